@@ -1,0 +1,31 @@
+"""Durations as people write them: 15m, 10s, 36h, 7d."""
+
+from __future__ import annotations
+
+import re
+
+UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_FORM = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)\s*(ms|s|m|h|d)?")
+
+
+class Seconds(float):
+    """A length of time in seconds."""
+
+
+def parse_duration(written: str | int | float) -> Seconds:
+    """Seconds from ``"15m"``, ``"10s"``, ``"36h"``, ``"7d"``, ``"250ms"`` or a bare number of seconds.
+
+    Raises ValueError for anything else, negative values included.
+    """
+    match = _FORM.fullmatch(str(written).strip()) if not isinstance(written, bool) else None
+    if match is None:
+        raise ValueError(f"{written!r} is not a duration; write it like 10s, 15m, 36h or 7d")
+    return Seconds(float(match[1]) * UNIT_SECONDS[match[2] or "s"])
+
+
+def age(seconds: float) -> str:
+    """A duration in its largest sensible unit: ``3d``, ``5h``, ``12m``, ``8s``."""
+    for unit in ("d", "h", "m"):
+        if abs(seconds) >= 2 * UNIT_SECONDS[unit]:
+            return f"{seconds / UNIT_SECONDS[unit]:.0f}{unit}"
+    return f"{seconds:.1f}s" if abs(seconds) < 10 else f"{seconds:.0f}s"

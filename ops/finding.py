@@ -1,0 +1,83 @@
+"""What judges say: findings, and how a check is declared."""
+
+from __future__ import annotations
+
+import inspect
+import types
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args, get_type_hints
+
+from ops.language import Text, verbatim
+from ops.snapshot import NotSeen, Snapshot
+
+Severity = Literal["fail", "warn"]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One thing that was observed, and where."""
+
+    source: str
+    detail: Text
+
+
+def quote(source: str, words: str) -> Evidence:
+    """Evidence in the source's own words, the same in both languages."""
+    return Evidence(source, verbatim(words))
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A cause from the catalogue, proven on this host.
+
+    ``facts`` fills the placeholders of the catalogue's summary, verify and fix. ``severity`` None means the
+    catalogue's own. ``summary`` None means the catalogue's sentence."""
+
+    code: str
+    evidence: tuple[Evidence, ...]
+    facts: dict[str, str] = field(default_factory=dict)
+    severity: Severity | None = None
+    summary: Text | None = None
+    verify: str | None = None
+    fix: tuple[str, ...] | None = None
+
+
+Judge = Callable[..., Iterator[Finding]]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One judgement over declared inputs.
+
+    ``needs``: the snapshot's sections the judge is given; any of them not seen means the check is skipped.
+    ``welcomes``: sections it takes as they are, `NotSeen` included."""
+
+    id: str
+    looks_at: Text
+    codes: tuple[str, ...]
+    needs: tuple[str, ...]
+    welcomes: tuple[str, ...]
+    judge: Judge
+
+    def inputs(self, snapshot: Snapshot) -> dict[str, Any]:
+        """Exactly what the judge may read."""
+        return {name: getattr(snapshot, name) for name in (*self.needs, *self.welcomes)}
+
+
+def check(id: str, *codes: str, en: str, zh: str) -> Callable[[Judge], Check]:  # noqa: A002
+    """Declare a check. The judge's parameters are its inputs: each is named as a section of `Snapshot`, and one
+    annotated ``X | NotSeen`` is passed on even when it was not seen."""
+
+    def declare(judge: Judge) -> Check:
+        hints = get_type_hints(judge)
+        names = list(inspect.signature(judge).parameters)
+        welcomes = tuple(name for name in names if _may_be_unseen(hints[name]))
+        needs = tuple(name for name in names if name not in welcomes)
+        return Check(id, Text(en=en, zh=zh), codes, needs, welcomes, judge)
+
+    return declare
+
+
+def _may_be_unseen(hint: Any) -> bool:
+    return isinstance(hint, types.UnionType) and NotSeen in get_args(hint)

@@ -1,0 +1,259 @@
+"""gte-ops.toml as typed settings.
+
+Every key is optional. ``None`` means: find it on the host; where nothing is found, the deployment guide's
+own value is used (``ops/topology/target.py``).
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import msgspec
+
+from ops.duration import Seconds, parse_duration
+from ops.errors import SettingsError
+
+DEFAULT_PREDICT_BODY = '{"task_type": "ner", "input_text": "2022年北京冬奥会在北京举行"}'
+SEARCH_PATH = ("./gte-ops.toml", "/etc/gte-ops/gte-ops.toml")
+# A configuration is written by hand; anything larger is a mistake or an attack on memory.
+MAX_FILE_BYTES = 1 << 20
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One table of the file."""
+
+
+class TargetSettings(Section):
+    """What users reach, and how to reach it from here."""
+
+    domain: str | None = None
+    url: str | None = None
+    connect_to: str | None = None
+    connect_to_http: str | None = None
+    expected_addresses: tuple[str, ...] = ()
+    resolver: str | None = None
+    health_path: str = "/health"
+    ready_path: str = "/ready"
+    predict_path: str = "/predict"
+    predict_body: str = DEFAULT_PREDICT_BODY
+    expect_key: str = "result"
+    slow_after_s: float = 3.0
+
+
+class DoctorSettings(Section):
+    """How far back the doctor looks and how long it may take."""
+
+    since: Seconds = Seconds(900)
+    budget: Seconds = Seconds(10)
+
+
+class AppSettings(Section):
+    """The application and the interpreter it runs on."""
+
+    dir: str | None = None
+    python: str | None = None
+    wsgi: str = "app:app"
+    requires: tuple[str, ...] = ("flask", "gunicorn")
+    progress_dir: str | None = None
+    request_deadline: Seconds = Seconds(120)
+    boot_deadline: Seconds = Seconds(300)
+
+
+class GunicornSettings(Section):
+    """Where gunicorn listens, logs and is started from."""
+
+    bind: str | None = None
+    config_file: str | None = None
+    pidfile: str | None = None
+    access_log: str | None = None
+    error_log: str | None = None
+    control_socket: str = ""
+    unit: str = "gte-api.service"
+    start_command: str | list[str] = ""
+
+
+class NginxSettings(Section):
+    """Which nginx, and its files."""
+
+    binary: str = "nginx"
+    config_file: str | None = None
+    site_file: str | None = None
+    pidfile: str | None = None
+    access_log: str | None = None
+    error_log: str | None = None
+
+
+class TlsSettings(Section):
+    """The certificate on disk and what to trust."""
+
+    certificate: str | None = None
+    private_key: str | None = None
+    letsencrypt_dir: str = "/etc/letsencrypt"
+    ca_file: str = ""
+
+
+class ModelSettings(Section):
+    """Where the production model's files lie."""
+
+    dir: str | None = None
+
+
+class LogrotateSettings(Section):
+    """The rotation rules in use."""
+
+    config_files: tuple[str, ...] = ("/etc/logrotate.d/nginx", "/etc/logrotate.d/gte-api")
+
+
+class ScheduleSettings(Section):
+    """Where timers and cron entries are looked for."""
+
+    cron: tuple[str, ...] = ("/etc/crontab", "/etc/cron.d", "/var/spool/cron/crontabs")
+    systemd: tuple[str, ...] = ("/etc/systemd/system", "/lib/systemd/system")
+
+
+class Keep(Section):
+    """How many backups of each kind are kept."""
+
+    daily: int = 7
+    weekly: int = 4
+    monthly: int = 6
+
+
+class BackupSettings(Section):
+    """Where backups go and how many stay."""
+
+    dir: str = "/var/backups/gte-ops"
+    max_age: Seconds = Seconds(36 * 3600)
+    keep: Keep = Keep()
+    recipients: tuple[str, ...] = ()
+
+
+class Restarts(Section):
+    """How many restarts are allowed in how long."""
+
+    budget: int = 3
+    within: Seconds = Seconds(1800)
+
+
+class WatchdogSettings(Section):
+    """How often the watchdog looks and when it acts."""
+
+    interval: Seconds = Seconds(15)
+    failures: int = 3
+    restarts: Restarts = Restarts()
+    state_file: str = "/var/lib/gte-ops/watchdog.json"
+
+
+class NotifySettings(Section):
+    """Who is told."""
+
+    urls: tuple[str, ...] = ()
+
+
+class Settings(Section):
+    """The whole file. ``path`` is where it was read from, None without one."""
+
+    target: TargetSettings = TargetSettings()
+    doctor: DoctorSettings = DoctorSettings()
+    app: AppSettings = AppSettings()
+    gunicorn: GunicornSettings = GunicornSettings()
+    nginx: NginxSettings = NginxSettings()
+    tls: TlsSettings = TlsSettings()
+    model: ModelSettings = ModelSettings()
+    logrotate: LogrotateSettings = LogrotateSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
+    backup: BackupSettings = BackupSettings()
+    watchdog: WatchdogSettings = WatchdogSettings()
+    notify: NotifySettings = NotifySettings()
+
+
+def find_settings_file(option: str | None, environ: Mapping[str, str] | None = None) -> Path | None:
+    """The file to read: --config, $GTE_OPS_CONFIG, ./gte-ops.toml, /etc/gte-ops/gte-ops.toml; None if none is there.
+
+    Raises SettingsError when a file was named that does not exist.
+    """
+    values = os.environ if environ is None else environ
+    for named, origin in ((option, "--config"), (values.get("GTE_OPS_CONFIG"), "$GTE_OPS_CONFIG")):
+        if named:
+            if not Path(named).exists():
+                raise SettingsError(f"{named}: no such file (named by {origin}); check the path")
+            return Path(named)
+    return next((Path(name) for name in SEARCH_PATH if Path(name).exists()), None)
+
+
+def load_settings(path: Path | None) -> Settings:
+    """The settings in ``path``, or all defaults for None.
+
+    Raises SettingsError naming the file, the key or line, and what would be right.
+    """
+    if path is None:
+        return Settings()
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise SettingsError(
+            f"{path}: cannot be read: {error.strerror or error}; check the path and its mode"
+        ) from None
+    if len(content) > MAX_FILE_BYTES:
+        raise SettingsError(f"{path}: larger than 1 MiB; this is not a gte-ops.toml")
+    return parse_settings(content, str(path))
+
+
+def parse_settings(content: bytes, name: str) -> Settings:
+    """Typed settings from the bytes of a TOML file called ``name``. Raises SettingsError."""
+    try:
+        document = tomllib.loads(content.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise SettingsError(f"{name}: line {line}: not UTF-8 text; save the file as UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{name}: not valid TOML: {error}") from None
+    except RecursionError:
+        raise SettingsError(f"{name}: nested too deeply; this is not a gte-ops.toml") from None
+    _refuse_unknown_keys(document, Settings, name, "")
+    try:
+        return msgspec.convert(document, Settings, dec_hook=_decode_seconds)
+    except msgspec.ValidationError as error:
+        what, _, where = str(error).partition(" - at `$.")
+        key = where.rstrip("`") or "the file"
+        raise SettingsError(f"{name}: {key}: {what[:1].lower()}{what[1:]}") from None
+
+
+def _decode_seconds(kind: type, value: Any) -> Seconds:
+    if kind is Seconds and isinstance(value, str | int | float):
+        return parse_duration(value)
+    raise ValueError(f"{value!r} is not a duration; write it like 10s, 15m, 36h or 7d")
+
+
+def _refuse_unknown_keys(table: Mapping[str, Any], kind: type[Section], name: str, prefix: str) -> None:
+    hints = get_type_hints(kind)
+    for key, value in table.items():
+        if key not in hints:
+            raise SettingsError(f"{name}: unknown key {prefix}{key}{_nearest(key, hints, prefix)}")
+        inner = next((k for k in (hints[key], *get_args(hints[key])) if _is_section(k)), None)
+        if inner is not None and isinstance(value, dict):
+            _refuse_unknown_keys(value, inner, name, f"{prefix}{key}.")
+
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Section)
+
+
+def _nearest(key: str, hints: Mapping[str, Any], prefix: str) -> str:
+    close = difflib.get_close_matches(key, hints, n=1, cutoff=0.5)
+    if close:
+        return f"; did you mean {prefix}{close[0]}?"
+    elsewhere = [
+        f"{section}.{key}"
+        for section, kind in get_type_hints(Settings).items()
+        if _is_section(kind) and key in get_type_hints(kind)
+    ]
+    if elsewhere:
+        return f"; did you mean {elsewhere[0]}?"
+    return f"; known here: {', '.join(sorted(hints))}"

@@ -1,0 +1,484 @@
+"""What was observed on a host at one moment: plain data, no judgement.
+
+A collector fills one section. What it could not see is `NotSeen` with the reason, never an empty value that
+looks like 'fine'. The whole serialises to JSON and back, so a snapshot taken on the broken host is judged elsewhere.
+Times are Unix seconds; durations are seconds; sizes are bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Base of everything observed."""
+
+
+class NotSeen(Facts):
+    """Something that could not be observed, and why. ``needs_root``: root would have seen it."""
+
+    reason: str
+    needs_root: bool = False
+
+
+# --- host ---------------------------------------------------------------------------------------------------
+
+
+class Host(Facts):
+    """The machine and who is looking at it."""
+
+    hostname: str
+    addresses: tuple[str, ...]
+    user: str
+    is_root: bool
+    has_systemd: bool
+
+
+class Process(Facts):
+    """One process. ``state`` is ps's word (running, sleeping, stopped, zombie, ...); ``environment`` holds only
+    the few variables that decide how a Flask application runs, None where it may not be read."""
+
+    pid: int
+    ppid: int
+    name: str
+    command: tuple[str, ...]
+    user: str
+    state: str
+    started: float
+    cwd: str | None = None
+    environment: dict[str, str] | None = None
+    executable: str | None = None
+    start_ticks: int = 0
+
+
+class Listener(Facts):
+    """A listening socket. ``address`` is ``ip:port``, ``[ip6]:port`` or ``unix:/path``; ``queued`` is the number of
+    connections waiting to be accepted (None: not seen), ``pids`` who holds it (empty: not seen)."""
+
+    address: str
+    pids: tuple[int, ...] = ()
+    queued: int | None = None
+
+
+class Processes(Facts):
+    """Web-related processes, everything that listens, and who is behind the listeners."""
+
+    processes: tuple[Process, ...]
+    listeners: tuple[Listener, ...]
+
+
+# --- nginx ---------------------------------------------------------------------------------------------------
+
+
+class Directive(Facts):
+    """One directive of the configuration, includes resolved. ``block`` is None for a simple directive."""
+
+    name: str
+    args: tuple[str, ...]
+    file: str
+    line: int
+    block: tuple[Directive, ...] | None = None
+
+
+class ParseError(Facts):
+    """Where the configuration could not be parsed or an included file not read."""
+
+    file: str
+    line: int | None
+    message: str
+    permission: bool = False
+
+
+class NginxConfig(Facts):
+    """The configuration on disk as one tree."""
+
+    binary: str | None
+    version: str | None
+    prefix: str
+    file: str
+    directives: tuple[Directive, ...]
+    errors: tuple[ParseError, ...] = ()
+    files: tuple[str, ...] = ()
+
+
+class NginxTest(Facts):
+    """``nginx -t``: its exit code and what it printed, line by line."""
+
+    command: tuple[str, ...]
+    exit_code: int
+    lines: tuple[str, ...]
+
+
+class Pidfile(Facts):
+    """A pidfile. ``pid`` is None where it holds no number; ``missing`` where it is not there."""
+
+    path: str
+    pid: int | None = None
+    missing: bool = False
+    unreadable: str | None = None
+
+
+# --- gunicorn --------------------------------------------------------------------------------------------------
+
+
+class ConfigValue(Facts):
+    """One name assigned in gunicorn's configuration file. ``value`` is JSON-able where ``known``; an expression that
+    cannot be evaluated without running it is not known."""
+
+    line: int
+    known: bool
+    value: Any = None
+    source: str = ""
+
+
+class GunicornConfig(Facts):
+    """gunicorn's configuration file, read but not executed.
+
+    ``assigned``: every top-level assignment. ``other_names``: names bound by import, def or class. ``read_names``:
+    names some expression in the file uses. ``missing``/``error``: why there is nothing to read."""
+
+    path: str
+    missing: bool = False
+    error: str | None = None
+    assigned: dict[str, ConfigValue] = {}
+    other_names: tuple[str, ...] = ()
+    read_names: tuple[str, ...] = ()
+    star_imports: tuple[str, ...] = ()
+
+
+class InFlight(Facts):
+    """A request a worker is working on since ``since``."""
+
+    path: str
+    since: float
+
+
+class ProgressRecord(Facts):
+    """One worker's own account (contract: service.md, Progress records)."""
+
+    pid: int
+    start_ticks: int
+    phase: str
+    completed: int
+    last_completed: float | None
+    in_flight: tuple[InFlight, ...] = ()
+
+
+class Gunicorn(Facts):
+    """gunicorn's files: configuration, pidfile, the workers' progress records."""
+
+    config: GunicornConfig | NotSeen
+    pidfile: Pidfile | NotSeen
+    progress: tuple[ProgressRecord, ...] | NotSeen
+
+
+# --- the target -------------------------------------------------------------------------------------------------
+
+
+class Target(Facts):
+    """What is diagnosed: where users come in, where the service should be, which files belong to it.
+
+    ``origin`` tells for each field where its value was found. Addresses: ``ip:port`` or ``unix:/path``."""
+
+    domain: str
+    url: str
+    connect_to: str | None
+    plain_connect_to: str | None
+    backend: str
+    health_path: str
+    ready_path: str
+    predict_path: str
+    predict_body: str
+    expect_key: str
+    slow_after_s: float
+    resolver: str | None
+    expected_addresses: tuple[str, ...]
+    certificate: str | None
+    private_key: str | None
+    ca_file: str | None
+    letsencrypt_dir: str
+    upstreams: tuple[str, ...]
+    site_file: str | None
+    nginx_binary: str
+    nginx_config_file: str
+    nginx_pidfile: str | None
+    nginx_access_log: str | None
+    nginx_error_logs: tuple[str, ...]
+    gunicorn_config_file: str | None
+    gunicorn_pidfile: str | None
+    gunicorn_access_log: str | None
+    gunicorn_error_log: str | None
+    gunicorn_master: int | None
+    gunicorn_workers: tuple[int, ...]
+    app_dir: str
+    model_dir: str | None
+    request_deadline: float
+    boot_deadline: float
+    start_command: str
+    restart_command: str
+    reload_nginx: str
+    start_nginx: str
+    test_nginx: str
+    origin: dict[str, str] = {}
+
+
+# --- probes ------------------------------------------------------------------------------------------------------
+
+
+class Resolution(Facts):
+    """The name, asked of one resolver. ``failure``: nxdomain, no_address, timeout, refused, servfail, unreachable."""
+
+    name: str
+    resolver: str
+    addresses: tuple[str, ...] = ()
+    failure: str | None = None
+    detail: str = ""
+    is_literal: bool = False
+
+
+class Connection(Facts):
+    """One TCP or unix connect. ``failure``: refused, timeout, unreachable, missing, permission, other."""
+
+    address: str
+    failure: str | None = None
+    detail: str = ""
+    elapsed: float = 0.0
+
+
+class Exchange(Facts):
+    """One HTTP request and what came back.
+
+    ``failure`` is None when a whole response head was read; else refused, timeout, reset, closed, unreachable,
+    missing, permission, tls, malformed. ``body`` is the beginning, decoded, control characters removed."""
+
+    method: str
+    url: str
+    address: str
+    failure: str | None = None
+    detail: str = ""
+    status: int | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    body: str = ""
+    elapsed: float = 0.0
+
+    def header(self, name: str) -> str:
+        """The first header called ``name``, or the empty string."""
+        return next((value for key, value in self.headers if key.lower() == name.lower()), "")
+
+    @property
+    def media_type(self) -> str:
+        """The Content-Type without parameters, lower case."""
+        return self.header("content-type").partition(";")[0].strip().lower()
+
+    @property
+    def is_html(self) -> bool:
+        """Whether a page came back."""
+        return self.media_type in ("text/html", "application/xhtml+xml")
+
+    def json(self) -> Any:
+        """The body parsed, None where it is not JSON (or was longer than what is kept)."""
+        try:
+            return msgspec.json.decode(self.body.encode())
+        except (msgspec.DecodeError, UnicodeEncodeError):
+            return None
+
+
+class Front(Facts):
+    """The front door, as a user meets it. ``hops`` is the chain of redirects from the health URL, first answer first."""
+
+    connection: Connection
+    plain: Exchange | NotSeen
+    health: Exchange | NotSeen
+    predict: Exchange | NotSeen
+    hops: tuple[Exchange, ...] = ()
+
+
+class Backend(Facts):
+    """The service itself, past nginx, at ``address``."""
+
+    address: str
+    connection: Connection
+    health: Exchange | NotSeen
+    ready: Exchange | NotSeen
+    predict: Exchange | NotSeen
+    debugger: Exchange | NotSeen
+
+
+class Upstreams(Facts):
+    """Every address nginx proxies this site to, other than the backend's own: its answer to the health path."""
+
+    answers: dict[str, Exchange]
+
+
+class WorkerActivity(Facts):
+    """What one process did while it was watched: CPU seconds and completed requests at both ends (None: not seen)."""
+
+    pid: int
+    state: str
+    cpu: tuple[float, float] | None
+    completed: tuple[int, int] | None
+
+
+class Activity(Facts):
+    """Signs of life of the service during the probes. ``queued``: the accept queue at both ends."""
+
+    seconds: float
+    workers: tuple[WorkerActivity, ...]
+    queued: tuple[int | None, int | None]
+    progress: tuple[ProgressRecord, ...] = ()
+
+
+# --- certificates ---------------------------------------------------------------------------------------------------
+
+
+class Certificate(Facts):
+    """One X.509 certificate. ``public_key`` and ``fingerprint`` are SHA-256 in hex; names are as in the SAN."""
+
+    subject: str
+    issuer: str
+    names: tuple[str, ...]
+    not_before: float
+    not_after: float
+    fingerprint: str
+    public_key: str
+    self_signed: bool
+    is_authority: bool
+    serial: str
+    key_type: str
+
+
+class Served(Facts):
+    """What the front door presents for the name. ``trust_error`` is OpenSSL's verdict on the chain, dates and name
+    left out, None where it chains to a trusted root."""
+
+    address: str
+    server_name: str | None
+    chain: tuple[Certificate, ...]
+    protocol: str
+    trust_error: str | None = None
+    trust_code: int = 0
+
+
+class PemFile(Facts):
+    """A file of certificates. ``problem``: missing, dangling, unreadable, not_pem, empty."""
+
+    path: str
+    resolved: str
+    modified: float | None = None
+    certificates: tuple[Certificate, ...] = ()
+    problem: str | None = None
+    detail: str = ""
+
+
+class KeyFile(Facts):
+    """A private key file; nothing of the key but the hash of its public half is kept."""
+
+    path: str
+    resolved: str
+    modified: float | None = None
+    mode: int | None = None
+    public_key: str | None = None
+    problem: str | None = None
+    detail: str = ""
+
+
+class Certificates(Facts):
+    """Certificate and key files that belong to the site, and authorities found beside them."""
+
+    leaf: PemFile | NotSeen
+    key: KeyFile | NotSeen
+    nearby: tuple[PemFile, ...] = ()
+
+
+# --- logs -----------------------------------------------------------------------------------------------------------
+
+
+class LogEntry(Facts):
+    """One entry, continuation lines included, control characters and secrets removed."""
+
+    time: float
+    level: str
+    pid: int | None
+    text: str
+
+
+class Log(Facts):
+    """The entries of one log in the window, newest last. ``complete``: the window begins inside what was read."""
+
+    path: str
+    size: int
+    modified: float
+    entries: tuple[LogEntry, ...]
+    complete: bool = True
+
+
+class AccessLog(Facts):
+    """One access log in the window, counted: ``statuses`` by code as text."""
+
+    path: str
+    size: int
+    modified: float
+    requests: int
+    statuses: dict[str, int]
+    last: float | None = None
+    complete: bool = True
+
+
+class Logs(Facts):
+    """The logs of the site. ``since``: the window's beginning."""
+
+    since: float
+    nginx_errors: dict[str, Log | NotSeen]
+    nginx_access: AccessLog | NotSeen
+    gunicorn_error: Log | NotSeen
+    gunicorn_access: AccessLog | NotSeen
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+class ModelFiles(Facts):
+    """The model directory. ``archives`` beside it, ``nested``: config.json lies in <dir>/<same name>/."""
+
+    path: str
+    exists: bool
+    is_directory: bool
+    entries: tuple[str, ...]
+    has_config: bool
+    nested: bool
+    archives: tuple[str, ...]
+    parent_exists: bool
+
+
+class Snapshot(Facts):
+    """Everything one run observed."""
+
+    taken_at: float
+    host: Host | NotSeen
+    processes: Processes | NotSeen
+    nginx_config: NginxConfig | NotSeen
+    nginx_test: NginxTest | NotSeen
+    nginx_pidfile: Pidfile | NotSeen
+    gunicorn: Gunicorn | NotSeen
+    target: Target | NotSeen
+    resolution: Resolution | NotSeen
+    served: Served | NotSeen
+    front: Front | NotSeen
+    backend: Backend | NotSeen
+    upstreams: Upstreams | NotSeen
+    activity: Activity | NotSeen
+    certificates: Certificates | NotSeen
+    logs: Logs | NotSeen
+    model: ModelFiles | NotSeen
+
+
+def to_json(snapshot: Snapshot) -> bytes:
+    """The snapshot as JSON."""
+    return msgspec.json.encode(snapshot)
+
+
+def from_json(content: bytes) -> Snapshot:
+    """The snapshot in ``content``. Raises msgspec.ValidationError or DecodeError where it is none."""
+    return msgspec.json.decode(content, type=Snapshot)
