@@ -1,0 +1,1 @@
+"""The inference service: a Flask application served by gunicorn, with nginx in front of it."""

@@ -1,0 +1,97 @@
+"""How many predictions may run and wait in one worker process.
+
+Without a bound, predictions take every thread of the worker: ``/health`` waits behind them, and each client waits
+longer than the one before until all have given up. With it, a bounded number runs, a bounded number waits in
+order of arrival for a bounded time, and the rest is refused at once, while the accepted keep their latency.
+"""
+
+import math
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# Weight of the newest prediction in the running mean of durations, from which Retry-After is estimated.
+_NEWEST = 0.1
+_LONGEST_RETRY = 30  # seconds
+
+
+class Overloaded(Exception):
+    """There is no place left. ``retry_after``: seconds after which the queue of now should have passed."""
+
+    def __init__(self, detail: str, retry_after: int) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.retry_after = retry_after
+
+
+class Admission:
+    """A gate for ``concurrent`` predictions at once and ``queue`` waiting ones, thread-safe."""
+
+    def __init__(self, concurrent: int, queue: int, wait: float) -> None:
+        """``wait``: seconds after which a waiting prediction is refused."""
+        self._concurrent = concurrent
+        self._queue = queue
+        self._wait = wait
+        self._running = 0
+        self._waiting = 0
+        self._mean_duration = 0.0
+        self._changed = threading.Condition()
+
+    @property
+    def capacity(self) -> int:
+        """Predictions that can be inside at once, running and waiting together."""
+        return self._concurrent + self._queue
+
+    @property
+    def inside(self) -> int:
+        """Predictions that are inside now."""
+        return self._running + self._waiting
+
+    @property
+    def waiting(self) -> int:
+        """Predictions that wait for their turn now."""
+        return self._waiting
+
+    @contextmanager
+    def admit(self) -> Iterator[None]:
+        """Hold one of the places for the duration of the block.
+
+        Raises:
+            Overloaded: the queue is full, or the wait was too long.
+        """
+        self._enter()
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self._leave(time.monotonic() - started)
+
+    def _enter(self) -> None:
+        with self._changed:
+            # Who comes while others wait, waits behind them, even if a place has just become free.
+            if self._running < self._concurrent and not self._waiting:
+                self._running += 1
+                return
+            if self._waiting >= self._queue:
+                raise Overloaded(
+                    f"{self._running} predictions are running and {self._waiting} are waiting", self._retry_after()
+                )
+            self._waiting += 1
+            try:
+                free = self._changed.wait_for(lambda: self._running < self._concurrent, timeout=self._wait)
+                if not free:
+                    raise Overloaded(f"no place became free within {self._wait:g} s", self._retry_after())
+                self._running += 1
+            finally:
+                self._waiting -= 1
+
+    def _leave(self, duration: float) -> None:
+        with self._changed:
+            self._running -= 1
+            self._mean_duration += _NEWEST * (duration - self._mean_duration)
+            self._changed.notify()
+
+    def _retry_after(self) -> int:
+        seconds = self._mean_duration * (self._waiting + 1) / self._concurrent
+        return max(1, min(_LONGEST_RETRY, math.ceil(seconds)))

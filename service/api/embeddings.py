@@ -1,0 +1,103 @@
+"""``/v1/embeddings``: OpenAI's embeddings request and answer, so that its client libraries work unchanged."""
+
+import base64
+import struct
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from flask import Response, g
+from flask_openapi3 import APIBlueprint, Tag
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.api.answers import json_answer
+from service.api.predict import model_of, serve
+from service.context import context
+from service.problems import Problem
+from service.tasks import embedding
+
+api = APIBlueprint("embeddings", __name__, abp_tags=[Tag(name="openai", description="OpenAI's embeddings API")])
+
+
+class EmbeddingsRequest(BaseModel):
+    """OpenAI's request. Fields that it has and this does not (``user``) are ignored, as OpenAI's clients expect."""
+
+    model_config = ConfigDict(
+        strict=True, extra="ignore", json_schema_extra={"example": {"model": "gte", "input": "北京冬奥会"}}
+    )
+
+    input: str | list[str] = Field(description="one text or several; token numbers are not taken")
+    model: str | None = Field(None, description="accepted and not used: the service has one model")
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: int | None = Field(None, description="only the model's own dimension is taken")
+    input_type: Literal["query", "passage"] = Field(
+        "query", description="not of OpenAI: whether the texts are searched with or searched in"
+    )
+
+
+class Embedding(BaseModel):
+    """One vector."""
+
+    object: str
+    index: int
+    embedding: list[float] | str = Field(description="numbers, or base64 of little-endian 32-bit floats")
+
+
+class EmbeddingsAnswer(BaseModel):
+    """OpenAI's answer."""
+
+    object: str
+    data: list[Embedding]
+    model: str
+    usage: dict[str, int]
+
+
+class OpenAIError(BaseModel):
+    """OpenAI's error object."""
+
+    error: dict[str, Any]
+
+
+@api.post(
+    "/v1/embeddings",
+    responses={200: EmbeddingsAnswer, 400: OpenAIError, 413: OpenAIError, 415: OpenAIError, 503: OpenAIError},
+    summary="Vectors of texts, as OpenAI's clients ask for them",
+)
+def embeddings(body: EmbeddingsRequest) -> Response:
+    """The vectors in the order of the texts."""
+    g.task = embedding.TASK.name
+    here = context()
+    try:
+        result = serve(here, embedding.TASK, body.input, {"role": body.input_type})
+    except Problem as problem:
+        # The same checks, but the field has another name in this API.
+        if problem.field is not None and problem.field.startswith("input_text"):
+            problem.field = problem.field.replace("input_text", "input", 1)
+            problem.detail = problem.detail.replace("input_text", "input", 1)
+        raise
+    if body.dimensions is not None and body.dimensions != result["dimension"]:
+        raise Problem(
+            "bad_request",
+            f"dimensions: this model's vectors have {result['dimension']} dimensions and cannot be shortened",
+            field="dimensions",
+        )
+    texts = [body.input] if isinstance(body.input, str) else body.input
+    encoder = here.roster.encoder()
+    tokens = sum(encoder.count_tokens(text) for text in texts)
+    return json_answer(
+        {
+            "object": "list",
+            "data": [
+                {"object": "embedding", "index": index, "embedding": encoded(vector, body.encoding_format)}
+                for index, vector in enumerate(result["embeddings"])
+            ],
+            "model": model_of(here, embedding.TASK),
+            "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+        }
+    )
+
+
+def encoded(vector: Sequence[float], encoding_format: str) -> list[float] | str:
+    """A vector as numbers, or as base64 of little-endian 32-bit floats."""
+    if encoding_format == "base64":
+        return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode("ascii")
+    return list(vector)

@@ -1,0 +1,72 @@
+"""Every error leaves as a problem: the handlers, the request's identity, and the count of outcomes."""
+
+import logging
+import time
+
+from flask import Flask, Response, g, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.wrappers import Response as BaseResponse
+
+from service import metrics
+from service.problems import Problem, from_http_status
+from service.request_id import HEADER, choose
+
+_log = logging.getLogger("service")
+
+# Key in the WSGI environment for gunicorn's access log: the path as it was sent, still percent-encoded. Gunicorn's own
+# %(U)s is decoded, so that a client could write a line break or a terminal escape into the log.
+LOG_PATH = "gte.path"
+
+
+def register(app: Flask) -> None:
+    """Register the handlers on ``app``."""
+    app.before_request(_identify)
+    app.after_request(_finish)
+    app.register_error_handler(Problem, _problem)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(Exception, _failure)
+
+
+def _identify() -> None:
+    g.started = time.perf_counter()
+    g.request_id = choose(request.headers.get(HEADER))
+    raw = str(request.environ.get("RAW_URI") or request.path)
+    request.environ[LOG_PATH] = raw.partition("?")[0]
+
+
+def _finish(response: Response) -> Response:
+    response.headers[HEADER] = g.request_id
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    # The rule, not the path: a label per path that somebody tries would grow without bound.
+    route = request.url_rule.rule if request.url_rule else "unmatched"
+    task = g.get("task", "")
+    outcome = g.get("outcome") or ("ok" if response.status_code < 400 else str(response.status_code))
+    metrics.REQUESTS.labels(route, task, outcome).inc()
+    metrics.LATENCY.labels(route, task).observe(time.perf_counter() - g.started)
+    return response
+
+
+def _problem(problem: Problem) -> Response:
+    g.outcome = problem.code
+    body, media_type = problem.body(request.path, g.request_id)
+    return Response(body, problem.status, headers=problem.headers(), content_type=media_type)
+
+
+def _http_error(error: HTTPException) -> BaseResponse:
+    if error.code is None or error.code < 400:
+        return error.get_response()
+    allow = None
+    if isinstance(error, MethodNotAllowed) and error.valid_methods:
+        allow = ", ".join(sorted(error.valid_methods))
+    details = {
+        404: f"no route for {request.path[:100]}",
+        405: f"{request.path} takes {allow}",
+        413: f"the body is larger than {request.max_content_length} bytes",
+    }
+    return _problem(from_http_status(error.code, details.get(error.code, error.name), allow))
+
+
+def _failure(_error: Exception) -> Response:
+    # The client is told nothing of the inside; whoever reads the log finds it by the request_id.
+    _log.exception("request %s failed: %s %s", g.request_id, request.method, request.environ[LOG_PATH])
+    return _problem(Problem("internal", f"the error log has the cause under request {g.request_id}"))

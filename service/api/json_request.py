@@ -1,0 +1,50 @@
+"""The request class of the application: a body is strict JSON, or the request is refused saying why."""
+
+from typing import Any
+
+from flask import Request
+from pydantic import ValidationError
+
+from service.problems import Problem
+from service.strict_json import JsonError, parse
+
+
+class JsonRequest(Request):
+    """Flask's request, whose ``get_json`` never guesses and never returns what is not a JSON object."""
+
+    def get_json(self, force: bool = False, silent: bool = False, cache: bool = True) -> Any:  # noqa: ARG002
+        """The object in the body. The arguments are Flask's and change nothing: errors are always told.
+
+        Raises:
+            Problem: ``unsupported_media_type``, ``bad_json``, or ``bad_request`` where it is JSON but no object.
+            werkzeug.exceptions.RequestEntityTooLarge: the body is longer than the application takes.
+        """
+        if not self.is_json:
+            raise Problem("unsupported_media_type", "send the body with Content-Type: application/json")
+        if self.headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise Problem("unsupported_media_type", "send the body without Content-Encoding")
+        try:
+            body = self.get_data(cache=True)
+        except OSError:
+            # gunicorn raises these while the application reads: a broken chunk, or a client that went away.
+            raise Problem("bad_request", "the body broke off or is not chunked correctly") from None
+        try:
+            value = parse(body)
+        except JsonError as error:
+            raise Problem("bad_json", str(error)) from None
+        if not isinstance(value, dict):
+            raise Problem("bad_request", "the body must be a JSON object")
+        return value
+
+
+def invalid_fields(error: ValidationError) -> Problem:
+    """The problem for a body that pydantic refused: the field, and what is wrong with it."""
+    # A union reports each of its branches; the one that got furthest is the one that was meant.
+    worst = max(error.errors(include_url=False, include_input=False), key=lambda one: len(one["loc"]))
+    # Names of union branches ("str", "list[str]") stand in the location beside names of fields.
+    field = ".".join(str(part) for part in worst["loc"] if part not in ("str", "int") and "[" not in str(part))
+    union = any(one["loc"][:1] == worst["loc"][:1] and one is not worst for one in error.errors())
+    message = worst["msg"]
+    if union and len(worst["loc"]) == 2 and field in ("input_text", "input"):
+        message = "Input should be a string or a list of strings"
+    return Problem("bad_request", f"{field or 'body'}: {message}", field=field or None)

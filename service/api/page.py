@@ -1,0 +1,64 @@
+"""The page on which a person tries each task, and the description of the API."""
+
+from pathlib import Path
+from typing import cast
+
+from flask import Blueprint, Flask, Response, current_app, redirect, render_template_string, send_from_directory
+from flask_openapi3 import OpenAPI
+from werkzeug.wrappers import Response as BaseResponse
+
+from service.api.answers import json_answer
+from service.problems import CODES
+
+WEB = Path(__file__).parent.parent / "web"
+
+# Nothing from elsewhere, nothing inline: what a text or an answer holds can never become a script.
+_POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:"
+_POLICY += "; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+api = Blueprint("page", __name__)
+
+
+@api.get("/")
+def index() -> Response:
+    """The page."""
+    response = send_from_directory(WEB, "index.html")
+    response.headers["Content-Security-Policy"] = _POLICY
+    return response
+
+
+@api.get("/openapi.json")
+def openapi_json() -> Response:
+    """The description, from the same models that validate the requests."""
+    return json_answer(cast(OpenAPI, current_app).api_doc)
+
+
+@api.get("/docs")
+def docs() -> BaseResponse:
+    """The description for people."""
+    return redirect("/docs/swagger" if "swagger" in current_app.blueprints else "/openapi.json")
+
+
+@api.get("/docs/errors")
+def errors() -> Response:
+    """The codes of errors: each problem's ``type`` points here."""
+    response = Response(render_template_string(_ERRORS, codes=CODES), mimetype="text/html")
+    response.headers["Content-Security-Policy"] = _POLICY
+    return response
+
+
+def register_docs(app: Flask) -> None:
+    """Register Swagger UI, whose files come inside its package, under ``/docs/swagger``."""
+    try:
+        from flask_openapi3_swagger.plugins import RegisterPlugin
+    except ImportError:
+        return
+    app.register_blueprint(RegisterPlugin.register(doc_url="../openapi.json"), url_prefix="/docs")
+
+
+_ERRORS = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>Errors</title><h1>Errors</h1>
+<table><tr><th>code<th>status<th>meaning</tr>
+{% for code, (status, title) in codes.items() %}<tr id="{{ code }}"><td>{{ code }}<td>{{ status }}<td>{{ title }}</tr>
+{% endfor %}</table></html>
+"""

@@ -1,0 +1,175 @@
+"""``/predict`` and ``/tasks``."""
+
+from typing import Annotated, Any, Literal
+
+from flask import Response, g
+from flask_openapi3 import APIBlueprint, Tag
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.admission import Overloaded
+from service.api.answers import json_answer, timestamp
+from service.context import Context, context
+from service.engines.interface import EngineUnavailable
+from service.limits import check_texts
+from service.problems import Problem
+from service.tasks.registry import TASKS
+from service.tasks.task import Task, TaskInput, TaskInputError
+from service.version import version
+
+api = APIBlueprint("predict", __name__, abp_tags=[Tag(name="predict", description="The tasks")])
+
+# While engines load, which takes well under this, the client may come again.
+_RETRY_WHILE_LOADING = 2  # seconds
+
+
+class Parameters(BaseModel):
+    """What a task takes beside the text; ``/tasks`` says which task takes which."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    labels: Annotated[list[str], Field(min_length=1)] | None = Field(
+        None, description="classification: the labels to choose from"
+    )
+    candidates: Annotated[list[str], Field(min_length=1)] | None = Field(
+        None, description="similarity: the texts to compare with"
+    )
+    question: str | None = Field(None, description='qa: the question, unless input_text is "context|question"')
+    role: Literal["query", "passage"] | None = Field(
+        None, description="embedding: whether the texts are searched with (the default) or searched in"
+    )
+
+
+class PredictRequest(BaseModel):
+    """A prediction to be made."""
+
+    model_config = ConfigDict(
+        strict=True,
+        extra="forbid",
+        json_schema_extra={"example": {"task_type": "ner", "input_text": "2022年北京冬奥会在北京举行"}},
+    )
+
+    task_type: str = Field(description=f"one of {', '.join(TASKS)}")
+    input_text: str | list[str] = Field(description="the text; embedding also takes a list")
+    parameters: Parameters = Field(default_factory=Parameters)
+
+
+class PredictAnswer(BaseModel):
+    """A prediction."""
+
+    result: dict[str, Any]
+    task_type: str
+    model: str = Field(description="the engine or engines that answered")
+    version: str
+    timestamp: str = Field(description="ISO 8601 with milliseconds and offset")
+    request_id: str
+
+
+class ProblemDetails(BaseModel):
+    """An error (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str
+    field: str | None = None
+
+
+_PROBLEM = {"content": {"application/problem+json": {"schema": ProblemDetails.model_json_schema()}}}
+ERRORS: dict[int | str, Any] = {
+    status: {"description": meaning, **_PROBLEM}
+    for status, meaning in {
+        400: "bad_json, bad_request, unknown_task, text_too_long or batch_too_large",
+        413: "payload_too_large",
+        415: "unsupported_media_type",
+        500: "internal",
+        503: "model_unavailable or overloaded (with Retry-After)",
+    }.items()
+}
+
+
+@api.post("/predict", responses={200: PredictAnswer, **ERRORS}, summary="Make a prediction")
+def predict(body: PredictRequest) -> Response:
+    """The result of one task on one text, or on several where the task takes them."""
+    task = TASKS.get(body.task_type)
+    if task is None:
+        raise Problem(
+            "unknown_task",
+            f"task_type: there is no task {body.task_type[:40]!r}; there are {', '.join(TASKS)}",
+            field="task_type",
+        )
+    g.task = task.name
+    result = serve(context(), task, body.input_text, body.parameters.model_dump(exclude_none=True))
+    return json_answer(
+        {
+            "result": result,
+            "task_type": task.name,
+            "model": model_of(context(), task),
+            "version": version(),
+            "timestamp": timestamp(),
+            "request_id": g.request_id,
+        }
+    )
+
+
+@api.get("/tasks", summary="The tasks, the model behind each, and why another is unavailable")
+def tasks() -> Response:
+    """Every task of the contract, available or not."""
+    here = context()
+    return json_answer({"tasks": [_described(here, task) for task in TASKS.values()]})
+
+
+def serve(here: Context, task: Task, input_text: str | list[str], parameters: dict[str, Any]) -> dict[str, Any]:
+    """The result of ``task``, after the checks and behind the gate.
+
+    Raises:
+        Problem: the request does not fit the task, its engine is not available, or there is no place.
+    """
+    if task.unavailable is not None:
+        raise Problem("model_unavailable", task.unavailable)
+    if isinstance(input_text, list) and not task.many:
+        raise Problem("bad_request", f"input_text: {task.name} takes one text, not a list", field="input_text")
+    texts = tuple(input_text) if isinstance(input_text, list) else (input_text,)
+    check_texts(here.settings, "input_text", texts)
+    for name, value in parameters.items():
+        field = f"parameters.{name}"
+        if name not in task.parameters:
+            raise Problem("bad_request", f"{field}: {task.name} does not take it", field=field)
+        check_texts(here.settings, field, value if isinstance(value, list) else (value,))
+    try:
+        for slot in task.slots:
+            failure = here.roster.failure(slot)
+            # A lasting failure needs no place at the gate to be told.
+            if failure is not None and failure.reason != "loading":
+                raise failure
+        with here.admission.admit():
+            return task.answer(here.roster, TaskInput(texts, parameters))
+    except TaskInputError as error:
+        raise Problem("bad_request", f"{error.field}: {error.detail}", field=error.field) from None
+    except EngineUnavailable as failure:
+        retry = _RETRY_WHILE_LOADING if failure.reason == "loading" else None
+        raise Problem("model_unavailable", failure.detail, retry_after=retry) from None
+    except Overloaded as overload:
+        raise Problem("overloaded", overload.detail, retry_after=overload.retry_after) from None
+
+
+def model_of(here: Context, task: Task) -> str:
+    """The names of the engines behind ``task``, as far as they stand."""
+    names = here.roster.names()
+    return " + ".join(names[slot] for slot in task.slots if slot in names)
+
+
+def _described(here: Context, task: Task) -> dict[str, Any]:
+    failure = next((failure for slot in task.slots if (failure := here.roster.failure(slot))), None)
+    reason = "model_missing" if task.unavailable else failure.reason if failure else None
+    return {
+        "task_type": task.name,
+        "summary": task.summary,
+        "parameters": sorted(task.parameters),
+        "many": task.many,
+        "available": reason is None,
+        "model": model_of(here, task) if reason is None else None,
+        "reason": reason,
+        "detail": task.unavailable or (failure.detail if failure else None),
+    }

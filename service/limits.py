@@ -1,0 +1,37 @@
+"""Bounds on the texts of one request, checked before any model sees them."""
+
+from collections.abc import Sequence
+
+from service.problems import Problem
+from service.settings import Settings
+
+
+def check_texts(settings: Settings, field: str, texts: Sequence[str]) -> None:
+    """Check the texts that stand under ``field`` of a request; their lengths count in Unicode characters.
+
+    Raises:
+        Problem: there is none, one is empty or too long, or there are too many.
+    """
+    if not texts:
+        raise Problem("bad_request", f"{field}: the list is empty", field=field)
+    if len(texts) > settings.max_batch:
+        raise Problem(
+            "batch_too_large", f"{field}: {len(texts)} texts, at most {settings.max_batch} are taken", field=field
+        )
+    for index, text in enumerate(texts):
+        place = field if len(texts) == 1 else f"{field}.{index}"
+        if not text.strip():
+            raise Problem("bad_request", f"{place}: the text is empty", field=place)
+        if len(text) > settings.max_text_chars:
+            raise Problem(
+                "text_too_long",
+                f"{place}: {len(text)} characters, at most {settings.max_text_chars} are taken",
+                field=place,
+            )
+    total = sum(map(len, texts))
+    if total > settings.max_batch_chars:
+        raise Problem(
+            "batch_too_large",
+            f"{field}: {total} characters in all, at most {settings.max_batch_chars} are taken",
+            field=field,
+        )

@@ -1,0 +1,16 @@
+"""The identifier that ties a request's answer, its log lines and the client's own records together."""
+
+import re
+import uuid
+
+HEADER = "X-Request-ID"
+
+# Bounded and without anything that could break a log line, a header or a shell.
+_WELL_FORMED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
+
+
+def choose(offered: str | None) -> str:
+    """``offered`` if it is well-formed (1 to 64 ASCII letters, digits, ``.``, ``_``, ``-``), else a new one."""
+    if offered is not None and _WELL_FORMED.fullmatch(offered):
+        return offered
+    return uuid.uuid4().hex

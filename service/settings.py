@@ -1,0 +1,182 @@
+"""Settings of the service, read once from ``GTE_*`` environment variables into typed, frozen values.
+
+The environment is the one thing that systemd (``EnvironmentFile=``), a shell and a container all hand to a
+process, so it is the only source. ``docs/api.md`` lists every variable.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+PREFIX = "GTE_"
+
+
+class SettingsError(ValueError):
+    """A variable that cannot be used; the message is one line, names the variable and says what it takes."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the application needs to know.
+
+    ``max_concurrent`` predictions run at once in a worker process and ``max_queue`` more may wait, each for at
+    most ``queue_timeout`` seconds. Together they stay below ``threads``, so that a thread is always left for
+    ``/health``, ``/ready`` and ``/metrics``.
+    """
+
+    engine: str  # "auto": the model in model_dir, else the embedded default; "embedded": always the latter
+    model_dir: Path | None
+    model_threads: int  # OpenMP threads of one encoder call
+    load_wait: float  # seconds that a prediction waits for engines that are still loading
+    max_text_chars: int  # Unicode characters of one text
+    max_batch: int  # texts in one request
+    max_batch_chars: int  # Unicode characters of all texts of one request
+    max_body_bytes: int
+    threads: int  # gunicorn's threads per worker; the bound for the two below
+    max_concurrent: int
+    max_queue: int
+    queue_timeout: float  # seconds
+    progress_dir: Path
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """What gunicorn needs to know beside the application; ``gunicorn_conf.py`` says why for each default."""
+
+    bind: str
+    pidfile: str | None
+    access_log: str | None
+    error_log: str
+    log_level: str
+    workers: int
+    worker_class: str
+    timeout: int  # seconds without a heartbeat before a worker is killed
+    graceful_timeout: int  # seconds that requests in flight may take to end after a stop
+    keepalive: int  # seconds an idle connection is kept
+    max_requests: int
+    max_requests_jitter: int
+    control_socket: str | None
+    metrics_dir: str | None
+    forwarded_allow_ips: str
+
+
+_DEFAULT_THREADS = 32
+# Threads that predictions never take: one each for /health, /ready, /metrics and the page.
+_RESERVED_THREADS = 4
+
+_LARGEST = 2**31 - 1
+_LONGEST = 86_400  # seconds
+
+_SETTINGS_NAMES = frozenset(
+    PREFIX + name
+    for name in (
+        "ENGINE MODEL_DIR MODEL_THREADS LOAD_WAIT MAX_TEXT_CHARS MAX_BATCH MAX_BATCH_CHARS MAX_BODY_BYTES THREADS"
+        " MAX_CONCURRENT MAX_QUEUE QUEUE_TIMEOUT PROGRESS_DIR BIND PIDFILE ACCESS_LOG ERROR_LOG LOG_LEVEL WORKERS"
+        " WORKER_CLASS TIMEOUT GRACEFUL_TIMEOUT KEEPALIVE MAX_REQUESTS MAX_REQUESTS_JITTER CONTROL_SOCKET"
+        " METRICS_DIR FORWARDED_ALLOW_IPS"
+    ).split()
+)
+
+
+def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
+    """The application's settings.
+
+    Raises:
+        SettingsError: a variable is malformed, out of range, or contradicts another.
+    """
+    threads = _integer(environ, "THREADS", _DEFAULT_THREADS, least=1)
+    reserved = min(_RESERVED_THREADS, threads - 1)
+    concurrent = _integer(environ, "MAX_CONCURRENT", min(os.cpu_count() or 1, max(1, threads - reserved)), least=1)
+    queue = _integer(environ, "MAX_QUEUE", max(0, threads - reserved - concurrent), least=0)
+    if threads > 1 and concurrent + queue >= threads:
+        raise SettingsError(
+            f"{PREFIX}MAX_CONCURRENT + {PREFIX}MAX_QUEUE = {concurrent + queue} must stay below"
+            f" {PREFIX}THREADS = {threads}, else no thread is left to answer /health"
+        )
+    model_dir = environ.get(PREFIX + "MODEL_DIR", "")
+    return Settings(
+        engine=_choice(environ, "ENGINE", "auto", ("auto", "embedded")),
+        model_dir=Path(model_dir) if model_dir else None,
+        model_threads=_integer(environ, "MODEL_THREADS", 1, least=1),
+        load_wait=_seconds(environ, "LOAD_WAIT", 5.0),
+        max_text_chars=_integer(environ, "MAX_TEXT_CHARS", 5000, least=1),
+        max_batch=_integer(environ, "MAX_BATCH", 256, least=1),
+        max_batch_chars=_integer(environ, "MAX_BATCH_CHARS", 20_000, least=1),
+        max_body_bytes=_integer(environ, "MAX_BODY_BYTES", 1024 * 1024, least=1),
+        threads=threads,
+        max_concurrent=concurrent,
+        max_queue=queue,
+        queue_timeout=_seconds(environ, "QUEUE_TIMEOUT", 10.0),
+        progress_dir=Path(environ.get(PREFIX + "PROGRESS_DIR") or "/run/gte-api/progress"),
+    )
+
+
+def read_server_settings(environ: Mapping[str, str] = os.environ) -> ServerSettings:
+    """Gunicorn's settings.
+
+    Raises:
+        SettingsError: a variable is malformed or out of range.
+    """
+    return ServerSettings(
+        bind=environ.get(PREFIX + "BIND") or "127.0.0.1:8000",
+        pidfile=environ.get(PREFIX + "PIDFILE") or None,
+        # "off" rather than an empty value: an empty line in an EnvironmentFile is a forgotten one.
+        access_log=_optional(environ, "ACCESS_LOG", "-"),
+        error_log=environ.get(PREFIX + "ERROR_LOG") or "-",
+        log_level=_choice(environ, "LOG_LEVEL", "info", ("debug", "info", "warning", "error", "critical")),
+        workers=_integer(environ, "WORKERS", 1, least=1),
+        worker_class=_choice(environ, "WORKER_CLASS", "gthread", ("gthread", "sync")),
+        timeout=_integer(environ, "TIMEOUT", 30, least=1),
+        graceful_timeout=_integer(environ, "GRACEFUL_TIMEOUT", 30, least=1),
+        keepalive=_integer(environ, "KEEPALIVE", 75, least=0),
+        max_requests=_integer(environ, "MAX_REQUESTS", 100_000, least=0),
+        max_requests_jitter=_integer(environ, "MAX_REQUESTS_JITTER", 10_000, least=0),
+        control_socket=_optional(environ, "CONTROL_SOCKET", ""),
+        metrics_dir=environ.get(PREFIX + "METRICS_DIR") or environ.get("PROMETHEUS_MULTIPROC_DIR") or None,
+        forwarded_allow_ips=environ.get(PREFIX + "FORWARDED_ALLOW_IPS") or "127.0.0.1,::1",
+    )
+
+
+def unknown_names(environ: Mapping[str, str] = os.environ) -> list[str]:
+    """``GTE_*`` variables that nothing reads, sorted: most likely misspelt."""
+    return sorted(name for name in environ if name.startswith(PREFIX) and name not in _SETTINGS_NAMES)
+
+
+def _optional(environ: Mapping[str, str], name: str, default: str) -> str | None:
+    value = environ.get(PREFIX + name) or default
+    return None if value in ("", "off") else value
+
+
+def _choice(environ: Mapping[str, str], name: str, default: str, choices: tuple[str, ...]) -> str:
+    value = environ.get(PREFIX + name) or default
+    if value not in choices:
+        raise SettingsError(f"{PREFIX}{name}={value!r}: expected one of {', '.join(choices)}")
+    return value
+
+
+def _integer(environ: Mapping[str, str], name: str, default: int, *, least: int) -> int:
+    text = environ.get(PREFIX + name, "").strip()
+    if not text:
+        return default
+    try:
+        value = int(text)
+    except ValueError:
+        raise SettingsError(f"{PREFIX}{name}={text!r}: expected a whole number") from None
+    if not least <= value <= _LARGEST:
+        raise SettingsError(f"{PREFIX}{name}={text!r}: expected a whole number from {least} to {_LARGEST}")
+    return value
+
+
+def _seconds(environ: Mapping[str, str], name: str, default: float) -> float:
+    text = environ.get(PREFIX + name, "").strip()
+    if not text:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        raise SettingsError(f"{PREFIX}{name}={text!r}: expected a number of seconds") from None
+    # Written so that "nan" fails it too.
+    if not 0 <= value <= _LONGEST:
+        raise SettingsError(f"{PREFIX}{name}={text!r}: expected a number of seconds from 0 to {_LONGEST}")
+    return value

@@ -1,0 +1,75 @@
+"""JSON as RFC 8259 and I-JSON (RFC 7493) mean it, without what Python's parser lets through.
+
+Python accepts ``NaN``, keeps the last of two equal keys, turns ``1e999`` into infinity and lets a lone surrogate
+into a string, which then fails wherever the string is next encoded. Each of these is the client's error and must
+be told so, not become a 500 further in.
+"""
+
+import json
+import math
+import re
+from typing import Any, NoReturn
+
+# An escaped surrogate, paired or not; only a body that has one is checked for lone ones.
+_SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+class JsonError(ValueError):
+    """The bytes are not acceptable JSON; the message says where or why and quotes nothing long."""
+
+
+def parse(body: bytes) -> Any:
+    """The value that ``body`` (UTF-8) holds.
+
+    Raises:
+        JsonError: not UTF-8, not JSON, a repeated key, NaN or infinity, nested too deeply, a lone surrogate.
+    """
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise JsonError(f"not UTF-8: byte {error.start} cannot be decoded") from None
+    try:
+        value = json.loads(
+            text, object_pairs_hook=_without_repeats, parse_constant=_no_constant, parse_float=_finite
+        )
+    except json.JSONDecodeError as error:
+        raise JsonError(f"{error.msg} at line {error.lineno}, column {error.colno}") from None
+    except RecursionError:
+        raise JsonError("nested too deeply") from None
+    except JsonError:
+        raise
+    except ValueError:
+        # The one that is left: an integer with more digits than Python converts.
+        raise JsonError("a number has too many digits") from None
+    if _SURROGATE_ESCAPE.search(body):
+        _refuse_lone_surrogates(value)
+    return value
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise JsonError(f"the key {key[:40]!a} stands twice in one object")
+            seen.add(key)
+    return members
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise JsonError(f"{name} is not JSON")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise JsonError("a number is too large")
+    return number
+
+
+def _refuse_lone_surrogates(value: Any) -> None:
+    try:
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        raise JsonError("a string holds half of a surrogate pair") from None

@@ -1,0 +1,25 @@
+"""``classification``: which of the labels given fits a text best."""
+
+from typing import Any
+
+from service.engines.roster import Roster
+from service.tasks.hypotheses import best, score
+from service.tasks.task import Task, TaskInput, required
+
+
+def answer(roster: Roster, task_input: TaskInput) -> dict[str, Any]:
+    """``{"label", "score", "scores"}``; see ``hypotheses`` for what the scores mean."""
+    labels: list[str] = required(task_input, "labels")
+    hypotheses = {label: (f"这是一条关于{label}的内容。",) for label in labels}
+    scores = score(roster.encoder(), task_input.text, hypotheses)
+    label = best(scores)
+    return {"label": label, "score": scores[label], "scores": scores}
+
+
+TASK = Task(
+    "classification",
+    "The label that fits a text best, of those given",
+    ("encoder",),
+    answer,
+    parameters=frozenset({"labels"}),
+)

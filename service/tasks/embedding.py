@@ -1,0 +1,18 @@
+"""``embedding``: vectors of texts."""
+
+from typing import Any
+
+from service.engines.roster import Roster
+from service.tasks.task import Task, TaskInput
+
+
+def answer(roster: Roster, task_input: TaskInput) -> dict[str, Any]:
+    """``{"embeddings": [[...]], "dimension": n}``: one unit vector per text, in order; ``n`` is the engine's own."""
+    encoder = roster.encoder()
+    role = task_input.parameters.get("role") or "query"
+    return {"embeddings": encoder.encode(task_input.texts, role), "dimension": encoder.dimension}
+
+
+TASK = Task(
+    "embedding", "Vectors of texts", ("encoder",), answer, parameters=frozenset({"role"}), many=True
+)

@@ -1,0 +1,44 @@
+"""Zero-shot choice between labels: each label is put into sentences, and the text is compared with those.
+
+The E5 encoder ranks well but squeezes all cosines into about 0.7 to 1.0, being trained with a softmax at
+temperature 0.01 (Wang et al. 2024, "Multilingual E5 Text Embeddings"). Scores are therefore a softmax over the
+cosines; its temperature is a choice (wider than in training, so that near ties show as such), not a calibration:
+the order of the scores means something, their exact size does not.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from service.engines.interface import Encoder
+from service.tasks.task import dot
+
+TEMPERATURE = 0.02
+
+
+def score(encoder: Encoder, text: str, hypotheses: Mapping[str, Sequence[str]]) -> dict[str, float]:
+    """A score per label, adding up to 1, from sentences that would be close to ``text`` if the label held.
+
+    A label's cosine is the mean over its sentences, so that no single wording decides. The text is encoded as a
+    query, the sentences as passages: of the two ways tried, the one that separated labels better.
+    """
+    sentences = [sentence for wordings in hypotheses.values() for sentence in wordings]
+    vectors = iter(encoder.encode(sentences, "passage"))
+    of_text = encoder.encode([text])[0]
+    cosines = {
+        label: sum(dot(of_text, next(vectors)) for _ in wordings) / len(wordings)
+        for label, wordings in hypotheses.items()
+    }
+    return softmax(cosines, TEMPERATURE)
+
+
+def softmax(values: Mapping[str, float], temperature: float) -> dict[str, float]:
+    """Positive scores that add up to 1, in the ratio ``exp(value / temperature)``, rounded to six digits."""
+    highest = max(values.values())
+    weights = {label: math.exp((value - highest) / temperature) for label, value in values.items()}
+    total = sum(weights.values())
+    return {label: round(weight / total, 6) for label, weight in weights.items()}
+
+
+def best(scores: Mapping[str, float]) -> str:
+    """The label with the highest score; of equal ones, the first."""
+    return max(scores, key=scores.__getitem__)

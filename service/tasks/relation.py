@@ -1,0 +1,20 @@
+"""``relation``: no engine of this version extracts relations."""
+
+from typing import Any
+
+from service.engines.roster import Roster
+from service.tasks.task import Task, TaskInput
+
+UNAVAILABLE = (
+    "relation extraction needs a ModelScope UniNLU model, for which this version has no engine; to prepare for one"
+    " that has: pip install 'gte-ops[model]' &&"
+    " modelscope download --model iic/nlp_structbert_siamese-uninlu_chinese-base"
+)
+
+
+def answer(_roster: Roster, _task_input: TaskInput) -> dict[str, Any]:
+    """Never called: the task is announced as unavailable."""
+    raise NotImplementedError
+
+
+TASK = Task("relation", "Relations between entities", (), answer, unavailable=UNAVAILABLE)

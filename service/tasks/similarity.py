@@ -1,0 +1,25 @@
+"""``similarity``: how close each candidate is to a text."""
+
+from typing import Any
+
+from service.engines.roster import Roster
+from service.tasks.task import Task, TaskInput, dot, required
+
+
+def answer(roster: Roster, task_input: TaskInput) -> dict[str, Any]:
+    """``{"scores": [...]}``: the cosine of the text with each candidate, in the order given.
+
+    Both sides take the role ``query``, as E5's authors advise for symmetric comparison.
+    """
+    candidates = required(task_input, "candidates")
+    text, *others = roster.encoder().encode([task_input.text, *candidates])
+    return {"scores": [round(dot(text, other), 6) for other in others]}
+
+
+TASK = Task(
+    "similarity",
+    "Cosine similarity of a text with each candidate",
+    ("encoder",),
+    answer,
+    parameters=frozenset({"candidates"}),
+)

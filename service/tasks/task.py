@@ -1,0 +1,65 @@
+"""What a task is: a name, the engines it stands on, and a function from a request to a result."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from service.engines.interface import Slot
+from service.engines.roster import Roster
+
+
+class TaskInputError(ValueError):
+    """The request does not fit the task. ``field`` names the part of the request that is wrong."""
+
+    def __init__(self, field: str, detail: str) -> None:
+        super().__init__(detail)
+        self.field = field
+        self.detail = detail
+
+
+@dataclass(frozen=True)
+class TaskInput:
+    """A request that has passed the general checks: at least one text, none empty, all within the bounds."""
+
+    texts: tuple[str, ...]
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """The text of a task that takes one."""
+        return self.texts[0]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A ``task_type``.
+
+    ``slots``: the engines it needs, named in the answer's ``model``. ``parameters``: the names it takes; another
+    one is refused. ``many``: whether ``input_text`` may be a list. ``unavailable``: why no engine of this version
+    serves it, with the command that would install one that does; None for a task that is served.
+    """
+
+    name: str
+    summary: str
+    slots: tuple[Slot, ...]
+    answer: Callable[[Roster, TaskInput], dict[str, Any]]
+    parameters: frozenset[str] = frozenset()
+    many: bool = False
+    unavailable: str | None = None
+
+
+def required(task_input: TaskInput, name: str) -> Any:
+    """The parameter ``name``.
+
+    Raises:
+        TaskInputError: it is not there.
+    """
+    value = task_input.parameters.get(name)
+    if value is None:
+        raise TaskInputError(f"parameters.{name}", "this task needs it")
+    return value
+
+
+def dot(left: Sequence[float], right: Sequence[float]) -> float:
+    """The scalar product of two vectors of one length; of unit vectors, the cosine of their angle."""
+    return sum(x * y for x, y in zip(left, right, strict=True))
