@@ -1,0 +1,395 @@
+"""What the service's name resolves to.
+
+One named resolver is asked as it is; else the host's own way is followed: /etc/hosts, then /etc/resolv.conf.
+dnspython writes and reads the messages; the sockets are kept here, because its query module (DNS over HTTPS and
+QUIC) costs more to import than the question takes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import select
+import socket
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import dns.exception
+import dns.flags
+import dns.message
+import dns.name
+import dns.rcode
+import dns.rdatatype
+
+from ops.quoting import safe_line
+from ops.snapshot import Resolution
+from ops.topology.address import split_address
+
+# A resolver that says nothing for so long is called dead, all tries and servers together, seconds.
+PATIENCE = 2.0
+# Silent for so long: the question is repeated, and the next server is asked beside the first, seconds.
+PATIENCE_PER_TRY = 0.6
+# One family answered with addresses: how long the other is still waited for, seconds.
+PATIENCE_FOR_OTHER_FAMILY = 0.5
+MAX_SERVERS = 3
+MAX_ADDRESSES = 64
+DNS_PORT = 53
+MAX_FILE_BYTES = 1 << 20
+HOSTS_FILE = "/etc/hosts"
+RESOLV_CONF = "/etc/resolv.conf"
+_KINDS = (dns.rdatatype.A, dns.rdatatype.AAAA)
+
+
+def resolve(name: str, resolver: str | None, deadline: float) -> Resolution:
+    """The addresses of ``name``; ``resolver`` is ``ip[:port]`` or None for the host's own way.
+
+    Done at ``deadline`` (time.monotonic) or after `PATIENCE`, whichever comes first."""
+    wanted = name.strip().rstrip(".").lower()
+    literal = _literal(wanted)
+    shown = safe_line(name)
+    if literal is not None:
+        return Resolution(name=shown, resolver="", addresses=(literal,), is_literal=True)
+    if resolver is not None:
+        return _ask_servers(shown, wanted, [resolver], (), deadline)
+    listed = in_hosts_file(_read(HOSTS_FILE), wanted)
+    if not listed and (wanted == "localhost" or wanted.endswith(".localhost")):
+        listed = ("127.0.0.1", "::1")  # RFC 6761, 6.3
+        return Resolution(name=shown, resolver="localhost", addresses=listed)
+    if listed:
+        return Resolution(name=shown, resolver=HOSTS_FILE, addresses=listed)
+    configured = parse_resolv_conf(_read(RESOLV_CONF))
+    return _ask_servers(shown, wanted, configured.servers, configured.searched(wanted), deadline)
+
+
+def _literal(name: str) -> str | None:
+    try:
+        return str(ipaddress.ip_address(name.strip("[]")))
+    except ValueError:
+        return None
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123  bounded read of a system file
+            return file.read(MAX_FILE_BYTES).decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+# --- the host's own files ---
+
+
+def in_hosts_file(content: str, name: str) -> tuple[str, ...]:
+    """The addresses that lines of hosts(5) give ``name`` (lower case, no final dot)."""
+    found: dict[str, None] = {}
+    for row in content.splitlines():
+        words = row.partition("#")[0].split()
+        if len(words) < 2 or name not in (word.lower().rstrip(".") for word in words[1:]):
+            continue
+        address = _literal(words[0])
+        if address is not None:
+            found[address] = None
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class ResolvConf:
+    """What resolv.conf(5) says: servers in order, search domains, how many dots make a name absolute."""
+
+    servers: list[str]
+    search: tuple[str, ...] = ()
+    ndots: int = 1
+
+    def searched(self, name: str) -> tuple[str, ...]:
+        """The domains to append where ``name`` alone has too few dots to be meant absolutely."""
+        return self.search if name.count(".") < self.ndots else ()
+
+
+def parse_resolv_conf(content: str) -> ResolvConf:
+    """The servers, search list and ndots of a resolv.conf; without a server this host's own, as libc does."""
+    servers: list[str] = []
+    search: tuple[str, ...] = ()
+    ndots = 1
+    for row in content.splitlines():
+        words = row.split()
+        if len(words) < 2 or row[0] in "#;":
+            continue
+        if words[0] == "nameserver":
+            servers.append(words[1])
+        elif words[0] in ("search", "domain"):
+            search = tuple(word.strip(".").lower() for word in words[1:7])
+        elif words[0] == "options":
+            for word in words[1:]:
+                if word.startswith("ndots:") and word[6:].isdigit():
+                    ndots = min(int(word[6:]), 15)
+    return ResolvConf(servers[:MAX_SERVERS] or ["127.0.0.1"], search, ndots)
+
+
+# --- asking ---
+
+
+def _ask_servers(
+    shown: str, name: str, servers: list[str], search: Iterable[str], deadline: float
+) -> Resolution:
+    resolver = ", ".join(safe_line(server, 80) for server in servers)
+    started = time.monotonic()
+    until = min(deadline, started + PATIENCE)
+    outcome = _Outcome("nxdomain", f"{shown!r} is not a name that can be asked for")
+    # With search domains the bare name comes last (resolv.conf(5), ndots).
+    for candidate in (*(f"{name}.{domain}" for domain in search if domain), name):
+        questions = _questions(candidate)
+        if questions is None:
+            continue
+        outcome = _Asking(questions, servers, until).outcome()
+        if outcome.failure not in ("nxdomain", "no_address"):
+            break
+    return Resolution(
+        name=shown,
+        resolver=resolver,
+        addresses=outcome.addresses,
+        failure=outcome.failure,
+        detail=safe_line(f"{resolver}: {outcome.detail}") if outcome.failure else "",
+    )
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    failure: str | None
+    detail: str = ""
+    addresses: tuple[str, ...] = ()
+
+
+def _questions(name: str) -> dict[int, dns.message.Message] | None:
+    """An A and an AAAA question by message id, None for what is no name (RFC 1035 2.3.4, RFC 5890)."""
+    try:
+        parsed = dns.name.from_text(name)
+        queries = [dns.message.make_query(parsed, kind, use_edns=0, payload=1232) for kind in _KINDS]
+        for query in queries:
+            query.to_wire()
+    except (dns.exception.DNSException, UnicodeError, ValueError):
+        return None
+    queries[1].id = (queries[0].id + 1) % 65536
+    return {query.id: query for query in queries}
+
+
+@dataclass
+class _Server:
+    """One server under way: its socket and what it has answered so far, by question id."""
+
+    address: str
+    sock: socket.socket | None = None
+    answers: dict[int, _Answer] = field(default_factory=dict)
+    trouble: _Outcome | None = None
+
+
+@dataclass(frozen=True)
+class _Answer:
+    rcode: int
+    addresses: tuple[str, ...]
+
+
+class _Asking:
+    """The two questions put to servers: the first alone, each next beside it once it is silent or broken."""
+
+    def __init__(self, questions: dict[int, dns.message.Message], servers: list[str], until: float) -> None:
+        self._questions = questions
+        self._waiting = [_Server(server) for server in servers]
+        self._asked: list[_Server] = []
+        self._started = time.monotonic()
+        self._until = until
+
+    def outcome(self) -> _Outcome:
+        """Addresses, or the most telling failure. All sockets are closed."""
+        try:
+            return self._run()
+        finally:
+            for server in self._asked:
+                if server.sock is not None:
+                    server.sock.close()
+
+    def _run(self) -> _Outcome:
+        self._ask_next()
+        repeat = self._started + PATIENCE_PER_TRY
+        until = self._until
+        while (now := time.monotonic()) < until:
+            decided = self._decided()
+            if decided is not None:
+                return decided
+            if self._has_addresses():
+                until = min(until, now + PATIENCE_FOR_OTHER_FAMILY)
+            if now >= repeat:
+                repeat = now + PATIENCE_PER_TRY
+                if not self._ask_next():
+                    for server in self._asked:
+                        self._send(server)
+            open_socks = {s.sock: s for s in self._asked if s.sock is not None and s.trouble is None}
+            if not open_socks:
+                if not self._ask_next():
+                    break
+                continue
+            ready, _, _ = select.select(list(open_socks), [], [], max(0.0, min(until, repeat) - now))
+            for sock in ready:
+                self._receive(open_socks[sock])
+        return self._decided() or self._exhausted()
+
+    def _ask_next(self) -> bool:
+        if not self._waiting:
+            return False
+        server = self._waiting.pop(0)
+        self._asked.append(server)
+        host, port = _place(server.address)
+        try:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            socket.inet_pton(family, host.partition("%")[0])
+            server.sock = socket.socket(family, socket.SOCK_DGRAM)
+            server.sock.setblocking(False)
+            # Connected: the kernel drops what others send, and an ICMP refusal comes back as an error.
+            server.sock.connect((host, port))
+        except OSError as error:
+            server.trouble = _Outcome("unreachable", (error.strerror or str(error)).lower())
+            return True
+        self._send(server)
+        return True
+
+    def _send(self, server: _Server) -> None:
+        if server.sock is None or server.trouble is not None:
+            return
+        for number, question in self._questions.items():
+            if number in server.answers:
+                continue
+            try:
+                server.sock.send(question.to_wire())
+            except OSError as error:
+                server.trouble = _Outcome("unreachable", (error.strerror or str(error)).lower())
+
+    def _receive(self, server: _Server) -> None:
+        assert server.sock is not None  # noqa: S101  only open sockets are waited for
+        try:
+            wire = server.sock.recv(65535)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            # ICMP says that nobody listens there.
+            server.trouble = _Outcome("unreachable", (error.strerror or str(error)).lower())
+            return
+        message = _parsed(wire, self._questions)
+        if message is not None and message.flags & dns.flags.TC:
+            message = self._over_tcp(server, self._questions[message.id])
+        if message is not None:
+            server.answers[message.id] = _Answer(message.rcode(), addresses_in(message))
+
+    def _over_tcp(self, server: _Server, question: dns.message.Message) -> dns.message.Message | None:
+        # RFC 7766: the same question over TCP, two octets of length before each message.
+        wire = question.to_wire()
+        try:
+            remaining = self._until - time.monotonic()
+            with socket.create_connection(_place(server.address), timeout=max(0.01, remaining)) as sock:
+                sock.sendall(len(wire).to_bytes(2, "big") + wire)
+                length = int.from_bytes(self._exactly(sock, 2), "big")
+                return _parsed(self._exactly(sock, length), self._questions)
+        except OSError:
+            return None
+
+    def _exactly(self, sock: socket.socket, count: int) -> bytes:
+        received = b""
+        while len(received) < count:
+            remaining = self._until - time.monotonic()
+            if remaining <= 0:
+                raise TimeoutError
+            sock.settimeout(remaining)
+            piece = sock.recv(count - len(received))
+            if not piece:
+                raise ConnectionResetError
+            received += piece
+        return received
+
+    # What the answers so far amount to.
+
+    def _has_addresses(self) -> bool:
+        return any(answer.addresses for server in self._asked for answer in server.answers.values())
+
+    def _decided(self) -> _Outcome | None:
+        """The outcome once nothing still awaited could change it."""
+        for server in self._asked:
+            if len(server.answers) < len(self._questions):
+                continue
+            found = _addresses(server.answers.values())
+            if found:
+                return _Outcome(None, addresses=found)
+            codes = {answer.rcode for answer in server.answers.values()}
+            if codes <= {dns.rcode.NOERROR, dns.rcode.NXDOMAIN}:
+                # An authoritative 'no' ends the search, as it does for libc.
+                return _no(codes)
+            server.trouble = server.trouble or _failed(codes)
+        if not self._waiting and all(server.trouble is not None for server in self._asked):
+            return self._exhausted()
+        return None
+
+    def _exhausted(self) -> _Outcome:
+        for server in self._asked:
+            found = _addresses(server.answers.values())
+            if found:
+                return _Outcome(None, addresses=found)
+        troubles = [server.trouble for server in self._asked if server.trouble is not None]
+        told = next((t for t in troubles if t.failure in ("servfail", "refused")), None)
+        silent = [server for server in self._asked if server.trouble is None]
+        if told is not None:
+            return told
+        if silent or not troubles:
+            return _Outcome("timeout", f"no answer within {time.monotonic() - self._started:.1f} s")
+        return troubles[0]
+
+
+def _place(server: str) -> tuple[str, int]:
+    """Host and port of a server as written: ``ip``, ``ip:port``, ``[v6]:port`` or a bare IPv6 address."""
+    if _literal(server) is not None:
+        return server.strip("[]"), DNS_PORT
+    host, port = split_address(server)
+    return host, port or DNS_PORT
+
+
+def _parsed(wire: bytes, questions: dict[int, dns.message.Message]) -> dns.message.Message | None:
+    """The message if it answers one of the questions; None for anything else, however broken."""
+    with contextlib.suppress(dns.exception.DNSException, ValueError, IndexError):
+        message = dns.message.from_wire(wire, ignore_trailing=True, raise_on_truncation=False)
+        asked = questions.get(message.id)
+        # Servers that refuse may leave the question out (RFC 2136-style REFUSED, FORMERR).
+        if asked is not None and (asked.is_response(message) or _bare_refusal(message)):
+            return message
+    return None
+
+
+def _bare_refusal(message: dns.message.Message) -> bool:
+    return (
+        bool(message.flags & dns.flags.QR) and not message.question and message.rcode() != dns.rcode.NOERROR
+    )
+
+
+def addresses_in(message: dns.message.Message) -> tuple[str, ...]:
+    """The addresses at the end of the alias chain, in the answer's order; none where the chain is broken."""
+    if not isinstance(message, dns.message.QueryMessage):
+        return ()
+    try:
+        answer = message.resolve_chaining().answer
+    except dns.exception.DNSException:
+        return ()
+    return tuple(record.address for record in answer) if answer is not None else ()
+
+
+def _addresses(answers: Iterable[_Answer]) -> tuple[str, ...]:
+    found = [address for answer in answers for address in answer.addresses]
+    return tuple(sorted(dict.fromkeys(found), key=lambda address: ":" in address))[:MAX_ADDRESSES]
+
+
+def _no(codes: set[int]) -> _Outcome:
+    if dns.rcode.NXDOMAIN in codes:
+        return _Outcome("nxdomain", "the name does not exist (NXDOMAIN)")
+    return _Outcome("no_address", "the name exists, but has no A or AAAA record")
+
+
+def _failed(codes: set[int]) -> _Outcome:
+    if dns.rcode.REFUSED in codes:
+        return _Outcome("refused", "the resolver refuses to answer for this name (REFUSED)")
+    words = ", ".join(sorted(dns.rcode.to_text(dns.rcode.Rcode.make(code)) for code in codes if code))
+    return _Outcome("servfail", f"the resolver failed ({words})")
