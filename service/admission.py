@@ -1,8 +1,9 @@
 """How many predictions may run and wait in one worker process.
 
-Without a bound, predictions take every thread of the worker: ``/health`` waits behind them, and each client waits
-longer than the one before until all have given up. With it, a bounded number runs, a bounded number waits in
-order of arrival for a bounded time, and the rest is refused at once, while the accepted keep their latency.
+Without a bound, predictions take every thread of the worker: ``/health`` waits behind them, and each client
+waits longer than the one before until all have given up. With it, a bounded number runs, a bounded number
+waits in order of arrival for a bounded time, and the rest is refused at once, while the accepted keep their
+latency.
 """
 
 import math
@@ -16,7 +17,7 @@ _NEWEST = 0.1
 _LONGEST_RETRY = 30  # seconds
 
 
-class Overloaded(Exception):
+class OverloadedError(Exception):
     """There is no place left. ``retry_after``: seconds after which the queue of now should have passed."""
 
     def __init__(self, detail: str, retry_after: int) -> None:
@@ -58,7 +59,7 @@ class Admission:
         """Hold one of the places for the duration of the block.
 
         Raises:
-            Overloaded: the queue is full, or the wait was too long.
+            OverloadedError: the queue is full, or the wait was too long.
         """
         self._enter()
         started = time.monotonic()
@@ -74,14 +75,17 @@ class Admission:
                 self._running += 1
                 return
             if self._waiting >= self._queue:
-                raise Overloaded(
-                    f"{self._running} predictions are running and {self._waiting} are waiting", self._retry_after()
+                raise OverloadedError(
+                    f"{self._running} predictions are running and {self._waiting} are waiting",
+                    self._retry_after(),
                 )
             self._waiting += 1
             try:
                 free = self._changed.wait_for(lambda: self._running < self._concurrent, timeout=self._wait)
                 if not free:
-                    raise Overloaded(f"no place became free within {self._wait:g} s", self._retry_after())
+                    raise OverloadedError(
+                        f"no place became free within {self._wait:g} s", self._retry_after()
+                    )
                 self._running += 1
             finally:
                 self._waiting -= 1

@@ -2,7 +2,8 @@
 
 import sys
 
-from flask_openapi3 import Info, OpenAPI
+from flask_openapi3.models.info import Info
+from flask_openapi3.openapi import OpenAPI
 from pydantic import ValidationError
 
 from service import progress
@@ -34,7 +35,9 @@ def create_app(settings: Settings | None = None) -> Service:
             sys.exit(f"service: {error}")
     app = Service(
         "service",
-        info=Info(title="GTE service", version=version(), description="Chinese NLP: predictions over HTTP and JSON"),
+        info=Info(
+            title="GTE service", version=version(), description="Chinese NLP: predictions over HTTP and JSON"
+        ),
         doc_ui=False,
         static_folder=str(page.WEB),
         static_url_path="/static",
@@ -42,7 +45,8 @@ def create_app(settings: Settings | None = None) -> Service:
         validation_error_model=predict.ProblemDetails,
         validation_error_callback=_refuse,
     )
-    # Flask reads FLASK_DEBUG by itself; a traceback must never be one environment variable away from the public.
+    # Flask reads FLASK_DEBUG by itself; a traceback must never be one environment variable away from the
+    # public.
     app.config.update(
         DEBUG=False,
         TESTING=False,

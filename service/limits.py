@@ -16,7 +16,9 @@ def check_texts(settings: Settings, field: str, texts: Sequence[str]) -> None:
         raise Problem("bad_request", f"{field}: the list is empty", field=field)
     if len(texts) > settings.max_batch:
         raise Problem(
-            "batch_too_large", f"{field}: {len(texts)} texts, at most {settings.max_batch} are taken", field=field
+            "batch_too_large",
+            f"{field}: {len(texts)} texts, at most {settings.max_batch} are taken",
+            field=field,
         )
     for index, text in enumerate(texts):
         place = field if len(texts) == 1 else f"{field}.{index}"

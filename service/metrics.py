@@ -1,7 +1,7 @@
 """What is counted, for Prometheus.
 
-With several worker processes each writes its own files in ``PROMETHEUS_MULTIPROC_DIR`` (``gunicorn_conf.py`` sets
-and wipes it before any of this is imported), and ``/metrics`` adds them up.
+With several worker processes each writes its own files in ``PROMETHEUS_MULTIPROC_DIR`` (``gunicorn_conf.py``
+sets and wipes it before any of this is imported), and ``/metrics`` adds them up.
 """
 
 import os
@@ -35,7 +35,10 @@ REQUESTS = Counter(
     ["route", "task", "outcome"],
 )
 LATENCY = Histogram(
-    "gte_request_seconds", "Time from the request's arrival to its answer", ["route", "task"], buckets=_BUCKETS
+    "gte_request_seconds",
+    "Time from the request's arrival to its answer",
+    ["route", "task"],
+    buckets=_BUCKETS,
 )
 
 
@@ -51,14 +54,18 @@ class _Workers(Collector):
             "gte_predictions_in_flight", "Predictions running or waiting in all workers", self._load.in_flight
         )
         yield GaugeMetricFamily(
-            "gte_prediction_capacity", "Predictions that all workers can hold, running and waiting", self._load.capacity
+            "gte_prediction_capacity",
+            "Predictions that all workers can hold, running and waiting",
+            self._load.capacity,
         )
         workers = GaugeMetricFamily("gte_workers", "Worker processes, by phase", labels=["phase"])
         for phase in ("booting", "ready", "draining"):
             workers.add_metric([phase], sum(record.phase == phase for record in self._records))
         yield workers
         now = time.time()
-        oldest = max((now - request.since for record in self._records for request in record.in_flight), default=0.0)
+        oldest = max(
+            (now - request.since for record in self._records for request in record.in_flight), default=0.0
+        )
         yield GaugeMetricFamily("gte_oldest_request_seconds", "Age of the oldest request in flight", oldest)
 
 

@@ -1,7 +1,7 @@
 """Errors as the client sees them: problem details (RFC 9457), and OpenAI's error object under ``/v1/``.
 
-Every error of the service, from whichever layer, is a ``Problem`` by the time it leaves. A problem never carries
-a traceback or a path of the host: those stand in the log, under the same ``request_id``.
+Every error of the service, from whichever layer, is a ``Problem`` by the time it leaves. A problem never
+carries a traceback or a path of the host: those stand in the log, under the same ``request_id``.
 """
 
 import json
@@ -32,8 +32,9 @@ CODES: dict[str, tuple[int, str]] = {
 
 
 @dataclass
-class Problem(Exception):
-    """An error answer: a code of ``CODES``, what exactly is wrong, and the field or the delay where one applies.
+class Problem(Exception):  # noqa: N818  the term of RFC 9457
+    """An error answer: a code of ``CODES``, what exactly is wrong, and the field or the delay where one
+    applies.
 
     ``field`` names the offending part of the request (``input_text``, ``parameters.labels.0``);
     ``retry_after`` is in seconds and becomes the ``Retry-After`` header.
@@ -61,7 +62,8 @@ class Problem(Exception):
         return headers
 
     def details(self, request_id: str) -> dict[str, Any]:
-        """The members of the problem details object (RFC 9457, section 3.1), with our ``code`` and ``request_id``."""
+        """The members of the problem details object (RFC 9457, section 3.1), with our ``code`` and
+        ``request_id``."""
         title = CODES[self.code][1] if self.status_override is None else HTTPStatus(self.status).phrase
         members: dict[str, Any] = {
             "type": f"/docs/errors#{self.code}",
@@ -105,5 +107,6 @@ def from_http_status(status: int, detail: str, allow: str | None = None) -> Prob
 
 
 def _encode(members: dict[str, Any]) -> bytes:
-    # A detail may quote what the client sent; backslashreplace keeps a lone surrogate from failing the answer.
+    # A detail may quote what the client sent; backslashreplace keeps a lone surrogate from failing the
+    # answer.
     return json.dumps(members, ensure_ascii=False).encode("utf-8", "backslashreplace")

@@ -1,13 +1,15 @@
 """Progress records: what each worker process is doing, readable from outside while it hangs.
 
-Gunicorn's heartbeat says that a worker's main loop turns; with threads it stays fresh while every request of the
-worker is stuck. So each worker keeps one small file, ``<progress_dir>/<pid>.json``, through gunicorn's request
-hooks (``gunicorn_conf.py``). The doctor and the watchdog read it; ``/ready`` and ``/metrics`` use the same facts.
+Gunicorn's heartbeat says that a worker's main loop turns; with threads it stays fresh while every request of
+the worker is stuck. So each worker keeps one small file, ``<progress_dir>/<pid>.json``, through gunicorn's
+request hooks (``gunicorn_conf.py``). The doctor and the watchdog read it; ``/ready`` and ``/metrics`` use the
+same facts.
 
 Writing a file at each start and end of a request would cost more than a short request itself. So a change is
-written at once when the last write is ``_INTERVAL`` old, which is always so on a quiet server, and is otherwise
-left to a thread that writes the newest state when the interval is over: at most 20 writes a second per worker,
-and never older than 50 ms while the interpreter runs. Measured by ``benchmarks/service_threads.py --progress``.
+written at once when the last write is ``_INTERVAL`` old, which is always so on a quiet server, and is
+otherwise left to a thread that writes the newest state when the interval is over: at most 20 writes a second
+per worker, and never older than 50 ms while the interpreter runs. Measured by ``benchmarks/service_threads.py
+--progress``.
 """
 
 import json
@@ -92,7 +94,8 @@ class ProcessFacts:
 
 
 def process_facts(pid: int) -> ProcessFacts | None:
-    """The facts of process ``pid`` (fields 22 and 4 of ``/proc/PID/stat``, see proc(5)), or None if it is gone."""
+    """The facts of process ``pid`` (fields 22 and 4 of ``/proc/PID/stat``, see proc(5)), or None if it is
+    gone."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -105,7 +108,8 @@ def process_facts(pid: int) -> ProcessFacts | None:
 
 
 class Progress:
-    """The record of this process, kept and written. Thread-safe: with gthread the hooks run in many threads."""
+    """The record of this process, kept and written. Thread-safe: with gthread the hooks run in many
+    threads."""
 
     def __init__(self, directory: Path, *, stopping: Callable[[], bool] = lambda: False) -> None:
         """``stopping`` tells whether the worker has been asked to end; gunicorn has no hook for that."""
@@ -133,7 +137,8 @@ class Progress:
         threading.Thread(target=self._write_later, name="progress", daemon=True).start()
 
     def begin(self, key: int, path: str) -> None:
-        """A request has begun; ``key`` stands for it until ``end``. Never raises: no request fails for its record."""
+        """A request has begun; ``key`` stands for it until ``end``. Never raises: no request fails for its
+        record."""
         with self._lock:
             self._in_flight[key] = Request(path[:_LONGEST_PATH], time.time())
         self._record_soon()
@@ -183,7 +188,8 @@ class Progress:
 
     def _write_later(self) -> None:
         while not self._ended and self._writable:
-            # With requests in flight, wake now and then to see a stop: a stuck request would never tell of it.
+            # With requests in flight, wake now and then to see a stop: a stuck request would never tell of
+            # it.
             changed = self._changed.wait(_LOOK_FOR_STOP if self._in_flight else None)
             if self._phase != "draining" and self._stopping():
                 self.enter("draining")
@@ -195,7 +201,8 @@ class Progress:
     def _write(self) -> None:
         if not self._writable:
             return
-        # Set before the state is read: a change that comes meanwhile is then either in it or announced after it.
+        # Set before the state is read: a change that comes meanwhile is then either in it or announced after
+        # it.
         self._last_write = time.monotonic()
         try:
             with self._writing:

@@ -20,8 +20,8 @@ class Load:
 def load_of(records: Iterable[Record], capacity_per_worker: int) -> Load:
     """The load that the progress records of one gunicorn's workers tell.
 
-    A worker that drains takes no new requests, so its capacity does not count; nor does its work, which holds no
-    place in the others.
+    A worker that drains takes no new requests, so its capacity does not count; nor does its work, which holds
+    no place in the others.
     """
     working = [record for record in records if record.phase != "draining"]
     in_flight = sum(request.path in PREDICTION_PATHS for record in working for request in record.in_flight)
@@ -33,5 +33,7 @@ def judge(engines: Readiness, load: Load) -> Readiness:
     if engines.reason is not None:
         return engines
     if load.in_flight >= load.capacity > 0:
-        return Readiness("saturated", f"{load.in_flight} predictions are in flight, {load.capacity} is the most")
+        return Readiness(
+            "saturated", f"{load.in_flight} predictions are in flight, {load.capacity} is the most"
+        )
     return engines

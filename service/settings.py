@@ -20,9 +20,9 @@ class SettingsError(ValueError):
 class Settings:
     """What the application needs to know.
 
-    ``max_concurrent`` predictions run at once in a worker process and ``max_queue`` more may wait, each for at
-    most ``queue_timeout`` seconds. Together they stay below ``threads``, so that a thread is always left for
-    ``/health``, ``/ready`` and ``/metrics``.
+    ``max_concurrent`` predictions run at once in a worker process and ``max_queue`` more may wait, each for
+    at most ``queue_timeout`` seconds. Together they stay below ``threads``, so that a thread is always left
+    for ``/health``, ``/ready`` and ``/metrics``.
     """
 
     engine: str  # "auto": the model in model_dir, else the embedded default; "embedded": always the latter
@@ -70,12 +70,36 @@ _LONGEST = 86_400  # seconds
 
 _SETTINGS_NAMES = frozenset(
     PREFIX + name
-    for name in (
-        "ENGINE MODEL_DIR MODEL_THREADS LOAD_WAIT MAX_TEXT_CHARS MAX_BATCH MAX_BATCH_CHARS MAX_BODY_BYTES THREADS"
-        " MAX_CONCURRENT MAX_QUEUE QUEUE_TIMEOUT PROGRESS_DIR BIND PIDFILE ACCESS_LOG ERROR_LOG LOG_LEVEL WORKERS"
-        " WORKER_CLASS TIMEOUT GRACEFUL_TIMEOUT KEEPALIVE MAX_REQUESTS MAX_REQUESTS_JITTER CONTROL_SOCKET"
-        " METRICS_DIR FORWARDED_ALLOW_IPS"
-    ).split()
+    for name in [
+        "ENGINE",
+        "MODEL_DIR",
+        "MODEL_THREADS",
+        "LOAD_WAIT",
+        "MAX_TEXT_CHARS",
+        "MAX_BATCH",
+        "MAX_BATCH_CHARS",
+        "MAX_BODY_BYTES",
+        "THREADS",
+        "MAX_CONCURRENT",
+        "MAX_QUEUE",
+        "QUEUE_TIMEOUT",
+        "PROGRESS_DIR",
+        "BIND",
+        "PIDFILE",
+        "ACCESS_LOG",
+        "ERROR_LOG",
+        "LOG_LEVEL",
+        "WORKERS",
+        "WORKER_CLASS",
+        "TIMEOUT",
+        "GRACEFUL_TIMEOUT",
+        "KEEPALIVE",
+        "MAX_REQUESTS",
+        "MAX_REQUESTS_JITTER",
+        "CONTROL_SOCKET",
+        "METRICS_DIR",
+        "FORWARDED_ALLOW_IPS",
+    ]
 )
 
 
@@ -87,7 +111,9 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     """
     threads = _integer(environ, "THREADS", _DEFAULT_THREADS, least=1)
     reserved = min(_RESERVED_THREADS, threads - 1)
-    concurrent = _integer(environ, "MAX_CONCURRENT", min(os.cpu_count() or 1, max(1, threads - reserved)), least=1)
+    concurrent = _integer(
+        environ, "MAX_CONCURRENT", min(os.cpu_count() or 1, max(1, threads - reserved)), least=1
+    )
     queue = _integer(environ, "MAX_QUEUE", max(0, threads - reserved - concurrent), least=0)
     if threads > 1 and concurrent + queue >= threads:
         raise SettingsError(

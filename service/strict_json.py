@@ -1,8 +1,8 @@
 """JSON as RFC 8259 and I-JSON (RFC 7493) mean it, without what Python's parser lets through.
 
-Python accepts ``NaN``, keeps the last of two equal keys, turns ``1e999`` into infinity and lets a lone surrogate
-into a string, which then fails wherever the string is next encoded. Each of these is the client's error and must
-be told so, not become a 500 further in.
+Python accepts ``NaN``, keeps the last of two equal keys, turns ``1e999`` into infinity and lets a lone
+surrogate into a string, which then fails wherever the string is next encoded. Each of these is the client's
+error and must be told so, not become a 500 further in.
 """
 
 import json

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from flask import Response, g
-from flask_openapi3 import APIBlueprint, Tag
+from flask_openapi3.blueprint import APIBlueprint
+from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.api.answers import json_answer
@@ -15,11 +16,14 @@ from service.context import context
 from service.problems import Problem
 from service.tasks import embedding
 
-api = APIBlueprint("embeddings", __name__, abp_tags=[Tag(name="openai", description="OpenAI's embeddings API")])
+api = APIBlueprint(
+    "embeddings", __name__, abp_tags=[Tag(name="openai", description="OpenAI's embeddings API")]
+)
 
 
 class EmbeddingsRequest(BaseModel):
-    """OpenAI's request. Fields that it has and this does not (``user``) are ignored, as OpenAI's clients expect."""
+    """OpenAI's request. Fields that it has and this does not (``user``) are ignored, as OpenAI's clients
+    expect."""
 
     model_config = ConfigDict(
         strict=True, extra="ignore", json_schema_extra={"example": {"model": "gte", "input": "北京冬奥会"}}

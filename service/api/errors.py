@@ -13,8 +13,9 @@ from service.request_id import HEADER, choose
 
 _log = logging.getLogger("service")
 
-# Key in the WSGI environment for gunicorn's access log: the path as it was sent, still percent-encoded. Gunicorn's own
-# %(U)s is decoded, so that a client could write a line break or a terminal escape into the log.
+# Key in the WSGI environment for gunicorn's access log: the path as it was sent, still percent-encoded.
+# Gunicorn's own %(U)s is decoded, so that a client could write a line break or a terminal escape into the
+# log.
 LOG_PATH = "gte.path"
 
 

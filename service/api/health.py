@@ -3,7 +3,8 @@
 import os
 
 from flask import Response
-from flask_openapi3 import APIBlueprint, Tag
+from flask_openapi3.blueprint import APIBlueprint
+from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, Field
 
 from service import progress
@@ -33,7 +34,11 @@ class Ready(BaseModel):
     detail: str
 
 
-@api.get("/health", responses={200: Health}, summary="Alive: answers at once, also while every prediction place is taken")
+@api.get(
+    "/health",
+    responses={200: Health},
+    summary="Alive: answers at once, also while every prediction place is taken",
+)
 def health() -> Response:
     """Touches no engine and waits for nothing."""
     settings = context().settings
@@ -59,7 +64,8 @@ def ready() -> Response:
 
 
 def workers() -> tuple[list[progress.Record], Load]:
-    """The records of this gunicorn's workers and their load; of this process alone where no records are kept."""
+    """The records of this gunicorn's workers and their load; of this process alone where no records are
+    kept."""
     gate = context().admission
     own = progress.current()
     if own is None:

@@ -16,8 +16,8 @@ class JsonRequest(Request):
         """The object in the body. The arguments are Flask's and change nothing: errors are always told.
 
         Raises:
-            Problem: ``unsupported_media_type``, ``bad_json``, or ``bad_request`` where it is JSON but no object.
-            werkzeug.exceptions.RequestEntityTooLarge: the body is longer than the application takes.
+            Problem: ``unsupported_media_type``, ``bad_json``, or ``bad_request`` where it is JSON but no
+            object. werkzeug.exceptions.RequestEntityTooLarge: the body is longer than the application takes.
         """
         if not self.is_json:
             raise Problem("unsupported_media_type", "send the body with Content-Type: application/json")
@@ -42,7 +42,9 @@ def invalid_fields(error: ValidationError) -> Problem:
     # A union reports each of its branches; the one that got furthest is the one that was meant.
     worst = max(error.errors(include_url=False, include_input=False), key=lambda one: len(one["loc"]))
     # Names of union branches ("str", "list[str]") stand in the location beside names of fields.
-    field = ".".join(str(part) for part in worst["loc"] if part not in ("str", "int") and "[" not in str(part))
+    field = ".".join(
+        str(part) for part in worst["loc"] if part not in ("str", "int") and "[" not in str(part)
+    )
     union = any(one["loc"][:1] == worst["loc"][:1] and one is not worst for one in error.errors())
     message = worst["msg"]
     if union and len(worst["loc"]) == 2 and field in ("input_text", "input"):

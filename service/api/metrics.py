@@ -1,7 +1,8 @@
 """``/metrics``: for Prometheus; nginx does not pass it on to the public."""
 
 from flask import Response
-from flask_openapi3 import APIBlueprint, Tag
+from flask_openapi3.blueprint import APIBlueprint
+from flask_openapi3.models.tag import Tag
 
 from service import metrics
 from service.api.health import workers
@@ -9,7 +10,9 @@ from service.api.health import workers
 api = APIBlueprint("metrics", __name__, abp_tags=[Tag(name="state", description="Whether the service works")])
 
 
-@api.get("/metrics", summary="Counters and gauges of all worker processes together, in Prometheus's text format")
+@api.get(
+    "/metrics", summary="Counters and gauges of all worker processes together, in Prometheus's text format"
+)
 def all_metrics() -> Response:
     """Requests by route, task and outcome, their latency, and what the workers are doing now."""
     return Response(metrics.render(*workers()), content_type=metrics.MEDIA_TYPE)

@@ -3,8 +3,16 @@
 from pathlib import Path
 from typing import cast
 
-from flask import Blueprint, Flask, Response, current_app, redirect, render_template_string, send_from_directory
-from flask_openapi3 import OpenAPI
+from flask import (
+    Blueprint,
+    Flask,
+    Response,
+    current_app,
+    redirect,
+    render_template_string,
+    send_from_directory,
+)
+from flask_openapi3.openapi import OpenAPI
 from werkzeug.wrappers import Response as BaseResponse
 
 from service.api.answers import json_answer
@@ -50,15 +58,15 @@ def errors() -> Response:
 def register_docs(app: Flask) -> None:
     """Register Swagger UI, whose files come inside its package, under ``/docs/swagger``."""
     try:
-        from flask_openapi3_swagger.plugins import RegisterPlugin
+        from flask_openapi3_swagger.plugins import (  # type: ignore[import-untyped,unused-ignore]
+            RegisterPlugin,
+        )
     except ImportError:
         return
     app.register_blueprint(RegisterPlugin.register(doc_url="../openapi.json"), url_prefix="/docs")
 
 
-_ERRORS = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>Errors</title><h1>Errors</h1>
-<table><tr><th>code<th>status<th>meaning</tr>
-{% for code, (status, title) in codes.items() %}<tr id="{{ code }}"><td>{{ code }}<td>{{ status }}<td>{{ title }}</tr>
-{% endfor %}</table></html>
+_ERRORS = """<!doctype html> <html lang="en"><meta charset="utf-8"><title>Errors</title><h1>Errors</h1>
+<table><tr><th>code<th>status<th>meaning</tr> {% for code, (status, title) in codes.items() %}<tr id="{{ code
+}}"><td>{{ code }}<td>{{ status }}<td>{{ title }}</tr> {% endfor %}</table></html>
 """

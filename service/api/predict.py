@@ -3,13 +3,14 @@
 from typing import Annotated, Any, Literal
 
 from flask import Response, g
-from flask_openapi3 import APIBlueprint, Tag
+from flask_openapi3.blueprint import APIBlueprint
+from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.admission import Overloaded
+from service.admission import OverloadedError
 from service.api.answers import json_answer, timestamp
 from service.context import Context, context
-from service.engines.interface import EngineUnavailable
+from service.engines.interface import EngineUnavailableError
 from service.limits import check_texts
 from service.problems import Problem
 from service.tasks.registry import TASKS
@@ -27,16 +28,19 @@ class Parameters(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    labels: Annotated[list[str], Field(min_length=1)] | None = Field(
-        None, description="classification: the labels to choose from"
-    )
-    candidates: Annotated[list[str], Field(min_length=1)] | None = Field(
-        None, description="similarity: the texts to compare with"
-    )
-    question: str | None = Field(None, description='qa: the question, unless input_text is "context|question"')
-    role: Literal["query", "passage"] | None = Field(
-        None, description="embedding: whether the texts are searched with (the default) or searched in"
-    )
+    labels: Annotated[
+        list[str] | None, Field(min_length=1, description="classification: the labels to choose from")
+    ] = None
+    candidates: Annotated[
+        list[str] | None, Field(min_length=1, description="similarity: the texts to compare with")
+    ] = None
+    question: Annotated[
+        str | None, Field(description='qa: the question, unless input_text is "context|question"')
+    ] = None
+    role: Annotated[
+        Literal["query", "passage"] | None,
+        Field(description="embedding: whether the texts are searched with (the default) or searched in"),
+    ] = None
 
 
 class PredictRequest(BaseModel):
@@ -120,7 +124,9 @@ def tasks() -> Response:
     return json_answer({"tasks": [_described(here, task) for task in TASKS.values()]})
 
 
-def serve(here: Context, task: Task, input_text: str | list[str], parameters: dict[str, Any]) -> dict[str, Any]:
+def serve(
+    here: Context, task: Task, input_text: str | list[str], parameters: dict[str, Any]
+) -> dict[str, Any]:
     """The result of ``task``, after the checks and behind the gate.
 
     Raises:
@@ -129,7 +135,9 @@ def serve(here: Context, task: Task, input_text: str | list[str], parameters: di
     if task.unavailable is not None:
         raise Problem("model_unavailable", task.unavailable)
     if isinstance(input_text, list) and not task.many:
-        raise Problem("bad_request", f"input_text: {task.name} takes one text, not a list", field="input_text")
+        raise Problem(
+            "bad_request", f"input_text: {task.name} takes one text, not a list", field="input_text"
+        )
     texts = tuple(input_text) if isinstance(input_text, list) else (input_text,)
     check_texts(here.settings, "input_text", texts)
     for name, value in parameters.items():
@@ -147,10 +155,10 @@ def serve(here: Context, task: Task, input_text: str | list[str], parameters: di
             return task.answer(here.roster, TaskInput(texts, parameters))
     except TaskInputError as error:
         raise Problem("bad_request", f"{error.field}: {error.detail}", field=error.field) from None
-    except EngineUnavailable as failure:
+    except EngineUnavailableError as failure:
         retry = _RETRY_WHILE_LOADING if failure.reason == "loading" else None
         raise Problem("model_unavailable", failure.detail, retry_after=retry) from None
-    except Overloaded as overload:
+    except OverloadedError as overload:
         raise Problem("overloaded", overload.detail, retry_after=overload.retry_after) from None
 
 

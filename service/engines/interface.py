@@ -42,7 +42,7 @@ class Encoder(Protocol):
 
 
 @dataclass
-class EngineUnavailable(Exception):
+class EngineUnavailableError(Exception):
     """A slot has no engine: why, what to do, and whether waiting helps (only while ``loading``)."""
 
     slot: Slot

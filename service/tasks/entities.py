@@ -1,23 +1,25 @@
 """From LAC's words to entities: which tags are names of what, and which words together name an event.
 
-LAC marks names of persons (PER), places (LOC), organisations (ORG) and times (TIME) itself, works as ``nw`` and
-other proper names as ``nz``; it has no tag for events and does not tell a country or a city from a river. The
-rules below add that. The types are those of OntoNotes 5 (PERSON, GPE, LOC, ORG, EVENT, WORK_OF_ART), with TIME for
-both its dates and times, and MISC for proper names that LAC does not class.
+LAC marks names of persons (PER), places (LOC), organisations (ORG) and times (TIME) itself, works as ``nw``
+and other proper names as ``nz``; it has no tag for events and does not tell a country or a city from a river.
+The rules below add that. The types are those of OntoNotes 5 (PERSON, GPE, LOC, ORG, EVENT, WORK_OF_ART), with
+TIME for both its dates and times, and MISC for proper names that LAC does not class.
 
-Events. A word that ends in an event noun ("冬奥会", "博览会", "地震") is the head. Words that qualify it are joined
-from the left as long as they touch it: places, organisations, proper names, ordinals ("第29届"), seasons ("夏季"),
-and plain nouns ("国际", "进口"). What is joined must name the event, not merely describe it:
-  - a head that is itself a name of a recurring event ("冬奥会", "世界杯") stands alone or with what qualifies it;
+Events. A word that ends in an event noun ("冬奥会", "博览会", "地震") is the head. Words that qualify it are
+joined from the left as long as they touch it: places, organisations, proper names, ordinals ("第29届"),
+seasons ("夏季"), and plain nouns ("国际", "进口"). What is joined must name the event, not merely describe
+it:
+  - a head that is itself a name of a recurring event ("冬奥会", "世界杯") stands alone or with what qualifies
+    it;
   - any other head needs a name or an ordinal among its qualifiers, or two plain nouns ("世界人工智能大会");
     so "参加了会议" and "发生8.0级地震" name no event.
-Plain nouns before the first name or ordinal are left out ("记者北京奥运会" -> "北京奥运会"). A date is an entity of its
-own, even before an event ("2022年" "北京冬奥会"), unless it is a bare number that serves as a name ("五四运动",
-"九一八事变"). An organisation whose name ends in an event noun is an event only under an ordinal
-("第二十次全国代表大会"): without one it is the body, not a meeting of it.
+Plain nouns before the first name or ordinal are left out ("记者北京奥运会" -> "北京奥运会"). A date is an
+entity of its own, even before an event ("2022年" "北京冬奥会"), unless it is a bare number that serves as a
+name ("五四运动", "九一八事变"). An organisation whose name ends in an event noun is an event only under an
+ordinal ("第二十次全国代表大会"): without one it is the body, not a meeting of it.
 
-Places. A place is geopolitical (GPE) unless its name ends in a natural or built feature ("江", "广场"); provinces and
-cities whose names end so by chance ("浙江", "上海", "中山") are listed.
+Places. A place is geopolitical (GPE) unless its name ends in a natural or built feature ("江", "广场");
+provinces and cities whose names end so by chance ("浙江", "上海", "中山") are listed.
 """
 
 import re
@@ -47,16 +49,81 @@ _TYPE_OF_TAG = {
 }
 
 # Names of recurring events: these need no qualifier.
-_EVENT_NAMES = (
-    "奥运会 冬奥会 残奥会 冬残奥会 青奥会 亚运会 亚冬会 全运会 大运会 世运会 奥林匹克运动会 世界杯 欧洲杯 美洲杯 亚洲杯 世锦赛 "
-    "世乒赛 世博会 进博会 广交会 服贸会 双十一 世界大战"
-).split()
+_EVENT_NAMES = [
+    "奥运会",
+    "冬奥会",
+    "残奥会",
+    "冬残奥会",
+    "青奥会",
+    "亚运会",
+    "亚冬会",
+    "全运会",
+    "大运会",
+    "世运会",
+    "奥林匹克运动会",
+    "世界杯",
+    "欧洲杯",
+    "美洲杯",
+    "亚洲杯",
+    "世锦赛",
+    "世乒赛",
+    "世博会",
+    "进博会",
+    "广交会",
+    "服贸会",
+    "双十一",
+    "世界大战",
+]
 # Nouns that make an event of what qualifies them.
-_EVENT_NOUNS = (
-    "运动会 锦标赛 联赛 公开赛 大奖赛 邀请赛 挑战赛 巡回赛 马拉松 决赛 博览会 展览会 交易会 洽谈会 展销会 峰会 论坛 大会 会议 年会 "
-    "研讨会 座谈会 发布会 电影节 音乐节 艺术节 文化节 颁奖典礼 开幕式 闭幕式 阅兵 大战 战争 战役 会战 起义 革命 运动 事变 事件 政变 "
-    "地震 海啸 洪灾 空难 疫情 危机"
-).split()
+_EVENT_NOUNS = [
+    "运动会",
+    "锦标赛",
+    "联赛",
+    "公开赛",
+    "大奖赛",
+    "邀请赛",
+    "挑战赛",
+    "巡回赛",
+    "马拉松",
+    "决赛",
+    "博览会",
+    "展览会",
+    "交易会",
+    "洽谈会",
+    "展销会",
+    "峰会",
+    "论坛",
+    "大会",
+    "会议",
+    "年会",
+    "研讨会",
+    "座谈会",
+    "发布会",
+    "电影节",
+    "音乐节",
+    "艺术节",
+    "文化节",
+    "颁奖典礼",
+    "开幕式",
+    "闭幕式",
+    "阅兵",
+    "大战",
+    "战争",
+    "战役",
+    "会战",
+    "起义",
+    "革命",
+    "运动",
+    "事变",
+    "事件",
+    "政变",
+    "地震",
+    "海啸",
+    "洪灾",
+    "空难",
+    "疫情",
+    "危机",
+]
 _EVENT_NAME = re.compile(f"(?:{'|'.join(_EVENT_NAMES)})$")
 _EVENT_NOUN = re.compile(f"(?:{'|'.join(_EVENT_NOUNS)})$")
 
@@ -72,10 +139,95 @@ _FEATURE = re.compile(
 )
 _ADMINISTRATIVE = frozenset(
     # provinces, countries and cities whose names end like a feature
-    "浙江 黑龙江 上海 青海 海南 香港 澳门 镇江 九江 湛江 阳江 内江 丽江 牡丹江 佳木斯 珠海 威海 北海 乌海 临海 宁海 定海 "
-    "佛山 中山 唐山 鞍山 马鞍山 黄山 舟山 乐山 眉山 保山 白山 泰山区 昆山 萧山 巫山 青岛 秦皇岛 葫芦岛 芜湖 巢湖 平湖 "
-    "黄河区 漯河 三河 沙河 七台河 平谷 扶余 甘泉 酒泉 阳泉 冰岛 马尔代夫群岛 所罗门群岛 马绍尔群岛 海地 株洲 满洲 阳谷 延边 台江 "
-    "义乌 温岭 龙岩 铜陵 兰溪 慈溪 本溪 玉溪 辰溪 望谟 龙泉 三亚 白塔 台山 江山 英山 霍山 衡山 华山区 九寨沟 涪陵 江陵 宝塔 桐庐".split()
+    [
+        "浙江",
+        "黑龙江",
+        "上海",
+        "青海",
+        "海南",
+        "香港",
+        "澳门",
+        "镇江",
+        "九江",
+        "湛江",
+        "阳江",
+        "内江",
+        "丽江",
+        "牡丹江",
+        "佳木斯",
+        "珠海",
+        "威海",
+        "北海",
+        "乌海",
+        "临海",
+        "宁海",
+        "定海",
+        "佛山",
+        "中山",
+        "唐山",
+        "鞍山",
+        "马鞍山",
+        "黄山",
+        "舟山",
+        "乐山",
+        "眉山",
+        "保山",
+        "白山",
+        "泰山区",
+        "昆山",
+        "萧山",
+        "巫山",
+        "青岛",
+        "秦皇岛",
+        "葫芦岛",
+        "芜湖",
+        "巢湖",
+        "平湖",
+        "黄河区",
+        "漯河",
+        "三河",
+        "沙河",
+        "七台河",
+        "平谷",
+        "扶余",
+        "甘泉",
+        "酒泉",
+        "阳泉",
+        "冰岛",
+        "马尔代夫群岛",
+        "所罗门群岛",
+        "马绍尔群岛",
+        "海地",
+        "株洲",
+        "满洲",
+        "阳谷",
+        "延边",
+        "台江",
+        "义乌",
+        "温岭",
+        "龙岩",
+        "铜陵",
+        "兰溪",
+        "慈溪",
+        "本溪",
+        "玉溪",
+        "辰溪",
+        "望谟",
+        "龙泉",
+        "三亚",
+        "白塔",
+        "台山",
+        "江山",
+        "英山",
+        "霍山",
+        "衡山",
+        "华山区",
+        "九寨沟",
+        "涪陵",
+        "江陵",
+        "宝塔",
+        "桐庐",
+    ]
 )
 
 
@@ -88,7 +240,8 @@ def entities_of(tokens: Sequence[Token]) -> list[Entity]:
     """The entities in a text that LAC has segmented, in order, none overlapping another."""
     entities = []
     index = len(tokens) - 1
-    # From the right, so that the last head takes all that qualifies it: "第十四届全国人民代表大会第一次会议" is one event.
+    # From the right, so that the last head takes all that qualifies it: "第十四届全国人民代表大会第一次会议"
+    # is one event.
     while index >= 0:
         first = _event_from(tokens, index)
         if first is not None:

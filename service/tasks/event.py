@@ -6,8 +6,8 @@ from service.engines.roster import Roster
 from service.tasks.task import Task, TaskInput
 
 UNAVAILABLE = (
-    "event extraction needs a ModelScope UniNLU model, for which this version has no engine; to prepare for one"
-    " that has: pip install 'gte-ops[model]' &&"
+    "event extraction needs a ModelScope UniNLU model, for which this version has no engine; to prepare for"
+    " one that has: pip install 'gte-ops[model]' &&"
     " modelscope download --model iic/nlp_structbert_siamese-uninlu_chinese-base"
 )
 

@@ -2,10 +2,10 @@
 
 Method, in two steps, each of which is only as good as it sounds:
   1. The context is cut into sentences; the encoder ranks them by their closeness to the question.
-  2. If the question asks for a person, a place, a time, an organisation or a quantity (by its question word), the
-     best-ranked of the first few sentences that holds something of that kind gives the answer: of several there,
-     the one that reads best when put in the place of the question word. Else the answer is the best sentence,
-     or the clause of it that is closest to the question.
+  2. If the question asks for a person, a place, a time, an organisation or a quantity (by its question word),
+     the best-ranked of the first few sentences that holds something of that kind gives the answer: of several
+     there, the one that reads best when put in the place of the question word. Else the answer is the best
+     sentence, or the clause of it that is closest to the question.
 The answer is always a slice of the context: ``answer == input_text[start:end]``.
 """
 
@@ -31,9 +31,18 @@ _EDGES = " \t\r\n　。！？!?；;，,：:"
 QUANTITY = "QUANTITY"
 # Question words and the kinds of answer they ask for; the first pattern that matches decides.
 _KINDS: tuple[tuple[re.Pattern[str], frozenset[str]], ...] = (
-    (re.compile("什么时候|什么时间|何时|哪一?年|哪一?天|哪个?月|几月几日|几月|几号|几点"), frozenset({"TIME"})),
-    (re.compile("哪里|哪儿|何处|何地|什么地方|哪个?(?:城市|国家|地方|省|市|县|区)"), frozenset({"GPE", "LOC"})),
-    (re.compile("(?:哪|什么)[一家个所支]*(?:公司|企业|机构|组织|学校|大学|医院|银行|球队|队)"), frozenset({"ORG"})),
+    (
+        re.compile("什么时候|什么时间|何时|哪一?年|哪一?天|哪个?月|几月几日|几月|几号|几点"),
+        frozenset({"TIME"}),
+    ),
+    (
+        re.compile("哪里|哪儿|何处|何地|什么地方|哪个?(?:城市|国家|地方|省|市|县|区)"),
+        frozenset({"GPE", "LOC"}),
+    ),
+    (
+        re.compile("(?:哪|什么)[一家个所支]*(?:公司|企业|机构|组织|学校|大学|医院|银行|球队|队)"),
+        frozenset({"ORG"}),
+    ),
     (re.compile("谁|哪位|何人|什么人"), frozenset({"PERSON"})),
     (re.compile("多少|几[个名位人只条次年天元岁]|多[大长高远久重]"), frozenset({QUANTITY})),
 )
@@ -49,7 +58,8 @@ class Span:
 
 
 def answer(roster: Roster, task_input: TaskInput) -> dict[str, Any]:
-    """``{"answer", "start", "end", "score"}``; the score is the cosine of the question and the answering sentence."""
+    """``{"answer", "start", "end", "score"}``; the score is the cosine of the question and the answering
+    sentence."""
     context, question = split(task_input.text, task_input.parameters.get("question"))
     span, score = find(roster.encoder(), roster.lexical(), context, question)
     return {"answer": span.text, "start": span.start, "end": span.end, "score": round(score, 6)}
@@ -102,7 +112,8 @@ def find(encoder: Encoder, lexical: Lexical, context: str, question: str) -> tup
 
 
 def pieces(context: str, within: Span, pattern: re.Pattern[str]) -> Iterator[Span]:
-    """The parts of ``within`` that match, without white space and punctuation at their edges, where any is left."""
+    """The parts of ``within`` that match, without white space and punctuation at their edges, where any is
+    left."""
     for match in pattern.finditer(context, within.start, within.end):
         text = match.group()
         start = match.start() + len(text) - len(text.lstrip(_EDGES))
@@ -112,7 +123,8 @@ def pieces(context: str, within: Span, pattern: re.Pattern[str]) -> Iterator[Spa
 
 
 def kinds_asked(question: str) -> tuple[re.Pattern[str], frozenset[str]] | None:
-    """The kinds of answer that the question word asks for, with its pattern, or None if it asks for no such kind."""
+    """The kinds of answer that the question word asks for, with its pattern, or None if it asks for no such
+    kind."""
     return next(((pattern, kinds) for pattern, kinds in _KINDS if pattern.search(question)), None)
 
 
@@ -132,7 +144,8 @@ def _quantities(tokens: Sequence[Token], offset: int) -> Iterator[Span]:
         if token.tag != "m":
             continue
         unit = tokens[index + 1] if index + 1 < len(tokens) else None
-        # LAC keeps most measures with their number ("38枚"); a bare number takes the measure or noun that follows.
+        # LAC keeps most measures with their number ("38枚"); a bare number takes the measure or noun that
+        # follows.
         has_unit = unit is not None and token.text[-1].isdigit() and unit.tag in ("q", "n")
         last = unit if has_unit and unit is not None else token
         text = "".join(part.text for part in tokens[index : index + (2 if has_unit else 1)])
@@ -140,16 +153,23 @@ def _quantities(tokens: Sequence[Token], offset: int) -> Iterator[Span]:
 
 
 def _most_fitting(
-    encoder: Encoder, context: str, sentence: Span, candidates: list[Span], question: str, pattern: re.Pattern[str]
+    encoder: Encoder,
+    context: str,
+    sentence: Span,
+    candidates: list[Span],
+    question: str,
+    pattern: re.Pattern[str],
 ) -> Span:
     if len(candidates) == 1:
         return candidates[0]
     clauses = list(pieces(context, sentence, _CLAUSE))
     around = [
-        next((clause for clause in clauses if clause.start <= span.start and span.end <= clause.end), sentence)
+        next(
+            (clause for clause in clauses if clause.start <= span.start and span.end <= clause.end), sentence
+        )
         for span in candidates
     ]
-    statements = [pattern.sub(lambda _match, text=span.text: text, question, count=1) for span in candidates]
+    statements = [pattern.sub(span.text.replace("\\", r"\\"), question, count=1) for span in candidates]
     stated = encoder.encode(statements)
     found = encoder.encode([clause.text for clause in around], "passage")
     best = max(range(len(candidates)), key=lambda index: dot(stated[index], found[index]))

@@ -6,8 +6,9 @@ from service.engines.roster import Roster
 from service.tasks.hypotheses import best, score
 from service.tasks.task import Task, TaskInput
 
-# Several wordings a label, so that products, service, moods and plain statements are all near to one. Chosen by hand
-# on two dozen short sentences, of which 23 came out right; the same ones, so that is no figure of accuracy.
+# Several wordings a label, so that products, service, moods and plain statements are all near to one. Chosen
+# by hand on two dozen short sentences, of which 23 came out right; the same ones, so that is no figure of
+# accuracy.
 HYPOTHESES = {
     "positive": ("好评，很满意，值得推荐。", "我很喜欢，很开心。", "质量很好，非常棒。"),
     "negative": ("差评，很失望，不推荐。", "我很讨厌，很生气。", "质量很差，又坏了。"),

@@ -34,9 +34,9 @@ class TaskInput:
 class Task:
     """A ``task_type``.
 
-    ``slots``: the engines it needs, named in the answer's ``model``. ``parameters``: the names it takes; another
-    one is refused. ``many``: whether ``input_text`` may be a list. ``unavailable``: why no engine of this version
-    serves it, with the command that would install one that does; None for a task that is served.
+    ``slots``: the engines it needs, named in the answer's ``model``. ``parameters``: the names it takes;
+    another one is refused. ``many``: whether ``input_text`` may be a list. ``unavailable``: why no engine of
+    this version serves it, with the command that would install one that does; None for a task that is served.
     """
 
     name: str
