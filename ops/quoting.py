@@ -8,13 +8,22 @@ MAX_QUOTE_CHARS = 400
 HIDDEN = "***"
 
 # ESC sequences go as a whole (ECMA-48: CSI, OSC and two-character forms), so that no harmless-looking rest is left.
-_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_][^\x1b]*(?:\x1b\\)?|[ -/]*[0-~])?")
+_ESCAPES = re.compile(
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_][^\x1b]*(?:\x1b\\)?|[ -/]*[0-~])?"
+)
 # C0, DEL, C1, and the characters that reorder or hide text (Unicode bidi controls, zero width).
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]")
+_CONTROLS = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]"
+)
 _SURROGATES = re.compile(r"[\ud800-\udfff]")
 
 _SECRETS = (
-    (re.compile(r"(?i)\b((?:proxy-)?authorization\s*[:=]\s*)(?:(?:basic|bearer|digest|token)\s+)?[^\s,;\"']+"), r"\1"),
+    (
+        re.compile(
+            r"(?i)\b((?:proxy-)?authorization\s*[:=]\s*)(?:(?:basic|bearer|digest|token)\s+)?[^\s,;\"']+"
+        ),
+        r"\1",
+    ),
     (re.compile(r"(?i)\b((?:set-)?cookie\s*[:=]\s*)[^\r\n\"]+"), r"\1"),
     (
         re.compile(
@@ -27,7 +36,9 @@ _SECRETS = (
     (re.compile(r"\b(sk-)[A-Za-z0-9_-]{8,}"), r"\1"),
     (re.compile(r"(://[^/\s:@]+:)[^/\s@]+(?=@)"), r"\1"),
 )
-_PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
+_PRIVATE_KEY = re.compile(
+    r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL
+)
 
 
 def without_controls(words: str) -> str:

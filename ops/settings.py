@@ -28,7 +28,7 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """One table of the file."""
 
 
-class TargetSettings(Section):
+class TargetSettings(Section, frozen=True):
     """What users reach, and how to reach it from here."""
 
     domain: str | None = None
@@ -45,14 +45,14 @@ class TargetSettings(Section):
     slow_after_s: float = 3.0
 
 
-class DoctorSettings(Section):
+class DoctorSettings(Section, frozen=True):
     """How far back the doctor looks and how long it may take."""
 
     since: Seconds = Seconds(900)
     budget: Seconds = Seconds(10)
 
 
-class AppSettings(Section):
+class AppSettings(Section, frozen=True):
     """The application and the interpreter it runs on."""
 
     dir: str | None = None
@@ -64,7 +64,7 @@ class AppSettings(Section):
     boot_deadline: Seconds = Seconds(300)
 
 
-class GunicornSettings(Section):
+class GunicornSettings(Section, frozen=True):
     """Where gunicorn listens, logs and is started from."""
 
     bind: str | None = None
@@ -77,7 +77,7 @@ class GunicornSettings(Section):
     start_command: str | list[str] = ""
 
 
-class NginxSettings(Section):
+class NginxSettings(Section, frozen=True):
     """Which nginx, and its files."""
 
     binary: str = "nginx"
@@ -88,7 +88,7 @@ class NginxSettings(Section):
     error_log: str | None = None
 
 
-class TlsSettings(Section):
+class TlsSettings(Section, frozen=True):
     """The certificate on disk and what to trust."""
 
     certificate: str | None = None
@@ -97,26 +97,26 @@ class TlsSettings(Section):
     ca_file: str = ""
 
 
-class ModelSettings(Section):
+class ModelSettings(Section, frozen=True):
     """Where the production model's files lie."""
 
     dir: str | None = None
 
 
-class LogrotateSettings(Section):
+class LogrotateSettings(Section, frozen=True):
     """The rotation rules in use."""
 
     config_files: tuple[str, ...] = ("/etc/logrotate.d/nginx", "/etc/logrotate.d/gte-api")
 
 
-class ScheduleSettings(Section):
+class ScheduleSettings(Section, frozen=True):
     """Where timers and cron entries are looked for."""
 
     cron: tuple[str, ...] = ("/etc/crontab", "/etc/cron.d", "/var/spool/cron/crontabs")
     systemd: tuple[str, ...] = ("/etc/systemd/system", "/lib/systemd/system")
 
 
-class Keep(Section):
+class Keep(Section, frozen=True):
     """How many backups of each kind are kept."""
 
     daily: int = 7
@@ -124,7 +124,7 @@ class Keep(Section):
     monthly: int = 6
 
 
-class BackupSettings(Section):
+class BackupSettings(Section, frozen=True):
     """Where backups go and how many stay."""
 
     dir: str = "/var/backups/gte-ops"
@@ -133,14 +133,14 @@ class BackupSettings(Section):
     recipients: tuple[str, ...] = ()
 
 
-class Restarts(Section):
+class Restarts(Section, frozen=True):
     """How many restarts are allowed in how long."""
 
     budget: int = 3
     within: Seconds = Seconds(1800)
 
 
-class WatchdogSettings(Section):
+class WatchdogSettings(Section, frozen=True):
     """How often the watchdog looks and when it acts."""
 
     interval: Seconds = Seconds(15)
@@ -149,13 +149,13 @@ class WatchdogSettings(Section):
     state_file: str = "/var/lib/gte-ops/watchdog.json"
 
 
-class NotifySettings(Section):
+class NotifySettings(Section, frozen=True):
     """Who is told."""
 
     urls: tuple[str, ...] = ()
 
 
-class Settings(Section):
+class Settings(Section, frozen=True):
     """The whole file. ``path`` is where it was read from, None without one."""
 
     target: TargetSettings = TargetSettings()

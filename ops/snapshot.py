@@ -16,7 +16,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Base of everything observed."""
 
 
-class NotSeen(Facts):
+class NotSeen(Facts, frozen=True):
     """Something that could not be observed, and why. ``needs_root``: root would have seen it."""
 
     reason: str
@@ -26,7 +26,7 @@ class NotSeen(Facts):
 # --- host ---------------------------------------------------------------------------------------------------
 
 
-class Host(Facts):
+class Host(Facts, frozen=True):
     """The machine and who is looking at it."""
 
     hostname: str
@@ -36,7 +36,7 @@ class Host(Facts):
     has_systemd: bool
 
 
-class Process(Facts):
+class Process(Facts, frozen=True):
     """One process. ``state`` is ps's word (running, sleeping, stopped, zombie, ...); ``environment`` holds only
     the few variables that decide how a Flask application runs, None where it may not be read."""
 
@@ -53,7 +53,7 @@ class Process(Facts):
     start_ticks: int = 0
 
 
-class Listener(Facts):
+class Listener(Facts, frozen=True):
     """A listening socket. ``address`` is ``ip:port``, ``[ip6]:port`` or ``unix:/path``; ``queued`` is the number of
     connections waiting to be accepted (None: not seen), ``pids`` who holds it (empty: not seen)."""
 
@@ -62,7 +62,7 @@ class Listener(Facts):
     queued: int | None = None
 
 
-class Processes(Facts):
+class Processes(Facts, frozen=True):
     """Web-related processes, everything that listens, and who is behind the listeners."""
 
     processes: tuple[Process, ...]
@@ -72,7 +72,7 @@ class Processes(Facts):
 # --- nginx ---------------------------------------------------------------------------------------------------
 
 
-class Directive(Facts):
+class Directive(Facts, frozen=True):
     """One directive of the configuration, includes resolved. ``block`` is None for a simple directive."""
 
     name: str
@@ -82,7 +82,7 @@ class Directive(Facts):
     block: tuple[Directive, ...] | None = None
 
 
-class ParseError(Facts):
+class ParseError(Facts, frozen=True):
     """Where the configuration could not be parsed or an included file not read."""
 
     file: str
@@ -91,7 +91,7 @@ class ParseError(Facts):
     permission: bool = False
 
 
-class NginxConfig(Facts):
+class NginxConfig(Facts, frozen=True):
     """The configuration on disk as one tree."""
 
     binary: str | None
@@ -103,7 +103,7 @@ class NginxConfig(Facts):
     files: tuple[str, ...] = ()
 
 
-class NginxTest(Facts):
+class NginxTest(Facts, frozen=True):
     """``nginx -t``: its exit code and what it printed, line by line."""
 
     command: tuple[str, ...]
@@ -111,7 +111,7 @@ class NginxTest(Facts):
     lines: tuple[str, ...]
 
 
-class Pidfile(Facts):
+class Pidfile(Facts, frozen=True):
     """A pidfile. ``pid`` is None where it holds no number; ``missing`` where it is not there."""
 
     path: str
@@ -123,7 +123,7 @@ class Pidfile(Facts):
 # --- gunicorn --------------------------------------------------------------------------------------------------
 
 
-class ConfigValue(Facts):
+class ConfigValue(Facts, frozen=True):
     """One name assigned in gunicorn's configuration file. ``value`` is JSON-able where ``known``; an expression that
     cannot be evaluated without running it is not known."""
 
@@ -133,7 +133,7 @@ class ConfigValue(Facts):
     source: str = ""
 
 
-class GunicornConfig(Facts):
+class GunicornConfig(Facts, frozen=True):
     """gunicorn's configuration file, read but not executed.
 
     ``assigned``: every top-level assignment. ``other_names``: names bound by import, def or class. ``read_names``:
@@ -148,14 +148,14 @@ class GunicornConfig(Facts):
     star_imports: tuple[str, ...] = ()
 
 
-class InFlight(Facts):
+class InFlight(Facts, frozen=True):
     """A request a worker is working on since ``since``."""
 
     path: str
     since: float
 
 
-class ProgressRecord(Facts):
+class ProgressRecord(Facts, frozen=True):
     """One worker's own account (contract: service.md, Progress records)."""
 
     pid: int
@@ -166,7 +166,7 @@ class ProgressRecord(Facts):
     in_flight: tuple[InFlight, ...] = ()
 
 
-class Gunicorn(Facts):
+class Gunicorn(Facts, frozen=True):
     """gunicorn's files: configuration, pidfile, the workers' progress records."""
 
     config: GunicornConfig | NotSeen
@@ -177,7 +177,7 @@ class Gunicorn(Facts):
 # --- the target -------------------------------------------------------------------------------------------------
 
 
-class Target(Facts):
+class Target(Facts, frozen=True):
     """What is diagnosed: where users come in, where the service should be, which files belong to it.
 
     ``origin`` tells for each field where its value was found. Addresses: ``ip:port`` or ``unix:/path``."""
@@ -213,6 +213,7 @@ class Target(Facts):
     gunicorn_master: int | None
     gunicorn_workers: tuple[int, ...]
     app_dir: str
+    python: str
     model_dir: str | None
     request_deadline: float
     boot_deadline: float
@@ -227,7 +228,7 @@ class Target(Facts):
 # --- probes ------------------------------------------------------------------------------------------------------
 
 
-class Resolution(Facts):
+class Resolution(Facts, frozen=True):
     """The name, asked of one resolver. ``failure``: nxdomain, no_address, timeout, refused, servfail, unreachable."""
 
     name: str
@@ -238,7 +239,7 @@ class Resolution(Facts):
     is_literal: bool = False
 
 
-class Connection(Facts):
+class Connection(Facts, frozen=True):
     """One TCP or unix connect. ``failure``: refused, timeout, unreachable, missing, permission, other."""
 
     address: str
@@ -247,7 +248,7 @@ class Connection(Facts):
     elapsed: float = 0.0
 
 
-class Exchange(Facts):
+class Exchange(Facts, frozen=True):
     """One HTTP request and what came back.
 
     ``failure`` is None when a whole response head was read; else refused, timeout, reset, closed, unreachable,
@@ -285,8 +286,8 @@ class Exchange(Facts):
             return None
 
 
-class Front(Facts):
-    """The front door, as a user meets it. ``hops`` is the chain of redirects from the health URL, first answer first."""
+class Front(Facts, frozen=True):
+    """The front door, as a user meets it. ``hops``: redirects from the health URL, in order."""
 
     connection: Connection
     plain: Exchange | NotSeen
@@ -295,7 +296,7 @@ class Front(Facts):
     hops: tuple[Exchange, ...] = ()
 
 
-class Backend(Facts):
+class Backend(Facts, frozen=True):
     """The service itself, past nginx, at ``address``."""
 
     address: str
@@ -306,13 +307,13 @@ class Backend(Facts):
     debugger: Exchange | NotSeen
 
 
-class Upstreams(Facts):
+class Upstreams(Facts, frozen=True):
     """Every address nginx proxies this site to, other than the backend's own: its answer to the health path."""
 
     answers: dict[str, Exchange]
 
 
-class WorkerActivity(Facts):
+class WorkerActivity(Facts, frozen=True):
     """What one process did while it was watched: CPU seconds and completed requests at both ends (None: not seen)."""
 
     pid: int
@@ -321,7 +322,7 @@ class WorkerActivity(Facts):
     completed: tuple[int, int] | None
 
 
-class Activity(Facts):
+class Activity(Facts, frozen=True):
     """Signs of life of the service during the probes. ``queued``: the accept queue at both ends."""
 
     seconds: float
@@ -333,7 +334,7 @@ class Activity(Facts):
 # --- certificates ---------------------------------------------------------------------------------------------------
 
 
-class Certificate(Facts):
+class Certificate(Facts, frozen=True):
     """One X.509 certificate. ``public_key`` and ``fingerprint`` are SHA-256 in hex; names are as in the SAN."""
 
     subject: str
@@ -347,9 +348,10 @@ class Certificate(Facts):
     is_authority: bool
     serial: str
     key_type: str
+    issuer_url: str = ""
 
 
-class Served(Facts):
+class Served(Facts, frozen=True):
     """What the front door presents for the name. ``trust_error`` is OpenSSL's verdict on the chain, dates and name
     left out, None where it chains to a trusted root."""
 
@@ -361,7 +363,7 @@ class Served(Facts):
     trust_code: int = 0
 
 
-class PemFile(Facts):
+class PemFile(Facts, frozen=True):
     """A file of certificates. ``problem``: missing, dangling, unreadable, not_pem, empty."""
 
     path: str
@@ -372,7 +374,7 @@ class PemFile(Facts):
     detail: str = ""
 
 
-class KeyFile(Facts):
+class KeyFile(Facts, frozen=True):
     """A private key file; nothing of the key but the hash of its public half is kept."""
 
     path: str
@@ -384,7 +386,7 @@ class KeyFile(Facts):
     detail: str = ""
 
 
-class Certificates(Facts):
+class Certificates(Facts, frozen=True):
     """Certificate and key files that belong to the site, and authorities found beside them."""
 
     leaf: PemFile | NotSeen
@@ -395,7 +397,7 @@ class Certificates(Facts):
 # --- logs -----------------------------------------------------------------------------------------------------------
 
 
-class LogEntry(Facts):
+class LogEntry(Facts, frozen=True):
     """One entry, continuation lines included, control characters and secrets removed."""
 
     time: float
@@ -404,7 +406,7 @@ class LogEntry(Facts):
     text: str
 
 
-class Log(Facts):
+class Log(Facts, frozen=True):
     """The entries of one log in the window, newest last. ``complete``: the window begins inside what was read."""
 
     path: str
@@ -414,7 +416,7 @@ class Log(Facts):
     complete: bool = True
 
 
-class AccessLog(Facts):
+class AccessLog(Facts, frozen=True):
     """One access log in the window, counted: ``statuses`` by code as text."""
 
     path: str
@@ -426,7 +428,7 @@ class AccessLog(Facts):
     complete: bool = True
 
 
-class Logs(Facts):
+class Logs(Facts, frozen=True):
     """The logs of the site. ``since``: the window's beginning."""
 
     since: float
@@ -439,7 +441,7 @@ class Logs(Facts):
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
-class ModelFiles(Facts):
+class ModelFiles(Facts, frozen=True):
     """The model directory. ``archives`` beside it, ``nested``: config.json lies in <dir>/<same name>/."""
 
     path: str
@@ -452,7 +454,7 @@ class ModelFiles(Facts):
     parent_exists: bool
 
 
-class Snapshot(Facts):
+class Snapshot(Facts, frozen=True):
     """Everything one run observed."""
 
     taken_at: float

@@ -1,0 +1,14 @@
+"""The judges, one module per layer. Each is a pure function of the snapshot's sections it names as parameters."""
+
+from ops.checks import app, dns, gunicorn, model, net, nginx, tls
+from ops.finding import Check
+
+CHECKS: tuple[Check, ...] = (
+    *dns.CHECKS,
+    *net.CHECKS,
+    *tls.CHECKS,
+    *nginx.CHECKS,
+    *gunicorn.CHECKS,
+    *app.CHECKS,
+    *model.CHECKS,
+)

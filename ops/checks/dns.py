@@ -1,0 +1,65 @@
+"""The name users type."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ops.finding import Evidence, Finding, check, quote
+from ops.language import Text
+from ops.snapshot import Host, Resolution, Target
+from ops.topology.address import is_loopback
+
+_FAILURES = {
+    "nxdomain": Text(en="the name does not exist (NXDOMAIN)", zh="域名不存在（NXDOMAIN）"),
+    "no_address": Text(
+        en="the name exists but has no A or AAAA record", zh="域名存在，但没有 A 或 AAAA 记录"
+    ),
+    "timeout": Text(en="the resolver did not answer", zh="DNS 服务器没有应答"),
+    "refused": Text(en="the resolver refuses the question", zh="DNS 服务器拒绝查询"),
+    "servfail": Text(en="the resolver failed (SERVFAIL)", zh="DNS 服务器出错（SERVFAIL）"),
+    "unreachable": Text(en="the resolver cannot be reached", zh="无法连接 DNS 服务器"),
+}
+
+
+@check("dns.resolution", "DNS001", en="the name resolves", zh="域名可以解析")
+def resolution(resolution: Resolution) -> Iterator[Finding]:
+    """DNS001: the resolver gave no address."""
+    if resolution.is_literal or resolution.failure is None:
+        return
+    how = _FAILURES.get(resolution.failure, Text(en=resolution.failure, zh=resolution.failure))
+    source = f"dns {resolution.name} @{resolution.resolver}"
+    yield Finding(
+        "DNS001",
+        (Evidence(source, how), *((quote(source, resolution.detail),) if resolution.detail else ())),
+        {"resolver": resolution.resolver, "failure": resolution.failure},
+    )
+
+
+@check("dns.address", "DNS002", en="the name leads to this host", zh="域名指向本机")
+def address(resolution: Resolution, host: Host, target: Target) -> Iterator[Finding]:
+    """DNS002: no resolved address is expected or this host's own."""
+    if resolution.is_literal or not resolution.addresses:
+        return
+    expected = target.expected_addresses or host.addresses
+    ours = [
+        item
+        for item in resolution.addresses
+        if item in expected or (not target.expected_addresses and is_loopback(item))
+    ]
+    if ours:
+        return
+    addresses, wanted = ", ".join(resolution.addresses), ", ".join(expected)
+    yield Finding(
+        "DNS002",
+        (
+            quote(f"dns {resolution.name} @{resolution.resolver}", addresses),
+            Evidence(
+                "gte-ops.toml target.expected_addresses" if target.expected_addresses else "ip address",
+                Text(en=f"expected one of {wanted}", zh=f"应为其中之一：{wanted}"),
+            ),
+        ),
+        {"addresses": addresses, "expected": wanted},
+    )
+
+
+CHECKS = (resolution, address)

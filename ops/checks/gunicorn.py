@@ -1,0 +1,339 @@
+"""gunicorn: its master, its workers, its settings."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+
+from ops.checks.gunicorn_settings import KNOWN_SETTINGS, MEANT
+from ops.checks.log_reading import entries_with, last_quote, raised_in
+from ops.finding import Evidence, Finding, check, quote
+from ops.language import Text
+from ops.snapshot import (
+    AccessLog,
+    Activity,
+    Backend,
+    Exchange,
+    Gunicorn,
+    GunicornConfig,
+    Log,
+    Logs,
+    NotSeen,
+    Pidfile,
+    Process,
+    Processes,
+    Target,
+)
+from ops.topology.answers import is_service, serves
+from ops.topology.gunicorn import holder, is_gunicorn, setting
+
+_REFUSALS = ("refused", "missing")
+_STOPPED = ("stopped", "tracing-stop")
+# A worker that used this share of a core while it was watched spins; below the other it is blocked.
+SPINNING = 0.8
+# An access log entry this recent shows that requests complete, seconds.
+RECENT = 5.0
+SLOW_HEALTH = 1.0
+
+
+@check("gunicorn.process", "GUN001", "GUN002", en="gunicorn is running", zh="gunicorn 正在运行")
+def process(
+    target: Target, backend: Backend, gunicorn: Gunicorn, processes: Processes, logs: Logs | NotSeen
+) -> Iterator[Finding]:
+    """GUN001: no master, and the bind address refuses. GUN002: it runs, but its pidfile names another process."""
+    del processes  # needed all the same: unseen processes must not read as 'no master'
+    pidfile = gunicorn.pidfile
+    if target.gunicorn_master is None:
+        if backend.connection.failure not in _REFUSALS:
+            return
+        evidence = [
+            quote(
+                f"tcp {target.backend}",
+                f"{backend.connection.failure}: {backend.connection.detail}".rstrip(": "),
+            ),
+            Evidence("ps", Text(en="no gunicorn master of this service", zh="没有本服务的 gunicorn 主进程")),
+        ]
+        if isinstance(pidfile, Pidfile) and pidfile.pid is not None:
+            evidence.append(
+                Evidence(
+                    pidfile.path,
+                    Text(
+                        en=f"names process {pidfile.pid}, which is gone",
+                        zh=f"其中的进程 {pidfile.pid} 已不存在",
+                    ),
+                )
+            )
+        if (
+            not isinstance(logs, NotSeen)
+            and isinstance(logs.gunicorn_error, Log)
+            and logs.gunicorn_error.entries
+        ):
+            evidence.append(last_quote(logs.gunicorn_error.path, logs.gunicorn_error.entries))
+        yield Finding("GUN001", tuple(evidence))
+    elif (
+        isinstance(pidfile, Pidfile)
+        and not pidfile.missing
+        and pidfile.unreadable is None
+        and pidfile.pid != target.gunicorn_master
+    ):
+        yield Finding(
+            "GUN002",
+            (
+                quote(pidfile.path, str(pidfile.pid)),
+                Evidence(
+                    "ps",
+                    Text(
+                        en=f"the master is process {target.gunicorn_master}",
+                        zh=f"主进程是 {target.gunicorn_master}",
+                    ),
+                ),
+            ),
+            {"pidfile": pidfile.path, "pid": str(pidfile.pid)},
+        )
+
+
+@check("gunicorn.boot", "GUN003", en="workers boot", zh="工作进程能够启动")
+def boot(logs: Logs, backend: Backend) -> Iterator[Finding]:
+    """GUN003: 'Worker failed to boot' with its exception, and the service does not answer since."""
+    log = logs.gunicorn_error
+    if (isinstance(backend.health, Exchange) and backend.health.status is not None) or not isinstance(
+        log, Log
+    ):
+        return
+    failures = entries_with(
+        log, "Worker failed to boot", "Exception in worker process", "Reason: Worker failed to boot"
+    )
+    raised = raised_in(log)
+    boots = [r for r in raised if "Exception in worker process" in r.entry.text] or [
+        r for r in raised if failures and r.entry.time <= failures[-1].time
+    ]
+    if not failures or not boots:
+        return
+    last = boots[-1]
+    yield Finding(
+        "GUN003",
+        (
+            quote(log.path, last.entry.text.partition("\n")[0]),
+            quote(last.where, last.exception),
+            last_quote(log.path, failures),
+        ),
+        {"exception": last.exception, "where": last.where},
+    )
+
+
+@check(
+    "gunicorn.timeouts", "GUN004", en="no worker is killed for taking too long", zh="没有工作进程因超时被杀"
+)
+def timeouts(logs: Logs, gunicorn: Gunicorn, processes: Processes, target: Target) -> Iterator[Finding]:
+    """GUN004: 'WORKER TIMEOUT' in the window."""
+    log = logs.gunicorn_error
+    entries = entries_with(log, "WORKER TIMEOUT")
+    if not entries or not isinstance(log, Log):
+        return
+    master = next((p for p in processes.processes if p.pid == target.gunicorn_master), None)
+    allowed = setting("timeout", "timeout", master.command if master else (), gunicorn.config)
+    yield Finding(
+        "GUN004",
+        (last_quote(log.path, entries),),
+        {"count": str(len(entries)), "timeout": str(allowed if allowed is not None else 30)},
+    )
+
+
+@check(
+    "gunicorn.capacity",
+    "GUN006",
+    "GUN007",
+    en="the service answers, and requests complete",
+    zh="服务有应答，请求能够完成",
+)
+def capacity(
+    target: Target,
+    backend: Backend,
+    activity: Activity,
+    processes: Processes,
+    logs: Logs | NotSeen,
+    taken_at: float,
+) -> Iterator[Finding]:
+    """GUN006: requests queue while others complete. GUN007: connections are taken, and nothing completes."""
+    if backend.connection.failure is not None:
+        return
+    foreign = [p for p in holder(processes, target.backend) if not _is_ours(p, target)]
+    if foreign and not any(_is_ours(p, target) for p in holder(processes, target.backend)):
+        return
+    unanswered = [
+        x for x in (backend.health, backend.predict) if isinstance(x, Exchange) and x.failure == "timeout"
+    ]
+    ready = backend.ready.json() if isinstance(backend.ready, Exchange) else None
+    saturated = isinstance(ready, dict) and ready.get("reason") == "saturated"
+    completes = _completions(activity, logs, taken_at)
+    queued = [count for count in activity.queued if count]
+    slow = isinstance(backend.health, Exchange) and (
+        backend.health.failure == "timeout" or backend.health.elapsed > SLOW_HEALTH
+    )
+    if saturated or (len(queued) == 2 and slow and completes):
+        yield Finding(
+            "GUN006",
+            tuple(
+                filter(
+                    None,
+                    (
+                        quote(f"GET {target.backend}{target.ready_path}", "saturated") if saturated else None,
+                        quote(f"ss -ltn {target.backend}", f"Recv-Q {max(queued)}") if queued else None,
+                        completes,
+                    ),
+                )
+            ),
+            {"queued": str(max(queued, default=0))},
+        )
+    elif unanswered and completes is None:
+        waited = max(x.elapsed for x in unanswered)
+        states = _states(target, activity, processes)
+        path = target.health_path if unanswered[0] is backend.health else target.predict_path
+        yield Finding(
+            "GUN007",
+            (
+                Evidence(
+                    f"tcp {target.backend}",
+                    Text(en="the connection is accepted", zh="连接被接受"),
+                ),
+                Evidence(
+                    f"{unanswered[0].method} {target.backend}{path}",
+                    Text(en=f"no answer in {waited:.1f} s", zh=f"{waited:.1f} 秒内没有应答"),
+                ),
+                *(Evidence(f"pid {pid}", words) for pid, words in states),
+            ),
+            {
+                "pids": ", ".join(str(pid) for pid, _ in states) or "?",
+                "waited": f"{waited:.1f} s",
+                "states": ", ".join(sorted({words.en for _, words in states})) or "?",
+            },
+        )
+
+
+def _is_ours(process: Process, target: Target) -> bool:
+    return (
+        process.pid == target.gunicorn_master
+        or process.ppid == target.gunicorn_master
+        or (target.gunicorn_master is None and is_gunicorn(process))
+    )
+
+
+def _completions(activity: Activity, logs: Logs | NotSeen, taken_at: float) -> Evidence | None:
+    """Proof that requests completed while we watched, by the workers' records, else by the access log."""
+    done = sum(w.completed[1] - w.completed[0] for w in activity.workers if w.completed)
+    if done > 0:
+        return Evidence(
+            "progress records",
+            Text(
+                en=f"{done} requests completed in {activity.seconds:.1f} s",
+                zh=f"{activity.seconds:.1f} 秒内完成了 {done} 个请求",
+            ),
+        )
+    if any(w.completed for w in activity.workers) or isinstance(logs, NotSeen):
+        return None
+    log = logs.gunicorn_access
+    if isinstance(log, AccessLog) and log.last is not None and log.last >= taken_at - RECENT:
+        return quote(
+            log.path,
+            f"{log.requests} requests in the window, the last {max(0.0, taken_at - log.last):.0f} s ago",
+        )
+    return None
+
+
+def _states(target: Target, activity: Activity, processes: Processes) -> list[tuple[int, Text]]:
+    """What each stuck process is doing: stopped, spinning or blocked."""
+    found: list[tuple[int, Text]] = []
+    master = next((p for p in processes.processes if p.pid == target.gunicorn_master), None)
+    if master is not None and master.state in _STOPPED:
+        found.append((master.pid, Text(en="stopped (state T)", zh="已暂停（状态 T）")))
+    for worker in activity.workers:
+        if worker.state in _STOPPED:
+            found.append((worker.pid, Text(en="stopped (state T)", zh="已暂停（状态 T）")))
+        elif (
+            worker.cpu
+            and activity.seconds > 0
+            and (worker.cpu[1] - worker.cpu[0]) / activity.seconds > SPINNING
+        ):
+            found.append((worker.pid, Text(en="spinning (uses a whole core)", zh="空转（占满一个核）")))
+        else:
+            found.append((worker.pid, Text(en="blocked (uses no CPU)", zh="阻塞（不占 CPU）")))
+    return found
+
+
+@check(
+    "gunicorn.settings",
+    "GUN008",
+    en="gunicorn knows every setting in its file",
+    zh="配置文件中的设置 gunicorn 都认识",
+)
+def settings(gunicorn: Gunicorn) -> Iterator[Finding]:
+    """GUN008: names gunicorn ignores that nothing else in the file uses."""
+    config = gunicorn.config
+    if not isinstance(config, GunicornConfig):
+        return
+    ignored = {
+        name: value
+        for name, value in config.assigned.items()
+        if name not in KNOWN_SETTINGS
+        and not name.startswith("_")
+        and name not in config.read_names
+        and name not in config.other_names
+    }
+    if ignored:
+        yield Finding(
+            "GUN008",
+            tuple(_ignored(config.path, name, value.line, value.source) for name, value in ignored.items()),
+            {"names": ", ".join(ignored)},
+        )
+
+
+def _ignored(path: str, name: str, line: int, source: str) -> Evidence:
+    likely = MEANT.get(name) or next(
+        iter(difflib.get_close_matches(name, KNOWN_SETTINGS, n=1, cutoff=0.75)), None
+    )
+    written = f"{name} = {source}"
+    return Evidence(
+        f"{path}:{line}",
+        Text(
+            en=f"{written} (ignored; {f'meant: {likely}' if likely else 'no such setting'})",
+            zh=f"{written}（被忽略；{f'应为 {likely}' if likely else '没有这个设置'}）",
+        ),
+    )
+
+
+@check(
+    "gunicorn.port",
+    "GUN012",
+    en="the service's port is held by its own gunicorn",
+    zh="服务端口由自己的 gunicorn 占用",
+)
+def port(target: Target, processes: Processes, backend: Backend, logs: Logs | NotSeen) -> Iterator[Finding]:
+    """GUN012: another program holds the bind address, or gunicorn could not bind and is not running now."""
+    if serves(backend, target) or (isinstance(backend.health, Exchange) and is_service(backend.health)):
+        return
+    owners = holder(processes, target.backend)
+    foreign = [p for p in owners if not _is_ours(p, target) and p.pid != 1]
+    log = logs.gunicorn_error if not isinstance(logs, NotSeen) else None
+    clashes = entries_with(log, "Address already in use", "Connection in use") if isinstance(log, Log) else ()
+    if foreign and len(foreign) == len(owners):
+        owner = min(foreign, key=lambda p: p.pid)
+        command = " ".join(owner.command)[:160] or owner.name
+        yield Finding(
+            "GUN012",
+            (
+                quote(f"ss -ltnp {target.backend}", f"pid {owner.pid} {command}"),
+                *((last_quote(log.path, clashes),) if clashes and isinstance(log, Log) else ()),
+            ),
+            {"pid": str(owner.pid), "command": command},
+        )
+    elif (
+        isinstance(log, Log)
+        and clashes
+        and not owners
+        and target.gunicorn_master is None
+        and clashes[-1].time >= max((e.time for e in entries_with(log, "Listening at")), default=0.0)
+    ):
+        yield Finding("GUN012", (last_quote(log.path, clashes),), {"pid": "?", "command": "?"})
+
+
+CHECKS = (process, boot, timeouts, capacity, settings, port)

@@ -1,0 +1,302 @@
+"""Collection: everything that touches the host, side by side and within a budget, into one Snapshot.
+
+First what is there (host, processes, nginx's and gunicorn's configuration), from which the target follows; then how it
+behaves (name, certificate, answers, logs). Nothing here judges.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ops.collect.tasks import Task
+from ops.settings import Settings
+from ops.snapshot import (
+    Gunicorn,
+    GunicornConfig,
+    Host,
+    NginxConfig,
+    NginxTest,
+    NotSeen,
+    Pidfile,
+    Process,
+    Processes,
+    Resolution,
+    Served,
+    Snapshot,
+    Target,
+)
+from ops.topology import gunicorn as gunicorn_topology
+from ops.topology import nginx as nginx_topology
+from ops.topology import target as target_topology
+from ops.topology.address import join_address
+
+if TYPE_CHECKING:
+    from ops.collect.activity import Reading
+    from ops.collect.http import Patience
+
+# Kept back from the budget for judging and rendering, seconds.
+RESERVE = 0.4
+# How long an answer is waited for before the service's processes are looked at again, seconds.
+FIRST_LOOK = 1.0
+LOOK_AGAIN = 0.5
+NGINX_TEST_SECONDS = 4.0
+
+
+def collect(settings: Settings, since: float, budget: float) -> Snapshot:
+    """One snapshot of the host. ``since``: how far back logs are read; ``budget``: the whole run's length (seconds)."""
+    started = time.monotonic()
+    deadline = started + max(budget - RESERVE, budget / 2)
+    now = time.time()
+
+    def start(name: str, function: object, *args: object) -> Task:
+        return Task(name, lambda: function(*args))  # type: ignore[operator]
+
+    host_task = start("host", _host)
+    processes_task = start("processes", _processes)
+    # The slowest imports begin at once, under the first round's system calls.
+    warm = start("libraries", _import_libraries)
+    processes = processes_task.wait(deadline)
+    found = processes if isinstance(processes, Processes) else Processes(processes=(), listeners=())
+    masters = nginx_topology.nginx_masters(found.processes)
+    nginx_task = start("nginx configuration", _nginx, settings, masters)
+    config, build = _pair(nginx_task.wait(deadline))
+    test_task = start("nginx -t", _nginx_test, config, build) if isinstance(config, NginxConfig) else None
+    host = host_task.wait(deadline)
+    gunicorn, master = _gunicorn(settings, found, config)
+    target = target_topology.decide_target(
+        settings,
+        host
+        if isinstance(host, Host)
+        else Host(hostname="", addresses=(), user="", is_root=False, has_systemd=False),
+        found,
+        config,
+        build,
+        gunicorn,
+        master,
+        _files(settings, master),
+    )
+    resolution_task = start("dns", _resolve, target, deadline)
+    warm.wait(deadline)
+    if not settings.target.connect_to:
+        target = _dial_resolved(target, resolution_task.wait(deadline), host)
+    probes = _probe(settings, target, now - since, deadline)
+    test = test_task.wait(deadline) if test_task else NotSeen(reason="nginx's configuration was not read")
+    return Snapshot(
+        taken_at=now,
+        host=host,
+        processes=processes,
+        nginx_config=config,
+        nginx_test=test,
+        nginx_pidfile=_read_pidfile(target.nginx_pidfile),
+        gunicorn=gunicorn,
+        target=target,
+        resolution=resolution_task.wait(deadline),
+        **probes,
+    )
+
+
+def _import_libraries() -> None:
+    import ops.collect.certificates
+    import ops.collect.dns
+    import ops.collect.http
+    import ops.collect.tls  # noqa: F401
+
+
+def _host() -> Host:
+    from ops.collect.host import host
+
+    return host()
+
+
+def _processes() -> Processes:
+    from ops.collect.processes import processes
+
+    return processes()
+
+
+def _nginx(settings: Settings, masters: tuple[Process, ...]) -> tuple[NginxConfig | NotSeen, dict[str, str]]:
+    from ops.collect import nginx
+
+    binary = nginx.find_binary(settings.nginx.binary, masters)
+    build = nginx.build_facts(binary, timeout=2.0) if binary else {}
+    return nginx.read_config(binary, build, settings.nginx.config_file, masters), build
+
+
+def _pair(outcome: object) -> tuple[NginxConfig | NotSeen, dict[str, str]]:
+    if isinstance(outcome, NotSeen):
+        return outcome, {}
+    assert isinstance(outcome, tuple)  # noqa: S101  what _nginx returns
+    return outcome
+
+
+def _nginx_test(config: NginxConfig, build: dict[str, str]) -> NginxTest | NotSeen:
+    from ops.collect.nginx import test_config
+
+    return test_config(config, build, NGINX_TEST_SECONDS)
+
+
+def _read_pidfile(path: str | None) -> Pidfile | NotSeen:
+    from ops.collect.nginx import read_pidfile
+
+    return read_pidfile(path) if path else NotSeen(reason="no pidfile is configured")
+
+
+def _gunicorn(
+    settings: Settings, processes: Processes, config: NginxConfig | NotSeen
+) -> tuple[Gunicorn, Process | None]:
+    """gunicorn's files and this service's master: each helps to find the other."""
+    from ops.collect.gunicorn import read_config, read_progress
+    from ops.collect.nginx import read_pidfile
+
+    named = settings.gunicorn
+    pidfile = read_pidfile(named.pidfile) if named.pidfile else None
+    site = (
+        target_topology.find_site(config, settings.target.domain, None)
+        if isinstance(config, NginxConfig)
+        else None
+    )
+    master = gunicorn_topology.find_master(processes, target_topology.gunicorn_hints(settings, pidfile, site))
+    app_dir = settings.app.dir or (master.cwd if master else None) or target_topology.GUIDE_APP_DIR
+    path = (
+        named.config_file
+        or (gunicorn_topology.config_path(master) if master else None)
+        or str(Path(app_dir) / target_topology.GUIDE_CONFIG_NAME)
+    )
+    facts = read_config(path)
+    if pidfile is None:
+        command = master.command if master else ()
+        written = gunicorn_topology.setting("pidfile", "pid", command, facts)
+        if isinstance(written, str) and written:
+            pidfile = read_pidfile(str(Path((master.cwd if master else None) or app_dir) / written))
+        elif master is None:
+            pidfile = read_pidfile(target_topology.GUIDE_PIDFILE)
+    if master is None and isinstance(facts, GunicornConfig) and not named.bind:
+        # The file may say where it listens, or its pidfile who it is.
+        bind = (
+            gunicorn_topology.bind_addresses(facts.assigned["bind"].value) if "bind" in facts.assigned else ()
+        )
+        hints = gunicorn_topology.Hints(
+            bind=next(iter(bind), None),
+            pidfile=None,
+            pidfile_pid=pidfile.pid if pidfile else None,
+            config_file=path,
+            app_dir=None,
+        )
+        master = gunicorn_topology.find_master(processes, hints)
+    return (
+        Gunicorn(
+            config=facts,
+            pidfile=pidfile or NotSeen(reason="gunicorn keeps no pidfile"),
+            progress=read_progress(settings.app.progress_dir),
+        ),
+        master,
+    )
+
+
+def _files(settings: Settings, master: Process | None) -> target_topology.FilesFound:
+    app_dir = Path(
+        settings.app.dir or (master.cwd if master and master.cwd else target_topology.GUIDE_APP_DIR)
+    )
+
+    def exists(path: Path) -> bool:
+        try:
+            return path.exists()
+        except OSError:
+            return False
+
+    return target_topology.FilesFound(
+        app_dir=exists(app_dir),
+        model_parent=exists((app_dir / target_topology.GUIDE_MODEL).parent),
+        start_script=exists(app_dir / target_topology.GUIDE_START_SCRIPT),
+        unit=any(exists(Path(place) / settings.gunicorn.unit) for place in settings.schedule.systemd),
+    )
+
+
+def _resolve(target: Target, deadline: float) -> Resolution:
+    from ops.collect.dns import resolve
+
+    return resolve(target.domain, target.resolver, deadline)
+
+
+def _dial_resolved(target: Target, resolution: object, host: object) -> Target:
+    """The target dialled at the address its name resolves to, where that is this machine's own."""
+    import msgspec
+
+    if not isinstance(resolution, Resolution) or not isinstance(host, Host) or target.connect_to is None:
+        return target
+    own = [address for address in resolution.addresses if address in host.addresses]
+    if not own or any(address.startswith("127.") for address in own):
+        return target
+    port = int(target.connect_to.rpartition(":")[2])
+    plain = target.plain_connect_to
+    return msgspec.structs.replace(
+        target,
+        connect_to=join_address(own[0], port),
+        plain_connect_to=plain and join_address(own[0], int(plain.rpartition(":")[2])),
+    )
+
+
+def _probe(settings: Settings, target: Target, since: float, deadline: float) -> dict[str, Any]:
+    """How the stack behaves: all probes at once, patience ended early once waiting is pointless."""
+    from ops.collect import activity, certificates, http, logs, model
+
+    patience = http.Patience(deadline)
+    progress_dir = settings.app.progress_dir
+    before = activity.read(target, progress_dir)
+    address = target.connect_to or ""
+    tasks = {
+        "front": Task("front door", lambda: http.probe_front(target, patience)),
+        "backend": Task("backend", lambda: http.probe_backend(target, patience)),
+        "upstreams": Task("upstreams", lambda: http.probe_upstreams(target, patience)),
+        "served": Task(
+            "served certificate",
+            lambda: _served(target, address, min(deadline, time.monotonic() + 4)),
+        ),
+        "certificates": Task("certificate files", lambda: certificates.certificate_files(target)),
+        "model": Task("model files", lambda: model.model_files(target.model_dir)),
+    }
+    answers = [tasks[name] for name in ("front", "backend", "upstreams")]
+    after = _watch(answers, patience, target, progress_dir, before, deadline)
+    # Logs last: what the probes themselves provoked stands in them too.
+    log_task = Task("logs", lambda: logs.read_logs(target, since, time.time()))
+    results: dict[str, Any] = {name: task.wait(deadline + RESERVE / 2) for name, task in tasks.items()}
+    results["logs"] = log_task.wait(deadline + RESERVE / 2)
+    results["activity"] = activity.compare(before, after, target.gunicorn_workers)
+    return results
+
+
+def _served(target: Target, address: str, deadline: float) -> Served | NotSeen:
+    from ops.collect.tls import served_certificate
+
+    served: Served | NotSeen = served_certificate(address, target.domain, target.ca_file, deadline)
+    return served
+
+
+def _watch(
+    answers: list[Task],
+    patience: Patience,
+    target: Target,
+    progress_dir: str | None,
+    before: Reading,
+    deadline: float,
+) -> Reading:
+    """Wait for the answers; look at the service's processes now and then, and stop waiting once they tell enough:
+    all stopped, all stuck past their deadline by their own records, or requests complete though ours waits."""
+    from ops.collect import activity
+
+    look = time.monotonic() + FIRST_LOOK
+    while True:
+        for task in answers:
+            task.wait(min(look, deadline))
+        if all(task.is_done for task in answers) or time.monotonic() >= deadline:
+            return activity.read(target, progress_dir)
+        reading = activity.read(target, progress_dir)
+        if activity.nobody_can_answer(reading, target.gunicorn_workers):
+            patience.cut("every worker is stopped")
+        elif activity.all_past_deadline(reading, reading.at, target.request_deadline):
+            patience.cut("every worker is past its request deadline")
+        elif activity.completions(before, reading) > 0 and reading.queued:
+            patience.cut("requests complete while others queue")
+        look = time.monotonic() + LOOK_AGAIN

@@ -1,0 +1,115 @@
+"""Signs of life of the service while it is probed: CPU used, requests completed, connections waiting."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from dataclasses import dataclass
+
+import psutil
+
+from ops.collect.gunicorn import read_progress
+from ops.collect.processes import accept_queues
+from ops.snapshot import Activity, NotSeen, ProgressRecord, Target, WorkerActivity
+from ops.topology.address import same_address
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One moment: states and CPU seconds by pid, progress records, the accept queue's length."""
+
+    at: float
+    states: dict[int, str]
+    cpu: dict[int, float]
+    progress: tuple[ProgressRecord, ...]
+    queued: int | None
+
+
+def read(target: Target, progress_dir: str | None) -> Reading:
+    """The present state of the service's processes."""
+    states: dict[int, str] = {}
+    cpu: dict[int, float] = {}
+    for pid in (*filter(None, (target.gunicorn_master,)), *target.gunicorn_workers):
+        try:
+            process = psutil.Process(pid)
+            states[pid] = process.status()
+            times = process.cpu_times()
+            cpu[pid] = times.user + times.system
+        except psutil.Error:
+            states[pid] = "gone"
+    progress = read_progress(progress_dir)
+    return Reading(
+        at=time.time(),
+        states=states,
+        cpu=cpu,
+        progress=() if isinstance(progress, NotSeen) else progress,
+        queued=queued_at(target.backend),
+    )
+
+
+def queued_at(address: str) -> int | None:
+    """Connections waiting to be accepted at one address; None where it cannot be seen."""
+    if address.startswith("unix:"):
+        return _queued_at_unix(address.removeprefix("unix:"))
+    counts = [count for listening, count in accept_queues().items() if same_address(listening, address)]
+    return sum(counts) if counts else None
+
+
+def _queued_at_unix(path: str) -> int | None:
+    # The kernel tells a unix socket's queue only through sock_diag; ss(8) asks it.
+    try:
+        printed = subprocess.run(
+            ["ss", "-xlH"], capture_output=True, timeout=1, check=False, text=True
+        ).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    for row in printed.splitlines():
+        columns = row.split()
+        if len(columns) >= 5 and columns[4] == path and columns[2].isdigit():
+            return int(columns[2])
+    return None
+
+
+def compare(before: Reading, after: Reading, workers: tuple[int, ...]) -> Activity:
+    """What happened between two readings."""
+    completed_before = {r.pid: r.completed for r in before.progress}
+    completed_after = {r.pid: r.completed for r in after.progress}
+    return Activity(
+        seconds=after.at - before.at,
+        workers=tuple(
+            WorkerActivity(
+                pid=pid,
+                state=after.states.get(pid, "gone"),
+                cpu=(before.cpu[pid], after.cpu[pid]) if pid in before.cpu and pid in after.cpu else None,
+                completed=(completed_before[pid], completed_after[pid])
+                if pid in completed_before and pid in completed_after
+                else None,
+            )
+            for pid in workers
+        ),
+        queued=(before.queued, after.queued),
+        progress=after.progress,
+    )
+
+
+def nobody_can_answer(reading: Reading, workers: tuple[int, ...]) -> bool:
+    """Whether waiting longer is pointless: every worker is stopped (or gone)."""
+    states = [reading.states.get(pid, "gone") for pid in workers]
+    return bool(states) and all(state in ("stopped", "tracing-stop", "gone", "zombie") for state in states)
+
+
+def all_past_deadline(reading: Reading, now: float, deadline: float) -> bool:
+    """Whether by their own records every worker has a request in flight for longer than ``deadline`` seconds and
+    completed nothing for as long."""
+    return bool(reading.progress) and all(
+        record.in_flight
+        and now - min(item.since for item in record.in_flight) > deadline
+        and now - (record.last_completed or 0) > deadline
+        for record in reading.progress
+    )
+
+
+def completions(before: Reading, after: Reading) -> int:
+    """Requests completed between two readings, by the workers' records."""
+    earlier = {r.pid: r.completed for r in before.progress}
+    return sum(max(0, r.completed - earlier.get(r.pid, r.completed)) for r in after.progress)

@@ -1,0 +1,44 @@
+"""Addresses of sockets as text: ``ip:port``, ``[ip6]:port`` or ``unix:/path``."""
+
+from __future__ import annotations
+
+
+def join_address(host: str, port: int) -> str:
+    """``ip:port`` with the brackets IPv6 needs (RFC 3986, 3.2.2)."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Host and port of ``ip:port`` or ``[v6]:port``; port 0 where none is written."""
+    host, _, port = address.rpartition(":")
+    if not port.isdigit():
+        return address.strip("[]"), 0
+    return host.strip("[]"), int(port)
+
+
+def is_wildcard(host: str) -> bool:
+    """Whether a bind host means every address."""
+    return host in ("0.0.0.0", "::", "*", "")  # noqa: S104
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a bind host is reachable from this machine alone."""
+    return host == "localhost" or host == "::1" or host.startswith("127.")
+
+
+def dialled(address: str) -> str:
+    """The address to connect to for a listening one: loopback where it listens everywhere."""
+    if address.startswith("unix:"):
+        return address
+    host, port = split_address(address)
+    return f"127.0.0.1:{port}" if is_wildcard(host) or host == "localhost" else address
+
+
+def same_address(listening: str, wanted: str) -> bool:
+    """Whether a socket listening at one address takes connections to the other."""
+    if listening == wanted or dialled(listening) == dialled(wanted):
+        return True
+    if listening.startswith("unix:") or wanted.startswith("unix:"):
+        return False
+    (host, port), (_, wanted_port) = split_address(listening), split_address(wanted)
+    return port == wanted_port and is_wildcard(host)

@@ -1,0 +1,152 @@
+"""Which processes are this service's gunicorn, and what its command line and configuration say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from ops.snapshot import GunicornConfig, NotSeen, Process, Processes
+from ops.topology.address import same_address
+
+DEFAULT_BIND = "127.0.0.1:8000"
+_SHORT = {"-c": "config", "-b": "bind", "-p": "pid", "-w": "workers", "-k": "worker-class", "-t": "timeout"}
+
+
+def is_gunicorn(process: Process) -> bool:
+    """Whether a process is a gunicorn master or worker, by its command line or the title setproctitle gave it."""
+    command = process.command
+    if not command:
+        return process.name.startswith("gunicorn")
+    if command[0].startswith("gunicorn:"):
+        return True
+    programs = [PurePosixPath(word).name for word in command[:3]]
+    return "gunicorn" in programs or any(
+        command[i : i + 2] == ("-m", "gunicorn") for i in range(min(len(command), 6))
+    )
+
+
+def gunicorn_masters(processes: Iterable[Process]) -> tuple[Process, ...]:
+    """The gunicorn processes whose parent is none."""
+    everyone = tuple(processes)
+    ours = {p.pid for p in everyone if is_gunicorn(p)}
+    return tuple(p for p in everyone if p.pid in ours and p.ppid not in ours and p.state != "zombie")
+
+
+def workers_of(processes: Iterable[Process], master: int) -> tuple[Process, ...]:
+    """The living children of a master."""
+    return tuple(p for p in processes if p.ppid == master and p.state != "zombie" and is_gunicorn(p))
+
+
+def options(command: tuple[str, ...]) -> dict[str, str]:
+    """The long and short options on a gunicorn command line, by long name."""
+    found: dict[str, str] = {}
+    for index, word in enumerate(command):
+        following = command[index + 1] if index + 1 < len(command) else ""
+        if word.startswith("--"):
+            name, equals, value = word[2:].partition("=")
+            found[name] = value if equals else following
+        elif word in _SHORT:
+            found[_SHORT[word]] = following
+        elif word[:2] in _SHORT and len(word) > 2 and not word.startswith("--"):
+            found[_SHORT[word[:2]]] = word[2:].lstrip("=")
+    return found
+
+
+@dataclass(frozen=True)
+class Hints:
+    """What is known of this service's gunicorn before it is looked for; None where nothing was configured."""
+
+    bind: str | None
+    pidfile: str | None
+    pidfile_pid: int | None
+    config_file: str | None
+    app_dir: str | None
+    upstreams: tuple[str, ...] = ()
+
+
+def find_master(processes: Processes, hints: Hints) -> Process | None:
+    """This service's master among all gunicorns of the machine.
+
+    In order: the pidfile's process, one started with the configured file, one that listens where the service should
+    or where nginx proxies to, one that runs in the application's directory; without any of these hints, the
+    only one."""
+    masters = gunicorn_masters(processes.processes)
+    by_pid = {m.pid: m for m in masters}
+    if hints.pidfile_pid in by_pid:
+        return by_pid[hints.pidfile_pid]
+    if hints.config_file:
+        for master in masters:
+            if config_path(master) == hints.config_file:
+                return master
+    for address in filter(None, (hints.bind, *hints.upstreams)):
+        for listener in processes.listeners:
+            if same_address(listener.address, address):
+                for pid in listener.pids:
+                    if pid in by_pid:
+                        return by_pid[pid]
+                    parent = next((p.ppid for p in processes.processes if p.pid == pid), None)
+                    if parent in by_pid:
+                        return by_pid[parent]
+    if hints.app_dir:
+        inside = [m for m in masters if m.cwd == hints.app_dir]
+        if len(inside) == 1:
+            return inside[0]
+    configured = any((hints.bind, hints.pidfile, hints.config_file, hints.app_dir))
+    return masters[0] if len(masters) == 1 and not configured else None
+
+
+def config_path(master: Process) -> str | None:
+    """The configuration file on the master's command line, absolute; gunicorn.conf.py in its directory otherwise."""
+    given = options(master.command).get("config")
+    if given and not given.startswith("python:"):
+        return str(PurePosixPath(master.cwd or "/") / given.removeprefix("file:"))
+    return str(PurePosixPath(master.cwd) / "gunicorn.conf.py") if master.cwd and not given else None
+
+
+def setting(name: str, option: str, command: tuple[str, ...], config: GunicornConfig | NotSeen) -> Any:
+    """One of gunicorn's settings: the command line wins over the file; None where neither says or it is not known."""
+    on_line = options(command).get(option)
+    if on_line:
+        return on_line
+    if isinstance(config, NotSeen) or name not in config.assigned:
+        return None
+    return config.assigned[name].value
+
+
+def bind_addresses(value: Any) -> tuple[str, ...]:
+    """``ip:port`` or ``unix:/path`` for gunicorn's ``bind``, a string, list or comma-separated."""
+    items = value if isinstance(value, list) else str(value).split(",") if value else []
+    return tuple(normal_bind(str(item).strip()) for item in items if str(item).strip())
+
+
+def normal_bind(written: str) -> str:
+    """One bind address in the form listeners are named by. Default port 8000 (gunicorn: settings, bind)."""
+    written = written.removeprefix("tcp://").removeprefix("http://")
+    if written.startswith("unix:"):
+        return "unix:" + written.removeprefix("unix:").removeprefix("//")
+    if written.startswith(":"):
+        written = "0.0.0.0" + written  # noqa: S104
+    host, colon, port = written.rpartition(":")
+    if not colon or written.endswith("]"):
+        host, port = written, "8000"
+    host = "127.0.0.1" if host == "localhost" else host
+    return f"{host}:{port}"
+
+
+def listening_on(processes: Processes, pids: Iterable[int]) -> tuple[str, ...]:
+    """The addresses any of ``pids`` listens on."""
+    wanted = set(pids)
+    return tuple(item.address for item in processes.listeners if wanted.intersection(item.pids))
+
+
+def holder(processes: Processes, address: str) -> tuple[Process, ...]:
+    """The processes that hold a listening address; empty where nobody does or it was not seen."""
+    pids = {pid for item in processes.listeners if same_address(item.address, address) for pid in item.pids}
+    return tuple(p for p in processes.processes if p.pid in pids)
+
+
+def is_listening(processes: Processes, address: str) -> bool:
+    """Whether anything listens there, its holder visible or not."""
+    return any(same_address(item.address, address) for item in processes.listeners)
