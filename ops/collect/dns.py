@@ -1,7 +1,7 @@
 """What the service's name resolves to.
 
 One named resolver is asked as it is; else the host's own way is followed: /etc/hosts, then /etc/resolv.conf.
-dnspython writes and reads the messages; the sockets are kept here, because its query module (DNS over HTTPS and
+dnspython writes and reads the messages; the sockets are kept here, because its query module (DNS over HTTPS,
 QUIC) costs more to import than the question takes.
 """
 

@@ -88,7 +88,7 @@ class Patience:
                 os.write(self._waker, b"x")
 
     def wait(self, sock: socket.socket | None, events: int, deadline: float) -> None:
-        """Return once ``sock`` is ready for poll's ``events``. Raises OutOfTimeError at ``deadline`` or a cut."""
+        """Return once ``sock`` is ready for poll's ``events``. Raises OutOfTimeError at the deadline, at a cut."""
         poll = select.poll()
         poll.register(self._woken, select.POLLIN)
         if sock is not None:

@@ -1,0 +1,173 @@
+"""What the front door presents: the certificate chain, and OpenSSL's verdict on its trust alone."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import time
+from dataclasses import dataclass
+
+from ops.certificate import certificate_from_der
+from ops.collect.exchange import exchange, sni
+from ops.collect.wire import OutOfTimeError, Patience, Wire, dial, failure_of, reason_of
+from ops.quoting import safe_line
+from ops.snapshot import Certificate, NotSeen, Served
+
+# OpenSSL's X509_V_FLAG_NO_CHECK_TIME (x509_vfy.h): dates are judged on their own, so that an expired certificate
+# under a private root shows both.
+NO_CHECK_TIME = 0x200000
+# A handshake carries the chain; nginx's own limit on what a peer may send is 100 KiB (OpenSSL's max_cert_list).
+MAX_HANDSHAKE_BYTES = 1 << 20
+MAX_CHAIN = 16
+# The trust cannot be told: not a verdict of OpenSSL's, whose codes are not negative.
+NO_ROOTS = -1
+
+
+def served_certificate(
+    address: str, server_name: str, ca_file: str | None, deadline: float
+) -> Served | NotSeen:
+    """The chain served at ``address`` for ``server_name``, verified against the system's roots and ``ca_file``.
+
+    Dates and the name are left to the judges. ``trust_code`` is OpenSSL's (0: chains to a trusted root), or
+    `NO_ROOTS` where this host has none to compare with. NotSeen where no handshake succeeds by ``deadline``."""
+    patience = Patience(deadline)
+    trust = _trust(ca_file)
+    verdict_code, verdict = 0, None
+    seen = _handshake(address, server_name, trust.context, patience)
+    if isinstance(seen, ssl.SSLCertVerificationError):
+        verdict_code, verdict = seen.verify_code, safe_line(str(seen.verify_message))
+        # The chain of a connection that was refused is not told; what the server sends is asked for again.
+        seen = _handshake(address, server_name, _unverifying(), patience)
+    if not isinstance(seen, _Shown):
+        return NotSeen(reason=_why_not(seen, address, patience))
+    if verdict_code and not trust.has_roots:
+        verdict_code, verdict = NO_ROOTS, "this host has no root certificates to compare with"
+    if verdict is not None and trust.trouble:
+        verdict = f"{verdict}; {trust.trouble}"
+    chain = _chain(seen.chain)
+    if isinstance(chain, NotSeen):
+        return chain
+    return Served(
+        address=address,
+        server_name=sni(server_name),
+        chain=chain,
+        protocol=seen.protocol,
+        trust_error=verdict,
+        trust_code=verdict_code,
+    )
+
+
+@dataclass(frozen=True)
+class _Trust:
+    context: ssl.SSLContext
+    has_roots: bool
+    trouble: str
+
+
+def _trust(ca_file: str | None) -> _Trust:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.set_alpn_protocols(["http/1.1"])
+    context.verify_flags = ssl.VerifyFlags(context.verify_flags | NO_CHECK_TIME)
+    context.load_default_certs()
+    trouble = ""
+    if ca_file:
+        try:
+            context.load_verify_locations(cafile=ca_file)
+        except (OSError, ValueError) as error:
+            trouble = safe_line(f"tls.ca_file {ca_file} is of no use: {_words(error)}")
+    places = ssl.get_default_verify_paths()
+    # A directory of roots is looked into only when a chain is verified.
+    has_roots = bool(context.cert_store_stats()["x509_ca"]) or _has_entries(places.capath)
+    return _Trust(context, has_roots, trouble)
+
+
+def _has_entries(directory: str | None) -> bool:
+    try:
+        return bool(directory and os.listdir(directory))  # noqa: PTH208  names alone are wanted
+    except OSError:
+        return False
+
+
+def _unverifying() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+@dataclass(frozen=True)
+class _Shown:
+    chain: tuple[bytes, ...]
+    protocol: str
+
+
+def _handshake(
+    address: str, server_name: str, context: ssl.SSLContext, patience: Patience
+) -> _Shown | OSError | ValueError:
+    wire: Wire | None = None
+    try:
+        wire = dial(address, patience, MAX_HANDSHAKE_BYTES)
+        wire.start_tls(context, sni(server_name))
+        secured = wire.tls
+        assert secured is not None  # noqa: S101  start_tls raises or leaves one
+        return _Shown(_sent_chain(secured), secured.version() or "")
+    except (OSError, ValueError) as error:
+        return error
+    finally:
+        if wire is not None:
+            wire.close()
+
+
+def _sent_chain(secured: ssl.SSLSocket) -> tuple[bytes, ...]:
+    """What the server sent, leaf first, as DER. Public since Python 3.13; the C object has had it since 3.10."""
+    public = getattr(secured, "get_unverified_chain", None)
+    if public is not None:
+        return tuple(bytes(der) for der in public()[:MAX_CHAIN])
+    inner = getattr(secured, "_sslobj", None)
+    hidden = getattr(inner, "get_unverified_chain", None)
+    if hidden is not None:
+        return tuple(certificate.public_bytes(2) for certificate in (hidden() or ())[:MAX_CHAIN])
+    leaf = secured.getpeercert(binary_form=True)
+    return (leaf,) if leaf else ()
+
+
+def _chain(sent: tuple[bytes, ...]) -> tuple[Certificate, ...] | NotSeen:
+    chain: list[Certificate] = []
+    for der in sent:
+        try:
+            chain.append(certificate_from_der(der))
+        except ValueError as error:
+            if not chain:
+                return NotSeen(reason=safe_line(f"the served certificate cannot be read: {error}"))
+    return tuple(chain) if chain else NotSeen(reason="the server presented no certificate")
+
+
+def _why_not(error: OSError | ValueError, address: str, patience: Patience) -> str:
+    """Why there was no handshake, in one line."""
+    if isinstance(error, OutOfTimeError):
+        return f"no TLS handshake with {address} in time: {error}"
+    if isinstance(error, ssl.SSLError):
+        if error.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"):
+            return _other_protocol(address, patience)
+        return safe_line(f"the TLS handshake with {address} fails: {_words(error)}")
+    if isinstance(error, OSError) and failure_of(error) == "reset":
+        return f"{address} reset the connection during the TLS handshake"
+    return safe_line(f"no TLS connection to {address}: {_words(error)}")
+
+
+def _other_protocol(address: str, patience: Patience) -> str:
+    short = min(patience.deadline, time.monotonic() + 1)
+    answer = exchange("HEAD", "http://localhost/", address, Patience(short), tls=False)
+    if answer.failure is None:
+        return f"{address} speaks plain HTTP, not TLS"
+    return f"what answers at {address} is not TLS"
+
+
+def _words(error: OSError | ValueError) -> str:
+    if isinstance(error, ssl.SSLEOFError):
+        return "the peer closed the connection"
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return error.reason.replace("_", " ").lower()
+    return reason_of(error) if isinstance(error, OSError) else safe_line(str(error))
