@@ -550,15 +550,13 @@ class Stack:
         if state == "nothing":
             return
         checks = {"ready": self._is_ready, "answering": self._answers, "listening": self._listens}
-        check = checks[state]
-        with contextlib.suppress(NotInTimeError):
-            wait_for(
-                lambda: check() or self._gunicorn_failed(), f"gunicorn: {state}", within=within, every=0.01
-            )
-        if not check():
-            raise self._failure(
-                f"gunicorn did not come to be {state}", self.gunicorn_output, self.gunicorn_error_log
-            )
+        deadline = time.monotonic() + within
+        while not checks[state]():
+            if self._gunicorn_failed() or time.monotonic() > deadline:
+                raise self._failure(
+                    f"gunicorn did not come to be {state}", self.gunicorn_output, self.gunicorn_error_log
+                )
+            time.sleep(0.01)
 
     def stop_gunicorn(self) -> None:
         """SIGTERM to the master, and waits until master and workers are gone; after 10 s they are killed."""
@@ -614,7 +612,19 @@ class Stack:
         return code is not None and (code != 0 or self.layout != "guide")
 
     def _is_ready(self) -> bool:
-        return self.request(path="/ready", door="backend", timeout=2.0).status == 200
+        # /ready is one worker's word; the records have each worker's.
+        phases = [record["phase"] for record in self.progress()]
+        return (
+            phases == ["ready"] * self._workers and self.request(path="/ready", door="backend").status == 200
+        )
+
+    def progress(self) -> list[dict[str, Any]]:
+        """The workers' progress records that can be read just now."""
+        records = []
+        for file in self.progress_dir.glob("[0-9]*.json"):
+            with contextlib.suppress(OSError, ValueError):
+                records.append(json.loads(file.read_bytes()))
+        return records
 
     def _answers(self) -> bool:
         return self.request(path="/health", door="backend", timeout=2.0).status is not None
@@ -688,8 +698,9 @@ class Stack:
             "GTE_PROGRESS_DIR": str(self.progress_dir),
             "GTE_METRICS_DIR": str(self.run / "metrics"),
         }
-        if self._threads:
-            service["GTE_THREADS"] = str(self._threads)
+        # gunicorn turns a sync worker with more than one thread into gthread (its documentation, "threads").
+        if threads := self._threads or (1 if self._worker_class == "sync" else None):
+            service["GTE_THREADS"] = str(threads)
         own = {"LC_ALL": "C.UTF-8", "PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1"}
         return kept | own | service | self._service_environment
 
