@@ -4,6 +4,7 @@ from typing import Any
 
 from flask import Request
 from pydantic import ValidationError
+from werkzeug.exceptions import HTTPException
 
 from service.problems import Problem
 from service.strict_json import JsonError, parse
@@ -23,11 +24,7 @@ class JsonRequest(Request):
             raise Problem("unsupported_media_type", "send the body with Content-Type: application/json")
         if self.headers.get("Content-Encoding", "identity").lower() != "identity":
             raise Problem("unsupported_media_type", "send the body without Content-Encoding")
-        try:
-            body = self.get_data(cache=True)
-        except OSError:
-            # gunicorn raises these while the application reads: a broken chunk, or a client that went away.
-            raise Problem("bad_request", "the body broke off or is not chunked correctly") from None
+        body = self._bounded_body()
         try:
             value = parse(body)
         except JsonError as error:
@@ -35,6 +32,25 @@ class JsonRequest(Request):
         if not isinstance(value, dict):
             raise Problem("bad_request", "the body must be a JSON object")
         return value
+
+    def _bounded_body(self) -> bytes:
+        most = self.max_content_length
+        if most is not None and self.content_length is None:
+            # Without an announced length werkzeug cuts the body off at the limit and says nothing; one byte more
+            # tells a body that ends there from one that goes on.
+            self.max_content_length = most + 1
+        try:
+            body = self.get_data(cache=True)
+        except HTTPException:
+            raise
+        except Exception as error:
+            # gunicorn's own exceptions of a broken chunk or a client that went away; no common base but this.
+            if isinstance(error, OSError) or type(error).__module__.startswith("gunicorn."):
+                raise Problem("bad_request", "the body broke off or is not chunked correctly") from None
+            raise
+        if most is not None and len(body) > most:
+            raise Problem("payload_too_large", f"the body is larger than {most} bytes")
+        return body
 
 
 def invalid_fields(error: ValidationError) -> Problem:

@@ -1,0 +1,32 @@
+"""The service with tasks that go wrong, for gunicorn to load in tests: ``faulty_service:create()``."""
+
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from service.app import create_app
+from service.engines.roster import Roster
+from service.tasks.registry import TASKS
+from service.tasks.task import TaskInput
+
+_hold = threading.Event()
+
+
+def _fail(_roster: Roster, _task_input: TaskInput) -> dict[str, Any]:
+    raise RuntimeError("the secret of the engine room")
+
+
+def _wait_for_file(_roster: Roster, task_input: TaskInput) -> dict[str, Any]:
+    """Busy until the file that the text names exists."""
+    while not Path(task_input.text).exists():
+        _hold.wait(0.02)
+    return {"scores": [time.time()]}
+
+
+def create() -> Any:
+    """The application, whose ``sentiment`` fails and whose ``similarity`` waits for a file."""
+    TASKS["sentiment"] = replace(TASKS["sentiment"], answer=_fail)
+    TASKS["similarity"] = replace(TASKS["similarity"], answer=_wait_for_file)
+    return create_app()
