@@ -71,8 +71,8 @@ class Record:
         Raises:
             ValueError: the content is torn or something else.
         """
-        members = json.loads(content)
         try:
+            members = json.loads(content)
             return cls(
                 pid=int(members["pid"]),
                 start_ticks=int(members["start_ticks"]),
@@ -81,7 +81,7 @@ class Record:
                 last_completed=members["last_completed"],
                 in_flight=tuple(Request(str(r["path"]), float(r["since"])) for r in members["in_flight"]),
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"not a progress record: {error}") from None
 
 

@@ -1,0 +1,188 @@
+"""Progress records: written, read, and removed when their process is gone."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from service import progress
+from service.engines.roster import Readiness
+from service.progress import Progress, Record, Request, process_facts, read, read_all
+from service.readiness import Load, judge, load_of
+
+
+def own(directory: Path) -> Path:
+    return directory / f"{os.getpid()}.json"
+
+
+def wait_for(path: Path, **expected: object) -> dict[str, object]:
+    """The record at ``path`` once it has the expected members."""
+    tick = threading.Event()
+    members: dict[str, object] = {}
+    for _ in range(500):
+        members = json.loads(path.read_bytes())
+        if expected.items() <= members.items():
+            return members
+        tick.wait(0.01)
+    pytest.fail(f"{members} never had {expected}")
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Iterator[Progress]:
+    kept = Progress(tmp_path / "made" / "on demand")
+    yield kept
+    kept.close()
+
+
+def test_a_record_begins_with_booting(record: Progress) -> None:
+    assert json.loads(own(record.directory).read_bytes()) == {
+        "pid": os.getpid(),
+        "start_ticks": int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]),
+        "phase": "booting",
+        "completed": 0,
+        "last_completed": None,
+        "in_flight": [],
+    }
+
+
+def test_a_request_is_in_flight_until_it_ends(record: Progress) -> None:
+    record.begin(1, "/predict")
+    record.begin(2, "/" + "x" * 1000)
+    members = json.loads(record.snapshot().to_json())
+    assert members["in_flight"][0]["path"] == "/predict"
+    assert len(members["in_flight"][1]["path"]) == 200
+    record.end(1)
+    record.end(1)
+    record.end(2)
+    written = wait_for(own(record.directory), completed=2, in_flight=[])
+    assert written["last_completed"] is not None
+
+
+def test_a_burst_ends_in_the_newest_state(record: Progress) -> None:
+    record.enter("ready")
+
+    def serve(first: int) -> None:
+        for key in range(first, first + 200):
+            record.begin(key, "/predict")
+            record.end(key)
+
+    threads = [threading.Thread(target=serve, args=(1000 * number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    wait_for(own(record.directory), completed=1600, in_flight=[], phase="ready")
+
+
+def test_a_stop_shows_though_the_request_in_flight_never_ends(tmp_path: Path) -> None:
+    stopping = threading.Event()
+    kept = Progress(tmp_path, stopping=stopping.is_set)
+    kept.enter("ready")
+    kept.begin(1, "/predict")
+    stopping.set()
+    wait_for(own(tmp_path), phase="draining")
+    kept.enter("ready")
+    assert kept.snapshot().phase == "draining"
+    kept.close()
+
+
+def test_close_removes_the_record_and_nothing_brings_it_back(record: Progress) -> None:
+    record.close()
+    record.begin(1, "/predict")
+    record.enter("ready")
+    assert list(record.directory.iterdir()) == []
+
+
+def test_where_nothing_can_be_written_requests_go_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    with caplog.at_level("WARNING", "service"):
+        kept = Progress(tmp_path / "file" / "below")
+        kept.begin(1, "/predict")
+        kept.end(1)
+        kept.enter("ready")
+    assert kept.snapshot().completed == 1
+    assert [message for message in caplog.messages if "no progress records" in message] == caplog.messages
+
+
+def test_records_of_live_processes_are_read_and_others_removed(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    kept = Progress(tmp_path)
+    template = json.loads(own(tmp_path).read_bytes())
+    (tmp_path / "1.json").write_text(json.dumps({**template, "pid": 1, "start_ticks": 99}))
+    (tmp_path / f"{ended.pid}.json").write_text(json.dumps({**template, "pid": ended.pid}))
+    (tmp_path / "7.json").write_text('{"pid": 7, "torn')
+    (tmp_path / "notes.json").write_text("not ours")
+    assert [found.pid for found in read_all(tmp_path)] == [os.getpid()]
+    assert {path.name for path in tmp_path.iterdir()} == {own(tmp_path).name, "7.json", "notes.json"}
+    kept.close()
+
+
+def test_a_directory_that_is_not_there_has_no_records(tmp_path: Path) -> None:
+    assert read_all(tmp_path / "nothing") == []
+    assert read(tmp_path / "1.json") is None
+
+
+def test_a_record_survives_the_way_to_the_file_and_back() -> None:
+    made = Record(5, 6, "ready", 7, 8.5, (Request("/predict", 9.25),))
+    assert Record.from_json(made.to_json()) == made
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"null", b'{"pid": 1}', b"\xff"])
+def test_what_is_no_record_is_said_to_be_none(content: bytes) -> None:
+    with pytest.raises(ValueError, match="not a progress record"):
+        Record.from_json(content)
+
+
+def test_facts_of_a_process() -> None:
+    facts = process_facts(os.getpid())
+    assert facts is not None
+    assert facts.parent == os.getppid()
+    assert process_facts(2**22 - 1) is None
+
+
+def test_only_children_of_the_same_master_are_siblings(tmp_path: Path) -> None:
+    kept = Progress(tmp_path)
+    assert [found.pid for found in progress.siblings(read_all(tmp_path), os.getppid())] == [os.getpid()]
+    assert progress.siblings(read_all(tmp_path), os.getpid()) == []
+    kept.close()
+
+
+# --- the rule behind /ready -------------------------------------------------------------------------------
+
+
+def worker(phase: progress.Phase, *paths: str) -> Record:
+    return Record(1, 1, phase, 0, None, tuple(Request(path, 0.0) for path in paths))
+
+
+def test_only_predictions_count_and_only_of_workers_that_take_more() -> None:
+    records = [
+        worker("ready", "/predict", "/health"),
+        worker("booting"),
+        worker("draining", "/predict", "/predict"),
+        worker("ready", "/v1/embeddings", "/metrics"),
+    ]
+    assert load_of(records, 4) == Load(in_flight=2, capacity=12)
+
+
+@pytest.mark.parametrize(
+    ("engines", "load", "reason"),
+    [
+        (None, Load(0, 4), None),
+        (None, Load(3, 4), None),
+        (None, Load(4, 4), "saturated"),
+        (None, Load(5, 4), "saturated"),
+        ("model_missing", Load(4, 4), "model_missing"),
+        ("loading", Load(0, 4), "loading"),
+        (None, Load(0, 0), None),
+    ],
+)
+def test_readiness(engines: str | None, load: Load, reason: str | None) -> None:
+    assert judge(Readiness(engines, "detail"), load).reason == reason

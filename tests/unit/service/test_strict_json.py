@@ -1,0 +1,55 @@
+"""What is JSON to the service, and what is refused."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.strict_json import JsonError, parse
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+
+
+@given(VALUES, st.booleans())
+def test_every_json_value_is_read_as_python_reads_it(value: object, ascii_only: bool) -> None:
+    body = json.dumps(value, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
+    assert parse(body) == json.loads(body)
+
+
+@given(st.binary())
+def test_any_bytes_are_read_or_refused_and_nothing_else(body: bytes) -> None:
+    try:
+        value = parse(body)
+    except JsonError:
+        return
+    json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"", "line 1"),
+        (b'{"a": 1, "a": 1}', "stands twice"),
+        (b'[{"b": {"a": 1, "a": 2}}]', "stands twice"),
+        (b"NaN", "NaN"),
+        (b"-Infinity", "-Infinity"),
+        (b"[1e400]", "too large"),
+        (b"9" * 5000, "digits"),
+        (b"[" * 100_000, "deep"),
+        (b'"\xe4\xb8"', "UTF-8"),
+        (rb'"\ud800"', "surrogate"),
+        (rb'{"\udfff": 1}', "surrogate"),
+    ],
+)
+def test_what_is_refused_and_why(body: bytes, said: str) -> None:
+    with pytest.raises(JsonError, match=said):
+        parse(body)
+
+
+def test_a_surrogate_pair_is_one_character() -> None:
+    assert parse(rb'"\ud83d\ude00"') == "\N{GRINNING FACE}"
