@@ -1,0 +1,224 @@
+"""One line of a log, read: nginx's and gunicorn's error logs, and access logs."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from datetime import UTC, datetime, timedelta, timezone
+from functools import lru_cache
+from typing import NamedTuple
+
+LEVELS = (
+    "debug",
+    "info",
+    "notice",
+    "warning",
+    "warn",
+    "error",
+    "critical",
+    "crit",
+    "alert",
+    "emerg",
+    "fatal",
+)
+# How far an entry may stand behind its successor and still belong after it in time, seconds.
+DISORDER = 60.0
+
+
+class Line(NamedTuple):
+    """The first line of an entry. ``level`` is lower case, empty where none is written."""
+
+    time: float
+    level: str
+    pid: int | None
+    text: bytes
+
+
+_NGINX = re.compile(
+    rb"(\d{4})/(\d\d)/(\d\d) (\d\d):(\d\d):(\d\d) \[(\w{1,10})\] (\d{1,10})#\d+: ?(.*)", re.DOTALL
+)
+# gunicorn's own, Flask's ([date,ms] LEVEL in module: ...), and what logging.basicConfig and its like make of it.
+_DATE = rb"(\d{4})-(\d\d)-(\d\d)[ T](\d\d):(\d\d):(\d\d)(?:[.,]\d{1,9})?"
+_STAMPED = re.compile(rb"\[?" + _DATE + rb" ?(Z|[+-]\d\d:?\d\d)?\]?[ :|-]*(.*)", re.DOTALL)
+_GUNICORN = re.compile(rb"\[(\d{1,10})\] \[([A-Za-z]{1,10})\] ?(.*)", re.DOTALL)
+_LEVELLED = re.compile(rb"(?i)\[?\b(" + "|".join(LEVELS).encode() + rb")\b\]?[ :|-]*(.*)", re.DOTALL)
+_LEVEL_WORD = re.compile(rb"\b(DEBUG|INFO|WARNING|ERROR|CRITICAL|FATAL)\b")
+
+
+def nginx_line(line: bytes, newest: float) -> Line | None:
+    """A line of nginx's error log; None where it has no time of its own. ``newest``: see `local_time`."""
+    found = _NGINX.match(line)
+    if found is None:
+        return None
+    at = local_time(tuple(map(int, found.groups()[:6])), newest)
+    return None if at is None else Line(at, found[7].decode().lower(), int(found[8]), found[9])
+
+
+def gunicorn_line(line: bytes, newest: float) -> Line | None:
+    """A line of gunicorn's error log, of Flask's or Python's logging in it, or JSON; None without a time."""
+    if line.startswith(b"{"):
+        return _json_line(line, newest)
+    found = _STAMPED.match(line)
+    if found is None:
+        return None
+    at = stamp_time(tuple(map(int, found.groups()[:6])), found[7], newest)
+    if at is None:
+        return None
+    rest = found[8]
+    own = _GUNICORN.match(rest)
+    if own is not None:
+        return Line(at, own[2].decode().lower(), int(own[1]), own[3])
+    levelled = _LEVELLED.match(rest)
+    if levelled is not None:
+        return Line(at, levelled[1].decode().lower(), None, levelled[2])
+    word = _LEVEL_WORD.search(rest[:80])
+    return Line(at, word[1].decode().lower() if word else "", None, rest)
+
+
+_JSON_TIMES = ("time", "timestamp", "ts", "asctime", "@timestamp", "datetime")
+_JSON_LEVELS = ("level", "levelname", "severity", "log_level")
+_JSON_TEXTS = ("message", "msg", "event")
+_JSON_TRACES = ("exc_info", "exception", "traceback", "stack_info", "stack")
+
+
+def _json_line(line: bytes, newest: float) -> Line | None:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(record, dict):
+        return None
+    at = next((t for key in _JSON_TIMES if (t := _json_time(record.get(key), newest)) is not None), None)
+    if at is None:
+        return None
+    level = next((str(record[key]) for key in _JSON_LEVELS if key in record), "")
+    pid = record.get("pid", record.get("process"))
+    words = [str(record[key]) for key in (*_JSON_TEXTS, *_JSON_TRACES) if record.get(key)]
+    return Line(
+        at, level[:10].lower(), pid if type(pid) is int else None, "\n".join(words).encode("utf-8", "replace")
+    )
+
+
+def _json_time(value: object, newest: float) -> float | None:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        # Seconds, or milliseconds as JavaScript counts.
+        seconds = value / 1000 if value > 1e11 else float(value)
+        return seconds if 1e9 < seconds < 1e11 else None
+    if not isinstance(value, str):
+        return None
+    found = _STAMPED.match(value.encode("utf-8", "replace"))
+    return stamp_time(tuple(map(int, found.groups()[:6])), found[7], newest) if found else None
+
+
+# --- access logs ---
+
+_MONTHS = {
+    name: number
+    for number, name in enumerate(
+        (b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"), 1
+    )
+}
+_COMMON_TIME = re.compile(rb"(\d\d)/([A-Z][a-z]{2})/(\d{4}):(\d\d):(\d\d):(\d\d) ([+-]\d{4})")
+_ISO_TIME = re.compile(_DATE + rb" ?(Z|[+-]\d\d:?\d\d)")
+_UNIX_TIME = re.compile(rb"[\"'](?:msec|ts|time|timestamp)[\"']\s*:\s*[\"']?(\d{10})(?:\.\d+)?\b")
+# $request as nginx and gunicorn quote it; a quote inside is escaped (\x22, \").
+_QUOTED = re.compile(rb"\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
+_STATUS_BEHIND = re.compile(rb" (\d{3})(?: |$)")
+_STATUS_NAMED = re.compile(rb"\bstatus[\"']?\s*[=:]\s*[\"']?(\d{3})\b")
+
+
+class Access(NamedTuple):
+    """One request as logged. ``status`` is None where the format does not tell it."""
+
+    time: float
+    status: str | None
+
+
+def access_line(line: bytes) -> Access | None:
+    """A line of an access log: combined, any format with its bracketed time, or JSON. None without a time."""
+    found = _COMMON_TIME.search(line)
+    if found is not None:
+        at = _common_time(found[0])
+        end = found.end()
+    else:
+        found = _ISO_TIME.search(line)
+        if found is not None:
+            at, end = _zoned(tuple(map(int, found.groups()[:6])), found[7]), found.end()
+        else:
+            found = _UNIX_TIME.search(line)
+            if found is None:
+                return None
+            at, end = float(found[1]), found.end()
+    if at is None:
+        return None
+    return Access(at, _status(line, end))
+
+
+def _status(line: bytes, start: int) -> str | None:
+    if not line.startswith(b"{"):
+        # Each quoted string once, from left to right: a request that itself looks like a status is skipped whole.
+        while (opening := line.find(b'"', start)) >= 0:
+            quoted = _QUOTED.match(line, opening)
+            if quoted is None:
+                break
+            behind = _STATUS_BEHIND.match(line, quoted.end())
+            if behind is not None:
+                return behind[1].decode()
+            start = quoted.end()
+    named = _STATUS_NAMED.search(line)
+    return named[1].decode() if named else None
+
+
+# --- time ---
+
+
+@lru_cache(maxsize=4096)
+def _common_time(written: bytes) -> float | None:
+    found = _COMMON_TIME.match(written)
+    if found is None or found[2] not in _MONTHS:
+        return None
+    day, year, hour, minute, second = (int(found[place]) for place in (1, 3, 4, 5, 6))
+    return _zoned((year, _MONTHS[found[2]], day, hour, minute, second), found[7])
+
+
+def stamp_time(fields: tuple[int, ...], zone: bytes | None, newest: float) -> float | None:
+    """Unix seconds of year, month, day, hour, minute, second in ``zone`` (+0800, +08:00, Z), or local without."""
+    return local_time(fields, newest) if not zone else _zoned(fields, zone)
+
+
+@lru_cache(maxsize=4096)
+def _zoned(fields: tuple[int, ...], zone: bytes) -> float | None:
+    digits = zone[1:].replace(b":", b"")
+    offset = timedelta() if zone == b"Z" else timedelta(hours=int(digits[:2]), minutes=int(digits[2:]))
+    if zone[:1] == b"-":
+        offset = -offset
+    try:
+        year, month, day, hour, minute, second = fields
+        # A leap second (60) is logged as such by nobody we know; the clock's words are taken as they are.
+        moment = datetime(year, month, day, hour, minute, min(second, 59), tzinfo=timezone(offset))
+        return moment.astimezone(UTC).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def local_time(fields: tuple[int, ...], newest: float) -> float | None:
+    """Unix seconds of a local time. In the hour that the clocks repeat, the later reading that is not behind
+    ``newest``, the time of the entry written after this one."""
+    readings = _local_readings(fields)
+    if not readings:
+        return None
+    return max((at for at in readings if at <= newest + DISORDER), default=readings[0])
+
+
+@lru_cache(maxsize=4096)
+def _local_readings(fields: tuple[int, ...]) -> tuple[float, ...]:
+    readings = set()
+    for dst in (0, 1):
+        try:
+            at = time.mktime((*fields, 0, 0, dst))  # type: ignore[arg-type]
+            if tuple(time.localtime(at)[:6]) == fields:
+                readings.add(at)
+        except (OverflowError, ValueError):
+            continue
+    return tuple(sorted(readings))

@@ -1,0 +1,221 @@
+"""What nginx and gunicorn logged within the window, whatever the logs' size."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter, deque
+from collections.abc import Callable
+from pathlib import Path
+
+from ops.collect.log_line import DISORDER, Line, access_line, gunicorn_line, nginx_line
+from ops.collect.log_tail import LogTail
+from ops.quoting import HIDDEN, safe_line, safe_text
+from ops.snapshot import AccessLog, Log, LogEntry, Logs, NotSeen, Target
+
+# Read from the end, of the current file and the rotated one together.
+MAX_BYTES = 4 << 20
+MAX_LOGS = 16
+MAX_ENTRIES = 2000
+# Entries of one shape kept: a flood of one notice must not crowd out the one line that matters.
+MAX_OF_ONE_SHAPE = 500
+MAX_ENTRY_CHARS = 4000
+# Of an entry over many lines, its first and its last are kept: an exception's name stands at a traceback's end.
+FIRST_LINES = 10
+LAST_LINES = 49
+
+_DIGITS = re.compile(rb"\d+")
+_BASE64_LINE = re.compile(r"^[A-Za-z0-9+/=]{30,}$", re.MULTILINE)
+_ELSEWHERE = {
+    "off": "it is switched off",
+    "/dev/null": "it is thrown away",
+    "-": "it goes to the service's standard output or error (see journalctl)",
+    "stderr": "it goes to nginx's standard error (see journalctl)",
+}
+
+
+def read_logs(target: Target, since: float, now: float) -> Logs:
+    """The target's logs from ``since`` to ``now`` (Unix seconds)."""
+    return Logs(
+        since=since,
+        nginx_errors={
+            safe_line(path, 1000): _error_log(path, since, now, nginx_line)
+            for path in target.nginx_error_logs[:MAX_LOGS]
+        },
+        nginx_access=_access_log(target.nginx_access_log, since),
+        gunicorn_error=_error_log(target.gunicorn_error_log, since, now, gunicorn_line),
+        gunicorn_access=_access_log(target.gunicorn_access_log, since),
+    )
+
+
+def _error_log(
+    path: str | None, since: float, now: float, read_line: Callable[[bytes, float], Line | None]
+) -> Log | NotSeen:
+    tail = _opened(path, since)
+    if isinstance(tail, NotSeen):
+        return tail
+    gathered = _Gathered()
+    continuation = _Continuation()
+    newest = now
+    has_lines = has_times = found_beginning = False
+    try:
+        for raw in tail.lines():
+            has_lines = has_lines or bool(raw.strip())
+            line = read_line(raw, newest)
+            if line is None:
+                continuation.add(raw)
+                continue
+            has_times = True
+            newest = min(newest, line.time)
+            if line.time >= since:
+                gathered.add(line, continuation)
+            elif line.time < since - DISORDER:
+                found_beginning = True
+                break
+            continuation = _Continuation()
+            if gathered.is_full:
+                break
+    except (OSError, ValueError) as error:
+        return _unreadable(tail.path, error)
+    if has_lines and not has_times:
+        return NotSeen(reason=safe_line(f"{path}: no line in it begins with a time that is understood"))
+    return Log(
+        path=safe_line(tail.path, 1000),
+        size=tail.size,
+        modified=tail.modified,
+        entries=tuple(reversed(gathered.entries)),
+        complete=(found_beginning or tail.is_whole) and not gathered.is_thinned,
+    )
+
+
+class _Continuation:
+    """Lines without a time of their own, met from the last to the first; they belong to the entry above them."""
+
+    def __init__(self) -> None:
+        self.last: list[bytes] = []
+        self.first: deque[bytes] = deque(maxlen=FIRST_LINES)
+        self.count = 0
+
+    def add(self, line: bytes) -> None:
+        self.count += 1
+        if len(self.last) < LAST_LINES:
+            self.last.append(line)
+        else:
+            self.first.append(line)
+
+    def lines(self) -> list[bytes]:
+        """In the log's order, with a mark where some were left out."""
+        omitted = self.count - len(self.last) - len(self.first)
+        mark = [f"… {omitted} lines …".encode()] if omitted else []
+        return [*reversed(self.first), *mark, *reversed(self.last)]
+
+
+class _Gathered:
+    """The entries kept, newest first."""
+
+    def __init__(self) -> None:
+        self.entries: list[LogEntry] = []
+        self.is_thinned = False
+        self._shapes: Counter[bytes] = Counter()
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.entries) >= MAX_ENTRIES
+
+    def add(self, line: Line, continuation: _Continuation) -> None:
+        shape = _DIGITS.sub(b"0", line.text[:60])
+        self._shapes[shape] += 1
+        if self._shapes[shape] > MAX_OF_ONE_SHAPE:
+            self.is_thinned = True
+            return
+        text = entry_text(line.text, continuation.lines())
+        self.entries.append(LogEntry(time=line.time, level=line.level, pid=line.pid, text=text))
+
+
+def entry_text(first: bytes, continuation: list[bytes]) -> str:
+    """An entry as it is kept: its beginning and, where it is long, its end rather than its middle."""
+    text = "\n".join(line.decode("utf-8", "replace").rstrip("\r") for line in (first, *continuation))
+    if "PRIVATE KEY-----" in text:
+        # Without its BEGIN line, left out with the middle, the key would not be recognised any more.
+        text = _BASE64_LINE.sub(HIDDEN, text)
+    room = MAX_ENTRY_CHARS - 100
+    if len(text) > room:
+        head = room // 4
+        text = f"{safe_text(text[:head], head)}\n…\n{safe_text(text[head - room :], room - head)}"
+    return safe_text(text, MAX_ENTRY_CHARS)
+
+
+def _access_log(path: str | None, since: float) -> AccessLog | NotSeen:
+    tail = _opened(path, since)
+    if isinstance(tail, NotSeen):
+        return tail
+    statuses: Counter[str] = Counter()
+    requests = 0
+    last: float | None = None
+    has_lines = has_times = found_beginning = False
+    try:
+        for raw in tail.lines():
+            has_lines = has_lines or bool(raw.strip())
+            access = access_line(raw)
+            if access is None:
+                continue
+            has_times = True
+            if access.time < since - DISORDER:
+                found_beginning = True
+                break
+            if access.time < since:
+                continue
+            requests += 1
+            last = access.time if last is None else max(last, access.time)
+            if access.status is not None:
+                statuses[access.status] += 1
+    except (OSError, ValueError) as error:
+        return _unreadable(tail.path, error)
+    if has_lines and not has_times:
+        return NotSeen(reason=safe_line(f"{path}: no line in it carries a time that is understood"))
+    return AccessLog(
+        path=safe_line(tail.path, 1000),
+        size=tail.size,
+        modified=tail.modified,
+        requests=requests,
+        statuses=dict(sorted(statuses.items())),
+        last=last,
+        complete=found_beginning or tail.is_whole,
+    )
+
+
+def _opened(path: str | None, since: float) -> LogTail | NotSeen:
+    if not path:
+        return NotSeen(reason="no such log is configured")
+    elsewhere = _elsewhere(path)
+    if elsewhere is not None:
+        return NotSeen(reason=safe_line(f"{path}: {elsewhere}"))
+    try:
+        return LogTail(path, since, MAX_BYTES)
+    except (OSError, ValueError) as error:
+        return _unreadable(path, error)
+
+
+def _elsewhere(path: str) -> str | None:
+    """Where a log goes that is no file: a word of the configuration, or (in containers) a link to a stream."""
+    if path in _ELSEWHERE:
+        return _ELSEWHERE[path]
+    if path.startswith(("syslog:", "memory:", "syslog+", "udp:")):
+        return "it goes to syslog or memory, not to a file"
+    place = path
+    for _ in range(8):
+        if place.startswith(("/dev/std", "/dev/fd/", "/proc/")):
+            # Opened, it would be this program's own stream.
+            return "it goes to a standard stream of the service, not to a file"
+        try:
+            place = str(Path(place).parent / os.readlink(place))  # noqa: PTH115  one step, not all
+        except (OSError, ValueError):
+            return None
+    return None
+
+
+def _unreadable(path: str, error: OSError | ValueError) -> NotSeen:
+    if isinstance(error, PermissionError):
+        return NotSeen(reason=safe_line(f"{path}: permission denied"), needs_root=os.geteuid() != 0)
+    words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return NotSeen(reason=safe_line(f"{path}: {words.lower()}"))
