@@ -23,6 +23,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -33,6 +34,7 @@ from typing import Any, Literal, Self
 
 import psutil
 
+from ops.collect.processes import accept_queues
 from ops.render import NginxSite, render_nginx
 from tests.lab.authority import Authority, Issued, write_lineage
 from tests.lab.client import Answer, Client, connect
@@ -633,6 +635,67 @@ class Stack:
         with contextlib.suppress(OSError), connect(self.backend, 1.0):
             return True
         return False
+
+    # --- what faults are made of ------------------------------------------------------------------------------------
+
+    def free_port(self) -> int:
+        """A port of this stack's address that nothing holds."""
+        with socket.socket() as probe:
+            probe.bind((self.address, 0))
+            return int(probe.getsockname()[1])
+
+    def hold(self, held: socket.socket) -> None:
+        """Keeps a socket open until the stack ends."""
+        self._closing.enter_context(held)
+
+    def spawn(self, *argv: str, cwd: Path | None = None) -> int:
+        """Starts another program beside the stack, ended with it; returns its process id."""
+        return self.keeper.spawn(
+            argv, cwd=cwd or self.run, env=self.environment(), output=self.logs / "beside-output.log"
+        )
+
+    def listens(self, address: str) -> bool:
+        """Whether anything accepts connections at ``host:port``."""
+        host, _, port = address.rpartition(":")
+        with contextlib.suppress(OSError), connect((host, int(port)), 1.0):
+            return True
+        return False
+
+    def wait_until_listening(self, address: str) -> None:
+        """Waits for somebody to accept connections at ``host:port``."""
+        wait_for(lambda: self.listens(address), f"somebody to listen at {address}", within=20)
+
+    def try_to_start_nginx(self) -> None:
+        """Starts nginx with a configuration it will refuse. Raises StackError where it takes it."""
+        with contextlib.suppress(StackError):
+            self.start_nginx()
+            raise AssertionError("nginx took the configuration")
+
+    def set_service_environment(self, **variables: str) -> None:
+        """Changes the service's variables; they count from its next start."""
+        self._service_environment |= variables
+
+    def gunicorn_said(self) -> str:
+        """Everything in gunicorn's error log and on its standard output."""
+        logs = (self.gunicorn_error_log, self.gunicorn_output)
+        return "\n".join(log.read_text(errors="replace") for log in logs if log.exists())
+
+    def queued(self) -> int | None:
+        """Connections that wait to be accepted at gunicorn's port."""
+        return next((n for a, n in accept_queues().items() if a == self.bind), None)
+
+    def load(self, clients: int) -> None:
+        """Closed-loop predictions at the backend by so many clients, until the stack ends."""
+        ended = threading.Event()
+
+        def ask() -> None:
+            while not ended.is_set():
+                self.predict(door="backend", timeout=30.0)
+
+        threads = [threading.Thread(target=ask, daemon=True) for _ in range(clients)]
+        for thread in threads:
+            thread.start()
+        self._closing.callback(ended.set)
 
     # --- asking -----------------------------------------------------------------------------------------------------
 

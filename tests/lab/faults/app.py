@@ -1,0 +1,95 @@
+"""The Flask application."""
+
+from __future__ import annotations
+
+import sys
+
+from tests.lab.client import Answer
+from tests.lab.faults.case import answers, fault, page
+from tests.lab.stack import Stack
+
+PLAIN_APP = """
+from flask import Flask, jsonify
+
+app = Flask(__name__)
+
+@app.get("/health")
+def health():
+    return jsonify(status="ok", service="plain")
+
+@app.post("/predict")
+def predict():
+    return jsonify(result={})
+"""
+
+DEBUGGED_APP = (
+    PLAIN_APP + "\nfrom werkzeug.debug import DebuggedApplication\napp = DebuggedApplication(app, True)\n"
+)
+
+UNHEALTHY_APP = PLAIN_APP.replace(
+    'return jsonify(status="ok", service="plain")',
+    'return jsonify(status="failing", service="plain", reason="database is gone"), 503',
+).replace("return jsonify(result={})", 'return jsonify(error="database is gone"), 503')
+
+HTML_APP = PLAIN_APP.replace("return jsonify(result={})", 'return "<!doctype html><h1>Hello</h1>"')
+
+RAISING_APP = PLAIN_APP.replace("return jsonify(result={})", 'return jsonify(result={}["entities"])')
+
+
+def debugger(stack: Stack) -> Answer:
+    """What everyone on the internet gets for the debugger's script."""
+    return stack.request(path="/?__debugger__=yes&cmd=resource&f=debugger.js")
+
+
+@fault("APP001", sees=lambda stack: debugger(stack).status == 200, app=DEBUGGED_APP)
+def debugger_is_open(_stack: Stack) -> None:
+    """The application is wrapped in Werkzeug's debugger."""
+
+
+@fault(
+    "APP001",
+    sees=lambda stack: stack.predict().status == 200,
+    app=PLAIN_APP,
+    service_environment={"FLASK_DEBUG": "1"},
+)
+def debug_mode_is_on(_stack: Stack) -> None:
+    """FLASK_DEBUG in the environment of the workers."""
+
+
+@fault("APP002", sees=answers(503), app=UNHEALTHY_APP)
+def health_reports_failure(_stack: Stack) -> None:
+    """The application knows that it is ill."""
+
+
+@fault("APP003", sees=page(), app=HTML_APP)
+def prediction_is_a_page(_stack: Stack) -> None:
+    """HTML with status 200."""
+
+
+@fault("APP004", sees=page(500), app=RAISING_APP, explains=("APP003",))
+def prediction_raises(stack: Stack) -> None:
+    stack.predict()
+
+
+@fault(
+    "APP006",
+    sees=lambda stack: stack.request(door="backend").headers["Server"].startswith("Werkzeug"),
+    app=PLAIN_APP,
+)
+def development_server_serves(stack: Stack) -> None:
+    stack.stop_gunicorn()
+    host, _, port = stack.bind.rpartition(":")
+    stack.spawn(
+        sys.executable,
+        "-m",
+        "flask",
+        "--app",
+        "app",
+        "run",
+        "--host",
+        host,
+        "--port",
+        port,
+        cwd=stack.app_dir,
+    )
+    stack.wait_until_listening(stack.bind)

@@ -1,0 +1,92 @@
+"""What a fault case is made of: the stack it happens to, the fault, what a client sees, and the cause to be named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+from tests.lab.client import Answer
+from tests.lab.stack import Stack
+
+Inject = Callable[[Stack], None]
+Sees = Callable[[Stack], object]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One fault. ``explains``: codes that must stand in the cause's `explains`, proven but only following from it."""
+
+    code: str
+    name: str
+    inject: Inject
+    sees: Sees
+    severity: str
+    beside: frozenset[str] = frozenset()
+    explains: frozenset[str] = frozenset()
+    stack: dict[str, Any] = field(default_factory=dict)
+
+
+def fault(
+    code: str,
+    *,
+    sees: Sees,
+    severity: str = "fail",
+    beside: tuple[str, ...] = (),
+    explains: tuple[str, ...] = (),
+    **stack: Any,
+) -> Callable[[Inject], Case]:
+    """Declare a case: ``stack`` is how the stack is brought up, the function breaks it, ``sees`` is true once a
+    client meets the fault. ``beside``: other causes that are really there too."""
+
+    def declare(inject: Inject) -> Case:
+        return Case(
+            code,
+            inject.__name__,
+            inject,
+            sees,
+            severity,
+            frozenset(beside),
+            frozenset(explains),
+            stack,
+        )
+
+    return declare
+
+
+def cases_of(module: ModuleType) -> tuple[Case, ...]:
+    """The cases a module declares, in the order it does."""
+    return tuple(value for value in vars(module).values() if isinstance(value, Case))
+
+
+def answers(status: int, *, path: str = "/predict") -> Sees:
+    """The front door answers ``status``."""
+
+    def sees(stack: Stack) -> bool:
+        return _ask(stack, path).status == status
+
+    return sees
+
+
+def meets(error: str, *, timeout: float = 10.0) -> Sees:
+    """The client gets no answer but this error; ``error`` is a part of it."""
+
+    def sees(stack: Stack) -> bool:
+        return error in (stack.predict(timeout=timeout).error or "")
+
+    return sees
+
+
+def page(status: int = 200) -> Sees:
+    """The prediction is answered with an HTML page."""
+
+    def sees(stack: Stack) -> bool:
+        answer = stack.predict()
+        return answer.status == status and answer.content_type == "text/html"
+
+    return sees
+
+
+def _ask(stack: Stack, path: str) -> Answer:
+    return stack.predict() if path == "/predict" else stack.request(path=path)

@@ -1,0 +1,48 @@
+"""The name users type."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import dns.exception
+import dns.message
+import dns.query
+
+from tests.lab.faults.case import fault
+from tests.lab.stack import Stack
+
+
+def resolves_to(*addresses: str) -> Callable[[Stack], bool]:
+    """A client that asks the name server gets these addresses; none where it gets no answer at all."""
+
+    def sees(stack: Stack) -> bool:
+        question = dns.message.make_query(stack.domain, "A")
+        try:
+            answer = dns.query.udp(question, stack.address, port=stack.ports["dns"], timeout=0.3)
+        except dns.exception.Timeout:
+            return not addresses
+        return {item.to_text() for rrset in answer.answer for item in rrset} == set(addresses)
+
+    return sees
+
+
+@fault("DNS001", sees=resolves_to())
+def name_does_not_exist(stack: Stack) -> None:
+    stack.resolver.answer(stack.domain)
+
+
+@fault("DNS001", sees=resolves_to())
+def resolver_is_silent(stack: Stack) -> None:
+    stack.resolver.fall_silent()
+
+
+@fault("DNS002", sees=resolves_to("203.0.113.10"))
+def name_leads_elsewhere(stack: Stack) -> None:
+    stack.resolver.answer(stack.domain, "203.0.113.10")
+
+
+@fault("DNS002", sees=resolves_to("203.0.113.10"))
+def name_leads_elsewhere_and_nothing_is_expected(stack: Stack) -> None:
+    del stack.config["target"]["expected_addresses"]
+    stack.write_config()
+    stack.resolver.answer(stack.domain, "203.0.113.10")

@@ -1,0 +1,150 @@
+"""gunicorn: its master, its workers, its settings."""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+from tests.lab.faults.case import answers, fault, meets
+from tests.lab.faults.nginx import SLOW_APP
+from tests.lab.stack import Stack
+from tests.lab.waiting import wait_for
+
+DEADLOCK_APP = """
+import threading
+from flask import Flask, jsonify
+
+app = Flask(__name__)
+lock = threading.Lock()
+
+@app.get("/health")
+def health():
+    return jsonify(status="ok", service="stuck")
+
+@app.post("/predict")
+def predict():
+    with lock:
+        with lock:
+            return jsonify(result={})
+"""
+
+BUSY_APP = """
+import time
+from flask import Flask, jsonify
+
+app = Flask(__name__)
+
+@app.get("/health")
+def health():
+    return jsonify(status="ok", service="busy")
+
+@app.post("/predict")
+def predict():
+    time.sleep(0.4)
+    return jsonify(result={})
+"""
+
+IMPORT_ERROR_APP = "from flask import Flask\nimport a_package_nobody_has\n\napp = Flask(__name__)\n"
+
+
+@fault("GUN001", sees=answers(502))
+def gunicorn_is_killed(stack: Stack) -> None:
+    stack.kill_gunicorn()
+
+
+@fault("GUN001", sees=answers(502))
+def gunicorn_is_stopped(stack: Stack) -> None:
+    stack.stop_gunicorn()
+
+
+@fault("GUN001", sees=answers(502), unix_socket=True)
+def gunicorn_on_a_socket_is_killed(stack: Stack) -> None:
+    stack.kill_gunicorn()
+
+
+@fault("GUN002", sees=lambda stack: stack.predict().status == 200, severity="warn")
+def pidfile_names_a_process_that_is_gone(stack: Stack) -> None:
+    # The pid of a process that ended; nothing can have taken it within this test's time.
+    gone = stack.spawn(sys.executable, "-c", "pass")
+    wait_for(lambda: stack.keeper.exit_code(gone) is not None, "the process to end")
+    stack.gunicorn_pidfile.write_text(f"{gone}\n")
+
+
+@fault("GUN003", sees=answers(502), explains=("GUN001",))
+def application_does_not_import(stack: Stack) -> None:
+    stack.stop_gunicorn()
+    (stack.app_dir / "broken.py").write_text(IMPORT_ERROR_APP)
+    stack.wsgi = "broken:app"
+    stack.start_gunicorn(wait="nothing")
+    wait_for(lambda: "Worker failed to boot" in stack.gunicorn_said(), "gunicorn to give up", within=20)
+    wait_for(lambda: stack.gunicorn_master is None, "gunicorn to end", within=20)
+
+
+@fault("GUN004", sees=answers(502), app=SLOW_APP, timeout=1, worker_class="sync")
+def worker_takes_longer_than_the_timeout(stack: Stack) -> None:
+    stack.predict()
+    wait_for(lambda: "WORKER TIMEOUT" in stack.gunicorn_said(), "gunicorn to kill the worker", within=20)
+
+
+@fault("GUN006", sees=meets("timeout", timeout=1.0), app=BUSY_APP, app_progress=True, worker_class="sync")
+def all_workers_are_busy(stack: Stack) -> None:
+    stack.load(clients=12)
+    wait_for(lambda: (stack.queued() or 0) > 3, "requests to queue")
+
+
+@fault("GUN006", sees=meets("timeout", timeout=1.0), app=BUSY_APP, worker_class="sync")
+def all_workers_are_busy_without_records(stack: Stack) -> None:
+    stack.load(clients=12)
+    wait_for(lambda: (stack.queued() or 0) > 3, "requests to queue")
+
+
+@fault("GUN007", sees=meets("timeout", timeout=1.0))
+def everything_is_stopped(stack: Stack) -> None:
+    stack.signal_workers(signal.SIGSTOP)
+    stack.signal_gunicorn(signal.SIGSTOP)
+
+
+@fault("GUN007", sees=meets("timeout", timeout=1.0), layout="guide", worker_class="sync", workers=2)
+def all_workers_are_stopped(stack: Stack) -> None:
+    stack.signal_workers(signal.SIGSTOP)
+
+
+@fault("GUN007", sees=meets("timeout", timeout=1.0), app=DEADLOCK_APP, worker_class="sync")
+def worker_waits_for_a_lock_forever(stack: Stack) -> None:
+    stack.predict(timeout=0.2)
+
+
+@fault("GUN007", sees=meets("timeout", timeout=1.0), app=DEADLOCK_APP, worker_class="gthread", threads=8)
+def predictions_hang_while_health_answers(_stack: Stack) -> None:
+    """Every prediction waits for a lock nobody gives back; /health has threads left."""
+
+
+def is_not_preloaded(stack: Stack) -> bool:
+    """The application was loaded by the workers: the setting had no effect."""
+    return "preload_app = True" not in stack.gunicorn_conf.read_text() and stack.predict().status == 200
+
+
+@fault("GUN008", sees=is_not_preloaded, severity="warn", layout="guide", traps=["preload", "bind_ssl"])
+def guide_settings_are_ignored(_stack: Stack) -> None:
+    """preload and bind_ssl, as the guide writes them."""
+
+
+@fault(
+    "GUN008",
+    sees=lambda stack: stack.predict().status == 200,
+    severity="warn",
+    gunicorn_extra="time_out = 120\n",
+)
+def setting_is_misspelt(_stack: Stack) -> None:
+    """A name that is almost one of gunicorn's."""
+
+
+@fault("GUN012", sees=answers(501))
+def another_program_holds_the_port(stack: Stack) -> None:
+    stack.stop_gunicorn()
+    host, _, port = stack.bind.rpartition(":")
+    stack.spawn(sys.executable, "-m", "http.server", port, "--bind", host)
+    stack.wait_until_listening(stack.bind)
+    stack.start_gunicorn(wait="nothing")
+    wait_for(lambda: "in use" in stack.gunicorn_said(), "gunicorn to find its port taken", within=20)
+    wait_for(lambda: stack.gunicorn_master is None, "gunicorn to give up", within=20)

@@ -1,0 +1,202 @@
+"""Healthy hosts that look unusual: none of them may be blamed for anything.
+
+A new one is one function, as for the faults:
+
+    @healthy(unix_socket=True)
+    def upstream_is_a_unix_socket(stack: Stack) -> None:
+        "Bound to a socket file."
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.lab.faults.app import PLAIN_APP
+from tests.lab.stack import Stack
+
+Arrange = Callable[[Stack], None]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One healthy host: how its stack is brought up, and what is done to it then."""
+
+    name: str
+    arrange: Arrange
+    stack: dict[str, Any] = field(default_factory=dict)
+
+
+def healthy(**stack: Any) -> Callable[[Arrange], Variant]:
+    """Declare a healthy variant."""
+    return lambda arrange: Variant(arrange.__name__, arrange, stack)
+
+
+@healthy()
+def as_deployed(_stack: Stack) -> None:
+    """deploy/nginx and the service, untouched."""
+
+
+@healthy(layout="guide")
+def as_the_guide_lays_it_out(_stack: Stack) -> None:
+    """The guide's site and daemon, its traps mended."""
+
+
+@healthy(unix_socket=True)
+def upstream_is_a_unix_socket(_stack: Stack) -> None:
+    """Bound to a socket file."""
+
+
+@healthy(key="rsa")
+def certificate_is_rsa(_stack: Stack) -> None:
+    """RSA in place of ECDSA."""
+
+
+@healthy(names=["*.lab.example"])
+def certificate_is_a_wildcard(_stack: Stack) -> None:
+    """The name is one label below the wildcard."""
+
+
+@healthy(names=["other.example", "gte.lab.example", "third.example"])
+def certificate_names_several_hosts(_stack: Stack) -> None:
+    """Ours is the second."""
+
+
+@healthy(app=PLAIN_APP, worker_class="sync", workers=2)
+def another_application_serves(_stack: Stack) -> None:
+    """Any Flask application, without our service's records."""
+
+
+@healthy(service_environment={"FLASK_DEBUG": "1"})
+def service_ignores_flask_debug(_stack: Stack) -> None:
+    """The variable is set, and our service cannot be put into debug mode by it."""
+
+
+@healthy(layout="guide")
+def several_server_blocks(stack: Stack) -> None:
+    listen = f"{stack.address}:{stack.ports['https']} ssl"
+    files = f"ssl_certificate {stack.certificate}; ssl_certificate_key {stack.private_key};"
+    for name in ("a-first", "z-last"):
+        (stack.nginx_dir / "conf.d" / f"{name}.conf").write_text(
+            f"server {{ listen {listen}; server_name {name}.lab.example; {files} location / {{ return 404; }} }}\n"
+        )
+    stack.reload_nginx()
+
+
+@healthy(layout="guide")
+def locations_are_included(stack: Stack) -> None:
+    text = stack.site_file.read_text()
+    start = text.index("    location / {")
+    end = text.index("    }\n", start) + len("    }\n")
+    (stack.nginx_dir / "proxied.inc").write_text(text[start:end])
+    stack.site_file.write_text(text[:start] + f"    include {stack.nginx_dir}/proxied.inc;\n" + text[end:])
+    stack.reload_nginx()
+
+
+@healthy(layout="guide")
+def server_name_is_a_wildcard(stack: Stack) -> None:
+    stack.edit(stack.site_file, f"server_name {stack.domain};", "server_name *.lab.example;")
+
+
+@healthy(layout="guide")
+def site_is_the_catch_all(stack: Stack) -> None:
+    stack.edit(stack.site_file, f"server_name {stack.domain};", "server_name _;")
+
+
+@healthy()
+def another_site_is_down(stack: Stack) -> None:
+    """Somebody else's upstream on the same nginx."""
+    listen = f"{stack.address}:{stack.free_port()}"
+    (stack.nginx_dir / "conf.d" / "other.conf").write_text(
+        f"server {{ listen {listen}; server_name other.example;\n"
+        f"location / {{ proxy_pass http://{stack.address}:{stack.free_port()}; }} }}\n"
+    )
+    stack.reload_nginx()
+
+
+@healthy()
+def errors_are_old(stack: Stack) -> None:
+    """Yesterday's trouble in today's logs."""
+    day_ago = time.time() - 86_400
+    nginx_time = time.strftime("%Y/%m/%d %H:%M:%S", time.localtime(day_ago))
+    gunicorn_time = time.strftime("%Y-%m-%d %H:%M:%S +0000", time.gmtime(day_ago))
+    _prepend(
+        stack.nginx_error_log,
+        f'{nginx_time} [error] 7#7: *1 limiting requests, excess: 20.1 by zone "gte_api", client: 127.0.0.1\n'
+        f"{nginx_time} [error] 7#7: *2 upstream timed out (110: Connection timed out) while reading response header\n"
+        f"{nginx_time} [error] 7#7: *3 connect() failed (111: Connection refused) while connecting to upstream\n",
+    )
+    _prepend(
+        stack.gunicorn_error_log,
+        f"[{gunicorn_time}] [7] [CRITICAL] WORKER TIMEOUT (pid:8)\n"
+        f"[{gunicorn_time}] [7] [ERROR] Exception in worker process\n"
+        "Traceback (most recent call last):\n"
+        '  File "app.py", line 3, in <module>\n'
+        "ModuleNotFoundError: No module named 'torch'\n"
+        f"[{gunicorn_time}] [7] [ERROR] Reason: Worker failed to boot.\n"
+        f"[{gunicorn_time}] [7] [ERROR] Connection in use: ('127.0.0.1', 8000)\n",
+    )
+
+
+@healthy()
+def trouble_is_over(stack: Stack) -> None:
+    """A restart a moment ago: refused connections and a restart stand in the logs, inside the window."""
+    stack.stop_gunicorn()
+    stack.predict()
+    stack.start_gunicorn()
+
+
+@healthy()
+def certificate_was_renewed_and_reloaded(stack: Stack) -> None:
+    stack.replace_certificate()
+
+
+@healthy()
+def logs_hold_junk(stack: Stack) -> None:
+    for log in (stack.nginx_error_log, stack.gunicorn_error_log, stack.nginx_access_log):
+        with log.open("ab") as file:
+            file.write(b"\x1b[2J\x1b]0;gotcha\x07 \x00\xff\xfe not a log line \x9b31m\n" * 50)
+
+
+@healthy()
+def logs_are_missing(stack: Stack) -> None:
+    for log in (stack.gunicorn_error_log, stack.gunicorn_access_log, stack.nginx_access_log):
+        log.unlink()
+
+
+@healthy()
+def another_gunicorn_runs_beside(stack: Stack) -> None:
+    """Another team's service, with its own master and port."""
+    folder = stack.directory / "other"
+    folder.mkdir()
+    (folder / "app.py").write_text(PLAIN_APP)
+    bind = f"{stack.address}:{stack.free_port()}"
+    stack.spawn(
+        sys.executable, "-m", "gunicorn", "--bind", bind, "--no-control-socket", "app:app", cwd=folder
+    )
+    stack.wait_until_listening(bind)
+
+
+@healthy(workers=2)
+def two_workers(_stack: Stack) -> None:
+    """Two copies of the service."""
+
+
+@healthy()
+def almost_nothing_is_configured(stack: Stack) -> None:
+    """All that cannot be guessed: the free ports of this lab, and the private authority."""
+    for table in ("app", "gunicorn", "model", "logrotate", "schedule", "backup", "watchdog"):
+        del stack.config[table]
+    stack.config["nginx"] = {"config_file": str(stack.nginx_conf)}
+    stack.config["tls"] = {"ca_file": str(stack.ca_file)}
+    stack.write_config()
+
+
+VARIANTS: tuple[Variant, ...] = tuple(value for value in globals().values() if isinstance(value, Variant))
+
+
+def _prepend(log: Any, text: str) -> None:
+    log.write_text(text + log.read_text())

@@ -1,0 +1,36 @@
+"""Each fault, really caused: a client meets it, and the doctor names its cause first and no unproven one beside it."""
+
+from __future__ import annotations
+
+import pytest
+
+from ops.checks import CHECKS
+from tests.lab.faults import CASES
+from tests.lab.faults.case import Case
+from tests.lab.stack import Stack
+from tests.lab.waiting import wait_for
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.code}-{case.name}")
+def test_the_first_cause_is_the_fault(case: Case) -> None:
+    with Stack(**case.stack) as stack:
+        case.inject(stack)
+        wait_for(lambda: case.sees(stack), f"a client to meet {case.name}", within=15, every=0.05)
+        ran = stack.doctor()
+    told = f"{ran.codes} {ran.report.get('symptoms')} {ran.stderr}"
+    assert ran.first == case.code, told
+    assert set(ran.codes) == {case.code} | case.beside, told
+    cause = ran.report["causes"][0]
+    assert cause["severity"] == case.severity, told
+    assert case.explains <= set(cause["explains"]), cause["explains"]
+    assert cause["evidence"]
+    assert cause["verify"]
+    assert cause["fix"]
+    assert ran.exit_code == {"warn": 1, "fail": 2}[ran.report["status"]]
+    unexplained = [symptom["id"] for symptom in ran.report["symptoms"] if not symptom["explained_by"]]
+    assert not unexplained, told
+
+
+def test_every_cause_a_check_can_name_has_a_case() -> None:
+    nameable = {code for check in CHECKS for code in check.codes}
+    assert nameable == {case.code for case in CASES}
