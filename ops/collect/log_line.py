@@ -35,9 +35,7 @@ class Line(NamedTuple):
     text: bytes
 
 
-_NGINX = re.compile(
-    rb"(\d{4})/(\d\d)/(\d\d) (\d\d):(\d\d):(\d\d) \[(\w{1,10})\] (\d{1,10})#\d+: ?(.*)", re.DOTALL
-)
+_NGINX = re.compile(rb"(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) \[(\w{1,10})\] (\d{1,10})#\d+: ?(.*)", re.DOTALL)
 # gunicorn's own, Flask's ([date,ms] LEVEL in module: ...), and what logging.basicConfig and its like make of it.
 _DATE = rb"(\d{4})-(\d\d)-(\d\d)[ T](\d\d):(\d\d):(\d\d)(?:[.,]\d{1,9})?"
 _STAMPED = re.compile(rb"\[?" + _DATE + rb" ?(Z|[+-]\d\d:?\d\d)?\]?[ :|-]*(.*)", re.DOTALL)
@@ -51,8 +49,9 @@ def nginx_line(line: bytes, newest: float) -> Line | None:
     found = _NGINX.match(line)
     if found is None:
         return None
-    at = local_time(tuple(map(int, found.groups()[:6])), newest)
-    return None if at is None else Line(at, found[7].decode().lower(), int(found[8]), found[9])
+    written, level, pid, text = found.groups()
+    at = local_time(_fields(written), newest)
+    return None if at is None else Line(at, level.decode().lower(), int(pid), text)
 
 
 def gunicorn_line(line: bytes, newest: float) -> Line | None:
@@ -123,7 +122,10 @@ _COMMON_TIME = re.compile(rb"(\d\d)/([A-Z][a-z]{2})/(\d{4}):(\d\d):(\d\d):(\d\d)
 _ISO_TIME = re.compile(_DATE + rb" ?(Z|[+-]\d\d:?\d\d)")
 _UNIX_TIME = re.compile(rb"[\"'](?:msec|ts|time|timestamp)[\"']\s*:\s*[\"']?(\d{10})(?:\.\d+)?\b")
 # $request as nginx and gunicorn quote it; a quote inside is escaped (\x22, \").
-_QUOTED = re.compile(rb"\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
+_INSIDE = rb"[^\"\\]*(?:\\.[^\"\\]*)*"
+_QUOTED = re.compile(rb"\"" + _INSIDE + rb"\"", re.DOTALL)
+# The combined format, which most lines are in: one match instead of three.
+_COMBINED = re.compile(rb"[^\[\"{]*\[([^\]]{26})\] \"" + _INSIDE + rb"\" (\d{3})(?: |$)", re.DOTALL)
 _STATUS_BEHIND = re.compile(rb" (\d{3})(?: |$)")
 _STATUS_NAMED = re.compile(rb"\bstatus[\"']?\s*[=:]\s*[\"']?(\d{3})\b")
 
@@ -137,6 +139,9 @@ class Access(NamedTuple):
 
 def access_line(line: bytes) -> Access | None:
     """A line of an access log: combined, any format with its bracketed time, or JSON. None without a time."""
+    combined = _COMBINED.match(line)
+    if combined is not None and (at := _common_time(combined[1])) is not None:
+        return Access(at, combined[2].decode())
     found = _COMMON_TIME.search(line)
     if found is not None:
         at = _common_time(found[0])
@@ -206,9 +211,17 @@ def local_time(fields: tuple[int, ...], newest: float) -> float | None:
     """Unix seconds of a local time. In the hour that the clocks repeat, the later reading that is not behind
     ``newest``, the time of the entry written after this one."""
     readings = _local_readings(fields)
-    if not readings:
-        return None
+    if len(readings) < 2:
+        return readings[0] if readings else None
     return max((at for at in readings if at <= newest + DISORDER), default=readings[0])
+
+
+@lru_cache(maxsize=4096)
+def _fields(written: bytes) -> tuple[int, ...]:
+    return tuple(map(int, _NUMBER.findall(written)))
+
+
+_NUMBER = re.compile(rb"\d+")
 
 
 @lru_cache(maxsize=4096)

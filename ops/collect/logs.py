@@ -24,7 +24,6 @@ MAX_ENTRY_CHARS = 4000
 FIRST_LINES = 10
 LAST_LINES = 49
 
-_DIGITS = re.compile(rb"\d+")
 _BASE64_LINE = re.compile(r"^[A-Za-z0-9+/=]{30,}$", re.MULTILINE)
 _ELSEWHERE = {
     "off": "it is switched off",
@@ -72,7 +71,8 @@ def _error_log(
             elif line.time < since - DISORDER:
                 found_beginning = True
                 break
-            continuation = _Continuation()
+            if continuation.count:
+                continuation = _Continuation()
             if gathered.is_full:
                 break
     except (OSError, ValueError) as error:
@@ -123,7 +123,7 @@ class _Gathered:
         return len(self.entries) >= MAX_ENTRIES
 
     def add(self, line: Line, continuation: _Continuation) -> None:
-        shape = _DIGITS.sub(b"0", line.text[:60])
+        shape = line.text[:60].translate(None, b"0123456789")
         self._shapes[shape] += 1
         if self._shapes[shape] > MAX_OF_ONE_SHAPE:
             self.is_thinned = True
