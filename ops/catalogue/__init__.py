@@ -19,7 +19,7 @@ import msgspec
 
 from ops.errors import OpsError
 from ops.finding import Severity
-from ops.language import Text
+from ops.language import Text, verbatim
 
 MISSING = "?"
 
@@ -117,6 +117,14 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+class SymptomEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """What a user meets, as a sentence, and the command to try next where no cause explains it. All templates."""
+
+    en: str
+    zh: str
+    next: str
+
+
 class Catalogue:
     """Every cause and symptom there is, and which cause goes before which."""
 
@@ -129,7 +137,9 @@ class Catalogue:
         }
         head = tomllib.loads(source[: starts[0]])
         self._entries: dict[str, Entry] = {}
-        self._symptoms = {name: msgspec.convert(words, Text) for name, words in head["symptoms"].items()}
+        self._symptoms = {
+            name: msgspec.convert(words, SymptomEntry) for name, words in head["symptoms"].items()
+        }
         self.rules: tuple[str, ...] = tuple(head["precedence"]["rules"])
         self._below = _closure(self.rules)
 
@@ -139,9 +149,9 @@ class Catalogue:
         return tuple(self._parts)
 
     @property
-    def symptoms(self) -> Mapping[str, Text]:
-        """The template of every symptom by its id."""
-        return self._symptoms
+    def symptoms(self) -> tuple[str, ...]:
+        """Every symptom's id."""
+        return tuple(self._symptoms)
 
     def entry(self, code: str) -> Entry:
         """The cause called ``code``. Raises `UnknownCodeError`, which names the nearest ones."""
@@ -152,10 +162,18 @@ class Catalogue:
         return self._entries[code]
 
     def symptom(self, id: str) -> Text:  # noqa: A002
-        """The template for the symptom ``id``. Raises `UnknownCodeError`."""
-        if id not in self._symptoms:
-            raise _unknown("symptom", id, self._symptoms)
-        return self._symptoms[id]
+        """The sentence, a template, for the symptom ``id``. Raises `UnknownCodeError`."""
+        entry = self._symptom(id)
+        return Text(en=entry.en, zh=entry.zh)
+
+    def next_command(self, id: str, values: Mapping[str, str]) -> str:  # noqa: A002
+        """What to run next when nothing explains the symptom ``id``. Raises `UnknownCodeError`."""
+        return fill_command(verbatim(self._symptom(id).next), values).en
+
+    def _symptom(self, name: str) -> SymptomEntry:
+        if name not in self._symptoms:
+            raise _unknown("symptom", name, self._symptoms)
+        return self._symptoms[name]
 
     def outranks(self, left: str, right: str) -> bool:
         """Whether, where one fault proves both, ``left`` is the cause and ``right`` only follows from it."""
@@ -204,17 +222,21 @@ def _quoted(name: str, value: str) -> str:
 
 
 def with_derived(values: Mapping[str, str]) -> dict[str, str]:
-    """``values`` and what follows from them: ``backend_head`` (``backend_curl`` asking for the head alone) and
-    ``backend_listeners`` (the command that lists who listens at ``backend``)."""
+    """``values`` and what follows from ``backend`` where it is not given: ``backend_curl``, ``backend_head`` (the same,
+    but asking for the head alone) and ``backend_listeners`` (the command that lists who listens there)."""
     derived = dict(values)
-    if curl := values.get("backend_curl"):
-        derived.setdefault("backend_head", curl.replace("curl -v", "curl -I", 1))
     if backend := values.get("backend"):
-        unix = backend.startswith("unix:")
-        where = backend.removeprefix("unix:") if unix else ":" + backend.rpartition(":")[2]
-        derived.setdefault(
-            "backend_listeners", f"ss {'-lxp' if unix else '-ltnp'} | grep {shlex.quote(where)}"
-        )
+        socket = backend.removeprefix("unix:")
+        if socket != backend:
+            curl = f"curl -v --unix-socket {shlex.quote(socket)} http://localhost"
+            listeners = f"ss -lxp | grep {shlex.quote(socket)}"
+        else:
+            curl = f"curl -v {shlex.quote('http://' + backend)}"
+            listeners = f"ss -ltnp | grep {shlex.quote(':' + backend.rpartition(':')[2])}"
+        derived.setdefault("backend_curl", curl)
+        derived.setdefault("backend_listeners", listeners)
+    if curl := derived.get("backend_curl", ""):
+        derived.setdefault("backend_head", curl.replace("curl -v", "curl -I", 1))
     return derived
 
 
