@@ -162,6 +162,8 @@ class _Outcome:
 
 def _questions(name: str) -> dict[int, dns.message.Message] | None:
     """An A and an AAAA question by message id, None for what is no name (RFC 1035 2.3.4, RFC 5890)."""
+    if not name:
+        return None
     try:
         parsed = dns.name.from_text(name)
         queries = [dns.message.make_query(parsed, kind, use_edns=0, payload=1232) for kind in _KINDS]
@@ -246,8 +248,8 @@ class _Asking:
             server.sock.setblocking(False)
             # Connected: the kernel drops what others send, and an ICMP refusal comes back as an error.
             server.sock.connect((host, port))
-        except OSError as error:
-            server.trouble = _Outcome("unreachable", (error.strerror or str(error)).lower())
+        except (OSError, OverflowError, ValueError) as error:
+            server.trouble = _Outcome("unreachable", _words(error))
             return True
         self._send(server)
         return True
@@ -261,7 +263,7 @@ class _Asking:
             try:
                 server.sock.send(question.to_wire())
             except OSError as error:
-                server.trouble = _Outcome("unreachable", (error.strerror or str(error)).lower())
+                server.trouble = _Outcome("unreachable", _words(error))
 
     def _receive(self, server: _Server) -> None:
         assert server.sock is not None  # noqa: S101  only open sockets are waited for
@@ -271,7 +273,7 @@ class _Asking:
             return
         except OSError as error:
             # ICMP says that nobody listens there.
-            server.trouble = _Outcome("unreachable", (error.strerror or str(error)).lower())
+            server.trouble = _Outcome("unreachable", _words(error))
             return
         message = _parsed(wire, self._questions)
         if message is not None and message.flags & dns.flags.TC:
@@ -288,7 +290,7 @@ class _Asking:
                 sock.sendall(len(wire).to_bytes(2, "big") + wire)
                 length = int.from_bytes(self._exactly(sock, 2), "big")
                 return _parsed(self._exactly(sock, length), self._questions)
-        except OSError:
+        except (OSError, OverflowError):
             return None
 
     def _exactly(self, sock: socket.socket, count: int) -> bytes:
@@ -339,6 +341,10 @@ class _Asking:
         if silent or not troubles:
             return _Outcome("timeout", f"no answer within {time.monotonic() - self._started:.1f} s")
         return troubles[0]
+
+
+def _words(error: Exception) -> str:
+    return (getattr(error, "strerror", None) or str(error)).lower()
 
 
 def _place(server: str) -> tuple[str, int]:

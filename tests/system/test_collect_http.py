@@ -72,7 +72,7 @@ def test_what_is_sent_is_one_plain_request():
         pytest.param(says(b"HTTP/1.1 200 OK\r\nA: b\r\n"), "closed", "middle", id="no-blank-line"),
         pytest.param(says(b"SSH-2.0-OpenSSH_9.2\r\n"), "malformed", "SSH-2.0", id="another-protocol"),
         pytest.param(says(b"\x15\x03\x01\x00\x02\x02\x46"), "malformed", "", id="tls-alert"),
-        pytest.param(says(os.urandom(4096) + b"\n"), "malformed", "", id="noise"),
+        pytest.param(says(bytes(range(256)) * 16), "malformed", "", id="noise"),
         pytest.param(says(b"HTTP/1.1 two OK\r\n\r\n"), "malformed", "", id="bad-status"),
         pytest.param(says(b"HTTP/1.1 200 " + b"x" * 90_000), "malformed", "", id="endless-line"),
         pytest.param(repeats(b"A: b\r\n" * 500, b"HTTP/1.1 200 OK\r\n"), "malformed", "headers", id="flood"),
@@ -181,9 +181,9 @@ def test_words_of_the_peer_are_made_harmless():
 @pytest.mark.parametrize(
     ("address", "failure"),
     [
-        (f"127.0.0.1:{free_port()}", "refused"),
-        (f"[::1]:{free_port()}", "refused"),
-        (f"localhost:{free_port()}", "refused"),
+        ("127.0.0.1:{port}", "refused"),
+        ("[::1]:{port}", "refused"),
+        ("localhost:{port}", "refused"),
         ("unix:/nonexistent/gte.sock", "missing"),
         ("127.0.0.1", "other"),
         ("127.0.0.1:99999", "other"),
@@ -193,6 +193,7 @@ def test_words_of_the_peer_are_made_harmless():
     ],
 )
 def test_what_cannot_be_dialled(address: str, failure: str):
+    address = address.format(port=free_port())
     connection = connect(address, time.monotonic() + 5)
     assert connection.failure == failure
     assert connection.detail
