@@ -11,7 +11,7 @@ from service.admission import Admission
 from service.api import embeddings, errors, health, metrics, page, predict
 from service.api.json_request import JsonRequest, invalid_fields
 from service.context import Context, attach
-from service.engines.roster import roster_of
+from service.engines.roster import Roster, roster_of
 from service.settings import Settings, SettingsError, read_settings
 from service.version import version
 
@@ -21,9 +21,23 @@ class Service(OpenAPI):
 
     request_class = JsonRequest
 
+    def generate_spec_json(self) -> None:
+        """Generate the description, with what flask-openapi3 says of every route's 400 put right.
 
-def create_app(settings: Settings | None = None) -> Service:
-    """The WSGI application, its engines loading in the background.
+        It describes an array of errors; here every error of every route is one problem details object.
+        """
+        super().generate_spec_json()  # type: ignore[no-untyped-call]
+        for operations in self.spec_json["paths"].values():
+            for operation in operations.values():
+                answers = operation["responses"]
+                described = answers.get("400", {}).get("content", {}).get("application/json", {})
+                if described.get("schema", {}).get("type") == "array":
+                    del answers["400"]
+                    answers["default"] = {"description": "an error", **predict.PROBLEM_CONTENT}
+
+
+def create_app(settings: Settings | None = None, roster: Roster | None = None) -> Service:
+    """The WSGI application, its engines (``roster``, or those the settings ask for) loading in the background.
 
     Ends the process with one line on standard error if ``settings`` are to come from the environment and a
     variable there cannot be used.
@@ -53,7 +67,7 @@ def create_app(settings: Settings | None = None) -> Service:
         PROPAGATE_EXCEPTIONS=False,
         MAX_CONTENT_LENGTH=settings.max_body_bytes,
     )
-    roster = roster_of(settings)
+    roster = roster or roster_of(settings)
     admission = Admission(settings.max_concurrent, settings.max_queue, settings.queue_timeout)
     attach(app.extensions, Context(settings, roster, admission))
     errors.register(app)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PREFIX = "GTE_"
+# Variables of the toolkit, which may share the environment.
+_TOOLKIT_PREFIX = "GTE_OPS_"
 
 
 class SettingsError(ValueError):
@@ -109,7 +111,9 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     Raises:
         SettingsError: a variable is malformed, out of range, or contradicts another.
     """
-    threads = _integer(environ, "THREADS", _DEFAULT_THREADS, least=1)
+    # A sync worker has one thread, whatever else is asked for.
+    is_sync = _worker_class(environ) == "sync"
+    threads = 1 if is_sync else _integer(environ, "THREADS", _DEFAULT_THREADS, least=1)
     reserved = min(_RESERVED_THREADS, threads - 1)
     concurrent = _integer(
         environ, "MAX_CONCURRENT", min(os.cpu_count() or 1, max(1, threads - reserved)), least=1
@@ -128,7 +132,7 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         load_wait=_seconds(environ, "LOAD_WAIT", 5.0),
         max_text_chars=_integer(environ, "MAX_TEXT_CHARS", 5000, least=1),
         max_batch=_integer(environ, "MAX_BATCH", 256, least=1),
-        max_batch_chars=_integer(environ, "MAX_BATCH_CHARS", 20_000, least=1),
+        max_batch_chars=_integer(environ, "MAX_BATCH_CHARS", 10_000, least=1),
         max_body_bytes=_integer(environ, "MAX_BODY_BYTES", 1024 * 1024, least=1),
         threads=threads,
         max_concurrent=concurrent,
@@ -152,7 +156,7 @@ def read_server_settings(environ: Mapping[str, str] = os.environ) -> ServerSetti
         error_log=environ.get(PREFIX + "ERROR_LOG") or "-",
         log_level=_choice(environ, "LOG_LEVEL", "info", ("debug", "info", "warning", "error", "critical")),
         workers=_integer(environ, "WORKERS", 1, least=1),
-        worker_class=_choice(environ, "WORKER_CLASS", "gthread", ("gthread", "sync")),
+        worker_class=_worker_class(environ),
         timeout=_integer(environ, "TIMEOUT", 30, least=1),
         graceful_timeout=_integer(environ, "GRACEFUL_TIMEOUT", 30, least=1),
         keepalive=_integer(environ, "KEEPALIVE", 75, least=0),
@@ -166,7 +170,15 @@ def read_server_settings(environ: Mapping[str, str] = os.environ) -> ServerSetti
 
 def unknown_names(environ: Mapping[str, str] = os.environ) -> list[str]:
     """``GTE_*`` variables that nothing reads, sorted: most likely misspelt."""
-    return sorted(name for name in environ if name.startswith(PREFIX) and name not in _SETTINGS_NAMES)
+    return sorted(
+        name
+        for name in environ
+        if name.startswith(PREFIX) and not name.startswith(_TOOLKIT_PREFIX) and name not in _SETTINGS_NAMES
+    )
+
+
+def _worker_class(environ: Mapping[str, str]) -> str:
+    return _choice(environ, "WORKER_CLASS", "gthread", ("gthread", "sync"))
 
 
 def _optional(environ: Mapping[str, str], name: str, default: str) -> str | None:

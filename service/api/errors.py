@@ -19,6 +19,13 @@ _log = logging.getLogger("service")
 LOG_PATH = "gte.path"
 
 
+# Nothing from elsewhere, nothing inline: what a text or an answer holds can never become a script.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:"
+    "; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
 def register(app: Flask) -> None:
     """Register the handlers on ``app``."""
     app.before_request(_identify)
@@ -38,6 +45,8 @@ def _identify() -> None:
 def _finish(response: Response) -> Response:
     response.headers[HEADER] = g.request_id
     response.headers["X-Content-Type-Options"] = "nosniff"
+    if response.mimetype == "text/html":
+        response.headers.setdefault("Content-Security-Policy", _POLICY)
     # The rule, not the path: a label per path that somebody tries would grow without bound.
     route = request.url_rule.rule if request.url_rule else "unmatched"
     task = g.get("task", "")

@@ -80,9 +80,11 @@ class ProblemDetails(BaseModel):
     field: str | None = None
 
 
-_PROBLEM = {"content": {"application/problem+json": {"schema": ProblemDetails.model_json_schema()}}}
+PROBLEM_CONTENT: dict[str, Any] = {
+    "content": {"application/problem+json": {"schema": ProblemDetails.model_json_schema()}}
+}
 ERRORS: dict[int | str, Any] = {
-    status: {"description": meaning, **_PROBLEM}
+    status: {"description": meaning, **PROBLEM_CONTENT}
     for status, meaning in {
         400: "bad_json, bad_request, unknown_task, text_too_long or batch_too_large",
         413: "payload_too_large",

