@@ -111,10 +111,17 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         return fill_command(self.verify, values)
 
     def fix_with(self, values: Mapping[str, str]) -> tuple[Text, ...]:
-        """The steps that mend it: commands ready to be pasted, and sentences."""
-        return tuple(
-            fill_command(step, values) if is_command(step) else fill_text(step, values) for step in self.fix
+        """The steps that mend it: commands ready to be pasted, and sentences.
+
+        A command for which a value is not known is left out (``kill ?`` mends nothing), unless no step remained."""
+        derived = with_derived(values)
+        steps = tuple(
+            fill_command(step, values) if is_command(step) else fill_text(step, values)
+            for step in self.fix
+            if not is_command(step)
+            or all(derived.get(name, MISSING) != MISSING for name in placeholders(step.en))
         )
+        return steps or tuple(fill_text(step, values) for step in self.fix)
 
 
 class SymptomEntry(msgspec.Struct, frozen=True, kw_only=True):
