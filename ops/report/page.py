@@ -31,7 +31,6 @@ class Page:
         self._wraps = bool(out.isatty())
         self._console: Console = Console(
             file=out,
-            force_terminal=colored,
             color_system="standard" if colored else None,
             no_color=not colored,
             markup=False,

@@ -93,6 +93,13 @@ def test_a_healthy_report_is_short_and_says_what_was_not_looked_at():
     )
 
 
+def test_what_made_a_check_skip_is_not_told_twice():
+    diagnosis = replace(HEALTHY, unseen=(("certificates.key", "permission denied"), ("host", "timed out")))
+    page = shown(diagnosis)
+    assert "certificates.key" not in page
+    assert "Not seen: host: timed out\n" in page
+
+
 def test_a_crashed_check_is_named():
     assert "Crashed (a defect of gte-ops): dns.name: KeyError: 'x'\n" in shown(CRASHED)
 
@@ -129,7 +136,9 @@ def test_colour_only_where_it_is_wanted(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("NO_COLOR", "1")
     assert "\x1b" not in shown(DOWN, out=Terminal())
-    assert "\x1b[" in shown(DOWN, out=Terminal(), color=True)
+    # Asked for explicitly, colours come in a pipe too.
+    assert shown(DOWN, color=True).startswith("\x1b[1;31mCRITICAL")
+    assert "\x1b" not in shown(DOWN, out=Terminal(), color=False)
 
 
 @pytest.mark.parametrize("terminal", [False, True])
