@@ -46,6 +46,7 @@ _KINDS: tuple[tuple[re.Pattern[str], frozenset[str]], ...] = (
     (re.compile("谁|哪位|何人|什么人"), frozenset({"PERSON"})),
     (re.compile("多少|几[个名位人只条次年天元岁]|多[大长高远久重]"), frozenset({QUANTITY})),
 )
+_MEASURE = re.compile("(?:多少|几)(.)")
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,7 @@ def find(encoder: Encoder, lexical: Lexical, context: str, question: str) -> tup
                 if span.text not in question
             ]  # fmt: skip
             if candidates:
+                candidates = with_measure(candidates, question) or candidates
                 return _most_fitting(encoder, context, sentence, candidates, question, pattern), score
     score, sentence = ranked[0]
     clauses = list(pieces(context, sentence, _CLAUSE))
@@ -137,6 +139,12 @@ def spans_of(kinds: frozenset[str], tokens: Sequence[Token], offset: int) -> lis
         for entity in entities_of(tokens)
         if entity.type in kinds
     ]
+
+
+def with_measure(candidates: Sequence[Span], question: str) -> list[Span]:
+    """Those of ``candidates`` that have the measure word which the question names ("多少名" -> "2892名")."""
+    measure = _MEASURE.search(question)
+    return [span for span in candidates if measure is not None and measure.group(1) in span.text]
 
 
 def _quantities(tokens: Sequence[Token], offset: int) -> Iterator[Span]:

@@ -121,6 +121,13 @@ def test_a_quantity_has_its_measure(recorded: str, quantity: str) -> None:
     assert [span.text for span in qa.spans_of(frozenset({qa.QUANTITY}), tokens, 0)] == [quantity]
 
 
+def test_of_several_quantities_the_one_with_the_measure_asked_for() -> None:
+    lexical = TableLexical({"共有91个国家的2892名运动员": "共/d 有/v 91个/m 国家/n 的/u 2892名/m 运动员/n"})
+    context = "共有91个国家的2892名运动员。"
+    assert qa.find(LetterEncoder(), lexical, context, "有多少名运动员？")[0].text == "2892名"
+    assert qa.find(LetterEncoder(), lexical, context, "有多少个国家？")[0].text == "91个"
+
+
 # --- the engines' roster ----------------------------------------------------------------------------------
 
 
