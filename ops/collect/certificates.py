@@ -176,11 +176,16 @@ def _denied(path: str, error: PermissionError) -> str:
     return safe_line(f"{error.filename or path}: permission denied for this user")
 
 
-def _resolved(path: str) -> str:
+def _real(path: str | Path) -> str:
+    """``path`` with its links followed as far as they lead."""
     try:
-        return safe_line(os.path.realpath(path), 1000)
+        return os.path.realpath(path)
     except (OSError, ValueError):
-        return safe_line(path, 1000)
+        return str(path)
+
+
+def _resolved(path: str) -> str:
+    return safe_line(_real(path), 1000)
 
 
 def _status(path: str) -> tuple[float | None, int | None]:
@@ -198,10 +203,10 @@ def _nearby(target: Target) -> Iterator[PemFile]:
     """Authorities in PEM files of the certificate's directory, as named and as resolved."""
     if not target.certificate or _NO_PATH.search(target.certificate):
         return
-    seen = {os.path.realpath(target.certificate)}
+    seen = {_real(target.certificate)}
     count = 0
     for path in _candidates(target):
-        real = os.path.realpath(path)
+        real = _real(path)
         if real in seen:
             continue
         seen.add(real)
@@ -218,7 +223,7 @@ def _candidates(target: Target) -> Iterator[str]:
     named = Path(target.certificate)
     # certbot's lineage first: chain.pem holds exactly the intermediates.
     yield str(named.with_name("chain.pem"))
-    for directory in dict.fromkeys((named.parent, Path(_resolved(target.certificate)).parent)):
+    for directory in dict.fromkeys((named.parent, Path(_real(target.certificate)).parent)):
         try:
             with os.scandir(directory) as entries:
                 names = sorted(entry.name for _, entry in zip(range(MAX_LISTED), entries, strict=False))

@@ -1,7 +1,6 @@
 """HTTP exchanges with peers that misbehave, over real sockets."""
 
 import json
-import os
 import resource
 import socket
 import ssl
