@@ -161,6 +161,8 @@ def access_line(line: bytes) -> Access | None:
 
 
 def _status(line: bytes, start: int) -> str | None:
+    if line[start : start + 1] == b'"':
+        start += 1  # the time itself was quoted
     if not line.startswith(b"{"):
         # Each quoted string once, from left to right: a request that itself looks like a status is skipped whole.
         while (opening := line.find(b'"', start)) >= 0:

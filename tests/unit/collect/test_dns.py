@@ -1,0 +1,61 @@
+"""hosts(5), resolv.conf(5), and what a DNS message says."""
+
+import dns.message
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ops.collect.dns import _parsed, addresses_in, in_hosts_file, parse_resolv_conf
+
+
+def test_hosts():
+    content = (
+        "# gte.example\n127.0.0.1 localhost\n10.0.0.1\tGTE.example gte # gte2\nbroken gte.example\n"
+        "fe80::1%eth0 gte.example\n10.0.0.1 gte.example\n10.0.0.2 gte.example.\n9.9.9.9\n"
+    )
+    assert in_hosts_file(content, "gte.example") == ("10.0.0.1", "fe80::1%eth0", "10.0.0.2")
+    assert in_hosts_file(content, "gte2") == ()
+    assert in_hosts_file("", "gte.example") == ()
+
+
+def test_resolv_conf():
+    read = parse_resolv_conf(
+        "; comment\n# nameserver 1.1.1.1\nnameserver 10.0.0.53\nnameserver fd00::53\nnameserver 10.0.0.54\n"
+        "nameserver 10.0.0.55\nsearch old.example\nsearch corp.example. lab.example\noptions ndots:2 rotate\n"
+    )
+    assert read.servers == ["10.0.0.53", "fd00::53", "10.0.0.54"]
+    assert read.searched("gte") == ("corp.example", "lab.example")
+    assert read.searched("gte.example") == ("corp.example", "lab.example")
+    assert read.searched("api.gte.example") == ()
+
+
+@pytest.mark.parametrize("content", ["", "nameserver\n", "garbage\n\n\0\n", "options ndots:x\n"])
+def test_without_a_server_it_is_this_host(content: str):
+    assert parse_resolv_conf(content).servers == ["127.0.0.1"]
+
+
+def answer(*records: str) -> dns.message.Message:
+    text = "id 7\nopcode QUERY\nrcode NOERROR\nflags QR RD RA\n;QUESTION\ngte.example. IN A\n;ANSWER\n"
+    return dns.message.from_text(text + "\n".join(records) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("records", "addresses"),
+    [
+        (["gte.example. 1 IN A 10.0.0.1"], ("10.0.0.1",)),
+        (["gte.example. 1 IN CNAME a.example.", "a.example. 1 IN A 10.0.0.1"], ("10.0.0.1",)),
+        (["gte.example. 1 IN CNAME a.example."], ()),
+        (["other.example. 1 IN A 10.0.0.1"], ()),
+        (["gte.example. 1 IN CNAME a.example.", "a.example. 1 IN CNAME gte.example."], ()),
+        ([], ()),
+    ],
+)
+def test_aliases_are_followed_to_their_end(records: list[str], addresses: tuple[str, ...]):
+    assert addresses_in(answer(*records)) == addresses
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_break_the_reading(wire: bytes):
+    question = dns.message.make_query("gte.example", "A", id=int.from_bytes(wire[:2], "big"))
+    message = _parsed(wire, {question.id: question})
+    assert message is None or message.id == question.id
