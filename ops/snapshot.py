@@ -417,7 +417,8 @@ class Log(Facts, frozen=True):
 
 
 class AccessLog(Facts, frozen=True):
-    """One access log in the window, counted: ``statuses`` by code as text."""
+    """One access log in the window, counted: ``statuses`` by code as text. ``last_prediction``: when the last request
+    for the predict path was logged, that is answered."""
 
     path: str
     size: int
@@ -425,6 +426,7 @@ class AccessLog(Facts, frozen=True):
     requests: int
     statuses: dict[str, int]
     last: float | None = None
+    last_prediction: float | None = None
     complete: bool = True
 
 

@@ -20,7 +20,7 @@ from ops.snapshot import (
     Upstreams,
 )
 from ops.topology.answers import identity, is_prediction, serves
-from ops.topology.gunicorn import holder
+from ops.topology.gunicorn import foreign_holders, holder
 
 _TRUE = ("1", "true", "yes", "on", "t")
 # The toolkit's own service cannot be put into debug mode from outside (contract, service.md).
@@ -55,9 +55,11 @@ def debugger(target: Target, backend: Backend, processes: Processes | NotSeen) -
 
 
 @check("app.health", "APP002", en="the health endpoint reports success", zh="健康检查接口报告正常")
-def health(target: Target, backend: Backend) -> Iterator[Finding]:
+def health(target: Target, backend: Backend, processes: Processes | NotSeen) -> Iterator[Finding]:
     """APP002: the backend's health path answers an error. Where predictions work all the same, a warning."""
     answer = backend.health
+    if not isinstance(processes, NotSeen) and foreign_holders(processes, target):
+        return
     if not isinstance(answer, Exchange) or answer.status is None or answer.status < 400:
         return
     first = answer.body.partition("\n")[0][:160]
@@ -76,8 +78,12 @@ def health(target: Target, backend: Backend) -> Iterator[Finding]:
     en="predictions are answered in JSON, without exceptions",
     zh="预测接口返回 JSON 且无异常",
 )
-def answers(target: Target, backend: Backend, logs: Logs | NotSeen) -> Iterator[Finding]:
+def answers(
+    target: Target, backend: Backend, logs: Logs | NotSeen, processes: Processes | NotSeen
+) -> Iterator[Finding]:
     """APP003: the backend answers the predict path with a page. APP004: 5xx with a traceback in its log."""
+    if not isinstance(processes, NotSeen) and foreign_holders(processes, target):
+        return
     answer = backend.predict
     source = f"POST {target.backend}{target.predict_path}"
     if (

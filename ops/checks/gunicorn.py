@@ -20,19 +20,18 @@ from ops.snapshot import (
     Logs,
     NotSeen,
     Pidfile,
-    Process,
     Processes,
     Target,
 )
 from ops.topology.answers import is_service, serves
-from ops.topology.gunicorn import holder, is_gunicorn, setting
+from ops.topology.gunicorn import foreign_holders, holder, setting
 
 _REFUSALS = ("refused", "missing")
 _STOPPED = ("stopped", "tracing-stop")
 # A worker that used this share of a core while it was watched spins; below the other it is blocked.
 SPINNING = 0.8
-# An access log entry this recent shows that requests complete, seconds.
-RECENT = 5.0
+# What the front door's probes add to the requests a worker completes: plain, health, prediction, redirects.
+PROBES_THROUGH_NGINX = 4
 SLOW_HEALTH = 1.0
 
 
@@ -157,15 +156,14 @@ def capacity(
     """GUN006: requests queue while others complete. GUN007: connections are taken, and nothing completes."""
     if backend.connection.failure is not None:
         return
-    foreign = [p for p in holder(processes, target.backend) if not _is_ours(p, target)]
-    if foreign and not any(_is_ours(p, target) for p in holder(processes, target.backend)):
+    if foreign_holders(processes, target):
         return
     unanswered = [
         x for x in (backend.health, backend.predict) if isinstance(x, Exchange) and x.failure == "timeout"
     ]
     ready = backend.ready.json() if isinstance(backend.ready, Exchange) else None
     saturated = isinstance(ready, dict) and ready.get("reason") == "saturated"
-    completes = _completions(activity, logs, taken_at)
+    completes = _completions(activity, backend, logs, taken_at)
     queued = [count for count in activity.queued if count]
     slow = isinstance(backend.health, Exchange) and (
         backend.health.failure == "timeout" or backend.health.elapsed > SLOW_HEALTH
@@ -210,18 +208,14 @@ def capacity(
         )
 
 
-def _is_ours(process: Process, target: Target) -> bool:
-    return (
-        process.pid == target.gunicorn_master
-        or process.ppid == target.gunicorn_master
-        or (target.gunicorn_master is None and is_gunicorn(process))
-    )
-
-
-def _completions(activity: Activity, logs: Logs | NotSeen, taken_at: float) -> Evidence | None:
-    """Proof that requests completed while we watched, by the workers' records, else by the access log."""
+def _completions(
+    activity: Activity, backend: Backend, logs: Logs | NotSeen, taken_at: float
+) -> Evidence | None:
+    """Proof that requests complete: more than our own probes by the workers' records, or a prediction by the log."""
+    asked = (backend.health, backend.ready, backend.predict, backend.debugger)
+    own = sum(isinstance(x, Exchange) and x.status is not None for x in asked) + PROBES_THROUGH_NGINX
     done = sum(w.completed[1] - w.completed[0] for w in activity.workers if w.completed)
-    if done > 0:
+    if done > own:
         return Evidence(
             "progress records",
             Text(
@@ -229,14 +223,10 @@ def _completions(activity: Activity, logs: Logs | NotSeen, taken_at: float) -> E
                 zh=f"{activity.seconds:.1f} 秒内完成了 {done} 个请求",
             ),
         )
-    if any(w.completed for w in activity.workers) or isinstance(logs, NotSeen):
-        return None
-    log = logs.gunicorn_access
-    if isinstance(log, AccessLog) and log.last is not None and log.last >= taken_at - RECENT:
-        return quote(
-            log.path,
-            f"{log.requests} requests in the window, the last {max(0.0, taken_at - log.last):.0f} s ago",
-        )
+    log = NotSeen(reason="") if isinstance(logs, NotSeen) else logs.gunicorn_access
+    # Log times are whole seconds, rounded down: this one was answered after the probes began.
+    if isinstance(log, AccessLog) and log.last_prediction is not None and log.last_prediction >= taken_at:
+        return Evidence(log.path, Text(en="predictions were answered meanwhile", zh="其间有预测请求得到应答"))
     return None
 
 
@@ -311,11 +301,10 @@ def port(target: Target, processes: Processes, backend: Backend, logs: Logs | No
     """GUN012: another program holds the bind address, or gunicorn could not bind and is not running now."""
     if serves(backend, target) or (isinstance(backend.health, Exchange) and is_service(backend.health)):
         return
-    owners = holder(processes, target.backend)
-    foreign = [p for p in owners if not _is_ours(p, target) and p.pid != 1]
+    foreign = foreign_holders(processes, target)
     log = logs.gunicorn_error if not isinstance(logs, NotSeen) else None
     clashes = entries_with(log, "Address already in use", "Connection in use") if isinstance(log, Log) else ()
-    if foreign and len(foreign) == len(owners):
+    if foreign:
         owner = min(foreign, key=lambda p: p.pid)
         command = " ".join(owner.command)[:160] or owner.name
         yield Finding(
@@ -329,7 +318,7 @@ def port(target: Target, processes: Processes, backend: Backend, logs: Logs | No
     elif (
         isinstance(log, Log)
         and clashes
-        and not owners
+        and not holder(processes, target.backend)
         and target.gunicorn_master is None
         and clashes[-1].time >= max((e.time for e in entries_with(log, "Listening at")), default=0.0)
     ):

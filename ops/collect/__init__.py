@@ -297,6 +297,6 @@ def _watch(
             patience.cut("every worker is stopped")
         elif activity.all_past_deadline(reading, reading.at, target.request_deadline):
             patience.cut("every worker is past its request deadline")
-        elif activity.completions(before, reading) > 0 and reading.queued:
+        elif activity.completions(before, reading) > activity.OWN_PROBES and reading.queued:
             patience.cut("requests complete while others queue")
         look = time.monotonic() + LOOK_AGAIN

@@ -41,9 +41,9 @@ def read_logs(target: Target, since: float, now: float) -> Logs:
             safe_line(path, 1000): _error_log(path, since, now, nginx_line)
             for path in target.nginx_error_logs[:MAX_LOGS]
         },
-        nginx_access=_access_log(target.nginx_access_log, since),
+        nginx_access=_access_log(target.nginx_access_log, since, target.predict_path),
         gunicorn_error=_error_log(target.gunicorn_error_log, since, now, gunicorn_line),
-        gunicorn_access=_access_log(target.gunicorn_access_log, since),
+        gunicorn_access=_access_log(target.gunicorn_access_log, since, target.predict_path),
     )
 
 
@@ -145,13 +145,15 @@ def entry_text(first: bytes, continuation: list[bytes]) -> str:
     return safe_text(text, MAX_ENTRY_CHARS)
 
 
-def _access_log(path: str | None, since: float) -> AccessLog | NotSeen:
+def _access_log(path: str | None, since: float, predict_path: str) -> AccessLog | NotSeen:
     tail = _opened(path, since)
     if isinstance(tail, NotSeen):
         return tail
     statuses: Counter[str] = Counter()
     requests = 0
     last: float | None = None
+    last_prediction: float | None = None
+    prediction = f" {predict_path} ".encode()
     has_lines = has_times = found_beginning = False
     try:
         for raw in tail.lines():
@@ -167,6 +169,10 @@ def _access_log(path: str | None, since: float) -> AccessLog | NotSeen:
                 continue
             requests += 1
             last = access.time if last is None else max(last, access.time)
+            if prediction in raw:
+                last_prediction = (
+                    access.time if last_prediction is None else max(last_prediction, access.time)
+                )
             if access.status is not None:
                 statuses[access.status] += 1
     except (OSError, ValueError) as error:
@@ -180,6 +186,7 @@ def _access_log(path: str | None, since: float) -> AccessLog | NotSeen:
         requests=requests,
         statuses=dict(sorted(statuses.items())),
         last=last,
+        last_prediction=last_prediction,
         complete=found_beginning or tail.is_whole,
     )
 

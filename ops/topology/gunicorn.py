@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from ops.snapshot import GunicornConfig, NotSeen, Process, Processes
+from ops.snapshot import GunicornConfig, NotSeen, Process, Processes, Target
 from ops.topology.address import same_address
 
 DEFAULT_BIND = "127.0.0.1:8000"
@@ -145,6 +145,19 @@ def holder(processes: Processes, address: str) -> tuple[Process, ...]:
     """The processes that hold a listening address; empty where nobody does or it was not seen."""
     pids = {pid for item in processes.listeners if same_address(item.address, address) for pid in item.pids}
     return tuple(p for p in processes.processes if p.pid in pids)
+
+
+def belongs_to(process: Process, target: Target) -> bool:
+    """Whether a process is this service's gunicorn; any gunicorn where the service's own master is not known."""
+    if target.gunicorn_master is None:
+        return is_gunicorn(process)
+    return target.gunicorn_master in (process.pid, process.ppid)
+
+
+def foreign_holders(processes: Processes, target: Target) -> tuple[Process, ...]:
+    """Who holds the service's address, where that is somebody else alone. systemd (pid 1) holds it for the service."""
+    owners = holder(processes, target.backend)
+    return () if any(belongs_to(p, target) or p.pid == 1 for p in owners) else owners
 
 
 def is_listening(processes: Processes, address: str) -> bool:

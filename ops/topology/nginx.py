@@ -16,16 +16,17 @@ from ops.snapshot import Directive, NginxConfig, Process
 
 def nginx_masters(processes: Iterable[Process]) -> tuple[Process, ...]:
     """The nginx master processes among ``processes``."""
-    return tuple(p for p in processes if p.command and p.command[0].startswith("nginx: master process"))
+    return tuple(p for p in processes if title(p).startswith("nginx: master process"))
+
+
+def title(process: Process) -> str:
+    """The command line as one string: a title set at run time comes cut into words, or as one word."""
+    return " ".join(process.command).strip()
 
 
 def nginx_workers(processes: Iterable[Process], master: int) -> tuple[Process, ...]:
     """The current workers of one master; those shutting down after a reload are left out."""
-    return tuple(
-        p
-        for p in processes
-        if p.ppid == master and p.command and p.command[0].strip() == "nginx: worker process"
-    )
+    return tuple(p for p in processes if p.ppid == master and title(p) == "nginx: worker process")
 
 
 @dataclass(frozen=True)

@@ -412,7 +412,7 @@ def nginx_pids(target: Target, processes: Processes, pidfile: Pidfile | NotSeen)
 
     A master that names no configuration file runs the default one."""
     for master in nginx_topology.nginx_masters(processes.processes):
-        title = " ".join(master.command)
+        title = nginx_topology.title(master)
         if (
             (isinstance(pidfile, Pidfile) and pidfile.pid == master.pid)
             or f"-c {target.nginx_config_file}" in title

@@ -23,6 +23,7 @@ class Case:
     inject: Inject
     sees: Sees
     severity: str
+    first: str
     beside: frozenset[str] = frozenset()
     explains: frozenset[str] = frozenset()
     stack: dict[str, Any] = field(default_factory=dict)
@@ -33,12 +34,14 @@ def fault(
     *,
     sees: Sees,
     severity: str = "fail",
+    first: str | None = None,
     beside: tuple[str, ...] = (),
     explains: tuple[str, ...] = (),
     **stack: Any,
 ) -> Callable[[Inject], Case]:
     """Declare a case: ``stack`` is how the stack is brought up, the function breaks it, ``sees`` is true once a
-    client meets the fault. ``beside``: other causes that are really there too."""
+    client meets the fault. ``beside``: other causes that are really there too, ``first`` the one of them that hurts
+    more."""
 
     def declare(inject: Inject) -> Case:
         return Case(
@@ -47,6 +50,7 @@ def fault(
             inject,
             sees,
             severity,
+            first or code,
             frozenset(beside),
             frozenset(explains),
             stack,

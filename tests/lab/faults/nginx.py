@@ -115,7 +115,7 @@ def rate_limit_turns_requests_away(stack: Stack) -> None:
         stack.predict()
 
 
-@fault("NGX011", sees=lambda stack: "Welcome to nginx" in stack.predict().text, layout="guide")
+@fault("NGX011", sees=lambda stack: "Welcome to nginx" in stack.request(path="/").text, layout="guide")
 def default_page_answers(stack: Stack) -> None:
     root = stack.directory / "html"
     root.mkdir()
@@ -126,7 +126,7 @@ def default_page_answers(stack: Stack) -> None:
     default = (
         f"server {{ listen {stack.address}:{stack.ports['https']} ssl default_server; server_name _;\n"
         f"ssl_certificate {stack.certificate}; ssl_certificate_key {stack.private_key};\n"
-        f"root {root}; error_page 405 =200 /index.html; }}\n"
+        f"root {root}; }}\n"
     )
     (stack.nginx_dir / "conf.d" / "default.conf").write_text(default)
     stack.edit(stack.site_file, f"server_name {stack.domain};", "server_name gte.lab.exmaple;")
@@ -180,6 +180,7 @@ def application_redirects_the_prediction(_stack: Stack) -> None:
 @fault(
     "NGX018",
     sees=lambda stack: 503 in {stack.predict().status for _ in range(40)},
+    first="NGX008",
     severity="warn",
     beside=("NGX008",),
     layout="guide",
