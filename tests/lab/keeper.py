@@ -32,13 +32,15 @@ class Keeper:
 
         It is in its own session: Ctrl-C at the terminal reaches the test run alone, which ends things in order.
         """
-        self._process = subprocess.Popen(
-            [sys.executable, "-S", "-E", str(Path(__file__)), str(directory)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,
-            text=True,
-        )
+        with (directory / "keeper.log").open("wb") as trouble:
+            self._process = subprocess.Popen(
+                [sys.executable, "-S", "-E", str(Path(__file__)), str(directory)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=trouble,  # not the caller's, which would stay open as long as this runs
+                start_new_session=True,
+                text=True,
+            )
 
     @property
     def pid(self) -> int:

@@ -741,7 +741,7 @@ class Stack:
         """Runs any gte-ops command, as its users do. Raises subprocess.TimeoutExpired after ``timeout`` seconds."""
         started = time.monotonic()
         ran = subprocess.run(
-            [sys.executable, "-m", "ops.cli", *arguments],
+            self.gte_ops_command(*arguments),
             cwd=self.directory,
             env=self.environment() | dict(environment or {}),
             stdin=subprocess.DEVNULL,
@@ -751,6 +751,10 @@ class Stack:
             check=False,
         )
         return Report({}, ran.returncode, time.monotonic() - started, ran.stdout, ran.stderr)
+
+    def gte_ops_command(self, *arguments: str) -> list[str]:
+        """The command line of gte-ops from this tree, on this interpreter."""
+        return [sys.executable, "-m", "ops.cli", *arguments]
 
     def environment(self) -> dict[str, str]:
         """What every process of this stack gets: no more than is needed, so that no test depends on the caller's."""
@@ -764,7 +768,7 @@ class Stack:
         # gunicorn turns a sync worker with more than one thread into gthread (its documentation, "threads").
         if threads := self._threads or (1 if self._worker_class == "sync" else None):
             service["GTE_THREADS"] = str(threads)
-        own = {"LC_ALL": "C.UTF-8", "PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1"}
+        own = {"LC_ALL": "C.UTF-8", "PYTHONPATH": str(REPOSITORY)}
         return kept | own | service | self._service_environment
 
     # --- processes --------------------------------------------------------------------------------------------------
