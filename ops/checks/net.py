@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from ops.finding import Evidence, Finding, check, quote
 from ops.language import Text
-from ops.snapshot import Exchange, Front, NotSeen, Pidfile, Processes, Target
+from ops.snapshot import Backend, Exchange, Front, NotSeen, Pidfile, Processes, Target
 from ops.topology.address import is_loopback, same_address, split_address
+from ops.topology.answers import is_service
 from ops.topology.target import nginx_pids
 
 _PERMANENT = (301, 308)
@@ -48,15 +49,18 @@ def front_door(
     en="the backend is reachable through nginx only",
     zh="后端只能经由 nginx 访问",
 )
-def exposed_backend(target: Target, processes: Processes) -> Iterator[Finding]:
+def exposed_backend(target: Target, processes: Processes, backend: Backend | NotSeen) -> Iterator[Finding]:
     """NET003: the service's own socket listens beyond loopback."""
     members = {target.gunicorn_master, *target.gunicorn_workers}
+    is_served = not isinstance(backend, NotSeen) and _answers_as_service(backend)
     for listener in processes.listeners:
         if listener.address.startswith("unix:"):
             continue
         host, port = split_address(listener.address)
+        # Whoever holds the address: another program that took it is GUN012, and no way past nginx to the service.
         ours = members.intersection(listener.pids) or (
-            same_address(listener.address, target.backend)
+            is_served
+            and same_address(listener.address, target.backend)
             and not any(p.pid in listener.pids and p.name.startswith("nginx") for p in processes.processes)
         )
         if ours and not is_loopback(host):
@@ -71,6 +75,12 @@ def exposed_backend(target: Target, processes: Processes) -> Iterator[Finding]:
                 {"listening": listener.address, "port": str(port)},
             )
             return
+
+
+def _answers_as_service(backend: Backend) -> bool:
+    """Whether the answers are gunicorn's, a development server's or this kind of service's."""
+    answers = [x for x in (backend.health, backend.predict) if isinstance(x, Exchange)]
+    return any(x.header("server").startswith(("gunicorn", "Werkzeug")) or is_service(x) for x in answers)
 
 
 @check("net.plain_http", "NET004", en="plain HTTP is redirected to HTTPS", zh="HTTP 跳转到 HTTPS")
