@@ -11,7 +11,7 @@ import msgspec
 
 from ops.catalogue import Catalogue, catalogue, fill_text
 from ops.diagnosis import Cause, CheckResult, CheckStatus, Diagnosis, Status, Symptom
-from ops.finding import Check, Finding, Severity
+from ops.finding import Check, Finding, NotJudgedError, Severity
 from ops.language import Text, verbatim
 from ops.quoting import safe_line
 from ops.snapshot import NotSeen, Snapshot, Target
@@ -64,7 +64,10 @@ def run_checks(
             status, summary, skipped = "skip", check.looks_at, _reason(missing)
         else:
             try:
-                found = list(check.judge(**inputs))
+                for finding in check.judge(**inputs):
+                    found.append(finding)
+            except NotJudgedError as unseen:
+                status, summary, skipped = "skip", check.looks_at, _reason(unseen.unseen)
             except Exception as error:  # noqa: BLE001  a defect in one judge must not cost the others
                 status, summary = "error", check.looks_at
                 skipped = verbatim(safe_line(f"{type(error).__name__}: {error}"))

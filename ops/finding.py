@@ -6,12 +6,13 @@ import inspect
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from ops.language import Text, verbatim
 from ops.snapshot import NotSeen, Snapshot
 
 Severity = Literal["fail", "warn"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,21 @@ class Finding:
     summary: Text | None = None
     verify: str | None = None
     fix: tuple[str, ...] | None = None
+
+
+class NotJudgedError(Exception):
+    """A judge met something that was not seen and without which it cannot say 'in order'."""
+
+    def __init__(self, unseen: NotSeen) -> None:
+        super().__init__(unseen.reason)
+        self.unseen = unseen
+
+
+def seen(value: T | NotSeen) -> T:
+    """``value``. Raises NotJudgedError where it was not seen."""
+    if isinstance(value, NotSeen):
+        raise NotJudgedError(value)
+    return value
 
 
 Judge = Callable[..., Iterator[Finding]]

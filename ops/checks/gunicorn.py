@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from ops.checks.gunicorn_settings import KNOWN_SETTINGS, MEANT
 from ops.checks.log_reading import entries_with, last_quote, raised_in
-from ops.finding import Evidence, Finding, check, quote
+from ops.finding import Evidence, Finding, NotJudgedError, check, quote, seen
 from ops.language import Text
 from ops.snapshot import (
     AccessLog,
@@ -24,7 +24,7 @@ from ops.snapshot import (
     Target,
 )
 from ops.topology.answers import is_service, serves
-from ops.topology.gunicorn import foreign_holders, holder, setting
+from ops.topology.gunicorn import foreign_holders, holder, is_listening, setting
 
 _REFUSALS = ("refused", "missing")
 _STOPPED = ("stopped", "tracing-stop")
@@ -94,11 +94,9 @@ def process(
 @check("gunicorn.boot", "GUN003", en="workers boot", zh="工作进程能够启动")
 def boot(logs: Logs, backend: Backend) -> Iterator[Finding]:
     """GUN003: 'Worker failed to boot' with its exception, and the service does not answer since."""
-    log = logs.gunicorn_error
-    if (isinstance(backend.health, Exchange) and backend.health.status is not None) or not isinstance(
-        log, Log
-    ):
+    if isinstance(backend.health, Exchange) and backend.health.status is not None:
         return
+    log = seen(logs.gunicorn_error)
     failures = entries_with(
         log, "Worker failed to boot", "Exception in worker process", "Reason: Worker failed to boot"
     )
@@ -125,9 +123,9 @@ def boot(logs: Logs, backend: Backend) -> Iterator[Finding]:
 )
 def timeouts(logs: Logs, gunicorn: Gunicorn, processes: Processes, target: Target) -> Iterator[Finding]:
     """GUN004: 'WORKER TIMEOUT' in the window."""
-    log = logs.gunicorn_error
+    log = seen(logs.gunicorn_error)
     entries = entries_with(log, "WORKER TIMEOUT")
-    if not entries or not isinstance(log, Log):
+    if not entries:
         return
     master = next((p for p in processes.processes if p.pid == target.gunicorn_master), None)
     allowed = setting("timeout", "timeout", master.command if master else (), gunicorn.config)
@@ -302,6 +300,8 @@ def port(target: Target, processes: Processes, backend: Backend, logs: Logs | No
     if serves(backend, target) or (isinstance(backend.health, Exchange) and is_service(backend.health)):
         return
     foreign = foreign_holders(processes, target)
+    if not holder(processes, target.backend) and is_listening(processes, target.backend):
+        raise NotJudgedError(NotSeen(reason=f"who holds {target.backend}", needs_root=True))
     log = logs.gunicorn_error if not isinstance(logs, NotSeen) else None
     clashes = entries_with(log, "Address already in use", "Connection in use") if isinstance(log, Log) else ()
     if foreign:

@@ -8,7 +8,7 @@ from urllib.parse import urljoin
 
 from ops.checks.log_reading import nginx_entries
 from ops.duration import UNIT_SECONDS
-from ops.finding import Evidence, Finding, check, quote
+from ops.finding import Evidence, Finding, NotJudgedError, check, quote
 from ops.language import Text
 from ops.snapshot import (
     AccessLog,
@@ -82,8 +82,9 @@ def configuration(
         return
     failures = [line for line in nginx_test.lines if "[emerg]" in line or "[crit]" in line]
     own = [line for line in failures if host.is_root or "Permission denied" not in line]
-    if not own or len(own) < len(failures):
-        return
+    if len(own) < len(failures) or not failures:
+        reason = next((line for line in failures if line not in own), "nginx -t failed without saying why")
+        raise NotJudgedError(NotSeen(reason=reason, needs_root=not host.is_root))
     line = own[0].partition("] ")[2] or own[0]
     where = _IN_FILE.search(line)
     serving = not isinstance(processes, NotSeen) and any(nginx_pids(target, processes, nginx_pidfile))
@@ -161,6 +162,7 @@ def timeout(
 ) -> Iterator[Finding]:
     """NGX007: 504 with 'upstream timed out', while the backend answers later than proxy_read_timeout."""
     entries = nginx_entries(logs, "upstream timed out")
+    _need_an_error_log(logs)
     server = _site_server(nginx_config, target)
     location = server.location_for(target.predict_path) if server else None
     scope = location or server
@@ -187,6 +189,13 @@ def timeout(
     )
 
 
+def _need_an_error_log(logs: Logs) -> None:
+    """Raises NotJudgedError where not one of nginx's error logs was seen."""
+    unseen = [log for log in logs.nginx_errors.values() if isinstance(log, NotSeen)]
+    if len(unseen) == len(logs.nginx_errors):
+        raise NotJudgedError(unseen[0] if unseen else NotSeen(reason="nginx writes no error log to a file"))
+
+
 def nginx_seconds(written: str) -> float | None:
     """Seconds from nginx's time form (``30s``, ``1m30s``, ``500ms``, ``60``); None where it is none."""
     units = {**UNIT_SECONDS, "w": 7 * UNIT_SECONDS["d"], "": 1.0}
@@ -201,6 +210,7 @@ def nginx_seconds(written: str) -> float | None:
 )
 def rate_limit(logs: Logs, front: Front) -> Iterator[Finding]:
     """NGX008: 'limiting requests' in the window with answers to match. Warn where the share is small."""
+    _need_an_error_log(logs)
     entries = [
         (path, entry)
         for path, entry in nginx_entries(logs, "limiting requests")

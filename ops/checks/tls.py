@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from ops.duration import age
-from ops.finding import Evidence, Finding, Severity, check, quote
+from ops.finding import Evidence, Finding, NotJudgedError, Severity, check, quote, seen
 from ops.language import Text
 from ops.snapshot import (
     Certificate,
@@ -195,10 +195,14 @@ def files(
     )
     severity: Severity | None = "warn" if serving else None
     broken = False
+    hidden: NotSeen | None = None
     for file, origin in ((certificates.leaf, "certificate"), (certificates.key, "private_key")):
         if isinstance(file, NotSeen) or file.problem is None or file.problem == "encrypted":
             continue
-        if target.origin.get(origin) == "guide" or (file.problem == "unreadable" and not host.is_root):
+        if target.origin.get(origin) == "guide":
+            continue
+        if file.problem == "unreadable" and not host.is_root:
+            hidden = hidden or NotSeen(reason=f"{file.path}: {file.detail}", needs_root=True)
             continue
         broken = True
         resolved = f" -> {file.resolved}" if file.resolved != file.path else ""
@@ -209,6 +213,8 @@ def files(
             severity=severity,
         )
     leaf, key = certificates.leaf, certificates.key
+    if hidden is not None:
+        raise NotJudgedError(hidden)
     if broken:
         return
     if (
@@ -260,8 +266,10 @@ def renewed(
     taken_at: float,
 ) -> Iterator[Finding]:
     """TLS008: the file is newer than what is served. Warn while the served one is still valid."""
-    file, leaf = certificates.leaf, served.chain[0]
-    if not isinstance(file, PemFile) or not file.certificates or target.origin.get("certificate") == "guide":
+    file, leaf = seen(certificates.leaf), served.chain[0]
+    if file.problem == "unreadable":
+        raise NotJudgedError(NotSeen(reason=f"{file.path}: {file.detail}", needs_root=True))
+    if not file.certificates or target.origin.get("certificate") == "guide":
         return
     on_disk = file.certificates[0]
     if on_disk.fingerprint == leaf.fingerprint:

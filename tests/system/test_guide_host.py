@@ -1,0 +1,90 @@
+"""On a host laid out as in the deployment guide the doctor finds everything by itself: no configuration file."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+NAMESPACES = ("unshare", "--mount", "--net", "--pid", "--fork", "--mount-proc", "--kill-child")
+
+pytestmark = pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("unshare") is None,
+    reason="the guide's own paths and ports need namespaces, which need root",
+)
+
+
+def _look_at(host: str) -> dict[str, Any]:
+    ran = subprocess.run(
+        [*NAMESPACES, sys.executable, "-m", "tests.system.guide_host", host],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    return dict(json.loads(ran.stdout))
+
+
+@pytest.fixture(scope="module")
+def clean() -> dict[str, Any]:
+    """The guide's host, its traps mended."""
+    return _look_at("clean")
+
+
+@pytest.fixture(scope="module")
+def as_written() -> dict[str, Any]:
+    """The guide's host with every trap that lets nginx start."""
+    return _look_at("as_written")
+
+
+def _codes(look: dict[str, Any]) -> list[str]:
+    return [cause["code"] for cause in look["report"]["causes"]]
+
+
+def test_a_healthy_guide_host_is_green_and_everything_was_found(clean: dict[str, Any]) -> None:
+    report = clean["well"]["report"]
+    assert (report["status"], _codes(clean["well"]), clean["well"]["exit_code"]) == ("ok", [], 0)
+    target = report["target"]
+    assert target["domain"] == "gte-api.example.com"
+    assert target["backend"] == "127.0.0.1:8000"
+    assert target["site_file"] == "/etc/nginx/conf.d/gte-api.conf"
+    assert target["certificate"] == "/etc/letsencrypt/live/gte-api.example.com/fullchain.pem"
+    assert [check["id"] for check in report["checks"] if check["status"] != "pass"] == []
+
+
+def test_the_run_leaves_no_file_behind(clean: dict[str, Any]) -> None:
+    assert clean["left behind"]["files"] == []
+
+
+def test_an_ordinary_user_learns_what_only_root_could_see(clean: dict[str, Any]) -> None:
+    look = clean["as nobody"]
+    assert (look["report"]["status"], _codes(look)) == ("ok", []), look
+    skipped = [check for check in look["report"]["checks"] if check["status"] == "skip"]
+    assert skipped
+    assert any("root" in check["skipped_because"] for check in skipped)
+
+
+def test_the_start_command_is_the_guides_script(clean: dict[str, Any]) -> None:
+    look = clean["gunicorn killed"]
+    assert _codes(look) == ["GUN001"]
+    cause = look["report"]["causes"][0]
+    assert cause["explains"] == ["http.502"]
+    assert cause["verify"] == "curl -v http://127.0.0.1:8000/health"
+    assert cause["fix"][0] == "bash /root/build/start-prod.sh"
+    assert look["exit_code"] == 2
+
+
+def test_the_guides_own_traps_are_named(as_written: dict[str, Any]) -> None:
+    assert set(_codes(as_written["well"])) == {"NGX006", "NGX018", "GUN008"}
+    assert as_written["well"]["exit_code"] == 1
+    broken = as_written["gunicorn killed"]
+    assert _codes(broken)[0] == "GUN001"
