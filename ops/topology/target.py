@@ -73,21 +73,16 @@ class _Origins:
 def find_site(config: NginxConfig, domain: str | None, backend: str | None) -> Site | None:
     """The server block of the service.
 
-    With a domain: the TLS block named so, else a plain one named so. Without one, or without a match: the block that
-    proxies to the backend, else the only one that proxies at all, TLS before plain."""
+    With a domain: the block named so that proxies, TLS before plain. Without one: the block that proxies to the backend,
+    whatever it is called; else the one named so that does not proxy; else the first that proxies at all."""
     blocks = nginx_topology.servers(config)
     by_tls = sorted(blocks, key=lambda s: not any(item.ssl for item in s.listens))
     sites = [Site(s, nginx_topology.proxy_passes(config, s)) for s in by_tls]
-    if domain:
-        named = [s for s in sites if nginx_topology.names_match(s.server, domain)]
-        if named:
-            return next((s for s in named if s.passes), named[0])
-    if backend:
-        leading = [s for s in sites if any(backend in p.addresses for p in s.passes)]
-        if leading:
-            return leading[0]
     proxying = [s for s in sites if s.passes]
-    return proxying[0] if proxying else None
+    named = [s for s in sites if domain and nginx_topology.names_match(s.server, domain)]
+    leading = [s for s in proxying if backend and any(backend in p.addresses for p in s.passes)]
+    chosen = ([s for s in named if s.passes], leading, named, proxying)
+    return next((group[0] for group in chosen if group), None)
 
 
 def public_name(server: nginx_topology.Server) -> str | None:
