@@ -146,7 +146,7 @@ def health_location(nginx_config: NginxConfig, target: Target) -> Iterator[Findi
     if location is None or any(location.own("proxy_pass")):
         return
     for directive in location.own("return"):
-        if directive.args and (directive.args[0].startswith("2") or not directive.args[0].isdigit()):
+        if directive.args and directive.args[0].startswith("2") and directive.args[0].isdigit():
             where = f"{directive.file}:{directive.line}"
             yield Finding(
                 "NGX006",
