@@ -14,7 +14,7 @@ from ops.diagnosis import Cause, CheckResult, CheckStatus, Diagnosis, Status, Sy
 from ops.finding import Check, Finding, NotJudgedError, Severity
 from ops.language import Text, verbatim
 from ops.quoting import safe_line
-from ops.snapshot import NotSeen, Snapshot, Target
+from ops.snapshot import Backend, NotSeen, Snapshot, Target
 from ops.symptoms import Observed, observed_symptoms
 
 _PASSED = Text(en="in order", zh="正常")
@@ -240,7 +240,11 @@ def _unseen(snapshot: Snapshot) -> tuple[tuple[str, str], ...]:
                 walk(f"{place}.{name}" if place else name, getattr(value, name))
 
     walk("", snapshot)
-    return tuple(found)
+    # Where nobody takes the connection there is nothing more to see: that stands in the connection's failure.
+    moot = (
+        "backend." if isinstance(snapshot.backend, Backend) and snapshot.backend.connection.failure else None
+    )
+    return tuple((place, reason) for place, reason in found if moot is None or not place.startswith(moot))
 
 
 def with_duration(diagnosis: Diagnosis, seconds: float) -> Diagnosis:

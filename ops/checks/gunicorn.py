@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterator
 
 from ops.checks.gunicorn_settings import KNOWN_SETTINGS, MEANT
-from ops.checks.log_reading import entries_with, last_quote, raised_in
+from ops.checks.log_reading import entries_with, last_quote, last_trouble, raised_in
 from ops.finding import Evidence, Finding, NotJudgedError, check, quote, seen
 from ops.language import Text
 from ops.snapshot import (
@@ -46,10 +46,7 @@ def process(
         if backend.connection.failure not in _REFUSALS:
             return
         evidence = [
-            quote(
-                f"tcp {target.backend}",
-                f"{backend.connection.failure}: {backend.connection.detail}".rstrip(": "),
-            ),
+            quote(f"tcp {target.backend}", backend.connection.detail or str(backend.connection.failure)),
             Evidence("ps", Text(en="no gunicorn master of this service", zh="没有本服务的 gunicorn 主进程")),
         ]
         if isinstance(pidfile, Pidfile) and pidfile.pid is not None:
@@ -62,12 +59,9 @@ def process(
                     ),
                 )
             )
-        if (
-            not isinstance(logs, NotSeen)
-            and isinstance(logs.gunicorn_error, Log)
-            and logs.gunicorn_error.entries
-        ):
-            evidence.append(last_quote(logs.gunicorn_error.path, logs.gunicorn_error.entries))
+        log = None if isinstance(logs, NotSeen) else logs.gunicorn_error
+        if isinstance(log, Log) and (trouble := last_trouble(log)) is not None:
+            evidence.append(trouble)
         yield Finding("GUN001", tuple(evidence))
     elif (
         isinstance(pidfile, Pidfile)

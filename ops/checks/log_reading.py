@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ops.finding import Evidence, quote
 from ops.snapshot import Log, LogEntry, Logs, NotSeen
 
+TROUBLE_LEVELS = ("warning", "warn", "error", "critical", "crit", "alert", "emerg", "fatal")
 # The last "File" line before the exception is where it was raised.
 _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
 _RAISED = re.compile(r"^([A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Warning|[A-Z]\w+))(?:: (.*))?$")
@@ -27,6 +28,12 @@ def nginx_entries(logs: Logs, *phrases: str) -> tuple[tuple[str, LogEntry], ...]
         (path, entry) for path, log in logs.nginx_errors.items() for entry in entries_with(log, *phrases)
     ]
     return tuple(sorted(found, key=lambda pair: pair[1].time))
+
+
+def last_trouble(log: Log) -> Evidence | None:
+    """The newest entry that is more than information, quoted; None where there is none."""
+    troubles = [entry for entry in log.entries if entry.level in TROUBLE_LEVELS]
+    return last_quote(log.path, troubles) if troubles else None
 
 
 def last_quote(path: str, entries: Iterable[LogEntry]) -> Evidence:
