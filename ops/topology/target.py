@@ -73,8 +73,8 @@ class _Origins:
 def find_site(config: NginxConfig, domain: str | None, backend: str | None) -> Site | None:
     """The server block of the service.
 
-    With a domain: the block named so that proxies, TLS before plain. Without one: the block that proxies to the backend,
-    whatever it is called; else the one named so that does not proxy; else the first that proxies at all."""
+    With a domain: the block named so that proxies, TLS before plain. Without one: the block that proxies to the
+    backend, whatever it is called; else the one named so that does not proxy; else the first that proxies at all."""
     blocks = nginx_topology.servers(config)
     by_tls = sorted(blocks, key=lambda s: not any(item.ssl for item in s.listens))
     sites = [Site(s, nginx_topology.proxy_passes(config, s)) for s in by_tls]
