@@ -100,6 +100,9 @@ def boot(logs: Logs, backend: Backend) -> Iterator[Finding]:
     ]
     if not failures or not boots:
         return
+    access = logs.gunicorn_access
+    if isinstance(access, AccessLog) and access.last is not None and access.last > failures[-1].time:
+        return  # it has served since: what keeps it from answering now is something else
     last = boots[-1]
     yield Finding(
         "GUN003",
