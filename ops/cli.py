@@ -9,7 +9,6 @@ import click
 
 from ops import __version__
 from ops.errors import OpsError
-from ops.language import reader_language
 
 if TYPE_CHECKING:
     from ops.language import Language
@@ -88,6 +87,7 @@ def doctor(
       gte-ops doctor --format json --only tls,GUN001
     """
     from ops.doctor import examine
+    from ops.language import reader_language
     from ops.report import render
 
     settings = _settings(config)
@@ -114,6 +114,7 @@ def explain(code: str, language: Language | None) -> None:
     Example:
       gte-ops explain GUN001
     """
+    from ops.language import reader_language
     from ops.report.explanation import render_explanation
 
     render_explanation(code, language or reader_language(), sys.stdout)

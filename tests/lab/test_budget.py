@@ -1,0 +1,101 @@
+"""Whatever hangs, the run ends within its budget, and says what did not finish."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lab.stack import Report, Stack
+
+BUDGET = 3.0
+# What the interpreter itself takes to start, on a machine whose other core is busy too.
+START = 1.5
+
+DRIP = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n" + b"x" * 100_000
+
+
+@contextlib.contextmanager
+def hung_server(stack: Stack, port: int, speaks: bytes = b"") -> Iterator[None]:
+    """Accepts every connection, sends ``speaks`` a byte at a time, and never ends it."""
+    ended = threading.Event()
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((stack.address, port))
+    listener.listen(64)
+    listener.settimeout(0.1)
+
+    def drip(connection: socket.socket) -> None:
+        with contextlib.suppress(OSError), connection:
+            for place in range(len(speaks) or 1_000_000):
+                if ended.wait(0.05):
+                    return
+                if speaks:
+                    connection.sendall(speaks[place : place + 1])
+
+    def serve() -> None:
+        while not ended.is_set():
+            with contextlib.suppress(TimeoutError):
+                threading.Thread(target=drip, args=(listener.accept()[0],), daemon=True).start()
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        listener.close()
+
+
+def within_budget(stack: Stack) -> Report:
+    ran = stack.doctor("--budget", f"{BUDGET:g}s")
+    assert ran.seconds < BUDGET + START, ran.stdout
+    assert ran.report["duration_ms"] <= BUDGET * 1000
+    assert ran.exit_code in (2, 3)
+    return ran
+
+
+@pytest.mark.parametrize("speaks", [b"", DRIP], ids=["silent", "dripping"])
+def test_a_front_door_that_hangs(speaks: bytes) -> None:
+    with Stack() as stack:
+        stack.stop_nginx()
+        with hung_server(stack, stack.ports["https"], speaks):
+            ran = within_budget(stack)
+    assert ran.report["symptoms"]
+
+
+@pytest.mark.parametrize("speaks", [b"", DRIP], ids=["silent", "dripping"])
+def test_a_backend_that_hangs(speaks: bytes) -> None:
+    with Stack() as stack:
+        stack.stop_gunicorn()
+        with hung_server(stack, stack.ports["backend"], speaks):
+            ran = within_budget(stack)
+    assert ran.first in ("GUN012", "GUN007", "NGX012")
+
+
+def test_everything_hangs_at_once() -> None:
+    with Stack() as stack:
+        stack.resolver.fall_silent()
+        stack.signal_workers(signal.SIGSTOP)
+        stack.signal_gunicorn(signal.SIGSTOP)
+        master = stack.nginx_master
+        assert master is not None
+        for process in (*stack.nginx_workers, master):
+            process.send_signal(signal.SIGSTOP)
+        ran = within_budget(stack)
+    assert "DNS001" in ran.codes
+    assert "GUN007" in ran.codes
+
+
+def test_a_stopped_gunicorn_is_named_without_waiting_for_the_budget() -> None:
+    with Stack() as stack:
+        stack.signal_workers(signal.SIGSTOP)
+        stack.signal_gunicorn(signal.SIGSTOP)
+        ran = stack.doctor("--budget", "30s")
+    assert ran.first == "GUN007"
+    assert ran.seconds < 15  # half the budget; the figure itself is benchmarks/doctor_seconds.py's
