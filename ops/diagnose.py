@@ -159,7 +159,7 @@ def overall_status(
         return "fail"
     if isinstance(snapshot.target, NotSeen) or isinstance(snapshot.front, NotSeen):
         return "unknown"
-    if any(result.status == "error" for result in results) or not results:
+    if any(result.status == "error" for result in results) or all(r.status == "skip" for r in results):
         return "unknown"
     return "warn" if causes else "ok"
 
