@@ -12,11 +12,13 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
+from urllib.parse import urlsplit
 
 import msgspec
 
 from ops.duration import Seconds, parse_duration
 from ops.errors import SettingsError
+from ops.topology.address import split_address
 
 DEFAULT_PREDICT_BODY = '{"task_type": "ner", "input_text": "2022年北京冬奥会在北京举行"}'
 SEARCH_PATH = ("./gte-ops.toml", "/etc/gte-ops/gte-ops.toml")
@@ -212,17 +214,35 @@ def parse_settings(content: bytes, name: str) -> Settings:
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise SettingsError(f"{name}: line {line}: not UTF-8 text; save the file as UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # TOMLDecodeError, and int's own for a number of thousands of digits
         raise SettingsError(f"{name}: not valid TOML: {error}") from None
     except RecursionError:
         raise SettingsError(f"{name}: nested too deeply; this is not a gte-ops.toml") from None
     _refuse_unknown_keys(document, Settings, name, "")
     try:
-        return msgspec.convert(document, Settings, dec_hook=_decode_seconds)
+        settings = msgspec.convert(document, Settings, dec_hook=_decode_seconds)
     except msgspec.ValidationError as error:
         what, _, where = str(error).partition(" - at `$.")
         key = where.rstrip("`") or "the file"
         raise SettingsError(f"{name}: {key}: {what[:1].lower()}{what[1:]}") from None
+    _refuse_dead_ends(settings.target, name)
+    return settings
+
+
+def _refuse_dead_ends(target: TargetSettings, name: str) -> None:
+    """Raises SettingsError for a URL or an address that nobody could dial."""
+    if target.url:
+        try:
+            parts = urlsplit(target.url)
+            usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            usable = False
+        if not usable:
+            right = "https://gte-api.example.com"
+            raise SettingsError(f"{name}: target.url: {target.url!r} cannot be dialled; write it like {right}")
+    for key, address in (("connect_to", target.connect_to), ("connect_to_http", target.connect_to_http)):
+        if address and not split_address(address)[1]:
+            raise SettingsError(f"{name}: target.{key}: {address!r} names no port; write it like 127.0.0.1:8443")
 
 
 def _decode_seconds(kind: type, value: Any) -> Seconds:
