@@ -63,4 +63,4 @@ def safe_text(words: str, limit: int = MAX_QUOTE_CHARS) -> str:
 
 def safe_line(words: str, limit: int = MAX_QUOTE_CHARS) -> str:
     """`safe_text` on one line: runs of white space become one blank."""
-    return safe_text(" ".join(words[: 4 * limit].split()), limit)
+    return safe_text(" ".join(without_controls(words[: 4 * limit]).split()), limit)
