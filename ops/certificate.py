@@ -57,8 +57,19 @@ def certificate_from_der(der: bytes) -> Certificate:
         warnings.simplefilter("ignore")
         try:
             return certificate_facts(x509.load_der_x509_certificate(der))
-        except (UnsupportedAlgorithm, TypeError, OverflowError) as error:
+        except _UNREADABLE as error:
             raise ValueError(safe_line(f"{type(error).__name__}: {error}")) from None
+
+
+# What cryptography raises beside ValueError for a certificate it cannot take.
+_UNREADABLE = (
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+    UnsupportedAlgorithm,
+    TypeError,
+    OverflowError,
+)
 
 
 def certificate_facts(certificate: x509.Certificate) -> Certificate:

@@ -153,9 +153,8 @@ def _following(url: str, location: str, domain: str) -> str | None:
         _ = parts.port
     except ValueError:
         return None
-    if parts.scheme not in ("http", "https") or (parts.hostname or "").rstrip(".") != domain.lower().rstrip(
-        "."
-    ):
+    host = (parts.hostname or "").rstrip(".")
+    if parts.scheme not in ("http", "https") or host != domain.lower().rstrip("."):
         return None
     return urlunsplit((parts.scheme, parts.netloc, parts.path or "/", parts.query, ""))
 

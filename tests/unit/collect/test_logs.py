@@ -194,6 +194,26 @@ def test_the_rotated_file_is_read_where_the_window_reaches_into_it(path: Path):
     assert nginx_log(path).complete
 
 
+def test_a_rotated_file_wholly_within_the_window(path: Path):
+    path.write_text(nginx(NOW - 10, "new"))
+    rotated = path.with_name("log.1")
+    rotated.write_text(nginx(NOW - 600, "rotated"))
+    os.utime(rotated, (NOW - 600, NOW - 600))
+    assert texts(nginx_log(path)) == ["rotated", "new"]
+    assert nginx_log(path).complete
+
+
+def test_a_long_log_whose_end_holds_the_window_is_complete(path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(logs, "MAX_BYTES", 4000)
+    old = "".join(nginx(NOW - 5000, f"old {number}") + access(NOW - 5000, 200) for number in range(500))
+    path.write_text(old + nginx(NOW - 10, "new") + access(NOW - 10, 200))
+    assert nginx_log(path).complete
+    assert access_log(path).complete
+    path.write_text((nginx(NOW - 10, "new") + access(NOW - 10, 200)) * 500)
+    assert not nginx_log(path).complete
+    assert not access_log(path).complete
+
+
 def test_a_window_that_reaches_into_a_compressed_file_is_not_complete(path: Path):
     path.write_text(nginx(NOW - 10, "new"))
     packed = path.with_name("log.1.gz")
