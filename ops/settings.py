@@ -18,7 +18,6 @@ import msgspec
 
 from ops.duration import Seconds, parse_duration
 from ops.errors import SettingsError
-from ops.topology.address import split_address
 
 DEFAULT_PREDICT_BODY = '{"task_type": "ner", "input_text": "2022年北京冬奥会在北京举行"}'
 SEARCH_PATH = ("./gte-ops.toml", "/etc/gte-ops/gte-ops.toml")
@@ -239,10 +238,15 @@ def _refuse_dead_ends(target: TargetSettings, name: str) -> None:
             usable = False
         if not usable:
             right = "https://gte-api.example.com"
-            raise SettingsError(f"{name}: target.url: {target.url!r} cannot be dialled; write it like {right}")
+            raise SettingsError(
+                f"{name}: target.url: {target.url!r} cannot be dialled; write it like {right}"
+            )
     for key, address in (("connect_to", target.connect_to), ("connect_to_http", target.connect_to_http)):
-        if address and not split_address(address)[1]:
-            raise SettingsError(f"{name}: target.{key}: {address!r} names no port; write it like 127.0.0.1:8443")
+        host, _, port = (address or "").rpartition(":")
+        if address and not (host and port.isdecimal()):
+            raise SettingsError(
+                f"{name}: target.{key}: {address!r} names no port; write it like 127.0.0.1:8443"
+            )
 
 
 def _decode_seconds(kind: type, value: Any) -> Seconds:
