@@ -11,9 +11,14 @@ def join_address(host: str, port: int) -> str:
 def split_address(address: str) -> tuple[str, int]:
     """Host and port of ``ip:port`` or ``[v6]:port``; port 0 where none is written."""
     host, _, port = address.rpartition(":")
-    if not port.isdigit():
+    if not is_port(port):
         return address.strip("[]"), 0
     return host.strip("[]"), int(port)
+
+
+def is_port(written: str) -> bool:
+    """Whether this is a port number; ``str.isdigit`` would take a superscript for one."""
+    return written.isdecimal() and len(written) <= 5
 
 
 def is_wildcard(host: str) -> bool:

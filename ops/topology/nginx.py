@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from ops.snapshot import Directive, NginxConfig, Process
+from ops.topology.address import is_port
 
 
 def nginx_masters(processes: Iterable[Process]) -> tuple[Process, ...]:
@@ -112,11 +113,14 @@ class Server(Scope):
 
 
 def _matches(location: Location, path: str) -> bool:
+    return _found(location.pattern, path, re.IGNORECASE if location.modifier == "~*" else re.NOFLAG)
+
+
+def _found(pattern: str, words: str, flags: re.RegexFlag) -> bool:
+    """Whether a regular expression of nginx (PCRE) is found in ``words``; not where Python cannot read it."""
     try:
-        return (
-            re.search(location.pattern, path, re.IGNORECASE if location.modifier == "~*" else 0) is not None
-        )
-    except re.error:
+        return re.search(re.sub(r"\(\?<(?![=!])", "(?P<", pattern), words, flags) is not None
+    except (re.error, OverflowError, RecursionError):
         return False
 
 
@@ -189,12 +193,12 @@ def parse_listen(args: tuple[str, ...]) -> Listen | None:
     if address.startswith("["):
         host, _, port = address.rpartition("]")
         host, port = host.removeprefix("["), port.removeprefix(":") or "80"
-    elif address.isdigit():
+    elif is_port(address):
         host, port = "*", address
     else:
         host, _, port = address.partition(":")
         port = port or "80"
-    if not port.isdigit():
+    if not is_port(port):
         return None
     return Listen("*" if host in ("*", "0.0.0.0", "::") else host, int(port), ssl, default)  # noqa: S104
 
@@ -235,10 +239,7 @@ def _name_rank(pattern: str, name: str) -> tuple[int, int] | None:
     if pattern.endswith(".*") and name.startswith(pattern[:-1]):
         return (2, len(pattern))
     if pattern.startswith("~"):
-        try:
-            return (1, 0) if re.search(pattern[1:].replace("(?<", "(?P<"), name, re.IGNORECASE) else None
-        except re.error:
-            return None
+        return (1, 0) if _found(pattern[1:], name, re.IGNORECASE) else None
     return None
 
 
