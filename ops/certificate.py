@@ -13,6 +13,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.oid import AuthorityInformationAccessOID
 
 from ops.quoting import safe_line
 from ops.snapshot import Certificate
@@ -87,6 +88,7 @@ def certificate_facts(certificate: x509.Certificate) -> Certificate:
         is_authority=_is_authority(certificate),
         serial=f"{certificate.serial_number:x}",
         key_type=_key_type(certificate),
+        issuer_url=_issuer_url(certificate),
     )
 
 
@@ -145,6 +147,27 @@ def _is_authority(certificate: x509.Certificate) -> bool:
         return bool(certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca)
     except x509.ExtensionNotFound:
         return False
+
+
+def _issuer_url(certificate: x509.Certificate) -> str:
+    """Where the issuer's own certificate is fetched (caIssuers, RFC 5280 4.2.2.1), empty where none is named."""
+    try:
+        access = certificate.extensions.get_extension_for_class(x509.AuthorityInformationAccess).value
+    except x509.ExtensionNotFound:
+        return ""
+    places = (
+        entry.access_location
+        for entry in access
+        if entry.access_method == AuthorityInformationAccessOID.CA_ISSUERS
+    )
+    return next((safe_line(place.value, 300) for place in places if _is_web(place)), "")
+
+
+def _is_web(place: x509.GeneralName) -> bool:
+    # The field may hold an LDAP address or a directory name too.
+    return isinstance(place, x509.UniformResourceIdentifier) and place.value.startswith(
+        ("http://", "https://")
+    )
 
 
 def _key_type(certificate: x509.Certificate) -> str:

@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -29,6 +29,7 @@ def made(
     start: datetime = START,
     end: datetime = START + timedelta(days=90),
     authority: bool = False,
+    access: list[x509.AccessDescription] | None = None,
 ) -> bytes:
     builder = (
         x509.CertificateBuilder()
@@ -43,6 +44,8 @@ def made(
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
     if authority:
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    if access is not None:
+        builder = builder.add_extension(x509.AuthorityInformationAccess(access), critical=False)
     algorithm = None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
     return builder.sign(key, algorithm).public_bytes(Encoding.DER)
 
@@ -111,6 +114,18 @@ def test_dates_at_the_ends_of_time():
 
 def test_an_authority():
     assert certificate_from_der(made(authority=True)).is_authority
+
+
+def test_where_the_issuer_is_fetched():
+    def named(method: x509.ObjectIdentifier, url: str) -> x509.AccessDescription:
+        return x509.AccessDescription(method, x509.UniformResourceIdentifier(url))
+
+    ocsp = named(AuthorityInformationAccessOID.OCSP, "http://ocsp.example")
+    directory = named(AuthorityInformationAccessOID.CA_ISSUERS, "ldap://x.example/cn=ca")
+    web = named(AuthorityInformationAccessOID.CA_ISSUERS, "http://r12.i.example/")
+    assert certificate_from_der(made(access=[ocsp, directory, web])).issuer_url == "http://r12.i.example/"
+    assert certificate_from_der(made(access=[ocsp, directory])).issuer_url == ""
+    assert certificate_from_der(made()).issuer_url == ""
 
 
 def test_hostile_names_are_made_harmless():
