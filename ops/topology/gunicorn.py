@@ -21,10 +21,9 @@ def is_gunicorn(process: Process) -> bool:
         return process.name.startswith("gunicorn")
     if command[0].startswith("gunicorn:"):
         return True
-    programs = [PurePosixPath(word).name for word in command[:3]]
-    return "gunicorn" in programs or any(
-        command[i : i + 2] == ("-m", "gunicorn") for i in range(min(len(command), 6))
-    )
+    program, *words = [PurePosixPath(word).name for word in command[:6]]
+    # Only an interpreter runs a script: `journalctl -fu gunicorn` and `grep gunicorn` are the operator's.
+    return program == "gunicorn" or (program.startswith(("python", "pypy")) and "gunicorn" in words)
 
 
 def gunicorn_masters(processes: Iterable[Process]) -> tuple[Process, ...]:
