@@ -83,11 +83,15 @@ def _statements(body: list[ast.stmt]) -> list[ast.stmt]:
 
 
 def _value(node: ast.expr, names: Mapping[str, ConfigValue], line: int) -> ConfigValue:
-    source = safe_line(ast.unparse(node), 120)
+    source = "(nested too deeply)"
     try:
-        return ConfigValue(line=line, known=True, value=_evaluate(node, names), source=source)
-    except (ValueError, TypeError, ArithmeticError, KeyError, OverflowError):
-        return ConfigValue(line=line, known=False, source=source)
+        source = safe_line(ast.unparse(node), 120)
+        value = _evaluate(node, names)
+        # What does not survive the snapshot's JSON (inf, integers beyond 64 bits, lone surrogates) is not known.
+        known = msgspec.json.decode(msgspec.json.encode(value)) == value
+    except (ValueError, TypeError, ArithmeticError, KeyError, RecursionError):
+        known = False
+    return ConfigValue(line=line, known=known, value=value if known else None, source=source)
 
 
 def _evaluate(node: ast.expr, names: Mapping[str, ConfigValue]) -> Any:
