@@ -1,0 +1,211 @@
+"""Which processes are this service's gunicorn, and what its command line says."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from ops.snapshot import GunicornConfig, Listener, NotSeen, Process, Processes
+from ops.topology import gunicorn
+from ops.topology.gunicorn import Hints
+from tests.unit.made_snapshot import (
+    BACKEND,
+    GUNICORN_COMMAND,
+    GUNICORN_LISTENER,
+    GUNICORN_PROCESSES,
+    HEALTHY,
+    NGINX_PROCESSES,
+    gunicorn_config,
+    process,
+)
+
+NOTHING = Hints(bind=None, pidfile=None, pidfile_pid=None, config_file=None, app_dir=None)
+
+
+def hints(**known: object) -> Hints:
+    return Hints(**{**NOTHING.__dict__, **known})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("gunicorn", "app:app"),
+        ("/root/build/venv/bin/gunicorn", "-c", "x", "app:app"),
+        GUNICORN_COMMAND,
+        ("python3.11", "-u", "/opt/venv/bin/gunicorn", "app:app"),
+        ("python", "-m", "gunicorn", "app:app"),
+        ("gunicorn: master [app:app]",),
+        ("gunicorn:", "worker", "[app:app]"),
+    ],
+)
+def test_a_gunicorn_is_known_by_its_command_line_or_title(command: tuple[str, ...]) -> None:
+    assert gunicorn.is_gunicorn(process(1, 0, *command))
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("journalctl", "-fu", "gunicorn"),
+        ("grep", "gunicorn"),
+        ("tail", "-f", "/var/log/gunicorn"),
+        ("vim", "gunicorn"),
+        ("systemctl", "status", "gunicorn"),
+        ("python", "app.py"),
+        ("nginx: master process nginx",),
+    ],
+)
+def test_what_the_operator_runs_beside_it_is_none(command: tuple[str, ...]) -> None:
+    assert not gunicorn.is_gunicorn(process(1, 0, *command))
+
+
+def test_a_process_without_a_command_line_is_known_by_its_name() -> None:
+    nameless = process(1, 0, "gunicorn", command=())
+    assert gunicorn.is_gunicorn(nameless)
+
+
+def test_the_operator_s_own_view_of_the_log_does_not_pass_for_the_service() -> None:
+    watching = Processes(processes=(process(77, 50, "journalctl", "-fu", "gunicorn"),), listeners=())
+    assert gunicorn.find_master(watching, NOTHING) is None
+
+
+def test_masters_have_no_gunicorn_above_them_and_workers_a_living_one() -> None:
+    everyone = (
+        *GUNICORN_PROCESSES,
+        process(903, 900, *GUNICORN_COMMAND, state="zombie"),
+        process(904, 900, "sh", "-c", "something"),
+        process(950, 1, *GUNICORN_COMMAND, state="zombie"),
+    )
+    assert [p.pid for p in gunicorn.gunicorn_masters(everyone)] == [900]
+    assert [p.pid for p in gunicorn.workers_of(everyone, 900)] == [901, 902]
+
+
+# --- Which of several ---
+
+OTHER = process(800, 1, "gunicorn", "-c", "/srv/other/gunicorn.conf.py", "other:app", cwd="/srv/other")
+SEVERAL = Processes(
+    processes=(OTHER, process(801, 800, "gunicorn"), *GUNICORN_PROCESSES),
+    listeners=(Listener(address="127.0.0.1:8001", pids=(801,)), GUNICORN_LISTENER),
+)
+
+
+@pytest.mark.parametrize(
+    ("known", "pid"),
+    [
+        ({}, None),
+        ({"pidfile_pid": 900}, 900),
+        ({"pidfile_pid": 800, "bind": BACKEND}, 800),
+        ({"pidfile_pid": 4242, "bind": BACKEND}, 900),
+        ({"config_file": "/srv/other/gunicorn.conf.py"}, 800),
+        ({"config_file": "/root/build/gunicorn.conf.py"}, 900),
+        ({"bind": BACKEND}, 900),
+        ({"bind": "127.0.0.1:8001"}, 800),
+        ({"upstreams": ("127.0.0.1:7000", "127.0.0.1:8001")}, 800),
+        ({"app_dir": "/srv/other"}, 800),
+        ({"app_dir": "/nowhere"}, None),
+        ({"bind": "127.0.0.1:7000"}, None),
+    ],
+)
+def test_the_service_s_master_is_found_by_what_is_known(known: dict[str, object], pid: int | None) -> None:
+    master = gunicorn.find_master(SEVERAL, hints(**known))
+    assert (master.pid if master else None) == pid
+
+
+def test_the_only_one_is_taken_where_nothing_is_known_and_not_where_something_else_was_configured() -> None:
+    assert isinstance(HEALTHY.processes, Processes)
+    only = gunicorn.find_master(HEALTHY.processes, NOTHING)
+    assert only is not None
+    assert only.pid == 900
+    assert gunicorn.find_master(HEALTHY.processes, hints(bind="127.0.0.1:7000")) is None
+    assert gunicorn.find_master(Processes(processes=NGINX_PROCESSES, listeners=()), NOTHING) is None
+
+
+# --- What its command line says ---
+
+
+def test_options_are_known_long_short_and_glued() -> None:
+    given_ = (
+        "gunicorn",
+        "-w4",
+        "-b",
+        ":8000",
+        "--timeout=60",
+        "--pid",
+        "/run/x.pid",
+        "-kgthread",
+        "app:app",
+        "--reload",
+    )
+    assert gunicorn.options(given_) == {
+        "workers": "4",
+        "bind": ":8000",
+        "timeout": "60",
+        "pid": "/run/x.pid",
+        "worker-class": "gthread",
+        "reload": "",
+    }
+
+
+@pytest.mark.parametrize(
+    ("command", "cwd", "path"),
+    [
+        (("gunicorn", "-c", "conf.py", "app:app"), "/srv", "/srv/conf.py"),
+        (("gunicorn", "--config=/etc/g.py"), "/srv", "/etc/g.py"),
+        (("gunicorn", "-c", "file:/etc/g.py"), "/srv", "/etc/g.py"),
+        (("gunicorn", "-c", "python:settings.gunicorn"), "/srv", None),
+        (("gunicorn", "app:app"), "/srv", "/srv/gunicorn.conf.py"),
+        (("gunicorn", "app:app"), None, None),
+    ],
+)
+def test_the_configuration_file_is_the_command_line_s_or_the_directory_s(
+    command: tuple[str, ...], cwd: str | None, path: str | None
+) -> None:
+    assert gunicorn.config_path(process(1, 0, *command, cwd=cwd)) == path
+
+
+def test_the_command_line_wins_over_the_file() -> None:
+    config = gunicorn_config(timeout=30)
+    assert gunicorn.setting("timeout", "timeout", ("gunicorn", "-t", "7"), config) == "7"
+    assert gunicorn.setting("timeout", "timeout", ("gunicorn",), config) == 30
+    assert gunicorn.setting("workers", "workers", ("gunicorn",), config) is None
+    assert gunicorn.setting("timeout", "timeout", (), NotSeen(reason="-")) is None
+    assert gunicorn.setting("timeout", "timeout", (), GunicornConfig(path="x", missing=True)) is None
+
+
+@pytest.mark.parametrize(
+    ("written", "addresses"),
+    [
+        ("127.0.0.1:8000", ("127.0.0.1:8000",)),
+        (":8000", ("0.0.0.0:8000",)),
+        ("localhost:8000", ("127.0.0.1:8000",)),
+        ("127.0.0.1", ("127.0.0.1:8000",)),
+        ("[::1]:9000", ("[::1]:9000",)),
+        ("[::1]", ("[::1]:8000",)),
+        ("tcp://127.0.0.1:8000", ("127.0.0.1:8000",)),
+        ("unix:/run/gte.sock", ("unix:/run/gte.sock",)),
+        ("unix:///run/gte.sock", ("unix:/run/gte.sock",)),
+        ("127.0.0.1:8000, unix:/run/x", ("127.0.0.1:8000", "unix:/run/x")),
+        (["127.0.0.1:8000", "[::1]:8000"], ("127.0.0.1:8000", "[::1]:8000")),
+        ("", ()),
+        (None, ()),
+        ([], ()),
+    ],
+)
+def test_bind_is_read_in_every_form(written: object, addresses: tuple[str, ...]) -> None:
+    assert gunicorn.bind_addresses(written) == addresses
+
+
+@given(st.text(max_size=30))
+@example("fd://3")
+def test_no_bind_crashes(written: str) -> None:
+    gunicorn.bind_addresses(written)
+
+
+def test_who_holds_an_address() -> None:
+    assert isinstance(HEALTHY.processes, Processes)
+    held: tuple[Process, ...] = gunicorn.holder(HEALTHY.processes, BACKEND)
+    assert [p.pid for p in held] == [900, 901, 902]
+    assert gunicorn.holder(HEALTHY.processes, "127.0.0.1:9") == ()
+    assert gunicorn.is_listening(HEALTHY.processes, "127.0.0.1:443")
+    assert not gunicorn.is_listening(HEALTHY.processes, "127.0.0.1:9")
+    assert gunicorn.listening_on(HEALTHY.processes, (901,)) == (BACKEND,)
