@@ -87,7 +87,7 @@ def _value(node: ast.expr, names: Mapping[str, ConfigValue], line: int) -> Confi
     try:
         source = safe_line(ast.unparse(node), 120)
         value = _evaluate(node, names)
-        # What does not survive the snapshot's JSON (inf, integers beyond 64 bits, lone surrogates) is not known.
+        # What does not survive the snapshot's JSON (inf, a lone surrogate) is not known.
         known = msgspec.json.decode(msgspec.json.encode(value)) == value
     except (ValueError, TypeError, ArithmeticError, KeyError, RecursionError):
         known = False
