@@ -70,7 +70,8 @@ def main() -> None:
                 if run:  # the first warms the page cache and the bytecode
                     took.setdefault(name, []).append(second)
     print(
-        f"{datetime.now(UTC).date()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}, "
+        f"{datetime.now(UTC).date()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f},"
+        f" Python {platform.python_version()},"
     )
     print(
         f"gunicorn {importlib.metadata.version('gunicorn')}, {runs} runs each, whole processes, wall seconds\n"

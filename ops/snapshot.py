@@ -202,6 +202,7 @@ class Target(Facts, frozen=True):
     upstreams: tuple[str, ...]
     site_file: str | None
     nginx_binary: str
+    nginx_installed: bool
     nginx_config_file: str
     nginx_pidfile: str | None
     nginx_access_log: str | None

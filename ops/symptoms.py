@@ -54,7 +54,7 @@ def _distrust(served: Served, target: Target, now: float) -> str:
         objections.append("certificate is not yet valid")
     if target.origin.get("domain") != "default" and not covers(leaf, target.domain):
         objections.append("hostname mismatch")
-    if served.trust_code:
+    if served.trust_code > 0:  # below: this host has no roots to judge by
         objections.append(served.trust_error or f"verify code {served.trust_code}")
     return "; ".join(objections)
 

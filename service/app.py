@@ -6,7 +6,7 @@ from flask_openapi3.models.info import Info
 from flask_openapi3.openapi import OpenAPI
 from pydantic import ValidationError
 
-from service import progress
+from service import progress, unread_body
 from service.admission import Admission
 from service.api import embeddings, errors, health, metrics, page, predict
 from service.api.json_request import JsonRequest, invalid_fields
@@ -71,6 +71,7 @@ def create_app(settings: Settings | None = None, roster: Roster | None = None) -
     admission = Admission(settings.max_concurrent, settings.max_queue, settings.queue_timeout)
     attach(app.extensions, Context(settings, roster, admission))
     errors.register(app)
+    unread_body.register(app)
     for group in (health.api, predict.api, embeddings.api, metrics.api):
         app.register_api(group)
     app.register_blueprint(page.api)

@@ -59,6 +59,8 @@ def process(
                     ),
                 )
             )
+        if isinstance(gunicorn.config, GunicornConfig) and gunicorn.config.error:
+            evidence.append(quote(gunicorn.config.path, gunicorn.config.error))
         log = None if isinstance(logs, NotSeen) else logs.gunicorn_error
         if isinstance(log, Log) and (trouble := last_trouble(log)) is not None:
             evidence.append(trouble)
@@ -83,6 +85,31 @@ def process(
             ),
             {"pidfile": pidfile.path, "pid": str(pidfile.pid)},
         )
+
+
+@check(
+    "gunicorn.master",
+    "GUN016",
+    en="gunicorn's master supervises its workers",
+    zh="gunicorn 主进程在管理工作进程",
+)
+def master(target: Target, processes: Processes, backend: Backend) -> Iterator[Finding]:
+    """GUN016: the master is stopped while workers still serve."""
+    found = next((p for p in processes.processes if p.pid == target.gunicorn_master), None)
+    serves_still = isinstance(backend.health, Exchange) and backend.health.status is not None
+    if found is None or found.state not in _STOPPED or not serves_still:
+        return
+    yield Finding(
+        "GUN016",
+        (
+            Evidence(f"pid {found.pid}", Text(en="stopped (state T)", zh="已暂停（状态 T）")),
+            Evidence(
+                f"GET {target.backend}{target.health_path}",
+                Text(en="the workers answer", zh="工作进程仍在应答"),
+            ),
+        ),
+        {"pid": str(found.pid)},
+    )
 
 
 @check("gunicorn.boot", "GUN003", en="workers boot", zh="工作进程能够启动")
@@ -322,4 +349,4 @@ def port(target: Target, processes: Processes, backend: Backend, logs: Logs | No
         yield Finding("GUN012", (last_quote(log.path, clashes),), {"pid": "?", "command": "?"})
 
 
-CHECKS = (process, boot, timeouts, capacity, settings, port)
+CHECKS = (process, master, boot, timeouts, capacity, settings, port)

@@ -43,6 +43,19 @@ def _site_server(config: NginxConfig, target: Target) -> nginx_topology.Server |
     return site.server if site else None
 
 
+@check("nginx.program", "NGX001", en="nginx is installed", zh="nginx 已安装")
+def program(target: Target, front: Front | NotSeen) -> Iterator[Finding]:
+    """NGX001: the configured binary is not found. Warn where something serves at the front door all the same."""
+    if target.nginx_installed:
+        return
+    serving = isinstance(front, Front) and front.connection.failure is None
+    yield Finding(
+        "NGX001",
+        (Evidence(target.nginx_binary, Text(en="no such program", zh="没有这个程序")),),
+        severity="warn" if serving else None,
+    )
+
+
 @check("nginx.process", "NGX002", en="nginx is running", zh="nginx 正在运行")
 def process(
     target: Target, front: Front, processes: Processes, nginx_pidfile: Pidfile | NotSeen
@@ -128,7 +141,7 @@ def upstream(
         "NGX005",
         (
             quote(passed.where, f"proxy_pass {passed.written}"),
-            quote(address, f"{answer.failure}: {answer.detail}"),
+            quote(_written_at(passed, address), f"{address}: {answer.detail or answer.failure}"),
             Evidence(
                 f"GET {target.backend}{target.health_path}",
                 Text(en="the service answers there", zh="服务在此地址应答"),
@@ -136,6 +149,18 @@ def upstream(
         ),
         {"upstream": address, "listening": target.backend},
     )
+
+
+def _written_at(passed: nginx_topology.ProxyPass, address: str) -> str:
+    """``file:line`` of the upstream's server that names ``address``, else of the proxy_pass."""
+    for member in (passed.upstream.block or ()) if passed.upstream else ():
+        if (
+            member.name == "server"
+            and member.args
+            and nginx_topology.normal_address(member.args[0]) == address
+        ):
+            return f"{member.file}:{member.line}"
+    return passed.where
 
 
 @check("nginx.health_location", "NGX006", en="health checks reach the service", zh="健康检查能到达服务")
@@ -409,6 +434,7 @@ def limit_status(nginx_config: NginxConfig, target: Target) -> Iterator[Finding]
 
 
 CHECKS = (
+    program,
     process,
     configuration,
     upstream,

@@ -120,7 +120,7 @@ def _nginx(settings: Settings, masters: tuple[Process, ...]) -> tuple[NginxConfi
     from ops.collect import nginx
 
     binary = nginx.find_binary(settings.nginx.binary, masters)
-    build = nginx.build_facts(binary, timeout=2.0) if binary else {}
+    build = {"program": binary} | nginx.build_facts(binary, timeout=2.0) if binary else {}
     return nginx.read_config(binary, build, settings.nginx.config_file, masters), build
 
 

@@ -21,6 +21,8 @@ from ops.topology.address import split_address
 T = TypeVar("T")
 
 READ_SIZE = 16 * 1024
+# A lost SYN is sent again after one second (RFC 6298, 2.1): a connection that takes longer than this is dropped.
+CONNECT_SECONDS = 2.2
 # A unix socket whose backlog is full refuses a non-blocking connect; it is asked again this often, seconds.
 BACKLOG_RETRY = 0.02
 
@@ -192,7 +194,9 @@ def dial(address: str, patience: Patience, limit: int, deadline: float | None = 
     """A connection to ``ip:port``, ``[v6]:port`` or ``unix:/path``; a host name is tried address by address.
 
     Raises OSError (see `failure_of`), OutOfTimeError, AddressError."""
-    until = patience.deadline if deadline is None else min(deadline, patience.deadline)
+    until = min(time.monotonic() + CONNECT_SECONDS, patience.deadline)
+    if deadline is not None:
+        until = min(deadline, until)
     failed: OSError = AddressError(f"{address!r} is not ip:port or unix:/path")
     for family, place in _places(address, until):
         sock = socket.socket(family, socket.SOCK_STREAM)

@@ -121,7 +121,8 @@ def decide_target(
 ) -> Target:
     """Everything the probes and judges need to know of what they look at.
 
-    Raises nothing: where nothing is configured and nothing was found, the guide's values stand."""
+    ``build``: what ``nginx -V`` says, and under ``program`` where nginx was found. Raises nothing: where nothing is
+    configured and nothing was found, the guide's values stand."""
     origins = _Origins()
     written = "gte-ops.toml"
     workers = gunicorn_topology.workers_of(processes.processes, master.pid) if master else ()
@@ -239,7 +240,7 @@ def decide_target(
         (settings.model.dir, written),
         (f"{app_dir}/{GUIDE_MODEL}" if files.model_parent else None, "guide"),
     )
-    binary = (config.binary if isinstance(config, NginxConfig) else None) or settings.nginx.binary
+    binary = build.get("program") or settings.nginx.binary
     config_file = (
         config.file
         if isinstance(config, NginxConfig)
@@ -290,6 +291,7 @@ def decide_target(
             (server.blocks[0].file if server else None, "nginx's configuration"),
         ),
         nginx_binary=binary,
+        nginx_installed="program" in build,
         nginx_config_file=config_file,
         nginx_pidfile=origins.first(
             "nginx_pidfile",

@@ -334,9 +334,6 @@ def test_nginx_and_the_service_refuse_the_same_size(service: Stack):
     assert (direct.status, direct.json()["code"]) == (413, "payload_too_large")
 
 
-@pytest.mark.xfail(
-    reason="the service leaves refused bodies unread, and gunicorn closes after 64 KiB", strict=False
-)
 @pytest.mark.parametrize("path", ["/nothing", "/health", "/predict"])
 def test_a_refused_large_body_gets_the_refusal(path: str):
     with Stack(site=UNLIMITED) as stack:

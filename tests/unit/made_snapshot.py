@@ -351,6 +351,7 @@ TARGET = Target(
     upstreams=(BACKEND,),
     site_file=SITE_FILE,
     nginx_binary="/usr/sbin/nginx",
+    nginx_installed=True,
     nginx_config_file=NGINX_CONF,
     nginx_pidfile="/run/nginx.pid",
     nginx_access_log=NGINX_ACCESS_LOG,

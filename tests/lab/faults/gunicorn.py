@@ -70,6 +70,11 @@ def pidfile_names_a_process_that_is_gone(stack: Stack) -> None:
     stack.gunicorn_pidfile.write_text(f"{gone}\n")
 
 
+@fault("GUN016", sees=lambda stack: stack.predict().status == 200)
+def master_is_stopped(stack: Stack) -> None:
+    stack.signal_gunicorn(signal.SIGSTOP)
+
+
 @fault("GUN003", sees=answers(502), explains=("GUN001",))
 def application_does_not_import(stack: Stack) -> None:
     stack.stop_gunicorn()

@@ -38,6 +38,14 @@ def predict():
 """
 
 
+@fault("NGX001", sees=meets("refused"), explains=("NGX002",))
+def nginx_is_not_installed(stack: Stack) -> None:
+    # Taking the package off the machine would take it from every other test: the program's path is another here.
+    stack.stop_nginx()
+    stack.config["nginx"]["binary"] = str(stack.run / "nginx")
+    stack.write_config()
+
+
 @fault("NGX002", sees=meets("refused"))
 def nginx_is_killed(stack: Stack) -> None:
     stack.kill_nginx()
