@@ -412,7 +412,7 @@ def nginx_pids(target: Target, processes: Processes, pidfile: Pidfile | NotSeen)
         title = nginx_topology.title(master)
         if (
             (isinstance(pidfile, Pidfile) and pidfile.pid == master.pid)
-            or f"-c {target.nginx_config_file}" in title
+            or f" -c {target.nginx_config_file} " in f"{title} "
             or (" -c " not in title and target.nginx_config_file == "/etc/nginx/nginx.conf")
         ):
             yield master
