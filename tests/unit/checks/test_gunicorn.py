@@ -69,6 +69,21 @@ def pidfile(base: Snapshot = HEALTHY, **facts: Any) -> Snapshot:
     return but(base, gunicorn__pidfile=Pidfile(path=GUNICORN_PIDFILE, **facts))
 
 
+def master_in(state: str) -> Snapshot:
+    """The master in a state of ps, its workers as they are."""
+    return but(
+        processes=processes(
+            (
+                *NGINX_PROCESSES,
+                *(
+                    msgspec.structs.replace(p, state=state) if p.pid == GUNICORN_MASTER else p
+                    for p in GUNICORN_PROCESSES
+                ),
+            )
+        )
+    )
+
+
 def logged(*entries: LogEntry, base: Snapshot = HEALTHY) -> Snapshot:
     return but(base, logs__gunicorn_error=gunicorn_log(*entries))
 
@@ -187,6 +202,20 @@ CASES: list[Case] = [
     quiet("GUN002", "with gunicorn down it is evidence of GUN001", pidfile(without_gunicorn(), pid=4321)),
     quiet("GUN002", "there is no file", pidfile(missing=True)),
     quiet("GUN002", "it may not be read", pidfile(unreadable="Permission denied")),
+    fires(
+        "GUN016",
+        "the master is stopped, its workers answer",
+        master_in("stopped"),
+        "stopped (state T)",
+        severity="fail",
+        facts={"pid": str(GUNICORN_MASTER)},
+    ),
+    quiet(
+        "GUN016",
+        "the workers do not answer either: that is GUN007",
+        but(master_in("stopped"), backend__health=timed_out()),
+    ),
+    quiet("GUN016", "the master sleeps, as it does between its rounds", master_in("sleeping")),
     fires(
         "GUN003",
         "it names exception and file:line",

@@ -155,6 +155,20 @@ def redirected(status: int, location: str, at_backend: Exchange | None = None) -
 
 CASES: list[Case] = [
     fires(
+        "NGX001",
+        "the program is not there, and the front door refuses",
+        but(without_nginx(), target__nginx_installed=False),
+        "no such program",
+        severity="fail",
+    ),
+    fires(
+        "NGX001",
+        "the program is not there, and something serves all the same",
+        but(target__nginx_installed=False),
+        severity="warn",
+    ),
+    quiet("NGX001", "nginx is installed and does not run", without_nginx()),
+    fires(
         "NGX002",
         "no master, and the front door refuses",
         without_nginx(),
