@@ -77,8 +77,6 @@ def test_plain_values_are_known(text: str, expected: Any) -> None:
         "x = lambda s: s",
         "x = {'a': 1}",
         "x = 1e400",
-        "x = 99999999999999999999",
-        "x = int('99999999999999999999')",
         "x = '\\ud800'",
     ],
 )
@@ -142,6 +140,7 @@ def test_a_file_that_is_no_python_says_where(text: str | bytes, words: str) -> N
 @example("x = " + "+".join(["1"] * 3000))
 @example("x = '\ud800'")
 @example("x = 1e400 // 1")
+@example("x = " + "9" * 4000)
 @example("x = int('9' + '9')")
 @example("x = f'{1:{1}}'")
 def test_no_text_crashes_it(text: str) -> None:

@@ -44,6 +44,11 @@ CASES: list[Case] = [
         severity="fail",
         facts={"addresses": "198.51.100.7, 198.51.100.8"},
     ),
+    quiet(
+        "DNS002",
+        "the address is translated to this host: the same certificate is presented there",
+        but(resolution=resolved("198.51.100.7"), elsewhere=HEALTHY.served),
+    ),
     quiet("DNS002", "one of several is enough", but(resolution=resolved("198.51.100.7", HOST_ADDRESS))),
     quiet("DNS002", "loopback is this host", but(resolution=resolved("127.0.1.1"))),
     quiet("DNS002", "what does not resolve leads nowhere else", but(resolution=unresolved("nxdomain"))),

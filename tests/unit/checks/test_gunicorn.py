@@ -144,6 +144,15 @@ SQUATTER = process(4242, 1, "python3", "-m", "http.server", "8000")
 IN_USE = entry("Connection in use: ('127.0.0.1', 8000)", ago=30)
 LISTENING = "Listening at: http://127.0.0.1:8000 (900)"
 
+
+def in_state(state: str, *pids: int, base: Snapshot = HEALTHY) -> Snapshot:
+    """These processes of gunicorn are in ``state``."""
+    changed = tuple(
+        msgspec.structs.replace(p, state=state) if p.pid in pids else p for p in GUNICORN_PROCESSES
+    )
+    return but(base, processes=processes(NGINX_PROCESSES, changed))
+
+
 CASES: list[Case] = [
     fires(
         "GUN001",
@@ -346,6 +355,21 @@ CASES: list[Case] = [
         "GUN007",
         "another program holds the port and hangs: GUN012",
         held_by(SQUATTER, backend__health=timed_out(), backend__predict=timed_out(**PREDICT)),
+    ),
+    fires(
+        "GUN016",
+        "the master is stopped while workers still serve",
+        in_state("stopped", GUNICORN_MASTER),
+        "pid 900 stopped (state T)",
+        severity="fail",
+        facts={"pid": "900"},
+    ),
+    quiet("GUN016", "the master sleeps, as masters do", HEALTHY),
+    quiet("GUN016", "a worker is stopped, the master is not", in_state("stopped", 901)),
+    quiet(
+        "GUN016",
+        "nothing serves any more: GUN007",
+        in_state("stopped", 900, 901, 902, base=hung("stopped")),
     ),
     fires(
         "GUN008",

@@ -156,6 +156,20 @@ def redirected(status: int, location: str, at_backend: Exchange | None = None) -
 CASES: list[Case] = [
     fires(
         "NGX001",
+        "the program is not found and nothing serves",
+        but(without_nginx(), target__nginx_binary="nginx", target__nginx_installed=False),
+        "no such program",
+        severity="fail",
+    ),
+    fires(
+        "NGX001",
+        "something serves at the front door all the same",
+        but(target__nginx_installed=False),
+        severity="warn",
+    ),
+    quiet("NGX001", "nginx is there and down", without_nginx()),
+    fires(
+        "NGX001",
         "the program is not there, and the front door refuses",
         but(without_nginx(), target__nginx_installed=False),
         "no such program",
@@ -258,7 +272,7 @@ CASES: list[Case] = [
         "the proxied address refuses while gunicorn is healthy at another",
         proxied_to(ELSEWHERE, no_answer(ELSEWHERE)),
         "proxy_pass http://gte_backend",
-        "Connection refused",
+        f"{SITE_FILE}:3 {ELSEWHERE}: Connection refused",
         severity="fail",
         facts={"upstream": ELSEWHERE, "listening": BACKEND},
     ),
