@@ -240,11 +240,11 @@ def _unseen(snapshot: Snapshot) -> tuple[tuple[str, str], ...]:
                 walk(f"{place}.{name}" if place else name, getattr(value, name))
 
     walk("", snapshot)
-    # Where nobody takes the connection there is nothing more to see: that stands in the connection's failure.
-    moot = (
-        "backend." if isinstance(snapshot.backend, Backend) and snapshot.backend.connection.failure else None
-    )
-    return tuple((place, reason) for place, reason in found if moot is None or not place.startswith(moot))
+    # Where nobody takes the connection there is nothing more to see: that stands in the connection's failure. And that
+    # the name leads nowhere else is how it should be.
+    refused = isinstance(snapshot.backend, Backend) and snapshot.backend.connection.failure
+    moot = ("elsewhere", "backend.") if refused else ("elsewhere",)
+    return tuple((place, reason) for place, reason in found if not place.startswith(moot))
 
 
 def with_duration(diagnosis: Diagnosis, seconds: float) -> Diagnosis:

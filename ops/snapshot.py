@@ -458,7 +458,10 @@ class ModelFiles(Facts, frozen=True):
 
 
 class Snapshot(Facts, frozen=True):
-    """Everything one run observed."""
+    """Everything one run observed.
+
+    ``elsewhere``: what is presented at the address the name resolves to, where that is not this host's own: behind
+    address translation it is this very service."""
 
     taken_at: float
     host: Host | NotSeen
@@ -477,6 +480,7 @@ class Snapshot(Facts, frozen=True):
     certificates: Certificates | NotSeen
     logs: Logs | NotSeen
     model: ModelFiles | NotSeen
+    elsewhere: Served | NotSeen = NotSeen(reason="the name leads to this host, or is not dialled")
 
 
 def to_json(snapshot: Snapshot) -> bytes:

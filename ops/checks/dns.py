@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ops.finding import Evidence, Finding, check, quote
 from ops.language import Text
-from ops.snapshot import Host, Resolution, Target
+from ops.snapshot import Host, NotSeen, Resolution, Served, Target
 from ops.topology.address import is_loopback
 
 _FAILURES = {
@@ -36,8 +36,10 @@ def resolution(resolution: Resolution) -> Iterator[Finding]:
 
 
 @check("dns.address", "DNS002", en="the name leads to this host", zh="域名指向本机")
-def address(resolution: Resolution, host: Host, target: Target) -> Iterator[Finding]:
-    """DNS002: no resolved address is expected or this host's own."""
+def address(
+    resolution: Resolution, host: Host, target: Target, elsewhere: Served | NotSeen, served: Served | NotSeen
+) -> Iterator[Finding]:
+    """DNS002: no resolved address is expected or this host's own, nor this service behind address translation."""
     if resolution.is_literal or not resolution.addresses:
         return
     expected = target.expected_addresses or host.addresses
@@ -48,6 +50,12 @@ def address(resolution: Resolution, host: Host, target: Target) -> Iterator[Find
     ]
     if ours:
         return
+    if (
+        isinstance(elsewhere, Served)
+        and isinstance(served, Served)
+        and elsewhere.chain[0].fingerprint == served.chain[0].fingerprint
+    ):
+        return  # the address is translated to this host
     addresses, wanted = ", ".join(resolution.addresses), ", ".join(expected)
     yield Finding(
         "DNS002",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from ops.collect.tasks import Task
 from ops.settings import Settings
@@ -30,7 +31,7 @@ from ops.snapshot import (
 from ops.topology import gunicorn as gunicorn_topology
 from ops.topology import nginx as nginx_topology
 from ops.topology import target as target_topology
-from ops.topology.address import join_address
+from ops.topology.address import is_loopback, join_address
 
 if TYPE_CHECKING:
     from ops.collect.activity import Reading
@@ -42,6 +43,8 @@ RESERVE = 0.4
 FIRST_LOOK = 1.0
 LOOK_AGAIN = 0.5
 NGINX_TEST_SECONDS = 4.0
+# A handshake over the network, seconds.
+FAR_SECONDS = 3.0
 
 
 def collect(settings: Settings, since: float, budget: float) -> Snapshot:
@@ -79,8 +82,11 @@ def collect(settings: Settings, since: float, budget: float) -> Snapshot:
     )
     resolution_task = start("dns", _resolve, target, deadline)
     warm.wait(deadline)
+    elsewhere = None
     if not settings.target.connect_to:
-        target = _dial_resolved(target, resolution_task.wait(deadline), host)
+        resolution = resolution_task.wait(deadline)
+        elsewhere = start("resolved address", _elsewhere, target, resolution, host, deadline)
+        target = _dial_resolved(target, resolution, host)
     probes = _probe(settings, target, now - since, deadline)
     test = test_task.wait(deadline) if test_task else NotSeen(reason="nginx's configuration was not read")
     return Snapshot(
@@ -93,6 +99,7 @@ def collect(settings: Settings, since: float, budget: float) -> Snapshot:
         gunicorn=gunicorn,
         target=target,
         resolution=resolution_task.wait(deadline),
+        **({"elsewhere": elsewhere.wait(deadline)} if elsewhere else {}),
         **probes,
     )
 
@@ -236,6 +243,19 @@ def _dial_resolved(target: Target, resolution: object, host: object) -> Target:
         connect_to=join_address(own[0], port),
         plain_connect_to=plain and join_address(own[0], int(plain.rpartition(":")[2])),
     )
+
+
+def _elsewhere(target: Target, resolution: object, host: object, deadline: float) -> Served | NotSeen:
+    """What the resolved address presents where it is not this host's own nor expected: behind address translation
+    it is this very service."""
+    if not isinstance(resolution, Resolution) or not isinstance(host, Host) or not resolution.addresses:
+        return NotSeen(reason="the name did not resolve")
+    known = (*host.addresses, *target.expected_addresses)
+    if any(address in known or is_loopback(address) for address in resolution.addresses):
+        return NotSeen(reason="the name leads to this host")
+    port = urlsplit(target.url).port or 443
+    place = join_address(resolution.addresses[0], port)
+    return _served(target, place, min(deadline, time.monotonic() + FAR_SECONDS))
 
 
 def _probe(settings: Settings, target: Target, since: float, deadline: float) -> dict[str, Any]:

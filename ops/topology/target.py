@@ -240,7 +240,11 @@ def decide_target(
         (settings.model.dir, written),
         (f"{app_dir}/{GUIDE_MODEL}" if files.model_parent else None, "guide"),
     )
-    binary = build.get("program") or settings.nginx.binary
+    binary = (
+        build.get("program")
+        or (config.binary if isinstance(config, NginxConfig) else None)
+        or settings.nginx.binary
+    )
     config_file = (
         config.file
         if isinstance(config, NginxConfig)
