@@ -7,6 +7,7 @@ own value is used (``ops/topology/target.py``).
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import os
 import tomllib
 from collections.abc import Mapping
@@ -229,7 +230,11 @@ def parse_settings(content: bytes, name: str) -> Settings:
 
 
 def _refuse_dead_ends(target: TargetSettings, name: str) -> None:
-    """Raises SettingsError for a URL or an address that nobody could dial."""
+    """Raises SettingsError for a name, a URL or an address that nobody could dial."""
+    if target.domain and not _is_host(target.domain):
+        raise SettingsError(
+            f"{name}: target.domain: {target.domain!r} is no host name; write it like gte-api.example.com"
+        )
     if target.url:
         try:
             parts = urlsplit(target.url)
@@ -247,6 +252,14 @@ def _refuse_dead_ends(target: TargetSettings, name: str) -> None:
             raise SettingsError(
                 f"{name}: target.{key}: {address!r} names no port; write it like 127.0.0.1:8443"
             )
+
+
+def _is_host(written: str) -> bool:
+    """Whether this can stand as a URL's host: an IPv6 address, or no character that ends a host (RFC 3986, 3.2)."""
+    try:
+        return bool(ipaddress.IPv6Address(written))
+    except ValueError:
+        return not set(written) & set(" \t\r\n/\\?#@[]:")
 
 
 def _decode_seconds(kind: type, value: Any) -> Seconds:

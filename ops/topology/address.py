@@ -4,8 +4,13 @@ from __future__ import annotations
 
 
 def join_address(host: str, port: int) -> str:
-    """``ip:port`` with the brackets IPv6 needs (RFC 3986, 3.2.2)."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    """``ip:port`` with the brackets IPv6 needs."""
+    return f"{join_host(host)}:{port}"
+
+
+def join_host(host: str) -> str:
+    """The host as it stands in a URL: IPv6 in brackets (RFC 3986, 3.2.2)."""
+    return f"[{host}]" if ":" in host else host
 
 
 def split_address(address: str) -> tuple[str, int]:

@@ -23,7 +23,7 @@ from ops.snapshot import (
 )
 from ops.topology import gunicorn as gunicorn_topology
 from ops.topology import nginx as nginx_topology
-from ops.topology.address import dialled, is_wildcard, join_address, same_address
+from ops.topology.address import dialled, is_wildcard, join_address, join_host, same_address
 
 GUIDE_APP_DIR = "/root/build"
 GUIDE_MODEL = "iic/nlp_gte_sentence-embedding_chinese-large"
@@ -35,6 +35,8 @@ GUIDE_GUNICORN_ERROR_LOG = "/var/log/gte-gunicorn-error.log"
 GUIDE_NGINX_ACCESS_LOG = "/var/log/nginx/gte-access.log"
 GUIDE_NGINX_ERROR_LOG = "/var/log/nginx/gte-error.log"
 NGINX_PIDFILE = "/run/nginx.pid"
+# No plain host name holds any of these: wildcards, variables, what would end a URL's host.
+_NO_HOST = set("*$/\\?#@[]: ")
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def public_name(server: nginx_topology.Server) -> str | None:
         (
             n
             for n in server.names
-            if n not in ("_", "", "localhost") and not n.startswith(("~", "*", ".")) and "$" not in n
+            if n not in ("_", "", "localhost") and not n.startswith(("~", ".")) and not set(n) & _NO_HOST
         ),
         None,
     )
@@ -149,7 +151,7 @@ def decide_target(
         (site_name, site.server.where if site else ""),
         ("localhost", "default"),
     )
-    url = (settings.target.url or f"https://{domain}").rstrip("/")
+    url = (settings.target.url or f"https://{join_host(domain)}").rstrip("/")
     parts = urlsplit(url)
     port = parts.port or (80 if parts.scheme == "http" else 443)
 
