@@ -151,7 +151,18 @@ def main() -> NoReturn:
         # The reader of the report went away; nothing is left to say to anyone (Python docs: note on SIGPIPE).
         sys.stderr.close()
         sys.exit(0)
+    except Exception as error:  # noqa: BLE001  Python's own exit code 1 would read as 'warning'
+        _complain(f"{_where(error)}: {type(error).__name__}: {error}; nothing was judged, please report this line")
+        sys.exit(MISUSED)
     sys.exit(0)
+
+
+def _where(error: Exception) -> str:
+    """``file:line`` of where the tool failed."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    return f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}" if frame else "gte-ops"
 
 
 if __name__ == "__main__":
