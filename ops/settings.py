@@ -7,7 +7,6 @@ own value is used (``ops/topology/target.py``).
 from __future__ import annotations
 
 import difflib
-import ipaddress
 import os
 import tomllib
 from collections.abc import Mapping
@@ -231,7 +230,7 @@ def parse_settings(content: bytes, name: str) -> Settings:
 
 def _refuse_dead_ends(target: TargetSettings, name: str) -> None:
     """Raises SettingsError for a name, a URL or an address that nobody could dial."""
-    if target.domain and not _is_host(target.domain):
+    if target.domain and not is_host(target.domain):
         raise SettingsError(
             f"{name}: target.domain: {target.domain!r} is no host name; write it like gte-api.example.com"
         )
@@ -254,12 +253,13 @@ def _refuse_dead_ends(target: TargetSettings, name: str) -> None:
             )
 
 
-def _is_host(written: str) -> bool:
-    """Whether this can stand as a URL's host: an IPv6 address, or no character that ends a host (RFC 3986, 3.2)."""
+def is_host(written: str) -> bool:
+    """Whether this can stand as a URL's host, an IPv6 address in brackets."""
     try:
-        return bool(ipaddress.IPv6Address(written))
+        parts = urlsplit(f"https://[{written}]" if ":" in written else f"https://{written}")
     except ValueError:
-        return not set(written) & set(" \t\r\n/\\?#@[]:")
+        return False
+    return parts.hostname == written.lower() and " " not in written
 
 
 def _decode_seconds(kind: type, value: Any) -> Seconds:

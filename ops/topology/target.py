@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
-from ops.settings import Settings
+from ops.settings import Settings, is_host
 from ops.snapshot import (
     Gunicorn,
     GunicornConfig,
@@ -35,8 +35,6 @@ GUIDE_GUNICORN_ERROR_LOG = "/var/log/gte-gunicorn-error.log"
 GUIDE_NGINX_ACCESS_LOG = "/var/log/nginx/gte-access.log"
 GUIDE_NGINX_ERROR_LOG = "/var/log/nginx/gte-error.log"
 NGINX_PIDFILE = "/run/nginx.pid"
-# No plain host name holds any of these: wildcards, variables, what would end a URL's host.
-_NO_HOST = set("*$/\\?#@[]: ")
 
 
 @dataclass(frozen=True)
@@ -93,7 +91,7 @@ def public_name(server: nginx_topology.Server) -> str | None:
         (
             n
             for n in server.names
-            if n not in ("_", "", "localhost") and not n.startswith(("~", ".")) and not set(n) & _NO_HOST
+            if n not in ("_", "", "localhost") and not n.startswith(("~", ".")) and not set(n) & set("*$") and is_host(n)
         ),
         None,
     )
