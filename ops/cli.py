@@ -152,7 +152,9 @@ def main() -> NoReturn:
         sys.stderr.close()
         sys.exit(0)
     except Exception as error:  # noqa: BLE001  Python's own exit code 1 would read as 'warning'
-        _complain(f"{_where(error)}: {type(error).__name__}: {error}; nothing was judged, please report this line")
+        _complain(
+            f"{_where(error)}: {type(error).__name__}: {error}; nothing was judged, please report this line"
+        )
         sys.exit(MISUSED)
     sys.exit(0)
 

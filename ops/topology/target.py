@@ -91,7 +91,10 @@ def public_name(server: nginx_topology.Server) -> str | None:
         (
             n
             for n in server.names
-            if n not in ("_", "", "localhost") and not n.startswith(("~", ".")) and not set(n) & set("*$") and is_host(n)
+            if n not in ("_", "", "localhost")
+            and not n.startswith(("~", "."))
+            and not set(n) & set("*$")
+            and is_host(n)
         ),
         None,
     )
