@@ -197,6 +197,16 @@ def test_a_url_that_leads_somewhere_is_taken(url: str) -> None:
     assert parse(f"[target]\nurl = '{url}'").target.url == url
 
 
+@pytest.mark.parametrize("domain", ["[", "a b", "https://x", "x:443", "x/y", "a@b", "[::1]", "\u2100"])
+def test_a_domain_that_is_no_host_name_is_refused(domain: str) -> None:
+    assert "target.domain" in refusal(f"[target]\ndomain = '{domain}'")
+
+
+@pytest.mark.parametrize("domain", ["gte-api.example.com", "192.0.2.1", "::1", "例子.example", "under_score"])
+def test_a_host_name_or_an_address_is_taken(domain: str) -> None:
+    assert parse(f"[target]\ndomain = '{domain}'").target.domain == domain
+
+
 @pytest.mark.parametrize("key", ["connect_to", "connect_to_http"])
 def test_an_address_to_dial_names_its_port(key: str) -> None:
     assert f"target.{key}" in refusal(f'[target]\n{key} = "127.0.0.1"')

@@ -187,6 +187,11 @@ def test_the_domain_follows_from_the_url() -> None:
     assert bare('[target]\nurl = "http://api.example.org"').connect_to == "127.0.0.1:80"
 
 
+def test_an_ipv6_address_stands_in_brackets_in_the_url() -> None:
+    target = bare('[target]\ndomain = "2001:db8::1"')
+    assert (target.domain, target.url) == ("2001:db8::1", "https://[2001:db8::1]")
+
+
 # --- Where the service is ---
 
 
@@ -283,6 +288,7 @@ def test_the_server_block_of_the_service(
         ("localhost 127.0.0.1", "127.0.0.1"),
         ("*.example.com .example.com ~^x api.example.com", "api.example.com"),
         ("$hostname", None),
+        ("api.* [::1] \u2100 .b", None),
     ],
 )
 def test_a_server_block_s_public_name_is_its_first_plain_one(names: str, name: str | None) -> None:
