@@ -1,0 +1,1 @@
+"""How a message reaches people: what is queued (ledger, store, outbox) and how it is sent (transport, robots)."""
