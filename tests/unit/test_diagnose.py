@@ -501,7 +501,7 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
     return but(**changes)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(snapshots())
 def test_whatever_the_host_no_judge_crashes_and_the_diagnosis_travels(snapshot: Snapshot) -> None:
     diagnosis = diagnose(snapshot, CHECKS)

@@ -126,7 +126,7 @@ def test_the_running_master_s_own_file_is_read_before_the_compiled_one(tmp_path:
     assert (named.file, named.prefix) == (str(compiled), "/usr/share/nginx")
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     text=st.one_of(
         st.text(max_size=60),

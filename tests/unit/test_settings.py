@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ops.errors import SettingsError
@@ -311,7 +311,6 @@ def tables(draw: st.DrawFn) -> str:
     return "\n".join(lines)
 
 
-@settings(max_examples=50)
 @given(tables())
 def test_tables_are_settings_or_refused(text: str) -> None:
     told = outcome(text.encode())
