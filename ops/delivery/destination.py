@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from functools import cached_property
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from ops.delivery.robot import on_this_machine
 from ops.errors import SettingsError
 from ops.quoting import HIDDEN, safe_line
-from ops.topology.address import is_loopback
 
 MAX_DESTINATIONS = 20
 MAX_URL_CHARS = 2000
@@ -37,6 +37,7 @@ _HOST_IS_A_HOST = frozenset(
 _HOST_NAME = re.compile(r"(?:[a-z0-9-]{1,40}\.)+(?:[a-z]{2,12}|\d{1,3})", re.IGNORECASE)
 # Words shorter than this are in too many sentences to be struck out of them.
 _MIN_SECRET_CHARS = 4
+_MIN_PART_CHARS = 6
 
 
 class Destination:
@@ -72,7 +73,7 @@ def masked(url: str) -> str:
         port = f":{parts.port}" if parts.port else ""
     except ValueError:
         return f"{name}://{HIDDEN}"
-    if name not in _HOST_IS_A_HOST or not (_HOST_NAME.fullmatch(host) or is_loopback(host)):
+    if name not in _HOST_IS_A_HOST or not (_HOST_NAME.fullmatch(host) or on_this_machine(host)):
         return f"{name}://{HIDDEN}"
     user = f"{HIDDEN}@" if "@" in parts.netloc else ""
     rest = f"/{HIDDEN}" if parts.path.strip("/") or parts.query or parts.fragment else ""
@@ -126,5 +127,7 @@ def _secrets(url: str) -> set[str]:
         pieces += re.split(r"[&=]", parts.query)
     except ValueError:
         pieces = [url.strip(), *re.split(r"[:/@?&=]+", url)[1:]]
+    # Keys made of several words (SG.xxx.yyy) are quoted in part, too.
+    pieces += [part for piece in pieces for part in piece.split(".") if len(part) >= _MIN_PART_CHARS]
     every = {form for piece in pieces for form in (piece, unquote(piece))}
     return {piece for piece in every if len(piece) >= _MIN_SECRET_CHARS and piece not in shown}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +11,6 @@ from urllib.parse import urlsplit
 
 from ops.delivery.verdict import number
 from ops.language import Text
-from ops.topology.address import is_loopback
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,18 @@ def usable_endpoint(endpoint: str) -> bool:
         return False
     plain = not parts.query and not parts.fragment and parts.username is None
     return (
-        plain and bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host)))
+        plain
+        and bool(host)
+        and (parts.scheme == "https" or (parts.scheme == "http" and on_this_machine(host)))
     )
+
+
+def on_this_machine(host: str) -> bool:
+    """Whether ``host`` is surely this machine: its loopback address, or the name that RFC 6761, 6.3 keeps for it."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def fitting(text: str, max_bytes: int) -> str:
