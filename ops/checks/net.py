@@ -9,7 +9,7 @@ from ops.language import Text
 from ops.snapshot import Backend, Exchange, Front, NotSeen, Pidfile, Processes, Target
 from ops.topology.address import is_loopback, same_address, split_address
 from ops.topology.answers import is_service
-from ops.topology.target import nginx_pids
+from ops.topology.nginx import serving_masters
 
 _PERMANENT = (301, 308)
 
@@ -22,7 +22,7 @@ def front_door(
     connection = front.connection
     source = f"tcp {connection.address}"
     if connection.failure == "refused":
-        masters = list(nginx_pids(target, processes, nginx_pidfile))
+        masters = list(serving_masters(target, processes, nginx_pidfile))
         if masters:
             yield Finding(
                 "NET001",

@@ -29,7 +29,7 @@ from ops.topology import gunicorn as gunicorn_topology
 from ops.topology import nginx as nginx_topology
 from ops.topology.address import split_address
 from ops.topology.answers import identity, is_prediction, is_service
-from ops.topology.target import find_site, nginx_pids
+from ops.topology.site import find_site
 
 DEFAULT_READ_TIMEOUT = 60.0  # ngx_http_proxy_module, proxy_read_timeout
 DEFAULT_LIMIT_STATUS = "503"  # ngx_http_limit_req_module, limit_req_status
@@ -62,7 +62,7 @@ def process(
 ) -> Iterator[Finding]:
     """NGX002: no master for this configuration, and nothing listens at the front door."""
     if front.connection.failure not in ("refused", "missing") or any(
-        nginx_pids(target, processes, nginx_pidfile)
+        nginx_topology.serving_masters(target, processes, nginx_pidfile)
     ):
         return
     evidence = [quote(f"tcp {front.connection.address}", "connection refused")]
@@ -100,7 +100,9 @@ def configuration(
         raise NotJudgedError(NotSeen(reason=reason, needs_root=not host.is_root))
     line = own[0].partition("] ")[2] or own[0]
     where = _IN_FILE.search(line)
-    serving = not isinstance(processes, NotSeen) and any(nginx_pids(target, processes, nginx_pidfile))
+    serving = not isinstance(processes, NotSeen) and any(
+        nginx_topology.serving_masters(target, processes, nginx_pidfile)
+    )
     yield Finding(
         "NGX003",
         (quote(" ".join(nginx_test.command), line),),

@@ -23,7 +23,6 @@ from ops.snapshot import (
     Target,
 )
 from ops.topology import nginx as nginx_topology
-from ops.topology.target import nginx_pids
 from ops.topology.trust import covers
 
 DAY = 86400.0
@@ -189,7 +188,7 @@ def files(
     # While an older nginx still serves, users are not hurt yet: the next reload or restart will fail.
     serving = (
         not isinstance(processes, NotSeen)
-        and any(nginx_pids(target, processes, nginx_pidfile))
+        and any(nginx_topology.serving_masters(target, processes, nginx_pidfile))
         and not isinstance(front, NotSeen)
         and front.connection.failure is None
     )
@@ -276,7 +275,7 @@ def renewed(
         return
     started = [
         worker.started
-        for master in nginx_pids(target, processes, nginx_pidfile)
+        for master in nginx_topology.serving_masters(target, processes, nginx_pidfile)
         for worker in nginx_topology.nginx_workers(processes.processes, master.pid)
     ]
     changed_since = bool(started) and file.modified is not None and file.modified > min(started)

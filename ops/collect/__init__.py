@@ -32,6 +32,8 @@ from ops.topology import gunicorn as gunicorn_topology
 from ops.topology import nginx as nginx_topology
 from ops.topology import target as target_topology
 from ops.topology.address import is_loopback, join_address
+from ops.topology.commands import GUIDE_CONFIG_NAME, GUIDE_START_SCRIPT, FilesFound
+from ops.topology.site import find_site
 
 if TYPE_CHECKING:
     from ops.collect.activity import Reading
@@ -159,17 +161,13 @@ def _gunicorn(
 
     named = settings.gunicorn
     pidfile = read_pidfile(named.pidfile) if named.pidfile else None
-    site = (
-        target_topology.find_site(config, settings.target.domain, None)
-        if isinstance(config, NginxConfig)
-        else None
-    )
+    site = find_site(config, settings.target.domain, None) if isinstance(config, NginxConfig) else None
     master = gunicorn_topology.find_master(processes, target_topology.gunicorn_hints(settings, pidfile, site))
     app_dir = settings.app.dir or (master.cwd if master else None) or target_topology.GUIDE_APP_DIR
     path = (
         named.config_file
         or (gunicorn_topology.config_path(master) if master else None)
-        or str(Path(app_dir) / target_topology.GUIDE_CONFIG_NAME)
+        or str(Path(app_dir) / GUIDE_CONFIG_NAME)
     )
     facts = read_config(path)
     if pidfile is None:
@@ -202,7 +200,7 @@ def _gunicorn(
     )
 
 
-def _files(settings: Settings, master: Process | None) -> target_topology.FilesFound:
+def _files(settings: Settings, master: Process | None) -> FilesFound:
     app_dir = Path(
         settings.app.dir or (master.cwd if master and master.cwd else target_topology.GUIDE_APP_DIR)
     )
@@ -213,10 +211,10 @@ def _files(settings: Settings, master: Process | None) -> target_topology.FilesF
         except OSError:
             return False
 
-    return target_topology.FilesFound(
+    return FilesFound(
         app_dir=exists(app_dir),
         model_parent=exists((app_dir / target_topology.GUIDE_MODEL).parent),
-        start_script=exists(app_dir / target_topology.GUIDE_START_SCRIPT),
+        start_script=exists(app_dir / GUIDE_START_SCRIPT),
         unit=any(exists(Path(place) / settings.gunicorn.unit) for place in settings.schedule.systemd),
     )
 

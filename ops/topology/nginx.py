@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from ops.snapshot import Directive, NginxConfig, Process
+from ops.snapshot import Directive, NginxConfig, NotSeen, Pidfile, Process, Processes, Target
 from ops.topology.address import is_port
 
 
@@ -23,6 +23,20 @@ def nginx_masters(processes: Iterable[Process]) -> tuple[Process, ...]:
 def title(process: Process) -> str:
     """The command line as one string: a title set at run time comes cut into words, or as one word."""
     return " ".join(process.command).strip()
+
+
+def serving_masters(target: Target, processes: Processes, pidfile: Pidfile | NotSeen) -> Iterator[Process]:
+    """The running master processes that serve this configuration: the pidfile's, or one whose title names the file.
+
+    A master that names no configuration file runs the default one."""
+    for master in nginx_masters(processes.processes):
+        named = title(master)
+        if (
+            (isinstance(pidfile, Pidfile) and pidfile.pid == master.pid)
+            or f" -c {target.nginx_config_file} " in f"{named} "
+            or (" -c " not in named and target.nginx_config_file == "/etc/nginx/nginx.conf")
+        ):
+            yield master
 
 
 def nginx_workers(processes: Iterable[Process], master: int) -> tuple[Process, ...]:

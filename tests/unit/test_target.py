@@ -25,7 +25,10 @@ from ops.snapshot import (
     Target,
 )
 from ops.topology import target as topology
-from ops.topology.target import FilesFound, decide_target, find_site, gunicorn_hints, nginx_pids, public_name
+from ops.topology.commands import FilesFound
+from ops.topology.nginx import serving_masters
+from ops.topology.site import find_site, public_name
+from ops.topology.target import decide_target, gunicorn_hints
 from tests.unit.made_snapshot import (
     BACKEND,
     DOMAIN,
@@ -405,7 +408,7 @@ def test_how_nginx_is_started_reloaded_and_tested(
 def masters(seen: Sequence[Process], pid: int | None = None, file: str = NGINX_CONF) -> list[int]:
     target = msgspec.structs.replace(TARGET, nginx_config_file=file)
     pidfile = Pidfile(path="/run/nginx.pid", pid=pid, missing=pid is None)
-    return [p.pid for p in nginx_pids(target, processes(seen, listeners=()), pidfile)]
+    return [p.pid for p in serving_masters(target, processes(seen, listeners=()), pidfile)]
 
 
 def test_the_nginx_of_this_configuration() -> None:

@@ -1,0 +1,68 @@
+"""The command lines that start and reload the service and nginx on this host, as a person would type them."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ops.settings import Settings
+from ops.snapshot import GunicornConfig, Host, NotSeen, Process
+
+GUIDE_CONFIG_NAME = "gunicorn.conf.py"
+GUIDE_START_SCRIPT = "start-prod.sh"
+
+
+@dataclass(frozen=True)
+class FilesFound:
+    """Which of the guide's files exist on this host: what a collector looked up for the target."""
+
+    app_dir: bool = False
+    model_parent: bool = False
+    start_script: bool = False
+    unit: bool = False
+
+
+def commands(
+    settings: Settings,
+    host: Host,
+    files: FilesFound,
+    config_file: str,
+    binary: str,
+    build: Mapping[str, str],
+    app_dir: str,
+    master: Process | None,
+    config: GunicornConfig | NotSeen,
+) -> dict[str, Any]:
+    """By the target's field: start_command, restart_command, start_nginx, reload_nginx, test_nginx."""
+    given = settings.gunicorn.start_command
+    start = given if isinstance(given, str) else shlex.join(given)
+    restart = start
+    if not start and host.has_systemd and files.unit:
+        start, restart = (
+            f"systemctl start {settings.gunicorn.unit}",
+            f"systemctl restart {settings.gunicorn.unit}",
+        )
+    elif not start and files.start_script:
+        start = restart = f"bash {app_dir}/{GUIDE_START_SCRIPT}"
+    elif not start:
+        file = (
+            config.path
+            if isinstance(config, GunicornConfig) and not config.missing
+            else f"{app_dir}/{GUIDE_CONFIG_NAME}"
+        )
+        start = restart = f"cd {shlex.quote(app_dir)} && gunicorn -c {shlex.quote(file)} {settings.app.wsgi}"
+        if master is not None:
+            restart = f"kill -HUP {master.pid}"
+    default_file = build.get("conf-path", "/etc/nginx/nginx.conf")
+    options = "" if config_file == default_file else f" -c {shlex.quote(config_file)}"
+    program = "nginx" if binary.endswith("/sbin/nginx") and not options else shlex.quote(binary)
+    systemd_nginx = host.has_systemd and not options
+    return {
+        "start_command": start,
+        "restart_command": restart,
+        "start_nginx": "systemctl start nginx" if systemd_nginx else f"{program}{options}",
+        "reload_nginx": "systemctl reload nginx" if systemd_nginx else f"{program}{options} -s reload",
+        "test_nginx": f"{program} -t{options}",
+    }
