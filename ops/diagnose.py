@@ -166,7 +166,7 @@ def overall_status(
 
 def target_values(target: Target) -> dict[str, str]:
     """What fills the catalogue's placeholders about this host."""
-    host, _, port = (target.connect_to or target.domain).rpartition(":")
+    host, _, port = (target.connect_to or f"{target.domain}:").rpartition(":")
     if target.backend.startswith("unix:"):
         socket = shlex.quote(target.backend.removeprefix("unix:"))
         backend_url, backend_curl = "http://localhost", f"curl -v --unix-socket {socket} http://localhost"
