@@ -432,6 +432,30 @@ def test_a_unix_socket_is_asked_through_the_socket() -> None:
     assert values["backend"] == "unix:/run/gte api.sock"
 
 
+def test_the_front_is_given_as_host_and_port() -> None:
+    assert isinstance(HEALTHY.target, Target)
+    values = target_values(HEALTHY.target)
+    assert (values["front"], values["host"], values["port"]) == ("127.0.0.1:443", "127.0.0.1", "443")
+    nowhere = target_values(msgspec.structs.replace(HEALTHY.target, connect_to=None))
+    assert nowhere["host"] == "gte-api.example.com"
+    assert "port" not in nowhere
+    assert "front" not in nowhere
+
+
+def test_a_judge_s_own_words_go_before_the_catalogue_s() -> None:
+    words = Text(en="in its own words", zh="自己的话")
+    own = replace(made("GUN001"), summary=words, verify="ps aux", fix=("systemctl start x",))
+    (told,) = causes_of(own)
+    assert (told.summary, told.verify.en, [step.zh for step in told.fix]) == (
+        words,
+        "ps aux",
+        ["systemctl start x"],
+    )
+    (plain,) = causes_of(made("GUN001"))
+    assert "ps aux" not in plain.verify.en
+    assert plain.summary.zh != words.zh
+
+
 def test_the_target_is_described() -> None:
     target = diagnose(HEALTHY, CHECKS).target
     assert (target["url"], target["domain"], target["backend"]) == (URL, "gte-api.example.com", BACKEND)

@@ -199,6 +199,12 @@ CASES: list[Case] = [
         but(without_gunicorn(), backend__connection=Connection(address=BACKEND, failure="timeout")),
     ),
     fires(
+        "GUN001",
+        "a configuration file that is no Python stands beside it",
+        but(without_gunicorn(), gunicorn__config=parse_config(GUNICORN_CONF, b"workers = = 2")),
+        "invalid syntax (line 1)",
+    ),
+    fires(
         "GUN002",
         "the file names another process than the master that runs",
         pidfile(pid=4321),
@@ -341,6 +347,16 @@ CASES: list[Case] = [
         "GUN007",
         "requests complete though ours waits",
         busy((4, 5), 20, backend__predict=timed_out(**PREDICT)),
+    ),
+    fires(
+        "GUN007",
+        "the doctor's own probes are no proof that requests complete",
+        hung(
+            activity__workers=tuple(
+                WorkerActivity(pid=p, state="sleeping", cpu=None, completed=(50, 52)) for p in (901, 902)
+            ),
+            backend__health=HEALTHY.backend.health,
+        ),
     ),
     quiet(
         "GUN007",

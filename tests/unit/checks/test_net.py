@@ -112,7 +112,7 @@ CASES: list[Case] = [
             ),
             target__gunicorn_master=None,
             target__gunicorn_workers=(),
-            backend__health=exchange(200, '{"status": "ok"}', server="Werkzeug/3.0 Python/3.11"),
+            backend__health=page(404, "Not Found", server="Werkzeug/3.0 Python/3.11"),
         ),
     ),
     quiet("NET003", "nginx's own public ports are meant", HEALTHY),

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from ops.checks.nginx import nginx_seconds
+from ops.checks.nginx import nginx_seconds, rate_limit, timeout
+from ops.finding import Check, NotJudgedError
 from ops.snapshot import Connection, Exchange, Listener, NginxTest, NotSeen, Pidfile, Snapshot, Upstreams
 from tests.unit.checks.cases import Case, fires, found, hold, quiet
 from tests.unit.made_snapshot import (
@@ -594,3 +595,13 @@ def test_nginx_times_are_read_as_nginx_reads_them(written: str, seconds: float) 
 @pytest.mark.parametrize("written", ["", "soon", "-5s", "1.5s", "$timeout", "5x"])
 def test_what_is_no_time_is_none(written: str) -> None:
     assert nginx_seconds(written) is None
+
+
+@pytest.mark.parametrize("judged", [rate_limit, timeout], ids=lambda check: check.id)
+def test_without_an_error_log_the_window_is_not_called_quiet(judged: Check) -> None:
+    unseen = NotSeen(reason="Permission denied", needs_root=True)
+    for logs in ({}, {NGINX_ERROR_LOG: unseen}):
+        with pytest.raises(NotJudgedError):
+            list(judged.judge(**judged.inputs(but(logs__nginx_errors=logs))))
+    one = {NGINX_ERROR_LOG: unseen, **{k: v for k, v in nginx_logs().items() if k != NGINX_ERROR_LOG}}
+    assert list(judged.judge(**judged.inputs(but(logs__nginx_errors=one)))) == []
