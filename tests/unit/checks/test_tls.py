@@ -183,6 +183,15 @@ CASES: list[Case] = [
     fires(
         "TLS006", "a public authority's intermediate is missing from the file", untrusted(20, certificate())
     ),
+    fires(
+        "TLS006",
+        "the configured file holds the intermediate that is not sent",
+        but(
+            untrusted(20, certificate(issuer_url="")),
+            certificates__leaf=pem(certificate(issuer_url=""), INTERMEDIATE),
+        ),
+        facts={"intermediate": f"{LINEAGE}/fullchain.pem"},
+    ),
     quiet("TLS005", "a missing intermediate is TLS006 alone", untrusted(20, certificate(), nearby=(BESIDE,))),
     quiet("TLS006", "it is served, and its root is not trusted", untrusted(20, certificate(), INTERMEDIATE)),
     quiet("TLS006", "self-signed needs none", untrusted(18, SELF_SIGNED, nearby=(BESIDE,))),
