@@ -43,7 +43,9 @@ class RobotPlugin(_Base):  # type: ignore[misc]
     """One chat robot. ``verdict`` holds what became of the last message."""
 
     vendor: ClassVar[Vendor]
-    title_maxlen = 0
+    # Apprise would put a carriage return between title and body for a peer without titles; `send` joins them itself.
+    title_maxlen = 250
+    body_maxlen = 1 << 20
     request_rate_per_sec = 0.0  # how often to send is the outbox's business
 
     def __init__(

@@ -2,8 +2,10 @@
 
 A process of its own because Apprise with its plug-ins takes more memory than the whole watchdog may, and because a
 hanging destination can then be ended at the deadline, which a thread cannot. It reads one JSON line from standard
-input (URLs are passwords: they are in no argument list and no environment), writes one JSON line a message sent, and
-ends when standard input does, so that it never outlives its parent.
+input (URLs are passwords: they are in no argument list and no environment) and writes one JSON line a message sent.
+To each the parent answers with its number once the verdict is on disk; only then the same destination's next message
+is sent, so that a crash of either costs one duplicate and no more. It ends when standard input does: it never outlives
+its parent.
 """
 
 from __future__ import annotations
@@ -56,7 +58,10 @@ class Report(msgspec.Struct, frozen=True):
 
 
 def send_all(work: Round, report: Callable[[Report], None]) -> None:
-    """Send every letter, destinations side by side; behind one that was not accepted its later ones wait."""
+    """Send every letter, destinations side by side; behind one that was not accepted its later ones wait.
+
+    ``report`` returns once the verdict is safe.
+    """
     import apprise
 
     from ops.delivery.plugin import register
@@ -152,9 +157,27 @@ def _complaints() -> Iterator[list[str]]:
         log.removeHandler(listener)
 
 
-def _end_with_parent() -> None:
-    sys.stdin.buffer.read()
-    os._exit(0)
+class Parent:
+    """Who started this process: hears the reports, and says which of them are safe."""
+
+    def __init__(self) -> None:
+        self._change = threading.Condition()
+        self._safe: set[int] = set()
+
+    def report(self, result: Report) -> None:
+        """Hand over one verdict; returns when it is on disk."""
+        with self._change:
+            sys.stdout.buffer.write(msgspec.json.encode(result) + b"\n")
+            sys.stdout.buffer.flush()
+            self._change.wait_for(lambda: result.number in self._safe)
+
+    def listen(self) -> None:
+        """Take in the answers; ends this process when its parent has gone."""
+        for line in sys.stdin.buffer:
+            with self._change:
+                self._safe.add(int(line))
+                self._change.notify_all()
+        os._exit(0)
 
 
 def main() -> None:
@@ -163,15 +186,9 @@ def main() -> None:
     logging.getLogger("apprise").propagate = False
     logging.getLogger("apprise").addHandler(logging.NullHandler())
     work = msgspec.json.decode(sys.stdin.buffer.readline(), type=Round)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    out = threading.Lock()
-
-    def report(result: Report) -> None:
-        with out:
-            sys.stdout.buffer.write(msgspec.json.encode(result) + b"\n")
-            sys.stdout.buffer.flush()
-
-    send_all(work, report)
+    parent = Parent()
+    threading.Thread(target=parent.listen, daemon=True).start()
+    send_all(work, parent.report)
     # Threads that still hang are not waited for, and neither is what a library runs at the interpreter's end.
     os._exit(0)
 

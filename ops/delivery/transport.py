@@ -25,6 +25,7 @@ _MAX_LINE_BYTES = 1 << 16
 def send_round(work: Round, report: Callable[[Report], None]) -> None:
     """Send everything in ``work`` within ``work.within`` seconds, calling ``report`` as each verdict arrives.
 
+    A destination's next letter is sent after ``report`` returned for the one before it.
     A letter without a verdict was not settled in time. Raises OSError where no process can be started.
     """
     deadline = time.monotonic() + work.within
@@ -70,7 +71,10 @@ def _converse(
             *lines, received = (received + chunk).split(b"\n")
             for line in lines:
                 with contextlib.suppress(msgspec.DecodeError):
-                    report(msgspec.json.decode(line, type=Report))
+                    received_report = msgspec.json.decode(line, type=Report)
+                    report(received_report)
+                    with contextlib.suppress(OSError):
+                        os.write(stdin.fileno(), b"%d\n" % received_report.number)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
