@@ -9,6 +9,7 @@ import click
 
 from ops import __version__
 from ops.errors import OpsError
+from ops.watchdog_command import watchdog
 
 if TYPE_CHECKING:
     from ops.language import Language
@@ -91,12 +92,13 @@ def doctor(
     from ops.report import render
 
     settings = _settings(config)
-    if budget is not None and not 1 <= budget <= 300:
-        raise click.BadParameter("choose between 1s and 5m", param_hint="--budget")
+    budget = settings.doctor.budget if budget is None else budget
+    if not 1 <= budget <= 300:
+        raise click.BadParameter("choose between 1s and 5m", param_hint="--budget or doctor.budget")
     diagnosis = examine(
         settings,
         since=since if since is not None else settings.doctor.since,
-        budget=budget if budget is not None else settings.doctor.budget,
+        budget=budget,
         only=only,
         skip=skip,
     )
@@ -118,6 +120,9 @@ def explain(code: str, language: Language | None) -> None:
     from ops.report.explanation import render_explanation
 
     render_explanation(code, language or reader_language(), sys.stdout)
+
+
+commands.add_command(watchdog)
 
 
 def _settings(config: str | None) -> Settings:

@@ -142,12 +142,14 @@ class Restarts(Section, frozen=True):
 
 
 class WatchdogSettings(Section, frozen=True):
-    """How often the watchdog looks and when it acts."""
+    """How often the watchdog looks and when it acts. Evidence and metrics go beside the state unless told elsewhere."""
 
     interval: Seconds = Seconds(15)
     failures: int = 3
     restarts: Restarts = Restarts()
     state_file: str = "/var/lib/gte-ops/watchdog.json"
+    evidence_dir: str | None = None
+    metrics_file: str | None = None
 
 
 class NotifySettings(Section, frozen=True):

@@ -1,0 +1,36 @@
+"""Reload: new workers beside the old ones, by SIGHUP to the master."""
+
+from __future__ import annotations
+
+import signal
+
+import psutil
+
+from ops.collect.gunicorn import read_config
+from ops.remedies.signals import send
+from ops.snapshot import GunicornConfig
+from ops.topology.identity import Identity
+
+# Beside the new workers something has to be left for the machine.
+HEADROOM = 1.2
+
+
+def reload_gunicorn(master: Identity) -> None:
+    """SIGHUP. Raises GoneError or NotAllowedError. See `can_reload` first: a master whose configuration no longer
+    loads ends at a reload."""
+    send(master, signal.SIGHUP)
+
+
+def can_reload(config_file: str | None, workers: tuple[int, ...]) -> bool:
+    """Whether memory carries both generations of workers, and the configuration on disk can be read."""
+    if config_file:
+        config = read_config(config_file)
+        if not isinstance(config, GunicornConfig) or config.missing or config.error:
+            return False
+    used = 0
+    for pid in workers:
+        try:
+            used += psutil.Process(pid).memory_info().rss
+        except psutil.Error:
+            continue
+    return bool(psutil.virtual_memory().available > HEADROOM * used)

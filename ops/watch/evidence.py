@@ -1,0 +1,171 @@
+"""The proof, kept before anything is killed: one dated directory a trouble, bounded in size and count.
+
+Stacks, what /proc says, the ends of the logs, the doctor's report, and the judgement itself. Nothing here fails a
+round: what cannot be written is left out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from ops.quoting import safe_text
+from ops.watch.observation import Look
+
+MAX_DIRECTORIES = 20
+MAX_TOTAL_BYTES = 50 << 20
+MAX_FILE_BYTES = 1 << 20
+TAIL_BYTES = 64 * 1024
+# The doctor's own budget here, and how long a step waits for its report, seconds.
+DOCTOR_BUDGET = 4.0
+DOCTOR_WAIT = 6.0
+_PROC_FILES = (
+    "status",
+    "wchan",
+    "syscall",
+    "stack",
+    "stat",
+    "io",
+    "limits",
+    "oom_score",
+    "cgroup",
+    "schedstat",
+)
+
+
+class Evidence:
+    """One trouble's directory, made when the first thing is put into it."""
+
+    def __init__(self, root: Path, name: str) -> None:
+        self.path = root / name
+        self._doctor: subprocess.Popen[bytes] | None = None
+
+    def put(self, name: str, content: str) -> None:
+        """Write one file of it."""
+        with contextlib.suppress(OSError):
+            self._make()
+            descriptor = os.open(
+                self.path / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+            )
+            with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as file:
+                file.write(content[:MAX_FILE_BYTES])
+
+    def put_look(self, look: Look) -> None:
+        """What was seen, as JSON."""
+        self.put("look.json", msgspec.json.format(msgspec.json.encode(look), indent=1).decode())
+
+    def put_processes(self, pids: Iterable[int]) -> None:
+        """What /proc says of each process, threads included."""
+        parts = []
+        for pid in pids:
+            for name in _PROC_FILES:
+                with contextlib.suppress(OSError):
+                    parts.append(f"== /proc/{pid}/{name}\n{_head(Path(f'/proc/{pid}/{name}'))}")
+            with contextlib.suppress(OSError):
+                count = sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+                parts.append(f"== /proc/{pid}/fd\n{count} descriptors")
+        self.put("proc.txt", "\n".join(parts) + "\n")
+
+    def put_log_tails(self, paths: Iterable[str]) -> None:
+        """The ends of logs, secrets and control characters removed."""
+        for index, path in enumerate(path for path in paths if path):
+            with contextlib.suppress(OSError):
+                with Path(path).open("rb") as file:
+                    file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
+                    text = file.read(TAIL_BYTES).decode("utf-8", "replace")
+                self.put(f"log-{index + 1}.txt", f"== {path}\n{safe_text(text, TAIL_BYTES)}\n")
+
+    # --- the doctor --------------------------------------------------------------------------------------------------
+
+    def start_doctor(self, config: Path | None) -> None:
+        """Have the doctor look beside the round: it takes seconds, and must not delay a recovery."""
+        command = [
+            sys.executable,
+            "-m",
+            "ops.cli",
+            "doctor",
+            "--format",
+            "json",
+            "--budget",
+            f"{DOCTOR_BUDGET:g}s",
+        ]
+        if config is not None:
+            command += ["--config", str(config)]
+        with contextlib.suppress(OSError):
+            self._make()
+            with (self.path / "doctor.json").open("wb") as report:
+                self._doctor = subprocess.Popen(
+                    command, stdin=subprocess.DEVNULL, stdout=report, stderr=subprocess.DEVNULL
+                )
+
+    def causes(self, wait: float = DOCTOR_WAIT) -> tuple[str, ...]:
+        """The codes of the causes the doctor named, waiting at most ``wait`` seconds; empty where it said nothing."""
+        if self._doctor is not None:
+            try:
+                self._doctor.wait(timeout=wait)
+            except subprocess.TimeoutExpired:
+                if wait > 0:
+                    self._doctor.kill()
+                    self._doctor.wait()
+                return ()
+        try:
+            report = msgspec.json.decode((self.path / "doctor.json").read_bytes())
+        except (OSError, msgspec.DecodeError):
+            return ()
+        causes = report.get("causes") if isinstance(report, dict) else None
+        return tuple(
+            str(cause["code"])
+            for cause in (causes if isinstance(causes, list) else [])
+            if isinstance(cause, dict) and "code" in cause and cause.get("severity") == "fail"
+        )
+
+    @property
+    def doctor_runs(self) -> bool:
+        """Whether the doctor is still looking."""
+        return self._doctor is not None and self._doctor.poll() is None
+
+    def _make(self) -> None:
+        if not self.path.is_dir():
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.path.chmod(0o700)
+            self.path.parent.chmod(0o700)
+            prune(self.path.parent, keep=self.path)
+
+
+def directory_name(wall: float, fault: str, root: Path) -> str:
+    """A new name under ``root``: date, time and fault."""
+    base = f"{time.strftime('%Y%m%dT%H%M%S', time.localtime(wall))}-{fault}"
+    name, number = base, 1
+    while (root / name).exists():
+        number += 1
+        name = f"{base}-{number}"
+    return name
+
+
+def prune(root: Path, *, keep: Path) -> None:
+    """Remove the oldest directories beyond the bounds of count and size. Never raises."""
+    with contextlib.suppress(OSError):
+        found = sorted((d for d in root.iterdir() if d.is_dir() and not d.is_symlink()), key=lambda d: d.name)
+        sizes = {d: sum(f.stat().st_size for f in d.iterdir() if f.is_file()) for d in found}
+        total = sum(sizes.values())
+        for directory in found:
+            if len(found) <= MAX_DIRECTORIES and total <= MAX_TOTAL_BYTES:
+                break
+            if directory == keep:
+                continue
+            shutil.rmtree(directory, ignore_errors=True)
+            found = [d for d in found if d != directory]
+            total -= sizes[directory]
+
+
+def _head(path: Path) -> str:
+    with path.open(errors="replace") as file:
+        return file.read(16 * 1024)

@@ -1,0 +1,544 @@
+"""From one look and what is remembered to a verdict. Pure: no clock is read, no process touched.
+
+The rules and the measurements behind them stand in docs/watchdog.md. The one above all: a failed probe alone is
+never a reason to kill.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import msgspec
+
+from ops.language import Text
+from ops.snapshot import Exchange, ProgressRecord
+from ops.topology.identity import Identity
+from ops.watch.memory import Memory, WorkerMemory
+from ops.watch.observation import STOPPED, TRACED, Holder, Look, Worker
+from ops.watch.rules import (
+    CONTROL_FAILURES,
+    FLAT_SHARE,
+    OVERLOAD_DEADLINES,
+    PATIENT_DEADLINES,
+    Rules,
+)
+
+State = Literal["healthy", "saturated", "booting", "suspect", "failing", "foreign", "unjudged"]
+Kind = Literal[
+    "idle",
+    "busy",
+    "booting",
+    "boot_hung",
+    "stopped",
+    "traced",
+    "suspect",
+    "hung",
+    "livelock",
+    "partly",
+    "unknown",
+]
+# What the ladder may act on, the surest first.
+NOTHING = Text(en="", zh="")
+STUCK: tuple[Kind, ...] = ("stopped", "hung", "livelock", "boot_hung", "partly")
+
+
+@dataclass(frozen=True)
+class WorkerVerdict:
+    """One worker: what it is, for how long (seconds), and whether all its requests in flight are past the deadline.
+
+    ``wants_dump``: its stacks say, or have to say again, whether it moves."""
+
+    identity: Identity
+    kind: Kind
+    seconds: float = 0.0
+    all_wedged: bool = True
+    path: str = ""
+    wants_dump: bool = False
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether it will not come back by itself."""
+        return self.kind in STUCK
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The service as a whole. ``fault`` names what is wrong (ops/watch/wording.py), ``detail`` says it of this case.
+
+    ``confirmed``: proven so often, or so surely, that it may be acted on. ``saturated``: alive, and with more to do
+    than it can."""
+
+    state: State
+    fault: str = ""
+    detail: Text = NOTHING
+    workers: tuple[WorkerVerdict, ...] = ()
+    confirmed: bool = False
+    saturated: bool = False
+    holders: tuple[Holder, ...] = ()
+
+    @property
+    def wants_dumps(self) -> tuple[Identity, ...]:
+        """Workers whose stacks are needed before anything more can be said."""
+        return tuple(w.identity for w in self.workers if w.wants_dump)
+
+    @property
+    def stuck(self) -> tuple[WorkerVerdict, ...]:
+        """The stuck workers, the surest case first."""
+        return tuple(sorted((w for w in self.workers if w.is_stuck), key=lambda w: STUCK.index(w.kind)))
+
+
+def judge(look: Look, memory: Memory, rules: Rules) -> Verdict:
+    """What is the matter. ``memory`` has been brought up to date with this look (`remembered`); its ``failures`` count
+    this round already, as if it failed."""
+    if look.own_trouble is not None:
+        return Verdict("unjudged", "own_trouble", Text(en=look.own_trouble, zh=look.own_trouble))
+    if look.master is None:
+        return _without_master(look, memory, rules)
+    if look.master.state in TRACED:
+        return Verdict(
+            "unjudged",
+            "traced",
+            Text(
+                en=f"a debugger holds the master {look.master.pid}",
+                zh=f"主进程 {look.master.pid} 正被调试器跟踪",
+            ),
+        )
+    if look.master.state in STOPPED:
+        return Verdict(
+            "failing",
+            "master_stopped",
+            Text(
+                en=f"the master, pid {look.master.pid}, is stopped (state T)",
+                zh=f"主进程 {look.master.pid} 已被暂停（状态 T）",
+            ),
+            confirmed=memory.failures >= rules.failures,
+        )
+    workers = tuple(judge_worker(w, look, memory, rules) for w in look.workers)
+    if memory.control_failures >= CONTROL_FAILURES:
+        return Verdict(
+            "failing",
+            "master_hung",
+            Text(
+                en=f"the master's control socket did not answer {memory.control_failures} times in a row",
+                zh=f"主进程的控制套接字连续 {memory.control_failures} 次没有应答",
+            ),
+            workers,
+            confirmed=True,
+        )
+    if not look.workers:
+        return _without_workers(look, memory, rules)
+    if any(w.is_stuck for w in workers):
+        return _with_stuck_workers(workers, memory, rules)
+    return _with_living_workers(workers, look, memory, rules)
+
+
+def judge_worker(worker: Worker, look: Look, memory: Memory, rules: Rules) -> WorkerVerdict:
+    """One worker by its state, its record, its CPU and its stacks."""
+    who = Identity(worker.pid, worker.start_ticks)
+    known = memory.workers.get(str(worker.pid))
+    if worker.state in STOPPED:
+        return WorkerVerdict(who, "stopped")
+    if worker.state in TRACED:
+        return WorkerVerdict(who, "traced")
+    alive_for = max(0.0, look.clocks.boottime - worker.started)
+    record = worker.record
+    if _is_booting(worker, look):
+        return WorkerVerdict(who, "boot_hung" if alive_for > rules.boot_deadline else "booting", alive_for)
+    if record is None:
+        return WorkerVerdict(who, "unknown", alive_for)
+    if not record.in_flight:
+        return WorkerVerdict(who, "idle")
+    ages = in_flight_ages(record, look.clocks.wall, memory.distrust_before)
+    age = max(ages)
+    oldest = record.in_flight[ages.index(age)].path
+    if age <= rules.request_deadline:
+        return WorkerVerdict(who, "busy", age)
+    silent = silence(record, look.clocks.wall, memory.distrust_before, age)
+    all_wedged = min(ages) > rules.request_deadline
+    same = known.same_stacks if known else None
+    share = known.share if known else None
+    if silent <= rules.request_deadline:
+        # Others of its requests complete: only what does not move for long, by its stacks, is given up.
+        if age <= PATIENT_DEADLINES * rules.request_deadline:
+            return WorkerVerdict(who, "busy", age, all_wedged=False, path=oldest)
+        kind: Kind = "partly" if same else "suspect" if same is None else "busy"
+        return WorkerVerdict(who, kind, age, all_wedged=False, path=oldest, wants_dump=True)
+    if share is None:
+        return WorkerVerdict(who, "suspect", silent, all_wedged, oldest, wants_dump=True)
+    if share > FLAT_SHARE:
+        spins = min(age, silent) > PATIENT_DEADLINES * rules.request_deadline
+        return WorkerVerdict(who, "livelock" if spins else "busy", silent, all_wedged, oldest)
+    kind = "hung" if same else "suspect" if same is None else "busy"
+    return WorkerVerdict(who, kind, silent, all_wedged, oldest, wants_dump=True)
+
+
+def _is_booting(worker: Worker, look: Look) -> bool:
+    """Whether a worker has not begun to serve.
+
+    The service answers /health while its models load, so completions alone do not end its boot. But an application
+    that uses the hooks and never reports ready is no service that boots for ever: then /ready does not say so."""
+    record = worker.record
+    if record is None:
+        return worker.booting_by_control
+    if record.phase != "booting":
+        return False
+    return record.completed == 0 or _ready_reason(look) == "loading"
+
+
+def _ready_reason(look: Look) -> str:
+    """Why /ready refuses; empty where it does not."""
+    if not isinstance(look.ready, Exchange) or look.ready.status != 503:
+        return ""
+    told = look.ready.json()
+    return str(told.get("reason") or "") if isinstance(told, dict) else ""
+
+
+def in_flight_ages(record: ProgressRecord, wall: float, distrust_before: float) -> tuple[float, ...]:
+    """How long each request has been in flight, seconds. A stamp from the future, or from before the clock was set,
+    counts from the moment it can be trusted."""
+    return tuple(max(0.0, wall - max(item.since, distrust_before)) for item in record.in_flight)
+
+
+def silence(record: ProgressRecord, wall: float, distrust_before: float, otherwise: float) -> float:
+    """For how long nothing completed, seconds; ``otherwise`` where nothing ever did."""
+    if record.last_completed is None:
+        return otherwise
+    return max(0.0, wall - max(record.last_completed, distrust_before))
+
+
+def _without_master(look: Look, memory: Memory, rules: Rules) -> Verdict:
+    answered = isinstance(look.health, Exchange) and look.health.status is not None
+    holders = look.holders if isinstance(look.holders, tuple) else ()
+    foreign = tuple(holder for holder in holders if not holder.ours)
+    if foreign:
+        named = ", ".join(f"pid {holder.pid} ({holder.command})" for holder in foreign)
+        return Verdict(
+            "foreign",
+            "port_taken",
+            Text(
+                en=f"{look.backend} is held by another program: {named}",
+                zh=f"{look.backend} 被其他程序占用：{named}",
+            ),
+            holders=foreign,
+        )
+    if answered and not holders:
+        # Served, but by whom may not be seen (another user's process): nothing to act on.
+        return _by_answer(look)
+    if not isinstance(look.holders, tuple) and not _refused(look):
+        return Verdict(
+            "failing",
+            "holder_unseen",
+            Text(
+                en=f"no master is seen, and who holds {look.backend} is not visible: {look.holders.reason}",
+                zh=f"看不到主进程，也看不到谁占用 {look.backend}：{look.holders.reason}",
+            ),
+        )
+    return Verdict(
+        "failing",
+        "master_gone",
+        Text(en="gunicorn's master is gone", zh="gunicorn 主进程已不存在"),
+        confirmed=memory.failures >= rules.failures,
+        holders=holders,
+    )
+
+
+def _without_workers(look: Look, memory: Memory, rules: Rules) -> Verdict:
+    assert look.master is not None  # noqa: S101  its caller has looked
+    since = max(look.master.started, memory.workers_seen_at or 0.0)
+    seconds = look.clocks.boottime - since
+    if seconds <= rules.boot_deadline:
+        return Verdict(
+            "booting",
+            "booting",
+            Text(
+                en=f"the master has no worker yet ({seconds:.0f} s)",
+                zh=f"主进程尚无工作进程（{seconds:.0f} 秒）",
+            ),
+        )
+    return Verdict(
+        "failing",
+        "no_workers",
+        Text(
+            en=f"the master has had no worker for {seconds:.0f} s, longer than the boot deadline",
+            zh=f"主进程已 {seconds:.0f} 秒没有工作进程，超过启动期限",
+        ),
+        confirmed=memory.failures >= rules.failures,
+    )
+
+
+def _with_stuck_workers(workers: tuple[WorkerVerdict, ...], memory: Memory, rules: Rules) -> Verdict:
+    stuck = tuple(sorted((w for w in workers if w.is_stuck), key=lambda w: STUCK.index(w.kind)))
+    worst = stuck[0]
+    serving = [w for w in workers if w.kind not in ("booting", "boot_hung", "stopped", "traced")]
+    suspect = [w for w in serving if w.kind in ("hung", "livelock", "suspect")]
+    proven_by_deadline = worst.kind in ("hung", "livelock")
+    if proven_by_deadline and len(suspect) == len(serving):
+        silent = min(w.seconds for w in suspect)
+        if silent <= OVERLOAD_DEADLINES * rules.request_deadline:
+            return Verdict(
+                "suspect",
+                "overload",
+                Text(
+                    en=f"nothing has completed for {silent:.0f} s in any worker: overload until "
+                    f"{OVERLOAD_DEADLINES * rules.request_deadline:.0f} s",
+                    zh=f"所有工作进程已 {silent:.0f} 秒没有完成请求：在满 "
+                    f"{OVERLOAD_DEADLINES * rules.request_deadline:.0f} 秒之前视为过载",
+                ),
+                workers,
+                saturated=True,
+            )
+    enough = worst.kind != "stopped" or memory.failures >= rules.failures
+    return Verdict("failing", f"worker_{worst.kind}", _stuck_words(worst), workers, confirmed=enough)
+
+
+def _stuck_words(worker: WorkerVerdict) -> Text:
+    pid, seconds = worker.identity.pid, worker.seconds
+    path = f" ({worker.path})" if worker.path else ""
+    match worker.kind:
+        case "stopped":
+            return Text(en=f"worker {pid} is stopped (state T)", zh=f"工作进程 {pid} 已被暂停（状态 T）")
+        case "hung":
+            return Text(
+                en=f"worker {pid}: nothing completed for {seconds:.0f} s{path}, CPU flat, stacks unchanged",
+                zh=f"工作进程 {pid}：{seconds:.0f} 秒没有完成请求{path}，不占 CPU，调用栈不变",
+            )
+        case "livelock":
+            return Text(
+                en=f"worker {pid}: nothing completed for {seconds:.0f} s{path}, yet it uses CPU",
+                zh=f"工作进程 {pid}：{seconds:.0f} 秒没有完成请求{path}，却一直占用 CPU",
+            )
+        case "boot_hung":
+            return Text(
+                en=f"worker {pid} has been booting for {seconds:.0f} s",
+                zh=f"工作进程 {pid} 启动已 {seconds:.0f} 秒仍未完成",
+            )
+    return Text(
+        en=f"worker {pid}: a request{path} has been stuck for {seconds:.0f} s while others complete",
+        zh=f"工作进程 {pid}：有请求{path}卡住 {seconds:.0f} 秒，其他请求仍能完成",
+    )
+
+
+def _with_living_workers(
+    workers: tuple[WorkerVerdict, ...], look: Look, memory: Memory, rules: Rules
+) -> Verdict:
+    suspects = tuple(w for w in workers if w.kind == "suspect")
+    if suspects:
+        worst = max(suspects, key=lambda w: w.seconds)
+        return Verdict(
+            "suspect",
+            "worker_suspect",
+            Text(
+                en=f"worker {worst.identity.pid} may be stuck: nothing completed for {worst.seconds:.0f} s; looking on",
+                zh=f"工作进程 {worst.identity.pid} 可能卡住：{worst.seconds:.0f} 秒没有完成请求，继续观察",
+            ),
+            workers,
+            saturated=all(w.kind in ("suspect", "busy", "booting") for w in workers),
+        )
+    if any(w.kind == "traced" for w in workers):
+        pid = next(w.identity.pid for w in workers if w.kind == "traced")
+        return Verdict(
+            "unjudged",
+            "traced",
+            Text(en=f"a debugger holds worker {pid}", zh=f"工作进程 {pid} 正被调试器跟踪"),
+            workers,
+        )
+    if isinstance(look.health, Exchange) and look.health.status is not None:
+        return replace(_by_answer(look), workers=workers)
+    busy = [w for w in workers if w.kind == "busy"]
+    serving = [w for w in workers if w.kind not in ("booting",)]
+    if not serving:
+        seconds = max(w.seconds for w in workers)
+        return Verdict(
+            "booting",
+            "booting",
+            Text(
+                en=f"the workers are booting ({seconds:.0f} s)",
+                zh=f"工作进程正在启动（{seconds:.0f} 秒）",
+            ),
+            workers,
+        )
+    if busy and not _refused(look):
+        # They complete requests, or have not had one for longer than it may take: alive, and too busy for /health.
+        return Verdict(
+            "saturated",
+            "saturated",
+            Text(
+                en=f"{len(busy)} of {len(workers)} workers are busy, and {_health_path(look)} waits",
+                zh=f"{len(workers)} 个工作进程中 {len(busy)} 个繁忙，{_health_path(look)} 在排队",
+            ),
+            workers,
+            saturated=True,
+        )
+    return _unanswered(workers, look, memory, rules)
+
+
+def _unanswered(workers: tuple[WorkerVerdict, ...], look: Look, memory: Memory, rules: Rules) -> Verdict:
+    """Nobody answers, and no record accuses anyone: only long silence, flat CPU and stacks that stand still do."""
+    silent = look.clocks.boottime - (
+        memory.last_answer if memory.last_answer is not None else look.clocks.boottime
+    )
+    detail = look.health.detail if isinstance(look.health, Exchange) else look.health.reason
+    words = Text(
+        en=f"{_health_path(look)} is not answered ({detail}); last sign of life {silent:.0f} s ago",
+        zh=f"{_health_path(look)} 没有应答（{detail}）；上次有迹象是 {silent:.0f} 秒前",
+    )
+    if _refused(look) or silent <= OVERLOAD_DEADLINES * rules.request_deadline:
+        return Verdict("failing", "not_answering", words, workers)
+    known = [memory.workers.get(str(w.identity.pid), WorkerMemory(0, 0.0, 0.0)) for w in workers]
+    if any(k.share is None or k.share > FLAT_SHARE for k in known):
+        return Verdict("failing", "not_answering", words, workers)
+    proven = all(k.same_stacks for k in known) and memory.failures >= rules.failures
+    asked = tuple(replace(w, wants_dump=True) for w in workers)
+    return Verdict("failing", "not_answering", words, asked, confirmed=proven)
+
+
+def _by_answer(look: Look) -> Verdict:
+    """What /health and /ready say of a service that answers."""
+    health = look.health
+    assert isinstance(health, Exchange)  # noqa: S101  its callers have looked
+    if health.status is None or not 200 <= health.status < 300:
+        return Verdict(
+            "failing",
+            "health_fails",
+            Text(
+                en=f"/health answers {health.status}: a restart is not known to help",
+                zh=f"/health 返回 {health.status}：重启未必有用",
+            ),
+        )
+    reason = _ready_reason(look)
+    if reason:
+        if reason == "saturated":
+            return Verdict(
+                "saturated",
+                "saturated",
+                Text(en="/ready says saturated", zh="/ready 报告已饱和"),
+                saturated=True,
+            )
+        if reason == "loading":
+            return Verdict("booting", "booting", Text(en="/ready says loading", zh="/ready 报告正在加载模型"))
+        return Verdict(
+            "failing",
+            "not_ready",
+            Text(
+                en=f"/ready says {reason}: a restart does not mend that",
+                zh=f"/ready 报告 {reason}：重启无法解决",
+            ),
+        )
+    return Verdict("healthy", "", Text(en="the service answers", zh="服务有应答"))
+
+
+def _health_path(look: Look) -> str:
+    """The health URL's path as it was asked, for sentences."""
+    url = look.health.url if isinstance(look.health, Exchange) else ""
+    return "/" + url.partition("://")[2].partition("/")[2] if url else "/health"
+
+
+def _refused(look: Look) -> bool:
+    return isinstance(look.health, Exchange) and look.health.failure in ("refused", "missing")
+
+
+# --- what a look adds to the memory -----------------------------------------------------------------------------------
+
+
+def own_trouble(look: Look, memory: Memory, *, expected_gap: float | None) -> str | None:
+    """Why this round cannot be judged: the clock was set, the machine slept, or the watchdog itself was held up.
+
+    ``expected_gap``: seconds until the next round as the loop planned it, None between separate runs."""
+    if look.own_trouble is not None:
+        return look.own_trouble
+    before, now = memory.clocks, look.clocks
+    if before is None:
+        return None
+    elapsed = now.boottime - before.boottime
+    slept = (now.boottime - now.monotonic) - (before.boottime - before.monotonic)
+    if slept > 2.0:
+        return f"the machine slept for {slept:.0f} s"
+    jumped = (now.wall - now.boottime) - (before.wall - before.boottime)
+    # A clock being slewed drifts up to 500 ppm (adjtimex(2)); that is no jump.
+    if abs(jumped) > 2.0 + 0.001 * elapsed:
+        return f"the clock was set by {jumped:+.0f} s"
+    if expected_gap is not None and elapsed > 3 * expected_gap + 10.0:
+        return f"the watchdog itself was held up for {elapsed:.0f} s"
+    return None
+
+
+def remembered(look: Look, memory: Memory, rules: Rules, trouble: str | None) -> Memory:
+    """``memory`` after this look, before it is judged."""
+    now = look.clocks.boottime
+    distrust = memory.distrust_before
+    if trouble is not None:
+        # After a clock set back, stamps older than it lie in the future; after any of these, ages mean nothing.
+        distrust = look.clocks.wall
+    workers: dict[str, WorkerMemory] = {}
+    answered = isinstance(look.health, Exchange) and look.health.status is not None
+    marks = _answer_marks(look)
+    alive = answered or any(value != memory.answer_marks.get(name, value) for name, value in marks.items())
+    for worker in look.workers:
+        workers[str(worker.pid)] = _worker_remembered(worker, memory.workers.get(str(worker.pid)), now, rules)
+    subject = memory.subject
+    if look.master is not None:
+        subject = msgspec.structs.replace(
+            subject,
+            backend=look.backend,
+            master=Identity(look.master.pid, look.master.start_ticks),
+            workers=tuple(Identity(w.pid, w.start_ticks) for w in look.workers),
+        )
+    control = memory.control_failures
+    if look.control_answers is not None:
+        control = 0 if look.control_answers else control + 1
+    return msgspec.structs.replace(
+        memory,
+        clocks=look.clocks,
+        rounds=memory.rounds + 1,
+        control_failures=0 if look.master is None or trouble else control,
+        subject=subject,
+        workers=workers,
+        distrust_before=distrust,
+        last_answer=now if alive or memory.last_answer is None or trouble else memory.last_answer,
+        answer_marks=marks,
+        workers_seen_at=now if look.workers else memory.workers_seen_at,
+    )
+
+
+def _answer_marks(look: Look) -> dict[str, int]:
+    """What changes when the service answers anyone: completions by worker, the access log's size."""
+    marks = {str(w.pid): w.record.completed for w in look.workers if w.record is not None}
+    if look.access_log_size is not None:
+        marks["access log"] = look.access_log_size
+    return marks
+
+
+def _worker_remembered(worker: Worker, known: WorkerMemory | None, now: float, rules: Rules) -> WorkerMemory:
+    if known is None or known.start_ticks != worker.start_ticks:
+        return WorkerMemory(start_ticks=worker.start_ticks, cpu=worker.cpu, cpu_at=now)
+    elapsed = now - known.cpu_at
+    if elapsed < 0.8 * rules.dump_gap:
+        return known
+    share = max(0.0, worker.cpu - known.cpu) / elapsed
+    return msgspec.structs.replace(known, cpu=worker.cpu, cpu_at=now, share=share)
+
+
+def with_dump(known: WorkerMemory, digest: str, now: float, gap: float) -> WorkerMemory:
+    """``known`` after another stack dump: alike or not, once two of them lie ``gap`` seconds apart."""
+    if not digest:
+        return known
+    if known.dump and now - known.dump_at < 0.8 * gap:
+        return known
+    same = (digest == known.dump) if known.dump else None
+    return msgspec.structs.replace(known, dump=digest, dump_at=now, same_stacks=same)
+
+
+def without_dumps(memory: Memory, wanted: Iterable[Identity]) -> Memory:
+    """Forget the stacks of workers that are no longer suspected: an old dump proves nothing of a new request."""
+    keep = {str(who.pid) for who in wanted}
+    return msgspec.structs.replace(
+        memory,
+        workers={
+            pid: known
+            if pid in keep
+            else msgspec.structs.replace(known, dump="", dump_at=0.0, same_stacks=None)
+            for pid, known in memory.workers.items()
+        },
+    )

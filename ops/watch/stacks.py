@@ -1,0 +1,100 @@
+"""Where a process's threads stand: py-spy where it is installed, else the kernel's own facts.
+
+Two dumps some seconds apart that are alike say that nothing moves. What is compared is the threads that work on a
+request: a worker's main loop turns in any case.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+DUMP_SECONDS = 5.0
+MAX_DUMP_CHARS = 256 * 1024
+# A frame of gunicorn's workers that is on the stack exactly while a request is worked on (sync, gthread, 20.1 to 27).
+_REQUEST_FRAME = re.compile(r"^\s+handle_request \(", re.MULTILINE)
+_THREAD = re.compile(r"^Thread .*$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Stacks:
+    """``text`` for people; ``digest`` of what has to stand still, empty where nothing could be seen."""
+
+    text: str
+    digest: str
+
+
+def find_py_spy() -> str | None:
+    """py-spy beside this interpreter, else on the PATH; None without it."""
+    beside = Path(sys.executable).with_name("py-spy")
+    return str(beside) if beside.exists() else shutil.which("py-spy")
+
+
+def dump(pid: int) -> Stacks:
+    """The stacks of ``pid``. Never raises; where nothing may be read, ``text`` says so."""
+    program = find_py_spy()
+    if program is not None:
+        # --nonblocking does not halt the process, but may read a stack while it changes: then once more, halted.
+        for options in (["--nonblocking"], []):
+            text = _run([program, "dump", *options, "--pid", str(pid)])
+            if text is not None and _THREAD.search(text):
+                return Stacks(text, _digest("python", _working(text)))
+    return _kernel_facts(pid)
+
+
+def _run(command: list[str]) -> str | None:
+    try:
+        ran = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=DUMP_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return ran.stdout[:MAX_DUMP_CHARS] if ran.returncode == 0 else None
+
+
+def _working(text: str) -> list[str]:
+    """The stacks of the threads at work on a request; all of them where none is told apart."""
+    starts = [match.start() for match in _THREAD.finditer(text)]
+    threads = [text[a:b] for a, b in zip(starts, [*starts[1:], len(text)], strict=True)]
+    # Whether a thread was caught waiting or running says nothing about where it stands.
+    stacks = [re.sub(r" \((?:idle|active)[^)]*\)", "", thread, count=1).strip() for thread in threads]
+    at_work = [stack for stack in stacks if _REQUEST_FRAME.search(stack)]
+    return sorted(at_work or stacks)
+
+
+def _kernel_facts(pid: int) -> Stacks:
+    """What each thread waits for in the kernel (proc(5): wchan, syscall, stack), as far as it may be read."""
+    lines: list[str] = []
+    told = False
+    try:
+        tasks = sorted(Path(f"/proc/{pid}/task").iterdir(), key=lambda task: int(task.name))
+    except OSError as error:
+        return Stacks(f"process {pid}: {error.strerror}\n", "")
+    for task in tasks[:512]:
+        facts = []
+        for name in ("wchan", "syscall", "stack"):
+            try:
+                content = (task / name).read_text(errors="replace").strip()
+            except OSError as error:
+                content = f"({error.strerror})"
+            else:
+                told = told or name == "syscall"
+            facts.append(f"{name}: {content}")
+        lines.append(f"thread {task.name}\n  " + "\n  ".join(facts))
+    text = "\n".join(lines) + "\n"
+    return Stacks(text[:MAX_DUMP_CHARS], _digest("kernel", lines) if told else "")
+
+
+def _digest(kind: str, stacks: list[str]) -> str:
+    return f"{kind}:{hashlib.sha256(chr(0).join(stacks).encode()).hexdigest()[:32]}"

@@ -1,0 +1,123 @@
+"""Applications that get stuck on request, for the watchdog: each worker only when the test names it."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from tests.lab.stack import Stack
+from tests.lab.waiting import wait_for
+
+# GET /stick, /deadlock, /spin and /burn harm only the worker whose pid stands in the file `victim`, or any for "any".
+STICKING_APP = """
+import os, re, threading, time
+from pathlib import Path
+from flask import Flask, jsonify
+from service import progress
+
+app = Flask(__name__)
+here = Path(__file__).parent
+lock = threading.Lock()
+if progress.current():
+    progress.current().enter("ready")
+
+def meant():
+    named = (here / "victim").read_text().strip() if (here / "victim").exists() else ""
+    return named == "any" or named == str(os.getpid())
+
+@app.get("/health")
+def health():
+    return jsonify(status="ok", service="sticking")
+
+@app.get("/stick")
+def stick():
+    if meant():
+        threading.Event().wait()
+    return jsonify(result={})
+
+@app.get("/deadlock")
+def deadlock():
+    if meant():
+        with lock:
+            with lock:
+                pass
+    return jsonify(result={})
+
+@app.get("/spin")
+def spin():
+    # One call into C that never gives the interpreter lock back.
+    if meant():
+        re.match(r"(a+)+$", "a" * 64 + "b")
+    return jsonify(result={})
+
+@app.get("/slow")
+def slow():
+    time.sleep(0.4)
+    return jsonify(result={})
+
+@app.post("/predict")
+def predict():
+    return jsonify(result={})
+"""
+
+# Boots at once, except while the file `hang` is there.
+BOOT_HANG_APP = """
+import time
+from pathlib import Path
+from flask import Flask, jsonify
+from service import progress
+
+while (Path(__file__).parent / "hang").exists():
+    time.sleep(0.1)
+app = Flask(__name__)
+progress.current().enter("ready")
+
+@app.get("/health")
+def health():
+    return jsonify(status="ok", service="booting")
+"""
+
+# Its worker refuses to boot while the file `broken` is there.
+CRASHING_APP = """
+from pathlib import Path
+from flask import Flask, jsonify
+from service import progress
+
+if (Path(__file__).parent / "broken").exists():
+    raise RuntimeError("the model does not load")
+app = Flask(__name__)
+progress.current().enter("ready")
+
+@app.get("/health")
+def health():
+    return jsonify(status="ok", service="crashing")
+"""
+
+
+def ask_aside(stack: Stack, path: str) -> None:
+    """One request in a thread of its own: nobody waits for its answer."""
+    threading.Thread(
+        target=lambda: stack.request(path=path, door="backend", timeout=60.0), daemon=True
+    ).start()
+
+
+def stick(stack: Stack, path: str, *, victim: int | None, count: int) -> None:
+    """Has ``count`` requests stuck in worker ``victim`` (any worker for None), by its own record."""
+    (stack.app_dir / "victim").write_text("any" if victim is None else str(victim))
+
+    def stuck() -> int:
+        return sum(
+            len([r for r in record["in_flight"] if r["path"] == path])
+            for record in stack.progress()
+            if victim in (None, record["pid"])
+        )
+
+    def push() -> bool:
+        missing = count - stuck()
+        for _ in range(missing):
+            ask_aside(stack, path)
+        time.sleep(0.1)
+        return stuck() >= count
+
+    wait_for(push, f"{count} requests to be stuck", within=15, every=0.05)
+    (stack.app_dir / "victim").write_text("")

@@ -1,0 +1,375 @@
+"""The watchdog on the real stack: each fault really caused, and mended by nothing but `gte-ops watchdog`."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.lab.faults.stuck import BOOT_HANG_APP, CRASHING_APP, STICKING_APP, ask_aside, stick
+from tests.lab.stack import Report, Stack
+from tests.lab.waiting import wait_for
+
+HEALTHY, RECOVERED, FAILING, UNJUDGED = 0, 1, 2, 3
+
+
+@contextmanager
+def watched(*, failures: int = 2, deadline: str = "2s", boot: str = "15s", **stack: Any) -> Iterator[Stack]:
+    """A stack with short deadlines, seen healthy once."""
+    options: dict[str, Any] = {
+        "app": STICKING_APP,
+        "app_progress": True,
+        "worker_class": "gthread",
+        "threads": 2,
+    }
+    wait = stack.pop("wait", None)
+    with Stack(**(options | stack), wait=wait) as up:
+        up.config["app"] |= {"request_deadline": deadline, "boot_deadline": boot}
+        up.config["watchdog"] |= {"failures": failures, "interval": "1s"}
+        up.config["target"]["ready_path"] = "/ready"
+        up.write_config()
+        if wait is None:
+            first = once(up)
+            assert first.exit_code == HEALTHY, told(first)
+        yield up
+
+
+def once(stack: Stack) -> Report:
+    """One round, as cron runs it."""
+    return stack.gte_ops("watchdog", "--once", "--config", str(stack.config_file), timeout=110)
+
+
+def told(ran: Report) -> str:
+    return f"exit {ran.exit_code} after {ran.seconds:.1f} s\n{ran.stdout}\n{ran.stderr}"
+
+
+def rounds_until(stack: Stack, code: int, *, at_most: int) -> list[Report]:
+    """Rounds until one ends with ``code``."""
+    ran = []
+    for _ in range(at_most):
+        ran.append(once(stack))
+        if ran[-1].exit_code == code:
+            return ran
+    raise AssertionError("\n".join(map(told, ran)))
+
+
+def status(stack: Stack) -> dict[str, Any]:
+    """What `status` says."""
+    ran = stack.gte_ops("watchdog", "status", "--format", "json", "--config", str(stack.config_file))
+    answer: dict[str, Any] = json.loads(ran.stdout)
+    return answer
+
+
+def rungs(stack: Stack) -> list[str]:
+    """The actions so far."""
+    return [action["rung"] for action in status(stack)["actions"]]
+
+
+def evidence(stack: Stack) -> dict[str, str]:
+    """The files of the newest evidence directory."""
+    newest = max((stack.run / "watchdog-evidence").iterdir())
+    assert newest.stat().st_mode & 0o777 == 0o700
+    return {file.name: file.read_text(errors="replace") for file in newest.iterdir()}
+
+
+def answers(stack: Stack, times: int = 8) -> bool:
+    """Whether every one of several requests is answered."""
+    return all(stack.request(path="/health", door="backend", timeout=5).status == 200 for _ in range(times))
+
+
+def test_one_worker_stopped_is_replaced_after_the_failure_count() -> None:
+    with watched(workers=2) as stack:
+        before = {w.pid for w in stack.gunicorn_workers}
+        (stopped,) = stack.signal_workers(signal.SIGSTOP, count=1)
+        ran = once(stack)
+        assert ran.exit_code == FAILING, told(ran)
+        ran = once(stack)
+        assert ran.exit_code == RECOVERED, told(ran)
+        after = {w.pid for w in stack.gunicorn_workers}
+        assert stopped not in after
+        assert before - {stopped} <= after, "the healthy worker was left alone"
+        assert rungs(stack) == ["kill_worker"]
+        assert answers(stack)
+        assert "proc.txt" in evidence(stack)
+
+
+def test_one_of_two_gthread_workers_with_all_threads_stuck() -> None:
+    with watched(workers=2) as stack:
+        victim, other = (w.pid for w in stack.gunicorn_workers)
+        stick(stack, "/stick", victim=victim, count=2)
+        time.sleep(2.2)
+        ran = once(stack)
+        assert ran.exit_code == RECOVERED, told(ran)
+        assert rungs(stack) == ["kill_worker"]
+        after = {w.pid for w in stack.gunicorn_workers}
+        assert victim not in after
+        assert other in after
+        assert answers(stack)
+        files = evidence(stack)
+        assert "stick" in files[f"stacks-{victim}-1.txt"]
+        assert "stick" in files[f"stacks-{victim}-2.txt"]
+
+
+def test_within_the_deadline_nothing_happens() -> None:
+    with watched(workers=2, deadline="60s") as stack:
+        victim = stack.gunicorn_workers[0].pid
+        stick(stack, "/stick", victim=victim, count=2)
+        for _ in range(3):
+            ran = once(stack)
+            assert ran.exit_code == HEALTHY, told(ran)
+        assert rungs(stack) == []
+        assert victim in {w.pid for w in stack.gunicorn_workers}
+
+
+def test_all_workers_stuck_is_overload_until_two_deadlines() -> None:
+    with watched(workers=2, deadline="3s") as stack:
+        before = {w.pid for w in stack.gunicorn_workers}
+        stick(stack, "/deadlock", victim=None, count=4)
+        ran = rounds_until(stack, RECOVERED, at_most=3)
+        assert "overload" in ran[0].stderr or ran[-1].seconds > 3, told(ran[0])
+        assert set(rungs(stack)) == {"kill_worker"}
+        assert not before & {w.pid for w in stack.gunicorn_workers}
+        assert answers(stack)
+
+
+@pytest.mark.long
+def test_all_workers_stopped() -> None:
+    with watched(workers=2) as stack:
+        stack.signal_workers(signal.SIGSTOP)
+        rounds_until(stack, RECOVERED, at_most=3)
+        wait_for(lambda: answers(stack), "answers", within=20)
+        assert rungs(stack) == ["kill_worker", "kill_worker"]
+
+
+@pytest.mark.long
+def test_a_sync_worker_that_holds_the_interpreter_lock_for_good() -> None:
+    with watched(workers=2, worker_class="sync", threads=None, timeout=600) as stack:
+        victim = stack.gunicorn_workers[0].pid
+        stick(stack, "/spin", victim=victim, count=1)
+        ran = once(stack)
+        assert ran.exit_code in (HEALTHY, FAILING), told(ran)
+        assert rungs(stack) == [], "CPU is used: three deadlines"
+        time.sleep(6.5)
+        rounds_until(stack, RECOVERED, at_most=3)
+        assert rungs(stack) == ["kill_worker"]
+        assert victim not in {w.pid for w in stack.gunicorn_workers}
+
+
+def test_boot_hang_is_killed_at_its_deadline() -> None:
+    with watched(app=BOOT_HANG_APP, boot="3s", workers=1) as stack:
+        (stack.app_dir / "hang").touch()
+        old = stack.gunicorn_workers[0]
+        old.kill()
+        wait_for(lambda: [w.pid for w in stack.gunicorn_workers] not in ([], [old.pid]), "another worker")
+        hung = stack.gunicorn_workers[0].pid
+        ran = once(stack)
+        assert ran.exit_code == FAILING, told(ran)
+        assert rungs(stack) == []
+        time.sleep(3.0)
+        threading.Timer(0.1, (stack.app_dir / "hang").unlink).start()
+        # The cause goes away just as the worker is killed: its successor boots.
+        ran = once(stack)
+        assert ran.exit_code in (HEALTHY, RECOVERED), told(ran)
+        wait_for(lambda: answers(stack, 1), "an answer", within=20)
+        assert hung not in {w.pid for w in stack.gunicorn_workers} or rungs(stack) == []
+
+
+def test_master_killed() -> None:
+    with watched(workers=1) as stack:
+        stack.kill_gunicorn()
+        ran = rounds_until(stack, RECOVERED, at_most=3)
+        assert [r.exit_code for r in ran] == [FAILING, RECOVERED], "\n".join(map(told, ran))
+        assert rungs(stack) == ["restart"]
+        assert answers(stack)
+        # What was started is not the watchdog's child any more, and serves on.
+        assert once(stack).exit_code == HEALTHY
+        assert "GUN001" in evidence(stack)["doctor.json"]
+
+
+def test_master_stopped_is_continued_with_its_workers() -> None:
+    with watched(workers=1) as stack:
+        before = {p.pid for p in (stack.gunicorn_master, *stack.gunicorn_workers) if p}
+        stack.signal_gunicorn(signal.SIGSTOP)
+        rounds_until(stack, RECOVERED, at_most=3)
+        assert rungs(stack) == ["continue_master"]
+        assert before == {p.pid for p in (stack.gunicorn_master, *stack.gunicorn_workers) if p}
+
+
+def test_another_program_on_the_port_is_left_alone() -> None:
+    with watched(workers=1) as stack:
+        stack.stop_gunicorn()
+        host, _, port = stack.bind.rpartition(":")
+        foreign = stack.spawn(sys.executable, "-m", "http.server", port, "--bind", host)
+        stack.wait_until_listening(stack.bind)
+        for _ in range(3):
+            ran = once(stack)
+            assert ran.exit_code == FAILING, told(ran)
+            assert str(foreign) in ran.stdout
+        assert rungs(stack) == []
+        assert psutil.pid_exists(foreign)
+
+
+def test_a_service_that_cannot_boot_is_not_restarted_in_a_loop_and_mends_with_its_cause() -> None:
+    with watched(app=CRASHING_APP, workers=1) as stack:
+        (stack.app_dir / "broken").touch()
+        stack.stop_gunicorn()
+        stack.start_gunicorn(wait="nothing")
+        wait_for(lambda: "Worker failed to boot" in stack.gunicorn_said(), "the failure", within=20)
+        wait_for(lambda: stack.gunicorn_master is None, "gunicorn to give up", within=20)
+        for _ in range(4):
+            ran = once(stack)
+            assert ran.exit_code == FAILING, told(ran)
+        assert rungs(stack) == [], "a restart does not mend GUN003"
+        assert status(stack)["holding"]
+        assert "GUN003" in status(stack)["trouble"]["causes"]
+        # The cause is mended: a file of the application changes, and that is tried at once.
+        (stack.app_dir / "broken").unlink()
+        stack.app_file.write_text(CRASHING_APP + "\n")
+        rounds_until(stack, RECOVERED, at_most=2)
+        assert rungs(stack) == ["restart"]
+
+
+def test_saturation_is_told_and_nothing_is_done() -> None:
+    with watched(workers=2, worker_class="sync", threads=None, deadline="5s") as stack:
+        before = {w.pid for w in stack.gunicorn_workers}
+        ended = threading.Event()
+
+        def ask() -> None:
+            while not ended.is_set():
+                stack.request(path="/slow", door="backend", timeout=30)
+
+        clients = [threading.Thread(target=ask, daemon=True) for _ in range(16)]
+        for client in clients:
+            client.start()
+        try:
+            wait_for(lambda: (stack.queued() or 0) > 4, "requests to queue")
+            codes = [once(stack).exit_code for _ in range(4)]
+        finally:
+            ended.set()
+        assert set(codes) == {HEALTHY}
+        assert rungs(stack) == []
+        assert {w.pid for w in stack.gunicorn_workers} == before
+        for client in clients:
+            client.join(20)
+
+
+def test_a_pause_during_a_fault() -> None:
+    with watched(workers=1) as stack:
+        config = ("--config", str(stack.config_file))
+        assert stack.gte_ops("watchdog", "pause", "4s", *config).exit_code == 0
+        stack.kill_gunicorn()
+        for _ in range(3):
+            assert once(stack).exit_code == FAILING
+        assert rungs(stack) == []
+        assert status(stack)["paused_until"]
+        wait_for(
+            lambda: not status(stack)["paused_until"], "the pause to end by itself", within=10, every=0.2
+        )
+        rounds_until(stack, RECOVERED, at_most=2)
+
+
+def test_two_at_once_and_a_state_that_cannot_be_written() -> None:
+    with watched(workers=1) as stack:
+        command = stack.gte_ops_command("watchdog", "--config", str(stack.config_file))
+        with subprocess.Popen(
+            command, env=stack.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        ) as resident:
+            try:
+                assert resident.stdout is not None
+                assert b"started" in resident.stdout.readline()
+                ran = once(stack)
+                assert ran.exit_code == UNJUDGED
+                assert "locked" in ran.stderr
+            finally:
+                resident.terminate()
+                assert resident.wait(20) == 0
+        # A directory where the state should be: it can neither be read nor replaced.
+        stack.config["watchdog"]["state_file"] = str(stack.gunicorn_conf / "watchdog.json")
+        stack.write_config()
+        ran = once(stack)
+        assert ran.exit_code == HEALTHY, told(ran)
+        assert "state_unwritable" in ran.stderr
+        stack.kill_gunicorn()
+        for _ in range(3):
+            ran = once(stack)
+            assert ran.exit_code == FAILING, told(ran)
+        assert stack.gunicorn_master is None, (
+            "without a memory, cron's rounds would restart it again and again"
+        )
+
+
+def test_killed_in_the_middle(request: pytest.FixtureRequest) -> None:
+    _kill_at_random_points(points=6, seed=1)
+    del request
+
+
+@pytest.mark.long
+def test_killed_at_two_hundred_points() -> None:
+    _kill_at_random_points(points=200, seed=2)
+
+
+def _kill_at_random_points(points: int, seed: int) -> None:
+    """SIGKILL to `--once` at any moment of a recovery: the state stays whole, and the fault is mended in the end."""
+    import random
+
+    chance = random.Random(seed)
+    with watched(workers=2, failures=1) as stack:
+        command = stack.gte_ops_command("watchdog", "--once", "--config", str(stack.config_file))
+        for _ in range(points):
+            before = len(rungs(stack))
+            stack.signal_workers(signal.SIGSTOP, count=1)
+            with subprocess.Popen(
+                command, env=stack.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            ) as running:
+                time.sleep(chance.uniform(0.1, 2.5))
+                running.kill()
+            json.loads((stack.run / "watchdog.json").read_bytes())
+            rounds_until(stack, HEALTHY, at_most=4) if _is_mended(stack) else _mend(stack)
+            taken = len(rungs(stack)) - before
+            assert taken <= 2, f"{taken} actions for one fault"
+            # The budget must not end the run: each fault here is a new one.
+            _forget_actions(stack)
+        assert not list(stack.run.glob("watchdog.json.torn-*"))
+        assert answers(stack)
+
+
+def _is_mended(stack: Stack) -> bool:
+    return all(w.status() != psutil.STATUS_STOPPED for w in stack.gunicorn_workers)
+
+
+def _mend(stack: Stack) -> None:
+    for _ in range(4):
+        if once(stack).exit_code in (HEALTHY, RECOVERED):
+            return
+    raise AssertionError(status(stack))
+
+
+def _forget_actions(stack: Stack) -> None:
+    file = stack.run / "watchdog.json"
+    state = json.loads(file.read_bytes())
+    file.write_text(json.dumps(state | {"actions": [], "pending": None}))
+
+
+def test_a_healthy_round_is_short() -> None:
+    with watched(workers=1) as stack:
+        assert min(once(stack).seconds for _ in range(5)) < 0.6
+
+
+def test_a_stuck_request_beside_healthy_threads_ends_its_worker_in_order() -> None:
+    with watched(workers=1, threads=4, deadline="1s") as stack:
+        victim = stack.gunicorn_workers[0].pid
+        stick(stack, "/stick", victim=victim, count=1)
+        ask_aside(stack, "/health")
+        time.sleep(3.2)
+        rounds_until(stack, RECOVERED, at_most=4)
+        assert rungs(stack)[0] in ("terminate_worker", "kill_worker")
+        assert victim not in {w.pid for w in stack.gunicorn_workers}
