@@ -122,7 +122,8 @@ class RobotPlugin(_Base):  # type: ignore[misc]
         secret = f"{quote(self.address.secret, safe='')}@" if self.address.secret else ""
         mentions = "/".join(self.address.mentions)
         query = urlencode({**parameters, **self.url_parameters(privacy=False)})
-        return f"{self.vendor.schema}://{secret}{quote(self.address.token, safe='')}/{mentions}?{query}"
+        written = f"{self.vendor.schema}://{secret}{quote(self.address.token, safe='')}/{mentions}"
+        return f"{written}?{query}" if query else written
 
     @property
     def url_identifier(self) -> tuple[str, str, str | None]:
@@ -135,17 +136,18 @@ class RobotPlugin(_Base):  # type: ignore[misc]
         results: dict[str, Any] | None = _Base.parse_url(url, verify_host=False)
         if not results:
             return None
+        # Apprise has decoded the query's values, but neither host nor user.
         options = results.get("qsd") or {}
-        results["token"] = unquote(options.get("token") or options.get("key") or results.get("host") or "")
-        results["secret"] = unquote(options.get("secret") or results.get("user") or "")
+        results["token"] = options.get("token") or options.get("key") or unquote(results.get("host") or "")
+        results["secret"] = options.get("secret") or unquote(results.get("user") or "")
         results["targets"] = [
             digits
             for piece in re.split(
-                r"[/,]", unquote(f"{results.get('fullpath') or ''},{options.get('to') or ''}")
+                r"[/,]", f"{unquote(results.get('fullpath') or '')},{options.get('to') or ''}"
             )
             if re.fullmatch(r"\d{11,14}", digits := re.sub(r"[\s()+-]", "", piece))
         ]
-        results["endpoint"] = unquote(options.get("endpoint") or "")
+        results["endpoint"] = options.get("endpoint") or ""
         return results
 
     @classmethod
@@ -158,7 +160,7 @@ class RobotPlugin(_Base):  # type: ignore[misc]
         options = "&".join(
             piece for piece in pieces if not re.match(r"(?i)(?:access_token|key|timestamp|sign)=", piece)
         )
-        return cls.parse_url(f"{cls.vendor.schema}://{match['token']}/?{options}")
+        return cls.parse_url(f"{cls.vendor.schema}://{match['token']}/" + (f"?{options}" if options else ""))
 
 
 class DingTalkPlugin(RobotPlugin):
