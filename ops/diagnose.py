@@ -72,8 +72,12 @@ def run_checks(
                 status, summary = "error", check.looks_at
                 skipped = verbatim(safe_line(f"{type(error).__name__}: {error}"))
         for finding in found:
-            findings.setdefault(finding.code, finding)
-        if found:
+            earlier = findings.get(finding.code)
+            # One cause a code: a second file that is missing is more evidence, not another cause.
+            findings[finding.code] = (
+                replace(earlier, evidence=(*earlier.evidence, *finding.evidence)) if earlier else finding
+            )
+        if found and status != "error":
             severities = {finding.severity or book.entry(finding.code).severity for finding in found}
             status = "fail" if "fail" in severities else "warn"
             summary = book.entry(found[0].code).title

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import difflib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
 
 from ops.checks import CHECKS
 from ops.collect import collect
 from ops.diagnose import diagnose, with_duration
 from ops.diagnosis import Diagnosis
 from ops.errors import UsageError
-from ops.finding import Check
+from ops.finding import Check, Finding
 from ops.settings import Settings
 
 
@@ -29,7 +31,9 @@ def examine(
 
 
 def chosen_checks(only: Sequence[str], skip: Sequence[str]) -> tuple[Check, ...]:
-    """The checks that ``only`` selects, without those that ``skip`` does. Raises UsageError for an unknown id."""
+    """The checks that ``only`` selects, without what ``skip`` does; a code selects that one cause of its check.
+
+    Raises UsageError for an unknown id."""
     for wanted in (*only, *skip):
         if not any(_selects(wanted, check) for check in CHECKS):
             known = [name for check in CHECKS for name in (check.id, *check.codes)]
@@ -38,12 +42,24 @@ def chosen_checks(only: Sequence[str], skip: Sequence[str]) -> tuple[Check, ...]
                 f"no check or cause is called {wanted!r}"
                 + (f"; the nearest are {', '.join(near)}" if near else f"; layers: {', '.join(_layers())}")
             )
-    return tuple(
-        check
-        for check in CHECKS
-        if (not only or any(_selects(wanted, check) for wanted in only))
-        and not any(_selects(unwanted, check) for unwanted in skip)
-    )
+    kept = ((check, tuple(c for c in check.codes if _wants(c, check, only, skip))) for check in CHECKS)
+    return tuple(check if codes == check.codes else narrowed(check, codes) for check, codes in kept if codes)
+
+
+def narrowed(check: Check, codes: tuple[str, ...]) -> Check:
+    """``check``, with only the findings that bear one of ``codes``."""
+
+    def judge(**inputs: Any) -> Iterator[Finding]:
+        return (finding for finding in check.judge(**inputs) if finding.code in codes)
+
+    return replace(check, codes=codes, judge=judge)
+
+
+def _wants(code: str, check: Check, only: Sequence[str], skip: Sequence[str]) -> bool:
+    def named(words: Sequence[str]) -> bool:
+        return any(word == code or (word not in check.codes and _selects(word, check)) for word in words)
+
+    return (not only or named(only)) and not named(skip)
 
 
 def _selects(wanted: str, check: Check) -> bool:

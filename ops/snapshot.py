@@ -223,6 +223,7 @@ class Target(Facts, frozen=True):
     reload_nginx: str
     start_nginx: str
     test_nginx: str
+    nginx_default_config: str = "/etc/nginx/nginx.conf"
     origin: dict[str, str] = {}
 
 

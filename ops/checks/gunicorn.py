@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from ops.checks.gunicorn_settings import KNOWN_SETTINGS, MEANT
 from ops.checks.log_reading import entries_with, last_quote, last_trouble, raised_in
+from ops.duration import age
 from ops.finding import Evidence, Finding, NotJudgedError, check, quote, seen
 from ops.language import Text
 from ops.snapshot import (
@@ -54,8 +55,8 @@ def process(
                 Evidence(
                     pidfile.path,
                     Text(
-                        en=f"names process {pidfile.pid}, which is gone",
-                        zh=f"其中的进程 {pidfile.pid} 已不存在",
+                        en=f"names process {pidfile.pid}, which is not this service's gunicorn",
+                        zh=f"其中的进程 {pidfile.pid} 不是本服务的 gunicorn",
                     ),
                 )
             )
@@ -190,7 +191,22 @@ def capacity(
     slow = isinstance(backend.health, Exchange) and (
         backend.health.failure == "timeout" or backend.health.elapsed > SLOW_HEALTH
     )
-    if saturated or (len(queued) == 2 and slow and completes):
+    stuck = _past_deadline(activity, target, taken_at)
+    if stuck:
+        yield Finding(
+            "GUN007",
+            (
+                Evidence(f"tcp {target.backend}", Text(en="the connection is accepted", zh="连接被接受")),
+                *stuck,
+            ),
+            {
+                "pids": ", ".join(str(record.pid) for record in activity.progress),
+                "waited": f"{target.request_deadline:.0f} s",
+                "states": ", ".join(sorted({words.en for _, words in _states(target, activity, processes)}))
+                or "?",
+            },
+        )
+    elif saturated or (len(queued) == 2 and slow and completes):
         yield Finding(
             "GUN006",
             tuple(
@@ -228,6 +244,27 @@ def capacity(
                 "states": ", ".join(sorted({words.en for _, words in states})) or "?",
             },
         )
+
+
+def _past_deadline(activity: Activity, target: Target, now: float) -> tuple[Evidence, ...]:
+    """Proof by their own records that every worker is stuck: its oldest request in flight for longer than the deadline,
+    and nothing completed for as long. Empty where one of them is not."""
+    evidence = []
+    for record in activity.progress:
+        oldest = now - min((item.since for item in record.in_flight), default=now)
+        idle = now - (record.last_completed or 0)
+        if min(oldest, idle) <= target.request_deadline:
+            return ()
+        evidence.append(
+            Evidence(
+                f"progress record {record.pid}",
+                Text(
+                    en=f"{len(record.in_flight)} requests in flight for up to {age(oldest)}, none completed since",
+                    zh=f"{len(record.in_flight)} 个请求处理中，最久的已 {age(oldest)}；其间没有完成任何请求",
+                ),
+            )
+        )
+    return tuple(evidence)
 
 
 def _completions(

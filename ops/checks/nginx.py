@@ -235,7 +235,9 @@ def nginx_seconds(written: str) -> float | None:
 @check(
     "nginx.rate_limit", "NGX008", en="the rate limit lets legitimate requests pass", zh="限流没有误伤正常请求"
 )
-def rate_limit(logs: Logs, front: Front) -> Iterator[Finding]:
+def rate_limit(
+    logs: Logs, front: Front, target: Target, nginx_config: NginxConfig | NotSeen
+) -> Iterator[Finding]:
     """NGX008: 'limiting requests' in the window with answers to match. Warn where the share is small."""
     _need_an_error_log(logs)
     entries = [
@@ -243,23 +245,22 @@ def rate_limit(logs: Logs, front: Front) -> Iterator[Finding]:
         for path, entry in nginx_entries(logs, "limiting requests")
         if "dry run" not in entry.text
     ]
-    answered = {x.status for x in (front.health, front.predict) if isinstance(x, Exchange)}
+    limits = _limit_statuses(nginx_config, target)
+    answered = {str(x.status) for x in (front.health, front.predict) if isinstance(x, Exchange)}
     access = logs.nginx_access
-    refused = (
-        sum(access.statuses.get(code, 0) for code in ("429", "503")) if isinstance(access, AccessLog) else 0
-    )
-    if not entries or not (refused or answered & {429, 503}):
+    refused = sum(access.statuses.get(code, 0) for code in limits) if isinstance(access, AccessLog) else 0
+    if not entries or not (refused or answered & limits):
         return
     total = access.requests if isinstance(access, AccessLog) else 0
     share = len(entries) / max(total, len(entries))
     path, entry = entries[-1]
-    limited_now = bool(answered & {429, 503})
+    limited_now = bool(answered & limits)
     yield Finding(
         "NGX008",
         (
             quote(path, entry.text),
             *(
-                (quote(access.path, f"{refused} x 429/503, {total} requests"),)
+                (quote(access.path, f"{refused} x {'/'.join(sorted(limits))}, {total} requests"),)
                 if isinstance(access, AccessLog)
                 else ()
             ),
@@ -267,6 +268,18 @@ def rate_limit(logs: Logs, front: Front) -> Iterator[Finding]:
         {"count": str(len(entries)), "share": f"{share:.0%}"},
         severity="warn" if share < SMALL_SHARE and not limited_now else "fail",
     )
+
+
+def _limit_statuses(config: NginxConfig | NotSeen, target: Target) -> set[str]:
+    """What the site's rate limits answer; both usual ones where the configuration was not seen."""
+    server = None if isinstance(config, NotSeen) else _site_server(config, target)
+    scopes: tuple[nginx_topology.Scope, ...] = (server, *server.locations()) if server else ()
+    found = {
+        scope.value("limit_req_status") or DEFAULT_LIMIT_STATUS
+        for scope in scopes
+        if scope.effective("limit_req")
+    }
+    return found or {"429", DEFAULT_LIMIT_STATUS}
 
 
 @check("nginx.server_block", "NGX011", en="the right server block answers", zh="由正确的 server 块应答")

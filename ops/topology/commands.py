@@ -65,4 +65,5 @@ def commands(
         "start_nginx": "systemctl start nginx" if systemd_nginx else f"{program}{options}",
         "reload_nginx": "systemctl reload nginx" if systemd_nginx else f"{program}{options} -s reload",
         "test_nginx": f"{program} -t{options}",
+        "nginx_default_config": default_file,
     }

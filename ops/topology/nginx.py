@@ -34,7 +34,7 @@ def serving_masters(target: Target, processes: Processes, pidfile: Pidfile | Not
         if (
             (isinstance(pidfile, Pidfile) and pidfile.pid == master.pid)
             or f" -c {target.nginx_config_file} " in f"{named} "
-            or (" -c " not in named and target.nginx_config_file == "/etc/nginx/nginx.conf")
+            or (" -c " not in named and target.nginx_config_file == target.nginx_default_config)
         ):
             yield master
 

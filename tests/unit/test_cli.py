@@ -18,7 +18,7 @@ from ops.diagnose import diagnose
 from ops.diagnosis import Diagnosis
 from ops.doctor import chosen_checks
 from ops.errors import OpsError, UsageError
-from tests.unit.made_snapshot import HEALTHY, without_gunicorn
+from tests.unit.made_snapshot import HEALTHY, but, without_gunicorn
 
 Run = Callable[..., tuple[int, str, str]]
 ROOT = Path(ops.cli.__file__).parents[1]
@@ -206,6 +206,15 @@ def test_a_check_is_chosen_by_its_id_its_layer_or_a_code() -> None:
     assert ids(only=("GUN001",)) == ["gunicorn.process"]
     assert ids(only=("dns",)) == ["dns.resolution", "dns.address"]
     assert ids(only=("dns", "TLS004")) == ["dns.resolution", "dns.address", "tls.name"]
+
+
+def test_a_code_chooses_that_one_cause_of_its_check() -> None:
+    (dates,) = chosen_checks(("TLS002",), ())
+    assert dates.codes == ("TLS002",)
+    expired = but(taken_at=HEALTHY.served.chain[0].not_after + 1)
+    assert list(dates.judge(**dates.inputs(expired))) == []
+    (rest,) = (c for c in chosen_checks((), ("TLS002",)) if c.id == "tls.dates")
+    assert [finding.code for finding in rest.judge(**rest.inputs(expired))] == ["TLS001"]
 
 
 def test_what_is_skipped_is_left_out_of_what_was_chosen() -> None:

@@ -192,7 +192,9 @@ def test_a_503_of_the_rate_limit_is_told_from_one_of_the_service() -> None:
         logs__nginx_errors=limiting,
         logs__nginx_access=access_log(NGINX_ACCESS_LOG, {"200": 70, "503": 30}),
     )
-    assert codes(diagnose(limited, CHECKS)) == ["NGX008"]
+    assert codes(diagnose(limited, CHECKS)) == []  # this host's limit answers 429
+    unwritten = nginx_config(SITE.replace("limit_req_status 429;", ""))
+    assert codes(diagnose(but(limited, nginx_config=unwritten), CHECKS)) == ["NGX008", "NGX018"]
 
 
 def test_html_from_the_wrong_program_is_one_cause_not_four() -> None:
@@ -366,6 +368,31 @@ def test_a_judge_that_crashes_is_named_and_costs_no_other() -> None:
     assert result.skipped_because.en == "ZeroDivisionError: on gte-1"
     assert codes(diagnosis) == ["GUN001"]
     assert diagnosis.status == "fail"
+
+
+@check("made.half", "GUN001", en="a judge that finds, then fails", zh="先有发现后出错的检查")
+def half(host: Host) -> Iterator[Finding]:
+    yield Finding("GUN001", (quote("ps", host.hostname),))
+    raise ZeroDivisionError
+
+
+def test_a_judge_that_crashes_after_a_finding_is_an_error_and_its_finding_counts() -> None:
+    diagnosis = diagnose(HEALTHY, (half,))
+    assert [result.status for result in diagnosis.checks] == ["error"]
+    assert codes(diagnosis) == ["GUN001"]
+
+
+@check("made.twice", "TLS012", en="two files", zh="两个文件")
+def twice(host: Host) -> Iterator[Finding]:
+    for file in ("fullchain.pem", "privkey.pem"):
+        yield Finding(
+            "TLS012", (quote(file, f"missing on {host.hostname}"),), {"path": file, "problem": "missing"}
+        )
+
+
+def test_two_findings_of_one_code_are_one_cause_with_both_proofs() -> None:
+    (only,) = diagnose(HEALTHY, (twice,)).causes
+    assert [item.source for item in only.evidence] == ["fullchain.pem", "privkey.pem"]
 
 
 def test_a_judge_that_crashes_leaves_nothing_ok() -> None:

@@ -12,11 +12,13 @@ from ops.collect.gunicorn import parse_config
 from ops.snapshot import (
     Connection,
     Gunicorn,
+    InFlight,
     Listener,
     LogEntry,
     NotSeen,
     Pidfile,
     Process,
+    ProgressRecord,
     Snapshot,
     WorkerActivity,
 )
@@ -31,6 +33,7 @@ from tests.unit.made_snapshot import (
     GUNICORN_MASTER,
     GUNICORN_PIDFILE,
     GUNICORN_PROCESSES,
+    GUNICORN_WORKERS,
     HEALTH,
     HEALTHY,
     NGINX_LISTENERS,
@@ -86,6 +89,30 @@ def master_in(state: str) -> Snapshot:
 
 def logged(*entries: LogEntry, base: Snapshot = HEALTHY) -> Snapshot:
     return but(base, logs__gunicorn_error=gunicorn_log(*entries))
+
+
+SATURATED = exchange(503, '{"status": "not_ready", "reason": "saturated"}', **AT_BACKEND)
+
+
+def stuck_by_their_records(
+    last_completed: tuple[float, ...] = (NOW - 600, NOW - 600), **more: Any
+) -> Snapshot:
+    """Every worker holds two requests for ten minutes; the deadline is two."""
+    records = tuple(
+        ProgressRecord(
+            pid=pid,
+            start_ticks=1000 + pid,
+            phase="ready",
+            completed=50,
+            last_completed=last,
+            in_flight=(
+                InFlight(path="/predict", since=NOW - 600),
+                InFlight(path="/predict", since=NOW - 590),
+            ),
+        )
+        for pid, last in zip(GUNICORN_WORKERS, last_completed, strict=True)
+    )
+    return but(activity__progress=records, **more)
 
 
 def busy(queued: tuple[int | None, int | None], completed: int, **more: Any) -> Snapshot:
@@ -299,6 +326,23 @@ CASES: list[Case] = [
         "readiness says saturated",
         but(backend__ready=exchange(503, '{"status": "unavailable", "reason": "saturated"}', **AT_BACKEND)),
         "saturated",
+    ),
+    quiet(
+        "GUN006",
+        "readiness says saturated because every worker is stuck: that is GUN007",
+        stuck_by_their_records(backend__ready=SATURATED),
+    ),
+    fires(
+        "GUN007",
+        "by their own records every worker is past its deadline, while /health answers",
+        stuck_by_their_records(backend__ready=SATURATED),
+        "2 requests in flight for up to 10m, none completed since",
+        severity="fail",
+    ),
+    quiet(
+        "GUN007",
+        "one of the workers has just completed a request",
+        stuck_by_their_records(last_completed=(NOW - 600, NOW - 1), backend__ready=SATURATED),
     ),
     quiet(
         "GUN006", "a queue that is served at once", busy((4, 5), 20, backend__health=HEALTHY.backend.health)

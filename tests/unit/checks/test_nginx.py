@@ -374,7 +374,7 @@ CASES: list[Case] = [
         "a good share is turned away",
         limited(30, {"200": 70, "429": 30}),
         "limiting requests",
-        "30 x 429/503, 100 requests",
+        "30 x 429, 100 requests",
         severity="fail",
         facts={"count": "30", "share": "30%"},
     ),
@@ -382,8 +382,15 @@ CASES: list[Case] = [
         "NGX008", "a small share: the limit does its work", limited(3, {"200": 97, "429": 3}), severity="warn"
     ),
     fires(
-        "NGX008", "nginx's own 503 counts with the log", limited(30, {"200": 70, "503": 30}), severity="fail"
+        "NGX008",
+        "a 503 is the limit's where no limit_req_status is written",
+        but(
+            limited(30, {"200": 70, "503": 30}),
+            nginx_config=edited("limit_req_status 429;", "").nginx_config,
+        ),
+        severity="fail",
     ),
+    quiet("NGX008", "a 503 is not the limit's where that answers 429", limited(30, {"200": 70, "503": 30})),
     fires(
         "NGX008",
         "a small share, but the doctor's own request is among them",
