@@ -9,6 +9,7 @@ import click
 
 from ops import __version__
 from ops.errors import OpsError
+from ops.notify_command import notify
 from ops.watchdog_command import watchdog
 
 if TYPE_CHECKING:
@@ -122,6 +123,7 @@ def explain(code: str, language: Language | None) -> None:
     render_explanation(code, language or reader_language(), sys.stdout)
 
 
+commands.add_command(notify)
 commands.add_command(watchdog)
 
 

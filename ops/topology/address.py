@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+
 
 def join_address(host: str, port: int) -> str:
     """``ip:port`` with the brackets IPv6 needs."""
@@ -33,7 +35,10 @@ def is_wildcard(host: str) -> bool:
 
 def is_loopback(host: str) -> bool:
     """Whether a bind host is reachable from this machine alone."""
-    return host == "localhost" or host == "::1" or host.startswith("127.")
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def dialled(address: str) -> str:
