@@ -21,17 +21,31 @@ _FAILURES = {
 }
 
 
+# As the protocol's own words have it, in a Chinese sentence too.
+_TERMS = {
+    "nxdomain": "NXDOMAIN",
+    "no_address": "no A/AAAA",
+    "timeout": "timeout",
+    "refused": "REFUSED",
+    "servfail": "SERVFAIL",
+    "unreachable": "unreachable",
+}
+# Failures of the resolver rather than of the name: the detail says which one was asked and how long it was waited for.
+_WHO_AND_HOW_LONG = ("timeout", "servfail", "refused", "unreachable")
+
+
 @check("dns.resolution", "DNS001", en="the name resolves", zh="域名可以解析")
 def resolution(resolution: Resolution) -> Iterator[Finding]:
     """DNS001: the resolver gave no address."""
     if resolution.is_literal or resolution.failure is None:
         return
     how = _FAILURES.get(resolution.failure, Text(en=resolution.failure, zh=resolution.failure))
-    source = f"dns {resolution.name} @{resolution.resolver}"
+    told = resolution.failure in _WHO_AND_HOW_LONG and resolution.detail
+    waited = (quote("resolver", resolution.detail),) if told else ()
     yield Finding(
         "DNS001",
-        (Evidence(source, how), *((quote(source, resolution.detail),) if resolution.detail else ())),
-        {"resolver": resolution.resolver, "failure": resolution.failure},
+        (Evidence(f"dns {resolution.name} @{resolution.resolver}", how), *waited),
+        {"resolver": resolution.resolver, "failure": _TERMS.get(resolution.failure, resolution.failure)},
     )
 
 

@@ -19,8 +19,15 @@ def resolved(*addresses: str) -> Resolution:
 
 CASES: list[Case] = [
     *(
-        fires("DNS001", failure, but(resolution=unresolved(failure)), facts={"failure": failure})
-        for failure in ("nxdomain", "no_address", "timeout", "refused", "servfail", "unreachable")
+        fires("DNS001", failure, but(resolution=unresolved(failure)), facts={"failure": term})
+        for failure, term in {
+            "nxdomain": "NXDOMAIN",
+            "no_address": "no A/AAAA",
+            "timeout": "timeout",
+            "refused": "REFUSED",
+            "servfail": "SERVFAIL",
+            "unreachable": "unreachable",
+        }.items()
     ),
     fires(
         "DNS001",
