@@ -70,7 +70,8 @@ from service import progress
 while (Path(__file__).parent / "hang").exists():
     time.sleep(0.1)
 app = Flask(__name__)
-progress.current().enter("ready")
+if progress.current():
+    progress.current().enter("ready")
 
 @app.get("/health")
 def health():
@@ -86,7 +87,8 @@ from service import progress
 if (Path(__file__).parent / "broken").exists():
     raise RuntimeError("the model does not load")
 app = Flask(__name__)
-progress.current().enter("ready")
+if progress.current():
+    progress.current().enter("ready")
 
 @app.get("/health")
 def health():
