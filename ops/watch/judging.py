@@ -365,7 +365,8 @@ def _with_living_workers(
             ),
             workers,
         )
-    if busy and not _refused(look):
+    moves = memory.last_answer is not None and memory.last_answer >= look.clocks.boottime
+    if (busy or moves) and not _refused(look):
         # They complete requests, or have not had one for longer than it may take: alive, and too busy for /health.
         return Verdict(
             "saturated",

@@ -75,6 +75,11 @@ def test_busy_workers_and_an_unanswered_probe_are_saturation() -> None:
     assert (verdict.state, verdict.confirmed, verdict.saturated) == ("saturated", False, True)
 
 
+def test_completions_since_the_last_round_are_saturation_though_all_are_idle_just_now() -> None:
+    assert told(look(health=TIMEOUT), memory(101, 102, last_answer=BOOT)).state == "saturated"
+    assert told(look(health=TIMEOUT), memory(101, 102, last_answer=BOOT - 15)).state == "failing"
+
+
 @pytest.mark.parametrize("failures", [1, 2, 3])
 def test_a_stopped_worker_counts(failures: int) -> None:
     seen = look(worker(101, record(101), state="stopped"), worker(102, record(102)))
