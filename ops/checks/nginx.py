@@ -35,6 +35,9 @@ DEFAULT_READ_TIMEOUT = 60.0  # ngx_http_proxy_module, proxy_read_timeout
 DEFAULT_LIMIT_STATUS = "503"  # ngx_http_limit_req_module, limit_req_status
 # Below this share of all requests, the rate limit does its work rather than hurting users.
 SMALL_SHARE = 0.10
+# What the clients of the guide and of the documentation call themselves.
+CLIENTS = {"curl": "curl/8.5.0", "python-requests": "python-requests/2.32.3"}
+REFUSALS = ("403", "404", "406", "410", "444")
 _IN_FILE = re.compile(r" in (\S+):(\d+)$")
 
 
@@ -282,9 +285,47 @@ def _limit_statuses(config: NginxConfig | NotSeen, target: Target) -> set[str]:
     return found or {"429", DEFAULT_LIMIT_STATUS}
 
 
+@check("nginx.user_agents", "NGX010", en="documented clients are let in", zh="文档中的客户端可以访问")
+def user_agents(nginx_config: NginxConfig, target: Target) -> Iterator[Finding]:
+    """NGX010: an `if` on the User-Agent refuses the very clients the service is documented with."""
+    server = _site_server(nginx_config, target)
+    if server is None:
+        return
+    location = server.location_for(target.predict_path)
+    for scope in (server, *((location,) if location else ())):
+        for directive in scope.own("if"):
+            refuses = any(
+                d.name == "return" and d.args and d.args[0] in REFUSALS for d in directive.block or ()
+            )
+            blocked = [name for name, agent in CLIENTS.items() if _agent_matches(directive.args, agent)]
+            if refuses and blocked:
+                where = f"{directive.file}:{directive.line}"
+                yield Finding(
+                    "NGX010",
+                    (quote(where, f"if ({' '.join(directive.args)})"),),
+                    {"client": ", ".join(blocked), "where": where},
+                )
+                return
+
+
+def _agent_matches(condition: tuple[str, ...], agent: str) -> bool:
+    """Whether an `if`'s condition holds for a User-Agent (ngx_http_rewrite_module, if)."""
+    if len(condition) != 3 or condition[0] != "$http_user_agent":
+        return False
+    operator, pattern = condition[1], condition[2]
+    if operator == "=":
+        return agent == pattern
+    if operator not in ("~", "~*"):
+        return False
+    try:
+        return re.search(pattern, agent, re.IGNORECASE if operator == "~*" else 0) is not None
+    except (re.error, OverflowError, RecursionError):
+        return False
+
+
 @check("nginx.server_block", "NGX011", en="the right server block answers", zh="由正确的 server 块应答")
 def server_block(
-    nginx_config: NginxConfig, target: Target, front: Front, backend: Backend | NotSeen
+    nginx_config: NginxConfig, nginx_test: NginxTest | NotSeen, target: Target, front: Front
 ) -> Iterator[Finding]:
     """NGX011: nginx's default page, or a server block whose server_name does not match."""
     answers = [x for x in (front.predict, front.health) if isinstance(x, Exchange) and x.status is not None]
@@ -294,12 +335,13 @@ def server_block(
         or target.connect_to is None
     ):
         return
-    del backend
     shown = next((x for x in answers if "Welcome to nginx" in x.body), None)
     host, port = split_address(target.connect_to)
     blocks = nginx_topology.servers(nginx_config)
     chosen = nginx_topology.chosen_server(blocks, host, port, target.domain)
-    foreign = chosen is not None and not nginx_topology.names_match(chosen, target.domain)
+    # A file that does not load is not what answers: its names prove nothing.
+    loads = isinstance(nginx_test, NotSeen) or nginx_test.exit_code == 0
+    foreign = loads and chosen is not None and not nginx_topology.names_match(chosen, target.domain)
     site = _site_server(nginx_config, target)
     if shown is None and not (
         foreign and (site is None or site != chosen or not _proxies(nginx_config, chosen))
@@ -456,6 +498,7 @@ CHECKS = (
     health_location,
     timeout,
     rate_limit,
+    user_agents,
     server_block,
     proxied_service,
     redirects,

@@ -123,6 +123,16 @@ def rate_limit_turns_requests_away(stack: Stack) -> None:
         stack.predict()
 
 
+@fault(
+    "NGX010",
+    sees=lambda stack: stack.request(headers={"User-Agent": "curl/8.5.0"}).status == 403,
+    layout="guide",
+    traps=["user agent filter"],
+)
+def user_agent_filter_blocks_curl(_stack: Stack) -> None:
+    """The guide's own filter, which refuses the client it tests with."""
+
+
 @fault("NGX011", sees=lambda stack: "Welcome to nginx" in stack.request(path="/").text, layout="guide")
 def default_page_answers(stack: Stack) -> None:
     root = stack.directory / "html"

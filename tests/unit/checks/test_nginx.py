@@ -415,6 +415,32 @@ CASES: list[Case] = [
         "NGX008", "a dry run turns nobody away", limited(30, {"200": 99, "503": 1}, LIMITING + ", dry run")
     ),
     fires(
+        "NGX010",
+        "the guide's own filter",
+        edited(
+            "proxy_read_timeout 120s;",
+            'if $http_user_agent ~* "(sqlmap|curl|python-requests)" { return 403; }',
+        ),
+        "sqlmap|curl|python-requests",
+        severity="fail",
+        facts={"client": "curl, python-requests"},
+    ),
+    quiet(
+        "NGX010",
+        "a filter for scanners alone",
+        edited("proxy_read_timeout 120s;", 'if $http_user_agent ~* "(sqlmap|nikto)" { return 403; }'),
+    ),
+    quiet(
+        "NGX010",
+        "clients are told apart but not refused",
+        edited("proxy_read_timeout 120s;", "if $http_user_agent ~* curl { set $tool 1; }"),
+    ),
+    quiet(
+        "NGX010",
+        "a pattern that Python cannot compile",
+        edited("proxy_read_timeout 120s;", 'if $http_user_agent ~* "(?<!curl" { return 403; }'),
+    ),
+    fires(
         "NGX011",
         "nginx's default page",
         answered_by(SITE, WELCOME),
@@ -432,6 +458,14 @@ CASES: list[Case] = [
         "NGX011",
         "the service answers, whatever the names say",
         but(nginx_config=nginx_config(OTHER_SITE + MISNAMED)),
+    ),
+    quiet(
+        "NGX011",
+        "the file does not load, so an older configuration answers",
+        but(
+            answered_by(OTHER_SITE + MISNAMED, page(502, "502 Bad Gateway", **PREDICT)),
+            nginx_test=nginx_says(UNKNOWN_DIRECTIVE, TEST_FAILED).nginx_test,
+        ),
     ),
     quiet(
         "NGX011",
