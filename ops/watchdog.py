@@ -55,6 +55,9 @@ PATIENCE_ONCE = 60.0
 # Looks that `--once` adds while a worker is suspected: two dumps have to lie some seconds apart.
 CLOSER_LOOKS = 3
 MAX_DUMPS = 4
+# SIGKILL works at once; taking down, waiting for the port and starting take up to 20 s until a master is seen.
+KILL_SHOWS_WITHIN = 5.0
+START_SHOWS_WITHIN = 30.0
 # With a state that cannot be written, the budget is what this process remembers, and no more than this.
 BUDGET_WITHOUT_STATE = 1
 ALIVE = ("healthy", "saturated")
@@ -140,6 +143,7 @@ class Watchdog:
             self._prepare_evidence(verdict, look, memory)
             step, memory = self._decide(verdict, look, memory, paused=paused)
         memory = self._announce(verdict, look, memory, step)
+        memory = self._announce_saturation(verdict, look, memory)
         acted = False
         if step.rung is not None:
             acted, memory = self._act(step, verdict, look, memory)
@@ -223,7 +227,7 @@ class Watchdog:
             outcome = "recovered"
         elif gone and pending.worker is not None and verdict.stuck and not _is_booting(look):
             outcome = "next"  # this worker was replaced; another is stuck
-        elif now >= pending.until:
+        elif now >= pending.until or _came_to_nothing(pending, look, gone=gone):
             outcome = "failed"
         if outcome is None:
             return msgspec.structs.replace(memory, pending=pending)
@@ -320,7 +324,8 @@ class Watchdog:
             self._do(step, verdict, look, memory)
         except GoneError as gone:
             self.journal.note("step", rung=step.rung, outcome="gone", detail=str(gone))
-            return False, msgspec.structs.replace(memory, pending=None)
+            actions = [*memory.actions[:-1], msgspec.structs.replace(memory.actions[-1], outcome="gone")]
+            return False, msgspec.structs.replace(memory, pending=None, actions=actions)
         except (OpsError, OSError) as error:
             self.journal.note("step", rung=step.rung, outcome="failed", detail=safe_line(str(error)))
             actions = [*memory.actions[:-1], msgspec.structs.replace(memory.actions[-1], outcome="failed")]
@@ -446,8 +451,10 @@ class Watchdog:
                 self.teller.tell("watchdog", "recovered", title, body, now.wall)
             self._evidence = None
             return memory
-        due = verdict.confirmed or (verdict.state != "suspect" and memory.failures >= self.rules.failures)
-        if trouble.announced or not due or verdict.state not in ("failing", "foreign"):
+        due = verdict.confirmed or verdict.fault == "overload"
+        if verdict.state in ("failing", "foreign"):
+            due = due or memory.failures >= self.rules.failures
+        if trouble.announced or not due:
             return memory
         doing = RUNGS[step.rung] if step.rung else (step.why if step.why.en else None)
         evidence = str(self._evidence.path) if self._evidence else ""
@@ -466,6 +473,24 @@ class Watchdog:
                 evidence=evidence,
             ),
         )
+
+    def _announce_saturation(self, verdict: Verdict, look: Look, memory: Memory) -> Memory:
+        """One message when it has been saturated for as many rounds as a failure needs, one when that is over."""
+        now = look.clocks
+        if memory.saturation_told and verdict.state == "healthy":
+            title = Text(en="no longer saturated", zh="不再饱和")
+            self.teller.tell("saturated", "recovered", title, verdict.detail, now.wall)
+            return msgspec.structs.replace(memory, saturation_told=False)
+        lasted = now.boottime - memory.state_since
+        if (
+            verdict.state == "saturated"
+            and not memory.saturation_told
+            and lasted >= self.rules.failures * self.rules.interval
+        ):
+            self.journal.note("saturated", seconds=round(lasted, 1), detail=verdict.detail.en)
+            self.teller.tell("saturated", "trouble", fault_name("saturated"), verdict.detail, now.wall)
+            return msgspec.structs.replace(memory, saturation_told=True)
+        return memory
 
     def _tell_of_torn_state(self) -> None:
         self.teller.tell(
@@ -535,6 +560,15 @@ class Watchdog:
             if age < deadline
         ]
         return max(LOOK_AGAIN, min(left) + 0.1) if left else None
+
+
+def _came_to_nothing(pending: Pending, look: Look, *, gone: bool) -> bool:
+    """Whether a step shows no effect long after it must have: also where the watchdog was killed between writing it
+    down and doing it."""
+    age = look.clocks.boottime - pending.at
+    if pending.rung == "kill_worker":
+        return not gone and age > KILL_SHOWS_WITHIN
+    return pending.rung == "restart" and look.master is None and age > START_SHOWS_WITHIN
 
 
 def _has_new_worker(look: Look, pending: Pending) -> bool:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import signal
 
-import psutil
-
 from ops.collect.gunicorn import read_config
 from ops.remedies.signals import send
 from ops.snapshot import GunicornConfig
@@ -27,6 +25,8 @@ def can_reload(config_file: str | None, workers: tuple[int, ...]) -> bool:
         config = read_config(config_file)
         if not isinstance(config, GunicornConfig) or config.missing or config.error:
             return False
+    import psutil
+
     used = 0
     for pid in workers:
         try:

@@ -17,6 +17,8 @@ FUTILE_FOR_A_START = ("GUN003", "GUN012", "ENV001")
 _RESTART_FAULTS = ("master_gone", "master_hung", "master_stopped", "no_workers", "not_answering")
 # Between two full restarts: doubled with each, from this, seconds. Killing one worker waits only for the one before.
 FIRST_BACK_OFF = 10.0
+# Outcomes that take nothing from the budget: long healthy since, or nothing was there to act on.
+NOT_COUNTED = ("cleared", "gone")
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ def allowance(memory: Memory, rules: Rules, now: float, rung: Rung, jitter: floa
         return "half_open" if now >= _first_rearm(memory, rules, jitter) else "held"
     if rung == "restart":
         restarts = [a for a in memory.actions if a.rung == "restart" and now - a.at <= rules.within]
-        restarts = [a for a in restarts if a.outcome != "cleared"]
+        restarts = [a for a in restarts if a.outcome not in NOT_COUNTED]
         if restarts:
             wait = min(FIRST_BACK_OFF * 2 ** (len(restarts) - 1), rules.within / max(1, rules.budget))
             if now - restarts[-1].at < wait * (1 + 0.1 * jitter):

@@ -97,6 +97,7 @@ class Memory(msgspec.Struct):
     failures: int = 0
     control_failures: int = 0
     saturated: bool = False
+    saturation_told: bool = False
     trouble: Trouble | None = None
     pending: Pending | None = None
     subject: Subject = msgspec.field(default_factory=Subject)

@@ -11,13 +11,15 @@ import threading
 import time
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from ops.duration import age
 from ops.language import Language, Text
-from ops.notify import Message, Outbox
 from ops.quoting import safe_line
 from ops.watch.wording import FAULTS, RUNGS
+
+if TYPE_CHECKING:
+    from ops.notify import Outbox
 
 # How long one round of deliveries may take, seconds.
 DELIVERY_SECONDS = 15.0
@@ -48,6 +50,9 @@ class Teller:
         self._thread: threading.Thread | None = None
         if urls:
             try:
+                # Only where somebody is to be told: a healthy round from cron is to be short.
+                from ops.notify import Outbox
+
                 self._outbox = Outbox(*self._arguments)
             except Exception as error:  # noqa: BLE001  who cannot be told must not keep the service down
                 journal.note("notify_unusable", detail=safe_line(str(error)))
@@ -58,6 +63,8 @@ class Teller:
         """Take in one message; no network."""
         if self._outbox is None:
             return
+        from ops.notify import Message
+
         try:
             self._outbox.add(Message(key, kind, title, body, wall))
         except Exception as error:  # noqa: BLE001  as above
@@ -84,6 +91,8 @@ class Teller:
             return True
 
     def _deliver(self) -> None:
+        from ops.notify import Outbox
+
         try:
             now = time.time()
             for delivery in Outbox(*self._arguments).deliver(now, now + DELIVERY_SECONDS):

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import psutil
@@ -157,6 +158,34 @@ def test_all_workers_stopped() -> None:
 
 
 @pytest.mark.long
+def test_more_stopped_workers_than_the_budget_has_room_for_are_replaced_by_a_reload() -> None:
+    with watched(workers=4) as stack:
+        before = set(stack.signal_workers(signal.SIGSTOP))
+        rounds_until(stack, RECOVERED, at_most=4)
+        assert rungs(stack) == ["reload"]
+        after = {w.pid for w in stack.gunicorn_workers}
+        assert not before & after
+        assert len(after) == 4
+        assert answers(stack)
+
+
+@pytest.mark.long
+def test_a_service_that_dies_again_and_again_is_held_and_mends_in_the_end() -> None:
+    with watched(workers=1, failures=1) as stack:
+        stack.config_file.write_text(
+            stack.config_file.read_text() + '\n[watchdog.restarts]\nbudget = 2\nwithin = "20s"\n'
+        )
+        began = time.monotonic()
+        while time.monotonic() - began < 30:
+            stack.kill_gunicorn()
+            once(stack)
+        assert 2 <= len(rungs(stack)) <= 4
+        assert status(stack)["holding"] or status(stack)["state"] == "healthy"
+        wait_for(lambda: once(stack).exit_code in (HEALTHY, RECOVERED), "it to mend", within=90, every=2.0)
+        assert answers(stack)
+
+
+@pytest.mark.long
 def test_a_sync_worker_that_holds_the_interpreter_lock_for_good() -> None:
     with watched(workers=2, worker_class="sync", threads=None, timeout=600) as stack:
         victim = stack.gunicorn_workers[0].pid
@@ -232,6 +261,32 @@ def test_master_stopped_is_continued_with_its_workers() -> None:
         rounds_until(stack, RECOVERED, at_most=3)
         assert rungs(stack) == ["continue_master"]
         assert before == {p.pid for p in (stack.gunicorn_master, *stack.gunicorn_workers) if p}
+
+
+def test_one_message_when_it_begins_and_one_when_it_ends() -> None:
+    received: list[str] = []
+
+    class Endpoint(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            received.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Endpoint) as server, watched(workers=1) as stack:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        stack.config["notify"] = {"urls": [f"json://127.0.0.1:{server.server_port}/"]}
+        stack.write_config()
+        stack.kill_gunicorn()
+        rounds_until(stack, RECOVERED, at_most=3)
+        wait_for(lambda: once(stack) and len(received) >= 2, "both messages", within=30)
+        server.shutdown()
+    assert len(received) == 2
+    assert "GUN001" in received[0]
+    assert "watchdog-evidence" in received[0]
+    assert "restarted gunicorn" in received[1]
 
 
 def test_another_program_on_the_port_is_left_alone() -> None:
