@@ -5,16 +5,17 @@ GTE_LAB_GUNICORN=DIR runs them on another gunicorn, put there by `pip install --
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -51,12 +52,25 @@ def watched(*, failures: int = 2, deadline: str = "2s", boot: str = "15s", **sta
 
 
 def once(stack: Stack) -> Report:
-    """One round, as cron runs it."""
-    return stack.gte_ops("watchdog", "--once", "--config", str(stack.config_file), timeout=110)
+    """One round, as cron runs it: below the keeper, so that what it starts ends with the stack."""
+    output = stack.logs / f"watchdog-{time.monotonic_ns()}.log"
+    began = time.monotonic()
+    pid = launch(stack, "--once", output=output)
+    wait_for(lambda: stack.keeper.exit_code(pid) is not None, "the round to end", within=110)
+    code = stack.keeper.exit_code(pid)
+    assert code is not None
+    said = output.read_text(encoding="utf-8")
+    return Report({}, code, time.monotonic() - began, said, said)
+
+
+def launch(stack: Stack, *arguments: str, output: Path) -> int:
+    """`gte-ops watchdog` in the background; returns its process id."""
+    command = stack.gte_ops_command("watchdog", "--config", str(stack.config_file), *arguments)
+    return stack.keeper.spawn(command, cwd=stack.directory, env=stack.environment(), output=output)
 
 
 def told(ran: Report) -> str:
-    return f"exit {ran.exit_code} after {ran.seconds:.1f} s\n{ran.stdout}\n{ran.stderr}"
+    return f"exit {ran.exit_code} after {ran.seconds:.1f} s\n{ran.stdout}"
 
 
 def rounds_until(stack: Stack, code: int, *, at_most: int) -> list[Report]:
@@ -178,7 +192,7 @@ def test_a_service_that_dies_again_and_again_is_held_and_mends_in_the_end() -> N
         began = time.monotonic()
         while time.monotonic() - began < 30:
             stack.kill_gunicorn()
-            once(stack)
+            print(told(once(stack)))  # noqa: T201  shown where the test fails
         assert 2 <= len(rungs(stack)) <= 4
         assert status(stack)["holding"] or status(stack)["state"] == "healthy"
         wait_for(lambda: once(stack).exit_code in (HEALTHY, RECOVERED), "it to mend", within=90, every=2.0)
@@ -364,19 +378,10 @@ def test_a_pause_during_a_fault() -> None:
 
 def test_two_at_once_and_a_state_that_cannot_be_written() -> None:
     with watched(workers=1) as stack:
-        command = stack.gte_ops_command("watchdog", "--config", str(stack.config_file))
-        with subprocess.Popen(
-            command, env=stack.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        ) as resident:
-            try:
-                assert resident.stdout is not None
-                assert b"started" in resident.stdout.readline()
-                ran = once(stack)
-                assert ran.exit_code == UNJUDGED
-                assert "locked" in ran.stderr
-            finally:
-                resident.terminate()
-                assert resident.wait(20) == 0
+        with resident(stack):
+            ran = once(stack)
+            assert ran.exit_code == UNJUDGED
+            assert "locked" in ran.stderr
         # A directory where the state should be: it can neither be read nor replaced.
         stack.config["watchdog"]["state_file"] = str(stack.gunicorn_conf / "watchdog.json")
         stack.write_config()
@@ -407,15 +412,14 @@ def _kill_at_random_points(points: int, seed: int) -> None:
 
     chance = random.Random(seed)
     with watched(workers=2, failures=1) as stack:
-        command = stack.gte_ops_command("watchdog", "--once", "--config", str(stack.config_file))
         for _ in range(points):
             before = len(rungs(stack))
             stack.signal_workers(signal.SIGSTOP, count=1)
-            with subprocess.Popen(
-                command, env=stack.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-            ) as running:
-                time.sleep(chance.uniform(0.1, 2.5))
-                running.kill()
+            pid = launch(stack, "--once", output=stack.logs / "killed.log")
+            time.sleep(chance.uniform(0.1, 2.5))
+            if stack.keeper.exit_code(pid) is None:
+                os.kill(pid, signal.SIGKILL)
+            wait_for(lambda pid=pid: stack.keeper.exit_code(pid) is not None, "its end")
             json.loads((stack.run / "watchdog.json").read_bytes())
             rounds_until(stack, HEALTHY, at_most=4) if _is_mended(stack) else _mend(stack)
             taken = len(rungs(stack)) - before
@@ -468,19 +472,17 @@ def test_resident_a_killed_master_is_started_and_outlives_the_watchdog() -> None
 @contextmanager
 def resident(stack: Stack) -> Iterator[None]:
     """The watchdog as a service, ended in order."""
-    command = stack.gte_ops_command("watchdog", "--config", str(stack.config_file))
-    with subprocess.Popen(
-        command, env=stack.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as running:
-        assert running.stdout is not None
-        assert "started" in running.stdout.readline()
-        try:
-            yield
-        finally:
-            running.terminate()
-            out, _ = running.communicate(timeout=30)
-            print(out)  # noqa: T201  shown where the test fails
-        assert running.returncode == 0
+    output = stack.logs / f"watchdog-{time.monotonic_ns()}.log"
+    pid = launch(stack, output=output)
+    try:
+        wait_for(lambda: output.exists() and "started" in output.read_text(), "the watchdog to start")
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+        wait_for(lambda: stack.keeper.exit_code(pid) is not None, "the watchdog to end", within=30)
+        print(output.read_text())  # noqa: T201  shown where the test fails
+    assert stack.keeper.exit_code(pid) == 0
 
 
 @pytest.mark.long
