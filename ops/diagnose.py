@@ -245,9 +245,9 @@ def _unseen(snapshot: Snapshot) -> tuple[tuple[str, str], ...]:
 
     walk("", snapshot)
     # Where nobody takes the connection there is nothing more to see: that stands in the connection's failure. And that
-    # the name leads nowhere else is how it should be.
+    # the name leads nowhere else is how it should be; a host without a watchdog is for OPS006 to say.
     refused = isinstance(snapshot.backend, Backend) and snapshot.backend.connection.failure
-    moot = ("elsewhere", "backend.") if refused else ("elsewhere",)
+    moot = ("elsewhere", "watchdog", "backend.") if refused else ("elsewhere", "watchdog")
     return tuple((place, reason) for place, reason in found if not place.startswith(moot))
 
 

@@ -458,6 +458,15 @@ class ModelFiles(Facts, frozen=True):
     parent_exists: bool
 
 
+class WatchdogState(Facts, frozen=True):
+    """What the watchdog last wrote of itself. ``gave_up``: it does nothing for now; ``actions``: those it remembers."""
+
+    path: str
+    last_round: float | None
+    gave_up: bool
+    actions: int
+
+
 class Snapshot(Facts, frozen=True):
     """Everything one run observed.
 
@@ -481,6 +490,7 @@ class Snapshot(Facts, frozen=True):
     certificates: Certificates | NotSeen
     logs: Logs | NotSeen
     model: ModelFiles | NotSeen
+    watchdog: WatchdogState | NotSeen = NotSeen(reason="no watchdog has run")
     elsewhere: Served | NotSeen = NotSeen(reason="the name leads to this host, or is not dialled")
 
 

@@ -1,6 +1,6 @@
 """The judges, one module per layer. Each is a pure function of the snapshot's sections it names as parameters."""
 
-from ops.checks import app, dns, gunicorn, model, net, nginx, tls
+from ops.checks import app, dns, gunicorn, model, net, nginx, ops, tls
 from ops.finding import Check
 
 CHECKS: tuple[Check, ...] = (
@@ -11,4 +11,5 @@ CHECKS: tuple[Check, ...] = (
     *gunicorn.CHECKS,
     *app.CHECKS,
     *model.CHECKS,
+    *ops.CHECKS,
 )

@@ -258,7 +258,7 @@ def _elsewhere(target: Target, resolution: object, host: object, deadline: float
 
 def _probe(settings: Settings, target: Target, since: float, deadline: float) -> dict[str, Any]:
     """How the stack behaves: all probes at once, patience ended early once waiting is pointless."""
-    from ops.collect import activity, certificates, http, logs, model
+    from ops.collect import activity, certificates, http, logs, model, watchdog_state
 
     patience = http.Patience(deadline)
     progress_dir = settings.app.progress_dir
@@ -273,6 +273,9 @@ def _probe(settings: Settings, target: Target, since: float, deadline: float) ->
             lambda: _served(target, address, min(deadline, time.monotonic() + 4)),
         ),
         "certificates": Task("certificate files", lambda: certificates.certificate_files(target)),
+        "watchdog": Task(
+            "watchdog state", lambda: watchdog_state.watchdog_state(settings.watchdog.state_file)
+        ),
         "model": Task("model files", lambda: model.model_files(target.model_dir)),
     }
     answers = [tasks[name] for name in ("front", "backend", "upstreams")]

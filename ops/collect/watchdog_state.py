@@ -1,0 +1,42 @@
+"""What the watchdog's state file says of the watchdog itself."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ops.collect.regular_file import read_regular_file
+from ops.quoting import safe_line
+from ops.snapshot import NotSeen, WatchdogState
+
+MAX_FILE_BYTES = 4 << 20
+
+
+class _Clocks(msgspec.Struct):
+    wall: float
+
+
+class _State(msgspec.Struct):
+    """The part of the file that is read here; the rest is the watchdog's own (`ops/watch/memory.py`)."""
+
+    clocks: _Clocks | None = None
+    holding: bool = False
+    futile: bool = False
+    actions: list[msgspec.Raw] = []
+
+
+def watchdog_state(path: str) -> WatchdogState | NotSeen:
+    """The state in ``path``; NotSeen where no watchdog has ever written there, or where it cannot be read."""
+    try:
+        state = msgspec.json.decode(read_regular_file(path, MAX_FILE_BYTES).content, type=_State)
+    except FileNotFoundError:
+        return NotSeen(reason=f"{path} does not exist: no watchdog has run")
+    except PermissionError:
+        return NotSeen(reason=f"{path} may not be read", needs_root=True)
+    except (OSError, ValueError, msgspec.DecodeError) as error:
+        return NotSeen(reason=safe_line(f"{path} cannot be read: {error}"))
+    return WatchdogState(
+        path=path,
+        last_round=state.clocks.wall if state.clocks else None,
+        gave_up=state.holding or state.futile,
+        actions=len(state.actions),
+    )
