@@ -143,8 +143,10 @@ BROKEN = {
     "above the root": (b"GET /../../etc/passwd HTTP/1.1" + END, 400, "bad_request"),
     "two lengths": (b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2" + END, 400, "bad_request"),
     "TRACE": (b"TRACE / HTTP/1.1" + END, 405, "method_not_allowed"),
-    "too long a URI": (b"GET /" + b"a" * 40000 + b" HTTP/1.1" + END, 414, "uri_too_long"),
-    "too long a header": (b"GET / HTTP/1.1\r\nX: " + b"a" * 40000 + END, 431, "headers_too_large"),
+    # Exactly a buffer full (large_client_header_buffers): nginx closes on what is longer with bytes unread, and the
+    # reset that follows can overtake the answer.
+    "too long a URI": (b"GET /".ljust(8192, b"a"), 414, "uri_too_long"),
+    "too long a header": (b"GET / HTTP/1.1\r\n" + b"X: ".ljust(8192, b"a"), 431, "headers_too_large"),
     "unknown transfer coding": (b"POST / HTTP/1.1\r\nTransfer-Encoding: x" + END, 501, "not_implemented"),
     "HTTP/3.0 in the clear": (b"GET / HTTP/3.0" + END, 505, "http_version_not_supported"),
     "our error page itself": (b"GET /gte-api-error/problem HTTP/1.1" + END, 404, "not_found"),
