@@ -212,7 +212,6 @@ def _files(settings: Settings, master: Process | None) -> FilesFound:
             return False
 
     return FilesFound(
-        app_dir=exists(app_dir),
         model_parent=exists((app_dir / target_topology.GUIDE_MODEL).parent),
         start_script=exists(app_dir / GUIDE_START_SCRIPT),
         unit=any(exists(Path(place) / settings.gunicorn.unit) for place in settings.schedule.systemd),

@@ -18,7 +18,6 @@ GUIDE_START_SCRIPT = "start-prod.sh"
 class FilesFound:
     """Which of the guide's files exist on this host: what a collector looked up for the target."""
 
-    app_dir: bool = False
     model_parent: bool = False
     start_script: bool = False
     unit: bool = False

@@ -61,7 +61,7 @@ BUILD = {
     "pid-path": "/run/nginx.pid",
     "error-log-path": MAIN_ERROR_LOG,
 }
-GUIDE_FILES = FilesFound(app_dir=True, model_parent=True, start_script=True, unit=True)
+GUIDE_FILES = FilesFound(model_parent=True, start_script=True, unit=True)
 NO_PROCESSES = Processes(processes=(), listeners=())
 UNSEEN_GUNICORN = Gunicorn(
     config=NotSeen(reason="-"), pidfile=NotSeen(reason="-"), progress=NotSeen(reason="-")
