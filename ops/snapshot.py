@@ -467,6 +467,48 @@ class WatchdogState(Facts, frozen=True):
     actions: int
 
 
+class CronEntry(Facts, frozen=True):
+    """One entry of a crontab, or one script that an entry runs by run-parts. ``script``: the beginning of the shell
+    script that the command begins with, without comments; empty where it is a program."""
+
+    file: str
+    line: int
+    when: str
+    user: str
+    command: str
+    script: str = ""
+
+
+class Timer(Facts, frozen=True):
+    """One systemd timer and what its service runs. ``when``: its On... settings as written. ``enabled``: wanted by some
+    target, and neither it nor its service masked."""
+
+    name: str
+    file: str
+    enabled: bool
+    when: tuple[str, ...]
+    service: str
+    commands: tuple[str, ...]
+    scripts: tuple[str, ...] = ()
+
+
+class BootService(Facts, frozen=True):
+    """One service that systemd starts at boot."""
+
+    name: str
+    file: str
+    commands: tuple[str, ...]
+
+
+class Schedule(Facts, frozen=True):
+    """What runs by itself. ``unseen``: the places that could not be read."""
+
+    cron: tuple[CronEntry, ...]
+    timers: tuple[Timer, ...]
+    services: tuple[BootService, ...] = ()
+    unseen: tuple[NotSeen, ...] = ()
+
+
 class Snapshot(Facts, frozen=True):
     """Everything one run observed.
 
@@ -491,6 +533,7 @@ class Snapshot(Facts, frozen=True):
     logs: Logs | NotSeen
     model: ModelFiles | NotSeen
     watchdog: WatchdogState | NotSeen = NotSeen(reason="no watchdog has run")
+    schedule: Schedule | NotSeen = NotSeen(reason="the schedule was not looked at")
     elsewhere: Served | NotSeen = NotSeen(reason="the name leads to this host, or is not dialled")
 
 

@@ -257,7 +257,7 @@ def _elsewhere(target: Target, resolution: object, host: object, deadline: float
 
 def _probe(settings: Settings, target: Target, since: float, deadline: float) -> dict[str, Any]:
     """How the stack behaves: all probes at once, patience ended early once waiting is pointless."""
-    from ops.collect import activity, certificates, http, logs, model, watchdog_state
+    from ops.collect import activity, certificates, http, logs, model, schedule, watchdog_state
 
     patience = http.Patience(deadline)
     progress_dir = settings.app.progress_dir
@@ -275,6 +275,7 @@ def _probe(settings: Settings, target: Target, since: float, deadline: float) ->
         "watchdog": Task(
             "watchdog state", lambda: watchdog_state.watchdog_state(settings.watchdog.state_file)
         ),
+        "schedule": Task("schedule", lambda: schedule.schedule(settings.schedule)),
         "model": Task("model files", lambda: model.model_files(target.model_dir)),
     }
     answers = [tasks[name] for name in ("front", "backend", "upstreams")]

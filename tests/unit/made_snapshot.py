@@ -12,6 +12,7 @@ from ops.snapshot import (
     AccessLog,
     Activity,
     Backend,
+    BootService,
     Certificate,
     Certificates,
     ConfigValue,
@@ -37,9 +38,11 @@ from ops.snapshot import (
     Processes,
     ProgressRecord,
     Resolution,
+    Schedule,
     Served,
     Snapshot,
     Target,
+    Timer,
     Upstreams,
     WorkerActivity,
 )
@@ -456,6 +459,26 @@ HEALTHY = Snapshot(
         nginx_access=access_log(NGINX_ACCESS_LOG, {"200": 120}),
         gunicorn_error=gunicorn_log(),
         gunicorn_access=access_log(GUNICORN_ACCESS_LOG, {"200": 120}),
+    ),
+    schedule=Schedule(
+        cron=(),
+        timers=(
+            Timer(
+                name="certbot.timer",
+                file="/lib/systemd/system/certbot.timer",
+                enabled=True,
+                when=("OnCalendar=*-*-* 00,12:00:00",),
+                service="certbot.service",
+                commands=("/usr/bin/certbot -q renew --no-random-sleep-on-renew",),
+            ),
+        ),
+        services=(
+            BootService(
+                name="gte-ops-watchdog.service",
+                file="/etc/systemd/system/gte-ops-watchdog.service",
+                commands=("/usr/local/bin/gte-ops watchdog",),
+            ),
+        ),
     ),
     model=ModelFiles(
         path=MODEL_DIR,
