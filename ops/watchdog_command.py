@@ -59,8 +59,9 @@ def _once(config: str | None, form: str, language: Language | None) -> int:
     from ops.language import reader_language
     from ops.quoting import safe_line
     from ops.watch.ledger import LockedError
+    from ops.watch.round import Watchdog
     from ops.watch.telling import Journal
-    from ops.watchdog import Watchdog, clean_up, locked, run_once
+    from ops.watchdog import clean_up, locked, run_once
 
     settings, path = _settings(config)
     chosen = language or reader_language()
@@ -84,8 +85,9 @@ def _serve(config: str | None, language: Language | None) -> int:
     from ops.language import reader_language
     from ops.watch.ledger import LockedError
     from ops.watch.notify_socket import NotifySocket
+    from ops.watch.round import Watchdog
     from ops.watch.telling import Journal
-    from ops.watchdog import Watchdog, clean_up, locked, run_service
+    from ops.watchdog import clean_up, locked, run_service
 
     settings, path = _settings(config)
     journal = Journal(sys.stdout)
@@ -105,7 +107,8 @@ def _report(form: str, runner: object, result: object, language: Language) -> No
     import json
 
     from ops.report.wording import showable
-    from ops.watchdog import OnceResult, Watchdog, status_line
+    from ops.watch.round import Watchdog
+    from ops.watchdog import OnceResult, status_line
 
     assert isinstance(runner, Watchdog)  # noqa: S101  imported late, so typed late
     assert isinstance(result, OnceResult)  # noqa: S101

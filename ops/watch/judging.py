@@ -26,6 +26,8 @@ from ops.watch.rules import (
 )
 
 State = Literal["healthy", "saturated", "booting", "suspect", "failing", "foreign", "unjudged"]
+# The states in which requests are served.
+ALIVE: tuple[State, ...] = ("healthy", "saturated")
 Kind = Literal[
     "idle",
     "busy",

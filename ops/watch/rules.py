@@ -15,6 +15,8 @@ PATIENT_DEADLINES = 3.0
 # All workers suspect at once are overload, until nothing completed for this many deadlines.
 OVERLOAD_DEADLINES = 2.0
 CONTROL_FAILURES = 3
+# How soon the effect of a step is looked at again, and the soonest of any extra round, seconds.
+LOOK_AGAIN = 0.5
 LONGEST_BACK_OFF = 4 * 3600.0
 HEALTHY_CLEARS = 600.0
 
