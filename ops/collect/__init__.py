@@ -7,6 +7,7 @@ behaves (name, certificate, answers, logs). Nothing here judges.
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -49,25 +50,25 @@ NGINX_TEST_SECONDS = 4.0
 FAR_SECONDS = 3.0
 
 
-def collect(settings: Settings, since: float, budget: float) -> Snapshot:
-    """One snapshot of the host. ``since``: how far back logs are read; ``budget``: the whole run's length (seconds)."""
-    started = time.monotonic()
-    deadline = started + max(budget - RESERVE, budget / 2)
-    now = time.time()
+@dataclass(frozen=True)
+class Surroundings:
+    """What is there, before anything is asked: processes, configuration, and the target that follows from them."""
 
-    def start(name: str, function: object, *args: object) -> Task:
-        return Task(name, lambda: function(*args))  # type: ignore[operator]
+    host: Host | NotSeen
+    processes: Processes | NotSeen
+    config: NginxConfig | NotSeen
+    build: dict[str, str]
+    gunicorn: Gunicorn
+    target: Target
 
-    host_task = start("host", _host)
-    processes_task = start("processes", _processes)
-    # The slowest imports begin at once, under the first round's system calls.
-    warm = start("libraries", _import_libraries)
-    processes = processes_task.wait(deadline)
+
+def look_around(settings: Settings, deadline: float) -> Surroundings:
+    """The first half of a snapshot: no probe, no log. ``deadline`` is monotonic time."""
+    host_task = _start("host", _host)
+    processes = _start("processes", _processes).wait(deadline)
     found = processes if isinstance(processes, Processes) else Processes(processes=(), listeners=())
     masters = nginx_topology.nginx_masters(found.processes)
-    nginx_task = start("nginx configuration", _nginx, settings, masters)
-    config, build = _pair(nginx_task.wait(deadline))
-    test_task = start("nginx -t", _nginx_test, config, build) if isinstance(config, NginxConfig) else None
+    config, build = _pair(_start("nginx configuration", _nginx, settings, masters).wait(deadline))
     host = host_task.wait(deadline)
     gunicorn, master = _gunicorn(settings, found, config)
     target = target_topology.decide_target(
@@ -82,28 +83,47 @@ def collect(settings: Settings, since: float, budget: float) -> Snapshot:
         master,
         _files(settings, master),
     )
-    resolution_task = start("dns", _resolve, target, deadline)
+    return Surroundings(host, processes, config, build, gunicorn, target)
+
+
+def collect(settings: Settings, since: float, budget: float) -> Snapshot:
+    """One snapshot of the host. ``since``: how far back logs are read; ``budget``: the whole run's length (seconds)."""
+    started = time.monotonic()
+    deadline = started + max(budget - RESERVE, budget / 2)
+    now = time.time()
+    # The slowest imports begin at once, under the first round's system calls.
+    warm = _start("libraries", _import_libraries)
+    around = look_around(settings, deadline)
+    config, target, host = around.config, around.target, around.host
+    test_task = (
+        _start("nginx -t", _nginx_test, config, around.build) if isinstance(config, NginxConfig) else None
+    )
+    resolution_task = _start("dns", _resolve, target, deadline)
     warm.wait(deadline)
     elsewhere = None
     if not settings.target.connect_to:
         resolution = resolution_task.wait(deadline)
-        elsewhere = start("resolved address", _elsewhere, target, resolution, host, deadline)
+        elsewhere = _start("resolved address", _elsewhere, target, resolution, host, deadline)
         target = _dial_resolved(target, resolution, host)
     probes = _probe(settings, target, now - since, deadline)
     test = test_task.wait(deadline) if test_task else NotSeen(reason="nginx's configuration was not read")
     return Snapshot(
         taken_at=now,
         host=host,
-        processes=processes,
+        processes=around.processes,
         nginx_config=config,
         nginx_test=test,
         nginx_pidfile=_read_pidfile(target.nginx_pidfile),
-        gunicorn=gunicorn,
+        gunicorn=around.gunicorn,
         target=target,
         resolution=resolution_task.wait(deadline),
         **({"elsewhere": elsewhere.wait(deadline)} if elsewhere else {}),
         **probes,
     )
+
+
+def _start(name: str, function: object, *args: object) -> Task:
+    return Task(name, lambda: function(*args))  # type: ignore[operator]
 
 
 def _import_libraries() -> None:
