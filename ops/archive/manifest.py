@@ -1,0 +1,250 @@
+"""The manifest of a backup: what is in it, what was asked for and was not there, and what it was made with.
+
+It is the archive's first member, so that a reader knows every size and name before it meets the first of them.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Literal
+
+import msgspec
+
+from ops.quoting import safe_line
+
+SCHEMA_VERSION = 1
+MANIFEST_NAME = "gte-ops-manifest.json"
+MAX_MANIFEST_BYTES = 64 << 20
+MAX_ENTRIES = 200_000
+# Together; a configuration that is larger than this is none.
+MAX_CONTENT_BYTES = 64 << 30
+# Linux: PATH_MAX with its terminating zero.
+MAX_PATH_BYTES = 4095
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+Kind = Literal["file", "directory", "link"]
+
+
+class ManifestError(ValueError):
+    """The manifest cannot be what `gte-ops backup create` wrote."""
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One file, directory or symbolic link.
+
+    ``path`` is the host's, without the leading slash. ``owner`` and ``group`` are names where the host had any (else
+    empty); ``modified_ns`` is mtime in nanoseconds of Unix time. Files alone have ``size`` (bytes) and ``sha256``
+    (hex), links alone ``target`` as it is written in the link. ``whole``: everything that was in this directory is in
+    the archive, so that whatever else lies there at restoring came later.
+    """
+
+    path: str
+    kind: Kind
+    mode: int
+    uid: int
+    gid: int
+    owner: str = ""
+    group: str = ""
+    modified_ns: int
+    size: int = 0
+    sha256: str = ""
+    target: str = ""
+    whole: bool = False
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Something that was to be saved. ``what`` is the part it belongs to (nginx, certbot, gunicorn, unit, cron,
+    logrotate, gte-ops, include, ...), ``path`` the host's path. ``missing``: why it is not in the archive, else
+    empty."""
+
+    what: str
+    path: str
+    missing: str = ""
+
+
+class NginxUse(msgspec.Struct, frozen=True, kw_only=True):
+    """How nginx was told its configuration: what ``nginx -t`` on the restored tree needs. Host paths."""
+
+    binary: str
+    config_file: str
+    prefix: str
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """One backup. ``created_at`` is Unix time; ``versions`` by program (gte-ops, python, nginx, gunicorn, certbot),
+    those that were found; ``left_out``: what lay in a directory that was taken, and why it was not taken
+    (path to reason)."""
+
+    schema_version: int = SCHEMA_VERSION
+    created_at: float
+    host: str
+    versions: dict[str, str]
+    asked: tuple[Asked, ...]
+    left_out: dict[str, str] = {}
+    nginx: NginxUse | None = None
+    letsencrypt_dir: str = ""
+    entries: tuple[Entry, ...]
+
+    @property
+    def content_bytes(self) -> int:
+        """The size of all files together."""
+        return sum(entry.size for entry in self.entries)
+
+    @property
+    def missing(self) -> tuple[Asked, ...]:
+        """What was asked for and is not in the archive."""
+        return tuple(asked for asked in self.asked if asked.missing)
+
+
+class _Version(msgspec.Struct):
+    schema_version: int
+
+
+def encode(manifest: Manifest) -> bytes:
+    """The manifest as it lies in the archive: JSON with one line to each entry, so that it reads and compares well.
+
+    Raises ManifestError where a name is not UTF-8."""
+    try:
+        return msgspec.json.format(msgspec.json.encode(manifest), indent=1)
+    except (UnicodeEncodeError, msgspec.MsgspecError) as error:
+        raise ManifestError(safe_line(f"it cannot be written: {error}")) from None
+
+
+def decode(content: bytes) -> Manifest:
+    """The manifest in ``content``, checked. Raises ManifestError."""
+    try:
+        version = msgspec.json.decode(content, type=_Version).schema_version
+        if version != SCHEMA_VERSION:
+            raise ManifestError(
+                f"it was made by another version of gte-ops (schema_version {version}, this one reads {SCHEMA_VERSION})"
+            )
+        manifest = msgspec.json.decode(content, type=Manifest)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ManifestError(safe_line(f"it cannot be read: {error}")) from None
+    check(manifest)
+    return manifest
+
+
+def check(manifest: Manifest) -> None:
+    """Raises ManifestError unless every entry has its own plain place below the root, and no file lies below a file or
+    a link: whoever writes the entries in their order can then write nowhere else."""
+    if len(manifest.entries) > MAX_ENTRIES:
+        raise ManifestError(f"it lists {len(manifest.entries)} entries; at most {MAX_ENTRIES} are taken")
+    kinds: dict[str, Kind] = {}
+    total = 0
+    for entry in manifest.entries:
+        _check_path(entry.path)
+        if entry.path in kinds:
+            raise ManifestError(f"it lists {_shown(entry.path)} twice")
+        parent = posixpath.dirname(entry.path)
+        # Directories stand before what is in them, so the parent alone decides.
+        if parent and kinds.get(parent) != "directory":
+            instead = f"a {kinds[parent]}" if parent in kinds else "not among the directories before it"
+            raise ManifestError(f"{_shown(entry.path)} would lie in {_shown(parent)}, which is {instead}")
+        kinds[entry.path] = entry.kind
+        _check_kind(entry)
+        total += entry.size
+    if total > MAX_CONTENT_BYTES:
+        raise ManifestError(f"it promises {total} bytes; at most {MAX_CONTENT_BYTES} are taken")
+
+
+def _check_path(path: str) -> None:
+    if path.startswith("/"):
+        raise ManifestError(f"{_shown(path)} is an absolute path")
+    if ".." in path.split("/"):
+        raise ManifestError(f"{_shown(path)} climbs out by '..'")
+    if not path or path == "." or posixpath.normpath(path) != path or "\0" in path:
+        raise ManifestError(f"{_shown(path)} is no plain path")
+    if len(path.encode("utf-8", "replace")) > MAX_PATH_BYTES:
+        raise ManifestError(f"{_shown(path)} is longer than {MAX_PATH_BYTES} bytes")
+    if path == MANIFEST_NAME:
+        raise ManifestError(f"it lists itself, {MANIFEST_NAME}")
+
+
+def _check_kind(entry: Entry) -> None:
+    shown = _shown(entry.path)
+    if not 0 <= entry.mode <= 0o7777:
+        raise ManifestError(f"{shown} has an impossible mode, {entry.mode}")
+    if not (0 <= entry.uid < 1 << 32 and 0 <= entry.gid < 1 << 32):
+        raise ManifestError(f"{shown} has an impossible owner, {entry.uid}:{entry.gid}")
+    # ext4 and XFS count to 2446 and 2486; beyond 64 bits of nanoseconds no call takes it.
+    if not -(1 << 62) < entry.modified_ns < 1 << 63:
+        raise ManifestError(f"{shown} has an impossible time")
+    if entry.kind == "file":
+        if entry.size < 0 or not _DIGEST.fullmatch(entry.sha256) or entry.target:
+            raise ManifestError(f"{shown} has no size or no SHA-256")
+        return
+    if entry.size or entry.sha256:
+        raise ManifestError(f"{shown} is a {entry.kind} with content")
+    if entry.kind == "link":
+        if (
+            not entry.target
+            or "\0" in entry.target
+            or len(entry.target.encode("utf-8", "replace")) > MAX_PATH_BYTES
+        ):
+            raise ManifestError(f"{shown} is a link to nowhere")
+        if link_place(entry.path, entry.target) is None:
+            raise ManifestError(f"{shown} is a link that leads out of the root: {_shown(entry.target)}")
+    elif entry.target:
+        raise ManifestError(f"{shown} is a directory with a link's target")
+
+
+def link_place(path: str, target: str) -> str | None:
+    """Where a link at ``path`` points, as a path below the root ('' for the root itself), by its words alone; an
+    absolute target counts from the root. None where it climbs above the root."""
+    place = [] if target.startswith("/") else path.split("/")[:-1]
+    for part in target.split("/"):
+        if part == "..":
+            if not place:
+                return None
+            place.pop()
+        elif part not in ("", "."):
+            place.append(part)
+    return "/".join(place)
+
+
+def resolve(path: str, entries: Mapping[str, Entry]) -> str | None:
+    """Where ``path`` leads when the archive's own links are followed; None above the root or round in a circle."""
+    place: list[str] = []
+    waiting = [part for part in reversed(path.split("/")) if part]
+    hops = 0
+    while waiting:
+        part = waiting.pop()
+        if part == ".":
+            continue
+        if part == "..":
+            if not place:
+                return None
+            place.pop()
+            continue
+        here = "/".join((*place, part))
+        entry = entries.get(here)
+        if entry is None or entry.kind != "link":
+            place.append(part)
+            continue
+        hops += 1
+        if hops > 40:  # Linux: MAXSYMLINKS
+            return None
+        if entry.target.startswith("/"):
+            place.clear()
+        waiting += [step for step in reversed(entry.target.split("/")) if step]
+    return "/".join(place)
+
+
+def loose_links(entries: Iterable[Entry]) -> Iterator[tuple[Entry, str]]:
+    """Links whose target is not in the archive, each with why."""
+    by_path = {entry.path: entry for entry in entries}
+    for entry in by_path.values():
+        if entry.kind != "link":
+            continue
+        place = resolve(entry.path, by_path)
+        if place is None:
+            yield entry, "it leads round in a circle or out of the root"
+        elif place and place not in by_path:
+            yield entry, "its target is not in the archive"
+
+
+def _shown(path: str) -> str:
+    return safe_line(path, 200) or repr(path)

@@ -1,0 +1,94 @@
+"""How backups are called: gte-ops-HOST-20261122T224500Z.tar.zst, with .age behind it where it is encrypted."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+Compression = Literal["zst", "gz"]
+
+PARTIAL = ".partial"
+CHECKSUM = ".sha256"
+LOCK_NAME = ".gte-ops-backup.lock"
+_NAME = re.compile(
+    r"gte-ops-(?P<host>[A-Za-z0-9._-]{1,64})-(?P<time>\d{8}T\d{6})Z(?:-(?P<number>[2-9]|[1-9]\d{1,3}))?"
+    r"\.tar\.(?P<compression>zst|gz)(?P<age>\.age)?"
+)
+
+
+@dataclass(frozen=True, order=True)
+class ArchiveName:
+    """A backup's name, taken apart; backups order by when they were made. ``created_at`` is Unix time, ``number`` tells
+    apart those of one second."""
+
+    created_at: float
+    number: int
+    host: str
+    compression: Compression
+    encrypted: bool
+
+    def __str__(self) -> str:
+        """The file's name."""
+        time = datetime.fromtimestamp(self.created_at, UTC).strftime("%Y%m%dT%H%M%SZ")
+        number = f"-{self.number}" if self.number > 1 else ""
+        return f"gte-ops-{self.host}-{time}{number}.tar.{self.compression}{'.age' if self.encrypted else ''}"
+
+
+def parse_name(name: str) -> ArchiveName | None:
+    """``name`` taken apart; None where it is not a backup's, partial files included."""
+    match = _NAME.fullmatch(name)
+    if match is None:
+        return None
+    try:
+        time = datetime.strptime(match["time"], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    return ArchiveName(
+        created_at=time.timestamp(),
+        number=int(match["number"] or 1),
+        host=match["host"],
+        compression="zst" if match["compression"] == "zst" else "gz",
+        encrypted=match["age"] is not None,
+    )
+
+
+def host_part(hostname: str) -> str:
+    """A host's name as a part of a file's."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", hostname)[:64].strip("-.") or "host"
+
+
+def checksum_path(archive: Path) -> Path:
+    """The file beside ``archive`` that holds its SHA-256."""
+    return archive.with_name(archive.name + CHECKSUM)
+
+
+def backups_in(directory: Path) -> list[tuple[ArchiveName, Path]]:
+    """The finished backups in ``directory``, the newest first. Raises OSError."""
+    found = []
+    for path in directory.iterdir():
+        name = parse_name(path.name)
+        if name is not None and path.is_file() and not path.is_symlink():
+            found.append((name, path))
+    return sorted(found, reverse=True)
+
+
+def left_over_in(directory: Path) -> list[Path]:
+    """What runs that were killed left in ``directory``: partial files, and checksums without their archive. Only
+    files that bear a backup's name. Raises OSError."""
+    names = {path.name for path in directory.iterdir()}
+    left = []
+    for name in names:
+        stem = name.removesuffix(PARTIAL)
+        if name.endswith(PARTIAL):
+            if parse_name(stem.removesuffix(CHECKSUM)) is not None:
+                left.append(directory / name)
+        elif (
+            name.endswith(CHECKSUM)
+            and parse_name(archive := name.removesuffix(CHECKSUM)) is not None
+            and archive not in names
+        ):
+            left.append(directory / name)
+    return sorted(left)

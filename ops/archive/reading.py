@@ -1,0 +1,386 @@
+"""Reading a backup that may be anybody's: nothing in it is believed before it is checked, and memory stays flat.
+
+    with open_archive(path, identities) as archive:
+        archive.manifest
+        for member in archive.members():
+            for chunk in member.chunks(): ...
+
+An archive that was read to its end without an error holds exactly what its manifest says. Nothing is written here.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import tarfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from ops.archive import manifest as manifests
+from ops.archive.encryption import Identity, decrypted
+from ops.archive.error import ArchiveError
+from ops.archive.manifest import MANIFEST_NAME, Entry, Manifest
+from ops.archive.name import Compression
+
+CHUNK_BYTES = 1 << 18
+# Extended headers hold a path or two; more is an attack on memory.
+MAX_EXTENDED_BYTES = 64 << 10
+# RFC 8878 asks every decoder for 8 MiB; what writing.py makes needs 2.
+MAX_WINDOW_BYTES = 8 << 20
+_KINDS = {
+    tarfile.REGTYPE: "file",
+    tarfile.AREGTYPE: "file",
+    tarfile.DIRTYPE: "directory",
+    tarfile.SYMTYPE: "link",
+}
+_REFUSED = {
+    tarfile.LNKTYPE: "a hard link",
+    tarfile.CHRTYPE: "a character device",
+    tarfile.BLKTYPE: "a block device",
+    tarfile.FIFOTYPE: "a FIFO",
+    tarfile.CONTTYPE: "a contiguous file",
+    tarfile.GNUTYPE_SPARSE: "a sparse file",
+}
+# gzip: ID1 ID2; zstd: the magic number, little-endian (RFC 8878 3.1.1); age: the first line.
+_AGE_MAGIC = b"age-encryption.org/v1"
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+class _Readable(Protocol):
+    def read(self, size: int = -1, /) -> bytes: ...
+
+
+class _RefusedError(Exception):
+    """Why the archive is refused, before its path is put to it."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One entry of the archive. ``chunks`` is read once, before the next member; what is not read is still checked."""
+
+    entry: Entry
+    _chunks: Iterator[bytes]
+
+    def chunks(self) -> Iterator[bytes]:
+        """The file's content in pieces; nothing for a directory or a link. Raises ArchiveError, at the latest behind
+        the last piece, where it is not the content that the manifest promises."""
+        return self._chunks
+
+
+class Archive:
+    """An opened archive: its manifest, and once through its members in the manifest's order."""
+
+    def __init__(self, path: Path, stream: _Readable, *, encrypted: bool) -> None:
+        """Reads and checks the manifest. Raises ArchiveError."""
+        self.path = path
+        self.encrypted = encrypted
+        self._tar = _Tar(stream)
+        with self._named():
+            self.manifest: Manifest = self._read_manifest()
+
+    def members(self) -> Iterator[Member]:
+        """Every member, each checked against the manifest; behind the last one, that nothing follows.
+
+        Raises ArchiveError."""
+        seen: set[str] = set()
+        known = None
+        for entry in self.manifest.entries:
+            with self._named():
+                header = self._tar.next_header()
+                if header is None:
+                    raise _RefusedError(f"{_shown(entry.path)} is in its manifest, but not in it")
+                if header.path != entry.path:
+                    known = known or {entry.path for entry in self.manifest.entries}
+                    raise _RefusedError(_misplaced(header.path, seen, known, entry.path))
+                _compare(header, entry)
+            seen.add(entry.path)
+            chunks = self._content(entry)
+            yield Member(entry, chunks)
+            for _ in chunks:
+                pass  # what the caller did not read is checked all the same
+        with self._named():
+            extra = self._tar.next_header()
+            if extra is not None:
+                raise _RefusedError(_misplaced(extra.path, seen, seen, ""))
+            self._tar.expect_end()
+
+    def _content(self, entry: Entry) -> Iterator[bytes]:
+        digest = hashlib.sha256()
+        with self._named():
+            for chunk in self._tar.content(entry.size):
+                digest.update(chunk)
+                yield chunk
+            if entry.kind == "file" and digest.hexdigest() != entry.sha256:
+                raise _RefusedError(
+                    f"{_shown(entry.path)} is not the file its manifest describes: it is damaged"
+                )
+
+    def _read_manifest(self) -> Manifest:
+        header = self._tar.next_header()
+        if header is None or header.path != MANIFEST_NAME or header.kind != "file":
+            found = "it is empty" if header is None else f"it begins with {_shown(header.path)}"
+            raise _RefusedError(f"it has no manifest: {found} instead of {MANIFEST_NAME}")
+        if header.size > manifests.MAX_MANIFEST_BYTES:
+            raise _RefusedError(f"its manifest is larger than {manifests.MAX_MANIFEST_BYTES >> 20} MiB")
+        try:
+            return manifests.decode(b"".join(self._tar.content(header.size)))
+        except manifests.ManifestError as error:
+            raise _RefusedError(f"its manifest is refused: {error}") from None
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Puts the archive's path to every reason for which it is refused."""
+        try:
+            yield
+        except _RefusedError as error:
+            raise ArchiveError(self.path, str(error)) from None
+        except (OSError, EOFError, zlib.error) as error:
+            # gzip tells damage by BadGzipFile, EOFError or zlib.error; a disk that fails has a number.
+            if isinstance(error, OSError) and error.errno is not None:
+                raise ArchiveError(self.path, f"it cannot be read: {error.strerror}") from None
+            raise ArchiveError(self.path, f"its compression is damaged: {error}") from None
+        except _zstd_error() as error:
+            raise ArchiveError(self.path, f"its compression is damaged: {error}") from None
+
+
+def _zstd_error() -> type[Exception]:
+    import zstandard
+
+    error: type[Exception] = zstandard.ZstdError
+    return error
+
+
+@contextmanager
+def open_archive(path: Path, identities: Sequence[Identity] = ()) -> Iterator[Archive]:
+    """The archive at ``path``, its manifest read and checked. What it is, is told by its first bytes, not by its name.
+
+    Raises LockedArchiveError where it is encrypted and none of ``identities`` opens it, ArchiveError where it is
+    damaged or not a backup of this program."""
+    with ExitStack() as stack:
+        try:
+            file: IO[bytes] = stack.enter_context(path.open("rb"))
+            magic = file.read(len(_AGE_MAGIC))
+            file.seek(0)
+        except OSError as error:
+            raise ArchiveError(path, f"it cannot be read: {error.strerror or error}") from None
+        stream: Any = file
+        encrypted = magic == _AGE_MAGIC
+        if encrypted:
+            stream = stack.enter_context(decrypted(file, identities, str(path)))  # type: ignore[arg-type]
+            stream = _Peeked(stream)
+            magic = stream.peek(len(_ZSTD_MAGIC))
+        yield Archive(path, _decompressed(stream, _compression(magic, path)), encrypted=encrypted)
+
+
+def _compression(magic: bytes, path: Path) -> Compression:
+    if magic.startswith(_ZSTD_MAGIC):
+        return "zst"
+    if magic.startswith(_GZIP_MAGIC):
+        return "gz"
+    raise ArchiveError(
+        path, "it is empty" if not magic else "it is neither zstd, gzip nor age: not a backup of gte-ops"
+    )
+
+
+def _decompressed(stream: _Readable, compression: Compression) -> _Readable:
+    if compression == "gz":
+        return gzip.GzipFile(fileobj=stream, mode="rb")  # type: ignore[call-overload, no-any-return]
+    import zstandard
+
+    reader: _Readable = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES).stream_reader(
+        stream,  # type: ignore[arg-type]
+        read_size=CHUNK_BYTES,
+        # So that whatever stands behind the frame is met instead of ignored.
+        read_across_frames=True,
+    )
+    return reader
+
+
+class _Peeked:
+    """A stream whose first bytes can be looked at."""
+
+    def __init__(self, stream: _Readable) -> None:
+        self._stream = stream
+        self._first = b""
+
+    def peek(self, size: int) -> bytes:
+        self._first = self._stream.read(size)
+        return self._first
+
+    def read(self, size: int = -1) -> bytes:
+        if not self._first:
+            return self._stream.read(size)
+        taken, self._first = (self._first, b"") if size < 0 else (self._first[:size], self._first[size:])
+        return taken
+
+
+# --- tar -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Header:
+    path: str
+    kind: str
+    size: int
+    target: str
+    mode: int
+    uid: int
+    gid: int
+
+
+class _Tar:
+    """The members of a pax tar, strictly: plain files, directories and symbolic links, and extended headers of
+    a bounded size. The standard library's reader takes more than that, and reads extended headers of any size."""
+
+    def __init__(self, stream: _Readable) -> None:
+        self._stream = stream
+        self._padding = 0
+
+    def next_header(self) -> _Header | None:
+        """The next member; None at the archive's end mark."""
+        self._skip_padding()
+        extended: dict[str, str] = {}
+        while True:
+            block = self._exactly(tarfile.BLOCKSIZE)
+            try:
+                info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+            except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
+                if extended:
+                    raise _RefusedError("an extended header has no member behind it") from None
+                return None
+            except tarfile.HeaderError as error:
+                raise _RefusedError(f"a tar header is damaged: {error}") from None
+            if info.type == tarfile.XHDTYPE and not extended:
+                if info.size > MAX_EXTENDED_BYTES:
+                    raise _RefusedError(f"an extended header of {info.size} bytes is refused")
+                extended = _pax_records(self._exactly(info.size))
+                self._padding = -info.size % tarfile.BLOCKSIZE
+                self._skip_padding()
+                continue
+            return _header(info, extended)
+
+    def content(self, size: int) -> Iterator[bytes]:
+        """The ``size`` bytes behind the header."""
+        self._padding = -size % tarfile.BLOCKSIZE
+        left = size
+        while left:
+            chunk = self._stream.read(min(left, CHUNK_BYTES))
+            if not chunk:
+                raise _RefusedError("it is cut off")
+            left -= len(chunk)
+            yield chunk
+
+    def expect_end(self) -> None:
+        """Raises unless nothing but one more block of zeros (or padding up to tar's record size) is left."""
+        left = b""
+        while len(left) <= tarfile.RECORDSIZE:
+            chunk = self._stream.read(tarfile.RECORDSIZE + 1 - len(left))
+            if not chunk:
+                break
+            left += chunk
+        if len(left) < tarfile.BLOCKSIZE:
+            raise _RefusedError("it is cut off")
+        if len(left) > tarfile.RECORDSIZE or left.strip(b"\0"):
+            raise _RefusedError("there is something behind the archive's end")
+
+    def _skip_padding(self) -> None:
+        if self._exactly(self._padding).strip(b"\0"):
+            raise _RefusedError("there is something between two members")
+        self._padding = 0
+
+    def _exactly(self, size: int) -> bytes:
+        parts, left = [], size
+        while left:
+            chunk = self._stream.read(left)
+            if not chunk:
+                raise _RefusedError("it is cut off")
+            parts.append(chunk)
+            left -= len(chunk)
+        return b"".join(parts)
+
+
+def _pax_records(content: bytes) -> dict[str, str]:
+    """The records of an extended header: ``LENGTH key=value\\n`` each (POSIX.1-2008, pax, Extended Header)."""
+    records: dict[str, str] = {}
+    while content:
+        length, blank, _ = content.partition(b" ")
+        if not (blank and length.isdigit() and len(length) <= 6):
+            raise _RefusedError("an extended header is damaged")
+        record, content = content[: int(length)], content[int(length) :]
+        key, equals, value = record[len(length) + 1 :].partition(b"=")
+        if (
+            not (equals and value.endswith(b"\n") and len(record) == int(length))
+            or key.decode("ascii", "replace") in records
+        ):
+            raise _RefusedError("an extended header is damaged")
+        records[key.decode("ascii", "replace")] = value[:-1].decode("utf-8", "surrogateescape")
+    return records
+
+
+def _header(info: tarfile.TarInfo, extended: dict[str, str]) -> _Header:
+    path = extended.pop("path", info.name)
+    shown = _shown(path)
+    kind = _KINDS.get(info.type)
+    if kind is None:
+        what = _REFUSED.get(info.type, f"an entry of type {info.type!r}")
+        raise _RefusedError(f"{shown} is {what}; only files, directories and symbolic links are taken")
+    target = extended.pop("linkpath", info.linkname)
+    numbers = {"size": info.size, "uid": info.uid, "gid": info.gid}
+    for name in numbers:
+        written = extended.pop(name, None)
+        if written is not None:
+            if not (written.isdecimal() and written.isascii() and len(written) < 20):
+                raise _RefusedError(f"{shown} has a damaged {name}")
+            numbers[name] = int(written)
+    for name in ("mtime", "uname", "gname"):
+        extended.pop(name, None)
+    if extended:
+        raise _RefusedError(
+            f"{shown} has an extended header of an unknown kind, {_shown(next(iter(extended)))}"
+        )
+    if kind != "file" and numbers["size"]:
+        raise _RefusedError(f"{shown} is a {kind} with content")
+    return _Header(
+        path=path.removesuffix("/") if kind == "directory" else path,
+        kind=kind,
+        size=numbers["size"],
+        target=target if kind == "link" else "",
+        mode=info.mode,
+        uid=numbers["uid"],
+        gid=numbers["gid"],
+    )
+
+
+def _compare(header: _Header, entry: Entry) -> None:
+    """Raises unless plain tar would restore what the manifest says."""
+    for name in ("kind", "size", "target", "mode", "uid", "gid"):
+        here, promised = getattr(header, name), getattr(entry, name)
+        if here != promised:
+            raise _RefusedError(
+                f"{_shown(entry.path)} is not what its manifest says: {name} {_shown(str(here))},"
+                f" not {_shown(str(promised))}"
+            )
+
+
+def _misplaced(path: str, seen: set[str], known: set[str], expected: str) -> str:
+    shown = _shown(path)
+    if path in seen:
+        return f"{shown} is in it twice"
+    if path.startswith("/"):
+        return f"{shown} is an absolute path"
+    if ".." in path.split("/"):
+        return f"{shown} climbs out by '..'"
+    if path in known:
+        return f"{_shown(expected)} is in its manifest, but not where it should stand: {shown} stands there"
+    return f"{shown} is in it, but not in its manifest"
+
+
+def _shown(words: str) -> str:
+    from ops.quoting import safe_line
+
+    return safe_line(words, 200) or repr(words)
