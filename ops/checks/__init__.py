@@ -1,6 +1,6 @@
 """The judges, one module per layer. Each is a pure function of the snapshot's sections it names as parameters."""
 
-from ops.checks import app, dns, gunicorn, model, net, nginx, ops, tls
+from ops.checks import app, dns, gunicorn, gunicorn_configuration, model, net, nginx, ops, tls
 from ops.finding import Check
 
 CHECKS: tuple[Check, ...] = (
@@ -9,6 +9,7 @@ CHECKS: tuple[Check, ...] = (
     *tls.CHECKS,
     *nginx.CHECKS,
     *gunicorn.CHECKS,
+    *gunicorn_configuration.CHECKS,
     *app.CHECKS,
     *model.CHECKS,
     *ops.CHECKS,

@@ -25,7 +25,7 @@ from ops.snapshot import (
     Target,
 )
 from ops.topology.answers import is_service, serves
-from ops.topology.gunicorn import foreign_holders, holder, is_listening, setting
+from ops.topology.gunicorn import arguments, foreign_holders, holder, is_listening, process_of, setting
 
 _REFUSALS = ("refused", "missing")
 _STOPPED = ("stopped", "tracing-stop")
@@ -96,7 +96,7 @@ def process(
 )
 def master(target: Target, processes: Processes, backend: Backend) -> Iterator[Finding]:
     """GUN016: the master is stopped while workers still serve."""
-    found = next((p for p in processes.processes if p.pid == target.gunicorn_master), None)
+    found = process_of(processes, target.gunicorn_master)
     serves_still = isinstance(backend.health, Exchange) and backend.health.status is not None
     if found is None or found.state not in _STOPPED or not serves_still:
         return
@@ -152,8 +152,8 @@ def timeouts(logs: Logs, gunicorn: Gunicorn, processes: Processes, target: Targe
     entries = entries_with(log, "WORKER TIMEOUT")
     if not entries:
         return
-    master = next((p for p in processes.processes if p.pid == target.gunicorn_master), None)
-    allowed = setting("timeout", "timeout", master.command if master else (), gunicorn.config)
+    told = arguments(process_of(processes, target.gunicorn_master))
+    allowed = setting("timeout", "timeout", told, gunicorn.config)
     yield Finding(
         "GUN004",
         (last_quote(log.path, entries),),
@@ -292,7 +292,7 @@ def _completions(
 def _states(target: Target, activity: Activity, processes: Processes) -> list[tuple[int, Text]]:
     """What each stuck process is doing: stopped, spinning or blocked."""
     found: list[tuple[int, Text]] = []
-    master = next((p for p in processes.processes if p.pid == target.gunicorn_master), None)
+    master = process_of(processes, target.gunicorn_master)
     if master is not None and master.state in _STOPPED:
         found.append((master.pid, Text(en="stopped (state T)", zh="已暂停（状态 T）")))
     for worker in activity.workers:

@@ -191,8 +191,8 @@ def _gunicorn(
     )
     facts = read_config(path)
     if pidfile is None:
-        command = master.command if master else ()
-        written = gunicorn_topology.setting("pidfile", "pid", command, facts)
+        told = gunicorn_topology.arguments(master)
+        written = gunicorn_topology.setting("pidfile", "pid", told, facts)
         if isinstance(written, str) and written:
             pidfile = read_pidfile(str(Path((master.cwd if master else None) or app_dir) / written))
         elif master is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -38,8 +39,25 @@ def workers_of(processes: Iterable[Process], master: int) -> tuple[Process, ...]
     return tuple(p for p in processes if p.ppid == master and p.state != "zombie" and is_gunicorn(p))
 
 
+def process_of(processes: Processes, pid: int | None) -> Process | None:
+    """The process ``pid``; None where it is not among those seen."""
+    return next((p for p in processes.processes if p.pid == pid), None)
+
+
+def arguments(master: Process | None) -> tuple[str, ...]:
+    """Everything that a master was told beside its file: GUNICORN_CMD_ARGS, then its command line, which wins
+    (gunicorn: configuration overview)."""
+    if master is None:
+        return ()
+    try:
+        given = shlex.split((master.environment or {}).get("GUNICORN_CMD_ARGS", ""))
+    except ValueError:  # a quotation that does not end: gunicorn would not have started with it
+        given = []
+    return (*given, *master.command)
+
+
 def options(command: tuple[str, ...]) -> dict[str, str]:
-    """The long and short options on a gunicorn command line, by long name."""
+    """The long and short options on a gunicorn command line, by long name. Of several the last counts."""
     found: dict[str, str] = {}
     for index, word in enumerate(command):
         following = command[index + 1] if index + 1 < len(command) else ""
@@ -98,7 +116,7 @@ def find_master(processes: Processes, hints: Hints) -> Process | None:
 
 def config_path(master: Process) -> str | None:
     """The configuration file on the master's command line, absolute; gunicorn.conf.py in its directory otherwise."""
-    given = options(master.command).get("config")
+    given = options(arguments(master)).get("config")
     if given and not given.startswith("python:"):
         return str(PurePosixPath(master.cwd or "/") / given.removeprefix("file:"))
     return str(PurePosixPath(master.cwd) / "gunicorn.conf.py") if master.cwd and not given else None
@@ -117,11 +135,15 @@ def setting(name: str, option: str, command: tuple[str, ...], config: GunicornCo
 def bind_addresses(value: Any) -> tuple[str, ...]:
     """``ip:port`` or ``unix:/path`` for gunicorn's ``bind``, a string, list or comma-separated."""
     items = value if isinstance(value, list) else str(value).split(",") if value else []
-    return tuple(normal_bind(str(item).strip()) for item in items if str(item).strip())
+    return tuple(filter(None, (normal_bind(str(item).strip()) for item in items if str(item).strip())))
 
 
 def normal_bind(written: str) -> str:
-    """One bind address in the form listeners are named by. Default port 8000 (gunicorn: settings, bind)."""
+    """One bind address in the form listeners are named by. Default port 8000 (gunicorn: settings, bind).
+
+    Empty for ``fd://3``: which address a socket has that somebody else opened stands with that one."""
+    if written.startswith("fd://"):
+        return ""
     written = written.removeprefix("tcp://").removeprefix("http://")
     if written.startswith("unix:"):
         return "unix:" + written.removeprefix("unix:").removeprefix("//")

@@ -147,10 +147,8 @@ def decide_target(
 
 
 def _configured_bind(gunicorn: Gunicorn, master: Process | None) -> tuple[str, ...]:
-    command = master.command if master else ()
-    return gunicorn_topology.bind_addresses(
-        gunicorn_topology.setting("bind", "bind", command, gunicorn.config)
-    )
+    told = gunicorn_topology.arguments(master)
+    return gunicorn_topology.bind_addresses(gunicorn_topology.setting("bind", "bind", told, gunicorn.config))
 
 
 def _doors(settings: Settings, origins: _Origins, nginx: Reading, url: str) -> dict[str, Any]:
@@ -250,10 +248,10 @@ def _gunicorn_files(
     settings: Settings, origins: _Origins, gunicorn: Gunicorn, master: Process | None
 ) -> dict[str, Any]:
     """gunicorn's own files; a log that goes to standard error (``-``) is none."""
-    command = master.command if master else ()
+    told = gunicorn_topology.arguments(master)
 
     def log(name: str, written: str | None, option: str, key: str, guide: str) -> str | None:
-        value = gunicorn_topology.setting(key, option, command, gunicorn.config)
+        value = gunicorn_topology.setting(key, option, told, gunicorn.config)
         found = value if isinstance(value, str) and value != "-" else None
         if found and master and master.cwd:
             found = str(PurePosixPath(master.cwd) / found)

@@ -293,7 +293,9 @@ def _subject(settings: Settings, table: Processes, master: Process, known: Subje
     config = read_config(path) if path else NotSeen(reason="no configuration file")
 
     def log(configured: str | None, name: str, option: str) -> str:
-        value = configured or gunicorn_topology.setting(name, option, master.command, config)
+        value = configured or gunicorn_topology.setting(
+            name, option, gunicorn_topology.arguments(master), config
+        )
         return (
             str(Path(master.cwd or "/") / value) if isinstance(value, str) and value not in ("-", "") else ""
         )
@@ -330,8 +332,8 @@ def _backend(settings: Settings, table: Processes, master: Process | None, known
         return dialled(wanted)
     path = config_file(settings, known.cwd)
     config = read_config(path) if path else NotSeen(reason="no configuration file")
-    command = master.command if master else ()
-    written = gunicorn_topology.bind_addresses(gunicorn_topology.setting("bind", "bind", command, config))
+    told = gunicorn_topology.arguments(master)
+    written = gunicorn_topology.bind_addresses(gunicorn_topology.setting("bind", "bind", told, config))
     return dialled(next(iter(written), None) or known.backend or gunicorn_topology.DEFAULT_BIND)
 
 

@@ -317,6 +317,7 @@ class Stack:
             lines.append("from service.gunicorn_conf import *")
         else:
             lines += ["capture_output = True", "control_socket_disable = True"]
+            lines += ["max_requests = 1000", "max_requests_jitter = 100"]
         lines += [
             f"bind = {self.bind!r}",
             f"pidfile = {str(self.gunicorn_pidfile)!r}",

@@ -209,3 +209,25 @@ def test_who_holds_an_address() -> None:
     assert gunicorn.is_listening(HEALTHY.processes, "127.0.0.1:443")
     assert not gunicorn.is_listening(HEALTHY.processes, "127.0.0.1:9")
     assert gunicorn.listening_on(HEALTHY.processes, (901,)) == (BACKEND,)
+
+
+def test_the_command_line_wins_over_the_variable_and_both_over_the_file() -> None:
+    master = process(
+        1, 0, "gunicorn", "--timeout", "60", environment={"GUNICORN_CMD_ARGS": "--timeout 90 --bind ':9000'"}
+    )
+    told = gunicorn.arguments(master)
+    config = gunicorn_config(timeout=30, bind="127.0.0.1:8000", workers=4)
+    assert gunicorn.setting("timeout", "timeout", told, config) == "60"
+    assert gunicorn.bind_addresses(gunicorn.setting("bind", "bind", told, config)) == ("0.0.0.0:9000",)
+    assert gunicorn.setting("workers", "workers", told, config) == 4
+    assert gunicorn.arguments(None) == ()
+
+
+def test_a_variable_that_no_shell_would_read_is_left_out() -> None:
+    master = process(1, 0, "gunicorn", "app:app", environment={"GUNICORN_CMD_ARGS": "--bind 'x"})
+    assert gunicorn.arguments(master) == ("gunicorn", "app:app")
+
+
+def test_a_socket_that_somebody_else_opened_names_no_address() -> None:
+    assert gunicorn.bind_addresses("fd://3") == ()
+    assert gunicorn.bind_addresses(["fd://3", "127.0.0.1:8001"]) == ("127.0.0.1:8001",)

@@ -150,6 +150,31 @@ def setting_is_misspelt(_stack: Stack) -> None:
     """A name that is almost one of gunicorn's."""
 
 
+def serves(stack: Stack) -> bool:
+    """Users meet nothing yet."""
+    return stack.predict().status == 200
+
+
+@fault("GUN009", sees=serves, severity="warn", gunicorn_args=["--reload"])
+def reloader_is_on(_stack: Stack) -> None:
+    """--reload on the command line."""
+
+
+@fault("GUN009", sees=serves, severity="warn", service_environment={"GUNICORN_CMD_ARGS": "--reload"})
+def reloader_is_on_by_the_environment(_stack: Stack) -> None:
+    """--reload in GUNICORN_CMD_ARGS."""
+
+
+@fault("GUN009", sees=serves, severity="warn", layout="guide", gunicorn_extra="reload = True\n")
+def reloader_is_on_by_the_file(_stack: Stack) -> None:
+    """reload in the configuration file."""
+
+
+@fault("GUN013", sees=serves, severity="warn", layout="guide", gunicorn_extra="max_requests = 0\n")
+def workers_are_never_recycled(_stack: Stack) -> None:
+    """0 is gunicorn's word for never."""
+
+
 @fault("GUN012", sees=answers(501))
 def another_program_holds_the_port(stack: Stack) -> None:
     stack.stop_gunicorn()
