@@ -37,13 +37,19 @@ def chosen_checks(only: Sequence[str], skip: Sequence[str]) -> tuple[Check, ...]
     for wanted in (*only, *skip):
         if not any(_selects(wanted, check) for check in CHECKS):
             known = [name for check in CHECKS for name in (check.id, *check.codes)]
-            near = difflib.get_close_matches(wanted, known, n=3, cutoff=0.5)
+            near = _nearest(wanted, known)
             raise UsageError(
                 f"no check or cause is called {wanted!r}"
                 + (f"; the nearest are {', '.join(near)}" if near else f"; layers: {', '.join(_layers())}")
             )
     kept = ((check, tuple(c for c in check.codes if _wants(c, check, only, skip))) for check in CHECKS)
     return tuple(check if codes == check.codes else narrowed(check, codes) for check, codes in kept if codes)
+
+
+def _nearest(wanted: str, known: Sequence[str]) -> list[str]:
+    """The three names that are most like ``wanted``; among equals, those declared first."""
+    alike = {name: difflib.SequenceMatcher(None, name, wanted).ratio() for name in known}
+    return sorted((name for name in alike if alike[name] >= 0.5), key=lambda name: -alike[name])[:3]
 
 
 def narrowed(check: Check, codes: tuple[str, ...]) -> Check:
