@@ -458,6 +458,47 @@ class ModelFiles(Facts, frozen=True):
     parent_exists: bool
 
 
+# --- safeguards -------------------------------------------------------------------------------------------------------
+
+
+class RotationRule(Facts, frozen=True):
+    """One block of logrotate's configuration: its patterns, the options in force in it, its scripts by name."""
+
+    file: str
+    line: int
+    patterns: tuple[str, ...]
+    options: dict[str, str] = {}
+    scripts: dict[str, str] = {}
+
+
+class LogFile(Facts, frozen=True):
+    """A log of the service. ``resolved``: its path without links; ``is_file``: it is there, and no pipe or device."""
+
+    path: str
+    resolved: str
+    is_file: bool = True
+
+
+class Rotation(Facts, frozen=True):
+    """The rotation rules in force and the logs they should take. ``unread``: files that were not read, or that
+    logrotate itself passes over."""
+
+    files: tuple[str, ...]
+    rules: tuple[RotationRule, ...]
+    unread: tuple[NotSeen, ...] = ()
+    logs: tuple[LogFile, ...] = ()
+
+
+class OpenLog(Facts, frozen=True):
+    """A file that a process of nginx or gunicorn has open for writing: a log, or what it was before it was renamed or
+    ``deleted``. ``size`` in bytes."""
+
+    pid: int
+    path: str
+    deleted: bool
+    size: int
+
+
 class WatchdogState(Facts, frozen=True):
     """What the watchdog last wrote of itself. ``gave_up``: it does nothing for now; ``actions``: those it remembers."""
 
@@ -534,6 +575,8 @@ class Snapshot(Facts, frozen=True):
     model: ModelFiles | NotSeen
     watchdog: WatchdogState | NotSeen = NotSeen(reason="no watchdog has run")
     schedule: Schedule | NotSeen = NotSeen(reason="the schedule was not looked at")
+    rotation: Rotation | NotSeen = NotSeen(reason="the rotation rules were not read")
+    open_logs: tuple[OpenLog, ...] | NotSeen = NotSeen(reason="open files were not looked at")
     elsewhere: Served | NotSeen = NotSeen(reason="the name leads to this host, or is not dialled")
 
 

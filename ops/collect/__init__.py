@@ -21,10 +21,12 @@ from ops.snapshot import (
     NginxConfig,
     NginxTest,
     NotSeen,
+    OpenLog,
     Pidfile,
     Process,
     Processes,
     Resolution,
+    Rotation,
     Served,
     Snapshot,
     Target,
@@ -105,6 +107,8 @@ def collect(settings: Settings, since: float, budget: float) -> Snapshot:
         resolution = resolution_task.wait(deadline)
         elsewhere = _start("resolved address", _elsewhere, target, resolution, host, deadline)
         target = _dial_resolved(target, resolution, host)
+    rotation_task = _start("rotation rules", _rotation, settings, target)
+    open_logs_task = _start("open logs", _open_logs, around.processes, target, deadline)
     probes = _probe(settings, target, now - since, deadline)
     test = test_task.wait(deadline) if test_task else NotSeen(reason="nginx's configuration was not read")
     return Snapshot(
@@ -117,6 +121,8 @@ def collect(settings: Settings, since: float, budget: float) -> Snapshot:
         gunicorn=around.gunicorn,
         target=target,
         resolution=resolution_task.wait(deadline),
+        rotation=rotation_task.wait(deadline),
+        open_logs=open_logs_task.wait(deadline),
         **({"elsewhere": elsewhere.wait(deadline)} if elsewhere else {}),
         **probes,
     )
@@ -151,6 +157,26 @@ def _nginx(settings: Settings, masters: tuple[Process, ...]) -> tuple[NginxConfi
     binary = nginx.find_binary(settings.nginx.binary, masters)
     build = {"program": binary} | nginx.build_facts(binary, timeout=2.0) if binary else {}
     return nginx.read_config(binary, build, settings.nginx.config_file, masters), build
+
+
+def _rotation(settings: Settings, target: Target) -> Rotation:
+    from ops.collect.logrotate import rotation
+
+    return rotation(settings.logrotate, target)
+
+
+def _open_logs(
+    processes: Processes | NotSeen, target: Target, deadline: float
+) -> tuple[OpenLog, ...] | NotSeen:
+    from ops.collect.logrotate import service_logs
+    from ops.collect.open_logs import open_logs
+
+    if isinstance(processes, NotSeen):
+        return processes
+    of_nginx = [p.pid for p in processes.processes if nginx_topology.title(p).startswith("nginx: ")]
+    of_gunicorn = [target.gunicorn_master] if target.gunicorn_master else []
+    pids = (*of_nginx, *of_gunicorn, *target.gunicorn_workers)
+    return open_logs(pids, service_logs(target), deadline)
 
 
 def _pair(outcome: object) -> tuple[NginxConfig | NotSeen, dict[str, str]]:

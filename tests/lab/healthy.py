@@ -9,6 +9,7 @@ A new one is one function, as for the faults:
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from typing import Any
 
 from tests.lab.faults.app import PLAIN_APP
 from tests.lab.stack import Stack
+from tests.lab.waiting import wait_for
 
 Arrange = Callable[[Stack], None]
 
@@ -163,8 +165,26 @@ def logs_hold_junk(stack: Stack) -> None:
 
 @healthy()
 def logs_are_missing(stack: Stack) -> None:
-    for log in (stack.gunicorn_error_log, stack.gunicorn_access_log, stack.nginx_access_log):
-        log.unlink()
+    """gte-ops.toml names logs that nobody writes."""
+    stack.config["gunicorn"] |= {
+        name: str(stack.logs / f"none-{name}.log") for name in ("error_log", "access_log")
+    }
+    stack.config["nginx"]["access_log"] = str(stack.logs / "none.log")
+    stack.write_config()
+
+
+@healthy()
+def logs_were_rotated(stack: Stack) -> None:
+    """By logrotate itself, with the rule of this host."""
+    for _ in range(2):
+        rotated = subprocess.run(
+            ["logrotate", "-f", "-s", str(stack.run / "logrotate"), str(stack.logrotate / "gte-api")],
+            capture_output=True,
+            check=False,
+        )
+        assert rotated.returncode == 0, rotated.stderr
+        wait_for(stack.nginx_error_log.exists, "nginx to open its logs anew")
+        stack.predict()
 
 
 @healthy()
@@ -187,8 +207,8 @@ def two_workers(_stack: Stack) -> None:
 
 @healthy()
 def almost_nothing_is_configured(stack: Stack) -> None:
-    """All that cannot be guessed: the free ports of this lab, and the private authority."""
-    for table in ("app", "gunicorn", "model", "logrotate", "schedule", "backup", "watchdog"):
+    """All that cannot be guessed: the free ports of this lab, the private authority, where its safeguards lie."""
+    for table in ("app", "gunicorn", "model"):
         del stack.config[table]
     stack.config["nginx"] = {"config_file": str(stack.nginx_conf)}
     stack.config["tls"] = {"ca_file": str(stack.ca_file)}

@@ -27,17 +27,21 @@ from ops.snapshot import (
     Listener,
     Log,
     LogEntry,
+    LogFile,
     Logs,
     ModelFiles,
     NginxConfig,
     NginxTest,
     NotSeen,
+    OpenLog,
     PemFile,
     Pidfile,
     Process,
     Processes,
     ProgressRecord,
     Resolution,
+    Rotation,
+    RotationRule,
     Schedule,
     Served,
     Snapshot,
@@ -378,6 +382,21 @@ TARGET = Target(
     origin={"domain": f"{SITE_FILE}:9", "certificate": f"{SITE_FILE}:9", "private_key": f"{SITE_FILE}:9"},
 )
 
+SERVICE_LOGS = (NGINX_ACCESS_LOG, NGINX_ERROR_LOG, GUNICORN_ACCESS_LOG, GUNICORN_ERROR_LOG)
+
+
+def rotation_rule(*patterns: str, **changes: Any) -> RotationRule:
+    """A sound rule for ``patterns``."""
+    made = RotationRule(
+        file="/etc/logrotate.d/gte-api",
+        line=3,
+        patterns=patterns,
+        options={"daily": "", "rotate": "14", "compress": "", "delaycompress": "", "sharedscripts": ""},
+        scripts={"postrotate": "kill -USR1 $(cat /run/nginx.pid)"},
+    )
+    return msgspec.structs.replace(made, **changes)
+
+
 HEALTHY = Snapshot(
     taken_at=NOW,
     host=Host(
@@ -489,6 +508,15 @@ HEALTHY = Snapshot(
         nested=False,
         archives=(),
         parent_exists=True,
+    ),
+    rotation=Rotation(
+        files=("/etc/logrotate.conf", "/etc/logrotate.d/gte-api"),
+        rules=(rotation_rule("/var/log/nginx/*.log"), rotation_rule("/var/log/gte-gunicorn-*.log")),
+        logs=tuple(LogFile(path=path, resolved=path) for path in SERVICE_LOGS),
+    ),
+    open_logs=(
+        OpenLog(pid=NGINX_MASTER, path=NGINX_ACCESS_LOG, deleted=False, size=9000),
+        OpenLog(pid=GUNICORN_MASTER, path=GUNICORN_ERROR_LOG, deleted=False, size=4096),
     ),
 )
 
