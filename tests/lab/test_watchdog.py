@@ -213,6 +213,23 @@ def test_a_sync_worker_that_holds_the_interpreter_lock_for_good() -> None:
         assert victim not in {w.pid for w in stack.gunicorn_workers}
 
 
+@pytest.mark.parametrize("worker_class", ["sync", "gthread"])
+def test_a_request_that_takes_the_interpreter_lock_right_after_another_is_in_the_record(
+    worker_class: str,
+) -> None:
+    threads = None if worker_class == "sync" else 2
+    with watched(workers=1, worker_class=worker_class, threads=threads, timeout=600) as stack:
+        (stack.app_dir / "victim").write_text("any")
+        for _ in range(20):
+            stack.request(path="/health", door="backend")
+        ask_aside(stack, "/spin")
+        wait_for(
+            lambda: [r["path"] for record in stack.progress() for r in record["in_flight"]] == ["/spin"],
+            "the spinning request to be recorded",
+            within=5,
+        )
+
+
 def test_boot_hang_is_killed_at_its_deadline() -> None:
     with watched(app=BOOT_HANG_APP, boot="3s", workers=1) as stack:
         (stack.app_dir / "hang").touch()

@@ -105,8 +105,6 @@ def ask_aside(stack: Stack, path: str) -> None:
 
 def stick(stack: Stack, path: str, *, victim: int | None, count: int) -> None:
     """Has ``count`` requests stuck in worker ``victim`` (any worker for None), by its own record."""
-    # A request that begins within 50 ms of the last write is recorded by a thread, which a held interpreter lock stops.
-    time.sleep(0.2)
     (stack.app_dir / "victim").write_text("any" if victim is None else str(victim))
 
     def stuck() -> int:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,6 +62,45 @@ def test_a_request_is_in_flight_until_it_ends(record: Progress) -> None:
     record.end(2)
     written = wait_for(own(record.directory), completed=2, in_flight=[])
     assert written["last_completed"] is not None
+
+
+def test_a_request_is_in_the_file_before_it_can_hold_the_interpreter(record: Progress) -> None:
+    """However soon it follows the one before: a thread that writes later may never run again."""
+    record.enter("ready")
+    for key in range(2000):
+        path = "/" + "x" * (key * 7 % 190)
+        record.begin(key, path)
+        members = json.loads(own(record.directory).read_bytes())
+        assert [request["path"] for request in members["in_flight"]] == [path]
+        record.end(key)
+    wait_for(own(record.directory), completed=2000, in_flight=[])
+
+
+def test_a_reader_meets_no_shifted_digits(record: Progress) -> None:
+    """Whoever reads while it is written meets the state before, the state after, or what is no record at all."""
+    record.enter("ready")
+    ended = threading.Event()
+    began = time.time()
+
+    def serve() -> None:
+        key = 0
+        while not ended.is_set():
+            key += 1
+            record.begin(key, "/" + "x" * (key % 150))
+            record.end(key)
+
+    serving = threading.Thread(target=serve)
+    serving.start()
+    try:
+        seen = [read(own(record.directory)) for _ in range(3000)]
+    finally:
+        ended.set()
+        serving.join()
+    whole = [found for found in seen if found is not None]
+    assert len(whole) > 2900
+    for found in whole:
+        assert all(began - 1 < request.since < began + 120 for request in found.in_flight)
+        assert found.last_completed is None or began - 1 < found.last_completed < began + 120
 
 
 def test_a_burst_ends_in_the_newest_state(record: Progress) -> None:
