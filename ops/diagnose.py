@@ -6,22 +6,25 @@ import shlex
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
 
 import msgspec
 
 from ops.catalogue import Catalogue, catalogue, fill_text
-from ops.diagnosis import Cause, CheckResult, CheckStatus, Diagnosis, Status, Symptom
-from ops.finding import Check, Finding, NotJudgedError, Severity
+from ops.diagnosis import Cause, CheckResult, CheckStatus, Diagnosis, Ignored, Status, Symptom
+from ops.finding import Check, Evidence, Finding, NotJudgedError, Severity
 from ops.language import Text, verbatim
 from ops.quoting import safe_line
+from ops.settings import Ignore
 from ops.snapshot import Backend, NotSeen, Snapshot, Target
 from ops.symptoms import Observed, observed_symptoms
 
 _PASSED = Text(en="in order", zh="正常")
 
 
-def diagnose(snapshot: Snapshot, checks: Sequence[Check]) -> Diagnosis:
-    """Judge ``snapshot`` with ``checks``. A pure function of its arguments but for the durations it reports."""
+def diagnose(snapshot: Snapshot, checks: Sequence[Check], ignore: Sequence[Ignore] = ()) -> Diagnosis:
+    """Judge ``snapshot`` with ``checks``, setting aside what ``ignore`` names. A pure function of its arguments but for
+    the durations it reports."""
     book = catalogue()
     results, findings = run_checks(snapshot, checks, book)
     values = target_values(snapshot.target) if isinstance(snapshot.target, Target) else {}
@@ -35,6 +38,7 @@ def diagnose(snapshot: Snapshot, checks: Sequence[Check]) -> Diagnosis:
         )
         for item in observed
     )
+    causes, ignored = set_aside(causes, ignore, snapshot)
     return Diagnosis(
         status=overall_status(causes, symptoms, results, snapshot),
         target=_described(snapshot.target),
@@ -44,7 +48,36 @@ def diagnose(snapshot: Snapshot, checks: Sequence[Check]) -> Diagnosis:
         causes=causes,
         checks=results,
         unseen=_unseen(snapshot),
+        ignored=ignored,
+        utc_offset=snapshot.utc_offset,
     )
+
+
+def set_aside(
+    causes: Sequence[Cause], ignore: Sequence[Ignore], snapshot: Snapshot
+) -> tuple[tuple[Cause, ...], tuple[Ignored, ...]]:
+    """The causes that count, and those that are ignored. An entry whose last day has passed is evidence, no more."""
+    zone = timezone(timedelta(seconds=snapshot.utc_offset))
+    today = datetime.fromtimestamp(snapshot.taken_at, UTC).astimezone(zone).date()
+    entries = {entry.code: entry for entry in sorted(ignore, key=lambda entry: entry.until)}
+    counting: list[Cause] = []
+    ignored: list[Ignored] = []
+    for cause in causes:
+        entry = entries.get(cause.code)
+        if entry is None:
+            counting.append(cause)
+        elif entry.until < today:
+            expired = Evidence(
+                "doctor.ignore",
+                Text(
+                    en=f"was ignored until {entry.until}: {entry.reason}",
+                    zh=f"曾忽略至 {entry.until}：{entry.reason}",
+                ),
+            )
+            counting.append(replace(cause, evidence=(*cause.evidence, expired)))
+        else:
+            ignored.append(Ignored(cause, entry.reason, entry.until.isoformat()))
+    return tuple(counting), tuple(ignored)
 
 
 def run_checks(

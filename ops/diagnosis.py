@@ -55,8 +55,18 @@ class CheckResult:
 
 
 @dataclass(frozen=True)
+class Ignored:
+    """A proven cause that the configuration sets aside: why, and through which day (ISO 8601)."""
+
+    cause: Cause
+    reason: str
+    until: str
+
+
+@dataclass(frozen=True)
 class Diagnosis:
-    """One run's result. ``started_at`` is Unix seconds; ``unseen`` lists what could not be observed, and why."""
+    """One run's result. ``started_at`` is Unix seconds, ``utc_offset`` the host's own (seconds east); ``unseen`` lists
+    what could not be observed, and why; ``ignored`` what is proven and set aside."""
 
     status: Status
     target: dict[str, str]
@@ -66,6 +76,8 @@ class Diagnosis:
     causes: tuple[Cause, ...]
     checks: tuple[CheckResult, ...]
     unseen: tuple[tuple[str, str], ...] = ()
+    ignored: tuple[Ignored, ...] = ()
+    utc_offset: int = 0
 
     @property
     def exit_code(self) -> int:

@@ -4,30 +4,83 @@ from __future__ import annotations
 
 import difflib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from ops.catalogue import catalogue
 from ops.checks import CHECKS
 from ops.collect import collect
 from ops.diagnose import diagnose, with_duration
 from ops.diagnosis import Diagnosis
-from ops.errors import UsageError
+from ops.errors import SettingsError, UsageError
 from ops.finding import Check, Finding
-from ops.settings import Settings
+from ops.settings import Ignore, Settings
+
+# How long `--wait-ok` waits before it looks again, seconds.
+BETWEEN_LOOKS = 0.5
 
 
 def examine(
-    settings: Settings, *, since: float, budget: float, only: Sequence[str] = (), skip: Sequence[str] = ()
+    settings: Settings,
+    *,
+    since: float,
+    budget: float,
+    only: Sequence[str] = (),
+    skip: Sequence[str] = (),
+    bundle: Path | None = None,
+    hide_clients: bool = False,
 ) -> Diagnosis:
     """Look at this host and say what is wrong with it.
 
     ``since``: how far back logs count (seconds); ``budget``: the whole run's length (seconds); ``only`` and ``skip``:
-    ids of checks, their layers (``tls``) or codes of causes. Raises UsageError for one that does not exist."""
+    ids of checks, their layers (``tls``) or codes of causes; ``bundle``: where to write what was seen, redacted, and
+    then that is what is judged. Raises UsageError for a check or code that does not exist, BundleError."""
     chosen = chosen_checks(only, skip)
+    _refuse_unknown_ignores(settings.doctor.ignore)
     started = time.monotonic()
     snapshot = collect(settings, since, budget)
-    return with_duration(diagnose(snapshot, chosen), time.monotonic() - started)
+    if bundle is not None:
+        from ops.bundle import write_bundle
+        from ops.redaction import redacted
+
+        # What is judged here is what is judged elsewhere: the two reports are the same.
+        snapshot = redacted(snapshot, hide_clients=hide_clients)
+        write_bundle(bundle, snapshot, settings.doctor.ignore)
+    diagnosis = diagnose(snapshot, chosen, settings.doctor.ignore)
+    return with_duration(diagnosis, time.monotonic() - started)
+
+
+def diagnose_bundle(path: Path, *, only: Sequence[str] = (), skip: Sequence[str] = ()) -> Diagnosis:
+    """What is wrong with the host that the bundle in ``path`` was made on. Raises BundleError, UsageError."""
+    from ops.bundle import read_bundle
+
+    chosen = chosen_checks(only, skip)
+    started = time.monotonic()
+    bundle = read_bundle(path)
+    return with_duration(diagnose(bundle.snapshot, chosen, bundle.ignore), time.monotonic() - started)
+
+
+def wait_until_ok(look: Callable[[], Diagnosis], patience: float) -> Diagnosis:
+    """Look until nothing fails and nothing is unjudged, or ``patience`` (seconds) is over; the last diagnosis."""
+    give_up = time.monotonic() + patience
+    while True:
+        diagnosis = look()
+        if diagnosis.status in ("ok", "warn") or time.monotonic() + BETWEEN_LOOKS >= give_up:
+            return diagnosis
+        time.sleep(BETWEEN_LOOKS)
+
+
+def _refuse_unknown_ignores(ignore: Sequence[Ignore]) -> None:
+    known = catalogue().codes
+    for entry in ignore:
+        if entry.code not in known:
+            near = difflib.get_close_matches(entry.code, known, n=3, cutoff=0.5)
+            raise SettingsError(
+                f"doctor.ignore: no cause is called {entry.code!r}"
+                + (f"; the nearest are {', '.join(near)}" if near else "; gte-ops explain lists them")
+            )
 
 
 def chosen_checks(only: Sequence[str], skip: Sequence[str]) -> tuple[Check, ...]:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ops.options import config_option, language_option, report_format_option, settings_from
+
 if TYPE_CHECKING:
     from ops.language import Language
 
@@ -22,14 +24,9 @@ def notify() -> None:
 
 
 @notify.command()
-@click.option("--config", metavar="FILE", help="Read this gte-ops.toml.")
-@click.option("--format", "form", type=click.Choice(("text", "json")), default="text", show_default=True)
-@click.option(
-    "--lang",
-    "language",
-    type=click.Choice(["zh", "en"]),
-    help="Language of the message and the report; default: the locale's.",
-)
+@config_option
+@report_format_option
+@language_option
 def test(config: str | None, form: str, language: Language | None) -> None:
     """Send one message to every destination and say who accepted it. 向每个通知渠道发送一条测试消息。
 
@@ -43,9 +40,8 @@ def test(config: str | None, form: str, language: Language | None) -> None:
     from ops.language import reader_language
     from ops.notify import exit_code, render, send_test
     from ops.report.wording import readable_language
-    from ops.settings import find_settings_file, load_settings
 
     chosen = language or reader_language()
-    deliveries = send_test(load_settings(find_settings_file(config)), chosen)
+    deliveries = send_test(settings_from(config), chosen)
     render(form, deliveries, readable_language(chosen, sys.stdout), sys.stdout)
     sys.exit(exit_code(deliveries))

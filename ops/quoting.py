@@ -11,9 +11,10 @@ HIDDEN = "***"
 _ESCAPES = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_][^\x1b]*(?:\x1b\\)?|[ -/]*[0-~])?"
 )
-# C0, DEL, C1, and the characters that reorder or hide text (Unicode bidi controls, zero width).
+# C0, DEL, C1, the characters that reorder or hide text (Unicode bidi controls, zero width), and noncharacters, which
+# XML 1.0 cannot hold.
 _CONTROLS = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]"
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ufffe\uffff]"
 )
 _SURROGATES = re.compile(r"[\ud800-\udfff]")
 

@@ -10,6 +10,7 @@ import difflib
 import os
 import tomllib
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 from urllib.parse import urlsplit
@@ -46,11 +47,20 @@ class TargetSettings(Section, frozen=True):
     slow_after_s: float = 3.0
 
 
+class Ignore(Section, frozen=True):
+    """A cause that is known and accepted: why, and through which day. From the day after it counts again."""
+
+    code: str
+    reason: str
+    until: date
+
+
 class DoctorSettings(Section, frozen=True):
-    """How far back the doctor looks and how long it may take."""
+    """How far back the doctor looks, how long it may take, and which causes it sets aside."""
 
     since: Seconds = Seconds(900)
     budget: Seconds = Seconds(10)
+    ignore: tuple[Ignore, ...] = ()
 
 
 class AppSettings(Section, frozen=True):
@@ -276,8 +286,10 @@ def _refuse_unknown_keys(table: Mapping[str, Any], kind: type[Section], name: st
         if key not in hints:
             raise SettingsError(f"{name}: unknown key {prefix}{key}{_nearest(key, hints, prefix)}")
         inner = next((k for k in (hints[key], *get_args(hints[key])) if _is_section(k)), None)
-        if inner is not None and isinstance(value, dict):
-            _refuse_unknown_keys(value, inner, name, f"{prefix}{key}.")
+        if inner is not None:
+            for entry in value if isinstance(value, list) else (value,):
+                if isinstance(entry, dict):
+                    _refuse_unknown_keys(entry, inner, name, f"{prefix}{key}.")
 
 
 def _is_section(kind: Any) -> bool:

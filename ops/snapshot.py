@@ -554,7 +554,7 @@ class Snapshot(Facts, frozen=True):
     """Everything one run observed.
 
     ``elsewhere``: what is presented at the address the name resolves to, where that is not this host's own: behind
-    address translation it is this very service."""
+    address translation it is this very service. ``utc_offset``: the host's own, seconds east of UTC."""
 
     taken_at: float
     host: Host | NotSeen
@@ -578,6 +578,7 @@ class Snapshot(Facts, frozen=True):
     rotation: Rotation | NotSeen = NotSeen(reason="the rotation rules were not read")
     open_logs: tuple[OpenLog, ...] | NotSeen = NotSeen(reason="open files were not looked at")
     elsewhere: Served | NotSeen = NotSeen(reason="the name leads to this host, or is not dialled")
+    utc_offset: int = 0
 
 
 def to_json(snapshot: Snapshot) -> bytes:

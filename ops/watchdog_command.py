@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ops.options import config_option, language_option, report_format_option
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -16,23 +18,12 @@ if TYPE_CHECKING:
 # Another instance holds the lock, or the watchdog itself failed: nothing was judged.
 UNJUDGED = 3
 
-_config_option = click.option("--config", metavar="FILE", help="Read this gte-ops.toml.")
-_language_option = click.option(
-    "--lang",
-    "language",
-    type=click.Choice(["zh", "en"]),
-    help="Language of messages and reports; default: the locale's.",
-)
-_format_option = click.option(
-    "--format", "form", type=click.Choice(("text", "json")), default="text", show_default=True
-)
-
 
 @click.group(invoke_without_command=True)
-@_config_option
+@config_option
 @click.option("--once", is_flag=True, help="One round, for cron, acting by the state kept between rounds.")
-@_format_option
-@_language_option
+@report_format_option
+@language_option
 @click.pass_context
 def watchdog(
     ctx: click.Context, config: str | None, once: bool, form: str, language: Language | None
@@ -130,7 +121,7 @@ def _report(form: str, runner: object, result: object, language: Language) -> No
 
 @watchdog.command()
 @click.argument("duration")
-@_config_option
+@config_option
 @click.pass_context
 def pause(ctx: click.Context, duration: str, config: str | None) -> None:
     """Restart nothing for DURATION (30m, 2h), at most seven days. 维护期间暂停守护。
@@ -167,7 +158,7 @@ def pause(ctx: click.Context, duration: str, config: str | None) -> None:
 
 
 @watchdog.command()
-@_config_option
+@config_option
 @click.pass_context
 def resume(ctx: click.Context, config: str | None) -> None:
     """End a pause. 结束暂停。
@@ -185,9 +176,9 @@ def resume(ctx: click.Context, config: str | None) -> None:
 
 
 @watchdog.command()
-@_config_option
-@_format_option
-@_language_option
+@config_option
+@report_format_option
+@language_option
 @click.pass_context
 def status(ctx: click.Context, config: str | None, form: str, language: Language | None) -> None:
     """What the watchdog saw last, did last, and whether it holds. 守护状态。

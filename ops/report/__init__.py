@@ -17,6 +17,8 @@ RENDERERS: dict[str, tuple[str, str]] = {
     "text": ("ops.report.text", "render_text"),
     "json": ("ops.report.json_report", "render_json"),
     "nagios": ("ops.report.nagios", "render_nagios"),
+    "html": ("ops.report.html", "render_html"),
+    "junit": ("ops.report.junit", "render_junit"),
 }
 
 

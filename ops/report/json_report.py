@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from typing import Any, TextIO
 
 from ops.catalogue import is_command
 from ops.diagnosis import Cause, CheckResult, Diagnosis, Symptom
 from ops.language import Language
 from ops.report.wording import can_show, command, next_command, sentence
+from ops.report.written import started_at
 
 SCHEMA_VERSION = 1
 
@@ -29,9 +29,7 @@ def to_document(diagnosis: Diagnosis, language: Language) -> dict[str, Any]:
         "target": {
             sentence(name, language): command(value, language) for name, value in diagnosis.target.items()
         },
-        "started_at": datetime.fromtimestamp(diagnosis.started_at, UTC)
-        .astimezone()
-        .isoformat(timespec="seconds"),
+        "started_at": started_at(diagnosis),
         "duration_ms": round(diagnosis.duration_ms),
         "symptoms": [_symptom(symptom, diagnosis, language) for symptom in diagnosis.symptoms],
         "causes": [_cause(cause, language) for cause in diagnosis.causes],
@@ -39,6 +37,15 @@ def to_document(diagnosis: Diagnosis, language: Language) -> dict[str, Any]:
         "unseen": [
             {"what": sentence(what, language), "reason": sentence(reason, language)}
             for what, reason in diagnosis.unseen
+        ],
+        "ignored": [
+            {
+                "code": item.cause.code,
+                "title": sentence(item.cause.title, language),
+                "reason": sentence(item.reason, language),
+                "until": item.until,
+            }
+            for item in diagnosis.ignored
         ],
     }
 

@@ -49,6 +49,7 @@ _COUNTS = Text(
 _SKIPPED = Text(en="Skipped: ", zh="跳过：")
 _CRASHED = Text(en="Crashed (a defect of gte-ops): ", zh="出错（gte-ops 自身缺陷）：")
 _UNSEEN = Text(en="Not seen: ", zh="未能看到：")
+_IGNORED = Text(en="Ignored until {until} ({reason}): ", zh="忽略至 {until}（{reason}）：")
 
 
 def render_text(diagnosis: Diagnosis, language: Language, out: TextIO, color: bool | None = None) -> None:
@@ -56,7 +57,7 @@ def render_text(diagnosis: Diagnosis, language: Language, out: TextIO, color: bo
     language = readable_language(language, out)
     page = Page(out, color)
     page.prose(
-        _verdict(diagnosis, language),
+        verdict(diagnosis, language),
         lead=_VERDICTS[diagnosis.status].to(language) + "  ",
         lead_style=_STYLES[diagnosis.status],
     )
@@ -67,12 +68,15 @@ def render_text(diagnosis: Diagnosis, language: Language, out: TextIO, color: bo
         _show_cause(page, number, cause, diagnosis, language)
     if hurts_first:
         _show_unexplained(page, diagnosis, language)
-    if diagnosis.causes or diagnosis.symptoms:
+    if diagnosis.causes or diagnosis.symptoms or diagnosis.ignored:
         page.blank()
+    for item in diagnosis.ignored:
+        lead = _IGNORED.to(language).format(until=item.until, reason=sentence(item.reason, language))
+        page.prose(f"{item.cause.code} {sentence(item.cause.title, language)}", style="dim", lead=lead)
     _show_checks(page, diagnosis, language)
 
 
-def _verdict(diagnosis: Diagnosis, language: Language) -> str:
+def verdict(diagnosis: Diagnosis, language: Language) -> str:
     """What is broken, in one line."""
     place = sentence(diagnosis.target.get("url") or _SERVICE.to(language), language)
     if leading := leading_cause(diagnosis):
@@ -113,11 +117,11 @@ def _show_cause(page: Page, number: int, cause: Cause, diagnosis: Diagnosis, lan
     if cause.explains:
         page.prose(_EXPLAINS.to(language), indent=3, style="bold")
         for name in cause.explains:
-            page.prose(_follower(name, diagnosis, language), indent=5, lead="- ")
+            page.prose(follower(name, diagnosis, language), indent=5, lead="- ")
     page.command(command(cause.learn, language), indent=3, lead=_LEARN.to(language))
 
 
-def _follower(name: str, diagnosis: Diagnosis, language: Language) -> str:
+def follower(name: str, diagnosis: Diagnosis, language: Language) -> str:
     """A symptom's sentence, or a code that only follows, with its title."""
     for symptom in diagnosis.symptoms:
         if symptom.id == name:

@@ -71,6 +71,14 @@ def examined(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
         (["doctor", "--only", "GUN999"], "'GUN999'"),
         (["doctor", "--skip", "tsl"], "'tsl'"),
         (["doctor", "unexpected"], "unexpected"),
+        (["doctor", "--from-bundle", "/no/such.json"], "/no/such.json: cannot be read: No such file"),
+        (
+            ["doctor", "--from-bundle", "x", "--bundle", "y"],
+            "--from-bundle looks at no host: leave out --bundle",
+        ),
+        (["doctor", "--watch", "5s", "--wait-ok", "1m"], "--watch and --wait-ok do not go together"),
+        (["doctor", "--watch", "5s", "--format", "json"], "--watch takes 1s or more, and shows text"),
+        (["doctor", "--hide-clients"], "add --bundle FILE"),
         (["explain"], "CODE"),
         (["explain", "GUN999"], "GUN999"),
     ],
@@ -91,7 +99,7 @@ def test_a_configuration_that_cannot_be_used_is_one_line(run: Run) -> None:
     assert err == "gte-ops: gte-ops.toml: unknown key target.domian; did you mean target.domain?\n"
 
 
-@pytest.mark.parametrize("form", ["text", "json", "nagios"])
+@pytest.mark.parametrize("form", ["text", "json", "nagios", "html", "junit"])
 def test_the_exit_code_is_the_diagnosis_s_whatever_the_format(
     run: Run, examined: dict[str, object], form: str
 ) -> None:
@@ -108,6 +116,40 @@ def test_options_go_before_the_file_and_the_file_before_the_defaults(
     run("doctor", "--since", "2h", "--only", "tls, GUN001 ,", "--skip", "net")
     assert (examined["since"], examined["budget"]) == (7200, 20)
     assert (examined["only"], examined["skip"]) == (("tls", "GUN001"), ("net",))
+
+
+def test_waiting_ends_as_soon_as_nothing_fails(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With --wait-ok the last report is the one that is shown, and its exit code the command's."""
+    monkeypatch.setattr(ops.doctor, "BETWEEN_LOOKS", 0.01)
+    looks = iter([without_gunicorn(), without_gunicorn(), HEALTHY])
+    monkeypatch.setattr(ops.doctor, "collect", lambda *_: next(looks))
+    code, out, _ = run("doctor", "--wait-ok", "1m")
+    assert (code, next(looks, None)) == (0, None)
+    assert out.startswith("OK")
+
+
+def test_waiting_ends_with_its_time(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ops.doctor, "collect", lambda *_: without_gunicorn())
+    code, out, _ = run("doctor", "--wait-ok", "0.2s")
+    assert code == 2
+    assert "GUN001" in out
+
+
+def test_watching_reports_again_until_interrupted(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = iter([without_gunicorn(), HEALTHY])
+
+    def collect(*_: object) -> object:
+        try:
+            return next(looks)
+        except StopIteration:
+            raise KeyboardInterrupt from None
+
+    monkeypatch.setattr(ops.doctor, "collect", collect)
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    code, out, err = run("doctor", "--watch", "5s")
+    assert (code, err.strip()) == (130, "")
+    assert out.index("GUN001") < out.index("OK  ")
+    assert "\x1b" not in out
 
 
 @pytest.mark.parametrize(

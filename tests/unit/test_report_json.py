@@ -31,6 +31,7 @@ def test_the_whole_document():
         "causes",
         "checks",
         "unseen",
+        "ignored",
     ]
     assert found["schema_version"] == 1
     assert found["status"] == "fail"

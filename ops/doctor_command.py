@@ -1,0 +1,142 @@
+"""`gte-ops doctor`: parse, call, render."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ops.options import Duration, config_option, language_option, settings_from
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ops.diagnosis import Diagnosis
+    from ops.language import Language
+
+FORMATS = ("text", "json", "nagios", "html", "junit")
+CLEAR = "\x1b[2J\x1b[H"
+
+
+def _names(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in (value or "").split(",") if name.strip())
+
+
+@click.command()
+@config_option
+@click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True)
+@language_option
+@click.option("--since", type=Duration(), help="How far back logs count, e.g. 15m.")
+@click.option("--budget", type=Duration(), help="How long the whole run may take, e.g. 10s.")
+@click.option("--only", callback=_names, metavar="ID,...", help="Only these checks, layers or causes.")
+@click.option("--skip", callback=_names, metavar="ID,...", help="All but these checks, layers or causes.")
+@click.option(
+    "--bundle", type=click.Path(path_type=Path), metavar="FILE", help="Write what was seen to FILE."
+)
+@click.option("--hide-clients", is_flag=True, help="With --bundle: clients' addresses become client-1, ...")
+@click.option(
+    "--from-bundle", type=click.Path(path_type=Path), metavar="FILE", help="Diagnose FILE, not this host."
+)
+@click.option("--watch", type=Duration(), metavar="INTERVAL", help="Look again and again, e.g. 5s.")
+@click.option(
+    "--wait-ok", type=Duration(), metavar="TIME", help="Return once nothing fails, at most after e.g. 2m."
+)
+def doctor(
+    config: str | None,
+    form: str,
+    language: Language | None,
+    since: float | None,
+    budget: float | None,
+    only: tuple[str, ...],
+    skip: tuple[str, ...],
+    bundle: Path | None,
+    hide_clients: bool,
+    from_bundle: Path | None,
+    watch: float | None,
+    wait_ok: float | None,
+) -> None:
+    """Name what is wrong with the service on this host. 指出本机服务的故障原因。
+
+    Changes nothing. Exit code: 0 ok, 1 warning, 2 users are hurt, 3 could not be judged.
+
+    \b
+    Example:
+      gte-ops doctor
+      gte-ops doctor --lang zh --since 1h
+      gte-ops doctor --format json --only tls,GUN001
+      gte-ops doctor --bundle host7.json.gz     and elsewhere: gte-ops doctor --from-bundle host7.json.gz
+      gte-ops doctor --wait-ok 2m               after a deployment
+    """
+    from ops.doctor import diagnose_bundle, examine, wait_until_ok
+    from ops.language import reader_language
+    from ops.report import render
+
+    _refuse_contradictions(bundle, hide_clients, from_bundle, watch, wait_ok, form)
+    chosen = language or reader_language()
+    if from_bundle is not None:
+        diagnosis = diagnose_bundle(from_bundle, only=only, skip=skip)
+        render(form, diagnosis, chosen, sys.stdout)
+        sys.exit(diagnosis.exit_code)
+    settings = settings_from(config)
+    budget = settings.doctor.budget if budget is None else budget
+    since = settings.doctor.since if since is None else since
+    if not 1 <= budget <= 300:
+        raise click.BadParameter("choose between 1s and 5m", param_hint="--budget or doctor.budget")
+
+    def look() -> Diagnosis:
+        return examine(
+            settings,
+            since=since,
+            budget=budget,
+            only=only,
+            skip=skip,
+            bundle=bundle,
+            hide_clients=hide_clients,
+        )
+
+    if watch is not None:
+        _watch(look, watch, form, chosen)
+    diagnosis = look() if wait_ok is None else wait_until_ok(look, wait_ok)
+    render(form, diagnosis, chosen, sys.stdout)
+    sys.exit(diagnosis.exit_code)
+
+
+def _refuse_contradictions(
+    bundle: Path | None,
+    hide_clients: bool,
+    from_bundle: Path | None,
+    watch: float | None,
+    wait_ok: float | None,
+    form: str,
+) -> None:
+    """Raises click.UsageError for options that make no sense together."""
+    looking = {"--bundle": bundle, "--watch": watch, "--wait-ok": wait_ok}
+    asked = [name for name, value in looking.items() if value is not None]
+    if from_bundle is not None and asked:
+        raise click.UsageError(f"--from-bundle looks at no host: leave out {asked[0]}")
+    if len(asked) > 1:
+        raise click.UsageError(f"{asked[0]} and {asked[1]} do not go together: choose one")
+    if hide_clients and bundle is None:
+        raise click.UsageError("--hide-clients says what goes into a bundle: add --bundle FILE")
+    if watch is not None and (watch < 1 or form != "text"):
+        raise click.UsageError("--watch takes 1s or more, and shows text")
+
+
+def _watch(look: Callable[[], Diagnosis], interval: float, form: str, language: Language) -> None:
+    """Report again and again until interrupted (exit code 130). On a terminal the page is drawn anew."""
+    import io
+    import time
+
+    from ops.report import render
+    from ops.report.page import wants_color
+
+    while True:
+        began = time.monotonic()
+        # Rendered aside and written at once: a page that is cleared first and filled later flickers.
+        page = io.StringIO()
+        render(form, look(), language, page, wants_color(sys.stdout))
+        sys.stdout.write((CLEAR if sys.stdout.isatty() else "") + page.getvalue() + "\n")
+        sys.stdout.flush()
+        time.sleep(max(0.0, began + interval - time.monotonic()))
