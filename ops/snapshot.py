@@ -299,7 +299,8 @@ class Front(Facts, frozen=True):
 
 
 class Backend(Facts, frozen=True):
-    """The service itself, past nginx, at ``address``."""
+    """The service itself, past nginx, at ``address``. ``predict_again``: where the first prediction was slow, one more,
+    asked of a service that is warm then."""
 
     address: str
     connection: Connection
@@ -307,6 +308,7 @@ class Backend(Facts, frozen=True):
     ready: Exchange | NotSeen
     predict: Exchange | NotSeen
     debugger: Exchange | NotSeen
+    predict_again: Exchange | NotSeen | None = None
 
 
 class Upstreams(Facts, frozen=True):
@@ -419,8 +421,8 @@ class Log(Facts, frozen=True):
 
 
 class AccessLog(Facts, frozen=True):
-    """One access log in the window, counted: ``statuses`` by code as text. ``last_prediction``: when the last request
-    for the predict path was logged, that is answered."""
+    """One access log in the window, counted: ``statuses`` by code as text. ``first_prediction`` and
+    ``last_prediction``: when the first and the last request for the predict path were logged, that is answered."""
 
     path: str
     size: int
@@ -429,6 +431,7 @@ class AccessLog(Facts, frozen=True):
     statuses: dict[str, int]
     last: float | None = None
     last_prediction: float | None = None
+    first_prediction: float | None = None
     complete: bool = True
 
 

@@ -1,6 +1,6 @@
 """The judges, one module per layer. Each is a pure function of the snapshot's sections it names as parameters."""
 
-from ops.checks import app, dns, gunicorn, gunicorn_configuration, model, net, nginx, ops, tls
+from ops.checks import app, dns, gunicorn, gunicorn_configuration, model, net, nginx, nginx_errors, ops, tls
 from ops.finding import Check
 
 CHECKS: tuple[Check, ...] = (
@@ -8,6 +8,7 @@ CHECKS: tuple[Check, ...] = (
     *net.CHECKS,
     *tls.CHECKS,
     *nginx.CHECKS,
+    *nginx_errors.CHECKS,
     *gunicorn.CHECKS,
     *gunicorn_configuration.CHECKS,
     *app.CHECKS,

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ops.checks.log_reading import raised_in
-from ops.finding import Evidence, Finding, check, quote
+from ops.finding import Evidence, Finding, NotJudgedError, check, quote
 from ops.language import Text
 from ops.snapshot import (
     AccessLog,
+    Activity,
     Backend,
     Exchange,
     Log,
@@ -156,4 +157,101 @@ def server(
         return
 
 
-CHECKS = (debugger, health, answers, server)
+@check("app.contract", "APP007", en="the answer to a prediction is one", zh="预测接口返回的是预测结果")
+def contract(target: Target, backend: Backend, processes: Processes | NotSeen) -> Iterator[Finding]:
+    """APP007: 200 with a body that misses the contract. A page is APP003."""
+    if not isinstance(processes, NotSeen) and foreign_holders(processes, target):
+        return
+    answer = backend.predict
+    if (
+        not isinstance(answer, Exchange)
+        or answer.status != 200
+        or answer.is_html
+        or is_prediction(answer, target)
+        or answer.header("server").startswith("Werkzeug")
+    ):
+        return
+    problem = _problem(answer, target.expect_key)
+    yield Finding(
+        "APP007",
+        (
+            quote(
+                f"POST {target.backend}{target.predict_path}",
+                f"200 {answer.media_type or '-'}: {answer.body.partition(chr(10))[0][:120]}",
+            ),
+        ),
+        {"problem": problem.en},
+        summary=Text(
+            en=f"{target.predict_path} answers 200, but {problem.en}.",
+            zh=f"{target.predict_path} 返回 200，但{problem.zh}。",
+        ),
+    )
+
+
+def _problem(answer: Exchange, key: str) -> Text:
+    """What the body lacks."""
+    body = answer.json()
+    if isinstance(body, dict):
+        there = ", ".join(sorted(map(str, body))[:8]) or "-"
+        return Text(
+            en=f'its JSON has no "{key}" (it has: {there})', zh=f"JSON 里没有 {key} 这个键（只有：{there}）"
+        )
+    if not answer.body:
+        return Text(en="the body is empty", zh="响应体是空的")
+    if body is None and not answer.body.lstrip().startswith(("{", "[")):
+        return Text(en="the body is no JSON", zh="响应体不是 JSON")
+    return Text(en=f'its JSON is no object with "{key}"', zh=f"JSON 不是带有 {key} 的对象")
+
+
+@check("app.speed", "APP005", en="predictions are quick at the service itself", zh="后端预测速度正常")
+def speed(
+    target: Target, backend: Backend, activity: Activity | NotSeen, logs: Logs | NotSeen, taken_at: float
+) -> Iterator[Finding]:
+    """APP005: a warm prediction takes longer than slow_after_s past nginx, and not for waiting in a queue.
+
+    Warm is one that was asked after another had been answered, or the first where the log knows earlier ones."""
+    first, again = backend.predict, backend.predict_again
+    if (
+        not isinstance(first, Exchange)
+        or not is_prediction(first, target)
+        or first.elapsed <= target.slow_after_s
+    ):
+        return
+    if isinstance(activity, Activity) and any(activity.queued):
+        return  # the time went into waiting: GUN006
+    slow = again
+    if not isinstance(again, Exchange) or (
+        again.failure == "timeout" and again.elapsed <= target.slow_after_s
+    ):
+        if not _predicted_before(logs, taken_at):
+            raise NotJudgedError(
+                NotSeen(
+                    reason=f"a prediction took {first.elapsed:.1f} s, but a second, warm one did not fit in the budget "
+                    "(--budget)"
+                )
+            )
+        slow = first
+    assert isinstance(slow, Exchange)  # noqa: S101  either of the two
+    if slow.elapsed <= target.slow_after_s:
+        return
+    took = f"{slow.elapsed:.1f} s"
+    yield Finding(
+        "APP005",
+        (
+            quote(
+                f"POST {target.backend}{target.predict_path}",
+                f"{', '.join(f'{x.elapsed:.1f} s' for x in (first, again) if isinstance(x, Exchange))}; "
+                f"slow_after_s = {target.slow_after_s:g}",
+            ),
+        ),
+        {"took": f"> {took}" if slow.failure == "timeout" else took},
+    )
+
+
+def _predicted_before(logs: Logs | NotSeen, now: float) -> bool:
+    """Whether the service's log knows a prediction from before this run."""
+    log = logs.gunicorn_access if isinstance(logs, Logs) else None
+    return isinstance(log, AccessLog) and log.first_prediction is not None and log.first_prediction < int(now)
+
+
+CHECKS = (debugger, health, answers, server, contract, speed)

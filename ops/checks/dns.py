@@ -8,6 +8,7 @@ from ops.finding import Evidence, Finding, check, quote
 from ops.language import Text
 from ops.snapshot import Host, NotSeen, Resolution, Served, Target
 from ops.topology.address import is_loopback
+from ops.topology.trust import covers
 
 _FAILURES = {
     "nxdomain": Text(en="the name does not exist (NXDOMAIN)", zh="域名不存在（NXDOMAIN）"),
@@ -84,4 +85,25 @@ def address(
     )
 
 
-CHECKS = (resolution, address)
+@check("dns.literal", "DNS003", en="users are sent to a name", zh="对外公布的是域名")
+def literal(resolution: Resolution, target: Target, served: Served) -> Iterator[Finding]:
+    """DNS003: the URL's host is an IP address that no trusted certificate vouches for."""
+    if not resolution.is_literal or not target.url.startswith("https:"):
+        return
+    leaf = served.chain[0]
+    if covers(leaf, target.domain) and served.trust_code == 0:
+        return
+    yield Finding(
+        "DNS003",
+        (
+            quote("target.url", target.url),
+            quote(
+                f"tls {served.address}",
+                f"subjectAltName: {', '.join(leaf.names) or '-'}"
+                + (f"; {served.trust_error}" if served.trust_error else ""),
+            ),
+        ),
+    )
+
+
+CHECKS = (resolution, address, literal)

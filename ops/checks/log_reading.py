@@ -6,13 +6,17 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ops.finding import Evidence, quote
+from ops.finding import Evidence, NotJudgedError, quote
 from ops.snapshot import Log, LogEntry, Logs, NotSeen
 
 TROUBLE_LEVELS = ("warning", "warn", "error", "critical", "crit", "alert", "emerg", "fatal")
 # The last "File" line before the exception is where it was raised.
 _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
 _RAISED = re.compile(r"^([A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Warning|[A-Z]\w+))(?:: (.*))?$")
+
+
+# An entry with the file it stands in.
+LocatedEntry = tuple[str, LogEntry]
 
 
 def entries_with(log: Log | NotSeen, *phrases: str) -> tuple[LogEntry, ...]:
@@ -22,12 +26,19 @@ def entries_with(log: Log | NotSeen, *phrases: str) -> tuple[LogEntry, ...]:
     return tuple(entry for entry in log.entries if any(phrase in entry.text for phrase in phrases))
 
 
-def nginx_entries(logs: Logs, *phrases: str) -> tuple[tuple[str, LogEntry], ...]:
+def nginx_entries(logs: Logs, *phrases: str) -> tuple[LocatedEntry, ...]:
     """The entries of all nginx error logs that contain any of ``phrases``, each with its file, oldest first."""
     found = [
         (path, entry) for path, log in logs.nginx_errors.items() for entry in entries_with(log, *phrases)
     ]
     return tuple(sorted(found, key=lambda pair: pair[1].time))
+
+
+def require_nginx_log(logs: Logs) -> None:
+    """Raises NotJudgedError where not one of nginx's error logs was seen."""
+    unseen = [log for log in logs.nginx_errors.values() if isinstance(log, NotSeen)]
+    if len(unseen) == len(logs.nginx_errors):
+        raise NotJudgedError(unseen[0] if unseen else NotSeen(reason="nginx writes no error log to a file"))
 
 
 def last_trouble(log: Log) -> Evidence | None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from urllib.parse import urljoin
 
-from ops.checks.log_reading import nginx_entries
+from ops.checks.log_reading import nginx_entries, require_nginx_log
 from ops.duration import UNIT_SECONDS
 from ops.finding import Evidence, Finding, NotJudgedError, check, quote
 from ops.language import Text
@@ -32,6 +32,11 @@ from ops.topology.answers import identity, is_prediction, is_service
 from ops.topology.site import find_site
 
 DEFAULT_READ_TIMEOUT = 60.0  # ngx_http_proxy_module, proxy_read_timeout
+REUSING_SINCE = (
+    1,
+    29,
+    7,
+)  # from here on nginx speaks HTTP/1.1 and keeps connections by default (its CHANGES)
 DEFAULT_LIMIT_STATUS = "503"  # ngx_http_limit_req_module, limit_req_status
 # Below this share of all requests, the rate limit does its work rather than hurting users.
 SMALL_SHARE = 0.10
@@ -192,7 +197,7 @@ def timeout(
 ) -> Iterator[Finding]:
     """NGX007: 504 with 'upstream timed out', while the backend answers later than proxy_read_timeout."""
     entries = nginx_entries(logs, "upstream timed out")
-    _need_an_error_log(logs)
+    require_nginx_log(logs)
     server = _site_server(nginx_config, target)
     location = server.location_for(target.predict_path) if server else None
     scope = location or server
@@ -219,13 +224,6 @@ def timeout(
     )
 
 
-def _need_an_error_log(logs: Logs) -> None:
-    """Raises NotJudgedError where not one of nginx's error logs was seen."""
-    unseen = [log for log in logs.nginx_errors.values() if isinstance(log, NotSeen)]
-    if len(unseen) == len(logs.nginx_errors):
-        raise NotJudgedError(unseen[0] if unseen else NotSeen(reason="nginx writes no error log to a file"))
-
-
 def nginx_seconds(written: str) -> float | None:
     """Seconds from nginx's time form (``30s``, ``1m30s``, ``500ms``, ``60``); None where it is none."""
     units = {**UNIT_SECONDS, "w": 7 * UNIT_SECONDS["d"], "": 1.0}
@@ -242,7 +240,7 @@ def rate_limit(
     logs: Logs, front: Front, target: Target, nginx_config: NginxConfig | NotSeen
 ) -> Iterator[Finding]:
     """NGX008: 'limiting requests' in the window with answers to match. Warn where the share is small."""
-    _need_an_error_log(logs)
+    require_nginx_log(logs)
     entries = [
         (path, entry)
         for path, entry in nginx_entries(logs, "limiting requests")
@@ -490,6 +488,53 @@ def limit_status(nginx_config: NginxConfig, target: Target) -> Iterator[Finding]
             return
 
 
+@check("nginx.keepalive", "NGX017", en="connections to the service are reused", zh="到后端的连接会被复用")
+def keepalive(nginx_config: NginxConfig, target: Target) -> Iterator[Finding]:
+    """NGX017: the upstream has keepalive, and the location speaks HTTP/1.0 or sends Connection: close or upgrade.
+
+    Defaults by version: ngx_http_proxy_module, proxy_http_version and proxy_set_header."""
+    server = _site_server(nginx_config, target)
+    passed = server and nginx_topology.proxy_pass_for(nginx_config, server, target.predict_path)
+    pool = (
+        next((d for d in passed.upstream.block or () if d.name == "keepalive"), None)
+        if passed and passed.upstream
+        else None
+    )
+    if not passed or pool is None or pool.args == ("0",):
+        return
+    scope = passed.location
+    reuses_by_default = _version(nginx_config) >= REUSING_SINCE
+    spoken = scope.effective("proxy_http_version")
+    sent = [
+        d
+        for d in scope.effective("proxy_set_header")
+        if len(d.args) == 2 and d.args[0].lower() == "connection"
+    ]
+    said = nginx_topology.usual_value(nginx_config, scope, sent[-1].args[1]) if sent else ""
+    if spoken and spoken[-1].args == ("1.0",):
+        culprit, told = spoken[-1], "proxy_http_version 1.0"
+    elif not spoken and not reuses_by_default:
+        culprit, told = scope.first_own("proxy_pass") or pool, "proxy_http_version 1.0 (the default)"
+    elif sent and said is not None and said.lower() in ("close", "upgrade"):
+        culprit, told = sent[-1], f"proxy_set_header Connection {sent[-1].args[1]}"
+        told += "" if said == sent[-1].args[1] else f" (= {said})"
+    elif not sent and not reuses_by_default:
+        culprit, told = scope.first_own("proxy_pass") or pool, "Connection: close (the default)"
+    else:
+        return
+    where = f"{culprit.file}:{culprit.line}"
+    yield Finding(
+        "NGX017",
+        (quote(f"{pool.file}:{pool.line}", f"keepalive {' '.join(pool.args)}"), quote(where, told)),
+        {"where": where},
+    )
+
+
+def _version(config: NginxConfig) -> tuple[int, ...]:
+    """nginx's version as numbers; newer than any where it was not told: no default is held against it then."""
+    return tuple(int(part) for part in (config.version or "99").split(".") if part.isdecimal())
+
+
 CHECKS = (
     program,
     process,
@@ -503,4 +548,5 @@ CHECKS = (
     proxied_service,
     redirects,
     limit_status,
+    keepalive,
 )

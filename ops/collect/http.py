@@ -191,8 +191,9 @@ def probe_backend(target: Target, patience: Patience) -> Backend:
     quick = time.monotonic() + QUICK_START
     ready.wait(QUICK_START)
     debugger.wait(max(0.0, quick - time.monotonic()))
-    predict = _Running(
-        lambda: exchange(
+
+    def ask_prediction() -> Exchange:
+        return exchange(
             "POST",
             base + target.predict_path,
             address,
@@ -200,14 +201,20 @@ def probe_backend(target: Target, patience: Patience) -> Backend:
             body=target.predict_body,
             headers={**_PREDICT_HEADERS, **_PROXIED},
         )
-    )
+
+    predict = _Running(ask_prediction).result()
+    again = {}
+    if isinstance(predict, Exchange) and predict.status == 200 and predict.elapsed > target.slow_after_s:
+        # The first may have warmed the service up, or waited for the front door's behind one worker.
+        again["predict_again"] = _Running(ask_prediction).result()
     return Backend(
         address=address,
         connection=connection,
         health=health.result(),
         ready=ready.result(),
-        predict=predict.result(),
+        predict=predict,
         debugger=debugger.result(),
+        **again,
     )
 
 

@@ -153,6 +153,7 @@ def _access_log(path: str | None, since: float, predict_path: str) -> AccessLog 
     requests = 0
     last: float | None = None
     last_prediction: float | None = None
+    first_prediction: float | None = None
     prediction = f" {predict_path} ".encode()
     has_lines = has_times = found_beginning = False
     try:
@@ -170,9 +171,8 @@ def _access_log(path: str | None, since: float, predict_path: str) -> AccessLog 
             requests += 1
             last = access.time if last is None else max(last, access.time)
             if prediction in raw:
-                last_prediction = (
-                    access.time if last_prediction is None else max(last_prediction, access.time)
-                )
+                last_prediction = max(access.time, last_prediction or access.time)
+                first_prediction = min(access.time, first_prediction or access.time)
             if access.status is not None:
                 statuses[access.status] += 1
     except (OSError, ValueError) as error:
@@ -187,6 +187,7 @@ def _access_log(path: str | None, since: float, predict_path: str) -> AccessLog 
         statuses=dict(sorted(statuses.items())),
         last=last,
         last_prediction=last_prediction,
+        first_prediction=first_prediction,
         complete=found_beginning or tail.is_whole,
     )
 

@@ -54,6 +54,10 @@ class Scope:
         """The block's own directives called ``name``."""
         return (d for d in self.blocks[0].block or () if d.name == name)
 
+    def first_own(self, name: str) -> Directive | None:
+        """The first of the block's own directives called ``name``."""
+        return next(self.own(name), None)
+
     def effective(self, name: str) -> tuple[Directive, ...]:
         """The directives called ``name`` that apply here: the innermost level that has any (nginx's inheritance)."""
         for block in self.blocks:
@@ -342,6 +346,26 @@ def _authority(url: str, scope: Scope) -> str | None:
             authority = authority.replace(variable, constants[variable])
         authority = re.sub(r"^https?://", "", authority).partition("/")[0]
     return None if "$" in authority else authority
+
+
+def usual_value(config: NginxConfig, scope: Scope, written: str) -> str | None:
+    """What a value amounts to for a request without any special header; None where a variable decides otherwise.
+
+    A variable is followed through `set` to a constant and through a `map` over ``$http_...``, which is empty then
+    (ngx_http_map_module: the empty string's own line, else the default, else empty)."""
+    if "$" not in written:
+        return written
+    variable = written.replace("${", "$").replace("}", "")
+    for block in scope.blocks:
+        for d in block.block or ():
+            if d.name == "set" and len(d.args) == 2 and d.args[0] == variable:
+                return d.args[1] if "$" not in d.args[1] else None
+    for d in http_block(config).block or ():
+        if d.name == "map" and len(d.args) == 2 and d.args[1] == variable and d.args[0].startswith("$http_"):
+            lines = {line.name: line.args[0] for line in d.block or () if len(line.args) == 1}
+            value = lines.get("", lines.get("default", ""))
+            return value if "$" not in value else None
+    return "" if variable.startswith("$http_") else None
 
 
 def normal_address(authority: str, url: str = "http://") -> str:

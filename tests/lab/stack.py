@@ -25,7 +25,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -648,6 +648,10 @@ class Stack:
     def hold(self, held: socket.socket) -> None:
         """Keeps a socket open until the stack ends."""
         self._closing.enter_context(held)
+
+    def at_end(self, callback: Callable[[], object]) -> None:
+        """Has ``callback`` called when the stack ends, before anything of it is taken down."""
+        self._closing.callback(callback)
 
     def spawn(self, *argv: str, cwd: Path | None = None) -> int:
         """Starts another program beside the stack, ended with it; returns its process id."""

@@ -90,7 +90,7 @@ server {
     ssl_certificate_key /etc/letsencrypt/live/gte-api.example.com/privkey.pem;
     access_log /var/log/nginx/gte-access.log;
     error_log /var/log/nginx/gte-error.log warn;
-    proxy_read_timeout 120s;
+    proxy_read_timeout 120s; proxy_http_version 1.1; proxy_set_header Connection "";
     location / {
         limit_req zone=gte_api burst=20 nodelay;
         limit_req_status 429;

@@ -181,8 +181,10 @@ def test_the_rows_every_on_call_knows():
 # --- precedence --------------------------------------------------------------------------------------------------
 
 
-def test_precedence_is_the_contract_s():
-    assert list(catalogue().rules) == CONTRACT["rules"]
+def test_precedence_is_the_contract_s_and_a_few_rules_of_our_own_behind_it():
+    rules = list(catalogue().rules)
+    assert rules[: len(CONTRACT["rules"])] == CONTRACT["rules"]
+    assert rules[len(CONTRACT["rules"]) :] == ["DNS003 > TLS004", "HST005 > APP005"]
 
 
 def test_precedence_names_known_codes_and_has_no_cycle():

@@ -246,8 +246,8 @@ def test_without_a_choice_every_check_runs() -> None:
 def test_a_check_is_chosen_by_its_id_its_layer_or_a_code() -> None:
     assert ids(only=("tls.dates",)) == ["tls.dates"]
     assert ids(only=("GUN001",)) == ["gunicorn.process"]
-    assert ids(only=("dns",)) == ["dns.resolution", "dns.address"]
-    assert ids(only=("dns", "TLS004")) == ["dns.resolution", "dns.address", "tls.name"]
+    assert ids(only=("dns",)) == ["dns.resolution", "dns.address", "dns.literal"]
+    assert ids(only=("dns", "TLS004")) == ["dns.resolution", "dns.address", "dns.literal", "tls.name"]
 
 
 def test_a_code_chooses_that_one_cause_of_its_check() -> None:
@@ -260,7 +260,7 @@ def test_a_code_chooses_that_one_cause_of_its_check() -> None:
 
 
 def test_what_is_skipped_is_left_out_of_what_was_chosen() -> None:
-    assert ids(only=("dns",), skip=("DNS001",)) == ["dns.address"]
+    assert ids(only=("dns",), skip=("DNS001",)) == ["dns.address", "dns.literal"]
     assert [i for i in ids(skip=("tls",)) if i.startswith("tls.")] == []
     assert ids(only=("dns",), skip=("dns",)) == []
 

@@ -36,6 +36,15 @@ HTML_APP = PLAIN_APP.replace("return jsonify(result={})", 'return "<!doctype htm
 RAISING_APP = PLAIN_APP.replace("return jsonify(result={})", 'return jsonify(result={}["entities"])')
 
 
+SLOW_APP = PLAIN_APP.replace(
+    "return jsonify(result={})", "time.sleep(0.7)\n    return jsonify(result={})"
+).replace("from flask", "import time\nfrom flask")
+
+OTHER_CONTRACT_APP = PLAIN_APP.replace(
+    "return jsonify(result={})", 'return jsonify(code=0, data={"entities": []})'
+)
+
+
 def debugger(stack: Stack) -> Answer:
     """What everyone on the internet gets for the debugger's script."""
     return stack.request(path="/?__debugger__=yes&cmd=resource&f=debugger.js")
@@ -69,6 +78,30 @@ def prediction_is_a_page(_stack: Stack) -> None:
 @fault("APP004", sees=page(500), app=RAISING_APP, explains=("APP003",))
 def prediction_raises(stack: Stack) -> None:
     stack.predict()
+
+
+@fault(
+    "APP005",
+    sees=lambda stack: stack.predict().status == 200,
+    severity="warn",
+    app=SLOW_APP,
+    worker_class="gthread",
+    threads=4,
+)
+def predictions_are_slow(stack: Stack) -> None:
+    # What is slow is the operator's to say; with the default of 3 s this would only take longer.
+    stack.config["target"]["slow_after_s"] = 0.5
+    stack.write_config()
+
+
+def answers_without_result(stack: Stack) -> bool:
+    answer = stack.predict()
+    return answer.status == 200 and answer.content_type == "application/json" and "result" not in answer.text
+
+
+@fault("APP007", sees=answers_without_result, app=OTHER_CONTRACT_APP)
+def answer_is_json_but_no_prediction(_stack: Stack) -> None:
+    """Another version of the application, with another shape of answers."""
 
 
 @fault(

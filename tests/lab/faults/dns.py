@@ -8,6 +8,7 @@ import dns.exception
 import dns.message
 import dns.query
 
+from tests.lab.client import Client
 from tests.lab.faults.case import fault
 from tests.lab.stack import Stack
 
@@ -46,3 +47,18 @@ def name_leads_elsewhere_and_nothing_is_expected(stack: Stack) -> None:
     del stack.config["target"]["expected_addresses"]
     stack.write_config()
     stack.resolver.answer(stack.domain, "203.0.113.10")
+
+
+@fault("DNS003", sees=lambda stack: not_vouched_for(stack), explains=("TLS004",), layout="guide")
+def users_are_sent_to_an_address(stack: Stack) -> None:
+    stack.config["target"] |= {
+        "domain": stack.address,
+        "url": f"https://{stack.address}:{stack.ports['https']}",
+    }
+    stack.write_config()
+
+
+def not_vouched_for(stack: Stack) -> bool:
+    """What a client meets that opens the URL: the certificate is for the name."""
+    answer = Client(stack.address, str(stack.ca_file)).request(stack.https, "GET", "/health", tls=True)
+    return "mismatch" in (answer.error or "")

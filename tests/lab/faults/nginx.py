@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import sys
+from pathlib import Path
 
 from tests.lab.faults.case import answers, fault, meets, page
 from tests.lab.stack import Stack
+from tests.lab.waiting import wait_for
 
 SLOW_APP = """
 import time
@@ -20,6 +24,23 @@ def health():
 @app.post("/predict")
 def predict():
     time.sleep(2.5)
+    return jsonify(result={})
+"""
+
+# It takes the connection away from under gunicorn, and no worker ends.
+HANGING_UP_APP = """
+import socket
+from flask import Flask, jsonify, request
+
+app = Flask(__name__)
+
+@app.get("/health")
+def health():
+    return jsonify(status="ok", service="hangs up")
+
+@app.post("/predict")
+def predict():
+    request.environ["gunicorn.socket"].shutdown(socket.SHUT_RDWR)
     return jsonify(result={})
 """
 
@@ -193,6 +214,62 @@ def nginx_redirects_the_prediction(stack: Stack) -> None:
 @fault("NGX014", sees=answers(308), app=SLASH_APP)
 def application_redirects_the_prediction(_stack: Stack) -> None:
     """Flask's route ends in a slash, the clients' URL does not."""
+
+
+@fault("NGX009", sees=lambda stack: post_kilobytes(stack, 8) == 413, site={"max_body": "4k"})
+def requests_are_larger_than_nginx_allows(_stack: Stack) -> None:
+    """The limit is smaller than an ordinary batch."""
+
+
+def post_kilobytes(stack: Stack, count: int) -> int | None:
+    """The status of a prediction whose text has so many kilobytes."""
+    body = {"task_type": "ner", "input_text": "北" * (count * 1024 // 3)}
+    return stack.request("POST", "/predict", json_body=body).status
+
+
+def hold_connections(stack: Stack, count: int) -> None:
+    """Keeps connections open whose request has begun: nginx may not reuse those for others."""
+    for _ in range(count):
+        held = socket.create_connection(stack.http, timeout=2)
+        held.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n")
+        stack.hold(held)
+
+
+@fault("NGX015", sees=lambda stack: stack.predict().status != 200)
+def worker_connections_are_used_up(stack: Stack) -> None:
+    # nginx tells of it in the log of the default server of the address: here somebody else's.
+    log = stack.logs / "shop-error.log"
+    (stack.nginx_dir / "conf.d" / "a-shop.conf").write_text(
+        f"server {{ listen {stack.address}:{stack.ports['http']}; server_name shop.example;\n"
+        f"error_log {log}; return 404; }}\n"
+    )
+    stack.edit(stack.nginx_conf, "worker_connections 512;", "worker_connections 10;")
+    hold_connections(stack, 12)
+    wait_for(
+        lambda: "worker_connections are not enough" in log.read_text(), "nginx to run out of connections"
+    )
+
+
+@fault("NGX016", sees=answers(502), unix_socket=True)
+def socket_is_the_owners_alone(stack: Stack) -> None:
+    # nginx's workers run as another user where the stack runs as root; elsewhere the owner is locked out too.
+    Path(str(stack.backend)).chmod(0o600 if os.geteuid() == 0 else 0)
+
+
+@fault(
+    "NGX017",
+    sees=lambda stack: stack.predict().status == 200,
+    severity="warn",
+    layout="guide",
+    traps=["connection upgrade"],
+)
+def location_defeats_the_upstreams_keepalive(_stack: Stack) -> None:
+    """The guide's own header, sent with every request."""
+
+
+@fault("NGX019", sees=answers(502), app=HANGING_UP_APP, worker_class="sync")
+def backend_hangs_up_before_it_answers(stack: Stack) -> None:
+    stack.predict()
 
 
 @fault(

@@ -15,7 +15,9 @@ from tests.unit.made_snapshot import (
     HEALTHY,
     NGINX_LISTENERS,
     NGINX_PROCESSES,
+    NOW,
     PREDICT,
+    PREDICTION,
     access_log,
     but,
     entry,
@@ -80,6 +82,17 @@ DEVELOPED = but(
 DEBUGGER = exchange(
     200, "docReady(() => {", kind="application/javascript", url=f"http://{BACKEND}/?__debugger__=yes"
 )
+
+
+def slow(first: float, again: float | None = 0.0) -> Snapshot:
+    """The first prediction took so long, and the second; None: it was waited for in vain; 0: there was none."""
+    second = timed_out(5.0, **AT_PREDICT) if again is None else answer_after(again) if again else None
+    return but(backend__predict=answer_after(first), backend__predict_again=second)
+
+
+def answer_after(seconds: float) -> Exchange:
+    return exchange(200, PREDICTION, elapsed=seconds, **AT_PREDICT)
+
 
 CASES: list[Case] = [
     fires(
@@ -221,6 +234,63 @@ CASES: list[Case] = [
         but(upstreams=Upstreams(answers={"127.0.0.1:5000": DEVELOPMENT})),
         "127.0.0.1:5000",
         facts={"pid": "?"},
+    ),
+    fires(
+        "APP005",
+        "the second prediction is slow too",
+        slow(4.0, 3.5),
+        "4.0 s, 3.5 s",
+        "slow_after_s = 3",
+        severity="warn",
+        facts={"took": "3.5 s"},
+    ),
+    fires("APP005", "the second was waited for longer than that", slow(4.0, None), facts={"took": "> 5.0 s"}),
+    fires(
+        "APP005",
+        "no time for a second, and the log knows predictions from before",
+        but(
+            slow(8.0),
+            logs__gunicorn_access=access_log(GUNICORN_ACCESS_LOG, {"200": 9}, first_prediction=NOW - 300),
+        ),
+        facts={"took": "8.0 s"},
+    ),
+    quiet("APP005", "the first was cold, or waited behind another", slow(4.0, 0.2)),
+    quiet("APP005", "a single slow one may be the first ever", slow(8.0)),
+    quiet("APP005", "the time went into a queue", but(slow(4.0, 3.5), activity__queued=(3, 4))),
+    quiet("APP005", "slow_after_s is the operator's", but(slow(4.0, 3.5), target__slow_after_s=5.0)),
+    quiet("APP005", "a prediction in no time", HEALTHY),
+    fires(
+        "APP007",
+        "the key is missing",
+        answered(exchange(200, '{"status": "ok", "data": []}', **AT_PREDICT)),
+        '{"status": "ok"',
+        severity="fail",
+        facts={"problem": 'its JSON has no "result" (it has: data, status)'},
+    ),
+    fires(
+        "APP007",
+        "a list",
+        answered(exchange(200, "[1]", **AT_PREDICT)),
+        facts={"problem": 'its JSON is no object with "result"'},
+    ),
+    fires(
+        "APP007",
+        "no JSON",
+        answered(exchange(200, "done", kind="text/plain", **AT_PREDICT)),
+        facts={"problem": "the body is no JSON"},
+    ),
+    fires(
+        "APP007", "nothing", answered(exchange(200, "", **AT_PREDICT)), facts={"problem": "the body is empty"}
+    ),
+    quiet("APP007", "the contract is kept", HEALTHY),
+    quiet("APP007", "a page is APP003", answered(page(200, "Hello", **AT_PREDICT))),
+    quiet(
+        "APP007", "an error says so by its status", answered(exchange(400, '{"code": "bad"}', **AT_PREDICT))
+    ),
+    quiet(
+        "APP007",
+        "a long prediction, cut, begins as it should",
+        answered(exchange(200, '{"result": [1, 2', **AT_PREDICT)),
     ),
     quiet("APP006", "gunicorn serves", HEALTHY),
     quiet("APP006", "nobody answers", without_gunicorn()),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from ops.snapshot import Resolution
+from ops.snapshot import Resolution, Snapshot
 from tests.unit.checks.cases import Case, fires, hold, quiet
-from tests.unit.made_snapshot import DOMAIN, HEALTHY, HOST_ADDRESS, but
+from tests.unit.made_snapshot import DOMAIN, HEALTHY, HOST_ADDRESS, INTERMEDIATE, but, certificate
 
 
 def unresolved(failure: str, detail: str = "") -> Resolution:
@@ -17,7 +17,33 @@ def resolved(*addresses: str) -> Resolution:
     return Resolution(name=DOMAIN, resolver="127.0.0.53", addresses=addresses)
 
 
+def by_address(*names: str, trust_code: int = 0) -> Snapshot:
+    """The URL is an address, and the certificate carries ``names``."""
+    return but(
+        resolution=Resolution(name=HOST_ADDRESS, resolver="", is_literal=True),
+        target__domain=HOST_ADDRESS,
+        target__url=f"https://{HOST_ADDRESS}",
+        served__chain=(certificate(names=names), INTERMEDIATE),
+        served__trust_code=trust_code,
+    )
+
+
 CASES: list[Case] = [
+    fires(
+        "DNS003",
+        "the certificate is for a name",
+        by_address(DOMAIN),
+        f"subjectAltName: {DOMAIN}",
+        severity="warn",
+    ),
+    fires("DNS003", "the address is in it, but no root is trusted", by_address(HOST_ADDRESS, trust_code=18)),
+    quiet("DNS003", "the certificate carries the address", by_address(HOST_ADDRESS)),
+    quiet("DNS003", "users are sent to a name", HEALTHY),
+    quiet(
+        "DNS003",
+        "plain HTTP has no certificate",
+        but(by_address(DOMAIN), target__url=f"http://{HOST_ADDRESS}"),
+    ),
     *(
         fires("DNS001", failure, but(resolution=unresolved(failure)), facts={"failure": term})
         for failure, term in {

@@ -62,6 +62,16 @@ UNKNOWN_DIRECTIVE = 'nginx: [emerg] unknown directive "proxy_pas" in /etc/nginx/
 TEST_FAILED = "nginx: configuration file /etc/nginx/nginx.conf test failed"
 
 
+def mapped(empty: str) -> Snapshot:
+    """Connection is sent as the usual map has it, with ``empty`` for a request that asks for no upgrade."""
+    site = SITE.replace('Connection ""', "Connection $connection_upgrade")
+    return but(
+        nginx_config=nginx_config(
+            f"map $http_upgrade $connection_upgrade {{ default upgrade; '' {empty}; }}" + site
+        )
+    )
+
+
 def proxied_to(address: str, answer: Exchange | None, **more: Any) -> Snapshot:
     """nginx proxies to ``address``, where this is the answer to the health path; users meet nginx's 502."""
     return but(
@@ -580,6 +590,45 @@ CASES: list[Case] = [
                 SITE.replace("limit_req_status 429;", "").replace(
                     "proxy_read_timeout 120s;", "limit_req_status 429;"
                 )
+            )
+        ),
+    ),
+    *(
+        fires(
+            "NGX017",
+            f"the upstream's keepalive is defeated: {new or 'no ' + old}",
+            edited(old, new),
+            "keepalive 32",
+            severity="warn",
+        )
+        for old, new in {
+            'Connection ""': 'Connection "upgrade"',
+            'Connection "";': "Connection close;",
+            "proxy_http_version 1.1;": "proxy_http_version 1.0;",
+            "proxy_http_version 1.1; ": "",
+            ' proxy_set_header Connection "";': "",
+        }.items()
+    ),
+    fires(
+        "NGX017",
+        "a map that says close for every ordinary request",
+        mapped("close"),
+        "$connection_upgrade (= close)",
+    ),
+    quiet("NGX017", "the guide's site, mended", HEALTHY),
+    quiet(
+        "NGX017",
+        "a map that says nothing for an ordinary request",
+        mapped("''"),
+    ),
+    quiet("NGX017", "what another variable says is not guessed", edited('Connection ""', "Connection $wish")),
+    quiet("NGX017", "nothing was to be reused", edited("keepalive 32;", "")),
+    quiet(
+        "NGX017",
+        "from 1.29.7 on the defaults reuse connections",
+        but(
+            nginx_config=nginx_config(
+                SITE.replace(' proxy_http_version 1.1; proxy_set_header Connection "";', ""), version="1.31.3"
             )
         ),
     ),
