@@ -1,4 +1,4 @@
-"""Deployment files for one host, made from the examples under ``deploy/``.
+"""Deployment files for one host, made from the examples under ``deploy/`` and ``ops/logrotate/``.
 
 The examples are the one source: each loads as it stands, for gte-api.example.com with the deployment guide's paths.
 A host's own values replace the example's, literally and in one pass. An engine of templates or a rebuild from a parse
@@ -9,13 +9,28 @@ entry must be met in the example, so the two cannot drift apart unnoticed.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from importlib import resources
+from pathlib import PurePosixPath
+from typing import Literal, get_args
 
 from ops.errors import UsageError
 
 # Installed under /etc/nginx (or beside whichever nginx.conf is in use) by these names.
 NGINX_FILES = ("conf.d/gte-api.conf", "snippets/gte-api-errors.conf")
+
+CRON_FILES = ("gte-ops-watchdog", "gte-ops-backup", "gte-ops-logrotate")
+PROMETHEUS_FILES = ("gte-ops.rules.yml", "gte-ops.scrape.yml")
+
+Kind = Literal["nginx", "systemd", "logrotate", "cron", "prometheus"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+# What neither sh, nor cron (%), nor systemd (%, $) gives a meaning.
+_WORD = re.compile(r"[A-Za-z0-9_@+=:,./~-]+")
+_COMMAND_LINE = re.compile(r"[A-Za-z0-9_@+=:,./~() -]+")
+# Paths that are a part of other values in the examples: the text around them.
+_PLACES_ELSEWHERE = {"app_dir": "WorkingDirectory={}", "programs": "{}/gunicorn"}
 
 # What nginx would not read as one plain word (nginx.org/en/docs/beginners_guide.html#conf_structure).
 _NOT_A_PLAIN_WORD = re.compile(r"""[\s;{}"'$\\#]|^$""")
@@ -91,3 +106,204 @@ def render_nginx(site: NginxSite) -> dict[str, str]:
 def nginx_example(path: str) -> str:
     """The text of one of NGINX_FILES as it lies in ``deploy/nginx``."""
     return resources.files("ops").joinpath("deploy", "nginx", path).read_text(encoding="utf-8")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """One host's values for everything but the nginx site, the defaults being the examples' own.
+
+    Paths are absolute. ``programs`` holds gunicorn, ``gte_ops`` is the toolkit's program. ``gunicorn_arguments`` is its
+    command line behind the program. ``nginx_owner`` and ``gunicorn_owner``: user and group of their logs;
+    ``nginx_su`` and ``gunicorn_su``: as whom logrotate works in a directory that is not root's alone (logrotate(8),
+    su). ``rotated_elsewhere``: logs that another rule takes already, and the file it stands in. ``daemon``: gunicorn
+    forks into the background. ``writes_to``: further directories that the service or the watchdog writes to.
+    """
+
+    site: NginxSite = NginxSite()
+    nginx_dir: str = "/etc/nginx"
+    site_file: str = "/etc/nginx/conf.d/gte-api.conf"
+    nginx_pidfile: str = "/run/nginx.pid"
+    nginx_owner: tuple[str, str] = ("www-data", "adm")
+    nginx_su: tuple[str, str] | None = None
+    unit: str = "gte-api.service"
+    app_dir: str = "/opt/gte-api"
+    programs: str = "/opt/gte-api/venv/bin"
+    gte_ops: str = "/opt/gte-api/venv/bin/gte-ops"
+    gunicorn_arguments: str = "-c python:service.gunicorn_conf service.app:create_app()"
+    daemon: bool = False
+    gunicorn_pidfile: str = "/run/gte-api/gunicorn.pid"
+    gunicorn_access_log: str = "/var/log/gte-api/access.log"
+    gunicorn_error_log: str = "/var/log/gte-api/error.log"
+    gunicorn_owner: tuple[str, str] = ("gte-api", "gte-api")
+    gunicorn_su: tuple[str, str] | None = ("gte-api", "gte-api")
+    progress_dir: str = "/run/gte-api/progress"
+    settings_file: str = "/etc/gte-ops/gte-ops.toml"
+    watchdog_metrics: str = "/var/lib/gte-ops/watchdog.prom"
+    watchdog_writes: tuple[str, ...] = ()
+    unit_dir: str = "/etc/systemd/system"
+    cron_dir: str = "/etc/cron.d"
+    logrotate_file: str = "/etc/logrotate.d/gte-api"
+    rotated_elsewhere: tuple[tuple[str, str], ...] = ()
+    backup_max_age: float = 36 * 3600.0
+
+
+@dataclass(frozen=True)
+class RenderedFile:
+    """A file as it is to be installed."""
+
+    path: str
+    text: str
+    mode: int = 0o644
+
+
+def render(kind: Kind, deployment: Deployment) -> tuple[RenderedFile, ...]:
+    """The files of one kind for this deployment. Raises UsageError for a value that would not be read as one word."""
+    _refuse_unsafe(deployment)
+    return _RENDERERS[kind](deployment)
+
+
+def _refuse_unsafe(deployment: Deployment) -> None:
+    """Values stand in unit files, crontabs and shell scripts: only what none of them gives a meaning may pass."""
+    for field in fields(Deployment):
+        value = getattr(deployment, field.name)
+        words = [value] if isinstance(value, str) else list(_strings(value))
+        allowed = _COMMAND_LINE if field.name == "gunicorn_arguments" else _WORD
+        for word in words:
+            if not allowed.fullmatch(word):
+                raise UsageError(
+                    f"{field.name}: {word!r} has characters that a shell, cron or systemd gives a meaning; "
+                    "use plain ones"
+                )
+
+
+def _strings(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from _strings(item)
+
+
+def _nginx(deployment: Deployment) -> tuple[RenderedFile, ...]:
+    texts = render_nginx(deployment.site)
+    site, errors = NGINX_FILES
+    return (
+        RenderedFile(f"{deployment.nginx_dir}/{errors}", texts[errors]),
+        RenderedFile(deployment.site_file, texts[site]),
+    )
+
+
+def _systemd(deployment: Deployment) -> tuple[RenderedFile, ...]:
+    at_home = deployment.app_dir.startswith(("/root/", "/home/")) or deployment.app_dir == "/root"
+    user, group = deployment.gunicorn_owner
+    own = ("/var/log/gte-api", "/run/gte-api")
+    logs = (deployment.gunicorn_access_log, deployment.gunicorn_error_log, deployment.gunicorn_pidfile)
+    folders = (*(str(PurePosixPath(path).parent) for path in logs), deployment.progress_dir)
+    writes = [f for f in dict.fromkeys(folders) if not f.startswith(own)]
+    # A daemon says nothing to systemd: its pidfile does.
+    pidfile = f"PIDFile={deployment.gunicorn_pidfile}"
+    kind = f"Type=forking\n{pidfile}\n" if deployment.daemon else "Type=notify\n"
+    service = {
+        "User=gte-api": f"User={user}",
+        "Group=gte-api": f"Group={group}",
+        "Type=notify\n": kind,
+        "ProtectHome=yes": "ProtectHome=read-only" if at_home else "ProtectHome=yes",
+        "ProtectSystem=strict\n": _writable(writes),
+    }
+    watchdog = {"ProtectSystem=strict\n": _writable(deployment.watchdog_writes)}
+    names = {
+        "gte-api.service": (deployment.unit, service),
+        "gte-ops-watchdog.service": ("gte-ops-watchdog.service", watchdog),
+    }
+    for name in ("gte-ops-backup", "gte-ops-drill"):
+        for ending in (".service", ".timer"):
+            names[name + ending] = (name + ending, {})
+    names["logrotate.timer.d/gte-ops.conf"] = ("logrotate.timer.d/gte-ops.conf", {})
+    return tuple(
+        RenderedFile(
+            f"{deployment.unit_dir}/{name}", _filled(_example("systemd", example), deployment, places)
+        )
+        for example, (name, places) in names.items()
+    )
+
+
+def _writable(folders: Sequence[str]) -> str:
+    # Created by others or not there yet: a unit must start all the same (systemd.exec(5), the leading minus).
+    lines = "".join(f"ReadWritePaths=-{folder}\n" for folder in folders)
+    return f"ProtectSystem=strict\n{lines}"
+
+
+def _cron(deployment: Deployment) -> tuple[RenderedFile, ...]:
+    folder = str(PurePosixPath(deployment.gte_ops).parent)
+    places = {"PATH=/opt/gte-api/venv/bin:": f"PATH={folder}:"}
+    return tuple(
+        RenderedFile(f"{deployment.cron_dir}/{name}", _filled(_example("cron", name), deployment, places))
+        for name in CRON_FILES
+    )
+
+
+def _logrotate(deployment: Deployment) -> tuple[RenderedFile, ...]:
+    site = deployment.site
+    blocks = (
+        ("nginx", (site.access_log, site.error_log), deployment.nginx_owner, deployment.nginx_su),
+        (
+            "gunicorn",
+            (deployment.gunicorn_access_log, deployment.gunicorn_error_log),
+            deployment.gunicorn_owner,
+            deployment.gunicorn_su,
+        ),
+    )
+    elsewhere = dict(deployment.rotated_elsewhere)
+    texts = []
+    for name, logs, owner, su in blocks:
+        texts += [f"# {log}: {elsewhere[log]} rotates it.\n" for log in logs if log in elsewhere]
+        # The same log in two rules makes logrotate skip a whole file of them.
+        ours = dict.fromkeys(log for log in logs if log not in elsewhere)
+        if ours:
+            example = resources.files("ops").joinpath("logrotate", name).read_text(encoding="utf-8")
+            head, _, rest = example.partition("/var/log/")
+            text = head + "".join(f"{log}\n" for log in ours) + "{" + rest.partition("{")[2]
+            text = re.sub(r"    su .*\n", "", text)
+            line = f"    create 0640 {owner[0]} {owner[1]}\n"
+            line = f"    su {su[0]} {su[1]}\n{line}" if su else line
+            texts.append(_filled(re.sub(r"    create .*\n", line, text), deployment, {}))
+    return (RenderedFile(deployment.logrotate_file, "".join(texts)),)
+
+
+def _prometheus(deployment: Deployment) -> tuple[RenderedFile, ...]:
+    places = {
+        "gte-api.example.com": deployment.site.domain,
+        "127.0.0.1:8000": deployment.site.backend,
+        "129600": f"{deployment.backup_max_age:.0f}",
+    }
+    return tuple(
+        RenderedFile(f"/etc/prometheus/{name}", _filled(_example("prometheus", name), deployment, places))
+        for name in PROMETHEUS_FILES
+    )
+
+
+def _filled(text: str, deployment: Deployment, places: Mapping[str, str]) -> str:
+    """``text`` with the deployment's values in the examples' places, in one pass."""
+    examples, replacements = Deployment(), dict(places)
+    for field in fields(Deployment):
+        example, value = getattr(examples, field.name), getattr(deployment, field.name)
+        if isinstance(example, str):
+            place = _PLACES_ELSEWHERE.get(field.name, "{}")
+            replacements.setdefault(place.format(example), place.format(value))
+    replacements.setdefault(f"GTE_BIND={examples.site.backend}", f"GTE_BIND={deployment.site.backend}")
+    longest_first = sorted(replacements, key=len, reverse=True)
+    pattern = re.compile("|".join(map(re.escape, longest_first)))
+    return pattern.sub(lambda match: replacements[match.group()], text)
+
+
+def _example(kind: str, name: str) -> str:
+    return resources.files("ops").joinpath("deploy", kind, name).read_text(encoding="utf-8")
+
+
+_RENDERERS: dict[Kind, Callable[[Deployment], tuple[RenderedFile, ...]]] = {
+    "nginx": _nginx,
+    "systemd": _systemd,
+    "logrotate": _logrotate,
+    "cron": _cron,
+    "prometheus": _prometheus,
+}

@@ -33,6 +33,15 @@ def rotation(settings: LogrotateSettings, target: Target) -> Rotation:
     )
 
 
+def rules_of(files: Iterable[str]) -> tuple[RotationRule, ...]:
+    """The rules in exactly these files and what they include."""
+    reader = _Reader()
+    for path in files:
+        if not path.endswith(TABOO):
+            reader.read(path, {})
+    return tuple(reader.rules)
+
+
 def service_logs(target: Target) -> Iterator[LogFile]:
     """The logs of this service, whether there or not, links resolved."""
     names = (
