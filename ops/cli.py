@@ -12,6 +12,7 @@ from ops.doctor_command import doctor
 from ops.errors import OpsError
 from ops.notify_command import notify
 from ops.options import language_option
+from ops.render_command import render
 from ops.watchdog_command import watchdog
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def explain(code: str, language: Language | None) -> None:
 
 commands.add_command(doctor)
 commands.add_command(notify)
+commands.add_command(render)
 commands.add_command(watchdog)
 
 

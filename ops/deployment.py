@@ -1,4 +1,4 @@
-"""What a deployment's files have to say on this host: settings first, then what is found here, then the examples' own."""
+"""What a deployment's files have to say on this host: settings first, then what is found, then the examples' own."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import msgspec
 
 from ops.collect import Surroundings, look_around
 from ops.collect.logrotate import MAIN_FILE, rotation, rules_of
+from ops.collect.nginx import test_command
 from ops.render import Deployment, NginxSite
 from ops.settings import Settings
 from ops.snapshot import GunicornConfig, NginxConfig, Processes, RotationRule, Target
@@ -114,6 +115,8 @@ class _Builder:
             logrotate_file=file,
             rotated_elsewhere=tuple(self._elsewhere(logs, file)),
             backup_max_age=float(settings.backup.max_age),
+            test_nginx=self._test_nginx(),
+            reload_nginx=self.target.reload_nginx if self.target else _EXAMPLE.reload_nginx,
         )
 
     def _found(self, name: str, written: str | None, example: str) -> str:
@@ -135,7 +138,8 @@ class _Builder:
         url = settings.target.url or f"https://{domain}"
         lineage = f"{settings.tls.letsencrypt_dir}/live/{domain}"
         http, https = self._listens(urlsplit(url).port or 443)
-        target, errors = self.target, ()
+        target = self.target
+        errors: tuple[str, ...] = ()
         if target and not settings.nginx.error_log and target.origin.get("site_file"):
             errors = target.nginx_error_logs
         return NginxSite(
@@ -176,7 +180,9 @@ class _Builder:
         config = self.around.config if self.around else None
         words: tuple[str, ...] = ()
         if isinstance(config, NginxConfig):
-            words = next((d.args for d in nginx_topology.main_block(config).block or () if d.name == "user"), ())
+            words = next(
+                (d.args for d in nginx_topology.main_block(config).block or () if d.name == "user"), ()
+            )
         user = words[0] if words else _EXAMPLE.nginx_owner[0]
         group = words[1] if len(words) > 1 else _EXAMPLE.nginx_owner[1]
         if self.around is not None and not _exists(grp.getgrnam, group):
@@ -193,9 +199,7 @@ class _Builder:
             return _EXAMPLE.gunicorn_owner
         return master.user, grp.getgrgid(pwd.getpwnam(master.user).pw_gid).gr_name
 
-    def _log_owner(
-        self, log: str, writer: tuple[str, str]
-    ) -> tuple[tuple[str, str], tuple[str, str] | None]:
+    def _log_owner(self, log: str, writer: tuple[str, str]) -> tuple[tuple[str, str], tuple[str, str] | None]:
         """Owner of the log, as it is now or as its writer needs it; and as whom logrotate must work in its directory:
         it refuses one that a group or others may write to (logrotate(8), su)."""
         if self.around is None:
@@ -211,6 +215,12 @@ class _Builder:
             return writer, (pwd.getpwuid(folder.st_uid).pw_name, grp.getgrgid(folder.st_gid).gr_name)
         except KeyError:
             return writer, None
+
+    def _test_nginx(self) -> tuple[str, ...]:
+        config = self.around.config if self.around else None
+        if self.around is None or not isinstance(config, NginxConfig):
+            return _EXAMPLE.test_nginx
+        return test_command(config, self.around.build)
 
     def _programs(self) -> str:
         """Where gunicorn's program lies."""

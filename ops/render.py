@@ -29,6 +29,8 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 # What neither sh, nor cron (%), nor systemd (%, $) gives a meaning.
 _WORD = re.compile(r"[A-Za-z0-9_@+=:,./~-]+")
 _COMMAND_LINE = re.compile(r"[A-Za-z0-9_@+=:,./~() -]+")
+# Commands that are run and no part of any file.
+_NOT_WRITTEN = ("test_nginx", "reload_nginx")
 # Paths that are a part of other values in the examples: the text around them.
 _PLACES_ELSEWHERE = {"app_dir": "WorkingDirectory={}", "programs": "{}/gunicorn"}
 
@@ -145,6 +147,8 @@ class Deployment:
     logrotate_file: str = "/etc/logrotate.d/gte-api"
     rotated_elsewhere: tuple[tuple[str, str], ...] = ()
     backup_max_age: float = 36 * 3600.0
+    test_nginx: tuple[str, ...] = ("nginx", "-t")
+    reload_nginx: str = "systemctl reload nginx"
 
 
 @dataclass(frozen=True)
@@ -167,6 +171,8 @@ def _refuse_unsafe(deployment: Deployment) -> None:
     for field in fields(Deployment):
         value = getattr(deployment, field.name)
         words = [value] if isinstance(value, str) else list(_strings(value))
+        if field.name in _NOT_WRITTEN:
+            continue
         allowed = _COMMAND_LINE if field.name == "gunicorn_arguments" else _WORD
         for word in words:
             if not allowed.fullmatch(word):
@@ -287,7 +293,7 @@ def _filled(text: str, deployment: Deployment, places: Mapping[str, str]) -> str
     examples, replacements = Deployment(), dict(places)
     for field in fields(Deployment):
         example, value = getattr(examples, field.name), getattr(deployment, field.name)
-        if isinstance(example, str):
+        if isinstance(example, str) and field.name not in _NOT_WRITTEN:
             place = _PLACES_ELSEWHERE.get(field.name, "{}")
             replacements.setdefault(place.format(example), place.format(value))
     replacements.setdefault(f"GTE_BIND={examples.site.backend}", f"GTE_BIND={deployment.site.backend}")

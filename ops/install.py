@@ -1,0 +1,252 @@
+"""Rendered files put in place: validated first, what was there kept beside, and put back where nginx refuses the whole.
+
+Each file is written aside and renamed, so that nobody reads half of one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ops.collect.schedule import parse_cron_line
+from ops.errors import OpsError
+from ops.quoting import safe_line
+from ops.render import Kind, RenderedFile
+
+TOOL_SECONDS = 60.0
+# Old copies end so that no program loads them: logrotate, run-parts and cron pass over names with a tilde, and an
+# include of *.conf does not match.
+KEPT = "~"
+# What systemd-analyze says of a file for another tree, whose programs are not on this machine.
+_NOT_HERE = re.compile(r"is not executable|[Nn]o such file or directory")
+_ACCOUNTS = re.compile(r"(?m)^(\s+(?:su|create 0640)) \S+ \S+$")
+_CRON_WHEN = re.compile(r"(?:[\d*,/-]+ ){4}[\d*,/A-Za-z-]+|@\w+")
+
+
+class RefusedError(OpsError):
+    """A file did not stand its test, and nothing was changed."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class Installed:
+    """What became of one file: ``state`` is new, changed or unchanged; ``kept`` is the old content's place."""
+
+    path: str
+    state: str
+    kept: str | None = None
+
+
+def place(file: RenderedFile, root: Path) -> Path:
+    """Where a file goes: below ``root``, and where a link there leads."""
+    path = root / file.path.lstrip("/")
+    return path.resolve() if path.is_symlink() and root == Path("/") else path
+
+
+def changes(files: Sequence[RenderedFile], root: Path) -> Iterator[str]:
+    """A unified diff from what is there to what would be."""
+    for file in files:
+        path = place(file, root)
+        old = _present(path)
+        before = (old or "").splitlines(keepends=True)
+        after = file.text.splitlines(keepends=True)
+        yield from difflib.unified_diff(
+            before, after, str(path) if old is not None else "/dev/null", str(path)
+        )
+
+
+def install(
+    kind: Kind, files: Sequence[RenderedFile], root: Path, nginx_test: Sequence[str]
+) -> list[Installed]:
+    """Puts ``files`` in place below ``root``, and returns what became of each.
+
+    ``nginx_test``: the command that tests nginx's configuration on this host. Raises RefusedError, the old state being
+    back, where a file does not pass its test; OpsError where it cannot be written."""
+    on_host = root == Path("/")
+    validate(kind, files, on_host=on_host)
+    done: list[Installed] = []
+    try:
+        for file in files:
+            done.append(_put(file, place(file, root)))
+        if kind == "nginx" and on_host and any(item.state != "unchanged" for item in done):
+            _accepted_by_nginx(nginx_test)
+    except OSError as error:
+        _put_back(done)
+        where = error.filename or root
+        raise OpsError(f"{where}: {error.strerror or error}; nothing was changed, run it as root") from None
+    except BaseException:
+        _put_back(done)
+        raise
+    return done
+
+
+def validate(kind: Kind, files: Sequence[RenderedFile], *, on_host: bool) -> None:
+    """Raises RefusedError for a file that the program it is for refuses; nginx is asked once its file is in place.
+
+    Where that program is not installed nothing can be asked. ``on_host`` False: the files are for another tree, and
+    programs and users they name may be missing here."""
+    if kind == "cron":
+        for file in files:
+            _check_crontab(file)
+    commands = {
+        "systemd": ("systemd-analyze", "verify", "--man=no"),
+        "logrotate": ("logrotate", "--debug", "--state", os.devnull),
+        "prometheus": ("promtool", "check", "rules"),
+    }
+    command = commands.get(kind)
+    if command is None or shutil.which(command[0]) is None:
+        return
+    with tempfile.TemporaryDirectory(prefix="gte-ops-render-") as folder:
+        for file in files:
+            if file.path.endswith((".scrape.yml", ".timer.d/gte-ops.conf")):
+                continue
+            copy = Path(folder) / Path(file.path).name
+            # The users of another tree are not this machine's.
+            text = file.text if on_host else _ACCOUNTS.sub(r"\1 root root", file.text)
+            copy.write_text(text, encoding="utf-8")
+            copy.chmod(0o644)
+        for copy in sorted(Path(folder).iterdir()):
+            _ask(kind, [*command, str(copy)], copy.name, on_host=on_host)
+
+
+def _ask(kind: Kind, command: list[str], name: str, *, on_host: bool) -> None:
+    try:
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=TOOL_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise RefusedError(
+            f"{name}: {command[0]} could not test it: {safe_line(str(error))}; nothing was changed"
+        ) from None
+    lines = [line for line in (ran.stderr + ran.stdout).splitlines() if line.strip()]
+    # systemd-analyze speaks of other units too, logrotate of everything it would do.
+    own = [line for line in lines if name in line] if kind == "systemd" else lines
+    if kind == "logrotate":
+        own = [line for line in lines if line.startswith("error:")]
+    if kind == "prometheus":
+        own = lines if ran.returncode else []
+    if not on_host:
+        own = [line for line in own if not _NOT_HERE.search(line)]
+    if own:
+        raise RefusedError(f"{name}: {command[0]} refuses it: {safe_line(own[0])}; nothing was changed")
+
+
+def _check_crontab(file: RenderedFile) -> None:
+    """cron(8) ignores a file with a dot in its name, and the last line without its end."""
+    name = Path(file.path).name
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or not file.text.endswith("\n"):
+        raise RefusedError(f"{file.path}: cron would pass over it; nothing was changed")
+    for number, line in enumerate(file.text.splitlines(), 1):
+        words = line.strip()
+        if not words or words.startswith("#") or re.match(r"[A-Z_]+=", words):
+            continue
+        entry = parse_cron_line(line, file.path, number, users_own=False)
+        if entry is None or not _CRON_WHEN.fullmatch(entry.when):
+            raise RefusedError(
+                f"{file.path}:{number}: no crontab entry: {safe_line(line)}; nothing was changed"
+            )
+
+
+def _put(file: RenderedFile, path: Path) -> Installed:
+    old = _present(path)
+    if old == file.text and path.stat().st_mode & 0o777 == file.mode:
+        return Installed(str(path), "unchanged")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kept = _keep(path) if old is not None and old != file.text else None
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{KEPT}")
+    try:
+        with temporary.open("w", encoding="utf-8") as out:
+            os.fchmod(out.fileno(), file.mode)
+            out.write(file.text)
+            out.flush()
+            os.fsync(out.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    return Installed(str(path), "new" if old is None else "changed", str(kept) if kept else None)
+
+
+def _keep(path: Path) -> Path:
+    """A dated copy beside the file, with its owner, mode and times."""
+    stamp = time.strftime("%Y%m%dT%H%M%S")
+    # An include of everything in sites-enabled would load the copy as well, but not one whose name begins with a dot.
+    dot = "." if path.parent.name == "sites-enabled" else ""
+    kept = path.with_name(f"{dot}{path.name}.{stamp}{KEPT}")
+    number = 1
+    while kept.exists():
+        number += 1
+        kept = path.with_name(f"{dot}{path.name}.{stamp}-{number}{KEPT}")
+    shutil.copy2(path, kept)
+    status = path.stat()
+    with contextlib.suppress(PermissionError):
+        os.chown(kept, status.st_uid, status.st_gid)
+    return kept
+
+
+def _put_back(done: Sequence[Installed]) -> None:
+    for item in reversed(done):
+        with contextlib.suppress(OSError):
+            if item.kept:
+                Path(item.kept).replace(item.path)
+            elif item.state == "new":
+                Path(item.path).unlink()
+
+
+def _accepted_by_nginx(command: Sequence[str]) -> None:
+    try:
+        ran = subprocess.run(
+            list(command),
+            capture_output=True,
+            text=True,
+            timeout=TOOL_SECONDS,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+    except FileNotFoundError:
+        return  # no nginx here yet: it will read the file when it is installed
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise RefusedError(f"nginx -t: {safe_line(str(error))}; the old files are back") from None
+    if ran.returncode:
+        said = [line for line in ran.stderr.splitlines() if "[emerg]" in line] or ran.stderr.splitlines()
+        raise RefusedError(
+            f"nginx refuses its configuration with the new files: {safe_line(said[0] if said else '?')}; "
+            "the old files are back"
+        )
+
+
+def _present(path: Path) -> str | None:
+    """The file's text, None where there is none. Raises OpsError for what is no text file."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except UnicodeDecodeError:
+        raise OpsError(f"{path}: not UTF-8 text; move it away first") from None
+    except OSError as error:
+        raise OpsError(f"{path}: {error.strerror or error}; run it as root") from None
+
+
+def next_steps(kind: Kind, files: Sequence[RenderedFile], *, reload_nginx: str) -> list[str]:
+    """What is left to be done by hand, as commands."""
+    if kind == "nginx":
+        return [reload_nginx]
+    if kind == "systemd":
+        units = [Path(file.path).name for file in files]
+        wanted = [
+            name for name in units if name.endswith(".timer") or f"{Path(name).stem}.timer" not in units
+        ]
+        services = [name for name in wanted if not name.endswith(".conf")]
+        return ["systemctl daemon-reload", f"systemctl enable --now {' '.join(services)}"]
+    if kind == "prometheus":
+        return ["promtool check config /etc/prometheus/prometheus.yml", "systemctl reload prometheus"]
+    return []
