@@ -3,13 +3,38 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_PERCENT = re.compile(r"(\d{1,3}(?:\.\d{1,6})?)\s*%")
 _FORM = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)\s*(ms|s|m|h|d)?")
 
 
 class Seconds(float):
     """A length of time in seconds."""
+
+
+@dataclass(frozen=True)
+class Margin:
+    """Time left: so many seconds, or a share (0 to 1) of a whole that is known later."""
+
+    seconds: float | None = None
+    share: float | None = None
+
+    def of(self, whole: float) -> float:
+        """The seconds it stands for where the whole lasts ``whole`` seconds."""
+        return self.seconds if self.seconds is not None else (self.share or 0.0) * whole
+
+
+def parse_margin(written: str | int | float) -> Margin:
+    """A duration as `parse_duration` takes it, or ``"25%"``. Raises ValueError for anything else."""
+    match = _PERCENT.fullmatch(str(written).strip())
+    if match and float(match[1]) <= 100:
+        return Margin(share=float(match[1]) / 100)
+    try:
+        return Margin(seconds=parse_duration(written))
+    except ValueError:
+        raise ValueError(f"{written!r} is no time left; write it like 20d, 36h or 25%") from None
 
 
 def parse_duration(written: str | int | float) -> Seconds:

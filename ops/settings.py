@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from ops.duration import Seconds, parse_duration
+from ops.duration import Margin, Seconds, parse_duration, parse_margin
 from ops.errors import SettingsError
 
 DEFAULT_PREDICT_BODY = '{"task_type": "ner", "input_text": "2022年北京冬奥会在北京举行"}'
@@ -99,13 +99,25 @@ class NginxSettings(Section, frozen=True):
     error_log: str | None = None
 
 
+class TlsThreshold(Section, frozen=True):
+    """When certificates for some names are told as ending soon. ``names``: patterns as a shell has them, tried on every
+    name in the certificate; ``warn`` and ``fail``: time left (``20d``) or share of the lifetime (``25%``)."""
+
+    names: tuple[str, ...]
+    warn: Margin | None = None
+    fail: Margin | None = None
+
+
 class TlsSettings(Section, frozen=True):
-    """The certificate on disk and what to trust."""
+    """The certificate on disk, what to trust, and which further endpoints `cert check` looks at."""
 
     certificate: str | None = None
     private_key: str | None = None
     letsencrypt_dir: str = "/etc/letsencrypt"
+    letsencrypt_logs: str | None = None
     ca_file: str = ""
+    endpoints: tuple[str, ...] = ()
+    thresholds: tuple[TlsThreshold, ...] = ()
 
 
 class ModelSettings(Section, frozen=True):
@@ -231,7 +243,7 @@ def parse_settings(content: bytes, name: str) -> Settings:
         raise SettingsError(f"{name}: nested too deeply; this is not a gte-ops.toml") from None
     _refuse_unknown_keys(document, Settings, name, "")
     try:
-        settings = msgspec.convert(document, Settings, dec_hook=_decode_seconds)
+        settings = msgspec.convert(document, Settings, dec_hook=_decode_time)
     except msgspec.ValidationError as error:
         what, _, where = str(error).partition(" - at `$.")
         key = where.rstrip("`") or "the file"
@@ -274,7 +286,9 @@ def is_host(written: str) -> bool:
     return parts.hostname == written.lower() and " " not in written
 
 
-def _decode_seconds(kind: type, value: Any) -> Seconds:
+def _decode_time(kind: type, value: Any) -> Seconds | Margin:
+    if kind is Margin and isinstance(value, str | int | float):
+        return parse_margin(value)
     if kind is Seconds and isinstance(value, str | int | float):
         return parse_duration(value)
     raise ValueError(f"{value!r} is not a duration; write it like 10s, 15m, 36h or 7d")

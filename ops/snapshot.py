@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 
+from ops.duration import Margin
+
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Base of everything observed."""
@@ -174,6 +176,14 @@ class Gunicorn(Facts, frozen=True):
     progress: tuple[ProgressRecord, ...] | NotSeen
 
 
+class ExpiryRule(Facts, frozen=True):
+    """When certificates whose names match a pattern of ``names`` are told as ending soon, as settings have it."""
+
+    names: tuple[str, ...]
+    warn: Margin | None = None
+    fail: Margin | None = None
+
+
 # --- the target -------------------------------------------------------------------------------------------------
 
 
@@ -224,6 +234,7 @@ class Target(Facts, frozen=True):
     start_nginx: str
     test_nginx: str
     nginx_default_config: str = "/etc/nginx/nginx.conf"
+    expiry_rules: tuple[ExpiryRule, ...] = ()
     origin: dict[str, str] = {}
 
 
@@ -367,6 +378,13 @@ class Served(Facts, frozen=True):
     trust_code: int = 0
 
 
+class OldTls(Facts, frozen=True):
+    """Which withdrawn versions of TLS the front door shook hands with: TLSv1, TLSv1.1."""
+
+    address: str
+    accepted: tuple[str, ...]
+
+
 class PemFile(Facts, frozen=True):
     """A file of certificates. ``problem``: missing, dangling, unreadable, not_pem, empty."""
 
@@ -396,6 +414,68 @@ class Certificates(Facts, frozen=True):
     leaf: PemFile | NotSeen
     key: KeyFile | NotSeen
     nearby: tuple[PemFile, ...] = ()
+
+
+class RenewalConf(Facts, frozen=True):
+    """certbot's account of how a lineage is renewed (renewal/NAME.conf). ``files``: where it says certificate, key and
+    chain lie, by stem. ``hooks`` by kind: pre, post, deploy. ``renew_before``: seconds, None where certbot's own rule
+    counts. ``problem``: missing, unreadable, malformed."""
+
+    path: str
+    version: str | None = None
+    archive_dir: str | None = None
+    files: dict[str, str] = {}
+    authenticator: str | None = None
+    server: str | None = None
+    logs_dir: str | None = None
+    renew_before: float | None = None
+    autorenew: bool = True
+    hooks: dict[str, str] = {}
+    problem: str | None = None
+    detail: str = ""
+
+
+class Lineage(Facts, frozen=True):
+    """One certificate that certbot keeps. ``linked``: the files in live/NAME are links into archive/NAME, as certbot
+    makes them and demands. ``renewed``: when its newest certificate was written. ``outside``: what leads out of
+    certbot's directory and was not followed."""
+
+    name: str
+    live: str
+    linked: bool
+    certificate: PemFile | NotSeen
+    key: KeyFile | NotSeen
+    renewal: RenewalConf
+    renewed: float | None = None
+    outside: tuple[str, ...] = ()
+
+
+class Lineages(Facts, frozen=True):
+    """certbot's directory. ``deploy_hooks``: the programs in renewal-hooks/deploy."""
+
+    directory: str
+    lineages: tuple[Lineage, ...]
+    deploy_hooks: tuple[str, ...] = ()
+
+
+class RenewalAttempt(Facts, frozen=True):
+    """What certbot's log says of one lineage in one run. ``outcome``: renewed, failed, not_due; ``reason``: certbot's
+    own words, the authority's detail first."""
+
+    lineage: str
+    time: float
+    outcome: str
+    reason: str = ""
+
+
+class CertbotRuns(Facts, frozen=True):
+    """certbot's runs that stand in its logs. ``since``: the oldest line that was read; ``version``: the last run's."""
+
+    path: str
+    last_run: float | None
+    version: str | None
+    attempts: tuple[RenewalAttempt, ...]
+    since: float | None = None
 
 
 # --- logs -----------------------------------------------------------------------------------------------------------
@@ -577,6 +657,8 @@ class Snapshot(Facts, frozen=True):
     logs: Logs | NotSeen
     model: ModelFiles | NotSeen
     watchdog: WatchdogState | NotSeen = NotSeen(reason="no watchdog has run")
+    lineages: Lineages | NotSeen = NotSeen(reason="certbot's directory was not looked at")
+    old_tls: OldTls | NotSeen = NotSeen(reason="old versions of TLS were not tried")
     schedule: Schedule | NotSeen = NotSeen(reason="the schedule was not looked at")
     rotation: Rotation | NotSeen = NotSeen(reason="the rotation rules were not read")
     open_logs: tuple[OpenLog, ...] | NotSeen = NotSeen(reason="open files were not looked at")

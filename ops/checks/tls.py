@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from ops.duration import age
@@ -14,19 +14,30 @@ from ops.snapshot import (
     Front,
     Host,
     KeyFile,
+    Lineage,
+    Lineages,
+    NginxConfig,
     NginxTest,
     NotSeen,
+    OldTls,
     PemFile,
     Pidfile,
     Processes,
+    Schedule,
     Served,
     Target,
 )
 from ops.topology import nginx as nginx_topology
+from ops.topology.expiry import expiry, limits_for
+from ops.topology.renewal import lineage_of, renewers
+from ops.topology.site import find_site
 from ops.topology.trust import covers
 
-DAY = 86400.0
-SHORT_LIFETIME = 10 * DAY
+# After a renewal certbot runs its hooks; certificates are looked at in the middle of that, too. Seconds.
+RELOAD_GRACE = 600.0
+# Withdrawn by RFC 8996; as nginx and OpenSSL write them, and as people do.
+OUTDATED = {"TLSv1": "TLS 1.0", "TLSv1.1": "TLS 1.1"}
+READABLE_BY_OTHERS = 0o044
 # OpenSSL's verify codes (x509_vfy.h) that mean: no path to a trusted root.
 _NO_PATH = {2, 18, 19, 20, 21}
 
@@ -47,7 +58,7 @@ def when(moment: float) -> str:
     en="the served certificate is within its dates",
     zh="所提供的证书在有效期内",
 )
-def dates(served: Served, taken_at: float) -> Iterator[Finding]:
+def dates(served: Served, taken_at: float, target: Target | NotSeen) -> Iterator[Finding]:
     """TLS001 expired, TLS002 expires soon (share of its lifetime), TLS003 not valid yet."""
     leaf = served.chain[0]
     source = f"tls {served.address}"
@@ -62,26 +73,17 @@ def dates(served: Served, taken_at: float) -> Iterator[Finding]:
             (quote(source, f"notBefore {when(leaf.not_before)}"), quote("date", when(taken_at))),
             {"valid_from": when(leaf.not_before)},
         )
-    elif (severity := expiry_severity(leaf, taken_at)) is not None:
-        left = leaf.not_after - taken_at
-        share = left / max(1.0, leaf.not_after - leaf.not_before)
+    else:
+        rules = () if isinstance(target, NotSeen) else target.expiry_rules
+        stand = expiry(leaf.not_before, leaf.not_after, taken_at, limits=limits_for(leaf.names, rules))
+        if stand.severity is None:
+            return
         yield Finding(
             "TLS002",
-            (quote(source, f"notAfter {when(leaf.not_after)}: {age(left)}, {share:.0%}"),),
-            {"expires_at": when(leaf.not_after), "left": age(left)},
-            severity="fail" if severity == "fail" else "warn",
+            (quote(source, f"notAfter {when(leaf.not_after)}: {age(stand.left)}, {stand.share:.0%}"),),
+            {"expires_at": when(leaf.not_after), "left": age(stand.left)},
+            severity=stand.severity,
         )
-
-
-def expiry_severity(leaf: Certificate, now: float) -> str | None:
-    """``warn`` or ``fail`` where a valid certificate ends soon, by its own lifetime; None while there is time."""
-    lifetime, left = leaf.not_after - leaf.not_before, leaf.not_after - now
-    short = lifetime < SHORT_LIFETIME
-    if left < lifetime * (0.15 if short else 0.10) or (left < DAY and lifetime > 4 * DAY):
-        return "fail"
-    if left < (lifetime * 0.35 if short else min(lifetime * 0.25, 30 * DAY)):
-        return "warn"
-    return None
 
 
 @check("tls.name", "TLS004", en="the served certificate covers the name", zh="所提供的证书包含该域名")
@@ -270,17 +272,14 @@ def renewed(
         raise NotJudgedError(NotSeen(reason=f"{file.path}: {file.detail}", needs_root=True))
     if not file.certificates or target.origin.get("certificate") == "guide":
         return
-    on_disk = file.certificates[0]
-    if on_disk.fingerprint == leaf.fingerprint:
-        return
     started = [
         worker.started
         for master in nginx_topology.serving_masters(target, processes, nginx_pidfile)
         for worker in nginx_topology.nginx_workers(processes.processes, master.pid)
     ]
-    changed_since = bool(started) and file.modified is not None and file.modified > min(started)
-    if not (on_disk.not_before > leaf.not_before or changed_since):
+    if not is_stale(leaf, file, started, taken_at):
         return
+    on_disk = file.certificates[0]
     yield Finding(
         "TLS008",
         (
@@ -292,4 +291,112 @@ def renewed(
     )
 
 
-CHECKS = (dates, name, chain, files, renewed)
+def is_stale(leaf: Certificate, file: PemFile, workers_started: Sequence[float], now: float) -> bool:
+    """Whether ``leaf`` is served although ``file`` holds what was put in its place.
+
+    A hook needs its time: for ten minutes after the file changed nothing is said, unless what is served has expired."""
+    on_disk = file.certificates[0]
+    if on_disk.fingerprint == leaf.fingerprint:
+        return False
+    changed_since = bool(workers_started) and (file.modified or 0.0) > min(workers_started)
+    if not (on_disk.not_before > leaf.not_before or changed_since):
+        return False
+    return now > leaf.not_after or file.modified is None or now - file.modified >= RELOAD_GRACE
+
+
+@check("tls.versions", "TLS009", en="no withdrawn TLS version is accepted", zh="不接受已废弃的 TLS 版本")
+def versions(
+    target: Target, old_tls: OldTls | NotSeen, nginx_config: NginxConfig | NotSeen
+) -> Iterator[Finding]:
+    """TLS009: a handshake of TLS 1.0 or 1.1 succeeds, or ssl_protocols of the site allows one (RFC 8996)."""
+    accepted = old_tls.accepted if isinstance(old_tls, OldTls) else ()
+    evidence = [
+        Evidence(
+            f"tls {target.connect_to}", Text(en=f"{version}: handshake succeeds", zh=f"{version}：握手成功")
+        )
+        for version in accepted
+    ]
+    allowed: tuple[str, ...] = ()
+    if isinstance(nginx_config, NginxConfig):
+        site = find_site(nginx_config, target.domain, target.backend)
+        for directive in site.server.effective("ssl_protocols") if site else ():
+            allowed = tuple(version for version in directive.args if version in OUTDATED)
+            if allowed:
+                evidence.append(
+                    quote(f"{directive.file}:{directive.line}", f"ssl_protocols {' '.join(directive.args)};")
+                )
+    if evidence:
+        found = [version for version in OUTDATED if version in (*accepted, *allowed)]
+        yield Finding("TLS009", tuple(evidence), {"version": ", ".join(OUTDATED[v] for v in found)})
+    elif isinstance(old_tls, NotSeen):
+        raise NotJudgedError(old_tls)
+
+
+@check("tls.key", "TLS010", en="nobody else can read the private key", zh="其他用户无法读取私钥")
+def key_mode(certificates: Certificates) -> Iterator[Finding]:
+    """TLS010: the file the key's path leads to is readable by its group or by everybody."""
+    key = seen(certificates.key)
+    if key.problem in ("missing", "dangling"):
+        return
+    if key.mode is None:
+        raise NotJudgedError(NotSeen(reason=f"{key.path}: {key.detail}", needs_root=True))
+    if key.mode & READABLE_BY_OTHERS:
+        mode = f"{key.mode:04o}"
+        yield Finding("TLS010", (quote(key.resolved, f"mode {mode}"),), {"path": key.resolved, "mode": mode})
+
+
+@check("tls.renewal", "TLS011", en="something renews the certificate", zh="有任务负责续期证书")
+def renewal(
+    target: Target,
+    host: Host,
+    certificates: Certificates,
+    lineages: Lineages | NotSeen,
+    schedule: Schedule | NotSeen,
+) -> Iterator[Finding]:
+    """TLS011: the certificate is a lineage of certbot's, and has no renewal configuration, or no schedule runs renewal.
+
+    A certificate from elsewhere is renewed by whoever made it: nothing is proven about it."""
+    if not target.certificate or target.origin.get("certificate") == "guide":
+        return
+    resolved = certificates.leaf.resolved if isinstance(certificates.leaf, PemFile) else target.certificate
+    if isinstance(lineages, NotSeen):
+        if lineages.needs_root and target.certificate.startswith(target.letsencrypt_dir):
+            raise NotJudgedError(lineages)
+        return
+    lineage = lineage_of(target.certificate, resolved, lineages)
+    if lineage is None or not lineage.linked:
+        return
+    proof = nothing_renews(lineage, schedule, has_systemd=host.has_systemd)
+    if proof:
+        yield Finding("TLS011", proof, {"lineage": lineage.name})
+
+
+def nothing_renews(
+    lineage: Lineage, schedule: Schedule | NotSeen, *, has_systemd: bool
+) -> tuple[Evidence, ...]:
+    """The proof that nothing renews ``lineage``; empty where something does.
+
+    Raises NotJudgedError where nothing was found, but a place in which it may stand could not be read."""
+    conf = lineage.renewal
+    if conf.problem == "missing":
+        words = Text(
+            en="no renewal configuration: certbot does not know it", zh="没有续期配置，certbot 不会续期它"
+        )
+        return (Evidence(conf.path, words),)
+    if not conf.autorenew:
+        return (quote(conf.path, "autorenew = False"),)
+    found = renewers(seen(schedule), has_systemd=has_systemd)
+    if any(job.idle is None for job in found):
+        return ()
+    hidden = next(iter(seen(schedule).unseen), None)
+    if hidden is not None:
+        raise NotJudgedError(hidden)
+    none = Text(
+        en="no cron entry and no timer runs certbot renew", zh="没有任何 cron 任务或 timer 运行 certbot renew"
+    )
+    return tuple(quote(job.where, f"{job.command}: {job.idle}") for job in found) or (
+        Evidence("schedule", none),
+    )
+
+
+CHECKS = (dates, name, chain, files, renewed, versions, key_mode, renewal)

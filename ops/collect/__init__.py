@@ -18,9 +18,11 @@ from ops.snapshot import (
     Gunicorn,
     GunicornConfig,
     Host,
+    Lineages,
     NginxConfig,
     NginxTest,
     NotSeen,
+    OldTls,
     OpenLog,
     Pidfile,
     Process,
@@ -318,6 +320,10 @@ def _probe(settings: Settings, target: Target, since: float, deadline: float) ->
             "served certificate",
             lambda: _served(target, address, min(deadline, time.monotonic() + 4)),
         ),
+        "old_tls": Task(
+            "old TLS versions", lambda: _old_tls(target, address, min(deadline, time.monotonic() + 4))
+        ),
+        "lineages": Task("certbot's lineages", lambda: _lineages(target)),
         "certificates": Task("certificate files", lambda: certificates.certificate_files(target)),
         "watchdog": Task(
             "watchdog state", lambda: watchdog_state.watchdog_state(settings.watchdog.state_file)
@@ -340,6 +346,23 @@ def _served(target: Target, address: str, deadline: float) -> Served | NotSeen:
 
     served: Served | NotSeen = served_certificate(address, target.domain, target.ca_file, deadline)
     return served
+
+
+def _old_tls(target: Target, address: str, deadline: float) -> OldTls | NotSeen:
+    from ops.collect.tls import old_tls
+
+    return old_tls(address, target.domain, deadline)
+
+
+def _lineages(target: Target) -> Lineages | NotSeen:
+    """certbot's lineage of the target's certificate, where the certificate lies in certbot's directory."""
+    from ops.collect.lineages import lineages
+
+    live = Path(target.letsencrypt_dir) / "live"
+    if not target.certificate or not Path(target.certificate).is_relative_to(live):
+        return NotSeen(reason="the certificate does not lie in certbot's directory")
+    name = Path(target.certificate).relative_to(live).parts
+    return lineages(target.letsencrypt_dir, name[0] if name else None)
 
 
 def _watch(

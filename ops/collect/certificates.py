@@ -30,8 +30,8 @@ _KEY = re.compile(rb"-----BEGIN ([A-Z0-9 ]*)PRIVATE KEY-----.*?-----END \1PRIVAT
 
 def certificate_files(target: Target) -> Certificates:
     """The files named by the target, and the authorities beside the certificate."""
-    leaf = _pem_file(target.certificate) if target.certificate else _unnamed("certificate")
-    key = _key_file(target.private_key) if target.private_key else _unnamed("private key")
+    leaf = pem_file(target.certificate) if target.certificate else _unnamed("certificate")
+    key = key_file(target.private_key) if target.private_key else _unnamed("private key")
     return Certificates(leaf=leaf, key=key, nearby=tuple(_nearby(target)))
 
 
@@ -39,7 +39,7 @@ def _unnamed(what: str) -> NotSeen:
     return NotSeen(reason=f"no {what} file is configured")
 
 
-def _pem_file(path: str) -> PemFile | NotSeen:
+def pem_file(path: str) -> PemFile | NotSeen:
     if _NO_PATH.search(path):
         return NotSeen(reason=safe_line(f"{path} is not the path of a file"))
     shown, resolved = safe_line(path, 1000), _resolved(path)
@@ -78,7 +78,7 @@ def _pem_file(path: str) -> PemFile | NotSeen:
     )
 
 
-def _key_file(path: str) -> KeyFile | NotSeen:
+def key_file(path: str) -> KeyFile | NotSeen:
     if _NO_PATH.search(path):
         return NotSeen(reason=safe_line(f"{path} is not the path of a file"))
     shown, resolved = safe_line(path, 1000), _resolved(path)
@@ -213,7 +213,7 @@ def _nearby(target: Target) -> Iterator[PemFile]:
         count += 1
         if count > MAX_NEARBY:
             return
-        found = _pem_file(path)
+        found = pem_file(path)
         if isinstance(found, PemFile) and any(c.is_authority for c in found.certificates):
             yield found
 

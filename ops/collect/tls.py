@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import ssl
 import time
+import warnings
 from dataclasses import dataclass
 
 from ops.certificate import certificate_from_der
 from ops.collect.exchange import exchange, sni
 from ops.collect.wire import OutOfTimeError, Patience, Wire, dial, failure_of, reason_of
 from ops.quoting import safe_line
-from ops.snapshot import Certificate, NotSeen, Served
+from ops.snapshot import Certificate, NotSeen, OldTls, Served
 
 # OpenSSL's X509_V_FLAG_NO_CHECK_TIME (x509_vfy.h): dates are judged on their own, so that an expired certificate
 # under a private root shows both.
@@ -54,6 +55,44 @@ def served_certificate(
         protocol=seen.protocol,
         trust_error=verdict,
         trust_code=verdict_code,
+    )
+
+
+def old_tls(address: str, server_name: str, deadline: float) -> OldTls | NotSeen:
+    """Which withdrawn versions (RFC 8996) the server at ``address`` still shakes hands with.
+
+    NotSeen where neither could be tried: nothing answers, or this host's OpenSSL has them no more."""
+    patience = Patience(deadline)
+    accepted: list[str] = []
+    trouble = ""
+    for name, version in (("TLSv1", ssl.TLSVersion.TLSv1), ("TLSv1.1", ssl.TLSVersion.TLSv1_1)):
+        context = _unverifying()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            try:
+                # OpenSSL 3 has the old versions below its security level 1 only (SSL_CTX_set_security_level).
+                context.set_ciphers("DEFAULT:@SECLEVEL=0")
+                context.minimum_version = context.maximum_version = version
+            except (ssl.SSLError, ValueError) as error:
+                trouble = safe_line(f"this host cannot speak {name}: {_words(error)}")
+                continue
+        outcome = _handshake(address, server_name, context, patience)
+        if isinstance(outcome, _Shown):
+            accepted.append(name)
+        elif isinstance(outcome, ssl.SSLError) and outcome.reason in (
+            "NO_PROTOCOLS_AVAILABLE",
+            "INTERNAL_ERROR",
+        ):
+            trouble = f"this host's OpenSSL has no {name}"
+        elif not isinstance(outcome, ssl.SSLError) and not (
+            isinstance(outcome, OSError) and failure_of(outcome) == "reset"
+        ):
+            trouble = safe_line(f"no TLS connection to {address}: {_words(outcome)}")
+            break
+    return (
+        NotSeen(reason=trouble)
+        if trouble and not accepted
+        else OldTls(address=address, accepted=tuple(accepted))
     )
 
 

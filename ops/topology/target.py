@@ -22,6 +22,7 @@ from ops.snapshot import (
 from ops.topology import gunicorn as gunicorn_topology
 from ops.topology.address import dialled, join_host, same_address
 from ops.topology.commands import FilesFound, commands
+from ops.topology.expiry import rules_of
 from ops.topology.site import Reading, Site, find_site, public_name
 
 GUIDE_APP_DIR = "/root/build"
@@ -141,6 +142,7 @@ def decide_target(
         ),
         request_deadline=float(settings.app.request_deadline),
         boot_deadline=float(settings.app.boot_deadline),
+        expiry_rules=rules_of(settings.tls.thresholds),
         origin=origins.of,
         **commands(settings, host, files, config_file, binary, build, app_dir, master, gunicorn.config),
     )

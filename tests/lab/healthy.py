@@ -9,6 +9,7 @@ A new one is one function, as for the faults:
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import time
@@ -154,6 +155,36 @@ def trouble_is_over(stack: Stack) -> None:
 @healthy()
 def certificate_was_renewed_and_reloaded(stack: Stack) -> None:
     stack.replace_certificate()
+
+
+@healthy()
+def certificate_was_renewed_a_moment_ago(stack: Stack) -> None:
+    """The hook that reloads nginx is still to run."""
+    stack.replace_certificate(reload=False)
+
+
+@healthy()
+def certificate_is_renewed_by_hand(stack: Stack) -> None:
+    """A private authority's, copied to where certbot would have it; nothing is scheduled, and certbot knows nothing."""
+    live = stack.certificate.parent
+    for name in ("cert", "chain", "fullchain", "privkey"):
+        link = live / f"{name}.pem"
+        content = link.read_bytes()
+        link.unlink()
+        link.touch(mode=0o600)
+        link.write_bytes(content)
+    shutil.rmtree(stack.letsencrypt / "archive")
+    shutil.rmtree(stack.letsencrypt / "renewal")
+    (stack.cron / "certbot").unlink()
+
+
+@healthy()
+def renewal_runs_from_a_script(stack: Stack) -> None:
+    """A cron entry of the operator's own, in place of the package's."""
+    script = stack.directory / "nightly.sh"
+    script.write_text("#!/bin/sh\nset -e\ncertbot renew --quiet\n")
+    script.chmod(0o755)
+    (stack.cron / "certbot").write_text(f"@daily root {script}\n")
 
 
 @healthy()

@@ -24,6 +24,8 @@ from ops.snapshot import (
     GunicornConfig,
     Host,
     KeyFile,
+    Lineage,
+    Lineages,
     Listener,
     Log,
     LogEntry,
@@ -33,12 +35,14 @@ from ops.snapshot import (
     NginxConfig,
     NginxTest,
     NotSeen,
+    OldTls,
     OpenLog,
     PemFile,
     Pidfile,
     Process,
     Processes,
     ProgressRecord,
+    RenewalConf,
     Resolution,
     Rotation,
     RotationRule,
@@ -226,6 +230,33 @@ INTERMEDIATE = certificate(
     not_before=NOW - 900 * DAY,
     not_after=NOW + 900 * DAY,
 )
+
+
+def lineage(**changes: Any) -> Lineage:
+    """certbot's lineage of the site's certificate, renewed ten days ago."""
+    made = Lineage(
+        name=DOMAIN,
+        live=LINEAGE,
+        linked=True,
+        certificate=PemFile(
+            path=f"{LINEAGE}/fullchain.pem",
+            resolved=f"/etc/letsencrypt/archive/{DOMAIN}/fullchain1.pem",
+            modified=NOW - 10 * DAY,
+            certificates=(certificate(), INTERMEDIATE),
+        ),
+        key=KeyFile(
+            path=f"{LINEAGE}/privkey.pem",
+            resolved=f"/etc/letsencrypt/archive/{DOMAIN}/privkey1.pem",
+            modified=NOW - 10 * DAY,
+            mode=0o600,
+            public_key="bb" * 32,
+        ),
+        renewal=RenewalConf(
+            path=f"/etc/letsencrypt/renewal/{DOMAIN}.conf", version="2.1.0", authenticator="webroot"
+        ),
+        renewed=NOW - 10 * DAY,
+    )
+    return msgspec.structs.replace(made, **changes)
 
 
 def entry(text: str, *, ago: float = 60.0, level: str = "error", pid: int | None = None) -> LogEntry:
@@ -479,6 +510,8 @@ HEALTHY = Snapshot(
         gunicorn_error=gunicorn_log(),
         gunicorn_access=access_log(GUNICORN_ACCESS_LOG, {"200": 120}),
     ),
+    lineages=Lineages(directory="/etc/letsencrypt", lineages=(lineage(),)),
+    old_tls=OldTls(address=FRONT, accepted=()),
     schedule=Schedule(
         cron=(),
         timers=(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import socket
 import ssl
 from datetime import UTC, datetime, timedelta
 
 from tests.lab.authority import Authority, new_key, self_signed
-from tests.lab.faults.case import fault, meets
+from tests.lab.faults.case import Sees, answers, fault, meets
 from tests.lab.stack import Stack
 
 NOW = datetime.now(UTC)
@@ -118,6 +119,62 @@ def renewed_certificate_is_not_served(stack: Stack) -> None:
 def renewed_certificate_is_not_served_yet(stack: Stack) -> None:
     stack.replace_certificate(not_before=_days(-70), not_after=_days(20))
     stack.replace_certificate(reload=False)
+    # A quarter of an hour ago: the hook's ten minutes are over.
+    long_ago = NOW.timestamp() - 900
+    os.utime(stack.certificate, (long_ago, long_ago))
+
+
+def accepts(version: ssl.TLSVersion) -> Sees:
+    """The front door shakes hands with ``version`` and no later one."""
+
+    def sees(stack: Stack) -> bool:
+        context = ssl.create_default_context(cafile=str(stack.ca_file))
+        context.set_ciphers("DEFAULT:@SECLEVEL=0")
+        context.minimum_version = context.maximum_version = version
+        with (
+            socket.create_connection(stack.https, 2) as raw,
+            context.wrap_socket(raw, server_hostname=stack.domain) as tls,
+        ):
+            return tls.version() is not None
+
+    return sees
+
+
+@fault("TLS009", sees=accepts(ssl.TLSVersion.TLSv1), severity="warn", layout="guide")
+def tls_1_0_is_accepted(stack: Stack) -> None:
+    stack.edit(
+        stack.site_file,
+        "ssl_protocols TLSv1.2 TLSv1.3;",
+        "ssl_protocols TLSv1 TLSv1.1 TLSv1.2; ssl_ciphers DEFAULT:@SECLEVEL=0;",
+    )
+
+
+@fault("TLS009", sees=answers(200), severity="warn", layout="guide")
+def tls_1_1_is_allowed_by_the_configuration(stack: Stack) -> None:
+    """nginx's OpenSSL would not take it at its level of security; the next one may."""
+    stack.edit(stack.site_file, "ssl_protocols TLSv1.2 TLSv1.3;", "ssl_protocols TLSv1.1 TLSv1.2 TLSv1.3;")
+
+
+@fault("TLS010", sees=lambda stack: stack.private_key.stat().st_mode & 0o004, severity="warn")
+def key_is_readable_by_everybody(stack: Stack) -> None:
+    stack.private_key.resolve().chmod(0o644)
+
+
+@fault("TLS011", sees=answers(200), severity="warn")
+def nothing_is_scheduled(stack: Stack) -> None:
+    (stack.cron / "certbot").unlink()
+
+
+@fault("TLS011", sees=answers(200), severity="warn")
+def timer_is_not_enabled(stack: Stack) -> None:
+    (stack.cron / "certbot").unlink()
+    (stack.systemd / "certbot.timer").write_text("[Timer]\nOnCalendar=*-*-* 00,12:00:00\n")
+    (stack.systemd / "certbot.service").write_text("[Service]\nExecStart=/usr/bin/certbot -q renew\n")
+
+
+@fault("TLS011", sees=answers(200), severity="warn")
+def renewal_configuration_is_lost(stack: Stack) -> None:
+    (stack.letsencrypt / "renewal" / f"{stack.domain}.conf").unlink()
 
 
 @fault("TLS012", sees=meets("refused"), explains=("NGX003",))

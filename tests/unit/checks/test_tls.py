@@ -5,10 +5,28 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import msgspec
 import pytest
 
 from ops.checks.tls import when
-from ops.snapshot import Certificate, Certificates, KeyFile, NginxTest, NotSeen, PemFile, Snapshot
+from ops.duration import Margin
+from ops.snapshot import (
+    Certificate,
+    Certificates,
+    CronEntry,
+    ExpiryRule,
+    KeyFile,
+    Lineage,
+    Lineages,
+    NginxTest,
+    NotSeen,
+    OldTls,
+    PemFile,
+    RenewalConf,
+    Schedule,
+    Snapshot,
+    Timer,
+)
 from tests.unit.checks.cases import Case, fires, found, hold, quiet
 from tests.unit.made_snapshot import (
     DAY,
@@ -20,8 +38,11 @@ from tests.unit.made_snapshot import (
     INTERMEDIATE,
     LINEAGE,
     NOW,
+    SITE,
     but,
     certificate,
+    lineage,
+    nginx_config,
     processes,
     refused,
     without_nginx,
@@ -81,12 +102,50 @@ def nginx_says(line: str, *, root: bool = True) -> Snapshot:
 def renewed(*, served_until: float, modified: float = NOW - 3600) -> Snapshot:
     """A newer certificate lies on disk than the one served, which ends in so many seconds."""
     old = certificate(not_before=NOW - 90 * DAY, not_after=NOW + served_until)
-    new = certificate(fingerprint="ee" * 32, serial="5C", not_before=NOW - 3600)
+    new = certificate(fingerprint="ee" * 32, serial="5C", not_before=NOW - 2 * 3600)
     return but(
         served__chain=(old, INTERMEDIATE), certificates__leaf=pem(new, INTERMEDIATE, modified=modified)
     )
 
 
+def rules(snapshot: Snapshot, *expiry_rules: ExpiryRule) -> Snapshot:
+    return but(snapshot, target__expiry_rules=expiry_rules)
+
+
+def protocols(level: str, written: str) -> Snapshot:
+    """ssl_protocols at the http level, in the site's block, or the former overridden by the latter."""
+    http = f"ssl_protocols {written};" if level in ("http", "both") else ""
+    own = {"http": "", "server": f"ssl_protocols {written};", "both": "ssl_protocols TLSv1.3;"}[level]
+    return but(nginx_config=nginx_config(http + SITE.replace("listen 443 ssl;", f"listen 443 ssl; {own}")))
+
+
+def lineage_set(**changes: Any) -> Lineages:
+    return Lineages(directory="/etc/letsencrypt", lineages=(lineage(**changes),))
+
+
+def lineages(*found: Lineage) -> Snapshot:
+    return but(lineages=Lineages(directory="/etc/letsencrypt", lineages=found))
+
+
+def timer(**changes: Any) -> Timer:
+    return msgspec.structs.replace(HEALTHY.schedule.timers[0], **changes)
+
+
+def cron(command: str) -> CronEntry:
+    return CronEntry(file="/etc/cron.d/certbot", line=17, when="0 */12 * * *", user="root", command=command)
+
+
+def scheduled(*jobs: Timer | CronEntry) -> Snapshot:
+    """These jobs and no others."""
+    return but(
+        schedule=Schedule(
+            cron=tuple(job for job in jobs if isinstance(job, CronEntry)),
+            timers=tuple(job for job in jobs if isinstance(job, Timer)),
+        )
+    )
+
+
+DEBIAN_CRON = cron("test -x /usr/bin/certbot -a \\! -d /run/systemd/system && sleep 9 && certbot -q renew")
 SELF_SIGNED = certificate(issuer=f"CN={DOMAIN}", self_signed=True, issuer_url="")
 PRIVATE = certificate(issuer="CN=Our CA", issuer_url="")
 PRIVATE_ROOT = certificate(
@@ -236,8 +295,25 @@ CASES: list[Case] = [
         "the file changed after nginx's workers started, whatever its dates",
         but(
             served__chain=(certificate(not_before=NOW - 5 * DAY, fingerprint="11" * 32), INTERMEDIATE),
-            certificates__leaf=pem(certificate(), INTERMEDIATE, modified=NOW - 60),
+            certificates__leaf=pem(certificate(), INTERMEDIATE, modified=NOW - 660),
         ),
+    ),
+    quiet(
+        "TLS008",
+        "the file changed nine minutes ago: the hook has ten",
+        renewed(served_until=5 * DAY, modified=NOW - 540),
+    ),
+    fires(
+        "TLS008",
+        "eleven minutes ago",
+        renewed(served_until=5 * DAY, modified=NOW - 660),
+        severity="warn",
+    ),
+    fires(
+        "TLS008",
+        "a minute ago, but what is served has expired",
+        renewed(served_until=-5, modified=NOW - 60),
+        severity="fail",
     ),
     quiet("TLS008", "the same certificate", HEALTHY),
     quiet(
@@ -252,6 +328,135 @@ CASES: list[Case] = [
         "TLS008",
         "the file is only where the guide would have it",
         but(renewed(served_until=-3600), target__origin={**HEALTHY.target.origin, "certificate": "guide"}),
+    ),
+    fires(
+        "TLS002",
+        "settings ask for more time for this name",
+        rules(lasting(90, 50), ExpiryRule(names=("*.example.com",), warn=Margin(share=0.6))),
+        severity="warn",
+    ),
+    fires(
+        "TLS002",
+        "settings ask for more time, in days",
+        rules(lasting(90, 50), ExpiryRule(names=(DOMAIN,), fail=Margin(seconds=60 * DAY))),
+        severity="fail",
+    ),
+    quiet(
+        "TLS002",
+        "settings allow this name less",
+        rules(
+            lasting(90, 5), ExpiryRule(names=(DOMAIN,), warn=Margin(seconds=4 * DAY), fail=Margin(share=0.03))
+        ),
+    ),
+    quiet(
+        "TLS002",
+        "settings for another name",
+        rules(lasting(90, 50), ExpiryRule(names=("*.example.org",), warn=Margin(share=0.9))),
+    ),
+    fires(
+        "TLS009",
+        "both handshakes succeed",
+        but(old_tls=OldTls(address=FRONT, accepted=("TLSv1", "TLSv1.1"))),
+        "handshake succeeds",
+        severity="warn",
+        facts={"version": "TLS 1.0, TLS 1.1"},
+    ),
+    fires(
+        "TLS009",
+        "the site's block allows one, whatever the handshake says",
+        protocols("server", "TLSv1.1 TLSv1.2"),
+        "ssl_protocols TLSv1.1 TLSv1.2;",
+        facts={"version": "TLS 1.1"},
+    ),
+    fires(
+        "TLS009",
+        "the http level does, and the handshake could not be tried",
+        but(protocols("http", "TLSv1 TLSv1.2"), old_tls=NotSeen(reason="-")),
+    ),
+    quiet("TLS009", "the site's block overrides it", protocols("both", "TLSv1 TLSv1.2")),
+    quiet("TLS009", "TLS 1.2 and 1.3", protocols("server", "TLSv1.2 TLSv1.3")),
+    quiet("TLS009", "nothing is set, and both are refused", HEALTHY),
+    fires(
+        "TLS010",
+        "everybody may read",
+        but(certificates__key=key(mode=0o644, resolved="/etc/letsencrypt/archive/x/privkey1.pem")),
+        "mode 0644",
+        severity="warn",
+        facts={"path": "/etc/letsencrypt/archive/x/privkey1.pem", "mode": "0644"},
+    ),
+    fires("TLS010", "the group may read", but(certificates__key=key(mode=0o640))),
+    quiet("TLS010", "the owner alone", but(certificates__key=key(mode=0o400))),
+    quiet("TLS010", "the key is missing", but(certificates__key=key(mode=None, problem="dangling"))),
+    quiet("TLS010", "its mode was not seen", but(certificates__key=key(mode=None, problem="unreadable"))),
+    fires(
+        "TLS011",
+        "no renewal configuration",
+        lineages(lineage(renewal=RenewalConf(path="/r.conf", problem="missing"))),
+        "no renewal configuration",
+        severity="warn",
+        facts={"lineage": DOMAIN},
+    ),
+    fires(
+        "TLS011",
+        "renewal is switched off",
+        lineages(lineage(renewal=RenewalConf(path="/r.conf", autorenew=False))),
+        "autorenew = False",
+    ),
+    fires("TLS011", "nothing is scheduled", scheduled(), "no cron entry"),
+    fires("TLS011", "the timer is not enabled", scheduled(timer(enabled=False)), "it is not enabled"),
+    fires(
+        "TLS011",
+        "a timer where systemd does not run",
+        but(scheduled(timer()), host__has_systemd=False),
+        "systemd does not run here",
+    ),
+    fires("TLS011", "Debian's cron entry where systemd runs", scheduled(DEBIAN_CRON), "where systemd runs"),
+    fires(
+        "TLS011",
+        "certbot is scheduled, but not to renew",
+        scheduled(cron("certbot certificates")),
+    ),
+    quiet(
+        "TLS011", "Debian's cron entry without systemd", but(scheduled(DEBIAN_CRON), host__has_systemd=False)
+    ),
+    *(
+        quiet("TLS011", f"cron runs {command}", scheduled(cron(command)))
+        for command in (
+            "certbot -q renew",
+            "/snap/bin/certbot renew --quiet",
+            "certbot certonly --keep-until-expiring -n -d x",
+            "docker run --rm certbot/certbot renew",
+            "/root/renew-certs.sh",
+            "/opt/cert_renew.py",
+        )
+    ),
+    quiet(
+        "TLS011",
+        "the snap's timer",
+        scheduled(
+            timer(name="snap.certbot.renew.timer", commands=('/usr/bin/snap run --timer="x" certbot.renew',))
+        ),
+    ),
+    quiet("TLS011", "the timer is enabled", scheduled(timer())),
+    quiet(
+        "TLS011",
+        "users' crontabs were not seen",
+        but(scheduled(), schedule__unseen=(NotSeen(reason="/var/spool/cron/crontabs", needs_root=True),)),
+    ),
+    quiet(
+        "TLS011", "plain files in live/ are no lineage", but(scheduled(), lineages=lineage_set(linked=False))
+    ),
+    quiet(
+        "TLS011",
+        "a certificate from elsewhere",
+        but(
+            scheduled(),
+            target__certificate="/etc/ssl/own.pem",
+            certificates__leaf=pem(certificate(), resolved="/etc/ssl/own.pem"),
+        ),
+    ),
+    quiet(
+        "TLS011", "certbot's directory may not be read", but(lineages=NotSeen(reason="-", needs_root=True))
     ),
     *(
         fires(
