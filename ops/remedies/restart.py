@@ -95,6 +95,22 @@ def restart(
     return start(supervisor)
 
 
+def remove_stale_pidfile(path: Path) -> bool:
+    """Remove a pidfile whose pid has become a program's that is no gunicorn; whether there was such a one.
+
+    gunicorn takes any live process for its running self, and refuses to start (gunicorn, pidfile.py)."""
+    import psutil
+
+    try:
+        process = psutil.Process(int(path.read_text()))
+        if any("gunicorn" in word for word in (process.name(), *process.cmdline())):
+            return False
+        path.unlink()
+    except (OSError, ValueError, psutil.Error):
+        return False
+    return True
+
+
 def start(supervisor: Supervisor) -> subprocess.Popen[bytes] | None:
     """Start the service. Raises RestartError where the supervisor or the command refuses."""
     if supervisor.unit is not None:

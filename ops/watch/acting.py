@@ -13,7 +13,7 @@ import msgspec
 from ops.errors import OpsError
 from ops.quoting import safe_line
 from ops.remedies.reload import can_reload, reload_gunicorn
-from ops.remedies.restart import Supervisor, find_supervisor, restart
+from ops.remedies.restart import Supervisor, find_supervisor, remove_stale_pidfile, restart
 from ops.remedies.signals import GoneError, is_alive, kill
 from ops.remedies.worker import continue_process, kill_worker, terminate_worker
 from ops.settings import Settings
@@ -25,7 +25,7 @@ from ops.watch.ledger import Ledger
 from ops.watch.memory import Action, Memory, Pending
 from ops.watch.observation import Look
 from ops.watch.proof import Proof
-from ops.watch.rules import LOOK_AGAIN, Rules
+from ops.watch.rules import LOOK_AGAIN, MEMORY_GRACE, Rules
 from ops.watch.telling import Journal
 
 # SIGKILL works at once; taking down, waiting for the port and starting take up to 20 s until a master is seen.
@@ -113,7 +113,10 @@ class Actor:
             rung=step.rung, at=now.boottime, until=now.boottime + self.rules.boot_deadline, worker=who
         )
         if step.rung == "terminate_worker":
-            kill_at = now.boottime + self.rules.request_deadline
+            patience = self.rules.request_deadline
+            if verdict.fault == "worker_memory":
+                patience = min(patience, MEMORY_GRACE)
+            kill_at = now.boottime + patience
             pending = msgspec.structs.replace(
                 pending, kill_at=kill_at, until=kill_at + self.rules.boot_deadline
             )
@@ -177,6 +180,9 @@ class Actor:
         left = {*memory.subject.workers, *(Identity(w.pid, w.start_ticks) for w in look.workers)}
         left |= {Identity(h.pid, h.start_ticks) for h in verdict.holders if h.ours and h.pid != 1}
         backend = look.backend
+        pidfile = self.settings.gunicorn.pidfile
+        if master is None and pidfile and remove_stale_pidfile(Path(pidfile)):
+            self.journal.note("stale_pidfile", detail=f"{pidfile} named another program; removed")
         started = restart(
             supervisor,
             master=master,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -19,11 +19,18 @@ from ops.watch.memory import Memory, WorkerMemory
 from ops.watch.observation import STOPPED, TRACED, Holder, Look, Worker
 from ops.watch.rules import (
     CONTROL_FAILURES,
+    FEW_DESCRIPTORS,
     FLAT_SHARE,
+    GROWTH_BYTES,
     OVERLOAD_DEADLINES,
     PATIENT_DEADLINES,
+    SHORT_BYTES,
+    SHORT_SHARE,
     Rules,
 )
+
+if TYPE_CHECKING:
+    from ops.watch.stacks import Stacks
 
 State = Literal["healthy", "saturated", "booting", "suspect", "failing", "foreign", "unjudged"]
 # The states in which requests are served.
@@ -39,11 +46,12 @@ Kind = Literal[
     "hung",
     "livelock",
     "partly",
+    "eating",
     "unknown",
 ]
 # What the ladder may act on, the surest first.
 NOTHING = Text(en="", zh="")
-STUCK: tuple[Kind, ...] = ("stopped", "hung", "livelock", "boot_hung", "partly")
+STUCK: tuple[Kind, ...] = ("stopped", "hung", "livelock", "boot_hung", "partly", "eating")
 
 
 @dataclass(frozen=True)
@@ -133,6 +141,9 @@ def judge(look: Look, memory: Memory, rules: Rules) -> Verdict:
         return _without_workers(look, memory, rules)
     if any(w.is_stuck for w in workers):
         return _with_stuck_workers(workers, memory, rules)
+    eating = _eater(look, memory, rules)
+    if eating is not None:
+        return _with_an_eater(eating, workers, look, memory, rules)
     return _with_living_workers(workers, look, memory, rules)
 
 
@@ -149,7 +160,7 @@ def judge_worker(worker: Worker, look: Look, memory: Memory, rules: Rules) -> Wo
     if _is_booting(worker, look):
         return WorkerVerdict(who, "boot_hung" if alive_for > rules.boot_deadline else "booting", alive_for)
     if record is None:
-        return WorkerVerdict(who, "unknown", alive_for)
+        return _without_record(who, known, look.clocks.boottime, memory.subject.threads, alive_for, rules)
     if not record.in_flight:
         return WorkerVerdict(who, "idle")
     ages = in_flight_ages(record, look.clocks.wall, memory.distrust_before)
@@ -174,6 +185,83 @@ def judge_worker(worker: Worker, look: Look, memory: Memory, rules: Rules) -> Wo
         return WorkerVerdict(who, "livelock" if spins else "busy", silent, all_wedged, oldest)
     kind = "hung" if same else "suspect" if same is None else "busy"
     return WorkerVerdict(who, kind, silent, all_wedged, oldest, wants_dump=True)
+
+
+def _without_record(
+    who: Identity, known: WorkerMemory | None, now: float, threads: int, alive_for: float, rules: Rules
+) -> WorkerVerdict:
+    """A worker that keeps no account, by threads that have not run at all for a deadline and stand in a request.
+
+    That proves one request stuck in each: a thread that serves many runs in between. What wakes up now and then, or
+    spins, is not told from work this way, and left alone."""
+    unknown = WorkerVerdict(who, "unknown", alive_for)
+    if known is None:
+        return unknown
+    deadline = rules.request_deadline
+    still = [now - known.still[thread][1] for thread in known.stuck_threads if thread in known.still]
+    stuck = [seconds for seconds in still if seconds > deadline]
+    if not stuck:
+        # Idle threads stand still too. One look at their stacks is good until they run again.
+        unexamined = any(
+            now - since > deadline and since > known.examined_at for _, since in known.still.values()
+        )
+        return replace(unknown, wants_dump=unexamined)
+    seconds = max(stuck)
+    # A sync worker serves in its main thread, whose id is the pid: it has no other.
+    all_wedged = str(who.pid) in known.stuck_threads or 0 < threads <= len(stuck)
+    if not all_wedged and seconds <= PATIENT_DEADLINES * deadline:
+        return WorkerVerdict(who, "busy", seconds, all_wedged=False)
+    same = known.same_stacks
+    proven: Kind = "hung" if all_wedged else "partly"
+    kind: Kind = proven if same else "suspect" if same is None else "busy"
+    return WorkerVerdict(who, kind, seconds, all_wedged, wants_dump=True)
+
+
+def _eater(look: Look, memory: Memory, rules: Rules) -> Worker | None:
+    """The worker that eats up the memory, where that is about to run out; None where none is proven to.
+
+    Proven: it has at least doubled since it began to serve, it is growing, and what it has taken is more than what
+    would be enough. Many large workers are a matter of configuration, and not mended by replacing one."""
+    del rules
+    room = look.room
+    if room is None:
+        return None
+    enough = min(SHORT_SHARE * room.total, SHORT_BYTES)
+    if room.available >= enough:
+        return None
+
+    def taken(worker: Worker) -> int:
+        known = memory.workers.get(str(worker.pid))
+        return worker.resident - known.least if known is not None and known.least and known.growing else 0
+
+    worst = max(look.workers, key=taken, default=None)
+    if worst is None or taken(worst) < max(enough, worst.resident / 2):
+        return None
+    return worst
+
+
+def _with_an_eater(
+    eating: Worker, workers: tuple[WorkerVerdict, ...], look: Look, memory: Memory, rules: Rules
+) -> Verdict:
+    assert look.room is not None  # noqa: S101  its caller has looked
+    left, size = look.room.available >> 20, eating.resident >> 20
+    least = memory.workers[str(eating.pid)].least >> 20
+    judged = tuple(
+        WorkerVerdict(w.identity, "eating", w.seconds, all_wedged=False)
+        if w.identity.pid == eating.pid
+        else w
+        for w in workers
+    )
+    return Verdict(
+        "failing",
+        "worker_memory",
+        Text(
+            en=f"worker {eating.pid} has grown from {least} to {size} MiB, and {left} MiB of memory are left",
+            zh=f"工作进程 {eating.pid} 从 {least} MiB 增长到 {size} MiB，内存仅剩 {left} MiB",
+        ),
+        judged,
+        confirmed=memory.failures >= rules.failures,
+    )
 
 
 def _is_booting(worker: Worker, look: Look) -> bool:
@@ -389,16 +477,21 @@ def _unanswered(workers: tuple[WorkerVerdict, ...], look: Look, memory: Memory, 
         memory.last_answer if memory.last_answer is not None else look.clocks.boottime
     )
     detail = look.health.detail if isinstance(look.health, Exchange) else look.health.reason
-    words = Text(
-        en=f"{_health_path(look)} is not answered ({detail}); last sign of life {silent:.0f} s ago",
-        zh=f"{_health_path(look)} 没有应答（{detail}）；上次有迹象是 {silent:.0f} 秒前",
+    words = _with_descriptors(
+        look,
+        Text(
+            en=f"{_health_path(look)} is not answered ({detail}); last sign of life {silent:.0f} s ago",
+            zh=f"{_health_path(look)} 没有应答（{detail}）；上次有迹象是 {silent:.0f} 秒前",
+        ),
     )
     if _refused(look) or silent <= OVERLOAD_DEADLINES * rules.request_deadline:
         return Verdict("failing", "not_answering", words, workers)
     known = [memory.workers.get(str(w.identity.pid), WorkerMemory(0, 0.0, 0.0)) for w in workers]
     if any(k.share is None or k.share > FLAT_SHARE for k in known):
         return Verdict("failing", "not_answering", words, workers)
-    proven = all(k.same_stacks for k in known) and memory.failures >= rules.failures
+    # Who stands in no request is idle, and a service with an idle worker is not hung, but hard to reach.
+    idle = any(k.at_work == 0 for k in known)
+    proven = not idle and all(k.same_stacks for k in known) and memory.failures >= rules.failures
     asked = tuple(replace(w, wants_dump=True) for w in workers)
     return Verdict("failing", "not_answering", words, asked, confirmed=proven)
 
@@ -411,9 +504,12 @@ def _by_answer(look: Look) -> Verdict:
         return Verdict(
             "failing",
             "health_fails",
-            Text(
-                en=f"/health answers {health.status}: a restart is not known to help",
-                zh=f"/health 返回 {health.status}：重启未必有用",
+            _with_descriptors(
+                look,
+                Text(
+                    en=f"/health answers {health.status}: a restart is not known to help",
+                    zh=f"/health 返回 {health.status}：重启未必有用",
+                ),
             ),
         )
     reason = _ready_reason(look)
@@ -436,6 +532,21 @@ def _by_answer(look: Look) -> Verdict:
             ),
         )
     return Verdict("healthy", "", Text(en="the service answers", zh="服务有应答"))
+
+
+def _with_descriptors(look: Look, words: Text) -> Text:
+    """``words``, and which workers have no descriptor left: a likely reason, and no proof of a hang."""
+    spent = [
+        (w.pid, *w.descriptors)
+        for w in look.workers
+        if w.descriptors is not None and w.descriptors[0] >= w.descriptors[1] - FEW_DESCRIPTORS
+    ]
+    for pid, used, limit in spent:
+        words = Text(
+            en=f"{words.en}; worker {pid} has {used} of {limit} descriptors open",
+            zh=f"{words.zh}；工作进程 {pid} 已打开 {used}/{limit} 个文件描述符",
+        )
+    return words
 
 
 def _health_path(look: Look) -> str:
@@ -521,12 +632,37 @@ def _answer_marks(look: Look) -> dict[str, int]:
 
 def _worker_remembered(worker: Worker, known: WorkerMemory | None, now: float, rules: Rules) -> WorkerMemory:
     if known is None or known.start_ticks != worker.start_ticks:
-        return WorkerMemory(start_ticks=worker.start_ticks, cpu=worker.cpu, cpu_at=now)
+        known = WorkerMemory(start_ticks=worker.start_ticks, cpu=worker.cpu, cpu_at=now)
+    else:
+        known = msgspec.structs.replace(known)
+    known.still = {
+        thread: known.still[thread] if known.still.get(thread, (-1, 0.0))[0] == run else (run, now)
+        for thread, run in worker.threads.items()
+    }
+    # One that ran after its stack was seen may be anywhere.
+    known.stuck_threads = tuple(
+        thread
+        for thread in known.stuck_threads
+        if thread in known.still and known.still[thread][1] <= known.examined_at
+    )
+    serves = worker.record.phase == "ready" if worker.record else now - worker.started > rules.boot_deadline
+    if serves:
+        known.least = min(known.least or worker.resident, worker.resident)
     elapsed = now - known.cpu_at
-    if elapsed < 0.8 * rules.dump_gap:
-        return known
-    share = max(0.0, worker.cpu - known.cpu) / elapsed
-    return msgspec.structs.replace(known, cpu=worker.cpu, cpu_at=now, share=share)
+    if elapsed >= 0.8 * rules.dump_gap:
+        known.share = max(0.0, worker.cpu - known.cpu) / elapsed
+        known.growing = worker.resident > known.resident + GROWTH_BYTES
+        known.cpu, known.cpu_at, known.resident = worker.cpu, now, worker.resident
+    return known
+
+
+def with_thread_dump(known: WorkerMemory, taken: Stacks, now: float, rules: Rules) -> WorkerMemory:
+    """``known`` of a worker without a record after its stacks were seen: which still threads stand in a request."""
+    at_work = tuple(thread for thread in known.still if thread in taken.at_work)
+    told_apart = len(taken.at_work) if taken.digest.startswith("python:") else None
+    known = msgspec.structs.replace(known, examined_at=now, at_work=told_apart, stuck_threads=at_work)
+    stuck = [thread for thread in at_work if now - known.still[thread][1] > rules.request_deadline]
+    return with_dump(known, taken.digest_of(stuck) if stuck else taken.digest, now, rules.dump_gap)
 
 
 def with_dump(known: WorkerMemory, digest: str, now: float, gap: float) -> WorkerMemory:

@@ -22,7 +22,13 @@ MAX_ACTIONS = 50
 
 class WorkerMemory(msgspec.Struct):
     """What was seen of one worker before. ``share``: CPU seconds a second between the last two looks far enough apart;
-    ``same_stacks``: whether its last two stack dumps were alike, None before there are two."""
+    ``same_stacks``: whether its last two stack dumps were alike, None before there are two.
+
+    Of a worker without a record: ``still``, each thread's nanoseconds run and since when it has not run;
+    ``examined_at``, when its stacks were last seen, ``at_work``, how many threads stood in a request then, None where
+    that cannot be told, and ``stuck_threads``, those that have not run since.
+
+    Of its memory: ``resident`` at the last look, the ``least`` since it began to serve, whether it is ``growing``."""
 
     start_ticks: int
     cpu: float
@@ -31,6 +37,13 @@ class WorkerMemory(msgspec.Struct):
     dump: str = ""
     dump_at: float = 0.0
     same_stacks: bool | None = None
+    still: dict[str, tuple[int, float]] = {}
+    examined_at: float = 0.0
+    at_work: int | None = None
+    stuck_threads: tuple[str, ...] = ()
+    resident: int = 0
+    least: int = 0
+    growing: bool = False
 
 
 class Action(msgspec.Struct):
@@ -82,6 +95,8 @@ class Subject(msgspec.Struct):
     error_log: str = ""
     access_log: str = ""
     workers: tuple[Identity, ...] = ()
+    # gunicorn's setting, 0 where it is not known.
+    threads: int = 0
 
 
 class Memory(msgspec.Struct):

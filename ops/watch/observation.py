@@ -6,6 +6,8 @@ Durations are seconds. Three clocks, because each lies in its own way: ``wall`` 
 
 from __future__ import annotations
 
+import msgspec
+
 from ops.snapshot import Exchange, Facts, NotSeen, ProgressRecord
 
 STOPPED = ("stopped",)
@@ -22,20 +24,27 @@ class Clocks(Facts, frozen=True):
 
 class Seen(Facts, frozen=True):
     """One process of the service. ``state`` is ps's word, ``cpu`` seconds used so far, ``started`` its start on the
-    clock ``boottime``; ``start_ticks`` tells it from a later process of the same pid."""
+    clock ``boottime``, ``resident`` its bytes in memory; ``start_ticks`` tells it from a later process of the same
+    pid."""
 
     pid: int
     start_ticks: int
     state: str
     cpu: float
     started: float
+    resident: int = 0
 
 
 class Worker(Seen, frozen=True):
-    """One worker with its own account; ``booting_by_control``: gunicorn's control socket says that it never beat."""
+    """One worker with its own account; ``booting_by_control``: gunicorn's control socket says that it never beat.
+
+    ``threads``: nanoseconds each thread has run, by its id, looked up only where there is no record.
+    ``descriptors``: how many are open, and how many may be; looked up only where /health is not answered well."""
 
     record: ProgressRecord | None = None
     booting_by_control: bool = False
+    threads: dict[str, int] = msgspec.field(default_factory=dict)
+    descriptors: tuple[int, int] | None = None
 
 
 class Holder(Facts, frozen=True):
@@ -45,6 +54,14 @@ class Holder(Facts, frozen=True):
     start_ticks: int
     command: str
     ours: bool
+
+
+class Room(Facts, frozen=True):
+    """Bytes that are still to be had where the service runs, and of how many: the host's, swap included, or those of
+    its control group (cgroups(7)), whichever is tighter."""
+
+    available: int
+    total: int
 
 
 class Look(Facts, frozen=True):
@@ -64,3 +81,4 @@ class Look(Facts, frozen=True):
     holders: tuple[Holder, ...] | NotSeen = ()
     access_log_size: int | None = None
     own_trouble: str | None = None
+    room: Room | None = None

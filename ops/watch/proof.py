@@ -11,7 +11,7 @@ import msgspec
 from ops.settings import Settings
 from ops.watch import stacks, vitals
 from ops.watch.evidence import Evidence, directory_name
-from ops.watch.judging import Verdict, with_dump
+from ops.watch.judging import Verdict, with_dump, with_thread_dump
 from ops.watch.memory import Memory
 from ops.watch.observation import Look
 from ops.watch.rules import Rules
@@ -26,6 +26,7 @@ class Proof:
         self.settings, self.settings_path, self.rules = settings, settings_path, rules
         self._root = root
         self._evidence: Evidence | None = None
+        self._stacks: dict[str, str] = {}
 
     @property
     def path(self) -> str:
@@ -50,11 +51,21 @@ class Proof:
             ):
                 continue
             taken = stacks.dump(who.pid)
-            updated = with_dump(known, taken.digest, look.clocks.boottime, self.rules.dump_gap)
+            now, gap = look.clocks.boottime, self.rules.dump_gap
+            if known.still:
+                updated = with_thread_dump(known, taken, now, self.rules)
+            else:
+                updated = with_dump(known, taken.digest, now, gap)
             workers[str(who.pid)] = updated
-            number = 2 if known.dump else 1
-            self._evidence_of(verdict, look, memory).put(f"stacks-{who.pid}-{number}.txt", taken.text)
+            self._stacks[f"stacks-{who.pid}-{2 if known.dump else 1}.txt"] = taken.text
         return msgspec.structs.replace(memory, workers=workers)
+
+    def keep_stacks(self, verdict: Verdict, look: Look, memory: Memory) -> None:
+        """Write down the stacks just dumped, where they are of a trouble: an idle worker's are no evidence."""
+        if self._stacks and verdict.state in ("suspect", "failing"):
+            for name, text in self._stacks.items():
+                self._evidence_of(verdict, look, memory).put(name, text)
+        self._stacks.clear()
 
     def _evidence_of(self, verdict: Verdict, look: Look, memory: Memory) -> Evidence:
         """This trouble's directory; one run's `--once` goes on with the one before it."""

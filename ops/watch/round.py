@@ -105,6 +105,7 @@ class Watchdog:
         if verdict.wants_dumps:
             memory = self.proof.dump(verdict, look, memory)
             verdict = judge(look, memory, self.rules)
+            self.proof.keep_stacks(verdict, look, memory)
         memory = without_dumps(memory, (*verdict.wants_dumps, *(w.identity for w in verdict.stuck)))
         paused = self.ledger.paused(look.clocks.wall) is not None
         memory = self.actor.follow_up(verdict, look, memory)

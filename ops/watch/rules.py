@@ -15,8 +15,17 @@ PATIENT_DEADLINES = 3.0
 # All workers suspect at once are overload, until nothing completed for this many deadlines.
 OVERLOAD_DEADLINES = 2.0
 CONTROL_FAILURES = 3
+# Memory is about to run out below this share of it, and never above so many bytes.
+SHORT_SHARE = 0.05
+SHORT_BYTES = 512 << 20
+# Between two looks, less growth than this is noise.
+GROWTH_BYTES = 1 << 20
+# A worker that eats memory gets this long to end its requests, seconds: the kernel would give it none.
+MEMORY_GRACE = 10.0
 # How soon the effect of a step is looked at again, and the soonest of any extra round, seconds.
 LOOK_AGAIN = 0.5
+# With no more than so many descriptors left a worker accepts nothing, or fails at the first file.
+FEW_DESCRIPTORS = 3
 LONGEST_BACK_OFF = 4 * 3600.0
 HEALTHY_CLEARS = 600.0
 

@@ -11,22 +11,31 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 DUMP_SECONDS = 5.0
 MAX_DUMP_CHARS = 256 * 1024
 # A frame of gunicorn's workers that is on the stack exactly while a request is worked on (sync, gthread, 20.1 to 27).
-_REQUEST_FRAME = re.compile(r"^\s+handle_request \(", re.MULTILINE)
+# py-spy puts the class before it where it can tell.
+_REQUEST_FRAME = re.compile(r"^\s+(?:\w+\.)*handle_request \(", re.MULTILINE)
 _THREAD = re.compile(r"^Thread .*$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Stacks:
-    """``text`` for people; ``digest`` of what has to stand still, empty where nothing could be seen."""
+    """``text`` for people; ``digest`` of what has to stand still, empty where nothing could be seen.
+
+    ``at_work``: the stacks of the threads that work on a request, by thread id; empty where they are not told apart."""
 
     text: str
     digest: str
+    at_work: dict[str, str] = field(default_factory=dict)
+
+    def digest_of(self, threads: Iterable[str]) -> str:
+        """What stands for the stacks of some of the threads at work."""
+        return _digest("threads", [self.at_work[thread] for thread in sorted(threads)])
 
 
 def find_py_spy() -> str | None:
@@ -43,7 +52,9 @@ def dump(pid: int) -> Stacks:
         for options in (["--nonblocking"], []):
             text = _run([program, "dump", *options, "--pid", str(pid)])
             if text is not None and _THREAD.search(text):
-                return Stacks(text, _digest("python", _working(text)))
+                every = _by_thread(text)
+                at_work = {thread: stack for thread, stack in every.items() if _REQUEST_FRAME.search(stack)}
+                return Stacks(text, _digest("python", sorted((at_work or every).values())), at_work)
     return _kernel_facts(pid)
 
 
@@ -63,14 +74,13 @@ def _run(command: list[str]) -> str | None:
     return ran.stdout[:MAX_DUMP_CHARS] if ran.returncode == 0 else None
 
 
-def _working(text: str) -> list[str]:
-    """The stacks of the threads at work on a request; all of them where none is told apart."""
+def _by_thread(text: str) -> dict[str, str]:
+    """py-spy's account, thread by thread: on Linux it names them by the kernel's thread id."""
     starts = [match.start() for match in _THREAD.finditer(text)]
     threads = [text[a:b] for a, b in zip(starts, [*starts[1:], len(text)], strict=True)]
     # Whether a thread was caught waiting or running says nothing about where it stands.
     stacks = [re.sub(r" \((?:idle|active)[^)]*\)", "", thread, count=1).strip() for thread in threads]
-    at_work = [stack for stack in stacks if _REQUEST_FRAME.search(stack)]
-    return sorted(at_work or stacks)
+    return {stack.split(maxsplit=2)[1].rstrip(":"): stack for stack in stacks}
 
 
 def _kernel_facts(pid: int) -> Stacks:

@@ -26,6 +26,7 @@ from ops.topology import gunicorn as gunicorn_topology
 from ops.topology.address import dialled, is_wildcard, same_address, split_address
 from ops.topology.identity import Identity
 from ops.topology.target import GUIDE_APP_DIR, GUIDE_PIDFILE
+from ops.watch import resources
 from ops.watch.ledger import clocks
 from ops.watch.memory import Memory, Subject
 from ops.watch.observation import Holder, Look, Seen, Worker
@@ -51,6 +52,7 @@ _STATES = {
     "P": "parked",
 }
 _TICKS = os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,7 @@ def _look(settings: Settings, memory: Memory) -> Sight:
     if master is None or subject.master is None or master.start_ticks != subject.master.start_ticks:
         master, subject, holders = _find(settings, memory.subject)
     workers = _workers(settings, master) if master else ()
+    room = resources.room(master.pid) if master else None
     control: bool | None = None
     if master is not None and settings.gunicorn.control_socket:
         control, booting = _ask_control(settings.gunicorn.control_socket)
@@ -110,6 +113,8 @@ def _look(settings: Settings, memory: Memory) -> Sight:
         )
     health = _probe(settings, subject.backend, settings.target.health_path)
     answered = health.status is not None
+    if health.status is None or health.status >= 500:
+        workers = tuple(msgspec.structs.replace(w, descriptors=resources.descriptors(w.pid)) for w in workers)
     ready = (
         _probe(settings, subject.backend, settings.target.ready_path)
         if answered and master is not None
@@ -126,6 +131,7 @@ def _look(settings: Settings, memory: Memory) -> Sight:
         control_answers=control,
         holders=holders,
         access_log_size=_size(subject.access_log),
+        room=room,
     )
     return Sight(look, subject)
 
@@ -183,6 +189,7 @@ def seen(pid: int) -> Seen | None:
             state=_STATES.get(fields[0], "sleeping"),
             cpu=(int(fields[11]) + int(fields[12])) / _TICKS,
             started=int(fields[19]) / _TICKS,
+            resident=int(fields[21]) * _PAGE,
         )
     except OSError as error:
         if error.errno in _OWN_TROUBLE:
@@ -228,7 +235,9 @@ def _workers(settings: Settings, master: Seen) -> tuple[Worker, ...]:
                 state=process.state,
                 cpu=process.cpu,
                 started=process.started,
+                resident=process.resident,
                 record=record,
+                threads={} if record is not None else resources.threads(pid),
             )
         )
     return tuple(found)
@@ -307,7 +316,16 @@ def _subject(settings: Settings, table: Processes, master: Process, known: Subje
         cwd=master.cwd or "",
         error_log=log(settings.gunicorn.error_log, "errorlog", "error-logfile"),
         access_log=log(settings.gunicorn.access_log, "accesslog", "access-logfile"),
+        threads=_whole(gunicorn_topology.setting("threads", "threads", master.command, config)),
     )
+
+
+def _whole(value: object) -> int:
+    """A count from a command line or a configuration file; 0 where neither says it outright."""
+    try:
+        return int(value) if isinstance(value, int | str) else 0
+    except ValueError:
+        return 0
 
 
 def config_file(settings: Settings, cwd: str, on_command_line: str | None = None) -> str | None:

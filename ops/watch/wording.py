@@ -14,6 +14,7 @@ FAULTS: dict[str, Text] = {
     "worker_livelock": Text(en="a worker spins without completing anything", zh="有工作进程空转"),
     "worker_boot_hung": Text(en="a worker is stuck while booting", zh="有工作进程卡在启动阶段"),
     "worker_partly": Text(en="some threads of a worker are stuck", zh="有工作进程的部分线程卡住"),
+    "worker_memory": Text(en="a worker eats up the memory", zh="有工作进程即将耗尽内存"),
     "worker_suspect": Text(en="a worker may be stuck", zh="有工作进程可能卡住"),
     "overload": Text(
         en="nothing completes: overload, or all workers stuck", zh="没有请求完成：过载或全部卡住"

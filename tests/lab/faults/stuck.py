@@ -8,22 +8,27 @@ import time
 from tests.lab.stack import Stack
 from tests.lab.waiting import wait_for
 
-# GET /stick, /deadlock, /spin and /burn harm only the worker whose pid stands in the file `victim`, or any for "any".
-STICKING_APP = """
+# /stick, /deadlock, /spin, /leak and /eat harm only the worker that the file `victim` names by its pid, or "any".
+STICKING_APP = r"""
 import os, re, threading, time
 from pathlib import Path
-from flask import Flask, jsonify
+from flask import Flask, jsonify, request
 from service import progress
 
 app = Flask(__name__)
 here = Path(__file__).parent
 lock = threading.Lock()
+kept = []
 if progress.current():
     progress.current().enter("ready")
 
 def meant():
     named = (here / "victim").read_text().strip() if (here / "victim").exists() else ""
-    return named == "any" or named == str(os.getpid())
+    if named not in ("any", str(os.getpid())):
+        return False
+    with (here / f"stuck-{os.getpid()}").open("a") as mark:
+        mark.write("1\n")
+    return True
 
 @app.get("/health")
 def health():
@@ -52,7 +57,27 @@ def spin():
 
 @app.get("/slow")
 def slow():
+    # Each worker writes down what it began, so that a client can tell whose request was lost.
+    with (here / f"begun-{os.getpid()}").open("a") as begun:
+        begun.write(request.args.get("id", "") + "\n")
     time.sleep(0.4)
+    return jsonify(result={})
+
+@app.get("/leak")
+def leak():
+    if meant():
+        while True:
+            try:
+                kept.append(os.open("/dev/null", os.O_RDONLY))
+            except OSError:
+                break
+    return jsonify(result={})
+
+@app.get("/eat/<int:megabytes>")
+def eat(megabytes):
+    # Written to, so that it is resident.
+    if meant():
+        kept.append(bytearray(os.urandom(1 << 20)) * megabytes)
     return jsonify(result={})
 
 @app.post("/predict")
