@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from ops import __version__
+from ops.backup_command import backup
 from ops.doctor_command import doctor
 from ops.errors import OpsError
 from ops.notify_command import notify
@@ -51,6 +52,7 @@ def explain(code: str, language: Language | None) -> None:
     render_explanation(code, language or reader_language(), sys.stdout)
 
 
+commands.add_command(backup)
 commands.add_command(doctor)
 commands.add_command(notify)
 commands.add_command(render)

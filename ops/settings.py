@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 from urllib.parse import urlsplit
 
 import msgspec
@@ -148,12 +148,16 @@ class Keep(Section, frozen=True):
 
 
 class BackupSettings(Section, frozen=True):
-    """Where backups go and how many stay."""
+    """Where backups go, what they hold beside what is found by itself (paths, globs), how they are packed, and how many
+    stay. ``to``: where each is copied off the host."""
 
     dir: str = "/var/backups/gte-ops"
     max_age: Seconds = Seconds(36 * 3600)
     keep: Keep = Keep()
     recipients: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
+    compression: Literal["zst", "gz"] = "zst"
+    to: tuple[str, ...] = ()
 
 
 class Restarts(Section, frozen=True):

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Protocol, cast
 
 from ops.archive.error import ArchiveError, LockedArchiveError
 from ops.errors import OpsError
@@ -92,7 +92,19 @@ class ChunkReader:
         return bytes(taken)
 
 
-def encrypt(chunks: Iterator[bytes], target: BinaryIO, to: Sequence[Recipient]) -> None:
+class Writable(Protocol):
+    """What takes bytes."""
+
+    def write(self, content: bytes, /) -> int:
+        """Takes all of ``content``."""
+        ...
+
+    def flush(self) -> None:
+        """Passes on what was taken."""
+        ...
+
+
+def encrypt(chunks: Iterator[bytes], target: Writable, to: Sequence[Recipient]) -> None:
     """Writes ``chunks``, encrypted to the recipients ``to``, into ``target``. Raises what making a chunk or writing
     raised."""
     import pyrage
@@ -105,7 +117,7 @@ def encrypt(chunks: Iterator[bytes], target: BinaryIO, to: Sequence[Recipient]) 
 
 
 class _Sink:
-    def __init__(self, target: BinaryIO) -> None:
+    def __init__(self, target: Writable) -> None:
         self._target = target
         self.error: BaseException | None = None
 

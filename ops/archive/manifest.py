@@ -72,6 +72,13 @@ class NginxUse(msgspec.Struct, frozen=True, kw_only=True):
     prefix: str
 
 
+class Pair(msgspec.Struct, frozen=True, kw_only=True):
+    """A certificate file and the file of its key, as nginx or certbot pairs them; paths as entries have them."""
+
+    certificate: str
+    key: str
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """One backup. ``created_at`` is Unix time; ``versions`` by program (gte-ops, python, nginx, gunicorn, certbot),
     those that were found; ``left_out``: what lay in a directory that was taken, and why it was not taken
@@ -85,6 +92,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     left_out: dict[str, str] = {}
     nginx: NginxUse | None = None
     letsencrypt_dir: str = ""
+    pairs: tuple[Pair, ...] = ()
     entries: tuple[Entry, ...]
 
     @property

@@ -1,0 +1,78 @@
+"""The backups that lie in a directory, and which of them are good."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ops.archive.checksum import checksum_problem
+from ops.archive.error import ArchiveError
+from ops.archive.name import ArchiveName, backups_in
+from ops.archive.reading import open_archive
+from ops.language import Text
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One backup. ``good`` is None where it cannot be told; ``reason`` says what it rests on."""
+
+    name: ArchiveName
+    path: Path
+    bytes: int
+    good: bool | None
+    reason: Text
+
+
+def list_backups(directory: Path) -> list[Listed]:
+    """Every backup in ``directory``, the newest first, each judged. Raises OSError where it cannot be read."""
+    return [_listed(name, path) for name, path in backups_in(directory)]
+
+
+def _listed(name: ArchiveName, path: Path) -> Listed:
+    good, reason = judge(path, encrypted=name.encrypted)
+    try:
+        size = path.stat().st_size
+    except OSError:
+        size = 0
+    return Listed(name, path, size, good, reason)
+
+
+def judge(path: Path, *, encrypted: bool) -> tuple[bool | None, Text]:
+    """Whether the archive is as it was when it was made: by its SHA-256, which is written beside it once all of it has
+    been read back from the disk; and, not encrypted, whether its manifest reads. `gte-ops backup verify` does more."""
+    try:
+        problem = checksum_problem(path)
+    except FileNotFoundError:
+        return _without_checksum(path, encrypted=encrypted)
+    except OSError as error:
+        words = error.strerror or str(error)
+        return False, Text(en=f"it cannot be read: {words}", zh=f"无法读取：{words}")
+    if problem is not None:
+        return False, Text(en=problem, zh=f"校验和不符，文件已损坏：{problem}")
+    if encrypted:
+        return True, Text(
+            en="its SHA-256 matches; it is encrypted and was not opened", zh="SHA-256 一致；已加密，未打开"
+        )
+    try:
+        with open_archive(path):
+            return True, Text(en="its SHA-256 matches", zh="SHA-256 一致")
+    except ArchiveError as error:
+        return False, Text(en=error.reason, zh=f"无法使用：{error.reason}")
+
+
+def _without_checksum(path: Path, *, encrypted: bool) -> tuple[bool | None, Text]:
+    if encrypted:
+        return None, Text(
+            en=f"there is no {path.name}.sha256 beside it, and it is encrypted",
+            zh=f"旁边没有 {path.name}.sha256，且已加密，无法判断",
+        )
+    try:
+        with open_archive(path) as archive:
+            for _ in archive.members():
+                pass
+    except ArchiveError as error:
+        return False, Text(en=error.reason, zh=f"无法使用：{error.reason}")
+    return True, Text(
+        en=f"every file in it is as its manifest says; there is no {path.name}.sha256 beside it",
+        zh=f"每个文件都与清单一致；旁边没有 {path.name}.sha256",
+    )

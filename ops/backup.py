@@ -1,0 +1,199 @@
+"""`gte-ops backup`: what each of its commands does, from top to bottom. Restoring stands in ops.restore."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ops.archive.encryption import Identity, recipients
+from ops.archive.listing import Listed, judge
+from ops.archive.listing import list_backups as listed_in
+from ops.archive.name import backups_in, checksum_path, parse_name
+from ops.errors import OpsError
+from ops.language import Text
+from ops.safekeeping import copies, creation, retention
+from ops.safekeeping.copies import Destination
+from ops.safekeeping.creation import BackupError, Created, Progress
+from ops.safekeeping.plan import make_plan
+from ops.safekeeping.survey import Survey
+from ops.safekeeping.verification import Verified, verify
+from ops.settings import BackupSettings, Settings
+
+
+@dataclass
+class Outcome:
+    """What one run of `create` did. ``failed_copies``: destination to reason; ``prune_problem``: why nothing old was
+    removed."""
+
+    created: Created
+    removed: list[Path] = field(default_factory=list)
+    left_overs: list[Path] = field(default_factory=list)
+    copied: list[str] = field(default_factory=list)
+    failed_copies: dict[str, str] = field(default_factory=dict)
+    prune_problem: str = ""
+
+    @property
+    def exit_code(self) -> int:
+        """0 all of it, 1 something is missing in it or nothing old could be removed, 2 it was not copied."""
+        if self.failed_copies:
+            return 2
+        return 1 if self.created.complaints or self.prune_problem else 0
+
+
+def create_backup(
+    settings: Settings, settings_file: Path | None, to: Sequence[str], progress: Progress
+) -> Outcome:
+    """Makes a backup, removes what the policy no longer keeps, and copies the new one to each destination in ``to``.
+
+    Raises OpsError where no backup was made."""
+    own = settings.backup
+    # What is wrong with the settings is told before anything is done.
+    retention.check_policy(own.keep)
+    encrypt_to = recipients(own.recipients)
+    destinations = _destinations(to)
+    directory = Path(own.dir)
+    creation.prepare_directory(directory)
+    with creation.locked(directory):
+        left_overs = _cleaned(directory)
+        made = creation.create(
+            lambda: make_plan(settings, settings_file),
+            directory,
+            host=platform.node(),
+            compression=own.compression,
+            recipients=encrypt_to,
+            progress=progress,
+        )
+        outcome = Outcome(made, left_overs=left_overs)
+        try:
+            outcome.removed = _pruned(own, known_good=made.path)
+        except (OpsError, OSError) as error:
+            outcome.prune_problem = str(error)
+        for destination in destinations:
+            try:
+                copies.copy(made.path, made.sha256, destination)
+                outcome.copied.append(str(destination))
+            except OpsError as error:
+                outcome.failed_copies[str(destination)] = str(error)
+    return outcome
+
+
+def _destinations(written: Sequence[str]) -> list[Destination]:
+    destinations = [copies.parse_destination(each) for each in written]
+    for destination in destinations:
+        copies.check_installed(destination)
+    return destinations
+
+
+def what_would_go_in(settings: Settings, settings_file: Path | None) -> Survey:
+    """What a backup made now would hold. Reads no content and writes nothing."""
+    retention.check_policy(settings.backup.keep)
+    recipients(settings.backup.recipients)
+    return creation.look(make_plan(settings, settings_file), {})
+
+
+def list_backups(settings: Settings) -> list[Listed]:
+    """Every backup, the newest first; none where there is no directory. Raises OpsError where it cannot be read."""
+    directory = Path(settings.backup.dir)
+    try:
+        return listed_in(directory)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise OpsError(f"{directory}: {error.strerror or error}; run it as root") from None
+
+
+def newest_good(settings: Settings) -> Path:
+    """The newest backup that is as it was made. Raises OpsError where there is none."""
+    return newest(settings)[0]
+
+
+def newest(settings: Settings) -> tuple[Path, dict[Path, Text]]:
+    """The newest good backup, and those newer that are not, each with the reason. Raises OpsError."""
+    passed_over: dict[Path, Text] = {}
+    directory = Path(settings.backup.dir)
+    with suppress(FileNotFoundError):
+        try:
+            for name, path in backups_in(directory):
+                good, reason = judge(path, encrypted=name.encrypted)
+                if good:
+                    return path, passed_over
+                passed_over[path] = reason
+        except PermissionError as error:
+            raise OpsError(f"{directory}: {error.strerror}; run it as root") from None
+    broken = "".join(f"; {path.name}: {reason.en}" for path, reason in list(passed_over.items())[:3])
+    raise BackupError(f"{directory}: there is no good backup in it{broken}; make one: gte-ops backup create")
+
+
+def verify_backup(settings: Settings, archive: Path | None, identities: Sequence[Identity]) -> Verified:
+    """Proves that ``archive``, or the newest backup, could be restored. Raises OpsError where there is none."""
+    from ops.safekeeping.nginx_trial import try_nginx
+
+    if archive is not None:
+        return verify(archive, identities, try_nginx)
+    chosen, passed_over = newest(settings)
+    found = verify(chosen, identities, try_nginx)
+    found.notes += [
+        Text(
+            en=f"{path.name} is newer and was passed over: {reason.en}",
+            zh=f"{path.name} 更新，但已跳过：{reason.zh}",
+        )
+        for path, reason in passed_over.items()
+    ]
+    return found
+
+
+def prune_backups(settings: Settings, *, dry_run: bool) -> list[Path]:
+    """Removes what the policy does not keep, and returns it; with ``dry_run`` it only says so. Raises OpsError."""
+    retention.check_policy(settings.backup.keep)
+    directory = Path(settings.backup.dir)
+    if not directory.is_dir():
+        return []
+    if dry_run:
+        return [path for _, path in _unkept(settings.backup, known_good=None)]
+    creation.prepare_directory(directory)
+    with creation.locked(directory):
+        _cleaned(directory)
+        try:
+            return _pruned(settings.backup, known_good=None)
+        except OSError as error:
+            raise BackupError(
+                f"{error.filename or directory}: {error.strerror}; not all was removed"
+            ) from None
+
+
+def _cleaned(directory: Path) -> list[Path]:
+    try:
+        return creation.remove_left_overs(directory)
+    except OSError as error:
+        raise BackupError(f"{directory}: {error.strerror or error}; left-overs cannot be removed") from None
+
+
+def _unkept(own: BackupSettings, known_good: Path | None) -> list[retention.Backup]:
+    return retention.to_remove(backups_in(Path(own.dir)), own.keep, _good_once(known_good))
+
+
+def _good_once(known_good: Path | None) -> Callable[[Path], bool]:
+    judged: dict[Path, bool] = {} if known_good is None else {known_good: True}
+
+    def is_good(path: Path) -> bool:
+        if path not in judged:
+            name = parse_name(path.name)
+            judged[path] = judge(path, encrypted=name is not None and name.encrypted)[0] is True
+        return judged[path]
+
+    return is_good
+
+
+def _pruned(own: BackupSettings, known_good: Path | None) -> list[Path]:
+    removed = []
+    for _, path in _unkept(own, known_good):
+        # The archive first: a checksum without one is a left-over, an archive without a checksum would be a doubt.
+        path.unlink()
+        checksum_path(path).unlink(missing_ok=True)
+        removed.append(path)
+    if removed:
+        creation.flush_directory(Path(own.dir))
+    return removed

@@ -1,0 +1,75 @@
+"""Which backups stay: the newest of each of the last days, weeks and months that have any, and always a good one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ops.archive.name import ArchiveName
+from ops.errors import OpsError
+from ops.settings import Keep
+
+Backup = tuple[ArchiveName, Path]
+
+
+def check_policy(keep: Keep) -> None:
+    """Raises OpsError for a policy that would keep nothing, or makes no sense."""
+    numbers = {"daily": keep.daily, "weekly": keep.weekly, "monthly": keep.monthly}
+    for name, number in numbers.items():
+        if number < 0:
+            raise OpsError(f"backup.keep.{name}: {number} makes no sense; write 0 or more")
+    if not any(numbers.values()):
+        raise OpsError(
+            "backup.keep: this would keep no backup at all; set daily, weekly or monthly to 1 or more"
+        )
+
+
+def to_remove(backups: Sequence[Backup], keep: Keep, is_good: Callable[[Path], bool]) -> list[Backup]:
+    """What the policy does not keep, the oldest first. Each host's backups are counted by themselves.
+
+    ``is_good`` is asked only where the answer decides: a broken backup is not kept in place of a good one, and the
+    newest good one stays whatever the policy says. Where none is good, nothing is removed. Raises OpsError."""
+    check_policy(keep)
+    removed: list[Backup] = []
+    for host in {name.host for name, _ in backups}:
+        own = sorted((b for b in backups if b[0].host == host), reverse=True)
+        removed += _to_remove(own, keep, is_good)
+    return sorted(removed)
+
+
+def _to_remove(newest_first: list[Backup], keep: Keep, is_good: Callable[[Path], bool]) -> list[Backup]:
+    kept: set[Path] = set()
+    for number, period in ((keep.daily, _day), (keep.weekly, _week), (keep.monthly, _month)):
+        buckets: dict[tuple[int, ...], list[Path]] = {}
+        for name, path in newest_first:
+            buckets.setdefault(period(name), []).append(path)
+        for rivals in list(buckets.values())[:number]:
+            kept.add(_best(rivals, is_good))
+    going = [backup for backup in newest_first if backup[1] not in kept]
+    if not going:
+        return []
+    safe = next((path for _, path in newest_first if is_good(path)), None)
+    if safe is None:
+        return []
+    return [backup for backup in going if backup[1] != safe]
+
+
+def _best(rivals: list[Path], is_good: Callable[[Path], bool]) -> Path:
+    if len(rivals) == 1:
+        return rivals[0]
+    return next((path for path in rivals if is_good(path)), rivals[0])
+
+
+def _day(name: ArchiveName) -> tuple[int, ...]:
+    time = datetime.fromtimestamp(name.created_at, UTC)
+    return (time.year, time.month, time.day)
+
+
+def _week(name: ArchiveName) -> tuple[int, ...]:
+    return datetime.fromtimestamp(name.created_at, UTC).isocalendar()[:2]
+
+
+def _month(name: ArchiveName) -> tuple[int, ...]:
+    time = datetime.fromtimestamp(name.created_at, UTC)
+    return (time.year, time.month)

@@ -1,0 +1,120 @@
+"""Which backups stay."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ops.archive.name import ArchiveName, parse_name
+from ops.errors import OpsError
+from ops.safekeeping.retention import to_remove
+from ops.settings import Keep
+
+NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
+
+
+def backup(days_ago: float, host: str = "web1") -> tuple[ArchiveName, Path]:
+    name = ArchiveName((NOW - timedelta(days=days_ago)).timestamp(), 1, host, "zst", False)
+    return name, Path(str(name))
+
+
+def kept(
+    backups: list[tuple[ArchiveName, Path]], keep: Keep, bad: frozenset[Path] = frozenset()
+) -> list[float]:
+    gone = to_remove(backups, keep, lambda path: path not in bad)
+    return sorted(
+        (NOW.timestamp() - name.created_at) / 86400 for name, path in backups if (name, path) not in gone
+    )
+
+
+def test_the_newest_of_each_day_week_and_month_stays():
+    daily = [backup(day) for day in range(100)] + [backup(day + 0.1) for day in range(100)]
+    # 2026-11-22 is a Sunday: the weeks before it end 7, 14, 21 days ago; October ended 22 days ago.
+    assert kept(daily, Keep(daily=3, weekly=0, monthly=0)) == [0, 1, 2]
+    assert kept(daily, Keep(daily=0, weekly=4, monthly=0)) == [0, 7, 14, 21]
+    assert kept(daily, Keep(daily=0, weekly=0, monthly=3)) == [0, 22, 53]
+    assert kept(daily, Keep(daily=3, weekly=4, monthly=3)) == [0, 1, 2, 7, 14, 21, 22, 53]
+
+
+def test_days_without_a_backup_do_not_count():
+    assert kept([backup(1), backup(40), backup(41), backup(300)], Keep(daily=3, weekly=0, monthly=0)) == [
+        1,
+        40,
+        41,
+    ]
+
+
+def test_the_last_good_one_stays_whatever_the_policy_says():
+    backups = [backup(day) for day in range(10)]
+    bad = frozenset(path for _, path in backups[:8])
+    assert 8 in kept(backups, Keep(daily=2, weekly=0, monthly=0), bad)
+
+
+def test_where_none_is_good_nothing_is_removed():
+    backups = [backup(day) for day in range(10)]
+    bad = frozenset(path for _, path in backups)
+    assert len(kept(backups, Keep(daily=1, weekly=0, monthly=0), bad)) == 10
+
+
+def test_a_broken_one_is_not_kept_in_place_of_a_good_one_of_the_same_day():
+    newer, older = backup(1), backup(1.1)
+    assert kept([backup(0), newer, older], Keep(daily=2, weekly=0, monthly=0), frozenset([newer[1]])) == [
+        0,
+        pytest.approx(1.1),
+    ]
+
+
+def test_hosts_count_by_themselves():
+    backups = [backup(0), backup(1), backup(50, "web2"), backup(51, "web2")]
+    assert kept(backups, Keep(daily=1, weekly=0, monthly=0)) == [0, 50]
+
+
+@pytest.mark.parametrize("keep", [Keep(daily=0, weekly=0, monthly=0), Keep(daily=-1)])
+def test_a_policy_that_keeps_nothing_is_refused(keep: Keep):
+    with pytest.raises(OpsError, match=r"backup\.keep"):
+        to_remove([backup(0)], keep, lambda _: True)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 400), st.booleans()), min_size=1, max_size=40, unique_by=lambda pair: pair[0]
+    ),
+    st.builds(Keep, daily=st.integers(0, 9), weekly=st.integers(0, 9), monthly=st.integers(1, 9)),
+)
+def test_the_newest_good_one_always_stays(days: list[tuple[int, bool]], keep: Keep):
+    backups = {day: backup(day) for day, _ in days}
+    bad = frozenset(backups[day][1] for day, good in days if not good)
+    left = kept(list(backups.values()), keep, bad)
+    newest_good = min((day for day, good in days if good), default=None)
+    assert newest_good in left if newest_good is not None else len(left) == len(days)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "gte-ops-web-1.example.com-20261122T030000Z.tar.zst",
+        "gte-ops-a-20261122T030000Z.tar.gz",
+        "gte-ops-a-20261122T030000Z-2.tar.zst.age",
+    ],
+)
+def test_a_name_reads_as_it_was_written(name: str):
+    assert str(parse_name(name)) == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "gte-ops-a-20261122T030000Z.tar.zst.partial",
+        "gte-ops-a-20261122T030000Z.tar.zst.sha256",
+        "gte-ops-a-20269922T030000Z.tar.zst",
+        "gte-ops-a-20261122T030000Z-1.tar.zst",
+        "letsencrypt.tgz",
+        "../gte-ops-a-20261122T030000Z.tar.zst",
+    ],
+)
+def test_what_is_no_backup_has_no_name(name: str):
+    assert parse_name(name) is None
