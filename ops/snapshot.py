@@ -528,8 +528,20 @@ class Logs(Facts, frozen=True):
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
+class ModelFile(Facts, frozen=True):
+    """One file that a model is loaded from. ``problem``: empty, lfs_pointer, truncated, overlong, not_json, absent (an
+    index names it), unreadable (not seen by us); ``detail`` says more, in numbers or names."""
+
+    path: str
+    size: int = 0
+    problem: str | None = None
+    detail: str = ""
+
+
 class ModelFiles(Facts, frozen=True):
-    """The model directory. ``archives`` beside it, ``nested``: config.json lies in <dir>/<same name>/."""
+    """The model directory. ``archives`` beside it, ``nested``: config.json lies in <dir>/<same name>/.
+
+    ``files``: those a model is loaded from."""
 
     path: str
     exists: bool
@@ -539,6 +551,37 @@ class ModelFiles(Facts, frozen=True):
     nested: bool
     archives: tuple[str, ...]
     parent_exists: bool
+    files: tuple[ModelFile, ...] = ()
+
+
+class AccessStep(Facts, frozen=True):
+    """One directory to pass through, or file to read, on the way into the model. ``has_acl``: an access control list
+    decides for all but the owner, and was not read."""
+
+    path: str
+    is_directory: bool
+    uid: int
+    gid: int
+    mode: int
+    has_acl: bool = False
+
+
+class Reader(Facts, frozen=True):
+    """As whom the service reads files. ``overrides``: a capability lets it read everything (capabilities(7))."""
+
+    pid: int
+    user: str
+    uid: int
+    gids: tuple[int, ...]
+    overrides: bool = False
+
+
+class ModelAccess(Facts, frozen=True):
+    """The way to every file of the model, from the root, and who has to go it. ``complete``: seen to its end."""
+
+    reader: Reader
+    steps: tuple[AccessStep, ...]
+    complete: bool = True
 
 
 # --- safeguards -------------------------------------------------------------------------------------------------------
@@ -656,6 +699,7 @@ class Snapshot(Facts, frozen=True):
     certificates: Certificates | NotSeen
     logs: Logs | NotSeen
     model: ModelFiles | NotSeen
+    model_access: ModelAccess | NotSeen = NotSeen(reason="nobody looked at who may read the model")
     watchdog: WatchdogState | NotSeen = NotSeen(reason="no watchdog has run")
     lineages: Lineages | NotSeen = NotSeen(reason="certbot's directory was not looked at")
     old_tls: OldTls | NotSeen = NotSeen(reason="old versions of TLS were not tried")

@@ -306,7 +306,7 @@ def _elsewhere(target: Target, resolution: object, host: object, deadline: float
 
 def _probe(settings: Settings, target: Target, since: float, deadline: float) -> dict[str, Any]:
     """How the stack behaves: all probes at once, patience ended early once waiting is pointless."""
-    from ops.collect import activity, certificates, http, logs, model, schedule, watchdog_state
+    from ops.collect import activity, certificates, http, logs, model, model_access, schedule, watchdog_state
 
     patience = http.Patience(deadline)
     progress_dir = settings.app.progress_dir
@@ -330,6 +330,7 @@ def _probe(settings: Settings, target: Target, since: float, deadline: float) ->
         ),
         "schedule": Task("schedule", lambda: schedule.schedule(settings.schedule)),
         "model": Task("model files", lambda: model.model_files(target.model_dir)),
+        "model_access": Task("access to the model", lambda: model_access.model_access(target)),
     }
     answers = [tasks[name] for name in ("front", "backend", "upstreams")]
     after = _watch(answers, patience, target, progress_dir, before, deadline)

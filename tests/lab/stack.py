@@ -149,6 +149,8 @@ class Stack:
         self._closing = contextlib.ExitStack()
         self._certificates = 0
         self._gunicorn_pid: int | None = None
+        # Put before gunicorn's command line: setpriv, say.
+        self.launcher: list[str] = []
         self.seconds_to_start = 0.0
 
     # --- up and down ------------------------------------------------------------------------------------------------
@@ -381,6 +383,7 @@ class Stack:
                 "dir": str(self.app_dir),
                 "python": sys.executable,
                 "wsgi": self.wsgi,
+                "requires": ["flask", "gunicorn"],
                 "progress_dir": str(self.progress_dir),
             },
             "gunicorn": {
@@ -539,7 +542,7 @@ class Stack:
         """gunicorn's command line, by the script beside this interpreter as on a host."""
         script = Path(sys.executable).with_name("gunicorn")
         launcher = [str(script)] if script.exists() else [sys.executable, "-m", "gunicorn"]
-        return [*launcher, "-c", str(self.gunicorn_conf), *self._gunicorn_args, self.wsgi]
+        return [*self.launcher, *launcher, "-c", str(self.gunicorn_conf), *self._gunicorn_args, self.wsgi]
 
     def start_gunicorn(self, *, wait: Wait | None = None) -> None:
         """Starts it, and waits as the stack was told to, or as ``wait`` says."""

@@ -1,11 +1,16 @@
 """The model directory on disk."""
 
+import io
+import json
 import os
+import struct
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from ops.collect.model import is_archive, model_files
+from ops.collect.model_access import reader_of, ways_into
 from ops.snapshot import ModelFiles, NotSeen
 
 NAME = "nlp_gte_sentence-embedding_chinese-large"
@@ -100,3 +105,89 @@ def test_archives(ending: str):
 @pytest.mark.parametrize("name", [NAME, "other.zip", NAME + ".md", NAME + "-backup", "zip"])
 def test_no_archives(name: str):
     assert not is_archive(name, NAME)
+
+
+HEADER = json.dumps(
+    {"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}, "__metadata__": {}}
+).encode()
+TENSORS = struct.pack("<Q", len(HEADER)) + HEADER + b"\0" * 8
+
+
+def archive() -> bytes:
+    kept = io.BytesIO()
+    with zipfile.ZipFile(kept, "w") as written:
+        written.writestr("archive/data.pkl", b"x" * 500)
+    return kept.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("model.safetensors", TENSORS, None),
+        ("model.safetensors", TENSORS[:-1], "truncated"),
+        ("model.safetensors", TENSORS[:20], "truncated"),
+        ("model.safetensors", TENSORS[:5], "truncated"),
+        ("model.safetensors", TENSORS + b"x", "overlong"),
+        ("model.safetensors", struct.pack("<Q", 1 << 62) + b"{}", "truncated"),
+        ("model.safetensors", struct.pack("<Q", 2) + b"}{", "truncated"),
+        ("model.safetensors", b"", "empty"),
+        ("pytorch_model.bin", archive(), None),
+        ("pytorch_model.bin", archive()[:-40], "truncated"),
+        ("pytorch_model.bin", b"\x80\x02 an old pickle", None),
+        ("pytorch_model.bin", b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "lfs_pointer"),
+        ("config.json", b'{"a": 1', "not_json"),
+        ("config.json", b"[" * 100_000, "not_json"),
+        ("config.json", b"{}", None),
+        ("vocab.txt", b"", "empty"),
+    ],
+)
+def test_a_file_that_is_not_whole_is_known_by_its_content(
+    tmp_path: Path, name: str, content: bytes, problem: str | None
+):
+    (tmp_path / name).write_bytes(content)
+    (seen,) = look(tmp_path).files
+    assert (seen.problem, seen.size) == (problem, len(content))
+
+
+def test_what_a_model_is_not_loaded_from_is_not_looked_at(tmp_path: Path):
+    for name in ("README.md", "LICENSE", "requirements.txt", ".msc", "logo.png"):
+        (tmp_path / name).touch()
+    (tmp_path / "nested.json").mkdir()
+    assert look(tmp_path).files == ()
+
+
+def test_a_pipe_and_a_dead_link_among_the_weights(tmp_path: Path):
+    os.mkfifo(tmp_path / "a.bin")
+    (tmp_path / "b.bin").symlink_to("gone")
+    assert [seen.problem for seen in look(tmp_path).files] == ["unreadable", "absent"]
+
+
+def test_a_shard_that_the_index_names_is_missing_once(tmp_path: Path):
+    shards = {"a": "1.safetensors", "b": "2.safetensors", "c": "2.safetensors", "d": "../etc/passwd"}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
+    (tmp_path / "1.safetensors").write_bytes(TENSORS)
+    found = {Path(seen.path).name: seen.problem for seen in look(tmp_path).files}
+    assert found["2.safetensors"] == "absent"
+    assert list(found.values()).count("absent") == 1
+
+
+def test_the_way_into_a_model_is_seen_through_links(tmp_path: Path):
+    blobs = tmp_path / "blobs"
+    blobs.mkdir(mode=0o711)
+    (blobs / "weights").write_bytes(TENSORS)
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "model.safetensors").symlink_to(blobs / "weights")
+    steps, complete = ways_into(model)
+    seen = {step.path: step for step in steps}
+    assert complete
+    assert seen[str(blobs)].mode == 0o711
+    assert seen[str(blobs / "weights")].is_directory is False
+    assert "/" in seen
+
+
+def test_this_process_may_be_asked_for_as_whom_it_reads():
+    reader = reader_of(os.getpid())
+    assert reader is not None
+    assert (reader.uid, reader.gids[0]) == (os.geteuid(), os.getegid())
+    assert reader_of(2**22 + 5) is None
