@@ -10,6 +10,7 @@ import msgspec
 
 from ops.snapshot import (
     AccessLog,
+    AccessStep,
     Activity,
     Backend,
     BootService,
@@ -43,6 +44,7 @@ from ops.snapshot import (
     Processes,
     ProgressRecord,
     RenewalConf,
+    Reader,
     Resolution,
     Rotation,
     RotationRule,
@@ -541,6 +543,13 @@ HEALTHY = Snapshot(
         nested=False,
         archives=(),
         parent_exists=True,
+    ),
+    model_access=ModelAccess(
+        reader=Reader(pid=901, user="root", uid=0, gids=(0,), overrides=True),
+        steps=(
+            AccessStep(path="/root", is_directory=True, uid=0, gid=0, mode=0o700),
+            AccessStep(path=f"{MODEL_DIR}/config.json", is_directory=False, uid=0, gid=0, mode=0o644),
+        ),
     ),
     rotation=Rotation(
         files=("/etc/logrotate.conf", "/etc/logrotate.d/gte-api"),
