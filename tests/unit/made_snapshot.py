@@ -32,6 +32,7 @@ from ops.snapshot import (
     LogEntry,
     LogFile,
     Logs,
+    ModelAccess,
     ModelFiles,
     NginxConfig,
     NginxTest,
