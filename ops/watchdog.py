@@ -13,6 +13,7 @@ from ops.language import Text
 from ops.quoting import safe_line
 from ops.settings import Settings, load_settings
 from ops.watch.ledger import Lock, remove_left_over
+from ops.watch.nap import Nap
 from ops.watch.notify_socket import NotifySocket
 from ops.watch.round import Outcome, Watchdog
 from ops.watch.rules import LOOK_AGAIN
@@ -59,15 +60,13 @@ def run_once(watchdog: Watchdog) -> OnceResult:
 def run_service(watchdog: Watchdog, notify: NotifySocket) -> None:
     """Round after round until SIGTERM or SIGINT; SIGHUP reads the configuration again. Call it with the lock held."""
     ended, hup = threading.Event(), threading.Event()
-    wake = threading.Event()
+    nap = Nap()
 
     def on_end(_number: int, _frame: object) -> None:
         ended.set()
-        wake.set()
 
     def on_hup(_number: int, _frame: object) -> None:
         hup.set()
-        wake.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_end)
@@ -76,7 +75,6 @@ def run_service(watchdog: Watchdog, notify: NotifySocket) -> None:
     watchdog.journal.note("started", interval=watchdog.rules.interval)
     first, gap, next_due = True, None, time.monotonic()
     while not ended.is_set():
-        wake.clear()
         if hup.is_set():
             hup.clear()
             notify.reloading()
@@ -103,7 +101,7 @@ def run_service(watchdog: Watchdog, notify: NotifySocket) -> None:
         if notify.watchdog_seconds is not None:
             wait = min(wait, notify.watchdog_seconds / 2)
         gap = max(wait, LOOK_AGAIN)
-        wake.wait(max(0.05, wait))
+        nap.sleep(max(0.05, wait), watchdog.memory.subject.master)
     notify.stopping()
     watchdog.journal.note("stopped")
     watchdog.teller.finish(2.0)

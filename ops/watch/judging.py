@@ -21,6 +21,7 @@ from ops.watch.rules import (
     CONTROL_FAILURES,
     FEW_DESCRIPTORS,
     FLAT_SHARE,
+    GONE_FOR,
     GROWTH_BYTES,
     OVERLOAD_DEADLINES,
     PATIENT_DEADLINES,
@@ -335,9 +336,14 @@ def _without_master(look: Look, memory: Memory, rules: Rules) -> Verdict:
         "failing",
         "master_gone",
         Text(en="gunicorn's master is gone", zh="gunicorn 主进程已不存在"),
-        confirmed=memory.failures >= rules.failures,
+        confirmed=memory.failures >= rules.failures or gone_for(memory, look.clocks.boottime) >= GONE_FOR,
         holders=holders,
     )
+
+
+def gone_for(memory: Memory, now: float) -> float:
+    """For how long a master that was there is missing, seconds; 0 where it is there, or none was seen yet."""
+    return now - memory.master_gone_since if memory.master_gone_since is not None else 0.0
 
 
 def _without_workers(look: Look, memory: Memory, rules: Rules) -> Verdict:
@@ -605,6 +611,11 @@ def remembered(look: Look, memory: Memory, rules: Rules, trouble: str | None) ->
             master=Identity(look.master.pid, look.master.start_ticks),
             workers=tuple(Identity(w.pid, w.start_ticks) for w in look.workers),
         )
+    gone_since = memory.master_gone_since
+    if look.master is not None or trouble is not None:
+        gone_since = None
+    elif gone_since is None and memory.workers_seen_at is not None:
+        gone_since = now
     control = memory.control_failures
     if look.control_answers is not None:
         control = 0 if look.control_answers else control + 1
@@ -619,6 +630,7 @@ def remembered(look: Look, memory: Memory, rules: Rules, trouble: str | None) ->
         last_answer=now if alive or memory.last_answer is None or trouble else memory.last_answer,
         answer_marks=marks,
         workers_seen_at=now if look.workers else memory.workers_seen_at,
+        master_gone_since=gone_since,
     )
 
 

@@ -122,6 +122,8 @@ class Memory(msgspec.Struct):
     last_answer: float | None = None
     answer_marks: dict[str, int] = {}
     workers_seen_at: float | None = None
+    # Since when a master that was there is missing.
+    master_gone_since: float | None = None
     actions: list[Action] = []
     counters: dict[str, int] = {}
     # The budget: ``holding`` once it is spent; an attempt is allowed again at ``rearm_at``, ``level`` doubles the wait.

@@ -11,10 +11,10 @@ import msgspec
 from ops.settings import Settings
 from ops.watch import stacks, vitals
 from ops.watch.evidence import Evidence, directory_name
-from ops.watch.judging import Verdict, with_dump, with_thread_dump
+from ops.watch.judging import Verdict, gone_for, with_dump, with_thread_dump
 from ops.watch.memory import Memory
 from ops.watch.observation import Look
-from ops.watch.rules import Rules
+from ops.watch.rules import LOOK_AGAIN, Rules
 
 MAX_DUMPS = 4
 
@@ -77,7 +77,9 @@ class Proof:
 
     def prepare(self, verdict: Verdict, look: Look, memory: Memory) -> None:
         """Have the doctor look while the failure is still being counted, so that no step waits for it."""
-        if not (verdict.confirmed or verdict.wants_dumps or memory.failures >= 2):
+        # A service that is being restarted by someone misses its master for one look.
+        is_gone = gone_for(memory, look.clocks.boottime) >= 0.8 * LOOK_AGAIN
+        if not (verdict.confirmed or verdict.wants_dumps or memory.failures >= 2 or is_gone):
             return
         evidence = self._evidence_of(verdict, look, memory)
         report = evidence.path / "doctor.json"

@@ -168,6 +168,8 @@ class Watchdog:
             return None
         if verdict.wants_dumps:
             return self.rules.dump_gap
+        if self.resident and self.memory.master_gone_since is not None and not verdict.confirmed:
+            return LOOK_AGAIN
         return self._until_a_deadline(look) if self.resident else None
 
     def _until_a_deadline(self, look: Look) -> float | None:

@@ -22,6 +22,9 @@ SHORT_BYTES = 512 << 20
 GROWTH_BYTES = 1 << 20
 # A worker that eats memory gets this long to end its requests, seconds: the kernel would give it none.
 MEMORY_GRACE = 10.0
+# A master that was there and is missing for so long, seconds, is gone for good: no round need be counted. Whoever
+# restarts a service by hand or by systemd is faster, or pauses the watchdog.
+GONE_FOR = 1.0
 # How soon the effect of a step is looked at again, and the soonest of any extra round, seconds.
 LOOK_AGAIN = 0.5
 # With no more than so many descriptors left a worker accepts nothing, or fails at the first file.

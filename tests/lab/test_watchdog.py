@@ -408,8 +408,12 @@ def test_resident_a_wedged_worker_is_replaced_and_no_healthy_request_is_lost() -
 
 
 def test_resident_a_killed_master_is_started_and_outlives_the_watchdog() -> None:
-    with watched(workers=1) as stack:
+    with watched(workers=1, failures=3) as stack:
+        stack.config["watchdog"]["interval"] = "60s"
+        stack.write_config()
         with resident(stack):
+            wait_for(lambda: status(stack)["state"] == "healthy", "the first round")
+            # Neither the next round nor the third failure is waited for: that it is gone is certain.
             stack.kill_gunicorn()
             wait_for(lambda: status(stack)["last_recovery_seconds"], "the recovery", within=25)
             assert rungs(stack) == ["restart"]

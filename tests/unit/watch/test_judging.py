@@ -258,3 +258,21 @@ def test_any_sign_of_life_counts_as_an_answer() -> None:
     assert remembered(silent, known, RULES, None).last_answer == BOOT
     moved = look(worker(101, record(101, completed=8)), health=TIMEOUT, clocks=moment(10.0))
     assert remembered(moved, known, RULES, None).last_answer == BOOT + 10
+
+
+def test_a_master_that_was_there_and_is_gone_for_a_second_needs_no_counting() -> None:
+    gone = look(master=None, workers=(), health=exchange(failure="refused"))
+
+    def after(seconds: float, known: Memory) -> bool:
+        first = remembered(gone, known, RULES, None)
+        second = msgspec.structs.replace(gone, clocks=moment(seconds))
+        return judge(second, remembered(second, first, RULES, None), RULES).confirmed
+
+    seen = memory(failures=1, workers_seen_at=BOOT - 5)
+    assert not after(0.5, seen)
+    assert after(1.0, seen)
+    assert not after(60.0, memory(failures=1, workers_seen_at=None)), (
+        "no master was there yet: others start it"
+    )
+    back = remembered(look(), remembered(gone, seen, RULES, None), RULES, None)
+    assert back.master_gone_since is None
