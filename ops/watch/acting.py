@@ -214,7 +214,7 @@ class Actor:
         gone = pending.worker is None or not is_alive(pending.worker)
         if gone and not pending.retired and verdict.state in ALIVE and _is_whole(look):
             outcome = "recovered"
-        elif gone and pending.worker is not None and verdict.stuck and not _is_booting(look):
+        elif gone and pending.worker is not None and verdict.stuck and not _boots_in_time(verdict):
             outcome = "next"  # this worker was replaced; another is stuck
         elif now >= pending.until or _came_to_nothing(pending, look, gone=gone):
             outcome = "failed"
@@ -251,6 +251,11 @@ def _has_new_worker(look: Look, pending: Pending) -> bool:
 def _is_whole(look: Look) -> bool:
     """Whether a worker is there and none is still booting."""
     return bool(look.workers) and not _is_booting(look)
+
+
+def _boots_in_time(verdict: Verdict) -> bool:
+    """Whether a worker boots that may still come up; not one that hangs at it."""
+    return any(worker.kind == "booting" for worker in verdict.workers)
 
 
 def _is_booting(look: Look) -> bool:

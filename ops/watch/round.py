@@ -170,10 +170,10 @@ class Watchdog:
             return self.rules.dump_gap
         if self.resident and self.memory.master_gone_since is not None and not verdict.confirmed:
             return LOOK_AGAIN
-        return self._until_a_deadline(look) if self.resident else None
+        return self._until_a_deadline(verdict, look) if self.resident else None
 
-    def _until_a_deadline(self, look: Look) -> float | None:
-        """Seconds until a request in flight passes its deadline: the resident watchdog looks just then."""
+    def _until_a_deadline(self, verdict: Verdict, look: Look) -> float | None:
+        """Seconds until a request in flight, or a boot, passes its deadline: the resident watchdog looks just then."""
         deadline = self.rules.request_deadline
         left = [
             deadline - age
@@ -182,4 +182,5 @@ class Watchdog:
             for age in in_flight_ages(w.record, look.clocks.wall, self.memory.distrust_before)
             if age < deadline
         ]
+        left += [self.rules.boot_deadline - w.seconds for w in verdict.workers if w.kind == "booting"]
         return max(LOOK_AGAIN, min(left) + 0.1) if left else None
