@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ops.options import config_option, language_option, report_format_option
+from ops.restore_command import drill, restore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,9 +106,12 @@ def list_command(ctx: click.Context, config: str | None, form: str, language: La
       gte-ops backup list --format json
     """
     from ops.backup import list_backups
+    from ops.restore import finish_earlier, recovery_words
 
     settings, _ = _settings(config or ctx.obj["config"])
     say = _speaker(language or ctx.obj["language"])
+    if (recovery := finish_earlier(settings)) is not None:
+        _warn(say(recovery_words(recovery)))
     found = list_backups(settings)
     if form == "json":
         _document(
@@ -134,6 +138,10 @@ def list_command(ctx: click.Context, config: str | None, form: str, language: La
         )
     if not found:
         _line(say(_text(f"no backups in {settings.backup.dir}", f"{settings.backup.dir} 中没有备份")))
+
+
+backup.add_command(restore)
+backup.add_command(drill)
 
 
 @backup.command()

@@ -1,0 +1,360 @@
+"""A restore rehearsed: a backup's tree below a scratch directory, an nginx and a certbot that take it for the host's.
+
+Nothing of the host is touched: the scratch directory is this run's own, the ports are spare ones of loopback, and both
+end with the run, however it ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from ops.archive.encryption import Identity
+from ops.archive.manifest import Manifest, NginxUse
+from ops.archive.reading import open_archive
+from ops.collect.exchange import exchange
+from ops.collect.nginx import build_facts, find_binary, parse_config
+from ops.collect.wire import Patience
+from ops.language import Text, verbatim
+from ops.quoting import safe_line
+from ops.safekeeping.interruption import undisturbed
+from ops.safekeeping.nginx_trial import unpack
+from ops.safekeeping.scratch import ScratchError, SpareNginx, below, make_ready, try_configuration
+from ops.safekeeping.serving import Site, emergency, leaf_problem, tls_sites
+from ops.snapshot import NginxConfig
+
+Result = Literal["ok", "fail", "unknown"]
+SCRATCH_PREFIX = ".gte-ops-drill-"
+TEST_SECONDS = 30.0
+START_SECONDS = 10.0
+SITE_SECONDS = 5.0
+STOP_SECONDS = 5.0
+CERTBOT_SECONDS = 120.0
+# Ports are chosen before nginx takes them; somebody may be faster.
+STARTS = 3
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was tried. ``name``: archive, nginx_test, nginx_start, served or certbot."""
+
+    name: str
+    result: Result
+    detail: Text
+
+
+@dataclass
+class Drill:
+    """What was found of ``archive``."""
+
+    archive: Path
+    checks: list[Check] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def result(self) -> Result:
+        """``fail`` where anything failed, ``unknown`` where something could not be tried."""
+        results = {check.result for check in self.checks}
+        return "fail" if "fail" in results else "unknown" if "unknown" in results or not results else "ok"
+
+    def add(self, name: str, result: Result, en: str, zh: str) -> None:
+        """Notes one check."""
+        self.checks.append(Check(name, result, Text(en=safe_line(en), zh=safe_line(zh))))
+
+
+def rehearse(archive: Path, identities: Sequence[Identity], directory: Path) -> Drill:
+    """Restores ``archive`` below a scratch directory in ``directory``, serves it, and removes everything again.
+
+    Raises ArchiveError, OSError; and whatever interrupts it, with nothing left behind."""
+    started = time.monotonic()
+    drill = Drill(archive)
+    with scratch_directory(directory) as scratch:
+        with open_archive(archive, identities) as opened:
+            manifest = opened.manifest
+        _serve(drill, manifest, identities, scratch)
+        if drill.checks and drill.checks[0].name == "archive":
+            _certbot(drill, manifest, scratch / "root")
+    drill.seconds = time.monotonic() - started
+    return drill
+
+
+@contextlib.contextmanager
+def scratch_directory(directory: Path) -> Iterator[Path]:
+    """A directory of this run's own, mode 0700, that goes with it; what killed runs left goes too. Raises OSError."""
+    _sweep(directory)
+    # Between the making and the lock another run may take it for a killed one's; ours then fails by itself.
+    with undisturbed():
+        scratch = Path(tempfile.mkdtemp(prefix=SCRATCH_PREFIX, dir=directory))
+        lock = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
+        yield scratch
+    finally:
+        with undisturbed():
+            shutil.rmtree(scratch, ignore_errors=True)
+            os.close(lock)
+
+
+def _sweep(directory: Path) -> None:
+    for left in directory.glob(f"{SCRATCH_PREFIX}*"):
+        try:
+            lock = os.open(left, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(left, ignore_errors=True)
+        except BlockingIOError:
+            pass  # a drill at work
+        finally:
+            os.close(lock)
+
+
+# --- nginx ------------------------------------------------------------------------------------------------------------
+
+
+def _serve(drill: Drill, manifest: Manifest, identities: Sequence[Identity], scratch: Path) -> None:
+    use = manifest.nginx
+    binary = find_binary(use.binary if use and Path(use.binary).exists() else "nginx", ()) if use else None
+    for attempt in range(STARTS):
+        root, run = scratch / "root", scratch / f"run{attempt}"
+        shutil.rmtree(root, ignore_errors=True)
+        unpack(drill.archive, identities, root, manifest.content_bytes)
+        if not attempt:
+            count = sum(entry.kind == "file" for entry in manifest.entries)
+            drill.add(
+                "archive",
+                "ok",
+                f"{count} files restored below a scratch root",
+                f"已在临时目录恢复 {count} 个文件",
+            )
+        if use is None:
+            drill.add(
+                "nginx_test", "unknown", "there is no nginx configuration in it", "备份中没有 nginx 配置"
+            )
+            return
+        if binary is None:
+            drill.add("nginx_test", "unknown", "nginx is not installed here", "本机未安装 nginx")
+            return
+        spare = _ready(drill, use, binary, root, run, first=not attempt)
+        if spare is None or _started(drill, spare, last=attempt == STARTS - 1):
+            return
+
+
+def _ready(
+    drill: Drill, use: NginxUse, binary: str, root: Path, run: Path, *, first: bool
+) -> SpareNginx | None:
+    try:
+        spare = make_ready(
+            root, run, use.config_file, prefix=use.prefix, binary=binary, build=build_facts(binary, 5.0)
+        )
+    except ScratchError as error:
+        drill.add("nginx_test", "fail", str(error), str(error))
+        return None
+    tested = try_configuration(spare, TEST_SECONDS)
+    if tested.passed and not first:
+        return spare
+    result: Result = "ok" if tested.passed else "fail" if tested.passed is False else "unknown"
+    said = "nginx -t" if tested.passed else f"nginx -t: {emergency(tested.reason) or tested.reason}"
+    drill.add("nginx_test", result, said, said)
+    return spare if tested.passed else None
+
+
+def _started(drill: Drill, spare: SpareNginx, *, last: bool) -> bool:
+    """Starts the spare nginx and asks it for everything; False where a port was taken by somebody faster."""
+    output = spare.run / "output.log"
+    with output.open("wb") as said:
+        process = subprocess.Popen(
+            spare.command,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            cwd=spare.run,
+            start_new_session=True,
+            preexec_fn=_end_with_us,
+        )
+    try:
+        config = parse_config(str(spare.config_file), str(spare.run), spare.command[0], None)
+        sites = tuple(tls_sites(config)) if isinstance(config, NginxConfig) else ()
+        if not _listens(process, spare):
+            reason = _last_error(spare, output)
+            if "bind()" in reason and not last:
+                return False
+            drill.add("nginx_start", "fail", f"nginx did not start: {reason}", f"nginx 未能启动：{reason}")
+            return True
+        drill.add(
+            "nginx_start",
+            "ok",
+            f"nginx serves on {len(spare.addresses)} spare addresses",
+            f"nginx 已在 {len(spare.addresses)} 个备用地址上运行",
+        )
+        if not sites:
+            drill.add(
+                "served",
+                "unknown",
+                "no server block has a certificate and a name to ask for",
+                "没有可按域名检查证书的 server 块",
+            )
+        for site in sites:
+            _ask(drill, spare, site)
+    finally:
+        with undisturbed():
+            _stop(process)
+    return True
+
+
+def _end_with_us() -> None:
+    # prctl(2): where this process is killed, nginx gets SIGTERM.
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _listens(process: subprocess.Popen[bytes], spare: SpareNginx) -> bool:
+    """Whether the master has its pidfile, which it writes once it holds all its sockets."""
+    deadline = time.monotonic() + START_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        if (spare.run / "nginx.pid").exists():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def _last_error(spare: SpareNginx, output: Path) -> str:
+    for log in (output, spare.run / "error.log"):
+        with contextlib.suppress(OSError):
+            lines = spare.in_host_words(log.read_text(errors="replace")).splitlines()
+            errors = [emergency(line) for line in lines if "[emerg]" in line]
+            if errors:
+                return errors[0]
+    return "it said nothing"
+
+
+def _ask(drill: Drill, spare: SpareNginx, site: Site) -> None:
+    deadline = time.monotonic() + SITE_SECONDS
+    problem = leaf_problem(site, deadline)
+    if problem is None:
+        answer = exchange(
+            "GET", f"https://{site.name}/", site.address, Patience(deadline), server_name=site.name
+        )
+        if answer.status is None:
+            problem = f"{site.name}: no HTTP answer: {answer.detail}"
+    if problem is not None:
+        words = spare.in_host_words(problem)
+        drill.add("served", "fail", words, words)
+        return
+    file = spare.in_host_words(site.certificates[0])
+    drill.add(
+        "served",
+        "ok",
+        f"{site.name}: HTTPS answers with the leaf of {file}",
+        f"{site.name}：HTTPS 应答，证书即 {file} 中的证书",
+    )
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """SIGTERM to the master ends its workers too; what is left in its session is killed."""
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+# --- certbot ----------------------------------------------------------------------------------------------------------
+
+
+def relocate_renewals(root: Path, letsencrypt_dir: str) -> list[str]:
+    """Rewrites the absolute paths in renewal/*.conf to the staged tree below ``root``; returns the lineages' names.
+
+    certbot keeps them as ``key = value`` (configobj); whatever value lies in its directory is moved with it."""
+    names = []
+    staged = below(root, letsencrypt_dir)
+    for conf in sorted((staged / "renewal").glob("*.conf")):
+        names.append(conf.stem)
+        lines = []
+        for line in conf.read_text(errors="surrogateescape").splitlines():
+            key, equals, value = line.partition("=")
+            value = value.strip()
+            inside = value == letsencrypt_dir or value.startswith(f"{letsencrypt_dir}/")
+            lines.append(f"{key}= {below(root, value)}" if equals and inside else line)
+        mode = conf.stat().st_mode & 0o777
+        conf.unlink()
+        conf.write_text("\n".join(lines) + "\n", errors="surrogateescape")
+        conf.chmod(mode)
+    return names
+
+
+def _certbot(drill: Drill, manifest: Manifest, root: Path) -> None:
+    if not manifest.letsencrypt_dir or not below(root, manifest.letsencrypt_dir).is_dir():
+        return
+    names = relocate_renewals(root, manifest.letsencrypt_dir)
+    program = shutil.which("certbot")
+    if not names:
+        return
+    if program is None:
+        drill.checks.append(
+            Check(
+                "certbot",
+                "ok",
+                Text(
+                    en="certbot is not installed here: the lineages were not shown to it",
+                    zh="本机未安装 certbot：未让其检查证书",
+                ),
+            )
+        )
+        return
+    places = {
+        "--config-dir": below(root, manifest.letsencrypt_dir),
+        "--work-dir": root.parent / "certbot-work",
+        "--logs-dir": root.parent / "certbot-logs",
+    }
+    command = [program, "certificates", *(str(word) for pair in places.items() for word in pair)]
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=CERTBOT_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        words = f"certbot certificates did not finish within {CERTBOT_SECONDS:g} s"
+        drill.checks.append(Check("certbot", "unknown", verbatim(words)))
+        return
+    shown = set(re.findall(r"^\s*Certificate Name: (\S+)", done.stdout, re.MULTILINE))
+    lost = [name for name in names if name not in shown]
+    if done.returncode == 0 and not lost:
+        drill.add(
+            "certbot",
+            "ok",
+            f"certbot takes {len(names)} lineages as its own: {', '.join(names[:5])}",
+            f"certbot 承认 {len(names)} 个证书：{', '.join(names[:5])}",
+        )
+        return
+    said = (done.stdout + done.stderr).replace(str(root), "").strip().splitlines()
+    reason = next(
+        (line.strip() for line in said if "rror" in line or "invalid" in line), "it does not list it"
+    )
+    drill.add(
+        "certbot",
+        "fail",
+        f"certbot does not take {', '.join(lost) or 'the tree'}: {reason}",
+        f"certbot 不接受 {', '.join(lost) or '该目录'}：{reason}",
+    )

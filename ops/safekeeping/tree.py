@@ -1,0 +1,301 @@
+"""A directory tree in which no step of a path is taken blindly: every directory on the way is opened by itself, and a
+symbolic link is never followed by the kernel (openat(2) with O_NOFOLLOW).
+
+Paths are relative to the tree's root and without a leading slash, as in a backup's manifest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import posixpath
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ops.errors import OpsError
+
+_STEP = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2  # linux/fs.h
+MAX_LINKS = 40  # Linux: MAXSYMLINKS
+CHUNK_BYTES = 1 << 18
+
+
+class EscapeError(OpsError):
+    """A path would leave the directory that a restore was told to stay in."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class Found:
+    """What lies at a path. ``kind`` as in a manifest, ``other`` for a device, a socket or a pipe."""
+
+    kind: str
+    mode: int
+    uid: int
+    gid: int
+    size: int
+    modified_ns: int
+    device: int
+    inode: int
+    target: str = ""
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        """What changes when somebody else writes or replaces it."""
+        # A directory's size and time change with its entries; its entries are compared by themselves.
+        own = () if self.kind == "directory" else (self.size, self.modified_ns)
+        return (self.device, self.inode, self.mode, self.uid, self.gid, *own)
+
+
+class Tree:
+    """The tree below ``root``. With ``root`` the host's own ``/``, absolute links are followed as on the host."""
+
+    def __init__(self, root: Path) -> None:
+        """Opens ``root``. Raises OSError."""
+        self.root = root
+        self.is_host = os.path.realpath(root) == "/"
+        self._root = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def close(self) -> None:
+        """Lets go of the root."""
+        os.close(self._root)
+
+    def shown(self, path: str) -> str:
+        """``path`` as a person would write it."""
+        return str(self.root / path)
+
+    def resolve(self, path: str) -> str:
+        """``path`` with the links among its parents followed; what it names itself stays as it is.
+
+        Raises EscapeError where a link leads out of the tree, OSError where there is a circle or no access."""
+        done: list[str] = []
+        waiting = [part for part in reversed(path.split("/")) if part not in ("", ".")]
+        hops = 0
+        while waiting:
+            part = waiting.pop()
+            if part == "..":
+                if not done and not self.is_host:
+                    raise EscapeError(
+                        f"{path}: a link on the way leads out of {self.root}; nothing was restored"
+                    )
+                done = done[:-1]
+                continue
+            here = "/".join((*done, part))
+            found = self.find(here) if waiting else None
+            if found is None or found.kind != "link":
+                done.append(part)
+                continue
+            hops += 1
+            if hops > MAX_LINKS:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), self.shown(path))
+            if found.target.startswith("/"):
+                if not self.is_host:
+                    raise EscapeError(
+                        f"{self.shown(here)} is a link to {found.target}, out of {self.root}; nothing was restored"
+                    )
+                done = []
+            waiting += [step for step in reversed(found.target.split("/")) if step not in ("", ".")]
+        return "/".join(done)
+
+    @contextlib.contextmanager
+    def directory(self, path: str) -> Iterator[int]:
+        """The directory at ``path`` (no link in it), opened by O_PATH. Raises OSError."""
+        descriptor = os.dup(self._root)
+        try:
+            for part in path.split("/") if path else ():
+                step = os.open(part, _STEP, dir_fd=descriptor)
+                os.close(descriptor)
+                descriptor = step
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    @contextlib.contextmanager
+    def parent(self, path: str) -> Iterator[tuple[int, str]]:
+        """The directory that holds ``path``, and the name in it. Raises OSError."""
+        with self.directory(posixpath.dirname(path)) as descriptor:
+            yield descriptor, posixpath.basename(path) or "."
+
+    def find(self, path: str) -> Found | None:
+        """What lies at ``path``, None where nothing does. Raises OSError where a step to it is no directory."""
+        try:
+            with self.parent(path) as (descriptor, name):
+                status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+                kind = _kind(status.st_mode)
+                target = os.readlink(name, dir_fd=descriptor) if kind == "link" else ""
+        except FileNotFoundError:
+            return None
+        return Found(
+            kind=kind,
+            mode=stat.S_IMODE(status.st_mode),
+            uid=status.st_uid,
+            gid=status.st_gid,
+            size=status.st_size,
+            modified_ns=status.st_mtime_ns,
+            device=status.st_dev,
+            inode=status.st_ino,
+            target=target,
+        )
+
+    def names(self, path: str) -> list[str]:
+        """What is in the directory ``path``, sorted. Raises OSError."""
+        with self.directory(path) as descriptor:
+            readable = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=descriptor)
+            try:
+                return sorted(os.listdir(readable))  # noqa: PTH208  of a descriptor
+            finally:
+                os.close(readable)
+
+    def chunks(self, path: str) -> Iterator[bytes]:
+        """The content of the file at ``path``. Raises OSError."""
+        descriptor = self.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            while chunk := os.read(descriptor, CHUNK_BYTES):
+                yield chunk
+        finally:
+            os.close(descriptor)
+
+    def open(self, path: str, flags: int, mode: int = 0o600) -> int:
+        """The file at ``path``, opened without following a link. Raises OSError."""
+        with self.parent(path) as (descriptor, name):
+            return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=descriptor)
+
+    def mount(self, path: str) -> str:
+        """Which mount the directory at ``path`` is on: renames stay within one (rename(2), EXDEV)."""
+        with self.directory(path) as descriptor:
+            with contextlib.suppress(OSError):
+                for line in Path(f"/proc/self/fdinfo/{descriptor}").read_text().splitlines():
+                    if line.startswith("mnt_id:"):
+                        return line.split()[1]
+            return f"device {os.fstat(descriptor).st_dev}"
+
+    def may_write(self, path: str) -> bool:
+        """Whether entries can be made in the directory at ``path``."""
+        with self.directory(path) as descriptor:
+            return os.access(f"/proc/self/fd/{descriptor}", os.W_OK | os.X_OK)
+
+    # --- changes ----------------------------------------------------------------------------------------------------
+
+    def make_directory(self, path: str, mode: int = 0o700) -> None:
+        """Raises OSError."""
+        with self.parent(path) as (descriptor, name):
+            os.mkdir(name, mode, dir_fd=descriptor)
+
+    def make_link(self, path: str, target: str) -> None:
+        """Raises OSError."""
+        with self.parent(path) as (descriptor, name):
+            os.symlink(target, name, dir_fd=descriptor)
+
+    def second_name(self, path: str, other: str) -> None:
+        """A hard link ``other`` to what lies at ``path``. Raises OSError."""
+        with self.parent(path) as (here, name), self.parent(other) as (there, new):
+            os.link(name, new, src_dir_fd=here, dst_dir_fd=there, follow_symlinks=False)
+
+    def replace(self, path: str, over: str) -> None:
+        """``path`` takes the place of ``over``. Raises OSError."""
+        with self.parent(path) as (here, name), self.parent(over) as (there, new):
+            os.replace(name, new, src_dir_fd=here, dst_dir_fd=there)
+
+    def move(self, path: str, new_path: str) -> None:
+        """``path`` moves to where nothing is. Raises OSError, FileExistsError where something is."""
+        with self.parent(path) as (here, name), self.parent(new_path) as (there, new):
+            try:
+                _renameat2(here, name, there, new, _RENAME_NOREPLACE)
+            except OSError as error:
+                if error.errno not in _UNSUPPORTED:
+                    raise
+                if self.find(new_path) is not None:
+                    raise FileExistsError(
+                        errno.EEXIST, os.strerror(errno.EEXIST), self.shown(new_path)
+                    ) from None
+                os.rename(name, new, src_dir_fd=here, dst_dir_fd=there)
+
+    def exchange(self, path: str, other: str) -> None:
+        """Both paths swap what lies there, at one instant (renameat2(2), RENAME_EXCHANGE). Raises OSError."""
+        with self.parent(path) as (here, name), self.parent(other) as (there, new):
+            _renameat2(here, name, there, new, _RENAME_EXCHANGE)
+
+    def can_exchange(self, directory: str) -> bool:
+        """Whether the file system under ``directory`` swaps names; tried on two files of our own. Raises OSError."""
+        names = [f"{directory}/.{letter}" for letter in "ab"]
+        for name in names:
+            os.close(self.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        try:
+            self.exchange(*names)
+        except OSError as error:
+            if error.errno not in _UNSUPPORTED:
+                raise
+            return False
+        finally:
+            for name in names:
+                self.remove(name)
+        return True
+
+    def set_facts(
+        self, path: str, *, mode: int | None, owner: tuple[int, int] | None, modified_ns: int | None = None
+    ) -> None:
+        """Owner first: a change of owner takes set-user-ID bits away (chown(2)). ``mode`` None for a link.
+
+        Raises OSError."""
+        with self.parent(path) as (descriptor, name):
+            if owner is not None:
+                os.chown(name, *owner, dir_fd=descriptor, follow_symlinks=False)
+            if mode is not None:
+                # chmod would follow a link; what is opened by O_NOFOLLOW is none.
+                opened = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=descriptor)
+                try:
+                    os.chmod(f"/proc/self/fd/{opened}", mode)  # noqa: PTH101
+                finally:
+                    os.close(opened)
+            if modified_ns is not None:
+                os.utime(name, ns=(modified_ns, modified_ns), dir_fd=descriptor, follow_symlinks=False)
+
+    def sync(self, directory: str) -> None:
+        """Makes the names in ``directory`` durable. Raises OSError."""
+        descriptor = self.open(directory or ".", os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def remove(self, path: str) -> None:
+        """Removes ``path`` and all below it; nothing where it is not there. Raises OSError."""
+        found = self.find(path)
+        if found is None:
+            return
+        if found.kind == "directory":
+            with contextlib.suppress(PermissionError):
+                self.set_facts(path, mode=0o700, owner=None)
+            for name in self.names(path):
+                self.remove(f"{path}/{name}")
+        with self.parent(path) as (descriptor, name):
+            if found.kind == "directory":
+                os.rmdir(name, dir_fd=descriptor)
+            else:
+                os.unlink(name, dir_fd=descriptor)
+
+
+def _kind(mode: int) -> str:
+    if stat.S_ISREG(mode):
+        return "file"
+    if stat.S_ISDIR(mode):
+        return "directory"
+    return "link" if stat.S_ISLNK(mode) else "other"
+
+
+# What file systems, kernels and C libraries without renameat2's flags answer.
+_UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
+
+
+def _renameat2(here: int, name: str, there: int, new: str, flags: int) -> None:
+    call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)  # glibc 2.28
+    if call is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    if call(here, os.fsencode(name), there, os.fsencode(new), ctypes.c_uint(flags)) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), name, None, new)

@@ -1,0 +1,105 @@
+"""Restores killed by SIGKILL at random instants, also while they recover; what the tree then is, is counted.
+
+    python -m tests.system.killed_restores COUNT SEED
+
+Prints one JSON object: how many runs ended wholly old or wholly new, and by what state the next run found them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ops.safekeeping.journal import only_restore, read_journal, recover
+from ops.safekeeping.restoration import Restoration, look
+from ops.safekeeping.tree import Tree
+from tests.system.made_backup import facts_of, make_backup
+from tests.system.test_restoration import lay_out
+
+
+def restore(root: Path, archive: Path) -> None:
+    """One restore as the command does it, without nginx."""
+    tree = Tree(root)
+    with only_restore(root):
+        recover(root)
+        Restoration(tree, root, look(tree, archive, (), ())).run(lambda: None, None)
+
+
+def only_recover(root: Path, _archive: Path) -> None:
+    """What every next run does first."""
+    with only_restore(root):
+        recover(root)
+
+
+def killed(work: Callable[[Path, Path], None], root: Path, archive: Path, after: float) -> bool:
+    """Runs ``work`` in a process of its own and kills it after so many seconds; whether it was killed in time."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work(root, archive)
+        except BaseException:  # noqa: BLE001  the parent judges by the tree
+            os._exit(1)
+        os._exit(0)
+    time.sleep(after)
+    os.kill(pid, signal.SIGKILL)
+    _, status = os.waitpid(pid, 0)
+    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, "a restore failed by itself"
+    return os.WIFSIGNALED(status)
+
+
+def main(count: int, seed: int) -> dict[str, Any]:
+    """Kills ``count`` restores. Raises AssertionError at the first tree that is neither old nor new."""
+    chance = random.Random(seed)
+    base = Path(tempfile.mkdtemp(prefix="gte-killed-"))
+    counts: Counter[str] = Counter()
+    try:
+        lay_out(base / "new", "new")
+        lay_out(base / "old", "old")
+        archive = make_backup(base / "new", base / "backups")
+        old, new = facts_of(base / "old"), facts_of(base / "new")
+        root = base / "host"
+        _fresh(base / "old", root)
+        begun = time.monotonic()
+        restore(root, archive)
+        whole = time.monotonic() - begun
+        for _ in range(count):
+            _fresh(base / "old", root)
+            if not killed(restore, root, archive, chance.uniform(0, 1.2 * whole)):
+                counts["ended before the kill"] += 1
+            journal = read_journal(root)
+            counts[f"found {journal.state if journal else 'without a journal'}"] += 1
+            while chance.random() < 0.5 and (root / ".gte-ops-restore.json").exists():
+                counts["recoveries killed"] += killed(
+                    only_recover, root, archive, chance.uniform(0, 0.4 * whole)
+                )
+            only_recover(root, archive)
+            after = facts_of(root)
+            assert after in (old, new), f"neither old nor new: {sorted(set(after) ^ set(old))[:5]}"
+            counts["wholly old" if after == old else "wholly new"] += 1
+    finally:
+        shutil.rmtree(base)
+    return {
+        "runs": count,
+        "seed": seed,
+        "seconds of one restore": round(whole, 4),
+        **dict(sorted(counts.items())),
+    }
+
+
+def _fresh(source: Path, root: Path) -> None:
+    shutil.rmtree(root, ignore_errors=True)
+    shutil.copytree(source, root, symlinks=True)
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(int(sys.argv[1]), int(sys.argv[2]))))  # noqa: T201
