@@ -29,7 +29,9 @@ MAX_LINES = 400
 @config_option
 @report_format_option
 @language_option
+@click.pass_context
 def restore(
+    ctx: click.Context,
     archive: str | None,
     paths: tuple[str, ...],
     root: str | None,
@@ -63,7 +65,7 @@ def restore(
 
     if archive is not None and not is_archive(archive) and archive.startswith("/"):
         archive, paths = None, tuple(str(path) for path in (archive, *paths))
-    shown = readable_language(language or reader_language(), sys.stdout)
+    shown = readable_language(language or ctx.obj["language"] or reader_language(), sys.stdout)
     interactive = sys.stdin.isatty() and sys.stdout.isatty() and form == "text"
     if not (dry_run or yes or interactive):
         raise click.UsageError("there is no terminal to ask on: give --yes, or --dry-run to look first")
@@ -78,7 +80,7 @@ def restore(
 
     end_in_order()
     outcome = run(
-        settings_from(config),
+        settings_from(config or ctx.obj["config"]),
         archive,
         paths,
         root=Path(root).absolute() if root else HOST,
@@ -177,8 +179,14 @@ def _json(outcome: Outcome, *, dry_run: bool) -> None:
 @config_option
 @report_format_option
 @language_option
+@click.pass_context
 def drill(
-    archive: str | None, identity: str | None, config: str | None, form: str, language: Language | None
+    ctx: click.Context,
+    archive: str | None,
+    identity: str | None,
+    config: str | None,
+    form: str,
+    language: Language | None,
 ) -> None:
     """Rehearse a restore: serve the newest good backup from a scratch directory. 恢复演练。
 
@@ -196,8 +204,10 @@ def drill(
     from ops.safekeeping.interruption import end_in_order
 
     end_in_order()
-    shown = readable_language(language or reader_language(), sys.stdout)
-    rehearsed = rehearse(settings_from(config), archive, identity=identity, tell=_tell(shown))
+    shown = readable_language(language or ctx.obj["language"] or reader_language(), sys.stdout)
+    rehearsed = rehearse(
+        settings_from(config or ctx.obj["config"]), archive, identity=identity, tell=_tell(shown)
+    )
     exit_code = {"ok": 0, "fail": 2, "unknown": 3}[rehearsed.result]
     if form == "json":
         import json

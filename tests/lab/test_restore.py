@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import subprocess
 import sys
@@ -76,13 +77,19 @@ def stack() -> Iterator[Stack]:
 
 
 @pytest.fixture
-def host(stack: Stack) -> Iterator[Host]:
+def host(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     host = Host(stack)
-    before = host.back_up()
+    before = tmp_path_factory.mktemp("before")
+    for part in host.parts:
+        shutil.copytree(Path("/") / part, before / part, symlinks=True)
+    host.back_up()
     yield host
-    host.restore(str(before), "--yes")
-    for archive in stack.backups.glob("gte-ops-*"):
-        archive.unlink()
+    for part in host.parts:
+        shutil.rmtree(Path("/") / part)
+        shutil.copytree(before / part, Path("/") / part, symlinks=True)
+    stack.reload_nginx()
+    shutil.rmtree(stack.backups)
+    stack.backups.mkdir()
 
 
 def test_a_renewal_gone_wrong_is_taken_back(host: Host):
@@ -125,7 +132,7 @@ def test_what_would_change_is_shown_and_no_key(host: Host):
     assert "PRIVATE" not in done.stdout
     assert key not in done.stdout
     assert (host.facts(), host.workers()) == (before, workers)
-    assert not (stack.backups / "before-restore").exists() or "before-restore" not in done.stdout
+    assert not (stack.backups / "before-restore").exists()
 
 
 def refused(host: Host, archive: Path, reason: str) -> Report:
@@ -154,6 +161,7 @@ def test_a_configuration_that_nginx_refuses_is_put_back(host: Host):
     assert host.workers() == workers
 
 
+@pytest.mark.long
 def test_a_configuration_that_cannot_be_reloaded_is_put_back(host: Host):
     """nginx -t does not mind a port that is taken; the reload does."""
     stack = host.stack
@@ -167,6 +175,7 @@ def test_a_configuration_that_cannot_be_reloaded_is_put_back(host: Host):
         refused(host, archive, "nginx kept its old configuration at the reload")
 
 
+@pytest.mark.long
 def test_a_configuration_that_loses_the_service_is_put_back(host: Host):
     stack = host.stack
     text = stack.site_file.read_text()

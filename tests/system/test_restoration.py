@@ -1,7 +1,11 @@
 """Restoring: wholly new or wholly old, in every directory, whatever fails."""
 
 import errno
+import json
 import os
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +72,15 @@ class Host:
 
     def facts(self) -> dict[str, tuple]:
         return facts_of(self.root)
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """In memory where there is room for that: thousands of fsync calls are not what is tested here."""
+    memory = Path("/dev/shm")
+    place = memory if os.access(memory, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="gte-restoration-", dir=place) as directory:
+        yield Path(directory)
 
 
 @pytest.fixture
@@ -323,3 +336,25 @@ def test_owners_that_cannot_be_set_are_counted_and_change_nothing():
     owners = Owners({}, {}, may_set=False)
     plan = make_plan([entry], {"a": Present(found, "0" * 64)}, (), owners)
     assert (plan.is_empty, plan.owners_kept) == (True, 1)
+
+
+@pytest.mark.parametrize("runs", [20, pytest.param(1000, marks=pytest.mark.long)])
+def test_a_restore_killed_at_random_points_is_wholly_old_or_wholly_new_after_the_next_run(
+    runs: int, tmp_path: Path
+):
+    """SIGKILL, also to the runs that recover; the rule by which they do: ops/safekeeping/journal.py."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "tests.system.killed_restores", str(runs), "4"],
+        cwd=Path(__file__).parents[2],
+        # The whole of it on a disk.
+        env=os.environ | ({"TMPDIR": str(tmp_path)} if runs < 100 else {}),
+        capture_output=True,
+        text=True,
+        timeout=1800,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    counts = json.loads(ran.stdout)
+    assert counts["wholly old"] + counts.get("wholly new", 0) == runs
+    if runs > 100:
+        assert min(counts[n] for n in ("found exchanging", "found preparing", "recoveries killed")) > 0
