@@ -9,6 +9,7 @@ import click
 
 from ops import __version__
 from ops.backup_command import backup
+from ops.cert_command import cert
 from ops.doctor_command import doctor
 from ops.errors import OpsError
 from ops.notify_command import notify
@@ -53,6 +54,7 @@ def explain(code: str, language: Language | None) -> None:
 
 
 commands.add_command(backup)
+commands.add_command(cert)
 commands.add_command(doctor)
 commands.add_command(notify)
 commands.add_command(render)

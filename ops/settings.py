@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from ops.duration import Margin, Seconds, parse_duration, parse_margin
+from ops.duration import Seconds, parse_duration, parse_margin
 from ops.errors import SettingsError
 
 DEFAULT_PREDICT_BODY = '{"task_type": "ner", "input_text": "2022年北京冬奥会在北京举行"}'
@@ -104,8 +104,8 @@ class TlsThreshold(Section, frozen=True):
     name in the certificate; ``warn`` and ``fail``: time left (``20d``) or share of the lifetime (``25%``)."""
 
     names: tuple[str, ...]
-    warn: Margin | None = None
-    fail: Margin | None = None
+    warn: str | None = None
+    fail: str | None = None
 
 
 class TlsSettings(Section, frozen=True):
@@ -247,12 +247,13 @@ def parse_settings(content: bytes, name: str) -> Settings:
         raise SettingsError(f"{name}: nested too deeply; this is not a gte-ops.toml") from None
     _refuse_unknown_keys(document, Settings, name, "")
     try:
-        settings = msgspec.convert(document, Settings, dec_hook=_decode_time)
+        settings = msgspec.convert(document, Settings, dec_hook=_decode_seconds)
     except msgspec.ValidationError as error:
         what, _, where = str(error).partition(" - at `$.")
         key = where.rstrip("`") or "the file"
         raise SettingsError(f"{name}: {key}: {what[:1].lower()}{what[1:]}") from None
     _refuse_dead_ends(settings.target, name)
+    _refuse_no_margins(settings.tls, name)
     return settings
 
 
@@ -281,6 +282,17 @@ def _refuse_dead_ends(target: TargetSettings, name: str) -> None:
             )
 
 
+def _refuse_no_margins(tls: TlsSettings, name: str) -> None:
+    """Raises SettingsError for a threshold that is neither a time left nor a share."""
+    for number, rule in enumerate(tls.thresholds):
+        for key, written in (("warn", rule.warn), ("fail", rule.fail)):
+            try:
+                if written is not None:
+                    parse_margin(written)
+            except ValueError as error:
+                raise SettingsError(f"{name}: tls.thresholds[{number}].{key}: {error}") from None
+
+
 def is_host(written: str) -> bool:
     """Whether this can stand as a URL's host, an IPv6 address in brackets."""
     try:
@@ -290,9 +302,7 @@ def is_host(written: str) -> bool:
     return parts.hostname == written.lower() and " " not in written
 
 
-def _decode_time(kind: type, value: Any) -> Seconds | Margin:
-    if kind is Margin and isinstance(value, str | int | float):
-        return parse_margin(value)
+def _decode_seconds(kind: type, value: Any) -> Seconds:
     if kind is Seconds and isinstance(value, str | int | float):
         return parse_duration(value)
     raise ValueError(f"{value!r} is not a duration; write it like 10s, 15m, 36h or 7d")

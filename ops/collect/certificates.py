@@ -35,11 +35,17 @@ def certificate_files(target: Target) -> Certificates:
     return Certificates(leaf=leaf, key=key, nearby=tuple(_nearby(target)))
 
 
+def is_path(written: str) -> bool:
+    """Whether nginx takes this value of ssl_certificate for the path of a file."""
+    return not _NO_PATH.search(written)
+
+
 def _unnamed(what: str) -> NotSeen:
     return NotSeen(reason=f"no {what} file is configured")
 
 
 def pem_file(path: str) -> PemFile | NotSeen:
+    """The certificates in the file at ``path``; what is wrong with it stands in ``problem``."""
     if _NO_PATH.search(path):
         return NotSeen(reason=safe_line(f"{path} is not the path of a file"))
     shown, resolved = safe_line(path, 1000), _resolved(path)
@@ -79,6 +85,7 @@ def pem_file(path: str) -> PemFile | NotSeen:
 
 
 def key_file(path: str) -> KeyFile | NotSeen:
+    """What can be told of the private key at ``path`` without keeping a word of it."""
     if _NO_PATH.search(path):
         return NotSeen(reason=safe_line(f"{path} is not the path of a file"))
     shown, resolved = safe_line(path, 1000), _resolved(path)

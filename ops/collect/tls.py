@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import ssl
 import time
@@ -10,9 +11,11 @@ from dataclasses import dataclass
 
 from ops.certificate import certificate_from_der
 from ops.collect.exchange import exchange, sni
+from ops.collect.starttls import secured
 from ops.collect.wire import OutOfTimeError, Patience, Wire, dial, failure_of, reason_of
 from ops.quoting import safe_line
 from ops.snapshot import Certificate, NotSeen, OldTls, Served
+from ops.topology.address import split_address
 
 # OpenSSL's X509_V_FLAG_NO_CHECK_TIME (x509_vfy.h): dates are judged on their own, so that an expired certificate
 # under a private root shows both.
@@ -25,20 +28,28 @@ NO_ROOTS = -1
 
 
 def served_certificate(
-    address: str, server_name: str, ca_file: str | None, deadline: float
+    address: str,
+    server_name: str,
+    ca_file: str | None,
+    deadline: float,
+    *,
+    trust: Trust | None = None,
+    starttls: str | None = None,
 ) -> Served | NotSeen:
     """The chain served at ``address`` for ``server_name``, verified against the system's roots and ``ca_file``.
 
     Dates and the name are left to the judges. ``trust_code`` is OpenSSL's (0: chains to a trusted root), or
-    `NO_ROOTS` where this host has none to compare with. NotSeen where no handshake succeeds by ``deadline``."""
+    `NO_ROOTS` where this host has none to compare with. ``trust``: those roots, already read; ``starttls``: smtp, imap
+    or pop3. NotSeen where no handshake succeeds by ``deadline``."""
     patience = Patience(deadline)
-    trust = _trust(ca_file)
+    trust = trust or trust_of(ca_file)
+    shake = _handshake if starttls is None else functools.partial(_mail_handshake, starttls)
     verdict_code, verdict = 0, None
-    seen = _handshake(address, server_name, trust.context, patience)
+    seen = shake(address, server_name, trust.context, patience)
     if isinstance(seen, ssl.SSLCertVerificationError):
         verdict_code, verdict = seen.verify_code, safe_line(str(seen.verify_message))
         # The chain of a connection that was refused is not told; what the server sends is asked for again.
-        seen = _handshake(address, server_name, _unverifying(), patience)
+        seen = shake(address, server_name, _unverifying(), patience)
     if not isinstance(seen, _Shown):
         return NotSeen(reason=_why_not(seen, address, patience))
     if verdict_code and not trust.has_roots:
@@ -97,13 +108,16 @@ def old_tls(address: str, server_name: str, deadline: float) -> OldTls | NotSeen
 
 
 @dataclass(frozen=True)
-class _Trust:
+class Trust:
+    """What chains are compared with. ``trouble``: why the configured authority is of no use, or empty."""
+
     context: ssl.SSLContext
     has_roots: bool
     trouble: str
 
 
-def _trust(ca_file: str | None) -> _Trust:
+def trust_of(ca_file: str | None) -> Trust:
+    """The system's roots and ``ca_file``. To be made once for many endpoints."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.set_alpn_protocols(["http/1.1"])
@@ -118,7 +132,7 @@ def _trust(ca_file: str | None) -> _Trust:
     places = ssl.get_default_verify_paths()
     # A directory of roots is looked into only when a chain is verified.
     has_roots = bool(context.cert_store_stats()["x509_ca"]) or _has_entries(places.capath)
-    return _Trust(context, has_roots, trouble)
+    return Trust(context, has_roots, trouble)
 
 
 def _has_entries(directory: str | None) -> bool:
@@ -157,6 +171,22 @@ def _handshake(
     finally:
         if wire is not None:
             wire.close()
+
+
+def _mail_handshake(
+    protocol: str, address: str, server_name: str, context: ssl.SSLContext, patience: Patience
+) -> _Shown | OSError | ValueError:
+    """The same inside a mail protocol. The name goes out as it is dialled: mail clients do so, too."""
+    del server_name
+    host, port = split_address(address)
+    left = patience.deadline - time.monotonic()
+    if left <= 0:
+        return OutOfTimeError("deadline passed")
+    try:
+        with secured(protocol, host, port, context, left) as tls:
+            return _Shown(_sent_chain(tls), tls.version() or "")
+    except (OSError, ValueError) as error:
+        return error
 
 
 def _sent_chain(secured: ssl.SSLSocket) -> tuple[bytes, ...]:

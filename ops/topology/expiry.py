@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from ops.duration import Margin
+from ops.duration import Margin, parse_margin
 from ops.settings import TlsThreshold
 from ops.snapshot import ExpiryRule
 
@@ -39,7 +39,13 @@ class Limits:
 
 def rules_of(thresholds: Iterable[TlsThreshold]) -> tuple[ExpiryRule, ...]:
     """The settings' thresholds as facts."""
-    return tuple(ExpiryRule(names=rule.names, warn=rule.warn, fail=rule.fail) for rule in thresholds)
+    return tuple(
+        ExpiryRule(names=rule.names, warn=_margin(rule.warn), fail=_margin(rule.fail)) for rule in thresholds
+    )
+
+
+def _margin(written: str | None) -> Margin | None:
+    return None if written is None else parse_margin(written)
 
 
 def limits_for(names: Iterable[str], rules: Iterable[ExpiryRule]) -> Limits:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import string
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from ops.duration import Margin
 from ops.errors import SettingsError
 from ops.settings import (
     MAX_FILE_BYTES,
@@ -20,6 +22,8 @@ from ops.settings import (
     load_settings,
     parse_settings,
 )
+from ops.snapshot import ExpiryRule
+from ops.topology.expiry import rules_of
 
 CONTRACT = """
 [target]
@@ -316,3 +320,23 @@ def test_tables_are_settings_or_refused(text: str) -> None:
     told = outcome(text.encode())
     assert told.startswith(("settings", "x: "))
     assert "not valid TOML" not in told
+
+
+def test_thresholds_of_certificates() -> None:
+    text = '[[tls.thresholds]]\nnames = ["*.example.com"]\nwarn = "20d"\nfail = "10%"\n'
+    (rule,) = rules_of(parse_settings(text.encode(), "f").tls.thresholds)
+    assert rule == ExpiryRule(
+        names=("*.example.com",), warn=Margin(seconds=20 * 86400.0), fail=Margin(share=0.1)
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ('warn = "soon"', "tls.thresholds[0].warn: 'soon' is no time left; write it like 20d, 36h or 25%"),
+        ('wran = "20d"', "unknown key tls.thresholds.wran; did you mean tls.thresholds.warn?"),
+    ],
+)
+def test_thresholds_that_cannot_be_meant(line: str, says: str) -> None:
+    with pytest.raises(SettingsError, match=re.escape(says)):
+        parse_settings(f'[[tls.thresholds]]\nnames = ["x"]\n{line}\n'.encode(), "f")

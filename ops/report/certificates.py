@@ -1,0 +1,335 @@
+"""A review of certificates for people, for programs, for Nagios and for Prometheus. Nothing is decided here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+from ops.duration import age
+from ops.inventory import Judged, Renewal, Review, Status
+from ops.language import Language, Text
+from ops.report.wording import STATUS_WORDS, can_show, readable_language, sentence, showable
+
+DAY = 86400.0
+# So many are shown whole; of more, the healthy ones get one line each.
+SHOWN_WHOLE = 20
+
+_WORDS: dict[Status, Text] = {
+    "ok": Text(en="ok", zh="正常"),
+    "warn": Text(en="WARNING", zh="警告"),
+    "fail": Text(en="CRITICAL", zh="故障"),
+    "unknown": Text(en="UNKNOWN", zh="无法判断"),
+}
+_COUNT = Text(
+    en="{total} looked at: {fail} critical, {warn} warnings, {unknown} unknown, {ok} ok",
+    zh="共 {total} 张证书：{fail} 个故障，{warn} 个警告，{unknown} 个无法判断，{ok} 个正常",
+)
+_NOTHING = Text(en="no certificate was found", zh="没有找到任何证书")
+_SOURCES = {"file": Text(en="file", zh="文件"), "served": Text(en="served at", zh="在用")}
+_UNSEEN = Text(en="Not seen: {}", zh="未能看到：{}")
+_YES_NO = {True: Text(en="yes", zh="是"), False: Text(en="no", zh="否")}
+
+
+def render_certificates(form: str, review: Review, language: Language, out: TextIO) -> None:
+    """Write ``review`` as text, json, nagios or prometheus."""
+    renderers: dict[str, Callable[[Review, Language], str]] = {
+        "text": _text,
+        "json": _json,
+        "nagios": _nagios,
+        "prometheus": lambda review, _language: prometheus(review),
+    }
+    language = readable_language(language, out) if form in ("text", "nagios") else language
+    words = renderers[form](review, language)
+    if form == "json" and not can_show(words, out):
+        words = json.dumps(document(review, language), indent=2) + "\n"
+    for line in words.splitlines():
+        out.write(showable(line, out) + "\n")
+
+
+# --- for people ---
+
+
+def _text(review: Review, language: Language) -> str:
+    return "\n".join(_text_lines(review, language)) + "\n"
+
+
+def _text_lines(review: Review, language: Language) -> Iterator[str]:
+    yield f"{_WORDS[review.status].to(language)}  {_summary(review, language)}"
+    whole = len(review.certificates) <= SHOWN_WHOLE
+    for one in review.certificates:
+        if whole or one.status != "ok":
+            yield ""
+            yield from _block(one, review.taken_at, language)
+        else:
+            yield _headline(one, language)
+    if review.unseen:
+        yield ""
+    for place in review.unseen:
+        yield _UNSEEN.to(language).format(sentence(place.reason, language))
+
+
+def _summary(review: Review, language: Language) -> str:
+    if not review.certificates:
+        return _NOTHING.to(language)
+    counts = {status: sum(one.status == status for one in review.certificates) for status in _WORDS}
+    return _COUNT.to(language).format(total=len(review.certificates), **counts)
+
+
+def _headline(one: Judged, language: Language) -> str:
+    left = ""
+    if one.left is not None and one.share is not None:
+        left = f"  {age(one.left)} ({one.share:.0%})"
+    codes = f"  {' '.join(one.reasons)}" if one.reasons else ""
+    name, where = sentence(one.name, language), sentence(one.where, language)
+    source = _SOURCES[one.source].to(language)
+    return f"{_WORDS[one.status].to(language)}  {name}  [{source} {where}]{left}{codes}"
+
+
+def _block(one: Judged, now: float, language: Language) -> Iterator[str]:
+    yield _headline(one, language)
+    for remark in one.remarks:
+        yield (
+            f"    ! {sentence(remark.text, language)}"
+            if remark.severity
+            else (f"    - {sentence(remark.text, language)}")
+        )
+    for label, words in _facts(one, now, language):
+        yield f"    {label}: {sentence(words, language)}"
+
+
+def _facts(one: Judged, now: float, language: Language) -> Iterator[tuple[str, str]]:
+    zh = language == "zh"
+    leaf = one.certificate
+    if leaf is not None:
+        yield ("域名" if zh else "names"), ", ".join(leaf.names) or "-"
+        yield ("签发者" if zh else "issuer"), f"{leaf.issuer}; {leaf.key_type}"
+        yield ("有效期" if zh else "valid"), f"{_minute(leaf.not_before)} .. {_minute(leaf.not_after)}"
+    told = (
+        (one.matches_disk, "与磁盘文件一致" if zh else "as on disk"),
+        (one.chain_complete, "证书链完整" if zh else "chain complete"),
+        (one.key_matches, "与私钥匹配" if zh else "key matches"),
+    )
+    said = [f"{label} {_YES_NO[value].to(language)}" for value, label in told if value is not None]
+    if said:
+        yield ("核对" if zh else "checked"), ", ".join(said)
+    if one.renewal is not None:
+        yield ("续期" if zh else "renewal"), "; ".join(_renewal_words(one.renewal, now, zh))
+    if one.used_by:
+        more = f" (+{len(one.used_by) - 3})" if len(one.used_by) > 3 else ""
+        yield ("来源" if zh else "named by"), ", ".join(one.used_by[:3]) + more
+
+
+def _renewal_words(renewal: Renewal, now: float, zh: bool) -> Iterator[str]:
+    if renewal.jobs:
+        yield ("由 " if zh else "by ") + ", ".join(renewal.jobs)
+    if renewal.certbot:
+        yield f"certbot {renewal.certbot}"
+    moments = (
+        (renewal.due_at, "应续期" if zh else "due"),
+        (renewal.last_renewed, "上次续期" if zh else "last renewed"),
+        (renewal.last_run, "certbot 上次运行" if zh else "certbot last ran"),
+    )
+    for moment, label in moments:
+        if moment is not None:
+            yield f"{label} {_minute(moment)} ({_apart(moment - now, zh)})"
+
+
+def _apart(seconds: float, zh: bool) -> str:
+    if seconds < 0:
+        return f"{age(-seconds)} 前" if zh else f"{age(-seconds)} ago"
+    return f"{age(seconds)} 后" if zh else f"in {age(seconds)}"
+
+
+def _minute(moment: float) -> str:
+    try:
+        return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    except (OverflowError, ValueError, OSError):
+        return "?"
+
+
+# --- for programs ---
+
+
+def _json(review: Review, language: Language) -> str:
+    return json.dumps(document(review, language), ensure_ascii=False, indent=2) + "\n"
+
+
+def document(review: Review, language: Language) -> dict[str, Any]:
+    """The review as the contract has it (names, times as ISO 8601 in UTC, days as numbers), and what goes beyond."""
+    return {
+        "schema_version": 1,
+        "status": review.status,
+        "taken_at": _iso(review.taken_at),
+        "certificates": [_entry(one, language) for one in review.certificates],
+        "unseen": [sentence(place.reason, language) for place in review.unseen],
+    }
+
+
+def _entry(one: Judged, language: Language) -> dict[str, Any]:
+    leaf, renewal = one.certificate, one.renewal
+    return {
+        "name": sentence(one.name, language),
+        "source": one.source,
+        "where": sentence(one.where, language),
+        "names": [sentence(name, language) for name in leaf.names] if leaf else [],
+        "issuer": sentence(leaf.issuer, language) if leaf else None,
+        "not_before": _iso(leaf.not_before) if leaf else None,
+        "not_after": _iso(leaf.not_after) if leaf else None,
+        "days_left": round(one.left / DAY, 3) if one.left is not None else None,
+        "lifetime_left": round(one.share, 4) if one.share is not None else None,
+        "status": one.status,
+        "reasons": list(one.reasons),
+        "stage": one.stage,
+        "key_type": leaf.key_type if leaf else None,
+        "serial": leaf.serial if leaf else None,
+        "fingerprint_sha256": leaf.fingerprint if leaf else None,
+        "matches_disk": one.matches_disk,
+        "chain_complete": one.chain_complete,
+        "key_matches": one.key_matches,
+        "renewal": None
+        if renewal is None
+        else {
+            "by": [sentence(job, language) for job in renewal.jobs],
+            "due_at": _iso(renewal.due_at),
+            "last_renewed": _iso(renewal.last_renewed),
+            "last_run": _iso(renewal.last_run),
+            "failed_tries": renewal.failed_tries,
+            "reason": sentence(renewal.reason, language),
+            "certbot": renewal.certbot,
+        },
+        "remarks": [
+            {"severity": remark.severity, "text": sentence(remark.text, language)} for remark in one.remarks
+        ],
+        "named_by": [sentence(who, language) for who in one.used_by],
+    }
+
+
+def _iso(moment: float | None) -> str | None:
+    if moment is None:
+        return None
+    try:
+        return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds")
+    except (OverflowError, ValueError, OSError):
+        return None
+
+
+# --- for Nagios (Monitoring Plugins Development Guidelines, 2.6) ---
+
+
+def _nagios(review: Review, language: Language) -> str:
+    def plain(words: str) -> str:
+        return sentence(words, language).replace("|", "/")
+
+    first = next((one for one in review.certificates if one.status != "ok"), None)
+    headline = _summary(review, language)
+    if first is not None:
+        grave = next((r for r in first.remarks if r.severity), None)
+        told = sentence(grave.text, language) if grave else first.status
+        headline = f"{first.name} [{first.where}]: {told}; {headline}"
+    lines = [f"CERTS {STATUS_WORDS[review.status]} - {plain(headline)} | {' '.join(_measures(review))}"]
+    for one in review.certificates:
+        if one.status != "ok":
+            grave = next((r for r in one.remarks if r.severity), None)
+            told = sentence(grave.text, language) if grave else one.status
+            lines.append(
+                plain(f"{STATUS_WORDS[one.status]}: {one.name} [{one.where}] {' '.join(one.reasons)} {told}")
+            )
+    return "\n".join(lines) + "\n"
+
+
+def _measures(review: Review) -> Iterator[str]:
+    """Days left with the marks below which it warns and fails: ``'label'=value;warn:;crit:``."""
+    taken: dict[str, int] = {}
+    for one in review.certificates:
+        if one.left is None or one.warn_below is None or one.fail_below is None:
+            continue
+        label = sentence(f"{one.name} {one.where}", "en").replace("'", "").replace("=", "_").replace("|", "/")
+        taken[label] = taken.get(label, 0) + 1
+        label = label if taken[label] == 1 else f"{label} #{taken[label]}"
+        days = (one.left / DAY, one.warn_below / DAY, one.fail_below / DAY)
+        yield f"'{label}'={days[0]:.2f};{days[1]:.2f}:;{days[2]:.2f}:;;"
+    yield f"'certificates'={len(review.certificates)};;;0"
+
+
+# --- for Prometheus (text exposition format; node_exporter's textfile collector) ---
+
+_LEVELS: dict[Status, int] = {"ok": 0, "warn": 1, "fail": 2, "unknown": 3}
+
+
+def prometheus(review: Review) -> str:
+    """Timestamps rather than days left, so that the alert is right however old the file is; and what was not read."""
+    lines: list[str] = []
+
+    def metric(name: str, text: str, samples: Iterable[tuple[str, float | None]]) -> None:
+        present = [(labels, value) for labels, value in samples if value is not None]
+        full = f"gte_ops_certificate_{name}"
+        if present:
+            lines.extend([f"# HELP {full} {text}", f"# TYPE {full} gauge"])
+            lines.extend(f"{full}{labels} {value:.15g}" for labels, value in present)
+
+    labelled = list(_labelled(review.certificates))
+    leaves = [(labels, one, one.certificate) for labels, one in labelled]
+    metric(
+        "not_before_timestamp_seconds",
+        "When the certificate begins to be valid, Unix seconds.",
+        ((labels, leaf.not_before) for labels, _, leaf in leaves if leaf),
+    )
+    metric(
+        "not_after_timestamp_seconds",
+        "When the certificate ends, Unix seconds.",
+        ((labels, leaf.not_after) for labels, _, leaf in leaves if leaf),
+    )
+    metric(
+        "read_failure",
+        "Whether the certificate could not be read from its file or endpoint.",
+        ((labels, float(one.certificate is None)) for labels, one in labelled),
+    )
+    metric(
+        "status",
+        "What was judged: 0 ok, 1 warning, 2 critical, 3 unknown.",
+        ((labels, float(_LEVELS[one.status])) for labels, one in labelled),
+    )
+    metric(
+        "matches_disk",
+        "Whether what is served is what lies in the configured file.",
+        ((labels, None if one.matches_disk is None else float(one.matches_disk)) for labels, one in labelled),
+    )
+    renewals = [(labels, one.renewal) for labels, one in labelled if one.renewal is not None]
+    metric(
+        "renewal_due_timestamp_seconds",
+        "When renewal was or will be due, Unix seconds.",
+        ((labels, renewal.due_at) for labels, renewal in renewals),
+    )
+    metric(
+        "renewal_failed_tries",
+        "Attempts to renew that failed since the last success.",
+        ((labels, float(renewal.failed_tries)) for labels, renewal in renewals),
+    )
+    metric(
+        "renewal_last_run_timestamp_seconds",
+        "When certbot last dealt with the lineage, Unix seconds.",
+        ((labels, renewal.last_run) for labels, renewal in renewals),
+    )
+    metric(
+        "read_failures",
+        "Certificates and places that could not be read in this run.",
+        [("", float(sum(one.certificate is None for one in review.certificates) + len(review.unseen)))],
+    )
+    return "\n".join(lines) + "\n"
+
+
+def _labelled(certificates: Iterable[Judged]) -> Iterator[tuple[str, Judged]]:
+    """Labels for each; a series may stand once only."""
+    taken: set[str] = set()
+    for one in certificates:
+        pairs = {"name": one.name, "source": one.source, "where": one.where}
+        labels = "{" + ",".join(f'{key}="{_escaped(value)}"' for key, value in pairs.items()) + "}"
+        if labels not in taken:
+            taken.add(labels)
+            yield labels, one
+
+
+def _escaped(value: str) -> str:
+    return sentence(value, "en").replace("\\", "\\\\").replace('"', '\\"')
