@@ -625,13 +625,40 @@ class OpenLog(Facts, frozen=True):
     size: int
 
 
+class Backup(Facts, frozen=True):
+    """One archive. ``is_own``: made by gte-ops, by its name; ``created_at`` is from there, else the file's time.
+
+    ``verified``: it can be read and is what was written (False: why not stands in ``reason``); None: not looked into.
+    ``loose_links``: certificates' links in it whose files are not."""
+
+    path: str
+    created_at: float
+    size: int
+    is_own: bool
+    verified: bool | None = None
+    reason: str | None = None
+    loose_links: tuple[str, ...] = ()
+    needs_root: bool = False
+
+
+class Backups(Facts, frozen=True):
+    """The archives in the backup directory and the guide's own, the newest first. ``max_age``: seconds after which one
+    is too old."""
+
+    directory: str
+    max_age: float
+    backups: tuple[Backup, ...]
+
+
 class WatchdogState(Facts, frozen=True):
-    """What the watchdog last wrote of itself. ``gave_up``: it does nothing for now; ``actions``: those it remembers."""
+    """What the watchdog last wrote of itself. ``gave_up``: it does nothing for now; ``actions``: those it remembers;
+    ``interval``: seconds between two rounds, as configured."""
 
     path: str
     last_round: float | None
     gave_up: bool
     actions: int
+    interval: float = 15.0
 
 
 class CronEntry(Facts, frozen=True):
@@ -704,6 +731,7 @@ class Snapshot(Facts, frozen=True):
     lineages: Lineages | NotSeen = NotSeen(reason="certbot's directory was not looked at")
     old_tls: OldTls | NotSeen = NotSeen(reason="old versions of TLS were not tried")
     schedule: Schedule | NotSeen = NotSeen(reason="the schedule was not looked at")
+    backups: Backups | NotSeen = NotSeen(reason="backups were not looked for")
     rotation: Rotation | NotSeen = NotSeen(reason="the rotation rules were not read")
     open_logs: tuple[OpenLog, ...] | NotSeen = NotSeen(reason="open files were not looked at")
     elsewhere: Served | NotSeen = NotSeen(reason="the name leads to this host, or is not dialled")

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Iterator
 
 from ops.duration import age
 from ops.finding import Evidence, Finding, NotJudgedError, check, quote
 from ops.language import Text
-from ops.snapshot import NotSeen, OpenLog, Rotation, WatchdogState
+from ops.snapshot import (
+    Backups,
+    Host,
+    NotSeen,
+    OpenLog,
+    Processes,
+    Rotation,
+    Schedule,
+    WatchdogState,
+)
 from ops.topology.logrotate import covering, tears_lines
+from ops.topology.schedule import cron_period, jobs_running
 
 
 @check("ops.rotation", "OPS001", en="every log of the service is rotated", zh="服务的日志都有轮转")
@@ -78,6 +90,116 @@ def _stale(logs: tuple[OpenLog, ...], current: set[str]) -> list[OpenLog]:
     return list(found.values())
 
 
+@check(
+    "ops.backup",
+    "OPS003",
+    "OPS004",
+    "OPS005",
+    en="there is a backup that could be restored",
+    zh="有可恢复的备份",
+)
+def backup(taken_at: float, backups: Backups) -> Iterator[Finding]:
+    """OPS003: none, or none recent; OPS004: the newest is damaged; OPS005: certificates' links without their files.
+
+    One fault, one cause: that no good one is left beside a newest that is damaged or hollow is not told again."""
+    if not backups.backups:
+        nothing = Text(en="there is none", zh="一份也没有")
+        evidence = Evidence(backups.directory, Text(en="no archive lies there", zh="目录里没有备份文件"))
+        yield Finding("OPS003", (evidence,), {"newest": "-"}, summary=_newest(nothing))
+        return
+    newest = backups.backups[0]
+    old = taken_at - newest.created_at
+    if old > backups.max_age:
+        told = Text(
+            en=f"{newest.path}, {age(old)} old; allowed are {age(backups.max_age)}",
+            zh=f"{newest.path}，已有 {age(old)}；允许 {age(backups.max_age)}",
+        )
+        yield Finding(
+            "OPS003", (Evidence(newest.path, told),), {"newest": newest.path}, summary=_newest(told)
+        )
+    for item in backups.backups:
+        # An old one that a newer replaced hurts nobody; one that is still being made does.
+        if item.loose_links and (item is newest or taken_at - item.created_at <= backups.max_age):
+            yield Finding(
+                "OPS005",
+                (quote(item.path, f"{item.loose_links[0]} -> ?"),),
+                {"archive": shlex.quote(item.path)},
+            )
+    if newest.verified is False:
+        yield Finding(
+            "OPS004",
+            (quote(newest.path, newest.reason or "-"),),
+            {"archive": shlex.quote(newest.path), "reason": newest.reason or "-"},
+        )
+    elif newest.needs_root and old <= backups.max_age:
+        raise NotJudgedError(NotSeen(reason=f"{newest.path}: {newest.reason}", needs_root=True))
+
+
+def _newest(told: Text) -> Text:
+    return Text(en=f"The newest backup: {told.en}.", zh=f"最近一份备份：{told.zh}。")
+
+
+_WATCHDOG_RUN = re.compile(r"(?:gte-ops|ops\.cli)\b(?:\s+-\S+)*\s+watchdog\b(?!\s+(?:pause|resume|status))")
+# A round that restarts the service takes up to a minute and a half, and cron knows no seconds.
+_SHORTEST_SILENCE = 180.0
+
+
+@check("ops.watching", "OPS006", en="something watches the service", zh="有程序在监护服务")
+def watching(
+    taken_at: float,
+    host: Host,
+    processes: Processes,
+    schedule: Schedule,
+    watchdog: WatchdogState | NotSeen,
+) -> Iterator[Finding]:
+    """OPS006: nothing runs the watchdog, or it is meant to run and has not for three intervals."""
+    jobs = [
+        job for job in jobs_running(schedule, _WATCHDOG_RUN, has_systemd=host.has_systemd) if not job.idle
+    ]
+    hidden = next((unseen for unseen in schedule.unseen if unseen.needs_root), None)
+    if not jobs and hidden:
+        raise NotJudgedError(hidden)
+    if isinstance(watchdog, NotSeen):
+        if watchdog.needs_root and jobs:
+            raise NotJudgedError(watchdog)
+        if jobs:
+            return  # it has yet to run for the first time
+        last = Text(en="never", zh="从未运行")
+    else:
+        silent = None if watchdog.last_round is None else taken_at - watchdog.last_round
+        period = max((cron_period(job.when) for job in jobs), default=0.0)
+        allowed = max(3 * max(watchdog.interval, period), _SHORTEST_SILENCE)
+        # Without a schedule it may be another supervisor's; but one whose process is gone will not run again.
+        resident = any(_WATCHDOG_RUN.search(" ".join(p.command)) for p in processes.processes)
+        if (jobs and silent is None) or ((jobs or resident) and (silent or 0.0) <= allowed):
+            return
+        last = (
+            Text(en="never", zh="从未运行")
+            if silent is None
+            else Text(en=f"{age(silent)} ago", zh=f"{age(silent)}前")
+        )
+    evidence = [
+        Evidence(job.where, Text(en=f"should run it: {job.when}", zh=f"应当运行它：{job.when}"))
+        for job in jobs
+    ] or [
+        Evidence(
+            "cron, systemd",
+            Text(
+                en="no entry, timer or unit runs gte-ops watchdog",
+                zh="没有任务、定时器或服务运行 gte-ops watchdog",
+            ),
+        )
+    ]
+    if isinstance(watchdog, WatchdogState):
+        evidence.append(Evidence(watchdog.path, Text(en=f"last round {last.en}", zh=f"上次检查：{last.zh}")))
+    yield Finding(
+        "OPS006",
+        tuple(evidence),
+        {"last_run": last.en},
+        summary=Text(en=f"The watchdog's last run: {last.en}.", zh=f"watchdog 最近一次运行：{last.zh}。"),
+    )
+
+
 @check("ops.watchdog", "OPS007", en="the watchdog still acts", zh="watchdog 仍在起作用")
 def watchdog(taken_at: float, watchdog: WatchdogState | NotSeen) -> Iterator[Finding]:
     """OPS007: the watchdog's state says that it holds still. Where none has run there is nothing to hold."""
@@ -102,4 +224,4 @@ def watchdog(taken_at: float, watchdog: WatchdogState | NotSeen) -> Iterator[Fin
         )
 
 
-CHECKS = (rotation, open_logs, watchdog)
+CHECKS = (rotation, open_logs, backup, watching, watchdog)

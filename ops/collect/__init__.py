@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
 # Kept back from the budget for judging and rendering, seconds.
 RESERVE = 0.4
+# Whose shell the guide's commands are typed into.
+GUIDE_HOME = "/root"
 # How long an answer is waited for before the service's processes are looked at again, seconds.
 FIRST_LOOK = 1.0
 LOOK_AGAIN = 0.5
@@ -306,7 +308,17 @@ def _elsewhere(target: Target, resolution: object, host: object, deadline: float
 
 def _probe(settings: Settings, target: Target, since: float, deadline: float) -> dict[str, Any]:
     """How the stack behaves: all probes at once, patience ended early once waiting is pointless."""
-    from ops.collect import activity, certificates, http, logs, model, model_access, schedule, watchdog_state
+    from ops.collect import (
+        activity,
+        backups,
+        certificates,
+        http,
+        logs,
+        model,
+        model_access,
+        schedule,
+        watchdog_state,
+    )
 
     patience = http.Patience(deadline)
     progress_dir = settings.app.progress_dir
@@ -326,7 +338,13 @@ def _probe(settings: Settings, target: Target, since: float, deadline: float) ->
         "lineages": Task("certbot's lineages", lambda: _lineages(target)),
         "certificates": Task("certificate files", lambda: certificates.certificate_files(target)),
         "watchdog": Task(
-            "watchdog state", lambda: watchdog_state.watchdog_state(settings.watchdog.state_file)
+            "watchdog state",
+            lambda: watchdog_state.watchdog_state(
+                settings.watchdog.state_file, float(settings.watchdog.interval)
+            ),
+        ),
+        "backups": Task(
+            "backups", lambda: backups.backups(settings.backup, (target.app_dir, GUIDE_HOME), deadline)
         ),
         "schedule": Task("schedule", lambda: schedule.schedule(settings.schedule)),
         "model": Task("model files", lambda: model.model_files(target.model_dir)),

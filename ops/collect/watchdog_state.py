@@ -24,7 +24,7 @@ class _State(msgspec.Struct):
     actions: list[msgspec.Raw] = []
 
 
-def watchdog_state(path: str) -> WatchdogState | NotSeen:
+def watchdog_state(path: str, interval: float) -> WatchdogState | NotSeen:
     """The state in ``path``; NotSeen where no watchdog has ever written there, or where it cannot be read."""
     try:
         state = msgspec.json.decode(read_regular_file(path, MAX_FILE_BYTES).content, type=_State)
@@ -39,4 +39,5 @@ def watchdog_state(path: str) -> WatchdogState | NotSeen:
         last_round=state.clocks.wall if state.clocks else None,
         gave_up=state.holding or state.futile,
         actions=len(state.actions),
+        interval=interval,
     )

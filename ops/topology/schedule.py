@@ -45,3 +45,21 @@ def jobs_running(schedule: Schedule, wanted: re.Pattern[str], *, has_systemd: bo
         if any(wanted.search(words) for words in service.commands):
             idle = None if has_systemd else "systemd does not run here"
             yield Job(service.name, "at boot", "; ".join(service.commands), idle)
+
+
+def cron_period(when: str) -> float:
+    """About how many seconds lie between two runs of a cron entry; 0 for what is none (a timer, a service at boot).
+
+    Coarse, and never too short: every minute, every so many, else the coarsest column that is fixed (crontab(5))."""
+    fields = {"@hourly": "0 * * * *", "@daily": "0 0 * * *", "@midnight": "0 0 * * *"}.get(when, when).split()
+    if len(fields) != 5:
+        return 0.0
+    minute, hour, *days = fields
+    if any(field != "*" for field in days):
+        return 31 * 86400.0
+    if hour != "*":
+        return 86400.0
+    if minute == "*":
+        return 60.0
+    step = re.fullmatch(r"\*/(\d{1,2})", minute)
+    return 60.0 * int(step[1]) if step else 3600.0

@@ -231,6 +231,30 @@ def another_gunicorn_runs_beside(stack: Stack) -> None:
     stack.wait_until_listening(bind)
 
 
+@healthy()
+def backups_are_plain_tar_files(stack: Stack) -> None:
+    """Made by a script of the host's own, links and what they lead to together."""
+    for path in stack.backups.iterdir():
+        path.unlink()
+    subprocess.run(
+        [
+            "tar",
+            "-czf",
+            str(stack.backups / "host.tar.gz"),
+            "-C",
+            str(stack.directory),
+            "letsencrypt",
+            "nginx",
+        ],
+        check=True,
+    )
+
+
+@healthy()
+def watchdog_runs_by_cron(stack: Stack) -> None:
+    stack.gte_ops("watchdog", "--once", "--config", str(stack.config_file))
+
+
 @healthy(workers=2)
 def two_workers(_stack: Stack) -> None:
     """Two copies of the service."""

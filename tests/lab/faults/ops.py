@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import time
+from pathlib import Path
 
 from tests.lab.faults.case import answers, fault
 from tests.lab.stack import Stack
@@ -46,6 +49,68 @@ def log_was_renamed_and_nobody_told(stack: Stack) -> None:
 @fault("OPS002", sees=_predicts, severity="warn")
 def log_was_removed_to_make_room(stack: Stack) -> None:
     stack.gunicorn_access_log.unlink()
+
+
+def _without_backup(stack: Stack) -> None:
+    for path in stack.backups.iterdir():
+        path.unlink()
+
+
+@fault("OPS003", sees=_predicts, severity="warn")
+def nobody_makes_backups(stack: Stack) -> None:
+    _without_backup(stack)
+
+
+@fault("OPS003", sees=_predicts, severity="warn")
+def backups_have_stopped(stack: Stack) -> None:
+    _without_backup(stack)
+    stack.write_backup(ago=9 * 86400)
+
+
+@fault("OPS004", sees=_predicts, severity="fail")
+def newest_backup_has_a_flipped_bit(stack: Stack) -> None:
+    path = stack.write_backup(ago=60)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@fault("OPS004", sees=_predicts, severity="fail")
+def disk_was_full_when_the_guides_backup_was_made(stack: Stack) -> None:
+    """Its script does not look: half an archive lies there."""
+    _without_backup(stack)
+    archive = _guides_backup(stack)
+    archive.write_bytes(archive.read_bytes()[:-200])
+
+
+@fault("OPS005", sees=_predicts, severity="warn")
+def guides_backup_of_links(stack: Stack) -> None:
+    _without_backup(stack)
+    _guides_backup(stack)
+
+
+def _guides_backup(stack: Stack) -> Path:
+    """The guide's line, run where its commands are."""
+    archive = stack.app_dir / f"gte-prod-backup-{time.strftime('%Y%m%d')}.tar.gz"
+    live = stack.letsencrypt / "live" / stack.domain
+    subprocess.run(
+        ["tar", "-czf", str(archive), str(stack.site_file), f"{live}/"], check=True, capture_output=True
+    )
+    return archive
+
+
+@fault("OPS006", sees=_predicts, severity="warn")
+def nothing_runs_the_watchdog(stack: Stack) -> None:
+    (stack.cron / "gte-ops").unlink()
+
+
+@fault("OPS006", sees=_predicts, severity="warn")
+def cron_has_not_run_the_watchdog_for_hours(stack: Stack) -> None:
+    stack.gte_ops("watchdog", "--once", "--config", str(stack.config_file))
+    state = stack.run / "watchdog.json"
+    written = json.loads(state.read_text())
+    written["clocks"]["wall"] -= 4 * 3600
+    state.write_text(json.dumps(written))
 
 
 @fault("OPS007", sees=answers(502), severity="warn", first="GUN001", beside=("GUN001",))
