@@ -15,6 +15,8 @@ from ops.archive.manifest import Manifest
 from ops.backup import newest_good
 from ops.errors import OpsError
 from ops.language import Text
+from ops.safekeeping.certbot_lock import certbot_lock
+from ops.safekeeping.creation import CERTBOT_WAIT
 from ops.safekeeping.journal import Recovery, only_restore, recover, recover_if_idle
 from ops.safekeeping.restoration import Prospect, Restoration, content_changes, look
 from ops.safekeeping.restore_plan import is_below, words_of
@@ -196,7 +198,10 @@ def _carry_out(
                     zh=f"gunicorn 仍按原配置运行，请重启：{around.target.restart_command}",
                 )
             )
-    Restoration(tree, keeper, prospect).run(keep, confirm)
+    certbot = Path(prospect.manifest.letsencrypt_dir or "/nonexistent")
+    # So that no renewal comes between; below a root certbot knows nothing of it.
+    with certbot_lock(certbot, CERTBOT_WAIT) if on_host else contextlib.nullcontext():
+        Restoration(tree, keeper, prospect).run(keep, confirm)
     outcome.restored = True
     if on_host:
         with contextlib.suppress(OSError):
