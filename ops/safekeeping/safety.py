@@ -29,6 +29,7 @@ from ops.archive.name import (
     left_over_in,
 )
 from ops.archive.writing import compressed, tar_stream
+from ops.safekeeping.creation import flush_directory
 from ops.safekeeping.restore_plan import parents
 from ops.safekeeping.tree import Found, Tree
 
@@ -90,7 +91,7 @@ def keep_replaced(
         partial.unlink(missing_ok=True)
         beside.unlink(missing_ok=True)
         raise
-    _sync(directory)
+    flush_directory(directory)
     return path
 
 
@@ -160,11 +161,3 @@ def _free(directory: Path, now: float, *, encrypted: bool) -> Path:
         if not path.exists():
             return path
         number += 1
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -24,6 +24,7 @@ from typing import Any
 
 from ops.errors import OpsError
 from ops.quoting import safe_line
+from ops.safekeeping.sources import reads_file
 from ops.topology.address import is_port
 
 LOOPBACK = "127.0.0.1"
@@ -33,36 +34,6 @@ MAX_LINES = 40
 # The option -e, which keeps nginx from opening the compiled-in error log (nginx's CHANGES, 1.19.5).
 HAS_ERROR_LOG_OPTION = (1, 19, 5)
 
-# Files that nginx reads, by the directive whose first argument names them, relative to the configuration's directory.
-_READ = frozenset(
-    {
-        "include",
-        "auth_basic_user_file",
-        "geoip2",
-        "geoip_city",
-        "geoip_country",
-        "geoip_org",
-        "modsecurity_rules_file",
-        "perl_require",
-        "ssl_certificate",
-        "ssl_certificate_key",
-        "ssl_client_certificate",
-        "ssl_crl",
-        "ssl_dhparam",
-        "ssl_ech_file",
-        "ssl_password_file",
-        "ssl_session_ticket_key",
-        "ssl_stapling_file",
-        "ssl_trusted_certificate",
-        "xml_entities",
-        "xslt_stylesheet",
-        *(
-            f"{protocol}_ssl_{kind}"
-            for protocol in ("proxy", "grpc", "uwsgi", "zone_sync")
-            for kind in ("certificate", "certificate_key", "crl", "password_file", "trusted_certificate")
-        ),
-    }
-)
 _LOGS = frozenset({"access_log", "error_log"})
 # Directories that nginx makes and writes to, relative to the prefix.
 _TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -261,7 +232,7 @@ class _Rewriting:
         if name == "load_module" and args:
             # A program's part, not a kept file: the module of the nginx that runs here.
             node["args"] = [str(PurePosixPath(self.prefix) / args[0])]
-        elif name in _READ and args and not _NO_PATH.search(args[0]):
+        elif reads_file(name) and name != "js_import" and args and not _NO_PATH.search(args[0]):
             node["args"] = [str(self._read(args[0])), *args[1:]]
         elif name == "js_import" and args:
             node["args"] = [*args[:-1], str(self._read(args[-1]))]

@@ -31,6 +31,7 @@ NGINX_FILES = frozenset(
         "ssl_client_certificate",
         "ssl_crl",
         "ssl_dhparam",
+        "ssl_ech_file",
         "ssl_password_file",
         "ssl_session_ticket_key",
         "ssl_stapling_file",
@@ -84,7 +85,7 @@ def nginx_wanted(config: NginxConfig, own_directory: str | None) -> Iterator[Wan
     for file in config.files:
         yield Wanted("nginx", _below(config, file), named=True)
     for directive in _every(config.directives):
-        if _is_file(directive) and directive.args and not _NO_PATH.search(directive.args[0]):
+        if reads_file(directive.name) and directive.args and not _NO_PATH.search(directive.args[0]):
             name = directive.args[-1] if directive.name == "js_import" else directive.args[0]
             yield Wanted("nginx", _below(config, name), named=True)
 
@@ -104,8 +105,9 @@ def nginx_key_pairs(config: NginxConfig) -> Iterator[tuple[str, str]]:
                     yield _below(config, certificate.args[0]), _below(config, key.args[0])
 
 
-def _is_file(directive: Directive) -> bool:
-    return directive.name in NGINX_FILES or directive.name.endswith("_by_lua_file")
+def reads_file(name: str) -> bool:
+    """Whether a directive called ``name`` names a file that nginx reads; its first argument (of js_import the last)."""
+    return name in NGINX_FILES or name.endswith("_by_lua_file")
 
 
 def _below(config: NginxConfig, name: str) -> str:

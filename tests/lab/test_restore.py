@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import pty
 import shutil
 import socket
 import subprocess
@@ -206,6 +209,28 @@ def test_it_asks_before_it_changes_anything(host: Host):
     done = host.restore()
     assert done.exit_code == 3
     assert "--yes" in done.stderr
+    assert host.facts() == before
+
+
+def test_on_a_terminal_it_asks_and_takes_no_for_no(host: Host):
+    host.stack.replace_certificate(reload=False)
+    before = host.facts()
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        host.stack.gte_ops_command("backup", "restore", "--config", str(host.stack.config_file)),
+        env=host.stack.environment(), cwd=host.stack.directory, stdin=theirs, stdout=theirs, stderr=theirs,
+    )  # fmt: skip
+    os.close(theirs)
+    said = b""
+    with contextlib.suppress(OSError):  # EIO: the other end is closed
+        while chunk := os.read(ours, 4096):
+            said += chunk
+            if said.endswith(b"[y/N]: "):
+                os.write(ours, b"n\n")
+    os.close(ours)
+    assert process.wait(20) == 1
+    assert b"link changes from" in said
+    assert b"nothing was restored" in said
     assert host.facts() == before
 
 

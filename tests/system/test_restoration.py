@@ -338,6 +338,18 @@ def test_owners_that_cannot_be_set_are_counted_and_change_nothing():
     assert (plan.is_empty, plan.owners_kept) == (True, 1)
 
 
+def test_who_is_not_root_restores_all_but_the_owners(host: Host):
+    if os.geteuid() != 0:
+        pytest.skip("only root can make files of two owners")
+    os.chown(host.new / "etc/cron.d/certbot", 1, 1)
+    host.archive = make_backup(host.new, host.archive.parent)
+    with mock.patch("os.geteuid", return_value=1000), mock.patch("os.chown", side_effect=PermissionError):
+        assert host.look().plan.owners_kept == 1
+        host.restore()
+        assert host.look().plan.is_empty
+    assert host.facts() == host.wanted
+
+
 @pytest.mark.parametrize("runs", [20, pytest.param(1000, marks=pytest.mark.long)])
 def test_a_restore_killed_at_random_points_is_wholly_old_or_wholly_new_after_the_next_run(
     runs: int, tmp_path: Path
