@@ -171,7 +171,7 @@ def _cause(
 ) -> Cause:
     entry = book.entry(root.code)
     facts = {**values, **root.facts}
-    explained = [*entry.explains, *(s for f in followers for s in book.entry(f.code).explains)]
+    explained = [symptom for f in (root, *followers) for symptom in _explained_by(f, book)]
     severities: set[Severity] = {f.severity or book.entry(f.code).severity for f in (root, *followers)}
     return Cause(
         code=root.code,
@@ -186,6 +186,10 @@ def _cause(
         verify=verbatim(root.verify) if root.verify else entry.verify_with(facts),
         fix=tuple(verbatim(step) for step in root.fix) if root.fix else entry.fix_with(facts),
     )
+
+
+def _explained_by(finding: Finding, book: Catalogue) -> tuple[str, ...]:
+    return book.entry(finding.code).explains if finding.explains is None else finding.explains
 
 
 def overall_status(

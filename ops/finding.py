@@ -33,7 +33,8 @@ class Finding:
     """A cause from the catalogue, proven on this host.
 
     ``facts`` fills the placeholders of the catalogue's summary, verify and fix. ``severity`` None means the
-    catalogue's own. ``summary`` None means the catalogue's sentence."""
+    catalogue's own. ``summary`` None means the catalogue's sentence. ``explains`` None means every symptom the
+    catalogue lists; a warning of what may come explains none of what users meet now."""
 
     code: str
     evidence: tuple[Evidence, ...]
@@ -42,6 +43,7 @@ class Finding:
     summary: Text | None = None
     verify: str | None = None
     fix: tuple[str, ...] | None = None
+    explains: tuple[str, ...] | None = None
 
 
 class NotJudgedError(Exception):

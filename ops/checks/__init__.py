@@ -1,6 +1,18 @@
 """The judges, one module per layer. Each is a pure function of the snapshot's sections it names as parameters."""
 
-from ops.checks import app, dns, gunicorn, gunicorn_configuration, model, net, nginx, nginx_errors, ops, tls
+from ops.checks import (
+    app,
+    dns,
+    gunicorn,
+    gunicorn_configuration,
+    host,
+    model,
+    net,
+    nginx,
+    nginx_errors,
+    ops,
+    tls,
+)
 from ops.finding import Check
 
 CHECKS: tuple[Check, ...] = (
@@ -13,5 +25,6 @@ CHECKS: tuple[Check, ...] = (
     *gunicorn_configuration.CHECKS,
     *app.CHECKS,
     *model.CHECKS,
+    *host.CHECKS,
     *ops.CHECKS,
 )

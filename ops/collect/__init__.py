@@ -19,6 +19,7 @@ from ops.snapshot import (
     GunicornConfig,
     Host,
     Lineages,
+    Machine,
     NginxConfig,
     NginxTest,
     NotSeen,
@@ -113,7 +114,7 @@ def collect(settings: Settings, since: float, budget: float) -> Snapshot:
         target = _dial_resolved(target, resolution, host)
     rotation_task = _start("rotation rules", _rotation, settings, target)
     open_logs_task = _start("open logs", _open_logs, around.processes, target, deadline)
-    probes = _probe(settings, target, now - since, deadline)
+    probes = _probe(settings, around, target, now - since, deadline)
     test = test_task.wait(deadline) if test_task else NotSeen(reason="nginx's configuration was not read")
     return Snapshot(
         taken_at=now,
@@ -306,7 +307,9 @@ def _elsewhere(target: Target, resolution: object, host: object, deadline: float
     return _served(target, place, min(deadline, time.monotonic() + FAR_SECONDS))
 
 
-def _probe(settings: Settings, target: Target, since: float, deadline: float) -> dict[str, Any]:
+def _probe(
+    settings: Settings, around: Surroundings, target: Target, since: float, deadline: float
+) -> dict[str, Any]:
     """How the stack behaves: all probes at once, patience ended early once waiting is pointless."""
     from ops.collect import (
         activity,
@@ -314,6 +317,7 @@ def _probe(settings: Settings, target: Target, since: float, deadline: float) ->
         certificates,
         http,
         logs,
+        machine,
         model,
         model_access,
         schedule,
@@ -323,6 +327,9 @@ def _probe(settings: Settings, target: Target, since: float, deadline: float) ->
     patience = http.Patience(deadline)
     progress_dir = settings.app.progress_dir
     before = activity.read(target, progress_dir)
+    totals = machine.counters(target)
+    nginx = _nginx_processes(target, around.processes)
+    further = (progress_dir, str(Path(settings.watchdog.state_file).parent))
     address = target.connect_to or ""
     tasks = {
         "front": Task("front door", lambda: http.probe_front(target, patience)),
@@ -347,6 +354,9 @@ def _probe(settings: Settings, target: Target, since: float, deadline: float) ->
             "backups", lambda: backups.backups(settings.backup, (target.app_dir, GUIDE_HOME), deadline)
         ),
         "schedule": Task("schedule", lambda: schedule.schedule(settings.schedule)),
+        "machine": Task(
+            "machine", lambda: machine.machine(target, around.config, around.build, nginx, further)
+        ),
         "model": Task("model files", lambda: model.model_files(target.model_dir)),
         "model_access": Task("access to the model", lambda: model_access.model_access(target)),
     }
@@ -357,7 +367,21 @@ def _probe(settings: Settings, target: Target, since: float, deadline: float) ->
     results: dict[str, Any] = {name: task.wait(deadline + RESERVE / 2) for name, task in tasks.items()}
     results["logs"] = log_task.wait(deadline + RESERVE / 2)
     results["activity"] = activity.compare(before, after, target.gunicorn_workers)
+    if isinstance(results["machine"], Machine):
+        results["machine"] = machine.between(results["machine"], totals, machine.counters(target))
     return results
+
+
+def _nginx_processes(target: Target, processes: Processes | NotSeen) -> tuple[Process, ...]:
+    """The workers of this configuration's nginx: they hold the connections."""
+    if isinstance(processes, NotSeen):
+        return ()
+    masters = nginx_topology.serving_masters(target, processes, _read_pidfile(target.nginx_pidfile))
+    return tuple(
+        worker
+        for master in masters
+        for worker in nginx_topology.nginx_workers(processes.processes, master.pid)
+    )
 
 
 def _served(target: Target, address: str, deadline: float) -> Served | NotSeen:

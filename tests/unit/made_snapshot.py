@@ -20,8 +20,10 @@ from ops.snapshot import (
     Certificates,
     ConfigValue,
     Connection,
+    CpuTime,
     Directive,
     Exchange,
+    FileSystem,
     Front,
     Gunicorn,
     GunicornConfig,
@@ -34,12 +36,15 @@ from ops.snapshot import (
     LogEntry,
     LogFile,
     Logs,
+    Machine,
+    Memory,
     ModelAccess,
     ModelFiles,
     NginxConfig,
     NginxTest,
     NotSeen,
     OldTls,
+    OpenFiles,
     OpenLog,
     PemFile,
     Pidfile,
@@ -442,6 +447,30 @@ def backup_file(name: str = "gte-ops-gte-1.tar.zst", *, ago: float = 3600.0, **c
     return msgspec.structs.replace(made, **changes)
 
 
+GIB = 1 << 30
+MACHINE = Machine(
+    file_systems=(
+        FileSystem(
+            mount="/",
+            places=("/var/log/nginx", "/var/log"),
+            total=40 * GIB,
+            free=25 * GIB,
+            inodes=2_600_000,
+            inodes_free=2_400_000,
+        ),
+        FileSystem(
+            mount="/run", places=("/run",), total=GIB, free=GIB - 4096, inodes=500_000, inodes_free=499_000
+        ),
+    ),
+    memory=Memory(total=8 * GIB, available=5 * GIB),
+    cpu=CpuTime(ticks=100, stolen=1),
+    open_files=(
+        OpenFiles(pid=NGINX_WORKER, process="nginx", soft=1024, used=14),
+        OpenFiles(pid=GUNICORN_MASTER, process="gunicorn", soft=1024, used=9),
+    ),
+)
+
+
 HEALTHY = Snapshot(
     taken_at=NOW,
     host=Host(
@@ -546,6 +575,7 @@ HEALTHY = Snapshot(
             ),
         ),
     ),
+    machine=MACHINE,
     model=ModelFiles(
         path=MODEL_DIR,
         exists=True,

@@ -7,9 +7,9 @@ A new case is one function:
         stack.kill_gunicorn()
 """
 
-from tests.lab.faults import app, dns, gunicorn, model, net, nginx, ops, tls
+from tests.lab.faults import app, dns, gunicorn, host, model, net, nginx, ops, tls
 from tests.lab.faults.case import Case, cases_of
 
 CASES: tuple[Case, ...] = tuple(
-    case for module in (dns, net, tls, nginx, gunicorn, app, model, ops) for case in cases_of(module)
+    case for module in (dns, net, tls, nginx, gunicorn, app, model, host, ops) for case in cases_of(module)
 )

@@ -10,6 +10,11 @@ from typing import Any
 from tests.lab.client import Answer
 from tests.lab.stack import Stack
 
+
+class NotHereError(Exception):
+    """This machine does not let the fault be caused; the message says what it would take."""
+
+
 Inject = Callable[[Stack], None]
 Sees = Callable[[Stack], object]
 

@@ -1,0 +1,97 @@
+"""What is read off the machine: the daemons' words, what fills a file system, control groups."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ops.collect.clock import parse_chrony, parse_timesync
+from ops.collect.control_groups import Throttling, cpu_groups
+from ops.collect.file_systems import biggest, file_systems, mount_of
+
+TRACKING = (
+    "C0248F82,192.36.143.130,2,1795309000.123,-75.204,0.000000012,0.0001,1.2,0.0,0.1,0.03,0.001,64.4,Normal\n"
+)
+
+
+def test_chrony_tells_how_far_the_clock_is_off() -> None:
+    told = parse_chrony(TRACKING)
+    assert told is not None
+    assert (told.offset, told.synchronised) == (-75.204, True)
+    unsynchronised = parse_chrony(TRACKING.replace("Normal", "Not synchronised"))
+    assert unsynchronised is not None
+    assert not unsynchronised.synchronised
+
+
+@pytest.mark.parametrize("said", ["", "506 Cannot talk to daemon\n", "a,b,c,d,e,f\n"])
+def test_what_chrony_does_not_tell_is_not_made_up(said: str) -> None:
+    assert parse_chrony(said) is None
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [("+1min 2.5s", 62.5), ("-1.6ms", -0.0016), ("+12us", 0.000012), ("-2h 5min", -7500.0)],
+)
+def test_timesyncd_tells_it_as_a_time_span(written: str, seconds: float) -> None:
+    told = parse_timesync(
+        f"       Server: 192.0.2.1 (ntp.example)\n       Offset: {written}\n        Delay: 20ms\n"
+    )
+    assert told is not None
+    assert told.offset == pytest.approx(seconds)
+
+
+def test_timesyncd_without_a_measurement_tells_nothing() -> None:
+    assert parse_timesync("       Server: (null) (ntp.example)\nPacket count: 0\n") is None
+    assert parse_timesync("Offset: n/a\n") is None
+
+
+def fill(path: Path, size: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"x" * size)
+
+
+def test_one_large_file_is_the_biggest_consumer(tmp_path: Path) -> None:
+    fill(tmp_path / "log" / "access.log", 900_000)
+    fill(tmp_path / "lib" / "a", 100_000)
+    place, size, _ = biggest(tmp_path, [], by_entries=False)
+    assert place == str(tmp_path / "log" / "access.log")
+    assert size >= 900_000
+
+
+def test_many_small_files_are_their_directory(tmp_path: Path) -> None:
+    for number in range(50):
+        fill(tmp_path / "sessions" / str(number), 10)
+    fill(tmp_path / "log" / "access.log", 400_000)
+    place, _, entries = biggest(tmp_path, [], by_entries=True)
+    assert place == str(tmp_path / "sessions")
+    assert entries == 51
+
+
+def test_a_link_is_not_followed(tmp_path: Path) -> None:
+    fill(tmp_path / "small", 10)
+    (tmp_path / "loop").symlink_to(tmp_path)
+    (tmp_path / "out").symlink_to("/usr")
+    place, _, entries = biggest(tmp_path, [], by_entries=True)
+    assert place is not None
+    assert entries <= 4
+
+
+def test_an_empty_place_has_no_consumer(tmp_path: Path) -> None:
+    assert biggest(tmp_path, [], by_entries=False) == (None, 0, 0)
+
+
+def test_places_on_one_file_system_are_one_fact(tmp_path: Path) -> None:
+    (told,) = file_systems([str(tmp_path), str(tmp_path / "not" / "there"), str(tmp_path / "nor\0this")])
+    assert told.mount == str(mount_of(tmp_path.resolve()))
+    assert told.places == (str(tmp_path.resolve()),)
+    assert 0 < told.free <= told.total
+    assert os.stat(told.mount).st_dev == tmp_path.stat().st_dev  # noqa: PTH116
+
+
+def test_a_group_that_came_in_between_has_no_difference() -> None:
+    before = {"/a": Throttling(10, 1, 0.5)}
+    after = {"/a": Throttling(18, 7, 1.0), "/b": Throttling(5, 5, 1.0)}
+    (told,) = cpu_groups(before, after)
+    assert (told.path, told.periods, told.throttled, told.seconds) == ("/a", 8, 6, 0.5)
