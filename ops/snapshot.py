@@ -94,7 +94,7 @@ class ParseError(Facts, frozen=True):
 
 
 class NginxConfig(Facts, frozen=True):
-    """The configuration on disk as one tree."""
+    """The configuration on disk as one tree. ``modified``: when each of its files was last changed."""
 
     binary: str | None
     version: str | None
@@ -103,6 +103,7 @@ class NginxConfig(Facts, frozen=True):
     directives: tuple[Directive, ...]
     errors: tuple[ParseError, ...] = ()
     files: tuple[str, ...] = ()
+    modified: dict[str, float] = {}
 
 
 class NginxTest(Facts, frozen=True):

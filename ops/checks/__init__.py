@@ -10,6 +10,7 @@ from ops.checks import (
     net,
     nginx,
     nginx_errors,
+    nginx_running,
     ops,
     tls,
 )
@@ -21,6 +22,7 @@ CHECKS: tuple[Check, ...] = (
     *tls.CHECKS,
     *nginx.CHECKS,
     *nginx_errors.CHECKS,
+    *nginx_running.CHECKS,
     *gunicorn.CHECKS,
     *gunicorn_configuration.CHECKS,
     *app.CHECKS,

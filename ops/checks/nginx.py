@@ -101,8 +101,8 @@ def configuration(
     """NGX003: nginx -t fails for the configuration itself; a permission the doctor lacks is never this."""
     if nginx_test.exit_code == 0:
         return
-    failures = [line for line in nginx_test.lines if "[emerg]" in line or "[crit]" in line]
-    own = [line for line in failures if host.is_root or "Permission denied" not in line]
+    failures = _failures(nginx_test)
+    own = own_failures(nginx_test, host)
     if len(own) < len(failures) or not failures:
         reason = next((line for line in failures if line not in own), "nginx -t failed without saying why")
         raise NotJudgedError(NotSeen(reason=reason, needs_root=not host.is_root))
@@ -123,6 +123,17 @@ def configuration(
     )
 
 
+def _failures(test: NginxTest) -> list[str]:
+    return [line for line in test.lines if "[emerg]" in line or "[crit]" in line]
+
+
+def own_failures(test: NginxTest, host: Host) -> list[str]:
+    """What keeps the configuration itself from loading: not what the doctor merely may not open."""
+    if test.exit_code == 0:
+        return []
+    return [line for line in _failures(test) if host.is_root or "Permission denied" not in line]
+
+
 @check(
     "nginx.upstream",
     "NGX005",
@@ -130,9 +141,17 @@ def configuration(
     zh="nginx 转发到服务实际监听的地址",
 )
 def upstream(
-    nginx_config: NginxConfig, target: Target, upstreams: Upstreams, backend: Backend
+    nginx_config: NginxConfig, target: Target, upstreams: Upstreams, backend: Backend, front: Front | NotSeen
 ) -> Iterator[Finding]:
-    """NGX005: the proxied address refuses while gunicorn is healthy at another."""
+    """NGX005: the proxied address refuses while gunicorn is healthy at another.
+
+    Where predictions pass all the same, nginx runs another configuration than this: NGX004."""
+    if (
+        isinstance(front, Front)
+        and isinstance(front.predict, Exchange)
+        and is_prediction(front.predict, target)
+    ):
+        return
     server = _site_server(nginx_config, target)
     passed = server and nginx_topology.proxy_pass_for(nginx_config, server, target.predict_path)
     healthy = isinstance(backend.health, Exchange) and backend.health.status is not None

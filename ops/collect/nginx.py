@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
 import shlex
@@ -118,7 +119,16 @@ def parse_config(name: str, prefix: str, binary: str | None, version: str | None
         directives=tuple(_tree(configs[0]["parsed"], configs, name, 0)),
         errors=errors,
         files=tuple(config["file"] for config in configs),
+        modified=_modified(config["file"] for config in configs),
     )
+
+
+def _modified(files: Iterable[str]) -> dict[str, float]:
+    found = {}
+    for file in files:
+        with contextlib.suppress(OSError, ValueError):
+            found[safe_line(file, 1000)] = Path(file).stat().st_mtime
+    return found
 
 
 def _tree(

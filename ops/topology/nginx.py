@@ -162,6 +162,12 @@ def _glued(argument: str) -> tuple[str, str]:
     return "", argument
 
 
+def has_conditions(scope: Scope) -> bool:
+    """Whether the block itself decides by more than the path: `if`, `rewrite`, `error_page`, a server's own return."""
+    names = ("if", "rewrite", "error_page", *(("return",) if isinstance(scope, Server) else ()))
+    return any(d.name in names for d in scope.blocks[0].block or ())
+
+
 def http_block(config: NginxConfig) -> Directive:
     """The http block, several merged; empty where there is none."""
     blocks = [d for d in config.directives if d.name == "http"]

@@ -101,6 +101,38 @@ def configuration_breaks_under_a_running_nginx(stack: Stack) -> None:
     stack.reload_nginx(expect_failure=True)
 
 
+@fault("NGX004", sees=lambda stack: stack.predict().status == 200, severity="warn")
+def configuration_was_edited_without_a_reload(stack: Stack) -> None:
+    stack.edit(stack.site_file, "proxy_read_timeout", "# longer\n    proxy_read_timeout", apply=False)
+    touch_after_the_workers(stack, stack.site_file)
+
+
+def touch_after_the_workers(stack: Stack, file: Path, seconds: float = 30.0) -> None:
+    """Edited so long after nginx started: waiting that long would only take that long."""
+    started = min(worker.create_time() for worker in stack.nginx_workers)
+    os.utime(file, (started + seconds, started + seconds))
+
+
+def put_in_place_with_its_old_time(stack: Stack, file: Path, old: str, new: str) -> None:
+    """As `cp -p` or a restore does it: the file's time tells nothing."""
+    before = file.stat().st_mtime
+    stack.edit(file, old, new, apply=False)
+    os.utime(file, (before, before))
+
+
+@fault("NGX004", sees=lambda stack: stack.predict().status == 200, severity="warn")
+def predictions_pass_though_the_file_sends_them_nowhere(stack: Stack) -> None:
+    elsewhere = f"server {stack.address}:{stack.free_port()}"
+    put_in_place_with_its_old_time(stack, stack.site_file, f"server {stack.bind}", elsewhere)
+
+
+@fault("NGX004", sees=answers(502))
+def mended_file_was_never_loaded(stack: Stack) -> None:
+    wrong = f"server {stack.address}:{stack.free_port()}"
+    stack.edit(stack.site_file, f"server {stack.bind}", wrong)
+    put_in_place_with_its_old_time(stack, stack.site_file, wrong, f"server {stack.bind}")
+
+
 @fault("NGX005", sees=answers(502))
 def proxy_pass_names_the_wrong_port(stack: Stack) -> None:
     stack.edit(stack.site_file, f"server {stack.bind}", f"server {stack.address}:{stack.free_port()}")
