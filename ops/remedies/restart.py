@@ -18,6 +18,8 @@ from ops.topology.identity import Identity
 # How long a master that still reacts gets to end in order, seconds.
 GRACE = 8.0
 PORT_FREE_WITHIN = 5.0
+# sd_booted(3): this directory exists exactly where systemd is the init.
+SYSTEMD_RUNS = Path("/run/systemd/system")
 SYSTEMCTL_SECONDS = 60.0
 # A start command that fails usually does so at once; one that stays in the foreground is left running.
 FAILS_WITHIN = 1.0
@@ -49,8 +51,7 @@ class Supervisor:
 
 def find_supervisor(settings: Settings, output: Path) -> Supervisor | None:
     """The service's supervisor; None where neither a unit nor a start command is there."""
-    # sd_booted(3): this directory exists exactly where systemd is the init.
-    if settings.gunicorn.unit and Path("/run/systemd/system").is_dir():
+    if settings.gunicorn.unit and SYSTEMD_RUNS.is_dir():
         for place in settings.schedule.systemd:
             if (Path(place) / settings.gunicorn.unit).exists():
                 return Supervisor(settings.gunicorn.unit, (), None, output)

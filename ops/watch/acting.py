@@ -133,7 +133,7 @@ class Actor:
                 ),
             )
         memory = msgspec.structs.replace(memory, pending=pending)
-        self.proof.complete(look, memory)
+        self.proof.complete(verdict.fault, look, memory)
         if not self.ledger.save(memory) and not self.resident:
             return False, before
         self.journal.note(
@@ -214,7 +214,12 @@ class Actor:
         gone = pending.worker is None or not is_alive(pending.worker)
         if gone and not pending.retired and verdict.state in ALIVE and _is_whole(look):
             outcome = "recovered"
-        elif gone and pending.worker is not None and verdict.stuck and not _boots_in_time(verdict):
+        elif (
+            gone
+            and pending.worker is not None
+            and _others_stuck(verdict, pending)
+            and not _boots_in_time(verdict)
+        ):
             outcome = "next"  # this worker was replaced; another is stuck
         elif now >= pending.until or _came_to_nothing(pending, look, gone=gone):
             outcome = "failed"
@@ -236,6 +241,11 @@ def _came_to_nothing(pending: Pending, look: Look, *, gone: bool) -> bool:
     if pending.rung == "kill_worker":
         return not gone and age > KILL_SHOWS_WITHIN
     return pending.rung == "restart" and look.master is None and age > START_SHOWS_WITHIN
+
+
+def _others_stuck(verdict: Verdict, pending: Pending) -> bool:
+    """Whether a worker is stuck that is not the one just dealt with: that one may have ended since the look."""
+    return any(worker.identity != pending.worker for worker in verdict.stuck)
 
 
 def _has_new_worker(look: Look, pending: Pending) -> bool:

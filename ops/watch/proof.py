@@ -90,7 +90,7 @@ class Proof:
         if memory.trouble is not None and not memory.trouble.evidence:
             memory.trouble.evidence = str(evidence.path)
 
-    def complete(self, look: Look, memory: Memory) -> None:
+    def complete(self, fault: str, look: Look, memory: Memory) -> None:
         """What only the moment before a step can show: the processes, the ends of the logs, the doctor's report."""
         if self._evidence is None:
             return
@@ -99,7 +99,8 @@ class Proof:
         self._evidence.put_processes(pids)
         subject = memory.subject
         self._evidence.put_log_tails((subject.error_log, subject.access_log))
-        self._evidence.causes()
+        # Where memory runs out, the seconds that the doctor may take are not there.
+        self._evidence.causes(*([0.0] if fault == "worker_memory" else []))
 
     def fingerprint(self, memory: Memory) -> str:
         """The newest change among the files that decide whether a start works: a mended cause shows here."""

@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import psutil
 import pytest
 
-from tests.lab.faults.stuck import BOOT_HANG_APP, CRASHING_APP, ask_aside, stick
+from tests.lab.faults.stuck import BOOT_HANG_APP, CRASHING_APP, SLOW_LOADING_APP, ask_aside, stick
 from tests.lab.stack import Stack
 from tests.lab.waiting import wait_for
 from tests.lab.watched import (
@@ -143,7 +143,7 @@ def test_a_sync_worker_that_holds_the_interpreter_lock_for_good() -> None:
         assert victim not in {w.pid for w in stack.gunicorn_workers}
 
 
-@pytest.mark.parametrize("worker_class", ["sync", "gthread"])
+@pytest.mark.parametrize("worker_class", ["gthread", pytest.param("sync", marks=pytest.mark.long)])
 def test_a_request_that_takes_the_interpreter_lock_right_after_another_is_in_the_record(
     worker_class: str,
 ) -> None:
@@ -184,6 +184,28 @@ def test_boot_hang_is_killed_at_its_deadline() -> None:
         assert rungs(stack)[0] == "kill_worker"
         assert status(stack)["trouble"] is None
         assert answers(stack)
+
+
+def test_a_model_that_loads_slowly_is_waited_for_while_health_is_answered() -> None:
+    """The service's own records: booting until its models stand, whatever /health has completed meanwhile."""
+    with watched(
+        app=SLOW_LOADING_APP, workers=1, boot="60s", deadline="1s", failures=1, wait="answering"
+    ) as stack:
+        wait_for(lambda: stack.request(path="/ready", door="backend").status == 200, "the models", within=30)
+        assert once(stack).exit_code == HEALTHY
+        (stack.app_dir / "hang").touch()
+        stack.restart_gunicorn()
+        before = [w.pid for w in stack.gunicorn_workers]
+        for _ in range(2):
+            assert answers(stack, 4)
+            assert [(r["phase"], r["completed"] > 3) for r in stack.progress()] == [("booting", True)]
+            ran = once(stack)
+            assert ran.exit_code == FAILING, told(ran)
+            assert status(stack)["state"] == "booting"
+        (stack.app_dir / "hang").unlink()
+        wait_for(lambda: once(stack).exit_code == HEALTHY, "it to serve", within=30)
+        assert rungs(stack) == []
+        assert [w.pid for w in stack.gunicorn_workers] == before
 
 
 @pytest.mark.long

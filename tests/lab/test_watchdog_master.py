@@ -37,6 +37,7 @@ def child_exit(server, worker):
 LAST_PID = Path("/proc/sys/kernel/ns_last_pid")
 
 
+@pytest.mark.long
 def test_a_hung_master_is_known_by_its_control_socket_and_replaced() -> None:
     with watched(workers=2, gunicorn_extra=HANGING_MASTER, wait="nothing") as stack:
         socket = stack.run / "control.sock"

@@ -12,6 +12,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def watched(*, failures: int = 2, deadline: str = "2s", boot: str = "15s", **sta
         "threads": 2,
     }
     wait = stack.pop("wait", None)
-    if other := os.environ.get("GTE_LAB_GUNICORN"):
+    if other := stack.pop("gunicorn", None) or os.environ.get("GTE_LAB_GUNICORN"):
         options["service_environment"] = {"PYTHONPATH": f"{other}{os.pathsep}{REPOSITORY}"}
     with Stack(**(options | stack), wait=wait) as up:
         up.config["app"] |= {"request_deadline": deadline, "boot_deadline": boot}
@@ -60,7 +61,22 @@ def once(stack: Stack) -> Report:
 def launch(stack: Stack, *arguments: str, output: Path) -> int:
     """`gte-ops watchdog` in the background; returns its process id."""
     command = stack.gte_ops_command("watchdog", "--config", str(stack.config_file), *arguments)
+    command = [*_within.get(stack.keeper.pid, ()), *command]
     return stack.keeper.spawn(command, cwd=stack.directory, env=stack.environment(), output=output)
+
+
+# What every command of the watchdog of one stack is run by, by its keeper's pid.
+_within: dict[int, tuple[str, ...]] = {}
+
+
+@contextmanager
+def run_within(stack: Stack, *prefix: str) -> Iterator[None]:
+    """The watchdog's commands are run by ``prefix``: in another mount namespace, with other limits."""
+    _within[stack.keeper.pid] = prefix
+    try:
+        yield
+    finally:
+        del _within[stack.keeper.pid]
 
 
 def told(ran: Report) -> str:
@@ -101,14 +117,27 @@ def answers(stack: Stack, times: int = 8) -> bool:
     return all(stack.request(path="/health", door="backend", timeout=5).status == 200 for _ in range(times))
 
 
+@dataclass(frozen=True)
+class Resident:
+    """The watchdog as a service: its process, and the file its output goes to."""
+
+    pid: int
+    output: Path
+
+    @property
+    def said(self) -> str:
+        """Its output so far."""
+        return self.output.read_text()
+
+
 @contextmanager
-def resident(stack: Stack) -> Iterator[Path]:
-    """The watchdog as a service, ended in order; where its output goes."""
+def resident(stack: Stack) -> Iterator[Resident]:
+    """The watchdog as a service, ended in order."""
     output = stack.logs / f"watchdog-{time.monotonic_ns()}.log"
     pid = launch(stack, output=output)
     try:
         wait_for(lambda: output.exists() and "started" in output.read_text(), "the watchdog to start")
-        yield output
+        yield Resident(pid, output)
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)

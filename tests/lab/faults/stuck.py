@@ -63,14 +63,18 @@ def slow():
     time.sleep(0.4)
     return jsonify(result={})
 
+def spend():
+    # The last descriptors too, whenever one is given back.
+    while True:
+        try:
+            kept.append(os.open("/dev/null", os.O_RDONLY))
+        except OSError:
+            time.sleep(0.05)
+
 @app.get("/leak")
 def leak():
     if meant():
-        while True:
-            try:
-                kept.append(os.open("/dev/null", os.O_RDONLY))
-            except OSError:
-                break
+        threading.Timer(0.3, spend).start()
     return jsonify(result={})
 
 @app.get("/eat/<int:megabytes>")
@@ -101,6 +105,26 @@ if progress.current():
 @app.get("/health")
 def health():
     return jsonify(status="ok", service="booting")
+"""
+
+# The service itself, whose models load only once the file `hang` is gone.
+SLOW_LOADING_APP = """
+import time
+from pathlib import Path
+from service.engines.roster import Roster
+
+hang = Path(__file__).parent / "hang"
+load = Roster._load_all
+
+def slowly(self, then):
+    while hang.exists():
+        time.sleep(0.05)
+    load(self, then)
+
+Roster._load_all = slowly
+from service.app import create_app
+
+app = create_app()
 """
 
 # Its worker refuses to boot while the file `broken` is there.
