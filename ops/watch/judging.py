@@ -142,7 +142,7 @@ def judge(look: Look, memory: Memory, rules: Rules) -> Verdict:
         return _without_workers(look, memory, rules)
     if any(w.is_stuck for w in workers):
         return _with_stuck_workers(workers, memory, rules)
-    eating = _eater(look, memory, rules)
+    eating = _eater(look, memory)
     if eating is not None:
         return _with_an_eater(eating, workers, look, memory, rules)
     return _with_living_workers(workers, look, memory, rules)
@@ -218,12 +218,11 @@ def _without_record(
     return WorkerVerdict(who, kind, seconds, all_wedged, wants_dump=True)
 
 
-def _eater(look: Look, memory: Memory, rules: Rules) -> Worker | None:
+def _eater(look: Look, memory: Memory) -> Worker | None:
     """The worker that eats up the memory, where that is about to run out; None where none is proven to.
 
     Proven: it has at least doubled since it began to serve, it is growing, and what it has taken is more than what
     would be enough. Many large workers are a matter of configuration, and not mended by replacing one."""
-    del rules
     room = look.room
     if room is None:
         return None

@@ -10,7 +10,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.lab.stack import Stack
 from tests.lab.waiting import wait_for
 from tests.lab.watched import (
     FAILING,
@@ -76,7 +75,7 @@ def test_a_pid_that_has_become_another_programs_is_left_alone() -> None:
         master = stack.gunicorn_master
         assert master is not None
         stack.kill_gunicorn()
-        stranger = _take_pid(stack, master.pid)
+        stranger = _take_pid(master.pid)
         try:
             assert stack.gunicorn_pidfile.read_text().strip() == str(stranger.pid)
             rounds_until(stack, RECOVERED, at_most=3)
@@ -88,9 +87,8 @@ def test_a_pid_that_has_become_another_programs_is_left_alone() -> None:
             stranger.wait()
 
 
-def _take_pid(stack: Stack, pid: int) -> subprocess.Popen[bytes]:
+def _take_pid(pid: int) -> subprocess.Popen[bytes]:
     """A program of no concern under ``pid`` (proc(5), /proc/sys/kernel/ns_last_pid); others may be quicker."""
-    del stack
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         LAST_PID.write_text(str(pid - 1))
