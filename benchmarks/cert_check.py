@@ -4,7 +4,8 @@
 
 One nginx with so many server blocks, each with its own name and certificate, on one port. In turn with it the same
 handshakes by OpenSSL's own client, sixteen at a time, which looks at the served certificate's end alone (no files, no
-renewal, no trust of names). Prints a Markdown table.
+renewal, no trust of names). Prints a Markdown table: wall seconds, and the processor seconds of the commands without
+nginx, which say more where other work shares the machine.
 """
 
 from __future__ import annotations
@@ -28,11 +29,13 @@ from tests.system.test_cert_check import block, lay
 from tests.system.tls_host import TlsHost
 
 
-def seconds(function: Callable[[], None]) -> float:
-    """Wall time of one call."""
-    started = time.perf_counter()
+def seconds(function: Callable[[], None]) -> tuple[float, float]:
+    """Wall time of one call, and the processor time of the processes it waited for."""
+    started, before = time.perf_counter(), os.times()
     function()
-    return time.perf_counter() - started
+    after = os.times()
+    spent = after.children_user + after.children_system - before.children_user - before.children_system
+    return time.perf_counter() - started, spent
 
 
 def main() -> None:
@@ -77,7 +80,7 @@ def main() -> None:
                 f"`openssl s_client` and `x509`, {options.endpoints} endpoints, 16 at a time": openssl,
                 "`gte-ops --version`": version,
             }
-            took: dict[str, list[float]] = {name: [] for name in cases}
+            took: dict[str, list[tuple[float, float]]] = {name: [] for name in cases}
             check()
             for _ in range(options.runs):
                 for name, function in cases.items():
@@ -85,9 +88,11 @@ def main() -> None:
     nginx = subprocess.run(["nginx", "-v"], capture_output=True, text=True, check=True).stderr.strip()
     print(f"{datetime.now(UTC):%Y-%m-%d}, load {os.getloadavg()[0]:.1f}, {options.runs} runs each in turn, "
           f"Python {platform.python_version()}, {ssl.OPENSSL_VERSION}, {nginx}\n")  # fmt: skip
-    print("| case | min | median | max |\n|---|---|---|---|")
+    print("| case | min | median | max | processor, median |\n|---|---|---|---|---|")
     for name, values in took.items():
-        print(f"| {name} | {min(values):.2f} | {statistics.median(values):.2f} | {max(values):.2f} |")
+        wall = [value[0] for value in values]
+        spent = statistics.median(value[1] for value in values)
+        print(f"| {name} | {min(wall):.2f} | {statistics.median(wall):.2f} | {max(wall):.2f} | {spent:.2f} |")
 
 
 if __name__ == "__main__":

@@ -123,7 +123,8 @@ def _public_half(content: bytes) -> tuple[str | None, str | None, str]:
     if b"ENCRYPTED" in block[1] or b"Proc-Type: 4,ENCRYPTED" in block[0]:
         return None, "encrypted", "the key is encrypted: nginx needs ssl_password_file to read it"
     try:
-        key = load_pem_private_key(block[0] + b"\n", password=None)
+        # The public half alone is wanted: proving an RSA key's primes would take a twentieth of a second each.
+        key = load_pem_private_key(block[0] + b"\n", password=None, unsafe_skip_rsa_key_validation=True)
         return spki_hash(key.public_key()), None, ""
     except TypeError:
         return None, "encrypted", "the key is encrypted: nginx needs ssl_password_file to read it"

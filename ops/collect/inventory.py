@@ -197,8 +197,8 @@ def _files(
     for site in sites:
         for pair in site.pairs:
             users.setdefault(pair, []).append(site.server.where)
-    if settings.tls.certificate:
-        users.setdefault((settings.tls.certificate, settings.tls.private_key), []).append("gte-ops.toml")
+    if settings.tls.certificate and not any(path == settings.tls.certificate for path, _ in users):
+        users[(settings.tls.certificate, settings.tls.private_key)] = ["gte-ops.toml"]
     pairs = [
         FilePair(
             certificate=pem_file(path),
