@@ -10,6 +10,8 @@ import click
 from ops.options import Duration, config_option, language_option, settings_from
 
 if TYPE_CHECKING:
+    from typing import TextIO
+
     from ops.language import Language
 
 FORMATS = ("text", "json", "nagios", "prometheus")
@@ -72,7 +74,7 @@ def check(
     if starttls and not endpoints:
         raise UsageError("--starttls needs an endpoint: gte-ops cert check --starttls smtp mail.example.com")
     settings = settings_from(config)
-    review = run(settings, endpoints, starttls, timeout=timeout, progress=_progress())
+    review = run(settings, endpoints, starttls, timeout=timeout, progress=_Progress(sys.stderr))
     chosen = language or reader_language()
     if output is None:
         render_certificates(form, review, chosen, sys.stdout)
@@ -96,12 +98,14 @@ def _write(output: str, words: str) -> None:
         raise OpsError(f"{output}: cannot be written: {reason}; check the path and its mode") from None
 
 
-class _progress:  # noqa: N801  used like a function
+class _Progress:
     """A counter on the terminal while many endpoints are looked at; silent in a pipe."""
 
-    def __init__(self) -> None:
-        self._shown = sys.stderr.isatty()
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._shown = out.isatty()
 
     def __call__(self, done: int, total: int) -> None:
         if self._shown and total >= PROGRESS_FROM:
-            click.echo(f"\r{done}/{total}" if done < total else "\r\033[K", nl=False, err=True)
+            self._out.write(f"\r{done}/{total}" if done < total else "\r\033[K")
+            self._out.flush()

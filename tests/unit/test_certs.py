@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ops.cert_command import _Progress
 from ops.certs import endpoint
 from ops.checks.inventory import review
 from ops.errors import UsageError
@@ -146,3 +147,25 @@ def test_many_healthy_ones_take_a_line_each() -> None:
     many = [served(certificate(fingerprint=f"{n:064x}"), name=DOMAIN) for n in range(30)]
     lines = told("text", review(host(files=(), served=tuple(many)))).splitlines()
     assert len(lines) == 31
+
+
+def test_a_series_stands_once_whatever_is_found_twice() -> None:
+    words = told("prometheus", review(host(files=(), served=(served(), served()))))
+    series = [line.rsplit(" ", 1)[0] for line in words.splitlines() if not line.startswith("#")]
+    assert len(series) == len(set(series))
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_progress_is_shown_on_a_terminal_for_many_endpoints_and_wiped() -> None:
+    terminal, pipe = Terminal(), io.StringIO()
+    for out in (terminal, pipe):
+        progress = _Progress(out)
+        progress(3, 9)
+        progress(40, 200)
+        progress(200, 200)
+    assert terminal.getvalue() == "\r40/200\r\033[K"
+    assert pipe.getvalue() == ""
