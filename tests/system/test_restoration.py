@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from ops.safekeeping.restoration import Confirmation, Prospect, Restoration, Res
 from ops.safekeeping.restore_plan import Owners, Present, make_plan
 from ops.safekeeping.tree import EscapeError, Found, Tree
 from tests.lab.authority import Authority, write_lineage
+from tests.lab.waiting import wait_for
 from tests.system.made_backup import facts_of, make_backup
 
 DOMAIN = "gte.example"
@@ -216,6 +218,51 @@ def test_it_is_confirmed_on_the_new_files(host: Host):
     host.restore(confirmation=Confirmation(test=lambda: None, apply=apply, reapply=lambda: None))
     assert seen == ["# new\nevents {}\n"]
     assert host.facts() == host.wanted
+
+
+def test_a_reader_meets_the_old_or_the_new_at_every_moment(host: Host):
+    """Also while everything is put back; a link and a directory of certbot's among them."""
+    names = ("etc/nginx/nginx.conf", f"etc/letsencrypt/live/{DOMAIN}/privkey.pem")
+    allowed = {name: {facts[name][3] for facts in (host.old_facts, host.wanted)} for name in names}
+    archive = host.root / f"etc/letsencrypt/archive/{DOMAIN}"
+    allowed_names = {
+        frozenset(Path(n).name for n in facts if n.startswith(f"etc/letsencrypt/archive/{DOMAIN}/"))
+        for facts in (host.old_facts, host.wanted)
+    }
+    ended = threading.Event()
+    wrong: list[object] = []
+    met: set[object] = set()
+
+    def watch() -> None:
+        while not ended.is_set():
+            try:
+                text = (host.root / names[0]).read_bytes()
+                link = os.readlink(host.root / names[1])  # noqa: PTH115
+                listed = frozenset(os.listdir(archive))  # noqa: PTH208
+            except OSError as error:
+                wrong.append(error)
+                return
+            met.update((text, link, listed))
+            if text not in allowed[names[0]] or link not in allowed[names[1]] or listed not in allowed_names:
+                wrong.append((text, link, listed))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+
+        def refuse() -> str:
+            wait_for(lambda: len(met) == 6 or wrong, "the reader to meet old and new")
+            return "no"
+
+        refusal = Confirmation(test=refuse, apply=lambda: None, reapply=lambda: None)
+        for _ in range(10):
+            with pytest.raises(RestoreError):
+                host.restore(confirmation=refusal)
+        host.restore()
+    finally:
+        ended.set()
+        watcher.join()
+    assert wrong == []
 
 
 def test_an_interruption_puts_everything_back(host: Host):
