@@ -255,7 +255,7 @@ def test_a_reader_meets_the_old_or_the_new_at_every_moment(host: Host):
             return "no"
 
         refusal = Confirmation(test=refuse, apply=lambda: None, reapply=lambda: None)
-        for _ in range(10):
+        for _ in range(3):
             with pytest.raises(RestoreError):
                 host.restore(confirmation=refusal)
         host.restore()
