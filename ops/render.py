@@ -20,7 +20,7 @@ from ops.errors import UsageError
 # Installed under /etc/nginx (or beside whichever nginx.conf is in use) by these names.
 NGINX_FILES = ("conf.d/gte-api.conf", "snippets/gte-api-errors.conf")
 
-CRON_FILES = ("gte-ops-watchdog", "gte-ops-backup", "gte-ops-logrotate")
+CRON_FILES = ("gte-ops-watchdog", "gte-ops-backup", "gte-ops-cert", "gte-ops-logrotate")
 PROMETHEUS_FILES = ("gte-ops.rules.yml", "gte-ops.scrape.yml")
 
 Kind = Literal["nginx", "systemd", "logrotate", "cron", "prometheus"]
@@ -221,7 +221,7 @@ def _systemd(deployment: Deployment) -> tuple[RenderedFile, ...]:
         "gte-api.service": (deployment.unit, service),
         "gte-ops-watchdog.service": ("gte-ops-watchdog.service", watchdog),
     }
-    for name in ("gte-ops-backup", "gte-ops-drill"):
+    for name in ("gte-ops-backup", "gte-ops-cert", "gte-ops-drill"):
         for ending in (".service", ".timer"):
             names[name + ending] = (name + ending, {})
     names["logrotate.timer.d/gte-ops.conf"] = ("logrotate.timer.d/gte-ops.conf", {})

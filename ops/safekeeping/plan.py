@@ -5,8 +5,6 @@ from __future__ import annotations
 import glob
 import os
 import platform
-import re
-import shutil
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from ops import __version__
 from ops.archive.manifest import NginxUse
 from ops.collect import Surroundings, look_around
 from ops.collect.regular_file import read_regular_file
+from ops.collect.versions import certbot_version, installed, libraries
 from ops.safekeeping import sources
 from ops.safekeeping.certbot_lock import LOCK_NAME
 from ops.safekeeping.sources import Wanted
@@ -26,7 +25,6 @@ from ops.snapshot import NginxConfig
 LOOK_SECONDS = 8.0
 MAX_TEXT_BYTES = 1 << 20
 MAX_RENEWALS = 5000
-_VERSIONED = re.compile(r"-(\d[0-9A-Za-z.]*)(?:[-.].*)?\.(?:dist|egg)-info$")
 
 
 @dataclass(frozen=True)
@@ -143,8 +141,8 @@ def _versions(around: Surroundings, certbot_texts: Iterable[str]) -> dict[str, s
         "gte-ops": __version__,
         "python": platform.python_version(),
         "nginx": around.build.get("version", ""),
-        "gunicorn": _installed("gunicorn", _libraries(around.target.python)),
-        "certbot": _installed("certbot", _libraries(_interpreter(shutil.which("certbot")))),
+        "gunicorn": installed("gunicorn", libraries(around.target.python)),
+        "certbot": certbot_version(),
     }
     if not found["certbot"]:
         # Each renewal's file says which certbot wrote it.
@@ -153,36 +151,3 @@ def _versions(around: Surroundings, certbot_texts: Iterable[str]) -> dict[str, s
         )
         found["certbot"] = max(written, default="")
     return {name: version for name, version in found.items() if version}
-
-
-def _interpreter(script: str | None) -> str | None:
-    """The Python that a script's first line names."""
-    if script is None:
-        return None
-    try:
-        with Path(script).open("rb") as file:
-            line = file.readline(300)
-    except OSError:
-        return None
-    words = line[2:].split() if line.startswith(b"#!") else []
-    return os.fsdecode(words[0]) if words else None
-
-
-def _libraries(python: str | None) -> list[str]:
-    """Where the packages of an interpreter lie."""
-    if python is None:
-        return []
-    beside = Path(python).parent.parent
-    return [
-        *glob.glob(f"{glob.escape(str(beside))}/lib/python3*/site-packages"),  # noqa: PTH207
-        *glob.glob(f"{glob.escape(str(beside))}/local/lib/python3*/dist-packages"),  # noqa: PTH207
-        f"{beside}/lib/python3/dist-packages",
-    ]
-
-
-def _installed(package: str, libraries: Iterable[str]) -> str:
-    for place in libraries:
-        for path in glob.glob(f"{glob.escape(place)}/{package}-*-info"):  # noqa: PTH207
-            if match := _VERSIONED.search(path):
-                return match[1]
-    return ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import shutil
 import signal
 import subprocess
 import sys
@@ -66,6 +67,11 @@ def run(*command: str, **options: Any) -> None:
 def lay_out(traps: list[str]) -> Path:
     """Every file the guide has one make, at its place. Returns the authority's root certificate."""
     os.environ["LC_ALL"] = "C.UTF-8"
+    for place in (
+        "/var/lib/gte-ops",
+        "/var/backups/gte-ops",
+    ):  # this machine's own are no part of the guide's host
+        shutil.rmtree(place, ignore_errors=True)
     run("ip", "link", "set", "lo", "up")
     with Path("/etc/hosts").open("a") as hosts:
         hosts.write(f"\n127.0.0.1 {DOMAIN}\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib.metadata
 import json
 import os
 import shutil
@@ -135,6 +136,61 @@ def test_promtool_takes_the_rules_and_the_scrape_configuration(tmp_path: Path) -
             ["promtool", "check", *map(str, command)], capture_output=True, text=True, check=False
         )
         assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+SERIES = """
+rule_files: [{rules}]
+evaluation_interval: 1m
+tests:
+  - interval: 1h
+    input_series:
+      - series: gte_ops_certificate_not_before_timestamp_seconds{{name="{name}"}}
+        values: "0x2000"
+      - series: gte_ops_certificate_not_after_timestamp_seconds{{name="{name}"}}
+        values: "{lifetime}x2000"
+    alert_rule_test:
+      - eval_time: {at}
+        alertname: GteCertificateExpiresSoon
+        exp_alerts: [{alert}]
+"""
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+@pytest.mark.parametrize(
+    ("days", "left", "warns"),
+    [(60, 16, False), (60, 14, True), (45, 12, False), (45, 10, True), (6, 2.3, False), (6, 1.9, True)],
+)
+def test_a_certificate_is_warned_of_by_the_share_of_its_lifetime(
+    days: int, left: float, *, warns: bool, tmp_path: Path
+) -> None:
+    rules = Path(__file__).resolve().parents[2] / "deploy" / "prometheus" / "gte-ops.rules.yml"
+    summary = next(line for line in rules.read_text().splitlines() if "less than a quarter" in line).strip()
+    told = summary.removeprefix("summary: ").replace("{{ $labels.name }}", "a")
+    alert = f"{{exp_labels: {{severity: warning, name: a}}, exp_annotations: {{summary: {told}, description: D}}}}"
+    description = "gte-ops cert check says which renewal it is waiting for, and what certbot said."
+    case = tmp_path / "case.yml"
+    case.write_text(
+        SERIES.format(
+            rules=rules,
+            name="a",
+            lifetime=days * 86400,
+            at=f"{int((days - left) * 24)}h",
+            alert=alert.replace("D}", f'"{description}"}}') if warns else "",
+        )
+    )
+    ran = subprocess.run(
+        ["promtool", "test", "rules", str(case)], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_versions_of_the_tool_and_of_what_it_watches(stack: Stack) -> None:
+    ran = stack.gte_ops("version", "--format", "json", "--config", str(stack.config_file))
+    found = json.loads(ran.stdout)
+    assert {"gte-ops", "python", "nginx", "gunicorn"} <= set(found)
+    assert found["gunicorn"] == importlib.metadata.version("gunicorn")
+    plain = stack.gte_ops("version", "--config", str(stack.config_file)).stdout
+    assert [line.split() for line in plain.splitlines()] == [[name, number] for name, number in found.items()]
 
 
 def test_a_diff_is_what_diff_would_say(stack: Stack) -> None:
