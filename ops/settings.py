@@ -69,7 +69,8 @@ class AppSettings(Section, frozen=True):
     dir: str | None = None
     python: str | None = None
     wsgi: str = "app:app"
-    requires: tuple[str, ...] = ("flask", "gunicorn")
+    # None: flask and gunicorn, and what the GTE model needs where it is served.
+    requires: tuple[str, ...] | None = None
     progress_dir: str | None = None
     request_deadline: Seconds = Seconds(120)
     boot_deadline: Seconds = Seconds(300)

@@ -330,12 +330,15 @@ class Upstreams(Facts, frozen=True):
 
 
 class WorkerActivity(Facts, frozen=True):
-    """What one process did while it was watched: CPU seconds and completed requests at both ends (None: not seen)."""
+    """What one process did while it was watched: CPU seconds and completed requests at both ends (None: not seen).
+
+    ``has_beaten``: whether it has ever given gunicorn a sign of life; one that has not is booting."""
 
     pid: int
     state: str
     cpu: tuple[float, float] | None
     completed: tuple[int, int] | None
+    has_beaten: bool | None = None
 
 
 class Activity(Facts, frozen=True):
@@ -732,15 +735,81 @@ class Backups(Facts, frozen=True):
     backups: tuple[Backup, ...]
 
 
+class Environment(Facts, frozen=True):
+    """The packages an interpreter finds, version by normal name: of those that the service may need only.
+
+    ``required``: what `app.requires` lists, None where it is not set. ``nvidia_devices``: signs of a GPU."""
+
+    python: str
+    directories: tuple[str, ...]
+    required: tuple[str, ...] | None
+    packages: dict[str, str]
+    nvidia_packages: tuple[str, ...] = ()
+    nvidia_devices: tuple[str, ...] = ()
+
+
+class SourceFile(Facts, frozen=True):
+    """A file that is read once, when the service starts: its path and when it was last written."""
+
+    path: str
+    modified: float
+
+
+class Application(Facts, frozen=True):
+    """gunicorn's configuration file, and the application's modules, those changed last first."""
+
+    config: SourceFile | None
+    modules: tuple[SourceFile, ...]
+
+
+class Footprint(Facts, frozen=True):
+    """The machine's available memory, and by worker what it holds alone (USS), in bytes."""
+
+    available: int
+    private: dict[int, int]
+
+
+class KernelKill(Facts, frozen=True):
+    """A process that the kernel killed for want of memory, in the kernel's words."""
+
+    time: float
+    pid: int
+    text: str
+
+
+class OomCounter(Facts, frozen=True):
+    """A memory cgroup that holds the service and nothing else: how often the kernel killed something in it, since it
+    was made. ``path``: the file that says so."""
+
+    path: str
+    oom_kills: int
+
+
+class KernelLog(Facts, frozen=True):
+    """The kernel's out-of-memory kills in the window, and the service's own memory cgroup where it has one."""
+
+    kills: tuple[KernelKill, ...] | NotSeen
+    group: OomCounter | None = None
+
+
+class WatchdogAction(Facts, frozen=True):
+    """One thing the watchdog did: a rung of its ladder (kill_worker, restart, ...), and to which worker."""
+
+    time: float
+    rung: str
+    pid: int | None = None
+
+
 class WatchdogState(Facts, frozen=True):
     """What the watchdog last wrote of itself. ``gave_up``: it does nothing for now; ``actions``: those it remembers;
-    ``interval``: seconds between two rounds, as configured."""
+    ``done``: the same, one by one. ``interval``: seconds between two rounds, as configured."""
 
     path: str
     last_round: float | None
     gave_up: bool
     actions: int
     interval: float = 15.0
+    done: tuple[WatchdogAction, ...] = ()
 
 
 class CronEntry(Facts, frozen=True):
@@ -808,6 +877,10 @@ class Snapshot(Facts, frozen=True):
     certificates: Certificates | NotSeen
     logs: Logs | NotSeen
     model: ModelFiles | NotSeen
+    environment: Environment | NotSeen = NotSeen(reason="nobody looked at the service's environment")
+    application: Application | NotSeen = NotSeen(reason="nobody looked at the application's files")
+    footprint: Footprint | NotSeen = NotSeen(reason="nobody looked at the workers' memory")
+    kernel: KernelLog | NotSeen = NotSeen(reason="nobody looked at the kernel's log")
     model_access: ModelAccess | NotSeen = NotSeen(reason="nobody looked at who may read the model")
     watchdog: WatchdogState | NotSeen = NotSeen(reason="no watchdog has run")
     lineages: Lineages | NotSeen = NotSeen(reason="certbot's directory was not looked at")

@@ -3,8 +3,10 @@
 from ops.checks import (
     app,
     dns,
+    env,
     gunicorn,
     gunicorn_configuration,
+    gunicorn_workers,
     host,
     model,
     net,
@@ -25,8 +27,10 @@ CHECKS: tuple[Check, ...] = (
     *nginx_running.CHECKS,
     *gunicorn.CHECKS,
     *gunicorn_configuration.CHECKS,
+    *gunicorn_workers.CHECKS,
     *app.CHECKS,
     *model.CHECKS,
     *host.CHECKS,
+    *env.CHECKS,
     *ops.CHECKS,
 )

@@ -22,10 +22,12 @@ from ops.snapshot import (
     NotSeen,
     Pidfile,
     Processes,
+    ProgressRecord,
     Target,
 )
 from ops.topology.answers import is_service, serves
 from ops.topology.gunicorn import arguments, foreign_holders, holder, is_listening, process_of, setting
+from ops.topology.progress import all_stuck, in_flight_ages, stuck_for
 
 _REFUSALS = ("refused", "missing")
 _STOPPED = ("stopped", "tracing-stop")
@@ -181,6 +183,12 @@ def capacity(
         return
     if foreign_holders(processes, target):
         return
+    if any(stuck_for(r, taken_at, target.request_deadline) for r in activity.progress) and not all_stuck(
+        activity.progress, taken_at, target.request_deadline
+    ):
+        return  # some workers hang and others do not: GUN015
+    if activity.workers and all(worker.has_beaten is False for worker in activity.workers):
+        return  # nobody serves yet: within its deadline that is a boot, past it GUN017
     unanswered = [
         x for x in (backend.health, backend.predict) if isinstance(x, Exchange) and x.failure == "timeout"
     ]
@@ -249,22 +257,21 @@ def capacity(
 def _past_deadline(activity: Activity, target: Target, now: float) -> tuple[Evidence, ...]:
     """Proof by their own records that every worker is stuck: its oldest request in flight for longer than the deadline,
     and nothing completed for as long. Empty where one of them is not."""
-    evidence = []
-    for record in activity.progress:
-        oldest = now - min((item.since for item in record.in_flight), default=now)
-        idle = now - (record.last_completed or 0)
-        if min(oldest, idle) <= target.request_deadline:
-            return ()
-        evidence.append(
-            Evidence(
-                f"progress record {record.pid}",
-                Text(
-                    en=f"{len(record.in_flight)} requests in flight for up to {age(oldest)}, none completed since",
-                    zh=f"{len(record.in_flight)} 个请求处理中，最久的已 {age(oldest)}；其间没有完成任何请求",
-                ),
-            )
-        )
-    return tuple(evidence)
+    if not all_stuck(activity.progress, now, target.request_deadline):
+        return ()
+    return tuple(by_its_record(record, now) for record in activity.progress)
+
+
+def by_its_record(record: ProgressRecord, now: float) -> Evidence:
+    """What a stuck worker's own account says."""
+    oldest = max(in_flight_ages(record, now))
+    return Evidence(
+        f"progress record {record.pid}",
+        Text(
+            en=f"{len(record.in_flight)} requests in flight for up to {age(oldest)}, none completed since",
+            zh=f"{len(record.in_flight)} 个请求处理中，最久的已 {age(oldest)}；其间没有完成任何请求",
+        ),
+    )
 
 
 def _completions(

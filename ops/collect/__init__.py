@@ -313,9 +313,12 @@ def _probe(
     """How the stack behaves: all probes at once, patience ended early once waiting is pointless."""
     from ops.collect import (
         activity,
+        application,
         backups,
         certificates,
+        environment,
         http,
+        kernel_log,
         logs,
         machine,
         model,
@@ -329,6 +332,11 @@ def _probe(
     before = activity.read(target, progress_dir)
     totals = machine.counters(target)
     nginx = _nginx_processes(target, around.processes)
+    master = (
+        None
+        if isinstance(around.processes, NotSeen)
+        else gunicorn_topology.process_of(around.processes, target.gunicorn_master)
+    )
     further = (progress_dir, str(Path(settings.watchdog.state_file).parent))
     address = target.connect_to or ""
     tasks = {
@@ -358,14 +366,22 @@ def _probe(
             "machine", lambda: machine.machine(target, around.config, around.build, nginx, further)
         ),
         "model": Task("model files", lambda: model.model_files(target.model_dir)),
+        "environment": Task("Python environment", lambda: environment.environment(target, settings.app)),
+        "application": Task(
+            "application files",
+            lambda: application.application(target, gunicorn_topology.wsgi(master) or settings.app.wsgi),
+        ),
+        "footprint": Task("workers' memory", lambda: application.footprint(target)),
         "model_access": Task("access to the model", lambda: model_access.model_access(target)),
     }
     answers = [tasks[name] for name in ("front", "backend", "upstreams")]
     after = _watch(answers, patience, target, progress_dir, before, deadline)
     # Logs last: what the probes themselves provoked stands in them too.
     log_task = Task("logs", lambda: logs.read_logs(target, since, time.time()))
+    kernel_task = Task("kernel log", lambda: kernel_log.kernel_log(target, since))
     results: dict[str, Any] = {name: task.wait(deadline + RESERVE / 2) for name, task in tasks.items()}
     results["logs"] = log_task.wait(deadline + RESERVE / 2)
+    results["kernel"] = kernel_task.wait(deadline + RESERVE / 2)
     results["activity"] = activity.compare(before, after, target.gunicorn_workers)
     if isinstance(results["machine"], Machine):
         results["machine"] = machine.between(results["machine"], totals, machine.counters(target))

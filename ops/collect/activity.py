@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import subprocess
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import psutil
 
@@ -12,6 +15,7 @@ from ops.collect.gunicorn import read_progress
 from ops.collect.processes import accept_queues
 from ops.snapshot import Activity, NotSeen, ProgressRecord, Target, WorkerActivity
 from ops.topology.address import same_address
+from ops.topology.progress import all_stuck
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,7 @@ class Reading:
     cpu: dict[int, float]
     progress: tuple[ProgressRecord, ...]
     queued: int | None
+    beaten: dict[int, bool | None] = field(default_factory=dict)
 
 
 def read(target: Target, progress_dir: str | None) -> Reading:
@@ -44,7 +49,26 @@ def read(target: Target, progress_dir: str | None) -> Reading:
         cpu=cpu,
         progress=() if isinstance(progress, NotSeen) else progress,
         queued=queued_at(target.backend),
+        beaten={pid: has_beaten(pid) for pid in target.gunicorn_workers},
     )
+
+
+def has_beaten(pid: int) -> bool | None:
+    """Whether a gunicorn worker has given its master a sign of life; None where that cannot be seen.
+
+    Until the first one the file between them (workers/workertmp.py) has the time and the mode it was made with. Each
+    sign sets its time to the monotonic clock's, which is far from the calendar's; before gunicorn 20.1 it took turns
+    at the modes 0 and 1. A worker that has not got to its loop is booting: gunicorn's timeout is not for it."""
+    try:
+        with os.scandir(f"/proc/{pid}/fd") as entries:
+            for entry in entries:
+                if "/wgunicorn-" in os.readlink(entry.path):  # noqa: PTH115
+                    status = Path(entry.path).stat()
+                    is_calendar = status.st_mtime > time.clock_gettime(time.CLOCK_BOOTTIME) + 365 * 86400
+                    return not is_calendar or stat.S_IMODE(status.st_mode) in (0, 1)
+    except OSError:
+        return None
+    return None
 
 
 def queued_at(address: str) -> int | None:
@@ -84,6 +108,7 @@ def compare(before: Reading, after: Reading, workers: tuple[int, ...]) -> Activi
                 completed=(completed_before[pid], completed_after[pid])
                 if pid in completed_before and pid in completed_after
                 else None,
+                has_beaten=after.beaten.get(pid),
             )
             for pid in workers
         ),
@@ -101,12 +126,7 @@ def nobody_can_answer(reading: Reading, workers: tuple[int, ...]) -> bool:
 def all_past_deadline(reading: Reading, now: float, deadline: float) -> bool:
     """Whether by their own records every worker has a request in flight for longer than ``deadline`` seconds and
     completed nothing for as long."""
-    return bool(reading.progress) and all(
-        record.in_flight
-        and now - min(item.since for item in record.in_flight) > deadline
-        and now - (record.last_completed or 0) > deadline
-        for record in reading.progress
-    )
+    return all_stuck(reading.progress, now, deadline)
 
 
 # The doctor's own probes complete requests too; only more than these show that others' do.

@@ -6,7 +6,7 @@ import msgspec
 
 from ops.collect.regular_file import read_regular_file
 from ops.quoting import safe_line
-from ops.snapshot import NotSeen, WatchdogState
+from ops.snapshot import NotSeen, WatchdogAction, WatchdogState
 
 MAX_FILE_BYTES = 4 << 20
 
@@ -15,13 +15,19 @@ class _Clocks(msgspec.Struct):
     wall: float
 
 
+class _Action(msgspec.Struct):
+    wall: float = 0.0
+    rung: str = ""
+    pid: int | None = None
+
+
 class _State(msgspec.Struct):
     """The part of the file that is read here; the rest is the watchdog's own (`ops/watch/memory.py`)."""
 
     clocks: _Clocks | None = None
     holding: bool = False
     futile: bool = False
-    actions: list[msgspec.Raw] = []
+    actions: list[_Action] = []
 
 
 def watchdog_state(path: str, interval: float) -> WatchdogState | NotSeen:
@@ -40,4 +46,8 @@ def watchdog_state(path: str, interval: float) -> WatchdogState | NotSeen:
         gave_up=state.holding or state.futile,
         actions=len(state.actions),
         interval=interval,
+        done=tuple(
+            WatchdogAction(time=action.wall, rung=safe_line(action.rung, 40), pid=action.pid)
+            for action in state.actions
+        ),
     )

@@ -56,6 +56,20 @@ def arguments(master: Process | None) -> tuple[str, ...]:
     return (*given, *master.command)
 
 
+def wsgi(master: Process | None) -> str | None:
+    """The application on a master's command line, ``package.module:name``; None where none stands there."""
+    last = master.command[-1] if master and master.command else ""
+    module, colon, _ = last.partition(":")
+    return last if colon and all(part.isidentifier() for part in module.split(".")) else None
+
+
+def interpreter(master: Process) -> str | None:
+    """The interpreter on a master's command line, as it was called: a virtual environment's own, where /proc's link
+    leads on to the one it was made from. None where the command line names none by its path."""
+    word = master.command[0] if master.command else ""
+    return word if word.startswith("/") and PurePosixPath(word).name.startswith(("python", "pypy")) else None
+
+
 def options(command: tuple[str, ...]) -> dict[str, str]:
     """The long and short options on a gunicorn command line, by long name. Of several the last counts."""
     found: dict[str, str] = {}

@@ -132,6 +132,7 @@ def decide_target(
         python=origins.first(
             "python",
             (settings.app.python, WRITTEN),
+            (gunicorn_topology.interpreter(master) if master else None, "gunicorn's command line"),
             (master.executable if master else None, "gunicorn's interpreter"),
             (f"{app_dir}/venv/bin/python", "guide"),
         ),

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from ops.language import Text
-from ops.snapshot import Exchange, ProgressRecord
+from ops.snapshot import Exchange
 from ops.topology.identity import Identity
+from ops.topology.progress import in_flight_ages, silence
 from ops.watch.memory import Memory, WorkerMemory
 from ops.watch.observation import STOPPED, TRACED, Holder, Look, Worker
 from ops.watch.rules import (
@@ -283,25 +284,6 @@ def _ready_reason(look: Look) -> str:
         return ""
     told = look.ready.json()
     return str(told.get("reason") or "") if isinstance(told, dict) else ""
-
-
-def in_flight_ages(record: ProgressRecord, wall: float, distrust_before: float) -> tuple[float, ...]:
-    """How long each request has been in flight, seconds. A stamp from the future, or from before the clock was set,
-    counts from the moment it can be trusted."""
-    return tuple(_age(item.since, wall, distrust_before) for item in record.in_flight)
-
-
-def silence(record: ProgressRecord, wall: float, distrust_before: float, otherwise: float) -> float:
-    """For how long nothing completed, seconds; ``otherwise`` where nothing ever did."""
-    if record.last_completed is None:
-        return otherwise
-    return _age(record.last_completed, wall, distrust_before)
-
-
-def _age(stamp: float, wall: float, distrust_before: float) -> float:
-    if stamp > wall + 1.0:  # written before the clock was set back
-        stamp = distrust_before or wall
-    return max(0.0, wall - max(stamp, distrust_before))
 
 
 def _without_master(look: Look, memory: Memory, rules: Rules) -> Verdict:

@@ -16,11 +16,12 @@ import msgspec
 from ops.language import Language
 from ops.quoting import safe_line
 from ops.settings import Settings
+from ops.topology.progress import in_flight_ages
 from ops.watch import metrics, vitals
 from ops.watch.account import keep_account
 from ops.watch.acting import Actor
 from ops.watch.announcing import Announcer
-from ops.watch.judging import ALIVE, Verdict, in_flight_ages, judge, own_trouble, remembered, without_dumps
+from ops.watch.judging import ALIVE, Verdict, judge, own_trouble, remembered, without_dumps
 from ops.watch.ladder import Step
 from ops.watch.ledger import Ledger, clocks
 from ops.watch.memory import Memory

@@ -157,6 +157,7 @@ class Stack:
         self._gunicorn_pid: int | None = None
         # Put before gunicorn's command line: setpriv, say.
         self.launcher: list[str] = []
+        self.python = sys.executable
         self.seconds_to_start = 0.0
 
     # --- up and down ------------------------------------------------------------------------------------------------
@@ -557,9 +558,9 @@ class Stack:
     # --- gunicorn ---------------------------------------------------------------------------------------------------
 
     def gunicorn_command(self) -> list[str]:
-        """gunicorn's command line, by the script beside this interpreter as on a host."""
-        script = Path(sys.executable).with_name("gunicorn")
-        launcher = [str(script)] if script.exists() else [sys.executable, "-m", "gunicorn"]
+        """gunicorn's command line, by the script beside the service's interpreter as on a host."""
+        script = Path(self.python).with_name("gunicorn")
+        launcher = [str(script)] if script.exists() else [self.python, "-m", "gunicorn"]
         return [*self.launcher, *launcher, "-c", str(self.gunicorn_conf), *self._gunicorn_args, self.wsgi]
 
     def start_gunicorn(self, *, wait: Wait | None = None) -> None:

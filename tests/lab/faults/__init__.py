@@ -7,9 +7,8 @@ A new case is one function:
         stack.kill_gunicorn()
 """
 
-from tests.lab.faults import app, dns, gunicorn, host, model, net, nginx, ops, tls
+from tests.lab.faults import app, dns, env, gunicorn, hanging, host, memory, model, net, nginx, ops, tls
 from tests.lab.faults.case import Case, cases_of
 
-CASES: tuple[Case, ...] = tuple(
-    case for module in (dns, net, tls, nginx, gunicorn, app, model, host, ops) for case in cases_of(module)
-)
+_MODULES = (dns, net, tls, nginx, gunicorn, hanging, memory, app, model, env, host, ops)
+CASES: tuple[Case, ...] = tuple(case for module in _MODULES for case in cases_of(module))

@@ -32,6 +32,7 @@ class Case:
     beside: frozenset[str] = frozenset()
     explains: frozenset[str] = frozenset()
     stack: dict[str, Any] = field(default_factory=dict)
+    impossible: Callable[[], str | None] = lambda: None
 
 
 def fault(
@@ -42,11 +43,12 @@ def fault(
     first: str | None = None,
     beside: tuple[str, ...] = (),
     explains: tuple[str, ...] = (),
+    impossible: Callable[[], str | None] = lambda: None,
     **stack: Any,
 ) -> Callable[[Inject], Case]:
     """Declare a case: ``stack`` is how the stack is brought up, the function breaks it, ``sees`` is true once a
     client meets the fault. ``beside``: other causes that are really there too, ``first`` the one of them that hurts
-    more."""
+    more. ``impossible``: why it cannot be caused on this machine, None where it can."""
 
     def declare(inject: Inject) -> Case:
         return Case(
@@ -59,6 +61,7 @@ def fault(
             frozenset(beside),
             frozenset(explains),
             stack,
+            impossible,
         )
 
     return declare

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+from pathlib import Path
 
+import psutil
+
+from tests.lab.faults.app import PLAIN_APP
 from tests.lab.faults.case import answers, fault, meets
 from tests.lab.faults.nginx import SLOW_APP
 from tests.lab.stack import Stack
@@ -168,6 +173,34 @@ def reloader_is_on_by_the_environment(_stack: Stack) -> None:
 @fault("GUN009", sees=serves, severity="warn", layout="guide", gunicorn_extra="reload = True\n")
 def reloader_is_on_by_the_file(_stack: Stack) -> None:
     """reload in the configuration file."""
+
+
+def written_later(stack: Stack, path: Path) -> None:
+    """Changes a file as an editor does, well after the workers started."""
+    path.write_text(path.read_text() + "\n# changed\n")
+    later = max(worker.create_time() for worker in stack.gunicorn_workers) + 5
+    os.utime(path, (later, later))
+
+
+@fault("GUN011", sees=serves, severity="warn")
+def configuration_changed_since(stack: Stack) -> None:
+    written_later(stack, stack.gunicorn_conf)
+
+
+@fault("GUN011", sees=serves, severity="warn", app=PLAIN_APP + "import other\n", wait="nothing")
+def a_module_changed_since(stack: Stack) -> None:
+    other = stack.app_dir / "other.py"
+    other.write_text("x = 1\n")
+    stack.stop_gunicorn()
+    stack.start_gunicorn(wait="answering")
+    written_later(stack, other)
+
+
+@fault("GUN010", sees=serves, severity="warn", app=PLAIN_APP, workers=2)
+def models_do_not_fit(stack: Stack) -> None:
+    (stack.model_dir / "model.safetensors").unlink()
+    with (stack.model_dir / "pytorch_model.bin").open("wb") as weights:
+        weights.truncate(psutil.virtual_memory().total)
 
 
 @fault("GUN013", sees=serves, severity="warn", layout="guide", gunicorn_extra="max_requests = 0\n")

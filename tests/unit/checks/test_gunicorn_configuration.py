@@ -10,15 +10,20 @@ import pytest
 from ops.checks import gunicorn_configuration
 from ops.collect.gunicorn import parse_config
 from ops.finding import Check, NotJudgedError
-from ops.snapshot import GunicornConfig, NotSeen, Snapshot
+from ops.snapshot import GunicornConfig, ModelFile, NotSeen, Snapshot, SourceFile
 from tests.unit.checks.cases import Case, fires, hold, quiet
 from tests.unit.made_snapshot import (
+    AT_BACKEND,
     GUNICORN_COMMAND,
     GUNICORN_CONF,
     GUNICORN_MASTER,
     GUNICORN_PROCESSES,
+    HEALTHY,
+    MODEL_DIR,
     NGINX_PROCESSES,
+    NOW,
     but,
+    exchange,
     processes,
     without_gunicorn,
 )
@@ -46,7 +51,63 @@ def started(*more: str, base: Snapshot | None = None, **changes: Any) -> Snapsho
 
 RECYCLED = "max_requests = 1000\n"
 
+APP = "/root/build/app.py"
+
+
+def changed(ago: float, *, path: str = APP, base: Snapshot = HEALTHY) -> Snapshot:
+    """A module was written so many seconds ago; every process started an hour ago."""
+    return but(base, application__modules=(SourceFile(path=path, modified=NOW - ago),))
+
+
+def weights(size: int, name: str = "pytorch_model.bin", **more: Any) -> Snapshot:
+    """The model's weights are of this size; nothing is preloaded."""
+    return but(
+        configured("workers = 2\n"), model__files=(ModelFile(path=f"{MODEL_DIR}/{name}", size=size),), **more
+    )
+
+
+PRELOADED = parse_config("x", b"preload_app = True")
+EMBEDDED = exchange(200, '{"service": "gte", "engine": "embedded"}', **AT_BACKEND)
+
 CASES: list[Case] = [
+    fires(
+        "GUN010",
+        "each worker loads the weights for itself",
+        weights(6 << 30),
+        "6.0 GiB",
+        severity="warn",
+        facts={"workers": "2", "needed": "12.0 GiB", "available": "10.0 GiB"},
+    ),
+    fires(
+        "GUN010",
+        "one worker has loaded its model, the other has yet to",
+        but(footprint__private={901: 4 << 30, 902: 1 << 20}, footprint__available=2 << 30),
+    ),
+    quiet("GUN010", "they fit", weights(4 << 30)),
+    quiet("GUN010", "mapped weights are shared", weights(6 << 30, "model.safetensors")),
+    quiet(
+        "GUN010",
+        "the master loads them for all",
+        weights(6 << 30, gunicorn__config=parse_config("x", b"preload_app = True")),
+    ),
+    quiet("GUN010", "another model is served", weights(6 << 30, backend__health=EMBEDDED)),
+    fires(
+        "GUN011", "a module changed after the start", changed(60, base=configured("")), APP, severity="warn"
+    ),
+    fires(
+        "GUN011",
+        "the configuration changed after the start",
+        but(application__config=SourceFile(path=GUNICORN_CONF, modified=NOW - 60)),
+        facts={"changed": GUNICORN_CONF},
+    ),
+    fires(
+        "GUN011",
+        "the master loaded the code, its workers are younger",
+        changed(3000, base=started("--preload")),
+    ),
+    quiet("GUN011", "it changed before", changed(7200)),
+    quiet("GUN011", "it was written as they started", changed(3599)),
+    quiet("GUN011", "nothing runs", changed(60, base=without_gunicorn())),
     fires("GUN009", "on the command line", started("--reload"), "--reload", f"pid {GUNICORN_MASTER}"),
     fires(
         "GUN009",
