@@ -14,6 +14,7 @@ from ops.doctor_command import doctor
 from ops.errors import OpsError
 from ops.notify_command import notify
 from ops.options import language_option
+from ops.preflight_command import preflight
 from ops.render_command import render
 from ops.version_command import version
 from ops.watchdog_command import watchdog
@@ -59,6 +60,7 @@ commands.add_command(cert)
 commands.add_command(doctor)
 commands.add_command(notify)
 commands.add_command(render)
+commands.add_command(preflight)
 commands.add_command(version)
 commands.add_command(watchdog)
 

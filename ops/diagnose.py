@@ -6,7 +6,6 @@ import shlex
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta, timezone
 
 import msgspec
 
@@ -14,9 +13,10 @@ from ops.catalogue import Catalogue, catalogue, fill_text
 from ops.diagnosis import Cause, CheckResult, CheckStatus, Diagnosis, Ignored, Status, Symptom
 from ops.finding import Check, Evidence, Finding, NotJudgedError, Severity
 from ops.language import Text, verbatim
+from ops.moment import local_time
 from ops.quoting import safe_line
 from ops.settings import Ignore
-from ops.snapshot import Backend, NotSeen, Snapshot, Target
+from ops.snapshot import Backend, Host, NotSeen, Snapshot, Target
 from ops.symptoms import Observed, observed_symptoms
 
 _PASSED = Text(en="in order", zh="正常")
@@ -49,16 +49,19 @@ def diagnose(snapshot: Snapshot, checks: Sequence[Check], ignore: Sequence[Ignor
         checks=results,
         unseen=_unseen(snapshot),
         ignored=ignored,
-        utc_offset=snapshot.utc_offset,
+        utc_offset=_utc_offset(snapshot),
     )
+
+
+def _utc_offset(snapshot: Snapshot) -> int:
+    return snapshot.host.utc_offset if isinstance(snapshot.host, Host) else 0
 
 
 def set_aside(
     causes: Sequence[Cause], ignore: Sequence[Ignore], snapshot: Snapshot
 ) -> tuple[tuple[Cause, ...], tuple[Ignored, ...]]:
     """The causes that count, and those that are ignored. An entry whose last day has passed is evidence, no more."""
-    zone = timezone(timedelta(seconds=snapshot.utc_offset))
-    today = datetime.fromtimestamp(snapshot.taken_at, UTC).astimezone(zone).date()
+    today = local_time(snapshot.taken_at, _utc_offset(snapshot)).date()
     entries = {entry.code: entry for entry in sorted(ignore, key=lambda entry: entry.until)}
     counting: list[Cause] = []
     ignored: list[Ignored] = []

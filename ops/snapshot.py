@@ -29,13 +29,14 @@ class NotSeen(Facts, frozen=True):
 
 
 class Host(Facts, frozen=True):
-    """The machine and who is looking at it."""
+    """The machine and who is looking at it. ``utc_offset``: its local time, seconds east of UTC."""
 
     hostname: str
     addresses: tuple[str, ...]
     user: str
     is_root: bool
     has_systemd: bool
+    utc_offset: int = 0
 
 
 class Process(Facts, frozen=True):
@@ -858,7 +859,7 @@ class Snapshot(Facts, frozen=True):
     """Everything one run observed.
 
     ``elsewhere``: what is presented at the address the name resolves to, where that is not this host's own: behind
-    address translation it is this very service. ``utc_offset``: the host's own, seconds east of UTC."""
+    address translation it is this very service."""
 
     taken_at: float
     host: Host | NotSeen
@@ -891,7 +892,6 @@ class Snapshot(Facts, frozen=True):
     open_logs: tuple[OpenLog, ...] | NotSeen = NotSeen(reason="open files were not looked at")
     machine: Machine | NotSeen = NotSeen(reason="the machine was not looked at")
     elsewhere: Served | NotSeen = NotSeen(reason="the name leads to this host, or is not dialled")
-    utc_offset: int = 0
 
 
 def to_json(snapshot: Snapshot) -> bytes:

@@ -118,7 +118,6 @@ def collect(settings: Settings, since: float, budget: float) -> Snapshot:
     test = test_task.wait(deadline) if test_task else NotSeen(reason="nginx's configuration was not read")
     return Snapshot(
         taken_at=now,
-        utc_offset=time.localtime(now).tm_gmtoff,
         host=host,
         processes=around.processes,
         nginx_config=config,

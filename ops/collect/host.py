@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import socket
+import time
 from pathlib import Path
 
 import psutil
@@ -27,6 +28,7 @@ def host() -> Host:
         is_root=os.geteuid() == 0,
         # sd_booted(3): this directory exists exactly where systemd is the init.
         has_systemd=Path("/run/systemd/system").is_dir(),
+        utc_offset=time.localtime().tm_gmtoff,
     )
 
 

@@ -65,7 +65,7 @@ def render_text(diagnosis: Diagnosis, language: Language, out: TextIO, color: bo
     if not hurts_first:
         _show_unexplained(page, diagnosis, language)
     for number, cause in enumerate(diagnosis.causes, 1):
-        _show_cause(page, number, cause, diagnosis, language)
+        show_cause(page, number, cause, diagnosis, language)
     if hurts_first:
         _show_unexplained(page, diagnosis, language)
     if diagnosis.causes or diagnosis.symptoms or diagnosis.ignored:
@@ -90,7 +90,8 @@ def verdict(diagnosis: Diagnosis, language: Language) -> str:
     return f"{place} {_ALL_WELL.to(language)}"
 
 
-def _show_cause(page: Page, number: int, cause: Cause, diagnosis: Diagnosis, language: Language) -> None:
+def show_cause(page: Page, number: int, cause: Cause, diagnosis: Diagnosis, language: Language) -> None:
+    """Write one cause: title, summary, proof, verify, fix, what follows from it."""
     page.blank()
     page.prose(
         sentence(cause.title, language),

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta, timezone
 from typing import TextIO
 
 from ops.diagnosis import Diagnosis
 from ops.language import Language
+from ops.moment import local_time
 
 
 def started_at(diagnosis: Diagnosis) -> str:
     """When the run began: ISO 8601 with the offset of the host that was looked at, also where it is read elsewhere."""
-    zone = timezone(timedelta(seconds=diagnosis.utc_offset))
-    return datetime.fromtimestamp(diagnosis.started_at, UTC).astimezone(zone).isoformat(timespec="seconds")
+    return local_time(diagnosis.started_at, diagnosis.utc_offset).isoformat(timespec="seconds")
 
 
 def text_of(
