@@ -71,7 +71,8 @@ def test_what_was_not_seen_is_not_confirmed() -> None:
 
 
 def test_a_model_that_nobody_configured_is_not_needed() -> None:
-    snapshot = but(without_gunicorn(), model=NotSeen(reason="no model directory is configured"))
+    unseen = NotSeen(reason="no model directory is configured")
+    snapshot = but(without_gunicorn(), model=unseen, model_access=unseen)
     assert standings(snapshot, Settings())["model"] == "not_needed"
     assert standings(snapshot, SETTINGS)["model"] == "unconfirmed"
 
