@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ops.archive.encryption import read_identities
+from ops.archive.error import LockedArchiveError
 from ops.archive.manifest import Manifest
 from ops.backup import newest_good
 from ops.errors import OpsError
@@ -138,7 +139,8 @@ def restore(
             recovery = _recover(settings, keeper)
         chosen = _archive(settings, archive)
         tree = stack.enter_context(_tree(root, dry_run=dry_run))
-        prospect = look(tree, chosen, identities, paths)
+        with _opened():
+            prospect = look(tree, chosen, identities, paths)
         preview = _preview(tree, prospect)
         outcome = Outcome(preview, recovery)
         if prospect.plan.is_empty or not ask(preview) or dry_run:
@@ -162,7 +164,8 @@ def rehearse(
     directory = Path(settings.backup.dir)
     _make(directory, private=True)
     try:
-        return drill.rehearse(chosen, identities, directory)
+        with _opened():
+            return drill.rehearse(chosen, identities, directory)
     except OSError as error:
         where = error.filename or directory
         raise OpsError(f"{where}: {error.strerror or error}; the drill was not finished") from None
@@ -244,6 +247,15 @@ def _tree(root: Path, *, dry_run: bool) -> Iterator[Tree]:
         stack.callback(tree.close)
         tree.root = root
         yield tree
+
+
+@contextlib.contextmanager
+def _opened() -> Iterator[None]:
+    """An archive that only lacks its identity is not a bad one: nothing was tried (exit code 3)."""
+    try:
+        yield
+    except LockedArchiveError as error:
+        raise OpsError(str(error)) from None
 
 
 def _archive(settings: Settings, written: str | None) -> Path:

@@ -102,3 +102,19 @@ def test_a_backup_that_would_not_serve_again_fails_the_drill(stack: Stack):
     assert f'FAILED: nginx -t: cannot load certificate key "{stack.private_key}"' in done.stdout
     assert "cannot be restored to a service that works" in done.stdout
     assert traces(stack) == []
+
+
+def test_an_encrypted_backup_needs_its_identity(stack: Stack, tmp_path: Path):
+    import pyrage
+
+    identity = pyrage.x25519.Identity.generate()
+    key = tmp_path / "key.txt"
+    key.touch(mode=0o600)
+    key.write_text(f"{identity}\n")
+    stack.config["backup"]["recipients"] = [str(identity.to_public())]
+    stack.write_config()
+    assert stack.gte_ops("backup", "create", "--config", str(stack.config_file)).exit_code == 0
+    closed = drill(stack)
+    assert (closed.exit_code, closed.stderr.count("\n")) == (3, 1)
+    assert "give the identity that opens it (--identity FILE)" in closed.stderr
+    assert drill(stack, "--identity", str(key)).exit_code == 0
