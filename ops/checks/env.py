@@ -29,8 +29,9 @@ def packages(
     listed = environment.required is not None
     missing = [name for name in environment.required or BASE if _normal(name) not in environment.packages]
     written = target.origin.get("python") == WRITTEN
-    if "gunicorn" in missing and target.gunicorn_master is not None and not written:
-        reason = f"gunicorn runs, but not from {environment.python}: set app.python"
+    if "gunicorn" in missing and not written:
+        # A guess at the interpreter that cannot be right, or that nothing vouches for, proves nothing.
+        reason = f"whether the service runs on {environment.python}, which has no gunicorn: set app.python"
         raise NotJudgedError(NotSeen(reason=reason))
     severity: Severity | None = None
     if not listed and (why := _serves_the_model(target, backend, logs)):

@@ -95,6 +95,11 @@ CASES: list[Case] = [
     ),
     quiet(
         "ENV001",
+        "gunicorn is down, and the interpreter is a guess that has no gunicorn either",
+        environment(without_gunicorn(), packages={}),
+    ),
+    quiet(
+        "ENV001",
         "gunicorn runs, so this is not its environment",
         environment(packages={"flask": "3"}),
     ),
