@@ -74,7 +74,8 @@ class Actor:
         needs_cause = (
             verdict.fault in ("master_gone", "no_workers", "not_answering") and memory.pending is None
         )
-        causes = self.proof.causes() if needs_cause else ()
+        patient = waits_for_the_doctor(verdict.fault, memory, rules, now, resident=self.resident)
+        causes = self.proof.causes(patient=patient) if needs_cause else ()
         means = Means(
             restart=self._supervisor() is not None,
             reload=can_reload(
@@ -133,7 +134,10 @@ class Actor:
                 ),
             )
         memory = msgspec.structs.replace(memory, pending=pending)
-        self.proof.complete(verdict.fault, look, memory)
+        patient = waits_for_the_doctor(
+            verdict.fault, before, self.rules, now.boottime, resident=self.resident
+        )
+        self.proof.complete(look, memory, patient=patient)
         if not self.ledger.save(memory) and not self.resident:
             return False, before
         self.journal.note(
@@ -232,6 +236,17 @@ class Actor:
                 break
         self.journal.note("step", rung=pending.rung, outcome=outcome, seconds=round(now - pending.at, 2))
         return msgspec.structs.replace(memory, pending=None, actions=actions)
+
+
+def waits_for_the_doctor(fault: str, memory: Memory, rules: Rules, now: float, *, resident: bool) -> bool:
+    """Whether a step waits for the doctor's report. Not where memory runs out: the seconds it takes are not there. Nor
+    does the resident's first start of a master that is gone: nothing is left to be looked at before it, and only a
+    start that failed already could be futile."""
+    if fault == "worker_memory":
+        return False
+    if not resident or fault != "master_gone":
+        return True
+    return any(a.rung == "restart" and now - a.at <= rules.within for a in memory.actions)
 
 
 def _came_to_nothing(pending: Pending, look: Look, *, gone: bool) -> bool:

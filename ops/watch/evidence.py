@@ -27,6 +27,8 @@ TAIL_BYTES = 64 * 1024
 # The doctor's own budget here, and how long a step waits for its report, seconds.
 DOCTOR_BUDGET = 4.0
 DOCTOR_WAIT = 6.0
+# And where no more hangs on it than the proof: it then ends by itself, and its report comes later.
+DOCTOR_WAIT_SHORT = 1.0
 _PROC_FILES = (
     "status",
     "wchan",
@@ -106,13 +108,14 @@ class Evidence:
                     command, stdin=subprocess.DEVNULL, stdout=report, stderr=subprocess.DEVNULL
                 )
 
-    def causes(self, wait: float = DOCTOR_WAIT) -> tuple[str, ...]:
-        """The codes of the causes the doctor named, waiting at most ``wait`` seconds; empty where it said nothing."""
+    def causes(self, *, patient: bool = True) -> tuple[str, ...]:
+        """The codes of the causes the doctor named; empty where it said nothing. It is waited for, and ended when it
+        takes too long; not ``patient``: it is waited for briefly, and left to end by itself."""
         if self._doctor is not None:
             try:
-                self._doctor.wait(timeout=wait)
+                self._doctor.wait(timeout=DOCTOR_WAIT if patient else DOCTOR_WAIT_SHORT)
             except subprocess.TimeoutExpired:
-                if wait > 0:
+                if patient:
                     self._doctor.kill()
                     self._doctor.wait()
                 return ()

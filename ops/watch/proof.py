@@ -37,9 +37,9 @@ class Proof:
         """The trouble is over: the next one gets a directory of its own."""
         self._evidence = None
 
-    def causes(self) -> tuple[str, ...]:
-        """The codes of the causes the doctor named for this trouble."""
-        return self._evidence.causes() if self._evidence is not None else ()
+    def causes(self, *, patient: bool) -> tuple[str, ...]:
+        """The codes of the causes the doctor named for this trouble (`Evidence.causes`)."""
+        return self._evidence.causes(patient=patient) if self._evidence is not None else ()
 
     def dump(self, verdict: Verdict, look: Look, memory: Memory) -> Memory:
         """Another stack dump of the suspected workers, kept as evidence."""
@@ -90,8 +90,9 @@ class Proof:
         if memory.trouble is not None and not memory.trouble.evidence:
             memory.trouble.evidence = str(evidence.path)
 
-    def complete(self, fault: str, look: Look, memory: Memory) -> None:
-        """What only the moment before a step can show: the processes, the ends of the logs, the doctor's report."""
+    def complete(self, look: Look, memory: Memory, *, patient: bool) -> None:
+        """What only the moment before a step can show: the processes, the ends of the logs, the doctor's report if
+        it is waited for."""
         if self._evidence is None:
             return
         pids = [*([look.master.pid] if look.master else []), *(w.pid for w in look.workers)]
@@ -99,8 +100,8 @@ class Proof:
         self._evidence.put_processes(pids)
         subject = memory.subject
         self._evidence.put_log_tails((subject.error_log, subject.access_log))
-        # Where memory runs out, the seconds that the doctor may take are not there.
-        self._evidence.causes(*([0.0] if fault == "worker_memory" else []))
+        if patient:
+            self._evidence.causes()
 
     def fingerprint(self, memory: Memory) -> str:
         """The newest change among the files that decide whether a start works: a mended cause shows here."""

@@ -1,4 +1,4 @@
-"""What becomes of the last step: done, failed, or done with and another worker to see to."""
+"""What becomes of the last step, and what the next one waits for."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ops.settings import Settings
 from ops.topology.identity import Identity
-from ops.watch.acting import Actor
+from ops.watch.acting import Actor, waits_for_the_doctor
 from ops.watch.judging import judge
 from ops.watch.ledger import Ledger
 from ops.watch.memory import Action, Memory, Pending
@@ -45,3 +45,18 @@ def test_a_second_worker_that_hangs_at_its_boot_does_not_wait_for_the_boot_deadl
 
 def test_a_worker_that_boots_in_place_of_the_killed_one_is_waited_for(tmp_path: Path) -> None:
     assert outcome(tmp_path, 400.0, 1.0) == "begun"
+
+
+def test_only_the_first_start_of_a_master_that_is_gone_does_not_wait_for_the_doctor() -> None:
+    def waits(fault: str, *ago: float) -> bool:
+        actions = [
+            Action(at=BOOT - seconds, wall=0.0, rung="restart", fault="master_gone") for seconds in ago
+        ]
+        return waits_for_the_doctor(fault, memory(actions=actions), RULES, BOOT, resident=True)
+
+    assert not waits("master_gone")
+    assert not waits("master_gone", RULES.within + 1)
+    assert waits("master_gone", 10.0), "it may be futile"
+    assert waits("worker_hung"), "the proof is gone with the process"
+    assert waits_for_the_doctor("master_gone", memory(), RULES, BOOT, resident=False), "cron has a minute"
+    assert not waits("worker_memory")
