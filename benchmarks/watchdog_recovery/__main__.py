@@ -36,7 +36,7 @@ def main() -> None:
     )
     parser.add_argument("--trials", type=int, default=20, help="of each fault with each keeper")
     parser.add_argument("--lanes", type=int, default=8, help="trials side by side")
-    usual = [name for name in FAULTS if name != "boot_hang_one"]
+    usual = [name for name in FAULTS if name not in ("boot_hang_one", "crash_loop_budget")]
     parser.add_argument("--faults", nargs="+", choices=FAULTS, default=usual)
     parser.add_argument("--keepers", nargs="+", choices=KEEPERS, default=list(KEEPERS))
     parser.add_argument("--results", type=Path, default=Path("watchdog_recovery.jsonl"))

@@ -27,8 +27,6 @@ TAIL_BYTES = 64 * 1024
 # The doctor's own budget here, and how long a step waits for its report, seconds.
 DOCTOR_BUDGET = 4.0
 DOCTOR_WAIT = 6.0
-# And where no more hangs on it than the proof: it then ends by itself, and its report comes later.
-DOCTOR_WAIT_SHORT = 1.0
 _PROC_FILES = (
     "status",
     "wchan",
@@ -110,10 +108,10 @@ class Evidence:
 
     def causes(self, *, patient: bool = True) -> tuple[str, ...]:
         """The codes of the causes the doctor named; empty where it said nothing. It is waited for, and ended when it
-        takes too long; not ``patient``: it is waited for briefly, and left to end by itself."""
+        takes too long; not ``patient``: what it has not said yet is not waited for, and it ends by itself."""
         if self._doctor is not None:
             try:
-                self._doctor.wait(timeout=DOCTOR_WAIT if patient else DOCTOR_WAIT_SHORT)
+                self._doctor.wait(timeout=DOCTOR_WAIT if patient else 0)
             except subprocess.TimeoutExpired:
                 if patient:
                     self._doctor.kill()
