@@ -45,7 +45,7 @@ def print_footprint(seconds: float) -> None:
             unique = watchdog.memory_full_info().uss
             print(f"| {poll} s | {size / 1e6:.1f} | {unique / 1e6:.1f} | {share:.2%} |")
             watchdog.terminate()
-            _until(lambda w=watchdog: not w.is_running() or w.status() == psutil.STATUS_ZOMBIE)  # type: ignore[misc]
+            watchdog.wait(30)
         runs = [_once(services[0]) for _ in range(RUNS + 1)][1:]
         print(
             f"\n`gte-ops watchdog --once`, healthy, {RUNS} runs: median {statistics.median(runs):.2f} s,"
