@@ -343,12 +343,14 @@ class WorkerActivity(Facts, frozen=True):
 
 
 class Activity(Facts, frozen=True):
-    """Signs of life of the service during the probes. ``queued``: the accept queue at both ends."""
+    """Signs of life of the service during the probes. ``queued``: the accept queue at both ends. ``deadlocked``:
+    workers whose threads all wait for each other and will never run again."""
 
     seconds: float
     workers: tuple[WorkerActivity, ...]
     queued: tuple[int | None, int | None]
     progress: tuple[ProgressRecord, ...] = ()
+    deadlocked: tuple[int, ...] = ()
 
 
 # --- certificates ---------------------------------------------------------------------------------------------------

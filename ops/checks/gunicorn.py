@@ -305,6 +305,12 @@ def _states(target: Target, activity: Activity, processes: Processes) -> list[tu
     for worker in activity.workers:
         if worker.state in _STOPPED:
             found.append((worker.pid, Text(en="stopped (state T)", zh="已暂停（状态 T）")))
+        elif worker.pid in activity.deadlocked:
+            words = Text(
+                en="deadlocked (its threads wait for each other, without a time limit)",
+                zh="死锁（线程互相等待，且没有超时）",
+            )
+            found.append((worker.pid, words))
         elif (
             worker.cpu
             and activity.seconds > 0

@@ -7,7 +7,7 @@ behaves (name, certificate, answers, logs). Nothing here judges.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -51,7 +51,7 @@ RESERVE = 0.4
 GUIDE_HOME = "/root"
 # How long an answer is waited for before the service's processes are looked at again, seconds.
 FIRST_LOOK = 1.0
-LOOK_AGAIN = 0.5
+LOOK_AGAIN = 0.4
 NGINX_TEST_SECONDS = 4.0
 # A handshake over the network, seconds.
 FAR_SECONDS = 3.0
@@ -374,7 +374,8 @@ def _probe(
         "model_access": Task("access to the model", lambda: model_access.model_access(target)),
     }
     answers = [tasks[name] for name in ("front", "backend", "upstreams")]
-    after = _watch(answers, patience, target, progress_dir, before, deadline)
+    main_polls = _main_thread_only_polls(around)
+    after = _watch(answers, tasks["backend"], patience, target, progress_dir, before, deadline, main_polls)
     # Logs last: what the probes themselves provoked stands in them too.
     log_task = Task("logs", lambda: logs.read_logs(target, since, time.time()))
     kernel_task = Task("kernel log", lambda: kernel_log.kernel_log(target, since))
@@ -425,27 +426,52 @@ def _lineages(target: Target) -> Lineages | NotSeen:
 
 def _watch(
     answers: list[Task],
+    backend: Task,
     patience: Patience,
     target: Target,
     progress_dir: str | None,
     before: Reading,
     deadline: float,
+    main_polls: bool,
 ) -> Reading:
-    """Wait for the answers; look at the service's processes now and then, and stop waiting once they tell enough:
-    all stopped, all stuck past their deadline by their own records, or requests complete though ours waits."""
-    from ops.collect import activity
+    """Wait for the answers; look at the service's processes now and then, and stop waiting once they tell enough: all
+    stopped, all deadlocked, all stuck past their deadline by their own records, or requests complete though ours waits.
+    """
+    from ops.collect import activity, threads
 
     look = time.monotonic() + FIRST_LOOK
+    earlier: dict[int, threads.Waiting | None] = {}
+    deadlocked: tuple[int, ...] = ()
     while True:
         for task in answers:
             task.wait(min(look, deadline))
         if all(task.is_done for task in answers) or time.monotonic() >= deadline:
-            return activity.read(target, progress_dir)
+            return replace(activity.read(target, progress_dir), deadlocked=deadlocked)
         reading = activity.read(target, progress_dir)
+        now = {pid: threads.waiting(pid) for pid in target.gunicorn_workers}
+        # Idle workers look the same: only while the service itself owes an answer does it prove anything.
+        if not backend.is_done and not (main_polls and reading.queued):
+            deadlocked = tuple(
+                pid
+                for pid in target.gunicorn_workers
+                if threads.can_never_go_on(pid, earlier.get(pid), now[pid], main_polls=main_polls)
+            )
+        earlier = now
         if activity.nobody_can_answer(reading, target.gunicorn_workers):
             patience.cut("every worker is stopped")
+        elif deadlocked and len(deadlocked) == len(target.gunicorn_workers):
+            patience.cut("every worker is deadlocked")
         elif activity.all_past_deadline(reading, reading.at, target.request_deadline):
             patience.cut("every worker is past its request deadline")
         elif activity.completions(before, reading) > activity.OWN_PROBES and reading.queued:
             patience.cut("requests complete while others queue")
         look = time.monotonic() + LOOK_AGAIN
+
+
+def _main_thread_only_polls(around: Surroundings) -> bool:
+    """Whether gunicorn's workers take connections in their main thread and serve them in others (gthread)."""
+    processes = around.processes.processes if isinstance(around.processes, Processes) else ()
+    master = next((p for p in processes if p.pid == around.target.gunicorn_master), None)
+    told, config = gunicorn_topology.arguments(master), around.gunicorn.config
+    kind = gunicorn_topology.setting("worker_class", "worker-class", told, config)
+    return bool(kind == "gthread")

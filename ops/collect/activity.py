@@ -28,6 +28,7 @@ class Reading:
     progress: tuple[ProgressRecord, ...]
     queued: int | None
     beaten: dict[int, bool | None] = field(default_factory=dict)
+    deadlocked: tuple[int, ...] = ()
 
 
 def read(target: Target, progress_dir: str | None) -> Reading:
@@ -114,6 +115,7 @@ def compare(before: Reading, after: Reading, workers: tuple[int, ...]) -> Activi
         ),
         queued=(before.queued, after.queued),
         progress=after.progress,
+        deadlocked=after.deadlocked,
     )
 
 

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.lab.faults.gunicorn import DEADLOCK_APP
+from tests.lab.faults.nginx import SLOW_APP
 from tests.lab.stack import Report, Stack
 
 BUDGET = 3.0
@@ -99,3 +101,20 @@ def test_a_stopped_gunicorn_is_named_without_waiting_for_the_budget() -> None:
         ran = stack.doctor("--budget", "30s")
     assert ran.first == "GUN007"
     assert ran.seconds < 15  # half the budget; the figure itself is benchmarks/doctor_seconds.py's
+
+
+@pytest.mark.parametrize(("kind", "threads"), [("sync", None), ("gthread", 4)])
+def test_a_deadlocked_service_is_named_without_waiting_for_the_budget(kind: str, threads: int | None) -> None:
+    with Stack(app=DEADLOCK_APP, worker_class=kind, threads=threads) as stack:
+        stack.predict(timeout=0.2)
+        ran = stack.doctor("--budget", "30s")
+    assert ran.codes == ["GUN007"]
+    assert "deadlocked" in str(ran.report["causes"][0]["evidence"])
+    assert ran.seconds < 15  # half the budget; the figure itself is benchmarks/doctor_seconds.py's
+
+
+def test_a_slow_service_is_waited_for() -> None:
+    with Stack(app=SLOW_APP, worker_class="sync") as stack:
+        ran = stack.doctor()
+    assert "GUN007" not in ran.codes
+    assert not ran.report["symptoms"]
