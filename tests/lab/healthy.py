@@ -9,12 +9,14 @@ A new one is one function, as for the faults:
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from tests.lab.faults.app import PLAIN_APP
@@ -130,7 +132,11 @@ def errors_are_old(stack: Stack) -> None:
         stack.nginx_error_log,
         f'{nginx_time} [error] 7#7: *1 limiting requests, excess: 20.1 by zone "gte_api", client: 127.0.0.1\n'
         f"{nginx_time} [error] 7#7: *2 upstream timed out (110: Connection timed out) while reading response header\n"
-        f"{nginx_time} [error] 7#7: *3 connect() failed (111: Connection refused) while connecting to upstream\n",
+        f"{nginx_time} [error] 7#7: *3 connect() failed (111: Connection refused) while connecting to upstream\n"
+        f"{nginx_time} [alert] 7#7: 512 worker_connections are not enough\n"
+        f"{nginx_time} [error] 7#7: *4 upstream prematurely closed connection while reading response header\n"
+        f'{nginx_time} [crit] 7#7: *5 pwrite() "/var/x" failed (28: No space left on device)\n'
+        f"{nginx_time} [crit] 7#7: *6 connect() failed (13: Permission denied) while connecting to upstream\n",
     )
     _prepend(
         stack.gunicorn_error_log,
@@ -150,6 +156,31 @@ def trouble_is_over(stack: Stack) -> None:
     stack.stop_gunicorn()
     stack.predict()
     stack.start_gunicorn()
+
+
+@healthy(unix_socket=True)
+def socket_mode_was_mended(stack: Stack) -> None:
+    """nginx was forbidden to connect a moment ago, inside the window."""
+    socket = Path(str(stack.backend))
+    mode = socket.stat().st_mode
+    socket.chmod(0)
+    assert os.geteuid() != 0 or stack.predict().status == 502
+    socket.chmod(mode)
+    # The log knows whole seconds only: what is said in the doctor's own first second counts as said to it.
+    mended = int(time.time())
+    wait_for(lambda: int(time.time()) > mended, "the second to end")
+
+
+@healthy(layout="guide")
+def upgrades_are_mapped(stack: Stack) -> None:
+    """Connection: upgrade for those who ask for it alone; edited and reloaded at once."""
+    text = stack.site_file.read_text()
+    stack.site_file.write_text("map $http_upgrade $connection_upgrade { default upgrade; '' ''; }\n" + text)
+    stack.edit(
+        stack.site_file,
+        'proxy_set_header Connection "";',
+        "proxy_set_header Upgrade $http_upgrade;\n        proxy_set_header Connection $connection_upgrade;",
+    )
 
 
 @healthy()

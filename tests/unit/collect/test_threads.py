@@ -75,17 +75,21 @@ def test_a_thread_that_has_run_in_between_proves_nothing(monkeypatch: pytest.Mon
     ids=["deadlock", "sleep", "read", "wait with a limit"],
 )
 def test_on_real_processes(program: str, proves: bool) -> None:
-    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE) as process:
+    told = f"import sys; print('there', flush=True); {program}"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", told], **pipes) as process:
         try:
-            ends = time.monotonic() + 20
+            assert process.stdout is not None
+            process.stdout.readline()
+            ends = time.monotonic() + 30
             before = after = None
-            # Until it has got where it waits: nothing runs between two readings.
-            while before is None or after is None or before != after:
+            # On a busy machine it takes its time to get from its word to where it waits.
+            while before is None or before != after or "running" in before.calls.values():
                 assert time.monotonic() < ends
                 before = waiting(process.pid)
                 if before is None:
                     pytest.skip("/proc/pid/syscall may not be read here")
-                time.sleep(0.4)
+                time.sleep(0.3)
                 after = waiting(process.pid)
             assert can_never_go_on(process.pid, before, after, main_polls=False) is proves
         finally:
