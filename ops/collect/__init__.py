@@ -449,17 +449,18 @@ def _watch(
             return replace(activity.read(target, progress_dir), deadlocked=deadlocked)
         reading = activity.read(target, progress_dir)
         now = {pid: threads.waiting(pid) for pid in target.gunicorn_workers}
-        # Idle workers look the same: only while the service itself owes an answer does it prove anything.
+        # An idle worker looks the same: it proves something only of all, and while the service itself owes an answer.
         if not backend.is_done and not (main_polls and reading.queued):
-            deadlocked = tuple(
+            stuck = [
                 pid
                 for pid in target.gunicorn_workers
                 if threads.can_never_go_on(pid, earlier.get(pid), now[pid], main_polls=main_polls)
-            )
+            ]
+            deadlocked = tuple(stuck) if len(stuck) == len(target.gunicorn_workers) else ()
         earlier = now
         if activity.nobody_can_answer(reading, target.gunicorn_workers):
             patience.cut("every worker is stopped")
-        elif deadlocked and len(deadlocked) == len(target.gunicorn_workers):
+        elif deadlocked:
             patience.cut("every worker is deadlocked")
         elif activity.all_past_deadline(reading, reading.at, target.request_deadline):
             patience.cut("every worker is past its request deadline")
