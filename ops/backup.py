@@ -22,6 +22,9 @@ from ops.safekeeping.survey import Survey
 from ops.safekeeping.verification import Verified, verify
 from ops.settings import BackupSettings, Settings
 
+# `create` leaves these be whatever the policy: what was made by hand before a change outlives the day's own backup.
+SPARED_BY_CREATE = 3
+
 
 @dataclass
 class Outcome:
@@ -68,7 +71,7 @@ def create_backup(
         )
         outcome = Outcome(made, left_overs=left_overs)
         try:
-            outcome.removed = _pruned(own, known_good=made.path)
+            outcome.removed = _pruned(own, known_good=made.path, spare=SPARED_BY_CREATE)
         except (OpsError, OSError) as error:
             outcome.prune_problem = str(error)
         for destination in destinations:
@@ -171,8 +174,8 @@ def _cleaned(directory: Path) -> list[Path]:
         raise BackupError(f"{directory}: {error.strerror or error}; left-overs cannot be removed") from None
 
 
-def _unkept(own: BackupSettings, known_good: Path | None) -> list[retention.Backup]:
-    return retention.to_remove(backups_in(Path(own.dir)), own.keep, _good_once(known_good))
+def _unkept(own: BackupSettings, known_good: Path | None, spare: int = 0) -> list[retention.Backup]:
+    return retention.to_remove(backups_in(Path(own.dir)), own.keep, _good_once(known_good), spare)
 
 
 def _good_once(known_good: Path | None) -> Callable[[Path], bool]:
@@ -187,9 +190,9 @@ def _good_once(known_good: Path | None) -> Callable[[Path], bool]:
     return is_good
 
 
-def _pruned(own: BackupSettings, known_good: Path | None) -> list[Path]:
+def _pruned(own: BackupSettings, known_good: Path | None, spare: int = 0) -> list[Path]:
     removed = []
-    for _, path in _unkept(own, known_good):
+    for _, path in _unkept(own, known_good, spare):
         # The archive first: a checksum without one is a left-over, an archive without a checksum would be a doubt.
         path.unlink()
         checksum_path(path).unlink(missing_ok=True)

@@ -25,16 +25,19 @@ def check_policy(keep: Keep) -> None:
         )
 
 
-def to_remove(backups: Sequence[Backup], keep: Keep, is_good: Callable[[Path], bool]) -> list[Backup]:
+def to_remove(
+    backups: Sequence[Backup], keep: Keep, is_good: Callable[[Path], bool], spare: int = 0
+) -> list[Backup]:
     """What the policy does not keep, the oldest first. Each host's backups are counted by themselves.
 
     ``is_good`` is asked only where the answer decides: a broken backup is not kept in place of a good one, and the
-    newest good one stays whatever the policy says. Where none is good, nothing is removed. Raises OpsError."""
+    newest good one stays whatever the policy says. Where none is good, nothing is removed. The ``spare`` newest of a
+    host stay beyond the policy. Raises OpsError."""
     check_policy(keep)
     removed: list[Backup] = []
     for host in {name.host for name, _ in backups}:
         own = sorted((b for b in backups if b[0].host == host), reverse=True)
-        removed += _to_remove(own, keep, is_good)
+        removed += [backup for backup in _to_remove(own, keep, is_good) if backup not in own[:spare]]
     return sorted(removed)
 
 

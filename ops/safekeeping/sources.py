@@ -69,12 +69,14 @@ PROGRAM_DIRECTORIES = (
 
 @dataclass(frozen=True)
 class Wanted:
-    """One path to be saved, a directory with everything in it. ``what`` is the part it belongs to; ``named``: somebody
-    wrote this path down, so that its absence is told; other places are looked at because programs do."""
+    """One path to be saved, a directory with everything in it unless ``only_file``. ``what`` is the part it belongs to;
+    ``named``: somebody wrote this path down, so that its absence is told; other places are looked at because programs
+    do."""
 
     what: str
     path: str
     named: bool = False
+    only_file: bool = False
 
 
 def nginx_wanted(config: NginxConfig, own_directory: str | None) -> Iterator[Wanted]:
@@ -133,11 +135,13 @@ def certbot_wanted(directory: str, written: Iterable[str], home: str) -> Iterato
             if key == "authenticator" and value.endswith("route53"):
                 yield Wanted("certbot", posixpath.join(home, ".aws/credentials"))
                 yield Wanted("certbot", posixpath.join(home, ".aws/config"))
-            candidates = _words(value) if "hook" in key else [value]
-            for word in candidates:
+            is_command = "hook" in key
+            for number, word in enumerate(_words(value) if is_command else [value]):
                 name = home + word[1:] if word.startswith("~/") else word
                 if name.startswith("/") and not is_program(name) and not _inside(name, directory):
-                    yield Wanted("certbot", name, named=True)
+                    # Behind the program stand its arguments: some are files it needs, some what it makes.
+                    named = not is_command or number == 0
+                    yield Wanted("certbot", name, named=named, only_file=is_command)
 
 
 def ini_values(text: str) -> Iterator[tuple[str, str]]:
@@ -146,7 +150,9 @@ def ini_values(text: str) -> Iterator[tuple[str, str]]:
         key, equals, value = line.partition("=")
         key = key.strip().replace("-", "_")
         if equals and key and not key.startswith(("#", ";", "[")):
-            yield key, value.strip().strip("\"'")
+            value = value.strip()
+            is_quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
+            yield key, value[1:-1] if is_quoted else value
 
 
 def _words(command: str) -> list[str]:
@@ -181,7 +187,7 @@ def start_command_wanted(command: str | Sequence[str]) -> Iterator[Wanted]:
     """The scripts and files that the configured start command names."""
     for word in _words(command) if isinstance(command, str) else command:
         if word.startswith("/") and not is_program(word):
-            yield Wanted("gunicorn", word)
+            yield Wanted("gunicorn", word, only_file=True)
 
 
 def is_program(path: str) -> bool:

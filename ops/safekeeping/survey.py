@@ -78,7 +78,7 @@ class _Walker:
         try:
             real = self._follow(wanted.path)
             # nginx's own directory has a link to a document root in it on some hosts; certbot's tree is all certbot's.
-            if real is not None and self.result.seen[real].kind == "directory":
+            if real is not None and self.result.seen[real].kind == "directory" and not wanted.only_file:
                 self._walk(real, follow=wanted.what != "nginx")
         except OSError as error:
             if wanted.named or error.errno not in (errno.ENOENT, errno.ENOTDIR):

@@ -68,6 +68,12 @@ def test_a_broken_one_is_not_kept_in_place_of_a_good_one_of_the_same_day():
     ]
 
 
+def test_the_newest_few_can_be_spared():
+    backups = [backup(day / 10) for day in range(10)]
+    gone = to_remove(backups, Keep(daily=1, weekly=0, monthly=0), lambda _: True, spare=3)
+    assert len(gone) == 7
+
+
 def test_hosts_count_by_themselves():
     backups = [backup(0), backup(1), backup(50, "web2"), backup(51, "web2")]
     assert kept(backups, Keep(daily=1, weekly=0, monthly=0)) == [0, 50]
