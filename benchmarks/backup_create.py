@@ -5,7 +5,7 @@
 Two trees: a host's own (200 files), and a large one that `backup.include` names. On the large one, in turn within each
 round: gte-ops; `tar | zstd` with the same level and threads, flushed to disk, read back and hashed (what gte-ops does,
 without its hashes of every file and its second look at the sources); the same with zstd as it comes; restic's first
-backup into a new repository. Prints a Markdown table: wall seconds, CPU seconds (which tell more on a busy machine), the
+backup into a new repository. Prints a Markdown table: wall seconds, CPU seconds (they tell more on a busy machine), the
 largest resident memory, size of the result.
 """
 
