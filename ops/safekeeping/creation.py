@@ -135,6 +135,8 @@ def locked(directory: Path, wait: float = LOCK_WAIT) -> Iterator[None]:
                         f"{directory}: another run has been at work there for {wait:g} s; try again when it is done"
                     ) from None
                 time.sleep(0.1)
+            except OSError as error:
+                raise BackupError(f"{directory}: {error.strerror or error}; it cannot be locked") from None
         yield
     finally:
         os.close(descriptor)
