@@ -9,21 +9,17 @@ from ops.diagnose import diagnose
 from tests.lab.faults import CASES
 from tests.lab.faults.case import Case, NotHereError
 from tests.lab.recorded import RECORDED, recorded
-from tests.lab.stack import Stack
-from tests.lab.waiting import wait_for
+from tests.lab.trial import tried
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.code}-{case.name}")
 def test_the_first_cause_is_the_fault(case: Case) -> None:
     if reason := case.impossible():
         pytest.skip(reason)
-    with Stack(**case.stack) as stack:
-        try:
-            case.inject(stack)
-        except NotHereError as reason:
-            pytest.skip(str(reason))
-        wait_for(lambda: case.sees(stack), f"a client to meet {case.name}", within=15, every=0.05)
-        ran = stack.doctor()
+    try:
+        ran = tried(case)
+    except NotHereError as reason:
+        pytest.skip(str(reason))
     told = f"{ran.codes} {ran.report.get('symptoms')} {ran.stderr}"
     assert ran.first == case.first, told
     assert set(ran.codes) == {case.code} | case.beside, told

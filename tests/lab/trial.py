@@ -1,0 +1,18 @@
+"""One trial: a stack is brought up, broken, a client meets it, and the doctor is asked."""
+
+from __future__ import annotations
+
+from tests.lab.faults.case import Case
+from tests.lab.stack import Report, Stack
+from tests.lab.waiting import wait_for
+
+
+def tried(*cases: Case) -> Report:
+    """What the doctor said with all of ``cases`` at once, each brought about in turn.
+
+    Raises NotHereError where this machine does not let one be caused; AssertionError where no client meets it."""
+    with Stack(**{name: value for case in cases for name, value in case.stack.items()}) as stack:
+        for case in cases:
+            case.inject(stack)
+            wait_for(lambda: case.sees(stack), f"a client to meet {case.name}", within=15, every=0.05)  # noqa: B023
+        return stack.doctor()
