@@ -105,6 +105,8 @@ class Evidence:
                 self._doctor = subprocess.Popen(
                     command, stdin=subprocess.DEVNULL, stdout=report, stderr=subprocess.DEVNULL
                 )
+            # The service's boot goes first where both want the same cores.
+            os.setpriority(os.PRIO_PROCESS, self._doctor.pid, 10)
 
     def causes(self, *, patient: bool = True) -> tuple[str, ...]:
         """The codes of the causes the doctor named; empty where it said nothing. It is waited for, and ended when it
