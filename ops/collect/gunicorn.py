@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from ops.collect.start_time import start_ticks
 from ops.quoting import safe_line
 from ops.snapshot import ConfigValue, GunicornConfig, InFlight, NotSeen, ProgressRecord
 
@@ -163,8 +164,6 @@ class _Record(msgspec.Struct):
 
 
 def _read_record(path: Path) -> ProgressRecord | None:
-    from ops.collect.processes import start_ticks
-
     for _ in range(READ_ATTEMPTS):
         try:
             with path.open("rb") as file:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 
+from ops.collect.start_time import start_ticks
 from ops.quoting import safe_line
 from ops.snapshot import Listener, Process, Processes
 from ops.topology.address import join_address
@@ -79,15 +80,6 @@ def _telling_environment(process: psutil.Process) -> dict[str, str] | None:
     except (psutil.Error, OSError):
         return None
     return {name: safe_line(values[name]) for name in _TELLING_VARIABLES if name in values}
-
-
-def start_ticks(pid: int) -> int:
-    """When the process started, in clock ticks since boot (proc(5), stat field 22); 0 where it cannot be read."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-        return int(stat.rpartition(")")[2].split()[19])
-    except (OSError, IndexError, ValueError):
-        return 0
 
 
 def _listening_address(connection: object) -> str | None:

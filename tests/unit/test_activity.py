@@ -9,6 +9,7 @@ import pytest
 
 from ops.collect import activity, processes
 from ops.collect.activity import Reading
+from ops.collect.start_time import start_ticks
 from ops.snapshot import InFlight, ProgressRecord, WorkerActivity
 
 
@@ -127,4 +128,4 @@ def test_without_the_tables_nothing_is_known(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setattr(processes, "Path", lambda _name: tmp_path / "none")
     assert processes.accept_queues() == {}
     assert activity.queued_at("127.0.0.1:8000") is None
-    assert processes.start_ticks(1) == 0
+    assert start_ticks(2**22 + 1) == 0, "no process has this id"

@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ops.collect.gunicorn import parse_config, read_config, read_progress
-from ops.collect.processes import start_ticks
+from ops.collect.start_time import start_ticks
 from ops.snapshot import GunicornConfig, InFlight, NotSeen, from_json, to_json
 from tests.unit.made_snapshot import but
 

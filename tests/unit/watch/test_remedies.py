@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.collect.processes import start_ticks
+from ops.collect.start_time import start_ticks
 from ops.remedies.restart import RestartError, Supervisor, find_supervisor, restart, start
 from ops.remedies.signals import GoneError, end, is_alive, kill, send
 from ops.settings import GunicornSettings, Settings
