@@ -102,24 +102,25 @@ def _look(settings: Settings, memory: Memory) -> Sight:
     holders: tuple[Holder, ...] | NotSeen = ()
     if master is None or subject.master is None or master.start_ticks != subject.master.start_ticks:
         master, subject, holders = _find(settings, memory.subject)
-    workers = _workers(settings, master) if master else ()
     room = resources.room(master.pid) if master else None
     control: bool | None = None
+    booting: frozenset[int] = frozenset()
     if master is not None and settings.gunicorn.control_socket:
         control, booting = _ask_control(settings.gunicorn.control_socket)
-        workers = tuple(
-            msgspec.structs.replace(w, booting_by_control=w.pid in booting and w.record is None)
-            for w in workers
-        )
     health = _probe(settings, subject.backend, settings.target.health_path)
     answered = health.status is not None
-    if health.status is None or health.status >= 500:
-        workers = tuple(msgspec.structs.replace(w, descriptors=resources.descriptors(w.pid)) for w in workers)
     ready = (
         _probe(settings, subject.backend, settings.target.ready_path)
         if answered and master is not None
         else NotSeen(reason="/health did not answer" if not answered else "no master is seen")
     )
+    # Last, with the clocks: what a worker did while the probes waited their turn would else look that old.
+    workers = _workers(settings, master) if master else ()
+    workers = tuple(
+        msgspec.structs.replace(w, booting_by_control=w.pid in booting and w.record is None) for w in workers
+    )
+    if health.status is None or health.status >= 500:
+        workers = tuple(msgspec.structs.replace(w, descriptors=resources.descriptors(w.pid)) for w in workers)
     look = Look(
         clocks=clocks(),
         backend=subject.backend,

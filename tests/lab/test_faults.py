@@ -12,7 +12,16 @@ from tests.lab.recorded import RECORDED, recorded
 from tests.lab.trial import tried
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.code}-{case.name}")
+_FIRST = {case.code: case for case in reversed(CASES)}
+
+
+def _each(case: Case) -> object:
+    """One case of every code in CI; its further ones with scripts/test --long."""
+    marks = () if _FIRST[case.code] is case else (pytest.mark.long,)
+    return pytest.param(case, id=f"{case.code}-{case.name}", marks=marks)
+
+
+@pytest.mark.parametrize("case", map(_each, CASES))
 def test_the_first_cause_is_the_fault(case: Case) -> None:
     if reason := case.impossible():
         pytest.skip(reason)

@@ -306,6 +306,7 @@ def target(**known: Any) -> Target:
         "ready_path": "/ready",
         "predict_path": "/predict",
         "predict_body": "{}",
+        "slow_after_s": 3.0,
         "upstreams": (),
     }
     return Target(**{**values, **known})
