@@ -11,7 +11,6 @@ from tests.lab.faults.case import Case, NotHereError
 from tests.lab.recorded import RECORDED, recorded
 from tests.lab.trial import tried
 
-
 _FIRST = {case.code: case for case in reversed(CASES)}
 
 
