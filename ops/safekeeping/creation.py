@@ -27,6 +27,7 @@ from ops.archive.name import (
     PARTIAL,
     ArchiveName,
     Compression,
+    backups_in,
     checksum_path,
     host_part,
     left_over_in,
@@ -341,9 +342,12 @@ def _create(
 
 
 def _free_name(directory: Path, now: float, host: str, compression: Compression, *, encrypted: bool) -> str:
+    second = float(int(now))
+    taken = {name.number for name, _ in backups_in(directory) if name.created_at == second}
     for number in range(1, 1000):
-        name = str(ArchiveName(float(int(now)), number, host_part(host), compression, encrypted))
-        if not (directory / name).exists():
+        name = str(ArchiveName(second, number, host_part(host), compression, encrypted))
+        # Whatever their form: the later of two of one second is to be listed as the newer.
+        if number not in taken and not (directory / name).exists():
             return name
     raise BackupError(f"{directory}: a thousand backups of this second are there already")
 
