@@ -198,7 +198,11 @@ def test_a_model_that_loads_slowly_is_waited_for_while_health_is_answered() -> N
         before = [w.pid for w in stack.gunicorn_workers]
         for _ in range(2):
             assert answers(stack, 4)
-            assert [(r["phase"], r["completed"] > 3) for r in stack.progress()] == [("booting", True)]
+            # A completion is in the record a moment after its answer.
+            wait_for(
+                lambda: [(r["phase"], r["completed"] > 3) for r in stack.progress()] == [("booting", True)],
+                "a booting record with the answers in it",
+            )
             ran = once(stack)
             assert ran.exit_code == FAILING, told(ran)
             assert status(stack)["state"] == "booting"
