@@ -413,9 +413,9 @@ def _warn(words: str) -> None:
 
 
 def _document(document: dict[str, Any]) -> None:
-    import json
+    from ops.report.written import write_document
 
-    click.echo(json.dumps(document, ensure_ascii=False, indent=2))
+    write_document(document, sys.stdout)
 
 
 def _iso(when: float) -> str:

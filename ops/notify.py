@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from typing import TextIO
@@ -99,6 +98,7 @@ def exit_code(deliveries: Sequence[Delivery]) -> int:
 def render(form: str, deliveries: Sequence[Delivery], language: Language, out: TextIO) -> None:
     """Write what became of the messages as ``text`` or ``json``, one document. No secret is in either."""
     from ops.report.wording import showable
+    from ops.report.written import write_document
 
     accepted = sum(delivery.outcome == "accepted" for delivery in deliveries)
     if form == "json":
@@ -117,7 +117,7 @@ def render(form: str, deliveries: Sequence[Delivery], language: Language, out: T
                 for delivery in deliveries
             ],
         }
-        out.write(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
+        write_document(document, out)
         return
     for delivery in deliveries:
         reason = f"  {delivery.reason.to(language)}" if delivery.reason.to(language) else ""

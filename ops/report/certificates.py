@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any, TextIO
@@ -10,7 +9,8 @@ from typing import Any, TextIO
 from ops.duration import age
 from ops.inventory import Judged, Renewal, Review, Status
 from ops.language import Language, Text
-from ops.report.wording import STATUS_WORDS, can_show, readable_language, sentence, showable
+from ops.report.wording import STATUS_WORDS, readable_language, sentence, showable
+from ops.report.written import write_document
 
 DAY = 86400.0
 # So many are shown whole; of more, the healthy ones get one line each.
@@ -34,16 +34,16 @@ _YES_NO = {True: Text(en="yes", zh="是"), False: Text(en="no", zh="否")}
 
 def render_certificates(form: str, review: Review, language: Language, out: TextIO) -> None:
     """Write ``review`` as text, json, nagios or prometheus."""
+    if form == "json":
+        write_document(document(review, language), out)
+        return
     renderers: dict[str, Callable[[Review, Language], str]] = {
         "text": _text,
-        "json": _json,
         "nagios": _nagios,
         "prometheus": lambda review, _language: prometheus(review),
     }
     language = readable_language(language, out) if form in ("text", "nagios") else language
     words = renderers[form](review, language)
-    if form == "json" and not can_show(words, out):
-        words = json.dumps(document(review, language), indent=2) + "\n"
     for line in words.splitlines():
         out.write(showable(line, out) + "\n")
 
@@ -150,10 +150,6 @@ def _minute(moment: float) -> str:
 
 
 # --- for programs ---
-
-
-def _json(review: Review, language: Language) -> str:
-    return json.dumps(document(review, language), ensure_ascii=False, indent=2) + "\n"
 
 
 def document(review: Review, language: Language) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TextIO
 
 from ops.confirmation import Preflight
@@ -10,7 +9,8 @@ from ops.language import Language, Text
 from ops.report.json_report import to_document
 from ops.report.page import Page
 from ops.report.text import show_cause
-from ops.report.wording import can_show, readable_language, sentence
+from ops.report.wording import readable_language, sentence
+from ops.report.written import write_document
 
 _STANDINGS: dict[str, tuple[Text, str]] = {
     "confirmed": (Text(en="confirmed", zh="已确认"), "bold green"),
@@ -35,8 +35,7 @@ def render_checklist(form: str, preflight: Preflight, language: Language, out: T
             }
             for item in preflight.confirmed
         ]
-        words = json.dumps(document, ensure_ascii=False, indent=2)
-        out.write((words if can_show(words, out) else json.dumps(document, indent=2)) + "\n")
+        write_document(document, out)
         return
     language = readable_language(language, out)
     page = Page(out)

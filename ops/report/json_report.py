@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, TextIO
 
 from ops.catalogue import is_command
 from ops.diagnosis import Cause, CheckResult, Diagnosis, Symptom
 from ops.language import Language
-from ops.report.wording import can_show, command, next_command, sentence
-from ops.report.written import started_at
+from ops.report.wording import command, next_command, sentence
+from ops.report.written import started_at, write_document
 
 SCHEMA_VERSION = 1
 
 
 def render_json(diagnosis: Diagnosis, language: Language, out: TextIO, color: bool | None = None) -> None:  # noqa: ARG001
     """Write one document and a newline. Characters that ``out`` cannot encode are escaped as JSON does."""
-    document = to_document(diagnosis, language)
-    words = json.dumps(document, ensure_ascii=False, indent=2)
-    out.write((words if can_show(words, out) else json.dumps(document, indent=2)) + "\n")
+    write_document(to_document(diagnosis, language), out)
 
 
 def to_document(diagnosis: Diagnosis, language: Language) -> dict[str, Any]:

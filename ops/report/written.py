@@ -1,14 +1,22 @@
-"""What several formats write alike: the moment of a run, and one format inside another."""
+"""What several reports write alike: a JSON document, the moment of a run, one format inside another."""
 
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable
-from typing import TextIO
+from typing import Any, TextIO
 
 from ops.diagnosis import Diagnosis
 from ops.language import Language
 from ops.moment import local_time
+from ops.report.wording import can_show
+
+
+def write_document(document: Any, out: TextIO) -> None:
+    """Write one JSON document and a newline. Characters that ``out`` cannot encode are escaped as JSON does."""
+    words = json.dumps(document, ensure_ascii=False, indent=2)
+    out.write((words if can_show(words, out) else json.dumps(document, indent=2)) + "\n")
 
 
 def started_at(diagnosis: Diagnosis) -> str:

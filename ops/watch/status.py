@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,9 +99,10 @@ def document(status: Status) -> dict[str, Any]:
 def render(form: str, status: Status, language: Language, out: TextIO) -> None:
     """Write the status as ``text`` or ``json``, one document."""
     from ops.report.wording import showable
+    from ops.report.written import write_document
 
     if form == "json":
-        out.write(json.dumps(document(status), ensure_ascii=False, indent=2) + "\n")
+        write_document(document(status), out)
         return
     memory = status.memory
     lines: list[Text] = []
