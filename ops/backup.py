@@ -12,6 +12,7 @@ from ops.archive.encryption import Identity, recipients
 from ops.archive.listing import Listed, judge
 from ops.archive.listing import list_backups as listed_in
 from ops.archive.name import backups_in, checksum_path, parse_name
+from ops.durable_file import flush_directory
 from ops.errors import OpsError
 from ops.language import Text
 from ops.safekeeping import copies, creation, retention
@@ -198,5 +199,5 @@ def _pruned(own: BackupSettings, known_good: Path | None, spare: int = 0) -> lis
         checksum_path(path).unlink(missing_ok=True)
         removed.append(path)
     if removed:
-        creation.flush_directory(Path(own.dir))
+        flush_directory(Path(own.dir))
     return removed

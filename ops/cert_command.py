@@ -88,8 +88,8 @@ def check(
 def _write(output: str, words: str) -> None:
     from pathlib import Path
 
+    from ops.durable_file import write_atomically
     from ops.errors import OpsError
-    from ops.watch.ledger import write_atomically
 
     try:
         write_atomically(Path(output), words.encode(), MODE)

@@ -34,6 +34,7 @@ from ops.archive.name import (
 )
 from ops.archive.pair import MAX_PEM_BYTES, pair_problem
 from ops.archive.writing import compressed, tar_stream
+from ops.durable_file import flush_directory
 from ops.errors import OpsError
 from ops.quoting import safe_line
 from ops.safekeeping.certbot_lock import certbot_lock
@@ -323,7 +324,7 @@ def _create(
 ) -> Created:
     plan = plan_again()
     now = time.time()
-    path = directory / _free_name(directory, now, host, compression, encrypted=bool(recipients))
+    path = directory / free_name(directory, now, host, compression, encrypted=bool(recipients))
     partial = path.with_name(path.name + PARTIAL)
     try:
         with certbot_lock(Path(plan.letsencrypt_dir), CERTBOT_WAIT):
@@ -331,7 +332,7 @@ def _create(
                 plan_again, plan, partial, now, host, compression, recipients, progress
             )
         size = _read_back(partial, digest, progress)
-        _publish(partial, path, digest)
+        publish(partial, path, digest)
     except BaseException:
         for left in (partial, checksum_path(path)):
             # Under any name but the last it is no backup; a checksum alone is none either.
@@ -341,7 +342,8 @@ def _create(
     return Created(path, manifest, size, digest, bool(recipients), complaints)
 
 
-def _free_name(directory: Path, now: float, host: str, compression: Compression, *, encrypted: bool) -> str:
+def free_name(directory: Path, now: float, host: str, compression: Compression, *, encrypted: bool) -> str:
+    """The name of a backup made now in ``directory``. Raises BackupError, OSError."""
     second = float(int(now))
     taken = {name.number for name, _ in backups_in(directory) if name.created_at == second}
     for number in range(1, 1000):
@@ -504,8 +506,8 @@ def _read_back(partial: Path, digest: str, progress: Progress) -> int:
     return size
 
 
-def _publish(partial: Path, path: Path, digest: str) -> None:
-    """Gives the archive its name. The checksum goes first: an archive is never there without it."""
+def publish(partial: Path, path: Path, digest: str) -> None:
+    """Gives the archive its name. The checksum goes first: an archive is never there without it. Raises OSError."""
     beside = checksum_path(path)
     waiting = beside.with_name(beside.name + PARTIAL)
     waiting.unlink(missing_ok=True)
@@ -523,12 +525,3 @@ def _publish(partial: Path, path: Path, digest: str) -> None:
         raise
     partial.rename(path)
     flush_directory(path.parent)
-
-
-def flush_directory(directory: Path) -> None:
-    """Makes renames and removals in ``directory`` last. Raises OSError."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

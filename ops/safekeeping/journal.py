@@ -23,6 +23,7 @@ from typing import Literal
 
 import msgspec
 
+from ops.durable_file import flush_directory
 from ops.errors import OpsError
 from ops.safekeeping.tree import Tree
 
@@ -120,7 +121,7 @@ def write_journal(directory: Path, journal: Journal) -> None:
         with contextlib.suppress(OSError):
             new.unlink(missing_ok=True)
         raise
-    _sync(directory)
+    flush_directory(directory)
 
 
 def read_journal(directory: Path) -> Journal | None:
@@ -143,7 +144,7 @@ def remove_journal(directory: Path) -> None:
     """The restore has ended. Raises OSError."""
     (directory / f"{JOURNAL_NAME}.new").unlink(missing_ok=True)
     (directory / JOURNAL_NAME).unlink(missing_ok=True)
-    _sync(directory)
+    flush_directory(directory)
 
 
 def undo(tree: Tree, journal: Journal) -> tuple[int, tuple[str, ...]]:
@@ -259,11 +260,3 @@ def _directory(path: str) -> str:
 
 def _is_stage(path: str) -> bool:
     return path.rpartition("/")[2].startswith(STAGE_PREFIX) and ".." not in path.split("/")
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -17,19 +17,16 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ops import __version__
-from ops.archive.checksum import checksum_line
 from ops.archive.encryption import encrypt, recipients
 from ops.archive.manifest import Asked, Entry, Manifest
 from ops.archive.name import (
     PARTIAL,
-    ArchiveName,
     backups_in,
     checksum_path,
-    host_part,
     left_over_in,
 )
 from ops.archive.writing import compressed, tar_stream
-from ops.safekeeping.creation import flush_directory
+from ops.safekeeping.creation import free_name, publish
 from ops.safekeeping.restore_plan import parents
 from ops.safekeeping.tree import Found, Tree
 
@@ -64,9 +61,8 @@ def keep_replaced(
         letsencrypt_dir=letsencrypt_dir,
         entries=entries,
     )
-    path = _free(directory, now, encrypted=bool(to))
+    path = directory / free_name(directory, now, platform.node(), "zst", encrypted=bool(to))
     partial = path.with_name(path.name + PARTIAL)
-    beside = checksum_path(path)
     try:
         chunks = compressed(tar_stream(manifest, lambda entry: tree.chunks(entry.path)), "zst")
         descriptor = os.open(
@@ -81,17 +77,12 @@ def keep_replaced(
             os.fsync(file.fileno())
             file.seek(0)
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(checksum_line(digest, path.name))
-            file.flush()
-            os.fsync(file.fileno())
-        partial.rename(path)
+        publish(partial, path, digest)
     except BaseException:
         partial.unlink(missing_ok=True)
-        beside.unlink(missing_ok=True)
+        if not path.exists():
+            checksum_path(path).unlink(missing_ok=True)
         raise
-    flush_directory(directory)
     return path
 
 
@@ -152,12 +143,3 @@ def _name(known: Callable[[], str]) -> str:
         return known()
     except KeyError:
         return ""
-
-
-def _free(directory: Path, now: float, *, encrypted: bool) -> Path:
-    number = 1
-    while True:
-        path = directory / str(ArchiveName(now, number, host_part(platform.node()), "zst", encrypted))
-        if not path.exists():
-            return path
-        number += 1

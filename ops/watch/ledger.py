@@ -17,6 +17,7 @@ from typing import Self
 
 import msgspec
 
+from ops.durable_file import write_atomically
 from ops.quoting import safe_line
 from ops.watch import memory as remembering
 from ops.watch.memory import Memory
@@ -130,28 +131,6 @@ class Ledger:
         except (OSError, msgspec.MsgspecError):
             return None
         return pause if wall < pause.until <= wall + LONGEST_PAUSE else None
-
-
-def write_atomically(path: Path, content: bytes, mode: int = 0o600) -> None:
-    """Replace the file at ``path``: written beside it, on disk before it takes the name. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 def remove_left_over(path: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ops.watch.ledger import write_atomically
+from ops.durable_file import write_atomically
 from ops.watch.memory import RUNGS, Memory
 
 # Readable by node_exporter, which runs as another user.

@@ -10,8 +10,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from ops.durable_file import write_atomically
 from ops.watch import ledger as on_disk
-from ops.watch.ledger import Ledger, Lock, LockedError, Pause, clocks, is_locked, write_atomically
+from ops.watch.ledger import Ledger, Lock, LockedError, Pause, clocks, is_locked
 from ops.watch.memory import Action, Memory, Subject, from_json, to_json
 from ops.watch.observation import Clocks
 from tests.unit.watch.made_look import BOOT, WALL, memory, moment
