@@ -36,13 +36,23 @@ identity_option = click.option(
 )
 
 
+def _create_options(command: Callable[..., None]) -> Callable[..., None]:
+    """What `backup` alone and `backup create` take: they are the same."""
+    taken = (
+        config_option,
+        _to_option,
+        _dry_run_option,
+        report_format_option,
+        language_option,
+        click.pass_context,
+    )
+    for option in reversed(taken):
+        command = option(command)
+    return command
+
+
 @click.group(invoke_without_command=True)
-@config_option
-@_to_option
-@_dry_run_option
-@report_format_option
-@language_option
-@click.pass_context
+@_create_options
 def backup(
     ctx: click.Context,
     config: str | None,
@@ -65,12 +75,7 @@ def backup(
 
 
 @backup.command()
-@config_option
-@_to_option
-@_dry_run_option
-@report_format_option
-@language_option
-@click.pass_context
+@_create_options
 def create(
     ctx: click.Context,
     config: str | None,

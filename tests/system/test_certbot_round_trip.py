@@ -4,77 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
-import ssl
 import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.lab.waiting import wait_for
+from tests.system.acme_host import NAME, issued, needs_acme, serves
 from tests.system.peer import free_port
-from tests.system.tls_host import ROOT, TlsHost, pebble
-
-NAME = "gte.lab.example"
-DAY = 86400
-
-
-class Certbot:
-    """certbot with everything of its own below the host's directory."""
-
-    def __init__(self, host: TlsHost, server: str) -> None:
-        self.host, self.server = host, server
-
-    def run(self, *arguments: str, fails: bool = False) -> None:
-        host = self.host
-        places = (
-            "--config-dir", str(host.letsencrypt), "--work-dir", str(host.directory / "work"),
-            "--logs-dir", str(host.directory / "logs"),
-        )  # fmt: skip
-        done = subprocess.run(
-            ["certbot", *arguments, "-n", *places],
-            env={
-                **host.environment,
-                "REQUESTS_CA_BUNDLE": str(host.directory / "acme.pem"),
-                "NGINX_CONF": str(host.conf),
-            },
-            cwd=host.directory,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert (done.returncode != 0) == fails, done.stdout + done.stderr
-
-    def issue(self) -> None:
-        self.run(
-            "certonly", "--agree-tos", "--register-unsafely-without-email", "--server", self.server,
-            "--webroot", "-w", str(self.host.webroot), "-d", NAME,
-        )  # fmt: skip
-
-    def renew(self, *, fails: bool = False) -> None:
-        self.run("renew", "--force-renewal", "--no-random-sleep-on-renew", fails=fails)
-
-
-def serves(port: int, live: Path) -> bool:
-    """Whether nginx presents what lies on disk."""
-    try:
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        with (
-            socket.create_connection(("127.0.0.1", port), 2) as raw,
-            context.wrap_socket(raw, server_hostname=NAME) as tls,
-        ):
-            served = tls.getpeercert(binary_form=True)
-    except OSError:
-        return False
-    return (
-        served is not None
-        and ssl.DER_cert_to_PEM_cert(served).strip() == (live / "cert.pem").read_text().strip()
-    )
+from tests.system.tls_host import ROOT, TlsHost
 
 
 def entry(ran: Any, source: str) -> dict[str, Any]:
@@ -82,24 +20,11 @@ def entry(ran: Any, source: str) -> dict[str, Any]:
     return dict(found)
 
 
-@pytest.mark.skipif(
-    not shutil.which("pebble") or not shutil.which("certbot"), reason="needs pebble and certbot"
-)
+@needs_acme
 def test_a_certificate_from_issue_to_a_renewal_that_fails(tmp_path: Path) -> None:
-    http, https = free_port(), free_port()
-    plain = f"server {{ listen 127.0.0.1:{http}; location / {{ root {tmp_path}/web; }} }}\n"
-    live = tmp_path / "letsencrypt" / "live" / NAME
-    secure = (
-        f"server {{ listen 127.0.0.1:{https} ssl; server_name {NAME};\n"
-        f"ssl_certificate {live}/fullchain.pem; ssl_certificate_key {live}/privkey.pem; }}\n"
-    )
-    with TlsHost(tmp_path, plain) as host, pebble(tmp_path, http, seconds=90 * DAY) as server:
-        certbot = Certbot(host, server)
-        certbot.issue()
-        host.write_nginx(plain + secure)
-        host.reload()
+    with issued(tmp_path) as up:
+        host, certbot, https, live = up.host, up.certbot, up.https, up.live
         (host.cron / "certbot").write_text("17 */12 * * * root certbot -q renew\n")
-        wait_for(lambda: serves(https, live), "nginx to serve it")
 
         # Issued and served: all in order.
         ran = host.check()
@@ -135,7 +60,7 @@ def test_a_certificate_from_issue_to_a_renewal_that_fails(tmp_path: Path) -> Non
 
         # The challenge is blocked: certbot's own reason is told.
         host.write_nginx(
-            plain.replace("location / {", "location /.well-known { return 403; } location / {") + secure
+            up.plain.replace("location / {", "location /.well-known { return 403; } location / {") + up.secure
         )
         host.reload()
         certbot.renew(fails=True)

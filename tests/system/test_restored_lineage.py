@@ -11,34 +11,18 @@ from ops.certificate import certificate_from_der, pem_blocks
 from ops.safekeeping.drill import relocate_renewals
 from ops.safekeeping.scratch import below
 from tests.lab.waiting import wait_for
-from tests.system.peer import free_port
-from tests.system.test_certbot_round_trip import NAME, Certbot, serves
-from tests.system.tls_host import TlsHost, pebble
-
-DAY = 86400
+from tests.system.acme_host import NAME, issued, needs_acme, serves
 
 
 def serial(live: Path) -> str:
     return certificate_from_der(next(pem_blocks((live / "cert.pem").read_bytes()))).serial
 
 
-@pytest.mark.skipif(
-    not shutil.which("pebble") or not shutil.which("certbot"), reason="needs pebble and certbot"
-)
+@needs_acme
 @pytest.mark.parametrize("thorough", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_lost_restored_and_renewed(tmp_path: Path, thorough: bool) -> None:
-    http, https = free_port(), free_port()
-    plain = f"server {{ listen 127.0.0.1:{http}; location / {{ root {tmp_path}/web; }} }}\n"
-    live = tmp_path / "letsencrypt" / "live" / NAME
-    secure = (
-        f"server {{ listen 127.0.0.1:{https} ssl; server_name {NAME};\n"
-        f"ssl_certificate {live}/fullchain.pem; ssl_certificate_key {live}/privkey.pem; }}\n"
-    )
-    with TlsHost(tmp_path, plain) as host, pebble(tmp_path, http, seconds=90 * DAY) as server:
-        certbot = Certbot(host, server)
-        certbot.issue()
-        host.write_nginx(plain + secure)
-        host.reload()
+    with issued(tmp_path) as up:
+        host, certbot, https, live = up.host, up.certbot, up.https, up.live
         host.more = f'[backup]\ndir = "{tmp_path}/backups"\n'
         host.write_config()
         config = ("--config", str(host.config))

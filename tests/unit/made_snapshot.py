@@ -247,25 +247,29 @@ INTERMEDIATE = certificate(
 )
 
 
+LEAF_FILE = PemFile(
+    path=f"{LINEAGE}/fullchain.pem",
+    resolved=f"/etc/letsencrypt/archive/{DOMAIN}/fullchain1.pem",
+    modified=NOW - 10 * DAY,
+    certificates=(certificate(), INTERMEDIATE),
+)
+KEY_FILE = KeyFile(
+    path=f"{LINEAGE}/privkey.pem",
+    resolved=f"/etc/letsencrypt/archive/{DOMAIN}/privkey1.pem",
+    modified=NOW - 10 * DAY,
+    mode=0o600,
+    public_key="bb" * 32,
+)
+
+
 def lineage(**changes: Any) -> Lineage:
     """certbot's lineage of the site's certificate, renewed ten days ago."""
     made = Lineage(
         name=DOMAIN,
         live=LINEAGE,
         linked=True,
-        certificate=PemFile(
-            path=f"{LINEAGE}/fullchain.pem",
-            resolved=f"/etc/letsencrypt/archive/{DOMAIN}/fullchain1.pem",
-            modified=NOW - 10 * DAY,
-            certificates=(certificate(), INTERMEDIATE),
-        ),
-        key=KeyFile(
-            path=f"{LINEAGE}/privkey.pem",
-            resolved=f"/etc/letsencrypt/archive/{DOMAIN}/privkey1.pem",
-            modified=NOW - 10 * DAY,
-            mode=0o600,
-            public_key="bb" * 32,
-        ),
+        certificate=LEAF_FILE,
+        key=KEY_FILE,
         renewal=RenewalConf(
             path=f"/etc/letsencrypt/renewal/{DOMAIN}.conf", version="2.1.0", authenticator="webroot"
         ),
@@ -537,19 +541,8 @@ HEALTHY = Snapshot(
         queued=(0, 0),
     ),
     certificates=Certificates(
-        leaf=PemFile(
-            path=f"{LINEAGE}/fullchain.pem",
-            resolved=f"/etc/letsencrypt/archive/{DOMAIN}/fullchain1.pem",
-            modified=NOW - 10 * DAY,
-            certificates=(certificate(), INTERMEDIATE),
-        ),
-        key=KeyFile(
-            path=f"{LINEAGE}/privkey.pem",
-            resolved=f"/etc/letsencrypt/archive/{DOMAIN}/privkey1.pem",
-            modified=NOW - 10 * DAY,
-            mode=0o600,
-            public_key="bb" * 32,
-        ),
+        leaf=LEAF_FILE,
+        key=KEY_FILE,
     ),
     logs=Logs(
         since=NOW - 900,
