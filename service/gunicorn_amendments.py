@@ -1,7 +1,7 @@
-"""Two things that gunicorn does in a worker and that this service needs otherwise.
+"""Three things that gunicorn does in a worker and that this service needs otherwise.
 
-Both replace one function of ``gunicorn.util``, which gunicorn has no setting for, and leave another version's
-function alone where it does not look as expected. ``tests/system/test_service_api.py`` watches both.
+Each replaces one function, which gunicorn has no setting for, and leaves another version's function alone where
+it does not look as expected. ``tests/system/test_service_api.py`` watches them.
 """
 
 import json
@@ -48,6 +48,31 @@ def linger_aside() -> None:
             util.close(sock)
 
     util.close_graceful = close_aside
+
+
+def reopen_logs_one_at_a_time(worker: Any) -> None:
+    """Let a second USR1 wait for the first, whose handler it would otherwise interrupt.
+
+    With ``capture_output`` gunicorn reopens the error log under a lock that its own thread cannot take twice. Two
+    signals that arrive together (two rotations while the master was busy) stop the worker's main loop for good:
+    no connection is accepted any more. To be called before ``worker.init_signals``, which is after ``post_fork``.
+    """
+    reopen = getattr(worker, "handle_usr1", None)
+    if reopen is None:
+        return
+    wanted = running = False
+
+    def handle_usr1(signum: int, frame: Any) -> None:
+        nonlocal wanted, running
+        wanted = True
+        while wanted and not running:
+            running, wanted = True, False
+            try:
+                reopen(signum, frame)
+            finally:
+                running = False
+
+    worker.handle_usr1 = handle_usr1
 
 
 def _write_problem(sock: Any, status_int: int, reason: str, _mesg: str) -> None:

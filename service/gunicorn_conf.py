@@ -139,6 +139,7 @@ def post_fork(server: Any, worker: Any) -> None:
 
     gunicorn_amendments.answer_parse_errors_in_json()
     gunicorn_amendments.linger_aside()
+    gunicorn_amendments.reopen_logs_one_at_a_time(worker)
 
 
 def post_worker_init(worker: Any) -> None:

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import random
 import re
 import signal
 import socket
@@ -636,6 +637,17 @@ def test_after_a_rotation_both_logs_go_to_the_new_files(tmp_path: Path) -> None:
             return "RuntimeError" in started.error_log and "/predict" in started.access_log
 
         eventually(both_written)
+
+
+def test_rotations_that_arrive_together_hold_nobody_up(tmp_path: Path) -> None:
+    """Unamended, some of these signals meet in one handler and the worker never accepts again: 0 to 60 rounds."""
+    with gunicorn(tmp_path, "faulty_service:create()") as started:
+        worker = eventually(started.records)[0]["pid"]
+        for round_ in range(150):
+            for _ in range(4):
+                os.kill(worker, signal.SIGUSR1)
+                time.sleep(random.random() / 2000)  # where in the handler the next one falls
+            assert started.status_of("/health") == 200, f"round {round_}"
 
 
 def test_a_control_socket_only_where_one_is_asked_for(tmp_path: Path) -> None:
