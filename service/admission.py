@@ -9,7 +9,7 @@ latency.
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 # Weight of the newest prediction in the running mean of durations, from which Retry-After is estimated.
@@ -29,8 +29,16 @@ class OverloadedError(Exception):
 class Admission:
     """A gate for ``concurrent`` predictions at once and ``queue`` waiting ones, thread-safe."""
 
-    def __init__(self, concurrent: int, queue: int, wait: float) -> None:
-        """``wait``: seconds after which a waiting prediction is refused."""
+    def __init__(
+        self,
+        concurrent: int,
+        queue: int,
+        wait: float,
+        waiting_changed: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        """``wait``: seconds after which a waiting prediction is refused. ``waiting_changed`` is told how many
+        wait."""
+        self._waiting_changed = waiting_changed
         self._concurrent = concurrent
         self._queue = queue
         self._wait = wait
@@ -55,16 +63,17 @@ class Admission:
         return self._waiting
 
     @contextmanager
-    def admit(self) -> Iterator[None]:
-        """Hold one of the places for the duration of the block.
+    def admit(self) -> Iterator[float]:
+        """Hold one of the places for the duration of the block, whose value is the seconds waited for it.
 
         Raises:
             OverloadedError: the queue is full, or the wait was too long.
         """
+        came = time.monotonic()
         self._enter()
         started = time.monotonic()
         try:
-            yield
+            yield started - came
         finally:
             self._leave(time.monotonic() - started)
 
@@ -80,6 +89,7 @@ class Admission:
                     self._retry_after(),
                 )
             self._waiting += 1
+            self._waiting_changed(self._waiting)
             try:
                 free = self._changed.wait_for(lambda: self._running < self._concurrent, timeout=self._wait)
                 if not free:
@@ -89,6 +99,7 @@ class Admission:
                 self._running += 1
             finally:
                 self._waiting -= 1
+                self._waiting_changed(self._waiting)
 
     def _leave(self, duration: float) -> None:
         with self._changed:

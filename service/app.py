@@ -6,6 +6,7 @@ from flask_openapi3.models.info import Info
 from flask_openapi3.openapi import OpenAPI
 from pydantic import ValidationError
 
+from service import metrics as counts
 from service import progress, unread_body
 from service.admission import Admission
 from service.api import embeddings, errors, health, metrics, page, predict
@@ -68,7 +69,12 @@ def create_app(settings: Settings | None = None, roster: Roster | None = None) -
         MAX_CONTENT_LENGTH=settings.max_body_bytes,
     )
     roster = roster or roster_of(settings)
-    admission = Admission(settings.max_concurrent, settings.max_queue, settings.queue_timeout)
+    admission = Admission(
+        settings.max_concurrent,
+        settings.max_queue,
+        settings.queue_timeout,
+        counts.QUEUE_DEPTH.labels("gate").set,
+    )
     attach(app.extensions, Context(settings, roster, admission))
     errors.register(app)
     unread_body.register(app)

@@ -24,7 +24,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from service import progress
+from service import metrics_files, progress
 from service.settings import SettingsError, read_server_settings, read_settings, unknown_names
 
 try:
@@ -177,27 +177,32 @@ def child_exit(server: Any, worker: Any) -> None:
     """In the master, after a worker has ended in whichever way, SIGKILL included."""
     progress.remove(_settings.progress_dir / f"{worker.pid}.json")
     progress.remove(_settings.progress_dir / f".{worker.pid}.tmp")
-    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-        from prometheus_client import multiprocess
-
-        multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+    directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    if directory:
+        try:
+            metrics_files.fold(Path(directory))
+        except Exception as error:  # noqa: BLE001  a broken file of counts must not end the master
+            _log.warning("the counts of worker %d stay in files of their own: %s", worker.pid, error)
 
 
 def on_exit(server: Any) -> None:
     """In the master, last of all."""
-    if _Metrics.own_directory is not None:
-        shutil.rmtree(_Metrics.own_directory, ignore_errors=True)
+    # While a binary is being replaced (USR2) two masters share the directory; the one that stays keeps it.
+    is_last = not getattr(server, "reexec_pid", 0) and not getattr(server, "master_pid", 0)
+    directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    if is_last and directory and (Path(directory) / _TEMPORARY).exists():
+        shutil.rmtree(directory, ignore_errors=True)
 
 
-class _Metrics:
-    # A directory that this master made for itself and therefore removes.
-    own_directory: str | None = None
+# Marks a directory that a master made for itself, to be removed with the last master that uses it.
+_TEMPORARY = "temporary"
 
 
 def _prepare_metrics_dir() -> None:
     try:
         if _server.metrics_dir is None:
-            _Metrics.own_directory = directory = tempfile.mkdtemp(prefix="gte-metrics-")
+            directory = tempfile.mkdtemp(prefix="gte-metrics-")
+            (Path(directory) / _TEMPORARY).touch()
         else:
             directory = _server.metrics_dir
             Path(directory).mkdir(parents=True, exist_ok=True)

@@ -1,30 +1,11 @@
-"""What is counted, for Prometheus.
+"""What is counted, for Prometheus. ``docs/metrics.md`` lists every name.
 
-With several worker processes each writes its own files in ``PROMETHEUS_MULTIPROC_DIR`` (``gunicorn_conf.py``
-sets and wipes it before any of this is imported), and ``/metrics`` adds them up.
+Each process writes its own files in ``PROMETHEUS_MULTIPROC_DIR`` (``gunicorn_conf.py`` sets and wipes it
+before any of this is imported); ``exposition`` adds them up, ``metrics_files`` keeps their number bounded.
+An engine in a process of its own inherits the variable and counts by importing this module.
 """
 
-import os
-import time
-from collections.abc import Iterator, Sequence
-
-from prometheus_client import (
-    CONTENT_TYPE_LATEST,
-    REGISTRY,
-    CollectorRegistry,
-    Counter,
-    Histogram,
-    Metric,
-    generate_latest,
-    multiprocess,
-)
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
-
-from service.progress import Record
-from service.readiness import Load
-
-MEDIA_TYPE = CONTENT_TYPE_LATEST
+from prometheus_client import Counter, Gauge, Histogram
 
 # From a refused request to a long text on a slow host, in seconds.
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -41,39 +22,38 @@ LATENCY = Histogram(
     buckets=_BUCKETS,
 )
 
+# The queues: "gate" is where a request waits for a place (``admission``); an engine's own is named as the engine is.
+QUEUE_DEPTH = Gauge(
+    "gte_queue_depth", "Predictions that wait now, by queue", ["queue"], multiprocess_mode="livesum"
+)
+QUEUE_WAIT = Histogram(
+    "gte_queue_wait_seconds",
+    "Time that an accepted prediction waited for its turn, by queue",
+    ["queue"],
+    buckets=_BUCKETS,
+)
 
-class _Workers(Collector):
-    """What the progress records say, as gauges: the same facts as behind ``/ready``."""
-
-    def __init__(self, records: Sequence[Record], load: Load) -> None:
-        self._records = records
-        self._load = load
-
-    def collect(self) -> Iterator[Metric]:
-        yield GaugeMetricFamily(
-            "gte_predictions_in_flight", "Predictions running or waiting in all workers", self._load.in_flight
-        )
-        yield GaugeMetricFamily(
-            "gte_prediction_capacity",
-            "Predictions that all workers can hold, running and waiting",
-            self._load.capacity,
-        )
-        workers = GaugeMetricFamily("gte_workers", "Worker processes, by phase", labels=["phase"])
-        for phase in ("booting", "ready", "draining"):
-            workers.add_metric([phase], sum(record.phase == phase for record in self._records))
-        yield workers
-        now = time.time()
-        oldest = max(
-            (now - request.since for record in self._records for request in record.in_flight), default=0.0
-        )
-        yield GaugeMetricFamily("gte_oldest_request_seconds", "Age of the oldest request in flight", oldest)
-
-
-def render(records: Sequence[Record], load: Load) -> bytes:
-    """The metrics of all worker processes, in Prometheus's text format."""
-    workers = CollectorRegistry()
-    workers.register(_Workers(records, load))
-    if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-        return generate_latest(REGISTRY) + generate_latest(workers)
-    multiprocess.MultiProcessCollector(workers)  # type: ignore[no-untyped-call]
-    return generate_latest(workers)
+# An engine is labelled by its slot ("encoder", "lexical", "extractor"): the name of a model may change with each
+# release, and a label must not.
+BATCH_SIZE = Histogram(
+    "gte_batch_size",
+    "Texts in one call of an engine's model",
+    ["engine"],
+    buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
+)
+BATCH_SECONDS = Histogram(
+    "gte_batch_seconds", "Time that one call of an engine's model took", ["engine"], buckets=_BUCKETS
+)
+# Tokens per second are its rate.
+TOKENS = Counter("gte_tokens_total", "Tokens that an engine's model has read", ["engine"])
+ENGINE_RESTARTS = Counter(
+    "gte_engine_restarts_total",
+    "Engine processes started in place of one that ended, by the reason",
+    ["engine", "reason"],
+)
+ENGINE_LOAD = Gauge(
+    "gte_engine_load_seconds",
+    "Time that the engine's model took to load, the longest of all processes",
+    ["engine"],
+    multiprocess_mode="livemax",
+)

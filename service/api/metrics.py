@@ -4,7 +4,7 @@ from flask import Response
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 
-from service import metrics
+from service import exposition
 from service.api.health import workers
 
 api = APIBlueprint("metrics", __name__, abp_tags=[Tag(name="state", description="Whether the service works")])
@@ -15,4 +15,4 @@ api = APIBlueprint("metrics", __name__, abp_tags=[Tag(name="state", description=
 )
 def all_metrics() -> Response:
     """Requests by route, task and outcome, their latency, and what the workers are doing now."""
-    return Response(metrics.render(*workers()), content_type=metrics.MEDIA_TYPE)
+    return Response(exposition.render(*workers()), content_type=exposition.MEDIA_TYPE)

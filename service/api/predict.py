@@ -7,6 +7,7 @@ from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, ConfigDict, Field
 
+from service import metrics
 from service.admission import OverloadedError
 from service.api.answers import json_answer, timestamp
 from service.context import Context, context
@@ -153,7 +154,8 @@ def serve(
             # A lasting failure needs no place at the gate to be told.
             if failure is not None and failure.reason != "loading":
                 raise failure
-        with here.admission.admit():
+        with here.admission.admit() as waited:
+            metrics.QUEUE_WAIT.labels("gate").observe(waited)
             return task.answer(here.roster, TaskInput(texts, parameters))
     except TaskInputError as error:
         raise Problem("bad_request", f"{error.field}: {error.detail}", field=error.field) from None

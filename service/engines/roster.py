@@ -2,10 +2,12 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
+from service import metrics
 from service.engines.interface import Encoder, EngineUnavailableError, Lexical, Slot
 from service.settings import Settings
 
@@ -89,8 +91,10 @@ class Roster:
 
     def _load_all(self, then: Callable[[], None]) -> None:
         for slot, load in self._loaders.items():
+            began = time.monotonic()
             try:
                 self._engines[slot] = load()
+                metrics.ENGINE_LOAD.labels(slot).set(time.monotonic() - began)
             except EngineUnavailableError as failure:
                 self._failures[slot] = failure
             except ImportError as error:

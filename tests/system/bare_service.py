@@ -1,0 +1,11 @@
+"""The service without engines, so that a worker starts at once: ``bare_service:create()``."""
+
+from typing import Any
+
+from service.app import create_app
+from service.engines.roster import Roster
+
+
+def create() -> Any:
+    """The application, which has the routes and no models."""
+    return create_app(roster=Roster({}, load_wait=0))
