@@ -184,6 +184,33 @@ def test_a_certificate_is_warned_of_by_the_share_of_its_lifetime(
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
+ENGINE_RESTARTS = """
+rule_files: [{rules}]
+evaluation_interval: 1m
+tests:
+  - interval: 1m
+    input_series:
+      - series: 'gte_engine_restarts_total{{instance="a", engine="encoder", reason="killed"}}'
+        values: "0x15 {after}x15"
+    promql_expr_test:
+      - expr: count(ALERTS{{alertname="GteEngineRestarts", alertstate="firing"}}) or vector(0)
+        eval_time: 20m
+        exp_samples: [{{value: {alerts}}}]
+"""
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+@pytest.mark.parametrize(("restarts", "warns"), [(1, False), (5, True)])
+def test_an_engine_that_keeps_ending_is_warned_of(restarts: int, *, warns: bool, tmp_path: Path) -> None:
+    rules = Path(__file__).resolve().parents[2] / "deploy" / "prometheus" / "gte-ops.rules.yml"
+    case = tmp_path / "case.yml"
+    case.write_text(ENGINE_RESTARTS.format(rules=rules, after=restarts, alerts=int(warns)))
+    ran = subprocess.run(
+        ["promtool", "test", "rules", str(case)], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
 def test_versions_of_the_tool_and_of_what_it_watches(stack: Stack) -> None:
     ran = stack.gte_ops("version", "--format", "json", "--config", str(stack.config_file))
     found = json.loads(ran.stdout)

@@ -18,7 +18,7 @@ def scrape(service: Gunicorn) -> dict[str, float]:
     return {name: float(value) for name, value in re.findall(r"^(\w+(?:\{.*\})?) (\S+)$", text, re.MULTILINE)}
 
 
-@pytest.mark.parametrize("recycles", [20, pytest.param(500, marks=pytest.mark.long)])
+@pytest.mark.parametrize("recycles", [12, pytest.param(500, marks=pytest.mark.long)])
 def test_counters_are_exact_and_files_few_however_many_workers_have_been(
     recycles: int, tmp_path: Path
 ) -> None:
