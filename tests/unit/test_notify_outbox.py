@@ -190,7 +190,7 @@ def test_while_one_delivers_another_neither_waits_nor_delivers(path):
     started = time.monotonic()
     assert second.add(message("TWO"), NOW) == "queued"
     assert second.deliver(NOW, NOW + 10) == ()
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 5
     go_on.set()
     thread.join()
     assert [item.key for item in results[0]] == ["ONE", "ONE"]
