@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import urljoin
 
 from ops.snapshot import Exchange, Front, NotSeen, Resolution, Served, Snapshot, Target
-from ops.topology.answers import is_prediction
+from ops.topology.answers import asks_for_key, is_prediction
 from ops.topology.trust import covers
 
 _NAMED_STATUSES = {400, 403, 404, 405, 413, 429, 500, 502, 503, 504}
@@ -82,6 +82,8 @@ def _at_the_door(front: Front, target: Target) -> Iterator[Observed]:
 
 
 def _of_prediction(answer: Exchange, target: Target) -> Iterator[Observed]:
+    if asks_for_key(answer):
+        return  # the doctor holds no key, and users have one
     values = {"url": answer.url, "status": str(answer.status), "detail": answer.body.partition("\n")[0][:120]}
     if answer.failure or (answer.status or 0) >= 400:
         yield from _of_answer(answer)

@@ -9,10 +9,11 @@ from pydantic import ValidationError
 from service import metrics as counts
 from service import progress, unread_body
 from service.admission import Admission
-from service.api import embeddings, errors, health, metrics, page, predict
+from service.api import access, embeddings, errors, health, metrics, page, predict
 from service.api.json_request import JsonRequest, invalid_fields
 from service.context import Context, attach
 from service.engines.roster import Roster, roster_of
+from service.keys.ring import KeyRing
 from service.settings import Settings, SettingsError, read_settings
 from service.version import version
 
@@ -77,6 +78,8 @@ def create_app(settings: Settings | None = None, roster: Roster | None = None) -
     )
     attach(app.extensions, Context(settings, roster, admission))
     errors.register(app)
+    if settings.api_keys_file is not None:
+        access.register(app, KeyRing(settings.api_keys_file))
     unread_body.register(app)
     for group in (health.api, predict.api, embeddings.api, metrics.api):
         app.register_api(group)

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from service import metrics_files, progress
+from service.keys import key_file
 from service.settings import SettingsError, read_server_settings, read_settings, unknown_names
 
 try:
@@ -102,8 +103,9 @@ if _server.control_socket is not None:
 
 # Neither query strings nor referrers, which hold what people searched for. The path is the one that was sent
 # (see api/errors.py): gunicorn's own %(U)s is percent-decoded, line breaks and all. %(D)s is in microseconds.
+# The last is the name of the API key, - without one.
 access_log_format = (
-    '%(h)s %(t)s "%(m)s %({gte.path}e)s %(H)s" %(s)s %(B)s %(D)sus %({x-request-id}o)s "%(a)s"'
+    '%(h)s %(t)s "%(m)s %({gte.path}e)s %(H)s" %(s)s %(B)s %(D)sus %({x-request-id}o)s "%(a)s" %({gte.key}e)s'
 )
 
 _log = logging.getLogger("service")
@@ -115,6 +117,7 @@ def on_starting(server: Any) -> None:
     misspelt = unknown_names()
     if misspelt:
         _log.warning("nothing reads %s: misspelt?", ", ".join(misspelt))
+    _require_usable_keys()
     progress.read_all(_settings.progress_dir)
     # A master that takes over from a running one (USR2) must not remove the files of the other's workers.
     if "GUNICORN_PID" not in os.environ:
@@ -196,6 +199,16 @@ def on_exit(server: Any) -> None:
 
 # Marks a directory that a master made for itself, to be removed with the last master that uses it.
 _TEMPORARY = "temporary"
+
+
+def _require_usable_keys() -> None:
+    # Here, where somebody is looking. A worker that is renewed later serves on: see service/keys/ring.py.
+    if _settings.api_keys_file is None:
+        return
+    try:
+        key_file.read(_settings.api_keys_file)
+    except key_file.KeyFileError as error:
+        sys.exit(f"service: GTE_API_KEYS_FILE={str(_settings.api_keys_file)!r}: {error}")
 
 
 def _prepare_metrics_dir() -> None:

@@ -45,6 +45,7 @@ class Problem(Exception):  # noqa: N818  the term of RFC 9457
     field: str | None = None
     retry_after: int | None = None
     allow: str | None = None  # the methods a 405 must list
+    challenge: str | None = None  # WWW-Authenticate, which a 401 must have (RFC 9110, 15.5.2)
     status_override: int | None = None
 
     @property
@@ -59,6 +60,8 @@ class Problem(Exception):  # noqa: N818  the term of RFC 9457
             headers["Retry-After"] = str(self.retry_after)
         if self.allow is not None:
             headers["Allow"] = self.allow
+        if self.challenge is not None:
+            headers["WWW-Authenticate"] = self.challenge
         return headers
 
     def details(self, request_id: str) -> dict[str, Any]:

@@ -40,6 +40,7 @@ class Settings:
     max_queue: int
     queue_timeout: float  # seconds
     progress_dir: Path
+    api_keys_file: Path | None  # None: whoever reaches the service may ask it for predictions
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ _SETTINGS_NAMES = frozenset(
         "MAX_QUEUE",
         "QUEUE_TIMEOUT",
         "PROGRESS_DIR",
+        "API_KEYS_FILE",
         "BIND",
         "PIDFILE",
         "ACCESS_LOG",
@@ -125,6 +127,7 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
             f" {PREFIX}THREADS = {threads}, else no thread is left to answer /health"
         )
     model_dir = environ.get(PREFIX + "MODEL_DIR", "")
+    keys_file = environ.get(PREFIX + "API_KEYS_FILE", "")
     return Settings(
         engine=_choice(environ, "ENGINE", "auto", ("auto", "embedded")),
         model_dir=Path(model_dir) if model_dir else None,
@@ -139,6 +142,7 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         max_queue=queue,
         queue_timeout=_seconds(environ, "QUEUE_TIMEOUT", 10.0),
         progress_dir=Path(environ.get(PREFIX + "PROGRESS_DIR") or "/run/gte-api/progress"),
+        api_keys_file=Path(keys_file) if keys_file else None,
     )
 
 

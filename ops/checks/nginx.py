@@ -28,7 +28,7 @@ from ops.snapshot import (
 from ops.topology import gunicorn as gunicorn_topology
 from ops.topology import nginx as nginx_topology
 from ops.topology.address import split_address
-from ops.topology.answers import identity, is_prediction, is_service
+from ops.topology.answers import identity, is_service, reaches_service
 from ops.topology.site import find_site
 
 DEFAULT_READ_TIMEOUT = 60.0  # ngx_http_proxy_module, proxy_read_timeout
@@ -149,7 +149,7 @@ def upstream(
     if (
         isinstance(front, Front)
         and isinstance(front.predict, Exchange)
-        and is_prediction(front.predict, target)
+        and reaches_service(front.predict, target)
     ):
         return
     server = _site_server(nginx_config, target)
@@ -348,7 +348,7 @@ def server_block(
     answers = [x for x in (front.predict, front.health) if isinstance(x, Exchange) and x.status is not None]
     if (
         not answers
-        or any(is_prediction(x, target) or is_service(x) for x in answers)
+        or any(reaches_service(x, target) or is_service(x) for x in answers)
         or target.connect_to is None
     ):
         return
@@ -400,7 +400,7 @@ def proxied_service(
     """NGX012: the upstream answers, but as another program: no service identity, another holder of the port."""
     server = _site_server(nginx_config, target)
     passed = server and nginx_topology.proxy_pass_for(nginx_config, server, target.predict_path)
-    if not passed or (isinstance(front.predict, Exchange) and is_prediction(front.predict, target)):
+    if not passed or (isinstance(front.predict, Exchange) and reaches_service(front.predict, target)):
         return
     members = {target.gunicorn_master, *target.gunicorn_workers}
     for address in passed.addresses:
@@ -412,7 +412,7 @@ def proxied_service(
         if (
             address == target.backend
             and isinstance(backend.predict, Exchange)
-            and is_prediction(backend.predict, target)
+            and reaches_service(backend.predict, target)
         ):
             continue
         owners = gunicorn_topology.holder(processes, address) if not isinstance(processes, NotSeen) else ()

@@ -19,7 +19,7 @@ from ops.snapshot import (
     Processes,
     Target,
 )
-from ops.topology.answers import is_prediction
+from ops.topology.answers import reaches_service
 from ops.topology.site import find_site
 
 _SERVER = re.compile(r", server: ([^,]*),")
@@ -117,7 +117,7 @@ def permission(
         return
     path, entry = entries[-1]
     # A mode or a policy does not come and go: where predictions pass and no connect failed meanwhile, it was mended.
-    passes = isinstance(front.predict, Exchange) and is_prediction(front.predict, target)
+    passes = isinstance(front.predict, Exchange) and reaches_service(front.predict, target)
     if passes and entry.time < int(taken_at):
         return
     found = _REASON.search(entry.text)

@@ -31,6 +31,20 @@ def is_prediction(answer: Exchange, target: Target) -> bool:
     return isinstance(body, dict) and target.expect_key in body
 
 
+def asks_for_key(answer: Exchange) -> bool:
+    """Whether a service refuses for want of a key: 401 in JSON, with the challenge that RFC 9110 (15.5.2) asks for.
+
+    A page is what nginx's own `auth_basic` answers."""
+    return (
+        answer.status == 401 and bool(answer.header("www-authenticate")) and isinstance(answer.json(), dict)
+    )
+
+
+def reaches_service(answer: Exchange, target: Target) -> bool:
+    """Whether a question for a prediction arrives at the service: it predicts, or asks who wants to know."""
+    return is_prediction(answer, target) or asks_for_key(answer)
+
+
 def serves(backend: Backend, target: Target) -> bool:
     """Whether the service itself predicts."""
     return isinstance(backend.predict, Exchange) and is_prediction(backend.predict, target)

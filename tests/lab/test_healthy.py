@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from service.keys import key_file
 from tests.lab.healthy import VARIANTS, Variant
 from tests.lab.stack import Stack
 
@@ -13,6 +14,20 @@ def test_a_healthy_host_is_green(variant: Variant) -> None:
     with Stack(**variant.stack) as stack:
         variant.arrange(stack)
         assert stack.predict().status == 200
+        ran = stack.doctor()
+    assert (ran.codes, ran.report.get("symptoms"), ran.exit_code) == ([], [], 0), ran.stderr
+    assert ran.report["status"] == "ok"
+
+
+def test_a_service_that_wants_a_key_is_green() -> None:
+    with Stack() as stack:
+        keys = stack.directory / "keys.json"
+        key, kept = key_file.new_key("somebody")
+        key_file.write(keys, [kept])
+        stack.set_service_environment(GTE_API_KEYS_FILE=str(keys))
+        stack.restart_gunicorn()
+        assert stack.predict().status == 401
+        assert stack.predict(headers={"Authorization": f"Bearer {key}"}).status == 200
         ran = stack.doctor()
     assert (ran.codes, ran.report.get("symptoms"), ran.exit_code) == ([], [], 0), ran.stderr
     assert ran.report["status"] == "ok"

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from service.keys import key_file
 from tests.system.conftest import Answer, Gunicorn, eventually, gunicorn
 
 EXAMPLE = "2022年北京冬奥会在北京举行"
@@ -407,6 +408,59 @@ def test_the_access_log_holds_no_query_and_no_control_character(service: Gunicor
     assert "/health%0Aforged%1b[31m" in line
     assert "q=" not in line
     assert "\x1b" not in service.access_log
+
+
+# --- access -----------------------------------------------------------------------------------------------
+
+
+def test_predictions_need_a_key_and_what_keeps_the_service_up_needs_none(tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    key = key_file.add(file, "mobile-app")
+    body = {"task_type": "ner", "input_text": EXAMPLE}
+    with gunicorn(tmp_path, GTE_API_KEYS_FILE=str(file)) as started:
+        for path in ("/health", "/ready", "/metrics", "/tasks", "/", "/openapi.json", "/docs/errors"):
+            assert started.get(path).status == 200, path
+
+        refused = started.post("/predict", body)
+        assert_problem(refused, 401, "unauthorized")
+        assert refused.headers["www-authenticate"] == 'Bearer realm="gte"'
+        for offered in ("Bearer gte_wrong", f"Bearer {key}x", "bearer " + key[:-1]):
+            wrong = started.post("/predict", body, headers={"Authorization": offered})
+            assert_problem(wrong, 401, "unauthorized")
+            assert 'error="invalid_token"' in wrong.headers["www-authenticate"]
+            assert key not in wrong.body.decode()
+        for offered in ("Bearer", f"Basic {key}", key):
+            assert started.post("/predict", body, headers={"Authorization": offered}).status == 401
+
+        answer = started.post("/v1/embeddings", {"model": "m", "input": "a"})
+        assert (answer.status, answer.media_type) == (401, "application/json")
+        assert answer.json["error"]["code"] == "unauthorized"
+
+        with_key = {"Authorization": f"bearer {key}", "X-Request-ID": "with-a-key"}
+        assert started.post("/predict", body, headers=with_key).status == 200
+        line = eventually(lambda: [one for one in started.access_log.splitlines() if "with-a-key" in one])[0]
+        assert line.endswith(" mobile-app")
+        assert "gte_" not in started.access_log + started.error_log
+
+        # Without a restart: another key, a torn file, the first key revoked.
+        second = key_file.add(file, "second")
+        assert started.post("/predict", body, headers={"Authorization": f"Bearer {second}"}).status == 200
+        whole = file.read_bytes()
+        file.write_bytes(whole[:-20])
+        assert started.post("/predict", body, headers=with_key).status == 200
+        eventually(lambda: "the 2 keys read before stay" in started.error_log)
+        file.write_bytes(whole)
+        key_file.remove(file, "mobile-app")
+        assert started.post("/predict", body, headers=with_key).status == 401
+        assert started.post("/predict", body, headers={"Authorization": f"Bearer {second}"}).status == 200
+
+
+def test_a_key_file_that_cannot_be_used_ends_the_start_saying_why(tmp_path: Path) -> None:
+    with gunicorn(tmp_path, wait_for=None, GTE_API_KEYS_FILE=str(tmp_path / "none.json")) as started:
+        assert started.process.wait(15) != 0
+        assert "service: GTE_API_KEYS_FILE=" in started.error_log
+        assert "No such file" in started.error_log
+        assert "Traceback" not in started.error_log
 
 
 # --- under load, and what is kept about it ----------------------------------------------------------------

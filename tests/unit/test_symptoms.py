@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from ops.catalogue import catalogue
@@ -40,6 +41,23 @@ def predicted(answer: Exchange) -> Snapshot:
 
 def test_a_healthy_host_shows_none() -> None:
     assert met(HEALTHY) == []
+
+
+def wanting_a_key(answer: Exchange) -> Exchange:
+    return msgspec.structs.replace(answer, headers=(*answer.headers, ("WWW-Authenticate", "hidden")))
+
+
+def test_a_service_that_wants_a_key_is_no_symptom() -> None:
+    refusal = exchange(401, '{"code": "unauthorized"}', **PREDICT)
+    assert met(predicted(wanting_a_key(refusal))) == []
+
+
+def test_nor_is_any_other_401_taken_for_that() -> None:
+    assert met(predicted(wanting_a_key(page(401, "401 Authorization Required", **PREDICT)))) == [
+        "http.other",
+        "predict.html",
+    ]
+    assert met(predicted(exchange(401, '{"code": "unauthorized"}', **PREDICT))) == ["http.other"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,57 @@
+"""API keys in front of the predictions, where the settings name a file of keys.
+
+A key comes as ``Authorization: Bearer KEY`` (RFC 6750, section 2.1), which is how OpenAI's clients send theirs. What
+is not a prediction stays open: ``/health`` and ``/ready`` for whoever keeps the service up, ``/metrics`` because nginx
+keeps it from the public, and the pages that describe the API. A route that is added later needs a key until it
+is named here.
+"""
+
+from flask import Flask, g, request
+
+from service.keys.ring import KeyRing
+from service.problems import Problem
+
+# Key in the WSGI environment for gunicorn's access log: the name of the key, never the key.
+LOG_KEY = "gte.key"
+
+_OPEN_RULES = frozenset(
+    {
+        "/",
+        "/health",
+        "/ready",
+        "/metrics",
+        "/tasks",
+        "/openapi.json",
+        "/docs",
+        "/docs/errors",
+        "/static/<path:filename>",
+    }
+)
+_OPEN_BLUEPRINTS = frozenset({"swagger"})
+_CHALLENGE = 'Bearer realm="gte"'
+
+
+def register(app: Flask, ring: KeyRing) -> None:
+    """Have every route of ``app`` that is not open refuse who brings no accepted key, before the body is read."""
+
+    def require_key() -> None:
+        rule = request.url_rule
+        # No rule: 404 or 405, which tell nothing that the description of the API does not.
+        if rule is None or rule.rule in _OPEN_RULES or request.blueprint in _OPEN_BLUEPRINTS:
+            return
+        scheme, _, key = request.headers.get("Authorization", "").strip().partition(" ")
+        if scheme.lower() != "bearer" or not key.strip():
+            # RFC 6750, section 3.1: no error code for who did not try.
+            raise Problem(
+                "unauthorized", "send an API key as Authorization: Bearer KEY", challenge=_CHALLENGE
+            )
+        name = ring.name_of(key.strip())
+        if name is None:
+            raise Problem(
+                "unauthorized",
+                "the API key is not one that is accepted",
+                challenge=f'{_CHALLENGE}, error="invalid_token", error_description="the key is not accepted"',
+            )
+        g.key_name = request.environ[LOG_KEY] = name
+
+    app.before_request(require_key)

@@ -1,0 +1,1 @@
+"""API keys: the file that holds their hashes, and the command that makes, lists and revokes them."""
