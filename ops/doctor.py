@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,18 @@ from ops.diagnosis import Diagnosis
 from ops.errors import SettingsError, UsageError
 from ops.finding import Check, Finding
 from ops.settings import Ignore, Settings
+from ops.snapshot import Snapshot
 
 # How long `--wait-ok` waits before it looks again, seconds.
 BETWEEN_LOOKS = 0.5
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What was seen, and what follows from it."""
+
+    snapshot: Snapshot
+    diagnosis: Diagnosis
 
 
 def examine(
@@ -31,7 +40,7 @@ def examine(
     skip: Sequence[str] = (),
     bundle: Path | None = None,
     hide_clients: bool = False,
-) -> Diagnosis:
+) -> Examination:
     """Look at this host and say what is wrong with it.
 
     ``since``: how far back logs count (seconds); ``budget``: the whole run's length (seconds); ``only`` and ``skip``:
@@ -49,7 +58,7 @@ def examine(
         snapshot = redacted(snapshot, hide_clients=hide_clients)
         write_bundle(bundle, snapshot, settings.doctor.ignore)
     diagnosis = diagnose(snapshot, chosen, settings.doctor.ignore)
-    return with_duration(diagnosis, time.monotonic() - started)
+    return Examination(snapshot, with_duration(diagnosis, time.monotonic() - started))
 
 
 def diagnose_bundle(path: Path, *, only: Sequence[str] = (), skip: Sequence[str] = ()) -> Diagnosis:

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ops.options import Duration, config_option, language_option, settings_from
+from ops.options import Duration, config_option, language_option
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ops.diagnosis import Diagnosis
-    from ops.language import Language
+    from ops.doctor import Examination
+    from ops.language import Language, Text
+    from ops.remedy import Remedy, Safety
+    from ops.settings import Settings
 
 FORMATS = ("text", "json", "nagios", "html", "junit")
 CLEAR = "\x1b[2J\x1b[H"
@@ -39,6 +42,15 @@ def _names(_ctx: click.Context, _param: click.Parameter, value: str | None) -> t
 @click.option(
     "--from-bundle", type=click.Path(path_type=Path), metavar="FILE", help="Diagnose FILE, not this host."
 )
+@click.option(
+    "--fix",
+    is_flag=False,
+    flag_value="safe",
+    type=click.Choice(("safe", "risky")),
+    help="Show what would mend it, and ask; --fix=risky: the risky remedies too.",
+)
+@click.option("--yes", is_flag=True, help="With --fix: do not ask.")
+@click.option("--dry-run", is_flag=True, help="With --fix: only show.")
 @click.option("--watch", type=Duration(), metavar="INTERVAL", help="Look again and again, e.g. 5s.")
 @click.option(
     "--wait-ok", type=Duration(), metavar="TIME", help="Return once nothing fails, at most after e.g. 2m."
@@ -54,12 +66,15 @@ def doctor(
     bundle: Path | None,
     hide_clients: bool,
     from_bundle: Path | None,
+    fix: Safety | None,
+    yes: bool,
+    dry_run: bool,
     watch: float | None,
     wait_ok: float | None,
 ) -> None:
     """Name what is wrong with the service on this host. 指出本机服务的故障原因。
 
-    Changes nothing. Exit code: 0 ok, 1 warning, 2 users are hurt, 3 could not be judged.
+    Changes nothing without --fix. Exit code: 0 ok, 1 warning, 2 users are hurt, 3 could not be judged.
 
     \b
     Example:
@@ -68,24 +83,28 @@ def doctor(
       gte-ops doctor --format json --only tls,GUN001
       gte-ops doctor --bundle host7.json.gz     and elsewhere: gte-ops doctor --from-bundle host7.json.gz
       gte-ops doctor --wait-ok 2m               after a deployment
+      gte-ops doctor --fix                      shows each remedy and asks; --yes does not ask
     """
     from ops.doctor import diagnose_bundle, examine, wait_until_ok
     from ops.language import reader_language
     from ops.report import render
+    from ops.settings import find_settings_file, load_settings
 
     _refuse_contradictions(bundle, hide_clients, from_bundle, watch, wait_ok, form)
+    _refuse_unfit_fix(fix, form, yes, dry_run, bundle or from_bundle or watch or wait_ok)
     chosen = language or reader_language()
     if from_bundle is not None:
         diagnosis = diagnose_bundle(from_bundle, only=only, skip=skip)
         render(form, diagnosis, chosen, sys.stdout)
         sys.exit(diagnosis.exit_code)
-    settings = settings_from(config)
+    settings_path = find_settings_file(config)
+    settings = load_settings(settings_path)
     budget = settings.doctor.budget if budget is None else budget
     since = settings.doctor.since if since is None else since
     if not 1 <= budget <= 300:
         raise click.BadParameter("choose between 1s and 5m", param_hint="--budget or doctor.budget")
 
-    def look() -> Diagnosis:
+    def closer_look() -> Examination:
         return examine(
             settings,
             since=since,
@@ -96,6 +115,11 @@ def doctor(
             hide_clients=hide_clients,
         )
 
+    def look() -> Diagnosis:
+        return closer_look().diagnosis
+
+    if fix is not None:
+        sys.exit(_fix(settings, settings_path, fix, closer_look, form, chosen, yes=yes, dry_run=dry_run))
     if watch is not None:
         _watch(look, watch, form, chosen)
     diagnosis = look() if wait_ok is None else wait_until_ok(look, wait_ok)
@@ -122,6 +146,66 @@ def _refuse_contradictions(
         raise click.UsageError("--hide-clients says what goes into a bundle: add --bundle FILE")
     if watch is not None and (watch < 1 or form != "text"):
         raise click.UsageError("--watch takes 1s or more, and shows text")
+
+
+def _refuse_unfit_fix(fix: str | None, form: str, yes: bool, dry_run: bool, other: object) -> None:
+    """Raises click.UsageError for options that make no sense with --fix, or without it."""
+    if fix is None and (yes or dry_run):
+        raise click.UsageError(f"{'--yes' if yes else '--dry-run'} goes with --fix")
+    if fix is None:
+        return
+    if yes and dry_run:
+        raise click.UsageError("--yes and --dry-run contradict each other")
+    if other is not None:
+        raise click.UsageError(
+            "--fix mends this host, once: leave out --bundle, --from-bundle, --watch, --wait-ok"
+        )
+    if form not in ("text", "json"):
+        raise click.UsageError("--fix reports as text or json")
+
+
+def _fix(
+    settings: Settings,
+    settings_path: Path | None,
+    level: Safety,
+    look: Callable[[], Examination],
+    form: str,
+    language: Language,
+    *,
+    yes: bool,
+    dry_run: bool,
+) -> int:
+    """Show the remedies, apply what may be applied, report; the exit code is the last diagnosis's."""
+    from ops.fix import again, repair
+    from ops.report import render
+    from ops.report.remedies import question, show_outcome, show_remedies, write_repair
+
+    interactive = form == "text" and sys.stdin.isatty() and sys.stdout.isatty()
+    ask: Callable[[Remedy], bool] | None = None
+    if yes:
+        ask = lambda _remedy: True  # noqa: E731
+    elif interactive and not dry_run:
+
+        def ask(remedy: Remedy) -> bool:
+            return click.confirm(question(remedy, language), default=False)
+
+    def show(diagnosis: Diagnosis, remedies: tuple[Remedy, ...]) -> None:
+        if form == "text":
+            render("text", diagnosis, language, sys.stdout)
+            show_remedies(remedies, language, sys.stdout)
+            sys.stdout.flush()
+
+    def tell(words: Text) -> None:
+        if sys.stderr.isatty():
+            click.echo(f"{words.to(language)} ...", err=True)
+
+    done = repair(settings, settings_path, level, look, show=show, ask=ask, tell=tell)
+    if form == "json":
+        write_repair(done, language, sys.stdout)
+    else:
+        place = str(settings_path) if settings_path else None
+        show_outcome(done, language, sys.stdout, again(place, level))
+    return done.last.exit_code
 
 
 def _watch(look: Callable[[], Diagnosis], interval: float, form: str, language: Language) -> None:

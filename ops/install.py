@@ -160,7 +160,7 @@ def _put(file: RenderedFile, path: Path) -> Installed:
     if old == file.text and path.stat().st_mode & 0o777 == file.mode:
         return Installed(str(path), "unchanged")
     path.parent.mkdir(parents=True, exist_ok=True)
-    kept = _keep(path) if old is not None and old != file.text else None
+    kept = keep_copy(path) if old is not None and old != file.text else None
     temporary = path.with_name(f".{path.name}.{os.getpid()}{KEPT}")
     try:
         with temporary.open("w", encoding="utf-8") as out:
@@ -176,11 +176,11 @@ def _put(file: RenderedFile, path: Path) -> Installed:
     return Installed(str(path), "new" if old is None else "changed", str(kept) if kept else None)
 
 
-def _keep(path: Path) -> Path:
-    """A dated copy beside the file, with its owner, mode and times."""
+def keep_copy(path: Path, *, hidden: bool = False) -> Path:
+    """A dated copy beside the file, with owner, mode and times. ``hidden``: no include may take it, not even ``*``."""
     stamp = time.strftime("%Y%m%dT%H%M%S")
     # An include of everything in sites-enabled would load the copy as well, but not one whose name begins with a dot.
-    dot = "." if path.parent.name == "sites-enabled" else ""
+    dot = "." if hidden or path.parent.name == "sites-enabled" else ""
     kept = path.with_name(f"{dot}{path.name}.{stamp}{KEPT}")
     number = 1
     while kept.exists():

@@ -62,7 +62,7 @@ def _arguments(directives: Iterable[Directive]) -> Iterable[str]:
 def confirmation(settings: Settings, around: Surroundings, tell: Callable[[Text], None]) -> Confirmation:
     """The three steps for this host; call it before anything is touched. ``around``: the host as it is then; ``tell``
     hears what could not be checked."""
-    before = _before(around) if _masters(around) else None
+    before = _before(around) if serving_now(around) else None
     now = around
 
     def test() -> str | None:
@@ -71,7 +71,7 @@ def confirmation(settings: Settings, around: Surroundings, tell: Callable[[Text]
         return _test(now, tell)
 
     def apply() -> str | None:
-        masters = _masters(now)
+        masters = serving_now(now)
         if not masters or before is None:
             tell(
                 Text(
@@ -95,7 +95,7 @@ def confirmation(settings: Settings, around: Surroundings, tell: Callable[[Text]
 def reload_host(settings: Settings) -> str | None:
     """Has nginx read what lies on disk now, where it runs and would take it; what is wrong otherwise."""
     around = look_around(settings, time.monotonic() + LOOK_SECONDS)
-    masters = _masters(around)
+    masters = serving_now(around)
     if not masters:
         return None
     try:
@@ -105,7 +105,8 @@ def reload_host(settings: Settings) -> str | None:
     return None
 
 
-def _masters(around: Surroundings) -> tuple[Identity, ...]:
+def serving_now(around: Surroundings) -> tuple[Identity, ...]:
+    """The running nginx masters that serve this configuration."""
     if not isinstance(around.processes, Processes):
         return ()
     pidfile = read_pidfile(around.target.nginx_pidfile) if around.target.nginx_pidfile else None
@@ -139,10 +140,11 @@ def _test(around: Surroundings, tell: Callable[[Text], None]) -> str | None:
             return tested.reason
         tell(Text(en=f"nginx -t was not run: {tested.reason}", zh=f"未运行 nginx -t：{tested.reason}"))
         return None
-    return None if tested.exit_code == 0 else f"nginx -t fails: {_first_error(tested)}"
+    return None if tested.exit_code == 0 else f"nginx -t fails: {first_error(tested)}"
 
 
-def _first_error(tested: NginxTest) -> str:
+def first_error(tested: NginxTest) -> str:
+    """What `nginx -t` holds against the configuration, in its own words."""
     errors = [line for line in tested.lines if "[emerg]" in line]
     words = next(iter((*errors, *tested.lines)), "it said nothing")
     return emergency(words) or words

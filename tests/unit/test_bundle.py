@@ -87,7 +87,7 @@ def host(monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize("form", ["text", "json", "nagios", "html", "junit"])
 def test_elsewhere_the_report_is_the_same(tmp_path: Path, host, snapshot, name, form) -> None:
     host(but(snapshot, host__utc_offset=8 * 3600))
-    here = examine(Settings(), since=900, budget=10, bundle=tmp_path / name)
+    here = examine(Settings(), since=900, budget=10, bundle=tmp_path / name).diagnosis
     there = diagnose_bundle(tmp_path / name)
     assert report(here, form) == report(there, form)
     assert "+08:00" in report(there)
@@ -133,7 +133,7 @@ def test_the_configuration_s_ignore_list_travels(tmp_path: Path, host) -> None:
     host(without_gunicorn())
     ignore = (Ignore(code="GUN001", reason="maintenance", until=date(2099, 1, 1)),)
     settings = Settings(doctor=DoctorSettings(ignore=ignore))
-    here = examine(settings, since=900, budget=10, bundle=tmp_path / "b.json")
+    here = examine(settings, since=900, budget=10, bundle=tmp_path / "b.json").diagnosis
     there = diagnose_bundle(tmp_path / "b.json")
     assert [item.cause.code for item in there.ignored] == ["GUN001"]
     assert report(here) == report(there)

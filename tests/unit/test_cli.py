@@ -15,8 +15,7 @@ import ops.doctor
 from ops import __version__
 from ops.checks import CHECKS
 from ops.diagnose import diagnose
-from ops.diagnosis import Diagnosis
-from ops.doctor import chosen_checks
+from ops.doctor import Examination, chosen_checks
 from ops.errors import OpsError, UsageError
 from tests.unit.made_snapshot import HEALTHY, but, without_gunicorn
 
@@ -48,9 +47,9 @@ def examined(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
     """The doctor looks at a made host without gunicorn; what it was asked for is kept here."""
     asked: dict[str, object] = {}
 
-    def examine(settings: object, **options: object) -> Diagnosis:
+    def examine(settings: object, **options: object) -> Examination:
         asked.update(options, settings=settings)
-        return diagnose(without_gunicorn(), CHECKS)
+        return Examination(without_gunicorn(), diagnose(without_gunicorn(), CHECKS))
 
     monkeypatch.setattr(ops.doctor, "examine", examine)
     return asked
@@ -195,7 +194,7 @@ def test_explain_tells_of_a_cause(run: Run) -> None:
 def test_the_tool_s_own_trouble_is_one_line_and_unknown_never_a_warning(
     run: Run, monkeypatch: pytest.MonkeyPatch, error: Exception, code: int, words: str
 ) -> None:
-    def fails(*_args: object, **_options: object) -> Diagnosis:
+    def fails(*_args: object, **_options: object) -> Examination:
         raise error
 
     monkeypatch.setattr(ops.doctor, "examine", fails)
@@ -208,7 +207,7 @@ def test_the_tool_s_own_trouble_is_one_line_and_unknown_never_a_warning(
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), click.exceptions.Abort()])
 def test_an_interrupt_is_silent(run: Run, monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
-    def fails(*_args: object, **_options: object) -> Diagnosis:
+    def fails(*_args: object, **_options: object) -> Examination:
         raise error
 
     monkeypatch.setattr(ops.doctor, "examine", fails)

@@ -56,7 +56,7 @@ def test_a_wrong_severity_is_noticed():
 
 def test_it_knows_every_key_that_is_written():
     found = document(DOWN)
-    assert set(found) == set(SCHEMA["properties"])
+    assert set(found) | {"fix"} == set(SCHEMA["properties"])  # --fix: tests/unit/remediation/test_fix.py
     assert set(found["causes"][0]) == set(SCHEMA["$defs"]["cause"]["properties"])
     assert set(found["checks"][0]) == set(SCHEMA["$defs"]["check"]["properties"])
     assert set(found["symptoms"][0]) == set(SCHEMA["$defs"]["symptom"]["properties"])

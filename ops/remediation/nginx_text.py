@@ -1,0 +1,102 @@
+"""Small edits of an nginx configuration file's own text: comments, layout and everything else stay as written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+
+class NotLocatedError(ValueError):
+    """The statement is not where the parser saw it, or the file holds what is not read here."""
+
+
+@dataclass(frozen=True)
+class _Token:
+    """``kind`` is ``word`` or one of ``; { }``; [begin, end) its place, ``words`` its meaning without quotes."""
+
+    kind: str
+    begin: int
+    end: int
+    line: int
+    words: str
+
+
+def insert_before(text: str, line: int, name: str, statement: str) -> str:
+    """``text`` with ``statement`` before the directive ``name`` that begins on ``line``. Raises NotLocatedError."""
+    begin = _statement(text, line, name)[0].begin
+    start = text.rfind("\n", 0, begin) + 1
+    indent = text[start:begin]
+    glue = "\n" + indent if not indent.strip() else " "
+    return text[:begin] + statement + glue + text[begin:]
+
+
+def replace_statement(text: str, line: int, name: str, statement: str) -> str:
+    """``text`` with ``statement`` in place of the simple directive ``name`` on ``line``. Raises NotLocatedError."""
+    tokens = _statement(text, line, name)
+    if tokens[-1].kind != ";":
+        raise NotLocatedError(f"line {line}: {name} opens a block")
+    return text[: tokens[0].begin] + statement + text[tokens[-1].end :]
+
+
+def replace_argument(text: str, line: int, name: str, old: str, new: str) -> str:
+    """``text`` with the first argument of ``name`` on ``line``, which is ``old``, replaced. Raises NotLocatedError."""
+    tokens = _statement(text, line, name)
+    if len(tokens) < 3 or tokens[1].words != old:
+        raise NotLocatedError(f"line {line}: {name} is not followed by {old}")
+    return text[: tokens[1].begin] + new + text[tokens[1].end :]
+
+
+def _statement(text: str, line: int, name: str) -> list[_Token]:
+    """The tokens of the one directive ``name`` that begins on ``line``, to its ``;`` or ``{``."""
+    if "_by_lua" in text:
+        raise NotLocatedError("a file with Lua in it is not edited")
+    found: list[list[_Token]] = []
+    current: list[_Token] = []
+    for token in _tokens(text):
+        current.append(token)
+        if token.kind != "word":
+            if current[0].line == line and current[0].words == name and current[0].kind == "word":
+                found.append(current)
+            current = []
+    if len(found) != 1:
+        raise NotLocatedError(f"line {line}: {name} stands there {len(found)} times")
+    return found[0]
+
+
+def _tokens(text: str) -> Iterator[_Token]:
+    """As nginx reads a file (ngx_conf_read_token): words, quoted words, ``;``, ``{``, ``}``; comments left out."""
+    at, line = 0, 1
+    while at < len(text):
+        char = text[at]
+        if char.isspace():
+            line += char == "\n"
+            at += 1
+            continue
+        if char == "#":
+            end = text.find("\n", at)
+            at = len(text) if end < 0 else end
+            continue
+        if char in ";{}":
+            yield _Token(char, at, at + 1, line, char)
+            at += 1
+            continue
+        end = _quoted_end(text, at) if char in "\"'" else _word_end(text, at)
+        written = text[at:end]
+        yield _Token("word", at, end, line, written[1:-1] if char in "\"'" else written)
+        line += written.count("\n")
+        at = end
+
+
+def _quoted_end(text: str, at: int) -> int:
+    quote, at = text[at], at + 1
+    while at < len(text) and text[at] != quote:
+        at += 2 if text[at] == "\\" else 1
+    return min(at + 1, len(text))
+
+
+def _word_end(text: str, at: int) -> int:
+    while at < len(text) and not text[at].isspace() and text[at] not in ";{":
+        if text.startswith("${", at):
+            at += 1
+        at += 2 if text[at] == "\\" else 1
+    return min(at, len(text))
