@@ -8,7 +8,8 @@ from typing import Any, Literal
 from flask import Response, g
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from service.api.answers import json_answer
 from service.api.predict import model_of, serve
@@ -36,6 +37,21 @@ class EmbeddingsRequest(BaseModel):
     input_type: Literal["query", "passage"] = Field(
         "query", description="not of OpenAI: whether the texts are searched with or searched in"
     )
+
+    @field_validator("input", mode="before")
+    @classmethod
+    def _no_token_numbers(cls, value: Any) -> Any:
+        # OpenAI's API takes them, so that a client may send some; they would be of OpenAI's vocabulary, not of this
+        # model's, and mean nothing here.
+        first = value[0] if isinstance(value, list) and value else None
+        first = first[0] if isinstance(first, list) and first else first
+        if isinstance(first, int) and not isinstance(first, bool):
+            raise PydanticCustomError(
+                "token_numbers",
+                "token numbers are not taken, for they are of another model's vocabulary: send the text"
+                " (langchain-openai: check_embedding_ctx_length=False)",
+            )
+        return value
 
 
 class Embedding(BaseModel):

@@ -122,9 +122,19 @@ def predict(body: PredictRequest) -> Response:
 
 @api.get("/tasks", summary="The tasks, the model behind each, and why another is unavailable")
 def tasks() -> Response:
-    """Every task of the contract, available or not."""
+    """Every task of the contract, available or not; and what one request may hold at most."""
     here = context()
-    return json_answer({"tasks": [_described(here, task) for task in TASKS.values()]})
+    return json_answer(
+        {
+            "tasks": [_described(here, task) for task in TASKS.values()],
+            "limits": {
+                "max_text_chars": here.settings.max_text_chars,
+                "max_batch": here.settings.max_batch,
+                "max_batch_chars": here.settings.max_batch_chars,
+                "max_body_bytes": here.settings.max_body_bytes,
+            },
+        }
+    )
 
 
 def serve(

@@ -370,7 +370,10 @@ def test_what_gunicorn_cannot_parse_is_answered_in_json_too(
         ("POST", "/v1/embeddings", {"model": "m"}, 400, "input"),
         ("POST", "/v1/embeddings", {"model": "m", "input": ""}, 400, "input"),
         ("POST", "/v1/embeddings", {"model": "m", "input": ["a", ""]}, 400, "input.1"),
-        ("POST", "/v1/embeddings", {"model": "m", "input": [1, 2]}, 400, "input.0"),
+        ("POST", "/v1/embeddings", {"model": "m", "input": [1, 2]}, 400, "input"),
+        ("POST", "/v1/embeddings", {"model": "m", "input": [[1], [2]]}, 400, "input"),
+        ("POST", "/v1/embeddings", {"model": "m", "input": ["a", 2]}, 400, "input.1"),
+        ("POST", "/v1/embeddings", {"model": 1, "input": "a"}, 400, "model"),
         ("POST", "/v1/embeddings", {"model": "m", "input": "a", "dimensions": 12}, 400, "dimensions"),
         (
             "POST",

@@ -1,0 +1,654 @@
+"""A client of the service for Python programs.
+
+    from service.client import GteClient
+
+    with GteClient("https://gte-api.example.com", api_key=key) as client:
+        client.ner("2022年北京冬奥会在北京举行")
+        client.embed(thousands_of_texts)
+
+One client serves any number of threads; each has its own connections. It needs ``requests`` and nothing of the
+service. ``docs/client.md`` says what is repeated, when, and for how long.
+"""
+
+import contextlib
+import json
+import math
+import random
+import threading
+import time
+import uuid
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar
+
+import requests
+import urllib3.exceptions
+
+Role = Literal["query", "passage"]
+_T = TypeVar("_T")
+
+
+# --- errors -----------------------------------------------------------------------------------------------
+
+
+class GteError(Exception):
+    """Whatever keeps a call from its result. ``request_id`` stands in the service's logs as well."""
+
+    def __init__(self, message: str, request_id: str) -> None:
+        super().__init__(f"{message} (request {request_id})")
+        self.request_id = request_id
+
+
+class UnreachableError(GteError):
+    """No answer: no connection, or one that broke."""
+
+
+class TooSlowError(GteError):
+    """A time-out ran out, or the service gave up the prediction (504)."""
+
+
+class BadAnswerError(GteError):
+    """An answer that is none of this service's: a page, a redirect, JSON of another form."""
+
+
+class ApiError(GteError):
+    """The service refused, or failed.
+
+    ``status``: HTTP status code; ``code``: the service's (docs/api.md), empty where something in front of it answered;
+    ``field``: the part of the request that is wrong, if one is; ``retry_after``: seconds, if it said so.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        request_id: str,
+        *,
+        field: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(f"{status} {code or 'error'}: {detail}", request_id)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.field = field
+        self.retry_after = retry_after
+
+
+class BadRequestError(ApiError):
+    """The request cannot be served as it is (400, 404, 405, 413, 415): sending it again is of no use."""
+
+
+class UnauthorizedError(ApiError):
+    """The API key is missing, wrong or revoked (401, 403)."""
+
+
+class UnavailableError(ApiError):
+    """The service cannot serve it now (429, 502, 503), nor after the repetitions."""
+
+
+# --- results ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Span:
+    """A part of the text: ``text == input_text[start:end]``, in Unicode characters. ``type`` may be empty."""
+
+    text: str
+    start: int
+    end: int
+    type: str = ""
+
+
+@dataclass(frozen=True)
+class Relation:
+    """``subject`` stands in the relation ``predicate`` to ``object``."""
+
+    subject: Span
+    predicate: str
+    object: Span
+
+
+@dataclass(frozen=True)
+class Argument:
+    """What plays ``role`` in an event."""
+
+    role: str
+    span: Span
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happens: what says so, and who takes part."""
+
+    type: str
+    trigger: Span
+    arguments: tuple[Argument, ...]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The label with the best score, and the score of each."""
+
+    label: str
+    score: float
+    scores: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A slice of the context that answers the question."""
+
+    answer: str
+    start: int
+    end: int
+    score: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """An answer of ``/predict`` as it came. ``model`` names the engine that answered."""
+
+    result: Mapping[str, Any]
+    task_type: str
+    model: str
+    version: str
+    timestamp: str
+    request_id: str
+
+
+@dataclass(frozen=True)
+class State:
+    """An answer of ``/health`` or ``/ready``. ``reason`` and ``detail`` say why not, where it is not."""
+
+    ok: bool
+    reason: str | None
+    detail: str
+    members: Mapping[str, Any]
+
+
+# --- settings ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait and how often to come again; seconds.
+
+    ``total`` bounds a call with all its repetitions and pauses. A pause without ``Retry-After`` is random, between 0
+    and ``first_pause`` doubled with each repetition, at most ``longest_pause``. A service that asks for more than
+    ``longest_pause`` is not asked again.
+    """
+
+    connect: float = 5.0
+    read: float = 60.0
+    total: float = 120.0
+    repetitions: int = 4
+    first_pause: float = 0.5
+    longest_pause: float = 30.0
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Time and chance, for tests to take in hand."""
+
+    monotonic: Callable[[], float] = time.monotonic
+    now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
+    sleep: Callable[[float], None] = time.sleep
+    uniform: Callable[[float, float], float] = random.uniform
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one request may hold; the defaults are the service's, which says its own at ``/tasks``."""
+
+    max_batch: int = 256
+    max_batch_chars: int = 10_000
+    max_body_bytes: int = 1024 * 1024
+
+
+# An answer that is longer is not this service's.
+_MOST_BYTES = 256 * 1024 * 1024
+_CHUNK = 65536
+# What stands in a request beside the texts, at most, when texts are counted against max_body_bytes.
+_BESIDE_TEXTS = 4096
+_AGAIN = frozenset({429, 502, 503})
+
+
+def retry_after(value: str | None, now: datetime) -> float | None:
+    """Seconds from ``now`` that a ``Retry-After`` asks for (RFC 9110, 10.2.3: seconds or a date); None where it says
+    nothing that can be read."""
+    if value is None:
+        return None
+    text = value.strip()
+    if text.isascii() and text.isdigit():
+        # Longer than anybody waits, and too many digits for a float.
+        return float(text) if len(text) < 10 else math.inf
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    if moment.tzinfo is None:  # "-0000": UTC, of no known zone
+        moment = moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - now).total_seconds())
+
+
+def batches(texts: Sequence[str], limits: Limits) -> Iterator[Sequence[str]]:
+    """``texts`` in order, in the fewest runs that each keep the limits. A text that alone breaks one is a run of its
+    own, for the service to refuse."""
+    start = characters = size = 0
+    for index, text in enumerate(texts):
+        length = len(json.dumps(text, ensure_ascii=False).encode("utf-8", "surrogatepass")) + 2
+        if index > start and (
+            index - start >= limits.max_batch
+            or characters + len(text) > limits.max_batch_chars
+            or size + length > limits.max_body_bytes - _BESIDE_TEXTS
+        ):
+            yield texts[start:index]
+            start, characters, size = index, 0, 0
+        characters += len(text)
+        size += length
+    if len(texts) > start:
+        yield texts[start:]
+
+
+# --- the client -------------------------------------------------------------------------------------------
+
+
+class GteClient:
+    """The service at one address. Thread-safe; close it, or use it as a context manager."""
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        api_key: str | None = None,
+        patience: Patience = Patience(),
+        verify: bool | str = True,
+        clock: Clock = Clock(),
+    ) -> None:
+        """``base_url``: where nginx or the service listens, ``https://gte-api.example.com``.
+
+        ``verify``: a file of certificate authorities in place of the usual ones; False trusts anybody.
+        """
+        if not base_url.startswith(("http://", "https://")):
+            raise ValueError(f"base_url must begin with https:// or http://, got {base_url!r}")
+        self._base = base_url.rstrip("/")
+        self._key = api_key
+        self._patience = patience
+        self._verify = verify
+        self._clock = clock
+        self._local = threading.local()
+        self._sessions: weakref.WeakSet[requests.Session] = weakref.WeakSet()
+        self._lock = threading.Lock()
+        self._limits: Limits | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections of all threads. A call after it opens new ones."""
+        with self._lock:
+            sessions, self._sessions = list(self._sessions), weakref.WeakSet()
+            self._local = threading.local()
+        for session in sessions:
+            session.close()
+
+    # Tasks. Each raises GteError: BadRequestError, UnauthorizedError, UnavailableError, TooSlowError, ...
+
+    def ner(self, text: str) -> list[Span]:
+        """The named entities of ``text``, in order."""
+        return self._read("ner", text, {}, lambda result: [_span(entity) for entity in result["entities"]])
+
+    def relation(self, text: str, **parameters: Any) -> list[Relation]:
+        """The relations that ``text`` states."""
+        return self._read(
+            "relation",
+            text,
+            parameters,
+            lambda result: [
+                Relation(_span(one["subject"]), str(one["predicate"]), _span(one["object"]))
+                for one in result["relations"]
+            ],
+        )
+
+    def event(self, text: str, **parameters: Any) -> list[Event]:
+        """The events that ``text`` tells of."""
+        return self._read("event", text, parameters, lambda result: [_event(one) for one in result["events"]])
+
+    def sentiment(self, text: str) -> Choice:
+        """``positive``, ``negative`` or ``neutral``."""
+        return self._read("sentiment", text, {}, _choice)
+
+    def classify(self, text: str, labels: Sequence[str]) -> Choice:
+        """The one of ``labels`` that fits ``text`` best."""
+        return self._read("classification", text, {"labels": list(labels)}, _choice)
+
+    def answer(self, question: str, context: str) -> Answer:
+        """What ``context`` says to ``question``."""
+        return self._read(
+            "qa",
+            context,
+            {"question": question},
+            lambda result: Answer(
+                str(result["answer"]), int(result["start"]), int(result["end"]), float(result["score"])
+            ),
+        )
+
+    def similarity(self, text: str, candidates: Sequence[str]) -> list[float]:
+        """The cosine of ``text`` with each of ``candidates``, in their order. Any number of them."""
+        scores: list[float] = []
+        for batch in self._batches(candidates):
+            with _within(candidates, len(scores), "parameters.candidates"):
+                scores += self._list("similarity", "scores", batch, text, {"candidates": list(batch)})
+        return scores
+
+    def embed(self, texts: str | Sequence[str], *, role: Role = "query") -> list[list[float]]:
+        """A vector of length 1 for each text, in order. Any number of them: what exceeds one request goes in several.
+
+        ``role``: whether the texts are searched with, or searched in (``passage``).
+        """
+        texts = [texts] if isinstance(texts, str) else texts
+        vectors: list[list[float]] = []
+        for batch in self._batches(texts):
+            with _within(texts, len(vectors), "input_text"):
+                vectors += self._list("embedding", "embeddings", batch, list(batch), {"role": role})
+        return vectors
+
+    def predict(self, task_type: str, input_text: str | Sequence[str], **parameters: Any) -> Prediction:
+        """Any task, its answer as it came."""
+        text = input_text if isinstance(input_text, str) else list(input_text)
+        members, request_id = self._call(
+            "POST", "/predict", {"task_type": task_type, "input_text": text, "parameters": parameters}
+        )
+        with _understood(request_id):
+            return Prediction(
+                result=dict(members["result"]),
+                task_type=str(members["task_type"]),
+                model=str(members["model"]),
+                version=str(members["version"]),
+                timestamp=str(members["timestamp"]),
+                request_id=str(members["request_id"]),
+            )
+
+    # State
+
+    def tasks(self) -> list[dict[str, Any]]:
+        """The tasks of this deployment, the model behind each, and why another is unavailable."""
+        members, request_id = self._call("GET", "/tasks")
+        with _understood(request_id):
+            return [dict(task) for task in members["tasks"]]
+
+    def health(self) -> State:
+        """Whether the service lives. Not repeated: who asks this wants to know how it is now."""
+        members, _ = self._call("GET", "/health", repetitions=0)
+        return State(members.get("status") == "ok", None, "", members)
+
+    def ready(self) -> State:
+        """Whether a prediction would be served now; that it would not is no error. Not repeated."""
+        members, _ = self._call("GET", "/ready", repetitions=0, also=frozenset({503}))
+        return State(
+            members.get("ready") is True, members.get("reason"), str(members.get("detail", "")), members
+        )
+
+    def _batches(self, texts: Sequence[str]) -> Iterator[Sequence[str]]:
+        if isinstance(texts, str):
+            raise TypeError("expected a list of texts, got one text")
+        if len(texts) == 0:
+            return iter(())
+        return batches(texts, self._service_limits() if len(texts) > 1 else Limits())
+
+    def _service_limits(self) -> Limits:
+        with self._lock:
+            known = self._limits
+        if known is not None:
+            return known
+        members, request_id = self._call("GET", "/tasks")
+        said = members.get("limits", {})
+        with _understood(request_id):
+            limits = Limits(**{name: int(said[name]) for name in Limits.__annotations__ if name in said})
+        with self._lock:
+            self._limits = limits
+        return limits
+
+    def _read(
+        self,
+        task_type: str,
+        input_text: str | Sequence[str],
+        parameters: dict[str, Any],
+        result_of: Callable[[Mapping[str, Any]], _T],
+    ) -> _T:
+        prediction = self.predict(task_type, input_text, **parameters)
+        with _understood(prediction.request_id):
+            return result_of(prediction.result)
+
+    def _list(
+        self,
+        task_type: str,
+        member: str,
+        batch: Sequence[str],
+        input_text: str | Sequence[str],
+        parameters: dict[str, Any],
+    ) -> list[Any]:
+        """The ``member`` of a result, which has one value for each text of ``batch``."""
+
+        def values(result: Mapping[str, Any]) -> list[Any]:
+            found = list(result[member])
+            if len(found) != len(batch):
+                raise ValueError(f"{len(found)} values for {len(batch)} texts")
+            return found
+
+        return self._read(task_type, input_text, parameters, values)
+
+    # One call: attempts until one is answered, the repetitions are used up, or the time is.
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        repetitions: int | None = None,
+        also: frozenset[int] = frozenset(),
+    ) -> tuple[dict[str, Any], str]:
+        """The JSON object that the service answers with 200 or a status in ``also``, and the request's id."""
+        request_id = uuid.uuid4().hex
+        content = None if body is None else json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
+        most = self._patience.repetitions if repetitions is None else repetitions
+        deadline = self._clock.monotonic() + self._patience.total
+        for attempt in range(most + 1):
+            try:
+                return self._attempt(method, path, content, request_id, deadline, also)
+            except (UnreachableError, UnavailableError) as error:
+                pause = self._pause(error, attempt)
+                if attempt == most or pause is None or self._clock.monotonic() + pause >= deadline:
+                    raise
+            self._clock.sleep(pause)
+        raise AssertionError("not reached")
+
+    def _pause(self, error: GteError, attempt: int) -> float | None:
+        """Seconds until the next attempt; None where none is of use."""
+        most = min(self._patience.longest_pause, self._patience.first_pause * 2**attempt)
+        asked = error.retry_after if isinstance(error, UnavailableError) else None
+        if asked is None:
+            # A model that is not installed will not be in a minute; a loading one says when.
+            if isinstance(error, UnavailableError) and error.code == "model_unavailable":
+                return None
+            return self._clock.uniform(0.0, most)
+        if asked > self._patience.longest_pause:
+            return None
+        # Those who were refused together do not come back together.
+        return asked + self._clock.uniform(0.0, most)
+
+    def _attempt(
+        self,
+        method: str,
+        path: str,
+        content: bytes | None,
+        request_id: str,
+        deadline: float,
+        also: frozenset[int],
+    ) -> tuple[dict[str, Any], str]:
+        left = deadline - self._clock.monotonic()
+        if left <= 0:
+            raise TooSlowError(f"no answer within {self._patience.total:g} s", request_id)
+        headers = {"X-Request-ID": request_id, "Accept": "application/json"}
+        if content is not None:
+            headers["Content-Type"] = "application/json"
+        try:
+            with self._session().request(
+                method,
+                self._base + path,
+                data=content,
+                headers=headers,
+                timeout=(min(self._patience.connect, left), min(self._patience.read, left)),
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                received = self._body(response, request_id, deadline)
+        except requests.ConnectTimeout as error:
+            raise UnreachableError(f"{self._base}: no connection in time", request_id) from error
+        except (requests.Timeout, urllib3.exceptions.ReadTimeoutError) as error:
+            # Not repeated: the service may still be at it, and would only have it twice.
+            raise TooSlowError(f"{self._base}{path}: no answer in time", request_id) from error
+        except (
+            requests.ConnectionError,
+            requests.exceptions.ChunkedEncodingError,
+            urllib3.exceptions.HTTPError,
+            OSError,
+        ) as error:
+            raise UnreachableError(f"{self._base}: {_reason(error)}", request_id) from error
+        return self._judged(response, received, request_id, also)
+
+    def _body(self, response: requests.Response, request_id: str, deadline: float) -> bytes:
+        chunks = []
+        size = 0
+        while chunk := response.raw.read1(_CHUNK, decode_content=True):
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > _MOST_BYTES:
+                raise BadAnswerError(f"an answer of more than {_MOST_BYTES} bytes", request_id)
+            if self._clock.monotonic() > deadline:
+                raise TooSlowError(f"the answer did not end within {self._patience.total:g} s", request_id)
+        return b"".join(chunks)
+
+    def _judged(
+        self, response: requests.Response, received: bytes, request_id: str, also: frozenset[int]
+    ) -> tuple[dict[str, Any], str]:
+        if not received and "Content-Length" not in response.headers:
+            # http.client takes a head that breaks off for a whole one.
+            raise UnreachableError(f"{self._base}: the answer broke off", request_id)
+        request_id = response.headers.get("X-Request-ID") or request_id
+        status = response.status_code
+        try:
+            members = json.loads(received)
+        except (ValueError, RecursionError):
+            members = None
+        if isinstance(members, dict) and (status == 200 or status in also):
+            return members, request_id
+        if status < 400:
+            raise BadAnswerError(
+                f"{status} {response.headers.get('Content-Type', '')}: not an answer of this service",
+                request_id,
+            )
+        told = members if isinstance(members, dict) else {}
+        detail = str(told.get("detail") or response.reason or "")
+        if status == 504:
+            raise TooSlowError(f"504: {detail}", request_id)
+        kind: type[ApiError] = ApiError
+        if status in _AGAIN:
+            kind = UnavailableError
+        elif status in (401, 403):
+            kind = UnauthorizedError
+        elif status < 500:
+            kind = BadRequestError
+        raise kind(
+            status,
+            str(told.get("code") or ""),
+            detail,
+            request_id,
+            field=told.get("field"),
+            retry_after=retry_after(response.headers.get("Retry-After"), self._clock.now()),
+        )
+
+    def _session(self) -> requests.Session:
+        # requests does not promise that a session may be shared, so each thread has one.
+        session: requests.Session | None = getattr(self._local, "session", None)
+        if session is None:
+            session = requests.Session()
+            session.verify = self._verify
+            # Even without a key: else requests would send what ~/.netrc has for this host.
+            session.auth = self._authorize
+            with self._lock:
+                self._local.session = session
+                self._sessions.add(session)
+        return session
+
+    def _authorize(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self._key is not None:
+            request.headers["Authorization"] = f"Bearer {self._key}"
+        return request
+
+
+@contextlib.contextmanager
+def _understood(request_id: str) -> Iterator[None]:
+    """Turns what an answer of another form leads to into BadAnswerError."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BadAnswerError(
+            f"the answer has not the form that it should: {type(error).__name__}: {error}", request_id
+        ) from error
+
+
+@contextlib.contextmanager
+def _within(texts: Sequence[str], start: int, name: str) -> Iterator[None]:
+    """Lets an error that names a text of a batch name it by its place in the whole list."""
+    try:
+        yield
+    except ApiError as error:
+        place, _, index = (error.field or "").rpartition(".")
+        if place == name and index.isdigit():
+            error.field = f"{name}.{start + int(index)}"
+        elif error.field == name and error.code in ("text_too_long", "bad_request") and len(texts) > 1:
+            error.field = f"{name}.{start}"  # it was alone in its batch
+        raise
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost words: requests and urllib3 wrap the system's in several layers."""
+    inner = error
+    while (deeper := inner.__cause__ or inner.__context__) is not None:
+        inner = deeper
+    return str(inner) or type(inner).__name__
+
+
+def _span(members: Mapping[str, Any]) -> Span:
+    return Span(
+        str(members["text"]), int(members["start"]), int(members["end"]), str(members.get("type") or "")
+    )
+
+
+def _choice(result: Mapping[str, Any]) -> Choice:
+    scores = {str(label): float(score) for label, score in result["scores"].items()}
+    return Choice(str(result["label"]), float(result["score"]), scores)
+
+
+def _event(members: Mapping[str, Any]) -> Event:
+    return Event(
+        str(members["type"]),
+        _span(members["trigger"]),
+        tuple(Argument(str(one["role"]), _span(one)) for one in members["arguments"]),
+    )
