@@ -37,6 +37,8 @@ _SECRETS = (
     (re.compile(r"\b(sk-)[A-Za-z0-9_-]{8,}"), r"\1"),
     (re.compile(r"(://[^/\s:@]+:)[^/\s@]+(?=@)"), r"\1"),
 )
+# Each of the patterns needs one of these; most words have none, and are quoted by the thousand.
+_SECRET_SIGNS = re.compile(r"[:=]|(?i:bearer)|sk-|-----BEGIN ")
 _PRIVATE_KEY = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL
 )
@@ -44,11 +46,15 @@ _PRIVATE_KEY = re.compile(
 
 def without_controls(words: str) -> str:
     """``words`` without terminal escapes, control and direction characters; newlines and tabs stay."""
+    if words.isascii() and words.isprintable():
+        return words
     return _SURROGATES.sub("\ufffd", _CONTROLS.sub("", _ESCAPES.sub("", words)))
 
 
 def without_secrets(words: str) -> str:
     """``words`` with credentials and private keys replaced by ``***``."""
+    if not _SECRET_SIGNS.search(words):
+        return words
     words = _PRIVATE_KEY.sub(HIDDEN, words)
     for pattern, kept in _SECRETS:
         words = pattern.sub(kept + HIDDEN, words)

@@ -75,7 +75,9 @@ def look_around(settings: Settings, deadline: float) -> Surroundings:
     processes = _start("processes", _processes).wait(deadline)
     found = processes if isinstance(processes, Processes) else Processes(processes=(), listeners=())
     masters = nginx_topology.nginx_masters(found.processes)
-    config, build = _pair(_start("nginx configuration", _nginx, settings, masters).wait(deadline))
+    outcome = _start("nginx configuration", _nginx, settings, masters).wait(deadline)
+    # Where nobody could look, nothing is said to be missing.
+    config, build = (outcome, {"program": settings.nginx.binary}) if isinstance(outcome, NotSeen) else outcome
     host = host_task.wait(deadline)
     gunicorn, master = _gunicorn(settings, found, config)
     target = target_topology.decide_target(
@@ -184,13 +186,6 @@ def _open_logs(
     return open_logs(pids, service_logs(target), deadline)
 
 
-def _pair(outcome: object) -> tuple[NginxConfig | NotSeen, dict[str, str]]:
-    if isinstance(outcome, NotSeen):
-        return outcome, {}
-    assert isinstance(outcome, tuple)  # noqa: S101  what _nginx returns
-    return outcome
-
-
 def _nginx_test(config: NginxConfig, build: dict[str, str]) -> NginxTest | NotSeen:
     from ops.collect.nginx import test_config
 
@@ -269,7 +264,7 @@ def _files(settings: Settings, master: Process | None) -> FilesFound:
     )
 
 
-def _resolve(target: Target, deadline: float) -> Resolution:
+def _resolve(target: Target, deadline: float) -> Resolution | NotSeen:
     from ops.collect.dns import resolve
 
     return resolve(target.domain, target.resolver, deadline)

@@ -1,29 +1,32 @@
 """What the service's name resolves to.
 
 One named resolver is asked as it is; else the host's own way is followed: /etc/hosts, then /etc/resolv.conf.
-dnspython writes and reads the messages; the sockets are kept here, because its query module (DNS over HTTPS,
-QUIC) costs more to import than the question takes.
 """
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
+import os
 import select
 import socket
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-import dns.exception
-import dns.flags
-import dns.message
-import dns.name
-import dns.rcode
-import dns.rdatatype
-
+from ops.collect.dns_message import (
+    AAAA,
+    NOERROR,
+    NXDOMAIN,
+    REFUSED,
+    A,
+    Answer,
+    Question,
+    name_of,
+    rcode_words,
+    read_answer,
+)
 from ops.quoting import safe_line
-from ops.snapshot import Resolution
+from ops.snapshot import NotSeen, Resolution
 from ops.topology.address import split_address
 
 # A resolver that says nothing for so long is called dead, all tries and servers together, seconds.
@@ -38,13 +41,13 @@ DNS_PORT = 53
 MAX_FILE_BYTES = 1 << 20
 HOSTS_FILE = "/etc/hosts"
 RESOLV_CONF = "/etc/resolv.conf"
-_KINDS = (dns.rdatatype.A, dns.rdatatype.AAAA)
 
 
-def resolve(name: str, resolver: str | None, deadline: float) -> Resolution:
+def resolve(name: str, resolver: str | None, deadline: float) -> Resolution | NotSeen:
     """The addresses of ``name``; ``resolver`` is ``ip[:port]`` or None for the host's own way.
 
-    Done at ``deadline`` (time.monotonic) or after `PATIENCE`, whichever comes first."""
+    Done at ``deadline`` (time.monotonic) or after `PATIENCE`, whichever comes first; NotSeen where the deadline left
+    less time for an answer than one try takes."""
     wanted = name.strip().rstrip(".").lower()
     literal = _literal(wanted)
     shown = safe_line(name)
@@ -131,7 +134,7 @@ def parse_resolv_conf(content: str) -> ResolvConf:
 
 def _ask_servers(
     shown: str, name: str, servers: list[str], search: Iterable[str], deadline: float
-) -> Resolution:
+) -> Resolution | NotSeen:
     resolver = ", ".join(safe_line(server, 80) for server in servers)
     started = time.monotonic()
     until = min(deadline, started + PATIENCE)
@@ -144,6 +147,8 @@ def _ask_servers(
         outcome = _Asking(questions, servers, until).outcome()
         if outcome.failure not in ("nxdomain", "no_address"):
             break
+    if outcome.failure == "timeout" and deadline - started < min(PATIENCE, PATIENCE_PER_TRY):
+        return NotSeen(reason="no time was left for the resolver to answer")
     return Resolution(
         name=shown,
         resolver=resolver,
@@ -160,19 +165,15 @@ class _Outcome:
     addresses: tuple[str, ...] = ()
 
 
-def _questions(name: str) -> dict[int, dns.message.Message] | None:
-    """An A and an AAAA question by message id, None for what is no name (RFC 1035 2.3.4, RFC 5890)."""
-    if not name:
-        return None
+def _questions(name: str) -> dict[int, Question] | None:
+    """An A and an AAAA question by message id, None for what is no name."""
     try:
-        parsed = dns.name.from_text(name)
-        queries = [dns.message.make_query(parsed, kind, use_edns=0, payload=1232) for kind in _KINDS]
-        for query in queries:
-            query.to_wire()
-    except (dns.exception.DNSException, UnicodeError, ValueError):
+        labels = name_of(name)
+    except ValueError:
         return None
-    queries[1].id = (queries[0].id + 1) % 65536
-    return {query.id: query for query in queries}
+    number = int.from_bytes(os.urandom(2), "big")
+    kinds = {number: A, (number + 1) % 65536: AAAA}
+    return {key: Question(key, labels, kind) for key, kind in kinds.items()}
 
 
 @dataclass
@@ -181,20 +182,14 @@ class _Server:
 
     address: str
     sock: socket.socket | None = None
-    answers: dict[int, _Answer] = field(default_factory=dict)
+    answers: dict[int, Answer] = field(default_factory=dict)
     trouble: _Outcome | None = None
-
-
-@dataclass(frozen=True)
-class _Answer:
-    rcode: int
-    addresses: tuple[str, ...]
 
 
 class _Asking:
     """The two questions put to servers: the first alone, each next beside it once it is silent or broken."""
 
-    def __init__(self, questions: dict[int, dns.message.Message], servers: list[str], until: float) -> None:
+    def __init__(self, questions: dict[int, Question], servers: list[str], until: float) -> None:
         self._questions = questions
         self._waiting = [_Server(server) for server in servers]
         self._asked: list[_Server] = []
@@ -261,7 +256,7 @@ class _Asking:
             if number in server.answers:
                 continue
             try:
-                server.sock.send(question.to_wire())
+                server.sock.send(question.wire)
             except OSError as error:
                 server.trouble = _Outcome("unreachable", _words(error))
 
@@ -275,21 +270,21 @@ class _Asking:
             # ICMP says that nobody listens there.
             server.trouble = _Outcome("unreachable", _words(error))
             return
-        message = _parsed(wire, self._questions)
-        if message is not None and message.flags & dns.flags.TC:
-            message = self._over_tcp(server, self._questions[message.id])
-        if message is not None:
-            server.answers[message.id] = _Answer(message.rcode(), addresses_in(message))
+        answer = read_answer(wire, self._questions)
+        if answer is not None and answer.is_truncated:
+            answer = self._over_tcp(server, self._questions[answer.id])
+        if answer is not None:
+            server.answers[answer.id] = answer
 
-    def _over_tcp(self, server: _Server, question: dns.message.Message) -> dns.message.Message | None:
+    def _over_tcp(self, server: _Server, question: Question) -> Answer | None:
         # RFC 7766: the same question over TCP, two octets of length before each message.
-        wire = question.to_wire()
+        wire = question.wire
         try:
             remaining = self._until - time.monotonic()
             with socket.create_connection(_place(server.address), timeout=max(0.01, remaining)) as sock:
                 sock.sendall(len(wire).to_bytes(2, "big") + wire)
                 length = int.from_bytes(self._exactly(sock, 2), "big")
-                return _parsed(self._exactly(sock, length), self._questions)
+                return read_answer(self._exactly(sock, length), self._questions)
         except (OSError, OverflowError):
             return None
 
@@ -320,7 +315,7 @@ class _Asking:
             if found:
                 return _Outcome(None, addresses=found)
             codes = {answer.rcode for answer in server.answers.values()}
-            if codes <= {dns.rcode.NOERROR, dns.rcode.NXDOMAIN}:
+            if codes <= {NOERROR, NXDOMAIN}:
                 # An authoritative 'no' ends the search, as it does for libc.
                 return _no(codes)
             server.trouble = server.trouble or _failed(codes)
@@ -355,47 +350,19 @@ def _place(server: str) -> tuple[str, int]:
     return host, port or DNS_PORT
 
 
-def _parsed(wire: bytes, questions: dict[int, dns.message.Message]) -> dns.message.Message | None:
-    """The message if it answers one of the questions; None for anything else, however broken."""
-    with contextlib.suppress(dns.exception.DNSException, ValueError, IndexError):
-        message = dns.message.from_wire(wire, ignore_trailing=True, raise_on_truncation=False)
-        asked = questions.get(message.id)
-        # Servers that refuse may leave the question out (RFC 2136-style REFUSED, FORMERR).
-        if asked is not None and (asked.is_response(message) or _bare_refusal(message)):
-            return message
-    return None
-
-
-def _bare_refusal(message: dns.message.Message) -> bool:
-    return (
-        bool(message.flags & dns.flags.QR) and not message.question and message.rcode() != dns.rcode.NOERROR
-    )
-
-
-def addresses_in(message: dns.message.Message) -> tuple[str, ...]:
-    """The addresses at the end of the alias chain, in the answer's order; none where the chain is broken."""
-    if not isinstance(message, dns.message.QueryMessage):
-        return ()
-    try:
-        answer = message.resolve_chaining().answer
-    except dns.exception.DNSException:
-        return ()
-    return tuple(record.address for record in answer) if answer is not None else ()
-
-
-def _addresses(answers: Iterable[_Answer]) -> tuple[str, ...]:
+def _addresses(answers: Iterable[Answer]) -> tuple[str, ...]:
     found = [address for answer in answers for address in answer.addresses]
     return tuple(sorted(dict.fromkeys(found), key=lambda address: ":" in address))[:MAX_ADDRESSES]
 
 
 def _no(codes: set[int]) -> _Outcome:
-    if dns.rcode.NXDOMAIN in codes:
+    if NXDOMAIN in codes:
         return _Outcome("nxdomain", "the name does not exist (NXDOMAIN)")
     return _Outcome("no_address", "the name exists, but has no A or AAAA record")
 
 
 def _failed(codes: set[int]) -> _Outcome:
-    if dns.rcode.REFUSED in codes:
+    if REFUSED in codes:
         return _Outcome("refused", "the resolver refuses to answer for this name (REFUSED)")
-    words = ", ".join(sorted(dns.rcode.to_text(dns.rcode.Rcode.make(code)) for code in codes if code))
+    words = ", ".join(sorted(rcode_words(code) for code in codes if code))
     return _Outcome("servfail", f"the resolver failed ({words})")

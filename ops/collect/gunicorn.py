@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-import multiprocessing
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -129,7 +129,7 @@ def _evaluate(node: ast.expr, names: Mapping[str, ConfigValue]) -> Any:
                 for part in parts
             )
         case ast.Call(func=ast.Attribute(attr="cpu_count"), args=[]):
-            return multiprocessing.cpu_count()
+            return os.cpu_count() or 1
         case ast.Call(func=ast.Name(id="int" | "str" as kind), args=[argument]):
             value = _evaluate(argument, names)
             return int(value) if kind == "int" else str(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import ssl
@@ -11,7 +12,6 @@ from dataclasses import dataclass
 
 from ops.certificate import certificate_from_der
 from ops.collect.exchange import exchange, sni
-from ops.collect.starttls import secured
 from ops.collect.wire import OutOfTimeError, Patience, Wire, dial, failure_of, reason_of
 from ops.quoting import safe_line
 from ops.snapshot import Certificate, NotSeen, OldTls, Served
@@ -42,20 +42,24 @@ def served_certificate(
     `NO_ROOTS` where this host has none to compare with. ``trust``: those roots, already read; ``starttls``: smtp, imap
     or pop3. NotSeen where no handshake succeeds by ``deadline``."""
     patience = Patience(deadline)
-    trust = trust or trust_of(ca_file)
     shake = _handshake if starttls is None else functools.partial(_mail_handshake, starttls)
     verdict_code, verdict = 0, None
-    seen = shake(address, server_name, trust.context, patience)
+    tried = trust or _trust_at_hand(ca_file)
+    seen = shake(address, server_name, tried.context, patience)
+    if isinstance(seen, ssl.SSLCertVerificationError) and trust is None:
+        # More roots can only make it trusted.
+        tried = trust_of(ca_file)
+        seen = shake(address, server_name, tried.context, patience)
     if isinstance(seen, ssl.SSLCertVerificationError):
         verdict_code, verdict = seen.verify_code, safe_line(str(seen.verify_message))
         # The chain of a connection that was refused is not told; what the server sends is asked for again.
         seen = shake(address, server_name, _unverifying(), patience)
     if not isinstance(seen, _Shown):
         return NotSeen(reason=_why_not(seen, address, patience))
-    if verdict_code and not trust.has_roots:
+    if verdict_code and not tried.has_roots:
         verdict_code, verdict = NO_ROOTS, "this host has no root certificates to compare with"
-    if verdict is not None and trust.trouble:
-        verdict = f"{verdict}; {trust.trouble}"
+    if verdict is not None and tried.trouble:
+        verdict = f"{verdict}; {tried.trouble}"
     chain = _chain(seen.chain)
     if isinstance(chain, NotSeen):
         return chain
@@ -118,21 +122,42 @@ class Trust:
 
 def trust_of(ca_file: str | None) -> Trust:
     """The system's roots and ``ca_file``. To be made once for many endpoints."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.set_alpn_protocols(["http/1.1"])
-    context.verify_flags = ssl.VerifyFlags(context.verify_flags | NO_CHECK_TIME)
+    context = _verifying()
     context.load_default_certs()
-    trouble = ""
-    if ca_file:
-        try:
-            context.load_verify_locations(cafile=ca_file)
-        except (OSError, ValueError) as error:
-            trouble = safe_line(f"tls.ca_file {ca_file} is of no use: {_words(error)}")
+    trouble = _add(ca_file, context)
     places = ssl.get_default_verify_paths()
     # A directory of roots is looked into only when a chain is verified.
     has_roots = bool(context.cert_store_stats()["x509_ca"]) or _has_entries(places.capath)
     return Trust(context, has_roots, trouble)
+
+
+def _trust_at_hand(ca_file: str | None) -> Trust:
+    """``ca_file`` and the system's directory of roots, in which a root is looked up by its name's hash. The system's
+    one file of all roots is left out: reading it costs more than the handshake."""
+    context = _verifying()
+    if capath := ssl.get_default_verify_paths().capath:
+        with contextlib.suppress(OSError):
+            context.load_verify_locations(capath=capath)
+    trouble = _add(ca_file, context)
+    return Trust(context, has_roots=True, trouble=trouble)
+
+
+def _verifying() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.set_alpn_protocols(["http/1.1"])
+    context.verify_flags = ssl.VerifyFlags(context.verify_flags | NO_CHECK_TIME)
+    return context
+
+
+def _add(ca_file: str | None, context: ssl.SSLContext) -> str:
+    """Why ``ca_file`` is of no use, empty where its certificates are now trusted, too."""
+    try:
+        if ca_file:
+            context.load_verify_locations(cafile=ca_file)
+    except (OSError, ValueError) as error:
+        return safe_line(f"tls.ca_file {ca_file} is of no use: {_words(error)}")
+    return ""
 
 
 def _has_entries(directory: str | None) -> bool:
@@ -177,6 +202,9 @@ def _mail_handshake(
     protocol: str, address: str, server_name: str, context: ssl.SSLContext, patience: Patience
 ) -> _Shown | OSError | ValueError:
     """The same inside a mail protocol. The name goes out as it is dialled: mail clients do so, too."""
+    # Python's mail clients cost more to import than a handshake takes.
+    from ops.collect.starttls import secured
+
     del server_name
     host, port = split_address(address)
     left = patience.deadline - time.monotonic()

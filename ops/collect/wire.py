@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from ops.quoting import safe_line
+from ops.snapshot import NotSeen
 from ops.topology.address import split_address
 
 T = TypeVar("T")
@@ -250,6 +251,8 @@ def _places(address: str, until: float) -> list[tuple[socket.AddressFamily, tupl
     from ops.collect.dns import resolve
 
     found = resolve(host, None, until)
+    if isinstance(found, NotSeen):
+        raise OutOfTimeError(f"{host}: {found.reason}")
     if found.failure is not None:
         raise AddressError(f"{host} does not resolve: {found.detail or found.failure}")
     return [(family, (ip, port)) for ip in found.addresses if (family := _family(ip)) is not None]

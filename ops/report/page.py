@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from typing import TYPE_CHECKING, TextIO
 
@@ -24,15 +25,20 @@ class Page:
     Words are shown letter by letter: neither markup nor emoji codes in them mean anything."""
 
     def __init__(self, out: TextIO, color: bool | None = None) -> None:
+        self._out = out
+        self._colored = wants_color(out) if color is None else color
+        self._wraps = bool(out.isatty())
+        # Then nothing is left for rich to do, whose import takes longer than all the judging.
+        self._is_plain = not self._colored and not self._wraps
+
+    @functools.cached_property
+    def _console(self) -> Console:
         from rich.console import Console
 
-        colored = wants_color(out) if color is None else color
-        self._out = out
-        self._wraps = bool(out.isatty())
-        self._console: Console = Console(
-            file=out,
-            color_system="standard" if colored else None,
-            no_color=not colored,
+        return Console(
+            file=self._out,
+            color_system="standard" if self._colored else None,
+            no_color=not self._colored,
             markup=False,
             emoji=False,
             highlight=False,
@@ -43,6 +49,10 @@ class Page:
         self, words: str, indent: int = 0, style: str = "", lead: str = "", lead_style: str = ""
     ) -> None:
         """``lead`` (a number, a code) and then ``words``, continued under the words where they do not fit."""
+        if self._is_plain:
+            shown = showable(words, self._out).rstrip()
+            self._out.write(f"{' ' * indent}{showable(lead, self._out)}{shown}\n")
+            return
         from rich.cells import cell_len
         from rich.text import Text
 
@@ -59,6 +69,9 @@ class Page:
 
     def command(self, words: str, indent: int = 0, lead: str = "") -> None:
         """A command on one line, however long."""
+        if self._is_plain:
+            self._out.write(f"{' ' * indent}{lead}{showable(words, self._out)}\n")
+            return
         from rich.text import Text
 
         begin = Text(" " * indent + lead)
@@ -67,7 +80,10 @@ class Page:
 
     def blank(self) -> None:
         """An empty line."""
-        self._console.print()
+        if self._is_plain:
+            self._out.write("\n")
+        else:
+            self._console.print()
 
     def _print(self, line: object) -> None:
         self._console.print(line, soft_wrap=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from ops import quoting
 from ops.quoting import MAX_QUOTE_CHARS, safe_line, safe_text, without_controls, without_secrets
 
 
@@ -123,3 +125,15 @@ def test_doing_it_twice_changes_nothing(written: str) -> None:
 def test_no_quotation_is_longer_than_its_limit(written: str, limit: int) -> None:
     assert len(safe_text(written, limit)) <= limit
     assert len(safe_line(written, limit)) <= limit
+
+
+@given(st.one_of(ANY_TEXT, HOSTILE))
+@example("Authorization=abc")
+@example("BEARER abcdefghij")
+@example("sk-abcdefghij")
+@example("-----BEGIN PRIVATE KEY-----\nabc")
+def test_no_secret_is_without_a_sign_of_one(written: str) -> None:
+    quick = without_secrets(written)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(quoting, "_SECRET_SIGNS", re.compile(""))
+        assert without_secrets(written) == quick

@@ -222,3 +222,11 @@ def test_every_cause_can_be_explained_without_a_host(language):
 
 def test_what_only_a_real_case_knows_is_in_capitals():
     assert "2. kill PID\n" in explained("GUN012")
+
+
+@pytest.mark.parametrize("diagnosis", [DOWN, HEALTHY, HOSTILE, ONLY_A_WARNING, UNEXPLAINED, CRASHED])
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_colours_add_nothing_but_colours(diagnosis, language):
+    colored = shown(diagnosis, language, color=True)
+    assert "\x1b[" in colored
+    assert re.sub(r"\x1b\[[0-9;]*m", "", colored) == shown(diagnosis, language, color=False)

@@ -8,6 +8,7 @@ import importlib
 import inspect
 import textwrap
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
@@ -46,6 +47,8 @@ def test_declared_codes_are_those_the_judge_can_yield(check: Check) -> None:
 def test_inputs_are_sections_of_the_snapshot(check: Check) -> None:
     assert {*check.needs, *check.welcomes} <= set(Snapshot.__struct_fields__)
     assert check.needs, "a check that needs nothing judges nothing"
+    hints = get_type_hints(check.judge)
+    assert set(check.welcomes) == {n for n in hints if n != "return" and NotSeen in get_args(hints[n])}
     assert check.looks_at.en
     assert check.looks_at.zh != check.looks_at.en
 

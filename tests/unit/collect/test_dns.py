@@ -1,11 +1,8 @@
-"""hosts(5), resolv.conf(5), and what a DNS message says."""
+"""hosts(5) and resolv.conf(5)."""
 
-import dns.message
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from ops.collect.dns import _parsed, addresses_in, in_hosts_file, parse_resolv_conf
+from ops.collect.dns import in_hosts_file, parse_resolv_conf
 
 
 def test_hosts():
@@ -32,30 +29,3 @@ def test_resolv_conf():
 @pytest.mark.parametrize("content", ["", "nameserver\n", "garbage\n\n\0\n", "options ndots:x\n"])
 def test_without_a_server_it_is_this_host(content: str):
     assert parse_resolv_conf(content).servers == ["127.0.0.1"]
-
-
-def answer(*records: str) -> dns.message.Message:
-    text = "id 7\nopcode QUERY\nrcode NOERROR\nflags QR RD RA\n;QUESTION\ngte.example. IN A\n;ANSWER\n"
-    return dns.message.from_text(text + "\n".join(records) + "\n")
-
-
-@pytest.mark.parametrize(
-    ("records", "addresses"),
-    [
-        (["gte.example. 1 IN A 10.0.0.1"], ("10.0.0.1",)),
-        (["gte.example. 1 IN CNAME a.example.", "a.example. 1 IN A 10.0.0.1"], ("10.0.0.1",)),
-        (["gte.example. 1 IN CNAME a.example."], ()),
-        (["other.example. 1 IN A 10.0.0.1"], ()),
-        (["gte.example. 1 IN CNAME a.example.", "a.example. 1 IN CNAME gte.example."], ()),
-        ([], ()),
-    ],
-)
-def test_aliases_are_followed_to_their_end(records: list[str], addresses: tuple[str, ...]):
-    assert addresses_in(answer(*records)) == addresses
-
-
-@given(st.binary(max_size=300))
-def test_no_bytes_break_the_reading(wire: bytes):
-    question = dns.message.make_query("gte.example", "A", id=int.from_bytes(wire[:2], "big"))
-    message = _parsed(wire, {question.id: question})
-    assert message is None or message.id == question.id

@@ -1,0 +1,204 @@
+"""DNS messages as far as addresses are asked for: one question out, one answer read (RFC 1035, 4; RFC 6891, 6.1).
+
+Everything that comes in is untrusted: no length is believed, and what is malformed is no answer.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+A, CNAME, AAAA, OPT = 1, 5, 28, 41
+INTERNET = 1
+NOERROR, FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED = range(6)
+# What a datagram may carry on every path without being fragmented (DNS flag day 2020).
+PAYLOAD = 1232
+MAX_NAME_BYTES = 255
+MAX_LABEL_BYTES = 63
+MAX_ALIASES = 16
+# Pointers within one name: no name has more labels.
+MAX_HOPS = 127
+_RESPONSE, _TRUNCATED, _RECURSION = 0x8000, 0x0200, 0x0100
+_OPCODE = 0x7800
+_ADDRESSES = {A: (socket.AF_INET, 4), AAAA: (socket.AF_INET6, 16)}
+_WORDS = {
+    FORMERR: "FORMERR",
+    SERVFAIL: "SERVFAIL",
+    NXDOMAIN: "NXDOMAIN",
+    NOTIMP: "NOTIMP",
+    REFUSED: "REFUSED",
+}
+
+Name = tuple[bytes, ...]
+
+
+class MalformedError(ValueError):
+    """Bytes that are no DNS message."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """The addresses of one family, asked for. ``name``: its labels in lower case; ``kind``: `A` or `AAAA`."""
+
+    id: int
+    name: Name
+    kind: int
+
+    @property
+    def wire(self) -> bytes:
+        """The message: recursion desired, EDNS announced with `PAYLOAD`."""
+        counts = (self.id, _RECURSION, 1, 0, 0, 1)
+        name = b"".join(bytes([len(label)]) + label for label in self.name) + b"\0"
+        asked = name + _octets(self.kind) + _octets(INTERNET)
+        edns = b"\0" + _octets(OPT) + _octets(PAYLOAD) + bytes(6)
+        return b"".join(map(_octets, counts)) + asked + edns
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a server answered: its code, and the addresses at the end of the alias chain in the answer's order."""
+
+    id: int
+    rcode: int
+    is_truncated: bool
+    addresses: tuple[str, ...]
+
+
+def name_of(words: str) -> Name:
+    """The labels of a name. Raises ValueError for what is no name (RFC 1035, 2.3.4; other alphabets by RFC 3490)."""
+    written = words.rstrip(".").lower()
+    labels = tuple((written if written.isascii() else written.encode("idna").decode()).encode().split(b"."))
+    if not all(0 < len(label) <= MAX_LABEL_BYTES for label in labels):
+        raise ValueError(f"a part of the name is empty or longer than {MAX_LABEL_BYTES} bytes")
+    if sum(len(label) + 1 for label in labels) >= MAX_NAME_BYTES:
+        raise ValueError(f"the name is longer than {MAX_NAME_BYTES} bytes")
+    return labels
+
+
+def rcode_words(code: int) -> str:
+    """A response code's name (RFC 1035, 4.1.1), or its number."""
+    return _WORDS.get(code, f"RCODE {code}")
+
+
+def read_answer(wire: bytes, questions: Mapping[int, Question]) -> Answer | None:
+    """The answer to one of ``questions`` (by id), None for anything else, however broken.
+
+    Of a truncated one nothing but that it is: the question is asked again over TCP (RFC 2181, 9)."""
+    try:
+        return _answer(wire, questions)
+    except MalformedError:
+        return None
+
+
+def _answer(wire: bytes, questions: Mapping[int, Question]) -> Answer | None:
+    number, flags, asked, answers, authorities, others = (_number(wire, 2 * i) for i in range(6))
+    question = questions.get(number)
+    if question is None or not flags & _RESPONSE or flags & _OPCODE:
+        return None
+    rcode = flags & 15
+    if asked == 0:
+        # Servers that refuse may leave the question out.
+        return Answer(number, rcode, is_truncated=False, addresses=()) if rcode else None
+    name, place = _name(wire, 12)
+    is_ours = name == question.name and _number(wire, place) == question.kind
+    if asked != 1 or not is_ours or _number(wire, place + 2) != INTERNET:
+        return None
+    if flags & _TRUNCATED:
+        return Answer(number, rcode, is_truncated=True, addresses=())
+    records = list(_records(wire, place + 4, answers + authorities + others))
+    for record in records[answers + authorities :]:
+        if record.kind == OPT:
+            rcode |= record.extended << 4
+    return Answer(number, rcode, is_truncated=False, addresses=_addresses(wire, records[:answers], question))
+
+
+@dataclass(frozen=True)
+class _Record:
+    """``place`` and ``size``: of its data in the message; ``extended``: the first octet of its time to live."""
+
+    name: Name
+    kind: int
+    is_internet: bool
+    extended: int
+    place: int
+    size: int
+
+
+def _records(wire: bytes, place: int, count: int) -> Iterator[_Record]:
+    for _ in range(count):
+        name, place = _name(wire, place)
+        kind, family, size = _number(wire, place), _number(wire, place + 2), _number(wire, place + 8)
+        if place + 10 + size > len(wire):
+            raise MalformedError
+        yield _Record(name, kind, family == INTERNET, wire[place + 4], place + 10, size)
+        place += 10 + size
+
+
+def _addresses(wire: bytes, records: list[_Record], question: Question) -> tuple[str, ...]:
+    found: dict[Name, list[str]] = {}
+    aliases: dict[Name, Name] = {}
+    family, size = _ADDRESSES[question.kind]
+    for record in records:
+        if not record.is_internet:
+            continue
+        if record.kind == CNAME:
+            target, end = _name(wire, record.place)
+            if end != record.place + record.size:
+                raise MalformedError
+            aliases.setdefault(record.name, target)
+        elif record.kind == question.kind:
+            if record.size != size:
+                raise MalformedError
+            packed = wire[record.place : record.place + size]
+            found.setdefault(record.name, []).append(socket.inet_ntop(family, packed))
+    name = question.name
+    for _ in range(MAX_ALIASES):
+        if name in found or name not in aliases:
+            break
+        name = aliases[name]
+    return tuple(found.get(name, ()))
+
+
+def _name(wire: bytes, place: int) -> tuple[Name, int]:
+    """The name at ``place`` in lower case, and where what follows it begins. A pointer leads backwards only."""
+    labels: list[bytes] = []
+    length = 1
+    end: int | None = None
+    earliest = place
+    hops = 0
+    while True:
+        size = _octet(wire, place)
+        if size >= 0xC0:
+            end = place + 2 if end is None else end
+            place = _number(wire, place) & 0x3FFF
+            hops += 1
+            if place >= earliest or hops > MAX_HOPS:
+                raise MalformedError
+            earliest = place
+        elif size > MAX_LABEL_BYTES:
+            raise MalformedError
+        else:
+            place += 1 + size
+            if size == 0:
+                return tuple(labels), place if end is None else end
+            length += 1 + size
+            if length > MAX_NAME_BYTES or place > len(wire):
+                raise MalformedError
+            labels.append(wire[place - size : place].lower())
+
+
+def _octet(wire: bytes, place: int) -> int:
+    if place >= len(wire):
+        raise MalformedError
+    return wire[place]
+
+
+def _number(wire: bytes, place: int) -> int:
+    if place + 2 > len(wire):
+        raise MalformedError
+    return int.from_bytes(wire[place : place + 2], "big")
+
+
+def _octets(number: int) -> bytes:
+    return number.to_bytes(2, "big")
