@@ -42,6 +42,11 @@ class Parameters(BaseModel):
         Literal["query", "passage"] | None,
         Field(description="embedding: whether the texts are searched with (the default) or searched in"),
     ] = None
+    # Under its own name it would hide a method of BaseModel.
+    extraction_schema: Annotated[
+        dict[str, Any] | None,
+        Field(alias="schema", description="ner, relation, event: what to extract, see docs/tasks.md"),
+    ] = None
 
 
 class PredictRequest(BaseModel):
@@ -107,7 +112,9 @@ def predict(body: PredictRequest) -> Response:
             field="task_type",
         )
     g.task = task.name
-    result = serve(context(), task, body.input_text, body.parameters.model_dump(exclude_none=True))
+    result = serve(
+        context(), task, body.input_text, body.parameters.model_dump(exclude_none=True, by_alias=True)
+    )
     return json_answer(
         {
             "result": result,
@@ -145,8 +152,6 @@ def serve(
     Raises:
         Problem: the request does not fit the task, its engine is not available, or there is no place.
     """
-    if task.unavailable is not None:
-        raise Problem("model_unavailable", task.unavailable)
     if isinstance(input_text, list) and not task.many:
         raise Problem(
             "bad_request", f"input_text: {task.name} takes one text, not a list", field="input_text"
@@ -157,7 +162,9 @@ def serve(
         field = f"parameters.{name}"
         if name not in task.parameters:
             raise Problem("bad_request", f"{field}: {task.name} does not take it", field=field)
-        check_texts(here.settings, field, value if isinstance(value, list) else (value,))
+        # A schema is no text: the task that takes it checks its shape.
+        if not isinstance(value, dict):
+            check_texts(here.settings, field, value if isinstance(value, list) else (value,))
     try:
         for slot in task.slots:
             failure = here.roster.failure(slot)
@@ -177,14 +184,14 @@ def serve(
 
 
 def model_of(here: Context, task: Task) -> str:
-    """The names of the engines behind ``task``, as far as they stand."""
+    """The names of the engines behind ``task``, as far as they stand, and of what stands on them."""
     names = here.roster.names()
-    return " + ".join(names[slot] for slot in task.slots if slot in names)
+    return " + ".join([names[slot] for slot in task.slots if slot in names] + ["rules"] * task.by_rules)
 
 
 def _described(here: Context, task: Task) -> dict[str, Any]:
     failure = next((failure for slot in task.slots if (failure := here.roster.failure(slot))), None)
-    reason = "model_missing" if task.unavailable else failure.reason if failure else None
+    reason = failure.reason if failure else None
     return {
         "task_type": task.name,
         "summary": task.summary,
@@ -193,5 +200,5 @@ def _described(here: Context, task: Task) -> dict[str, Any]:
         "available": reason is None,
         "model": model_of(here, task) if reason is None else None,
         "reason": reason,
-        "detail": task.unavailable or (failure.detail if failure else None),
+        "detail": failure.detail if failure else None,
     }

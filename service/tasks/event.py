@@ -1,20 +1,57 @@
-"""``event``: no engine of this version extracts events."""
+"""``event``: what happened, with who and what took part in it."""
 
+from dataclasses import asdict
 from typing import Any
 
 from service.engines.roster import Roster
+from service.tasks.event_rules import ROLES, Event, events_of
+from service.tasks.masked_text import mask
+from service.tasks.schema import Schema, known, qualified, schema_of
 from service.tasks.task import Task, TaskInput
 
-UNAVAILABLE = (
-    "event extraction needs a ModelScope UniNLU model, for which this version has no engine; to prepare for"
-    " one that has: pip install 'gte-ops[model]' &&"
-    " modelscope download --model iic/nlp_structbert_siamese-uninlu_chinese-base"
+FIELD = "parameters.schema"
+
+
+def answer(roster: Roster, task_input: TaskInput) -> dict[str, Any]:
+    """``{"events": [{"type", "trigger", "arguments"}]}``; with a schema, those types and roles alone that it
+    names."""
+    schema = schema_of(task_input, levels=2)
+    lexical = roster.lexical()
+    wanted = None if schema is None else _wanted(schema, lexical.name)
+    tokens = lexical.tokens(task_input.text)
+    events = events_of(task_input.text, tokens, mask(task_input.text, tokens))
+    return {
+        "events": [
+            _described(event, None if wanted is None else wanted[event.type])
+            for event in events
+            if wanted is None or event.type in wanted
+        ]
+    }
+
+
+def _wanted(schema: Schema, model: str) -> dict[str, set[str]]:
+    wanted: dict[str, set[str]] = {}
+    for name, roles in schema.items():
+        kind = known(FIELD, qualified(name)[0], ROLES, model)
+        wanted[kind] = {
+            known(f"{FIELD}.{name}", qualified(role)[0], sorted(ROLES[kind]), model) for role in roles or {}
+        }
+    return wanted
+
+
+def _described(event: Event, roles: set[str] | None) -> dict[str, Any]:
+    return {
+        "type": event.type,
+        "trigger": {"text": event.trigger, "start": event.start, "end": event.end},
+        "arguments": [asdict(one) for one in event.arguments if roles is None or one.role in roles],
+    }
+
+
+TASK = Task(
+    "event",
+    "Events with their triggers and arguments",
+    ("lexical",),
+    answer,
+    parameters=frozenset({"schema"}),
+    by_rules=True,
 )
-
-
-def answer(_roster: Roster, _task_input: TaskInput) -> dict[str, Any]:
-    """Never called: the task is announced as unavailable."""
-    raise NotImplementedError
-
-
-TASK = Task("event", "Events with their triggers and arguments", (), answer, unavailable=UNAVAILABLE)

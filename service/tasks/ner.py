@@ -5,13 +5,27 @@ from typing import Any
 
 from service.engines.roster import Roster
 from service.tasks.entities import entities_of
+from service.tasks.schema import TYPES, known, schema_of
 from service.tasks.task import Task, TaskInput
 
 
 def answer(roster: Roster, task_input: TaskInput) -> dict[str, Any]:
-    """``{"entities": [{"text", "type", "start", "end"}]}`` in order of their place in the text."""
-    tokens = roster.lexical().tokens(task_input.text)
-    return {"entities": [asdict(entity) for entity in entities_of(tokens)]}
+    """``{"entities": [{"text", "type", "start", "end"}]}`` in order of their place in the text; with a schema,
+    those of its types alone."""
+    schema = schema_of(task_input, levels=1)
+    lexical = roster.lexical()
+    wanted = None
+    if schema is not None:
+        names = [known("parameters.schema", name, TYPES, lexical.name) for name in schema]
+        wanted = frozenset[str]().union(*(TYPES[name] for name in names))
+    entities = entities_of(lexical.tokens(task_input.text))
+    return {"entities": [asdict(entity) for entity in entities if wanted is None or entity.type in wanted]}
 
 
-TASK = Task("ner", "Named entities with their types and offsets", ("lexical",), answer)
+TASK = Task(
+    "ner",
+    "Named entities with their types and offsets",
+    ("lexical",),
+    answer,
+    parameters=frozenset({"schema"}),
+)

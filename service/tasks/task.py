@@ -35,8 +35,8 @@ class Task:
     """A ``task_type``.
 
     ``slots``: the engines it needs, named in the answer's ``model``. ``parameters``: the names it takes;
-    another one is refused. ``many``: whether ``input_text`` may be a list. ``unavailable``: why no engine of
-    this version serves it, with the command that would install one that does; None for a task that is served.
+    another one is refused. ``many``: whether ``input_text`` may be a list. ``by_rules``: whether rules of ours
+    stand on the engine and make the answer; ``model`` then says so.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Task:
     answer: Callable[[Roster, TaskInput], dict[str, Any]]
     parameters: frozenset[str] = frozenset()
     many: bool = False
-    unavailable: str | None = None
+    by_rules: bool = False
 
 
 def required(task_input: TaskInput, name: str) -> Any:

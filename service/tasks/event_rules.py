@@ -1,0 +1,255 @@
+"""Events by rule: a trigger word that LAC marks as a verb, a verbal noun or a noun, and arguments by their kind
+and their place beside it.
+
+One sentence at a time. A role takes the nearest entity of its kind on its side of the trigger; "被" before an
+entity makes that one the agent and what stands before "被" the patient; a patient may also stand before the
+trigger after "对". An event without its core roles is none: "打算收购一些二手设备" says of nobody who buys whom.
+``docs/tasks.md`` has the types and how often the rules are right on sentences that were not looked at while
+they were written.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from service.engines.interface import Token
+from service.tasks.masked_text import EVENT, ORG, PERSON, PLACE, SENTENCE_ENDS, TIME, MaskedText
+
+
+@dataclass(frozen=True)
+class Argument:
+    """What plays ``role`` in an event; ``text == input_text[start:end]``."""
+
+    role: str
+    text: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Event:
+    """A trigger, ``text == input_text[start:end]``, of an event of ``type``, and its arguments in their order."""
+
+    type: str
+    trigger: str
+    start: int
+    end: int
+    arguments: tuple[Argument, ...]
+
+
+Side = Literal["agent", "patient", "before", "around", "place"]
+
+
+@dataclass(frozen=True)
+class _Role:
+    """``side``: where it stands. ``agent`` before the trigger, or after "被"; ``patient`` after it, or before
+    "被", or after "对"; ``before``, ``around`` the nearest, before first; ``place`` the same, after "在" or "于"."""
+
+    name: str
+    kinds: str
+    side: Side
+
+
+@dataclass(frozen=True)
+class _Type:
+    name: str
+    triggers: str
+    roles: tuple[_Role, ...]
+    core: tuple[str, ...]  # the event counts if all of these roles are filled
+
+
+_MONEY = "\N{CURRENCY SIGN}"  # not an entity: found in the text itself
+_MAGNITUDE = "\N{WAVY DASH}"
+_NUMBER = r"[0-9０-９][0-9０-９.,，．]*|[一二三四五六七八九十百千两]+(?:点[一二三四五六七八九])?"
+_MEASURES = {
+    _MONEY: re.compile(
+        f"(?:{_NUMBER})[余多]?[万亿千百]*[余多]?(?:元人民币|人民币|美元|欧元|英镑|日元|港元|韩元|元)"
+    ),
+    _MAGNITUDE: re.compile(f"(?:{_NUMBER})级"),
+}
+_WHEN = _Role("时间", TIME, "around")
+_WHERE = _Role("地点", PLACE, "place")
+
+_TYPES = (
+    _Type(
+        "收购",
+        "收购|并购|兼并",
+        (
+            _Role("收购方", ORG + PERSON, "agent"),
+            _Role("被收购方", ORG, "patient"),
+            _Role("金额", _MONEY, "around"),
+            _WHEN,
+        ),
+        ("收购方", "被收购方"),
+    ),
+    _Type(
+        "融资",
+        "融资",
+        (_Role("融资方", ORG, "before"), _Role("金额", _MONEY, "around"), _WHEN),
+        ("融资方",),
+    ),
+    _Type(
+        "地震",
+        "地震",
+        (_Role("地点", PLACE, "before"), _Role("震级", _MAGNITUDE, "around"), _WHEN),
+        ("地点", "震级"),
+    ),
+    _Type(
+        "去世",
+        "去世|逝世|病逝|辞世|离世|病故",
+        (_Role("人物", PERSON, "before"), _WHEN, _WHERE),
+        ("人物",),
+    ),
+    _Type(
+        "结婚",
+        "结婚|成婚|完婚|婚礼",
+        (_Role("人物", PERSON, "before"), _Role("人物", PERSON, "before"), _WHEN, _WHERE),
+        ("人物",),
+    ),
+    _Type(
+        "会见",
+        "会见|会晤|接见",
+        (_Role("主体", PERSON, "agent"), _Role("对象", PERSON + ORG, "patient"), _WHEN, _WHERE),
+        ("主体",),
+    ),
+    _Type(
+        "访问",
+        "访问|出访|到访|造访",
+        (_Role("来访者", PERSON, "agent"), _Role("目的地", PLACE + ORG, "patient"), _WHEN),
+        ("来访者", "目的地"),
+    ),
+    _Type(
+        "胜负",
+        "战胜|击败|大胜|完胜|险胜|力克|打败|淘汰",
+        (
+            _Role("胜者", ORG + PERSON, "agent"),
+            _Role("败者", ORG + PERSON, "patient"),
+            _Role("赛事名称", EVENT, "around"),
+            _WHEN,
+        ),
+        ("胜者", "败者"),
+    ),
+    _Type(
+        "胜负",
+        "负于|不敌|输给|惜败|惨败|败给",
+        (
+            _Role("败者", ORG + PERSON, "agent"),
+            _Role("胜者", ORG + PERSON, "patient"),
+            _Role("赛事名称", EVENT, "around"),
+            _WHEN,
+        ),
+        ("胜者", "败者"),
+    ),
+    _Type(
+        "举办",
+        "举行|举办|召开|开幕|闭幕",
+        (_Role("名称", EVENT, "around"), _WHEN, _WHERE),
+        ("名称",),
+    ),
+    _Type(
+        "成立",
+        "成立|创立|创办|创建|组建|设立",
+        (_Role("机构", ORG, "around"), _WHEN, _WHERE),
+        ("机构",),
+    ),
+    _Type(
+        "发布",
+        "发布|推出|公布",
+        (_Role("发布方", ORG, "agent"), _WHEN, _WHERE),
+        ("发布方",),
+    ),
+)
+
+# The roles of each type, for schemas.
+ROLES = {kind.name: frozenset(role.name for role in kind.roles) for kind in _TYPES}
+
+
+@dataclass(frozen=True)
+class _Part:
+    """An entity or a measure: its kind and its place, in the masked text and in the text."""
+
+    kind: str
+    at: int
+    text: str
+    start: int
+    end: int
+
+
+def events_of(text: str, tokens: Sequence[Token], masked: MaskedText) -> list[Event]:
+    """The events that the rules find, in the order of their triggers' places."""
+    position = {start: index for index, start in enumerate(masked.starts)}
+    parts = _parts(text, masked)
+    found = []
+    for token in tokens:
+        at = position.get(token.start)
+        # A trigger inside an entity ("长江会见厅") names something and tells nothing.
+        if at is None or masked.entities[at] is not None or token.tag not in ("v", "vn", "vd", "n"):
+            continue
+        for kind in _TYPES:
+            if not re.fullmatch(kind.triggers, token.text):
+                continue
+            start, end = _sentence(masked.letters, at)
+            near = [part for part in parts if start <= part.at < end]
+            arguments = _arguments(kind, near, masked.letters, at, at + len(token.text))
+            if {argument.role for argument in arguments} >= set(kind.core):
+                found.append(Event(kind.name, token.text, token.start, token.end, arguments))
+    return found
+
+
+def _parts(text: str, masked: MaskedText) -> list[_Part]:
+    parts = [
+        _Part(masked.letters[at], at, entity.text, entity.start, entity.end)
+        for at, entity in enumerate(masked.entities)
+        if entity is not None
+    ]
+    position = {start: index for index, start in enumerate(masked.starts)}
+    for kind, pattern in _MEASURES.items():
+        for match in pattern.finditer(text):
+            at = position.get(match.start())
+            if at is not None:
+                parts.append(_Part(kind, at, match.group(), *match.span()))
+    return sorted(parts, key=lambda part: part.at)
+
+
+def _sentence(letters: str, at: int) -> tuple[int, int]:
+    start = max(letters.rfind(mark, 0, at) for mark in SENTENCE_ENDS) + 1
+    ends = [place for mark in SENTENCE_ENDS if (place := letters.find(mark, at)) >= 0]
+    return start, min(ends, default=len(letters))
+
+
+def _arguments(
+    kind: _Type, near: Sequence[_Part], letters: str, begin: int, end: int
+) -> tuple[Argument, ...]:
+    left = list(near)
+    taken = []
+    # "被" directly before an entity; elsewhere it is no matter of the two.
+    passive = next((one.at - 1 for one in near if 0 < one.at < begin and letters[one.at - 1] == "被"), None)
+    for role in kind.roles:
+        fitting = [part for part in left if part.kind in role.kinds]
+        part = _choose(role.side, fitting, letters, begin, end, passive)
+        if part is not None:
+            left.remove(part)
+            taken.append(Argument(role.name, part.text, part.start, part.end))
+    return tuple(taken)
+
+
+def _choose(
+    side: Side, fitting: Sequence[_Part], letters: str, begin: int, end: int, passive: int | None
+) -> _Part | None:
+    before = [part for part in reversed(fitting) if part.at < begin]
+    after = [part for part in fitting if part.at >= end]
+    if side == "place":
+        near = [part for part in before + after if part.at and letters[part.at - 1] in "在于到"]
+        return next(iter(near), None)
+    if side == "around":
+        return next(iter(before + after), None)
+    if side == "agent" and passive is not None:
+        return next((part for part in before if part.at == passive + 1), None)
+    if side == "patient":
+        if passive is not None:
+            return next((part for part in before if part.at < passive), None)
+        aimed_at = next((part for part in before if part.at and letters[part.at - 1] == "对"), None)
+        return next(iter(after), None) or aimed_at
+    # The agent of "甲对乙的收购" is not what follows "对".
+    return next((part for part in before if not (part.at and letters[part.at - 1] in "对由")), None)

@@ -1,0 +1,126 @@
+"""Relations and events by rule, on sentences as LAC segments them."""
+
+import time
+
+import pytest
+
+from service.engines.lac import with_offsets
+from service.tasks.event_rules import events_of
+from service.tasks.masked_text import mask
+from service.tasks.relation_rules import relations_of
+from service.tasks.schema import schema_of
+from service.tasks.task import TaskInput, TaskInputError
+
+
+def segmented(recorded: str):
+    tokens = with_offsets([tuple(word.rsplit("/", 1)) for word in recorded.split(" ")])  # type: ignore[misc]
+    return "".join(token.text for token in tokens), tokens
+
+
+def relations(recorded: str) -> list[tuple[str, str, str]]:
+    text, tokens = segmented(recorded)
+    found = relations_of(mask(text, tokens))
+    for one in found:
+        for entity in (one.subject, one.object):
+            assert text[entity.start : entity.end] == entity.text
+    return [(one.subject.text, one.predicate, one.object.text) for one in found]
+
+
+def events(recorded: str) -> list[tuple[str, str, dict[str, str]]]:
+    text, tokens = segmented(recorded)
+    found = events_of(text, tokens, mask(text, tokens))
+    for event in found:
+        for span in event.arguments:
+            assert text[span.start : span.end] == span.text
+        assert text[event.start : event.end] == event.trigger
+    return [(e.type, e.trigger, {one.role: one.text for one in e.arguments}) for e in found]
+
+
+@pytest.mark.parametrize(
+    ("recorded", "expected"),
+    [
+        (
+            "马云/PER 1964年/TIME 出生于/v 浙江省/LOC 杭州市/LOC 。/w",
+            [("马云", "出生日期", "1964年"), ("马云", "出生地", "浙江省杭州市")],
+        ),
+        ("法国/LOC 的/u 首都/n 是/v 巴黎/LOC 。/w", [("法国", "首都", "巴黎")]),
+        ("巴黎/LOC 是/v 法国/LOC 的/u 首都/n 。/w", [("法国", "首都", "巴黎")]),
+        ("《/w 呐喊/n 》/w 的/u 作者/n 是/v 鲁迅/PER 。/w", [("呐喊", "作者", "鲁迅")]),
+        (
+            "姚明/PER 的/u 妻子/n 是/v 叶莉/PER ，/w 叶莉/PER 的/u 父亲/n 是/v 叶东/PER",
+            [("姚明", "配偶", "叶莉"), ("叶莉", "父亲", "叶东")],
+        ),
+    ],
+)
+def test_a_relation_names_subject_predicate_and_object(
+    recorded: str, expected: list[tuple[str, str, str]]
+) -> None:
+    assert relations(recorded) == expected
+
+
+@pytest.mark.parametrize(
+    "recorded",
+    [
+        # The two stand in different sentences.
+        "姚明/PER 退役/v 。/w 妻子/n 是/v 叶莉/PER",
+        "他/r 出生于/v 杭州/LOC 。/w",
+        "这/r 部/q 小说/n 的/u 作者/n 没有/v 露面/v",
+    ],
+)
+def test_what_no_single_sentence_says_is_no_relation(recorded: str) -> None:
+    assert relations(recorded) == []
+
+
+def test_agent_and_patient_change_places_in_the_passive() -> None:
+    bought = {"收购方": "微软公司", "被收购方": "领英公司"}
+    assert events("微软公司/ORG 收购/v 了/u 领英公司/ORG 。/w") == [("收购", "收购", bought)]
+    assert events("领英公司/ORG 被/p 微软公司/ORG 收购/v 。/w") == [("收购", "收购", bought)]
+    assert events("微软公司/ORG 完成/v 对/p 领英公司/ORG 的/u 收购/vn 。/w") == [("收购", "收购", bought)]
+
+
+def test_measures_and_times_are_taken_from_the_sentence() -> None:
+    (event,) = events("2016年/TIME ，/w 甲公司/ORG 以/p 262亿美元/m 收购/v 乙公司/ORG 。/w")
+    assert event[2] == {"收购方": "甲公司", "被收购方": "乙公司", "金额": "262亿美元", "时间": "2016年"}
+
+
+@pytest.mark.parametrize(
+    "recorded",
+    [
+        "这/r 家/q 公司/n 打算/v 收购/v 一些/m 设备/n",
+        "地震/n 的/u 预报/vn 是/v 难题/n",
+        "收购/ORG 了/u 乙公司/ORG",
+    ],
+)
+def test_a_trigger_without_its_core_roles_is_no_event(recorded: str) -> None:
+    assert events(recorded) == []
+
+
+def test_characters_that_stand_for_entities_in_the_rules_are_only_characters_in_a_text() -> None:
+    assert relations("\ue000出生于\ue002/n") == []
+
+
+def test_a_hostile_text_of_the_longest_length_takes_no_more_than_a_moment() -> None:
+    recorded = " ".join(["王伟/PER 和/c 李伟/PER 之/u 公司/n 甲公司/ORG 由/p 1999年/TIME 北京/LOC"] * 280)
+    started = time.process_time()
+    relations(recorded)
+    assert time.process_time() - started < 10
+
+
+@pytest.mark.parametrize(
+    ("schema", "levels", "field"),
+    [
+        ([], 1, "parameters.schema"),
+        ({}, 1, "parameters.schema"),
+        ({"人物": 1}, 1, "parameters.schema.人物"),
+        ({"人物": {}}, 2, "parameters.schema.人物"),
+        ({"人物": {"国籍": {"首都": None}}}, 2, "parameters.schema.人物.国籍"),
+        ({" ": None}, 1, "parameters.schema"),
+        ({"x" * 65: None}, 1, "parameters.schema"),
+        ({str(number): None for number in range(65)}, 1, "parameters.schema"),
+        ({"甲": {str(number): None for number in range(64)}}, 2, "parameters.schema"),
+    ],
+)
+def test_a_schema_of_another_shape_or_size_is_refused(schema: object, levels: int, field: str) -> None:
+    with pytest.raises(TaskInputError) as refused:
+        schema_of(TaskInput(("a",), {"schema": schema}), levels)
+    assert refused.value.field == field
