@@ -29,6 +29,9 @@ class Settings:
 
     engine: str  # "auto": the model in model_dir, else the embedded default; "embedded": always the latter
     model_dir: Path | None
+    uninlu_dir: Path | None  # universal extraction model, for the tasks it can answer
+    trust_remote_code: bool  # whether a model may bring code of its own
+    extract_timeout: float  # seconds that one extraction may take
     model_threads: int  # OpenMP threads of one encoder call
     load_wait: float  # seconds that a prediction waits for engines that are still loading
     max_text_chars: int  # Unicode characters of one text
@@ -76,6 +79,9 @@ _SETTINGS_NAMES = frozenset(
     for name in [
         "ENGINE",
         "MODEL_DIR",
+        "UNINLU_DIR",
+        "TRUST_REMOTE_CODE",
+        "EXTRACT_TIMEOUT",
         "MODEL_THREADS",
         "LOAD_WAIT",
         "MAX_TEXT_CHARS",
@@ -128,9 +134,13 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         )
     model_dir = environ.get(PREFIX + "MODEL_DIR", "")
     keys_file = environ.get(PREFIX + "API_KEYS_FILE", "")
+    uninlu_dir = environ.get(PREFIX + "UNINLU_DIR", "")
     return Settings(
         engine=_choice(environ, "ENGINE", "auto", ("auto", "embedded")),
         model_dir=Path(model_dir) if model_dir else None,
+        uninlu_dir=Path(uninlu_dir) if uninlu_dir else None,
+        trust_remote_code=_choice(environ, "TRUST_REMOTE_CODE", "0", ("0", "1")) == "1",
+        extract_timeout=_seconds(environ, "EXTRACT_TIMEOUT", 20.0),
         model_threads=_integer(environ, "MODEL_THREADS", 1, least=1),
         load_wait=_seconds(environ, "LOAD_WAIT", 5.0),
         max_text_chars=_integer(environ, "MAX_TEXT_CHARS", 5000, least=1),

@@ -11,7 +11,7 @@ from service import metrics
 from service.admission import OverloadedError
 from service.api.answers import json_answer, timestamp
 from service.context import Context, context
-from service.engines.interface import EngineUnavailableError
+from service.engines.interface import EngineTimeoutError, EngineUnavailableError
 from service.limits import check_texts
 from service.problems import Problem
 from service.tasks.registry import TASKS
@@ -97,6 +97,7 @@ ERRORS: dict[int | str, Any] = {
         415: "unsupported_media_type",
         500: "internal",
         503: "model_unavailable or overloaded (with Retry-After)",
+        504: "timeout",
     }.items()
 }
 
@@ -166,19 +167,22 @@ def serve(
         if not isinstance(value, dict):
             check_texts(here.settings, field, value if isinstance(value, list) else (value,))
     try:
-        for slot in task.slots:
+        backing = task.backing(here.roster)
+        for slot in backing.slots:
             failure = here.roster.failure(slot)
             # A lasting failure needs no place at the gate to be told.
             if failure is not None and failure.reason != "loading":
                 raise failure
         with here.admission.admit() as waited:
             metrics.QUEUE_WAIT.labels("gate").observe(waited)
-            return task.answer(here.roster, TaskInput(texts, parameters))
+            return backing.answer(here.roster, TaskInput(texts, parameters))
     except TaskInputError as error:
         raise Problem("bad_request", f"{error.field}: {error.detail}", field=error.field) from None
     except EngineUnavailableError as failure:
         retry = _RETRY_WHILE_LOADING if failure.reason == "loading" else None
         raise Problem("model_unavailable", failure.detail, retry_after=retry) from None
+    except EngineTimeoutError as late:
+        raise Problem("timeout", str(late)) from None
     except OverloadedError as overload:
         raise Problem("overloaded", overload.detail, retry_after=overload.retry_after) from None
 
@@ -186,11 +190,14 @@ def serve(
 def model_of(here: Context, task: Task) -> str:
     """The names of the engines behind ``task``, as far as they stand, and of what stands on them."""
     names = here.roster.names()
-    return " + ".join([names[slot] for slot in task.slots if slot in names] + ["rules"] * task.by_rules)
+    backing = task.backing(here.roster)
+    return " + ".join([names[slot] for slot in backing.slots if slot in names] + ["rules"] * backing.by_rules)
 
 
 def _described(here: Context, task: Task) -> dict[str, Any]:
-    failure = next((failure for slot in task.slots if (failure := here.roster.failure(slot))), None)
+    failure = next(
+        (failure for slot in task.backing(here.roster).slots if (failure := here.roster.failure(slot))), None
+    )
     reason = failure.reason if failure else None
     return {
         "task_type": task.name,

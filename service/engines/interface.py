@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
-Slot = Literal["lexical", "encoder"]
+Slot = Literal["lexical", "encoder", "extractor"]
 Role = Literal["query", "passage"]
 Reason = Literal["loading", "model_missing", "load_failed"]
 
@@ -39,6 +39,36 @@ class Encoder(Protocol):
 
     def count_tokens(self, text: str) -> int:
         """Tokens that the model reads for ``text``."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """What an extractor found as ``type``: ``text == input_text[start:end]``, offsets in Unicode characters."""
+
+    type: str
+    text: str
+    start: int
+    end: int
+
+
+class Extractor(Protocol):
+    """Extraction of whatever a schema names. Each method may raise ``EngineTimeoutError``."""
+
+    name: str
+
+    def paths(self, text: str, schema: dict[str, Any], *, every_prefix: bool = False) -> list[list[Span]]:
+        """What a schema finds: spans from its first level to its last, a list of them for every combination; with
+        ``every_prefix`` also the shorter ones that lead there."""
+
+    def choose(self, text: str, labels: Sequence[str], question: str) -> dict[str, float]:
+        """A score per label, adding up to 1: how well each answers ``question`` about ``text``."""
+
+    def find(self, text: str, question: str) -> tuple[Span, float]:
+        """The span of ``text`` that answers best and its score from 0 to 1; an empty span where none does."""
+
+
+class EngineTimeoutError(Exception):
+    """An engine took longer than a request may; the message says how long that is."""
 
 
 @dataclass

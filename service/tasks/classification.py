@@ -3,6 +3,7 @@
 from typing import Any
 
 from service.engines.roster import Roster
+from service.tasks import extraction
 from service.tasks.hypotheses import best, score
 from service.tasks.task import Task, TaskInput, required
 
@@ -22,4 +23,5 @@ TASK = Task(
     ("encoder",),
     answer,
     parameters=frozenset({"labels"}),
+    extracted=extraction.classification,
 )

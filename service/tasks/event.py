@@ -4,6 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 from service.engines.roster import Roster
+from service.tasks import extraction
 from service.tasks.event_rules import ROLES, Event, events_of
 from service.tasks.masked_text import mask
 from service.tasks.schema import Schema, known, qualified, schema_of
@@ -54,4 +55,5 @@ TASK = Task(
     answer,
     parameters=frozenset({"schema"}),
     by_rules=True,
+    extracted=extraction.event,
 )

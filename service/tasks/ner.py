@@ -4,6 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 from service.engines.roster import Roster
+from service.tasks import extraction
 from service.tasks.entities import entities_of
 from service.tasks.schema import TYPES, known, schema_of
 from service.tasks.task import Task, TaskInput
@@ -28,4 +29,5 @@ TASK = Task(
     ("lexical",),
     answer,
     parameters=frozenset({"schema"}),
+    extracted=extraction.ner,
 )

@@ -16,17 +16,16 @@ from typing import Any
 
 from service.engines.interface import Encoder, Lexical, Token
 from service.engines.roster import Roster
+from service.tasks import extraction
 from service.tasks.entities import entities_of
-from service.tasks.task import Task, TaskInput, TaskInputError, dot
-
-SEPARATOR = "|"
+from service.tasks.question import EDGES, split
+from service.tasks.task import Task, TaskInput, dot
 
 # How many sentences, best first, are searched for something of the kind asked for.
 _SENTENCES_SEARCHED = 3
 
 _SENTENCE = re.compile(r"[^。！？!?；;\n]+[。！？!?；;]*")
 _CLAUSE = re.compile(r"[^，,：:]+")
-_EDGES = " \t\r\n　。！？!?；;，,：:"
 
 QUANTITY = "QUANTITY"
 # Question words and the kinds of answer they ask for; the first pattern that matches decides.
@@ -66,24 +65,6 @@ def answer(roster: Roster, task_input: TaskInput) -> dict[str, Any]:
     return {"answer": span.text, "start": span.start, "end": span.end, "score": round(score, 6)}
 
 
-def split(text: str, question: str | None) -> tuple[str, str]:
-    """Context and question: the parameter, or what follows the last ``|`` of the text.
-
-    Raises:
-        TaskInputError: there is no question, or no context.
-    """
-    context = text
-    if question is None:
-        context, separator, question = text.rpartition(SEPARATOR)
-        if not separator:
-            raise TaskInputError("parameters.question", 'give it, or write input_text as "context|question"')
-    if not question.strip():
-        raise TaskInputError("parameters.question", "the question is empty")
-    if not context.strip(_EDGES):
-        raise TaskInputError("input_text", "the context is empty")
-    return context, question.strip()
-
-
 def find(encoder: Encoder, lexical: Lexical, context: str, question: str) -> tuple[Span, float]:
     """The answer to ``question`` in ``context`` and the cosine of its sentence with the question."""
     sentences = list(pieces(context, Span(context, 0, len(context)), _SENTENCE))
@@ -118,8 +99,8 @@ def pieces(context: str, within: Span, pattern: re.Pattern[str]) -> Iterator[Spa
     left."""
     for match in pattern.finditer(context, within.start, within.end):
         text = match.group()
-        start = match.start() + len(text) - len(text.lstrip(_EDGES))
-        end = match.end() - (len(text) - len(text.rstrip(_EDGES)))
+        start = match.start() + len(text) - len(text.lstrip(EDGES))
+        end = match.end() - (len(text) - len(text.rstrip(EDGES)))
         if start < end:
             yield Span(context[start:end], start, end)
 
@@ -190,4 +171,5 @@ TASK = Task(
     ("encoder", "lexical"),
     answer,
     parameters=frozenset({"question"}),
+    extracted=extraction.qa,
 )

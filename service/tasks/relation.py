@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from service.engines.roster import Roster
+from service.tasks import extraction
 from service.tasks.masked_text import mask
 from service.tasks.relation_rules import PREDICATES, Relation, relations_of
 from service.tasks.schema import TYPES, Schema, known, qualified, schema_of
@@ -56,4 +57,5 @@ TASK = Task(
     answer,
     parameters=frozenset({"schema"}),
     by_rules=True,
+    extracted=extraction.relation,
 )

@@ -3,6 +3,7 @@
 from typing import Any
 
 from service.engines.roster import Roster
+from service.tasks import extraction
 from service.tasks.hypotheses import best, score
 from service.tasks.task import Task, TaskInput
 
@@ -28,4 +29,6 @@ def answer(roster: Roster, task_input: TaskInput) -> dict[str, Any]:
     return {"label": label, "score": scores[label], "scores": scores}
 
 
-TASK = Task("sentiment", "positive, negative or neutral", ("encoder",), answer)
+TASK = Task(
+    "sentiment", "positive, negative or neutral", ("encoder",), answer, extracted=extraction.sentiment
+)

@@ -36,7 +36,8 @@ class Task:
 
     ``slots``: the engines it needs, named in the answer's ``model``. ``parameters``: the names it takes;
     another one is refused. ``many``: whether ``input_text`` may be a list. ``by_rules``: whether rules of ours
-    stand on the engine and make the answer; ``model`` then says so.
+    stand on the engine and make the answer; ``model`` then says so. ``extracted``: the same task as the
+    universal extraction model answers it; where one is installed, that is what answers.
     """
 
     name: str
@@ -46,6 +47,22 @@ class Task:
     parameters: frozenset[str] = frozenset()
     many: bool = False
     by_rules: bool = False
+    extracted: Callable[[Roster, TaskInput], dict[str, Any]] | None = None
+
+    def backing(self, roster: Roster) -> "Backing":
+        """What answers in this deployment."""
+        if self.extracted is not None and roster.has("extractor"):
+            return Backing(("extractor",), self.extracted, by_rules=False)
+        return Backing(self.slots, self.answer, self.by_rules)
+
+
+@dataclass(frozen=True)
+class Backing:
+    """The engines that a task stands on, and how it is answered by them; see ``Task``."""
+
+    slots: tuple[Slot, ...]
+    answer: Callable[[Roster, TaskInput], dict[str, Any]]
+    by_rules: bool
 
 
 def required(task_input: TaskInput, name: str) -> Any:

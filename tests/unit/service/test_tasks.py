@@ -9,6 +9,7 @@ from service.engines.interface import EngineUnavailableError, Role, Token
 from service.engines.lac import with_offsets
 from service.engines.roster import Roster
 from service.tasks import hypotheses, qa
+from service.tasks.question import split
 from service.tasks.registry import TASKS
 from service.tasks.task import TaskInput, TaskInputError
 
@@ -70,7 +71,7 @@ def test_the_best_label_is_the_one_whose_sentences_are_closest() -> None:
     ],
 )
 def test_context_and_question(text: str, question: str | None, expected: tuple[str, str]) -> None:
-    assert qa.split(text, question) == expected
+    assert split(text, question) == expected
 
 
 @pytest.mark.parametrize(
@@ -84,7 +85,7 @@ def test_context_and_question(text: str, question: str | None, expected: tuple[s
 )
 def test_what_lacks_a_part_is_refused(text: str, question: str | None, field: str) -> None:
     with pytest.raises(TaskInputError) as refused:
-        qa.split(text, question)
+        split(text, question)
     assert refused.value.field == field
 
 
