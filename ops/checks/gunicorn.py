@@ -244,6 +244,11 @@ def capacity(
                     f"{unanswered[0].method} {target.backend}{path}",
                     Text(en=f"no answer in {waited:.1f} s", zh=f"{waited:.1f} 秒内没有应答"),
                 ),
+                *(
+                    by_its_record(record, taken_at + activity.seconds)
+                    for record in activity.progress
+                    if stuck_for(record, taken_at + activity.seconds, waited)
+                ),
                 *(Evidence(f"pid {pid}", words) for pid, words in states),
             ),
             {

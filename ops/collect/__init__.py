@@ -51,7 +51,7 @@ RESERVE = 0.4
 GUIDE_HOME = "/root"
 # How long an answer is waited for before the service's processes are looked at again, seconds.
 FIRST_LOOK = 1.0
-LOOK_AGAIN = 0.4
+LOOK_AGAIN = 0.2
 NGINX_TEST_SECONDS = 4.0
 # A handshake over the network, seconds.
 FAR_SECONDS = 3.0
@@ -102,12 +102,15 @@ def collect(settings: Settings, since: float, budget: float) -> Snapshot:
     now = time.time()
     # The slowest imports begin at once, under the first round's system calls.
     warm = _start("libraries", _import_libraries)
+    # A resolver that is silent is waited for longest.
+    named = settings.target.domain
+    early = _start("dns", _resolve, named, settings.target.resolver or None, deadline) if named else None
     around = look_around(settings, deadline)
     config, target, host = around.config, around.target, around.host
     test_task = (
         _start("nginx -t", _nginx_test, config, around.build) if isinstance(config, NginxConfig) else None
     )
-    resolution_task = _start("dns", _resolve, target, deadline)
+    resolution_task = early or _start("dns", _resolve, target.domain, target.resolver, deadline)
     warm.wait(deadline)
     elsewhere = None
     if not settings.target.connect_to:
@@ -264,10 +267,10 @@ def _files(settings: Settings, master: Process | None) -> FilesFound:
     )
 
 
-def _resolve(target: Target, deadline: float) -> Resolution | NotSeen:
+def _resolve(domain: str, resolver: str | None, deadline: float) -> Resolution | NotSeen:
     from ops.collect.dns import resolve
 
-    return resolve(target.domain, target.resolver, deadline)
+    return resolve(domain, resolver, deadline)
 
 
 def _dial_resolved(target: Target, resolution: object, host: object) -> Target:
@@ -429,12 +432,12 @@ def _watch(
     deadline: float,
     main_polls: bool,
 ) -> Reading:
-    """Wait for the answers; look at the service's processes now and then, and stop waiting once they tell enough: all
-    stopped, all deadlocked, all stuck past their deadline by their own records, or requests complete though ours waits.
-    """
+    """Wait for the answers; look at the service's processes now and then, and stop waiting once they tell enough."""
     from ops.collect import activity, threads
 
-    look = time.monotonic() + FIRST_LOOK
+    began = time.monotonic()
+    look = began + FIRST_LOOK
+    others = activity.OthersRequests(before, target, patience)
     earlier: dict[int, threads.Waiting | None] = {}
     deadlocked: tuple[int, ...] = ()
     while True:
@@ -457,9 +460,14 @@ def _watch(
             patience.cut("every worker is stopped")
         elif deadlocked:
             patience.cut("every worker is deadlocked")
-        elif activity.all_past_deadline(reading, reading.at, target.request_deadline):
-            patience.cut("every worker is past its request deadline")
-        elif activity.completions(before, reading) > activity.OWN_PROBES and reading.queued:
+        elif activity.nobody_boots(reading, target):
+            patience.cut("every worker is past its boot deadline")
+        elif activity.all_silent_for(reading, min(deadline - began, target.request_deadline)):
+            # The records have waited for us: nothing completed for as long as we would wait.
+            patience.cut("no worker has completed anything for longer than the budget")
+        elif activity.ours_is_with_the_stuck(before, reading, target.request_deadline):
+            patience.cut("a worker is past its request deadline, and the others have nothing of ours")
+        elif reading.queued and others.complete(reading):
             patience.cut("requests complete while others queue")
         look = time.monotonic() + LOOK_AGAIN
 

@@ -12,15 +12,18 @@ from pathlib import Path
 import psutil
 
 from ops.collect.gunicorn import read_progress
+from ops.collect.log_line import access_line
 from ops.collect.processes import accept_queues
+from ops.collect.regular_file import open_regular_file
+from ops.collect.wire import Patience
 from ops.snapshot import Activity, NotSeen, ProgressRecord, Target, WorkerActivity
 from ops.topology.address import same_address
-from ops.topology.progress import all_stuck
+from ops.topology.progress import all_stuck, stuck_for
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One moment: states and CPU seconds by pid, progress records, the accept queue's length."""
+    """One moment: states, CPU seconds and times of start by pid, progress records, the accept queue's length."""
 
     at: float
     states: dict[int, str]
@@ -29,18 +32,21 @@ class Reading:
     queued: int | None
     beaten: dict[int, bool | None] = field(default_factory=dict)
     deadlocked: tuple[int, ...] = ()
+    started: dict[int, float] = field(default_factory=dict)
 
 
 def read(target: Target, progress_dir: str | None) -> Reading:
     """The present state of the service's processes."""
     states: dict[int, str] = {}
     cpu: dict[int, float] = {}
+    started: dict[int, float] = {}
     for pid in (*filter(None, (target.gunicorn_master,)), *target.gunicorn_workers):
         try:
             process = psutil.Process(pid)
             states[pid] = process.status()
             times = process.cpu_times()
             cpu[pid] = times.user + times.system
+            started[pid] = process.create_time()
         except psutil.Error:
             states[pid] = "gone"
     progress = read_progress(progress_dir)
@@ -51,6 +57,7 @@ def read(target: Target, progress_dir: str | None) -> Reading:
         progress=() if isinstance(progress, NotSeen) else progress,
         queued=queued_at(target.backend),
         beaten={pid: has_beaten(pid) for pid in target.gunicorn_workers},
+        started=started,
     )
 
 
@@ -125,14 +132,71 @@ def nobody_can_answer(reading: Reading, workers: tuple[int, ...]) -> bool:
     return bool(states) and all(state in ("stopped", "tracing-stop", "gone", "zombie") for state in states)
 
 
-def all_past_deadline(reading: Reading, now: float, deadline: float) -> bool:
-    """Whether by their own records every worker has a request in flight for longer than ``deadline`` seconds and
-    completed nothing for as long."""
-    return all_stuck(reading.progress, now, deadline)
+def nobody_boots(reading: Reading, target: Target) -> bool:
+    """Whether every worker has lived for longer than a boot may take without a sign of life to its master."""
+    workers = target.gunicorn_workers
+    return bool(workers) and all(
+        reading.beaten.get(pid) is False
+        and reading.at - reading.started.get(pid, reading.at) > target.boot_deadline
+        for pid in workers
+    )
 
 
-# The doctor's own probes complete requests too; only more than these show that others' do.
-OWN_PROBES = 8
+def all_silent_for(reading: Reading, seconds: float) -> bool:
+    """Whether by their own records every worker has had a request in flight for longer than ``seconds`` and completed
+    nothing for as long."""
+    return all_stuck(reading.progress, reading.at, seconds)
+
+
+def ours_is_with_the_stuck(before: Reading, reading: Reading, deadline: float) -> bool:
+    """Whether by their own records some workers are past their request deadline, and what we ask is with them: the
+    others work on nothing that came since ``before``."""
+    moving = [r for r in reading.progress if stuck_for(r, reading.at, deadline) is None]
+    is_mixed = 0 < len(moving) < len(reading.progress)
+    return is_mixed and not any(item.since >= before.at for record in moving for item in record.in_flight)
+
+
+# Those of the doctor's own requests that may complete without its knowing it yet.
+OWN_PROBES = 4
+# What a log gained is looked at no further than this; hundreds of lines.
+MAX_GAINED_BYTES = 64 * 1024
+
+
+class OthersRequests:
+    """Whether requests other than our own complete since ``before``: by the workers' records, else by the service's own
+    access log."""
+
+    def __init__(self, before: Reading, target: Target, patience: Patience) -> None:
+        self._before, self._patience = before, patience
+        self._log = target.gunicorn_access_log
+        self._prediction = f" {target.predict_path} ".encode()
+        self._size = self._log_size()
+
+    def complete(self, reading: Reading) -> bool:
+        """Whether more have completed than can be ours."""
+        own = self._patience.answered + OWN_PROBES
+        return completions(self._before, reading) > own or self._logged() > own
+
+    def _log_size(self) -> int | None:
+        try:
+            return Path(self._log).stat().st_size if self._log else None
+        except OSError:
+            return None
+
+    def _logged(self) -> int:
+        """Predictions that the log gained, not counting those of the second in which we began: it may be older."""
+        if self._log is None or self._size is None:
+            return 0
+        try:
+            with open_regular_file(self._log) as file:
+                file.seek(self._size)
+                gained = file.read(MAX_GAINED_BYTES)
+        except (OSError, ValueError):
+            return 0
+        lines = (line for line in gained.splitlines() if self._prediction in line)
+        return sum(
+            (access := access_line(line)) is not None and access.time >= self._before.at for line in lines
+        )
 
 
 def completions(before: Reading, after: Reading) -> int:

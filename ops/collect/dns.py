@@ -30,7 +30,7 @@ from ops.snapshot import NotSeen, Resolution
 from ops.topology.address import split_address
 
 # A resolver that says nothing for so long is called dead, all tries and servers together, seconds.
-PATIENCE = 2.0
+PATIENCE = 1.8
 # Silent for so long: the question is repeated, and the next server is asked beside the first, seconds.
 PATIENCE_PER_TRY = 0.6
 # One family answered with addresses: how long the other is still waited for, seconds.

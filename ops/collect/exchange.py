@@ -68,10 +68,19 @@ def exchange(
     headers: Mapping[str, str] | None = None,
     tls: bool | ssl.SSLContext | None = None,
     server_name: str | None = None,
+    connect_by: float | None = None,
 ) -> Exchange:
     """One request for ``url`` sent to ``address``, and what came back: see `ask`."""
     return ask(
-        method, url, address, patience, body=body, headers=headers, tls=tls, server_name=server_name
+        method,
+        url,
+        address,
+        patience,
+        body=body,
+        headers=headers,
+        tls=tls,
+        server_name=server_name,
+        connect_by=connect_by,
     ).exchange
 
 
@@ -92,11 +101,13 @@ def ask(
     headers: Mapping[str, str] | None = None,
     tls: bool | ssl.SSLContext | None = None,
     server_name: str | None = None,
+    connect_by: float | None = None,
 ) -> Answer:
     """One request for ``url`` sent to ``address``.
 
     ``tls``: None decides by the URL's scheme, True wraps without verifying (trust is for ops/collect/tls.py),
-    a context is used as it is. ``server_name``: the SNI, by default the URL's host."""
+    a context is used as it is. ``server_name``: the SNI, by default the URL's host. ``connect_by``: how long the
+    connection alone is waited for (time.monotonic)."""
     started = time.monotonic()
     phase = _Phase()
 
@@ -115,7 +126,7 @@ def ask(
     wire: Wire | None = None
     try:
         parts = urlsplit(url)
-        wire = dial(address, patience, MAX_ANSWER_BYTES)
+        wire = dial(address, patience, MAX_ANSWER_BYTES, connect_by)
         if tls or (tls is None and parts.scheme == "https"):
             phase.name = "TLS handshake"
             context = tls if isinstance(tls, ssl.SSLContext) else unverified_context()
@@ -127,6 +138,7 @@ def ask(
         # Not connection.getresponse(): that closes the connection before the body is read.
         response = http.client.HTTPResponse(cast(Any, wire), method=method)
         response.begin()
+        patience.count_answer()
         return _read(method, url, address, response, wire, started)
     except ssl.SSLError as error:
         return failed("tls", f"{phase.name}: {_tls_words(error)}")

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from ops.collect.exchange import Answer, ask, connect, exchange, host_header, sni
-from ops.collect.wire import Patience
+from ops.collect.wire import CONNECT_SECONDS, Patience
 from ops.quoting import safe_line
 from ops.snapshot import Backend, Connection, Exchange, Front, NotSeen, Target, Upstreams
 from ops.topology.address import join_address, split_address
@@ -68,6 +68,8 @@ def probe_front(target: Target, patience: Patience) -> Front:
         lambda: ask("GET", base + target.health_path, address, patience, server_name=sni(target.domain))
     )
     plain = _Running(lambda: ask("GET", plain_base + target.health_path, plain_address, patience))
+    # Where no connection comes about, the prediction's is not waited for once more.
+    connect_by = time.monotonic() + CONNECT_SECONDS
     health.wait(HEAD_START)
     predict = _Running(
         lambda: exchange(
@@ -78,6 +80,7 @@ def probe_front(target: Target, patience: Patience) -> Front:
             body=target.predict_body,
             headers=_PREDICT_HEADERS,
             server_name=sni(target.domain),
+            connect_by=connect_by,
         )
     )
     hops = _hops(health.result(), plain.result(), target.domain, dialled, patience)

@@ -22,8 +22,9 @@ from ops.topology.address import split_address
 T = TypeVar("T")
 
 READ_SIZE = 16 * 1024
-# A lost SYN is sent again after one second (RFC 6298, 2.1): a connection that takes longer than this is dropped.
-CONNECT_SECONDS = 2.2
+# A lost SYN is sent again after one second, and then after three (RFC 6298, 2.1 and 5.5): what has not answered the
+# second by now is dropped.
+CONNECT_SECONDS = 1.6
 # A unix socket whose backlog is full refuses a non-blocking connect; it is asked again this often, seconds.
 BACKLOG_RETRY = 0.02
 
@@ -75,6 +76,7 @@ class Patience:
         self.deadline = deadline
         self._lock = threading.Lock()
         self._why: str | None = None
+        self._answered = 0
         self._woken, self._waker = os.pipe()
         weakref.finalize(self, _close_both, self._woken, self._waker)
 
@@ -82,6 +84,16 @@ class Patience:
     def is_cut(self) -> bool:
         """Whether `cut` was called."""
         return self._why is not None
+
+    @property
+    def answered(self) -> int:
+        """How many of the exchanges have been answered."""
+        return self._answered
+
+    def count_answer(self) -> None:
+        """Another exchange was answered."""
+        with self._lock:
+            self._answered += 1
 
     def cut(self, reason: str) -> None:
         """End every exchange under way, and every later one, as timed out. The first reason stays."""

@@ -6,13 +6,18 @@ import contextlib
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from ops.bundle import read_bundle
+from ops.snapshot import Backend, Exchange
 from tests.lab.faults.gunicorn import DEADLOCK_APP
 from tests.lab.faults.nginx import SLOW_APP
 from tests.lab.stack import Report, Stack
+from tests.lab.waiting import wait_for
 
 BUDGET = 3.0
 # What the interpreter itself takes to start, on a machine whose other core is busy too.
@@ -111,6 +116,43 @@ def test_a_deadlocked_service_is_named_without_waiting_for_the_budget(kind: str,
     assert ran.codes == ["GUN007"]
     assert "deadlocked" in str(ran.report["causes"][0]["evidence"])
     assert ran.seconds < 15  # half the budget; the figure itself is benchmarks/doctor_seconds.py's
+
+
+# Each prediction waits for something outside the process: whether it ends, only time can tell.
+HANGING_APP = """
+import time
+from flask import Flask, jsonify
+
+app = Flask(__name__)
+
+@app.get("/health")
+def health():
+    return jsonify(status="ok", service="hanging")
+
+@app.post("/predict")
+def predict():
+    time.sleep(600)
+    return jsonify(result={})
+"""
+
+
+def test_what_the_record_has_waited_for_is_not_waited_for_again(tmp_path: Path) -> None:
+    budget = 8.0
+
+    def has_hung() -> bool:
+        held = [time.time() - item["since"] for record in stack.progress() for item in record["in_flight"]]
+        return max(held, default=0.0) > budget
+
+    with Stack(app=HANGING_APP, app_progress=True, worker_class="sync") as stack:
+        stack.predict(timeout=0.2)
+        wait_for(has_hung, "a request to be in flight for long", within=60)
+        ran = stack.doctor("--budget", f"{budget:g}s", "--bundle", str(tmp_path / "bundle.json"))
+    assert ran.codes == ["GUN007"]
+    assert "none completed since" in str(ran.report["causes"][0]["evidence"])
+    backend = read_bundle(tmp_path / "bundle.json").snapshot.backend
+    assert isinstance(backend, Backend)
+    assert isinstance(backend.health, Exchange)
+    assert "wait ended early: no worker has completed anything" in backend.health.detail
 
 
 def test_a_slow_service_is_waited_for() -> None:

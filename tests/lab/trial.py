@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 from tests.lab.faults.case import Case
 from tests.lab.stack import Report, Stack
 from tests.lab.waiting import wait_for
 
 
-def tried(*cases: Case) -> Report:
-    """What the doctor said with all of ``cases`` at once, each brought about in turn.
+@contextlib.contextmanager
+def broken(*cases: Case) -> Iterator[Stack]:
+    """A stack with all of ``cases`` at once, each brought about in turn and met by a client.
 
     Raises NotHereError where this machine does not let one be caused; AssertionError where no client meets it."""
     with Stack(**{name: value for case in cases for name, value in case.stack.items()}) as stack:
         for case in cases:
             case.inject(stack)
             wait_for(lambda: case.sees(stack), f"a client to meet {case.name}", within=15, every=0.05)  # noqa: B023
+        yield stack
+
+
+def tried(*cases: Case) -> Report:
+    """What the doctor said with all of ``cases`` at once: see `broken`."""
+    with broken(*cases) as stack:
         return stack.doctor(machine=any(case.code == "HST005" for case in cases))

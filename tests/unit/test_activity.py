@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sys
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,9 @@ import pytest
 from ops.collect import activity, processes
 from ops.collect.activity import Reading
 from ops.collect.start_time import start_ticks
+from ops.collect.wire import Patience
 from ops.snapshot import InFlight, ProgressRecord, WorkerActivity
+from tests.unit.made_snapshot import but
 
 
 def record(
@@ -88,8 +93,99 @@ def test_without_workers_nothing_is_known_of_who_can_answer() -> None:
         ((record(1, 5, last=800.0, since=870.0), record(2, 5, last=800.0, since=860.0)), True),
     ],
 )
-def test_all_are_past_their_deadline_when_each_is(records: tuple[ProgressRecord, ...], stuck: bool) -> None:
-    assert activity.all_past_deadline(reading(records=records), 1000.0, 120.0) is stuck
+def test_all_have_been_silent_when_each_has(records: tuple[ProgressRecord, ...], stuck: bool) -> None:
+    assert activity.all_silent_for(reading(1000.0, records=records), 120.0) is stuck
+
+
+STUCK = record(1, 5, last=800.0, since=870.0)
+
+
+@pytest.mark.parametrize(
+    ("records", "waits_in_vain"),
+    [
+        ((STUCK, record(2, 9, last=999.0)), True),
+        ((STUCK, record(2, 9, last=999.0, since=990.0)), True),
+        # Begun since we asked: it may be ours, and be answered yet.
+        ((STUCK, record(2, 9, last=999.0, since=999.5)), False),
+        ((STUCK,), False),
+        ((record(2, 9, last=999.0),), False),
+        ((), False),
+    ],
+)
+def test_ours_is_with_the_stuck_worker_when_the_others_have_nothing_new(
+    records: tuple[ProgressRecord, ...], waits_in_vain: bool
+) -> None:
+    before = reading(999.0)
+    assert activity.ours_is_with_the_stuck(before, reading(1000.0, records=records), 120.0) is waits_in_vain
+
+
+@pytest.mark.parametrize(
+    ("beaten", "started", "hangs"),
+    [
+        ({1: False, 2: False}, {1: 600.0, 2: 600.0}, True),
+        ({1: False, 2: False}, {1: 600.0, 2: 900.0}, False),
+        ({1: False, 2: True}, {1: 600.0, 2: 600.0}, False),
+        ({1: False, 2: None}, {1: 600.0, 2: 600.0}, False),
+        ({1: False, 2: False}, {1: 600.0}, False),
+        ({}, {}, False),
+    ],
+)
+def test_nobody_boots_when_each_has_taken_longer_than_a_boot_may(
+    beaten: dict[int, bool | None], started: dict[int, float], hangs: bool
+) -> None:
+    target = but(target__gunicorn_workers=(1, 2), target__boot_deadline=300.0).target
+    now = replace(reading(1000.0), beaten=beaten, started=started)
+    assert activity.nobody_boots(now, target) is hangs
+
+
+def test_without_workers_nobody_is_said_to_hang_while_booting() -> None:
+    assert not activity.nobody_boots(reading(), but(target__gunicorn_workers=()).target)
+
+
+def access_lines(*times: int, path: str = "/predict") -> str:
+    shown = (datetime.fromtimestamp(at, UTC).strftime("%d/%b/%Y:%H:%M:%S +0000") for at in times)
+    return "".join(f'127.0.0.1 - - [{time}] "POST {path} HTTP/1.1" 200 30 "-" "-"\n' for time in shown)
+
+
+@pytest.mark.parametrize(
+    ("gained", "answered", "complete"),
+    [
+        (access_lines(*range(101, 106)), 0, True),
+        (access_lines(*range(101, 105)), 0, False),
+        (access_lines(*range(101, 106)), 1, False),
+        # Written within the second in which we began: whether before or after, nobody can tell.
+        (access_lines(*([100] * 20)), 0, False),
+        (access_lines(*range(101, 120), path="/health"), 0, False),
+        ("torn\n" * 9, 0, False),
+    ],
+)
+def test_others_requests_are_counted_in_the_log_where_no_worker_keeps_a_record(
+    tmp_path: Path, gained: str, answered: int, complete: bool
+) -> None:
+    log = tmp_path / "access.log"
+    log.write_text(access_lines(*range(101, 150)))
+    patience = Patience(time.monotonic() + 60)
+    target = but(target__gunicorn_access_log=str(log)).target
+    others = activity.OthersRequests(reading(100.5), target, patience)
+    with log.open("a") as file:
+        file.write(gained)
+    for _ in range(answered):
+        patience.count_answer()
+    assert others.complete(reading(102.0)) is complete
+
+
+@pytest.mark.parametrize(
+    ("completed", "answered", "complete"), [(55, 0, True), (54, 0, False), (55, 1, False)]
+)
+def test_others_requests_are_what_the_records_count_beyond_our_own(
+    completed: int, answered: int, complete: bool
+) -> None:
+    patience = Patience(time.monotonic() + 60)
+    target = but(target__gunicorn_access_log=None).target
+    others = activity.OthersRequests(reading(records=(record(1, 50),)), target, patience)
+    for _ in range(answered):
+        patience.count_answer()
+    assert others.complete(reading(records=(record(1, completed),))) is complete
 
 
 TCP = """  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode

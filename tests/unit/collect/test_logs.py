@@ -272,3 +272,34 @@ def test_what_cannot_be_read_is_not_seen(tmp_path: Path):
         assert isinstance(found, NotSeen)
         assert words in found.reason
     assert isinstance(read().gunicorn_access, NotSeen)
+
+
+def bytes_read() -> int:
+    """What this process has read by system calls so far (proc(5), /proc/pid/io)."""
+    rows = dict(row.split(": ") for row in Path("/proc/self/io").read_text().splitlines())
+    return int(rows["rchar"])
+
+
+@pytest.mark.skipif(not os.access("/proc/self/io", os.R_OK), reason="the kernel keeps no such account")
+def test_of_long_logs_a_few_megabytes_are_read(tmp_path: Path):
+    stamp = time.strftime("%d/%b/%Y:%H:%M:%S +0000", time.gmtime(NOW - 60))
+    kinds = {
+        "nginx_access_log": f'10.0.0.7 - - [{stamp}] "POST /predict HTTP/1.1" 200 312 "-" "curl/8"\n',
+        "gunicorn_access_log": f'10.0.0.7 - - [{stamp}] "POST /predict HTTP/1.1" 200 312 "-" "curl/8"\n',
+        "gunicorn_error_log": gunicorn(NOW - 60, "Worker exiting"),
+    }
+    for name, line in kinds.items():
+        with (tmp_path / name).open("wb") as file:
+            # The head has no blocks on the disk; the tail, all of it recent, is more than will be read.
+            file.truncate(200 << 20)
+            file.seek(0, os.SEEK_END)
+            file.write(b"\n" + line.encode() * ((logs.MAX_BYTES + (1 << 20)) // len(line)))
+    before = bytes_read()
+    found = read(**{name: str(tmp_path / name) for name in kinds})
+    taken = bytes_read() - before
+    assert isinstance(found.nginx_access, AccessLog)
+    assert found.nginx_access.requests > 1000
+    assert not found.nginx_access.complete
+    assert isinstance(found.gunicorn_error, Log)
+    assert found.gunicorn_error.entries
+    assert taken <= len(kinds) * logs.MAX_BYTES + (1 << 20)
