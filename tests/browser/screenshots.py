@@ -1,4 +1,4 @@
-"""scripts/screenshots: the pictures of docs/images, taken of real faults on the lab's stack.
+"""scripts/screenshots: the pictures of docs/images: the doctor's page about real faults, the service's own page.
 
 python -m tests.browser.screenshots
 """
@@ -14,9 +14,11 @@ from pathlib import Path
 
 from ops.language import Language
 from tests.browser.chromium import Chromium
+from tests.browser.service_page import Page
 from tests.lab.faults.nginx import proxy_pass_names_the_wrong_port
 from tests.lab.faults.tls import certificate_expires_soon
 from tests.lab.stack import REPOSITORY, Stack
+from tests.system.conftest import gunicorn
 
 IMAGES = REPOSITORY / "docs" / "images"
 MOST_BYTES = 150_000
@@ -42,6 +44,29 @@ def reports(folder: Path) -> dict[Language, Path]:
     return files
 
 
+def shoot(browser: Chromium, name: str, width: int, height: int, scale: float) -> None:
+    """Write a picture of what the browser shows. Ends with a message where it would be too large for a repository."""
+    browser.resize(width, height, scale=scale)
+    browser.emulate_media(prefers_color_scheme="light")
+    image = browser.picture()
+    if len(image) > MOST_BYTES:
+        sys.exit(f"{name}: {len(image)} bytes, more than {MOST_BYTES}")
+    path = IMAGES / f"{name}.png"
+    path.write_bytes(image)
+    print(f"{path.relative_to(REPOSITORY)}  {len(image) / 1000:.0f} KB")
+
+
+def service_pages(browser: Chromium, folder: Path) -> None:
+    """The page at ``/`` of a running service: entities on the phone, events at the desk."""
+    with gunicorn(folder) as service:
+        for language, suffix in LANGUAGES:
+            for (name, width, height, scale), task in zip(VIEWS, ("ner", "event"), strict=True):
+                page = Page(browser, service, width=width, language=language)
+                page.choose(task)
+                page.send()
+                shoot(browser, f"service-{name}{suffix}", width, height, scale)
+
+
 def main() -> None:
     """Take all pictures. Ends with a message where one would be too large for a repository, or has no Chinese."""
     chinese = subprocess.run(["fc-list", ":lang=zh"], capture_output=True, check=False).stdout
@@ -53,14 +78,8 @@ def main() -> None:
         for language, suffix in LANGUAGES:
             for name, width, height, scale in VIEWS:
                 browser.open(files[language])
-                browser.resize(width, height, scale=scale)
-                browser.emulate_media(prefers_color_scheme="light")
-                image = browser.picture()
-                if len(image) > MOST_BYTES:
-                    sys.exit(f"{name}{suffix}: {len(image)} bytes, more than {MOST_BYTES}")
-                path = IMAGES / f"doctor-{name}{suffix}.png"
-                path.write_bytes(image)
-                print(f"{path.relative_to(REPOSITORY)}  {len(image) / 1000:.0f} KB")
+                shoot(browser, f"doctor-{name}{suffix}", width, height, scale)
+        service_pages(browser, Path(folder))
 
 
 if __name__ == "__main__":

@@ -50,12 +50,16 @@ def test_counters_are_exact_and_files_few_however_many_workers_have_been(
         assert len(files) <= 2 + 2 * 5, files
 
 
-def test_memory_and_queues_are_there(service: Gunicorn) -> None:
+def test_memory_queues_and_engines_are_there(service: Gunicorn) -> None:
     service.predict("ner", "北京")
+    service.predict("embedding", ["北京", "上海"])
     told = scrape(service)
     assert told['gte_memory_bytes{process="worker"}'] > 10e6
     assert told['gte_memory_bytes{process="master"}'] > 1e6
     assert told['gte_queue_depth{queue="gate"}'] == 0
     assert told['gte_queue_wait_seconds_count{queue="gate"}'] >= 1
+    assert told['gte_tokens_total{engine="encoder"}'] >= 4
+    assert told['gte_batch_size_sum{engine="encoder"}'] == 2
+    assert told['gte_batch_seconds_count{engine="lexical"}'] == 1
     for engine in ("lexical", "encoder"):
         assert 0 < told[f'gte_engine_load_seconds{{engine="{engine}"}}'] < 60

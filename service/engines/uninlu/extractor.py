@@ -55,11 +55,13 @@ class UniNlu:
 
     def choose(self, text: str, labels: Sequence[str], question: str) -> dict[str, float]:
         """See ``Extractor.choose``."""
+        self._require_scores()
         scores: dict[str, float] = self._ask("choose", text=text, labels=list(labels), question=question)
         return scores
 
     def find(self, text: str, question: str) -> tuple[Span, float]:
         """See ``Extractor.find``."""
+        self._require_scores()
         found = self._ask("find", text=text, question=question)
         score = found.pop("score")
         return Span(**found), float(score)
@@ -71,6 +73,15 @@ class UniNlu:
         return EngineUnavailableError(
             SLOT, "loading", "the extractor's process ended and is being started again"
         )
+
+    def _require_scores(self) -> None:
+        # A pipeline that comes with a model's own code may keep its scores elsewhere; an even split would be made up.
+        if not self._has_scores:
+            raise EngineUnavailableError(
+                SLOT,
+                "load_failed",
+                f"the model in GTE_UNINLU_DIR tells no scores, which this task needs: use {MODEL}",
+            )
 
     def _ask(self, method: str, **arguments: Any) -> Any:
         deadline = time.monotonic() + self._seconds
@@ -129,6 +140,7 @@ class UniNlu:
         if not said["ready"]:
             self._end()
             raise EngineUnavailableError(SLOT, said["reason"], said["detail"])
+        self._has_scores = bool(said["has_scores"])
         metrics.ENGINE_LOAD.labels(SLOT).set(said["seconds"])
 
     def _restart(self) -> None:
