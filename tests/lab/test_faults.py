@@ -12,11 +12,13 @@ from tests.lab.recorded import RECORDED, recorded
 from tests.lab.trial import tried
 
 _FIRST = {case.code: case for case in reversed(CASES)}
+# Of those that could be taken for two causes, a sample: the others with scripts/test --long.
+_SAMPLE = ("gunicorn_is_down_behind_a_wrong_port", "health_fails_because_the_model_did_not_load")
 
 
 def _each(case: Case) -> object:
     """One case of every code in CI; its further ones with scripts/test --long."""
-    marks = () if _FIRST[case.code] is case else (pytest.mark.long,)
+    marks = () if _FIRST[case.code] is case or case.name in _SAMPLE else (pytest.mark.long,)
     return pytest.param(case, id=f"{case.code}-{case.name}", marks=marks)
 
 

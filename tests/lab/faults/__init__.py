@@ -7,8 +7,22 @@ A new case is one function:
         stack.kill_gunicorn()
 """
 
-from tests.lab.faults import app, dns, env, gunicorn, hanging, host, memory, model, net, nginx, ops, tls
+from tests.lab.faults import (
+    app,
+    dns,
+    env,
+    gunicorn,
+    hanging,
+    host,
+    memory,
+    model,
+    net,
+    nginx,
+    ops,
+    precedence,
+    tls,
+)
 from tests.lab.faults.case import Case, cases_of
 
-_MODULES = (dns, net, tls, nginx, gunicorn, hanging, memory, app, model, env, host, ops)
+_MODULES = (dns, net, tls, nginx, gunicorn, hanging, memory, app, model, env, host, ops, precedence)
 CASES: tuple[Case, ...] = tuple(case for module in _MODULES for case in cases_of(module))
