@@ -9,9 +9,9 @@ from pydantic import ValidationError
 from service import metrics as counts
 from service import progress, unread_body
 from service.admission import Admission
-from service.api import access, embeddings, errors, health, metrics, page, predict
+from service.api import access, description, embeddings, errors, health, metrics, page, predict
 from service.api.json_request import JsonRequest, invalid_fields
-from service.context import Context, attach
+from service.context import Context, attach, context_of
 from service.engines.roster import Roster, roster_of
 from service.keys.ring import KeyRing
 from service.settings import Settings, SettingsError, read_settings
@@ -24,18 +24,9 @@ class Service(OpenAPI):
     request_class = JsonRequest
 
     def generate_spec_json(self) -> None:
-        """Generate the description, with what flask-openapi3 says of every route's 400 put right.
-
-        It describes an array of errors; here every error of every route is one problem details object.
-        """
+        """Generate the description of the API."""
         super().generate_spec_json()  # type: ignore[no-untyped-call]
-        for operations in self.spec_json["paths"].values():
-            for operation in operations.values():
-                answers = operation["responses"]
-                described = answers.get("400", {}).get("content", {}).get("application/json", {})
-                if described.get("schema", {}).get("type") == "array":
-                    del answers["400"]
-                    answers["default"] = {"description": "an error", **predict.PROBLEM_CONTENT}
+        self.spec_json = description.corrected(self.spec_json, context_of(self.extensions).settings)
 
 
 def create_app(settings: Settings | None = None, roster: Roster | None = None) -> Service:

@@ -355,16 +355,25 @@ class GteClient:
                 scores += self._list("similarity", "scores", batch, text, {"candidates": list(batch)})
         return scores
 
-    def embed(self, texts: str | Sequence[str], *, role: Role = "query") -> list[list[float]]:
+    def embed(
+        self, texts: str | Sequence[str], *, role: Role = "query", truncate: bool = False
+    ) -> list[list[float]]:
         """A vector of length 1 for each text, in order. Any number of them: what exceeds one request goes in several.
 
-        ``role``: whether the texts are searched with, or searched in (``passage``).
+        ``role``: whether the texts are searched with, or searched in (``passage``). ``truncate``: cut a text that is
+        too long for the model instead of having it refused; ``predict`` tells which.
         """
         texts = [texts] if isinstance(texts, str) else texts
         vectors: list[list[float]] = []
         for batch in self._batches(texts):
             with _within(texts, len(vectors), "input_text"):
-                vectors += self._list("embedding", "embeddings", batch, list(batch), {"role": role})
+                vectors += self._list(
+                    "embedding",
+                    "embeddings",
+                    batch,
+                    list(batch),
+                    {"role": role, **({"truncate": True} if truncate else {})},
+                )
         return vectors
 
     def predict(self, task_type: str, input_text: str | Sequence[str], **parameters: Any) -> Prediction:

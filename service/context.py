@@ -28,4 +28,9 @@ def attach(extensions: dict[str, object], context: Context) -> None:
 
 def context() -> Context:
     """The context of the application that handles this request."""
-    return cast(Context, current_app.extensions[_KEY])
+    return context_of(current_app.extensions)
+
+
+def context_of(extensions: dict[str, object]) -> Context:
+    """The context that was attached to an application, given its ``extensions``."""
+    return cast(Context, extensions[_KEY])

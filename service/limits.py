@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from service.problems import Problem
 from service.settings import Settings
+from service.truncation import place
 
 
 def check_texts(settings: Settings, field: str, texts: Sequence[str]) -> None:
@@ -21,14 +22,14 @@ def check_texts(settings: Settings, field: str, texts: Sequence[str]) -> None:
             field=field,
         )
     for index, text in enumerate(texts):
-        place = field if len(texts) == 1 else f"{field}.{index}"
+        name = place(field, index, len(texts))
         if not text.strip():
-            raise Problem("bad_request", f"{place}: the text is empty", field=place)
+            raise Problem("bad_request", f"{name}: the text is empty", field=name)
         if len(text) > settings.max_text_chars:
             raise Problem(
                 "text_too_long",
-                f"{place}: {len(text)} characters, at most {settings.max_text_chars} are taken",
-                field=place,
+                f"{name}: {len(text)} characters, at most {settings.max_text_chars} are taken",
+                field=name,
             )
     total = sum(map(len, texts))
     if total > settings.max_batch_chars:

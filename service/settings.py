@@ -42,6 +42,7 @@ class Settings:
     max_concurrent: int
     max_queue: int
     queue_timeout: float  # seconds
+    prediction_timeout: float  # seconds, see service/deadline.py
     progress_dir: Path
     api_keys_file: Path | None  # None: whoever reaches the service may ask it for predictions
 
@@ -92,6 +93,7 @@ _SETTINGS_NAMES = frozenset(
         "MAX_CONCURRENT",
         "MAX_QUEUE",
         "QUEUE_TIMEOUT",
+        "PREDICTION_TIMEOUT",
         "PROGRESS_DIR",
         "API_KEYS_FILE",
         "BIND",
@@ -151,6 +153,7 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         max_concurrent=concurrent,
         max_queue=queue,
         queue_timeout=_seconds(environ, "QUEUE_TIMEOUT", 10.0),
+        prediction_timeout=_seconds(environ, "PREDICTION_TIMEOUT", 60.0),
         progress_dir=Path(environ.get(PREFIX + "PROGRESS_DIR") or "/run/gte-api/progress"),
         api_keys_file=Path(keys_file) if keys_file else None,
     )

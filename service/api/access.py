@@ -31,13 +31,18 @@ _OPEN_BLUEPRINTS = frozenset({"swagger"})
 _CHALLENGE = 'Bearer realm="gte"'
 
 
+def needs_key(rule: str) -> bool:
+    """Whether the route with this rule is closed to who has no key, where keys are in use."""
+    return rule not in _OPEN_RULES
+
+
 def register(app: Flask, ring: KeyRing) -> None:
     """Have every route of ``app`` that is not open refuse who brings no accepted key, before the body is read."""
 
     def require_key() -> None:
         rule = request.url_rule
         # No rule: 404 or 405, which tell nothing that the description of the API does not.
-        if rule is None or rule.rule in _OPEN_RULES or request.blueprint in _OPEN_BLUEPRINTS:
+        if rule is None or not needs_key(rule.rule) or request.blueprint in _OPEN_BLUEPRINTS:
             return
         scheme, _, key = request.headers.get("Authorization", "").strip().partition(" ")
         if scheme.lower() != "bearer" or not key.strip():

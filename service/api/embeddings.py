@@ -38,6 +38,12 @@ class EmbeddingsRequest(BaseModel):
         "query", description="not of OpenAI: whether the texts are searched with or searched in"
     )
 
+    @field_validator("dimensions", mode="before")
+    @classmethod
+    def _whole_number(cls, value: Any) -> Any:
+        # To JSON Schema 2.0 is an integer, to pydantic it is not.
+        return int(value) if isinstance(value, float) and value.is_integer() else value
+
     @field_validator("input", mode="before")
     @classmethod
     def _no_token_numbers(cls, value: Any) -> Any:
@@ -79,7 +85,14 @@ class OpenAIError(BaseModel):
 
 @api.post(
     "/v1/embeddings",
-    responses={200: EmbeddingsAnswer, 400: OpenAIError, 413: OpenAIError, 415: OpenAIError, 503: OpenAIError},
+    responses={
+        200: EmbeddingsAnswer,
+        400: OpenAIError,
+        413: OpenAIError,
+        415: OpenAIError,
+        503: OpenAIError,
+        504: OpenAIError,
+    },
     summary="Vectors of texts, as OpenAI's clients ask for them",
 )
 def embeddings(body: EmbeddingsRequest) -> Response:
@@ -87,7 +100,7 @@ def embeddings(body: EmbeddingsRequest) -> Response:
     g.task = embedding.TASK.name
     here = context()
     try:
-        result = serve(here, embedding.TASK, body.input, {"role": body.input_type})
+        result = serve(here, embedding.TASK, body.input, {"role": body.input_type}).result
     except Problem as problem:
         # The same checks, but the field has another name in this API.
         if problem.field is not None and problem.field.startswith("input_text"):
@@ -102,7 +115,7 @@ def embeddings(body: EmbeddingsRequest) -> Response:
         )
     texts = [body.input] if isinstance(body.input, str) else body.input
     encoder = here.roster.encoder()
-    tokens = sum(encoder.count_tokens(text) for text in texts)
+    tokens = sum(map(encoder.count_tokens, texts))
     return json_answer(
         {
             "object": "list",

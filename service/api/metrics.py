@@ -11,7 +11,11 @@ api = APIBlueprint("metrics", __name__, abp_tags=[Tag(name="state", description=
 
 
 @api.get(
-    "/metrics", summary="Counters and gauges of all worker processes together, in Prometheus's text format"
+    "/metrics",
+    responses={
+        200: {"description": "the metrics", "content": {"text/plain": {"schema": {"type": "string"}}}}
+    },
+    summary="Counters and gauges of all worker processes together, in Prometheus's text format",
 )
 def all_metrics() -> Response:
     """Requests by route, task and outcome, their latency, and what the workers are doing now."""

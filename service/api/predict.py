@@ -1,5 +1,7 @@
 """``/predict`` and ``/tasks``."""
 
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, Literal
 
 from flask import Response, g
@@ -7,15 +9,17 @@ from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, ConfigDict, Field
 
-from service import metrics
+from service import deadline, metrics
 from service.admission import OverloadedError
 from service.api.answers import json_answer, timestamp
 from service.context import Context, context
 from service.engines.interface import EngineTimeoutError, EngineUnavailableError
 from service.limits import check_texts
 from service.problems import Problem
+from service.tasks import qa
 from service.tasks.registry import TASKS
 from service.tasks.task import Task, TaskInput, TaskInputError
+from service.truncation import Cut, cut_to_length, fit_window
 from service.version import version
 
 api = APIBlueprint("predict", __name__, abp_tags=[Tag(name="predict", description="The tasks")])
@@ -47,6 +51,15 @@ class Parameters(BaseModel):
         dict[str, Any] | None,
         Field(alias="schema", description="ner, relation, event: what to extract, see docs/tasks.md"),
     ] = None
+    truncate: Annotated[
+        bool | None,
+        Field(description="every task: cut what is too long for the service or its model, and say so"),
+    ] = None
+
+
+# The parameter of every task, and the fields that it speaks of.
+TRUNCATE = "truncate"
+_CUT_FIELDS = frozenset({"input_text", "parameters.candidates"})
 
 
 class PredictRequest(BaseModel):
@@ -63,6 +76,14 @@ class PredictRequest(BaseModel):
     parameters: Parameters = Field(default_factory=Parameters)
 
 
+class CutDescription(BaseModel):
+    """A text that was cut."""
+
+    field: str = Field(description="its place in the request")
+    kept: int = Field(description="Unicode characters that were read")
+    length: int = Field(description="Unicode characters that were sent")
+
+
 class PredictAnswer(BaseModel):
     """A prediction."""
 
@@ -72,6 +93,38 @@ class PredictAnswer(BaseModel):
     version: str
     timestamp: str = Field(description="ISO 8601 with milliseconds and offset")
     request_id: str
+    truncated: list[CutDescription] | None = Field(
+        None, description="the texts that were cut, where parameters.truncate asked for it and any was"
+    )
+
+
+class TaskDescription(BaseModel):
+    """A task of the contract."""
+
+    task_type: str
+    summary: str
+    parameters: list[str] = Field(description="the names it takes")
+    many: bool = Field(description="whether input_text may be a list")
+    available: bool
+    model: str | None = Field(description="the engine or engines behind it, where it is available")
+    reason: str | None = Field(description="loading, model_missing or load_failed, where it is not")
+    detail: str | None
+
+
+class LimitsDescription(BaseModel):
+    """What one request may hold at most."""
+
+    max_text_chars: int = Field(description="Unicode characters of one text")
+    max_batch: int = Field(description="texts")
+    max_batch_chars: int = Field(description="Unicode characters of all texts")
+    max_body_bytes: int
+
+
+class TasksAnswer(BaseModel):
+    """Every task, and the limits of a request."""
+
+    tasks: list[TaskDescription]
+    limits: LimitsDescription
 
 
 class ProblemDetails(BaseModel):
@@ -113,22 +166,28 @@ def predict(body: PredictRequest) -> Response:
             field="task_type",
         )
     g.task = task.name
-    result = serve(
+    served = serve(
         context(), task, body.input_text, body.parameters.model_dump(exclude_none=True, by_alias=True)
     )
+    truncated = {"truncated": [asdict(cut) for cut in served.cuts]} if served.cuts else {}
     return json_answer(
         {
-            "result": result,
+            "result": served.result,
             "task_type": task.name,
             "model": model_of(context(), task),
             "version": version(),
             "timestamp": timestamp(),
             "request_id": g.request_id,
+            **truncated,
         }
     )
 
 
-@api.get("/tasks", summary="The tasks, the model behind each, and why another is unavailable")
+@api.get(
+    "/tasks",
+    responses={200: TasksAnswer},
+    summary="The tasks, the model behind each, and why another is unavailable",
+)
 def tasks() -> Response:
     """Every task of the contract, available or not; and what one request may hold at most."""
     here = context()
@@ -145,27 +204,44 @@ def tasks() -> Response:
     )
 
 
-def serve(
-    here: Context, task: Task, input_text: str | list[str], parameters: dict[str, Any]
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Served:
+    """A task's result, and which of its texts were cut before it was made."""
+
+    result: dict[str, Any]
+    cuts: tuple[Cut, ...]
+
+
+def serve(here: Context, task: Task, input_text: str | list[str], parameters: dict[str, Any]) -> Served:
     """The result of ``task``, after the checks and behind the gate.
 
     Raises:
-        Problem: the request does not fit the task, its engine is not available, or there is no place.
+        Problem: the request does not fit the task, its engine is not available, there is no place, or no time left.
     """
     if isinstance(input_text, list) and not task.many:
         raise Problem(
             "bad_request", f"input_text: {task.name} takes one text, not a list", field="input_text"
         )
-    texts = tuple(input_text) if isinstance(input_text, list) else (input_text,)
-    check_texts(here.settings, "input_text", texts)
+    truncate = bool(parameters.get(TRUNCATE))
+    if truncate and task.name == qa.TASK.name and "question" not in parameters:
+        # The question stands at the end, and would be what is lost.
+        truncate = False
+    texts = {"input_text": input_text if isinstance(input_text, list) else [input_text]}
     for name, value in parameters.items():
+        if name == TRUNCATE:
+            continue
         field = f"parameters.{name}"
         if name not in task.parameters:
             raise Problem("bad_request", f"{field}: {task.name} does not take it", field=field)
         # A schema is no text: the task that takes it checks its shape.
         if not isinstance(value, dict):
-            check_texts(here.settings, field, value if isinstance(value, list) else (value,))
+            texts[field] = value if isinstance(value, list) else [value]
+    cuts: list[Cut] = []
+    for field in texts:
+        if truncate and field in _CUT_FIELDS:
+            texts[field], cut = cut_to_length(field, texts[field], here.settings.max_text_chars)
+            cuts += cut
+        check_texts(here.settings, field, texts[field])
     try:
         backing = task.backing(here.roster)
         for slot in backing.slots:
@@ -173,9 +249,17 @@ def serve(
             # A lasting failure needs no place at the gate to be told.
             if failure is not None and failure.reason != "loading":
                 raise failure
-        with here.admission.admit() as waited:
+        with deadline.within(here.settings.prediction_timeout), here.admission.admit() as waited:
             metrics.QUEUE_WAIT.labels("gate").observe(waited)
-            return backing.answer(here.roster, TaskInput(texts, parameters))
+            deadline.check()
+            if backing.slots == ("encoder",):
+                for field in _CUT_FIELDS & texts.keys():
+                    texts[field], cut = fit_window(
+                        here.roster.encoder(), field, texts[field], truncate=truncate
+                    )
+                    cuts += cut
+            result = backing.answer(here.roster, _input_of(texts, parameters))
+            return Served(result, tuple(_last_of_each(cuts)))
     except TaskInputError as error:
         raise Problem("bad_request", f"{error.field}: {error.detail}", field=error.field) from None
     except EngineUnavailableError as failure:
@@ -185,6 +269,26 @@ def serve(
         raise Problem("timeout", str(late)) from None
     except OverloadedError as overload:
         raise Problem("overloaded", overload.detail, retry_after=overload.retry_after) from None
+
+
+def _input_of(texts: Mapping[str, list[str]], parameters: Mapping[str, Any]) -> TaskInput:
+    """What the task gets: the texts as they were cut, and no parameter that is not its own."""
+    kept = {name: value for name, value in parameters.items() if name != TRUNCATE}
+    for name, value in kept.items():
+        if isinstance(value, list):
+            kept[name] = texts[f"parameters.{name}"]
+    return TaskInput(tuple(texts["input_text"]), kept)
+
+
+def _last_of_each(cuts: Sequence[Cut]) -> Iterator[Cut]:
+    """A text that was cut twice is told of once: what is left of it, and what it was."""
+    first: dict[str, int] = {}
+    last: dict[str, Cut] = {}
+    for cut in cuts:
+        first.setdefault(cut.field, cut.length)
+        last[cut.field] = cut
+    for field, cut in last.items():
+        yield replace(cut, length=first[field])
 
 
 def model_of(here: Context, task: Task) -> str:
@@ -202,7 +306,7 @@ def _described(here: Context, task: Task) -> dict[str, Any]:
     return {
         "task_type": task.name,
         "summary": task.summary,
-        "parameters": sorted(task.parameters),
+        "parameters": sorted({*task.parameters, TRUNCATE}),
         "many": task.many,
         "available": reason is None,
         "model": model_of(here, task) if reason is None else None,

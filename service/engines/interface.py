@@ -33,6 +33,8 @@ class Encoder(Protocol):
 
     name: str
     dimension: int
+    # Tokens that the model reads of a text, the special ones included; None: however many there are.
+    window: int | None
 
     def encode(self, texts: Sequence[str], role: Role = "query") -> list[list[float]]:
         """One vector of ``dimension`` numbers and length 1 per text, so that a dot product is the cosine."""

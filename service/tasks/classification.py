@@ -23,5 +23,6 @@ TASK = Task(
     ("encoder",),
     answer,
     parameters=frozenset({"labels"}),
+    required=frozenset({"labels"}),
     extracted=extraction.classification,
 )

@@ -4,6 +4,7 @@ from typing import Any
 
 from service.engines.interface import Role
 from service.engines.roster import Roster
+from service.tasks.distinct import encode_distinct
 from service.tasks.task import Task, TaskInput
 
 
@@ -12,7 +13,7 @@ def answer(roster: Roster, task_input: TaskInput) -> dict[str, Any]:
     own."""
     encoder = roster.encoder()
     role: Role = task_input.parameters.get("role") or "query"
-    return {"embeddings": encoder.encode(task_input.texts, role), "dimension": encoder.dimension}
+    return {"embeddings": encode_distinct(encoder, task_input.texts, role), "dimension": encoder.dimension}
 
 
 TASK = Task("embedding", "Vectors of texts", ("encoder",), answer, parameters=frozenset({"role"}), many=True)

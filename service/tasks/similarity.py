@@ -3,6 +3,7 @@
 from typing import Any
 
 from service.engines.roster import Roster
+from service.tasks.distinct import encode_distinct
 from service.tasks.task import Task, TaskInput, dot, required
 
 
@@ -12,7 +13,7 @@ def answer(roster: Roster, task_input: TaskInput) -> dict[str, Any]:
     Both sides take the role ``query``, as E5's authors advise for symmetric comparison.
     """
     candidates = required(task_input, "candidates")
-    text, *others = roster.encoder().encode([task_input.text, *candidates])
+    text, *others = encode_distinct(roster.encoder(), [task_input.text, *candidates])
     return {"scores": [round(dot(text, other), 6) for other in others]}
 
 
@@ -22,4 +23,5 @@ TASK = Task(
     ("encoder",),
     answer,
     parameters=frozenset({"candidates"}),
+    required=frozenset({"candidates"}),
 )

@@ -34,10 +34,10 @@ class TaskInput:
 class Task:
     """A ``task_type``.
 
-    ``slots``: the engines it needs, named in the answer's ``model``. ``parameters``: the names it takes;
-    another one is refused. ``many``: whether ``input_text`` may be a list. ``by_rules``: whether rules of ours
-    stand on the engine and make the answer; ``model`` then says so. ``extracted``: the same task as the
-    universal extraction model answers it; where one is installed, that is what answers.
+    ``slots``: the engines it needs, named in the answer's ``model``. ``parameters``: the names it takes; another one is
+    refused. ``required``: those of them that it cannot do without. ``many``: whether ``input_text`` may be a list.
+    ``by_rules``: whether rules of ours stand on the engine and make the answer; ``model`` then says so. ``extracted``:
+    the same task as the universal extraction model answers it; where one is installed, that is what answers.
     """
 
     name: str
@@ -45,6 +45,7 @@ class Task:
     slots: tuple[Slot, ...]
     answer: Callable[[Roster, TaskInput], dict[str, Any]]
     parameters: frozenset[str] = frozenset()
+    required: frozenset[str] = frozenset()
     many: bool = False
     by_rules: bool = False
     extracted: Callable[[Roster, TaskInput], dict[str, Any]] | None = None

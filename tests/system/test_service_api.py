@@ -1,10 +1,12 @@
 """The service under a real gunicorn: what the contract promises, at every layer that can answer."""
 
+import contextlib
 import json
 import math
 import os
 import random
 import re
+import select
 import signal
 import socket
 import struct
@@ -410,6 +412,50 @@ def test_a_chunked_body_within_the_bound_is_taken_and_a_broken_one_refused(servi
     broken = service.raw(head + b"zz\r\n" + body + b"\r\n0\r\n\r\n")
     assert broken.startswith(b"HTTP/1.1 400 ")
     assert b"application/problem+json" in broken
+
+
+def peak_memory(service: Gunicorn) -> int:
+    """The most that the worker ever had in memory, bytes (proc(5): VmHWM)."""
+    (record,) = service.records()
+    status = Path(f"/proc/{record['pid']}/status").read_text()
+    found = re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE)
+    assert found
+    return int(found.group(1)) * 1024
+
+
+TEN_GB = 10 * 2**30
+# What comes before 64 MB of blanks, each block with its own frame.
+ENDLESS = {
+    "announced": (b"Content-Length: %d\r\n\r\n" % TEN_GB, b""),
+    "in one chunk": (b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % TEN_GB, b""),
+    "in many chunks": (b"Transfer-Encoding: chunked\r\n\r\n", b"10000\r\n"),
+}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+@pytest.mark.parametrize("path", ["/predict", "/v1/embeddings", "/nothing"])
+def test_a_body_of_ten_gigabytes_costs_no_memory(service: Gunicorn, path: str, name: str) -> None:
+    head, frame = ENDLESS[name]
+    block = frame + b" " * 65536 + (b"\r\n" if frame else b"")
+    service.predict("ner", EXAMPLE)
+    before = peak_memory(service)
+    received = b""
+    with socket.create_connection(("127.0.0.1", service.port), timeout=20) as link:
+        link.sendall(f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n".encode() + head)
+        sent = 0
+        try:
+            while sent < 64 * 2**20 and not received:
+                sent += link.send(block)
+                if select.select([link], [], [], 0)[0]:
+                    received = link.recv(65536)
+        except OSError:
+            pass  # closed before everything was sent
+        with contextlib.suppress(OSError):
+            received = received or link.recv(65536)
+    assert sent < 64 * 2**20
+    assert received.startswith((b"HTTP/1.1 413 ", b"HTTP/1.1 404 ")) or not received
+    assert peak_memory(service) - before < 8 * 2**20
+    assert service.predict("ner", EXAMPLE).status == 200
 
 
 @pytest.mark.parametrize(

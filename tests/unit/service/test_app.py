@@ -15,7 +15,7 @@ from service.app import create_app
 from service.context import _KEY, Context
 from service.engines.interface import Slot
 from service.engines.roster import Loader, Roster
-from service.settings import read_settings
+from service.settings import Settings, read_settings
 from service.tasks.registry import TASKS
 from tests.unit.service.test_tasks import LetterEncoder, TableLexical
 
@@ -34,9 +34,11 @@ class NounLexical(TableLexical):
         return with_offsets([(text, "n")])
 
 
-def client_with(loaders: dict[Slot, Loader], *, settled: bool = True) -> FlaskClient:
+def client_with(
+    loaders: dict[Slot, Loader], *, settled: bool = True, settings: Settings = SETTINGS
+) -> FlaskClient:
     """A client of the application on such engines; ``settled``: wait until they are loaded."""
-    app = create_app(SETTINGS, Roster(loaders, load_wait=10 if settled else 0))
+    app = create_app(settings, Roster(loaders, load_wait=10 if settled else 0))
     if settled:
         roster: Roster = app.extensions[_KEY].roster
         done = threading.Event()

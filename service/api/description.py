@@ -1,0 +1,131 @@
+"""``/openapi.json``: what flask-openapi3 makes of the routes, put right where the service does otherwise."""
+
+import re
+from typing import Any
+
+from service.api import access, predict
+from service.problems import OPENAI_PREFIX
+from service.settings import Settings
+from service.tasks import qa
+from service.tasks.question import EDGES
+from service.tasks.registry import TASKS
+from service.tasks.task import Task
+
+_SCHEME = "key"
+_NULL = {"type": "null"}
+# What is no context of a question by itself, as a class of a regular expression.
+_NO_CONTEXT = re.escape("".join(char for char in EDGES if not char.isspace())) + r"\s"
+
+
+def corrected(described: dict[str, Any], settings: Settings) -> dict[str, Any]:
+    """The description ``described``, with what each task takes, the errors as they are, and API keys if they are used.
+
+    flask-openapi3 describes an array of errors for each route's 400; here every error is one problem details object, or
+    OpenAI's under ``/v1/``. A component that is null is none (OpenAPI 3.1, 4.8.7).
+    """
+    components = {name: value for name, value in described.get("components", {}).items() if value is not None}
+    with_keys = settings.api_keys_file is not None
+    if with_keys:
+        components["securitySchemes"] = {
+            _SCHEME: {"type": "http", "scheme": "bearer", "description": "an API key of this service"}
+        }
+    schemas = components["schemas"]
+    parameters = schemas["Parameters"]["properties"]
+    schemas["PredictRequest"] = {
+        "title": "PredictRequest",
+        "description": schemas["PredictRequest"]["description"],
+        "example": schemas["PredictRequest"]["example"],
+        "oneOf": [_request(task, parameters, settings) for task in TASKS.values()],
+    }
+    schemas["EmbeddingsRequest"]["properties"]["input"] |= {"anyOf": [_text(settings), _texts(settings)]}
+    described["components"] = components
+    for path, operations in described["paths"].items():
+        for operation in operations.values():
+            answers = operation["responses"]
+            if _is_array(answers.get("400", {})):
+                del answers["400"]
+            if not path.startswith(OPENAI_PREFIX):
+                answers.setdefault("default", {"description": "an error", **predict.PROBLEM_CONTENT})
+            if with_keys and access.needs_key(path):
+                operation["security"] = [{_SCHEME: []}]
+                # 400 has the schema of the route's errors.
+                answers["401"] = {**answers["400"], "description": "unauthorized (with WWW-Authenticate)"}
+    return described
+
+
+def _text(settings: Settings) -> dict[str, Any]:
+    return {"type": "string", "minLength": 1, "maxLength": settings.max_text_chars, "pattern": r"\S"}
+
+
+def _texts(settings: Settings) -> dict[str, Any]:
+    return {"type": "array", "items": _text(settings), "minItems": 1, "maxItems": settings.max_batch}
+
+
+def _request(task: Task, parameters: dict[str, Any], settings: Settings) -> dict[str, Any]:
+    """The requests that ``task`` takes: the general model says what there is, this what goes together."""
+    taken: dict[str, Any] = {}
+    for name in sorted({*task.parameters, predict.TRUNCATE} & parameters.keys()):
+        kinds = [kind for kind in parameters[name]["anyOf"] if kind != _NULL]
+        kinds = [_limited(kind, settings) for kind in kinds]
+        if name not in task.required:
+            kinds.append(_NULL)
+        taken[name] = {**parameters[name], "anyOf": kinds}
+    request: dict[str, Any] = {
+        "title": task.name,
+        "description": task.summary,
+        "type": "object",
+        "properties": {
+            "task_type": {"const": task.name},
+            "input_text": {"anyOf": [_text(settings), _texts(settings)]} if task.many else _text(settings),
+            "parameters": {
+                "type": "object",
+                "properties": taken,
+                "required": sorted(task.required),
+                "additionalProperties": False,
+            },
+        },
+        "required": ["task_type", "input_text", *(["parameters"] if task.required else [])],
+        "additionalProperties": False,
+    }
+    return _with_a_question(request) if task is TASKS[qa.TASK.name] else request
+
+
+def _with_a_question(request: dict[str, Any]) -> dict[str, Any]:
+    """The question stands in the parameters, or behind the last ``|`` of the text."""
+    text = {**request["properties"]["input_text"], "pattern": rf"[^{_NO_CONTEXT}]"}
+    inline = {**text, "pattern": rf"[^{_NO_CONTEXT}][^\|]*\|[^\|]*[^\s\|][^\|]*$"}
+    given = request["properties"]["parameters"]
+    asked = {**given["properties"]["question"], "anyOf": [given["properties"]["question"]["anyOf"][0]]}
+    beside = {**given, "properties": {**given["properties"], "question": asked}, "required": ["question"]}
+    return {
+        "title": request["title"],
+        "description": request["description"],
+        "anyOf": [
+            {
+                **request,
+                "properties": {**request["properties"], "input_text": text, "parameters": beside},
+                "required": ["task_type", "input_text", "parameters"],
+            },
+            {
+                **request,
+                "properties": {
+                    **request["properties"],
+                    "input_text": inline,
+                    "parameters": {**given, "properties": {**given["properties"], "question": _NULL}},
+                },
+            },
+        ],
+    }
+
+
+def _limited(kind: dict[str, Any], settings: Settings) -> dict[str, Any]:
+    if kind.get("type") == "array" and kind.get("items") == {"type": "string"}:
+        return {**kind, **_texts(settings)}
+    if kind == {"type": "string"}:
+        return _text(settings)
+    return kind
+
+
+def _is_array(answer: dict[str, Any]) -> bool:
+    schema = answer.get("content", {}).get("application/json", {}).get("schema", {})
+    return bool(schema.get("type") == "array")

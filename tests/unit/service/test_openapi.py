@@ -1,0 +1,95 @@
+"""The description of the API holds: whatever schemathesis makes of it is answered as it says.
+
+More of it: ``GTE_SCHEMATHESIS_EXAMPLES=1000 pytest tests/unit/service/test_openapi.py``.
+"""
+
+import os
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import schemathesis
+from hypothesis import HealthCheck, Phase, seed, settings
+from jsonschema import Draft202012Validator
+
+from service.app import Service, create_app
+from service.engines.roster import Roster
+from tests.unit.service.test_app import SETTINGS, NounLexical
+from tests.unit.service.test_tasks import LetterEncoder
+
+INTEGER = Draft202012Validator({"type": "integer"})
+EXAMPLES = int(os.environ.get("GTE_SCHEMATHESIS_EXAMPLES", "40"))
+
+
+def application(**changes: Any) -> Service:
+    roster = Roster({"encoder": LetterEncoder, "lexical": NounLexical}, load_wait=10)
+    app = create_app(replace(SETTINGS, **changes), roster)
+    done = threading.Event()
+    roster.start(then=done.set)
+    assert done.wait(20)
+    return app
+
+
+schema = schemathesis.openapi.from_wsgi("/openapi.json", application())
+
+
+@schema.parametrize()
+@seed(20261123)
+@settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.explicit, Phase.generate],
+)
+def test_every_answer_is_as_described(case: schemathesis.Case) -> None:
+    body = case.body
+    if isinstance(body, dict) and INTEGER.is_valid(body.get("dimensions")):
+        body["dimensions"] = LetterEncoder.dimension  # which no description written before loading can know
+    parameters = body.get("parameters") if isinstance(body, dict) else None
+    if isinstance(parameters, dict) and isinstance(parameters.get("schema"), dict):
+        parameters["schema"] = None  # which names there are is the model's affair
+    # A 503 for a task that has no model is described, and no fault; a 500 never is.
+    response = case.call_and_validate(excluded_checks=[schemathesis.checks.not_a_server_error])
+    assert response.status_code < 500 or response.json()["code"] == "model_unavailable"
+
+
+def described(app: Service) -> dict[str, Any]:
+    return app.test_client().get("/openapi.json").json
+
+
+def test_what_a_task_takes_is_described_task_by_task() -> None:
+    document = described(application())
+    check = Draft202012Validator({"$ref": "#/components/schemas/PredictRequest", **document}).is_valid
+    for valid in (
+        {"task_type": "ner", "input_text": "a"},
+        {"task_type": "ner", "input_text": "a", "parameters": {"truncate": True}},
+        {"task_type": "embedding", "input_text": ["a", "b"], "parameters": {"role": "passage"}},
+        {"task_type": "classification", "input_text": "a", "parameters": {"labels": ["x"]}},
+        {"task_type": "qa", "input_text": "a|谁？"},
+        {"task_type": "qa", "input_text": "a", "parameters": {"question": "谁？"}},
+    ):
+        assert check(valid), valid
+    for invalid in (
+        {"task_type": "other", "input_text": "a"},
+        {"task_type": "ner", "input_text": " "},
+        {"task_type": "ner", "input_text": "a" * 51},
+        {"task_type": "ner", "input_text": ["a"]},
+        {"task_type": "ner", "input_text": "a", "parameters": {"labels": ["x"]}},
+        {"task_type": "classification", "input_text": "a"},
+        {"task_type": "similarity", "input_text": "a", "parameters": {"candidates": ["x"] * 4}},
+        {"task_type": "qa", "input_text": "a"},
+    ):
+        assert not check(invalid), invalid
+
+
+def test_keys_are_described_where_they_are_used(tmp_path: Path) -> None:
+    document = described(application(api_keys_file=tmp_path / "keys.json"))
+    paths = document["paths"]
+    assert document["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
+    for path in ("/predict", "/v1/embeddings"):
+        assert paths[path]["post"]["security"] == [{"key": []}]
+        assert "401" in paths[path]["post"]["responses"]
+    assert not any("security" in paths[path]["get"] for path in ("/health", "/ready", "/tasks", "/metrics"))
+    assert "securitySchemes" not in described(application())["components"]
