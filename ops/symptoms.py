@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from urllib.parse import urljoin
+
+import msgspec
 
 from ops.snapshot import Exchange, Front, NotSeen, Resolution, Served, Snapshot, Target
 from ops.topology.answers import asks_for_key, is_prediction
@@ -14,8 +15,7 @@ _NAMED_STATUSES = {400, 403, 404, 405, 413, 429, 500, 502, 503, 504}
 _REDIRECTS = (301, 302, 303, 307, 308)
 
 
-@dataclass(frozen=True)
-class Observed:
+class Observed(msgspec.Struct, frozen=True):
     """One symptom: its id in the catalogue, and the values its sentence is filled with."""
 
     id: str

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
+
+import msgspec
 
 Compression = Literal["zst", "gz"]
 
@@ -19,8 +20,7 @@ _NAME = re.compile(
 )
 
 
-@dataclass(frozen=True, order=True)
-class ArchiveName:
+class ArchiveName(msgspec.Struct, frozen=True, order=True):
     """A backup's name, taken apart; backups order by when they were made. ``created_at`` is Unix time, ``number`` tells
     apart those of one second."""
 

@@ -16,9 +16,10 @@ import tarfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
+
+import msgspec
 
 from ops.archive import manifest as manifests
 from ops.archive.encryption import Identity, decrypted
@@ -59,8 +60,7 @@ class _RefusedError(Exception):
     """Why the archive is refused, before its path is put to it."""
 
 
-@dataclass(frozen=True)
-class Member:
+class Member(msgspec.Struct, frozen=True):
     """One entry of the archive. ``chunks`` is read once, before the next member; what is not read is still checked."""
 
     entry: Entry
@@ -222,8 +222,7 @@ class _Peeked:
 # --- tar -----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Header:
+class _Header(msgspec.Struct, frozen=True):
     path: str
     kind: str
     size: int

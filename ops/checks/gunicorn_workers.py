@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from ops.checks.gunicorn import by_its_record
 from ops.checks.log_reading import entries_with
@@ -53,8 +54,7 @@ WATCHDOG_REACH = 120.0
 SHUTDOWN = 60.0
 
 
-@dataclass(frozen=True)
-class Death:
+class Death(msgspec.Struct, frozen=True):
     """A worker's end on a signal, as gunicorn logged it."""
 
     entry: LogEntry

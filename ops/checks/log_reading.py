@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+import msgspec
 
 from ops.finding import Evidence, NotJudgedError, quote
 from ops.snapshot import Log, LogEntry, Logs, NotSeen
@@ -53,8 +54,7 @@ def last_quote(path: str, entries: Iterable[LogEntry]) -> Evidence:
     return quote(path, last.text.partition("\n")[0])
 
 
-@dataclass(frozen=True)
-class Raised:
+class Raised(msgspec.Struct, frozen=True):
     """An exception in a log: the entry, the traceback's last line, and ``file:line`` of where it was raised."""
 
     entry: LogEntry

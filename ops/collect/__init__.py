@@ -7,10 +7,11 @@ behaves (name, certificate, answers, logs). Nothing here judges.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+import msgspec
 
 from ops.collect.tasks import Task
 from ops.settings import Settings
@@ -57,8 +58,7 @@ NGINX_TEST_SECONDS = 4.0
 FAR_SECONDS = 3.0
 
 
-@dataclass(frozen=True)
-class Surroundings:
+class Surroundings(msgspec.Struct, frozen=True):
     """What is there, before anything is asked: processes, configuration, and the target that follows from them."""
 
     host: Host | NotSeen
@@ -275,8 +275,6 @@ def _resolve(domain: str, resolver: str | None, deadline: float) -> Resolution |
 
 def _dial_resolved(target: Target, resolution: object, host: object) -> Target:
     """The target dialled at the address its name resolves to, where that is this machine's own."""
-    import msgspec
-
     if not isinstance(resolution, Resolution) or not isinstance(host, Host) or target.connect_to is None:
         return target
     own = [address for address in resolution.addresses if address in host.addresses]
@@ -444,7 +442,7 @@ def _watch(
         for task in answers:
             task.wait(min(look, deadline))
         if all(task.is_done for task in answers) or time.monotonic() >= deadline:
-            return replace(activity.read(target, progress_dir), deadlocked=deadlocked)
+            return msgspec.structs.replace(activity.read(target, progress_dir), deadlocked=deadlocked)
         reading = activity.read(target, progress_dir)
         now = {pid: threads.waiting(pid) for pid in target.gunicorn_workers}
         # An idle worker looks the same: it proves something only of all, and while the service itself owes an answer.

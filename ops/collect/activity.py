@@ -6,9 +6,9 @@ import os
 import stat
 import subprocess
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 import psutil
 
 from ops.collect.gunicorn import read_progress
@@ -21,8 +21,7 @@ from ops.topology.address import same_address
 from ops.topology.progress import all_stuck, stuck_for
 
 
-@dataclass(frozen=True)
-class Reading:
+class Reading(msgspec.Struct, frozen=True):
     """One moment: states, CPU seconds and times of start by pid, progress records, the accept queue's length."""
 
     at: float
@@ -30,9 +29,9 @@ class Reading:
     cpu: dict[int, float]
     progress: tuple[ProgressRecord, ...]
     queued: int | None
-    beaten: dict[int, bool | None] = field(default_factory=dict)
+    beaten: dict[int, bool | None] = msgspec.field(default_factory=dict)
     deadlocked: tuple[int, ...] = ()
-    started: dict[int, float] = field(default_factory=dict)
+    started: dict[int, float] = msgspec.field(default_factory=dict)
 
 
 def read(target: Target, progress_dir: str | None) -> Reading:

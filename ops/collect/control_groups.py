@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from ops.snapshot import CpuGroup, MemoryGroup
 
 MAX_FILE_BYTES = 64 * 1024
 
 
-@dataclass(frozen=True)
-class Throttling:
+class Throttling(msgspec.Struct, frozen=True):
     """A group's counters since it was made: periods in which it ran, those in which it was stopped, seconds so lost."""
 
     periods: int

@@ -11,7 +11,8 @@ import select
 import socket
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+
+import msgspec
 
 from ops.collect.dns_message import (
     AAAA,
@@ -96,8 +97,7 @@ def in_hosts_file(content: str, name: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-@dataclass(frozen=True)
-class ResolvConf:
+class ResolvConf(msgspec.Struct, frozen=True):
     """What resolv.conf(5) says: servers in order, search domains, how many dots make a name absolute."""
 
     servers: list[str]
@@ -158,8 +158,7 @@ def _ask_servers(
     )
 
 
-@dataclass(frozen=True)
-class _Outcome:
+class _Outcome(msgspec.Struct, frozen=True):
     failure: str | None
     detail: str = ""
     addresses: tuple[str, ...] = ()
@@ -176,13 +175,12 @@ def _questions(name: str) -> dict[int, Question] | None:
     return {key: Question(key, labels, kind) for key, kind in kinds.items()}
 
 
-@dataclass
-class _Server:
+class _Server(msgspec.Struct):
     """One server under way: its socket and what it has answered so far, by question id."""
 
     address: str
     sock: socket.socket | None = None
-    answers: dict[int, Answer] = field(default_factory=dict)
+    answers: dict[int, Answer] = msgspec.field(default_factory=dict)
     trouble: _Outcome | None = None
 
 

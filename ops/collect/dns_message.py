@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 A, CNAME, AAAA, OPT = 1, 5, 28, 41
 INTERNET = 1
@@ -37,8 +38,7 @@ class MalformedError(ValueError):
     """Bytes that are no DNS message."""
 
 
-@dataclass(frozen=True)
-class Question:
+class Question(msgspec.Struct, frozen=True):
     """The addresses of one family, asked for. ``name``: its labels in lower case; ``kind``: `A` or `AAAA`."""
 
     id: int
@@ -55,8 +55,7 @@ class Question:
         return b"".join(map(_octets, counts)) + asked + edns
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """What a server answered: its code, and the addresses at the end of the alias chain in the answer's order."""
 
     id: int
@@ -113,8 +112,7 @@ def _answer(wire: bytes, questions: Mapping[int, Question]) -> Answer | None:
     return Answer(number, rcode, is_truncated=False, addresses=_addresses(wire, records[:answers], question))
 
 
-@dataclass(frozen=True)
-class _Record:
+class _Record(msgspec.Struct, frozen=True):
     """``place`` and ``size``: of its data in the message; ``extended``: the first octet of its time to live."""
 
     name: Name

@@ -6,8 +6,9 @@ import itertools
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from ops.collect.clock import clocks
 from ops.collect.control_groups import Throttling, cpu_counters, cpu_groups, memory_groups
@@ -25,8 +26,7 @@ MAX_DESCRIPTORS = 200_000
 MAX_PROCESSES = 256
 
 
-@dataclass(frozen=True)
-class Counters:
+class Counters(msgspec.Struct, frozen=True):
     """The machine's running totals at one moment. ``ticks`` and ``steal``: CPU time since boot, of
     all processors (None: not told)."""
 

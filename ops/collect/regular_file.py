@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from dataclasses import dataclass
 from typing import BinaryIO
 
+import msgspec
 
-@dataclass(frozen=True)
-class RegularFile:
+
+class RegularFile(msgspec.Struct, frozen=True):
     """The beginning of a file and its inode's facts. ``is_whole``: nothing lies behind ``content``."""
 
     content: bytes

@@ -11,8 +11,9 @@ import os
 import re
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 from ops.collect.regular_file import read_regular_file
 from ops.quoting import safe_line, safe_text
@@ -169,14 +170,13 @@ def _script(path: str) -> str:
 # --- systemd ---
 
 
-@dataclass
-class _Units:
+class _Units(msgspec.Struct):
     """Unit files by name, the first directory winning as systemd's load path does, and the names that are enabled."""
 
-    files: dict[str, Path] = field(default_factory=dict)
-    drop_ins: dict[str, list[Path]] = field(default_factory=dict)
-    enabled: set[str] = field(default_factory=set)
-    unseen: list[NotSeen] = field(default_factory=list)
+    files: dict[str, Path] = msgspec.field(default_factory=dict)
+    drop_ins: dict[str, list[Path]] = msgspec.field(default_factory=dict)
+    enabled: set[str] = msgspec.field(default_factory=set)
+    unseen: list[NotSeen] = msgspec.field(default_factory=list)
 
     @classmethod
     def found(cls, places: Sequence[str], unseen: list[NotSeen]) -> _Units:

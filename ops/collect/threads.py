@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 MAX_THREADS = 256
 # System call numbers: arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/unistd.h.
@@ -14,8 +15,7 @@ _POLLS = {"x86_64": {"232", "281", "7", "271", "23", "270"}, "aarch64": {"22", "
 _WAIT, _WAIT_BITSET, _PRIVATE, _COMMAND = 0, 9, 128, 0x7F
 
 
-@dataclass(frozen=True)
-class Waiting:
+class Waiting(msgspec.Struct, frozen=True):
     """What every thread of a process waited for at one moment, and how often each had run until then."""
 
     calls: dict[str, str]

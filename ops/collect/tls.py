@@ -8,7 +8,8 @@ import os
 import ssl
 import time
 import warnings
-from dataclasses import dataclass
+
+import msgspec
 
 from ops.certificate import certificate_from_der
 from ops.collect.exchange import exchange, sni
@@ -111,8 +112,7 @@ def old_tls(address: str, server_name: str, deadline: float) -> OldTls | NotSeen
     )
 
 
-@dataclass(frozen=True)
-class Trust:
+class Trust(msgspec.Struct, frozen=True):
     """What chains are compared with. ``trouble``: why the configured authority is of no use, or empty."""
 
     context: ssl.SSLContext
@@ -175,8 +175,7 @@ def _unverifying() -> ssl.SSLContext:
     return context
 
 
-@dataclass(frozen=True)
-class _Shown:
+class _Shown(msgspec.Struct, frozen=True):
     chain: tuple[bytes, ...]
     protocol: str
 

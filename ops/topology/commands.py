@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from ops.settings import Settings
 from ops.snapshot import GunicornConfig, Host, NotSeen, Process
@@ -14,8 +15,7 @@ GUIDE_CONFIG_NAME = "gunicorn.conf.py"
 GUIDE_START_SCRIPT = "start-prod.sh"
 
 
-@dataclass(frozen=True)
-class FilesFound:
+class FilesFound(msgspec.Struct, frozen=True):
     """Which of the guide's files exist on this host: what a collector looked up for the target."""
 
     model_parent: bool = False

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
+
+import msgspec
 
 from ops.snapshot import GunicornConfig, NotSeen, Process, Processes, Target
 from ops.topology.address import same_address
@@ -85,8 +86,7 @@ def options(command: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-@dataclass(frozen=True)
-class Hints:
+class Hints(msgspec.Struct, frozen=True):
     """What is known of this service's gunicorn before it is looked for; None where nothing was configured."""
 
     bind: str | None

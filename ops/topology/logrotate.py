@@ -9,8 +9,9 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import PurePosixPath
+
+import msgspec
 
 from ops.snapshot import RotationRule
 
@@ -49,13 +50,12 @@ TABOO = (
 )
 
 
-@dataclass
-class Parsed:
+class Parsed(msgspec.Struct):
     """One file: its rules, what it sets for all, and the paths it includes."""
 
-    rules: list[RotationRule] = field(default_factory=list)
-    options: dict[str, str] = field(default_factory=dict)
-    includes: list[str] = field(default_factory=list)
+    rules: list[RotationRule] = msgspec.field(default_factory=list)
+    options: dict[str, str] = msgspec.field(default_factory=dict)
+    includes: list[str] = msgspec.field(default_factory=list)
 
 
 def parse(text: str, file: str, inherited: dict[str, str]) -> Parsed:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import PurePosixPath
+
+import msgspec
 
 from ops.snapshot import Directive, NginxConfig, NotSeen, Pidfile, Process, Processes, Target
 from ops.topology.address import is_port
@@ -44,8 +45,7 @@ def nginx_workers(processes: Iterable[Process], master: int) -> tuple[Process, .
     return tuple(p for p in processes if p.ppid == master and title(p) == "nginx: worker process")
 
 
-@dataclass(frozen=True)
-class Scope:
+class Scope(msgspec.Struct, frozen=True):
     """A directive's block with the blocks around it, innermost first."""
 
     blocks: tuple[Directive, ...]
@@ -71,8 +71,7 @@ class Scope:
         return found[-1].args[0] if found and found[-1].args else None
 
 
-@dataclass(frozen=True)
-class Listen:
+class Listen(msgspec.Struct, frozen=True):
     """One listen directive. ``host`` is ``*`` for every address, or ``unix:/path`` with port 0."""
 
     host: str
@@ -81,8 +80,7 @@ class Listen:
     default: bool
 
 
-@dataclass(frozen=True)
-class Location(Scope):
+class Location(Scope, frozen=True):
     """One location block."""
 
     modifier: str = ""
@@ -99,8 +97,7 @@ class Location(Scope):
         return f"{self.modifier} {self.pattern}".strip()
 
 
-@dataclass(frozen=True)
-class Server(Scope):
+class Server(Scope, frozen=True):
     """One server block."""
 
     names: tuple[str, ...] = ()
@@ -272,8 +269,7 @@ def names_match(server: Server, name: str) -> bool:
     return any(_name_rank(pattern, name.lower()) is not None for pattern in server.names)
 
 
-@dataclass(frozen=True)
-class ProxyPass:
+class ProxyPass(msgspec.Struct, frozen=True):
     """One proxy_pass: the addresses it leads to. ``determined`` is False where a variable decides at run time."""
 
     location: Scope

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import PurePosixPath
+
+import msgspec
 
 from ops.snapshot import CertbotRuns, Lineage, Lineages, NotSeen, RenewalAttempt, Schedule
 from ops.topology.expiry import DAY, SHORT_LIFETIME
@@ -38,8 +39,7 @@ def renewers(schedule: Schedule, *, has_systemd: bool) -> tuple[Job, ...]:
     return tuple(jobs_running(schedule, RENEWS, has_systemd=has_systemd))
 
 
-@dataclass(frozen=True)
-class CertbotRule:
+class CertbotRule(msgspec.Struct, frozen=True):
     """When certbot renews a lineage: so many seconds before the end. ``too_old``: by its fixed rule it would renew at
     every run; ``wasteful``: it renews while more than half of the lifetime is left."""
 

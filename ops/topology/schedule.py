@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from ops.snapshot import Schedule
 
@@ -15,8 +16,7 @@ _NOT_UNDER_SYSTEMD = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(msgspec.Struct, frozen=True):
     """Something scheduled. ``where``: the file and line, or the unit; ``idle``: why it does nothing here, or None."""
 
     where: str

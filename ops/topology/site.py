@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import PurePosixPath
+
+import msgspec
 
 from ops.settings import is_host
 from ops.snapshot import NginxConfig
@@ -12,8 +13,7 @@ from ops.topology import nginx as nginx_topology
 from ops.topology.address import dialled, is_wildcard, join_address
 
 
-@dataclass(frozen=True)
-class Site:
+class Site(msgspec.Struct, frozen=True):
     """The part of nginx's configuration that serves the target."""
 
     server: nginx_topology.Server
@@ -50,8 +50,7 @@ def public_name(server: nginx_topology.Server) -> str | None:
     )
 
 
-@dataclass(frozen=True)
-class Reading:
+class Reading(msgspec.Struct, frozen=True):
     """What nginx's configuration and ``nginx -V`` (``build``) say of the service. Where the configuration was not read,
     or no block of it serves the target, the answers are empty."""
 

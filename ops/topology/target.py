@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
+
+import msgspec
 
 from ops.settings import Settings
 from ops.snapshot import (
@@ -37,11 +38,10 @@ NGINX_CONFIG_FILE = "/etc/nginx/nginx.conf"
 NGINX_PIDFILE = "/run/nginx.pid"
 
 
-@dataclass
-class _Origins:
+class _Origins(msgspec.Struct):
     """Remembers where each value came from while the target is put together."""
 
-    of: dict[str, str] = field(default_factory=dict)
+    of: dict[str, str] = msgspec.field(default_factory=dict)
 
     def first(self, name: str, *candidates: tuple[Any, str]) -> Any:
         """The first candidate that has a value; None without one."""

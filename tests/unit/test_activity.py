@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ops.collect import activity, processes
@@ -134,7 +134,7 @@ def test_nobody_boots_when_each_has_taken_longer_than_a_boot_may(
     beaten: dict[int, bool | None], started: dict[int, float], hangs: bool
 ) -> None:
     target = but(target__gunicorn_workers=(1, 2), target__boot_deadline=300.0).target
-    now = replace(reading(1000.0), beaten=beaten, started=started)
+    now = msgspec.structs.replace(reading(1000.0), beaten=beaten, started=started)
     assert activity.nobody_boots(now, target) is hangs
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -24,7 +25,7 @@ NOTHING = Hints(bind=None, pidfile=None, pidfile_pid=None, config_file=None, app
 
 
 def hints(**known: object) -> Hints:
-    return Hints(**{**NOTHING.__dict__, **known})  # type: ignore[arg-type]
+    return msgspec.structs.replace(NOTHING, **known)
 
 
 @pytest.mark.parametrize(
