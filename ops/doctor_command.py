@@ -194,7 +194,7 @@ def _fix(
     """Show the remedies, apply what may be applied, report; the exit code is the last diagnosis's."""
     from ops.fix import again, repair
     from ops.report import render
-    from ops.report.remedies import question, show_outcome, show_remedies, write_repair
+    from ops.report.remedies import pose, show_outcome, show_remedies, write_repair
 
     interactive = form == "text" and sys.stdin.isatty() and sys.stdout.isatty()
     ask: Callable[[Remedy], bool] | None = None
@@ -203,7 +203,7 @@ def _fix(
     elif interactive and not dry_run:
 
         def ask(remedy: Remedy) -> bool:
-            return click.confirm(question(remedy, language), default=False)
+            return click.confirm(pose(remedy, language, sys.stdout), default=False)
 
     def show(diagnosis: Diagnosis, remedies: tuple[Remedy, ...]) -> None:
         if form == "text":

@@ -93,6 +93,15 @@ class EditNginx:
 
 
 @dataclass(frozen=True)
+class EditGunicorn:
+    """Change gunicorn's configuration file, and restart the service with it."""
+
+    edit: FileEdit
+    master: Identity
+    area: Area = "gunicorn"
+
+
+@dataclass(frozen=True)
 class ReopenLogs:
     """Have masters open their logs anew, by SIGUSR1. ``stale``: (pid, link as /proc/PID/fd shows it) of what
     is written to by mistake."""
@@ -159,6 +168,7 @@ Action = (
     | StartNginx
     | ReloadNginx
     | EditNginx
+    | EditGunicorn
     | ReopenLogs
     | MendPidfile
     | ChangeMode

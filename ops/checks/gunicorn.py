@@ -338,29 +338,34 @@ def settings(gunicorn: Gunicorn) -> Iterator[Finding]:
     config = gunicorn.config
     if not isinstance(config, GunicornConfig):
         return
-    ignored = {
-        name: value
-        for name, value in config.assigned.items()
+    ignored = ignored_settings(config)
+    if ignored:
+        yield Finding(
+            "GUN008",
+            tuple(_ignored(config, name, likely) for name, likely in ignored.items()),
+            {"names": ", ".join(ignored)},
+        )
+
+
+def ignored_settings(config: GunicornConfig) -> dict[str, str | None]:
+    """The names that gunicorn ignores and nothing else in the file uses, each with the setting that was probably
+    meant; None where none is near."""
+    return {
+        name: MEANT.get(name)
+        or next(iter(difflib.get_close_matches(name, KNOWN_SETTINGS, n=1, cutoff=0.75)), None)
+        for name in config.assigned
         if name not in KNOWN_SETTINGS
         and not name.startswith("_")
         and name not in config.read_names
         and name not in config.other_names
     }
-    if ignored:
-        yield Finding(
-            "GUN008",
-            tuple(_ignored(config.path, name, value.line, value.source) for name, value in ignored.items()),
-            {"names": ", ".join(ignored)},
-        )
 
 
-def _ignored(path: str, name: str, line: int, source: str) -> Evidence:
-    likely = MEANT.get(name) or next(
-        iter(difflib.get_close_matches(name, KNOWN_SETTINGS, n=1, cutoff=0.75)), None
-    )
-    written = f"{name} = {source}"
+def _ignored(config: GunicornConfig, name: str, likely: str | None) -> Evidence:
+    value = config.assigned[name]
+    written = f"{name} = {value.source}"
     return Evidence(
-        f"{path}:{line}",
+        f"{config.path}:{value.line}",
         Text(
             en=f"{written} (ignored; {f'meant: {likely}' if likely else 'no such setting'})",
             zh=f"{written}（被忽略；{f'应为 {likely}' if likely else '没有这个设置'}）",

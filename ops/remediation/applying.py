@@ -25,7 +25,14 @@ from ops.quoting import safe_line
 from ops.remediation.record import Record
 from ops.remediation.truce import Truce
 from ops.remedies.reload import can_reload, reload_gunicorn
-from ops.remedies.restart import Supervisor, find_supervisor, remove_stale_pidfile, restart, start
+from ops.remedies.restart import (
+    RestartError,
+    Supervisor,
+    find_supervisor,
+    remove_stale_pidfile,
+    restart,
+    start,
+)
 from ops.remedies.signals import is_alive, send, wait_until_gone
 from ops.remedies.worker import continue_process, kill_worker
 from ops.remedy import (
@@ -33,6 +40,7 @@ from ops.remedy import (
     ChangeMode,
     Continue,
     CreateBackup,
+    EditGunicorn,
     EditNginx,
     EndWorker,
     InstallRotation,
@@ -54,12 +62,14 @@ from ops.settings import Settings
 from ops.snapshot import Exchange, NginxConfig, NotSeen, Processes
 from ops.topology.identity import Identity
 from ops.topology.nginx import nginx_workers
-from ops.watch import ladder, stacks, vitals
+from ops.watch import ladder, vitals
 from ops.watch.evidence import Evidence, directory_name
 from ops.watch.judging import judge, remembered
 from ops.watch.ledger import Ledger, clocks
 from ops.watch.memory import Action as WatchdogAction
 from ops.watch.memory import Memory
+from ops.watch.observation import Look
+from ops.watch.proof import Proof
 from ops.watch.rules import rules_from
 
 LOOK_SECONDS = 8.0
@@ -70,6 +80,8 @@ HEALTH_SECONDS = 3.0
 LOGS_REOPEN_WITHIN = 5.0
 WORKER_REPLACED_WITHIN = 10.0
 LOOK_AGAIN = 0.2
+# Two dumps some seconds apart prove a worker stuck; the first look only begins to measure its CPU.
+PROVING_LOOKS = 5
 
 
 class _EndedError(Exception):
@@ -180,6 +192,8 @@ class Applier:
                 return self._reload_nginx(action)
             case EditNginx():
                 return self._edit_nginx(action)
+            case EditGunicorn():
+                return self._edit_gunicorn(action)
             case ReopenLogs():
                 return _reopen_logs(action)
             case MendPidfile():
@@ -215,21 +229,55 @@ class Applier:
         return self._running(f"no master; {look.backend} is free")
 
     def _restart_gunicorn(self, action: RestartGunicorn) -> _Done:
-        supervisor = self._supervisor()
         _must_be_alive(action.master)
+        self._restart(action.master)
+        return self._running(f"master {action.master.pid}")
+
+    def _restart(self, master: Identity | None) -> None:
+        """Take down what is left of the service, start it, and wait for it."""
+        supervisor = self._supervisor()
         memory = self._memory()
         look = vitals.look_at(self.settings, memory).look
-        self._keep_evidence("restart", [action.master.pid, *(w.pid for w in look.workers)])
-        answers = not isinstance(look.health, NotSeen) and look.health.status is not None
+        self._keep_evidence("restart", [*([master.pid] if master else []), *(w.pid for w in look.workers)])
         restart(
             supervisor,
-            master=action.master,
+            master=master,
             workers={*memory.subject.workers, *(Identity(w.pid, w.start_ticks) for w in look.workers)},
-            reacts=answers,
+            reacts=_answers(look),
             is_free=lambda: vitals.is_free(look.backend),
         )
         self._wait_for_the_service()
-        return self._running(f"master {action.master.pid}")
+
+    def _edit_gunicorn(self, action: EditGunicorn) -> _Done:
+        self._supervisor()
+        _must_be_alive(action.master)
+        place = Path(action.edit.path).resolve()
+        if place.read_bytes() != action.edit.before:
+            raise _HeldError(Text(en=f"{place} has changed meanwhile", zh=f"{place} 刚被改动过"))
+        did_serve = _serves(vitals.look_at(self.settings, self._memory()).look)
+        kept = keep_copy(place, hidden=True)
+        self.record.note("edit", path=str(place), kept=str(kept))
+        try:
+            replace_content(place, action.edit.after)
+            try:
+                self._restart(action.master)
+            except RestartError as error:
+                raise _no_start(str(error)) from None
+            if did_serve and not _serves(vitals.look_at(self.settings, self._memory()).look):
+                raise _no_start("it does not become ready")
+        except BaseException:
+            with undisturbed():
+                kept.replace(place)
+                flush_directory(place.parent)
+                self.record.note("put back", path=str(place))
+            look = vitals.look_at(self.settings, self._memory()).look
+            now = Identity(look.master.pid, look.master.start_ticks) if look.master else None
+            if now != action.master:
+                with contextlib.suppress(OpsError):
+                    self._restart(now)
+            raise
+        done = self._running(f"master {action.master.pid}")
+        return _Done(done.before, f"{place} edited; {done.after}", kept=(str(kept),))
 
     def _reload_gunicorn(self, action: ReloadGunicorn) -> _Done:
         _must_be_alive(action.master)
@@ -267,20 +315,30 @@ class Applier:
         ledger = Ledger(Path(self.settings.watchdog.state_file))
         rules = rules_from(self.settings)
         memory = ledger.load(clocks())
-        sight = vitals.look_at(self.settings, memory)
-        look = sight.look
-        memory.subject = sight.subject
-        memory = remembered(look, memory, rules, None)
-        verdict = judge(look, memory, rules)
-        proven = next((w for w in verdict.stuck if w.identity.pid == action.pid), None)
-        if proven is None or look.master is None:
+        proof = Proof(self.settings, self.settings_path, rules, self._evidence_root())
+        for _ in range(PROVING_LOOKS):
+            sight = vitals.look_at(self.settings, memory)
+            look, memory.subject = sight.look, sight.subject
+            memory = remembered(look, memory, rules, None)
+            verdict = judge(look, memory, rules)
+            if verdict.wants_dumps:
+                memory = proof.dump(verdict, look, memory)
+                verdict = judge(look, memory, rules)
+                proof.keep_stacks(verdict, look, memory)
+            found = next((w for w in verdict.workers if w.identity.pid == action.pid), None)
+            if found is None or found.is_stuck or found.kind in ("idle", "busy"):
+                break
+            self.tell(Text(en="proving that it will not come back", zh="正在确认它不会自行恢复"))
+            time.sleep(rules.dump_gap)
+        if found is None or not found.is_stuck or look.master is None:
             raise _UnneededError(
                 Text(
                     en=f"the watchdog's proof against worker {action.pid} is not there (any more)",
                     zh=f"没有（或不再有）证明工作进程 {action.pid} 卡死的证据",
                 )
             )
-        evidence = self._keep_evidence(verdict.fault, [look.master.pid, action.pid], dump=action.pid)
+        proof.complete(look, memory, patient=False)
+        evidence = proof.path or self._keep_evidence(verdict.fault, [look.master.pid, action.pid])
         # Written down as the watchdog's own: it counts against the budget, and the doctor knows who sent the SIGKILL.
         done = WatchdogAction(
             at=look.clocks.boottime,
@@ -291,8 +349,8 @@ class Applier:
             outcome="recovered",
         )
         ledger.save(ladder.acted(memory, rules, done, 0.0))
-        kill_worker(proven.identity)
-        left = wait_until_gone((proven.identity,), WORKER_REPLACED_WITHIN)
+        kill_worker(found.identity)
+        left = wait_until_gone((found.identity,), WORKER_REPLACED_WITHIN)
         if left:
             raise OpsError(f"process {action.pid} survives SIGKILL (uninterruptible sleep)")
         known = {w.pid for w in look.workers}
@@ -301,21 +359,23 @@ class Applier:
         self._wait_for_the_service()
         after = vitals.children(master)
         return _Done(
-            f"worker {action.pid} {proven.kind} for {proven.seconds:.0f} s; evidence in {evidence}",
+            f"worker {action.pid} {found.kind} for {found.seconds:.0f} s; evidence in {evidence}",
             f"workers {_pids(after)}",
         )
 
-    def _keep_evidence(self, fault: str, pids: Iterable[int], *, dump: int | None = None) -> str:
-        """What only the moment before shows, where the watchdog keeps its own; returns the directory."""
+    def _evidence_root(self) -> Path:
+        """Where the watchdog keeps its own."""
         state = Path(self.settings.watchdog.state_file)
         kept = self.settings.watchdog.evidence_dir
-        root = Path(kept) if kept else state.with_name(f"{state.stem}-evidence")
+        return Path(kept) if kept else state.with_name(f"{state.stem}-evidence")
+
+    def _keep_evidence(self, fault: str, pids: Iterable[int]) -> str:
+        """What only the moment before shows; returns the directory."""
+        root = self._evidence_root()
         evidence = Evidence(root, directory_name(time.time(), fault or "fix", root))
         evidence.put_processes(pids)
         subject = self._memory().subject
         evidence.put_log_tails((subject.error_log, subject.access_log))
-        if dump is not None:
-            evidence.put(f"stacks-{dump}.txt", stacks.dump(dump).text)
         return str(evidence.path)
 
     def _supervisor(self) -> Supervisor:
@@ -339,9 +399,7 @@ class Applier:
             # A service that daemonises has no master for a moment.
             if absent * LOOK_AGAIN > LOOK_SECONDS:
                 return True
-            if isinstance(look.health, NotSeen) or look.health.status is None:
-                return False
-            return not (isinstance(look.ready, Exchange) and look.ready.status == 503 and _loads(look.ready))
+            return _serves(look)
 
         self._wait_until(settled)
 
@@ -600,8 +658,26 @@ def _refuse_by_test(problem: str) -> NoReturn:
     )
 
 
-def _loads(ready: Exchange) -> bool:
-    told = ready.json()
+def _no_start(why: str) -> _RefusedError:
+    return _RefusedError(
+        Text(
+            en=f"with it the service did not come up ({why}); the old file is back, and the service restarted",
+            zh=f"修改后服务起不来（{why}）；原文件已恢复，并已重启服务",
+        )
+    )
+
+
+def _answers(look: Look) -> bool:
+    return not isinstance(look.health, NotSeen) and look.health.status is not None
+
+
+def _serves(look: Look) -> bool:
+    """Whether it answers, and does not say that it is still loading."""
+    return _answers(look) and not _loads(look.ready)
+
+
+def _loads(ready: Exchange | NotSeen) -> bool:
+    told = ready.json() if isinstance(ready, Exchange) and ready.status == 503 else None
     return isinstance(told, dict) and told.get("reason") == "loading"
 
 

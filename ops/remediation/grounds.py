@@ -18,7 +18,7 @@ from ops.remediation.record import record_path
 from ops.remedies.restart import find_supervisor
 from ops.remedy import NewFile
 from ops.settings import Settings
-from ops.snapshot import Certificates, KeyFile, NginxConfig, Snapshot
+from ops.snapshot import Certificates, Gunicorn, GunicornConfig, KeyFile, NginxConfig, Snapshot
 
 MAX_FILE_BYTES = 4 << 20
 _EDITED = {"NGX005", "NGX006", "NGX018"}
@@ -37,6 +37,11 @@ def gather(
         for file in snapshot.nginx_config.files:
             with contextlib.suppress(OSError, ValueError):
                 files[file] = read_regular_file(file, MAX_FILE_BYTES).content
+    gunicorn = snapshot.gunicorn
+    if "GUN008" in codes and isinstance(gunicorn, Gunicorn) and isinstance(gunicorn.config, GunicornConfig):
+        with contextlib.suppress(OSError, ValueError):
+            path = gunicorn.config.path
+            files[path] = read_regular_file(path, MAX_FILE_BYTES).content
     rotation: tuple[NewFile, ...] | str = "it was not asked for"
     lines: tuple[str, ...] = ()
     if "OPS001" in codes:

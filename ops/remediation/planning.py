@@ -6,12 +6,16 @@ risky, or for a person alone.
 
 from __future__ import annotations
 
+import ast
 import difflib
 import posixpath
+import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ops.checks.gunicorn import ignored_settings
+from ops.checks.gunicorn_settings import KNOWN_SETTINGS
 from ops.diagnosis import Cause
 from ops.language import Text
 from ops.quoting import without_controls, without_secrets
@@ -26,6 +30,7 @@ from ops.remedy import (
     ChangeMode,
     Continue,
     CreateBackup,
+    EditGunicorn,
     EditNginx,
     EndWorker,
     FileEdit,
@@ -47,6 +52,7 @@ from ops.snapshot import (
     Exchange,
     Front,
     Gunicorn,
+    GunicornConfig,
     KeyFile,
     NginxConfig,
     Pidfile,
@@ -75,9 +81,10 @@ _SYSTEMCTL_START = "systemctl start "
 class Grounds:
     """What planning needs beside the snapshot.
 
-    ``files``: contents of nginx's configuration files. ``start``: the command the service is started with, None where
-    nobody knows one. ``rotation``: our logrotate rule for this host, or why there is none; ``rotation_diff``: what it
-    would change. ``key_group_is_owners``: the private key's group has no other member than the key's owner."""
+    ``files``: contents of nginx's and gunicorn's configuration files. ``start``: the command the service is started
+    with, None where nobody knows one. ``rotation``: our logrotate rule for this host, or why there is none;
+    ``rotation_diff``: what it would change. ``key_group_is_owners``: the private key's group has no other member than
+    the key's owner."""
 
     files: Mapping[str, bytes] = field(default_factory=dict)
     start: str | None = None
@@ -263,6 +270,58 @@ def _take_up_change(case: _Case) -> Iterator[Remedy]:
         ),
         commands=(f"kill -HUP {master.pid}",),
     )
+
+
+def _rename_settings(case: _Case) -> Iterator[Remedy]:
+    """GUN008: each name that gunicorn does not know becomes the setting that was meant, where that is beyond doubt."""
+    gunicorn, master = case.snapshot.gunicorn, case.master
+    config = gunicorn.config if isinstance(gunicorn, Gunicorn) else None
+    if not isinstance(config, GunicornConfig) or master is None or case.grounds.start is None:
+        yield case.by_hand(_NO_START if master else _NO_MASTER)
+        return
+    before = case.grounds.files.get(config.path, b"")
+    text = before.decode("utf-8", "surrogateescape")
+    renamed: dict[str, str] = {}
+    for name, meant in ignored_settings(config).items():
+        if meant in KNOWN_SETTINGS and meant not in config.assigned and meant not in renamed.values():
+            changed = _renamed(text, config.assigned[name].line, name, meant)
+            if changed is not None:
+                text, renamed[name] = changed, meant
+    if not renamed:
+        yield case.by_hand(_NO_PLAN)
+        return
+    edit = FileEdit(config.path, before, text.encode("utf-8", "surrogateescape"))
+    names = ", ".join(f"{name} -> {meant}" for name, meant in renamed.items())
+    yield case.remedy(
+        "risky",
+        EditGunicorn(edit, _identity(master)),
+        Text(
+            en=f"rename in {config.path}: {names}; restart the service, or put the old file back",
+            zh=f"在 {config.path} 里改名：{names}；然后重启服务，起不来就恢复原文件",
+        ),
+        risk=Text(
+            en="what was ignored takes effect, and the service is away until it has started again",
+            zh="之前被忽略的设置会生效；启动完成前服务不可用",
+        ),
+        commands=(f"kill {master.pid}", case.grounds.start),
+        diff=tuple(difference(edit)),
+    )
+
+
+def _renamed(text: str, line: int, name: str, meant: str) -> str | None:
+    """``text`` with the name assigned on ``line`` replaced; None where it is not there, or nothing loads then."""
+    lines = text.splitlines(keepends=True)
+    if not 0 < line <= len(lines):
+        return None
+    changed, count = re.subn(
+        rf"^(\s*){re.escape(name)}(?=\s*(?::[^=]*)?=)", rf"\g<1>{meant}", lines[line - 1]
+    )
+    lines[line - 1] = changed
+    try:
+        ast.parse("".join(lines))
+    except (SyntaxError, ValueError, RecursionError):
+        return None
+    return "".join(lines) if count else None
 
 
 def _end_worker(case: _Case) -> Iterator[Remedy]:
@@ -682,6 +741,7 @@ PLANNERS: dict[str, Callable[[_Case], Iterator[Remedy]]] = {
     "GUN001": _start_gunicorn,
     "GUN002": _mend_pidfile,
     "GUN007": _continue_or_restart,
+    "GUN008": _rename_settings,
     "GUN011": _take_up_change,
     "GUN015": _end_worker,
     "GUN016": _continue_or_restart,

@@ -37,7 +37,7 @@ _FIXED = Text(en="fixed", zh="已修复")
 _REMAINING = Text(en="still there", zh="仍然存在")
 _NEW = Text(en="new", zh="新出现")
 _LOG = Text(en="Log: ", zh="日志：")
-QUESTION = Text(en="{} {}: do it?", zh="{} {}：执行？")
+_QUESTION = Text(en="Do it?", zh="执行？")
 
 
 def show_remedies(remedies: Sequence[Remedy], language: Language, out: TextIO) -> None:
@@ -111,9 +111,13 @@ def _step(step: Text, language: Language) -> str:
     return command(step, language) if is_command(step) else sentence(step, language)
 
 
-def question(remedy: Remedy, language: Language) -> str:
-    """What a person is asked before it is done."""
-    return QUESTION.to(language).format(remedy.cause.code, sentence(remedy.what, language))
+def pose(remedy: Remedy, language: Language, out: TextIO) -> str:
+    """Say what is asked about, and return the question: short, because a prompt that wraps is not shown whole."""
+    language = readable_language(language, out)
+    page = Page(out)
+    page.blank()
+    page.prose(sentence(remedy.what, language), lead=f"{remedy.cause.code}  ", lead_style="bold")
+    return _QUESTION.to(language)
 
 
 def write_repair(repair: Repair, language: Language, out: TextIO) -> None:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
+from tests.lab.faults.app import PLAIN_APP
 from tests.lab.faults.case import Case
 from tests.lab.faults.gunicorn import (
+    configuration_changed_since,
     everything_is_stopped,
     gunicorn_is_killed,
     gunicorn_is_stopped,
@@ -20,7 +25,13 @@ from tests.lab.faults.gunicorn import (
     master_is_stopped,
     pidfile_names_a_process_that_is_gone,
 )
-from tests.lab.faults.nginx import mended_file_was_never_loaded, nginx_is_killed, nginx_is_stopped
+from tests.lab.faults.hanging import one_worker_waits_for_a_lock
+from tests.lab.faults.nginx import (
+    mended_file_was_never_loaded,
+    nginx_is_killed,
+    nginx_is_stopped,
+    proxy_pass_names_the_wrong_port,
+)
 from tests.lab.faults.ops import (
     log_was_removed_to_make_room,
     log_was_renamed_and_nobody_told,
@@ -29,6 +40,7 @@ from tests.lab.faults.ops import (
 from tests.lab.faults.tls import key_is_readable_by_everybody, renewed_certificate_is_not_served
 from tests.lab.stack import Stack
 from tests.lab.waiting import wait_for
+from tests.lab.watched import resident
 
 
 @dataclass(frozen=True)
@@ -178,3 +190,185 @@ def test_an_edit_that_nginx_refuses_leaves_the_file_byte_for_byte(limited: Stack
     assert [line["step"] for line in record(stack)] == [
         "diagnosed", "begun", "edit", "put back", "done", "verified"
     ]  # fmt: skip
+
+
+def test_a_risky_remedy_is_not_touched_until_it_is_asked_for() -> None:
+    with Stack() as stack:
+        cause_all(stack, proxy_pass_names_the_wrong_port)
+        before = stack.site_file.read_bytes()
+        ran = fix(stack, "--fix", "--yes")
+        assert ran.results("NGX005") == ["held"], told(ran)
+        assert ran.exit_code == 2
+        assert stack.site_file.read_bytes() == before
+        assert stack.predict().status == 502
+        ran = fix(stack, "--fix=risky", "--yes")
+        assert ran.document["fix"]["fixed"] == ["NGX005"], told(ran)
+        assert stack.predict().status == 200
+
+
+@pytest.mark.long
+def test_a_stuck_worker_is_ended_alone_with_its_evidence_kept() -> None:
+    with Stack(**one_worker_waits_for_a_lock.stack) as stack:
+        cause_all(stack, one_worker_waits_for_a_lock)
+        victim, other = (worker.pid for worker in stack.gunicorn_workers)
+        held = fix(stack, "--fix", "--yes")
+        assert held.results("GUN015") == ["held"], told(held)
+        assert victim in {worker.pid for worker in stack.gunicorn_workers}
+        ran = fix(stack, "--fix=risky", "--yes")
+        assert ran.results("GUN015") == ["applied"], told(ran)
+        # Not GUN014 either: who sent the SIGKILL is written down.
+        assert ran.document["causes"] == [], told(ran)
+        pids = {worker.pid for worker in stack.gunicorn_workers}
+        assert victim not in pids
+        assert other in pids
+        (folder,) = (stack.run / "watchdog-evidence").iterdir()
+        assert {"proc.txt", "look.json", f"stacks-{victim}-1.txt", f"stacks-{victim}-2.txt"} <= {
+            file.name for file in folder.iterdir()
+        }
+
+
+@pytest.mark.long
+def test_changed_configuration_is_taken_up_by_new_workers() -> None:
+    with Stack() as stack:
+        cause_all(stack, configuration_changed_since)
+        # The fault dates the edit a few seconds ahead: the workers that read it must be the younger ones.
+        wait_for(lambda: time.time() > stack.gunicorn_conf.stat().st_mtime + 1, "the edit's time", within=20)
+        ran = fix(stack, "--fix=risky", "--yes")
+        assert ran.results("GUN011") == ["applied"], told(ran)
+        assert ran.document["causes"] == [], told(ran)
+
+
+@pytest.mark.long
+def test_a_misspelt_setting_is_corrected_and_the_service_restarted_with_it() -> None:
+    with Stack(app=PLAIN_APP, gunicorn_extra="preload = True\n") as stack:
+        ran = fix(stack, "--fix=risky", "--yes", "--only", "GUN008")
+        assert ran.results("GUN008") == ["applied"], told(ran)
+        assert ran.document["fix"]["fixed"] == ["GUN008"], told(ran)
+        assert "preload_app = True" in stack.gunicorn_conf.read_text()
+        assert stack.predict().status == 200
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(
+            {"app": PLAIN_APP, "gunicorn_extra": 'worker_clas = "no.such.Worker"\n'}, id="ends at once"
+        ),
+        # The models load in threads of the master, which no worker has.
+        pytest.param({"layout": "guide", "traps": ["preload"]}, id="never becomes ready"),
+    ],
+)
+def test_a_gunicorn_setting_that_keeps_the_service_down_is_put_back(options: dict[str, Any]) -> None:
+    with Stack(**options) as stack:
+        stack.config["app"]["boot_deadline"] = "10s"
+        stack.write_config()
+        before = stack.gunicorn_conf.read_text()
+        ran = fix(stack, "--fix=risky", "--yes", "--only", "GUN008")
+        assert ran.results("GUN008") == ["refused"], told(ran)
+        assert stack.gunicorn_conf.read_text() == before
+        assert stack.predict().status == 200
+
+
+@pytest.mark.long
+def test_our_rotation_rule_is_installed_where_there_is_none() -> None:
+    with Stack() as stack:
+        (stack.logrotate / "gte-api").unlink()
+        ran = fix(stack, "--fix", "--yes")
+        assert ran.results("OPS001") == ["applied"], told(ran)
+        assert ran.document["causes"] == [], told(ran)
+
+
+@pytest.mark.long
+def test_a_start_that_fails_is_said_and_the_cause_stays() -> None:
+    with Stack() as stack:
+        stack.config["gunicorn"]["start_command"] = ["/bin/false"]
+        stack.write_config()
+        cause_all(stack, gunicorn_is_killed)
+        ran = fix(stack, "--fix", "--yes")
+        assert ran.results("GUN001") == ["failed"], told(ran)
+        assert ran.document["fix"]["remaining"] == ["GUN001"], told(ran)
+        assert ran.exit_code == 2
+        assert record(stack)[-2]["outcome"] == "failed"
+
+
+@pytest.mark.long
+def test_somebody_s_pause_keeps_servers_alone_and_files_are_mended() -> None:
+    with Stack() as stack:
+        cause_all(stack, nginx_is_killed)
+        stack.private_key.resolve().chmod(0o644)
+        stack.gte_ops("watchdog", "--config", str(stack.config_file), "pause", "10m")
+        ran = fix(stack, "--fix", "--yes")
+        assert ran.results("NGX002") == ["held"], told(ran)
+        assert ran.results("TLS010") == ["applied"], told(ran)
+        assert stack.nginx_master is None
+        stack.gte_ops("watchdog", "--config", str(stack.config_file), "resume")
+        ran = fix(stack, "--fix", "--yes")
+        assert ran.results("NGX002") == ["applied"], told(ran)
+        assert ran.exit_code == 0, told(ran)
+
+
+@pytest.mark.long
+def test_a_resident_watchdog_holds_still_meanwhile_and_goes_on_after() -> None:
+    with Stack() as stack:
+        stack.config["watchdog"] |= {"interval": "1s"}
+        stack.write_config()
+        with resident(stack) as watchdog:
+            wait_for((stack.run / "watchdog.json").exists, "its first round", within=20)
+            cause_all(stack, nginx_is_killed)
+            ran = fix(stack, "--fix", "--yes")
+            assert ran.results("NGX002") == ["applied"], told(ran)
+            assert not (stack.run / "watchdog.json.pause").exists()
+            assert psutil.pid_exists(watchdog.pid)
+
+
+# Ends the run by a signal once the edited file lies there, and before nginx has been asked.
+_KILLED = """
+import os, signal, sys
+from ops.remediation import applying
+asked = []
+test = applying._test
+def ends(around):
+    asked.append(1)
+    if len(asked) == 2:
+        os.kill(os.getpid(), signal.{name})
+    return test(around)
+applying._test = ends
+from ops.cli import main
+main()
+"""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGKILL"])
+def test_a_run_that_is_ended_leaves_the_old_file_or_the_new_one_whole(limited: Stack, name: str) -> None:
+    stack = limited
+    before = stack.site_file.read_text()
+    arguments = ["doctor", "--config", str(stack.config_file), "--fix", "--yes", "--only", "NGX018"]
+    ran = subprocess.run(
+        [sys.executable, "-c", _KILLED.replace("{name}", name), *arguments],
+        cwd=stack.directory,
+        env=stack.environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    names = {path.name for path in stack.site_file.parent.iterdir()}
+    if name == "SIGKILL":
+        after = "".join(
+            line
+            for line in stack.site_file.read_text().splitlines(keepends=True)
+            if "limit_req_status 429;" not in line
+        )
+        assert after == before
+        assert "limit_req_status 429;" in stack.site_file.read_text()
+        (kept,) = names - {stack.site_file.name}
+        assert (stack.site_file.parent / kept).read_text() == before
+    else:
+        assert ran.returncode == 130, ran.stderr
+        assert stack.site_file.read_text() == before
+        assert names == {stack.site_file.name}
+        assert record(stack)[-1]["step"] == "interrupted"
+    assert subprocess.run(stack.nginx_command("-t"), capture_output=True, check=False).returncode == 0

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from importlib.resources import files
@@ -30,6 +33,7 @@ SCHEMA = json.loads(files("ops.report").joinpath("doctor.schema.json").read_text
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """The doctor's command with a configuration whose state lies in ``tmp_path``."""
+    monkeypatch.setattr("ops.fix.end_in_order", lambda: None)  # the signals are pytest's
     config = tmp_path / "gte-ops.toml"
     config.write_text(f'[watchdog]\nstate_file = "{tmp_path}/state/watchdog.json"\n')
 
@@ -148,6 +152,54 @@ def test_two_runs_do_not_act_at_once(run: Run, key: Path) -> None:
     assert code == 3
     assert "another gte-ops doctor --fix" in err
     assert mode(key) == 0o644
+
+
+# The made host in another process, so that it can have a terminal.
+_AT_A_TERMINAL = """
+import sys, msgspec, pathlib, ops.doctor
+from tests.unit.made_snapshot import KEY_FILE, but
+file = pathlib.Path(sys.argv.pop())
+def collect(*_):
+    mode = file.stat().st_mode & 0o7777
+    return but(certificates__key=msgspec.structs.replace(KEY_FILE, resolved=str(file), mode=mode))
+ops.doctor.collect = collect
+from ops.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize(("answer", "after"), [("y", 0o600), ("n", 0o644)])
+def test_at_a_terminal_each_remedy_is_asked_for(run: Run, key: Path, answer: str, after: int) -> None:
+    del run  # its configuration is what is wanted
+    config = key.parent / "gte-ops.toml"
+    ours, theirs = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", _AT_A_TERMINAL, "doctor", "--config", str(config), "--fix", str(key)],
+        cwd=Path(__file__).parents[3],
+        env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "TERM": "dumb"},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,  # where Python's input() puts its prompt
+    )
+    os.close(theirs)
+    said, answered = b"", False
+    killer = threading.Timer(60, process.kill)  # a question that never comes must not hang the tests
+    killer.start()
+    try:
+        while piece := os.read(ours, 4096):
+            said += piece
+            if b"Do it?" in said and not answered:
+                answered = True
+                assert mode(key) == 0o644
+                os.write(ours, answer.encode() + b"\n")
+    except OSError:
+        pass  # the other end is closed: it has ended
+    process.wait(timeout=60)
+    killer.cancel()
+    os.close(ours)
+    assert answered, said.decode()
+    assert mode(key) == after
+    assert process.returncode == (0 if answer == "y" else 1)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 
 from ops.catalogue import catalogue
 from ops.checks import CHECKS
+from ops.collect.gunicorn import parse_config
 from ops.diagnose import diagnose
 from ops.diagnosis import Cause
 from ops.language import Text, verbatim
@@ -14,6 +15,7 @@ from ops.remediation.planning import PLANNERS, Grounds, plan
 from ops.remedy import (
     ChangeMode,
     Continue,
+    EditGunicorn,
     EditNginx,
     InstallRotation,
     MendPidfile,
@@ -29,6 +31,7 @@ from ops.remedy import (
 from ops.snapshot import InFlight, NotSeen, OpenLog, Pidfile, ProgressRecord, Snapshot, Upstreams
 from ops.topology.identity import Identity
 from tests.unit.made_snapshot import (
+    GUNICORN_CONF,
     GUNICORN_MASTER,
     GUNICORN_PIDFILE,
     GUNICORN_PROCESSES,
@@ -183,6 +186,24 @@ def test_of_several_workers_only_the_stuck_one_is_ended_and_at_a_risk() -> None:
     assert (remedy.safety, remedy.commands[-1]) == ("risky", "kill -9 901")
 
 
+def test_a_setting_that_gunicorn_does_not_know_is_renamed_only_at_a_risk() -> None:
+    written = b'bind = "127.0.0.1:8000"\npreload = True  # preload is meant\nbind_ssl = "x"\n'
+    config = parse_config(GUNICORN_CONF, written)
+    remedy = only("GUN008", but(gunicorn__config=config), files={GUNICORN_CONF: written})
+    assert remedy.safety == "risky"
+    assert isinstance(remedy.action, EditGunicorn)
+    assert remedy.action.edit.after == written.replace(b"\npreload =", b"\npreload_app =")
+    assert "bind_ssl" not in remedy.what.en  # two settings: nobody knows which
+
+
+@pytest.mark.parametrize(
+    "written", [b"preload = True\npreload_app = False\n", b"bind_ssl = 1\n", b"x = preload = True\n"]
+)
+def test_a_name_whose_meaning_is_open_is_left_to_a_person(written: bytes) -> None:
+    config = parse_config(GUNICORN_CONF, written)
+    assert only("GUN008", but(gunicorn__config=config), files={GUNICORN_CONF: written}).action is None
+
+
 # --- nginx ------------------------------------------------------------------------------------------------------------
 
 
@@ -236,6 +257,21 @@ def test_the_rate_limit_is_made_to_answer_429_by_one_line() -> None:
         "        limit_req zone", "        limit_req_status 429;\n        limit_req zone"
     )
     assert [line for line in remedy.diff if line.startswith("+")][1:] == ["+        limit_req_status 429;"]
+
+
+def test_a_diff_shows_no_secret_and_no_terminal_escape() -> None:
+    secret = BARE_LIMIT.replace(
+        "        proxy_pass http://gte_backend;\n    }",
+        '        proxy_set_header Authorization "Bearer abcdefgh12345678"; # \x1b[31m\n'
+        "        proxy_pass http://gte_backend;\n    }",
+    )
+    remedy = only("NGX018", but(nginx_config=nginx_config(secret)), files={SITE_FILE: secret.encode()})
+    lines = "\n".join(remedy.diff)
+    assert "Authorization" in lines
+    assert "abcdefgh12345678" not in lines
+    assert "\x1b" not in lines
+    assert isinstance(remedy.action, EditNginx)
+    assert b"abcdefgh12345678" in remedy.action.edits[0].after
 
 
 def test_a_503_that_somebody_wrote_is_changed_only_at_a_risk() -> None:
