@@ -163,19 +163,60 @@ def test_an_extraction_that_takes_too_long_is_given_up(checkpoint: Path, tmp_pat
         assert engine_of(service) == engine
 
 
-def test_a_models_own_code_is_not_run_unless_asked_for(tmp_path: Path) -> None:
-    model = tmp_path / "rex"
+OWN_CODE = """
+from modelscope.pipelines.base import Pipeline
+from modelscope.pipelines.builder import PIPELINES
+open({marker!r}, "w").close()
+
+@PIPELINES.register_module("rex-uninlu", module_name="made-pipe")
+class Made(Pipeline):
+    def __init__(self, model, preprocessor=None, **options):
+        super().__init__(model=model, auto_collate=False, preprocessor=object(), **options)
+    def __call__(self, text, schema, **options):
+        return {{"output": [[{{"type": name, "span": text[:2], "offset": [0, 2]}}] for name in schema]}}
+    def preprocess(self, inputs): return inputs
+    def forward(self, inputs): return inputs
+    def postprocess(self, inputs): return inputs
+"""
+
+
+@pytest.fixture
+def own_code(tmp_path: Path) -> Path:
+    """A model's directory with code of its own, which leaves a file ``ran`` beside it; rex-uninlu's is such a one."""
+    model = tmp_path / "model"
     model.mkdir()
-    described = {"task": "siamese-uie", "pipeline": {"type": "rex-uninlu"}, "allow_remote": True}
+    described = {
+        "framework": "pytorch",
+        "task": "rex-uninlu",
+        "pipeline": {"type": "made-pipe"},
+        "allow_remote": True,
+    }
     (model / "configuration.json").write_text(json.dumps(described))
-    (model / "ms_wrapper.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n")
-    with gunicorn(tmp_path, wait_for="/health", GTE_UNINLU_DIR=str(model)) as service:
+    (model / "ms_wrapper.py").write_text(OWN_CODE.format(marker=str(tmp_path / "ran")))
+    return model
+
+
+def test_a_models_own_code_is_not_run_unless_asked_for(own_code: Path, tmp_path: Path) -> None:
+    with gunicorn(tmp_path, wait_for="/health", GTE_UNINLU_DIR=str(own_code)) as service:
         eventually(lambda: service.get("/ready").json["reason"] == "load_failed", 60)
         answer = service.predict("ner", TEXT)
         assert (answer.status, answer.json["code"]) == (503, "model_unavailable")
         assert "GTE_TRUST_REMOTE_CODE=1" in answer.json["detail"]
         assert service.predict("similarity", TEXT, candidates=["a"]).status == 200
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.long
+def test_a_models_own_code_answers_where_it_is_trusted(own_code: Path, tmp_path: Path) -> None:
+    settings = {"GTE_UNINLU_DIR": str(own_code), "GTE_TRUST_REMOTE_CODE": "1"}
+    with gunicorn(tmp_path, wait_for=None, **settings) as service:
+        eventually(lambda: service.status_of("/ready") == 200, 120)
+        assert (tmp_path / "ran").exists()
+        (entity,) = service.predict("ner", TEXT, schema={"人物": None}).json["result"]["entities"]
+        assert entity == {"text": TEXT[:2], "type": "人物", "start": 0, "end": 2}
+        # It tells no scores, and none are made up.
+        answer = service.predict("sentiment", TEXT)
+        assert (answer.status, answer.json["code"]) == (503, "model_unavailable")
 
 
 def test_a_directory_without_a_model_says_how_to_get_one(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ _NEEDED = (("config.json",), ("pytorch_model.bin", "model.safetensors"), ("vocab
 
 
 def require_model(directory: Path, *, trusts_code: bool) -> str:
-    """Check that ``directory`` holds a model that may be loaded, and return its pipeline's name.
+    """Check that ``directory`` holds a model that may be loaded, and return ModelScope's name of its task.
 
     Raises:
         EngineUnavailableError: a file is missing, or the model brings code (``allow_remote`` or ``plugins`` in
@@ -40,12 +40,12 @@ def require_model(directory: Path, *, trusts_code: bool) -> str:
                 "the model in GTE_UNINLU_DIR brings code of its own, which would run as this service:"
                 f" set GTE_TRUST_REMOTE_CODE=1 if you trust it, or use {MODEL}, which needs none"
             )
-        return name
+        return str(described.get("task", PIPELINE))
     for names in _NEEDED:
         if not any((directory / one).is_file() for one in names):
             _log.error("GTE_UNINLU_DIR=%s has no %s", directory, " nor ".join(names))
             raise _missing(f"GTE_UNINLU_DIR has no {names[0]}: {_DOWNLOAD}")
-    return name
+    return PIPELINE
 
 
 def _configuration(directory: Path) -> dict[str, Any]:

@@ -19,7 +19,7 @@ class OutOfTimeError(Exception):
 class Model:
     """The pipeline, for one thread."""
 
-    def __init__(self, directory: Path, pipeline: str, *, trusts_code: bool) -> None:
+    def __init__(self, directory: Path, task: str, *, trusts_code: bool) -> None:
         """Load it: some seconds, most of which are imports.
 
         Raises:
@@ -28,7 +28,7 @@ class Model:
         if trusts_code:
             from modelscope.pipelines import pipeline as build
 
-            self._pipeline: Any = build(pipeline, model=str(directory), device="cpu", trust_remote_code=True)
+            self._pipeline: Any = build(task, model=str(directory), device="cpu", trust_remote_code=True)
         else:
             # The class itself: the factory looks publishers up on the network, and would run the code of some.
             from modelscope.pipelines.nlp.siamese_uie_pipeline import SiameseUiePipeline

@@ -49,13 +49,13 @@ def main() -> None:
 def _serve(channel: Any, say: Any, directory: Path, threads: int, trusts_code: bool) -> None:
     started = time.monotonic()
     try:
-        pipeline = require_model(directory, trusts_code=trusts_code)
+        task = require_model(directory, trusts_code=trusts_code)
         import torch
 
         from service.engines.uninlu.model import Model, OutOfTimeError
 
         torch.set_num_threads(threads)
-        model = Model(directory, pipeline, trusts_code=trusts_code)
+        model = Model(directory, task, trusts_code=trusts_code)
         say({"ready": True, "has_scores": model.has_scores, "seconds": time.monotonic() - started})
     except EngineUnavailableError as failure:
         say({"ready": False, "reason": failure.reason, "detail": failure.detail})
