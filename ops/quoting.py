@@ -28,7 +28,8 @@ _SECRETS = (
     (re.compile(r"(?i)\b((?:set-)?cookie\s*[:=]\s*)[^\r\n\"]+"), r"\1"),
     (
         re.compile(
-            r"(?i)\b((?:[a-z0-9]+[_-])*(?:password|passwd|pwd|secret|token|api[_-]?key|access[_-]?key|signature)"
+            # What stands before the word is not looked at: a-a-a-a- would be gone through from each of its beginnings.
+            r"(?i)(?<![^\W_])((?:password|passwd|pwd|secret|token|api[_-]?key|access[_-]?key|signature)"
             r"[\"']?\s*[=:]\s*[\"']?)[^\s&,;\"']+"
         ),
         r"\1",

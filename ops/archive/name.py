@@ -16,7 +16,8 @@ CHECKSUM = ".sha256"
 LOCK_NAME = ".gte-ops-backup.lock"
 _NAME = re.compile(
     r"gte-ops-(?P<host>[A-Za-z0-9._-]{1,64})-(?P<time>\d{8}T\d{6})Z(?:-(?P<number>[2-9]|[1-9]\d{1,3}))?"
-    r"\.tar\.(?P<compression>zst|gz)(?P<age>\.age)?"
+    r"\.tar\.(?P<compression>zst|gz)(?P<age>\.age)?",
+    re.ASCII,
 )
 
 
@@ -45,6 +46,8 @@ def parse_name(name: str) -> ArchiveName | None:
     try:
         time = datetime.strptime(match["time"], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
     except ValueError:
+        return None
+    if time.timestamp() < 0:  # strftime would not write such a year in four digits again
         return None
     return ArchiveName(
         created_at=time.timestamp(),

@@ -334,10 +334,7 @@ def _agent_matches(condition: tuple[str, ...], agent: str) -> bool:
         return agent == pattern
     if operator not in ("~", "~*"):
         return False
-    try:
-        return re.search(pattern, agent, re.IGNORECASE if operator == "~*" else 0) is not None
-    except (re.error, OverflowError, RecursionError):
-        return False
+    return nginx_topology.pattern_found(pattern, agent, ignore_case=operator == "~*")
 
 
 @check("nginx.server_block", "NGX011", en="the right server block answers", zh="由正确的 server 块应答")

@@ -25,7 +25,7 @@ MAX_LISTED = 1000
 NEARBY_SUFFIXES = (".pem", ".crt", ".cer", ".ca-bundle")
 # nginx takes these instead of a path (ngx_ssl_certificate): data in the configuration, a key in a device, a variable.
 _NO_PATH = re.compile(r"^(?:data|engine|store):|\$")
-_KEY = re.compile(rb"-----BEGIN ([A-Z0-9 ]*)PRIVATE KEY-----.*?-----END \1PRIVATE KEY-----", re.DOTALL)
+_KEY_LINE = re.compile(rb"-----(BEGIN|END) ([A-Z0-9 ]{0,40})PRIVATE KEY-----")
 
 
 def certificate_files(target: Target) -> Certificates:
@@ -117,14 +117,14 @@ def key_file(path: str) -> KeyFile | NotSeen:
 
 def _public_half(content: bytes) -> tuple[str | None, str | None, str]:
     """The hash of the key's public half, or the problem and its detail. No word of the key goes into either."""
-    block = _KEY.search(content)
+    block = _key_block(content)
     if block is None:
         return None, "not_pem", _instead(content)
-    if b"ENCRYPTED" in block[1] or b"Proc-Type: 4,ENCRYPTED" in block[0]:
+    if b"ENCRYPTED PRIVATE KEY-----" in block or b"Proc-Type: 4,ENCRYPTED" in block:
         return None, "encrypted", "the key is encrypted: nginx needs ssl_password_file to read it"
     try:
         # The public half alone is wanted: proving an RSA key's primes would take a twentieth of a second each.
-        key = load_pem_private_key(block[0] + b"\n", password=None, unsafe_skip_rsa_key_validation=True)
+        key = load_pem_private_key(block + b"\n", password=None, unsafe_skip_rsa_key_validation=True)
         return spki_hash(key.public_key()), None, ""
     except TypeError:
         return None, "encrypted", "the key is encrypted: nginx needs ssl_password_file to read it"
@@ -135,6 +135,19 @@ def _public_half(content: bytes) -> tuple[str | None, str | None, str]:
             "not_pem",
             f"the private key in it is damaged or of an unknown kind ({type(error).__name__})",
         )
+
+
+def _key_block(content: bytes) -> bytes | None:
+    """The first private key's PEM block that has an end, in one pass: however many beginnings there are."""
+    lines = list(_KEY_LINE.finditer(content))
+    ends: dict[bytes, re.Match[bytes]] = {}
+    block = None
+    for line in reversed(lines):
+        if line[1] == b"END":
+            ends[line[2]] = line
+        elif line[2] in ends:
+            block = content[line.start() : ends[line[2]].end()]
+    return block
 
 
 def _content_problem(content: bytes, is_whole: bool) -> tuple[str | None, str]:

@@ -6,12 +6,14 @@ an exchange longer than its deadline or larger than what is kept.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import http.client
 import json
 import ssl
 import time
 from collections.abc import Mapping
+from email.message import Message
 from typing import Any, NamedTuple, cast
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -27,6 +29,9 @@ MAX_KEPT_CHARS = 4096
 MAX_ANSWER_BYTES = MAX_BODY_BYTES + 256 * 1024
 MAX_KEPT_HEADERS = 64
 MAX_HEADER_CHARS = 2000
+MAX_CONTENT_TYPE_CHARS = 500
+# Python's own encodings that no web server names; decoding some takes seconds for what is kept of a body.
+_NO_CHARSETS = ("idna", "punycode", "raw_unicode_escape", "unicode_escape")
 # A body that has begun and drips is given up after this long; until it begins, the deadline alone counts.
 BODY_SECONDS = 2.0
 _SECRET_HEADERS = (
@@ -211,7 +216,7 @@ def _read(
         )
         return Answer(exchange)
     content, elapsed, trouble = _body(response, wire, started)
-    text, shortened = kept_body(content, response.headers.get_content_charset())
+    text, shortened = kept_body(content, _charset(response.headers.get("Content-Type")))
     exchange = Exchange(
         method=method,
         url=safe_line(url, MAX_HEADER_CHARS),
@@ -249,12 +254,23 @@ def _body(response: http.client.HTTPResponse, wire: Wire, started: float) -> tup
     return bytes(content), elapsed, trouble
 
 
+def _charset(content_type: str | None) -> str | None:
+    """The charset a Content-Type names. Of an endless value the beginning alone is parsed: it takes quadratic time."""
+    message = Message()
+    message["Content-Type"] = " ".join((content_type or "")[:MAX_CONTENT_TYPE_CHARS].split())
+    try:
+        return message.get_content_charset()
+    except (LookupError, ValueError):
+        return None
+
+
 def kept_body(content: bytes, charset: str | None) -> tuple[str, str]:
     """What is kept of a body, and what was done to it: at most `MAX_KEPT_CHARS`, no controls, no secrets.
 
     JSON stays JSON, so that judges can read it: where it is too long, lists and strings are shortened."""
     try:
-        whole = content.decode(charset or "utf-8", "replace")
+        name = codecs.lookup(charset or "utf-8").name.replace("-", "_")
+        whole = content.decode("utf-8" if name in _NO_CHARSETS else name, "replace")
     except (LookupError, ValueError):
         whole = content.decode("utf-8", "replace")
     text = safe_text(whole, MAX_KEPT_CHARS)

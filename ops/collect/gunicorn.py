@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import ast
 import os
-from collections.abc import Mapping
+import warnings
+from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from ops.collect.regular_file import read_regular_file
 from ops.collect.start_time import start_ticks
 from ops.quoting import safe_line
 from ops.snapshot import ConfigValue, GunicornConfig, InFlight, NotSeen, ProgressRecord
 
-MAX_FILE_BYTES = 1 << 20
+# The tree of a file takes some 500 times its size in memory; gunicorn's own example, all comments, has 8 KiB.
+MAX_CONFIG_BYTES = 64 << 10
+MAX_VALUE_CHARS = 4096
+MAX_VALUES_CHARS = 256 << 10
+MAX_RECORD_BYTES = 1 << 20
 MAX_RECORDS = 512
+# Entries of a directory that are looked at, in any order.
+MAX_LISTED = 10_000
 # A record is replaced by rename; one that is torn all the same is read again this often.
 READ_ATTEMPTS = 3
 
@@ -23,33 +32,40 @@ READ_ATTEMPTS = 3
 def read_config(path: str) -> GunicornConfig | NotSeen:
     """The settings in gunicorn's configuration file, by its syntax alone."""
     try:
-        with Path(path).open("rb") as file:
-            content = file.read(MAX_FILE_BYTES)
+        read = read_regular_file(path, MAX_CONFIG_BYTES)
     except FileNotFoundError:
         return GunicornConfig(path=path, missing=True)
     except PermissionError:
         return NotSeen(reason=f"{path} may not be read", needs_root=True)
-    except OSError as error:
-        return NotSeen(reason=safe_line(f"{path} cannot be read: {error.strerror}"))
-    return parse_config(path, content)
+    except (OSError, ValueError) as error:
+        return NotSeen(
+            reason=safe_line(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}")
+        )
+    if not read.is_whole:
+        return NotSeen(reason=safe_line(f"{path} is larger than {MAX_CONFIG_BYTES >> 10} KiB"))
+    return parse_config(path, read.content)
 
 
 def parse_config(path: str, content: bytes) -> GunicornConfig:
     """Names and values assigned at the top level of a gunicorn configuration file."""
     try:
-        tree = ast.parse(content, filename=path)
+        with warnings.catch_warnings():
+            # What Python thinks of the file's style is no word of ours.
+            warnings.simplefilter("ignore")
+            tree = ast.parse(content, filename=path)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         line = f" (line {error.lineno})" if isinstance(error, SyntaxError) and error.lineno else ""
         message = error.msg if isinstance(error, SyntaxError) else str(error)
         return GunicornConfig(path=path, error=safe_line(f"{message}{line}"))
-    assigned: dict[str, ConfigValue] = {}
+    reading = _Reading()
+    assigned = reading.assigned
     others: list[str] = []
     stars: list[str] = []
     for statement in _statements(tree.body):
         if isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None:
             targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-            for name in (t.id for t in targets if isinstance(t, ast.Name)):
-                assigned[name] = _value(statement.value, assigned, statement.lineno)
+            if names := [t.id for t in targets if isinstance(t, ast.Name)]:
+                reading.assign(names, statement.value, statement.lineno)
         elif isinstance(statement, ast.Import | ast.ImportFrom):
             for alias in statement.names:
                 if alias.name == "*":
@@ -73,67 +89,99 @@ def parse_config(path: str, content: bytes) -> GunicornConfig:
 def _statements(body: list[ast.stmt]) -> list[ast.stmt]:
     """The module's statements, those inside if/try/with/for included: they bind module names too."""
     found = []
-    for statement in body:
+    # A chain of elif is nested as deep as it is long.
+    waiting = body[::-1]
+    while waiting:
+        statement = waiting.pop()
         found.append(statement)
         if isinstance(statement, ast.If | ast.Try | ast.With | ast.For | ast.While):
-            for part in ("body", "orelse", "finalbody"):
-                found += _statements(getattr(statement, part, []))
-            for handler in getattr(statement, "handlers", []):
-                found += _statements(handler.body)
+            inner = [
+                part for name in ("body", "orelse", "finalbody") for part in getattr(statement, name, [])
+            ]
+            inner += [part for handler in getattr(statement, "handlers", []) for part in handler.body]
+            waiting += reversed(inner)
     return found
 
 
-def _value(node: ast.expr, names: Mapping[str, ConfigValue], line: int) -> ConfigValue:
-    source = "(nested too deeply)"
-    try:
-        source = safe_line(ast.unparse(node), 120)
-        value = _evaluate(node, names)
-        # What does not survive the snapshot's JSON (inf, a lone surrogate) is not known.
-        known = msgspec.json.decode(msgspec.json.encode(value)) == value
-    except (ValueError, TypeError, ArithmeticError, KeyError, RecursionError):
-        known = False
-    return ConfigValue(line=line, known=known, value=value if known else None, source=source)
+class _Reading:
+    """The assignments of one file. A value that refers to others is as large as they are together: names that double
+    each other forty times would fill the memory, so that no value is larger than `MAX_VALUE_CHARS`, nor all of them
+    than `MAX_VALUES_CHARS`, as JSON."""
 
+    def __init__(self) -> None:
+        self.assigned: dict[str, ConfigValue] = {}
+        self._sizes: dict[str, int] = {}
+        self._left = 0
+        self._left_of_all = MAX_VALUES_CHARS
 
-def _evaluate(node: ast.expr, names: Mapping[str, ConfigValue]) -> Any:
-    """The value of an expression made of literals, earlier names, + - * //, f-strings and the processor count.
+    def assign(self, names: Sequence[str], node: ast.expr, line: int) -> None:
+        """``names`` are bound to the expression ``node``."""
+        source, value, size = "(nested too deeply)", None, 0
+        self._left = min(MAX_VALUE_CHARS, self._left_of_all)
+        try:
+            source = safe_line(ast.unparse(node), 120)
+            value = self._evaluate(node)
+            written = msgspec.json.encode(value)
+            size = len(written)
+            self._left_of_all -= size * len(names)
+            # What does not survive the snapshot's JSON (inf, a lone surrogate) is not known.
+            known = self._left_of_all >= 0 and msgspec.json.decode(written) == value
+        except (ValueError, TypeError, ArithmeticError, KeyError, RecursionError):
+            known = False
+        made = ConfigValue(line=line, known=known, value=value if known else None, source=source)
+        for name in names:
+            self.assigned[name] = made
+            self._sizes[name] = size
 
-    Raises ValueError for everything else: nothing of the file is run."""
-    match node:
-        case ast.Constant(value=None | bool() | int() | float() | str() as value):
-            return value
-        case ast.List(elts=items) | ast.Tuple(elts=items):
-            return [_evaluate(item, names) for item in items]
-        case ast.Name(id=name) if name in names and names[name].known:
-            return names[name].value
-        case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return -_evaluate(operand, names)
-        case ast.BinOp(left=left, op=ast.Add() | ast.Sub() | ast.Mult() | ast.FloorDiv() as op, right=right):
-            a, b = _evaluate(left, names), _evaluate(right, names)
-            if isinstance(a, str) and isinstance(b, str) and isinstance(op, ast.Add):
-                return a + b
-            if not all(isinstance(x, int | float) and abs(x) < 1e9 for x in (a, b)):
-                raise ValueError("not arithmetic on plain numbers")
-            match op:
-                case ast.Add():
+    def _take(self, size: int) -> None:
+        self._left -= size
+        if self._left < 0:
+            raise ValueError("too large")
+
+    def _evaluate(self, node: ast.expr) -> Any:
+        """The value of an expression made of literals, earlier names, + - * //, f-strings and the processor count.
+
+        Raises ValueError for everything else: nothing of the file is run."""
+        match node:
+            case ast.Constant(value=None | bool() | int() | float() | str() as value):
+                self._take(len(value) if isinstance(value, str) else 1)
+                return value
+            case ast.List(elts=items) | ast.Tuple(elts=items):
+                self._take(1)
+                return [self._evaluate(item) for item in items]
+            case ast.Name(id=name) if name in self.assigned and self.assigned[name].known:
+                self._take(self._sizes[name])
+                return self.assigned[name].value
+            case ast.UnaryOp(op=ast.USub(), operand=operand):
+                return -self._evaluate(operand)
+            case ast.BinOp(
+                left=left, op=ast.Add() | ast.Sub() | ast.Mult() | ast.FloorDiv() as op, right=right
+            ):
+                a, b = self._evaluate(left), self._evaluate(right)
+                if isinstance(a, str) and isinstance(b, str) and isinstance(op, ast.Add):
                     return a + b
-                case ast.Sub():
-                    return a - b
-                case ast.Mult():
-                    return a * b
-                case _:
-                    return a // b
-        case ast.JoinedStr(values=parts):
-            return "".join(
-                str(_evaluate(part.value if isinstance(part, ast.FormattedValue) else part, names))
-                for part in parts
-            )
-        case ast.Call(func=ast.Attribute(attr="cpu_count"), args=[]):
-            return os.cpu_count() or 1
-        case ast.Call(func=ast.Name(id="int" | "str" as kind), args=[argument]):
-            value = _evaluate(argument, names)
-            return int(value) if kind == "int" else str(value)
-    raise ValueError("needs to be run")
+                if not all(isinstance(x, int | float) and abs(x) < 1e9 for x in (a, b)):
+                    raise ValueError("not arithmetic on plain numbers")
+                match op:
+                    case ast.Add():
+                        return a + b
+                    case ast.Sub():
+                        return a - b
+                    case ast.Mult():
+                        return a * b
+                    case _:
+                        return a // b
+            case ast.JoinedStr(values=parts):
+                return "".join(
+                    str(self._evaluate(part.value if isinstance(part, ast.FormattedValue) else part))
+                    for part in parts
+                )
+            case ast.Call(func=ast.Attribute(attr="cpu_count"), args=[]):
+                return os.cpu_count() or 1
+            case ast.Call(func=ast.Name(id="int" | "str" as kind), args=[argument]):
+                value = self._evaluate(argument)
+                return int(value) if kind == "int" else str(value)
+        raise ValueError("needs to be run")
 
 
 def read_progress(directory: str | None) -> tuple[ProgressRecord, ...] | NotSeen:
@@ -141,9 +189,8 @@ def read_progress(directory: str | None) -> tuple[ProgressRecord, ...] | NotSeen
     if not directory:
         return NotSeen(reason="no directory of progress records is configured (app.progress_dir)")
     try:
-        names = sorted(
-            path for path in Path(directory).iterdir() if path.stem.isdigit() and path.suffix == ".json"
-        )
+        entries = islice(Path(directory).iterdir(), MAX_LISTED)
+        names = sorted(path for path in entries if path.stem.isdigit() and path.suffix == ".json")
     except FileNotFoundError:
         return NotSeen(reason=f"{directory} does not exist")
     except PermissionError:
@@ -166,13 +213,13 @@ class _Record(msgspec.Struct):
 def _read_record(path: Path) -> ProgressRecord | None:
     for _ in range(READ_ATTEMPTS):
         try:
-            with path.open("rb") as file:
-                record = msgspec.json.decode(file.read(MAX_FILE_BYTES), type=_Record)
+            content = read_regular_file(str(path), MAX_RECORD_BYTES).content
+            record = msgspec.json.decode(content, type=_Record)
             break
-        except OSError:
-            return None
         except (msgspec.DecodeError, UnicodeDecodeError):
             continue
+        except (OSError, ValueError, RecursionError):
+            return None
     else:
         return None
     if record.start_ticks != start_ticks(record.pid):
@@ -186,6 +233,6 @@ def _read_record(path: Path) -> ProgressRecord | None:
         in_flight=tuple(
             InFlight(path=safe_line(str(item.get("path", "")), 200), since=float(item["since"]))
             for item in record.in_flight[:256]
-            if isinstance(item.get("since"), int | float)
+            if isinstance(item.get("since"), int | float) and abs(item["since"]) < 1e12
         ),
     )

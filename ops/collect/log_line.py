@@ -84,8 +84,13 @@ _JSON_TRACES = ("exc_info", "exception", "traceback", "stack_info", "stack")
 def _json_line(line: bytes, newest: float) -> Line | None:
     try:
         record = json.loads(line)
+        return _of_record(record, newest)
     except (ValueError, RecursionError):
         return None
+
+
+def _of_record(record: object, newest: float) -> Line | None:
+    """Raises RecursionError for one nested too deeply to be shown."""
     if not isinstance(record, dict):
         return None
     at = next((t for key in _JSON_TIMES if (t := _json_time(record.get(key), newest)) is not None), None)
@@ -95,15 +100,19 @@ def _json_line(line: bytes, newest: float) -> Line | None:
     pid = record.get("pid", record.get("process"))
     words = [str(record[key]) for key in (*_JSON_TEXTS, *_JSON_TRACES) if record.get(key)]
     return Line(
-        at, level[:10].lower(), pid if type(pid) is int else None, "\n".join(words).encode("utf-8", "replace")
+        at,
+        level[:10].lower(),
+        pid if type(pid) is int and 0 < pid < 1 << 31 else None,
+        "\n".join(words).encode("utf-8", "replace"),
     )
 
 
 def _json_time(value: object, newest: float) -> float | None:
     if isinstance(value, int | float) and not isinstance(value, bool):
+        if not 1e9 < value < 1e14:
+            return None
         # Seconds, or milliseconds as JavaScript counts.
-        seconds = value / 1000 if value > 1e11 else float(value)
-        return seconds if 1e9 < seconds < 1e11 else None
+        return value / 1000 if value > 1e11 else float(value)
     if not isinstance(value, str):
         return None
     found = _STAMPED.match(value.encode("utf-8", "replace"))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
+import glob
+import os
 import re
 import shlex
 import shutil
@@ -11,10 +12,12 @@ import stat
 import subprocess
 import time
 from collections.abc import Iterable, Iterator
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
-from ops.quoting import safe_line
+from ops.collect.regular_file import open_regular_file, read_regular_file
+from ops.quoting import safe_line, without_controls
 from ops.snapshot import Directive, NginxConfig, NginxTest, NotSeen, ParseError, Pidfile, Process
 
 _USUAL_PLACES = (
@@ -24,8 +27,15 @@ _USUAL_PLACES = (
     "/opt/nginx/sbin/nginx",
 )
 GUIDE_CONFIG_FILE = "/etc/nginx/nginx.conf"
+# Of all files together; directives each time they are included.
 MAX_FILE_BYTES = 4 << 20
-MAX_DEPTH = 20
+MAX_DIRECTIVES = 200_000
+INCLUDE_COUNTS_FOR = 20
+# Blocks in blocks, includes in includes, files one pattern may match, and errors told.
+MAX_DEPTH = 50
+MAX_INCLUDES = 20
+MAX_LISTED = 10_000
+MAX_ERRORS = 100
 # Directives whose first argument `nginx -t` may create as a file, or as a directory.
 _CREATED_FILES = ("error_log", "access_log", "pid", "lock_file")
 _CREATED_DIRECTORIES = tuple(
@@ -89,37 +99,23 @@ def read_config(
 
 def parse_config(name: str, prefix: str, binary: str | None, version: str | None) -> NginxConfig | NotSeen:
     """The tree below the file ``name``, by crossplane."""
-    import crossplane
-
+    reading = _Reading(name)
     try:
-        if Path(name).stat().st_size > MAX_FILE_BYTES:
-            return NotSeen(reason=f"{name} is larger than 4 MiB")
-        payload = crossplane.parse(name, catch_errors=True, check_ctx=False, check_args=False, strict=False)
+        parsed = reading.parse(name)
     except PermissionError:
         return NotSeen(reason=f"{name} may not be read", needs_root=True)
-    except (OSError, RecursionError, ValueError) as error:
+    except (OSError, ValueError) as error:
         return NotSeen(reason=safe_line(f"{name} cannot be parsed: {error}"))
-    configs: list[dict[str, Any]] = payload["config"]
-    errors = tuple(
-        ParseError(
-            file=safe_line(str(error.get("file", name))),
-            line=error.get("line"),
-            message=safe_line(str(error.get("error", ""))),
-            permission="Permission denied" in str(error.get("error", "")),
-        )
-        for error in payload.get("errors", [])
-    )
-    if not configs or (not configs[0]["parsed"] and errors and errors[0].permission):
-        return NotSeen(reason=f"{name} may not be read", needs_root=True)
+    directives = tuple(reading.tree(parsed, name, ()))
     return NginxConfig(
         binary=binary,
         version=version,
         prefix=prefix,
         file=name,
-        directives=tuple(_tree(configs[0]["parsed"], configs, name, 0)),
-        errors=errors,
-        files=tuple(config["file"] for config in configs),
-        modified=_modified(config["file"] for config in configs),
+        directives=directives,
+        errors=tuple(reading.errors),
+        files=tuple(map(without_controls, reading.parsed)),
+        modified=_modified(reading.parsed),
     )
 
 
@@ -131,30 +127,98 @@ def _modified(files: Iterable[str]) -> dict[str, float]:
     return found
 
 
-def _tree(
-    parsed: list[dict[str, Any]], configs: list[dict[str, Any]], file: str, depth: int
-) -> Iterator[Directive]:
-    for node in parsed:
-        if node["directive"] == "#":
-            continue
-        if "includes" in node:
-            for index in node["includes"] if depth < MAX_DEPTH else ():
-                yield from _tree(configs[index]["parsed"], configs, configs[index]["file"], depth + 1)
-            continue
-        block = node.get("block")
-        yield Directive(
-            name=safe_line(node["directive"]),
-            args=tuple(safe_line(arg) for arg in node["args"]),
-            file=file,
-            line=node["line"],
-            block=None if block is None else tuple(_tree(block, configs, file, depth)),
+class _Reading:
+    """One configuration as it is read: its files, what was wrong with them, and how much of the bounds is left.
+
+    crossplane reads one file at a time and follows no include itself: it would open pipes and devices, and files that
+    include each other twice on each of twenty levels are a million."""
+
+    def __init__(self, main: str) -> None:
+        self.parsed: dict[str, list[dict[str, Any]]] = {}
+        self.errors: list[ParseError] = []
+        self._directory = Path(main).parent
+        self._bytes_left = MAX_FILE_BYTES
+        self._directives_left = MAX_DIRECTIVES
+
+    def parse(self, file: str) -> list[dict[str, Any]]:
+        """The statements of one file; what crossplane could not take stands in ``errors``.
+
+        Raises OSError for what is no readable file, ValueError for one that is too large."""
+        import crossplane
+
+        if file in self.parsed:
+            return self.parsed[file]
+        with open_regular_file(file) as opened:
+            size = os.fstat(opened.fileno()).st_size
+        if size > self._bytes_left:
+            raise ValueError(f"it makes the configuration larger than {MAX_FILE_BYTES >> 20} MiB")
+        self._bytes_left -= size
+        payload = crossplane.parse(
+            file, single=True, catch_errors=True, check_ctx=False, check_args=False, strict=False
         )
+        for error in payload["errors"]:
+            self._tell(str(error.get("file", file)), error.get("line"), str(error.get("error", "")))
+        statements: list[dict[str, Any]] = payload["config"][0]["parsed"]
+        self.parsed[file] = statements
+        return statements
+
+    def tree(
+        self, parsed: list[dict[str, Any]], file: str, around: tuple[str, ...], depth: int = 0
+    ) -> Iterator[Directive]:
+        """The directives of ``parsed``, includes resolved. ``around``: the files that include ``file``."""
+        shown = without_controls(file)  # a name that is not UTF-8 would not go into the snapshot's JSON
+        for node in parsed:
+            if self._directives_left <= 0:
+                return
+            is_include = node["directive"] == "include" and node["args"] and "block" not in node
+            self._directives_left -= INCLUDE_COUNTS_FOR if is_include else 1
+            if self._directives_left <= 0:
+                self._tell(file, node["line"], f"there are more than {MAX_DIRECTIVES} directives")
+                return
+            if is_include:
+                yield from self._included(node, file, around, depth)
+                continue
+            block = node.get("block")
+            if block is not None and depth >= MAX_DEPTH:
+                self._tell(file, node["line"], f"it is nested deeper than {MAX_DEPTH} blocks")
+                block = []
+            yield Directive(
+                name=safe_line(node["directive"]),
+                args=tuple(safe_line(arg) for arg in node["args"]),
+                file=shown,
+                line=node["line"],
+                block=None if block is None else tuple(self.tree(block, file, around, depth + 1)),
+            )
+
+    def _included(
+        self, node: dict[str, Any], file: str, around: tuple[str, ...], depth: int
+    ) -> Iterator[Directive]:
+        pattern = str(self._directory / node["args"][0])
+        # The pattern may be absolute, and is glob(3)'s: not what Path.glob takes.
+        matching = glob.iglob(pattern) if glob.has_magic(pattern) else [pattern]  # noqa: PTH207
+        names = sorted(islice(matching, MAX_LISTED))
+        for name in names:
+            if name == file or name in around or len(around) >= MAX_INCLUDES:
+                self._tell(file, node["line"], f"{name} is included by itself, or too deeply")
+                continue
+            try:
+                parsed = self.parse(name)
+            except (OSError, ValueError) as error:
+                self._tell(file, node["line"], f"{name}: {error}")
+                continue
+            yield from self.tree(parsed, name, (*around, file), depth)
+
+    def _tell(self, file: str, line: int | None, message: str) -> None:
+        if len(self.errors) < MAX_ERRORS:
+            denied = "Permission denied" in message
+            told = ParseError(file=safe_line(file), line=line, message=safe_line(message), permission=denied)
+            self.errors.append(told)
 
 
 def _flags(command: tuple[str, ...]) -> dict[str, str]:
     """The ``-c`` and ``-p`` of a running nginx: its title repeats its command line as one string."""
     words = " ".join(command).partition("master process")[2].split()
-    return {flag: value for flag, value in itertools.pairwise(words) if flag in ("-c", "-p")}
+    return {flag: value for flag, value in pairwise(words) if flag in ("-c", "-p")}
 
 
 def test_config(config: NginxConfig, build: dict[str, str], timeout: float) -> NginxTest | NotSeen:
@@ -224,10 +288,11 @@ def _remove_empty(path: Path) -> None:
 def read_pidfile(path: str) -> Pidfile:
     """The process id in ``path``."""
     try:
-        with Path(path).open("rb") as file:
-            words = file.read(64).split()
+        words = read_regular_file(path, 64).content.split()
     except FileNotFoundError:
         return Pidfile(path=path, missing=True)
-    except OSError as error:
-        return Pidfile(path=path, unreadable=error.strerror or str(error))
-    return Pidfile(path=path, pid=int(words[0]) if words and words[0].isdigit() else None)
+    except (OSError, ValueError) as error:
+        return Pidfile(path=path, unreadable=getattr(error, "strerror", None) or str(error))
+    pid = int(words[0]) if words and words[0].isdigit() else 0
+    # Linux: PID_MAX_LIMIT is 2^22; what no process can have is no process id.
+    return Pidfile(path=path, pid=pid if 0 < pid <= 1 << 22 else None)

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 from ops.collect.start_time import start_ticks
-from ops.quoting import safe_line
+from ops.quoting import safe_line, without_controls
 from ops.snapshot import Listener, Process, Processes
 from ops.topology.address import join_address
 
@@ -83,7 +83,7 @@ def _process(process: psutil.Process, wanted: bool) -> Process | None:
 
 def _allowed(read: object) -> str | None:
     try:
-        return str(read()) or None  # type: ignore[operator]
+        return without_controls(str(read())) or None  # type: ignore[operator]
     except (psutil.Error, OSError):
         return None
 

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from pathlib import PurePosixPath
 
 import msgspec
 
 from ops.snapshot import Directive, NginxConfig, NotSeen, Pidfile, Process, Processes, Target
 from ops.topology.address import is_port
+
+MAX_SEARCH_SECONDS = 0.05
+_REPETITION = re.compile(r"[*+{]|(?<!\()\?")
+_REPEATED_GROUP = re.compile(r"\)[*+{?]")
 
 
 def nginx_masters(processes: Iterable[Process]) -> tuple[Process, ...]:
@@ -128,14 +133,26 @@ class Server(Scope, frozen=True):
 
 
 def _matches(location: Location, path: str) -> bool:
-    return _found(location.pattern, path, re.IGNORECASE if location.modifier == "~*" else re.NOFLAG)
+    return pattern_found(location.pattern, path, ignore_case=location.modifier == "~*")
 
 
-def _found(pattern: str, words: str, flags: re.RegexFlag) -> bool:
-    """Whether a regular expression of nginx (PCRE) is found in ``words``; not where Python cannot read it."""
+@lru_cache(maxsize=4096)
+def pattern_found(pattern: str, words: str, *, ignore_case: bool) -> bool:
+    """Whether a regular expression of nginx (PCRE) is found in ``words``; not where Python cannot read it, nor where
+    the search takes longer than `MAX_SEARCH_SECONDS` (PCRE gives up too: pcre_match_limit)."""
     try:
-        return re.search(re.sub(r"\(\?<(?![=!])", "(?P<", pattern), words, flags) is not None
-    except (re.error, OverflowError, RecursionError):
+        if len(_REPETITION.findall(pattern)) < 2 and not _REPEATED_GROUP.search(pattern):
+            flags = re.IGNORECASE if ignore_case else re.NOFLAG
+            return re.search(re.sub(r"\(\?<(?![=!])", "(?P<", pattern), words, flags) is not None
+        # A repeated group, or one repetition behind another, can take for ever: Python's own module cannot be stopped.
+        import regex
+
+        options = regex.IGNORECASE if ignore_case else 0
+        try:
+            return regex.search(pattern, words, options, timeout=MAX_SEARCH_SECONDS) is not None
+        except (regex.error, TimeoutError):
+            return False
+    except (re.error, ValueError, OverflowError, RecursionError):
         return False
 
 
@@ -260,7 +277,7 @@ def _name_rank(pattern: str, name: str) -> tuple[int, int] | None:
     if pattern.endswith(".*") and name.startswith(pattern[:-1]):
         return (2, len(pattern))
     if pattern.startswith("~"):
-        return (1, 0) if _found(pattern[1:], name, re.IGNORECASE) else None
+        return (1, 0) if pattern_found(pattern[1:], name, ignore_case=True) else None
     return None
 
 
