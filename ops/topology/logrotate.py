@@ -139,7 +139,7 @@ def _set(options: dict[str, str], name: str, value: str) -> None:
 
 
 def _words(written: str) -> list[str]:
-    return [m[1] or m[2] or m[3] for m in re.finditer(r"\"([^\"]*)\"|'([^']*)'|(\S+)", written)]
+    return [m[1] or m[2] or m[3] or "" for m in re.finditer(r"\"([^\"]*)\"|'([^']*)'|(\S+)", written)]
 
 
 def covers(rule: RotationRule, log: str) -> bool:

@@ -22,6 +22,7 @@ from ops.collect.log_line import gunicorn_line
 from ops.collect.regular_file import open_regular_file
 from ops.quoting import without_secrets
 from ops.snapshot import GunicornConfig, NginxConfig, NotSeen, Snapshot, to_json
+from ops.topology import logrotate
 from ops.topology.nginx import every, pattern_found
 from tests.unit.made_snapshot import but
 
@@ -263,3 +264,10 @@ def test_the_made_pipe_would_have_been_waited_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize("time", ["00261122T224500", "19691231T235959", "٢٠٢٦1122T224500", "20261322T224500"])
 def test_a_backup_s_name_is_one_that_this_program_gives(time: str) -> None:
     assert parse_name(f"gte-ops-host-{time}Z.tar.zst") is None
+
+
+def test_an_empty_pattern_of_logrotate_s_matches_nothing() -> None:
+    (rule,) = logrotate.parse('"" /var/log/x.log {\n}\n', "/etc/logrotate.d/x", {}).rules
+    assert rule.patterns == ("", "/var/log/x.log")
+    assert logrotate.covers(rule, "/var/log/x.log")
+    assert not logrotate.covers(rule, "/var/log/y.log")
