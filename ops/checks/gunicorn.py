@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator
 
 from ops.checks.gunicorn_settings import KNOWN_SETTINGS, MEANT
@@ -36,6 +37,9 @@ SPINNING = 0.8
 # What the front door's probes add to the requests a worker completes: plain, health, prediction, redirects.
 PROBES_THROUGH_NGINX = 4
 SLOW_HEALTH = 1.0
+
+# Where the master loads the application before it forks (gunicorn, Arbiter.setup): no worker is there to log it.
+_PRELOADS = re.compile(r'gunicorn/arbiter\.py", line \d+, in setup')
 
 
 @check("gunicorn.process", "GUN001", "GUN002", en="gunicorn is running", zh="gunicorn 正在运行")
@@ -117,7 +121,8 @@ def master(target: Target, processes: Processes, backend: Backend) -> Iterator[F
 
 @check("gunicorn.boot", "GUN003", en="workers boot", zh="工作进程能够启动")
 def boot(logs: Logs, backend: Backend) -> Iterator[Finding]:
-    """GUN003: 'Worker failed to boot' with its exception, and the service does not answer since."""
+    """GUN003: 'Worker failed to boot' with its exception, or the master's own failure to load the application before it
+    forks (preload_app), and the service does not answer since."""
     if isinstance(backend.health, Exchange) and backend.health.status is not None:
         return
     log = seen(logs.gunicorn_error)
@@ -125,7 +130,9 @@ def boot(logs: Logs, backend: Backend) -> Iterator[Finding]:
         log, "Worker failed to boot", "Exception in worker process", "Reason: Worker failed to boot"
     )
     raised = raised_in(log)
-    boots = [r for r in raised if "Exception in worker process" in r.entry.text] or [
+    preloads = [r for r in raised if _PRELOADS.search(r.entry.text)]
+    failures = tuple(sorted((*failures, *(r.entry for r in preloads)), key=lambda entry: entry.time))
+    boots = [r for r in raised if "Exception in worker process" in r.entry.text or r in preloads] or [
         r for r in raised if failures and r.entry.time <= failures[-1].time
     ]
     if not failures or not boots:

@@ -21,9 +21,10 @@ MAX_ENTRIES = 2000
 MAX_OF_ONE_SHAPE = 500
 MAX_ENTRY_CHARS = 4000
 # Of an entry over many lines, its first and its last are kept: an exception's name stands at a traceback's end.
-FIRST_LINES = 10
-LAST_LINES = 49
+FIRST_LINES = 16
+LAST_LINES = 43
 
+_PRELOAD_FRAME = re.compile(rb'File "[^"]{0,4000}gunicorn/arbiter\.py", line \d+, in setup')
 _BASE64_LINE = re.compile(r"^[A-Za-z0-9+/=]{30,}$", re.MULTILINE)
 _ELSEWHERE = {
     "off": "it is switched off",
@@ -64,6 +65,8 @@ def _error_log(
             if line is None:
                 continuation.add(raw)
                 continue
+            if not has_times:
+                continuation = _without_preload(continuation, tail, since, now, gathered)
             has_times = True
             newest = min(newest, line.time)
             if line.time >= since:
@@ -77,7 +80,9 @@ def _error_log(
                 break
     except (OSError, ValueError) as error:
         return _unreadable(tail.path, error)
-    if has_lines and not has_times:
+    if not has_times:
+        _without_preload(continuation, tail, since, now, gathered)
+    if has_lines and not has_times and not gathered.entries:
         return NotSeen(reason=safe_line(f"{path}: no line in it begins with a time that is understood"))
     return Log(
         path=safe_line(tail.path, 1000),
@@ -108,6 +113,27 @@ class _Continuation:
         omitted = self.count - len(self.last) - len(self.first)
         mark = [f"… {omitted} lines …".encode()] if omitted else []
         return [*reversed(self.first), *mark, *reversed(self.last)]
+
+
+def _without_preload(
+    lines: _Continuation, tail: LogTail, since: float, now: float, gathered: _Gathered
+) -> _Continuation:
+    """The lines at a log's end, without the traceback of a master that could not load the application before it forked.
+
+    gunicorn does not log it (preload_app, Arbiter.setup): Python writes it to standard error, and so to the error log
+    where capture_output or a redirection leads there, without a time. It is an entry of its own, of the time at which
+    the log was last written to: what stands above it is older and has nothing to do with it."""
+    kept = lines.lines()
+    setup = next((at for at in range(len(kept) - 1, -1, -1) if _PRELOAD_FRAME.search(kept[at])), None)
+    if setup is None:
+        return lines
+    if tail.modified >= since:
+        first = Line(min(tail.modified, now), "critical", None, b"Traceback (most recent call last):")
+        told = _Continuation()
+        for line in reversed(kept[setup:]):
+            told.add(line)
+        gathered.add(first, told)
+    return _Continuation()
 
 
 class _Gathered:

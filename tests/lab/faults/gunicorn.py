@@ -90,6 +90,19 @@ def application_does_not_import(stack: Stack) -> None:
     wait_for(lambda: stack.gunicorn_master is None, "gunicorn to end", within=20)
 
 
+@fault("GUN003", sees=answers(502), explains=("GUN001",), app=PLAIN_APP, gunicorn_extra="preload_app = True")
+def application_does_not_import_before_the_fork(stack: Stack) -> None:
+    """The master ends before there is a worker: Python's traceback alone stands in the log, without a time."""
+    stack.stop_gunicorn()
+    (stack.app_dir / "broken.py").write_text(IMPORT_ERROR_APP)
+    stack.wsgi = "broken:app"
+    stack.start_gunicorn(wait="nothing")
+    wait_for(
+        lambda: "a_package_nobody_has" in stack.gunicorn_error_log.read_text(), "the traceback", within=20
+    )
+    wait_for(lambda: stack.gunicorn_master is None, "gunicorn to end", within=20)
+
+
 @fault(
     "GUN004",
     sees=lambda stack: stack.predict().status in (500, 502),

@@ -65,6 +65,16 @@ BOOT_FAILURE = (
     entry("Shutting down: Master", ago=39),
     entry("Reason: Worker failed to boot.", ago=39),
 )
+PRELOAD_FAILURE = entry(
+    """Traceback (most recent call last):
+  File "/root/build/venv/lib/python3.11/site-packages/gunicorn/arbiter.py", line 163, in setup
+    self.app.wsgi()
+  File "/root/build/app.py", line 3, in <module>
+    import torch
+ModuleNotFoundError: No module named 'torch'""",
+    ago=39,
+    level="critical",
+)
 WORKER_TIMEOUT = entry("WORKER TIMEOUT (pid:901)", ago=20, level="critical")
 
 
@@ -267,6 +277,15 @@ CASES: list[Case] = [
         facts={"exception": "ModuleNotFoundError: No module named 'torch'", "where": "/root/build/app.py:3"},
     ),
     quiet("GUN003", "recovered: the service answers", logged(*BOOT_FAILURE)),
+    fires(
+        "GUN003",
+        "preload_app: the master itself fails, and says neither of the words",
+        logged(PRELOAD_FAILURE, base=DOWN_SINCE_BOOT),
+        "ModuleNotFoundError",
+        severity="fail",
+        facts={"exception": "ModuleNotFoundError: No module named 'torch'", "where": "/root/build/app.py:3"},
+    ),
+    quiet("GUN003", "preload_app, recovered: the service answers", logged(PRELOAD_FAILURE)),
     quiet(
         "GUN003",
         "recovered: it served afterwards, and is stuck for another reason now",

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from ops.collect import log_tail, logs
-from ops.collect.logs import MAX_ENTRIES, MAX_OF_ONE_SHAPE, entry_text, read_logs
+from ops.collect.log_line import gunicorn_line
+from ops.collect.logs import MAX_ENTRIES, MAX_OF_ONE_SHAPE, _error_log, entry_text, read_logs
 from ops.snapshot import AccessLog, Log, Logs, NotSeen, Target
 
 NOW = 1_795_309_200.0
@@ -303,3 +304,35 @@ def test_of_long_logs_a_few_megabytes_are_read(tmp_path: Path):
     assert isinstance(found.gunicorn_error, Log)
     assert found.gunicorn_error.entries
     assert taken <= len(kinds) * logs.MAX_BYTES + (1 << 20)
+
+
+PRELOAD = b"""Traceback (most recent call last):
+  File "/v/bin/gunicorn", line 8, in <module>
+    sys.exit(run())
+  File "/v/site-packages/gunicorn/arbiter.py", line 63, in __init__
+    self.setup(app)
+  File "/v/site-packages/gunicorn/arbiter.py", line 163, in setup
+    self.app.wsgi()
+  File "/srv/broken.py", line 2, in <module>
+    import nothing
+ModuleNotFoundError: No module named 'nothing'
+"""
+
+
+@pytest.mark.parametrize("times", [1, 3, 40])
+@pytest.mark.parametrize("before", [b"", b"[2026-11-01 00:00:00 +0000] [7] [INFO] Shutting down: Master\n"])
+def test_a_master_that_could_not_load_the_application_is_an_entry_of_its_own(
+    tmp_path: Path, before: bytes, times: int
+) -> None:
+    """Python's own traceback has no time: it is the last thing in the log, and so as old as its last change."""
+    path = tmp_path / "error.log"
+    path.write_bytes(before + PRELOAD * times)
+    log = _error_log(str(path), path.stat().st_mtime - 900, path.stat().st_mtime + 5, gunicorn_line)
+    assert isinstance(log, Log)
+    (found,) = log.entries
+    assert found.time == path.stat().st_mtime
+    assert found.text.splitlines()[0] == "Traceback (most recent call last):"
+    assert 'arbiter.py", line 163, in setup' in found.text
+    assert found.text.endswith("ModuleNotFoundError: No module named 'nothing'")
+    old = _error_log(str(path), path.stat().st_mtime + 60, path.stat().st_mtime + 960, gunicorn_line)
+    assert not isinstance(old, Log) or old.entries == ()
