@@ -33,6 +33,10 @@ class Settings:
     trust_remote_code: bool  # whether a model may bring code of its own
     extract_timeout: float  # seconds that one extraction may take
     model_threads: int  # OpenMP threads of one encoder call
+    precision: str  # of GTE's weights and products: "auto", "float32", "bfloat16" or "int8"
+    max_tokens: int  # tokens of one text that GTE reads, [CLS] and [SEP] included
+    batch_tokens: int  # tokens of one batch of GTE
+    result_cache: int  # GTE's vectors that are kept; 0: none
     load_wait: float  # seconds that a prediction waits for engines that are still loading
     max_text_chars: int  # Unicode characters of one text
     max_batch: int  # texts in one request
@@ -69,6 +73,8 @@ class ServerSettings:
 
 
 _DEFAULT_THREADS = 32
+# GTE's requests wait inside, so that a batch can be chosen among all of them; each holds a thread.
+_DEFAULT_THREADS_GTE = 80
 # Threads that predictions never take: one each for /health, /ready, /metrics and the page.
 _RESERVED_THREADS = 4
 
@@ -84,6 +90,10 @@ _SETTINGS_NAMES = frozenset(
         "TRUST_REMOTE_CODE",
         "EXTRACT_TIMEOUT",
         "MODEL_THREADS",
+        "PRECISION",
+        "MAX_TOKENS",
+        "BATCH_TOKENS",
+        "RESULT_CACHE",
         "LOAD_WAIT",
         "MAX_TEXT_CHARS",
         "MAX_BATCH",
@@ -123,10 +133,16 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     """
     # A sync worker has one thread, whatever else is asked for.
     is_sync = _worker_class(environ) == "sync"
-    threads = 1 if is_sync else _integer(environ, "THREADS", _DEFAULT_THREADS, least=1)
+    model_dir = environ.get(PREFIX + "MODEL_DIR", "")
+    engine = _choice(environ, "ENGINE", "auto", ("auto", "embedded"))
+    is_gte = engine == "auto" and bool(model_dir)
+    default_threads = _DEFAULT_THREADS_GTE if is_gte else _DEFAULT_THREADS
+    threads = 1 if is_sync else _integer(environ, "THREADS", default_threads, least=1)
     reserved = min(_RESERVED_THREADS, threads - 1)
+    places = max(1, threads - reserved)
+    # GTE has a queue of its own, which is bounded by the time it takes to compute what is in it.
     concurrent = _integer(
-        environ, "MAX_CONCURRENT", min(os.cpu_count() or 1, max(1, threads - reserved)), least=1
+        environ, "MAX_CONCURRENT", places if is_gte else min(os.cpu_count() or 1, places), least=1
     )
     queue = _integer(environ, "MAX_QUEUE", max(0, threads - reserved - concurrent), least=0)
     if threads > 1 and concurrent + queue >= threads:
@@ -134,16 +150,21 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
             f"{PREFIX}MAX_CONCURRENT + {PREFIX}MAX_QUEUE = {concurrent + queue} must stay below"
             f" {PREFIX}THREADS = {threads}, else no thread is left to answer /health"
         )
-    model_dir = environ.get(PREFIX + "MODEL_DIR", "")
     keys_file = environ.get(PREFIX + "API_KEYS_FILE", "")
     uninlu_dir = environ.get(PREFIX + "UNINLU_DIR", "")
     return Settings(
-        engine=_choice(environ, "ENGINE", "auto", ("auto", "embedded")),
+        engine=engine,
         model_dir=Path(model_dir) if model_dir else None,
         uninlu_dir=Path(uninlu_dir) if uninlu_dir else None,
         trust_remote_code=_choice(environ, "TRUST_REMOTE_CODE", "0", ("0", "1")) == "1",
         extract_timeout=_seconds(environ, "EXTRACT_TIMEOUT", 20.0),
-        model_threads=_integer(environ, "MODEL_THREADS", 1, least=1),
+        model_threads=_integer(
+            environ, "MODEL_THREADS", len(os.sched_getaffinity(0)) if is_gte else 1, least=1
+        ),
+        precision=_choice(environ, "PRECISION", "auto", ("auto", "float32", "bfloat16", "int8")),
+        max_tokens=_integer(environ, "MAX_TOKENS", 512, least=3),
+        batch_tokens=_integer(environ, "BATCH_TOKENS", 512, least=1),
+        result_cache=_integer(environ, "RESULT_CACHE", 0, least=0),
         load_wait=_seconds(environ, "LOAD_WAIT", 5.0),
         max_text_chars=_integer(environ, "MAX_TEXT_CHARS", 5000, least=1),
         max_batch=_integer(environ, "MAX_BATCH", 256, least=1),
@@ -152,7 +173,7 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         threads=threads,
         max_concurrent=concurrent,
         max_queue=queue,
-        queue_timeout=_seconds(environ, "QUEUE_TIMEOUT", 10.0),
+        queue_timeout=_seconds(environ, "QUEUE_TIMEOUT", 20.0 if is_gte else 10.0),
         prediction_timeout=_seconds(environ, "PREDICTION_TIMEOUT", 60.0),
         progress_dir=Path(environ.get(PREFIX + "PROGRESS_DIR") or "/run/gte-api/progress"),
         api_keys_file=Path(keys_file) if keys_file else None,

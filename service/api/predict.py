@@ -13,7 +13,7 @@ from service import deadline, metrics
 from service.admission import OverloadedError
 from service.api.answers import json_answer, timestamp
 from service.context import Context, context
-from service.engines.interface import EngineTimeoutError, EngineUnavailableError
+from service.engines.interface import ClientGoneError, EngineTimeoutError, EngineUnavailableError
 from service.limits import check_texts
 from service.problems import Problem
 from service.tasks import qa
@@ -267,6 +267,9 @@ def serve(here: Context, task: Task, input_text: str | list[str], parameters: di
         raise Problem("model_unavailable", failure.detail, retry_after=retry) from None
     except EngineTimeoutError as late:
         raise Problem("timeout", str(late)) from None
+    except ClientGoneError:
+        # Nobody reads it; the log must not count it as a failure of the service.
+        raise Problem("bad_request", "the client closed the connection before its turn came") from None
     except OverloadedError as overload:
         raise Problem("overloaded", overload.detail, retry_after=overload.retry_after) from None
 

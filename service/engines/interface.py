@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 Slot = Literal["lexical", "encoder", "extractor"]
 Role = Literal["query", "passage"]
@@ -37,7 +37,7 @@ class Encoder(Protocol):
     window: int | None
 
     def encode(self, texts: Sequence[str], role: Role = "query") -> list[list[float]]:
-        """One vector of ``dimension`` numbers and length 1 per text, so that a dot product is the cosine."""
+        """One vector of ``dimension`` numbers per text, of the length that the model gives it (1 for E5)."""
 
     def count_tokens(self, text: str) -> int:
         """Tokens that the model reads for ``text``."""
@@ -71,6 +71,18 @@ class Extractor(Protocol):
 
 class EngineTimeoutError(Exception):
     """An engine took longer than a request may; the message says how long that is."""
+
+
+@runtime_checkable
+class Restarting(Protocol):
+    """An engine that may be away for a while and comes back by itself."""
+
+    def failure(self) -> "EngineUnavailableError | None":
+        """Why it computes nothing now, or None."""
+
+
+class ClientGoneError(Exception):
+    """The client closed its connection before its turn at an engine came."""
 
 
 @dataclass

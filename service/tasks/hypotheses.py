@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from service.engines.interface import Encoder
-from service.tasks.task import dot
+from service.tasks.task import cosine
 
 TEMPERATURE = 0.02
 
@@ -25,7 +25,7 @@ def score(encoder: Encoder, text: str, hypotheses: Mapping[str, Sequence[str]]) 
     vectors = iter(encoder.encode(sentences, "passage"))
     of_text = encoder.encode([text])[0]
     cosines = {
-        label: sum(dot(of_text, next(vectors)) for _ in wordings) / len(wordings)
+        label: sum(cosine(of_text, next(vectors)) for _ in wordings) / len(wordings)
         for label, wordings in hypotheses.items()
     }
     return softmax(cosines, TEMPERATURE)

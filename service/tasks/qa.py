@@ -19,7 +19,7 @@ from service.engines.roster import Roster
 from service.tasks import extraction
 from service.tasks.entities import entities_of
 from service.tasks.question import EDGES, split
-from service.tasks.task import Task, TaskInput, dot
+from service.tasks.task import Task, TaskInput, cosine
 
 # How many sentences, best first, are searched for something of the kind asked for.
 _SENTENCES_SEARCHED = 3
@@ -71,7 +71,10 @@ def find(encoder: Encoder, lexical: Lexical, context: str, question: str) -> tup
     of_question = encoder.encode([question])[0]
     vectors = encoder.encode([sentence.text for sentence in sentences], "passage")
     ranked = sorted(
-        ((dot(of_question, vector), sentence) for vector, sentence in zip(vectors, sentences, strict=True)),
+        (
+            (cosine(of_question, vector), sentence)
+            for vector, sentence in zip(vectors, sentences, strict=True)
+        ),
         key=lambda pair: -pair[0],
     )
     asked = kinds_asked(question)
@@ -90,7 +93,7 @@ def find(encoder: Encoder, lexical: Lexical, context: str, question: str) -> tup
     if len(clauses) < 2:
         return sentence, score
     vectors = encoder.encode([clause.text for clause in clauses], "passage")
-    closest = max(range(len(clauses)), key=lambda index: dot(of_question, vectors[index]))
+    closest = max(range(len(clauses)), key=lambda index: cosine(of_question, vectors[index]))
     return clauses[closest], score
 
 
@@ -161,7 +164,7 @@ def _most_fitting(
     statements = [pattern.sub(span.text.replace("\\", r"\\"), question, count=1) for span in candidates]
     stated = encoder.encode(statements)
     found = encoder.encode([clause.text for clause in around], "passage")
-    best = max(range(len(candidates)), key=lambda index: dot(stated[index], found[index]))
+    best = max(range(len(candidates)), key=lambda index: cosine(stated[index], found[index]))
     return candidates[best]
 
 

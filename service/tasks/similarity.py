@@ -4,7 +4,7 @@ from typing import Any
 
 from service.engines.roster import Roster
 from service.tasks.distinct import encode_distinct
-from service.tasks.task import Task, TaskInput, dot, required
+from service.tasks.task import Task, TaskInput, cosine, required
 
 
 def answer(roster: Roster, task_input: TaskInput) -> dict[str, Any]:
@@ -14,7 +14,7 @@ def answer(roster: Roster, task_input: TaskInput) -> dict[str, Any]:
     """
     candidates = required(task_input, "candidates")
     text, *others = encode_distinct(roster.encoder(), [task_input.text, *candidates])
-    return {"scores": [round(dot(text, other), 6) for other in others]}
+    return {"scores": [round(cosine(text, other), 6) for other in others]}
 
 
 TASK = Task(

@@ -1,5 +1,6 @@
 """What a task is: a name, the engines it stands on, and a function from a request to a result."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -78,6 +79,7 @@ def required(task_input: TaskInput, name: str) -> Any:
     return value
 
 
-def dot(left: Sequence[float], right: Sequence[float]) -> float:
-    """The scalar product of two vectors of one length; of unit vectors, the cosine of their angle."""
-    return sum(x * y for x, y in zip(left, right, strict=True))
+def cosine(left: Sequence[float], right: Sequence[float]) -> float:
+    """The cosine of the angle between two vectors of one length; 0 where one of them has none."""
+    lengths = math.hypot(*left) * math.hypot(*right)
+    return sum(x * y for x, y in zip(left, right, strict=True)) / lengths if lengths else 0.0

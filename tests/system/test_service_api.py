@@ -766,9 +766,15 @@ def test_a_missing_model_is_told_while_the_rest_serves(tmp_path: Path, nested: s
 
 
 def test_a_model_this_version_cannot_run_is_said_to_be_so(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text("{}")
+    for name, content in (
+        ("config.json", '{"model_type": "t5"}'),
+        ("vocab.txt", ""),
+        ("model.safetensors", ""),
+    ):
+        (tmp_path / name).write_text(content)
     with gunicorn(tmp_path, wait_for="/health", GTE_MODEL_DIR=str(tmp_path)) as started:
-        eventually(lambda: started.get("/ready").json["reason"] == "load_failed")
+        eventually(lambda: started.get("/ready").json["reason"] == "load_failed", 30)
+        assert "'t5'" in started.get("/ready").json["detail"]
 
 
 @pytest.mark.parametrize(
