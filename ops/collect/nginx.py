@@ -19,6 +19,7 @@ from typing import Any
 from ops.collect.regular_file import open_regular_file, read_regular_file
 from ops.quoting import safe_line, without_controls
 from ops.snapshot import Directive, NginxConfig, NginxTest, NotSeen, ParseError, Pidfile, Process
+from ops.topology import nginx as nginx_topology
 
 _USUAL_PLACES = (
     "/usr/sbin/nginx",
@@ -26,6 +27,17 @@ _USUAL_PLACES = (
     "/usr/local/nginx/sbin/nginx",
     "/opt/nginx/sbin/nginx",
 )
+# nginx documentation, 'Building nginx from Sources': what configure takes where it is not told.
+_COMPILED_IN = {
+    "prefix": "/usr/local/nginx",
+    "conf-path": "conf/nginx.conf",
+    "pid-path": "logs/nginx.pid",
+    "error-log-path": "logs/error.log",
+    "http-log-path": "logs/access.log",
+    "lock-path": "logs/nginx.lock",
+    "http-client-body-temp-path": "client_body_temp",
+    **{f"http-{name}-temp-path": f"{name}_temp" for name in ("proxy", "fastcgi", "uwsgi", "scgi")},
+}
 GUIDE_CONFIG_FILE = "/etc/nginx/nginx.conf"
 # Of all files together; directives each time they are included.
 MAX_FILE_BYTES = 4 << 20
@@ -63,7 +75,8 @@ def build_facts(binary: str, timeout: float) -> dict[str, str]:
 
 
 def parse_build(printed: str) -> dict[str, str]:
-    """The facts in what ``nginx -V`` printed: ``version`` and each ``--name=value``."""
+    """The facts in what ``nginx -V`` printed: ``version`` and each ``--name=value``, paths as they are compiled in: a
+    relative one counts from the prefix. What was not given to configure has its default."""
     facts = {}
     if match := re.search(r"nginx version: \S*?/([0-9.]+)", printed):
         facts["version"] = match[1]
@@ -76,7 +89,7 @@ def parse_build(printed: str) -> dict[str, str]:
         name, equals, value = word.partition("=")
         if equals and name.startswith("--"):
             facts[name[2:]] = value
-    return facts
+    return _COMPILED_IN | facts if "configure arguments:" in printed else facts
 
 
 def read_config(
@@ -251,7 +264,7 @@ def test_command(config: NginxConfig, build: dict[str, str]) -> tuple[str, ...]:
     command = [config.binary or "nginx", "-t"]
     if config.prefix != build.get("prefix", config.prefix):
         command += ["-p", config.prefix]
-    if config.file != build.get("conf-path"):
+    if config.file != nginx_topology.compiled_path(build, "conf-path", config.prefix):
         command += ["-c", config.file]
     return tuple(command)
 

@@ -20,6 +20,7 @@ from ops.safekeeping.certbot_lock import LOCK_NAME
 from ops.safekeeping.sources import Wanted
 from ops.settings import LogrotateSettings, Settings
 from ops.snapshot import NginxConfig
+from ops.topology.nginx import compiled_path
 
 # How long looking around may take, seconds.
 LOOK_SECONDS = 8.0
@@ -71,7 +72,7 @@ def _wanted(
     texts: tuple[str, ...],
 ) -> Iterator[Wanted]:
     if config is not None:
-        own = around.build.get("conf-path")
+        own = compiled_path(around.build, "conf-path")
         yield from sources.nginx_wanted(config, os.path.dirname(own) if own else None)  # noqa: PTH120
     elif settings.nginx.config_file:
         yield Wanted("nginx", settings.nginx.config_file, named=True)

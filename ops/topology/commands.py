@@ -10,6 +10,7 @@ import msgspec
 
 from ops.settings import Settings
 from ops.snapshot import GunicornConfig, Host, NotSeen, Process
+from ops.topology.nginx import compiled_path
 
 GUIDE_CONFIG_NAME = "gunicorn.conf.py"
 GUIDE_START_SCRIPT = "start-prod.sh"
@@ -54,7 +55,7 @@ def commands(
         start = restart = f"cd {shlex.quote(app_dir)} && gunicorn -c {shlex.quote(file)} {settings.app.wsgi}"
         if master is not None:
             restart = f"kill -HUP {master.pid}"
-    default_file = build.get("conf-path", "/etc/nginx/nginx.conf")
+    default_file = compiled_path(build, "conf-path") or "/etc/nginx/nginx.conf"
     options = "" if config_file == default_file else f" -c {shlex.quote(config_file)}"
     program = "nginx" if binary.endswith("/sbin/nginx") and not options else shlex.quote(binary)
     systemd_nginx = host.has_systemd and not options

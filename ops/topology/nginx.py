@@ -7,7 +7,7 @@ listen), ngx_http_upstream_module.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import PurePosixPath
 
@@ -24,6 +24,15 @@ _REPEATED_GROUP = re.compile(r"\)[*+{?]")
 def nginx_masters(processes: Iterable[Process]) -> tuple[Process, ...]:
     """The nginx master processes among ``processes``."""
     return tuple(p for p in processes if title(p).startswith("nginx: master process"))
+
+
+def compiled_path(build: Mapping[str, str], option: str, prefix: str | None = None) -> str | None:
+    """A path that ``nginx -V`` names (``conf-path``, ``pid-path``, ...), absolute: a relative one counts from the
+    prefix nginx runs with, by default the compiled-in one (nginx documentation, 'Command-line parameters', -p)."""
+    written = build.get(option)
+    if not written or written == "stderr":
+        return None
+    return str(PurePosixPath(prefix or build.get("prefix") or "/") / written)
 
 
 def title(process: Process) -> str:
@@ -77,12 +86,14 @@ class Scope(msgspec.Struct, frozen=True):
 
 
 class Listen(msgspec.Struct, frozen=True):
-    """One listen directive. ``host`` is ``*`` for every address, or ``unix:/path`` with port 0."""
+    """One listen directive. ``host`` is ``*`` for every address, or ``unix:/path`` with port 0; ``only_ipv6``: every
+    one of IPv6 alone."""
 
     host: str
     port: int
     ssl: bool
     default: bool
+    only_ipv6: bool = False
 
 
 class Location(Scope, frozen=True):
@@ -216,7 +227,7 @@ def servers(config: NginxConfig) -> tuple[Server, ...]:
             )
             has_ssl_on = any(d.name == "ssl" and d.args == ("on",) for d in directive.block)
             if has_ssl_on:
-                listens = tuple(Listen(item.host, item.port, True, item.default) for item in listens)
+                listens = tuple(msgspec.structs.replace(item, ssl=True) for item in listens)
             # Without listen nginx uses *:80.
             found.append(Server((directive, *outer), names, listens or (Listen("*", 80, False, False),)))
     return tuple(found)
@@ -238,7 +249,9 @@ def parse_listen(args: tuple[str, ...]) -> Listen | None:
         port = port or "80"
     if not is_port(port):
         return None
-    return Listen("*" if host in ("*", "0.0.0.0", "::") else host, int(port), ssl, default)  # noqa: S104
+    # ipv6only is on unless it is switched off (ngx_http_core_module, listen; since 1.3.4).
+    only_ipv6 = host == "::" and "ipv6only=off" not in options
+    return Listen("*" if host in ("*", "0.0.0.0", "::") else host, int(port), ssl, default, only_ipv6)  # noqa: S104
 
 
 def chosen_server(candidates: Iterable[Server], host: str, port: int, name: str) -> Server | None:

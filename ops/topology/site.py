@@ -98,7 +98,7 @@ class Reading(msgspec.Struct, frozen=True):
             if directive.args and nginx_topology.is_file_log(directive.args[0])
         )
         found = (*nginx_topology.log_paths(self.config, scope, "error_log"), *everywhere)
-        compiled = self.build.get("error-log-path")
+        compiled = nginx_topology.compiled_path(self.build, "error-log-path", self.config.prefix)
         return tuple(dict.fromkeys(found)) or ((compiled,) if compiled else ())
 
     def pidfile(self) -> str | None:
@@ -114,11 +114,14 @@ class Reading(msgspec.Struct, frozen=True):
             return None
         candidates = sorted(
             (item for item in self.server.listens if not item.host.startswith("unix:") and item.ssl == ssl),
-            key=lambda item: item.port != port,
+            key=lambda item: (item.port != port, item.only_ipv6),
         )
         return next(
             (
-                join_address("127.0.0.1" if is_wildcard(item.host) else item.host, item.port)
+                join_address(
+                    ("::1" if item.only_ipv6 else "127.0.0.1") if is_wildcard(item.host) else item.host,
+                    item.port,
+                )
                 for item in candidates
             ),
             None,

@@ -24,6 +24,7 @@ from ops.topology import gunicorn as gunicorn_topology
 from ops.topology.address import dialled, join_host, same_address
 from ops.topology.commands import FilesFound, commands
 from ops.topology.expiry import rules_of
+from ops.topology.nginx import compiled_path
 from ops.topology.site import Reading, Site, find_site, public_name
 
 GUIDE_APP_DIR = "/root/build"
@@ -234,7 +235,10 @@ def _nginx_files(settings: Settings, origins: _Origins, nginx: Reading) -> dict[
             "nginx_pidfile",
             (settings.nginx.pidfile, WRITTEN),
             (nginx.pidfile(), configured),
-            (nginx.build.get("pid-path"), "nginx -V"),
+            (
+                compiled_path(nginx.build, "pid-path", nginx.config.prefix if nginx.config else None),
+                "nginx -V",
+            ),
             (NGINX_PIDFILE, "default"),
         ),
         "nginx_access_log": origins.first(

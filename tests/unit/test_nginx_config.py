@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from ops.collect import nginx
 from ops.snapshot import Directive, NginxConfig, NotSeen, Pidfile, Snapshot, to_json
 from ops.topology import nginx as topology
+from ops.topology.site import Reading, Site, find_site
 from tests.unit.made_snapshot import SITE, but, directives, nginx_config, process
 
 PRINTED = """nginx version: nginx/1.22.1
@@ -249,3 +250,49 @@ def test_the_program_is_the_running_master_s_own(tmp_path: Path) -> None:
     master = process(1, 0, "nginx: master process", executable=str(own))
     assert nginx.find_binary("nginx", (master,)) == str(own)
     assert nginx.find_binary("/none/such-nginx", (master,)) is None
+
+
+# --- layouts ---
+
+
+def test_nginx_built_from_source_has_its_configuration_below_its_prefix(tmp_path: Path) -> None:
+    """configure without options; a relative path is compiled in as it is, and -p moves it (nginx -h says so)."""
+    build = nginx.parse_build("nginx version: nginx/1.26.2\nconfigure arguments:\n")
+    assert (build["prefix"], build["conf-path"]) == ("/usr/local/nginx", "conf/nginx.conf")
+    assert topology.compiled_path(build, "conf-path") == "/usr/local/nginx/conf/nginx.conf"
+    assert topology.compiled_path(build, "pid-path", "/srv/n") == "/srv/n/logs/nginx.pid"
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf" / "site.conf").write_text(
+        "server { listen 80; access_log logs/a.log; ssl_certificate a.pem; }"
+    )
+    (tmp_path / "conf" / "nginx.conf").write_text("http { include site.conf; }")
+    master = process(1, 0, f"nginx: master process sbin/nginx -p {tmp_path}")
+    found = nginx.read_config("sbin/nginx", build, None, (master,))
+    assert isinstance(found, NginxConfig), found
+    assert (found.prefix, found.file) == (str(tmp_path), str(tmp_path / "conf/nginx.conf"))
+    site = find_site(found, None, None) or Site(topology.servers(found)[0], ())
+    reading = Reading(found, build, site)
+    assert reading.access_log() == str(tmp_path / "logs/a.log")
+    assert reading.error_logs() == (str(tmp_path / "logs/error.log"),)
+    assert reading.file_of("ssl_certificate") == str(tmp_path / "conf/a.pem")
+    assert nginx.test_command(found, build) == ("sbin/nginx", "-t", "-p", str(tmp_path))
+
+
+def test_what_was_not_printed_is_not_made_up() -> None:
+    assert nginx.parse_build("") == {}
+
+
+@pytest.mark.parametrize(
+    ("listens", "front"),
+    [
+        ("listen [::]:443 ssl;", "[::1]:443"),
+        ("listen [::]:443 ssl; listen 443 ssl;", "127.0.0.1:443"),
+        ("listen [::]:443 ssl ipv6only=off;", "127.0.0.1:443"),
+        ("listen [::1]:8443 ssl; listen [::]:443 ssl;", "[::1]:443"),
+        ("listen [2001:db8::7]:443 ssl;", "[2001:db8::7]:443"),
+    ],
+)
+def test_a_door_of_ipv6_alone_is_knocked_at_by_ipv6(listens: str, front: str) -> None:
+    config = nginx_config(f"server {{ {listens} server_name a.example; }}")
+    (server,) = topology.servers(config)
+    assert Reading(config, {}, Site(server, ())).front(443, ssl=True) == front
