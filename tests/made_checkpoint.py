@@ -39,7 +39,7 @@ WORDS = [
 SHORT: dict[str, int] = {"layers": 2, "hidden": 64, "heads": 4, "intermediate": 128}
 
 
-def _varied(count: int) -> list[str]:
+def varied(count: int) -> list[str]:
     """Texts of 8 to 200 characters that share some words with each other."""
     choose = random.Random(7)
     words = [
@@ -56,7 +56,7 @@ def _varied(count: int) -> list[str]:
     return texts
 
 
-VARIED = _varied(40)
+VARIED = varied(40)
 
 
 def vocabulary() -> list[str]:
