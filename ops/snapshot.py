@@ -311,9 +311,17 @@ class Front(Facts, frozen=True):
     hops: tuple[Exchange, ...] = ()
 
 
+class Repeats(Facts, frozen=True):
+    """The health path asked several times over. ``answered``: the seconds each answer took; ``unanswered``: the seconds
+    that each of the others was waited for in vain."""
+
+    answered: tuple[float, ...]
+    unanswered: tuple[float, ...]
+
+
 class Backend(Facts, frozen=True):
     """The service itself, past nginx, at ``address``. ``predict_again``: where the first prediction was slow, one more,
-    asked of a service that is warm then."""
+    asked of a service that is warm then. ``repeats``: where several workers keep no records, each is to be met."""
 
     address: str
     connection: Connection
@@ -322,6 +330,7 @@ class Backend(Facts, frozen=True):
     predict: Exchange | NotSeen
     debugger: Exchange | NotSeen
     predict_again: Exchange | NotSeen | None = None
+    repeats: Repeats | None = None
 
 
 class Upstreams(Facts, frozen=True):
@@ -344,13 +353,15 @@ class WorkerActivity(Facts, frozen=True):
 
 class Activity(Facts, frozen=True):
     """Signs of life of the service during the probes. ``queued``: the accept queue at both ends. ``deadlocked``:
-    workers whose threads all wait for each other and will never run again."""
+    workers whose threads all wait for each other and will never run again, where that is every worker; ``hanging``:
+    those of several of which the same is true while they hold a request of ours."""
 
     seconds: float
     workers: tuple[WorkerActivity, ...]
     queued: tuple[int | None, int | None]
     progress: tuple[ProgressRecord, ...] = ()
     deadlocked: tuple[int, ...] = ()
+    hanging: tuple[int, ...] = ()
 
 
 # --- certificates ---------------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from ops.snapshot import (
     Pidfile,
     Processes,
     ProgressRecord,
+    Repeats,
     Target,
 )
 from ops.topology.answers import is_service, serves
@@ -194,6 +195,8 @@ def capacity(
         activity.progress, taken_at, target.request_deadline
     ):
         return  # some workers hang and others do not: GUN015
+    if share_hangs(activity, backend):
+        return  # the same, by our probes
     if activity.workers and all(worker.has_beaten is False for worker in activity.workers):
         return  # nobody serves yet: within its deadline that is a boot, past it GUN017
     unanswered = [
@@ -236,7 +239,7 @@ def capacity(
             ),
             {"queued": str(max(queued, default=0))},
         )
-    elif unanswered and completes is None:
+    elif unanswered and completes is None and not _some_answer(backend):
         waited = max(x.elapsed for x in unanswered)
         states = _states(target, activity, processes)
         path = target.health_path if unanswered[0] is backend.health else target.predict_path
@@ -264,6 +267,21 @@ def capacity(
                 "states": ", ".join(sorted({words.en for _, words in states})) or "?",
             },
         )
+
+
+def share_hangs(activity: Activity, backend: Backend | NotSeen) -> Repeats | None:
+    """Probes of which a share hangs for good, proven: workers of several hold a request of ours and will never run
+    again, while others answer at once. None where that is not so: a slow answer is no hang."""
+    repeats = None if isinstance(backend, NotSeen) else backend.repeats
+    if repeats is None or not activity.hanging or not repeats.answered or not repeats.unanswered:
+        return None
+    return repeats if max(repeats.answered) < min(repeats.unanswered) else None
+
+
+def _some_answer(backend: Backend) -> bool:
+    """Whether of the probes that meet every worker some are answered and some are not: that is no service that does not
+    answer, whatever the others wait for."""
+    return backend.repeats is not None and bool(backend.repeats.answered and backend.repeats.unanswered)
 
 
 def _past_deadline(activity: Activity, target: Target, now: float) -> tuple[Evidence, ...]:

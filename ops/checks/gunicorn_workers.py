@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from ops.checks.gunicorn import by_its_record
+from ops.checks.gunicorn import by_its_record, share_hangs
 from ops.checks.log_reading import entries_with
 from ops.duration import age
 from ops.finding import Evidence, Finding, check, quote, seen
@@ -164,9 +164,12 @@ def died(logs: Logs, kernel: KernelLog | NotSeen, watchdog: WatchdogState | NotS
     en="no worker is stuck while others serve",
     zh="没有工作进程在其他进程正常时卡死",
 )
-def stuck(target: Target, activity: Activity, taken_at: float) -> Iterator[Finding]:
+def stuck(
+    target: Target, activity: Activity, backend: Backend | NotSeen, taken_at: float
+) -> Iterator[Finding]:
     """GUN015: by its own record a worker is past the request deadline and completes nothing; another has completed
-    requests since that one began to wait."""
+    requests since that one began to wait. Without records: a share of repeated probes hangs, in a worker none of whose
+    threads can ever run again."""
     now = taken_at + activity.seconds
     held_for = {r.pid: stuck_for(r, now, target.request_deadline) for r in activity.progress}
     found = [(record, held) for record in activity.progress if (held := held_for[record.pid]) is not None]
@@ -192,6 +195,37 @@ def stuck(target: Target, activity: Activity, taken_at: float) -> Iterator[Findi
                 ),
             ),
             {"pid": str(worst.pid), "age": age(held)},
+        )
+    elif not activity.progress and (repeats := share_hangs(activity, backend)):
+        pids = ", ".join(str(pid) for pid in activity.hanging)
+        missed, asked = len(repeats.unanswered), len(repeats.unanswered) + len(repeats.answered)
+        waited, quickest = f"{min(repeats.unanswered):.1f}", f"{max(repeats.answered):.2f}"
+        yield Finding(
+            "GUN015",
+            (
+                Evidence(
+                    f"GET {target.backend}{target.health_path}",
+                    Text(
+                        en=f"{missed} of {asked} had no answer in {waited} s, the others within {quickest} s",
+                        zh=f"{asked} 次中有 {missed} 次在 {waited} 秒内没有应答，其余在 {quickest} 秒内应答",
+                    ),
+                ),
+                *(
+                    Evidence(
+                        f"/proc/{pid}/task",
+                        Text(
+                            en="has taken such a request; its threads wait for each other, without a time limit",
+                            zh="接收了这样的请求；它的线程互相等待，且没有超时",
+                        ),
+                    )
+                    for pid in activity.hanging
+                ),
+            ),
+            {"pid": str(activity.hanging[0]), "age": f"{waited} s"},
+            summary=Text(
+                en=f"Worker {pids} takes requests and will never answer them, while the others serve.",
+                zh=f"worker {pids} 接收请求却永远不会应答，其余 worker 正常服务。",
+            ),
         )
 
 

@@ -53,6 +53,8 @@ GUIDE_HOME = "/root"
 # How long an answer is waited for before the service's processes are looked at again, seconds.
 FIRST_LOOK = 1.0
 LOOK_AGAIN = 0.2
+# For so long a worker that can never go on keeps requests of ours from their answers, seconds.
+SHARE_HANGS = 2.0
 NGINX_TEST_SECONDS = 4.0
 # A handshake over the network, seconds.
 FAR_SECONDS = 3.0
@@ -334,9 +336,12 @@ def _probe(
     )
     further = (progress_dir, str(Path(settings.watchdog.state_file).parent))
     address = target.connect_to or ""
+    main_polls = _main_thread_only_polls(around)
+    # A worker of another kind takes no connection while it is stuck; and records say more than probes.
+    repeat = main_polls and len(target.gunicorn_workers) > 1 and not before.progress
     tasks = {
         "front": Task("front door", lambda: http.probe_front(target, patience)),
-        "backend": Task("backend", lambda: http.probe_backend(target, patience)),
+        "backend": Task("backend", lambda: http.probe_backend(target, patience, repeat=repeat)),
         "upstreams": Task("upstreams", lambda: http.probe_upstreams(target, patience)),
         "served": Task(
             "served certificate",
@@ -370,7 +375,6 @@ def _probe(
         "model_access": Task("access to the model", lambda: model_access.model_access(target)),
     }
     answers = [tasks[name] for name in ("front", "backend", "upstreams")]
-    main_polls = _main_thread_only_polls(around)
     after = _watch(answers, tasks["backend"], patience, target, progress_dir, before, deadline, main_polls)
     # Logs last: what the probes themselves provoked stands in them too.
     log_task = Task("logs", lambda: logs.read_logs(target, since, time.time()))
@@ -432,32 +436,53 @@ def _watch(
 ) -> Reading:
     """Wait for the answers; look at the service's processes now and then, and stop waiting once they tell enough."""
     from ops.collect import activity, threads
+    from ops.collect.held import Ends, held
 
     began = time.monotonic()
     look = began + FIRST_LOOK
     others = activity.OthersRequests(before, target, patience)
     earlier: dict[int, threads.Waiting | None] = {}
     deadlocked: tuple[int, ...] = ()
+    hanging: tuple[int, ...] = ()
+    hanging_since = 0.0
+    held_before: dict[int, frozenset[Ends]] = {}
     while True:
         for task in answers:
             task.wait(min(look, deadline))
         if all(task.is_done for task in answers) or time.monotonic() >= deadline:
-            return msgspec.structs.replace(activity.read(target, progress_dir), deadlocked=deadlocked)
+            last = activity.read(target, progress_dir)
+            return msgspec.structs.replace(last, deadlocked=deadlocked, hanging=hanging)
         reading = activity.read(target, progress_dir)
         now = {pid: threads.waiting(pid) for pid in target.gunicorn_workers}
-        # An idle worker looks the same: it proves something only of all, and while the service itself owes an answer.
+        # An idle worker looks the same: it proves something only of all, and while the service itself owes an answer;
+        # of several that serve in threads only where each has taken a request of ours, and owes it since the last look.
+        stuck: list[int] = []
         if not backend.is_done and not (main_polls and reading.queued):
             stuck = [
                 pid
                 for pid in target.gunicorn_workers
                 if threads.can_never_go_on(pid, earlier.get(pid), now[pid], main_polls=main_polls)
             ]
-            deadlocked = tuple(stuck) if len(stuck) == len(target.gunicorn_workers) else ()
+            if main_polls and len(target.gunicorn_workers) > 1:
+                holders = held(target.backend, target.gunicorn_workers)
+                owing = {pid for pid in holders if holders[pid] & held_before.get(pid, frozenset())}
+                hanging = tuple(pid for pid in stuck if pid in owing or pid in hanging)
+                hanging_since = hanging_since if hanging and hanging_since else time.monotonic()
+                held_before = holders
+                deadlocked = hanging if len(hanging) == len(target.gunicorn_workers) else ()
+            else:
+                deadlocked = tuple(stuck) if len(stuck) == len(target.gunicorn_workers) else ()
         earlier = now
         if activity.nobody_can_answer(reading, target.gunicorn_workers):
             patience.cut("every worker is stopped")
         elif deadlocked:
             patience.cut("every worker is deadlocked")
+        elif (
+            hanging
+            and len(stuck) == len(target.gunicorn_workers)
+            and time.monotonic() - hanging_since > SHARE_HANGS
+        ):
+            patience.cut("a worker can never go on, and the others have nothing of ours")
         elif activity.nobody_boots(reading, target):
             patience.cut("every worker is past its boot deadline")
         elif activity.all_silent_for(reading, min(deadline - began, target.request_deadline)):
@@ -476,4 +501,7 @@ def _main_thread_only_polls(around: Surroundings) -> bool:
     master = next((p for p in processes if p.pid == around.target.gunicorn_master), None)
     told, config = gunicorn_topology.arguments(master), around.gunicorn.config
     kind = gunicorn_topology.setting("worker_class", "worker-class", told, config)
-    return bool(kind == "gthread")
+    threads = str(gunicorn_topology.setting("threads", "threads", told, config))
+    # gunicorn makes a sync worker with several threads one of these (its settings, "threads").
+    has_threads = kind in (None, "sync") and threads.isdigit() and int(threads) > 1
+    return bool(kind == "gthread" or has_threads)

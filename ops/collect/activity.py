@@ -32,6 +32,7 @@ class Reading(msgspec.Struct, frozen=True):
     beaten: dict[int, bool | None] = msgspec.field(default_factory=dict)
     deadlocked: tuple[int, ...] = ()
     started: dict[int, float] = msgspec.field(default_factory=dict)
+    hanging: tuple[int, ...] = ()
 
 
 def read(target: Target, progress_dir: str | None) -> Reading:
@@ -122,6 +123,7 @@ def compare(before: Reading, after: Reading, workers: tuple[int, ...]) -> Activi
         queued=(before.queued, after.queued),
         progress=after.progress,
         deadlocked=after.deadlocked,
+        hanging=after.hanging,
     )
 
 

@@ -9,9 +9,9 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from ops.collect.exchange import Answer, ask, connect, exchange, host_header, sni
-from ops.collect.wire import CONNECT_SECONDS, Patience
+from ops.collect.wire import CONNECT_SECONDS, Patience, Shorter
 from ops.quoting import safe_line
-from ops.snapshot import Backend, Connection, Exchange, Front, NotSeen, Target, Upstreams
+from ops.snapshot import Backend, Connection, Exchange, Front, NotSeen, Repeats, Target, Upstreams
 from ops.topology.address import join_address, split_address
 
 __all__ = ["Patience", "connect", "exchange", "probe_backend", "probe_front", "probe_upstreams"]
@@ -22,6 +22,12 @@ MAX_HOPS = 10
 HEAD_START = 1.0
 # The same for the other quick requests.
 QUICK_START = 0.5
+# Several at once make every worker take one; each is waited for so long, seconds.
+REPEATS_PER_WORKER = 3
+REPEAT_ROUNDS = 2
+MAX_REPEATS = 16
+REPEAT_WAIT = 3.0
+NEXT_ROUND = 0.25
 # Each is one thread for the time of one exchange.
 MAX_UPSTREAMS = 32
 REDIRECTS = (301, 302, 303, 307, 308)
@@ -167,8 +173,10 @@ def _normal(url: str) -> str:
     return f"{parts.scheme}://{host_header(url).lower()}{parts.path or '/'}?{parts.query}"
 
 
-def probe_backend(target: Target, patience: Patience) -> Backend:
-    """The service itself, past nginx. Health first and alone, then what is quick, then a prediction."""
+def probe_backend(target: Target, patience: Patience, *, repeat: bool = False) -> Backend:
+    """The service itself, past nginx. Health first and alone, then what is quick, then a prediction.
+
+    ``repeat``: also ask the health path several times over, so that every worker is met."""
     address = target.backend
     connection = connect(address, patience.deadline, patience)
     if connection.failure is not None:
@@ -182,8 +190,8 @@ def probe_backend(target: Target, patience: Patience) -> Backend:
             debugger=missing,
         )
 
-    def get(path: str) -> _Running:
-        return _Running(lambda: exchange("GET", base + path, address, patience, headers=_PROXIED))
+    def get(path: str, within: Patience = patience) -> _Running:
+        return _Running(lambda: exchange("GET", base + path, address, within, headers=_PROXIED))
 
     # The scheme is that of the connection (plain); what the user's was, the header tells, as nginx does.
     base = f"http://{_bracketed(target.domain)}"
@@ -205,6 +213,7 @@ def probe_backend(target: Target, patience: Patience) -> Backend:
             headers={**_PREDICT_HEADERS, **_PROXIED},
         )
 
+    repeats = _Running(lambda: _ask_again(get, target, patience)) if repeat else None
     predict = _Running(ask_prediction).result()
     again = {}
     if isinstance(predict, Exchange) and predict.status == 200 and predict.elapsed > target.slow_after_s:
@@ -217,7 +226,28 @@ def probe_backend(target: Target, patience: Patience) -> Backend:
         ready=ready.result(),
         predict=predict,
         debugger=debugger.result(),
+        repeats=told if repeats and isinstance(told := repeats.result(), Repeats) else None,
         **again,
+    )
+
+
+def _ask_again(get: Callable[[str, Patience], _Running], target: Target, patience: Patience) -> Repeats:
+    """Round by round, several at once: a worker with a thread left takes one when its fellow has another."""
+    shorter = Shorter(patience, time.monotonic() + REPEAT_WAIT)
+    running: list[_Running] = []
+    for _ in range(REPEAT_ROUNDS):
+        asked = [
+            get(target.health_path, shorter)
+            for _ in range(min(REPEATS_PER_WORKER * len(target.gunicorn_workers), MAX_REPEATS))
+        ]
+        next_round = time.monotonic() + NEXT_ROUND
+        for one in asked:
+            one.wait(max(0.0, next_round - time.monotonic()))
+        running += asked
+    outcomes = [outcome for one in running if isinstance(outcome := one.result(), Exchange)]
+    return Repeats(
+        answered=tuple(outcome.elapsed for outcome in outcomes if outcome.status is not None),
+        unanswered=tuple(outcome.elapsed for outcome in outcomes if outcome.failure == "timeout"),
     )
 
 

@@ -115,6 +115,36 @@ class Patience:
             raise OutOfTimeError("deadline passed")
 
 
+class Shorter(Patience):
+    """The patience of ``whole``, but no longer than until ``deadline``; what cuts the one cuts the other."""
+
+    def __init__(self, whole: Patience, deadline: float) -> None:
+        self.deadline = min(deadline, whole.deadline)
+        self._whole = whole
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the whole was cut."""
+        return self._whole.is_cut
+
+    @property
+    def answered(self) -> int:
+        """How many of the whole's exchanges have been answered."""
+        return self._whole.answered
+
+    def count_answer(self) -> None:
+        """Another of the whole's exchanges was answered."""
+        self._whole.count_answer()
+
+    def cut(self, reason: str) -> None:
+        """Cut the whole."""
+        self._whole.cut(reason)
+
+    def wait(self, sock: socket.socket | None, events: int, deadline: float) -> None:
+        """As the whole does, until this deadline at the latest."""
+        self._whole.wait(sock, events, min(deadline, self.deadline))
+
+
 def _close_both(*descriptors: int) -> None:
     for descriptor in descriptors:
         with contextlib.suppress(OSError):

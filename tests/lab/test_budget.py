@@ -15,7 +15,9 @@ import pytest
 from ops.bundle import read_bundle
 from ops.snapshot import Backend, Exchange
 from tests.lab.faults.gunicorn import DEADLOCK_APP
+from tests.lab.faults.hanging import a_share_hangs, stick_without_records
 from tests.lab.faults.nginx import SLOW_APP
+from tests.lab.faults.stuck import STICKING_APP
 from tests.lab.stack import Report, Stack
 from tests.lab.waiting import wait_for
 
@@ -161,3 +163,14 @@ def test_a_slow_service_is_waited_for() -> None:
         ran = stack.doctor()
     assert "GUN007" not in ran.codes
     assert not ran.report["symptoms"]
+
+
+def test_a_share_of_slow_answers_is_no_hang() -> None:
+    """Both threads of one of two workers are at work for longer than the doctor looks: no hang is proven."""
+    slow = STICKING_APP.replace("threading.Event().wait()", "time.sleep(60)")
+    assert slow != STICKING_APP
+    with Stack(app=slow, layout="guide", worker_class="gthread", workers=2, threads=2) as stack:
+        stick_without_records(stack, "/stick", count=2)
+        wait_for(lambda: a_share_hangs(stack), "a share of the requests to wait", within=30)
+        ran = stack.doctor("--budget", "5s")
+    assert not {"GUN015", "GUN007"} & set(ran.codes), ran.stdout

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from tests.lab.faults.case import fault, meets
-from tests.lab.faults.stuck import BOOT_HANG_APP, STICKING_APP, stick
+from tests.lab.faults.stuck import BOOT_HANG_APP, STICKING_APP, ask_aside, stick
 from tests.lab.stack import Stack
 from tests.lab.waiting import wait_for
 
@@ -44,6 +44,41 @@ def one_worker_waits_for_a_lock(stack: Stack) -> None:
     deadlines(stack, request_deadline="1s")
     victim = stack.gunicorn_workers[0].pid
     stick(stack, "/deadlock", victim=victim, count=2)
+
+
+def a_share_hangs(stack: Stack) -> bool:
+    """Some requests get no answer, and some do."""
+    answers = [stack.request(path="/health", door="backend", timeout=1.0).status for _ in range(6)]
+    return None in answers and 200 in answers
+
+
+def stick_without_records(stack: Stack, path: str, *, count: int) -> None:
+    """Has ``count`` requests stuck in the first worker, by the marks that the application leaves."""
+    victim = stack.gunicorn_workers[0].pid
+    mark = stack.app_dir / f"stuck-{victim}"
+    (stack.app_dir / "victim").write_text(str(victim))
+
+    def all_stuck() -> bool:
+        stuck = len(mark.read_text().split()) if mark.exists() else 0
+        if stuck < count:
+            ask_aside(stack, path)
+        return stuck >= count
+
+    wait_for(all_stuck, f"{count} requests to be stuck", within=30, every=0.1)
+    (stack.app_dir / "victim").write_text("")
+
+
+@fault(
+    "GUN015",
+    sees=a_share_hangs,
+    layout="guide",
+    app=STICKING_APP,
+    worker_class="gthread",
+    workers=2,
+    threads=2,
+)
+def one_worker_waits_for_a_lock_without_records(stack: Stack) -> None:
+    stick_without_records(stack, "/deadlock", count=2)
 
 
 def hangs(stack: Stack) -> bool:

@@ -15,6 +15,7 @@ from ops.snapshot import (
     NotSeen,
     OomCounter,
     ProgressRecord,
+    Repeats,
     Snapshot,
     WatchdogAction,
     WatchdogState,
@@ -101,6 +102,21 @@ def workers(
     )
 
 
+def probed(
+    hanging: tuple[int, ...] = (901,),
+    answered: tuple[float, ...] = (0.01,) * 6,
+    unanswered: tuple[float, ...] = (3.0, 3.0),
+    **more: Any,
+) -> Snapshot:
+    """Workers that keep no records, and what came of asking the health path again and again."""
+    return but(
+        activity__progress=(),
+        activity__hanging=hanging,
+        backend__repeats=Repeats(answered, unanswered),
+        **more,
+    )
+
+
 LOADING = exchange(503, '{"ready": false, "reason": "loading"}', **AT_BACKEND)
 
 CASES: list[Case] = [
@@ -129,6 +145,25 @@ CASES: list[Case] = [
         accounts(account(901, held=600, last=600), account(902, last=900)),
     ),
     quiet("GUN015", "all is well", HEALTHY),
+    fires(
+        "GUN015",
+        "without records, a share of probes hangs in a worker that can never go on",
+        probed(),
+        "2 of 8 had no answer in 3.0 s",
+        "its threads wait for each other",
+        severity="fail",
+        facts={"pid": "901", "age": "3.0 s"},
+    ),
+    quiet("GUN015", "nothing proves that the share is more than slow", probed(hanging=())),
+    quiet("GUN015", "nobody else answers: that is GUN007", probed(answered=())),
+    quiet("GUN015", "the others are slow too", probed(answered=(3.1,) * 6)),
+    quiet("GUN015", "every probe was answered", probed(unanswered=())),
+    quiet("GUN007", "a share of the probes is answered", probed(backend__predict=timed_out(**AT_BACKEND))),
+    quiet(
+        "GUN007",
+        "a share of the probes is answered, and the others may be slow",
+        probed(hanging=(), backend__predict=timed_out(**AT_BACKEND)),
+    ),
     fires(
         "GUN017",
         "its record says that it boots, another's that it is ready",
