@@ -49,7 +49,7 @@ class Chromium:
         """Starts it. Raises FileNotFoundError where chromium or chromedriver is not installed."""
         self._closing = contextlib.ExitStack()
         # A browser that is just ending may still write.
-        home = self._closing.enter_context(
+        home = self.home = self._closing.enter_context(
             tempfile.TemporaryDirectory(prefix="gte-browser-", ignore_cleanup_errors=True)
         )
         options = webdriver.ChromeOptions()

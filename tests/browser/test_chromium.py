@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import psutil
@@ -24,12 +23,11 @@ def test_it_notices_what_a_page_must_not_do(browser: Chromium, tmp_path: Path):
 
 
 def test_it_goes_without_a_trace():
-    folders = set(Path(tempfile.gettempdir()).glob("gte-browser-*"))
     with Chromium() as other:
         driver = psutil.Process(other.driver.service.process.pid)
         family = [driver, *driver.children(recursive=True)]
         assert len(family) > 2
-        made = set(Path(tempfile.gettempdir()).glob("gte-browser-*")) - folders
-        assert made
+        home = Path(other.home)
+        assert list(home.iterdir())
     wait_for(lambda: not any(process.is_running() for process in family), "the browser's end", within=30)
-    wait_for(lambda: not any(folder.exists() for folder in made), "its files to be gone", within=30)
+    wait_for(lambda: not home.exists(), "its files to be gone", within=30)
