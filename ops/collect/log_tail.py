@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import errno
+import gzip
+import io
 import os
+import re
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
 from ops.collect.regular_file import open_regular_file
 
+# Of a compressed log so much is unpacked, from its beginning; its end alone is kept.
+MAX_UNPACKED_BYTES = 64 << 20
+MAX_LISTED = 10_000
+_OTHER_COMPRESSIONS = (".zst", ".xz", ".bz2")
 STEP_BYTES = 256 * 1024
 MAX_LINE_BYTES = 8 * 1024
 
@@ -41,17 +51,39 @@ class LogTail:
             yield from self._backwards(file)
         if self._left <= 0:
             return
-        earlier = self.path + ".1"
-        if self._touched_since(earlier):
-            try:
-                with open_regular_file(earlier) as file:
-                    yield from self._backwards(file)
-            except OSError:
-                return
-            self.is_whole = self._left > 0
+        earlier = self._earlier()
+        if earlier is None:
+            self.is_whole = True
             return
-        # A compressed one is not unpacked: the window then begins before what is read.
-        self.is_whole = not any(self._touched_since(earlier + end) for end in (".gz", ".zst", ".xz", ".bz2"))
+        if earlier.endswith(_OTHER_COMPRESSIONS):  # not unpacked: the window then begins before what is read
+            return
+        try:
+            with open_regular_file(earlier) as file:
+                if earlier.endswith(".gz"):
+                    plain, is_all = _unpacked(file, self._left)
+                    yield from self._backwards(plain)
+                else:
+                    is_all = True
+                    yield from self._backwards(file)
+        except (OSError, EOFError, zlib.error):
+            return
+        self.is_whole = is_all and self._left > 0
+
+    def _earlier(self) -> str | None:
+        """The file that the log was before its last rotation, where it was touched within the window: ``log.1``, or by
+        logrotate's ``dateext`` ``log-20261122``, each compressed or not."""
+        named = Path(self.path)
+        rotated = re.compile(
+            re.escape(named.name) + r"(?:\.1|-\d{8}[-\d]*)(?:\.(?:gz|zst|xz|bz2))?", re.ASCII
+        )
+        try:
+            with os.scandir(named.parent) as entries:
+                found = [e.name for e in islice(entries, MAX_LISTED) if rotated.fullmatch(e.name)]
+            newest = max(found, key=lambda name: (named.parent / name).stat().st_mtime, default=None)
+        except (OSError, ValueError):
+            return None
+        earlier = str(named.parent / newest) if newest else None
+        return earlier if earlier and self._touched_since(earlier) else None
 
     def _touched_since(self, path: str) -> bool:
         try:
@@ -85,3 +117,21 @@ class LogTail:
                 yield pieces[number][:MAX_LINE_BYTES]
         if carried:
             yield carried[:MAX_LINE_BYTES]
+
+
+def _unpacked(file: BinaryIO, keep: int) -> tuple[BinaryIO, bool]:
+    """The last ``keep`` bytes of a gzip file, and whether they are all of it.
+
+    Raises OSError, EOFError, zlib.error where it is damaged or unpacks to more than `MAX_UNPACKED_BYTES`."""
+    kept = bytearray()
+    total = 0
+    with gzip.GzipFile(fileobj=file) as plain:
+        while piece := plain.read(STEP_BYTES):
+            total += len(piece)
+            if total > MAX_UNPACKED_BYTES:
+                raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+            kept += piece
+            if len(kept) > 2 * keep:
+                del kept[:-keep]
+    del kept[: max(0, len(kept) - keep)]
+    return io.BytesIO(bytes(kept)), total <= keep

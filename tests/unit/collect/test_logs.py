@@ -1,5 +1,6 @@
 """Whole logs: long, rotated, hostile, missing."""
 
+import gzip
 import os
 import time
 from pathlib import Path
@@ -336,3 +337,33 @@ def test_a_master_that_could_not_load_the_application_is_an_entry_of_its_own(
     assert found.text.endswith("ModuleNotFoundError: No module named 'nothing'")
     old = _error_log(str(path), path.stat().st_mtime + 60, path.stat().st_mtime + 960, gunicorn_line)
     assert not isinstance(old, Log) or old.entries == ()
+
+
+def _rotated(path: Path, content: bytes) -> None:
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    os.utime(path, (NOW - 100, NOW - 100))
+
+
+@pytest.mark.parametrize("ending", [".1", ".1.gz", "-20261122", "-20261122.gz", "-20261122-1795309100.gz"])
+def test_a_log_that_was_just_rotated_is_read_on_in_the_one_before(tmp_path: Path, ending: str) -> None:
+    stamp = time.strftime("%Y/%m/%d %H:%M:%S", time.localtime(NOW - 200)).encode()
+    log = tmp_path / "error.log"
+    log.write_bytes(b"")
+    _rotated(tmp_path / f"error.log{ending}", stamp + b" [error] 7#7: before the rotation\n")
+    _rotated(tmp_path / "error.log-other", stamp + b" [error] 7#7: no rotated log\n")
+    found = nginx_log(log)
+    assert [(e.text, e.time) for e in found.entries] == [("before the rotation", NOW - 200)]
+    assert found.complete
+
+
+def test_a_rotated_log_that_unpacks_to_too_much_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_tail, "MAX_UNPACKED_BYTES", 1 << 20)
+    log = tmp_path / "error.log"
+    log.write_bytes(b"")
+    _rotated(tmp_path / "error.log.1.gz", bytes(2 << 20))
+    assert not nginx_log(log).complete
+    (tmp_path / "error.log.1.gz").write_bytes(b"no gzip")
+    os.utime(tmp_path / "error.log.1.gz", (NOW, NOW))
+    assert not nginx_log(log).complete
