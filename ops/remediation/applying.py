@@ -77,7 +77,7 @@ TEST_SECONDS = 15.0
 RELOAD_SECONDS = 15.0
 NGINX_STARTS_WITHIN = 15.0
 HEALTH_SECONDS = 3.0
-LOGS_REOPEN_WITHIN = 5.0
+LOGS_REOPEN_WITHIN = 10.0
 WORKER_REPLACED_WITHIN = 10.0
 LOOK_AGAIN = 0.2
 # Two dumps some seconds apart prove a worker stuck; the first look only begins to measure its CPU.

@@ -159,7 +159,7 @@ def test_an_edit_is_one_line_tested_loaded_and_kept_reversible(limited: Stack) -
     assert "".join(line for line in after if "limit_req_status" not in line) == before
     assert stack.site_file.stat().st_mode == mode
     assert [Path(kept).read_text() for kept in remedy["kept"]] == [before]
-    assert not workers & {worker.pid for worker in stack.nginx_workers}
+    wait_for(lambda: not workers & {w.pid for w in stack.nginx_workers}, "the old workers to end", within=20)
     assert 429 in {stack.predict().status for _ in range(40)}
 
 
