@@ -11,6 +11,7 @@ reads. The files lie under TMPDIR and are removed afterwards; the large ones tak
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import statistics
 import sys
@@ -29,13 +30,15 @@ DENSE_SECONDS = 600.0
 BLOCK_LINES = 100_000
 
 
-def access(at: float) -> str:
+@functools.lru_cache(maxsize=4)
+def access(at: int) -> str:
     """A prediction, as nginx's combined format and gunicorn's own have it."""
     time_ = datetime.fromtimestamp(at, UTC).strftime("%d/%b/%Y:%H:%M:%S +0000")
     return f'10.0.0.7 - - [{time_}] "POST /predict HTTP/1.1" 200 312 "-" "python-requests/2.32.3"\n'
 
 
-def error(at: float) -> str:
+@functools.lru_cache(maxsize=4)
+def error(at: int) -> str:
     """A notice of nginx's that is no fault."""
     time_ = datetime.fromtimestamp(at).astimezone().strftime("%Y/%m/%d %H:%M:%S")
     return (
@@ -46,13 +49,13 @@ def error(at: float) -> str:
 def write(path: Path, kind: str, size: int, dense: bool) -> None:
     """A log of about ``size`` bytes that ends now, its lines older and older towards its head."""
     line = {"access": access, "error": error}[kind]
-    count = size // len(line(time.time()))
+    count = size // len(line(int(time.time())))
     step = DENSE_SECONDS / count if dense else 1 / PACES[kind]
     begin = time.time() - count * step
     with path.open("w") as file:
         for first in range(0, count, BLOCK_LINES):
             file.writelines(
-                line(begin + number * step) for number in range(first, min(first + BLOCK_LINES, count))
+                line(int(begin + number * step)) for number in range(first, min(first + BLOCK_LINES, count))
             )
         file.flush()
         os.fsync(file.fileno())
