@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import functools
 import os
+import shutil
 import statistics
 import sys
 import time
@@ -47,7 +48,7 @@ def error(at: int) -> str:
 
 
 def write(path: Path, kind: str, size: int, dense: bool) -> None:
-    """A log of about ``size`` bytes that ends now, its lines older and older towards its head."""
+    """A log of about ``size`` bytes that ends now, its lines older and older towards its head, in bursts of 10 s."""
     line = {"access": access, "error": error}[kind]
     count = size // len(line(int(time.time())))
     step = DENSE_SECONDS / count if dense else 1 / PACES[kind]
@@ -55,7 +56,8 @@ def write(path: Path, kind: str, size: int, dense: bool) -> None:
     with path.open("w") as file:
         for first in range(0, count, BLOCK_LINES):
             file.writelines(
-                line(int(begin + number * step)) for number in range(first, min(first + BLOCK_LINES, count))
+                line(int(begin + number * step) // 10 * 10)
+                for number in range(first, min(first + BLOCK_LINES, count))
             )
         file.flush()
         os.fsync(file.fileno())
@@ -82,8 +84,14 @@ def main() -> None:
         stack.stop_gunicorn()
         for name, size in sizes.items():
             print(f"writing {len(logs)} logs of {name} ...", file=sys.stderr)
+            written: dict[str, Path] = {}
             for path, kind in logs.items():
-                write(path.with_name(f"{path.name}.{name[:1]}"), kind, size, options.dense)
+                place = path.with_name(f"{path.name}.{name[:1]}")
+                if kind in written:
+                    shutil.copyfile(written[kind], place)
+                else:
+                    write(place, kind, size, options.dense)
+                written[kind] = place
         for number in range(options.runs + 1):
             for name in sizes:
                 for path in logs:
