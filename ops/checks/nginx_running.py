@@ -66,7 +66,7 @@ def reload(
     contradictions = [
         *_listening(nginx_config, processes, (*masters, *workers)),
         *_forwarding(nginx_config, site, target, front, backend, upstreams),
-        *_logged(nginx_config, site, target, logs, taken_at),
+        *_logged(nginx_config, site, target, logs, taken_at, {worker.pid for worker in workers}),
         *_returned(site, target, front),
     ]
     if not changed and not contradictions:
@@ -183,9 +183,15 @@ def _forwarding(
 
 
 def _logged(
-    config: NginxConfig, site: Site | None, target: Target, logs: Logs | NotSeen, taken_at: float
+    config: NginxConfig,
+    site: Site | None,
+    target: Target,
+    logs: Logs | NotSeen,
+    taken_at: float,
+    workers: set[int],
 ) -> Iterator[Evidence]:
-    """nginx has just tried an upstream that the file does not name. Silent where the file names one by a host name."""
+    """A current worker has just tried an upstream that the file does not name. Silent where the file names one by a
+    host name. What a worker wrote that a reload has sent away since tells nothing."""
     if site is None or isinstance(logs, NotSeen) or not site.passes:
         return
     addresses = {address for item in site.passes for address in item.addresses}
@@ -195,7 +201,9 @@ def _logged(
     recent = [
         (path, entry)
         for path, entry in of_this_site(nginx_entries(logs, "while connecting to upstream"), config, target)
-        if entry.time >= int(taken_at) and ours in entry.text  # log times are whole seconds
+        if entry.time >= int(taken_at)  # log times are whole seconds
+        and (entry.pid is None or entry.pid in workers)
+        and ours in entry.text
     ]
     for path, entry in recent[-1:]:
         tried = _UPSTREAM.search(entry.text)

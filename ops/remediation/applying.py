@@ -451,6 +451,8 @@ class Applier:
         if (problem := _test(around)) is not None:
             _refuse_by_test(problem)
         reload_nginx(masters, around.target.nginx_error_logs, time.monotonic() + RELOAD_SECONDS)
+        # New workers come first; the old ones have yet to hear that they are to end.
+        self._wait_until(lambda: not before & _workers(self._around(), masters))
         after = _workers(self._around(), masters)
         return _Done(f"workers {_pids(before)}", f"workers {_pids(after)}")
 

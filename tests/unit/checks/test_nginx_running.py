@@ -56,11 +56,12 @@ def sent_to(address: str, answer: Exchange, **more: Any) -> Snapshot:
     )
 
 
-def tried(upstream: str, ago: float = -1, server: str = DOMAIN) -> LogEntry:
+def tried(upstream: str, ago: float = -1, server: str = DOMAIN, by: int = NGINX_WORKER) -> LogEntry:
     return entry(
         f"*5 connect() failed (111: Connection refused) while connecting to upstream, client: 127.0.0.1, "
         f'server: {server}, request: "POST /predict HTTP/1.1", upstream: "http://{upstream}/predict", host: "x"',
         ago=ago,
+        pid=by,
     )
 
 
@@ -155,6 +156,7 @@ CASES: list[Case] = [
         "an upstream tried before this run",
         but(logs__nginx_errors=nginx_logs(tried(ELSEWHERE, ago=90))),
     ),
+    quiet("NGX004", "what a worker wrote that has been replaced since", failing(tried(ELSEWHERE, by=699))),
     quiet("NGX004", "another site's upstream", failing(tried(ELSEWHERE, server="shop.example"))),
     quiet("NGX004", "the file's own upstream", failing(tried("127.0.0.1:8000"))),
     quiet("NGX004", "localhost by its other address", failing(tried("[::1]:8000"))),
