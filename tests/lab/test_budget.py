@@ -24,7 +24,7 @@ from tests.lab.waiting import wait_for
 BUDGET = 3.0
 # What starting, judging and writing may take on a machine that has far too much to do. A wait without a bound would
 # take as long as these servers hang: for ever.
-BUSY = 15.0
+BUSY = 6.0
 
 DRIP = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n" + b"x" * 100_000
 
