@@ -79,7 +79,9 @@ class Stopped:
         self.go_on = go_on.set
 
 
-@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGSTOP, signal.SIGSEGV])
+@pytest.mark.parametrize(
+    "sent", [signal.SIGKILL, signal.SIGSTOP, pytest.param(signal.SIGSEGV, marks=pytest.mark.long)]
+)
 def test_a_lost_engine_costs_the_requests_it_held_and_no_other(
     sent: signal.Signals, gte: Gte, requests: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
