@@ -262,9 +262,13 @@ def read(path: Path) -> Record | None:
 
     The file of a process that is gone, or whose pid has passed to another process, is removed.
     """
-    for _ in range(3):
+    for _ in range(10):
         try:
-            record = Record.from_json(path.read_bytes())
+            content = path.read_bytes()
+            # Read in the midst of a write, digits of two states can still be JSON; they do not come twice.
+            if path.read_bytes() != content:
+                continue
+            record = Record.from_json(content)
         except OSError:
             return None
         except ValueError:
