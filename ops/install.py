@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ops.collect.schedule import parse_cron_line
+from ops.durable_file import taking_its_name
 from ops.errors import OpsError
 from ops.quoting import safe_line
 from ops.render import Kind, RenderedFile
@@ -161,18 +162,9 @@ def _put(file: RenderedFile, path: Path) -> Installed:
         return Installed(str(path), "unchanged")
     path.parent.mkdir(parents=True, exist_ok=True)
     kept = keep_copy(path) if old is not None and old != file.text else None
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{KEPT}")
-    try:
-        with temporary.open("w", encoding="utf-8") as out:
-            os.fchmod(out.fileno(), file.mode)
-            out.write(file.text)
-            out.flush()
-            os.fsync(out.fileno())
-        temporary.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
+    with taking_its_name(path, path.with_name(f".{path.name}.{os.getpid()}{KEPT}")) as out:
+        os.fchmod(out.fileno(), file.mode)
+        out.write(file.text.encode())
     return Installed(str(path), "new" if old is None else "changed", str(kept) if kept else None)
 
 

@@ -23,7 +23,7 @@ from typing import Literal
 
 import msgspec
 
-from ops.durable_file import flush_directory
+from ops.durable_file import flush_directory, taking_its_name
 from ops.errors import OpsError
 from ops.safekeeping.tree import Tree
 
@@ -107,21 +107,8 @@ def only_restore(directory: Path) -> Iterator[None]:
 
 def write_journal(directory: Path, journal: Journal) -> None:
     """Puts ``journal`` in place, durably, at one instant. Raises OSError; then the one before stands."""
-    target = directory / JOURNAL_NAME
-    new = directory / f"{JOURNAL_NAME}.new"
-    content = msgspec.json.encode(journal)
-    try:
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(target)
-    except OSError:
-        with contextlib.suppress(OSError):
-            new.unlink(missing_ok=True)
-        raise
-    flush_directory(directory)
+    with taking_its_name(directory / JOURNAL_NAME, directory / f"{JOURNAL_NAME}.new") as file:
+        file.write(msgspec.json.encode(journal))
 
 
 def read_journal(directory: Path) -> Journal | None:
