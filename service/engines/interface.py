@@ -85,6 +85,11 @@ class ClientGoneError(Exception):
     """The client closed its connection before its turn at an engine came."""
 
 
+def not_installed(error: ImportError, extra: str) -> str:
+    """What to say where a package of one of this project's extras is missing."""
+    return f"{error.name or 'a package'} is not installed: pip install 'gte-ops[{extra}]'"
+
+
 @dataclass
 class EngineUnavailableError(Exception):
     """A slot has no engine: why, what to do, and whether waiting helps (only while ``loading``)."""

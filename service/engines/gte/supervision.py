@@ -1,18 +1,15 @@
 """The engine process as its worker sees it: started, asked, found dead or stuck, and ended."""
 
-import contextlib
 import json
 import logging
 import os
 import signal
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from service.engines import engine_process
 from service.engines.gte import wire
 from service.engines.gte.tokens import Tokens
 from service.engines.interface import EngineUnavailableError
@@ -79,25 +76,12 @@ class Engine:
             EngineUnavailableError: it refuses the model. EngineLostError: it died or took too long.
         """
         started = time.monotonic()
-        ours, theirs = socket.socketpair()
-        command = [
-            sys.executable,
-            *launch.program,
-            str(theirs.fileno()),
-            str(launch.directory),
-            launch.precision,
-            str(launch.threads),
-            str(os.getpid()),
-        ]
-        with theirs:
-            self._process = subprocess.Popen(
-                command,
-                env=_environment(launch.threads),
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-            )
-        self._channel = ours
-        self._receiver = wire.Receiver(ours)
+        self._process, self._channel = engine_process.start(
+            launch.program,
+            [str(launch.directory), launch.precision, str(launch.threads), str(os.getpid())],
+            _environment(launch.threads),
+        )
+        self._receiver = wire.Receiver(self._channel)
         self._number = 0
         kind, payload = self._answer(0, time.monotonic() + _LOAD_TIMEOUT, is_loading=True)
         said = json.loads(payload)
@@ -142,10 +126,7 @@ class Engine:
 
     def end(self) -> None:
         """Kill the process, if it still runs."""
-        self._channel.close()
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
-        self._process.wait()
+        engine_process.end(self._process, self._channel)
 
     def _answer(self, number: int, deadline: float, *, is_loading: bool) -> tuple[wire.Kind, bytes]:
         self._channel.settimeout(_LOOK)
@@ -175,26 +156,17 @@ class Engine:
         return self.facts.device != "cpu"
 
     def _lost(self, what: str) -> EngineLostError:
-        # A process that has just closed the channel is about to end: its status tells more.
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(0.2)
-        status = self._process.poll()
+        status = engine_process.end_of_lost(self._process, self._channel, within=0.2)
         reason = "stuck"
         if status is not None:
             reason = "ended"
             how = signal.Signals(-status).name if status < 0 else f"status {status}"
             what = f"ended with {how}"
-        self.end()
         return EngineLostError(f"the engine process {self.pid} {what}", reason)
 
 
 def _environment(threads: int) -> dict[str, str]:
-    # The service may be found through the worker's sys.path alone (gunicorn's chdir).
-    root = str(Path(__file__).resolve().parents[3])
-    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     return {
-        **os.environ,
-        "PYTHONPATH": path,
         "OMP_NUM_THREADS": str(threads),
         # Threads that spin at a barrier while a neighbour has the core of the last one waste what it could use.
         "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),

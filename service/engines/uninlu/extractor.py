@@ -1,12 +1,8 @@
 """The engine process as its worker sees it: started, asked one request at a time, and started again when it is lost."""
 
-import contextlib
 import json
 import logging
 import os
-import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -14,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from service import metrics
+from service.engines import engine_process
 from service.engines.interface import EngineTimeoutError, EngineUnavailableError, Slot, Span
 from service.engines.uninlu.checkpoint import MODEL
 
@@ -21,6 +18,8 @@ _log = logging.getLogger("service")
 
 SLOT: Slot = "extractor"
 _LOAD_TIMEOUT = 300.0  # seconds; a cold disk is slow
+# The weights lie there; nothing is to be looked up elsewhere.
+_OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 _GRACE = 5.0  # seconds after which a process that should have given up by itself counts as stuck
 _RESTART_PAUSE, _LONGEST_PAUSE = (
     1.0,
@@ -117,19 +116,9 @@ class UniNlu:
         return answer["answer"]
 
     def _start(self) -> None:
-        ours, theirs = socket.socketpair()
-        command = [
-            sys.executable,
-            "-m",
-            "service.engines.uninlu.process",
-            str(theirs.fileno()),
-            *self._arguments,
-        ]
-        with theirs:
-            self._process = subprocess.Popen(
-                command, env=_environment(), pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL
-            )
-        self._channel = ours
+        self._process, self._channel = engine_process.start(
+            ("-m", "service.engines.uninlu.process"), self._arguments, _OFFLINE
+        )
         self._arrived = bytearray()
         try:
             said = self._receive(time.monotonic() + _LOAD_TIMEOUT)
@@ -138,7 +127,7 @@ class UniNlu:
                 SLOT, "load_failed", f"the extractor's process was {lost} while it loaded: see the error log"
             ) from None
         if not said["ready"]:
-            self._end()
+            engine_process.end(self._process, self._channel)
             raise EngineUnavailableError(SLOT, said["reason"], said["detail"])
         self._has_scores = bool(said["has_scores"])
         metrics.ENGINE_LOAD.labels(SLOT).set(said["seconds"])
@@ -171,7 +160,7 @@ class UniNlu:
                 self._channel.settimeout(max(0.001, deadline - time.monotonic()))
                 part = self._channel.recv(1 << 16)
             except TimeoutError:
-                self._end()
+                engine_process.end(self._process, self._channel)
                 raise _LostError("stuck") from None
             except OSError:
                 part = b""
@@ -184,23 +173,5 @@ class UniNlu:
         return answer
 
     def _lost(self) -> _LostError:
-        # A process that has just closed the channel is about to end: its status tells more.
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(0.5)
-        status = self._process.poll()
-        self._end()
+        status = engine_process.end_of_lost(self._process, self._channel, within=0.5)
         return _LostError("killed" if status is not None and status < 0 else "ended")
-
-    def _end(self) -> None:
-        self._channel.close()
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
-        self._process.wait()
-
-
-def _environment() -> dict[str, str]:
-    # The service may be found through the worker's sys.path alone (gunicorn's chdir).
-    root = str(Path(__file__).resolve().parents[3])
-    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    # The weights lie there; nothing is to be looked up elsewhere.
-    return {**os.environ, "PYTHONPATH": path, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}

@@ -6,7 +6,6 @@ It says in one line of JSON what it has loaded, or why it cannot; then each line
 import contextlib
 import json
 import os
-import signal
 import socket
 import sys
 import threading
@@ -14,7 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from service.engines.interface import EngineUnavailableError
+from service.engines.engine_process import leave_signals_to_the_worker
+from service.engines.interface import EngineUnavailableError, not_installed
 from service.engines.uninlu.checkpoint import require_model
 
 _LOOK_FOR_PARENT = 1.0  # seconds
@@ -23,16 +23,7 @@ _LOOK_FOR_PARENT = 1.0  # seconds
 def main() -> None:
     """Serve until the worker closes the channel or ends."""
     number, directory, parent, threads, trusts_code = sys.argv[1:6]
-    # A signal to the whole group (Ctrl-C, systemd's stop) is for the worker, which finishes its requests first.
-    for ignored in (
-        signal.SIGINT,
-        signal.SIGTERM,
-        signal.SIGHUP,
-        signal.SIGQUIT,
-        signal.SIGUSR1,
-        signal.SIGUSR2,
-    ):
-        signal.signal(ignored, signal.SIG_IGN)
+    leave_signals_to_the_worker()
     threading.Thread(target=_end_with, args=(int(parent),), daemon=True).start()
     channel = socket.socket(fileno=int(number)).makefile("rwb")
 
@@ -61,8 +52,7 @@ def _serve(channel: Any, say: Any, directory: Path, threads: int, trusts_code: b
         say({"ready": False, "reason": failure.reason, "detail": failure.detail})
         return
     except ImportError as error:
-        detail = f"{error.name or 'a package'} is not installed: pip install 'gte-ops[model]'"
-        say({"ready": False, "reason": "model_missing", "detail": detail})
+        say({"ready": False, "reason": "model_missing", "detail": not_installed(error, "model")})
         return
     except Exception as error:  # noqa: BLE001  a checkpoint can be wrong in any way; /ready must say so
         _log(f"the model cannot be loaded: {type(error).__name__}: {error}")
