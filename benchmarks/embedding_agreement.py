@@ -26,7 +26,16 @@ from tests.made_checkpoint import make, varied
 class Dynamic:
     """torch.ao.quantization.quantize_dynamic, as its tutorial uses it."""
 
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor, *, gelu: bool) -> None:
+    kind = torch.float32
+
+    def __init__(
+        self,
+        weight: torch.Tensor,
+        bias: torch.Tensor,
+        *,
+        gelu: bool,
+        after_gelu: bool = False,  # noqa: ARG002
+    ) -> None:
         layer = torch.nn.Linear(weight.shape[1], weight.shape[0])
         layer.weight.data, layer.bias.data = weight.clone(), bias.clone()
         self._layer = torch.ao.quantization.quantize_dynamic(
@@ -68,9 +77,11 @@ def compare(directory: Path, texts: list[str]) -> None:
     """Print a row for each precision."""
     configuration = read_configuration(directory)
     sequences = Tokenizer(directory, 512).encode(texts)
+    threads = torch.get_num_threads()
 
     def vectors(precision: Any) -> Any:
-        model = forward.Model(directory, configuration, precision)
+        products = "float32" if precision == "bfloat16" else precision
+        model = forward.Model(directory, configuration, precision, products, threads)
         return numpy.concatenate([model.encode(sequences[i : i + 4]) for i in range(0, len(sequences), 4)])
 
     exact = vectors("float32")

@@ -30,12 +30,17 @@ KINDS = {
 }
 
 
-def model_of(directory: Path, precision: str = "float32") -> tuple[Any, Tokenizer, Configuration]:
+def model_of(
+    directory: Path, precision: str = "float32", products: str | None = None, threads: int = 2
+) -> tuple[Any, Tokenizer, Configuration]:
+    """``products``: float32 for bfloat16 weights, unless said otherwise."""
     from service.engines.gte.forward import Model
     from service.engines.gte.precision import named
 
     configuration = read_configuration(directory)
-    return Model(directory, configuration, named(precision)), Tokenizer(directory, 512), configuration
+    products = products or ("float32" if precision == "bfloat16" else precision)
+    model = Model(directory, configuration, named(precision), named(products), threads)
+    return model, Tokenizer(directory, 512), configuration
 
 
 def vectors_of(directory: Path, texts: Sequence[str], precision: str = "float32") -> Any:
@@ -163,11 +168,24 @@ def test_products_in_bfloat16_agree_wherever_they_run(
         def plain(weight: Any, bias: Any, kind: Any, *, gelu: bool) -> Any:
             return linear.Plain(weight.to(kind), bias.to(kind), gelu=gelu)
 
-        monkeypatch.setattr(forward, "supports_bfloat16", lambda: True)
         monkeypatch.setattr(forward, "Packed", plain)
     made = make(tmp_path / "gte", **SHORT)
-    lower = vectors_of(made, VARIED, "bfloat16")
+    model, tokenizer, _ = model_of(made, "bfloat16", "bfloat16")
+    lower = model.encode(tokenizer.encode(VARIED))
     assert cosines(centred(vectors_of(made, VARIED)), centred(lower)).mean() > 0.99
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+@pytest.mark.parametrize("pooling", ["cls", "avg"])
+def test_lanes_compute_what_one_thread_computes(precision: str, pooling: str, tmp_path: Path) -> None:
+    """Whatever number of texts there is for how many lanes, of one length or of many."""
+    made = make(tmp_path / "gte", **SHORT, configuration={"emb_pooler_type": pooling})
+    alone, tokenizer, _ = model_of(made, precision, threads=1)
+    shared, *_ = model_of(made, precision, threads=3)
+    for texts in (["今天"], [LONG], VARIED, ["北京冬奥会在北京举行"] * 50, [*VARIED, *(["今天天气"] * 30)]):
+        sequences = tokenizer.encode(texts)
+        wanted, found = alone.encode(sequences), shared.encode(sequences)
+        assert cosines(wanted, found).min() > (0.999999 if precision == "float32" else 0.9999)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])

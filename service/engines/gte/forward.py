@@ -6,7 +6,9 @@ else. Only attention looks at texts one by one: those of one length together, as
 """
 
 from collections.abc import Callable, Sequence
-from itertools import groupby
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby, pairwise
 from pathlib import Path
 
 import numpy
@@ -14,7 +16,8 @@ import torch
 from torch.nn import functional
 
 from service.engines.gte.checkpoint import Configuration
-from service.engines.gte.linear import Linear, Packed, Plain, Quantized, Stored, supports_bfloat16
+from service.engines.gte.lanes import Lanes
+from service.engines.gte.linear import Linear, Packed, Plain, Quantized, Stored
 from service.engines.gte.precision import Precision
 from service.engines.gte.tokens import Tokens
 from service.engines.gte.weights import Weights
@@ -50,49 +53,54 @@ class Attention:
         """``first_only``: attention of each text's first token alone, over all tokens of the text."""
         hidden = configuration.hidden
         self._heads = configuration.heads
-        self._first_only = first_only
-        parts = [
-            (
-                weights.copy(f"{name}.self.{part}.weight", hidden, hidden),
-                weights.copy(f"{name}.self.{part}.bias", hidden),
-            )
-            for part in ("query", "key", "value")
-        ]
-        # One product for all three, which read the same rows.
-        cut = 1 if first_only else 0
-        self._query = make(*parts[0]) if first_only else None
-        self._rows = make(
-            torch.cat([weight for weight, _ in parts[cut:]]), torch.cat([bias for _, bias in parts[cut:]])
-        )
-        del parts
-        with weights.tensor(f"{name}.output.dense.weight", hidden, hidden) as weight:
-            self._out = make(weight, weights.copy(f"{name}.output.dense.bias", hidden))
+        names = [f"{name}.self.{part}" for part in ("query", "key", "value")]
+        self._query = None
+        if first_only:
+            with weights.stacked(names[:1], hidden, hidden) as (weight, bias):
+                self._query = make(weight, bias)
+            names = names[1:]
+        # One product for all three, or both, which read the same rows.
+        with weights.stacked(names, hidden, hidden) as (weight, bias):
+            self._project = make(weight, bias)
+        self._parts = len(names)
+        with weights.stacked([f"{name}.output.dense"], hidden, hidden) as (weight, bias):
+            self._out = make(weight, bias)
         self._norm = Norm(weights, f"{name}.output.LayerNorm", hidden, configuration.epsilon, device)
 
-    def __call__(self, x: torch.Tensor, texts: "Texts") -> torch.Tensor:
-        if self._query is not None:
-            first = x[texts.firsts]
-            mixed = self._mixed(self._rows(x), self._query(first), texts)
-            return self._norm(first + self._out(mixed))
-        return self._norm(x + self._out(self._mixed(self._rows(x), None, texts)))
+    def room(self, rows: int, like: torch.Tensor) -> torch.Tensor:
+        """Where ``project`` puts what so many rows become."""
+        return like.new_empty(rows, self._parts * like.shape[1], dtype=self._project.kind)
 
-    def _mixed(self, rows: torch.Tensor, query: torch.Tensor | None, texts: "Texts") -> torch.Tensor:
-        heads = self._heads
-        parts = 2 if query is not None else 3
-        size = rows.shape[1] // parts
-        out = rows.new_empty(len(texts.firsts) if query is not None else len(rows), size)
-        for group in texts.groups:
-            of_group = rows[group.begin : group.end].view(group.count, group.length, parts, heads, -1)
-            *_, key, value = of_group.permute(2, 0, 3, 1, 4)
-            if query is None:
-                asking = of_group.permute(2, 0, 3, 1, 4)[0]
-                target = out[group.begin : group.end].view(group.count, group.length, heads, -1)
-            else:
-                asking = query[group.first : group.first + group.count].view(group.count, 1, heads, -1)
-                asking = asking.transpose(1, 2)
-                target = out[group.first : group.first + group.count].view(group.count, 1, heads, -1)
-            target.copy_(functional.scaled_dot_product_attention(asking, key, value).transpose(1, 2))
-        return out
+    def project(self, x: torch.Tensor, projected: torch.Tensor) -> None:
+        """Query, key and value of rows ``x``, side by side, or key and value alone."""
+        projected.copy_(self._project(x))
+
+    def query(self, first: torch.Tensor) -> torch.Tensor:
+        """The query of each text's first row, where attention is of those alone."""
+        assert self._query is not None  # noqa: S101  for mypy
+        return self._query(first)
+
+    def mix(
+        self, projected: torch.Tensor, query: torch.Tensor | None, mixed: torch.Tensor, share: "Share"
+    ) -> None:
+        """The values of a share's texts, mixed by attention, into ``mixed``: a row a token, or with ``query`` a row a
+        text."""
+        span = slice(share.begin, share.begin + share.count * share.length)
+        of_texts = projected[span].view(share.count, share.length, self._parts, self._heads, -1)
+        *rest, key, value = of_texts[:, :, :, share.heads].permute(2, 0, 3, 1, 4)
+        if query is None:
+            asking = rest[0]
+            target = mixed[span].view(share.count, share.length, self._heads, -1)
+        else:
+            texts = slice(share.first, share.first + share.count)
+            asking = query[texts].view(share.count, self._heads, 1, -1)[:, share.heads]
+            target = mixed[texts].view(share.count, 1, self._heads, -1)
+        answer = functional.scaled_dot_product_attention(asking, key, value)
+        target[:, :, share.heads].copy_(answer.transpose(1, 2))
+
+    def joined(self, x: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
+        """Rows ``x`` with what attention made of them."""
+        return self._norm(x + self._out(mixed))
 
 
 class Feed:
@@ -107,46 +115,65 @@ class Feed:
         device: torch.device,
     ) -> None:
         hidden, inner = configuration.hidden, configuration.intermediate
-        with weights.tensor(f"{name}.intermediate.dense.weight", inner, hidden) as weight:
-            self._wide = make(weight, weights.copy(f"{name}.intermediate.dense.bias", inner), gelu=True)
-        with weights.tensor(f"{name}.output.dense.weight", hidden, inner) as weight:
-            self._narrow = make(weight, weights.copy(f"{name}.output.dense.bias", hidden))
+        with weights.stacked([f"{name}.intermediate.dense"], inner, hidden) as (weight, bias):
+            self._wide = make(weight, bias, gelu=True)
+        with weights.stacked([f"{name}.output.dense"], hidden, inner) as (weight, bias):
+            self._narrow = make(weight, bias, after_gelu=True)
         self._norm = Norm(weights, f"{name}.output.LayerNorm", hidden, configuration.epsilon, device)
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         return self._norm(x + self._narrow(self._wide(x)))
 
 
-class Group:
-    """Texts of one length that lie end to end: ``count`` texts of ``length`` tokens, rows ``begin`` to ``end``;
-    ``first`` is the place of the first of them among the texts."""
+@dataclass(frozen=True)
+class Share:
+    """What is attended to at once: ``heads`` of ``count`` texts of ``length`` tokens each, whose rows begin at
+    ``begin`` and which are the ``first`` and following texts of the batch."""
 
-    def __init__(self, first: int, count: int, begin: int, length: int) -> None:
-        self.first, self.count, self.begin, self.length = first, count, begin, length
-        self.end = begin + count * length
+    begin: int
+    first: int
+    count: int
+    length: int
+    heads: slice
 
 
 class Texts:
     """The texts of a batch, sorted by length, as rows of one matrix."""
 
-    def __init__(self, lengths: Sequence[int], device: torch.device) -> None:
-        """``lengths``: ascending."""
-        self.groups: list[Group] = []
-        begin = 0
-        for length, same in groupby(enumerate(lengths), key=lambda pair: pair[1]):
-            places = [place for place, _ in same]
-            self.groups.append(Group(places[0], len(places), begin, length))
-            begin = self.groups[-1].end
+    def __init__(self, lengths: Sequence[int], heads: int, lanes: Lanes, device: torch.device) -> None:
+        """``lengths``: ascending. ``heads``: of the attention, which ``lanes`` compute."""
         starts = numpy.cumsum([0, *lengths[:-1]])
         self.firsts = torch.from_numpy(starts).to(device)
         self.places = torch.cat([torch.arange(length) for length in lengths]).to(device)
+        self.parts = lanes.parts(sum(lengths))
+        runs: list[tuple[int, int, int, int]] = []
+        for length, same in groupby(enumerate(lengths), key=lambda pair: pair[1]):
+            places = [place for place, _ in same]
+            # Texts of one length at once, but in several lanes no more than a lane's part.
+            step = len(places) if len(self.parts) == 1 else lanes.texts_at_once(length)
+            for first in range(places[0], places[-1] + 1, step):
+                count = min(step, places[-1] + 1 - first)
+                runs.append((int(starts[first]), first, count, length))
+        # Few texts: their heads can be shared, too.
+        pieces = lanes.pieces(len(runs)) if len(self.parts) > 1 else 1
+        edges = [heads * index // pieces for index in range(pieces + 1)]
+        cuts = [slice(begin, end) for begin, end in pairwise(edges)]
+        # The longest first, so that the lanes end together.
+        self.shares = [Share(*run, cut) for run in reversed(runs) for cut in cuts]
 
 
 class Model:
     """The encoder of a checkpoint in one precision. One call at a time."""
 
-    def __init__(self, directory: Path, configuration: Configuration, precision: Precision) -> None:
-        """Read the checkpoint in ``directory``.
+    def __init__(
+        self,
+        directory: Path,
+        configuration: Configuration,
+        precision: Precision,
+        products: Precision,
+        threads: int = 1,
+    ) -> None:
+        """Read the checkpoint in ``directory``. ``products``: what the matrix products are computed in.
 
         Raises:
             CheckpointError: its files do not hold the model that ``configuration`` describes.
@@ -164,32 +191,38 @@ class Model:
         with weights.tensor("embeddings.token_type_embeddings.weight", configuration.kinds, hidden) as kinds:
             self._places = (places + kinds[0]).to(self.device)
         self._norm = Norm(weights, "embeddings.LayerNorm", hidden, configuration.epsilon, self.device)
-        make = self._maker(precision)
-        # What the products are computed in, for the log: bfloat16 weights can do without bfloat16 instructions.
-        self.products = {"int8": "int8", "float32": "float32"}.get(
-            precision, "bfloat16" if self.device.type != "cpu" or supports_bfloat16() else "float32"
-        )
-        self._layers = []
-        for index in range(configuration.layers):
+        make = self._maker(precision, products)
+        # Lanes share the processor's cores; a GPU has none, and one layer's room for all weights cannot be shared.
+        is_shared = self.device.type == "cpu" and (precision != "bfloat16" or products == "bfloat16")
+        self._lanes = Lanes(threads if is_shared else 1)
+        layers: dict[int, tuple[Attention, Feed]] = {}
+
+        def read(index: int) -> None:
             name = f"encoder.layer.{index}"
             first_only = configuration.pooling == "cls" and index == configuration.layers - 1
             attention = Attention(
                 weights, f"{name}.attention", configuration, make, self.device, first_only=first_only
             )
-            self._layers.append((attention, Feed(weights, name, configuration, make, self.device)))
+            layers[index] = attention, Feed(weights, name, configuration, make, self.device)
 
-    def _maker(self, precision: Precision) -> MakeLinear:
+        # Side by side, too: packing int8 weights is oneDNN's slowest way to move bytes.
+        self._lanes.each(read, range(configuration.layers))
+        self._layers = [layers[index] for index in range(configuration.layers)]
+
+    def _maker(self, precision: Precision, products: Precision) -> MakeLinear:
         device = self.device
 
-        def make(weight: torch.Tensor, bias: torch.Tensor, *, gelu: bool = False) -> Linear:
+        def make(
+            weight: torch.Tensor, bias: torch.Tensor, *, gelu: bool = False, after_gelu: bool = False
+        ) -> Linear:
             if device.type != "cpu":
                 kind = torch.float32 if precision == "float32" else torch.bfloat16
                 return Plain(weight.to(device, kind), bias.to(device, kind), gelu=gelu)
             if precision == "int8":
-                return Quantized(weight, bias, gelu=gelu)
+                return Quantized(weight, bias, gelu=gelu, after_gelu=after_gelu)
             if precision == "float32":
                 return Packed(weight, bias, torch.float32, gelu=gelu)
-            if supports_bfloat16():
+            if products == "bfloat16":
                 return Packed(weight, bias, torch.bfloat16, gelu=gelu)
             return Stored(weight, bias, gelu=gelu)
 
@@ -209,10 +242,9 @@ class Model:
         if not lengths or lengths[0] < 1 or lengths[-1] > self.configuration.positions:
             raise ValueError(f"sequences of 1 to {self.configuration.positions} tokens are taken")
         ids = torch.from_numpy(numpy.concatenate([sequences[index] for index in order])).to(self.device)
-        texts = Texts(lengths, self.device)
+        texts = Texts(lengths, self.configuration.heads, self._lanes, self.device)
         x = self._norm(functional.embedding(ids, self._words).float() + self._places[texts.places])
-        for attention, feed in self._layers:
-            x = feed(attention(x, texts))
+        x = self._encoded(x, texts)
         if self.configuration.pooling == "avg":
             x = torch.stack([part.mean(dim=0) for part in torch.split(x, lengths)])
         if self.configuration.normalize:
@@ -220,3 +252,52 @@ class Model:
         vectors = numpy.empty((len(order), self.configuration.hidden), dtype=numpy.float32)
         vectors[order] = x.float().cpu().numpy()
         return vectors
+
+    def _encoded(self, x: torch.Tensor, texts: Texts) -> torch.Tensor:
+        """The last layer's rows: of all tokens, or of ``[CLS]`` alone."""
+        attention, feed = self._layers[0]
+        projected = attention.room(len(x), x)
+        self._lanes.each(lambda part: attention.project(x[part], projected[part]), texts.parts)
+        for (attention, feed), (following, _) in pairwise(self._layers):
+            mixed = projected.new_empty(x.shape)
+            self._attend(attention, projected, None, mixed, texts)
+            projected = following.room(len(x), x)
+            step = partial(_through, attention, feed, following, x, mixed, projected)
+            self._lanes.each(step, texts.parts)
+        attention, feed = self._layers[-1]
+        query = None
+        parts = texts.parts
+        if self.configuration.pooling == "cls":
+            x = x[texts.firsts]
+            query = attention.query(x)
+            parts = self._lanes.parts(len(x))
+        mixed = projected.new_empty(x.shape)
+        self._attend(attention, projected, query, mixed, texts)
+        self._lanes.each(partial(_through, attention, feed, None, x, mixed, None), parts)
+        return x
+
+    def _attend(
+        self,
+        attention: Attention,
+        projected: torch.Tensor,
+        query: torch.Tensor | None,
+        mixed: torch.Tensor,
+        texts: Texts,
+    ) -> None:
+        self._lanes.each(partial(attention.mix, projected, query, mixed), texts.shares)
+
+
+def _through(
+    attention: Attention,
+    feed: Feed,
+    following: Attention | None,
+    x: torch.Tensor,
+    mixed: torch.Tensor,
+    projected: torch.Tensor | None,
+    part: slice,
+) -> None:
+    """Take a part of the rows from one layer's attention to the next one's."""
+    rows = feed(attention.joined(x[part], mixed[part]))
+    x[part] = rows
+    if following is not None and projected is not None:
+        following.project(rows, projected[part])

@@ -14,11 +14,12 @@ Precision = Literal["float32", "bfloat16", "int8"]
 # bfloat16 has to be this much faster before its lower agreement with float32 is accepted unasked.
 _WORTH_IT = 1.2
 _ROWS, _COLUMNS = 128, 1024
+_TIMES = 8
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Rates of a matrix product in GFLOP/s; ``bfloat16`` is None where the processor has no instructions for it."""
+    """Rates of a matrix product in GFLOP/s; ``bfloat16`` is None where oneDNN has no such product for the processor."""
 
     float32: float
     bfloat16: float | None
@@ -41,6 +42,16 @@ def choose(measured: Measured) -> Precision:
     return "float32"
 
 
+def products(precision: Precision, measured: Measured | None) -> Precision:
+    """What a layer of ``precision`` is computed in. bfloat16 weights do without bfloat16 products where those are slow:
+    oneDNN also has kernels that only imitate them (AVX-512 without its bfloat16 instructions: a fifth of float32's
+    rate). ``measured``: None on a GPU."""
+    if precision != "bfloat16" or measured is None:
+        return precision
+    is_quick = measured.bfloat16 is not None and measured.bfloat16 >= measured.float32
+    return "bfloat16" if is_quick else "float32"
+
+
 def named(name: str) -> Precision:
     """The precision of that name.
 
@@ -55,7 +66,7 @@ def named(name: str) -> Precision:
 def _rate(kind: torch.dtype) -> float:
     layer = Packed(torch.rand(_COLUMNS, _COLUMNS), torch.zeros(_COLUMNS), kind, gelu=False)
     x = torch.rand(_ROWS, _COLUMNS).to(kind)
-    seconds = _best_of(8, lambda: layer(x))
+    seconds = _best_of(_TIMES, lambda: layer(x))
     return 2 * _ROWS * _COLUMNS**2 / seconds / 1e9
 
 

@@ -66,13 +66,16 @@ def _serve(channel: socket.socket, directory: Path, wanted: str, threads: int) -
             precision = precisions.choose(measured)
         if wanted != "auto":
             precision = precisions.named(wanted)
-        model = Model(directory, configuration, precision)
+        products = precisions.products(precision, measured)
+        model = Model(directory, configuration, precision, products, threads)
     except EngineUnavailableError as failure:
         _refuse(channel, failure.reason, failure.detail)
         return
     except CheckpointError as error:
         _refuse(channel, "load_failed", f"the checkpoint in GTE_MODEL_DIR cannot be used: {error}")
         return
+    # What loading has left behind would count as this process's memory for as long as it lives.
+    ctypes.CDLL(None).malloc_trim(0)
     loaded = time.monotonic()
     import numpy
 
@@ -83,7 +86,7 @@ def _serve(channel: socket.socket, directory: Path, wanted: str, threads: int) -
     rate = _WARM_UP_TOKENS / (time.monotonic() - began)
     ready = {
         "precision": precision,
-        "products": model.products,
+        "products": products,
         "device": model.device.type,
         "threads": threads,
         "dimension": configuration.hidden,

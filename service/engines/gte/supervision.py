@@ -172,6 +172,10 @@ def _environment(threads: int) -> dict[str, str]:
         "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
         # A batch has any number of rows, and a product of each number its own compiled code.
         "ONEDNN_PRIMITIVE_CACHE_CAPACITY": os.environ.get("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "4096"),
+        # A batch's values (512 rows of 4096: 8 MB) come and go a thousand times: not to the kernel and back each time.
+        # Whole bytes; mallopt(3).
+        "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+        "MALLOC_TRIM_THRESHOLD_": str(512 << 20),
     }
 
 

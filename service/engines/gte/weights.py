@@ -5,7 +5,7 @@ import json
 import math
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -70,6 +70,27 @@ class Weights:
         yield tensor.to(torch.float32)
         del tensor
         self._files[key].release(key)
+
+    @contextmanager
+    def stacked(
+        self, names: Sequence[str], rows: int, columns: int
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Weights and biases of the linear layers ``names``, of the shapes [rows, columns] and [rows], one below the
+        other, for the duration of the block.
+
+        Raises:
+            CheckpointError: see ``tensor``.
+        """
+        bias = torch.cat([self.copy(f"{name}.bias", rows) for name in names])
+        if len(names) == 1:
+            with self.tensor(f"{names[0]}.weight", rows, columns) as weight:
+                yield weight, bias
+            return
+        stack = torch.empty(len(names) * rows, columns)
+        for place, name in enumerate(names):
+            with self.tensor(f"{name}.weight", rows, columns) as weight:
+                stack[place * rows : (place + 1) * rows] = weight
+        yield stack, bias
 
     def copy(self, name: str, *shape: int) -> torch.Tensor:
         """A tensor to keep."""
