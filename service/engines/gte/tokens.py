@@ -1,7 +1,7 @@
 """Texts to tokens, as the checkpoint's own BertTokenizerFast would, without transformers or torch.
 
 ``tokenizers`` is the library underneath it; it is written in Rust and releases the interpreter lock. Equality with
-``AutoTokenizer`` on the same directory is a test (tests/unit/service/engines).
+``AutoTokenizer`` on the same directory is a test (tests/system/test_gte_vectors.py).
 """
 
 import json
