@@ -31,6 +31,12 @@ def remaining() -> float | None:
     return None if ends is None else max(0.0, ends - time.monotonic())
 
 
+def at_most(seconds: float) -> float:
+    """``seconds``, or what is left to the prediction of this thread where that is less."""
+    left = remaining()
+    return seconds if left is None else min(seconds, left)
+
+
 def check() -> None:
     """Go on only while there is time.
 
