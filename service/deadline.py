@@ -1,8 +1,8 @@
 """How long one prediction may take: looked at between the steps of the work.
 
 A thread of Python cannot be stopped from outside, so a step that has begun ends by itself: an engine looks at the
-deadline before each step (``check``), or waits no longer than is left (``remaining``). A result that is there is given,
-even when it is late. What never ends is the watchdog's: the progress records show it.
+deadline before each step (``check``), or waits no longer than is left (``remaining``, ``at_most``). A result that is
+there is given, even when it is late. What never ends is the watchdog's: the progress records show it.
 """
 
 import time

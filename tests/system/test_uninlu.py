@@ -281,6 +281,14 @@ def test_a_models_own_code_answers_where_it_is_trusted(own_code: Path, tmp_path:
         # It tells no scores, and none are made up.
         answer = service.predict("sentiment", TEXT)
         assert (answer.status, answer.json["code"]) == (503, "model_unavailable")
+        # It is loaded after the fork, and still in time.
+        (template,) = psutil.Process(service.records()[0]["pid"]).children()
+        (engine,) = template.children()
+        engine.kill()
+        began = time.monotonic()
+        eventually(lambda: service.predict("ner", TEXT, schema={"人物": None}).status == 200, 5)
+        assert time.monotonic() - began < 5
+        assert template.children() != [engine]
 
 
 def test_a_directory_without_a_model_says_how_to_get_one(tmp_path: Path) -> None:
