@@ -1,8 +1,8 @@
 """How long one prediction may take: looked at between the steps of the work.
 
 A thread of Python cannot be stopped from outside, so a step that has begun ends by itself: an engine looks at the
-deadline before each step (``check``), or waits no longer than is left (``remaining``). A result that is there is given,
-even when it is late. What never ends is the watchdog's: the progress records show it.
+deadline before each step (``check``), or waits no longer than is left (``remaining``, ``at_most``). A result that is
+there is given, even when it is late. What never ends is the watchdog's: the progress records show it.
 """
 
 import time
@@ -29,6 +29,12 @@ def remaining() -> float | None:
     """Seconds that are left to the prediction of this thread, not below 0; None where there is no deadline."""
     ends = _ends.get()
     return None if ends is None else max(0.0, ends - time.monotonic())
+
+
+def at_most(seconds: float) -> float:
+    """``seconds``, or what is left to the prediction of this thread where that is less."""
+    left = remaining()
+    return seconds if left is None else min(seconds, left)
 
 
 def check() -> None:

@@ -1,19 +1,25 @@
 """A UniNLU checkpoint of the true format with made-up weights, as ModelScope delivers it, and small.
 
-    python -m tests.made_uninlu DIRECTORY
+    python -m tests.made_uninlu DIRECTORY [base]
 
-Eight layers, of which the last six read text and prompt together; the pointers are wide enough to fall on some tokens
-and not on others. What it extracts means nothing, but is the same each time.
+Eight layers, of which the last six read text and prompt together (``base``: the true model's shape, 12 layers of 768);
+the pointers are wide enough to fall on some tokens and not on others. What it extracts means nothing, but is the same
+each time.
 """
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
+SMALL = {"hidden_size": 32, "num_hidden_layers": 8, "num_attention_heads": 2, "intermediate_size": 64}
+BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
-def make(directory: Path, *, pointer_scale: float = 3.0, seed: int = 0) -> Path:
+def make(
+    directory: Path, *, shape: Mapping[str, int] = SMALL, pointer_scale: float = 3.0, seed: int = 0
+) -> Path:
     """Write a checkpoint into ``directory`` and return it. ``pointer_scale``: how far apart the logits lie; at 0 no
     pointer falls on anything."""
     import torch
@@ -29,10 +35,7 @@ def make(directory: Path, *, pointer_scale: float = 3.0, seed: int = 0) -> Path:
     tokens = SPECIAL + ascii_letters + continued + chinese
     config = {
         "model_type": "bert",
-        "hidden_size": 32,
-        "num_hidden_layers": 8,
-        "num_attention_heads": 2,
-        "intermediate_size": 64,
+        **shape,
         "max_position_embeddings": 512,
         "vocab_size": len(tokens),
     }
@@ -40,7 +43,7 @@ def make(directory: Path, *, pointer_scale: float = 3.0, seed: int = 0) -> Path:
     # Weights small enough that a token is still itself after eight layers, and large enough that its neighbours count.
     model = SiameseUieModel(BertConfig(**config, initializer_range=0.05))
     for head in (model.head_clsf, model.tail_clsf):
-        torch.nn.init.normal_(head.weight, std=pointer_scale / 32**0.5)
+        torch.nn.init.normal_(head.weight, std=pointer_scale / shape["hidden_size"] ** 0.5)
         torch.nn.init.constant_(head.bias, -pointer_scale / 2)
     torch.save(model.state_dict(), directory / "pytorch_model.bin")
     described = {
@@ -61,4 +64,4 @@ def make(directory: Path, *, pointer_scale: float = 3.0, seed: int = 0) -> Path:
 
 
 if __name__ == "__main__":
-    make(Path(sys.argv[1]))
+    make(Path(sys.argv[1]), shape=BASE if sys.argv[2:] == ["base"] else SMALL)

@@ -13,7 +13,12 @@ from service import deadline, metrics
 from service.admission import OverloadedError
 from service.api.answers import json_answer, timestamp
 from service.context import Context, context
-from service.engines.interface import ClientGoneError, EngineTimeoutError, EngineUnavailableError
+from service.engines.interface import (
+    ClientGoneError,
+    EngineTimeoutError,
+    EngineUnavailableError,
+    WindowExceededError,
+)
 from service.limits import check_texts
 from service.problems import Problem
 from service.tasks import qa
@@ -60,6 +65,8 @@ class Parameters(BaseModel):
 # The parameter of every task, and the fields that it speaks of.
 TRUNCATE = "truncate"
 _CUT_FIELDS = frozenset({"input_text", "parameters.candidates"})
+# Where what is too long for a model's window stands in the request.
+_PLACES = {"text": "input_text", "labels": "parameters.labels", "question": "parameters.question"}
 
 
 class PredictRequest(BaseModel):
@@ -258,7 +265,15 @@ def serve(here: Context, task: Task, input_text: str | list[str], parameters: di
                         here.roster.encoder(), field, texts[field], truncate=truncate
                     )
                     cuts += cut
-            result = backing.answer(here.roster, _input_of(texts, parameters))
+            try:
+                result = backing.answer(here.roster, _input_of(texts, parameters))
+            except WindowExceededError as excess:
+                if not (truncate and excess.kept):
+                    raise
+                text = texts["input_text"][0]
+                texts["input_text"] = [text[: excess.kept]]
+                cuts.append(Cut("input_text", excess.kept, len(text)))
+                result = backing.answer(here.roster, _input_of(texts, parameters))
             return Served(result, tuple(_last_of_each(cuts)))
     except TaskInputError as error:
         raise Problem("bad_request", f"{error.field}: {error.detail}", field=error.field) from None
@@ -267,6 +282,12 @@ def serve(here: Context, task: Task, input_text: str | list[str], parameters: di
         raise Problem("model_unavailable", failure.detail, retry_after=retry) from None
     except EngineTimeoutError as late:
         raise Problem("timeout", str(late)) from None
+    except WindowExceededError as excess:
+        # A question may stand in the text.
+        field = _PLACES[excess.part] if _PLACES[excess.part] in texts else "input_text"
+        remedy = "; parameters.truncate cuts it" if excess.kept else ""
+        detail = f"{field}: {excess.tokens} tokens, the model reads {excess.window} at once{remedy}"
+        raise Problem("text_too_long", detail, field=field) from None
     except ClientGoneError:
         # Nobody reads it; the log must not count it as a failure of the service.
         raise Problem("bad_request", "the client closed the connection before its turn came") from None

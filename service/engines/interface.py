@@ -54,7 +54,8 @@ class Span:
 
 
 class Extractor(Protocol):
-    """Extraction of whatever a schema names. Each method may raise ``EngineTimeoutError``."""
+    """Extraction of whatever a schema names. Each method may raise ``EngineTimeoutError``, and ``WindowExceededError``
+    where not all that was sent would be read."""
 
     name: str
 
@@ -71,6 +72,17 @@ class Extractor(Protocol):
 
 class EngineTimeoutError(Exception):
     """An engine took longer than a request may; the message says how long that is."""
+
+
+@dataclass
+class WindowExceededError(Exception):
+    """``part`` of a request has ``tokens``, of which the model reads ``window`` at once. ``kept``: the characters of
+    the text that it would read; 0: cutting the text helps nothing."""
+
+    part: Literal["text", "labels", "question"]
+    tokens: int
+    window: int
+    kept: int
 
 
 @runtime_checkable

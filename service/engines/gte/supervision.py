@@ -13,13 +13,12 @@ from service.engines import engine_process
 from service.engines.gte import wire
 from service.engines.gte.tokens import Tokens
 from service.engines.interface import EngineUnavailableError
+from service.engines.liveness import ASLEEP, Liveness
 
 _log = logging.getLogger("service")
 
 _LOOK = 0.25  # seconds between two looks at a process that computes
-# Seconds in which a process that has a batch sleeps and uses no processor time before it counts as stuck. One that is
-# merely kept from the processor by others is runnable, not asleep.
-_ASLEEP = 3.0
+_ASLEEP = ASLEEP
 # A batch may take this many times as long as it should, and this many seconds more, before it counts as stuck.
 _PATIENCE = 10.0
 _GRACE = 10.0  # seconds
@@ -130,24 +129,18 @@ class Engine:
 
     def _answer(self, number: int, deadline: float, *, is_loading: bool) -> tuple[wire.Kind, bytes]:
         self._channel.settimeout(_LOOK)
-        used, since = _processor_ticks(self.pid), time.monotonic()
+        liveness = Liveness(self.pid, _ASLEEP)
         while True:
             try:
                 kind, answered, payload = self._receiver.receive()
             except wire.ClosedError:
                 raise self._lost("ended") from None
             except TimeoutError:
-                now = time.monotonic()
-                if now > deadline:
+                if time.monotonic() > deadline:
                     raise self._lost("did not answer in time") from None
-                state = _state(self.pid)
-                if state in ("T", "t"):
-                    raise self._lost("was stopped") from None
-                ticks = _processor_ticks(self.pid)
-                if ticks != used or state != "S" or is_loading:
-                    used, since = ticks, now
-                elif now - since > _ASLEEP and not self._waits_for_a_device():
-                    raise self._lost("slept over a batch") from None
+                stuck = liveness.stuck(may_sleep=is_loading or self._waits_for_a_device())
+                if stuck is not None:
+                    raise self._lost(stuck) from None
             else:
                 if answered == number:
                     return kind, payload
@@ -177,23 +170,3 @@ def _environment(threads: int) -> dict[str, str]:
         "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
         "MALLOC_TRIM_THRESHOLD_": str(512 << 20),
     }
-
-
-def _state(pid: int) -> str:
-    """The process's state letter (proc(5)), X if it is gone."""
-    fields = _stat(pid)
-    return fields[0] if fields else "X"
-
-
-def _processor_ticks(pid: int) -> int:
-    fields = _stat(pid)
-    return int(fields[11]) + int(fields[12]) if fields else 0
-
-
-def _stat(pid: int) -> list[str]:
-    try:
-        return (
-            Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-        )
-    except OSError:
-        return []

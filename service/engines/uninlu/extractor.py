@@ -1,51 +1,60 @@
-"""The engine process as its worker sees it: started, asked one request at a time, and started again when it is lost."""
+"""The extractor: requests in a line, and one thread that puts them to the engine and replaces it when it is lost."""
 
-import json
+import itertools
 import logging
-import os
 import threading
 import time
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 from service import metrics
-from service.engines import engine_process
-from service.engines.interface import EngineTimeoutError, EngineUnavailableError, Slot, Span
+from service.engines.interface import EngineUnavailableError, Span, WindowExceededError
 from service.engines.uninlu.checkpoint import MODEL
+from service.engines.uninlu.engine import SLOT, Engine, Launch, LostError, Template
+from service.engines.uninlu.line import Line, too_slow
 
 _log = logging.getLogger("service")
 
-SLOT: Slot = "extractor"
-_LOAD_TIMEOUT = 300.0  # seconds; a cold disk is slow
-# The weights lie there; nothing is to be looked up elsewhere.
-_OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
-_GRACE = 5.0  # seconds after which a process that should have given up by itself counts as stuck
-_RESTART_PAUSE, _LONGEST_PAUSE = (
-    1.0,
-    60.0,
-)  # seconds before a start that follows a failed one; doubled each time
-
-
-class _LostError(Exception):
-    """The process has ended or was stuck and has been killed; the word says which."""
+_LOOK = 0.25  # seconds between two looks at an idle engine
+_GRACE = 5.0  # seconds after which a request that the engine should have given up by itself counts as stuck
+# Seconds before the second, third, ... attempt in a row to start a process; the first follows at once.
+_PAUSES = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
 
 class UniNlu:
     """The extractor. Any thread may ask; requests are answered one after the other."""
 
-    def __init__(self, directory: Path, *, threads: int, seconds: float, trusts_code: bool) -> None:
-        """Start the process and wait until the model is loaded. ``seconds``: the most a request may take.
+    def __init__(
+        self, launch: Launch, *, seconds: float, wait: float, client_is_gone: Callable[[], bool]
+    ) -> None:
+        """Load the model. ``seconds``: the most that the model may take for a request; ``wait``: see ``Line``.
 
         Raises:
             EngineUnavailableError: it cannot be loaded.
         """
         self.name = f"{MODEL} (GTE_UNINLU_DIR)"
-        self._arguments = [str(directory), str(os.getpid()), str(threads), str(int(trusts_code))]
+        self._client_is_gone = client_is_gone
         self._seconds = seconds
-        self._turn = threading.Lock()
-        self._is_away = False
-        self._start()
+        self.line = Line(wait, seconds)
+        try:
+            self._templates = _Templates(launch)
+            try:
+                self._engine = self._templates.engine()
+            except BaseException:
+                self._templates.end()
+                raise
+        except LostError as lost:
+            _log.error("%s", lost)
+            detail = "the extractor's process was lost while it loaded the model: see the error log"
+            raise EngineUnavailableError(SLOT, "load_failed", detail) from None
+        metrics.ENGINE_LOAD.labels(SLOT).set(self._templates.seconds)
+        threading.Thread(target=self._run, name="extractor", daemon=True).start()
+
+    @property
+    def pids(self) -> tuple[int | None, int]:
+        """The template (None while there is none) and the engine."""
+        return self._templates.pid, self._engine.pid
 
     def paths(self, text: str, schema: dict[str, Any], *, every_prefix: bool = False) -> list[list[Span]]:
         """See ``Extractor.paths``."""
@@ -66,16 +75,12 @@ class UniNlu:
         return Span(**found), float(score)
 
     def failure(self) -> EngineUnavailableError | None:
-        """Why it computes nothing now, or None."""
-        if not self._is_away:
-            return None
-        return EngineUnavailableError(
-            SLOT, "loading", "the extractor's process ended and is being started again"
-        )
+        """Why it computes nothing now, or None. Requests may come all the same: they wait."""
+        return self.line.failure
 
     def _require_scores(self) -> None:
         # A pipeline that comes with a model's own code may keep its scores elsewhere; an even split would be made up.
-        if not self._has_scores:
+        if not self._engine.has_scores:
             raise EngineUnavailableError(
                 SLOT,
                 "load_failed",
@@ -83,95 +88,134 @@ class UniNlu:
             )
 
     def _ask(self, method: str, **arguments: Any) -> Any:
-        deadline = time.monotonic() + self._seconds
-        if not self._turn.acquire(timeout=self._seconds):
-            raise EngineTimeoutError(f"the extractor had no turn within {self._seconds:g} s")
-        try:
-            away = self.failure()
-            if away is not None:
-                raise away
-            began = time.monotonic()
-            request = {"method": method, "seconds": deadline - began, **arguments}
-            answer = self._exchange(request, deadline + _GRACE)
-            metrics.BATCH_SECONDS.labels(SLOT).observe(time.monotonic() - began)
-            metrics.BATCH_SIZE.labels(SLOT).observe(1)
-        except _LostError as lost:
-            self._is_away = True
-            metrics.ENGINE_RESTARTS.labels(SLOT, str(lost)).inc()
-            _log.error("the extractor's process %s; it is being started again", lost)
-            threading.Thread(target=self._restart, name="extractor", daemon=True).start()
-            if str(lost) == "stuck":
-                raise EngineTimeoutError(f"the extractor took more than {self._seconds:g} s") from None
-            raise EngineUnavailableError(
-                SLOT, "loading", "the extractor's process ended while it held this request"
-            ) from None
-        finally:
-            self._turn.release()
-        if answer.get("failure") == "timeout":
-            raise EngineTimeoutError(
-                f"the extractor took more than {self._seconds:g} s: a shorter text or a smaller schema takes less"
-            )
-        if "failure" in answer:
-            raise RuntimeError(f"the extractor failed with {answer['failure']}")
+        answer = self.line.submit({"method": method, **arguments}, self._client_is_gone)
+        failure = answer.pop("failure", None)
+        if failure == "timeout":
+            raise too_slow(self._seconds)
+        if failure == "window":
+            raise WindowExceededError(**answer)
+        if failure is not None:
+            raise RuntimeError(f"the extractor failed with {failure}")
         return answer["answer"]
 
-    def _start(self) -> None:
-        self._process, self._channel = engine_process.start(
-            ("-m", "service.engines.uninlu.process"), self._arguments, _OFFLINE
-        )
-        self._arrived = bytearray()
-        try:
-            said = self._receive(time.monotonic() + _LOAD_TIMEOUT)
-        except _LostError as lost:
-            raise EngineUnavailableError(
-                SLOT, "load_failed", f"the extractor's process was {lost} while it loaded: see the error log"
-            ) from None
-        if not said["ready"]:
-            engine_process.end(self._process, self._channel)
-            raise EngineUnavailableError(SLOT, said["reason"], said["detail"])
-        self._has_scores = bool(said["has_scores"])
-        metrics.ENGINE_LOAD.labels(SLOT).set(said["seconds"])
-
-    def _restart(self) -> None:
-        pause = _RESTART_PAUSE
+    def _run(self) -> None:
         while True:
+            is_waiting = self.line.wait(_LOOK)
             try:
-                self._start()
-            except EngineUnavailableError as failure:
-                _log.error("the extractor cannot be started again: %s", failure.detail)
-                time.sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE)
+                self._keep_alive()
+                if is_waiting:
+                    self._serve_next()
+            except Exception:  # noqa: BLE001  whoever waits must not wait for ever
+                _log.exception("the extractor's thread failed and goes on")
+                time.sleep(_LOOK)
+
+    def _keep_alive(self) -> None:
+        lost = self._engine.idle_loss()
+        if lost is not None:
+            self._replace(lost)
+        elif self._templates.renew():
+            # Of the old template's engine nothing is shared any more, and it is nobody's child.
+            self._engine.end()
+            self._engine = self._started_again()
+
+    def _serve_next(self) -> None:
+        taken = self.line.take()
+        if taken is None:
+            return
+        job, seconds = taken
+        began = time.monotonic()
+        try:
+            answer = self._engine.ask({"seconds": seconds, **job.request}, seconds + _GRACE)
+        except LostError as lost:
+            detail = "the extractor's process was lost with this request and is being started again"
+            self.line.fail(job, EngineUnavailableError(SLOT, "loading", detail))
+            self._replace(lost)
+        except BaseException as error:
+            self.line.fail(job, RuntimeError(f"the extractor failed with {type(error).__name__}"))
+            raise
+        else:
+            self.line.answer(job, answer)
+            metrics.BATCH_SECONDS.labels(SLOT).observe(time.monotonic() - began)
+            metrics.BATCH_SIZE.labels(SLOT).observe(1)
+
+    def _replace(self, lost: LostError) -> None:
+        began = time.monotonic()
+        self.line.failure = EngineUnavailableError(
+            SLOT, "loading", "the extractor's process was lost and is being started again"
+        )
+        _log.error("%s; it is started again", lost)
+        self._engine = self._started_again()
+        self.line.failure = None
+        metrics.ENGINE_RESTARTS.labels(SLOT, lost.reason).inc()
+        _log.warning(
+            "the extractor is back after %.1f s (process %d)", time.monotonic() - began, self._engine.pid
+        )
+
+    def _started_again(self) -> Engine:
+        for pause in itertools.chain(_PAUSES, itertools.repeat(_PAUSES[-1])):
+            time.sleep(pause)
+            try:
+                return self._templates.engine()
+            except (LostError, EngineUnavailableError, OSError) as error:
+                _log.error("the extractor cannot be started again: %s", _told(error))
+        raise AssertionError("the pauses never end")
+
+
+class _Templates:
+    """The template, and the next one where it is lost, which is loaded while the old one's engine serves on."""
+
+    def __init__(self, launch: Launch) -> None:
+        """See ``Template``."""
+        self._launch = launch
+        self._current: Template | None = Template(launch)
+        self._next: Future[Template] = Future()
+        self.seconds = self._current.seconds
+
+    @property
+    def pid(self) -> int | None:
+        """The template's process, or None while there is none."""
+        current = self._current
+        return current.pid if current else None
+
+    def renew(self) -> bool:
+        """Look after it; whether another has come in place of a lost one."""
+        if self._current is None:
+            return self._next.done() and self._has_taken_next()
+        if self._current.is_lost():
+            _log.error("the extractor's template, process %d, was lost; another is loaded", self._current.pid)
+            self._current.end()
+            self._current = None
+            self._next = Future()
+            threading.Thread(target=self._load, args=(self._next,), name="template", daemon=True).start()
+        return False
+
+    def engine(self) -> Engine:
+        """A new engine, once there is a template. See ``Template.engine``."""
+        self.renew()
+        if self._current is None:
+            self._has_taken_next()
+        assert self._current is not None  # noqa: S101  for mypy
+        return self._current.engine()
+
+    def end(self) -> None:
+        """End the template."""
+        if self._current is not None:
+            self._current.end()
+
+    def _has_taken_next(self) -> bool:
+        self._current = self._next.result()
+        return True
+
+    def _load(self, into: Future[Template]) -> None:
+        for pause in itertools.chain(_PAUSES, itertools.repeat(_PAUSES[-1])):
+            time.sleep(pause)
+            try:
+                into.set_result(Template(self._launch))
+            except (LostError, EngineUnavailableError, OSError) as error:
+                _log.error("the extractor's template cannot be loaded: %s", _told(error))
             else:
-                self._is_away = False
                 return
 
-    def _exchange(self, request: dict[str, Any], deadline: float) -> dict[str, Any]:
-        line = json.dumps(request, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
-        try:
-            self._channel.settimeout(_GRACE)
-            self._channel.sendall(line)
-        except OSError:
-            raise self._lost() from None
-        return self._receive(deadline)
 
-    def _receive(self, deadline: float) -> dict[str, Any]:
-        while b"\n" not in self._arrived:
-            try:
-                self._channel.settimeout(max(0.001, deadline - time.monotonic()))
-                part = self._channel.recv(1 << 16)
-            except TimeoutError:
-                engine_process.end(self._process, self._channel)
-                raise _LostError("stuck") from None
-            except OSError:
-                part = b""
-            if not part:
-                raise self._lost()
-            self._arrived += part
-        line, _, rest = bytes(self._arrived).partition(b"\n")
-        self._arrived = bytearray(rest)
-        answer: dict[str, Any] = json.loads(line.decode("utf-8", "surrogatepass"))
-        return answer
-
-    def _lost(self) -> _LostError:
-        status = engine_process.end_of_lost(self._process, self._channel, within=0.5)
-        return _LostError("killed" if status is not None and status < 0 else "ended")
+def _told(error: Exception) -> str:
+    return error.detail if isinstance(error, EngineUnavailableError) else str(error)

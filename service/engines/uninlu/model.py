@@ -5,9 +5,15 @@ with the schema ``{"分类": null}`` or ``{"情感分类": null}``; a question a
 """
 
 import math
+import os
 import time
 from pathlib import Path
 from typing import Any
+
+from service.engines.interface import WindowExceededError
+
+# Of a prompt that is too long, this many tokens from its beginning and as many from its end are read.
+_KEPT_OF_PROMPT = 60
 
 Span = dict[str, Any]  # type, text, start, end
 
@@ -16,15 +22,31 @@ class OutOfTimeError(Exception):
     """The request took longer than it may."""
 
 
+def import_all() -> None:
+    """What every pipeline needs: seconds.
+
+    Raises:
+        ImportError: torch or modelscope is not installed.
+    """
+    import modelscope.pipelines.nlp.siamese_uie_pipeline  # noqa: F401
+    import torch
+
+    # The pipeline asks for threads of the tokenizer's, which a fork would not survive; a text is tokenized in no time.
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    torch.set_num_threads(1)
+
+
 class Model:
-    """The pipeline, for one thread."""
+    """The pipeline, for one thread.
+
+    ModelScope's reads a text in windows of 384 tokens that begin 352 apart, so of a long one nothing is lost; but a
+    prompt stands in one window of 128 and is cut at its end without a word (modelscope 1.40,
+    ``SiameseUiePipeline.tokenize_sample``). Labels are a part of the text, so that what is beyond the first window
+    would not count for them. What does not fit is refused here.
+    """
 
     def __init__(self, directory: Path, task: str, *, trusts_code: bool) -> None:
-        """Load it: some seconds, most of which are imports.
-
-        Raises:
-            ImportError: torch or modelscope is not installed.
-        """
+        """Load the weights. ``task``: ModelScope's name of it, for a model with code of its own."""
         if trusts_code:
             from modelscope.pipelines import pipeline as build
 
@@ -42,6 +64,12 @@ class Model:
         if self.has_scores:
             self._entities = self._pipeline.get_entities
             self._pipeline.get_entities = self._keep_scores
+            self._tokenize = self._pipeline.preprocessor
+            self._pipeline.preprocessor = self._tokenize_whole_prompts
+
+    def warm_up(self) -> None:
+        """Compute once, so that no request waits for what is done the first time."""
+        self.paths("预热", {"预热": None}, every_prefix=False, seconds=math.inf)
 
     def paths(
         self, text: str, schema: dict[str, Any], *, every_prefix: bool, seconds: float
@@ -60,9 +88,14 @@ class Model:
         return [path for path in paths if all(one["start"] < one["end"] for one in path)]
 
     def choose(self, text: str, labels: list[str], question: str, seconds: float) -> dict[str, float]:
-        """How well each label answers: a softmax over the mean of the two pointers' logits on it."""
-        prefix = ",".join(labels)
-        self.paths(f"{prefix}|{text}", {question: None}, every_prefix=False, seconds=seconds)
+        """How well each label answers: a softmax over the mean of the two pointers' logits on it.
+
+        Raises:
+            WindowExceededError: the labels and the text are too long to be read together.
+        """
+        prefix = ",".join(labels) + "|"
+        self._require_one_window(prefix, text)
+        self.paths(prefix + text, {question: None}, every_prefix=False, seconds=seconds)
         logits = {}
         start = 0
         for label in labels:
@@ -74,13 +107,43 @@ class Model:
 
     def find(self, text: str, question: str, seconds: float) -> Span:
         """The best answer to ``question`` with its score, the sigmoid of the pointers' mean; an empty one where the
-        model finds none."""
+        model finds none.
+
+        Raises:
+            WindowExceededError: the question is too long.
+        """
+        tokens, window = len(self._tokenize([f"{question}: "])[0].ids), self._pipeline.hint_max_len
+        if tokens > window:
+            raise WindowExceededError("question", tokens, window, 0)
         paths = self.paths(text, {question: None}, every_prefix=False, seconds=seconds)
         answers = [
             {**path[0], "score": _sigmoid(self._logit(path[0]["start"], path[0]["end"]))} for path in paths
         ]
         nothing = {"type": question, "text": "", "start": 0, "end": 0, "score": 0.0}
         return max(answers, key=lambda answer: answer["score"], default=nothing)
+
+    def _require_one_window(self, labels: str, text: str) -> None:
+        encoding, window = self._tokenize([labels + text])[0], self._pipeline.max_len
+        if len(encoding.ids) > window:
+            # The last token is [SEP].
+            kept = encoding.offsets[window - 2][1] - len(labels)
+            raise WindowExceededError(
+                "text" if kept > 0 else "labels", len(encoding.ids), window, max(0, kept)
+            )
+
+    def _tokenize_whole_prompts(self, texts: list[str], **options: Any) -> Any:
+        """In place of the pipeline's tokenizer. A prompt ends with what is asked for, after the answers of the levels
+        above; where one of those is too long, it is what loses its middle."""
+        longest = options.get("max_length")
+        if longest is not None:
+            texts = [self._shortened(text, longest) for text in texts]
+        return self._tokenize(texts, **options)
+
+    def _shortened(self, prompt: str, longest: int) -> str:
+        offsets = self._tokenize([prompt])[0].offsets
+        if len(offsets) <= longest:
+            return prompt
+        return prompt[: offsets[_KEPT_OF_PROMPT][1]] + prompt[offsets[-_KEPT_OF_PROMPT - 1][0] :]
 
     def _keep_scores(self, text: str, offsets: Any, head_probs: Any, tail_probs: Any) -> Any:
         # Called once a type and level, so that a schema which finds too much is given up in time.
