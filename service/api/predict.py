@@ -14,7 +14,7 @@ from service.admission import OverloadedError
 from service.api.answers import json_answer, timestamp
 from service.context import Context, context
 from service.engines.interface import ClientGoneError, EngineTimeoutError, EngineUnavailableError
-from service.limits import check_texts
+from service.limits import Texts, check_texts
 from service.problems import Problem
 from service.tasks import qa
 from service.tasks.registry import TASKS
@@ -34,10 +34,10 @@ class Parameters(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
     labels: Annotated[
-        list[str] | None, Field(min_length=1, description="classification: the labels to choose from")
+        Texts | None, Field(min_length=1, description="classification: the labels to choose from")
     ] = None
     candidates: Annotated[
-        list[str] | None, Field(min_length=1, description="similarity: the texts to compare with")
+        Texts | None, Field(min_length=1, description="similarity: the texts to compare with")
     ] = None
     question: Annotated[
         str | None, Field(description='qa: the question, unless input_text is "context|question"')
@@ -72,7 +72,7 @@ class PredictRequest(BaseModel):
     )
 
     task_type: str = Field(description=f"one of {', '.join(TASKS)}")
-    input_text: str | list[str] = Field(description="the text; embedding also takes a list")
+    input_text: str | Texts = Field(description="the text; embedding also takes a list")
     parameters: Parameters = Field(default_factory=Parameters)
 
 
