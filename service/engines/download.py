@@ -90,11 +90,15 @@ def fetch(source: Source, directory: Path, tell: Tell, pause: Callable[[float], 
 
 def _attempt(source: Source, directory: Path, tell: Tell) -> tuple[str, str] | None:
     """One download; None, or what a client may know of its failure, and what else the log should."""
-    process, channel = engine_process.start(
-        ("-m", "service.engines.download_process"),
-        [str(os.getpid()), source.slot, source.model, str(directory)],
-        {"TQDM_DISABLE": "1"},  # progress bars: the error log gets lines
-    )
+    arguments = [str(os.getpid()), source.slot, source.model, str(directory)]
+    try:
+        process, channel = engine_process.start(
+            ("-m", "service.engines.download_process"),
+            arguments,
+            {"TQDM_DISABLE": "1"},  # progress bars: the error log gets lines
+        )
+    except OSError as error:
+        return f"its process could not be started ({error.strerror})", ""
     progress = _Progress(source, tell)
     failure = None
     try:

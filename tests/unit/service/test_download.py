@@ -141,6 +141,19 @@ def test_attempts_that_fail_are_repeated_ever_more_slowly_until_one_succeeds(
     assert not outcomes
 
 
+def test_a_process_that_cannot_be_started_is_a_failed_attempt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(*_: Any) -> Any:
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr("service.engines.engine_process.start", start)
+    assert download._attempt(checkpoint.SOURCE, tmp_path, lambda _: None) == (
+        "its process could not be started (Resource temporarily unavailable)",
+        "",
+    )
+
+
 class _Loaded:
     name = "loaded"
 
