@@ -107,15 +107,16 @@ def test_a_download_that_is_killed_is_no_model_and_the_next_one_goes_on_where_it
     place = tmp_path / "gte"
     half = (served / WEIGHTS).stat().st_size // 2
     hub.stop_after[WEIGHTS] = half
-    told: list[EngineUnavailableError] = []
 
     def arrived_half() -> bool:
         partial = sum(f.stat().st_size for f in (tmp_path / ".gte.download").rglob(f"{WEIGHTS}*"))
         return hub.stopped.is_set() and partial >= half // 2
 
     def kill() -> None:
-        eventually(arrived_half, PATIENCE)
-        download_processes()[0].kill()
+        try:
+            eventually(arrived_half, PATIENCE)
+        finally:
+            download_processes()[0].kill()
 
     killer = threading.Thread(target=kill)
     killer.start()
