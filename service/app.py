@@ -26,7 +26,7 @@ class Service(OpenAPI):
     def generate_spec_json(self) -> None:
         """Generate the description of the API."""
         super().generate_spec_json()  # type: ignore[no-untyped-call]
-        self.spec_json = description.corrected(self.spec_json, context_of(self.extensions).settings)
+        self.spec_json = description.corrected(self.spec_json, context_of(self.extensions))
 
 
 def create_app(settings: Settings | None = None, roster: Roster | None = None) -> Service:

@@ -6,11 +6,13 @@
         client.ner("2022年北京冬奥会在北京举行")
         client.embed(thousands_of_texts)
 
-One client serves any number of threads; each has its own connections. It needs ``requests`` and nothing of the
-service. ``docs/client.md`` says what is repeated, when, and for how long.
+One client serves any number of threads; each has its own connections. ``AsyncGteClient`` is for asyncio. The file needs
+``requests`` and nothing of the service. ``docs/client.md`` says what is repeated, when, and for how long.
 """
 
+import asyncio
 import contextlib
+import functools
 import json
 import math
 import random
@@ -19,17 +21,19 @@ import time
 import uuid
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, ParamSpec, Self, TypeVar
 
 import requests
 import urllib3.exceptions
 
 Role = Literal["query", "passage"]
 _T = TypeVar("_T")
+_P = ParamSpec("_P")
 
 
 # --- errors -----------------------------------------------------------------------------------------------
@@ -459,7 +463,14 @@ class GteClient:
                 raise ValueError(f"{len(found)} values for {len(batch)} texts")
             return found
 
-        return self._read(task_type, input_text, parameters, values)
+        try:
+            return self._read(task_type, input_text, parameters, values)
+        except BadRequestError as error:
+            if error.code in ("batch_too_large", "payload_too_large"):
+                # The service may have been started anew with narrower limits: the next call asks for them.
+                with self._lock:
+                    self._limits = None
+            raise
 
     # One call: attempts until one is answered, the repetitions are used up, or the time is.
 
@@ -609,6 +620,98 @@ class GteClient:
         if self._key is not None:
             request.headers["Authorization"] = f"Bearer {self._key}"
         return request
+
+
+class AsyncGteClient:
+    """``GteClient`` for asyncio: the same calls, to be awaited. Close it, or use it as an asynchronous context manager.
+
+    Each call runs in one of ``most`` threads of its own, further ones wait for one; the event loop is never held up. A
+    call that is cancelled is not waited for, but ends by itself: the service may still compute it.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        api_key: str | None = None,
+        patience: Patience = Patience(),
+        verify: bool | str = True,
+        clock: Clock = Clock(),
+        most: int = 16,
+    ) -> None:
+        """``most``: requests under way at once. The others: see ``GteClient``."""
+        self._client = GteClient(base_url, api_key=api_key, patience=patience, verify=verify, clock=clock)
+        self._threads = ThreadPoolExecutor(most, thread_name_prefix="gte-client")
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections. Calls that have not begun are cancelled; none can be made after it."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._client.close()
+
+    async def ner(self, text: str) -> list[Span]:
+        """See ``GteClient.ner``."""
+        return await self._run(self._client.ner, text)
+
+    async def relation(self, text: str, **parameters: Any) -> list[Relation]:
+        """See ``GteClient.relation``."""
+        return await self._run(self._client.relation, text, **parameters)
+
+    async def event(self, text: str, **parameters: Any) -> list[Event]:
+        """See ``GteClient.event``."""
+        return await self._run(self._client.event, text, **parameters)
+
+    async def sentiment(self, text: str) -> Choice:
+        """See ``GteClient.sentiment``."""
+        return await self._run(self._client.sentiment, text)
+
+    async def classify(self, text: str, labels: Sequence[str]) -> Choice:
+        """See ``GteClient.classify``."""
+        return await self._run(self._client.classify, text, labels)
+
+    async def answer(self, question: str, context: str) -> Answer:
+        """See ``GteClient.answer``."""
+        return await self._run(self._client.answer, question, context)
+
+    async def similarity(self, text: str, candidates: Sequence[str]) -> list[float]:
+        """See ``GteClient.similarity``."""
+        return await self._run(self._client.similarity, text, candidates)
+
+    async def embed(
+        self, texts: str | Sequence[str], *, role: Role = "query", truncate: bool = False
+    ) -> list[list[float]]:
+        """See ``GteClient.embed``."""
+        return await self._run(self._client.embed, texts, role=role, truncate=truncate)
+
+    async def predict(self, task_type: str, input_text: str | Sequence[str], **parameters: Any) -> Prediction:
+        """See ``GteClient.predict``."""
+        return await self._run(self._client.predict, task_type, input_text, **parameters)
+
+    async def tasks(self) -> list[dict[str, Any]]:
+        """See ``GteClient.tasks``."""
+        return await self._run(self._client.tasks)
+
+    async def health(self) -> State:
+        """See ``GteClient.health``."""
+        return await self._run(self._client.health)
+
+    async def ready(self) -> State:
+        """See ``GteClient.ready``."""
+        return await self._run(self._client.ready)
+
+    async def _run(self, call: Callable[_P, _T], *arguments: _P.args, **named: _P.kwargs) -> _T:
+        bound = functools.partial(call, *arguments, **named)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, bound)
 
 
 @contextlib.contextmanager

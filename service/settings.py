@@ -29,6 +29,7 @@ class Settings:
 
     engine: str  # "auto": the model in model_dir, else the embedded default; "embedded": always the latter
     model_dir: Path | None
+    model_download: bool  # whether the two directories are filled from ModelScope's hub where they are empty
     uninlu_dir: Path | None  # universal extraction model, for the tasks it can answer
     trust_remote_code: bool  # whether a model may bring code of its own
     extract_timeout: float  # seconds that one extraction may take
@@ -86,6 +87,7 @@ _SETTINGS_NAMES = frozenset(
     for name in [
         "ENGINE",
         "MODEL_DIR",
+        "MODEL_DOWNLOAD",
         "UNINLU_DIR",
         "TRUST_REMOTE_CODE",
         "EXTRACT_TIMEOUT",
@@ -152,9 +154,15 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         )
     keys_file = environ.get(PREFIX + "API_KEYS_FILE", "")
     uninlu_dir = environ.get(PREFIX + "UNINLU_DIR", "")
+    model_download = _choice(environ, "MODEL_DOWNLOAD", "0", ("0", "1")) == "1"
+    if model_download and not model_dir and not uninlu_dir:
+        raise SettingsError(
+            f"{PREFIX}MODEL_DOWNLOAD=1: set {PREFIX}MODEL_DIR, the directory to download into"
+        )
     return Settings(
         engine=engine,
         model_dir=Path(model_dir) if model_dir else None,
+        model_download=model_download,
         uninlu_dir=Path(uninlu_dir) if uninlu_dir else None,
         trust_remote_code=_choice(environ, "TRUST_REMOTE_CODE", "0", ("0", "1")) == "1",
         extract_timeout=_seconds(environ, "EXTRACT_TIMEOUT", 20.0),

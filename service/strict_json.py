@@ -73,3 +73,6 @@ def _refuse_lone_surrogates(value: Any) -> None:
         json.dumps(value, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError:
         raise JsonError("a string holds half of a surrogate pair") from None
+    except RecursionError:
+        # Writing goes a level or two less deep than reading.
+        raise JsonError("nested too deeply") from None

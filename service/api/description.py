@@ -1,14 +1,19 @@
 """``/openapi.json``: what flask-openapi3 makes of the routes, put right where the service does otherwise."""
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from service.api import access, predict
+from service.context import Context
 from service.problems import OPENAI_PREFIX
 from service.settings import Settings
-from service.tasks import qa
+from service.tasks import event, ner, qa, relation
+from service.tasks.event_rules import ROLES
 from service.tasks.question import EDGES
 from service.tasks.registry import TASKS
+from service.tasks.relation_rules import PREDICATES
+from service.tasks.schema import LONGEST_NAME, TYPES
 from service.tasks.task import Task
 
 _SCHEME = "key"
@@ -17,12 +22,13 @@ _NULL = {"type": "null"}
 _NO_CONTEXT = re.escape("".join(char for char in EDGES if not char.isspace())) + r"\s"
 
 
-def corrected(described: dict[str, Any], settings: Settings) -> dict[str, Any]:
+def corrected(described: dict[str, Any], here: Context) -> dict[str, Any]:
     """The description ``described``, with what each task takes, the errors as they are, and API keys if they are used.
 
     flask-openapi3 describes an array of errors for each route's 400; here every error is one problem details object, or
     OpenAI's under ``/v1/``. A component that is null is none (OpenAPI 3.1, 4.8.7).
     """
+    settings = here.settings
     components = {name: value for name, value in described.get("components", {}).items() if value is not None}
     with_keys = settings.api_keys_file is not None
     if with_keys:
@@ -35,8 +41,11 @@ def corrected(described: dict[str, Any], settings: Settings) -> dict[str, Any]:
         "title": "PredictRequest",
         "description": schemas["PredictRequest"]["description"],
         "example": schemas["PredictRequest"]["example"],
-        "oneOf": [_request(task, parameters, settings) for task in TASKS.values()],
+        "oneOf": [_request(task, parameters, here) for task in TASKS.values()],
     }
+    if here.roster.failure("encoder") is None:
+        dimensions = schemas["EmbeddingsRequest"]["properties"]["dimensions"]
+        dimensions["anyOf"] = [{"type": "integer", "const": here.roster.encoder().dimension}, _NULL]
     schemas["EmbeddingsRequest"]["properties"]["input"] |= {"anyOf": [_text(settings), _texts(settings)]}
     described["components"] = components
     for path, operations in described["paths"].items():
@@ -61,11 +70,14 @@ def _texts(settings: Settings) -> dict[str, Any]:
     return {"type": "array", "items": _text(settings), "minItems": 1, "maxItems": settings.max_batch}
 
 
-def _request(task: Task, parameters: dict[str, Any], settings: Settings) -> dict[str, Any]:
+def _request(task: Task, parameters: dict[str, Any], here: Context) -> dict[str, Any]:
     """The requests that ``task`` takes: the general model says what there is, this what goes together."""
     taken: dict[str, Any] = {}
     for name in sorted({*task.parameters, predict.TRUNCATE} & parameters.keys()):
         kinds = [kind for kind in parameters[name]["anyOf"] if kind != _NULL]
+        if name == "schema":
+            kinds = [_extraction_schema(task, any_names=here.roster.has("extractor"))]
+        settings = here.settings
         kinds = [_limited(kind, settings) for kind in kinds]
         if name not in task.required:
             kinds.append(_NULL)
@@ -88,6 +100,36 @@ def _request(task: Task, parameters: dict[str, Any], settings: Settings) -> dict
         "additionalProperties": False,
     }
     return _with_a_question(request) if task is TASKS[qa.TASK.name] else request
+
+
+def _extraction_schema(task: Task, *, any_names: bool) -> dict[str, Any]:
+    """What ``parameters.schema`` may be (``service/tasks/schema.py``): of any names where a model reads them, else of
+    those that the rules know."""
+    any_name = rf"^(?=[\s\S]*\S)[\s\S]{{1,{LONGEST_NAME}}}$"
+    types, bracketed = _one_of(TYPES), r"([(（][^()（）]+[)）])?$"
+    if any_names:
+        level = _level({any_name: _NULL})
+        return level if task is ner.TASK else _level({any_name: level})
+    if task is ner.TASK:
+        return _level({f"^{types}$": _NULL})
+    if task is relation.TASK:
+        predicates = _level({rf"^{_one_of(PREDICATES)}([(（]{types}[)）])?$": _NULL})
+        return _level({f"^{types}$": predicates})
+    assert task is event.TASK, task.name  # noqa: S101  no other takes a schema
+    return _level(
+        {
+            f"^{re.escape(kind)}{bracketed}": _level({f"^{_one_of(sorted(roles))}{bracketed}": _NULL})
+            for kind, roles in ROLES.items()
+        }
+    )
+
+
+def _level(names: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "minProperties": 1, "patternProperties": names, "additionalProperties": False}
+
+
+def _one_of(names: Iterable[str]) -> str:
+    return f"({'|'.join(map(re.escape, names))})"
 
 
 def _with_a_question(request: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 from service.api.answers import json_answer
 from service.api.predict import model_of, serve
 from service.context import context
+from service.limits import Texts
 from service.problems import Problem
 from service.tasks import embedding
 
@@ -30,7 +31,7 @@ class EmbeddingsRequest(BaseModel):
         strict=True, extra="ignore", json_schema_extra={"example": {"model": "gte", "input": "北京冬奥会"}}
     )
 
-    input: str | list[str] = Field(description="one text or several; token numbers are not taken")
+    input: str | Texts = Field(description="one text or several; token numbers are not taken")
     model: str | None = Field(None, description="accepted and not used: the service has one model")
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = Field(None, description="only the model's own dimension is taken")
@@ -99,6 +100,9 @@ def embeddings(body: EmbeddingsRequest) -> Response:
     """The vectors in the order of the texts."""
     g.task = embedding.TASK.name
     here = context()
+    if body.dimensions is not None and here.roster.failure("encoder") is None:
+        # Before anything is computed.
+        _require_own(body.dimensions, here.roster.encoder().dimension)
     try:
         result = serve(here, embedding.TASK, body.input, {"role": body.input_type}).result
     except Problem as problem:
@@ -107,12 +111,8 @@ def embeddings(body: EmbeddingsRequest) -> Response:
             problem.field = problem.field.replace("input_text", "input", 1)
             problem.detail = problem.detail.replace("input_text", "input", 1)
         raise
-    if body.dimensions is not None and body.dimensions != result["dimension"]:
-        raise Problem(
-            "bad_request",
-            f"dimensions: this model's vectors have {result['dimension']} dimensions and cannot be shortened",
-            field="dimensions",
-        )
+    if body.dimensions is not None:
+        _require_own(body.dimensions, result["dimension"])
     texts = [body.input] if isinstance(body.input, str) else body.input
     encoder = here.roster.encoder()
     tokens = sum(map(encoder.count_tokens, texts))
@@ -127,6 +127,15 @@ def embeddings(body: EmbeddingsRequest) -> Response:
             "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
         }
     )
+
+
+def _require_own(wanted: int, dimension: int) -> None:
+    if wanted != dimension:
+        raise Problem(
+            "bad_request",
+            f"dimensions: this model's vectors have {dimension} dimensions and cannot be shortened",
+            field="dimensions",
+        )
 
 
 def encoded(vector: Sequence[float], encoding_format: str) -> list[float] | str:

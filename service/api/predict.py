@@ -19,7 +19,7 @@ from service.engines.interface import (
     EngineUnavailableError,
     WindowExceededError,
 )
-from service.limits import check_texts
+from service.limits import Texts, check_texts
 from service.problems import Problem
 from service.tasks import qa
 from service.tasks.registry import TASKS
@@ -39,10 +39,10 @@ class Parameters(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
     labels: Annotated[
-        list[str] | None, Field(min_length=1, description="classification: the labels to choose from")
+        Texts | None, Field(min_length=1, description="classification: the labels to choose from")
     ] = None
     candidates: Annotated[
-        list[str] | None, Field(min_length=1, description="similarity: the texts to compare with")
+        Texts | None, Field(min_length=1, description="similarity: the texts to compare with")
     ] = None
     question: Annotated[
         str | None, Field(description='qa: the question, unless input_text is "context|question"')
@@ -79,7 +79,7 @@ class PredictRequest(BaseModel):
     )
 
     task_type: str = Field(description=f"one of {', '.join(TASKS)}")
-    input_text: str | list[str] = Field(description="the text; embedding also takes a list")
+    input_text: str | Texts = Field(description="the text; embedding also takes a list")
     parameters: Parameters = Field(default_factory=Parameters)
 
 

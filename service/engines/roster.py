@@ -5,9 +5,11 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import cast
 
 from service import metrics
+from service.engines.download import Source, Tell, fetch, is_wanted
 from service.engines.interface import (
     Encoder,
     EngineUnavailableError,
@@ -22,6 +24,8 @@ from service.settings import Settings
 _log = logging.getLogger("service")
 
 Loader = Callable[[], object]
+# Brings a model, and returns once it is there; what it is given hears how far it is, or why it is not.
+Fetch = Callable[[Tell], None]
 
 
 @dataclass(frozen=True)
@@ -36,20 +40,32 @@ class Readiness:
 class Roster:
     """Engines by slot. ``get`` and ``readiness`` may be called from any thread, before and after loading."""
 
-    def __init__(self, loaders: Mapping[Slot, Loader], load_wait: float) -> None:
-        """``load_wait``: seconds for which ``get`` waits for an engine that is being loaded."""
+    def __init__(
+        self, loaders: Mapping[Slot, Loader], load_wait: float, fetches: Mapping[Slot, Fetch] | None = None
+    ) -> None:
+        """``load_wait``: seconds for which ``get`` waits for an engine that is being loaded. ``fetches``: what has to
+        be done, for minutes or hours, before the loader of a slot can be called; nobody waits for that."""
         self._loaders = dict(loaders)
+        self._fetches = dict(fetches or {})
         self._load_wait = load_wait
         self._engines: dict[Slot, object] = {}
         self._failures: dict[Slot, EngineUnavailableError] = {}
         self._settled: dict[Slot, threading.Event] = {slot: threading.Event() for slot in loaders}
 
     def start(self, then: Callable[[], None] = lambda: None) -> None:
-        """Load all engines in a thread of their own, and call ``then`` when each is loaded or has failed.
+        """Load all engines in a thread of their own, and call ``then`` when each is loaded, has failed, or waits for
+        its model to be fetched.
 
         So ``/health`` answers from the worker's first moment, and a slow or hanging load can be told from
         outside.
         """
+        for slot in self._fetches:
+            self._tell(
+                EngineUnavailableError(slot, "loading", f"the {slot}'s model is about to be downloaded")
+            )
+            threading.Thread(
+                target=self._fetch_and_load, args=(slot,), name=f"{slot} download", daemon=True
+            ).start()
         threading.Thread(target=self._load_all, args=(then,), name="engines", daemon=True).start()
 
     def lexical(self) -> Lexical:
@@ -117,27 +133,42 @@ class Roster:
             raise failure
         return self._engines[slot]
 
+    def _tell(self, failure: EngineUnavailableError) -> None:
+        self._failures[failure.slot] = failure
+        self._settled[failure.slot].set()
+
+    def _fetch_and_load(self, slot: Slot) -> None:
+        self._fetches[slot](self._tell)
+        # From here on it is a matter of seconds, for which requests may wait.
+        self._settled[slot].clear()
+        del self._failures[slot]
+        self._load(slot)
+
     def _load_all(self, then: Callable[[], None]) -> None:
-        for slot, load in self._loaders.items():
-            began = time.monotonic()
-            try:
-                self._engines[slot] = load()
-                metrics.ENGINE_LOAD.labels(slot).set(time.monotonic() - began)
-            except EngineUnavailableError as failure:
-                self._failures[slot] = failure
-            except ImportError as error:
-                self._failures[slot] = EngineUnavailableError(
-                    slot, "model_missing", not_installed(error, "embedded")
-                )
-            except Exception as error:  # noqa: BLE001  a model can fail in any way; /ready must say so
-                _log.exception("the %s engine could not be loaded", slot)
-                detail = f"the {slot} engine could not be loaded ({type(error).__name__}): see the error log"
-                self._failures[slot] = EngineUnavailableError(slot, "load_failed", detail)
-            failure_now = self._failures.get(slot)
-            if failure_now is not None:
-                _log.error("%s: %s", failure_now.reason, failure_now.detail)
-            self._settled[slot].set()
+        for slot in self._loaders:
+            if slot not in self._fetches:
+                self._load(slot)
         then()
+
+    def _load(self, slot: Slot) -> None:
+        began = time.monotonic()
+        try:
+            self._engines[slot] = self._loaders[slot]()
+            metrics.ENGINE_LOAD.labels(slot).set(time.monotonic() - began)
+        except EngineUnavailableError as failure:
+            self._failures[slot] = failure
+        except ImportError as error:
+            self._failures[slot] = EngineUnavailableError(
+                slot, "model_missing", not_installed(error, "embedded")
+            )
+        except Exception as error:  # noqa: BLE001  a model can fail in any way; /ready must say so
+            _log.exception("the %s engine could not be loaded", slot)
+            detail = f"the {slot} engine could not be loaded ({type(error).__name__}): see the error log"
+            self._failures[slot] = EngineUnavailableError(slot, "load_failed", detail)
+        failure_now = self._failures.get(slot)
+        if failure_now is not None:
+            _log.error("%s: %s", failure_now.reason, failure_now.detail)
+        self._settled[slot].set()
 
 
 def roster_of(settings: Settings) -> Roster:
@@ -185,4 +216,23 @@ def roster_of(settings: Settings) -> Roster:
     loaders: dict[Slot, Loader] = {"encoder": load_encoder, "lexical": load_lexical}
     if settings.engine == "auto" and settings.uninlu_dir is not None:
         loaders["extractor"] = load_extractor
-    return Roster(loaders, settings.load_wait)
+    return Roster(loaders, settings.load_wait, _fetches(settings))
+
+
+def _fetches(settings: Settings) -> dict[Slot, Fetch]:
+    from service.engines.gte import checkpoint as gte
+    from service.engines.uninlu import checkpoint as uninlu
+
+    if settings.engine != "auto" or not settings.model_download:
+        return {}
+
+    def of(source: Source, directory: Path) -> Fetch:
+        return lambda tell: fetch(source, directory, tell)
+
+    extractor = Source("extractor", "GTE_UNINLU_DIR", uninlu.MODEL)
+    directories = ((gte.SOURCE, settings.model_dir), (extractor, settings.uninlu_dir))
+    return {
+        source.slot: of(source, directory)
+        for source, directory in directories
+        if directory is not None and is_wanted(directory)
+    }

@@ -6,21 +6,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from service.engines.download import Source, archive_beside
 from service.engines.interface import EngineUnavailableError
 
 _log = logging.getLogger("service")
 
 MODEL = "iic/nlp_gte_sentence-embedding_chinese-large"
 
+SOURCE = Source("encoder", "GTE_MODEL_DIR", MODEL)
+
 Pooling = Literal["cls", "avg"]
 
 # The details go to clients, so they name the variable and not the path; the log has the path.
 _DOWNLOAD = (
-    f'download {MODEL} into it (modelscope download --model {MODEL} --local_dir "$GTE_MODEL_DIR"),'
+    f"download {MODEL} into it ({SOURCE.command()}), or set GTE_MODEL_DOWNLOAD=1,"
     " or unset GTE_MODEL_DIR to use the embedded default"
 )
-# What `modelscope download` and people who copy models leave beside the directory.
-_ARCHIVE_ENDINGS = (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".7z", ".rar", ".tar.gz", ".tar.xz", ".tar.bz2")
 _WEIGHTS = (
     "model.safetensors",
     "model.safetensors.index.json",
@@ -55,7 +56,7 @@ def require_model(directory: Path) -> None:
             MOD001 (missing), MOD002 (one directory too deep) and MOD003 (still an archive).
     """
     if not directory.is_dir() or not any(directory.iterdir()):
-        archive = _archive_beside(directory)
+        archive = archive_beside(directory)
         if archive is not None:
             _log.error("GTE_MODEL_DIR=%s is still an archive: %s", directory, archive)
             raise _missing(
@@ -131,19 +132,6 @@ def _json_object(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise _failed(f"{path.name} is not a JSON object")
     return value
-
-
-def _archive_beside(directory: Path) -> Path | None:
-    name = directory.name.lower()
-    try:
-        beside = sorted(directory.parent.iterdir())
-    except OSError:
-        return None
-    for path in beside:
-        rest = path.name.lower().removeprefix(name)
-        if path.name.lower().startswith(name) and rest.endswith(_ARCHIVE_ENDINGS):
-            return path
-    return None
 
 
 def _missing(detail: str) -> EngineUnavailableError:

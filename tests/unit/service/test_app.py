@@ -171,3 +171,12 @@ def test_the_context_is_one_per_application() -> None:
     first, second = (create_app(SETTINGS, Roster({}, load_wait=0)) for _ in range(2))
     contexts: list[Context] = [first.extensions[_KEY], second.extensions[_KEY]]
     assert contexts[0].admission is not contexts[1].admission
+
+
+def test_dimensions_that_the_model_has_not_are_refused_before_anything_is_computed() -> None:
+    class Untouched(LetterEncoder):
+        def encode(self, texts: Any, role: Any = "query") -> Any:
+            raise AssertionError(f"computed {texts} {role}")
+
+    answer = client_with({"encoder": Untouched}).post("/v1/embeddings", json={"input": "a", "dimensions": 7})
+    assert (answer.status_code, answer.json["error"]["param"]) == (400, "dimensions")  # type: ignore[index]

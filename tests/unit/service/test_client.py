@@ -1,5 +1,7 @@
 """The client against a peer that answers as it is told, with time and chance in hand."""
 
+import asyncio
+import inspect
 import json
 import socket
 import subprocess
@@ -17,6 +19,7 @@ from hypothesis import strategies as st
 
 from service.client import (
     ApiError,
+    AsyncGteClient,
     BadAnswerError,
     BadRequestError,
     Clock,
@@ -333,6 +336,70 @@ def test_a_long_list_goes_in_several_requests_by_the_services_own_limits() -> No
         assert client.embed("1") == [[1.0]]
         assert client.embed([]) == []
     assert [path for path, _, _ in peer.requests] == ["/tasks"] + ["/predict"] * 4
+
+
+def test_limits_that_have_become_narrower_are_asked_for_again() -> None:
+    """The service was started anew under a client that lives long."""
+    narrow, wide = {"max_batch": 2}, {"max_batch": 4}
+    refusal = 400, {}, {"code": "batch_too_large", "detail": "", "field": "input_text"}
+    two = predicted({"embeddings": [[1.0]] * 2, "dimension": 1})
+    peer = Peer((200, {}, {"limits": wide}), refusal, (200, {}, {"limits": narrow}), two)
+    with serving(peer) as url, GteClient(url) as client:
+        with pytest.raises(BadRequestError):
+            client.embed(["a"] * 4)
+        assert client.embed(["a"] * 4) == [[1.0]] * 4
+
+
+# --- asyncio ----------------------------------------------------------------------------------------------
+
+
+def test_the_asynchronous_client_has_the_calls_of_the_other_one() -> None:
+    def calls(kind: type) -> dict[str, str]:
+        return {
+            name: str(inspect.signature(member)).replace("'", "")
+            for name, member in vars(kind).items()
+            if not name.startswith("_")
+        }
+
+    assert calls(AsyncGteClient) == calls(GteClient)
+
+
+def test_calls_that_are_awaited_together_are_under_way_together_and_hold_up_nobody() -> None:
+    all_there = threading.Barrier(4, timeout=10)
+
+    def answer(_body: Any) -> Reply:
+        all_there.wait()
+        return SCORES
+
+    async def ask(url: str) -> tuple[list[list[float]], int]:
+        turns = 0
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        async with AsyncGteClient(url, most=4) as client:
+            counting = asyncio.create_task(count())
+            found = await asyncio.gather(*[client.similarity("a", ["b"]) for _ in range(4)])
+            counting.cancel()
+        return found, turns
+
+    with serving(Peer(answer)) as url:
+        found, turns = asyncio.run(ask(url))
+    assert found == [[0.5]] * 4
+    assert turns > 1, "the event loop stood still"
+
+
+def test_an_error_of_an_awaited_call_is_the_same_error() -> None:
+    async def ask(url: str) -> None:
+        async with AsyncGteClient(url, patience=Patience(repetitions=0)) as client:
+            await client.ner("a")
+
+    with serving(Peer(problem(503, Retry_After="7"))) as url, pytest.raises(UnavailableError) as error:
+        asyncio.run(ask(url))
+    assert error.value.retry_after == 7
 
 
 def test_an_error_in_a_later_batch_names_the_text_by_its_place_in_the_list() -> None:

@@ -53,3 +53,15 @@ def test_what_is_refused_and_why(body: bytes, said: str) -> None:
 
 def test_a_surrogate_pair_is_one_character() -> None:
     assert parse(rb'"\ud83d\ude00"') == "\N{GRINNING FACE}"
+
+
+@pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}")])
+def test_a_body_of_any_depth_is_read_or_refused(opening: bytes, closing: bytes) -> None:
+    """Also at the depths that can just be read, with a surrogate pair that has to be looked at."""
+    refused = 0
+    for depth in range(900, 1020):
+        try:
+            parse(b'["\\ud83d\\ude00",' + opening * depth + b"1" + closing * depth + b"]")
+        except JsonError:
+            refused += 1
+    assert 0 < refused < 120
