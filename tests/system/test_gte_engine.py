@@ -17,6 +17,7 @@ from service.admission import OverloadedError
 from service.engines.gte import supervision
 from service.engines.gte.encoder import Gte
 from service.engines.interface import ClientGoneError, EngineUnavailableError
+from service.engines.template import LostError
 from tests.made_checkpoint import SHORT, make
 from tests.system.conftest import Gunicorn, eventually, gunicorn
 
@@ -100,16 +101,22 @@ def test_a_lost_engine_costs_the_requests_it_held_and_no_other(
     assert gte.failure() is None
 
 
-# A process that says it is ready and then does with a batch what DOES says.
+# A template whose engine says that it is ready and then does with a batch what DOES says.
 PRETENDER = """
 import json, socket, sys, time
+from service.engines import forks
 from service.engines.gte import wire
-channel = socket.socket(fileno=int(sys.argv[1]))
 facts = {"precision": "float32", "products": "float32", "device": "cpu", "dimension": 4, "measured": None}
-wire.send(channel, wire.Kind.READY, 0, json.dumps({**facts, "tokens_per_second": 1000.0}).encode())
-wire.Receiver(channel).receive()
-while True:
-    DOES
+
+def answer(channel):
+    wire.send(channel, wire.Kind.READY, 0, json.dumps({**facts, "tokens_per_second": 1000.0}).encode())
+    wire.Receiver(channel).receive()
+    while True:
+        DOES
+
+control = socket.socket(fileno=int(sys.argv[1]))
+forks.say(control, {"ready": True})
+forks.serve(control, answer)
 """
 
 
@@ -121,11 +128,13 @@ def test_an_engine_that_hangs_without_being_stopped_is_found_and_killed(
     monkeypatch.setattr(supervision, "_ASLEEP", 1.0)
     monkeypatch.setattr(supervision, "_GRACE", 5.0 if "answer" in found else PATIENCE)
     program = ("-c", PRETENDER.replace("DOES", does))
-    engine = supervision.Engine(supervision.Launch(Path(), "float32", 1, program))
-    with pytest.raises(supervision.EngineLostError, match=found) as loss:
+    template = supervision.Launch(Path(), "float32", 1, program).template()
+    engine = supervision.Engine(template)
+    with pytest.raises(LostError, match=found) as loss:
         engine.encode([numpy.asarray([1, 2], dtype=numpy.int32)], expected=0.0)
     assert loss.value.reason == "stuck"
-    assert not psutil.pid_exists(engine.pid)
+    eventually(lambda: not psutil.pid_exists(engine.pid), PATIENCE)
+    template.end()
 
 
 def test_a_batch_on_which_the_engine_fails_does_not_end_it(gte: Gte) -> None:
@@ -229,14 +238,20 @@ def service(directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield started
 
 
-def engine_process(service: Gunicorn) -> psutil.Process:
-    """The engine's process, once there is one."""
+def template_process(service: Gunicorn) -> psutil.Process:
+    """The template, a child of the worker, once there is one."""
 
     def look() -> list[psutil.Process]:
-        family = psutil.Process(service.process.pid).children(recursive=True)
-        return [one for one in family if "service.engines.gte.process" in one.cmdline()]
+        workers = psutil.Process(service.process.pid).children()
+        children = [child for worker in workers for child in worker.children()]
+        return [child for child in children if "service.engines.gte.process" in child.cmdline()]
 
     return eventually(look, PATIENCE)[0]  # type: ignore[no-any-return]
+
+
+def engine_process(service: Gunicorn) -> psutil.Process:
+    """The engine, the template's child, once there is one."""
+    return eventually(lambda: template_process(service).children(), PATIENCE)[0]  # type: ignore[no-any-return]
 
 
 def test_gte_serves_the_encoders_tasks(service: Gunicorn) -> None:
@@ -271,7 +286,32 @@ def test_health_answers_and_predictions_wait_while_the_engine_comes_back(service
     eventually(lambda: service.post("/predict", body, timeout=PATIENCE).status == 200, PATIENCE)
     eventually(lambda: service.status_of("/ready") == 200, PATIENCE)
     metrics = service.get("/metrics", timeout=PATIENCE).body.decode()
-    assert 'gte_engine_restarts_total{engine="encoder",reason="ended"} 1.0' in metrics
+    assert 'gte_engine_restarts_total{engine="encoder",reason="killed"} 1.0' in metrics
+
+
+def test_a_lost_engine_is_a_fork_away_and_a_lost_template_is_loaded_again(service: Gunicorn) -> None:
+    """The engine serves on without its template; both lost together cost the time of a start."""
+    body = {"task_type": "embedding", "input_text": "甲"}
+    template, engine = template_process(service), engine_process(service)
+    engine.kill()
+    eventually(lambda: service.post("/predict", body, timeout=PATIENCE).status == 200, PATIENCE)
+    assert template_process(service) == template
+    second = engine_process(service)
+    assert second != engine
+    template.kill()
+    eventually(lambda: template.status() == psutil.STATUS_ZOMBIE, PATIENCE)
+    assert service.post("/predict", body, timeout=PATIENCE).status == 200
+    second.kill()
+    eventually(lambda: service.post("/predict", body, timeout=PATIENCE).status == 200, PATIENCE)
+    assert template_process(service) != template
+
+
+def test_a_stopped_engine_ends_with_its_worker_too(service: Gunicorn) -> None:
+    engine = engine_process(service)
+    engine.suspend()
+    os.kill(service.records()[0]["pid"], signal.SIGKILL)
+    eventually(lambda: not engine.is_running(), PATIENCE)
+    eventually(lambda: service.status_of("/ready") == 200, PATIENCE)
 
 
 def test_the_engine_ends_with_its_worker_however_that_ends(service: Gunicorn) -> None:

@@ -8,8 +8,9 @@ from concurrent.futures import Future
 
 from service import metrics
 from service.engines.gte.queue import Queue
-from service.engines.gte.supervision import BatchFailedError, Engine, EngineLostError, Facts, Launch
+from service.engines.gte.supervision import BatchFailedError, Engine, Facts, Launch
 from service.engines.interface import EngineUnavailableError
+from service.engines.template import LostError, Template
 
 _log = logging.getLogger("service")
 
@@ -28,11 +29,11 @@ class Dispatcher:
         """
         self._launch = launch
         self._failure: EngineUnavailableError | None = None
+        self._template: Template | None = None
         self._engine: Engine | None = None
         self.restarts = 0
         started: Future[Engine] = Future()
         self._settled = threading.Event()
-        # The process lives as long as the thread that started it, so that is one that never ends.
         threading.Thread(target=self._run, args=(started,), name="gte", daemon=True).start()
         engine = started.result()
         self.facts: Facts = engine.facts
@@ -51,8 +52,8 @@ class Dispatcher:
 
     def _run(self, started: "Future[Engine]") -> None:
         try:
-            self._engine = engine = Engine(self._launch)
-        except EngineLostError as error:
+            self._engine = engine = self._started()
+        except LostError as error:
             failure = EngineUnavailableError(
                 "encoder",
                 "load_failed",
@@ -75,7 +76,7 @@ class Dispatcher:
             except BatchFailedError as error:
                 _log.error("the engine failed on a batch of %d texts: %s", len(batch), error)
                 self.queue.fail(batch, "the engine failed on this request or on one beside it: try again")
-            except EngineLostError as error:
+            except LostError as error:
                 self._failure = EngineUnavailableError(
                     "encoder", "loading", "the engine was lost and is being started again"
                 )
@@ -90,6 +91,22 @@ class Dispatcher:
             else:
                 self.queue.complete(batch, vectors, time.monotonic() - began)
 
+    def _started(self) -> Engine:
+        """A new engine: a fork of the template, or of a new one where that is lost."""
+        if self._template is not None and self._template.is_lost():
+            _log.error("the engine's template, process %d, was lost; another is loaded", self._template.pid)
+            self._template.end()
+            self._template = None
+        if self._template is None:
+            self._template = self._launch.template()
+        try:
+            return Engine(self._template)
+        except LostError:
+            # Whichever of the two it was: what a template cannot give is asked of another.
+            self._template.end()
+            self._template = None
+            raise
+
     def _restarted(self) -> Engine:
         self._engine = None
         attempt = 0
@@ -97,16 +114,16 @@ class Dispatcher:
             time.sleep(_PAUSES[min(attempt, len(_PAUSES) - 1)])
             attempt += 1
             try:
-                self._engine = engine = Engine(self._launch)
+                self._engine = engine = self._started()
             except EngineUnavailableError as failure:
                 self._failure = failure
                 _log.error("the engine cannot be started again: %s", failure.detail)
-            except (EngineLostError, OSError) as error:
+            except (LostError, OSError) as error:
                 _log.error("the engine cannot be started again: %s", error)
             else:
                 self._failure = None
                 self.restarts += 1
                 _log.warning(
-                    "the engine is back after %.1f s (process %d)", engine.facts.load_seconds, engine.pid
+                    "the engine is back after %.1f s (process %d)", engine.facts.start_seconds, engine.pid
                 )
                 return engine

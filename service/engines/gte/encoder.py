@@ -60,12 +60,12 @@ class Gte:
         self.window = tokenizer.window
         self.name = f"{MODEL} ({facts.precision})"
         _log.info(
-            "gte: %s, products in %s on %s with %d threads, loaded in %.1f s, %.0f tokens/s warming up; measured %s",
+            "gte: %s, products in %s on %s with %d threads, %.1f s from fork to ready, %.0f tokens/s; measured %s",
             facts.precision,
             facts.products,
             facts.device,
             threads,
-            facts.load_seconds,
+            facts.start_seconds,
             facts.tokens_per_second,
             facts.measured,
         )

@@ -207,6 +207,7 @@ class Model:
 
         # Side by side, too: packing int8 weights is oneDNN's slowest way to move bytes.
         self._lanes.each(read, range(configuration.layers))
+        self._lanes.rest()
         self._layers = [layers[index] for index in range(configuration.layers)]
 
     def _maker(self, precision: Precision, products: Precision) -> MakeLinear:

@@ -28,11 +28,7 @@ class Lanes:
     def __init__(self, count: int) -> None:
         """``count`` threads of one OpenMP thread each; with one, the caller's own thread does all."""
         self._count = count
-        self._pool = (
-            ThreadPoolExecutor(count, "lane", initializer=lambda: torch.set_num_threads(1))
-            if count > 1
-            else None
-        )
+        self._pool: ThreadPoolExecutor | None = None
 
     def parts(self, rows: int) -> list[slice]:
         """The parts of so many rows in which a layer is computed: one, if they are too few to be shared."""
@@ -57,13 +53,21 @@ class Lanes:
         Raises:
             Exception: what ``work`` raised.
         """
-        if self._pool is None or len(items) == 1:
+        if self._count == 1 or len(items) == 1:
             _do(work, items)
             return
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self._count, "lane", lambda: torch.set_num_threads(1))
         # One iterator for all: next() on a list's is one step of the interpreter.
         shared = iter(items)
         for lane in [self._pool.submit(_do, work, shared) for _ in range(min(self._count, len(items)))]:
             lane.result()
+
+    def rest(self) -> None:
+        """End the threads until there is work again: a fork takes none of them along."""
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
 
 
 def _do(work: Callable[[Item], None], items: Iterable[Item]) -> None:

@@ -1,104 +1,125 @@
-"""The engine process: ``python -m service.engines.gte.process SOCKET DIRECTORY PRECISION THREADS``.
+"""The template and its engines: ``python -m service.engines.gte.process SOCKET DIRECTORY PRECISION THREADS``.
 
-It loads the checkpoint, says so, and then computes one batch after the other. ``service.engines.gte.supervision``
-starts it and gives it its environment, which torch and oneDNN read when they are imported.
+The template loads the checkpoint; the engines that it forks (``service.engines.forks``) compute one batch after the
+other. On a GPU, whose driver does not survive a fork, an engine loads the checkpoint itself. ``supervision`` starts the
+template and gives it its environment, which torch and oneDNN read when they are imported.
 """
 
 import ctypes
 import json
 import os
-import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from service.engines import forks
 from service.engines.engine_process import leave_signals_to_the_worker
 from service.engines.gte import wire
 from service.engines.gte.checkpoint import read_configuration
 from service.engines.interface import EngineUnavailableError, not_installed
 
-_PR_SET_PDEATHSIG = 1  # prctl(2)
+if TYPE_CHECKING:
+    from service.engines.gte.forward import Model
+
 _WARM_UP_TOKENS = 64
+
+# The model, and what is to be said of it.
+Loaded = tuple["Model", dict[str, Any]]
 
 
 def main() -> None:
-    """Serve until the worker closes the channel."""
-    number, directory, precision, threads, parent = sys.argv[1:6]
-    _end_with(int(parent))
+    """Serve forks until the worker closes the channel or ends."""
+    number, directory, precision, threads = sys.argv[1:5]
     leave_signals_to_the_worker()
-    channel = socket.socket(fileno=int(number))
+    control = socket.socket(fileno=int(number))
     try:
-        _serve(channel, Path(directory), precision, int(threads))
-    except (wire.ClosedError, BrokenPipeError):
-        # The worker has ended. At once: the interpreter's own end would take torch half a second.
-        os._exit(0)
+        with forks.ending_with(control):
+            load = _prepared(control, Path(directory), precision, int(threads))
+        forks.say(control, {"ready": True})
+        forks.serve(control, lambda channel: _compute(channel, load, int(threads)))
+    except (BrokenPipeError, ConnectionResetError):
+        pass
+    # At once: the interpreter's own end would take torch half a second.
+    os._exit(0)
 
 
-def _end_with(parent: int) -> None:
-    """Die with the worker, however it dies."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before the line above
-        os._exit(0)
-
-
-def _serve(channel: socket.socket, directory: Path, wanted: str, threads: int) -> None:
-    started = time.monotonic()
+def _prepared(control: socket.socket, directory: Path, wanted: str, threads: int) -> Callable[[], Loaded]:
+    """What gives an engine its model; ends the process if there is none."""
     try:
         import torch
 
-        from service.engines.gte import precision as precisions
-        from service.engines.gte.forward import Model
         from service.engines.gte.weights import CheckpointError
     except ImportError as error:
-        _refuse(channel, "model_missing", not_installed(error, "model"))
-        return
-    imported = time.monotonic()
-    torch.set_num_threads(threads)
-    measured = None
+        return _refused(control, "model_missing", not_installed(error, "model"))
+
+    def load() -> Loaded:
+        return _load(directory, wanted, threads)
+
     try:
-        configuration = read_configuration(directory)
         if torch.cuda.is_available():
-            precision: precisions.Precision = "bfloat16"
-        else:
-            measured = precisions.measure()
-            precision = precisions.choose(measured)
-        if wanted != "auto":
-            precision = precisions.named(wanted)
-        products = precisions.products(precision, measured)
-        model = Model(directory, configuration, precision, products, threads)
+            read_configuration(directory)
+            return load
+        loaded = load()
     except EngineUnavailableError as failure:
-        _refuse(channel, failure.reason, failure.detail)
-        return
+        return _refused(control, failure.reason, failure.detail)
     except CheckpointError as error:
-        _refuse(channel, "load_failed", f"the checkpoint in GTE_MODEL_DIR cannot be used: {error}")
-        return
+        return _refused(control, "load_failed", f"the checkpoint in GTE_MODEL_DIR cannot be used: {error}")
     # What loading has left behind would count as this process's memory for as long as it lives.
     ctypes.CDLL(None).malloc_trim(0)
-    loaded = time.monotonic()
-    import numpy
+    return lambda: loaded
 
-    sample = [numpy.arange(_WARM_UP_TOKENS, dtype=numpy.int32) % configuration.vocabulary]
+
+def _load(directory: Path, wanted: str, threads: int) -> Loaded:
+    import torch
+
+    from service.engines.gte import precision as precisions
+    from service.engines.gte.forward import Model
+
+    configuration = read_configuration(directory)
+    measured = None
+    if torch.cuda.is_available():
+        precision: precisions.Precision = "bfloat16"
+    else:
+        measured = precisions.measure()
+        precision = precisions.choose(measured)
+    if wanted != "auto":
+        precision = precisions.named(wanted)
+    products = precisions.products(precision, measured)
+    model = Model(directory, configuration, precision, products, threads)
+    facts = {
+        "precision": precision,
+        "products": products,
+        "device": model.device.type,
+        "dimension": configuration.hidden,
+        "measured": asdict(measured) if measured else None,
+    }
+    return model, facts
+
+
+def _compute(channel: socket.socket, load: Callable[[], Loaded], threads: int) -> None:
+    """The engine: compute what comes on ``channel`` until the worker closes it."""
+    import numpy
+    import torch
+
+    torch.set_num_threads(threads)
+    model, facts = load()
+    sample = [numpy.arange(_WARM_UP_TOKENS, dtype=numpy.int32) % model.configuration.vocabulary]
     model.encode(sample)
     began = time.monotonic()
     model.encode(sample)
     rate = _WARM_UP_TOKENS / (time.monotonic() - began)
-    ready = {
-        "precision": precision,
-        "products": products,
-        "device": model.device.type,
-        "threads": threads,
-        "dimension": configuration.hidden,
-        "tokens_per_second": rate,
-        "measured": asdict(measured) if measured else None,
-        "import_seconds": imported - started,
-        "load_seconds": loaded - imported,
-    }
+    ready = {**facts, "threads": threads, "tokens_per_second": rate}
     wire.send(channel, wire.Kind.READY, 0, json.dumps(ready).encode())
     receiver = wire.Receiver(channel)
     while True:
-        _kind, number, payload = receiver.receive()
+        try:
+            _kind, number, payload = receiver.receive()
+        except wire.ClosedError:
+            return
         try:
             vectors = model.encode(wire.unpack_batch(payload))
         except Exception as error:  # noqa: BLE001  whatever it is, it is this batch's; the next may be well
@@ -108,8 +129,9 @@ def _serve(channel: socket.socket, directory: Path, wanted: str, threads: int) -
             wire.send(channel, wire.Kind.VECTORS, number, vectors.tobytes())
 
 
-def _refuse(channel: socket.socket, reason: str, detail: str) -> None:
-    wire.send(channel, wire.Kind.REFUSED, 0, json.dumps({"reason": reason, "detail": detail}).encode())
+def _refused(control: socket.socket, reason: str, detail: str) -> Callable[[], Loaded]:
+    forks.say(control, {"ready": False, "reason": reason, "detail": detail})
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -21,13 +21,12 @@ Vectors = numpy.ndarray[Any, numpy.dtype[numpy.float32]]
 
 
 class Kind(IntEnum):
-    """What a frame is. The engine sends the first four, the worker the last."""
+    """What a frame is. The engine sends the first three, the worker the last."""
 
     READY = 1  # JSON: what was loaded; comes once
-    REFUSED = 2  # JSON: why nothing could be loaded; the engine then ends
-    VECTORS = 3  # float32, one row a text
-    FAILED = 4  # UTF-8: why this batch failed; the engine goes on
-    BATCH = 5  # int32: the number of texts, their lengths, their tokens
+    VECTORS = 2  # float32, one row a text
+    FAILED = 3  # UTF-8: why this batch failed; the engine goes on
+    BATCH = 4  # int32: the number of texts, their lengths, their tokens
 
 
 class ClosedError(Exception):

@@ -10,8 +10,9 @@ from typing import Any
 
 from service import metrics
 from service.engines.interface import EngineUnavailableError, Span, WindowExceededError
+from service.engines.template import LostError, Template
 from service.engines.uninlu.checkpoint import MODEL
-from service.engines.uninlu.engine import SLOT, Engine, Launch, LostError, Template
+from service.engines.uninlu.engine import SLOT, Engine, Launch
 from service.engines.uninlu.line import Line, too_slow
 
 _log = logging.getLogger("service")
@@ -167,9 +168,9 @@ class _Templates:
     def __init__(self, launch: Launch) -> None:
         """See ``Template``."""
         self._launch = launch
-        self._current: Template | None = Template(launch)
+        self._current: Template | None = launch.template()
         self._next: Future[Template] = Future()
-        self.seconds = self._current.seconds
+        self.seconds = float(self._current.said["seconds"])
 
     @property
     def pid(self) -> int | None:
@@ -190,12 +191,12 @@ class _Templates:
         return False
 
     def engine(self) -> Engine:
-        """A new engine, once there is a template. See ``Template.engine``."""
+        """A new engine, once there is a template. See ``Engine``."""
         self.renew()
         if self._current is None:
             self._has_taken_next()
         assert self._current is not None  # noqa: S101  for mypy
-        return self._current.engine()
+        return Engine(self._current, may_sleep=self._launch.trusts_code)
 
     def end(self) -> None:
         """End the template."""
@@ -210,7 +211,7 @@ class _Templates:
         for pause in itertools.chain(_PAUSES, itertools.repeat(_PAUSES[-1])):
             time.sleep(pause)
             try:
-                into.set_result(Template(self._launch))
+                into.set_result(self._launch.template())
             except (LostError, EngineUnavailableError, OSError) as error:
                 _log.error("the extractor's template cannot be loaded: %s", _told(error))
             else:
