@@ -29,11 +29,15 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def extracting(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gunicorn]:
+def extracting(
+    checkpoint: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Gunicorn]:
     settings = {"GTE_UNINLU_DIR": str(checkpoint), "GTE_EXTRACT_TIMEOUT": "60", "GTE_LOAD_WAIT": "0"}
     with gunicorn(tmp_path_factory.mktemp("service"), wait_for="/health", **settings) as service:
         # The worker answers from its first moment, and says what is not there yet.
         assert service.predict("ner", TEXT).status in (200, 503)
+        # Both import for seconds: side by side.
+        request.getfixturevalue("modelscopes")
         eventually(lambda: service.status_of("/ready") == 200, 120)
         yield service
 
@@ -200,6 +204,7 @@ def test_a_killed_engine_costs_the_request_it_held_and_is_serving_again_within_f
     worker = psutil.Process(extracting.records()[0]["pid"])
     (template,) = worker.children()
     (engine,) = template.children()
+    assert template.num_threads() == 1, "what is forked from several threads may hang"
     schema = {f"名称{number}": None for number in range(64)}
     used = engine.cpu_times().user
     with ThreadPoolExecutor(1) as requests:

@@ -118,10 +118,11 @@ def test_a_client_that_went_away_loses_its_place(requests: ThreadPoolExecutor) -
     for one in waiting.futures:
         assert isinstance(one.exception(PATIENCE), ClientGoneError)
     assert line.waiting == 0
+    line.fail(waiting.job, LOST)
+    taken = requests.submit(lambda: line.wait(0.5) and line.take())
     with pytest.raises(ClientGoneError):
         line.submit({}, gone.is_set)
-    assert line.take() is None, "a request whose client was gone from the first was put into the line"
-    line.fail(waiting.job, LOST)
+    assert not taken.result(PATIENCE), "the engine got a request whose client was gone from the first"
 
 
 def test_the_predictions_deadline_ends_the_wait_and_shortens_what_the_engine_gets(
