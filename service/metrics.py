@@ -5,6 +5,8 @@ before any of this is imported); ``exposition`` adds them up, ``metrics_files`` 
 An engine in a process of its own inherits the variable and counts by importing this module.
 """
 
+from collections.abc import Iterable
+
 from prometheus_client import Counter, Gauge, Histogram
 
 # From a refused request to a long text on a slow host, in seconds.
@@ -57,3 +59,9 @@ ENGINE_LOAD = Gauge(
     ["engine"],
     multiprocess_mode="livemax",
 )
+
+
+def expect_restarts(engine: str, reasons: Iterable[str]) -> None:
+    """Begin ``gte_engine_restarts_total`` at 0: the first increase of a counter that was not there is none."""
+    for reason in reasons:
+        ENGINE_RESTARTS.labels(engine, reason)

@@ -9,6 +9,8 @@ from werkzeug.exceptions import HTTPException
 from service.problems import Problem
 from service.strict_json import JsonError, parse
 
+_MOST_ERRORS = 1000
+
 
 class JsonRequest(Request):
     """Flask's request, whose ``get_json`` never guesses and never returns what is not a JSON object."""
@@ -55,13 +57,17 @@ class JsonRequest(Request):
 
 def invalid_fields(error: ValidationError) -> Problem:
     """The problem for a body that pydantic refused: the field, and what is wrong with it."""
+    if error.error_count() > _MOST_ERRORS:
+        # To describe each takes more time and memory than a whole prediction; the first ones say no more than this.
+        return Problem("bad_request", f"body: {error.error_count()} of its values are not what is expected")
+    errors = error.errors(include_url=False, include_input=False)
     # A union reports each of its branches; the one that got furthest is the one that was meant.
-    worst = max(error.errors(include_url=False, include_input=False), key=lambda one: len(one["loc"]))
+    worst = max(errors, key=lambda one: len(one["loc"]))
     # Names of union branches ("str", "list[str]") stand in the location beside names of fields.
     field = ".".join(
         str(part) for part in worst["loc"] if part not in ("str", "int") and "[" not in str(part)
     )
-    union = any(one["loc"][:1] == worst["loc"][:1] and one is not worst for one in error.errors())
+    union = any(one["loc"][:1] == worst["loc"][:1] and one is not worst for one in errors)
     message = worst["msg"]
     if union and len(worst["loc"]) == 2 and field in ("input_text", "input"):
         message = "Input should be a string or a list of strings"

@@ -5,12 +5,13 @@ import logging
 import threading
 import time
 from concurrent.futures import Future
+from typing import get_args
 
 from service import metrics
 from service.engines.gte.queue import Queue
 from service.engines.gte.supervision import BatchFailedError, Engine, Facts, Launch
 from service.engines.interface import EngineUnavailableError
-from service.engines.template import LostError, Template
+from service.engines.template import Loss, LostError, Template
 
 _log = logging.getLogger("service")
 
@@ -36,6 +37,7 @@ class Dispatcher:
         self._settled = threading.Event()
         threading.Thread(target=self._run, args=(started,), name="gte", daemon=True).start()
         engine = started.result()
+        metrics.expect_restarts("encoder", get_args(Loss))
         self.facts: Facts = engine.facts
         self.queue = Queue(wait, batch_tokens, engine.facts.tokens_per_second)
         self._settled.set()

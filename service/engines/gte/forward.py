@@ -16,7 +16,7 @@ import torch
 from torch.nn import functional
 
 from service.engines.gte.checkpoint import Configuration
-from service.engines.gte.lanes import Lanes
+from service.engines.gte.lanes import GRANULE, Lanes
 from service.engines.gte.linear import Linear, Packed, Plain, Quantized, Stored
 from service.engines.gte.precision import Precision
 from service.engines.gte.tokens import Tokens
@@ -145,7 +145,8 @@ class Texts:
         starts = numpy.cumsum([0, *lengths[:-1]])
         self.firsts = torch.from_numpy(starts).to(device)
         self.places = torch.cat([torch.arange(length) for length in lengths]).to(device)
-        self.parts = lanes.parts(sum(lengths))
+        self.rows = -(-sum(lengths) // GRANULE) * GRANULE  # the last ones are of no text
+        self.parts = lanes.parts(self.rows)
         runs: list[tuple[int, int, int, int]] = []
         for length, same in groupby(enumerate(lengths), key=lambda pair: pair[1]):
             places = [place for place, _ in same]
@@ -245,9 +246,9 @@ class Model:
         ids = torch.from_numpy(numpy.concatenate([sequences[index] for index in order])).to(self.device)
         texts = Texts(lengths, self.configuration.heads, self._lanes, self.device)
         x = self._norm(functional.embedding(ids, self._words).float() + self._places[texts.places])
-        x = self._encoded(x, texts)
+        x = self._encoded(functional.pad(x, (0, 0, 0, texts.rows - len(x))), texts)
         if self.configuration.pooling == "avg":
-            x = torch.stack([part.mean(dim=0) for part in torch.split(x, lengths)])
+            x = torch.stack([part.mean(dim=0) for part in torch.split(x[: sum(lengths)], lengths)])
         if self.configuration.normalize:
             x = functional.normalize(x, dim=-1)
         vectors = numpy.empty((len(order), self.configuration.hidden), dtype=numpy.float32)
@@ -260,7 +261,7 @@ class Model:
         projected = attention.room(len(x), x)
         self._lanes.each(lambda part: attention.project(x[part], projected[part]), texts.parts)
         for (attention, feed), (following, _) in pairwise(self._layers):
-            mixed = projected.new_empty(x.shape)
+            mixed = projected.new_zeros(x.shape)
             self._attend(attention, projected, None, mixed, texts)
             projected = following.room(len(x), x)
             step = partial(_through, attention, feed, following, x, mixed, projected)
@@ -271,8 +272,8 @@ class Model:
         if self.configuration.pooling == "cls":
             x = x[texts.firsts]
             query = attention.query(x)
-            parts = self._lanes.parts(len(x))
-        mixed = projected.new_empty(x.shape)
+            parts = [slice(0, len(x))]
+        mixed = projected.new_zeros(x.shape)
         self._attend(attention, projected, query, mixed, texts)
         self._lanes.each(partial(_through, attention, feed, None, x, mixed, None), parts)
         return x

@@ -21,6 +21,9 @@ _ROWS = 256
 # Fewer rows a lane than this are computed by all threads together: each lane would read all the weights for them.
 _LEAST_ROWS = 32
 
+# A matrix has a multiple of so many rows: oneDNN compiles code for each number of rows, and keeps it.
+GRANULE = 16
+
 
 class Lanes:
     """Threads that share the rows of a batch. One call at a time."""
@@ -31,12 +34,13 @@ class Lanes:
         self._pool: ThreadPoolExecutor | None = None
 
     def parts(self, rows: int) -> list[slice]:
-        """The parts of so many rows in which a layer is computed: one, if they are too few to be shared."""
+        """The parts of so many rows, a multiple of ``GRANULE``, in which a layer is computed: one, if they are too few
+        to be shared."""
         if rows < self._count * _LEAST_ROWS:
             return [slice(0, rows)]
         # As many for each lane, so that none waits for another's last one.
         number = self._count * -(-rows // (self._count * _ROWS))
-        edges = [rows * index // number for index in range(number + 1)]
+        edges = [rows // GRANULE * index // number * GRANULE for index in range(number + 1)]
         return [slice(begin, end) for begin, end in pairwise(edges)]
 
     def texts_at_once(self, length: int) -> int:

@@ -20,6 +20,9 @@ _SECONDS = metrics.BATCH_SECONDS.labels("encoder")
 _TOKENS = metrics.TOKENS.labels("encoder")
 
 _LONGEST_RETRY = 30  # seconds
+# Of the longest wait, what may be expected of a request that is taken: the engine may become slower meanwhile, and a
+# refusal after the whole wait is the worst of both.
+_EXPECTED = 0.75
 _LOOK = 0.25  # seconds between two looks whether the client is still there
 
 
@@ -48,8 +51,8 @@ class Queue:
     became of them with ``complete`` or ``fail``."""
 
     def __init__(self, wait: float, batch_tokens: int, tokens_per_second: float) -> None:
-        """``wait``: seconds after which a job that no batch has begun is refused; one that would wait longer, at the
-        rate of the last batches, is refused at once. ``batch_tokens``: the size of a batch."""
+        """``wait``: seconds after which a job that no batch has begun is refused; one that would wait for three quarters
+        of it, at the rate of the last batches, is refused at once. ``batch_tokens``: the size of a batch."""
         self._wait = wait
         self._batch_tokens = batch_tokens
         self._rate = tokens_per_second
@@ -79,10 +82,10 @@ class Queue:
         job = Job(sequences)
         with self._changed:
             seconds = (self._queued + self._held) / self._rate
-            if seconds > self._wait and self._jobs:
+            if seconds > _EXPECTED * self._wait and self._jobs:
                 raise OverloadedError(
                     f"{len(self._jobs)} requests with {self._queued} tokens are waiting, about {seconds:.0f} s",
-                    max(1, min(_LONGEST_RETRY, math.ceil(seconds - self._wait))),
+                    max(1, min(_LONGEST_RETRY, math.ceil(seconds - _EXPECTED * self._wait))),
                 )
             self._jobs.append(job)
             self._queued += job.tokens

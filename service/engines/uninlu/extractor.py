@@ -6,11 +6,11 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, get_args
 
 from service import metrics
 from service.engines.interface import EngineUnavailableError, Span, WindowExceededError
-from service.engines.template import LostError, Template
+from service.engines.template import Loss, LostError, Template
 from service.engines.uninlu.checkpoint import MODEL
 from service.engines.uninlu.engine import SLOT, Engine, Launch
 from service.engines.uninlu.line import Line, too_slow
@@ -49,6 +49,7 @@ class UniNlu:
             _log.error("%s", lost)
             detail = "the extractor's process was lost while it loaded the model: see the error log"
             raise EngineUnavailableError(SLOT, "load_failed", detail) from None
+        metrics.expect_restarts(SLOT, get_args(Loss))
         metrics.ENGINE_LOAD.labels(SLOT).set(self._templates.seconds)
         threading.Thread(target=self._run, name="extractor", daemon=True).start()
 

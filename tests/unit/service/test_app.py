@@ -180,3 +180,13 @@ def test_dimensions_that_the_model_has_not_are_refused_before_anything_is_comput
 
     answer = client_with({"encoder": Untouched}).post("/v1/embeddings", json={"input": "a", "dimensions": 7})
     assert (answer.status_code, answer.json["error"]["param"]) == (400, "dimensions")  # type: ignore[index]
+
+
+def test_a_body_with_very_many_faults_is_refused_without_telling_each(client: FlaskClient) -> None:
+    """Each told fault costs a kilobyte and more; the clients of others wait meanwhile."""
+    parameters = {f"unknown{number}": 1 for number in range(5000)}
+    answer = client.post("/predict", json={"task_type": "ner", "input_text": "a", "parameters": parameters})
+    assert answer.status_code == 400
+    assert answer.json is not None
+    assert answer.json["code"] == "bad_request"
+    assert "5000 of its values" in answer.json["detail"]
