@@ -1,6 +1,5 @@
 """``ner``: the named entities of a text, with offsets."""
 
-from dataclasses import asdict
 from typing import Any
 
 from service.engines.roster import Roster
@@ -20,7 +19,7 @@ def answer(roster: Roster, task_input: TaskInput) -> dict[str, Any]:
         names = [known("parameters.schema", name, TYPES, lexical.name) for name in schema]
         wanted = frozenset[str]().union(*(TYPES[name] for name in names))
     entities = entities_of(lexical.tokens(task_input.text))
-    return {"entities": [asdict(entity) for entity in entities if wanted is None or entity.type in wanted]}
+    return {"entities": [vars(entity) for entity in entities if wanted is None or entity.type in wanted]}
 
 
 TASK = Task(

@@ -51,8 +51,9 @@ class Queue:
     became of them with ``complete`` or ``fail``."""
 
     def __init__(self, wait: float, batch_tokens: int, tokens_per_second: float) -> None:
-        """``wait``: seconds after which a job that no batch has begun is refused; one that would wait for three quarters
-        of it, at the rate of the last batches, is refused at once. ``batch_tokens``: the size of a batch."""
+        """``wait``: seconds after which a job that no batch has begun is refused; one that is expected to wait for
+        three quarters of it, at the rate of the last batches, is refused at once. ``batch_tokens``: the size of a
+        batch."""
         self._wait = wait
         self._batch_tokens = batch_tokens
         self._rate = tokens_per_second

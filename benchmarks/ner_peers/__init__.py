@@ -1,0 +1,1 @@
+"""What the embedded default is measured against, and the load for both."""
