@@ -25,7 +25,7 @@ from service.engines.interface import EngineUnavailableError, not_installed
 if TYPE_CHECKING:
     from service.engines.gte.forward import Model
 
-_WARM_UP_TOKENS = 64
+_WARM_UP_TOKENS = 32
 
 # The model, and what is to be said of it.
 Loaded = tuple["Model", dict[str, Any]]
