@@ -19,7 +19,7 @@ Item = TypeVar("Item")
 # parts of 64 rows, 325 of 128, 259 of 256, and 371 without lanes (8 layers, two cores, 2026-11-28).
 _ROWS = 256
 # Fewer rows a lane than this are computed by all threads together: each lane would read all the weights for them.
-_LEAST_ROWS = 32
+_LEAST_ROWS = 96
 
 # A matrix has a multiple of so many rows: oneDNN compiles code for each number of rows, and keeps it.
 GRANULE = 16
