@@ -17,6 +17,7 @@ import socket
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,10 @@ def _answer(channel: socket.socket, answer: Callable[[socket.socket], None]) -> 
             answer(channel)
     except (BrokenPipeError, ConnectionResetError):
         pass
+    except Exception:  # noqa: BLE001  it ends here, and the worker's error log must say why
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
     finally:
         # Never back into the template's code; and at once: the interpreter's own end would take torch half a second.
         os._exit(0)
