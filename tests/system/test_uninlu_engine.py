@@ -147,7 +147,8 @@ def test_how_an_engine_ended_is_counted(uninlu: UniNlu, caplog: pytest.LogCaptur
     answered_by(uninlu)
     with pytest.raises(EngineUnavailableError):
         answered_by(uninlu, "exit")
-    assert "ended with status 3" in caplog.text
+    # The client is told before the log is.
+    eventually(lambda: "ended with status 3" in caplog.text, PATIENCE)
     os.kill(answered_by(uninlu), signal.SIGKILL)
     eventually(lambda: "was killed by SIGKILL" in caplog.text, PATIENCE)
 
