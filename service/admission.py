@@ -17,6 +17,11 @@ _NEWEST = 0.1
 _LONGEST_RETRY = 30  # seconds
 
 
+def retry_after(seconds: float) -> int:
+    """The ``Retry-After`` of who should come again in so many seconds: whole ones, neither 0 nor for ever."""
+    return max(1, min(_LONGEST_RETRY, math.ceil(seconds)))
+
+
 class OverloadedError(Exception):
     """There is no place left. ``retry_after``: seconds after which the queue of now should have passed."""
 
@@ -108,5 +113,4 @@ class Admission:
             self._changed.notify()
 
     def _retry_after(self) -> int:
-        seconds = self._mean_duration * (self._waiting + 1) / self._concurrent
-        return max(1, min(_LONGEST_RETRY, math.ceil(seconds)))
+        return retry_after(self._mean_duration * (self._waiting + 1) / self._concurrent)

@@ -20,6 +20,8 @@ from service.engines.interface import EngineUnavailableError, Slot
 from service.engines.liveness import Liveness, state_of
 
 LOAD_TIMEOUT = 300.0  # seconds; a cold disk is slow
+# Seconds before the second, third, ... attempt in a row to start a process; the first follows at once.
+PAUSES = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 _LOOK = 0.25  # seconds between two looks at a process that should say something
 _FORK_TIMEOUT = 5.0  # seconds; it takes some hundredths
 _SENDING = 5.0  # seconds for the few kilobytes of a request

@@ -11,12 +11,9 @@ from service import metrics
 from service.engines.gte.queue import Queue
 from service.engines.gte.supervision import BatchFailedError, Engine, Facts, Launch
 from service.engines.interface import EngineUnavailableError
-from service.engines.template import Loss, LostError, Template
+from service.engines.template import PAUSES, Loss, LostError, Template
 
 _log = logging.getLogger("service")
-
-# Seconds before the second, third, ... attempt in a row to start the process; the first follows at once.
-_PAUSES = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
 
 class Dispatcher:
@@ -113,7 +110,7 @@ class Dispatcher:
         self._engine = None
         attempt = 0
         while True:
-            time.sleep(_PAUSES[min(attempt, len(_PAUSES) - 1)])
+            time.sleep(PAUSES[min(attempt, len(PAUSES) - 1)])
             attempt += 1
             try:
                 self._engine = engine = self._started()

@@ -1,13 +1,12 @@
 """What waits for the engine: texts of many requests, bounded, taken out by turns and by tokens."""
 
-import math
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
 from service import deadline, metrics
-from service.admission import OverloadedError
+from service.admission import OverloadedError, retry_after
 from service.engines.gte.tokens import Tokens
 from service.engines.gte.wire import Vectors
 from service.engines.interface import ClientGoneError, EngineTimeoutError, EngineUnavailableError
@@ -19,7 +18,6 @@ _TEXTS = metrics.BATCH_SIZE.labels("encoder")
 _SECONDS = metrics.BATCH_SECONDS.labels("encoder")
 _TOKENS = metrics.TOKENS.labels("encoder")
 
-_LONGEST_RETRY = 30  # seconds
 # Of the longest wait, what may be expected of a request that is taken: the engine may become slower meanwhile, and a
 # refusal after the whole wait is the worst of both.
 _EXPECTED = 0.75
@@ -86,7 +84,7 @@ class Queue:
             if seconds > _EXPECTED * self._wait and self._jobs:
                 raise OverloadedError(
                     f"{len(self._jobs)} requests with {self._queued} tokens are waiting, about {seconds:.0f} s",
-                    max(1, min(_LONGEST_RETRY, math.ceil(seconds - _EXPECTED * self._wait))),
+                    retry_after(seconds - _EXPECTED * self._wait),
                 )
             self._jobs.append(job)
             self._queued += job.tokens
@@ -96,8 +94,12 @@ class Queue:
             if client_is_gone():
                 self._withdraw(job, ClientGoneError())
             elif job.started is None and time.monotonic() - job.arrived > self._wait:
-                retry = max(1, min(_LONGEST_RETRY, math.ceil(self._queued / self._rate)))
-                self._withdraw(job, OverloadedError(f"no batch had room within {self._wait:g} s", retry))
+                self._withdraw(
+                    job,
+                    OverloadedError(
+                        f"no batch had room within {self._wait:g} s", retry_after(self._queued / self._rate)
+                    ),
+                )
             elif deadline.remaining() == 0.0:
                 self._withdraw(job, EngineTimeoutError("the time of this prediction is over"))
         if job.error is not None:

@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from service import metrics
 from service.engines.interface import EngineUnavailableError, Span, WindowExceededError
-from service.engines.template import Loss, LostError, Template
+from service.engines.template import PAUSES, Loss, LostError, Template
 from service.engines.uninlu.checkpoint import MODEL
 from service.engines.uninlu.engine import SLOT, Engine, Launch
 from service.engines.uninlu.line import Line, too_slow
@@ -19,8 +19,6 @@ _log = logging.getLogger("service")
 
 _LOOK = 0.25  # seconds between two looks at an idle engine
 _GRACE = 5.0  # seconds after which a request that the engine should have given up by itself counts as stuck
-# Seconds before the second, third, ... attempt in a row to start a process; the first follows at once.
-_PAUSES = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
 
 class UniNlu:
@@ -154,7 +152,7 @@ class UniNlu:
         )
 
     def _started_again(self) -> Engine:
-        for pause in itertools.chain(_PAUSES, itertools.repeat(_PAUSES[-1])):
+        for pause in itertools.chain(PAUSES, itertools.repeat(PAUSES[-1])):
             time.sleep(pause)
             try:
                 return self._templates.engine()
@@ -209,7 +207,7 @@ class _Templates:
         return True
 
     def _load(self, into: Future[Template]) -> None:
-        for pause in itertools.chain(_PAUSES, itertools.repeat(_PAUSES[-1])):
+        for pause in itertools.chain(PAUSES, itertools.repeat(PAUSES[-1])):
             time.sleep(pause)
             try:
                 into.set_result(self._launch.template())

@@ -8,13 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 from service import deadline, metrics
-from service.admission import OverloadedError
+from service.admission import OverloadedError, retry_after
 from service.engines.interface import ClientGoneError, EngineTimeoutError, EngineUnavailableError
 
 _DEPTH = metrics.QUEUE_DEPTH.labels("extractor")
 _WAIT = metrics.QUEUE_WAIT.labels("extractor")
 
-_LONGEST_RETRY = 30  # seconds
 _LOOK = 0.25  # seconds between two looks whether the client is still there
 _NEWEST = 0.2  # weight of the newest request in the mean of the seconds that one takes
 
@@ -69,7 +68,7 @@ class Line:
             if self._jobs and expected > self._wait:
                 raise OverloadedError(
                     f"{len(self._jobs)} requests wait for the extractor, about {expected:.0f} s",
-                    _retry_after(expected - self._wait),
+                    retry_after(expected - self._wait),
                 )
             self._jobs.append(job)
             _DEPTH.set(len(self._jobs))
@@ -132,7 +131,7 @@ class Line:
         if self.failure is not None:
             return self.failure
         return OverloadedError(
-            f"the extractor took no request within {self._wait:g} s", _retry_after(self._mean * self.waiting)
+            f"the extractor took no request within {self._wait:g} s", retry_after(self._mean * self.waiting)
         )
 
     def _withdraw(self, job: Job, error: Exception) -> None:
@@ -154,7 +153,3 @@ def too_slow(seconds: float) -> EngineTimeoutError:
     return EngineTimeoutError(
         f"the extractor took more than {seconds:g} s: a shorter text or a smaller schema takes less"
     )
-
-
-def _retry_after(seconds: float) -> int:
-    return max(1, min(_LONGEST_RETRY, math.ceil(seconds)))
