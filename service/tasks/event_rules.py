@@ -61,12 +61,18 @@ class _Type:
 
 _MONEY = "\N{CURRENCY SIGN}"  # not an entity: found in the text itself
 _MAGNITUDE = "\N{WAVY DASH}"
-_NUMBER = r"[0-9０-９][0-9０-９.,，．]*|[一二三四五六七八九十百千两]+(?:点[一二三四五六七八九])?"
+# Every loop is possessive and none begins inside a run of its own letters: what one has taken never has to be tried in
+# another way, since 百 and 千 mean the same to the number and to the magnitude behind it. With plain loops 1,800 such
+# letters took half a minute, and `re` keeps the interpreter's lock.
+_NUMBER = (
+    r"(?:(?<![0-9０-９])[0-9０-９][0-9０-９.,，．]*+"
+    r"|(?<![一二三四五六七八九十百千两])[一二三四五六七八九十百千两]++(?:点[一二三四五六七八九])?+)"
+)
 _MEASURES = {
     _MONEY: re.compile(
-        f"(?:{_NUMBER})[余多]?[万亿千百]*[余多]?(?:元人民币|人民币|美元|欧元|英镑|日元|港元|韩元|元)"
+        f"{_NUMBER}[余多]?+[万亿千百]*+[余多]?+(?:元人民币|人民币|美元|欧元|英镑|日元|港元|韩元|元)"
     ),
-    _MAGNITUDE: re.compile(f"(?:{_NUMBER})级"),
+    _MAGNITUDE: re.compile(f"{_NUMBER}级"),
 }
 _WHEN = _Role("时间", TIME, "around")
 _WHERE = _Role("地点", PLACE, "place")

@@ -107,6 +107,51 @@ def test_a_hostile_text_of_the_longest_length_takes_no_more_than_a_moment() -> N
 
 
 @pytest.mark.parametrize(
+    "unit",
+    [
+        "百",
+        "千",
+        "百万",
+        "百余",
+        "余多",
+        "一点",
+        "三点五",
+        "1",
+        "１",
+        "1,",
+        "1.百",
+        "十级",
+        "万亿",
+        "百元",
+        "点点",
+    ],
+)
+def test_no_run_of_letters_of_numbers_stops_the_service(unit: str) -> None:
+    # A message of 1,800 such letters took 31 s, in which the interpreter answered nobody.
+    recorded = "甲公司/ORG 收购/v " + unit * (5000 // len(unit)) + "/m"
+    started = time.process_time()
+    events(recorded)
+    assert time.process_time() - started < 1
+
+
+@pytest.mark.parametrize(
+    ("written", "amount"),
+    [
+        ("三百万元", "三百万元"),
+        ("三万百元", "三万百元"),
+        ("一千余万元", "一千余万元"),
+        ("三点五亿多美元", "三点五亿多美元"),
+        ("1,234.5万元", "1,234.5万元"),
+        ("，3亿元", "3亿元"),
+        ("三点五五元", "五五元"),
+    ],
+)
+def test_an_amount_is_the_number_its_magnitude_and_the_currency(written: str, amount: str) -> None:
+    ((_, _, roles),) = events(f"甲公司/ORG 收购/v 乙公司/ORG {written}/m")
+    assert roles["金额"] == amount
+
+
+@pytest.mark.parametrize(
     ("schema", "levels", "field"),
     [
         ([], 1, "parameters.schema"),
