@@ -43,12 +43,10 @@ def test_without_network_there_is_a_loopback_of_its_own_and_nothing_else() -> No
     ours = Path("/proc/self/net/dev").read_text()
     theirs = run_dropped("cat", "/proc/self/net/dev")
     assert [line.split(":")[0].strip() for line in theirs.splitlines()[2:]] == ["lo"]
-    assert os.readlink("/proc/self/ns/net") != run_dropped("readlink", "/proc/self/ns/net").strip()  # noqa: PTH115
+    assert str(Path("/proc/self/ns/net").readlink()) != run_dropped("readlink", "/proc/self/ns/net").strip()
     assert (
-        os.readlink("/proc/self/ns/net")
-        == run_dropped(  # noqa: PTH115
-            "readlink", "/proc/self/ns/net", network=True
-        ).strip()
+        str(Path("/proc/self/ns/net").readlink())
+        == run_dropped("readlink", "/proc/self/ns/net", network=True).strip()
     )
     assert "lo:" in ours
 
