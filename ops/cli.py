@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
@@ -73,6 +74,10 @@ def _complain(message: str) -> None:
 
 def main() -> NoReturn:
     """Run the command line. The tool's own trouble is one line on standard error and exit code 3."""
+    if os.geteuid() != 0:
+        from ops.unprivileged import keep_capabilities
+
+        keep_capabilities()
     try:
         commands(standalone_mode=False)
     except click.exceptions.Abort:

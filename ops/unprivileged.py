@@ -2,7 +2,8 @@
 set-user-ID, and where it needs none, no network.
 
 Used for what parses data that somebody else wrote: the nginx of a backup's configuration, the sender of notifications.
-A caller that is not root has no privilege to give up; its programs run as itself.
+A caller that is not root has no privilege to give up but the capabilities that its unit gave it (AmbientCapabilities=),
+which stay its own; its programs run as itself.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _DYNAMIC = range(61184, 65520)
 _ATTEMPTS = 20
 # linux/sched.h, linux/prctl.h, linux/sockios.h, net/if.h
 _CLONE_NEWNET = 0x40000000
-_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
+_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 1, 38, 47, 4
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 _SIGKILL = 9
 
@@ -68,11 +69,20 @@ def drop_privileges(account: Account | None, *, network: bool) -> Callable[[], N
             os.setresgid(account.gid, account.gid, account.gid)
             # Leaving uid 0 clears the effective, permitted and ambient capabilities (capabilities(7)).
             os.setresuid(account.uid, account.uid, account.uid)
+        _clear_ambient(libc)
         _call(libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
         # A change of user clears it (prctl(2)): last.
         _call(libc.prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0))
 
     return drop
+
+
+def keep_capabilities() -> None:
+    """Pass the capabilities that a unit or setpriv(1) gave to this process on to no program that it starts.
+
+    Without it, whatever a process that is not root starts has them too (capabilities(7), ambient)."""
+    if os.geteuid() != 0:
+        _clear_ambient(ctypes.CDLL(None))
 
 
 def give(path: Path, account: Account | None) -> None:
@@ -84,6 +94,11 @@ def give(path: Path, account: Account | None) -> None:
     for directory, names, files in os.walk(path):
         for name in (*names, *files):
             os.chown(Path(directory, name), account.uid, account.gid, follow_symlinks=False)
+
+
+def _clear_ambient(libc: ctypes.CDLL) -> None:
+    # It fails on kernels before 4.3 alone, which know no ambient capabilities.
+    libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
 
 
 def _call(result: int) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,26 @@ def test_a_user_id_in_use_is_never_taken(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_who_is_not_root_has_nothing_to_give_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert unprivileged_account() is None
+
+
+@as_root
+@pytest.mark.parametrize("keeps", [True, False])
+def test_the_power_to_read_every_file_is_passed_on_to_no_program(keeps: bool) -> None:
+    """As in the units of the certificate check and the drill: an account of its own with CAP_DAC_READ_SEARCH."""
+    call = "from ops.unprivileged import keep_capabilities; keep_capabilities(); " if keeps else ""
+    program = f"{call}import subprocess; open('/etc/shadow').close(); subprocess.run(['head', '-c1', '/etc/shadow'])"
+    one = "-all,+dac_read_search"
+    account = ["--reuid", "65534", "--regid", "65534", "--clear-groups"]
+    ran = subprocess.run(
+        ["setpriv", *account, "--inh-caps", one, "--ambient-caps", one, sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
+        timeout=20,
+    )
+    assert bool(ran.stdout) is not keeps, "without the call a program can read it: else this proves nothing"
+    assert ("Permission denied" in ran.stderr) is keeps
 
 
 @as_root
