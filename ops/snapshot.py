@@ -41,7 +41,11 @@ class Host(Facts, frozen=True):
 
 class Process(Facts, frozen=True):
     """One process. ``state`` is ps's word (running, sleeping, stopped, zombie, ...); ``environment`` holds only
-    the few variables that decide how a Flask application runs, None where it may not be read."""
+    the few variables that decide how a Flask application runs, None where it may not be read.
+
+    ``uid``: the user who started it, ``is_nested``: it lives in a process namespace below the reader's (a container's),
+    ``is_setuid``: its program is set-user-ID, ``has_other_root``: its ``/`` is another one: the kernel's word, where
+    ``name`` and ``command`` are its own. None: not seen."""
 
     pid: int
     ppid: int
@@ -54,6 +58,10 @@ class Process(Facts, frozen=True):
     environment: dict[str, str] | None = None
     executable: str | None = None
     start_ticks: int = 0
+    uid: int | None = None
+    is_nested: bool = False
+    is_setuid: bool | None = None
+    has_other_root: bool | None = None
 
 
 class Listener(Facts, frozen=True):
@@ -66,10 +74,12 @@ class Listener(Facts, frozen=True):
 
 
 class Processes(Facts, frozen=True):
-    """Web-related processes, everything that listens, and who is behind the listeners."""
+    """Web-related processes, everything that listens, and who is behind the listeners. ``caller``: the effective user
+    id of the run that read them."""
 
     processes: tuple[Process, ...]
     listeners: tuple[Listener, ...]
+    caller: int = 0
 
 
 # --- nginx ---------------------------------------------------------------------------------------------------
@@ -95,7 +105,8 @@ class ParseError(Facts, frozen=True):
 
 
 class NginxConfig(Facts, frozen=True):
-    """The configuration on disk as one tree. ``modified``: when each of its files was last changed."""
+    """The configuration on disk as one tree. ``modified``: when each of its files was last changed; ``owner``: the user
+    that the main file belongs to; ``listings``: the directories of which every file that fits an include is part."""
 
     binary: str | None
     version: str | None
@@ -105,6 +116,8 @@ class NginxConfig(Facts, frozen=True):
     errors: tuple[ParseError, ...] = ()
     files: tuple[str, ...] = ()
     modified: dict[str, float] = {}
+    owner: int = 0
+    listings: tuple[str, ...] = ()
 
 
 class NginxTest(Facts, frozen=True):
@@ -116,12 +129,13 @@ class NginxTest(Facts, frozen=True):
 
 
 class Pidfile(Facts, frozen=True):
-    """A pidfile. ``pid`` is None where it holds no number; ``missing`` where it is not there."""
+    """A pidfile. ``pid`` is None where it holds no number; ``missing`` where it is not there; ``uid``: whose it is."""
 
     path: str
     pid: int | None = None
     missing: bool = False
     unreadable: str | None = None
+    uid: int = 0
 
 
 # --- gunicorn --------------------------------------------------------------------------------------------------
@@ -192,7 +206,9 @@ class ExpiryRule(Facts, frozen=True):
 class Target(Facts, frozen=True):
     """What is diagnosed: where users come in, where the service should be, which files belong to it.
 
-    ``origin`` tells for each field where its value was found. Addresses: ``ip:port`` or ``unix:/path``."""
+    ``origin`` tells for each field where its value was found. Addresses: ``ip:port`` or ``unix:/path``.
+    ``nginx_config_owner``: the user that nginx's configuration file belongs to; ``gunicorn_log_namer``: the user whose
+    process named gunicorn's logs, None where settings or root did."""
 
     domain: str
     url: str
@@ -236,6 +252,8 @@ class Target(Facts, frozen=True):
     start_nginx: str
     test_nginx: str
     nginx_default_config: str = "/etc/nginx/nginx.conf"
+    nginx_config_owner: int = 0
+    gunicorn_log_namer: int | None = None
     expiry_rules: tuple[ExpiryRule, ...] = ()
     origin: dict[str, str] = {}
 

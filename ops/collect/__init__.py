@@ -76,7 +76,7 @@ def look_around(settings: Settings, deadline: float) -> Surroundings:
     host_task = _start("host", _host)
     processes = _start("processes", _processes).wait(deadline)
     found = processes if isinstance(processes, Processes) else Processes(processes=(), listeners=())
-    masters = nginx_topology.nginx_masters(found.processes)
+    masters = nginx_topology.nginx_masters(found)
     outcome = _start("nginx configuration", _nginx, settings, masters).wait(deadline)
     # Where nobody could look, nothing is said to be missing.
     config, build = (outcome, {"program": settings.nginx.binary}) if isinstance(outcome, NotSeen) else outcome
@@ -185,7 +185,8 @@ def _open_logs(
 
     if isinstance(processes, NotSeen):
         return processes
-    of_nginx = [p.pid for p in processes.processes if nginx_topology.title(p).startswith("nginx: ")]
+    masters = {p.pid for p in nginx_topology.nginx_masters(processes)}
+    of_nginx = [p.pid for p in processes.processes if p.pid in masters or p.ppid in masters]
     of_gunicorn = [target.gunicorn_master] if target.gunicorn_master else []
     pids = (*of_nginx, *of_gunicorn, *target.gunicorn_workers)
     return open_logs(pids, service_logs(target), deadline)
@@ -208,12 +209,13 @@ def _gunicorn(
 ) -> tuple[Gunicorn, Process | None]:
     """gunicorn's files and this service's master: each helps to find the other."""
     from ops.collect.gunicorn import read_config, read_progress
+    from ops.collect.locate import locate_master
     from ops.collect.nginx import read_pidfile
 
     named = settings.gunicorn
     pidfile = read_pidfile(named.pidfile) if named.pidfile else None
     site = find_site(config, settings.target.domain, None) if isinstance(config, NginxConfig) else None
-    master = gunicorn_topology.find_master(processes, target_topology.gunicorn_hints(settings, pidfile, site))
+    master = locate_master(processes, settings, target_topology.gunicorn_hints(settings, pidfile, site))
     app_dir = settings.app.dir or (master.cwd if master else None) or target_topology.GUIDE_APP_DIR
     path = (
         named.config_file
@@ -235,12 +237,12 @@ def _gunicorn(
         )
         hints = gunicorn_topology.Hints(
             bind=next(iter(bind), None),
-            pidfile=None,
+            pidfile_read=pidfile.path if pidfile else None,
             pidfile_pid=pidfile.pid if pidfile else None,
-            config_file=path,
-            app_dir=None,
+            pidfile_uid=pidfile.uid if pidfile else 0,
+            config_files=(path,),
         )
-        master = gunicorn_topology.find_master(processes, hints)
+        master = locate_master(processes, settings, hints)
     return (
         Gunicorn(
             config=facts,

@@ -147,7 +147,7 @@ def _nginx(settings: Settings) -> tuple[NginxConfig | NotSeen, tuple[float, ...]
     from ops.collect.processes import processes
 
     seen: Processes = processes()
-    masters = nginx_topology.nginx_masters(seen.processes)
+    masters = nginx_topology.nginx_masters(seen)
     binary = nginx.find_binary(settings.nginx.binary, masters)
     build = nginx.build_facts(binary, timeout=2.0) if binary else {}
     config = nginx.read_config(binary, build, settings.nginx.config_file, masters)

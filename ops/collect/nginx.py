@@ -16,10 +16,12 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
+from ops.collect.ownership import reason_not_to_trust
 from ops.collect.regular_file import open_regular_file, read_regular_file
 from ops.quoting import safe_line, without_controls
 from ops.snapshot import Directive, NginxConfig, NginxTest, NotSeen, ParseError, Pidfile, Process
 from ops.topology import nginx as nginx_topology
+from ops.topology.nginx import loaded_code
 
 _USUAL_PLACES = (
     "/usr/sbin/nginx",
@@ -56,17 +58,20 @@ _CREATED_DIRECTORIES = tuple(
 
 
 def find_binary(name: str, masters: Iterable[Process]) -> str | None:
-    """The nginx program: the running master's own, what PATH or the usual places hold, else None."""
-    running = [master.executable for master in masters if master.executable]
-    if name == "nginx" and running and Path(running[0]).exists():
-        return running[0]
-    return shutil.which(name) or next(
-        (place for place in _USUAL_PLACES if name == "nginx" and Path(place).exists()), None
-    )
+    """The nginx program: the running master's own, what PATH or the usual places hold, else None. One that nobody but
+    root and the caller may change goes before one that others may."""
+    running = [master.executable for master in masters if master.executable] if name == "nginx" else []
+    usual = _USUAL_PLACES if name == "nginx" else ()
+    candidates = (*running, shutil.which(name), *usual)
+    found = [place for place in dict.fromkeys(candidates) if place and Path(place).exists()]
+    return next((place for place in found if reason_not_to_trust(place) is None), next(iter(found), None))
 
 
 def build_facts(binary: str, timeout: float) -> dict[str, str]:
-    """``nginx -V``: version and the compiled-in paths, by configure option; empty where it does not run."""
+    """``nginx -V``: version and the compiled-in paths, by configure option; empty where it does not run, or is not run
+    because others than root and the caller may change it."""
+    if reason_not_to_trust(binary) is not None:
+        return {}
     try:
         done = subprocess.run([binary, "-V"], capture_output=True, timeout=timeout, check=False)
     except (OSError, subprocess.TimeoutExpired):
@@ -100,7 +105,7 @@ def read_config(
     ``file``: what settings name; else the running master's ``-c``, the compiled-in path, the guide's path."""
     running = next((flags for master in masters if (flags := _flags(master.command))), {})
     prefix = running.get("-p") or build.get("prefix") or "/etc/nginx"
-    name = file or running.get("-c") or build.get("conf-path") or GUIDE_CONFIG_FILE
+    name = file or running.get("-c") or build.get("conf-path") or _beside(binary) or GUIDE_CONFIG_FILE
     if not name.startswith("/"):
         name = str(Path(prefix) / name)
     if not Path(name).exists():
@@ -108,6 +113,13 @@ def read_config(
     if file and running.get("-c") not in (None, file):
         prefix = build.get("prefix") or prefix
     return parse_config(name, prefix, binary, build.get("version"))
+
+
+def _beside(binary: str | None) -> str | None:
+    """The configuration of an nginx that was not asked, in the layout that its sources install (``sbin`` beside
+    ``conf``)."""
+    beside = Path(binary).parent.parent / "conf" / "nginx.conf" if binary else None
+    return str(beside) if beside and beside.is_file() else None
 
 
 def parse_config(name: str, prefix: str, binary: str | None, version: str | None) -> NginxConfig | NotSeen:
@@ -129,6 +141,8 @@ def parse_config(name: str, prefix: str, binary: str | None, version: str | None
         errors=tuple(reading.errors),
         files=tuple(map(without_controls, reading.parsed)),
         modified=_modified(reading.parsed),
+        owner=reading.owner,
+        listings=tuple(map(without_controls, reading.listings)),
     )
 
 
@@ -149,6 +163,8 @@ class _Reading:
     def __init__(self, main: str) -> None:
         self.parsed: dict[str, list[dict[str, Any]]] = {}
         self.errors: list[ParseError] = []
+        self.listings: dict[str, None] = {}
+        self.owner = 0
         self._directory = Path(main).parent
         self._bytes_left = MAX_FILE_BYTES
         self._directives_left = MAX_DIRECTIVES
@@ -162,15 +178,19 @@ class _Reading:
         if file in self.parsed:
             return self.parsed[file]
         with open_regular_file(file) as opened:
-            size = os.fstat(opened.fileno()).st_size
-        if size > self._bytes_left:
-            raise ValueError(f"it makes the configuration larger than {MAX_FILE_BYTES >> 20} MiB")
-        self._bytes_left -= size
-        payload = crossplane.parse(
-            file, single=True, catch_errors=True, check_ctx=False, check_args=False, strict=False
-        )
+            status = os.fstat(opened.fileno())
+            if status.st_size > self._bytes_left:
+                raise ValueError(f"it makes the configuration larger than {MAX_FILE_BYTES >> 20} MiB")
+            self._bytes_left -= status.st_size
+            if not self.parsed:
+                self.owner = status.st_uid
+            # By its descriptor: what has the name by now may be a pipe.
+            place = f"/proc/self/fd/{opened.fileno()}"
+            payload = crossplane.parse(
+                place, single=True, catch_errors=True, check_ctx=False, check_args=False, strict=False
+            )
         for error in payload["errors"]:
-            self._tell(str(error.get("file", file)), error.get("line"), str(error.get("error", "")))
+            self._tell(file, error.get("line"), str(error.get("error", "")).replace(place, file))
         statements: list[dict[str, Any]] = payload["config"][0]["parsed"]
         self.parsed[file] = statements
         return statements
@@ -210,6 +230,9 @@ class _Reading:
         # The pattern may be absolute, and is glob(3)'s: not what Path.glob takes.
         matching = glob.iglob(pattern) if glob.has_magic(pattern) else [pattern]  # noqa: PTH207
         names = sorted(islice(matching, MAX_LISTED))
+        if glob.has_magic(pattern):
+            for directory in islice(glob.iglob(os.path.dirname(pattern)), MAX_LISTED):  # noqa: PTH120, PTH207
+                self.listings[directory] = None
         for name in names:
             if name == file or name in around or len(around) >= MAX_INCLUDES:
                 self._tell(file, node["line"], f"{name} is included by itself, or too deeply")
@@ -240,6 +263,8 @@ def test_config(config: NginxConfig, build: dict[str, str], timeout: float) -> N
     nginx opens (and so creates) its logs, pidfile and temporary directories even when it only tests."""
     if config.binary is None:
         return NotSeen(reason="nginx's program was not found")
+    if (why := reason_not_to_test(config)) is not None:
+        return NotSeen(reason=safe_line(f"nginx -t was not run: {why}"))
     command = test_command(config, build)
     absent = [path for path in _would_create(config, build) if not path.exists()]
     try:
@@ -257,6 +282,15 @@ def test_config(config: NginxConfig, build: dict[str, str], timeout: float) -> N
     return NginxTest(
         command=command, exit_code=done.returncode, lines=tuple(safe_line(line) for line in lines)
     )
+
+
+def reason_not_to_test(config: NginxConfig) -> str | None:
+    """Why nginx is not run on a configuration: others than root and the caller may change its program, one of its
+    files, or code that it loads, and what they put there would run as the caller. None where nobody may."""
+    whole = (config.binary, *config.files, *(path for path in loaded_code(config) if os.path.lexists(path)))
+    reasons = (reason_not_to_trust(path) for path in whole if path)
+    listed = (reason_not_to_trust(path, listed=True) for path in config.listings)
+    return next(filter(None, (*reasons, *listed)), None)
 
 
 def test_command(config: NginxConfig, build: dict[str, str]) -> tuple[str, ...]:
@@ -301,11 +335,12 @@ def _remove_empty(path: Path) -> None:
 def read_pidfile(path: str) -> Pidfile:
     """The process id in ``path``."""
     try:
-        words = read_regular_file(path, 64).content.split()
+        read = read_regular_file(path, 64)
     except FileNotFoundError:
         return Pidfile(path=path, missing=True)
     except (OSError, ValueError) as error:
         return Pidfile(path=path, unreadable=getattr(error, "strerror", None) or str(error))
+    words = read.content.split()
     pid = int(words[0]) if words and words[0].isdigit() else 0
     # Linux: PID_MAX_LIMIT is 2^22; what no process can have is no process id.
-    return Pidfile(path=path, pid=pid if 0 < pid <= 1 << 22 else None)
+    return Pidfile(path=path, pid=pid if 0 < pid <= 1 << 22 else None, uid=read.uid)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 from collections import defaultdict
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import psutil
 
+from ops.collect.ownership import trusted_users
+from ops.collect.process_status import process_status
 from ops.collect.start_time import start_ticks
 from ops.quoting import safe_line, without_controls
 from ops.snapshot import Listener, Process, Processes
@@ -30,7 +33,8 @@ def processes() -> Processes:
     queues = accept_queues()
     wanted = set().union(*holders.values()) if holders else set()
     found: list[Process] = []
-    for pid in psutil.pids():
+    # Whoever fills the table with names like these must not hide the host's own and who listens.
+    for pid in sorted(psutil.pids(), key=lambda pid: (pid not in wanted, not _is_trusted(pid))):
         if len(found) >= MAX_PROCESSES:
             break
         if pid not in wanted and not _may_be_web(pid):
@@ -46,7 +50,15 @@ def processes() -> Processes:
             Listener(address=address, pids=tuple(sorted(pids)), queued=queues.get(address))
             for address, pids in sorted(holders.items())
         ),
+        caller=os.geteuid(),
     )
+
+
+def _is_trusted(pid: int) -> bool:
+    try:
+        return os.stat(f"/proc/{pid}").st_uid in trusted_users()  # noqa: PTH116  called for every process
+    except OSError:
+        return False
 
 
 def _may_be_web(pid: int) -> bool:
@@ -66,6 +78,11 @@ def _process(process: psutil.Process, wanted: bool) -> Process | None:
         command = process.cmdline()
         if not wanted and not _WEB.search(name) and not _WEB.search(" ".join(command[:3])):
             return None
+        status = process_status(process.pid)
+        if status is None:
+            raise psutil.NoSuchProcess(process.pid)
+        # A container's paths lead to other files here.
+        elsewhere = status.is_nested or status.has_other_root
         return Process(
             pid=process.pid,
             ppid=process.ppid(),
@@ -74,10 +91,14 @@ def _process(process: psutil.Process, wanted: bool) -> Process | None:
             user=process.username(),
             state=process.status(),
             started=process.create_time(),
-            cwd=_allowed(process.cwd),
+            cwd=None if elsewhere else _allowed(process.cwd),
             environment=_telling_environment(process),
-            executable=_allowed(process.exe),
+            executable=None if elsewhere else _allowed(process.exe),
             start_ticks=start_ticks(process.pid),
+            uid=status.uid,
+            is_nested=status.is_nested,
+            is_setuid=status.is_setuid,
+            has_other_root=status.has_other_root,
         )
 
 

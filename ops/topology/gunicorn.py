@@ -11,6 +11,7 @@ import msgspec
 
 from ops.snapshot import GunicornConfig, NotSeen, Process, Processes, Target
 from ops.topology.address import same_address
+from ops.topology.authority import ROOT, Standing, may_name, standing
 
 DEFAULT_BIND = "127.0.0.1:8000"
 _SHORT = {"-c": "config", "-b": "bind", "-p": "pid", "-w": "workers", "-k": "worker-class", "-t": "timeout"}
@@ -47,8 +48,8 @@ def process_of(processes: Processes, pid: int | None) -> Process | None:
 
 def arguments(master: Process | None) -> tuple[str, ...]:
     """Everything that a master was told beside its file: GUNICORN_CMD_ARGS, then its command line, which wins
-    (gunicorn: configuration overview)."""
-    if master is None:
+    (gunicorn: configuration overview). Nothing where its paths are a container's."""
+    if master is None or master.is_nested or master.has_other_root:
         return ()
     try:
         given = shlex.split((master.environment or {}).get("GUNICORN_CMD_ARGS", ""))
@@ -87,30 +88,45 @@ def options(command: tuple[str, ...]) -> dict[str, str]:
 
 
 class Hints(msgspec.Struct, frozen=True):
-    """What is known of this service's gunicorn before it is looked for; None where nothing was configured."""
+    """What is known of this service's gunicorn before it is looked for; None where nothing was configured.
 
-    bind: str | None
-    pidfile: str | None
-    pidfile_pid: int | None
-    config_file: str | None
-    app_dir: str | None
+    ``pidfile_read``: the one that was read, configured or not; ``pidfile_uid``: whose it is; ``pidfile_is_own``:
+    whether the process in it is configured to write this very file, None where that is not known; ``config_files`` and
+    ``app_dirs``: as configured, and where links lead; ``owners``: the users that these files belong to."""
+
+    bind: str | None = None
+    pidfile: str | None = None
+    pidfile_read: str | None = None
+    pidfile_pid: int | None = None
+    pidfile_uid: int = 0
+    pidfile_is_own: bool | None = None
+    config_files: tuple[str, ...] = ()
+    app_dirs: tuple[str, ...] = ()
     upstreams: tuple[str, ...] = ()
+    owners: tuple[int, ...] = ()
 
 
 def find_master(processes: Processes, hints: Hints) -> Process | None:
     """This service's master among all gunicorns of the machine.
 
-    In order: the pidfile's process, one started with the configured file, one that listens where the service should
-    or where nginx proxies to, one that runs in the application's directory; without any of these hints, the
-    only one."""
+    In order: the pidfile's process, where it is the service's (`belongs`); one started with the configured file; one
+    that listens where the service should or where nginx proxies to; one that runs in the application's directory;
+    without any of these hints, the only one that the pidfile does not disown.
+
+    What a process says of itself (its command line) and where it runs counts for root, the caller and the users whose
+    files the service's are; who listens is the kernel's word. A container's gunicorn counts where it listens: its paths
+    are not this host's."""
     masters = gunicorn_masters(processes.processes)
     by_pid = {m.pid: m for m in masters}
-    if hints.pidfile_pid in by_pid:
-        return by_pid[hints.pidfile_pid]
-    if hints.config_file:
-        for master in masters:
-            if config_path(master) == hints.config_file:
-                return master
+    known = {processes.caller, ROOT, *hints.owners}
+    here = [m for m in masters if standing(m, processes.caller) is not Standing.CONTAINER]
+    ours = [m for m in here if m.uid is None or m.uid in known]
+    named = pidfile_process(processes, hints)
+    if named is not None and belongs(processes, named, hints):
+        return named
+    for master in ours:
+        if config_path(master) in hints.config_files:
+            return master
     for address in filter(None, (hints.bind, *hints.upstreams)):
         for listener in processes.listeners:
             if same_address(listener.address, address):
@@ -120,12 +136,42 @@ def find_master(processes: Processes, hints: Hints) -> Process | None:
                     parent = next((p.ppid for p in processes.processes if p.pid == pid), None)
                     if parent in by_pid:
                         return by_pid[parent]
-    if hints.app_dir:
-        inside = [m for m in masters if m.cwd == hints.app_dir]
-        if len(inside) == 1:
-            return inside[0]
-    configured = any((hints.bind, hints.pidfile, hints.config_file, hints.app_dir))
-    return masters[0] if len(masters) == 1 and not configured else None
+    inside = [m for m in ours if m.cwd in hints.app_dirs]
+    if len(inside) == 1:
+        return inside[0]
+    if any((hints.bind, hints.pidfile, hints.config_files, hints.app_dirs)):
+        return None
+    left = [m for m in here if m is not named]
+    return left[0] if len(left) == 1 else None
+
+
+def pidfile_process(processes: Processes, hints: Hints) -> Process | None:
+    """The gunicorn master whose number the pidfile holds, whoever it belongs to."""
+    return next((m for m in gunicorn_masters(processes.processes) if m.pid == hints.pidfile_pid), None)
+
+
+def belongs(processes: Processes, master: Process, hints: Hints) -> bool:
+    """Whether the pidfile's process is this service's: a number alone may have become another gunicorn's.
+
+    Not where the pidfile is another user's. The first that is known decides: whether the process is configured to write
+    this very pidfile, whether it was started with the configured file, where it listens, which directory it runs in.
+    Where nothing is known that could tell, it is."""
+    if standing(master, processes.caller) is Standing.CONTAINER:
+        return False
+    if master.uid is not None and not may_name(hints.pidfile_uid, master.uid, processes.caller):
+        return False
+    if hints.pidfile_is_own is not None:
+        return hints.pidfile_is_own
+    started_with = config_path(master)
+    if hints.config_files and started_with is not None:
+        return started_with in hints.config_files
+    workers = workers_of(processes.processes, master.pid)
+    listening = listening_on(processes, (master.pid, *(w.pid for w in workers)))
+    if hints.bind and listening:
+        return any(same_address(address, hints.bind) for address in listening)
+    if hints.app_dirs and master.cwd is not None:
+        return master.cwd in hints.app_dirs
+    return True
 
 
 def config_path(master: Process) -> str | None:

@@ -15,15 +15,22 @@ import msgspec
 
 from ops.snapshot import Directive, NginxConfig, NotSeen, Pidfile, Process, Processes, Target
 from ops.topology.address import is_port
+from ops.topology.authority import is_nginx_program, may_name, speaks_for, speaks_for_host
 
 MAX_SEARCH_SECONDS = 0.05
 _REPETITION = re.compile(r"[*+{]|(?<!\()\?")
 _REPEATED_GROUP = re.compile(r"\)[*+{?]")
 
 
-def nginx_masters(processes: Iterable[Process]) -> tuple[Process, ...]:
-    """The nginx master processes among ``processes``."""
-    return tuple(p for p in processes if title(p).startswith("nginx: master process"))
+def nginx_masters(processes: Processes) -> tuple[Process, ...]:
+    """The nginx master processes that speak for this host: root's or the caller's own, in no container."""
+    return tuple(
+        p
+        for p in processes.processes
+        if title(p).startswith("nginx: master process")
+        and speaks_for_host(p, processes.caller)
+        and is_nginx_program(p.executable)
+    )
 
 
 def compiled_path(build: Mapping[str, str], option: str, prefix: str | None = None) -> str | None:
@@ -43,15 +50,30 @@ def title(process: Process) -> str:
 def serving_masters(target: Target, processes: Processes, pidfile: Pidfile | NotSeen) -> Iterator[Process]:
     """The running master processes that serve this configuration: the pidfile's, or one whose title names the file.
 
-    A master that names no configuration file runs the default one."""
-    for master in nginx_masters(processes.processes):
+    A master that names no configuration file runs the default one. Beside the host's own a user's nginx counts for
+    the files that are this user's, where settings name them."""
+    for master in processes.processes:
         named = title(master)
+        if not (
+            named.startswith("nginx: master process")
+            and speaks_for(master, target.nginx_config_owner, processes.caller)
+            and is_nginx_program(master.executable)
+        ):
+            continue
         if (
-            (isinstance(pidfile, Pidfile) and pidfile.pid == master.pid)
+            _names(pidfile, master, processes.caller)
             or f" -c {target.nginx_config_file} " in f"{named} "
             or (" -c " not in named and target.nginx_config_file == target.nginx_default_config)
         ):
             yield master
+
+
+def _names(pidfile: Pidfile | NotSeen, master: Process, caller: int) -> bool:
+    return (
+        isinstance(pidfile, Pidfile)
+        and pidfile.pid == master.pid
+        and (master.uid is None or may_name(pidfile.uid, master.uid, caller))
+    )
 
 
 def nginx_workers(processes: Iterable[Process], master: int) -> tuple[Process, ...]:
@@ -440,3 +462,34 @@ def every(config: NginxConfig, name: str) -> Iterator[Directive]:
             yield from walk(directive.block or ())
 
     return walk(config.directives)
+
+
+# --- what a configuration loads -----------------------------------------------------------------------------------
+
+# Directives whose arguments name code: nginx loads or runs it while it reads the configuration, as whoever started it.
+_LOADS_CODE = re.compile(
+    r"load_module|ssl_engine|perl\w*|js_\w+|njs_\w+|\w*lua\w*|passenger_\w+|wasm\w*|modsecurity_\w+|opentracing_\w+"
+)
+
+
+def loaded_code(config: NginxConfig) -> tuple[str, ...]:
+    """The files and directories of code that a configuration names, absolute: modules, scripts, search paths.
+
+    A relative name counts from the prefix (nginx documentation, load_module) and, for scripts, from the directory of
+    the main file: both are named."""
+    bases = (PurePosixPath(config.prefix), PurePosixPath(config.file).parent)
+    found: dict[str, None] = {}
+
+    def walk(directives: Iterable[Directive]) -> None:
+        for directive in directives:
+            if _LOADS_CODE.fullmatch(directive.name):
+                for argument in directive.args:
+                    # lua_package_path names several, with a pattern at each one's end.
+                    for word in argument.split(";"):
+                        place = word.partition("?")[0]
+                        if "/" in place or place.endswith((".so", ".lua", ".js", ".pm", ".pl", ".wasm")):
+                            found.update(dict.fromkeys(str(base / place) for base in bases))
+            walk(directive.block or ())
+
+    walk(config.directives)
+    return tuple(found)

@@ -55,12 +55,15 @@ class _Origins(msgspec.Struct):
 
 def gunicorn_hints(settings: Settings, pidfile: Pidfile | None, site: Site | None) -> gunicorn_topology.Hints:
     """What settings and nginx tell of this service's gunicorn."""
+    own = settings.gunicorn
     return gunicorn_topology.Hints(
-        bind=settings.gunicorn.bind and gunicorn_topology.normal_bind(settings.gunicorn.bind),
-        pidfile=settings.gunicorn.pidfile,
+        bind=own.bind and gunicorn_topology.normal_bind(own.bind),
+        pidfile=own.pidfile,
+        pidfile_read=pidfile.path if pidfile else None,
         pidfile_pid=pidfile.pid if pidfile else None,
-        config_file=settings.gunicorn.config_file,
-        app_dir=settings.app.dir,
+        pidfile_uid=pidfile.uid if pidfile else 0,
+        config_files=(own.config_file,) if own.config_file else (),
+        app_dirs=(settings.app.dir,) if settings.app.dir else (),
         upstreams=tuple(a for p in site.passes for a in p.addresses) if site else (),
     )
 

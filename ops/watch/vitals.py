@@ -25,7 +25,7 @@ from ops.snapshot import Exchange, NotSeen, Process, Processes
 from ops.topology import gunicorn as gunicorn_topology
 from ops.topology.address import dialled, is_wildcard, same_address, split_address
 from ops.topology.identity import Identity
-from ops.topology.target import GUIDE_APP_DIR, GUIDE_PIDFILE
+from ops.topology.target import GUIDE_APP_DIR, GUIDE_PIDFILE, gunicorn_hints
 from ops.watch import resources
 from ops.watch.ledger import clocks
 from ops.watch.memory import Memory, Subject
@@ -249,6 +249,7 @@ def _workers(settings: Settings, master: Seen) -> tuple[Worker, ...]:
 
 def _find(settings: Settings, known: Subject) -> tuple[Seen | None, Subject, tuple[Holder, ...] | NotSeen]:
     """The master among all processes of the machine, and where the service is or should be."""
+    from ops.collect.locate import locate_master
     from ops.collect.nginx import read_pidfile
     from ops.collect.processes import processes
 
@@ -258,14 +259,7 @@ def _find(settings: Settings, known: Subject) -> tuple[Seen | None, Subject, tup
         None if settings.gunicorn.bind or settings.gunicorn.config_file else GUIDE_PIDFILE
     )
     pidfile = read_pidfile(pidfile_path) if pidfile_path else None
-    hints = gunicorn_topology.Hints(
-        bind=settings.gunicorn.bind and gunicorn_topology.normal_bind(settings.gunicorn.bind),
-        pidfile=settings.gunicorn.pidfile,
-        pidfile_pid=pidfile.pid if pidfile else None,
-        config_file=settings.gunicorn.config_file,
-        app_dir=settings.app.dir,
-    )
-    found = gunicorn_topology.find_master(table, hints)
+    found = locate_master(table, settings, gunicorn_hints(settings, pidfile, None))
     if found is None and known.command:
         found = _as_known(table, known)
     master = seen(found.pid) if found else None

@@ -328,11 +328,11 @@ def test_files_named_relative_to_the_configuration_and_by_variables() -> None:
 def test_hints_to_gunicorn_come_from_settings_and_nginx() -> None:
     settings = parse_settings(b'[gunicorn]\nbind = ":8000"\npidfile = "/run/x"\n[app]\ndir = "/srv"', "x")
     hints = gunicorn_hints(settings, Pidfile(path="/run/x", pid=7), find_site(nginx_config(), DOMAIN, None))
-    assert (hints.bind, hints.pidfile, hints.pidfile_pid, hints.app_dir) == (
+    assert (hints.bind, hints.pidfile, hints.pidfile_pid, hints.app_dirs) == (
         "0.0.0.0:8000",
         "/run/x",
         7,
-        "/srv",
+        ("/srv",),
     )
     assert BACKEND in hints.upstreams
     assert gunicorn_hints(Settings(), None, None).upstreams == ()

@@ -21,7 +21,7 @@ from tests.unit.made_snapshot import (
     process,
 )
 
-NOTHING = Hints(bind=None, pidfile=None, pidfile_pid=None, config_file=None, app_dir=None)
+NOTHING = Hints()
 
 
 def hints(**known: object) -> Hints:
@@ -95,21 +95,84 @@ SEVERAL = Processes(
     [
         ({}, None),
         ({"pidfile_pid": 900}, 900),
-        ({"pidfile_pid": 800, "bind": BACKEND}, 800),
+        # A number alone may have become another's: the first that is known beside it decides.
+        ({"pidfile_pid": 800, "bind": BACKEND}, 900),
+        ({"pidfile_pid": 800, "bind": "127.0.0.1:8001"}, 800),
+        ({"pidfile_pid": 800, "bind": BACKEND, "pidfile_is_own": True}, 800),
+        ({"pidfile_pid": 800, "pidfile_is_own": False}, 900),
+        ({"pidfile_pid": 800, "config_files": ("/srv/other/gunicorn.conf.py",), "bind": BACKEND}, 800),
+        ({"pidfile_pid": 800, "config_files": ("/root/build/gunicorn.conf.py",)}, 900),
+        ({"pidfile_pid": 800, "app_dirs": ("/srv/other",)}, 800),
+        ({"pidfile_pid": 800, "app_dirs": ("/nowhere",)}, None),
         ({"pidfile_pid": 4242, "bind": BACKEND}, 900),
-        ({"config_file": "/srv/other/gunicorn.conf.py"}, 800),
-        ({"config_file": "/root/build/gunicorn.conf.py"}, 900),
+        ({"config_files": ("/srv/other/gunicorn.conf.py",)}, 800),
+        ({"config_files": ("/root/build/gunicorn.conf.py",)}, 900),
         ({"bind": BACKEND}, 900),
         ({"bind": "127.0.0.1:8001"}, 800),
         ({"upstreams": ("127.0.0.1:7000", "127.0.0.1:8001")}, 800),
-        ({"app_dir": "/srv/other"}, 800),
-        ({"app_dir": "/nowhere"}, None),
+        ({"app_dirs": ("/srv/other",)}, 800),
+        ({"app_dirs": ("/nowhere",)}, None),
         ({"bind": "127.0.0.1:7000"}, None),
     ],
 )
 def test_the_service_s_master_is_found_by_what_is_known(known: dict[str, object], pid: int | None) -> None:
     master = gunicorn.find_master(SEVERAL, hints(**known))
     assert (master.pid if master else None) == pid
+
+
+def run_by(uid: int, *processes: Process, **changes: object) -> Processes:
+    """SEVERAL, with ``processes`` of another user beside it."""
+    others = tuple(msgspec.structs.replace(p, uid=uid, **changes) for p in processes)
+    ours = tuple(msgspec.structs.replace(p, uid=0) for p in SEVERAL.processes)
+    return msgspec.structs.replace(SEVERAL, processes=(*others, *ours))
+
+
+POSER = process(666, 1, *GUNICORN_COMMAND, cwd="/root/build")
+
+
+@pytest.mark.parametrize(
+    ("known", "pid"),
+    [
+        ({"config_files": ("/root/build/gunicorn.conf.py",)}, 900),
+        ({"app_dirs": ("/root/build",)}, 900),
+        ({"pidfile_pid": 666, "pidfile_uid": 65534, "bind": BACKEND}, 900),
+        # Whose pidfile it is, that one's processes it names.
+        ({"pidfile_pid": 800, "pidfile_uid": 1000, "bind": BACKEND, "pidfile_is_own": True}, 900),
+        ({"pidfile_pid": 800, "pidfile_uid": 0, "bind": BACKEND, "pidfile_is_own": True}, 800),
+        # Its own user's files are named: then it is the service.
+        ({"config_files": ("/root/build/gunicorn.conf.py",), "owners": (65534,)}, 666),
+        ({"bind": "127.0.0.1:6666"}, 666),
+    ],
+)
+def test_another_user_s_gunicorn_is_the_service_only_by_what_the_kernel_says(
+    known: dict[str, object], pid: int
+) -> None:
+    table = run_by(65534, POSER)
+    listens = Listener(address="127.0.0.1:6666", pids=(666,))
+    table = msgspec.structs.replace(table, listeners=(*table.listeners, listens))
+    master = gunicorn.find_master(table, hints(**known))
+    assert master is not None
+    assert master.pid == pid
+
+
+@pytest.mark.parametrize("contained", [{"is_nested": True}, {"has_other_root": True}])
+def test_a_container_s_gunicorn_is_the_service_where_it_listens_and_says_nothing_of_paths(
+    contained: dict[str, bool],
+) -> None:
+    inside = msgspec.structs.replace(POSER, uid=0, cwd=None, **contained)
+    table = Processes(processes=(inside,), listeners=(Listener(address="127.0.0.1:6666", pids=(666,)),))
+    assert gunicorn.find_master(table, hints(config_files=("/root/build/gunicorn.conf.py",))) is None
+    assert gunicorn.find_master(table, hints(pidfile_pid=666, pidfile_is_own=True)) is None
+    assert gunicorn.find_master(table, NOTHING) is None
+    assert gunicorn.find_master(table, hints(bind="127.0.0.1:6666")) == inside
+    assert gunicorn.arguments(inside) == ()
+    assert gunicorn.config_path(inside) is None
+
+
+def test_the_only_one_is_not_taken_where_the_pidfile_shows_that_it_is_another_service() -> None:
+    only = msgspec.structs.replace(SEVERAL, processes=(OTHER,))
+    assert gunicorn.find_master(only, NOTHING) == OTHER
+    assert gunicorn.find_master(only, hints(pidfile_pid=800, pidfile_is_own=False)) is None
 
 
 def test_the_only_one_is_taken_where_nothing_is_known_and_not_where_something_else_was_configured() -> None:

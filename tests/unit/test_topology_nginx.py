@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ops.snapshot import Directive, NginxConfig
+from ops.snapshot import Directive, NginxConfig, Processes
 from ops.topology import nginx
 from ops.topology.address import dialled, is_loopback, join_address, same_address, split_address
 from ops.topology.nginx import Listen, Server, parse_listen
@@ -350,7 +350,8 @@ def test_masters_and_their_current_workers_are_known_by_their_titles() -> None:
         process(704, 1, "nginx: worker process"),
         process(705, 1, "vim", "nginx: master process"),
     )
-    assert [p.pid for p in nginx.nginx_masters(everyone)] == [700]
+    table = Processes(processes=everyone, listeners=())
+    assert [p.pid for p in nginx.nginx_masters(table)] == [700]
     assert [p.pid for p in nginx.nginx_workers(everyone, 700)] == [701, 702]
 
 

@@ -1,0 +1,69 @@
+"""Whose a process is, by the kernel's word alone: its command line and its title are its own memory.
+
+Apart from the table of processes, whose library a round of the watchdog need not load."""
+
+from __future__ import annotations
+
+import os
+import stat
+from functools import lru_cache
+from pathlib import Path
+
+import msgspec
+
+
+class ProcessStatus(msgspec.Struct, frozen=True):
+    """``uid``: who started it (the real user id: a set-user-ID program is its caller's). ``is_nested``: it lives in a
+    process namespace below ours, a container's. ``is_setuid``: its program is set-user-ID, so that anybody chose its
+    arguments; ``has_other_root``: its ``/`` is not ours. None: not seen."""
+
+    uid: int
+    is_nested: bool
+    is_setuid: bool | None = None
+    has_other_root: bool | None = None
+
+
+def process_status(pid: int) -> ProcessStatus | None:
+    """None where the process is gone or hidden.
+
+    proc(5), /proc/pid/status: ``Uid`` is real, effective, saved, file system; ``NSpid`` is the process's number in each
+    namespace from the reader's down to its own: of our own namespace's processes there is one."""
+    try:
+        with Path(f"/proc/{pid}/status").open("rb") as file:
+            text = file.read(4096)
+    except OSError:
+        return None
+    uid, nested = None, False
+    for line in text.splitlines():
+        name, _, value = line.partition(b":")
+        if name == b"Uid":
+            uid = int(value.split()[0])
+        elif name == b"NSpid":
+            nested = len(value.split()) > 1
+    if uid is None:
+        return None
+    return ProcessStatus(
+        uid=uid, is_nested=nested, is_setuid=_is_setuid(pid), has_other_root=_has_other_root(pid)
+    )
+
+
+def _is_setuid(pid: int) -> bool | None:
+    try:
+        return bool(os.stat(f"/proc/{pid}/exe").st_mode & stat.S_ISUID)  # noqa: PTH116  called for every process
+    except OSError:
+        return None
+
+
+def _has_other_root(pid: int) -> bool | None:
+    """A unit with a mount namespace of its own (PrivateTmp=) keeps the host's root; a container has one of its own."""
+    try:
+        status = os.stat(f"/proc/{pid}/root")  # noqa: PTH116
+    except OSError:
+        return None
+    return (status.st_dev, status.st_ino) != _own_root()
+
+
+@lru_cache(maxsize=1)
+def _own_root() -> tuple[int, int]:
+    status = os.stat("/")  # noqa: PTH116
+    return status.st_dev, status.st_ino
