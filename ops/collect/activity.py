@@ -14,8 +14,8 @@ import psutil
 from ops.collect.gunicorn import read_progress
 from ops.collect.log_line import access_line
 from ops.collect.processes import accept_queues
-from ops.collect.regular_file import open_regular_file
 from ops.collect.wire import Patience
+from ops.files.regular_file import open_regular_file
 from ops.snapshot import Activity, NotSeen, ProgressRecord, Target, WorkerActivity
 from ops.topology.address import same_address
 from ops.topology.progress import all_stuck, stuck_for

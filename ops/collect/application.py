@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 
-from ops.collect.regular_file import read_regular_file
+from ops.files.regular_file import read_regular_file
 from ops.quoting import safe_line
 from ops.snapshot import Application, Footprint, SourceFile, Target
 

@@ -20,7 +20,7 @@ from ops.archive.error import ArchiveError, LockedArchiveError
 from ops.archive.manifest import loose_links
 from ops.archive.name import parse_name
 from ops.archive.reading import open_archive
-from ops.collect.regular_file import open_regular_file
+from ops.files.regular_file import open_regular_file
 from ops.quoting import safe_line
 from ops.settings import BackupSettings
 from ops.snapshot import Backup, Backups, NotSeen

@@ -13,7 +13,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from ops.certificate import certificate_from_der, pem_blocks, spki_hash
-from ops.collect.regular_file import read_regular_file
+from ops.files.regular_file import read_regular_file
 from ops.quoting import safe_line
 from ops.snapshot import Certificate, Certificates, KeyFile, NotSeen, PemFile, Target
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
-from ops.collect.regular_file import read_regular_file
 from ops.collect.start_time import start_ticks
+from ops.files.regular_file import read_regular_file
 from ops.quoting import safe_line
 from ops.snapshot import ConfigValue, GunicornConfig, InFlight, NotSeen, ProgressRecord
 

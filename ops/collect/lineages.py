@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ops.collect.certificates import key_file, pem_file
-from ops.collect.regular_file import open_regular_file, read_regular_file
+from ops.files.regular_file import open_regular_file, read_regular_file
 from ops.quoting import safe_line
 from ops.snapshot import (
     CertbotRuns,

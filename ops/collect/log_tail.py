@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-from ops.collect.regular_file import open_regular_file
+from ops.files.regular_file import open_regular_file
 
 # Of a compressed log so much is unpacked, from its beginning; its end alone is kept.
 MAX_UNPACKED_BYTES = 64 << 20

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ops.collect.regular_file import read_regular_file
+from ops.files.regular_file import read_regular_file
 from ops.quoting import safe_line
 from ops.settings import LogrotateSettings
 from ops.snapshot import LogFile, NotSeen, Rotation, RotationRule, Target

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from ops.collect.regular_file import open_regular_file
+from ops.files.regular_file import open_regular_file
 from ops.quoting import safe_line
 from ops.snapshot import ModelFile, ModelFiles, NotSeen
 

@@ -16,8 +16,8 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
-from ops.collect.ownership import reason_not_to_trust
-from ops.collect.regular_file import open_regular_file, read_regular_file
+from ops.files.nofollow import reason_not_to_trust
+from ops.files.regular_file import open_regular_file, read_regular_file
 from ops.quoting import safe_line, without_controls
 from ops.snapshot import Directive, NginxConfig, NginxTest, NotSeen, ParseError, Pidfile, Process
 from ops.topology import nginx as nginx_topology

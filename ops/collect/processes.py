@@ -10,9 +10,9 @@ from pathlib import Path
 
 import psutil
 
-from ops.collect.ownership import trusted_users
 from ops.collect.process_status import process_status
 from ops.collect.start_time import start_ticks
+from ops.files.nofollow import trusted_users
 from ops.quoting import safe_line, without_controls
 from ops.snapshot import Listener, Process, Processes
 from ops.topology.address import join_address

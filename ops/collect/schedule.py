@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from ops.collect.regular_file import read_regular_file
+from ops.files.regular_file import read_regular_file
 from ops.quoting import safe_line, safe_text
 from ops.settings import ScheduleSettings
 from ops.snapshot import BootService, CronEntry, NotSeen, Schedule, Timer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from ops.collect.regular_file import read_regular_file
+from ops.files.regular_file import read_regular_file
 from ops.quoting import safe_line
 from ops.snapshot import NotSeen, WatchdogAction, WatchdogState
 

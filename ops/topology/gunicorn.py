@@ -9,9 +9,10 @@ from typing import Any
 
 import msgspec
 
+from ops.files.ownership import ROOT
 from ops.snapshot import GunicornConfig, NotSeen, Process, Processes, Target
 from ops.topology.address import same_address
-from ops.topology.authority import ROOT, Standing, may_name, standing
+from ops.topology.authority import Standing, may_name, standing
 
 DEFAULT_BIND = "127.0.0.1:8000"
 _SHORT = {"-c": "config", "-b": "bind", "-p": "pid", "-w": "workers", "-k": "worker-class", "-t": "timeout"}

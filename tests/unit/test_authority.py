@@ -7,14 +7,12 @@ import stat
 import msgspec
 import pytest
 
+from ops.files.ownership import PathEntry, distrust, may_write
 from ops.snapshot import Processes
 from ops.topology.authority import (
-    PathEntry,
     Standing,
-    distrust,
     is_nginx_program,
     may_name,
-    may_write,
     posing_as_nginx,
     speaks_for,
     standing,

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ops.collect.ownership import path_entries, reason_not_to_trust
-from ops.collect.regular_file import open_regular_file, read_regular_file
+from ops.files.nofollow import path_entries, reason_not_to_trust
+from ops.files.regular_file import open_regular_file, read_regular_file
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make another user's files")
 THEIRS = 65534

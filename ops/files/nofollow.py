@@ -1,0 +1,136 @@
+"""Who may change what lies at a path, and opening it so that nobody can have it be another file.
+
+One resolver for all: each step of a path is opened by itself, no link is followed by the kernel (openat(2) with
+O_NOFOLLOW), and who owns each step is looked at on the way."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import grp
+import os
+import pwd
+import stat
+
+from ops.files.ownership import ROOT, PathEntry, distrust
+
+MAX_LINKS = 40  # Linux: MAXSYMLINKS
+_ACCESS_LIST = "system.posix_acl_access"  # acl(5)
+
+
+def trusted_users() -> frozenset[int]:
+    """The users whose word this run believes: root, and who runs it."""
+    return frozenset({ROOT, os.geteuid()})
+
+
+def path_entries(path: str) -> tuple[PathEntry, ...]:
+    """Every step from ``/`` to what ``path`` leads to. Raises OSError (ELOOP for too many links); ValueError."""
+    descriptor, entries = resolve(path)
+    os.close(descriptor)
+    return entries
+
+
+def resolve(path: str) -> tuple[int, tuple[PathEntry, ...]]:
+    """A descriptor of what ``path`` leads to (O_PATH, the caller closes it), and every step to it, links included.
+
+    Raises OSError, ELOOP for more links than the kernel follows; ValueError for an impossible path."""
+    steps = _steps(path if path.startswith("/") else f"{os.getcwd()}/{path}")  # noqa: PTH109
+    current = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    above: list[int] = []  # the descriptors of the directories above, for ``..`` in a link
+    entries = [_entry("/", current)]
+    names: list[str] = []
+    links = 0
+    try:
+        while steps:
+            name = steps.pop()
+            if name == "..":
+                if above:
+                    os.close(current)
+                    current = above.pop()
+                    names.pop()
+                continue
+            place = "/" + "/".join((*names, name))
+            opened = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=current)
+            try:
+                entry = _entry(place, opened)
+                entries.append(entry)
+                if stat.S_ISLNK(entry.mode):
+                    links += 1
+                    if links > MAX_LINKS:
+                        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+                    target = os.readlink("", dir_fd=opened)
+                    if target.startswith("/"):
+                        while above:
+                            os.close(current)
+                            current = above.pop()
+                        names.clear()
+                    steps += _steps(target)
+                    continue
+                above.append(current)
+                current, opened = opened, -1
+                names.append(name)
+            finally:
+                if opened >= 0:
+                    os.close(opened)
+        result, current = current, -1
+        return result, tuple(entries)
+    finally:
+        for descriptor in (*above, current):
+            if descriptor >= 0:
+                os.close(descriptor)
+
+
+def reason_not_to_trust(path: str, *, listed: bool = False) -> str | None:
+    """Why somebody else than root or the caller decides what lies at ``path``; None where nobody does. ``listed``: it
+    is a directory of which every file counts.
+
+    What cannot be looked at is not trusted."""
+    try:
+        return distrust(path_entries(path), trusted_users(), listed=listed)
+    except (OSError, ValueError) as error:
+        return f"{path} cannot be looked at: {getattr(error, 'strerror', None) or error}"
+
+
+def groups_of(uid: int) -> frozenset[int]:
+    """The groups that a user is in; empty for one without a name."""
+    try:
+        known = pwd.getpwuid(uid)
+    except KeyError:
+        return frozenset()
+    return frozenset(os.getgrouplist(known.pw_name, known.pw_gid))
+
+
+def _steps(path: str) -> list[str]:
+    """The path's components, the last one first; ``.`` and empty ones left out."""
+    return [name for name in reversed(path.split("/")) if name not in ("", ".")]
+
+
+def _entry(place: str, descriptor: int) -> PathEntry:
+    status = os.fstat(descriptor)
+    shared = bool(status.st_mode & stat.S_IWGRP) and not stat.S_ISLNK(status.st_mode)
+    return PathEntry(
+        path=place,
+        uid=status.st_uid,
+        mode=status.st_mode,
+        is_shared_group=shared
+        and (_has_access_list(descriptor) or _has_other_members(status.st_gid, status.st_uid)),
+    )
+
+
+def _has_access_list(descriptor: int) -> bool:
+    """With an access control list the group's bits are its mask: whom it names they do not say (acl(5))."""
+    try:
+        return bool(os.getxattr(f"/proc/self/fd/{descriptor}", _ACCESS_LIST))
+    except OSError as error:
+        return error.errno not in (errno.ENODATA, errno.ENOTSUP)
+
+
+def _has_other_members(gid: int, owner: int) -> bool:
+    """Whether anybody but root, the caller and the owner is in a group."""
+    trusted = {*trusted_users(), owner}
+    with contextlib.suppress(KeyError):
+        for name in grp.getgrgid(gid).gr_mem:
+            with contextlib.suppress(KeyError):
+                if pwd.getpwnam(name).pw_uid not in trusted:
+                    return True
+    return any(user.pw_gid == gid and user.pw_uid not in trusted for user in pwd.getpwall())
