@@ -6,6 +6,7 @@ import platform
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from ops.archive.encryption import Identity, recipients
@@ -135,10 +136,11 @@ def verify_backup(settings: Settings, archive: Path | None, identities: Sequence
     """Proves that ``archive``, or the newest backup, could be restored. Raises OpsError where there is none."""
     from ops.safekeeping.nginx_trial import try_nginx
 
+    nginx_test = partial(try_nginx, program=settings.nginx.binary)
     if archive is not None:
-        return verify(archive, identities, try_nginx)
+        return verify(archive, identities, nginx_test)
     chosen, passed_over = newest(settings)
-    found = verify(chosen, identities, try_nginx)
+    found = verify(chosen, identities, nginx_test)
     found.notes += [
         Text(
             en=f"{path.name} is newer and was passed over: {reason.en}",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ops.options import config_option, language_option, report_format_option
+from ops.options import config_option, language_option, read_settings, report_format_option
 from ops.restore_command import drill, restore
 
 if TYPE_CHECKING:
@@ -178,7 +178,9 @@ def verify(
 
     from ops.archive.encryption import read_identities
     from ops.backup import verify_backup
+    from ops.safekeeping.interruption import end_in_order
 
+    end_in_order()
     settings, _ = _settings(config or ctx.obj["config"])
     identities = read_identities(Path(identity)) if identity else []
     found = verify_backup(settings, Path(archive) if archive else None, identities)
@@ -384,10 +386,8 @@ def _show_verified(found: Verified, form: str, say: Callable[[Text], str]) -> No
 
 
 def _settings(config: str | None) -> tuple[Settings, Path | None]:
-    from ops.settings import find_settings_file, load_settings
-
-    path = find_settings_file(config)
-    return load_settings(path), path
+    settings, file = read_settings(config)
+    return settings, file.path
 
 
 def _speaker(language: Language | None) -> Callable[[Text], str]:

@@ -161,13 +161,11 @@ def rehearse(
     if (recovery := finish_earlier(settings)) is not None:
         tell(recovery_words(recovery))
     chosen = _archive(settings, archive)
-    directory = Path(settings.backup.dir)
-    _make(directory, private=True)
     try:
         with _opened():
-            return drill.rehearse(chosen, identities, directory)
+            return drill.rehearse(chosen, identities, settings.nginx.binary)
     except OSError as error:
-        where = error.filename or directory
+        where = error.filename or chosen
         raise OpsError(f"{where}: {error.strerror or error}; the drill was not finished") from None
 
 

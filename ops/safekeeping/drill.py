@@ -1,22 +1,22 @@
 """A restore rehearsed: a backup's tree below a scratch directory, an nginx and a certbot that take it for the host's.
 
 Nothing of the host is touched: the scratch directory is this run's own, the ports are spare ones of loopback, and both
-end with the run, however it ends.
+end with the run, however it ends. The archive may be anybody's: both programs are this host's, run as a user who owns
+nothing else, and in a network of their own.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import fcntl
 import os
 import re
 import shutil
 import signal
 import subprocess
-import tempfile
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -25,18 +25,29 @@ from ops.archive.encryption import Identity
 from ops.archive.manifest import Manifest, NginxUse
 from ops.archive.reading import open_archive
 from ops.collect.exchange import exchange
-from ops.collect.nginx import build_facts, find_binary, parse_config
+from ops.collect.nginx import parse_config
 from ops.collect.wire import Patience
+from ops.files.regular_file import read_regular_file
 from ops.language import Text, verbatim
 from ops.quoting import safe_line
 from ops.safekeeping.interruption import undisturbed
-from ops.safekeeping.nginx_trial import unpack
-from ops.safekeeping.scratch import ScratchError, SpareNginx, below, make_ready, try_configuration
+from ops.safekeeping.nginx_trial import MAX_FILE_BYTES, HostNginx, host_nginx, unpack, untested
+from ops.safekeeping.scratch import (
+    ScratchError,
+    SpareNginx,
+    UntestedError,
+    below,
+    confine_links,
+    make_ready,
+    not_started,
+    try_configuration,
+)
+from ops.safekeeping.scratch_directory import scratch_directory
 from ops.safekeeping.serving import Site, emergency, leaf_problem, tls_sites
 from ops.snapshot import NginxConfig
+from ops.unprivileged import drop_privileges, give, unprivileged_account
 
 Result = Literal["ok", "fail", "unknown"]
-SCRATCH_PREFIX = ".gte-ops-drill-"
 TEST_SECONDS = 30.0
 START_SECONDS = 10.0
 SITE_SECONDS = 5.0
@@ -44,7 +55,9 @@ STOP_SECONDS = 5.0
 CERTBOT_SECONDS = 120.0
 # Ports are chosen before nginx takes them; somebody may be faster.
 STARTS = 3
+MAX_LOG_BYTES = 1 << 20
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+CLONE_NEWNET = 0x40000000  # linux/sched.h
 
 
 @dataclass(frozen=True)
@@ -75,60 +88,31 @@ class Drill:
         self.checks.append(Check(name, result, Text(en=safe_line(en), zh=safe_line(zh))))
 
 
-def rehearse(archive: Path, identities: Sequence[Identity], directory: Path) -> Drill:
-    """Restores ``archive`` below a scratch directory in ``directory``, serves it, and removes everything again.
+def rehearse(archive: Path, identities: Sequence[Identity], program: str) -> Drill:
+    """Restores ``archive`` below a scratch directory, serves it by this host's nginx, and removes everything again.
 
-    Raises ArchiveError, OSError; and whatever interrupts it, with nothing left behind."""
+    ``program``: that nginx, by name or path. Raises ArchiveError, OSError; and whatever interrupts it, with nothing
+    left behind."""
     started = time.monotonic()
     drill = Drill(archive)
-    with scratch_directory(directory) as scratch:
+    with scratch_directory() as scratch:
         with open_archive(archive, identities) as opened:
             manifest = opened.manifest
-        _serve(drill, manifest, identities, scratch)
+        _serve(drill, manifest, identities, scratch, program)
         if drill.checks and drill.checks[0].name == "archive":
-            _certbot(drill, manifest, scratch / "root")
+            _certbot(drill, manifest, identities, scratch)
     drill.seconds = time.monotonic() - started
     return drill
-
-
-@contextlib.contextmanager
-def scratch_directory(directory: Path) -> Iterator[Path]:
-    """A directory of this run's own, mode 0700, that goes with it; what killed runs left goes too. Raises OSError."""
-    _sweep(directory)
-    # Between the making and the lock another run may take it for a killed one's; ours then fails by itself.
-    with undisturbed():
-        scratch = Path(tempfile.mkdtemp(prefix=SCRATCH_PREFIX, dir=directory))
-        lock = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        fcntl.flock(lock, fcntl.LOCK_EX)
-    try:
-        yield scratch
-    finally:
-        with undisturbed():
-            shutil.rmtree(scratch, ignore_errors=True)
-            os.close(lock)
-
-
-def _sweep(directory: Path) -> None:
-    for left in directory.glob(f"{SCRATCH_PREFIX}*"):
-        try:
-            lock = os.open(left, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except OSError:
-            continue
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(left, ignore_errors=True)
-        except BlockingIOError:
-            pass  # a drill at work
-        finally:
-            os.close(lock)
 
 
 # --- nginx ------------------------------------------------------------------------------------------------------------
 
 
-def _serve(drill: Drill, manifest: Manifest, identities: Sequence[Identity], scratch: Path) -> None:
+def _serve(
+    drill: Drill, manifest: Manifest, identities: Sequence[Identity], scratch: Path, program: str
+) -> None:
     use = manifest.nginx
-    binary = find_binary(use.binary if use and Path(use.binary).exists() else "nginx", ()) if use else None
+    found = host_nginx(program) if use else None
     for attempt in range(STARTS):
         root, run = scratch / "root", scratch / f"run{attempt}"
         shutil.rmtree(root, ignore_errors=True)
@@ -141,28 +125,32 @@ def _serve(drill: Drill, manifest: Manifest, identities: Sequence[Identity], scr
                 f"{count} files restored below a scratch root",
                 f"已在临时目录恢复 {count} 个文件",
             )
-        if use is None:
+        if use is None or found is None:
             drill.add(
                 "nginx_test", "unknown", "there is no nginx configuration in it", "备份中没有 nginx 配置"
             )
             return
-        if binary is None:
-            drill.add("nginx_test", "unknown", "nginx is not installed here", "本机未安装 nginx")
+        if isinstance(found, Text):
+            drill.add("nginx_test", "unknown", found.en, found.zh)
             return
-        spare = _ready(drill, use, binary, root, run, first=not attempt)
-        if spare is None or _started(drill, spare, last=attempt == STARTS - 1):
+        spare = _ready(drill, use, found, root, run, first=not attempt)
+        if spare is None or _started(drill, spare, scratch, last=attempt == STARTS - 1):
             return
 
 
 def _ready(
-    drill: Drill, use: NginxUse, binary: str, root: Path, run: Path, *, first: bool
+    drill: Drill, use: NginxUse, nginx: HostNginx, root: Path, run: Path, *, first: bool
 ) -> SpareNginx | None:
     try:
         spare = make_ready(
-            root, run, use.config_file, prefix=use.prefix, binary=binary, build=build_facts(binary, 5.0)
+            root, run, use.config_file, prefix=use.prefix, binary=nginx.binary, build=nginx.build
         )
     except ScratchError as error:
         drill.add("nginx_test", "fail", str(error), str(error))
+        return None
+    except UntestedError as error:
+        words = untested(error)
+        drill.add("nginx_test", "unknown", words.en, words.zh)
         return None
     tested = try_configuration(spare, TEST_SECONDS)
     if tested.passed and not first:
@@ -173,22 +161,26 @@ def _ready(
     return spare if tested.passed else None
 
 
-def _started(drill: Drill, spare: SpareNginx, *, last: bool) -> bool:
+def _started(drill: Drill, spare: SpareNginx, scratch: Path, *, last: bool) -> bool:
     """Starts the spare nginx and asks it for everything; False where a port was taken by somebody faster."""
-    output = spare.run / "output.log"
-    with output.open("wb") as said:
-        process = subprocess.Popen(
-            spare.command,
-            stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=subprocess.STDOUT,
-            cwd=spare.run,
-            start_new_session=True,
-            preexec_fn=_end_with_us,
-        )
+    config = parse_config(str(spare.config_file), str(spare.run), spare.command[0], None)
+    sites = tuple(tls_sites(config)) if isinstance(config, NginxConfig) else ()
+    # Not in `run`, which is nginx's: what it lays there is not written to.
+    output = scratch / "output.log"
     try:
-        config = parse_config(str(spare.config_file), str(spare.run), spare.command[0], None)
-        sites = tuple(tls_sites(config)) if isinstance(config, NginxConfig) else ()
+        with output.open("wb") as said:
+            process = subprocess.Popen(
+                spare.command,
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                **spare.options(_end_with_us()),
+            )
+    except (OSError, subprocess.SubprocessError) as error:
+        words = not_started(spare, error)
+        drill.add("nginx_start", "unknown", words, words)
+        return True
+    try:
         if not _listens(process, spare):
             reason = _last_error(spare, output)
             if "bind()" in reason and not last:
@@ -208,17 +200,29 @@ def _started(drill: Drill, spare: SpareNginx, *, last: bool) -> bool:
                 "no server block has a certificate and a name to ask for",
                 "没有可按域名检查证书的 server 块",
             )
-        for site in sites:
-            _ask(drill, spare, site)
+
+        def ask() -> None:
+            for site in sites:
+                _ask(drill, spare, site)
+
+        if spare.account is None:
+            ask()
+        else:
+            in_network_of(process.pid, ask)
     finally:
         with undisturbed():
             _stop(process)
     return True
 
 
-def _end_with_us() -> None:
-    # prctl(2): where this process is killed, nginx gets SIGTERM.
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+def _end_with_us() -> Callable[[], None]:
+    """Where this process is killed, nginx gets SIGTERM (prctl(2)): after SIGKILL its workers would go on."""
+    libc = ctypes.CDLL(None)
+
+    def ask() -> None:
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+    return ask
 
 
 def _listens(process: subprocess.Popen[bytes], spare: SpareNginx) -> bool:
@@ -234,7 +238,8 @@ def _listens(process: subprocess.Popen[bytes], spare: SpareNginx) -> bool:
 def _last_error(spare: SpareNginx, output: Path) -> str:
     for log in (output, spare.run / "error.log"):
         with contextlib.suppress(OSError):
-            lines = spare.in_host_words(log.read_text(errors="replace")).splitlines()
+            content = read_regular_file(str(log), MAX_LOG_BYTES).content
+            lines = spare.in_host_words(content.decode(errors="replace")).splitlines()
             errors = [emergency(line) for line in lines if "[emerg]" in line]
             if errors:
                 return errors[0]
@@ -261,6 +266,30 @@ def _ask(drill: Drill, spare: SpareNginx, site: Site) -> None:
         f"{site.name}: HTTPS answers with the leaf of {file}",
         f"{site.name}：HTTPS 应答，证书即 {file} 中的证书",
     )
+
+
+def in_network_of(pid: int, work: Callable[[], None]) -> None:
+    """Does ``work`` in the network namespace of process ``pid``, where its loopback is. Raises OSError, and what
+    ``work`` raises."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    failed: list[BaseException] = []
+
+    def enter() -> None:
+        try:
+            with Path(f"/proc/{pid}/ns/net").open("rb") as namespace:
+                # setns(2): of the calling thread alone, which ends with the work.
+                if libc.setns(namespace.fileno(), CLONE_NEWNET) != 0:
+                    number = ctypes.get_errno()
+                    raise OSError(number, os.strerror(number), f"/proc/{pid}/ns/net")
+            work()
+        except BaseException as error:  # noqa: BLE001  handed over to the caller
+            failed.append(error)
+
+    thread = threading.Thread(target=enter, name="drill", daemon=True)
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed[0]
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
@@ -299,9 +328,13 @@ def relocate_renewals(root: Path, letsencrypt_dir: str) -> list[str]:
     return names
 
 
-def _certbot(drill: Drill, manifest: Manifest, root: Path) -> None:
-    if not manifest.letsencrypt_dir or not below(root, manifest.letsencrypt_dir).is_dir():
+def _certbot(drill: Drill, manifest: Manifest, identities: Sequence[Identity], scratch: Path) -> None:
+    if not any(entry.path == manifest.letsencrypt_dir.strip("/") for entry in manifest.entries):
         return
+    # A tree of its own: the other was nginx's.
+    root, work = scratch / "certbot", scratch / "certbot-work"
+    unpack(drill.archive, identities, root, MAX_FILE_BYTES)
+    confine_links(root)
     names = relocate_renewals(root, manifest.letsencrypt_dir)
     program = shutil.which("certbot")
     if not names:
@@ -318,10 +351,14 @@ def _certbot(drill: Drill, manifest: Manifest, root: Path) -> None:
             )
         )
         return
+    work.mkdir(mode=0o700)
+    account = unprivileged_account()
+    for tree in (root, work):
+        give(tree, account)
     places = {
         "--config-dir": below(root, manifest.letsencrypt_dir),
-        "--work-dir": root.parent / "certbot-work",
-        "--logs-dir": root.parent / "certbot-logs",
+        "--work-dir": work / "work",
+        "--logs-dir": work / "logs",
     }
     command = [program, "certificates", *(str(word) for pair in places.items() for word in pair)]
     try:
@@ -333,9 +370,16 @@ def _certbot(drill: Drill, manifest: Manifest, root: Path) -> None:
             errors="replace",
             timeout=CERTBOT_SECONDS,
             check=False,
+            cwd=work,
+            env={"PATH": os.environ.get("PATH", os.defpath), "HOME": str(work), "LC_ALL": "C.UTF-8"},
+            preexec_fn=drop_privileges(account, network=False),
         )
     except subprocess.TimeoutExpired:
         words = f"certbot certificates did not finish within {CERTBOT_SECONDS:g} s"
+        drill.checks.append(Check("certbot", "unknown", verbatim(words)))
+        return
+    except (OSError, subprocess.SubprocessError):
+        words = "certbot cannot be run here without privileges and network"
         drill.checks.append(Check("certbot", "unknown", verbatim(words)))
         return
     shown = set(re.findall(r"^\s*Certificate Name: (\S+)", done.stdout, re.MULTILINE))
@@ -349,6 +393,11 @@ def _certbot(drill: Drill, manifest: Manifest, root: Path) -> None:
         )
         return
     said = (done.stdout + done.stderr).replace(str(root), "").strip().splitlines()
+    denied = next((line.strip() for line in said if "PermissionError" in line), None)
+    if denied is not None:
+        # This host's own cli.ini, say, where root alone may read it: nothing of the backup.
+        drill.add("certbot", "unknown", f"certbot did not run: {denied}", f"certbot 未能运行：{denied}")
+        return
     reason = next(
         (line.strip() for line in said if "rror" in line or "invalid" in line), "it does not list it"
     )

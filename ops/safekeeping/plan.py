@@ -13,8 +13,8 @@ from pathlib import Path
 from ops import __version__
 from ops.archive.manifest import NginxUse
 from ops.collect import Surroundings, look_around
-from ops.collect.regular_file import read_regular_file
 from ops.collect.versions import certbot_version, installed, libraries
+from ops.files.regular_file import read_regular_file
 from ops.safekeeping import sources
 from ops.safekeeping.certbot_lock import LOCK_NAME
 from ops.safekeeping.sources import Wanted

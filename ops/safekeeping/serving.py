@@ -11,10 +11,10 @@ from pathlib import Path, PurePosixPath
 
 from ops.certificate import certificate_from_der, pem_blocks
 from ops.collect.exchange import exchange
-from ops.collect.regular_file import read_regular_file
 from ops.collect.tls import served_certificate
 from ops.collect.wire import Patience
 from ops.errors import OpsError
+from ops.files.regular_file import read_regular_file
 from ops.remedies.signals import is_alive, send
 from ops.snapshot import NginxConfig, NotSeen, Target
 from ops.topology.address import join_address

@@ -18,6 +18,7 @@ from ops.snapshot import Directive, NginxConfig
 NGINX_FILES = frozenset(
     {
         "auth_basic_user_file",
+        "auth_jwt_key_file",
         "geoip2",
         "geoip_city",
         "geoip_country",
@@ -26,6 +27,7 @@ NGINX_FILES = frozenset(
         "js_include",
         "modsecurity_rules_file",
         "perl_require",
+        "quic_host_key",
         "ssl_certificate",
         "ssl_certificate_key",
         "ssl_client_certificate",

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from ops.collect.nginx import build_facts
 from ops.render import NginxSite, render_nginx
 from ops.safekeeping.scratch import ScratchError, SpareNginx, make_ready, try_configuration
+from ops.safekeeping.scratch_directory import scratch_directory
 from tests.lab.authority import Authority, write_lineage
 from tests.lab.guide import guide_site
 
@@ -29,9 +31,14 @@ http {
 
 
 @pytest.fixture
-def staged(tmp_path: Path) -> Path:
-    """The deployment guide's host, with its files below a directory in place of the host's."""
-    root = tmp_path / "root"
+def staged() -> Iterator[Path]:
+    """The deployment guide's host, with its files below a directory in place of the host's, where an nginx without
+    privileges can read them."""
+    with scratch_directory() as scratch:
+        yield laid_out(scratch / "root")
+
+
+def laid_out(root: Path) -> Path:
     nginx = root / "etc/nginx"
     for text_path, text in {"nginx.conf": MAIN, **render_nginx(NginxSite())}.items():
         (nginx / text_path).parent.mkdir(parents=True, exist_ok=True)
@@ -96,8 +103,8 @@ def test_an_absolute_link_leads_below_the_scratch_directory(staged: Path):
     assert "*:8181" in spare.addresses
 
 
-def test_a_link_that_climbs_out_does_not_reach_the_host(staged: Path, tmp_path: Path):
-    outside = tmp_path / "outside.conf"
+def test_a_link_that_climbs_out_does_not_reach_the_host(staged: Path):
+    outside = staged.parent / "outside.conf"
     outside.write_text("this is not nginx's;")
     enabled = staged / "etc/nginx/sites-enabled"
     enabled.mkdir()
@@ -144,12 +151,12 @@ def test_what_cannot_be_parsed_is_named(staged: Path):
         ready(staged)
 
 
-def test_an_nginx_that_hangs_is_not_waited_for(staged: Path, tmp_path: Path):
-    slow = tmp_path / "slow"
+def test_an_nginx_that_hangs_is_not_waited_for(staged: Path):
+    slow = staged.parent / "slow"
     slow.write_text("#!/bin/sh\nexec sleep 30\n")
     slow.chmod(0o755)
     spare = make_ready(
-        staged, tmp_path / "run", "/etc/nginx/nginx.conf", prefix="/", binary=str(slow), build={}
+        staged, staged.parent / "run", "/etc/nginx/nginx.conf", prefix="/", binary=str(slow), build={}
     )
     tested = try_configuration(spare, 0.2)
     assert tested.passed is None
