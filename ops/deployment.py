@@ -116,6 +116,8 @@ class _Builder:
             rotated_elsewhere=tuple(self._elsewhere(logs, file)),
             backup_max_age=float(settings.backup.max_age),
             test_nginx=self._test_nginx(),
+            backup_dir=os.path.abspath(settings.backup.dir),  # noqa: PTH100  links are to be kept
+            letsencrypt_dir=os.path.abspath(settings.tls.letsencrypt_dir),  # noqa: PTH100
             reload_nginx=self.target.reload_nginx if self.target else _EXAMPLE.reload_nginx,
         )
 
@@ -190,14 +192,30 @@ class _Builder:
         return user, group
 
     def _gunicorn_user(self) -> tuple[str, str]:
-        """Whom the running gunicorn belongs to."""
+        """Whom the running gunicorn belongs to; the account in place of root, if the service can start as that."""
         processes = self.around.processes if self.around else None
         if self.target is None or not isinstance(processes, Processes):
             return _EXAMPLE.gunicorn_owner
         master = next((p for p in processes.processes if p.pid == self.target.gunicorn_master), None)
         if master is None or not _exists(pwd.getpwnam, master.user):
             return _EXAMPLE.gunicorn_owner
+        if master.user == "root" and self._fits_the_account():
+            return _EXAMPLE.gunicorn_owner
         return master.user, grp.getgrgid(pwd.getpwnam(master.user).pw_gid).gr_name
+
+    def _fits_the_account(self) -> bool:
+        """Whether the service would start as an account of its own: everybody may reach its programs, and it writes
+        below the directories that the unit makes for it."""
+        read = (self._found("app_dir", self.settings.app.dir, _EXAMPLE.app_dir), self._programs())
+        target, gunicorn = self.target, self.settings.gunicorn
+        written = (
+            gunicorn.access_log or (target and target.gunicorn_access_log),
+            gunicorn.error_log or (target and target.gunicorn_error_log),
+            self._gunicorn_pidfile(),
+        )
+        return all(_everybody_reaches(Path(path)) for path in read) and all(
+            not path or path.startswith(("-", "/var/log/gte-api/", "/run/gte-api/")) for path in written
+        )
 
     def _log_owner(self, log: str, writer: tuple[str, str]) -> tuple[tuple[str, str], tuple[str, str] | None]:
         """Owner of the log, as it is now or as its writer needs it; and as whom logrotate must work in its directory:
@@ -261,9 +279,11 @@ class _Builder:
         return _EXAMPLE.gunicorn_pidfile
 
     def _watchdog_writes(self, metrics: str) -> tuple[str, ...]:
-        watchdog = self.settings.watchdog
+        watchdog, pidfile = self.settings.watchdog, self._gunicorn_pidfile()
         folders = [str(PurePosixPath(path).parent) for path in (watchdog.state_file, metrics)]
         folders += [watchdog.evidence_dir] if watchdog.evidence_dir else []
+        # A stale pidfile is removed before a start; with the example's, systemd removes the whole directory.
+        folders += [str(PurePosixPath(pidfile).parent)] if pidfile != _EXAMPLE.gunicorn_pidfile else []
         own = str(PurePosixPath(_EXAMPLE.watchdog_metrics).parent)
         return tuple(folder for folder in dict.fromkeys(folders) if folder != own)
 
@@ -275,6 +295,14 @@ class _Builder:
             if others:
                 found.append((log, others[0]))
         return found
+
+
+def _everybody_reaches(path: Path) -> bool:
+    """Whether every directory down to ``path`` lets everybody through."""
+    try:
+        return all(place.stat().st_mode & 0o001 for place in (path, *path.parents))
+    except OSError:
+        return False
 
 
 def _exists(look_up: object, name: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import os
+import pwd
 import re
 import shutil
 import subprocess
@@ -21,9 +22,19 @@ from ops.collect.schedule import parse_cron_line
 from ops.durable_file import taking_its_name
 from ops.errors import OpsError
 from ops.quoting import safe_line
-from ops.render import Kind, RenderedFile
+from ops.render import (
+    ACCOUNTS_FILE,
+    CERT_METRICS,
+    CHECKS_ACCOUNT,
+    DIRECTORIES_FILE,
+    Kind,
+    RenderedFile,
+    accounts_of,
+)
 
 TOOL_SECONDS = 60.0
+# Where Debian's node_exporter looks for files (prometheus-node-exporter, --collector.textfile.directory).
+TEXTFILES = Path("/var/lib/prometheus/node-exporter")
 # Old copies end so that no program loads them: logrotate, run-parts and cron pass over names with a tilde, and an
 # include of *.conf does not match.
 KEPT = "~"
@@ -69,7 +80,8 @@ def changes(files: Sequence[RenderedFile], root: Path) -> Iterator[str]:
 def install(
     kind: Kind, files: Sequence[RenderedFile], root: Path, nginx_test: Sequence[str]
 ) -> list[Installed]:
-    """Puts ``files`` in place below ``root``, and returns what became of each.
+    """Puts ``files`` in place below ``root``, and returns what became of each. On a host with systemd the accounts and
+    directories that units need are made too.
 
     ``nginx_test``: the command that tests nginx's configuration on this host. Raises RefusedError, the old state being
     back, where a file does not pass its test; OpsError where it cannot be written."""
@@ -81,6 +93,8 @@ def install(
             done.append(_put(file, place(file, root)))
         if kind == "nginx" and on_host and any(item.state != "unchanged" for item in done):
             _accepted_by_nginx(nginx_test)
+        if kind == "systemd" and on_host:
+            _make_accounts()
     except OSError as error:
         _put_back(done)
         where = error.filename or root
@@ -99,6 +113,8 @@ def validate(kind: Kind, files: Sequence[RenderedFile], *, on_host: bool) -> Non
     if kind == "cron":
         for file in files:
             _check_crontab(file)
+    if kind == "systemd":
+        _check_accounts(files)
     commands = {
         "systemd": ("systemd-analyze", "verify", "--man=no"),
         "logrotate": ("logrotate", "--debug", "--state", os.devnull),
@@ -109,7 +125,7 @@ def validate(kind: Kind, files: Sequence[RenderedFile], *, on_host: bool) -> Non
         return
     with tempfile.TemporaryDirectory(prefix="gte-ops-render-") as folder:
         for file in files:
-            if file.path.endswith((".scrape.yml", ".timer.d/gte-ops.conf")):
+            if file.path.endswith((".scrape.yml", ".d/gte-ops.conf")):
                 continue
             copy = Path(folder) / Path(file.path).name
             # The users of another tree are not this machine's.
@@ -118,6 +134,42 @@ def validate(kind: Kind, files: Sequence[RenderedFile], *, on_host: bool) -> Non
             copy.chmod(0o644)
         for copy in sorted(Path(folder).iterdir()):
             _ask(kind, [*command, str(copy)], copy.name, on_host=on_host)
+
+
+def _check_accounts(files: Sequence[RenderedFile]) -> None:
+    """Makes accounts and directories below a scratch root. Only root can; for others it is the accounts' dry run."""
+    texts = {file.path: file.text for file in files}
+    if shutil.which("systemd-sysusers") is None:
+        return
+    with tempfile.TemporaryDirectory(prefix="gte-ops-render-") as folder:
+        root = Path(folder, "root")
+        (root / "etc").mkdir(parents=True)
+        accounts, directories = Path(folder, "sysusers.conf"), Path(folder, "tmpfiles.conf")
+        accounts.write_text(texts[ACCOUNTS_FILE], encoding="utf-8")
+        directories.write_text(texts[DIRECTORIES_FILE], encoding="utf-8")
+        dry = "--dry-run" if os.geteuid() else f"--root={root}"
+        _run_for(ACCOUNTS_FILE, ["systemd-sysusers", dry, str(accounts)])
+        if os.geteuid() == 0 and shutil.which("systemd-tmpfiles") is not None:
+            _run_for(DIRECTORIES_FILE, ["systemd-tmpfiles", f"--root={root}", "--create", str(directories)])
+
+
+def _make_accounts() -> None:
+    """Both programs leave what is there already as it is."""
+    for command in (["systemd-sysusers", ACCOUNTS_FILE], ["systemd-tmpfiles", "--create", DIRECTORIES_FILE]):
+        if shutil.which(command[0]) is not None:
+            _run_for(command[-1], command)
+
+
+def _run_for(path: str, command: list[str]) -> None:
+    try:
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=TOOL_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise RefusedError(
+            f"{path}: {command[0]} does not run: {safe_line(str(error))}; nothing was changed"
+        ) from None
+    if ran.returncode:
+        said = next((line for line in ran.stderr.splitlines() if line.strip()), f"exit code {ran.returncode}")
+        raise RefusedError(f"{path}: {command[0]} refuses it: {safe_line(said)}; nothing was changed")
 
 
 def _ask(kind: Kind, command: list[str], name: str, *, on_host: bool) -> None:
@@ -228,8 +280,20 @@ def _present(path: Path) -> str | None:
         raise OpsError(f"{path}: {error.strerror or error}; run it as root") from None
 
 
-def next_steps(kind: Kind, files: Sequence[RenderedFile], *, reload_nginx: str) -> list[str]:
-    """What is left to be done by hand, as commands."""
+def next_steps(
+    kind: Kind, files: Sequence[RenderedFile], root: Path, *, changed: bool, reload_nginx: str
+) -> list[str]:
+    """What is left to be done by hand, as commands. ``changed``: whether a file is new or another than it was."""
+    if root != Path("/"):
+        return [f"systemd-sysusers --root={root}"] if kind == "systemd" and changed else []
+    accounts = accounts_of(files)
+    steps = [_account_command(name) for name in accounts if not _is_account(name)]
+    if CHECKS_ACCOUNT in accounts:
+        steps += _metrics_commands()
+    return [*steps, *(_commands(kind, files, reload_nginx) if changed else [])]
+
+
+def _commands(kind: Kind, files: Sequence[RenderedFile], reload_nginx: str) -> list[str]:
     if kind == "nginx":
         return [reload_nginx]
     if kind == "systemd":
@@ -242,3 +306,24 @@ def next_steps(kind: Kind, files: Sequence[RenderedFile], *, reload_nginx: str) 
     if kind == "prometheus":
         return ["promtool check config /etc/prometheus/prometheus.yml", "systemctl reload prometheus"]
     return []
+
+
+def _is_account(name: str) -> bool:
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        return False
+    return True
+
+
+def _account_command(name: str) -> str:
+    return f"useradd --system --user-group --no-create-home --home-dir / --shell /usr/sbin/nologin {name}"
+
+
+def _metrics_commands() -> Iterator[str]:
+    """The certificate check's own directory, and the link by which node_exporter finds its file."""
+    metrics, link = Path(CERT_METRICS), TEXTFILES / Path(CERT_METRICS).name
+    if not metrics.parent.is_dir():
+        yield f"install -d -m 0755 -o {CHECKS_ACCOUNT} -g {CHECKS_ACCOUNT} {metrics.parent}"
+    if TEXTFILES.is_dir() and not link.is_symlink():
+        yield f"ln -sfn {metrics} {link}"

@@ -22,6 +22,13 @@ NGINX_FILES = ("conf.d/gte-api.conf", "snippets/gte-api-errors.conf")
 
 CRON_FILES = ("gte-ops-watchdog", "gte-ops-backup", "gte-ops-cert", "gte-ops-logrotate")
 PROMETHEUS_FILES = ("gte-ops.rules.yml", "gte-ops.scrape.yml")
+# Read by systemd-sysusers and systemd-tmpfiles, wherever the units lie (sysusers.d(5), tmpfiles.d(5)).
+ACCOUNTS_FILE = "/etc/sysusers.d/gte-ops.conf"
+DIRECTORIES_FILE = "/etc/tmpfiles.d/gte-ops.conf"
+# Where the certificate check writes, being nobody who may write to node_exporter's own directory.
+CERT_METRICS = "/var/lib/gte-ops-cert/gte_ops_cert.prom"
+# The account of the certificate check and the drill.
+CHECKS_ACCOUNT = "gte-ops"
 
 Kind = Literal["nginx", "systemd", "logrotate", "cron", "prometheus"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -33,6 +40,10 @@ _COMMAND_LINE = re.compile(r"[A-Za-z0-9_@+=:,./~() -]+")
 _NOT_WRITTEN = ("test_nginx", "reload_nginx")
 # Paths that are a part of other values in the examples: the text around them.
 _PLACES_ELSEWHERE = {"app_dir": "WorkingDirectory={}", "programs": "{}/gunicorn"}
+
+# As whom a unit (User=) or a line of a crontab (setpriv(1)) runs.
+_RUNS_AS = re.compile(r"(?:^User=|--reuid )([A-Za-z0-9_.-]+)", re.MULTILINE)
+_AS_ROOT = "# As gunicorn runs on this host now. How it gets an account of its own: docs/privileges.md.\n"
 
 # What nginx would not read as one plain word (nginx.org/en/docs/beginners_guide.html#conf_structure).
 _NOT_A_PLAIN_WORD = re.compile(r"""[\s;{}"'$\\#]|^$""")
@@ -118,7 +129,7 @@ class Deployment:
     command line behind the program. ``nginx_owner`` and ``gunicorn_owner``: user and group of their logs;
     ``nginx_su`` and ``gunicorn_su``: as whom logrotate works in a directory that is not root's alone (logrotate(8),
     su). ``rotated_elsewhere``: logs that another rule takes already, and the file it stands in. ``daemon``: gunicorn
-    forks into the background. ``writes_to``: further directories that the service or the watchdog writes to.
+    forks into the background. ``watchdog_writes``: further directories that the watchdog writes to.
     """
 
     site: NginxSite = NginxSite()
@@ -149,6 +160,8 @@ class Deployment:
     backup_max_age: float = 36 * 3600.0
     test_nginx: tuple[str, ...] = ("nginx", "-t")
     reload_nginx: str = "systemctl reload nginx"
+    backup_dir: str = "/var/backups/gte-ops"
+    letsencrypt_dir: str = "/etc/letsencrypt"
 
 
 @dataclass(frozen=True)
@@ -210,13 +223,15 @@ def _systemd(deployment: Deployment) -> tuple[RenderedFile, ...]:
     pidfile = f"PIDFile={deployment.gunicorn_pidfile}"
     kind = f"Type=forking\n{pidfile}\n" if deployment.daemon else "Type=notify\n"
     service = {
-        "User=gte-api": f"User={user}",
+        "User=gte-api": f"{_AS_ROOT}User=root" if user == "root" else f"User={user}",
         "Group=gte-api": f"Group={group}",
         "Type=notify\n": kind,
         "ProtectHome=yes": "ProtectHome=read-only" if at_home else "ProtectHome=yes",
         "ProtectSystem=strict\n": _writable(writes),
     }
     watchdog = {"ProtectSystem=strict\n": _writable(deployment.watchdog_writes)}
+    if {"/run", "/var/run"} & set(deployment.watchdog_writes):
+        watchdog["ReadOnlyPaths=/run\n"] = ""  # of both settings for one path the stricter counts
     names = {
         "gte-api.service": (deployment.unit, service),
         "gte-ops-watchdog.service": ("gte-ops-watchdog.service", watchdog),
@@ -225,12 +240,32 @@ def _systemd(deployment: Deployment) -> tuple[RenderedFile, ...]:
         for ending in (".service", ".timer"):
             names[name + ending] = (name + ending, {})
     names["logrotate.timer.d/gte-ops.conf"] = ("logrotate.timer.d/gte-ops.conf", {})
-    return tuple(
+    units = tuple(
         RenderedFile(
             f"{deployment.unit_dir}/{name}", _filled(_example("systemd", example), deployment, places)
         )
         for example, (name, places) in names.items()
     )
+    # First what the units need: their accounts and directories.
+    return (*_accounts(deployment), *units)
+
+
+def _accounts(deployment: Deployment) -> Iterator[RenderedFile]:
+    """The accounts that the units name, and the directories that must be there before a unit's sandbox is made.
+
+    A service that runs as another user here keeps that user and needs neither an account nor a directory of ours."""
+    own = Deployment().gunicorn_owner
+    for path in (ACCOUNTS_FILE, DIRECTORIES_FILE):
+        text = _filled(_example("systemd", path.removeprefix("/etc/")), deployment, {})
+        if deployment.gunicorn_owner != own:
+            text = re.sub(rf"(?m)^(?:u|d .* root) {own[0]} .*\n", "", text)
+        yield RenderedFile(path, text)
+
+
+def accounts_of(files: Sequence[RenderedFile]) -> tuple[str, ...]:
+    """The accounts that units and cron entries run as, beside root."""
+    named = (name for file in files for name in _RUNS_AS.findall(file.text))
+    return tuple(dict.fromkeys(name for name in named if name != "root"))
 
 
 def _writable(folders: Sequence[str]) -> str:

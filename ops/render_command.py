@@ -76,12 +76,11 @@ def render(
     elif in_place:
         done = install(kind, files, root, deployment.test_nginx)
         changed = any(item.state != "unchanged" for item in done)
-        steps = (
-            next_steps(kind, files, reload_nginx=deployment.reload_nginx)
-            if changed and root == Path("/")
-            else []
-        )
-        _report(form, done, steps, language or reader_language())
+        steps = next_steps(kind, files, root, changed=changed, reload_nginx=deployment.reload_nginx)
+        shown = language or reader_language()
+        _report(form, done, steps, shown)
+        if kind == "systemd" and deployment.gunicorn_owner[0] == "root":
+            _warn_of_root(deployment.unit, shown)
     else:
         _show(form, files)
 
@@ -125,3 +124,15 @@ def _report(form: str, done: Sequence[Installed], steps: Sequence[str], language
         click.echo(Text(en="Next:", zh="接下来：").to(language))
         for step in steps:
             click.echo(f"  {step}")
+
+
+def _warn_of_root(unit: str, language: Language) -> None:
+    from ops.language import Text
+
+    words = Text(
+        en=f"gte-ops: {unit} runs as root, as gunicorn does on this host: whoever takes over the service has the host; "
+        "docs/privileges.md says how it gets an account of its own",
+        zh=f"gte-ops: {unit} 以 root 运行，与本机现有的 gunicorn 一致：服务一旦被攻破，整台主机随之失守；"
+        "如何改用独立账户见 docs/privileges.zh-CN.md",
+    )
+    click.echo(words.to(language), err=True)

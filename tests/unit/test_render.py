@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from importlib import resources
 
 import pytest
 
 from ops.errors import UsageError
-from ops.render import CRON_FILES, KINDS, PROMETHEUS_FILES, Deployment, NginxSite, RenderedFile, render
+from ops.render import (
+    ACCOUNTS_FILE,
+    CRON_FILES,
+    DIRECTORIES_FILE,
+    KINDS,
+    PROMETHEUS_FILES,
+    Deployment,
+    NginxSite,
+    RenderedFile,
+    accounts_of,
+    render,
+)
 from ops.topology.logrotate import covering, parse, tears_lines
 
 
@@ -51,7 +63,7 @@ def test_the_examples_values_give_the_examples() -> None:
         "deploy", "cron", "gte-ops-watchdog"
     )
     for file in render("systemd", Deployment()):
-        name = file.path.removeprefix("/etc/systemd/system/")
+        name = file.path.removeprefix("/etc/systemd/system/").removeprefix("/etc/")
         assert file.text == example("deploy", "systemd", *name.split("/"))
     (rules,) = render("logrotate", Deployment())
     assert rules.text == example("logrotate", "nginx") + example("logrotate", "gunicorn")
@@ -87,6 +99,38 @@ def test_a_hosts_own_unit() -> None:
     assert "ExecStart=/usr/local/bin/gte-ops watchdog --config /srv/gte-ops.toml" in watchdog
     assert "After=network.target nlp.service" in watchdog
     assert "ReadWritePaths=-/srv/state" in watchdog
+
+
+def test_accounts_come_before_the_units_that_name_them() -> None:
+    files = render("systemd", Deployment())
+    assert [file.path for file in files[:2]] == [ACCOUNTS_FILE, DIRECTORIES_FILE]
+    made = set(re.findall(r"(?m)^u (\S+)", files[0].text))
+    assert set(accounts_of(files)) == made == {"gte-api", "gte-ops"}
+    assert set(accounts_of(render("cron", Deployment()))) == {"gte-ops"}
+    for kind in ("nginx", "logrotate", "prometheus"):
+        assert accounts_of(render(kind, Deployment())) == ()
+
+
+def test_a_service_that_keeps_its_user_gets_no_account() -> None:
+    files = render("systemd", replace(Deployment(), gunicorn_owner=("www-data", "www-data")))
+    for path in (ACCOUNTS_FILE, DIRECTORIES_FILE):
+        lines = [line for line in text_of(files, path).splitlines() if not line.startswith("#")]
+        assert lines
+        assert not any("gte-api" in line for line in lines)
+    assert "www-data" in accounts_of(files)
+
+
+def test_a_unit_that_runs_as_root_says_so() -> None:
+    unit = text_of(render("systemd", HERE), "/etc/systemd/system/nlp.service").splitlines()
+    assert unit[unit.index("User=root") - 1].startswith("# As gunicorn runs on this host now.")
+
+
+def test_units_write_where_the_configuration_says() -> None:
+    files = render("systemd", replace(HERE, backup_dir="/srv/backups", letsencrypt_dir="/srv/le"))
+    backup = text_of(files, "/etc/systemd/system/gte-ops-backup.service").splitlines()
+    assert "ReadWritePaths=-/srv/backups" in backup
+    assert "ReadWritePaths=-/srv/le" in backup
+    assert "d /srv/backups 0700 root root -" in text_of(files, DIRECTORIES_FILE).splitlines()
 
 
 def test_a_hosts_own_crontab() -> None:
