@@ -13,9 +13,11 @@ One client serves any number of threads; each has its own connections. ``AsyncGt
 import asyncio
 import contextlib
 import functools
+import ipaddress
 import json
 import math
 import random
+import socket
 import threading
 import time
 import uuid
@@ -27,9 +29,12 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypeVar
+from urllib.parse import unquote, urlsplit
 
 import requests
 import urllib3.exceptions
+from requests.adapters import HTTPAdapter
+from requests.utils import select_proxy
 
 Role = Literal["query", "passage"]
 _T = TypeVar("_T")
@@ -258,6 +263,102 @@ def batches(texts: Sequence[str], limits: Limits) -> Iterator[Sequence[str]]:
         size += length
     if len(texts) > start:
         yield texts[start:]
+
+
+# --- this host --------------------------------------------------------------------------------------------
+
+# A resolver that does not answer: behind a proxy there may be none for the names of other networks.
+_RESOLVE_SECONDS = 2.0
+# RFC 1112, 4 and RFC 6666: no host has these. Who may bind to them may bind to anything (Linux: ip_nonlocal_bind).
+_OWNED_BY_NOBODY = {socket.AF_INET: "240.0.0.1", socket.AF_INET6: "100::1"}
+_ANY_PORT = 9
+
+
+def is_this_host(host: str) -> bool:
+    """Whether ``host``, a URL's, is this host: loopback, the unspecified address, or an address of an interface here.
+
+    Names are resolved, in two seconds at most; one that does not resolve is another host's.
+    """
+    name = unquote(host).strip("[]").rstrip(".").lower()
+    if name == "localhost" or name.endswith(".localhost"):  # RFC 6761, 6.3: whatever a resolver says
+        return True
+    return bool(name) and any(_is_own(*place) for place in _resolve(name))
+
+
+def _resolve(name: str) -> list[tuple[int, Any]]:
+    """Families and socket addresses of ``name``, inet_aton's spellings of an address (``127.1``) included."""
+    with contextlib.suppress(OSError, ValueError):
+        return _look_up(name, socket.AI_NUMERICHOST)
+    found: list[tuple[int, Any]] = []
+
+    def ask() -> None:
+        with contextlib.suppress(OSError, ValueError):
+            found.extend(_look_up(name, 0))
+
+    # getaddrinfo(3) has no time limit.
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(_RESOLVE_SECONDS)
+    return list(found)
+
+
+def _look_up(name: str, flags: int) -> list[tuple[int, Any]]:
+    answers = socket.getaddrinfo(name, _ANY_PORT, type=socket.SOCK_DGRAM, flags=flags)
+    return [(family, place) for family, _, _, _, place in answers]
+
+
+def _is_own(family: int, place: Any) -> bool:
+    address = ipaddress.ip_address(str(place[0]).partition("%")[0])
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+        family, place = socket.AF_INET, (str(address), _ANY_PORT)
+    if address.is_loopback or address.is_unspecified:
+        return True
+    nobody = _OWNED_BY_NOBODY.get(socket.AddressFamily(family))
+    if nobody is None or address.is_multicast:
+        return False
+    if not _can_bind(family, (nobody, 0)):
+        return _can_bind(family, (place[0], 0, *place[2:]))
+    # connect(2) of a datagram socket sends nothing: to an address of this host the kernel answers from that address.
+    with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.connect(place)
+        return str(probe.getsockname()[0]).partition("%")[0] == str(address)
+    return False
+
+
+def _can_bind(family: int, place: Any) -> bool:
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind(place)
+    except OSError:
+        return False
+    return True
+
+
+@functools.lru_cache(maxsize=64)
+def _was_this_host(host: str, _minute: int) -> bool:
+    return is_this_host(host)
+
+
+class _DirectAdapter(HTTPAdapter):
+    """Reaches this host without a proxy, whatever the environment names: texts and keys do not leave it."""
+
+    def send(
+        self,
+        request: requests.PreparedRequest,
+        stream: bool = False,
+        timeout: Any = None,
+        verify: Any = True,
+        cert: Any = None,
+        proxies: Any = None,
+    ) -> requests.Response:
+        url = request.url or ""
+        # A name is looked up once a minute, and only where a proxy would be used.
+        if select_proxy(url, proxies) and _was_this_host(
+            urlsplit(url).hostname or "", int(time.monotonic() // 60)
+        ):
+            proxies = None
+        return super().send(request, stream, timeout, verify, cert, proxies)
 
 
 # --- the client -------------------------------------------------------------------------------------------
@@ -609,6 +710,8 @@ class GteClient:
         if session is None:
             session = requests.Session()
             session.verify = self._verify
+            for scheme in ("http://", "https://"):
+                session.mount(scheme, _DirectAdapter())
             # Even without a key: else requests would send what ~/.netrc has for this host.
             session.auth = self._authorize
             with self._lock:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -34,6 +34,7 @@ from service.client import (
     batches,
     retry_after,
 )
+from tests.system.recording_proxy import NAMES, recording_proxy, set_proxies
 
 NOW = datetime(2026, 11, 23, 9, 0, 0, tzinfo=UTC)
 # What the peer does with a request: status, headers, body; or bytes to send in place of HTTP; or nothing but closing.
@@ -474,3 +475,57 @@ def test_it_needs_nothing_of_the_service() -> None:
     code = f"import sys, service.client; print(*(m for m in sys.modules if m.split('.')[0] in {heavy}))"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == ""
+
+
+# --- proxies ----------------------------------------------------------------------------------------------
+
+
+def scores_of(url: str, *, awaited: bool) -> list[float]:
+    """A similarity by the client, or the one for asyncio."""
+    patience = Patience(repetitions=0)
+    if not awaited:
+        with GteClient(url, api_key="gte_k", patience=patience) as client:
+            return client.similarity("a", ["b"])
+
+    async def ask() -> list[float]:
+        async with AsyncGteClient(url, api_key="gte_k", patience=patience) as client:
+            return await client.similarity("a", ["b"])
+
+    return asyncio.run(ask())
+
+
+@pytest.mark.parametrize("awaited", [False, True])
+@pytest.mark.parametrize("names", [NAMES, tuple(name.upper() for name in NAMES), ("all_proxy",)])
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.1", "2130706433", "[::ffff:127.0.0.1]"])
+def test_a_service_on_this_host_is_never_reached_through_a_proxy(
+    monkeypatch: pytest.MonkeyPatch, host: str, names: tuple[str, ...], awaited: bool
+) -> None:
+    with recording_proxy() as proxy, serving(Peer(SCORES)) as url:
+        set_proxies(monkeypatch, names, proxy.url, "example.com")
+        if host.startswith("["):  # the peer listens on IPv4 alone, as does loopback in some containers
+            with suppress(UnreachableError):
+                scores_of(url.replace("127.0.0.1", host), awaited=awaited)
+        else:
+            assert scores_of(url.replace("127.0.0.1", host), awaited=awaited) == [0.5]
+        assert proxy.requests == []
+
+
+@pytest.mark.parametrize("awaited", [False, True])
+@pytest.mark.parametrize("names", [NAMES, tuple(name.upper() for name in NAMES), ("all_proxy",)])
+def test_a_service_elsewhere_is_reached_as_the_environment_says(
+    monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...], awaited: bool
+) -> None:
+    with recording_proxy() as proxy:
+        set_proxies(monkeypatch, names, proxy.url, None)
+        with pytest.raises(GteError):
+            scores_of("http://gte-api.example.invalid", awaited=awaited)
+        with pytest.raises(GteError):
+            scores_of("https://gte-api.example.invalid", awaited=awaited)
+        assert [line.rpartition(" ")[0] for line in proxy.lines] == [
+            "POST http://gte-api.example.invalid/predict",
+            "CONNECT gte-api.example.invalid:443",
+        ]
+        monkeypatch.setenv("no_proxy", "example.invalid")
+        with pytest.raises(UnreachableError):
+            scores_of("http://gte-api.example.invalid", awaited=awaited)
+        assert len(proxy.requests) == 2
