@@ -32,6 +32,10 @@ _Manager: Any = NotificationManager
 # A robot's answer has a hundred bytes; whatever sends more is not one.
 MAX_ANSWER_BYTES = 64 * 1024
 
+_NO_AUTHORITIES = Text(
+    en="the certificates that REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names are not there, or not readable without root",
+    zh="REQUESTS_CA_BUNDLE 或 CURL_CA_BUNDLE 指定的证书不存在，或没有 root 权限无法读取",
+)
 _TIMED_OUT = Text(en="no answer within {:.0f} s", zh="{:.0f} 秒内没有应答")
 
 
@@ -214,6 +218,9 @@ def trouble(error: BaseException, waited: float) -> Text:
     names = {type(link).__name__ for link in chain}
     if any(isinstance(link, ssl.SSLCertVerificationError) for link in chain):
         return Text(en="its certificate is not trusted here", zh="对方证书不受本机信任")
+    # Requests' own words for a file or directory that it does not find or may not read.
+    if any(isinstance(link, OSError) and "CA certificate bundle" in str(link) for link in chain):
+        return _NO_AUTHORITIES
     if names & {"ProxyError"}:
         return Text(en="the proxy in the environment did not let it through", zh="环境变量中的代理未放行")
     if names & {"NameResolutionError", "gaierror"}:

@@ -5,7 +5,7 @@ hanging destination can then be ended at the deadline, which a thread cannot. It
 input (URLs are passwords: they are in no argument list and no environment) and writes one JSON line a message sent.
 To each the parent answers with its number once the verdict is on disk; only then the same destination's next message
 is sent, so that a crash of either costs one duplicate and no more. It ends when standard input does: it never outlives
-its parent.
+its parent. Started by root, it becomes a user without privileges before it connects to anyone.
 """
 
 from __future__ import annotations
@@ -31,6 +31,10 @@ _STATUS_IN_LOG = re.compile(r"\berror=(\d{3})\b")
 
 _UNKNOWN_URL = Text(en="not a URL that Apprise can use", zh="不是 Apprise 可用的地址")
 _NO_REASON = Text(en="not sent; Apprise gave no reason", zh="发送失败，Apprise 未说明原因")
+_STILL_ROOT = Text(
+    en="not sent: the sending process cannot give up root ({}); it needs CAP_SETUID and CAP_SETGID",
+    zh="未发送：发送进程无法放弃 root 权限（{}），需要 CAP_SETUID 和 CAP_SETGID",
+)
 
 
 class Letter(msgspec.Struct, frozen=True):
@@ -64,9 +68,6 @@ def send_all(work: Round, report: Callable[[Report], None]) -> None:
     """
     import apprise
 
-    from ops.delivery.plugin import register
-
-    register()
     asset = apprise.AppriseAsset(
         app_id="gte-ops", app_desc="gte-ops", secure_logging=True, storage_mode="memory"
     )
@@ -157,6 +158,14 @@ def _complaints() -> Iterator[list[str]]:
         log.removeHandler(listener)
 
 
+def refuse_all(work: Round, why: str, report: Callable[[Report], None]) -> None:
+    """Send nothing, and report ``why`` for each destination's first letter: the later ones wait behind it."""
+    verdict = Verdict("failed", Text(en=_STILL_ROOT.en.format(why), zh=_STILL_ROOT.zh.format(why)))
+    for _, letters in work.routes:
+        for letter in letters[:1]:
+            report(Report(letter.number, verdict, 0.0))
+
+
 class Parent:
     """Who started this process: hears the reports, and says which of them are safe."""
 
@@ -182,13 +191,26 @@ class Parent:
 
 def main() -> None:
     """Send the round that standard input holds, one report a line on standard output."""
+    from ops.delivery import proxy_bypass, sandbox
+    from ops.delivery.plugin import register
+
     # Nothing of a library's logging reaches anyone: it may quote a URL.
     logging.getLogger("apprise").propagate = False
     logging.getLogger("apprise").addHandler(logging.NullHandler())
     work = msgspec.json.decode(sys.stdin.buffer.readline(), type=Round)
+    proxy_bypass.install()
+    register()
+    still_root = ""
+    try:
+        sandbox.enter(url for url, _ in work.routes)
+    except OSError as error:
+        still_root = error.strerror or type(error).__name__
     parent = Parent()
     threading.Thread(target=parent.listen, daemon=True).start()
-    send_all(work, parent.report)
+    if still_root:
+        refuse_all(work, still_root, parent.report)
+    else:
+        send_all(work, parent.report)
     # Threads that still hang are not waited for, and neither is what a library runs at the interpreter's end.
     os._exit(0)
 

@@ -15,18 +15,24 @@ from pathlib import Path
 import msgspec
 
 import ops
+from ops.delivery.sandbox import environment_for_sending
 from ops.delivery.sending import Report, Round
+from ops.delivery.verdict import MAX_RETRY_AFTER_S, Verdict
+from ops.language import Text
+from ops.quoting import safe_line
 
 # The sender gives up a little earlier than it is ended, so that it can say why.
 _MARGIN_S = 0.5
 _MAX_LINE_BYTES = 1 << 16
+_MAX_REASON_CHARS = 400
 
 
 def send_round(work: Round, report: Callable[[Report], None]) -> None:
     """Send everything in ``work`` within ``work.within`` seconds, calling ``report`` as each verdict arrives.
 
-    A destination's next letter is sent after ``report`` returned for the one before it.
-    A letter without a verdict was not settled in time. Raises OSError where no process can be started.
+    A destination's next letter is sent after ``report`` returned for the one before it. A letter without a verdict was
+    not settled in time. The process reads what strangers answer: whatever it says, each letter is reported once at
+    most. Raises OSError where no process can be started.
     """
     deadline = time.monotonic() + work.within
     handed = msgspec.structs.replace(work, within=max(0.5, work.within - _MARGIN_S))
@@ -40,13 +46,18 @@ def send_round(work: Round, report: Callable[[Report], None]) -> None:
         start_new_session=True,
     )
     try:
-        _converse(process, msgspec.json.encode(handed) + b"\n", deadline, report)
+        numbers = {letter.number for _, letters in work.routes for letter in letters}
+        _converse(process, msgspec.json.encode(handed) + b"\n", deadline, numbers, report)
     finally:
         _end(process)
 
 
 def _converse(
-    process: subprocess.Popen[bytes], work: bytes, deadline: float, report: Callable[[Report], None]
+    process: subprocess.Popen[bytes],
+    work: bytes,
+    deadline: float,
+    unreported: set[int],
+    report: Callable[[Report], None],
 ) -> None:
     stdin, stdout = process.stdin, process.stdout
     if stdin is None or stdout is None:  # pipes were asked for
@@ -72,7 +83,10 @@ def _converse(
             for line in lines:
                 with contextlib.suppress(msgspec.DecodeError):
                     received_report = msgspec.json.decode(line, type=Report)
-                    report(received_report)
+                    if received_report.number not in unreported:
+                        continue
+                    unreported.remove(received_report.number)
+                    report(_bounded(received_report))
                     with contextlib.suppress(OSError):
                         os.write(stdin.fileno(), b"%d\n" % received_report.number)
 
@@ -90,11 +104,19 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.stdout.close()
 
 
+def _bounded(report: Report) -> Report:
+    """A report as it may be shown and kept."""
+    told = report.verdict
+    reason = Text(
+        en=safe_line(told.reason.en, _MAX_REASON_CHARS), zh=safe_line(told.reason.zh, _MAX_REASON_CHARS)
+    )
+    pause = None if told.retry_after is None else min(max(told.retry_after, 0.0), MAX_RETRY_AFTER_S)
+    return Report(report.number, Verdict(told.outcome, reason, pause), max(report.seconds, 0.0))
+
+
 def _environment() -> dict[str, str]:
-    """The parent's environment, with this very package first; without systemd's sockets, which are the parent's."""
-    environment = {
-        name: value for name, value in os.environ.items() if name not in ("NOTIFY_SOCKET", "WATCHDOG_PID")
-    }
+    """What the sending process gets of the parent's environment, with this very package first."""
+    environment = environment_for_sending(os.environ)
     here = str(Path(ops.__file__).resolve().parent.parent)
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [here, environment.get("PYTHONPATH")]))
     return environment

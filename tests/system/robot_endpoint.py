@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
+from tests.system.peer import Manners
+
 SECRET = "SECab12cd34ef56"
 
 
@@ -73,6 +75,7 @@ def robot_endpoint() -> Iterator[Endpoint]:
             token = post.token
             if token.startswith("hang"):
                 endpoint.over.wait(60)
+                self.close_connection = True
             elif token.startswith("drop"):
                 self.close_connection = True
                 self.connection.shutdown(socket.SHUT_RDWR)
@@ -160,3 +163,19 @@ def robot_endpoint() -> Iterator[Endpoint]:
         server.shutdown()
         server.server_close()
         thread.join(5)
+
+
+def mail_server(said: list[bytes]) -> Manners:
+    """A mail server that accepts everything, for tests.system.peer; ``said`` gets every line it hears."""
+
+    def manners(sock: socket.socket) -> None:
+        sock.sendall(b"220 here\r\n")
+        in_message = False
+        for line in sock.makefile("rb"):
+            said.append(line.strip())
+            if in_message and line != b".\r\n":
+                continue
+            in_message = line.upper().startswith(b"DATA")
+            sock.sendall(b"354 go on\r\n" if in_message else b"250 fine\r\n")
+
+    return manners
