@@ -100,13 +100,13 @@ def _keep_certificates_readable() -> None:
 
 def _held(path: str) -> str | None:
     """A path to a copy of the file in memory, for as long as this process lives; None where there is no such file."""
+    if not path:
+        return None
     try:
-        content = Path(path).read_bytes() if path else None
-    except OSError:
+        content = Path(path).read_bytes()
+        descriptor = os.memfd_create("certificates")
+        with os.fdopen(os.dup(descriptor), "wb") as file:
+            file.write(content)
+    except OSError:  # what is missing is said by whoever needs it
         return None
-    if content is None:
-        return None
-    descriptor = os.memfd_create("certificates")
-    with os.fdopen(os.dup(descriptor), "wb") as file:
-        file.write(content)
     return f"/proc/self/fd/{descriptor}"
