@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from ops.catalogue import catalogue
 from ops.checks import CHECKS
 from ops.collect import collect
@@ -16,6 +18,7 @@ from ops.diagnose import diagnose, with_duration
 from ops.diagnosis import Diagnosis
 from ops.errors import SettingsError, UsageError
 from ops.finding import Check, Finding
+from ops.quoting import safe_line
 from ops.settings import Ignore, Settings
 from ops.snapshot import Snapshot
 
@@ -40,16 +43,20 @@ def examine(
     skip: Sequence[str] = (),
     bundle: Path | None = None,
     hide_clients: bool = False,
+    passed_over: Sequence[str] = (),
 ) -> Examination:
     """Look at this host and say what is wrong with it.
 
     ``since``: how far back logs count (seconds); ``budget``: the whole run's length (seconds); ``only`` and ``skip``:
     ids of checks, their layers (``tls``) or codes of causes; ``bundle``: where to write what was seen, redacted, and
-    then that is what is judged. Raises UsageError for a check or code that does not exist, BundleError."""
+    then that is what is judged; ``passed_over``: configuration files that were not read, each with why. Raises UsageError
+    for a check or code that does not exist, BundleError."""
     chosen = chosen_checks(only, skip)
     _refuse_unknown_ignores(settings.doctor.ignore)
     started = time.monotonic()
-    snapshot = collect(settings, since, budget)
+    snapshot = msgspec.structs.replace(
+        collect(settings, since, budget), passed_over=tuple(map(safe_line, passed_over))
+    )
     if bundle is not None:
         from ops.bundle import write_bundle
         from ops.redaction import redacted

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ops.options import Duration, config_option, language_option
+from ops.options import Duration, config_option, language_option, read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -104,7 +104,6 @@ def doctor(
     from ops.doctor import diagnose_bundle, examine, wait_until_ok
     from ops.language import reader_language
     from ops.report import render
-    from ops.settings import find_settings_file, load_settings
 
     _refuse_contradictions(bundle, hide_clients, from_bundle, watch, wait_ok, form)
     _refuse_unfit_fix(fix, form, yes, dry_run, bundle or from_bundle or watch or wait_ok)
@@ -113,8 +112,7 @@ def doctor(
         diagnosis = diagnose_bundle(from_bundle, only=only, skip=skip)
         render(form, diagnosis, chosen, sys.stdout)
         sys.exit(diagnosis.exit_code)
-    settings_path = find_settings_file(config)
-    settings = load_settings(settings_path)
+    settings, settings_file = read_settings(config)
     budget = settings.doctor.budget if budget is None else budget
     since = settings.doctor.since if since is None else since
     if not 1 <= budget <= 300:
@@ -129,13 +127,14 @@ def doctor(
             skip=skip,
             bundle=bundle,
             hide_clients=hide_clients,
+            passed_over=settings_file.passed_over,
         )
 
     def look() -> Diagnosis:
         return closer_look().diagnosis
 
     if fix is not None:
-        sys.exit(_fix(settings, settings_path, fix, closer_look, form, chosen, yes=yes, dry_run=dry_run))
+        sys.exit(_fix(settings, settings_file.path, fix, closer_look, form, chosen, yes=yes, dry_run=dry_run))
     if watch is not None:
         _watch(look, watch, form, chosen)
     diagnosis = look() if wait_ok is None else wait_until_ok(look, wait_ok)

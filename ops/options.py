@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from ops.settings import Settings
+    from ops.settings import Settings, SettingsFile
 
 
 class Duration(click.ParamType[float]):
@@ -38,6 +38,17 @@ report_format_option = click.option(
 
 def settings_from(config: str | None) -> Settings:
     """The settings of --config, or of where they are looked for. Raises SettingsError."""
+    return read_settings(config)[0]
+
+
+def read_settings(config: str | None) -> tuple[Settings, SettingsFile]:
+    """`settings_from`, and the file they are from; one that was passed over is said on standard error.
+
+    Raises SettingsError."""
+    from ops.quoting import safe_line
     from ops.settings import find_settings_file, load_settings
 
-    return load_settings(find_settings_file(config))
+    file = find_settings_file(config)
+    for line in file.passed_over:
+        click.echo(f"gte-ops: {safe_line(line)}", err=True)
+    return load_settings(file.path), file

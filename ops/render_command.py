@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ops.options import config_option, language_option, report_format_option
+from ops.options import config_option, language_option, read_settings, report_format_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,10 +59,9 @@ def render(
     from ops.install import changes, install, next_steps
     from ops.language import reader_language
     from ops.render import render as render_files
-    from ops.settings import find_settings_file, load_settings
 
-    path = find_settings_file(config)
-    settings = load_settings(path)
+    settings, file = read_settings(config)
+    path = file.path
     if root is not None and not (in_place or dry_run):
         raise click.UsageError("--root goes with --install or --dry-run")
     if root is None:

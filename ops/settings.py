@@ -19,6 +19,8 @@ import msgspec
 
 from ops.duration import Seconds, parse_duration, parse_margin
 from ops.errors import SettingsError
+from ops.files.nofollow import reason_not_to_trust
+from ops.files.regular_file import read_regular_file
 
 DEFAULT_PREDICT_BODY = '{"task_type": "ner", "input_text": "2022年北京冬奥会在北京举行"}'
 SEARCH_PATH = ("./gte-ops.toml", "/etc/gte-ops/gte-ops.toml")
@@ -150,7 +152,9 @@ class Keep(Section, frozen=True):
 
 class BackupSettings(Section, frozen=True):
     """Where backups go, what they hold beside what is found by itself (paths, globs), how they are packed, and how many
-    stay. ``to``: where each is copied off the host."""
+    stay. ``to``: where each is copied off the host. ``signing_key``: the SSH private key that signs each, or the public
+    key of one that an agent holds; ``allowed_signers``: whose signature counts (ssh-keygen(1), ALLOWED SIGNERS), and
+    that there must be one. Empty: none."""
 
     dir: str = "/var/backups/gte-ops"
     max_age: Seconds = Seconds(36 * 3600)
@@ -159,6 +163,8 @@ class BackupSettings(Section, frozen=True):
     include: tuple[str, ...] = ()
     compression: Literal["zst", "gz"] = "zst"
     to: tuple[str, ...] = ()
+    signing_key: str = ""
+    allowed_signers: str = ""
 
 
 class Restarts(Section, frozen=True):
@@ -202,37 +208,65 @@ class Settings(Section, frozen=True):
     notify: NotifySettings = NotifySettings()
 
 
-def find_settings_file(option: str | None, environ: Mapping[str, str] | None = None) -> Path | None:
+class SettingsFile(msgspec.Struct, frozen=True):
+    """Which file is read, None for none, and those that are not though they are there: each as one line, with why."""
+
+    path: Path | None
+    passed_over: tuple[str, ...] = ()
+
+
+def find_settings_file(option: str | None, environ: Mapping[str, str] | None = None) -> SettingsFile:
     """The file to read: --config, $GTE_OPS_CONFIG, ./gte-ops.toml, /etc/gte-ops/gte-ops.toml; None if none is there.
 
-    Raises SettingsError when a file was named that does not exist.
+    One that is only looked for and that others than root and the caller could have written is passed over. Raises
+    SettingsError when a file was named that does not exist.
     """
     values = os.environ if environ is None else environ
     for named, origin in ((option, "--config"), (values.get("GTE_OPS_CONFIG"), "$GTE_OPS_CONFIG")):
         if named:
             if not Path(named).exists():
                 raise SettingsError(f"{named}: no such file (named by {origin}); check the path")
-            return Path(named)
-    return next((Path(name) for name in SEARCH_PATH if Path(name).exists()), None)
+            return SettingsFile(Path(named))
+    passed_over: list[str] = []
+    for name in SEARCH_PATH:
+        if Path(name).exists():
+            why = reason_not_to_read(Path(name))
+            if why is None:
+                return SettingsFile(Path(name), tuple(passed_over))
+            passed_over.append(f"{Path(name).absolute()}: not read: {why}")
+    return SettingsFile(None, tuple(passed_over))
+
+
+def reason_not_to_read(path: Path) -> str | None:
+    """Why somebody else than root and the caller decides what a configuration says; None where nobody does.
+
+    It names programs that are run. As with ssh's and logrotate's, it and its directory must not be others' to write."""
+    places = dict.fromkeys((path.absolute().parent, Path(os.path.realpath(path)).parent))
+    reasons = (reason_not_to_trust(str(place), listed=True) for place in places)
+    return next(filter(None, (reason_not_to_trust(str(path.absolute())), *reasons)), None)
 
 
 def load_settings(path: Path | None) -> Settings:
     """The settings in ``path``, or all defaults for None.
 
-    Raises SettingsError naming the file, the key or line, and what would be right.
+    Raises SettingsError naming the file, the key or line, and what would be right; also for a file that others than
+    root and the caller could have written.
     """
     if path is None:
         return Settings()
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
+    if path.exists() and (why_not := reason_not_to_read(path)) is not None:
         raise SettingsError(
-            f"{path}: cannot be read: {error.strerror or error}; check the path and its mode"
-        ) from None
-    if len(content) > MAX_FILE_BYTES:
+            f"{path}: not read: {why_not}, and what it names is run; give both to root, or to who runs this:"
+            " chown and chmod go-w"
+        )
+    try:
+        read = read_regular_file(str(path), MAX_FILE_BYTES)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise SettingsError(f"{path}: cannot be read: {why}; check the path and its mode") from None
+    if not read.is_whole:
         raise SettingsError(f"{path}: larger than 1 MiB; this is not a gte-ops.toml")
-    return parse_settings(content, str(path))
+    return parse_settings(read.content, str(path))
 
 
 def parse_settings(content: bytes, name: str) -> Settings:

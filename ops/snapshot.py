@@ -19,10 +19,12 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class NotSeen(Facts, frozen=True):
-    """Something that could not be observed, and why. ``needs_root``: root would have seen it."""
+    """Something that could not be observed, and why. ``needs_root``: root would have seen it; ``is_refused``: it could
+    have been, and was not, because of whose word it is."""
 
     reason: str
     needs_root: bool = False
+    is_refused: bool = False
 
 
 # --- host ---------------------------------------------------------------------------------------------------
@@ -106,7 +108,8 @@ class ParseError(Facts, frozen=True):
 
 class NginxConfig(Facts, frozen=True):
     """The configuration on disk as one tree. ``modified``: when each of its files was last changed; ``owner``: the user
-    that the main file belongs to; ``listings``: the directories of which every file that fits an include is part."""
+    that the main file belongs to; ``distrusted``: why nginx itself is not run on it, None where it may be: somebody
+    else than root and the caller could change its program, one of its files or code that it loads."""
 
     binary: str | None
     version: str | None
@@ -117,7 +120,7 @@ class NginxConfig(Facts, frozen=True):
     files: tuple[str, ...] = ()
     modified: dict[str, float] = {}
     owner: int = 0
-    listings: tuple[str, ...] = ()
+    distrusted: str | None = None
 
 
 class NginxTest(Facts, frozen=True):
@@ -129,13 +132,15 @@ class NginxTest(Facts, frozen=True):
 
 
 class Pidfile(Facts, frozen=True):
-    """A pidfile. ``pid`` is None where it holds no number; ``missing`` where it is not there; ``uid``: whose it is."""
+    """A pidfile. ``pid`` is None where it holds no number; ``missing`` where it is not there; ``uid``: whose it is;
+    ``is_alive``: some process has that number, whosever it is."""
 
     path: str
     pid: int | None = None
     missing: bool = False
     unreadable: str | None = None
     uid: int = 0
+    is_alive: bool = False
 
 
 # --- gunicorn --------------------------------------------------------------------------------------------------
@@ -207,8 +212,8 @@ class Target(Facts, frozen=True):
     """What is diagnosed: where users come in, where the service should be, which files belong to it.
 
     ``origin`` tells for each field where its value was found. Addresses: ``ip:port`` or ``unix:/path``.
-    ``nginx_config_owner``: the user that nginx's configuration file belongs to; ``gunicorn_log_namer``: the user whose
-    process named gunicorn's logs, None where settings or root did."""
+    ``nginx_config_owner``: the user that nginx's configuration file belongs to; ``gunicorn_log_namer``: the user who
+    runs gunicorn, and so whose word its logs are where no settings name them; None where it is not seen."""
 
     domain: str
     url: str
@@ -890,7 +895,8 @@ class Snapshot(Facts, frozen=True):
     """Everything one run observed.
 
     ``elsewhere``: what is presented at the address the name resolves to, where that is not this host's own: behind
-    address translation it is this very service."""
+    address translation it is this very service. ``passed_over``: configuration files of gte-ops that were not read,
+    each with why."""
 
     taken_at: float
     host: Host | NotSeen
@@ -922,6 +928,7 @@ class Snapshot(Facts, frozen=True):
     rotation: Rotation | NotSeen = NotSeen(reason="the rotation rules were not read")
     open_logs: tuple[OpenLog, ...] | NotSeen = NotSeen(reason="open files were not looked at")
     machine: Machine | NotSeen = NotSeen(reason="the machine was not looked at")
+    passed_over: tuple[str, ...] | NotSeen = ()
     elsewhere: Served | NotSeen = NotSeen(reason="the name leads to this host, or is not dialled")
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ops.options import config_option, language_option, report_format_option
+from ops.options import config_option, language_option, read_settings, report_format_option
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -216,7 +216,5 @@ def _unwritable(path: str, error: OSError) -> Exception:
 
 
 def _settings(config: str | None) -> tuple[Settings, Path | None]:
-    from ops.settings import find_settings_file, load_settings
-
-    path = find_settings_file(config)
-    return load_settings(path), path
+    settings, file = read_settings(config)
+    return settings, file.path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 from collections.abc import Iterator
 
 from ops.checks.gunicorn_settings import KNOWN_SETTINGS, MEANT
@@ -72,7 +73,11 @@ def process(
         log = None if isinstance(logs, NotSeen) else logs.gunicorn_error
         if isinstance(log, Log) and (trouble := last_trouble(log)) is not None:
             evidence.append(trouble)
-        yield Finding("GUN001", tuple(evidence))
+        # gunicorn takes any living process in it for its running self, and refuses to start (gunicorn, pidfile.py).
+        fix = None
+        if isinstance(pidfile, Pidfile) and pidfile.is_alive:
+            fix = (f"rm -- {shlex.quote(pidfile.path)}", target.start_command)
+        yield Finding("GUN001", tuple(evidence), fix=fix)
     elif (
         isinstance(pidfile, Pidfile)
         and not pidfile.missing

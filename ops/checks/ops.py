@@ -224,4 +224,12 @@ def watchdog(taken_at: float, watchdog: WatchdogState | NotSeen) -> Iterator[Fin
         )
 
 
-CHECKS = (rotation, open_logs, backup, watching, watchdog)
+@check("ops.configuration", "OPS008", en="gte-ops.toml is read", zh="gte-ops.toml 已读取")
+def configuration(passed_over: tuple[str, ...]) -> Iterator[Finding]:
+    """OPS008: a configuration is there that somebody else could have written; it was not read."""
+    if passed_over:
+        evidence = tuple(quote("gte-ops", line) for line in passed_over)
+        yield Finding("OPS008", evidence, {"file": passed_over[0].partition(": not read: ")[0]})
+
+
+CHECKS = (rotation, open_logs, backup, watching, watchdog, configuration)

@@ -19,6 +19,7 @@ from ops.files.regular_file import open_regular_file
 from ops.snapshot import Activity, NotSeen, ProgressRecord, Target, WorkerActivity
 from ops.topology.address import same_address
 from ops.topology.progress import all_stuck, stuck_for
+from ops.topology.target import log_namer
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -169,7 +170,7 @@ class OthersRequests:
 
     def __init__(self, before: Reading, target: Target, patience: Patience) -> None:
         self._before, self._patience = before, patience
-        self._log = target.gunicorn_access_log
+        self._log, self._namer = target.gunicorn_access_log, log_namer(target, "gunicorn_access_log")
         self._prediction = f" {target.predict_path} ".encode()
         self._size = self._log_size()
 
@@ -189,7 +190,7 @@ class OthersRequests:
         if self._log is None or self._size is None:
             return 0
         try:
-            with open_regular_file(self._log) as file:
+            with open_regular_file(self._log, namer=self._namer) as file:
                 file.seek(self._size)
                 gained = file.read(MAX_GAINED_BYTES)
         except (OSError, ValueError):

@@ -12,10 +12,12 @@ from typing import Any
 
 import msgspec
 
+from ops.collect.process_status import process_status
 from ops.collect.start_time import start_ticks
 from ops.files.regular_file import read_regular_file
 from ops.quoting import safe_line
 from ops.snapshot import ConfigValue, GunicornConfig, InFlight, NotSeen, ProgressRecord
+from ops.topology.authority import may_name
 
 # The tree of a file takes some 500 times its size in memory; gunicorn's own example, all comments, has 8 KiB.
 MAX_CONFIG_BYTES = 64 << 10
@@ -213,8 +215,8 @@ class _Record(msgspec.Struct):
 def _read_record(path: Path) -> ProgressRecord | None:
     for _ in range(READ_ATTEMPTS):
         try:
-            content = read_regular_file(str(path), MAX_RECORD_BYTES).content
-            record = msgspec.json.decode(content, type=_Record)
+            read = read_regular_file(str(path), MAX_RECORD_BYTES)
+            record = msgspec.json.decode(read.content, type=_Record)
             break
         except (msgspec.DecodeError, UnicodeDecodeError):
             continue
@@ -223,6 +225,10 @@ def _read_record(path: Path) -> ProgressRecord | None:
     else:
         return None
     if record.start_ticks != start_ticks(record.pid):
+        return None
+    # A worker writes its own: another user's file about it is forged.
+    status = process_status(record.pid)
+    if status is None or not may_name(read.uid, status.uid, os.geteuid()):
         return None
     return ProgressRecord(
         pid=record.pid,

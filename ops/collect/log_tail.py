@@ -26,7 +26,8 @@ MAX_LINE_BYTES = 8 * 1024
 
 @dataclass
 class LogTail:
-    """Lines newest first. ``since``: a rotated file untouched since then is not looked into (Unix seconds).
+    """Lines newest first. ``since``: a rotated file untouched since then is not looked into (Unix seconds); ``namer``:
+    the user whose process named the log (`open_regular_file`).
 
     After the lines are used up, ``is_whole`` tells whether the logs' very beginning was reached within ``limit``
     bytes. Raises OSError or ValueError when opened where the log cannot be read."""
@@ -34,20 +35,21 @@ class LogTail:
     path: str
     since: float
     limit: int
+    namer: int | None = None
     size: int = 0
     modified: float = 0.0
     is_whole: bool = False
     _left: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
-        with open_regular_file(self.path) as file:
+        with open_regular_file(self.path, namer=self.namer) as file:
             status = os.fstat(file.fileno())
         self.size, self.modified = status.st_size, status.st_mtime
 
     def lines(self) -> Iterator[bytes]:
         """Each line without its end, newest first, at most `MAX_LINE_BYTES` of it."""
         self._left, self.is_whole = self.limit, False
-        with open_regular_file(self.path) as file:
+        with open_regular_file(self.path, namer=self.namer) as file:
             yield from self._backwards(file)
         if self._left <= 0:
             return
@@ -58,7 +60,7 @@ class LogTail:
         if earlier.endswith(_OTHER_COMPRESSIONS):  # not unpacked: the window then begins before what is read
             return
         try:
-            with open_regular_file(earlier) as file:
+            with open_regular_file(earlier, namer=self.namer) as file:
                 if earlier.endswith(".gz"):
                     plain, is_all = _unpacked(file, self._left)
                     yield from self._backwards(plain)

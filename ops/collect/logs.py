@@ -10,8 +10,10 @@ from pathlib import Path
 
 from ops.collect.log_line import DISORDER, Line, access_line, gunicorn_line, nginx_line
 from ops.collect.log_tail import LogTail
+from ops.files.regular_file import UntrustedFileError
 from ops.quoting import HIDDEN, safe_line, safe_text
 from ops.snapshot import AccessLog, Log, LogEntry, Logs, NotSeen, Target
+from ops.topology.target import log_namer
 
 # Read from the end, of the current file and the rotated one together.
 MAX_BYTES = 4 << 20
@@ -43,15 +45,26 @@ def read_logs(target: Target, since: float, now: float) -> Logs:
             for path in target.nginx_error_logs[:MAX_LOGS]
         },
         nginx_access=_access_log(target.nginx_access_log, since, target.predict_path),
-        gunicorn_error=_error_log(target.gunicorn_error_log, since, now, gunicorn_line),
-        gunicorn_access=_access_log(target.gunicorn_access_log, since, target.predict_path),
+        gunicorn_error=_error_log(
+            target.gunicorn_error_log, since, now, gunicorn_line, log_namer(target, "gunicorn_error_log")
+        ),
+        gunicorn_access=_access_log(
+            target.gunicorn_access_log,
+            since,
+            target.predict_path,
+            log_namer(target, "gunicorn_access_log"),
+        ),
     )
 
 
 def _error_log(
-    path: str | None, since: float, now: float, read_line: Callable[[bytes, float], Line | None]
+    path: str | None,
+    since: float,
+    now: float,
+    read_line: Callable[[bytes, float], Line | None],
+    namer: int | None = None,
 ) -> Log | NotSeen:
-    tail = _opened(path, since)
+    tail = _opened(path, since, namer)
     if isinstance(tail, NotSeen):
         return tail
     gathered = _Gathered()
@@ -171,8 +184,10 @@ def entry_text(first: bytes, continuation: list[bytes]) -> str:
     return safe_text(text, MAX_ENTRY_CHARS)
 
 
-def _access_log(path: str | None, since: float, predict_path: str) -> AccessLog | NotSeen:
-    tail = _opened(path, since)
+def _access_log(
+    path: str | None, since: float, predict_path: str, namer: int | None = None
+) -> AccessLog | NotSeen:
+    tail = _opened(path, since, namer)
     if isinstance(tail, NotSeen):
         return tail
     statuses: Counter[str] = Counter()
@@ -218,14 +233,14 @@ def _access_log(path: str | None, since: float, predict_path: str) -> AccessLog 
     )
 
 
-def _opened(path: str | None, since: float) -> LogTail | NotSeen:
+def _opened(path: str | None, since: float, namer: int | None) -> LogTail | NotSeen:
     if not path:
         return NotSeen(reason="no such log is configured")
     elsewhere = _elsewhere(path)
     if elsewhere is not None:
         return NotSeen(reason=safe_line(f"{path}: {elsewhere}"))
     try:
-        return LogTail(path, since, MAX_BYTES)
+        return LogTail(path, since, MAX_BYTES, namer)
     except (OSError, ValueError) as error:
         return _unreadable(path, error)
 
@@ -252,4 +267,5 @@ def _unreadable(path: str, error: OSError | ValueError) -> NotSeen:
     if isinstance(error, PermissionError):
         return NotSeen(reason=safe_line(f"{path}: permission denied"), needs_root=os.geteuid() != 0)
     words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return NotSeen(reason=safe_line(f"{path}: {words.lower()}"))
+    refused = isinstance(error, UntrustedFileError)
+    return NotSeen(reason=safe_line(f"{path}: {words.lower()}"), is_refused=refused)

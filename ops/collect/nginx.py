@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import itertools
 import os
 import re
 import shlex
@@ -15,6 +16,8 @@ from collections.abc import Iterable, Iterator
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from ops.files.nofollow import reason_not_to_trust
 from ops.files.regular_file import open_regular_file, read_regular_file
@@ -132,7 +135,7 @@ def parse_config(name: str, prefix: str, binary: str | None, version: str | None
     except (OSError, ValueError) as error:
         return NotSeen(reason=safe_line(f"{name} cannot be parsed: {error}"))
     directives = tuple(reading.tree(parsed, name, ()))
-    return NginxConfig(
+    config = NginxConfig(
         binary=binary,
         version=version,
         prefix=prefix,
@@ -142,8 +145,8 @@ def parse_config(name: str, prefix: str, binary: str | None, version: str | None
         files=tuple(map(without_controls, reading.parsed)),
         modified=_modified(reading.parsed),
         owner=reading.owner,
-        listings=tuple(map(without_controls, reading.listings)),
     )
+    return msgspec.structs.replace(config, distrusted=_distrusted(config, reading))
 
 
 def _modified(files: Iterable[str]) -> dict[str, float]:
@@ -152,6 +155,17 @@ def _modified(files: Iterable[str]) -> dict[str, float]:
         with contextlib.suppress(OSError, ValueError):
             found[safe_line(file, 1000)] = Path(file).stat().st_mtime
     return found
+
+
+def _distrusted(config: NginxConfig, reading: _Reading) -> str | None:
+    """Why nginx is not run on a configuration (`NginxConfig.distrusted`): what somebody else puts there would run as
+    whoever runs nginx."""
+    code = (path for path in loaded_code(config) if os.path.lexists(path))
+    whole = ([config.binary] if config.binary else []) + [*reading.parsed, *code]
+    reasons = (reason_not_to_trust(path) for path in whole)
+    listed = (reason_not_to_trust(path, listed=True) for path in reading.listings)
+    why = next(filter(None, itertools.chain(reasons, listed)), None)
+    return None if why is None else safe_line(why)
 
 
 class _Reading:
@@ -263,8 +277,8 @@ def test_config(config: NginxConfig, build: dict[str, str], timeout: float) -> N
     nginx opens (and so creates) its logs, pidfile and temporary directories even when it only tests."""
     if config.binary is None:
         return NotSeen(reason="nginx's program was not found")
-    if (why := reason_not_to_test(config)) is not None:
-        return NotSeen(reason=safe_line(f"nginx -t was not run: {why}"))
+    if config.distrusted is not None:
+        return NotSeen(reason=f"nginx -t was not run: {config.distrusted}", is_refused=True)
     command = test_command(config, build)
     absent = [path for path in _would_create(config, build) if not path.exists()]
     try:
@@ -282,15 +296,6 @@ def test_config(config: NginxConfig, build: dict[str, str], timeout: float) -> N
     return NginxTest(
         command=command, exit_code=done.returncode, lines=tuple(safe_line(line) for line in lines)
     )
-
-
-def reason_not_to_test(config: NginxConfig) -> str | None:
-    """Why nginx is not run on a configuration: others than root and the caller may change its program, one of its
-    files, or code that it loads, and what they put there would run as the caller. None where nobody may."""
-    whole = (config.binary, *config.files, *(path for path in loaded_code(config) if os.path.lexists(path)))
-    reasons = (reason_not_to_trust(path) for path in whole if path)
-    listed = (reason_not_to_trust(path, listed=True) for path in config.listings)
-    return next(filter(None, (*reasons, *listed)), None)
 
 
 def test_command(config: NginxConfig, build: dict[str, str]) -> tuple[str, ...]:
@@ -343,4 +348,6 @@ def read_pidfile(path: str) -> Pidfile:
     words = read.content.split()
     pid = int(words[0]) if words and words[0].isdigit() else 0
     # Linux: PID_MAX_LIMIT is 2^22; what no process can have is no process id.
-    return Pidfile(path=path, pid=pid if 0 < pid <= 1 << 22 else None, uid=read.uid)
+    if not 0 < pid <= 1 << 22:
+        return Pidfile(path=path, uid=read.uid)
+    return Pidfile(path=path, pid=pid, uid=read.uid, is_alive=os.path.exists(f"/proc/{pid}"))  # noqa: PTH110

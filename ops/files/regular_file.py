@@ -14,6 +14,10 @@ from ops.files.nofollow import groups_of, reason_not_to_trust, resolve, trusted_
 from ops.files.ownership import may_write
 
 
+class UntrustedFileError(OSError):
+    """A file that is there and is not opened: who named it, or laid a link to it, could not have read it."""
+
+
 class RegularFile(msgspec.Struct, frozen=True):
     """The beginning of a file and its inode's facts. ``is_whole``: nothing lies behind ``content``; ``uid``: its
     owner."""
@@ -49,8 +53,8 @@ def open_regular_file(path: str, *, namer: int | None = None) -> BinaryIO:
     of the link's own owner, and where others could have made another name of a file, it must be their own: what they
     could not read themselves is not read for them.
 
-    Raises OSError, EINVAL for what is no regular file, ELOOP for a link or a name that is not followed, EXDEV for a
-    file that ``namer`` may not write; ValueError."""
+    Raises OSError, EINVAL for what is no regular file; UntrustedFileError, ELOOP for a link or a name that is not
+    followed, EXDEV for a file that ``namer`` may not write; ValueError."""
     found, entries = resolve(path)
     try:
         status = os.fstat(found)
@@ -63,16 +67,16 @@ def open_regular_file(path: str, *, namer: int | None = None) -> BinaryIO:
             for entry in entries:
                 if stat.S_ISLNK(entry.mode) and entry.uid not in (*trusted, status.st_uid):
                     why = f"a link of user {entry.uid} leads to a file of user {status.st_uid}"
-                    raise OSError(errno.ELOOP, why, path)
+                    raise UntrustedFileError(errno.ELOOP, why, path)
             if status.st_nlink > 1 and status.st_uid in trusted:
                 directory = entries[-1].path.rpartition("/")[0] or "/"
                 if (why_not := reason_not_to_trust(directory, listed=True)) is not None:
-                    raise OSError(errno.ELOOP, f"it has several names, and {why_not}", path)
+                    raise UntrustedFileError(errno.ELOOP, f"it has several names, and {why_not}", path)
             if namer is not None and namer not in trusted:
                 groups = groups_of(namer)
                 if not may_write(status.st_mode, status.st_uid, status.st_gid, namer, groups):
                     why = f"user {namer} names a file of user {status.st_uid} that it may not write"
-                    raise OSError(errno.EXDEV, why, path)
+                    raise UntrustedFileError(errno.EXDEV, why, path)
         # Opened by its descriptor: the very file that was looked at. A pipe put in its place is not met.
         flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
         return os.fdopen(os.open(f"/proc/self/fd/{found}", flags), "rb")

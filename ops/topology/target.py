@@ -35,6 +35,7 @@ GUIDE_GUNICORN_ERROR_LOG = "/var/log/gte-gunicorn-error.log"
 GUIDE_NGINX_ACCESS_LOG = "/var/log/nginx/gte-access.log"
 GUIDE_NGINX_ERROR_LOG = "/var/log/nginx/gte-error.log"
 WRITTEN = "gte-ops.toml"
+OF_GUNICORN = "gunicorn's configuration"
 NGINX_CONFIG_FILE = "/etc/nginx/nginx.conf"
 NGINX_PIDFILE = "/run/nginx.pid"
 
@@ -51,6 +52,12 @@ class _Origins(msgspec.Struct):
                 self.of[name] = origin
                 return value
         return None
+
+
+def log_namer(target: Target, field: str) -> int | None:
+    """The user whose process named a log of gunicorn's (``gunicorn_error_log``, ``gunicorn_access_log``); None where
+    settings or the guide did."""
+    return target.gunicorn_log_namer if target.origin.get(field) == OF_GUNICORN else None
 
 
 def gunicorn_hints(settings: Settings, pidfile: Pidfile | None, site: Site | None) -> gunicorn_topology.Hints:
@@ -127,6 +134,7 @@ def decide_target(
         upstreams=nginx.upstreams(),
         nginx_binary=binary,
         nginx_installed="program" in build,
+        nginx_config_owner=known.owner if known else 0,
         nginx_config_file=config_file,
         **_nginx_files(settings, origins, nginx),
         **_gunicorn_files(settings, origins, gunicorn, master),
@@ -268,7 +276,7 @@ def _gunicorn_files(
         chosen: str | None = origins.first(
             name,
             (written, WRITTEN),
-            (found, "gunicorn's configuration"),
+            (found, OF_GUNICORN),
             (None if master else guide, "guide"),
         )
         return chosen
@@ -277,6 +285,7 @@ def _gunicorn_files(
     return {
         "gunicorn_config_file": gunicorn.config.path if isinstance(gunicorn.config, GunicornConfig) else None,
         "gunicorn_pidfile": gunicorn.pidfile.path if isinstance(gunicorn.pidfile, Pidfile) else None,
+        "gunicorn_log_namer": master.uid if master else None,
         "gunicorn_access_log": log(
             "gunicorn_access_log", own.access_log, "access-logfile", "accesslog", GUIDE_GUNICORN_ACCESS_LOG
         ),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import string
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -237,10 +239,105 @@ def test_the_first_of_option_environment_and_directory_wins(
     for name in ("option.toml", "environ.toml", "gte-ops.toml"):
         (tmp_path / name).write_text("")
     environ = {"GTE_OPS_CONFIG": str(tmp_path / "environ.toml")}
-    assert find_settings_file(str(tmp_path / "option.toml"), environ) == tmp_path / "option.toml"
-    assert find_settings_file(None, environ) == tmp_path / "environ.toml"
-    assert find_settings_file(None, {"GTE_OPS_CONFIG": ""}) == Path("gte-ops.toml")
+    assert find_settings_file(str(tmp_path / "option.toml"), environ).path == tmp_path / "option.toml"
+    assert find_settings_file(None, environ).path == tmp_path / "environ.toml"
+    assert find_settings_file(None, {"GTE_OPS_CONFIG": ""}).path == Path("gte-ops.toml")
     assert SEARCH_PATH == ("./gte-ops.toml", "/etc/gte-ops/gte-ops.toml")
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with a gte-ops.toml, and a second place where one is looked for."""
+    here, second = tmp_path / "here", tmp_path / "etc"
+    for place in (here, second):
+        place.mkdir(mode=0o755)
+        (place / "gte-ops.toml").write_text("")
+        (place / "gte-ops.toml").chmod(0o644)
+    monkeypatch.chdir(here)
+    monkeypatch.setattr("ops.settings.SEARCH_PATH", ("./gte-ops.toml", str(second / "gte-ops.toml")))
+    return here
+
+
+def others_file(here: Path) -> str:
+    os.chown(here / "gte-ops.toml", 65534, 65534)
+    return "belongs to user 65534"
+
+
+def others_directory(here: Path) -> str:
+    os.chown(here, 65534, 65534)
+    return "belongs to user 65534"
+
+
+def writable_file(here: Path) -> str:
+    (here / "gte-ops.toml").chmod(0o666)
+    return "everybody may write"
+
+
+def writable_directory(here: Path) -> str:
+    here.chmod(0o777)
+    return "everybody may write"
+
+
+def sticky_directory(here: Path) -> str:
+    here.chmod(0o1777)
+    return "everybody may write"
+
+
+def others_link(here: Path) -> str:
+    (here / "gte-ops.toml").rename(here / "real.toml")
+    (here / "gte-ops.toml").symlink_to("real.toml")
+    os.chown(here / "gte-ops.toml", 65534, 65534, follow_symlinks=False)
+    return "belongs to user 65534"
+
+
+def link_into_others_directory(here: Path) -> str:
+    theirs = here.parent / "theirs"
+    theirs.mkdir()
+    (here / "gte-ops.toml").rename(theirs / "gte-ops.toml")
+    (here / "gte-ops.toml").symlink_to(theirs / "gte-ops.toml")
+    os.chown(theirs, 65534, 65534)
+    return "belongs to user 65534"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make another user's files")
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        others_file,
+        others_directory,
+        writable_file,
+        writable_directory,
+        sticky_directory,
+        others_link,
+        link_into_others_directory,
+    ],
+)
+def test_a_configuration_that_others_could_have_written_is_passed_over_and_named_it_is_refused(
+    elsewhere: Path, spoil: Callable[[Path], str]
+) -> None:
+    assert find_settings_file(None, {}).path == Path("gte-ops.toml")
+    why = spoil(elsewhere)
+    found = find_settings_file(None, {})
+    assert found.path == elsewhere.parent / "etc" / "gte-ops.toml"
+    (line,) = found.passed_over
+    assert line.startswith(f"{elsewhere}/gte-ops.toml: not read: ")
+    assert why in line
+    with pytest.raises(SettingsError, match=why):
+        load_settings(elsewhere / "gte-ops.toml")
+
+
+def test_a_link_of_root_s_to_root_s_configuration_is_followed(elsewhere: Path) -> None:
+    (elsewhere / "gte-ops.toml").rename(elsewhere / "real.toml")
+    (elsewhere / "gte-ops.toml").symlink_to("real.toml")
+    found = find_settings_file(None, {})
+    assert (found.path, found.passed_over) == (Path("gte-ops.toml"), ())
+    load_settings(found.path)
+
+
+def test_a_pipe_in_its_place_is_no_configuration_and_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "gte-ops.toml")
+    with pytest.raises(SettingsError, match="not a regular file"):
+        load_settings(tmp_path / "gte-ops.toml")
 
 
 def test_a_file_is_read(tmp_path: Path) -> None:

@@ -230,3 +230,24 @@ def another_program_holds_the_port(stack: Stack) -> None:
     stack.start_gunicorn(wait="nothing")
     wait_for(lambda: "in use" in stack.gunicorn_said(), "gunicorn to find its port taken", within=20)
     wait_for(lambda: stack.gunicorn_master is None, "gunicorn to give up", within=20)
+
+
+def _only_root_makes_others_files() -> str | None:
+    return None if os.geteuid() == 0 else "another user's files need root"
+
+
+@fault(
+    "GUN018",
+    sees=lambda stack: stack.predict().status == 200,
+    severity="warn",
+    impossible=_only_root_makes_others_files,
+)
+def access_log_is_another_user_s_link_to_a_file_of_root_s(stack: Stack) -> None:
+    """Written to it is by nobody: what the link leads to is what is asked for."""
+    stack.stop_gunicorn()
+    secret = stack.directory / "root-only"
+    secret.write_text("root's\n")
+    stack.gunicorn_access_log.unlink(missing_ok=True)
+    stack.gunicorn_access_log.symlink_to(secret)
+    os.chown(stack.gunicorn_access_log, 65534, 65534, follow_symlinks=False)
+    stack.start_gunicorn()

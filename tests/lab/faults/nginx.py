@@ -318,3 +318,30 @@ def backend_hangs_up_before_it_answers(stack: Stack) -> None:
 )
 def rate_limit_answers_503(_stack: Stack) -> None:
     """The guide names no limit_req_status."""
+
+
+def _only_root_makes_others_files() -> str | None:
+    return None if os.geteuid() == 0 else "another user's files and processes need root"
+
+
+def _predicts(stack: Stack) -> bool:
+    return stack.predict().status == 200
+
+
+@fault("NGX021", sees=_predicts, severity="warn", impossible=_only_root_makes_others_files)
+def another_user_s_process_calls_itself_nginx(stack: Stack) -> None:
+    """It names a configuration of its own: nothing of it is run, read or shown as a fix."""
+    title = f"nginx: master process {sys.executable} -c {stack.directory}/theirs.conf"
+    start = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+    pid = stack.keeper.spawn(
+        [*start, "bash", "-c", f"exec -a '{title}' sleep 600"],
+        cwd=Path("/"),
+        env={"PATH": os.defpath},
+        output=stack.logs / "decoy.log",
+    )
+    wait_for(lambda: Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"nginx: master"), "its title")
+
+
+@fault("NGX022", sees=_predicts, severity="warn", impossible=_only_root_makes_others_files)
+def another_user_may_write_the_site_s_file(stack: Stack) -> None:
+    os.chown(stack.site_file, 65534, 65534)
