@@ -25,6 +25,8 @@ from ops.topology.site import find_site
 
 # How long looking at the host may take, seconds.
 LOOK_SECONDS = 10.0
+# nginx's CHANGES: the directive ssl_reject_handshake.
+REJECTS_HANDSHAKES = (1, 19, 4)
 _EXAMPLE = Deployment()
 
 
@@ -159,7 +161,13 @@ class _Builder:
             access_log=self._found("nginx_access_log", settings.nginx.access_log, example.access_log),
             error_log=settings.nginx.error_log or next(iter(errors), example.error_log),
             read_timeout=f"{max(1, int(settings.app.request_deadline))}s",
+            reject_unknown_names=self._nginx_version() >= REJECTS_HANDSHAKES,
         )
+
+    def _nginx_version(self) -> tuple[int, ...]:
+        """Of the nginx that is to read the files; empty where it does not say, and in an image."""
+        words = self.around.build.get("version", "") if self.around else ""
+        return tuple(int(part) for part in words.split(".") if part.isdecimal())
 
     def _listens(self, port: int) -> tuple[str, str]:
         """What the site that is there listens on; by default port 80 and the URL's."""

@@ -55,7 +55,8 @@ class NginxSite:
 
     ``http`` and ``https`` are what ``listen`` takes: a port or address:port. ``public_url`` is where plain HTTP is
     redirected to, without a slash at the end; ``backend`` is host:port or unix:/path. Sizes and times are nginx's
-    (``1m``, ``120s``); ``rate`` is requests as limit_req_zone takes them, ``burst`` a count.
+    (``1m``, ``120s``); ``rate`` is requests as limit_req_zone takes them, ``burst`` a count. ``reject_unknown_names``:
+    nginx knows ssl_reject_handshake (1.19.4), so that a handshake for another name fails.
     """
 
     domain: str = "gte-api.example.com"
@@ -72,7 +73,13 @@ class NginxSite:
     read_timeout: str = "120s"
     rate: str = "60r/m"
     burst: str = "20"
+    reject_unknown_names: bool = False
 
+
+# The certificate that a TLS server for unknown names needs where nginx cannot reject the handshake.
+_SHOWN_TO_ANYBODY = re.compile(
+    r"    # From nginx 1\.19\.4 on .*\n(?:    # .*\n)*    ssl_certificate .*\n    ssl_certificate_key .*\n"
+)
 
 # The example's text around each value, {} standing for the value. The order matters where one text begins with
 # another: the longer first.
@@ -103,16 +110,20 @@ def render_nginx(site: NginxSite) -> dict[str, str]:
     replacements: dict[str, str] = {}
     for field in fields(NginxSite):
         value = getattr(site, field.name)
-        if _NOT_A_PLAIN_WORD.search(value):
+        if isinstance(value, str) and _NOT_A_PLAIN_WORD.search(value):
             raise UsageError(
                 f"nginx {field.name}: {value!r} has characters that nginx's syntax gives a meaning; use plain ones"
             )
     for name, place in _PLACES.items():
         replacements[place.format(getattr(example, name))] = place.format(getattr(site, name))
     pattern = re.compile("|".join(map(re.escape, replacements)))
+    texts = {path: nginx_example(path) for path in NGINX_FILES}
+    if site.reject_unknown_names:
+        texts = {
+            path: _SHOWN_TO_ANYBODY.sub("    ssl_reject_handshake on;\n", text) for path, text in texts.items()
+        }
     return {
-        path: pattern.sub(lambda match: replacements[match.group()], nginx_example(path))
-        for path in NGINX_FILES
+        path: pattern.sub(lambda match: replacements[match.group()], text) for path, text in texts.items()
     }
 
 

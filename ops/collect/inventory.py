@@ -168,7 +168,7 @@ def _sites(config: NginxConfig) -> Iterator[_Site]:
         listens = [item for item in server.listens if item.ssl]
         certificates = [d.args[0] for d in server.effective("ssl_certificate") if d.args]
         keys = [d.args[0] for d in server.effective("ssl_certificate_key") if d.args]
-        if not listens or not certificates:
+        if not listens or not certificates or server.value("ssl_reject_handshake") == "on":
             continue
         # nginx pairs them in the order they are written (ngx_http_ssl_module).
         pairs = tuple(
@@ -247,7 +247,8 @@ def _names(names: Sequence[str], leaf: Certificate | None) -> Iterator[tuple[str
     if not names:
         yield "", False
     for name in names:
-        if name in ("", "_") or name.startswith("~"):
+        # RFC 6761, 6.4: what ends with .invalid is nobody's name, and stands for every other in a catch-all.
+        if name in ("", "_") or name.startswith("~") or name.endswith(".invalid"):
             yield "", False
         elif name.startswith((".", "*.")):
             parent = name.lstrip("*").lstrip(".")

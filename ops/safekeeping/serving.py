@@ -43,6 +43,8 @@ def tls_sites(config: NginxConfig) -> Iterator[Site]:
     """One site for each server block with a certificate that can be asked for by a name of its own."""
     everyone = servers(config)
     for server in everyone:
+        if server.value("ssl_reject_handshake") == "on":
+            continue
         files = tuple(
             str(PurePosixPath(config.file).parent / d.args[0])
             for d in server.effective("ssl_certificate")

@@ -95,6 +95,25 @@ def test_everything_is_found_and_judged(host: TlsHost) -> None:
     assert ran.json["certificates"][0]["status"] == "fail"
 
 
+def test_a_server_for_unknown_names_is_no_fault(tmp_path: Path, authority: Authority) -> None:
+    """Ours for nginx before 1.19.4, which has to show the site's certificate; and one that rejects every handshake,
+    whatever certificate stands at the http level."""
+    files = lay(tmp_path, "site", authority.issue(["site.example"]))
+    port, other = free_port(), free_port()
+    sites = [
+        block(port, "unknown-name.invalid", files),
+        block(port, "site.example", files),
+        f"ssl_certificate {files[0]}; ssl_certificate_key {files[1]};\n",
+        f"server {{ listen 127.0.0.1:{other} ssl; server_name _; ssl_reject_handshake on; }}\n",
+        f"server {{ listen 127.0.0.1:{other} ssl; server_name other.example; ssl_reject_handshake on; }}\n",
+    ]
+    (tmp_path / "ca.pem").write_bytes(authority.root.pem)
+    with TlsHost(tmp_path, "".join(sites)) as made:
+        ran = made.check()
+    served = {one["name"]: one["reasons"] for one in ran.json["certificates"] if one["source"] == "served"}
+    assert served == {"site.example": [], f"127.0.0.1:{port}": []}
+
+
 def test_the_other_formats_say_the_same(host: TlsHost, tmp_path: Path) -> None:
     nagios = host.check(form="nagios")
     assert nagios.exit_code == 2

