@@ -40,7 +40,8 @@ class Account(msgspec.Struct, frozen=True):
 
 
 def unprivileged_account() -> Account | None:
-    """An account for one run; None where the caller is not root and cannot become another user."""
+    """An account for one run; None where the caller cannot become another user: it is not root, or root of a user
+    namespace that has no other user."""
     if os.geteuid() != 0:
         return None
     in_use = _users_of_processes()
@@ -48,7 +49,7 @@ def unprivileged_account() -> Account | None:
         uid = secrets.choice(_DYNAMIC)
         if uid not in in_use and not _has_name(uid) and _is_mapped(uid):
             return Account(uid, uid)
-    return Account(NOBODY, NOBODY)
+    return Account(NOBODY, NOBODY) if _is_mapped(NOBODY) else None
 
 
 def drop_privileges(account: Account | None, *, network: bool) -> Callable[[], None]:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from ops.files.regular_file import read_regular_file
 from ops.quoting import safe_line
 from ops.settings import AppSettings
 from ops.snapshot import Environment, NotSeen, Target
@@ -16,6 +17,8 @@ from ops.snapshot import Environment, NotSeen, Target
 MODEL_PACKAGES = ("torch", "transformers", "modelscope")
 MAX_PACKAGES = 20_000
 MAX_PATH_FILES = 64
+# Of a .pth file or a pyvenv.cfg.
+MAX_LIST_BYTES = 65536
 _VERSION_DIRECTORY = re.compile(r"python3(\.\d+)?t?$")
 _NVIDIA_VENDOR = "0x10de"
 
@@ -76,8 +79,8 @@ def package_directories(python: Path, home: Path | None = None) -> tuple[Path, .
 
 def _venv_config(path: Path) -> dict[str, str] | None:
     try:
-        lines = path.read_text(errors="replace").splitlines()
-    except OSError:
+        lines = read_regular_file(str(path), MAX_LIST_BYTES).content.decode(errors="replace").splitlines()
+    except (OSError, ValueError):
         return None
     return {name.strip().lower(): value.strip() for name, _, value in (line.partition("=") for line in lines)}
 
@@ -120,10 +123,10 @@ def _path_files(directory: Path) -> list[Path]:
         return []
     for name in names[:MAX_PATH_FILES]:
         try:
-            with (directory / name).open(errors="replace") as file:
-                lines = file.read(65536).splitlines()
-        except OSError:
+            read = read_regular_file(str(directory / name), MAX_LIST_BYTES)
+        except (OSError, ValueError):
             continue
+        lines = read.content.decode(errors="replace").splitlines()
         for line in lines:
             if line.strip() and not line.startswith(("#", "import ", "import\t")) and "\0" not in line:
                 added = directory / line.strip()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +206,22 @@ def test_a_record_is_read(tmp_path: Path) -> None:
 def test_torn_foreign_and_gone_records_are_left_out(tmp_path: Path, content: object) -> None:
     written(tmp_path, "1.json", content)
     assert read_progress(str(tmp_path)) == ()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make another user's files")
+def test_a_record_about_another_user_s_process_is_forged(tmp_path: Path) -> None:
+    own = subprocess.Popen(["sleep", "60"], user=65534, group=65534, extra_groups=[])
+    try:
+        ticks = start_ticks(own.pid)
+        for pid, started in ((os.getpid(), start_ticks(os.getpid())), (own.pid, ticks)):
+            path = written(tmp_path, f"{pid}.json", record(pid=pid, start_ticks=started))
+            os.chown(path, 65534, 65534)
+        records = read_progress(str(tmp_path))
+        assert not isinstance(records, NotSeen)
+        assert [one.pid for one in records] == [own.pid]
+    finally:
+        own.kill()
+        own.wait()
 
 
 def test_what_a_record_does_not_need_to_say_is_left_open(tmp_path: Path) -> None:

@@ -296,3 +296,95 @@ def test_a_door_of_ipv6_alone_is_knocked_at_by_ipv6(listens: str, front: str) ->
     config = nginx_config(f"server {{ {listens} server_name a.example; }}")
     (server,) = topology.servers(config)
     assert Reading(config, {}, Site(server, ())).front(443, ssl=True) == front
+
+
+# --- whose configuration nginx itself is run on ---
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make another user's files")
+WHOLE = """load_module modules/x.so;
+http {
+  include mime.conf;
+  include sites/*.conf;
+  js_path /srv/none;
+  js_import tools/app.js;
+  lua_package_path "lua/?.lua;;";
+}
+"""
+
+
+def laid_out(root: Path) -> Path:
+    for name in ("sites/a.conf", "modules/x.so", "tools/app.js", "lua/app.lua", "mime.conf"):
+        place = root / name
+        place.parent.mkdir(exist_ok=True)
+        place.write_text("")
+    (root / "nginx.conf").write_text(WHOLE)
+    return root / "nginx.conf"
+
+
+def test_a_configuration_that_root_alone_decides_is_trusted(tmp_path: Path) -> None:
+    main = laid_out(tmp_path)
+    assert read(main).distrusted is None
+    named = {str(tmp_path / name) for name in ("modules/x.so", "tools/app.js", "lua")} | {"/srv/none"}
+    assert named <= set(topology.loaded_code(read(main)))
+
+
+@as_root
+@pytest.mark.parametrize(
+    "theirs",
+    ["nginx.conf", "mime.conf", "sites/a.conf", "sites", "modules/x.so", "modules", "tools/app.js", "lua"],
+)
+def test_a_configuration_of_which_another_user_could_write_a_part_is_read_and_not_run(
+    tmp_path: Path, theirs: str
+) -> None:
+    main = laid_out(tmp_path)
+    os.chown(tmp_path / theirs, 65534, 65534)
+    config = read(main)
+    assert config.distrusted is not None
+    assert f"{tmp_path / theirs} belongs to user 65534" in config.distrusted
+    assert config.directives
+    tested = nginx.test_config(config, {"prefix": str(tmp_path)}, 1.0)
+    assert isinstance(tested, NotSeen)
+    assert tested.is_refused
+    assert tested.reason == f"nginx -t was not run: {config.distrusted}"
+
+
+def test_a_directory_in_which_others_may_put_a_further_site_counts_while_it_is_empty(tmp_path: Path) -> None:
+    main = laid_out(tmp_path)
+    (tmp_path / "sites" / "a.conf").unlink()
+    assert read(main).distrusted is None
+    (tmp_path / "sites").chmod(0o1777)
+    assert read(main).distrusted == f"everybody may write {tmp_path / 'sites'}"
+
+
+@as_root
+@pytest.mark.parametrize("spoiled", ["program", "directory"])
+def test_a_program_that_others_could_change_is_not_asked_for_its_version(
+    tmp_path: Path, spoiled: str
+) -> None:
+    place = tmp_path / "sbin"
+    place.mkdir()
+    program = place / "nginx"
+    program.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+    program.chmod(0o755)
+    os.chown(program if spoiled == "program" else place, 65534, 65534)
+    assert nginx.build_facts(str(program), timeout=5.0) == {}
+    assert not (tmp_path / "ran").exists()
+    os.chown(program if spoiled == "program" else place, 0, 0)
+    nginx.build_facts(str(program), timeout=5.0)
+    assert (tmp_path / "ran").exists()
+
+
+@as_root
+def test_of_two_programs_the_one_that_nobody_else_may_change_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("theirs", "ours"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "nginx").write_text("")
+        (tmp_path / name / "nginx").chmod(0o755)
+    os.chown(tmp_path / "theirs", 65534, 65534)
+    monkeypatch.setattr(nginx, "_USUAL_PLACES", (str(tmp_path / "ours/nginx"),))
+    monkeypatch.setenv("PATH", str(tmp_path / "theirs"))
+    assert nginx.find_binary("nginx", ()) == str(tmp_path / "ours/nginx")
+    running = process(1, 0, "nginx: master process", executable=str(tmp_path / "theirs/nginx"))
+    assert nginx.find_binary("nginx", (running,)) == str(tmp_path / "ours/nginx")
