@@ -12,7 +12,7 @@ from ops.errors import OpsError
 from ops.language import Text
 from ops.quoting import safe_line
 from ops.settings import Settings, load_settings
-from ops.watch.ledger import Lock, remove_left_over
+from ops.watch.ledger import Lock, refuse_shared_directory, remove_left_over
 from ops.watch.nap import Nap
 from ops.watch.notify_socket import NotifySocket
 from ops.watch.round import Outcome, Watchdog
@@ -113,6 +113,7 @@ def _reread(watchdog: Watchdog) -> Watchdog:
         settings = load_settings(watchdog.settings_path)
         if settings.watchdog.state_file != watchdog.settings.watchdog.state_file:
             raise OpsError("watchdog.state_file changed: restart the watchdog for that")
+        refuse_shared_places(settings)
     except OpsError as error:
         watchdog.journal.note("configuration_kept", detail=safe_line(str(error)))
         return watchdog
@@ -134,6 +135,13 @@ def status_line(watchdog: Watchdog, outcome: Outcome) -> str:
     elif outcome.step.why.en:
         words.append(outcome.step.why.to(watchdog.language))
     return "; ".join(words)
+
+
+def refuse_shared_places(settings: Settings) -> None:
+    """Raises OpsError where others than root and the caller could change the watchdog's state or its evidence."""
+    refuse_shared_directory(Path(settings.watchdog.state_file).parent)
+    if settings.watchdog.evidence_dir:
+        refuse_shared_directory(Path(settings.watchdog.evidence_dir))
 
 
 def locked(settings: Settings) -> Lock:

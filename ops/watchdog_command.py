@@ -39,6 +39,7 @@ def watchdog(
       gte-ops watchdog
       gte-ops watchdog pause 30m
       gte-ops watchdog status
+      gte-ops watchdog forget
     """
     ctx.obj = {"config": config, "language": language}
     if ctx.invoked_subcommand is not None:
@@ -47,17 +48,19 @@ def watchdog(
 
 
 def _once(config: str | None, form: str, language: Language | None) -> int:
+    from ops.errors import OpsError
     from ops.language import reader_language
     from ops.quoting import safe_line
     from ops.watch.ledger import LockedError
     from ops.watch.round import Watchdog
     from ops.watch.telling import Journal
-    from ops.watchdog import clean_up, locked, run_once
+    from ops.watchdog import clean_up, locked, refuse_shared_places, run_once
 
     settings, path = _settings(config)
     chosen = language or reader_language()
     journal = Journal(sys.stderr)
     try:
+        refuse_shared_places(settings)
         with locked(settings):
             clean_up(settings)
             runner = Watchdog(settings, path, chosen, journal, resident=False)
@@ -66,6 +69,9 @@ def _once(config: str | None, form: str, language: Language | None) -> int:
             return result.exit_code
     except LockedError as held:
         journal.note("locked", detail=str(held))
+        return UNJUDGED
+    except OpsError as error:
+        journal.note("refused", detail=safe_line(str(error)))
         return UNJUDGED
     except Exception as error:  # noqa: BLE001  exit code 1 would say 'acted and recovered'
         journal.note("round_failed", detail=safe_line(f"{type(error).__name__}: {error}"))
@@ -78,11 +84,12 @@ def _serve(config: str | None, language: Language | None) -> int:
     from ops.watch.notify_socket import NotifySocket
     from ops.watch.round import Watchdog
     from ops.watch.telling import Journal
-    from ops.watchdog import clean_up, locked, run_service
+    from ops.watchdog import clean_up, locked, refuse_shared_places, run_service
 
     settings, path = _settings(config)
     journal = Journal(sys.stdout)
     try:
+        refuse_shared_places(settings)
         with locked(settings):
             clean_up(settings)
             runner = Watchdog(settings, path, language or reader_language(), journal, resident=True)
@@ -179,6 +186,28 @@ def resume(ctx: click.Context, config: str | None) -> None:
 
 @watchdog.command()
 @config_option
+@click.pass_context
+def forget(ctx: click.Context, config: str | None) -> None:
+    """Forget how the service was started; what runs now is remembered instead. 忘记服务的启动环境。
+
+    \b
+    Example:
+      gte-ops watchdog forget
+    """
+    from ops.remedies import launch
+    from ops.watch.ledger import refuse_shared_directory
+
+    path = launch.launch_path(_settings(config or ctx.obj["config"])[0])
+    refuse_shared_directory(path.parent)
+    try:
+        was = launch.forget(path)
+    except OSError as error:
+        raise _unwritable(str(path), error) from None
+    click.echo("forgotten" if was else "nothing was remembered")
+
+
+@watchdog.command()
+@config_option
 @report_format_option
 @language_option
 @click.pass_context
@@ -204,9 +233,11 @@ def status(ctx: click.Context, config: str | None, form: str, language: Language
 def _ledger(ctx: click.Context, config: str | None):  # type: ignore[no-untyped-def]  # noqa: ANN202  imported late
     from pathlib import Path
 
-    from ops.watch.ledger import Ledger
+    from ops.watch.ledger import Ledger, refuse_shared_directory
 
-    return Ledger(Path(_settings(config or ctx.obj["config"])[0].watchdog.state_file))
+    state_file = Path(_settings(config or ctx.obj["config"])[0].watchdog.state_file)
+    refuse_shared_directory(state_file.parent)
+    return Ledger(state_file)
 
 
 def _unwritable(path: str, error: OSError) -> Exception:

@@ -24,14 +24,15 @@ from ops.language import Text, verbatim
 from ops.quoting import safe_line
 from ops.remediation.record import Record
 from ops.remediation.truce import Truce
+from ops.remedies.pidfile import Stale
 from ops.remedies.reload import can_reload, reload_gunicorn
 from ops.remedies.restart import (
     RestartError,
     Supervisor,
     find_supervisor,
-    remove_stale_pidfile,
     restart,
     start,
+    start_unhindered,
 )
 from ops.remedies.signals import is_alive, send, wait_until_gone
 from ops.remedies.worker import continue_process, kill_worker
@@ -69,7 +70,7 @@ from ops.watch.ledger import Ledger, clocks
 from ops.watch.memory import Action as WatchdogAction
 from ops.watch.memory import Memory
 from ops.watch.observation import Look
-from ops.watch.proof import Proof
+from ops.watch.proof import Proof, named_logs
 from ops.watch.rules import rules_from
 
 LOOK_SECONDS = 8.0
@@ -221,10 +222,7 @@ class Applier:
             raise _HeldError(
                 Text(en=f"another program holds {look.backend}", zh=f"{look.backend} 被别的程序占用")
             )
-        pidfile = self.settings.gunicorn.pidfile
-        if pidfile:
-            remove_stale_pidfile(Path(pidfile))
-        start(supervisor)
+        start_unhindered(supervisor, self.settings, self._note_stale)
         self._wait_for_the_service()
         return self._running(f"no master; {look.backend} is free")
 
@@ -241,12 +239,18 @@ class Applier:
         self._keep_evidence("restart", [*([master.pid] if master else []), *(w.pid for w in look.workers)])
         restart(
             supervisor,
+            self.settings,
             master=master,
             workers={*memory.subject.workers, *(Identity(w.pid, w.start_ticks) for w in look.workers)},
             reacts=_answers(look),
             is_free=lambda: vitals.is_free(look.backend),
+            tell=self._note_stale,
         )
         self._wait_for_the_service()
+
+    def _note_stale(self, stale: Stale) -> None:
+        """A pidfile that was in the way stands in the record."""
+        self.record.note("stale pidfile", path=stale.path, detail=stale.detail, kept=stale.kept or "")
 
     def _edit_gunicorn(self, action: EditGunicorn) -> _Done:
         self._supervisor()
@@ -375,7 +379,7 @@ class Applier:
         evidence = Evidence(root, directory_name(time.time(), fault or "fix", root))
         evidence.put_processes(pids)
         subject = self._memory().subject
-        evidence.put_log_tails((subject.error_log, subject.access_log))
+        evidence.put_log_tails(named_logs(self.settings, subject))
         return str(evidence.path)
 
     def _supervisor(self) -> Supervisor:

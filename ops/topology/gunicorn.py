@@ -137,7 +137,7 @@ def find_master(processes: Processes, hints: Hints) -> Process | None:
                     parent = next((p.ppid for p in processes.processes if p.pid == pid), None)
                     if parent in by_pid:
                         return by_pid[parent]
-    inside = [m for m in ours if m.cwd in hints.app_dirs]
+    inside = [m for m in ours if m.cwd in hints.app_dirs and _agrees(processes, m, hints)]
     if len(inside) == 1:
         return inside[0]
     if any((hints.bind, hints.pidfile, hints.config_files, hints.app_dirs)):
@@ -163,6 +163,13 @@ def belongs(processes: Processes, master: Process, hints: Hints) -> bool:
         return False
     if hints.pidfile_is_own is not None:
         return hints.pidfile_is_own
+    return _agrees(processes, master, hints)
+
+
+def _agrees(processes: Processes, master: Process, hints: Hints) -> bool:
+    """Whether the first thing that is known of a process is as the service's: the file it was started with, where it
+    listens, the directory it runs in. Of two instances in one directory the other's file or address tells them
+    apart."""
     started_with = config_path(master)
     if hints.config_files and started_with is not None:
         return started_with in hints.config_files

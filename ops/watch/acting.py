@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from ops.errors import OpsError
 from ops.quoting import safe_line
+from ops.remedies.pidfile import InUseError, Stale
 from ops.remedies.reload import can_reload, reload_gunicorn
-from ops.remedies.restart import Supervisor, find_supervisor, remove_stale_pidfile, restart
+from ops.remedies.restart import Supervisor, find_supervisor, plan_start, refusal, restart
 from ops.remedies.signals import GoneError, is_alive, kill
 from ops.remedies.worker import continue_process, kill_worker, terminate_worker
 from ops.settings import Settings
@@ -76,8 +79,10 @@ class Actor:
         )
         patient = waits_for_the_doctor(verdict.fault, memory, rules, now, resident=self.resident)
         causes = self.proof.causes(patient=patient) if needs_cause else ()
+        supervisor = self._supervisor()
+        may_restart = supervisor is not None and verdict.fault in ladder.RESTART_FAULTS
         means = Means(
-            restart=self._supervisor() is not None,
+            restart=supervisor is not None,
             reload=can_reload(
                 vitals.config_file(self.settings, memory.subject.cwd), tuple(w.pid for w in look.workers)
             )
@@ -85,6 +90,7 @@ class Actor:
             else False,
             causes=causes,
             fingerprint=self.proof.fingerprint(memory) if causes else "",
+            refusal=refusal(supervisor) if supervisor is not None and may_restart else None,
         )
         if memory.trouble is not None and causes:
             memory = msgspec.structs.replace(
@@ -134,6 +140,8 @@ class Actor:
                 ),
             )
         memory = msgspec.structs.replace(memory, pending=pending)
+        if step.rung == "restart":
+            memory = msgspec.structs.replace(memory, restarting_since=now.boottime)
         patient = waits_for_the_doctor(
             verdict.fault, before, self.rules, now.boottime, resident=self.resident
         )
@@ -150,14 +158,16 @@ class Actor:
         )
         try:
             self._do(step, verdict, look, memory)
-        except GoneError as gone:
+        except (GoneError, InUseError) as gone:
             self.journal.note("step", rung=step.rung, outcome="gone", detail=str(gone))
             actions = [*memory.actions[:-1], msgspec.structs.replace(memory.actions[-1], outcome="gone")]
-            return False, msgspec.structs.replace(memory, pending=None, actions=actions)
+            return False, msgspec.structs.replace(
+                memory, pending=None, actions=actions, restarting_since=None
+            )
         except (OpsError, OSError) as error:
             self.journal.note("step", rung=step.rung, outcome="failed", detail=safe_line(str(error)))
             actions = [*memory.actions[:-1], msgspec.structs.replace(memory.actions[-1], outcome="failed")]
-            return True, msgspec.structs.replace(memory, pending=None, actions=actions)
+            return True, msgspec.structs.replace(memory, pending=None, actions=actions, restarting_since=None)
         return True, memory
 
     def _do(self, step: Step, verdict: Verdict, look: Look, memory: Memory) -> None:
@@ -184,18 +194,22 @@ class Actor:
         left = {*memory.subject.workers, *(Identity(w.pid, w.start_ticks) for w in look.workers)}
         left |= {Identity(h.pid, h.start_ticks) for h in verdict.holders if h.ours and h.pid != 1}
         backend = look.backend
-        pidfile = self.settings.gunicorn.pidfile
-        if master is None and pidfile and remove_stale_pidfile(Path(pidfile)):
-            self.journal.note("stale_pidfile", detail=f"{pidfile} named another program; removed")
+        self.journal.note("start", **how_it_starts(supervisor))
         started = restart(
             supervisor,
+            self.settings,
             master=master,
             workers=left,
             reacts=verdict.fault in ("no_workers", "not_answering"),
             is_free=lambda: vitals.is_free(backend),
+            tell=self._tell_stale,
         )
         if started is not None:
             self._started.append(started)
+
+    def _tell_stale(self, stale: Stale) -> None:
+        outcome = f"not removed: {stale.kept}" if stale.kept else "removed"
+        self.journal.note("stale_pidfile", detail=safe_line(f"{stale.path}: {stale.detail}; {outcome}"))
 
     def _supervisor(self) -> Supervisor | None:
         return find_supervisor(self.settings, self._output)
@@ -218,6 +232,8 @@ class Actor:
         gone = pending.worker is None or not is_alive(pending.worker)
         if gone and not pending.retired and verdict.state in ALIVE and _is_whole(look):
             outcome = "recovered"
+        elif verdict.fault == "environment_changed" and _is_whole(look):
+            outcome = "failed"
         elif (
             gone
             and pending.worker is not None
@@ -235,7 +251,18 @@ class Actor:
                 actions[index] = msgspec.structs.replace(actions[index], outcome=outcome)
                 break
         self.journal.note("step", rung=pending.rung, outcome=outcome, seconds=round(now - pending.at, 2))
-        return msgspec.structs.replace(memory, pending=None, actions=actions)
+        return msgspec.structs.replace(memory, pending=None, actions=actions, restarting_since=None)
+
+
+def how_it_starts(supervisor: Supervisor) -> dict[str, Any]:
+    """What the journal says of a start: by what, as whom, and whose environment; no value of a variable."""
+    if supervisor.unit is not None:
+        return {"unit": supervisor.unit}
+    plan = plan_start(supervisor)
+    if plan.launch is not None:
+        return {"user": plan.launch.account.uid, "environment": "remembered"}
+    known = "none is remembered" if supervisor.launch is None else "the start command changes the user itself"
+    return {"user": os.geteuid(), "environment": f"the watchdog's own: {known}"}
 
 
 def waits_for_the_doctor(fault: str, memory: Memory, rules: Rules, now: float, *, resident: bool) -> bool:

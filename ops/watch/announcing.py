@@ -43,7 +43,7 @@ class Announcer:
                 title = Text(en=f"recovered: {name.en}", zh=f"已恢复：{name.zh}")
                 self.teller.tell("watchdog", "recovered", title, body, now.wall)
             return memory
-        due = verdict.confirmed or verdict.fault == "overload"
+        due = verdict.confirmed or verdict.fault in ("overload", "environment_changed")
         if verdict.state in ("failing", "foreign"):
             due = due or memory.failures >= self.rules.failures
         if trouble.announced or not due:

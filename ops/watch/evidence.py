@@ -7,8 +7,10 @@ round: what cannot be written is left out.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import time
@@ -17,12 +19,15 @@ from pathlib import Path
 
 import msgspec
 
+from ops.files.nofollow import reason_not_to_trust
+from ops.files.regular_file import open_regular_file, read_regular_file
 from ops.quoting import safe_text
 from ops.watch.observation import Look
 
 MAX_DIRECTORIES = 20
 MAX_TOTAL_BYTES = 50 << 20
 MAX_FILE_BYTES = 1 << 20
+MAX_REPORT_BYTES = 8 << 20
 TAIL_BYTES = 64 * 1024
 # The doctor's own budget here, and how long a step waits for its report, seconds.
 DOCTOR_BUDGET = 4.0
@@ -52,10 +57,7 @@ class Evidence:
         """Write one file of it."""
         with contextlib.suppress(OSError):
             self._make()
-            descriptor = os.open(
-                self.path / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
-            )
-            with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as file:
+            with os.fdopen(self._new(name), "w", encoding="utf-8", errors="replace") as file:
                 file.write(content[:MAX_FILE_BYTES])
 
     def put_look(self, look: Look) -> None:
@@ -74,11 +76,12 @@ class Evidence:
                 parts.append(f"== /proc/{pid}/fd\n{count} descriptors")
         self.put("proc.txt", "\n".join(parts) + "\n")
 
-    def put_log_tails(self, paths: Iterable[str]) -> None:
-        """The ends of logs, secrets and control characters removed."""
-        for index, path in enumerate(path for path in paths if path):
-            with contextlib.suppress(OSError):
-                with Path(path).open("rb") as file:
+    def put_log_tails(self, logs: Iterable[tuple[str, int | None]]) -> None:
+        """The ends of logs, secrets and control characters removed; with each the user who named it, None for the
+        settings (`open_regular_file`): what that user could not write is no log of its own."""
+        for index, (path, namer) in enumerate(log for log in logs if log[0]):
+            with contextlib.suppress(OSError, ValueError):
+                with open_regular_file(path, namer=namer) as file:
                     file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
                     text = file.read(TAIL_BYTES).decode("utf-8", "replace")
                 self.put(f"log-{index + 1}.txt", f"== {path}\n{safe_text(text, TAIL_BYTES)}\n")
@@ -87,8 +90,10 @@ class Evidence:
 
     def start_doctor(self, config: Path | None) -> None:
         """Have the doctor look beside the round: it takes seconds, and must not delay a recovery."""
+        # -P, and a directory of root's: nothing of where the watchdog happens to stand is imported.
         command = [
             sys.executable,
+            "-P",
             "-m",
             "ops.cli",
             "doctor",
@@ -98,12 +103,12 @@ class Evidence:
             f"{DOCTOR_BUDGET:g}s",
         ]
         if config is not None:
-            command += ["--config", str(config)]
+            command += ["--config", str(config.absolute())]
         with contextlib.suppress(OSError):
             self._make()
-            with (self.path / "doctor.json").open("wb") as report:
+            with os.fdopen(self._new("doctor.json"), "wb") as report:
                 self._doctor = subprocess.Popen(
-                    command, stdin=subprocess.DEVNULL, stdout=report, stderr=subprocess.DEVNULL
+                    command, cwd="/", stdin=subprocess.DEVNULL, stdout=report, stderr=subprocess.DEVNULL
                 )
             # The service's boot goes first where both want the same cores.
             os.setpriority(os.PRIO_PROCESS, self._doctor.pid, 10)
@@ -120,8 +125,9 @@ class Evidence:
                     self._doctor.wait()
                 return ()
         try:
-            report = msgspec.json.decode((self.path / "doctor.json").read_bytes())
-        except (OSError, msgspec.DecodeError):
+            content = read_regular_file(str(self.path / "doctor.json"), MAX_REPORT_BYTES).content
+            report = msgspec.json.decode(content)
+        except (OSError, ValueError, msgspec.DecodeError):
             return ()
         causes = report.get("causes") if isinstance(report, dict) else None
         return tuple(
@@ -136,11 +142,24 @@ class Evidence:
         return self._doctor is not None and self._doctor.poll() is None
 
     def _make(self) -> None:
-        if not self.path.is_dir():
-            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        """Raises OSError where the directory cannot be made, or is not the caller's alone."""
+        root = self.path.parent
+        if not self.path.exists():
+            root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            root.chmod(0o700)
+            self.path.mkdir(mode=0o700)
             self.path.chmod(0o700)
-            self.path.parent.chmod(0o700)
-            prune(self.path.parent, keep=self.path)
+            prune(root, keep=self.path)
+        status = self.path.lstat()
+        is_own = status.st_uid == os.geteuid() and not stat.S_IMODE(status.st_mode) & 0o077
+        if not stat.S_ISDIR(status.st_mode) or not is_own or reason_not_to_trust(str(root), listed=True):
+            raise PermissionError(errno.EPERM, "not the caller's own", str(self.path))
+
+    def _new(self, name: str) -> int:
+        """A descriptor of a new file in the place of the one that has this name. Raises OSError."""
+        place = self.path / name
+        place.unlink(missing_ok=True)
+        return os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
 
 def directory_name(wall: float, fault: str, root: Path) -> str:

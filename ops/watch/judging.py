@@ -104,6 +104,34 @@ class Verdict:
 def judge(look: Look, memory: Memory, rules: Rules) -> Verdict:
     """What is the matter. ``memory`` has been brought up to date with this look (`remembered`); its ``failures`` count
     this round already, as if it failed."""
+    verdict = _by_processes(look, memory, rules)
+    if (memory.environment_lost or memory.other_user) and verdict.state in ALIVE:
+        return _not_as_before(verdict, memory)
+    return verdict
+
+
+def _not_as_before(verdict: Verdict, memory: Memory) -> Verdict:
+    """It serves, but not as before: who was refused may be let in. Nothing the watchdog does mends that."""
+    named = ", ".join(memory.environment_lost)
+    en = [f"without {named} as it was"] if named else []
+    zh = [f"环境变量 {named} 缺失或不同"] if named else []
+    if memory.other_user:
+        en.append("as another user")
+        zh.append("运行用户不同")
+    return replace(
+        verdict,
+        state="failing",
+        fault="environment_changed",
+        detail=Text(
+            en=f"the service was started again, but {' and '.join(en)}: restart it by hand as it is to run; "
+            "if it is right as it is: gte-ops watchdog forget",
+            zh=f"服务已重新启动，但{'，'.join(zh)}：请按应有的环境手动重启；如果现状正确：gte-ops watchdog forget",
+        ),
+        confirmed=False,
+    )
+
+
+def _by_processes(look: Look, memory: Memory, rules: Rules) -> Verdict:
     if look.own_trouble is not None:
         return Verdict("unjudged", "own_trouble", Text(en=look.own_trouble, zh=look.own_trouble))
     if look.master is None:

@@ -14,7 +14,7 @@ from ops.watch.rules import LONGEST_BACK_OFF, Rules
 
 # Where the doctor proves one of these, a start ends as the last one did.
 FUTILE_FOR_A_START = ("GUN003", "GUN012", "ENV001")
-_RESTART_FAULTS = ("master_gone", "master_hung", "master_stopped", "no_workers", "not_answering")
+RESTART_FAULTS = ("master_gone", "master_hung", "master_stopped", "no_workers", "not_answering")
 # Between two full restarts: doubled with each, from this, seconds. Killing one worker waits only for the one before.
 FIRST_BACK_OFF = 10.0
 # Outcomes that take nothing from the budget: long healthy since, or nothing was there to act on.
@@ -26,12 +26,14 @@ class Means:
     """What could be done on this host just now.
 
     ``reload``: memory carries both generations, and the configuration on disk can be read. ``causes``: codes the
-    doctor proved for this trouble. ``fingerprint``: of the files whose change may mend a start that fails."""
+    doctor proved for this trouble. ``fingerprint``: of the files whose change may mend a start that fails.
+    ``refusal``: why the service must not be started as things are."""
 
     restart: bool
     reload: bool
     causes: tuple[str, ...] = ()
     fingerprint: str = ""
+    refusal: Text | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,8 @@ def decide(
             ),
             futile=True,
         )
+    if rung == "restart" and means.refusal is not None:
+        return Step(None, why=means.refusal, futile=True)
     if rung == "restart" and _is_futile(memory, rules, means, now):
         codes = ", ".join(code for code in means.causes if code in FUTILE_FOR_A_START)
         return Step(
@@ -100,7 +104,7 @@ def _wanted(
     verdict: Verdict, memory: Memory, rules: Rules, means: Means
 ) -> tuple[Rung | None, WorkerVerdict | None]:
     """The smallest rung that can mend this."""
-    if verdict.fault in _RESTART_FAULTS:
+    if verdict.fault in RESTART_FAULTS:
         # A stopped master that is continued keeps its workers and every request in flight.
         if verdict.fault == "master_stopped" and not _tried(memory, "continue_master"):
             return "continue_master", None

@@ -18,12 +18,16 @@ from typing import Self
 import msgspec
 
 from ops.durable_file import write_atomically
+from ops.errors import OpsError
+from ops.files.nofollow import reason_not_to_trust
+from ops.files.regular_file import read_regular_file
 from ops.quoting import safe_line
 from ops.watch import memory as remembering
 from ops.watch.memory import Memory
 from ops.watch.observation import Clocks
 
 MAX_FILE_BYTES = 4 << 20
+MAX_PAUSE_BYTES = 4096
 # A pause is for maintenance; a forgotten one must not last for good.
 LONGEST_PAUSE = 7 * 86400.0
 # State files that could not be read are kept for a look, this many.
@@ -33,6 +37,20 @@ LOCK_ATTEMPTS = 3
 
 class LockedError(Exception):
     """Another watchdog holds the lock."""
+
+
+def refuse_shared_directory(directory: Path) -> None:
+    """Raises OpsError where others than root and the caller could put files into ``directory``, or into that in which
+    it will be made: what lies there decides what is killed and started."""
+    place = directory.absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    why_not = reason_not_to_trust(str(place), listed=True)
+    if why_not is not None:
+        raise OpsError(
+            f"{directory}: not used for the watchdog's state or evidence: {why_not}; give it a directory of its own "
+            "(watchdog.state_file, watchdog.evidence_dir), by default /var/lib/gte-ops"
+        )
 
 
 class Pause(msgspec.Struct, frozen=True):
@@ -70,12 +88,12 @@ class Ledger:
     def load(self, now: Clocks) -> Memory:
         """What is remembered; a fresh memory where nothing is. A torn file is set aside, never a reason to fail."""
         try:
-            with self.path.open("rb") as file:
-                content = file.read(MAX_FILE_BYTES + 1)
+            content = read_regular_file(str(self.path), MAX_FILE_BYTES).content
         except FileNotFoundError:
             return Memory(boot_id=boot_id())
-        except OSError as error:
-            self.trouble = safe_line(f"{self.path}: cannot be read: {error.strerror or error}")
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
+            self.trouble = safe_line(f"{self.path}: cannot be read: {why}")
             return Memory(boot_id=boot_id())
         try:
             memory = remembering.from_json(content)
@@ -127,8 +145,9 @@ class Ledger:
     def paused(self, wall: float) -> Pause | None:
         """The pause in force. One that is over, torn, or longer than any pause may be, is none."""
         try:
-            pause = msgspec.json.decode(self.pause_path.read_bytes(), type=Pause)
-        except (OSError, msgspec.MsgspecError):
+            content = read_regular_file(str(self.pause_path), MAX_PAUSE_BYTES).content
+            pause = msgspec.json.decode(content, type=Pause)
+        except (OSError, ValueError, msgspec.MsgspecError):
             return None
         return pause if wall < pause.until <= wall + LONGEST_PAUSE else None
 

@@ -86,7 +86,8 @@ class Trouble(msgspec.Struct):
 
 
 class Subject(msgspec.Struct):
-    """The service as last seen: enough to recognise it, and to start it, once it is gone."""
+    """The service as last seen: enough to recognise it, and to start it, once it is gone. ``uid``: who started its
+    master, by the kernel's word; None: not seen."""
 
     backend: str = ""
     master: Identity | None = None
@@ -97,6 +98,7 @@ class Subject(msgspec.Struct):
     workers: tuple[Identity, ...] = ()
     # gunicorn's setting, 0 where it is not known.
     threads: int = 0
+    uid: int | None = None
 
 
 class Memory(msgspec.Struct):
@@ -124,6 +126,11 @@ class Memory(msgspec.Struct):
     workers_seen_at: float | None = None
     # Since when a master that was there is missing.
     master_gone_since: float | None = None
+    # When the watchdog began the restart whose master has not been seen well yet.
+    restarting_since: float | None = None
+    # What the master that serves now lacks of the one before it, as far as the watchdog started it (launch.py).
+    environment_lost: tuple[str, ...] = ()
+    other_user: bool = False
     actions: list[Action] = []
     counters: dict[str, int] = {}
     # The budget: ``holding`` once it is spent; an attempt is allowed again at ``rearm_at``, ``level`` doubles the wait.

@@ -12,11 +12,20 @@ from ops.settings import Settings
 from ops.watch import stacks, vitals
 from ops.watch.evidence import Evidence, directory_name
 from ops.watch.judging import Verdict, gone_for, with_dump, with_thread_dump
-from ops.watch.memory import Memory
+from ops.watch.memory import Memory, Subject
 from ops.watch.observation import Look
 from ops.watch.rules import LOOK_AGAIN, Rules
 
 MAX_DUMPS = 4
+
+
+def named_logs(settings: Settings, subject: Subject) -> tuple[tuple[str, int | None], ...]:
+    """The service's logs, and with each the user whose process named it; None where the settings do."""
+    own = settings.gunicorn
+    return (
+        (subject.error_log, None if own.error_log else subject.uid),
+        (subject.access_log, None if own.access_log else subject.uid),
+    )
 
 
 class Proof:
@@ -99,7 +108,7 @@ class Proof:
         self._evidence.put_look(look)
         self._evidence.put_processes(pids)
         subject = memory.subject
-        self._evidence.put_log_tails((subject.error_log, subject.access_log))
+        self._evidence.put_log_tails(named_logs(self.settings, subject))
         if patient:
             self._evidence.causes()
 

@@ -2,8 +2,8 @@
 
 A round is short, and everything it needs to know of earlier ones is on disk: `--once` from cron and the resident
 service are the same round. What is seen (vitals), what it means (judging), which step is due (ladder), how it is done
-(acting, by ops/remedies), what is kept as proof (proof, evidence), what is remembered (account, memory, ledger), who
-is told (announcing, telling).
+(acting, by ops/remedies), what is kept as proof (proof, evidence), what is remembered (account, memory, ledger,
+launches), who is told (announcing, telling).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import msgspec
 
 from ops.language import Language
 from ops.quoting import safe_line
+from ops.remedies.launch import launch_path
 from ops.settings import Settings
 from ops.topology.progress import in_flight_ages
 from ops.watch import metrics, vitals
@@ -23,6 +24,7 @@ from ops.watch.acting import Actor
 from ops.watch.announcing import Announcer
 from ops.watch.judging import ALIVE, Verdict, judge, own_trouble, remembered, without_dumps
 from ops.watch.ladder import Step
+from ops.watch.launches import Launches
 from ops.watch.ledger import Ledger, clocks
 from ops.watch.memory import Memory
 from ops.watch.observation import Look
@@ -80,6 +82,7 @@ class Watchdog:
         output = self._beside("start-output.log")
         self.actor = Actor(settings, self.rules, self.ledger, self.proof, journal, output, resident=resident)
         self.memory = self.ledger.load(clocks())
+        self.launches = Launches(launch_path(settings), journal)
         self._metrics_trouble = False
         self._state_trouble = False
         if self.ledger.set_aside is not None:
@@ -101,6 +104,7 @@ class Watchdog:
             look = msgspec.structs.replace(look, own_trouble=trouble)
         memory = msgspec.structs.replace(self.memory, subject=sight.subject)
         memory = remembered(look, memory, self.rules, trouble)
+        memory = self.launches.compare(look, memory)
         memory.failures += 1 if counts else 0
         verdict = judge(look, memory, self.rules)
         if verdict.wants_dumps:
@@ -110,6 +114,7 @@ class Watchdog:
         memory = without_dumps(memory, (*verdict.wants_dumps, *(w.identity for w in verdict.stuck)))
         paused = self.ledger.paused(look.clocks.wall) is not None
         memory = self.actor.follow_up(verdict, look, memory)
+        self.launches.remember(verdict, look, memory)
         memory = keep_account(verdict, look, memory, self.rules, self.journal, evidence=self.proof.path)
         step = Step(None)
         if verdict.state in ("failing", "suspect"):

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from ops.files.programs import trusted_program
 
 DUMP_SECONDS = 5.0
 MAX_DUMP_CHARS = 256 * 1024
@@ -39,9 +40,9 @@ class Stacks:
 
 
 def find_py_spy() -> str | None:
-    """py-spy beside this interpreter, else on the PATH; None without it."""
+    """py-spy beside this interpreter, else on the PATH where it is nobody else's; None without it."""
     beside = Path(sys.executable).with_name("py-spy")
-    return str(beside) if beside.exists() else shutil.which("py-spy")
+    return str(beside) if beside.exists() else trusted_program("py-spy")
 
 
 def dump(pid: int) -> Stacks:

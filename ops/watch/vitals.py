@@ -18,12 +18,14 @@ import msgspec
 from ops.collect.control_socket import NoAnswerError, ask
 from ops.collect.exchange import exchange
 from ops.collect.gunicorn import read_config, read_progress
+from ops.collect.process_status import ProcessStatus, process_status
 from ops.collect.wire import Patience
 from ops.quoting import safe_line
 from ops.settings import Settings
 from ops.snapshot import Exchange, NotSeen, Process, Processes
 from ops.topology import gunicorn as gunicorn_topology
 from ops.topology.address import dialled, is_wildcard, same_address, split_address
+from ops.topology.authority import Standing, may_name, standing
 from ops.topology.identity import Identity
 from ops.topology.target import GUIDE_APP_DIR, GUIDE_PIDFILE, gunicorn_hints
 from ops.watch import resources
@@ -100,7 +102,12 @@ def _look(settings: Settings, memory: Memory) -> Sight:
     subject = memory.subject
     master = seen(subject.master.pid) if subject.master else None
     holders: tuple[Holder, ...] | NotSeen = ()
-    if master is None or subject.master is None or master.start_ticks != subject.master.start_ticks:
+    if (
+        master is None
+        or subject.master is None
+        or master.start_ticks != subject.master.start_ticks
+        or subject.uid is None
+    ):
         master, subject, holders = _find(settings, memory.subject)
     room = resources.room(master.pid) if master else None
     control: bool | None = None
@@ -219,12 +226,16 @@ def children(pid: int) -> tuple[int, ...]:
 
 
 def _workers(settings: Settings, master: Seen) -> tuple[Worker, ...]:
+    """The master's children, of its own user: of root's of any, for gunicorn's ``user`` gives that up for them.
+
+    A child of another user runs a set-user-ID program, and is no worker."""
+    owner = process_status(master.pid)
     records = read_progress(settings.app.progress_dir)
     by_pid = {} if isinstance(records, NotSeen) else {r.pid: r for r in records}
     found = []
     for pid in children(master.pid):
         process = seen(pid)
-        if process is None:
+        if process is None or not _may_be_worker(owner, process_status(pid)):
             continue
         record = by_pid.get(pid)
         if record is not None and record.start_ticks != process.start_ticks:
@@ -244,12 +255,21 @@ def _workers(settings: Settings, master: Seen) -> tuple[Worker, ...]:
     return tuple(found)
 
 
+def _may_be_worker(master: ProcessStatus | None, child: ProcessStatus | None) -> bool:
+    return (
+        master is not None
+        and child is not None
+        and master.is_nested == child.is_nested
+        and may_name(master.uid, child.uid, os.geteuid())
+    )
+
+
 # --- finding the service ----------------------------------------------------------------------------------------------
 
 
 def _find(settings: Settings, known: Subject) -> tuple[Seen | None, Subject, tuple[Holder, ...] | NotSeen]:
     """The master among all processes of the machine, and where the service is or should be."""
-    from ops.collect.locate import locate_master
+    from ops.collect.locate import completed, locate_master
     from ops.collect.nginx import read_pidfile
     from ops.collect.processes import processes
 
@@ -259,14 +279,16 @@ def _find(settings: Settings, known: Subject) -> tuple[Seen | None, Subject, tup
         None if settings.gunicorn.bind or settings.gunicorn.config_file else GUIDE_PIDFILE
     )
     pidfile = read_pidfile(pidfile_path) if pidfile_path else None
-    found = locate_master(table, settings, gunicorn_hints(settings, pidfile, None))
+    hints = gunicorn_hints(settings, pidfile, None)
+    found = locate_master(table, settings, hints)
     if found is None and known.command:
         found = _as_known(table, known)
     master = seen(found.pid) if found else None
     if found is None or master is None:
         backend = _backend(settings, table, None, known)
         subject = msgspec.structs.replace(known, backend=backend, master=None)
-        return None, subject, _holders(settings, everyone, backend, known)
+        owners = completed(everyone, settings, hints).owners
+        return None, subject, _holders(settings, everyone, backend, known, owners)
     subject = _subject(settings, table, found, known)
     return master, subject, ()
 
@@ -286,10 +308,18 @@ def _without_orphans(table: Processes, known: Subject) -> Processes:
 
 
 def _as_known(table: Processes, known: Subject) -> Process | None:
-    """A master started as the last one was, where settings tell too little to find it."""
+    """A master started as the last one was, and by the same user, where settings tell too little to find it."""
     masters = gunicorn_topology.gunicorn_masters(table.processes)
-    same = [m for m in masters if m.command == known.command and (m.cwd or "") == known.cwd]
+    same = [m for m in masters if _is_like(m, known, table.caller)]
     return same[0] if len(same) == 1 else None
+
+
+def _is_like(process: Process, known: Subject, caller: int) -> bool:
+    """Whether a process was started as the service was: a command line is anybody's to forge, the user is not."""
+    where = standing(process, caller)
+    if not known.command or process.command != known.command or (process.cwd or "") != known.cwd:
+        return False
+    return where is Standing.HOST or (where is Standing.USER and process.uid == known.uid)
 
 
 def _subject(settings: Settings, table: Processes, master: Process, known: Subject) -> Subject:
@@ -312,6 +342,7 @@ def _subject(settings: Settings, table: Processes, master: Process, known: Subje
         error_log=log(settings.gunicorn.error_log, "errorlog", "error-logfile"),
         access_log=log(settings.gunicorn.access_log, "accesslog", "access-logfile"),
         threads=_whole(gunicorn_topology.setting("threads", "threads", master.command, config)),
+        uid=master.uid,
     )
 
 
@@ -351,8 +382,12 @@ def _backend(settings: Settings, table: Processes, master: Process | None, known
 
 
 def _holders(
-    settings: Settings, table: Processes, backend: str, known: Subject
+    settings: Settings, table: Processes, backend: str, known: Subject, users: tuple[int, ...]
 ) -> tuple[Holder, ...] | NotSeen:
+    """Who listens at the service's address. ``users``: whose the service's files are.
+
+    What is ours is taken down for a restart: a process remembered as a worker, or one that says it is the service's and
+    is of root, the caller or a user who may say so. Anybody else's is left alone, whatever it calls itself."""
     owners = gunicorn_topology.holder(table, backend)
     if not owners:
         # Also whoever listens on every address, or on this one while ours wants all of them, is in the way.
@@ -369,12 +404,15 @@ def _holders(
     wanted = settings.gunicorn.config_file
     found = []
     for owner in owners:
+        where = standing(owner, table.caller)
+        may_say_so = where is Standing.HOST or (where is Standing.USER and owner.uid in (known.uid, *users))
         ours = (
             owner.pid == 1
             or Identity(owner.pid, owner.start_ticks) in workers
-            or (bool(known.command) and owner.command == known.command)
+            or _is_like(owner, known, table.caller)
             or (
-                gunicorn_topology.is_gunicorn(owner)
+                may_say_so
+                and gunicorn_topology.is_gunicorn(owner)
                 and wanted is not None
                 and gunicorn_topology.config_path(owner) == wanted
             )

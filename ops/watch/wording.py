@@ -24,6 +24,10 @@ FAULTS: dict[str, Text] = {
     "not_ready": Text(en="the service is not ready", zh="服务未就绪"),
     "port_taken": Text(en="another program holds the service's port", zh="其他程序占用了服务端口"),
     "holder_unseen": Text(en="no master is seen", zh="看不到主进程"),
+    "environment_changed": Text(
+        en="the service was started again, but not as it ran before",
+        zh="服务已重新启动，但与之前的运行环境不一致",
+    ),
     "saturated": Text(en="the service is saturated", zh="服务已饱和"),
     "booting": Text(en="the service is booting", zh="服务正在启动"),
     "own_trouble": Text(en="the watchdog could not judge", zh="守护程序无法判断"),

@@ -54,7 +54,7 @@ def test_one_file_and_one_log_tail_are_bounded(tmp_path: Path) -> None:
     log.write_text("old\n" * MAX_FILE_BYTES + "the end\n")
     piece = Evidence(tmp_path / "evidence", "a")
     piece.put("stacks.txt", "x" * (3 * MAX_FILE_BYTES))
-    piece.put_log_tails([str(log)])
+    piece.put_log_tails([(str(log), None)])
     assert (piece.path / "stacks.txt").stat().st_size == MAX_FILE_BYTES
     tail = (piece.path / "log-1.txt").read_text()
     assert len(tail) < TAIL_BYTES + 200

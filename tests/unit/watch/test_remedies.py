@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -86,11 +86,17 @@ def test_nothing_is_started_while_the_port_is_held(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr("ops.remedies.restart.PORT_FREE_WITHIN", 0.1)
     marker = tmp_path / "started"
     command = supervisor(tmp_path, sys.executable, "-c", f"open({str(marker)!r}, 'w')")
+
+    def again(is_free: Callable[[], bool]) -> None:
+        restart(
+            command, Settings(), master=None, workers=(), reacts=False, is_free=is_free, tell=lambda _: None
+        )
+
     with pytest.raises(RestartError, match="still held"):
-        restart(command, master=None, workers=(), reacts=False, is_free=lambda: False)
+        again(lambda: False)
     assert not marker.exists()
     began = time.monotonic()
-    restart(command, master=None, workers=(), reacts=False, is_free=lambda: time.monotonic() > began + 0.05)
+    again(lambda: time.monotonic() > began + 0.05)
     assert marker.exists()
 
 

@@ -67,7 +67,7 @@ def test_one_that_does_not_return_is_given_up(
 
 def test_where_systemctl_is_missing_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(RestartError, match="No such file"):
+    with pytest.raises(RestartError, match="no systemctl"):
         start(UNIT)
 
 
@@ -76,7 +76,15 @@ def test_nothing_is_asked_of_systemd_while_the_port_is_held(
 ) -> None:
     monkeypatch.setattr("ops.remedies.restart.PORT_FREE_WITHIN", 0.1)
     with pytest.raises(RestartError, match="still held"):
-        restart(UNIT, master=None, workers=(), reacts=False, is_free=lambda: False)
+        restart(
+            UNIT,
+            Settings(),
+            master=None,
+            workers=(),
+            reacts=False,
+            is_free=lambda: False,
+            tell=lambda _: None,
+        )
     assert not recorder.exists()
 
 

@@ -1,0 +1,46 @@
+"""Doing a thing as another user, so that the kernel itself judges what that user may do."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+
+import msgspec
+
+
+class Account(msgspec.Struct, frozen=True):
+    """A process's user, group and further groups."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...] = ()
+
+
+def become(account: Account) -> None:
+    """Be ``account`` for good: in a child only. Raises OSError where root's powers do not suffice."""
+    os.setgroups(account.groups)
+    os.setresgid(account.gid, account.gid, account.gid)
+    os.setresuid(account.uid, account.uid, account.uid)
+
+
+def as_account(account: Account, do: Callable[[], object]) -> OSError | None:
+    """Call ``do`` in a child that is ``account``; the error that it met there, None where it met none.
+
+    Of this process nothing changes: a change of its own user would reach its other threads (nptl(7))."""
+    child = os.fork()
+    if child == 0:
+        code = 255
+        with contextlib.suppress(BaseException):
+            try:
+                become(account)
+                do()
+                code = 0
+            except OSError as error:
+                code = min(error.errno or 254, 254)
+        os._exit(code)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code == 0:
+        return None
+    number = code if 0 < code < 254 else 1  # EPERM
+    return OSError(number, os.strerror(number))
