@@ -55,6 +55,8 @@ MAX_LISTED = 10_000
 MAX_ERRORS = 100
 # Directives whose first argument `nginx -t` may create as a file, or as a directory.
 _CREATED_FILES = ("error_log", "access_log", "pid", "lock_file")
+# How nginx ends a line about a file that it may not open or make: EPERM, EACCES, EROFS.
+_REFUSED_TO_OPEN = ("(1: Operation not permitted)", "(13: Permission denied)", "(30: Read-only file system)")
 _CREATED_DIRECTORIES = tuple(
     f"{name}_temp_path" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 )
@@ -293,9 +295,21 @@ def test_config(config: NginxConfig, build: dict[str, str], timeout: float) -> N
         for path in absent:
             _remove_empty(path)
     lines = done.stderr.decode(errors="replace").splitlines()[:40]
+    if done.returncode != 0 and _is_confined():
+        for line in lines:
+            if "[emerg]" in line and line.endswith(_REFUSED_TO_OPEN):
+                return NotSeen(reason=safe_line(f"nginx -t may not open its files in this unit's sandbox: {line}"))
     return NginxTest(
         command=command, exit_code=done.returncode, lines=tuple(safe_line(line) for line in lines)
     )
+
+
+def _is_confined() -> bool:
+    """Whether this process runs in a sandbox, as root too: all of ours set no_new_privs (proc(5), NoNewPrivs)."""
+    try:
+        return "\nNoNewPrivs:\t1\n" in Path("/proc/self/status").read_text()
+    except OSError:
+        return False
 
 
 def test_command(config: NginxConfig, build: dict[str, str]) -> tuple[str, ...]:
