@@ -8,20 +8,25 @@ import pwd
 import sys
 import time
 from pathlib import Path, PurePosixPath
+from typing import Literal
 from urllib.parse import urlsplit
 
 import msgspec
 
 from ops.collect import Surroundings, look_around
-from ops.collect.logrotate import MAIN_FILE, rotation, rules_of
+from ops.collect.logrotate import MAIN_FILE, account, log_place, rotation, rules_of, user_groups
 from ops.collect.nginx import test_command
-from ops.render import Deployment, NginxSite
+from ops.files.nofollow import trusted_users
+from ops.language import Text, verbatim
+from ops.render import Deployment, NginxSite, RotatedLog
 from ops.settings import Settings
 from ops.snapshot import GunicornConfig, NginxConfig, Processes, RotationRule, Target
 from ops.topology import nginx as nginx_topology
 from ops.topology.address import is_wildcard, join_address
-from ops.topology.logrotate import covering
+from ops.topology.logrotate import LogTerms, covering, log_terms, name_refusal, refused
 from ops.topology.site import find_site
+from ops.topology.target import log_namer
+from ops.unprivileged import NOBODY
 
 # How long looking at the host may take, seconds.
 LOOK_SECONDS = 10.0
@@ -70,21 +75,31 @@ class _Builder:
         """Everything that render needs to know."""
         settings = self.settings
         site = self._site()
-        nginx_owner, nginx_su = self._log_owner(site.access_log, self._nginx_user())
+        nginx_owner, gunicorn_owner = self._nginx_user(), self._gunicorn_user()
         access, error = (
             self._found("gunicorn_access_log", settings.gunicorn.access_log, _EXAMPLE.gunicorn_access_log),
             self._found("gunicorn_error_log", settings.gunicorn.error_log, _EXAMPLE.gunicorn_error_log),
         )
-        gunicorn_owner, gunicorn_su = self._log_owner(access, self._gunicorn_user())
+        gunicorn_su = None
         if gunicorn_owner == _EXAMPLE.gunicorn_owner and access == _EXAMPLE.gunicorn_access_log:
             gunicorn_su = _EXAMPLE.gunicorn_su  # the directory is that user's, once systemd has made it
+        rotated, not_rotated = self._rotated(site, access, error, nginx_owner, gunicorn_owner)
+        access, error = (
+            name if name_refusal(name) is None else example
+            for name, example in (
+                (access, _EXAMPLE.gunicorn_access_log),
+                (error, _EXAMPLE.gunicorn_error_log),
+            )
+        )
         metrics = settings.watchdog.metrics_file or str(
             PurePosixPath(settings.watchdog.state_file).with_suffix(".prom")
         )
         config_file = settings.nginx.config_file or (self.target and self.target.nginx_config_file)
         nginx_dir = str(PurePosixPath(config_file).parent) if config_file else _EXAMPLE.nginx_dir
         file = _logrotate_file(settings)
-        logs = (site.access_log, site.error_log, access, error)
+        logs: tuple[str, ...] = (site.access_log, site.error_log, access, error)
+        if rotated is not None:
+            logs = tuple(log.path for log in rotated)
         return Deployment(
             site=site,
             nginx_dir=nginx_dir,
@@ -93,7 +108,6 @@ class _Builder:
             or f"{nginx_dir}/conf.d/gte-api.conf",
             nginx_pidfile=self._found("nginx_pidfile", settings.nginx.pidfile, _EXAMPLE.nginx_pidfile),
             nginx_owner=nginx_owner,
-            nginx_su=nginx_su,
             unit=settings.gunicorn.unit,
             app_dir=self._found("app_dir", settings.app.dir, _EXAMPLE.app_dir),
             programs=self._programs(),
@@ -115,6 +129,8 @@ class _Builder:
                 _EXAMPLE.cron_dir,
             ),
             logrotate_file=file,
+            rotated=rotated,
+            not_rotated=not_rotated,
             rotated_elsewhere=tuple(self._elsewhere(logs, file)),
             backup_max_age=float(settings.backup.max_age),
             test_nginx=self._test_nginx(),
@@ -225,27 +241,50 @@ class _Builder:
             not path or path.startswith(("-", "/var/log/gte-api/", "/run/gte-api/")) for path in written
         )
 
-    def _log_owner(self, log: str, writer: tuple[str, str]) -> tuple[tuple[str, str], tuple[str, str] | None]:
-        """Owner of the log, as it is now or as its writer needs it; and as whom logrotate must work in its directory:
-        it refuses one that a group or others may write to (logrotate(8), su)."""
-        if self.around is None:
-            return writer, None
-        try:
-            folder = Path(log).parent.stat()
-        except OSError:
-            return writer, None
-        group_writes = folder.st_mode & 0o020 and folder.st_gid != 0
-        if folder.st_uid == 0 and not group_writes and not folder.st_mode & 0o002:
-            return writer, None
-        try:
-            return writer, (pwd.getpwuid(folder.st_uid).pw_name, grp.getgrgid(folder.st_gid).gr_name)
-        except KeyError:
-            return writer, None
+    def _rotated(
+        self,
+        site: NginxSite,
+        access: str,
+        error: str,
+        nginx_owner: tuple[str, str],
+        gunicorn_owner: tuple[str, str],
+    ) -> tuple[tuple[RotatedLog, ...] | None, tuple[Text, ...]]:
+        """The logs of our rule, each on the terms of who may say so, and why others are left out; None for an image."""
+        if self.around is None or self.target is None:
+            return None, ()
+        found: list[RotatedLog] = []
+        refused: list[Text] = []
+        namer = self._nginx_namer()
+        names: list[tuple[str, Literal["nginx", "gunicorn"], int | None, tuple[str, str]]] = [
+            (site.access_log, "nginx", None if self.settings.nginx.access_log else namer, nginx_owner),
+            (site.error_log, "nginx", None if self.settings.nginx.error_log else namer, nginx_owner),
+            (access, "gunicorn", log_namer(self.target, "gunicorn_access_log"), gunicorn_owner),
+            (error, "gunicorn", log_namer(self.target, "gunicorn_error_log"), gunicorn_owner),
+        ]
+        for path, writer, named_by, owner in dict.fromkeys(names):
+            terms = _terms(path, named_by, owner, is_nginx=writer == "nginx")
+            if isinstance(terms, Text):
+                refused.append(terms)
+            else:
+                found.append(RotatedLog(path, writer, terms.mode, terms.owner, terms.su))
+        return tuple(found), tuple(refused)
+
+    def _nginx_namer(self) -> int | None:
+        """Who names nginx's logs, where that is another user than root and the caller."""
+        config = self.around.config if self.around else None
+        if not isinstance(config, NginxConfig):
+            return None
+        trusted = trusted_users()
+        if config.owner not in trusted:
+            return config.owner
+        return None if config.distrusted is None else NOBODY
 
     def _test_nginx(self) -> tuple[str, ...]:
         config = self.around.config if self.around else None
         if self.around is None or not isinstance(config, NginxConfig):
             return _EXAMPLE.test_nginx
+        if config.distrusted is not None:
+            return ()
         return test_command(config, self.around.build)
 
     def _programs(self) -> str:
@@ -303,6 +342,33 @@ class _Builder:
             if others:
                 found.append((log, others[0]))
         return found
+
+
+def _terms(path: str, namer: int | None, owner: tuple[str, str], *, is_nginx: bool) -> LogTerms | Text:
+    """On what terms our rule takes a log; why it does not take it. ``owner``: who writes to it."""
+    if (refusal := name_refusal(path)) is not None:
+        return refusal
+    trusted = trusted_users()
+    try:
+        place = log_place(path)
+        writer = account(pwd.getpwnam(owner[0]).pw_uid, grp.getgrnam(owner[1]).gr_gid)
+    except KeyError:
+        writer = None
+    except (OSError, ValueError) as error:
+        return refused(path, verbatim(getattr(error, "strerror", None) or str(error)))
+    own = _EXAMPLE.gunicorn_owner
+    believed = namer is None or namer in trusted
+    if believed and owner == own and path in (_EXAMPLE.gunicorn_access_log, _EXAMPLE.gunicorn_error_log):
+        # The directory is that user's, once systemd has made it.
+        return LogTerms(owner=own, su=_EXAMPLE.gunicorn_su)
+    if place is None:
+        if not believed:
+            return refused(path, Text(en="its directory is not there", zh="目录不存在"))
+        # Whose the directory will be is not known: never root's logrotate in what may be the service's.
+        return LogTerms(owner=owner, su=None if is_nginx or owner[0] == "root" else owner)
+    holder = place.owner or writer
+    groups = user_groups(holder.uid) if holder else ()
+    return log_terms(place, namer, trusted, writer, groups, writer_is_given=is_nginx and believed)
 
 
 def _everybody_reaches(path: Path) -> bool:

@@ -250,6 +250,7 @@ def target_values(target: Target) -> dict[str, str]:
         "app_dir": target.app_dir,
         "letsencrypt_dir": target.letsencrypt_dir,
         "python": target.python,
+        "python_command": target.python_command or shlex.quote(target.python),
     }
     return {name: value for name, value in present.items() if value}
 

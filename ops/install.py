@@ -11,6 +11,7 @@ import os
 import pwd
 import re
 import shutil
+import stat
 import subprocess
 import tempfile
 import time
@@ -21,6 +22,8 @@ from pathlib import Path
 from ops.collect.schedule import parse_cron_line
 from ops.durable_file import taking_its_name
 from ops.errors import OpsError
+from ops.files.nofollow import reason_not_to_trust
+from ops.files.regular_file import open_regular_file
 from ops.quoting import safe_line
 from ops.render import (
     ACCOUNTS_FILE,
@@ -40,7 +43,7 @@ TEXTFILES = Path("/var/lib/prometheus/node-exporter")
 KEPT = "~"
 # What systemd-analyze says of a file for another tree, whose programs are not on this machine.
 _NOT_HERE = re.compile(r"is not executable|[Nn]o such file or directory")
-_ACCOUNTS = re.compile(r"(?m)^(\s+(?:su|create 0640)) \S+ \S+$")
+_ACCOUNTS = re.compile(r"(?m)^(\s+(?:su|create 0\d{3})) \S+ \S+$")
 _CRON_WHEN = re.compile(r"(?:[\d*,/-]+ ){4}[\d*,/A-Za-z-]+|@\w+")
 
 
@@ -69,7 +72,7 @@ def changes(files: Sequence[RenderedFile], root: Path) -> Iterator[str]:
     """A unified diff from what is there to what would be."""
     for file in files:
         path = place(file, root)
-        old = _present(path)
+        old = present_text(path)
         before = (old or "").splitlines(keepends=True)
         after = file.text.splitlines(keepends=True)
         yield from difflib.unified_diff(
@@ -83,9 +86,17 @@ def install(
     """Puts ``files`` in place below ``root``, and returns what became of each. On a host with systemd the accounts and
     directories that units need are made too.
 
-    ``nginx_test``: the command that tests nginx's configuration on this host. Raises RefusedError, the old state being
-    back, where a file does not pass its test; OpsError where it cannot be written."""
+    ``nginx_test``: the command that tests nginx's configuration on this host, empty where it must not be run. Raises
+    RefusedError, the old state being back, where a file does not pass its test, or others than root and the caller
+    have a say in its place; OpsError where it cannot be written."""
     on_host = root == Path("/")
+    for file in files:
+        _refuse_shared(file, root)
+    if kind == "nginx" and on_host and not nginx_test:
+        raise RefusedError(
+            "nginx -t is not run as root on what others may change (gte-ops doctor says what: NGX022), and without "
+            "that test nothing is installed; nothing was changed"
+        )
     validate(kind, files, on_host=on_host)
     done: list[Installed] = []
     try:
@@ -103,6 +114,29 @@ def install(
         _put_back(done)
         raise
     return done
+
+
+def _refuse_shared(file: RenderedFile, root: Path) -> None:
+    """Raises RefusedError where others have a say in what lies at a file's place, or a link leads out of the tree."""
+    path = place(file, root)
+    why = reason_not_to_replace(root / file.path.lstrip("/")) or reason_not_to_replace(path)
+    if why is None and not path.parent.resolve().is_relative_to(root.resolve()):
+        why = f"a link leads out of {root}"
+    if why is not None:
+        raise RefusedError(
+            f"{path}: {safe_line(why)}; nothing was changed: give the directory to root alone, or write there what "
+            "the command prints without --install"
+        )
+
+
+def reason_not_to_replace(path: Path) -> str | None:
+    """Why no file is put in this place: others than root and the caller could change or exchange what lies there, or
+    lay something beside it. None where nobody else could."""
+    above = path.parent
+    while not os.path.lexists(above):
+        above = above.parent
+    listed = reason_not_to_trust(str(above), listed=True)
+    return listed if listed or not os.path.lexists(path) else reason_not_to_trust(str(path))
 
 
 def validate(kind: Kind, files: Sequence[RenderedFile], *, on_host: bool) -> None:
@@ -209,7 +243,7 @@ def _check_crontab(file: RenderedFile) -> None:
 
 
 def _put(file: RenderedFile, path: Path) -> Installed:
-    old = _present(path)
+    old = present_text(path)
     if old == file.text and path.stat().st_mode & 0o777 == file.mode:
         return Installed(str(path), "unchanged")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -221,19 +255,33 @@ def _put(file: RenderedFile, path: Path) -> Installed:
 
 
 def keep_copy(path: Path, *, hidden: bool = False) -> Path:
-    """A dated copy beside the file, with owner, mode and times. ``hidden``: no include may take it, not even ``*``."""
+    """A dated copy beside the file, with owner, mode and times. ``hidden``: no include may take it, not even ``*``.
+
+    Ask `reason_not_to_replace` first. Raises OSError."""
     stamp = time.strftime("%Y%m%dT%H%M%S")
     # An include of everything in sites-enabled would load the copy as well, but not one whose name begins with a dot.
     dot = "." if hidden or path.parent.name == "sites-enabled" else ""
     kept = path.with_name(f"{dot}{path.name}.{stamp}{KEPT}")
+    content, status = path.read_bytes(), path.stat()
     number = 1
-    while kept.exists():
-        number += 1
-        kept = path.with_name(f"{dot}{path.name}.{stamp}-{number}{KEPT}")
-    shutil.copy2(path, kept)
-    status = path.stat()
-    with contextlib.suppress(PermissionError):
-        os.chown(kept, status.st_uid, status.st_gid)
+    while True:
+        try:
+            # O_EXCL: whoever laid a link under this name has nothing written through it.
+            copy = os.open(kept, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            break
+        except FileExistsError:
+            number += 1
+            kept = path.with_name(f"{dot}{path.name}.{stamp}-{number}{KEPT}")
+    with os.fdopen(copy, "wb") as file:
+        file.write(content)
+        with contextlib.suppress(PermissionError):
+            os.fchown(file.fileno(), status.st_uid, status.st_gid)
+        os.fchmod(file.fileno(), stat.S_IMODE(status.st_mode))
+        for name in os.listxattr(path):
+            with contextlib.suppress(OSError):
+                os.setxattr(file.fileno(), name, os.getxattr(path, name))
+        file.flush()
+        os.utime(file.fileno(), ns=(status.st_atime_ns, status.st_mtime_ns))
     return kept
 
 
@@ -268,10 +316,11 @@ def _accepted_by_nginx(command: Sequence[str]) -> None:
         )
 
 
-def _present(path: Path) -> str | None:
+def present_text(path: Path) -> str | None:
     """The file's text, None where there is none. Raises OpsError for what is no text file."""
     try:
-        return path.read_text(encoding="utf-8")
+        with open_regular_file(str(path)) as file:
+            return file.read().decode()
     except FileNotFoundError:
         return None
     except UnicodeDecodeError:

@@ -115,12 +115,13 @@ class ReopenLogs:
 class MendPidfile:
     """Write the master's pid into gunicorn's own pidfile; remove a file that gunicorn does not keep.
 
-    ``found``: the pid it wrongly names."""
+    ``found``: the pid it wrongly names; ``namer``: the user whose process named the file, None where settings did."""
 
     path: str
-    found: int | None
+    found: int
     master: Identity
     keeps: bool
+    namer: int | None = None
     area: Area = "files"
 
 
@@ -146,9 +147,10 @@ class NewFile:
 
 @dataclass(frozen=True)
 class InstallRotation:
-    """Put our logrotate rule in place."""
+    """Put our logrotate rule in place. ``left_out``: why logs are not in it."""
 
     files: tuple[NewFile, ...]
+    left_out: tuple[Text, ...] = ()
     area: Area = "files"
 
 

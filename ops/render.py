@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from importlib import resources
 from pathlib import PurePosixPath
 from typing import Literal, get_args
 
 from ops.errors import UsageError
+from ops.language import Text
 
 # Installed under /etc/nginx (or beside whichever nginx.conf is in use) by these names.
 NGINX_FILES = ("conf.d/gte-api.conf", "snippets/gte-api-errors.conf")
@@ -120,7 +121,8 @@ def render_nginx(site: NginxSite) -> dict[str, str]:
     texts = {path: nginx_example(path) for path in NGINX_FILES}
     if site.reject_unknown_names:
         texts = {
-            path: _SHOWN_TO_ANYBODY.sub("    ssl_reject_handshake on;\n", text) for path, text in texts.items()
+            path: _SHOWN_TO_ANYBODY.sub("    ssl_reject_handshake on;\n", text)
+            for path, text in texts.items()
         }
     return {
         path: pattern.sub(lambda match: replacements[match.group()], text) for path, text in texts.items()
@@ -132,6 +134,18 @@ def nginx_example(path: str) -> str:
     return resources.files("ops").joinpath("deploy", "nginx", path).read_text(encoding="utf-8")
 
 
+@dataclass(frozen=True)
+class RotatedLog:
+    """A log in our rotation rule. ``owner``: user and group of the new file, None for the old one's; ``su``: as whom
+    logrotate works in its directory (logrotate(8), su)."""
+
+    path: str
+    writer: Literal["nginx", "gunicorn"]
+    mode: int = 0o640
+    owner: tuple[str, str] | None = None
+    su: tuple[str, str] | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Deployment:
     """One host's values for everything but the nginx site, the defaults being the examples' own.
@@ -139,7 +153,8 @@ class Deployment:
     Paths are absolute. ``programs`` holds gunicorn, ``gte_ops`` is the toolkit's program. ``gunicorn_arguments`` is its
     command line behind the program. ``nginx_owner`` and ``gunicorn_owner``: user and group of their logs;
     ``nginx_su`` and ``gunicorn_su``: as whom logrotate works in a directory that is not root's alone (logrotate(8),
-    su). ``rotated_elsewhere``: logs that another rule takes already, and the file it stands in. ``daemon``: gunicorn
+    su); ``rotated``: each log by itself, where the host was looked at. ``not_rotated``: why further logs are left out.
+    ``rotated_elsewhere``: logs that another rule takes already, and the file it stands in. ``daemon``: gunicorn
     forks into the background. ``watchdog_writes``: further directories that the watchdog writes to.
     """
 
@@ -167,6 +182,8 @@ class Deployment:
     unit_dir: str = "/etc/systemd/system"
     cron_dir: str = "/etc/cron.d"
     logrotate_file: str = "/etc/logrotate.d/gte-api"
+    rotated: tuple[RotatedLog, ...] | None = None
+    not_rotated: tuple[Text, ...] = ()
     rotated_elsewhere: tuple[tuple[str, str], ...] = ()
     backup_max_age: float = 36 * 3600.0
     test_nginx: tuple[str, ...] = ("nginx", "-t")
@@ -199,11 +216,14 @@ def _refuse_unsafe(deployment: Deployment) -> None:
             continue
         allowed = _COMMAND_LINE if field.name == "gunicorn_arguments" else _WORD
         for word in words:
-            if not allowed.fullmatch(word):
-                raise UsageError(
-                    f"{field.name}: {word!r} has characters that a shell, cron or systemd gives a meaning; "
-                    "use plain ones"
-                )
+            _refuse_word(field.name, word, allowed)
+
+
+def _refuse_word(name: str, word: str, allowed: re.Pattern[str] = _WORD) -> None:
+    if not allowed.fullmatch(word):
+        raise UsageError(
+            f"{name}: {word!r} has characters that a shell, cron or systemd gives a meaning; use plain ones"
+        )
 
 
 def _strings(value: object) -> Iterator[str]:
@@ -295,31 +315,46 @@ def _cron(deployment: Deployment) -> tuple[RenderedFile, ...]:
 
 
 def _logrotate(deployment: Deployment) -> tuple[RenderedFile, ...]:
-    site = deployment.site
-    blocks = (
-        ("nginx", (site.access_log, site.error_log), deployment.nginx_owner, deployment.nginx_su),
-        (
-            "gunicorn",
-            (deployment.gunicorn_access_log, deployment.gunicorn_error_log),
-            deployment.gunicorn_owner,
-            deployment.gunicorn_su,
-        ),
-    )
     elsewhere = dict(deployment.rotated_elsewhere)
-    texts = []
-    for name, logs, owner, su in blocks:
-        texts += [f"# {log}: {elsewhere[log]} rotates it.\n" for log in logs if log in elsewhere]
+    logs = _usual_logs(deployment) if deployment.rotated is None else deployment.rotated
+    for log in logs:
+        for word in (log.path, *(log.owner or ()), *(log.su or ())):
+            _refuse_word("rotated", word)
+    texts = [f"# {reason.en}.\n" for reason in deployment.not_rotated]
+    for name in ("nginx", "gunicorn"):
+        written = [log for log in logs if log.writer == name]
+        texts += [
+            f"# {log.path}: {elsewhere[log.path]} rotates it.\n" for log in written if log.path in elsewhere
+        ]
         # The same log in two rules makes logrotate skip a whole file of them.
-        ours = dict.fromkeys(log for log in logs if log not in elsewhere)
-        if ours:
-            example = resources.files("ops").joinpath("logrotate", name).read_text(encoding="utf-8")
+        terms: dict[RotatedLog, dict[str, None]] = {}
+        for log in written:
+            if log.path not in elsewhere:
+                terms.setdefault(replace(log, path=""), {})[log.path] = None
+        example = resources.files("ops").joinpath("logrotate", name).read_text(encoding="utf-8")
+        for how, paths in terms.items():
             head, _, rest = example.partition("/var/log/")
-            text = head + "".join(f"{log}\n" for log in ours) + "{" + rest.partition("{")[2]
+            text = head + "".join(f"{path}\n" for path in paths) + "{" + rest.partition("{")[2]
             text = re.sub(r"    su .*\n", "", text)
-            line = f"    create 0640 {owner[0]} {owner[1]}\n"
-            line = f"    su {su[0]} {su[1]}\n{line}" if su else line
+            line = " ".join((f"    create {how.mode:04o}", *(how.owner or ()))) + "\n"
+            line = f"    su {how.su[0]} {how.su[1]}\n{line}" if how.su else line
             texts.append(_filled(re.sub(r"    create .*\n", line, text), deployment, {}))
     return (RenderedFile(deployment.logrotate_file, "".join(texts)),)
+
+
+def _usual_logs(deployment: Deployment) -> tuple[RotatedLog, ...]:
+    """The logs as the configuration alone says them."""
+    site, own = deployment.site, deployment
+    return (
+        *(
+            RotatedLog(path, "nginx", 0o640, own.nginx_owner, own.nginx_su)
+            for path in (site.access_log, site.error_log)
+        ),
+        *(
+            RotatedLog(path, "gunicorn", 0o640, own.gunicorn_owner, own.gunicorn_su)
+            for path in (own.gunicorn_access_log, own.gunicorn_error_log)
+        ),
+    )
 
 
 def _prometheus(deployment: Deployment) -> tuple[RenderedFile, ...]:

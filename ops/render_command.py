@@ -78,6 +78,9 @@ def render(
         steps = next_steps(kind, files, root, changed=changed, reload_nginx=deployment.reload_nginx)
         shown = language or reader_language()
         _report(form, done, steps, shown)
+        if kind == "logrotate":
+            for reason in deployment.not_rotated:
+                click.echo(f"gte-ops: {reason.to(shown)}", err=True)
         if kind == "systemd" and deployment.gunicorn_owner[0] == "root":
             _warn_of_root(deployment.unit, shown)
     else:

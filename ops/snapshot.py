@@ -256,6 +256,7 @@ class Target(Facts, frozen=True):
     reload_nginx: str
     start_nginx: str
     test_nginx: str
+    python_command: str = ""
     nginx_default_config: str = "/etc/nginx/nginx.conf"
     nginx_config_owner: int = 0
     gunicorn_log_namer: int | None = None

@@ -57,6 +57,7 @@ GUIDE_VALUES: dict[str, str] = {
     "app_dir": "/root/build",
     "letsencrypt_dir": "/etc/letsencrypt",
     "python": "/root/build/venv/bin/python",
+    "python_command": "/root/build/venv/bin/python",
 }
 
 # Filled in for every cause, from the target.
@@ -65,7 +66,7 @@ TARGET_VALUES = frozenset(GUIDE_VALUES)
 DERIVED_VALUES = frozenset({"backend_head", "backend_listeners"})
 # Values that are commands already: they go into a command as they are. All others are quoted for the shell.
 COMMAND_VALUES = DERIVED_VALUES | frozenset(
-    ("start", "restart", "start_nginx", "reload_nginx", "test_nginx", "backend_curl")
+    ("start", "restart", "start_nginx", "reload_nginx", "test_nginx", "backend_curl", "python_command")
 )
 # Values that are several words: each becomes an argument of its own.
 LIST_VALUES = frozenset({"packages", "pids"})

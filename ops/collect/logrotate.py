@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import grp
 import os
+import pwd
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+import msgspec
+
+from ops.files.nofollow import groups_of, resolve
 from ops.files.regular_file import read_regular_file
 from ops.quoting import safe_line
 from ops.settings import LogrotateSettings
 from ops.snapshot import LogFile, NotSeen, Rotation, RotationRule, Target
-from ops.topology.logrotate import TABOO, parse
+from ops.topology.logrotate import TABOO, Account, LogPlace, parse
 
 MAIN_FILE = "/etc/logrotate.conf"
 MAX_FILE_BYTES = 1 << 20
@@ -56,6 +62,58 @@ def service_logs(target: Target) -> Iterator[LogFile]:
             yield LogFile(path=name, resolved=str(path.resolve()), is_file=path.is_file())
         except (OSError, RuntimeError):  # a loop of links
             continue
+
+
+def log_place(path: str) -> LogPlace | None:
+    """Where a log lies; None where its directory is not there. Raises OSError; ValueError for an impossible path."""
+    try:
+        directory, directories = resolve(str(PurePosixPath(path).parent))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        status = os.fstat(directory)
+    finally:
+        os.close(directory)
+    place = LogPlace(
+        path=path,
+        directories=directories,
+        directory_owner=account(status.st_uid, status.st_gid),
+        directory_mode=status.st_mode,
+    )
+    try:
+        log, steps = resolve(path)
+    except FileNotFoundError:
+        return place
+    try:
+        status = os.fstat(log)
+    finally:
+        os.close(log)
+    return msgspec.structs.replace(
+        place,
+        directories=steps[:-1],
+        file=steps[-1],
+        links=status.st_nlink,
+        owner=account(status.st_uid, status.st_gid),
+    )
+
+
+def account(uid: int, gid: int) -> Account:
+    """A user and a group by their names; by number where they have none."""
+    user, group = str(uid), str(gid)
+    with contextlib.suppress(KeyError):
+        user = pwd.getpwuid(uid).pw_name
+    with contextlib.suppress(KeyError):
+        group = grp.getgrgid(gid).gr_name
+    return Account(uid, gid, user, group)
+
+
+def user_groups(uid: int) -> tuple[Account, ...]:
+    """A user in each of its groups, the primary one first; one without a name has the group of its own number."""
+    try:
+        first = pwd.getpwuid(uid).pw_gid
+    except KeyError:
+        first = uid
+    return tuple(account(uid, gid) for gid in dict.fromkeys((first, *sorted(groups_of(uid)))))
 
 
 class _Reader:

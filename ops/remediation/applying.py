@@ -19,9 +19,12 @@ from ops.collect import Surroundings, look_around
 from ops.collect.nginx import read_pidfile, test_command, test_config
 from ops.durable_file import flush_directory, replace_content
 from ops.errors import OpsError
-from ops.install import install, keep_copy
+from ops.files.nofollow import resolve, trusted_users
+from ops.files.ownership import distrust
+from ops.install import install, keep_copy, present_text, reason_not_to_replace
 from ops.language import Text, verbatim
 from ops.quoting import safe_line
+from ops.remediation.pidfile import put_pidfile
 from ops.remediation.record import Record
 from ops.remediation.truce import Truce
 from ops.remedies.pidfile import Stale
@@ -256,6 +259,7 @@ class Applier:
         self._supervisor()
         _must_be_alive(action.master)
         place = Path(action.edit.path).resolve()
+        _must_be_roots(place)
         if place.read_bytes() != action.edit.before:
             raise _HeldError(Text(en=f"{place} has changed meanwhile", zh=f"{place} 刚被改动过"))
         did_serve = _serves(vitals.look_at(self.settings, self._memory()).look)
@@ -472,6 +476,7 @@ class Applier:
             )
         places = [Path(edit.path).resolve() for edit in action.edits]
         for edit, place in zip(action.edits, places, strict=True):
+            _must_be_roots(place)
             if place.read_bytes() != edit.before:
                 raise _HeldError(Text(en=f"{place} has changed meanwhile", zh=f"{place} 刚被改动过"))
         ill_before = health_problem(around.target, time.monotonic() + HEALTH_SECONDS)
@@ -578,50 +583,72 @@ def _has_open(pid: int, link: str) -> bool:
 
 def _mend_pidfile(action: MendPidfile) -> _Done:
     _must_be_alive(action.master)
-    path = Path(action.path)
     present = read_pidfile(action.path)
     if present.missing or present.pid == action.master.pid:
         raise _UnneededError(Text(en="it is right, or gone, by now", zh="现在已正确或已不存在"))
-    if present.pid != action.found or not stat.S_ISREG(path.lstat().st_mode):
-        raise _HeldError(Text(en=f"{path} has changed meanwhile", zh=f"{path} 刚被改动过"))
-    if action.keeps:
-        replace_content(path, f"{action.master.pid}\n".encode())
-        return _Done(str(action.found), str(action.master.pid))
-    path.unlink()
-    return _Done(str(action.found), "removed")
+    changed = Text(en=f"{action.path} has changed meanwhile", zh=f"{action.path} 刚被改动过")
+    if present.pid != action.found:
+        raise _HeldError(changed)
+    try:
+        content = f"{action.master.pid}\n".encode() if action.keeps else None
+        refusal = put_pidfile(action.path, action.found, action.namer, content)
+    except FileNotFoundError:
+        raise _HeldError(changed) from None
+    if refusal is not None:
+        raise _HeldError(Text(en=f"{action.path}: {refusal.en}", zh=f"{action.path}：{refusal.zh}"))
+    return _Done(str(action.found), str(action.master.pid) if action.keeps else "removed")
 
 
 def _change_mode(action: ChangeMode) -> _Done:
-    descriptor = os.open(action.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    found, entries = resolve(action.path)
     try:
-        status = os.fstat(descriptor)
+        status = os.fstat(found)
+        # Who has a say in what lies there has it done to a file of their own alone.
+        exposed = distrust(entries[:-1], {*trusted_users(), status.st_uid})
+        if exposed is not None or not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+            why = exposed or "it is no regular file of one name"
+            raise _HeldError(verbatim(safe_line(f"{action.path}: {why}")))
         mode = stat.S_IMODE(status.st_mode)
         # Bits are only ever taken away.
         wanted = mode & action.after
         if wanted == mode:
             raise _UnneededError(Text(en=f"its mode is {mode:04o} by now", zh=f"权限现在已是 {mode:04o}"))
-        os.fchmod(descriptor, wanted)
+        os.chmod(f"/proc/self/fd/{found}", wanted)  # noqa: PTH101  the very file that was looked at
     finally:
-        os.close(descriptor)
+        os.close(found)
     return _Done(f"{mode:04o}", f"{wanted:04o}")
 
 
 def _install_rotation(action: InstallRotation) -> _Done:
     for file in action.files:
-        path = Path(file.path)
-        present = path.read_text(encoding="utf-8") if path.exists() else None
-        if present != file.present:
-            raise _HeldError(Text(en=f"{path} has changed meanwhile", zh=f"{path} 刚被改动过"))
+        if present_text(Path(file.path)) != file.present:
+            raise _HeldError(Text(en=f"{file.path} has changed meanwhile", zh=f"{file.path} 刚被改动过"))
     files = [RenderedFile(file.path, file.text, file.mode) for file in action.files]
     done = install("logrotate", files, Path("/"), ())
     return _Done(
         "",
         ", ".join(f"{item.path}: {item.state}" for item in done),
         kept=tuple(item.kept for item in done if item.kept),
+        detail=Text(
+            en="; ".join(reason.en for reason in action.left_out),
+            zh="；".join(reason.zh for reason in action.left_out),
+        )
+        if action.left_out
+        else None,
     )
 
 
 # --- what several of them ask -----------------------------------------------------------------------------------------
+
+
+def _must_be_roots(place: Path) -> None:
+    if (why := reason_not_to_replace(place)) is not None:
+        raise _HeldError(
+            Text(
+                en=f"root does not change what others have a say in: {why}",
+                zh=f"root 不修改他人可改动的文件：{why}",
+            )
+        )
 
 
 def _must_be_alive(process: Identity) -> None:

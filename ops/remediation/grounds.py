@@ -8,10 +8,12 @@ import os
 import pwd
 import shlex
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
-from ops.collect.regular_file import read_regular_file
 from ops.errors import OpsError
+from ops.files.regular_file import read_regular_file
+from ops.install import present_text, reason_not_to_replace
 from ops.quoting import without_controls, without_secrets
 from ops.remediation.planning import Grounds
 from ops.remediation.record import record_path
@@ -42,34 +44,35 @@ def gather(
         with contextlib.suppress(OSError, ValueError):
             path = gunicorn.config.path
             files[path] = read_regular_file(path, MAX_FILE_BYTES).content
-    rotation: tuple[NewFile, ...] | str = "it was not asked for"
-    lines: tuple[str, ...] = ()
-    if "OPS001" in codes:
-        rotation, lines = _rotation(settings, settings_path)
-    return Grounds(files, start, rotation, lines, "TLS010" in codes and _key_group_is_owners(snapshot))
+    reasons = {file: reason_not_to_replace(Path(file).resolve()) for file in files}
+    grounds = Grounds(
+        files=files,
+        start=start,
+        key_group_is_owners="TLS010" in codes and _key_group_is_owners(snapshot),
+        not_edited={file: why for file, why in reasons.items() if why is not None},
+        pidfile=settings.gunicorn.pidfile,
+    )
+    return _with_rotation(grounds, settings, settings_path) if "OPS001" in codes else grounds
 
 
-def _rotation(
-    settings: Settings, settings_path: Path | None
-) -> tuple[tuple[NewFile, ...] | str, tuple[str, ...]]:
+def _with_rotation(grounds: Grounds, settings: Settings, settings_path: Path | None) -> Grounds:
     """Our rule as `gte-ops render logrotate` makes it, and the diff from what is there."""
     from ops.deployment import deployment_here
     from ops.install import changes
     from ops.render import render
 
     try:
-        rendered = render("logrotate", deployment_here(settings, settings_path))
+        deployment = deployment_here(settings, settings_path)
+        rendered = render("logrotate", deployment)
         lines = tuple(
             without_secrets(without_controls(line.rstrip("\n"))) for line in changes(rendered, Path("/"))
         )
-        files = []
-        for file in rendered:
-            path = Path(file.path)
-            present = path.read_text(encoding="utf-8") if path.exists() else None
-            files.append(NewFile(file.path, file.text, file.mode, present))
+        files = tuple(
+            NewFile(file.path, file.text, file.mode, present_text(Path(file.path))) for file in rendered
+        )
     except (OpsError, OSError, UnicodeDecodeError) as error:
-        return str(error), ()
-    return tuple(files), lines
+        return replace(grounds, rotation=str(error))
+    return replace(grounds, rotation=files, rotation_diff=lines, not_rotated=deployment.not_rotated)
 
 
 def _key_group_is_owners(snapshot: Snapshot) -> bool:

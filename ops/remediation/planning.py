@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from ops.checks.gunicorn import ignored_settings
 from ops.checks.gunicorn_settings import KNOWN_SETTINGS
 from ops.diagnosis import Cause
+from ops.files.ownership import ROOT
 from ops.language import Text
 from ops.quoting import without_controls, without_secrets
 from ops.remediation.nginx_text import (
@@ -66,7 +67,10 @@ from ops.snapshot import (
 from ops.topology import gunicorn as gunicorn_topology
 from ops.topology import nginx as nginx_topology
 from ops.topology.answers import is_prediction
+from ops.topology.authority import speaks_for_host
+from ops.topology.commands import as_user_of
 from ops.topology.identity import Identity
+from ops.topology.logrotate import parse
 from ops.topology.progress import stuck_for
 from ops.topology.site import find_site
 
@@ -83,14 +87,18 @@ class Grounds:
 
     ``files``: contents of nginx's and gunicorn's configuration files. ``start``: the command the service is started
     with, None where nobody knows one. ``rotation``: our logrotate rule for this host, or why there is none;
-    ``rotation_diff``: what it would change. ``key_group_is_owners``: the private key's group has no other member than
-    the key's owner."""
+    ``rotation_diff``: what it would change; ``not_rotated``: why logs are left out of it. ``key_group_is_owners``: the
+    private key's group has no other member than the key's owner. ``not_edited``: by file, why root does not change it.
+    ``pidfile``: gunicorn's as settings name it."""
 
     files: Mapping[str, bytes] = field(default_factory=dict)
     start: str | None = None
     rotation: tuple[NewFile, ...] | str = "it was not made"
     rotation_diff: tuple[str, ...] = ()
+    not_rotated: tuple[Text, ...] = ()
     key_group_is_owners: bool = False
+    not_edited: Mapping[str, str] = field(default_factory=dict)
+    pidfile: str | None = None
 
 
 @dataclass(frozen=True)
@@ -114,8 +122,8 @@ class _Case:
     ) -> Remedy:
         return Remedy(self.cause, safety, what, action, risk, tuple(commands), tuple(diff))
 
-    def by_hand(self, why: Text) -> Remedy:
-        return Remedy(self.cause, None, why, None)
+    def by_hand(self, why: Text, diff: Sequence[str] = ()) -> Remedy:
+        return Remedy(self.cause, None, why, None, diff=tuple(diff))
 
     @property
     def master(self) -> Process | None:
@@ -124,6 +132,23 @@ class _Case:
         if not isinstance(processes, Processes):
             return None
         return gunicorn_topology.process_of(processes, self.target.gunicorn_master)
+
+    @property
+    def caller(self) -> int:
+        """The user whose run saw it."""
+        processes = self.snapshot.processes
+        return processes.caller if isinstance(processes, Processes) else ROOT
+
+    @property
+    def untested(self) -> Text | None:
+        """Why nginx is not run, nor its files changed, by root; None where it is."""
+        config = self.snapshot.nginx_config
+        if not isinstance(config, NginxConfig) or config.distrusted is None:
+            return None
+        return Text(
+            en=f"nginx -t must not be run as root here, and nothing is done without it: {config.distrusted}",
+            zh=f"这里不能以 root 运行 nginx -t，没有它就不动手：{config.distrusted}",
+        )
 
     @property
     def nginx(self) -> tuple[Process, ...]:
@@ -146,6 +171,15 @@ _NO_START = Text(
     en="nothing here says how the service is started: set gunicorn.start_command, or install its unit",
     zh="不知道服务怎么启动：请设置 gunicorn.start_command，或安装 systemd 单元",
 )
+
+
+def _not_edited(why: str) -> Text:
+    return Text(
+        en=f"root does not change what others have a say in ({why}); the change, for its owner to make:",
+        zh=f"root 不修改他人可改动的文件（{why}）；请由属主自行修改：",
+    )
+
+
 _INTERRUPTS = Text(
     en="requests in progress are lost, and the service is away until it has started again",
     zh="处理中的请求会丢失，启动完成前服务不可用",
@@ -185,11 +219,25 @@ def _mend_pidfile(case: _Case) -> Iterator[Remedy]:
         yield case.by_hand(_NO_MASTER)
         return
     pidfile = gunicorn.pidfile
+    if pidfile.pid is None:
+        yield case.by_hand(
+            Text(
+                en=f"{pidfile.path} holds no process id: what it is, a person must say",
+                zh=f"{pidfile.path} 里不是进程号：它究竟是什么，需要人来判断",
+            )
+        )
+        return
     told = gunicorn_topology.arguments(master)
     written = gunicorn_topology.setting("pidfile", "pid", told, gunicorn.config)
     keeps = isinstance(written, str) and _below(master.cwd, written) == pidfile.path
-    action = MendPidfile(pidfile.path, pidfile.pid, _identity(master), keeps)
+    named_by_settings = case.grounds.pidfile == pidfile.path
+    namer = None if named_by_settings or speaks_for_host(master, case.caller) else master.uid
+    action = MendPidfile(pidfile.path, pidfile.pid, _identity(master), keeps, namer)
     path = shlex.quote(pidfile.path)
+
+    def typed(words: str) -> str:
+        return words if namer is None else as_user_of(master, words)
+
     if keeps:
         yield case.remedy(
             "safe",
@@ -198,7 +246,7 @@ def _mend_pidfile(case: _Case) -> Iterator[Remedy]:
                 en=f"write the master's pid, {master.pid}, into {pidfile.path}, which gunicorn itself keeps",
                 zh=f"把主进程号 {master.pid} 写回 gunicorn 自己的 {pidfile.path}",
             ),
-            commands=(f"echo {master.pid} > {path}",),
+            commands=(typed(f"echo {master.pid} > {path}"),),
         )
         return
     yield case.remedy(
@@ -208,7 +256,7 @@ def _mend_pidfile(case: _Case) -> Iterator[Remedy]:
             en=f"remove {pidfile.path}: the running gunicorn does not keep it",
             zh=f"删除 {pidfile.path}：运行中的 gunicorn 并不维护它",
         ),
-        commands=(f"rm {path}",),
+        commands=(typed(f"rm {path}"),),
     )
 
 
@@ -291,6 +339,9 @@ def _rename_settings(case: _Case) -> Iterator[Remedy]:
         yield case.by_hand(_NO_PLAN)
         return
     edit = FileEdit(config.path, before, text.encode("utf-8", "surrogateescape"))
+    if (why := case.grounds.not_edited.get(config.path)) is not None:
+        yield case.by_hand(_not_edited(why), tuple(difference(edit)))
+        return
     names = ", ".join(f"{name} -> {meant}" for name, meant in renamed.items())
     yield case.remedy(
         "risky",
@@ -348,13 +399,16 @@ def _stuck_workers(case: _Case) -> tuple[int, ...]:
     if not isinstance(activity, Activity) or not isinstance(processes, Processes):
         return ()
     now = case.snapshot.taken_at + activity.seconds
+    ours = set(case.target.gunicorn_workers)  # a record names whatever process its writer likes
     if case.cause.code == "GUN015":
         deadline = case.target.request_deadline
-        return tuple(r.pid for r in activity.progress if stuck_for(r, now, deadline) is not None)
+        return tuple(
+            r.pid for r in activity.progress if r.pid in ours and stuck_for(r, now, deadline) is not None
+        )
     old = {p.pid for p in processes.processes if now - p.started > case.target.boot_deadline}
     booting = {r.pid for r in activity.progress if r.phase == "booting"}
     booting |= {w.pid for w in activity.workers if w.has_beaten is False}
-    return tuple(sorted(old & booting))
+    return tuple(sorted(ours & old & booting))
 
 
 # --- nginx ------------------------------------------------------------------------------------------------------------
@@ -370,6 +424,9 @@ def _start_nginx(case: _Case) -> Iterator[Remedy]:
                 en=f"its configuration was not read: {config.reason}", zh=f"没有读到它的配置：{config.reason}"
             )
         )
+        return
+    if case.untested is not None:
+        yield case.by_hand(case.untested)
         return
     main = nginx_topology.Scope((nginx_topology.main_block(config),))
     if unit is None and main.value("daemon") == "off":
@@ -390,8 +447,8 @@ def _start_nginx(case: _Case) -> Iterator[Remedy]:
 
 def _reload_nginx(case: _Case) -> Iterator[Remedy]:
     masters = case.nginx
-    if not masters:
-        yield case.by_hand(_NO_NGINX)
+    if not masters or case.untested is not None:
+        yield case.by_hand(case.untested or _NO_NGINX)
         return
     hurts = _reload_hurts(case)
     yield case.remedy(
@@ -569,6 +626,10 @@ def _nginx_edit(
     edits = tuple(
         FileEdit(file, before[file], text.encode("utf-8", "surrogateescape")) for file, text in texts.items()
     )
+    why = next((case.grounds.not_edited[file] for file in texts if file in case.grounds.not_edited), None)
+    if why is not None or case.untested is not None:
+        lines = [line for edit in edits for line in difference(edit)]
+        return case.by_hand(_not_edited(why) if why else case.untested or _NO_PLAN, lines)
     return case.remedy(
         "risky" if risk else "safe",
         EditNginx(edits, tuple(map(_identity, case.nginx))),
@@ -696,12 +757,26 @@ def _install_rotation(case: _Case) -> Iterator[Remedy]:
             )
         )
         return
+    if not any(parse(file.text, file.path, {}).rules for file in changed):
+        yield case.by_hand(
+            Text(
+                en="; ".join(reason.en for reason in case.grounds.not_rotated),
+                zh="；".join(reason.zh for reason in case.grounds.not_rotated),
+            )
+            if case.grounds.not_rotated
+            else _NO_PLAN
+        )
+        return
     paths = ", ".join(file.path for file in changed)
+    left_out = case.grounds.not_rotated
     replaced = any(file.present is not None for file in changed)
     yield case.remedy(
         "risky" if replaced else "safe",
-        InstallRotation(changed),
-        Text(en=f"install our logrotate rule: {paths}", zh=f"安装 logrotate 规则：{paths}"),
+        InstallRotation(changed, left_out),
+        Text(
+            en="; ".join((f"install our logrotate rule: {paths}", *(reason.en for reason in left_out))),
+            zh="；".join((f"安装 logrotate 规则：{paths}", *(reason.zh for reason in left_out))),
+        ),
         risk=Text(
             en="it takes the place of the rules that are in that file (they are kept beside it)",
             zh="会替换该文件里原有的规则（原文件会保留一份）",

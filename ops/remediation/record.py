@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from ops.errors import OpsError
+from ops.files.nofollow import reason_not_to_trust
 from ops.quoting import safe_line
 from ops.settings import Settings
 
@@ -34,6 +35,8 @@ class Record:
     def __enter__(self) -> Self:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if (why := reason_not_to_trust(str(self.path.parent), listed=True)) is not None:
+                raise OpsError(f"{self.path}: {safe_line(why)}: without a log of its own --fix does nothing")
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
             self._descriptor = os.open(self.path, flags, 0o600)
             os.fchmod(self._descriptor, 0o600)

@@ -58,6 +58,8 @@ def show_remedies(remedies: Sequence[Remedy], language: Language, out: TextIO) -
         if remedy.action is None:
             for step in remedy.cause.fix:
                 page.command(_BY_HAND.to(language).format(_step(step, language)), indent=5)
+            for line in remedy.diff:
+                page.command(line, indent=5)
             continue
         page.prose(
             _safety(remedy, language), indent=5, style="green" if remedy.safety == "safe" else "yellow"

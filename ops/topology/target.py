@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from ops.files.ownership import ROOT
 from ops.settings import Settings
 from ops.snapshot import (
     Gunicorn,
@@ -113,6 +114,13 @@ def decide_target(
         (master.cwd if master else None, "gunicorn's directory"),
         (GUIDE_APP_DIR, "guide"),
     )
+    python = origins.first(
+        "python",
+        (settings.app.python, WRITTEN),
+        (gunicorn_topology.interpreter(master) if master else None, "gunicorn's command line"),
+        (master.executable if master else None, "gunicorn's interpreter"),
+        (f"{app_dir}/venv/bin/python", "guide"),
+    )
     binary = build.get("program") or (known and known.binary) or settings.nginx.binary
     config_file = known.file if known else settings.nginx.config_file or NGINX_CONFIG_FILE
     return Target(
@@ -141,13 +149,7 @@ def decide_target(
         gunicorn_master=master.pid if master else None,
         gunicorn_workers=tuple(w.pid for w in workers),
         app_dir=app_dir,
-        python=origins.first(
-            "python",
-            (settings.app.python, WRITTEN),
-            (gunicorn_topology.interpreter(master) if master else None, "gunicorn's command line"),
-            (master.executable if master else None, "gunicorn's interpreter"),
-            (f"{app_dir}/venv/bin/python", "guide"),
-        ),
+        python=python,
         model_dir=origins.first(
             "model_dir",
             (settings.model.dir, WRITTEN),
@@ -157,7 +159,20 @@ def decide_target(
         boot_deadline=float(settings.app.boot_deadline),
         expiry_rules=rules_of(settings.tls.thresholds),
         origin=origins.of,
-        **commands(settings, host, files, config_file, binary, build, app_dir, master, gunicorn.config),
+        **commands(
+            settings,
+            host,
+            files,
+            config_file,
+            binary,
+            build,
+            app_dir,
+            python,
+            master,
+            gunicorn.config,
+            caller=processes.caller,
+            nginx_owner=known.owner if known else ROOT,
+        ),
     )
 
 

@@ -421,6 +421,7 @@ TARGET = Target(
     gunicorn_workers=GUNICORN_WORKERS,
     app_dir="/root/build",
     python="/root/build/venv/bin/python",
+    python_command="/root/build/venv/bin/python",
     model_dir=MODEL_DIR,
     request_deadline=120.0,
     boot_deadline=300.0,
