@@ -295,10 +295,11 @@ class _Builder:
         if self.target is not None and isinstance(processes, Processes):
             for process in processes.processes:
                 if process.pid == self.target.gunicorn_master:
-                    scripts = (PurePosixPath(word) for word in process.command[:3])
+                    # Started as venv/bin/gunicorn it lies below the directory that it was started in.
+                    scripts = (PurePosixPath(process.cwd or "", word) for word in process.command[:3])
                     found = next((p for p in scripts if p.is_absolute() and p.name == "gunicorn"), None)
                     if found:
-                        return str(found.parent)
+                        return os.path.normpath(found.parent)
         return _EXAMPLE.programs
 
     def _own_program(self) -> str:
