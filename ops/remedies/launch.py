@@ -113,8 +113,8 @@ class Remembered(msgspec.Struct, frozen=True):
 def read_launch(pid: int) -> Launch | None:
     """How process ``pid`` was started; None where that may not be read, or the process has written over it.
 
-    The environment is the process's own memory: it counts for its own user and no other. Reading it waits where the
-    process is held in the kernel with its memory locked (state D): read only of one that answers."""
+    The environment is the process's own memory: it counts for its own user and no other. Reading it may never
+    end (`ops/watch/time_limit.py`)."""
     status = process_status(pid)
     if status is None or status.is_nested or status.has_other_root or status.is_setuid:
         return None

@@ -16,8 +16,6 @@ from pathlib import Path
 import msgspec
 
 from ops.collect.gunicorn import read_config
-from ops.collect.locate import completed
-from ops.collect.nginx import read_pidfile
 from ops.errors import OpsError
 from ops.files.nofollow import groups_of, resolve, trusted_users
 from ops.files.regular_file import read_regular_file
@@ -26,7 +24,6 @@ from ops.remedies.start_command import gunicorn_words
 from ops.settings import Settings
 from ops.snapshot import Processes
 from ops.topology import gunicorn as gunicorn_topology
-from ops.topology.target import gunicorn_hints
 
 # int() takes no more digits (sys.set_int_max_str_digits).
 MAX_BYTES = 4300
@@ -104,6 +101,10 @@ def remove_stale(settings: Settings, named: Iterable[NamedPidfile]) -> tuple[Sta
 
 
 def _names_this_service(settings: Settings, everyone: Processes, path: str) -> int | None:
+    from ops.collect.locate import completed
+    from ops.collect.nginx import read_pidfile
+    from ops.topology.target import gunicorn_hints
+
     pidfile = read_pidfile(path)
     hints = completed(everyone, settings, gunicorn_hints(settings, pidfile, None))
     process = gunicorn_topology.pidfile_process(everyone, hints)

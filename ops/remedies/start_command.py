@@ -10,7 +10,7 @@ _CHANGERS = (
     "setpriv", "sudo", "su", "runuser", "gosu", "su-exec", "doas", "chpst", "setuidgid", "s6-setuidgid", "pkexec",
     "capsh", "start-stop-daemon", "systemctl", "systemd-run", "supervisorctl", "docker", "podman", "nsenter",
 )  # fmt: skip
-_CHANGER_WORD = re.compile(rf"(?<![\w./-])(?:/\S*/)?(?:{'|'.join(_CHANGERS)})(?![\w.-])")
+_CHANGER_WORD = re.compile(rf"(?<![\w./-])(?:/\S*/)?(?:{'|'.join(_CHANGERS)})(?![\w./-])")
 
 
 def gunicorn_at(command: tuple[str, ...]) -> int | None:

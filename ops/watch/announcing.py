@@ -46,7 +46,9 @@ class Announcer:
         due = verdict.confirmed or verdict.fault in ("overload", "environment_changed")
         if verdict.state in ("failing", "foreign"):
             due = due or memory.failures >= self.rules.failures
-        if trouble.announced or not due:
+        # A recovery that is none is news, whatever was said before.
+        is_news = verdict.fault == "environment_changed" != trouble.fault
+        if (trouble.announced and not is_news) or not due:
             return memory
         doing = RUNGS[step.rung] if step.rung else (step.why if step.why.en else None)
         body = trouble_body(verdict.detail, trouble.causes, evidence, doing, trouble.wall)

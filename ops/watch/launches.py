@@ -19,6 +19,9 @@ from ops.watch.ledger import boot_id
 from ops.watch.memory import Memory
 from ops.watch.observation import Look
 from ops.watch.telling import Journal
+from ops.watch.time_limit import BlockedError, within
+
+READ_SECONDS = 2.0
 
 
 class Launches:
@@ -38,7 +41,7 @@ class Launches:
         is_same = kept.master == master and kept.boot_id == boot_id()
         # A start in ticks of 10 ms may seem a little earlier than the clock it is held against.
         if not is_same and since is not None and look.master.started >= since - 1.0:
-            now = launch.read_launch(master.pid)
+            now = _read(master.pid)
             gone = _lost(kept.launch, now) if now is not None else ()
             other_user = now is not None and now.account.uid != kept.launch.account.uid
             kept = Remembered(kept.launch, master, boot_id(), gone, other_user)
@@ -58,7 +61,7 @@ class Launches:
         kept = launch.load(self._path)
         if kept is not None and kept.master == master and kept.boot_id == boot_id():
             return
-        now = launch.read_launch(master.pid)
+        now = _read(master.pid)
         if now is not None:
             self._save(Remembered(now, master, boot_id()))
         elif kept is not None:
@@ -75,6 +78,13 @@ class Launches:
             self._trouble = trouble
         else:
             self._trouble = ""
+
+
+def _read(pid: int) -> Launch | None:
+    try:
+        return within(READ_SECONDS, lambda: launch.read_launch(pid))
+    except BlockedError:
+        return None
 
 
 def _lost(before: Launch, after: Launch) -> tuple[str, ...]:

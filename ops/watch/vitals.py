@@ -20,24 +20,28 @@ from ops.collect.exchange import exchange
 from ops.collect.gunicorn import read_config, read_progress
 from ops.collect.process_status import ProcessStatus, process_status
 from ops.collect.wire import Patience
+from ops.files.ownership import ROOT
 from ops.quoting import safe_line
 from ops.settings import Settings
 from ops.snapshot import Exchange, NotSeen, Process, Processes
 from ops.topology import gunicorn as gunicorn_topology
 from ops.topology.address import dialled, is_wildcard, same_address, split_address
-from ops.topology.authority import Standing, may_name, standing
+from ops.topology.authority import may_name, speaks_for
 from ops.topology.identity import Identity
 from ops.topology.target import GUIDE_APP_DIR, GUIDE_PIDFILE, gunicorn_hints
 from ops.watch import resources
 from ops.watch.ledger import clocks
 from ops.watch.memory import Memory, Subject
 from ops.watch.observation import Holder, Look, Seen, Worker
+from ops.watch.time_limit import BlockedError, within
 
 # Where gunicorn looks by itself (gunicorn: settings, config).
 DEFAULT_CONFIG_NAME = "gunicorn.conf.py"
 # How long /health and /ready may take each; a longer wait proves nothing more.
 PROBE_SECONDS = 2.0
 CONTROL_SECONDS = 2.0
+# All processes of a machine are looked at in a second; what takes longer never ends.
+TABLE_SECONDS = 10.0
 # Descriptors that one look needs at the same time.
 DESCRIPTORS_NEEDED = 8
 _OWN_TROUBLE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
@@ -76,6 +80,8 @@ def look_at(settings: Settings, memory: Memory) -> Sight:
         why = safe_line(f"the watchdog has no resources left: {error.strerror}")
     except MemoryError:
         why = "the watchdog has no memory left"
+    except BlockedError as error:
+        why = f"a process of this machine cannot be looked at, which keeps its memory locked: {error}"
     unseen = NotSeen(reason=why)
     look = Look(
         clocks=clocks(),
@@ -273,7 +279,7 @@ def _find(settings: Settings, known: Subject) -> tuple[Seen | None, Subject, tup
     from ops.collect.nginx import read_pidfile
     from ops.collect.processes import processes
 
-    everyone = processes()
+    everyone = within(TABLE_SECONDS, processes)
     table = _without_orphans(everyone, known)
     pidfile_path = settings.gunicorn.pidfile or (
         None if settings.gunicorn.bind or settings.gunicorn.config_file else GUIDE_PIDFILE
@@ -316,10 +322,9 @@ def _as_known(table: Processes, known: Subject) -> Process | None:
 
 def _is_like(process: Process, known: Subject, caller: int) -> bool:
     """Whether a process was started as the service was: a command line is anybody's to forge, the user is not."""
-    where = standing(process, caller)
     if not known.command or process.command != known.command or (process.cwd or "") != known.cwd:
         return False
-    return where is Standing.HOST or (where is Standing.USER and process.uid == known.uid)
+    return speaks_for(process, ROOT if known.uid is None else known.uid, caller)
 
 
 def _subject(settings: Settings, table: Processes, master: Process, known: Subject) -> Subject:
@@ -404,8 +409,8 @@ def _holders(
     wanted = settings.gunicorn.config_file
     found = []
     for owner in owners:
-        where = standing(owner, table.caller)
-        may_say_so = where is Standing.HOST or (where is Standing.USER and owner.uid in (known.uid, *users))
+        believed = (ROOT if known.uid is None else known.uid, *users)
+        may_say_so = any(speaks_for(owner, uid, table.caller) for uid in believed)
         ours = (
             owner.pid == 1
             or Identity(owner.pid, owner.start_ticks) in workers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -100,3 +101,63 @@ def test_where_it_cannot_be_written_nothing_fails(tmp_path: Path) -> None:
     piece.put_processes([os.getpid()])
     piece.start_doctor(None)
     assert piece.causes() == ()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "directory", "missing", "link to itself"])
+def test_a_log_that_is_no_file_is_left_out_at_once(tmp_path: Path, kind: str) -> None:
+    log = tmp_path / "error.log"
+    if kind == "pipe":
+        os.mkfifo(log)
+    elif kind == "device":
+        log.symlink_to("/dev/zero")
+    elif kind == "directory":
+        log.mkdir()
+    elif kind == "link to itself":
+        log.symlink_to(log)
+    piece = Evidence(tmp_path / "evidence", "a")
+    piece.put("look.json", "{}")
+    piece.put_log_tails([(str(log), None), ("\0", None)])
+    assert [file.name for file in piece.path.iterdir()] == ["look.json"]
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o770, 0o777])
+def test_nothing_is_written_where_others_may_look_or_write(tmp_path: Path, mode: int) -> None:
+    place = tmp_path / "evidence" / "a"
+    place.mkdir(parents=True)
+    place.chmod(mode)
+    Evidence(tmp_path / "evidence", "a").put("look.json", "{}")
+    assert list(place.iterdir()) == []
+
+
+def test_nothing_is_written_below_a_directory_of_everybodys(tmp_path: Path) -> None:
+    root = tmp_path / "evidence"
+    (root / "a").mkdir(parents=True, mode=0o700)
+    root.chmod(0o1777)
+    Evidence(root, "a").put("look.json", "{}")
+    assert list((root / "a").iterdir()) == []
+
+
+def test_a_file_that_others_have_open_is_not_written_to_again(tmp_path: Path) -> None:
+    piece = Evidence(tmp_path / "evidence", "a")
+    piece.put("look.json", "one")
+    with (piece.path / "look.json").open() as held:
+        piece.put("look.json", "two")
+        assert held.read() == "one"
+    assert (piece.path / "look.json").read_text() == "two"
+
+
+def test_the_doctor_is_started_where_nothing_is_imported_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: dict[str, Any] = {}
+
+    def record(command: list[str], **options: Any) -> None:
+        started.update(options, command=command)
+        raise OSError
+
+    monkeypatch.setattr(evidence.subprocess, "Popen", record)
+    monkeypatch.chdir(tmp_path)
+    Evidence(tmp_path / "evidence", "a").start_doctor(Path("gte-ops.toml"))
+    assert started["cwd"] == "/"
+    assert started["command"][1:4] == ["-P", "-m", "ops.cli"]
+    assert started["command"][-2:] == ["--config", str(tmp_path / "gte-ops.toml")]

@@ -276,3 +276,25 @@ def test_a_master_that_was_there_and_is_gone_for_a_second_needs_no_counting() ->
     )
     back = remembered(look(), remembered(gone, seen, RULES, None), RULES, None)
     assert back.master_gone_since is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "words", "chinese"),
+    [
+        (
+            {"environment_lost": ("GTE_API_KEYS_FILE", "A")},
+            "without GTE_API_KEYS_FILE, A as it was",
+            "GTE_API_KEYS_FILE, A",
+        ),
+        ({"other_user": True}, "as another user", "运行用户不同"),
+    ],
+)
+def test_a_service_that_is_not_as_before_is_not_healthy(
+    changes: dict[str, object], words: str, chinese: str
+) -> None:
+    verdict = judge(look(), memory(**changes), RULES)
+    assert (verdict.state, verdict.fault, verdict.confirmed) == ("failing", "environment_changed", False)
+    assert words in verdict.detail.en
+    assert chinese in verdict.detail.zh
+    down = judge(look(master=None, health=exchange(failure="refused")), memory(**changes), RULES)
+    assert down.fault == "master_gone", "what is worse comes first"

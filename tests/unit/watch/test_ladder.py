@@ -6,6 +6,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ops.language import Text
 from ops.topology.identity import Identity
 from ops.watch import ladder
 from ops.watch.judging import Kind, Verdict, WorkerVerdict
@@ -159,3 +160,11 @@ def test_the_memory_keeps_a_bounded_number_of_actions() -> None:
     assert len(known.actions) == 50
     assert known.counters["restart"] == 200
     assert msgspec.json.encode(known)
+
+
+def test_what_must_not_be_started_is_not_and_a_person_is_told_why() -> None:
+    why = Text(en="the keys file is gone", zh="密钥文件已不存在")
+    means = Means(restart=True, reload=True, refusal=why)
+    assert step(failing("master_gone"), means=means) == Step(None, why=why, futile=True)
+    assert step(failing("worker_hung", stuck(1)), means=means).rung == "kill_worker", "no start is needed"
+    assert step(failing("master_gone")).rung == "restart", "once the reason is gone"

@@ -11,8 +11,9 @@ import msgspec
 import pytest
 
 from ops.durable_file import write_atomically
+from ops.errors import OpsError
 from ops.watch import ledger as on_disk
-from ops.watch.ledger import Ledger, Lock, LockedError, Pause, clocks, is_locked
+from ops.watch.ledger import Ledger, Lock, LockedError, Pause, clocks, is_locked, refuse_shared_directory
 from ops.watch.memory import Action, Memory, Subject, from_json, to_json
 from ops.watch.observation import Clocks
 from tests.unit.watch.made_look import BOOT, WALL, memory, moment
@@ -132,3 +133,21 @@ def test_after_a_reboot_the_budget_stays_and_processes_are_forgotten() -> None:
     assert (after.holding, after.counters, after.failures, after.workers) == (True, {"restart": 4}, 0, {})
     assert after.subject.command == ("gunicorn",)
     assert from_json(to_json(after)) == after
+
+
+def test_a_pipe_in_a_files_place_is_not_waited_for(tmp_path: Path) -> None:
+    kept = Ledger(tmp_path / "watchdog.json")
+    os.mkfifo(kept.path)
+    os.mkfifo(kept.pause_path)
+    assert kept.load(clocks()).rounds == 0
+    assert kept.trouble is not None
+    assert kept.paused(WALL) is None
+
+
+@pytest.mark.parametrize("name", ["", "to/be/made"])
+@pytest.mark.parametrize("mode", [0o777, 0o1777])
+def test_state_in_a_directory_of_everybodys_is_refused(tmp_path: Path, mode: int, name: str) -> None:
+    refuse_shared_directory(tmp_path / name)
+    tmp_path.chmod(mode)
+    with pytest.raises(OpsError, match="everybody may write"):
+        refuse_shared_directory(tmp_path / name)
