@@ -12,7 +12,7 @@ from pathlib import Path
 from ops.archive.encryption import Identity, recipients
 from ops.archive.listing import Listed, judge
 from ops.archive.listing import list_backups as listed_in
-from ops.archive.name import backups_in, checksum_path, parse_name
+from ops.archive.name import backups_in, companions, parse_name
 from ops.durable_file import flush_directory
 from ops.errors import OpsError
 from ops.language import Text
@@ -20,6 +20,7 @@ from ops.safekeeping import copies, creation, retention
 from ops.safekeeping.copies import Destination
 from ops.safekeeping.creation import BackupError, Created, Progress
 from ops.safekeeping.plan import make_plan
+from ops.safekeeping.signature import Checked, check_signature, check_signing_key
 from ops.safekeeping.survey import Survey
 from ops.safekeeping.verification import Verified, verify
 from ops.settings import BackupSettings, Settings
@@ -42,10 +43,11 @@ class Outcome:
 
     @property
     def exit_code(self) -> int:
-        """0 all of it, 1 something is missing in it or nothing old could be removed, 2 it was not copied."""
+        """0 all of it, 1 something is missing in it, it is not signed or nothing old could be removed, 2 it was not
+        copied."""
         if self.failed_copies:
             return 2
-        return 1 if self.created.complaints or self.prune_problem else 0
+        return 1 if self.created.complaints or self.created.unsigned or self.prune_problem else 0
 
 
 def create_backup(
@@ -58,6 +60,8 @@ def create_backup(
     # What is wrong with the settings is told before anything is done.
     retention.check_policy(own.keep)
     encrypt_to = recipients(own.recipients)
+    if own.signing_key:
+        check_signing_key(own.signing_key)
     destinations = _destinations(to)
     directory = Path(own.dir)
     creation.prepare_directory(directory)
@@ -69,6 +73,7 @@ def create_backup(
             host=platform.node(),
             compression=own.compression,
             recipients=encrypt_to,
+            signing_key=own.signing_key,
             progress=progress,
         )
         outcome = Outcome(made, left_overs=left_overs)
@@ -132,15 +137,24 @@ def newest(settings: Settings) -> tuple[Path, dict[Path, Text]]:
     raise BackupError(f"{directory}: there is no good backup in it{broken}; make one: gte-ops backup create")
 
 
-def verify_backup(settings: Settings, archive: Path | None, identities: Sequence[Identity]) -> Verified:
-    """Proves that ``archive``, or the newest backup, could be restored. Raises OpsError where there is none."""
+def signature_of(settings: Settings, archive: Path) -> Checked | None:
+    """What the signature of ``archive`` is worth, None where no signer is known. Raises OpsError."""
+    signers = settings.backup.allowed_signers
+    return check_signature(archive, signers) if signers else None
+
+
+def verify_backup(
+    settings: Settings, archive: Path | None, identities: Sequence[Identity], *, unsigned: bool
+) -> Verified:
+    """Proves that ``archive``, or the newest backup, could be restored; ``unsigned``: even where it lacks the signature
+    that settings ask for. Raises OpsError where there is none."""
     from ops.safekeeping.nginx_trial import try_nginx
 
     nginx_test = partial(try_nginx, program=settings.nginx.binary)
     if archive is not None:
-        return verify(archive, identities, nginx_test)
+        return verify(archive, identities, nginx_test, signature_of(settings, archive), unsigned=unsigned)
     chosen, passed_over = newest(settings)
-    found = verify(chosen, identities, nginx_test)
+    found = verify(chosen, identities, nginx_test, signature_of(settings, chosen), unsigned=unsigned)
     found.notes += [
         Text(
             en=f"{path.name} is newer and was passed over: {reason.en}",
@@ -196,9 +210,10 @@ def _good_once(known_good: Path | None) -> Callable[[Path], bool]:
 def _pruned(own: BackupSettings, known_good: Path | None, spare: int = 0) -> list[Path]:
     removed = []
     for _, path in _unkept(own, known_good, spare):
-        # The archive first: a checksum without one is a left-over, an archive without a checksum would be a doubt.
+        # The archive first: what stands beside it is a left-over without it, and would be a doubt if it were missing.
         path.unlink()
-        checksum_path(path).unlink(missing_ok=True)
+        for beside in companions(path):
+            beside.unlink(missing_ok=True)
         removed.append(path)
     if removed:
         flush_directory(Path(own.dir))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ops.options import config_option, language_option, read_settings, report_format_option
-from ops.restore_command import drill, restore
+from ops.restore_command import drill, restore, unsigned_option
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from ops.backup import Outcome
     from ops.language import Language, Text
+    from ops.safekeeping.signature import Checked
     from ops.safekeeping.verification import Verified
     from ops.settings import Settings
 
@@ -86,7 +87,8 @@ def create(
 ) -> None:
     """Make a backup, verify what was written, remove what is too old. 创建备份，校验写入结果，并清理过期备份。
 
-    Exit code: 0 made, 1 made but something is missing in it, 2 not made, or not copied to where --to says.
+    Exit code: 0 made, 1 made but something is missing in it, or not signed, 2 not made, or not copied to where --to
+    says.
 
     \b
     Example:
@@ -110,14 +112,14 @@ def list_command(ctx: click.Context, config: str | None, form: str, language: La
       gte-ops backup list
       gte-ops backup list --format json
     """
-    from ops.backup import list_backups
+    from ops.backup import list_backups, signature_of
     from ops.restore import finish_earlier, recovery_words
 
     settings, _ = _settings(config or ctx.obj["config"])
     say = _speaker(language or ctx.obj["language"])
     if (recovery := finish_earlier(settings)) is not None:
         _warn(say(recovery_words(recovery)))
-    found = list_backups(settings)
+    found = [(each, signature_of(settings, each.path)) for each in list_backups(settings)]
     if form == "json":
         _document(
             {
@@ -129,17 +131,19 @@ def list_command(ctx: click.Context, config: str | None, form: str, language: La
                         "encrypted": each.name.encrypted,
                         "good": each.good,
                         "reason": say(each.reason),
+                        "signature": signature.verdict if signature else None,
                     }
-                    for each in found
+                    for each, signature in found
                 ]
             }
         )
         return
-    for each in found:
+    for each, signature in found:
         mark = {True: ("good", "完好"), False: ("BAD", "损坏"), None: ("?", "?")}[each.good]
         _line(
             f"{_local(each.name.created_at)}  {_size(each.bytes):>9}  {say(_text(*mark)):<4}  {each.path}"
             + ("" if each.good else f"  ({say(each.reason)})")
+            + (f"  ({say(_signature_words(signature))})" if signature else "")
         )
     if not found:
         _line(say(_text(f"no backups in {settings.backup.dir}", f"{settings.backup.dir} 中没有备份")))
@@ -153,6 +157,7 @@ backup.add_command(drill)
 @click.argument("archive", required=False, type=click.Path())
 @config_option
 @identity_option
+@unsigned_option
 @report_format_option
 @language_option
 @click.pass_context
@@ -161,13 +166,14 @@ def verify(
     archive: str | None,
     config: str | None,
     identity: str | None,
+    unsigned: bool,
     form: str,
     language: Language | None,
 ) -> None:
     """Prove that ARCHIVE (default: the newest good one) could be restored. 验证备份确实可以恢复。
 
-    SHA-256, manifest, every file, certificates with their keys, links, and nginx -t on the restored tree in a scratch
-    directory. Exit code: 0 good, 2 not, 3 nothing could be compared.
+    SHA-256, signature (backup.allowed_signers), manifest, every file, certificates with their keys, links, and nginx -t
+    on the restored tree in a scratch directory. Exit code: 0 good, 2 not, 3 nothing could be compared.
 
     \b
     Example:
@@ -183,7 +189,7 @@ def verify(
     end_in_order()
     settings, _ = _settings(config or ctx.obj["config"])
     identities = read_identities(Path(identity)) if identity else []
-    found = verify_backup(settings, Path(archive) if archive else None, identities)
+    found = verify_backup(settings, Path(archive) if archive else None, identities, unsigned=unsigned)
     _show_verified(found, form, _speaker(language or ctx.obj["language"]))
     sys.exit({True: 0, False: 2, None: 3}[found.good])
 
@@ -247,6 +253,8 @@ def _created_document(outcome: Outcome) -> dict[str, Any]:
         "created_at": _iso(made.manifest.created_at),
         "bytes": made.bytes,
         "sha256": made.sha256,
+        "signed": made.signed,
+        "not_signed": made.unsigned or None,
         "encrypted": made.encrypted,
         "files": sum(entry.kind == "file" for entry in made.manifest.entries),
         "content_bytes": made.manifest.content_bytes,
@@ -263,7 +271,10 @@ def _show_created(outcome: Outcome, say: Callable[[Text], str]) -> None:
     files = sum(entry.kind == "file" for entry in made.manifest.entries)
     words = _text(f"{files} files, {_size(made.bytes)}", f"{files} 个文件，{_size(made.bytes)}")
     encrypted = say(_text(", encrypted", "，已加密")) if made.encrypted else ""
-    _line(f"{made.path}  ({say(words)}{encrypted})")
+    signed = say(_text(", signed", "，已签名")) if made.signed else ""
+    _line(f"{made.path}  ({say(words)}{encrypted}{signed})")
+    if made.unsigned:
+        _warn(say(_text(f"not signed: {made.unsigned}", f"未能签名：{made.unsigned}")))
     for path, reason in made.complaints.items():
         _warn(say(_text(f"not in it: {path}: {reason}", f"未备份：{path}：{reason}")))
     if outcome.prune_problem:
@@ -363,6 +374,7 @@ def _show_verified(found: Verified, form: str, say: Callable[[Text], str]) -> No
                 "good": found.good,
                 "encrypted": found.encrypted,
                 "opened": found.opened,
+                "signature": found.signature.verdict if found.signature else None,
                 "created_at": _iso(found.manifest.created_at) if found.manifest else None,
                 "checked": [say(each) for each in found.checks],
                 "problems": [say(each) for each in found.problems],
@@ -383,6 +395,14 @@ def _show_verified(found: Verified, form: str, say: Callable[[Text], str]) -> No
         _line("  " + say(_text("checked: ", "已检查：")) + "; ".join(say(each) for each in found.checks))
     for each in found.notes if found.good is not None else found.notes[1:]:
         _line("  " + say(_text("note: ", "注意：")) + say(each))
+
+
+def _signature_words(signature: Checked) -> Text:
+    return {
+        "good": _text(f"signed by {signature.detail}", f"签名者：{signature.detail}"),
+        "bad": _text(f"BAD signature: {signature.detail}", f"签名无效：{signature.detail}"),
+        "missing": _text("not signed", "未签名"),
+    }[signature.verdict]
 
 
 def _settings(config: str | None) -> tuple[Settings, Path | None]:

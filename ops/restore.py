@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING
 from ops.archive.encryption import read_identities
 from ops.archive.error import LockedArchiveError
 from ops.archive.manifest import Manifest
-from ops.backup import newest_good
+from ops.backup import newest_good, signature_of
 from ops.errors import OpsError
 from ops.language import Text
+from ops.safekeeping.authenticity import reason_to_doubt, refuse_bad, unsigned_words
 from ops.safekeeping.certbot_lock import certbot_lock
 from ops.safekeeping.creation import CERTBOT_WAIT
 from ops.safekeeping.journal import Recovery, only_restore, recover, recover_if_idle
 from ops.safekeeping.restoration import Prospect, Restoration, content_changes, look
 from ops.safekeeping.restore_plan import is_below, words_of
 from ops.safekeeping.safety import drop_oldest, keep_replaced
+from ops.safekeeping.signature import SignatureError
 from ops.safekeeping.tree import Tree
 from ops.settings import Settings
 
@@ -31,6 +33,12 @@ if TYPE_CHECKING:
 HOST = Path("/")
 # The parts of a backup after whose change gunicorn has to be started anew to read it.
 _GUNICORN_PARTS = ("gunicorn", "unit")
+
+
+class DeclinedError(OpsError):
+    """Somebody was asked and said no."""
+
+    exit_code = 1
 
 
 @dataclass(frozen=True)
@@ -121,11 +129,13 @@ def restore(
     root: Path = HOST,
     dry_run: bool = False,
     identity: str | None = None,
+    vouch: Callable[[Text], bool] | None,
     ask: Callable[[Preview], bool],
 ) -> Outcome:
     """Restores ``paths`` of ``archive`` (the newest good one for None) below ``root``, after ``ask`` has said yes.
 
-    Raises OpsError (RestoreError where it failed and was put back)."""
+    ``vouch`` is asked before, with the reason, where nothing shows that an operator of this host made the archive; None
+    where nobody can be asked. Raises OpsError (RestoreError where it failed and was put back)."""
     on_host = root.resolve() == HOST
     identities = read_identities(Path(identity)) if identity else []
     keeper = Path(settings.backup.dir) if on_host else root
@@ -138,6 +148,7 @@ def restore(
             stack.enter_context(only_restore(keeper))
             recovery = _recover(settings, keeper)
         chosen = _archive(settings, archive)
+        _check_authenticity(settings, chosen, vouch, on_host=on_host, dry_run=dry_run)
         tree = stack.enter_context(_tree(root, dry_run=dry_run))
         with _opened():
             prospect = look(tree, chosen, identities, paths)
@@ -149,10 +160,37 @@ def restore(
         return outcome
 
 
+def _check_authenticity(
+    settings: Settings, chosen: Path, vouch: Callable[[Text], bool] | None, *, on_host: bool, dry_run: bool
+) -> None:
+    """Raises SignatureError for an archive with a bad signature, and for one that nobody vouches for; DeclinedError."""
+    signature = signature_of(settings, chosen)
+    if signature is None and not on_host:
+        return
+    try:
+        doubt = reason_to_doubt(chosen, signature, Path(settings.backup.dir))
+    except OSError as error:
+        raise OpsError(f"{chosen}: {error.strerror or error}; nothing was restored") from None
+    if doubt is None or dry_run:
+        return
+    if vouch is None:
+        raise SignatureError(
+            f"{chosen}: {doubt.en}; look at it (restore --dry-run), then add --unsigned to restore it all the same"
+        )
+    if not vouch(Text(en=f"{chosen}: {doubt.en}", zh=f"{chosen}：{doubt.zh}")):
+        raise DeclinedError("nothing was restored")
+
+
 def rehearse(
-    settings: Settings, archive: str | None, *, identity: str | None, tell: Callable[[Text], None]
+    settings: Settings,
+    archive: str | None,
+    *,
+    identity: str | None,
+    unsigned: bool,
+    tell: Callable[[Text], None],
 ) -> Drill:
-    """A drill with ``archive``, or with the newest good one. ``tell`` hears of a killed restore that was ended first.
+    """A drill with ``archive``, or with the newest good one. ``unsigned``: even where it lacks the signature that
+    settings ask for; ``tell`` hears of a killed restore that was ended first.
 
     Raises OpsError."""
     from ops.safekeeping import drill
@@ -161,6 +199,10 @@ def rehearse(
     if (recovery := finish_earlier(settings)) is not None:
         tell(recovery_words(recovery))
     chosen = _archive(settings, archive)
+    if (signature := signature_of(settings, chosen)) is not None:
+        refuse_bad(chosen, signature)
+        if signature.verdict == "missing" and not unsigned:
+            raise SignatureError(f"{chosen}: {unsigned_words().en}; add --unsigned to try it all the same")
     try:
         with _opened():
             return drill.rehearse(chosen, identities, settings.nginx.binary)
@@ -177,14 +219,22 @@ def _carry_out(
 
     def keep() -> None:
         if on_host and (prospect.replaced or prospect.adjusted):
-            outcome.safety = keep_replaced(
+            outcome.safety, unsigned = keep_replaced(
                 tree,
                 prospect.replaced,
                 prospect.adjusted,
                 keeper,
                 settings.backup.recipients,
+                settings.backup.signing_key,
                 prospect.manifest.letsencrypt_dir,
             )
+            if unsigned:
+                outcome.notes.append(
+                    Text(
+                        en=f"what was replaced is kept without a signature: {unsigned}",
+                        zh=f"被替换内容的备份没有签名：{unsigned}",
+                    )
+                )
 
     confirm = None
     if on_host:

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 DECLINED = 1
 MAX_LINES = 400
+unsigned_option = click.option(
+    "--unsigned",
+    is_flag=True,
+    help="Take an archive that is not signed, or, restoring, one of which nothing shows who made it.",
+)
 
 
 @click.command()
@@ -26,6 +31,7 @@ MAX_LINES = 400
 @click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask; needed where there is no terminal.")
 @click.option("--identity", metavar="FILE", help="The age identity that opens an encrypted backup.")
+@unsigned_option
 @config_option
 @report_format_option
 @language_option
@@ -38,15 +44,17 @@ def restore(
     dry_run: bool,
     yes: bool,
     identity: str | None,
+    unsigned: bool,
     config: str | None,
     form: str,
     language: Language | None,
 ) -> None:
     """Put back what a backup holds: ARCHIVE, or the newest good one; all of it, or PATHs. 恢复备份。
 
-    Shows the changes and asks. What is replaced is backed up first; nginx must take the result, or everything is put
-    back. Exit code: 0 restored or nothing to change, 1 owners could not be set or you said no, 2 failed and everything
-    is as it was, 3 could not begin.
+    Shows the changes and asks; and asks before it uses an archive that is neither signed (backup.allowed_signers) nor
+    made on this host, whatever --yes says. What is replaced is backed up first; nginx must take the result, or
+    everything is put back. Exit code: 0 restored or nothing to change, 1 owners could not be set or you said no, 2
+    refused, or failed and everything is as it was, 3 could not begin.
 
     \b
     Example:
@@ -78,6 +86,13 @@ def restore(
         question = "恢复以上改动？" if shown == "zh" else "Restore this?"
         return click.confirm(question, default=False)
 
+    def vouch(why: Text) -> bool:
+        if unsigned:
+            return True
+        _say(why.to(shown))
+        question = "仍然使用该备份？" if shown == "zh" else "Use it all the same?"
+        return click.confirm(question, default=False)
+
     end_in_order()
     outcome = run(
         settings_from(config or ctx.obj["config"]),
@@ -86,6 +101,7 @@ def restore(
         root=Path(root).absolute() if root else HOST,
         dry_run=dry_run,
         identity=identity,
+        vouch=vouch if unsigned or interactive else None,
         ask=ask,
     )
     if form == "json":
@@ -176,6 +192,7 @@ def _json(outcome: Outcome, *, dry_run: bool) -> None:
 @click.command()
 @click.argument("archive", required=False)
 @click.option("--identity", metavar="FILE", help="The age identity that opens an encrypted backup.")
+@unsigned_option
 @config_option
 @report_format_option
 @language_option
@@ -184,6 +201,7 @@ def drill(
     ctx: click.Context,
     archive: str | None,
     identity: str | None,
+    unsigned: bool,
     config: str | None,
     form: str,
     language: Language | None,
@@ -206,7 +224,11 @@ def drill(
     end_in_order()
     shown = readable_language(language or ctx.obj["language"] or reader_language(), sys.stdout)
     rehearsed = rehearse(
-        settings_from(config or ctx.obj["config"]), archive, identity=identity, tell=_tell(shown)
+        settings_from(config or ctx.obj["config"]),
+        archive,
+        identity=identity,
+        unsigned=unsigned,
+        tell=_tell(shown),
     )
     exit_code = {"ok": 0, "fail": 2, "unknown": 3}[rehearsed.result]
     if form == "json":

@@ -13,6 +13,7 @@ Compression = Literal["zst", "gz"]
 
 PARTIAL = ".partial"
 CHECKSUM = ".sha256"
+SIGNATURE = ".sig"
 LOCK_NAME = ".gte-ops-backup.lock"
 _NAME = re.compile(
     r"gte-ops-(?P<host>[A-Za-z0-9._-]{1,64})-(?P<time>\d{8}T\d{6})Z(?:-(?P<number>[2-9]|[1-9]\d{1,3}))?"
@@ -68,6 +69,16 @@ def checksum_path(archive: Path) -> Path:
     return archive.with_name(archive.name + CHECKSUM)
 
 
+def signature_path(archive: Path) -> Path:
+    """The file beside ``archive`` that holds its signature, where it is signed."""
+    return archive.with_name(archive.name + SIGNATURE)
+
+
+def companions(archive: Path) -> tuple[Path, ...]:
+    """The files beside ``archive`` that belong to it, whether they are there or not."""
+    return (checksum_path(archive), signature_path(archive))
+
+
 def backups_in(directory: Path) -> list[tuple[ArchiveName, Path]]:
     """The finished backups in ``directory``, the newest first. Raises OSError."""
     found = []
@@ -79,19 +90,19 @@ def backups_in(directory: Path) -> list[tuple[ArchiveName, Path]]:
 
 
 def left_over_in(directory: Path) -> list[Path]:
-    """What runs that were killed left in ``directory``: partial files, and checksums without their archive. Only
-    files that bear a backup's name. Raises OSError."""
+    """What runs that were killed left in ``directory``: partial files, checksums and signatures without their archive.
+    Only files that bear a backup's name. Raises OSError."""
     names = {path.name for path in directory.iterdir()}
     left = []
     for name in names:
         stem = name.removesuffix(PARTIAL)
         if name.endswith(PARTIAL):
-            if parse_name(stem.removesuffix(CHECKSUM)) is not None:
+            if parse_name(_archive_of(stem)) is not None:
                 left.append(directory / name)
-        elif (
-            name.endswith(CHECKSUM)
-            and parse_name(archive := name.removesuffix(CHECKSUM)) is not None
-            and archive not in names
-        ):
+        elif (archive := _archive_of(name)) != name and parse_name(archive) and archive not in names:
             left.append(directory / name)
     return sorted(left)
+
+
+def _archive_of(name: str) -> str:
+    return name.removesuffix(CHECKSUM).removesuffix(SIGNATURE)

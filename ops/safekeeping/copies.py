@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from ops.archive.checksum import hash_stream
-from ops.archive.name import checksum_path
+from ops.archive.name import companions
 from ops.errors import OpsError
 from ops.quoting import safe_line
 
@@ -89,15 +89,19 @@ def check_installed(destination: Destination) -> None:
 
 
 def copy(archive: Path, digest: str, destination: Destination) -> None:
-    """Copies the archive and its checksum file, reads the copy back and compares it with ``digest``.
+    """Copies the archive with its checksum and signature, reads the copy back and compares it with ``digest``.
 
     Raises CopyError."""
     check_installed(destination)
     {"rclone": _rclone, "restic": _restic, "ssh": _ssh}[destination.tool](archive, digest, destination)
 
 
+def _beside(archive: Path) -> list[Path]:
+    return [file for file in companions(archive) if file.exists()]
+
+
 def _rclone(archive: Path, digest: str, destination: Destination) -> None:
-    for file in (archive, checksum_path(archive)):
+    for file in (archive, *_beside(archive)):
         _run(destination, ["rclone", "copyto", "--", str(file), _joined(destination.place, file.name)])
     there = _joined(destination.place, archive.name)
     # --download: many stores know no SHA-256 of their own, and it is what lies there that counts.
@@ -110,7 +114,7 @@ def _joined(place: str, name: str) -> str:
 
 
 def _restic(archive: Path, digest: str, destination: Destination) -> None:
-    files = [str(archive.absolute()), str(checksum_path(archive).absolute())]
+    files = [str(file.absolute()) for file in (archive, *_beside(archive))]
     command = ["restic", "--repo", destination.place, "--json"]
     said = _run(destination, [*command, "backup", "--tag", "gte-ops", "--", *files])
     snapshot = next(
@@ -156,7 +160,7 @@ def _ssh(archive: Path, digest: str, destination: Destination) -> None:
     directory = shlex.quote(
         destination.place if not destination.place.startswith("-") else f"./{destination.place}"
     )
-    for file in (checksum_path(archive), archive):
+    for file in (*_beside(archive), archive):
         place = f"{directory}/{shlex.quote(file.name)}"
         with file.open("rb") as content:
             _run(

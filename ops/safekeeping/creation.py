@@ -29,8 +29,10 @@ from ops.archive.name import (
     Compression,
     backups_in,
     checksum_path,
+    companions,
     host_part,
     left_over_in,
+    signature_path,
 )
 from ops.archive.pair import MAX_PEM_BYTES, pair_problem
 from ops.archive.writing import compressed, tar_stream
@@ -38,7 +40,9 @@ from ops.durable_file import flush_directory
 from ops.errors import OpsError
 from ops.quoting import safe_line
 from ops.safekeeping.certbot_lock import certbot_lock
+from ops.safekeeping.made_here import record
 from ops.safekeeping.plan import Plan
+from ops.safekeeping.signature import sign
 from ops.safekeeping.survey import Survey, entry, survey
 
 CHUNK_BYTES = 1 << 18
@@ -62,7 +66,8 @@ class BackupError(OpsError):
 
 @dataclass(frozen=True)
 class Created:
-    """The backup that was made. ``complaints``: what is not in it though it should be, path to reason."""
+    """The backup that was made. ``complaints``: what is not in it though it should be, path to reason; ``unsigned``:
+    why it is not signed though it should be."""
 
     path: Path
     manifest: Manifest
@@ -70,6 +75,8 @@ class Created:
     sha256: str
     encrypted: bool
     complaints: dict[str, str] = field(default_factory=dict)
+    signed: bool = False
+    unsigned: str = ""
 
 
 @dataclass
@@ -295,14 +302,16 @@ def create(
     host: str,
     compression: Compression,
     recipients: Sequence[Recipient],
+    signing_key: str,
     progress: Progress,
 ) -> Created:
-    """Makes one backup in ``directory``, which the caller has locked. ``plan_again`` looks around anew.
+    """Makes one backup in ``directory``, which the caller has locked. ``plan_again`` looks around anew; without a
+    ``signing_key`` it is not signed.
 
     Raises BackupError, with nothing left behind, where it cannot be made."""
     previous = os.umask(0o077)
     try:
-        return _create(plan_again, directory, host, compression, recipients, progress)
+        return _create(plan_again, directory, host, compression, recipients, signing_key, progress)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         raise BackupError(
@@ -320,6 +329,7 @@ def _create(
     host: str,
     compression: Compression,
     recipients: Sequence[Recipient],
+    signing_key: str,
     progress: Progress,
 ) -> Created:
     plan = plan_again()
@@ -332,14 +342,27 @@ def _create(
                 plan_again, plan, partial, now, host, compression, recipients, progress
             )
         size = _read_back(partial, digest, progress)
-        publish(partial, path, digest)
+        signature, unsigned = signature_of(partial, signing_key)
+        record(directory, digest, path.name)
+        publish(partial, path, digest, signature)
     except BaseException:
-        for left in (partial, checksum_path(path)):
-            # Under any name but the last it is no backup; a checksum alone is none either.
-            if not (left == checksum_path(path) and path.exists()):
-                left.unlink(missing_ok=True)
+        # Under any name but the last it is no backup; a checksum or a signature alone is none either.
+        for left in (partial, *(() if path.exists() else companions(path))):
+            left.unlink(missing_ok=True)
         raise
-    return Created(path, manifest, size, digest, bool(recipients), complaints)
+    return Created(
+        path, manifest, size, digest, bool(recipients), complaints, signature is not None, unsigned
+    )
+
+
+def signature_of(archive: Path, signing_key: str) -> tuple[bytes | None, str]:
+    """The signature of ``archive``, or why there is none: an archive without one is better than no archive."""
+    if not signing_key:
+        return None, ""
+    try:
+        return sign(archive, signing_key), ""
+    except OpsError as error:
+        return None, str(error)
 
 
 def free_name(directory: Path, now: float, host: str, compression: Compression, *, encrypted: bool) -> str:
@@ -506,9 +529,17 @@ def _read_back(partial: Path, digest: str, progress: Progress) -> int:
     return size
 
 
-def publish(partial: Path, path: Path, digest: str) -> None:
-    """Gives the archive its name. The checksum goes first: an archive is never there without it. Raises OSError."""
-    beside = checksum_path(path)
+def publish(partial: Path, path: Path, digest: str, signature: bytes | None) -> None:
+    """Gives the archive its name. Checksum and signature go first: an archive is never there without them. Raises
+    OSError."""
+    _write_beside(checksum_path(path), checksum_line(digest, path.name))
+    if signature is not None:
+        _write_beside(signature_path(path), signature)
+    partial.rename(path)
+    flush_directory(path.parent)
+
+
+def _write_beside(beside: Path, content: bytes) -> None:
     waiting = beside.with_name(beside.name + PARTIAL)
     waiting.unlink(missing_ok=True)
     try:
@@ -516,12 +547,10 @@ def publish(partial: Path, path: Path, digest: str) -> None:
             waiting, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
         )
         with os.fdopen(descriptor, "wb") as file:
-            file.write(checksum_line(digest, path.name))
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         waiting.rename(beside)
     except BaseException:
         waiting.unlink(missing_ok=True)
         raise
-    partial.rename(path)
-    flush_directory(path.parent)

@@ -22,11 +22,12 @@ from ops.archive.manifest import Asked, Entry, Manifest
 from ops.archive.name import (
     PARTIAL,
     backups_in,
-    checksum_path,
+    companions,
     left_over_in,
 )
 from ops.archive.writing import compressed, tar_stream
-from ops.safekeeping.creation import free_name, publish
+from ops.safekeeping.creation import free_name, publish, signature_of
+from ops.safekeeping.made_here import record
 from ops.safekeeping.restore_plan import parents
 from ops.safekeeping.tree import Found, Tree
 
@@ -40,10 +41,11 @@ def keep_replaced(
     directories: Sequence[str],
     backups: Path,
     encrypt_to: Sequence[str],
+    signing_key: str,
     letsencrypt_dir: str,
-) -> Path:
+) -> tuple[Path, str]:
     """A backup of what lies at ``places``, with all below them, in its directory below ``backups``;
-    of ``directories`` nothing but mode and owner. Returns its path.
+    of ``directories`` nothing but mode and owner. Returns its path, and why it is not signed though it should be.
 
     Raises OSError, OpsError; nothing is left behind then."""
     directory = backups / DIRECTORY_NAME
@@ -77,20 +79,22 @@ def keep_replaced(
             os.fsync(file.fileno())
             file.seek(0)
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        publish(partial, path, digest)
+        signature, unsigned = signature_of(partial, signing_key)
+        record(backups, digest, path.name)
+        publish(partial, path, digest, signature)
     except BaseException:
-        partial.unlink(missing_ok=True)
-        if not path.exists():
-            checksum_path(path).unlink(missing_ok=True)
+        for left in (partial, *(() if path.exists() else companions(path))):
+            left.unlink(missing_ok=True)
         raise
-    return path
+    return path, unsigned
 
 
 def drop_oldest(backups: Path) -> None:
     """Keeps the newest `KEPT` of them. Raises OSError."""
     for _, path in backups_in(backups / DIRECTORY_NAME)[KEPT:]:
         path.unlink()
-        checksum_path(path).unlink(missing_ok=True)
+        for beside in companions(path):
+            beside.unlink(missing_ok=True)
 
 
 def _entries(tree: Tree, places: Sequence[str], directories: Sequence[str]) -> Iterator[Entry]:

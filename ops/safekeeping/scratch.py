@@ -2,8 +2,8 @@
 
 The staged nginx configuration may be anybody's. It is read and written through the parser, directive by directive:
 what would run code is refused before any nginx sees it, paths lead into the scratch directory, ports become spare ones
-of loopback, names of other hosts are not looked up, and what only the host's own nginx may do is left out. The nginx
-that loads it has no privilege and no network (`ops.unprivileged`).
+of loopback, requests are passed to nobody, names are not looked up, and what only the host's own nginx may do is left
+out. The nginx that loads it has no privilege and, where root starts it, no network (`ops.unprivileged`).
 
 Sources: nginx documentation, core functionality and ngx_http_core_module; src/core/ngx_conf_file.c (which paths are
 relative to the configuration's directory, and which to the prefix).
@@ -64,24 +64,12 @@ _REPLACED = frozenset(
 _LEFT_OUT = re.compile(r"(?:proxy|fastcgi|uwsgi|scgi)_store(?:_access)?")
 # What stands in these blocks are keys and values, not directives.
 _TABLES = frozenset({"map", "geo", "geoip2", "types", "split_clients", "charset_map", "match"})
-# Directives that name a host, which nginx looks up while it reads them: by the argument's number, all for None.
-_NAMES_HOST = {
-    **dict.fromkeys(
-        (
-            "proxy_pass",
-            "fastcgi_pass",
-            "uwsgi_pass",
-            "scgi_pass",
-            "grpc_pass",
-            "memcached_pass",
-            "pass",
-            "auth_http",
-        ),
-        0,
-    ),
-    "set_real_ip_from": 0,
-    "resolver": None,
-}
+# Directives that name whom nginx passes requests to.
+_PASSES = frozenset(
+    {"proxy_pass", "fastcgi_pass", "uwsgi_pass", "scgi_pass", "grpc_pass", "memcached_pass", "pass"}
+)
+# Directives that name hosts, which nginx looks up while it reads them.
+_NAMES_HOSTS = frozenset({"auth_http", "resolver", "set_real_ip_from"})
 _URL = re.compile(r"(?P<scheme>[A-Za-z]+://)?(?P<host>\[[^\]]*\]|[^/:?]+)(?P<rest>.*)", re.DOTALL)
 # Where a distribution keeps nginx's modules; where it was built to look comes from `nginx -V`.
 _MODULE_DIRECTORIES = ("/usr/lib/nginx/modules", "/usr/lib64/nginx/modules")
@@ -454,20 +442,33 @@ class _Rewriting:
             node["args"] = [str(kept) if kept.exists() else args[0]]
         elif name == "listen" and args and context == "server":
             node["args"] = [self._address(args[0]), *(o for o in args[1:] if not _DROPPED_OPTIONS.match(o))]
-        elif name in _NAMES_HOST or (name == "server" and context == "upstream" and "resolve" not in args):
-            last = len(args) if _NAMES_HOST.get(name, 0) is None else 1
-            node["args"] = [*(self._without_name(arg) for arg in args[:last]), *args[last:]]
+        elif name == "server" and context == "upstream" and args:
+            options = (o for o in args[1:] if o != "resolve" and not o.startswith("service="))
+            node["args"] = [self._nowhere, *options]
+        elif name in _PASSES and args:
+            node["args"] = [self._passed_nowhere(name, args[0], context), *args[1:]]
+        elif name in _NAMES_HOSTS:
+            node["args"] = [_without_name(arg) for arg in args]
         return True
 
-    def _without_name(self, written: str) -> str:
-        """Loopback in place of a host that nginx would look up, and then talk to."""
-        match = _URL.fullmatch(written)
-        if match is None or "$" in written or "=" in written or _is_address(written):
+    @property
+    def _nowhere(self) -> str:
+        """Where requests are passed to instead: a socket on which nobody listens."""
+        return f"unix:{self.run}/nowhere.sock"
+
+    def _passed_nowhere(self, name: str, written: str, context: str) -> str:
+        """The destination of a request, which reaches nobody: an archive's configuration asks no service of this host,
+        and no other host, for anything."""
+        scheme, separator, rest = written.partition("://") if "://" in written else ("", "", written)
+        if "$" in written:
+            # Of stream's proxy_pass, which stands in a server block, it is an address, of http's a URL.
+            default = "http://" if name == "proxy_pass" and context != "server" else ""
+            return (f"{scheme}://" if separator and "$" not in scheme else default) + self._nowhere
+        if _host_of(rest).lower() in self.staged.upstreams:
             return written
-        host = match["host"]
-        if host == "unix" or host.lower() in self.staged.upstreams or _is_address(host):
-            return written
-        return f"{match['scheme'] or ''}{LOOPBACK}{match['rest']}"
+        host, slash, path = rest.partition("/")
+        uri = rest.removeprefix("unix:").partition(":")[2] if host == "unix:" else slash + path
+        return f"{scheme}{separator}{self._nowhere}" + (f":{uri}" if uri else "")
 
     def _written(self, written: str) -> Path:
         path = below(self.run, str(PurePosixPath(self.staged.prefix) / written))
@@ -515,6 +516,22 @@ class _Rewriting:
 
 def _node(name: str, *args: str) -> dict[str, Any]:
     return {"directive": name, "line": 0, "args": list(args)}
+
+
+def _without_name(written: str) -> str:
+    """Loopback in place of a host that nginx would look up."""
+    match = _URL.fullmatch(written)
+    if match is None or "$" in written or "=" in written or _is_address(written):
+        return written
+    if match["host"] == "unix" or _is_address(match["host"]):
+        return written
+    return f"{match['scheme'] or ''}{LOOPBACK}{match['rest']}"
+
+
+def _host_of(written: str) -> str:
+    """The host in ``host``, ``host:port`` or ``[address]:port``."""
+    match = _URL.fullmatch(written)
+    return match["host"] if match else ""
 
 
 def _is_address(host: str) -> bool:

@@ -14,6 +14,8 @@ from ops.archive.name import checksum_path
 from ops.archive.pair import MAX_PEM_BYTES, pair_problem
 from ops.archive.reading import open_archive
 from ops.language import Text, verbatim
+from ops.safekeeping.authenticity import unsigned_words
+from ops.safekeeping.signature import Checked
 
 MAX_SHOWN_LINKS = 20
 
@@ -21,12 +23,14 @@ MAX_SHOWN_LINKS = 20
 @dataclass
 class Verified:
     """What was found. ``opened``: its content was read, every byte of it. ``problems``: why it is not good; ``notes``:
-    what one should know of it all the same; ``checks``: what was looked at and found right."""
+    what one should know of it all the same; ``checks``: what was looked at and found right; ``signature``: what it is
+    worth, None where no signer is known."""
 
     path: Path
     opened: bool = False
     encrypted: bool = False
     manifest: Manifest | None = None
+    signature: Checked | None = None
     checks: list[Text] = field(default_factory=list)
     problems: list[Text] = field(default_factory=list)
     notes: list[Text] = field(default_factory=list)
@@ -42,13 +46,23 @@ class Verified:
 TreeTest = Callable[[Path, Manifest, Sequence[Identity]], tuple[bool | None, Text]]
 
 
-def verify(path: Path, identities: Sequence[Identity], nginx_test: TreeTest | None) -> Verified:
+def verify(
+    path: Path,
+    identities: Sequence[Identity],
+    nginx_test: TreeTest | None,
+    signature: Checked | None = None,
+    *,
+    unsigned: bool = False,
+) -> Verified:
     """Everything that can be proven of the archive at ``path``.
 
-    ``nginx_test`` restores the tree into a scratch directory and lets nginx test it; None skips that. Raises OpsError
-    for identities that do not open it, nothing for an archive that is broken."""
-    found = Verified(path)
+    ``nginx_test`` restores the tree into a scratch directory and lets nginx test it; None skips that. ``signature``:
+    what was found of it, which must be good, or missing and ``unsigned``. Raises OpsError for identities that do not
+    open it, nothing for an archive that is broken."""
+    found = Verified(path, signature=signature)
     _check_sum(found)
+    if signature is not None:
+        _judge_signature(found, signature, unsigned=unsigned)
     if found.problems:
         return found  # whatever it holds, it is not what was made
     try:
@@ -82,6 +96,17 @@ def verify(path: Path, identities: Sequence[Identity], nginx_test: TreeTest | No
         passed, words = nginx_test(path, found.manifest, identities)
         {True: found.checks, False: found.problems, None: found.notes}[passed].append(words)
     return found
+
+
+def _judge_signature(found: Verified, signature: Checked, *, unsigned: bool) -> None:
+    if signature.verdict == "good":
+        words = Text(en=f"signature of {signature.detail}", zh=f"{signature.detail} 的签名")
+        found.checks.append(words)
+    elif signature.verdict == "bad":
+        words = Text(en=f"its signature is bad: {signature.detail}", zh=f"签名无效：{signature.detail}")
+        found.problems.append(words)
+    else:
+        (found.notes if unsigned else found.problems).append(unsigned_words())
 
 
 def _check_sum(found: Verified) -> None:

@@ -12,6 +12,7 @@ from ops.archive.checksum import checksum_line
 from ops.archive.manifest import Entry, Manifest
 from ops.archive.name import ArchiveName, checksum_path
 from ops.archive.writing import compressed, tar_stream
+from ops.safekeeping.made_here import record
 
 
 def entry_of(root: Path, path: Path) -> Entry:
@@ -64,9 +65,10 @@ def make_backup(
     with archive.open("wb") as file:
         for chunk in compressed(tar_stream(made, lambda e: [(root / e.path).read_bytes()]), "zst"):
             file.write(chunk)
-    checksum_path(archive).write_bytes(
-        checksum_line(hashlib.sha256(archive.read_bytes()).hexdigest(), archive.name)
-    )
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    checksum_path(archive).write_bytes(checksum_line(digest, archive.name))
+    # In the directory of backups it counts as this host's own.
+    record(directory, digest, archive.name)
     os.utime(archive, (created_at, created_at))
     return archive
 

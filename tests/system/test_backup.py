@@ -141,7 +141,7 @@ def test_the_list_is_as_the_contract_says(host: Host):
     host.run()
     listed = host.document("list")["backups"]
     assert len(listed) == 2
-    assert listed[0].keys() == {"path", "created_at", "bytes", "encrypted", "good", "reason"}
+    assert listed[0].keys() == {"path", "created_at", "bytes", "encrypted", "good", "reason", "signature"}
     assert [each["good"] for each in listed] == [True, True]
     assert listed[0]["path"].endswith(".tar.gz")
     broken = Path(listed[0]["path"])

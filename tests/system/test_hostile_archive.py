@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +20,7 @@ from ops.archive.manifest import Entry, NginxUse
 from ops.collect.nginx import build_facts
 from ops.safekeeping.scratch import UntestedError, make_ready, try_configuration
 from ops.safekeeping.scratch_directory import scratch_directory
+from tests.lab.authority import Authority, write_lineage
 from tests.system.backup_host import REPOSITORY
 from tests.unit.archive.made_archive import directory, file, manifest, packed
 
@@ -226,30 +229,39 @@ def test_nothing_of_the_host_is_read_or_written(attack: Attack):
 
 SERVING = """events {}
 http {
+    upstream named { server 127.0.0.1:PORT; }
+    map $uri $to { default http://127.0.0.1:PORT; }
     server {
         listen 8443 ssl; server_name gte-api.example.com;
         ssl_certificate cert.pem; ssl_certificate_key key.pem;
-        location / { proxy_pass http://127.0.0.1:PORT; proxy_method POST; proxy_set_body evil; }
+        location / { proxy_pass DESTINATION; proxy_method POST; proxy_set_body evil; }
     }
 }
 """
 
 
-def test_the_drills_nginx_reaches_no_service_of_the_host(attack: Attack):
-    """It has a network of its own, so that no archive has a service on loopback asked for anything."""
-    import socket
+DESTINATIONS = (
+    "http://127.0.0.1:PORT",
+    "http://localhost:PORT",
+    "http://$server_addr:PORT",
+    "$to",
+    "http://named",
+)
 
-    from tests.lab.authority import Authority, write_lineage
 
+@pytest.mark.parametrize("destination", DESTINATIONS)
+def test_the_drills_nginx_asks_no_service_of_the_host(attack: Attack, destination: str):
+    """No archive has a service on loopback asked for anything."""
     live = write_lineage(
         attack.place / "le", "gte-api.example.com", Authority().issue(["gte-api.example.com"])
     )
     with socket.create_server(("127.0.0.1", 0)) as service:
         service.setblocking(False)
+        configuration = SERVING.replace("DESTINATION", destination)
         made = archive(
             attack,
             {
-                CONF: SERVING.replace("PORT", str(service.getsockname()[1])),
+                CONF: configuration.replace("PORT", str(service.getsockname()[1])),
                 "etc/nginx/cert.pem": (live / "fullchain.pem").read_bytes(),
                 "etc/nginx/key.pem": (live / "privkey.pem").read_bytes(),
             },
@@ -258,6 +270,25 @@ def test_the_drills_nginx_reaches_no_service_of_the_host(attack: Attack):
         assert {c["name"]: c["status"] for c in told["checks"]}["served"] == "ok", told
         with pytest.raises(BlockingIOError):
             service.accept()
+
+
+def test_requests_are_passed_to_nobody_whatever_network_nginx_has():
+    """Where another user than root runs the drill, nginx has the host's network."""
+    with scratch_directory() as scratch:
+        conf = scratch / "root" / CONF
+        conf.parent.mkdir(parents=True)
+        locations = "".join(f"location /{n} {{ proxy_pass {to}; }}\n" for n, to in enumerate(DESTINATIONS))
+        conf.write_text(
+            SERVING.replace("location / { proxy_pass DESTINATION; ", f"{locations}location / {{ ")
+            .replace("proxy_method POST; proxy_set_body evil;", "fastcgi_pass 127.0.0.1:PORT;")
+            .replace("PORT", "2375")
+        )
+        make_ready(
+            scratch / "root", scratch / "run", f"/{CONF}", prefix="/usr", binary=NGINX, build=build_facts(NGINX, 5)
+        )  # fmt: skip
+        passed = re.findall(r"(?:server|_pass) (\S+);", conf.read_text())
+        assert len(passed) == len(DESTINATIONS) + 2
+        assert [to for to in passed if "nowhere.sock" not in to] == ["http://named"]
 
 
 # --- the harmless ones, which go on being tested ----------------------------------------------------------------------
@@ -289,7 +320,11 @@ HARMLESS: dict[str, dict[str, str]] = {
         "server { listen 80; resolver ns.invalid 127.0.0.53 valid=30s; set_real_ip_from 10.0.0.0/8;"
         " set_real_ip_from 2001:db8::/32; location / { proxy_pass http://app; }"
         " location /b { proxy_pass https://other.invalid/x; } location /c { fastcgi_pass php.invalid:9000; }"
-        " location /d { proxy_pass http://unix:/run/app.sock:/; } location /e { proxy_pass http://[::1]:80; } } }\n",
+        " location /d { proxy_pass http://unix:/run/app.sock:/; } location /e { proxy_pass http://[::1]:80; }"
+        " location ~ /f { proxy_pass http://$host:81$uri; } location ~ /g { proxy_pass $arg_to; }"
+        " location ~ /h { proxy_pass http://unix:/run/app.sock; } location /i { grpc_pass grpcs://g.invalid; }"
+        " location /j { uwsgi_pass 127.0.0.1:3031; } location /k { set $memcached_key k; memcached_pass app; }"
+        " location /l { proxy_pass HTTP://APP/x; } location /m { fastcgi_pass $arg_to; } } }\n",
     },
     "what only the host's own nginx may do": {
         CONF: "user nginx-of-another-host;\nworker_processes auto;\nworker_rlimit_nofile 65535;\nenv TZ;\n"
