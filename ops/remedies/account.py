@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import signal
+import time
 from collections.abc import Callable
 
 import msgspec
+
+SECONDS = 5.0
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -25,7 +30,8 @@ def become(account: Account) -> None:
 
 
 def as_account(account: Account, do: Callable[[], object]) -> OSError | None:
-    """Call ``do`` in a child that is ``account``; the error that it met there, None where it met none.
+    """Call ``do`` in a child that is ``account``; the error that it met there, None where it met none. It gets
+    `SECONDS`: a user's own file system need not answer.
 
     Of this process nothing changes: a change of its own user would reach its other threads (nptl(7))."""
     child = os.fork()
@@ -39,8 +45,21 @@ def as_account(account: Account, do: Callable[[], object]) -> OSError | None:
             except OSError as error:
                 code = min(error.errno or 254, 254)
         os._exit(code)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    code = _exit_code(child)
     if code == 0:
         return None
-    number = code if 0 < code < 254 else 1  # EPERM
+    number = code if 0 < code < 254 else errno.EPERM
     return OSError(number, os.strerror(number))
+
+
+def _exit_code(child: int) -> int:
+    """How a child ended, by errno(3); ETIMEDOUT where it had to be killed."""
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:
+        pid, status = os.waitpid(child, os.WNOHANG)
+        if pid:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.005)
+    os.kill(child, signal.SIGKILL)
+    # Not waited for: what waits in the kernel ends when that lets it.
+    return errno.ETIMEDOUT

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from ops.remedies.account import Account, as_account
 from ops.remedies.pidfile import InUseError, NamedPidfile, Stale, deciders, pidfiles, remove_stale
 from ops.settings import GunicornSettings, Settings
 
@@ -139,3 +142,62 @@ def test_who_decides_where_a_pidfile_lies() -> None:
     assert deciders((0, 0, None), {0}) == frozenset()
     assert deciders((0, 1001, 1001), {0}) == {1001}
     assert deciders((0, 1001, 1002), {0}) == {1001, 1002}
+
+
+USER = 65534
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root removes anything for another user")
+
+
+def file_of(directory: Path, *, uid: int) -> Path:
+    directory.mkdir()
+    path = directory / "nginx.pid"
+    path.write_text(str(os.getpid()))
+    os.chown(directory, uid, uid)
+    return path
+
+
+@as_root
+def test_what_the_user_who_names_it_could_not_remove_stays(tmp_path: Path) -> None:
+    path = file_of(tmp_path / "run", uid=0)
+    (stale,) = remove_stale(Settings(), [NamedPidfile(str(path), USER)])
+    assert (stale.kept, path.exists()) == ("Permission denied", True)
+    own = file_of(tmp_path / "own", uid=USER)
+    (stale,) = remove_stale(Settings(), [NamedPidfile(str(own), USER)])
+    assert (stale.kept, own.exists()) == (None, False)
+
+
+@as_root
+def test_a_users_link_to_roots_pidfile_is_not_followed(tmp_path: Path) -> None:
+    path = file_of(tmp_path / "run", uid=0)
+    link = tmp_path / "link"
+    link.symlink_to("run")
+    os.chown(link, USER, USER, follow_symlinks=False)
+    assert removed(link / path.name) == ()
+    assert path.exists()
+
+
+@as_root
+def test_where_several_users_decide_nothing_is_removed(tmp_path: Path) -> None:
+    path = file_of(tmp_path / "own", uid=USER)
+    (stale,) = remove_stale(Settings(), [NamedPidfile(str(path), USER - 1)])
+    assert (stale.kept, path.exists()) == ("several users decide where it lies", True)
+
+
+@as_root
+def test_what_is_done_as_another_user_is_that_users_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = Account(USER, USER, ())
+    secret = tmp_path / "secret"
+    secret.write_text("x")
+    secret.chmod(0o600)
+    assert as_account(user, lambda: None) is None
+    failed = as_account(user, lambda: os.close(os.open(secret, os.O_RDONLY)))
+    assert failed is not None
+    assert failed.errno == errno.EACCES
+    assert as_account(user, lambda: 1 // 0) is not None
+    assert (os.geteuid(), os.getresuid()) == (0, (0, 0, 0))
+    monkeypatch.setattr("ops.remedies.account.SECONDS", 0.1)
+    late = as_account(user, signal.pause)
+    assert late is not None
+    assert late.errno == errno.ETIMEDOUT
