@@ -44,18 +44,20 @@ def examine(
     bundle: Path | None = None,
     hide_clients: bool = False,
     passed_over: Sequence[str] = (),
+    unprivileged: bool = False,
 ) -> Examination:
     """Look at this host and say what is wrong with it.
 
     ``since``: how far back logs count (seconds); ``budget``: the whole run's length (seconds); ``only`` and ``skip``:
     ids of checks, their layers (``tls``) or codes of causes; ``bundle``: where to write what was seen, redacted, and
-    then that is what is judged; ``passed_over``: configuration files that were not read, each with why. Raises UsageError
-    for a check or code that does not exist, BundleError."""
+    then that is what is judged; ``passed_over``: configuration files that were not read, each with why;
+    ``unprivileged``: whether the network is probed by a process that is not root. Raises UsageError for a check or
+    code that does not exist, BundleError."""
     chosen = chosen_checks(only, skip)
     _refuse_unknown_ignores(settings.doctor.ignore)
     started = time.monotonic()
     snapshot = msgspec.structs.replace(
-        collect(settings, since, budget), passed_over=tuple(map(safe_line, passed_over))
+        collect(settings, since, budget, unprivileged=unprivileged), passed_over=tuple(map(safe_line, passed_over))
     )
     if bundle is not None:
         from ops.bundle import write_bundle

@@ -69,6 +69,7 @@ def _without_collector() -> Iterator[None]:
 @click.option(
     "--wait-ok", type=Duration(), metavar="TIME", help="Return once nothing fails, at most after e.g. 2m."
 )
+@click.option("--unprivileged-probes", "unprivileged", is_flag=True, hidden=True)  # the watchdog's
 def doctor(
     config: str | None,
     form: str,
@@ -85,6 +86,7 @@ def doctor(
     dry_run: bool,
     watch: float | None,
     wait_ok: float | None,
+    unprivileged: bool,
 ) -> None:
     """Name what is wrong with the service on this host. 指出本机服务的故障原因。
 
@@ -128,6 +130,7 @@ def doctor(
             bundle=bundle,
             hide_clients=hide_clients,
             passed_over=settings_file.passed_over,
+            unprivileged=unprivileged,
         )
 
     def look() -> Diagnosis:

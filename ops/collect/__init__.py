@@ -44,7 +44,8 @@ from ops.topology.site import find_site
 
 if TYPE_CHECKING:
     from ops.collect.activity import Reading
-    from ops.collect.http import Patience
+    from ops.collect.probes import Probes
+    from ops.collect.wire import Patience
 
 # Kept back from the budget for judging and rendering, seconds.
 RESERVE = 0.4
@@ -97,31 +98,54 @@ def look_around(settings: Settings, deadline: float) -> Surroundings:
     return Surroundings(host, processes, config, build, gunicorn, target)
 
 
-def collect(settings: Settings, since: float, budget: float) -> Snapshot:
-    """One snapshot of the host. ``since``: how far back logs are read; ``budget``: the whole run's length (seconds)."""
+def collect(settings: Settings, since: float, budget: float, *, unprivileged: bool = False) -> Snapshot:
+    """One snapshot of the host. ``since``: how far back logs are read; ``budget``: the whole run's length (seconds);
+    ``unprivileged``: what peers send is parsed in a process that is not root (`Prober`)."""
     started = time.monotonic()
     deadline = started + max(budget - RESERVE, budget / 2)
+    probes = _probes(deadline, unprivileged=unprivileged)
+    try:
+        return _collect(settings, since, probes, deadline)
+    finally:
+        probes.close()
+
+
+def _probes(deadline: float, *, unprivileged: bool) -> Probes:
+    from ops.collect.probes import Probes
+
+    if unprivileged:
+        from ops.collect.prober import Prober
+        from ops.unprivileged import unprivileged_account
+
+        account = unprivileged_account()
+        if account is not None:
+            return Prober(account, deadline)
+    return Probes(deadline)
+
+
+def _collect(settings: Settings, since: float, probes: Probes, deadline: float) -> Snapshot:
     now = time.time()
     # The slowest imports begin at once, under the first round's system calls.
     warm = _start("libraries", _import_libraries)
     # A resolver that is silent is waited for longest.
     named = settings.target.domain
-    early = _start("dns", _resolve, named, settings.target.resolver or None, deadline) if named else None
+    resolver = settings.target.resolver or None
+    early = _start("dns", _resolve, probes, named, resolver, deadline) if named else None
     around = look_around(settings, deadline)
     config, target, host = around.config, around.target, around.host
     test_task = (
         _start("nginx -t", _nginx_test, config, around.build) if isinstance(config, NginxConfig) else None
     )
-    resolution_task = early or _start("dns", _resolve, target.domain, target.resolver, deadline)
+    resolution_task = early or _start("dns", _resolve, probes, target.domain, target.resolver, deadline)
     warm.wait(deadline)
     elsewhere = None
     if not settings.target.connect_to:
         resolution = resolution_task.wait(deadline)
-        elsewhere = _start("resolved address", _elsewhere, target, resolution, host, deadline)
+        elsewhere = _start("resolved address", _elsewhere, probes, target, resolution, host, deadline)
         target = _dial_resolved(target, resolution, host)
     rotation_task = _start("rotation rules", _rotation, settings, target)
     open_logs_task = _start("open logs", _open_logs, around.processes, target, deadline)
-    probes = _probe(settings, around, target, now - since, deadline)
+    behaviour = _probe(settings, around, probes, target, now - since, deadline)
     test = test_task.wait(deadline) if test_task else NotSeen(reason="nginx's configuration was not read")
     return Snapshot(
         taken_at=now,
@@ -136,7 +160,7 @@ def collect(settings: Settings, since: float, budget: float) -> Snapshot:
         rotation=rotation_task.wait(deadline),
         open_logs=open_logs_task.wait(deadline),
         **({"elsewhere": elsewhere.wait(deadline)} if elsewhere else {}),
-        **probes,
+        **behaviour,
     )
 
 
@@ -271,10 +295,9 @@ def _files(settings: Settings, master: Process | None) -> FilesFound:
     )
 
 
-def _resolve(domain: str, resolver: str | None, deadline: float) -> Resolution | NotSeen:
-    from ops.collect.dns import resolve
-
-    return resolve(domain, resolver, deadline)
+def _resolve(probes: Probes, domain: str, resolver: str | None, deadline: float) -> Resolution | NotSeen:
+    answer: Resolution | NotSeen = probes.ask("resolve", words=(domain, resolver), deadline=deadline)
+    return answer
 
 
 def _dial_resolved(target: Target, resolution: object, host: object) -> Target:
@@ -293,7 +316,9 @@ def _dial_resolved(target: Target, resolution: object, host: object) -> Target:
     )
 
 
-def _elsewhere(target: Target, resolution: object, host: object, deadline: float) -> Served | NotSeen:
+def _elsewhere(
+    probes: Probes, target: Target, resolution: object, host: object, deadline: float
+) -> Served | NotSeen:
     """What the resolved address presents where it is not this host's own nor expected: behind address translation
     it is this very service."""
     if not isinstance(resolution, Resolution) or not isinstance(host, Host) or not resolution.addresses:
@@ -303,11 +328,16 @@ def _elsewhere(target: Target, resolution: object, host: object, deadline: float
         return NotSeen(reason="the name leads to this host")
     port = urlsplit(target.url).port or 443
     place = join_address(resolution.addresses[0], port)
-    return _served(target, place, min(deadline, time.monotonic() + FAR_SECONDS))
+    return _served(probes, target, place, min(deadline, time.monotonic() + FAR_SECONDS))
 
 
 def _probe(
-    settings: Settings, around: Surroundings, target: Target, since: float, deadline: float
+    settings: Settings,
+    around: Surroundings,
+    probes: Probes,
+    target: Target,
+    since: float,
+    deadline: float,
 ) -> dict[str, Any]:
     """How the stack behaves: all probes at once, patience ended early once waiting is pointless."""
     from ops.collect import (
@@ -316,7 +346,6 @@ def _probe(
         backups,
         certificates,
         environment,
-        http,
         kernel_log,
         logs,
         machine,
@@ -326,7 +355,7 @@ def _probe(
         watchdog_state,
     )
 
-    patience = http.Patience(deadline)
+    patience = probes.patience
     progress_dir = settings.app.progress_dir
     before = activity.read(target, progress_dir)
     totals = machine.counters(target)
@@ -342,15 +371,15 @@ def _probe(
     # A worker of another kind takes no connection while it is stuck; and records say more than probes.
     repeat = main_polls and len(target.gunicorn_workers) > 1 and not before.progress
     tasks = {
-        "front": Task("front door", lambda: http.probe_front(target, patience)),
-        "backend": Task("backend", lambda: http.probe_backend(target, patience, repeat=repeat)),
-        "upstreams": Task("upstreams", lambda: http.probe_upstreams(target, patience)),
+        "front": Task("front door", lambda: probes.ask("front", target=target)),
+        "backend": Task("backend", lambda: probes.ask("backend", target=target, repeat=repeat)),
+        "upstreams": Task("upstreams", lambda: probes.ask("upstreams", target=target)),
         "served": Task(
             "served certificate",
-            lambda: _served(target, address, min(deadline, time.monotonic() + 4)),
+            lambda: _served(probes, target, address, min(deadline, time.monotonic() + 4)),
         ),
         "old_tls": Task(
-            "old TLS versions", lambda: _old_tls(target, address, min(deadline, time.monotonic() + 4))
+            "old TLS versions", lambda: _old_tls(probes, target, address, min(deadline, time.monotonic() + 4))
         ),
         "lineages": Task("certbot's lineages", lambda: _lineages(target)),
         "certificates": Task("certificate files", lambda: certificates.certificate_files(target)),
@@ -402,17 +431,15 @@ def _nginx_processes(target: Target, processes: Processes | NotSeen) -> tuple[Pr
     )
 
 
-def _served(target: Target, address: str, deadline: float) -> Served | NotSeen:
-    from ops.collect.tls import served_certificate
-
-    served: Served | NotSeen = served_certificate(address, target.domain, target.ca_file, deadline)
+def _served(probes: Probes, target: Target, address: str, deadline: float) -> Served | NotSeen:
+    words = (address, target.domain, target.ca_file)
+    served: Served | NotSeen = probes.ask("served", words=words, deadline=deadline)
     return served
 
 
-def _old_tls(target: Target, address: str, deadline: float) -> OldTls | NotSeen:
-    from ops.collect.tls import old_tls
-
-    return old_tls(address, target.domain, deadline)
+def _old_tls(probes: Probes, target: Target, address: str, deadline: float) -> OldTls | NotSeen:
+    tried: OldTls | NotSeen = probes.ask("old_tls", words=(address, target.domain), deadline=deadline)
+    return tried
 
 
 def _lineages(target: Target) -> Lineages | NotSeen:

@@ -101,6 +101,8 @@ class Evidence:
             "json",
             "--budget",
             f"{DOCTOR_BUDGET:g}s",
+            # Whoever answers at the service's addresses while something is wrong is not parsed as root.
+            "--unprivileged-probes",
         ]
         if config is not None:
             command += ["--config", str(config.absolute())]
