@@ -77,7 +77,7 @@ def host(monkeypatch: pytest.MonkeyPatch):
     """Makes the doctor see a made host instead of this one."""
 
     def see(snapshot: Snapshot) -> None:
-        monkeypatch.setattr(ops.doctor, "collect", lambda *_: snapshot)
+        monkeypatch.setattr(ops.doctor, "collect", lambda *_, **__: snapshot)
 
     return see
 

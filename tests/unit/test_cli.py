@@ -121,14 +121,14 @@ def test_waiting_ends_as_soon_as_nothing_fails(run: Run, monkeypatch: pytest.Mon
     """With --wait-ok the last report is the one that is shown, and its exit code the command's."""
     monkeypatch.setattr(ops.doctor, "BETWEEN_LOOKS", 0.01)
     looks = iter([without_gunicorn(), without_gunicorn(), HEALTHY])
-    monkeypatch.setattr(ops.doctor, "collect", lambda *_: next(looks))
+    monkeypatch.setattr(ops.doctor, "collect", lambda *_, **__: next(looks))
     code, out, _ = run("doctor", "--wait-ok", "1m")
     assert (code, next(looks, None)) == (0, None)
     assert out.startswith("OK")
 
 
 def test_waiting_ends_with_its_time(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ops.doctor, "collect", lambda *_: without_gunicorn())
+    monkeypatch.setattr(ops.doctor, "collect", lambda *_, **__: without_gunicorn())
     code, out, _ = run("doctor", "--wait-ok", "0.2s")
     assert code == 2
     assert "GUN001" in out
@@ -137,7 +137,7 @@ def test_waiting_ends_with_its_time(run: Run, monkeypatch: pytest.MonkeyPatch) -
 def test_watching_reports_again_until_interrupted(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     looks = iter([without_gunicorn(), HEALTHY])
 
-    def collect(*_: object) -> object:
+    def collect(*_: object, **__: object) -> object:
         try:
             return next(looks)
         except StopIteration:

@@ -19,8 +19,10 @@ from jsonschema import Draft202012Validator
 import ops.cli
 import ops.doctor
 from ops.errors import OpsError
+from ops.remediation.applying import _change_mode, _HeldError
 from ops.remediation.record import Record
 from ops.remediation.truce import truce
+from ops.remedy import ChangeMode
 from ops.settings import Settings, WatchdogSettings
 from ops.snapshot import Snapshot
 from ops.watch.ledger import Ledger, Lock, Pause, is_locked
@@ -55,7 +57,7 @@ def key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     file.write_text("not a key\n")
     file.chmod(0o644)
 
-    def collect(*_: object) -> Snapshot:
+    def collect(*_: object, **__: object) -> Snapshot:
         seen = msgspec.structs.replace(KEY_FILE, resolved=str(file), mode=file.stat().st_mode & 0o7777)
         return but(certificates__key=seen)
 
@@ -124,7 +126,7 @@ def test_its_document_is_valid_and_knows_every_key(run: Run, language: str) -> N
 def test_a_cause_without_an_automatic_remedy_repeats_its_manual_one(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ops.doctor, "collect", lambda *_: without_gunicorn())
+    monkeypatch.setattr(ops.doctor, "collect", lambda *_, **__: without_gunicorn())
     code, out, _ = run("--fix", "--yes")
     assert code == 2
     assert "gunicorn.start_command" in out
@@ -132,7 +134,7 @@ def test_a_cause_without_an_automatic_remedy_repeats_its_manual_one(
 
 
 def test_a_healthy_host_has_nothing_to_mend(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ops.doctor, "collect", lambda *_: HEALTHY)
+    monkeypatch.setattr(ops.doctor, "collect", lambda *_, **__: HEALTHY)
     code, out, _ = run("--fix", "--yes")
     assert code == 0
     assert "nothing to mend" in out
@@ -159,7 +161,7 @@ _AT_A_TERMINAL = """
 import sys, msgspec, pathlib, ops.doctor
 from tests.unit.made_snapshot import KEY_FILE, but
 file = pathlib.Path(sys.argv.pop())
-def collect(*_):
+def collect(*_, **__):
     mode = file.stat().st_mode & 0o7777
     return but(certificates__key=msgspec.structs.replace(KEY_FILE, resolved=str(file), mode=mode))
 ops.doctor.collect = collect
@@ -274,6 +276,53 @@ def test_a_resident_watchdog_that_does_not_come_to_rest_keeps_the_service(
             assert held.refusal is not None
             assert ledger.paused(time.time()) is not None
         assert ledger.paused(time.time()) is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make another user's directory")
+def test_the_record_is_not_kept_where_another_user_could_exchange_it(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    os.chown(state, 65534, 65534)
+    with pytest.raises(OpsError, match="belongs to user 65534"), Record(state / "fix.jsonl"):
+        pass
+    assert list(state.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make another user's files")
+@pytest.mark.parametrize("way", ["a link", "a directory's link", "a hard link"])
+def test_no_permission_is_taken_from_a_file_on_another_users_path(tmp_path: Path, way: str) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("root's\n")
+    victim.chmod(0o644)
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    path = theirs / "victim"
+    if way == "a link":
+        path.symlink_to(victim)
+        os.chown(path, 65534, 65534, follow_symlinks=False)
+    elif way == "a directory's link":
+        (theirs / "on").symlink_to(tmp_path)
+        os.chown(theirs / "on", 65534, 65534, follow_symlinks=False)
+        path = theirs / "on" / "victim"
+    else:
+        os.link(victim, path)
+    os.chown(theirs, 65534, 65534)
+    with pytest.raises(_HeldError):
+        _change_mode(ChangeMode(str(path), 0o644, 0o600))
+    assert mode(victim) == 0o644
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make another user's files")
+def test_a_users_own_key_in_its_own_directory_is_closed(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    own = theirs / "privkey.pem"
+    own.write_text("a key\n")
+    own.chmod(0o666)
+    for path in (theirs, own):
+        os.chown(path, 65534, 65534)
+    _change_mode(ChangeMode(str(own), 0o666, 0o600))
+    assert mode(own) == 0o600
 
 
 def test_the_record_never_follows_a_link(tmp_path: Path) -> None:
