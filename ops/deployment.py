@@ -23,6 +23,8 @@ from ops.settings import Settings
 from ops.snapshot import GunicornConfig, NginxConfig, Processes, RotationRule, Target
 from ops.topology import nginx as nginx_topology
 from ops.topology.address import is_wildcard, join_address
+from ops.topology.authority import Standing, standing
+from ops.topology.gunicorn import process_of
 from ops.topology.logrotate import LogTerms, covering, log_terms, name_refusal, refused
 from ops.topology.site import find_site
 from ops.topology.target import log_namer
@@ -258,8 +260,8 @@ class _Builder:
         names: list[tuple[str, Literal["nginx", "gunicorn"], int | None, tuple[str, str]]] = [
             (site.access_log, "nginx", None if self.settings.nginx.access_log else namer, nginx_owner),
             (site.error_log, "nginx", None if self.settings.nginx.error_log else namer, nginx_owner),
-            (access, "gunicorn", log_namer(self.target, "gunicorn_access_log"), gunicorn_owner),
-            (error, "gunicorn", log_namer(self.target, "gunicorn_error_log"), gunicorn_owner),
+            (access, "gunicorn", self._gunicorn_namer("gunicorn_access_log"), gunicorn_owner),
+            (error, "gunicorn", self._gunicorn_namer("gunicorn_error_log"), gunicorn_owner),
         ]
         for path, writer, named_by, owner in dict.fromkeys(names):
             terms = _terms(path, named_by, owner, is_nginx=writer == "nginx")
@@ -268,6 +270,16 @@ class _Builder:
             else:
                 found.append(RotatedLog(path, writer, terms.mode, terms.owner, terms.su))
         return tuple(found), tuple(refused)
+
+    def _gunicorn_namer(self, field: str) -> int | None:
+        """The user whose process named a log of gunicorn's; None where settings did."""
+        namer = log_namer(self.target, field) if self.target else None
+        processes = self.around.processes if self.around else None
+        if namer is not None and self.target and isinstance(processes, Processes):
+            master = process_of(processes, self.target.gunicorn_master)
+            if master is not None and standing(master, processes.caller) is Standing.CONTAINER:
+                return NOBODY  # its root is not this host's
+        return namer
 
     def _nginx_namer(self) -> int | None:
         """Who names nginx's logs, where that is another user than root and the caller."""
@@ -350,16 +362,18 @@ def _terms(path: str, namer: int | None, owner: tuple[str, str], *, is_nginx: bo
     if (refusal := name_refusal(path)) is not None:
         return refusal
     trusted = trusted_users()
+    writer = None
     try:
         place = log_place(path)
         writer = account(pwd.getpwnam(owner[0]).pw_uid, grp.getgrnam(owner[1]).gr_gid)
     except KeyError:
-        writer = None
+        pass
     except (OSError, ValueError) as error:
         return refused(path, verbatim(getattr(error, "strerror", None) or str(error)))
     own = _EXAMPLE.gunicorn_owner
     believed = namer is None or namer in trusted
-    if believed and owner == own and path in (_EXAMPLE.gunicorn_access_log, _EXAMPLE.gunicorn_error_log):
+    usual = path in (_EXAMPLE.gunicorn_access_log, _EXAMPLE.gunicorn_error_log)
+    if believed and owner == own and usual and (place is None or writer is not None):
         # The directory is that user's, once systemd has made it.
         return LogTerms(owner=own, su=_EXAMPLE.gunicorn_su)
     if place is None:

@@ -67,7 +67,7 @@ from ops.snapshot import (
 from ops.topology import gunicorn as gunicorn_topology
 from ops.topology import nginx as nginx_topology
 from ops.topology.answers import is_prediction
-from ops.topology.authority import speaks_for_host
+from ops.topology.authority import Standing, standing
 from ops.topology.commands import as_user_of
 from ops.topology.identity import Identity
 from ops.topology.logrotate import parse
@@ -219,6 +219,15 @@ def _mend_pidfile(case: _Case) -> Iterator[Remedy]:
         yield case.by_hand(_NO_MASTER)
         return
     pidfile = gunicorn.pidfile
+    whose = standing(master, case.caller)
+    if whose is Standing.CONTAINER:
+        yield case.by_hand(
+            Text(
+                en="gunicorn runs in a container: its paths are not this host's",
+                zh="gunicorn 在容器里：它的路径不是本机的",
+            )
+        )
+        return
     if pidfile.pid is None:
         yield case.by_hand(
             Text(
@@ -231,7 +240,7 @@ def _mend_pidfile(case: _Case) -> Iterator[Remedy]:
     written = gunicorn_topology.setting("pidfile", "pid", told, gunicorn.config)
     keeps = isinstance(written, str) and _below(master.cwd, written) == pidfile.path
     named_by_settings = case.grounds.pidfile == pidfile.path
-    namer = None if named_by_settings or speaks_for_host(master, case.caller) else master.uid
+    namer = None if named_by_settings or whose is Standing.HOST else master.uid
     action = MendPidfile(pidfile.path, pidfile.pid, _identity(master), keeps, namer)
     path = shlex.quote(pidfile.path)
 

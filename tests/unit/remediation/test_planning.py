@@ -138,6 +138,71 @@ def test_a_pidfile_that_gunicorn_does_not_keep_is_removed() -> None:
     assert remedy.commands == (f"rm {GUNICORN_PIDFILE}",)
 
 
+def _of_user(uid: int, user: str, snapshot: Snapshot) -> Snapshot:
+    """gunicorn runs as that user."""
+    theirs = tuple(msgspec.structs.replace(p, uid=uid, user=user) for p in GUNICORN_PROCESSES)
+    return but(snapshot, processes=processes(NGINX_PROCESSES, theirs))
+
+
+def test_a_pidfile_on_another_users_word_is_that_users_to_write() -> None:
+    stale = but(gunicorn__pidfile=Pidfile(path=GUNICORN_PIDFILE, pid=4711))
+    remedy = only("GUN002", _of_user(990, "gte-api", stale))
+    assert isinstance(remedy.action, MendPidfile)
+    assert remedy.action.namer == 990
+    (command,) = remedy.commands
+    assert command.startswith("runuser -u gte-api -- sh -c ")
+    named = only("GUN002", _of_user(990, "gte-api", stale), pidfile=GUNICORN_PIDFILE)
+    assert isinstance(named.action, MendPidfile)
+    assert named.action.namer is None
+
+
+def test_a_file_without_a_number_is_no_pidfile() -> None:
+    assert only("GUN002", but(gunicorn__pidfile=Pidfile(path="/etc/shadow", pid=None))).action is None
+
+
+def test_a_containers_pidfile_is_not_this_hosts() -> None:
+    stale = but(gunicorn__pidfile=Pidfile(path=GUNICORN_PIDFILE, pid=4711))
+    nested = tuple(msgspec.structs.replace(p, is_nested=True) for p in GUNICORN_PROCESSES)
+    assert only("GUN002", but(stale, processes=processes(NGINX_PROCESSES, nested))).action is None
+
+
+def test_a_file_that_others_have_a_say_in_is_shown_with_its_change_and_not_edited() -> None:
+    why = f"{SITE_FILE} belongs to user 990"
+    site, conf = {SITE_FILE: BARE_LIMIT.encode()}, {GUNICORN_CONF: b"preload = True\n"}
+    unknown = but(gunicorn__config=parse_config(GUNICORN_CONF, conf[GUNICORN_CONF]))
+    for remedy in (
+        only("NGX018", but(nginx_config=nginx_config(BARE_LIMIT)), files=site, not_edited={SITE_FILE: why}),
+        only("NGX018", but(nginx_config=nginx_config(BARE_LIMIT, distrusted=why)), files=site),
+        only("GUN008", unknown, files=conf, not_edited={GUNICORN_CONF: why}),
+    ):
+        assert remedy.action is None
+        assert "belongs to user 990" in remedy.what.en
+        assert any(line.startswith("+") for line in remedy.diff)
+
+
+@pytest.mark.parametrize("code", ["NGX002", "NGX004", "TLS008"])
+def test_nginx_is_neither_started_nor_reloaded_where_its_test_must_not_be_run(code: str) -> None:
+    snapshot = without_nginx() if code == "NGX002" else HEALTHY
+    distrusted = nginx_config(distrusted=f"{SITE_FILE} belongs to user 990")
+    remedy = only(code, but(snapshot, nginx_config=distrusted))
+    assert remedy.action is None
+    assert "belongs to user 990" in remedy.what.en
+
+
+def test_a_log_that_is_left_out_of_the_rule_is_said() -> None:
+    why = Text(en="/etc/shadow is not rotated: x", zh="不轮转 /etc/shadow：x")
+    rule = NewFile("/etc/logrotate.d/gte-api", "/var/log/gte*.log {}\n", 0o644, None)
+    remedy = only("OPS001", rotation=(rule,), not_rotated=(why,))
+    assert isinstance(remedy.action, InstallRotation)
+    assert remedy.action.left_out == (why,)
+    assert why.en in remedy.what.en
+    assert why.zh in remedy.what.zh
+    empty = NewFile("/etc/logrotate.d/gte-api", f"# {why.en}.\n", 0o644, None)
+    alone = only("OPS001", rotation=(empty,), not_rotated=(why,))
+    assert alone.action is None
+    assert alone.what == why
+
+
 def _with_states(**states: str) -> Snapshot:
     changed = tuple(
         msgspec.structs.replace(p, state=states.get(f"p{p.pid}", p.state)) for p in GUNICORN_PROCESSES
