@@ -112,11 +112,12 @@ def restore(
     sys.exit(DECLINED if declined else outcome.exit_code)
 
 
-def _say(words: str) -> None:
+def _say(words: str, *, to_stderr: bool = False) -> None:
     from ops.quoting import without_controls
     from ops.report.wording import showable
 
-    click.echo(showable(without_controls(words), sys.stdout))
+    stream = sys.stderr if to_stderr else sys.stdout
+    click.echo(showable(without_controls(words), stream), err=to_stderr)
 
 
 def _show(preview: Preview, language: Language) -> None:
@@ -135,7 +136,7 @@ def _text(outcome: Outcome, language: Language, *, dry_run: bool) -> None:
     preview = outcome.preview
     zh = language == "zh"
     if outcome.recovery is not None:
-        click.echo(recovery_words(outcome.recovery).to(language), err=True)
+        _say(recovery_words(outcome.recovery).to(language), to_stderr=True)
     where = "" if str(preview.root) == "/" else f" {preview.root}"
     if preview.is_empty:
         _say(f"与备份 {preview.archive} 完全一致" if zh else f"everything is as in {preview.archive} already")
@@ -259,4 +260,4 @@ def drill(
 
 
 def _tell(language: Language) -> Callable[[Text], None]:
-    return lambda words: click.echo(words.to(language), err=True)
+    return lambda words: _say(words.to(language), to_stderr=True)

@@ -116,7 +116,7 @@ def _serve(
     for attempt in range(STARTS):
         root, run = scratch / "root", scratch / f"run{attempt}"
         shutil.rmtree(root, ignore_errors=True)
-        unpack(drill.archive, identities, root, manifest.content_bytes)
+        unpack(drill.archive, identities, root, MAX_FILE_BYTES)
         if not attempt:
             count = sum(entry.kind == "file" for entry in manifest.entries)
             drill.add(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -88,11 +90,15 @@ def host_nginx(program: str) -> HostNginx | Text:
 
 def unpack(path: Path, identities: Sequence[Identity], root: Path, largest: int) -> None:
     """Writes the archive's tree below ``root``, which must not exist yet, for this user's eyes alone: owners and modes
-    are not put back. Files larger than ``largest`` bytes are left out. Raises ArchiveError, OSError.
+    are not put back. Files larger than ``largest`` bytes are left out. Raises ArchiveError; OSError, ENOSPC also where
+    it would take more than half of what is free: a small archive may unpack to a disk full of nothing.
 
     The reader has seen to it that nothing lies below a link and no path climbs, so plain names are safe here."""
     root.mkdir(mode=0o700)
     with open_archive(path, identities) as archive:
+        needed = sum(entry.size for entry in archive.manifest.entries if entry.size <= largest)
+        if needed > shutil.disk_usage(root).free // 2:
+            raise OSError(errno.ENOSPC, f"its {needed} bytes are more than half of the free space", str(root))
         for member in archive.members():
             place = root / member.entry.path
             if member.entry.kind == "directory":

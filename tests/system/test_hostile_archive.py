@@ -18,11 +18,12 @@ import pytest
 
 from ops.archive.manifest import Entry, NginxUse
 from ops.collect.nginx import build_facts
+from ops.safekeeping.nginx_trial import MAX_FILE_BYTES, unpack
 from ops.safekeeping.scratch import UntestedError, make_ready, try_configuration
 from ops.safekeeping.scratch_directory import scratch_directory
 from tests.lab.authority import Authority, write_lineage
 from tests.system.backup_host import REPOSITORY
-from tests.unit.archive.made_archive import directory, file, manifest, packed
+from tests.unit.archive.made_archive import directory, file, forged, manifest, packed
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root's nginx is worth attacking")
 
@@ -338,6 +339,30 @@ def test_a_harmless_configuration_is_tested(attack: Attack, files: dict[str, str
     told = run(attack, "verify", archive(attack, dict(files)), program=str(attack.watched_nginx()))
     assert "nginx -t on the restored tree" in told["checked"], told
     assert "-t" in attack.starts()
+
+
+def test_the_layout_of_an_nginx_from_source_is_tested(attack: Attack):
+    """Paths that count from its prefix, and from its configuration's directory."""
+    files: dict[str, str | bytes] = {
+        "opt/nginx/conf/nginx.conf": "pid logs/nginx.pid;\nerror_log logs/error.log info;\nevents {}\n"
+        "http { include mime.types; access_log logs/access.log; server { listen 80; root html; } }\n",
+        "opt/nginx/conf/mime.types": "types { text/html html; }\n",
+    }
+    made = archive(attack, files, prefix="/opt/nginx", config_file="/opt/nginx/conf/nginx.conf")
+    told = run(attack, "verify", made, program=str(attack.watched_nginx()))
+    assert "nginx -t on the restored tree" in told["checked"], told
+
+
+def test_an_archive_that_would_fill_the_disk_is_not_unpacked(attack: Attack, monkeypatch: pytest.MonkeyPatch):
+    here = shutil.disk_usage("/")
+    nearly_full = type(here)(here.total, here.total - (1 << 20), 1 << 20)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _place: nearly_full)
+    zeros = [file(f"zeros{number}", b"", size=MAX_FILE_BYTES) for number in range(2)]
+    path = forged(attack.place / "bomb.tar.zst", manifest(*zeros), [])
+    with scratch_directory() as scratch:
+        with pytest.raises(OSError, match="more than half of the free space"):
+            unpack(path, (), scratch / "root", MAX_FILE_BYTES)
+        assert not any((scratch / "root").iterdir())
 
 
 def test_a_directive_that_this_nginx_has_not_fails_in_its_own_words(attack: Attack):
