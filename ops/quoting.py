@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 
+from ops.secret_scan import HIDDEN as HIDDEN
+from ops.secret_scan import signs
+
 MAX_QUOTE_CHARS = 400
-HIDDEN = "***"
 
 # ESC sequences go as a whole (ECMA-48: CSI, OSC and two-character forms), so that no harmless-looking rest is left.
 _ESCAPES = re.compile(
@@ -18,32 +20,6 @@ _CONTROLS = re.compile(
 )
 _SURROGATES = re.compile(r"[\ud800-\udfff]")
 
-_SECRETS = (
-    (
-        re.compile(
-            r"(?i)\b((?:proxy-)?authorization\s*[:=]\s*)(?:(?:basic|bearer|digest|token)\s+)?[^\s,;\"']+"
-        ),
-        r"\1",
-    ),
-    (re.compile(r"(?i)\b((?:set-)?cookie\s*[:=]\s*)[^\r\n\"]+"), r"\1"),
-    (
-        re.compile(
-            # What stands before the word is not looked at: a-a-a-a- would be gone through from each of its beginnings.
-            r"(?i)(?<![^\W_])((?:password|passwd|pwd|secret|token|api[_-]?key|access[_-]?key|signature)"
-            r"[\"']?\s*[=:]\s*[\"']?)[^\s&,;\"']+"
-        ),
-        r"\1",
-    ),
-    (re.compile(r"(?i)\b(bearer\s+)[a-z0-9._~+/=-]{8,}"), r"\1"),
-    (re.compile(r"\b(sk-)[A-Za-z0-9_-]{8,}"), r"\1"),
-    (re.compile(r"(://[^/\s:@]+:)[^/\s@]+(?=@)"), r"\1"),
-)
-# Each of the patterns needs one of these; most words have none, and are quoted by the thousand.
-_SECRET_SIGNS = re.compile(r"[:=]|(?i:bearer)|sk-|-----BEGIN ")
-_PRIVATE_KEY = re.compile(
-    r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL
-)
-
 
 def without_controls(words: str) -> str:
     """``words`` without terminal escapes, control and direction characters; newlines and tabs stay."""
@@ -54,12 +30,12 @@ def without_controls(words: str) -> str:
 
 def without_secrets(words: str) -> str:
     """``words`` with credentials and private keys replaced by ``***``."""
-    if not _SECRET_SIGNS.search(words):
+    if not signs.may_hold_secret(words):
         return words
-    words = _PRIVATE_KEY.sub(HIDDEN, words)
-    for pattern, kept in _SECRETS:
-        words = pattern.sub(kept + HIDDEN, words)
-    return words
+    # Rules, names and values take some milliseconds to load: only where something is to be hidden.
+    from ops.secret_scan.scan import without_secrets
+
+    return without_secrets(words)
 
 
 def safe_text(words: str, limit: int = MAX_QUOTE_CHARS) -> str:

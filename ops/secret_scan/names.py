@@ -1,0 +1,160 @@
+"""Whether a name says that what stands under it is a secret.
+
+An identifier of any style (snake, kebab, camel, dotted, Chinese) is cut into words. The last stem in it decides, and
+what stands around the stem: ``access_token`` holds one, ``token_count`` a number, ``tokenizer`` a model.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import IntEnum
+from functools import lru_cache
+
+
+class Strength(IntEnum):
+    """How surely a name announces a secret. ``WEAK``: only a value that looks random is one."""
+
+    NONE = 0
+    WEAK = 1
+    # Short numbers are counts under such a name: token=5.
+    STRONG = 2
+    # A number is a secret too: password=123456.
+    PASSWORD = 3
+
+
+MAX_NAME_CHARS = 80
+
+_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W\d_A-Za-z]+")
+_KEYS = (
+    "access|account|admin|api|app|auth|client|crypto|database|db|decryption|deploy|encryption|hmac|jwt|license|master|"
+    "priv|private|secret|service|session|shared|signing|ssh|storage|webhook"
+)
+_STRONGEST = (
+    r"passwor[dt]s?|passwds?|passw|passphrases?|passcodes?|contrase[nñ]as?|pwds?|pswd|secrets?|credentials?"
+    r"|requirepass|masterauth|sshpass|(?:user|db|key|store|root|admin|mail|smtp|my|http|ftp)pass"
+)
+# Longest last stem wins; on lower-case words joined without anything between them.
+_STEM = re.compile(
+    rf"(?P<password>{_STRONGEST})"
+    rf"|(?P<key>(?:{_KEYS})keys?|connectionstrings?|authorization|sessionids?|sessid|signatures?|cookies?)"
+    r"|(?P<token>tokens?)"
+)
+# Stems that are words of their own only: sid is not part of side, nor pass of bypass.
+_WHOLE_WORDS: dict[str, Strength] = {
+    "pass": Strength.STRONG,
+    "pw": Strength.PASSWORD,
+    "psw": Strength.PASSWORD,
+    "creds": Strength.PASSWORD,
+    "dsn": Strength.PASSWORD,
+    "otp": Strength.PASSWORD,
+    "totp": Strength.PASSWORD,
+    "jwt": Strength.STRONG,
+    "bearer": Strength.STRONG,
+    "sid": Strength.STRONG,
+    "auth": Strength.WEAK,
+    "auths": Strength.WEAK,
+    "csrf": Strength.WEAK,
+    "xsrf": Strength.WEAK,
+    "sign": Strength.WEAK,
+    "sig": Strength.STRONG,
+}
+# Names that are nothing but this word.
+_ALONE: dict[str, Strength] = {"key": Strength.WEAK, "keys": Strength.WEAK, "pass": Strength.WEAK}
+_CHINESE = re.compile("密码|密碼|口令|密钥|密鑰|秘钥|密匙|令牌|私钥|私鑰|金鑰|凭证|凭据|授权码|访问码")
+CHINESE_STEMS = _CHINESE.pattern
+
+
+def _set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+# What a name is about that ends in one of these is no secret itself: token_count, password_policy, api_key_file.
+_HARMLESS_ENDS = _set(
+    """
+    age alg algorithm algorithms at attempts bucket budget changed check checker checks class classes classification
+    count counts created description dir directory disabled domain embedding embeddings enabled encoder encoding
+    endpoint error errors exists expiration expired expires expiry failed failure failures field fields file filename
+    files format hasher hashers header headers hint host httponly ids in index invalid kind label len length level
+    lifetime limit limits location log manager max min missing mode name names num number optional path paths pattern
+    policies policy port position present prompt provider rate ref refs regex required reset retries rotation rule rules
+    samesite scheme secure server service size state status store strength timeout title ttl type types updated uri url
+    usage valid validator validators version window
+    conf go html ini java js json log pem php py pyc rs sh so toml txt yaml yml
+    """
+)
+# The rest of a word that begins with a stem and means something else.
+_OTHER_WORDS = re.compile(r"(?:iz|is|ar|less|ion|ive|ly)")
+_TOKENS_OF_TEXT = _set(
+    """
+    added audio avg bos cached cls completion consumed end eos generated image input last mask max mean min n new next
+    num number of output pad per prompt reasoning remaining sep special start stop subword sum text total unk used word
+    """
+)
+_PASSES = _set("band by fastcgi first grpc high low memcached multi one proxy scgi second single test uwsgi")
+_NEGATIONS = _set("ask no skip without")
+
+
+@lru_cache(maxsize=4096)
+def strength_of(name: str) -> Strength:
+    """How surely ``name`` announces a secret."""
+    name = name[-MAX_NAME_CHARS:]
+    if not name.isascii() and (found := list(_CHINESE.finditer(name))):
+        # 密码错误, 密码长度: the stem only qualifies what the name is about.
+        return Strength.PASSWORD if not _has_chinese(name[found[-1].end() :]) else Strength.NONE
+    words = [word.lower() for word in _WORDS.findall(name)]
+    if not words or words[0] in _NEGATIONS:
+        return Strength.NONE
+    if len(words) == 1 and words[0] in _ALONE:
+        return _ALONE[words[0]]
+    return _by_stem(words) or _by_whole_word(words)
+
+
+def _by_stem(words: list[str]) -> Strength:
+    joined = "".join(words)
+    stems = list(_STEM.finditer(joined))
+    if not stems:
+        return Strength.NONE
+    stem = stems[-1]
+    head, tail = _around(words, stem.start(), stem.end())
+    if tail and (tail[-1] in _HARMLESS_ENDS or _OTHER_WORDS.match(tail[0]) or _has_chinese("".join(tail))):
+        return Strength.NONE
+    if tail and "".join(tail) in _HARMLESS_ENDS:
+        return Strength.NONE
+    if stem.lastgroup == "password":
+        return Strength.PASSWORD
+    if stem.lastgroup == "token":
+        if head and head[-1] in _TOKENS_OF_TEXT:
+            return Strength.NONE
+        if not head and not tail and stem[0] == "tokens":
+            return Strength.WEAK
+    return Strength.STRONG
+
+
+def _by_whole_word(words: list[str]) -> Strength:
+    for at in range(len(words) - 1, -1, -1):
+        found = _WHOLE_WORDS.get(words[at], Strength.NONE)
+        if not found:
+            continue
+        tail = words[at + 1 :]
+        if tail and (tail[-1] in _HARMLESS_ENDS or _has_chinese("".join(tail))):
+            return Strength.NONE
+        if words[at] == "pass" and at and words[at - 1] in _PASSES:
+            return Strength.NONE
+        return found
+    return Strength.NONE
+
+
+def _around(words: list[str], start: int, end: int) -> tuple[list[str], list[str]]:
+    """The words, or parts of words, before and behind the characters from ``start`` to ``end`` of all joined."""
+    head, tail, at = [], [], 0
+    for word in words:
+        if at < start:
+            head.append(word[: start - at])
+        if at + len(word) > end:
+            tail.append(word[max(0, end - at) :])
+        at += len(word)
+    return head, tail
+
+
+def _has_chinese(words: str) -> bool:
+    return any("\u4e00" <= character <= "\u9fff" for character in words)
