@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from ops.secret_scan import HIDDEN as HIDDEN
 from ops.secret_scan import signs
@@ -43,6 +44,16 @@ def safe_text(words: str, limit: int = MAX_QUOTE_CHARS) -> str:
     # Bound first: the patterns run over what is kept, not over a gigabyte.
     clean = without_secrets(without_controls(words[: 4 * limit])).strip()
     return clean if len(clean) <= limit else clean[: limit - 1] + "…"
+
+
+def safe_words(words: Sequence[str]) -> tuple[str, ...]:
+    """The words of a command line, each by `safe_line`: an option's value is hidden where the option announces a secret,
+    and so are the passwords that known programs take."""
+    if signs.may_hold_secret(" ".join(words)):
+        from ops.secret_scan.command_lines import without_secret_arguments
+
+        words = without_secret_arguments(words)
+    return tuple(map(safe_line, words))
 
 
 def safe_line(words: str, limit: int = MAX_QUOTE_CHARS) -> str:

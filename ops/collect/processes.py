@@ -13,7 +13,7 @@ import psutil
 from ops.collect.process_status import process_status
 from ops.collect.start_time import start_ticks
 from ops.files.nofollow import trusted_users
-from ops.quoting import safe_line, without_controls
+from ops.quoting import safe_line, safe_words, without_controls
 from ops.snapshot import Listener, Process, Processes
 from ops.topology.address import join_address
 
@@ -87,7 +87,7 @@ def _process(process: psutil.Process, wanted: bool) -> Process | None:
             pid=process.pid,
             ppid=process.ppid(),
             name=safe_line(name),
-            command=tuple(safe_line(word) for word in command[:64]),
+            command=safe_words(command[:64]),
             user=process.username(),
             state=process.status(),
             started=process.create_time(),
