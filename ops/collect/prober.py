@@ -15,13 +15,13 @@ import stat
 import struct
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from ops.collect.probes import RESULTS, Probes, Request, probe
 from ops.collect.wire import Patience
+from ops.files.nofollow import path_entries
 from ops.quoting import safe_line
 from ops.snapshot import NotSeen
 from ops.unprivileged import Account, drop_privileges
@@ -110,11 +110,18 @@ def _is_for_everybody(request: Request) -> bool:
         }[request.what]
         return not any((address or "").startswith("unix:") for address in addresses)
     if request.what == "served" and (ca_file := request.words[2]):
-        try:
-            return bool(Path(ca_file).stat().st_mode & stat.S_IROTH)
-        except OSError:
-            return True
+        return _may_everybody_read(ca_file)
     return True
+
+
+def _may_everybody_read(path: str) -> bool:
+    """By the modes of the file and of every directory above it (path_resolution(7))."""
+    try:
+        *above, file = path_entries(path)
+    except (OSError, ValueError):
+        return True  # the probe says what is wrong with it
+    directories = (entry for entry in above if stat.S_ISDIR(entry.mode))
+    return bool(file.mode & stat.S_IROTH) and all(entry.mode & stat.S_IXOTH for entry in directories)
 
 
 class _FarPatience(Patience):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -16,7 +18,7 @@ import psutil
 import pytest
 
 from ops.collect import probes
-from ops.collect.prober import Prober
+from ops.collect.prober import Prober, _may_everybody_read
 from ops.snapshot import Front, NotSeen
 from ops.unprivileged import unprivileged_account
 from tests.lab.faults import CASES
@@ -62,7 +64,7 @@ def test_who_dials_and_parses_is_not_root_and_ends_with_its_parent(silent: socke
     address = f"127.0.0.1:{silent.getsockname()[1]}"
     program = f"""
 import sys, threading
-from ops.collect.prober import Prober
+from ops.collect.prober import Prober, _may_everybody_read
 from ops.unprivileged import unprivileged_account
 import time
 prober = Prober(unprivileged_account(), time.monotonic() + 60)
@@ -124,6 +126,20 @@ def test_a_child_that_is_gone_is_said_and_not_waited_for() -> None:
     assert isinstance(answer, NotSeen)
     assert "did not answer" in answer.reason
     prober.close()
+
+
+@pytest.mark.parametrize(("spoiled", "mode"), [("ca.pem", 0o600), (".", 0o700), (None, 0)])
+def test_a_root_that_only_root_reads_is_read_by_root(spoiled: str | None, mode: int) -> None:
+    directory = Path(tempfile.mkdtemp(dir="/var/tmp"))  # pytest's own is root's alone
+    try:
+        (directory / "ca.pem").write_text("")
+        (directory / "ca.pem").chmod(0o644)
+        directory.chmod(0o755)
+        if spoiled:
+            (directory / spoiled).chmod(mode)
+        assert _may_everybody_read(str(directory / "ca.pem")) is (spoiled is None)
+    finally:
+        shutil.rmtree(directory)
 
 
 def test_every_probe_has_a_type_of_its_result() -> None:
