@@ -159,8 +159,9 @@ class ConfigValue(Facts, frozen=True):
 class GunicornConfig(Facts, frozen=True):
     """gunicorn's configuration file, read but not executed.
 
-    ``assigned``: every top-level assignment. ``other_names``: names bound by import, def or class. ``read_names``:
-    names some expression in the file uses. ``missing``/``error``: why there is nothing to read."""
+    ``assigned``: every top-level assignment, with its value where it is a setting that something reads.
+    ``other_names``: names bound by import, def or class. ``read_names``: names some expression in the file uses.
+    ``missing``/``error``: why there is nothing to read."""
 
     path: str
     missing: bool = False

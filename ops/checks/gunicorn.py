@@ -393,7 +393,9 @@ def ignored_settings(config: GunicornConfig) -> dict[str, str | None]:
 
 def _ignored(config: GunicornConfig, name: str, likely: str | None) -> Evidence:
     value = config.assigned[name]
-    written = f"{name} = {value.source}"
+    # No other value: a name that gunicorn does not know may be anything, a password too.
+    is_plain = value.known and (value.value is None or isinstance(value.value, bool))
+    written = f"{name} = {value.value}" if is_plain else name
     return Evidence(
         f"{config.path}:{value.line}",
         Text(

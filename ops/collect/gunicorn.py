@@ -15,7 +15,7 @@ import msgspec
 from ops.collect.process_status import process_status
 from ops.collect.start_time import start_ticks
 from ops.files.regular_file import read_regular_file
-from ops.quoting import safe_line
+from ops.quoting import HIDDEN, safe_line
 from ops.snapshot import ConfigValue, GunicornConfig, InFlight, NotSeen, ProgressRecord
 from ops.topology.authority import may_name
 
@@ -23,6 +23,13 @@ from ops.topology.authority import may_name
 MAX_CONFIG_BYTES = 64 << 10
 MAX_VALUE_CHARS = 4096
 MAX_VALUES_CHARS = 256 << 10
+# The settings whose values something reads; of every other name the file's own line is enough.
+JUDGED_SETTINGS = frozenset(
+    {
+        "accesslog", "bind", "daemon", "errorlog", "max_requests", "pidfile", "preload_app", "reload", "threads",
+        "timeout", "worker_class",
+    }
+)  # fmt: skip
 MAX_RECORD_BYTES = 1 << 20
 MAX_RECORDS = 512
 # Entries of a directory that are looked at, in any order.
@@ -49,7 +56,7 @@ def read_config(path: str) -> GunicornConfig | NotSeen:
 
 
 def parse_config(path: str, content: bytes) -> GunicornConfig:
-    """Names and values assigned at the top level of a gunicorn configuration file."""
+    """Names assigned at the top level of a gunicorn configuration file, and the values of `JUDGED_SETTINGS`."""
     try:
         with warnings.catch_warnings():
             # What Python thinks of the file's style is no word of ours.
@@ -60,7 +67,6 @@ def parse_config(path: str, content: bytes) -> GunicornConfig:
         message = error.msg if isinstance(error, SyntaxError) else str(error)
         return GunicornConfig(path=path, error=safe_line(f"{message}{line}"))
     reading = _Reading()
-    assigned = reading.assigned
     others: list[str] = []
     stars: list[str] = []
     for statement in _statements(tree.body):
@@ -81,11 +87,22 @@ def parse_config(path: str, content: bytes) -> GunicornConfig:
     read = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
     return GunicornConfig(
         path=path,
-        assigned=assigned,
+        assigned={name: without_private_value(name, value) for name, value in reading.assigned.items()},
         other_names=tuple(others),
         read_names=tuple(sorted(read)),
         star_imports=tuple(stars),
     )
+
+
+def without_private_value(name: str, value: ConfigValue) -> ConfigValue:
+    """An assignment as it goes into the snapshot: any other name in the file may hold a password."""
+    # True, False and None hide nothing, and tell which setting was meant.
+    if name in JUDGED_SETTINGS or (value.known and (value.value is None or isinstance(value.value, bool))):
+        return value
+    if name == "raw_env" and isinstance(value.value, list):
+        names = [f"{str(item).partition('=')[0]}={HIDDEN}" for item in value.value]
+        return ConfigValue(line=value.line, known=True, value=names, source=safe_line(repr(names), 120))
+    return ConfigValue(line=value.line, known=False)
 
 
 def _statements(body: list[ast.stmt]) -> list[ast.stmt]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import multiprocessing
 import os
@@ -13,7 +14,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ops.collect.gunicorn import parse_config, read_config, read_progress
+from ops.checks.gunicorn_settings import KNOWN_SETTINGS
+from ops.collect import gunicorn
+from ops.collect.gunicorn import JUDGED_SETTINGS, parse_config, read_config, read_progress
 from ops.collect.start_time import start_ticks
 from ops.snapshot import GunicornConfig, InFlight, NotSeen, from_json, to_json
 from tests.unit.made_snapshot import but
@@ -23,7 +26,7 @@ def parsed(text: str | bytes) -> GunicornConfig:
     return parse_config("gunicorn.conf.py", text if isinstance(text, bytes) else text.encode())
 
 
-def value(text: str, name: str = "x") -> Any:
+def value(text: str, name: str = "bind") -> Any:
     found = parsed(text).assigned[name]
     assert found.known, found.source
     return found.value
@@ -35,26 +38,26 @@ CORES = multiprocessing.cpu_count()
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("x = 5", 5),
-        ("x = -5", -5),
-        ("x = 1.5", 1.5),
-        ("x = None", None),
-        ("x = True", True),
-        ('x = "127.0.0.1:8000"', "127.0.0.1:8000"),
-        ("x = ['a', 'b']", ["a", "b"]),
-        ("x = ('a', 1)", ["a", 1]),
-        ("import multiprocessing\nx = multiprocessing.cpu_count() * 2 + 1", CORES * 2 + 1),
-        ("import os\nx = os.cpu_count()", CORES),
-        ("port = 8000\nx = f'127.0.0.1:{port}'", "127.0.0.1:8000"),
-        ("base = '/root'\nx = base + '/build'", "/root/build"),
-        ("n = 2\nx = 2 * n + 1", 5),
-        ("x = 7 // 2", 3),
-        ("x = int('8') - 1", 7),
-        ("x = str(8000)", "8000"),
-        ("x: int = 4", 4),
-        ("x = 1\nx = 2", 2),
-        ("x = y = 3", 3),
-        ("try:\n    import a\n    x = 1\nexcept ImportError:\n    x = 2\n", 2),
+        ("bind = 5", 5),
+        ("bind = -5", -5),
+        ("bind = 1.5", 1.5),
+        ("bind = None", None),
+        ("bind = True", True),
+        ('bind = "127.0.0.1:8000"', "127.0.0.1:8000"),
+        ("bind = ['a', 'b']", ["a", "b"]),
+        ("bind = ('a', 1)", ["a", 1]),
+        ("import multiprocessing\nbind = multiprocessing.cpu_count() * 2 + 1", CORES * 2 + 1),
+        ("import os\nbind = os.cpu_count()", CORES),
+        ("port = 8000\nbind = f'127.0.0.1:{port}'", "127.0.0.1:8000"),
+        ("base = '/root'\nbind = base + '/build'", "/root/build"),
+        ("n = 2\nbind = 2 * n + 1", 5),
+        ("bind = 7 // 2", 3),
+        ("bind = int('8') - 1", 7),
+        ("bind = str(8000)", "8000"),
+        ("bind: int = 4", 4),
+        ("bind = 1\nbind = 2", 2),
+        ("bind = y = 3", 3),
+        ("try:\n    import a\n    bind = 1\nexcept ImportError:\n    bind = 2\n", 2),
     ],
 )
 def test_plain_values_are_known(text: str, expected: Any) -> None:
@@ -64,32 +67,32 @@ def test_plain_values_are_known(text: str, expected: Any) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "import os\nx = os.environ['PORT']",
-        "x = open('/etc/passwd').read()",
-        "x = undefined",
-        "x = 1 / 0",
-        "x = 1 // 0",
-        "x = 'a' * 10**9",
-        "x = 10 ** 10 ** 10",
-        "x = [1] * 1000000000",
-        "x = 10**9 * 10**9",
-        "x = -'a'",
-        "x = int('a')",
-        "x = lambda s: s",
-        "x = {'a': 1}",
-        "x = 1e400",
-        "x = '\\ud800'",
+        "import os\nbind = os.environ['PORT']",
+        "bind = open('/etc/passwd').read()",
+        "bind = undefined",
+        "bind = 1 / 0",
+        "bind = 1 // 0",
+        "bind = 'a' * 10**9",
+        "bind = 10 ** 10 ** 10",
+        "bind = [1] * 1000000000",
+        "bind = 10**9 * 10**9",
+        "bind = -'a'",
+        "bind = int('a')",
+        "bind = lambda s: s",
+        "bind = {'a': 1}",
+        "bind = 1e400",
+        "bind = '\\ud800'",
     ],
 )
 def test_what_needs_to_be_run_is_not_known_and_not_run(text: str) -> None:
-    found = parsed(text).assigned["x"]
+    found = parsed(text).assigned["bind"]
     assert (found.known, found.value) == (False, None)
     assert found.source
 
 
 def test_nothing_of_the_file_is_executed(tmp_path: Path) -> None:
     trap = tmp_path / "executed"
-    parsed(f"import pathlib\npathlib.Path({str(trap)!r}).touch()\nx = pathlib.Path({str(trap)!r}).touch()")
+    parsed(f"import pathlib\npathlib.Path({str(trap)!r}).touch()\nbind = pathlib.Path({str(trap)!r}).touch()")
     assert not trap.exists()
 
 
@@ -154,10 +157,10 @@ def test_no_text_crashes_it(text: str) -> None:
 def test_a_file_that_is_not_there_is_missing_and_one_that_is_none_is_not_seen(tmp_path: Path) -> None:
     assert read_config(str(tmp_path / "x.py")) == GunicornConfig(path=str(tmp_path / "x.py"), missing=True)
     assert isinstance(read_config(str(tmp_path)), NotSeen)
-    (tmp_path / "x.py").write_text("workers = 3")
+    (tmp_path / "x.py").write_text("timeout = 3")
     read = read_config(str(tmp_path / "x.py"))
     assert isinstance(read, GunicornConfig)
-    assert read.assigned["workers"].value == 3
+    assert read.assigned["timeout"].value == 3
 
 
 # --- Progress records ---
@@ -243,3 +246,36 @@ def test_no_directory_is_not_seen_rather_than_empty(tmp_path: Path) -> None:
     assert isinstance(read_progress(str(tmp_path / "none")), NotSeen)
     assert isinstance(read_progress(str(written(tmp_path, "file", ""))), NotSeen)
     assert read_progress(str(tmp_path)) == ()
+
+
+# --- What goes into the snapshot ---
+
+
+def test_of_other_names_only_that_they_are_assigned_is_kept() -> None:
+    config = parsed(
+        "bind = '127.0.0.1:8000'\nDB_URL = 'hunter2-a'\npreload = True\nproc_name = 'hunter2-b'\n"
+        "raw_env = ['TOKEN=hunter2-c', 'LANG=hunter2-d']\nx = call('hunter2-e')\nzebra = 5\n"
+    )
+    assert list(config.assigned) == ["bind", "DB_URL", "preload", "proc_name", "raw_env", "x", "zebra"]
+    assert "hunter2" not in str(config)
+    assert config.assigned["bind"].value == "127.0.0.1:8000"
+    assert config.assigned["preload"].value is True
+    assert config.assigned["raw_env"].value == ["TOKEN=***", "LANG=***"]
+    assert (config.assigned["zebra"].known, config.assigned["zebra"].line) == (False, 7)
+
+
+def test_every_setting_that_something_reads_is_kept() -> None:
+    """Calls of `setting` and `determined`, and look-ups in ``assigned``, by the source of ops."""
+    read = set()
+    for file in Path(gunicorn.__file__).parents[1].rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) in (
+                "setting",
+                "determined",
+                "log",
+            ):
+                read |= {a.value for a in node.args if isinstance(a, ast.Constant)}
+            if isinstance(node, ast.Subscript) and getattr(node.value, "attr", "") == "assigned":
+                read |= {node.slice.value} if isinstance(node.slice, ast.Constant) else set()
+    assert {"bind", "preload_app", "accesslog", "daemon"} <= read
+    assert read & KNOWN_SETTINGS <= JUDGED_SETTINGS
