@@ -48,10 +48,10 @@ def probe(request: Request, patience: Patience) -> Any:
             address, domain, ca_file = request.words
             return tls.served_certificate(address or "", domain or "", ca_file, request.deadline)
         case "old_tls":
-            address, domain = request.words
+            address, domain = request.words[:2]
             return tls.old_tls(address or "", domain or "", request.deadline)
         case "resolve":
-            domain, resolver = request.words
+            domain, resolver = request.words[:2]
             return dns.resolve(domain or "", resolver, request.deadline)
     return NotSeen(reason=f"no probe is called {request.what}")
 
