@@ -7,7 +7,7 @@ from typing import TextIO
 from ops.catalogue import catalogue
 from ops.diagnosis import Cause, Diagnosis, Status, Symptom
 from ops.language import Language, Text
-from ops.quoting import safe_line, without_controls
+from ops.quoting import safe_line, without_controls, without_secrets
 
 MAX_SENTENCE_CHARS = 600
 
@@ -23,8 +23,10 @@ def sentence(words: Text | str, language: Language) -> str:
 
 
 def command(words: Text | str, language: Language) -> str:
-    """A command on one line without control characters. It is never shortened: half a command is a dangerous one."""
-    return " ".join(without_controls(words if isinstance(words, str) else words.to(language)).splitlines())
+    """A command on one line without control characters and secrets. It is never shortened: half a command is a
+    dangerous one."""
+    shown = without_controls(words if isinstance(words, str) else words.to(language))
+    return " ".join(without_secrets(shown).splitlines())
 
 
 def next_command(symptom: Symptom, diagnosis: Diagnosis) -> str | None:

@@ -21,7 +21,7 @@ import msgspec
 
 from ops.files.nofollow import reason_not_to_trust
 from ops.files.regular_file import open_regular_file, read_regular_file
-from ops.quoting import safe_text
+from ops.quoting import safe_text, without_secrets
 from ops.watch.observation import Look
 
 MAX_DIRECTORIES = 20
@@ -54,7 +54,12 @@ class Evidence:
         self._doctor: subprocess.Popen[bytes] | None = None
 
     def put(self, name: str, content: str) -> None:
-        """Write one file of it."""
+        """Write one file of it, without the secrets in it."""
+        from ops.redaction import redacted_text
+
+        self._write(name, redacted_text(content[:MAX_FILE_BYTES]))
+
+    def _write(self, name: str, content: str) -> None:
         with contextlib.suppress(OSError):
             self._make()
             with os.fdopen(self._new(name), "w", encoding="utf-8", errors="replace") as file:
@@ -62,7 +67,10 @@ class Evidence:
 
     def put_look(self, look: Look) -> None:
         """What was seen, as JSON."""
-        self.put("look.json", msgspec.json.format(msgspec.json.encode(look), indent=1).decode())
+        from ops.redaction import redacted_plain
+
+        plain = redacted_plain(msgspec.to_builtins(look))
+        self._write("look.json", msgspec.json.format(msgspec.json.encode(plain), indent=1).decode())
 
     def put_processes(self, pids: Iterable[int]) -> None:
         """What /proc says of each process, threads included."""
@@ -74,7 +82,7 @@ class Evidence:
             with contextlib.suppress(OSError):
                 count = sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
                 parts.append(f"== /proc/{pid}/fd\n{count} descriptors")
-        self.put("proc.txt", "\n".join(parts) + "\n")
+        self._write("proc.txt", without_secrets("\n".join(parts) + "\n"))
 
     def put_log_tails(self, logs: Iterable[tuple[str, int | None]]) -> None:
         """The ends of logs, secrets and control characters removed; with each the user who named it, None for the
@@ -82,8 +90,11 @@ class Evidence:
         for index, (path, namer) in enumerate(log for log in logs if log[0]):
             with contextlib.suppress(OSError, ValueError):
                 with open_regular_file(path, namer=namer) as file:
-                    file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
+                    start = file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
                     text = file.read(TAIL_BYTES).decode("utf-8", "replace")
+                if start:
+                    # Of a line whose beginning is missing nobody can tell what its rest is.
+                    text = text.partition("\n")[2]
                 self.put(f"log-{index + 1}.txt", f"== {path}\n{safe_text(text, TAIL_BYTES)}\n")
 
     # --- the doctor --------------------------------------------------------------------------------------------------
@@ -131,12 +142,24 @@ class Evidence:
             report = msgspec.json.decode(content)
         except (OSError, ValueError, msgspec.DecodeError):
             return ()
+        self._keep_report(report)
         causes = report.get("causes") if isinstance(report, dict) else None
         return tuple(
             str(cause["code"])
             for cause in (causes if isinstance(causes, list) else [])
             if isinstance(cause, dict) and "code" in cause and cause.get("severity") == "fail"
         )
+
+    def _keep_report(self, report: object) -> None:
+        """The doctor's report in the place of the one it wrote: on a terminal hashes are shown, evidence travels."""
+        if self._doctor is not None and self._doctor.poll() is not None:
+            from ops.redaction import redacted_plain
+
+            self._doctor = None
+            self._write(
+                "doctor.json",
+                msgspec.json.format(msgspec.json.encode(redacted_plain(report))).decode() + "\n",
+            )
 
     @property
     def doctor_runs(self) -> bool:

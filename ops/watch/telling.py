@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 # How long one round of deliveries may take, seconds.
 DELIVERY_SECONDS = 15.0
+MAX_FACT_CHARS = 2000
 
 
 class Journal:
@@ -34,10 +35,16 @@ class Journal:
     def note(self, event: str, **facts: Any) -> None:
         """One line: when, what, and what is known of it."""
         line = {"time": datetime.now().astimezone().isoformat(timespec="milliseconds"), "event": event}
-        line |= {name: value for name, value in facts.items() if value not in (None, "", ())}
+        line |= {name: _safe(value) for name, value in facts.items() if value not in (None, "", ())}
         with contextlib.suppress(OSError, ValueError):
             self._out.write(json.dumps(line, ensure_ascii=False) + "\n")
             self._out.flush()
+
+
+def _safe(value: Any) -> Any:
+    if isinstance(value, str):
+        return safe_line(value, MAX_FACT_CHARS)
+    return [_safe(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 class Teller:
