@@ -40,7 +40,12 @@ WRITTEN = [trap for trap in TRAPS if trap != "limit_req_zone in server"]
 
 
 def overlay(*places: str) -> None:
-    """Makes these directories private to this namespace: what is written there stays in memory."""
+    """Makes these directories private to this namespace: what is written there stays in memory.
+
+    Raises AssertionError in the machine's own mount namespace: it would befall the machine."""
+    first = Path("/proc/1/ns/mnt")
+    if os.getpid() != 1 and first.readlink() == Path("/proc/self/ns/mnt").readlink():
+        raise AssertionError("not in a mount namespace of its own: this is started by unshare alone")
     scratch = Path("/mnt")
     run("mount", "-t", "tmpfs", "tmpfs", str(scratch))
     for place in places:
