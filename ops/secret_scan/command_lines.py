@@ -119,8 +119,10 @@ def _cleaned(program: str, arguments: list[str]) -> list[str]:
                         shown[at] = bare[: len(bare) - len(rest)] + _user(rest)
             if bare in options.following and at + 1 < len(arguments):
                 shown[at + 1] = _hidden(arguments[at + 1])
-            if bare in options.last_after and len(arguments) > at + 2:
-                shown[-1] = HIDDEN
+            # FILE USER PASSWORD; with -n no file.
+            place = at + (2 if "n" in bare else 3)
+            if bare in options.last_after and len(arguments) > place:
+                shown[place] = HIDDEN
     return shown
 
 

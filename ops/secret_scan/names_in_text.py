@@ -35,13 +35,13 @@ _CHINESE_LINK = re.compile(
 _CHINESE_PROSE = re.compile("请|請|错|不|未|已|过|正|长度|失|为空|必|由|见|与|和|或|中|在|的")
 # Directly behind the name, without a separator.
 _TAG_END = re.compile(r"[ \t]*+/?>|(?:\s*+[\w:-]{1,40}=(?:\"[^\"<>]{0,200}\"|'[^'<>]{0,200}'))*+\s*+>")
-_TAGS = re.compile(r"(?:\s{0,64}+<[^<>]{0,200}>)++\s{0,64}+")
+_TAGS = re.compile(r"(?:(?:\s|\\+[nrt]){0,64}+<[^<>]{0,200}>)++(?:\s|\\+[nrt]){0,64}+")
 _UP_TO_TAG = re.compile(r"[^<]*+")
 _BLANK = re.compile(r"[ \t]{1,64}+(?=[^\s])")
 _IS = re.compile(r"[ \t]{1,8}+(?:is|was|are|will be)[ \t]{1,8}+", re.IGNORECASE)
 _PAIR = re.compile(r""",[ \t\n]{0,16}+(?=[bBuU]?["'])""")
 _NAMED_VALUE = re.compile(
-    r"""[ \t]*+(?:,|\r?\n)?\s{0,64}+\\*+["']?(?:value|val|content|text|data|stringValue|default)"""
+    r"""[ \t]*+(?:,|\r?\n|(?:\\+r)?\\+n)?\s{0,64}+\\*+["']?(?:value|val|content|text|data|stringValue|default)"""
     r"""\\*+["']?\s{0,8}+[:=]\s{0,16}+""",
     re.IGNORECASE,
 )
@@ -61,14 +61,15 @@ _COMPLAINT = re.compile(r"(?i:unexpected|invalid|illegal|unknown|bad|missing|end
 _BLOCK_SCALAR = re.compile(
     r"[|>][+-]?\d?[ \t]*\r?\n(?P<indent>[ \t]+)[^\n]*(?:\n(?:(?P=indent)[^\n]*|[ \t]*(?=\n|\Z)))*"
 )
+# The same as one line of a string literal, its line breaks escaped.
+_ESCAPED_SCALAR = re.compile(r"[|>][+-]?\d?[ \t]*(?:\\+r)?\\+n[^\r\n\"'`]*")
 _SCHEMES = re.compile(r"(?i)(?:basic|bearer|token|negotiate|ntlm|apikey|api-key|key|custom|jwt|dpop)[ \t]++")
 _TO_END_SCHEMES = re.compile(
     r"(?i)(?:digest|aws4-hmac-sha256|oauth|signature|hawk|hmac\w*|acs3-\S+|tc3-\S+|sharedkey\w*)[ \t:]"
 )
-_TO_QUOTE = re.compile(r"""[^\r\n"'`]*+""")
 # Within a value that is percent-encoded as a whole: & " ' , }
 _CODED_END = re.compile(r"%(?:2[267cC]|7[dD])")
-_TO_LINE_END = re.compile(r"[^\r\n]*+")
+_LINE = re.compile(r"[^\r\n]*+")
 # PASSWORD=correct horse battery staple
 _PHRASE_REST = re.compile(r"(?:[ ][A-Za-z]{2,20}){2,10}+(?=[ \t]*(?:[\r\n]|\Z))")
 _QUOTES = ("'", '"', "`")
@@ -196,7 +197,7 @@ def _assigned(
         ):
             yield from _header_to_end(words, at, before, strength)
             return
-    if block := _BLOCK_SCALAR.match(words, at):
+    if block := _BLOCK_SCALAR.match(words, at) or _ESCAPED_SCALAR.match(words, at):
         yield at, block.end(), HIDDEN
         return
     is_config = words[separator.start()].isspace() or words[at - 1].isspace()
@@ -267,10 +268,13 @@ def _header_to_end(words: str, at: int, before: str, strength: Strength) -> Iter
     if value is not None and value.is_quoted:
         yield from _shown(words, value, strength)
         return
-    line = (_TO_QUOTE if before[-1:] in _QUOTES else _TO_LINE_END).match(words, at)
-    if line is not None:
-        end = at + len(line[0].rstrip())
-        yield from _shown(words, Value(at, end, end), strength)
+    line = _LINE.match(words, at)
+    around = before[-1:]
+    shown = line[0] if line else ""
+    if around in _QUOTES:
+        shown = shown.partition(around)[0].rstrip("\\")
+    end = at + len(shown.rstrip())
+    yield from _shown(words, Value(at, end, end), strength)
 
 
 def _chinese(words: str, stem: re.Match[str]) -> Iterator[tuple[int, int, str]]:

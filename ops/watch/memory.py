@@ -10,6 +10,7 @@ from typing import Literal
 
 import msgspec
 
+from ops.quoting import safe_line
 from ops.topology.identity import Identity
 from ops.watch.observation import Clocks
 
@@ -18,6 +19,7 @@ RUNGS: tuple[Rung, ...] = ("continue_master", "terminate_worker", "kill_worker",
 VERSION = 1
 # Actions kept for the budget and for `status`; budgets are small.
 MAX_ACTIONS = 50
+MAX_DETAIL_CHARS = 2000
 
 
 class WorkerMemory(msgspec.Struct):
@@ -83,6 +85,11 @@ class Trouble(msgspec.Struct):
     evidence: str = ""
     causes: tuple[str, ...] = ()
     actions: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        # It quotes logs, answers and command lines, and goes to disk.
+        self.detail_en = safe_line(self.detail_en, MAX_DETAIL_CHARS)
+        self.detail_zh = safe_line(self.detail_zh, MAX_DETAIL_CHARS)
 
 
 class Subject(msgspec.Struct):
