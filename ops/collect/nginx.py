@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 
+from ops.collect.process_status import is_running
 from ops.files.nofollow import reason_not_to_trust
 from ops.files.regular_file import open_regular_file, read_regular_file
 from ops.quoting import safe_line, without_controls
@@ -364,4 +365,4 @@ def read_pidfile(path: str) -> Pidfile:
     # Linux: PID_MAX_LIMIT is 2^22; what no process can have is no process id.
     if not 0 < pid <= 1 << 22:
         return Pidfile(path=path, uid=read.uid)
-    return Pidfile(path=path, pid=pid, uid=read.uid, is_alive=os.path.exists(f"/proc/{pid}"))  # noqa: PTH110
+    return Pidfile(path=path, pid=pid, uid=read.uid, is_alive=is_running(pid))

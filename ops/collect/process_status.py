@@ -47,6 +47,15 @@ def process_status(pid: int) -> ProcessStatus | None:
     )
 
 
+def is_running(pid: int) -> bool:
+    """Whether there is such a process that has not ended: a zombie only waits to be reaped (proc(5), stat field 3)."""
+    try:
+        stat_line = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+        return stat_line.rpartition(")")[2].split()[0] not in ("Z", "X")
+    except (OSError, IndexError):
+        return False
+
+
 def _is_setuid(pid: int) -> bool | None:
     try:
         return bool(os.stat(f"/proc/{pid}/exe").st_mode & stat.S_ISUID)  # noqa: PTH116  called for every process
