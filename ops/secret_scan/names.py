@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from enum import IntEnum
 from functools import lru_cache
+from itertools import accumulate
 
 
 class Strength(IntEnum):
@@ -56,11 +57,14 @@ _WHOLE_WORDS: dict[str, Strength] = {
     "csrf": Strength.WEAK,
     "xsrf": Strength.WEAK,
     "sign": Strength.WEAK,
+    # The two halves of a Chinese cloud's access key.
+    "ak": Strength.WEAK,
+    "sk": Strength.WEAK,
     "sig": Strength.STRONG,
 }
 # Names that are nothing but this word.
 _ALONE: dict[str, Strength] = {"key": Strength.WEAK, "keys": Strength.WEAK, "pass": Strength.WEAK}
-_CHINESE = re.compile("密码|密碼|口令|密钥|密鑰|秘钥|密匙|令牌|私钥|私鑰|金鑰|凭证|凭据|授权码|访问码")
+_CHINESE = re.compile("密码|密碼|口令(?!牌)|密钥|密鑰|秘钥|密匙|令牌|私钥|私鑰|金鑰|凭证|凭据|授权码|访问码")
 CHINESE_STEMS = _CHINESE.pattern
 
 
@@ -91,6 +95,9 @@ _TOKENS_OF_TEXT = _set(
     """
 )
 _PASSES = _set("band by fastcgi first grpc high low memcached multi one proxy scgi second single test uwsgi")
+_KEYS_OF_OTHER_KINDS = _set(
+    "cache certificate foreign group host lookup partition primary public sort unique"
+)
 _NEGATIONS = _set("ask no skip without")
 
 
@@ -106,7 +113,7 @@ def strength_of(name: str) -> Strength:
         return Strength.NONE
     if len(words) == 1 and words[0] in _ALONE:
         return _ALONE[words[0]]
-    return _by_stem(words) or _by_whole_word(words)
+    return _by_stem(words) or _by_whole_word(words) or _by_last_word(words)
 
 
 def _by_stem(words: list[str]) -> Strength:
@@ -115,7 +122,10 @@ def _by_stem(words: list[str]) -> Strength:
     if not stems:
         return Strength.NONE
     stem = stems[-1]
-    head, tail = _around(words, stem.start(), stem.end())
+    end = stem.end()
+    if stem[0].endswith("s") and end - 1 in accumulate(map(len, words)):
+        end -= 1  # token_service is no tokens_ervice
+    head, tail = _around(words, stem.start(), end)
     if tail and (tail[-1] in _HARMLESS_ENDS or _OTHER_WORDS.match(tail[0]) or _has_chinese("".join(tail))):
         return Strength.NONE
     if tail and "".join(tail) in _HARMLESS_ENDS:
@@ -142,6 +152,13 @@ def _by_whole_word(words: list[str]) -> Strength:
             return Strength.NONE
         return found
     return Strength.NONE
+
+
+def _by_last_word(words: list[str]) -> Strength:
+    """FERNET_KEY, Ocp-Apim-Subscription-Key: a key of an unknown kind."""
+    if words[-1] not in ("key", "keys") or words[-2] in _KEYS_OF_OTHER_KINDS:
+        return Strength.NONE
+    return Strength.WEAK
 
 
 def _around(words: list[str], start: int, end: int) -> tuple[list[str], list[str]]:

@@ -15,14 +15,14 @@ _PAIRED = (
 # Where a name may be; what it is called in full is read from here.
 _STEM = re.compile(
     rf"(?i:(?P<pair>{_PAIRED}[ ](?:keys?|id|string|token|secret))|pass|pwd|pswd?|pw|secret|token|cred|dsn|auth|cookie"
-    rf"|sess|sid|jwt|bearer|signature|sign|sig|otp|csrf|xsrf|contrase|connection|key)|(?P<chinese>{CHINESE_STEMS})"
+    rf"|sess|sid|\b[as]k\b|jwt|bearer|signature|sign|sig|otp|csrf|xsrf|contrase|connection|key)|(?P<chinese>{CHINESE_STEMS})"
 )
 _NAME_END = re.compile(rf"(?:[\w-]|\.(?=\w)){{0,{MAX_NAME_CHARS}}}+")
 _NAME_REST = re.compile(r"[\w.-]*+")
 # What closes the name: a quote as deep as it is escaped, a bracket, a remark in parentheses.
 _CLOSERS = re.compile(
     r"""(?:\\*+["'`]|&quot;|&\#0?3[49];|&\#x2[27];|%2[27]|[”’」』】])?(?:\[\w{0,20}\])?[\])]{0,2}+"""
-    r"""(?:[ ]?[（(][^()（）\n=:："']{0,40}[)）])?"""
+    r"""(?:[ ]?[（(][^()（）\n=:："']{0,40}[)）]|[ ](?:provided|given|used|received|supplied|value))?"""
 )
 _SEPARATOR = re.compile(
     r"""[ \t]{0,16}+(?P<op>:=|=>|={1,3}|!=|->|:{1,2}|[：＝]|\+=|\|=|%3[dDaA]|\\u003[dDaA])"""
@@ -36,6 +36,7 @@ _CHINESE_PROSE = re.compile("请|請|错|不|未|已|过|正|长度|失|为空|�
 # Directly behind the name, without a separator.
 _TAG_END = re.compile(r"[ \t]*+/?>|(?:\s*+[\w:-]{1,40}=(?:\"[^\"<>]{0,200}\"|'[^'<>]{0,200}'))*+\s*+>")
 _TAGS = re.compile(r"(?:(?:\s|\\+[nrt]){0,64}+<[^<>]{0,200}>)++(?:\s|\\+[nrt]){0,64}+")
+_CLOSED_TAG = re.compile(r"(?:\s|\\+[nrt]){0,64}+</")
 _UP_TO_TAG = re.compile(r"[^<]*+")
 _BLANK = re.compile(r"[ \t]{1,64}+(?=[^\s])")
 _IS = re.compile(r"[ \t]{1,8}+(?:is|was|are|will be)[ \t]{1,8}+", re.IGNORECASE)
@@ -57,7 +58,9 @@ _SETTERS = re.compile(
 _LINE_START = re.compile(
     r"(?:^|[\r\n])[ \t]*(?:export[ \t]+|-[ \t]+|#[ \t]*|set[ \t]+|var[ \t]+|const[ \t]+|let[ \t]+)?[\"']?$"
 )
-_COMPLAINT = re.compile(r"(?i:unexpected|invalid|illegal|unknown|bad|missing|end of)[ \t]+$")
+_COMPLAINT = re.compile(
+    r"(?i:unexpected|invalid|illegal|unknown|bad|missing|end of|no|valid|an?|the|your)[ \t]+$"
+)
 _BLOCK_SCALAR = re.compile(
     r"[|>][+-]?\d?[ \t]*\r?\n(?P<indent>[ \t]+)[^\n]*(?:\n(?:(?P=indent)[^\n]*|[ \t]*(?=\n|\Z)))*"
 )
@@ -134,9 +137,11 @@ def _behind(
         if tag := _TAG_END.match(words, end):
             yield from _shown(words, _text(words, tag.end()), strength)
         return
-    if tags := _TAGS.match(words, closed):
+    if _CLOSED_TAG.match(words, closed) and (tags := _TAGS.match(words, closed)):
         inner = _SEPARATOR.match(words, tags.end())
-        yield from _shown(words, _text(words, inner.end() if inner else tags.end()), strength)
+        further = _TAGS.match(words, inner.end()) if inner else None
+        last = further or inner or tags
+        yield from _shown(words, _text(words, last.end()), strength)
         return
     is_closed = closed > end
     if (is_closed or _NAMING.search(before)) and (beside := _NAMED_VALUE.match(words, closed)):
@@ -177,7 +182,7 @@ def _after_blank(
         _SETTERS.search(before)
         or (_ENDED.match(words, value.after) and not written.isalpha())
         or (value.is_quoted and strength == Strength.PASSWORD)
-        or (strength >= Strength.STRONG and looks_random(written))
+        or looks_random(written)
         or name.lower() in ("requirepass", "masterauth")
     ):
         yield from _shown(words, value, strength)
@@ -279,20 +284,20 @@ def _header_to_end(words: str, at: int, before: str, strength: Strength) -> Iter
 
 def _chinese(words: str, stem: re.Match[str]) -> Iterator[tuple[int, int, str]]:
     closers = _CLOSERS.match(words, stem.end())
-    link = _CHINESE_LINK.match(words, closers.end() if closers else stem.end())
+    end = closers.end() if closers else stem.end()
+    link = _CHINESE_LINK.match(words, end)
     if link is None:
+        blank = _BLANK.match(words, end)
+        value = value_at(words, blank.end()) if blank else None
+        if value is not None and looks_random(words[value.start : value.end]):
+            yield from _shown(words, value, Strength.PASSWORD)
         return
     value = value_at(words, link.end())
     if value is None:
         return
-    first = words[value.start : value.start + 1]
-    if (
-        not value.is_quoted
-        and not first.isascii()
-        and (link["op"] is None or _CHINESE_PROSE.match(words, value.start))
-    ):
-        return
-    if link["op"] is None and not value.is_quoted and not first.isascii():
+    # 密码为空, 密码：请重试
+    is_prose = link["op"] is None or _CHINESE_PROSE.match(words, value.start)
+    if is_prose and not value.is_quoted and not words[value.start].isascii():
         return
     yield from _shown(words, value, Strength.PASSWORD)
 

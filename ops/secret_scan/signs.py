@@ -11,19 +11,22 @@ import re
 # Every secret that `ops.secret_scan` finds has one of these about it; most words have none, and are quoted by the
 # thousand. Names are looked for in lower case; the forms that no name announces, as they are written.
 _NAME_SIGNS = re.compile(
-    r"(?:pass|pwd|psw|secret|token|cred|dsn|cookie|sess|jwt|bearer|sign|\bsig|otp|[cx]srf|contrase|auth|pw\b|pw_|sid\b"
+    r"(?:pass|pwd|psw|secret|token|cred|dsn|cookie|sess|jwt|bearer|sign|\bsig|\b[as]k\b|otp|[cx]srf|contrase|auth|pw\b|pw_|sid\b"
     r"|connection.?string|identified)(?=[\w.-]{0,80}[^\w.-])|key(?="
     r"[\w\"'\\\]).-]{0,24}[ \t]{0,8}(?:[=:>]|%3)|[\"' \t<,(])"
 )
+# One branch for each first letter: at most places of a text the engine then looks at one only.
 _FORM_SIGNS = re.compile(
-    r"----[- ]?(?:BEGIN|END) |eyJ|A(?:3T|BIA|CCA|KIA|SIA|KID|KLT|KC|C[a-f0-9])|LTAI|SK[a-f0-9]"
-    r"|gh[pousr]_|github_pat_|[Ii][Dd][Ee][Nn][Tt][Ii][Ff]|gl(?:pat|dt|ft|soat|rt|cbt|imt|ptt|agent|oas)-|gl(?:sa|c)_"
-    r"|GR1348941|-us\d|npm_|sk-|SG\.|[Xx][Oo][Xx]|[Xx][Aa][Pp][Pp]-|sq0|whsec_"
-    r"|[rsp]k_(?:live|test)_|AIza|ya29\.|GOCSPX-|hf_|ms-[0-9a-f]{8}|hv[sbr]\.|do[op]_v1_|shp[a-z]{2}_|dapi|dckr_pat_"
-    r"|lin_api_|sntrys_|PMAK-|AGE-|PuTTY|pypi-AgE|[Bb]asic |earer|EARER|\d:[0-9A-Za-z_-]{35}"
-    r"|[MNO][\w-]{23,25}\.[\w-]{6}\."
-    r"|\$(?:apr1|[1-7]|2[abxy]?|y|gy|argon2\w{0,2})\$|pbkdf2|scrypt|\{S?SHA|[Xx]-[Aa][Mm][Zz]|[Qq]-[AaSs]|[Oo][Ss]{2}[Aa]|[Aa][Ww][Ss]|/bot|hooks|/webhook"
-    r"|(?:Account|SharedAccess)Key=|_authToken|weixin|dingtalk\.com|ftqq|pushplus|day\.app|qmsg"
+    r"-(?:---[- ]?(?:BEGIN|END) |us\d)|/(?:bot|webhook)|_authToken|\$(?:apr1|[1-7]|2[abxy]?|y|gy|argon2\w{0,2})\$"
+    r"|\{S?SHA|\d:[0-9A-Za-z_-]{35}"
+    r"|A(?:3T|BIA|CCA|KIA|SIA|KID|KLT|KC|C[a-f0-9]|Iza|GE-|WS|wS|ws|Ws|ccountKey=)|BEARER|Basic |Bearer"
+    r"|G(?:R1348941|OCSPX-)|I[Dd][Ee][Nn][Tt]|LTAI|[MNO][\w-]{23,25}\.[\w-]{6}\.|O[Ss][Ss][Aa]|P(?:MAK-|uTTY)|Q-[AaSs]"
+    r"|S(?:K[a-f0-9]|G\.|haredAccessKey=)|X(?:[Oo][Xx]|[Aa][Pp][Pp]-|-[Aa][Mm][Zz])"
+    r"|a[Ww][Ss]|b(?:asic |earer|EARER)|d(?:o[op]_v1_|api|ckr_pat_|ingtalk\.com|ay\.app)|eyJ|ftqq"
+    r"|g(?:h[pousr]_|ithub_pat_|l(?:pat|dt|ft|soat|rt|cbt|imt|ptt|agent|oas)-|l(?:sa|c)_)|h(?:f_|v[sbr]\.|ooks)"
+    r"|i[Dd][Ee][Nn][Tt][Ii][Ff]|lin_api_|ms-[0-9a-f]{8}|npm_|o[Ss][Ss][Aa]|p(?:ypi-AgE|bkdf2|ushplus|k_(?:live|test)_)"
+    r"|q(?:-[AaSs]|msg)|rk_(?:live|test)_|s(?:k-|k_(?:live|test)_|q0|hp[a-z]{2}_|ntrys_|crypt)|w(?:hsec_|eixin)"
+    r"|x(?:[Oo][Xx]|[Aa][Pp][Pp]-|-[Aa][Mm][Zz])|ya29\."
 )
 # Where the URL itself is the secret: webhooks, and the services that Apprise knows.
 _URL_SIGNS = re.compile(

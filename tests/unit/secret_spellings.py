@@ -63,6 +63,8 @@ _BY_NAME = [
     "IDENTIFIED BY '{}'", "mysql -u root -p{} db", "redis-cli -a {} ping", "sshpass -p {} ssh h",
     "curl -u bob:{} https://h/", "curl --user 'bob:{}' https://h/", "openssl rsa -passin pass:{} -in k.pem",
     "smbclient //h/s -U li%{}", "ldapsearch -D cn=a -w {} -b dc=x", "htpasswd -nb li {}",
+    "接口令牌：{}", "FERNET_KEY=x7Kd92mQ{}", "Incorrect API key provided: {}", "ak=x7{}",
+    '<b class="k">password</b>: <b class="v">{}</b>',
     "<password>{}</password>", "<td>SECRET_KEY</td>\n<td class=\"code\"><pre>&#x27;{}&#x27;</pre></td>",
     "<th>API_TOKEN</th><td>{}</td>", "<b>Password</b>: {}<br>", '<input type="password" name="p" value="{}">',
     "<input value='{}' name='api_key'>", '<meta name="csrf-token" content="{}">',
@@ -140,5 +142,6 @@ HARMLESS = [
     "sk-learn", "task-queue", "docker run -p 8000:8000 gte", "mysql -p", "curl -u $USER https://h/", "ssh -p 22 host",
     "cannot load certificate key \"/etc/ssl/private/gte.key\": BIO_new_file() failed",
     "KeyError: 'password'", "ModuleNotFoundError: No module named 'tokenizers'", "Error: key=value expected",
+    "token_service: http://127.0.0.1:9000", "no valid API key: send Authorization: Bearer <key>",
     "POST /predict HTTP/1.1", "12:34:56 [error] 7#7: *1 no live upstreams", "total_tokens: 12",
 ]  # fmt: skip
