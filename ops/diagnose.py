@@ -16,7 +16,7 @@ from ops.language import Text, verbatim
 from ops.moment import local_time
 from ops.quoting import safe_line
 from ops.settings import Ignore
-from ops.snapshot import Backend, Host, NotSeen, Snapshot, Target
+from ops.snapshot import Backend, Host, NotSeen, Processes, Snapshot, Target
 from ops.symptoms import Observed, observed_symptoms
 
 _PASSED = Text(en="in order", zh="正常")
@@ -285,6 +285,9 @@ def _unseen(snapshot: Snapshot) -> tuple[tuple[str, str], ...]:
                 walk(f"{place}.{name}" if place else name, getattr(value, name))
 
     walk("", snapshot)
+    if isinstance(snapshot.processes, Processes) and snapshot.processes.unread:
+        pids = ", ".join(map(str, snapshot.processes.unread))
+        found.append(("processes.unread", f"reading these processes did not end: {pids}"))
     # Where nobody takes the connection there is nothing more to see: that stands in the connection's failure. And that
     # the name leads nowhere else is how it should be; a host without a watchdog is for OPS006 to say.
     refused = isinstance(snapshot.backend, Backend) and snapshot.backend.connection.failure

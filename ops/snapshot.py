@@ -77,11 +77,12 @@ class Listener(Facts, frozen=True):
 
 class Processes(Facts, frozen=True):
     """Web-related processes, everything that listens, and who is behind the listeners. ``caller``: the effective user
-    id of the run that read them."""
+    id of the run that read them; ``unread``: processes of which reading did not end."""
 
     processes: tuple[Process, ...]
     listeners: tuple[Listener, ...]
     caller: int = 0
+    unread: tuple[int, ...] = ()
 
 
 # --- nginx ---------------------------------------------------------------------------------------------------

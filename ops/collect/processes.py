@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections import defaultdict
+import threading
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import psutil
@@ -22,6 +25,9 @@ _WEB_BYTES = re.compile(_WEB.pattern.encode(), re.IGNORECASE)
 # The variables that decide how Flask and gunicorn run; the rest of an environment may hold secrets.
 _TELLING_VARIABLES = ("FLASK_DEBUG", "FLASK_ENV", "FLASK_APP", "GUNICORN_CMD_ARGS")
 MAX_PROCESSES = 400
+# How long one process may take to be read, seconds, and how many may take longer before the rest is left.
+READ_SECONDS = 0.5
+MAX_UNREAD = 4
 
 
 def processes() -> Processes:
@@ -32,18 +38,9 @@ def processes() -> Processes:
             holders[address].update({connection.pid} if connection.pid else set())
     queues = accept_queues()
     wanted = set().union(*holders.values()) if holders else set()
-    found: list[Process] = []
     # Whoever fills the table with names like these must not hide the host's own and who listens.
-    for pid in sorted(psutil.pids(), key=lambda pid: (pid not in wanted, not _is_trusted(pid))):
-        if len(found) >= MAX_PROCESSES:
-            break
-        if pid not in wanted and not _may_be_web(pid):
-            continue
-        try:
-            if (facts := _process(psutil.Process(pid), pid in wanted)) is not None:
-                found.append(facts)
-        except psutil.Error:  # it ended while we looked
-            continue
+    order = sorted(psutil.pids(), key=lambda pid: (pid not in wanted, not _is_trusted(pid)))
+    found, unread = read_each(order, lambda pid: _read(pid, pid in wanted), MAX_PROCESSES)
     return Processes(
         processes=tuple(found),
         listeners=tuple(
@@ -51,7 +48,74 @@ def processes() -> Processes:
             for address, pids in sorted(holders.items())
         ),
         caller=os.geteuid(),
+        unread=unread,
     )
+
+
+def read_each(
+    pids: Sequence[int], read: Callable[[int], Process | None], limit: int
+) -> tuple[tuple[Process, ...], tuple[int, ...]]:
+    """At most ``limit`` processes that ``read`` takes, and the pids of which reading did not end.
+
+    A command line is its process's own memory: where that lies on a file system that does not answer, a user's own
+    (FUSE) included, whoever reads it waits for ever (state D). One thread reads until it is held up, then the next."""
+    found: list[Process] = []
+    unread: list[int] = []
+    left = deque(pids)
+    while left and len(found) < limit and len(unread) < MAX_UNREAD:
+        reader = _Reader(left, read, found, limit)
+        if (held_up := reader.wait()) is not None:
+            unread.append(held_up)
+    return tuple(found[:limit]), tuple(unread)
+
+
+class _Reader:
+    """A thread that takes pids from ``left`` and puts what it read into ``found``, until it is given up."""
+
+    def __init__(
+        self, left: deque[int], read: Callable[[int], Process | None], found: list[Process], limit: int
+    ) -> None:
+        self._left, self._read, self._found, self._limit = left, read, found, limit
+        self._lock = threading.Lock()
+        self._given_up = False
+        self._current: int | None = None
+        self._since = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="processes", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while self._left and len(self._found) < self._limit:
+            pid = self._left.popleft()
+            self._current, self._since = pid, time.monotonic()
+            try:
+                facts = self._read(pid)
+            except Exception:  # noqa: BLE001  one process's oddity must not cost the others
+                facts = None
+            with self._lock:
+                if self._given_up:
+                    return
+                if facts is not None:
+                    self._found.append(facts)
+
+    def wait(self) -> int | None:
+        """None once all is read; else the pid at which it was given up."""
+        while True:
+            self._thread.join(READ_SECONDS / 5)
+            with self._lock:
+                if not self._thread.is_alive():
+                    return None
+                if time.monotonic() - self._since > READ_SECONDS:
+                    self._given_up = True
+                    return self._current
+
+
+def _read(pid: int, wanted: bool) -> Process | None:
+    if not wanted and not _may_be_web(pid):
+        return None
+    try:
+        return _process(psutil.Process(pid), wanted)
+    except psutil.Error:  # it ended while we looked
+        return None
 
 
 def _is_trusted(pid: int) -> bool:

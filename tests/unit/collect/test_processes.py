@@ -1,0 +1,49 @@
+"""The table of processes: nobody's process keeps another from being read."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from ops.collect import processes as table
+from ops.snapshot import Process
+from tests.unit.made_snapshot import process
+
+
+def test_a_process_that_cannot_be_read_to_its_end_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table, "READ_SECONDS", 0.1)
+    never = threading.Event()
+
+    def read(pid: int) -> Process | None:
+        if pid in (3, 5):
+            never.wait(60)
+        if pid == 4:
+            raise OSError("it ended")
+        return process(pid, 1, "nginx") if pid != 6 else None
+
+    found, unread = table.read_each(range(1, 9), read, 100)
+    never.set()
+    assert [one.pid for one in found] == [1, 2, 7, 8]
+    assert unread == (3, 5)
+
+
+def test_with_too_many_that_cannot_be_read_the_rest_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table, "READ_SECONDS", 0.05)
+    never = threading.Event()
+
+    def read(pid: int) -> Process | None:
+        if pid > 2:
+            never.wait(60)
+        return process(pid, 1, "nginx")
+
+    found, unread = table.read_each(range(1, 50), read, 100)
+    never.set()
+    assert [one.pid for one in found] == [1, 2]
+    assert unread == tuple(range(3, 3 + table.MAX_UNREAD))
+
+
+def test_no_more_processes_are_kept_than_the_bound() -> None:
+    found, unread = table.read_each(range(1, 50), lambda pid: process(pid, 1, "nginx"), 7)
+    assert [one.pid for one in found] == list(range(1, 8))
+    assert unread == ()
