@@ -19,8 +19,7 @@ from ops.quoting import HIDDEN, without_secrets
 from ops.redaction_nginx import redacted_nginx
 from ops.secret_scan.command_lines import without_secret_arguments
 from ops.secret_scan.entropy import without_random_words
-from ops.secret_scan.names import Strength, strength_of
-from ops.secret_scan.values import is_harmless
+from ops.secret_scan.values import is_secret
 from ops.snapshot import Gunicorn, GunicornConfig, Host, NginxConfig, Process, Processes, Snapshot, Target
 from ops.topology.gunicorn import is_gunicorn
 from ops.topology.nginx import nginx_workers, serving_masters, title
@@ -86,7 +85,7 @@ class _Cleaning:
         if isinstance(value, dict):
             return {
                 name: HIDDEN
-                if not hashes and isinstance(item, str) and _is_secret(str(name), item)
+                if not hashes and isinstance(item, str) and is_secret(str(name), item)
                 else self.value(item, str(name), hashes=hashes or name in _COMPARED)
                 for name, item in value.items()
             }
@@ -109,14 +108,9 @@ def _without_paired(items: Iterable[Any]) -> list[Any]:
         return found
     found = list(without_secret_arguments(found))
     for at, item in enumerate(found[:-1]):
-        if _NAME.fullmatch(item) and _is_secret(item, found[at + 1]):
+        if _NAME.fullmatch(item) and is_secret(item, found[at + 1]):
             found[at + 1] = HIDDEN
     return found
-
-
-def _is_secret(name: str, value: str) -> bool:
-    strength = strength_of(name.lstrip("-"))
-    return strength >= Strength.STRONG and not is_harmless(value, strength)
 
 
 # --- by place --------------------------------------------------------------------------------------------------------

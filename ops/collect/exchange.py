@@ -297,20 +297,9 @@ def _is_json(text: str) -> bool:
     return True
 
 
-_SECRET_KEYS = (
-    "password",
-    "passwd",
-    "pwd",
-    "secret",
-    "token",
-    "api_key",
-    "apikey",
-    "access_key",
-    "authorization",
-)
-
-
 def _shortened(value: Any, length: int, depth: int = 12) -> Any:
+    from ops.secret_scan.values import is_secret
+
     if isinstance(value, str):
         return safe_text(value, 25 * length)
     if depth <= 0 and isinstance(value, dict | list):
@@ -319,9 +308,7 @@ def _shortened(value: Any, length: int, depth: int = 12) -> Any:
         return [_shortened(item, length, depth - 1) for item in value[:length]]
     if isinstance(value, dict):
         return {
-            safe_line(key, 80): HIDDEN
-            if isinstance(inner, str) and key.lower().endswith(_SECRET_KEYS)
-            else _shortened(inner, length, depth - 1)
+            safe_line(key, 80): HIDDEN if is_secret(key, inner) else _shortened(inner, length, depth - 1)
             for key, inner in list(value.items())[: 8 * length]
         }
     return value

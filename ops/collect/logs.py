@@ -11,7 +11,7 @@ from pathlib import Path
 from ops.collect.log_line import DISORDER, Line, access_line, gunicorn_line, nginx_line
 from ops.collect.log_tail import LogTail
 from ops.files.regular_file import UntrustedFileError
-from ops.quoting import HIDDEN, safe_line, safe_text
+from ops.quoting import HIDDEN, safe_line, safe_text, without_controls, without_secrets
 from ops.snapshot import AccessLog, Log, LogEntry, Logs, NotSeen, Target
 from ops.topology.target import log_namer
 
@@ -178,6 +178,9 @@ def entry_text(first: bytes, continuation: list[bytes]) -> str:
         # Without its BEGIN line, left out with the middle, the key would not be recognised any more.
         text = _BASE64_LINE.sub(HIDDEN, text)
     room = MAX_ENTRY_CHARS - 100
+    if len(text) > room:
+        # Before it is cut: what is left of a secret that is cut in two is not recognised any more.
+        text = without_secrets(without_controls(text))
     if len(text) > room:
         head = room // 4
         text = f"{safe_text(text[:head], head)}\n…\n{safe_text(text[head - room :], room - head)}"

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from ops.secret_scan import HIDDEN
 from ops.secret_scan.forms import table
-from ops.secret_scan.names import Strength, strength_of
-from ops.secret_scan.values import is_harmless
+from ops.secret_scan.names import Strength
+from ops.secret_scan.values import is_harmless, is_secret
 
 
 class _Options(NamedTuple):
@@ -77,14 +77,8 @@ def without_secret_arguments(command: Sequence[str]) -> tuple[str, ...]:
     words = list(command)
     for at, word in enumerate(words[:-1]):
         following = words[at + 1]
-        name = word.lstrip("-")
-        if (
-            word.startswith("-")
-            and "=" not in word
-            and not following.startswith("-")
-            and (strength := strength_of(name)) > Strength.NONE
-            and not is_harmless(following, strength)
-        ):
+        is_option = word.startswith("-") and "=" not in word
+        if is_option and not following.startswith("-") and is_secret(word, following):
             words[at + 1] = HIDDEN
     for at, word in enumerate(words[:4]):
         # sudo mysql, /usr/bin/env curl

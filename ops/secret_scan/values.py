@@ -7,7 +7,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from ops.secret_scan import HIDDEN
-from ops.secret_scan.names import Strength
+from ops.secret_scan.names import Strength, strength_of
 
 
 class Value(NamedTuple):
@@ -139,6 +139,16 @@ _KEY_FILES = (
     ".pem", ".key", ".crt", ".cer", ".csr", ".p12", ".pfx", ".jks", ".htpasswd", ".gpg", ".age", ".pub",
 )  # fmt: skip
 _SHORT_NUMBER = re.compile(r"[+-]?\d{1,5}(?:\.\d{1,6})?[smhd%]?")
+
+
+def is_secret(name: str, value: object) -> bool:
+    """Whether what stands under ``name`` in plain data (JSON, a header, an option) is a secret."""
+    strength = strength_of(name.lstrip("-"))
+    if isinstance(value, dict | list | tuple):
+        return strength >= Strength.STRONG and bool(value)
+    if isinstance(value, bool) or value is None:
+        return False
+    return strength > Strength.NONE and not is_harmless(str(value), strength)
 
 
 def is_harmless(value: str, strength: Strength) -> bool:

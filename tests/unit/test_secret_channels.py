@@ -38,7 +38,7 @@ from tests.unit.made_snapshot import (
     process,
     processes,
 )
-from tests.unit.secret_spellings import HARMLESS, PEM, spellings
+from tests.unit.secret_spellings import HARMLESS, PEM, SECRET, spellings
 from tests.unit.watch.made_look import look
 
 SPELLINGS = spellings()
@@ -203,3 +203,25 @@ def test_a_key_whose_beginning_is_no_longer_in_the_log_is_hidden(tmp_path: Path)
 
 def test_a_process_is_read_without_the_secrets_of_its_command_line() -> None:
     assert process_collector.safe_words is safe_words
+
+
+def test_a_secret_that_a_long_entry_is_cut_in_is_hidden_whole() -> None:
+    for before in range(0, 4000, 97):
+        secret = "Tr0ub4dor" * 30
+        text = entry_text(
+            b"2026-11-22 [error] broke", [b"x" * before, f"password='{secret}'".encode(), b"y" * 9000]
+        )
+        assert "ub4dor" not in text
+
+
+def test_a_long_answer_in_json_loses_what_stands_under_the_name_of_a_secret() -> None:
+    body = {
+        "dbPassword": SECRET,
+        "credentials": {"a": SECRET},
+        "密码": SECRET,
+        "max_tokens": 512,
+        "rest": ["x" * 99] * 99,
+    }
+    kept = kept_body(json.dumps(body).encode(), None)[0]
+    assert SECRET not in kept
+    assert json.loads(kept)["max_tokens"] == 512
