@@ -1,3 +1,0 @@
-"""Moved to ops.files.regular_file."""
-
-from ops.files.regular_file import *  # noqa: F403
