@@ -28,8 +28,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ops.catalogue import catalogue
-from ops.language import Language
+from ops.diagnosis.catalogue import catalogue
+from ops.text.language import Language
 from tests.lab.faults import CASES
 from tests.lab.faults.case import Case, NotHereError
 from tests.lab.stack import PREDICTION, REPOSITORY, Stack

@@ -42,8 +42,8 @@ import psutil
 
 from benchmarks.embedding_throughput import flop_of, spread, texts_of
 from service.engines.gte.checkpoint import Configuration, read_configuration
-from service.engines.gte.supervision import Engine, Launch
 from service.engines.gte.tokens import Tokenizer, Tokens
+from service.engines.gte.worker import Engine, Launch
 from tests.made_checkpoint import make, varied
 
 PACKAGES = ["openvino==2026.4.1", "nncf==3.4.0"]

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from service.engines.lac import Lac
-from service.tasks.event_rules import events_of
 from service.tasks.masked_text import mask
-from service.tasks.relation_rules import relations_of
+from service.tasks.rules.event import events_of
+from service.tasks.rules.relation import relations_of
 
 SENTENCES = Path(__file__).parent / "extraction" / "sentences.txt"
 

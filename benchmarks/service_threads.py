@@ -196,7 +196,7 @@ def compare(seconds: float, rounds: int) -> None:
 def progress_cost(seconds: float, rounds: int) -> None:
     """Print what the progress records cost."""
     sys.path.insert(0, str(ROOT))
-    from service.progress import Progress
+    from service.monitoring.progress import Progress
 
     with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
         record = Progress(Path(directory))

@@ -1,4 +1,4 @@
-"""`gte-ops backup`: what each of its commands does, from top to bottom. Restoring stands in ops.restore."""
+"""`gte-ops backup`: what each of its commands does, from top to bottom. Restoring stands in ops.backups.restore.run."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from ops.archive.encryption import Identity, recipients
 from ops.archive.listing import Listed, judge
 from ops.archive.listing import list_backups as listed_in
 from ops.archive.name import backups_in, companions, parse_name
-from ops.durable_file import flush_directory
+from ops.backups import copies, create, retention
+from ops.backups.copies import Destination
+from ops.backups.create import BackupError, Created, Progress
+from ops.backups.discover import make_plan
+from ops.backups.scan import Survey
+from ops.backups.signature import Checked, check_signature, check_signing_key
+from ops.backups.verify import Verified, verify
 from ops.errors import OpsError
-from ops.language import Text
-from ops.safekeeping import copies, creation, retention
-from ops.safekeeping.copies import Destination
-from ops.safekeeping.creation import BackupError, Created, Progress
-from ops.safekeeping.plan import make_plan
-from ops.safekeeping.signature import Checked, check_signature, check_signing_key
-from ops.safekeeping.survey import Survey
-from ops.safekeeping.verification import Verified, verify
+from ops.files.atomic_file import flush_directory
 from ops.settings import BackupSettings, Settings
+from ops.text.language import Text
 
 # `create` leaves these be whatever the policy: what was made by hand before a change outlives the day's own backup.
 SPARED_BY_CREATE = 3
@@ -64,10 +64,10 @@ def create_backup(
         check_signing_key(own.signing_key)
     destinations = _destinations(to)
     directory = Path(own.dir)
-    creation.prepare_directory(directory)
-    with creation.locked(directory):
+    create.prepare_directory(directory)
+    with create.locked(directory):
         left_overs = _cleaned(directory)
-        made = creation.create(
+        made = create.create(
             lambda: make_plan(settings, settings_file),
             directory,
             host=platform.node(),
@@ -101,7 +101,7 @@ def what_would_go_in(settings: Settings, settings_file: Path | None) -> Survey:
     """What a backup made now would hold. Reads no content and writes nothing."""
     retention.check_policy(settings.backup.keep)
     recipients(settings.backup.recipients)
-    return creation.look(make_plan(settings, settings_file), {})
+    return create.look(make_plan(settings, settings_file), {})
 
 
 def list_backups(settings: Settings) -> list[Listed]:
@@ -148,7 +148,7 @@ def verify_backup(
 ) -> Verified:
     """Proves that ``archive``, or the newest backup, could be restored; ``unsigned``: even where it lacks the signature
     that settings ask for. Raises OpsError where there is none."""
-    from ops.safekeeping.nginx_trial import try_nginx
+    from ops.backups.nginx_dry_run import try_nginx
 
     nginx_test = partial(try_nginx, program=settings.nginx.binary)
     if archive is not None:
@@ -173,8 +173,8 @@ def prune_backups(settings: Settings, *, dry_run: bool) -> list[Path]:
         return []
     if dry_run:
         return [path for _, path in _unkept(settings.backup, known_good=None)]
-    creation.prepare_directory(directory)
-    with creation.locked(directory):
+    create.prepare_directory(directory)
+    with create.locked(directory):
         _cleaned(directory)
         try:
             return _pruned(settings.backup, known_good=None)
@@ -186,7 +186,7 @@ def prune_backups(settings: Settings, *, dry_run: bool) -> list[Path]:
 
 def _cleaned(directory: Path) -> list[Path]:
     try:
-        return creation.remove_left_overs(directory)
+        return create.remove_left_overs(directory)
     except OSError as error:
         raise BackupError(f"{directory}: {error.strerror or error}; left-overs cannot be removed") from None
 

@@ -11,16 +11,16 @@ from typing import Any
 
 import msgspec
 
-from ops.catalogue import catalogue
-from ops.checks import CHECKS
-from ops.collect import collect
-from ops.diagnose import diagnose, with_duration
-from ops.diagnosis import Diagnosis
+from ops.collect.run import collect
+from ops.diagnosis.catalogue import catalogue
+from ops.diagnosis.checks import CHECKS
+from ops.diagnosis.engine import diagnose, with_duration
+from ops.diagnosis.finding import Check, Finding
+from ops.diagnosis.model import Diagnosis
 from ops.errors import SettingsError, UsageError
-from ops.finding import Check, Finding
-from ops.quoting import safe_line
+from ops.facts.snapshot import Snapshot
 from ops.settings import Ignore, Settings
-from ops.snapshot import Snapshot
+from ops.text.sanitize import safe_line
 
 # How long `--wait-ok` waits before it looks again, seconds.
 BETWEEN_LOOKS = 0.5
@@ -57,11 +57,12 @@ def examine(
     _refuse_unknown_ignores(settings.doctor.ignore)
     started = time.monotonic()
     snapshot = msgspec.structs.replace(
-        collect(settings, since, budget, unprivileged=unprivileged), passed_over=tuple(map(safe_line, passed_over))
+        collect(settings, since, budget, unprivileged=unprivileged),
+        passed_over=tuple(map(safe_line, passed_over)),
     )
     if bundle is not None:
-        from ops.bundle import write_bundle
-        from ops.redaction import redacted
+        from ops.facts.bundle import write_bundle
+        from ops.facts.redaction import redacted
 
         # What is judged here is what is judged elsewhere: the two reports are the same.
         snapshot = redacted(snapshot, hide_clients=hide_clients)
@@ -72,7 +73,7 @@ def examine(
 
 def diagnose_bundle(path: Path, *, only: Sequence[str] = (), skip: Sequence[str] = ()) -> Diagnosis:
     """What is wrong with the host that the bundle in ``path`` was made on. Raises BundleError, UsageError."""
-    from ops.bundle import read_bundle
+    from ops.facts.bundle import read_bundle
 
     chosen = chosen_checks(only, skip)
     started = time.monotonic()

@@ -8,16 +8,16 @@ import time
 from collections.abc import Iterable
 from dataclasses import replace
 
-from ops.catalogue import catalogue
-from ops.checks import CHECKS
-from ops.collect import collect
-from ops.confirmation import Confirmation, Confirmed, Preflight, Standing
-from ops.diagnose import diagnose, with_duration
-from ops.diagnosis import Cause, CheckResult, Diagnosis
+from ops.collect.run import collect
+from ops.diagnosis.catalogue import catalogue
+from ops.diagnosis.checklist import Confirmation, Confirmed, Preflight, Standing
+from ops.diagnosis.checks import CHECKS
+from ops.diagnosis.engine import diagnose, with_duration
+from ops.diagnosis.model import Cause, CheckResult, Diagnosis
 from ops.doctor import chosen_checks
-from ops.language import Text
+from ops.facts.snapshot import Snapshot
 from ops.settings import Settings
-from ops.snapshot import Snapshot
+from ops.text.language import Text
 
 # The first four are the deployment guide's own list.
 CONFIRMATIONS = (

@@ -1,7 +1,7 @@
 """gte-ops.toml as typed settings.
 
 Every key is optional. ``None`` means: find it on the host; where nothing is found, the deployment guide's
-own value is used (``ops/topology/target.py``).
+own value is used (``ops/interpret/target.py``).
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from ops.duration import Seconds, parse_duration, parse_margin
 from ops.errors import SettingsError
+from ops.files.bounded_read import read_regular_file
 from ops.files.nofollow import reason_not_to_trust
-from ops.files.regular_file import read_regular_file
+from ops.text.duration import Seconds, parse_duration, parse_margin
 
 DEFAULT_PREDICT_BODY = '{"task_type": "ner", "input_text": "2022年北京冬奥会在北京举行"}'
 SEARCH_PATH = ("./gte-ops.toml", "/etc/gte-ops/gte-ops.toml")

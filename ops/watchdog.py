@@ -1,4 +1,4 @@
-"""`gte-ops watchdog`: the two ways to run its rounds (`ops/watch/round.py`), from cron and as a service."""
+"""`gte-ops watchdog`: the two ways to run its rounds (`ops/supervision/cycle.py`), from cron and as a service."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ops.errors import OpsError
-from ops.language import Text
-from ops.quoting import safe_line
 from ops.settings import Settings, load_settings
-from ops.watch.ledger import Lock, refuse_shared_directory, remove_left_over
-from ops.watch.nap import Nap
-from ops.watch.notify_socket import NotifySocket
-from ops.watch.round import Outcome, Watchdog
-from ops.watch.rules import LOOK_AGAIN
-from ops.watch.wording import RUNGS, STATES
+from ops.supervision.cycle import Outcome, Watchdog
+from ops.supervision.interruptible_sleep import Nap
+from ops.supervision.rules import LOOK_AGAIN
+from ops.supervision.sd_notify import NotifySocket
+from ops.supervision.sentences import RUNGS, STATES
+from ops.supervision.state_store import Lock, refuse_shared_directory, remove_left_over
+from ops.text.language import Text
+from ops.text.sanitize import safe_line
 
 # How long `--once` waits for the effect of what it did; the next run goes on where it stopped.
 PATIENCE_ONCE = 60.0

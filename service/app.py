@@ -6,14 +6,15 @@ from flask_openapi3.models.info import Info
 from flask_openapi3.openapi import OpenAPI
 from pydantic import ValidationError
 
-from service import metrics as counts
-from service import progress, unread_body
-from service.admission import Admission
+from service.admission.gate import Admission
 from service.api import access, description, embeddings, errors, health, metrics, page, predict
 from service.api.json_request import JsonRequest, invalid_fields
-from service.context import Context, attach, context_of
-from service.engines.roster import Roster, roster_of
-from service.keys.ring import KeyRing
+from service.engines.registry import Roster, roster_of
+from service.http import unread_body
+from service.keys.keyring import KeyRing
+from service.monitoring import metrics as counts
+from service.monitoring import progress
+from service.prediction.context import Context, attach, context_of
 from service.settings import Settings, SettingsError, read_settings
 from service.version import version
 

@@ -24,8 +24,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from service import metrics_files, progress
 from service.keys import key_file
+from service.monitoring import metrics_files, progress
 from service.settings import SettingsError, read_server_settings, read_settings, unknown_names
 
 try:
@@ -139,11 +139,11 @@ def post_fork(server: Any, worker: Any) -> None:
     """In each worker, first of all: its record begins with the phase "booting"."""
     _log_where_gunicorn_does()
     progress.start(_settings.progress_dir, stopping=lambda: not worker.alive)
-    from service import gunicorn_amendments
+    from service import gunicorn_patches
 
-    gunicorn_amendments.answer_parse_errors_in_json()
-    gunicorn_amendments.linger_aside()
-    gunicorn_amendments.reopen_logs_one_at_a_time(worker)
+    gunicorn_patches.answer_parse_errors_in_json()
+    gunicorn_patches.linger_aside()
+    gunicorn_patches.reopen_logs_one_at_a_time(worker)
 
 
 def post_worker_init(worker: Any) -> None:
@@ -203,7 +203,7 @@ _TEMPORARY = "temporary"
 
 
 def _require_usable_keys() -> None:
-    # Here, where somebody is looking. A worker that is renewed later serves on: see service/keys/ring.py.
+    # Here, where somebody is looking. A worker that is renewed later serves on: see service/keys/keyring.py.
     if _settings.api_keys_file is None:
         return
     try:

@@ -47,7 +47,7 @@ class Settings:
     max_concurrent: int
     max_queue: int
     queue_timeout: float  # seconds
-    prediction_timeout: float  # seconds, see service/deadline.py
+    prediction_timeout: float  # seconds, see service/admission/deadline.py
     progress_dir: Path
     api_keys_file: Path | None  # None: whoever reaches the service may ask it for predictions
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.watchdog_recovery.clock import now
-from service import progress
+from service.monitoring import progress
 
 HOME = Path(os.environ["BENCHMARK_HOME"])
 _ledger = os.open(HOME / "ledger", os.O_WRONLY | os.O_APPEND | os.O_CREAT)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ops.errors import OpsError
-from ops.quoting import safe_line
+from ops.text.sanitize import safe_line
 
 
 class ArchiveError(OpsError):

@@ -9,7 +9,7 @@ from ops.archive.checksum import checksum_problem
 from ops.archive.error import ArchiveError
 from ops.archive.name import ArchiveName, backups_in
 from ops.archive.reading import open_archive
-from ops.language import Text
+from ops.text.language import Text
 
 
 @dataclass(frozen=True)

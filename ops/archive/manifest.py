@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from ops.quoting import safe_line
+from ops.text.sanitize import safe_line
 
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "gte-ops-manifest.json"

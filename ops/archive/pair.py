@@ -14,7 +14,7 @@ def pair_problem(certificate: bytes, key: bytes) -> str | None:
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    from ops.certificate import certificate_from_der, pem_blocks, spki_hash
+    from ops.interpret.x509 import certificate_from_der, pem_blocks, spki_hash
 
     try:
         der = next(pem_blocks(certificate), None)

@@ -380,6 +380,6 @@ def _misplaced(path: str, seen: set[str], known: set[str], expected: str) -> str
 
 
 def _shown(words: str) -> str:
-    from ops.quoting import safe_line
+    from ops.text.sanitize import safe_line
 
     return safe_line(words, 200) or repr(words)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import msgspec
 
-from ops.collect.gunicorn import read_config
+from ops.collect.services.gunicorn import read_config
+from ops.facts.snapshot import GunicornConfig, NotSeen, Process, Processes
+from ops.interpret import gunicorn as gunicorn_topology
+from ops.interpret.gunicorn import Hints
 from ops.settings import Settings
-from ops.snapshot import GunicornConfig, NotSeen, Process, Processes
-from ops.topology import gunicorn as gunicorn_topology
-from ops.topology.gunicorn import Hints
 
 
 def locate_master(processes: Processes, settings: Settings, hints: Hints) -> Process | None:

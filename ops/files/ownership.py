@@ -1,6 +1,6 @@
 """Who could change what lies at a path, by owners and modes alone: the rules, without looking.
 
-``ops/files/nofollow.py`` looks; who may say what of processes stands in ``ops/topology/authority.py``."""
+``ops/files/nofollow.py`` looks; who may say what of processes stands in ``ops/interpret/authority.py``."""
 
 from __future__ import annotations
 

@@ -6,19 +6,19 @@ import importlib
 from collections.abc import Callable
 from typing import TextIO
 
-from ops.diagnosis import Diagnosis
+from ops.diagnosis.model import Diagnosis
 from ops.errors import UsageError
-from ops.language import Language
+from ops.text.language import Language
 
 Renderer = Callable[[Diagnosis, Language, TextIO, bool | None], None]
 
 # Format -> where its renderer is; it is imported when it is asked for.
 RENDERERS: dict[str, tuple[str, str]] = {
-    "text": ("ops.report.text", "render_text"),
-    "json": ("ops.report.json_report", "render_json"),
-    "nagios": ("ops.report.nagios", "render_nagios"),
-    "html": ("ops.report.html", "render_html"),
-    "junit": ("ops.report.junit", "render_junit"),
+    "text": ("ops.report.doctor.text", "render_text"),
+    "json": ("ops.report.doctor.json", "render_json"),
+    "nagios": ("ops.report.doctor.nagios", "render_nagios"),
+    "html": ("ops.report.doctor.html", "render_html"),
+    "junit": ("ops.report.doctor.junit", "render_junit"),
 }
 
 

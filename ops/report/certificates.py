@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-from ops.duration import age
-from ops.inventory import Judged, Renewal, Review, Status
-from ops.language import Language, Text
-from ops.report.wording import STATUS_WORDS, readable_language, sentence, showable
-from ops.report.written import write_document
+from ops.facts.certificate_inventory import Judged, Renewal, Review, Status
+from ops.report.json_document import write_document
+from ops.report.sentences import STATUS_WORDS, readable_language, sentence, showable
+from ops.text.duration import age
+from ops.text.language import Language, Text
 
 DAY = 86400.0
 # So many are shown whole; of more, the healthy ones get one line each.

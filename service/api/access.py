@@ -8,8 +8,8 @@ is named here.
 
 from flask import Flask, g, request
 
-from service.keys.ring import KeyRing
-from service.problems import Problem
+from service.http.problems import Problem
+from service.keys.keyring import KeyRing
 
 # Key in the WSGI environment for gunicorn's access log: the name of the key, never the key.
 LOG_KEY = "gte.key"

@@ -5,14 +5,14 @@ from collections.abc import Iterable
 from typing import Any
 
 from service.api import access, predict
-from service.context import Context
-from service.problems import OPENAI_PREFIX
+from service.http.problems import OPENAI_PREFIX
+from service.prediction.context import Context
 from service.settings import Settings
 from service.tasks import event, ner, qa, relation
-from service.tasks.event_rules import ROLES
 from service.tasks.question import EDGES
 from service.tasks.registry import TASKS
-from service.tasks.relation_rules import PREDICATES
+from service.tasks.rules.event import ROLES
+from service.tasks.rules.relation import PREDICATES
 from service.tasks.schema import LONGEST_NAME, TYPES
 from service.tasks.task import Task
 

@@ -13,9 +13,9 @@ from pydantic_core import PydanticCustomError
 
 from service.api.answers import json_answer
 from service.api.predict import model_of, serve
-from service.context import context
-from service.limits import Texts
-from service.problems import Problem
+from service.http.problems import Problem
+from service.prediction.context import context
+from service.prediction.limits import Texts
 from service.tasks import embedding
 
 api = APIBlueprint(

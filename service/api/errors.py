@@ -7,9 +7,9 @@ from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.wrappers import Response as BaseResponse
 
-from service import metrics
-from service.problems import Problem, from_http_status
-from service.request_id import HEADER, choose
+from service.http.problems import Problem, from_http_status
+from service.http.request_id import HEADER, choose
+from service.monitoring import metrics
 
 _log = logging.getLogger("service")
 

@@ -7,10 +7,10 @@ from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, Field
 
-from service import progress
 from service.api.answers import json_answer
-from service.context import context
-from service.readiness import Load, judge, load_of
+from service.monitoring import progress
+from service.prediction.context import context
+from service.prediction.readiness import Load, judge, load_of
 from service.version import version
 
 api = APIBlueprint("health", __name__, abp_tags=[Tag(name="state", description="Whether the service works")])

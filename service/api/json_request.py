@@ -6,8 +6,8 @@ from flask import Request
 from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException
 
-from service.problems import Problem
-from service.strict_json import JsonError, parse
+from service.http.problems import Problem
+from service.http.strict_json import JsonError, parse
 
 _MOST_ERRORS = 1000
 

@@ -4,8 +4,8 @@ from flask import Response
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 
-from service import exposition
 from service.api.health import workers
+from service.monitoring import exposition
 
 api = APIBlueprint("metrics", __name__, abp_tags=[Tag(name="state", description="Whether the service works")])
 

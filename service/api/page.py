@@ -16,7 +16,7 @@ from flask_openapi3.openapi import OpenAPI
 from werkzeug.wrappers import Response as BaseResponse
 
 from service.api.answers import json_answer
-from service.problems import CODES
+from service.http.problems import CODES
 
 WEB = Path(__file__).parent.parent / "web"
 

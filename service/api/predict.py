@@ -9,22 +9,23 @@ from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, ConfigDict, Field
 
-from service import deadline, metrics
-from service.admission import OverloadedError
+from service.admission import deadline
+from service.admission.gate import OverloadedError
 from service.api.answers import json_answer, timestamp
-from service.context import Context, context
 from service.engines.interface import (
     ClientGoneError,
     EngineTimeoutError,
     EngineUnavailableError,
     WindowExceededError,
 )
-from service.limits import Texts, check_texts
-from service.problems import Problem
+from service.http.problems import Problem
+from service.monitoring import metrics
+from service.prediction.context import Context, context
+from service.prediction.limits import Texts, check_texts
+from service.prediction.truncation import Cut, cut_to_length, fit_window
 from service.tasks import qa
 from service.tasks.registry import TASKS
 from service.tasks.task import Task, TaskInput, TaskInputError
-from service.truncation import Cut, cut_to_length, fit_window
 from service.version import version
 
 api = APIBlueprint("predict", __name__, abp_tags=[Tag(name="predict", description="The tasks")])

@@ -20,8 +20,9 @@ import time
 from collections.abc import Sequence
 from importlib import metadata
 
-from service import deadline, metrics
+from service.admission import deadline
 from service.engines.interface import Role
+from service.monitoring import metrics
 
 # Texts between two looks at the deadline.
 _STEP = 8

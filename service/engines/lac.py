@@ -16,8 +16,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from service import metrics
 from service.engines.interface import Token
+from service.monitoring import metrics
 
 # Scores within this of each other may differ by rounding alone.
 _ROUNDING = 1e-3

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from service.strict_json import JsonError, parse
+from service.http.strict_json import JsonError, parse
 
 _PREFIX = "gte_"  # lets a secret scanner, and a person, tell what it is
 _RANDOM_BYTES = 32

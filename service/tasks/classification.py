@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from service.engines.roster import Roster
+from service.engines.registry import Roster
 from service.tasks import extraction
-from service.tasks.hypotheses import best, score
 from service.tasks.task import Task, TaskInput, required
+from service.tasks.zero_shot import best, score
 
 
 def answer(roster: Roster, task_input: TaskInput) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from service.engines.interface import Role
-from service.engines.roster import Roster
+from service.engines.registry import Roster
 from service.tasks.distinct import encode_distinct
 from service.tasks.task import Task, TaskInput
 

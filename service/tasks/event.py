@@ -3,10 +3,10 @@
 from dataclasses import asdict
 from typing import Any
 
-from service.engines.roster import Roster
+from service.engines.registry import Roster
 from service.tasks import extraction
-from service.tasks.event_rules import ROLES, Event, events_of
 from service.tasks.masked_text import mask
+from service.tasks.rules.event import ROLES, Event, events_of
 from service.tasks.schema import Schema, known, qualified, schema_of
 from service.tasks.task import Task, TaskInput
 

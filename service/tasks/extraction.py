@@ -8,12 +8,12 @@ from dataclasses import asdict
 from typing import Any
 
 from service.engines.interface import Span
-from service.engines.roster import Roster
-from service.tasks.event_rules import ROLES
-from service.tasks.hypotheses import best
+from service.engines.registry import Roster
 from service.tasks.question import split
+from service.tasks.rules.event import ROLES
 from service.tasks.schema import qualified, schema_of
 from service.tasks.task import TaskInput, TaskInputError, required
+from service.tasks.zero_shot import best
 
 _TYPES = {"人物": "PERSON", "地理位置": "LOC", "组织机构": "ORG", "时间": "TIME", "作品": "WORK_OF_ART"}
 _RELATIONS: dict[str, Any] = {

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from service.engines.interface import Token
-from service.tasks.entities import Entity, entities_of
+from service.tasks.rules.entities import Entity, entities_of
 
 # From the private use area: a text seldom holds such characters, and those it holds are masked themselves.
 PERSON, ORG, PLACE, TIME, WORK, EVENT = (chr(0xE000 + number) for number in range(6))

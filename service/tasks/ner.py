@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from service.engines.roster import Roster
+from service.engines.registry import Roster
 from service.tasks import extraction
-from service.tasks.entities import entities_of
+from service.tasks.rules.entities import entities_of
 from service.tasks.schema import TYPES, known, schema_of
 from service.tasks.task import Task, TaskInput
 

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from service.engines.interface import Encoder, Lexical, Token
-from service.engines.roster import Roster
+from service.engines.registry import Roster
 from service.tasks import extraction
-from service.tasks.entities import entities_of
 from service.tasks.question import EDGES, split
+from service.tasks.rules.entities import entities_of
 from service.tasks.task import Task, TaskInput, cosine
 
 # How many sentences, best first, are searched for something of the kind asked for.

@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from service.engines.roster import Roster
+from service.engines.registry import Roster
 from service.tasks import extraction
 from service.tasks.masked_text import mask
-from service.tasks.relation_rules import PREDICATES, Relation, relations_of
+from service.tasks.rules.relation import PREDICATES, Relation, relations_of
 from service.tasks.schema import TYPES, Schema, known, qualified, schema_of
 from service.tasks.task import Task, TaskInput
 

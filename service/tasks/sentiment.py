@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from service.engines.roster import Roster
+from service.engines.registry import Roster
 from service.tasks import extraction
-from service.tasks.hypotheses import best, score
 from service.tasks.task import Task, TaskInput
+from service.tasks.zero_shot import best, score
 
 # Several wordings a label, so that products, service, moods and plain statements are all near to one. Chosen
 # by hand on two dozen short sentences, of which 23 came out right; the same ones, so that is no figure of

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from service.engines.roster import Roster
+from service.engines.registry import Roster
 from service.tasks.distinct import encode_distinct
 from service.tasks.task import Task, TaskInput, cosine, required
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from service.engines.interface import Slot
-from service.engines.roster import Roster
+from service.engines.registry import Roster
 
 
 class TaskInputError(ValueError):

@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from ops.language import Language
+from ops.text.language import Language
 from tests.browser.chromium import Chromium
 from tests.browser.service_page import Page
 from tests.lab.faults.nginx import proxy_pass_names_the_wrong_port

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from selenium.webdriver.common.keys import Keys
 
-from ops.catalogue import catalogue
-from ops.diagnosis import Diagnosis
-from ops.finding import quote
-from ops.language import Language, verbatim
+from ops.diagnosis.catalogue import catalogue
+from ops.diagnosis.finding import quote
+from ops.diagnosis.model import Diagnosis
 from ops.report import render
+from ops.text.language import Language, verbatim
 from tests.browser.chromium import DESKTOP, PHONE, Chromium
 from tests.lab.stack import Stack
 from tests.unit.made_diagnosis import CRASHED, DOWN, HEALTHY, HOSTILE, UNEXPLAINED, cause

@@ -7,11 +7,11 @@ import atheris
 with atheris.instrument_imports(
     include=[
         "ops.archive",
-        "ops.bundle",
-        "ops.certificate",
+        "ops.facts.bundle",
+        "ops.interpret.x509",
         "ops.collect",
-        "ops.quoting",
-        "ops.topology",
+        "ops.text.sanitize",
+        "ops.interpret",
         "crossplane",
     ],
 ):

@@ -24,22 +24,22 @@ from ops.archive import manifest as manifests
 from ops.archive.error import ArchiveError
 from ops.archive.name import host_part, parse_name
 from ops.archive.reading import open_archive
-from ops.bundle import BundleError, read_bundle
-from ops.checks import CHECKS
-from ops.collect.certificates import key_file, pem_file
-from ops.collect.exchange import exchange
-from ops.collect.gunicorn import read_config, read_progress
-from ops.collect.lineages import parse_certbot_log, parse_renewal_conf
-from ops.collect.logs import read_logs
-from ops.collect.nginx import parse_build, parse_config, read_pidfile
-from ops.collect.schedule import parse_cron_line, parse_unit
-from ops.collect.wire import Patience
-from ops.diagnose import diagnose
-from ops.redaction import redacted
+from ops.collect.host.schedule import parse_cron_line, parse_unit
+from ops.collect.logs.service_logs import read_logs
+from ops.collect.net.connection import Patience
+from ops.collect.net.http_probe import exchange
+from ops.collect.services.certbot import parse_certbot_log, parse_renewal_conf
+from ops.collect.services.certificate_files import key_file, pem_file
+from ops.collect.services.gunicorn import read_config, read_progress
+from ops.collect.services.nginx import parse_build, parse_config, read_pidfile
+from ops.diagnosis.checks import CHECKS
+from ops.diagnosis.engine import diagnose
+from ops.facts.bundle import BundleError, read_bundle
+from ops.facts.redaction import redacted
+from ops.facts.snapshot import Certificates, NginxConfig, PemFile, Snapshot, Target, from_json, to_json
+from ops.interpret import logrotate
+from ops.interpret.site import Reading, find_site, public_name
 from ops.report import RENDERERS, render
-from ops.snapshot import Certificates, NginxConfig, PemFile, Snapshot, Target, from_json, to_json
-from ops.topology import logrotate
-from ops.topology.site import Reading, find_site, public_name
 from tests.unit.made_snapshot import HEALTHY, NOW, but
 
 Parse = Callable[[bytes], None]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Literal, get_args
 
-from ops.render import NginxSite
+from ops.deployment.render import NginxSite
 
 Trap = Literal[
     "limit_req_zone in server",  # nginx refuses to load the file

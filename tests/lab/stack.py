@@ -40,8 +40,8 @@ from ops.archive.checksum import checksum_line
 from ops.archive.manifest import Entry, Manifest
 from ops.archive.name import ArchiveName, checksum_path
 from ops.archive.writing import compressed, tar_stream
-from ops.collect.processes import accept_queues
-from ops.render import NginxSite, render_nginx
+from ops.collect.process.processes import accept_queues
+from ops.deployment.render import NginxSite, render_nginx
 from tests.lab.authority import Authority, Issued, write_lineage
 from tests.lab.client import Answer, Client, connect
 from tests.lab.guide import Trap, guide_gunicorn_conf, guide_site
@@ -123,7 +123,7 @@ class Stack:
             app_progress keeps the service's hooks, and so its progress records, around it.
         workers, threads, worker_class, timeout, gunicorn_extra: gunicorn's configuration; gunicorn_args: further
             command line; unix_socket: bind there instead of a port; service_environment: more GTE_* variables.
-        site: values of ``ops.render.NginxSite`` to override; nginx_extra: text for the http level of nginx.conf.
+        site: values of ``ops.deployment.render.NginxSite`` to override; nginx_extra: text for the http level of nginx.conf.
         names, key, not_before, not_after: the certificate's (``Authority.issue``), names by default the domain.
         address, ports: fixed ones in place of a fresh address and free ports ("https", "http", "backend", "dns").
         wait: until when ``with`` waits: /ready says so (the default), anything answers over HTTP (the default with

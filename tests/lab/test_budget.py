@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from ops.bundle import read_bundle
-from ops.snapshot import Backend, Exchange
+from ops.facts.bundle import read_bundle
+from ops.facts.snapshot import Backend, Exchange
 from tests.lab.faults.gunicorn import DEADLOCK_APP
 from tests.lab.faults.hanging import a_share_hangs, stick_without_records
 from tests.lab.faults.nginx import SLOW_APP

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ops.checks import CHECKS
-from ops.diagnose import diagnose
+from ops.diagnosis.checks import CHECKS
+from ops.diagnosis.engine import diagnose
 from tests.lab.faults import CASES
 from tests.lab.faults.case import Case, NotHereError
 from tests.lab.recorded import RECORDED, recorded

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from ops.certificate import certificate_from_der, pem_blocks
+from ops.interpret.x509 import certificate_from_der, pem_blocks
 from tests.lab.stack import REPOSITORY, Report, Stack
 from tests.lab.waiting import wait_for
 from tests.system.made_backup import facts_of, make_backup
@@ -67,8 +67,8 @@ class Host:
     def served(self) -> str:
         import time
 
-        from ops.collect.tls import served_certificate
-        from ops.snapshot import Served
+        from ops.collect.net.tls import served_certificate
+        from ops.facts.snapshot import Served
 
         address = f"{self.stack.https[0]}:{self.stack.https[1]}"
         seen = served_certificate(address, self.stack.domain, str(self.stack.ca_file), time.monotonic() + 5)
@@ -264,7 +264,7 @@ def test_a_restore_that_was_killed_after_its_reload_is_undone_and_nginx_told(hos
     stack.replace_certificate()
     later, facts = host.served(), host.facts()
     killing = (
-        "import os, signal, sys; from ops.safekeeping import confirming;"
+        "import os, signal, sys; from ops.backups import confirming;"
         "confirming._serves = lambda *a: os.kill(os.getpid(), signal.SIGKILL);"
         "from ops.cli import main; main()"
     )

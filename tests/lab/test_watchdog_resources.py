@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
-from ops.watch.resources import room
+from ops.supervision.resources import room
 from tests.lab.faults.stuck import ask_aside
 from tests.lab.stack import Stack
 from tests.lab.waiting import wait_for

@@ -3,7 +3,7 @@
 from typing import Any
 
 from service.app import create_app
-from service.engines.roster import Roster
+from service.engines.registry import Roster
 
 
 def create() -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from service.app import create_app
-from service.engines.roster import Roster
+from service.engines.registry import Roster
 from service.tasks.registry import TASKS
 from service.tasks.task import TaskInput
 

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ops.render import NginxSite
+from ops.deployment.render import NginxSite
 from tests.lab.authority import Authority, write_lineage
 from tests.lab.client import Client
 from tests.lab.guide import TRAPS, guide_gunicorn_conf, guide_site

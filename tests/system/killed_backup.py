@@ -12,8 +12,8 @@ from pathlib import Path
 
 import ops.backup
 from ops.archive.encryption import recipients
+from ops.backups.discover import make_plan
 from ops.errors import OpsError
-from ops.safekeeping.plan import make_plan
 from ops.settings import load_settings
 
 

@@ -22,9 +22,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ops.safekeeping.journal import JOURNAL_NAME, only_restore, read_journal, recover
-from ops.safekeeping.restoration import Restoration, look
-from ops.safekeeping.tree import Tree
+from ops.backups.restore.apply import Restoration, look
+from ops.backups.restore.journal import JOURNAL_NAME, only_restore, read_journal, recover
+from ops.files.nofollow_tree import Tree
 from tests.system.made_backup import facts_of, make_backup
 from tests.system.test_restoration import lay_out
 

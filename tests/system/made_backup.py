@@ -12,7 +12,7 @@ from ops.archive.checksum import checksum_line
 from ops.archive.manifest import Entry, Manifest
 from ops.archive.name import ArchiveName, checksum_path
 from ops.archive.writing import compressed, tar_stream
-from ops.safekeeping.made_here import record
+from ops.backups.made_here import record
 
 
 def entry_of(root: Path, path: Path) -> Entry:

@@ -24,7 +24,7 @@ from ops.archive.listing import list_backups
 from ops.archive.name import checksum_path
 from ops.archive.reading import open_archive
 from ops.archive.writing import compressed, tar_stream
-from ops.safekeeping.verification import verify
+from ops.backups.verify import verify
 from tests.system import killed_backup
 from tests.system.backup_host import REPOSITORY, Host, lay_out
 from tests.unit.archive.made_archive import CONTENTS, sample

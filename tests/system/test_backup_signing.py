@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from ops.backups.made_here import LIST_NAME
+from ops.backups.signature import check_signature, sign
 from ops.files.nofollow import reason_not_to_trust
-from ops.safekeeping.made_here import LIST_NAME
-from ops.safekeeping.signature import check_signature, sign
 from tests.system.backup_host import REPOSITORY, Host, lay_out
 
 WHO = "backup@web1"

@@ -11,8 +11,8 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from ops.collect.certificates import certificate_files
-from ops.snapshot import Certificates, KeyFile, NotSeen, PemFile, Target
+from ops.collect.services.certificate_files import certificate_files
+from ops.facts.snapshot import Certificates, KeyFile, NotSeen, PemFile, Target
 from tests.lab.authority import Authority, Issued, new_key
 
 NAME = "gte.example"

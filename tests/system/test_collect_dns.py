@@ -15,9 +15,9 @@ import dns.rcode
 import dns.rrset
 import pytest
 
-from ops.collect import dns as collect_dns
-from ops.collect.dns import resolve
-from ops.snapshot import NotSeen, Resolution
+from ops.collect.net import dns as collect_dns
+from ops.collect.net.dns import resolve
+from ops.facts.snapshot import NotSeen, Resolution
 from tests.system.peer import free_port
 
 MANY = 120

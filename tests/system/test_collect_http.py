@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from ops.collect.exchange import MAX_KEPT_CHARS, connect, exchange
-from ops.collect.http import MAX_HOPS, Patience, probe_backend, probe_front, probe_upstreams
-from ops.snapshot import Exchange, Target
+from ops.collect.net.http_probe import MAX_KEPT_CHARS, connect, exchange
+from ops.collect.net.service_probes import MAX_HOPS, Patience, probe_backend, probe_front, probe_upstreams
+from ops.facts.snapshot import Exchange, Target
 from tests.lab.authority import self_signed
 from tests.system.peer import Manners, free_port, peer, repeats, request_of, resets, says, silent
 
@@ -128,7 +128,7 @@ def test_a_dripping_body_is_given_up_with_what_came():
 
 
 def test_a_dripping_body_does_not_use_up_a_long_deadline(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("ops.collect.exchange.BODY_SECONDS", 0.2)
+    monkeypatch.setattr("ops.collect.net.http_probe.BODY_SECONDS", 0.2)
     with peer(repeats(b"x", b"HTTP/1.1 200 OK\r\n\r\n", every=0.02)) as address:
         started = time.monotonic()
         answer = get(address, seconds=30)

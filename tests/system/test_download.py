@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from service.engines.download import Source, fetch
+from service.engines.download.client import Source, fetch
 from service.engines.gte.checkpoint import MODEL, SOURCE, require_model
 from service.engines.interface import EngineUnavailableError
 from tests.made_checkpoint import SHORT, make
@@ -74,7 +74,7 @@ def download_processes() -> list[psutil.Process]:
     found = []
     for process in psutil.Process().children(recursive=True):
         try:
-            if "service.engines.download_process" in process.cmdline():
+            if "service.engines.download.process" in process.cmdline():
                 found.append(process)
         except psutil.Error:
             continue
@@ -202,7 +202,7 @@ def test_a_disk_that_is_too_small_is_told_before_anything_is_downloaded(hub: Hub
     program = """
 import sys
 from pathlib import Path
-from service.engines.download import fetch
+from service.engines.download.client import fetch
 from service.engines.gte.checkpoint import SOURCE
 def enough(seconds):
     sys.exit(3)

@@ -13,11 +13,11 @@ import numpy
 import psutil
 import pytest
 
-from service.admission import OverloadedError
-from service.engines.gte import supervision
+from service.admission.gate import OverloadedError
+from service.engines.forkserver.client import LostError
+from service.engines.gte import worker as supervision
 from service.engines.gte.encoder import Gte
 from service.engines.interface import ClientGoneError, EngineUnavailableError
-from service.engines.template import LostError
 from tests.made_checkpoint import SHORT, make
 from tests.system.conftest import Gunicorn, eventually, gunicorn
 

@@ -17,10 +17,10 @@ import msgspec
 import pytest
 
 from ops.archive.manifest import Entry, NginxUse
-from ops.collect.nginx import build_facts
-from ops.safekeeping.nginx_trial import MAX_FILE_BYTES, unpack
-from ops.safekeeping.scratch import UntestedError, make_ready, try_configuration
-from ops.safekeeping.scratch_directory import scratch_directory
+from ops.backups.nginx_dry_run import MAX_FILE_BYTES, unpack
+from ops.backups.staging import UntestedError, make_ready, try_configuration
+from ops.backups.staging_directory import scratch_directory
+from ops.collect.services.nginx import build_facts
 from tests.lab.authority import Authority, write_lineage
 from tests.system.backup_host import REPOSITORY
 from tests.unit.archive.made_archive import directory, file, forged, manifest, packed

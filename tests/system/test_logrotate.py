@@ -23,9 +23,9 @@ from pathlib import Path
 
 import pytest
 
-from ops.collect.open_logs import open_logs
-from ops.render import Deployment, NginxSite, render
-from ops.snapshot import LogFile
+from ops.collect.logs.open_logs import open_logs
+from ops.deployment.render import Deployment, NginxSite, render
+from ops.facts.snapshot import LogFile
 from tests.lab.stack import Stack
 from tests.lab.waiting import wait_for
 

@@ -20,8 +20,8 @@ from pathlib import Path
 import crossplane
 import pytest
 
-from ops.deployment import REJECTS_HANDSHAKES
-from ops.render import NGINX_FILES, NginxSite, nginx_example, render_nginx
+from ops.deployment.render import NGINX_FILES, NginxSite, nginx_example, render_nginx
+from ops.deployment.values import REJECTS_HANDSHAKES
 from tests.lab.client import Answer
 from tests.lab.stack import Stack
 from tests.lab.waiting import wait_for

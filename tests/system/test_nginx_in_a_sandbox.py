@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.snapshot import NginxTest, NotSeen
+from ops.facts.snapshot import NginxTest, NotSeen
 
 PROGRAM = """
 import json, sys

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent.parent
 RUN = """
 import sys
 from ops.errors import OpsError
-from ops.notify_command import notify
+from ops.cli.notify import notify
 try:
     notify(standalone_mode=False)
 except OpsError as error:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from ops.language import verbatim
-from ops.notify import Message, Outbox
+from ops.notifications.notify import Message, Outbox
+from ops.text.language import verbatim
 from tests.system.conftest import eventually
 from tests.system.robot_endpoint import robot_endpoint
 
@@ -22,8 +22,8 @@ ROOT = Path(__file__).parent.parent.parent
 ADDING = """
 import sys, time
 from pathlib import Path
-from ops.language import verbatim
-from ops.notify import Message, Outbox
+from ops.text.language import verbatim
+from ops.notifications.notify import Message, Outbox
 path, url, first, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 outbox = Outbox(path, [url], "en")
 print("ready", flush=True)
@@ -36,7 +36,7 @@ for n in range(first, first + count):
 DELIVERING = """
 import sys, time
 from pathlib import Path
-from ops.notify import Outbox
+from ops.notifications.notify import Outbox
 outbox = Outbox(Path(sys.argv[1]), [sys.argv[2]], "en")
 print("ready", flush=True)
 now = float(sys.argv[3])

@@ -20,9 +20,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from ops.delivery import transport
-from ops.delivery.sending import Letter, Report, Round
-from ops.delivery.transport import send_round
+from ops.notifications import worker_client
+from ops.notifications.worker import Letter, Report, Round
+from ops.notifications.worker_client import send_round
 from tests.system.conftest import ROOT, eventually
 from tests.system.peer import peer, request_of
 from tests.system.robot_endpoint import Endpoint, mail_server, robot_endpoint
@@ -64,7 +64,9 @@ def test_who_speaks_to_a_peer_is_nobody(endpoint: Endpoint, monkeypatch: pytest.
     thread = threading.Thread(target=send_round, args=(work, reports.append))
     thread.start()
     eventually(lambda: endpoint.posts, within=20)
-    (sender,) = [child for child in psutil.Process().children() if "ops.delivery.sending" in child.cmdline()]
+    (sender,) = [
+        child for child in psutil.Process().children() if "ops.notifications.worker" in child.cmdline()
+    ]
     status, environment = status_of(sender.pid), Path(f"/proc/{sender.pid}/environ").read_bytes()
     endpoint.over.set()
     thread.join(30)
@@ -243,9 +245,9 @@ def test_certificates_that_are_not_there_are_said_in_one_verdict(tmp_path: Path)
 
 LATE_IMPORTS = """
 import sys
-from ops.delivery import proxy_bypass, sandbox
-from ops.delivery.plugin import register
-from ops.delivery.sending import Letter, Round, send_all
+from ops.notifications import proxy_bypass, sandbox
+from ops.notifications.plugin import register
+from ops.notifications.worker import Letter, Round, send_all
 urls = sys.argv[1:]
 proxy_bypass.install()
 register()
@@ -308,7 +310,7 @@ def lying_sender(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = tmp_path / "python"
     script.write_text(f"#!/bin/sh\nexec cat {output}\n")
     script.chmod(0o755)
-    monkeypatch.setattr(transport.sys, "executable", str(script))
+    monkeypatch.setattr(worker_client.sys, "executable", str(script))
 
 
 @pytest.mark.usefixtures("lying_sender")

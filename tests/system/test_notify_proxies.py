@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ops.language import verbatim
-from ops.notify import Delivery, Message, Outbox
+from ops.notifications.notify import Delivery, Message, Outbox
+from ops.text.language import verbatim
 from tests.system.peer import peer, request_of
 from tests.system.recording_proxy import NAMES, RecordingProxy, recording_proxy, set_proxies
 from tests.system.robot_endpoint import SECRET, Endpoint, mail_server, robot_endpoint

@@ -6,8 +6,8 @@ import time
 import psutil
 import pytest
 
-from ops.language import Text, verbatim
-from ops.notify import Message, Outbox
+from ops.notifications.notify import Message, Outbox
+from ops.text.language import Text, verbatim
 from tests.system.robot_endpoint import SECRET, robot_endpoint
 
 

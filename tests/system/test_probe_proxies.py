@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ops.collect.exchange import connect, exchange
-from ops.collect.wire import Patience
+from ops.collect.net.connection import Patience
+from ops.collect.net.http_probe import connect, exchange
 from tests.system.conftest import ROOT
 from tests.system.peer import peer
 from tests.system.recording_proxy import NAMES, recording_proxy, set_proxies
@@ -51,4 +51,4 @@ def test_nothing_of_the_toolkit_but_the_messages_uses_a_library_that_honours_pro
     users = {
         source.relative_to(ROOT).as_posix() for source in (ROOT / "ops").rglob("*.py") if imported(source)
     }
-    assert users == {"ops/delivery/plugin.py", "ops/delivery/proxy_bypass.py"}
+    assert users == {"ops/notifications/plugin.py", "ops/notifications/proxy_bypass.py"}

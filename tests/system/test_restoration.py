@@ -15,12 +15,12 @@ from unittest import mock
 import pytest
 
 from ops.archive.manifest import Entry
+from ops.backups.restore import journal as journals
+from ops.backups.restore.apply import Confirmation, Prospect, Restoration, RestoreError, look
+from ops.backups.restore.journal import only_restore, read_journal, recover
+from ops.backups.restore.plan import Owners, Present, make_plan
 from ops.errors import UsageError
-from ops.safekeeping import journal as journals
-from ops.safekeeping.journal import only_restore, read_journal, recover
-from ops.safekeeping.restoration import Confirmation, Prospect, Restoration, RestoreError, look
-from ops.safekeeping.restore_plan import Owners, Present, make_plan
-from ops.safekeeping.tree import EscapeError, Found, Tree
+from ops.files.nofollow_tree import EscapeError, Found, Tree
 from tests.lab.authority import Authority, write_lineage
 from tests.lab.waiting import wait_for
 from tests.system.made_backup import facts_of, make_backup
@@ -407,7 +407,7 @@ def test_who_is_not_root_restores_all_but_the_owners(host: Host):
 def test_a_restore_killed_at_random_points_is_wholly_old_or_wholly_new_after_the_next_run(
     runs: int, tmp_path: Path
 ):
-    """SIGKILL, also to the runs that recover; the rule by which they do: ops/safekeeping/journal.py."""
+    """SIGKILL, also to the runs that recover; the rule by which they do: ops/backups/restore/journal.py."""
     ran = subprocess.run(
         [sys.executable, "-m", "tests.system.killed_restores", str(runs), "4"],
         cwd=Path(__file__).parents[2],

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ops.safekeeping.journal import recover
+from ops.backups.restore.journal import recover
 from tests.system.made_backup import facts_of, make_backup
 from tests.system.test_restoration import lay_out
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ops.certificate import certificate_from_der, pem_blocks
-from ops.safekeeping.drill import relocate_renewals
-from ops.safekeeping.scratch import below
+from ops.backups.drill import relocate_renewals
+from ops.backups.staging import below
+from ops.interpret.x509 import certificate_from_der, pem_blocks
 from tests.lab.waiting import wait_for
 from tests.system.acme_host import NAME, issued, needs_acme, serves
 

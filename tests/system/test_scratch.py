@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from ops.collect.nginx import build_facts
-from ops.render import NginxSite, render_nginx
-from ops.safekeeping.scratch import ScratchError, SpareNginx, make_ready, try_configuration
-from ops.safekeeping.scratch_directory import scratch_directory
+from ops.backups.staging import ScratchError, SpareNginx, make_ready, try_configuration
+from ops.backups.staging_directory import scratch_directory
+from ops.collect.services.nginx import build_facts
+from ops.deployment.render import NginxSite, render_nginx
 from tests.lab.authority import Authority, write_lineage
 from tests.lab.guide import guide_site
 

@@ -16,11 +16,11 @@ from typing import Any
 import psutil
 import pytest
 
-from service import deadline
+from service.admission import deadline
 from service.engines.interface import EngineTimeoutError, EngineUnavailableError
-from service.engines.uninlu import extractor
+from service.engines.uninlu import worker as extractor
 from service.engines.uninlu.engine import Launch
-from service.engines.uninlu.extractor import UniNlu
+from service.engines.uninlu.worker import UniNlu
 from tests.system.conftest import ROOT, eventually
 
 PATIENCE = 60.0

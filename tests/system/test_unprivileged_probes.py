@@ -17,10 +17,10 @@ import msgspec
 import psutil
 import pytest
 
-from ops.collect import probes
-from ops.collect.prober import Prober, _may_everybody_read
-from ops.snapshot import Front, NotSeen
-from ops.unprivileged import unprivileged_account
+from ops.collect.net import probes
+from ops.collect.net.prober import Prober, _may_everybody_read
+from ops.facts.snapshot import Front, NotSeen
+from ops.files.unprivileged import unprivileged_account
 from tests.lab.faults import CASES
 from tests.lab.stack import Stack
 from tests.lab.trial import broken
@@ -64,8 +64,8 @@ def test_who_dials_and_parses_is_not_root_and_ends_with_its_parent(silent: socke
     address = f"127.0.0.1:{silent.getsockname()[1]}"
     program = f"""
 import sys, threading
-from ops.collect.prober import Prober, _may_everybody_read
-from ops.unprivileged import unprivileged_account
+from ops.collect.net.prober import Prober, _may_everybody_read
+from ops.files.unprivileged import unprivileged_account
 import time
 prober = Prober(unprivileged_account(), time.monotonic() + 60)
 threading.Thread(target=lambda: prober.ask("served", words=({address!r}, "x", None), deadline=time.monotonic() + 60),

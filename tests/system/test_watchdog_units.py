@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from ops.render import Deployment, render
+from ops.deployment.render import Deployment, render
 from ops.settings import Settings
-from ops.watch.ledger import Ledger
+from ops.supervision.state_store import Ledger
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 UNITS = tuple(

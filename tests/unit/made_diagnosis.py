@@ -6,10 +6,10 @@ import io
 from dataclasses import replace
 from typing import Any
 
-from ops.catalogue import GUIDE_VALUES, catalogue
-from ops.diagnosis import Cause, CheckResult, Diagnosis, Symptom
-from ops.finding import Evidence, quote
-from ops.language import Text, verbatim
+from ops.diagnosis.catalogue import GUIDE_VALUES, catalogue
+from ops.diagnosis.finding import Evidence, quote
+from ops.diagnosis.model import Cause, CheckResult, Diagnosis, Symptom
+from ops.text.language import Text, verbatim
 
 TARGET = {name: GUIDE_VALUES[name] for name in ("url", "domain", "front", "backend")}
 ROOT = Text(en="permission denied (run as root to see)", zh="权限不足（需以 root 运行才能看到）")
@@ -31,7 +31,7 @@ def cause(code: str, *evidence: Evidence, explains: tuple[str, ...] = (), **fact
 
 
 def symptom(name: str, *explained_by: str, **values: str) -> Symptom:
-    from ops.catalogue import fill_text
+    from ops.diagnosis.catalogue import fill_text
 
     return Symptom(name, fill_text(catalogue().symptom(name), {**TARGET, **values}), explained_by)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from ops.snapshot import (
+from ops.facts.snapshot import (
     AccessLog,
     AccessStep,
     Activity,

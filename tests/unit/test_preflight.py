@@ -11,11 +11,11 @@ import pytest
 
 import ops.cli
 import ops.preflight
-from ops.catalogue import catalogue
+from ops.diagnosis.catalogue import catalogue
+from ops.facts.snapshot import NginxTest, NotSeen, Snapshot
 from ops.preflight import CONFIRMATIONS, confirm
-from ops.report.checklist import render_checklist
+from ops.report.preflight import render_checklist
 from ops.settings import ModelSettings, Settings
-from ops.snapshot import NginxTest, NotSeen, Snapshot
 from tests.unit.made_snapshot import HEALTHY, but, without_gunicorn
 
 SETTINGS = Settings(model=ModelSettings(dir="/root/build/iic/nlp_gte_sentence-embedding_chinese-large"))
@@ -107,7 +107,7 @@ def test_the_command_s_exit_code(
     monkeypatch.setattr(ops.preflight, "collect", lambda *_: snapshot)
     monkeypatch.setattr(sys, "argv", ["gte-ops", "preflight", "--config", str(tmp_path / "x.toml")])
     with pytest.raises(SystemExit) as ended:
-        ops.cli.main()
+        ops.cli.main.main()
     out = capsys.readouterr().out
     # The environment is not seen on a made host: 3 stands for 'not confirmed' there.
     assert ended.value.code in ((0, 3) if code == 0 else (2,))

@@ -18,9 +18,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.checks import CHECKS
-from ops.diagnose import diagnose
-from ops.snapshot import (
+from ops.diagnosis.checks import CHECKS
+from ops.diagnosis.engine import diagnose
+from ops.facts.snapshot import (
     Activity,
     Backup,
     Backups,
@@ -43,8 +43,8 @@ from ops.snapshot import (
     Target,
     WorkerActivity,
 )
-from ops.topology.gunicorn import is_gunicorn
-from tests.unit.checks.cases import Case
+from ops.interpret.gunicorn import is_gunicorn
+from tests.unit.diagnosis.checks.cases import Case
 from tests.unit.made_snapshot import DAY, HEALTHY, NOW, but, certificate, directives, entry, lineage, process
 
 MODULES = sorted(

@@ -10,13 +10,13 @@ import msgspec
 import pytest
 from crossplane.analyzer import DIRECTIVES
 
-import ops.checks
-from ops.checks import CHECKS
-from ops.diagnose import diagnose
-from ops.redaction import redacted
-from ops.redaction_nginx import JUDGED_DIRECTIVES, PARTLY_JUDGED
-from ops.snapshot import NginxConfig, Processes, Snapshot
-from tests.unit.checks.cases import Case
+import ops.diagnosis.checks
+from ops.diagnosis.checks import CHECKS
+from ops.diagnosis.engine import diagnose
+from ops.facts.redaction import redacted
+from ops.facts.redaction_nginx import JUDGED_DIRECTIVES, PARTLY_JUDGED
+from ops.facts.snapshot import NginxConfig, Processes, Snapshot
+from tests.unit.diagnosis.checks.cases import Case
 from tests.unit.made_snapshot import HEALTHY, but, nginx_config, process, processes
 
 MODULES = sorted(path.stem for path in (Path(__file__).parent / "checks").glob("test_*.py"))
@@ -65,7 +65,7 @@ OTHER_MEANINGS = {
 def test_every_directive_that_something_reads_keeps_its_arguments() -> None:
     """Every word in the source of judges and readings that is the name of a directive."""
     read = set()
-    root = Path(ops.checks.__file__).parents[1]
+    root = Path(ops.diagnosis.checks.__file__).parents[1]
     files = [*(root / "checks").glob("*.py"), *(root / "topology").glob("*.py"), root / "symptoms.py"]
     for file in files:
         if file.name != "gunicorn_settings.py":
@@ -154,7 +154,7 @@ def test_of_another_s_process_the_program_s_name_is_left(
 
 
 def test_where_the_service_is_not_known_every_process_is_another_s() -> None:
-    from ops.snapshot import NotSeen
+    from ops.facts.snapshot import NotSeen
 
     table = processes((process(7, 1, "python3", "x.py", "hunter2"),))
     left = redacted(but(processes=table, target=NotSeen(reason="-")))

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ops.duration import Margin
 from ops.errors import SettingsError
+from ops.facts.snapshot import ExpiryRule
+from ops.interpret.expiry import rules_of
 from ops.settings import (
     MAX_FILE_BYTES,
     SEARCH_PATH,
@@ -24,8 +25,7 @@ from ops.settings import (
     load_settings,
     parse_settings,
 )
-from ops.snapshot import ExpiryRule
-from ops.topology.expiry import rules_of
+from ops.text.duration import Margin
 
 CONTRACT = """
 [target]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from service.engines.download import Source, archive_beside
+from service.engines.download.client import Source, archive_beside
 from service.engines.interface import EngineUnavailableError
 
 _log = logging.getLogger("service")

@@ -7,11 +7,11 @@ import time
 from concurrent.futures import Future
 from typing import get_args
 
-from service import metrics
+from service.engines.forkserver.client import PAUSES, Loss, LostError, Template
 from service.engines.gte.queue import Queue
-from service.engines.gte.supervision import BatchFailedError, Engine, Facts, Launch
+from service.engines.gte.worker import BatchFailedError, Engine, Facts, Launch
 from service.engines.interface import EngineUnavailableError
-from service.engines.template import PAUSES, Loss, LostError, Template
+from service.monitoring import metrics
 
 _log = logging.getLogger("service")
 

@@ -16,8 +16,8 @@ import torch
 from torch.nn import functional
 
 from service.engines.gte.checkpoint import Configuration
-from service.engines.gte.lanes import GRANULE, Lanes
 from service.engines.gte.linear import Linear, Packed, Plain, Quantized, Stored
+from service.engines.gte.parallel_rows import GRANULE, Lanes
 from service.engines.gte.precision import Precision
 from service.engines.gte.tokens import Tokens
 from service.engines.gte.weights import Weights

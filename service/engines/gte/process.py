@@ -1,6 +1,6 @@
 """The template and its engines: ``python -m service.engines.gte.process SOCKET DIRECTORY PRECISION THREADS``.
 
-The template loads the checkpoint; the engines that it forks (``service.engines.forks``) compute one batch after the
+The template loads the checkpoint; the engines that it forks (``service.engines.forkserver.server``) compute one batch after the
 other. On a GPU, whose driver does not survive a fork, an engine loads the checkpoint itself. ``supervision`` starts the
 template and gives it its environment, which torch and oneDNN read when they are imported.
 """
@@ -16,11 +16,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from service.engines import forks
-from service.engines.engine_process import leave_signals_to_the_worker
-from service.engines.gte import wire
+from service.engines.forkserver import server
+from service.engines.gte import protocol
 from service.engines.gte.checkpoint import read_configuration
 from service.engines.interface import EngineUnavailableError, not_installed
+from service.engines.worker.process import leave_signals_to_the_worker
 
 if TYPE_CHECKING:
     from service.engines.gte.forward import Model
@@ -37,10 +37,10 @@ def main() -> None:
     leave_signals_to_the_worker()
     control = socket.socket(fileno=int(number))
     try:
-        with forks.ending_with(control):
+        with server.ending_with(control):
             load = _prepared(control, Path(directory), precision, int(threads))
-        forks.say(control, {"ready": True})
-        forks.serve(control, lambda channel: _compute(channel, load, int(threads)))
+        server.say(control, {"ready": True})
+        server.serve(control, lambda channel: _compute(channel, load, int(threads)))
     except (BrokenPipeError, ConnectionResetError):
         pass
     # At once: the interpreter's own end would take torch half a second.
@@ -113,24 +113,24 @@ def _compute(channel: socket.socket, load: Callable[[], Loaded], threads: int) -
     model.encode(sample)
     rate = _WARM_UP_TOKENS / (time.monotonic() - began)
     ready = {**facts, "threads": threads, "tokens_per_second": rate}
-    wire.send(channel, wire.Kind.READY, 0, json.dumps(ready).encode())
-    receiver = wire.Receiver(channel)
+    protocol.send(channel, protocol.Kind.READY, 0, json.dumps(ready).encode())
+    receiver = protocol.Receiver(channel)
     while True:
         try:
             _kind, number, payload = receiver.receive()
-        except wire.ClosedError:
+        except protocol.ClosedError:
             return
         try:
-            vectors = model.encode(wire.unpack_batch(payload))
+            vectors = model.encode(protocol.unpack_batch(payload))
         except Exception as error:  # noqa: BLE001  whatever it is, it is this batch's; the next may be well
             print(f"gte engine: a batch failed: {type(error).__name__}: {error}", file=sys.stderr, flush=True)  # noqa: T201
-            wire.send(channel, wire.Kind.FAILED, number, type(error).__name__.encode())
+            protocol.send(channel, protocol.Kind.FAILED, number, type(error).__name__.encode())
         else:
-            wire.send(channel, wire.Kind.VECTORS, number, vectors.tobytes())
+            protocol.send(channel, protocol.Kind.VECTORS, number, vectors.tobytes())
 
 
 def _refused(control: socket.socket, reason: str, detail: str) -> Callable[[], Loaded]:
-    forks.say(control, {"ready": False, "reason": reason, "detail": detail})
+    server.say(control, {"ready": False, "reason": reason, "detail": detail})
     os._exit(0)
 
 

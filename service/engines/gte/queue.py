@@ -5,11 +5,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from service import deadline, metrics
-from service.admission import OverloadedError, retry_after
+from service.admission import deadline
+from service.admission.gate import OverloadedError, retry_after
+from service.engines.gte.protocol import Vectors
 from service.engines.gte.tokens import Tokens
-from service.engines.gte.wire import Vectors
 from service.engines.interface import ClientGoneError, EngineTimeoutError, EngineUnavailableError
+from service.monitoring import metrics
 
 # Looked up once: a lookup by label takes a lock.
 _DEPTH = metrics.QUEUE_DEPTH.labels("encoder")

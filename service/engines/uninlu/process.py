@@ -1,6 +1,6 @@
 """The template: ``python -m service.engines.uninlu.process SOCKET DIRECTORY THREADS TRUSTS_CODE``.
 
-It loads the model once; the engines that it forks (``service.engines.forks``) answer, a line of JSON for each. What
+It loads the model once; the engines that it forks (``service.engines.forkserver.server``) answer, a line of JSON for each. What
 code of a model's own starts is not known; such a model is loaded after the fork.
 """
 
@@ -14,14 +14,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from service.engines import forks
-from service.engines.engine_process import leave_signals_to_the_worker
+from service.engines.forkserver import server
 from service.engines.interface import EngineUnavailableError, WindowExceededError, not_installed
 from service.engines.uninlu.checkpoint import require_model
+from service.engines.worker.process import leave_signals_to_the_worker
 
 # What the template is started with, beside the worker's environment.
 ENVIRONMENT = {
-    **forks.ENVIRONMENT,
+    **server.ENVIRONMENT,
     # The weights lie there; nothing is to be looked up elsewhere.
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
@@ -40,10 +40,10 @@ def main() -> None:
     leave_signals_to_the_worker()
     control = socket.socket(fileno=int(number))
     try:
-        with forks.ending_with(control):
+        with server.ending_with(control):
             load, seconds = _prepared(control, Path(directory), trusts_code == "1")
-        forks.say(control, {"ready": True, "seconds": seconds})
-        forks.serve(control, lambda channel: _answer_all(channel, load, int(threads)))
+        server.say(control, {"ready": True, "seconds": seconds})
+        server.serve(control, lambda channel: _answer_all(channel, load, int(threads)))
     except (BrokenPipeError, ConnectionResetError):
         pass
     # At once: the interpreter's own end would take torch half a second.
@@ -86,7 +86,7 @@ def _refusing(channel: socket.socket) -> Iterator[None]:
         _log(f"the model cannot be loaded: {type(error).__name__}: {error}")
         reason = "load_failed"
         detail = f"the model in GTE_UNINLU_DIR cannot be loaded ({type(error).__name__}): see the error log"
-    forks.say(channel, {"ready": False, "reason": reason, "detail": detail})
+    server.say(channel, {"ready": False, "reason": reason, "detail": detail})
     os._exit(0)
 
 
@@ -99,7 +99,7 @@ def _answer_all(channel: socket.socket, load: Load, threads: int) -> None:
 
         torch.set_num_threads(threads)
         model = load()
-    forks.say(channel, {"ready": True, "has_scores": model.has_scores})
+    server.say(channel, {"ready": True, "has_scores": model.has_scores})
     for line in channel.makefile("rb"):
         request = json.loads(line.decode("utf-8", "surrogatepass"))
         method = request.pop("method")
@@ -112,7 +112,7 @@ def _answer_all(channel: socket.socket, load: Load, threads: int) -> None:
         except Exception as error:  # noqa: BLE001  whatever it is, it is this request's; the next may be well
             _log(f"a request failed: {type(error).__name__}: {error}")
             answer = {"failure": type(error).__name__}
-        forks.say(channel, answer)
+        server.say(channel, answer)
 
 
 def _log(text: str) -> None:

@@ -111,7 +111,7 @@ def health():
 SLOW_LOADING_APP = """
 import time
 from pathlib import Path
-from service.engines.roster import Roster
+from service.engines.registry import Roster
 
 hang = Path(__file__).parent / "hang"
 load = Roster._load_all

@@ -1,6 +1,6 @@
 """Causes that a machine like CI's cannot produce, as they were observed on one that could.
 
-A file is named for its code and holds the sections of the snapshot (``ops.snapshot.to_json``) in which the cause shows;
+A file is named for its code and holds the sections of the snapshot (``ops.facts.snapshot.to_json``) in which the cause shows;
 the rest of the host is the made, healthy one. Names and addresses of the machine it was recorded on are replaced."""
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import get_type_hints
 
 import msgspec
 
-from ops.snapshot import Snapshot
+from ops.facts.snapshot import Snapshot
 from tests.unit.made_snapshot import but
 
 # How each was obtained.

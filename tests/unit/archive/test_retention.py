@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.archive.name import ArchiveName, parse_name
+from ops.backups.retention import to_remove
 from ops.errors import OpsError
-from ops.safekeeping.retention import to_remove
 from ops.settings import Keep
 
 NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ops.collect.dns import in_hosts_file, parse_resolv_conf
+from ops.collect.net.dns import in_hosts_file, parse_resolv_conf
 
 
 def test_hosts():

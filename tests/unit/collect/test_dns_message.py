@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.collect.dns_message import AAAA, A, Answer, Question, name_of, read_answer
+from ops.collect.net.dns_message import AAAA, A, Answer, Question, name_of, read_answer
 
 NUMBER = 7
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ops.collect.environment import package_directories, packages_in
+from ops.collect.host.environment import package_directories, packages_in
 
 
 def python_in(prefix: Path, version: str = "3.11") -> Path:

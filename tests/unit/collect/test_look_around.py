@@ -8,8 +8,8 @@ from typing import NoReturn
 import pytest
 
 from ops import collect
+from ops.facts.snapshot import NotSeen
 from ops.settings import Settings
-from ops.snapshot import NotSeen
 from tests.unit.made_snapshot import HEALTHY
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ops.collect.clock import parse_chrony, parse_timesync
-from ops.collect.control_groups import Throttling, cpu_groups
-from ops.collect.file_systems import biggest, file_systems, mount_of
+from ops.collect.host.clock import parse_chrony, parse_timesync
+from ops.collect.host.file_systems import biggest, file_systems, mount_of
+from ops.collect.process.cgroups import Throttling, cpu_groups
 
 TRACKING = (
     "C0248F82,192.36.143.130,2,1795309000.123,-75.204,0.000000012,0.0001,1.2,0.0,0.1,0.03,0.001,64.4,Normal\n"

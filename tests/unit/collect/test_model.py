@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from ops.collect.model import is_archive, model_files
-from ops.collect.model_access import reader_of, ways_into
-from ops.snapshot import ModelFiles, NotSeen
+from ops.collect.services.model import is_archive, model_files
+from ops.collect.services.model_access import reader_of, ways_into
+from ops.facts.snapshot import ModelFiles, NotSeen
 
 NAME = "nlp_gte_sentence-embedding_chinese-large"
 

@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from ops.collect import processes as table
-from ops.snapshot import Process
+from ops.collect.process import processes as table
+from ops.facts.snapshot import Process
 from tests.unit.made_snapshot import process
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from ops.collect.schedule import MAX_FILE_BYTES, parse_cron_line, parse_unit, schedule
+from ops.collect.host.schedule import MAX_FILE_BYTES, parse_cron_line, parse_unit, schedule
+from ops.facts.snapshot import BootService, CronEntry, Schedule, Timer
+from ops.interpret.schedule import jobs_running
 from ops.settings import ScheduleSettings
-from ops.snapshot import BootService, CronEntry, Schedule, Timer
-from ops.topology.schedule import jobs_running
 
 DEBIAN_CERTBOT = (
     "0 */12 * * * root test -x /usr/bin/certbot -a \\! -d /run/systemd/system && "

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from ops.collect.threads import Waiting, can_never_go_on, waiting, waits_for_its_own
+from ops.collect.process.threads import Waiting, can_never_go_on, waiting, waits_for_its_own
 
 # As the kernel shows them; the operation 0x189 is FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME.
 LOCK = "202 0x55f5f14bfb70 0x189 0x0 0x0 0x0 0xffffffff 0x7ffc18c14bc0 0x7f7fe58a3e96"

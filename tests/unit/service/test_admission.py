@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from service.admission import Admission, OverloadedError
+from service.admission.gate import Admission, OverloadedError
 
 
 def occupy(gate: Admission, pool: ThreadPoolExecutor, until: threading.Event) -> None:

@@ -12,9 +12,9 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from service.app import create_app
-from service.context import _KEY, Context
 from service.engines.interface import Slot
-from service.engines.roster import Loader, Roster
+from service.engines.registry import Loader, Roster
+from service.prediction.context import _KEY, Context
 from service.settings import Settings, read_settings
 from service.tasks.registry import TASKS
 from tests.unit.service.test_tasks import LetterEncoder, TableLexical

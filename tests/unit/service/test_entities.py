@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 
 from service.engines.lac import with_offsets
-from service.tasks.entities import entities_of, is_geopolitical
+from service.tasks.rules.entities import entities_of, is_geopolitical
 
 
 def entities(recorded: str) -> list[tuple[str, str]]:

@@ -5,9 +5,9 @@ import time
 import pytest
 
 from service.engines.lac import with_offsets
-from service.tasks.event_rules import events_of
 from service.tasks.masked_text import mask
-from service.tasks.relation_rules import relations_of
+from service.tasks.rules.event import events_of
+from service.tasks.rules.relation import relations_of
 from service.tasks.schema import schema_of
 from service.tasks.task import TaskInput, TaskInputError
 

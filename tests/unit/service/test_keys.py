@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from service.keys import __main__ as command
 from service.keys.key_file import Key, KeyFileError, add, new_key, read, remove, write
-from service.keys.ring import KeyRing
+from service.keys.keyring import KeyRing
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from pydantic import BaseModel, ValidationError
 
 from service.api.embeddings import EmbeddingsRequest
 from service.api.predict import PredictRequest
-from service.limits import check_texts
-from service.problems import Problem
+from service.http.problems import Problem
+from service.prediction.limits import check_texts
 from service.settings import read_settings
 
 SETTINGS = replace(read_settings({}), max_text_chars=10, max_batch=3, max_batch_chars=20)

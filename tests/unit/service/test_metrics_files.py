@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from service import metrics_files
+from service.monitoring import metrics_files
 
 COUNT = """
 from service import metrics

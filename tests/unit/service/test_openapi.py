@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from jsonschema import Draft202012Validator
 
 from service.app import Service, create_app
-from service.engines.roster import Roster
+from service.engines.registry import Roster
 from tests.unit.service.test_app import SETTINGS, NounLexical
 from tests.unit.service.test_tasks import LetterEncoder
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from service.problems import CODES, Problem, from_http_status
-from service.request_id import choose
+from service.http.problems import CODES, Problem, from_http_status
+from service.http.request_id import choose
 
 
 @pytest.mark.parametrize("code", CODES)

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from service import progress
-from service.engines.roster import Readiness
-from service.progress import Progress, Record, Request, process_facts, read, read_all
-from service.readiness import Load, judge, load_of
+from service.engines.registry import Readiness
+from service.monitoring import progress
+from service.monitoring.progress import Progress, Record, Request, process_facts, read, read_all
+from service.prediction.readiness import Load, judge, load_of
 
 
 def own(directory: Path) -> Path:

@@ -7,8 +7,8 @@ import pytest
 
 from service.engines.interface import EngineUnavailableError, Role, Token
 from service.engines.lac import with_offsets
-from service.engines.roster import Roster
-from service.tasks import hypotheses, qa
+from service.engines.registry import Roster
+from service.tasks import qa, zero_shot
 from service.tasks.question import split
 from service.tasks.registry import TASKS
 from service.tasks.task import TaskInput, TaskInputError
@@ -49,18 +49,18 @@ class TableLexical:
 
 
 def test_softmax_adds_up_and_keeps_the_order() -> None:
-    scores = hypotheses.softmax({"a": 0.9, "b": 0.8, "c": 0.85}, 0.02)
+    scores = zero_shot.softmax({"a": 0.9, "b": 0.8, "c": 0.85}, 0.02)
     assert sum(scores.values()) == pytest.approx(1, abs=1e-5)
     assert sorted(scores, key=scores.__getitem__) == ["b", "c", "a"]
 
 
 def test_softmax_bears_the_smallest_temperature() -> None:
-    assert hypotheses.softmax({"a": 1.0, "b": -1.0}, 1e-9) == {"a": 1.0, "b": 0.0}
+    assert zero_shot.softmax({"a": 1.0, "b": -1.0}, 1e-9) == {"a": 1.0, "b": 0.0}
 
 
 def test_the_best_label_is_the_one_whose_sentences_are_closest() -> None:
-    scores = hypotheses.score(LetterEncoder(), "天天", {"x": ("地",), "y": ("天", "天")})
-    assert hypotheses.best(scores) == "y"
+    scores = zero_shot.score(LetterEncoder(), "天天", {"x": ("地",), "y": ("天", "天")})
+    assert zero_shot.best(scores) == "y"
 
 
 @pytest.mark.parametrize(

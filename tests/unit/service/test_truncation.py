@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.problems import Problem
-from service.truncation import fit_window
+from service.http.problems import Problem
+from service.prediction.truncation import fit_window
 from tests.unit.service.test_app import SETTINGS, NounLexical, client_with
 from tests.unit.service.test_tasks import LetterEncoder
 

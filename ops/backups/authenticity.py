@@ -1,0 +1,50 @@
+"""Whether an archive is what an operator of this host made, as far as that can be told without asking."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ops.archive.checksum import hash_stream
+from ops.backups.made_here import was_made_here
+from ops.backups.signature import Checked, SignatureError
+from ops.files.nofollow import reason_not_to_trust
+from ops.text.language import Text
+from ops.text.sanitize import safe_line
+
+
+def reason_to_doubt(archive: Path, signature: Checked | None, backups: Path) -> Text | None:
+    """Why somebody has to vouch for ``archive`` before its files are put on this host; None where nobody has to.
+
+    ``signature``: what it is worth, None where no signer is known: then the list in ``backups`` counts. Raises
+    SignatureError for a bad one, OSError."""
+    if signature is not None:
+        refuse_bad(archive, signature)
+    if signature is not None and signature.verdict == "missing":
+        return unsigned_words()
+    # It is read more than once: what was checked must be what is restored.
+    if (why := reason_not_to_trust(str(archive))) is not None:
+        words = safe_line(why)
+        return Text(
+            en=f"others may change it while it is read ({words})", zh=f"他人可能在读取时改动它（{words}）"
+        )
+    if signature is not None:
+        return None
+    with archive.open("rb", buffering=0) as content:
+        digest = hash_stream(content)
+    if was_made_here(backups, digest):
+        return None
+    return Text(en="it is not signed, and was not made on this host", zh="没有签名，也不是本机制作的")
+
+
+def unsigned_words() -> Text:
+    """That a signature is missing."""
+    return Text(
+        en="it is not signed, and backup.allowed_signers asks for a signature",
+        zh="没有签名，而 backup.allowed_signers 要求签名",
+    )
+
+
+def refuse_bad(archive: Path, signature: Checked) -> None:
+    """Raises SignatureError for a bad signature."""
+    if signature.verdict == "bad":
+        raise SignatureError(f"{archive}: its signature is bad: {signature.detail}; nothing of it was used")

@@ -1,0 +1,202 @@
+"""Copies off the host, by the tools that are made for it: rclone, restic, ssh. Each copy is read back and compared.
+
+Their passwords and keys are the operator's: environment (RESTIC_PASSWORD_FILE, RCLONE_CONFIG), ~/.ssh, an agent.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from ops.archive.checksum import hash_stream
+from ops.archive.name import companions
+from ops.errors import OpsError
+from ops.text.sanitize import safe_line
+
+# A gigabyte over a slow line takes its time; one that says nothing for a day hangs.
+MAX_SECONDS = 24 * 3600.0
+_DIGEST = re.compile(r"\b([0-9a-f]{64})\b")
+
+
+class CopyError(OpsError):
+    """The backup lies on this host; its copy does not lie where it was to go."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class Destination:
+    """``tool`` is rclone, restic or ssh; ``place`` what it is told; ``port`` is ssh's, where one was given."""
+
+    tool: str
+    place: str
+    host: str = ""
+    port: int | None = None
+
+    def __str__(self) -> str:
+        """Fit to be shown."""
+        return safe_line(f"{self.tool}:{self.host + ':' if self.host else ''}{self.place}", 300)
+
+
+def parse_destination(written: str) -> Destination:
+    """``rclone:REMOTE:PATH``, ``restic:REPOSITORY``, ``ssh:[USER@]HOST:DIR`` or ``ssh://[USER@]HOST[:PORT]/DIR``.
+
+    Raises OpsError for anything else."""
+    tool, colon, place = written.partition(":")
+    hint = "write rclone:REMOTE:PATH, restic:REPOSITORY, ssh:HOST:DIR or ssh://USER@HOST:PORT/DIR"
+    if not (colon and place and tool in ("rclone", "restic", "ssh")):
+        raise OpsError(f"{safe_line(written, 200)!r} is no destination; {hint}")
+    # What begins with a minus would be taken for an option.
+    if tool != "ssh":
+        if place.startswith("-"):
+            raise OpsError(f"{safe_line(written, 200)!r} is no destination; {hint}")
+        return Destination(tool, place)
+    port = None
+    if place.startswith("//"):
+        try:
+            parts = urlsplit(written)
+            host, place, port = (
+                parts.netloc.rpartition(":")[0] if parts.port else parts.netloc,
+                parts.path,
+                parts.port,
+            )
+        except ValueError:
+            host = ""
+        place = unquote(place)
+    else:
+        host, _, place = place.partition(":")
+    if (
+        not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.@:\[\]-]*", host)
+        or not place
+        or "\0" in place
+        or "\n" in place
+    ):
+        raise OpsError(f"{safe_line(written, 200)!r} is no destination; {hint}")
+    return Destination(tool, place, host, port)
+
+
+def check_installed(destination: Destination) -> None:
+    """Raises OpsError where the tool is not there: before a backup is made, not after."""
+    if shutil.which(destination.tool) is None:
+        package = "openssh-client" if destination.tool == "ssh" else destination.tool
+        raise OpsError(f"{destination}: {destination.tool} is not installed; apt-get install {package}")
+
+
+def copy(archive: Path, digest: str, destination: Destination) -> None:
+    """Copies the archive with its checksum and signature, reads the copy back and compares it with ``digest``.
+
+    Raises CopyError."""
+    check_installed(destination)
+    {"rclone": _rclone, "restic": _restic, "ssh": _ssh}[destination.tool](archive, digest, destination)
+
+
+def _beside(archive: Path) -> list[Path]:
+    return [file for file in companions(archive) if file.exists()]
+
+
+def _rclone(archive: Path, digest: str, destination: Destination) -> None:
+    for file in (archive, *_beside(archive)):
+        _run(destination, ["rclone", "copyto", "--", str(file), _joined(destination.place, file.name)])
+    there = _joined(destination.place, archive.name)
+    # --download: many stores know no SHA-256 of their own, and it is what lies there that counts.
+    said = _run(destination, ["rclone", "hashsum", "sha256", "--download", "--", there])
+    _compare(said, digest, destination)
+
+
+def _joined(place: str, name: str) -> str:
+    return place + name if place.endswith((":", "/")) else f"{place}/{name}"
+
+
+def _restic(archive: Path, digest: str, destination: Destination) -> None:
+    files = [str(file.absolute()) for file in (archive, *_beside(archive))]
+    command = ["restic", "--repo", destination.place, "--json"]
+    said = _run(destination, [*command, "backup", "--tag", "gte-ops", "--", *files])
+    snapshot = next(
+        (
+            message.get("snapshot_id")
+            for message in map(_message, said.splitlines())
+            if message.get("snapshot_id")
+        ),
+        None,
+    )
+    if not isinstance(snapshot, str):
+        raise CopyError(
+            f"{destination}: restic did not say which snapshot it made; look at it: restic snapshots"
+        )
+    dump = ["restic", "--repo", destination.place, "dump", snapshot, files[0]]
+    try:
+        with subprocess.Popen(
+            dump, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL
+        ) as process:
+            assert process.stdout is not None  # noqa: S101  piped
+            found = hash_stream(process.stdout)  # type: ignore[arg-type]
+            trouble = process.stderr.read() if process.stderr else b""
+    except OSError as error:
+        raise CopyError(f"{destination}: restic does not run: {error.strerror}") from None
+    if process.returncode != 0:
+        raise CopyError(f"{destination}: the copy cannot be read back: {_last_line(trouble)}")
+    _compare(found, digest, destination)
+
+
+def _message(line: str) -> dict[str, object]:
+    try:
+        message = json.loads(line)
+    except ValueError:
+        return {}
+    return message if isinstance(message, dict) else {}
+
+
+def _ssh(archive: Path, digest: str, destination: Destination) -> None:
+    ssh = ["ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20", "-o", "ServerAliveInterval=30"]
+    if destination.port:
+        ssh += ["-p", str(destination.port)]
+    ssh += ["--", destination.host]
+    directory = shlex.quote(
+        destination.place if not destination.place.startswith("-") else f"./{destination.place}"
+    )
+    for file in (*_beside(archive), archive):
+        place = f"{directory}/{shlex.quote(file.name)}"
+        with file.open("rb") as content:
+            _run(
+                destination,
+                [*ssh, f"umask 077; mkdir -p {directory} && cat >{place}.partial && sync {place}.partial"],
+                stdin=content,
+            )
+        if file == archive:
+            _compare(_run(destination, [*ssh, f"sha256sum <{place}.partial"]), digest, destination)
+        _run(destination, [*ssh, f"mv -f {place}.partial {place}"])
+
+
+def _compare(said: str, digest: str, destination: Destination) -> None:
+    found = _DIGEST.search(said)
+    if found is None or found[1] != digest:
+        raise CopyError(f"{destination}: the copy is not what was sent; its SHA-256 differs. Copy it again")
+
+
+def _run(destination: Destination, command: list[str], stdin: object = subprocess.DEVNULL) -> str:
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            stdin=stdin,
+            timeout=MAX_SECONDS,
+            check=False,  # type: ignore[call-overload]
+        )
+    except OSError as error:
+        raise CopyError(f"{destination}: {command[0]} does not run: {error.strerror}") from None
+    except subprocess.TimeoutExpired:
+        raise CopyError(f"{destination}: {command[0]} was not done after a day") from None
+    if done.returncode != 0:
+        raise CopyError(f"{destination}: {command[0]} failed ({done.returncode}): {_last_line(done.stderr)}")
+    return str(done.stdout.decode(errors="replace"))
+
+
+def _last_line(words: bytes) -> str:
+    lines = [line for line in words.decode(errors="replace").splitlines() if line.strip()]
+    return safe_line(lines[-1]) if lines else "it said nothing"

@@ -1,0 +1,154 @@
+"""What this host has to be backed up, found by looking around: paths, key pairs, versions."""
+
+from __future__ import annotations
+
+import glob
+import os
+import platform
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ops import __version__
+from ops.archive.manifest import NginxUse
+from ops.backups import sources
+from ops.backups.certbot_lock import LOCK_NAME
+from ops.backups.sources import Wanted
+from ops.collect.host.versions import certbot_version, installed, libraries
+from ops.collect.run import Surroundings, look_around
+from ops.facts.snapshot import NginxConfig
+from ops.files.bounded_read import read_regular_file
+from ops.interpret.nginx import compiled_path
+from ops.settings import LogrotateSettings, Settings
+
+# How long looking around may take, seconds.
+LOOK_SECONDS = 8.0
+MAX_TEXT_BYTES = 1 << 20
+MAX_RENEWALS = 5000
+
+
+@dataclass(frozen=True)
+class Plan:
+    """``wanted`` paths; ``excluded`` ones; ``pairs`` of certificate and key paths (certbot's lineages come with the
+    tree); how nginx is told its configuration; versions by program."""
+
+    wanted: tuple[Wanted, ...]
+    excluded: tuple[str, ...]
+    pairs: tuple[tuple[str, str], ...]
+    nginx: NginxUse | None
+    letsencrypt_dir: str
+    versions: dict[str, str]
+
+
+def make_plan(settings: Settings, settings_file: Path | None) -> Plan:
+    """Looks at processes and configurations of this host; reads no key."""
+    around = look_around(settings, time.monotonic() + LOOK_SECONDS)
+    certbot = os.path.abspath(settings.tls.letsencrypt_dir)  # noqa: PTH100  links are to be kept
+    texts = tuple(_certbot_texts(Path(certbot)))
+    config = around.config if isinstance(around.config, NginxConfig) else None
+    backups = os.path.abspath(settings.backup.dir)  # noqa: PTH100
+    locks = [f"{place}/{LOCK_NAME}" for place in dict.fromkeys((certbot, os.path.realpath(certbot)))]
+    return Plan(
+        wanted=tuple(dict.fromkeys(_wanted(settings, settings_file, around, config, certbot, texts))),
+        excluded=tuple(dict.fromkeys((backups, os.path.realpath(backups), *locks))),
+        pairs=tuple(dict.fromkeys(sources.nginx_key_pairs(config))) if config else (),
+        nginx=NginxUse(
+            binary=config.binary or settings.nginx.binary, config_file=config.file, prefix=config.prefix
+        )
+        if config
+        else None,
+        letsencrypt_dir=certbot,
+        versions=_versions(around, texts),
+    )
+
+
+def _wanted(
+    settings: Settings,
+    settings_file: Path | None,
+    around: Surroundings,
+    config: NginxConfig | None,
+    certbot: str,
+    texts: tuple[str, ...],
+) -> Iterator[Wanted]:
+    if config is not None:
+        own = compiled_path(around.build, "conf-path")
+        yield from sources.nginx_wanted(config, os.path.dirname(own) if own else None)  # noqa: PTH120
+    elif settings.nginx.config_file:
+        yield Wanted("nginx", settings.nginx.config_file, named=True)
+    for named in (settings.tls.certificate, settings.tls.private_key):
+        if named:
+            yield Wanted("certificate", named.replace("<domain>", around.target.domain), named=True)
+    yield from sources.certbot_wanted(certbot, texts, str(Path.home()))
+    yield from _gunicorn_wanted(settings, around)
+    for place in settings.schedule.cron:
+        yield Wanted("cron", place)
+    for file in settings.logrotate.config_files:
+        chosen = settings.logrotate.config_files != LogrotateSettings().config_files
+        yield Wanted("logrotate", file, named=chosen)
+    if settings_file is not None:
+        yield Wanted("gte-ops", os.path.abspath(settings_file), named=True)  # noqa: PTH100
+    for written in settings.backup.include:
+        yield from _included(written)
+
+
+def _gunicorn_wanted(settings: Settings, around: Surroundings) -> Iterator[Wanted]:
+    file = around.target.gunicorn_config_file
+    if file and file.startswith("/"):
+        yield Wanted("gunicorn", file, named=settings.gunicorn.config_file is not None)
+    yield from sources.start_command_wanted(settings.gunicorn.start_command)
+    if around.target.app_dir.startswith("/"):
+        yield Wanted("gunicorn", f"{around.target.app_dir}/start-prod.sh")
+    units = list(sources.unit_wanted(settings.gunicorn.unit, settings.schedule.systemd))
+    yield from units
+    for unit in units[: 2 * len(settings.schedule.systemd)]:
+        for path in (unit.path, *sorted(glob.glob(f"{glob.escape(unit.path)}/*.conf"))):  # noqa: PTH207
+            yield from sources.environment_files(_text(Path(path)))
+
+
+def _included(written: str) -> Iterator[Wanted]:
+    path = os.path.abspath(os.path.expanduser(written))  # noqa: PTH100, PTH111
+    found = sorted(glob.glob(path)) if glob.has_magic(path) else []  # noqa: PTH207
+    # A pattern that matches nothing is told of like a path that is not there.
+    for match in found or [path]:
+        yield Wanted("include", match, named=True)
+
+
+def _certbot_texts(directory: Path) -> Iterator[str]:
+    yield _text(directory / "cli.ini")
+    yield _text(Path.home() / ".config" / "letsencrypt" / "cli.ini")
+    try:
+        renewals = sorted((directory / "renewal").glob("*.conf"))
+    except OSError:
+        return
+    for path in renewals[:MAX_RENEWALS]:
+        yield _text(path)
+
+
+def _text(path: Path) -> str:
+    """A text file's content; empty where there is none: that it is missing is told when it is taken."""
+    try:
+        return read_regular_file(str(path), MAX_TEXT_BYTES).content.decode("utf-8", "replace")
+    except (OSError, ValueError):
+        return ""
+
+
+# --- versions ---
+
+
+def _versions(around: Surroundings, certbot_texts: Iterable[str]) -> dict[str, str]:
+    """By program, as far as it can be told without running it: starting certbot alone takes half a second."""
+    found = {
+        "gte-ops": __version__,
+        "python": platform.python_version(),
+        "nginx": around.build.get("version", ""),
+        "gunicorn": installed("gunicorn", libraries(around.target.python)),
+        "certbot": certbot_version(),
+    }
+    if not found["certbot"]:
+        # Each renewal's file says which certbot wrote it.
+        written = (
+            value for text in certbot_texts for key, value in sources.ini_values(text) if key == "version"
+        )
+        found["certbot"] = max(written, default="")
+    return {name: version for name, version in found.items() if version}

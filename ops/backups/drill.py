@@ -1,0 +1,409 @@
+"""A restore rehearsed: a backup's tree below a scratch directory, an nginx and a certbot that take it for the host's.
+
+Nothing of the host is touched: the scratch directory is this run's own, the ports are spare ones of loopback, and both
+end with the run, however it ends. The archive may be anybody's: both programs are this host's, run as a user who owns
+nothing else, and in a network of their own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import re
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from ops.archive.encryption import Identity
+from ops.archive.manifest import Manifest, NginxUse
+from ops.archive.reading import open_archive
+from ops.backups.nginx_dry_run import MAX_FILE_BYTES, HostNginx, host_nginx, unpack, untested
+from ops.backups.nginx_probe import Site, emergency, leaf_problem, tls_sites
+from ops.backups.staging import (
+    ScratchError,
+    SpareNginx,
+    UntestedError,
+    below,
+    confine_links,
+    make_ready,
+    not_started,
+    try_configuration,
+)
+from ops.backups.staging_directory import scratch_directory
+from ops.collect.net.connection import Patience
+from ops.collect.net.http_probe import exchange
+from ops.collect.services.nginx import parse_config
+from ops.facts.snapshot import NginxConfig
+from ops.files.bounded_read import read_regular_file
+from ops.files.signals import undisturbed
+from ops.files.unprivileged import drop_privileges, give, unprivileged_account
+from ops.text.language import Text, verbatim
+from ops.text.sanitize import safe_line
+
+Result = Literal["ok", "fail", "unknown"]
+TEST_SECONDS = 30.0
+START_SECONDS = 10.0
+SITE_SECONDS = 5.0
+STOP_SECONDS = 5.0
+CERTBOT_SECONDS = 120.0
+# Ports are chosen before nginx takes them; somebody may be faster.
+STARTS = 3
+MAX_LOG_BYTES = 1 << 20
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+CLONE_NEWNET = 0x40000000  # linux/sched.h
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was tried. ``name``: archive, nginx_test, nginx_start, served or certbot."""
+
+    name: str
+    result: Result
+    detail: Text
+
+
+@dataclass
+class Drill:
+    """What was found of ``archive``."""
+
+    archive: Path
+    checks: list[Check] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def result(self) -> Result:
+        """``fail`` where anything failed, ``unknown`` where something could not be tried."""
+        results = {check.result for check in self.checks}
+        return "fail" if "fail" in results else "unknown" if "unknown" in results or not results else "ok"
+
+    def add(self, name: str, result: Result, en: str, zh: str) -> None:
+        """Notes one check."""
+        self.checks.append(Check(name, result, Text(en=safe_line(en), zh=safe_line(zh))))
+
+
+def rehearse(archive: Path, identities: Sequence[Identity], program: str) -> Drill:
+    """Restores ``archive`` below a scratch directory, serves it by this host's nginx, and removes everything again.
+
+    ``program``: that nginx, by name or path. Raises ArchiveError, OSError; and whatever interrupts it, with nothing
+    left behind."""
+    started = time.monotonic()
+    drill = Drill(archive)
+    with scratch_directory() as scratch:
+        with open_archive(archive, identities) as opened:
+            manifest = opened.manifest
+        _serve(drill, manifest, identities, scratch, program)
+        if drill.checks and drill.checks[0].name == "archive":
+            _certbot(drill, manifest, identities, scratch)
+    drill.seconds = time.monotonic() - started
+    return drill
+
+
+# --- nginx ------------------------------------------------------------------------------------------------------------
+
+
+def _serve(
+    drill: Drill, manifest: Manifest, identities: Sequence[Identity], scratch: Path, program: str
+) -> None:
+    use = manifest.nginx
+    found = host_nginx(program) if use else None
+    for attempt in range(STARTS):
+        root, run = scratch / "root", scratch / f"run{attempt}"
+        shutil.rmtree(root, ignore_errors=True)
+        unpack(drill.archive, identities, root, MAX_FILE_BYTES)
+        if not attempt:
+            count = sum(entry.kind == "file" for entry in manifest.entries)
+            drill.add(
+                "archive",
+                "ok",
+                f"{count} files restored below a scratch root",
+                f"已在临时目录恢复 {count} 个文件",
+            )
+        if use is None or found is None:
+            drill.add(
+                "nginx_test", "unknown", "there is no nginx configuration in it", "备份中没有 nginx 配置"
+            )
+            return
+        if isinstance(found, Text):
+            drill.add("nginx_test", "unknown", found.en, found.zh)
+            return
+        spare = _ready(drill, use, found, root, run, first=not attempt)
+        if spare is None or _started(drill, spare, scratch, last=attempt == STARTS - 1):
+            return
+
+
+def _ready(
+    drill: Drill, use: NginxUse, nginx: HostNginx, root: Path, run: Path, *, first: bool
+) -> SpareNginx | None:
+    try:
+        spare = make_ready(
+            root, run, use.config_file, prefix=use.prefix, binary=nginx.binary, build=nginx.build
+        )
+    except ScratchError as error:
+        drill.add("nginx_test", "fail", str(error), str(error))
+        return None
+    except UntestedError as error:
+        words = untested(error)
+        drill.add("nginx_test", "unknown", words.en, words.zh)
+        return None
+    tested = try_configuration(spare, TEST_SECONDS)
+    if tested.passed and not first:
+        return spare
+    result: Result = "ok" if tested.passed else "fail" if tested.passed is False else "unknown"
+    said = "nginx -t" if tested.passed else f"nginx -t: {emergency(tested.reason) or tested.reason}"
+    drill.add("nginx_test", result, said, said)
+    return spare if tested.passed else None
+
+
+def _started(drill: Drill, spare: SpareNginx, scratch: Path, *, last: bool) -> bool:
+    """Starts the spare nginx and asks it for everything; False where a port was taken by somebody faster."""
+    config = parse_config(str(spare.config_file), str(spare.run), spare.command[0], None)
+    sites = tuple(tls_sites(config)) if isinstance(config, NginxConfig) else ()
+    # Not in `run`, which is nginx's: what it lays there is not written to.
+    output = scratch / "output.log"
+    try:
+        with output.open("wb") as said:
+            process = subprocess.Popen(
+                spare.command,
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                **spare.options(_end_with_us()),
+            )
+    except (OSError, subprocess.SubprocessError) as error:
+        words = not_started(spare, error)
+        drill.add("nginx_start", "unknown", words, words)
+        return True
+    try:
+        if not _listens(process, spare):
+            reason = _last_error(spare, output)
+            if "bind()" in reason and not last:
+                return False
+            drill.add("nginx_start", "fail", f"nginx did not start: {reason}", f"nginx 未能启动：{reason}")
+            return True
+        drill.add(
+            "nginx_start",
+            "ok",
+            f"nginx serves on {len(spare.addresses)} spare addresses",
+            f"nginx 已在 {len(spare.addresses)} 个备用地址上运行",
+        )
+        if not sites:
+            drill.add(
+                "served",
+                "unknown",
+                "no server block has a certificate and a name to ask for",
+                "没有可按域名检查证书的 server 块",
+            )
+
+        def ask() -> None:
+            for site in sites:
+                _ask(drill, spare, site)
+
+        if spare.account is None:
+            ask()
+        else:
+            in_network_of(process.pid, ask)
+    finally:
+        with undisturbed():
+            _stop(process)
+    return True
+
+
+def _end_with_us() -> Callable[[], None]:
+    """Where this process is killed, nginx gets SIGTERM (prctl(2)): after SIGKILL its workers would go on."""
+    libc = ctypes.CDLL(None)
+
+    def ask() -> None:
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+    return ask
+
+
+def _listens(process: subprocess.Popen[bytes], spare: SpareNginx) -> bool:
+    """Whether the master has its pidfile, which it writes once it holds all its sockets."""
+    deadline = time.monotonic() + START_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        if (spare.run / "nginx.pid").exists():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def _last_error(spare: SpareNginx, output: Path) -> str:
+    for log in (output, spare.run / "error.log"):
+        with contextlib.suppress(OSError):
+            content = read_regular_file(str(log), MAX_LOG_BYTES).content
+            lines = spare.in_host_words(content.decode(errors="replace")).splitlines()
+            errors = [emergency(line) for line in lines if "[emerg]" in line]
+            if errors:
+                return errors[0]
+    return "it said nothing"
+
+
+def _ask(drill: Drill, spare: SpareNginx, site: Site) -> None:
+    deadline = time.monotonic() + SITE_SECONDS
+    problem = leaf_problem(site, deadline)
+    if problem is None:
+        answer = exchange(
+            "GET", f"https://{site.name}/", site.address, Patience(deadline), server_name=site.name
+        )
+        if answer.status is None:
+            problem = f"{site.name}: no HTTP answer: {answer.detail}"
+    if problem is not None:
+        words = spare.in_host_words(problem)
+        drill.add("served", "fail", words, words)
+        return
+    file = spare.in_host_words(site.certificates[0])
+    drill.add(
+        "served",
+        "ok",
+        f"{site.name}: HTTPS answers with the leaf of {file}",
+        f"{site.name}：HTTPS 应答，证书即 {file} 中的证书",
+    )
+
+
+def in_network_of(pid: int, work: Callable[[], None]) -> None:
+    """Does ``work`` in the network namespace of process ``pid``, where its loopback is. Raises OSError, and what
+    ``work`` raises."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    failed: list[BaseException] = []
+
+    def enter() -> None:
+        try:
+            with Path(f"/proc/{pid}/ns/net").open("rb") as namespace:
+                # setns(2): of the calling thread alone, which ends with the work.
+                if libc.setns(namespace.fileno(), CLONE_NEWNET) != 0:
+                    number = ctypes.get_errno()
+                    raise OSError(number, os.strerror(number), f"/proc/{pid}/ns/net")
+            work()
+        except BaseException as error:  # noqa: BLE001  handed over to the caller
+            failed.append(error)
+
+    thread = threading.Thread(target=enter, name="drill", daemon=True)
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed[0]
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """SIGTERM to the master ends its workers too; what is left in its session is killed."""
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+# --- certbot ----------------------------------------------------------------------------------------------------------
+
+
+def relocate_renewals(root: Path, letsencrypt_dir: str) -> list[str]:
+    """Rewrites the absolute paths in renewal/*.conf to the staged tree below ``root``; returns the lineages' names.
+
+    certbot keeps them as ``key = value`` (configobj); whatever value lies in its directory is moved with it."""
+    names = []
+    staged = below(root, letsencrypt_dir)
+    for conf in sorted((staged / "renewal").glob("*.conf")):
+        names.append(conf.stem)
+        lines = []
+        for line in conf.read_text(errors="surrogateescape").splitlines():
+            key, equals, value = line.partition("=")
+            value = value.strip()
+            inside = value == letsencrypt_dir or value.startswith(f"{letsencrypt_dir}/")
+            lines.append(f"{key}= {below(root, value)}" if equals and inside else line)
+        mode = conf.stat().st_mode & 0o777
+        conf.unlink()
+        conf.write_text("\n".join(lines) + "\n", errors="surrogateescape")
+        conf.chmod(mode)
+    return names
+
+
+def _certbot(drill: Drill, manifest: Manifest, identities: Sequence[Identity], scratch: Path) -> None:
+    if not any(entry.path == manifest.letsencrypt_dir.strip("/") for entry in manifest.entries):
+        return
+    # A tree of its own: the other was nginx's.
+    root, work = scratch / "certbot", scratch / "certbot-work"
+    unpack(drill.archive, identities, root, MAX_FILE_BYTES)
+    confine_links(root)
+    names = relocate_renewals(root, manifest.letsencrypt_dir)
+    program = shutil.which("certbot")
+    if not names:
+        return
+    if program is None:
+        drill.checks.append(
+            Check(
+                "certbot",
+                "ok",
+                Text(
+                    en="certbot is not installed here: the lineages were not shown to it",
+                    zh="本机未安装 certbot：未让其检查证书",
+                ),
+            )
+        )
+        return
+    work.mkdir(mode=0o700)
+    account = unprivileged_account()
+    for tree in (root, work):
+        give(tree, account)
+    places = {
+        "--config-dir": below(root, manifest.letsencrypt_dir),
+        "--work-dir": work / "work",
+        "--logs-dir": work / "logs",
+    }
+    command = [program, "certificates", *(str(word) for pair in places.items() for word in pair)]
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=CERTBOT_SECONDS,
+            check=False,
+            cwd=work,
+            env={"PATH": os.environ.get("PATH", os.defpath), "HOME": str(work), "LC_ALL": "C.UTF-8"},
+            preexec_fn=drop_privileges(account, network=False),
+        )
+    except subprocess.TimeoutExpired:
+        words = f"certbot certificates did not finish within {CERTBOT_SECONDS:g} s"
+        drill.checks.append(Check("certbot", "unknown", verbatim(words)))
+        return
+    except (OSError, subprocess.SubprocessError):
+        words = "certbot cannot be run here without privileges and network"
+        drill.checks.append(Check("certbot", "unknown", verbatim(words)))
+        return
+    shown = set(re.findall(r"^\s*Certificate Name: (\S+)", done.stdout, re.MULTILINE))
+    lost = [name for name in names if name not in shown]
+    if done.returncode == 0 and not lost:
+        drill.add(
+            "certbot",
+            "ok",
+            f"certbot takes {len(names)} lineages as its own: {', '.join(names[:5])}",
+            f"certbot 承认 {len(names)} 个证书：{', '.join(names[:5])}",
+        )
+        return
+    said = (done.stdout + done.stderr).replace(str(root), "").strip().splitlines()
+    denied = next((line.strip() for line in said if "PermissionError" in line), None)
+    if denied is not None:
+        # This host's own cli.ini, say, where root alone may read it: nothing of the backup.
+        drill.add("certbot", "unknown", f"certbot did not run: {denied}", f"certbot 未能运行：{denied}")
+        return
+    reason = next(
+        (line.strip() for line in said if "rror" in line or "invalid" in line), "it does not list it"
+    )
+    drill.add(
+        "certbot",
+        "fail",
+        f"certbot does not take {', '.join(lost) or 'the tree'}: {reason}",
+        f"certbot 不接受 {', '.join(lost) or '该目录'}：{reason}",
+    )

@@ -1,0 +1,418 @@
+"""Restoring a backup: look, stage, exchange, confirm, or put everything back.
+
+The new files are staged whole and durable on the file systems of their places before the first of them is touched.
+Then each path is exchanged at one instant, so that it is old or new and never absent; nginx tests and reads the
+result; and unless everything confirms it, every path is exchanged back. A run that is killed is ended by the next one
+(`ops.backups.restore.journal`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import hashlib
+import os
+import posixpath
+import pwd
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ops.archive.encryption import Identity
+from ops.archive.manifest import Entry, Manifest
+from ops.archive.reading import open_archive
+from ops.backups.restore import journal as journals
+from ops.backups.restore.difference import MAX_FILE_BYTES, content_difference
+from ops.backups.restore.journal import Journal, Kept, Swap
+from ops.backups.restore.plan import (
+    Owners,
+    Plan,
+    Present,
+    Unit,
+    chosen_entries,
+    exchanged_whole,
+    is_below,
+    make_plan,
+    parents,
+)
+from ops.errors import OpsError
+from ops.files.nofollow_tree import Found, Tree
+from ops.files.signals import undisturbed
+from ops.text.language import Text
+
+
+class RestoreError(OpsError):
+    """The restore failed. The message says at what, and that everything is as it was, or what is not."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class Prospect:
+    """A restore that was looked at and not begun. ``places``: each unit's and adjustment's path with the links above
+    it followed."""
+
+    archive: Path
+    manifest: Manifest
+    identities: Sequence[Identity]
+    plan: Plan
+    owners: Owners
+    places: Mapping[str, str]
+
+    @property
+    def replaced(self) -> tuple[str, ...]:
+        """The places, as in ``places``, where something lies that will be exchanged."""
+        return tuple(self.places[unit.path] for unit in self.plan.units if unit.before is not None)
+
+    @property
+    def adjusted(self) -> tuple[str, ...]:
+        """The places of directories that stay and change their mode or owner."""
+        return tuple(self.places[adjustment.path] for adjustment in self.plan.adjustments)
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """What has to hold before a restore counts: ``test`` (nothing was reloaded yet), then ``apply``, which reloads
+    and asks. Each says what is wrong, or None. ``reapply`` follows after everything was put back."""
+
+    test: Callable[[], str | None]
+    apply: Callable[[], str | None]
+    reapply: Callable[[], str | None]
+
+
+def known_owners() -> Owners:
+    """This machine's users and groups."""
+    return Owners(
+        users={entry.pw_name: entry.pw_uid for entry in pwd.getpwall()},
+        groups={entry.gr_name: entry.gr_gid for entry in grp.getgrall()},
+        may_set=os.geteuid() == 0,
+    )
+
+
+# --- looking ----------------------------------------------------------------------------------------------------------
+
+
+def look(tree: Tree, archive: Path, identities: Sequence[Identity], paths: Sequence[str]) -> Prospect:
+    """What restoring ``paths`` (all without any) of ``archive`` into ``tree`` would change.
+
+    Raises ArchiveError, UsageError for a path that is not in it, EscapeError, OpsError where this user may not look."""
+    with open_archive(archive, identities) as opened:
+        manifest = opened.manifest
+    entries, named = chosen_entries(manifest, paths)
+    whole = exchanged_whole(manifest, entries)
+    whole = frozenset(path for path in whole if not named or any(is_below(path, name) for name in named))
+    owners = known_owners()
+    try:
+        present = dict(_present(tree, entries, whole))
+        plan = make_plan(entries, present, whole, owners, named)
+        places = {
+            path: tree.resolve(path)
+            for path in (*(u.path for u in plan.units), *(a.path for a in plan.adjustments))
+        }
+    except PermissionError as error:
+        raise OpsError(
+            f"{error.filename}: may not be read; restore as root, or choose what is yours"
+        ) from None
+    except OSError as error:
+        raise RestoreError(f"{error.filename}: {error.strerror}; nothing was restored") from None
+    return Prospect(archive, manifest, identities, plan, owners, places)
+
+
+def _present(tree: Tree, entries: Sequence[Entry], whole: frozenset[str]) -> Iterator[tuple[str, Present]]:
+    known = {entry.path for entry in entries}
+    for entry in entries:
+        # Every parent is looked at, also of what is not there: that is where an escape would show.
+        place = tree.resolve(entry.path)
+        found = _find(tree, place)
+        if found is None:
+            continue
+        digest, names = "", tuple[str, ...]()
+        if entry.kind == found.kind == "file" and entry.size == found.size:
+            digest = _digest(tree, place)
+        if entry.kind == found.kind == "directory" and entry.whole:
+            names = tuple(tree.names(place))
+        yield entry.path, Present(found, digest, names)
+        if entry.path in whole and found.kind == "directory":
+            yield from (pair for pair in _surplus(tree, entry.path, place) if pair[0] not in known)
+
+
+def _surplus(tree: Tree, path: str, place: str) -> Iterator[tuple[str, Present]]:
+    for name in tree.names(place):
+        found = _find(tree, f"{place}/{name}")
+        if found is not None:
+            yield f"{path}/{name}", Present(found)
+            if found.kind == "directory":
+                yield from _surplus(tree, f"{path}/{name}", f"{place}/{name}")
+
+
+def _find(tree: Tree, place: str) -> Found | None:
+    try:
+        return tree.find(place)
+    except NotADirectoryError:
+        return None  # a file stands where the backup has a directory: it is a change of its own
+
+
+def _digest(tree: Tree, place: str) -> str:
+    digest = hashlib.sha256()
+    for chunk in tree.chunks(place):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def content_changes(tree: Tree, prospect: Prospect) -> dict[str, list[str | Text]]:
+    """The lines to show for each file whose content changes. Reads the archive once more. Raises ArchiveError."""
+    wanted = {change.path: change for change in prospect.plan.changes if change.difference == "content"}
+    shown: dict[str, list[str | Text]] = {}
+    if not wanted:
+        return shown
+    with open_archive(prospect.archive, prospect.identities) as opened:
+        for member in opened.members():
+            change = wanted.get(member.entry.path)
+            if change is None or change.before is None:
+                continue
+            new = _bounded(member.chunks())
+            try:
+                old = _bounded(tree.chunks(tree.resolve(change.path)))
+            except OSError:
+                old = b"\0"
+            modes = (member.entry.mode, change.before.mode)
+            shown[change.path] = list(content_difference("/" + change.path, old, new, modes))
+    return shown
+
+
+def _bounded(chunks: Iterator[bytes]) -> bytes:
+    kept = b""
+    for chunk in chunks:
+        if len(kept) <= MAX_FILE_BYTES:
+            kept += chunk
+    return kept
+
+
+# --- acting -----------------------------------------------------------------------------------------------------------
+
+
+class Restoration:
+    """One restore of a prospect into ``tree``, its journal kept in ``directory``, whose lock is held."""
+
+    def __init__(self, tree: Tree, directory: Path, prospect: Prospect) -> None:
+        """Nothing happens yet."""
+        self._tree, self._directory, self._prospect = tree, directory, prospect
+        self._id = secrets.token_hex(4)
+        self._journal = Journal(
+            id=self._id, root=str(tree.root), archive=str(prospect.archive), state="preparing", stages=()
+        )
+        self._touched = False
+        self._decided = False
+
+    def run(self, keep: Callable[[], None], confirmation: Confirmation | None) -> None:
+        """Restores. ``keep`` makes what is about to be replaced safe, after everything was staged.
+
+        Raises RestoreError where anything failed and was put back; ArchiveError before anything was touched; and what
+        interrupted it, after everything was put back."""
+        try:
+            self._stage()
+            keep()
+            self._exchange()
+            if confirmation is not None:
+                self._confirm(confirmation)
+            self._decided = True
+            self._record(state="done")
+        except BaseException as error:
+            with undisturbed():
+                problem = self._put_back(confirmation)
+            if isinstance(error, OSError):
+                where = error.filename2 or error.filename
+                what = f"{where}: {error.strerror}" if where else str(error.strerror or error)
+                raise RestoreError(f"the restore failed: {what}; {problem}") from None
+            if isinstance(error, _RefusedError):
+                raise RestoreError(f"the restore was refused: {error}; {problem}") from None
+            if isinstance(error, Exception) and not problem.endswith("as it was"):
+                raise RestoreError(f"{error}; {problem}") from None
+            raise
+        with undisturbed(), contextlib.suppress(OSError):
+            # What is left behind here is removed by the next run: the journal says `done`.
+            journals.clear_stages(self._tree, self._journal)
+            journals.remove_journal(self._directory)
+
+    def _record(self, **changes: Any) -> None:
+        new = msgspec.structs.replace(self._journal, **changes)
+        journals.write_journal(self._directory, new)
+        self._journal = new
+
+    # --- staging ---
+
+    def _stage(self) -> None:
+        stages = self._stages()
+        self._record(stages=tuple(dict.fromkeys(stages.values())))
+        second_names = {}
+        for stage in self._journal.stages:
+            self._tree.make_directory(stage)
+            self._tree.sync(posixpath.dirname(stage))
+            second_names[stage] = not self._tree.can_exchange(stage)
+        spots = self._spots(stages)
+        self._extract(spots)
+        swaps = []
+        for number, unit in enumerate(self._prospect.plan.units):
+            stage, place = stages[unit.path], self._prospect.places[unit.path]
+            staged = f"{stage}/{number}"
+            new = self._tree.find(staged)
+            assert new is not None  # noqa: S101  _extract has read the archive to its end
+            second = f"{stage}/{number}.old" if unit.before and second_names[stage] else ""
+            if second:
+                self._give_second_name(unit, place, second)
+            swaps.append(Swap(place, staged, new.device, new.inode, unit.before is not None, second))
+        for stage in self._journal.stages:
+            self._tree.sync(stage)
+        self._swaps = tuple(swaps)
+
+    def _give_second_name(self, unit: Unit, place: str, second: str) -> None:
+        found = self._tree.find(place)
+        if found is None or found.kind == "directory" or unit.entries[0].kind == "directory":
+            raise _RefusedError(
+                f"{self._tree.shown(place)}: this file system cannot exchange directories (RENAME_EXCHANGE)"
+            )
+        self._tree.second_name(place, second)
+
+    def _stages(self) -> dict[str, str]:
+        """For each unit, a staging directory on the mount of its place, as high as this user may make one."""
+        tree = self._tree
+        homes = {u.path: posixpath.dirname(self._prospect.places[u.path]) for u in self._prospect.plan.units}
+        mounts = {home: tree.mount(home) for home in set(homes.values())}
+        chosen: dict[str, str] = {}
+        for home, mount in mounts.items():
+            together = [h for h, m in mounts.items() if m == mount]
+            common = posixpath.commonpath([f"/{h}" for h in together]).strip("/")
+            ways = [home, *parents(home), *([""] if home else [])]
+            for candidate in reversed(ways):
+                if (
+                    (not common or is_below(candidate, common))
+                    and tree.mount(candidate) == mount
+                    and tree.may_write(candidate)
+                ):
+                    chosen[home] = posixpath.join(candidate, f"{journals.STAGE_PREFIX}{self._id}")
+                    break
+            else:
+                raise _RefusedError(f"{tree.shown(home)}: may not be written")
+        return {path: chosen[home] for path, home in homes.items()}
+
+    def _spots(self, stages: Mapping[str, str]) -> dict[str, str]:
+        """Where each entry is staged."""
+        spots = {}
+        for number, unit in enumerate(self._prospect.plan.units):
+            for entry in unit.entries:
+                below = entry.path[len(unit.path) :]
+                spots[entry.path] = f"{stages[unit.path]}/{number}{below}"
+        return spots
+
+    def _extract(self, spots: Mapping[str, str]) -> None:
+        """Writes the entries to their spots. The archive is read to its end: only then is it known to be whole."""
+        directories: list[tuple[str, Entry]] = []
+        with open_archive(self._prospect.archive, self._prospect.identities) as opened:
+            if opened.manifest != self._prospect.manifest:
+                raise _RefusedError(f"{self._prospect.archive} is another file than a moment ago")
+            for member in opened.members():
+                entry, spot = member.entry, spots.get(member.entry.path)
+                if spot is None:
+                    continue
+                if entry.kind == "directory":
+                    self._tree.make_directory(spot)
+                    directories.append((spot, entry))
+                elif entry.kind == "link":
+                    self._tree.make_link(spot, entry.target)
+                    self._dress(spot, entry)
+                else:
+                    self._write(spot, entry, member.chunks())
+        for spot, entry in reversed(directories):
+            self._dress(spot, entry)
+            self._tree.sync(spot)
+
+    def _write(self, spot: str, entry: Entry, chunks: Iterator[bytes]) -> None:
+        descriptor = self._tree.open(spot, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        with os.fdopen(descriptor, "wb", buffering=0) as file:
+            for chunk in chunks:
+                view = memoryview(chunk)
+                while view:
+                    view = view[file.write(view) :]
+            self._dress(spot, entry)
+            os.fsync(file.fileno())
+
+    def _dress(self, spot: str, entry: Entry) -> None:
+        self._tree.set_facts(
+            spot,
+            mode=None if entry.kind == "link" else entry.mode,
+            owner=self._prospect.owners.wanted(entry) if self._prospect.owners.may_set else None,
+            modified_ns=entry.modified_ns,
+        )
+
+    # --- exchanging ---
+
+    def _exchange(self) -> None:
+        plan, tree = self._prospect.plan, self._tree
+        kept = []
+        for adjustment in plan.adjustments:
+            before = adjustment.before
+            uid, gid = adjustment.owner or (before.uid, before.gid)
+            place = self._prospect.places[adjustment.path]
+            kept.append(Kept(place, before.mode, before.uid, before.gid, adjustment.mode, uid, gid))
+        self._touched = True
+        self._record(state="exchanging", swaps=self._swaps, kept=tuple(kept))
+        for unit, swap in zip(plan.units, self._swaps, strict=True):
+            here = _find(tree, swap.path)
+            if (here and here.version) != (unit.before and unit.before.version):
+                raise _RefusedError(f"{tree.shown(swap.path)} was changed by somebody else meanwhile")
+            if not swap.had:
+                tree.move(swap.staged, swap.path)
+            elif swap.second:
+                tree.replace(swap.staged, swap.path)
+            else:
+                tree.exchange(swap.staged, swap.path)
+        for change in kept:
+            owner = (change.new_uid, change.new_gid) if self._prospect.owners.may_set else None
+            tree.set_facts(change.path, mode=change.new_mode, owner=owner)
+        directories = {posixpath.dirname(swap.path) for swap in self._swaps} | {c.path for c in kept}
+        for directory in sorted({*directories, *self._journal.stages}):
+            tree.sync(directory)
+
+    def _confirm(self, confirmation: Confirmation) -> None:
+        if problem := confirmation.test():
+            raise _RefusedError(problem)
+        self._record(reloaded=True)
+        if problem := confirmation.apply():
+            raise _RefusedError(problem)
+
+    def _put_back(self, confirmation: Confirmation | None) -> str:
+        """Undoes whatever was done; says how that went."""
+        left: tuple[str, ...] = ()
+        try:
+            if self._decided:
+                # `done` may stand on the disk already, though the disk failed behind it.
+                with contextlib.suppress(OSError):
+                    self._record(state="exchanging")
+            if self._touched:
+                _, left = journals.undo(self._tree, self._journal)
+                try:
+                    self._record(state="undone")
+                except OSError:
+                    # No room for a word: without the journal nothing can be undone twice.
+                    journals.remove_journal(self._directory)
+            journals.clear_stages(self._tree, self._journal)
+            journals.remove_journal(self._directory)
+        except OSError as error:
+            where = error.filename2 or error.filename or self._directory
+            return (
+                f"putting everything back failed too: {where}: {error.strerror};"
+                " run `gte-ops backup restore` again: it goes on with that first"
+            )
+        again = confirmation.reapply() if confirmation and self._journal.reloaded else None
+        if left:
+            shown = ", ".join(self._tree.shown(path) for path in left[:3])
+            return f"everything was put back but what somebody else changed meanwhile: {shown}"
+        return f"everything was put back, but {again}" if again else "everything is as it was"
+
+
+class _RefusedError(Exception):
+    """Why a restore may not stand."""

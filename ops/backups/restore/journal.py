@@ -1,0 +1,249 @@
+"""What a restore that was killed left behind, and the rule by which the next run ends it.
+
+The journal is written and made durable before each phase, never during one; which paths were exchanged already is told
+by the inodes:
+
+- ``preparing``: nothing was touched. What was staged is removed.
+- ``exchanging``: the restore was not confirmed. Every path that holds the new inode gets the old one back, in
+  reverse order; then ``undone``.
+- ``undone``, ``done``: decided. What is left of the staging directory is removed.
+
+Each of these can be repeated, so a run that is killed while it recovers is recovered by the next. A path that somebody
+else replaced meanwhile is left to them and told.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from ops.errors import OpsError
+from ops.files.atomic_file import flush_directory, taking_its_name
+from ops.files.nofollow_tree import Tree
+
+JOURNAL_NAME = ".gte-ops-restore.json"
+STAGE_PREFIX = ".gte-ops-restore-"
+MAX_JOURNAL_BYTES = 256 << 20
+State = Literal["preparing", "exchanging", "undone", "done"]
+
+
+class RestoreLockedError(OpsError):
+    """Another restore is at work."""
+
+
+class Swap(msgspec.Struct, frozen=True):
+    """One path and what takes its place. ``device`` and ``inode`` are the new content's. ``had``: something lay there;
+    ``second``: its second name in the staging directory, on file systems that cannot exchange."""
+
+    path: str
+    staged: str
+    device: int
+    inode: int
+    had: bool
+    second: str = ""
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """Mode and owner of a directory, before and after."""
+
+    path: str
+    mode: int
+    uid: int
+    gid: int
+    new_mode: int
+    new_uid: int
+    new_gid: int
+
+
+class Journal(msgspec.Struct, frozen=True, kw_only=True):
+    """One restore under way. ``stages``: the directories that it made; ``reloaded``: nginx may have read the new
+    files."""
+
+    id: str
+    root: str
+    archive: str
+    state: State
+    stages: tuple[str, ...]
+    swaps: tuple[Swap, ...] = ()
+    kept: tuple[Kept, ...] = ()
+    reloaded: bool = False
+
+
+class Recovery(msgspec.Struct, frozen=True):
+    """What became of a restore that did not end: ``state`` as it was found, how many paths were put back, which were
+    left because somebody changed them since, and whether nginx has to read the old files again."""
+
+    archive: str
+    root: str
+    state: State
+    put_back: int
+    left: tuple[str, ...]
+    reload: bool
+
+
+@contextlib.contextmanager
+def only_restore(directory: Path) -> Iterator[None]:
+    """Holds the lock of one restore at a time: flock(2) on ``directory`` itself, gone with the process.
+
+    Raises RestoreLockedError, OSError."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RestoreLockedError(
+                f"{directory}: another restore is at work here; wait for it to end"
+            ) from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def write_journal(directory: Path, journal: Journal) -> None:
+    """Puts ``journal`` in place, durably, at one instant. Raises OSError; then the one before stands."""
+    with taking_its_name(directory / JOURNAL_NAME, directory / f"{JOURNAL_NAME}.new") as file:
+        file.write(msgspec.json.encode(journal))
+
+
+def read_journal(directory: Path) -> Journal | None:
+    """The journal in ``directory``, None where no restore is under way. Raises OpsError for one that cannot be read."""
+    path = directory / JOURNAL_NAME
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            return msgspec.json.decode(file.read(MAX_JOURNAL_BYTES), type=Journal)
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise OpsError(
+            f"{path}: the journal of a restore that did not end cannot be read ({error});"
+            " compare with the backup before it, then remove this file"
+        ) from None
+
+
+def remove_journal(directory: Path) -> None:
+    """The restore has ended. Raises OSError."""
+    (directory / f"{JOURNAL_NAME}.new").unlink(missing_ok=True)
+    (directory / JOURNAL_NAME).unlink(missing_ok=True)
+    flush_directory(directory)
+
+
+def undo(tree: Tree, journal: Journal) -> tuple[int, tuple[str, ...]]:
+    """Puts back what was exchanged, the last first, however far it came. Returns how many paths were put back, and
+    those left because they are neither old nor new any more. Raises OSError; may then be called again."""
+    put_back, left = 0, []
+    touched: set[str] = set()
+    for swap in reversed(journal.swaps):
+        here, staged = tree.find(swap.path), tree.find(swap.staged)
+        new = (swap.device, swap.inode)
+        if here is not None and (here.device, here.inode) == new:
+            if not swap.had:
+                tree.move(swap.path, swap.staged)
+            elif swap.second:
+                tree.replace(swap.second, swap.path)
+            else:
+                tree.exchange(swap.staged, swap.path)
+            put_back += 1
+            touched.update((_directory(swap.path), _directory(swap.staged)))
+        elif _was_changed_since(
+            tree,
+            swap,
+            is_there=here is not None,
+            is_staged=staged is not None and (staged.device, staged.inode) == new,
+        ):
+            left.append(swap.path)
+    for kept in reversed(journal.kept):
+        found = tree.find(kept.path)
+        if (
+            found is None
+            or found.kind != "directory"
+            # Owner and mode are two calls, so either may be old or new by itself.
+            or found.mode not in (kept.mode, kept.new_mode)
+            or found.uid not in (kept.uid, kept.new_uid)
+            or found.gid not in (kept.gid, kept.new_gid)
+        ):
+            left.append(kept.path)
+        elif (found.mode, found.uid, found.gid) != (kept.mode, kept.uid, kept.gid):
+            tree.set_facts(kept.path, mode=kept.mode, owner=(kept.uid, kept.gid))
+            put_back += 1
+            touched.add(kept.path)
+    for directory in sorted(touched):
+        with contextlib.suppress(FileNotFoundError):
+            tree.sync(directory)
+    return put_back, tuple(reversed(left))
+
+
+def _was_changed_since(tree: Tree, swap: Swap, *, is_there: bool, is_staged: bool) -> bool:
+    """Whether a path that does not hold the new content was exchanged all the same: somebody replaced it since."""
+    if is_staged:
+        return False  # not exchanged yet, or put back already
+    if swap.second:
+        return tree.find(swap.second) is not None
+    return is_there or swap.had
+
+
+def clear_stages(tree: Tree, journal: Journal) -> None:
+    """Removes what the restore staged and what it took away. Raises OSError."""
+    for stage in journal.stages:
+        # The journal is ours, and yet: nothing but a staging directory is ever removed.
+        if _is_stage(stage):
+            with contextlib.suppress(NotADirectoryError):
+                tree.remove(stage)
+
+
+def recover(directory: Path) -> Recovery | None:
+    """Ends a restore that was killed, by the rule above; None where there is none. Call with the lock held.
+
+    Raises OpsError where the journal cannot be read, OSError where the disk refuses; the journal then stays."""
+    journal = read_journal(directory)
+    if journal is None:
+        (directory / f"{JOURNAL_NAME}.new").unlink(missing_ok=True)
+        return None
+    tree = Tree(Path(journal.root))
+    put_back, left = 0, tuple[str, ...]()
+    try:
+        if journal.state == "exchanging":
+            put_back, left = undo(tree, journal)
+            write_journal(directory, msgspec.structs.replace(journal, state="undone"))
+        clear_stages(tree, journal)
+        remove_journal(directory)
+    finally:
+        tree.close()
+    return Recovery(
+        archive=journal.archive,
+        root=journal.root,
+        state=journal.state,
+        put_back=put_back,
+        left=tuple(tree.shown(path) for path in left),
+        reload=journal.reloaded and journal.state in ("exchanging", "undone"),
+    )
+
+
+def recover_if_idle(directory: Path) -> Recovery | None:
+    """`recover`, unless another process is restoring just now; None also where the directory does not exist.
+
+    Raises OpsError, OSError."""
+    try:
+        if not (directory / JOURNAL_NAME).exists():
+            return None
+    except PermissionError:
+        return None  # another user's backups: another user's restores
+    try:
+        with only_restore(directory):
+            return recover(directory)
+    except RestoreLockedError:
+        return None
+
+
+def _directory(path: str) -> str:
+    return path.rpartition("/")[0]
+
+
+def _is_stage(path: str) -> bool:
+    return path.rpartition("/")[2].startswith(STAGE_PREFIX) and ".." not in path.split("/")

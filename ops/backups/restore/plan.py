@@ -1,0 +1,271 @@
+"""What a restore would change: a backup's entries against what lies there now. Pure; `ops.backups.restore.apply`
+looks and acts."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ops.archive.manifest import Entry, Manifest, resolve
+from ops.errors import UsageError
+from ops.files.nofollow_tree import Found
+from ops.text.language import Text
+
+Difference = Literal["new", "kind", "content", "target", "mode", "owner", "surplus"]
+
+
+@dataclass(frozen=True)
+class Present:
+    """What lies at an entry's path: the facts, a file's SHA-256 where its size is the entry's, a directory's names."""
+
+    found: Found
+    sha256: str = ""
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Change:
+    """One difference. ``entry`` is None for a file that is there, but not in the backup (`surplus`)."""
+
+    path: str
+    difference: Difference
+    entry: Entry | None
+    before: Found | None
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A path that is exchanged as a whole; with a directory, everything below it. ``entries`` are what it will hold,
+    the unit's own first; ``before`` is what lies there now."""
+
+    path: str
+    entries: tuple[Entry, ...]
+    before: Found | None
+
+
+@dataclass(frozen=True)
+class Adjustment:
+    """A directory that stays and gets its mode and owner back."""
+
+    path: str
+    before: Found
+    mode: int
+    owner: tuple[int, int] | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """``left``: paths in directories that were backed up whole, not in the backup, and left as they are.
+    ``owners_kept``: how many owners would have to change and cannot, because only root may."""
+
+    units: tuple[Unit, ...]
+    adjustments: tuple[Adjustment, ...]
+    changes: tuple[Change, ...]
+    left: tuple[str, ...]
+    owners_kept: int
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether everything is as in the backup already."""
+        return not self.units and not self.adjustments
+
+
+@dataclass(frozen=True)
+class Owners:
+    """Names of this machine's users and groups to numbers; ``may_set``: whether this process may give files away."""
+
+    users: Mapping[str, int]
+    groups: Mapping[str, int]
+    may_set: bool
+
+    def wanted(self, entry: Entry) -> tuple[int, int]:
+        """The numbers for an entry: its names' where this machine knows them, else its own."""
+        return self.users.get(entry.owner, entry.uid), self.groups.get(entry.group, entry.gid)
+
+
+def chosen_entries(manifest: Manifest, paths: Sequence[str]) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
+    """The entries at and below ``paths`` (absolute, as on the host), with the directories above them, and the paths as
+    the manifest has them; all entries and no path without any.
+
+    Raises UsageError for a path that is not in the backup."""
+    if not paths:
+        return manifest.entries, ()
+    by_path = {entry.path: entry for entry in manifest.entries}
+    wanted = []
+    for path in paths:
+        inside = posixpath.normpath(path).strip("/")
+        if inside in ("", "."):
+            return manifest.entries, ()
+        found = inside if inside in by_path else resolve(inside, by_path)
+        if found not in by_path:
+            raise UsageError(
+                f"{path} is not in this backup; `gte-ops backup restore --dry-run` shows what is"
+            )
+        wanted.append(found)
+    above = {parent for path in wanted for parent in parents(path)}
+    chosen = tuple(
+        entry
+        for entry in manifest.entries
+        if entry.path in above or any(is_below(entry.path, path) for path in wanted)
+    )
+    return chosen, tuple(wanted)
+
+
+def is_below(path: str, directory: str) -> bool:
+    """Whether ``path`` is ``directory`` or lies below it."""
+    return path == directory or path.startswith(f"{directory}/")
+
+
+def parents(path: str) -> list[str]:
+    """The directories above ``path``, the nearest first; not the root."""
+    found = []
+    while path := posixpath.dirname(path):
+        found.append(path)
+    return found
+
+
+def exchanged_whole(manifest: Manifest, entries: Collection[Entry]) -> frozenset[str]:
+    """The directories that are replaced, not merged: those in certbot's archive/.
+
+    certbot takes the highest number there for the newest certificate (certbot/_internal/storage.py, newest available
+    version): a file left over from after the backup would be linked again at the next renewal."""
+    if not manifest.letsencrypt_dir:
+        return frozenset()
+    written = posixpath.join(manifest.letsencrypt_dir.strip("/"), "archive")
+    archive = resolve(written, {entry.path: entry for entry in manifest.entries})
+    return frozenset(
+        entry.path
+        for entry in entries
+        if entry.kind == "directory" and entry.whole and posixpath.dirname(entry.path) == archive
+    )
+
+
+def make_plan(
+    entries: Sequence[Entry],
+    present: Mapping[str, Present],
+    whole: Collection[str],
+    owners: Owners,
+    named: Collection[str] = (),
+) -> Plan:
+    """What has to change so that ``entries`` lie there as in the backup.
+
+    ``present``: what lies at the entries' paths, and below the directories ``whole``, which are replaced. ``named``:
+    the paths that were asked for; directories above them are made where they lack and otherwise left alone."""
+    roots: dict[str, list[Entry]] = {}
+    before: dict[str, Found | None] = {}
+    adjustments: list[Adjustment] = []
+    changes: list[Change] = []
+    left: list[str] = []
+    owners_kept = 0
+    known = {entry.path for entry in entries}
+    replaced = {path for path in whole if _differs_inside(path, entries, present, owners)}
+    for entry in entries:
+        here = present.get(entry.path)
+        if named and not any(is_below(entry.path, path) for path in named) and here is not None:
+            continue
+        differences = _differences(entry, here, owners)
+        owners_kept += "owner" in differences and not owners.may_set
+        if not owners.may_set:
+            differences = [d for d in differences if d != "owner"]
+        changes += [Change(entry.path, d, entry, here.found if here else None) for d in differences]
+        root = next((path for path in parents(entry.path) if path in roots), None)
+        if root is not None:
+            roots[root].append(entry)
+            continue
+        if here is not None and entry.kind == "directory" and here.found.kind == "directory":
+            surplus = [f"{entry.path}/{name}" for name in here.names if f"{entry.path}/{name}" not in known]
+            if entry.path in replaced:
+                roots[entry.path], before[entry.path] = [entry], here.found
+                changes += [Change(p, "surplus", None, f.found) for p in surplus if (f := present.get(p))]
+            else:
+                left += surplus if entry.whole else []
+                if differences:
+                    owner = owners.wanted(entry) if owners.may_set else None
+                    adjustments.append(Adjustment(entry.path, here.found, entry.mode, owner))
+        elif differences and not _is_directory_behind_link(entry, here):
+            roots[entry.path], before[entry.path] = [entry], here.found if here else None
+    return Plan(
+        units=tuple(Unit(path, tuple(inside), before[path]) for path, inside in roots.items()),
+        adjustments=tuple(adjustments),
+        changes=tuple(c for c in changes if not _stands_behind_link(c, present)),
+        left=tuple(left),
+        owners_kept=owners_kept,
+    )
+
+
+def _differences(entry: Entry, here: Present | None, owners: Owners) -> list[Difference]:
+    if here is None:
+        return ["new"]
+    found = here.found
+    if found.kind != entry.kind:
+        return ["kind"]
+    differences: list[Difference] = []
+    if entry.kind == "file" and here.sha256 != entry.sha256:
+        differences.append("content")
+    if entry.kind == "link" and found.target != entry.target:
+        differences.append("target")
+    if entry.kind != "link" and found.mode != entry.mode:
+        differences.append("mode")
+    if (found.uid, found.gid) != owners.wanted(entry):
+        differences.append("owner")
+    return differences
+
+
+def _differs_inside(
+    directory: str, entries: Sequence[Entry], present: Mapping[str, Present], owners: Owners
+) -> bool:
+    inside = [entry for entry in entries if is_below(entry.path, directory)]
+    surplus = {path for path in present if is_below(path, directory)} - {entry.path for entry in inside}
+    kept = () if owners.may_set else ("owner",)
+    return bool(surplus) or any(
+        set(_differences(entry, present.get(entry.path), owners)) - set(kept) for entry in inside
+    )
+
+
+def _is_directory_behind_link(entry: Entry, here: Present | None) -> bool:
+    """The host has a link where the backup has a directory: what lies behind it is restored, and the link stays."""
+    return here is not None and entry.kind == "directory" and here.found.kind == "link"
+
+
+def _stands_behind_link(change: Change, present: Mapping[str, Present]) -> bool:
+    return change.entry is not None and _is_directory_behind_link(change.entry, present.get(change.path))
+
+
+_WORDS: dict[Difference, Text] = {
+    "new": Text(en="is missing and will be created", zh="不存在，将创建"),
+    "kind": Text(en="is a {before} and will be a {after}", zh="现为 {before}，将变为 {after}"),
+    "content": Text(en="content changes", zh="内容将改变"),
+    "target": Text(en="link changes from {before} to {after}", zh="链接将由 {before} 改为 {after}"),
+    "mode": Text(en="mode changes from {before} to {after}", zh="权限将由 {before} 改为 {after}"),
+    "owner": Text(en="owner changes from {before} to {after}", zh="属主将由 {before} 改为 {after}"),
+    "surplus": Text(
+        en="is not in the backup and will go with its directory", zh="不在备份中，将随所在目录一并移除"
+    ),
+}
+
+
+def words_of(change: Change, owners: Owners) -> Text:
+    """One change, said without its path."""
+    before = after = ""
+    entry, found = change.entry, change.before
+    if entry is not None and found is not None:
+        if change.difference == "kind":
+            before, after = found.kind, entry.kind
+        elif change.difference == "target":
+            before, after = found.target, entry.target
+        elif change.difference == "mode":
+            before, after = f"{found.mode:04o}", f"{entry.mode:04o}"
+        elif change.difference == "owner":
+            wanted = owners.wanted(entry)
+            before = f"{_name(owners.users, found.uid)}:{_name(owners.groups, found.gid)}"
+            after = f"{_name(owners.users, wanted[0])}:{_name(owners.groups, wanted[1])}"
+    words = _WORDS[change.difference]
+    return Text(
+        en=words.en.format(before=before, after=after), zh=words.zh.format(before=before, after=after)
+    )
+
+
+def _name(known: Mapping[str, int], number: int) -> str:
+    return next((name for name, value in known.items() if value == number), str(number))

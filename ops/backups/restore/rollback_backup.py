@@ -1,0 +1,149 @@
+"""What a restore is about to replace, as a backup of its own.
+
+It lies in a directory beside the backups, where neither `list` nor `prune` looks: it holds no more than was replaced,
+and must never be taken for the newest backup of the host.
+"""
+
+from __future__ import annotations
+
+import grp
+import hashlib
+import os
+import platform
+import posixpath
+import pwd
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from ops import __version__
+from ops.archive.encryption import encrypt, recipients
+from ops.archive.manifest import Asked, Entry, Manifest
+from ops.archive.name import (
+    PARTIAL,
+    backups_in,
+    companions,
+    left_over_in,
+)
+from ops.archive.writing import compressed, tar_stream
+from ops.backups.create import free_name, publish, signature_of
+from ops.backups.made_here import record
+from ops.backups.restore.plan import parents
+from ops.files.nofollow_tree import Found, Tree
+
+DIRECTORY_NAME = "before-restore"
+KEPT = 10
+
+
+def keep_replaced(
+    tree: Tree,
+    places: Sequence[str],
+    directories: Sequence[str],
+    backups: Path,
+    encrypt_to: Sequence[str],
+    signing_key: str,
+    letsencrypt_dir: str,
+) -> tuple[Path, str]:
+    """A backup of what lies at ``places``, with all below them, in its directory below ``backups``;
+    of ``directories`` nothing but mode and owner. Returns its path, and why it is not signed though it should be.
+
+    Raises OSError, OpsError; nothing is left behind then."""
+    directory = backups / DIRECTORY_NAME
+    directory.mkdir(mode=0o700, exist_ok=True)
+    for left in left_over_in(directory):
+        left.unlink()
+    to = recipients(encrypt_to)
+    now = float(int(time.time()))
+    entries = tuple(_entries(tree, places, directories))
+    manifest = Manifest(
+        created_at=now,
+        host=platform.node(),
+        versions={"gte-ops": __version__},
+        asked=tuple(Asked(what="replaced by a restore", path=tree.shown(place)) for place in places),
+        letsencrypt_dir=letsencrypt_dir,
+        entries=entries,
+    )
+    path = directory / free_name(directory, now, platform.node(), "zst", encrypted=bool(to))
+    partial = path.with_name(path.name + PARTIAL)
+    try:
+        chunks = compressed(tar_stream(manifest, lambda entry: tree.chunks(entry.path)), "zst")
+        descriptor = os.open(
+            partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+        )
+        with os.fdopen(descriptor, "w+b") as file:
+            if to:
+                encrypt(chunks, file, to)
+            else:
+                file.writelines(chunks)
+            file.flush()
+            os.fsync(file.fileno())
+            file.seek(0)
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        signature, unsigned = signature_of(partial, signing_key)
+        record(backups, digest, path.name)
+        publish(partial, path, digest, signature)
+    except BaseException:
+        for left in (partial, *(() if path.exists() else companions(path))):
+            left.unlink(missing_ok=True)
+        raise
+    return path, unsigned
+
+
+def drop_oldest(backups: Path) -> None:
+    """Keeps the newest `KEPT` of them. Raises OSError."""
+    for _, path in backups_in(backups / DIRECTORY_NAME)[KEPT:]:
+        path.unlink()
+        for beside in companions(path):
+            beside.unlink(missing_ok=True)
+
+
+def _entries(tree: Tree, places: Sequence[str], directories: Sequence[str]) -> Iterator[Entry]:
+    above = {parent for place in (*places, *directories) for parent in parents(place)}
+    above.update(directories)
+    found: dict[str, tuple[Found, bool]] = {}
+    for path in above:
+        if (here := tree.find(path)) is not None:
+            found[path] = (here, False)
+    for place in places:
+        found.update(_below(tree, place))
+    for path, (here, whole) in sorted(found.items()):
+        yield _entry(tree, path, here, whole)
+
+
+def _below(tree: Tree, path: str) -> Iterator[tuple[str, tuple[Found, bool]]]:
+    here = tree.find(path)
+    if here is None or here.kind == "other":
+        return
+    yield path, (here, here.kind == "directory")
+    if here.kind == "directory":
+        for name in tree.names(path):
+            yield from _below(tree, posixpath.join(path, name))
+
+
+def _entry(tree: Tree, path: str, found: Found, whole: bool) -> Entry:
+    digest, size = hashlib.sha256(), 0
+    if found.kind == "file":
+        for chunk in tree.chunks(path):
+            digest.update(chunk)
+            size += len(chunk)
+    return Entry(
+        path=path,
+        kind=found.kind,  # type: ignore[arg-type]
+        mode=found.mode,
+        uid=found.uid,
+        gid=found.gid,
+        owner=_name(lambda: pwd.getpwuid(found.uid).pw_name),
+        group=_name(lambda: grp.getgrgid(found.gid).gr_name),
+        modified_ns=found.modified_ns,
+        size=size,
+        sha256=digest.hexdigest() if found.kind == "file" else "",
+        target=found.target,
+        whole=whole,
+    )
+
+
+def _name(known: Callable[[], str]) -> str:
+    try:
+        return known()
+    except KeyError:
+        return ""

@@ -1,0 +1,353 @@
+"""`gte-ops backup restore`: which backup, what would change, and the restore, on the host or below a directory."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ops.archive.encryption import read_identities
+from ops.archive.error import LockedArchiveError
+from ops.archive.manifest import Manifest
+from ops.backup import newest_good, signature_of
+from ops.backups.authenticity import reason_to_doubt, refuse_bad, unsigned_words
+from ops.backups.certbot_lock import certbot_lock
+from ops.backups.create import CERTBOT_WAIT
+from ops.backups.restore.apply import Prospect, Restoration, content_changes, look
+from ops.backups.restore.journal import Recovery, only_restore, recover, recover_if_idle
+from ops.backups.restore.plan import is_below, words_of
+from ops.backups.restore.rollback_backup import drop_oldest, keep_replaced
+from ops.backups.signature import SignatureError
+from ops.errors import OpsError
+from ops.files.nofollow_tree import Tree
+from ops.settings import Settings
+from ops.text.language import Text
+
+if TYPE_CHECKING:
+    from ops.backups.drill import Drill
+
+HOST = Path("/")
+# The parts of a backup after whose change gunicorn has to be started anew to read it.
+_GUNICORN_PARTS = ("gunicorn", "unit")
+
+
+class DeclinedError(OpsError):
+    """Somebody was asked and said no."""
+
+    exit_code = 1
+
+
+@dataclass(frozen=True)
+class Line:
+    """One change: the path as on the host, what kind of change, in words, and the lines of its diff."""
+
+    path: str
+    kind: str
+    words: Text
+    diff: tuple[str | Text, ...] = ()
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a restore would change. ``left``: paths that are not in the backup and stay."""
+
+    archive: Path
+    root: Path
+    lines: tuple[Line, ...]
+    left: tuple[str, ...]
+    owners_kept: int
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether everything is as in the backup already."""
+        return not self.lines
+
+
+@dataclass
+class Outcome:
+    """What was done. ``safety``: the backup of what was replaced; ``notes``: what is left to the operator."""
+
+    preview: Preview
+    recovery: Recovery | None
+    restored: bool = False
+    safety: Path | None = None
+    notes: list[Text] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """1 where something is not as in the backup, though nothing failed."""
+        return 1 if self.preview.owners_kept else 0
+
+
+def finish_earlier(settings: Settings, directory: Path | None = None) -> Recovery | None:
+    """Ends a restore that was killed (`ops.backups.restore.journal`), and has nginx read what was put back; None where
+    there is none. Raises OpsError."""
+    place = directory or Path(settings.backup.dir)
+    try:
+        recovery = recover_if_idle(place)
+    except OSError as error:
+        raise OpsError(
+            f"{place}: a restore was killed, and cannot be undone: {error.filename}: {error.strerror or error}"
+        ) from None
+    _reload_after(settings, recovery)
+    return recovery
+
+
+def _reload_after(settings: Settings, recovery: Recovery | None) -> None:
+    if recovery is not None and recovery.reload and recovery.root == str(HOST):
+        from ops.backups.restore.validate import reload_host
+
+        if problem := reload_host(settings):
+            raise OpsError(f"a restore that was killed was undone, but {problem}")
+
+
+def recovery_words(recovery: Recovery) -> Text:
+    """What became of the restore that was killed."""
+    left = ", ".join(recovery.left[:5])
+    if recovery.state == "done":
+        return Text(
+            en=f"an earlier restore of {recovery.archive} was complete; what it had left over was removed",
+            zh=f"此前对 {recovery.archive} 的恢复已完成，其遗留的临时文件已清除",
+        )
+    return Text(
+        en=f"an earlier restore of {recovery.archive} was killed; {recovery.put_back} paths were put back as they were"
+        + (f"; changed by somebody else since, and left: {left}" if left else ""),
+        zh=f"此前对 {recovery.archive} 的恢复被中断，已将 {recovery.put_back} 个路径还原"
+        + (f"；其后被他人改动而未还原：{left}" if left else ""),
+    )
+
+
+def restore(
+    settings: Settings,
+    archive: str | None,
+    paths: Sequence[str],
+    *,
+    root: Path = HOST,
+    dry_run: bool = False,
+    identity: str | None = None,
+    vouch: Callable[[Text], bool] | None,
+    ask: Callable[[Preview], bool],
+) -> Outcome:
+    """Restores ``paths`` of ``archive`` (the newest good one for None) below ``root``, after ``ask`` has said yes.
+
+    ``vouch`` is asked before, with the reason, where nothing shows that an operator of this host made the archive; None
+    where nobody can be asked. Raises OpsError (RestoreError where it failed and was put back)."""
+    on_host = root.resolve() == HOST
+    identities = read_identities(Path(identity)) if identity else []
+    keeper = Path(settings.backup.dir) if on_host else root
+    if not dry_run:
+        _make(keeper, private=on_host)
+    with contextlib.ExitStack() as stack:
+        if dry_run:
+            recovery = finish_earlier(settings, keeper)
+        else:
+            stack.enter_context(only_restore(keeper))
+            recovery = _recover(settings, keeper)
+        chosen = _archive(settings, archive)
+        _check_authenticity(settings, chosen, vouch, on_host=on_host, dry_run=dry_run)
+        tree = stack.enter_context(_tree(root, dry_run=dry_run))
+        with _opened():
+            prospect = look(tree, chosen, identities, paths)
+        preview = _preview(tree, prospect)
+        outcome = Outcome(preview, recovery)
+        if prospect.plan.is_empty or not ask(preview) or dry_run:
+            return outcome
+        _carry_out(settings, tree, keeper, prospect, outcome, on_host=on_host)
+        return outcome
+
+
+def _check_authenticity(
+    settings: Settings, chosen: Path, vouch: Callable[[Text], bool] | None, *, on_host: bool, dry_run: bool
+) -> None:
+    """Raises SignatureError for an archive with a bad signature, and for one that nobody vouches for; DeclinedError."""
+    signature = signature_of(settings, chosen)
+    if signature is None and not on_host:
+        return
+    try:
+        doubt = reason_to_doubt(chosen, signature, Path(settings.backup.dir))
+    except OSError as error:
+        raise OpsError(f"{chosen}: {error.strerror or error}; nothing was restored") from None
+    if doubt is None or dry_run:
+        return
+    if vouch is None:
+        raise SignatureError(
+            f"{chosen}: {doubt.en}; look at it (restore --dry-run), then add --unsigned to restore it all the same"
+        )
+    if not vouch(Text(en=f"{chosen}: {doubt.en}", zh=f"{chosen}：{doubt.zh}")):
+        raise DeclinedError("nothing was restored")
+
+
+def rehearse(
+    settings: Settings,
+    archive: str | None,
+    *,
+    identity: str | None,
+    unsigned: bool,
+    tell: Callable[[Text], None],
+) -> Drill:
+    """A drill with ``archive``, or with the newest good one. ``unsigned``: even where it lacks the signature that
+    settings ask for; ``tell`` hears of a killed restore that was ended first.
+
+    Raises OpsError."""
+    from ops.backups import drill
+
+    identities = read_identities(Path(identity)) if identity else []
+    if (recovery := finish_earlier(settings)) is not None:
+        tell(recovery_words(recovery))
+    chosen = _archive(settings, archive)
+    if (signature := signature_of(settings, chosen)) is not None:
+        refuse_bad(chosen, signature)
+        if signature.verdict == "missing" and not unsigned:
+            raise SignatureError(f"{chosen}: {unsigned_words().en}; add --unsigned to try it all the same")
+    try:
+        with _opened():
+            return drill.rehearse(chosen, identities, settings.nginx.binary)
+    except OSError as error:
+        where = error.filename or chosen
+        raise OpsError(f"{where}: {error.strerror or error}; the drill was not finished") from None
+
+
+def _carry_out(
+    settings: Settings, tree: Tree, keeper: Path, prospect: Prospect, outcome: Outcome, *, on_host: bool
+) -> None:
+    from ops.backups.restore.validate import LOOK_SECONDS, concerns_nginx, confirmation
+    from ops.collect.run import look_around
+
+    def keep() -> None:
+        if on_host and (prospect.replaced or prospect.adjusted):
+            outcome.safety, unsigned = keep_replaced(
+                tree,
+                prospect.replaced,
+                prospect.adjusted,
+                keeper,
+                settings.backup.recipients,
+                settings.backup.signing_key,
+                prospect.manifest.letsencrypt_dir,
+            )
+            if unsigned:
+                outcome.notes.append(
+                    Text(
+                        en=f"what was replaced is kept without a signature: {unsigned}",
+                        zh=f"被替换内容的备份没有签名：{unsigned}",
+                    )
+                )
+
+    confirm = None
+    if on_host:
+        around = look_around(settings, time.monotonic() + LOOK_SECONDS)
+        places = [f"/{change.path}" for change in prospect.plan.changes]
+        if concerns_nginx(around, prospect.manifest.letsencrypt_dir, places):
+            confirm = confirmation(settings, around, outcome.notes.append)
+        if _concerns_gunicorn(prospect.manifest, places):
+            outcome.notes.append(
+                Text(
+                    en=f"gunicorn still runs as it was started; restart it: {around.target.restart_command}",
+                    zh=f"gunicorn 仍按原配置运行，请重启：{around.target.restart_command}",
+                )
+            )
+    certbot = Path(prospect.manifest.letsencrypt_dir or "/nonexistent")
+    # So that no renewal comes between; below a root certbot knows nothing of it.
+    with certbot_lock(certbot, CERTBOT_WAIT) if on_host else contextlib.nullcontext():
+        Restoration(tree, keeper, prospect).run(keep, confirm)
+    outcome.restored = True
+    if on_host:
+        with contextlib.suppress(OSError):
+            drop_oldest(keeper)
+
+
+def _concerns_gunicorn(manifest: Manifest, places: Sequence[str]) -> bool:
+    own = [asked.path for asked in manifest.asked if asked.what in _GUNICORN_PARTS]
+    return any(is_below(place, path) for place in places for path in own)
+
+
+def _make(directory: Path, *, private: bool) -> None:
+    try:
+        directory.mkdir(mode=0o700 if private else 0o755, parents=True, exist_ok=True)
+    except OSError as error:
+        raise OpsError(f"{directory}: {error.strerror or error}; nothing was restored") from None
+
+
+def _recover(settings: Settings, keeper: Path) -> Recovery | None:
+    try:
+        recovery = recover(keeper)
+    except OSError as error:
+        raise OpsError(
+            f"{keeper}: a restore was killed, and cannot be undone: {error.filename}: {error.strerror or error}"
+        ) from None
+    _reload_after(settings, recovery)
+    return recovery
+
+
+@contextlib.contextmanager
+def _tree(root: Path, *, dry_run: bool) -> Iterator[Tree]:
+    with contextlib.ExitStack() as stack:
+        place = root
+        if dry_run and not root.exists():
+            place = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        try:
+            tree = Tree(place)
+        except OSError as error:
+            raise OpsError(f"{root}: {error.strerror or error}; --root names a directory") from None
+        stack.callback(tree.close)
+        tree.root = root
+        yield tree
+
+
+@contextlib.contextmanager
+def _opened() -> Iterator[None]:
+    """An archive that only lacks its identity is not a bad one: nothing was tried (exit code 3)."""
+    try:
+        yield
+    except LockedArchiveError as error:
+        raise OpsError(str(error)) from None
+
+
+def _archive(settings: Settings, written: str | None) -> Path:
+    if written is None:
+        return newest_good(settings)
+    path = Path(written)
+    if not path.exists() and "/" not in written:
+        path = Path(settings.backup.dir, written)
+    return path.absolute()
+
+
+def _preview(tree: Tree, prospect: Prospect) -> Preview:
+    diffs = content_changes(tree, prospect)
+    shown = set()
+    lines = []
+    for change in prospect.plan.changes:
+        first = change.difference == "content" and change.path not in shown
+        shown.add(change.path)
+        lines.append(
+            Line(
+                f"/{change.path}",
+                change.difference,
+                words_of(change, prospect.owners),
+                tuple(diffs.get(change.path, ())) if first else (),
+            )
+        )
+    return Preview(
+        archive=prospect.archive,
+        root=tree.root,
+        lines=tuple(lines),
+        left=tuple(f"/{path}" for path in prospect.plan.left),
+        owners_kept=prospect.plan.owners_kept,
+    )
+
+
+def is_archive(written: str) -> bool:
+    """Whether a command's first argument names an archive, and not the first path of the newest one."""
+    from ops.archive.name import parse_name
+
+    if parse_name(Path(written).name) is not None:
+        return True
+    try:
+        with Path(written).open("rb") as file:
+            magic = file.read(4)
+    except OSError:
+        return False
+    return magic.startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"age-"))

@@ -1,0 +1,255 @@
+"""Files as they lie on the host: what a backup takes, with the links and directories on the way to it."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import grp
+import os
+import pwd
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from ops.archive.manifest import MANIFEST_NAME, MAX_ENTRIES, Asked, Entry, Kind
+from ops.backups.sources import Wanted, is_program
+from ops.errors import OpsError
+from ops.text.sanitize import safe_line
+
+# Linux follows as many (MAXSYMLINKS).
+MAX_LINKS = 40
+_SPECIAL = {
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFCHR: "a character device",
+    stat.S_IFBLK: "a block device",
+}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One file, directory or link as lstat showed it; ``version`` changes whenever it was written to or replaced."""
+
+    kind: Kind
+    mode: int
+    uid: int
+    gid: int
+    modified_ns: int
+    size: int
+    target: str
+    version: tuple[int, ...]
+
+
+@dataclass
+class Survey:
+    """Everything to be saved, by host path; what was asked for; what was left out and why; what could not be looked at
+    (path to reason), though it should have been."""
+
+    seen: dict[str, Seen] = field(default_factory=dict)
+    whole: set[str] = field(default_factory=set)
+    asked: list[Asked] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def fingerprint(self) -> dict[str, tuple[int, ...]]:
+        """What tells whether anything was added, removed or written to since. Of a directory only its mode and owner
+        count: that something unrelated came into it is no change of what is saved."""
+        return {path: found.version for path, found in self.seen.items()}
+
+
+def survey(wanted: Iterable[Wanted], excluded: Iterable[str], left_out: dict[str, str]) -> Survey:
+    """Looks at every wanted path. ``excluded`` ones are passed over in silence, those of ``left_out`` are told of.
+
+    Raises OpsError where there is more than a backup takes."""
+    walker = _Walker(Survey(left_out=dict(left_out)), frozenset(excluded))
+    for item in dict.fromkeys(wanted):
+        walker.take(item)
+    return walker.result
+
+
+class _Walker:
+    def __init__(self, result: Survey, excluded: frozenset[str]) -> None:
+        self.result = result
+        self.excluded = excluded
+        self._walked: set[str] = set()
+
+    def take(self, wanted: Wanted) -> None:
+        """One wanted path, with the links it leads through."""
+        try:
+            real = self._follow(wanted.path)
+            # nginx's own directory has a link to a document root in it on some hosts; certbot's tree is all certbot's.
+            if real is not None and self.result.seen[real].kind == "directory" and not wanted.only_file:
+                self._walk(real, follow=wanted.what != "nginx")
+        except OSError as error:
+            if wanted.named or error.errno not in (errno.ENOENT, errno.ENOTDIR):
+                self._ask(wanted, safe_line(error.strerror or str(error)).lower())
+            return
+        except _LeftOutError as error:
+            self._ask(wanted, str(error))
+            return
+        self._ask(wanted, "")
+
+    def _ask(self, wanted: Wanted, missing: str) -> None:
+        path = wanted.path
+        self.result.asked.append(Asked(what=wanted.what, path=safe_line(path, 1000), missing=missing))
+
+    def _follow(self, path: str) -> str | None:
+        """Takes what ``path`` leads to, and every directory and link on the way; returns its real path. None for the
+        root itself or an excluded place."""
+        place, waiting = "", [part for part in reversed(path.split("/")) if part]
+        # What lies on the way to nothing is not taken.
+        way: dict[str, Seen] = {}
+        hops = 0
+        while waiting:
+            part = waiting.pop()
+            if part == ".":
+                continue
+            if part == "..":
+                place = place.rpartition("/")[0]
+                continue
+            here = f"{place}/{part}"
+            if here in self.excluded:
+                return None
+            found = way[here] = self._look(here)
+            if found.kind == "link":
+                hops += 1
+                if hops > MAX_LINKS:
+                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+                if found.target.startswith("/"):
+                    place = ""
+                waiting += [step for step in reversed(found.target.split("/")) if step]
+            elif waiting and found.kind != "directory":
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), here)
+            else:
+                place = here
+        self.result.seen.update(way)
+        return place or None
+
+    def _walk(self, directory: str, *, follow: bool) -> None:
+        if directory in self._walked:
+            return
+        self._walked.add(directory)
+        with os.scandir(directory) as entries:
+            names = sorted(entry.name for entry in entries)
+        complete = True
+        for name in names:
+            path = f"{directory}/{name}"
+            if path in self.excluded:
+                continue
+            try:
+                found = self.result.seen[path] = self._look(path)
+                if found.kind == "directory":
+                    self._walk(path, follow=follow)
+                elif found.kind == "link":
+                    self._lead(path, follow=follow)
+            except OSError as error:
+                self.result.failed[safe_line(path, 1000)] = safe_line(error.strerror or str(error)).lower()
+                complete = False
+            except _LeftOutError as error:
+                self.result.left_out[safe_line(path, 1000)] = str(error)
+                complete = False
+        if complete:
+            self.result.whole.add(directory)
+
+    def _lead(self, link: str, *, follow: bool) -> None:
+        """What a link in a directory points to is taken too, unless it is a directory of its own size and purpose."""
+        try:
+            is_directory = stat.S_ISDIR(os.stat(link).st_mode)  # noqa: PTH116  a str in, ten thousand times
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                return  # it dangles on the host as it will in the backup
+            raise
+        real = os.path.realpath(link)
+        if is_directory and (not follow or is_program(real) or real.count("/") < 2):
+            return
+        try:
+            taken = self._follow(link)
+            if taken is not None and is_directory:
+                self._walk(taken, follow=follow)
+        except _LeftOutError as error:
+            # /dev/null, which masks a unit: the link itself says it all.
+            self.result.left_out[safe_line(real, 1000)] = str(error)
+
+    def _look(self, path: str) -> Seen:
+        if (known := self.result.seen.get(path)) is not None:
+            return known
+        if path in self.result.left_out:
+            raise _LeftOutError(self.result.left_out[path])
+        status = os.lstat(path)
+        if (what := _SPECIAL.get(stat.S_IFMT(status.st_mode))) is not None:
+            raise _LeftOutError(f"it is {what}")
+        try:
+            path.encode("utf-8")
+        except UnicodeEncodeError:
+            raise _LeftOutError("its name is not UTF-8") from None
+        if path == f"/{MANIFEST_NAME}":
+            raise _LeftOutError("its name is the manifest's")
+        found = _seen(path, status)
+        if len(self.result.seen) > MAX_ENTRIES:
+            raise OpsError(f"there are more than {MAX_ENTRIES} files to save; name less in backup.include")
+        return found
+
+
+class _LeftOutError(Exception):
+    """Something that no backup takes."""
+
+
+def _seen(path: str, status: os.stat_result) -> Seen:
+    kind: Kind = "file"
+    target = ""
+    if stat.S_ISLNK(status.st_mode):
+        kind = "link"
+        target = os.readlink(path)  # noqa: PTH115
+        try:
+            target.encode("utf-8")
+        except UnicodeEncodeError:
+            raise _LeftOutError("its target's name is not UTF-8") from None
+    elif stat.S_ISDIR(status.st_mode):
+        kind = "directory"
+    base = (status.st_mode, status.st_uid, status.st_gid)
+    return Seen(
+        kind=kind,
+        mode=stat.S_IMODE(status.st_mode),
+        uid=status.st_uid,
+        gid=status.st_gid,
+        modified_ns=status.st_mtime_ns,
+        size=status.st_size if kind == "file" else 0,
+        target=target,
+        version=base
+        if kind == "directory"
+        else (*base, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns),
+    )
+
+
+def entry(path: str, found: Seen, *, whole: bool, size: int = 0, sha256: str = "") -> Entry:
+    """The manifest's entry for what was seen at the host path ``path``."""
+    return Entry(
+        path=path.lstrip("/"),
+        kind=found.kind,
+        mode=found.mode,
+        uid=found.uid,
+        gid=found.gid,
+        owner=_user(found.uid),
+        group=_group(found.gid),
+        modified_ns=found.modified_ns,
+        size=size,
+        sha256=sha256,
+        target=found.target,
+        whole=whole,
+    )
+
+
+@functools.cache
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except (KeyError, OSError):
+        return ""
+
+
+@functools.cache
+def _group(gid: int) -> str:
+    try:
+        return grp.getgrgid(gid).gr_name
+    except (KeyError, OSError):
+        return ""

@@ -1,0 +1,194 @@
+"""Signatures of archives, made and checked by OpenSSH's ssh-keygen.
+
+``ARCHIVE.sig`` is a detached signature of the archive's bytes as they lie there, encrypted or not, so that who has the
+file and the signers can check it without anything of this program:
+
+    ssh-keygen -Y verify -f SIGNERS -I PRINCIPAL -n gte-ops-backup -s ARCHIVE.sig <ARCHIVE
+
+Sources: ssh-keygen(1), -Y and ALLOWED SIGNERS; OpenSSH, PROTOCOL.sshsig.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import msgspec
+
+from ops.archive.name import signature_path
+from ops.backups.staging_directory import scratch_directory
+from ops.errors import OpsError
+from ops.files.bounded_read import read_regular_file
+from ops.files.nofollow import reason_not_to_trust
+from ops.files.unprivileged import NOBODY, Account, drop_privileges, give
+from ops.text.sanitize import safe_line
+
+NAMESPACE = "gte-ops-backup"
+# Somebody may have to touch a hardware key; an archive of many gigabytes is hashed.
+SIGN_SECONDS = 120.0
+CHECK_SECONDS = 600.0
+MAX_SIGNATURE_BYTES = 64 << 10
+MAX_SIGNERS_BYTES = 1 << 20
+MAX_PRINCIPALS = 50
+_HEADER = b"-----BEGIN SSH SIGNATURE-----"
+
+Verdict = Literal["good", "bad", "missing"]
+
+
+class SignatureError(OpsError):
+    """An archive was not signed, or its signature does not stand."""
+
+    exit_code = 2
+
+
+class Checked(msgspec.Struct, frozen=True):
+    """What a signature is worth. ``detail``: who made a good one, or what is wrong with a bad one."""
+
+    verdict: Verdict
+    detail: str = ""
+
+
+def check_signing_key(path: str) -> None:
+    """Raises OpsError, one line, where ``path`` is no key that may be signed with: a private key that others may read,
+    a file that others may write, no key at all."""
+    content, mode = _trusted(path, "backup.signing_key")
+    if b"PRIVATE KEY-----" in content:
+        if mode & 0o077:
+            raise OpsError(
+                f"{path}: others than its owner may use this key of backup.signing_key (mode {mode:04o}); chmod 600 it"
+            )
+    elif not content.lstrip().startswith((b"ssh-", b"ecdsa-", b"sk-")):
+        raise OpsError(f"{path}, of backup.signing_key, is neither an SSH private key nor a public one")
+    _program()
+
+
+def sign(archive: Path, key: str) -> bytes:
+    """The signature of the bytes of ``archive``. ``key``: a private key, or the public key of one that an agent holds.
+
+    Raises SignatureError, one line."""
+    check_signing_key(key)
+    # A session of its own has no terminal: nobody is asked for a passphrase; that is the agent's affair.
+    environment = _environment() | {
+        name: os.environ[name] for name in ("SSH_AUTH_SOCK",) if name in os.environ
+    }
+    with archive.open("rb") as content:
+        done = _run(
+            ["-Y", "sign", "-f", str(Path(key).absolute()), "-n", NAMESPACE], content, SIGN_SECONDS,
+            env=environment, start_new_session=True,
+        )  # fmt: skip
+    if done.returncode != 0 or not done.stdout.startswith(_HEADER):
+        raise SignatureError(f"{key}: ssh-keygen did not sign: {_last_line(done.stderr)}")
+    return done.stdout
+
+
+def check_signature(archive: Path, allowed_signers: str) -> Checked:
+    """Whether one of ``allowed_signers`` signed the bytes of ``archive``. Raises SignatureError where that cannot be
+    told, OpsError for signers that others may have chosen."""
+    signers, _ = _trusted(allowed_signers, "backup.allowed_signers")
+    try:
+        signature = read_regular_file(str(signature_path(archive)), MAX_SIGNATURE_BYTES)
+    except FileNotFoundError:
+        return Checked("missing")
+    except (OSError, ValueError) as error:
+        return Checked("bad", safe_line(getattr(error, "strerror", None) or str(error)))
+    if not signature.is_whole or not signature.content.startswith(_HEADER):
+        return Checked("bad", f"{signature_path(archive).name} is no signature of ssh-keygen's")
+    try:
+        with scratch_directory() as scratch, archive.open("rb") as content:
+            # The signature may be anybody's: what reads it is not root. It has no need of a network, nor makes use of
+            # one; that it has one lets it run where namespaces cannot be made.
+            place = scratch / "signature"
+            place.mkdir(mode=0o700)
+            (place / "signers").write_bytes(signers)
+            (place / "sig").write_bytes(signature.content)
+            account = _reader()
+            give(place, account)
+            return _check(content, place, drop=drop_privileges(account, network=True))
+    except OSError as error:
+        where = error.filename or archive
+        raise SignatureError(f"{where}: {error.strerror or error}; the signature was not checked") from None
+
+
+def _reader() -> Account | None:
+    """Who reads signatures: nobody, since ssh-keygen does not run as a user that the host has no name for."""
+    if os.geteuid() != 0:
+        return None
+    try:
+        return Account(NOBODY, pwd.getpwuid(NOBODY).pw_gid)
+    except KeyError:
+        raise SignatureError(f"this host has no user {NOBODY} (nobody); ssh-keygen needs one") from None
+
+
+def _check(content: BinaryIO, place: Path, drop: object) -> Checked:
+    options = {"cwd": place, "env": _environment(), "preexec_fn": drop}
+    given = ["-s", "sig", "-f", "signers"]
+    with open(os.devnull, "rb") as nothing:  # noqa: PTH123
+        found = _run(["-Y", "find-principals", *given], nothing, CHECK_SECONDS, **options)
+    principals = [line.split(",")[0] for line in found.stdout.decode(errors="replace").splitlines() if line]
+    if found.returncode != 0 or not principals:
+        return Checked("bad", "none of the allowed signers made it")
+    reason = ""
+    for principal in principals[:MAX_PRINCIPALS]:
+        content.seek(0)
+        command = ["-Y", "verify", *given, "-I", principal, "-n", NAMESPACE]
+        done = _run(command, content, CHECK_SECONDS, **options)
+        if done.returncode == 0:
+            return Checked("good", safe_line(principal, 200))
+        reason = _last_line(done.stderr or done.stdout)
+    return Checked("bad", reason)
+
+
+def _trusted(path: str, setting: str) -> tuple[bytes, int]:
+    """A file's content and mode, where nobody but root and the caller may have written it. Raises OpsError."""
+    try:
+        read = read_regular_file(path, MAX_SIGNERS_BYTES)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise OpsError(f"{path}, of {setting}, cannot be read: {why}") from None
+    if (why_not := reason_not_to_trust(str(Path(path).absolute()))) is not None:
+        raise OpsError(
+            f"{path}, of {setting}, is not used: {why_not}; only root, or who runs this, may be able to change it"
+        )
+    return read.content, read.mode
+
+
+def _program() -> str:
+    program = shutil.which("ssh-keygen")
+    if program is None:
+        raise SignatureError("ssh-keygen is not installed; apt-get install openssh-client")
+    if (why := reason_not_to_trust(program)) is not None:
+        raise SignatureError(f"{program} is not run: {why}")
+    return program
+
+
+def _environment() -> dict[str, str]:
+    return {"PATH": os.defpath, "LC_ALL": "C", "HOME": "/nonexistent", "SSH_ASKPASS_REQUIRE": "never"}
+
+
+def _run(
+    arguments: list[str], content: BinaryIO, seconds: float, **options: object
+) -> subprocess.CompletedProcess[bytes]:
+    try:
+        return subprocess.run(  # type: ignore[call-overload, no-any-return]
+            [_program(), *arguments],
+            stdin=content,
+            capture_output=True,
+            timeout=seconds,
+            check=False,
+            **options,
+        )
+    except subprocess.TimeoutExpired:
+        raise SignatureError(f"ssh-keygen {arguments[1]} was not done after {seconds:g} s") from None
+    except (OSError, subprocess.SubprocessError) as error:
+        raise SignatureError(
+            f"ssh-keygen does not run: {getattr(error, 'strerror', None) or error}"
+        ) from None
+
+
+def _last_line(words: bytes) -> str:
+    lines = [line for line in words.decode(errors="replace").splitlines() if line.strip()]
+    return safe_line(lines[-1]) if lines else "it said nothing"

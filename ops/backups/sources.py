@@ -1,0 +1,201 @@
+"""What of a host belongs into a backup: paths, each with the part it belongs to and who named it. Nothing is read here.
+
+Sources: nginx documentation (which paths are relative to the configuration's directory); certbot documentation, 'Where
+are my certificates?' and 'Configuration file'; systemd.unit(5), systemd.exec(5).
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from ops.facts.snapshot import Directive, NginxConfig
+
+# Directives whose first argument is a file that nginx reads, relative to the configuration's directory.
+NGINX_FILES = frozenset(
+    {
+        "auth_basic_user_file",
+        "auth_jwt_key_file",
+        "geoip2",
+        "geoip_city",
+        "geoip_country",
+        "geoip_org",
+        "js_import",
+        "js_include",
+        "modsecurity_rules_file",
+        "perl_require",
+        "quic_host_key",
+        "ssl_certificate",
+        "ssl_certificate_key",
+        "ssl_client_certificate",
+        "ssl_crl",
+        "ssl_dhparam",
+        "ssl_ech_file",
+        "ssl_password_file",
+        "ssl_session_ticket_key",
+        "ssl_stapling_file",
+        "ssl_trusted_certificate",
+        "xml_entities",
+        "xslt_stylesheet",
+        *(
+            f"{protocol}_ssl_{kind}"
+            for protocol in ("proxy", "grpc", "uwsgi", "zone_sync")
+            for kind in ("certificate", "certificate_key", "crl", "password_file", "trusted_certificate")
+        ),
+    }
+)
+# nginx takes these instead of a path: data in the configuration, a key in a device, a variable, nothing.
+_NO_PATH = re.compile(r"^(?:data|engine|store):|\$|^(?:off|on)?$")
+# What of renewal/*.conf and cli.ini is a path, but not one to be saved: it lies in the tree, or holds no configuration.
+_CERTBOT_OWN = re.compile(
+    r"^(?:archive_dir|cert|privkey|chain|fullchain|webroot.*|config_dir|work_dir|logs_dir|server|.*_path_.*|nginx_server_root)$"
+)
+# Programs and what packages install come with the package, not with the backup.
+PROGRAM_DIRECTORIES = (
+    "/usr",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/dev",
+    "/proc",
+    "/sys",
+    "/boot",
+    "/snap",
+)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One path to be saved, a directory with everything in it unless ``only_file``. ``what`` is the part it belongs to;
+    ``named``: somebody wrote this path down, so that its absence is told; other places are looked at because programs
+    do."""
+
+    what: str
+    path: str
+    named: bool = False
+    only_file: bool = False
+
+
+def nginx_wanted(config: NginxConfig, own_directory: str | None) -> Iterator[Wanted]:
+    """Every file nginx reads, and its own directory as a whole where the configuration is the one compiled in."""
+    if own_directory and posixpath.dirname(config.file) == own_directory:
+        yield Wanted("nginx", own_directory, named=True)
+    yield Wanted("nginx", config.file, named=True)
+    for file in config.files:
+        yield Wanted("nginx", _below(config, file), named=True)
+    for directive in _every(config.directives):
+        if reads_file(directive.name) and directive.args and not _NO_PATH.search(directive.args[0]):
+            name = directive.args[-1] if directive.name == "js_import" else directive.args[0]
+            yield Wanted("nginx", _below(config, name), named=True)
+
+
+def nginx_key_pairs(config: NginxConfig) -> Iterator[tuple[str, str]]:
+    """The paths of certificates and their keys, as nginx pairs them: within one block, first with first."""
+    for block in (
+        Directive(name="main", args=(), file=config.file, line=0, block=config.directives),
+        *_every(config.directives),
+    ):
+        for prefix in ("", "proxy_", "grpc_", "uwsgi_"):
+            children = block.block or ()
+            certificates = [d for d in children if d.name == f"{prefix}ssl_certificate" and d.args]
+            keys = [d for d in children if d.name == f"{prefix}ssl_certificate_key" and d.args]
+            for certificate, key in zip(certificates, keys, strict=False):
+                if not _NO_PATH.search(certificate.args[0]) and not _NO_PATH.search(key.args[0]):
+                    yield _below(config, certificate.args[0]), _below(config, key.args[0])
+
+
+def reads_file(name: str) -> bool:
+    """Whether a directive called ``name`` names a file that nginx reads; its first argument (of js_import the last)."""
+    return name in NGINX_FILES or name.endswith("_by_lua_file")
+
+
+def _below(config: NginxConfig, name: str) -> str:
+    return posixpath.join(posixpath.dirname(config.file), name)
+
+
+def _every(directives: Iterable[Directive]) -> Iterator[Directive]:
+    for directive in directives:
+        yield directive
+        yield from _every(directive.block or ())
+
+
+def certbot_wanted(directory: str, written: Iterable[str], home: str) -> Iterator[Wanted]:
+    """The whole certbot tree, and what lies outside it that a renewal needs.
+
+    ``written``: the texts of cli.ini and renewal/*.conf; ``home``: root's, where certbot looks too."""
+    yield Wanted("certbot", directory)
+    yield Wanted("certbot", posixpath.join(home, ".config/letsencrypt/cli.ini"))
+    for text in written:
+        for key, value in ini_values(text):
+            if _CERTBOT_OWN.match(key):
+                continue
+            if key == "authenticator" and value.endswith("route53"):
+                yield Wanted("certbot", posixpath.join(home, ".aws/credentials"))
+                yield Wanted("certbot", posixpath.join(home, ".aws/config"))
+            is_command = "hook" in key
+            for number, word in enumerate(_words(value) if is_command else [value]):
+                name = home + word[1:] if word.startswith("~/") else word
+                if name.startswith("/") and not is_program(name) and not _inside(name, directory):
+                    # Behind the program stand its arguments: some are files it needs, some what it makes.
+                    named = not is_command or number == 0
+                    yield Wanted("certbot", name, named=named, only_file=is_command)
+
+
+def ini_values(text: str) -> Iterator[tuple[str, str]]:
+    """The ``key = value`` lines, keys with underscores as certbot stores them."""
+    for line in text.splitlines():
+        key, equals, value = line.partition("=")
+        key = key.strip().replace("-", "_")
+        if equals and key and not key.startswith(("#", ";", "[")):
+            value = value.strip()
+            is_quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
+            yield key, value[1:-1] if is_quoted else value
+
+
+def _words(command: str) -> list[str]:
+    try:
+        return shlex.split(command)
+    except ValueError:
+        return command.split()
+
+
+def unit_wanted(unit: str, directories: Sequence[str]) -> Iterator[Wanted]:
+    """The service's unit with its drop-ins wherever it lies, and what was written by hand for programs beside it."""
+    for place in directories:
+        yield Wanted("unit", posixpath.join(place, unit))
+        yield Wanted("unit", posixpath.join(place, f"{unit}.d"))
+    own = next((place for place in directories if not is_program(place)), None)
+    if own is not None:
+        for name in ("nginx", "certbot", "gte-ops-watchdog", "gte-ops-backup", "gte-ops-doctor"):
+            for kind in ("service", "timer"):
+                yield Wanted("unit", posixpath.join(own, f"{name}.{kind}"))
+                yield Wanted("unit", posixpath.join(own, f"{name}.{kind}.d"))
+
+
+def environment_files(unit_text: str) -> Iterator[Wanted]:
+    """What ``EnvironmentFile=`` names; a minus before it says that it may be absent."""
+    for key, value in ini_values(unit_text):
+        path = value.removeprefix("-")
+        if key == "EnvironmentFile" and path.startswith("/") and "%" not in path:
+            yield Wanted("gunicorn", path, named=not value.startswith("-"))
+
+
+def start_command_wanted(command: str | Sequence[str]) -> Iterator[Wanted]:
+    """The scripts and files that the configured start command names."""
+    for word in _words(command) if isinstance(command, str) else command:
+        if word.startswith("/") and not is_program(word):
+            yield Wanted("gunicorn", word, only_file=True)
+
+
+def is_program(path: str) -> bool:
+    """Whether ``path`` is the system's or a package's own."""
+    return any(_inside(path, place) for place in PROGRAM_DIRECTORIES if not path.startswith("/usr/local/"))
+
+
+def _inside(path: str, directory: str) -> bool:
+    return path == directory or path.startswith(directory.rstrip("/") + "/")

@@ -1,0 +1,604 @@
+"""A host's files staged under a scratch directory, made ready for a spare nginx that touches nothing of the host.
+
+The staged nginx configuration may be anybody's. It is read and written through the parser, directive by directive:
+what would run code is refused before any nginx sees it, paths lead into the scratch directory, ports become spare ones
+of loopback, requests are passed to nobody, names are not looked up, and what only the host's own nginx may do is left
+out. The nginx that loads it has no privilege and, where root starts it, no network (`ops.files.unprivileged`).
+
+Sources: nginx documentation, core functionality and ngx_http_core_module; src/core/ngx_conf_file.c (which paths are
+relative to the configuration's directory, and which to the prefix).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import glob
+import ipaddress
+import os
+import re
+import socket
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ops.backups.nginx_directives import objection
+from ops.backups.sources import reads_file
+from ops.backups.staging_directory import may_be_entered
+from ops.errors import OpsError
+from ops.files.nofollow import reason_not_to_trust
+from ops.files.unprivileged import Account, drop_privileges, give, unprivileged_account
+from ops.interpret.address import is_port
+from ops.text.language import Text
+from ops.text.sanitize import safe_line
+
+LOOPBACK = "127.0.0.1"
+MAX_FILE_BYTES = 4 << 20
+# Of all files together; blocks in blocks, and includes in includes.
+MAX_BYTES = 16 << 20
+MAX_DEPTH = 20
+MAX_BLOCKS = 50
+MAX_LINES = 40
+# The option -e, which keeps nginx from opening the compiled-in error log (nginx's CHANGES, 1.19.5).
+HAS_ERROR_LOG_OPTION = (1, 19, 5)
+
+_LOGS = frozenset({"access_log", "error_log"})
+# Directories that nginx makes and writes to, relative to the prefix.
+_TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+_WRITTEN = frozenset(
+    {
+        *(f"{kind}_temp_path" for kind in _TEMPORARY),
+        *(f"{kind}_cache_path" for kind in _TEMPORARY[1:]),
+        "working_directory",
+    }
+)
+# The spare nginx is told these in its own words, or does without: it has one worker, no other user to become, and the
+# environment that it is given.
+_REPLACED = frozenset(
+    {"daemon", "debug_points", "env", "lock_file", "master_process", "pid", "user", "worker_processes"}
+)
+# What is fetched is not kept.
+_LEFT_OUT = re.compile(r"(?:proxy|fastcgi|uwsgi|scgi)_store(?:_access)?")
+# What stands in these blocks are keys and values, not directives.
+_TABLES = frozenset({"map", "geo", "geoip2", "types", "split_clients", "charset_map", "match"})
+# Directives that name whom nginx passes requests to.
+_PASSES = frozenset(
+    {"proxy_pass", "fastcgi_pass", "uwsgi_pass", "scgi_pass", "grpc_pass", "memcached_pass", "pass"}
+)
+# Directives that name hosts, which nginx looks up while it reads them.
+_NAMES_HOSTS = frozenset({"auth_http", "resolver", "set_real_ip_from"})
+_URL = re.compile(r"(?P<scheme>[A-Za-z]+://)?(?P<host>\[[^\]]*\]|[^/:?]+)(?P<rest>.*)", re.DOTALL)
+# Where a distribution keeps nginx's modules; where it was built to look comes from `nginx -V`.
+_MODULE_DIRECTORIES = ("/usr/lib/nginx/modules", "/usr/lib64/nginx/modules")
+# Patterns that glob(3) and Python's read differently.
+_ODD_PATTERN = re.compile(r"\\|\[[.:=]")
+_NO_PATH = re.compile(r"^(?:data|engine|store):|^\$|^(?:off|on)?$")
+# Options of `listen` that make no sense on a spare port, or that a plain client would have to speak.
+_DROPPED_OPTIONS = re.compile(
+    r"^(?:ipv6only=.*|reuseport|fastopen=.*|setfib=.*|accept_filter=.*|proxy_protocol)$"
+)
+
+_PLAIN = re.compile(r"[A-Za-z0-9_./:*=$~^@%&?!|+,\[\]<>-]+")
+_OPEN_QUOTE = re.compile(r'(?<!\\)((?:\\\\)*)"')
+
+
+class ScratchError(OpsError):
+    """The staged tree cannot be made ready; the message says which file of the host is the reason."""
+
+
+class UntestedError(OpsError):
+    """The configuration is not given to any nginx. That says nothing about the backup's being whole."""
+
+    def __init__(self, why: Text) -> None:
+        """``why``: what of it is the reason."""
+        self.why = why
+        super().__init__(why.en)
+
+
+@dataclass(frozen=True)
+class SpareNginx:
+    """A staged configuration that a spare nginx can load.
+
+    ``root`` stands for the host's ``/``; ``run`` holds everything it writes; ``config_file`` is nginx.conf below
+    ``root``. ``command`` starts it in the foreground; with ``-t`` behind, it only tests. ``addresses``: the host's
+    listen addresses, as written, and what stands for them here. ``account``: who owns the tree and is to run it."""
+
+    root: Path
+    run: Path
+    config_file: Path
+    command: tuple[str, ...]
+    addresses: Mapping[str, str]
+    account: Account | None = None
+
+    def options(self, then: Callable[[], None] | None = None) -> dict[str, Any]:
+        """What `subprocess.Popen` is to be told, so that it runs with no privilege, no network and nothing of this
+        process's environment. ``then`` is called in the child before its program is."""
+        drop = drop_privileges(self.account, network=False)
+
+        def enter() -> None:
+            drop()
+            if then is not None:
+                then()
+
+        kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "TZ") if name in os.environ}
+        return {
+            "stdin": subprocess.DEVNULL,
+            "cwd": self.run,
+            "env": {"PATH": os.defpath, **kept},
+            "preexec_fn": enter,
+        }
+
+    def in_host_words(self, words: str) -> str:
+        """``words`` with the host's paths in place of the scratch directory's."""
+        return words.replace(f"{self.root}/", "/")
+
+
+@dataclass(frozen=True)
+class ScratchTest:
+    """What ``nginx -t`` says of a staged configuration, its paths as on the host. ``passed`` is None where it was not
+    run to its end; ``lines`` then say why."""
+
+    passed: bool | None
+    lines: tuple[str, ...]
+
+    @property
+    def reason(self) -> str:
+        """The line that says most: the first error, else the first line."""
+        errors = [line for line in self.lines if "[emerg]" in line]
+        return next(iter((*errors, *self.lines)), "nginx -t said nothing")
+
+
+def make_ready(
+    root: Path, run: Path, config_file: str, *, prefix: str, binary: str, build: Mapping[str, str]
+) -> SpareNginx:
+    """Rewrites the nginx configuration staged below ``root`` for a spare nginx that writes below ``run`` alone.
+
+    ``config_file`` and ``prefix`` are the host's (`ops.collect.services.nginx.read_config` tells them); ``build`` is what
+    `ops.collect.services.nginx.build_facts` tells of ``binary``. Symbolic links below ``root`` are made to stay below it. Where
+    the caller is root, both trees are given to an account without privileges, which is to run it.
+    Raises ScratchError where the configuration is missing or cannot be parsed, UntestedError where no nginx may be
+    given it, OSError where the disk refuses."""
+    # nginx changes into no directory, but its paths must hold whatever the caller's is.
+    root, run = root.resolve(), run.resolve()
+    run.mkdir(mode=0o700, parents=True, exist_ok=True)
+    confine_links(root)
+    staged = below(root, config_file)
+    if not staged.is_file():
+        raise ScratchError(f"{config_file} is not in the backup; without it no nginx can be started from it")
+    configuration = _Staged(
+        root, str(PurePosixPath(config_file).parent), prefix, _module_directories(build), [Path(binary)]
+    )
+    configuration.review(staged.resolve(), "main", 0)
+    rewriting = _Rewriting(configuration, run, dict(build))
+    rewriting.file(staged.resolve(), "main", 0)
+    command = [binary, "-p", f"{run}/", "-c", str(staged)]
+    if _version(build.get("version", "")) >= HAS_ERROR_LOG_OPTION:
+        command += ["-e", str(run / "error.log")]
+    account = unprivileged_account()
+    for above in (root.parent, run.parent):
+        if account is not None and not may_be_entered(above):
+            raise OSError(errno.EACCES, "a user without privileges may not enter it; set TMPDIR", str(above))
+    for tree in (root, run):
+        give(tree, account)
+    return SpareNginx(root, run, staged, tuple(command), dict(rewriting.addresses), account)
+
+
+def try_configuration(spare: SpareNginx, timeout: float) -> ScratchTest:
+    """``nginx -t`` on the staged configuration, for at most ``timeout`` seconds."""
+    try:
+        done = subprocess.run(
+            [*spare.command, "-t"], capture_output=True, timeout=timeout, check=False, **spare.options()
+        )
+    except subprocess.TimeoutExpired:
+        return ScratchTest(None, (f"nginx -t did not finish within {timeout:g} s",))
+    except (OSError, subprocess.SubprocessError) as error:
+        return ScratchTest(None, (not_started(spare, error),))
+    said = spare.in_host_words(done.stderr.decode(errors="replace")).splitlines()[:MAX_LINES]
+    lines = tuple(safe_line(line) for line in said)
+    # Names of other hosts are not looked up; where one slipped through, that says nothing about the configuration.
+    is_lookup = done.returncode != 0 and any("host not found" in line for line in lines if "[emerg]" in line)
+    return ScratchTest(None if is_lookup else done.returncode == 0, lines)
+
+
+def not_started(spare: SpareNginx, error: Exception) -> str:
+    """Why the spare nginx did not start, in one line. SubprocessError is what giving up the privileges ends with."""
+    if isinstance(error, OSError):
+        return safe_line(f"{spare.command[0]} does not run: {error.strerror or error}")
+    return "nginx cannot be run here without privileges and network: that takes CAP_SYS_ADMIN (unshare(2))"
+
+
+def below(root: Path, path: str) -> Path:
+    """Where the host's absolute ``path`` lies below ``root``; ``..`` does not lead out of it."""
+    return root / os.path.normpath("/" + path).lstrip("/")
+
+
+def confine_links(root: Path) -> None:
+    """Makes every symbolic link below ``root`` lead where it would lead were ``root`` the host's ``/``."""
+    for directory, directories, files in os.walk(root):
+        for name in (*directories, *files):
+            link = Path(directory, name)
+            if not link.is_symlink():
+                continue
+            written = str(link.readlink())
+            home = PurePosixPath("/") / link.parent.relative_to(root)
+            wanted = below(root, str(home / written))
+            climbs = os.path.normpath(link.parent / written) != str(wanted)
+            if written.startswith("/") or climbs:
+                link.unlink()
+                link.symlink_to(os.path.relpath(wanted, link.parent))
+
+
+def _module_directories(build: Mapping[str, str]) -> tuple[str, ...]:
+    """Where this host keeps the modules of the nginx that ``build`` tells of."""
+    if "prefix" not in build:
+        return _MODULE_DIRECTORIES
+    prefix = PurePosixPath(build["prefix"])
+    return (str(prefix / build.get("modules-path", "modules")), str(prefix / "modules"), *_MODULE_DIRECTORIES)
+
+
+@dataclass
+class _Staged:
+    """The staged configuration as it is read, before anything of it is rewritten.
+
+    ``programs``: nginx, and the modules that it has loaded so far; ``contexts``: the files that belong to it, and
+    whether each is a table's; ``upstreams``: names that are no host's, in lower case."""
+
+    root: Path
+    config_directory: str
+    prefix: str
+    module_directories: tuple[str, ...]
+    programs: list[Path]
+    parsed: dict[Path, list[dict[str, Any]]] = field(default_factory=dict)
+    contexts: dict[Path, bool] = field(default_factory=dict)
+    upstreams: set[str] = field(default_factory=set)
+    bytes_left: int = MAX_BYTES
+
+    def shown(self, path: Path) -> str:
+        """The path as on the host."""
+        return "/" + str(path.relative_to(self.root))
+
+    def review(self, path: Path, context: str, depth: int) -> None:
+        """Reads one staged file and what it includes. Raises UntestedError for what no nginx may be given,
+        ScratchError."""
+        is_table = context in _TABLES
+        if path in self.contexts:
+            if self.contexts[path] != is_table:
+                # As keys and values its words are not looked at, and it is rewritten once.
+                words = self.shown(path)
+                raise UntestedError(
+                    Text(
+                        en=f"{words} is included as directives and as a table of values",
+                        zh=f"{words} 既作为指令、又作为取值表被包含",
+                    )
+                )
+            return
+        self.bytes_left -= path.stat().st_size
+        if depth > MAX_DEPTH or self.bytes_left < 0:
+            raise _too_large(self.shown(path))
+        self.contexts[path] = is_table
+        self.parsed[path] = self._parse(path)
+        self._review_block(path, self.parsed[path], context, depth)
+
+    def _review_block(
+        self, path: Path, nodes: list[dict[str, Any]], context: str, depth: int, blocks: int = 0
+    ) -> None:
+        if blocks > MAX_BLOCKS:
+            raise _too_large(self.shown(path))
+        for node in nodes:
+            name, args = node["directive"], node["args"]
+            if name == "include" and args:
+                for included in filter(None, map(self.real, self.included(args[0]))):
+                    self.review(included, context, depth + 1)
+            elif context not in _TABLES:
+                place = f"{self.shown(path)}:{node['line']}"
+                if name == "load_module" and args:
+                    self._review_module(args[0], place)
+                elif (why := objection(name, args, place, self._understands)) is not None:
+                    raise UntestedError(why)
+                if name == "upstream" and args:
+                    self.upstreams.add(args[0].lower())
+            if node.get("block") is not None:
+                self._review_block(path, node["block"], name, depth, blocks + 1)
+
+    def _review_module(self, written: str, place: str) -> None:
+        """Only a module of this host's own nginx is loaded, which root installed."""
+        module = self.module(written)
+        directories = {os.path.realpath(each) for each in self.module_directories}
+        why = Text(en="it is none of the modules of this host's nginx", zh="不是本机 nginx 自带的模块")
+        if module.parent.as_posix() in directories and module.is_file():
+            distrusted = reason_not_to_trust(str(module))
+            if distrusted is None:
+                self.programs.append(module)
+                return
+            why = Text(en=distrusted, zh=distrusted)
+        shown = safe_line(f"{place} load_module {written}", 200)
+        raise UntestedError(
+            Text(en=f"it loads code ({shown}): {why.en}", zh=f"其中会加载代码（{shown}）：{why.zh}")
+        )
+
+    def _understands(self, name: str) -> bool:
+        """Whether this nginx, or a module of it, may have a directive of this name: whether its file has the word. What
+        is no program itself, but starts one, may have any."""
+        word = name.encode(errors="replace") + b"\0"
+        contents = (program.read_bytes() for program in self.programs)
+        return any(word in content or not content.startswith(b"\x7fELF") for content in contents)
+
+    def module(self, written: str) -> Path:
+        """The host's file, and none of the archive's, that ``load_module`` names; its path counts from the prefix."""
+        return Path(os.path.realpath(PurePosixPath(self.prefix) / written))
+
+    def included(self, written: str) -> list[Path]:
+        """The staged paths that an include names, as written and below the root. Raises UntestedError."""
+        mapped = str(self.read(written))
+        found = sorted(glob.glob(mapped)) if glob.has_magic(mapped) else [mapped]  # noqa: PTH207  as nginx does
+        if _ODD_PATTERN.search(written) or any(map(glob.has_magic, found)):
+            words = safe_line(written, 200)
+            raise UntestedError(
+                Text(
+                    en=f"it includes files by an odd pattern ({words})",
+                    zh=f"include 的匹配模式过于特殊（{words}）",
+                )
+            )
+        return [Path(each) for each in found]
+
+    def real(self, path: Path) -> Path | None:
+        """The file itself, where a link may lead to one that another include names; None where there is none."""
+        real = path.resolve()
+        return real if real.is_file() and real.is_relative_to(self.root) else None
+
+    def read(self, written: str) -> Path:
+        """Where what nginx reads relative to its configuration's directory is staged."""
+        return below(self.root, str(PurePosixPath(self.config_directory) / written))
+
+    def _parse(self, path: Path) -> list[dict[str, Any]]:
+        import crossplane
+
+        shown = self.shown(path)
+        try:
+            if path.stat().st_size > MAX_FILE_BYTES:
+                raise ScratchError(f"{shown} is larger than 4 MiB; this is no nginx configuration")
+            payload = crossplane.parse(
+                str(path), single=True, catch_errors=True, check_ctx=False, check_args=False, strict=False
+            )
+        except (OSError, RecursionError, ValueError) as error:
+            raise ScratchError(safe_line(f"{shown} cannot be parsed: {error}")) from None
+        for trouble in payload.get("errors", ()):
+            words = str(trouble.get("error", "")).replace(str(path), shown)
+            raise ScratchError(safe_line(f"{shown} cannot be parsed: {words}"))
+        parsed: list[dict[str, Any]] = payload["config"][0]["parsed"]
+        return parsed
+
+
+def _too_large(shown: str) -> UntestedError:
+    words = safe_line(shown, 200)
+    return UntestedError(
+        Text(en=f"{words} makes it too large, or nests too deeply", zh=f"{words} 使配置过大，或嵌套过深")
+    )
+
+
+@dataclass
+class _Rewriting:
+    staged: _Staged
+    run: Path
+    build: dict[str, str]
+    addresses: dict[str, str] = field(default_factory=dict)
+    written: set[Path] = field(default_factory=set)
+    at_http: set[str] = field(default_factory=set)
+
+    def file(self, path: Path, context: str, depth: int) -> None:
+        """Rewrites one staged file and what it includes."""
+        if path in self.written:
+            return
+        self.written.add(path)
+        tree = list(self._block(self.staged.parsed[path], context, depth))
+        if context == "main" and depth == 0:
+            tree = [*self._main(), *tree]
+        _write(path, tree)
+
+    def _block(self, nodes: list[dict[str, Any]], context: str, depth: int) -> Iterator[dict[str, Any]]:
+        for node in nodes:
+            name: str = node["directive"]
+            if name == "include" and node["args"]:
+                yield from self._include(node["args"][0], context, depth)
+                continue
+            if context not in _TABLES and not self._directive(node, name, context):
+                continue
+            if node.get("block") is not None:
+                node["block"] = list(self._block(node["block"], name, depth))
+                if name == "server" and context == "http":
+                    self._listens_somewhere(node["block"])
+                if name == "http":
+                    node["block"] = [*self._http(), *node["block"]]
+            yield node
+
+    def _include(self, pattern: str, context: str, depth: int) -> Iterator[dict[str, Any]]:
+        """Each file by its own name: nginx is to read those that were looked at, and no other."""
+        for each in self.staged.included(pattern):
+            if (real := self.staged.real(each)) is not None:
+                self.file(real, context, depth + 1)
+            yield _node("include", str(each))  # where there is none, nginx says so
+
+    def _directive(self, node: dict[str, Any], name: str, context: str) -> bool:
+        """Rewrites one directive in place; False where it is to be left out."""
+        args: list[str] = node["args"]
+        if context == "http":
+            self.at_http.add(name)
+        if (context == "main" and name in _REPLACED) or _LEFT_OUT.fullmatch(name):
+            return False
+        if name == "load_module" and args:
+            # A program's part, not a kept file: the module of the nginx that runs here.
+            node["args"] = [str(self.staged.module(args[0]))]
+        elif reads_file(name) and args and not _NO_PATH.search(args[0]):
+            node["args"] = [str(self.staged.read(args[0])), *args[1:]]
+        elif name in _LOGS and args:
+            node["args"] = [self._log(args[0]), *args[1:]]
+        elif name in _WRITTEN and args and not _NO_PATH.search(args[0]):
+            node["args"] = [str(self._written(args[0])), *args[1:]]
+        elif name in ("root", "alias") and args and args[0].startswith("/"):
+            kept = below(self.staged.root, args[0])
+            node["args"] = [str(kept) if kept.exists() else args[0]]
+        elif name == "listen" and args and context == "server":
+            node["args"] = [self._address(args[0]), *(o for o in args[1:] if not _DROPPED_OPTIONS.match(o))]
+        elif name == "server" and context == "upstream" and args:
+            options = (o for o in args[1:] if o != "resolve" and not o.startswith("service="))
+            node["args"] = [self._nowhere, *options]
+        elif name in _PASSES and args:
+            node["args"] = [self._passed_nowhere(name, args[0], context), *args[1:]]
+        elif name in _NAMES_HOSTS:
+            node["args"] = [_without_name(arg) for arg in args]
+        return True
+
+    @property
+    def _nowhere(self) -> str:
+        """Where requests are passed to instead: a socket on which nobody listens."""
+        return f"unix:{self.run}/nowhere.sock"
+
+    def _passed_nowhere(self, name: str, written: str, context: str) -> str:
+        """The destination of a request, which reaches nobody: an archive's configuration asks no service of this host,
+        and no other host, for anything."""
+        scheme, separator, rest = written.partition("://") if "://" in written else ("", "", written)
+        if "$" in written:
+            # Of stream's proxy_pass, which stands in a server block, it is an address, of http's a URL.
+            default = "http://" if name == "proxy_pass" and context != "server" else ""
+            return (f"{scheme}://" if separator and "$" not in scheme else default) + self._nowhere
+        if _host_of(rest).lower() in self.staged.upstreams:
+            return written
+        host, slash, path = rest.partition("/")
+        uri = rest.removeprefix("unix:").partition(":")[2] if host == "unix:" else slash + path
+        return f"{scheme}{separator}{self._nowhere}" + (f":{uri}" if uri else "")
+
+    def _written(self, written: str) -> Path:
+        path = below(self.run, str(PurePosixPath(self.staged.prefix) / written))
+        if "$" not in str(path.parent):
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return path
+
+    def _log(self, written: str) -> str:
+        if written in ("off", "stderr") or written.startswith("memory:"):
+            return written
+        # A drill is none of the system log's business.
+        return str(self._written("/syslog.log" if written.startswith("syslog:") else written))
+
+    def _address(self, written: str) -> str:
+        """A spare address for one of the host's; the same for the same."""
+        key = _address_key(written)
+        if key not in self.addresses:
+            if key.startswith("unix:"):
+                self.addresses[key] = f"unix:{self.run}/{len(self.addresses)}.sock"
+            else:
+                self.addresses[key] = f"{LOOPBACK}:{_spare_port(self.addresses.values())}"
+        return self.addresses[key]
+
+    def _listens_somewhere(self, block: list[dict[str, Any]]) -> None:
+        """A server without listen takes port 80 of every address (ngx_http_core_module, listen)."""
+        if not any(node["directive"] in ("listen", "include") for node in block):
+            block.insert(0, _node("listen", self._address("80")))
+
+    def _main(self) -> Iterator[dict[str, Any]]:
+        yield _node("daemon", "off")
+        yield _node("worker_processes", "1")
+        yield _node("pid", str(self.run / "nginx.pid"))
+        yield _node("lock_file", str(self.run / "nginx.lock"))
+        yield _node("error_log", str(self.run / "error.log"))
+
+    def _http(self) -> Iterator[dict[str, Any]]:
+        """In place of the compiled-in paths (``nginx -V``), which are the host's."""
+        for kind in _TEMPORARY:
+            option = f"http-{kind.replace('_', '-')}-temp-path"
+            if option in self.build and f"{kind}_temp_path" not in self.at_http:
+                yield _node(f"{kind}_temp_path", str(self._written(self.build[option])))
+        if "access_log" not in self.at_http:
+            yield _node("access_log", str(self.run / "access.log"))
+
+
+def _node(name: str, *args: str) -> dict[str, Any]:
+    return {"directive": name, "line": 0, "args": list(args)}
+
+
+def _without_name(written: str) -> str:
+    """Loopback in place of a host that nginx would look up."""
+    match = _URL.fullmatch(written)
+    if match is None or "$" in written or "=" in written or _is_address(written):
+        return written
+    if match["host"] == "unix" or _is_address(match["host"]):
+        return written
+    return f"{match['scheme'] or ''}{LOOPBACK}{match['rest']}"
+
+
+def _host_of(written: str) -> str:
+    """The host in ``host``, ``host:port`` or ``[address]:port``."""
+    match = _URL.fullmatch(written)
+    return match["host"] if match else ""
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_network(host.strip("[]"), strict=False)
+    except ValueError:
+        return False
+    return True
+
+
+def _address_key(written: str) -> str:
+    """One spelling for one address of nginx's: ``*:80``, ``[::]:80``, ``host:port``, ``unix:/path``."""
+    if written.startswith("unix:"):
+        return written
+    if is_port(written):
+        return f"*:{written}"
+    host, colon, port = written.rpartition(":")
+    if not colon or not is_port(port) or (written.startswith("[") and written.endswith("]")):
+        host, port = written, "80"
+    return f"{'*' if host in ('*', '0.0.0.0') else host}:{port}"  # noqa: S104
+
+
+def _spare_port(taken: Any) -> int:
+    """A port of loopback that nothing holds now, and that was not given away before."""
+    given = {address.rpartition(":")[2] for address in taken}
+    with contextlib.ExitStack() as held:
+        while True:
+            probe = held.enter_context(socket.socket())
+            probe.bind((LOOPBACK, 0))
+            port = int(probe.getsockname()[1])
+            if str(port) not in given:
+                return port
+
+
+def _write(path: Path, tree: list[dict[str, Any]]) -> None:
+    # A file that may only be read is replaced all the same.
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".gte-ops-")
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.writelines(_lines(tree, ""))
+    os.replace(name, path)  # noqa: PTH105
+
+
+def _lines(tree: list[dict[str, Any]], margin: str) -> Iterator[str]:
+    """The tree as text. Not crossplane.build: that leaves a word that begins with # unquoted, a comment to nginx."""
+    import crossplane
+
+    for node in tree:
+        name, args, block = node["directive"], node["args"], node.get("block")
+        if name.endswith("_by_lua_block"):
+            yield crossplane.build([node]) + "\n"
+            continue
+        words = [_word(name), *(["("] if name == "if" else []), *map(_word, args)]
+        words += [")"] if name == "if" else []
+        if block is None:
+            yield f"{margin}{' '.join(words)};\n"
+        else:
+            yield f"{margin}{' '.join(words)} {{\n"
+            yield from _lines(block, margin + "    ")
+            yield f"{margin}}}\n"
+
+
+def _word(written: str) -> str:
+    """One word as nginx reads it back (ngx_conf_read_token); the lexer kept all backslashes but those of quotes."""
+    if _PLAIN.fullmatch(written):
+        return written
+    return '"' + _OPEN_QUOTE.sub(r"\1\"", written) + '"'
+
+
+def _version(written: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in written.split(".") if part.isdecimal())

@@ -1,0 +1,71 @@
+"""The directory in which an archive's content is tried, and which goes with the run."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from ops.files.signals import undisturbed
+
+PREFIX = ".gte-ops-scratch-"
+_USUAL = ("/var/tmp", "/tmp", "/run")  # noqa: S108  mkdtemp makes a directory of its own there
+
+
+@contextlib.contextmanager
+def scratch_directory() -> Iterator[Path]:
+    """A directory of this run's own that goes with it; what killed runs left goes too.
+
+    Nobody else can list it; a program without privileges can reach what it is given in there. It lies in $TMPDIR or
+    /tmp, or, where not everybody may enter that, in /var/tmp. Raises OSError."""
+    base = _base()
+    _sweep(base)
+    # Between the making and the lock another run may take it for a killed one's; ours then fails by itself.
+    with undisturbed():
+        scratch = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
+        lock = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
+        if os.geteuid() == 0:
+            scratch.chmod(0o711)
+        yield scratch
+    finally:
+        with undisturbed():
+            shutil.rmtree(scratch, ignore_errors=True)
+            os.close(lock)
+
+
+def _base() -> Path:
+    wanted = Path(tempfile.gettempdir()).resolve()
+    if os.geteuid() != 0:
+        return wanted
+    return next((place for place in (wanted, *map(Path, _USUAL)) if may_be_entered(place)), wanted)
+
+
+def may_be_entered(place: Path) -> bool:
+    """Whether a user without privileges reaches what lies in a directory."""
+    try:
+        return all(each.stat().st_mode & stat.S_IXOTH for each in (place, *place.parents))
+    except OSError:
+        return False
+
+
+def _sweep(base: Path) -> None:
+    for left in base.glob(f"{PREFIX}*"):
+        try:
+            lock = os.open(left, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            continue
+        try:
+            if os.fstat(lock).st_uid == os.geteuid():
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(left, ignore_errors=True)
+        except BlockingIOError:
+            pass  # a run at work
+        finally:
+            os.close(lock)

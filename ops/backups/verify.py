@@ -1,0 +1,186 @@
+"""Proving that a backup could be restored, without restoring it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ops.archive.checksum import checksum_problem
+from ops.archive.encryption import Identity
+from ops.archive.error import ArchiveError, LockedArchiveError
+from ops.archive.manifest import Manifest, loose_links, resolve
+from ops.archive.name import checksum_path
+from ops.archive.pair import MAX_PEM_BYTES, pair_problem
+from ops.archive.reading import open_archive
+from ops.backups.authenticity import unsigned_words
+from ops.backups.signature import Checked
+from ops.text.language import Text, verbatim
+
+MAX_SHOWN_LINKS = 20
+
+
+@dataclass
+class Verified:
+    """What was found. ``opened``: its content was read, every byte of it. ``problems``: why it is not good; ``notes``:
+    what one should know of it all the same; ``checks``: what was looked at and found right; ``signature``: what it is
+    worth, None where no signer is known."""
+
+    path: Path
+    opened: bool = False
+    encrypted: bool = False
+    manifest: Manifest | None = None
+    signature: Checked | None = None
+    checks: list[Text] = field(default_factory=list)
+    problems: list[Text] = field(default_factory=list)
+    notes: list[Text] = field(default_factory=list)
+
+    @property
+    def good(self) -> bool | None:
+        """None where nothing could be compared with anything."""
+        if self.problems:
+            return False
+        return True if self.checks else None
+
+
+TreeTest = Callable[[Path, Manifest, Sequence[Identity]], tuple[bool | None, Text]]
+
+
+def verify(
+    path: Path,
+    identities: Sequence[Identity],
+    nginx_test: TreeTest | None,
+    signature: Checked | None = None,
+    *,
+    unsigned: bool = False,
+) -> Verified:
+    """Everything that can be proven of the archive at ``path``.
+
+    ``nginx_test`` restores the tree into a scratch directory and lets nginx test it; None skips that. ``signature``:
+    what was found of it, which must be good, or missing and ``unsigned``. Raises OpsError for identities that do not
+    open it, nothing for an archive that is broken."""
+    found = Verified(path, signature=signature)
+    _check_sum(found)
+    if signature is not None:
+        _judge_signature(found, signature, unsigned=unsigned)
+    if found.problems:
+        return found  # whatever it holds, it is not what was made
+    try:
+        contents = _read_through(found, identities)
+    except LockedArchiveError:
+        if identities:
+            raise
+        found.encrypted = True
+        found.notes.append(
+            Text(
+                en="it is encrypted: without the identity nothing more than its SHA-256 was checked (--identity FILE)",
+                zh="已加密：没有私钥，只核对了 SHA-256（用 --identity FILE 指定私钥文件）",
+            )
+        )
+        return found
+    except ArchiveError as error:
+        found.problems.append(verbatim(error.reason))
+        return found
+    assert found.manifest is not None  # noqa: S101  it was read
+    found.opened = True
+    _check_pairs(found, found.manifest, contents)
+    _check_links(found, found.manifest)
+    for asked in found.manifest.missing:
+        found.notes.append(
+            Text(
+                en=f"{asked.path} was to be saved and is not in it: {asked.missing}",
+                zh=f"{asked.path} 应备份但不在其中：{asked.missing}",
+            )
+        )
+    if nginx_test is not None and found.manifest.nginx is not None and not found.problems:
+        passed, words = nginx_test(path, found.manifest, identities)
+        {True: found.checks, False: found.problems, None: found.notes}[passed].append(words)
+    return found
+
+
+def _judge_signature(found: Verified, signature: Checked, *, unsigned: bool) -> None:
+    if signature.verdict == "good":
+        words = Text(en=f"signature of {signature.detail}", zh=f"{signature.detail} 的签名")
+        found.checks.append(words)
+    elif signature.verdict == "bad":
+        words = Text(en=f"its signature is bad: {signature.detail}", zh=f"签名无效：{signature.detail}")
+        found.problems.append(words)
+    else:
+        (found.notes if unsigned else found.problems).append(unsigned_words())
+
+
+def _check_sum(found: Verified) -> None:
+    try:
+        problem = checksum_problem(found.path)
+    except FileNotFoundError:
+        if not found.path.exists():
+            found.problems.append(Text(en="it does not exist", zh="文件不存在"))
+            return
+        name = checksum_path(found.path).name
+        found.notes.append(
+            Text(
+                en=f"{name} is not beside it: its bytes cannot be compared with what was made",
+                zh=f"旁边没有 {name}，无法核对归档本身",
+            )
+        )
+        return
+    except OSError as error:
+        words = error.strerror or str(error)
+        found.problems.append(Text(en=f"it cannot be read: {words}", zh=f"无法读取：{words}"))
+        return
+    if problem:
+        found.problems.append(Text(en=problem, zh=f"校验和不符，文件已损坏：{problem}"))
+    else:
+        found.checks.append(Text(en="SHA-256 of the archive", zh="归档的 SHA-256"))
+
+
+def _read_through(found: Verified, identities: Sequence[Identity]) -> dict[str, bytes]:
+    """Reads every byte; returns what the key pairs need, by path."""
+    contents: dict[str, bytes] = {}
+    with open_archive(found.path, identities) as archive:
+        manifest = found.manifest = archive.manifest
+        found.encrypted = archive.encrypted
+        by_path = {entry.path: entry for entry in manifest.entries}
+        needed = {resolve(name, by_path) for pair in manifest.pairs for name in (pair.certificate, pair.key)}
+        for member in archive.members():
+            if member.entry.path in needed and member.entry.size <= MAX_PEM_BYTES:
+                contents[member.entry.path] = b"".join(member.chunks())
+    files = sum(entry.kind == "file" for entry in manifest.entries)
+    found.checks.append(
+        Text(en=f"manifest and the SHA-256 of {files} files", zh=f"清单与 {files} 个文件的 SHA-256")
+    )
+    return contents
+
+
+def _check_pairs(found: Verified, manifest: Manifest, contents: dict[str, bytes]) -> None:
+    by_path = {entry.path: entry for entry in manifest.entries}
+    for pair in manifest.pairs:
+        parts = [contents.get(resolve(name, by_path) or "") for name in (pair.certificate, pair.key)]
+        if parts[0] is None or parts[1] is None:
+            problem: str | None = "the certificate or its key is not in the archive"
+        else:
+            problem = pair_problem(parts[0], parts[1])
+        if problem:
+            found.problems.append(verbatim(f"/{pair.certificate}, /{pair.key}: {problem}"))
+    if manifest.pairs and not found.problems:
+        count = len(manifest.pairs)
+        found.checks.append(Text(en=f"{count} certificates with their keys", zh=f"{count} 对证书与私钥"))
+
+
+def _check_links(found: Verified, manifest: Manifest) -> None:
+    live = f"{manifest.letsencrypt_dir.strip('/')}/live/"
+    loose = list(loose_links(manifest.entries))
+    for entry, why in loose[:MAX_SHOWN_LINKS]:
+        words = Text(
+            en=f"/{entry.path} -> {entry.target}: {why}",
+            zh=f"/{entry.path} -> {entry.target}：目标不在归档中",
+        )
+        (found.problems if entry.path.startswith(live) else found.notes).append(words)
+    if len(loose) > MAX_SHOWN_LINKS:
+        count = len(loose) - MAX_SHOWN_LINKS
+        found.notes.append(Text(en=f"and {count} more links of this kind", zh=f"另有 {count} 个同类链接"))
+    links = sum(entry.kind == "link" for entry in manifest.entries) - len(loose)
+    if links:
+        found.checks.append(
+            Text(en=f"{links} links lead to what is in it", zh=f"{links} 个链接的目标都在其中")
+        )

@@ -1,0 +1,1 @@
+"""Every certificate of the host, judged: the use case behind cert check."""

@@ -1,0 +1,405 @@
+"""What is to be said of each certificate of an inventory: pure, by the same rules as the doctor's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+from ops.diagnosis.checks.tls import READABLE_BY_OTHERS, chain, is_stale, nothing_renews, when
+from ops.diagnosis.finding import NotJudgedError
+from ops.facts.certificate_inventory import (
+    FilePair,
+    Inventory,
+    Judged,
+    Remark,
+    Renewal,
+    Review,
+    ServedThere,
+    Status,
+)
+from ops.facts.snapshot import (
+    CertbotRuns,
+    Certificate,
+    Certificates,
+    Lineage,
+    Lineages,
+    NotSeen,
+    PemFile,
+    RenewalAttempt,
+)
+from ops.interpret.expiry import Expiry, expiry, limits_for
+from ops.interpret.renewal import CertbotRule, attempts_of, certbot_rule, failures_since, renewers
+from ops.interpret.trust import covers
+from ops.text.duration import age
+from ops.text.language import Text, verbatim
+
+Severity = Literal["warn", "fail", "unknown"]
+GRAVITY: dict[Status, int] = {"fail": 0, "warn": 1, "unknown": 2, "ok": 3}
+
+
+def review(inventory: Inventory) -> Review:
+    """Every certificate judged, the gravest first; among equals the one that ends first."""
+    kept = (
+        {x.name: x for x in inventory.lineages.lineages} if isinstance(inventory.lineages, Lineages) else {}
+    )
+    by_path = {pair.path: pair for pair in inventory.files}
+    of_leaf = {
+        leaf.fingerprint: kept[pair.lineage]
+        for pair in inventory.files
+        if pair.lineage in kept and (leaf := _leaf_of(pair.certificate)) is not None
+    }
+    judged = [
+        *(_of_file(pair, kept.get(pair.lineage or ""), inventory) for pair in inventory.files),
+        *(_of_endpoint(place, by_path, of_leaf, inventory) for place in inventory.served),
+    ]
+    judged.sort(key=lambda j: (GRAVITY[j.status], j.left if j.left is not None else -1.0, j.name, j.where))
+    status: Status = min((j.status for j in judged), key=GRAVITY.__getitem__, default="ok")
+    if not judged or (status == "ok" and any(place.needs_root for place in inventory.unseen)):
+        status = "unknown"
+    return Review(inventory.taken_at, status, tuple(judged), inventory.unseen)
+
+
+class _Opinion:
+    """What gathers about one certificate while it is judged."""
+
+    def __init__(self) -> None:
+        self.reasons: list[str] = []
+        self.remarks: list[Remark] = []
+
+    def say(self, en: str, zh: str, severity: Severity | None = None, code: str | None = None) -> None:
+        if code and code not in self.reasons:
+            self.reasons.append(code)
+        self.remarks.append(Remark(Text(en=en, zh=zh), severity))
+
+    @property
+    def status(self) -> Status:
+        return min((r.severity or "ok" for r in self.remarks), key=GRAVITY.__getitem__, default="ok")
+
+
+# --- on disk ---
+
+
+def _of_file(pair: FilePair, lineage: Lineage | None, inventory: Inventory) -> Judged:
+    opinion = _Opinion()
+    name = pair.lineage or ""
+    if isinstance(pair.certificate, NotSeen):
+        opinion.say(pair.certificate.reason, pair.certificate.reason, "unknown")
+        return Judged(
+            name or pair.path,
+            "file",
+            pair.path,
+            opinion.status,
+            remarks=tuple(opinion.remarks),
+            used_by=pair.used_by,
+        )
+    leaf = _leaf_of(pair.certificate)
+    stand = _stand(leaf, lineage, inventory) if leaf else None
+    if leaf is None or pair.certificate.problem:
+        detail = f"{pair.certificate.problem}: {pair.certificate.detail}"
+        opinion.say(detail, detail, "fail", "TLS012")
+    if leaf is not None and stand is not None:
+        _dates(leaf, stand, opinion)
+    matches = _key(pair, leaf, opinion, inventory)
+    renewal = None
+    if lineage is not None:
+        renewal = _renewal(lineage, leaf, stand, opinion, inventory)
+    return _judged(
+        name or (leaf.names[0] if leaf and leaf.names else pair.path),
+        "file",
+        pair.path,
+        opinion,
+        leaf,
+        stand,
+        key_matches=matches,
+        renewal=renewal,
+        used_by=pair.used_by,
+    )
+
+
+def _key(pair: FilePair, leaf: Certificate | None, opinion: _Opinion, inventory: Inventory) -> bool | None:
+    key = pair.key
+    if key is None:
+        return None
+    if isinstance(key, NotSeen):
+        opinion.say(key.reason, key.reason)
+        return None
+    if key.problem == "unreadable" and not inventory.is_root:
+        opinion.say(f"{key.path}: not readable without root", f"{key.path}：需要 root 才能读取")
+    elif key.problem and key.problem != "encrypted":
+        opinion.say(f"{key.path}: {key.detail}", f"{key.path}：{key.detail}", "fail", "TLS012")
+    if key.mode is not None and key.mode & READABLE_BY_OTHERS:
+        mode = f"{key.mode:04o}"
+        opinion.say(
+            f"{key.resolved} has mode {mode}: others can read the key",
+            f"{key.resolved} 权限为 {mode}：其他用户可以读取私钥",
+            "warn",
+            "TLS010",
+        )
+    if leaf is None or key.public_key is None:
+        return None
+    if key.public_key != leaf.public_key:
+        opinion.say(
+            f"{key.path} is not the key of this certificate",
+            f"{key.path} 不是这张证书的私钥",
+            "fail",
+            "TLS007",
+        )
+        return False
+    return True
+
+
+# --- served ---
+
+
+def _of_endpoint(
+    place: ServedThere, files: dict[str, FilePair], of_leaf: dict[str, Lineage], inventory: Inventory
+) -> Judged:
+    opinion, end = _Opinion(), place.endpoint
+    name = end.name or end.address
+    if isinstance(place.served, NotSeen):
+        reason = place.served.reason
+        opinion.say(reason, reason, "unknown")
+        return Judged(
+            name, "served", end.where, opinion.status, remarks=tuple(opinion.remarks), used_by=(end.origin,)
+        )
+    served, leaf = place.served, place.served.chain[0]
+    lineage = of_leaf.get(leaf.fingerprint)
+    stand = _stand(leaf, lineage, inventory)
+    _dates(leaf, stand, opinion)
+    if end.expected and not covers(leaf, end.name):
+        names = ", ".join(leaf.names) or "-"
+        opinion.say(
+            f"it is for {names}, not for {end.name}", f"证书属于 {names}，不包含 {end.name}", "fail", "TLS004"
+        )
+    pair = files.get(end.file or "")
+    # A catch-all without a name is met by nobody who asked for one: whom its certificate convinces does not matter.
+    complete = None if not end.expected else _trust(place, pair, opinion)
+    matches = _against_disk(leaf, pair, opinion, inventory)
+    return _judged(
+        name,
+        "served",
+        end.where,
+        opinion,
+        leaf,
+        stand,
+        chain_complete=complete if served.trust_code >= 0 else None,
+        matches_disk=matches,
+        used_by=(end.origin,),
+    )
+
+
+def _trust(place: ServedThere, pair: FilePair | None, opinion: _Opinion) -> bool:
+    assert not isinstance(place.served, NotSeen)  # noqa: S101  asked before
+    known = Certificates(
+        leaf=pair.certificate if pair else NotSeen(reason="-"), key=NotSeen(reason="-"), nearby=()
+    )
+    complete = True
+    for finding in chain.judge(served=place.served, certificates=known):
+        if finding.code == "TLS006":
+            complete = False
+            opinion.say("the intermediate certificate is not sent", "没有发送中间证书", "fail", "TLS006")
+        else:
+            why = finding.facts["reason"]
+            opinion.say(f"its issuer is not trusted: {why}", f"签发者不受信任：{why}", "fail", "TLS005")
+    if place.served.trust_code < 0 and place.served.trust_error:
+        opinion.remarks.append(Remark(verbatim(place.served.trust_error)))
+    return complete
+
+
+def _against_disk(
+    leaf: Certificate, pair: FilePair | None, opinion: _Opinion, inventory: Inventory
+) -> bool | None:
+    on_disk = _leaf_of(pair.certificate) if pair else None
+    if pair is None or on_disk is None or not isinstance(pair.certificate, PemFile):
+        return None
+    if on_disk.fingerprint == leaf.fingerprint:
+        return True
+    until = when(on_disk.not_after)
+    if is_stale(leaf, pair.certificate, inventory.workers_started, inventory.taken_at):
+        opinion.say(
+            f"{pair.path} was renewed (until {until}), and nginx still serves the old one: reload nginx",
+            f"{pair.path} 已续期（到 {until}），nginx 仍在提供旧证书：请 reload nginx",
+            "fail" if inventory.taken_at > leaf.not_after else "warn",
+            "TLS008",
+        )
+    else:
+        opinion.say(
+            f"{pair.path} holds another certificate (until {until})",
+            f"{pair.path} 中是另一张证书（到 {until}）",
+        )
+    return False
+
+
+# --- both ---
+
+
+def _stand(leaf: Certificate, lineage: Lineage | None, inventory: Inventory) -> Expiry:
+    """Where ``leaf`` stands, by settings for its names, certbot's rule, and the tries since renewal was due."""
+    limits = limits_for(leaf.names, inventory.rules)
+    if lineage is None:
+        return expiry(leaf.not_before, leaf.not_after, inventory.taken_at, limits=limits)
+    rule = _rule(leaf, lineage, inventory)
+    due = None if rule.too_old else rule.before_end
+    own = expiry(leaf.not_before, leaf.not_after, inventory.taken_at, limits=limits, due=due)
+    failed = failures_since(lineage, inventory.runs, own.due_at)
+    return expiry(
+        leaf.not_before,
+        leaf.not_after,
+        inventory.taken_at,
+        limits=limits,
+        due=due,
+        failed_since_due=len(failed),
+    )
+
+
+def _rule(leaf: Certificate, lineage: Lineage, inventory: Inventory) -> CertbotRule:
+    return certbot_rule(lineage, leaf.not_after - leaf.not_before, inventory.runs)
+
+
+def _dates(leaf: Certificate, stand: Expiry, opinion: _Opinion) -> None:
+    until = when(leaf.not_after)
+    if stand.stage == "expired":
+        ago = age(-stand.left)
+        opinion.say(f"it expired {ago} ago, at {until}", f"已于 {until} 过期（{ago} 前）", "fail", "TLS001")
+    elif stand.stage == "not_yet":
+        start = when(leaf.not_before)
+        opinion.say(f"it is valid only from {start}", f"要到 {start} 才生效", "fail", "TLS003")
+    elif stand.severity is not None:
+        left, share = age(stand.left), f"{stand.share:.0%}"
+        last = stand.stage == "page"
+        opinion.say(
+            f"{left} left ({share} of its lifetime){': act now' if last else ''}",
+            f"只剩 {left}（有效期的 {share}）{'，请立即处理' if last else ''}",
+            stand.severity,
+            "TLS002",
+        )
+
+
+def _renewal(
+    lineage: Lineage, leaf: Certificate | None, stand: Expiry | None, opinion: _Opinion, inventory: Inventory
+) -> Renewal:
+    conf, runs = lineage.renewal, inventory.runs
+    for path in lineage.outside:
+        opinion.say(
+            f"{path} lies outside certbot's directory: not followed",
+            f"{path} 在 certbot 目录之外，未跟随",
+            "warn",
+        )
+    if conf.problem in ("malformed", "unreadable"):
+        severity: Severity = "unknown" if conf.problem == "unreadable" and not inventory.is_root else "warn"
+        code = "TLS011" if severity == "warn" else None
+        opinion.say(
+            f"certbot skips it: {conf.path}: {conf.detail}",
+            f"certbot 会跳过它：{conf.path}：{conf.detail}",
+            severity,
+            code,
+        )
+    elif lineage.linked or conf.problem is None:
+        _schedule_remark(lineage, opinion, inventory)
+    if leaf is not None:
+        _too_old(leaf, lineage, opinion, inventory)
+    failed = failures_since(lineage, runs, leaf.not_before if leaf else 0.0)
+    if failed:
+        _failed(failed, stand, opinion, inventory.taken_at)
+    jobs = (
+        renewers(inventory.schedule, has_systemd=inventory.has_systemd)
+        if not isinstance(inventory.schedule, NotSeen)
+        else ()
+    )
+    tries = attempts_of(lineage, runs)
+    last = runs.last_run if isinstance(runs, CertbotRuns) else None
+    return Renewal(
+        jobs=tuple(job.where for job in jobs if job.idle is None),
+        due_at=stand.due_at if stand else None,
+        last_renewed=lineage.renewed,
+        last_run=max((attempt.time for attempt in tries), default=last),
+        failed_tries=len(failed),
+        reason=failed[-1].reason if failed else "",
+        certbot=_rule(leaf, lineage, inventory).version if leaf else conf.version,
+    )
+
+
+def _schedule_remark(lineage: Lineage, opinion: _Opinion, inventory: Inventory) -> None:
+    try:
+        proof = nothing_renews(lineage, inventory.schedule, has_systemd=inventory.has_systemd)
+    except NotJudgedError as error:
+        reason = error.unseen.reason
+        opinion.say(f"who renews it was not seen: {reason}", f"未能看到由谁续期：{reason}")
+        return
+    for piece in proof:
+        words = piece.detail
+        opinion.say(
+            f"nothing renews it: {piece.source}: {words.en}",
+            f"没有任务续期它：{piece.source}：{words.zh}",
+            "warn",
+            "TLS011",
+        )
+
+
+def _too_old(leaf: Certificate, lineage: Lineage, opinion: _Opinion, inventory: Inventory) -> None:
+    rule, lifetime = _rule(leaf, lineage, inventory), age(leaf.not_after - leaf.not_before)
+    before = age(rule.before_end)
+    who = f"certbot {rule.version}" if lineage.renewal.renew_before is None else "renew_before_expiry"
+    if rule.too_old:
+        opinion.say(
+            f"{who} renews {before} before the end, which for a lifetime of {lifetime} is at every run, until the "
+            "authority refuses: certbot 4.0 or later follows the lifetime",
+            f"{who} 在到期前 {before} 就续期，而证书总共只有 {lifetime}：每次运行都会续期，直到被 CA 限流；"
+            "请换用 certbot 4.0 以上版本",
+            "fail",
+        )
+    elif rule.wasteful:
+        opinion.say(
+            f"{who} renews {before} before the end, early for a lifetime of {lifetime}: certbot 4.0 follows it",
+            f"{who} 在到期前 {before} 就续期，对 {lifetime} 的证书来说过早；certbot 4.0 以上会按有效期计算",
+        )
+
+
+def _failed(failed: Sequence[RenewalAttempt], stand: Expiry | None, opinion: _Opinion, now: float) -> None:
+    last = failed[-1]
+    ago, count = age(max(0.0, now - last.time)), len(failed)
+    severity: Severity | None = "warn" if stand is not None and stand.failing else None
+    opinion.say(
+        f"renewal failed {count}x, last {ago} ago: {last.reason}",
+        f"续期失败 {count} 次，最近一次在 {ago} 前：{last.reason}",
+        severity,
+    )
+
+
+def _leaf_of(file: PemFile | NotSeen) -> Certificate | None:
+    return file.certificates[0] if isinstance(file, PemFile) and file.certificates else None
+
+
+def _judged(
+    name: str,
+    source: Literal["file", "served"],
+    where: str,
+    opinion: _Opinion,
+    leaf: Certificate | None,
+    stand: Expiry | None,
+    *,
+    chain_complete: bool | None = None,
+    key_matches: bool | None = None,
+    matches_disk: bool | None = None,
+    renewal: Renewal | None = None,
+    used_by: Iterable[str] = (),
+) -> Judged:
+    return Judged(
+        name=name,
+        source=source,
+        where=where,
+        status=opinion.status,
+        certificate=leaf,
+        stage=stand.stage if stand else None,
+        left=stand.left if stand else None,
+        share=stand.share if stand else None,
+        warn_below=stand.marks.warn if stand else None,
+        fail_below=stand.marks.fail if stand else None,
+        reasons=tuple(sorted(opinion.reasons)),
+        remarks=tuple(opinion.remarks),
+        chain_complete=chain_complete,
+        key_matches=key_matches,
+        matches_disk=matches_disk,
+        renewal=renewal,
+        used_by=tuple(used_by),
+    )

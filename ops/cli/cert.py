@@ -1,0 +1,111 @@
+"""`gte-ops cert`: parse, call, render."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from ops.cli.options import Duration, config_option, language_option, settings_from
+
+if TYPE_CHECKING:
+    from typing import TextIO
+
+    from ops.text.language import Language
+
+FORMATS = ("text", "json", "nagios", "prometheus")
+# Below this many endpoints a run is over before progress would be read.
+PROGRESS_FROM = 10
+# Readable by node_exporter, which runs as another user.
+MODE = 0o644
+
+
+@click.group()
+def cert() -> None:
+    """Certificates: which there are, how long they last, who renews them. 证书：有哪些、还剩多久、谁来续期。
+
+    \b
+    Example:
+      gte-ops cert check
+    """
+
+
+@cert.command()
+@click.argument("endpoints", nargs=-1, metavar="[HOST[:PORT]]...")
+@config_option
+@click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True)
+@language_option
+@click.option("--starttls", metavar="PROTOCOL", help="TLS begins inside this protocol: smtp, imap or pop3.")
+@click.option(
+    "--timeout", type=Duration(), default="5s", show_default=True, help="How long one endpoint is waited for."
+)
+@click.option("--output", metavar="FILE", help="Write the report there, whole or not at all.")
+def check(
+    endpoints: tuple[str, ...],
+    config: str | None,
+    form: str,
+    language: Language | None,
+    starttls: str | None,
+    timeout: float,
+    output: str | None,
+) -> None:
+    """Judge every certificate of this host, or of the named endpoints. 检查本机全部证书，或指定的端点。
+
+    Without endpoints: all that nginx serves, all that certbot holds, and tls.endpoints of the configuration.
+    Exit code: 0 ok, 1 warning, 2 critical, 3 could not be judged.
+
+    \b
+    Example:
+      gte-ops cert check
+      gte-ops cert check example.com www.example.com:8443
+      gte-ops cert check --starttls smtp mail.example.com
+      gte-ops cert check --format prometheus --output /var/lib/node_exporter/gte-certs.prom
+    """
+    import io
+
+    from ops.certificates.check import check as run
+    from ops.errors import UsageError
+    from ops.report.certificates import render_certificates
+    from ops.text.language import reader_language
+
+    if not 0.1 <= timeout <= 120:
+        raise click.BadParameter("choose between 0.1s and 2m", param_hint="--timeout")
+    if starttls and not endpoints:
+        raise UsageError("--starttls needs an endpoint: gte-ops cert check --starttls smtp mail.example.com")
+    settings = settings_from(config)
+    review = run(settings, endpoints, starttls, timeout=timeout, progress=_Progress(sys.stderr))
+    chosen = language or reader_language()
+    if output is None:
+        render_certificates(form, review, chosen, sys.stdout)
+    else:
+        page = io.StringIO()
+        render_certificates(form, review, chosen, page)
+        _write(output, page.getvalue())
+    sys.exit(review.exit_code)
+
+
+def _write(output: str, words: str) -> None:
+    from pathlib import Path
+
+    from ops.errors import OpsError
+    from ops.files.atomic_file import write_atomically
+
+    try:
+        write_atomically(Path(output), words.encode(), MODE)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise OpsError(f"{output}: cannot be written: {reason}; check the path and its mode") from None
+
+
+class _Progress:
+    """A counter on the terminal while many endpoints are looked at; silent in a pipe."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._shown = out.isatty()
+
+    def __call__(self, done: int, total: int) -> None:
+        if self._shown and total >= PROGRESS_FROM:
+            self._out.write(f"\r{done}/{total}" if done < total else "\r\033[K")
+            self._out.flush()

@@ -1,0 +1,77 @@
+"""What the time daemon says of this machine's clock."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from ops.facts.snapshot import Clock
+
+SECONDS = 1.0
+_SPAN = re.compile(r"([+-]?\d+(?:\.\d+)?)\s*(us|ms|s|min|h|d|month|y|w)\b")
+# systemd.time(7), as timedatectl prints a time span.
+_UNITS = {
+    "us": 1e-6,
+    "ms": 1e-3,
+    "s": 1.0,
+    "min": 60.0,
+    "h": 3600.0,
+    "d": 86400.0,
+    "w": 604800.0,
+    "month": 2629800.0,
+    "y": 31557600.0,
+}
+
+
+def clocks() -> tuple[Clock, ...]:
+    """What chrony and systemd-timesyncd, where they run, measured last."""
+    told = []
+    if (said := _said("chronyc", "-c", "tracking")) is not None:
+        told.append(parse_chrony(said))
+    # Where systemd is not the init there is nobody to answer timedatectl (sd_booted(3)).
+    if (
+        Path("/run/systemd/timesync").is_dir()
+        and (said := _said("timedatectl", "timesync-status")) is not None
+    ):
+        told.append(parse_timesync(said))
+    return tuple(clock for clock in told if clock is not None)
+
+
+def parse_chrony(said: str) -> Clock | None:
+    """``chronyc -c tracking``: the fifth field is how far the clock is from NTP time, in seconds; the last is the leap
+    status (chronyc(1))."""
+    fields = said.strip().split(",")
+    try:
+        offset = float(fields[4])
+    except (IndexError, ValueError):
+        return None
+    synchronised = fields[-1].strip().lower() != "not synchronised"
+    return Clock(source="chronyc tracking", offset=offset, synchronised=synchronised)
+
+
+def parse_timesync(said: str) -> Clock | None:
+    """``timedatectl timesync-status``: the line that begins with Offset, a time span."""
+    line = next((line for line in said.splitlines() if line.strip().startswith("Offset:")), None)
+    if line is None:
+        return None
+    written = line.partition(":")[2].strip()
+    spans = _SPAN.findall(written)
+    if not spans:
+        return None
+    size = sum(abs(float(number)) * _UNITS[unit] for number, unit in spans)
+    offset = -size if written.startswith("-") else size
+    return Clock(source="timedatectl timesync-status", offset=offset, synchronised=True)
+
+
+def _said(*command: str) -> str | None:
+    if shutil.which(command[0]) is None:
+        return None
+    try:
+        done = subprocess.run(
+            command, capture_output=True, timeout=SECONDS, check=False, stdin=subprocess.DEVNULL
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.decode(errors="replace")[:4000] if done.returncode == 0 else None

@@ -1,0 +1,293 @@
+"""What runs by itself on this host: cron entries, systemd timers, and services that start with it.
+
+Read as cron and systemd read them, as far as it matters for 'does anything run this command?': crontab(5), cron(8) of
+Debian, run-parts(8), systemd.unit(5), systemd.timer(5). Nothing is executed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from ops.facts.snapshot import BootService, CronEntry, NotSeen, Schedule, Timer
+from ops.files.bounded_read import read_regular_file
+from ops.settings import ScheduleSettings
+from ops.text.sanitize import safe_line, safe_text
+
+MAX_FILE_BYTES = 256 << 10
+# Names looked at in one directory; Debian's /lib/systemd/system has some three hundred.
+MAX_NAMES = 3000
+MAX_ENTRIES = 500
+MAX_ENTRIES_OF_FILE = 100
+MAX_COMMAND_CHARS = 1000
+MAX_SCRIPT_CHARS = 2000
+
+_ASSIGNMENT = re.compile(r"^\s*[A-Za-z_][A-Za-z0-9_]*\s*=")
+_NICKNAME = re.compile(r"^@(?:reboot|yearly|annually|monthly|weekly|daily|midnight|hourly)$")
+# cron and run-parts skip other names: gte-ops.dpkg-old, gte-ops.toml.
+_RUN_PARTS_NAME = re.compile(r"^[A-Za-z0-9_-]+$")
+_RUN_PARTS = re.compile(r"\brun-parts(?:\s+-\S+)*\s+(/[^\s;|&)}]+)")
+_SHELL = re.compile(rb"^#!\s*/\S*(?:sh|env\s+\w*sh)\b")
+_WANTS = (".wants", ".requires", ".upholds")
+
+
+def schedule(settings: ScheduleSettings) -> Schedule:
+    """Everything found in the places that settings name. What could not be read stands in ``unseen``."""
+    unseen: list[NotSeen] = []
+    cron: list[CronEntry] = []
+    for place in settings.cron:
+        cron.extend(itertools.islice(_cron_place(place, unseen), MAX_ENTRIES - len(cron)))
+    units = _Units.found(settings.systemd, unseen)
+    return Schedule(
+        cron=tuple(cron),
+        timers=tuple(_timers(units)),
+        services=tuple(_boot_services(units)),
+        unseen=tuple(unseen),
+    )
+
+
+# --- cron ---
+
+
+def _cron_place(place: str, unseen: list[NotSeen]) -> Iterator[CronEntry]:
+    try:
+        names = sorted(os.listdir(place))[:MAX_NAMES]  # noqa: PTH208  names alone are wanted
+    except NotADirectoryError:
+        yield from _crontab(place, _is_users_own(Path(place).parent), unseen)
+        return
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        unseen.append(_not_seen(place, error))
+        return
+    own = _is_users_own(Path(place))
+    for name in names:
+        if own or _RUN_PARTS_NAME.match(name):
+            yield from _crontab(str(Path(place) / name), own, unseen)
+
+
+def _is_users_own(directory: Path) -> bool:
+    """Whether the files of ``directory`` are users' crontabs, named for the user: without the column for one."""
+    return directory.name == "crontabs" or directory.parts[-2:] == ("spool", "cron")
+
+
+def _crontab(path: str, users_own: bool, unseen: list[NotSeen]) -> Iterator[CronEntry]:
+    text, count = _text(path, unseen), 0
+    for number, line in enumerate(text.splitlines(), 1):
+        entry = parse_cron_line(line, path, number, users_own)
+        if entry is None:
+            continue
+        count += 1
+        if count > MAX_ENTRIES_OF_FILE:
+            unseen.append(NotSeen(reason=safe_line(f"{path}: more than {MAX_ENTRIES_OF_FILE} entries")))
+            return
+        parts = _RUN_PARTS.search(entry.command)
+        if parts:
+            yield from _run_parts(parts[1], entry, unseen)
+        yield entry
+
+
+def parse_cron_line(line: str, path: str, number: int, users_own: bool) -> CronEntry | None:
+    """One line of a crontab; None for a comment, a variable, or what cron would not take either.
+
+    ``users_own``: a user's crontab, which has no column for the user."""
+    words = line.strip()
+    if not words or words.startswith("#") or _ASSIGNMENT.match(words):
+        return None
+    fields = words.split(None, 1 if words.startswith("@") else 5)
+    count = 1 if words.startswith("@") else 5
+    if len(fields) <= count or (count == 1 and not _NICKNAME.match(fields[0])):
+        return None
+    when, rest = " ".join(fields[:count]), fields[count]
+    user = Path(path).name
+    if not users_own:
+        named = rest.split(None, 1)
+        if len(named) < 2:
+            return None
+        user, rest = named
+    # An unescaped % ends the command; what follows is its standard input (crontab(5)).
+    command = re.split(r"(?<!\\)%", rest, maxsplit=1)[0].replace("\\%", "%").strip()
+    return CronEntry(
+        file=path,
+        line=number,
+        when=safe_line(when, 100),
+        user=safe_line(user, 100),
+        command=safe_line(command, MAX_COMMAND_CHARS),
+        script=_script_of(command),
+    )
+
+
+def _run_parts(directory: str, caller: CronEntry, unseen: list[NotSeen]) -> Iterator[CronEntry]:
+    """The scripts that an entry runs by run-parts (/etc/cron.daily), as entries of their own."""
+    try:
+        names = sorted(os.listdir(directory))[:MAX_NAMES]  # noqa: PTH208
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        unseen.append(_not_seen(directory, error))
+        return
+    for name in names:
+        path = Path(directory) / name
+        if _RUN_PARTS_NAME.match(name) and os.access(path, os.X_OK):
+            yield CronEntry(
+                file=str(path),
+                line=1,
+                when=caller.when,
+                user=caller.user,
+                command=safe_line(str(path), MAX_COMMAND_CHARS),
+                script=_script(str(path)),
+            )
+
+
+def _script_of(command: str) -> str:
+    """The script that a command begins with, or hands to a shell; empty where there is none."""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        words = command.split()
+    paths = [word for word in words[:4] if word.startswith("/")]
+    return next((script for path in paths[:2] if (script := _script(path))), "")
+
+
+def _script(path: str) -> str:
+    """The beginning of the shell script ``path`` without comments; empty for a program and what cannot be read."""
+    try:
+        content = read_regular_file(path, MAX_FILE_BYTES).content
+    except (OSError, ValueError):
+        return ""
+    if not _SHELL.match(content):
+        return ""
+    lines = (line.strip() for line in content.decode("utf-8", "replace").splitlines())
+    return safe_text("\n".join(line for line in lines if line and line[0] != "#"), MAX_SCRIPT_CHARS)
+
+
+# --- systemd ---
+
+
+class _Units(msgspec.Struct):
+    """Unit files by name, the first directory winning as systemd's load path does, and the names that are enabled."""
+
+    files: dict[str, Path] = msgspec.field(default_factory=dict)
+    drop_ins: dict[str, list[Path]] = msgspec.field(default_factory=dict)
+    enabled: set[str] = msgspec.field(default_factory=set)
+    unseen: list[NotSeen] = msgspec.field(default_factory=list)
+
+    @classmethod
+    def found(cls, places: Sequence[str], unseen: list[NotSeen]) -> _Units:
+        units = cls(unseen=unseen)
+        for place in places:
+            for path in units._listed(Path(place)):
+                name = path.name
+                if name.endswith((".timer", ".service")):
+                    units.files.setdefault(name, path)
+                elif name.endswith(_WANTS):
+                    units.enabled.update(wanted.name for wanted in units._listed(path))
+                elif name.endswith((".timer.d", ".service.d")):
+                    units.drop_ins.setdefault(name.removesuffix(".d"), []).extend(
+                        extra for extra in units._listed(path) if extra.suffix == ".conf"
+                    )
+        return units
+
+    def _listed(self, directory: Path) -> list[Path]:
+        try:
+            return [directory / name for name in sorted(os.listdir(directory))[:MAX_NAMES]]  # noqa: PTH208
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except (OSError, ValueError) as error:
+            self.unseen.append(_not_seen(str(directory), error))
+            return []
+
+    def is_masked(self, name: str) -> bool:
+        """Whether the unit is linked to /dev/null (systemctl mask)."""
+        try:
+            return name in self.files and self.files[name].readlink() == Path("/dev/null")
+        except OSError:
+            return False
+
+    def values(self, name: str) -> dict[str, list[str]]:
+        """The assignments of a unit with its drop-ins, by ``Section.Key``; an empty one resets what came before."""
+        paths = [self.files[name]] if name in self.files else []
+        values: dict[str, list[str]] = {}
+        for path in (*paths, *self.drop_ins.get(name, ())):
+            for key, value in parse_unit(_text(str(path), self.unseen)):
+                if value:
+                    values.setdefault(key, []).append(value)
+                else:
+                    values.pop(key, None)
+        return values
+
+    def commands(self, name: str) -> tuple[str, ...]:
+        """What the service runs. The prefixes of ExecStart (systemd.service(5)) are left out."""
+        return tuple(
+            safe_line(command.lstrip("@-:+!"), MAX_COMMAND_CHARS)
+            for command in self.values(name).get("Service.ExecStart", ())
+        )
+
+
+def parse_unit(text: str) -> Iterator[tuple[str, str]]:
+    """``Section.Key`` and value of every assignment of a unit file, continued lines joined."""
+    section = ""
+    for line in re.sub(r"\\\r?\n\s*", " ", text).splitlines():
+        words = line.strip()
+        if words.startswith("[") and words.endswith("]"):
+            section = words[1:-1]
+        elif words and words[0] not in "#;":
+            key, equals, value = words.partition("=")
+            if equals:
+                yield f"{section}.{key.strip()}", value.strip()
+
+
+def _timers(units: _Units) -> Iterator[Timer]:
+    for name in sorted(units.files)[:MAX_NAMES]:
+        if not name.endswith(".timer") or "@" in name:
+            continue
+        values = units.values(name)
+        service = (values.get("Timer.Unit") or [name.removesuffix(".timer") + ".service"])[-1]
+        commands = units.commands(service)
+        yield Timer(
+            name=safe_line(name, 200),
+            file=str(units.files[name]),
+            enabled=name in units.enabled and not units.is_masked(name) and not units.is_masked(service),
+            when=tuple(
+                safe_line(f"{key.removeprefix('Timer.')}={value}", 200)
+                for key, found in values.items()
+                if key.startswith("Timer.On")
+                for value in found
+            ),
+            service=safe_line(service, 200),
+            commands=commands,
+            scripts=tuple(script for command in commands if (script := _script_of(command))),
+        )
+
+
+def _boot_services(units: _Units) -> Iterator[BootService]:
+    for name in sorted(units.enabled)[:MAX_ENTRIES]:
+        if name.endswith(".service") and name in units.files and not units.is_masked(name):
+            yield BootService(
+                name=safe_line(name, 200), file=str(units.files[name]), commands=units.commands(name)
+            )
+
+
+def _text(path: str, unseen: list[NotSeen]) -> str:
+    try:
+        return read_regular_file(path, MAX_FILE_BYTES).content.decode("utf-8", "replace")
+    except FileNotFoundError:
+        return ""
+    except (OSError, ValueError) as error:
+        if os.path.islink(path) and os.path.realpath(path) == "/dev/null":  # noqa: PTH114
+            return ""
+        unseen.append(_not_seen(path, error))
+        return ""
+
+
+def _not_seen(path: str, error: OSError | ValueError) -> NotSeen:
+    words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return NotSeen(
+        reason=safe_line(f"{path}: {words.lower()}"), needs_root=isinstance(error, PermissionError)
+    )

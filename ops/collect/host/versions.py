@@ -1,0 +1,84 @@
+"""Versions of what the toolkit watches, told without importing or starting any of it where that can be avoided."""
+
+from __future__ import annotations
+
+import glob
+import os
+import platform
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+from ops import __version__
+from ops.text.sanitize import safe_line
+
+_VERSIONED = re.compile(r"-(\d[0-9A-Za-z.]*)(?:[-.].*)?\.(?:dist|egg)-info$")
+OPENSSL_SECONDS = 3.0
+
+
+def versions(nginx: str, service_pythons: Iterable[str]) -> dict[str, str]:
+    """By program; one that is not found is left out. ``nginx`` is its version as ``nginx -V`` says it,
+    ``service_pythons`` the paths that gunicorn's interpreter is known by: one in a virtual environment is a link."""
+    places = [place for python in service_pythons for place in libraries(python)]
+    found = {
+        "gte-ops": __version__,
+        "python": platform.python_version(),
+        "nginx": nginx,
+        "gunicorn": installed("gunicorn", places),
+        "certbot": certbot_version(),
+        "openssl": _openssl(),
+    }
+    return {name: version for name, version in found.items() if version}
+
+
+def certbot_version() -> str:
+    """certbot's, by its package: starting it takes half a second. Empty where it is not found."""
+    return installed("certbot", libraries(interpreter(shutil.which("certbot"))))
+
+
+def interpreter(script: str | None) -> str | None:
+    """The Python that a script's first line names."""
+    if script is None:
+        return None
+    try:
+        with Path(script).open("rb") as file:
+            line = file.readline(300)
+    except OSError:
+        return None
+    words = line[2:].split() if line.startswith(b"#!") else []
+    return os.fsdecode(words[0]) if words else None
+
+
+def libraries(python: str | None) -> list[str]:
+    """Where the packages of an interpreter lie."""
+    if python is None:
+        return []
+    beside = Path(python).parent.parent
+    return [
+        *glob.glob(f"{glob.escape(str(beside))}/lib/python3*/site-packages"),  # noqa: PTH207
+        *glob.glob(f"{glob.escape(str(beside))}/local/lib/python3*/dist-packages"),  # noqa: PTH207
+        f"{beside}/lib/python3/dist-packages",
+    ]
+
+
+def installed(package: str, places: Iterable[str]) -> str:
+    """The version of a package, by the name of its metadata; empty where it is in none of the places."""
+    for place in places:
+        for path in glob.glob(f"{glob.escape(place)}/{package}-*-info"):  # noqa: PTH207
+            if match := _VERSIONED.search(path):
+                return match[1]
+    return ""
+
+
+def _openssl() -> str:
+    """The openssl program's, as it says it."""
+    try:
+        ran = subprocess.run(
+            ["openssl", "version"], capture_output=True, text=True, timeout=OPENSSL_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    words = safe_line(ran.stdout, 100).split()
+    return words[1] if len(words) > 1 else ""

@@ -1,0 +1,135 @@
+"""What the kernel says of processes it killed for want of memory."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import subprocess
+import time
+from pathlib import Path
+
+from ops.facts.snapshot import KernelKill, KernelLog, NotSeen, OomCounter, Target
+from ops.text.sanitize import safe_line
+
+MAX_RECORDS = 40_000
+MAX_KILLS = 200
+SECONDS = 0.5
+JOURNAL_SECONDS = 2.0
+_RECORD_BYTES = 8192
+# mm/oom_kill.c: "Out of memory: Killed process 1 (x)", "Memory cgroup out of memory: Killed process 1 (x)".
+_KILLED = re.compile(r"(?:[Oo]ut of memory|oom)[^:]*: Kill(?:ed)? process (\d+) \(")
+
+
+def kernel_log(target: Target, since: float) -> KernelLog | NotSeen:
+    """The out-of-memory kills from ``since`` on (Unix seconds), and the counters of the service's memory cgroup."""
+    try:
+        kills = _from_device(since)
+    except OSError as error:
+        found = _from_journal(since)
+        if found is None:
+            words = error.strerror or str(error)
+            kills = NotSeen(reason=safe_line(f"/dev/kmsg: {words}"), needs_root=os.geteuid() != 0)
+        else:
+            kills = found
+    group = oom_counter(target)
+    if isinstance(kills, NotSeen) and group is None:
+        return kills
+    return KernelLog(kills=kills, group=group)
+
+
+def _from_device(since: float) -> tuple[KernelKill, ...] | NotSeen:
+    """Raises OSError where the device may not be read (kernel.dmesg_restrict)."""
+    # Records bear the time since boot, on the clock that stands still while the machine sleeps (dev-kmsg, ABI).
+    offset = time.time() - time.monotonic()
+    descriptor = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    kills: list[KernelKill] = []
+    deadline = time.monotonic() + SECONDS
+    try:
+        for _ in range(MAX_RECORDS):
+            try:
+                record = os.read(descriptor, _RECORD_BYTES)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno == errno.EPIPE:  # it was overwritten before it was read
+                    continue
+                raise
+            if time.monotonic() > deadline:
+                return NotSeen(reason="the kernel's log was not read to its end in time")
+            head, _, text = record.partition(b";")
+            fields = head.split(b",")
+            if len(fields) < 3 or not fields[2].isdigit():
+                continue
+            _keep(
+                kills,
+                int(fields[2]) / 1e6 + offset,
+                text.partition(b"\n")[0].decode("utf-8", "replace"),
+                since,
+            )
+    finally:
+        os.close(descriptor)
+    return tuple(kills[-MAX_KILLS:])
+
+
+def _from_journal(since: float) -> tuple[KernelKill, ...] | None:
+    """The same from the journal, which members of its groups may read; None where that tells nothing."""
+    command = [
+        "journalctl",
+        "-k",
+        "-q",
+        "--no-pager",
+        "-o",
+        "short-unix",
+        "-n",
+        "5000",
+        f"--since=@{since:.0f}",
+    ]
+    try:
+        printed = subprocess.run(command, capture_output=True, timeout=JOURNAL_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    if printed.returncode != 0 or not printed.stdout:
+        return None
+    kills: list[KernelKill] = []
+    for line in printed.stdout.decode("utf-8", "replace").splitlines():
+        stamp, _, text = line.partition(" ")
+        if stamp.replace(".", "", 1).isdecimal():
+            _keep(kills, float(stamp), text, since)
+    return tuple(kills[-MAX_KILLS:])
+
+
+def _keep(kills: list[KernelKill], at: float, text: str, since: float) -> None:
+    if at >= since and (found := _KILLED.search(text)):
+        kills.append(KernelKill(time=at, pid=int(found[1]), text=safe_line(text, 300)))
+
+
+def oom_counter(target: Target) -> OomCounter | None:
+    """The memory cgroup of gunicorn's master and how often something in it was killed (cgroups(7); cgroup v2:
+    memory.events, v1: memory.oom_control). None where that cannot be read, or the group is not the service's alone."""
+    if target.gunicorn_master is None:
+        return None
+    try:
+        lines = Path(f"/proc/{target.gunicorn_master}/cgroup").read_text().splitlines()
+    except OSError:
+        return None
+    members = {str(pid) for pid in (target.gunicorn_master, *target.gunicorn_workers)}
+    for line in lines:
+        _, controllers, path = [*line.split(":", 2), "", ""][:3]
+        if path in ("", "/"):
+            continue
+        if "memory" in controllers.split(","):
+            directory, file = Path("/sys/fs/cgroup/memory" + path), "memory.oom_control"
+        elif not controllers:
+            directory, file = Path("/sys/fs/cgroup" + path), "memory.events"
+        else:
+            continue
+        try:
+            inside = set((directory / "cgroup.procs").read_text().split())
+            counters = dict(row.split(None, 1) for row in (directory / file).read_text().splitlines())
+            kills = int(counters["oom_kill"])
+        except (OSError, KeyError, ValueError):
+            continue
+        if inside and inside <= members:
+            return OomCounter(path=safe_line(str(directory / file), 1000), oom_kills=kills)
+    return None

@@ -1,0 +1,70 @@
+"""Which files nginx's and gunicorn's processes have open where their logs should be."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from ops.facts.snapshot import LogFile, NotSeen, OpenLog
+
+MAX_DESCRIPTORS = 4096
+DELETED = " (deleted)"
+# A rotation under way renames first and tells the processes then: what is seen twice, this far apart, is no moment.
+SETTLE_SECONDS = 0.4
+
+
+def open_logs(pids: Iterable[int], logs: Iterable[LogFile], deadline: float) -> tuple[OpenLog, ...] | NotSeen:
+    """Every file open for writing that is one of ``logs``, or was before it was renamed or removed.
+
+    Files that are not the log of that name any more are looked at twice. NotSeen where no process could be read."""
+    processes, names = tuple(pids), tuple(log.resolved for log in logs)
+    found, refused = _look(processes, names)
+    if any(item.deleted or item.path not in names for item in found):
+        time.sleep(max(0.0, min(SETTLE_SECONDS, deadline - time.monotonic())))
+        again = {(item.pid, item.path, item.deleted) for item in _look(processes, names)[0]}
+        found = [item for item in found if (item.pid, item.path, item.deleted) in again]
+    if refused and not found:
+        return NotSeen(reason="the open files of nginx or gunicorn may not be read", needs_root=True)
+    return tuple(found)
+
+
+def _look(pids: tuple[int, ...], names: tuple[str, ...]) -> tuple[list[OpenLog], bool]:
+    found: dict[OpenLog, None] = {}
+    refused = False
+    for pid in pids:
+        try:
+            for item in _of_process(pid, names):
+                found[item] = None
+        except PermissionError:
+            refused = True
+        except OSError:  # it ended while we looked
+            continue
+    return list(found), refused
+
+
+def _of_process(pid: int, names: tuple[str, ...]) -> Iterator[OpenLog]:
+    folder = Path(f"/proc/{pid}/fd")
+    for entry in sorted(os.listdir(folder))[:MAX_DESCRIPTORS]:  # noqa: PTH208  names alone
+        try:
+            link = os.readlink(folder / entry)  # noqa: PTH115  not a path: it may end in " (deleted)"
+        except FileNotFoundError:
+            continue
+        path = link.removesuffix(DELETED)
+        if not any(path == name or path.startswith((f"{name}.", f"{name}-")) for name in names):
+            continue
+        try:
+            status = os.stat(folder / entry)  # noqa: PTH116  follows the descriptor, not the path
+            flags = (folder.parent / "fdinfo" / entry).read_text()
+        except FileNotFoundError:
+            continue
+        if stat.S_ISREG(status.st_mode) and _is_writing(flags):
+            yield OpenLog(pid=pid, path=path, deleted=link.endswith(DELETED), size=status.st_size)
+
+
+def _is_writing(fdinfo: str) -> bool:
+    """Whether the descriptor may be written to (proc(5), fdinfo: flags in octal)."""
+    flags = next((line.split()[1] for line in fdinfo.splitlines() if line.startswith("flags:")), "0")
+    return int(flags, 8) & os.O_ACCMODE != os.O_RDONLY

@@ -1,0 +1,274 @@
+"""What nginx and gunicorn logged within the window, whatever the logs' size."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter, deque
+from collections.abc import Callable
+from pathlib import Path
+
+from ops.collect.logs.line import DISORDER, Line, access_line, gunicorn_line, nginx_line
+from ops.collect.logs.tail import LogTail
+from ops.facts.snapshot import AccessLog, Log, LogEntry, Logs, NotSeen, Target
+from ops.files.bounded_read import UntrustedFileError
+from ops.interpret.target import log_namer
+from ops.text.sanitize import HIDDEN, safe_line, safe_text, without_controls, without_secrets
+
+# Read from the end, of the current file and the rotated one together.
+MAX_BYTES = 4 << 20
+MAX_LOGS = 16
+MAX_ENTRIES = 2000
+# Entries of one shape kept: a flood of one notice must not crowd out the one line that matters.
+MAX_OF_ONE_SHAPE = 500
+MAX_ENTRY_CHARS = 4000
+# Of an entry over many lines, its first and its last are kept: an exception's name stands at a traceback's end.
+FIRST_LINES = 16
+LAST_LINES = 43
+
+_PRELOAD_FRAME = re.compile(rb'File "[^"]{0,4000}gunicorn/arbiter\.py", line \d+, in setup')
+_BASE64_LINE = re.compile(r"^[A-Za-z0-9+/=]{30,}$", re.MULTILINE)
+_ELSEWHERE = {
+    "off": "it is switched off",
+    "/dev/null": "it is thrown away",
+    "-": "it goes to the service's standard output or error (see journalctl)",
+    "stderr": "it goes to nginx's standard error (see journalctl)",
+}
+
+
+def read_logs(target: Target, since: float, now: float) -> Logs:
+    """The target's logs from ``since`` to ``now`` (Unix seconds)."""
+    return Logs(
+        since=since,
+        nginx_errors={
+            safe_line(path, 1000): _error_log(path, since, now, nginx_line)
+            for path in target.nginx_error_logs[:MAX_LOGS]
+        },
+        nginx_access=_access_log(target.nginx_access_log, since, target.predict_path),
+        gunicorn_error=_error_log(
+            target.gunicorn_error_log, since, now, gunicorn_line, log_namer(target, "gunicorn_error_log")
+        ),
+        gunicorn_access=_access_log(
+            target.gunicorn_access_log,
+            since,
+            target.predict_path,
+            log_namer(target, "gunicorn_access_log"),
+        ),
+    )
+
+
+def _error_log(
+    path: str | None,
+    since: float,
+    now: float,
+    read_line: Callable[[bytes, float], Line | None],
+    namer: int | None = None,
+) -> Log | NotSeen:
+    tail = _opened(path, since, namer)
+    if isinstance(tail, NotSeen):
+        return tail
+    gathered = _Gathered()
+    continuation = _Continuation()
+    newest = now
+    has_lines = has_times = found_beginning = False
+    try:
+        for raw in tail.lines():
+            has_lines = has_lines or bool(raw.strip())
+            line = read_line(raw, newest)
+            if line is None:
+                continuation.add(raw)
+                continue
+            if not has_times:
+                continuation = _without_preload(continuation, tail, since, now, gathered)
+            has_times = True
+            newest = min(newest, line.time)
+            if line.time >= since:
+                gathered.add(line, continuation)
+            elif line.time < since - DISORDER:
+                found_beginning = True
+                break
+            if continuation.count:
+                continuation = _Continuation()
+            if gathered.is_full:
+                break
+    except (OSError, ValueError) as error:
+        return _unreadable(tail.path, error)
+    if not has_times:
+        _without_preload(continuation, tail, since, now, gathered)
+    if has_lines and not has_times and not gathered.entries:
+        return NotSeen(reason=safe_line(f"{path}: no line in it begins with a time that is understood"))
+    return Log(
+        path=safe_line(tail.path, 1000),
+        size=tail.size,
+        modified=tail.modified,
+        entries=tuple(reversed(gathered.entries)),
+        complete=(found_beginning or tail.is_whole) and not gathered.is_thinned,
+    )
+
+
+class _Continuation:
+    """Lines without a time of their own, met from the last to the first; they belong to the entry above them."""
+
+    def __init__(self) -> None:
+        self.last: list[bytes] = []
+        self.first: deque[bytes] = deque(maxlen=FIRST_LINES)
+        self.count = 0
+
+    def add(self, line: bytes) -> None:
+        self.count += 1
+        if len(self.last) < LAST_LINES:
+            self.last.append(line)
+        else:
+            self.first.append(line)
+
+    def lines(self) -> list[bytes]:
+        """In the log's order, with a mark where some were left out."""
+        omitted = self.count - len(self.last) - len(self.first)
+        mark = [f"… {omitted} lines …".encode()] if omitted else []
+        return [*reversed(self.first), *mark, *reversed(self.last)]
+
+
+def _without_preload(
+    lines: _Continuation, tail: LogTail, since: float, now: float, gathered: _Gathered
+) -> _Continuation:
+    """The lines at a log's end, without the traceback of a master that could not load the application before it forked.
+
+    gunicorn does not log it (preload_app, Arbiter.setup): Python writes it to standard error, and so to the error log
+    where capture_output or a redirection leads there, without a time. It is an entry of its own, of the time at which
+    the log was last written to: what stands above it is older and has nothing to do with it."""
+    kept = lines.lines()
+    setup = next((at for at in range(len(kept) - 1, -1, -1) if _PRELOAD_FRAME.search(kept[at])), None)
+    if setup is None:
+        return lines
+    if tail.modified >= since:
+        first = Line(min(tail.modified, now), "critical", None, b"Traceback (most recent call last):")
+        told = _Continuation()
+        for line in reversed(kept[setup:]):
+            told.add(line)
+        gathered.add(first, told)
+    return _Continuation()
+
+
+class _Gathered:
+    """The entries kept, newest first."""
+
+    def __init__(self) -> None:
+        self.entries: list[LogEntry] = []
+        self.is_thinned = False
+        self._shapes: Counter[bytes] = Counter()
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.entries) >= MAX_ENTRIES
+
+    def add(self, line: Line, continuation: _Continuation) -> None:
+        shape = line.text[:60].translate(None, b"0123456789")
+        self._shapes[shape] += 1
+        if self._shapes[shape] > MAX_OF_ONE_SHAPE:
+            self.is_thinned = True
+            return
+        text = entry_text(line.text, continuation.lines())
+        self.entries.append(LogEntry(time=line.time, level=line.level, pid=line.pid, text=text))
+
+
+def entry_text(first: bytes, continuation: list[bytes]) -> str:
+    """An entry as it is kept: its beginning and, where it is long, its end rather than its middle."""
+    text = "\n".join(line.decode("utf-8", "replace").rstrip("\r") for line in (first, *continuation))
+    if "PRIVATE KEY-----" in text:
+        # Without its BEGIN line, left out with the middle, the key would not be recognised any more.
+        text = _BASE64_LINE.sub(HIDDEN, text)
+    room = MAX_ENTRY_CHARS - 100
+    if len(text) > room:
+        # Before it is cut: what is left of a secret that is cut in two is not recognised any more.
+        text = without_secrets(without_controls(text))
+    if len(text) > room:
+        head = room // 4
+        text = f"{safe_text(text[:head], head)}\n…\n{safe_text(text[head - room :], room - head)}"
+    return safe_text(text, MAX_ENTRY_CHARS)
+
+
+def _access_log(
+    path: str | None, since: float, predict_path: str, namer: int | None = None
+) -> AccessLog | NotSeen:
+    tail = _opened(path, since, namer)
+    if isinstance(tail, NotSeen):
+        return tail
+    statuses: Counter[str] = Counter()
+    requests = 0
+    last: float | None = None
+    last_prediction: float | None = None
+    first_prediction: float | None = None
+    prediction = f" {predict_path} ".encode()
+    has_lines = has_times = found_beginning = False
+    try:
+        for raw in tail.lines():
+            has_lines = has_lines or bool(raw.strip())
+            access = access_line(raw)
+            if access is None:
+                continue
+            has_times = True
+            if access.time < since - DISORDER:
+                found_beginning = True
+                break
+            if access.time < since:
+                continue
+            requests += 1
+            last = access.time if last is None else max(last, access.time)
+            if prediction in raw:
+                last_prediction = max(access.time, last_prediction or access.time)
+                first_prediction = min(access.time, first_prediction or access.time)
+            if access.status is not None:
+                statuses[access.status] += 1
+    except (OSError, ValueError) as error:
+        return _unreadable(tail.path, error)
+    if has_lines and not has_times:
+        return NotSeen(reason=safe_line(f"{path}: no line in it carries a time that is understood"))
+    return AccessLog(
+        path=safe_line(tail.path, 1000),
+        size=tail.size,
+        modified=tail.modified,
+        requests=requests,
+        statuses=dict(sorted(statuses.items())),
+        last=last,
+        last_prediction=last_prediction,
+        first_prediction=first_prediction,
+        complete=found_beginning or tail.is_whole,
+    )
+
+
+def _opened(path: str | None, since: float, namer: int | None) -> LogTail | NotSeen:
+    if not path:
+        return NotSeen(reason="no such log is configured")
+    elsewhere = _elsewhere(path)
+    if elsewhere is not None:
+        return NotSeen(reason=safe_line(f"{path}: {elsewhere}"))
+    try:
+        return LogTail(path, since, MAX_BYTES, namer)
+    except (OSError, ValueError) as error:
+        return _unreadable(path, error)
+
+
+def _elsewhere(path: str) -> str | None:
+    """Where a log goes that is no file: a word of the configuration, or (in containers) a link to a stream."""
+    if path in _ELSEWHERE:
+        return _ELSEWHERE[path]
+    if path.startswith(("syslog:", "memory:", "syslog+", "udp:")):
+        return "it goes to syslog or memory, not to a file"
+    place = path
+    for _ in range(8):
+        if place.startswith(("/dev/std", "/dev/fd/", "/proc/")):
+            # Opened, it would be this program's own stream.
+            return "it goes to a standard stream of the service, not to a file"
+        try:
+            place = str(Path(place).parent / os.readlink(place))  # noqa: PTH115  one step, not all
+        except (OSError, ValueError):
+            return None
+    return None
+
+
+def _unreadable(path: str, error: OSError | ValueError) -> NotSeen:
+    if isinstance(error, PermissionError):
+        return NotSeen(reason=safe_line(f"{path}: permission denied"), needs_root=os.geteuid() != 0)
+    words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    refused = isinstance(error, UntrustedFileError)
+    return NotSeen(reason=safe_line(f"{path}: {words.lower()}"), is_refused=refused)

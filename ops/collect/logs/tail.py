@@ -1,0 +1,139 @@
+"""The lines of a log from its end backwards, into the rotated file before it, within a bound."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import io
+import os
+import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO
+
+from ops.files.bounded_read import open_regular_file
+
+# Of a compressed log so much is unpacked, from its beginning; its end alone is kept.
+MAX_UNPACKED_BYTES = 64 << 20
+MAX_LISTED = 10_000
+_OTHER_COMPRESSIONS = (".zst", ".xz", ".bz2")
+STEP_BYTES = 256 * 1024
+MAX_LINE_BYTES = 8 * 1024
+
+
+@dataclass
+class LogTail:
+    """Lines newest first. ``since``: a rotated file untouched since then is not looked into (Unix seconds); ``namer``:
+    the user whose process named the log (`open_regular_file`).
+
+    After the lines are used up, ``is_whole`` tells whether the logs' very beginning was reached within ``limit``
+    bytes. Raises OSError or ValueError when opened where the log cannot be read."""
+
+    path: str
+    since: float
+    limit: int
+    namer: int | None = None
+    size: int = 0
+    modified: float = 0.0
+    is_whole: bool = False
+    _left: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        with open_regular_file(self.path, namer=self.namer) as file:
+            status = os.fstat(file.fileno())
+        self.size, self.modified = status.st_size, status.st_mtime
+
+    def lines(self) -> Iterator[bytes]:
+        """Each line without its end, newest first, at most `MAX_LINE_BYTES` of it."""
+        self._left, self.is_whole = self.limit, False
+        with open_regular_file(self.path, namer=self.namer) as file:
+            yield from self._backwards(file)
+        if self._left <= 0:
+            return
+        earlier = self._earlier()
+        if earlier is None:
+            self.is_whole = True
+            return
+        if earlier.endswith(_OTHER_COMPRESSIONS):  # not unpacked: the window then begins before what is read
+            return
+        try:
+            with open_regular_file(earlier, namer=self.namer) as file:
+                if earlier.endswith(".gz"):
+                    plain, is_all = _unpacked(file, self._left)
+                    yield from self._backwards(plain)
+                else:
+                    is_all = True
+                    yield from self._backwards(file)
+        except (OSError, EOFError, zlib.error):
+            return
+        self.is_whole = is_all and self._left > 0
+
+    def _earlier(self) -> str | None:
+        """The file that the log was before its last rotation, where it was touched within the window: ``log.1``, or by
+        logrotate's ``dateext`` ``log-20261122``, each compressed or not."""
+        named = Path(self.path)
+        rotated = re.compile(
+            re.escape(named.name) + r"(?:\.1|-\d{8}[-\d]*)(?:\.(?:gz|zst|xz|bz2))?", re.ASCII
+        )
+        try:
+            with os.scandir(named.parent) as entries:
+                found = [e.name for e in islice(entries, MAX_LISTED) if rotated.fullmatch(e.name)]
+            newest = max(found, key=lambda name: (named.parent / name).stat().st_mtime, default=None)
+        except (OSError, ValueError):
+            return None
+        earlier = str(named.parent / newest) if newest else None
+        return earlier if earlier and self._touched_since(earlier) else None
+
+    def _touched_since(self, path: str) -> bool:
+        try:
+            return Path(path).stat().st_mtime >= self.since
+        except OSError:
+            return False
+
+    def _backwards(self, file: BinaryIO) -> Iterator[bytes]:
+        position = file.seek(0, os.SEEK_END)
+        carried = b""
+        first = True
+        while position > 0:
+            if self._left <= 0:
+                # What is carried is the end of a line whose beginning lies outside.
+                return
+            step = min(STEP_BYTES, position, self._left)
+            position -= step
+            self._left -= step
+            file.seek(position)
+            block = file.read(step)
+            if len(block) < step:
+                # Truncated under our hands (copytruncate): what was read stands, the rest is gone.
+                return
+            pieces = (block + carried).split(b"\n")
+            carried = pieces[0]
+            newest = len(pieces) - 1
+            if first and not pieces[newest]:
+                newest -= 1
+            first = False
+            for number in range(newest, 0, -1):
+                yield pieces[number][:MAX_LINE_BYTES]
+        if carried:
+            yield carried[:MAX_LINE_BYTES]
+
+
+def _unpacked(file: BinaryIO, keep: int) -> tuple[BinaryIO, bool]:
+    """The last ``keep`` bytes of a gzip file, and whether they are all of it.
+
+    Raises OSError, EOFError, zlib.error where it is damaged or unpacks to more than `MAX_UNPACKED_BYTES`."""
+    kept = bytearray()
+    total = 0
+    with gzip.GzipFile(fileobj=file) as plain:
+        while piece := plain.read(STEP_BYTES):
+            total += len(piece)
+            if total > MAX_UNPACKED_BYTES:
+                raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+            kept += piece
+            if len(kept) > 2 * keep:
+                del kept[:-keep]
+    del kept[: max(0, len(kept) - keep)]
+    return io.BytesIO(bytes(kept)), total <= keep

@@ -1,0 +1,366 @@
+"""What the service's name resolves to.
+
+One named resolver is asked as it is; else the host's own way is followed: /etc/hosts, then /etc/resolv.conf.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import select
+import socket
+import time
+from collections.abc import Iterable
+
+import msgspec
+
+from ops.collect.net.dns_message import (
+    AAAA,
+    NOERROR,
+    NXDOMAIN,
+    REFUSED,
+    A,
+    Answer,
+    Question,
+    name_of,
+    rcode_words,
+    read_answer,
+)
+from ops.facts.snapshot import NotSeen, Resolution
+from ops.interpret.address import split_address
+from ops.text.sanitize import safe_line
+
+# A resolver that says nothing for so long is called dead, all tries and servers together, seconds.
+PATIENCE = 1.8
+# Silent for so long: the question is repeated, and the next server is asked beside the first, seconds.
+PATIENCE_PER_TRY = 0.6
+# One family answered with addresses: how long the other is still waited for, seconds.
+PATIENCE_FOR_OTHER_FAMILY = 0.5
+MAX_SERVERS = 3
+MAX_ADDRESSES = 64
+DNS_PORT = 53
+MAX_FILE_BYTES = 1 << 20
+HOSTS_FILE = "/etc/hosts"
+RESOLV_CONF = "/etc/resolv.conf"
+
+
+def resolve(name: str, resolver: str | None, deadline: float) -> Resolution | NotSeen:
+    """The addresses of ``name``; ``resolver`` is ``ip[:port]`` or None for the host's own way.
+
+    Done at ``deadline`` (time.monotonic) or after `PATIENCE`, whichever comes first; NotSeen where the deadline left
+    less time for an answer than one try takes."""
+    wanted = name.strip().rstrip(".").lower()
+    literal = _literal(wanted)
+    shown = safe_line(name)
+    if literal is not None:
+        return Resolution(name=shown, resolver="", addresses=(literal,), is_literal=True)
+    if resolver is not None:
+        return _ask_servers(shown, wanted, [resolver], (), deadline)
+    listed = in_hosts_file(_read(HOSTS_FILE), wanted)
+    if not listed and (wanted == "localhost" or wanted.endswith(".localhost")):
+        listed = ("127.0.0.1", "::1")  # RFC 6761, 6.3
+        return Resolution(name=shown, resolver="localhost", addresses=listed)
+    if listed:
+        return Resolution(name=shown, resolver=HOSTS_FILE, addresses=listed)
+    configured = parse_resolv_conf(_read(RESOLV_CONF))
+    return _ask_servers(shown, wanted, configured.servers, configured.searched(wanted), deadline)
+
+
+def _literal(name: str) -> str | None:
+    try:
+        return str(ipaddress.ip_address(name.strip("[]")))
+    except ValueError:
+        return None
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123  bounded read of a system file
+            return file.read(MAX_FILE_BYTES).decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+# --- the host's own files ---
+
+
+def in_hosts_file(content: str, name: str) -> tuple[str, ...]:
+    """The addresses that lines of hosts(5) give ``name`` (lower case, no final dot)."""
+    found: dict[str, None] = {}
+    for row in content.splitlines():
+        words = row.partition("#")[0].split()
+        if len(words) < 2 or name not in (word.lower().rstrip(".") for word in words[1:]):
+            continue
+        address = _literal(words[0])
+        if address is not None:
+            found[address] = None
+    return tuple(found)
+
+
+class ResolvConf(msgspec.Struct, frozen=True):
+    """What resolv.conf(5) says: servers in order, search domains, how many dots make a name absolute."""
+
+    servers: list[str]
+    search: tuple[str, ...] = ()
+    ndots: int = 1
+
+    def searched(self, name: str) -> tuple[str, ...]:
+        """The domains to append where ``name`` alone has too few dots to be meant absolutely."""
+        return self.search if name.count(".") < self.ndots else ()
+
+
+def parse_resolv_conf(content: str) -> ResolvConf:
+    """The servers, search list and ndots of a resolv.conf; without a server this host's own, as libc does."""
+    servers: list[str] = []
+    search: tuple[str, ...] = ()
+    ndots = 1
+    for row in content.splitlines():
+        words = row.split()
+        if len(words) < 2 or row[0] in "#;":
+            continue
+        if words[0] == "nameserver":
+            servers.append(words[1])
+        elif words[0] in ("search", "domain"):
+            search = tuple(word.strip(".").lower() for word in words[1:7])
+        elif words[0] == "options":
+            for word in words[1:]:
+                if word.startswith("ndots:") and word[6:].isdigit():
+                    ndots = min(int(word[6:]), 15)
+    return ResolvConf(servers[:MAX_SERVERS] or ["127.0.0.1"], search, ndots)
+
+
+# --- asking ---
+
+
+def _ask_servers(
+    shown: str, name: str, servers: list[str], search: Iterable[str], deadline: float
+) -> Resolution | NotSeen:
+    resolver = ", ".join(safe_line(server, 80) for server in servers)
+    started = time.monotonic()
+    until = min(deadline, started + PATIENCE)
+    outcome = _Outcome("nxdomain", f"{shown!r} is not a name that can be asked for")
+    # With search domains the bare name comes last (resolv.conf(5), ndots).
+    for candidate in (*(f"{name}.{domain}" for domain in search if domain), name):
+        questions = _questions(candidate)
+        if questions is None:
+            continue
+        outcome = _Asking(questions, servers, until).outcome()
+        if outcome.failure not in ("nxdomain", "no_address"):
+            break
+    if outcome.failure == "timeout" and deadline - started < min(PATIENCE, PATIENCE_PER_TRY):
+        return NotSeen(reason="no time was left for the resolver to answer")
+    return Resolution(
+        name=shown,
+        resolver=resolver,
+        addresses=outcome.addresses,
+        failure=outcome.failure,
+        detail=safe_line(f"{resolver}: {outcome.detail}") if outcome.failure else "",
+    )
+
+
+class _Outcome(msgspec.Struct, frozen=True):
+    failure: str | None
+    detail: str = ""
+    addresses: tuple[str, ...] = ()
+
+
+def _questions(name: str) -> dict[int, Question] | None:
+    """An A and an AAAA question by message id, None for what is no name."""
+    try:
+        labels = name_of(name)
+    except ValueError:
+        return None
+    number = int.from_bytes(os.urandom(2), "big")
+    kinds = {number: A, (number + 1) % 65536: AAAA}
+    return {key: Question(key, labels, kind) for key, kind in kinds.items()}
+
+
+class _Server(msgspec.Struct):
+    """One server under way: its socket and what it has answered so far, by question id."""
+
+    address: str
+    sock: socket.socket | None = None
+    answers: dict[int, Answer] = msgspec.field(default_factory=dict)
+    trouble: _Outcome | None = None
+
+
+class _Asking:
+    """The two questions put to servers: the first alone, each next beside it once it is silent or broken."""
+
+    def __init__(self, questions: dict[int, Question], servers: list[str], until: float) -> None:
+        self._questions = questions
+        self._waiting = [_Server(server) for server in servers]
+        self._asked: list[_Server] = []
+        self._started = time.monotonic()
+        self._until = until
+
+    def outcome(self) -> _Outcome:
+        """Addresses, or the most telling failure. All sockets are closed."""
+        try:
+            return self._run()
+        finally:
+            for server in self._asked:
+                if server.sock is not None:
+                    server.sock.close()
+
+    def _run(self) -> _Outcome:
+        self._ask_next()
+        repeat = self._started + PATIENCE_PER_TRY
+        until = self._until
+        while (now := time.monotonic()) < until:
+            decided = self._decided()
+            if decided is not None:
+                return decided
+            if self._has_addresses():
+                until = min(until, now + PATIENCE_FOR_OTHER_FAMILY)
+            if now >= repeat:
+                repeat = now + PATIENCE_PER_TRY
+                if not self._ask_next():
+                    for server in self._asked:
+                        self._send(server)
+            open_socks = {s.sock: s for s in self._asked if s.sock is not None and s.trouble is None}
+            if not open_socks:
+                if not self._ask_next():
+                    break
+                continue
+            ready, _, _ = select.select(list(open_socks), [], [], max(0.0, min(until, repeat) - now))
+            for sock in ready:
+                self._receive(open_socks[sock])
+        return self._decided() or self._exhausted()
+
+    def _ask_next(self) -> bool:
+        if not self._waiting:
+            return False
+        server = self._waiting.pop(0)
+        self._asked.append(server)
+        host, port = _place(server.address)
+        try:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            socket.inet_pton(family, host.partition("%")[0])
+            server.sock = socket.socket(family, socket.SOCK_DGRAM)
+            server.sock.setblocking(False)
+            # Connected: the kernel drops what others send, and an ICMP refusal comes back as an error.
+            server.sock.connect((host, port))
+        except (OSError, OverflowError, ValueError) as error:
+            server.trouble = _Outcome("unreachable", _words(error))
+            return True
+        self._send(server)
+        return True
+
+    def _send(self, server: _Server) -> None:
+        if server.sock is None or server.trouble is not None:
+            return
+        for number, question in self._questions.items():
+            if number in server.answers:
+                continue
+            try:
+                server.sock.send(question.wire)
+            except OSError as error:
+                server.trouble = _Outcome("unreachable", _words(error))
+
+    def _receive(self, server: _Server) -> None:
+        assert server.sock is not None  # noqa: S101  only open sockets are waited for
+        try:
+            wire = server.sock.recv(65535)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            # ICMP says that nobody listens there.
+            server.trouble = _Outcome("unreachable", _words(error))
+            return
+        answer = read_answer(wire, self._questions)
+        if answer is not None and answer.is_truncated:
+            answer = self._over_tcp(server, self._questions[answer.id])
+        if answer is not None:
+            server.answers[answer.id] = answer
+
+    def _over_tcp(self, server: _Server, question: Question) -> Answer | None:
+        # RFC 7766: the same question over TCP, two octets of length before each message.
+        wire = question.wire
+        try:
+            remaining = self._until - time.monotonic()
+            with socket.create_connection(_place(server.address), timeout=max(0.01, remaining)) as sock:
+                sock.sendall(len(wire).to_bytes(2, "big") + wire)
+                length = int.from_bytes(self._exactly(sock, 2), "big")
+                return read_answer(self._exactly(sock, length), self._questions)
+        except (OSError, OverflowError):
+            return None
+
+    def _exactly(self, sock: socket.socket, count: int) -> bytes:
+        received = b""
+        while len(received) < count:
+            remaining = self._until - time.monotonic()
+            if remaining <= 0:
+                raise TimeoutError
+            sock.settimeout(remaining)
+            piece = sock.recv(count - len(received))
+            if not piece:
+                raise ConnectionResetError
+            received += piece
+        return received
+
+    # What the answers so far amount to.
+
+    def _has_addresses(self) -> bool:
+        return any(answer.addresses for server in self._asked for answer in server.answers.values())
+
+    def _decided(self) -> _Outcome | None:
+        """The outcome once nothing still awaited could change it."""
+        for server in self._asked:
+            if len(server.answers) < len(self._questions):
+                continue
+            found = _addresses(server.answers.values())
+            if found:
+                return _Outcome(None, addresses=found)
+            codes = {answer.rcode for answer in server.answers.values()}
+            if codes <= {NOERROR, NXDOMAIN}:
+                # An authoritative 'no' ends the search, as it does for libc.
+                return _no(codes)
+            server.trouble = server.trouble or _failed(codes)
+        if not self._waiting and all(server.trouble is not None for server in self._asked):
+            return self._exhausted()
+        return None
+
+    def _exhausted(self) -> _Outcome:
+        for server in self._asked:
+            found = _addresses(server.answers.values())
+            if found:
+                return _Outcome(None, addresses=found)
+        troubles = [server.trouble for server in self._asked if server.trouble is not None]
+        told = next((t for t in troubles if t.failure in ("servfail", "refused")), None)
+        silent = [server for server in self._asked if server.trouble is None]
+        if told is not None:
+            return told
+        if silent or not troubles:
+            return _Outcome("timeout", f"no answer within {time.monotonic() - self._started:.1f} s")
+        return troubles[0]
+
+
+def _words(error: Exception) -> str:
+    return (getattr(error, "strerror", None) or str(error)).lower()
+
+
+def _place(server: str) -> tuple[str, int]:
+    """Host and port of a server as written: ``ip``, ``ip:port``, ``[v6]:port`` or a bare IPv6 address."""
+    if _literal(server) is not None:
+        return server.strip("[]"), DNS_PORT
+    host, port = split_address(server)
+    return host, port or DNS_PORT
+
+
+def _addresses(answers: Iterable[Answer]) -> tuple[str, ...]:
+    found = [address for answer in answers for address in answer.addresses]
+    return tuple(sorted(dict.fromkeys(found), key=lambda address: ":" in address))[:MAX_ADDRESSES]
+
+
+def _no(codes: set[int]) -> _Outcome:
+    if NXDOMAIN in codes:
+        return _Outcome("nxdomain", "the name does not exist (NXDOMAIN)")
+    return _Outcome("no_address", "the name exists, but has no A or AAAA record")
+
+
+def _failed(codes: set[int]) -> _Outcome:
+    if REFUSED in codes:
+        return _Outcome("refused", "the resolver refuses to answer for this name (REFUSED)")
+    words = ", ".join(sorted(rcode_words(code) for code in codes if code))
+    return _Outcome("servfail", f"the resolver failed ({words})")

@@ -1,0 +1,373 @@
+"""One HTTP request and the raw truth of what came back.
+
+No redirect is followed, no proxy of the environment used, no cookie kept; and no peer, however hostile, makes
+an exchange longer than its deadline or larger than what is kept.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import http.client
+import json
+import ssl
+import time
+from collections.abc import Mapping
+from email.message import Message
+from typing import Any, NamedTuple, cast
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from ops import __version__
+from ops.collect.net.connection import OutOfTimeError, Patience, Wire, dial, failure_of, reason_of
+from ops.facts.snapshot import Connection, Exchange
+from ops.text.sanitize import HIDDEN, safe_line, safe_text, without_controls
+
+USER_AGENT = f"gte-ops-doctor/{__version__}"
+MAX_BODY_BYTES = 64 * 1024
+MAX_KEPT_CHARS = 4096
+# Everything that may be read of one answer: a head of http.client's own bounds is larger than any real one.
+MAX_ANSWER_BYTES = MAX_BODY_BYTES + 256 * 1024
+MAX_KEPT_HEADERS = 64
+MAX_HEADER_CHARS = 2000
+MAX_CONTENT_TYPE_CHARS = 500
+# Python's own encodings that no web server names; decoding some takes seconds for what is kept of a body.
+_NO_CHARSETS = ("idna", "punycode", "raw_unicode_escape", "unicode_escape")
+# A body that has begun and drips is given up after this long; until it begins, the deadline alone counts.
+BODY_SECONDS = 2.0
+_SECRET_HEADERS = (
+    "set-cookie",
+    "set-cookie2",
+    "cookie",
+    "authorization",
+    "proxy-authorization",
+    "www-authenticate",
+)
+_CONNECT_FAILURES = ("refused", "timeout", "unreachable", "missing", "permission")
+_EXCHANGE_FAILURES = (*_CONNECT_FAILURES, "reset")
+
+
+def connect(address: str, deadline: float, patience: Patience | None = None) -> Connection:
+    """One connect to ``ip:port``, ``[v6]:port`` or ``unix:/path``, until ``deadline`` (time.monotonic)."""
+    started = time.monotonic()
+    try:
+        dial(address, patience or Patience(deadline), limit=0, deadline=deadline).close()
+    except OSError as error:
+        failure = failure_of(error)
+        elapsed = time.monotonic() - started
+        return Connection(
+            address=address,
+            failure=failure if failure in _CONNECT_FAILURES else "other",
+            detail=_waited(error, "connect", elapsed),
+            elapsed=elapsed,
+        )
+    return Connection(address=address, elapsed=time.monotonic() - started)
+
+
+def exchange(
+    method: str,
+    url: str,
+    address: str,
+    patience: Patience,
+    *,
+    body: bytes | str | None = None,
+    headers: Mapping[str, str] | None = None,
+    tls: bool | ssl.SSLContext | None = None,
+    server_name: str | None = None,
+    connect_by: float | None = None,
+) -> Exchange:
+    """One request for ``url`` sent to ``address``, and what came back: see `ask`."""
+    return ask(
+        method,
+        url,
+        address,
+        patience,
+        body=body,
+        headers=headers,
+        tls=tls,
+        server_name=server_name,
+        connect_by=connect_by,
+    ).exchange
+
+
+class Answer(NamedTuple):
+    """An exchange, and its Location as received: the one kept in the exchange may have secrets hidden."""
+
+    exchange: Exchange
+    location: str = ""
+
+
+def ask(
+    method: str,
+    url: str,
+    address: str,
+    patience: Patience,
+    *,
+    body: bytes | str | None = None,
+    headers: Mapping[str, str] | None = None,
+    tls: bool | ssl.SSLContext | None = None,
+    server_name: str | None = None,
+    connect_by: float | None = None,
+) -> Answer:
+    """One request for ``url`` sent to ``address``.
+
+    ``tls``: None decides by the URL's scheme, True wraps without verifying (trust is for ops/collect/net/tls.py),
+    a context is used as it is. ``server_name``: the SNI, by default the URL's host. ``connect_by``: how long the
+    connection alone is waited for (time.monotonic)."""
+    started = time.monotonic()
+    phase = _Phase()
+
+    def failed(failure: str, detail: str) -> Answer:
+        return Answer(
+            Exchange(
+                method=method,
+                url=safe_line(url, MAX_HEADER_CHARS),
+                address=address,
+                failure=failure,
+                detail=detail,
+                elapsed=time.monotonic() - started,
+            )
+        )
+
+    wire: Wire | None = None
+    try:
+        parts = urlsplit(url)
+        wire = dial(address, patience, MAX_ANSWER_BYTES, connect_by)
+        if tls or (tls is None and parts.scheme == "https"):
+            phase.name = "TLS handshake"
+            context = tls if isinstance(tls, ssl.SSLContext) else unverified_context()
+            wire.start_tls(context, server_name or sni(parts.hostname))
+        phase.name = "answer"
+        connection = http.client.HTTPConnection("localhost")
+        connection.sock = cast(Any, wire)
+        _send(connection, method, url, body, headers or {})
+        # Not connection.getresponse(): that closes the connection before the body is read.
+        response = http.client.HTTPResponse(cast(Any, wire), method=method)
+        response.begin()
+        patience.count_answer()
+        return _read(method, url, address, response, wire, started)
+    except ssl.SSLError as error:
+        return failed("tls", f"{phase.name}: {_tls_words(error)}")
+    except http.client.RemoteDisconnected:
+        return failed("closed", "the peer closed the connection without an answer")
+    except http.client.HTTPException as error:
+        if wire is not None and wire.is_ended and not wire.received:
+            return failed("closed", "the peer closed the connection without an answer")
+        return failed("malformed", safe_line(f"not an HTTP answer: {type(error).__name__}: {error}"))
+    except OSError as error:
+        failure = failure_of(error)
+        if phase.name == "TLS handshake" and failure == "reset":
+            return failed("tls", "TLS handshake: the peer reset the connection")
+        known = failure if failure in _EXCHANGE_FAILURES else "unreachable"
+        return failed(known, _waited(error, phase.name, time.monotonic() - started))
+    except (ValueError, LookupError, ArithmeticError, RecursionError) as error:
+        # What http.client and the e-mail parser below it let through for answers nobody thought of.
+        return failed("malformed", safe_line(f"{phase.name}: {type(error).__name__}: {error}"))
+    finally:
+        if wire is not None:
+            wire.close()
+
+
+class _Phase:
+    name = "connect"
+
+
+def _send(
+    connection: http.client.HTTPConnection,
+    method: str,
+    url: str,
+    body: bytes | str | None,
+    headers: Mapping[str, str],
+) -> None:
+    parts = urlsplit(url)
+    # RFC 9112 3.2.1: the origin form; what is not ASCII is percent-encoded as browsers do it.
+    path = quote(urlunsplit(("", "", parts.path or "/", parts.query, "")), safe="/%?=&:+,;@!$'()*~[]")
+    connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
+    content = body.encode() if isinstance(body, str) else body
+    sent = {
+        "Host": host_header(url),
+        "User-Agent": USER_AGENT,
+        "Accept": "*/*",
+        "Accept-Encoding": "identity",
+        "Connection": "close",
+    }
+    if content is not None:
+        sent["Content-Length"] = str(len(content))
+    names = {name.lower() for name in headers}
+    for name, value in (*((n, v) for n, v in sent.items() if n.lower() not in names), *headers.items()):
+        connection.putheader(name, value)
+    # A server may answer and close before it has read the body (413); its answer still waits to be read.
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        connection.endheaders(content)
+
+
+def _read(
+    method: str, url: str, address: str, response: http.client.HTTPResponse, wire: Wire, started: float
+) -> Answer:
+    elapsed = time.monotonic() - started
+    # http.client takes the end of the stream for the end of the head.
+    if wire.is_ended or wire.is_cut_off:
+        exchange = Exchange(
+            method=method,
+            url=safe_line(url, MAX_HEADER_CHARS),
+            address=address,
+            failure="closed",
+            detail="the peer closed the connection in the middle of the answer's head",
+            elapsed=elapsed,
+        )
+        return Answer(exchange)
+    content, elapsed, trouble = _body(response, wire, started)
+    text, shortened = kept_body(content, _charset(response.headers.get("Content-Type")))
+    exchange = Exchange(
+        method=method,
+        url=safe_line(url, MAX_HEADER_CHARS),
+        address=address,
+        detail="; ".join(filter(None, (trouble, shortened))),
+        status=response.status,
+        headers=_kept_headers(response.getheaders()),
+        body=text,
+        elapsed=elapsed,
+    )
+    return Answer(exchange, str(response.headers.get("Location") or "")[: 4 * MAX_HEADER_CHARS])
+
+
+def _body(response: http.client.HTTPResponse, wire: Wire, started: float) -> tuple[bytes, float, str]:
+    """The body's beginning, seconds until its first part, and what was wrong with it."""
+    content = bytearray()
+    declared = response.length
+    elapsed = time.monotonic() - started
+    trouble = ""
+    try:
+        while len(content) < MAX_BODY_BYTES:
+            piece = response.read1(MAX_BODY_BYTES - len(content))
+            if not content:
+                elapsed = time.monotonic() - started
+                wire.deadline = min(wire.deadline, time.monotonic() + BODY_SECONDS)
+            if not piece:
+                break
+            content += piece
+    except OutOfTimeError:
+        trouble = f"the body was not complete after {time.monotonic() - started:.1f} s"
+    except (http.client.HTTPException, OSError, ValueError) as error:
+        trouble = safe_line(f"the body broke off: {type(error).__name__}: {error}")
+    if not trouble and declared is not None and len(content) < min(declared, MAX_BODY_BYTES):
+        trouble = f"the body ended after {len(content)} of {declared} bytes"
+    return bytes(content), elapsed, trouble
+
+
+def _charset(content_type: str | None) -> str | None:
+    """The charset a Content-Type names. Of an endless value the beginning alone is parsed: it takes quadratic time."""
+    message = Message()
+    message["Content-Type"] = " ".join((content_type or "")[:MAX_CONTENT_TYPE_CHARS].split())
+    try:
+        return message.get_content_charset()
+    except (LookupError, ValueError):
+        return None
+
+
+def kept_body(content: bytes, charset: str | None) -> tuple[str, str]:
+    """What is kept of a body, and what was done to it: at most `MAX_KEPT_CHARS`, no controls, no secrets.
+
+    JSON stays JSON, so that judges can read it: where it is too long, lists and strings are shortened."""
+    try:
+        name = codecs.lookup(charset or "utf-8").name.replace("-", "_")
+        whole = content.decode("utf-8" if name in _NO_CHARSETS else name, "replace")
+    except (LookupError, ValueError):
+        whole = content.decode("utf-8", "replace")
+    text = safe_text(whole, MAX_KEPT_CHARS)
+    if whole.lstrip()[:1] not in ("{", "["):
+        return text, ""
+    try:
+        value = json.loads(whole)
+    except (ValueError, RecursionError):
+        return text, ""
+    if len(whole) <= MAX_KEPT_CHARS and _is_json(text):
+        return text, ""
+    for length in (8, 3, 1):
+        short = json.dumps(_shortened(value, length), ensure_ascii=False)
+        if len(short) <= MAX_KEPT_CHARS:
+            return without_controls(short), "the JSON is shown shortened"
+    return text, ""
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _shortened(value: Any, length: int, depth: int = 12) -> Any:
+    from ops.text.secret_scan.values import is_secret
+
+    if isinstance(value, str):
+        return safe_text(value, 25 * length)
+    if depth <= 0 and isinstance(value, dict | list):
+        return None
+    if isinstance(value, list):
+        return [_shortened(item, length, depth - 1) for item in value[:length]]
+    if isinstance(value, dict):
+        return {
+            safe_line(key, 80): HIDDEN if is_secret(key, inner) else _shortened(inner, length, depth - 1)
+            for key, inner in list(value.items())[: 8 * length]
+        }
+    return value
+
+
+def _kept_headers(headers: list[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (
+            safe_line(name, 100),
+            HIDDEN if name.lower() in _SECRET_HEADERS else safe_line(str(value), MAX_HEADER_CHARS),
+        )
+        for name, value in headers[:MAX_KEPT_HEADERS]
+    )
+
+
+def host_header(url: str) -> str:
+    """The Host field for ``url`` (RFC 9110 7.2): IDNA for the name, the port unless the scheme's own."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if not host.isascii():
+        host = sni(host) or quote(host)
+    port = parts.port
+    default = {"http": 80, "https": 443}.get(parts.scheme)
+    if ":" in host:
+        host = f"[{host}]"
+    return host if port is None or port == default else f"{host}:{port}"
+
+
+def sni(host: str | None) -> str | None:
+    """``host`` as TLS sends it (RFC 6066 3): no final dot, IDNA; Python leaves IP literals out by itself."""
+    host = (host or "").rstrip(".")
+    if host.isascii():
+        return host or None
+    try:
+        return host.encode("idna").decode()
+    except UnicodeError:
+        return None
+
+
+def unverified_context() -> ssl.SSLContext:
+    """TLS that accepts any certificate: the answer is wanted here, whom to trust is judged elsewhere."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _tls_words(error: ssl.SSLError) -> str:
+    if isinstance(error, ssl.SSLEOFError):
+        return "the peer closed the connection"
+    return safe_line((error.reason or str(error)).replace("_", " ").lower())
+
+
+def _waited(error: OSError, phase: str, elapsed: float) -> str:
+    if isinstance(error, OutOfTimeError):
+        early = str(error) if str(error).startswith("wait ended") else ""
+        return f"no {_AWAITED.get(phase, phase)} within {elapsed:.1f} s" + (f" ({early})" if early else "")
+    return f"{phase}: {reason_of(error)}" if phase != "answer" else reason_of(error)
+
+
+_AWAITED = {"connect": "connection"}

@@ -1,0 +1,228 @@
+"""The probes over the network in a process of no privilege: what peers send is parsed there, and not as root.
+
+The watchdog's doctor runs as root while something is wrong, and asks whoever answers at the service's addresses. The
+child is forked before the first thread, imports what it needs, becomes a user that owns nothing, and hands back plain
+facts, which are decoded as such. A unix socket is dialled by the parent all the same: who may connect to it is said by
+its mode, and its peer is the service."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import stat
+import struct
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from ops.collect.net.connection import Patience
+from ops.collect.net.probes import RESULTS, Probes, Request, probe
+from ops.facts.snapshot import NotSeen
+from ops.files.nofollow import path_entries
+from ops.files.unprivileged import Account, drop_privileges
+from ops.text.sanitize import safe_line
+
+_LENGTH = struct.Struct(">I")
+# A snapshot's answers are some ten kilobytes each.
+MAX_MESSAGE_BYTES = 8 << 20
+
+
+class _Reply(msgspec.Struct):
+    """The result of a request as JSON; number 0: how many exchanges have been answered so far."""
+
+    number: int
+    result: msgspec.Raw = msgspec.Raw(b"null")
+    answered: int = 0
+
+
+class Prober(Probes):
+    """The child, from the parent's side."""
+
+    def __init__(self, account: Account, deadline: float) -> None:
+        """Forks: call it before any thread is started. ``deadline``: of all exchanges (time.monotonic)."""
+        self._socket, theirs = socket.socketpair()
+        self._lock = threading.Lock()
+        self._waiting: dict[int, threading.Event] = {}
+        self._results: dict[int, bytes] = {}
+        self._number = 0
+        self.patience: _FarPatience = _FarPatience(deadline, self)
+        self._pid = os.fork()
+        if self._pid == 0:
+            _be_the_child(theirs, self._socket, account, deadline)
+        theirs.close()
+        threading.Thread(target=self._receive, name="prober", daemon=True).start()
+
+    def ask(self, what: str, **arguments: Any) -> Any:
+        """The result of one probe (`RESULTS`); NotSeen where the child is gone or answers nonsense."""
+        request = Request(number=0, what=what, **arguments)
+        if not _is_for_everybody(request):
+            return probe(request, self.patience)
+        arrived = threading.Event()
+        with self._lock:
+            self._number += 1
+            number = self._number
+            self._waiting[number] = arrived
+        self.send(Request(number=number, what=what, **arguments))
+        arrived.wait()
+        try:
+            return msgspec.json.decode(self._results.pop(number), type=RESULTS[what])
+        except (KeyError, msgspec.DecodeError) as error:
+            return NotSeen(reason=safe_line(f"the process that probes did not answer: {error}"))
+
+    def send(self, request: Request) -> None:
+        """Hand a request over; a child that is gone is no error here."""
+        with contextlib.suppress(OSError), self._lock:
+            _write(self._socket, request)
+
+    def close(self) -> None:
+        """End the child."""
+        self._socket.close()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._pid, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self._pid, 0)
+
+    def _receive(self) -> None:
+        with contextlib.suppress(OSError, msgspec.DecodeError):
+            while (content := _read(self._socket)) is not None:
+                reply = msgspec.json.decode(content, type=_Reply)
+                if reply.number == 0:
+                    self.patience.count_up_to(reply.answered)
+                elif (arrived := self._waiting.pop(reply.number, None)) is not None:
+                    self._results[reply.number] = bytes(reply.result)
+                    arrived.set()
+        for arrived in list(self._waiting.values()):
+            arrived.set()
+
+
+def _is_for_everybody(request: Request) -> bool:
+    """Whether a user that owns nothing can make this probe: not over a unix socket, nor with a root only root reads."""
+    target = request.target
+    if target is not None and request.what in ("front", "backend", "upstreams"):
+        addresses = {
+            "front": (target.connect_to, target.plain_connect_to),
+            "backend": (target.backend,),
+            "upstreams": target.upstreams,
+        }[request.what]
+        return not any((address or "").startswith("unix:") for address in addresses)
+    if request.what == "served" and (ca_file := request.words[2]):
+        return _may_everybody_read(ca_file)
+    return True
+
+
+def _may_everybody_read(path: str) -> bool:
+    """By the modes of the file and of every directory above it (path_resolution(7))."""
+    try:
+        *above, file = path_entries(path)
+    except (OSError, ValueError):
+        return True  # the probe says what is wrong with it
+    directories = (entry for entry in above if stat.S_ISDIR(entry.mode))
+    return bool(file.mode & stat.S_IROTH) and all(entry.mode & stat.S_IXOTH for entry in directories)
+
+
+class _FarPatience(Patience):
+    """The patience of exchanges that another process makes: a cut is sent there, and how many were answered comes
+    back."""
+
+    def __init__(self, deadline: float, prober: Prober) -> None:
+        super().__init__(deadline)
+        self._prober = prober
+
+    def cut(self, reason: str) -> None:
+        """End every exchange under way there. The first reason stays."""
+        first = not self.is_cut
+        super().cut(reason)
+        if first:
+            self._prober.send(Request(number=0, reason=reason))
+
+    def count_up_to(self, answered: int) -> None:
+        """So many exchanges have been answered."""
+        self._answered = max(self._answered, answered)
+
+
+# --- the child --------------------------------------------------------------------------------------------------------
+
+
+def _be_the_child(
+    own: socket.socket, parents: socket.socket, account: Account, deadline: float
+) -> None:  # does not return
+    try:
+        parents.close()
+        import ops.collect.net.dns
+        import ops.collect.net.service_probes
+        import ops.collect.net.tls  # noqa: F401
+
+        drop_privileges(account, network=True)()
+        _serve(own, deadline)
+    finally:
+        os._exit(0)
+
+
+def _serve(own: socket.socket, deadline: float) -> None:
+    lock = threading.Lock()
+
+    def reply(message: _Reply) -> None:
+        with contextlib.suppress(OSError), lock:
+            _write(own, message)
+
+    patience = _NearPatience(deadline, reply)
+    while (content := _read(own)) is not None:
+        request = msgspec.json.decode(content, type=Request)
+        if not request.what:
+            patience.cut(request.reason)
+            continue
+        threading.Thread(target=_answer, args=(request, patience, reply), daemon=True).start()
+
+
+class _NearPatience(Patience):
+    """Tells the parent of each exchange that was answered."""
+
+    def __init__(self, deadline: float, reply: Callable[[_Reply], None]) -> None:
+        super().__init__(deadline)
+        self._reply = reply
+
+    def count_answer(self) -> None:
+        """Another exchange was answered."""
+        super().count_answer()
+        self._reply(_Reply(number=0, answered=self.answered))
+
+
+def _answer(request: Request, patience: Patience, reply: Callable[[_Reply], None]) -> None:
+    try:
+        result = probe(request, patience)
+    except Exception as error:  # noqa: BLE001  one probe's defect must not cost the others
+        result = NotSeen(reason=safe_line(f"the probe failed: {type(error).__name__}: {error}"))
+    reply(_Reply(number=request.number, result=msgspec.Raw(msgspec.json.encode(result))))
+
+
+# --- messages: a length and JSON --------------------------------------------------------------------------------------
+
+
+def _write(to: socket.socket, message: msgspec.Struct) -> None:
+    content = msgspec.json.encode(message)
+    to.sendall(_LENGTH.pack(len(content)) + content)
+
+
+def _read(source: socket.socket) -> bytes | None:
+    """One message; None at the end. Raises OSError, also for one that is too long."""
+    head = _exactly(source, _LENGTH.size)
+    if head is None:
+        return None
+    (length,) = _LENGTH.unpack(head)
+    if length > MAX_MESSAGE_BYTES:
+        raise OSError(f"a message of {length} bytes")
+    return _exactly(source, length)
+
+
+def _exactly(source: socket.socket, count: int) -> bytes | None:
+    received = bytearray()
+    while len(received) < count:
+        piece = source.recv(min(65536, count - len(received)))
+        if not piece:
+            return None
+        received += piece
+    return bytes(received)

@@ -1,0 +1,71 @@
+"""The probes over the network by name, so that this process or one of less privilege can be asked for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from ops.collect.net.connection import Patience
+from ops.facts.snapshot import Backend, Front, NotSeen, OldTls, Resolution, Served, Target, Upstreams
+
+RESULTS: Mapping[str, Any] = {
+    "front": Front | NotSeen,
+    "backend": Backend | NotSeen,
+    "upstreams": Upstreams | NotSeen,
+    "served": Served | NotSeen,
+    "old_tls": OldTls | NotSeen,
+    "resolve": Resolution | NotSeen,
+}
+
+
+class Request(msgspec.Struct):
+    """``what`` of `RESULTS` with its arguments; empty for a cut of all waits, with its reason."""
+
+    number: int
+    what: str = ""
+    target: Target | None = None
+    words: tuple[str | None, ...] = ()
+    deadline: float = 0.0
+    repeat: bool = False
+    reason: str = ""
+
+
+def probe(request: Request, patience: Patience) -> Any:
+    """What a probe found, as `RESULTS` has it."""
+    from ops.collect.net import dns, service_probes, tls
+
+    target = request.target
+    match request.what:
+        case "front" if target:
+            return service_probes.probe_front(target, patience)
+        case "backend" if target:
+            return service_probes.probe_backend(target, patience, repeat=request.repeat)
+        case "upstreams" if target:
+            return service_probes.probe_upstreams(target, patience)
+        case "served":
+            address, domain, ca_file = request.words
+            return tls.served_certificate(address or "", domain or "", ca_file, request.deadline)
+        case "old_tls":
+            address, domain = request.words[:2]
+            return tls.old_tls(address or "", domain or "", request.deadline)
+        case "resolve":
+            domain, resolver = request.words[:2]
+            return dns.resolve(domain or "", resolver, request.deadline)
+    return NotSeen(reason=f"no probe is called {request.what}")
+
+
+class Probes:
+    """Probes made by this very process."""
+
+    def __init__(self, deadline: float) -> None:
+        """``deadline``: of all exchanges (time.monotonic)."""
+        self.patience = Patience(deadline)
+
+    def ask(self, what: str, **arguments: Any) -> Any:
+        """The result of one probe (`RESULTS`)."""
+        return probe(Request(number=0, what=what, **arguments), self.patience)
+
+    def close(self) -> None:
+        """Nothing is left to end."""

@@ -1,0 +1,264 @@
+"""What the front door, the service and its upstreams answer over HTTP."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import urljoin, urlsplit, urlunsplit
+
+from ops.collect.net.connection import CONNECT_SECONDS, Patience, Shorter
+from ops.collect.net.http_probe import Answer, ask, connect, exchange, host_header, sni
+from ops.facts.snapshot import Backend, Connection, Exchange, Front, NotSeen, Repeats, Target, Upstreams
+from ops.interpret.address import join_address, split_address
+from ops.text.sanitize import safe_line
+
+__all__ = ["Patience", "connect", "exchange", "probe_backend", "probe_front", "probe_upstreams"]
+
+MAX_HOPS = 10
+# How long the health probe has the service to itself before a prediction is asked for, seconds: one
+# synchronous worker busy with our own prediction must not make /health look dead.
+HEAD_START = 1.0
+# The same for the other quick requests.
+QUICK_START = 0.5
+# Several at once make every worker take one; each is waited for so long, seconds.
+REPEATS_PER_WORKER = 3
+REPEAT_ROUNDS = 2
+MAX_REPEATS = 16
+REPEAT_WAIT = 3.0
+NEXT_ROUND = 0.25
+# Each is one thread for the time of one exchange.
+MAX_UPSTREAMS = 32
+REDIRECTS = (301, 302, 303, 307, 308)
+# Werkzeug's interactive debugger serves its own script to everyone who can reach the application.
+DEBUGGER_PATH = "/?__debugger__=yes&cmd=resource&f=debugger.js"
+_PREDICT_HEADERS = {"Content-Type": "application/json", "Accept": "application/json"}
+_PROXIED = {"X-Forwarded-Proto": "https"}
+
+
+class _Running:
+    """A function in a thread of its own; what it returns is waited for."""
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        self._function = function
+        self._done = threading.Event()
+        self._outcome: Any = NotSeen(reason="the probe did not finish")
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            self._outcome = self._function()
+        except Exception as error:  # noqa: BLE001  a defect of ours is reported, not raised into nowhere
+            self._outcome = NotSeen(reason=safe_line(f"the probe failed: {type(error).__name__}: {error}"))
+        finally:
+            self._done.set()
+
+    def result(self) -> Any:
+        self._done.wait()
+        return self._outcome
+
+    def wait(self, seconds: float) -> None:
+        self._done.wait(seconds)
+
+
+def probe_front(target: Target, patience: Patience) -> Front:
+    """The front door as users meet it: plain HTTP, the health path, a prediction, where redirects lead."""
+    address = target.connect_to or _own_address(target.url)
+    base = target.url.rstrip("/")
+    plain_base = f"http://{_bracketed(target.domain)}"
+    plain_address = target.plain_connect_to or join_address(split_address(address)[0], 80)
+    dialled = {"https": address, "http": plain_address if base.startswith("https") else address}
+    connection = _Running(lambda: connect(address, patience.deadline, patience))
+    health = _Running(
+        lambda: ask("GET", base + target.health_path, address, patience, server_name=sni(target.domain))
+    )
+    plain = _Running(lambda: ask("GET", plain_base + target.health_path, plain_address, patience))
+    # Where no connection comes about, the prediction's is not waited for once more.
+    connect_by = time.monotonic() + CONNECT_SECONDS
+    health.wait(HEAD_START)
+    predict = _Running(
+        lambda: exchange(
+            "POST",
+            base + target.predict_path,
+            address,
+            patience,
+            body=target.predict_body,
+            headers=_PREDICT_HEADERS,
+            server_name=sni(target.domain),
+            connect_by=connect_by,
+        )
+    )
+    hops = _hops(health.result(), plain.result(), target.domain, dialled, patience)
+    return Front(
+        connection=_or_other(connection.result(), address),
+        plain=_seen(plain.result()),
+        health=_seen(health.result()),
+        predict=predict.result(),
+        hops=hops,
+    )
+
+
+def _own_address(url: str) -> str:
+    parts = urlsplit(url)
+    return join_address(parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _seen(outcome: object) -> Exchange | NotSeen:
+    if isinstance(outcome, Answer):
+        return outcome.exchange
+    return outcome if isinstance(outcome, Exchange | NotSeen) else NotSeen(reason="the probe did not finish")
+
+
+def _or_other(outcome: object, address: str) -> Connection:
+    if isinstance(outcome, Connection):
+        return outcome
+    reason = outcome.reason if isinstance(outcome, NotSeen) else "the probe did not finish"
+    return Connection(address=address, failure="other", detail=reason)
+
+
+def _hops(
+    health: object, plain: object, domain: str, dialled: Mapping[str, str], patience: Patience
+) -> tuple[Exchange, ...]:
+    """The chain of redirects: from the health URL, or from plain HTTP where only that redirects.
+
+    A loop shows as a last hop that repeats an earlier URL (that answer again, not asked twice)."""
+    answers = {_normal(a.exchange.url): a for a in (plain, health) if isinstance(a, Answer)}
+    current = next((a for a in (health, plain) if isinstance(a, Answer) and _redirects(a)), None)
+    if current is None:
+        return ()
+    hops = [current.exchange]
+    url = current.exchange.url
+    passed = {_normal(url)}
+    while current is not None and _redirects(current) and len(hops) < MAX_HOPS:
+        following = _following(url, current.location, domain)
+        if following is None:
+            break
+        url = following
+        known = _normal(url)
+        if known not in answers:
+            answers[known] = ask("GET", url, dialled[urlsplit(url).scheme], patience, server_name=sni(domain))
+        current = answers[known]
+        hops.append(current.exchange)
+        if known in passed:
+            break
+        passed.add(known)
+    return tuple(hops)
+
+
+def _redirects(answer: Answer) -> bool:
+    return answer.exchange.status in REDIRECTS and bool(answer.location)
+
+
+def _following(url: str, location: str, domain: str) -> str | None:
+    """Where a redirect leads, None where that is another host, another scheme or nonsense."""
+    try:
+        following = urljoin(url, location)
+        parts = urlsplit(following)
+        _ = parts.port
+    except ValueError:
+        return None
+    host = (parts.hostname or "").rstrip(".")
+    if parts.scheme not in ("http", "https") or host != domain.lower().rstrip("."):
+        return None
+    return urlunsplit((parts.scheme, parts.netloc, parts.path or "/", parts.query, ""))
+
+
+def _normal(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{host_header(url).lower()}{parts.path or '/'}?{parts.query}"
+
+
+def probe_backend(target: Target, patience: Patience, *, repeat: bool = False) -> Backend:
+    """The service itself, past nginx. Health first and alone, then what is quick, then a prediction.
+
+    ``repeat``: also ask the health path several times over, so that every worker is met."""
+    address = target.backend
+    connection = connect(address, patience.deadline, patience)
+    if connection.failure is not None:
+        missing = NotSeen(reason=f"nothing to ask: {connection.detail}")
+        return Backend(
+            address=address,
+            connection=connection,
+            health=missing,
+            ready=missing,
+            predict=missing,
+            debugger=missing,
+        )
+
+    def get(path: str, within: Patience = patience) -> _Running:
+        return _Running(lambda: exchange("GET", base + path, address, within, headers=_PROXIED))
+
+    # The scheme is that of the connection (plain); what the user's was, the header tells, as nginx does.
+    base = f"http://{_bracketed(target.domain)}"
+    health = get(target.health_path)
+    health.wait(HEAD_START)
+    ready = get(target.ready_path)
+    debugger = get(DEBUGGER_PATH)
+    quick = time.monotonic() + QUICK_START
+    ready.wait(QUICK_START)
+    debugger.wait(max(0.0, quick - time.monotonic()))
+
+    def ask_prediction() -> Exchange:
+        return exchange(
+            "POST",
+            base + target.predict_path,
+            address,
+            patience,
+            body=target.predict_body,
+            headers={**_PREDICT_HEADERS, **_PROXIED},
+        )
+
+    repeats = _Running(lambda: _ask_again(get, target, patience)) if repeat else None
+    predict = _Running(ask_prediction).result()
+    again = {}
+    if isinstance(predict, Exchange) and predict.status == 200 and predict.elapsed > target.slow_after_s:
+        # The first may have warmed the service up, or waited for the front door's behind one worker.
+        again["predict_again"] = _Running(ask_prediction).result()
+    return Backend(
+        address=address,
+        connection=connection,
+        health=health.result(),
+        ready=ready.result(),
+        predict=predict,
+        debugger=debugger.result(),
+        repeats=told if repeats and isinstance(told := repeats.result(), Repeats) else None,
+        **again,
+    )
+
+
+def _ask_again(get: Callable[[str, Patience], _Running], target: Target, patience: Patience) -> Repeats:
+    """Round by round, several at once: a worker with a thread left takes one when its fellow has another."""
+    shorter = Shorter(patience, time.monotonic() + REPEAT_WAIT)
+    running: list[_Running] = []
+    for _ in range(REPEAT_ROUNDS):
+        asked = [
+            get(target.health_path, shorter)
+            for _ in range(min(REPEATS_PER_WORKER * len(target.gunicorn_workers), MAX_REPEATS))
+        ]
+        next_round = time.monotonic() + NEXT_ROUND
+        for one in asked:
+            one.wait(max(0.0, next_round - time.monotonic()))
+        running += asked
+    outcomes = [outcome for one in running if isinstance(outcome := one.result(), Exchange)]
+    return Repeats(
+        answered=tuple(outcome.elapsed for outcome in outcomes if outcome.status is not None),
+        unanswered=tuple(outcome.elapsed for outcome in outcomes if outcome.failure == "timeout"),
+    )
+
+
+def probe_upstreams(target: Target, patience: Patience) -> Upstreams:
+    """What answers the health path at every other address nginx proxies this site to."""
+    url = f"http://{_bracketed(target.domain)}{target.health_path}"
+    others = [address for address in dict.fromkeys(target.upstreams) if address != target.backend]
+
+    def ask(address: str) -> _Running:
+        return _Running(lambda: exchange("GET", url, address, patience, headers=_PROXIED))
+
+    running = {address: ask(address) for address in others[:MAX_UPSTREAMS]}
+    answers = {address: task.result() for address, task in running.items()}
+    return Upstreams(answers={a: answer for a, answer in answers.items() if isinstance(answer, Exchange)})

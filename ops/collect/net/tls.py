@@ -1,0 +1,269 @@
+"""What the front door presents: the certificate chain, and OpenSSL's verdict on its trust alone."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import ssl
+import time
+import warnings
+
+import msgspec
+
+from ops.collect.net.connection import OutOfTimeError, Patience, Wire, dial, failure_of, reason_of
+from ops.collect.net.http_probe import exchange, sni
+from ops.facts.snapshot import Certificate, NotSeen, OldTls, Served
+from ops.interpret.address import split_address
+from ops.interpret.x509 import certificate_from_der
+from ops.text.sanitize import safe_line
+
+# OpenSSL's X509_V_FLAG_NO_CHECK_TIME (x509_vfy.h): dates are judged on their own, so that an expired certificate
+# under a private root shows both.
+NO_CHECK_TIME = 0x200000
+# A handshake carries the chain; nginx's own limit on what a peer may send is 100 KiB (OpenSSL's max_cert_list).
+MAX_HANDSHAKE_BYTES = 1 << 20
+MAX_CHAIN = 16
+# The trust cannot be told: not a verdict of OpenSSL's, whose codes are not negative.
+NO_ROOTS = -1
+
+
+def served_certificate(
+    address: str,
+    server_name: str,
+    ca_file: str | None,
+    deadline: float,
+    *,
+    trust: Trust | None = None,
+    starttls: str | None = None,
+) -> Served | NotSeen:
+    """The chain served at ``address`` for ``server_name``, verified against the system's roots and ``ca_file``.
+
+    Dates and the name are left to the judges. ``trust_code`` is OpenSSL's (0: chains to a trusted root), or
+    `NO_ROOTS` where this host has none to compare with. ``trust``: those roots, already read; ``starttls``: smtp, imap
+    or pop3. NotSeen where no handshake succeeds by ``deadline``."""
+    patience = Patience(deadline)
+    shake = _handshake if starttls is None else functools.partial(_mail_handshake, starttls)
+    verdict_code, verdict = 0, None
+    tried = trust or _trust_at_hand(ca_file)
+    seen = shake(address, server_name, tried.context, patience)
+    if isinstance(seen, ssl.SSLCertVerificationError) and trust is None:
+        # More roots can only make it trusted.
+        tried = trust_of(ca_file)
+        seen = shake(address, server_name, tried.context, patience)
+    if isinstance(seen, ssl.SSLCertVerificationError):
+        verdict_code, verdict = seen.verify_code, safe_line(str(seen.verify_message))
+        # The chain of a connection that was refused is not told; what the server sends is asked for again.
+        seen = shake(address, server_name, _unverifying(), patience)
+    if not isinstance(seen, _Shown):
+        return NotSeen(reason=_why_not(seen, address, patience))
+    if verdict_code and not tried.has_roots:
+        verdict_code, verdict = NO_ROOTS, "this host has no root certificates to compare with"
+    if verdict is not None and tried.trouble:
+        verdict = f"{verdict}; {tried.trouble}"
+    chain = _chain(seen.chain)
+    if isinstance(chain, NotSeen):
+        return chain
+    return Served(
+        address=address,
+        server_name=sni(server_name),
+        chain=chain,
+        protocol=seen.protocol,
+        trust_error=verdict,
+        trust_code=verdict_code,
+    )
+
+
+def old_tls(address: str, server_name: str, deadline: float) -> OldTls | NotSeen:
+    """Which withdrawn versions (RFC 8996) the server at ``address`` still shakes hands with.
+
+    NotSeen where neither could be tried: nothing answers, or this host's OpenSSL has them no more."""
+    patience = Patience(deadline)
+    accepted: list[str] = []
+    trouble = ""
+    for name, version in (("TLSv1", ssl.TLSVersion.TLSv1), ("TLSv1.1", ssl.TLSVersion.TLSv1_1)):
+        context = _unverifying()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            try:
+                # OpenSSL 3 has the old versions below its security level 1 only (SSL_CTX_set_security_level).
+                context.set_ciphers("DEFAULT:@SECLEVEL=0")
+                context.minimum_version = context.maximum_version = version
+            except (ssl.SSLError, ValueError) as error:
+                trouble = safe_line(f"this host cannot speak {name}: {_words(error)}")
+                continue
+        outcome = _handshake(address, server_name, context, patience)
+        if isinstance(outcome, _Shown):
+            accepted.append(name)
+        elif isinstance(outcome, ssl.SSLError) and outcome.reason in (
+            "NO_PROTOCOLS_AVAILABLE",
+            "INTERNAL_ERROR",
+        ):
+            trouble = f"this host's OpenSSL has no {name}"
+        elif not isinstance(outcome, ssl.SSLError) and not (
+            isinstance(outcome, OSError) and failure_of(outcome) == "reset"
+        ):
+            trouble = safe_line(f"no TLS connection to {address}: {_words(outcome)}")
+            break
+    return (
+        NotSeen(reason=trouble)
+        if trouble and not accepted
+        else OldTls(address=address, accepted=tuple(accepted))
+    )
+
+
+class Trust(msgspec.Struct, frozen=True):
+    """What chains are compared with. ``trouble``: why the configured authority is of no use, or empty."""
+
+    context: ssl.SSLContext
+    has_roots: bool
+    trouble: str
+
+
+def trust_of(ca_file: str | None) -> Trust:
+    """The system's roots and ``ca_file``. To be made once for many endpoints."""
+    context = _verifying()
+    context.load_default_certs()
+    trouble = _add(ca_file, context)
+    places = ssl.get_default_verify_paths()
+    # A directory of roots is looked into only when a chain is verified.
+    has_roots = bool(context.cert_store_stats()["x509_ca"]) or _has_entries(places.capath)
+    return Trust(context, has_roots, trouble)
+
+
+def _trust_at_hand(ca_file: str | None) -> Trust:
+    """``ca_file`` and the system's directory of roots, in which a root is looked up by its name's hash. The system's
+    one file of all roots is left out: reading it costs more than the handshake."""
+    context = _verifying()
+    if capath := ssl.get_default_verify_paths().capath:
+        with contextlib.suppress(OSError):
+            context.load_verify_locations(capath=capath)
+    trouble = _add(ca_file, context)
+    return Trust(context, has_roots=True, trouble=trouble)
+
+
+def _verifying() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.set_alpn_protocols(["http/1.1"])
+    context.verify_flags = ssl.VerifyFlags(context.verify_flags | NO_CHECK_TIME)
+    return context
+
+
+def _add(ca_file: str | None, context: ssl.SSLContext) -> str:
+    """Why ``ca_file`` is of no use, empty where its certificates are now trusted, too."""
+    try:
+        if ca_file:
+            context.load_verify_locations(cafile=ca_file)
+    except (OSError, ValueError) as error:
+        return safe_line(f"tls.ca_file {ca_file} is of no use: {_words(error)}")
+    return ""
+
+
+def _has_entries(directory: str | None) -> bool:
+    try:
+        return bool(directory and os.listdir(directory))  # noqa: PTH208  names alone are wanted
+    except OSError:
+        return False
+
+
+def _unverifying() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+class _Shown(msgspec.Struct, frozen=True):
+    chain: tuple[bytes, ...]
+    protocol: str
+
+
+def _handshake(
+    address: str, server_name: str, context: ssl.SSLContext, patience: Patience
+) -> _Shown | OSError | ValueError:
+    wire: Wire | None = None
+    try:
+        wire = dial(address, patience, MAX_HANDSHAKE_BYTES)
+        wire.start_tls(context, sni(server_name))
+        secured = wire.tls
+        assert secured is not None  # noqa: S101  start_tls raises or leaves one
+        return _Shown(_sent_chain(secured), secured.version() or "")
+    except (OSError, ValueError) as error:
+        return error
+    finally:
+        if wire is not None:
+            wire.close()
+
+
+def _mail_handshake(
+    protocol: str, address: str, server_name: str, context: ssl.SSLContext, patience: Patience
+) -> _Shown | OSError | ValueError:
+    """The same inside a mail protocol. The name goes out as it is dialled: mail clients do so, too."""
+    # Python's mail clients cost more to import than a handshake takes.
+    from ops.collect.net.starttls import secured
+
+    del server_name
+    host, port = split_address(address)
+    left = patience.deadline - time.monotonic()
+    if left <= 0:
+        return OutOfTimeError("deadline passed")
+    try:
+        with secured(protocol, host, port, context, left) as tls:
+            return _Shown(_sent_chain(tls), tls.version() or "")
+    except (OSError, ValueError) as error:
+        return error
+
+
+def _sent_chain(secured: ssl.SSLSocket) -> tuple[bytes, ...]:
+    """What the server sent, leaf first, as DER. Public since Python 3.13; the C object has had it since 3.10."""
+    public = getattr(secured, "get_unverified_chain", None)
+    if public is not None:
+        return tuple(bytes(der) for der in public()[:MAX_CHAIN])
+    inner = getattr(secured, "_sslobj", None)
+    hidden = getattr(inner, "get_unverified_chain", None)
+    if hidden is not None:
+        return tuple(certificate.public_bytes(2) for certificate in (hidden() or ())[:MAX_CHAIN])
+    leaf = secured.getpeercert(binary_form=True)
+    return (leaf,) if leaf else ()
+
+
+def _chain(sent: tuple[bytes, ...]) -> tuple[Certificate, ...] | NotSeen:
+    chain: list[Certificate] = []
+    for der in sent:
+        try:
+            chain.append(certificate_from_der(der))
+        except ValueError as error:
+            if not chain:
+                return NotSeen(reason=safe_line(f"the served certificate cannot be read: {error}"))
+    return tuple(chain) if chain else NotSeen(reason="the server presented no certificate")
+
+
+def _why_not(error: OSError | ValueError, address: str, patience: Patience) -> str:
+    """Why there was no handshake, in one line."""
+    if isinstance(error, OutOfTimeError):
+        return f"no TLS handshake with {address} in time: {error}"
+    if isinstance(error, ssl.SSLError):
+        if error.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"):
+            return _other_protocol(address, patience)
+        return safe_line(f"the TLS handshake with {address} fails: {_words(error)}")
+    if isinstance(error, OSError) and failure_of(error) == "reset":
+        return f"{address} reset the connection during the TLS handshake"
+    return safe_line(f"no TLS connection to {address}: {_words(error)}")
+
+
+def _other_protocol(address: str, patience: Patience) -> str:
+    short = min(patience.deadline, time.monotonic() + 1)
+    answer = exchange("HEAD", "http://localhost/", address, Patience(short), tls=False)
+    if answer.failure is None:
+        return f"{address} speaks plain HTTP, not TLS"
+    return f"what answers at {address} is not TLS"
+
+
+def _words(error: OSError | ValueError) -> str:
+    if isinstance(error, ssl.SSLEOFError):
+        return "the peer closed the connection"
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return error.reason.replace("_", " ").lower()
+    return reason_of(error) if isinstance(error, OSError) else safe_line(str(error))

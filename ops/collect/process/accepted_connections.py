@@ -1,0 +1,42 @@
+"""Which process has accepted a connection of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import psutil
+
+from ops.interpret.address import join_address, same_address
+
+Ends = tuple[str, int, str, int]
+
+
+def held(address: str, pids: Iterable[int]) -> dict[int, frozenset[Ends]]:
+    """Of this process's open TCP connections to ``address`` those that each of ``pids`` has accepted.
+
+    A process of which that cannot be seen is left out; a unix socket's other end is not to be seen this way."""
+    if address.startswith("unix:"):
+        return {}
+    own = {
+        (theirs[0], theirs[1], ours[0], ours[1])
+        for ours, theirs in _connections(psutil.Process().pid)
+        if same_address(join_address(theirs[0], theirs[1]), address)
+    }
+    found: dict[int, frozenset[Ends]] = {}
+    for pid in pids if own else ():
+        accepted = {(*local, *remote) for local, remote in _connections(pid)}
+        if common := own & accepted:
+            found[pid] = frozenset(common)
+    return found
+
+
+def _connections(pid: int) -> list[tuple[tuple[str, int], tuple[str, int]]]:
+    try:
+        links = psutil.Process(pid).net_connections("tcp")
+    except psutil.Error:
+        return []
+    return [
+        ((link.laddr.ip, link.laddr.port), (link.raddr.ip, link.raddr.port))
+        for link in links
+        if link.status == psutil.CONN_ESTABLISHED and link.laddr and link.raddr
+    ]

@@ -1,0 +1,131 @@
+"""The control groups a process lives in, and the limits they set (Linux: admin-guide/cgroup-v2.rst, cgroup-v1/)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from ops.facts.snapshot import CpuGroup, MemoryGroup
+
+MAX_FILE_BYTES = 64 * 1024
+
+
+class Throttling(msgspec.Struct, frozen=True):
+    """A group's counters since it was made: periods in which it ran, those in which it was stopped, seconds so lost."""
+
+    periods: int
+    throttled: int
+    seconds: float
+
+
+def cpu_counters(pids: Iterable[int]) -> dict[str, Throttling]:
+    """The counters of every group with a CPU quota that one of ``pids`` is in, by the group's directory."""
+    found: dict[str, Throttling] = {}
+    for directory in _directories(pids, "cpu"):
+        name = str(directory)
+        if name in found or not _has_quota(directory):
+            continue
+        told = _pairs(directory / "cpu.stat")
+        if "nr_periods" in told:
+            lost = told.get("throttled_usec", 0) / 1e6 + told.get("throttled_time", 0) / 1e9
+            found[name] = Throttling(told["nr_periods"], told.get("nr_throttled", 0), lost)
+    return found
+
+
+def cpu_groups(before: dict[str, Throttling], after: dict[str, Throttling]) -> tuple[CpuGroup, ...]:
+    """What each group met between two readings."""
+    return tuple(
+        CpuGroup(
+            path=path,
+            periods=now.periods - was.periods,
+            throttled=now.throttled - was.throttled,
+            seconds=now.seconds - was.seconds,
+        )
+        for path, now in after.items()
+        if (was := before.get(path)) is not None
+    )
+
+
+def memory_groups(pids: Iterable[int]) -> tuple[MemoryGroup, ...]:
+    """Every group with a memory limit that one of ``pids`` is in. ``used`` leaves out file cache that is not in use:
+    the kernel drops it before it denies memory."""
+    found: dict[str, MemoryGroup] = {}
+    for directory in _directories(pids, "memory"):
+        limit = _number(directory / "memory.max") or _number(directory / "memory.limit_in_bytes")
+        current = _number(directory / "memory.current") or _number(directory / "memory.usage_in_bytes")
+        # Version 1 writes 'no limit' as the largest number of whole pages.
+        if limit is None or current is None or limit > 1 << 60:
+            continue
+        told = _pairs(directory / "memory.stat")
+        cache = told.get("total_inactive_file", told.get("inactive_file", 0))
+        found[str(directory)] = MemoryGroup(path=str(directory), limit=limit, used=max(0, current - cache))
+    return tuple(found.values())
+
+
+def _directories(pids: Iterable[int], controller: str) -> Iterator[Path]:
+    """The group of each process for one controller, and every group around it, as they are mounted here."""
+    mounts = _mounts()
+    passed: set[Path] = set()
+    for pid in pids:
+        for line in _lines(Path(f"/proc/{pid}/cgroup")):
+            number, _, rest = line.partition(":")
+            controllers, _, path = rest.partition(":")
+            key = "" if number == "0" and not controllers else controller
+            if (key and controller not in controllers.split(",")) or key not in mounts or "/.." in path:
+                continue
+            place, root = mounts[key]
+            inside = path.removeprefix(root.rstrip("/")) if path.startswith(root) else path
+            directory = Path(place + inside.rstrip("/"))
+            while directory not in passed and str(directory).startswith(place):
+                passed.add(directory)
+                yield directory
+                directory = directory.parent
+
+
+def _mounts() -> dict[str, tuple[str, str]]:
+    """Where the hierarchies are mounted, and which group of theirs: by controller, "" for version 2 (proc(5))."""
+    found: dict[str, tuple[str, str]] = {}
+    for line in _lines(Path("/proc/self/mountinfo")):
+        left, _, right = line.partition(" - ")
+        fields, tail = left.split(), right.split()
+        if len(fields) < 5 or len(tail) < 3:
+            continue
+        if tail[0] == "cgroup2":
+            found.setdefault("", (fields[4], fields[3]))
+        elif tail[0] == "cgroup":
+            for name in tail[2].split(","):
+                if name in ("cpu", "memory"):
+                    found.setdefault(name, (fields[4], fields[3]))
+    return found
+
+
+def _has_quota(directory: Path) -> bool:
+    quota = next(iter(_lines(directory / "cpu.max")), None)
+    if quota is not None:
+        return not quota.startswith("max")
+    written = _number(directory / "cpu.cfs_quota_us")
+    return written is not None and written > 0
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_FILE_BYTES * 16).decode(errors="replace").splitlines()
+    except OSError:
+        return []
+
+
+def _number(path: Path) -> int | None:
+    written = next(iter(_lines(path)), "").strip()
+    try:
+        return int(written)
+    except ValueError:
+        return None
+
+
+def _pairs(path: Path) -> dict[str, int]:
+    """``name number`` on each line."""
+    pairs = (line.split() for line in _lines(path))
+    return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdecimal()}

@@ -1,0 +1,213 @@
+"""Processes of the web stack, and everything that listens."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import threading
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import psutil
+
+from ops.collect.process.process_status import process_status
+from ops.collect.process.start_time import start_ticks
+from ops.facts.snapshot import Listener, Process, Processes
+from ops.files.nofollow import trusted_users
+from ops.interpret.address import join_address
+from ops.text.sanitize import safe_line, safe_words, without_controls
+
+_WEB = re.compile(r"nginx|gunicorn|python|flask|uwsgi|uvicorn|werkzeug", re.IGNORECASE)
+_WEB_BYTES = re.compile(_WEB.pattern.encode(), re.IGNORECASE)
+# The variables that decide how Flask and gunicorn run; the rest of an environment may hold secrets.
+_TELLING_VARIABLES = ("FLASK_DEBUG", "FLASK_ENV", "FLASK_APP", "GUNICORN_CMD_ARGS")
+MAX_PROCESSES = 400
+# How long one process may take to be read, seconds, and how many may take longer before the rest is left.
+READ_SECONDS = 0.5
+MAX_UNREAD = 4
+
+
+def processes() -> Processes:
+    """Web-related processes and all listening TCP sockets and bound unix sockets of the machine."""
+    holders: dict[str, set[int]] = defaultdict(set)
+    for connection in psutil.net_connections(kind="all"):
+        if address := _listening_address(connection):
+            holders[address].update({connection.pid} if connection.pid else set())
+    queues = accept_queues()
+    wanted = set().union(*holders.values()) if holders else set()
+    # Whoever fills the table with names like these must not hide the host's own and who listens.
+    order = sorted(psutil.pids(), key=lambda pid: (pid not in wanted, not _is_trusted(pid)))
+    found, unread = read_each(order, lambda pid: _read(pid, pid in wanted), MAX_PROCESSES)
+    return Processes(
+        processes=tuple(found),
+        listeners=tuple(
+            Listener(address=address, pids=tuple(sorted(pids)), queued=queues.get(address))
+            for address, pids in sorted(holders.items())
+        ),
+        caller=os.geteuid(),
+        unread=unread,
+    )
+
+
+def read_each(
+    pids: Sequence[int], read: Callable[[int], Process | None], limit: int
+) -> tuple[tuple[Process, ...], tuple[int, ...]]:
+    """At most ``limit`` processes that ``read`` takes, and the pids of which reading did not end.
+
+    A command line is its process's own memory: where that lies on a file system that does not answer, a user's own
+    (FUSE) included, whoever reads it waits for ever (state D). One thread reads until it is held up, then the next."""
+    found: list[Process] = []
+    unread: list[int] = []
+    left = deque(pids)
+    while left and len(found) < limit and len(unread) < MAX_UNREAD:
+        reader = _Reader(left, read, found, limit)
+        if (held_up := reader.wait()) is not None:
+            unread.append(held_up)
+    return tuple(found[:limit]), tuple(unread)
+
+
+class _Reader:
+    """A thread that takes pids from ``left`` and puts what it read into ``found``, until it is given up."""
+
+    def __init__(
+        self, left: deque[int], read: Callable[[int], Process | None], found: list[Process], limit: int
+    ) -> None:
+        self._left, self._read, self._found, self._limit = left, read, found, limit
+        self._lock = threading.Lock()
+        self._given_up = False
+        self._current: int | None = None
+        self._since = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="processes", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while self._left and len(self._found) < self._limit:
+            pid = self._left.popleft()
+            self._current, self._since = pid, time.monotonic()
+            try:
+                facts = self._read(pid)
+            except Exception:  # noqa: BLE001  one process's oddity must not cost the others
+                facts = None
+            with self._lock:
+                if self._given_up:
+                    return
+                if facts is not None:
+                    self._found.append(facts)
+
+    def wait(self) -> int | None:
+        """None once all is read; else the pid at which it was given up."""
+        while True:
+            self._thread.join(READ_SECONDS / 5)
+            with self._lock:
+                if not self._thread.is_alive():
+                    return None
+                if time.monotonic() - self._since > READ_SECONDS:
+                    self._given_up = True
+                    return self._current
+
+
+def _read(pid: int, wanted: bool) -> Process | None:
+    if not wanted and not _may_be_web(pid):
+        return None
+    try:
+        return _process(psutil.Process(pid), wanted)
+    except psutil.Error:  # it ended while we looked
+        return None
+
+
+def _is_trusted(pid: int) -> bool:
+    try:
+        return os.stat(f"/proc/{pid}").st_uid in trusted_users()  # noqa: PTH116  called for every process
+    except OSError:
+        return False
+
+
+def _may_be_web(pid: int) -> bool:
+    """Whether the name or the command line has one of the words: two small files, where psutil reads a dozen."""
+    try:
+        for file in ("comm", "cmdline"):
+            if _WEB_BYTES.search(Path(f"/proc/{pid}/{file}").read_bytes()):
+                return True
+    except OSError:  # it ended while we looked, or is hidden from us
+        return False
+    return False
+
+
+def _process(process: psutil.Process, wanted: bool) -> Process | None:
+    with process.oneshot():
+        name = process.name()
+        command = process.cmdline()
+        if not wanted and not _WEB.search(name) and not _WEB.search(" ".join(command[:3])):
+            return None
+        status = process_status(process.pid)
+        if status is None:
+            raise psutil.NoSuchProcess(process.pid)
+        # A container's paths lead to other files here.
+        elsewhere = status.is_nested or status.has_other_root
+        return Process(
+            pid=process.pid,
+            ppid=process.ppid(),
+            name=safe_line(name),
+            command=safe_words(command[:64]),
+            user=process.username(),
+            state=process.status(),
+            started=process.create_time(),
+            cwd=None if elsewhere else _allowed(process.cwd),
+            environment=_telling_environment(process),
+            executable=None if elsewhere else _allowed(process.exe),
+            start_ticks=start_ticks(process.pid),
+            uid=status.uid,
+            is_nested=status.is_nested,
+            is_setuid=status.is_setuid,
+            has_other_root=status.has_other_root,
+        )
+
+
+def _allowed(read: object) -> str | None:
+    try:
+        return without_controls(str(read())) or None  # type: ignore[operator]
+    except (psutil.Error, OSError):
+        return None
+
+
+def _telling_environment(process: psutil.Process) -> dict[str, str] | None:
+    try:
+        values = process.environ()
+    except (psutil.Error, OSError):
+        return None
+    return {name: safe_line(values[name]) for name in _TELLING_VARIABLES if name in values}
+
+
+def _listening_address(connection: object) -> str | None:
+    family = getattr(connection, "family", None)
+    local = getattr(connection, "laddr", None)
+    if family == socket.AF_UNIX:
+        return f"unix:{local}" if isinstance(local, str) and local.startswith("/") else None
+    if getattr(connection, "status", None) != psutil.CONN_LISTEN or not local:
+        return None
+    return join_address(local.ip, local.port)
+
+
+def accept_queues() -> dict[str, int]:
+    """Connections waiting to be accepted on each listening TCP socket, by address.
+
+    For a socket in LISTEN the kernel shows the accept queue's length as rx_queue (proc(5), /proc/net/tcp)."""
+    queues: dict[str, int] = {}
+    for table, family, words in (("tcp", socket.AF_INET, 1), ("tcp6", socket.AF_INET6, 4)):
+        try:
+            rows = Path(f"/proc/net/{table}").read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for row in rows:
+            columns = row.split()
+            if len(columns) < 5 or columns[3] != "0A":
+                continue
+            raw, port = columns[1].split(":")
+            # Each 32-bit word of the address is in host byte order, little endian on every machine we serve.
+            packed = b"".join(bytes.fromhex(raw[8 * i : 8 * i + 8])[::-1] for i in range(words))
+            address = join_address(socket.inet_ntop(family, packed), int(port, 16))
+            queues[address] = queues.get(address, 0) + int(columns[4].partition(":")[2], 16)
+    return queues

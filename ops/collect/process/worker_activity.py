@@ -1,0 +1,207 @@
+"""Signs of life of the service while it is probed: CPU used, requests completed, connections waiting."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import time
+from pathlib import Path
+
+import msgspec
+import psutil
+
+from ops.collect.logs.line import access_line
+from ops.collect.net.connection import Patience
+from ops.collect.process.processes import accept_queues
+from ops.collect.services.gunicorn import read_progress
+from ops.facts.snapshot import Activity, NotSeen, ProgressRecord, Target, WorkerActivity
+from ops.files.bounded_read import open_regular_file
+from ops.interpret.address import same_address
+from ops.interpret.progress import all_stuck, stuck_for
+from ops.interpret.target import log_namer
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """One moment: states, CPU seconds and times of start by pid, progress records, the accept queue's length."""
+
+    at: float
+    states: dict[int, str]
+    cpu: dict[int, float]
+    progress: tuple[ProgressRecord, ...]
+    queued: int | None
+    beaten: dict[int, bool | None] = msgspec.field(default_factory=dict)
+    deadlocked: tuple[int, ...] = ()
+    started: dict[int, float] = msgspec.field(default_factory=dict)
+    hanging: tuple[int, ...] = ()
+
+
+def read(target: Target, progress_dir: str | None) -> Reading:
+    """The present state of the service's processes."""
+    states: dict[int, str] = {}
+    cpu: dict[int, float] = {}
+    started: dict[int, float] = {}
+    for pid in (*filter(None, (target.gunicorn_master,)), *target.gunicorn_workers):
+        try:
+            process = psutil.Process(pid)
+            states[pid] = process.status()
+            times = process.cpu_times()
+            cpu[pid] = times.user + times.system
+            started[pid] = process.create_time()
+        except psutil.Error:
+            states[pid] = "gone"
+    progress = read_progress(progress_dir)
+    return Reading(
+        at=time.time(),
+        states=states,
+        cpu=cpu,
+        progress=() if isinstance(progress, NotSeen) else progress,
+        queued=queued_at(target.backend),
+        beaten={pid: has_beaten(pid) for pid in target.gunicorn_workers},
+        started=started,
+    )
+
+
+def has_beaten(pid: int) -> bool | None:
+    """Whether a gunicorn worker has given its master a sign of life; None where that cannot be seen.
+
+    Until the first one the file between them (workers/workertmp.py) has the time and the mode it was made with. Each
+    sign sets its time to the monotonic clock's, which is far from the calendar's; before gunicorn 20.1 it took turns
+    at the modes 0 and 1. A worker that has not got to its loop is booting: gunicorn's timeout is not for it."""
+    try:
+        with os.scandir(f"/proc/{pid}/fd") as entries:
+            for entry in entries:
+                if "/wgunicorn-" in os.readlink(entry.path):  # noqa: PTH115
+                    status = Path(entry.path).stat()
+                    is_calendar = status.st_mtime > time.clock_gettime(time.CLOCK_BOOTTIME) + 365 * 86400
+                    return not is_calendar or stat.S_IMODE(status.st_mode) in (0, 1)
+    except OSError:
+        return None
+    return None
+
+
+def queued_at(address: str) -> int | None:
+    """Connections waiting to be accepted at one address; None where it cannot be seen."""
+    if address.startswith("unix:"):
+        return _queued_at_unix(address.removeprefix("unix:"))
+    counts = [count for listening, count in accept_queues().items() if same_address(listening, address)]
+    return sum(counts) if counts else None
+
+
+def _queued_at_unix(path: str) -> int | None:
+    # The kernel tells a unix socket's queue only through sock_diag; ss(8) asks it.
+    try:
+        printed = subprocess.run(
+            ["ss", "-xlH"], capture_output=True, timeout=1, check=False, text=True
+        ).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    for row in printed.splitlines():
+        columns = row.split()
+        if len(columns) >= 5 and columns[4] == path and columns[2].isdigit():
+            return int(columns[2])
+    return None
+
+
+def compare(before: Reading, after: Reading, workers: tuple[int, ...]) -> Activity:
+    """What happened between two readings."""
+    completed_before = {r.pid: r.completed for r in before.progress}
+    completed_after = {r.pid: r.completed for r in after.progress}
+    return Activity(
+        seconds=after.at - before.at,
+        workers=tuple(
+            WorkerActivity(
+                pid=pid,
+                state=after.states.get(pid, "gone"),
+                cpu=(before.cpu[pid], after.cpu[pid]) if pid in before.cpu and pid in after.cpu else None,
+                completed=(completed_before[pid], completed_after[pid])
+                if pid in completed_before and pid in completed_after
+                else None,
+                has_beaten=after.beaten.get(pid),
+            )
+            for pid in workers
+        ),
+        queued=(before.queued, after.queued),
+        progress=after.progress,
+        deadlocked=after.deadlocked,
+        hanging=after.hanging,
+    )
+
+
+def nobody_can_answer(reading: Reading, workers: tuple[int, ...]) -> bool:
+    """Whether waiting longer is pointless: every worker is stopped (or gone)."""
+    states = [reading.states.get(pid, "gone") for pid in workers]
+    return bool(states) and all(state in ("stopped", "tracing-stop", "gone", "zombie") for state in states)
+
+
+def nobody_boots(reading: Reading, target: Target) -> bool:
+    """Whether every worker has lived for longer than a boot may take without a sign of life to its master."""
+    workers = target.gunicorn_workers
+    return bool(workers) and all(
+        reading.beaten.get(pid) is False
+        and reading.at - reading.started.get(pid, reading.at) > target.boot_deadline
+        for pid in workers
+    )
+
+
+def all_silent_for(reading: Reading, seconds: float) -> bool:
+    """Whether by their own records every worker has had a request in flight for longer than ``seconds`` and completed
+    nothing for as long."""
+    return all_stuck(reading.progress, reading.at, seconds)
+
+
+def ours_is_with_the_stuck(before: Reading, reading: Reading, deadline: float) -> bool:
+    """Whether by their own records some workers are past their request deadline, and what we ask is with them: the
+    others work on nothing that came since ``before``."""
+    moving = [r for r in reading.progress if stuck_for(r, reading.at, deadline) is None]
+    is_mixed = 0 < len(moving) < len(reading.progress)
+    return is_mixed and not any(item.since >= before.at for record in moving for item in record.in_flight)
+
+
+# Those of the doctor's own requests that may complete without its knowing it yet.
+OWN_PROBES = 4
+# What a log gained is looked at no further than this; hundreds of lines.
+MAX_GAINED_BYTES = 64 * 1024
+
+
+class OthersRequests:
+    """Whether requests other than our own complete since ``before``: by the workers' records, else by the service's own
+    access log."""
+
+    def __init__(self, before: Reading, target: Target, patience: Patience) -> None:
+        self._before, self._patience = before, patience
+        self._log, self._namer = target.gunicorn_access_log, log_namer(target, "gunicorn_access_log")
+        self._prediction = f" {target.predict_path} ".encode()
+        self._size = self._log_size()
+
+    def complete(self, reading: Reading) -> bool:
+        """Whether more have completed than can be ours."""
+        own = self._patience.answered + OWN_PROBES
+        return completions(self._before, reading) > own or self._logged() > own
+
+    def _log_size(self) -> int | None:
+        try:
+            return Path(self._log).stat().st_size if self._log else None
+        except OSError:
+            return None
+
+    def _logged(self) -> int:
+        """Predictions that the log gained, not counting those of the second in which we began: it may be older."""
+        if self._log is None or self._size is None:
+            return 0
+        try:
+            with open_regular_file(self._log, namer=self._namer) as file:
+                file.seek(self._size)
+                gained = file.read(MAX_GAINED_BYTES)
+        except (OSError, ValueError):
+            return 0
+        lines = (line for line in gained.splitlines() if self._prediction in line)
+        return sum(
+            (access := access_line(line)) is not None and access.time >= self._before.at for line in lines
+        )
+
+
+def completions(before: Reading, after: Reading) -> int:
+    """Requests completed between two readings, by the workers' records."""
+    earlier = {r.pid: r.completed for r in before.progress}
+    return sum(max(0, r.completed - earlier.get(r.pid, r.completed)) for r in after.progress)

@@ -1,0 +1,533 @@
+"""Collection: everything that touches the host, side by side and within a budget, into one Snapshot.
+
+First what is there (host, processes, nginx's and gunicorn's configuration), from which the target follows; then how it
+behaves (name, certificate, answers, logs). Nothing here judges.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from ops.collect.task import Task
+from ops.facts.snapshot import (
+    Gunicorn,
+    GunicornConfig,
+    Host,
+    Lineages,
+    Machine,
+    NginxConfig,
+    NginxTest,
+    NotSeen,
+    OldTls,
+    OpenLog,
+    Pidfile,
+    Process,
+    Processes,
+    Resolution,
+    Rotation,
+    Served,
+    Snapshot,
+    Target,
+)
+from ops.interpret import gunicorn as gunicorn_topology
+from ops.interpret import nginx as nginx_topology
+from ops.interpret import target as target_topology
+from ops.interpret.address import is_loopback, join_address
+from ops.interpret.commands import GUIDE_CONFIG_NAME, GUIDE_START_SCRIPT, FilesFound
+from ops.interpret.site import find_site
+from ops.settings import Settings
+
+if TYPE_CHECKING:
+    from ops.collect.net.connection import Patience
+    from ops.collect.net.probes import Probes
+    from ops.collect.process.worker_activity import Reading
+
+# Kept back from the budget for judging and rendering, seconds.
+RESERVE = 0.4
+# Whose shell the guide's commands are typed into.
+GUIDE_HOME = "/root"
+# How long an answer is waited for before the service's processes are looked at again, seconds.
+FIRST_LOOK = 1.0
+LOOK_AGAIN = 0.2
+# For so long a worker that can never go on keeps requests of ours from their answers, seconds.
+SHARE_HANGS = 2.0
+NGINX_TEST_SECONDS = 4.0
+# A handshake over the network, seconds.
+FAR_SECONDS = 3.0
+
+
+class Surroundings(msgspec.Struct, frozen=True):
+    """What is there, before anything is asked: processes, configuration, and the target that follows from them."""
+
+    host: Host | NotSeen
+    processes: Processes | NotSeen
+    config: NginxConfig | NotSeen
+    build: dict[str, str]
+    gunicorn: Gunicorn
+    target: Target
+
+
+def look_around(settings: Settings, deadline: float) -> Surroundings:
+    """The first half of a snapshot: no probe, no log. ``deadline`` is monotonic time."""
+    host_task = _start("host", _host)
+    processes = _start("processes", _processes).wait(deadline)
+    found = processes if isinstance(processes, Processes) else Processes(processes=(), listeners=())
+    masters = nginx_topology.nginx_masters(found)
+    outcome = _start("nginx configuration", _nginx, settings, masters).wait(deadline)
+    # Where nobody could look, nothing is said to be missing.
+    config, build = (outcome, {"program": settings.nginx.binary}) if isinstance(outcome, NotSeen) else outcome
+    host = host_task.wait(deadline)
+    gunicorn, master = _gunicorn(settings, found, config)
+    target = target_topology.decide_target(
+        settings,
+        host
+        if isinstance(host, Host)
+        else Host(hostname="", addresses=(), user="", is_root=False, has_systemd=False),
+        found,
+        config,
+        build,
+        gunicorn,
+        master,
+        _files(settings, master),
+    )
+    return Surroundings(host, processes, config, build, gunicorn, target)
+
+
+def collect(settings: Settings, since: float, budget: float, *, unprivileged: bool = False) -> Snapshot:
+    """One snapshot of the host. ``since``: how far back logs are read; ``budget``: the whole run's length (seconds);
+    ``unprivileged``: what peers send is parsed in a process that is not root (`Prober`)."""
+    started = time.monotonic()
+    deadline = started + max(budget - RESERVE, budget / 2)
+    probes = _probes(deadline, unprivileged=unprivileged)
+    try:
+        return _collect(settings, since, probes, deadline)
+    finally:
+        probes.close()
+
+
+def _probes(deadline: float, *, unprivileged: bool) -> Probes:
+    from ops.collect.net.probes import Probes
+
+    if unprivileged:
+        from ops.collect.net.prober import Prober
+        from ops.files.unprivileged import unprivileged_account
+
+        account = unprivileged_account()
+        if account is not None:
+            return Prober(account, deadline)
+    return Probes(deadline)
+
+
+def _collect(settings: Settings, since: float, probes: Probes, deadline: float) -> Snapshot:
+    now = time.time()
+    # The slowest imports begin at once, under the first round's system calls.
+    warm = _start("libraries", _import_libraries)
+    # A resolver that is silent is waited for longest.
+    named = settings.target.domain
+    resolver = settings.target.resolver or None
+    early = _start("dns", _resolve, probes, named, resolver, deadline) if named else None
+    around = look_around(settings, deadline)
+    config, target, host = around.config, around.target, around.host
+    test_task = (
+        _start("nginx -t", _nginx_test, config, around.build) if isinstance(config, NginxConfig) else None
+    )
+    resolution_task = early or _start("dns", _resolve, probes, target.domain, target.resolver, deadline)
+    warm.wait(deadline)
+    elsewhere = None
+    if not settings.target.connect_to:
+        resolution = resolution_task.wait(deadline)
+        elsewhere = _start("resolved address", _elsewhere, probes, target, resolution, host, deadline)
+        target = _dial_resolved(target, resolution, host)
+    rotation_task = _start("rotation rules", _rotation, settings, target)
+    open_logs_task = _start("open logs", _open_logs, around.processes, target, deadline)
+    behaviour = _probe(settings, around, probes, target, now - since, deadline)
+    test = test_task.wait(deadline) if test_task else NotSeen(reason="nginx's configuration was not read")
+    return Snapshot(
+        taken_at=now,
+        host=host,
+        processes=around.processes,
+        nginx_config=config,
+        nginx_test=test,
+        nginx_pidfile=_read_pidfile(target.nginx_pidfile),
+        gunicorn=around.gunicorn,
+        target=target,
+        resolution=resolution_task.wait(deadline),
+        rotation=rotation_task.wait(deadline),
+        open_logs=open_logs_task.wait(deadline),
+        **({"elsewhere": elsewhere.wait(deadline)} if elsewhere else {}),
+        **behaviour,
+    )
+
+
+def _start(name: str, function: object, *args: object) -> Task:
+    return Task(name, lambda: function(*args))  # type: ignore[operator]
+
+
+def _import_libraries() -> None:
+    import ops.collect.net.dns
+    import ops.collect.net.service_probes
+    import ops.collect.net.tls  # noqa: F401
+
+
+def _host() -> Host:
+    from ops.collect.host.host import host
+
+    return host()
+
+
+def _processes() -> Processes:
+    from ops.collect.process.processes import processes
+
+    return processes()
+
+
+def _nginx(settings: Settings, masters: tuple[Process, ...]) -> tuple[NginxConfig | NotSeen, dict[str, str]]:
+    from ops.collect.services import nginx
+
+    binary = nginx.find_binary(settings.nginx.binary, masters)
+    build = {"program": binary} | nginx.build_facts(binary, timeout=2.0) if binary else {}
+    return nginx.read_config(binary, build, settings.nginx.config_file, masters), build
+
+
+def _rotation(settings: Settings, target: Target) -> Rotation:
+    from ops.collect.services.logrotate import rotation
+
+    return rotation(settings.logrotate, target)
+
+
+def _open_logs(
+    processes: Processes | NotSeen, target: Target, deadline: float
+) -> tuple[OpenLog, ...] | NotSeen:
+    from ops.collect.logs.open_logs import open_logs
+    from ops.collect.services.logrotate import service_logs
+
+    if isinstance(processes, NotSeen):
+        return processes
+    masters = {p.pid for p in nginx_topology.nginx_masters(processes)}
+    of_nginx = [p.pid for p in processes.processes if p.pid in masters or p.ppid in masters]
+    of_gunicorn = [target.gunicorn_master] if target.gunicorn_master else []
+    pids = (*of_nginx, *of_gunicorn, *target.gunicorn_workers)
+    return open_logs(pids, service_logs(target), deadline)
+
+
+def _nginx_test(config: NginxConfig, build: dict[str, str]) -> NginxTest | NotSeen:
+    from ops.collect.services.nginx import test_config
+
+    return test_config(config, build, NGINX_TEST_SECONDS)
+
+
+def _read_pidfile(path: str | None) -> Pidfile | NotSeen:
+    from ops.collect.services.nginx import read_pidfile
+
+    return read_pidfile(path) if path else NotSeen(reason="no pidfile is configured")
+
+
+def _gunicorn(
+    settings: Settings, processes: Processes, config: NginxConfig | NotSeen
+) -> tuple[Gunicorn, Process | None]:
+    """gunicorn's files and this service's master: each helps to find the other."""
+    from ops.collect.locate import locate_master
+    from ops.collect.services.gunicorn import read_config, read_progress
+    from ops.collect.services.nginx import read_pidfile
+
+    named = settings.gunicorn
+    pidfile = read_pidfile(named.pidfile) if named.pidfile else None
+    site = find_site(config, settings.target.domain, None) if isinstance(config, NginxConfig) else None
+    master = locate_master(processes, settings, target_topology.gunicorn_hints(settings, pidfile, site))
+    app_dir = settings.app.dir or (master.cwd if master else None) or target_topology.GUIDE_APP_DIR
+    path = (
+        named.config_file
+        or (gunicorn_topology.config_path(master) if master else None)
+        or str(Path(app_dir) / GUIDE_CONFIG_NAME)
+    )
+    facts = read_config(path)
+    if pidfile is None:
+        told = gunicorn_topology.arguments(master)
+        written = gunicorn_topology.setting("pidfile", "pid", told, facts)
+        if isinstance(written, str) and written:
+            pidfile = read_pidfile(str(Path((master.cwd if master else None) or app_dir) / written))
+        elif master is None:
+            pidfile = read_pidfile(target_topology.GUIDE_PIDFILE)
+    if master is None and isinstance(facts, GunicornConfig) and not named.bind:
+        # The file may say where it listens, or its pidfile who it is.
+        bind = (
+            gunicorn_topology.bind_addresses(facts.assigned["bind"].value) if "bind" in facts.assigned else ()
+        )
+        hints = gunicorn_topology.Hints(
+            bind=next(iter(bind), None),
+            pidfile_read=pidfile.path if pidfile else None,
+            pidfile_pid=pidfile.pid if pidfile else None,
+            pidfile_uid=pidfile.uid if pidfile else 0,
+            config_files=(path,),
+        )
+        master = locate_master(processes, settings, hints)
+    return (
+        Gunicorn(
+            config=facts,
+            pidfile=pidfile or NotSeen(reason="gunicorn keeps no pidfile"),
+            progress=read_progress(settings.app.progress_dir),
+        ),
+        master,
+    )
+
+
+def _files(settings: Settings, master: Process | None) -> FilesFound:
+    app_dir = Path(
+        settings.app.dir or (master.cwd if master and master.cwd else target_topology.GUIDE_APP_DIR)
+    )
+
+    def exists(path: Path) -> bool:
+        try:
+            return path.exists()
+        except OSError:
+            return False
+
+    return FilesFound(
+        model_parent=exists((app_dir / target_topology.GUIDE_MODEL).parent),
+        start_script=exists(app_dir / GUIDE_START_SCRIPT),
+        unit=any(exists(Path(place) / settings.gunicorn.unit) for place in settings.schedule.systemd),
+    )
+
+
+def _resolve(probes: Probes, domain: str, resolver: str | None, deadline: float) -> Resolution | NotSeen:
+    answer: Resolution | NotSeen = probes.ask("resolve", words=(domain, resolver), deadline=deadline)
+    return answer
+
+
+def _dial_resolved(target: Target, resolution: object, host: object) -> Target:
+    """The target dialled at the address its name resolves to, where that is this machine's own."""
+    if not isinstance(resolution, Resolution) or not isinstance(host, Host) or target.connect_to is None:
+        return target
+    own = [address for address in resolution.addresses if address in host.addresses]
+    if not own or any(address.startswith("127.") for address in own):
+        return target
+    port = int(target.connect_to.rpartition(":")[2])
+    plain = target.plain_connect_to
+    return msgspec.structs.replace(
+        target,
+        connect_to=join_address(own[0], port),
+        plain_connect_to=plain and join_address(own[0], int(plain.rpartition(":")[2])),
+    )
+
+
+def _elsewhere(
+    probes: Probes, target: Target, resolution: object, host: object, deadline: float
+) -> Served | NotSeen:
+    """What the resolved address presents where it is not this host's own nor expected: behind address translation
+    it is this very service."""
+    if not isinstance(resolution, Resolution) or not isinstance(host, Host) or not resolution.addresses:
+        return NotSeen(reason="the name did not resolve")
+    known = (*host.addresses, *target.expected_addresses)
+    if any(address in known or is_loopback(address) for address in resolution.addresses):
+        return NotSeen(reason="the name leads to this host")
+    port = urlsplit(target.url).port or 443
+    place = join_address(resolution.addresses[0], port)
+    return _served(probes, target, place, min(deadline, time.monotonic() + FAR_SECONDS))
+
+
+def _probe(
+    settings: Settings,
+    around: Surroundings,
+    probes: Probes,
+    target: Target,
+    since: float,
+    deadline: float,
+) -> dict[str, Any]:
+    """How the stack behaves: all probes at once, patience ended early once waiting is pointless."""
+    from ops.collect.host import environment, machine, schedule
+    from ops.collect.logs import kernel
+    from ops.collect.logs import service_logs as logs
+    from ops.collect.process import worker_activity
+    from ops.collect.services import (
+        application,
+        backups,
+        certificate_files,
+        model,
+        model_access,
+        watchdog_state,
+    )
+
+    patience = probes.patience
+    progress_dir = settings.app.progress_dir
+    before = worker_activity.read(target, progress_dir)
+    totals = machine.counters(target)
+    nginx = _nginx_processes(target, around.processes)
+    master = (
+        None
+        if isinstance(around.processes, NotSeen)
+        else gunicorn_topology.process_of(around.processes, target.gunicorn_master)
+    )
+    further = (progress_dir, str(Path(settings.watchdog.state_file).parent))
+    address = target.connect_to or ""
+    main_polls = _main_thread_only_polls(around)
+    # A worker of another kind takes no connection while it is stuck; and records say more than probes.
+    repeat = main_polls and len(target.gunicorn_workers) > 1 and not before.progress
+    tasks = {
+        "front": Task("front door", lambda: probes.ask("front", target=target)),
+        "backend": Task("backend", lambda: probes.ask("backend", target=target, repeat=repeat)),
+        "upstreams": Task("upstreams", lambda: probes.ask("upstreams", target=target)),
+        "served": Task(
+            "served certificate",
+            lambda: _served(probes, target, address, min(deadline, time.monotonic() + 4)),
+        ),
+        "old_tls": Task(
+            "old TLS versions", lambda: _old_tls(probes, target, address, min(deadline, time.monotonic() + 4))
+        ),
+        "lineages": Task("certbot's lineages", lambda: _lineages(target)),
+        "certificates": Task("certificate files", lambda: certificate_files.certificate_files(target)),
+        "watchdog": Task(
+            "watchdog state",
+            lambda: watchdog_state.watchdog_state(
+                settings.watchdog.state_file, float(settings.watchdog.interval)
+            ),
+        ),
+        "backups": Task(
+            "backups", lambda: backups.backups(settings.backup, (target.app_dir, GUIDE_HOME), deadline)
+        ),
+        "schedule": Task("schedule", lambda: schedule.schedule(settings.schedule)),
+        "machine": Task(
+            "machine", lambda: machine.machine(target, around.config, around.build, nginx, further)
+        ),
+        "model": Task("model files", lambda: model.model_files(target.model_dir)),
+        "environment": Task("Python environment", lambda: environment.environment(target, settings.app)),
+        "application": Task(
+            "application files",
+            lambda: application.application(target, gunicorn_topology.wsgi(master) or settings.app.wsgi),
+        ),
+        "footprint": Task("workers' memory", lambda: application.footprint(target)),
+        "model_access": Task("access to the model", lambda: model_access.model_access(target)),
+    }
+    answers = [tasks[name] for name in ("front", "backend", "upstreams")]
+    after = _watch(answers, tasks["backend"], patience, target, progress_dir, before, deadline, main_polls)
+    # Logs last: what the probes themselves provoked stands in them too.
+    log_task = Task("logs", lambda: logs.read_logs(target, since, time.time()))
+    kernel_task = Task("kernel log", lambda: kernel.kernel_log(target, since))
+    results: dict[str, Any] = {name: task.wait(deadline + RESERVE / 2) for name, task in tasks.items()}
+    results["logs"] = log_task.wait(deadline + RESERVE / 2)
+    results["kernel"] = kernel_task.wait(deadline + RESERVE / 2)
+    results["activity"] = worker_activity.compare(before, after, target.gunicorn_workers)
+    if isinstance(results["machine"], Machine):
+        results["machine"] = machine.between(results["machine"], totals, machine.counters(target))
+    return results
+
+
+def _nginx_processes(target: Target, processes: Processes | NotSeen) -> tuple[Process, ...]:
+    """The workers of this configuration's nginx: they hold the connections."""
+    if isinstance(processes, NotSeen):
+        return ()
+    masters = nginx_topology.serving_masters(target, processes, _read_pidfile(target.nginx_pidfile))
+    return tuple(
+        worker
+        for master in masters
+        for worker in nginx_topology.nginx_workers(processes.processes, master.pid)
+    )
+
+
+def _served(probes: Probes, target: Target, address: str, deadline: float) -> Served | NotSeen:
+    words = (address, target.domain, target.ca_file)
+    served: Served | NotSeen = probes.ask("served", words=words, deadline=deadline)
+    return served
+
+
+def _old_tls(probes: Probes, target: Target, address: str, deadline: float) -> OldTls | NotSeen:
+    tried: OldTls | NotSeen = probes.ask("old_tls", words=(address, target.domain), deadline=deadline)
+    return tried
+
+
+def _lineages(target: Target) -> Lineages | NotSeen:
+    """certbot's lineage of the target's certificate, where the certificate lies in certbot's directory."""
+    from ops.collect.services.certbot import lineages
+
+    live = Path(target.letsencrypt_dir) / "live"
+    if not target.certificate or not Path(target.certificate).is_relative_to(live):
+        return NotSeen(reason="the certificate does not lie in certbot's directory")
+    name = Path(target.certificate).relative_to(live).parts
+    return lineages(target.letsencrypt_dir, name[0] if name else None)
+
+
+def _watch(
+    answers: list[Task],
+    backend: Task,
+    patience: Patience,
+    target: Target,
+    progress_dir: str | None,
+    before: Reading,
+    deadline: float,
+    main_polls: bool,
+) -> Reading:
+    """Wait for the answers; look at the service's processes now and then, and stop waiting once they tell enough."""
+    from ops.collect.process import threads, worker_activity
+    from ops.collect.process.accepted_connections import Ends, held
+
+    began = time.monotonic()
+    look = began + FIRST_LOOK
+    others = worker_activity.OthersRequests(before, target, patience)
+    earlier: dict[int, threads.Waiting | None] = {}
+    deadlocked: tuple[int, ...] = ()
+    hanging: tuple[int, ...] = ()
+    hanging_since = 0.0
+    held_before: dict[int, frozenset[Ends]] = {}
+    while True:
+        for task in answers:
+            task.wait(min(look, deadline))
+        if all(task.is_done for task in answers) or time.monotonic() >= deadline:
+            last = worker_activity.read(target, progress_dir)
+            return msgspec.structs.replace(last, deadlocked=deadlocked, hanging=hanging)
+        reading = worker_activity.read(target, progress_dir)
+        now = {pid: threads.waiting(pid) for pid in target.gunicorn_workers}
+        # An idle worker looks the same: it proves something only of all, and while the service itself owes an answer;
+        # of several that serve in threads only where each has taken a request of ours, and owes it since the last look.
+        stuck: list[int] = []
+        if not backend.is_done and not (main_polls and reading.queued):
+            stuck = [
+                pid
+                for pid in target.gunicorn_workers
+                if threads.can_never_go_on(pid, earlier.get(pid), now[pid], main_polls=main_polls)
+            ]
+            if main_polls and len(target.gunicorn_workers) > 1:
+                holders = held(target.backend, target.gunicorn_workers)
+                owing = {pid for pid in holders if holders[pid] & held_before.get(pid, frozenset())}
+                hanging = tuple(pid for pid in stuck if pid in owing or pid in hanging)
+                hanging_since = hanging_since if hanging and hanging_since else time.monotonic()
+                held_before = holders
+                deadlocked = hanging if len(hanging) == len(target.gunicorn_workers) else ()
+            else:
+                deadlocked = tuple(stuck) if len(stuck) == len(target.gunicorn_workers) else ()
+        earlier = now
+        if worker_activity.nobody_can_answer(reading, target.gunicorn_workers):
+            patience.cut("every worker is stopped")
+        elif deadlocked:
+            patience.cut("every worker is deadlocked")
+        elif (
+            hanging
+            and len(stuck) == len(target.gunicorn_workers)
+            and time.monotonic() - hanging_since > SHARE_HANGS
+        ):
+            patience.cut("a worker can never go on, and the others have nothing of ours")
+        elif worker_activity.nobody_boots(reading, target):
+            patience.cut("every worker is past its boot deadline")
+        elif worker_activity.all_silent_for(reading, min(deadline - began, target.request_deadline)):
+            # The records have waited for us: nothing completed for as long as we would wait.
+            patience.cut("no worker has completed anything for longer than the budget")
+        elif worker_activity.ours_is_with_the_stuck(before, reading, target.request_deadline):
+            patience.cut("a worker is past its request deadline, and the others have nothing of ours")
+        elif reading.queued and others.complete(reading):
+            patience.cut("requests complete while others queue")
+        look = time.monotonic() + LOOK_AGAIN
+
+
+def _main_thread_only_polls(around: Surroundings) -> bool:
+    """Whether gunicorn's workers take connections in their main thread and serve them in others (gthread)."""
+    processes = around.processes.processes if isinstance(around.processes, Processes) else ()
+    master = next((p for p in processes if p.pid == around.target.gunicorn_master), None)
+    told, config = gunicorn_topology.arguments(master), around.gunicorn.config
+    kind = gunicorn_topology.setting("worker_class", "worker-class", told, config)
+    threads = str(gunicorn_topology.setting("threads", "threads", told, config))
+    # gunicorn makes a sync worker with several threads one of these (its settings, "threads").
+    has_threads = kind in (None, "sync") and threads.isdigit() and int(threads) > 1
+    return bool(kind == "gthread" or has_threads)

@@ -1,0 +1,87 @@
+"""The files whose code the service runs, when they changed, and what its workers hold in memory."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import psutil
+
+from ops.facts.snapshot import Application, Footprint, SourceFile, Target
+from ops.files.bounded_read import read_regular_file
+from ops.text.sanitize import safe_line
+
+MAX_MODULES = 300
+MAX_SOURCE_BYTES = 1 << 20
+KEPT = 20
+
+
+def application(target: Target, wsgi: str) -> Application:
+    """gunicorn's configuration file, and the application's module with all it imports from its own directory.
+
+    ``wsgi``: as gunicorn is told, ``package.module:name``. What is imported from elsewhere is no file of the
+    application, and a script beside it that nothing imports is none of it either."""
+    root = Path(target.app_dir)
+    found: dict[Path, SourceFile] = {}
+    waiting = [wsgi.partition(":")[0]]
+    known = set(waiting)
+    while waiting and len(found) < MAX_MODULES:
+        module = waiting.pop()
+        for path in _files_of(root, module):
+            if path in found:
+                continue
+            try:
+                source = read_regular_file(str(path), MAX_SOURCE_BYTES)
+            except (OSError, ValueError):
+                continue
+            found[path] = SourceFile(path=safe_line(str(path), 1000), modified=source.modified)
+            package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+            for name in _imported(source.content, package) - known:
+                known.add(name)
+                waiting.append(name)
+    newest = sorted(found.values(), key=lambda file: -file.modified)[:KEPT]
+    return Application(config=_seen(target.gunicorn_config_file), modules=tuple(newest))
+
+
+def _seen(path: str | None) -> SourceFile | None:
+    try:
+        return SourceFile(path=path, modified=Path(path).stat().st_mtime) if path else None
+    except (OSError, ValueError):
+        return None
+
+
+def _files_of(root: Path, module: str) -> list[Path]:
+    """The files that ``import module`` runs: its own, and those of the packages it lies in."""
+    parts = [part for part in module.split(".") if part.isidentifier()]
+    if not parts or len(parts) != len(module.split(".")):
+        return []
+    places = [root.joinpath(*parts[: depth + 1]) / "__init__.py" for depth in range(len(parts))]
+    return [path for path in (*places, root.joinpath(*parts).with_suffix(".py")) if path.is_file()]
+
+
+def _imported(source: bytes, package: str) -> set[str]:
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return set()
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".") if package else []
+            kept = above[: len(above) - node.level + 1] if node.level else []
+            base = ".".join([*kept, *([node.module] if node.module else [])])
+            names.update(filter(None, (base, *(f"{base}.{a.name}".lstrip(".") for a in node.names))))
+    return names
+
+
+def footprint(target: Target) -> Footprint:
+    """What is left of the machine's memory, and what each worker alone holds of it, bytes."""
+    private: dict[int, int] = {}
+    for pid in target.gunicorn_workers:
+        try:
+            private[pid] = int(psutil.Process(pid).memory_full_info().uss)
+        except psutil.Error:
+            continue
+    return Footprint(available=int(psutil.virtual_memory().available), private=private)

@@ -1,0 +1,309 @@
+"""certbot's directory as it lies there: lineages, renewal configurations, hooks, and what its logs tell of its runs.
+
+The layout is certbot's (eff-certbot.readthedocs.io, "Where are my certificates?"): live/NAME/*.pem are links into
+archive/NAME, and renewal/NAME.conf says how to renew. Whatever leads out of the directory is named and not followed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from ops.collect.services.certificate_files import key_file, pem_file
+from ops.facts.snapshot import CertbotRuns, Lineage, Lineages, NotSeen, RenewalAttempt, RenewalConf
+from ops.files.bounded_read import open_regular_file, read_regular_file
+from ops.text.sanitize import safe_line
+
+MAX_CONF_BYTES = 256 << 10
+MAX_LOG_BYTES = 4 << 20
+MAX_LINEAGES = 2000
+MAX_LOGS = 5
+MAX_ATTEMPTS = 2000
+DEFAULT_LOGS = "/var/log/letsencrypt"
+STEMS = ("cert", "privkey", "chain", "fullchain")
+
+_ASSIGNMENT = re.compile(r"^\s*([A-Za-z0-9_.*-]+)\s*=\s*(.*?)\s*$")
+_SECTION = re.compile(r"^\s*(\[+)\s*([^\[\]]+?)\s*(\]+)\s*$")
+_INTERVAL = re.compile(r"^\s*(\d{1,6})\s*(second|minute|hour|day|week|month|year)s?\s*$")
+_UNIT_SECONDS = {
+    "second": 1.0,
+    "minute": 60.0,
+    "hour": 3600.0,
+    "day": 86400.0,
+    "week": 7 * 86400.0,
+    "month": 30.4 * 86400.0,
+    "year": 365 * 86400.0,
+}
+
+
+def lineages(directory: str, only: str | None = None) -> Lineages | NotSeen:
+    """Every lineage below ``directory``, or the one called ``only``.
+
+    NotSeen where the directory is not there, or may not be read without root."""
+    root = Path(directory)
+    try:
+        names = _names(root)
+    except PermissionError as error:
+        return NotSeen(reason=safe_line(f"{error.filename}: permission denied"), needs_root=True)
+    except (OSError, ValueError) as error:
+        return NotSeen(reason=safe_line(f"{directory}: {_words(error)}"))
+    if names is None:
+        return NotSeen(reason=safe_line(f"{directory} holds no certbot lineages"))
+    chosen = [name for name in names if only in (None, name)][:MAX_LINEAGES]
+    return Lineages(
+        directory=directory,
+        lineages=tuple(_lineage(root, name) for name in chosen),
+        deploy_hooks=tuple(_hooks(root / "renewal-hooks" / "deploy")),
+    )
+
+
+def _names(root: Path) -> list[str] | None:
+    """The lineages' names, from live/ and from the renewal configurations; None where there is neither folder."""
+    found: set[str] = set()
+    seen = False
+    for folder, suffix in ((root / "live", ""), (root / "renewal", ".conf")):
+        try:
+            entries = os.listdir(folder)  # noqa: PTH208  names alone are wanted
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        seen = True
+        for entry in entries:
+            if not suffix and (folder / entry).is_dir():
+                found.add(entry)
+            elif suffix and entry.endswith(suffix):
+                found.add(entry.removesuffix(suffix))
+    return sorted(found) if seen else None
+
+
+def _lineage(root: Path, name: str) -> Lineage:
+    live, archive = root / "live" / name, root / "archive" / name
+    outside: list[str] = []
+    renewal = _renewal_conf(root / "renewal" / f"{name}.conf")
+    for named in (*renewal.files.values(), *([renewal.archive_dir] if renewal.archive_dir else ())):
+        if not _is_within(named, root):
+            outside.append(safe_line(named, 300))
+    certificate, key = live / "fullchain.pem", live / "privkey.pem"
+    return Lineage(
+        name=safe_line(name, 255),
+        live=str(live),
+        linked=all(_leads_into(live / f"{stem}.pem", archive) for stem in ("cert", "privkey")),
+        certificate=_guarded(certificate, root, outside) or pem_file(str(certificate)),
+        key=_guarded(key, root, outside) or key_file(str(key)),
+        renewal=renewal,
+        renewed=_newest(archive),
+        outside=tuple(outside),
+    )
+
+
+def _guarded(path: Path, root: Path, outside: list[str]) -> NotSeen | None:
+    """Why a file of a lineage is not read: its link leads out of certbot's directory."""
+    real = os.path.realpath(path)
+    if os.path.lexists(path) and not _is_within(real, root):
+        outside.append(safe_line(f"{path} -> {real}", 600))
+        return NotSeen(reason=safe_line(f"{path} leads to {real}, outside {root}: not followed", 600))
+    return None
+
+
+def _is_within(path: str, root: Path) -> bool:
+    try:
+        real, base = os.path.realpath(path), os.path.realpath(root)
+    except (OSError, ValueError):
+        return False
+    return real == base or real.startswith(base + os.sep)
+
+
+def _leads_into(link: Path, archive: Path) -> bool:
+    with contextlib.suppress(OSError, ValueError):
+        return link.is_symlink() and _is_within(os.path.realpath(link), archive)
+    return False
+
+
+def _newest(archive: Path) -> float | None:
+    """When the newest certificate of the archive was written."""
+    newest: float | None = None
+    with contextlib.suppress(OSError, ValueError), os.scandir(archive) as entries:
+        for entry in entries:
+            if re.fullmatch(r"cert\d+\.pem", entry.name):
+                modified = entry.stat(follow_symlinks=False).st_mtime
+                newest = modified if newest is None else max(newest, modified)
+    return newest
+
+
+def _hooks(directory: Path) -> Iterator[str]:
+    with contextlib.suppress(OSError):
+        for name in sorted(os.listdir(directory))[:100]:  # noqa: PTH208
+            if os.access(directory / name, os.X_OK) and not name.endswith("~"):
+                yield safe_line(str(directory / name), 300)
+
+
+# --- renewal configuration ---
+
+
+def _renewal_conf(path: Path) -> RenewalConf:
+    shown = safe_line(str(path), 600)
+    try:
+        read = read_regular_file(str(path), MAX_CONF_BYTES)
+    except (FileNotFoundError, NotADirectoryError):
+        return RenewalConf(path=shown, problem="missing", detail="there is no such file")
+    except (OSError, ValueError) as error:
+        return RenewalConf(path=shown, problem="unreadable", detail=_words(error))
+    if not read.is_whole:
+        return RenewalConf(path=shown, problem="malformed", detail=f"larger than {MAX_CONF_BYTES >> 10} KiB")
+    try:
+        return parse_renewal_conf(read.content.decode("utf-8"), shown)
+    except UnicodeDecodeError:
+        return RenewalConf(path=shown, problem="malformed", detail="not UTF-8 text")
+
+
+def parse_renewal_conf(text: str, path: str) -> RenewalConf:
+    """certbot's renewal configuration (ConfigObj: assignments, sections in brackets, a comment after #)."""
+    values: dict[str, str] = {}
+    section = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        if (heading := _SECTION.match(line)) and len(heading[1]) == len(heading[3]):
+            section = "" if len(heading[1]) > 1 else heading[2]
+            if len(heading[1]) > 1:
+                section = "nested"
+        elif assignment := _ASSIGNMENT.match(line):
+            values[f"{section}.{assignment[1]}"] = _unquoted(assignment[2])
+        else:
+            return RenewalConf(
+                path=path,
+                problem="malformed",
+                detail=safe_line(f"line {number} is neither a section nor an assignment: {line}", 200),
+            )
+    of = values.get
+    missing = [stem for stem in STEMS if not of(f".{stem}")]
+    problem, detail = None, ""
+    if missing:
+        problem, detail = "malformed", f"it does not say where {', '.join(missing)} lie"
+    elif not any(key.startswith("renewalparams.") for key in values):
+        problem, detail = "malformed", "it has no [renewalparams]"
+    interval = _INTERVAL.match(of(".renew_before_expiry", ""))
+    kinds = {"pre": "pre_hook", "post": "post_hook", "deploy": "renew_hook"}
+    return RenewalConf(
+        path=path,
+        version=_line(of(".version")),
+        archive_dir=_line(of(".archive_dir"), 600),
+        files={stem: safe_line(of(f".{stem}", ""), 600) for stem in STEMS if of(f".{stem}")},
+        authenticator=_line(of("renewalparams.authenticator")),
+        server=_line(of("renewalparams.server"), 300),
+        logs_dir=_line(of("renewalparams.logs_dir"), 600),
+        renew_before=int(interval[1]) * _UNIT_SECONDS[interval[2]] if interval else None,
+        autorenew=of("renewalparams.autorenew", "True").lower() not in ("false", "no", "off", "0"),
+        hooks={
+            kind: safe_line(of(f"renewalparams.{key}", ""), 300)
+            for kind, key in kinds.items()
+            if of(f"renewalparams.{key}") not in (None, "", "None")
+        },
+        problem=problem,
+        detail=detail,
+    )
+
+
+def _unquoted(value: str) -> str:
+    return value[1:-1] if len(value) >= 2 and value[0] == value[-1] and value[0] in "\"'" else value
+
+
+def _line(value: str | None, limit: int = 100) -> str | None:
+    return safe_line(value, limit) if value else None
+
+
+def _words(error: OSError | ValueError) -> str:
+    return safe_line(
+        (error.strerror if isinstance(error, OSError) and error.strerror else str(error)).lower()
+    )
+
+
+# --- certbot's logs ---
+
+_STAMP = re.compile(r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d{1,6}:[A-Z]+:([\w.]+):(.*)$")
+_CONF = re.compile(r"Processing \S*/renewal/\S+\.conf\s*$")
+_FAILED = re.compile(r"Failed to renew certificate (\S+) with error: (.*)$")
+_OUTCOME = re.compile(r"/live/([^/\s]+)/fullchain\.pem(?: expires on \S+)? \((success|failure|skipped)\)")
+_DETAIL = re.compile(r"^\s*Detail:\s*(.*)$")
+
+
+def certbot_runs(directory: str) -> CertbotRuns | NotSeen:
+    """What the logs in ``directory`` tell of certbot's runs; NotSeen where there are none, or without root."""
+    names = ["letsencrypt.log", *(f"letsencrypt.log.{number}" for number in range(1, MAX_LOGS))]
+    texts: list[str] = []
+    for name in names:
+        path = str(Path(directory) / name)
+        try:
+            texts.append(_tail(path))
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except PermissionError:
+            return NotSeen(reason=safe_line(f"{path}: permission denied"), needs_root=True)
+        except (OSError, ValueError) as error:
+            return NotSeen(reason=safe_line(f"{path}: {_words(error)}"))
+    if not texts:
+        return NotSeen(
+            reason=safe_line(f"{directory} holds no log of certbot: none has run, or it logs elsewhere")
+        )
+    return parse_certbot_log("\n".join(reversed(texts)), str(Path(directory) / names[0]))
+
+
+def _tail(path: str) -> str:
+    with open_regular_file(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        file.seek(max(0, size - MAX_LOG_BYTES))
+        return file.read(MAX_LOG_BYTES).decode("utf-8", "replace")
+
+
+def parse_certbot_log(text: str, path: str) -> CertbotRuns:
+    """The runs in ``text``, oldest first. Times are the host's local time, as certbot writes them."""
+    attempts: list[RenewalAttempt] = []
+    version: str | None = None
+    last: float | None = None
+    since: float | None = None
+    moment = 0.0
+    detail = ""
+
+    def note(lineage: str, outcome: str, reason: str = "") -> None:
+        attempts.append(
+            RenewalAttempt(
+                lineage=safe_line(lineage, 255), time=moment, outcome=outcome, reason=safe_line(reason, 400)
+            )
+        )
+
+    for line in text.splitlines():
+        if found := _STAMP.match(line):
+            at = _moment(found[1])
+            if at is None:
+                continue
+            moment, message = at, found[3]
+            since = moment if since is None else since
+            if message.startswith("certbot version: "):
+                version, last = safe_line(message.removeprefix("certbot version: "), 40), moment
+                detail = ""
+                continue
+        else:
+            message = line
+        if _CONF.search(message):
+            detail = ""
+        elif told := _DETAIL.match(message):
+            detail = detail or told[1]
+        elif failed := _FAILED.search(message):
+            reason = f"{detail} ({failed[2]})" if detail else failed[2]
+            note(failed[1], "failed", reason)
+            detail = ""
+        elif (ended := _OUTCOME.search(message)) and ended[2] != "failure":
+            note(ended[1], "renewed" if ended[2] == "success" else "not_due")
+    return CertbotRuns(
+        path=path, last_run=last, version=version, attempts=tuple(attempts[-MAX_ATTEMPTS:]), since=since
+    )
+
+
+def _moment(written: str) -> float | None:
+    try:
+        return time.mktime(time.strptime(written, "%Y-%m-%d %H:%M:%S"))
+    except (ValueError, OverflowError):
+        return None

@@ -1,0 +1,299 @@
+"""Every certificate that matters on this host, found by itself: nginx's, certbot's, those served."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+from ops.collect.net.tls import served_certificate, trust_of
+from ops.collect.services.certbot import DEFAULT_LOGS, certbot_runs, lineages
+from ops.collect.services.certificate_files import is_path, key_file, pem_file
+from ops.collect.task import Task
+from ops.facts.certificate_inventory import Endpoint, FilePair, Inventory, ServedThere
+from ops.facts.snapshot import (
+    CertbotRuns,
+    Certificate,
+    Host,
+    Lineages,
+    NginxConfig,
+    NotSeen,
+    PemFile,
+    Processes,
+    Schedule,
+    Served,
+)
+from ops.interpret import nginx as nginx_topology
+from ops.interpret.address import is_wildcard, join_address
+from ops.interpret.expiry import rules_of
+from ops.settings import Settings
+
+# Endpoints looked at side by side: mostly waiting, so more than there are cores.
+WORKERS = 48
+MAX_ENDPOINTS = 2000
+MAX_FILES = 5000
+
+Progress = Callable[[int, int], None]
+
+
+def take_inventory(
+    settings: Settings,
+    named: Sequence[Endpoint],
+    *,
+    everything: bool,
+    timeout: float,
+    progress: Progress = lambda _done, _all: None,
+) -> Inventory:
+    """What there is. ``named``: endpoints from the command line or settings; ``everything``: and all of this host's.
+
+    ``timeout``: how long one endpoint is waited for, seconds."""
+    from ops.collect.host.host import host
+
+    machine = host()
+    if not everything:
+        return Inventory(
+            taken_at=time.time(),
+            has_systemd=machine.has_systemd,
+            is_root=machine.is_root,
+            files=(),
+            served=look(named, settings.tls.ca_file or None, timeout, progress),
+            lineages=_UNASKED,
+            runs=_UNASKED,
+            schedule=_UNASKED,
+            rules=rules_of(settings.tls.thresholds),
+            complete=False,
+        )
+    return _of_this_host(settings, named, machine, timeout, progress)
+
+
+_UNASKED = NotSeen(reason="only named endpoints were asked for")
+
+
+def _of_this_host(
+    settings: Settings, named: Sequence[Endpoint], machine: Host, timeout: float, progress: Progress
+) -> Inventory:
+    unseen: list[NotSeen] = []
+    certbot = Task("certbot's lineages", lambda: lineages(settings.tls.letsencrypt_dir))
+    planned = Task("schedule", lambda: _schedule(settings))
+    config, started = _nginx(settings)
+    deadline = time.monotonic() + 30
+    found = certbot.wait(deadline)
+    sites: tuple[_Site, ...] = ()
+    if isinstance(config, NotSeen):
+        unseen.append(config)
+    else:
+        sites = tuple(_sites(config))
+        unseen += [NotSeen(reason=f"{e.file}: {e.message}", needs_root=e.permission) for e in config.errors]
+    kept = {lineage.live: lineage.name for lineage in found.lineages} if isinstance(found, Lineages) else {}
+    files = _files(settings, sites, found, kept)
+    endpoints = list(dict.fromkeys((*_endpoints(sites, files), *named)))
+    if len(endpoints) > MAX_ENDPOINTS:
+        unseen.append(NotSeen(reason=f"only {MAX_ENDPOINTS} of {len(endpoints)} endpoints are looked at"))
+    served = look(endpoints[:MAX_ENDPOINTS], settings.tls.ca_file or None, timeout, progress)
+    if isinstance(found, NotSeen) and found.needs_root:
+        unseen.append(found)
+    schedule = planned.wait(deadline)
+    if isinstance(schedule, Schedule):
+        unseen += schedule.unseen
+    return Inventory(
+        taken_at=time.time(),
+        has_systemd=machine.has_systemd,
+        is_root=machine.is_root,
+        files=files,
+        served=served,
+        lineages=found,
+        runs=_runs(settings, found),
+        schedule=schedule,
+        rules=rules_of(settings.tls.thresholds),
+        workers_started=started,
+        unseen=tuple(dict.fromkeys(unseen)),
+    )
+
+
+def _schedule(settings: Settings) -> Schedule:
+    from ops.collect.host.schedule import schedule
+
+    return schedule(settings.schedule)
+
+
+def _runs(settings: Settings, found: Lineages | NotSeen) -> CertbotRuns | NotSeen:
+    """certbot's logs: where settings say, else where a renewal configuration says, else where certbot has them."""
+    if isinstance(found, NotSeen):
+        return NotSeen(reason="there are no lineages")
+    told = (lineage.renewal.logs_dir for lineage in found.lineages)
+    directory = settings.tls.letsencrypt_logs or next((place for place in told if place), DEFAULT_LOGS)
+    return certbot_runs(directory)
+
+
+# --- nginx ---
+
+
+class _Site:
+    """A server block that speaks TLS: its certificate files, paired with keys, and where it listens."""
+
+    def __init__(
+        self,
+        server: nginx_topology.Server,
+        pairs: tuple[tuple[str, str | None], ...],
+        addresses: tuple[str, ...],
+    ) -> None:
+        self.server, self.pairs, self.addresses = server, pairs, addresses
+
+
+def _nginx(settings: Settings) -> tuple[NginxConfig | NotSeen, tuple[float, ...]]:
+    """nginx's configuration, and when the workers that serve it started."""
+    from ops.collect.process.processes import processes
+    from ops.collect.services import nginx
+
+    seen: Processes = processes()
+    masters = nginx_topology.nginx_masters(seen)
+    binary = nginx.find_binary(settings.nginx.binary, masters)
+    build = nginx.build_facts(binary, timeout=2.0) if binary else {}
+    config = nginx.read_config(binary, build, settings.nginx.config_file, masters)
+    if isinstance(config, NotSeen):
+        return config, ()
+    ours = [m for m in masters if f" -c {config.file} " in f"{nginx_topology.title(m)} "] or (
+        [] if settings.nginx.config_file else list(masters)
+    )
+    started = tuple(
+        worker.started for m in ours for worker in nginx_topology.nginx_workers(seen.processes, m.pid)
+    )
+    return config, started
+
+
+def _sites(config: NginxConfig) -> Iterator[_Site]:
+    base = PurePosixPath(config.file).parent
+    for server in nginx_topology.servers(config):
+        listens = [item for item in server.listens if item.ssl]
+        certificates = [d.args[0] for d in server.effective("ssl_certificate") if d.args]
+        keys = [d.args[0] for d in server.effective("ssl_certificate_key") if d.args]
+        if not listens or not certificates or server.value("ssl_reject_handshake") == "on":
+            continue
+        # nginx pairs them in the order they are written (ngx_http_ssl_module).
+        pairs = tuple(
+            (_absolute(base, path), _absolute(base, keys[number]) if number < len(keys) else None)
+            for number, path in enumerate(certificates)
+        )
+        addresses = tuple(dict.fromkeys(_dialled(item) for item in listens))
+        yield _Site(server, pairs, addresses)
+
+
+def _absolute(base: PurePosixPath, path: str) -> str:
+    return str(base / path) if is_path(path) else path
+
+
+def _dialled(listen: nginx_topology.Listen) -> str:
+    if listen.host.startswith("unix:"):
+        return listen.host
+    return join_address("127.0.0.1" if is_wildcard(listen.host) else listen.host, listen.port)
+
+
+def _files(
+    settings: Settings, sites: Sequence[_Site], found: Lineages | NotSeen, kept: dict[str, str]
+) -> tuple[FilePair, ...]:
+    """Every certificate file once, with who names it."""
+    users: dict[tuple[str, str | None], list[str]] = {}
+    for site in sites:
+        for pair in site.pairs:
+            users.setdefault(pair, []).append(site.server.where)
+    if settings.tls.certificate and not any(path == settings.tls.certificate for path, _ in users):
+        users[(settings.tls.certificate, settings.tls.private_key)] = ["gte-ops.toml"]
+    pairs = [
+        FilePair(
+            certificate=pem_file(path),
+            path=path,
+            key=key_file(key) if key else None,
+            used_by=tuple(dict.fromkeys(used_by)),
+            lineage=kept.get(str(PurePosixPath(path).parent)),
+        )
+        for (path, key), used_by in list(users.items())[:MAX_FILES]
+    ]
+    named = {pair.lineage for pair in pairs}
+    for lineage in found.lineages if isinstance(found, Lineages) else ():
+        if lineage.name not in named:
+            path = str(Path(lineage.live) / "fullchain.pem")
+            pairs.append(
+                FilePair(certificate=lineage.certificate, path=path, key=lineage.key, lineage=lineage.name)
+            )
+    return tuple(pairs)
+
+
+def _endpoints(sites: Sequence[_Site], files: Iterable[FilePair]) -> Iterator[Endpoint]:
+    """Each name at each address that nginx picks this very block for."""
+    leaves = {
+        pair.path: pair.certificate.certificates[0]
+        for pair in files
+        if isinstance(pair.certificate, PemFile) and pair.certificate.certificates
+    }
+    servers = [site.server for site in sites]
+    for site in sites:
+        file = site.pairs[0][0]
+        for name, expected in _names(site.server.names, leaves.get(file)):
+            for listen in (item for item in site.server.listens if item.ssl):
+                if nginx_topology.chosen_server(servers, listen.host, listen.port, name) is site.server:
+                    yield Endpoint(
+                        address=_dialled(listen),
+                        name=name,
+                        expected=expected,
+                        origin=site.server.where,
+                        # Of several certificates the client's ciphers choose: disk and wire cannot be compared.
+                        file=file if len(site.pairs) == 1 else None,
+                    )
+
+
+def _names(names: Sequence[str], leaf: Certificate | None) -> Iterator[tuple[str, bool]]:
+    """The names to ask for, and whether the certificate must cover them. A catch-all is asked without a name."""
+    if not names:
+        yield "", False
+    for name in names:
+        # RFC 6761, 6.4: what ends with .invalid is nobody's name, and stands for every other in a catch-all.
+        if name in ("", "_") or name.startswith("~") or name.endswith(".invalid"):
+            yield "", False
+        elif name.startswith((".", "*.")):
+            parent = name.lstrip("*").lstrip(".")
+            inside = [n for n in (leaf.names if leaf else ()) if n.endswith(f".{parent}") and "*" not in n]
+            yield (inside[0] if inside else f"www.{parent}"), True
+            if name.startswith("."):
+                yield parent, True
+        elif not set(name) & set("*$"):
+            yield name, True
+
+
+# --- looking ---
+
+
+def look(
+    endpoints: Sequence[Endpoint], ca_file: str | None, timeout: float, progress: Progress
+) -> tuple[ServedThere, ...]:
+    """What each endpoint presents, many side by side, none waited for longer than ``timeout`` seconds."""
+    if not endpoints:
+        return ()
+    trust = trust_of(ca_file)
+    results: dict[int, Served | NotSeen] = {}
+    waiting = iter(range(len(endpoints)))
+    lock = threading.Lock()
+
+    def work() -> None:
+        while True:
+            with lock:
+                number = next(waiting, None)
+            if number is None:
+                return
+            end = endpoints[number]
+            results[number] = served_certificate(
+                end.address, end.name, ca_file, time.monotonic() + timeout, trust=trust, starttls=end.starttls
+            )
+
+    count = min(WORKERS, len(endpoints))
+    deadline = time.monotonic() + 2 * timeout * (len(endpoints) // count + 1) + 1
+    tasks = [Task(f"endpoints {number}", work) for number in range(count)]
+    for task in tasks:
+        while not task.is_done and time.monotonic() < deadline:
+            task.wait(min(deadline, time.monotonic() + 0.1))
+            progress(len(results), len(endpoints))
+    progress(len(endpoints), len(endpoints))
+    late = NotSeen(reason=f"no answer within {timeout:g} s")
+    return tuple(
+        ServedThere(endpoint=end, served=results.get(number, late)) for number, end in enumerate(endpoints)
+    )

@@ -1,0 +1,261 @@
+"""gunicorn's files: its configuration, read but never executed, and the workers' progress records."""
+
+from __future__ import annotations
+
+import ast
+import os
+import warnings
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ops.collect.process.process_status import process_status
+from ops.collect.process.start_time import start_ticks
+from ops.facts.snapshot import ConfigValue, GunicornConfig, InFlight, NotSeen, ProgressRecord
+from ops.files.bounded_read import read_regular_file
+from ops.interpret.authority import may_name
+from ops.text.sanitize import HIDDEN, safe_line
+
+# The tree of a file takes some 500 times its size in memory; gunicorn's own example, all comments, has 8 KiB.
+MAX_CONFIG_BYTES = 64 << 10
+MAX_VALUE_CHARS = 4096
+MAX_VALUES_CHARS = 256 << 10
+# The settings whose values something reads; of every other name the file's own line is enough.
+JUDGED_SETTINGS = frozenset(
+    {
+        "accesslog", "bind", "daemon", "errorlog", "max_requests", "pidfile", "preload_app", "reload", "threads",
+        "timeout", "worker_class",
+    }
+)  # fmt: skip
+MAX_RECORD_BYTES = 1 << 20
+MAX_RECORDS = 512
+# Entries of a directory that are looked at, in any order.
+MAX_LISTED = 10_000
+# A record is replaced by rename; one that is torn all the same is read again this often.
+READ_ATTEMPTS = 3
+
+
+def read_config(path: str) -> GunicornConfig | NotSeen:
+    """The settings in gunicorn's configuration file, by its syntax alone."""
+    try:
+        read = read_regular_file(path, MAX_CONFIG_BYTES)
+    except FileNotFoundError:
+        return GunicornConfig(path=path, missing=True)
+    except PermissionError:
+        return NotSeen(reason=f"{path} may not be read", needs_root=True)
+    except (OSError, ValueError) as error:
+        return NotSeen(
+            reason=safe_line(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}")
+        )
+    if not read.is_whole:
+        return NotSeen(reason=safe_line(f"{path} is larger than {MAX_CONFIG_BYTES >> 10} KiB"))
+    return parse_config(path, read.content)
+
+
+def parse_config(path: str, content: bytes) -> GunicornConfig:
+    """Names assigned at the top level of a gunicorn configuration file, and the values of `JUDGED_SETTINGS`."""
+    try:
+        with warnings.catch_warnings():
+            # What Python thinks of the file's style is no word of ours.
+            warnings.simplefilter("ignore")
+            tree = ast.parse(content, filename=path)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        line = f" (line {error.lineno})" if isinstance(error, SyntaxError) and error.lineno else ""
+        message = error.msg if isinstance(error, SyntaxError) else str(error)
+        return GunicornConfig(path=path, error=safe_line(f"{message}{line}"))
+    reading = _Reading()
+    others: list[str] = []
+    stars: list[str] = []
+    for statement in _statements(tree.body):
+        if isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None:
+            targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+            if names := [t.id for t in targets if isinstance(t, ast.Name)]:
+                reading.assign(names, statement.value, statement.lineno)
+        elif isinstance(statement, ast.Import | ast.ImportFrom):
+            for alias in statement.names:
+                if alias.name == "*":
+                    stars.append(getattr(statement, "module", None) or "?")
+                else:
+                    others.append((alias.asname or alias.name).partition(".")[0])
+        elif isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            others.append(statement.name)
+        elif isinstance(statement, ast.For | ast.AugAssign) and isinstance(statement.target, ast.Name):
+            others.append(statement.target.id)
+    read = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+    return GunicornConfig(
+        path=path,
+        assigned={name: without_private_value(name, value) for name, value in reading.assigned.items()},
+        other_names=tuple(others),
+        read_names=tuple(sorted(read)),
+        star_imports=tuple(stars),
+    )
+
+
+def without_private_value(name: str, value: ConfigValue) -> ConfigValue:
+    """An assignment as it goes into the snapshot: any other name in the file may hold a password."""
+    # True, False and None hide nothing, and tell which setting was meant.
+    if name in JUDGED_SETTINGS or (value.known and (value.value is None or isinstance(value.value, bool))):
+        return value
+    if name == "raw_env" and isinstance(value.value, list):
+        names = [f"{str(item).partition('=')[0]}={HIDDEN}" for item in value.value]
+        return ConfigValue(line=value.line, known=True, value=names, source=safe_line(repr(names), 120))
+    return ConfigValue(line=value.line, known=False)
+
+
+def _statements(body: list[ast.stmt]) -> list[ast.stmt]:
+    """The module's statements, those inside if/try/with/for included: they bind module names too."""
+    found = []
+    # A chain of elif is nested as deep as it is long.
+    waiting = body[::-1]
+    while waiting:
+        statement = waiting.pop()
+        found.append(statement)
+        if isinstance(statement, ast.If | ast.Try | ast.With | ast.For | ast.While):
+            inner = [
+                part for name in ("body", "orelse", "finalbody") for part in getattr(statement, name, [])
+            ]
+            inner += [part for handler in getattr(statement, "handlers", []) for part in handler.body]
+            waiting += reversed(inner)
+    return found
+
+
+class _Reading:
+    """The assignments of one file. A value that refers to others is as large as they are together: names that double
+    each other forty times would fill the memory, so that no value is larger than `MAX_VALUE_CHARS`, nor all of them
+    than `MAX_VALUES_CHARS`, as JSON."""
+
+    def __init__(self) -> None:
+        self.assigned: dict[str, ConfigValue] = {}
+        self._sizes: dict[str, int] = {}
+        self._left = 0
+        self._left_of_all = MAX_VALUES_CHARS
+
+    def assign(self, names: Sequence[str], node: ast.expr, line: int) -> None:
+        """``names`` are bound to the expression ``node``."""
+        source, value, size = "(nested too deeply)", None, 0
+        self._left = min(MAX_VALUE_CHARS, self._left_of_all)
+        try:
+            source = safe_line(ast.unparse(node), 120)
+            value = self._evaluate(node)
+            written = msgspec.json.encode(value)
+            size = len(written)
+            self._left_of_all -= size * len(names)
+            # What does not survive the snapshot's JSON (inf, a lone surrogate) is not known.
+            known = self._left_of_all >= 0 and msgspec.json.decode(written) == value
+        except (ValueError, TypeError, ArithmeticError, KeyError, RecursionError):
+            known = False
+        made = ConfigValue(line=line, known=known, value=value if known else None, source=source)
+        for name in names:
+            self.assigned[name] = made
+            self._sizes[name] = size
+
+    def _take(self, size: int) -> None:
+        self._left -= size
+        if self._left < 0:
+            raise ValueError("too large")
+
+    def _evaluate(self, node: ast.expr) -> Any:
+        """The value of an expression made of literals, earlier names, + - * //, f-strings and the processor count.
+
+        Raises ValueError for everything else: nothing of the file is run."""
+        match node:
+            case ast.Constant(value=None | bool() | int() | float() | str() as value):
+                self._take(len(value) if isinstance(value, str) else 1)
+                return value
+            case ast.List(elts=items) | ast.Tuple(elts=items):
+                self._take(1)
+                return [self._evaluate(item) for item in items]
+            case ast.Name(id=name) if name in self.assigned and self.assigned[name].known:
+                self._take(self._sizes[name])
+                return self.assigned[name].value
+            case ast.UnaryOp(op=ast.USub(), operand=operand):
+                return -self._evaluate(operand)
+            case ast.BinOp(
+                left=left, op=ast.Add() | ast.Sub() | ast.Mult() | ast.FloorDiv() as op, right=right
+            ):
+                a, b = self._evaluate(left), self._evaluate(right)
+                if isinstance(a, str) and isinstance(b, str) and isinstance(op, ast.Add):
+                    return a + b
+                if not all(isinstance(x, int | float) and abs(x) < 1e9 for x in (a, b)):
+                    raise ValueError("not arithmetic on plain numbers")
+                match op:
+                    case ast.Add():
+                        return a + b
+                    case ast.Sub():
+                        return a - b
+                    case ast.Mult():
+                        return a * b
+                    case _:
+                        return a // b
+            case ast.JoinedStr(values=parts):
+                return "".join(
+                    str(self._evaluate(part.value if isinstance(part, ast.FormattedValue) else part))
+                    for part in parts
+                )
+            case ast.Call(func=ast.Attribute(attr="cpu_count"), args=[]):
+                return os.cpu_count() or 1
+            case ast.Call(func=ast.Name(id="int" | "str" as kind), args=[argument]):
+                value = self._evaluate(argument)
+                return int(value) if kind == "int" else str(value)
+        raise ValueError("needs to be run")
+
+
+def read_progress(directory: str | None) -> tuple[ProgressRecord, ...] | NotSeen:
+    """The workers' progress records; torn ones are read again, records of processes that are gone are left out."""
+    if not directory:
+        return NotSeen(reason="no directory of progress records is configured (app.progress_dir)")
+    try:
+        entries = islice(Path(directory).iterdir(), MAX_LISTED)
+        names = sorted(path for path in entries if path.stem.isdigit() and path.suffix == ".json")
+    except FileNotFoundError:
+        return NotSeen(reason=f"{directory} does not exist")
+    except PermissionError:
+        return NotSeen(reason=f"{directory} may not be read", needs_root=True)
+    except OSError as error:
+        return NotSeen(reason=safe_line(f"{directory}: {error.strerror}"))
+    records = (_read_record(path) for path in names[:MAX_RECORDS])
+    return tuple(record for record in records if record is not None)
+
+
+class _Record(msgspec.Struct):
+    pid: int
+    start_ticks: int
+    phase: str
+    completed: int
+    last_completed: float | None = None
+    in_flight: list[dict[str, Any]] = []
+
+
+def _read_record(path: Path) -> ProgressRecord | None:
+    for _ in range(READ_ATTEMPTS):
+        try:
+            read = read_regular_file(str(path), MAX_RECORD_BYTES)
+            record = msgspec.json.decode(read.content, type=_Record)
+            break
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            continue
+        except (OSError, ValueError, RecursionError):
+            return None
+    else:
+        return None
+    if record.start_ticks != start_ticks(record.pid):
+        return None
+    # A worker writes its own: another user's file about it is forged.
+    status = process_status(record.pid)
+    if status is None or not may_name(read.uid, status.uid, os.geteuid()):
+        return None
+    return ProgressRecord(
+        pid=record.pid,
+        start_ticks=record.start_ticks,
+        phase=safe_line(record.phase, 20),
+        completed=record.completed,
+        last_completed=record.last_completed,
+        in_flight=tuple(
+            InFlight(path=safe_line(str(item.get("path", "")), 200), since=float(item["since"]))
+            for item in record.in_flight[:256]
+            if isinstance(item.get("since"), int | float) and abs(item["since"]) < 1e12
+        ),
+    )

@@ -1,0 +1,161 @@
+"""The rotation rules in force, and which of the service's logs there are to rotate."""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import os
+import pwd
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+
+import msgspec
+
+from ops.facts.snapshot import LogFile, NotSeen, Rotation, RotationRule, Target
+from ops.files.bounded_read import read_regular_file
+from ops.files.nofollow import groups_of, resolve
+from ops.interpret.logrotate import TABOO, Account, LogPlace, parse
+from ops.settings import LogrotateSettings
+from ops.text.sanitize import safe_line
+
+MAIN_FILE = "/etc/logrotate.conf"
+MAX_FILE_BYTES = 1 << 20
+MAX_FILES = 500
+
+
+def rotation(settings: LogrotateSettings, target: Target) -> Rotation:
+    """The rules of the configured files; of the whole system's where nothing was configured."""
+    named: tuple[str, ...] = settings.config_files
+    if named == LogrotateSettings().config_files:
+        named = (MAIN_FILE, *named)
+    reader = _Reader()
+    for path in named:
+        reader.read(path, {})
+    return Rotation(
+        files=tuple(reader.seen),
+        rules=tuple(reader.rules),
+        unread=tuple(reader.unread),
+        logs=tuple(service_logs(target)),
+    )
+
+
+def rules_of(files: Iterable[str]) -> tuple[RotationRule, ...]:
+    """The rules in exactly these files and what they include."""
+    reader = _Reader()
+    for path in files:
+        if not path.endswith(TABOO):
+            reader.read(path, {})
+    return tuple(reader.rules)
+
+
+def service_logs(target: Target) -> Iterator[LogFile]:
+    """The logs of this service, whether there or not, links resolved."""
+    names = (
+        target.nginx_access_log,
+        next(iter(target.nginx_error_logs), None),
+        target.gunicorn_access_log,
+        target.gunicorn_error_log,
+    )
+    for name in dict.fromkeys(filter(None, names)):
+        path = Path(name)
+        try:
+            yield LogFile(path=name, resolved=str(path.resolve()), is_file=path.is_file())
+        except (OSError, RuntimeError):  # a loop of links
+            continue
+
+
+def log_place(path: str) -> LogPlace | None:
+    """Where a log lies; None where its directory is not there. Raises OSError; ValueError for an impossible path."""
+    try:
+        directory, directories = resolve(str(PurePosixPath(path).parent))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        status = os.fstat(directory)
+    finally:
+        os.close(directory)
+    place = LogPlace(
+        path=path,
+        directories=directories,
+        directory_owner=account(status.st_uid, status.st_gid),
+        directory_mode=status.st_mode,
+    )
+    try:
+        log, steps = resolve(path)
+    except FileNotFoundError:
+        return place
+    try:
+        status = os.fstat(log)
+    finally:
+        os.close(log)
+    return msgspec.structs.replace(
+        place,
+        directories=steps[:-1],
+        file=steps[-1],
+        links=status.st_nlink,
+        owner=account(status.st_uid, status.st_gid),
+    )
+
+
+def account(uid: int, gid: int) -> Account:
+    """A user and a group by their names; by number where they have none."""
+    user, group = str(uid), str(gid)
+    with contextlib.suppress(KeyError):
+        user = pwd.getpwuid(uid).pw_name
+    with contextlib.suppress(KeyError):
+        group = grp.getgrgid(gid).gr_name
+    return Account(uid, gid, user, group)
+
+
+def user_groups(uid: int) -> tuple[Account, ...]:
+    """A user in each of its groups, the primary one first; one without a name has the group of its own number."""
+    try:
+        first = pwd.getpwuid(uid).pw_gid
+    except KeyError:
+        first = uid
+    return tuple(account(uid, gid) for gid in dict.fromkeys((first, *sorted(groups_of(uid)))))
+
+
+class _Reader:
+    """Reads files with what they include, each once."""
+
+    def __init__(self) -> None:
+        self.seen: dict[str, None] = {}
+        self.rules: list[RotationRule] = []
+        self.unread: list[NotSeen] = []
+
+    def read(self, path: str, inherited: dict[str, str]) -> dict[str, str]:
+        """Reads one file; returns the options in force behind it."""
+        real = os.path.realpath(path)
+        if real in self.seen or len(self.seen) >= MAX_FILES:
+            return inherited
+        try:
+            file = read_regular_file(path, MAX_FILE_BYTES)
+        except FileNotFoundError:
+            return inherited
+        except PermissionError:
+            self.unread.append(NotSeen(reason=f"{path} may not be read", needs_root=True))
+            return inherited
+        except (OSError, ValueError) as error:
+            self.unread.append(NotSeen(reason=safe_line(f"{path} cannot be read: {error}")))
+            return inherited
+        self.seen[real] = None
+        # logrotate passes over what others could have written (logrotate(8), include).
+        if file.mode & 0o022:
+            self.unread.append(NotSeen(reason=f"{path} is ignored by logrotate: writable by group or others"))
+            return inherited
+        parsed = parse(file.content.decode("utf-8", "replace"), path, inherited)
+        self.rules += parsed.rules
+        options = parsed.options
+        for included in parsed.includes:
+            for inner in _included(included):
+                options = self.read(inner, options)
+        return options
+
+
+def _included(path: str) -> Iterable[str]:
+    try:
+        entries = sorted(Path(path).iterdir()) if Path(path).is_dir() else [Path(path)]
+    except OSError:
+        return ()
+    return [str(entry) for entry in entries if entry.is_file() and not entry.name.endswith(TABOO)]

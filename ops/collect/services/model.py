@@ -1,0 +1,192 @@
+"""The model directory as it lies on disk: whether it is there, too deep, still an archive, or incomplete."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+
+from ops.facts.snapshot import ModelFile, ModelFiles, NotSeen
+from ops.files.bounded_read import open_regular_file
+from ops.text.sanitize import safe_line
+
+MAX_ENTRIES = 200
+# What `modelscope download` and people who copy models leave beside the directory.
+ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".7z", ".rar")
+CONFIG = "config.json"
+# What a model is loaded from; README, licence and pictures beside it are not.
+WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".onnx")
+_TEXTS = ("vocab.txt", "merges.txt")
+MAX_FILES = 64
+# Git LFS leaves a text file of three lines in place of the content (its specification, "The Pointer").
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+# Of a JSON file, or of a safetensors header, no more than this is read.
+MAX_JSON_BYTES = 16 << 20
+# A zip archive ends with a record of 22 bytes and a comment of at most 64 KiB (APPNOTE.TXT, 4.3.16).
+_ZIP_BEGIN, _ZIP_END = b"PK\x03\x04", b"PK\x05\x06"
+_ZIP_TAIL = 22 + 65535
+
+
+def model_files(path: str | None) -> ModelFiles | NotSeen:
+    """What lies at ``path`` and beside it; NotSeen where none is configured or it may not be looked into."""
+    if not path:
+        return NotSeen(reason="no model directory is configured")
+    directory = Path(os.path.normpath(path))
+    try:
+        return _look(directory)
+    except PermissionError as error:
+        return NotSeen(reason=safe_line(f"{error.filename or path}: permission denied"), needs_root=True)
+    except (OSError, ValueError) as error:
+        return NotSeen(reason=safe_line(f"{path}: {getattr(error, 'strerror', None) or error}"))
+
+
+def _look(directory: Path) -> ModelFiles:
+    mode = _mode(directory)
+    is_directory = mode is not None and stat.S_ISDIR(mode)
+    entries = _names(directory) if is_directory else ()
+    parent = directory.parent
+    parent_mode = _mode(parent)
+    beside = _names(parent) if parent_mode is not None and stat.S_ISDIR(parent_mode) else ()
+    return ModelFiles(
+        path=str(directory),
+        exists=mode is not None,
+        is_directory=is_directory,
+        entries=tuple(safe_line(name, 255) for name in entries[:MAX_ENTRIES]),
+        has_config=CONFIG in entries,
+        nested=_mode(directory / directory.name / CONFIG) is not None,
+        archives=tuple(
+            safe_line(str(parent / name), 1000) for name in beside if is_archive(name, directory.name)
+        ),
+        parent_exists=parent_mode is not None,
+        files=_files(directory, entries) if is_directory else (),
+    )
+
+
+def is_loaded(name: str) -> bool:
+    """Whether a file of this name is one that a model is loaded from."""
+    return not name.startswith(".") and (name.endswith((*WEIGHTS, ".json", ".model")) or name in _TEXTS)
+
+
+def _files(directory: Path, names: tuple[str, ...]) -> tuple[ModelFile, ...]:
+    found = []
+    absent: dict[str, ModelFile] = {}
+    for name in [name for name in names if is_loaded(name)][:MAX_FILES]:
+        path = directory / name
+        try:
+            with open_regular_file(str(path)) as file:
+                looked = _examined(path, file)
+                named = _named_by_index(file) if name.endswith(".index.json") else ()
+        except IsADirectoryError:
+            continue
+        except OSError as error:
+            is_gone = isinstance(error, FileNotFoundError)  # a link whose target is not there
+            found.append(
+                ModelFile(
+                    path=safe_line(str(path), 1000),
+                    problem="absent" if is_gone else "unreadable",
+                    detail=safe_line(error.strerror or str(error)),
+                )
+            )
+            continue
+        found.append(looked)
+        for shard in named:
+            if not _is_there(directory / shard):
+                place = safe_line(str(directory / shard), 1000)
+                absent.setdefault(place, ModelFile(path=place, problem="absent", detail=safe_line(name)))
+    return (*found, *absent.values())
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return _mode(path) is not None
+    except (OSError, ValueError):
+        return True  # not ours to say
+
+
+def _examined(path: Path, file: BinaryIO) -> ModelFile:
+    size = os.fstat(file.fileno()).st_size
+    problem: str | None = None
+    detail = ""
+    head = file.read(len(_LFS_POINTER))
+    if size == 0:
+        problem = "empty"
+    elif head.startswith(_LFS_POINTER):
+        problem = "lfs_pointer"
+    elif path.name.endswith(".safetensors"):
+        problem, detail = _safetensors(file, size)
+    elif path.name.endswith(".json"):
+        file.seek(0)
+        if size <= MAX_JSON_BYTES and _decoded(file.read(size)) is None:
+            problem = "not_json"
+    elif head.startswith(_ZIP_BEGIN):
+        # What torch.save writes is a zip archive: one whose end is not there was cut off.
+        file.seek(max(0, size - _ZIP_TAIL))
+        if _ZIP_END not in file.read(_ZIP_TAIL):
+            problem, detail = "truncated", f"{size} bytes, the archive's end is missing"
+    return ModelFile(path=safe_line(str(path), 1000), size=size, problem=problem, detail=detail)
+
+
+def _safetensors(file: BinaryIO, size: int) -> tuple[str | None, str]:
+    """Whether the file is as long as its header says: 8 bytes with the header's length, the header, and the tensors
+    one after another to the very end (safetensors' README, "Format")."""
+    file.seek(0)
+    length = int.from_bytes(file.read(8), "little")
+    if size < 8 + length:
+        return "truncated", f"{size} bytes, its header alone has {8 + length}"
+    if length > MAX_JSON_BYTES:
+        return None, ""
+    header = _decoded(file.read(length))
+    if not isinstance(header, dict):
+        return "truncated", "its header is not JSON"
+    ends = [
+        offsets[1]
+        for tensor in header.values()
+        if isinstance(tensor, dict)
+        and isinstance(offsets := tensor.get("data_offsets"), list)
+        and len(offsets) == 2
+        and isinstance(offsets[1], int)
+    ]
+    wanted = 8 + length + max(ends, default=0)
+    if size == wanted:
+        return None, ""
+    return "truncated" if size < wanted else "overlong", f"{size} bytes of {wanted}"
+
+
+def _named_by_index(file: BinaryIO) -> tuple[str, ...]:
+    """The weight files that an index names (Hugging Face: sharded checkpoints)."""
+    file.seek(0)
+    index = _decoded(file.read(MAX_JSON_BYTES))
+    shards = index.get("weight_map") if isinstance(index, dict) else None
+    names = {name for name in shards.values() if isinstance(name, str)} if isinstance(shards, dict) else set()
+    return tuple(sorted(name for name in names if name and "/" not in name and "\0" not in name))[:MAX_FILES]
+
+
+def _decoded(content: bytes) -> Any:
+    try:
+        return msgspec.json.decode(content)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+def is_archive(name: str, model: str) -> bool:
+    """Whether ``name`` is what ``model`` would be unpacked from: its own name and an archive's ending."""
+    lower, stem = name.lower(), model.lower()
+    if not lower.startswith(stem) or lower == stem:
+        return False
+    rest = lower[len(stem) :]
+    return ".tar." in rest or rest.endswith(ARCHIVE_SUFFIXES)
+
+
+def _mode(path: Path) -> int | None:
+    try:
+        return path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _names(directory: Path) -> tuple[str, ...]:
+    with os.scandir(directory) as entries:
+        return tuple(sorted(entry.name for entry in entries))

@@ -1,0 +1,102 @@
+"""Who the service is to the file system, and the way it has to go to the model's files."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import stat
+from pathlib import Path
+
+from ops.collect.services.model import MAX_FILES, is_loaded
+from ops.facts.snapshot import AccessStep, ModelAccess, NotSeen, Reader, Target
+from ops.text.sanitize import safe_line
+
+# capabilities(7): either lets a process read whatever the modes say.
+_CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH = 1, 2
+
+
+def model_access(target: Target) -> ModelAccess | NotSeen:
+    """Owners and modes from the root to every file of the model, and who the service's worker is."""
+    if not target.model_dir:
+        return NotSeen(reason="no model directory is configured")
+    pids = (*target.gunicorn_workers, *((target.gunicorn_master,) if target.gunicorn_master else ()))
+    reader = next((found for pid in pids if (found := reader_of(pid)) is not None), None)
+    if reader is None:
+        return NotSeen(reason="as whom the service runs: there is no process of it")
+    steps, complete = ways_into(Path(os.path.normpath(target.model_dir)))
+    return ModelAccess(reader=reader, steps=steps, complete=complete)
+
+
+def reader_of(pid: int) -> Reader | None:
+    """The credentials that decide over a process's access to files (proc(5), status; credentials(7)); None where it is
+    gone."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines()
+    except OSError:
+        return None
+    facts = {name: words.split() for name, _, words in (line.partition(":") for line in lines)}
+    try:
+        # Real, effective, saved, and last the one for the file system.
+        uid, gid = int(facts["Uid"][3]), int(facts["Gid"][3])
+        capabilities = int(facts["CapEff"][0], 16)
+        groups = tuple(dict.fromkeys((gid, *(int(word) for word in facts["Groups"]))))
+    except (KeyError, IndexError, ValueError):
+        return None
+    try:
+        user = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        user = str(uid)
+    return Reader(
+        pid=pid,
+        user=safe_line(user),
+        uid=uid,
+        gids=groups,
+        overrides=bool(capabilities & (1 << _CAP_DAC_OVERRIDE | 1 << _CAP_DAC_READ_SEARCH)),
+    )
+
+
+def ways_into(directory: Path) -> tuple[tuple[AccessStep, ...], bool]:
+    """Every directory and file that loading the model touches, links followed; False where some were not seen."""
+    steps: dict[str, AccessStep] = {}
+    complete = _walk(directory, steps)
+    if str(directory) in steps and steps[str(directory)].is_directory:
+        try:
+            with os.scandir(directory) as entries:
+                names = sorted(entry.name for entry in entries if is_loaded(entry.name))
+        except OSError:
+            return tuple(steps.values()), False
+        for name in names[:MAX_FILES]:
+            complete = _walk(directory / name, steps) and complete
+    return tuple(steps.values()), complete
+
+
+def _walk(path: Path, steps: dict[str, AccessStep]) -> bool:
+    """The steps from the root to ``path``, and to what it links to. False where one could not be looked at."""
+    places = [*reversed(path.parents), path]
+    try:
+        real = path.resolve()
+    except (OSError, RuntimeError):
+        real = path
+    if real != path:
+        places += [*reversed(real.parents), real]
+    for place in places:
+        if str(place) in steps:
+            continue
+        try:
+            status = place.stat()
+            has_acl = "system.posix_acl_access" in os.listxattr(place)
+        except (FileNotFoundError, NotADirectoryError):
+            return True  # that it is not there is another cause
+        except PermissionError:
+            return False
+        except OSError:  # a file system without such attributes
+            has_acl = False
+        steps[str(place)] = AccessStep(
+            path=safe_line(str(place), 1000),
+            is_directory=stat.S_ISDIR(status.st_mode),
+            uid=status.st_uid,
+            gid=status.st_gid,
+            mode=stat.S_IMODE(status.st_mode),
+            has_acl=has_acl,
+        )
+    return True

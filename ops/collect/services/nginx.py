@@ -1,0 +1,370 @@
+"""nginx's configuration as it lies on disk, and what ``nginx -t`` says of it."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import itertools
+import os
+import re
+import shlex
+import shutil
+import stat
+import subprocess
+import time
+from collections.abc import Iterable, Iterator
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ops.collect.process.process_status import is_running
+from ops.facts.snapshot import Directive, NginxConfig, NginxTest, NotSeen, ParseError, Pidfile, Process
+from ops.files.bounded_read import open_regular_file, read_regular_file
+from ops.files.nofollow import reason_not_to_trust
+from ops.interpret import nginx as nginx_topology
+from ops.interpret.nginx import loaded_code
+from ops.text.sanitize import safe_line, without_controls
+
+_USUAL_PLACES = (
+    "/usr/sbin/nginx",
+    "/usr/local/sbin/nginx",
+    "/usr/local/nginx/sbin/nginx",
+    "/opt/nginx/sbin/nginx",
+)
+# nginx documentation, 'Building nginx from Sources': what configure takes where it is not told.
+_COMPILED_IN = {
+    "prefix": "/usr/local/nginx",
+    "conf-path": "conf/nginx.conf",
+    "pid-path": "logs/nginx.pid",
+    "error-log-path": "logs/error.log",
+    "http-log-path": "logs/access.log",
+    "lock-path": "logs/nginx.lock",
+    "http-client-body-temp-path": "client_body_temp",
+    **{f"http-{name}-temp-path": f"{name}_temp" for name in ("proxy", "fastcgi", "uwsgi", "scgi")},
+}
+GUIDE_CONFIG_FILE = "/etc/nginx/nginx.conf"
+# Of all files together; directives each time they are included.
+MAX_FILE_BYTES = 4 << 20
+MAX_DIRECTIVES = 200_000
+INCLUDE_COUNTS_FOR = 20
+# Blocks in blocks, includes in includes, files one pattern may match, and errors told.
+MAX_DEPTH = 50
+MAX_INCLUDES = 20
+MAX_LISTED = 10_000
+MAX_ERRORS = 100
+# Directives whose first argument `nginx -t` may create as a file, or as a directory.
+_CREATED_FILES = ("error_log", "access_log", "pid", "lock_file")
+# How nginx ends a line about a file that it may not open or make: EPERM, EACCES, EROFS.
+_REFUSED_TO_OPEN = ("(1: Operation not permitted)", "(13: Permission denied)", "(30: Read-only file system)")
+_CREATED_DIRECTORIES = tuple(
+    f"{name}_temp_path" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+)
+
+
+def find_binary(name: str, masters: Iterable[Process]) -> str | None:
+    """The nginx program: the running master's own, what PATH or the usual places hold, else None. One that nobody but
+    root and the caller may change goes before one that others may."""
+    running = [master.executable for master in masters if master.executable] if name == "nginx" else []
+    usual = _USUAL_PLACES if name == "nginx" else ()
+    candidates = (*running, shutil.which(name), *usual)
+    found = [place for place in dict.fromkeys(candidates) if place and Path(place).exists()]
+    return next((place for place in found if reason_not_to_trust(place) is None), next(iter(found), None))
+
+
+def build_facts(binary: str, timeout: float) -> dict[str, str]:
+    """``nginx -V``: version and the compiled-in paths, by configure option; empty where it does not run, or is not run
+    because others than root and the caller may change it."""
+    if reason_not_to_trust(binary) is not None:
+        return {}
+    try:
+        done = subprocess.run([binary, "-V"], capture_output=True, timeout=timeout, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return {}
+    return parse_build(done.stderr.decode(errors="replace"))
+
+
+def parse_build(printed: str) -> dict[str, str]:
+    """The facts in what ``nginx -V`` printed: ``version`` and each ``--name=value``, paths as they are compiled in: a
+    relative one counts from the prefix. What was not given to configure has its default."""
+    facts = {}
+    if match := re.search(r"nginx version: \S*?/([0-9.]+)", printed):
+        facts["version"] = match[1]
+    arguments = printed.partition("configure arguments:")[2]
+    try:
+        words = shlex.split(arguments)
+    except ValueError:
+        words = arguments.split()
+    for word in words:
+        name, equals, value = word.partition("=")
+        if equals and name.startswith("--"):
+            facts[name[2:]] = value
+    return _COMPILED_IN | facts if "configure arguments:" in printed else facts
+
+
+def read_config(
+    binary: str | None, build: dict[str, str], file: str | None, masters: Iterable[Process]
+) -> NginxConfig | NotSeen:
+    """The configuration with its includes, as one tree.
+
+    ``file``: what settings name; else the running master's ``-c``, the compiled-in path, the guide's path."""
+    running = next((flags for master in masters if (flags := _flags(master.command))), {})
+    prefix = running.get("-p") or build.get("prefix") or "/etc/nginx"
+    name = file or running.get("-c") or build.get("conf-path") or _beside(binary) or GUIDE_CONFIG_FILE
+    if not name.startswith("/"):
+        name = str(Path(prefix) / name)
+    if not Path(name).exists():
+        return NotSeen(reason=f"{name} does not exist")
+    if file and running.get("-c") not in (None, file):
+        prefix = build.get("prefix") or prefix
+    return parse_config(name, prefix, binary, build.get("version"))
+
+
+def _beside(binary: str | None) -> str | None:
+    """The configuration of an nginx that was not asked, in the layout that its sources install (``sbin`` beside
+    ``conf``)."""
+    beside = Path(binary).parent.parent / "conf" / "nginx.conf" if binary else None
+    return str(beside) if beside and beside.is_file() else None
+
+
+def parse_config(name: str, prefix: str, binary: str | None, version: str | None) -> NginxConfig | NotSeen:
+    """The tree below the file ``name``, by crossplane."""
+    reading = _Reading(name)
+    try:
+        parsed = reading.parse(name)
+    except PermissionError:
+        return NotSeen(reason=f"{name} may not be read", needs_root=True)
+    except (OSError, ValueError) as error:
+        return NotSeen(reason=safe_line(f"{name} cannot be parsed: {error}"))
+    directives = tuple(reading.tree(parsed, name, ()))
+    config = NginxConfig(
+        binary=binary,
+        version=version,
+        prefix=prefix,
+        file=name,
+        directives=directives,
+        errors=tuple(reading.errors),
+        files=tuple(map(without_controls, reading.parsed)),
+        modified=_modified(reading.parsed),
+        owner=reading.owner,
+    )
+    return msgspec.structs.replace(config, distrusted=_distrusted(config, reading))
+
+
+def _modified(files: Iterable[str]) -> dict[str, float]:
+    found = {}
+    for file in files:
+        with contextlib.suppress(OSError, ValueError):
+            found[safe_line(file, 1000)] = Path(file).stat().st_mtime
+    return found
+
+
+def _distrusted(config: NginxConfig, reading: _Reading) -> str | None:
+    """Why nginx is not run on a configuration (`NginxConfig.distrusted`): what somebody else puts there would run as
+    whoever runs nginx."""
+    code = (path for path in loaded_code(config) if os.path.lexists(path))
+    whole = ([config.binary] if config.binary else []) + [*reading.parsed, *code]
+    reasons = (reason_not_to_trust(path) for path in whole)
+    listed = (reason_not_to_trust(path, listed=True) for path in reading.listings)
+    why = next(filter(None, itertools.chain(reasons, listed)), None)
+    return None if why is None else safe_line(why)
+
+
+class _Reading:
+    """One configuration as it is read: its files, what was wrong with them, and how much of the bounds is left.
+
+    crossplane reads one file at a time and follows no include itself: it would open pipes and devices, and files that
+    include each other twice on each of twenty levels are a million."""
+
+    def __init__(self, main: str) -> None:
+        self.parsed: dict[str, list[dict[str, Any]]] = {}
+        self.errors: list[ParseError] = []
+        self.listings: dict[str, None] = {}
+        self.owner = 0
+        self._directory = Path(main).parent
+        self._bytes_left = MAX_FILE_BYTES
+        self._directives_left = MAX_DIRECTIVES
+
+    def parse(self, file: str) -> list[dict[str, Any]]:
+        """The statements of one file; what crossplane could not take stands in ``errors``.
+
+        Raises OSError for what is no readable file, ValueError for one that is too large."""
+        import crossplane
+
+        if file in self.parsed:
+            return self.parsed[file]
+        with open_regular_file(file) as opened:
+            status = os.fstat(opened.fileno())
+            if status.st_size > self._bytes_left:
+                raise ValueError(f"it makes the configuration larger than {MAX_FILE_BYTES >> 20} MiB")
+            self._bytes_left -= status.st_size
+            if not self.parsed:
+                self.owner = status.st_uid
+            # By its descriptor: what has the name by now may be a pipe.
+            place = f"/proc/self/fd/{opened.fileno()}"
+            payload = crossplane.parse(
+                place, single=True, catch_errors=True, check_ctx=False, check_args=False, strict=False
+            )
+        for error in payload["errors"]:
+            self._tell(file, error.get("line"), str(error.get("error", "")).replace(place, file))
+        statements: list[dict[str, Any]] = payload["config"][0]["parsed"]
+        self.parsed[file] = statements
+        return statements
+
+    def tree(
+        self, parsed: list[dict[str, Any]], file: str, around: tuple[str, ...], depth: int = 0
+    ) -> Iterator[Directive]:
+        """The directives of ``parsed``, includes resolved. ``around``: the files that include ``file``."""
+        shown = without_controls(file)  # a name that is not UTF-8 would not go into the snapshot's JSON
+        for node in parsed:
+            if self._directives_left <= 0:
+                return
+            is_include = node["directive"] == "include" and node["args"] and "block" not in node
+            self._directives_left -= INCLUDE_COUNTS_FOR if is_include else 1
+            if self._directives_left <= 0:
+                self._tell(file, node["line"], f"there are more than {MAX_DIRECTIVES} directives")
+                return
+            if is_include:
+                yield from self._included(node, file, around, depth)
+                continue
+            block = node.get("block")
+            if block is not None and depth >= MAX_DEPTH:
+                self._tell(file, node["line"], f"it is nested deeper than {MAX_DEPTH} blocks")
+                block = []
+            yield Directive(
+                name=safe_line(node["directive"]),
+                args=tuple(safe_line(arg) for arg in node["args"]),
+                file=shown,
+                line=node["line"],
+                block=None if block is None else tuple(self.tree(block, file, around, depth + 1)),
+            )
+
+    def _included(
+        self, node: dict[str, Any], file: str, around: tuple[str, ...], depth: int
+    ) -> Iterator[Directive]:
+        pattern = str(self._directory / node["args"][0])
+        # The pattern may be absolute, and is glob(3)'s: not what Path.glob takes.
+        matching = glob.iglob(pattern) if glob.has_magic(pattern) else [pattern]  # noqa: PTH207
+        names = sorted(islice(matching, MAX_LISTED))
+        if glob.has_magic(pattern):
+            for directory in islice(glob.iglob(os.path.dirname(pattern)), MAX_LISTED):  # noqa: PTH120, PTH207
+                self.listings[directory] = None
+        for name in names:
+            if name == file or name in around or len(around) >= MAX_INCLUDES:
+                self._tell(file, node["line"], f"{name} is included by itself, or too deeply")
+                continue
+            try:
+                parsed = self.parse(name)
+            except (OSError, ValueError) as error:
+                self._tell(file, node["line"], f"{name}: {error}")
+                continue
+            yield from self.tree(parsed, name, (*around, file), depth)
+
+    def _tell(self, file: str, line: int | None, message: str) -> None:
+        if len(self.errors) < MAX_ERRORS:
+            denied = "Permission denied" in message
+            told = ParseError(file=safe_line(file), line=line, message=safe_line(message), permission=denied)
+            self.errors.append(told)
+
+
+def _flags(command: tuple[str, ...]) -> dict[str, str]:
+    """The ``-c`` and ``-p`` of a running nginx: its title repeats its command line as one string."""
+    words = " ".join(command).partition("master process")[2].split()
+    return {flag: value for flag, value in pairwise(words) if flag in ("-c", "-p")}
+
+
+def test_config(config: NginxConfig, build: dict[str, str], timeout: float) -> NginxTest | NotSeen:
+    """Run ``nginx -t`` on the configuration and remove whatever empty file or directory it left behind.
+
+    nginx opens (and so creates) its logs, pidfile and temporary directories even when it only tests."""
+    if config.binary is None:
+        return NotSeen(reason="nginx's program was not found")
+    if config.distrusted is not None:
+        return NotSeen(reason=f"nginx -t was not run: {config.distrusted}", is_refused=True)
+    command = test_command(config, build)
+    absent = [path for path in _would_create(config, build) if not path.exists()]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, timeout=timeout, check=False, stdin=subprocess.DEVNULL
+        )
+    except subprocess.TimeoutExpired:
+        return NotSeen(reason=f"nginx -t did not finish within {timeout:.1f} s")
+    except OSError as error:
+        return NotSeen(reason=safe_line(f"{config.binary} does not run: {error.strerror}"))
+    finally:
+        for path in absent:
+            _remove_empty(path)
+    lines = done.stderr.decode(errors="replace").splitlines()[:40]
+    if done.returncode != 0 and _is_confined():
+        for line in lines:
+            if "[emerg]" in line and line.endswith(_REFUSED_TO_OPEN):
+                return NotSeen(
+                    reason=safe_line(f"nginx -t may not open its files in this unit's sandbox: {line}")
+                )
+    return NginxTest(
+        command=command, exit_code=done.returncode, lines=tuple(safe_line(line) for line in lines)
+    )
+
+
+def _is_confined() -> bool:
+    """Whether this process runs in a sandbox, as root too: all of ours set no_new_privs (proc(5), NoNewPrivs)."""
+    try:
+        return "\nNoNewPrivs:\t1\n" in Path("/proc/self/status").read_text()
+    except OSError:
+        return False
+
+
+def test_command(config: NginxConfig, build: dict[str, str]) -> tuple[str, ...]:
+    """The ``nginx -t`` that tests exactly this file; without options where the defaults name it already."""
+    command = [config.binary or "nginx", "-t"]
+    if config.prefix != build.get("prefix", config.prefix):
+        command += ["-p", config.prefix]
+    if config.file != nginx_topology.compiled_path(build, "conf-path", config.prefix):
+        command += ["-c", config.file]
+    return tuple(command)
+
+
+def _would_create(config: NginxConfig, build: dict[str, str]) -> Iterator[Path]:
+    def walk(directives: Iterable[Directive]) -> Iterator[str]:
+        for directive in directives:
+            if directive.name in (*_CREATED_FILES, *_CREATED_DIRECTORIES) and directive.args:
+                yield directive.args[0]
+            yield from walk(directive.block or ())
+
+    compiled = (
+        value for name, value in build.items() if name.endswith(("-path", "-log-path")) and "temp" in name
+    )
+    defaults = (
+        build[name] for name in ("pid-path", "error-log-path", "http-log-path", "lock-path") if name in build
+    )
+    for name in {*walk(config.directives), *compiled, *defaults}:
+        if not name.startswith(("syslog:", "memory:")) and name not in ("off", "stderr") and "$" not in name:
+            yield Path(config.prefix) / name
+
+
+def _remove_empty(path: Path) -> None:
+    try:
+        facts = path.lstat()
+        if stat.S_ISDIR(facts.st_mode):
+            path.rmdir()
+        elif stat.S_ISREG(facts.st_mode) and facts.st_size == 0 and time.time() - facts.st_ctime < 60:
+            path.unlink()
+    except OSError:
+        return  # never created, or already in use: nothing of ours
+
+
+def read_pidfile(path: str) -> Pidfile:
+    """The process id in ``path``."""
+    try:
+        read = read_regular_file(path, 64)
+    except FileNotFoundError:
+        return Pidfile(path=path, missing=True)
+    except (OSError, ValueError) as error:
+        return Pidfile(path=path, unreadable=getattr(error, "strerror", None) or str(error))
+    words = read.content.split()
+    pid = int(words[0]) if words and words[0].isdigit() else 0
+    # Linux: PID_MAX_LIMIT is 2^22; what no process can have is no process id.
+    if not 0 < pid <= 1 << 22:
+        return Pidfile(path=path, uid=read.uid)
+    return Pidfile(path=path, pid=pid, uid=read.uid, is_alive=is_running(pid))

@@ -1,0 +1,53 @@
+"""What the watchdog's state file says of the watchdog itself."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ops.facts.snapshot import NotSeen, WatchdogAction, WatchdogState
+from ops.files.bounded_read import read_regular_file
+from ops.text.sanitize import safe_line
+
+MAX_FILE_BYTES = 4 << 20
+
+
+class _Clocks(msgspec.Struct):
+    wall: float
+
+
+class _Action(msgspec.Struct):
+    wall: float = 0.0
+    rung: str = ""
+    pid: int | None = None
+
+
+class _State(msgspec.Struct):
+    """The part of the file that is read here; the rest is the watchdog's own (`ops/supervision/state.py`)."""
+
+    clocks: _Clocks | None = None
+    holding: bool = False
+    futile: bool = False
+    actions: list[_Action] = []
+
+
+def watchdog_state(path: str, interval: float) -> WatchdogState | NotSeen:
+    """The state in ``path``; NotSeen where no watchdog has ever written there, or where it cannot be read."""
+    try:
+        state = msgspec.json.decode(read_regular_file(path, MAX_FILE_BYTES).content, type=_State)
+    except FileNotFoundError:
+        return NotSeen(reason=f"{path} does not exist: no watchdog has run")
+    except PermissionError:
+        return NotSeen(reason=f"{path} may not be read", needs_root=True)
+    except (OSError, ValueError, msgspec.DecodeError) as error:
+        return NotSeen(reason=safe_line(f"{path} cannot be read: {error}"))
+    return WatchdogState(
+        path=path,
+        last_round=state.clocks.wall if state.clocks else None,
+        gave_up=state.holding or state.futile,
+        actions=len(state.actions),
+        interval=interval,
+        done=tuple(
+            WatchdogAction(time=action.wall, rung=safe_line(action.rung, 40), pid=action.pid)
+            for action in state.actions
+        ),
+    )

@@ -1,0 +1,46 @@
+"""Collectors side by side, each in its own thread, none waited for past the deadline."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from ops.facts.snapshot import NotSeen
+from ops.text.sanitize import safe_line
+
+T = TypeVar("T")
+
+
+class Task:
+    """A function under way. Its thread is a daemon: one that hangs in a system call does not keep the process."""
+
+    def __init__(self, name: str, function: Callable[[], Any]) -> None:
+        self.name = name
+        self._function = function
+        self._outcome: Any = None
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"collect-{name}", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._outcome = self._function()
+        except Exception as error:  # noqa: BLE001  one collector's defect must not cost the others
+            self._outcome = NotSeen(
+                reason=safe_line(f"the collector '{self.name}' failed: {type(error).__name__}: {error}")
+            )
+        finally:
+            self._done.set()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it has returned."""
+        return self._done.is_set()
+
+    def wait(self, deadline: float) -> Any:
+        """What it returned; NotSeen where it failed or was not done at ``deadline`` (time.monotonic)."""
+        if not self._done.wait(max(0.0, deadline - time.monotonic())):
+            return NotSeen(reason=f"'{self.name}' did not finish within the budget")
+        return self._outcome

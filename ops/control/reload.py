@@ -1,0 +1,36 @@
+"""Reload: new workers beside the old ones, by SIGHUP to the master."""
+
+from __future__ import annotations
+
+import signal
+
+from ops.collect.services.gunicorn import read_config
+from ops.control.signals import send
+from ops.facts.snapshot import GunicornConfig
+from ops.interpret.process_ref import Identity
+
+# Beside the new workers something has to be left for the machine.
+HEADROOM = 1.2
+
+
+def reload_gunicorn(master: Identity) -> None:
+    """SIGHUP. Raises GoneError or NotAllowedError. See `can_reload` first: a master whose configuration no longer
+    loads ends at a reload."""
+    send(master, signal.SIGHUP)
+
+
+def can_reload(config_file: str | None, workers: tuple[int, ...]) -> bool:
+    """Whether memory carries both generations of workers, and the configuration on disk can be read."""
+    if config_file:
+        config = read_config(config_file)
+        if not isinstance(config, GunicornConfig) or config.missing or config.error:
+            return False
+    import psutil
+
+    used = 0
+    for pid in workers:
+        try:
+            used += psutil.Process(pid).memory_info().rss
+        except psutil.Error:
+            continue
+    return bool(psutil.virtual_memory().available > HEADROOM * used)

@@ -1,0 +1,335 @@
+"""A full restart, through whoever supervises the service: its systemd unit, else the configured start command.
+
+A start command is run as the service was started before, where that is remembered (`ops/control/launch.py`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import shlex
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ops.control.account import Account, become
+from ops.control.launch import Launch, launch_path, load, missing_file
+from ops.control.pidfile import NamedPidfile, Stale, pidfiles, remove_stale
+from ops.control.signals import end, kill
+from ops.control.start_command import changes_user, gunicorn_at, mentions_changer
+from ops.errors import OpsError
+from ops.files.bounded_read import read_regular_file
+from ops.files.nofollow import reason_not_to_trust
+from ops.files.programs import reason_not_to_run, search, trusted_program
+from ops.interpret.process_ref import Identity
+from ops.settings import Settings
+from ops.text.language import Text
+from ops.text.sanitize import safe_line
+
+# How long a master that still reacts gets to end in order, seconds.
+GRACE = 8.0
+PORT_FREE_WITHIN = 5.0
+# sd_booted(3): this directory exists exactly where systemd is the init.
+SYSTEMD_RUNS = Path("/run/systemd/system")
+SYSTEMCTL_SECONDS = 60.0
+# A start command that fails usually does so at once; one that stays in the foreground is left running.
+FAILS_WITHIN = 1.0
+MAX_OUTPUT_BYTES = 1 << 20
+MAX_SCRIPT_BYTES = 64 << 10
+# Ours, and not the service's: with these, gunicorn would report to the watchdog's own systemd unit.
+_NOT_INHERITED = (
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_FDNAMES",
+)
+
+
+class RestartError(OpsError):
+    """The service could not be started; the message says where it failed."""
+
+
+@dataclass(frozen=True)
+class Supervisor:
+    """How the service is started: ``unit`` of systemd, else ``argv`` in ``cwd``, its output appended to ``output``.
+
+    ``launch``: how it was started before; ``pidfiles``: what must not stand in the way."""
+
+    unit: str | None
+    argv: tuple[str, ...]
+    cwd: str | None
+    output: Path
+    launch: Launch | None = None
+    pidfiles: tuple[NamedPidfile, ...] = ()
+
+
+@dataclass(frozen=True)
+class StartPlan:
+    """A start command as it is run. ``account``: the user it runs as, None for the caller; ``launch``: what of it is
+    taken from memory, None where it gets the caller's own environment."""
+
+    argv: tuple[str, ...]
+    cwd: str | None
+    account: Account | None = None
+    launch: Launch | None = None
+
+
+def find_supervisor(settings: Settings, output: Path) -> Supervisor | None:
+    """The service's supervisor; None where neither a unit nor a start command is there."""
+    if settings.gunicorn.unit and SYSTEMD_RUNS.is_dir():
+        for place in settings.schedule.systemd:
+            if (Path(place) / settings.gunicorn.unit).exists():
+                named = pidfiles(settings, (), settings.app.dir)
+                return Supervisor(settings.gunicorn.unit, (), None, output, pidfiles=named)
+    given = settings.gunicorn.start_command
+    try:
+        argv = tuple(shlex.split(given) if isinstance(given, str) else given)
+    except ValueError:
+        return None
+    if not argv:
+        return None
+    cwd = settings.app.dir if settings.app.dir and Path(settings.app.dir).is_dir() else None
+    kept = load(launch_path(settings))
+    launch = kept.launch if kept else None
+    where = launch.cwd if launch else cwd
+    return Supervisor(None, argv, cwd, output, launch, pidfiles(settings, argv, where))
+
+
+# --- how a start command is run ---------------------------------------------------------------------------------------
+
+
+def plan_start(supervisor: Supervisor) -> StartPlan:
+    """How the start command is run: as the user the service ran as, never with more than it had.
+
+    What another user's process had in its environment is that user's word, and goes to no program of root's: a command
+    that itself changes from root to that user is shortened to what it runs, and a script that does so gets the
+    caller's environment."""
+    argv, cwd, launch = supervisor.argv, supervisor.cwd, supervisor.launch
+    if cwd is None and os.geteuid() == 0 and reason_not_to_trust(".", listed=True) is not None:
+        cwd = "/"
+    own = StartPlan(argv, cwd)
+    if launch is None:
+        return own
+    where = launch.cwd if Path(launch.cwd).is_dir() else cwd
+    uid, caller = launch.account.uid, os.geteuid()
+    if uid == caller:
+        return StartPlan(argv, where, None, launch)
+    if caller != 0:
+        return own
+    at = gunicorn_at(argv)
+    if at is None and (changes_user(argv[:1]) or any(mentions_changer(text) for text in _script_texts(argv))):
+        return own
+    if at is not None and changes_user(argv[:at]):
+        argv = argv[at:]
+    return StartPlan(argv, where, launch.account, launch)
+
+
+def _script_texts(argv: tuple[str, ...]) -> Iterable[str]:
+    """A command's words, and the scripts among the first of them that are nobody else's."""
+    yield "\n".join(argv)
+    for word in argv[:2]:
+        place = search(word)
+        if place is not None and place.startswith("/") and reason_not_to_trust(place) is None:
+            with contextlib.suppress(OSError, ValueError):
+                content = read_regular_file(place, MAX_SCRIPT_BYTES).content
+                if content.startswith(b"#!") or word != argv[0]:
+                    yield content.decode(errors="replace")
+
+
+def refusal(supervisor: Supervisor) -> Text | None:
+    """Why the service is not started as things are; None where it may be."""
+    if supervisor.unit is not None:
+        return None
+    launch = supervisor.launch
+    gone = missing_file(launch) if launch is not None else None
+    if gone is not None:
+        name, path = gone[0], safe_line(gone[1], 200)
+        return Text(
+            en=f"the service ran with {name}={path}, which is gone or may not be read: it is not started without it; "
+            "put the file back, or start the service by hand",
+            zh=f"服务运行时使用 {name}={path}，该文件已不存在或无法读取：缺少它就不启动服务；"
+            "请恢复该文件，或手动启动服务",
+        )
+    plan = plan_start(supervisor)
+    program = _program(plan)
+    if os.geteuid() != 0 or plan.account is not None or program is None:
+        return None
+    why_not = reason_not_to_run(str(Path(plan.cwd or "/") / program))
+    if why_not is None:
+        return None
+    why_not, shown = safe_line(why_not, 200), safe_line(program, 200)
+    return Text(
+        en=f"root does not run {shown}: {why_not}; make it root's own, or let gunicorn.start_command change the user "
+        "(setpriv --reuid=USER ...)",
+        zh=f"root 不会运行 {shown}：{why_not}；请把它改为 root 所有，"
+        "或在 gunicorn.start_command 中切换用户（setpriv --reuid=用户 ...）",
+    )
+
+
+# --- restart ----------------------------------------------------------------------------------------------------------
+
+
+def restart(
+    supervisor: Supervisor,
+    settings: Settings,
+    *,
+    master: Identity | None,
+    workers: Iterable[Identity],
+    reacts: bool,
+    is_free: Callable[[], bool],
+    tell: Callable[[Stale], None],
+) -> subprocess.Popen[bytes] | None:
+    """Take down what is left, wait until the port is free, and start anew.
+
+    ``reacts``: whether the master can be asked to end (a stopped or hung one is killed). ``is_free``: whether the
+    service's address is free; ``tell`` hears of stale pidfiles. Returns the started command where it still runs: it is
+    the caller's child, in its own session, and not ended with the caller. Raises RestartError or NotAllowedError."""
+    if (why_not := refusal(supervisor)) is not None:
+        raise RestartError(why_not.en)
+    left = end((master,), GRACE) if master and reacts else kill((master,)) if master else ()
+    # Workers see that their master has gone and end by themselves, but not the stuck ones: those hold the port.
+    left += kill(workers)
+    if left:
+        raise RestartError(
+            f"process {left[0].pid} survives SIGKILL (uninterruptible sleep); a start would meet it"
+        )
+    deadline = time.monotonic() + PORT_FREE_WITHIN
+    while not is_free():
+        if time.monotonic() > deadline:
+            raise RestartError(
+                "the service's address is still held after its processes ended; nothing was started"
+            )
+        time.sleep(0.05)
+    return start_unhindered(supervisor, settings, tell)
+
+
+def start_unhindered(
+    supervisor: Supervisor, settings: Settings, tell: Callable[[Stale], None]
+) -> subprocess.Popen[bytes] | None:
+    """Remove stale pidfiles, of which ``tell`` hears, and `start`. Raises RestartError; InUseError where a pidfile
+    names this service after all."""
+    for stale in remove_stale(settings, supervisor.pidfiles):
+        tell(stale)
+    return start(supervisor)
+
+
+def start(supervisor: Supervisor) -> subprocess.Popen[bytes] | None:
+    """Start the service. Raises RestartError where the supervisor or the command refuses."""
+    if supervisor.unit is not None:
+        _systemctl("reset-failed", supervisor.unit, check=False)
+        _systemctl("restart", supervisor.unit, check=True)
+        return None
+    if (why_not := refusal(supervisor)) is not None:
+        raise RestartError(why_not.en)
+    plan = plan_start(supervisor)
+    output = _open_output(supervisor.output)
+    try:
+        process = subprocess.Popen(
+            (_program(plan) or plan.argv[0], *plan.argv[1:]),
+            cwd=plan.cwd if plan.account is None else None,
+            env=_environment(plan.launch),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=_before_exec(plan) if plan.launch is not None else None,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        reason = error.strerror if isinstance(error, OSError) else _as_whom(plan)
+        raise RestartError(f"{plan.argv[0]}: {reason or error}") from None
+    finally:
+        os.close(output)
+    try:
+        code = process.wait(timeout=FAILS_WITHIN)
+    except subprocess.TimeoutExpired:
+        return process
+    if code != 0:
+        raise RestartError(
+            f"{plan.argv[0]} ended with exit code {code}{_run_as(plan)}; see {supervisor.output}"
+        )
+    return None
+
+
+def _program(plan: StartPlan) -> str | None:
+    """Where the program lies: on the remembered $PATH, else on the caller's."""
+    path = plan.launch.variables.get(b"PATH") if plan.launch is not None else None
+    return search(plan.argv[0], None if path is None else os.fsdecode(path))
+
+
+def _as_whom(plan: StartPlan) -> str:
+    uid = plan.account.uid if plan.account else os.geteuid()
+    return f"could not be run as user {uid} in {plan.cwd}"
+
+
+def _run_as(plan: StartPlan) -> str:
+    if plan.account is None:
+        return ""
+    return f", run as user {plan.account.uid}, as whom the service ran"
+
+
+def _environment(launch: Launch | None) -> Mapping[bytes, bytes]:
+    if launch is not None:
+        return launch.variables
+    return {name: value for name, value in os.environb.items() if os.fsdecode(name) not in _NOT_INHERITED}
+
+
+def _before_exec(plan: StartPlan) -> Callable[[], None]:
+    """What the child does before the command takes its place: limits while it may still raise them, then the user, then
+    the directory with no more than that user's rights."""
+    launch, account, cwd = plan.launch, plan.account, plan.cwd
+    assert launch is not None  # noqa: S101  its caller has looked
+    limits = [
+        (getattr(resource, name), pair) for name, pair in launch.limits.items() if hasattr(resource, name)
+    ]
+
+    def prepare() -> None:
+        for number, pair in limits:
+            # An unprivileged caller cannot raise what it does not have (setrlimit(2)).
+            with contextlib.suppress(OSError, ValueError):
+                resource.setrlimit(number, pair)
+        if account is not None:
+            become(account)
+            if cwd is not None:
+                os.chdir(cwd)
+        os.umask(launch.umask)
+
+    return prepare
+
+
+def _open_output(path: Path) -> int:
+    """The file that a start command's output is appended to; nowhere where that cannot be written."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        if path.exists() and path.stat().st_size > MAX_OUTPUT_BYTES:
+            path.unlink()
+        descriptor = os.open(path, flags, 0o600)
+    except OSError:
+        return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    os.set_blocking(descriptor, True)
+    return descriptor
+
+
+def _systemctl(verb: str, unit: str, *, check: bool) -> None:
+    program = trusted_program("systemctl")
+    try:
+        if program is None:
+            raise FileNotFoundError("there is no systemctl on the path that is root's alone")
+        ran = subprocess.run(
+            [program, verb, unit],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=SYSTEMCTL_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        if check:
+            raise RestartError(f"systemctl {verb} {unit}: {error}") from None
+        return
+    if check and ran.returncode != 0:
+        raise RestartError(f"systemctl {verb} {unit}: {ran.stderr.strip()[:200]}")

@@ -1,0 +1,90 @@
+"""A signal to exactly the process that was meant."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from ops.errors import OpsError
+from ops.interpret.process_ref import Identity
+
+
+class GoneError(OpsError):
+    """The process that was meant has ended; its pid may be another's by now, and was left alone."""
+
+
+class NotAllowedError(OpsError):
+    """The process belongs to another user."""
+
+
+def send(process: Identity, number: signal.Signals) -> None:
+    """Send one signal to ``process``. Raises GoneError or NotAllowedError; no other process is ever touched.
+
+    A pidfd (pidfd_open(2)) keeps meaning the same process, so that the start time is verified without a race."""
+    try:
+        descriptor = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        raise GoneError(f"process {process.pid} has ended") from None
+    except (AttributeError, OSError):  # a kernel before 5.3
+        descriptor = -1
+    try:
+        if not is_alive(process):
+            raise GoneError(f"process {process.pid} has ended; its pid is not the one that was meant")
+        if descriptor >= 0:
+            signal.pidfd_send_signal(descriptor, number)
+        else:
+            os.kill(process.pid, number)
+    except ProcessLookupError:
+        raise GoneError(f"process {process.pid} has ended") from None
+    except PermissionError:
+        raise NotAllowedError(
+            f"process {process.pid} is another user's; run the watchdog as root or as the service's user"
+        ) from None
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def is_alive(process: Identity) -> bool:
+    """Whether exactly this process still runs; a zombie does not."""
+    try:
+        stat = Path(f"/proc/{process.pid}/stat").read_text(errors="replace")
+        fields = stat.rpartition(")")[2].split()
+        return fields[0] not in ("Z", "X") and int(fields[19]) == process.start_ticks
+    except (OSError, IndexError, ValueError):
+        return False
+
+
+def wait_until_gone(processes: Iterable[Identity], seconds: float) -> tuple[Identity, ...]:
+    """The processes that are still there after at most ``seconds``."""
+    deadline = time.monotonic() + seconds
+    left = tuple(processes)
+    while (left := tuple(p for p in left if is_alive(p))) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return left
+
+
+def end(processes: Iterable[Identity], seconds: float) -> tuple[Identity, ...]:
+    """Ask ``processes`` to end, kill what is left after ``seconds``; returns what survives even that.
+
+    Raises NotAllowedError."""
+    left = tuple(processes)
+    for number, patience in ((signal.SIGTERM, seconds), (signal.SIGKILL, 5.0)):
+        for process in left:
+            with contextlib.suppress(GoneError):
+                send(process, number)
+        left = wait_until_gone(left, patience)
+    return left
+
+
+def kill(processes: Iterable[Identity]) -> tuple[Identity, ...]:
+    """Kill ``processes``; returns what survives (in uninterruptible sleep). Raises NotAllowedError."""
+    meant = tuple(processes)
+    for process in meant:
+        with contextlib.suppress(GoneError):
+            send(process, signal.SIGKILL)
+    return wait_until_gone(meant, 5.0)

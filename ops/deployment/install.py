@@ -1,0 +1,378 @@
+"""Rendered files put in place: validated first, what was there kept beside, and put back where nginx refuses the whole.
+
+Each file is written aside and renamed, so that nobody reads half of one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import os
+import pwd
+import re
+import shutil
+import stat
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ops.collect.host.schedule import parse_cron_line
+from ops.deployment.render import (
+    ACCOUNTS_FILE,
+    CERT_METRICS,
+    CHECKS_ACCOUNT,
+    DIRECTORIES_FILE,
+    Kind,
+    RenderedFile,
+    accounts_of,
+)
+from ops.errors import OpsError
+from ops.files.atomic_file import taking_its_name
+from ops.files.bounded_read import open_regular_file
+from ops.files.nofollow import reason_not_to_trust
+from ops.text.sanitize import safe_line
+
+TOOL_SECONDS = 60.0
+# Where Debian's node_exporter looks for files (prometheus-node-exporter, --collector.textfile.directory).
+TEXTFILES = Path("/var/lib/prometheus/node-exporter")
+# Old copies end so that no program loads them: logrotate, run-parts and cron pass over names with a tilde, and an
+# include of *.conf does not match.
+KEPT = "~"
+# What systemd-analyze says of a file for another tree, whose programs are not on this machine.
+_NOT_HERE = re.compile(r"is not executable|[Nn]o such file or directory")
+_ACCOUNTS = re.compile(r"(?m)^(\s+(?:su|create 0\d{3})) \S+ \S+$")
+_CRON_WHEN = re.compile(r"(?:[\d*,/-]+ ){4}[\d*,/A-Za-z-]+|@\w+")
+
+
+class RefusedError(OpsError):
+    """A file did not stand its test, and nothing was changed."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class Installed:
+    """What became of one file: ``state`` is new, changed or unchanged; ``kept`` is the old content's place."""
+
+    path: str
+    state: str
+    kept: str | None = None
+
+
+def place(file: RenderedFile, root: Path) -> Path:
+    """Where a file goes: below ``root``, and where a link there leads."""
+    path = root / file.path.lstrip("/")
+    return path.resolve() if path.is_symlink() and root == Path("/") else path
+
+
+def changes(files: Sequence[RenderedFile], root: Path) -> Iterator[str]:
+    """A unified diff from what is there to what would be."""
+    for file in files:
+        path = place(file, root)
+        old = present_text(path)
+        before = (old or "").splitlines(keepends=True)
+        after = file.text.splitlines(keepends=True)
+        yield from difflib.unified_diff(
+            before, after, str(path) if old is not None else "/dev/null", str(path)
+        )
+
+
+def install(
+    kind: Kind, files: Sequence[RenderedFile], root: Path, nginx_test: Sequence[str]
+) -> list[Installed]:
+    """Puts ``files`` in place below ``root``, and returns what became of each. On a host with systemd the accounts and
+    directories that units need are made too.
+
+    ``nginx_test``: the command that tests nginx's configuration on this host, empty where it must not be run. Raises
+    RefusedError, the old state being back, where a file does not pass its test, or others than root and the caller
+    have a say in its place; OpsError where it cannot be written."""
+    on_host = root == Path("/")
+    for file in files:
+        _refuse_shared(file, root)
+    if kind == "nginx" and on_host and not nginx_test:
+        raise RefusedError(
+            "nginx -t is not run as root on what others may change (gte-ops doctor says what: NGX022), and without "
+            "that test nothing is installed; nothing was changed"
+        )
+    validate(kind, files, on_host=on_host)
+    done: list[Installed] = []
+    try:
+        for file in files:
+            done.append(_put(file, place(file, root)))
+        if kind == "nginx" and on_host and any(item.state != "unchanged" for item in done):
+            _accepted_by_nginx(nginx_test)
+        if kind == "systemd" and on_host:
+            _make_accounts()
+    except OSError as error:
+        _put_back(done)
+        where = error.filename or root
+        raise OpsError(f"{where}: {error.strerror or error}; nothing was changed, run it as root") from None
+    except BaseException:
+        _put_back(done)
+        raise
+    return done
+
+
+def _refuse_shared(file: RenderedFile, root: Path) -> None:
+    """Raises RefusedError where others have a say in what lies at a file's place, or a link leads out of the tree."""
+    path = place(file, root)
+    why = reason_not_to_replace(root / file.path.lstrip("/")) or reason_not_to_replace(path)
+    if why is None and not path.parent.resolve().is_relative_to(root.resolve()):
+        why = f"a link leads out of {root}"
+    if why is not None:
+        raise RefusedError(
+            f"{path}: {safe_line(why)}; nothing was changed: give the directory to root alone, or write there what "
+            "the command prints without --install"
+        )
+
+
+def reason_not_to_replace(path: Path) -> str | None:
+    """Why no file is put in this place: others than root and the caller could change or exchange what lies there, or
+    lay something beside it. None where nobody else could."""
+    above = path.parent
+    while not os.path.lexists(above):
+        above = above.parent
+    listed = reason_not_to_trust(str(above), listed=True)
+    return listed if listed or not os.path.lexists(path) else reason_not_to_trust(str(path))
+
+
+def validate(kind: Kind, files: Sequence[RenderedFile], *, on_host: bool) -> None:
+    """Raises RefusedError for a file that the program it is for refuses; nginx is asked once its file is in place.
+
+    Where that program is not installed nothing can be asked. ``on_host`` False: the files are for another tree, and
+    programs and users they name may be missing here."""
+    if kind == "cron":
+        for file in files:
+            _check_crontab(file)
+    if kind == "systemd":
+        _check_accounts(files)
+    commands = {
+        "systemd": ("systemd-analyze", "verify", "--man=no"),
+        "logrotate": ("logrotate", "--debug", "--state", os.devnull),
+        "prometheus": ("promtool", "check", "rules"),
+    }
+    command = commands.get(kind)
+    if command is None or shutil.which(command[0]) is None:
+        return
+    with tempfile.TemporaryDirectory(prefix="gte-ops-render-") as folder:
+        for file in files:
+            if file.path.endswith((".scrape.yml", ".d/gte-ops.conf")):
+                continue
+            copy = Path(folder) / Path(file.path).name
+            # The users of another tree are not this machine's.
+            text = file.text if on_host else _ACCOUNTS.sub(r"\1 root root", file.text)
+            copy.write_text(text, encoding="utf-8")
+            copy.chmod(0o644)
+        for copy in sorted(Path(folder).iterdir()):
+            _ask(kind, [*command, str(copy)], copy.name, on_host=on_host)
+
+
+def _check_accounts(files: Sequence[RenderedFile]) -> None:
+    """Makes accounts and directories below a scratch root. Only root can; for others it is the accounts' dry run."""
+    texts = {file.path: file.text for file in files}
+    if shutil.which("systemd-sysusers") is None:
+        return
+    with tempfile.TemporaryDirectory(prefix="gte-ops-render-") as folder:
+        root = Path(folder, "root")
+        (root / "etc").mkdir(parents=True)
+        accounts, directories = Path(folder, "sysusers.conf"), Path(folder, "tmpfiles.conf")
+        accounts.write_text(texts[ACCOUNTS_FILE], encoding="utf-8")
+        directories.write_text(texts[DIRECTORIES_FILE], encoding="utf-8")
+        dry = "--dry-run" if os.geteuid() else f"--root={root}"
+        _run_for(ACCOUNTS_FILE, ["systemd-sysusers", dry, str(accounts)])
+        if os.geteuid() == 0 and shutil.which("systemd-tmpfiles") is not None:
+            _run_for(DIRECTORIES_FILE, ["systemd-tmpfiles", f"--root={root}", "--create", str(directories)])
+
+
+def _make_accounts() -> None:
+    """Both programs leave what is there already as it is."""
+    for command in (["systemd-sysusers", ACCOUNTS_FILE], ["systemd-tmpfiles", "--create", DIRECTORIES_FILE]):
+        if shutil.which(command[0]) is not None:
+            _run_for(command[-1], command)
+
+
+def _run_for(path: str, command: list[str]) -> None:
+    try:
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=TOOL_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise RefusedError(
+            f"{path}: {command[0]} does not run: {safe_line(str(error))}; nothing was changed"
+        ) from None
+    if ran.returncode:
+        said = next((line for line in ran.stderr.splitlines() if line.strip()), f"exit code {ran.returncode}")
+        raise RefusedError(f"{path}: {command[0]} refuses it: {safe_line(said)}; nothing was changed")
+
+
+def _ask(kind: Kind, command: list[str], name: str, *, on_host: bool) -> None:
+    try:
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=TOOL_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise RefusedError(
+            f"{name}: {command[0]} could not test it: {safe_line(str(error))}; nothing was changed"
+        ) from None
+    lines = [line for line in (ran.stderr + ran.stdout).splitlines() if line.strip()]
+    # systemd-analyze speaks of other units too, logrotate of everything it would do.
+    own = [line for line in lines if name in line] if kind == "systemd" else lines
+    if kind == "logrotate":
+        own = [line for line in lines if line.startswith("error:")]
+    if kind == "prometheus":
+        own = lines if ran.returncode else []
+    if not on_host:
+        own = [line for line in own if not _NOT_HERE.search(line)]
+    if own:
+        raise RefusedError(f"{name}: {command[0]} refuses it: {safe_line(own[0])}; nothing was changed")
+
+
+def _check_crontab(file: RenderedFile) -> None:
+    """cron(8) ignores a file with a dot in its name, and the last line without its end."""
+    name = Path(file.path).name
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or not file.text.endswith("\n"):
+        raise RefusedError(f"{file.path}: cron would pass over it; nothing was changed")
+    for number, line in enumerate(file.text.splitlines(), 1):
+        words = line.strip()
+        if not words or words.startswith("#") or re.match(r"[A-Z_]+=", words):
+            continue
+        entry = parse_cron_line(line, file.path, number, users_own=False)
+        if entry is None or not _CRON_WHEN.fullmatch(entry.when):
+            raise RefusedError(
+                f"{file.path}:{number}: no crontab entry: {safe_line(line)}; nothing was changed"
+            )
+
+
+def _put(file: RenderedFile, path: Path) -> Installed:
+    old = present_text(path)
+    if old == file.text and path.stat().st_mode & 0o777 == file.mode:
+        return Installed(str(path), "unchanged")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kept = keep_copy(path) if old is not None and old != file.text else None
+    with taking_its_name(path, path.with_name(f".{path.name}.{os.getpid()}{KEPT}")) as out:
+        os.fchmod(out.fileno(), file.mode)
+        out.write(file.text.encode())
+    return Installed(str(path), "new" if old is None else "changed", str(kept) if kept else None)
+
+
+def keep_copy(path: Path, *, hidden: bool = False) -> Path:
+    """A dated copy beside the file, with owner, mode and times. ``hidden``: no include may take it, not even ``*``.
+
+    Ask `reason_not_to_replace` first. Raises OSError."""
+    stamp = time.strftime("%Y%m%dT%H%M%S")
+    # An include of everything in sites-enabled would load the copy as well, but not one whose name begins with a dot.
+    dot = "." if hidden or path.parent.name == "sites-enabled" else ""
+    kept = path.with_name(f"{dot}{path.name}.{stamp}{KEPT}")
+    content, status = path.read_bytes(), path.stat()
+    number = 1
+    while True:
+        try:
+            # O_EXCL: whoever laid a link under this name has nothing written through it.
+            copy = os.open(kept, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            break
+        except FileExistsError:
+            number += 1
+            kept = path.with_name(f"{dot}{path.name}.{stamp}-{number}{KEPT}")
+    with os.fdopen(copy, "wb") as file:
+        file.write(content)
+        with contextlib.suppress(PermissionError):
+            os.fchown(file.fileno(), status.st_uid, status.st_gid)
+        os.fchmod(file.fileno(), stat.S_IMODE(status.st_mode))
+        for name in os.listxattr(path):
+            with contextlib.suppress(OSError):
+                os.setxattr(file.fileno(), name, os.getxattr(path, name))
+        file.flush()
+        os.utime(file.fileno(), ns=(status.st_atime_ns, status.st_mtime_ns))
+    return kept
+
+
+def _put_back(done: Sequence[Installed]) -> None:
+    for item in reversed(done):
+        with contextlib.suppress(OSError):
+            if item.kept:
+                Path(item.kept).replace(item.path)
+            elif item.state == "new":
+                Path(item.path).unlink()
+
+
+def _accepted_by_nginx(command: Sequence[str]) -> None:
+    try:
+        ran = subprocess.run(
+            list(command),
+            capture_output=True,
+            text=True,
+            timeout=TOOL_SECONDS,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+    except FileNotFoundError:
+        return  # no nginx here yet: it will read the file when it is installed
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise RefusedError(f"nginx -t: {safe_line(str(error))}; the old files are back") from None
+    if ran.returncode:
+        said = [line for line in ran.stderr.splitlines() if "[emerg]" in line] or ran.stderr.splitlines()
+        raise RefusedError(
+            f"nginx refuses its configuration with the new files: {safe_line(said[0] if said else '?')}; "
+            "the old files are back"
+        )
+
+
+def present_text(path: Path) -> str | None:
+    """The file's text, None where there is none. Raises OpsError for what is no text file."""
+    try:
+        with open_regular_file(str(path)) as file:
+            return file.read().decode()
+    except FileNotFoundError:
+        return None
+    except UnicodeDecodeError:
+        raise OpsError(f"{path}: not UTF-8 text; move it away first") from None
+    except OSError as error:
+        raise OpsError(f"{path}: {error.strerror or error}; run it as root") from None
+
+
+def next_steps(
+    kind: Kind, files: Sequence[RenderedFile], root: Path, *, changed: bool, reload_nginx: str
+) -> list[str]:
+    """What is left to be done by hand, as commands. ``changed``: whether a file is new or another than it was."""
+    if root != Path("/"):
+        return [f"systemd-sysusers --root={root}"] if kind == "systemd" and changed else []
+    accounts = accounts_of(files)
+    steps = [_account_command(name) for name in accounts if not _is_account(name)]
+    if CHECKS_ACCOUNT in accounts:
+        steps += _metrics_commands()
+    return [*steps, *(_commands(kind, files, reload_nginx) if changed else [])]
+
+
+def _commands(kind: Kind, files: Sequence[RenderedFile], reload_nginx: str) -> list[str]:
+    if kind == "nginx":
+        return [reload_nginx]
+    if kind == "systemd":
+        units = [Path(file.path).name for file in files]
+        wanted = [
+            name for name in units if name.endswith(".timer") or f"{Path(name).stem}.timer" not in units
+        ]
+        services = [name for name in wanted if not name.endswith(".conf")]
+        return ["systemctl daemon-reload", f"systemctl enable --now {' '.join(services)}"]
+    if kind == "prometheus":
+        return ["promtool check config /etc/prometheus/prometheus.yml", "systemctl reload prometheus"]
+    return []
+
+
+def _is_account(name: str) -> bool:
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        return False
+    return True
+
+
+def _account_command(name: str) -> str:
+    return f"useradd --system --user-group --no-create-home --home-dir / --shell /usr/sbin/nologin {name}"
+
+
+def _metrics_commands() -> Iterator[str]:
+    """The certificate check's own directory, and the link by which node_exporter finds its file."""
+    metrics, link = Path(CERT_METRICS), TEXTFILES / Path(CERT_METRICS).name
+    if not metrics.parent.is_dir():
+        yield f"install -d -m 0755 -o {CHECKS_ACCOUNT} -g {CHECKS_ACCOUNT} {metrics.parent}"
+    if TEXTFILES.is_dir() and not link.is_symlink():
+        yield f"ln -sfn {metrics} {link}"

@@ -1,0 +1,396 @@
+"""Deployment files for one host, made from the examples under ``deploy/`` and ``ops/logrotate/``.
+
+The examples are the one source: each loads as it stands, for gte-api.example.com with the deployment guide's paths.
+A host's own values replace the example's, literally and in one pass. An engine of templates or a rebuild from a parse
+tree would cost the file its readability or its comments; the price here is a table of what may be replaced, and each
+entry must be met in the example, so the two cannot drift apart unnoticed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from importlib import resources
+from pathlib import PurePosixPath
+from typing import Literal, get_args
+
+from ops.errors import UsageError
+from ops.text.language import Text
+
+# Installed under /etc/nginx (or beside whichever nginx.conf is in use) by these names.
+NGINX_FILES = ("conf.d/gte-api.conf", "snippets/gte-api-errors.conf")
+
+CRON_FILES = ("gte-ops-watchdog", "gte-ops-backup", "gte-ops-cert", "gte-ops-logrotate")
+PROMETHEUS_FILES = ("gte-ops.rules.yml", "gte-ops.scrape.yml")
+# Read by systemd-sysusers and systemd-tmpfiles, wherever the units lie (sysusers.d(5), tmpfiles.d(5)).
+ACCOUNTS_FILE = "/etc/sysusers.d/gte-ops.conf"
+DIRECTORIES_FILE = "/etc/tmpfiles.d/gte-ops.conf"
+# Where the certificate check writes, being nobody who may write to node_exporter's own directory.
+CERT_METRICS = "/var/lib/gte-ops-cert/gte_ops_cert.prom"
+# The account of the certificate check and the drill.
+CHECKS_ACCOUNT = "gte-ops"
+
+Kind = Literal["nginx", "systemd", "logrotate", "cron", "prometheus"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+# What neither sh, nor cron (%), nor systemd (%, $) gives a meaning.
+_WORD = re.compile(r"[A-Za-z0-9_@+=:,./~-]+")
+_COMMAND_LINE = re.compile(r"[A-Za-z0-9_@+=:,./~() -]+")
+# Commands that are run and no part of any file.
+_NOT_WRITTEN = ("test_nginx", "reload_nginx")
+# Paths that are a part of other values in the examples: the text around them.
+_PLACES_ELSEWHERE = {"app_dir": "WorkingDirectory={}", "programs": "{}/gunicorn"}
+
+# As whom a unit (User=) or a line of a crontab (setpriv(1)) runs.
+_RUNS_AS = re.compile(r"(?:^User=|--reuid )([A-Za-z0-9_.-]+)", re.MULTILINE)
+_AS_ROOT = "# As gunicorn runs on this host now. How it gets an account of its own: docs/privileges.md.\n"
+
+# What nginx would not read as one plain word (nginx.org/en/docs/beginners_guide.html#conf_structure).
+_NOT_A_PLAIN_WORD = re.compile(r"""[\s;{}"'$\\#]|^$""")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NginxSite:
+    """One site's values, the defaults being the example's own.
+
+    ``http`` and ``https`` are what ``listen`` takes: a port or address:port. ``public_url`` is where plain HTTP is
+    redirected to, without a slash at the end; ``backend`` is host:port or unix:/path. Sizes and times are nginx's
+    (``1m``, ``120s``); ``rate`` is requests as limit_req_zone takes them, ``burst`` a count. ``reject_unknown_names``:
+    nginx knows ssl_reject_handshake (1.19.4), so that a handshake for another name fails.
+    """
+
+    domain: str = "gte-api.example.com"
+    http: str = "80"
+    https: str = "443"
+    public_url: str = "https://gte-api.example.com"
+    backend: str = "127.0.0.1:8000"
+    certificate: str = "/etc/letsencrypt/live/gte-api.example.com/fullchain.pem"
+    private_key: str = "/etc/letsencrypt/live/gte-api.example.com/privkey.pem"
+    access_log: str = "/var/log/nginx/gte-access.log"
+    error_log: str = "/var/log/nginx/gte-error.log"
+    challenge_root: str = "/var/www/letsencrypt"
+    max_body: str = "1m"
+    read_timeout: str = "120s"
+    rate: str = "60r/m"
+    burst: str = "20"
+    reject_unknown_names: bool = False
+
+
+# The certificate that a TLS server for unknown names needs where nginx cannot reject the handshake.
+_SHOWN_TO_ANYBODY = re.compile(
+    r"    # From nginx 1\.19\.4 on .*\n(?:    # .*\n)*    ssl_certificate .*\n    ssl_certificate_key .*\n"
+)
+
+# The example's text around each value, {} standing for the value. The order matters where one text begins with
+# another: the longer first.
+_PLACES = {
+    "certificate": "{}",
+    "private_key": "{}",
+    "access_log": "{}",
+    "error_log": "{}",
+    "challenge_root": "{}",
+    "public_url": "{}",
+    "http": "listen {};",
+    "https": "listen {} ssl;",
+    "backend": "server {};",
+    "max_body": "client_max_body_size  {};",
+    "read_timeout": "proxy_read_timeout    {};",
+    "rate": "rate={};",
+    "burst": "burst={} ",
+    "domain": "{}",
+}
+
+
+def render_nginx(site: NginxSite) -> dict[str, str]:
+    """The site's nginx files: their path below nginx's directory, and their text.
+
+    Raises UsageError for a value that nginx would not read as one word: it could end the directive and begin another.
+    """
+    example = NginxSite()
+    replacements: dict[str, str] = {}
+    for field in fields(NginxSite):
+        value = getattr(site, field.name)
+        if isinstance(value, str) and _NOT_A_PLAIN_WORD.search(value):
+            raise UsageError(
+                f"nginx {field.name}: {value!r} has characters that nginx's syntax gives a meaning; use plain ones"
+            )
+    for name, place in _PLACES.items():
+        replacements[place.format(getattr(example, name))] = place.format(getattr(site, name))
+    pattern = re.compile("|".join(map(re.escape, replacements)))
+    texts = {path: nginx_example(path) for path in NGINX_FILES}
+    if site.reject_unknown_names:
+        texts = {
+            path: _SHOWN_TO_ANYBODY.sub("    ssl_reject_handshake on;\n", text)
+            for path, text in texts.items()
+        }
+    return {
+        path: pattern.sub(lambda match: replacements[match.group()], text) for path, text in texts.items()
+    }
+
+
+def nginx_example(path: str) -> str:
+    """The text of one of NGINX_FILES as it lies in ``deploy/nginx``."""
+    return resources.files("ops").joinpath("deploy", "nginx", path).read_text(encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class RotatedLog:
+    """A log in our rotation rule. ``owner``: user and group of the new file, None for the old one's; ``su``: as whom
+    logrotate works in its directory (logrotate(8), su)."""
+
+    path: str
+    writer: Literal["nginx", "gunicorn"]
+    mode: int = 0o640
+    owner: tuple[str, str] | None = None
+    su: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """One host's values for everything but the nginx site, the defaults being the examples' own.
+
+    Paths are absolute. ``programs`` holds gunicorn, ``gte_ops`` is the toolkit's program. ``gunicorn_arguments`` is its
+    command line behind the program. ``nginx_owner`` and ``gunicorn_owner``: user and group of their logs;
+    ``nginx_su`` and ``gunicorn_su``: as whom logrotate works in a directory that is not root's alone (logrotate(8),
+    su); ``rotated``: each log by itself, where the host was looked at. ``not_rotated``: why further logs are left out.
+    ``rotated_elsewhere``: logs that another rule takes already, and the file it stands in. ``daemon``: gunicorn
+    forks into the background. ``watchdog_writes``: further directories that the watchdog writes to.
+    """
+
+    site: NginxSite = NginxSite()
+    nginx_dir: str = "/etc/nginx"
+    site_file: str = "/etc/nginx/conf.d/gte-api.conf"
+    nginx_pidfile: str = "/run/nginx.pid"
+    nginx_owner: tuple[str, str] = ("www-data", "adm")
+    nginx_su: tuple[str, str] | None = None
+    unit: str = "gte-api.service"
+    app_dir: str = "/opt/gte-api"
+    programs: str = "/opt/gte-api/venv/bin"
+    gte_ops: str = "/opt/gte-api/venv/bin/gte-ops"
+    gunicorn_arguments: str = "-c python:service.gunicorn_conf service.app:create_app()"
+    daemon: bool = False
+    gunicorn_pidfile: str = "/run/gte-api/gunicorn.pid"
+    gunicorn_access_log: str = "/var/log/gte-api/access.log"
+    gunicorn_error_log: str = "/var/log/gte-api/error.log"
+    gunicorn_owner: tuple[str, str] = ("gte-api", "gte-api")
+    gunicorn_su: tuple[str, str] | None = ("gte-api", "gte-api")
+    progress_dir: str = "/run/gte-api/progress"
+    settings_file: str = "/etc/gte-ops/gte-ops.toml"
+    watchdog_metrics: str = "/var/lib/gte-ops/watchdog.prom"
+    watchdog_writes: tuple[str, ...] = ()
+    unit_dir: str = "/etc/systemd/system"
+    cron_dir: str = "/etc/cron.d"
+    logrotate_file: str = "/etc/logrotate.d/gte-api"
+    rotated: tuple[RotatedLog, ...] | None = None
+    not_rotated: tuple[Text, ...] = ()
+    rotated_elsewhere: tuple[tuple[str, str], ...] = ()
+    backup_max_age: float = 36 * 3600.0
+    test_nginx: tuple[str, ...] = ("nginx", "-t")
+    reload_nginx: str = "systemctl reload nginx"
+    backup_dir: str = "/var/backups/gte-ops"
+    letsencrypt_dir: str = "/etc/letsencrypt"
+
+
+@dataclass(frozen=True)
+class RenderedFile:
+    """A file as it is to be installed."""
+
+    path: str
+    text: str
+    mode: int = 0o644
+
+
+def render(kind: Kind, deployment: Deployment) -> tuple[RenderedFile, ...]:
+    """The files of one kind for this deployment. Raises UsageError for a value that would not be read as one word."""
+    _refuse_unsafe(deployment)
+    return _RENDERERS[kind](deployment)
+
+
+def _refuse_unsafe(deployment: Deployment) -> None:
+    """Values stand in unit files, crontabs and shell scripts: only what none of them gives a meaning may pass."""
+    for field in fields(Deployment):
+        value = getattr(deployment, field.name)
+        words = [value] if isinstance(value, str) else list(_strings(value))
+        if field.name in _NOT_WRITTEN:
+            continue
+        allowed = _COMMAND_LINE if field.name == "gunicorn_arguments" else _WORD
+        for word in words:
+            _refuse_word(field.name, word, allowed)
+
+
+def _refuse_word(name: str, word: str, allowed: re.Pattern[str] = _WORD) -> None:
+    if not allowed.fullmatch(word):
+        raise UsageError(
+            f"{name}: {word!r} has characters that a shell, cron or systemd gives a meaning; use plain ones"
+        )
+
+
+def _strings(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from _strings(item)
+
+
+def _nginx(deployment: Deployment) -> tuple[RenderedFile, ...]:
+    texts = render_nginx(deployment.site)
+    site, errors = NGINX_FILES
+    return (
+        RenderedFile(f"{deployment.nginx_dir}/{errors}", texts[errors]),
+        RenderedFile(deployment.site_file, texts[site]),
+    )
+
+
+def _systemd(deployment: Deployment) -> tuple[RenderedFile, ...]:
+    at_home = deployment.app_dir.startswith(("/root/", "/home/")) or deployment.app_dir == "/root"
+    user, group = deployment.gunicorn_owner
+    own = ("/var/log/gte-api", "/run/gte-api")
+    logs = (deployment.gunicorn_access_log, deployment.gunicorn_error_log, deployment.gunicorn_pidfile)
+    folders = (*(str(PurePosixPath(path).parent) for path in logs), deployment.progress_dir)
+    writes = [f for f in dict.fromkeys(folders) if not f.startswith(own)]
+    # A daemon says nothing to systemd: its pidfile does.
+    pidfile = f"PIDFile={deployment.gunicorn_pidfile}"
+    kind = f"Type=forking\n{pidfile}\n" if deployment.daemon else "Type=notify\n"
+    service = {
+        "User=gte-api": f"{_AS_ROOT}User=root" if user == "root" else f"User={user}",
+        "Group=gte-api": f"Group={group}",
+        "Type=notify\n": kind,
+        "ProtectHome=yes": "ProtectHome=read-only" if at_home else "ProtectHome=yes",
+        "ProtectSystem=strict\n": _writable(writes),
+    }
+    watchdog = {"ProtectSystem=strict\n": _writable(deployment.watchdog_writes)}
+    if {"/run", "/var/run"} & set(deployment.watchdog_writes):
+        watchdog["ReadOnlyPaths=/run\n"] = ""  # of both settings for one path the stricter counts
+    names = {
+        "gte-api.service": (deployment.unit, service),
+        "gte-ops-watchdog.service": ("gte-ops-watchdog.service", watchdog),
+    }
+    for name in ("gte-ops-backup", "gte-ops-cert", "gte-ops-drill"):
+        for ending in (".service", ".timer"):
+            names[name + ending] = (name + ending, {})
+    names["logrotate.timer.d/gte-ops.conf"] = ("logrotate.timer.d/gte-ops.conf", {})
+    units = tuple(
+        RenderedFile(
+            f"{deployment.unit_dir}/{name}", _filled(_example("systemd", example), deployment, places)
+        )
+        for example, (name, places) in names.items()
+    )
+    # First what the units need: their accounts and directories.
+    return (*_accounts(deployment), *units)
+
+
+def _accounts(deployment: Deployment) -> Iterator[RenderedFile]:
+    """The accounts that the units name, and the directories that must be there before a unit's sandbox is made.
+
+    A service that runs as another user here keeps that user and needs neither an account nor a directory of ours."""
+    own = Deployment().gunicorn_owner
+    for path in (ACCOUNTS_FILE, DIRECTORIES_FILE):
+        text = _filled(_example("systemd", path.removeprefix("/etc/")), deployment, {})
+        if deployment.gunicorn_owner != own:
+            text = re.sub(rf"(?m)^(?:u|d .* root) {own[0]} .*\n", "", text)
+        yield RenderedFile(path, text)
+
+
+def accounts_of(files: Sequence[RenderedFile]) -> tuple[str, ...]:
+    """The accounts that units and cron entries run as, beside root."""
+    named = (name for file in files for name in _RUNS_AS.findall(file.text))
+    return tuple(dict.fromkeys(name for name in named if name != "root"))
+
+
+def _writable(folders: Sequence[str]) -> str:
+    # Created by others or not there yet: a unit must start all the same (systemd.exec(5), the leading minus).
+    lines = "".join(f"ReadWritePaths=-{folder}\n" for folder in folders)
+    return f"ProtectSystem=strict\n{lines}"
+
+
+def _cron(deployment: Deployment) -> tuple[RenderedFile, ...]:
+    folder = str(PurePosixPath(deployment.gte_ops).parent)
+    places = {"PATH=/opt/gte-api/venv/bin:": f"PATH={folder}:"}
+    return tuple(
+        RenderedFile(f"{deployment.cron_dir}/{name}", _filled(_example("cron", name), deployment, places))
+        for name in CRON_FILES
+    )
+
+
+def _logrotate(deployment: Deployment) -> tuple[RenderedFile, ...]:
+    elsewhere = dict(deployment.rotated_elsewhere)
+    logs = _usual_logs(deployment) if deployment.rotated is None else deployment.rotated
+    for log in logs:
+        for word in (log.path, *(log.owner or ()), *(log.su or ())):
+            _refuse_word("rotated", word)
+    texts = [f"# {reason.en}.\n" for reason in deployment.not_rotated]
+    for name in ("nginx", "gunicorn"):
+        written = [log for log in logs if log.writer == name]
+        texts += [
+            f"# {log.path}: {elsewhere[log.path]} rotates it.\n" for log in written if log.path in elsewhere
+        ]
+        # The same log in two rules makes logrotate skip a whole file of them.
+        terms: dict[RotatedLog, dict[str, None]] = {}
+        for log in written:
+            if log.path not in elsewhere:
+                terms.setdefault(replace(log, path=""), {})[log.path] = None
+        example = resources.files("ops").joinpath("logrotate", name).read_text(encoding="utf-8")
+        for how, paths in terms.items():
+            head, _, rest = example.partition("/var/log/")
+            text = head + "".join(f"{path}\n" for path in paths) + "{" + rest.partition("{")[2]
+            text = re.sub(r"    su .*\n", "", text)
+            line = " ".join((f"    create {how.mode:04o}", *(how.owner or ()))) + "\n"
+            line = f"    su {how.su[0]} {how.su[1]}\n{line}" if how.su else line
+            texts.append(_filled(re.sub(r"    create .*\n", line, text), deployment, {}))
+    return (RenderedFile(deployment.logrotate_file, "".join(texts)),)
+
+
+def _usual_logs(deployment: Deployment) -> tuple[RotatedLog, ...]:
+    """The logs as the configuration alone says them."""
+    site, own = deployment.site, deployment
+    return (
+        *(
+            RotatedLog(path, "nginx", 0o640, own.nginx_owner, own.nginx_su)
+            for path in (site.access_log, site.error_log)
+        ),
+        *(
+            RotatedLog(path, "gunicorn", 0o640, own.gunicorn_owner, own.gunicorn_su)
+            for path in (own.gunicorn_access_log, own.gunicorn_error_log)
+        ),
+    )
+
+
+def _prometheus(deployment: Deployment) -> tuple[RenderedFile, ...]:
+    places = {
+        "gte-api.example.com": deployment.site.domain,
+        "127.0.0.1:8000": deployment.site.backend,
+        "129600": f"{deployment.backup_max_age:.0f}",
+    }
+    return tuple(
+        RenderedFile(f"/etc/prometheus/{name}", _filled(_example("prometheus", name), deployment, places))
+        for name in PROMETHEUS_FILES
+    )
+
+
+def _filled(text: str, deployment: Deployment, places: Mapping[str, str]) -> str:
+    """``text`` with the deployment's values in the examples' places, in one pass."""
+    examples, replacements = Deployment(), dict(places)
+    for field in fields(Deployment):
+        example, value = getattr(examples, field.name), getattr(deployment, field.name)
+        if isinstance(example, str) and field.name not in _NOT_WRITTEN:
+            place = _PLACES_ELSEWHERE.get(field.name, "{}")
+            replacements.setdefault(place.format(example), place.format(value))
+    replacements.setdefault(f"GTE_BIND={examples.site.backend}", f"GTE_BIND={deployment.site.backend}")
+    longest_first = sorted(replacements, key=len, reverse=True)
+    pattern = re.compile("|".join(map(re.escape, longest_first)))
+    return pattern.sub(lambda match: replacements[match.group()], text)
+
+
+def _example(kind: str, name: str) -> str:
+    return resources.files("ops").joinpath("deploy", kind, name).read_text(encoding="utf-8")
+
+
+_RENDERERS: dict[Kind, Callable[[Deployment], tuple[RenderedFile, ...]]] = {
+    "nginx": _nginx,
+    "systemd": _systemd,
+    "logrotate": _logrotate,
+    "cron": _cron,
+    "prometheus": _prometheus,
+}

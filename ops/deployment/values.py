@@ -1,0 +1,402 @@
+"""What a deployment's files have to say on this host: settings first, then what is found, then the examples' own."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import sys
+import time
+from pathlib import Path, PurePosixPath
+from typing import Literal
+from urllib.parse import urlsplit
+
+import msgspec
+
+from ops.collect.run import Surroundings, look_around
+from ops.collect.services.logrotate import MAIN_FILE, account, log_place, rotation, rules_of, user_groups
+from ops.collect.services.nginx import test_command
+from ops.deployment.render import Deployment, NginxSite, RotatedLog
+from ops.facts.snapshot import GunicornConfig, NginxConfig, Processes, RotationRule, Target
+from ops.files.nofollow import trusted_users
+from ops.files.unprivileged import NOBODY
+from ops.interpret import nginx as nginx_topology
+from ops.interpret.address import is_wildcard, join_address
+from ops.interpret.authority import Standing, standing
+from ops.interpret.gunicorn import process_of
+from ops.interpret.logrotate import LogTerms, covering, log_terms, name_refusal, refused
+from ops.interpret.site import find_site
+from ops.interpret.target import log_namer
+from ops.settings import Settings
+from ops.text.language import Text, verbatim
+
+# How long looking at the host may take, seconds.
+LOOK_SECONDS = 10.0
+# nginx's CHANGES: the directive ssl_reject_handshake.
+REJECTS_HANDSHAKES = (1, 19, 4)
+_EXAMPLE = Deployment()
+
+
+def deployment_here(settings: Settings, settings_file: Path | None) -> Deployment:
+    """The deployment on this host, for ``gte-ops render``."""
+    around = look_around(settings, time.monotonic() + LOOK_SECONDS)
+    rules = rotation(settings.logrotate, around.target).rules
+    return _Builder(settings, settings_file, around, rules).deployment()
+
+
+def deployment_in_image(settings: Settings, settings_file: Path | None, root: Path) -> Deployment:
+    """The deployment as settings alone say it, for a tree under ``root`` that is no running host."""
+    file = root / _logrotate_file(settings).lstrip("/")
+    rules = rules_of([str(path) for path in sorted(file.parent.glob("*")) if path != file])
+    inside = tuple(
+        msgspec.structs.replace(rule, file=f"/{PurePosixPath(rule.file).relative_to(root)}") for rule in rules
+    )
+    return _Builder(settings, settings_file, None, inside).deployment()
+
+
+def _logrotate_file(settings: Settings) -> str:
+    named = [path for path in settings.logrotate.config_files if path != MAIN_FILE]
+    return named[-1] if named else _EXAMPLE.logrotate_file
+
+
+class _Builder:
+    """Puts the values together. ``around`` is None for an image: nothing is looked at but the tree's own rules."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        settings_file: Path | None,
+        around: Surroundings | None,
+        rules: tuple[RotationRule, ...],
+    ) -> None:
+        self.settings, self.settings_file = settings, settings_file
+        self.around, self.rules = around, rules
+        self.target: Target | None = around.target if around else None
+
+    def deployment(self) -> Deployment:
+        """Everything that render needs to know."""
+        settings = self.settings
+        site = self._site()
+        nginx_owner, gunicorn_owner = self._nginx_user(), self._gunicorn_user()
+        access, error = (
+            self._found("gunicorn_access_log", settings.gunicorn.access_log, _EXAMPLE.gunicorn_access_log),
+            self._found("gunicorn_error_log", settings.gunicorn.error_log, _EXAMPLE.gunicorn_error_log),
+        )
+        gunicorn_su = None
+        if gunicorn_owner == _EXAMPLE.gunicorn_owner and access == _EXAMPLE.gunicorn_access_log:
+            gunicorn_su = _EXAMPLE.gunicorn_su  # the directory is that user's, once systemd has made it
+        rotated, not_rotated = self._rotated(site, access, error, nginx_owner, gunicorn_owner)
+        access, error = (
+            name if name_refusal(name) is None else example
+            for name, example in (
+                (access, _EXAMPLE.gunicorn_access_log),
+                (error, _EXAMPLE.gunicorn_error_log),
+            )
+        )
+        metrics = settings.watchdog.metrics_file or str(
+            PurePosixPath(settings.watchdog.state_file).with_suffix(".prom")
+        )
+        config_file = settings.nginx.config_file or (self.target and self.target.nginx_config_file)
+        nginx_dir = str(PurePosixPath(config_file).parent) if config_file else _EXAMPLE.nginx_dir
+        file = _logrotate_file(settings)
+        logs: tuple[str, ...] = (site.access_log, site.error_log, access, error)
+        if rotated is not None:
+            logs = tuple(log.path for log in rotated)
+        return Deployment(
+            site=site,
+            nginx_dir=nginx_dir,
+            site_file=settings.nginx.site_file
+            or self._found("site_file", None, "")
+            or f"{nginx_dir}/conf.d/gte-api.conf",
+            nginx_pidfile=self._found("nginx_pidfile", settings.nginx.pidfile, _EXAMPLE.nginx_pidfile),
+            nginx_owner=nginx_owner,
+            unit=settings.gunicorn.unit,
+            app_dir=self._found("app_dir", settings.app.dir, _EXAMPLE.app_dir),
+            programs=self._programs(),
+            gte_ops=self._own_program(),
+            gunicorn_arguments=self._gunicorn_arguments(),
+            daemon=self._is_daemon(),
+            gunicorn_pidfile=self._gunicorn_pidfile(),
+            gunicorn_access_log=access,
+            gunicorn_error_log=error,
+            gunicorn_owner=gunicorn_owner,
+            gunicorn_su=gunicorn_su,
+            progress_dir=settings.app.progress_dir or _EXAMPLE.progress_dir,
+            settings_file=str(self.settings_file.resolve()) if self.settings_file else _EXAMPLE.settings_file,
+            watchdog_metrics=metrics,
+            watchdog_writes=self._watchdog_writes(metrics),
+            unit_dir=next(iter(settings.schedule.systemd), _EXAMPLE.unit_dir),
+            cron_dir=next(
+                (place for place in settings.schedule.cron if PurePosixPath(place).name == "cron.d"),
+                _EXAMPLE.cron_dir,
+            ),
+            logrotate_file=file,
+            rotated=rotated,
+            not_rotated=not_rotated,
+            rotated_elsewhere=tuple(self._elsewhere(logs, file)),
+            backup_max_age=float(settings.backup.max_age),
+            test_nginx=self._test_nginx(),
+            backup_dir=os.path.abspath(settings.backup.dir),  # noqa: PTH100  links are to be kept
+            letsencrypt_dir=os.path.abspath(settings.tls.letsencrypt_dir),  # noqa: PTH100
+            reload_nginx=self.target.reload_nginx if self.target else _EXAMPLE.reload_nginx,
+        )
+
+    def _found(self, name: str, written: str | None, example: str) -> str:
+        """A value of the target: what settings say, else what was found, else the example's. What the target only
+        takes from the deployment guide, or by default, was not found."""
+        if written:
+            return written
+        if self.target is None or self.target.origin.get(name) in (None, "guide", "default"):
+            return example
+        return str(getattr(self.target, name) or example)
+
+    def _site(self) -> NginxSite:
+        settings, example = self.settings, NginxSite()
+        domain = (
+            settings.target.domain
+            or urlsplit(settings.target.url or "").hostname
+            or self._found("domain", None, example.domain)
+        )
+        url = settings.target.url or f"https://{domain}"
+        lineage = f"{settings.tls.letsencrypt_dir}/live/{domain}"
+        http, https = self._listens(urlsplit(url).port or 443)
+        target = self.target
+        errors: tuple[str, ...] = ()
+        if target and not settings.nginx.error_log and target.origin.get("site_file"):
+            errors = target.nginx_error_logs
+        return NginxSite(
+            domain=domain,
+            http=http,
+            https=https,
+            public_url=url.rstrip("/"),
+            backend=self._found("backend", settings.gunicorn.bind, example.backend),
+            certificate=(
+                settings.tls.certificate or self._found("certificate", None, f"{lineage}/fullchain.pem")
+            ).replace("<domain>", domain),
+            private_key=(
+                settings.tls.private_key or self._found("private_key", None, f"{lineage}/privkey.pem")
+            ).replace("<domain>", domain),
+            access_log=self._found("nginx_access_log", settings.nginx.access_log, example.access_log),
+            error_log=settings.nginx.error_log or next(iter(errors), example.error_log),
+            read_timeout=f"{max(1, int(settings.app.request_deadline))}s",
+            reject_unknown_names=self._nginx_version() >= REJECTS_HANDSHAKES,
+        )
+
+    def _nginx_version(self) -> tuple[int, ...]:
+        """Of the nginx that is to read the files; empty where it does not say, and in an image."""
+        words = self.around.build.get("version", "") if self.around else ""
+        return tuple(int(part) for part in words.split(".") if part.isdecimal())
+
+    def _listens(self, port: int) -> tuple[str, str]:
+        """What the site that is there listens on; by default port 80 and the URL's."""
+        config = self.around.config if self.around else None
+        site = (
+            find_site(config, self.settings.target.domain, None) if isinstance(config, NginxConfig) else None
+        )
+        listens = [item for item in site.server.listens if item.port] if site else []
+
+        def written(ssl: bool, default: int) -> str:
+            item = next((item for item in listens if item.ssl == ssl), None)
+            if item is None:
+                return str(default)
+            return str(item.port) if is_wildcard(item.host) else join_address(item.host, item.port)
+
+        return written(False, 80), written(True, port)
+
+    def _nginx_user(self) -> tuple[str, str]:
+        """Whom nginx's workers run as, and the group that reads its logs."""
+        config = self.around.config if self.around else None
+        words: tuple[str, ...] = ()
+        if isinstance(config, NginxConfig):
+            words = next(
+                (d.args for d in nginx_topology.main_block(config).block or () if d.name == "user"), ()
+            )
+        user = words[0] if words else _EXAMPLE.nginx_owner[0]
+        group = words[1] if len(words) > 1 else _EXAMPLE.nginx_owner[1]
+        if self.around is not None and not _exists(grp.getgrnam, group):
+            group = "root"
+        return user, group
+
+    def _gunicorn_user(self) -> tuple[str, str]:
+        """Whom the running gunicorn belongs to; the account in place of root, if the service can start as that."""
+        processes = self.around.processes if self.around else None
+        if self.target is None or not isinstance(processes, Processes):
+            return _EXAMPLE.gunicorn_owner
+        master = next((p for p in processes.processes if p.pid == self.target.gunicorn_master), None)
+        if master is None or not _exists(pwd.getpwnam, master.user):
+            return _EXAMPLE.gunicorn_owner
+        if master.user == "root" and self._fits_the_account():
+            return _EXAMPLE.gunicorn_owner
+        return master.user, grp.getgrgid(pwd.getpwnam(master.user).pw_gid).gr_name
+
+    def _fits_the_account(self) -> bool:
+        """Whether the service would start as an account of its own: everybody may reach its programs, and it writes
+        below the directories that the unit makes for it."""
+        read = (self._found("app_dir", self.settings.app.dir, _EXAMPLE.app_dir), self._programs())
+        target, gunicorn = self.target, self.settings.gunicorn
+        written = (
+            gunicorn.access_log or (target and target.gunicorn_access_log),
+            gunicorn.error_log or (target and target.gunicorn_error_log),
+            self._gunicorn_pidfile(),
+        )
+        return all(_everybody_reaches(Path(path)) for path in read) and all(
+            not path or path.startswith(("-", "/var/log/gte-api/", "/run/gte-api/")) for path in written
+        )
+
+    def _rotated(
+        self,
+        site: NginxSite,
+        access: str,
+        error: str,
+        nginx_owner: tuple[str, str],
+        gunicorn_owner: tuple[str, str],
+    ) -> tuple[tuple[RotatedLog, ...] | None, tuple[Text, ...]]:
+        """The logs of our rule, each on the terms of who may say so, and why others are left out; None for an image."""
+        if self.around is None or self.target is None:
+            return None, ()
+        found: list[RotatedLog] = []
+        refused: list[Text] = []
+        namer = self._nginx_namer()
+        names: list[tuple[str, Literal["nginx", "gunicorn"], int | None, tuple[str, str]]] = [
+            (site.access_log, "nginx", None if self.settings.nginx.access_log else namer, nginx_owner),
+            (site.error_log, "nginx", None if self.settings.nginx.error_log else namer, nginx_owner),
+            (access, "gunicorn", self._gunicorn_namer("gunicorn_access_log"), gunicorn_owner),
+            (error, "gunicorn", self._gunicorn_namer("gunicorn_error_log"), gunicorn_owner),
+        ]
+        for path, writer, named_by, owner in dict.fromkeys(names):
+            terms = _terms(path, named_by, owner, is_nginx=writer == "nginx")
+            if isinstance(terms, Text):
+                refused.append(terms)
+            else:
+                found.append(RotatedLog(path, writer, terms.mode, terms.owner, terms.su))
+        return tuple(found), tuple(refused)
+
+    def _gunicorn_namer(self, field: str) -> int | None:
+        """The user whose process named a log of gunicorn's; None where settings did."""
+        namer = log_namer(self.target, field) if self.target else None
+        processes = self.around.processes if self.around else None
+        if namer is not None and self.target and isinstance(processes, Processes):
+            master = process_of(processes, self.target.gunicorn_master)
+            if master is not None and standing(master, processes.caller) is Standing.CONTAINER:
+                return NOBODY  # its root is not this host's
+        return namer
+
+    def _nginx_namer(self) -> int | None:
+        """Who names nginx's logs, where that is another user than root and the caller."""
+        config = self.around.config if self.around else None
+        if not isinstance(config, NginxConfig):
+            return None
+        trusted = trusted_users()
+        if config.owner not in trusted:
+            return config.owner
+        return None if config.distrusted is None else NOBODY
+
+    def _test_nginx(self) -> tuple[str, ...]:
+        config = self.around.config if self.around else None
+        if self.around is None or not isinstance(config, NginxConfig):
+            return _EXAMPLE.test_nginx
+        if config.distrusted is not None:
+            return ()
+        return test_command(config, self.around.build)
+
+    def _programs(self) -> str:
+        """Where gunicorn's program lies."""
+        if self.settings.app.python:
+            return str(PurePosixPath(self.settings.app.python).parent)
+        processes = self.around.processes if self.around else None
+        if self.target is not None and isinstance(processes, Processes):
+            for process in processes.processes:
+                if process.pid == self.target.gunicorn_master:
+                    # Started as venv/bin/gunicorn it lies below the directory that it was started in.
+                    scripts = (PurePosixPath(process.cwd or "", word) for word in process.command[:3])
+                    found = next((p for p in scripts if p.is_absolute() and p.name == "gunicorn"), None)
+                    if found:
+                        return os.path.normpath(found.parent)
+        return _EXAMPLE.programs
+
+    def _own_program(self) -> str:
+        own = Path(sys.executable).with_name("gte-ops")
+        return str(own) if self.around is not None and own.exists() else _EXAMPLE.gte_ops
+
+    def _gunicorn_arguments(self) -> str:
+        config = self.around.gunicorn.config if self.around else None
+        file = self.settings.gunicorn.config_file
+        if file is None and isinstance(config, GunicornConfig) and not config.missing:
+            file = config.path
+        return f"-c {file} {self.settings.app.wsgi}" if file else _EXAMPLE.gunicorn_arguments
+
+    def _is_daemon(self) -> bool:
+        config = self.around.gunicorn.config if self.around else None
+        if isinstance(config, GunicornConfig) and "daemon" in config.assigned:
+            return config.assigned["daemon"].value is True
+        return False
+
+    def _gunicorn_pidfile(self) -> str:
+        if self.settings.gunicorn.pidfile:
+            return self.settings.gunicorn.pidfile
+        if self.target and self.target.gunicorn_master and self.target.gunicorn_pidfile:
+            return self.target.gunicorn_pidfile
+        return _EXAMPLE.gunicorn_pidfile
+
+    def _watchdog_writes(self, metrics: str) -> tuple[str, ...]:
+        watchdog, pidfile = self.settings.watchdog, self._gunicorn_pidfile()
+        folders = [str(PurePosixPath(path).parent) for path in (watchdog.state_file, metrics)]
+        folders += [watchdog.evidence_dir] if watchdog.evidence_dir else []
+        # A stale pidfile is removed before a start; with the example's, systemd removes the whole directory.
+        folders += [str(PurePosixPath(pidfile).parent)] if pidfile != _EXAMPLE.gunicorn_pidfile else []
+        own = str(PurePosixPath(_EXAMPLE.watchdog_metrics).parent)
+        return tuple(folder for folder in dict.fromkeys(folders) if folder != own)
+
+    def _elsewhere(self, logs: tuple[str, ...], own_file: str) -> list[tuple[str, str]]:
+        found = []
+        for log in dict.fromkeys(logs):
+            names = (log,) if self.around is None else (log, os.path.realpath(log))
+            others = [rule.file for rule in covering(self.rules, names) if rule.file != own_file]
+            if others:
+                found.append((log, others[0]))
+        return found
+
+
+def _terms(path: str, namer: int | None, owner: tuple[str, str], *, is_nginx: bool) -> LogTerms | Text:
+    """On what terms our rule takes a log; why it does not take it. ``owner``: who writes to it."""
+    if (refusal := name_refusal(path)) is not None:
+        return refusal
+    trusted = trusted_users()
+    writer = None
+    try:
+        place = log_place(path)
+        writer = account(pwd.getpwnam(owner[0]).pw_uid, grp.getgrnam(owner[1]).gr_gid)
+    except KeyError:
+        pass
+    except (OSError, ValueError) as error:
+        return refused(path, verbatim(getattr(error, "strerror", None) or str(error)))
+    own = _EXAMPLE.gunicorn_owner
+    believed = namer is None or namer in trusted
+    usual = path in (_EXAMPLE.gunicorn_access_log, _EXAMPLE.gunicorn_error_log)
+    if believed and owner == own and usual and (place is None or writer is not None):
+        # The directory is that user's, once systemd has made it.
+        return LogTerms(owner=own, su=_EXAMPLE.gunicorn_su)
+    if place is None:
+        if not believed:
+            return refused(path, Text(en="its directory is not there", zh="目录不存在"))
+        # Whose the directory will be is not known: never root's logrotate in what may be the service's.
+        return LogTerms(owner=owner, su=None if is_nginx or owner[0] == "root" else owner)
+    holder = place.owner or writer
+    groups = user_groups(holder.uid) if holder else ()
+    return log_terms(place, namer, trusted, writer, groups, writer_is_given=is_nginx and believed)
+
+
+def _everybody_reaches(path: Path) -> bool:
+    """Whether every directory down to ``path`` lets everybody through."""
+    try:
+        return all(place.stat().st_mode & 0o001 for place in (path, *path.parents))
+    except OSError:
+        return False
+
+
+def _exists(look_up: object, name: str) -> bool:
+    try:
+        look_up(name)  # type: ignore[operator]
+    except KeyError:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""From facts to causes: the catalogue, the checks, and the engine that finds what explains what."""

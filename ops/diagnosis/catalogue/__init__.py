@@ -1,0 +1,297 @@
+"""The catalogue of root causes: what each means, how to prove it by hand, how to mend it, in both languages.
+
+The words are data (``causes.toml`` beside this module). An entry is parsed when it is asked for: a run needs the
+few it found, not all of them.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import re
+import shlex
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ops.diagnosis.finding import Severity
+from ops.errors import OpsError
+from ops.text.language import Text, verbatim
+
+MISSING = "?"
+
+# The host as the deployment guide lays it out: what an explanation shows where no host was looked at.
+GUIDE_VALUES: dict[str, str] = {
+    "domain": "gte-api.example.com",
+    "url": "https://gte-api.example.com",
+    "host": "gte-api.example.com",
+    "port": "443",
+    "front": "gte-api.example.com:443",
+    "backend": "127.0.0.1:8000",
+    "backend_url": "http://127.0.0.1:8000",
+    "backend_curl": "curl -v http://127.0.0.1:8000",
+    "health_path": "/health",
+    "ready_path": "/ready",
+    "predict_path": "/predict",
+    "predict_url": "https://gte-api.example.com/predict",
+    "certificate": "/etc/letsencrypt/live/gte-api.example.com/fullchain.pem",
+    "private_key": "/etc/letsencrypt/live/gte-api.example.com/privkey.pem",
+    "ca_file": "/etc/ssl/certs/ca-certificates.crt",
+    "site_file": "/etc/nginx/conf.d/gte-api.conf",
+    "nginx_config": "/etc/nginx/nginx.conf",
+    "nginx_error_log": "/var/log/nginx/gte-error.log",
+    "nginx_access_log": "/var/log/nginx/gte-access.log",
+    "gunicorn_config": "/root/build/gunicorn.conf.py",
+    "gunicorn_error_log": "/var/log/gte-gunicorn-error.log",
+    "gunicorn_access_log": "/var/log/gte-gunicorn-access.log",
+    "gunicorn_pidfile": "/var/run/gte-gunicorn.pid",
+    "start": "systemctl start gte-api",
+    "restart": "systemctl restart gte-api",
+    "start_nginx": "systemctl start nginx",
+    "reload_nginx": "systemctl reload nginx",
+    "test_nginx": "nginx -t",
+    "model_dir": "/root/build/iic/nlp_gte_sentence-embedding_chinese-large",
+    "app_dir": "/root/build",
+    "letsencrypt_dir": "/etc/letsencrypt",
+    "python": "/root/build/venv/bin/python",
+    "python_command": "/root/build/venv/bin/python",
+}
+
+# Filled in for every cause, from the target.
+TARGET_VALUES = frozenset(GUIDE_VALUES)
+# Made here from the values above, see `with_derived`.
+DERIVED_VALUES = frozenset({"backend_head", "backend_listeners"})
+# Values that are commands already: they go into a command as they are. All others are quoted for the shell.
+COMMAND_VALUES = DERIVED_VALUES | frozenset(
+    ("start", "restart", "start_nginx", "reload_nginx", "test_nginx", "backend_curl", "python_command")
+)
+# Values that are several words: each becomes an argument of its own.
+LIST_VALUES = frozenset({"packages", "pids"})
+
+_SOURCE = Path(__file__).with_name("causes.toml")
+_ENTRY_HEADER = re.compile(r"^\[([A-Z]{3}\d{3})\][ \t]*$", re.MULTILINE)
+# curl's %{http_code} and the shell's ${name} are no placeholders.
+_PLACEHOLDER = re.compile(r"(?<![%$])\{([a-z][a-z_]*)\}")
+
+
+class UnknownCodeError(OpsError, KeyError):
+    """A code or symptom that the catalogue does not have."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One root cause.
+
+    ``severity`` is the usual one. ``explains``: ids of the symptoms it can be behind. ``facts``: the placeholders,
+    beside the target's, that whoever proves this cause supplies. ``title``, ``means``, ``shows`` and ``prevent`` are
+    finished texts; ``summary``, ``verify`` and ``fix`` are templates. A command is the same in both languages."""
+
+    code: str
+    severity: Severity
+    explains: tuple[str, ...]
+    facts: tuple[str, ...]
+    title: Text
+    summary: Text
+    means: Text
+    shows: Text
+    prevent: Text
+    verify: Text
+    fix: tuple[Text, ...]
+
+    def summary_with(self, values: Mapping[str, str]) -> Text:
+        """The sentence about one case."""
+        return fill_text(self.summary, values)
+
+    def verify_with(self, values: Mapping[str, str]) -> Text:
+        """The command that shows the cause, ready to be pasted into a shell."""
+        return fill_command(self.verify, values)
+
+    def fix_with(self, values: Mapping[str, str]) -> tuple[Text, ...]:
+        """The steps that mend it: commands ready to be pasted, and sentences.
+
+        A command for which a value is not known is left out (``kill ?`` mends nothing), unless no step remained."""
+        derived = with_derived(values)
+        steps = tuple(
+            fill_command(step, values) if is_command(step) else fill_text(step, values)
+            for step in self.fix
+            if not is_command(step)
+            or all(derived.get(name, MISSING) != MISSING for name in placeholders(step.en))
+        )
+        return steps or tuple(fill_text(step, values) for step in self.fix)
+
+
+class SymptomEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """What a user meets, as a sentence, and the command to try next where no cause explains it. All templates."""
+
+    en: str
+    zh: str
+    next: str
+
+
+class Catalogue:
+    """Every cause and symptom there is, and which cause goes before which."""
+
+    def __init__(self, source: str) -> None:
+        headers = list(_ENTRY_HEADER.finditer(source))
+        starts = [header.start() for header in headers] + [len(source)]
+        self._parts = {
+            header[1]: source[begin:end]
+            for header, begin, end in zip(headers, starts, starts[1:], strict=False)
+        }
+        head = tomllib.loads(source[: starts[0]])
+        self._entries: dict[str, Entry] = {}
+        self._symptoms = {
+            name: msgspec.convert(words, SymptomEntry) for name, words in head["symptoms"].items()
+        }
+        self.rules: tuple[str, ...] = tuple(head["precedence"]["rules"])
+        self._below = _closure(self.rules)
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """Every code, in the catalogue's order."""
+        return tuple(self._parts)
+
+    @property
+    def symptoms(self) -> tuple[str, ...]:
+        """Every symptom's id."""
+        return tuple(self._symptoms)
+
+    def entry(self, code: str) -> Entry:
+        """The cause called ``code``. Raises `UnknownCodeError`, which names the nearest ones."""
+        if code not in self._entries:
+            if code not in self._parts:
+                raise _unknown("cause", code, self._parts)
+            self._entries[code] = _entry(code, tomllib.loads(self._parts[code])[code])
+        return self._entries[code]
+
+    def symptom(self, id: str) -> Text:  # noqa: A002
+        """The sentence, a template, for the symptom ``id``. Raises `UnknownCodeError`."""
+        entry = self._symptom(id)
+        return Text(en=entry.en, zh=entry.zh)
+
+    def next_command(self, id: str, values: Mapping[str, str]) -> str:  # noqa: A002
+        """What to run next when nothing explains the symptom ``id``. Raises `UnknownCodeError`."""
+        return fill_command(verbatim(self._symptom(id).next), values).en
+
+    def _symptom(self, name: str) -> SymptomEntry:
+        if name not in self._symptoms:
+            raise _unknown("symptom", name, self._symptoms)
+        return self._symptoms[name]
+
+    def outranks(self, left: str, right: str) -> bool:
+        """Whether, where one fault proves both, ``left`` is the cause and ``right`` only follows from it."""
+        return right in self._below.get(left, frozenset())
+
+
+@functools.cache
+def catalogue() -> Catalogue:
+    """The catalogue that comes with the toolkit."""
+    return Catalogue(_SOURCE.read_text(encoding="utf-8"))
+
+
+def placeholders(template: str) -> tuple[str, ...]:
+    """The names that `fill` would put something in for."""
+    return tuple(_PLACEHOLDER.findall(template))
+
+
+def fill(template: str, values: Mapping[str, str]) -> str:
+    """``template`` with every ``{name}`` replaced by its value, ``?`` where there is none.
+
+    A value is inserted letter by letter: braces in it mean nothing."""
+    return _PLACEHOLDER.sub(lambda found: values.get(found[1], MISSING), template)
+
+
+def fill_text(template: Text, values: Mapping[str, str]) -> Text:
+    """`fill` in both languages."""
+    return Text(en=fill(template.en, values), zh=fill(template.zh, values))
+
+
+def fill_command(template: Text, values: Mapping[str, str]) -> Text:
+    """`fill_text` for a command: values are quoted for a POSIX shell, because a file name or a line of a log
+    must not become a second command in the hands of whoever pastes it."""
+    return fill_text(template, shell_values(values))
+
+
+def shell_values(values: Mapping[str, str]) -> dict[str, str]:
+    """``values`` with the derived ones added, quoted for a shell; those that are commands stay as they are."""
+    return {
+        name: value if name in COMMAND_VALUES else _quoted(name, value)
+        for name, value in with_derived(values).items()
+    }
+
+
+def _quoted(name: str, value: str) -> str:
+    return shlex.join(value.replace(",", " ").split()) if name in LIST_VALUES else shlex.quote(value)
+
+
+def with_derived(values: Mapping[str, str]) -> dict[str, str]:
+    """``values`` and what follows from ``backend`` where it is not given: ``backend_curl``, ``backend_head`` (the same,
+    but asking for the head alone) and ``backend_listeners`` (the command that lists who listens there)."""
+    derived = dict(values)
+    if backend := values.get("backend"):
+        socket = backend.removeprefix("unix:")
+        if socket != backend:
+            curl = f"curl -v --unix-socket {shlex.quote(socket)} http://localhost"
+            listeners = f"ss -lxp | grep {shlex.quote(socket)}"
+        else:
+            curl = f"curl -v {shlex.quote('http://' + backend)}"
+            listeners = f"ss -ltnp | grep {shlex.quote(':' + backend.rpartition(':')[2])}"
+        derived.setdefault("backend_curl", curl)
+        derived.setdefault("backend_listeners", listeners)
+    if curl := derived.get("backend_curl", ""):
+        derived.setdefault("backend_head", curl.replace("curl -v", "curl -I", 1))
+    return derived
+
+
+def is_command(step: Text) -> bool:
+    """Whether a step is a command: the same words in both languages."""
+    return step.en == step.zh
+
+
+def _entry(code: str, table: dict[str, Any]) -> Entry:
+    english, chinese = table.pop("en"), table.pop("zh")
+    if english.keys() != chinese.keys():
+        raise OpsError(
+            f"{code}: the texts {sorted(english.keys() ^ chinese.keys())} are in one language only"
+        )
+    texts = {name: {"en": words, "zh": chinese[name]} for name, words in english.items()}
+    table["verify"] = _both(table["verify"])
+    table["fix"] = [_both(step) for step in table["fix"]]
+    return msgspec.convert({"code": code, **table, **texts}, Entry)
+
+
+def _both(words: str | dict[str, str]) -> dict[str, str]:
+    return {"en": words, "zh": words} if isinstance(words, str) else words
+
+
+def _closure(rules: Iterable[str]) -> dict[str, frozenset[str]]:
+    """Each code with everything below it. A rule is a chain, ``A > B > C``."""
+    direct: dict[str, set[str]] = {}
+    for rule in rules:
+        chain = [code.strip() for code in rule.split(">")]
+        for left, right in itertools.pairwise(chain):
+            direct.setdefault(left, set()).add(right)
+    below: dict[str, frozenset[str]] = {}
+    for code in direct:
+        reached: set[str] = set()
+        ahead = list(direct[code])
+        while ahead:
+            if (next_code := ahead.pop()) not in reached:
+                reached.add(next_code)
+                ahead.extend(direct.get(next_code, ()))
+        below[code] = frozenset(reached)
+    return below
+
+
+def _unknown(kind: str, name: str, known: Iterable[str]) -> UnknownCodeError:
+    import difflib  # only a mistyped code needs it
+
+    names = list(known)
+    near = difflib.get_close_matches(name.upper() if kind == "cause" else name, names, n=3, cutoff=0.5)
+    hint = f"the nearest are {', '.join(near)}" if near else f"they run from {names[0]} to {names[-1]}"
+    return UnknownCodeError(f"the catalogue has no {kind} {name!r}; {hint}")

@@ -1,0 +1,53 @@
+"""What a preflight is made of: the one thing its reports render."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ops.diagnosis.model import EXIT_CODES, Cause, CheckResult, Diagnosis, Status
+from ops.text.language import Text
+
+Standing = Literal["confirmed", "warn", "fail", "unconfirmed", "not_needed"]
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """One thing to confirm: the causes that must not be found. ``codes`` are the catalogue's."""
+
+    id: str
+    title: Text
+    codes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """How one confirmation went: its checks, and the causes found."""
+
+    confirmation: Confirmation
+    standing: Standing
+    checks: tuple[CheckResult, ...]
+    causes: tuple[Cause, ...]
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """All confirmations, and the diagnosis they stand on."""
+
+    confirmed: tuple[Confirmed, ...]
+    diagnosis: Diagnosis
+
+    @property
+    def status(self) -> Status:
+        """fail and warn as found; unknown where something could not be confirmed; else ok."""
+        standings = {item.standing for item in self.confirmed}
+        if "fail" in standings:
+            return "fail"
+        if "unconfirmed" in standings:
+            return "unknown"
+        return "warn" if "warn" in standings else "ok"
+
+    @property
+    def exit_code(self) -> int:
+        """The process's exit code."""
+        return EXIT_CODES[self.status]

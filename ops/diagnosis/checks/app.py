@@ -1,0 +1,257 @@
+"""The Flask application's answers, asked past nginx."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ops.diagnosis.checks.log_reading import raised_in
+from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, check, quote
+from ops.facts.snapshot import (
+    AccessLog,
+    Activity,
+    Backend,
+    Exchange,
+    Log,
+    Logs,
+    NotSeen,
+    Process,
+    Processes,
+    Target,
+    Upstreams,
+)
+from ops.interpret.gunicorn import foreign_holders, holder
+from ops.interpret.service_name import identity, is_prediction, serves
+from ops.text.language import Text
+
+_TRUE = ("1", "true", "yes", "on", "t")
+# The toolkit's own service cannot be put into debug mode from outside (contract, service.md).
+_IMMUNE = "gte"
+
+
+@check("app.debugger", "APP001", en="no debugger is open", zh="调试器没有暴露")
+def debugger(target: Target, backend: Backend, processes: Processes | NotSeen) -> Iterator[Finding]:
+    """APP001: Werkzeug's debugger answers, or the served process runs with FLASK_DEBUG."""
+    answer = backend.debugger
+    if isinstance(answer, Exchange) and answer.status == 200 and "javascript" in answer.media_type:
+        yield Finding(
+            "APP001",
+            (quote(f"GET {answer.url}", f"200 {answer.media_type}: {answer.body[:60]}"),),
+            {"proof": "/?__debugger__=yes"},
+        )
+        return
+    if isinstance(processes, NotSeen) or (
+        isinstance(backend.health, Exchange) and identity(backend.health) == _IMMUNE
+    ):
+        return
+    members = {target.gunicorn_master, *target.gunicorn_workers} - {None}
+    for served in (p for p in processes.processes if p.pid in members):
+        value = (served.environment or {}).get("FLASK_DEBUG", "")
+        if value.lower() in _TRUE:
+            yield Finding(
+                "APP001",
+                (quote(f"/proc/{served.pid}/environ", f"FLASK_DEBUG={value}"),),
+                {"proof": f"FLASK_DEBUG={value}"},
+            )
+            return
+
+
+@check("app.health", "APP002", en="the health endpoint reports success", zh="健康检查接口报告正常")
+def health(target: Target, backend: Backend, processes: Processes | NotSeen) -> Iterator[Finding]:
+    """APP002: the backend's health path answers an error. Where predictions work all the same, a warning."""
+    answer = backend.health
+    if not isinstance(processes, NotSeen) and foreign_holders(processes, target):
+        return
+    if not isinstance(answer, Exchange) or answer.status is None or answer.status < 400:
+        return
+    first = answer.body.partition("\n")[0][:160]
+    yield Finding(
+        "APP002",
+        (quote(f"GET {target.backend}{target.health_path}", f"{answer.status} {first}"),),
+        {"status": str(answer.status), "body": first or "-"},
+        severity="warn" if serves(backend, target) else None,
+    )
+
+
+@check(
+    "app.answers",
+    "APP003",
+    "APP004",
+    en="predictions are answered in JSON, without exceptions",
+    zh="预测接口返回 JSON 且无异常",
+)
+def answers(
+    target: Target, backend: Backend, logs: Logs | NotSeen, processes: Processes | NotSeen
+) -> Iterator[Finding]:
+    """APP003: the backend answers the predict path with a page. APP004: 5xx with a traceback in its log."""
+    if not isinstance(processes, NotSeen) and foreign_holders(processes, target):
+        return
+    answer = backend.predict
+    source = f"POST {target.backend}{target.predict_path}"
+    if (
+        isinstance(answer, Exchange)
+        and answer.status is not None
+        and answer.is_html
+        and answer.status not in range(300, 400)
+    ):
+        first = next((line.strip() for line in answer.body.splitlines() if line.strip()), "")[:120]
+        yield Finding(
+            "APP003",
+            (quote(source, f"{answer.status} {answer.header('content-type')}: {first}"),),
+            {"status": str(answer.status), "first_line": first},
+        )
+    if isinstance(logs, NotSeen) or not isinstance(logs.gunicorn_error, Log):
+        return
+    failing = isinstance(answer, Exchange) and answer.status is not None and answer.status >= 500
+    access = logs.gunicorn_access
+    failed = access.statuses.get("500", 0) if isinstance(access, AccessLog) else 0
+    raised = [
+        r
+        for r in raised_in(logs.gunicorn_error)
+        if "Exception in worker process" not in r.entry.text
+        # gunicorn's sync worker raises SystemExit through handle_abort when it is timed out: that is GUN004.
+        and "handle_abort" not in r.entry.text
+        and not r.exception.startswith(("SystemExit", "KeyboardInterrupt"))
+    ]
+    if not raised or not (
+        failing or (failed and not (isinstance(answer, Exchange) and is_prediction(answer, target)))
+    ):
+        return
+    last = raised[-1]
+    evidence = [
+        quote(logs.gunicorn_error.path, last.entry.text.partition("\n")[0]),
+        quote(last.where, last.exception),
+    ]
+    if failing and isinstance(answer, Exchange):
+        evidence.insert(0, quote(source, str(answer.status)))
+    yield Finding("APP004", tuple(evidence), {"exception": last.exception, "where": last.where})
+
+
+@check(
+    "app.server",
+    "APP006",
+    en="gunicorn serves, not the development server",
+    zh="由 gunicorn 提供服务，而非开发服务器",
+)
+def server(
+    target: Target, backend: Backend, upstreams: Upstreams | NotSeen, processes: Processes | NotSeen
+) -> Iterator[Finding]:
+    """APP006: the Server header is Werkzeug's, at the backend or at an address nginx proxies to."""
+    candidates = [(target.backend, x) for x in (backend.health, backend.predict)]
+    if not isinstance(upstreams, NotSeen):
+        candidates += list(upstreams.answers.items())
+    for address, answer in candidates:
+        if not isinstance(answer, Exchange) or not answer.header("server").startswith("Werkzeug"):
+            continue
+        owner: Process | None = (
+            next(iter(holder(processes, address)), None) if not isinstance(processes, NotSeen) else None
+        )
+        command = " ".join(owner.command)[:160] if owner else "?"
+        yield Finding(
+            "APP006",
+            (
+                quote(f"{answer.method} {address}", f"Server: {answer.header('server')}"),
+                *((Evidence(f"pid {owner.pid}", Text(en=command, zh=command)),) if owner else ()),
+            ),
+            {"pid": str(owner.pid) if owner else "?", "command": command},
+        )
+        return
+
+
+@check("app.contract", "APP007", en="the answer to a prediction is one", zh="预测接口返回的是预测结果")
+def contract(target: Target, backend: Backend, processes: Processes | NotSeen) -> Iterator[Finding]:
+    """APP007: 200 with a body that misses the contract. A page is APP003."""
+    if not isinstance(processes, NotSeen) and foreign_holders(processes, target):
+        return
+    answer = backend.predict
+    if (
+        not isinstance(answer, Exchange)
+        or answer.status != 200
+        or answer.is_html
+        or is_prediction(answer, target)
+        or answer.header("server").startswith("Werkzeug")
+    ):
+        return
+    problem = _problem(answer, target.expect_key)
+    yield Finding(
+        "APP007",
+        (
+            quote(
+                f"POST {target.backend}{target.predict_path}",
+                f"200 {answer.media_type or '-'}: {answer.body.partition(chr(10))[0][:120]}",
+            ),
+        ),
+        {"problem": problem.en},
+        summary=Text(
+            en=f"{target.predict_path} answers 200, but {problem.en}.",
+            zh=f"{target.predict_path} 返回 200，但{problem.zh}。",
+        ),
+    )
+
+
+def _problem(answer: Exchange, key: str) -> Text:
+    """What the body lacks."""
+    body = answer.json()
+    if isinstance(body, dict):
+        there = ", ".join(sorted(map(str, body))[:8]) or "-"
+        return Text(
+            en=f'its JSON has no "{key}" (it has: {there})', zh=f"JSON 里没有 {key} 这个键（只有：{there}）"
+        )
+    if not answer.body:
+        return Text(en="the body is empty", zh="响应体是空的")
+    if body is None and not answer.body.lstrip().startswith(("{", "[")):
+        return Text(en="the body is no JSON", zh="响应体不是 JSON")
+    return Text(en=f'its JSON is no object with "{key}"', zh=f"JSON 不是带有 {key} 的对象")
+
+
+@check("app.speed", "APP005", en="predictions are quick at the service itself", zh="后端预测速度正常")
+def speed(
+    target: Target, backend: Backend, activity: Activity | NotSeen, logs: Logs | NotSeen, taken_at: float
+) -> Iterator[Finding]:
+    """APP005: a warm prediction takes longer than slow_after_s past nginx, and not for waiting in a queue.
+
+    Warm is one that was asked after another had been answered, or the first where the log knows earlier ones."""
+    first, again = backend.predict, backend.predict_again
+    if (
+        not isinstance(first, Exchange)
+        or not is_prediction(first, target)
+        or first.elapsed <= target.slow_after_s
+    ):
+        return
+    if isinstance(activity, Activity) and any(activity.queued):
+        return  # the time went into waiting: GUN006
+    slow = again
+    if not isinstance(again, Exchange) or (
+        again.failure == "timeout" and again.elapsed <= target.slow_after_s
+    ):
+        if not _predicted_before(logs, taken_at):
+            raise NotJudgedError(
+                NotSeen(
+                    reason=f"a prediction took {first.elapsed:.1f} s, but a second, warm one did not fit in the budget "
+                    "(--budget)"
+                )
+            )
+        slow = first
+    assert isinstance(slow, Exchange)  # noqa: S101  either of the two
+    if slow.elapsed <= target.slow_after_s:
+        return
+    took = f"{slow.elapsed:.1f} s"
+    yield Finding(
+        "APP005",
+        (
+            quote(
+                f"POST {target.backend}{target.predict_path}",
+                f"{', '.join(f'{x.elapsed:.1f} s' for x in (first, again) if isinstance(x, Exchange))}; "
+                f"slow_after_s = {target.slow_after_s:g}",
+            ),
+        ),
+        {"took": f"> {took}" if slow.failure == "timeout" else took},
+    )
+
+
+def _predicted_before(logs: Logs | NotSeen, now: float) -> bool:
+    """Whether the service's log knows a prediction from before this run."""
+    log = logs.gunicorn_access if isinstance(logs, Logs) else None
+    return isinstance(log, AccessLog) and log.first_prediction is not None and log.first_prediction < int(now)
+
+
+CHECKS = (debugger, health, answers, server, contract, speed)

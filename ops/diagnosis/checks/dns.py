@@ -1,0 +1,109 @@
+"""The name users type."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ops.diagnosis.finding import Evidence, Finding, check, quote
+from ops.facts.snapshot import Host, NotSeen, Resolution, Served, Target
+from ops.interpret.address import is_loopback
+from ops.interpret.trust import covers
+from ops.text.language import Text
+
+_FAILURES = {
+    "nxdomain": Text(en="the name does not exist (NXDOMAIN)", zh="域名不存在（NXDOMAIN）"),
+    "no_address": Text(
+        en="the name exists but has no A or AAAA record", zh="域名存在，但没有 A 或 AAAA 记录"
+    ),
+    "timeout": Text(en="the resolver did not answer", zh="DNS 服务器没有应答"),
+    "refused": Text(en="the resolver refuses the question", zh="DNS 服务器拒绝查询"),
+    "servfail": Text(en="the resolver failed (SERVFAIL)", zh="DNS 服务器出错（SERVFAIL）"),
+    "unreachable": Text(en="the resolver cannot be reached", zh="无法连接 DNS 服务器"),
+}
+
+
+# As the protocol's own words have it, in a Chinese sentence too.
+_TERMS = {
+    "nxdomain": "NXDOMAIN",
+    "no_address": "no A/AAAA",
+    "timeout": "timeout",
+    "refused": "REFUSED",
+    "servfail": "SERVFAIL",
+    "unreachable": "unreachable",
+}
+# Failures of the resolver rather than of the name: the detail says which one was asked and how long it was waited for.
+_WHO_AND_HOW_LONG = ("timeout", "servfail", "refused", "unreachable")
+
+
+@check("dns.resolution", "DNS001", en="the name resolves", zh="域名可以解析")
+def resolution(resolution: Resolution) -> Iterator[Finding]:
+    """DNS001: the resolver gave no address."""
+    if resolution.is_literal or resolution.failure is None:
+        return
+    how = _FAILURES.get(resolution.failure, Text(en=resolution.failure, zh=resolution.failure))
+    told = resolution.failure in _WHO_AND_HOW_LONG and resolution.detail
+    waited = (quote("resolver", resolution.detail),) if told else ()
+    yield Finding(
+        "DNS001",
+        (Evidence(f"dns {resolution.name} @{resolution.resolver}", how), *waited),
+        {"resolver": resolution.resolver, "failure": _TERMS.get(resolution.failure, resolution.failure)},
+    )
+
+
+@check("dns.address", "DNS002", en="the name leads to this host", zh="域名指向本机")
+def address(
+    resolution: Resolution, host: Host, target: Target, elsewhere: Served | NotSeen, served: Served | NotSeen
+) -> Iterator[Finding]:
+    """DNS002: no resolved address is expected or this host's own, nor this service behind address translation."""
+    if resolution.is_literal or not resolution.addresses:
+        return
+    expected = target.expected_addresses or host.addresses
+    ours = [
+        item
+        for item in resolution.addresses
+        if item in expected or (not target.expected_addresses and is_loopback(item))
+    ]
+    if ours:
+        return
+    if (
+        isinstance(elsewhere, Served)
+        and isinstance(served, Served)
+        and elsewhere.chain[0].fingerprint == served.chain[0].fingerprint
+    ):
+        return  # the address is translated to this host
+    addresses, wanted = ", ".join(resolution.addresses), ", ".join(expected)
+    yield Finding(
+        "DNS002",
+        (
+            quote(f"dns {resolution.name} @{resolution.resolver}", addresses),
+            Evidence(
+                "gte-ops.toml target.expected_addresses" if target.expected_addresses else "ip address",
+                Text(en=f"expected one of {wanted}", zh=f"应为其中之一：{wanted}"),
+            ),
+        ),
+        {"addresses": addresses, "expected": wanted},
+    )
+
+
+@check("dns.literal", "DNS003", en="users are sent to a name", zh="对外公布的是域名")
+def literal(resolution: Resolution, target: Target, served: Served) -> Iterator[Finding]:
+    """DNS003: the URL's host is an IP address that no trusted certificate vouches for."""
+    if not resolution.is_literal or not target.url.startswith("https:"):
+        return
+    leaf = served.chain[0]
+    if covers(leaf, target.domain) and served.trust_code == 0:
+        return
+    yield Finding(
+        "DNS003",
+        (
+            quote("target.url", target.url),
+            quote(
+                f"tls {served.address}",
+                f"subjectAltName: {', '.join(leaf.names) or '-'}"
+                + (f"; {served.trust_error}" if served.trust_error else ""),
+            ),
+        ),
+    )
+
+
+CHECKS = (resolution, address, literal)

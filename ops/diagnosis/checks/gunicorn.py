@@ -1,0 +1,444 @@
+"""gunicorn: its master, its workers, its settings."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import shlex
+from collections.abc import Iterator
+
+from ops.diagnosis.checks.gunicorn_settings import KNOWN_SETTINGS, MEANT
+from ops.diagnosis.checks.log_reading import entries_with, last_quote, last_trouble, raised_in
+from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, check, quote, seen
+from ops.facts.snapshot import (
+    AccessLog,
+    Activity,
+    Backend,
+    Exchange,
+    Gunicorn,
+    GunicornConfig,
+    Log,
+    Logs,
+    NotSeen,
+    Pidfile,
+    Processes,
+    ProgressRecord,
+    Repeats,
+    Target,
+)
+from ops.interpret.gunicorn import arguments, foreign_holders, holder, is_listening, process_of, setting
+from ops.interpret.progress import all_stuck, in_flight_ages, stuck_for
+from ops.interpret.service_name import is_service, serves
+from ops.text.duration import age
+from ops.text.language import Text
+
+_REFUSALS = ("refused", "missing")
+_STOPPED = ("stopped", "tracing-stop")
+# A worker that used this share of a core while it was watched spins; below the other it is blocked.
+SPINNING = 0.8
+# What the front door's probes add to the requests a worker completes: plain, health, prediction, redirects.
+PROBES_THROUGH_NGINX = 4
+SLOW_HEALTH = 1.0
+
+# Where the master loads the application before it forks (gunicorn, Arbiter.setup): no worker is there to log it.
+_PRELOADS = re.compile(r'gunicorn/arbiter\.py", line \d+, in setup')
+
+
+@check("gunicorn.process", "GUN001", "GUN002", en="gunicorn is running", zh="gunicorn 正在运行")
+def process(
+    target: Target, backend: Backend, gunicorn: Gunicorn, processes: Processes, logs: Logs | NotSeen
+) -> Iterator[Finding]:
+    """GUN001: no master, and the bind address refuses. GUN002: it runs, but its pidfile names another process."""
+    del processes  # needed all the same: unseen processes must not read as 'no master'
+    pidfile = gunicorn.pidfile
+    if target.gunicorn_master is None:
+        if backend.connection.failure not in _REFUSALS:
+            return
+        evidence = [
+            quote(f"tcp {target.backend}", backend.connection.detail or str(backend.connection.failure)),
+            Evidence("ps", Text(en="no gunicorn master of this service", zh="没有本服务的 gunicorn 主进程")),
+        ]
+        if isinstance(pidfile, Pidfile) and pidfile.pid is not None:
+            evidence.append(
+                Evidence(
+                    pidfile.path,
+                    Text(
+                        en=f"names process {pidfile.pid}, which is not this service's gunicorn",
+                        zh=f"其中的进程 {pidfile.pid} 不是本服务的 gunicorn",
+                    ),
+                )
+            )
+        if isinstance(gunicorn.config, GunicornConfig) and gunicorn.config.error:
+            evidence.append(quote(gunicorn.config.path, gunicorn.config.error))
+        log = None if isinstance(logs, NotSeen) else logs.gunicorn_error
+        if isinstance(log, Log) and (trouble := last_trouble(log)) is not None:
+            evidence.append(trouble)
+        # gunicorn takes any living process in it for its running self, and refuses to start (gunicorn, pidfile.py).
+        fix = None
+        if isinstance(pidfile, Pidfile) and pidfile.is_alive:
+            fix = (f"rm -- {shlex.quote(pidfile.path)}", target.start_command)
+        yield Finding("GUN001", tuple(evidence), fix=fix)
+    elif (
+        isinstance(pidfile, Pidfile)
+        and not pidfile.missing
+        and pidfile.unreadable is None
+        and pidfile.pid != target.gunicorn_master
+    ):
+        yield Finding(
+            "GUN002",
+            (
+                quote(pidfile.path, str(pidfile.pid)),
+                Evidence(
+                    "ps",
+                    Text(
+                        en=f"the master is process {target.gunicorn_master}",
+                        zh=f"主进程是 {target.gunicorn_master}",
+                    ),
+                ),
+            ),
+            {"pidfile": pidfile.path, "pid": str(pidfile.pid)},
+        )
+
+
+@check(
+    "gunicorn.master",
+    "GUN016",
+    en="gunicorn's master supervises its workers",
+    zh="gunicorn 主进程在管理工作进程",
+)
+def master(target: Target, processes: Processes, backend: Backend) -> Iterator[Finding]:
+    """GUN016: the master is stopped while workers still serve."""
+    found = process_of(processes, target.gunicorn_master)
+    serves_still = isinstance(backend.health, Exchange) and backend.health.status is not None
+    if found is None or found.state not in _STOPPED or not serves_still:
+        return
+    yield Finding(
+        "GUN016",
+        (
+            Evidence(f"pid {found.pid}", Text(en="stopped (state T)", zh="已暂停（状态 T）")),
+            Evidence(
+                f"GET {target.backend}{target.health_path}",
+                Text(en="the workers answer", zh="工作进程仍在应答"),
+            ),
+        ),
+        {"pid": str(found.pid)},
+    )
+
+
+@check("gunicorn.boot", "GUN003", en="workers boot", zh="工作进程能够启动")
+def boot(logs: Logs, backend: Backend) -> Iterator[Finding]:
+    """GUN003: 'Worker failed to boot' with its exception, or the master's own failure to load the application before it
+    forks (preload_app), and the service does not answer since."""
+    if isinstance(backend.health, Exchange) and backend.health.status is not None:
+        return
+    log = seen(logs.gunicorn_error)
+    failures = entries_with(
+        log, "Worker failed to boot", "Exception in worker process", "Reason: Worker failed to boot"
+    )
+    raised = raised_in(log)
+    preloads = [r for r in raised if _PRELOADS.search(r.entry.text)]
+    failures = tuple(sorted((*failures, *(r.entry for r in preloads)), key=lambda entry: entry.time))
+    boots = [r for r in raised if "Exception in worker process" in r.entry.text or r in preloads] or [
+        r for r in raised if failures and r.entry.time <= failures[-1].time
+    ]
+    if not failures or not boots:
+        return
+    access = logs.gunicorn_access
+    if isinstance(access, AccessLog) and access.last is not None and access.last > failures[-1].time:
+        return  # it has served since: what keeps it from answering now is something else
+    last = boots[-1]
+    yield Finding(
+        "GUN003",
+        (
+            quote(log.path, last.entry.text.partition("\n")[0]),
+            quote(last.where, last.exception),
+            last_quote(log.path, failures),
+        ),
+        {"exception": last.exception, "where": last.where},
+    )
+
+
+@check(
+    "gunicorn.timeouts", "GUN004", en="no worker is killed for taking too long", zh="没有工作进程因超时被杀"
+)
+def timeouts(logs: Logs, gunicorn: Gunicorn, processes: Processes, target: Target) -> Iterator[Finding]:
+    """GUN004: 'WORKER TIMEOUT' in the window."""
+    log = seen(logs.gunicorn_error)
+    entries = entries_with(log, "WORKER TIMEOUT")
+    if not entries:
+        return
+    told = arguments(process_of(processes, target.gunicorn_master))
+    allowed = setting("timeout", "timeout", told, gunicorn.config)
+    yield Finding(
+        "GUN004",
+        (last_quote(log.path, entries),),
+        {"count": str(len(entries)), "timeout": str(allowed if allowed is not None else 30)},
+    )
+
+
+@check(
+    "gunicorn.capacity",
+    "GUN006",
+    "GUN007",
+    en="the service answers, and requests complete",
+    zh="服务有应答，请求能够完成",
+)
+def capacity(
+    target: Target,
+    backend: Backend,
+    activity: Activity,
+    processes: Processes,
+    logs: Logs | NotSeen,
+    taken_at: float,
+) -> Iterator[Finding]:
+    """GUN006: requests queue while others complete. GUN007: connections are taken, and nothing completes."""
+    if backend.connection.failure is not None:
+        return
+    if foreign_holders(processes, target):
+        return
+    if any(stuck_for(r, taken_at, target.request_deadline) for r in activity.progress) and not all_stuck(
+        activity.progress, taken_at, target.request_deadline
+    ):
+        return  # some workers hang and others do not: GUN015
+    if share_hangs(activity, backend):
+        return  # the same, by our probes
+    if activity.workers and all(worker.has_beaten is False for worker in activity.workers):
+        return  # nobody serves yet: within its deadline that is a boot, past it GUN017
+    unanswered = [
+        x for x in (backend.health, backend.predict) if isinstance(x, Exchange) and x.failure == "timeout"
+    ]
+    ready = backend.ready.json() if isinstance(backend.ready, Exchange) else None
+    saturated = isinstance(ready, dict) and ready.get("reason") == "saturated"
+    completes = _completions(activity, backend, logs, taken_at)
+    queued = [count for count in activity.queued if count]
+    slow = isinstance(backend.health, Exchange) and (
+        backend.health.failure == "timeout" or backend.health.elapsed > SLOW_HEALTH
+    )
+    stuck = _past_deadline(activity, target, taken_at)
+    if stuck:
+        yield Finding(
+            "GUN007",
+            (
+                Evidence(f"tcp {target.backend}", Text(en="the connection is accepted", zh="连接被接受")),
+                *stuck,
+            ),
+            {
+                "pids": ", ".join(str(record.pid) for record in activity.progress),
+                "waited": f"{target.request_deadline:.0f} s",
+                "states": ", ".join(sorted({words.en for _, words in _states(target, activity, processes)}))
+                or "?",
+            },
+        )
+    elif saturated or (len(queued) == 2 and slow and completes):
+        yield Finding(
+            "GUN006",
+            tuple(
+                filter(
+                    None,
+                    (
+                        quote(f"GET {target.backend}{target.ready_path}", "saturated") if saturated else None,
+                        quote(f"ss -ltn {target.backend}", f"Recv-Q {max(queued)}") if queued else None,
+                        completes,
+                    ),
+                )
+            ),
+            {"queued": str(max(queued, default=0))},
+        )
+    elif unanswered and completes is None and not _some_answer(backend):
+        waited = max(x.elapsed for x in unanswered)
+        states = _states(target, activity, processes)
+        path = target.health_path if unanswered[0] is backend.health else target.predict_path
+        yield Finding(
+            "GUN007",
+            (
+                Evidence(
+                    f"tcp {target.backend}",
+                    Text(en="the connection is accepted", zh="连接被接受"),
+                ),
+                Evidence(
+                    f"{unanswered[0].method} {target.backend}{path}",
+                    Text(en=f"no answer in {waited:.1f} s", zh=f"{waited:.1f} 秒内没有应答"),
+                ),
+                *(
+                    by_its_record(record, taken_at + activity.seconds)
+                    for record in activity.progress
+                    if stuck_for(record, taken_at + activity.seconds, waited)
+                ),
+                *(Evidence(f"pid {pid}", words) for pid, words in states),
+            ),
+            {
+                "pids": ", ".join(str(pid) for pid, _ in states) or "?",
+                "waited": f"{waited:.1f} s",
+                "states": ", ".join(sorted({words.en for _, words in states})) or "?",
+            },
+        )
+
+
+def share_hangs(activity: Activity, backend: Backend | NotSeen) -> Repeats | None:
+    """Probes of which a share hangs for good, proven: workers of several hold a request of ours and will never run
+    again, while others answer at once. None where that is not so: a slow answer is no hang."""
+    repeats = None if isinstance(backend, NotSeen) else backend.repeats
+    if repeats is None or not activity.hanging or not repeats.answered or not repeats.unanswered:
+        return None
+    return repeats if max(repeats.answered) < min(repeats.unanswered) else None
+
+
+def _some_answer(backend: Backend) -> bool:
+    """Whether of the probes that meet every worker some are answered and some are not: that is no service that does not
+    answer, whatever the others wait for."""
+    return backend.repeats is not None and bool(backend.repeats.answered and backend.repeats.unanswered)
+
+
+def _past_deadline(activity: Activity, target: Target, now: float) -> tuple[Evidence, ...]:
+    """Proof by their own records that every worker is stuck: its oldest request in flight for longer than the deadline,
+    and nothing completed for as long. Empty where one of them is not."""
+    if not all_stuck(activity.progress, now, target.request_deadline):
+        return ()
+    return tuple(by_its_record(record, now) for record in activity.progress)
+
+
+def by_its_record(record: ProgressRecord, now: float) -> Evidence:
+    """What a stuck worker's own account says."""
+    oldest = max(in_flight_ages(record, now))
+    return Evidence(
+        f"progress record {record.pid}",
+        Text(
+            en=f"{len(record.in_flight)} requests in flight for up to {age(oldest)}, none completed since",
+            zh=f"{len(record.in_flight)} 个请求处理中，最久的已 {age(oldest)}；其间没有完成任何请求",
+        ),
+    )
+
+
+def _completions(
+    activity: Activity, backend: Backend, logs: Logs | NotSeen, taken_at: float
+) -> Evidence | None:
+    """Proof that requests complete: more than our own probes by the workers' records, or a prediction by the log."""
+    asked = (backend.health, backend.ready, backend.predict, backend.debugger)
+    own = sum(isinstance(x, Exchange) and x.status is not None for x in asked) + PROBES_THROUGH_NGINX
+    done = sum(w.completed[1] - w.completed[0] for w in activity.workers if w.completed)
+    if done > own:
+        return Evidence(
+            "progress records",
+            Text(
+                en=f"{done} requests completed in {activity.seconds:.1f} s",
+                zh=f"{activity.seconds:.1f} 秒内完成了 {done} 个请求",
+            ),
+        )
+    log = NotSeen(reason="") if isinstance(logs, NotSeen) else logs.gunicorn_access
+    # Log times are whole seconds, rounded down: this one was answered after the probes began.
+    if isinstance(log, AccessLog) and log.last_prediction is not None and log.last_prediction >= taken_at:
+        return Evidence(log.path, Text(en="predictions were answered meanwhile", zh="其间有预测请求得到应答"))
+    return None
+
+
+def _states(target: Target, activity: Activity, processes: Processes) -> list[tuple[int, Text]]:
+    """What each stuck process is doing: stopped, spinning or blocked."""
+    found: list[tuple[int, Text]] = []
+    master = process_of(processes, target.gunicorn_master)
+    if master is not None and master.state in _STOPPED:
+        found.append((master.pid, Text(en="stopped (state T)", zh="已暂停（状态 T）")))
+    for worker in activity.workers:
+        if worker.state in _STOPPED:
+            found.append((worker.pid, Text(en="stopped (state T)", zh="已暂停（状态 T）")))
+        elif worker.pid in activity.deadlocked:
+            words = Text(
+                en="deadlocked (its threads wait for each other, without a time limit)",
+                zh="死锁（线程互相等待，且没有超时）",
+            )
+            found.append((worker.pid, words))
+        elif (
+            worker.cpu
+            and activity.seconds > 0
+            and (worker.cpu[1] - worker.cpu[0]) / activity.seconds > SPINNING
+        ):
+            found.append((worker.pid, Text(en="spinning (uses a whole core)", zh="空转（占满一个核）")))
+        else:
+            found.append((worker.pid, Text(en="blocked (uses no CPU)", zh="阻塞（不占 CPU）")))
+    return found
+
+
+@check(
+    "gunicorn.settings",
+    "GUN008",
+    en="gunicorn knows every setting in its file",
+    zh="配置文件中的设置 gunicorn 都认识",
+)
+def settings(gunicorn: Gunicorn) -> Iterator[Finding]:
+    """GUN008: names gunicorn ignores that nothing else in the file uses."""
+    config = gunicorn.config
+    if not isinstance(config, GunicornConfig):
+        return
+    ignored = ignored_settings(config)
+    if ignored:
+        yield Finding(
+            "GUN008",
+            tuple(_ignored(config, name, likely) for name, likely in ignored.items()),
+            {"names": ", ".join(ignored)},
+        )
+
+
+def ignored_settings(config: GunicornConfig) -> dict[str, str | None]:
+    """The names that gunicorn ignores and nothing else in the file uses, each with the setting that was probably
+    meant; None where none is near."""
+    return {
+        name: MEANT.get(name)
+        or next(iter(difflib.get_close_matches(name, KNOWN_SETTINGS, n=1, cutoff=0.75)), None)
+        for name in config.assigned
+        if name not in KNOWN_SETTINGS
+        and not name.startswith("_")
+        and name not in config.read_names
+        and name not in config.other_names
+    }
+
+
+def _ignored(config: GunicornConfig, name: str, likely: str | None) -> Evidence:
+    value = config.assigned[name]
+    # No other value: a name that gunicorn does not know may be anything, a password too.
+    is_plain = value.known and (value.value is None or isinstance(value.value, bool))
+    written = f"{name} = {value.value}" if is_plain else name
+    return Evidence(
+        f"{config.path}:{value.line}",
+        Text(
+            en=f"{written} (ignored; {f'meant: {likely}' if likely else 'no such setting'})",
+            zh=f"{written}（被忽略；{f'应为 {likely}' if likely else '没有这个设置'}）",
+        ),
+    )
+
+
+@check(
+    "gunicorn.port",
+    "GUN012",
+    en="the service's port is held by its own gunicorn",
+    zh="服务端口由自己的 gunicorn 占用",
+)
+def port(target: Target, processes: Processes, backend: Backend, logs: Logs | NotSeen) -> Iterator[Finding]:
+    """GUN012: another program holds the bind address, or gunicorn could not bind and is not running now."""
+    if serves(backend, target) or (isinstance(backend.health, Exchange) and is_service(backend.health)):
+        return
+    foreign = foreign_holders(processes, target)
+    if not holder(processes, target.backend) and is_listening(processes, target.backend):
+        raise NotJudgedError(NotSeen(reason=f"who holds {target.backend}", needs_root=True))
+    log = logs.gunicorn_error if not isinstance(logs, NotSeen) else None
+    clashes = entries_with(log, "Address already in use", "Connection in use") if isinstance(log, Log) else ()
+    if foreign:
+        owner = min(foreign, key=lambda p: p.pid)
+        command = " ".join(owner.command)[:160] or owner.name
+        yield Finding(
+            "GUN012",
+            (
+                quote(f"ss -ltnp {target.backend}", f"pid {owner.pid} {command}"),
+                *((last_quote(log.path, clashes),) if clashes and isinstance(log, Log) else ()),
+            ),
+            {"pid": str(owner.pid), "command": command},
+        )
+    elif (
+        isinstance(log, Log)
+        and clashes
+        and not holder(processes, target.backend)
+        and target.gunicorn_master is None
+        and clashes[-1].time >= max((e.time for e in entries_with(log, "Listening at")), default=0.0)
+    ):
+        yield Finding("GUN012", (last_quote(log.path, clashes),), {"pid": "?", "command": "?"})
+
+
+CHECKS = (process, master, boot, timeouts, capacity, settings, port)

@@ -1,0 +1,249 @@
+"""What gunicorn runs with: settings that do not belong into production."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, check, quote
+from ops.facts.snapshot import (
+    Activity,
+    Application,
+    Backend,
+    Exchange,
+    Footprint,
+    Gunicorn,
+    GunicornConfig,
+    ModelFiles,
+    NotSeen,
+    Process,
+    Processes,
+    Target,
+)
+from ops.interpret.gunicorn import arguments, options, process_of
+from ops.text.duration import age
+from ops.text.language import Text
+
+
+def determined(name: str, option: str, master: Process, config: GunicornConfig | NotSeen) -> Any:
+    """One of gunicorn's settings as it is in force, None where it is set nowhere.
+
+    ``option``: its long name on the command line. Raises NotJudgedError where it may be set in a place that was not,
+    or cannot be, read."""
+    told = options(arguments(master))
+    if option in told:
+        return told[option]
+    if isinstance(config, NotSeen):
+        raise NotJudgedError(config)
+    if config.error:
+        raise NotJudgedError(NotSeen(reason=f"{config.path}: {config.error}"))
+    written = config.assigned.get(name)
+    if written is not None:
+        if not written.known:
+            reason = f"{config.path}:{written.line}: {name} = {written.source} is known only where it runs"
+            raise NotJudgedError(NotSeen(reason=reason))
+        return written.value
+    if (named := told.get("config", "")).startswith("python:"):
+        raise NotJudgedError(NotSeen(reason=f"gunicorn's configuration is a module ({named})"))
+    if config.star_imports:
+        reason = f"{config.path} takes over everything in {', '.join(config.star_imports)}"
+        raise NotJudgedError(NotSeen(reason=reason))
+    if master.command[:1] and master.command[0].startswith("gunicorn:"):
+        raise NotJudgedError(NotSeen(reason="gunicorn's title hides its command line"))
+    if master.environment is None:
+        raise NotJudgedError(NotSeen(reason="GUNICORN_CMD_ARGS in gunicorn's environment", needs_root=True))
+    return None
+
+
+def running_master(target: Target, processes: Processes) -> Process:
+    """The service's master. Raises NotJudgedError where it does not run: then nothing is in force."""
+    master = process_of(processes, target.gunicorn_master)
+    if master is None:
+        raise NotJudgedError(NotSeen(reason="gunicorn does not run"))
+    return master
+
+
+def place_of(name: str, option: str, master: Process, config: GunicornConfig | NotSeen) -> str:
+    """Where a setting in force was found: the command line, or a line of the file."""
+    if option in options(master.command):
+        return f"pid {master.pid}"
+    if option in options(arguments(master)):
+        return "GUNICORN_CMD_ARGS"
+    if isinstance(config, GunicornConfig) and name in config.assigned:
+        return f"{config.path}:{config.assigned[name].line}"
+    return "gunicorn"
+
+
+@check("gunicorn.reload", "GUN009", en="gunicorn does not run with --reload", zh="gunicorn 没有开启 --reload")
+def reload(target: Target, processes: Processes, gunicorn: Gunicorn) -> Iterator[Finding]:
+    """GUN009: on the command line, in GUNICORN_CMD_ARGS or in the configuration file."""
+    master = running_master(target, processes)
+    told = options(arguments(master))
+    # On the command line it is a flag: its presence is its value.
+    value = "reload" in told or determined("reload", "reload", master, gunicorn.config)
+    if value:
+        place = place_of("reload", "reload", master, gunicorn.config)
+        words = "--reload" if "reload" in told else "reload = True"
+        yield Finding("GUN009", (quote(place, words),))
+
+
+@check("gunicorn.recycling", "GUN013", en="workers are recycled", zh="工作进程会定期回收")
+def recycling(target: Target, processes: Processes, gunicorn: Gunicorn) -> Iterator[Finding]:
+    """GUN013: max_requests is set nowhere, or to 0, which is gunicorn's default and means never."""
+    master = running_master(target, processes)
+    value = determined("max_requests", "max-requests", master, gunicorn.config)
+    if value is not None and str(value).strip() not in ("0", ""):
+        return
+    place = place_of("max_requests", "max-requests", master, gunicorn.config)
+    if value is None:
+        assert isinstance(gunicorn.config, GunicornConfig)  # noqa: S101  else it would not be determined
+        yield Finding(
+            "GUN013",
+            (
+                Evidence(
+                    gunicorn.config.path,
+                    Text(en="max_requests is not set", zh="没有设置 max_requests")
+                    if not gunicorn.config.missing
+                    else Text(
+                        en="no such file, and no --max-requests on the command line",
+                        zh="文件不存在，命令行里也没有 --max-requests",
+                    ),
+                ),
+            ),
+        )
+    else:
+        yield Finding("GUN013", (quote(place, f"max_requests = {value}"),))
+
+
+# Between a file's time and a process's start lie the file system's clock and a fork; contract, GUN011. Seconds.
+SAME_MOMENT = 2.0
+
+
+@check(
+    "gunicorn.currency",
+    "GUN011",
+    en="gunicorn runs the configuration and code on disk",
+    zh="gunicorn 运行的是磁盘上的配置和代码",
+)
+def currency(
+    target: Target,
+    processes: Processes,
+    gunicorn: Gunicorn,
+    application: Application,
+    activity: Activity | NotSeen,
+) -> Iterator[Finding]:
+    """GUN011: the configuration or a module changed after the oldest worker started; with preload_app a
+    module after the master did.
+
+    A worker that drains is on its way out after a reload: it does not count."""
+    master = running_master(target, processes)
+    records = () if isinstance(activity, NotSeen) else activity.progress
+    draining = {record.pid for record in records if record.phase == "draining"}
+    started = [
+        p.started
+        for p in processes.processes
+        if p.pid in target.gunicorn_workers and p.pid not in draining and p.state != "zombie"
+    ]
+    if not started:
+        return
+    oldest = min(started)
+    loads = master.started if is_preloaded(master, gunicorn.config) else oldest
+    files = [(application.config, oldest)] if application.config else []
+    changed = [
+        (file, since)
+        for file, since in (*files, *((module, loads) for module in application.modules))
+        if file.modified > since + SAME_MOMENT
+    ]
+    if changed:
+        yield Finding(
+            "GUN011",
+            tuple(
+                Evidence(
+                    file.path,
+                    Text(
+                        en=f"written {age(file.modified - since)} after the processes that read it started",
+                        zh=f"在读取它的进程启动 {age(file.modified - since)} 之后又被改写",
+                    ),
+                )
+                for file, since in changed[:8]
+            ),
+            {"changed": ", ".join(file.path for file, _ in changed[:3])},
+        )
+
+
+def is_preloaded(master: Process, config: GunicornConfig | NotSeen) -> bool:
+    """Whether the master is known to load the application for its workers."""
+    if "preload" in options(arguments(master)):
+        return True
+    try:
+        return bool(determined("preload_app", "preload", master, config))
+    except NotJudgedError:
+        return False
+
+
+@check(
+    "gunicorn.memory", "GUN010", en="the workers' models fit the memory", zh="所有工作进程的模型内存放得下"
+)
+def memory(
+    target: Target,
+    processes: Processes,
+    gunicorn: Gunicorn,
+    footprint: Footprint,
+    model: ModelFiles | NotSeen,
+    backend: Backend | NotSeen,
+) -> Iterator[Finding]:
+    """GUN010: so many workers times what the largest holds, or will hold of the model, is more than there is.
+
+    Weights in safetensors are mapped and so shared between workers; a checkpoint of another kind is not, unless the
+    master loads it for all."""
+    master = running_master(target, processes)
+    count = len(target.gunicorn_workers)
+    if not count:
+        return
+    own, shared = (0, 0) if _is_embedded(backend) else _weights(model)
+    if is_preloaded(master, gunicorn.config):
+        own, shared = 0, shared + own
+    largest = max(footprint.private.values(), default=0)
+    needed = count * max(largest, own) + shared
+    available = footprint.available + sum(footprint.private.values())
+    if needed > available:
+        facts = {"workers": str(count), "needed": _gigabytes(needed), "available": _gigabytes(available)}
+        weights = own or shared
+        yield Finding(
+            "GUN010",
+            (
+                Evidence(
+                    "/proc",
+                    Text(
+                        en=f"the largest worker holds {_gigabytes(largest)}; "
+                        f"{_gigabytes(footprint.available)} are available beside what workers hold",
+                        zh=f"最大的工作进程占用 {_gigabytes(largest)}；除工作进程占用外还可用 "
+                        f"{_gigabytes(footprint.available)}",
+                    ),
+                ),
+                *((quote(f"weights in {target.model_dir}", _gigabytes(weights)),) if weights else ()),
+            ),
+            facts,
+        )
+
+
+def _weights(model: ModelFiles | NotSeen) -> tuple[int, int]:
+    """The weights' size on disk that each worker loads for itself, and that all share."""
+    files = () if isinstance(model, NotSeen) else model.files
+    mapped = sum(file.size for file in files if file.path.endswith(".safetensors"))
+    loaded = sum(file.size for file in files if file.path.endswith((".bin", ".pt", ".pth")))
+    return (0, mapped) if mapped else (loaded, 0)
+
+
+def _is_embedded(backend: Backend | NotSeen) -> bool:
+    """Whether the service says that it serves another model than the one in the directory."""
+    health = None if isinstance(backend, NotSeen) else backend.health
+    body = health.json() if isinstance(health, Exchange) else None
+    return isinstance(body, dict) and body.get("engine") == "embedded"
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB"
+
+
+CHECKS = (reload, memory, currency, recycling)

@@ -1,0 +1,25 @@
+"""What gunicorn says of files that are not its own is not believed, and said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ops.diagnosis.finding import Finding, check, quote
+from ops.facts.snapshot import Logs, NotSeen, Target
+
+
+@check("gunicorn.logs", "GUN018", en="gunicorn's logs are its own", zh="gunicorn 的日志归它自己所有")
+def logs_of_its_own(target: Target, logs: Logs) -> Iterator[Finding]:
+    """GUN018: a log that gunicorn names is a file that its user may not write, or lies behind another's link."""
+    named = {
+        target.gunicorn_error_log: logs.gunicorn_error,
+        target.gunicorn_access_log: logs.gunicorn_access,
+    }
+    refused = [log for log in named.values() if isinstance(log, NotSeen) and log.is_refused]
+    if refused:
+        facts = {"why": refused[0].reason, "pid": str(target.gunicorn_master or "?")}
+        evidence = tuple(quote("gte-ops", log.reason) for log in refused)
+        yield Finding("GUN018", evidence, facts)
+
+
+CHECKS = (logs_of_its_own,)

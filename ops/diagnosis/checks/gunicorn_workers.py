@@ -1,0 +1,273 @@
+"""gunicorn's workers: how they ended, and which of them hang."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import msgspec
+
+from ops.diagnosis.checks.gunicorn import by_its_record, share_hangs
+from ops.diagnosis.checks.log_reading import entries_with
+from ops.diagnosis.finding import Evidence, Finding, check, quote, seen
+from ops.facts.snapshot import (
+    Activity,
+    Backend,
+    Exchange,
+    KernelKill,
+    KernelLog,
+    Log,
+    LogEntry,
+    Logs,
+    NotSeen,
+    OomCounter,
+    Processes,
+    Target,
+    WatchdogState,
+)
+from ops.interpret.progress import silence, stuck_for
+from ops.text.duration import age
+from ops.text.language import Text
+
+# "Worker (pid:7) was sent SIGKILL! Perhaps out of memory?"; before 20.1 "Worker with pid 7 was terminated due to
+# signal 9".
+_DIED = re.compile(
+    r"Worker \(pid:(\d+)\) was sent (SIG[A-Z]+)|Worker with pid (\d+) was terminated due to signal (\d+)"
+)
+_TIMED_OUT = re.compile(r"WORKER TIMEOUT \(pid:(\d+)\)")
+_NUMBERS = {
+    "4": "SIGILL",
+    "6": "SIGABRT",
+    "7": "SIGBUS",
+    "8": "SIGFPE",
+    "9": "SIGKILL",
+    "11": "SIGSEGV",
+    "31": "SIGSYS",
+}
+# signal(7): these end a process that did not ask for it; SIGTERM and SIGINT are how workers are asked to end.
+_CRASHES = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE", "SIGSYS", "SIGTRAP")
+# The kernel's word and gunicorn's of one death differ by this much at most: rounding, and a busy master. Seconds.
+ONE_DEATH = 30.0
+# What the watchdog did counts for this long: it asks first and kills later. Seconds.
+WATCHDOG_REACH = 120.0
+# A master that was told to end kills what is left after its graceful timeout; seconds.
+SHUTDOWN = 60.0
+
+
+class Death(msgspec.Struct, frozen=True):
+    """A worker's end on a signal, as gunicorn logged it."""
+
+    entry: LogEntry
+    pid: int
+    signal: str
+
+
+def deaths(log: Log) -> tuple[Death, ...]:
+    """Every death by a signal that ends a process against its will, oldest first, but for those that a timeout
+    explains: gunicorn itself sends SIGABRT and SIGKILL to a worker that took too long (GUN004)."""
+    timed_out = {
+        int(found[1])
+        for entry in entries_with(log, "WORKER TIMEOUT")
+        for found in _TIMED_OUT.finditer(entry.text)
+    }
+    found = []
+    for entry in entries_with(log, "was sent SIG", "terminated due to signal"):
+        if (told := _DIED.search(entry.text)) is None:
+            continue
+        pid = int(told[1] or told[3])
+        signal = told[2] or _NUMBERS.get(told[4], "")
+        if pid not in timed_out and signal in (*_CRASHES, "SIGKILL"):
+            found.append(Death(entry, pid, signal))
+    return tuple(found)
+
+
+def killed_by_kernel(death: Death, kernel: KernelLog | NotSeen) -> KernelKill | None:
+    """The kernel's own word that it killed this worker for want of memory."""
+    if death.signal != "SIGKILL" or isinstance(kernel, NotSeen) or isinstance(kernel.kills, NotSeen):
+        return None
+    return next(
+        (k for k in kernel.kills if k.pid == death.pid and abs(k.time - death.entry.time) <= ONE_DEATH), None
+    )
+
+
+def counted_by_group(kernel: KernelLog | NotSeen) -> OomCounter | None:
+    """The cgroup that counts a kill, where the kernel's own log, which names the process, may not be read."""
+    if isinstance(kernel, NotSeen) or not isinstance(kernel.kills, NotSeen) or kernel.group is None:
+        return None
+    return kernel.group if kernel.group.oom_kills > 0 else None
+
+
+def was_meant(death: Death, log: Log, watchdog: WatchdogState | NotSeen) -> bool:
+    """Whether a SIGKILL is known to be the watchdog's, or the master's own while it ended."""
+    if death.signal != "SIGKILL":
+        return False
+    at = death.entry.time
+    for action in () if isinstance(watchdog, NotSeen) else watchdog.done:
+        is_recent = -1.0 <= at - action.time <= WATCHDOG_REACH
+        if is_recent and (action.pid == death.pid or action.rung in ("restart", "reload")):
+            return True
+    stops = entries_with(log, "Handling signal: term", "Handling signal: int", "Handling signal: quit")
+    return any(0 <= at - entry.time <= SHUTDOWN for entry in stops)
+
+
+@check(
+    "gunicorn.deaths",
+    "GUN005",
+    "GUN014",
+    en="no worker was killed or crashed",
+    zh="没有工作进程被杀或崩溃",
+)
+def died(logs: Logs, kernel: KernelLog | NotSeen, watchdog: WatchdogState | NotSeen) -> Iterator[Finding]:
+    """GUN005: a SIGKILL that the kernel owns to, for want of memory. GUN014: a crash, or a SIGKILL nobody owns to.
+
+    gunicorn's own 'Perhaps out of memory?' stands in its log after every SIGKILL and proves nothing."""
+    log = seen(logs.gunicorn_error)
+    unexplained = []
+    starved: list[tuple[Death, Evidence]] = []
+    for death in deaths(log):
+        if was_meant(death, log, watchdog):
+            continue
+        kill, group = killed_by_kernel(death, kernel), counted_by_group(kernel)
+        if kill is not None:
+            starved.append((death, quote("kernel log", kill.text)))
+        elif death.signal == "SIGKILL" and group is not None:
+            starved.append((death, quote(group.path, f"oom_kill {group.oom_kills}")))
+        else:
+            unexplained.append(death)
+    if starved:
+        death, proof = starved[-1]
+        yield Finding(
+            "GUN005",
+            (proof, quote(log.path, death.entry.text.partition("\n")[0])),
+            {"pid": str(death.pid)},
+        )
+    if unexplained:
+        death = unexplained[-1]
+        evidence = [quote(log.path, death.entry.text.partition("\n")[0])]
+        if len(unexplained) > 1:
+            others = ", ".join(f"{d.pid} {d.signal}" for d in unexplained[-6:-1])
+            evidence.append(Evidence(log.path, Text(en=f"before it: {others}", zh=f"此前还有：{others}")))
+        if (
+            death.signal == "SIGKILL"
+            and not isinstance(kernel, NotSeen)
+            and not isinstance(kernel.kills, NotSeen)
+        ):
+            evidence.append(
+                Evidence("kernel log", Text(en="no out-of-memory kill of it", zh="没有因内存不足杀它的记录"))
+            )
+        yield Finding("GUN014", tuple(evidence), {"pid": str(death.pid), "signal": death.signal})
+
+
+@check(
+    "gunicorn.stuck",
+    "GUN015",
+    en="no worker is stuck while others serve",
+    zh="没有工作进程在其他进程正常时卡死",
+)
+def stuck(
+    target: Target, activity: Activity, backend: Backend | NotSeen, taken_at: float
+) -> Iterator[Finding]:
+    """GUN015: by its own record a worker is past the request deadline and completes nothing; another has completed
+    requests since that one began to wait. Without records: a share of repeated probes hangs, in a worker none of whose
+    threads can ever run again."""
+    now = taken_at + activity.seconds
+    held_for = {r.pid: stuck_for(r, now, target.request_deadline) for r in activity.progress}
+    found = [(record, held) for record in activity.progress if (held := held_for[record.pid]) is not None]
+    longest = max((held for _, held in found), default=0.0)
+    moving = [
+        record
+        for record in activity.progress
+        if held_for[record.pid] is None and silence(record, now, 0.0, longest) < longest
+    ]
+    if found and moving:
+        worst, held = max(found, key=lambda pair: pair[1])
+        newest = min(moving, key=lambda record: silence(record, now, 0.0, 0.0))
+        yield Finding(
+            "GUN015",
+            (
+                *(by_its_record(record, now) for record, _ in found),
+                Evidence(
+                    f"progress record {newest.pid}",
+                    Text(
+                        en=f"completed a request {age(silence(newest, now, 0.0, 0.0))} ago",
+                        zh=f"{age(silence(newest, now, 0.0, 0.0))} 前还完成过请求",
+                    ),
+                ),
+            ),
+            {"pid": str(worst.pid), "age": age(held)},
+        )
+    elif not activity.progress and (repeats := share_hangs(activity, backend)):
+        pids = ", ".join(str(pid) for pid in activity.hanging)
+        missed, asked = len(repeats.unanswered), len(repeats.unanswered) + len(repeats.answered)
+        waited, quickest = f"{min(repeats.unanswered):.1f}", f"{max(repeats.answered):.2f}"
+        yield Finding(
+            "GUN015",
+            (
+                Evidence(
+                    f"GET {target.backend}{target.health_path}",
+                    Text(
+                        en=f"{missed} of {asked} had no answer in {waited} s, the others within {quickest} s",
+                        zh=f"{asked} 次中有 {missed} 次在 {waited} 秒内没有应答，其余在 {quickest} 秒内应答",
+                    ),
+                ),
+                *(
+                    Evidence(
+                        f"/proc/{pid}/task",
+                        Text(
+                            en="has taken such a request; its threads wait for each other, without a time limit",
+                            zh="接收了这样的请求；它的线程互相等待，且没有超时",
+                        ),
+                    )
+                    for pid in activity.hanging
+                ),
+            ),
+            {"pid": str(activity.hanging[0]), "age": f"{waited} s"},
+            summary=Text(
+                en=f"Worker {pids} takes requests and will never answer them, while the others serve.",
+                zh=f"worker {pids} 接收请求却永远不会应答，其余 worker 正常服务。",
+            ),
+        )
+
+
+@check("gunicorn.booting", "GUN017", en="no worker is stuck while booting", zh="没有工作进程卡在启动阶段")
+def booting(
+    target: Target, processes: Processes, activity: Activity, backend: Backend | NotSeen, taken_at: float
+) -> Iterator[Finding]:
+    """GUN017: alive for longer than a boot may take, and not ready: by its own record where an application keeps one
+    and says when it is ready, else by its never having given gunicorn a sign of life."""
+    records = {record.pid: record for record in activity.progress}
+    answer = None if isinstance(backend, NotSeen) else backend.ready
+    told = answer.json() if isinstance(answer, Exchange) and answer.status == 503 else None
+    loads = isinstance(told, dict) and told.get("reason") == "loading"
+    # An application that never reports ready keeps all its workers "booting": that is no boot that hangs.
+    reports = loads or any(record.phase != "booting" for record in records.values())
+    alive_for = {p.pid: taken_at + activity.seconds - p.started for p in processes.processes}
+    hung = []
+    for worker in activity.workers:
+        record = records.get(worker.pid)
+        by_record = record is not None and record.phase == "booting" and reports
+        if (by_record or worker.has_beaten is False) and alive_for.get(
+            worker.pid, 0.0
+        ) > target.boot_deadline:
+            hung.append((worker.pid, by_record))
+    if hung:
+        pid, _ = hung[0]
+        yield Finding(
+            "GUN017",
+            tuple(
+                Evidence(
+                    f"progress record {each}" if by_record else f"/proc/{each}/fd",
+                    Text(
+                        en=f"{'phase booting' if by_record else 'no sign of life to its master yet'}, "
+                        f"{age(alive_for[each])} after its start",
+                        zh=f"启动 {age(alive_for[each])} 后"
+                        f"{'仍处于 booting 阶段' if by_record else '还没有向主进程报过到'}",
+                    ),
+                )
+                for each, by_record in hung[:8]
+            ),
+            {"pid": str(pid), "age": age(alive_for[pid])},
+        )
+
+
+CHECKS = (died, stuck, booting)

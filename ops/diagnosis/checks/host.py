@@ -1,0 +1,298 @@
+"""The machine: space, memory, the clock, descriptors, processor time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
+
+from ops.diagnosis.checks.log_reading import entries_with, nginx_entries
+from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, check, quote, seen
+from ops.facts.snapshot import (
+    CpuTime,
+    Exchange,
+    FileSystem,
+    Front,
+    Host,
+    LogEntry,
+    Logs,
+    Machine,
+    Memory,
+    NotSeen,
+    OpenFiles,
+)
+from ops.interpret.address import is_loopback, split_address
+from ops.text.duration import age
+from ops.text.language import Text
+
+FULL, SHORT = 0.02, 0.10
+SHORT_MEMORY = 0.10
+NEAR_LIMIT = 0.90
+# Pages a second to and from swap, 4 MiB/s with pages of 4 KiB: more than a machine shows that merely once swapped.
+THRASHING = 1000.0
+WRONG_CLOCK = 60.0
+FEW_FILES = 1024
+MANY_USED = 0.80
+# A quota that stops the service in some period is doing its work; one in four, it is in the way.
+THROTTLED_SHARE, THROTTLED_PERIODS = 0.25, 2
+# Of all processors' time, over a watch of at least so many ticks: single ticks are noise.
+STOLEN_SHARE, STOLEN_TICKS = 0.20, 20
+NO_SPACE = "28: No space left on device", "[Errno 28] No space left on device"
+_NAMED_FILE = re.compile(r"[\"'](/[^\"']+)[\"']")
+
+
+@check("host.space", "HST001", en="there is space to write", zh="磁盘空间充足")
+def space(machine: Machine, logs: Logs | NotSeen) -> Iterator[Finding]:
+    """HST001: free space or inodes under 2 % (warn: under 10 %), or ENOSPC in the window."""
+    refused = [] if isinstance(logs, NotSeen) else _refused_writes(logs)
+    short = sorted(machine.file_systems, key=_left)
+    worst = short[0] if short and _left(short[0]) < SHORT else None
+    if worst is None and not refused:
+        return
+    place = worst or (_file_system_of(refused[-1], machine.file_systems) if refused else None)
+    consumer = place.consumer if place else None
+    evidence = [Evidence(f"df {fs.mount}", _free(fs)) for fs in short if _left(fs) < SHORT or fs is place]
+    evidence += [quote(path, entry.text.partition("\n")[0]) for path, entry in refused[-1:]]
+    if place and consumer:
+        evidence.append(
+            Evidence(
+                consumer,
+                Text(
+                    en=f"{_size(place.consumer_bytes)} in {place.consumer_entries} entries, as far as was looked",
+                    zh=f"{_size(place.consumer_bytes)}，共 {place.consumer_entries} 项（在有限时间内看到的）",
+                ),
+            )
+        )
+    is_full = bool(refused) or (worst is not None and _left(worst) < FULL)
+    yield Finding(
+        "HST001",
+        tuple(evidence),
+        {
+            "mount": place.mount if place else "?",
+            "free": _free(place).en if place else "?",
+            "consumer": f"{consumer} ({_size(place.consumer_bytes)})" if place and consumer else "?",
+        },
+        severity="fail" if is_full else "warn",
+        summary=None if worst else _refused_summary(place),
+        explains=None if is_full else (),
+    )
+
+
+def _refused_summary(place: FileSystem | None) -> Text:
+    where = place.mount if place else "?"
+    return Text(
+        en=f"Writes failed for lack of space in the window; {where} has room again now.",
+        zh=f"时间窗口内有写入因空间不足而失败；{where} 现在又有空间了。",
+    )
+
+
+def _refused_writes(logs: Logs) -> list[tuple[str, LogEntry]]:
+    log = logs.gunicorn_error
+    path = "" if isinstance(log, NotSeen) else log.path
+    found = [
+        *nginx_entries(logs, *NO_SPACE),
+        *((path, entry) for entry in entries_with(log, *NO_SPACE)),
+    ]
+    return sorted(found, key=lambda pair: pair[1].time)
+
+
+def _file_system_of(refused: tuple[str, LogEntry], file_systems: tuple[FileSystem, ...]) -> FileSystem | None:
+    """Where the file lies that could not be written: the one the line names, else the log itself."""
+    log, entry = refused
+    named = _NAMED_FILE.search(entry.text)
+    path = named[1] if named else log
+    over = [fs for fs in file_systems if path.startswith(fs.mount.rstrip("/") + "/")]
+    return max(over, key=lambda fs: len(fs.mount), default=None)
+
+
+def _left(fs: FileSystem) -> float:
+    """The share that is free, of space or of inodes, whichever is less."""
+    inodes = fs.inodes_free / fs.inodes if fs.inodes else 1.0
+    return min(fs.free / fs.total, inodes)
+
+
+def _free(fs: FileSystem) -> Text:
+    by_inodes = fs.inodes and fs.inodes_free / fs.inodes < fs.free / fs.total
+    if by_inodes:
+        share = f"{fs.inodes_free / fs.inodes:.1%}"
+        return Text(en=f"{fs.inodes_free} inodes ({share})", zh=f"{fs.inodes_free} 个 inode（{share}）")
+    share = f"{fs.free / fs.total:.1%}"
+    return Text(en=f"{_size(fs.free)} ({share})", zh=f"{_size(fs.free)}（{share}）")
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
+@check("host.memory", "HST002", en="there is memory to spare", zh="内存充足")
+def memory(machine: Machine) -> Iterator[Finding]:
+    """HST002: available under 10 %, pages going to and from swap, or the service near its control group's limit."""
+    tight = [group for group in machine.memory_groups if group.used > NEAR_LIMIT * group.limit]
+    if tight:
+        group = max(tight, key=lambda g: g.used / g.limit)
+        yield Finding(
+            "HST002",
+            (
+                quote(
+                    group.path,
+                    f"{_size(group.used)} of {_size(group.limit)} ({group.used / group.limit:.0%})",
+                ),
+            ),
+            {"available": _size(max(0, group.limit - group.used))},
+        )
+        return
+    facts = machine.memory
+    if not isinstance(facts, Memory):
+        raise NotJudgedError(facts)
+    share = facts.available / facts.total
+    thrashes = facts.swapped_pages_per_second > THRASHING
+    if share >= SHORT_MEMORY and not thrashes:
+        return
+    evidence = [
+        quote("/proc/meminfo", f"MemAvailable {_size(facts.available)} of {_size(facts.total)} ({share:.1%})")
+    ]
+    if thrashes:
+        evidence.append(
+            Evidence(
+                "/proc/vmstat",
+                Text(
+                    en=f"{facts.swapped_pages_per_second:.0f} pages a second to and from swap",
+                    zh=f"每秒换入换出 {facts.swapped_pages_per_second:.0f} 页",
+                ),
+            )
+        )
+    yield Finding("HST002", tuple(evidence), {"available": _size(facts.available)})
+
+
+@check("host.clock", "HST003", en="the clock is right", zh="系统时间准确")
+def clock(machine: Machine, front: Front | NotSeen, host: Host, taken_at: float) -> Iterator[Finding]:
+    """HST003: the time daemon measured over 60 s, or answers from another machine carry a Date that far away.
+
+    The Date of a server on this host is this host's own clock, and proves nothing."""
+    for daemon in machine.clocks:
+        if abs(daemon.offset) > WRONG_CLOCK:
+            yield Finding(
+                "HST003",
+                (
+                    quote(daemon.source, f"{daemon.offset:+.1f} s"),
+                    *(() if daemon.synchronised else (quote(daemon.source, "Not synchronised"),)),
+                ),
+                {"offset": _offset(daemon.offset)},
+            )
+            return
+    if isinstance(front, NotSeen):
+        return
+    dated = [
+        (answer, at - taken_at)
+        for answer in (front.plain, front.health, front.predict)
+        if isinstance(answer, Exchange)
+        and not _is_here(answer.address, host)
+        # An answer from a cache is as old as it is (RFC 9111, 5.1).
+        and not answer.header("age")
+        and (at := _date(answer)) is not None
+    ]
+    if not dated or any(abs(offset) <= WRONG_CLOCK + answer.elapsed for answer, offset in dated):
+        return
+    # Their clock ahead of ours: ours is behind.
+    offset = -min((offset for _, offset in dated), key=abs)
+    yield Finding(
+        "HST003",
+        tuple(
+            quote(f"{answer.method} {answer.url}", f"Date: {answer.header('date')}") for answer, _ in dated
+        ),
+        {"offset": _offset(offset)},
+    )
+
+
+def _offset(seconds: float) -> str:
+    return f"{'+' if seconds > 0 else '-'}{age(abs(seconds))}"
+
+
+def _is_here(address: str, host: Host) -> bool:
+    name, _ = split_address(address)
+    return address.startswith("unix:") or is_loopback(name) or name in host.addresses
+
+
+def _date(answer: Exchange) -> float | None:
+    try:
+        return parsedate_to_datetime(answer.header("date")).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+@check("host.open_files", "HST004", en="processes may open enough files", zh="打开文件数上限足够")
+def open_files(machine: Machine) -> Iterator[Finding]:
+    """HST004: the soft limit of a running nginx worker or gunicorn is under 1024, or over 80 % of it is used."""
+    tight = [
+        item
+        for item in machine.open_files
+        if item.soft < FEW_FILES or (item.used is not None and item.used > MANY_USED * item.soft)
+    ]
+    if not tight:
+        return
+    worst = max(tight, key=_used_share)
+    told = {(item.process, item.soft): item for item in sorted(tight, key=_used_share)}
+    yield Finding(
+        "HST004",
+        tuple(
+            Evidence(
+                f"/proc/{item.pid}/limits",
+                Text(
+                    en=f"{item.process}: Max open files {item.soft}, in use {_used(item)}",
+                    zh=f"{item.process}：上限 {item.soft}，已用 {_used(item)}",
+                ),
+            )
+            for item in told.values()
+        ),
+        {"process": f"{worst.process} ({worst.pid})", "limit": str(worst.soft), "used": _used(worst)},
+        # Room to spare now explains no failure; where nginx said that it ran out, NGX015's symptoms are added.
+        explains=None if _used_share(worst) > MANY_USED else (),
+    )
+
+
+def _used_share(item: OpenFiles) -> float:
+    return (item.used or 0) / max(1, item.soft)
+
+
+def _used(item: OpenFiles) -> str:
+    return "?" if item.used is None else str(item.used)
+
+
+@check("host.cpu", "HST005", en="the service gets its CPU time", zh="服务能拿到 CPU 时间")
+def cpu(machine: Machine) -> Iterator[Finding]:
+    """HST005: while it was watched, a quota stopped the service, or the hypervisor took the processor."""
+    throttled = [
+        group
+        for group in machine.cpu_groups
+        if group.throttled >= THROTTLED_PERIODS and group.throttled >= THROTTLED_SHARE * group.periods
+    ]
+    if throttled:
+        group = max(throttled, key=lambda g: g.throttled / max(1, g.periods))
+        share = group.throttled / max(1, group.periods)
+        yield Finding(
+            "HST005",
+            (
+                quote(
+                    f"{group.path}/cpu.stat",
+                    f"nr_throttled +{group.throttled}, nr_periods +{group.periods}, {group.seconds:.1f} s",
+                ),
+            ),
+            {"share": f"{share:.0%}"},
+        )
+        return
+    watched: CpuTime = seen(machine.cpu)
+    if watched.stolen < max(STOLEN_TICKS, STOLEN_SHARE * watched.ticks):
+        return
+    share = watched.stolen / max(1, watched.ticks)
+    yield Finding(
+        "HST005",
+        (quote("/proc/stat", f"steal {watched.stolen} / {watched.ticks}"),),
+        {"share": f"{share:.0%}"},
+    )
+
+
+CHECKS = (space, memory, clock, open_files, cpu)

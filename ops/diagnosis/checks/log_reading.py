@@ -1,0 +1,91 @@
+"""What judges look for in log entries."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import msgspec
+
+from ops.diagnosis.finding import Evidence, NotJudgedError, quote
+from ops.facts.snapshot import Log, LogEntry, Logs, NotSeen
+
+TROUBLE_LEVELS = ("warning", "warn", "error", "critical", "crit", "alert", "emerg", "fatal")
+# The last "File" line before the exception is where it was raised.
+_FRAME = re.compile(r'File "([^"]+)", line (\d+)')
+_RAISED = re.compile(r"^([A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Warning|[A-Z]\w+))(?:: (.*))?$")
+
+
+# An entry with the file it stands in.
+LocatedEntry = tuple[str, LogEntry]
+
+
+def entries_with(log: Log | NotSeen, *phrases: str) -> tuple[LogEntry, ...]:
+    """The entries that contain any of ``phrases``, oldest first; none where the log was not seen."""
+    if isinstance(log, NotSeen):
+        return ()
+    return tuple(entry for entry in log.entries if any(phrase in entry.text for phrase in phrases))
+
+
+def nginx_entries(logs: Logs, *phrases: str) -> tuple[LocatedEntry, ...]:
+    """The entries of all nginx error logs that contain any of ``phrases``, each with its file, oldest first."""
+    found = [
+        (path, entry) for path, log in logs.nginx_errors.items() for entry in entries_with(log, *phrases)
+    ]
+    return tuple(sorted(found, key=lambda pair: pair[1].time))
+
+
+def require_nginx_log(logs: Logs) -> None:
+    """Raises NotJudgedError where not one of nginx's error logs was seen."""
+    unseen = [log for log in logs.nginx_errors.values() if isinstance(log, NotSeen)]
+    if len(unseen) == len(logs.nginx_errors):
+        raise NotJudgedError(unseen[0] if unseen else NotSeen(reason="nginx writes no error log to a file"))
+
+
+def last_trouble(log: Log) -> Evidence | None:
+    """The newest entry that is more than information, quoted; None where there is none."""
+    troubles = [entry for entry in log.entries if entry.level in TROUBLE_LEVELS]
+    return last_quote(log.path, troubles) if troubles else None
+
+
+def last_quote(path: str, entries: Iterable[LogEntry]) -> Evidence:
+    """The newest of ``entries``, quoted: its first line."""
+    *_, last = entries
+    return quote(path, last.text.partition("\n")[0])
+
+
+class Raised(msgspec.Struct, frozen=True):
+    """An exception in a log: the entry, the traceback's last line, and ``file:line`` of where it was raised."""
+
+    entry: LogEntry
+    exception: str
+    where: str
+
+
+def raised_in(log: Log) -> tuple[Raised, ...]:
+    """Every exception whose traceback stands in the log, oldest first."""
+    found = ((entry, exception_in(entry.text)) for entry in log.entries)
+    return tuple(Raised(entry, *told) for entry, told in found if told is not None)
+
+
+def exception_in(text: str) -> tuple[str, str] | None:
+    """The exception a traceback ends with, and ``file:line`` of where it was raised; None where there is none."""
+    if "Traceback (most recent call last)" not in text:
+        return None
+    raised = None
+    for line in reversed(text.splitlines()):
+        if _RAISED.match(line.strip()):
+            raised = line.strip()
+            break
+        if _FRAME.search(line):
+            break
+    if raised is None:
+        return None
+    frames = _FRAME.findall(text.rpartition(raised)[0])
+    own = [
+        f
+        for f in frames
+        if "site-packages" not in f[0] and "/lib/python" not in f[0] and not f[0].startswith("<")
+    ]
+    chosen = (own or frames or [("?", "?")])[-1]
+    return raised, f"{chosen[0]}:{chosen[1]}"

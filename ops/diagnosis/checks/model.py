@@ -1,0 +1,214 @@
+"""The production model's files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, Severity, check, quote
+from ops.facts.snapshot import (
+    AccessStep,
+    Activity,
+    Backend,
+    Exchange,
+    ModelAccess,
+    ModelFile,
+    ModelFiles,
+    NotSeen,
+    Processes,
+    Reader,
+    Target,
+)
+from ops.interpret.service_name import serves
+from ops.text.duration import age
+from ops.text.language import Text
+from ops.text.sanitize import safe_line
+
+
+@check(
+    "model.directory", "MOD001", "MOD002", "MOD003", en="the model's files are in place", zh="模型文件就位"
+)
+def directory(model: ModelFiles, target: Target, backend: Backend | NotSeen) -> Iterator[Finding]:
+    """MOD001 missing, MOD002 one directory too deep, MOD003 still an archive. Warn where another engine serves."""
+    severity = _severity(backend, target)
+    if not model.exists or (model.is_directory and not model.entries):
+        if model.archives:
+            archive = model.archives[0]
+            yield Finding(
+                "MOD003",
+                (
+                    Evidence(archive, Text(en="an archive", zh="压缩包")),
+                    Evidence(
+                        model.path,
+                        Text(en="empty", zh="空目录")
+                        if model.exists
+                        else Text(en="does not exist", zh="不存在"),
+                    ),
+                ),
+                {"archive": archive},
+                severity=severity,
+            )
+            return
+        if not model.exists:
+            yield Finding("MOD001", (quote(model.path, "No such file or directory"),), severity=severity)
+        return
+    if model.nested and not model.has_config:
+        nested = str(PurePosixPath(model.path) / PurePosixPath(model.path).name)
+        yield Finding(
+            "MOD002", (quote("ls", f"{nested}/config.json"),), {"nested_dir": nested}, severity=severity
+        )
+
+
+@check("model.access", "MOD004", en="the service may read the model", zh="服务有权读取模型")
+def access(model_access: ModelAccess, target: Target, backend: Backend | NotSeen) -> Iterator[Finding]:
+    """MOD004: the mode bits shut the service's user out of a file of the model, or of a directory on the way to it."""
+    reader = model_access.reader
+    verdicts = [(step, may(reader, step)) for step in model_access.steps]
+    denied = next((step for step, allowed in verdicts if allowed is False), None)
+    if denied is not None:
+        right = Text(en="search", zh="进入") if denied.is_directory else Text(en="read", zh="读取")
+        yield Finding(
+            "MOD004",
+            (
+                quote(f"stat {denied.path}", f"{denied.mode:04o}, uid {denied.uid}, gid {denied.gid}"),
+                Evidence(
+                    f"pid {reader.pid}",
+                    Text(
+                        en=f"runs as {reader.user} (uid {reader.uid}, groups {_listed(reader.gids)}), "
+                        f"which may not {right.en} it",
+                        zh=f"以 {reader.user}（uid {reader.uid}，组 {_listed(reader.gids)}）运行，无权{right.zh}",
+                    ),
+                ),
+            ),
+            {"path": denied.path, "user": reader.user},
+            severity=_severity(backend, target),
+        )
+        return
+    unclear = next((step for step, allowed in verdicts if allowed is None), None)
+    if unclear is not None:
+        raise NotJudgedError(NotSeen(reason=f"{unclear.path} has an access control list (see getfacl)"))
+    if not model_access.complete:
+        raise NotJudgedError(NotSeen(reason="the whole way to the model's files", needs_root=True))
+
+
+def may(reader: Reader, step: AccessStep) -> bool | None:
+    """Whether ``reader`` may pass through a directory, or read a file (path_resolution(7)); None where an access
+    control list decides (acl(5): the owner's entry is always the mode's)."""
+    needed = 0o1 if step.is_directory else 0o4
+    if reader.overrides:
+        return True
+    if reader.uid == step.uid:
+        return bool(step.mode >> 6 & needed)
+    if step.has_acl:
+        return None
+    return bool(step.mode >> (3 if step.gid in reader.gids else 0) & needed)
+
+
+def _listed(numbers: tuple[int, ...]) -> str:
+    return ", ".join(map(str, numbers[:8]))
+
+
+_PROBLEMS = {
+    "empty": Text(en="it is empty (0 bytes)", zh="是空文件（0 字节）"),
+    "lfs_pointer": Text(
+        en="it is a Git LFS pointer, not the content", zh="只是 Git LFS 指针文件，不是真正的内容"
+    ),
+    "truncated": Text(en="it is cut off", zh="内容不完整，被截断"),
+    "overlong": Text(en="it is longer than its header says", zh="比文件头声明的要长"),
+    "not_json": Text(en="it is not valid JSON", zh="不是合法的 JSON"),
+    "absent": Text(en="it is not there", zh="文件不存在"),
+}
+
+
+@check("model.files", "MOD005", en="the model's files are complete", zh="模型文件完整")
+def files(model: ModelFiles, target: Target, backend: Backend | NotSeen) -> Iterator[Finding]:
+    """MOD005: empty, a Git LFS pointer, not as long as its header says, or named by an index and not there."""
+    broken = [file for file in model.files if file.problem in _PROBLEMS]
+    if broken:
+        first = broken[0]
+        words = _problem(first)
+        yield Finding(
+            "MOD005",
+            tuple(Evidence(file.path, _problem(file)) for file in broken[:8]),
+            {"path": first.path, "problem": words.en},
+            summary=Text(
+                en=f"Model file {first.path}: {words.en}.", zh=f"模型文件 {first.path} 有问题：{words.zh}。"
+            ),
+            severity=_severity(backend, target),
+        )
+        return
+    unread = next((file for file in model.files if file.problem == "unreadable"), None)
+    if unread is not None:
+        raise NotJudgedError(NotSeen(reason=f"{unread.path}: {unread.detail}", needs_root=True))
+
+
+def _problem(file: ModelFile) -> Text:
+    words = _PROBLEMS[file.problem or ""]
+    more = f" ({file.detail})" if file.detail else ""
+    return Text(en=words.en + more, zh=words.zh + more)
+
+
+# Reasons of /ready (contract, service.md) that no waiting mends.
+_LASTING = ("model_missing", "load_failed")
+
+
+@check("model.loaded", "MOD006", en="the service has loaded its model", zh="服务已加载模型")
+def loaded(
+    target: Target,
+    backend: Backend,
+    processes: Processes | NotSeen,
+    activity: Activity | NotSeen,
+    taken_at: float,
+) -> Iterator[Finding]:
+    """MOD006: /ready says that the model is missing or did not load, or that it still loads after the boot deadline.
+
+    A worker whose own record says that it boots is GUN017."""
+    answer = backend.ready
+    told = answer.json() if isinstance(answer, Exchange) and answer.status == 503 else None
+    if not isinstance(answer, Exchange) or not isinstance(told, dict):
+        return
+    reason = str(told.get("reason") or "")
+    evidence = [quote(f"GET {target.backend}{target.ready_path}", f"503 {answer.body.strip()}"[:300])]
+    if reason == "loading":
+        workers = (
+            []
+            if isinstance(processes, NotSeen)
+            else [p for p in processes.processes if p.pid in target.gunicorn_workers]
+        )
+        youngest = min((taken_at - worker.started for worker in workers), default=0.0)
+        records = () if isinstance(activity, NotSeen) else activity.progress
+        if youngest <= target.boot_deadline or any(record.phase == "booting" for record in records):
+            return
+        evidence.append(
+            Evidence(
+                "ps",
+                Text(
+                    en=f"every worker has run for {age(youngest)} or longer",
+                    zh=f"每个工作进程都已运行 {age(youngest)} 以上",
+                ),
+            )
+        )
+    elif reason not in _LASTING:
+        return
+    detail = str(told.get("detail") or "")
+    yield Finding(
+        "MOD006",
+        tuple(evidence),
+        {"reason": safe_line(f"{reason}: {detail}" if detail else reason, 200)},
+    )
+
+
+def _severity(backend: Backend | NotSeen, target: Target) -> Severity | None:
+    """Warn where the service is ready all the same: another engine serves."""
+    return None if isinstance(backend, NotSeen) or not _is_ready(backend, target) else "warn"
+
+
+def _is_ready(backend: Backend, target: Target) -> bool:
+    """Whether /ready says so; where there is no such path, whether a prediction comes."""
+    if isinstance(backend.ready, Exchange) and backend.ready.status == 200:
+        return True
+    unknown = not isinstance(backend.ready, Exchange) or backend.ready.status == 404
+    return unknown and serves(backend, target)
+
+
+CHECKS = (directory, access, files, loaded)

@@ -1,0 +1,99 @@
+"""Reaching the front door, and doors that should not be open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ops.diagnosis.finding import Evidence, Finding, check, quote
+from ops.facts.snapshot import Backend, Exchange, Front, NotSeen, Pidfile, Processes, Target
+from ops.interpret.address import is_loopback, same_address, split_address
+from ops.interpret.nginx import serving_masters
+from ops.interpret.service_name import is_service
+from ops.text.language import Text
+
+_PERMANENT = (301, 308)
+
+
+@check("net.front_door", "NET001", "NET002", en="the front door takes connections", zh="入口可以连接")
+def front_door(
+    target: Target, front: Front, processes: Processes, nginx_pidfile: Pidfile | NotSeen
+) -> Iterator[Finding]:
+    """NET001: refused though nginx runs. NET002: no answer to the connection at all."""
+    connection = front.connection
+    source = f"tcp {connection.address}"
+    if connection.failure == "refused":
+        masters = list(serving_masters(target, processes, nginx_pidfile))
+        if masters:
+            yield Finding(
+                "NET001",
+                (
+                    quote(source, "connection refused"),
+                    Evidence(
+                        f"pid {masters[0].pid}",
+                        Text(en="nginx's master is running", zh="nginx 主进程在运行"),
+                    ),
+                ),
+                {"address": connection.address},
+            )
+    elif connection.failure == "timeout":
+        yield Finding(
+            "NET002",
+            (quote(source, f"no answer in {connection.elapsed:.1f} s"),),
+            {"address": connection.address, "waited": f"{connection.elapsed:.1f} s"},
+        )
+
+
+@check(
+    "net.exposed_backend",
+    "NET003",
+    en="the backend is reachable through nginx only",
+    zh="后端只能经由 nginx 访问",
+)
+def exposed_backend(target: Target, processes: Processes, backend: Backend | NotSeen) -> Iterator[Finding]:
+    """NET003: the service's own socket listens beyond loopback."""
+    members = {target.gunicorn_master, *target.gunicorn_workers}
+    is_served = not isinstance(backend, NotSeen) and _answers_as_service(backend)
+    for listener in processes.listeners:
+        if listener.address.startswith("unix:"):
+            continue
+        host, port = split_address(listener.address)
+        # Whoever holds the address: another program that took it is GUN012, and no way past nginx to the service.
+        ours = members.intersection(listener.pids) or (
+            is_served
+            and same_address(listener.address, target.backend)
+            and not any(p.pid in listener.pids and p.name.startswith("nginx") for p in processes.processes)
+        )
+        if ours and not is_loopback(host):
+            yield Finding(
+                "NET003",
+                (
+                    quote(
+                        "ss -ltnp",
+                        f"LISTEN {listener.address} pid {', '.join(map(str, listener.pids)) or '?'}",
+                    ),
+                ),
+                {"listening": listener.address, "port": str(port)},
+            )
+            return
+
+
+def _answers_as_service(backend: Backend) -> bool:
+    """Whether the answers are gunicorn's, a development server's or this kind of service's."""
+    answers = [x for x in (backend.health, backend.predict) if isinstance(x, Exchange)]
+    return any(x.header("server").startswith(("gunicorn", "Werkzeug")) or is_service(x) for x in answers)
+
+
+@check("net.plain_http", "NET004", en="plain HTTP is redirected to HTTPS", zh="HTTP 跳转到 HTTPS")
+def plain_http(target: Target, front: Front) -> Iterator[Finding]:
+    """NET004: port 80 answers other than a permanent redirect to HTTPS."""
+    plain = front.plain
+    if not isinstance(plain, Exchange) or plain.status is None or not target.url.startswith("https:"):
+        return
+    location = plain.header("location")
+    if plain.status in _PERMANENT and location.startswith("https://"):
+        return
+    words = f"{plain.status} {location}".strip()
+    yield Finding("NET004", (quote(f"GET {plain.url}", words),), {"status": str(plain.status)})
+
+
+CHECKS = (front_door, exposed_backend, plain_http)

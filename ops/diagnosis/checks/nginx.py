@@ -1,0 +1,568 @@
+"""nginx itself: its process, its configuration, where it sends requests."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from urllib.parse import urljoin
+
+from ops.diagnosis.checks.log_reading import nginx_entries, require_nginx_log
+from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, check, quote
+from ops.facts.snapshot import (
+    AccessLog,
+    Backend,
+    Exchange,
+    Front,
+    Host,
+    Logs,
+    NginxConfig,
+    NginxTest,
+    NotSeen,
+    Pidfile,
+    Processes,
+    Target,
+    Upstreams,
+)
+from ops.interpret import gunicorn as gunicorn_topology
+from ops.interpret import nginx as nginx_topology
+from ops.interpret.address import split_address
+from ops.interpret.service_name import identity, is_service, reaches_service
+from ops.interpret.site import find_site
+from ops.text.duration import UNIT_SECONDS
+from ops.text.language import Text
+
+DEFAULT_READ_TIMEOUT = 60.0  # ngx_http_proxy_module, proxy_read_timeout
+REUSING_SINCE = (
+    1,
+    29,
+    7,
+)  # from here on nginx speaks HTTP/1.1 and keeps connections by default (its CHANGES)
+DEFAULT_LIMIT_STATUS = "503"  # ngx_http_limit_req_module, limit_req_status
+# Below this share of all requests, the rate limit does its work rather than hurting users.
+SMALL_SHARE = 0.10
+# What the clients of the guide and of the documentation call themselves.
+CLIENTS = {"curl": "curl/8.5.0", "python-requests": "python-requests/2.32.3"}
+REFUSALS = ("403", "404", "406", "410", "444")
+_IN_FILE = re.compile(r" in (\S+):(\d+)$")
+
+
+def _site_server(config: NginxConfig, target: Target) -> nginx_topology.Server | None:
+    site = find_site(config, target.domain, target.backend)
+    return site.server if site else None
+
+
+@check("nginx.program", "NGX001", en="nginx is installed", zh="nginx 已安装")
+def program(target: Target, front: Front | NotSeen) -> Iterator[Finding]:
+    """NGX001: the configured binary is not found. Warn where something serves at the front door all the same."""
+    if target.nginx_installed:
+        return
+    serving = isinstance(front, Front) and front.connection.failure is None
+    yield Finding(
+        "NGX001",
+        (Evidence(target.nginx_binary, Text(en="no such program", zh="没有这个程序")),),
+        severity="warn" if serving else None,
+    )
+
+
+@check("nginx.process", "NGX002", en="nginx is running", zh="nginx 正在运行")
+def process(
+    target: Target, front: Front, processes: Processes, nginx_pidfile: Pidfile | NotSeen
+) -> Iterator[Finding]:
+    """NGX002: no master for this configuration, and nothing listens at the front door."""
+    if front.connection.failure not in ("refused", "missing") or any(
+        nginx_topology.serving_masters(target, processes, nginx_pidfile)
+    ):
+        return
+    evidence = [quote(f"tcp {front.connection.address}", "connection refused")]
+    if isinstance(nginx_pidfile, Pidfile) and nginx_pidfile.pid is not None:
+        evidence.append(
+            Evidence(
+                nginx_pidfile.path,
+                Text(
+                    en=f"names process {nginx_pidfile.pid}, which is no nginx",
+                    zh=f"其中的进程 {nginx_pidfile.pid} 不是 nginx",
+                ),
+            )
+        )
+    evidence.append(
+        Evidence("ps", Text(en="no nginx master for this configuration", zh="没有使用此配置的 nginx 主进程"))
+    )
+    yield Finding("NGX002", tuple(evidence))
+
+
+@check("nginx.configuration", "NGX003", en="nginx's configuration loads", zh="nginx 配置可以加载")
+def configuration(
+    nginx_test: NginxTest,
+    host: Host,
+    target: Target,
+    processes: Processes | NotSeen,
+    nginx_pidfile: Pidfile | NotSeen,
+) -> Iterator[Finding]:
+    """NGX003: nginx -t fails for the configuration itself; a permission the doctor lacks is never this."""
+    if nginx_test.exit_code == 0:
+        return
+    failures = _failures(nginx_test)
+    own = own_failures(nginx_test, host)
+    if len(own) < len(failures) or not failures:
+        reason = next((line for line in failures if line not in own), "nginx -t failed without saying why")
+        raise NotJudgedError(NotSeen(reason=reason, needs_root=not host.is_root))
+    line = own[0].partition("] ")[2] or own[0]
+    where = _IN_FILE.search(line)
+    serving = not isinstance(processes, NotSeen) and any(
+        nginx_topology.serving_masters(target, processes, nginx_pidfile)
+    )
+    yield Finding(
+        "NGX003",
+        (quote(" ".join(nginx_test.command), line),),
+        {
+            "message": line[: where.start()] if where else line,
+            "file": where[1] if where else target.nginx_config_file,
+            "line": where[2] if where else "?",
+        },
+        severity="warn" if serving else None,
+    )
+
+
+def _failures(test: NginxTest) -> list[str]:
+    return [line for line in test.lines if "[emerg]" in line or "[crit]" in line]
+
+
+def own_failures(test: NginxTest, host: Host) -> list[str]:
+    """What keeps the configuration itself from loading: not what the doctor merely may not open."""
+    if test.exit_code == 0:
+        return []
+    return [line for line in _failures(test) if host.is_root or "Permission denied" not in line]
+
+
+@check(
+    "nginx.upstream",
+    "NGX005",
+    en="nginx proxies to where the service listens",
+    zh="nginx 转发到服务实际监听的地址",
+)
+def upstream(
+    nginx_config: NginxConfig, target: Target, upstreams: Upstreams, backend: Backend, front: Front | NotSeen
+) -> Iterator[Finding]:
+    """NGX005: the proxied address refuses while gunicorn is healthy at another.
+
+    Where predictions pass all the same, nginx runs another configuration than this: NGX004."""
+    if (
+        isinstance(front, Front)
+        and isinstance(front.predict, Exchange)
+        and reaches_service(front.predict, target)
+    ):
+        return
+    server = _site_server(nginx_config, target)
+    passed = server and nginx_topology.proxy_pass_for(nginx_config, server, target.predict_path)
+    healthy = isinstance(backend.health, Exchange) and backend.health.status is not None
+    if not passed or not passed.determined or not healthy:
+        return
+    answers = {address: upstreams.answers.get(address) for address in passed.addresses}
+    dead = {
+        a: x
+        for a, x in answers.items()
+        if x is not None and x.failure in ("refused", "missing", "unreachable")
+    }
+    if not dead or len(dead) < len(answers):
+        return
+    address, answer = next(iter(dead.items()))
+    yield Finding(
+        "NGX005",
+        (
+            quote(passed.where, f"proxy_pass {passed.written}"),
+            quote(_written_at(passed, address), f"{address}: {answer.detail or answer.failure}"),
+            Evidence(
+                f"GET {target.backend}{target.health_path}",
+                Text(en="the service answers there", zh="服务在此地址应答"),
+            ),
+        ),
+        {"upstream": address, "listening": target.backend},
+    )
+
+
+def _written_at(passed: nginx_topology.ProxyPass, address: str) -> str:
+    """``file:line`` of the upstream's server that names ``address``, else of the proxy_pass."""
+    for member in (passed.upstream.block or ()) if passed.upstream else ():
+        if (
+            member.name == "server"
+            and member.args
+            and nginx_topology.normal_address(member.args[0]) == address
+        ):
+            return f"{member.file}:{member.line}"
+    return passed.where
+
+
+@check("nginx.health_location", "NGX006", en="health checks reach the service", zh="健康检查能到达服务")
+def health_location(nginx_config: NginxConfig, target: Target) -> Iterator[Finding]:
+    """NGX006: the health location returns a success without proxying."""
+    server = _site_server(nginx_config, target)
+    location = server.location_for(target.health_path) if server else None
+    if location is None or any(location.own("proxy_pass")):
+        return
+    for directive in location.own("return"):
+        if directive.args and directive.args[0].startswith("2") and directive.args[0].isdigit():
+            where = f"{directive.file}:{directive.line}"
+            yield Finding(
+                "NGX006",
+                (quote(where, f"location {location.written} {{ return {' '.join(directive.args)}; }}"),),
+                {"location": location.written, "where": where},
+            )
+            return
+
+
+@check("nginx.timeout", "NGX007", en="nginx waits long enough for the service", zh="nginx 等待服务的时间足够")
+def timeout(
+    nginx_config: NginxConfig, target: Target, front: Front, backend: Backend, logs: Logs
+) -> Iterator[Finding]:
+    """NGX007: 504 with 'upstream timed out', while the backend answers later than proxy_read_timeout."""
+    entries = nginx_entries(logs, "upstream timed out")
+    require_nginx_log(logs)
+    server = _site_server(nginx_config, target)
+    location = server.location_for(target.predict_path) if server else None
+    scope = location or server
+    if scope is None or not entries or not isinstance(backend.predict, Exchange) or backend.predict.failure:
+        return
+    written = scope.value("proxy_read_timeout")
+    allowed = nginx_seconds(written) if written else DEFAULT_READ_TIMEOUT
+    if allowed is None or backend.predict.elapsed <= allowed:
+        return
+    path, entry = entries[-1]
+    evidence = [quote(path, entry.text)]
+    if isinstance(front.predict, Exchange) and front.predict.status == 504:
+        evidence.insert(0, quote(f"POST {front.predict.url}", f"504 after {front.predict.elapsed:.1f} s"))
+    evidence.append(
+        quote(
+            f"POST {target.backend}{target.predict_path}",
+            f"{backend.predict.status} after {backend.predict.elapsed:.1f} s, proxy_read_timeout {written or '60s'}",
+        )
+    )
+    yield Finding(
+        "NGX007",
+        tuple(evidence),
+        {"timeout": f"{allowed:g} s", "took": f"{backend.predict.elapsed:.1f} s"},
+    )
+
+
+def nginx_seconds(written: str) -> float | None:
+    """Seconds from nginx's time form (``30s``, ``1m30s``, ``500ms``, ``60``); None where it is none."""
+    units = {**UNIT_SECONDS, "w": 7 * UNIT_SECONDS["d"], "": 1.0}
+    parts = re.findall(r"(\d+)(ms|[smhdw]|)", written.replace(" ", ""))
+    if not parts or "".join(n + u for n, u in parts) != written.replace(" ", ""):
+        return None
+    return sum(int(number) * units[unit] for number, unit in parts)
+
+
+@check(
+    "nginx.rate_limit", "NGX008", en="the rate limit lets legitimate requests pass", zh="限流没有误伤正常请求"
+)
+def rate_limit(
+    logs: Logs, front: Front, target: Target, nginx_config: NginxConfig | NotSeen
+) -> Iterator[Finding]:
+    """NGX008: 'limiting requests' in the window with answers to match. Warn where the share is small."""
+    require_nginx_log(logs)
+    entries = [
+        (path, entry)
+        for path, entry in nginx_entries(logs, "limiting requests")
+        if "dry run" not in entry.text
+    ]
+    limits = _limit_statuses(nginx_config, target)
+    answered = {str(x.status) for x in (front.health, front.predict) if isinstance(x, Exchange)}
+    access = logs.nginx_access
+    refused = sum(access.statuses.get(code, 0) for code in limits) if isinstance(access, AccessLog) else 0
+    if not entries or not (refused or answered & limits):
+        return
+    total = access.requests if isinstance(access, AccessLog) else 0
+    share = len(entries) / max(total, len(entries))
+    path, entry = entries[-1]
+    limited_now = bool(answered & limits)
+    yield Finding(
+        "NGX008",
+        (
+            quote(path, entry.text),
+            *(
+                (quote(access.path, f"{refused} x {'/'.join(sorted(limits))}, {total} requests"),)
+                if isinstance(access, AccessLog)
+                else ()
+            ),
+        ),
+        {"count": str(len(entries)), "share": f"{share:.0%}"},
+        severity="warn" if share < SMALL_SHARE and not limited_now else "fail",
+    )
+
+
+def _limit_statuses(config: NginxConfig | NotSeen, target: Target) -> set[str]:
+    """What the site's rate limits answer; both usual ones where the configuration was not seen."""
+    server = None if isinstance(config, NotSeen) else _site_server(config, target)
+    scopes: tuple[nginx_topology.Scope, ...] = (server, *server.locations()) if server else ()
+    found = {
+        scope.value("limit_req_status") or DEFAULT_LIMIT_STATUS
+        for scope in scopes
+        if scope.effective("limit_req")
+    }
+    return found or {"429", DEFAULT_LIMIT_STATUS}
+
+
+@check("nginx.user_agents", "NGX010", en="documented clients are let in", zh="文档中的客户端可以访问")
+def user_agents(nginx_config: NginxConfig, target: Target) -> Iterator[Finding]:
+    """NGX010: an `if` on the User-Agent refuses the very clients the service is documented with."""
+    server = _site_server(nginx_config, target)
+    if server is None:
+        return
+    location = server.location_for(target.predict_path)
+    for scope in (server, *((location,) if location else ())):
+        for directive in scope.own("if"):
+            refuses = any(
+                d.name == "return" and d.args and d.args[0] in REFUSALS for d in directive.block or ()
+            )
+            blocked = [name for name, agent in CLIENTS.items() if _agent_matches(directive.args, agent)]
+            if refuses and blocked:
+                where = f"{directive.file}:{directive.line}"
+                yield Finding(
+                    "NGX010",
+                    (quote(where, f"if ({' '.join(directive.args)})"),),
+                    {"client": ", ".join(blocked), "where": where},
+                )
+                return
+
+
+def _agent_matches(condition: tuple[str, ...], agent: str) -> bool:
+    """Whether an `if`'s condition holds for a User-Agent (ngx_http_rewrite_module, if)."""
+    if len(condition) != 3 or condition[0] != "$http_user_agent":
+        return False
+    operator, pattern = condition[1], condition[2]
+    if operator == "=":
+        return agent == pattern
+    if operator not in ("~", "~*"):
+        return False
+    return nginx_topology.pattern_found(pattern, agent, ignore_case=operator == "~*")
+
+
+@check("nginx.server_block", "NGX011", en="the right server block answers", zh="由正确的 server 块应答")
+def server_block(
+    nginx_config: NginxConfig, nginx_test: NginxTest | NotSeen, target: Target, front: Front
+) -> Iterator[Finding]:
+    """NGX011: nginx's default page, or a server block whose server_name does not match."""
+    answers = [x for x in (front.predict, front.health) if isinstance(x, Exchange) and x.status is not None]
+    if (
+        not answers
+        or any(reaches_service(x, target) or is_service(x) for x in answers)
+        or target.connect_to is None
+    ):
+        return
+    shown = next((x for x in answers if "Welcome to nginx" in x.body), None)
+    host, port = split_address(target.connect_to)
+    blocks = nginx_topology.servers(nginx_config)
+    chosen = nginx_topology.chosen_server(blocks, host, port, target.domain)
+    # A file that does not load is not what answers: its names prove nothing.
+    loads = isinstance(nginx_test, NotSeen) or nginx_test.exit_code == 0
+    foreign = loads and chosen is not None and not nginx_topology.names_match(chosen, target.domain)
+    site = _site_server(nginx_config, target)
+    if shown is None and not (
+        foreign and (site is None or site != chosen or not _proxies(nginx_config, chosen))
+    ):
+        return
+    names = " ".join(chosen.names) if chosen and chosen.names else "-"
+    answer = shown or answers[0]
+    evidence = [
+        quote(
+            f"{answer.method} {answer.url}", f"{answer.status} {answer.header('server')} {answer.body[:80]}"
+        )
+    ]
+    if chosen is not None:
+        evidence.append(quote(chosen.where, f"server_name {names}"))
+    if site is not None and site != chosen:
+        evidence.append(quote(site.where, f"server_name {' '.join(site.names)}"))
+    yield Finding(
+        "NGX011",
+        tuple(evidence),
+        {"answering": names, "where": chosen.where if chosen else "?"},
+    )
+
+
+def _proxies(config: NginxConfig, server: nginx_topology.Server | None) -> bool:
+    return server is not None and bool(nginx_topology.proxy_passes(config, server))
+
+
+@check(
+    "nginx.proxied_service", "NGX012", en="what nginx proxies to is this service", zh="nginx 转发到的是本服务"
+)
+def proxied_service(
+    nginx_config: NginxConfig,
+    target: Target,
+    upstreams: Upstreams,
+    backend: Backend,
+    front: Front,
+    processes: Processes | NotSeen,
+) -> Iterator[Finding]:
+    """NGX012: the upstream answers, but as another program: no service identity, another holder of the port."""
+    server = _site_server(nginx_config, target)
+    passed = server and nginx_topology.proxy_pass_for(nginx_config, server, target.predict_path)
+    if not passed or (isinstance(front.predict, Exchange) and reaches_service(front.predict, target)):
+        return
+    members = {target.gunicorn_master, *target.gunicorn_workers}
+    for address in passed.addresses:
+        answer = backend.health if address == target.backend else upstreams.answers.get(address)
+        if not isinstance(answer, Exchange) or answer.status is None or _is_same(answer, backend):
+            continue
+        if answer.header("server").startswith("Werkzeug"):
+            continue  # APP006 tells that better
+        if (
+            address == target.backend
+            and isinstance(backend.predict, Exchange)
+            and reaches_service(backend.predict, target)
+        ):
+            continue
+        owners = gunicorn_topology.holder(processes, address) if not isinstance(processes, NotSeen) else ()
+        if any(owner.pid in members for owner in owners):
+            continue
+        server_header = answer.header("server")
+        if not owners and server_header.startswith("gunicorn"):
+            continue  # not seen whose it is
+        owner = owners[0] if owners else None
+        told = f"pid {owner.pid} {' '.join(owner.command)[:120]}" if owner else "?"
+        yield Finding(
+            "NGX012",
+            (
+                quote(passed.where, f"proxy_pass {passed.written}"),
+                quote(
+                    f"GET {address}{target.health_path}",
+                    f"{answer.status} Server: {server_header or '-'}, {answer.media_type or '-'}: {answer.body[:80]}",
+                ),
+                *((quote(f"ss -ltnp {address}", told),) if owner else ()),
+            ),
+            {"upstream": address, "answer": f"{answer.status} {answer.media_type}".strip(), "owner": told},
+        )
+        return
+
+
+def _is_same(answer: Exchange, backend: Backend) -> bool:
+    """Whether a health answer is the service's: its own name where the service is known to give one."""
+    expected = identity(backend.health) if isinstance(backend.health, Exchange) else None
+    named = identity(answer)
+    return named is not None and (expected is None or named == expected)
+
+
+@check(
+    "nginx.redirects",
+    "NGX013",
+    "NGX014",
+    en="requests are not redirected in circles or away",
+    zh="请求没有循环跳转或被错误重定向",
+)
+def redirects(front: Front, backend: Backend | NotSeen, target: Target) -> Iterator[Finding]:
+    """NGX013: the same URL recurs. NGX014: a POST to the predict path is redirected, at nginx or at the app."""
+    visited: list[str] = []
+    for hop in front.hops:
+        visited.append(hop.url)
+        onward = urljoin(hop.url, hop.header("location"))
+        if hop.status in (301, 302, 303, 307, 308) and onward in visited:
+            yield Finding(
+                "NGX013",
+                tuple(
+                    quote(f"GET {x.url}", f"{x.status} Location: {x.header('location')}")
+                    for x in front.hops[:4]
+                ),
+                {"loop_url": onward},
+            )
+            break
+    predict = front.predict
+    if not isinstance(predict, Exchange) or predict.status not in (301, 302, 303, 307, 308):
+        return
+    at_app = (
+        not isinstance(backend, NotSeen)
+        and isinstance(backend.predict, Exchange)
+        and backend.predict.status in (301, 302, 303, 307, 308)
+    )
+    location = predict.header("location")
+    evidence = [quote(f"POST {predict.url}", f"{predict.status} Location: {location}")]
+    if not isinstance(backend, NotSeen) and isinstance(backend.predict, Exchange) and backend.predict.status:
+        evidence.append(quote(f"POST {target.backend}{target.predict_path}", str(backend.predict.status)))
+    yield Finding(
+        "NGX014",
+        tuple(evidence),
+        {"status": str(predict.status), "location": location, "layer": "app" if at_app else "nginx"},
+    )
+
+
+@check("nginx.limit_status", "NGX018", en="the rate limit answers 429", zh="限流返回 429")
+def limit_status(nginx_config: NginxConfig, target: Target) -> Iterator[Finding]:
+    """NGX018: limit_req without limit_req_status 429."""
+    server = _site_server(nginx_config, target)
+    if server is None:
+        return
+    scopes: tuple[nginx_topology.Scope, ...] = (server, *server.locations())
+    for scope in scopes:
+        limit = scope.effective("limit_req")
+        if limit and (scope.value("limit_req_status") or DEFAULT_LIMIT_STATUS) == DEFAULT_LIMIT_STATUS:
+            where = f"{limit[0].file}:{limit[0].line}"
+            zone = next((a.removeprefix("zone=") for a in limit[0].args if a.startswith("zone=")), "?")
+            yield Finding(
+                "NGX018",
+                (quote(where, f"limit_req {' '.join(limit[0].args)}"),),
+                {"zone": zone, "where": where},
+            )
+            return
+
+
+@check("nginx.keepalive", "NGX017", en="connections to the service are reused", zh="到后端的连接会被复用")
+def keepalive(nginx_config: NginxConfig, target: Target) -> Iterator[Finding]:
+    """NGX017: the upstream has keepalive, and the location speaks HTTP/1.0 or sends Connection: close or upgrade.
+
+    Defaults by version: ngx_http_proxy_module, proxy_http_version and proxy_set_header."""
+    server = _site_server(nginx_config, target)
+    passed = server and nginx_topology.proxy_pass_for(nginx_config, server, target.predict_path)
+    pool = (
+        next((d for d in passed.upstream.block or () if d.name == "keepalive"), None)
+        if passed and passed.upstream
+        else None
+    )
+    if not passed or pool is None or pool.args == ("0",):
+        return
+    scope = passed.location
+    reuses_by_default = _version(nginx_config) >= REUSING_SINCE
+    spoken = scope.effective("proxy_http_version")
+    sent = [
+        d
+        for d in scope.effective("proxy_set_header")
+        if len(d.args) == 2 and d.args[0].lower() == "connection"
+    ]
+    said = nginx_topology.usual_value(nginx_config, scope, sent[-1].args[1]) if sent else ""
+    if spoken and spoken[-1].args == ("1.0",):
+        culprit, told = spoken[-1], "proxy_http_version 1.0"
+    elif not spoken and not reuses_by_default:
+        culprit, told = scope.first_own("proxy_pass") or pool, "proxy_http_version 1.0 (the default)"
+    elif sent and said is not None and said.lower() in ("close", "upgrade"):
+        culprit, told = sent[-1], f"proxy_set_header Connection {sent[-1].args[1]}"
+        told += "" if said == sent[-1].args[1] else f" (= {said})"
+    elif not sent and not reuses_by_default:
+        culprit, told = scope.first_own("proxy_pass") or pool, "Connection: close (the default)"
+    else:
+        return
+    where = f"{culprit.file}:{culprit.line}"
+    yield Finding(
+        "NGX017",
+        (quote(f"{pool.file}:{pool.line}", f"keepalive {' '.join(pool.args)}"), quote(where, told)),
+        {"where": where},
+    )
+
+
+def _version(config: NginxConfig) -> tuple[int, ...]:
+    """nginx's version as numbers; newer than any where it was not told: no default is held against it then."""
+    return tuple(int(part) for part in (config.version or "99").split(".") if part.isdecimal())
+
+
+CHECKS = (
+    program,
+    process,
+    configuration,
+    upstream,
+    health_location,
+    timeout,
+    rate_limit,
+    user_agents,
+    server_block,
+    proxied_service,
+    redirects,
+    limit_status,
+    keepalive,
+)

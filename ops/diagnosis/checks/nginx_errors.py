@@ -1,0 +1,178 @@
+"""What nginx's error logs prove: limits met, the backend forbidden or hanging up."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from ops.diagnosis.checks.log_reading import LocatedEntry, entries_with, nginx_entries, require_nginx_log
+from ops.diagnosis.finding import Finding, NotJudgedError, check, quote
+from ops.facts.snapshot import (
+    AccessLog,
+    Exchange,
+    Front,
+    Log,
+    LogEntry,
+    Logs,
+    NginxConfig,
+    NotSeen,
+    Processes,
+    Target,
+)
+from ops.interpret.service_name import reaches_service
+from ops.interpret.site import find_site
+
+_SERVER = re.compile(r", server: ([^,]*),")
+# "connect() to unix:/run/x.sock failed (13: Permission denied) while connecting to upstream"
+_REASON = re.compile(r"connect\(\)(?: to \S+)? failed \(\d+: [^)]*\)")
+_EXHAUSTED = ("worker_connections are not enough", "Too many open files")
+# gunicorn's words for a worker whose end is accounted for: a time-out, a signal, an order to stop or reload.
+_WORKER_ENDED = (
+    "WORKER TIMEOUT",
+    "was sent SIG",
+    *(f"Handling signal: {name}" for name in ("hup", "term", "quit", "int", "ttou", "usr2", "winch")),
+)
+# How far apart the two logs may tell of one event, seconds: both write whole seconds, and a worker that is told to end
+# may take a moment.
+SAME_EVENT = 5.0
+
+
+def of_this_site(
+    entries: tuple[LocatedEntry, ...], config: NginxConfig | NotSeen, target: Target
+) -> tuple[LocatedEntry, ...]:
+    """Those entries that name no server block (``server: ...``), or the site's own: others share the log."""
+    site = None if isinstance(config, NotSeen) else find_site(config, target.domain, target.backend)
+    # nginx writes the block's first name (ngx_http_log_error), nothing for a block without one.
+    ours = {"", target.domain, *(site.server.names[:1] if site else ())}
+    return tuple(
+        (path, entry)
+        for path, entry in entries
+        if (named := _SERVER.search(entry.text)) is None or named[1] in ours
+    )
+
+
+@check("nginx.body_size", "NGX009", en="requests fit nginx's limit", zh="请求体没有超过 nginx 的上限")
+def body_size(
+    logs: Logs, front: Front, target: Target, nginx_config: NginxConfig | NotSeen
+) -> Iterator[Finding]:
+    """NGX009: 413 and 'client intended to send too large body' in the window."""
+    require_nginx_log(logs)
+    entries = of_this_site(
+        nginx_entries(logs, "client intended to send too large body"), nginx_config, target
+    )
+    if not entries:
+        return
+    access = logs.nginx_access
+    refused = access.statuses.get("413", 0) if isinstance(access, AccessLog) else 0
+    met = isinstance(front.predict, Exchange) and front.predict.status == 413
+    if not refused and not met:
+        if isinstance(access, NotSeen):
+            raise NotJudgedError(access)
+        return
+    path, entry = entries[-1]
+    yield Finding(
+        "NGX009",
+        (
+            quote(path, entry.text),
+            *((quote(access.path, f"{refused} x 413"),) if isinstance(access, AccessLog) else ()),
+        ),
+        {"count": str(max(len(entries), refused))},
+    )
+
+
+@check(
+    "nginx.capacity",
+    "NGX015",
+    en="nginx has connections and descriptors left",
+    zh="nginx 的连接数和描述符够用",
+)
+def capacity(logs: Logs) -> Iterator[Finding]:
+    """NGX015: out of worker_connections or descriptors, in any error log that the configuration names."""
+    entries = nginx_entries(logs, *_EXHAUSTED)
+    require_nginx_log(logs)
+    if not entries:
+        return
+    # One quotation a kind, the newest: a flood says the same thing many times.
+    newest = {words: found[-1] for words in _EXHAUSTED if (found := nginx_entries(logs, words))}
+    yield Finding(
+        "NGX015",
+        tuple(quote(path, entry.text) for path, entry in newest.values()),
+        {"message": "; ".join(f"{words} ({len(nginx_entries(logs, words))}x)" for words in newest)},
+    )
+
+
+@check("nginx.permission", "NGX016", en="nginx may connect to the service", zh="nginx 有权限连接服务")
+def permission(
+    logs: Logs, front: Front, target: Target, nginx_config: NginxConfig | NotSeen, taken_at: float
+) -> Iterator[Finding]:
+    """NGX016: connect() ... (13: Permission denied) in the window, and not mended since."""
+    require_nginx_log(logs)
+    denied = nginx_entries(logs, "(13: Permission denied)")
+    entries = [
+        pair
+        for pair in of_this_site(denied, nginx_config, target)
+        if _REASON.search(pair[1].text) is not None
+    ]
+    if not entries:
+        return
+    path, entry = entries[-1]
+    # A mode or a policy does not come and go: where predictions pass and no connect failed meanwhile, it was mended.
+    passes = isinstance(front.predict, Exchange) and reaches_service(front.predict, target)
+    if passes and entry.time < int(taken_at):
+        return
+    found = _REASON.search(entry.text)
+    yield Finding(
+        "NGX016",
+        (quote(path, entry.text),),
+        {"message": found[0] if found else entry.text[:120]},
+    )
+
+
+@check(
+    "nginx.premature_close",
+    "NGX019",
+    en="the service answers before it closes a connection",
+    zh="服务没有在应答前断开连接",
+)
+def premature_close(
+    logs: Logs, target: Target, nginx_config: NginxConfig | NotSeen, processes: Processes
+) -> Iterator[Finding]:
+    """NGX019: 'upstream prematurely closed connection' in the window, under the master of now, and at a time when
+    gunicorn's log accounts for no worker's end."""
+    require_nginx_log(logs)
+    entries = of_this_site(
+        nginx_entries(logs, "upstream prematurely closed connection"), nginx_config, target
+    )
+    if not entries:
+        return
+    master = next((p for p in processes.processes if p.pid == target.gunicorn_master), None)
+    if master is None:
+        return  # what is not running any more has taken its connections with it
+    log = logs.gunicorn_error
+    ends = entries_with(log, *_WORKER_ENDED)
+    unexplained = [
+        (path, entry) for path, entry in entries if entry.time >= master.started and not _is_told(entry, ends)
+    ]
+    if not unexplained:
+        return
+    if isinstance(log, NotSeen):
+        raise NotJudgedError(log)
+    path, entry = unexplained[-1]
+    yield Finding(
+        "NGX019",
+        (quote(path, entry.text), quote(log.path, _said_at(log, entry.time))),
+        {"count": str(len(unexplained))},
+    )
+
+
+def _is_told(entry: LogEntry, ends: tuple[LogEntry, ...]) -> bool:
+    return any(abs(end.time - entry.time) <= SAME_EVENT for end in ends)
+
+
+def _said_at(log: Log, time: float) -> str:
+    """The entry nearest to ``time`` within a few seconds: what a person would look at next; ``-`` where none is."""
+    near = [entry for entry in log.entries if abs(entry.time - time) <= SAME_EVENT]
+    return min(near, key=lambda e: abs(e.time - time)).text.partition("\n")[0] if near else "-"
+
+
+CHECKS = (body_size, capacity, permission, premature_close)

@@ -1,0 +1,257 @@
+"""Whether nginx runs the configuration that lies on disk."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from ops.diagnosis.checks.log_reading import nginx_entries
+from ops.diagnosis.checks.nginx import own_failures
+from ops.diagnosis.checks.nginx_errors import of_this_site
+from ops.diagnosis.finding import Evidence, Finding, check, quote
+from ops.facts.snapshot import (
+    Backend,
+    Exchange,
+    Front,
+    Host,
+    Logs,
+    NginxConfig,
+    NginxTest,
+    NotSeen,
+    Pidfile,
+    Process,
+    Processes,
+    Target,
+    Upstreams,
+)
+from ops.interpret import nginx as nginx_topology
+from ops.interpret.address import is_loopback, same_address, split_address
+from ops.interpret.service_name import is_prediction, serves
+from ops.interpret.site import Site, find_site
+from ops.text.duration import age
+from ops.text.language import Text
+
+# A file written just before a reload is as old as the workers that read it; both times are rounded.
+SLACK = 2.0
+_UPSTREAM = re.compile(r'upstream: "https?://(unix:[^:"]+|\[[^\]]+\]:\d+|[^/":]+:\d+)')
+_REDIRECTS = (301, 302, 303, 307, 308)
+
+
+@check("nginx.reload", "NGX004", en="nginx runs the configuration on disk", zh="nginx 运行的就是磁盘上的配置")
+def reload(
+    nginx_config: NginxConfig,
+    target: Target,
+    host: Host,
+    processes: Processes,
+    nginx_pidfile: Pidfile | NotSeen,
+    nginx_test: NginxTest | NotSeen,
+    front: Front | NotSeen,
+    backend: Backend | NotSeen,
+    upstreams: Upstreams | NotSeen,
+    logs: Logs | NotSeen,
+    taken_at: float,
+) -> Iterator[Finding]:
+    """NGX004: a file changed more than 2 s after the oldest current worker started, or what nginx does contradicts the
+    files. A file that does not load is NGX003."""
+    masters = tuple(nginx_topology.serving_masters(target, processes, nginx_pidfile))
+    workers = tuple(w for m in masters for w in nginx_topology.nginx_workers(processes.processes, m.pid))
+    if not workers or (isinstance(nginx_test, NginxTest) and own_failures(nginx_test, host)):
+        return
+    oldest = min(workers, key=lambda w: w.started)
+    changed = sorted(
+        (path for path, at in nginx_config.modified.items() if at > oldest.started + SLACK),
+        key=lambda path: nginx_config.modified[path],
+    )
+    site = find_site(nginx_config, target.domain, target.backend)
+    contradictions = [
+        *_listening(nginx_config, processes, (*masters, *workers)),
+        *_forwarding(nginx_config, site, target, front, backend, upstreams),
+        *_logged(nginx_config, site, target, logs, taken_at, {worker.pid for worker in workers}),
+        *_returned(site, target, front),
+    ]
+    if not changed and not contradictions:
+        return
+    behind = isinstance(front, Front) and _fails_at_nginx(front, backend, target, bool(contradictions))
+    evidence = [
+        Evidence(
+            path,
+            Text(
+                en=f"changed {age(later)} after nginx's worker {oldest.pid} started",
+                zh=f"在 nginx 的 worker {oldest.pid} 启动 {age(later)} 之后改过",
+            ),
+        )
+        for path in changed[:4]
+        if (later := nginx_config.modified[path] - oldest.started)
+    ]
+    where = contradictions[0].source if contradictions else "?"
+    yield Finding(
+        "NGX004",
+        (*evidence, *contradictions[:4]),
+        {"changed": changed[-1] if changed else where},
+        severity="fail" if behind else "warn",
+        summary=None
+        if changed
+        else Text(
+            en=f"What nginx does is not what its configuration says ({where}): it runs an older one.",
+            zh=f"nginx 的实际行为与配置不符（{where}）：它运行的是旧配置。",
+        ),
+        explains=None if behind else (),
+    )
+
+
+def _fails_at_nginx(front: Front, backend: Backend | NotSeen, target: Target, is_contradicted: bool) -> bool:
+    """Whether users meet a failure that the service itself does not have, of the kind an older configuration makes."""
+    answer = front.predict
+    if isinstance(backend, NotSeen) or not serves(backend, target) or not isinstance(answer, Exchange):
+        return False
+    if is_prediction(answer, target):
+        return False
+    misled = answer.status in (404, 405, *_REDIRECTS) or (answer.status == 200 and answer.is_html)
+    return misled or (is_contradicted and answer.status in (502, 504))
+
+
+def _listening(config: NginxConfig, processes: Processes, nginx: tuple[Process, ...]) -> Iterator[Evidence]:
+    """Ports that the files name and nginx does not listen on, and the reverse. Silent where either is not known."""
+    pids = {process.pid for process in nginx}
+    held = {
+        split_address(item.address)[1]
+        for item in processes.listeners
+        if not item.address.startswith("unix:") and pids.intersection(item.pids)
+    }
+    if not held or config.errors:
+        return
+    wanted: dict[int, str] = {}
+    for directive in nginx_topology.every(config, "listen"):
+        listen = nginx_topology.parse_listen(directive.args) if directive.args else None
+        if listen is None:
+            return  # a range of ports, or nonsense
+        if not listen.host.startswith("unix:") and "quic" not in directive.args:
+            wanted.setdefault(listen.port, f"{directive.file}:{directive.line}")
+    blocks = (server.blocks[0] for server in nginx_topology.servers(config))
+    if any(all(d.name != "listen" for d in block.block or ()) for block in blocks):
+        return  # without listen the port depends on who started nginx
+    for port, where in wanted.items():
+        if port not in held:
+            yield Evidence(
+                where,
+                Text(
+                    en=f"listen {port}: nginx does not listen there",
+                    zh=f"listen {port}：nginx 没有监听此端口",
+                ),
+            )
+    for port in sorted(held - set(wanted)):
+        yield Evidence(
+            f"ss -ltnp :{port}",
+            Text(
+                en="nginx listens there, and no file of its configuration says so",
+                zh="nginx 监听着此端口，但配置文件里没有",
+            ),
+        )
+
+
+def _forwarding(
+    config: NginxConfig,
+    site: Site | None,
+    target: Target,
+    front: Front | NotSeen,
+    backend: Backend | NotSeen,
+    upstreams: Upstreams | NotSeen,
+) -> Iterator[Evidence]:
+    """Predictions pass, although nobody is where the file sends them."""
+    passed = nginx_topology.proxy_pass_for(config, site.server, target.predict_path) if site else None
+    if (
+        passed is None
+        or not passed.determined
+        or isinstance(front, NotSeen)
+        or isinstance(upstreams, NotSeen)
+        or isinstance(backend, NotSeen)
+        or not isinstance(front.predict, Exchange)
+        or not is_prediction(front.predict, target)
+        or not serves(backend, target)
+    ):
+        return
+    answers = [upstreams.answers.get(address) for address in passed.addresses]
+    if answers and all(x is not None and x.failure in ("refused", "missing", "unreachable") for x in answers):
+        yield Evidence(
+            passed.where,
+            Text(
+                en=f"proxy_pass {passed.written} leads to {', '.join(passed.addresses)}, where nobody listens; "
+                "predictions pass all the same",
+                zh=f"proxy_pass {passed.written} 指向 {', '.join(passed.addresses)}，那里无人监听，预测却成功",
+            ),
+        )
+
+
+def _logged(
+    config: NginxConfig,
+    site: Site | None,
+    target: Target,
+    logs: Logs | NotSeen,
+    taken_at: float,
+    workers: set[int],
+) -> Iterator[Evidence]:
+    """A current worker has just tried an upstream that the file does not name. Silent where the file names one by a
+    host name. What a worker wrote that a reload has sent away since tells nothing."""
+    if site is None or isinstance(logs, NotSeen) or not site.passes:
+        return
+    addresses = {address for item in site.passes for address in item.addresses}
+    if not all(item.determined for item in site.passes) or not all(map(_is_literal, addresses)):
+        return
+    ours = f", server: {next(iter(site.server.names), '')},"
+    recent = [
+        (path, entry)
+        for path, entry in of_this_site(nginx_entries(logs, "while connecting to upstream"), config, target)
+        if entry.time >= int(taken_at)  # log times are whole seconds
+        and (entry.pid is None or entry.pid in workers)
+        and ours in entry.text
+    ]
+    for path, entry in recent[-1:]:
+        tried = _UPSTREAM.search(entry.text)
+        if tried and not any(_is_named(tried[1], address) for address in addresses):
+            yield quote(path, entry.text)
+
+
+def _is_named(tried: str, address: str) -> bool:
+    """Whether an address nginx tried is the one the file names: localhost may have been either loopback."""
+    if same_address(tried, address):
+        return True
+    (host, port), (named, named_port) = split_address(tried), split_address(address)
+    return port == named_port and is_loopback(host) and named == "127.0.0.1"
+
+
+def _is_literal(address: str) -> bool:
+    host, _ = split_address(address)
+    return address.startswith("unix:") or is_loopback(host) or not re.search(r"[a-zA-Z]", host)
+
+
+def _returned(site: Site | None, target: Target, front: Front | NotSeen) -> Iterator[Evidence]:
+    """The file answers a path itself with one status, and another came."""
+    if site is None or isinstance(front, NotSeen):
+        return
+    if nginx_topology.has_conditions(site.server):
+        return
+    for path, answer in ((target.health_path, front.health), (target.predict_path, front.predict)):
+        location = site.server.location_for(path)
+        directive = location.first_own("return") if location else None
+        if location is None or directive is None or nginx_topology.has_conditions(location):
+            continue
+        written = directive.args[0] if directive.args else ""
+        if (
+            written.isdecimal()
+            and written != "444"
+            and isinstance(answer, Exchange)
+            and answer.status is not None
+            and answer.status != int(written)
+            # nginx may answer these before it looks at the location's return.
+            and answer.status not in (400, 403, 413, 421, 429, 503)
+        ):
+            yield Evidence(
+                f"{directive.file}:{directive.line}",
+                Text(
+                    en=f"location {location.written} returns {written}, but {path} answers {answer.status}",
+                    zh=f"location {location.written} 应返回 {written}，但 {path} 返回 {answer.status}",
+                ),
+            )
+
+
+CHECKS = (reload,)

@@ -1,0 +1,59 @@
+"""Whose word about nginx was not believed: what was refused looks like an accident or like an attack, and is said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ops.diagnosis.finding import Evidence, Finding, check, quote
+from ops.facts.snapshot import NginxConfig, NginxTest, NotSeen, Process, Processes, Target
+from ops.interpret.authority import Standing, posing_as_nginx
+from ops.interpret.nginx import title
+from ops.text.language import Text
+
+MAX_SHOWN = 8
+
+
+@check("nginx.impostor", "NGX021", en="who calls itself nginx is nginx", zh="自称 nginx 的就是 nginx")
+def impostor(target: Target, processes: Processes) -> Iterator[Finding]:
+    """NGX021: a process of another user than root and the caller, or of another program, has the title of nginx's
+    master. A container's nginx is a container's, and no more; a user's whose configuration settings name is known."""
+    posers = [
+        process
+        for process, where in posing_as_nginx(processes)
+        if where is Standing.USER and not _is_known(process, target)
+    ]
+    if posers:
+        first = posers[0]
+        evidence = tuple(_seen(process) for process in posers[:MAX_SHOWN])
+        yield Finding("NGX021", evidence, {"pid": str(first.pid), "user": first.user})
+
+
+def _is_known(process: Process, target: Target) -> bool:
+    return process.uid == target.nginx_config_owner != 0
+
+
+def _seen(process: Process) -> Evidence:
+    program = process.executable or "?"
+    return Evidence(
+        f"ps {process.pid}",
+        Text(
+            en=f"user {process.user}, program {program}: {title(process)[:200]}",
+            zh=f"用户 {process.user}，程序 {program}：{title(process)[:200]}",
+        ),
+    )
+
+
+@check(
+    "nginx.trust", "NGX022", en="only root changes what nginx loads", zh="只有 root 能修改 nginx 加载的内容"
+)
+def trust(nginx_config: NginxConfig, nginx_test: NginxTest | NotSeen) -> Iterator[Finding]:
+    """NGX022: nginx was not run on its configuration, for somebody else could have written part of it."""
+    if nginx_config.distrusted is not None and isinstance(nginx_test, NotSeen) and nginx_test.is_refused:
+        yield Finding(
+            "NGX022",
+            (quote(nginx_config.file, nginx_config.distrusted),),
+            {"why": nginx_config.distrusted},
+        )
+
+
+CHECKS = (impostor, trust)

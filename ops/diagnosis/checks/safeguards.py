@@ -1,0 +1,226 @@
+"""The safeguards themselves."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+
+from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, check, quote
+from ops.facts.snapshot import Backups, Host, NotSeen, OpenLog, Processes, Rotation, Schedule, WatchdogState
+from ops.interpret.logrotate import covering, tears_lines
+from ops.interpret.schedule import cron_period, jobs_running
+from ops.text.duration import age
+from ops.text.language import Text
+
+
+@check("ops.rotation", "OPS001", en="every log of the service is rotated", zh="服务的日志都有轮转")
+def rotation(rotation: Rotation) -> Iterator[Finding]:
+    """OPS001: a log that no logrotate rule takes, or whose rule compresses it while it is still written to."""
+    present = [log for log in rotation.logs if log.is_file]
+    rules = {log.path: covering(rotation.rules, (log.path, log.resolved)) for log in present}
+    bare = [path for path, taking in rules.items() if not taking]
+    torn = [path for path, taking in rules.items() if taking and all(map(tears_lines, taking))]
+    hidden = next((unread for unread in rotation.unread if unread.needs_root), None)
+    if bare and hidden:
+        raise NotJudgedError(hidden)
+    if not bare and not torn:
+        return
+    read = ", ".join(rotation.files) or "-"
+    evidence = [
+        Evidence(path, Text(en=f"matched by no rule in {read}", zh=f"{read} 中没有规则匹配")) for path in bare
+    ]
+    evidence += [quote("logrotate", unread.reason) for unread in rotation.unread if bare]
+    for path in torn:
+        rule = rules[path][0]
+        evidence.append(
+            Evidence(
+                f"{rule.file}:{rule.line}",
+                Text(
+                    en=f"compresses {path}, and no postrotate has its process open the new file",
+                    zh=f"压缩 {path}，但没有 postrotate 让进程打开新文件",
+                ),
+            )
+        )
+    logs = ", ".join((*bare, *torn))
+    summary = None
+    if not bare:
+        summary = Text(
+            en=f"The rule for {logs} compresses what is still written to: nobody tells the process to reopen its log.",
+            zh=f"{logs} 的规则会压缩仍在写入的文件：没有让进程重新打开日志。",
+        )
+    yield Finding("OPS001", tuple(evidence), {"logs": logs}, summary=summary)
+
+
+@check("ops.open_logs", "OPS002", en="nothing writes to a rotated log", zh="没有进程还在写已轮转的日志")
+def open_logs(rotation: Rotation, open_logs: tuple[OpenLog, ...]) -> Iterator[Finding]:
+    """OPS002: a process of nginx or gunicorn has a log open that was renamed or removed."""
+    current = {log.resolved for log in rotation.logs}
+    for item in _stale(open_logs, current):
+        yield Finding(
+            "OPS002",
+            (
+                Evidence(
+                    f"/proc/{item.pid}/fd",
+                    Text(
+                        en=f"{item.path}{' (deleted)' if item.deleted else ''}, {item.size} bytes, open for writing",
+                        zh=f"{item.path}{'（已删除）' if item.deleted else ''}，{item.size} 字节，仍打开写入",
+                    ),
+                ),
+            ),
+            {"pid": str(item.pid), "path": item.path},
+        )
+
+
+def _stale(logs: tuple[OpenLog, ...], current: set[str]) -> list[OpenLog]:
+    """One a file: its workers only follow their master."""
+    found: dict[tuple[str, bool], OpenLog] = {}
+    for item in logs:
+        if item.deleted or item.path not in current:
+            found.setdefault((item.path, item.deleted), item)
+    return list(found.values())
+
+
+@check(
+    "ops.backup",
+    "OPS003",
+    "OPS004",
+    "OPS005",
+    en="there is a backup that could be restored",
+    zh="有可恢复的备份",
+)
+def backup(taken_at: float, backups: Backups) -> Iterator[Finding]:
+    """OPS003: none, or none recent; OPS004: the newest is damaged; OPS005: certificates' links without their files.
+
+    One fault, one cause: that no good one is left beside a newest that is damaged or hollow is not told again."""
+    if not backups.backups:
+        nothing = Text(en="there is none", zh="一份也没有")
+        evidence = Evidence(backups.directory, Text(en="no archive lies there", zh="目录里没有备份文件"))
+        yield Finding("OPS003", (evidence,), {"newest": "-"}, summary=_newest(nothing))
+        return
+    newest = backups.backups[0]
+    old = taken_at - newest.created_at
+    if old > backups.max_age:
+        told = Text(
+            en=f"{newest.path}, {age(old)} old; allowed are {age(backups.max_age)}",
+            zh=f"{newest.path}，已有 {age(old)}；允许 {age(backups.max_age)}",
+        )
+        yield Finding(
+            "OPS003", (Evidence(newest.path, told),), {"newest": newest.path}, summary=_newest(told)
+        )
+    for item in backups.backups:
+        # An old one that a newer replaced hurts nobody; one that is still being made does.
+        if item.loose_links and (item is newest or taken_at - item.created_at <= backups.max_age):
+            yield Finding(
+                "OPS005",
+                (quote(item.path, f"{item.loose_links[0]} -> ?"),),
+                {"archive": shlex.quote(item.path)},
+            )
+    if newest.verified is False:
+        yield Finding(
+            "OPS004",
+            (quote(newest.path, newest.reason or "-"),),
+            {"archive": shlex.quote(newest.path), "reason": newest.reason or "-"},
+        )
+    elif newest.needs_root and old <= backups.max_age:
+        raise NotJudgedError(NotSeen(reason=f"{newest.path}: {newest.reason}", needs_root=True))
+
+
+def _newest(told: Text) -> Text:
+    return Text(en=f"The newest backup: {told.en}.", zh=f"最近一份备份：{told.zh}。")
+
+
+_WATCHDOG_RUN = re.compile(r"(?:gte-ops|ops\.cli)\b(?:\s+-\S+)*\s+watchdog\b(?!\s+(?:pause|resume|status))")
+# A round that restarts the service takes up to a minute and a half, and cron knows no seconds.
+_SHORTEST_SILENCE = 180.0
+
+
+@check("ops.watching", "OPS006", en="something watches the service", zh="有程序在监护服务")
+def watching(
+    taken_at: float,
+    host: Host,
+    processes: Processes,
+    schedule: Schedule,
+    watchdog: WatchdogState | NotSeen,
+) -> Iterator[Finding]:
+    """OPS006: nothing runs the watchdog, or it is meant to run and has not for three intervals."""
+    jobs = [
+        job for job in jobs_running(schedule, _WATCHDOG_RUN, has_systemd=host.has_systemd) if not job.idle
+    ]
+    hidden = next((unseen for unseen in schedule.unseen if unseen.needs_root), None)
+    if not jobs and hidden:
+        raise NotJudgedError(hidden)
+    if isinstance(watchdog, NotSeen):
+        if watchdog.needs_root and jobs:
+            raise NotJudgedError(watchdog)
+        if jobs:
+            return  # it has yet to run for the first time
+        last = Text(en="never", zh="从未运行")
+    else:
+        silent = None if watchdog.last_round is None else taken_at - watchdog.last_round
+        period = max((cron_period(job.when) for job in jobs), default=0.0)
+        allowed = max(3 * max(watchdog.interval, period), _SHORTEST_SILENCE)
+        # Without a schedule it may be another supervisor's; but one whose process is gone will not run again.
+        resident = any(_WATCHDOG_RUN.search(" ".join(p.command)) for p in processes.processes)
+        if (jobs and silent is None) or ((jobs or resident) and (silent or 0.0) <= allowed):
+            return
+        last = (
+            Text(en="never", zh="从未运行")
+            if silent is None
+            else Text(en=f"{age(silent)} ago", zh=f"{age(silent)}前")
+        )
+    evidence = [
+        Evidence(job.where, Text(en=f"should run it: {job.when}", zh=f"应当运行它：{job.when}"))
+        for job in jobs
+    ] or [
+        Evidence(
+            "cron, systemd",
+            Text(
+                en="no entry, timer or unit runs gte-ops watchdog",
+                zh="没有任务、定时器或服务运行 gte-ops watchdog",
+            ),
+        )
+    ]
+    if isinstance(watchdog, WatchdogState):
+        evidence.append(Evidence(watchdog.path, Text(en=f"last round {last.en}", zh=f"上次检查：{last.zh}")))
+    yield Finding(
+        "OPS006",
+        tuple(evidence),
+        {"last_run": last.en},
+        summary=Text(en=f"The watchdog's last run: {last.en}.", zh=f"watchdog 最近一次运行：{last.zh}。"),
+    )
+
+
+@check("ops.watchdog", "OPS007", en="the watchdog still acts", zh="watchdog 仍在起作用")
+def watchdog(taken_at: float, watchdog: WatchdogState | NotSeen) -> Iterator[Finding]:
+    """OPS007: the watchdog's state says that it holds still. Where none has run there is nothing to hold."""
+    if isinstance(watchdog, NotSeen):
+        if watchdog.needs_root:
+            raise NotJudgedError(watchdog)
+        return
+    if watchdog.gave_up:
+        ago = age(max(0.0, taken_at - watchdog.last_round)) if watchdog.last_round is not None else "?"
+        yield Finding(
+            "OPS007",
+            (
+                Evidence(
+                    watchdog.path,
+                    Text(
+                        en=f"holding still after {watchdog.actions} actions; last round {ago} ago",
+                        zh=f"已采取 {watchdog.actions} 次措施，目前按兵不动；上次检查在 {ago} 前",
+                    ),
+                ),
+            ),
+            {"restarts": str(watchdog.actions)},
+        )
+
+
+@check("ops.configuration", "OPS008", en="gte-ops.toml is read", zh="gte-ops.toml 已读取")
+def configuration(passed_over: tuple[str, ...]) -> Iterator[Finding]:
+    """OPS008: a configuration is there that somebody else could have written; it was not read."""
+    if passed_over:
+        evidence = tuple(quote("gte-ops", line) for line in passed_over)
+        yield Finding("OPS008", evidence, {"file": passed_over[0].partition(": not read: ")[0]})
+
+
+CHECKS = (rotation, open_logs, backup, watching, watchdog, configuration)

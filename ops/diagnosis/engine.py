@@ -1,0 +1,300 @@
+"""From a snapshot to a diagnosis: run the judges, then tell causes from what only follows from them."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import msgspec
+
+from ops.diagnosis.catalogue import Catalogue, catalogue, fill_text
+from ops.diagnosis.finding import Check, Evidence, Finding, NotJudgedError, Severity
+from ops.diagnosis.model import Cause, CheckResult, CheckStatus, Diagnosis, Ignored, Status, Symptom
+from ops.diagnosis.symptoms import Observed, observed_symptoms
+from ops.facts.snapshot import Backend, Host, NotSeen, Processes, Snapshot, Target
+from ops.settings import Ignore
+from ops.text.language import Text, verbatim
+from ops.text.sanitize import safe_line
+from ops.text.timestamps import local_time
+
+_PASSED = Text(en="in order", zh="正常")
+
+
+def diagnose(snapshot: Snapshot, checks: Sequence[Check], ignore: Sequence[Ignore] = ()) -> Diagnosis:
+    """Judge ``snapshot`` with ``checks``, setting aside what ``ignore`` names. A pure function of its arguments but for
+    the durations it reports."""
+    book = catalogue()
+    results, findings = run_checks(snapshot, checks, book)
+    values = target_values(snapshot.target) if isinstance(snapshot.target, Target) else {}
+    observed = observed_symptoms(snapshot)
+    causes = find_causes(findings, observed, values, book)
+    symptoms = tuple(
+        Symptom(
+            id=item.id,
+            summary=fill_text(book.symptom(item.id), {**values, **item.values}),
+            explained_by=tuple(cause.code for cause in causes if item.id in cause.explains),
+        )
+        for item in observed
+    )
+    causes, ignored = set_aside(causes, ignore, snapshot)
+    return Diagnosis(
+        status=overall_status(causes, symptoms, results, snapshot),
+        target=_described(snapshot.target),
+        started_at=snapshot.taken_at,
+        duration_ms=0.0,
+        symptoms=symptoms,
+        causes=causes,
+        checks=results,
+        unseen=_unseen(snapshot),
+        ignored=ignored,
+        utc_offset=_utc_offset(snapshot),
+    )
+
+
+def _utc_offset(snapshot: Snapshot) -> int:
+    return snapshot.host.utc_offset if isinstance(snapshot.host, Host) else 0
+
+
+def set_aside(
+    causes: Sequence[Cause], ignore: Sequence[Ignore], snapshot: Snapshot
+) -> tuple[tuple[Cause, ...], tuple[Ignored, ...]]:
+    """The causes that count, and those that are ignored. An entry whose last day has passed is evidence, no more."""
+    today = local_time(snapshot.taken_at, _utc_offset(snapshot)).date()
+    entries = {entry.code: entry for entry in sorted(ignore, key=lambda entry: entry.until)}
+    counting: list[Cause] = []
+    ignored: list[Ignored] = []
+    for cause in causes:
+        entry = entries.get(cause.code)
+        if entry is None:
+            counting.append(cause)
+        elif entry.until < today:
+            expired = Evidence(
+                "doctor.ignore",
+                Text(
+                    en=f"was ignored until {entry.until}: {entry.reason}",
+                    zh=f"曾忽略至 {entry.until}：{entry.reason}",
+                ),
+            )
+            counting.append(replace(cause, evidence=(*cause.evidence, expired)))
+        else:
+            ignored.append(Ignored(cause, entry.reason, entry.until.isoformat()))
+    return tuple(counting), tuple(ignored)
+
+
+def run_checks(
+    snapshot: Snapshot, checks: Iterable[Check], book: Catalogue
+) -> tuple[tuple[CheckResult, ...], tuple[Finding, ...]]:
+    """Every check's result and all findings, one a code. A check that crashes is named and costs no other."""
+    results: list[CheckResult] = []
+    findings: dict[str, Finding] = {}
+    for check in checks:
+        started = time.perf_counter()
+        inputs = check.inputs(snapshot)
+        missing = next((inputs[name] for name in check.needs if isinstance(inputs[name], NotSeen)), None)
+        status: CheckStatus = "pass"
+        summary, skipped = _PASSED, None
+        found: list[Finding] = []
+        if missing is not None:
+            status, summary, skipped = "skip", check.looks_at, _reason(missing)
+        else:
+            try:
+                for finding in check.judge(**inputs):
+                    found.append(finding)
+            except NotJudgedError as unseen:
+                status, summary, skipped = "skip", check.looks_at, _reason(unseen.unseen)
+            except Exception as error:  # noqa: BLE001  a defect in one judge must not cost the others
+                status, summary = "error", check.looks_at
+                skipped = verbatim(safe_line(f"{type(error).__name__}: {error}"))
+        for finding in found:
+            earlier = findings.get(finding.code)
+            # One cause a code: a second file that is missing is more evidence, not another cause.
+            findings[finding.code] = (
+                replace(earlier, evidence=(*earlier.evidence, *finding.evidence)) if earlier else finding
+            )
+        if found and status != "error":
+            severities = {finding.severity or book.entry(finding.code).severity for finding in found}
+            status = "fail" if "fail" in severities else "warn"
+            summary = book.entry(found[0].code).title
+        results.append(
+            CheckResult(
+                id=check.id,
+                status=status,
+                summary=check.looks_at if status == "pass" else summary,
+                duration_ms=round((time.perf_counter() - started) * 1000, 2),
+                skipped_because=skipped,
+            )
+        )
+    return tuple(results), tuple(findings.values())
+
+
+def _reason(unseen: NotSeen) -> Text:
+    if unseen.needs_root:
+        return Text(
+            en=f"{unseen.reason} (run as root to see)", zh=f"{unseen.reason}（需以 root 运行才能看到）"
+        )
+    return verbatim(unseen.reason)
+
+
+def find_causes(
+    findings: Sequence[Finding], observed: Sequence[Observed], values: dict[str, str], book: Catalogue
+) -> tuple[Cause, ...]:
+    """The findings no other finding explains, what to fix first first.
+
+    Each takes over the codes that only follow from it, and the worse severity of the two."""
+    proven = {finding.code: finding for finding in findings}
+    roots = [f for f in findings if not any(book.outranks(other, f.code) for other in proven)]
+    causes = [
+        _cause(
+            root,
+            [proven[code] for code in proven if book.outranks(root.code, code)],
+            observed,
+            values,
+            book,
+        )
+        for root in roots
+    ]
+    order = {code: rank for rank, code in enumerate(book.codes)}
+    symptoms = {item.id for item in observed}
+    return tuple(
+        sorted(
+            causes,
+            key=lambda c: (c.severity != "fail", not symptoms.intersection(c.explains), order[c.code]),
+        )
+    )
+
+
+def _cause(
+    root: Finding,
+    followers: list[Finding],
+    observed: Sequence[Observed],
+    values: dict[str, str],
+    book: Catalogue,
+) -> Cause:
+    entry = book.entry(root.code)
+    facts = {**values, **root.facts}
+    explained = [symptom for f in (root, *followers) for symptom in _explained_by(f, book)]
+    severities: set[Severity] = {f.severity or book.entry(f.code).severity for f in (root, *followers)}
+    return Cause(
+        code=root.code,
+        severity="fail" if "fail" in severities else "warn",
+        title=entry.title,
+        summary=root.summary or entry.summary_with(facts),
+        explains=(
+            *(item.id for item in observed if item.id in explained),
+            *(finding.code for finding in followers),
+        ),
+        evidence=root.evidence,
+        verify=verbatim(root.verify) if root.verify else entry.verify_with(facts),
+        fix=tuple(verbatim(step) for step in root.fix) if root.fix else entry.fix_with(facts),
+    )
+
+
+def _explained_by(finding: Finding, book: Catalogue) -> tuple[str, ...]:
+    return book.entry(finding.code).explains if finding.explains is None else finding.explains
+
+
+def overall_status(
+    causes: Sequence[Cause], symptoms: Sequence[Symptom], results: Sequence[CheckResult], snapshot: Snapshot
+) -> Status:
+    """fail where users are hurt (an unexplained symptom too), unknown where it could not be judged, else warn or ok."""
+    if any(cause.severity == "fail" for cause in causes) or any(not s.explained_by for s in symptoms):
+        return "fail"
+    if isinstance(snapshot.target, NotSeen) or isinstance(snapshot.front, NotSeen):
+        return "unknown"
+    if any(result.status == "error" for result in results) or all(r.status == "skip" for r in results):
+        return "unknown"
+    return "warn" if causes else "ok"
+
+
+def target_values(target: Target) -> dict[str, str]:
+    """What fills the catalogue's placeholders about this host."""
+    host, _, port = (target.connect_to or f"{target.domain}:").rpartition(":")
+    if target.backend.startswith("unix:"):
+        socket = shlex.quote(target.backend.removeprefix("unix:"))
+        backend_url, backend_curl = "http://localhost", f"curl -v --unix-socket {socket} http://localhost"
+    else:
+        backend_url = f"http://{target.backend}"
+        backend_curl = f"curl -v {shlex.quote(backend_url)}"
+    present = {
+        "domain": target.domain,
+        "url": target.url,
+        "host": host or target.domain,
+        "port": port,
+        "front": target.connect_to,
+        "backend": target.backend,
+        "backend_url": backend_url,
+        "backend_curl": backend_curl,
+        "health_path": target.health_path,
+        "ready_path": target.ready_path,
+        "predict_path": target.predict_path,
+        "predict_url": target.url + target.predict_path,
+        "certificate": target.certificate,
+        "private_key": target.private_key,
+        "ca_file": target.ca_file,
+        "site_file": target.site_file,
+        "nginx_config": target.nginx_config_file,
+        "nginx_error_log": next(iter(target.nginx_error_logs), None),
+        "nginx_access_log": target.nginx_access_log,
+        "gunicorn_config": target.gunicorn_config_file,
+        "gunicorn_error_log": target.gunicorn_error_log,
+        "gunicorn_access_log": target.gunicorn_access_log,
+        "gunicorn_pidfile": target.gunicorn_pidfile,
+        "start": target.start_command,
+        "restart": target.restart_command,
+        "start_nginx": target.start_nginx,
+        "reload_nginx": target.reload_nginx,
+        "test_nginx": target.test_nginx,
+        "model_dir": target.model_dir,
+        "app_dir": target.app_dir,
+        "letsencrypt_dir": target.letsencrypt_dir,
+        "python": target.python,
+        "python_command": target.python_command or shlex.quote(target.python),
+    }
+    return {name: value for name, value in present.items() if value}
+
+
+def _described(target: Target | NotSeen) -> dict[str, str]:
+    if isinstance(target, NotSeen):
+        return {}
+    described = {
+        "url": target.url,
+        "domain": target.domain,
+        "front": target.connect_to,
+        "backend": target.backend,
+        "site_file": target.site_file,
+        "certificate": target.certificate,
+        "gunicorn_pid": str(target.gunicorn_master) if target.gunicorn_master else None,
+    }
+    return {name: value for name, value in described.items() if value}
+
+
+def _unseen(snapshot: Snapshot) -> tuple[tuple[str, str], ...]:
+    """Everything not seen, by its place in the snapshot, with the reason."""
+    found: list[tuple[str, str]] = []
+
+    def walk(place: str, value: object) -> None:
+        if isinstance(value, NotSeen):
+            found.append((place, value.reason))
+        elif isinstance(value, dict):
+            for key, item in value.items():
+                walk(f"{place}.{key}", item)
+        elif isinstance(value, msgspec.Struct) and place.count(".") < 2:
+            for name in value.__struct_fields__:
+                walk(f"{place}.{name}" if place else name, getattr(value, name))
+
+    walk("", snapshot)
+    if isinstance(snapshot.processes, Processes) and snapshot.processes.unread:
+        pids = ", ".join(map(str, snapshot.processes.unread))
+        found.append(("processes.unread", f"reading these processes did not end: {pids}"))
+    # Where nobody takes the connection there is nothing more to see: that stands in the connection's failure. And that
+    # the name leads nowhere else is how it should be; a host without a watchdog is for OPS006 to say.
+    refused = isinstance(snapshot.backend, Backend) and snapshot.backend.connection.failure
+    moot = ("elsewhere", "watchdog", "backend.") if refused else ("elsewhere", "watchdog")
+    return tuple((place, reason) for place, reason in found if not place.startswith(moot))
+
+
+def with_duration(diagnosis: Diagnosis, seconds: float) -> Diagnosis:
+    """``diagnosis`` with the whole run's length in it."""
+    return replace(diagnosis, duration_ms=seconds * 1000)

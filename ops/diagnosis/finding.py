@@ -1,0 +1,95 @@
+"""What judges say: findings, and how a check is declared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+from ops.facts.snapshot import NotSeen, Snapshot
+from ops.text.language import Text, verbatim
+
+Severity = Literal["fail", "warn"]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One thing that was observed, and where."""
+
+    source: str
+    detail: Text
+
+
+def quote(source: str, words: str) -> Evidence:
+    """Evidence in the source's own words, the same in both languages."""
+    return Evidence(source, verbatim(words))
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A cause from the catalogue, proven on this host.
+
+    ``facts`` fills the placeholders of the catalogue's summary, verify and fix. ``severity`` None means the
+    catalogue's own. ``summary`` None means the catalogue's sentence. ``explains`` None means every symptom the
+    catalogue lists; a warning of what may come explains none of what users meet now."""
+
+    code: str
+    evidence: tuple[Evidence, ...]
+    facts: dict[str, str] = field(default_factory=dict)
+    severity: Severity | None = None
+    summary: Text | None = None
+    verify: str | None = None
+    fix: tuple[str, ...] | None = None
+    explains: tuple[str, ...] | None = None
+
+
+class NotJudgedError(Exception):
+    """A judge met something that was not seen and without which it cannot say 'in order'."""
+
+    def __init__(self, unseen: NotSeen) -> None:
+        super().__init__(unseen.reason)
+        self.unseen = unseen
+
+
+def seen(value: T | NotSeen) -> T:
+    """``value``. Raises NotJudgedError where it was not seen."""
+    if isinstance(value, NotSeen):
+        raise NotJudgedError(value)
+    return value
+
+
+Judge = Callable[..., Iterator[Finding]]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One judgement over declared inputs.
+
+    ``needs``: the snapshot's sections the judge is given; any of them not seen means the check is skipped.
+    ``welcomes``: sections it takes as they are, `NotSeen` included."""
+
+    id: str
+    looks_at: Text
+    codes: tuple[str, ...]
+    needs: tuple[str, ...]
+    welcomes: tuple[str, ...]
+    judge: Judge
+
+    def inputs(self, snapshot: Snapshot) -> dict[str, Any]:
+        """Exactly what the judge may read."""
+        return {name: getattr(snapshot, name) for name in (*self.needs, *self.welcomes)}
+
+
+def check(id: str, *codes: str, en: str, zh: str) -> Callable[[Judge], Check]:  # noqa: A002
+    """Declare a check. The judge's parameters are its inputs: each is named as a section of `Snapshot`, and one
+    annotated ``X | NotSeen`` is passed on even when it was not seen."""
+
+    def declare(judge: Judge) -> Check:
+        # As they are written: to resolve seventy of them takes longer than all the judging.
+        hints = {name: str(hint) for name, hint in judge.__annotations__.items() if name != "return"}
+        welcomes = tuple(name for name, hint in hints.items() if "NotSeen" in hint.split(" | "))
+        needs = tuple(name for name in hints if name not in welcomes)
+        return Check(id, Text(en=en, zh=zh), codes, needs, welcomes, judge)
+
+    return declare

@@ -1,0 +1,85 @@
+"""What a diagnosis is made of: the one thing every report renders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ops.diagnosis.finding import Evidence, Severity
+from ops.text.language import Text
+
+Status = Literal["ok", "warn", "fail", "unknown"]
+CheckStatus = Literal["pass", "warn", "fail", "skip", "error"]
+
+# As monitoring plugins use it (Monitoring Plugins Development Guidelines, section 2.3).
+EXIT_CODES: dict[Status, int] = {"ok": 0, "warn": 1, "fail": 2, "unknown": 3}
+
+
+@dataclass(frozen=True)
+class Symptom:
+    """What a user meets. ``explained_by``: codes of the causes behind it; empty means unexplained."""
+
+    id: str
+    summary: Text
+    explained_by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Cause:
+    """A proven root cause. ``explains``: the symptoms' ids and the codes that only follow from it."""
+
+    code: str
+    severity: Severity
+    title: Text
+    summary: Text
+    explains: tuple[str, ...]
+    evidence: tuple[Evidence, ...]
+    verify: Text
+    fix: tuple[Text, ...]
+
+    @property
+    def learn(self) -> str:
+        """The command that tells more."""
+        return f"gte-ops explain {self.code}"
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """How one check went. ``skipped_because`` is set where it was skipped or crashed."""
+
+    id: str
+    status: CheckStatus
+    summary: Text
+    duration_ms: float
+    skipped_because: Text | None = None
+
+
+@dataclass(frozen=True)
+class Ignored:
+    """A proven cause that the configuration sets aside: why, and through which day (ISO 8601)."""
+
+    cause: Cause
+    reason: str
+    until: str
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """One run's result. ``started_at`` is Unix seconds, ``utc_offset`` the host's own (seconds east); ``unseen`` lists
+    what could not be observed, and why; ``ignored`` what is proven and set aside."""
+
+    status: Status
+    target: dict[str, str]
+    started_at: float
+    duration_ms: float
+    symptoms: tuple[Symptom, ...]
+    causes: tuple[Cause, ...]
+    checks: tuple[CheckResult, ...]
+    unseen: tuple[tuple[str, str], ...] = ()
+    ignored: tuple[Ignored, ...] = ()
+    utc_offset: int = 0
+
+    @property
+    def exit_code(self) -> int:
+        """The process's exit code for this result."""
+        return EXIT_CODES[self.status]

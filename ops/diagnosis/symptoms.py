@@ -1,0 +1,118 @@
+"""What a user meets at the front door, read off the snapshot. Symptoms are observations: none names a cause."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from urllib.parse import urljoin
+
+import msgspec
+
+from ops.facts.snapshot import Exchange, Front, NotSeen, Resolution, Served, Snapshot, Target
+from ops.interpret.service_name import asks_for_key, is_prediction
+from ops.interpret.trust import covers
+
+_NAMED_STATUSES = {400, 403, 404, 405, 413, 429, 500, 502, 503, 504}
+_REDIRECTS = (301, 302, 303, 307, 308)
+
+
+class Observed(msgspec.Struct, frozen=True):
+    """One symptom: its id in the catalogue, and the values its sentence is filled with."""
+
+    id: str
+    values: dict[str, str]
+
+
+def observed_symptoms(snapshot: Snapshot) -> tuple[Observed, ...]:
+    """Every symptom once, outermost first."""
+    if isinstance(snapshot.target, NotSeen):
+        return ()
+    found: dict[str, Observed] = {}
+    for symptom in _symptoms(snapshot, snapshot.target):
+        found.setdefault(symptom.id, symptom)
+    return tuple(found.values())
+
+
+def _symptoms(snapshot: Snapshot, target: Target) -> Iterator[Observed]:
+    url = target.url
+    if isinstance(snapshot.resolution, Resolution) and snapshot.resolution.failure:
+        yield Observed("dns.unresolved", {"url": url, "detail": snapshot.resolution.failure})
+    if isinstance(snapshot.served, Served) and (
+        detail := _distrust(snapshot.served, target, snapshot.taken_at)
+    ):
+        yield Observed("tls.untrusted", {"url": url, "detail": detail})
+    if isinstance(snapshot.front, Front):
+        yield from _at_the_door(snapshot.front, target)
+
+
+def _distrust(served: Served, target: Target, now: float) -> str:
+    """What a browser would object to, in OpenSSL's words; empty where it would not."""
+    leaf = served.chain[0]
+    objections = []
+    if now > leaf.not_after:
+        objections.append("certificate has expired")
+    if now < leaf.not_before:
+        objections.append("certificate is not yet valid")
+    if target.origin.get("domain") != "default" and not covers(leaf, target.domain):
+        objections.append("hostname mismatch")
+    if served.trust_code > 0:  # below: this host has no roots to judge by
+        objections.append(served.trust_error or f"verify code {served.trust_code}")
+    return "; ".join(objections)
+
+
+def _at_the_door(front: Front, target: Target) -> Iterator[Observed]:
+    connection = front.connection
+    if connection.failure == "timeout":
+        yield Observed("connect.timeout", {"url": target.url, "waited": f"{connection.elapsed:.1f} s"})
+        return
+    if connection.failure is not None:
+        yield Observed("connect.refused", {"url": target.url, "detail": connection.failure})
+        return
+    visited: list[str] = []
+    for hop in front.hops:
+        visited.append(hop.url)
+        if hop.status in _REDIRECTS and urljoin(hop.url, hop.header("location")) in visited:
+            yield Observed("redirect.loop", {"url": hop.url, "detail": hop.header("location")})
+            break
+    predict, health = front.predict, front.health
+    if isinstance(predict, Exchange):
+        yield from _of_prediction(predict, target)
+    # Users do not ask for /health; what monitoring meets there counts where it is a failure of the service.
+    if isinstance(health, Exchange) and (health.failure or (health.status or 0) >= 500):
+        yield from _of_answer(health)
+
+
+def _of_prediction(answer: Exchange, target: Target) -> Iterator[Observed]:
+    if asks_for_key(answer):
+        return  # the doctor holds no key, and users have one
+    values = {"url": answer.url, "status": str(answer.status), "detail": answer.body.partition("\n")[0][:120]}
+    if answer.failure or (answer.status or 0) >= 400:
+        yield from _of_answer(answer)
+        if answer.is_html and answer.status not in (429, 502, 503, 504):
+            yield Observed("predict.html", values)
+    elif answer.status in _REDIRECTS:
+        yield Observed(
+            "predict.redirect", {**values, "detail": f"{answer.status} {answer.header('location')}"}
+        )
+    elif answer.is_html:
+        yield Observed("predict.html", values)
+    elif not is_prediction(answer, target):
+        yield Observed("predict.not_json", values)
+
+
+def _of_answer(answer: Exchange) -> Iterator[Observed]:
+    values = {
+        "url": answer.url,
+        "status": str(answer.status),
+        "waited": f"{answer.elapsed:.1f} s",
+        "detail": answer.detail,
+    }
+    if answer.failure == "timeout":
+        yield Observed("http.timeout", values)
+    elif answer.failure == "tls":
+        yield Observed("tls.failed", values)
+    elif answer.failure:
+        yield Observed("http.closed", values)
+    elif answer.status in _NAMED_STATUSES:
+        yield Observed(f"http.{answer.status}", values)
+    else:
+        yield Observed("http.other", values)

@@ -1,0 +1,119 @@
+"""A diagnosis to go: one file with the snapshot, made on the broken host and diagnosed anywhere to the same report."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import zlib
+from pathlib import Path
+
+import msgspec
+
+from ops import __version__
+from ops.errors import OpsError
+from ops.facts.snapshot import Snapshot
+from ops.settings import Ignore
+from ops.text.sanitize import safe_line
+
+VERSION = 1
+# A snapshot is some hundred kilobytes; its log excerpts are bounded where they are read.
+MAX_BYTES = 64 << 20
+_GZIP = b"\x1f\x8b"
+
+
+class BundleError(OpsError):
+    """A bundle that cannot be written or read: which file, why, what to do."""
+
+
+class Bundle(msgspec.Struct, frozen=True, kw_only=True):
+    """``ignore`` is what the broken host's configuration sets aside: the report is to be the same elsewhere."""
+
+    bundle_version: int
+    made_by: str
+    snapshot: Snapshot
+    ignore: tuple[Ignore, ...] = ()
+
+
+class _Version(msgspec.Struct):
+    """What is read of a bundle before its content is trusted to be of this version."""
+
+    bundle_version: int
+    made_by: str = "an unknown version"
+
+
+def write_bundle(path: Path, snapshot: Snapshot, ignore: tuple[Ignore, ...]) -> None:
+    """Write ``snapshot``, mode 0600: as JSON to read and to redact by hand, compressed where the name ends in .gz.
+
+    Raises BundleError; a file that is there is never overwritten, and no half-written one is left."""
+    content = msgspec.json.format(
+        msgspec.json.encode(
+            Bundle(bundle_version=VERSION, made_by=__version__, snapshot=snapshot, ignore=ignore)
+        ),
+        indent=1,
+    )
+    if path.suffix == ".gz":
+        content = gzip.compress(content, mtime=0)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    except FileExistsError:
+        raise BundleError(f"{path}: is there already; remove it or choose another name") from None
+    except OSError as error:
+        raise BundleError(
+            f"{path}: cannot be written: {error.strerror}; choose a directory that can"
+        ) from None
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException as error:
+        path.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise BundleError(
+                f"{path}: cannot be written: {error.strerror}; make room or choose another place"
+            ) from None
+        raise
+
+
+def read_bundle(path: Path) -> Bundle:
+    """The bundle in ``path``. Raises BundleError; what it holds came from elsewhere and is only data."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read: {error.strerror}; check the path and its mode") from None
+    if content.startswith(_GZIP):
+        content = _decompressed(path, content)
+    if len(content) > MAX_BYTES:
+        raise BundleError(
+            f"{path}: larger than {MAX_BYTES >> 20} MiB; this is not a bundle of gte-ops doctor"
+        )
+    try:
+        version = msgspec.json.decode(content, type=_Version)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise BundleError(f"{path}: not a bundle; make one with: gte-ops doctor --bundle FILE") from None
+    made_by = safe_line(version.made_by, 40)
+    if version.bundle_version != VERSION:
+        raise BundleError(
+            f"{path}: a bundle of format {version.bundle_version}, made by gte-ops {made_by}; this is gte-ops"
+            f" {__version__}, which reads format {VERSION}: use the version that made it"
+        )
+    try:
+        return msgspec.json.decode(content, type=Bundle)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BundleError(
+            f"{path}: damaged, or changed by hand: {safe_line(str(error), 200)} (made by gte-ops {made_by},"
+            f" this is {__version__})"
+        ) from None
+
+
+def _decompressed(path: Path, content: bytes) -> bytes:
+    """What the gzip stream holds, no more than a bundle may. Raises BundleError."""
+    decompressor = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    try:
+        plain = decompressor.decompress(content, MAX_BYTES + 1)
+    except zlib.error as error:
+        raise BundleError(f"{path}: damaged: {error}; copy it again from its host") from None
+    if not decompressor.eof and len(plain) <= MAX_BYTES:
+        raise BundleError(f"{path}: cut off; copy it again from its host")
+    return plain

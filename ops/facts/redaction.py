@@ -1,0 +1,208 @@
+"""A snapshot made fit to leave its host: without credentials, query strings and, on request, clients' addresses.
+
+Private keys never enter a snapshot; here goes what a log, a command line or a configuration may hold beside them: by
+name and by form (`ops.text.secret_scan`), and by place. What is judged keeps its shape, so that the same causes are found.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from ipaddress import ip_address
+from pathlib import PurePosixPath
+from typing import Any
+
+import msgspec
+
+from ops.collect.services.gunicorn import without_private_value
+from ops.facts.redaction_nginx import redacted_nginx
+from ops.facts.snapshot import (
+    Gunicorn,
+    GunicornConfig,
+    Host,
+    NginxConfig,
+    Process,
+    Processes,
+    Snapshot,
+    Target,
+)
+from ops.interpret.gunicorn import is_gunicorn
+from ops.interpret.nginx import nginx_workers, serving_masters, title
+from ops.text.sanitize import HIDDEN, without_secrets
+from ops.text.secret_scan.command_lines import without_secret_arguments
+from ops.text.secret_scan.entropy import without_random_words
+from ops.text.secret_scan.values import is_secret
+
+# The query of a request line, of a logged URL, or of a header: all between '?' and the next blank, quote or bracket.
+_QUERY = re.compile(r"(?<=[\w/.%~:+@-])\?[^\s\"'<>|)]+")
+_ADDRESS = re.compile(
+    r"(?<![\w.:])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7})(?![\w.])"
+)
+# Sections whose words come from requests; elsewhere a '?' is a pattern of nginx's or a placeholder.
+_FROM_REQUESTS = ("logs", "front", "backend", "upstreams")
+# Sections and fields of hashes, names and paths that are compared, or that say which file is meant.
+_COMPARED = frozenset(
+    {
+        "host", "target", "certificates", "served", "elsewhere", "old_tls", "model", "model_access", "environment",
+        "backups", "application", "machine", "open_logs", "footprint", "resolution",
+        "fingerprint", "public_key", "serial", "subject", "issuer", "names", "path", "resolved", "file", "files",
+        "name",
+    }
+)  # fmt: skip
+# Fields that hold words in which one names the next: an option's argument, a header's value.
+_WORDS_IN_PAIRS = ("args", "headers", "command", "commands")
+_NAME = re.compile(r"-{0,2}[\w.-]{1,80}")
+# Of the toolkit's own watchdog, its name and what it was told to do.
+_WATCHDOG_VERBS = ("pause", "resume", "status")
+
+
+def redacted(snapshot: Snapshot, *, hide_clients: bool = False) -> Snapshot:
+    """``snapshot`` without secrets; ``hide_clients``: clients' addresses become ``client-1``, ``client-2``, ..."""
+    plain = msgspec.to_builtins(_by_place(snapshot))
+    known = snapshot.host.addresses if isinstance(snapshot.host, Host) else ()
+    hide = _client_hider(known) if hide_clients else None
+    for section, value in plain.items():
+        clean = _Cleaning(from_requests=section in _FROM_REQUESTS, hide=hide)
+        plain[section] = clean.value(value, hashes=section in _COMPARED)
+    return msgspec.convert(plain, type=Snapshot)
+
+
+def redacted_plain(value: Any) -> Any:
+    """Plain data (`msgspec.to_builtins`) of any kind, without secrets."""
+    return _Cleaning(from_requests=False, hide=None).value(value)
+
+
+def redacted_text(words: str) -> str:
+    """A text of any length, without secrets and words that look like keys."""
+    return without_random_words(without_secrets(words))
+
+
+class _Cleaning:
+    """What is done to every word of a section. ``from_requests``: its query strings go; ``hide``: its addresses."""
+
+    def __init__(self, *, from_requests: bool, hide: Callable[[str], str] | None) -> None:
+        self._from_requests = from_requests
+        self._hide = hide
+
+    def value(self, value: Any, key: str = "", *, hashes: bool = False) -> Any:
+        """``value`` without secrets. ``key``: the field it is in; ``hashes``: it holds some that are compared."""
+        if isinstance(value, str):
+            return self._words(value, hashes=hashes)
+        if isinstance(value, list | tuple):
+            items = _without_paired(value) if key in _WORDS_IN_PAIRS else value
+            return [self.value(item, key, hashes=hashes) for item in items]
+        if isinstance(value, dict):
+            return {
+                name: HIDDEN
+                if not hashes and isinstance(item, str) and is_secret(str(name), item)
+                else self.value(item, str(name), hashes=hashes or name in _COMPARED)
+                for name, item in value.items()
+            }
+        return value
+
+    def _words(self, words: str, *, hashes: bool) -> str:
+        words = without_secrets(words)
+        if not hashes:
+            words = without_random_words(words)
+        if self._from_requests:
+            words = _QUERY.sub("?" + HIDDEN, words)
+            words = self._hide(words) if self._hide else words
+        return words
+
+
+def _without_paired(items: Iterable[Any]) -> list[Any]:
+    """``--token VALUE``, ``proxy_set_header Authorization VALUE``, ``("Set-Cookie", VALUE)``."""
+    found = list(items)
+    if not all(isinstance(item, str) for item in found):
+        return found
+    found = list(without_secret_arguments(found))
+    for at, item in enumerate(found[:-1]):
+        if _NAME.fullmatch(item) and is_secret(item, found[at + 1]):
+            found[at + 1] = HIDDEN
+    return found
+
+
+# --- by place --------------------------------------------------------------------------------------------------------
+
+
+def _by_place(snapshot: Snapshot) -> Snapshot:
+    """``snapshot`` without what nothing reads of configurations, and of other people's processes."""
+    changes: dict[str, Any] = {}
+    if isinstance(snapshot.nginx_config, NginxConfig):
+        changes["nginx_config"] = redacted_nginx(snapshot.nginx_config)
+    if isinstance(snapshot.gunicorn, Gunicorn) and isinstance(snapshot.gunicorn.config, GunicornConfig):
+        config = snapshot.gunicorn.config
+        assigned = {name: without_private_value(name, value) for name, value in config.assigned.items()}
+        config = msgspec.structs.replace(config, assigned=assigned)
+        changes["gunicorn"] = msgspec.structs.replace(snapshot.gunicorn, config=config)
+    if isinstance(snapshot.processes, Processes):
+        ours = _own_processes(snapshot, snapshot.processes)
+        processes = tuple(p if p.pid in ours else _foreign(p) for p in snapshot.processes.processes)
+        changes["processes"] = msgspec.structs.replace(snapshot.processes, processes=processes)
+    return msgspec.structs.replace(snapshot, **changes)
+
+
+def _own_processes(snapshot: Snapshot, processes: Processes) -> set[int]:
+    """The target's gunicorn, and the nginx that serves it."""
+    target = snapshot.target
+    if not isinstance(target, Target):
+        return set()
+    ours = {pid for pid in (target.gunicorn_master, *target.gunicorn_workers) if pid is not None}
+    for master in serving_masters(target, processes, snapshot.nginx_pidfile):
+        ours |= {master.pid, *(worker.pid for worker in nginx_workers(processes.processes, master.pid))}
+    return ours
+
+
+def _foreign(process: Process) -> Process:
+    """Of another's process, which program it is: what tells one kind of process from another stays."""
+    return msgspec.structs.replace(
+        process,
+        command=_kind(process),
+        cwd=None,
+        # By its program an nginx is told from what only has its title.
+        executable=process.executable if title(process).startswith("nginx: ") else None,
+        environment=None if process.environment is None else {},
+    )
+
+
+def _kind(process: Process) -> tuple[str, ...]:
+    shown = title(process)
+    if shown.startswith("nginx: master process"):
+        # Which configuration it names is what others are told apart by.
+        words = shown.removeprefix("nginx: master process").split()
+        named = [word for at, word in enumerate(words) if at == 0 or "-c" in words[at - 1 : at + 1]]
+        return (" ".join(("nginx: master process", *named)),)
+    if shown.startswith("nginx: "):
+        return ((re.match(r"nginx: [a-z ]{0,40}", shown) or ["nginx:"])[0].strip(),)
+    if is_gunicorn(process):
+        return ("gunicorn",)
+    if _is_watchdog(process):
+        verbs = tuple(word for word in process.command if word in _WATCHDOG_VERBS)
+        return ("gte-ops", "watchdog", *verbs[:1])
+    first = process.command[0].split()[:1] if process.command else []
+    return (PurePosixPath(first[0]).name or process.name,) if first else ()
+
+
+def _is_watchdog(process: Process) -> bool:
+    names = {PurePosixPath(word).name for word in process.command[:6]}
+    return "watchdog" in process.command and bool(names & {"gte-ops", "ops.cli"})
+
+
+# --- clients ---------------------------------------------------------------------------------------------------------
+
+
+def _client_hider(known: tuple[str, ...]) -> Callable[[str], str]:
+    """Replaces every address that is neither loopback nor one of the host's ``known`` ones, the same by the same."""
+    names: dict[str, str] = {}
+
+    def name_of(match: re.Match[str]) -> str:
+        written = match[0]
+        try:
+            address = ip_address(written)
+        except ValueError:
+            return written
+        if address.is_loopback or address.is_unspecified or written in known:
+            return written
+        return names.setdefault(str(address), f"client-{len(names) + 1}")
+
+    return lambda words: _ADDRESS.sub(name_of, words)

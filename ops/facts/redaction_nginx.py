@@ -1,0 +1,127 @@
+"""nginx's configuration as it may leave its host: of most directives the name, of those that are judged the arguments.
+
+A configuration holds keys where nobody looks for them: in the lines of a `map`, in what `if` compares, in what
+`return` answers, in the code of an embedded language.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import msgspec
+
+from ops.facts.snapshot import Directive, NginxConfig
+from ops.text.sanitize import HIDDEN
+from ops.text.secret_scan.names import Strength
+from ops.text.secret_scan.values import is_harmless
+
+# Directives whose arguments a judge, or the way from nginx to the service, reads; a test holds that these are all.
+JUDGED_DIRECTIVES = frozenset(
+    {
+        "access_log", "error_log", "http", "keepalive", "limit_req", "limit_req_status", "listen", "location", "pid",
+        "proxy_http_version", "proxy_pass", "proxy_read_timeout", "root", "server", "server_name", "ssl",
+        "ssl_certificate", "ssl_certificate_key", "ssl_protocols", "upstream", "user", "worker_connections",
+    }
+)  # fmt: skip
+# Directives of which a part is read: see below.
+PARTLY_JUDGED = frozenset({"error_page", "if", "map", "proxy_set_header", "return", "rewrite", "set"})
+_LOOKUP_BLOCKS = frozenset({"map", "geo", "split_clients"})
+_LOOKUP_WORDS = frozenset({"default", "include", "hostnames", "volatile", "ranges", ""})
+_CONNECTION_VALUES = frozenset({"", "close", "keep-alive", "upgrade"})
+# Headers with which nginx tells the service about the client.
+_PLAIN_HEADERS = re.compile(
+    r"(?i)connection|host|upgrade|x-real-ip|x-forwarded-\w+|x-request-id|accept-encoding"
+)
+# What `if` compares with a word out of a fixed set, or with the name of a client.
+_PLAIN_VARIABLES = frozenset(
+    {"$http_user_agent", "$request_method", "$scheme", "$server_protocol", "$ssl_protocol", "$https"}
+)
+_SWITCH = re.compile(r"on|off|[\d.]{1,6}(?:[kKmMgGsShdwy]|ms)?|\d{3}")
+_VARIABLES = re.compile(r"\$\{?(\w+)")
+_QUERY_VALUE = re.compile(r"(?<==)[^&#\s]+")
+_PLAIN_QUERY_VALUE = re.compile(r"[a-z]{0,5}|\$\{?\w+\}?|\d{1,5}")
+
+
+def redacted_nginx(config: NginxConfig) -> NginxConfig:
+    """``config`` with the arguments hidden that nothing reads."""
+    followed = frozenset(_followed(config.directives))
+    return msgspec.structs.replace(
+        config, directives=tuple(_redacted(directive, followed) for directive in config.directives)
+    )
+
+
+def _followed(directives: tuple[Directive, ...]) -> Iterator[str]:
+    """The variables that lead to the service, or say what nginx sends as Connection: their values are read."""
+    for directive in directives:
+        if directive.name == "proxy_pass":
+            yield from _VARIABLES.findall(" ".join(directive.args))
+        elif directive.name == "proxy_set_header" and directive.args[:1] and _is_connection(directive):
+            yield from _VARIABLES.findall(" ".join(directive.args[1:]))
+        yield from _followed(directive.block or ())
+
+
+def _is_connection(directive: Directive) -> bool:
+    return directive.args[0].lower() == "connection"
+
+
+def _redacted(directive: Directive, followed: frozenset[str]) -> Directive:
+    block = directive.block
+    if block is not None and directive.name in _LOOKUP_BLOCKS:
+        is_followed = bool(directive.args) and directive.args[-1].removeprefix("$") in followed
+        block = tuple(_lookup_line(line, is_followed) for line in block)
+        return msgspec.structs.replace(directive, args=directive.args, block=block)
+    return msgspec.structs.replace(
+        directive,
+        args=_arguments(directive, followed),
+        block=None if block is None else tuple(_redacted(inner, followed) for inner in block),
+    )
+
+
+def _lookup_line(line: Directive, is_followed: bool) -> Directive:
+    """One line of a `map`: what it is looked up by is as private as what is found."""
+    name = line.name if line.name in _LOOKUP_WORDS else HIDDEN
+    args = tuple(
+        arg if is_followed and (arg.lower() in _CONNECTION_VALUES or arg.startswith("$")) else _hidden(arg)
+        for arg in line.args
+    )
+    return msgspec.structs.replace(line, name=name, args=args)
+
+
+def _arguments(directive: Directive, followed: frozenset[str]) -> tuple[str, ...]:
+    name, args = directive.name, directive.args
+    if name in JUDGED_DIRECTIVES:
+        return args
+    match name:
+        case "if" if args[:1] and args[0].lstrip("(") not in _PLAIN_VARIABLES:
+            return (args[0], *(arg if len(arg) <= 3 else _hidden(arg) for arg in args[1:]))
+        case "if":
+            return args
+        case "return" | "rewrite" | "error_page":
+            return tuple(_without_query(arg) if _is_target(arg, name) else _hidden(arg) for arg in args)
+        case "proxy_set_header" if len(args) == 2:
+            kept = _PLAIN_HEADERS.fullmatch(args[0]) or is_harmless(args[1], Strength.PASSWORD)
+            return args if kept else (args[0], _hidden(args[1]))
+        case "set" if len(args) == 2:
+            return args if args[0].removeprefix("$") in followed else (args[0], _hidden(args[1]))
+    return tuple(map(_hidden, args))
+
+
+def _is_target(argument: str, name: str) -> bool:
+    """A status, a URL or a path; of `rewrite` the pattern too."""
+    return argument.startswith(("http://", "https://", "/", "$", "@", "=")) or (
+        name == "rewrite" and (argument.startswith("^") or argument.isalpha())
+    )
+
+
+def _without_query(argument: str) -> str:
+    path, mark, query = argument.partition("?")
+    if not mark or argument.startswith("^"):
+        return argument
+    plain = _QUERY_VALUE.sub(lambda m: m[0] if _PLAIN_QUERY_VALUE.fullmatch(m[0]) else HIDDEN, query)
+    return f"{path}?{plain}"
+
+
+def _hidden(argument: str) -> str:
+    """Switches, sizes and times hold no secret."""
+    return argument if _SWITCH.fullmatch(argument) or not argument else HIDDEN

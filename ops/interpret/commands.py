@@ -1,0 +1,103 @@
+"""The command lines that start and reload the service and nginx on this host, as a person would type them."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from ops.facts.snapshot import GunicornConfig, Host, NotSeen, Process
+from ops.files.ownership import ROOT
+from ops.interpret.authority import speaks_for_host
+from ops.interpret.nginx import compiled_path
+from ops.settings import Settings
+
+GUIDE_CONFIG_NAME = "gunicorn.conf.py"
+GUIDE_START_SCRIPT = "start-prod.sh"
+
+
+class FilesFound(msgspec.Struct, frozen=True):
+    """Which of the guide's files exist on this host: what a collector looked up for the target."""
+
+    model_parent: bool = False
+    start_script: bool = False
+    unit: bool = False
+
+
+def as_user_of(process: Process, words: str) -> str:
+    """A command line as that process's user: what it was taken from is that user's word."""
+    return f"{_become(process)} sh -c {shlex.quote(words)}"
+
+
+def _become(process: Process) -> str:
+    user = process.user
+    return _become_number(user) if user.isdigit() else f"runuser -u {shlex.quote(user)} --"
+
+
+def _become_number(uid: int | str) -> str:
+    """For a user whose name is not known."""
+    return f"setpriv --reuid={uid} --regid={uid} --clear-groups --"
+
+
+def commands(
+    settings: Settings,
+    host: Host,
+    files: FilesFound,
+    config_file: str,
+    binary: str,
+    build: Mapping[str, str],
+    app_dir: str,
+    python: str,
+    master: Process | None,
+    config: GunicornConfig | NotSeen,
+    *,
+    caller: int,
+    nginx_owner: int,
+) -> dict[str, Any]:
+    """By the target's field: start_command, restart_command, start_nginx, reload_nginx, test_nginx, python_command.
+
+    What follows from the word of another user's gunicorn is to be run as that user; so is an nginx whose configuration
+    is another user's (``nginx_owner``)."""
+    own_user = master if master is not None and not speaks_for_host(master, caller) else None
+    given = settings.gunicorn.start_command
+    start = given if isinstance(given, str) else shlex.join(given)
+    restart = start
+    if not start and host.has_systemd and files.unit:
+        start, restart = (
+            f"systemctl start {settings.gunicorn.unit}",
+            f"systemctl restart {settings.gunicorn.unit}",
+        )
+    elif not start and files.start_script:
+        start = restart = f"bash {shlex.quote(f'{app_dir}/{GUIDE_START_SCRIPT}')}"
+        if own_user is not None:
+            start = restart = as_user_of(own_user, start)
+    elif not start:
+        file = (
+            config.path
+            if isinstance(config, GunicornConfig) and not config.missing
+            else f"{app_dir}/{GUIDE_CONFIG_NAME}"
+        )
+        start = restart = f"cd {shlex.quote(app_dir)} && gunicorn -c {shlex.quote(file)} {settings.app.wsgi}"
+        if own_user is not None:
+            start = as_user_of(own_user, start)
+        if master is not None:
+            restart = f"kill -HUP {master.pid}"
+    default_file = compiled_path(build, "conf-path") or "/etc/nginx/nginx.conf"
+    options = "" if config_file == default_file else f" -c {shlex.quote(config_file)}"
+    program = "nginx" if binary.endswith("/sbin/nginx") and not options else shlex.quote(binary)
+    if nginx_owner not in (ROOT, caller):
+        program = f"{_become_number(nginx_owner)} {program}"
+    systemd_nginx = host.has_systemd and not options
+    return {
+        "start_command": start,
+        "restart_command": restart,
+        "start_nginx": "systemctl start nginx" if systemd_nginx else f"{program}{options}",
+        "reload_nginx": "systemctl reload nginx" if systemd_nginx else f"{program}{options} -s reload",
+        "test_nginx": f"{program} -t{options}",
+        "nginx_default_config": default_file,
+        "python_command": shlex.quote(python)
+        if own_user is None
+        else f"{_become(own_user)} {shlex.quote(python)}",
+    }

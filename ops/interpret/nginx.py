@@ -1,0 +1,495 @@
+"""nginx's configuration as servers, locations and upstreams, by nginx's own rules of choice.
+
+Sources: nginx documentation, 'How nginx processes a request', 'Server names', ngx_http_core_module (location,
+listen), ngx_http_upstream_module.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+from pathlib import PurePosixPath
+
+import msgspec
+
+from ops.facts.snapshot import Directive, NginxConfig, NotSeen, Pidfile, Process, Processes, Target
+from ops.interpret.address import is_port
+from ops.interpret.authority import is_nginx_program, may_name, speaks_for, speaks_for_host
+
+MAX_SEARCH_SECONDS = 0.05
+_REPETITION = re.compile(r"[*+{]|(?<!\()\?")
+_REPEATED_GROUP = re.compile(r"\)[*+{?]")
+
+
+def nginx_masters(processes: Processes) -> tuple[Process, ...]:
+    """The nginx master processes that speak for this host: root's or the caller's own, in no container."""
+    return tuple(
+        p
+        for p in processes.processes
+        if title(p).startswith("nginx: master process")
+        and speaks_for_host(p, processes.caller)
+        and is_nginx_program(p.executable)
+    )
+
+
+def compiled_path(build: Mapping[str, str], option: str, prefix: str | None = None) -> str | None:
+    """A path that ``nginx -V`` names (``conf-path``, ``pid-path``, ...), absolute: a relative one counts from the
+    prefix nginx runs with, by default the compiled-in one (nginx documentation, 'Command-line parameters', -p)."""
+    written = build.get(option)
+    if not written or written == "stderr":
+        return None
+    return str(PurePosixPath(prefix or build.get("prefix") or "/") / written)
+
+
+def title(process: Process) -> str:
+    """The command line as one string: a title set at run time comes cut into words, or as one word."""
+    return " ".join(process.command).strip()
+
+
+def serving_masters(target: Target, processes: Processes, pidfile: Pidfile | NotSeen) -> Iterator[Process]:
+    """The running master processes that serve this configuration: the pidfile's, or one whose title names the file.
+
+    A master that names no configuration file runs the default one. Beside the host's own a user's nginx counts for
+    the files that are this user's, where settings name them."""
+    for master in processes.processes:
+        named = title(master)
+        if not (
+            named.startswith("nginx: master process")
+            and speaks_for(master, target.nginx_config_owner, processes.caller)
+            and is_nginx_program(master.executable)
+        ):
+            continue
+        if (
+            _names(pidfile, master, processes.caller)
+            or f" -c {target.nginx_config_file} " in f"{named} "
+            or (" -c " not in named and target.nginx_config_file == target.nginx_default_config)
+        ):
+            yield master
+
+
+def _names(pidfile: Pidfile | NotSeen, master: Process, caller: int) -> bool:
+    return (
+        isinstance(pidfile, Pidfile)
+        and pidfile.pid == master.pid
+        and (master.uid is None or may_name(pidfile.uid, master.uid, caller))
+    )
+
+
+def nginx_workers(processes: Iterable[Process], master: int) -> tuple[Process, ...]:
+    """The current workers of one master; those shutting down after a reload are left out."""
+    return tuple(p for p in processes if p.ppid == master and title(p) == "nginx: worker process")
+
+
+class Scope(msgspec.Struct, frozen=True):
+    """A directive's block with the blocks around it, innermost first."""
+
+    blocks: tuple[Directive, ...]
+
+    def own(self, name: str) -> Iterator[Directive]:
+        """The block's own directives called ``name``."""
+        return (d for d in self.blocks[0].block or () if d.name == name)
+
+    def first_own(self, name: str) -> Directive | None:
+        """The first of the block's own directives called ``name``."""
+        return next(self.own(name), None)
+
+    def effective(self, name: str) -> tuple[Directive, ...]:
+        """The directives called ``name`` that apply here: the innermost level that has any (nginx's inheritance)."""
+        for block in self.blocks:
+            if found := tuple(d for d in block.block or () if d.name == name):
+                return found
+        return ()
+
+    def value(self, name: str) -> str | None:
+        """The first argument of the effective directive ``name``."""
+        found = self.effective(name)
+        return found[-1].args[0] if found and found[-1].args else None
+
+
+class Listen(msgspec.Struct, frozen=True):
+    """One listen directive. ``host`` is ``*`` for every address, or ``unix:/path`` with port 0; ``only_ipv6``: every
+    one of IPv6 alone."""
+
+    host: str
+    port: int
+    ssl: bool
+    default: bool
+    only_ipv6: bool = False
+
+
+class Location(Scope, frozen=True):
+    """One location block."""
+
+    modifier: str = ""
+    pattern: str = "/"
+
+    @property
+    def where(self) -> str:
+        """``file:line``."""
+        return f"{self.blocks[0].file}:{self.blocks[0].line}"
+
+    @property
+    def written(self) -> str:
+        """As the file has it: ``= /health``."""
+        return f"{self.modifier} {self.pattern}".strip()
+
+
+class Server(Scope, frozen=True):
+    """One server block."""
+
+    names: tuple[str, ...] = ()
+    listens: tuple[Listen, ...] = ()
+
+    @property
+    def where(self) -> str:
+        """``file:line``."""
+        return f"{self.blocks[0].file}:{self.blocks[0].line}"
+
+    def locations(self) -> tuple[Location, ...]:
+        """Its locations, nested ones behind the ones around them."""
+        return tuple(_locations(self.blocks))
+
+    def location_for(self, path: str) -> Location | None:
+        """The location that handles ``path``: exact, then longest prefix (final with ^~), then first regex."""
+        locations = self.locations()
+        for location in locations:
+            if location.modifier == "=" and location.pattern == path:
+                return location
+        prefixes = [loc for loc in locations if loc.modifier in ("", "^~") and path.startswith(loc.pattern)]
+        longest = max(prefixes, key=lambda loc: len(loc.pattern), default=None)
+        if longest is None or longest.modifier != "^~":
+            for location in locations:
+                if location.modifier in ("~", "~*") and _matches(location, path):
+                    return location
+        return longest
+
+
+def _matches(location: Location, path: str) -> bool:
+    return pattern_found(location.pattern, path, ignore_case=location.modifier == "~*")
+
+
+@lru_cache(maxsize=4096)
+def pattern_found(pattern: str, words: str, *, ignore_case: bool) -> bool:
+    """Whether a regular expression of nginx (PCRE) is found in ``words``; not where Python cannot read it, nor where
+    the search takes longer than `MAX_SEARCH_SECONDS` (PCRE gives up too: pcre_match_limit)."""
+    try:
+        if len(_REPETITION.findall(pattern)) < 2 and not _REPEATED_GROUP.search(pattern):
+            flags = re.IGNORECASE if ignore_case else re.NOFLAG
+            return re.search(re.sub(r"\(\?<(?![=!])", "(?P<", pattern), words, flags) is not None
+        # A repeated group, or one repetition behind another, can take for ever: Python's own module cannot be stopped.
+        import regex
+
+        options = regex.IGNORECASE if ignore_case else 0
+        try:
+            return regex.search(pattern, words, options, timeout=MAX_SEARCH_SECONDS) is not None
+        except (regex.error, TimeoutError):
+            return False
+    except (re.error, ValueError, OverflowError, RecursionError):
+        return False
+
+
+def _locations(blocks: tuple[Directive, ...]) -> Iterator[Location]:
+    for directive in blocks[0].block or ():
+        if directive.name == "location" and directive.block is not None and directive.args:
+            if len(directive.args) >= 2:
+                modifier, pattern = directive.args[0], directive.args[1]
+            else:
+                modifier, pattern = _glued(directive.args[0])
+            location = Location((directive, *blocks), modifier, pattern)
+            yield location
+            yield from _locations(location.blocks)
+
+
+def _glued(argument: str) -> tuple[str, str]:
+    """nginx accepts ``location =/path``: the modifier glued to the pattern."""
+    for modifier in ("^~", "~*", "=", "~"):
+        if argument.startswith(modifier):
+            return modifier, argument[len(modifier) :]
+    return "", argument
+
+
+def has_conditions(scope: Scope) -> bool:
+    """Whether the block itself decides by more than the path: `if`, `rewrite`, `error_page`, a server's own return."""
+    names = ("if", "rewrite", "error_page", *(("return",) if isinstance(scope, Server) else ()))
+    return any(d.name in names for d in scope.blocks[0].block or ())
+
+
+def http_block(config: NginxConfig) -> Directive:
+    """The http block, several merged; empty where there is none."""
+    blocks = [d for d in config.directives if d.name == "http"]
+    inner = tuple(child for d in blocks for child in d.block or ())
+    first = blocks[0] if blocks else None
+    return Directive(
+        name="http",
+        args=(),
+        file=first.file if first else config.file,
+        line=first.line if first else 0,
+        block=inner,
+    )
+
+
+def main_block(config: NginxConfig) -> Directive:
+    """The file's top level as a block, so that inheritance reaches it."""
+    return Directive(name="main", args=(), file=config.file, line=0, block=config.directives)
+
+
+def servers(config: NginxConfig) -> tuple[Server, ...]:
+    """Every server block of the http level, in the order nginx reads them."""
+    http = http_block(config)
+    outer = (http, main_block(config))
+    found = []
+    for directive in http.block or ():
+        if directive.name == "server" and directive.block is not None:
+            names = tuple(name for d in directive.block if d.name == "server_name" for name in d.args)
+            listens = tuple(
+                listen
+                for d in directive.block
+                if d.name == "listen" and d.args and (listen := parse_listen(d.args)) is not None
+            )
+            has_ssl_on = any(d.name == "ssl" and d.args == ("on",) for d in directive.block)
+            if has_ssl_on:
+                listens = tuple(msgspec.structs.replace(item, ssl=True) for item in listens)
+            # Without listen nginx uses *:80.
+            found.append(Server((directive, *outer), names, listens or (Listen("*", 80, False, False),)))
+    return tuple(found)
+
+
+def parse_listen(args: tuple[str, ...]) -> Listen | None:
+    """A listen directive's arguments; None where the port is no number."""
+    address, options = args[0], args[1:]
+    ssl, default = "ssl" in options, "default_server" in options or "default" in options
+    if address.startswith("unix:"):
+        return Listen(address, 0, ssl, default)
+    if address.startswith("["):
+        host, _, port = address.rpartition("]")
+        host, port = host.removeprefix("["), port.removeprefix(":") or "80"
+    elif is_port(address):
+        host, port = "*", address
+    else:
+        host, _, port = address.partition(":")
+        port = port or "80"
+    if not is_port(port):
+        return None
+    # ipv6only is on unless it is switched off (ngx_http_core_module, listen; since 1.3.4).
+    only_ipv6 = host == "::" and "ipv6only=off" not in options
+    return Listen("*" if host in ("*", "0.0.0.0", "::") else host, int(port), ssl, default, only_ipv6)  # noqa: S104
+
+
+def chosen_server(candidates: Iterable[Server], host: str, port: int, name: str) -> Server | None:
+    """The server block nginx picks for a connection to ``host:port`` with Host ``name``.
+
+    The most specific address decides first, then the name: exact, longest leading wildcard, longest trailing
+    wildcard, first regular expression, else the default server (marked, or the first)."""
+    everyone = list(candidates)
+    for wanted in (host, "*"):
+        group = [s for s in everyone if any(li.host == wanted and li.port == port for li in s.listens)]
+        if group:
+            return _by_name(group, name.lower()) or next(
+                (s for s in group if any(li.default and li.port == port for li in s.listens)), group[0]
+            )
+    return None
+
+
+def _by_name(group: list[Server], name: str) -> Server | None:
+    ranked = [
+        (rank, server)
+        for server in group
+        for pattern in server.names
+        if (rank := _name_rank(pattern, name)) is not None
+    ]
+    return max(ranked, key=lambda pair: pair[0])[1] if ranked else None
+
+
+def _name_rank(pattern: str, name: str) -> tuple[int, int] | None:
+    pattern = pattern.lower() if not pattern.startswith("~") else pattern
+    if pattern == name:
+        return (4, 0)
+    if pattern.startswith(".") and (name == pattern[1:] or name.endswith(pattern)):
+        return (3, len(pattern))
+    if pattern.startswith("*.") and name.endswith(pattern[1:]) and len(name) > len(pattern) - 1:
+        return (3, len(pattern))
+    if pattern.endswith(".*") and name.startswith(pattern[:-1]):
+        return (2, len(pattern))
+    if pattern.startswith("~"):
+        return (1, 0) if pattern_found(pattern[1:], name, ignore_case=True) else None
+    return None
+
+
+def names_match(server: Server, name: str) -> bool:
+    """Whether one of the block's server_names covers ``name``."""
+    return any(_name_rank(pattern, name.lower()) is not None for pattern in server.names)
+
+
+class ProxyPass(msgspec.Struct, frozen=True):
+    """One proxy_pass: the addresses it leads to. ``determined`` is False where a variable decides at run time."""
+
+    location: Scope
+    written: str
+    addresses: tuple[str, ...]
+    determined: bool
+    where: str
+    upstream: Directive | None = None
+
+
+def proxy_passes(config: NginxConfig, server: Server) -> tuple[ProxyPass, ...]:
+    """Every proxy_pass of a server block, resolved through its upstreams."""
+    scopes: tuple[Scope, ...] = (server, *server.locations())
+    return tuple(
+        resolve_proxy_pass(config, scope, directive)
+        for scope in scopes
+        for directive in _with_ifs(scope)
+        if directive.args
+    )
+
+
+def _with_ifs(scope: Scope) -> Iterator[Directive]:
+    yield from scope.own("proxy_pass")
+    for inner in scope.own("if"):
+        yield from (d for d in inner.block or () if d.name == "proxy_pass")
+
+
+def proxy_pass_for(config: NginxConfig, server: Server, path: str) -> ProxyPass | None:
+    """Where a request for ``path`` is proxied to, None where it is not proxied."""
+    location = server.location_for(path)
+    directive = next(iter(location.own("proxy_pass")), None) if location else None
+    if location is None or directive is None or not directive.args:
+        return None
+    return resolve_proxy_pass(config, location, directive)
+
+
+def resolve_proxy_pass(config: NginxConfig, scope: Scope, directive: Directive) -> ProxyPass:
+    """The addresses behind one proxy_pass."""
+    url = directive.args[0]
+    where = f"{directive.file}:{directive.line}"
+    authority = _authority(url, scope)
+    if authority is None:
+        return ProxyPass(scope, url, (), False, where)
+    upstream = next(
+        (
+            d
+            for d in http_block(config).block or ()
+            if d.name == "upstream" and d.args[:1] == (authority,) and d.block is not None
+        ),
+        None,
+    )
+    if upstream is None:
+        return ProxyPass(scope, url, (normal_address(authority, url),), True, where)
+    members = tuple(
+        normal_address(d.args[0], url)
+        for d in upstream.block or ()
+        if d.name == "server" and d.args and "down" not in d.args[1:]
+    )
+    return ProxyPass(scope, url, members, True, where, upstream)
+
+
+def _authority(url: str, scope: Scope) -> str | None:
+    """Host and port of a proxy_pass URL; None where a variable is in it that `set` to a constant does not explain."""
+    match = re.match(r"(?:https?|\$\w+)://(unix:[^:]+|[^/]+)", url)
+    authority = match[1] if match else url if url.startswith("$") else None
+    if authority is None:
+        return None
+    if "$" in authority:
+        constants = {
+            d.args[0]: d.args[1]
+            for block in reversed(scope.blocks)
+            for d in block.block or ()
+            if d.name == "set" and len(d.args) == 2 and "$" not in d.args[1]
+        }
+        for variable in sorted(constants, key=len, reverse=True):
+            authority = authority.replace(variable, constants[variable])
+        authority = re.sub(r"^https?://", "", authority).partition("/")[0]
+    return None if "$" in authority else authority
+
+
+def usual_value(config: NginxConfig, scope: Scope, written: str) -> str | None:
+    """What a value amounts to for a request without any special header; None where a variable decides otherwise.
+
+    A variable is followed through `set` to a constant and through a `map` over ``$http_...``, which is empty then
+    (ngx_http_map_module: the empty string's own line, else the default, else empty)."""
+    if "$" not in written:
+        return written
+    variable = written.replace("${", "$").replace("}", "")
+    for block in scope.blocks:
+        for d in block.block or ():
+            if d.name == "set" and len(d.args) == 2 and d.args[0] == variable:
+                return d.args[1] if "$" not in d.args[1] else None
+    for d in http_block(config).block or ():
+        if d.name == "map" and len(d.args) == 2 and d.args[1] == variable and d.args[0].startswith("$http_"):
+            lines = {line.name: line.args[0] for line in d.block or () if len(line.args) == 1}
+            value = lines.get("", lines.get("default", ""))
+            return value if "$" not in value else None
+    return "" if variable.startswith("$http_") else None
+
+
+def normal_address(authority: str, url: str = "http://") -> str:
+    """``ip:port`` or ``unix:/path`` from what proxy_pass or an upstream's server names; port 80 or 443 by scheme."""
+    if authority.startswith("unix:"):
+        return authority.partition("unix:")[2].partition(":")[0].join(("unix:", ""))
+    port = "443" if url.startswith("https") else "80"
+    if authority.startswith("["):
+        return authority if "]:" in authority else f"{authority}:{port}"
+    host, colon, given = authority.partition(":")
+    host = "127.0.0.1" if host == "localhost" else host
+    return f"{host}:{given if colon else port}"
+
+
+def log_paths(config: NginxConfig, scope: Scope, name: str) -> tuple[str, ...]:
+    """The files an effective error_log or access_log directive writes to, relative ones below the prefix."""
+    return tuple(
+        str(PurePosixPath(config.prefix) / d.args[0])
+        for d in scope.effective(name)
+        if d.args and is_file_log(d.args[0])
+    )
+
+
+def is_file_log(destination: str) -> bool:
+    """Whether a log destination is a plain file."""
+    return (
+        not destination.startswith(("syslog:", "memory:"))
+        and destination not in ("off", "stderr")
+        and "$" not in destination
+    )
+
+
+def every(config: NginxConfig, name: str) -> Iterator[Directive]:
+    """Every directive called ``name``, at any depth."""
+
+    def walk(directives: Iterable[Directive]) -> Iterator[Directive]:
+        for directive in directives:
+            if directive.name == name:
+                yield directive
+            yield from walk(directive.block or ())
+
+    return walk(config.directives)
+
+
+# --- what a configuration loads -----------------------------------------------------------------------------------
+
+# Directives whose arguments name code: nginx loads or runs it while it reads the configuration, as whoever started it.
+_LOADS_CODE = re.compile(
+    r"load_module|ssl_engine|perl\w*|js_\w+|njs_\w+|\w*lua\w*|passenger_\w+|wasm\w*|modsecurity_\w+|opentracing_\w+"
+)
+
+
+def loaded_code(config: NginxConfig) -> tuple[str, ...]:
+    """The files and directories of code that a configuration names, absolute: modules, scripts, search paths.
+
+    A relative name counts from the prefix (nginx documentation, load_module) and, for scripts, from the directory of
+    the main file: both are named."""
+    bases = (PurePosixPath(config.prefix), PurePosixPath(config.file).parent)
+    found: dict[str, None] = {}
+
+    def walk(directives: Iterable[Directive]) -> None:
+        for directive in directives:
+            if _LOADS_CODE.fullmatch(directive.name):
+                for argument in directive.args:
+                    # lua_package_path names several, with a pattern at each one's end.
+                    for word in argument.split(";"):
+                        place = word.partition("?")[0]
+                        if "/" in place or place.endswith((".so", ".lua", ".js", ".pm", ".pl", ".wasm")):
+                            found.update(dict.fromkeys(str(base / place) for base in bases))
+            walk(directive.block or ())
+
+    walk(config.directives)
+    return tuple(found)

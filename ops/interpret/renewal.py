@@ -1,0 +1,91 @@
+"""Who renews a certificate of certbot's, when it is due, and how often that was tried."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePosixPath
+
+import msgspec
+
+from ops.facts.snapshot import CertbotRuns, Lineage, Lineages, NotSeen, RenewalAttempt, Schedule
+from ops.interpret.expiry import DAY, SHORT_LIFETIME
+from ops.interpret.schedule import Job, jobs_running
+
+# certbot before 4.0 renews this long before the end, whatever the lifetime (its renew_before_expiry).
+FIXED_INTERVAL = 30 * DAY
+FOLLOWS_LIFETIME_SINCE = (4, 0)
+
+# What in a schedule renews: certbot's own subcommands, its snap and image, and scripts that say so by their name.
+RENEWS = re.compile(
+    r"\bcertbot(?:-auto)?\b[^;|&\n]*\b(?:renew|certonly|run)\b"
+    r"|\bcertbot\.renew\b"
+    r"|\bletsencrypt(?:-auto)?\b[^;|&\n]*\brenew\b"
+    r"|\brenew[-_]?(?:cert|ssl|tls|letsencrypt)|(?:cert|certs|certificate|certificates|ssl|tls|letsencrypt)[-_]?renew",
+    re.IGNORECASE,
+)
+
+
+def lineage_of(path: str, resolved: str, lineages: Lineages) -> Lineage | None:
+    """The lineage a certificate file belongs to, by the path it is named by or the one that leads to."""
+    for lineage in lineages.lineages:
+        archive = str(PurePosixPath(lineages.directory) / "archive" / lineage.name) + "/"
+        if path.startswith(lineage.live + "/") or resolved.startswith(archive):
+            return lineage
+    return None
+
+
+def renewers(schedule: Schedule, *, has_systemd: bool) -> tuple[Job, ...]:
+    """Everything scheduled that runs renewal; what does nothing here carries the reason in ``idle``."""
+    return tuple(jobs_running(schedule, RENEWS, has_systemd=has_systemd))
+
+
+class CertbotRule(msgspec.Struct, frozen=True):
+    """When certbot renews a lineage: so many seconds before the end. ``too_old``: by its fixed rule it would renew at
+    every run; ``wasteful``: it renews while more than half of the lifetime is left."""
+
+    version: str | None
+    before_end: float
+    too_old: bool
+    wasteful: bool
+
+
+def certbot_rule(lineage: Lineage, lifetime: float, runs: CertbotRuns | NotSeen) -> CertbotRule:
+    """The rule in force for ``lineage``, by its renewal configuration and by the certbot that ran last."""
+    last = runs.version if isinstance(runs, CertbotRuns) else None
+    version = last or lineage.renewal.version
+    ours = lifetime / (2 if lifetime < SHORT_LIFETIME else 3)
+    if lineage.renewal.renew_before is not None:
+        before = lineage.renewal.renew_before
+    else:
+        before = FIXED_INTERVAL if _is_before_4(version) else ours
+    return CertbotRule(
+        version=version,
+        before_end=before,
+        too_old=before >= lifetime,
+        wasteful=lifetime / 2 < before < lifetime,
+    )
+
+
+def _is_before_4(version: str | None) -> bool:
+    numbers = re.findall(r"\d{1,6}", version or "")
+    return bool(numbers) and tuple(int(number) for number in numbers[:2]) < FOLLOWS_LIFETIME_SINCE
+
+
+def attempts_of(lineage: Lineage, runs: CertbotRuns | NotSeen) -> tuple[RenewalAttempt, ...]:
+    """The runs that dealt with ``lineage``, oldest first."""
+    if isinstance(runs, NotSeen):
+        return ()
+    return tuple(attempt for attempt in runs.attempts if attempt.lineage == lineage.name)
+
+
+def failures_since(
+    lineage: Lineage, runs: CertbotRuns | NotSeen, moment: float
+) -> tuple[RenewalAttempt, ...]:
+    """The attempts to renew ``lineage`` that failed since ``moment`` and since its last success."""
+    failed: list[RenewalAttempt] = []
+    for attempt in attempts_of(lineage, runs):
+        if attempt.outcome == "renewed":
+            failed.clear()
+        elif attempt.outcome == "failed" and attempt.time >= moment:
+            failed.append(attempt)
+    return tuple(failed)

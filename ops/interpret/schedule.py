@@ -1,0 +1,65 @@
+"""What of the schedule runs a given command, and really runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import msgspec
+
+from ops.facts.snapshot import Schedule
+
+# Debian's cron entries for certbot and logrotate end here where systemd is the init system: its timers do the work.
+_NOT_UNDER_SYSTEMD = re.compile(
+    r"!\s+-d\s+[\"']?/run/systemd/system|"
+    r"\[\s+-d\s+/run/systemd/system\s+\]\s*(?:;\s*then|&&)\s*exit\b"
+)
+
+
+class Job(msgspec.Struct, frozen=True):
+    """Something scheduled. ``where``: the file and line, or the unit; ``idle``: why it does nothing here, or None."""
+
+    where: str
+    when: str
+    command: str
+    idle: str | None = None
+
+
+def jobs_running(schedule: Schedule, wanted: re.Pattern[str], *, has_systemd: bool) -> Iterator[Job]:
+    """Every cron entry, timer and service at boot whose command or script ``wanted`` finds; those that do nothing
+    here included, with the reason in ``idle``."""
+    for entry in schedule.cron:
+        if wanted.search(entry.command) or wanted.search(entry.script):
+            guarded = _NOT_UNDER_SYSTEMD.search(entry.command) or _NOT_UNDER_SYSTEMD.search(entry.script)
+            idle = "it does nothing where systemd runs" if guarded and has_systemd else None
+            yield Job(f"{entry.file}:{entry.line}", entry.when, entry.command, idle)
+    for timer in schedule.timers:
+        if any(wanted.search(words) for words in (*timer.commands, *timer.scripts)):
+            idle = None
+            if not has_systemd:
+                idle = "systemd does not run here"
+            elif not timer.enabled:
+                idle = "it is not enabled"
+            yield Job(timer.name, "; ".join(timer.when), "; ".join(timer.commands), idle)
+    for service in schedule.services:
+        if any(wanted.search(words) for words in service.commands):
+            idle = None if has_systemd else "systemd does not run here"
+            yield Job(service.name, "at boot", "; ".join(service.commands), idle)
+
+
+def cron_period(when: str) -> float:
+    """About how many seconds lie between two runs of a cron entry; 0 for what is none (a timer, a service at boot).
+
+    Coarse, and never too short: every minute, every so many, else the coarsest column that is fixed (crontab(5))."""
+    fields = {"@hourly": "0 * * * *", "@daily": "0 0 * * *", "@midnight": "0 0 * * *"}.get(when, when).split()
+    if len(fields) != 5:
+        return 0.0
+    minute, hour, *days = fields
+    if any(field != "*" for field in days):
+        return 31 * 86400.0
+    if hour != "*":
+        return 86400.0
+    if minute == "*":
+        return 60.0
+    step = re.fullmatch(r"\*/(\d{1,2})", minute)
+    return 60.0 * int(step[1]) if step else 3600.0

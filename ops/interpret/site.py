@@ -1,0 +1,128 @@
+"""The part of nginx's configuration that serves the target."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+
+import msgspec
+
+from ops.facts.snapshot import NginxConfig
+from ops.interpret import nginx as nginx_topology
+from ops.interpret.address import dialled, is_wildcard, join_address
+from ops.settings import is_host
+
+
+class Site(msgspec.Struct, frozen=True):
+    """The part of nginx's configuration that serves the target."""
+
+    server: nginx_topology.Server
+    passes: tuple[nginx_topology.ProxyPass, ...]
+
+
+def find_site(config: NginxConfig, domain: str | None, backend: str | None) -> Site | None:
+    """The server block of the service.
+
+    With a domain: the block named so that proxies, TLS before plain. Without one: the block that proxies to the
+    backend, whatever it is called; else the one named so that does not proxy; else the first that proxies at all."""
+    blocks = nginx_topology.servers(config)
+    by_tls = sorted(blocks, key=lambda s: not any(item.ssl for item in s.listens))
+    sites = [Site(s, nginx_topology.proxy_passes(config, s)) for s in by_tls]
+    proxying = [s for s in sites if s.passes]
+    named = [s for s in sites if domain and nginx_topology.names_match(s.server, domain)]
+    leading = [s for s in proxying if backend and any(backend in p.addresses for p in s.passes)]
+    chosen = ([s for s in named if s.passes], leading, named, proxying)
+    return next((group[0] for group in chosen if group), None)
+
+
+def public_name(server: nginx_topology.Server) -> str | None:
+    """The first server_name that is a plain host name."""
+    return next(
+        (
+            n
+            for n in server.names
+            if n not in ("_", "", "localhost")
+            and not n.startswith(("~", "."))
+            and not set(n) & set("*$")
+            and is_host(n)
+        ),
+        None,
+    )
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """What nginx's configuration and ``nginx -V`` (``build``) say of the service. Where the configuration was not read,
+    or no block of it serves the target, the answers are empty."""
+
+    config: NginxConfig | None
+    build: Mapping[str, str]
+    site: Site | None
+
+    @property
+    def server(self) -> nginx_topology.Server | None:
+        """The server block of the service."""
+        return self.site.server if self.site else None
+
+    @property
+    def where(self) -> str:
+        """``file:line`` of that block."""
+        return self.server.where if self.server else ""
+
+    def upstreams(self) -> tuple[str, ...]:
+        """Every address the block proxies to, as it is dialled."""
+        passes = self.site.passes if self.site else ()
+        return tuple(dict.fromkeys(dialled(address) for item in passes for address in item.addresses))
+
+    def file_of(self, directive: str) -> str | None:
+        """The file a directive of the block names, absolute; None where it names none or a variable decides."""
+        value = self.server.value(directive) if self.server else None
+        if self.config is None or not value or "$" in value or value.startswith(("data:", "engine:")):
+            return None
+        return str(PurePosixPath(self.config.file).parent / value)
+
+    def access_log(self) -> str | None:
+        """The first file the block logs requests to."""
+        if self.config is None or self.server is None:
+            return None
+        return next(iter(nginx_topology.log_paths(self.config, self.server, "access_log")), None)
+
+    def error_logs(self) -> tuple[str, ...]:
+        """The block's error log, then every other one: some lines land in the default server's. Without any directive,
+        the compiled-in one."""
+        if self.config is None:
+            return ()
+        scope = self.server or nginx_topology.Scope((nginx_topology.main_block(self.config),))
+        everywhere = (
+            str(PurePosixPath(self.config.prefix) / directive.args[0])
+            for directive in nginx_topology.every(self.config, "error_log")
+            if directive.args and nginx_topology.is_file_log(directive.args[0])
+        )
+        found = (*nginx_topology.log_paths(self.config, scope, "error_log"), *everywhere)
+        compiled = nginx_topology.compiled_path(self.build, "error-log-path", self.config.prefix)
+        return tuple(dict.fromkeys(found)) or ((compiled,) if compiled else ())
+
+    def pidfile(self) -> str | None:
+        """The pid directive's file."""
+        if self.config is None:
+            return None
+        value = next((d.args[0] for d in self.config.directives if d.name == "pid" and d.args), None)
+        return str(PurePosixPath(self.config.prefix) / value) if value else None
+
+    def front(self, port: int, *, ssl: bool) -> str | None:
+        """Where the block is reached from this machine: its own listen on the port, else another of the same kind."""
+        if self.server is None:
+            return None
+        candidates = sorted(
+            (item for item in self.server.listens if not item.host.startswith("unix:") and item.ssl == ssl),
+            key=lambda item: (item.port != port, item.only_ipv6),
+        )
+        return next(
+            (
+                join_address(
+                    ("::1" if item.only_ipv6 else "127.0.0.1") if is_wildcard(item.host) else item.host,
+                    item.port,
+                )
+                for item in candidates
+            ),
+            None,
+        )

@@ -1,0 +1,310 @@
+"""What is to be diagnosed: settings first, then what was found on the host, then the deployment guide's own values."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from ops.facts.snapshot import (
+    Gunicorn,
+    GunicornConfig,
+    Host,
+    NginxConfig,
+    NotSeen,
+    Pidfile,
+    Process,
+    Processes,
+    Target,
+)
+from ops.files.ownership import ROOT
+from ops.interpret import gunicorn as gunicorn_topology
+from ops.interpret.address import dialled, join_host, same_address
+from ops.interpret.commands import FilesFound, commands
+from ops.interpret.expiry import rules_of
+from ops.interpret.nginx import compiled_path
+from ops.interpret.site import Reading, Site, find_site, public_name
+from ops.settings import Settings
+
+GUIDE_APP_DIR = "/root/build"
+GUIDE_MODEL = "iic/nlp_gte_sentence-embedding_chinese-large"
+GUIDE_PIDFILE = "/var/run/gte-gunicorn.pid"
+GUIDE_GUNICORN_ACCESS_LOG = "/var/log/gte-gunicorn-access.log"
+GUIDE_GUNICORN_ERROR_LOG = "/var/log/gte-gunicorn-error.log"
+GUIDE_NGINX_ACCESS_LOG = "/var/log/nginx/gte-access.log"
+GUIDE_NGINX_ERROR_LOG = "/var/log/nginx/gte-error.log"
+WRITTEN = "gte-ops.toml"
+OF_GUNICORN = "gunicorn's configuration"
+NGINX_CONFIG_FILE = "/etc/nginx/nginx.conf"
+NGINX_PIDFILE = "/run/nginx.pid"
+
+
+class _Origins(msgspec.Struct):
+    """Remembers where each value came from while the target is put together."""
+
+    of: dict[str, str] = msgspec.field(default_factory=dict)
+
+    def first(self, name: str, *candidates: tuple[Any, str]) -> Any:
+        """The first candidate that has a value; None without one."""
+        for value, origin in candidates:
+            if value:
+                self.of[name] = origin
+                return value
+        return None
+
+
+def log_namer(target: Target, field: str) -> int | None:
+    """The user whose process named a log of gunicorn's (``gunicorn_error_log``, ``gunicorn_access_log``); None where
+    settings or the guide did."""
+    return target.gunicorn_log_namer if target.origin.get(field) == OF_GUNICORN else None
+
+
+def gunicorn_hints(settings: Settings, pidfile: Pidfile | None, site: Site | None) -> gunicorn_topology.Hints:
+    """What settings and nginx tell of this service's gunicorn."""
+    own = settings.gunicorn
+    return gunicorn_topology.Hints(
+        bind=own.bind and gunicorn_topology.normal_bind(own.bind),
+        pidfile=own.pidfile,
+        pidfile_read=pidfile.path if pidfile else None,
+        pidfile_pid=pidfile.pid if pidfile else None,
+        pidfile_uid=pidfile.uid if pidfile else 0,
+        config_files=(own.config_file,) if own.config_file else (),
+        app_dirs=(settings.app.dir,) if settings.app.dir else (),
+        upstreams=tuple(a for p in site.passes for a in p.addresses) if site else (),
+    )
+
+
+def decide_target(
+    settings: Settings,
+    host: Host,
+    processes: Processes,
+    config: NginxConfig | NotSeen,
+    build: dict[str, str],
+    gunicorn: Gunicorn,
+    master: Process | None,
+    files: FilesFound,
+) -> Target:
+    """Everything the probes and judges need to know of what they look at.
+
+    ``build``: what ``nginx -V`` says, and under ``program`` where nginx was found. Raises nothing: where nothing is
+    configured and nothing was found, the guide's values stand."""
+    origins = _Origins()
+    workers = gunicorn_topology.workers_of(processes.processes, master.pid) if master else ()
+    pids = [p.pid for p in (*((master,) if master else ()), *workers)]
+    listening = gunicorn_topology.listening_on(processes, pids)
+    configured_bind = _configured_bind(gunicorn, master)
+
+    wanted_name = settings.target.domain or urlsplit(settings.target.url or "").hostname
+    known = config if isinstance(config, NginxConfig) else None
+    near = next(iter((*listening, *configured_bind)), None)
+    nginx = Reading(known, build, find_site(known, wanted_name, near) if known else None)
+
+    domain = origins.first(
+        "domain",
+        (wanted_name, WRITTEN),
+        (public_name(nginx.server) if nginx.server else None, nginx.where),
+        ("localhost", "default"),
+    )
+    url = (settings.target.url or f"https://{join_host(domain)}").rstrip("/")
+    app_dir = origins.first(
+        "app_dir",
+        (settings.app.dir, WRITTEN),
+        (master.cwd if master else None, "gunicorn's directory"),
+        (GUIDE_APP_DIR, "guide"),
+    )
+    python = origins.first(
+        "python",
+        (settings.app.python, WRITTEN),
+        (gunicorn_topology.interpreter(master) if master else None, "gunicorn's command line"),
+        (master.executable if master else None, "gunicorn's interpreter"),
+        (f"{app_dir}/venv/bin/python", "guide"),
+    )
+    binary = build.get("program") or (known and known.binary) or settings.nginx.binary
+    config_file = known.file if known else settings.nginx.config_file or NGINX_CONFIG_FILE
+    return Target(
+        domain=domain,
+        url=url,
+        **_doors(settings, origins, nginx, url),
+        backend=_backend(settings, origins, nginx, listening, configured_bind, gunicorn, master),
+        health_path=settings.target.health_path,
+        ready_path=settings.target.ready_path,
+        predict_path=settings.target.predict_path,
+        predict_body=settings.target.predict_body,
+        expect_key=settings.target.expect_key,
+        slow_after_s=settings.target.slow_after_s,
+        resolver=settings.target.resolver or None,
+        expected_addresses=settings.target.expected_addresses,
+        **_certificate_files(settings, origins, nginx, domain),
+        ca_file=settings.tls.ca_file or None,
+        letsencrypt_dir=settings.tls.letsencrypt_dir,
+        upstreams=nginx.upstreams(),
+        nginx_binary=binary,
+        nginx_installed="program" in build,
+        nginx_config_owner=known.owner if known else 0,
+        nginx_config_file=config_file,
+        **_nginx_files(settings, origins, nginx),
+        **_gunicorn_files(settings, origins, gunicorn, master),
+        gunicorn_master=master.pid if master else None,
+        gunicorn_workers=tuple(w.pid for w in workers),
+        app_dir=app_dir,
+        python=python,
+        model_dir=origins.first(
+            "model_dir",
+            (settings.model.dir, WRITTEN),
+            (f"{app_dir}/{GUIDE_MODEL}" if files.model_parent else None, "guide"),
+        ),
+        request_deadline=float(settings.app.request_deadline),
+        boot_deadline=float(settings.app.boot_deadline),
+        expiry_rules=rules_of(settings.tls.thresholds),
+        origin=origins.of,
+        **commands(
+            settings,
+            host,
+            files,
+            config_file,
+            binary,
+            build,
+            app_dir,
+            python,
+            master,
+            gunicorn.config,
+            caller=processes.caller,
+            nginx_owner=known.owner if known else ROOT,
+        ),
+    )
+
+
+def _configured_bind(gunicorn: Gunicorn, master: Process | None) -> tuple[str, ...]:
+    told = gunicorn_topology.arguments(master)
+    return gunicorn_topology.bind_addresses(gunicorn_topology.setting("bind", "bind", told, gunicorn.config))
+
+
+def _doors(settings: Settings, origins: _Origins, nginx: Reading, url: str) -> dict[str, Any]:
+    """Where HTTPS and plain HTTP are dialled."""
+    parts = urlsplit(url)
+    port = parts.port or (80 if parts.scheme == "http" else 443)
+    front = origins.first(
+        "connect_to",
+        (settings.target.connect_to, WRITTEN),
+        (nginx.front(port, ssl=parts.scheme == "https"), nginx.where),
+    )
+    plain = origins.first(
+        "plain_connect_to",
+        (settings.target.connect_to_http, WRITTEN),
+        (None if settings.target.connect_to else "127.0.0.1:80", "default"),
+    )
+    return {"connect_to": front or f"127.0.0.1:{port}", "plain_connect_to": plain}
+
+
+def _backend(
+    settings: Settings,
+    origins: _Origins,
+    nginx: Reading,
+    listening: tuple[str, ...],
+    configured_bind: tuple[str, ...],
+    gunicorn: Gunicorn,
+    master: Process | None,
+) -> str:
+    """Where the service is, or should be."""
+    wanted = settings.gunicorn.bind and gunicorn_topology.normal_bind(settings.gunicorn.bind)
+    if wanted and listening and not any(same_address(address, wanted) for address in listening):
+        wanted = None  # the service runs, but elsewhere: that is where it is
+    config = gunicorn.config
+    passes = nginx.site.passes if nginx.site else ()
+    return dialled(
+        origins.first(
+            "backend",
+            (wanted, WRITTEN),
+            (next(iter(listening), None), f"gunicorn {master.pid if master else ''} listens there"),
+            (
+                next(iter(configured_bind), None),
+                config.path if isinstance(config, GunicornConfig) else "gunicorn's command line",
+            ),
+            (next(iter(nginx.upstreams()), None), passes[0].where if passes else ""),
+            (gunicorn_topology.DEFAULT_BIND, "default"),
+        )
+    )
+
+
+def _certificate_files(settings: Settings, origins: _Origins, nginx: Reading, domain: str) -> dict[str, Any]:
+    """The certificate and key that nginx serves the name with."""
+    lineage = PurePosixPath(settings.tls.letsencrypt_dir) / "live" / domain
+    wanted = {
+        "certificate": (settings.tls.certificate, "ssl_certificate", "fullchain.pem"),
+        "private_key": (settings.tls.private_key, "ssl_certificate_key", "privkey.pem"),
+    }
+    return {
+        name: origins.first(
+            name,
+            (written and written.replace("<domain>", domain), WRITTEN),
+            (nginx.file_of(directive), nginx.where),
+            (str(lineage / file), "guide"),
+        )
+        for name, (written, directive, file) in wanted.items()
+    }
+
+
+def _nginx_files(settings: Settings, origins: _Origins, nginx: Reading) -> dict[str, Any]:
+    """nginx's own files for the site."""
+    configured = "nginx's configuration"
+    error_log = settings.nginx.error_log
+    error_logs = dict.fromkeys((*((error_log,) if error_log else ()), *nginx.error_logs()))
+    return {
+        "site_file": origins.first(
+            "site_file",
+            (settings.nginx.site_file, WRITTEN),
+            (nginx.server.blocks[0].file if nginx.server else None, configured),
+        ),
+        "nginx_pidfile": origins.first(
+            "nginx_pidfile",
+            (settings.nginx.pidfile, WRITTEN),
+            (nginx.pidfile(), configured),
+            (
+                compiled_path(nginx.build, "pid-path", nginx.config.prefix if nginx.config else None),
+                "nginx -V",
+            ),
+            (NGINX_PIDFILE, "default"),
+        ),
+        "nginx_access_log": origins.first(
+            "nginx_access_log",
+            (settings.nginx.access_log, WRITTEN),
+            (nginx.access_log(), configured),
+            (None if nginx.site else GUIDE_NGINX_ACCESS_LOG, "guide"),
+        ),
+        "nginx_error_logs": tuple(error_logs) or (GUIDE_NGINX_ERROR_LOG,),
+    }
+
+
+def _gunicorn_files(
+    settings: Settings, origins: _Origins, gunicorn: Gunicorn, master: Process | None
+) -> dict[str, Any]:
+    """gunicorn's own files; a log that goes to standard error (``-``) is none."""
+    told = gunicorn_topology.arguments(master)
+
+    def log(name: str, written: str | None, option: str, key: str, guide: str) -> str | None:
+        value = gunicorn_topology.setting(key, option, told, gunicorn.config)
+        found = value if isinstance(value, str) and value != "-" else None
+        if found and master and master.cwd:
+            found = str(PurePosixPath(master.cwd) / found)
+        chosen: str | None = origins.first(
+            name,
+            (written, WRITTEN),
+            (found, OF_GUNICORN),
+            (None if master else guide, "guide"),
+        )
+        return chosen
+
+    own = settings.gunicorn
+    return {
+        "gunicorn_config_file": gunicorn.config.path if isinstance(gunicorn.config, GunicornConfig) else None,
+        "gunicorn_pidfile": gunicorn.pidfile.path if isinstance(gunicorn.pidfile, Pidfile) else None,
+        "gunicorn_log_namer": master.uid if master else None,
+        "gunicorn_access_log": log(
+            "gunicorn_access_log", own.access_log, "access-logfile", "accesslog", GUIDE_GUNICORN_ACCESS_LOG
+        ),
+        "gunicorn_error_log": log(
+            "gunicorn_error_log", own.error_log, "error-logfile", "errorlog", GUIDE_GUNICORN_ERROR_LOG
+        ),
+    }

@@ -1,0 +1,1 @@
+"""Chat robots, one module a service."""

@@ -1,0 +1,136 @@
+"""What became of one attempt to tell one destination, and the rules that tell 'no' from 'not now'."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any, Literal
+
+import msgspec
+
+from ops.text.language import Text
+from ops.text.sanitize import safe_line
+
+# accepted: the peer said so. refused: it said no, and would say no again. failed: it may work later.
+# unusable: the entry of the settings is not a URL that anything can be sent to.
+Outcome = Literal["accepted", "refused", "failed", "unusable"]
+
+MAX_RETRY_AFTER_S = 3600.0
+MAX_REASON_CHARS = 240
+
+# RFC 9110, 15.5.9 and 15.6; RFC 8470, 5.2; RFC 6585, 4. Every other 4xx says that the request itself is wrong.
+_TEMPORARY_STATUSES = frozenset({408, 425, 429})
+# Peers add codes faster than they document them; what they call busy or too fast is worth another attempt.
+_TEMPORARY_WORDS = re.compile(
+    r"too (?:many|fast)|frequen|rate.?limit|freq out of limit|over limit|system busy|time.?out|try again"
+    r"|限流|频率|过于频繁|繁忙|超时|稍后",
+    re.IGNORECASE,
+)
+
+_REDIRECTED = Text(
+    en="redirected (HTTP {}): a proxy or a login page stands in between",
+    zh="被重定向（HTTP {}）：中间有代理或登录页面",
+)
+_STATUS = Text(en="HTTP {}", zh="HTTP {}")
+_NOT_UNDERSTOOD = Text(
+    en="HTTP {} without the answer such a robot gives: accepted or not is not known",
+    zh="HTTP {}，但返回内容不是该机器人应有的格式，无法确认是否已接受",
+)
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """The outcome of one attempt. ``retry_after``: seconds the peer asked to be left alone, None where it did not."""
+
+    outcome: Outcome
+    reason: Text = Text(en="", zh="")
+    retry_after: float | None = None
+
+
+ACCEPTED = Verdict("accepted")
+
+
+def temporary_status(status: int) -> bool:
+    """Whether a request answered with this HTTP status may succeed unchanged later."""
+    return status in _TEMPORARY_STATUSES or 300 <= status < 400 or status >= 500
+
+
+def temporary_words(words: str) -> bool:
+    """Whether the peer's own words say 'not now'."""
+    return bool(_TEMPORARY_WORDS.search(words))
+
+
+def judge_status(status: int, headers: Mapping[str, str], now: float) -> Verdict:
+    """The verdict on an answer of which nothing but status and headers means anything."""
+    outcome: Outcome = "failed" if temporary_status(status) else "refused"
+    form = _REDIRECTED if 300 <= status < 400 else _STATUS
+    return Verdict(outcome, _filled(form, status), retry_after(headers, now))
+
+
+def judge_code(
+    status: int,
+    headers: Mapping[str, str],
+    code: int | None,
+    words: str,
+    *,
+    pauses: Mapping[int, float],
+    hint: Text | None,
+    now: float,
+) -> Verdict:
+    """The verdict on a robot's answer: the code inside it decides, not the HTTP status around it.
+
+    ``code`` and ``words``: the robot's own error code and message, None where the answer held none. ``pauses``: the
+    vendor's temporary codes and how long each asks for (seconds). ``hint``: what the reader should look at.
+    """
+    succeeded = 200 <= status < 300
+    if code is None:
+        if succeeded:
+            return Verdict("failed", _filled(_NOT_UNDERSTOOD, status), retry_after(headers, now))
+        return judge_status(status, headers, now)
+    if code == 0 and succeeded:
+        return ACCEPTED
+    temporary = code in pauses or temporary_words(words) or (not succeeded and temporary_status(status))
+    said = f"{code} {safe_line(words, MAX_REASON_CHARS)}".strip()
+    if not succeeded:
+        said = f"HTTP {status}, {said}"
+    reason = (
+        Text(en=said, zh=said) if hint is None else Text(en=f"{said} ({hint.en})", zh=f"{said}（{hint.zh}）")
+    )
+    asked = retry_after(headers, now)
+    return Verdict(
+        "failed" if temporary else "refused",
+        reason,
+        pauses.get(code) if asked is None and temporary else asked,
+    )
+
+
+def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Seconds until the peer wants to hear from us again, at most an hour.
+
+    Retry-After holds seconds or a date (RFC 9110, 10.2.3); Feishu's gateway says x-ogw-ratelimit-reset, in seconds.
+    """
+    for name in ("Retry-After", "x-ogw-ratelimit-reset"):
+        written = (headers.get(name) or "").strip()[:64]
+        if re.fullmatch(r"\d{1,9}", written):
+            return min(float(written), MAX_RETRY_AFTER_S)
+        if written and name == "Retry-After":
+            try:
+                return min(max(parsedate_to_datetime(written).timestamp() - now, 0.0), MAX_RETRY_AFTER_S)
+            except (ValueError, TypeError, OverflowError):
+                continue
+    return None
+
+
+def number(value: Any) -> int | None:
+    """A robot's code as a number; robots behind gateways have been seen to quote it."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return value
+    if isinstance(value, str) and re.fullmatch(r"-?\d{1,12}", value.strip()):
+        return int(value)
+    return None
+
+
+def _filled(form: Text, value: object) -> Text:
+    return Text(en=form.en.format(value), zh=form.zh.format(value))

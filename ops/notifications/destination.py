@@ -1,0 +1,133 @@
+"""The destinations of ``notify.urls``: how each is told apart and shown without its secrets."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from functools import cached_property
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from ops.errors import SettingsError
+from ops.notifications.webhook_bot import on_this_machine
+from ops.text.sanitize import HIDDEN, safe_line
+
+MAX_DESTINATIONS = 20
+MAX_URL_CHARS = 2000
+
+_SCHEME = re.compile(r"\s*([A-Za-z0-9]{1,32})://(?=\S)")
+# Schemes whose host part is a host. Everywhere else it may be a token (dingtalk://TOKEN, tgram://TOKEN).
+_HOST_IS_A_HOST = frozenset(
+    {
+        "http",
+        "https",
+        "json",
+        "jsons",
+        "xml",
+        "xmls",
+        "form",
+        "forms",
+        "mailto",
+        "mailtos",
+        "gotify",
+        "gotifys",
+    }
+    | {"ntfy", "ntfys", "mmost", "mmosts", "rocket", "rockets", "matrix", "matrixs", "apprise", "apprises"}
+)
+_HOST_NAME = re.compile(r"(?:[a-z0-9-]{1,40}\.)+(?:[a-z]{2,12}|\d{1,3})", re.IGNORECASE)
+# Words shorter than this are in too many sentences to be struck out of them.
+_MIN_SECRET_CHARS = 4
+_MIN_PART_CHARS = 6
+
+
+class Destination:
+    """One entry of ``notify.urls``. ``index`` counts from 0, as in the file; ``shown`` holds no secret."""
+
+    def __init__(self, index: int, url: str) -> None:
+        self.index = index
+        self.url = url
+        self.shown = masked(url)
+
+    @cached_property
+    def id(self) -> str:
+        """What the outbox knows it by.
+
+        Slow on purpose (scrypt, RFC 7914): a URL may hold a person's mail password, and who reads the outbox must not
+        be able to try a dictionary against this.
+        """
+        return hashlib.scrypt(self.url.encode(), salt=b"gte-ops notify", n=2**12, r=8, p=1, dklen=12).hex()
+
+    def __repr__(self) -> str:
+        return f"Destination({self.index}, {self.shown!r})"
+
+
+def masked(url: str) -> str:
+    """``url`` as people may read it: the scheme, the host where it certainly is one, and nothing that opens a door."""
+    scheme = _SCHEME.match(url)
+    if scheme is None:
+        return HIDDEN
+    name = scheme[1].lower()
+    try:
+        parts = urlsplit(url.strip())
+        host = parts.hostname or ""
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return f"{name}://{HIDDEN}"
+    if name not in _HOST_IS_A_HOST or not (_HOST_NAME.fullmatch(host) or on_this_machine(host)):
+        return f"{name}://{HIDDEN}"
+    user = f"{HIDDEN}@" if "@" in parts.netloc else ""
+    rest = f"/{HIDDEN}" if parts.path.strip("/") or parts.query or parts.fragment else ""
+    return f"{name}://{user}{host}{port}{rest}"
+
+
+def scrubbed(words: str, url: str) -> str:
+    """``words`` (a peer's, a library's) without any part of ``url`` that could be a secret."""
+    for secret in sorted(_secrets(url), key=len, reverse=True):
+        words = re.sub(re.escape(secret), HIDDEN, words, flags=re.IGNORECASE)
+    return safe_line(words, 300)
+
+
+def destinations(urls: Sequence[str]) -> tuple[Destination, ...]:
+    """The entries of ``notify.urls``, each once.
+
+    Raises SettingsError naming the first entry that cannot be a URL. Whether Apprise knows its scheme is found out
+    when something is sent: loading 150 plug-ins takes half a second.
+    """
+    found: dict[str, Destination] = {}
+    for index, url in enumerate(urls):
+        if (
+            _SCHEME.match(url) is None
+            or len(url) > MAX_URL_CHARS
+            or re.search(r"[\x00-\x20\x7f]", url.strip())
+        ):
+            raise unusable(index, url)
+        found.setdefault(url.strip(), Destination(index, url.strip()))
+    if len(found) > MAX_DESTINATIONS:
+        raise SettingsError(f"notify.urls: {len(found)} destinations; at most {MAX_DESTINATIONS} are told")
+    return tuple(found.values())
+
+
+def unusable(index: int, url: str, why: str = "") -> SettingsError:
+    """The error for an entry that nothing can be sent to: one line, its number counted from 0, no secret."""
+    reason = why or "not an Apprise URL"
+    return SettingsError(
+        f"notify.urls[{index}] ({masked(url)}): {reason}; write it like dingtalk://SECRET@TOKEN,"
+        " feishu://SECRET@TOKEN, wecombot://KEY or mailtos://user:password@example.com"
+    )
+
+
+def _secrets(url: str) -> set[str]:
+    """Every piece of ``url`` but its scheme and a host that may be shown."""
+    shown = masked(url)
+    try:
+        parts = urlsplit(url.strip())
+        pieces = [url.strip(), parts.netloc, parts.path, parts.query, parts.fragment]
+        pieces += re.split(r"[@:/]", parts.netloc) + re.split(r"[/:,@]", parts.path)
+        pieces += [value for _, value in parse_qsl(parts.query, keep_blank_values=True)]
+        pieces += re.split(r"[&=]", parts.query)
+    except ValueError:
+        pieces = [url.strip(), *re.split(r"[:/@?&=]+", url)[1:]]
+    # Keys made of several words (SG.xxx.yyy) are quoted in part, too.
+    pieces += [part for piece in pieces for part in piece.split(".") if len(part) >= _MIN_PART_CHARS]
+    every = {form for piece in pieces for form in (piece, unquote(piece))}
+    return {piece for piece in every if len(piece) >= _MIN_SECRET_CHARS and piece not in shown}

@@ -1,0 +1,275 @@
+"""What is still to be told to whom: the outbox's state and its rules, without any input or output.
+
+The rules, and why:
+- A trouble is told once until its recovery is told: one outage, one message.
+- At most HOURLY messages enter in an hour (pages: PAGES more); what exceeds that is counted and told in one message
+  as soon as there is room. A robot of DingTalk or WeCom is silenced after 20 in a minute, its readers long before.
+- Destinations are independent: each has its own back-off, its own attempts, its own order of messages.
+- After a failure: FIRST_PAUSE_S, doubled after each further one, up to LONGEST_PAUSE_S, less up to half by chance, and
+  never sooner than the peer asked. Given up after MAX_ATTEMPTS attempts or MAX_AGE_S.
+- A recovery goes to who heard of the trouble; who did not, gets both in one message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+
+from ops.notifications.delivery_result import MAX_RETRY_AFTER_S, Verdict
+from ops.notifications.message import MAX_TITLE_CHARS, Message
+from ops.text.language import Text
+
+HOURLY = 12
+PAGES = 8
+FIRST_PAUSE_S = 30.0
+LONGEST_PAUSE_S = 3600.0
+MAX_ATTEMPTS = 24
+MAX_AGE_S = 24 * 3600.0
+MAX_ENTRIES = 100
+MAX_OPEN = 300
+MAX_OPEN_AGE_S = 30 * 24 * 3600.0
+MAX_HELD_TITLES = 10
+# How many messages one destination gets in one round.
+ROUND_LETTERS = 5
+HELD_KEY = "gte-ops.held-back"
+
+# queued: will be told. known: was told, or will be, and has not ended. unheard-of: the end of something that never
+# began. held-back: counted for the message that sums up. no-destination: notify.urls is empty.
+Added = Literal["queued", "known", "unheard-of", "held-back", "no-destination"]
+
+_HELD_TITLE = Text(en="{} more messages were held back", zh="另有 {} 条消息被合并")
+_HELD_LIMIT = Text(
+    en="More than {} messages in an hour; among those not sent one by one:",
+    zh="一小时内超过 {} 条消息，未逐条发送的包括：",
+)
+
+
+class Entry(msgspec.Struct):
+    """A message on its way. ``pending``: attempts so far, by destination that has not settled it yet.
+
+    ``began``: the trouble that this recovery ends; ``heard``: the destinations that know of it.
+    """
+
+    number: int
+    message: Message
+    queued_at: float
+    pending: dict[str, int]
+    began: Message | None = None
+    heard: list[str] = []
+
+
+class Opened(msgspec.Struct):
+    """A trouble without its recovery. ``heard``: the destinations that accepted it; ``kinds``: what was told of it."""
+
+    message: Message
+    kinds: list[str]
+    heard: list[str] = []
+
+
+class Route(msgspec.Struct):
+    """A destination's back-off: failures in a row, and no attempt before ``not_before`` (seconds since the epoch)."""
+
+    failures: int
+    not_before: float
+
+
+class Held(msgspec.Struct):
+    """Messages over the limit: how many, and the latest titles."""
+
+    count: int = 0
+    titles: list[Text] = []
+
+
+class Ledger(msgspec.Struct):
+    """The whole state. Destinations are named by the hash of their URL; no URL is in here."""
+
+    version: Literal[1] = 1
+    next_number: int = 1
+    entries: list[Entry] = []
+    opened: dict[str, Opened] = {}
+    routes: dict[str, Route] = {}
+    queued_at: list[float] = []
+    held: Held = msgspec.field(default_factory=Held)
+
+
+class GivenUp(msgspec.Struct, frozen=True):
+    """A message that a destination will not get any more."""
+
+    entry: Entry
+    destination: str
+    attempts: int
+
+
+def add(ledger: Ledger, message: Message, destinations: Sequence[str], now: float) -> Added:
+    """Take in one message for ``destinations`` (ids)."""
+    if not destinations:
+        return "no-destination"
+    if message.kind == "recovered":
+        return _close(ledger, message, destinations, now)
+    opened = ledger.opened.get(message.key)
+    if opened is not None and message.kind in opened.kinds:
+        return "known"
+    if opened is not None:
+        opened.kinds.append(message.kind)
+    elif message.kind != "test":
+        ledger.opened[message.key] = Opened(message, [message.kind])
+        _bound_opened(ledger, now)
+    return _queue(ledger, Entry(0, message, now, dict.fromkeys(destinations, 0)), now)
+
+
+def due(
+    ledger: Ledger, destinations: Sequence[str], now: float
+) -> tuple[dict[str, list[Entry]], list[GivenUp]]:
+    """What to try now, by destination and in order; and what has become too old to be tried."""
+    given_up = _expire(ledger, destinations, now)
+    _tell_held(ledger, destinations, now)
+    work: dict[str, list[Entry]] = {}
+    for destination in destinations:
+        route = ledger.routes.get(destination)
+        # A pause longer than any that is ever set means that the clock was put back since.
+        if route and now < route.not_before <= now + LONGEST_PAUSE_S + MAX_RETRY_AFTER_S:
+            continue
+        if letters := [entry for entry in ledger.entries if destination in entry.pending]:
+            work[destination] = letters[:ROUND_LETTERS]
+    return work, given_up
+
+
+def settle(
+    ledger: Ledger, sent: Entry, destination: str, verdict: Verdict, now: float, chance: float
+) -> tuple[int, float | None]:
+    """Record the verdict on one attempt at ``sent``, an entry that `due` handed out.
+
+    ``chance``: 0 to 1, for the jitter. Returns the attempts so far, and when to try again (None: never).
+    """
+    entry = next((found for found in ledger.entries if found.number == sent.number), None)
+    attempts = (entry or sent).pending.get(destination, 0) + 1
+    retry_at = None
+    if verdict.outcome == "failed":
+        route = ledger.routes.setdefault(destination, Route(0, 0.0))
+        route.failures += 1
+        route.not_before = now + max(pause(route.failures, chance), verdict.retry_after or 0.0)
+        if entry and destination in entry.pending and attempts < MAX_ATTEMPTS:
+            entry.pending[destination] = attempts
+            retry_at = route.not_before
+    else:
+        ledger.routes.pop(destination, None)
+    if verdict.outcome == "accepted":
+        _heard(ledger, sent, destination)
+    if entry and retry_at is None:
+        entry.pending.pop(destination, None)
+        _sweep(ledger)
+    return attempts, retry_at
+
+
+def pause(failures: int, chance: float) -> float:
+    """Seconds after the ``failures``-th failure in a row; ``chance`` (0 to 1) takes away up to half."""
+    longest = min(FIRST_PAUSE_S * 2 ** min(failures - 1, 20), LONGEST_PAUSE_S)
+    return float(longest * (1 - chance / 2))
+
+
+def _close(ledger: Ledger, message: Message, destinations: Sequence[str], now: float) -> Added:
+    opened = ledger.opened.pop(message.key, None)
+    if opened is None:
+        return "unheard-of"
+    for entry in ledger.entries:
+        if entry.message.key == message.key and entry.message.kind in ("trouble", "page"):
+            entry.pending.clear()
+    _sweep(ledger)
+    return _queue(
+        ledger,
+        Entry(0, message, now, dict.fromkeys(destinations, 0), began=opened.message, heard=opened.heard),
+        now,
+    )
+
+
+def _queue(ledger: Ledger, entry: Entry, now: float) -> Added:
+    limit = HOURLY + PAGES if entry.message.kind == "page" else HOURLY
+    if _recent(ledger, now) >= limit:
+        _hold(ledger, entry.message)
+        return "held-back"
+    _append(ledger, entry, now)
+    return "queued"
+
+
+def _append(ledger: Ledger, entry: Entry, now: float) -> None:
+    entry.number = ledger.next_number
+    ledger.next_number += 1
+    ledger.queued_at.append(now)
+    ledger.entries.append(entry)
+    while len(ledger.entries) > MAX_ENTRIES:
+        oldest = next((found for found in ledger.entries if found.message.kind != "page"), ledger.entries[0])
+        ledger.entries.remove(oldest)
+        _hold(ledger, oldest.message)
+
+
+def _recent(ledger: Ledger, now: float) -> int:
+    """How many entered in the last hour. Times ahead of the clock count for nothing: it was put back."""
+    ledger.queued_at = [at for at in ledger.queued_at if now - 3600.0 < at <= now]
+    return len(ledger.queued_at)
+
+
+def _hold(ledger: Ledger, message: Message) -> None:
+    ledger.held.count += 1
+    ledger.held.titles = [*ledger.held.titles, message.title][-MAX_HELD_TITLES:]
+
+
+def _tell_held(ledger: Ledger, destinations: Sequence[str], now: float) -> None:
+    held = ledger.held
+    if not held.count or not destinations or _recent(ledger, now) >= HOURLY:
+        return
+    bodies = {
+        language: "\n".join(
+            [
+                _HELD_LIMIT.to(language).format(HOURLY),
+                *(f"- {title.to(language)[:MAX_TITLE_CHARS]}" for title in held.titles),
+            ]
+        )
+        for language in ("en", "zh")
+    }
+    title = Text(en=_HELD_TITLE.en.format(held.count), zh=_HELD_TITLE.zh.format(held.count))
+    message = Message(HELD_KEY, "trouble", title, Text(en=bodies["en"], zh=bodies["zh"]), now)
+    ledger.held = Held()
+    _append(ledger, Entry(0, message, now, dict.fromkeys(destinations, 0)), now)
+
+
+def _heard(ledger: Ledger, sent: Entry, destination: str) -> None:
+    """Note that ``destination`` knows of the trouble, also where its recovery was queued while it was being sent."""
+    if sent.message.kind not in ("trouble", "page"):
+        return
+    lists = [found.heard for key, found in ledger.opened.items() if key == sent.message.key]
+    lists += [
+        found.heard
+        for found in ledger.entries
+        if found.message.key == sent.message.key and found.number > sent.number
+    ]
+    for heard in lists:
+        if destination not in heard:
+            heard.append(destination)
+
+
+def _expire(ledger: Ledger, destinations: Sequence[str], now: float) -> list[GivenUp]:
+    """Take out what is too old, and what was meant for destinations that are no longer configured."""
+    given_up = []
+    for entry in ledger.entries:
+        for destination, attempts in list(entry.pending.items()):
+            if destination not in destinations:
+                del entry.pending[destination]
+            elif now - entry.queued_at > MAX_AGE_S:
+                del entry.pending[destination]
+                given_up.append(GivenUp(entry, destination, attempts))
+    ledger.routes = {name: route for name, route in ledger.routes.items() if name in destinations}
+    _sweep(ledger)
+    return given_up
+
+
+def _bound_opened(ledger: Ledger, now: float) -> None:
+    for key in [key for key, opened in ledger.opened.items() if now - opened.message.at > MAX_OPEN_AGE_S]:
+        del ledger.opened[key]
+    while len(ledger.opened) > MAX_OPEN:
+        del ledger.opened[next(iter(ledger.opened))]
+
+
+def _sweep(ledger: Ledger) -> None:
+    ledger.entries = [entry for entry in ledger.entries if entry.pending]

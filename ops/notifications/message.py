@@ -1,0 +1,84 @@
+"""What people are told."""
+
+from __future__ import annotations
+
+import socket
+from datetime import UTC, datetime
+from typing import Literal
+
+import msgspec
+
+from ops.text.duration import age
+from ops.text.language import Language, Text
+from ops.text.sanitize import safe_line, safe_text
+
+Kind = Literal["trouble", "recovered", "page", "test"]
+
+# Every message carries it: robots that demand a keyword (DingTalk, Feishu) can be given this one.
+PREFIX = "[gte-ops]"
+MAX_TITLE_CHARS = 200
+MAX_BODY_CHARS = 3000
+MAX_KEY_CHARS = 200
+# A message that waited longer says so: "down" read an hour late is not "down now".
+LATE_AFTER_S = 300.0
+
+_LATE = Text(en="delivered {} late", zh="延迟 {} 送达")
+_BEGAN = Text(en="It began {}: {}", zh="始于 {}：{}")
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One thing to tell.
+
+    ``key`` names the trouble (``GUN003``, ``worker-4711``): what is told once until its recovery is told. ``kind``:
+    ``trouble`` when it begins, ``recovered`` when it ends, ``page`` when a person has to act, ``test``.
+    ``at``: when it happened, seconds since the epoch.
+    """
+
+    key: str
+    kind: Kind
+    title: Text
+    body: Text
+    at: float
+
+
+def bounded(message: Message) -> Message:
+    """The message fit to be stored and sent: no control characters, no credentials, no more than a screen."""
+    return Message(
+        key=safe_line(message.key, MAX_KEY_CHARS),
+        kind=message.kind,
+        title=Text(
+            en=safe_line(message.title.en, MAX_TITLE_CHARS), zh=safe_line(message.title.zh, MAX_TITLE_CHARS)
+        ),
+        body=Text(
+            en=safe_text(message.body.en, MAX_BODY_CHARS), zh=safe_text(message.body.zh, MAX_BODY_CHARS)
+        ),
+        at=message.at,
+    )
+
+
+def headline(message: Message, language: Language) -> str:
+    """The title as it is sent."""
+    return f"{PREFIX} {message.title.to(language)}"
+
+
+def wording(message: Message, language: Language, now: float, began: Message | None = None) -> str:
+    """The body as it is sent: what happened, where and when.
+
+    ``began``: the trouble whose recovery this is, for a destination that never heard of it.
+    """
+    lines = [message.body.to(language)]
+    if began is not None:
+        lines += ["", _BEGAN.to(language).format(local_time(began.at), began.title.to(language))]
+        lines += [began.body.to(language)]
+    footer = f"{socket.gethostname()}  {local_time(message.at)}"
+    if now - message.at > LATE_AFTER_S:
+        footer += f"  ({_LATE.to(language).format(age(now - message.at))})"
+    return "\n".join([*lines, "", footer]).lstrip()
+
+
+def local_time(at: float) -> str:
+    """``at`` (seconds since the epoch) as this host's clock on the wall shows it, with its offset."""
+    try:
+        return datetime.fromtimestamp(at, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S %z")
+    except (ValueError, OverflowError, OSError):
+        return f"@{at}"

@@ -1,0 +1,144 @@
+"""Telling people: the front door of ops/notifications, and the test message."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TextIO
+
+from ops.errors import OpsError, SettingsError
+from ops.notifications.delivery_result import Verdict
+from ops.notifications.destination import Destination, destinations, masked, unusable
+from ops.notifications.ledger import Added
+from ops.notifications.message import Kind, Message, headline, wording
+from ops.notifications.outbox import Delivery, Outbox
+from ops.notifications.worker import Letter, Report, Round
+from ops.notifications.worker_client import send_round
+from ops.settings import Settings
+from ops.text.language import Language, Text
+
+__all__ = [
+    "Added",
+    "Delivery",
+    "Kind",
+    "Message",
+    "Outbox",
+    "check_urls",
+    "exit_code",
+    "masked",
+    "render",
+    "send_test",
+]
+
+TEST_WITHIN_S = 20.0
+
+_TITLE = Text(en="test message", zh="测试消息")
+_BODY = Text(
+    en="If you can read this, gte-ops can reach you here. Nothing is wrong.",
+    zh="收到此消息说明 gte-ops 可以通知到这里。服务没有异常。",
+)
+_NO_ANSWER = Text(en="no answer within {:.0f} s", zh="{:.0f} 秒内没有应答")
+_OUTCOMES = {
+    "accepted": Text(en="accepted", zh="已接受"),
+    "refused": Text(en="REFUSED ", zh="被拒绝"),
+    "failed": Text(en="FAILED  ", zh="失败  "),
+}
+_ALL = Text(en="All {} accepted the message.", zh="全部 {} 个目标均已接受。")
+_SOME = Text(
+    en="{accepted} of {total} accepted the message. A refusal is final until its cause is mended; a failure would be"
+    " tried again.",
+    zh="{total} 个目标中 {accepted} 个已接受。“被拒绝”需先排除原因；“失败”在实际通知时会自动重试。",
+)
+
+
+def check_urls(urls: Sequence[str]) -> None:
+    """Raises SettingsError, one line, for an entry of notify.urls that cannot be a URL."""
+    destinations(urls)
+
+
+def send_test(settings: Settings, language: Language, within: float = TEST_WITHIN_S) -> tuple[Delivery, ...]:
+    """Send one message to every configured destination, past the outbox; one Delivery each, in the settings' order.
+
+    ``within``: seconds for all of them. Raises SettingsError where none is configured or an entry cannot be used, and
+    OpsError where no process can be started.
+    """
+    targets = destinations(settings.notify.urls)
+    if not targets:
+        raise SettingsError(
+            "notify.urls is empty: nobody would be told; add one, e.g. dingtalk://SECRET@TOKEN"
+        )
+    now = time.time()
+    message = Message("test", "test", _TITLE, _BODY, now)
+    title, body = headline(message, language), wording(message, language, now)
+    reports: dict[int, Report] = {}
+    routes = tuple(
+        (target.url, (Letter(number, title, body, message.kind),)) for number, target in enumerate(targets)
+    )
+    try:
+        send_round(Round(routes, within), lambda report: reports.__setitem__(report.number, report))
+    except OSError as error:
+        raise OpsError(f"the sending process could not be started: {error.strerror or error}") from None
+    for number, target in enumerate(targets):
+        if number in reports and reports[number].verdict.outcome == "unusable":
+            raise unusable(target.index, target.url, reports[number].verdict.reason.to(language))
+    late = Verdict("failed", Text(en=_NO_ANSWER.en.format(within), zh=_NO_ANSWER.zh.format(within)))
+    return tuple(
+        _delivery(target, message, reports.get(number, Report(number, late, within)))
+        for number, target in enumerate(targets)
+    )
+
+
+def exit_code(deliveries: Sequence[Delivery]) -> int:
+    """0 where every destination accepted, 2 where one did not, 3 without any."""
+    if not deliveries:
+        return 3
+    return 0 if all(delivery.outcome == "accepted" for delivery in deliveries) else 2
+
+
+def render(form: str, deliveries: Sequence[Delivery], language: Language, out: TextIO) -> None:
+    """Write what became of the messages as ``text`` or ``json``, one document. No secret is in either."""
+    from ops.report.json_document import write_document
+    from ops.report.sentences import showable
+
+    accepted = sum(delivery.outcome == "accepted" for delivery in deliveries)
+    if form == "json":
+        document = {
+            "status": {0: "ok", 2: "fail"}.get(exit_code(deliveries), "unknown"),
+            "accepted": accepted,
+            "total": len(deliveries),
+            "deliveries": [
+                {
+                    "index": delivery.index,
+                    "destination": delivery.destination,
+                    "outcome": delivery.outcome,
+                    "reason": delivery.reason.to(language),
+                    "seconds": round(delivery.seconds, 3),
+                }
+                for delivery in deliveries
+            ],
+        }
+        write_document(document, out)
+        return
+    for delivery in deliveries:
+        reason = f"  {delivery.reason.to(language)}" if delivery.reason.to(language) else ""
+        line = (
+            f"{_OUTCOMES[delivery.outcome].to(language)}  {delivery.seconds:4.1f} s"
+            f"  notify.urls[{delivery.index}] {delivery.destination}{reason}"
+        )
+        out.write(showable(line, out) + "\n")
+    if accepted == len(deliveries):
+        out.write(_ALL.to(language).format(accepted) + "\n")
+    else:
+        out.write(_SOME.to(language).format(accepted=accepted, total=len(deliveries)) + "\n")
+
+
+def _delivery(target: Destination, message: Message, report: Report) -> Delivery:
+    return Delivery(
+        key=message.key,
+        kind=message.kind,
+        index=target.index,
+        destination=target.shown,
+        outcome=report.verdict.outcome,
+        reason=report.verdict.reason,
+        seconds=report.seconds,
+    )

@@ -1,0 +1,91 @@
+"""What planning needs beside the snapshot: read only where a cause asks for it."""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import os
+import pwd
+import shlex
+from collections.abc import Collection
+from dataclasses import replace
+from pathlib import Path
+
+from ops.control.restart import find_supervisor
+from ops.deployment.install import present_text, reason_not_to_replace
+from ops.errors import OpsError
+from ops.facts.snapshot import Certificates, Gunicorn, GunicornConfig, KeyFile, NginxConfig, Snapshot
+from ops.files.bounded_read import read_regular_file
+from ops.repair.audit_log import record_path
+from ops.repair.model import NewFile
+from ops.repair.plan import Grounds
+from ops.settings import Settings
+from ops.text.sanitize import without_controls, without_secrets
+
+MAX_FILE_BYTES = 4 << 20
+_EDITED = {"NGX005", "NGX006", "NGX018"}
+
+
+def gather(
+    settings: Settings, settings_path: Path | None, snapshot: Snapshot, codes: Collection[str]
+) -> Grounds:
+    """The grounds for the remedies of ``codes``."""
+    supervisor = find_supervisor(settings, record_path(settings))
+    start = None
+    if supervisor is not None:
+        start = f"systemctl start {supervisor.unit}" if supervisor.unit else shlex.join(supervisor.argv)
+    files: dict[str, bytes] = {}
+    if _EDITED.intersection(codes) and isinstance(snapshot.nginx_config, NginxConfig):
+        for file in snapshot.nginx_config.files:
+            with contextlib.suppress(OSError, ValueError):
+                files[file] = read_regular_file(file, MAX_FILE_BYTES).content
+    gunicorn = snapshot.gunicorn
+    if "GUN008" in codes and isinstance(gunicorn, Gunicorn) and isinstance(gunicorn.config, GunicornConfig):
+        with contextlib.suppress(OSError, ValueError):
+            path = gunicorn.config.path
+            files[path] = read_regular_file(path, MAX_FILE_BYTES).content
+    reasons = {file: reason_not_to_replace(Path(file).resolve()) for file in files}
+    grounds = Grounds(
+        files=files,
+        start=start,
+        key_group_is_owners="TLS010" in codes and _key_group_is_owners(snapshot),
+        not_edited={file: why for file, why in reasons.items() if why is not None},
+        pidfile=settings.gunicorn.pidfile,
+    )
+    return _with_rotation(grounds, settings, settings_path) if "OPS001" in codes else grounds
+
+
+def _with_rotation(grounds: Grounds, settings: Settings, settings_path: Path | None) -> Grounds:
+    """Our rule as `gte-ops render logrotate` makes it, and the diff from what is there."""
+    from ops.deployment.install import changes
+    from ops.deployment.render import render
+    from ops.deployment.values import deployment_here
+
+    try:
+        deployment = deployment_here(settings, settings_path)
+        rendered = render("logrotate", deployment)
+        lines = tuple(
+            without_secrets(without_controls(line.rstrip("\n"))) for line in changes(rendered, Path("/"))
+        )
+        files = tuple(
+            NewFile(file.path, file.text, file.mode, present_text(Path(file.path))) for file in rendered
+        )
+    except (OpsError, OSError, UnicodeDecodeError) as error:
+        return replace(grounds, rotation=str(error))
+    return replace(grounds, rotation=files, rotation_diff=lines, not_rotated=deployment.not_rotated)
+
+
+def _key_group_is_owners(snapshot: Snapshot) -> bool:
+    """Whether the private key's group holds nobody but the key's owner: closing it to the group locks nobody out."""
+    certificates = snapshot.certificates
+    key = certificates.key if isinstance(certificates, Certificates) else None
+    if not isinstance(key, KeyFile):
+        return False
+    try:
+        status = os.stat(key.resolved)  # noqa: PTH116  a string from the snapshot
+        owner = pwd.getpwuid(status.st_uid).pw_name
+        members = set(grp.getgrgid(status.st_gid).gr_mem)
+    except (OSError, KeyError):
+        return False
+    members |= {user.pw_name for user in pwd.getpwall() if user.pw_gid == status.st_gid}
+    return members <= {owner}

@@ -1,0 +1,84 @@
+"""The report as one JSON document, schema version 1. What other programs rely on: keys are added, never changed."""
+
+from __future__ import annotations
+
+from typing import Any, TextIO
+
+from ops.diagnosis.catalogue import is_command
+from ops.diagnosis.model import Cause, CheckResult, Diagnosis, Symptom
+from ops.report.json_document import started_at, write_document
+from ops.report.sentences import command, next_command, sentence
+from ops.text.language import Language
+
+SCHEMA_VERSION = 1
+
+
+def render_json(diagnosis: Diagnosis, language: Language, out: TextIO, color: bool | None = None) -> None:  # noqa: ARG001
+    """Write one document and a newline. Characters that ``out`` cannot encode are escaped as JSON does."""
+    write_document(to_document(diagnosis, language), out)
+
+
+def to_document(diagnosis: Diagnosis, language: Language) -> dict[str, Any]:
+    """The document: texts in ``language``, times as ISO 8601 with the local offset, durations in milliseconds."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "status": diagnosis.status,
+        "target": {
+            sentence(name, language): command(value, language) for name, value in diagnosis.target.items()
+        },
+        "started_at": started_at(diagnosis),
+        "duration_ms": round(diagnosis.duration_ms),
+        "symptoms": [_symptom(symptom, diagnosis, language) for symptom in diagnosis.symptoms],
+        "causes": [_cause(cause, language) for cause in diagnosis.causes],
+        "checks": [_check(check, language) for check in diagnosis.checks],
+        "unseen": [
+            {"what": sentence(what, language), "reason": sentence(reason, language)}
+            for what, reason in diagnosis.unseen
+        ],
+        "ignored": [
+            {
+                "code": item.cause.code,
+                "title": sentence(item.cause.title, language),
+                "reason": sentence(item.reason, language),
+                "until": item.until,
+            }
+            for item in diagnosis.ignored
+        ],
+    }
+
+
+def _symptom(symptom: Symptom, diagnosis: Diagnosis, language: Language) -> dict[str, Any]:
+    return {
+        "id": symptom.id,
+        "summary": sentence(symptom.summary, language),
+        "explained_by": list(symptom.explained_by),
+        "next": next_command(symptom, diagnosis),
+    }
+
+
+def _cause(cause: Cause, language: Language) -> dict[str, Any]:
+    return {
+        "code": cause.code,
+        "severity": cause.severity,
+        "title": sentence(cause.title, language),
+        "summary": sentence(cause.summary, language),
+        "explains": list(cause.explains),
+        "evidence": [
+            {"source": sentence(piece.source, language), "detail": sentence(piece.detail, language)}
+            for piece in cause.evidence
+        ],
+        "verify": command(cause.verify, language),
+        "fix": [(command if is_command(step) else sentence)(step, language) for step in cause.fix],
+        "learn": command(cause.learn, language),
+    }
+
+
+def _check(check: CheckResult, language: Language) -> dict[str, Any]:
+    because = check.skipped_because
+    return {
+        "id": check.id,
+        "status": check.status,
+        "summary": sentence(check.summary, language),
+        "duration_ms": round(check.duration_ms, 1),
+        "skipped_because": None if because is None else sentence(because, language),
+    }

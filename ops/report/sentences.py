@@ -1,0 +1,75 @@
+"""The words of a report, made safe once more: a diagnosis may come from a bundle that somebody else made."""
+
+from __future__ import annotations
+
+from typing import TextIO
+
+from ops.diagnosis.catalogue import catalogue
+from ops.diagnosis.model import Cause, Diagnosis, Status, Symptom
+from ops.text.language import Language, Text
+from ops.text.sanitize import safe_line, without_controls, without_secrets
+
+MAX_SENTENCE_CHARS = 600
+
+# Monitoring Plugins Development Guidelines, section 2.3.
+STATUS_WORDS: dict[Status, str] = {"ok": "OK", "warn": "WARNING", "fail": "CRITICAL", "unknown": "UNKNOWN"}
+
+_PLAIN = str.maketrans({"…": "...", "’": "'", "“": '"', "”": '"', "–": "-", "—": "-"})
+
+
+def sentence(words: Text | str, language: Language) -> str:
+    """Prose or a quotation on one line, without control characters and secrets, bounded."""
+    return safe_line(words if isinstance(words, str) else words.to(language), MAX_SENTENCE_CHARS)
+
+
+def command(words: Text | str, language: Language) -> str:
+    """A command on one line without control characters and secrets. It is never shortened: half a command is a
+    dangerous one."""
+    shown = without_controls(words if isinstance(words, str) else words.to(language))
+    return " ".join(without_secrets(shown).splitlines())
+
+
+def next_command(symptom: Symptom, diagnosis: Diagnosis) -> str | None:
+    """What to run next for a symptom that no cause explains; None for one that is explained."""
+    book = catalogue()
+    if symptom.explained_by or symptom.id not in book.symptoms:
+        return None
+    return command(book.next_command(symptom.id, diagnosis.target), "en")
+
+
+def leading_cause(diagnosis: Diagnosis) -> Cause | None:
+    """The cause the headline names: the first, unless users are hurt by something that it does not explain."""
+    if diagnosis.status == "unknown" or not diagnosis.causes:
+        return None
+    first = diagnosis.causes[0]
+    return None if first.severity == "warn" and unexplained(diagnosis) else first
+
+
+def unexplained(diagnosis: Diagnosis) -> tuple[Symptom, ...]:
+    """The symptoms that no cause explains."""
+    return tuple(symptom for symptom in diagnosis.symptoms if not symptom.explained_by)
+
+
+def can_show(words: str, out: TextIO) -> bool:
+    """Whether ``out``'s encoding has every character of ``words``."""
+    try:
+        words.encode(getattr(out, "encoding", None) or "utf-8")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def readable_language(language: Language, out: TextIO) -> Language:
+    """``language``, or English where ``out`` cannot show Chinese: a page of question marks helps nobody."""
+    return language if language == "en" or can_show("故障", out) else "en"
+
+
+def showable(words: str, out: TextIO) -> str:
+    """``words`` with what ``out``'s encoding lacks replaced, so that writing them cannot fail."""
+    if can_show(words, out):
+        return words
+    encoding = getattr(out, "encoding", None) or "ascii"
+    try:
+        return words.translate(_PLAIN).encode(encoding, "replace").decode(encoding)
+    except LookupError:
+        return words.translate(_PLAIN).encode("ascii", "replace").decode("ascii")

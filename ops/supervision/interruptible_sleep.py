@@ -1,0 +1,45 @@
+"""The resident watchdog's sleep between two looks, which a signal or the master's end cuts short."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+
+from ops.control.signals import is_alive
+from ops.interpret.process_ref import Identity
+
+
+class Nap:
+    """Sleeps in the main thread. From its making on, every signal with a Python handler wakes it."""
+
+    def __init__(self) -> None:
+        self._woken, waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        # A signal that comes just before the sleep wakes it too (signal.set_wakeup_fd: the handler's flag would not).
+        signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
+        self._ended: Identity | None = None
+
+    def sleep(self, seconds: float, master: Identity | None) -> None:
+        """At most ``seconds``; less where a signal comes, or ``master`` ends (said once of each process)."""
+        with contextlib.ExitStack() as opened:
+            waiting = select.poll()
+            waiting.register(self._woken, select.POLLIN)
+            descriptor = -1
+            if master is not None and master != self._ended:
+                try:
+                    descriptor = os.pidfd_open(master.pid)
+                except (AttributeError, OSError):  # it has just ended, or a kernel before 5.3
+                    descriptor = -1
+                else:
+                    opened.callback(os.close, descriptor)
+                    waiting.register(descriptor, select.POLLIN)
+                if not is_alive(master):
+                    self._ended = master
+                    return
+            ready = waiting.poll(seconds * 1000)
+        if any(number == descriptor for number, _ in ready):
+            self._ended = master
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self._woken, 4096):
+                pass

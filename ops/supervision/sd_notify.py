@@ -1,0 +1,66 @@
+"""Telling systemd how the watchdog fares (sd_notify(3)), without its library: one datagram."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+
+from ops.text.sanitize import safe_line
+
+
+class NotifySocket:
+    """The socket named in $NOTIFY_SOCKET; without one every call does nothing."""
+
+    def __init__(self, environ: Mapping[str, str] | None = None) -> None:
+        values = os.environ if environ is None else environ
+        name = values.get("NOTIFY_SOCKET", "")
+        # An at sign stands for the zero byte of an abstract socket (sd_notify(3), Environment).
+        self._address = "\0" + name[1:] if name.startswith("@") else name
+        self.watchdog_seconds = _watchdog_seconds(values)
+
+    @property
+    def is_there(self) -> bool:
+        """Whether systemd listens."""
+        return bool(self._address)
+
+    def ready(self) -> None:
+        """The first round is over: the service is up."""
+        self._send("READY=1")
+
+    def status(self, words: str) -> None:
+        """One line for `systemctl status`."""
+        self._send(f"STATUS={safe_line(words, 200)}")
+
+    def alive(self) -> None:
+        """A round has really ended."""
+        self._send("WATCHDOG=1")
+
+    def reloading(self) -> None:
+        """The configuration is being read again (Type=notify-reload wants the moment too)."""
+        self._send("RELOADING=1")
+
+    def stopping(self) -> None:
+        """An end in order has begun."""
+        self._send("STOPPING=1")
+
+    def _send(self, message: str) -> None:
+        if not self._address:
+            return
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+                sock.settimeout(1.0)
+                sock.sendto(message.encode(), self._address)
+        except OSError:
+            return  # nobody listens any more; the watchdog's work goes on
+
+
+def _watchdog_seconds(values: Mapping[str, str]) -> float | None:
+    """How long systemd waits for a sign of life ($WATCHDOG_USEC, for this process by $WATCHDOG_PID), seconds."""
+    pid = values.get("WATCHDOG_PID")
+    if pid and pid != str(os.getpid()):
+        return None
+    try:
+        return int(values["WATCHDOG_USEC"]) / 1e6 or None
+    except (KeyError, ValueError):
+        return None

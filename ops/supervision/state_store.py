@@ -1,0 +1,215 @@
+"""The watchdog's memory on disk: atomic, one instance at a time, and never a reason to fail.
+
+Three files lie beside each other: the state, its lock, and the pause. The lock is the kernel's (flock(2)): it goes
+with its holder, however that ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Self
+
+import msgspec
+
+from ops.errors import OpsError
+from ops.files.atomic_file import write_atomically
+from ops.files.bounded_read import read_regular_file
+from ops.files.nofollow import reason_not_to_trust
+from ops.supervision import state as remembering
+from ops.supervision.observation import Clocks
+from ops.supervision.state import Memory
+from ops.text.sanitize import safe_line
+
+MAX_FILE_BYTES = 4 << 20
+MAX_PAUSE_BYTES = 4096
+# A pause is for maintenance; a forgotten one must not last for good.
+LONGEST_PAUSE = 7 * 86400.0
+# State files that could not be read are kept for a look, this many.
+KEPT_TORN = 3
+LOCK_ATTEMPTS = 3
+
+
+class LockedError(Exception):
+    """Another watchdog holds the lock."""
+
+
+def refuse_shared_directory(directory: Path) -> None:
+    """Raises OpsError where others than root and the caller could put files into ``directory``, or into that in which
+    it will be made: what lies there decides what is killed and started."""
+    place = directory.absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    why_not = reason_not_to_trust(str(place), listed=True)
+    if why_not is not None:
+        raise OpsError(
+            f"{directory}: not used for the watchdog's state or evidence: {why_not}; give it a directory of its own "
+            "(watchdog.state_file, watchdog.evidence_dir), by default /var/lib/gte-ops"
+        )
+
+
+class Pause(msgspec.Struct, frozen=True):
+    """Until when nothing is done (Unix seconds), since when, and by whom."""
+
+    until: float
+    since: float
+    by: str = ""
+
+
+def clocks() -> Clocks:
+    """The present moment."""
+    return Clocks(
+        wall=time.time(),
+        monotonic=time.monotonic(),
+        boottime=time.clock_gettime(time.CLOCK_BOOTTIME),
+    )
+
+
+def boot_id() -> str:
+    """Which boot this is (random(4), /proc/sys/kernel/random/boot_id); empty where the kernel does not say."""
+    with contextlib.suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return ""
+
+
+class Ledger:
+    """The state file at ``path``. ``trouble`` says why the state could not be read or written, None while it can."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.trouble: str | None = None
+        self.set_aside: Path | None = None
+
+    def load(self, now: Clocks) -> Memory:
+        """What is remembered; a fresh memory where nothing is. A torn file is set aside, never a reason to fail."""
+        try:
+            content = read_regular_file(str(self.path), MAX_FILE_BYTES).content
+        except FileNotFoundError:
+            return Memory(boot_id=boot_id())
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
+            self.trouble = safe_line(f"{self.path}: cannot be read: {why}")
+            return Memory(boot_id=boot_id())
+        try:
+            memory = remembering.from_json(content)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            self._put_aside(now.wall, str(error))
+            return Memory(boot_id=boot_id())
+        return memory.carried_over(boot_id(), now)
+
+    def save(self, memory: Memory) -> bool:
+        """Write ``memory`` so that a crash at any moment leaves the old or the new one. False where it cannot be."""
+        try:
+            write_atomically(self.path, remembering.to_json(memory))
+        except OSError as error:
+            self.trouble = safe_line(f"{self.path}: cannot be written: {error.strerror or error}")
+            return False
+        self.trouble = None
+        return True
+
+    def _put_aside(self, wall: float, why: str) -> None:
+        stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(wall))
+        aside = self.path.with_name(f"{self.path.name}.torn-{stamp}")
+        try:
+            self.path.replace(aside)
+            self.set_aside = aside
+            for old in sorted(self.path.parent.glob(f"{self.path.name}.torn-*"))[:-KEPT_TORN]:
+                old.unlink(missing_ok=True)
+        except OSError as error:
+            self.trouble = safe_line(f"{self.path}: torn ({why}), and not to be moved: {error.strerror}")
+
+    # --- pause ---------------------------------------------------------------------------------------------------
+
+    @property
+    def pause_path(self) -> Path:
+        """The file that says until when nothing is done."""
+        return self.path.with_name(self.path.name + ".pause")
+
+    def pause(self, pause: Pause) -> None:
+        """Begin or replace a pause. Raises OSError where it cannot be written."""
+        write_atomically(self.pause_path, msgspec.json.encode(pause))
+
+    def resume(self) -> bool:
+        """End the pause; whether there was one. Raises OSError where it cannot be removed."""
+        try:
+            self.pause_path.unlink()
+        except FileNotFoundError:
+            return False
+        return True
+
+    def paused(self, wall: float) -> Pause | None:
+        """The pause in force. One that is over, torn, or longer than any pause may be, is none."""
+        try:
+            content = read_regular_file(str(self.pause_path), MAX_PAUSE_BYTES).content
+            pause = msgspec.json.decode(content, type=Pause)
+        except (OSError, ValueError, msgspec.MsgspecError):
+            return None
+        return pause if wall < pause.until <= wall + LONGEST_PAUSE else None
+
+
+def remove_left_over(path: Path) -> None:
+    """Remove temporary files of watchdogs that were killed while they wrote. Call it with the lock held."""
+    with contextlib.suppress(OSError):
+        for temporary in path.parent.glob(f".{path.name}.*.tmp"):
+            temporary.unlink(missing_ok=True)
+
+
+class Lock:
+    """One watchdog at a time for one state file. Raises LockedError where another holds it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path.with_name(path.name + ".lock")
+        self._descriptor: int | None = None
+        self._socket: socket.socket | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError:
+            self._bind_instead()
+            return self
+        for attempt in range(LOCK_ATTEMPTS):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                # `status` holds it for a moment to see whether it is free.
+                time.sleep(0.02 if attempt + 1 < LOCK_ATTEMPTS else 0)
+            else:
+                self._descriptor = descriptor
+                return self
+        os.close(descriptor)
+        raise LockedError(f"another watchdog holds {self._path}")
+
+    def _bind_instead(self) -> None:
+        # Where no lock file can be made, a name in the abstract socket space (unix(7)) goes with its holder as well.
+        name = hashlib.sha256(f"{os.geteuid()}:{self._path}".encode()).hexdigest()[:32]
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            self._socket.bind(f"\0gte-ops-watchdog-{name}")
+        except OSError:
+            self._socket.close()
+            self._socket = None
+            raise LockedError("another watchdog runs for the same state file") from None
+
+    def __exit__(self, *_: object) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a watchdog runs just now for the state file at ``path``."""
+    try:
+        with Lock(path):
+            return False
+    except LockedError:
+        return True

@@ -1,0 +1,1 @@
+"""Words: languages, sanitising, durations, timestamps."""

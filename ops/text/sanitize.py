@@ -1,0 +1,61 @@
+"""Untrusted words made fit to be shown: no control characters, no secrets, no endless lines."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from ops.text.secret_scan import HIDDEN as HIDDEN
+from ops.text.secret_scan import signs
+
+MAX_QUOTE_CHARS = 400
+
+# ESC sequences go as a whole (ECMA-48: CSI, OSC and two-character forms), so that no harmless-looking rest is left.
+_ESCAPES = re.compile(
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_][^\x1b]*(?:\x1b\\)?|[ -/]*[0-~])?"
+)
+# C0, DEL, C1, the characters that reorder or hide text (Unicode bidi controls, zero width), and noncharacters, which
+# XML 1.0 cannot hold.
+_CONTROLS = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ufffe\uffff]"
+)
+_SURROGATES = re.compile(r"[\ud800-\udfff]")
+
+
+def without_controls(words: str) -> str:
+    """``words`` without terminal escapes, control and direction characters; newlines and tabs stay."""
+    if words.isascii() and words.isprintable():
+        return words
+    return _SURROGATES.sub("\ufffd", _CONTROLS.sub("", _ESCAPES.sub("", words)))
+
+
+def without_secrets(words: str) -> str:
+    """``words`` with credentials and private keys replaced by ``***``."""
+    if not signs.may_hold_secret(words):
+        return words
+    # Rules, names and values take some milliseconds to load: only where something is to be hidden.
+    from ops.text.secret_scan.scan import without_secrets
+
+    return without_secrets(words)
+
+
+def safe_text(words: str, limit: int = MAX_QUOTE_CHARS) -> str:
+    """``words`` fit to be stored and shown over several lines: escapes and secrets removed, at most ``limit`` chars."""
+    # Bound first: the patterns run over what is kept, not over a gigabyte.
+    clean = without_secrets(without_controls(words[: 4 * limit])).strip()
+    return clean if len(clean) <= limit else clean[: limit - 1] + "…"
+
+
+def safe_words(words: Sequence[str]) -> tuple[str, ...]:
+    """The words of a command line, each by `safe_line`: an option's value is hidden where the option announces a secret,
+    and so are the passwords that known programs take."""
+    if signs.may_hold_secret(" ".join(words)):
+        from ops.text.secret_scan.command_lines import without_secret_arguments
+
+        words = without_secret_arguments(words)
+    return tuple(map(safe_line, words))
+
+
+def safe_line(words: str, limit: int = MAX_QUOTE_CHARS) -> str:
+    """`safe_text` on one line: runs of white space become one blank."""
+    return safe_text(" ".join(without_controls(words[: 4 * limit]).split()), limit)

@@ -1,0 +1,140 @@
+"""Secrets in the command lines of programs that take a password as an argument: ``mysql -pX``, ``curl -u USER:X``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+from ops.text.secret_scan import HIDDEN
+from ops.text.secret_scan.forms import table
+from ops.text.secret_scan.names import Strength
+from ops.text.secret_scan.values import is_harmless, is_secret
+
+
+class _Options(NamedTuple):
+    glued: tuple[str, ...]
+    following: tuple[str, ...]
+    user: tuple[str, ...]
+    last_after: tuple[str, ...]
+    needs: str
+
+
+@lru_cache(maxsize=1)
+def _programs() -> dict[str, tuple[_Options, ...]]:
+    found: dict[str, tuple[_Options, ...]] = {}
+    for entry in table()["program"]:
+        options = _Options(
+            glued=tuple(entry.get("glued", ())),
+            following=tuple(entry.get("following", ())),
+            user=tuple(entry.get("user", ())),
+            last_after=tuple(entry.get("last_after", ())),
+            needs=entry.get("needs", ""),
+        )
+        for program in entry["programs"]:
+            found[program] = (*found.get(program, ()), options)
+    return found
+
+
+@lru_cache(maxsize=1)
+def _start() -> re.Pattern[str]:
+    names = "|".join(sorted(map(re.escape, _programs()), key=len, reverse=True))
+    return re.compile(rf"(?<![\w.-])(?:{names})(?=[ \t]+[^\s=:])")
+
+
+# A word of a shell's command line, its quotes included; a command ends at these marks.
+_WORD = re.compile(r"""[ \t]++((?:[^\s"'|;&<>\\]++|"(?:[^"\\]++|\\.)*+"|'[^']*+'|\\.|["'])++)""")
+MAX_WORDS = 64
+
+
+def without_argument_secrets(words: str) -> str:
+    """``words`` with the passwords hidden in the command lines of known programs that stand in it."""
+    parts: list[str] = []
+    done = read = 0
+    for program in _start().finditer(words):
+        if program.start() < read:
+            continue
+        spans: list[tuple[int, int]] = []
+        at = program.end()
+        while len(spans) < MAX_WORDS and (word := _WORD.match(words, at)):
+            spans.append(word.span(1))
+            at = word.end()
+        arguments = [words[start:end] for start, end in spans]
+        for (start, end), shown, written in zip(
+            spans, _cleaned(program[0], arguments), arguments, strict=True
+        ):
+            if shown != written:
+                parts += (words[done:start], shown)
+                done = end
+        read = at
+    return "".join((*parts, words[done:])) if parts else words
+
+
+def without_secret_arguments(command: Sequence[str]) -> tuple[str, ...]:
+    """One process's command line, word by word, without the secrets of any program: ``--password``, ``VALUE``."""
+    words = list(command)
+    for at, word in enumerate(words[:-1]):
+        following = words[at + 1]
+        is_option = word.startswith("-") and "=" not in word
+        if is_option and not following.startswith("-") and is_secret(word, following):
+            words[at + 1] = HIDDEN
+    for at, word in enumerate(words[:4]):
+        # sudo mysql, /usr/bin/env curl
+        if (program := PurePosixPath(word).name) in _programs():
+            words[at + 1 :] = _cleaned(program, words[at + 1 :])
+            break
+    return tuple(words)
+
+
+def _cleaned(program: str, arguments: list[str]) -> list[str]:
+    shown = list(arguments)
+    for options in _programs()[program]:
+        if options.needs and options.needs not in arguments:
+            continue
+        for at, word in enumerate(arguments):
+            bare = word.strip("\"'")
+            for option in options.glued:
+                if (
+                    bare.startswith(option)
+                    and len(bare) > len(option)
+                    and not bare.startswith("--" + option[1:])
+                ):
+                    shown[at] = option + HIDDEN
+            for option in options.user:
+                if bare == option and at + 1 < len(arguments):
+                    shown[at + 1] = _user(arguments[at + 1])
+                elif bare.startswith(f"{option}=") or (
+                    len(option) == 2 and bare.startswith(option) and bare != option
+                ):
+                    rest = bare[len(option) :].removeprefix("=")
+                    if ":" in rest or "%" in rest:
+                        shown[at] = bare[: len(bare) - len(rest)] + _user(rest)
+            if bare in options.following and at + 1 < len(arguments):
+                shown[at + 1] = _hidden(arguments[at + 1])
+            # FILE USER PASSWORD; with -n no file.
+            place = at + (2 if "n" in bare else 3)
+            if bare in options.last_after and len(arguments) > place:
+                shown[place] = HIDDEN
+    return shown
+
+
+def _user(written: str) -> str:
+    for mark in (":", "%"):
+        user, found, secret = written.partition(mark)
+        if found and secret.strip("\"'"):
+            return f"{user}{mark}{_hidden(secret)}"
+    return written
+
+
+def _hidden(written: str) -> str:
+    # openssl's pass:VALUE; file:, env: and fd: name a place.
+    kind, colon, value = written.partition(":")
+    if colon and kind in ("file", "env", "fd"):
+        return written
+    if colon and kind == "pass" and value:
+        return f"{kind}:{HIDDEN}"
+    if written.startswith("-") or is_harmless(written.strip("\"'"), Strength.PASSWORD):
+        return written
+    return HIDDEN

@@ -1,0 +1,1 @@
+"""Fetching a model beside the service."""

@@ -1,0 +1,1 @@
+"""Engines forked from a process that holds the weights."""

@@ -1,0 +1,1 @@
+"""HTTP beside the routes: problems, strict JSON, request ids, bodies, clients that leave."""

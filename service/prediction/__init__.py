@@ -1,0 +1,1 @@
+"""One prediction, from admitted texts to the engine's answer."""

@@ -1,0 +1,76 @@
+"""Texts cut to what is read of them, for who asked for that: ``parameters.truncate``."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from service.engines.interface import Encoder
+from service.http.problems import Problem
+
+# [CLS] and [SEP], with which a model's window is shared.
+_SPECIAL_TOKENS = 2
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A text that was cut. ``field`` names it in the request; lengths in Unicode characters."""
+
+    field: str
+    kept: int
+    length: int
+
+
+def place(field: str, index: int, count: int) -> str:
+    """How an error, or a cut, names one of ``count`` texts."""
+    return field if count == 1 else f"{field}.{index}"
+
+
+def cut_to_length(field: str, texts: Sequence[str], most: int) -> tuple[list[str], list[Cut]]:
+    """``texts`` with at most ``most`` characters each, and what was cut."""
+    cuts = [
+        Cut(place(field, index, len(texts)), most, len(text))
+        for index, text in enumerate(texts)
+        if len(text) > most
+    ]
+    return [text[:most] for text in texts], cuts
+
+
+def fit_window(
+    encoder: Encoder, field: str, texts: Sequence[str], *, truncate: bool
+) -> tuple[list[str], list[Cut]]:
+    """``texts`` as far as ``encoder`` reads them, and what was cut.
+
+    Raises:
+        Problem: a text is longer than the model's window, and ``truncate`` is not wanted.
+    """
+    window = encoder.window
+    if window is None:
+        return list(texts), []
+    kept, cuts = [], []
+    for index, text in enumerate(texts):
+        # A token stands for a character at least, so that a short text need not be counted.
+        if len(text) + _SPECIAL_TOKENS <= window or encoder.count_tokens(text) <= window:
+            kept.append(text)
+            continue
+        name = place(field, index, len(texts))
+        if not truncate:
+            raise Problem(
+                "text_too_long",
+                f"{name}: {encoder.count_tokens(text)} tokens, the model reads {window}; parameters.truncate cuts it",
+                field=name,
+            )
+        length = _longest_prefix(encoder, text, window)
+        kept.append(text[:length])
+        cuts.append(Cut(name, length, len(text)))
+    return kept, cuts
+
+
+def _longest_prefix(encoder: Encoder, text: str, window: int) -> int:
+    """Characters of the longest prefix that fits; at least one, which the model then cuts itself."""
+    fits, too_long = 1, len(text)
+    while too_long - fits > 1:
+        middle = (fits + too_long) // 2
+        if encoder.count_tokens(text[:middle]) <= window:
+            fits = middle
+        else:
+            too_long = middle
+    return fits

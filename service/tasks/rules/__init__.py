@@ -1,0 +1,1 @@
+"""Entities, relations and events by rule."""

@@ -1,0 +1,286 @@
+"""The command line: parse, call, render. Misuse and the tool's own trouble are one line and exit code 3."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import pytest
+
+import ops.cli
+import ops.doctor
+from ops import __version__
+from ops.diagnosis.checks import CHECKS
+from ops.diagnosis.engine import diagnose
+from ops.doctor import Examination, chosen_checks
+from ops.errors import OpsError, UsageError
+from tests.unit.made_snapshot import HEALTHY, but, without_gunicorn
+
+Run = Callable[..., tuple[int, str, str]]
+ROOT = Path(ops.cli.main.__file__).parents[1]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Run the command in an empty directory: exit code, standard output, standard error."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GTE_OPS_CONFIG", raising=False)
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    # A machine that has the system-wide file must not change these tests.
+    monkeypatch.setattr("ops.settings.SEARCH_PATH", ("./gte-ops.toml",))
+
+    def command(*args: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["gte-ops", *args])
+        with pytest.raises(SystemExit) as ended:
+            ops.cli.main.main()
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return command
+
+
+@pytest.fixture
+def examined(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+    """The doctor looks at a made host without gunicorn; what it was asked for is kept here."""
+    asked: dict[str, object] = {}
+
+    def examine(settings: object, **options: object) -> Examination:
+        asked.update(options, settings=settings)
+        return Examination(without_gunicorn(), diagnose(without_gunicorn(), CHECKS))
+
+    monkeypatch.setattr(ops.doctor, "examine", examine)
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["doctr"], "doctr"),
+        (["doctor", "--nonsense"], "--nonsense"),
+        (["doctor", "--format", "xml"], "xml"),
+        (["doctor", "--lang", "fr"], "fr"),
+        (["doctor", "--since", "soon"], "'soon' is not a duration"),
+        (["doctor", "--since"], "--since"),
+        (["doctor", "--budget", "0s"], "choose between 1s and 5m"),
+        (["doctor", "--budget", "1h"], "choose between 1s and 5m"),
+        (["doctor", "--config", "/no/such.toml"], "/no/such.toml: no such file (named by --config)"),
+        (["doctor", "--only", "GUN999"], "'GUN999'"),
+        (["doctor", "--skip", "tsl"], "'tsl'"),
+        (["doctor", "unexpected"], "unexpected"),
+        (["doctor", "--from-bundle", "/no/such.json"], "/no/such.json: cannot be read: No such file"),
+        (
+            ["doctor", "--from-bundle", "x", "--bundle", "y"],
+            "--from-bundle looks at no host: leave out --bundle",
+        ),
+        (["doctor", "--watch", "5s", "--wait-ok", "1m"], "--watch and --wait-ok do not go together"),
+        (["doctor", "--watch", "5s", "--format", "json"], "--watch takes 1s or more, and shows text"),
+        (["doctor", "--hide-clients"], "add --bundle FILE"),
+        (["explain"], "CODE"),
+        (["explain", "GUN999"], "GUN999"),
+    ],
+)
+def test_misuse_is_one_line_on_standard_error_and_exits_3(run: Run, args: list[str], words: str) -> None:
+    code, out, err = run(*args)
+    assert (code, out) == (3, "")
+    assert words in err
+    assert err.startswith("gte-ops: ")
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+
+
+def test_a_configuration_that_cannot_be_used_is_one_line(run: Run) -> None:
+    Path("gte-ops.toml").write_text('[target]\ndomian = "\\u001b[31mx"\n')
+    code, out, err = run("doctor")
+    assert (code, out) == (3, "")
+    assert err == "gte-ops: gte-ops.toml: unknown key target.domian; did you mean target.domain?\n"
+
+
+@pytest.mark.parametrize("form", ["text", "json", "nagios", "html", "junit"])
+def test_the_exit_code_is_the_diagnosis_s_whatever_the_format(
+    run: Run, examined: dict[str, object], form: str
+) -> None:
+    code, out, err = run("doctor", "--format", form)
+    assert (code, err) == (2, "")
+    assert "GUN001" in out
+    assert examined["since"] == 900
+
+
+def test_options_go_before_the_file_and_the_file_before_the_defaults(
+    run: Run, examined: dict[str, object]
+) -> None:
+    Path("gte-ops.toml").write_text('[doctor]\nsince = "1h"\nbudget = "20s"\n')
+    run("doctor", "--since", "2h", "--only", "tls, GUN001 ,", "--skip", "net")
+    assert (examined["since"], examined["budget"]) == (7200, 20)
+    assert (examined["only"], examined["skip"]) == (("tls", "GUN001"), ("net",))
+
+
+def test_waiting_ends_as_soon_as_nothing_fails(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With --wait-ok the last report is the one that is shown, and its exit code the command's."""
+    monkeypatch.setattr(ops.doctor, "BETWEEN_LOOKS", 0.01)
+    looks = iter([without_gunicorn(), without_gunicorn(), HEALTHY])
+    monkeypatch.setattr(ops.doctor, "collect", lambda *_, **__: next(looks))
+    code, out, _ = run("doctor", "--wait-ok", "1m")
+    assert (code, next(looks, None)) == (0, None)
+    assert out.startswith("OK")
+
+
+def test_waiting_ends_with_its_time(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ops.doctor, "collect", lambda *_, **__: without_gunicorn())
+    code, out, _ = run("doctor", "--wait-ok", "0.2s")
+    assert code == 2
+    assert "GUN001" in out
+
+
+def test_watching_reports_again_until_interrupted(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = iter([without_gunicorn(), HEALTHY])
+
+    def collect(*_: object, **__: object) -> object:
+        try:
+            return next(looks)
+        except StopIteration:
+            raise KeyboardInterrupt from None
+
+    monkeypatch.setattr(ops.doctor, "collect", collect)
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    code, out, err = run("doctor", "--watch", "5s")
+    assert (code, err.strip()) == (130, "")
+    assert out.index("GUN001") < out.index("OK  ")
+    assert "\x1b" not in out
+
+
+@pytest.mark.parametrize(
+    ("option", "locale", "chinese"), [("zh", "C", True), ("en", "zh_CN", False), (None, "zh_CN", True)]
+)
+def test_the_language_is_the_option_s_else_the_locale_s(
+    run: Run,
+    examined: dict[str, object],
+    monkeypatch: pytest.MonkeyPatch,
+    option: str | None,
+    locale: str,
+    chinese: bool,
+) -> None:
+    monkeypatch.setenv("LC_ALL", locale)
+    _, out, _ = run("doctor", *(("--lang", option) if option else ()))
+    assert ("没有运行" in out) is chinese
+    assert examined
+
+
+@pytest.mark.parametrize("command", [[], ["doctor"], ["explain"]])
+def test_help_shows_an_example_and_exits_0(run: Run, command: list[str]) -> None:
+    code, out, err = run(*command, "--help")
+    assert (code, err) == (0, "")
+    assert "Example:" in out
+    assert f"gte-ops {' '.join(command)}".strip() in out
+
+
+def test_explain_tells_of_a_cause(run: Run) -> None:
+    code, out, _ = run("explain", "GUN001", "--lang", "en")
+    assert code == 0
+    assert "gunicorn is not running" in out
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (OpsError("the disk is full; free some"), 3, "the disk is full; free some"),
+        (UsageError("no check is called \x1b[31mx"), 3, "no check is called x"),
+        (ZeroDivisionError("division by zero"), 3, "ZeroDivisionError: division by zero"),
+        (OSError(28, "No space left on device"), 3, "No space left on device"),
+    ],
+)
+def test_the_tool_s_own_trouble_is_one_line_and_unknown_never_a_warning(
+    run: Run, monkeypatch: pytest.MonkeyPatch, error: Exception, code: int, words: str
+) -> None:
+    def fails(*_args: object, **_options: object) -> Examination:
+        raise error
+
+    monkeypatch.setattr(ops.doctor, "examine", fails)
+    exit_code, out, err = run("doctor")
+    assert (exit_code, out) == (code, "")
+    assert words in err
+    assert err.count("\n") == 1
+    assert "\x1b" not in err
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), click.exceptions.Abort()])
+def test_an_interrupt_is_silent(run: Run, monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    def fails(*_args: object, **_options: object) -> Examination:
+        raise error
+
+    monkeypatch.setattr(ops.doctor, "examine", fails)
+    code, out, err = run("doctor")
+    assert (code, out, err.strip()) == (130, "", "")
+
+
+def test_the_version_is_told_without_the_heavy_libraries() -> None:
+    heavy = ("cryptography", "psutil", "rich", "dns", "crossplane", "msgspec", "requests")
+    program = f"""import sys
+from ops.cli import main
+try:
+    sys.argv = ["gte-ops", "--version"]
+    main()
+except SystemExit as end:
+    print(end.code, [name for name in {heavy!r} if name in sys.modules])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout.splitlines() == [f"gte-ops {__version__}", "0 []"]
+
+
+# --- Which checks ---
+
+
+def ids(only: tuple[str, ...] = (), skip: tuple[str, ...] = ()) -> list[str]:
+    return [check.id for check in chosen_checks(only, skip)]
+
+
+def test_without_a_choice_every_check_runs() -> None:
+    assert chosen_checks((), ()) == CHECKS
+
+
+def test_a_check_is_chosen_by_its_id_its_layer_or_a_code() -> None:
+    assert ids(only=("tls.dates",)) == ["tls.dates"]
+    assert ids(only=("GUN001",)) == ["gunicorn.process"]
+    assert ids(only=("dns",)) == ["dns.resolution", "dns.address", "dns.literal"]
+    assert ids(only=("dns", "TLS004")) == ["dns.resolution", "dns.address", "dns.literal", "tls.name"]
+
+
+def test_a_code_chooses_that_one_cause_of_its_check() -> None:
+    (dates,) = chosen_checks(("TLS002",), ())
+    assert dates.codes == ("TLS002",)
+    expired = but(taken_at=HEALTHY.served.chain[0].not_after + 1)
+    assert list(dates.judge(**dates.inputs(expired))) == []
+    (rest,) = (c for c in chosen_checks((), ("TLS002",)) if c.id == "tls.dates")
+    assert [finding.code for finding in rest.judge(**rest.inputs(expired))] == ["TLS001"]
+
+
+def test_what_is_skipped_is_left_out_of_what_was_chosen() -> None:
+    assert ids(only=("dns",), skip=("DNS001",)) == ["dns.address", "dns.literal"]
+    assert [i for i in ids(skip=("tls",)) if i.startswith("tls.")] == []
+    assert ids(only=("dns",), skip=("dns",)) == []
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [
+        ("GUN0O1", "GUN001"),
+        ("tls.date", "tls.dates"),
+        ("t", "layers: dns, net, tls"),
+        ("DNS", "dns"),
+        ("tl", "layers"),
+    ],
+)
+def test_an_unknown_id_is_refused_with_the_nearest(wanted: str, words: str) -> None:
+    for only, skip in (((wanted,), ()), ((), (wanted,))):
+        with pytest.raises(UsageError) as refused:
+            chosen_checks(only, skip)
+        assert repr(wanted) in str(refused.value)
+        assert words.lower() in str(refused.value).lower()
+
+
+def test_the_made_host_is_whole() -> None:
+    assert diagnose(HEALTHY, chosen_checks((), ())).exit_code == 0

@@ -1,0 +1,230 @@
+"""Signs of life between two readings; the kernel's table of accept queues."""
+
+from __future__ import annotations
+
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from ops.collect.net.connection import Patience
+from ops.collect.process import processes, worker_activity
+from ops.collect.process.start_time import start_ticks
+from ops.collect.process.worker_activity import Reading
+from ops.facts.snapshot import InFlight, ProgressRecord, WorkerActivity
+from tests.unit.made_snapshot import but
+
+
+def record(
+    pid: int, completed: int, *, last: float | None = None, since: float | None = None
+) -> ProgressRecord:
+    return ProgressRecord(
+        pid=pid,
+        start_ticks=1,
+        phase="ready",
+        completed=completed,
+        last_completed=last,
+        in_flight=() if since is None else (InFlight(path="/predict", since=since),),
+    )
+
+
+def reading(
+    at: float = 0.0,
+    states: dict[int, str] | None = None,
+    cpu: dict[int, float] | None = None,
+    records: tuple[ProgressRecord, ...] = (),
+    queued: int | None = 0,
+) -> Reading:
+    return Reading(at=at, states=states or {}, cpu=cpu or {}, progress=records, queued=queued)
+
+
+def test_two_readings_are_compared_worker_by_worker() -> None:
+    before = reading(10.0, {1: "sleeping", 2: "running"}, {1: 4.0, 2: 5.0}, (record(1, 50),), 3)
+    after = reading(12.5, {1: "stopped"}, {1: 4.5}, (record(1, 53), record(3, 1)), 4)
+    compared = worker_activity.compare(before, after, (1, 2, 3))
+    assert compared.seconds == 2.5
+    assert compared.queued == (3, 4)
+    assert compared.workers == (
+        WorkerActivity(pid=1, state="stopped", cpu=(4.0, 4.5), completed=(50, 53)),
+        WorkerActivity(pid=2, state="gone", cpu=None, completed=None),
+        WorkerActivity(pid=3, state="gone", cpu=None, completed=None),
+    )
+    assert compared.progress == after.progress
+
+
+def test_completions_count_what_was_done_meanwhile_by_those_seen_at_both_ends() -> None:
+    before = reading(records=(record(1, 50), record(2, 9)))
+    after = reading(records=(record(1, 53), record(2, 0), record(3, 100)))
+    assert worker_activity.completions(before, after) == 3
+
+
+@pytest.mark.parametrize(
+    ("states", "pointless"),
+    [
+        ({1: "stopped", 2: "stopped"}, True),
+        ({1: "stopped", 2: "sleeping"}, False),
+        ({1: "tracing-stop", 2: "zombie"}, True),
+        ({1: "stopped"}, True),
+    ],
+)
+def test_nobody_can_answer_once_every_worker_is_stopped_or_gone(
+    states: dict[int, str], pointless: bool
+) -> None:
+    assert worker_activity.nobody_can_answer(reading(states=states), (1, 2)) is pointless
+
+
+def test_without_workers_nothing_is_known_of_who_can_answer() -> None:
+    assert not worker_activity.nobody_can_answer(reading(), ())
+
+
+@pytest.mark.parametrize(
+    ("records", "stuck"),
+    [
+        ((), False),
+        ((record(1, 5, last=800.0, since=870.0),), True),
+        ((record(1, 5, last=None, since=870.0),), True),
+        ((record(1, 5, last=800.0, since=890.0),), False),
+        ((record(1, 5, last=990.0, since=870.0),), False),
+        ((record(1, 5, last=800.0),), False),
+        ((record(1, 5, last=800.0, since=870.0), record(2, 5, last=800.0)), False),
+        ((record(1, 5, last=800.0, since=870.0), record(2, 5, last=800.0, since=860.0)), True),
+    ],
+)
+def test_all_have_been_silent_when_each_has(records: tuple[ProgressRecord, ...], stuck: bool) -> None:
+    assert worker_activity.all_silent_for(reading(1000.0, records=records), 120.0) is stuck
+
+
+STUCK = record(1, 5, last=800.0, since=870.0)
+
+
+@pytest.mark.parametrize(
+    ("records", "waits_in_vain"),
+    [
+        ((STUCK, record(2, 9, last=999.0)), True),
+        ((STUCK, record(2, 9, last=999.0, since=990.0)), True),
+        # Begun since we asked: it may be ours, and be answered yet.
+        ((STUCK, record(2, 9, last=999.0, since=999.5)), False),
+        ((STUCK,), False),
+        ((record(2, 9, last=999.0),), False),
+        ((), False),
+    ],
+)
+def test_ours_is_with_the_stuck_worker_when_the_others_have_nothing_new(
+    records: tuple[ProgressRecord, ...], waits_in_vain: bool
+) -> None:
+    before = reading(999.0)
+    assert (
+        worker_activity.ours_is_with_the_stuck(before, reading(1000.0, records=records), 120.0)
+        is waits_in_vain
+    )
+
+
+@pytest.mark.parametrize(
+    ("beaten", "started", "hangs"),
+    [
+        ({1: False, 2: False}, {1: 600.0, 2: 600.0}, True),
+        ({1: False, 2: False}, {1: 600.0, 2: 900.0}, False),
+        ({1: False, 2: True}, {1: 600.0, 2: 600.0}, False),
+        ({1: False, 2: None}, {1: 600.0, 2: 600.0}, False),
+        ({1: False, 2: False}, {1: 600.0}, False),
+        ({}, {}, False),
+    ],
+)
+def test_nobody_boots_when_each_has_taken_longer_than_a_boot_may(
+    beaten: dict[int, bool | None], started: dict[int, float], hangs: bool
+) -> None:
+    target = but(target__gunicorn_workers=(1, 2), target__boot_deadline=300.0).target
+    now = msgspec.structs.replace(reading(1000.0), beaten=beaten, started=started)
+    assert worker_activity.nobody_boots(now, target) is hangs
+
+
+def test_without_workers_nobody_is_said_to_hang_while_booting() -> None:
+    assert not worker_activity.nobody_boots(reading(), but(target__gunicorn_workers=()).target)
+
+
+def access_lines(*times: int, path: str = "/predict") -> str:
+    shown = (datetime.fromtimestamp(at, UTC).strftime("%d/%b/%Y:%H:%M:%S +0000") for at in times)
+    return "".join(f'127.0.0.1 - - [{time}] "POST {path} HTTP/1.1" 200 30 "-" "-"\n' for time in shown)
+
+
+@pytest.mark.parametrize(
+    ("gained", "answered", "complete"),
+    [
+        (access_lines(*range(101, 106)), 0, True),
+        (access_lines(*range(101, 105)), 0, False),
+        (access_lines(*range(101, 106)), 1, False),
+        # Written within the second in which we began: whether before or after, nobody can tell.
+        (access_lines(*([100] * 20)), 0, False),
+        (access_lines(*range(101, 120), path="/health"), 0, False),
+        ("torn\n" * 9, 0, False),
+    ],
+)
+def test_others_requests_are_counted_in_the_log_where_no_worker_keeps_a_record(
+    tmp_path: Path, gained: str, answered: int, complete: bool
+) -> None:
+    log = tmp_path / "access.log"
+    log.write_text(access_lines(*range(101, 150)))
+    patience = Patience(time.monotonic() + 60)
+    target = but(target__gunicorn_access_log=str(log)).target
+    others = worker_activity.OthersRequests(reading(100.5), target, patience)
+    with log.open("a") as file:
+        file.write(gained)
+    for _ in range(answered):
+        patience.count_answer()
+    assert others.complete(reading(102.0)) is complete
+
+
+@pytest.mark.parametrize(
+    ("completed", "answered", "complete"), [(55, 0, True), (54, 0, False), (55, 1, False)]
+)
+def test_others_requests_are_what_the_records_count_beyond_our_own(
+    completed: int, answered: int, complete: bool
+) -> None:
+    patience = Patience(time.monotonic() + 60)
+    target = but(target__gunicorn_access_log=None).target
+    others = worker_activity.OthersRequests(reading(records=(record(1, 50),)), target, patience)
+    for _ in range(answered):
+        patience.count_answer()
+    assert others.complete(reading(records=(record(1, completed),))) is complete
+
+
+TCP = """  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 0100007F:1F40 00000000:0000 0A 00000000:00000005 00:00000000 00000000     0        0 1 1 0 100 0 0 10 0
+   1: 00000000:01BB 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 2 1 0 100 0 0 10 0
+   2: 0100007F:1F40 0100007F:D431 01 00000000:00000007 00:00000000 00000000     0        0 3 1 0 100 0 0 10 0
+   3: 0100007F:1F40 00000000:0000 0A 00000000:00000002 00:00000000 00000000     0        0 4 1 0 100 0 0 10 0
+   4: torn
+"""
+TCP6 = """  sl  local_address                         remote_address                        st tx_queue rx_queue
+   0: 00000000000000000000000000000000:01BB 00000000000000000000000000000000:0000 0A 00000000:00000001 00:0
+   1: 00000000000000000000000001000000:1F40 00000000000000000000000000000000:0000 0A 00000000:0000000A 00:0
+"""
+
+
+@pytest.mark.skipif(sys.byteorder != "little", reason="the kernel writes addresses in host byte order")
+def test_the_accept_queue_is_rx_queue_of_the_sockets_that_listen(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tables = {"/proc/net/tcp": TCP, "/proc/net/tcp6": TCP6}
+    for name, table in tables.items():
+        (tmp_path / Path(name).name).write_text(table)
+    monkeypatch.setattr(processes, "Path", lambda name: tmp_path / Path(name).name)
+    assert processes.accept_queues() == {
+        "127.0.0.1:8000": 7,  # two sockets by SO_REUSEPORT; an established connection is none
+        "0.0.0.0:443": 0,
+        "[::]:443": 1,
+        "[::1]:8000": 10,
+    }
+    assert worker_activity.queued_at("127.0.0.1:8000") == 7
+    assert worker_activity.queued_at("127.0.0.1:443") == 1
+    assert worker_activity.queued_at("127.0.0.1:9") is None
+
+
+def test_without_the_tables_nothing_is_known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(processes, "Path", lambda _name: tmp_path / "none")
+    assert processes.accept_queues() == {}
+    assert worker_activity.queued_at("127.0.0.1:8000") is None
+    assert start_ticks(2**22 + 1) == 0, "no process has this id"

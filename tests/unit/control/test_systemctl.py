@@ -1,0 +1,111 @@
+"""The step through systemd: exactly which commands run, and what becomes of their failure.
+
+There is no systemd here, so a recorder stands for systemctl: it writes down its arguments, and answers as it is told.
+"""
+
+from __future__ import annotations
+
+import stat
+import time
+from pathlib import Path
+
+import pytest
+
+from ops.control.restart import RestartError, Supervisor, find_supervisor, restart, start
+from ops.settings import GunicornSettings, ScheduleSettings, Settings
+
+UNIT = Supervisor("gte-api.service", (), None, Path("/nowhere"))
+
+
+@pytest.fixture
+def recorder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """systemctl's stand-in; gives the file in which each call is a line."""
+    calls = tmp_path / "calls"
+    program = tmp_path / "bin" / "systemctl"
+    program.parent.mkdir()
+    program.write_text(
+        f'#!/bin/sh\necho "$*" >>{calls}\n'
+        f"[ -e {tmp_path}/hang-$1 ] && exec sleep 60\n"
+        f'[ -e {tmp_path}/fail-$1 ] && {{ echo "Unit $2 not found." >&2; exit 5; }}\nexit 0\n'
+    )
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+    return calls
+
+
+def test_a_failed_unit_is_cleared_and_restarted(recorder: Path) -> None:
+    assert start(UNIT) is None
+    assert recorder.read_text().splitlines() == ["reset-failed gte-api.service", "restart gte-api.service"]
+
+
+def test_a_unit_that_was_not_failed_is_restarted_all_the_same(recorder: Path, tmp_path: Path) -> None:
+    (tmp_path / "fail-reset-failed").touch()
+    assert start(UNIT) is None
+    assert recorder.read_text().splitlines()[-1] == "restart gte-api.service"
+
+
+def test_a_refusal_is_told_in_systemds_words(recorder: Path, tmp_path: Path) -> None:
+    (tmp_path / "fail-restart").touch()
+    with pytest.raises(
+        RestartError, match=r"systemctl restart gte-api\.service: Unit gte-api\.service not found"
+    ):
+        start(UNIT)
+    assert len(recorder.read_text().splitlines()) == 2
+
+
+def test_one_that_does_not_return_is_given_up(
+    recorder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ops.control.restart.SYSTEMCTL_SECONDS", 0.3)
+    (tmp_path / "hang-restart").touch()
+    began = time.monotonic()
+    with pytest.raises(RestartError, match="timed out"):
+        start(UNIT)
+    assert time.monotonic() - began < 5
+    assert recorder.read_text().splitlines()[-1] == "restart gte-api.service"
+
+
+def test_where_systemctl_is_missing_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(RestartError, match="no systemctl"):
+        start(UNIT)
+
+
+def test_nothing_is_asked_of_systemd_while_the_port_is_held(
+    recorder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ops.control.restart.PORT_FREE_WITHIN", 0.1)
+    with pytest.raises(RestartError, match="still held"):
+        restart(
+            UNIT,
+            Settings(),
+            master=None,
+            workers=(),
+            reacts=False,
+            is_free=lambda: False,
+            tell=lambda _: None,
+        )
+    assert not recorder.exists()
+
+
+@pytest.mark.parametrize(
+    ("boots", "there", "unit"),
+    [(True, True, "gte-api.service"), (True, False, None), (False, True, None)],
+)
+def test_the_unit_is_used_where_systemd_runs_and_the_unit_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, boots: bool, there: bool, unit: str | None
+) -> None:
+    running, units = tmp_path / "system", tmp_path / "units"
+    units.mkdir()
+    if boots:
+        running.mkdir()
+    if there:
+        (units / "gte-api.service").touch()
+    monkeypatch.setattr("ops.control.restart.SYSTEMD_RUNS", running)
+    settings = Settings(
+        gunicorn=GunicornSettings(unit="gte-api.service", start_command=["/bin/true"]),
+        schedule=ScheduleSettings(systemd=(str(units),)),
+    )
+    found = find_supervisor(settings, tmp_path / "o")
+    assert found is not None
+    assert (found.unit, found.argv) == (unit, () if unit else ("/bin/true",))

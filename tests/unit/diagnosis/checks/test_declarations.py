@@ -1,0 +1,86 @@
+"""What a check says of itself is so: its inputs, its codes; and each code has its cases."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import importlib
+import inspect
+import textwrap
+from pathlib import Path
+from typing import get_args, get_type_hints
+
+import pytest
+
+from ops.diagnosis.catalogue import catalogue
+from ops.diagnosis.checks import CHECKS
+from ops.diagnosis.finding import Check, NotJudgedError
+from ops.facts.snapshot import NotSeen, Snapshot
+from tests.unit.diagnosis.checks.cases import Case
+from tests.unit.made_snapshot import HEALTHY, but
+
+JUDGED = sorted({code for check in CHECKS for code in check.codes})
+CASES: list[Case] = [
+    case
+    for module in sorted(Path(__file__).parent.glob("test_*.py"))
+    if module.stem != Path(__file__).stem
+    for case in importlib.import_module(f"tests.unit.checks.{module.stem}").CASES
+]
+
+
+def yielded(check: Check) -> set[str]:
+    """The codes in the judge's own ``Finding(...)`` calls."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(check.judge)))
+    calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and getattr(n.func, "id", "") == "Finding"]
+    assert calls
+    assert all(isinstance(call.args[0], ast.Constant) for call in calls)
+    return {call.args[0].value for call in calls if isinstance(call.args[0], ast.Constant)}
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.id)
+def test_declared_codes_are_those_the_judge_can_yield(check: Check) -> None:
+    assert set(check.codes) == yielded(check)
+    assert set(check.codes) <= set(catalogue().codes)
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.id)
+def test_inputs_are_sections_of_the_snapshot(check: Check) -> None:
+    assert {*check.needs, *check.welcomes} <= set(Snapshot.__struct_fields__)
+    assert check.needs, "a check that needs nothing judges nothing"
+    hints = get_type_hints(check.judge)
+    assert set(check.welcomes) == {n for n in hints if n != "return" and NotSeen in get_args(hints[n])}
+    assert check.looks_at.en
+    assert check.looks_at.zh != check.looks_at.en
+
+
+def test_ids_are_unique_and_begin_with_their_layer() -> None:
+    ids = [check.id for check in CHECKS]
+    assert len(set(ids)) == len(ids)
+    for check in CHECKS:
+        layer, module = check.id.partition(".")[0], check.judge.__module__.rpartition(".")[2]
+        assert layer == module or module.startswith(f"{layer}_")
+
+
+def test_each_code_belongs_to_one_check() -> None:
+    declared = [code for check in CHECKS for code in check.codes]
+    assert sorted(declared) == JUDGED
+
+
+@pytest.mark.parametrize("code", JUDGED)
+def test_every_code_has_a_case_that_fires_and_one_that_must_not(code: str) -> None:
+    assert {case.proven for case in CASES if case.code == code} == {True, False}
+
+
+def test_no_two_cases_are_called_the_same() -> None:
+    names = [str(case) for case in CASES]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.id)
+def test_a_judge_bears_whatever_it_welcomes_unseen(check: Check) -> None:
+    snapshots = [HEALTHY, *(case.snapshot for case in CASES if case.code in check.codes)]
+    seen = [s for s in snapshots if not any(isinstance(getattr(s, name), NotSeen) for name in check.needs)]
+    for snapshot in seen:
+        for name in check.welcomes:
+            with contextlib.suppress(NotJudgedError):
+                list(check.judge(**check.inputs(but(snapshot, **{name: NotSeen(reason="-")}))))

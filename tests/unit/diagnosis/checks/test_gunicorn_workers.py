@@ -1,0 +1,277 @@
+"""How workers end, by gunicorn's log, the kernel's and the watchdog's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from ops.facts.snapshot import (
+    InFlight,
+    KernelKill,
+    KernelLog,
+    LogEntry,
+    NotSeen,
+    OomCounter,
+    ProgressRecord,
+    Repeats,
+    Snapshot,
+    WatchdogAction,
+    WatchdogState,
+    WorkerActivity,
+)
+from tests.unit.diagnosis.checks.cases import Case, fires, found, hold, quiet
+from tests.unit.made_snapshot import (
+    AT_BACKEND,
+    GUNICORN_PROCESSES,
+    GUNICORN_WORKERS,
+    HEALTHY,
+    NOW,
+    but,
+    entry,
+    exchange,
+    gunicorn_log,
+    processes,
+    timed_out,
+)
+
+KILLED = entry("Worker (pid:901) was sent SIGKILL! Perhaps out of memory?", ago=60)
+CRASHED = entry("Worker (pid:901) was sent SIGSEGV!", ago=60, level="warning")
+ABORTED = entry("Worker (pid:901) was sent SIGABRT!", ago=59, level="warning")
+TIMED_OUT = entry("WORKER TIMEOUT (pid:901)", ago=61, level="critical")
+STARVED = (
+    "Memory cgroup out of memory: Killed process 901 (gunicorn) total-vm:221384kB, anon-rss:58216kB, "
+    "file-rss:6556kB, shmem-rss:0kB, UID:0 pgtables:172kB oom_score_adj:0"
+)
+UNSEEN = NotSeen(reason="/dev/kmsg: Operation not permitted", needs_root=True)
+
+
+def logged(*entries: LogEntry, **more: Any) -> Snapshot:
+    return but(logs__gunicorn_error=gunicorn_log(*entries), **more)
+
+
+def starved(pid: int = 901, ago: float = 60.4) -> dict[str, Any]:
+    """The kernel's log as Linux 6.18 wrote it for a process in a memory cgroup of 60 MB (recorded 2026-11-22)."""
+    text = STARVED.replace("901", str(pid))
+    return {"kernel": KernelLog(kills=(KernelKill(time=NOW - ago, pid=pid, text=text),))}
+
+
+def acted(rung: str, pid: int | None = None, ago: float = 61) -> dict[str, Any]:
+    done = (WatchdogAction(time=NOW - ago, rung=rung, pid=pid),)
+    return {
+        "watchdog": WatchdogState(path="x", last_round=NOW, gave_up=False, actions=1, done=done),
+    }
+
+
+def account(
+    pid: int, *, held: float | None = None, last: float | None = 2.0, phase: str = "ready"
+) -> ProgressRecord:
+    """A worker's record: its oldest request began ``held`` seconds ago, its last one ended ``last`` seconds ago."""
+    return ProgressRecord(
+        pid=pid,
+        start_ticks=1000 + pid,
+        phase=phase,
+        completed=0 if last is None else 50,
+        last_completed=None if last is None else NOW - last,
+        in_flight=() if held is None else (InFlight(path="/predict", since=NOW - held),),
+    )
+
+
+def accounts(*records: ProgressRecord, **more: Any) -> Snapshot:
+    return but(activity__progress=records, **more)
+
+
+def workers(
+    *beaten: bool | None, records: tuple[ProgressRecord, ...] = (), ago: float = 900, **more: Any
+) -> Snapshot:
+    """Workers that started so long ago, and whether each has given a sign of life."""
+    return but(
+        activity__progress=records,
+        activity__workers=tuple(
+            WorkerActivity(pid=pid, state="sleeping", cpu=(1.0, 1.0), completed=None, has_beaten=told)
+            for pid, told in zip(GUNICORN_WORKERS, beaten, strict=False)
+        ),
+        processes=processes(
+            tuple(
+                msgspec.structs.replace(p, started=NOW - ago) if p.pid in GUNICORN_WORKERS else p
+                for p in GUNICORN_PROCESSES
+            )
+        ),
+        **more,
+    )
+
+
+def probed(
+    hanging: tuple[int, ...] = (901,),
+    answered: tuple[float, ...] = (0.01,) * 6,
+    unanswered: tuple[float, ...] = (3.0, 3.0),
+    **more: Any,
+) -> Snapshot:
+    """Workers that keep no records, and what came of asking the health path again and again."""
+    return but(
+        activity__progress=(),
+        activity__hanging=hanging,
+        backend__repeats=Repeats(answered, unanswered),
+        **more,
+    )
+
+
+LOADING = exchange(503, '{"ready": false, "reason": "loading"}', **AT_BACKEND)
+
+CASES: list[Case] = [
+    fires(
+        "GUN015",
+        "one holds a request for ten minutes, another completes",
+        accounts(account(901, held=600, last=600), account(902)),
+        "progress record 901",
+        "completed a request",
+        severity="fail",
+        facts={"pid": "901", "age": "10m"},
+    ),
+    fires("GUN015", "it never completed any", accounts(account(901, held=600, last=None), account(902))),
+    quiet(
+        "GUN015",
+        "all are stuck: that is GUN007",
+        accounts(account(901, held=600, last=600), account(902, held=600, last=600)),
+    ),
+    quiet(
+        "GUN015", "the request is slow, and may be", accounts(account(901, held=100, last=600), account(902))
+    ),
+    quiet("GUN015", "its other requests complete", accounts(account(901, held=600, last=5), account(902))),
+    quiet(
+        "GUN015",
+        "nobody else completes either",
+        accounts(account(901, held=600, last=600), account(902, last=900)),
+    ),
+    quiet("GUN015", "all is well", HEALTHY),
+    fires(
+        "GUN015",
+        "without records, a share of probes hangs in a worker that can never go on",
+        probed(),
+        "2 of 8 had no answer in 3.0 s",
+        "its threads wait for each other",
+        severity="fail",
+        facts={"pid": "901", "age": "3.0 s"},
+    ),
+    quiet("GUN015", "nothing proves that the share is more than slow", probed(hanging=())),
+    quiet("GUN015", "nobody else answers: that is GUN007", probed(answered=())),
+    quiet("GUN015", "the others are slow too", probed(answered=(3.1,) * 6)),
+    quiet("GUN015", "every probe was answered", probed(unanswered=())),
+    quiet("GUN007", "a share of the probes is answered", probed(backend__predict=timed_out(**AT_BACKEND))),
+    quiet(
+        "GUN007",
+        "a share of the probes is answered, and the others may be slow",
+        probed(hanging=(), backend__predict=timed_out(**AT_BACKEND)),
+    ),
+    fires(
+        "GUN017",
+        "its record says that it boots, another's that it is ready",
+        workers(True, True, records=(account(901, last=None, phase="booting"), account(902))),
+        "phase booting",
+        severity="fail",
+        facts={"pid": "901", "age": "15m"},
+    ),
+    fires(
+        "GUN017",
+        "the only one still loads its model",
+        workers(True, records=(account(901, last=9, phase="booting"),), backend__ready=LOADING),
+    ),
+    fires("GUN017", "without records, it never gave a sign of life", workers(False, None), "no sign of life"),
+    quiet("GUN017", "it may take that long", workers(False, False, ago=200)),
+    quiet("GUN017", "it has given a sign of life", workers(True, True)),
+    quiet("GUN017", "nothing is known of it", workers(None, None)),
+    quiet(
+        "GUN017",
+        "an application that never says that it is ready",
+        workers(True, True, records=(account(901, phase="booting"), account(902, phase="booting"))),
+    ),
+    quiet(
+        "GUN007",
+        "nobody has got to its loop: that is a boot",
+        workers(
+            False,
+            False,
+            ago=30,
+            backend__health=timed_out(**AT_BACKEND),
+            backend__predict=timed_out(**AT_BACKEND),
+        ),
+    ),
+    quiet(
+        "GUN007",
+        "one worker of two hangs: that is GUN015",
+        accounts(
+            account(901, held=600, last=600),
+            account(902),
+            backend__health=timed_out(**AT_BACKEND),
+            backend__predict=timed_out(**AT_BACKEND),
+        ),
+    ),
+    fires(
+        "GUN005",
+        "the kernel says that it killed this worker",
+        logged(KILLED, **starved()),
+        "Memory cgroup out of memory: Killed process 901",
+        severity="fail",
+        facts={"pid": "901"},
+    ),
+    fires(
+        "GUN005",
+        "the service's own cgroup counts a kill, and the kernel's log may not be read",
+        logged(
+            KILLED,
+            kernel=KernelLog(kills=UNSEEN, group=OomCounter(path="/sys/x/memory.events", oom_kills=2)),
+        ),
+        "oom_kill 2",
+    ),
+    quiet("GUN005", "gunicorn's hint alone proves nothing", logged(KILLED)),
+    quiet("GUN005", "the kernel killed another process", logged(KILLED, **starved(pid=77))),
+    quiet("GUN005", "the kernel killed one of that number long before", logged(KILLED, **starved(ago=600))),
+    quiet("GUN005", "nobody of ours died", logged(**starved())),
+    quiet(
+        "GUN005",
+        "the cgroup counts, but the kernel's log, which names no such process, was read",
+        logged(KILLED, kernel=KernelLog(kills=(), group=OomCounter(path="x", oom_kills=2))),
+    ),
+    fires(
+        "GUN014",
+        "a SIGKILL that nobody owns to",
+        logged(KILLED),
+        "SIGKILL",
+        "no out-of-memory kill",
+        severity="fail",
+        facts={"pid": "901", "signal": "SIGKILL"},
+    ),
+    fires("GUN014", "the kernel's log was not seen", logged(KILLED, kernel=UNSEEN)),
+    fires("GUN014", "a crash", logged(CRASHED), facts={"pid": "901", "signal": "SIGSEGV"}),
+    fires("GUN014", "an abort without a timeout", logged(ABORTED), facts={"pid": "901", "signal": "SIGABRT"}),
+    fires(
+        "GUN014",
+        "an old gunicorn tells the signal's number",
+        logged(entry("Worker with pid 901 was terminated due to signal 11")),
+        facts={"pid": "901", "signal": "SIGSEGV"},
+    ),
+    fires("GUN014", "the watchdog killed another one", logged(KILLED, **acted("kill_worker", 902))),
+    quiet("GUN014", "it took too long: that is GUN004", logged(TIMED_OUT, ABORTED, KILLED)),
+    quiet("GUN014", "for want of memory: that is GUN005", logged(KILLED, **starved())),
+    quiet("GUN014", "the watchdog killed it", logged(KILLED, **acted("kill_worker", 901))),
+    quiet("GUN014", "the watchdog restarted the service", logged(KILLED, **acted("restart"))),
+    quiet(
+        "GUN014",
+        "the master was ending",
+        logged(entry("Handling signal: term", ago=90, level="info"), KILLED),
+    ),
+    quiet("GUN014", "it was asked to end", logged(entry("Worker (pid:901) was sent SIGTERM!", level="info"))),
+    quiet("GUN014", "it left by itself", logged(entry("Worker exiting (pid: 901)", level="info"))),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_case(case: Case) -> None:
+    hold(case)
+
+
+def test_one_starved_and_one_killed_are_two_causes() -> None:
+    other = entry("Worker (pid:902) was sent SIGKILL! Perhaps out of memory?", ago=30)
+    told = found(logged(KILLED, other, **starved()))
+    assert (told["GUN005"].facts["pid"], told["GUN014"].facts["pid"]) == ("901", "902")

@@ -1,0 +1,143 @@
+"""Reaching the front door, and doors that should not be open."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from ops.facts.snapshot import Connection, Listener, NotSeen, Snapshot
+from tests.unit.diagnosis.checks.cases import Case, fires, hold, quiet
+from tests.unit.made_snapshot import (
+    DOMAIN,
+    FRONT,
+    GUNICORN_LISTENER,
+    GUNICORN_MASTER,
+    GUNICORN_PROCESSES,
+    HEALTHY,
+    NGINX_LISTENERS,
+    NGINX_PROCESSES,
+    URL,
+    but,
+    exchange,
+    page,
+    process,
+    processes,
+    refused,
+    silent_backend,
+    without_nginx,
+)
+
+TIMED_OUT = Connection(address=FRONT, failure="timeout", detail="timed out", elapsed=4.0)
+
+
+def listening(address: str, *pids: int) -> Snapshot:
+    listener = Listener(address=address, pids=pids, queued=0)
+    return but(processes=processes(listeners=(*NGINX_LISTENERS, listener)))
+
+
+def plain(status: int, location: str | None = None) -> Snapshot:
+    return but(
+        front__plain=page(
+            status, "-", url=f"http://{DOMAIN}/health", address="127.0.0.1:80", location=location
+        )
+    )
+
+
+def foreign_on_all_addresses() -> Snapshot:
+    squatter = process(4242, 1, "/usr/sbin/apache2", "-k", "start")
+    return but(
+        processes=processes(
+            NGINX_PROCESSES,
+            (squatter,),
+            listeners=(*NGINX_LISTENERS, Listener(address="0.0.0.0:8000", pids=(4242,))),
+        ),
+        target__gunicorn_master=None,
+        target__gunicorn_workers=(),
+        backend=silent_backend(Connection(address="127.0.0.1:8000")),
+    )
+
+
+CASES: list[Case] = [
+    fires(
+        "NET001",
+        "refused while nginx runs",
+        but(front__connection=refused(FRONT)),
+        "connection refused",
+        "nginx's master is running",
+        severity="fail",
+        facts={"address": FRONT},
+    ),
+    quiet("NET001", "nginx does not run: that is NGX002", without_nginx()),
+    quiet(
+        "NET001",
+        "another configuration's nginx is none of ours",
+        but(
+            front__connection=refused(FRONT),
+            nginx_pidfile=NotSeen(reason="-"),
+            processes=processes(
+                (process(77, 1, "nginx: master process nginx -c /opt/other/nginx.conf"),),
+                GUNICORN_PROCESSES,
+                listeners=(GUNICORN_LISTENER,),
+            ),
+        ),
+    ),
+    quiet("NET001", "a time-out is no refusal", but(front__connection=TIMED_OUT)),
+    fires(
+        "NET002",
+        "the connection times out",
+        but(front__connection=TIMED_OUT),
+        "no answer in 4.0 s",
+        severity="fail",
+        facts={"waited": "4.0 s"},
+    ),
+    quiet("NET002", "refused is an answer", but(front__connection=refused(FRONT))),
+    fires(
+        "NET003",
+        "gunicorn listens on every address",
+        listening("0.0.0.0:8000", *GUNICORN_LISTENER.pids),
+        "0.0.0.0:8000",
+        severity="warn",
+        facts={"listening": "0.0.0.0:8000"},
+    ),
+    fires("NET003", "so it does by IPv6", listening("[::]:8000", GUNICORN_MASTER)),
+    fires("NET003", "a second, public address counts", listening("192.0.2.10:9000", GUNICORN_MASTER)),
+    fires(
+        "NET003",
+        "a development server on every address",
+        but(
+            processes=processes(
+                NGINX_PROCESSES,
+                (process(55, 1, "python", "app.py"),),
+                listeners=(*NGINX_LISTENERS, Listener(address="0.0.0.0:8000", pids=(55,))),
+            ),
+            target__gunicorn_master=None,
+            target__gunicorn_workers=(),
+            backend__health=page(404, "Not Found", server="Werkzeug/3.0 Python/3.11"),
+        ),
+    ),
+    quiet("NET003", "nginx's own public ports are meant", HEALTHY),
+    quiet("NET003", "IPv6 loopback", listening("[::1]:8000", GUNICORN_MASTER)),
+    quiet("NET003", "a socket file is reachable from this host alone", listening("unix:/run/gte.sock", 900)),
+    quiet("NET003", "what somebody else's program publishes", listening("0.0.0.0:5432", 4242)),
+    quiet(
+        "NET003", "the port's holder is neither gunicorn nor a development server", foreign_on_all_addresses()
+    ),
+    fires("NET004", "content over plain HTTP", plain(200), severity="warn", facts={"status": "200"}),
+    fires("NET004", "a redirect that is not permanent", plain(302, f"{URL}/health"), "302"),
+    fires("NET004", "a permanent redirect to plain HTTP", plain(301, f"http://{DOMAIN}/health")),
+    fires("NET004", "a permanent redirect within plain HTTP", plain(308, "/health/")),
+    quiet("NET004", "301", plain(301, f"{URL}/health")),
+    quiet("NET004", "308", plain(308, f"{URL}/health")),
+    quiet("NET004", "port 80 is closed", but(front__plain=exchange(failure="refused"))),
+    quiet("NET004", "port 80 was not asked", but(front__plain=NotSeen(reason="-"))),
+    quiet(
+        "NET004",
+        "the service is published over plain HTTP on purpose",
+        msgspec.structs.replace(plain(200), target=but(target__url=f"http://{DOMAIN}").target),
+    ),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_case(case: Case) -> None:
+    hold(case)

@@ -1,0 +1,546 @@
+"""Certificates: the one served, and the files on disk."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+import pytest
+
+from ops.diagnosis.checks.tls import when
+from ops.facts.snapshot import (
+    Certificate,
+    Certificates,
+    CronEntry,
+    ExpiryRule,
+    KeyFile,
+    Lineage,
+    Lineages,
+    NginxTest,
+    NotSeen,
+    OldTls,
+    PemFile,
+    RenewalConf,
+    Schedule,
+    Snapshot,
+    Timer,
+)
+from ops.text.duration import Margin
+from tests.unit.diagnosis.checks.cases import Case, fires, found, hold, quiet
+from tests.unit.made_snapshot import (
+    DAY,
+    DOMAIN,
+    FRONT,
+    GUNICORN_LISTENER,
+    GUNICORN_PROCESSES,
+    HEALTHY,
+    INTERMEDIATE,
+    LINEAGE,
+    NOW,
+    SITE,
+    but,
+    certificate,
+    lineage,
+    nginx_config,
+    processes,
+    refused,
+    without_nginx,
+)
+
+NO_ISSUER = "unable to get local issuer certificate"
+
+
+def served(
+    leaf: Certificate | None = None, *, chain: tuple[Certificate, ...] | None = None, **more: Any
+) -> Snapshot:
+    """The front door presents this, and the same lies on disk."""
+    chain = chain or (leaf or certificate(), INTERMEDIATE)
+    return but(
+        served__chain=chain,
+        certificates__leaf=pem(*chain),
+        **{f"served__{name}": value for name, value in more.items()},
+    )
+
+
+def lasting(lifetime: float, left: float) -> Snapshot:
+    """A certificate for ``lifetime`` days of which ``left`` are left."""
+    return served(certificate(not_before=NOW - (lifetime - left) * DAY, not_after=NOW + left * DAY))
+
+
+def pem(*chain: Certificate, **changes: Any) -> PemFile:
+    path = f"{LINEAGE}/fullchain.pem"
+    return PemFile(
+        **{"path": path, "resolved": path, "modified": NOW - 10 * DAY, "certificates": chain, **changes}
+    )
+
+
+def key(**changes: Any) -> KeyFile:
+    path = f"{LINEAGE}/privkey.pem"
+    return KeyFile(**{"path": path, "resolved": path, "mode": 0o600, "public_key": "bb" * 32, **changes})
+
+
+def untrusted(
+    code: int, *chain: Certificate, nearby: tuple[PemFile, ...] = (), reason: str = NO_ISSUER
+) -> Snapshot:
+    return but(
+        served__chain=chain,
+        served__trust_code=code,
+        served__trust_error=reason,
+        certificates__leaf=pem(*chain),
+        certificates__nearby=nearby,
+    )
+
+
+def nginx_says(line: str, *, root: bool = True) -> Snapshot:
+    return but(
+        host__is_root=root,
+        nginx_test=NginxTest(command=("nginx", "-t"), exit_code=1, lines=(f"nginx: [emerg] {line}",)),
+    )
+
+
+def renewed(*, served_until: float, modified: float = NOW - 3600) -> Snapshot:
+    """A newer certificate lies on disk than the one served, which ends in so many seconds."""
+    old = certificate(not_before=NOW - 90 * DAY, not_after=NOW + served_until)
+    new = certificate(fingerprint="ee" * 32, serial="5C", not_before=NOW - 2 * 3600)
+    return but(
+        served__chain=(old, INTERMEDIATE), certificates__leaf=pem(new, INTERMEDIATE, modified=modified)
+    )
+
+
+def rules(snapshot: Snapshot, *expiry_rules: ExpiryRule) -> Snapshot:
+    return but(snapshot, target__expiry_rules=expiry_rules)
+
+
+def protocols(level: str, written: str) -> Snapshot:
+    """ssl_protocols at the http level, in the site's block, or the former overridden by the latter."""
+    http = f"ssl_protocols {written};" if level in ("http", "both") else ""
+    own = {"http": "", "server": f"ssl_protocols {written};", "both": "ssl_protocols TLSv1.3;"}[level]
+    return but(nginx_config=nginx_config(http + SITE.replace("listen 443 ssl;", f"listen 443 ssl; {own}")))
+
+
+def lineage_set(**changes: Any) -> Lineages:
+    return Lineages(directory="/etc/letsencrypt", lineages=(lineage(**changes),))
+
+
+def lineages(*found: Lineage) -> Snapshot:
+    return but(lineages=Lineages(directory="/etc/letsencrypt", lineages=found))
+
+
+def timer(**changes: Any) -> Timer:
+    return msgspec.structs.replace(HEALTHY.schedule.timers[0], **changes)
+
+
+def cron(command: str) -> CronEntry:
+    return CronEntry(file="/etc/cron.d/certbot", line=17, when="0 */12 * * *", user="root", command=command)
+
+
+def scheduled(*jobs: Timer | CronEntry) -> Snapshot:
+    """These jobs and no others."""
+    return but(
+        schedule=Schedule(
+            cron=tuple(job for job in jobs if isinstance(job, CronEntry)),
+            timers=tuple(job for job in jobs if isinstance(job, Timer)),
+        )
+    )
+
+
+DEBIAN_CRON = cron("test -x /usr/bin/certbot -a \\! -d /run/systemd/system && sleep 9 && certbot -q renew")
+SELF_SIGNED = certificate(issuer=f"CN={DOMAIN}", self_signed=True, issuer_url="")
+PRIVATE = certificate(issuer="CN=Our CA", issuer_url="")
+PRIVATE_ROOT = certificate(
+    subject="CN=Our CA", issuer="CN=Our CA", names=(), self_signed=True, is_authority=True, issuer_url=""
+)
+BESIDE = PemFile(path=f"{LINEAGE}/chain.pem", resolved=f"{LINEAGE}/chain.pem", certificates=(INTERMEDIATE,))
+
+CASES: list[Case] = [
+    fires(
+        "TLS001",
+        "notAfter is past",
+        lasting(90, -3),
+        "notAfter",
+        severity="fail",
+        facts={"ago": "3d"},
+    ),
+    quiet("TLS001", "a day is left", lasting(90, 1)),
+    quiet("TLS002", "an expired certificate is TLS001 alone", lasting(90, -3)),
+    # Under a quarter of the lifetime, at most 30 days; fail under a tenth or 24 h.
+    quiet("TLS002", "200 days, 31 left", lasting(200, 31)),
+    fires("TLS002", "200 days, 29 left", lasting(200, 29), severity="warn", facts={"left": "29d"}),
+    fires("TLS002", "200 days, 19 left", lasting(200, 19), severity="fail"),
+    quiet("TLS002", "90 days, 23 left", lasting(90, 23)),
+    fires("TLS002", "90 days, 22 left", lasting(90, 22), severity="warn"),
+    fires("TLS002", "90 days, 9.5 left", lasting(90, 9.5), severity="warn"),
+    fires("TLS002", "90 days, 8.5 left", lasting(90, 8.5), severity="fail"),
+    quiet("TLS002", "45 days, 12 left", lasting(45, 12)),
+    fires("TLS002", "45 days, 11 left", lasting(45, 11), severity="warn"),
+    fires("TLS002", "45 days, 4 left", lasting(45, 4), severity="fail"),
+    # Lifetimes under ten days: 35 % and 15 %, or 24 h.
+    quiet("TLS002", "6 days, 2.2 left", lasting(6, 2.2)),
+    fires("TLS002", "6 days, 2 left", lasting(6, 2.0), severity="warn"),
+    fires("TLS002", "6 days, 25 hours left", lasting(6, 25 / 24), severity="warn"),
+    fires("TLS002", "6 days, 23 hours left", lasting(6, 23 / 24), severity="fail"),
+    fires("TLS002", "9.5 days, 34 hours left: under 15 %", lasting(9.5, 34 / 24), severity="fail"),
+    quiet("TLS002", "11 days, 3 left: a quarter counts from ten days on", lasting(11, 3)),
+    fires("TLS003", "notBefore lies ahead", lasting(90, 91), "notBefore", severity="fail"),
+    quiet("TLS003", "valid since a minute", served(certificate(not_before=NOW - 60))),
+    fires(
+        "TLS004",
+        "issued for other names",
+        served(certificate(names=("www.example.org", "example.org"))),
+        "www.example.org, example.org",
+        severity="fail",
+    ),
+    fires("TLS004", "a wildcard stands for one label", served(certificate(names=("*.com",)))),
+    fires(
+        "TLS004", "a wildcard does not stand for the bare name", served(certificate(names=(f"*.{DOMAIN}",)))
+    ),
+    fires("TLS004", "the subject's common name does not count", served(certificate(names=()))),
+    quiet("TLS004", "a wildcard one label above", served(certificate(names=("*.example.com",)))),
+    quiet("TLS004", "names are compared without case", served(certificate(names=(DOMAIN.upper(),)))),
+    quiet("TLS004", "one of several", served(certificate(names=("a.example.com", DOMAIN)))),
+    quiet(
+        "TLS004",
+        "nobody told a name: localhost is only what stands in for it",
+        but(
+            served__chain=(certificate(names=("www.example.org",)),),
+            target__domain="localhost",
+            target__origin={"domain": "default"},
+        ),
+    ),
+    fires(
+        "TLS005",
+        "self-signed",
+        untrusted(18, SELF_SIGNED, reason="self-signed certificate"),
+        "self-signed certificate",
+        severity="fail",
+        facts={"reason": "self-signed certificate"},
+    ),
+    fires(
+        "TLS005",
+        "the chain ends in a root outside the trust store",
+        untrusted(19, PRIVATE, PRIVATE_ROOT, reason="self-signed certificate in certificate chain"),
+        facts={"issuer": "CN=Our CA"},
+    ),
+    fires(
+        "TLS005",
+        "only the private root is missing, which no server sends",
+        untrusted(
+            20, PRIVATE, nearby=(PemFile(path="/ca.pem", resolved="/ca.pem", certificates=(PRIVATE_ROOT,)),)
+        ),
+    ),
+    quiet("TLS005", "the chain leads to a trusted root", HEALTHY),
+    quiet("TLS005", "an expired leaf is no question of trust", but(served__trust_code=10)),
+    fires(
+        "TLS006",
+        "the leaf alone is served and the intermediate lies beside it",
+        untrusted(20, certificate(issuer_url=""), nearby=(BESIDE,)),
+        f"{LINEAGE}/chain.pem",
+        severity="fail",
+        facts={"intermediate": f"{LINEAGE}/chain.pem"},
+    ),
+    fires(
+        "TLS006", "a public authority's intermediate is missing from the file", untrusted(20, certificate())
+    ),
+    fires(
+        "TLS006",
+        "the configured file holds the intermediate that is not sent",
+        but(
+            untrusted(20, certificate(issuer_url="")),
+            certificates__leaf=pem(certificate(issuer_url=""), INTERMEDIATE),
+        ),
+        facts={"intermediate": f"{LINEAGE}/fullchain.pem"},
+    ),
+    quiet("TLS005", "a missing intermediate is TLS006 alone", untrusted(20, certificate(), nearby=(BESIDE,))),
+    quiet("TLS006", "it is served, and its root is not trusted", untrusted(20, certificate(), INTERMEDIATE)),
+    quiet("TLS006", "self-signed needs none", untrusted(18, SELF_SIGNED, nearby=(BESIDE,))),
+    quiet("TLS006", "the leaf alone chains all the same", served(chain=(certificate(),))),
+    fires(
+        "TLS007",
+        "the public keys differ; nginx still serves the old pair",
+        but(certificates__key=key(public_key="99" * 32)),
+        "public key sha256 bbbb",
+        "public key sha256 9999",
+        severity="warn",
+    ),
+    fires(
+        "TLS007",
+        "the public keys differ and nginx is down",
+        but(without_nginx(), certificates__key=key(public_key="99" * 32)),
+        severity="fail",
+    ),
+    fires(
+        "TLS007",
+        "another server block's pair, by nginx's own test",
+        nginx_says('SSL_CTX_use_PrivateKey("/etc/ssl/other.key") failed (key values mismatch)'),
+        "key values mismatch",
+    ),
+    quiet(
+        "TLS007",
+        "an encrypted key tells nothing",
+        but(certificates__key=key(public_key=None, problem="encrypted")),
+    ),
+    quiet("TLS007", "a key that may not be read tells nothing", but(certificates__key=NotSeen(reason="-"))),
+    fires(
+        "TLS008",
+        "the file is newer; the served one is still valid",
+        renewed(served_until=5 * DAY),
+        "serial 3A",
+        "serial 5C",
+        severity="warn",
+    ),
+    fires("TLS008", "the served one has expired", renewed(served_until=-3600), severity="fail"),
+    fires(
+        "TLS008",
+        "the file changed after nginx's workers started, whatever its dates",
+        but(
+            served__chain=(certificate(not_before=NOW - 5 * DAY, fingerprint="11" * 32), INTERMEDIATE),
+            certificates__leaf=pem(certificate(), INTERMEDIATE, modified=NOW - 660),
+        ),
+    ),
+    quiet(
+        "TLS008",
+        "the file changed nine minutes ago: the hook has ten",
+        renewed(served_until=5 * DAY, modified=NOW - 540),
+    ),
+    fires(
+        "TLS008",
+        "eleven minutes ago",
+        renewed(served_until=5 * DAY, modified=NOW - 660),
+        severity="warn",
+    ),
+    fires(
+        "TLS008",
+        "a minute ago, but what is served has expired",
+        renewed(served_until=-5, modified=NOW - 60),
+        severity="fail",
+    ),
+    quiet("TLS008", "the same certificate", HEALTHY),
+    quiet(
+        "TLS008",
+        "the served one differs but is the newer one",
+        but(
+            served__chain=(certificate(not_before=NOW - 5 * DAY, fingerprint="11" * 32), INTERMEDIATE),
+            certificates__leaf=pem(certificate(), INTERMEDIATE, modified=NOW - 9 * DAY),
+        ),
+    ),
+    quiet(
+        "TLS008",
+        "the file is only where the guide would have it",
+        but(renewed(served_until=-3600), target__origin={**HEALTHY.target.origin, "certificate": "guide"}),
+    ),
+    fires(
+        "TLS002",
+        "settings ask for more time for this name",
+        rules(lasting(90, 50), ExpiryRule(names=("*.example.com",), warn=Margin(share=0.6))),
+        severity="warn",
+    ),
+    fires(
+        "TLS002",
+        "settings ask for more time, in days",
+        rules(lasting(90, 50), ExpiryRule(names=(DOMAIN,), fail=Margin(seconds=60 * DAY))),
+        severity="fail",
+    ),
+    quiet(
+        "TLS002",
+        "settings allow this name less",
+        rules(
+            lasting(90, 5), ExpiryRule(names=(DOMAIN,), warn=Margin(seconds=4 * DAY), fail=Margin(share=0.03))
+        ),
+    ),
+    quiet(
+        "TLS002",
+        "settings for another name",
+        rules(lasting(90, 50), ExpiryRule(names=("*.example.org",), warn=Margin(share=0.9))),
+    ),
+    fires(
+        "TLS009",
+        "both handshakes succeed",
+        but(old_tls=OldTls(address=FRONT, accepted=("TLSv1", "TLSv1.1"))),
+        "handshake succeeds",
+        severity="warn",
+        facts={"version": "TLS 1.0, TLS 1.1"},
+    ),
+    fires(
+        "TLS009",
+        "the site's block allows one, whatever the handshake says",
+        protocols("server", "TLSv1.1 TLSv1.2"),
+        "ssl_protocols TLSv1.1 TLSv1.2;",
+        facts={"version": "TLS 1.1"},
+    ),
+    fires(
+        "TLS009",
+        "the http level does, and the handshake could not be tried",
+        but(protocols("http", "TLSv1 TLSv1.2"), old_tls=NotSeen(reason="-")),
+    ),
+    quiet("TLS009", "the site's block overrides it", protocols("both", "TLSv1 TLSv1.2")),
+    quiet("TLS009", "TLS 1.2 and 1.3", protocols("server", "TLSv1.2 TLSv1.3")),
+    quiet("TLS009", "nothing is set, and both are refused", HEALTHY),
+    fires(
+        "TLS010",
+        "everybody may read",
+        but(certificates__key=key(mode=0o644, resolved="/etc/letsencrypt/archive/x/privkey1.pem")),
+        "mode 0644",
+        severity="warn",
+        facts={"path": "/etc/letsencrypt/archive/x/privkey1.pem", "mode": "0644"},
+    ),
+    fires("TLS010", "the group may read", but(certificates__key=key(mode=0o640))),
+    quiet("TLS010", "the owner alone", but(certificates__key=key(mode=0o400))),
+    quiet("TLS010", "the key is missing", but(certificates__key=key(mode=None, problem="dangling"))),
+    quiet("TLS010", "its mode was not seen", but(certificates__key=key(mode=None, problem="unreadable"))),
+    fires(
+        "TLS011",
+        "no renewal configuration",
+        lineages(lineage(renewal=RenewalConf(path="/r.conf", problem="missing"))),
+        "no renewal configuration",
+        severity="warn",
+        facts={"lineage": DOMAIN},
+    ),
+    fires(
+        "TLS011",
+        "renewal is switched off",
+        lineages(lineage(renewal=RenewalConf(path="/r.conf", autorenew=False))),
+        "autorenew = False",
+    ),
+    fires("TLS011", "nothing is scheduled", scheduled(), "no cron entry"),
+    fires("TLS011", "the timer is not enabled", scheduled(timer(enabled=False)), "it is not enabled"),
+    fires(
+        "TLS011",
+        "a timer where systemd does not run",
+        but(scheduled(timer()), host__has_systemd=False),
+        "systemd does not run here",
+    ),
+    fires("TLS011", "Debian's cron entry where systemd runs", scheduled(DEBIAN_CRON), "where systemd runs"),
+    fires(
+        "TLS011",
+        "certbot is scheduled, but not to renew",
+        scheduled(cron("certbot certificates")),
+    ),
+    quiet(
+        "TLS011", "Debian's cron entry without systemd", but(scheduled(DEBIAN_CRON), host__has_systemd=False)
+    ),
+    *(
+        quiet("TLS011", f"cron runs {command}", scheduled(cron(command)))
+        for command in (
+            "certbot -q renew",
+            "/snap/bin/certbot renew --quiet",
+            "certbot certonly --keep-until-expiring -n -d x",
+            "docker run --rm certbot/certbot renew",
+            "/root/renew-certs.sh",
+            "/opt/cert_renew.py",
+        )
+    ),
+    quiet(
+        "TLS011",
+        "the snap's timer",
+        scheduled(
+            timer(name="snap.certbot.renew.timer", commands=('/usr/bin/snap run --timer="x" certbot.renew',))
+        ),
+    ),
+    quiet("TLS011", "the timer is enabled", scheduled(timer())),
+    quiet(
+        "TLS011",
+        "users' crontabs were not seen",
+        but(scheduled(), schedule__unseen=(NotSeen(reason="/var/spool/cron/crontabs", needs_root=True),)),
+    ),
+    quiet(
+        "TLS011", "plain files in live/ are no lineage", but(scheduled(), lineages=lineage_set(linked=False))
+    ),
+    quiet(
+        "TLS011",
+        "a certificate from elsewhere",
+        but(
+            scheduled(),
+            target__certificate="/etc/ssl/own.pem",
+            certificates__leaf=pem(certificate(), resolved="/etc/ssl/own.pem"),
+        ),
+    ),
+    quiet(
+        "TLS011", "certbot's directory may not be read", but(lineages=NotSeen(reason="-", needs_root=True))
+    ),
+    *(
+        fires(
+            "TLS012",
+            f"the certificate file is {problem}",
+            but(without_nginx(), certificates__leaf=pem(problem=problem, certificates=())),
+            severity="fail",
+            facts={"path": f"{LINEAGE}/fullchain.pem", "problem": problem},
+        )
+        for problem in ("missing", "dangling", "unreadable", "not_pem", "empty")
+    ),
+    fires(
+        "TLS012", "the key file is missing", but(certificates__key=key(problem="missing", public_key=None))
+    ),
+    fires(
+        "TLS012",
+        "while nginx still serves, it is the next reload that fails",
+        but(certificates__leaf=pem(problem="missing", certificates=())),
+        severity="warn",
+    ),
+    fires(
+        "TLS012",
+        "another server block's file, by nginx's own test",
+        nginx_says(
+            'cannot load certificate "/etc/ssl/other.pem": BIO_new_file() failed (No such file or directory)'
+        ),
+        facts={"path": "/etc/ssl/other.pem", "problem": "missing"},
+    ),
+    quiet("TLS012", "both files are readable", HEALTHY),
+    quiet(
+        "TLS012",
+        "a permission that the doctor lacks, not nginx",
+        but(host__is_root=False, certificates__leaf=pem(problem="unreadable", certificates=())),
+    ),
+    quiet(
+        "TLS012",
+        "the same, met by nginx -t",
+        nginx_says(
+            f'cannot load certificate key "{LINEAGE}/privkey.pem": (13: Permission denied)', root=False
+        ),
+    ),
+    quiet(
+        "TLS012",
+        "nothing names the file: it is only where the guide would have it",
+        but(
+            target__origin={"certificate": "guide", "private_key": "guide"},
+            certificates=Certificates(
+                leaf=pem(problem="missing", certificates=()), key=key(problem="missing", public_key=None)
+            ),
+        ),
+    ),
+    quiet(
+        "TLS012",
+        "an encrypted key is there",
+        but(certificates__key=key(problem="encrypted", public_key=None)),
+    ),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_case(case: Case) -> None:
+    hold(case)
+
+
+def test_a_missing_file_is_not_called_a_mismatch_too() -> None:
+    snapshot = but(certificates__key=key(problem="missing", public_key="99" * 32))
+    assert {"TLS007", "TLS012"} & found(snapshot).keys() == {"TLS012"}
+
+
+def test_a_refused_front_door_hurts_now_even_with_nginx_running() -> None:
+    snapshot = but(
+        front__connection=refused(FRONT), certificates__leaf=pem(problem="missing", certificates=())
+    )
+    assert found(snapshot)["TLS012"].severity is None  # the catalogue's: fail
+
+
+def test_no_server_no_worker_no_crash() -> None:
+    snapshot = but(
+        renewed(served_until=5 * DAY),
+        processes=processes(GUNICORN_PROCESSES, listeners=(GUNICORN_LISTENER,)),
+    )
+    assert "TLS008" in found(snapshot)
+
+
+@pytest.mark.parametrize("moment", [-1e18, -1.0, 1e12, 1e18, math.inf, math.nan])
+def test_dates_outside_the_calendar_are_told_and_do_not_crash(moment: float) -> None:
+    assert when(moment)

@@ -1,0 +1,63 @@
+"""logrotate's configuration, read as logrotate(8) says."""
+
+from __future__ import annotations
+
+import pytest
+
+from ops.interpret.logrotate import covers, parse
+from tests.unit.made_snapshot import rotation_rule
+
+TEXT = """\
+# a comment { that opens nothing
+weekly
+compress
+include /etc/logrotate.d
+
+/var/log/nginx/*.log "/srv/with blank/a.log"
+/var/log/other.log {
+    size=10M
+    nocompress
+    postrotate
+        # } closes nothing here
+        kill -USR1 1
+    endscript
+    rotate 3
+}
+/var/log/single.log { daily }
+/var/log/open.log
+{
+    missingok
+"""
+
+
+def test_patterns_options_and_scripts_of_each_block() -> None:
+    parsed = parse(TEXT, "/etc/logrotate.conf", {"rotate": "4"})
+    first, second, third = parsed.rules
+    assert first.patterns == ("/var/log/nginx/*.log", "/srv/with blank/a.log", "/var/log/other.log")
+    assert first.line == 7
+    assert first.options == {"rotate": "3", "weekly": "", "size": "10M"}
+    assert first.scripts == {"postrotate": "kill -USR1 1"}
+    assert second.patterns == ("/var/log/single.log",)
+    assert second.options["daily"] == ""
+    assert third.options.keys() == {"rotate", "weekly", "compress", "missingok"}
+    assert parsed.includes == ["/etc/logrotate.d"]
+
+
+@pytest.mark.parametrize("text", ["}", "{", "postrotate", "/a {", '"', "include", "/a {\npostrotate\nkill"])
+def test_what_is_broken_is_passed_over(text: str) -> None:
+    parse(text, "x", {})
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "taken"),
+    [
+        ("/var/log/*.log", "/var/log/a.log", True),
+        ("/var/log/*.log", "/var/log/nginx/a.log", False),
+        ("/var/log/*/a.log", "/var/log/nginx/a.log", True),
+        ("/var/log/*", "/var/log/.hidden", False),
+        ("/var/log/a.log", "/var/log/A.log", False),
+        ("/var/log/a[12].log", "/var/log/a2.log", True),
+    ],
+)
+def test_patterns_match_part_by_part(pattern: str, path: str, *, taken: bool) -> None:
+    assert covers(rotation_rule(pattern), path) is taken

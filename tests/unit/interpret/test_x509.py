@@ -1,0 +1,161 @@
+"""Certificates as facts."""
+
+import contextlib
+import hashlib
+import ipaddress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from ops.interpret.x509 import certificate_from_der, pem_blocks, spki_hash
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+KEY = ec.generate_private_key(ec.SECP256R1())
+
+
+def made(
+    key: Any = KEY,
+    subject: str = "leaf",
+    issuer: str = "issuer",
+    names: list[x509.GeneralName] | None = None,
+    start: datetime = START,
+    end: datetime = START + timedelta(days=90),
+    authority: bool = False,
+    access: list[x509.AccessDescription] | None = None,
+) -> bytes:
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)]))
+        .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
+        .public_key(key.public_key())
+        .serial_number(255)
+        .not_valid_before(start)
+        .not_valid_after(end)
+    )
+    if names is not None:
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    if authority:
+        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    if access is not None:
+        builder = builder.add_extension(x509.AuthorityInformationAccess(access), critical=False)
+    algorithm = None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
+    return builder.sign(key, algorithm).public_bytes(Encoding.DER)
+
+
+def test_the_basic_facts():
+    der = made()
+    facts = certificate_from_der(der)
+    assert (facts.subject, facts.issuer, facts.serial) == ("CN=leaf", "CN=issuer", "ff")
+    assert (facts.not_before, facts.not_after) == (START.timestamp(), START.timestamp() + 90 * 86400)
+    assert facts.fingerprint == hashlib.sha256(der).hexdigest()
+    assert facts.public_key == spki_hash(KEY.public_key())
+    assert (facts.names, facts.self_signed, facts.is_authority) == ((), False, False)
+
+
+@pytest.mark.parametrize(
+    ("key", "kind"),
+    [
+        (KEY, "EC secp256r1"),
+        (ed25519.Ed25519PrivateKey.generate(), "Ed25519"),
+        (rsa.generate_private_key(65537, 2048), "RSA 2048"),
+    ],
+    ids=["ec", "ed25519", "rsa"],
+)
+def test_kinds_of_keys(key: Any, kind: str):
+    facts = certificate_from_der(made(key=key, issuer="leaf"))
+    assert facts.key_type == kind
+    assert facts.self_signed
+    assert facts.public_key == spki_hash(key.public_key())
+
+
+def test_the_same_name_under_another_key_is_not_self_signed():
+    der = bytearray(made(issuer="leaf"))
+    der[-1] ^= 1  # the signature's last byte
+    assert not certificate_from_der(bytes(der)).self_signed
+
+
+def test_names_in_all_their_forms():
+    facts = certificate_from_der(
+        made(
+            names=[
+                x509.DNSName("gte.example"),
+                x509.DNSName("*.gte.example"),
+                x509.DNSName("xn--fiqs8s.example"),
+                x509.IPAddress(ipaddress.ip_address("203.0.113.7")),
+                x509.IPAddress(ipaddress.ip_address("2001:db8::1")),
+                x509.RFC822Name("someone@gte.example"),
+            ]
+        )
+    )
+    assert facts.names == (
+        "gte.example",
+        "*.gte.example",
+        "xn--fiqs8s.example",
+        "203.0.113.7",
+        "2001:db8::1",
+    )
+
+
+def test_dates_at_the_ends_of_time():
+    facts = certificate_from_der(
+        made(start=datetime(1950, 1, 1, tzinfo=UTC), end=datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))
+    )
+    assert facts.not_before < 0
+    assert facts.not_after == datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
+
+
+def test_an_authority():
+    assert certificate_from_der(made(authority=True)).is_authority
+
+
+def test_where_the_issuer_is_fetched():
+    def named(method: x509.ObjectIdentifier, url: str) -> x509.AccessDescription:
+        return x509.AccessDescription(method, x509.UniformResourceIdentifier(url))
+
+    ocsp = named(AuthorityInformationAccessOID.OCSP, "http://ocsp.example")
+    directory = named(AuthorityInformationAccessOID.CA_ISSUERS, "ldap://x.example/cn=ca")
+    web = named(AuthorityInformationAccessOID.CA_ISSUERS, "http://r12.i.example/")
+    assert certificate_from_der(made(access=[ocsp, directory, web])).issuer_url == "http://r12.i.example/"
+    assert certificate_from_der(made(access=[ocsp, directory])).issuer_url == ""
+    assert certificate_from_der(made()).issuer_url == ""
+
+
+def test_hostile_names_are_made_harmless():
+    facts = certificate_from_der(
+        made(subject="\x1b[31mred\u202e", names=[x509.DNSName("\x1b]0;owned\x07gte.example")])
+    )
+    assert "\x1b" not in facts.subject + "".join(facts.names)
+    assert "\u202e" not in facts.subject
+
+
+def test_unreadable_names_are_not_taken_for_none():
+    der = made(names=[x509.DNSName("gte.example")])
+    # The name's own tag (dNSName, [2]) becomes one that subjectAltName does not know.
+    broken = der.replace(b"\x82\x0bgte.example", b"\x9f\x0bgte.example")
+    assert broken != der
+    with pytest.raises(ValueError):  # noqa: PT011  the words are cryptography's
+        certificate_from_der(broken)
+
+
+@given(st.integers(0, 400), st.integers(0, 255))
+@example(11, 1)  # a version that X.509 does not have
+def test_no_damage_raises_anything_but_value_error(place: int, value: int):
+    der = bytearray(made(names=[x509.DNSName("gte.example")], authority=True))
+    der[place % len(der)] = value
+    with contextlib.suppress(ValueError):
+        certificate_from_der(bytes(der))
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_raise_anything_but_value_error(content: bytes):
+    for function in (certificate_from_der, lambda c: list(pem_blocks(b"-----BEGIN CERTIFICATE-----\n" + c))):
+        with contextlib.suppress(ValueError):
+            function(content)

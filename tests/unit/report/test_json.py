@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import io
+import json
+import re
+from dataclasses import replace
+from datetime import datetime
+
+import pytest
+
+from ops.diagnosis.finding import quote
+from ops.report import render
+from tests.unit.made_diagnosis import CRASHED, DOWN, HEALTHY, HOSTILE, ascii_stream, written
+
+
+def document(diagnosis, language="en"):
+    out = io.StringIO()
+    render("json", diagnosis, language, out)
+    return json.loads(out.getvalue())
+
+
+def test_the_whole_document():
+    found = document(DOWN)
+    assert list(found) == [
+        "schema_version",
+        "status",
+        "target",
+        "started_at",
+        "duration_ms",
+        "symptoms",
+        "causes",
+        "checks",
+        "unseen",
+        "ignored",
+    ]
+    assert found["schema_version"] == 1
+    assert found["status"] == "fail"
+    assert found["target"]["backend"] == "127.0.0.1:8000"
+    assert found["duration_ms"] == 412
+    assert isinstance(found["duration_ms"], int)
+    assert found["symptoms"][0] == {
+        "id": "http.502",
+        "summary": "https://gte-api.example.com answers 502 Bad Gateway",
+        "explained_by": ["GUN001"],
+        "next": None,
+    }
+    assert found["symptoms"][1]["explained_by"] == []
+    assert found["symptoms"][1]["next"].startswith("tail ")
+    assert list(found["causes"][0].items()) == list(
+        {
+            "code": "GUN001",
+            "severity": "fail",
+            "title": "gunicorn is not running",
+            "summary": "There is no gunicorn master process, and 127.0.0.1:8000 refuses connections.",
+            "explains": ["http.502", "NGX005"],
+            "evidence": [{"source": "tcp 127.0.0.1:8000", "detail": "connection refused"}],
+            "verify": "curl -v http://127.0.0.1:8000/health",
+            "fix": [
+                "systemctl start gte-api",
+                "If it does not stay up, the reason is at the end of /var/log/gte-gunicorn-error.log",
+            ],
+            "learn": "gte-ops explain GUN001",
+        }.items()
+    )
+    assert [cause["code"] for cause in found["causes"]] == ["GUN001", "GUN008"]
+    assert found["checks"][0] == {
+        "id": "gunicorn.process",
+        "status": "fail",
+        "summary": "gunicorn.process looked at",
+        "duration_ms": 3.1,
+        "skipped_because": None,
+    }
+    assert found["checks"][1]["skipped_because"] == "permission denied (run as root to see)"
+    assert found["unseen"] == [{"what": "logs.gunicorn_error", "reason": "timed out"}]
+
+
+def test_the_time_carries_its_offset():
+    moment = datetime.fromisoformat(document(HEALTHY)["started_at"])
+    assert moment.utcoffset() is not None
+    assert moment.timestamp() == HEALTHY.started_at
+
+
+@pytest.mark.parametrize("diagnosis", [HEALTHY, DOWN, HOSTILE, CRASHED])
+def test_it_is_one_document_and_nothing_else(diagnosis):
+    out = io.StringIO()
+    render("json", diagnosis, "en", out, True)
+    json.loads(out.getvalue())
+    assert out.getvalue().endswith("}\n")
+    assert "\x1b" not in out.getvalue()
+
+
+def test_no_string_carries_control_characters_or_secrets():
+    def strings(value):
+        if isinstance(value, dict):
+            for key, item in value.items():
+                yield key
+                yield from strings(item)
+        elif isinstance(value, list):
+            for item in value:
+                yield from strings(item)
+        elif isinstance(value, str):
+            yield value
+
+    for words in strings(document(HOSTILE)):
+        assert not re.search(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e]", words), repr(words)
+        assert "hunter2" not in words
+        assert len(words) <= 600
+
+
+def test_long_evidence_is_bounded_and_a_long_command_is_not():
+    long = "x" * 5000
+    broken = replace(DOWN.causes[0], evidence=(quote("log", long),), verify=quote("", long).detail)
+    found = document(replace(DOWN, causes=(broken,)))["causes"][0]
+    assert len(found["evidence"][0]["detail"]) <= 600
+    assert found["verify"] == long
+
+
+def test_chinese_is_written_as_it_is_and_escaped_only_where_it_must_be():
+    out = io.StringIO()
+    render("json", DOWN, "zh", out)
+    assert "gunicorn 没有运行" in out.getvalue()
+    stream = ascii_stream()
+    render("json", DOWN, "zh", stream)
+    assert json.loads(written(stream)) == json.loads(out.getvalue())

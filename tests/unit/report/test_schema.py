@@ -1,0 +1,62 @@
+"""The published JSON Schema holds for every document, and would notice one that breaks it."""
+
+from __future__ import annotations
+
+import io
+import json
+from importlib.resources import files
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from ops.diagnosis.checks import CHECKS
+from ops.diagnosis.engine import diagnose
+from ops.report import render
+from tests.unit.made_diagnosis import CRASHED, DOWN, HEALTHY, HOSTILE, ONLY_A_WARNING, UNEXPLAINED
+from tests.unit.made_snapshot import HEALTHY as HEALTHY_HOST
+from tests.unit.made_snapshot import without_gunicorn, without_nginx
+
+SCHEMA = json.loads(files("ops.report").joinpath("doctor.schema.json").read_text())
+VALIDATOR = Draft202012Validator(SCHEMA)
+
+
+def document(diagnosis, language="en"):
+    out = io.StringIO()
+    render("json", diagnosis, language, out)
+    return json.loads(out.getvalue())
+
+
+def test_the_schema_is_one():
+    Draft202012Validator.check_schema(SCHEMA)
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("diagnosis", [HEALTHY, DOWN, ONLY_A_WARNING, UNEXPLAINED, CRASHED, HOSTILE])
+def test_every_report_is_valid(diagnosis, language):
+    VALIDATOR.validate(document(diagnosis, language))
+
+
+@pytest.mark.parametrize("snapshot", [HEALTHY_HOST, without_gunicorn(), without_nginx()])
+def test_every_diagnosis_of_a_host_is_valid(snapshot):
+    VALIDATOR.validate(document(diagnose(snapshot, CHECKS)))
+
+
+@pytest.mark.parametrize("key", SCHEMA["required"])
+def test_a_document_without_one_of_its_keys_is_noticed(key):
+    broken = document(DOWN)
+    del broken[key]
+    assert not VALIDATOR.is_valid(broken)
+
+
+def test_a_wrong_severity_is_noticed():
+    broken = document(DOWN)
+    broken["causes"][0]["severity"] = "critical"
+    assert not VALIDATOR.is_valid(broken)
+
+
+def test_it_knows_every_key_that_is_written():
+    found = document(DOWN)
+    assert set(found) | {"fix"} == set(SCHEMA["properties"])  # --fix: tests/unit/repair/test_fix.py
+    assert set(found["causes"][0]) == set(SCHEMA["$defs"]["cause"]["properties"])
+    assert set(found["checks"][0]) == set(SCHEMA["$defs"]["check"]["properties"])
+    assert set(found["symptoms"][0]) == set(SCHEMA["$defs"]["symptom"]["properties"])

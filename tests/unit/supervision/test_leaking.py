@@ -1,0 +1,64 @@
+"""A worker that eats up the memory: replaced in order where that is about to run out, and only then."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ops.supervision.escalation import Means, decide
+from ops.supervision.health import judge
+from ops.supervision.observation import Room
+from ops.supervision.state import WorkerMemory
+from tests.unit.supervision.made_look import BOOT, RULES, look, memory, record, worker
+
+GIB = 1 << 30
+MIB = 1 << 20
+
+
+def judged(
+    *,
+    available: int = 20 * MIB,
+    total: int = GIB,
+    resident: int = 800 * MIB,
+    least: int = 100 * MIB,
+    growing: bool = True,
+    failures: int = 3,
+) -> Any:
+    """The verdict where worker 101 has grown from ``least`` to ``resident``, and ``available`` bytes are left."""
+    known = {
+        "101": WorkerMemory(
+            start_ticks=1010, cpu=9, cpu_at=BOOT, least=least, growing=growing, resident=resident
+        ),
+        "102": WorkerMemory(start_ticks=1020, cpu=9, cpu_at=BOOT, least=100 * MIB, resident=100 * MIB),
+    }
+    seen = look(
+        worker(101, record(101), resident=resident),
+        worker(102, record(102), resident=100 * MIB),
+        room=Room(available, total),
+    )
+    return judge(seen, memory(workers=known, failures=failures), RULES)
+
+
+def test_it_is_named_and_asked_to_end_once_that_is_sure() -> None:
+    assert (judged().fault, judged().confirmed) == ("worker_memory", True)
+    assert not judged(failures=2).confirmed
+    told = judged()
+    step = decide(
+        told, memory(failures=3), RULES, Means(restart=True, reload=True), BOOT, paused=False, jitter=0.0
+    )
+    assert step.rung == "terminate_worker"
+    assert step.worker is not None
+    assert step.worker.identity.pid == 101
+    assert "100 to 800 MiB" in told.detail.en
+
+
+def test_what_would_not_help_or_is_not_proven_is_left_to_the_doctor() -> None:
+    assert judged(available=200 * MIB).state == "healthy", "there is room"
+    assert judged(growing=False).state == "healthy", "it is large, and does not grow"
+    assert judged(least=500 * MIB).state == "healthy", "it has not doubled: large by configuration"
+    assert judged(least=0).state == "healthy", "its beginning was not seen"
+    assert judged(resident=60 * MIB, least=20 * MIB).state == "healthy", "replacing it would not free enough"
+
+
+def test_a_large_host_is_not_short_of_memory_at_a_share_that_is_gigabytes() -> None:
+    assert judged(available=GIB, total=64 * GIB, resident=40 * GIB).state == "healthy"
+    assert judged(available=400 * MIB, total=64 * GIB, resident=40 * GIB).fault == "worker_memory"

@@ -1,0 +1,45 @@
+"""The textfile: what Prometheus reads, whole at any moment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from ops.supervision import metrics
+from ops.supervision.state import Memory
+from tests.unit.supervision.made_look import memory
+
+
+def samples(known: Memory, *, paused: bool = False) -> dict[str, float]:
+    """Every sample by name and labels."""
+    text = metrics.exposition(known, paused=paused)
+    return {
+        sample.name + "".join(f"/{v}" for v in sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_what_is_told() -> None:
+    told = samples(
+        memory(state="failing", failures=2, counters={"restart": 3}, last_recovery_seconds=4.5, holding=True),
+        paused=True,
+    )
+    assert told["gte_ops_watchdog_up"] == 0
+    assert told["gte_ops_watchdog_consecutive_failures"] == 2
+    assert told["gte_ops_watchdog_actions_total/restart"] == 3
+    assert told["gte_ops_watchdog_actions_total/kill_worker"] == 0
+    assert told["gte_ops_watchdog_last_recovery_seconds"] == 4.5
+    assert told["gte_ops_watchdog_holding"] == told["gte_ops_watchdog_paused"] == 1
+
+
+def test_saturated_is_up_and_what_is_not_known_is_left_out() -> None:
+    told = samples(memory(state="saturated", saturated=True))
+    assert (told["gte_ops_watchdog_up"], told["gte_ops_watchdog_saturated"]) == (1, 1)
+    assert "gte_ops_watchdog_last_recovery_seconds" not in told
+
+
+def test_it_is_readable_by_node_exporter(tmp_path: Path) -> None:
+    metrics.write(tmp_path / "w.prom", memory(), paused=False)
+    assert (tmp_path / "w.prom").stat().st_mode & 0o044 == 0o044

@@ -1,0 +1,161 @@
+"""The memory on disk: whole or the one before, torn files aside, one watchdog at a time."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from ops.errors import OpsError
+from ops.files.atomic_file import write_atomically
+from ops.supervision import state_store as on_disk
+from ops.supervision.observation import Clocks
+from ops.supervision.state import Action, Memory, Subject, from_json, to_json
+from ops.supervision.state_store import (
+    Ledger,
+    Lock,
+    LockedError,
+    Pause,
+    clocks,
+    is_locked,
+    refuse_shared_directory,
+)
+from tests.unit.supervision.made_look import BOOT, WALL, memory, moment
+
+
+def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+    kept = Ledger(tmp_path / "new" / "watchdog.json")
+    assert kept.load(clocks()).rounds == 0
+    saved = msgspec.structs.replace(memory(101), boot_id=on_disk.boot_id(), rounds=7)
+    assert kept.save(saved)
+    assert kept.load(clocks()) == saved
+    assert (tmp_path / "new" / "watchdog.json").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"null", b"[]", b'{"version": 99}', b"\x00" * 100, b'{"rounds": "x"}', b"[" * 5000]
+)
+def test_a_torn_file_is_set_aside(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "watchdog.json"
+    path.write_bytes(content)
+    kept = Ledger(path)
+    assert kept.load(clocks()).rounds == 0
+    assert kept.trouble is None
+    assert kept.set_aside is not None
+    assert kept.set_aside.read_bytes() == content
+    assert kept.save(Memory())
+
+
+def test_every_prefix_of_a_state_is_either_it_or_torn(tmp_path: Path) -> None:
+    path = tmp_path / "watchdog.json"
+    whole = to_json(msgspec.structs.replace(memory(101, 102), boot_id=on_disk.boot_id()))
+    for length in range(0, len(whole), 17):
+        path.write_bytes(whole[:length])
+        Ledger(path).load(clocks())
+    assert len(list(tmp_path.glob("*.torn-*"))) <= on_disk.KEPT_TORN
+
+
+def test_a_state_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    kept = Ledger(tmp_path / "file" / "watchdog.json")
+    assert kept.load(clocks()).rounds == 0
+    assert not kept.save(Memory())
+    assert "cannot be written" in (kept.trouble or "")
+
+
+def test_a_full_disk_leaves_the_old_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "watchdog.json"
+    write_atomically(path, b"old")
+
+    def full(_descriptor: int) -> None:
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_one_at_a_time_also_across_processes(tmp_path: Path) -> None:
+    path = tmp_path / "watchdog.json"
+    holder = (
+        "import sys, time; from pathlib import Path; from ops.supervision.state_store import Lock\n"
+        "with Lock(Path(sys.argv[1])):\n    print('held', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", holder, str(path)], stdout=subprocess.PIPE) as other:
+        try:
+            assert other.stdout is not None
+            assert other.stdout.readline() == b"held\n"
+            assert is_locked(path)
+            with pytest.raises(LockedError), Lock(path):
+                pass
+        finally:
+            other.kill()
+    assert not is_locked(path), "the lock dies with its holder"
+
+
+def test_one_at_a_time_where_no_file_can_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    path = tmp_path / "file" / "watchdog.json"
+    with Lock(path), pytest.raises(LockedError), Lock(path):
+        pass
+    with Lock(path):
+        pass
+
+
+def test_a_pause_ends_by_itself(tmp_path: Path) -> None:
+    kept = Ledger(tmp_path / "watchdog.json")
+    assert kept.paused(WALL) is None
+    kept.pause(Pause(until=WALL + 60, since=WALL))
+    assert kept.paused(WALL + 59) is not None
+    assert kept.paused(WALL + 60) is None
+    assert kept.paused(WALL - 30 * 86400) is None, "the clock was set: no pause is that long"
+    assert kept.resume()
+    assert not kept.resume()
+    kept.pause_path.write_text("{")
+    assert kept.paused(WALL) is None
+
+
+def test_after_a_reboot_the_budget_stays_and_processes_are_forgotten() -> None:
+    before = memory(
+        101,
+        boot_id="one",
+        subject=Subject(backend="127.0.0.1:8000", command=("gunicorn",)),
+        failures=2,
+        actions=[Action(at=BOOT - 100, wall=WALL - 100, rung="restart", fault="master_gone")],
+        holding=True,
+        rearm_at=BOOT + 500,
+        counters={"restart": 4},
+    )
+    assert before.carried_over("one", moment(5.0)) == before
+    # Five minutes later, thirty seconds after the new boot.
+    now = Clocks(wall=WALL + 300, monotonic=30.0, boottime=30.0)
+    after = before.carried_over("two", now)
+    assert after.actions[0].at == 30.0 - 400
+    assert after.rearm_at == 30.0 + 200
+    assert (after.holding, after.counters, after.failures, after.workers) == (True, {"restart": 4}, 0, {})
+    assert after.subject.command == ("gunicorn",)
+    assert from_json(to_json(after)) == after
+
+
+def test_a_pipe_in_a_files_place_is_not_waited_for(tmp_path: Path) -> None:
+    kept = Ledger(tmp_path / "watchdog.json")
+    os.mkfifo(kept.path)
+    os.mkfifo(kept.pause_path)
+    assert kept.load(clocks()).rounds == 0
+    assert kept.trouble is not None
+    assert kept.paused(WALL) is None
+
+
+@pytest.mark.parametrize("name", ["", "to/be/made"])
+@pytest.mark.parametrize("mode", [0o777, 0o1777])
+def test_state_in_a_directory_of_everybodys_is_refused(tmp_path: Path, mode: int, name: str) -> None:
+    refuse_shared_directory(tmp_path / name)
+    tmp_path.chmod(mode)
+    with pytest.raises(OpsError, match="everybody may write"):
+        refuse_shared_directory(tmp_path / name)
