@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,8 +16,9 @@ from ops.backups import copies, create, retention
 from ops.backups.copies import Destination
 from ops.backups.create import BackupError, Created, Progress
 from ops.backups.discover import make_plan
+from ops.backups.newest import newest, signature_of
 from ops.backups.scan import Survey
-from ops.backups.signature import Checked, check_signature, check_signing_key
+from ops.backups.signature import check_signing_key
 from ops.backups.verify import Verified, verify
 from ops.errors import OpsError
 from ops.files.atomic_file import flush_directory
@@ -113,34 +113,6 @@ def list_backups(settings: Settings) -> list[Listed]:
         return []
     except OSError as error:
         raise OpsError(f"{directory}: {error.strerror or error}; run it as root") from None
-
-
-def newest_good(settings: Settings) -> Path:
-    """The newest backup that is as it was made. Raises OpsError where there is none."""
-    return newest(settings)[0]
-
-
-def newest(settings: Settings) -> tuple[Path, dict[Path, Text]]:
-    """The newest good backup, and those newer that are not, each with the reason. Raises OpsError."""
-    passed_over: dict[Path, Text] = {}
-    directory = Path(settings.backup.dir)
-    with suppress(FileNotFoundError):
-        try:
-            for name, path in backups_in(directory):
-                good, reason = judge(path, encrypted=name.encrypted)
-                if good:
-                    return path, passed_over
-                passed_over[path] = reason
-        except PermissionError as error:
-            raise OpsError(f"{directory}: {error.strerror}; run it as root") from None
-    broken = "".join(f"; {path.name}: {reason.en}" for path, reason in list(passed_over.items())[:3])
-    raise BackupError(f"{directory}: there is no good backup in it{broken}; make one: gte-ops backup create")
-
-
-def signature_of(settings: Settings, archive: Path) -> Checked | None:
-    """What the signature of ``archive`` is worth, None where no signer is known. Raises OpsError."""
-    signers = settings.backup.allowed_signers
-    return check_signature(archive, signers) if signers else None
 
 
 def verify_backup(

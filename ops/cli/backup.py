@@ -112,7 +112,8 @@ def list_command(ctx: click.Context, config: str | None, form: str, language: La
       gte-ops backup list
       gte-ops backup list --format json
     """
-    from ops.backup import list_backups, signature_of
+    from ops.backup import list_backups
+    from ops.backups.newest import signature_of
     from ops.backups.restore.run import finish_earlier, recovery_words
 
     settings, _ = _settings(config or ctx.obj["config"])

@@ -37,7 +37,8 @@ def test(config: str | None, form: str, language: Language | None) -> None:
       gte-ops notify test
       gte-ops notify test --lang zh --format json
     """
-    from ops.notifications.notify import exit_code, render, send_test
+    from ops.notifications.notify import exit_code, send_test
+    from ops.report.notify import render
     from ops.report.sentences import readable_language
     from ops.text.language import reader_language
 

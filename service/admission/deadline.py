@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from service.engines.interface import EngineTimeoutError
+from service.admission.errors import EngineTimeoutError
 
 _ends: ContextVar[float | None] = ContextVar("prediction_deadline", default=None)
 

@@ -9,8 +9,9 @@ from pydantic import BaseModel, Field
 
 from service.api.answers import json_answer
 from service.monitoring import progress
+from service.monitoring.load import Load, load_of
 from service.prediction.context import context
-from service.prediction.readiness import Load, judge, load_of
+from service.prediction.readiness import judge
 from service.version import version
 
 api = APIBlueprint("health", __name__, abp_tags=[Tag(name="state", description="Whether the service works")])

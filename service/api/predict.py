@@ -10,14 +10,10 @@ from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.admission import deadline
+from service.admission.errors import EngineTimeoutError
 from service.admission.gate import OverloadedError
 from service.api.answers import json_answer, timestamp
-from service.engines.interface import (
-    ClientGoneError,
-    EngineTimeoutError,
-    EngineUnavailableError,
-    WindowExceededError,
-)
+from service.engines.interface import ClientGoneError, EngineUnavailableError, WindowExceededError
 from service.http.problems import Problem
 from service.monitoring import metrics
 from service.prediction.context import Context, context

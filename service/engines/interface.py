@@ -70,10 +70,6 @@ class Extractor(Protocol):
         """The span of ``text`` that answers best and its score from 0 to 1; an empty span where none does."""
 
 
-class EngineTimeoutError(Exception):
-    """An engine took longer than a request may; the message says how long that is."""
-
-
 @dataclass
 class WindowExceededError(Exception):
     """``part`` of a request has ``tokens``, of which the model reads ``window`` at once. ``kept``: the characters of

@@ -17,9 +17,9 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from service.monitoring import metrics_files
+from service.monitoring.load import Load
 from service.monitoring.process_memory import memory_by_role
 from service.monitoring.progress import Record
-from service.prediction.readiness import Load
 
 MEDIA_TYPE = CONTENT_TYPE_LATEST
 

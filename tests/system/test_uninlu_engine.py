@@ -17,7 +17,8 @@ import psutil
 import pytest
 
 from service.admission import deadline
-from service.engines.interface import EngineTimeoutError, EngineUnavailableError
+from service.admission.errors import EngineTimeoutError
+from service.engines.interface import EngineUnavailableError
 from service.engines.uninlu import worker as extractor
 from service.engines.uninlu.engine import Launch
 from service.engines.uninlu.worker import UniNlu

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from ops.archive.encryption import read_identities
 from ops.archive.error import LockedArchiveError
 from ops.archive.manifest import Manifest
-from ops.backup import newest_good, signature_of
 from ops.backups.authenticity import reason_to_doubt, refuse_bad, unsigned_words
 from ops.backups.certbot_lock import certbot_lock
 from ops.backups.create import CERTBOT_WAIT
+from ops.backups.newest import newest_good, signature_of
 from ops.backups.restore.apply import Prospect, Restoration, content_changes, look
 from ops.backups.restore.journal import Recovery, only_restore, recover, recover_if_idle
 from ops.backups.restore.plan import is_below, words_of

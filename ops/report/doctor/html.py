@@ -36,7 +36,7 @@ def render_html(diagnosis: Diagnosis, language: Language, out: TextIO, color: bo
     """Write one HTML document. Characters that ``out`` cannot encode become character references."""
     from jinja2 import Environment
 
-    template = files("ops.report").joinpath("page.html.jinja").read_text(encoding="utf-8")
+    template = files("ops.report.doctor").joinpath("page.html.jinja").read_text(encoding="utf-8")
     # Whatever a peer or a log said is text on this page, never markup.
     page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(template)
     words = page.render(_contents(diagnosis, language)) + "\n"

@@ -6,10 +6,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from service.admission import deadline
+from service.admission.errors import EngineTimeoutError
 from service.admission.gate import OverloadedError, retry_after
 from service.engines.gte.protocol import Vectors
 from service.engines.gte.tokens import Tokens
-from service.engines.interface import ClientGoneError, EngineTimeoutError, EngineUnavailableError
+from service.engines.interface import ClientGoneError, EngineUnavailableError
 from service.monitoring import metrics
 
 # Looked up once: a lookup by label takes a lock.

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from service.admission import deadline
+from service.admission.errors import EngineTimeoutError
 from service.admission.gate import OverloadedError, retry_after
-from service.engines.interface import ClientGoneError, EngineTimeoutError, EngineUnavailableError
+from service.engines.interface import ClientGoneError, EngineUnavailableError
 from service.monitoring import metrics
 
 _DEPTH = metrics.QUEUE_DEPTH.labels("extractor")

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import pytest
 
-import ops.cli
+import ops.cli.main
 import ops.doctor
 from ops import __version__
 from ops.diagnosis.checks import CHECKS
@@ -20,7 +20,7 @@ from ops.errors import OpsError, UsageError
 from tests.unit.made_snapshot import HEALTHY, but, without_gunicorn
 
 Run = Callable[..., tuple[int, str, str]]
-ROOT = Path(ops.cli.main.__file__).parents[1]
+ROOT = Path(ops.cli.main.__file__).parents[2]
 
 
 @pytest.fixture

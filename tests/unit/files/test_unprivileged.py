@@ -76,7 +76,7 @@ def test_the_power_to_read_every_file_is_passed_on_to_no_program(keeps: bool) ->
         capture_output=True,
         text=True,
         check=True,
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
         timeout=20,
     )
     assert bool(ran.stdout) is not keeps, "without the call a program can read it: else this proves nothing"

@@ -29,7 +29,7 @@ from ops.supervision.state_store import Ledger, Lock, Pause, is_locked
 from tests.unit.made_snapshot import HEALTHY, KEY_FILE, but, without_gunicorn
 
 Run = Callable[..., tuple[int, str, str]]
-SCHEMA = json.loads(files("ops.report").joinpath("doctor.schema.json").read_text())
+SCHEMA = json.loads(files("ops.report.doctor").joinpath("doctor.schema.json").read_text())
 
 
 @pytest.fixture

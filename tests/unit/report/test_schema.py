@@ -16,7 +16,7 @@ from tests.unit.made_diagnosis import CRASHED, DOWN, HEALTHY, HOSTILE, ONLY_A_WA
 from tests.unit.made_snapshot import HEALTHY as HEALTHY_HOST
 from tests.unit.made_snapshot import without_gunicorn, without_nginx
 
-SCHEMA = json.loads(files("ops.report").joinpath("doctor.schema.json").read_text())
+SCHEMA = json.loads(files("ops.report.doctor").joinpath("doctor.schema.json").read_text())
 VALIDATOR = Draft202012Validator(SCHEMA)
 
 

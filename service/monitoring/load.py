@@ -1,0 +1,27 @@
+"""How many predictions are in flight, by the progress records, and how many there could be."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from service.monitoring.progress import Record
+
+PREDICTION_PATHS = frozenset({"/predict", "/v1/embeddings"})
+
+
+@dataclass(frozen=True)
+class Load:
+    """Predictions in flight in all workers together, and how many they can hold."""
+
+    in_flight: int
+    capacity: int
+
+
+def load_of(records: Iterable[Record], capacity_per_worker: int) -> Load:
+    """The load that the progress records of one gunicorn's workers tell.
+
+    A worker that drains takes no new requests, so its capacity does not count; nor does its work, which holds
+    no place in the others.
+    """
+    working = [record for record in records if record.phase != "draining"]
+    in_flight = sum(request.path in PREDICTION_PATHS for record in working for request in record.in_flight)
+    return Load(in_flight, capacity_per_worker * len(working))
