@@ -62,7 +62,7 @@ def examine(
     )
     if bundle is not None:
         from ops.facts.bundle import write_bundle
-        from ops.facts.redaction import redacted
+        from ops.interpret.redaction import redacted
 
         # What is judged here is what is judged elsewhere: the two reports are the same.
         snapshot = redacted(snapshot, hide_clients=hide_clients)

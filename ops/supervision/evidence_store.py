@@ -55,7 +55,7 @@ class Evidence:
 
     def put(self, name: str, content: str) -> None:
         """Write one file of it, without the secrets in it."""
-        from ops.facts.redaction import redacted_text
+        from ops.interpret.redaction import redacted_text
 
         self._write(name, redacted_text(content[:MAX_FILE_BYTES]))
 
@@ -67,7 +67,7 @@ class Evidence:
 
     def put_look(self, look: Look) -> None:
         """What was seen, as JSON."""
-        from ops.facts.redaction import redacted_plain
+        from ops.interpret.redaction import redacted_plain
 
         plain = redacted_plain(msgspec.to_builtins(look))
         self._write("look.json", msgspec.json.format(msgspec.json.encode(plain), indent=1).decode())
@@ -153,7 +153,7 @@ class Evidence:
     def _keep_report(self, report: object) -> None:
         """The doctor's report in the place of the one it wrote: on a terminal hashes are shown, evidence travels."""
         if self._doctor is not None and self._doctor.poll() is not None:
-            from ops.facts.redaction import redacted_plain
+            from ops.interpret.redaction import redacted_plain
 
             self._doctor = None
             self._write(

@@ -35,9 +35,9 @@ from ops.collect.services.nginx import parse_build, parse_config, read_pidfile
 from ops.diagnosis.checks import CHECKS
 from ops.diagnosis.engine import diagnose
 from ops.facts.bundle import BundleError, read_bundle
-from ops.facts.redaction import redacted
 from ops.facts.snapshot import Certificates, NginxConfig, PemFile, Snapshot, Target, from_json, to_json
 from ops.interpret import logrotate
+from ops.interpret.redaction import redacted
 from ops.interpret.site import Reading, find_site, public_name
 from ops.report import RENDERERS, render
 from tests.unit.made_snapshot import HEALTHY, NOW, but

@@ -13,9 +13,9 @@ from crossplane.analyzer import DIRECTIVES
 import ops.diagnosis.checks
 from ops.diagnosis.checks import CHECKS
 from ops.diagnosis.engine import diagnose
-from ops.facts.redaction import redacted
-from ops.facts.redaction_nginx import JUDGED_DIRECTIVES, PARTLY_JUDGED
 from ops.facts.snapshot import NginxConfig, Processes, Snapshot
+from ops.interpret.redaction import redacted
+from ops.interpret.redaction_nginx import JUDGED_DIRECTIVES, PARTLY_JUDGED
 from tests.unit.diagnosis.checks.cases import Case
 from tests.unit.made_snapshot import HEALTHY, but, nginx_config, process, processes
 

@@ -15,7 +15,6 @@ from typing import Any
 import msgspec
 
 from ops.collect.services.gunicorn import without_private_value
-from ops.facts.redaction_nginx import redacted_nginx
 from ops.facts.snapshot import (
     Gunicorn,
     GunicornConfig,
@@ -28,6 +27,7 @@ from ops.facts.snapshot import (
 )
 from ops.interpret.gunicorn import is_gunicorn
 from ops.interpret.nginx import nginx_workers, serving_masters, title
+from ops.interpret.redaction_nginx import redacted_nginx
 from ops.text.sanitize import HIDDEN, without_secrets
 from ops.text.secret_scan.command_lines import without_secret_arguments
 from ops.text.secret_scan.entropy import without_random_words
