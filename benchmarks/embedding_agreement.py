@@ -81,7 +81,7 @@ def compare(directory: Path, texts: list[str]) -> None:
 
     def vectors(precision: Any) -> Any:
         products = "float32" if precision == "bfloat16" else precision
-        model = forward.Model(directory, configuration, precision, products, threads)
+        model = forward.GteModel(directory, configuration, precision, products, threads)
         return numpy.concatenate([model.encode(sequences[i : i + 4]) for i in range(0, len(sequences), 4)])
 
     exact = vectors("float32")

@@ -43,7 +43,7 @@ import psutil
 from benchmarks.embedding_throughput import flop_of, spread, texts_of
 from service.engines.gte.checkpoint import Configuration, read_configuration
 from service.engines.gte.tokens import Tokenizer, Tokens
-from service.engines.gte.worker import Engine, Launch
+from service.engines.gte.worker import GteEngine, GteLaunch
 from tests.made_checkpoint import make, varied
 
 PACKAGES = ["openvino==2026.4.1", "nncf==3.4.0"]
@@ -360,8 +360,8 @@ def start(name: str, directory: Path, work: Path, cache: Path | None = None) -> 
     candidate = CANDIDATES[name]
     began = time.perf_counter()
     if not candidate.form:
-        template = Launch(directory, candidate.precision, THREADS).template()
-        engine = Engine(template)
+        template = GteLaunch(directory, candidate.precision, THREADS).template()
+        engine = GteEngine(template)
 
         def end_both() -> None:
             engine.end()

@@ -13,7 +13,7 @@ from ops.archive.listing import Listed, judge
 from ops.archive.listing import list_backups as listed_in
 from ops.archive.name import backups_in, companions, parse_name
 from ops.backups import copies, create, retention
-from ops.backups.copies import Destination
+from ops.backups.copies import CopyDestination
 from ops.backups.create import BackupError, Created, Progress
 from ops.backups.discover import make_plan
 from ops.backups.newest import newest, signature_of
@@ -30,7 +30,7 @@ SPARED_BY_CREATE = 3
 
 
 @dataclass
-class Outcome:
+class BackupOutcome:
     """What one run of `create` did. ``failed_copies``: destination to reason; ``prune_problem``: why nothing old was
     removed."""
 
@@ -52,7 +52,7 @@ class Outcome:
 
 def create_backup(
     settings: Settings, settings_file: Path | None, to: Sequence[str], progress: Progress
-) -> Outcome:
+) -> BackupOutcome:
     """Makes a backup, removes what the policy no longer keeps, and copies the new one to each destination in ``to``.
 
     Raises OpsError where no backup was made."""
@@ -76,7 +76,7 @@ def create_backup(
             signing_key=own.signing_key,
             progress=progress,
         )
-        outcome = Outcome(made, left_overs=left_overs)
+        outcome = BackupOutcome(made, left_overs=left_overs)
         try:
             outcome.removed = _pruned(own, known_good=made.path, spare=SPARED_BY_CREATE)
         except (OpsError, OSError) as error:
@@ -90,7 +90,7 @@ def create_backup(
     return outcome
 
 
-def _destinations(written: Sequence[str]) -> list[Destination]:
+def _destinations(written: Sequence[str]) -> list[CopyDestination]:
     destinations = [copies.parse_destination(each) for each in written]
     for destination in destinations:
         copies.check_installed(destination)

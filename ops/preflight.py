@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from ops.collect.run import collect
 from ops.diagnosis.catalogue import catalogue
-from ops.diagnosis.checklist import Confirmation, Confirmed, Preflight, Standing
+from ops.diagnosis.checklist import Confirmed, Preflight, PreflightItem, Standing
 from ops.diagnosis.checks import CHECKS
 from ops.diagnosis.engine import diagnose, with_duration
 from ops.diagnosis.model import Cause, CheckResult, Diagnosis
@@ -21,19 +21,19 @@ from ops.text.language import Text
 
 # The first four are the deployment guide's own list.
 CONFIRMATIONS = (
-    Confirmation(
+    PreflightItem(
         "model",
         Text(en="model files", zh="模型文件"),
         ("MOD001", "MOD002", "MOD003", "MOD004", "MOD005"),
     ),
-    Confirmation("python", Text(en="Python environment", zh="Python 环境"), ("ENV001", "ENV002", "ENV003")),
-    Confirmation(
+    PreflightItem("python", Text(en="Python environment", zh="Python 环境"), ("ENV001", "ENV002", "ENV003")),
+    PreflightItem(
         "nginx",
         Text(en="nginx and its certificate", zh="nginx 及其证书"),
         ("NGX001", "NGX003", "NGX006", "NGX010", "NGX017", "NGX018", "TLS007", "TLS010", "TLS011", "TLS012"),
     ),
-    Confirmation("name", Text(en="name and address", zh="域名与地址"), ("DNS001", "DNS002", "DNS003")),
-    Confirmation(
+    PreflightItem("name", Text(en="name and address", zh="域名与地址"), ("DNS001", "DNS002", "DNS003")),
+    PreflightItem(
         "start",
         Text(en="what the first start needs", zh="首次启动的条件"),
         (
@@ -76,7 +76,7 @@ def confirm(snapshot: Snapshot, settings: Settings) -> Preflight:
     return replace(result, diagnosis=replace(diagnosis, status=result.status))
 
 
-def _confirmed(item: Confirmation, diagnosis: Diagnosis, *, needs_model: bool) -> Confirmed:
+def _confirmed(item: PreflightItem, diagnosis: Diagnosis, *, needs_model: bool) -> Confirmed:
     ids = {check.id for check in CHECKS if set(check.codes) & set(item.codes)}
     checks = tuple(check for check in diagnosis.checks if check.id in ids)
     causes = tuple(cause for cause in diagnosis.causes if cause.code in item.codes)
@@ -84,7 +84,7 @@ def _confirmed(item: Confirmation, diagnosis: Diagnosis, *, needs_model: bool) -
 
 
 def _standing(
-    item: Confirmation, checks: Iterable[CheckResult], causes: Iterable[Cause], *, needs_model: bool
+    item: PreflightItem, checks: Iterable[CheckResult], causes: Iterable[Cause], *, needs_model: bool
 ) -> Standing:
     severities = {cause.severity for cause in causes}
     if "fail" in severities:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ops.errors import OpsError
 from ops.settings import Settings, load_settings
-from ops.supervision.cycle import Outcome, Watchdog
+from ops.supervision.cycle import CycleOutcome, Watchdog
 from ops.supervision.interruptible_sleep import Nap
 from ops.supervision.rules import LOOK_AGAIN
 from ops.supervision.sd_notify import NotifySocket
@@ -31,7 +31,7 @@ class OnceResult:
     """What a run of `--once` came to."""
 
     exit_code: int
-    outcome: Outcome
+    outcome: CycleOutcome
     acted: bool
 
 
@@ -123,7 +123,7 @@ def _reread(watchdog: Watchdog) -> Watchdog:
     return fresh
 
 
-def status_line(watchdog: Watchdog, outcome: Outcome) -> str:
+def status_line(watchdog: Watchdog, outcome: CycleOutcome) -> str:
     """One line for systemctl status and a person at the terminal."""
     words = [STATES[outcome.verdict.state].to(watchdog.language)]
     if outcome.verdict.state != "healthy":

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from service.admission.gate import Admission
 from service.api import access, description, embeddings, errors, health, metrics, page, predict
 from service.api.json_request import JsonRequest, invalid_fields
-from service.engines.registry import Roster, roster_of
+from service.engines.registry import EngineRegistry, roster_of
 from service.http import unread_body
 from service.keys.keyring import KeyRing
 from service.monitoring import metrics as counts
@@ -30,7 +30,7 @@ class Service(OpenAPI):
         self.spec_json = description.corrected(self.spec_json, context_of(self.extensions))
 
 
-def create_app(settings: Settings | None = None, roster: Roster | None = None) -> Service:
+def create_app(settings: Settings | None = None, roster: EngineRegistry | None = None) -> Service:
     """The WSGI application, its engines (``roster``, or those the settings ask for) loading in the background.
 
     Ends the process with one line on standard error if ``settings`` are to come from the environment and a

@@ -31,7 +31,7 @@ class ManifestError(ValueError):
     """The manifest cannot be what `gte-ops backup create` wrote."""
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ManifestEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One file, directory or symbolic link.
 
     ``path`` is the host's, without the leading slash. ``owner`` and ``group`` are names where the host had any (else
@@ -93,7 +93,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     nginx: NginxUse | None = None
     letsencrypt_dir: str = ""
     pairs: tuple[Pair, ...] = ()
-    entries: tuple[Entry, ...]
+    entries: tuple[ManifestEntry, ...]
 
     @property
     def content_bytes(self) -> int:
@@ -106,7 +106,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(asked for asked in self.asked if asked.missing)
 
 
-class _Version(msgspec.Struct):
+class _ManifestVersion(msgspec.Struct):
     schema_version: int
 
 
@@ -123,7 +123,7 @@ def encode(manifest: Manifest) -> bytes:
 def decode(content: bytes) -> Manifest:
     """The manifest in ``content``, checked. Raises ManifestError."""
     try:
-        version = msgspec.json.decode(content, type=_Version).schema_version
+        version = msgspec.json.decode(content, type=_ManifestVersion).schema_version
         if version != SCHEMA_VERSION:
             raise ManifestError(
                 f"it was made by another version of gte-ops (schema_version {version}, this one reads {SCHEMA_VERSION})"
@@ -171,7 +171,7 @@ def _check_path(path: str) -> None:
         raise ManifestError(f"it lists itself, {MANIFEST_NAME}")
 
 
-def _check_kind(entry: Entry) -> None:
+def _check_kind(entry: ManifestEntry) -> None:
     shown = _shown(entry.path)
     if not 0 <= entry.mode <= 0o7777:
         raise ManifestError(f"{shown} has an impossible mode, {entry.mode}")
@@ -213,7 +213,7 @@ def link_place(path: str, target: str) -> str | None:
     return "/".join(place)
 
 
-def resolve(path: str, entries: Mapping[str, Entry]) -> str | None:
+def resolve(path: str, entries: Mapping[str, ManifestEntry]) -> str | None:
     """Where ``path`` leads when the archive's own links are followed; None above the root or round in a circle."""
     place: list[str] = []
     waiting = [part for part in reversed(path.split("/")) if part]
@@ -241,7 +241,7 @@ def resolve(path: str, entries: Mapping[str, Entry]) -> str | None:
     return "/".join(place)
 
 
-def loose_links(entries: Iterable[Entry]) -> Iterator[tuple[Entry, str]]:
+def loose_links(entries: Iterable[ManifestEntry]) -> Iterator[tuple[ManifestEntry, str]]:
     """Links whose target is not in the archive, each with why."""
     by_path = {entry.path: entry for entry in entries}
     for entry in by_path.values():

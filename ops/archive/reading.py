@@ -24,7 +24,7 @@ import msgspec
 from ops.archive import manifest as manifests
 from ops.archive.encryption import Identity, decrypted
 from ops.archive.error import ArchiveError
-from ops.archive.manifest import MANIFEST_NAME, Entry, Manifest
+from ops.archive.manifest import MANIFEST_NAME, Manifest, ManifestEntry
 from ops.archive.name import Compression
 
 CHUNK_BYTES = 1 << 18
@@ -56,14 +56,14 @@ class _Readable(Protocol):
     def read(self, size: int = -1, /) -> bytes: ...
 
 
-class _RefusedError(Exception):
+class _MemberRefusedError(Exception):
     """Why the archive is refused, before its path is put to it."""
 
 
 class Member(msgspec.Struct, frozen=True):
     """One entry of the archive. ``chunks`` is read once, before the next member; what is not read is still checked."""
 
-    entry: Entry
+    entry: ManifestEntry
     _chunks: Iterator[bytes]
 
     def chunks(self) -> Iterator[bytes]:
@@ -93,10 +93,10 @@ class Archive:
             with self._named():
                 header = self._tar.next_header()
                 if header is None:
-                    raise _RefusedError(f"{_shown(entry.path)} is in its manifest, but not in it")
+                    raise _MemberRefusedError(f"{_shown(entry.path)} is in its manifest, but not in it")
                 if header.path != entry.path:
                     known = known or {entry.path for entry in self.manifest.entries}
-                    raise _RefusedError(_misplaced(header.path, seen, known, entry.path))
+                    raise _MemberRefusedError(_misplaced(header.path, seen, known, entry.path))
                 _compare(header, entry)
             seen.add(entry.path)
             chunks = self._content(entry)
@@ -106,17 +106,17 @@ class Archive:
         with self._named():
             extra = self._tar.next_header()
             if extra is not None:
-                raise _RefusedError(_misplaced(extra.path, seen, seen, ""))
+                raise _MemberRefusedError(_misplaced(extra.path, seen, seen, ""))
             self._tar.expect_end()
 
-    def _content(self, entry: Entry) -> Iterator[bytes]:
+    def _content(self, entry: ManifestEntry) -> Iterator[bytes]:
         digest = hashlib.sha256()
         with self._named():
             for chunk in self._tar.content(entry.size):
                 digest.update(chunk)
                 yield chunk
             if entry.kind == "file" and digest.hexdigest() != entry.sha256:
-                raise _RefusedError(
+                raise _MemberRefusedError(
                     f"{_shown(entry.path)} is not the file its manifest describes: it is damaged"
                 )
 
@@ -124,20 +124,20 @@ class Archive:
         header = self._tar.next_header()
         if header is None or header.path != MANIFEST_NAME or header.kind != "file":
             found = "it is empty" if header is None else f"it begins with {_shown(header.path)}"
-            raise _RefusedError(f"it has no manifest: {found} instead of {MANIFEST_NAME}")
+            raise _MemberRefusedError(f"it has no manifest: {found} instead of {MANIFEST_NAME}")
         if header.size > manifests.MAX_MANIFEST_BYTES:
-            raise _RefusedError(f"its manifest is larger than {manifests.MAX_MANIFEST_BYTES >> 20} MiB")
+            raise _MemberRefusedError(f"its manifest is larger than {manifests.MAX_MANIFEST_BYTES >> 20} MiB")
         try:
             return manifests.decode(b"".join(self._tar.content(header.size)))
         except manifests.ManifestError as error:
-            raise _RefusedError(f"its manifest is refused: {error}") from None
+            raise _MemberRefusedError(f"its manifest is refused: {error}") from None
 
     @contextmanager
     def _named(self) -> Iterator[None]:
         """Puts the archive's path to every reason for which it is refused."""
         try:
             yield
-        except _RefusedError as error:
+        except _MemberRefusedError as error:
             raise ArchiveError(self.path, str(error)) from None
         except (OSError, EOFError, zlib.error) as error:
             # gzip tells damage by BadGzipFile, EOFError or zlib.error; a disk that fails has a number.
@@ -250,13 +250,13 @@ class _Tar:
                 info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
             except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
                 if extended:
-                    raise _RefusedError("an extended header has no member behind it") from None
+                    raise _MemberRefusedError("an extended header has no member behind it") from None
                 return None
             except tarfile.HeaderError as error:
-                raise _RefusedError(f"a tar header is damaged: {error}") from None
+                raise _MemberRefusedError(f"a tar header is damaged: {error}") from None
             if info.type == tarfile.XHDTYPE and not extended:
                 if info.size > MAX_EXTENDED_BYTES:
-                    raise _RefusedError(f"an extended header of {info.size} bytes is refused")
+                    raise _MemberRefusedError(f"an extended header of {info.size} bytes is refused")
                 extended = _pax_records(self._exactly(info.size))
                 self._padding = -info.size % tarfile.BLOCKSIZE
                 self._skip_padding()
@@ -270,7 +270,7 @@ class _Tar:
         while left:
             chunk = self._stream.read(min(left, CHUNK_BYTES))
             if not chunk:
-                raise _RefusedError("it is cut off")
+                raise _MemberRefusedError("it is cut off")
             left -= len(chunk)
             yield chunk
 
@@ -283,13 +283,13 @@ class _Tar:
                 break
             left += chunk
         if len(left) < tarfile.BLOCKSIZE:
-            raise _RefusedError("it is cut off")
+            raise _MemberRefusedError("it is cut off")
         if len(left) > tarfile.RECORDSIZE or left.strip(b"\0"):
-            raise _RefusedError("there is something behind the archive's end")
+            raise _MemberRefusedError("there is something behind the archive's end")
 
     def _skip_padding(self) -> None:
         if self._exactly(self._padding).strip(b"\0"):
-            raise _RefusedError("there is something between two members")
+            raise _MemberRefusedError("there is something between two members")
         self._padding = 0
 
     def _exactly(self, size: int) -> bytes:
@@ -297,7 +297,7 @@ class _Tar:
         while left:
             chunk = self._stream.read(left)
             if not chunk:
-                raise _RefusedError("it is cut off")
+                raise _MemberRefusedError("it is cut off")
             parts.append(chunk)
             left -= len(chunk)
         return b"".join(parts)
@@ -309,14 +309,14 @@ def _pax_records(content: bytes) -> dict[str, str]:
     while content:
         length, blank, _ = content.partition(b" ")
         if not (blank and length.isdigit() and len(length) <= 6):
-            raise _RefusedError("an extended header is damaged")
+            raise _MemberRefusedError("an extended header is damaged")
         record, content = content[: int(length)], content[int(length) :]
         key, equals, value = record[len(length) + 1 :].partition(b"=")
         if (
             not (equals and value.endswith(b"\n") and len(record) == int(length))
             or key.decode("ascii", "replace") in records
         ):
-            raise _RefusedError("an extended header is damaged")
+            raise _MemberRefusedError("an extended header is damaged")
         records[key.decode("ascii", "replace")] = value[:-1].decode("utf-8", "surrogateescape")
     return records
 
@@ -327,23 +327,23 @@ def _header(info: tarfile.TarInfo, extended: dict[str, str]) -> _Header:
     kind = _KINDS.get(info.type)
     if kind is None:
         what = _REFUSED.get(info.type, f"an entry of type {info.type!r}")
-        raise _RefusedError(f"{shown} is {what}; only files, directories and symbolic links are taken")
+        raise _MemberRefusedError(f"{shown} is {what}; only files, directories and symbolic links are taken")
     target = extended.pop("linkpath", info.linkname)
     numbers = {"size": info.size, "uid": info.uid, "gid": info.gid}
     for name in numbers:
         written = extended.pop(name, None)
         if written is not None:
             if not (written.isdecimal() and written.isascii() and len(written) < 20):
-                raise _RefusedError(f"{shown} has a damaged {name}")
+                raise _MemberRefusedError(f"{shown} has a damaged {name}")
             numbers[name] = int(written)
     for name in ("mtime", "uname", "gname"):
         extended.pop(name, None)
     if extended:
-        raise _RefusedError(
+        raise _MemberRefusedError(
             f"{shown} has an extended header of an unknown kind, {_shown(next(iter(extended)))}"
         )
     if kind != "file" and numbers["size"]:
-        raise _RefusedError(f"{shown} is a {kind} with content")
+        raise _MemberRefusedError(f"{shown} is a {kind} with content")
     return _Header(
         path=path.removesuffix("/") if kind == "directory" else path,
         kind=kind,
@@ -355,12 +355,12 @@ def _header(info: tarfile.TarInfo, extended: dict[str, str]) -> _Header:
     )
 
 
-def _compare(header: _Header, entry: Entry) -> None:
+def _compare(header: _Header, entry: ManifestEntry) -> None:
     """Raises unless plain tar would restore what the manifest says."""
     for name in ("kind", "size", "target", "mode", "uid", "gid"):
         here, promised = getattr(header, name), getattr(entry, name)
         if here != promised:
-            raise _RefusedError(
+            raise _MemberRefusedError(
                 f"{_shown(entry.path)} is not what its manifest says: {name} {_shown(str(here))},"
                 f" not {_shown(str(promised))}"
             )

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 
 from ops.archive import manifest as manifests
-from ops.archive.manifest import MANIFEST_NAME, Entry, Manifest
+from ops.archive.manifest import MANIFEST_NAME, Manifest, ManifestEntry
 from ops.archive.name import Compression
 
 CHUNK_BYTES = 1 << 18
@@ -20,7 +20,7 @@ GZIP_LEVEL = 6
 _TYPES = {"file": tarfile.REGTYPE, "directory": tarfile.DIRTYPE, "link": tarfile.SYMTYPE}
 
 
-def tar_stream(manifest: Manifest, content_of: Callable[[Entry], Iterable[bytes]]) -> Iterator[bytes]:
+def tar_stream(manifest: Manifest, content_of: Callable[[ManifestEntry], Iterable[bytes]]) -> Iterator[bytes]:
     """The uncompressed archive. ``content_of`` gives a file's content, exactly ``entry.size`` bytes of it.
 
     Raises what ``content_of`` raises; ManifestError for a manifest that no reader would take."""
@@ -40,8 +40,8 @@ def tar_stream(manifest: Manifest, content_of: Callable[[Entry], Iterable[bytes]
     yield bytes(2 * tarfile.BLOCKSIZE)
 
 
-def _manifest_entry(manifest: Manifest, size: int) -> Entry:
-    return Entry(
+def _manifest_entry(manifest: Manifest, size: int) -> ManifestEntry:
+    return ManifestEntry(
         path=MANIFEST_NAME,
         kind="file",
         mode=0o600,
@@ -52,7 +52,7 @@ def _manifest_entry(manifest: Manifest, size: int) -> Entry:
     )
 
 
-def _header(entry: Entry) -> bytes:
+def _header(entry: ManifestEntry) -> bytes:
     info = tarfile.TarInfo(entry.path)
     info.type = _TYPES[entry.kind]
     info.mode, info.uid, info.gid = entry.mode, entry.uid, entry.gid

@@ -31,7 +31,7 @@ class CopyError(OpsError):
 
 
 @dataclass(frozen=True)
-class Destination:
+class CopyDestination:
     """``tool`` is rclone, restic or ssh; ``place`` what it is told; ``port`` is ssh's, where one was given."""
 
     tool: str
@@ -44,7 +44,7 @@ class Destination:
         return safe_line(f"{self.tool}:{self.host + ':' if self.host else ''}{self.place}", 300)
 
 
-def parse_destination(written: str) -> Destination:
+def parse_destination(written: str) -> CopyDestination:
     """``rclone:REMOTE:PATH``, ``restic:REPOSITORY``, ``ssh:[USER@]HOST:DIR`` or ``ssh://[USER@]HOST[:PORT]/DIR``.
 
     Raises OpsError for anything else."""
@@ -56,7 +56,7 @@ def parse_destination(written: str) -> Destination:
     if tool != "ssh":
         if place.startswith("-"):
             raise OpsError(f"{safe_line(written, 200)!r} is no destination; {hint}")
-        return Destination(tool, place)
+        return CopyDestination(tool, place)
     port = None
     if place.startswith("//"):
         try:
@@ -78,17 +78,17 @@ def parse_destination(written: str) -> Destination:
         or "\n" in place
     ):
         raise OpsError(f"{safe_line(written, 200)!r} is no destination; {hint}")
-    return Destination(tool, place, host, port)
+    return CopyDestination(tool, place, host, port)
 
 
-def check_installed(destination: Destination) -> None:
+def check_installed(destination: CopyDestination) -> None:
     """Raises OpsError where the tool is not there: before a backup is made, not after."""
     if shutil.which(destination.tool) is None:
         package = "openssh-client" if destination.tool == "ssh" else destination.tool
         raise OpsError(f"{destination}: {destination.tool} is not installed; apt-get install {package}")
 
 
-def copy(archive: Path, digest: str, destination: Destination) -> None:
+def copy(archive: Path, digest: str, destination: CopyDestination) -> None:
     """Copies the archive with its checksum and signature, reads the copy back and compares it with ``digest``.
 
     Raises CopyError."""
@@ -100,7 +100,7 @@ def _beside(archive: Path) -> list[Path]:
     return [file for file in companions(archive) if file.exists()]
 
 
-def _rclone(archive: Path, digest: str, destination: Destination) -> None:
+def _rclone(archive: Path, digest: str, destination: CopyDestination) -> None:
     for file in (archive, *_beside(archive)):
         _run(destination, ["rclone", "copyto", "--", str(file), _joined(destination.place, file.name)])
     there = _joined(destination.place, archive.name)
@@ -113,7 +113,7 @@ def _joined(place: str, name: str) -> str:
     return place + name if place.endswith((":", "/")) else f"{place}/{name}"
 
 
-def _restic(archive: Path, digest: str, destination: Destination) -> None:
+def _restic(archive: Path, digest: str, destination: CopyDestination) -> None:
     files = [str(file.absolute()) for file in (archive, *_beside(archive))]
     command = ["restic", "--repo", destination.place, "--json"]
     said = _run(destination, [*command, "backup", "--tag", "gte-ops", "--", *files])
@@ -152,7 +152,7 @@ def _message(line: str) -> dict[str, object]:
     return message if isinstance(message, dict) else {}
 
 
-def _ssh(archive: Path, digest: str, destination: Destination) -> None:
+def _ssh(archive: Path, digest: str, destination: CopyDestination) -> None:
     ssh = ["ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20", "-o", "ServerAliveInterval=30"]
     if destination.port:
         ssh += ["-p", str(destination.port)]
@@ -173,13 +173,13 @@ def _ssh(archive: Path, digest: str, destination: Destination) -> None:
         _run(destination, [*ssh, f"mv -f {place}.partial {place}"])
 
 
-def _compare(said: str, digest: str, destination: Destination) -> None:
+def _compare(said: str, digest: str, destination: CopyDestination) -> None:
     found = _DIGEST.search(said)
     if found is None or found[1] != digest:
         raise CopyError(f"{destination}: the copy is not what was sent; its SHA-256 differs. Copy it again")
 
 
-def _run(destination: Destination, command: list[str], stdin: object = subprocess.DEVNULL) -> str:
+def _run(destination: CopyDestination, command: list[str], stdin: object = subprocess.DEVNULL) -> str:
     try:
         done = subprocess.run(
             command,

@@ -21,7 +21,7 @@ from typing import BinaryIO
 from ops.archive.checksum import checksum_line, hash_stream
 from ops.archive.encryption import Recipient, encrypt
 from ops.archive.error import ArchiveError
-from ops.archive.manifest import Asked, Entry, Manifest, ManifestError, Pair
+from ops.archive.manifest import Asked, Manifest, ManifestEntry, ManifestError, Pair
 from ops.archive.name import (
     LOCK_NAME,
     PARTIAL,
@@ -37,7 +37,7 @@ from ops.archive.name import (
 from ops.archive.pair import MAX_PEM_BYTES, pair_problem
 from ops.archive.writing import compressed, tar_stream
 from ops.backups.certbot_lock import certbot_lock
-from ops.backups.discover import Plan
+from ops.backups.discover import BackupPlan
 from ops.backups.made_here import record
 from ops.backups.scan import Survey, entry, survey
 from ops.backups.signature import sign
@@ -84,7 +84,7 @@ class Captured:
     """One consistent look at the sources."""
 
     survey: Survey
-    entries: tuple[Entry, ...]
+    entries: tuple[ManifestEntry, ...]
     pairs: tuple[Pair, ...]
 
 
@@ -162,12 +162,12 @@ def remove_left_overs(directory: Path) -> list[Path]:
 # --- reading the sources -------------------------------------------------------------------------------------
 
 
-def look(plan: Plan, left_out: dict[str, str]) -> Survey:
+def look(plan: BackupPlan, left_out: dict[str, str]) -> Survey:
     """Everything the plan wants, as it lies there now; nothing is opened."""
     return survey(plan.wanted, plan.excluded, left_out)
 
 
-def _capture(plan: Plan, unsteady: dict[str, str], progress: Progress) -> Captured:
+def _capture(plan: BackupPlan, unsteady: dict[str, str], progress: Progress) -> Captured:
     """The first pass: every file's size and SHA-256."""
     found = look(plan, unsteady)
     total = sum(seen.size for seen in found.seen.values())
@@ -228,7 +228,7 @@ def _version(descriptor: int) -> tuple[int, ...]:
     )
 
 
-def _check_pairs(plan: Plan, captured: Captured) -> tuple[Pair, ...]:
+def _check_pairs(plan: BackupPlan, captured: Captured) -> tuple[Pair, ...]:
     """The pairs that are in the backup, each of which belongs together. Raises _MismatchError."""
     by_path = {f"/{e.path}": e for e in captured.entries}
     live = f"{plan.letsencrypt_dir}/live"
@@ -296,7 +296,7 @@ class _Hashing:
 
 
 def create(
-    plan_again: Callable[[], Plan],
+    plan_again: Callable[[], BackupPlan],
     directory: Path,
     *,
     host: str,
@@ -324,7 +324,7 @@ def create(
 
 
 def _create(
-    plan_again: Callable[[], Plan],
+    plan_again: Callable[[], BackupPlan],
     directory: Path,
     host: str,
     compression: Compression,
@@ -378,8 +378,8 @@ def free_name(directory: Path, now: float, host: str, compression: Compression, 
 
 
 def _write_steady(
-    plan_again: Callable[[], Plan],
-    plan: Plan,
+    plan_again: Callable[[], BackupPlan],
+    plan: BackupPlan,
     partial: Path,
     now: float,
     host: str,
@@ -449,7 +449,9 @@ def _difference(before: Survey, after: Survey) -> str | None:
     return next(iter(sorted(path for path in one.keys() | two.keys() if one.get(path) != two.get(path))))
 
 
-def _manifest(plan: Plan, captured: Captured, now: float, host: str, unsteady: dict[str, str]) -> Manifest:
+def _manifest(
+    plan: BackupPlan, captured: Captured, now: float, host: str, unsteady: dict[str, str]
+) -> Manifest:
     found = captured.survey
     return Manifest(
         created_at=now,
@@ -480,7 +482,7 @@ def _write(
     SHA-256."""
     total, done = manifest.content_bytes, 0
 
-    def content_of(item: Entry) -> Iterator[bytes]:
+    def content_of(item: ManifestEntry) -> Iterator[bytes]:
         nonlocal done
         path = f"/{item.path}"
         digest = hashlib.sha256()

@@ -14,7 +14,7 @@ from ops import __version__
 from ops.archive.manifest import NginxUse
 from ops.backups import sources
 from ops.backups.certbot_lock import LOCK_NAME
-from ops.backups.sources import Wanted
+from ops.backups.sources import Source
 from ops.collect.host.versions import certbot_version, installed, libraries
 from ops.collect.run import Surroundings, look_around
 from ops.facts.snapshot import NginxConfig
@@ -29,11 +29,11 @@ MAX_RENEWALS = 5000
 
 
 @dataclass(frozen=True)
-class Plan:
+class BackupPlan:
     """``wanted`` paths; ``excluded`` ones; ``pairs`` of certificate and key paths (certbot's lineages come with the
     tree); how nginx is told its configuration; versions by program."""
 
-    wanted: tuple[Wanted, ...]
+    wanted: tuple[Source, ...]
     excluded: tuple[str, ...]
     pairs: tuple[tuple[str, str], ...]
     nginx: NginxUse | None
@@ -41,7 +41,7 @@ class Plan:
     versions: dict[str, str]
 
 
-def make_plan(settings: Settings, settings_file: Path | None) -> Plan:
+def make_plan(settings: Settings, settings_file: Path | None) -> BackupPlan:
     """Looks at processes and configurations of this host; reads no key."""
     around = look_around(settings, time.monotonic() + LOOK_SECONDS)
     certbot = os.path.abspath(settings.tls.letsencrypt_dir)  # noqa: PTH100  links are to be kept
@@ -49,7 +49,7 @@ def make_plan(settings: Settings, settings_file: Path | None) -> Plan:
     config = around.config if isinstance(around.config, NginxConfig) else None
     backups = os.path.abspath(settings.backup.dir)  # noqa: PTH100
     locks = [f"{place}/{LOCK_NAME}" for place in dict.fromkeys((certbot, os.path.realpath(certbot)))]
-    return Plan(
+    return BackupPlan(
         wanted=tuple(dict.fromkeys(_wanted(settings, settings_file, around, config, certbot, texts))),
         excluded=tuple(dict.fromkeys((backups, os.path.realpath(backups), *locks))),
         pairs=tuple(dict.fromkeys(sources.nginx_key_pairs(config))) if config else (),
@@ -70,35 +70,35 @@ def _wanted(
     config: NginxConfig | None,
     certbot: str,
     texts: tuple[str, ...],
-) -> Iterator[Wanted]:
+) -> Iterator[Source]:
     if config is not None:
         own = compiled_path(around.build, "conf-path")
         yield from sources.nginx_wanted(config, os.path.dirname(own) if own else None)  # noqa: PTH120
     elif settings.nginx.config_file:
-        yield Wanted("nginx", settings.nginx.config_file, named=True)
+        yield Source("nginx", settings.nginx.config_file, named=True)
     for named in (settings.tls.certificate, settings.tls.private_key):
         if named:
-            yield Wanted("certificate", named.replace("<domain>", around.target.domain), named=True)
+            yield Source("certificate", named.replace("<domain>", around.target.domain), named=True)
     yield from sources.certbot_wanted(certbot, texts, str(Path.home()))
     yield from _gunicorn_wanted(settings, around)
     for place in settings.schedule.cron:
-        yield Wanted("cron", place)
+        yield Source("cron", place)
     for file in settings.logrotate.config_files:
         chosen = settings.logrotate.config_files != LogrotateSettings().config_files
-        yield Wanted("logrotate", file, named=chosen)
+        yield Source("logrotate", file, named=chosen)
     if settings_file is not None:
-        yield Wanted("gte-ops", os.path.abspath(settings_file), named=True)  # noqa: PTH100
+        yield Source("gte-ops", os.path.abspath(settings_file), named=True)  # noqa: PTH100
     for written in settings.backup.include:
         yield from _included(written)
 
 
-def _gunicorn_wanted(settings: Settings, around: Surroundings) -> Iterator[Wanted]:
+def _gunicorn_wanted(settings: Settings, around: Surroundings) -> Iterator[Source]:
     file = around.target.gunicorn_config_file
     if file and file.startswith("/"):
-        yield Wanted("gunicorn", file, named=settings.gunicorn.config_file is not None)
+        yield Source("gunicorn", file, named=settings.gunicorn.config_file is not None)
     yield from sources.start_command_wanted(settings.gunicorn.start_command)
     if around.target.app_dir.startswith("/"):
-        yield Wanted("gunicorn", f"{around.target.app_dir}/start-prod.sh")
+        yield Source("gunicorn", f"{around.target.app_dir}/start-prod.sh")
     units = list(sources.unit_wanted(settings.gunicorn.unit, settings.schedule.systemd))
     yield from units
     for unit in units[: 2 * len(settings.schedule.systemd)]:
@@ -106,12 +106,12 @@ def _gunicorn_wanted(settings: Settings, around: Surroundings) -> Iterator[Wante
             yield from sources.environment_files(_text(Path(path)))
 
 
-def _included(written: str) -> Iterator[Wanted]:
+def _included(written: str) -> Iterator[Source]:
     path = os.path.abspath(os.path.expanduser(written))  # noqa: PTH100, PTH111
     found = sorted(glob.glob(path)) if glob.has_magic(path) else []  # noqa: PTH207
     # A pattern that matches nothing is told of like a path that is not there.
     for match in found or [path]:
-        yield Wanted("include", match, named=True)
+        yield Source("include", match, named=True)
 
 
 def _certbot_texts(directory: Path) -> Iterator[str]:

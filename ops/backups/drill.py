@@ -25,7 +25,7 @@ from ops.archive.encryption import Identity
 from ops.archive.manifest import Manifest, NginxUse
 from ops.archive.reading import open_archive
 from ops.backups.nginx_dry_run import MAX_FILE_BYTES, HostNginx, host_nginx, unpack, untested
-from ops.backups.nginx_probe import Site, emergency, leaf_problem, tls_sites
+from ops.backups.nginx_probe import ProbedSite, emergency, leaf_problem, tls_sites
 from ops.backups.staging import (
     ScratchError,
     SpareNginx,
@@ -37,7 +37,7 @@ from ops.backups.staging import (
     try_configuration,
 )
 from ops.backups.staging_directory import scratch_directory
-from ops.collect.net.connection import Patience
+from ops.collect.net.connection import Deadline
 from ops.collect.net.http_probe import exchange
 from ops.collect.services.nginx import parse_config
 from ops.facts.snapshot import NginxConfig
@@ -61,7 +61,7 @@ CLONE_NEWNET = 0x40000000  # linux/sched.h
 
 
 @dataclass(frozen=True)
-class Check:
+class DrillCheck:
     """One thing that was tried. ``name``: archive, nginx_test, nginx_start, served or certbot."""
 
     name: str
@@ -74,7 +74,7 @@ class Drill:
     """What was found of ``archive``."""
 
     archive: Path
-    checks: list[Check] = field(default_factory=list)
+    checks: list[DrillCheck] = field(default_factory=list)
     seconds: float = 0.0
 
     @property
@@ -85,7 +85,7 @@ class Drill:
 
     def add(self, name: str, result: Result, en: str, zh: str) -> None:
         """Notes one check."""
-        self.checks.append(Check(name, result, Text(en=safe_line(en), zh=safe_line(zh))))
+        self.checks.append(DrillCheck(name, result, Text(en=safe_line(en), zh=safe_line(zh))))
 
 
 def rehearse(archive: Path, identities: Sequence[Identity], program: str) -> Drill:
@@ -246,12 +246,12 @@ def _last_error(spare: SpareNginx, output: Path) -> str:
     return "it said nothing"
 
 
-def _ask(drill: Drill, spare: SpareNginx, site: Site) -> None:
+def _ask(drill: Drill, spare: SpareNginx, site: ProbedSite) -> None:
     deadline = time.monotonic() + SITE_SECONDS
     problem = leaf_problem(site, deadline)
     if problem is None:
         answer = exchange(
-            "GET", f"https://{site.name}/", site.address, Patience(deadline), server_name=site.name
+            "GET", f"https://{site.name}/", site.address, Deadline(deadline), server_name=site.name
         )
         if answer.status is None:
             problem = f"{site.name}: no HTTP answer: {answer.detail}"
@@ -341,7 +341,7 @@ def _certbot(drill: Drill, manifest: Manifest, identities: Sequence[Identity], s
         return
     if program is None:
         drill.checks.append(
-            Check(
+            DrillCheck(
                 "certbot",
                 "ok",
                 Text(
@@ -376,11 +376,11 @@ def _certbot(drill: Drill, manifest: Manifest, identities: Sequence[Identity], s
         )
     except subprocess.TimeoutExpired:
         words = f"certbot certificates did not finish within {CERTBOT_SECONDS:g} s"
-        drill.checks.append(Check("certbot", "unknown", verbatim(words)))
+        drill.checks.append(DrillCheck("certbot", "unknown", verbatim(words)))
         return
     except (OSError, subprocess.SubprocessError):
         words = "certbot cannot be run here without privileges and network"
-        drill.checks.append(Check("certbot", "unknown", verbatim(words)))
+        drill.checks.append(DrillCheck("certbot", "unknown", verbatim(words)))
         return
     shown = set(re.findall(r"^\s*Certificate Name: (\S+)", done.stdout, re.MULTILINE))
     lost = [name for name in names if name not in shown]

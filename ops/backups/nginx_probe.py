@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from ops.collect.net.connection import Patience
+from ops.collect.net.connection import Deadline
 from ops.collect.net.http_probe import exchange
 from ops.collect.net.tls import served_certificate
 from ops.control.signals import is_alive, send
@@ -18,7 +18,7 @@ from ops.facts.snapshot import NginxConfig, NotSeen, Target
 from ops.files.bounded_read import read_regular_file
 from ops.interpret.address import join_address
 from ops.interpret.nginx import Server, chosen_server, parse_listen, servers
-from ops.interpret.process_ref import Identity
+from ops.interpret.process_ref import ProcessRef
 from ops.interpret.x509 import certificate_from_der, pem_blocks
 
 MAX_CERTIFICATE_BYTES = 1 << 20
@@ -30,7 +30,7 @@ _STILL = "still could not bind()"
 
 
 @dataclass(frozen=True)
-class Site:
+class ProbedSite:
     """One name that nginx serves by TLS. ``address`` is where it is dialled; ``certificates`` are the files one of
     which it presents."""
 
@@ -39,7 +39,7 @@ class Site:
     certificates: tuple[str, ...]
 
 
-def tls_sites(config: NginxConfig) -> Iterator[Site]:
+def tls_sites(config: NginxConfig) -> Iterator[ProbedSite]:
     """One site for each server block with a certificate that can be asked for by a name of its own."""
     everyone = servers(config)
     for server in everyone:
@@ -53,7 +53,7 @@ def tls_sites(config: NginxConfig) -> Iterator[Site]:
         for address, name in _doors(server):
             host, port = address
             if files and chosen_server(everyone, host, port, name) is server:
-                yield Site(name, join_address("127.0.0.1" if host == "*" else host, port), files)
+                yield ProbedSite(name, join_address("127.0.0.1" if host == "*" else host, port), files)
                 break
 
 
@@ -79,7 +79,7 @@ def leaf_fingerprint(path: str) -> str:
     raise ValueError(f"{path}: there is no certificate in it")
 
 
-def leaf_problem(site: Site, deadline: float) -> str | None:
+def leaf_problem(site: ProbedSite, deadline: float) -> str | None:
     """Why ``site`` does not present the leaf on disk, None where it does; asked until ``deadline`` (monotonic)."""
     try:
         wanted = {leaf_fingerprint(path) for path in site.certificates}
@@ -106,7 +106,7 @@ def health_problem(target: Target, deadline: float) -> str | None:
     url = target.url.rstrip("/") + target.health_path
     while True:
         soon = min(deadline, time.monotonic() + HEALTH_SECONDS)
-        answer = exchange("GET", url, target.connect_to or "", Patience(soon), server_name=target.domain)
+        answer = exchange("GET", url, target.connect_to or "", Deadline(soon), server_name=target.domain)
         if answer.status == 200:
             return None
         if time.monotonic() + ASK_AGAIN > deadline:
@@ -119,7 +119,7 @@ class ReloadError(OpsError):
     """nginx did not take up its configuration."""
 
 
-def reload_nginx(masters: Sequence[Identity], error_logs: Iterable[str], deadline: float) -> None:
+def reload_nginx(masters: Sequence[ProcessRef], error_logs: Iterable[str], deadline: float) -> None:
     """SIGHUP to each master, until it has new workers (nginx documentation, Controlling nginx).
 
     Raises ReloadError where none appear by ``deadline``, with the error log's word for it; NotAllowedError."""
@@ -137,7 +137,7 @@ def reload_nginx(masters: Sequence[Identity], error_logs: Iterable[str], deadlin
             time.sleep(0.02)
 
 
-def _workers(master: Identity) -> set[int]:
+def _workers(master: ProcessRef) -> set[int]:
     import psutil
 
     try:

@@ -11,8 +11,8 @@ import stat
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ops.archive.manifest import MANIFEST_NAME, MAX_ENTRIES, Asked, Entry, Kind
-from ops.backups.sources import Wanted, is_program
+from ops.archive.manifest import MANIFEST_NAME, MAX_ENTRIES, Asked, Kind, ManifestEntry
+from ops.backups.sources import Source, is_program
 from ops.errors import OpsError
 from ops.text.sanitize import safe_line
 
@@ -57,7 +57,7 @@ class Survey:
         return {path: found.version for path, found in self.seen.items()}
 
 
-def survey(wanted: Iterable[Wanted], excluded: Iterable[str], left_out: dict[str, str]) -> Survey:
+def survey(wanted: Iterable[Source], excluded: Iterable[str], left_out: dict[str, str]) -> Survey:
     """Looks at every wanted path. ``excluded`` ones are passed over in silence, those of ``left_out`` are told of.
 
     Raises OpsError where there is more than a backup takes."""
@@ -73,7 +73,7 @@ class _Walker:
         self.excluded = excluded
         self._walked: set[str] = set()
 
-    def take(self, wanted: Wanted) -> None:
+    def take(self, wanted: Source) -> None:
         """One wanted path, with the links it leads through."""
         try:
             real = self._follow(wanted.path)
@@ -89,7 +89,7 @@ class _Walker:
             return
         self._ask(wanted, "")
 
-    def _ask(self, wanted: Wanted, missing: str) -> None:
+    def _ask(self, wanted: Source, missing: str) -> None:
         path = wanted.path
         self.result.asked.append(Asked(what=wanted.what, path=safe_line(path, 1000), missing=missing))
 
@@ -221,9 +221,9 @@ def _seen(path: str, status: os.stat_result) -> Seen:
     )
 
 
-def entry(path: str, found: Seen, *, whole: bool, size: int = 0, sha256: str = "") -> Entry:
+def entry(path: str, found: Seen, *, whole: bool, size: int = 0, sha256: str = "") -> ManifestEntry:
     """The manifest's entry for what was seen at the host path ``path``."""
-    return Entry(
+    return ManifestEntry(
         path=path.lstrip("/"),
         kind=found.kind,
         mode=found.mode,

@@ -24,7 +24,7 @@ from ops.backups.staging_directory import scratch_directory
 from ops.errors import OpsError
 from ops.files.bounded_read import read_regular_file
 from ops.files.nofollow import reason_not_to_trust
-from ops.files.unprivileged import NOBODY, Account, drop_privileges, give
+from ops.files.unprivileged import NOBODY, UnprivilegedAccount, drop_privileges, give
 from ops.text.sanitize import safe_line
 
 NAMESPACE = "gte-ops-backup"
@@ -113,12 +113,12 @@ def check_signature(archive: Path, allowed_signers: str) -> Checked:
         raise SignatureError(f"{where}: {error.strerror or error}; the signature was not checked") from None
 
 
-def _reader() -> Account | None:
+def _reader() -> UnprivilegedAccount | None:
     """Who reads signatures: nobody, since ssh-keygen does not run as a user that the host has no name for."""
     if os.geteuid() != 0:
         return None
     try:
-        return Account(NOBODY, pwd.getpwuid(NOBODY).pw_gid)
+        return UnprivilegedAccount(NOBODY, pwd.getpwuid(NOBODY).pw_gid)
     except KeyError:
         raise SignatureError(f"this host has no user {NOBODY} (nobody); ssh-keygen needs one") from None
 

@@ -70,7 +70,7 @@ PROGRAM_DIRECTORIES = (
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Source:
     """One path to be saved, a directory with everything in it unless ``only_file``. ``what`` is the part it belongs to;
     ``named``: somebody wrote this path down, so that its absence is told; other places are looked at because programs
     do."""
@@ -81,17 +81,17 @@ class Wanted:
     only_file: bool = False
 
 
-def nginx_wanted(config: NginxConfig, own_directory: str | None) -> Iterator[Wanted]:
+def nginx_wanted(config: NginxConfig, own_directory: str | None) -> Iterator[Source]:
     """Every file nginx reads, and its own directory as a whole where the configuration is the one compiled in."""
     if own_directory and posixpath.dirname(config.file) == own_directory:
-        yield Wanted("nginx", own_directory, named=True)
-    yield Wanted("nginx", config.file, named=True)
+        yield Source("nginx", own_directory, named=True)
+    yield Source("nginx", config.file, named=True)
     for file in config.files:
-        yield Wanted("nginx", _below(config, file), named=True)
+        yield Source("nginx", _below(config, file), named=True)
     for directive in _every(config.directives):
         if reads_file(directive.name) and directive.args and not _NO_PATH.search(directive.args[0]):
             name = directive.args[-1] if directive.name == "js_import" else directive.args[0]
-            yield Wanted("nginx", _below(config, name), named=True)
+            yield Source("nginx", _below(config, name), named=True)
 
 
 def nginx_key_pairs(config: NginxConfig) -> Iterator[tuple[str, str]]:
@@ -124,26 +124,26 @@ def _every(directives: Iterable[Directive]) -> Iterator[Directive]:
         yield from _every(directive.block or ())
 
 
-def certbot_wanted(directory: str, written: Iterable[str], home: str) -> Iterator[Wanted]:
+def certbot_wanted(directory: str, written: Iterable[str], home: str) -> Iterator[Source]:
     """The whole certbot tree, and what lies outside it that a renewal needs.
 
     ``written``: the texts of cli.ini and renewal/*.conf; ``home``: root's, where certbot looks too."""
-    yield Wanted("certbot", directory)
-    yield Wanted("certbot", posixpath.join(home, ".config/letsencrypt/cli.ini"))
+    yield Source("certbot", directory)
+    yield Source("certbot", posixpath.join(home, ".config/letsencrypt/cli.ini"))
     for text in written:
         for key, value in ini_values(text):
             if _CERTBOT_OWN.match(key):
                 continue
             if key == "authenticator" and value.endswith("route53"):
-                yield Wanted("certbot", posixpath.join(home, ".aws/credentials"))
-                yield Wanted("certbot", posixpath.join(home, ".aws/config"))
+                yield Source("certbot", posixpath.join(home, ".aws/credentials"))
+                yield Source("certbot", posixpath.join(home, ".aws/config"))
             is_command = "hook" in key
             for number, word in enumerate(_words(value) if is_command else [value]):
                 name = home + word[1:] if word.startswith("~/") else word
                 if name.startswith("/") and not is_program(name) and not _inside(name, directory):
                     # Behind the program stand its arguments: some are files it needs, some what it makes.
                     named = not is_command or number == 0
-                    yield Wanted("certbot", name, named=named, only_file=is_command)
+                    yield Source("certbot", name, named=named, only_file=is_command)
 
 
 def ini_values(text: str) -> Iterator[tuple[str, str]]:
@@ -164,32 +164,32 @@ def _words(command: str) -> list[str]:
         return command.split()
 
 
-def unit_wanted(unit: str, directories: Sequence[str]) -> Iterator[Wanted]:
+def unit_wanted(unit: str, directories: Sequence[str]) -> Iterator[Source]:
     """The service's unit with its drop-ins wherever it lies, and what was written by hand for programs beside it."""
     for place in directories:
-        yield Wanted("unit", posixpath.join(place, unit))
-        yield Wanted("unit", posixpath.join(place, f"{unit}.d"))
+        yield Source("unit", posixpath.join(place, unit))
+        yield Source("unit", posixpath.join(place, f"{unit}.d"))
     own = next((place for place in directories if not is_program(place)), None)
     if own is not None:
         for name in ("nginx", "certbot", "gte-ops-watchdog", "gte-ops-backup", "gte-ops-doctor"):
             for kind in ("service", "timer"):
-                yield Wanted("unit", posixpath.join(own, f"{name}.{kind}"))
-                yield Wanted("unit", posixpath.join(own, f"{name}.{kind}.d"))
+                yield Source("unit", posixpath.join(own, f"{name}.{kind}"))
+                yield Source("unit", posixpath.join(own, f"{name}.{kind}.d"))
 
 
-def environment_files(unit_text: str) -> Iterator[Wanted]:
+def environment_files(unit_text: str) -> Iterator[Source]:
     """What ``EnvironmentFile=`` names; a minus before it says that it may be absent."""
     for key, value in ini_values(unit_text):
         path = value.removeprefix("-")
         if key == "EnvironmentFile" and path.startswith("/") and "%" not in path:
-            yield Wanted("gunicorn", path, named=not value.startswith("-"))
+            yield Source("gunicorn", path, named=not value.startswith("-"))
 
 
-def start_command_wanted(command: str | Sequence[str]) -> Iterator[Wanted]:
+def start_command_wanted(command: str | Sequence[str]) -> Iterator[Source]:
     """The scripts and files that the configured start command names."""
     for word in _words(command) if isinstance(command, str) else command:
         if word.startswith("/") and not is_program(word):
-            yield Wanted("gunicorn", word, only_file=True)
+            yield Source("gunicorn", word, only_file=True)
 
 
 def is_program(path: str) -> bool:

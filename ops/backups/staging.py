@@ -30,7 +30,7 @@ from ops.backups.sources import reads_file
 from ops.backups.staging_directory import may_be_entered
 from ops.errors import OpsError
 from ops.files.nofollow import reason_not_to_trust
-from ops.files.unprivileged import Account, drop_privileges, give, unprivileged_account
+from ops.files.unprivileged import UnprivilegedAccount, drop_privileges, give, unprivileged_account
 from ops.interpret.address import is_port
 from ops.text.language import Text
 from ops.text.sanitize import safe_line
@@ -111,7 +111,7 @@ class SpareNginx:
     config_file: Path
     command: tuple[str, ...]
     addresses: Mapping[str, str]
-    account: Account | None = None
+    account: UnprivilegedAccount | None = None
 
     def options(self, then: Callable[[], None] | None = None) -> dict[str, Any]:
         """What `subprocess.Popen` is to be told, so that it runs with no privilege, no network and nothing of this
@@ -156,9 +156,9 @@ def make_ready(
 ) -> SpareNginx:
     """Rewrites the nginx configuration staged below ``root`` for a spare nginx that writes below ``run`` alone.
 
-    ``config_file`` and ``prefix`` are the host's (`ops.collect.services.nginx.read_config` tells them); ``build`` is what
-    `ops.collect.services.nginx.build_facts` tells of ``binary``. Symbolic links below ``root`` are made to stay below it. Where
-    the caller is root, both trees are given to an account without privileges, which is to run it.
+    ``config_file`` and ``prefix`` are the host's (`read_config` of ops.collect.services.nginx tells them); ``build`` is
+    what `build_facts` there tells of ``binary``. Symbolic links below ``root`` are made to stay below it. Where the
+    caller is root, both trees are given to an account without privileges, which is to run it.
     Raises ScratchError where the configuration is missing or cannot be parsed, UntestedError where no nginx may be
     given it, OSError where the disk refuses."""
     # nginx changes into no directory, but its paths must hold whatever the caller's is.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from ops.backup import Outcome
+    from ops.backup import BackupOutcome
     from ops.backups.signature import Checked
     from ops.backups.verify import Verified
     from ops.settings import Settings
@@ -247,7 +247,7 @@ def _create(
     return outcome.exit_code
 
 
-def _created_document(outcome: Outcome) -> dict[str, Any]:
+def _created_document(outcome: BackupOutcome) -> dict[str, Any]:
     made = outcome.created
     return {
         "path": str(made.path),
@@ -267,7 +267,7 @@ def _created_document(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _show_created(outcome: Outcome, say: Callable[[Text], str]) -> None:
+def _show_created(outcome: BackupOutcome, say: Callable[[Text], str]) -> None:
     made = outcome.created
     files = sum(entry.kind == "file" for entry in made.manifest.entries)
     words = _text(f"{files} files, {_size(made.bytes)}", f"{files} 个文件，{_size(made.bytes)}")

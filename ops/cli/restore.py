@@ -12,7 +12,7 @@ from ops.cli.options import config_option, language_option, report_format_option
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ops.backups.restore.run import Outcome, Preview
+    from ops.backups.restore.run import Preview, RestoreOutcome
     from ops.text.language import Language, Text
 
 DECLINED = 1
@@ -130,7 +130,7 @@ def _show(preview: Preview, language: Language) -> None:
         _say(f"{path}: {'不在备份中，保持不变' if language == 'zh' else 'is not in the backup and stays'}")
 
 
-def _text(outcome: Outcome, language: Language, *, dry_run: bool) -> None:
+def _text(outcome: RestoreOutcome, language: Language, *, dry_run: bool) -> None:
     from ops.backups.restore.run import recovery_words
 
     preview = outcome.preview
@@ -165,7 +165,7 @@ def _text(outcome: Outcome, language: Language, *, dry_run: bool) -> None:
         _say(note.to(language))
 
 
-def _json(outcome: Outcome, *, dry_run: bool) -> None:
+def _json(outcome: RestoreOutcome, *, dry_run: bool) -> None:
     import json
 
     from ops.backups.restore.run import recovery_words

@@ -49,7 +49,7 @@ def watchdog(
 
 def _once(config: str | None, form: str, language: Language | None) -> int:
     from ops.errors import OpsError
-    from ops.supervision.alerts import Journal
+    from ops.supervision.alerts import WatchdogJournal
     from ops.supervision.cycle import Watchdog
     from ops.supervision.state_store import LockedError
     from ops.text.language import reader_language
@@ -58,7 +58,7 @@ def _once(config: str | None, form: str, language: Language | None) -> int:
 
     settings, path = _settings(config)
     chosen = language or reader_language()
-    journal = Journal(sys.stderr)
+    journal = WatchdogJournal(sys.stderr)
     try:
         refuse_shared_places(settings)
         with locked(settings):
@@ -79,7 +79,7 @@ def _once(config: str | None, form: str, language: Language | None) -> int:
 
 
 def _serve(config: str | None, language: Language | None) -> int:
-    from ops.supervision.alerts import Journal
+    from ops.supervision.alerts import WatchdogJournal
     from ops.supervision.cycle import Watchdog
     from ops.supervision.sd_notify import NotifySocket
     from ops.supervision.state_store import LockedError
@@ -87,7 +87,7 @@ def _serve(config: str | None, language: Language | None) -> int:
     from ops.watchdog import clean_up, locked, refuse_shared_places, run_service
 
     settings, path = _settings(config)
-    journal = Journal(sys.stdout)
+    journal = WatchdogJournal(sys.stdout)
     try:
         refuse_shared_places(settings)
         with locked(settings):
@@ -233,11 +233,11 @@ def status(ctx: click.Context, config: str | None, form: str, language: Language
 def _ledger(ctx: click.Context, config: str | None):  # type: ignore[no-untyped-def]  # noqa: ANN202  imported late
     from pathlib import Path
 
-    from ops.supervision.state_store import Ledger, refuse_shared_directory
+    from ops.supervision.state_store import StateStore, refuse_shared_directory
 
     state_file = Path(_settings(config or ctx.obj["config"])[0].watchdog.state_file)
     refuse_shared_directory(state_file.parent)
-    return Ledger(state_file)
+    return StateStore(state_file)
 
 
 def _unwritable(path: str, error: OSError) -> Exception:

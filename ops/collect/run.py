@@ -43,9 +43,9 @@ from ops.interpret.site import find_site
 from ops.settings import Settings
 
 if TYPE_CHECKING:
-    from ops.collect.net.connection import Patience
+    from ops.collect.net.connection import Deadline
     from ops.collect.net.probes import Probes
-    from ops.collect.process.worker_activity import Reading
+    from ops.collect.process.worker_activity import ActivityReading
 
 # Kept back from the budget for judging and rendering, seconds.
 RESERVE = 0.4
@@ -453,13 +453,13 @@ def _lineages(target: Target) -> Lineages | NotSeen:
 def _watch(
     answers: list[Task],
     backend: Task,
-    patience: Patience,
+    patience: Deadline,
     target: Target,
     progress_dir: str | None,
-    before: Reading,
+    before: ActivityReading,
     deadline: float,
     main_polls: bool,
-) -> Reading:
+) -> ActivityReading:
     """Wait for the answers; look at the service's processes now and then, and stop waiting once they tell enough."""
     from ops.collect.process import threads, worker_activity
     from ops.collect.process.accepted_connections import Ends, held

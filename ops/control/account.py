@@ -14,7 +14,7 @@ import msgspec
 SECONDS = 5.0
 
 
-class Account(msgspec.Struct, frozen=True):
+class UserAccount(msgspec.Struct, frozen=True):
     """A process's user, group and further groups."""
 
     uid: int
@@ -22,14 +22,14 @@ class Account(msgspec.Struct, frozen=True):
     groups: tuple[int, ...] = ()
 
 
-def become(account: Account) -> None:
+def become(account: UserAccount) -> None:
     """Be ``account`` for good: in a child only. Raises OSError where root's powers do not suffice."""
     os.setgroups(account.groups)
     os.setresgid(account.gid, account.gid, account.gid)
     os.setresuid(account.uid, account.uid, account.uid)
 
 
-def as_account(account: Account, do: Callable[[], object]) -> OSError | None:
+def as_account(account: UserAccount, do: Callable[[], object]) -> OSError | None:
     """Call ``do`` in a child that is ``account``; the error that it met there, None where it met none. It gets
     `SECONDS`: a user's own file system need not answer.
 

@@ -17,10 +17,10 @@ from pathlib import Path
 import msgspec
 
 from ops.collect.process.process_status import process_status
-from ops.control.account import Account, as_account
+from ops.control.account import UserAccount, as_account
 from ops.files.atomic_file import write_atomically
 from ops.files.bounded_read import read_regular_file
-from ops.interpret.process_ref import Identity
+from ops.interpret.process_ref import ProcessRef
 from ops.settings import Settings
 
 VERSION = 1
@@ -74,7 +74,7 @@ class Launch(msgspec.Struct, frozen=True):
     """How one master was started. ``environment``: ``NAME=value`` as the kernel keeps it; ``files``: the variables that
     named a file which was there; ``limits``: soft and hard, by their names in getrlimit(2), -1 for none."""
 
-    account: Account
+    account: UserAccount
     cwd: str
     umask: int
     environment: tuple[bytes, ...]
@@ -100,7 +100,7 @@ class Remembered(msgspec.Struct, frozen=True):
     ``other_user``: whether it runs as another user."""
 
     launch: Launch
-    master: Identity
+    master: ProcessRef
     boot_id: str
     lost: tuple[str, ...] = ()
     other_user: bool = False
@@ -124,7 +124,7 @@ def read_launch(pid: int) -> Launch | None:
         cwd = os.readlink(f"/proc/{pid}/cwd")  # noqa: PTH115
         limits = _limits(_head(f"/proc/{pid}/limits", 16 << 10))
         umask = int(facts["Umask"], 8) if "Umask" in facts else 0o022  # Linux 4.7
-        account = Account(
+        account = UserAccount(
             uid=status.uid,
             gid=int(facts["Gid"].split()[0]),
             groups=tuple(int(word) for word in facts.get("Groups", "").split()),
@@ -199,7 +199,7 @@ def missing_file(launch: Launch) -> tuple[str, str] | None:
     return None
 
 
-def _is_readable(path: str, account: Account) -> bool:
+def _is_readable(path: str, account: UserAccount) -> bool:
     def look() -> None:
         os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC))
 

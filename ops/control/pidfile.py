@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from ops.collect.services.gunicorn import read_config
-from ops.control.account import Account, as_account
+from ops.control.account import UserAccount, as_account
 from ops.control.start_command import gunicorn_words
 from ops.errors import OpsError
 from ops.facts.snapshot import Processes
@@ -179,7 +179,7 @@ def _remove(named: NamedPidfile) -> str | None:
             unlink()
             return None
         (uid,) = deciding
-        account = Account(uid, _group_of(uid), tuple(groups_of(uid)))
+        account = UserAccount(uid, _group_of(uid), tuple(groups_of(uid)))
         failed = as_account(account, unlink)
         return failed.strerror if failed is not None else None
     except OSError as error:

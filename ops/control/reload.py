@@ -7,13 +7,13 @@ import signal
 from ops.collect.services.gunicorn import read_config
 from ops.control.signals import send
 from ops.facts.snapshot import GunicornConfig
-from ops.interpret.process_ref import Identity
+from ops.interpret.process_ref import ProcessRef
 
 # Beside the new workers something has to be left for the machine.
 HEADROOM = 1.2
 
 
-def reload_gunicorn(master: Identity) -> None:
+def reload_gunicorn(master: ProcessRef) -> None:
     """SIGHUP. Raises GoneError or NotAllowedError. See `can_reload` first: a master whose configuration no longer
     loads ends at a reload."""
     send(master, signal.SIGHUP)

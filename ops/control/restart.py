@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ops.control.account import Account, become
+from ops.control.account import UserAccount, become
 from ops.control.launch import Launch, launch_path, load, missing_file
 from ops.control.pidfile import NamedPidfile, Stale, pidfiles, remove_stale
 from ops.control.signals import end, kill
@@ -24,7 +24,7 @@ from ops.errors import OpsError
 from ops.files.bounded_read import read_regular_file
 from ops.files.nofollow import reason_not_to_trust
 from ops.files.programs import reason_not_to_run, search, trusted_program
-from ops.interpret.process_ref import Identity
+from ops.interpret.process_ref import ProcessRef
 from ops.settings import Settings
 from ops.text.language import Text
 from ops.text.sanitize import safe_line
@@ -75,7 +75,7 @@ class StartPlan:
 
     argv: tuple[str, ...]
     cwd: str | None
-    account: Account | None = None
+    account: UserAccount | None = None
     launch: Launch | None = None
 
 
@@ -178,8 +178,8 @@ def restart(
     supervisor: Supervisor,
     settings: Settings,
     *,
-    master: Identity | None,
-    workers: Iterable[Identity],
+    master: ProcessRef | None,
+    workers: Iterable[ProcessRef],
     reacts: bool,
     is_free: Callable[[], bool],
     tell: Callable[[Stale], None],

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ops.errors import OpsError
-from ops.interpret.process_ref import Identity
+from ops.interpret.process_ref import ProcessRef
 
 
 class GoneError(OpsError):
@@ -21,7 +21,7 @@ class NotAllowedError(OpsError):
     """The process belongs to another user."""
 
 
-def send(process: Identity, number: signal.Signals) -> None:
+def send(process: ProcessRef, number: signal.Signals) -> None:
     """Send one signal to ``process``. Raises GoneError or NotAllowedError; no other process is ever touched.
 
     A pidfd (pidfd_open(2)) keeps meaning the same process, so that the start time is verified without a race."""
@@ -49,7 +49,7 @@ def send(process: Identity, number: signal.Signals) -> None:
             os.close(descriptor)
 
 
-def is_alive(process: Identity) -> bool:
+def is_alive(process: ProcessRef) -> bool:
     """Whether exactly this process still runs; a zombie does not."""
     try:
         stat = Path(f"/proc/{process.pid}/stat").read_text(errors="replace")
@@ -59,7 +59,7 @@ def is_alive(process: Identity) -> bool:
         return False
 
 
-def wait_until_gone(processes: Iterable[Identity], seconds: float) -> tuple[Identity, ...]:
+def wait_until_gone(processes: Iterable[ProcessRef], seconds: float) -> tuple[ProcessRef, ...]:
     """The processes that are still there after at most ``seconds``."""
     deadline = time.monotonic() + seconds
     left = tuple(processes)
@@ -68,7 +68,7 @@ def wait_until_gone(processes: Iterable[Identity], seconds: float) -> tuple[Iden
     return left
 
 
-def end(processes: Iterable[Identity], seconds: float) -> tuple[Identity, ...]:
+def end(processes: Iterable[ProcessRef], seconds: float) -> tuple[ProcessRef, ...]:
     """Ask ``processes`` to end, kill what is left after ``seconds``; returns what survives even that.
 
     Raises NotAllowedError."""
@@ -81,7 +81,7 @@ def end(processes: Iterable[Identity], seconds: float) -> tuple[Identity, ...]:
     return left
 
 
-def kill(processes: Iterable[Identity]) -> tuple[Identity, ...]:
+def kill(processes: Iterable[ProcessRef]) -> tuple[ProcessRef, ...]:
     """Kill ``processes``; returns what survives (in uninterruptible sleep). Raises NotAllowedError."""
     meant = tuple(processes)
     for process in meant:

@@ -12,7 +12,7 @@ Standing = Literal["confirmed", "warn", "fail", "unconfirmed", "not_needed"]
 
 
 @dataclass(frozen=True)
-class Confirmation:
+class PreflightItem:
     """One thing to confirm: the causes that must not be found. ``codes`` are the catalogue's."""
 
     id: str
@@ -24,7 +24,7 @@ class Confirmation:
 class Confirmed:
     """How one confirmation went: its checks, and the causes found."""
 
-    confirmation: Confirmation
+    confirmation: PreflightItem
     standing: Standing
     checks: tuple[CheckResult, ...]
     causes: tuple[Cause, ...]

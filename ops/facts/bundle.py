@@ -34,7 +34,7 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
     ignore: tuple[Ignore, ...] = ()
 
 
-class _Version(msgspec.Struct):
+class _BundleVersion(msgspec.Struct):
     """What is read of a bundle before its content is trusted to be of this version."""
 
     bundle_version: int
@@ -89,7 +89,7 @@ def read_bundle(path: Path) -> Bundle:
             f"{path}: larger than {MAX_BYTES >> 20} MiB; this is not a bundle of gte-ops doctor"
         )
     try:
-        version = msgspec.json.decode(content, type=_Version)
+        version = msgspec.json.decode(content, type=_BundleVersion)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise BundleError(f"{path}: not a bundle; make one with: gte-ops doctor --bundle FILE") from None
     made_by = safe_line(version.made_by, 40)

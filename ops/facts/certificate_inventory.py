@@ -1,7 +1,7 @@
 """Every certificate that matters on a host: what was found of each, and what was judged of it.
 
-`Inventory` is plain data, filled by ``ops/collect/services/certificate_inventory.py``; `Review` is what ``ops/certificates/assess.py`` says
-of it and what the reports render.
+`Inventory` is plain data, filled by ``ops/collect/services/certificate_inventory.py``; `Review` is what
+``ops/certificates/assess.py`` says of it and what the reports render.
 """
 
 from __future__ import annotations

@@ -840,7 +840,7 @@ class WatchdogAction(Facts, frozen=True):
     pid: int | None = None
 
 
-class WatchdogState(Facts, frozen=True):
+class WatchdogFacts(Facts, frozen=True):
     """What the watchdog last wrote of itself. ``gave_up``: it does nothing for now; ``actions``: those it remembers;
     ``done``: the same, one by one. ``interval``: seconds between two rounds, as configured."""
 
@@ -923,7 +923,7 @@ class Snapshot(Facts, frozen=True):
     footprint: Footprint | NotSeen = NotSeen(reason="nobody looked at the workers' memory")
     kernel: KernelLog | NotSeen = NotSeen(reason="nobody looked at the kernel's log")
     model_access: ModelAccess | NotSeen = NotSeen(reason="nobody looked at who may read the model")
-    watchdog: WatchdogState | NotSeen = NotSeen(reason="no watchdog has run")
+    watchdog: WatchdogFacts | NotSeen = NotSeen(reason="no watchdog has run")
     lineages: Lineages | NotSeen = NotSeen(reason="certbot's directory was not looked at")
     old_tls: OldTls | NotSeen = NotSeen(reason="old versions of TLS were not tried")
     schedule: Schedule | NotSeen = NotSeen(reason="the schedule was not looked at")

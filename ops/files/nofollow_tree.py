@@ -52,7 +52,7 @@ class Found:
         return (self.device, self.inode, self.mode, self.uid, self.gid, *own)
 
 
-class Tree:
+class NoFollowTree:
     """The tree below ``root``. With ``root`` the host's own ``/``, absolute links are followed as on the host."""
 
     def __init__(self, root: Path) -> None:

@@ -32,14 +32,14 @@ _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 _SIGKILL = 9
 
 
-class Account(msgspec.Struct, frozen=True):
+class UnprivilegedAccount(msgspec.Struct, frozen=True):
     """A user id and a group id that own nothing on this host."""
 
     uid: int
     gid: int
 
 
-def unprivileged_account() -> Account | None:
+def unprivileged_account() -> UnprivilegedAccount | None:
     """An account for one run; None where the caller cannot become another user: it is not root, or root of a user
     namespace that has no other user."""
     if os.geteuid() != 0:
@@ -48,11 +48,11 @@ def unprivileged_account() -> Account | None:
     for _ in range(_ATTEMPTS):
         uid = secrets.choice(_DYNAMIC)
         if uid not in in_use and not _has_name(uid) and _is_mapped(uid):
-            return Account(uid, uid)
-    return Account(NOBODY, NOBODY) if _is_mapped(NOBODY) else None
+            return UnprivilegedAccount(uid, uid)
+    return UnprivilegedAccount(NOBODY, NOBODY) if _is_mapped(NOBODY) else None
 
 
-def drop_privileges(account: Account | None, *, network: bool) -> Callable[[], None]:
+def drop_privileges(account: UnprivilegedAccount | None, *, network: bool) -> Callable[[], None]:
     """What a child does between fork and exec (`subprocess.Popen`, ``preexec_fn``) to become ``account``.
 
     ``network``: whether it keeps the host's network; without it has a loopback interface of its own and nothing else.
@@ -86,7 +86,7 @@ def keep_capabilities() -> None:
         _clear_ambient(ctypes.CDLL(None))
 
 
-def give(path: Path, account: Account | None) -> None:
+def give(path: Path, account: UnprivilegedAccount | None) -> None:
     """Give a directory tree that this process made for ``account`` to it. Links are given, not followed. Raises
     OSError."""
     if account is None:

@@ -180,7 +180,7 @@ USUAL_MODE = 0o640
 _SYSTEM_LOGS = "/var/log"
 
 
-class Account(msgspec.Struct, frozen=True):
+class RotationAccount(msgspec.Struct, frozen=True):
     """A user with one of its groups, by id and as logrotate is to name them."""
 
     uid: int
@@ -198,11 +198,11 @@ class LogPlace(msgspec.Struct, frozen=True):
 
     path: str
     directories: tuple[PathEntry, ...]
-    directory_owner: Account
+    directory_owner: RotationAccount
     directory_mode: int
     file: PathEntry | None = None
     links: int = 1
-    owner: Account | None = None
+    owner: RotationAccount | None = None
 
 
 class LogTerms(msgspec.Struct, frozen=True):
@@ -231,8 +231,8 @@ def log_terms(
     place: LogPlace,
     namer: int | None,
     trusted: Collection[int],
-    writer: Account | None,
-    groups: Sequence[Account],
+    writer: RotationAccount | None,
+    groups: Sequence[RotationAccount],
     *,
     writer_is_given: bool = False,
 ) -> LogTerms | Text:
@@ -302,7 +302,7 @@ def _file_refusal(place: LogPlace, namer: int | None, trusted: Collection[int]) 
     return refused(place.path, why) if why else None
 
 
-def _among_roots(place: LogPlace, given: Account | None) -> LogTerms:
+def _among_roots(place: LogPlace, given: RotationAccount | None) -> LogTerms:
     """Where nobody else can exchange the file. ``given``: who gets a log of root's anyway."""
     if given is not None and (place.owner is None or place.owner.uid == ROOT):
         return LogTerms(USUAL_MODE, (given.user, given.group))

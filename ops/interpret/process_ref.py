@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 
-class Identity(msgspec.Struct, frozen=True):
+class ProcessRef(msgspec.Struct, frozen=True):
     """A pid and the process's start time in clock ticks since boot (proc(5), stat field 22)."""
 
     pid: int

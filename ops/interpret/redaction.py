@@ -1,7 +1,8 @@
 """A snapshot made fit to leave its host: without credentials, query strings and, on request, clients' addresses.
 
 Private keys never enter a snapshot; here goes what a log, a command line or a configuration may hold beside them: by
-name and by form (`ops.text.secret_scan`), and by place. What is judged keeps its shape, so that the same causes are found.
+name and by form (`ops.text.secret_scan`), and by place. What is judged keeps its shape, so that the same causes are
+found.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from typing import Any
 
 import msgspec
 
-from ops.collect.services.gunicorn import without_private_value
 from ops.facts.snapshot import (
     Gunicorn,
     GunicornConfig,
@@ -26,6 +26,7 @@ from ops.facts.snapshot import (
     Target,
 )
 from ops.interpret.gunicorn import is_gunicorn
+from ops.interpret.judged_settings import without_private_value
 from ops.interpret.nginx import nginx_workers, serving_masters, title
 from ops.interpret.redaction_nginx import redacted_nginx
 from ops.text.sanitize import HIDDEN, without_secrets

@@ -13,21 +13,21 @@ from ops.interpret.address import dialled, is_wildcard, join_address
 from ops.settings import is_host
 
 
-class Site(msgspec.Struct, frozen=True):
+class NginxSiteConfig(msgspec.Struct, frozen=True):
     """The part of nginx's configuration that serves the target."""
 
     server: nginx_topology.Server
     passes: tuple[nginx_topology.ProxyPass, ...]
 
 
-def find_site(config: NginxConfig, domain: str | None, backend: str | None) -> Site | None:
+def find_site(config: NginxConfig, domain: str | None, backend: str | None) -> NginxSiteConfig | None:
     """The server block of the service.
 
     With a domain: the block named so that proxies, TLS before plain. Without one: the block that proxies to the
     backend, whatever it is called; else the one named so that does not proxy; else the first that proxies at all."""
     blocks = nginx_topology.servers(config)
     by_tls = sorted(blocks, key=lambda s: not any(item.ssl for item in s.listens))
-    sites = [Site(s, nginx_topology.proxy_passes(config, s)) for s in by_tls]
+    sites = [NginxSiteConfig(s, nginx_topology.proxy_passes(config, s)) for s in by_tls]
     proxying = [s for s in sites if s.passes]
     named = [s for s in sites if domain and nginx_topology.names_match(s.server, domain)]
     leading = [s for s in proxying if backend and any(backend in p.addresses for p in s.passes)]
@@ -50,13 +50,13 @@ def public_name(server: nginx_topology.Server) -> str | None:
     )
 
 
-class Reading(msgspec.Struct, frozen=True):
+class SiteReading(msgspec.Struct, frozen=True):
     """What nginx's configuration and ``nginx -V`` (``build``) say of the service. Where the configuration was not read,
     or no block of it serves the target, the answers are empty."""
 
     config: NginxConfig | None
     build: Mapping[str, str]
-    site: Site | None
+    site: NginxSiteConfig | None
 
     @property
     def server(self) -> nginx_topology.Server | None:

@@ -25,7 +25,7 @@ from ops.interpret.address import dialled, join_host, same_address
 from ops.interpret.commands import FilesFound, commands
 from ops.interpret.expiry import rules_of
 from ops.interpret.nginx import compiled_path
-from ops.interpret.site import Reading, Site, find_site, public_name
+from ops.interpret.site import NginxSiteConfig, SiteReading, find_site, public_name
 from ops.settings import Settings
 
 GUIDE_APP_DIR = "/root/build"
@@ -61,7 +61,9 @@ def log_namer(target: Target, field: str) -> int | None:
     return target.gunicorn_log_namer if target.origin.get(field) == OF_GUNICORN else None
 
 
-def gunicorn_hints(settings: Settings, pidfile: Pidfile | None, site: Site | None) -> gunicorn_topology.Hints:
+def gunicorn_hints(
+    settings: Settings, pidfile: Pidfile | None, site: NginxSiteConfig | None
+) -> gunicorn_topology.Hints:
     """What settings and nginx tell of this service's gunicorn."""
     own = settings.gunicorn
     return gunicorn_topology.Hints(
@@ -99,7 +101,7 @@ def decide_target(
     wanted_name = settings.target.domain or urlsplit(settings.target.url or "").hostname
     known = config if isinstance(config, NginxConfig) else None
     near = next(iter((*listening, *configured_bind)), None)
-    nginx = Reading(known, build, find_site(known, wanted_name, near) if known else None)
+    nginx = SiteReading(known, build, find_site(known, wanted_name, near) if known else None)
 
     domain = origins.first(
         "domain",
@@ -181,7 +183,7 @@ def _configured_bind(gunicorn: Gunicorn, master: Process | None) -> tuple[str, .
     return gunicorn_topology.bind_addresses(gunicorn_topology.setting("bind", "bind", told, gunicorn.config))
 
 
-def _doors(settings: Settings, origins: _Origins, nginx: Reading, url: str) -> dict[str, Any]:
+def _doors(settings: Settings, origins: _Origins, nginx: SiteReading, url: str) -> dict[str, Any]:
     """Where HTTPS and plain HTTP are dialled."""
     parts = urlsplit(url)
     port = parts.port or (80 if parts.scheme == "http" else 443)
@@ -201,7 +203,7 @@ def _doors(settings: Settings, origins: _Origins, nginx: Reading, url: str) -> d
 def _backend(
     settings: Settings,
     origins: _Origins,
-    nginx: Reading,
+    nginx: SiteReading,
     listening: tuple[str, ...],
     configured_bind: tuple[str, ...],
     gunicorn: Gunicorn,
@@ -228,7 +230,9 @@ def _backend(
     )
 
 
-def _certificate_files(settings: Settings, origins: _Origins, nginx: Reading, domain: str) -> dict[str, Any]:
+def _certificate_files(
+    settings: Settings, origins: _Origins, nginx: SiteReading, domain: str
+) -> dict[str, Any]:
     """The certificate and key that nginx serves the name with."""
     lineage = PurePosixPath(settings.tls.letsencrypt_dir) / "live" / domain
     wanted = {
@@ -246,7 +250,7 @@ def _certificate_files(settings: Settings, origins: _Origins, nginx: Reading, do
     }
 
 
-def _nginx_files(settings: Settings, origins: _Origins, nginx: Reading) -> dict[str, Any]:
+def _nginx_files(settings: Settings, origins: _Origins, nginx: SiteReading) -> dict[str, Any]:
     """nginx's own files for the site."""
     configured = "nginx's configuration"
     error_log = settings.nginx.error_log

@@ -39,7 +39,7 @@ _NOT_UNDERSTOOD = Text(
 )
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class DeliveryResult(msgspec.Struct, frozen=True):
     """The outcome of one attempt. ``retry_after``: seconds the peer asked to be left alone, None where it did not."""
 
     outcome: Outcome
@@ -47,7 +47,7 @@ class Verdict(msgspec.Struct, frozen=True):
     retry_after: float | None = None
 
 
-ACCEPTED = Verdict("accepted")
+ACCEPTED = DeliveryResult("accepted")
 
 
 def temporary_status(status: int) -> bool:
@@ -60,11 +60,11 @@ def temporary_words(words: str) -> bool:
     return bool(_TEMPORARY_WORDS.search(words))
 
 
-def judge_status(status: int, headers: Mapping[str, str], now: float) -> Verdict:
+def judge_status(status: int, headers: Mapping[str, str], now: float) -> DeliveryResult:
     """The verdict on an answer of which nothing but status and headers means anything."""
     outcome: Outcome = "failed" if temporary_status(status) else "refused"
     form = _REDIRECTED if 300 <= status < 400 else _STATUS
-    return Verdict(outcome, _filled(form, status), retry_after(headers, now))
+    return DeliveryResult(outcome, _filled(form, status), retry_after(headers, now))
 
 
 def judge_code(
@@ -76,7 +76,7 @@ def judge_code(
     pauses: Mapping[int, float],
     hint: Text | None,
     now: float,
-) -> Verdict:
+) -> DeliveryResult:
     """The verdict on a robot's answer: the code inside it decides, not the HTTP status around it.
 
     ``code`` and ``words``: the robot's own error code and message, None where the answer held none. ``pauses``: the
@@ -85,7 +85,7 @@ def judge_code(
     succeeded = 200 <= status < 300
     if code is None:
         if succeeded:
-            return Verdict("failed", _filled(_NOT_UNDERSTOOD, status), retry_after(headers, now))
+            return DeliveryResult("failed", _filled(_NOT_UNDERSTOOD, status), retry_after(headers, now))
         return judge_status(status, headers, now)
     if code == 0 and succeeded:
         return ACCEPTED
@@ -97,7 +97,7 @@ def judge_code(
         Text(en=said, zh=said) if hint is None else Text(en=f"{said} ({hint.en})", zh=f"{said}（{hint.zh}）")
     )
     asked = retry_after(headers, now)
-    return Verdict(
+    return DeliveryResult(
         "failed" if temporary else "refused",
         reason,
         pauses.get(code) if asked is None and temporary else asked,

@@ -17,7 +17,7 @@ from typing import Literal
 
 import msgspec
 
-from ops.notifications.delivery_result import MAX_RETRY_AFTER_S, Verdict
+from ops.notifications.delivery_result import MAX_RETRY_AFTER_S, DeliveryResult
 from ops.notifications.message import MAX_TITLE_CHARS, Message
 from ops.text.language import Text
 
@@ -46,7 +46,7 @@ _HELD_LIMIT = Text(
 )
 
 
-class Entry(msgspec.Struct):
+class LedgerEntry(msgspec.Struct):
     """A message on its way. ``pending``: attempts so far, by destination that has not settled it yet.
 
     ``began``: the trouble that this recovery ends; ``heard``: the destinations that know of it.
@@ -87,7 +87,7 @@ class Ledger(msgspec.Struct):
 
     version: Literal[1] = 1
     next_number: int = 1
-    entries: list[Entry] = []
+    entries: list[LedgerEntry] = []
     opened: dict[str, Opened] = {}
     routes: dict[str, Route] = {}
     queued_at: list[float] = []
@@ -97,7 +97,7 @@ class Ledger(msgspec.Struct):
 class GivenUp(msgspec.Struct, frozen=True):
     """A message that a destination will not get any more."""
 
-    entry: Entry
+    entry: LedgerEntry
     destination: str
     attempts: int
 
@@ -116,16 +116,16 @@ def add(ledger: Ledger, message: Message, destinations: Sequence[str], now: floa
     elif message.kind != "test":
         ledger.opened[message.key] = Opened(message, [message.kind])
         _bound_opened(ledger, now)
-    return _queue(ledger, Entry(0, message, now, dict.fromkeys(destinations, 0)), now)
+    return _queue(ledger, LedgerEntry(0, message, now, dict.fromkeys(destinations, 0)), now)
 
 
 def due(
     ledger: Ledger, destinations: Sequence[str], now: float
-) -> tuple[dict[str, list[Entry]], list[GivenUp]]:
+) -> tuple[dict[str, list[LedgerEntry]], list[GivenUp]]:
     """What to try now, by destination and in order; and what has become too old to be tried."""
     given_up = _expire(ledger, destinations, now)
     _tell_held(ledger, destinations, now)
-    work: dict[str, list[Entry]] = {}
+    work: dict[str, list[LedgerEntry]] = {}
     for destination in destinations:
         route = ledger.routes.get(destination)
         # A pause longer than any that is ever set means that the clock was put back since.
@@ -137,7 +137,7 @@ def due(
 
 
 def settle(
-    ledger: Ledger, sent: Entry, destination: str, verdict: Verdict, now: float, chance: float
+    ledger: Ledger, sent: LedgerEntry, destination: str, verdict: DeliveryResult, now: float, chance: float
 ) -> tuple[int, float | None]:
     """Record the verdict on one attempt at ``sent``, an entry that `due` handed out.
 
@@ -179,12 +179,14 @@ def _close(ledger: Ledger, message: Message, destinations: Sequence[str], now: f
     _sweep(ledger)
     return _queue(
         ledger,
-        Entry(0, message, now, dict.fromkeys(destinations, 0), began=opened.message, heard=opened.heard),
+        LedgerEntry(
+            0, message, now, dict.fromkeys(destinations, 0), began=opened.message, heard=opened.heard
+        ),
         now,
     )
 
 
-def _queue(ledger: Ledger, entry: Entry, now: float) -> Added:
+def _queue(ledger: Ledger, entry: LedgerEntry, now: float) -> Added:
     limit = HOURLY + PAGES if entry.message.kind == "page" else HOURLY
     if _recent(ledger, now) >= limit:
         _hold(ledger, entry.message)
@@ -193,7 +195,7 @@ def _queue(ledger: Ledger, entry: Entry, now: float) -> Added:
     return "queued"
 
 
-def _append(ledger: Ledger, entry: Entry, now: float) -> None:
+def _append(ledger: Ledger, entry: LedgerEntry, now: float) -> None:
     entry.number = ledger.next_number
     ledger.next_number += 1
     ledger.queued_at.append(now)
@@ -231,10 +233,10 @@ def _tell_held(ledger: Ledger, destinations: Sequence[str], now: float) -> None:
     title = Text(en=_HELD_TITLE.en.format(held.count), zh=_HELD_TITLE.zh.format(held.count))
     message = Message(HELD_KEY, "trouble", title, Text(en=bodies["en"], zh=bodies["zh"]), now)
     ledger.held = Held()
-    _append(ledger, Entry(0, message, now, dict.fromkeys(destinations, 0)), now)
+    _append(ledger, LedgerEntry(0, message, now, dict.fromkeys(destinations, 0)), now)
 
 
-def _heard(ledger: Ledger, sent: Entry, destination: str) -> None:
+def _heard(ledger: Ledger, sent: LedgerEntry, destination: str) -> None:
     """Note that ``destination`` knows of the trouble, also where its recovery was queued while it was being sent."""
     if sent.message.kind not in ("trouble", "page"):
         return

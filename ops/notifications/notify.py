@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 from ops.errors import OpsError, SettingsError
-from ops.notifications.delivery_result import Verdict
+from ops.notifications.delivery_result import DeliveryResult
 from ops.notifications.destination import Destination, destinations, masked, unusable
 from ops.notifications.ledger import Added
 from ops.notifications.message import Kind, Message, headline, wording
@@ -68,7 +68,7 @@ def send_test(settings: Settings, language: Language, within: float = TEST_WITHI
     for number, target in enumerate(targets):
         if number in reports and reports[number].verdict.outcome == "unusable":
             raise unusable(target.index, target.url, reports[number].verdict.reason.to(language))
-    late = Verdict("failed", Text(en=_NO_ANSWER.en.format(within), zh=_NO_ANSWER.zh.format(within)))
+    late = DeliveryResult("failed", Text(en=_NO_ANSWER.en.format(within), zh=_NO_ANSWER.zh.format(within)))
     return tuple(
         _delivery(target, message, reports.get(number, Report(number, late, within)))
         for number, target in enumerate(targets)

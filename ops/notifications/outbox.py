@@ -12,9 +12,9 @@ from typing import TypeVar
 
 import msgspec
 
-from ops.notifications.delivery_result import Outcome, Verdict
+from ops.notifications.delivery_result import DeliveryResult, Outcome
 from ops.notifications.destination import Destination, destinations
-from ops.notifications.ledger import MAX_AGE_S, Added, Entry, GivenUp, Ledger, add, due, settle
+from ops.notifications.ledger import MAX_AGE_S, Added, GivenUp, Ledger, LedgerEntry, add, due, settle
 from ops.notifications.message import Kind, Message, bounded, headline, wording
 from ops.notifications.store import Store, StoreError, TornError
 from ops.notifications.worker import Letter, Report, Round
@@ -138,12 +138,12 @@ class Outbox:
         ended: set[str] = set()  # destinations whose later letters wait behind one that failed
         begun = time.monotonic()
 
-        def record(number: int, verdict: Verdict, seconds: float) -> None:
+        def record(number: int, verdict: DeliveryResult, seconds: float) -> None:
             name, entry = unsettled.pop(number)
             if verdict.outcome == "unusable":
                 ended.add(name)
                 # What Apprise cannot use does not become usable by waiting.
-                verdict = Verdict("refused", verdict.reason)
+                verdict = DeliveryResult("refused", verdict.reason)
             elif verdict.outcome == "failed":
                 ended.add(name)
             moment = now + time.monotonic() - begun
@@ -176,10 +176,10 @@ class Outbox:
         for number, (name, _) in letters:
             # Of each destination only the first letter without a verdict was tried.
             if number in unsettled and name not in ended:
-                record(number, Verdict("failed", reason), time.monotonic() - begun)
+                record(number, DeliveryResult("failed", reason), time.monotonic() - begun)
         return tuple(deliveries)
 
-    def _letter(self, number: int, name: str, entry: Entry, now: float) -> Letter:
+    def _letter(self, number: int, name: str, entry: LedgerEntry, now: float) -> Letter:
         began = entry.began if name not in entry.heard else None
         return Letter(
             number,
@@ -197,7 +197,9 @@ class Outbox:
         reason = Text(
             en=_TOO_OLD.en.format(waited, item.attempts), zh=_TOO_OLD.zh.format(waited, item.attempts)
         )
-        return _delivery(destination, item.entry.message, Verdict("failed", reason), attempts=item.attempts)
+        return _delivery(
+            destination, item.entry.message, DeliveryResult("failed", reason), attempts=item.attempts
+        )
 
     def _change(self, change: Callable[[Ledger], Result]) -> Result:
         """Apply ``change`` to the ledger and write it; kept in memory where that cannot be done."""
@@ -238,7 +240,7 @@ class Outbox:
 def _delivery(
     destination: Destination,
     message: Message,
-    verdict: Verdict,
+    verdict: DeliveryResult,
     retry_at: float | None = None,
     *,
     attempts: int = 1,

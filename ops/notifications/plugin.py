@@ -21,7 +21,7 @@ from apprise.plugins.base import NotifyBase
 from ops.notifications.bots.dingtalk import DINGTALK
 from ops.notifications.bots.feishu import FEISHU, LARK
 from ops.notifications.bots.wecom import WECOM
-from ops.notifications.delivery_result import Verdict, judge_code
+from ops.notifications.delivery_result import DeliveryResult, judge_code
 from ops.notifications.webhook_bot import Address, Vendor, fitting, hint_for, read_answer, usable_endpoint
 from ops.text.language import Text
 
@@ -39,7 +39,7 @@ _NO_AUTHORITIES = Text(
 _TIMED_OUT = Text(en="no answer within {:.0f} s", zh="{:.0f} 秒内没有应答")
 
 
-class MalformedError(Exception):
+class MalformedUrlError(Exception):
     """The URL holds no usable token, secret or endpoint; the text says which, and quotes nothing of it."""
 
 
@@ -62,14 +62,14 @@ class RobotPlugin(_Base):  # type: ignore[misc]
     ) -> None:
         super().__init__(**options)
         if not self.vendor.token_form.fullmatch(token or ""):
-            raise MalformedError("no usable token in it")
+            raise MalformedUrlError("no usable token in it")
         if secret and not self.vendor.signs:
-            raise MalformedError(f"{self.vendor.name} robots know no secret")
+            raise MalformedUrlError(f"{self.vendor.name} robots know no secret")
         if endpoint and not usable_endpoint(endpoint):
-            raise MalformedError("endpoint= must be https://host[:port], or http:// on this machine")
+            raise MalformedUrlError("endpoint= must be https://host[:port], or http:// on this machine")
         self.address = Address(token, secret or None, tuple(targets or ()))
         self.endpoint = (endpoint or self.vendor.host).rstrip("/")
-        self.verdict: Verdict | None = None
+        self.verdict: DeliveryResult | None = None
 
     def send(self, body: str, title: str = "", **_: Any) -> bool:
         """Post one text; True where the robot accepted it. Raises nothing: ``verdict`` says what went wrong."""
@@ -81,7 +81,7 @@ class RobotPlugin(_Base):  # type: ignore[misc]
                 self.endpoint + quote(asked.path), urlencode(asked.query), json.dumps(asked.document).encode()
             )
         except (requests.RequestException, OSError) as error:
-            self.verdict = Verdict("failed", trouble(error, self.socket_read_timeout))
+            self.verdict = DeliveryResult("failed", trouble(error, self.socket_read_timeout))
             return False
         try:
             document = json.loads(content)

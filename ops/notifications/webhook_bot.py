@@ -23,7 +23,7 @@ class Address:
 
 
 @dataclass(frozen=True)
-class Request:
+class BotRequest:
     """What is posted: path and query below the vendor's host, and the JSON document."""
 
     path: str = field(repr=False)
@@ -34,7 +34,7 @@ class Request:
 class Compose(Protocol):
     """The vendor's request for one text. ``now``: seconds since the epoch, for the signature."""
 
-    def __call__(self, address: Address, text: str, now: float) -> Request: ...
+    def __call__(self, address: Address, text: str, now: float) -> BotRequest: ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The process that sends: `python -m ops.notifications.worker`, started by ops.notifications.worker_client for one round.
+"""The process that sends: `python -m ops.notifications.worker`, started by ops.notifications.worker_client for a round.
 
 A process of its own because Apprise with its plug-ins takes more memory than the whole watchdog may, and because a
 hanging destination can then be ended at the deadline, which a thread cannot. It reads one JSON line from standard
@@ -22,7 +22,7 @@ from typing import Any
 
 import msgspec
 
-from ops.notifications.delivery_result import ACCEPTED, Verdict, temporary_status
+from ops.notifications.delivery_result import ACCEPTED, DeliveryResult, temporary_status
 from ops.notifications.destination import scrubbed
 from ops.text.language import Text, verbatim
 
@@ -57,7 +57,7 @@ class Report(msgspec.Struct, frozen=True):
     """What became of one letter, and how many seconds it took."""
 
     number: int
-    verdict: Verdict
+    verdict: DeliveryResult
     seconds: float
 
 
@@ -90,25 +90,25 @@ def _send_route(
         try:
             verdict = _send(url, letter, asset, max(0.5, deadline - started))
         except Exception as error:  # noqa: BLE001  (a plug-in's defect is that destination's failure, no one else's)
-            verdict = Verdict("failed", verbatim(scrubbed(f"{type(error).__name__}: {error}", url)))
+            verdict = DeliveryResult("failed", verbatim(scrubbed(f"{type(error).__name__}: {error}", url)))
         report(Report(letter.number, verdict, time.monotonic() - started))
         if verdict.outcome in ("failed", "unusable"):
             return
 
 
-def _send(url: str, letter: Letter, asset: Any, within: float) -> Verdict:
+def _send(url: str, letter: Letter, asset: Any, within: float) -> DeliveryResult:
     import apprise
 
-    from ops.notifications.plugin import MalformedError, RobotPlugin
+    from ops.notifications.plugin import MalformedUrlError, RobotPlugin
 
     try:
         plugin = apprise.Apprise.instantiate(url, asset=asset, suppress_exceptions=False)
-    except MalformedError as error:
-        return Verdict("unusable", verbatim(str(error)))
+    except MalformedUrlError as error:
+        return DeliveryResult("unusable", verbatim(str(error)))
     except Exception:  # noqa: BLE001  (each plug-in refuses a URL in its own way; the message may quote it)
         plugin = None
     if plugin is None:
-        return Verdict("unusable", _UNKNOWN_URL)
+        return DeliveryResult("unusable", _UNKNOWN_URL)
     plugin.socket_connect_timeout = min(plugin.socket_connect_timeout, within)
     plugin.socket_read_timeout = min(max(plugin.socket_read_timeout, 10.0), within)
     kinds = {
@@ -126,16 +126,16 @@ def _send(url: str, letter: Letter, asset: Any, within: float) -> Verdict:
     if isinstance(plugin, RobotPlugin) and plugin.verdict is not None:
         verdict = plugin.verdict
         reason = Text(en=scrubbed(verdict.reason.en, url), zh=scrubbed(verdict.reason.zh, url))
-        return Verdict(verdict.outcome, reason, verdict.retry_after)
+        return DeliveryResult(verdict.outcome, reason, verdict.retry_after)
     return ACCEPTED if accepted else _from_log(said, url)
 
 
-def _from_log(said: list[str], url: str) -> Verdict:
+def _from_log(said: list[str], url: str) -> DeliveryResult:
     """The verdict on a plug-in of Apprise's own, which says no more than a log line."""
     statuses = [int(match[1]) for line in said if (match := _STATUS_IN_LOG.search(line))]
     permanent = bool(statuses) and not any(temporary_status(status) for status in statuses)
     reason = verbatim(scrubbed(said[-1], url)) if said else _NO_REASON
-    return Verdict("refused" if permanent else "failed", reason)
+    return DeliveryResult("refused" if permanent else "failed", reason)
 
 
 @contextlib.contextmanager
@@ -144,12 +144,12 @@ def _complaints() -> Iterator[list[str]]:
     said: list[str] = []
     thread = threading.get_ident()
 
-    class Listener(logging.Handler):
+    class ComplaintHandler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             if record.thread == thread and len(said) < 20:
                 said.append(record.getMessage()[:1000])
 
-    listener = Listener(logging.WARNING)
+    listener = ComplaintHandler(logging.WARNING)
     log = logging.getLogger("apprise")
     log.addHandler(listener)
     try:
@@ -160,7 +160,7 @@ def _complaints() -> Iterator[list[str]]:
 
 def refuse_all(work: Round, why: str, report: Callable[[Report], None]) -> None:
     """Send nothing, and report ``why`` for each destination's first letter: the later ones wait behind it."""
-    verdict = Verdict("failed", Text(en=_STILL_ROOT.en.format(why), zh=_STILL_ROOT.zh.format(why)))
+    verdict = DeliveryResult("failed", Text(en=_STILL_ROOT.en.format(why), zh=_STILL_ROOT.zh.format(why)))
     for _, letters in work.routes:
         for letter in letters[:1]:
             report(Report(letter.number, verdict, 0.0))

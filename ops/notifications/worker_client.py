@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 import ops
-from ops.notifications.delivery_result import MAX_RETRY_AFTER_S, Verdict
+from ops.notifications.delivery_result import MAX_RETRY_AFTER_S, DeliveryResult
 from ops.notifications.sandbox import environment_for_sending
 from ops.notifications.worker import Report, Round
 from ops.text.language import Text
@@ -111,7 +111,7 @@ def _bounded(report: Report) -> Report:
         en=safe_line(told.reason.en, _MAX_REASON_CHARS), zh=safe_line(told.reason.zh, _MAX_REASON_CHARS)
     )
     pause = None if told.retry_after is None else min(max(told.retry_after, 0.0), MAX_RETRY_AFTER_S)
-    return Report(report.number, Verdict(told.outcome, reason, pause), max(report.seconds, 0.0))
+    return Report(report.number, DeliveryResult(told.outcome, reason, pause), max(report.seconds, 0.0))
 
 
 def _environment() -> dict[str, str]:

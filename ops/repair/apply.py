@@ -33,8 +33,8 @@ from ops.files.nofollow import resolve, trusted_users
 from ops.files.ownership import distrust
 from ops.files.signals import undisturbed
 from ops.interpret.nginx import nginx_workers
-from ops.interpret.process_ref import Identity
-from ops.repair.audit_log import Record
+from ops.interpret.process_ref import ProcessRef
+from ops.repair.audit_log import AuditLog
 from ops.repair.model import (
     Action,
     ChangeMode,
@@ -55,17 +55,17 @@ from ops.repair.model import (
     Treated,
 )
 from ops.repair.pidfile import put_pidfile
-from ops.repair.watchdog_hold import Truce
+from ops.repair.watchdog_hold import WatchdogHold
 from ops.settings import Settings
 from ops.supervision import escalation, observe
-from ops.supervision.evidence_capture import Proof, named_logs
-from ops.supervision.evidence_store import Evidence, directory_name
-from ops.supervision.health import judge, remembered
-from ops.supervision.observation import Look
+from ops.supervision.evidence_capture import EvidenceCapture, named_logs
+from ops.supervision.evidence_store import EvidenceDirectory, directory_name
+from ops.supervision.health import assess, remembered
+from ops.supervision.observation import Observation
 from ops.supervision.rules import rules_from
 from ops.supervision.state import Action as WatchdogAction
-from ops.supervision.state import Memory
-from ops.supervision.state_store import Ledger, clocks
+from ops.supervision.state import WatchdogState
+from ops.supervision.state_store import StateStore, clocks
 from ops.text.language import Text, verbatim
 from ops.text.sanitize import safe_line
 
@@ -97,7 +97,7 @@ class _HeldError(_EndedError):
     """It must not be done now."""
 
 
-class _RefusedError(_EndedError):
+class _RepairRefusedError(_EndedError):
     """nginx or the service did not take it; everything is as it was."""
 
 
@@ -116,8 +116,8 @@ class Applier:
         self,
         settings: Settings,
         settings_path: Path | None,
-        record: Record,
-        truce: Callable[[], Truce],
+        record: AuditLog,
+        truce: Callable[[], WatchdogHold],
         tell: Callable[[Text], None],
     ) -> None:
         self.settings, self.settings_path = settings, settings_path
@@ -162,7 +162,7 @@ class Applier:
             return Treated(remedy, "unneeded", ended.detail)
         except _HeldError as ended:
             return Treated(remedy, "held", ended.detail)
-        except _RefusedError as ended:
+        except _RepairRefusedError as ended:
             return Treated(remedy, "refused", ended.detail)
         except OpsError as error:
             return Treated(remedy, "failed", verbatim(safe_line(str(error))))
@@ -206,7 +206,7 @@ class Applier:
 
     def _start_gunicorn(self) -> _Done:
         supervisor = self._supervisor()
-        look = observe.look_at(self.settings, self._memory()).look
+        look = observe.observe(self.settings, self._memory()).look
         if look.master is not None:
             raise _UnneededError(
                 Text(
@@ -227,17 +227,17 @@ class Applier:
         self._restart(action.master)
         return self._running(f"master {action.master.pid}")
 
-    def _restart(self, master: Identity | None) -> None:
+    def _restart(self, master: ProcessRef | None) -> None:
         """Take down what is left of the service, start it, and wait for it."""
         supervisor = self._supervisor()
         memory = self._memory()
-        look = observe.look_at(self.settings, memory).look
+        look = observe.observe(self.settings, memory).look
         self._keep_evidence("restart", [*([master.pid] if master else []), *(w.pid for w in look.workers)])
         restart(
             supervisor,
             self.settings,
             master=master,
-            workers={*memory.subject.workers, *(Identity(w.pid, w.start_ticks) for w in look.workers)},
+            workers={*memory.subject.workers, *(ProcessRef(w.pid, w.start_ticks) for w in look.workers)},
             reacts=_answers(look),
             is_free=lambda: observe.is_free(look.backend),
             tell=self._note_stale,
@@ -255,7 +255,7 @@ class Applier:
         _must_be_roots(place)
         if place.read_bytes() != action.edit.before:
             raise _HeldError(Text(en=f"{place} has changed meanwhile", zh=f"{place} 刚被改动过"))
-        did_serve = _serves(observe.look_at(self.settings, self._memory()).look)
+        did_serve = _serves(observe.observe(self.settings, self._memory()).look)
         kept = keep_copy(place, hidden=True)
         self.record.note("edit", path=str(place), kept=str(kept))
         try:
@@ -264,15 +264,15 @@ class Applier:
                 self._restart(action.master)
             except RestartError as error:
                 raise _no_start(str(error)) from None
-            if did_serve and not _serves(observe.look_at(self.settings, self._memory()).look):
+            if did_serve and not _serves(observe.observe(self.settings, self._memory()).look):
                 raise _no_start("it does not become ready")
         except BaseException:
             with undisturbed():
                 kept.replace(place)
                 flush_directory(place.parent)
                 self.record.note("put back", path=str(place))
-            look = observe.look_at(self.settings, self._memory()).look
-            now = Identity(look.master.pid, look.master.start_ticks) if look.master else None
+            look = observe.observe(self.settings, self._memory()).look
+            now = ProcessRef(look.master.pid, look.master.start_ticks) if look.master else None
             if now != action.master:
                 with contextlib.suppress(OpsError):
                     self._restart(now)
@@ -313,18 +313,18 @@ class Applier:
                     zh="本机有常驻的 watchdog：它会按自己的证据结束卡死的工作进程",
                 )
             )
-        ledger = Ledger(Path(self.settings.watchdog.state_file))
+        ledger = StateStore(Path(self.settings.watchdog.state_file))
         rules = rules_from(self.settings)
         memory = ledger.load(clocks())
-        proof = Proof(self.settings, self.settings_path, rules, self._evidence_root())
+        proof = EvidenceCapture(self.settings, self.settings_path, rules, self._evidence_root())
         for _ in range(PROVING_LOOKS):
-            sight = observe.look_at(self.settings, memory)
+            sight = observe.observe(self.settings, memory)
             look, memory.subject = sight.look, sight.subject
             memory = remembered(look, memory, rules, None)
-            verdict = judge(look, memory, rules)
+            verdict = assess(look, memory, rules)
             if verdict.wants_dumps:
                 memory = proof.dump(verdict, look, memory)
-                verdict = judge(look, memory, rules)
+                verdict = assess(look, memory, rules)
                 proof.keep_stacks(verdict, look, memory)
             found = next((w for w in verdict.workers if w.identity.pid == action.pid), None)
             if found is None or found.is_stuck or found.kind in ("idle", "busy"):
@@ -373,7 +373,7 @@ class Applier:
     def _keep_evidence(self, fault: str, pids: Iterable[int]) -> str:
         """What only the moment before shows; returns the directory."""
         root = self._evidence_root()
-        evidence = Evidence(root, directory_name(time.time(), fault or "fix", root))
+        evidence = EvidenceDirectory(root, directory_name(time.time(), fault or "fix", root))
         evidence.put_processes(pids)
         subject = self._memory().subject
         evidence.put_log_tails(named_logs(self.settings, subject))
@@ -385,8 +385,8 @@ class Applier:
             raise OpsError("nothing here can start the service: set gunicorn.start_command")
         return supervisor
 
-    def _memory(self) -> Memory:
-        return Ledger(Path(self.settings.watchdog.state_file)).load(clocks())
+    def _memory(self) -> WatchdogState:
+        return StateStore(Path(self.settings.watchdog.state_file)).load(clocks())
 
     def _wait_for_the_service(self) -> None:
         """Until it answers, and says that it is ready where it says anything; its master's end ends the wait."""
@@ -395,7 +395,7 @@ class Applier:
 
         def settled() -> bool:
             nonlocal absent
-            look = observe.look_at(self.settings, self._memory()).look
+            look = observe.observe(self.settings, self._memory()).look
             absent = absent + 1 if look.master is None else 0
             # A service that daemonises has no master for a moment.
             if absent * LOOK_AGAIN > LOOK_SECONDS:
@@ -410,7 +410,7 @@ class Applier:
             time.sleep(LOOK_AGAIN)
 
     def _running(self, before: str) -> _Done:
-        look = observe.look_at(self.settings, self._memory()).look
+        look = observe.observe(self.settings, self._memory()).look
         if look.master is None:
             raise OpsError(f"it was started, and has ended again; see its error log and {self._output}")
         answer = "no answer yet" if isinstance(look.health, NotSeen) else f"/health {look.health.status}"
@@ -486,12 +486,12 @@ class Applier:
             try:
                 reload_nginx(masters, around.target.nginx_error_logs, time.monotonic() + RELOAD_SECONDS)
             except ReloadError as error:
-                raise _RefusedError(
+                raise _RepairRefusedError(
                     Text(en=f"{error}; the old file is back", zh=f"{error}；原文件已恢复")
                 ) from None
             ill = health_problem(around.target, time.monotonic() + HEALTH_SECONDS)
             if ill is not None and ill_before is None:
-                raise _RefusedError(
+                raise _RepairRefusedError(
                     Text(
                         en=f"with it the service did not answer any more ({ill}); the old file is back",
                         zh=f"修改后服务不再应答（{ill}）；原文件已恢复",
@@ -507,7 +507,7 @@ class Applier:
         )
 
     def _put_back(
-        self, copies: list[tuple[Path, Path]], masters: tuple[Identity, ...], around: Surroundings
+        self, copies: list[tuple[Path, Path]], masters: tuple[ProcessRef, ...], around: Surroundings
     ) -> None:
         """The old files take their places again: bytes, owner, mode, time. ``masters`` may have read the new ones."""
         with undisturbed():
@@ -644,21 +644,21 @@ def _must_be_roots(place: Path) -> None:
         )
 
 
-def _must_be_alive(process: Identity) -> None:
+def _must_be_alive(process: ProcessRef) -> None:
     if not is_alive(process):
         raise _UnneededError(
             Text(en=f"process {process.pid} has ended meanwhile", zh=f"进程 {process.pid} 已经结束")
         )
 
 
-def _same_masters(around: Surroundings, meant: tuple[Identity, ...]) -> tuple[Identity, ...]:
+def _same_masters(around: Surroundings, meant: tuple[ProcessRef, ...]) -> tuple[ProcessRef, ...]:
     now = serving_now(around)
     if set(now) != set(meant):
         raise _UnneededError(Text(en="nginx has been restarted meanwhile", zh="nginx 刚被重启过"))
     return now
 
 
-def _workers(around: Surroundings, masters: Iterable[Identity]) -> set[int]:
+def _workers(around: Surroundings, masters: Iterable[ProcessRef]) -> set[int]:
     if not isinstance(around.processes, Processes):
         return set()
     processes = around.processes.processes
@@ -676,7 +676,7 @@ def _test(around: Surroundings) -> str | None:
 
 
 def _refuse_by_test(problem: str) -> NoReturn:
-    raise _RefusedError(
+    raise _RepairRefusedError(
         Text(
             en=f"nginx -t refuses: {problem}; everything is as it was",
             zh=f"nginx -t 不通过：{problem}；一切保持原样",
@@ -684,8 +684,8 @@ def _refuse_by_test(problem: str) -> NoReturn:
     )
 
 
-def _no_start(why: str) -> _RefusedError:
-    return _RefusedError(
+def _no_start(why: str) -> _RepairRefusedError:
+    return _RepairRefusedError(
         Text(
             en=f"with it the service did not come up ({why}); the old file is back, and the service restarted",
             zh=f"修改后服务起不来（{why}）；原文件已恢复，并已重启服务",
@@ -693,11 +693,11 @@ def _no_start(why: str) -> _RefusedError:
     )
 
 
-def _answers(look: Look) -> bool:
+def _answers(look: Observation) -> bool:
     return not isinstance(look.health, NotSeen) and look.health.status is not None
 
 
-def _serves(look: Look) -> bool:
+def _serves(look: Observation) -> bool:
     """Whether it answers, and does not say that it is still loading."""
     return _answers(look) and not _loads(look.ready)
 
@@ -711,5 +711,5 @@ def _pids(pids: Iterable[int]) -> str:
     return ", ".join(map(str, sorted(pids))) or "-"
 
 
-def _pids_of(processes: Iterable[Identity]) -> str:
+def _pids_of(processes: Iterable[ProcessRef]) -> str:
     return _pids(process.pid for process in processes)

@@ -25,7 +25,7 @@ def record_path(settings: Settings) -> Path:
     return Path(settings.watchdog.state_file).with_name(NAME)
 
 
-class Record:
+class AuditLog:
     """The open record; use it as a context. Raises OpsError where it cannot be written: then nothing is done."""
 
     def __init__(self, path: Path) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ops.diagnosis.model import Cause, Diagnosis
-from ops.interpret.process_ref import Identity
+from ops.interpret.process_ref import ProcessRef
 from ops.text.language import Text
 
 Safety = Literal["safe", "risky"]
@@ -37,7 +37,7 @@ class StartGunicorn:
 class RestartGunicorn:
     """Take down what is left of the service, and start it."""
 
-    master: Identity
+    master: ProcessRef
     area: Area = "gunicorn"
 
 
@@ -45,7 +45,7 @@ class RestartGunicorn:
 class ReloadGunicorn:
     """New workers beside the old, by SIGHUP to the master. ``workers``: those to be replaced."""
 
-    master: Identity
+    master: ProcessRef
     workers: tuple[int, ...]
     area: Area = "gunicorn"
 
@@ -62,7 +62,7 @@ class EndWorker:
 class Continue:
     """Let stopped processes run on."""
 
-    processes: tuple[Identity, ...]
+    processes: tuple[ProcessRef, ...]
     area: Area = "gunicorn"
 
 
@@ -78,7 +78,7 @@ class StartNginx:
 class ReloadNginx:
     """Have nginx read its files again. ``workers``: pids of those that read the old ones."""
 
-    masters: tuple[Identity, ...]
+    masters: tuple[ProcessRef, ...]
     workers: tuple[int, ...]
     area: Area = "nginx"
 
@@ -88,7 +88,7 @@ class EditNginx:
     """Change files of nginx's configuration, and have it read them."""
 
     edits: tuple[FileEdit, ...]
-    masters: tuple[Identity, ...]
+    masters: tuple[ProcessRef, ...]
     area: Area = "nginx"
 
 
@@ -97,7 +97,7 @@ class EditGunicorn:
     """Change gunicorn's configuration file, and restart the service with it."""
 
     edit: FileEdit
-    master: Identity
+    master: ProcessRef
     area: Area = "gunicorn"
 
 
@@ -106,7 +106,7 @@ class ReopenLogs:
     """Have masters open their logs anew, by SIGUSR1. ``stale``: (pid, link as /proc/PID/fd shows it) of what
     is written to by mistake."""
 
-    masters: tuple[Identity, ...]
+    masters: tuple[ProcessRef, ...]
     stale: tuple[tuple[int, str], ...]
     area: Area = "files"
 
@@ -119,7 +119,7 @@ class MendPidfile:
 
     path: str
     found: int
-    master: Identity
+    master: ProcessRef
     keeps: bool
     namer: int | None = None
     area: Area = "files"

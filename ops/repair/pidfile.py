@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import PurePosixPath
 
 from ops.collect.services.logrotate import user_groups
-from ops.control.account import Account, as_account
+from ops.control.account import UserAccount, as_account
 from ops.control.pidfile import deciders
 from ops.files.nofollow import resolve, trusted_users
 from ops.text.language import Text, verbatim
@@ -42,7 +42,7 @@ def put_pidfile(path: str, found: int, namer: int | None, content: bytes | None)
             return None
         (uid,) = users
         groups = [member.gid for member in user_groups(uid)]
-        failed = as_account(Account(uid, groups[0], tuple(groups)), do)
+        failed = as_account(UserAccount(uid, groups[0], tuple(groups)), do)
         return None if failed is None else verbatim(f"user {uid}: {failed.strerror}")
     finally:
         os.close(directory)

@@ -40,7 +40,7 @@ from ops.interpret import nginx as nginx_topology
 from ops.interpret.authority import Standing, standing
 from ops.interpret.commands import as_user_of
 from ops.interpret.logrotate import parse
-from ops.interpret.process_ref import Identity
+from ops.interpret.process_ref import ProcessRef
 from ops.interpret.progress import stuck_for
 from ops.interpret.service_name import is_prediction
 from ops.interpret.site import find_site
@@ -801,8 +801,8 @@ def _create_backup(case: _Case) -> Iterator[Remedy]:
     )
 
 
-def _identity(process: Process) -> Identity:
-    return Identity(process.pid, process.start_ticks)
+def _identity(process: Process) -> ProcessRef:
+    return ProcessRef(process.pid, process.start_ticks)
 
 
 def _below(directory: str | None, path: str) -> str:

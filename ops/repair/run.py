@@ -12,11 +12,11 @@ from ops.diagnosis.model import Diagnosis
 from ops.doctor import Examination
 from ops.files.signals import end_in_order
 from ops.repair.apply import Applier
-from ops.repair.audit_log import Record, record_path
+from ops.repair.audit_log import AuditLog, record_path
 from ops.repair.context import gather
 from ops.repair.model import Remedy, Repair, Safety, Treated
 from ops.repair.plan import plan
-from ops.repair.watchdog_hold import Truce, truce
+from ops.repair.watchdog_hold import WatchdogHold, truce
 from ops.settings import Settings
 from ops.text.language import Text
 
@@ -53,11 +53,11 @@ def repair(
         return Repair(level, first, treated, first, None)
     end_in_order()
     done: list[Treated] = []
-    with Record(record_path(settings)) as record, contextlib.ExitStack() as held:
+    with AuditLog(record_path(settings)) as record, contextlib.ExitStack() as held:
         record.note("diagnosed", status=first.status, causes=[cause.code for cause in first.causes])
-        agreed: list[Truce] = []
+        agreed: list[WatchdogHold] = []
 
-        def agree() -> Truce:
+        def agree() -> WatchdogHold:
             # Once: from the first process that is touched until the last diagnosis.
             if not agreed:
                 agreed.append(held.enter_context(truce(settings)))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ops.settings import Settings
-from ops.supervision.state_store import Ledger, Lock, LockedError, Pause, clocks
+from ops.supervision.state_store import Lock, LockedError, Pause, StateStore, clocks
 from ops.text.language import Text
 from ops.text.sanitize import safe_line
 from ops.text.timestamps import local_time
@@ -27,7 +27,7 @@ ROUND_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
-class Truce:
+class WatchdogHold:
     """``refusal``: why gunicorn and nginx must be left alone, None where they are ours. ``locked``: we hold the
     watchdog's lock, and may write to its memory."""
 
@@ -36,22 +36,22 @@ class Truce:
 
 
 @contextmanager
-def truce(settings: Settings) -> Iterator[Truce]:
+def truce(settings: Settings) -> Iterator[WatchdogHold]:
     """Have the watchdog hold still as long as this lasts."""
-    ledger = Ledger(Path(settings.watchdog.state_file))
+    ledger = StateStore(Path(settings.watchdog.state_file))
     if (pause := ledger.paused(time.time())) is not None:
-        yield Truce(_paused(pause))
+        yield WatchdogHold(_paused(pause))
         return
     with contextlib.ExitStack() as held:
         if _try_lock(ledger.path, held):
-            yield Truce(_pending(ledger), locked=True)
+            yield WatchdogHold(_pending(ledger), locked=True)
             return
         own = Pause(until=time.time() + PAUSE_SECONDS, since=time.time(), by=BY)
         try:
             ledger.pause(own)
         except OSError as error:
             why = safe_line(str(error))
-            yield Truce(
+            yield WatchdogHold(
                 Text(
                     en=f"a watchdog runs, and cannot be paused: {why}",
                     zh=f"watchdog 正在运行且无法暂停：{why}",
@@ -61,18 +61,18 @@ def truce(settings: Settings) -> Iterator[Truce]:
         held.callback(_resume, ledger, own)
         locked = _wait_for_its_round(settings, ledger, own, held)
         if locked is None:
-            yield Truce(
+            yield WatchdogHold(
                 Text(
                     en="a watchdog is at work, and did not come to rest; see gte-ops watchdog status",
                     zh="watchdog 正在处理，未停下来；请看 gte-ops watchdog status",
                 )
             )
             return
-        yield Truce(_pending(ledger), locked=locked)
+        yield WatchdogHold(_pending(ledger), locked=locked)
 
 
 def _wait_for_its_round(
-    settings: Settings, ledger: Ledger, own: Pause, held: contextlib.ExitStack
+    settings: Settings, ledger: StateStore, own: Pause, held: contextlib.ExitStack
 ) -> bool | None:
     """Until the watchdog has seen the pause, or has ended: then its lock is ours (True). None: neither in time."""
     give_up = time.monotonic() + float(settings.watchdog.interval) + ROUND_SECONDS
@@ -94,7 +94,7 @@ def _try_lock(path: Path, held: contextlib.ExitStack) -> bool:
     return True
 
 
-def _pending(ledger: Ledger) -> Text | None:
+def _pending(ledger: StateStore) -> Text | None:
     pending = ledger.load(clocks()).pending
     if pending is None or time.clock_gettime(time.CLOCK_BOOTTIME) > pending.until:
         return None
@@ -114,7 +114,7 @@ def _paused(pause: Pause) -> Text:
     )
 
 
-def _resume(ledger: Ledger, own: Pause) -> None:
+def _resume(ledger: StateStore, own: Pause) -> None:
     """End our pause; one that somebody has set meanwhile is theirs."""
     with contextlib.suppress(OSError):
         if ledger.paused(time.time()) == own:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TextIO
 
-from ops.diagnosis.catalogue import GUIDE_VALUES, Entry, catalogue, is_command
+from ops.diagnosis.catalogue import GUIDE_VALUES, CauseEntry, catalogue, is_command
 from ops.report.sentences import readable_language
 from ops.report.terminal import Page
 from ops.text.language import Language, Text
@@ -47,7 +47,7 @@ def render_explanation(code: str, language: Language, out: TextIO, color: bool |
     page.prose(_EXAMPLE_HOST.to(language), style="dim")
 
 
-def example_values(entry: Entry) -> dict[str, str]:
+def example_values(entry: CauseEntry) -> dict[str, str]:
     """The guide's own host, and for what only a real case knows the name in capitals: ``kill PID``."""
     return GUIDE_VALUES | {name: name.upper() for name in entry.facts}
 

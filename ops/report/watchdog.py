@@ -10,8 +10,8 @@ from typing import Any, TextIO
 from ops.settings import Settings
 from ops.supervision.alerts import fault_name
 from ops.supervision.sentences import RUNGS, STATES
-from ops.supervision.state import Memory
-from ops.supervision.state_store import Ledger, Pause, clocks, is_locked
+from ops.supervision.state import WatchdogState
+from ops.supervision.state_store import Pause, StateStore, clocks, is_locked
 from ops.text.duration import age
 from ops.text.language import Language, Text
 
@@ -25,7 +25,7 @@ _RUNNING = (
 class Status:
     """What is known. ``trouble``: why the state cannot be read."""
 
-    memory: Memory
+    memory: WatchdogState
     pause: Pause | None
     running: bool
     now: float
@@ -36,7 +36,7 @@ def read_status(settings: Settings) -> Status:
     """The state as it lies on disk; nothing is looked at or changed."""
     path = Path(settings.watchdog.state_file)
     moment = clocks()
-    ledger = Ledger(path)
+    ledger = StateStore(path)
     memory = ledger.load(moment)
     return Status(
         memory=memory,

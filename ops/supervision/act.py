@@ -18,17 +18,17 @@ from ops.control.restart import Supervisor, find_supervisor, plan_start, refusal
 from ops.control.signals import GoneError, is_alive, kill
 from ops.control.worker import continue_process, kill_worker, terminate_worker
 from ops.errors import OpsError
-from ops.interpret.process_ref import Identity
+from ops.interpret.process_ref import ProcessRef
 from ops.settings import Settings
 from ops.supervision import escalation, observe
-from ops.supervision.alerts import Journal
-from ops.supervision.escalation import Means, Step
-from ops.supervision.evidence_capture import Proof
-from ops.supervision.health import ALIVE, Verdict
-from ops.supervision.observation import Look
+from ops.supervision.alerts import WatchdogJournal
+from ops.supervision.escalation import Capabilities, Step
+from ops.supervision.evidence_capture import EvidenceCapture
+from ops.supervision.health import ALIVE, Assessment
+from ops.supervision.observation import Observation
 from ops.supervision.rules import LOOK_AGAIN, MEMORY_GRACE, Rules
-from ops.supervision.state import Action, Memory, Pending
-from ops.supervision.state_store import Ledger
+from ops.supervision.state import Action, Pending, WatchdogState
+from ops.supervision.state_store import StateStore
 from ops.text.sanitize import safe_line
 
 # SIGKILL works at once; taking down, waiting for the port and starting take up to 20 s until a master is seen.
@@ -46,9 +46,9 @@ class Actor:
         self,
         settings: Settings,
         rules: Rules,
-        ledger: Ledger,
-        proof: Proof,
-        journal: Journal,
+        ledger: StateStore,
+        proof: EvidenceCapture,
+        journal: WatchdogJournal,
         output: Path,
         *,
         resident: bool,
@@ -65,7 +65,9 @@ class Actor:
 
     # --- deciding and acting ------------------------------------------------------------------------------------------
 
-    def decide(self, verdict: Verdict, look: Look, memory: Memory, *, paused: bool) -> tuple[Step, Memory]:
+    def decide(
+        self, verdict: Assessment, look: Observation, memory: WatchdogState, *, paused: bool
+    ) -> tuple[Step, WatchdogState]:
         """The next step, by what this host has the means for, and the memory of what that decision rests on."""
         if not verdict.confirmed:
             return Step(None), memory
@@ -81,7 +83,7 @@ class Actor:
         causes = self.proof.causes(patient=patient) if needs_cause else ()
         supervisor = self._supervisor()
         may_restart = supervisor is not None and verdict.fault in escalation.RESTART_FAULTS
-        means = Means(
+        means = Capabilities(
             restart=supervisor is not None,
             reload=can_reload(
                 observe.config_file(self.settings, memory.subject.cwd), tuple(w.pid for w in look.workers)
@@ -106,7 +108,9 @@ class Actor:
             memory = msgspec.structs.replace(memory, futile_fingerprint=means.fingerprint)
         return step, memory
 
-    def act(self, step: Step, verdict: Verdict, look: Look, memory: Memory) -> tuple[bool, Memory]:
+    def act(
+        self, step: Step, verdict: Assessment, look: Observation, memory: WatchdogState
+    ) -> tuple[bool, WatchdogState]:
         """Write down what is about to be done, then do it. Whether it was done, and what is remembered after."""
         assert step.rung is not None  # noqa: S101  its caller has looked
         now = look.clocks
@@ -170,9 +174,9 @@ class Actor:
             return True, msgspec.structs.replace(memory, pending=None, actions=actions, restarting_since=None)
         return True, memory
 
-    def _do(self, step: Step, verdict: Verdict, look: Look, memory: Memory) -> None:
+    def _do(self, step: Step, verdict: Assessment, look: Observation, memory: WatchdogState) -> None:
         who = step.worker.identity if step.worker else None
-        master = Identity(look.master.pid, look.master.start_ticks) if look.master else None
+        master = ProcessRef(look.master.pid, look.master.start_ticks) if look.master else None
         match step.rung:
             case "continue_master" if master is not None:
                 continue_process(master)
@@ -185,14 +189,16 @@ class Actor:
             case "restart":
                 self._restart(verdict, look, memory, master)
 
-    def _restart(self, verdict: Verdict, look: Look, memory: Memory, master: Identity | None) -> None:
+    def _restart(
+        self, verdict: Assessment, look: Observation, memory: WatchdogState, master: ProcessRef | None
+    ) -> None:
         supervisor = self._supervisor()
         if supervisor is None:
             raise OpsError("nothing here can start the service")
-        if master is None and observe.look_at(self.settings, memory).look.master is not None:
+        if master is None and observe.observe(self.settings, memory).look.master is not None:
             raise GoneError("a master has come up by itself meanwhile")
-        left = {*memory.subject.workers, *(Identity(w.pid, w.start_ticks) for w in look.workers)}
-        left |= {Identity(h.pid, h.start_ticks) for h in verdict.holders if h.ours and h.pid != 1}
+        left = {*memory.subject.workers, *(ProcessRef(w.pid, w.start_ticks) for w in look.workers)}
+        left |= {ProcessRef(h.pid, h.start_ticks) for h in verdict.holders if h.ours and h.pid != 1}
         backend = look.backend
         self.journal.note("start", **how_it_starts(supervisor))
         started = restart(
@@ -216,7 +222,7 @@ class Actor:
 
     # --- afterwards ---------------------------------------------------------------------------------------------------
 
-    def follow_up(self, verdict: Verdict, look: Look, memory: Memory) -> Memory:
+    def follow_up(self, verdict: Assessment, look: Observation, memory: WatchdogState) -> WatchdogState:
         """See to the last step: finish what it began, and tell whether it worked."""
         pending = memory.pending
         if pending is None:
@@ -265,7 +271,9 @@ def how_it_starts(supervisor: Supervisor) -> dict[str, Any]:
     return {"user": os.geteuid(), "environment": f"the watchdog's own: {known}"}
 
 
-def waits_for_the_doctor(fault: str, memory: Memory, rules: Rules, now: float, *, resident: bool) -> bool:
+def waits_for_the_doctor(
+    fault: str, memory: WatchdogState, rules: Rules, now: float, *, resident: bool
+) -> bool:
     """Whether a step waits for the doctor's report. Not where memory runs out: the seconds it takes are not there. Nor
     does the resident's first start of a master that is gone: nothing is left to be looked at before it, and only a
     start that failed already could be futile."""
@@ -276,7 +284,7 @@ def waits_for_the_doctor(fault: str, memory: Memory, rules: Rules, now: float, *
     return any(a.rung == "restart" and now - a.at <= rules.within for a in memory.actions)
 
 
-def _came_to_nothing(pending: Pending, look: Look, *, gone: bool) -> bool:
+def _came_to_nothing(pending: Pending, look: Observation, *, gone: bool) -> bool:
     """Whether a step shows no effect long after it must have: also where the watchdog was killed between writing it
     down and doing it."""
     age = look.clocks.boottime - pending.at
@@ -285,12 +293,12 @@ def _came_to_nothing(pending: Pending, look: Look, *, gone: bool) -> bool:
     return pending.rung == "restart" and look.master is None and age > START_SHOWS_WITHIN
 
 
-def _others_stuck(verdict: Verdict, pending: Pending) -> bool:
+def _others_stuck(verdict: Assessment, pending: Pending) -> bool:
     """Whether a worker is stuck that is not the one just dealt with: that one may have ended since the look."""
     return any(worker.identity != pending.worker for worker in verdict.stuck)
 
 
-def _has_new_worker(look: Look, pending: Pending) -> bool:
+def _has_new_worker(look: Observation, pending: Pending) -> bool:
     retired = {who.pid for who in pending.retired}
     return any(
         w.pid not in retired
@@ -300,17 +308,17 @@ def _has_new_worker(look: Look, pending: Pending) -> bool:
     )
 
 
-def _is_whole(look: Look) -> bool:
+def _is_whole(look: Observation) -> bool:
     """Whether a worker is there and none is still booting."""
     return bool(look.workers) and not _is_booting(look)
 
 
-def _boots_in_time(verdict: Verdict) -> bool:
+def _boots_in_time(verdict: Assessment) -> bool:
     """Whether a worker boots that may still come up; not one that hangs at it."""
     return any(worker.kind == "booting" for worker in verdict.workers)
 
 
-def _is_booting(look: Look) -> bool:
+def _is_booting(look: Observation) -> bool:
     return any(
         w.record is not None and w.record.phase == "booting" and not w.record.completed for w in look.workers
     )

@@ -8,23 +8,25 @@ from typing import Literal
 
 import msgspec
 
-from ops.supervision.alerts import Journal, Teller, fault_name, recovery_body, trouble_body
+from ops.supervision.alerts import Notifier, WatchdogJournal, fault_name, recovery_body, trouble_body
 from ops.supervision.escalation import Step
-from ops.supervision.health import ALIVE, Verdict
-from ops.supervision.observation import Look
+from ops.supervision.health import ALIVE, Assessment
+from ops.supervision.observation import Observation
 from ops.supervision.rules import Rules
 from ops.supervision.sentences import RUNGS
-from ops.supervision.state import Memory
+from ops.supervision.state import WatchdogState
 from ops.text.language import Text
 
 
 class Announcer:
     """Decides what is said, and hands it to ``teller``."""
 
-    def __init__(self, teller: Teller, journal: Journal, rules: Rules) -> None:
+    def __init__(self, teller: Notifier, journal: WatchdogJournal, rules: Rules) -> None:
         self.teller, self.journal, self.rules = teller, journal, rules
 
-    def trouble(self, verdict: Verdict, look: Look, memory: Memory, step: Step, evidence: str) -> Memory:
+    def trouble(
+        self, verdict: Assessment, look: Observation, memory: WatchdogState, step: Step, evidence: str
+    ) -> WatchdogState:
         """One message when trouble begins, one when it ends; a page where it holds."""
         trouble = memory.trouble
         if trouble is None:
@@ -67,7 +69,7 @@ class Announcer:
             ),
         )
 
-    def saturation(self, verdict: Verdict, look: Look, memory: Memory) -> Memory:
+    def saturation(self, verdict: Assessment, look: Observation, memory: WatchdogState) -> WatchdogState:
         """One message when it has been saturated for as many rounds as a failure needs, one when that is over."""
         now = look.clocks
         if memory.saturation_told and verdict.state == "healthy":

@@ -26,7 +26,7 @@ DELIVERY_SECONDS = 15.0
 MAX_FACT_CHARS = 2000
 
 
-class Journal:
+class WatchdogJournal:
     """One structured line a transition, JSON, to ``out``."""
 
     def __init__(self, out: TextIO) -> None:
@@ -47,10 +47,12 @@ def _safe(value: Any) -> Any:
     return [_safe(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-class Teller:
+class Notifier:
     """Messages to ``urls`` by way of the outbox at ``path``. Trouble with it is noted, and never raised."""
 
-    def __init__(self, path: Path, urls: tuple[str, ...], language: Language, journal: Journal) -> None:
+    def __init__(
+        self, path: Path, urls: tuple[str, ...], language: Language, journal: WatchdogJournal
+    ) -> None:
         self._journal = journal
         self._arguments = (path, urls, language)
         self._outbox: Outbox | None = None

@@ -19,16 +19,16 @@ from ops.settings import Settings
 from ops.supervision import metrics, observe
 from ops.supervision.act import Actor
 from ops.supervision.alert_policy import Announcer
-from ops.supervision.alerts import Journal, Teller
+from ops.supervision.alerts import Notifier, WatchdogJournal
 from ops.supervision.escalation import Step
-from ops.supervision.evidence_capture import Proof
-from ops.supervision.health import ALIVE, Verdict, judge, own_trouble, remembered, without_dumps
+from ops.supervision.evidence_capture import EvidenceCapture
+from ops.supervision.health import ALIVE, Assessment, assess, own_trouble, remembered, without_dumps
 from ops.supervision.launches import Launches
-from ops.supervision.observation import Look
+from ops.supervision.observation import Observation
 from ops.supervision.rules import LOOK_AGAIN, Rules, rules_from
-from ops.supervision.state import Memory
-from ops.supervision.state_store import Ledger, clocks
-from ops.supervision.transitions import keep_account
+from ops.supervision.state import WatchdogState
+from ops.supervision.state_store import StateStore, clocks
+from ops.supervision.transitions import record_transition
 from ops.text.language import Language
 from ops.text.sanitize import safe_line
 
@@ -36,10 +36,10 @@ FAILING, UNJUDGED = 2, 3
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CycleOutcome:
     """One round's result. ``again_after``: seconds until the next look, where it must not wait for the interval."""
 
-    verdict: Verdict
+    verdict: Assessment
     step: Step
     paused: bool
     acted: bool
@@ -64,21 +64,21 @@ class Watchdog:
         settings: Settings,
         settings_path: Path | None,
         language: Language,
-        journal: Journal,
+        journal: WatchdogJournal,
         *,
         resident: bool,
     ) -> None:
         self.settings, self.settings_path = settings, settings_path
         self.rules: Rules = rules_from(settings)
-        self.ledger = Ledger(Path(settings.watchdog.state_file))
+        self.ledger = StateStore(Path(settings.watchdog.state_file))
         self.journal = journal
         self.language = language
         self.resident = resident
-        self.teller = Teller(self._beside("outbox"), settings.notify.urls, language, journal)
+        self.teller = Notifier(self._beside("outbox"), settings.notify.urls, language, journal)
         self.announcer = Announcer(self.teller, journal, self.rules)
         kept = settings.watchdog.evidence_dir
         evidence_root = Path(kept) if kept else self._beside("evidence")
-        self.proof = Proof(settings, settings_path, self.rules, evidence_root)
+        self.proof = EvidenceCapture(settings, settings_path, self.rules, evidence_root)
         output = self._beside("start-output.log")
         self.actor = Actor(settings, self.rules, self.ledger, self.proof, journal, output, resident=resident)
         self.memory = self.ledger.load(clocks())
@@ -92,12 +92,12 @@ class Watchdog:
     def _beside(self, name: str) -> Path:
         return self.ledger.path.with_name(f"{self.ledger.path.stem}-{name}")
 
-    def round(self, *, counts: bool = True, expected_gap: float | None = None) -> Outcome:
+    def round(self, *, counts: bool = True, expected_gap: float | None = None) -> CycleOutcome:
         """Look, judge, decide, act, remember. ``counts``: whether a failure adds to the count; extra looks do not.
 
         ``expected_gap``: seconds since the last round as planned, None where nothing was."""
         self.actor.reap()
-        sight = observe.look_at(self.settings, self.memory)
+        sight = observe.observe(self.settings, self.memory)
         look = sight.look
         trouble = own_trouble(look, self.memory, expected_gap=expected_gap)
         if trouble is not None:
@@ -106,16 +106,16 @@ class Watchdog:
         memory = remembered(look, memory, self.rules, trouble)
         memory = self.launches.compare(look, memory)
         memory.failures += 1 if counts else 0
-        verdict = judge(look, memory, self.rules)
+        verdict = assess(look, memory, self.rules)
         if verdict.wants_dumps:
             memory = self.proof.dump(verdict, look, memory)
-            verdict = judge(look, memory, self.rules)
+            verdict = assess(look, memory, self.rules)
             self.proof.keep_stacks(verdict, look, memory)
         memory = without_dumps(memory, (*verdict.wants_dumps, *(w.identity for w in verdict.stuck)))
         paused = self.ledger.paused(look.clocks.wall) is not None
         memory = self.actor.follow_up(verdict, look, memory)
         self.launches.remember(verdict, look, memory)
-        memory = keep_account(verdict, look, memory, self.rules, self.journal, evidence=self.proof.path)
+        memory = record_transition(verdict, look, memory, self.rules, self.journal, evidence=self.proof.path)
         step = Step(None)
         if verdict.state in ("failing", "suspect"):
             self.proof.prepare(verdict, look, memory)
@@ -130,13 +130,13 @@ class Watchdog:
             acted, memory = self.actor.act(step, verdict, look, memory)
         self._remember(memory, paused=paused)
         self.teller.deliver_beside()
-        return Outcome(
+        return CycleOutcome(
             verdict, step, paused, acted, self._again_after(verdict, look, acted), self.memory.gave_up
         )
 
     # --- remembering --------------------------------------------------------------------------------------------------
 
-    def _remember(self, memory: Memory, *, paused: bool) -> None:
+    def _remember(self, memory: WatchdogState, *, paused: bool) -> None:
         self.memory = memory
         if not self.ledger.save(memory):
             self._say_state_trouble()
@@ -167,7 +167,7 @@ class Watchdog:
 
     # --- when to look again -------------------------------------------------------------------------------------------
 
-    def _again_after(self, verdict: Verdict, look: Look, acted: bool) -> float | None:
+    def _again_after(self, verdict: Assessment, look: Observation, acted: bool) -> float | None:
         if acted or self.memory.pending is not None:
             return LOOK_AGAIN
         if verdict.state == "unjudged":
@@ -178,7 +178,7 @@ class Watchdog:
             return LOOK_AGAIN
         return self._until_a_deadline(verdict, look) if self.resident else None
 
-    def _until_a_deadline(self, verdict: Verdict, look: Look) -> float | None:
+    def _until_a_deadline(self, verdict: Assessment, look: Observation) -> float | None:
         """Seconds until a request in flight, or a boot, passes its deadline: the resident watchdog looks just then."""
         deadline = self.rules.request_deadline
         left = [

@@ -7,9 +7,9 @@ from typing import Literal
 
 import msgspec
 
-from ops.supervision.health import NOTHING, Verdict, WorkerVerdict
+from ops.supervision.health import NOTHING, Assessment, WorkerVerdict
 from ops.supervision.rules import LONGEST_BACK_OFF, Rules
-from ops.supervision.state import MAX_ACTIONS, Action, Memory, Rung
+from ops.supervision.state import MAX_ACTIONS, Action, Rung, WatchdogState
 from ops.text.language import Text
 
 # Where the doctor proves one of these, a start ends as the last one did.
@@ -22,7 +22,7 @@ NOT_COUNTED = ("cleared", "gone")
 
 
 @dataclass(frozen=True)
-class Means:
+class Capabilities:
     """What could be done on this host just now.
 
     ``reload``: memory carries both generations, and the configuration on disk can be read. ``causes``: codes the
@@ -53,7 +53,14 @@ Allowance = Literal["allowed", "half_open", "held", "backing_off"]
 
 
 def decide(
-    verdict: Verdict, memory: Memory, rules: Rules, means: Means, now: float, *, paused: bool, jitter: float
+    verdict: Assessment,
+    memory: WatchdogState,
+    rules: Rules,
+    means: Capabilities,
+    now: float,
+    *,
+    paused: bool,
+    jitter: float,
 ) -> Step:
     """The next step. ``now``: the boot clock; ``jitter``: from 0 to 1, spreads the waits of many hosts."""
     if not verdict.confirmed:
@@ -101,7 +108,7 @@ def decide(
 
 
 def _wanted(
-    verdict: Verdict, memory: Memory, rules: Rules, means: Means
+    verdict: Assessment, memory: WatchdogState, rules: Rules, means: Capabilities
 ) -> tuple[Rung | None, WorkerVerdict | None]:
     """The smallest rung that can mend this."""
     if verdict.fault in RESTART_FAULTS:
@@ -124,13 +131,13 @@ def _wanted(
     return "terminate_worker", first
 
 
-def _tried(memory: Memory, rung: Rung) -> bool:
+def _tried(memory: WatchdogState, rung: Rung) -> bool:
     """Whether this trouble has seen that rung already."""
     since = memory.trouble.since if memory.trouble else 0.0
     return any(action.rung == rung and action.at >= since for action in memory.actions)
 
 
-def _is_futile(memory: Memory, rules: Rules, means: Means, now: float) -> bool:
+def _is_futile(memory: WatchdogState, rules: Rules, means: Capabilities, now: float) -> bool:
     if not any(code in FUTILE_FOR_A_START for code in means.causes):
         return False
     if memory.futile_fingerprint and means.fingerprint != memory.futile_fingerprint:
@@ -139,14 +146,14 @@ def _is_futile(memory: Memory, rules: Rules, means: Means, now: float) -> bool:
     return now < since + _wait(rules, memory.level)
 
 
-def used(memory: Memory, rules: Rules, now: float) -> int:
+def used(memory: WatchdogState, rules: Rules, now: float) -> int:
     """Actions that count against the budget now."""
     return sum(
         1 for action in memory.actions if now - action.at <= rules.within and action.outcome != "cleared"
     )
 
 
-def allowance(memory: Memory, rules: Rules, now: float, rung: Rung, jitter: float) -> Allowance:
+def allowance(memory: WatchdogState, rules: Rules, now: float, rung: Rung, jitter: float) -> Allowance:
     """Whether the budget allows one more action."""
     if memory.holding:
         return "half_open" if memory.rearm_at is not None and now >= memory.rearm_at else "held"
@@ -167,12 +174,12 @@ def _wait(rules: Rules, level: int) -> float:
     return float(min(LONGEST_BACK_OFF, rules.within * 2 ** min(level, 20)))
 
 
-def _first_rearm(memory: Memory, rules: Rules, jitter: float) -> float:
+def _first_rearm(memory: WatchdogState, rules: Rules, jitter: float) -> float:
     last = memory.actions[-1].at if memory.actions else 0.0
     return last + _wait(rules, 0) * (1 + 0.1 * jitter)
 
 
-def holding(memory: Memory, rules: Rules, now: float, wall: float, jitter: float) -> Memory:
+def holding(memory: WatchdogState, rules: Rules, now: float, wall: float, jitter: float) -> WatchdogState:
     """``memory`` once the budget is spent: an attempt is allowed again when the wait has passed."""
     if memory.holding:
         return memory
@@ -180,7 +187,7 @@ def holding(memory: Memory, rules: Rules, now: float, wall: float, jitter: float
     return msgspec.structs.replace(memory, holding=True, holding_wall=wall, rearm_at=rearm)
 
 
-def acted(memory: Memory, rules: Rules, action: Action, jitter: float) -> Memory:
+def acted(memory: WatchdogState, rules: Rules, action: Action, jitter: float) -> WatchdogState:
     """``memory`` with an action about to be taken. While holding, the next wait is twice as long."""
     kept = [*memory.actions, action][-MAX_ACTIONS:]
     counters = {**memory.counters, action.rung: memory.counters.get(action.rung, 0) + 1}
@@ -191,7 +198,7 @@ def acted(memory: Memory, rules: Rules, action: Action, jitter: float) -> Memory
     return msgspec.structs.replace(memory, actions=kept, counters=counters, level=level, rearm_at=rearm)
 
 
-def healthy(memory: Memory, rules: Rules, now: float) -> Memory:
+def healthy(memory: WatchdogState, rules: Rules, now: float) -> WatchdogState:
     """``memory`` after a healthy round; enough of them in a row clear the budget."""
     since = memory.healthy_since if memory.healthy_since is not None else now
     if now - since < rules.clears_after:

@@ -10,11 +10,11 @@ import msgspec
 
 from ops.settings import Settings
 from ops.supervision import observe, stacks
-from ops.supervision.evidence_store import Evidence, directory_name
-from ops.supervision.health import Verdict, gone_for, with_dump, with_thread_dump
-from ops.supervision.observation import Look
+from ops.supervision.evidence_store import EvidenceDirectory, directory_name
+from ops.supervision.health import Assessment, gone_for, with_dump, with_thread_dump
+from ops.supervision.observation import Observation
 from ops.supervision.rules import LOOK_AGAIN, Rules
-from ops.supervision.state import Memory, Subject
+from ops.supervision.state import Subject, WatchdogState
 
 MAX_DUMPS = 4
 
@@ -28,13 +28,13 @@ def named_logs(settings: Settings, subject: Subject) -> tuple[tuple[str, int | N
     )
 
 
-class Proof:
+class EvidenceCapture:
     """The evidence of the present trouble, below ``root``; ``path`` is empty before the first piece of it."""
 
     def __init__(self, settings: Settings, settings_path: Path | None, rules: Rules, root: Path) -> None:
         self.settings, self.settings_path, self.rules = settings, settings_path, rules
         self._root = root
-        self._evidence: Evidence | None = None
+        self._evidence: EvidenceDirectory | None = None
         self._stacks: dict[str, str] = {}
 
     @property
@@ -47,10 +47,10 @@ class Proof:
         self._evidence = None
 
     def causes(self, *, patient: bool) -> tuple[str, ...]:
-        """The codes of the causes the doctor named for this trouble (`Evidence.causes`)."""
+        """The codes of the causes the doctor named for this trouble (`EvidenceDirectory.causes`)."""
         return self._evidence.causes(patient=patient) if self._evidence is not None else ()
 
-    def dump(self, verdict: Verdict, look: Look, memory: Memory) -> Memory:
+    def dump(self, verdict: Assessment, look: Observation, memory: WatchdogState) -> WatchdogState:
         """Another stack dump of the suspected workers, kept as evidence."""
         workers = dict(memory.workers)
         for who in verdict.wants_dumps[:MAX_DUMPS]:
@@ -69,22 +69,24 @@ class Proof:
             self._stacks[f"stacks-{who.pid}-{2 if known.dump else 1}.txt"] = taken.text
         return msgspec.structs.replace(memory, workers=workers)
 
-    def keep_stacks(self, verdict: Verdict, look: Look, memory: Memory) -> None:
+    def keep_stacks(self, verdict: Assessment, look: Observation, memory: WatchdogState) -> None:
         """Write down the stacks just dumped, where they are of a trouble: an idle worker's are no evidence."""
         if self._stacks and verdict.state in ("suspect", "failing"):
             for name, text in self._stacks.items():
                 self._evidence_of(verdict, look, memory).put(name, text)
         self._stacks.clear()
 
-    def _evidence_of(self, verdict: Verdict, look: Look, memory: Memory) -> Evidence:
+    def _evidence_of(
+        self, verdict: Assessment, look: Observation, memory: WatchdogState
+    ) -> EvidenceDirectory:
         """This trouble's directory; one run's `--once` goes on with the one before it."""
         if self._evidence is None:
             known = memory.trouble.evidence if memory.trouble else ""
             name = Path(known).name if known else directory_name(look.clocks.wall, verdict.fault, self._root)
-            self._evidence = Evidence(self._root, name)
+            self._evidence = EvidenceDirectory(self._root, name)
         return self._evidence
 
-    def prepare(self, verdict: Verdict, look: Look, memory: Memory) -> None:
+    def prepare(self, verdict: Assessment, look: Observation, memory: WatchdogState) -> None:
         """Have the doctor look while the failure is still being counted, so that no step waits for it."""
         # A service that is being restarted by someone misses its master for one look.
         is_gone = gone_for(memory, look.clocks.boottime) >= 0.8 * LOOK_AGAIN
@@ -99,7 +101,7 @@ class Proof:
         if memory.trouble is not None and not memory.trouble.evidence:
             memory.trouble.evidence = str(evidence.path)
 
-    def complete(self, look: Look, memory: Memory, *, patient: bool) -> None:
+    def complete(self, look: Observation, memory: WatchdogState, *, patient: bool) -> None:
         """What only the moment before a step can show: the processes, the ends of the logs, the doctor's report if
         it is waited for."""
         if self._evidence is None:
@@ -112,7 +114,7 @@ class Proof:
         if patient:
             self._evidence.causes()
 
-    def fingerprint(self, memory: Memory) -> str:
+    def fingerprint(self, memory: WatchdogState) -> str:
         """The newest change among the files that decide whether a start works: a mended cause shows here."""
         newest = 0.0
         app_dir = self.settings.app.dir or memory.subject.cwd

@@ -21,7 +21,7 @@ import msgspec
 
 from ops.files.bounded_read import open_regular_file, read_regular_file
 from ops.files.nofollow import reason_not_to_trust
-from ops.supervision.observation import Look
+from ops.supervision.observation import Observation
 from ops.text.sanitize import safe_text, without_secrets
 
 MAX_DIRECTORIES = 20
@@ -46,7 +46,7 @@ _PROC_FILES = (
 )
 
 
-class Evidence:
+class EvidenceDirectory:
     """One trouble's directory, made when the first thing is put into it."""
 
     def __init__(self, root: Path, name: str) -> None:
@@ -65,7 +65,7 @@ class Evidence:
             with os.fdopen(self._new(name), "w", encoding="utf-8", errors="replace") as file:
                 file.write(content[:MAX_FILE_BYTES])
 
-    def put_look(self, look: Look) -> None:
+    def put_look(self, look: Observation) -> None:
         """What was seen, as JSON."""
         from ops.interpret.redaction import redacted_plain
 

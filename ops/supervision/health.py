@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from ops.facts.snapshot import Exchange
-from ops.interpret.process_ref import Identity
+from ops.interpret.process_ref import ProcessRef
 from ops.interpret.progress import in_flight_ages, silence
-from ops.supervision.observation import STOPPED, TRACED, Holder, Look, Worker
+from ops.supervision.observation import STOPPED, TRACED, Holder, Observation, Worker
 from ops.supervision.rules import (
     CONTROL_FAILURES,
     FEW_DESCRIPTORS,
@@ -28,7 +28,7 @@ from ops.supervision.rules import (
     SHORT_SHARE,
     Rules,
 )
-from ops.supervision.state import Memory, WorkerMemory
+from ops.supervision.state import WatchdogState, WorkerState
 from ops.text.language import Text
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class WorkerVerdict:
 
     ``wants_dump``: its stacks say, or have to say again, whether it moves."""
 
-    identity: Identity
+    identity: ProcessRef
     kind: Kind
     seconds: float = 0.0
     all_wedged: bool = True
@@ -76,8 +76,9 @@ class WorkerVerdict:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """The service as a whole. ``fault`` names what is wrong (ops/supervision/sentences.py), ``detail`` says it of this case.
+class Assessment:
+    """The service as a whole. ``fault`` names what is wrong (ops/supervision/sentences.py), ``detail`` says it of this
+    case.
 
     ``confirmed``: proven so often, or so surely, that it may be acted on. ``saturated``: alive, and with more to do
     than it can."""
@@ -91,7 +92,7 @@ class Verdict:
     holders: tuple[Holder, ...] = ()
 
     @property
-    def wants_dumps(self) -> tuple[Identity, ...]:
+    def wants_dumps(self) -> tuple[ProcessRef, ...]:
         """Workers whose stacks are needed before anything more can be said."""
         return tuple(w.identity for w in self.workers if w.wants_dump)
 
@@ -101,7 +102,7 @@ class Verdict:
         return tuple(sorted((w for w in self.workers if w.is_stuck), key=lambda w: STUCK.index(w.kind)))
 
 
-def judge(look: Look, memory: Memory, rules: Rules) -> Verdict:
+def assess(look: Observation, memory: WatchdogState, rules: Rules) -> Assessment:
     """What is the matter. ``memory`` has been brought up to date with this look (`remembered`); its ``failures`` count
     this round already, as if it failed."""
     verdict = _by_processes(look, memory, rules)
@@ -110,7 +111,7 @@ def judge(look: Look, memory: Memory, rules: Rules) -> Verdict:
     return verdict
 
 
-def _not_as_before(verdict: Verdict, memory: Memory) -> Verdict:
+def _not_as_before(verdict: Assessment, memory: WatchdogState) -> Assessment:
     """It serves, but not as before: who was refused may be let in. Nothing the watchdog does mends that."""
     named = ", ".join(memory.environment_lost)
     en = [f"without {named} as it was"] if named else []
@@ -131,13 +132,13 @@ def _not_as_before(verdict: Verdict, memory: Memory) -> Verdict:
     )
 
 
-def _by_processes(look: Look, memory: Memory, rules: Rules) -> Verdict:
+def _by_processes(look: Observation, memory: WatchdogState, rules: Rules) -> Assessment:
     if look.own_trouble is not None:
-        return Verdict("unjudged", "own_trouble", Text(en=look.own_trouble, zh=look.own_trouble))
+        return Assessment("unjudged", "own_trouble", Text(en=look.own_trouble, zh=look.own_trouble))
     if look.master is None:
         return _without_master(look, memory, rules)
     if look.master.state in TRACED:
-        return Verdict(
+        return Assessment(
             "unjudged",
             "traced",
             Text(
@@ -146,7 +147,7 @@ def _by_processes(look: Look, memory: Memory, rules: Rules) -> Verdict:
             ),
         )
     if look.master.state in STOPPED:
-        return Verdict(
+        return Assessment(
             "failing",
             "master_stopped",
             Text(
@@ -157,7 +158,7 @@ def _by_processes(look: Look, memory: Memory, rules: Rules) -> Verdict:
         )
     workers = tuple(judge_worker(w, look, memory, rules) for w in look.workers)
     if memory.control_failures >= CONTROL_FAILURES:
-        return Verdict(
+        return Assessment(
             "failing",
             "master_hung",
             Text(
@@ -177,9 +178,9 @@ def _by_processes(look: Look, memory: Memory, rules: Rules) -> Verdict:
     return _with_living_workers(workers, look, memory, rules)
 
 
-def judge_worker(worker: Worker, look: Look, memory: Memory, rules: Rules) -> WorkerVerdict:
+def judge_worker(worker: Worker, look: Observation, memory: WatchdogState, rules: Rules) -> WorkerVerdict:
     """One worker by its state, its record, its CPU and its stacks."""
-    who = Identity(worker.pid, worker.start_ticks)
+    who = ProcessRef(worker.pid, worker.start_ticks)
     known = memory.workers.get(str(worker.pid))
     if worker.state in STOPPED:
         return WorkerVerdict(who, "stopped")
@@ -218,7 +219,7 @@ def judge_worker(worker: Worker, look: Look, memory: Memory, rules: Rules) -> Wo
 
 
 def _without_record(
-    who: Identity, known: WorkerMemory | None, now: float, threads: int, alive_for: float, rules: Rules
+    who: ProcessRef, known: WorkerState | None, now: float, threads: int, alive_for: float, rules: Rules
 ) -> WorkerVerdict:
     """A worker that keeps no account, by threads that have not run at all for a deadline and stand in a request.
 
@@ -247,7 +248,7 @@ def _without_record(
     return WorkerVerdict(who, kind, seconds, all_wedged, wants_dump=True)
 
 
-def _eater(look: Look, memory: Memory) -> Worker | None:
+def _eater(look: Observation, memory: WatchdogState) -> Worker | None:
     """The worker that eats up the memory, where that is about to run out; None where none is proven to.
 
     Proven: it has at least doubled since it began to serve, it is growing, and what it has taken is more than what
@@ -270,8 +271,8 @@ def _eater(look: Look, memory: Memory) -> Worker | None:
 
 
 def _with_an_eater(
-    eating: Worker, workers: tuple[WorkerVerdict, ...], look: Look, memory: Memory, rules: Rules
-) -> Verdict:
+    eating: Worker, workers: tuple[WorkerVerdict, ...], look: Observation, memory: WatchdogState, rules: Rules
+) -> Assessment:
     assert look.room is not None  # noqa: S101  its caller has looked
     left, size = look.room.available >> 20, eating.resident >> 20
     least = memory.workers[str(eating.pid)].least >> 20
@@ -281,7 +282,7 @@ def _with_an_eater(
         else w
         for w in workers
     )
-    return Verdict(
+    return Assessment(
         "failing",
         "worker_memory",
         Text(
@@ -293,7 +294,7 @@ def _with_an_eater(
     )
 
 
-def _is_booting(worker: Worker, look: Look) -> bool:
+def _is_booting(worker: Worker, look: Observation) -> bool:
     """Whether a worker has not begun to serve.
 
     The service answers /health while its models load, so completions alone do not end its boot. But an application
@@ -306,7 +307,7 @@ def _is_booting(worker: Worker, look: Look) -> bool:
     return record.completed == 0 or _ready_reason(look) == "loading"
 
 
-def _ready_reason(look: Look) -> str:
+def _ready_reason(look: Observation) -> str:
     """Why /ready refuses; empty where it does not."""
     if not isinstance(look.ready, Exchange) or look.ready.status != 503:
         return ""
@@ -314,13 +315,13 @@ def _ready_reason(look: Look) -> str:
     return str(told.get("reason") or "") if isinstance(told, dict) else ""
 
 
-def _without_master(look: Look, memory: Memory, rules: Rules) -> Verdict:
+def _without_master(look: Observation, memory: WatchdogState, rules: Rules) -> Assessment:
     answered = isinstance(look.health, Exchange) and look.health.status is not None
     holders = look.holders if isinstance(look.holders, tuple) else ()
     foreign = tuple(holder for holder in holders if not holder.ours)
     if foreign:
         named = ", ".join(f"pid {holder.pid} ({holder.command})" for holder in foreign)
-        return Verdict(
+        return Assessment(
             "foreign",
             "port_taken",
             Text(
@@ -333,7 +334,7 @@ def _without_master(look: Look, memory: Memory, rules: Rules) -> Verdict:
         # Served, but by whom may not be seen (another user's process): nothing to act on.
         return _by_answer(look)
     if not isinstance(look.holders, tuple) and not _refused(look):
-        return Verdict(
+        return Assessment(
             "failing",
             "holder_unseen",
             Text(
@@ -341,7 +342,7 @@ def _without_master(look: Look, memory: Memory, rules: Rules) -> Verdict:
                 zh=f"看不到主进程，也看不到谁占用 {look.backend}：{look.holders.reason}",
             ),
         )
-    return Verdict(
+    return Assessment(
         "failing",
         "master_gone",
         Text(en="gunicorn's master is gone", zh="gunicorn 主进程已不存在"),
@@ -350,17 +351,17 @@ def _without_master(look: Look, memory: Memory, rules: Rules) -> Verdict:
     )
 
 
-def gone_for(memory: Memory, now: float) -> float:
+def gone_for(memory: WatchdogState, now: float) -> float:
     """For how long a master that was there is missing, seconds; 0 where it is there, or none was seen yet."""
     return now - memory.master_gone_since if memory.master_gone_since is not None else 0.0
 
 
-def _without_workers(look: Look, memory: Memory, rules: Rules) -> Verdict:
+def _without_workers(look: Observation, memory: WatchdogState, rules: Rules) -> Assessment:
     assert look.master is not None  # noqa: S101  its caller has looked
     since = max(look.master.started, memory.workers_seen_at or 0.0)
     seconds = look.clocks.boottime - since
     if seconds <= rules.boot_deadline:
-        return Verdict(
+        return Assessment(
             "booting",
             "booting",
             Text(
@@ -368,7 +369,7 @@ def _without_workers(look: Look, memory: Memory, rules: Rules) -> Verdict:
                 zh=f"主进程尚无工作进程（{seconds:.0f} 秒）",
             ),
         )
-    return Verdict(
+    return Assessment(
         "failing",
         "no_workers",
         Text(
@@ -379,7 +380,9 @@ def _without_workers(look: Look, memory: Memory, rules: Rules) -> Verdict:
     )
 
 
-def _with_stuck_workers(workers: tuple[WorkerVerdict, ...], memory: Memory, rules: Rules) -> Verdict:
+def _with_stuck_workers(
+    workers: tuple[WorkerVerdict, ...], memory: WatchdogState, rules: Rules
+) -> Assessment:
     stuck = tuple(sorted((w for w in workers if w.is_stuck), key=lambda w: STUCK.index(w.kind)))
     worst = stuck[0]
     serving = [w for w in workers if w.kind not in ("booting", "boot_hung", "stopped", "traced")]
@@ -388,7 +391,7 @@ def _with_stuck_workers(workers: tuple[WorkerVerdict, ...], memory: Memory, rule
     if proven_by_deadline and len(suspect) == len(serving):
         silent = min(w.seconds for w in suspect)
         if silent <= OVERLOAD_DEADLINES * rules.request_deadline:
-            return Verdict(
+            return Assessment(
                 "suspect",
                 "overload",
                 Text(
@@ -401,7 +404,7 @@ def _with_stuck_workers(workers: tuple[WorkerVerdict, ...], memory: Memory, rule
                 saturated=True,
             )
     enough = worst.kind != "stopped" or memory.failures >= rules.failures
-    return Verdict("failing", f"worker_{worst.kind}", _stuck_words(worst), workers, confirmed=enough)
+    return Assessment("failing", f"worker_{worst.kind}", _stuck_words(worst), workers, confirmed=enough)
 
 
 def _stuck_words(worker: WorkerVerdict) -> Text:
@@ -432,12 +435,12 @@ def _stuck_words(worker: WorkerVerdict) -> Text:
 
 
 def _with_living_workers(
-    workers: tuple[WorkerVerdict, ...], look: Look, memory: Memory, rules: Rules
-) -> Verdict:
+    workers: tuple[WorkerVerdict, ...], look: Observation, memory: WatchdogState, rules: Rules
+) -> Assessment:
     suspects = tuple(w for w in workers if w.kind == "suspect")
     if suspects:
         worst = max(suspects, key=lambda w: w.seconds)
-        return Verdict(
+        return Assessment(
             "suspect",
             "worker_suspect",
             Text(
@@ -449,7 +452,7 @@ def _with_living_workers(
         )
     if any(w.kind == "traced" for w in workers):
         pid = next(w.identity.pid for w in workers if w.kind == "traced")
-        return Verdict(
+        return Assessment(
             "unjudged",
             "traced",
             Text(en=f"a debugger holds worker {pid}", zh=f"工作进程 {pid} 正被调试器跟踪"),
@@ -461,7 +464,7 @@ def _with_living_workers(
     serving = [w for w in workers if w.kind not in ("booting",)]
     if not serving:
         seconds = max(w.seconds for w in workers)
-        return Verdict(
+        return Assessment(
             "booting",
             "booting",
             Text(
@@ -473,7 +476,7 @@ def _with_living_workers(
     moves = memory.last_answer is not None and memory.last_answer >= look.clocks.boottime
     if (busy or moves) and not _refused(look):
         # They complete requests, or have not had one for longer than it may take: alive, and too busy for /health.
-        return Verdict(
+        return Assessment(
             "saturated",
             "saturated",
             Text(
@@ -486,7 +489,9 @@ def _with_living_workers(
     return _unanswered(workers, look, memory, rules)
 
 
-def _unanswered(workers: tuple[WorkerVerdict, ...], look: Look, memory: Memory, rules: Rules) -> Verdict:
+def _unanswered(
+    workers: tuple[WorkerVerdict, ...], look: Observation, memory: WatchdogState, rules: Rules
+) -> Assessment:
     """Nobody answers, and no record accuses anyone: only long silence, flat CPU and stacks that stand still do."""
     silent = look.clocks.boottime - (
         memory.last_answer if memory.last_answer is not None else look.clocks.boottime
@@ -500,23 +505,23 @@ def _unanswered(workers: tuple[WorkerVerdict, ...], look: Look, memory: Memory, 
         ),
     )
     if _refused(look) or silent <= OVERLOAD_DEADLINES * rules.request_deadline:
-        return Verdict("failing", "not_answering", words, workers)
-    known = [memory.workers.get(str(w.identity.pid), WorkerMemory(0, 0.0, 0.0)) for w in workers]
+        return Assessment("failing", "not_answering", words, workers)
+    known = [memory.workers.get(str(w.identity.pid), WorkerState(0, 0.0, 0.0)) for w in workers]
     if any(k.share is None or k.share > FLAT_SHARE for k in known):
-        return Verdict("failing", "not_answering", words, workers)
+        return Assessment("failing", "not_answering", words, workers)
     # Who stands in no request is idle, and a service with an idle worker is not hung, but hard to reach.
     idle = any(k.at_work == 0 for k in known)
     proven = not idle and all(k.same_stacks for k in known) and memory.failures >= rules.failures
     asked = tuple(replace(w, wants_dump=True) for w in workers)
-    return Verdict("failing", "not_answering", words, asked, confirmed=proven)
+    return Assessment("failing", "not_answering", words, asked, confirmed=proven)
 
 
-def _by_answer(look: Look) -> Verdict:
+def _by_answer(look: Observation) -> Assessment:
     """What /health and /ready say of a service that answers."""
     health = look.health
     assert isinstance(health, Exchange)  # noqa: S101  its callers have looked
     if health.status is None or not 200 <= health.status < 300:
-        return Verdict(
+        return Assessment(
             "failing",
             "health_fails",
             _with_descriptors(
@@ -530,15 +535,17 @@ def _by_answer(look: Look) -> Verdict:
     reason = _ready_reason(look)
     if reason:
         if reason == "saturated":
-            return Verdict(
+            return Assessment(
                 "saturated",
                 "saturated",
                 Text(en="/ready says saturated", zh="/ready 报告已饱和"),
                 saturated=True,
             )
         if reason == "loading":
-            return Verdict("booting", "booting", Text(en="/ready says loading", zh="/ready 报告正在加载模型"))
-        return Verdict(
+            return Assessment(
+                "booting", "booting", Text(en="/ready says loading", zh="/ready 报告正在加载模型")
+            )
+        return Assessment(
             "failing",
             "not_ready",
             Text(
@@ -546,10 +553,10 @@ def _by_answer(look: Look) -> Verdict:
                 zh=f"/ready 报告 {reason}：重启无法解决",
             ),
         )
-    return Verdict("healthy", "", Text(en="the service answers", zh="服务有应答"))
+    return Assessment("healthy", "", Text(en="the service answers", zh="服务有应答"))
 
 
-def _with_descriptors(look: Look, words: Text) -> Text:
+def _with_descriptors(look: Observation, words: Text) -> Text:
     """``words``, and which workers have no descriptor left: a likely reason, and no proof of a hang."""
     spent = [
         (w.pid, *w.descriptors)
@@ -564,20 +571,20 @@ def _with_descriptors(look: Look, words: Text) -> Text:
     return words
 
 
-def _health_path(look: Look) -> str:
+def _health_path(look: Observation) -> str:
     """The health URL's path as it was asked, for sentences."""
     url = look.health.url if isinstance(look.health, Exchange) else ""
     return "/" + url.partition("://")[2].partition("/")[2] if url else "/health"
 
 
-def _refused(look: Look) -> bool:
+def _refused(look: Observation) -> bool:
     return isinstance(look.health, Exchange) and look.health.failure in ("refused", "missing")
 
 
 # --- what a look adds to the memory -----------------------------------------------------------------------------------
 
 
-def own_trouble(look: Look, memory: Memory, *, expected_gap: float | None) -> str | None:
+def own_trouble(look: Observation, memory: WatchdogState, *, expected_gap: float | None) -> str | None:
     """Why this round cannot be judged: the clock was set, the machine slept, or the watchdog itself was held up.
 
     ``expected_gap``: seconds until the next round as the loop planned it, None between separate runs."""
@@ -599,14 +606,14 @@ def own_trouble(look: Look, memory: Memory, *, expected_gap: float | None) -> st
     return None
 
 
-def remembered(look: Look, memory: Memory, rules: Rules, trouble: str | None) -> Memory:
+def remembered(look: Observation, memory: WatchdogState, rules: Rules, trouble: str | None) -> WatchdogState:
     """``memory`` after this look, before it is judged."""
     now = look.clocks.boottime
     distrust = memory.distrust_before
     if trouble is not None:
         # After a clock set back, stamps older than it lie in the future; after any of these, ages mean nothing.
         distrust = look.clocks.wall
-    workers: dict[str, WorkerMemory] = {}
+    workers: dict[str, WorkerState] = {}
     answered = isinstance(look.health, Exchange) and look.health.status is not None
     marks = _answer_marks(look)
     alive = answered or any(value != memory.answer_marks.get(name, value) for name, value in marks.items())
@@ -617,8 +624,8 @@ def remembered(look: Look, memory: Memory, rules: Rules, trouble: str | None) ->
         subject = msgspec.structs.replace(
             subject,
             backend=look.backend,
-            master=Identity(look.master.pid, look.master.start_ticks),
-            workers=tuple(Identity(w.pid, w.start_ticks) for w in look.workers),
+            master=ProcessRef(look.master.pid, look.master.start_ticks),
+            workers=tuple(ProcessRef(w.pid, w.start_ticks) for w in look.workers),
         )
     gone_since = memory.master_gone_since
     if look.master is not None or trouble is not None:
@@ -643,7 +650,7 @@ def remembered(look: Look, memory: Memory, rules: Rules, trouble: str | None) ->
     )
 
 
-def _answer_marks(look: Look) -> dict[str, int]:
+def _answer_marks(look: Observation) -> dict[str, int]:
     """What changes when the service answers anyone: completions by worker, the access log's size."""
     marks = {str(w.pid): w.record.completed for w in look.workers if w.record is not None}
     if look.access_log_size is not None:
@@ -651,9 +658,9 @@ def _answer_marks(look: Look) -> dict[str, int]:
     return marks
 
 
-def _worker_remembered(worker: Worker, known: WorkerMemory | None, now: float, rules: Rules) -> WorkerMemory:
+def _worker_remembered(worker: Worker, known: WorkerState | None, now: float, rules: Rules) -> WorkerState:
     if known is None or known.start_ticks != worker.start_ticks:
-        known = WorkerMemory(start_ticks=worker.start_ticks, cpu=worker.cpu, cpu_at=now)
+        known = WorkerState(start_ticks=worker.start_ticks, cpu=worker.cpu, cpu_at=now)
     else:
         known = msgspec.structs.replace(known)
     known.still = {
@@ -677,7 +684,7 @@ def _worker_remembered(worker: Worker, known: WorkerMemory | None, now: float, r
     return known
 
 
-def with_thread_dump(known: WorkerMemory, taken: Stacks, now: float, rules: Rules) -> WorkerMemory:
+def with_thread_dump(known: WorkerState, taken: Stacks, now: float, rules: Rules) -> WorkerState:
     """``known`` of a worker without a record after its stacks were seen: which still threads stand in a request."""
     at_work = tuple(thread for thread in known.still if thread in taken.at_work)
     told_apart = len(taken.at_work) if taken.digest.startswith("python:") else None
@@ -686,7 +693,7 @@ def with_thread_dump(known: WorkerMemory, taken: Stacks, now: float, rules: Rule
     return with_dump(known, taken.digest_of(stuck) if stuck else taken.digest, now, rules.dump_gap)
 
 
-def with_dump(known: WorkerMemory, digest: str, now: float, gap: float) -> WorkerMemory:
+def with_dump(known: WorkerState, digest: str, now: float, gap: float) -> WorkerState:
     """``known`` after another stack dump: alike or not, once two of them lie ``gap`` seconds apart."""
     if not digest:
         return known
@@ -696,7 +703,7 @@ def with_dump(known: WorkerMemory, digest: str, now: float, gap: float) -> Worke
     return msgspec.structs.replace(known, dump=digest, dump_at=now, same_stacks=same)
 
 
-def without_dumps(memory: Memory, wanted: Iterable[Identity]) -> Memory:
+def without_dumps(memory: WatchdogState, wanted: Iterable[ProcessRef]) -> WatchdogState:
     """Forget the stacks of workers that are no longer suspected: an old dump proves nothing of a new request."""
     keep = {str(who.pid) for who in wanted}
     return msgspec.structs.replace(

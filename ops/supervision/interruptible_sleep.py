@@ -8,7 +8,7 @@ import select
 import signal
 
 from ops.control.signals import is_alive
-from ops.interpret.process_ref import Identity
+from ops.interpret.process_ref import ProcessRef
 
 
 class Nap:
@@ -18,9 +18,9 @@ class Nap:
         self._woken, waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         # A signal that comes just before the sleep wakes it too (signal.set_wakeup_fd: the handler's flag would not).
         signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
-        self._ended: Identity | None = None
+        self._ended: ProcessRef | None = None
 
-    def sleep(self, seconds: float, master: Identity | None) -> None:
+    def sleep(self, seconds: float, master: ProcessRef | None) -> None:
         """At most ``seconds``; less where a signal comes, or ``master`` ends (said once of each process)."""
         with contextlib.ExitStack() as opened:
             waiting = select.poll()

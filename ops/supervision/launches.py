@@ -12,11 +12,11 @@ import msgspec
 
 from ops.control import launch
 from ops.control.launch import Launch, Remembered
-from ops.interpret.process_ref import Identity
-from ops.supervision.alerts import Journal
-from ops.supervision.health import ALIVE, Verdict
-from ops.supervision.observation import Look
-from ops.supervision.state import Memory
+from ops.interpret.process_ref import ProcessRef
+from ops.supervision.alerts import WatchdogJournal
+from ops.supervision.health import ALIVE, Assessment
+from ops.supervision.observation import Observation
+from ops.supervision.state import WatchdogState
 from ops.supervision.state_store import boot_id
 from ops.supervision.time_limit import BlockedError, within
 from ops.text.sanitize import safe_line
@@ -27,16 +27,16 @@ READ_SECONDS = 2.0
 class Launches:
     """What is remembered at ``path``; `gte-ops watchdog forget` removes it."""
 
-    def __init__(self, path: Path, journal: Journal) -> None:
+    def __init__(self, path: Path, journal: WatchdogJournal) -> None:
         self._path, self._journal = path, journal
         self._trouble = ""
 
-    def compare(self, look: Look, memory: Memory) -> Memory:
+    def compare(self, look: Observation, memory: WatchdogState) -> WatchdogState:
         """``memory`` with what the present master lacks, where a restart of the watchdog's brought it up."""
         kept = launch.load(self._path)
         if kept is None or look.master is None:
             return msgspec.structs.replace(memory, environment_lost=(), other_user=False)
-        master = Identity(look.master.pid, look.master.start_ticks)
+        master = ProcessRef(look.master.pid, look.master.start_ticks)
         since = memory.restarting_since
         is_same = kept.master == master and kept.boot_id == boot_id()
         # A start in ticks of 10 ms may seem a little earlier than the clock it is held against.
@@ -53,11 +53,11 @@ class Launches:
             return msgspec.structs.replace(memory, environment_lost=(), other_user=False)
         return msgspec.structs.replace(memory, environment_lost=kept.lost, other_user=kept.other_user)
 
-    def remember(self, verdict: Verdict, look: Look, memory: Memory) -> None:
+    def remember(self, verdict: Assessment, look: Observation, memory: WatchdogState) -> None:
         """Remember how a master was started that serves and that the watchdog did not start, once of each."""
         if look.master is None or verdict.state not in ALIVE or memory.pending is not None:
             return
-        master = Identity(look.master.pid, look.master.start_ticks)
+        master = ProcessRef(look.master.pid, look.master.start_ticks)
         kept = launch.load(self._path)
         if kept is not None and kept.master == master and kept.boot_id == boot_id():
             return

@@ -9,13 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from ops.files.atomic_file import write_atomically
-from ops.supervision.state import RUNGS, Memory
+from ops.supervision.state import RUNGS, WatchdogState
 
 # Readable by node_exporter, which runs as another user.
 MODE = 0o644
 
 
-def exposition(memory: Memory, *, paused: bool) -> str:
+def exposition(memory: WatchdogState, *, paused: bool) -> str:
     """The Prometheus text of ``memory`` (Prometheus, exposition formats, text-based)."""
     up = {"healthy": 1, "saturated": 1, "suspect": 1}.get(memory.state, 0)
     lines: list[str] = []
@@ -62,6 +62,6 @@ def exposition(memory: Memory, *, paused: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write(path: Path, memory: Memory, *, paused: bool) -> None:
+def write(path: Path, memory: WatchdogState, *, paused: bool) -> None:
     """Replace the textfile. Raises OSError where it cannot be written."""
     write_atomically(path, exposition(memory, paused=paused).encode(), MODE)

@@ -22,7 +22,7 @@ class Clocks(Facts, frozen=True):
     boottime: float
 
 
-class Seen(Facts, frozen=True):
+class ProcessState(Facts, frozen=True):
     """One process of the service. ``state`` is ps's word, ``cpu`` seconds used so far, ``started`` its start on the
     clock ``boottime``, ``resident`` its bytes in memory; ``start_ticks`` tells it from a later process of the same
     pid."""
@@ -35,7 +35,7 @@ class Seen(Facts, frozen=True):
     resident: int = 0
 
 
-class Worker(Seen, frozen=True):
+class Worker(ProcessState, frozen=True):
     """One worker with its own account; ``booting_by_control``: gunicorn's control socket says that it never beat.
 
     ``threads``: nanoseconds each thread has run, by its id, looked up only where there is no record.
@@ -64,7 +64,7 @@ class Room(Facts, frozen=True):
     total: int
 
 
-class Look(Facts, frozen=True):
+class Observation(Facts, frozen=True):
     """One round's observation.
 
     ``control_answers``: None where no control socket is configured. ``holders``: who listens at the service's address,
@@ -72,7 +72,7 @@ class Look(Facts, frozen=True):
 
     clocks: Clocks
     backend: str
-    master: Seen | None
+    master: ProcessState | None
     workers: tuple[Worker, ...]
     has_records: bool
     health: Exchange | NotSeen

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from ops.collect.net.connection import Patience
+from ops.collect.net.connection import Deadline
 from ops.collect.net.http_probe import exchange
 from ops.collect.process.control_socket import NoAnswerError, ask
 from ops.collect.process.process_status import ProcessStatus, process_status
@@ -25,12 +25,12 @@ from ops.files.ownership import ROOT
 from ops.interpret import gunicorn as gunicorn_topology
 from ops.interpret.address import dialled, is_wildcard, same_address, split_address
 from ops.interpret.authority import may_name, speaks_for
-from ops.interpret.process_ref import Identity
+from ops.interpret.process_ref import ProcessRef
 from ops.interpret.target import GUIDE_APP_DIR, GUIDE_PIDFILE, gunicorn_hints
 from ops.settings import Settings
 from ops.supervision import resources
-from ops.supervision.observation import Holder, Look, Seen, Worker
-from ops.supervision.state import Memory, Subject
+from ops.supervision.observation import Holder, Observation, ProcessState, Worker
+from ops.supervision.state import Subject, WatchdogState
 from ops.supervision.state_store import clocks
 from ops.supervision.time_limit import BlockedError, within
 from ops.text.sanitize import safe_line
@@ -62,14 +62,14 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass(frozen=True)
-class Sight:
+class ObservedService:
     """One look, and the service as it may be recognised by later."""
 
-    look: Look
+    look: Observation
     subject: Subject
 
 
-def look_at(settings: Settings, memory: Memory) -> Sight:
+def observe(settings: Settings, memory: WatchdogState) -> ObservedService:
     """One round's observation. Never raises for want of descriptors or memory: that is the look's ``own_trouble``."""
     try:
         _check_descriptors()
@@ -83,7 +83,7 @@ def look_at(settings: Settings, memory: Memory) -> Sight:
     except BlockedError as error:
         why = f"a process of this machine cannot be looked at, which keeps its memory locked: {error}"
     unseen = NotSeen(reason=why)
-    look = Look(
+    look = Observation(
         clocks=clocks(),
         backend=memory.subject.backend,
         master=None,
@@ -93,7 +93,7 @@ def look_at(settings: Settings, memory: Memory) -> Sight:
         ready=unseen,
         own_trouble=why,
     )
-    return Sight(look, memory.subject)
+    return ObservedService(look, memory.subject)
 
 
 def _check_descriptors() -> None:
@@ -104,7 +104,7 @@ def _check_descriptors() -> None:
             opened.callback(os.close, descriptor)
 
 
-def _look(settings: Settings, memory: Memory) -> Sight:
+def _look(settings: Settings, memory: WatchdogState) -> ObservedService:
     subject = memory.subject
     master = seen(subject.master.pid) if subject.master else None
     holders: tuple[Holder, ...] | NotSeen = ()
@@ -134,7 +134,7 @@ def _look(settings: Settings, memory: Memory) -> Sight:
     )
     if health.status is None or health.status >= 500:
         workers = tuple(msgspec.structs.replace(w, descriptors=resources.descriptors(w.pid)) for w in workers)
-    look = Look(
+    look = Observation(
         clocks=clocks(),
         backend=subject.backend,
         master=master,
@@ -147,11 +147,11 @@ def _look(settings: Settings, memory: Memory) -> Sight:
         access_log_size=_size(subject.access_log),
         room=room,
     )
-    return Sight(look, subject)
+    return ObservedService(look, subject)
 
 
 def _probe(settings: Settings, backend: str, path: str) -> Exchange:
-    patience = Patience(time.monotonic() + PROBE_SECONDS)
+    patience = Deadline(time.monotonic() + PROBE_SECONDS)
     host = settings.target.domain or "localhost"
     return exchange("GET", f"http://{host}{path}", backend, patience)
 
@@ -190,14 +190,14 @@ def _ask_control(path: str) -> tuple[bool | None, frozenset[int]]:
 # --- processes --------------------------------------------------------------------------------------------------------
 
 
-def seen(pid: int) -> Seen | None:
+def seen(pid: int) -> ProcessState | None:
     """One process; None where it is gone or a zombie."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
         fields = stat.rpartition(")")[2].split()
         if fields[0] in ("Z", "X"):
             return None
-        return Seen(
+        return ProcessState(
             pid=pid,
             start_ticks=int(fields[19]),
             state=_STATES.get(fields[0], "sleeping"),
@@ -231,7 +231,7 @@ def children(pid: int) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
-def _workers(settings: Settings, master: Seen) -> tuple[Worker, ...]:
+def _workers(settings: Settings, master: ProcessState) -> tuple[Worker, ...]:
     """The master's children, of its own user: of root's of any, for gunicorn's ``user`` gives that up for them.
 
     A child of another user runs a set-user-ID program, and is no worker."""
@@ -273,7 +273,9 @@ def _may_be_worker(master: ProcessStatus | None, child: ProcessStatus | None) ->
 # --- finding the service ----------------------------------------------------------------------------------------------
 
 
-def _find(settings: Settings, known: Subject) -> tuple[Seen | None, Subject, tuple[Holder, ...] | NotSeen]:
+def _find(
+    settings: Settings, known: Subject
+) -> tuple[ProcessState | None, Subject, tuple[Holder, ...] | NotSeen]:
     """The master among all processes of the machine, and where the service is or should be."""
     from ops.collect.locate import completed, locate_master
     from ops.collect.process.processes import processes
@@ -308,7 +310,7 @@ def _without_orphans(table: Processes, known: Subject) -> Processes:
     return msgspec.structs.replace(
         table,
         processes=tuple(
-            p for p in table.processes if p.pid in parents or Identity(p.pid, p.start_ticks) not in workers
+            p for p in table.processes if p.pid in parents or ProcessRef(p.pid, p.start_ticks) not in workers
         ),
     )
 
@@ -341,7 +343,7 @@ def _subject(settings: Settings, table: Processes, master: Process, known: Subje
 
     return Subject(
         backend=_backend(settings, table, master, known),
-        master=Identity(master.pid, master.start_ticks),
+        master=ProcessRef(master.pid, master.start_ticks),
         command=master.command,
         cwd=master.cwd or "",
         error_log=log(settings.gunicorn.error_log, "errorlog", "error-logfile"),
@@ -413,7 +415,7 @@ def _holders(
         may_say_so = any(speaks_for(owner, uid, table.caller) for uid in believed)
         ours = (
             owner.pid == 1
-            or Identity(owner.pid, owner.start_ticks) in workers
+            or ProcessRef(owner.pid, owner.start_ticks) in workers
             or _is_like(owner, known, table.caller)
             or (
                 may_say_so

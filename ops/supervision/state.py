@@ -1,7 +1,7 @@
 """What the watchdog remembers from round to round, also across its own end: plain data.
 
-Times are seconds on the boot clock (`ops/supervision/observation.py`), which no one can set; ``carried_over`` brings them
-onto the next boot's clock. ``wall`` beside them is for readers of the file.
+Times are seconds on the boot clock (`ops/supervision/observation.py`), which no one can set; ``carried_over`` brings
+them onto the next boot's clock. ``wall`` beside them is for readers of the file.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from ops.interpret.process_ref import Identity
+from ops.interpret.process_ref import ProcessRef
 from ops.supervision.observation import Clocks
 from ops.text.sanitize import safe_line
 
@@ -22,7 +22,7 @@ MAX_ACTIONS = 50
 MAX_DETAIL_CHARS = 2000
 
 
-class WorkerMemory(msgspec.Struct):
+class WorkerState(msgspec.Struct):
     """What was seen of one worker before. ``share``: CPU seconds a second between the last two looks far enough apart;
     ``same_stacks``: whether its last two stack dumps were alike, None before there are two.
 
@@ -68,9 +68,9 @@ class Pending(msgspec.Struct):
     rung: Rung
     at: float
     until: float
-    worker: Identity | None = None
+    worker: ProcessRef | None = None
     kill_at: float | None = None
-    retired: tuple[Identity, ...] = ()
+    retired: tuple[ProcessRef, ...] = ()
 
 
 class Trouble(msgspec.Struct):
@@ -97,18 +97,18 @@ class Subject(msgspec.Struct):
     master, by the kernel's word; None: not seen."""
 
     backend: str = ""
-    master: Identity | None = None
+    master: ProcessRef | None = None
     command: tuple[str, ...] = ()
     cwd: str = ""
     error_log: str = ""
     access_log: str = ""
-    workers: tuple[Identity, ...] = ()
+    workers: tuple[ProcessRef, ...] = ()
     # gunicorn's setting, 0 where it is not known.
     threads: int = 0
     uid: int | None = None
 
 
-class Memory(msgspec.Struct):
+class WatchdogState(msgspec.Struct):
     """Everything between two rounds."""
 
     version: int = VERSION
@@ -125,7 +125,7 @@ class Memory(msgspec.Struct):
     trouble: Trouble | None = None
     pending: Pending | None = None
     subject: Subject = msgspec.field(default_factory=Subject)
-    workers: dict[str, WorkerMemory] = {}
+    workers: dict[str, WorkerState] = {}
     # Stamps of records before this (Unix seconds) are not to be trusted: the clock was set, or the machine slept.
     distrust_before: float = 0.0
     last_answer: float | None = None
@@ -156,13 +156,13 @@ class Memory(msgspec.Struct):
         """Whether it does nothing for now, and a person is needed (OPS007)."""
         return self.holding or self.futile
 
-    def carried_over(self, boot_id: str, clocks: Clocks) -> Memory:
+    def carried_over(self, boot_id: str, clocks: Clocks) -> WatchdogState:
         """This memory after a reboot: processes are forgotten, the budget is not, its times moved to the new clock."""
         if self.boot_id == boot_id or self.clocks is None:
             return msgspec.structs.replace(self, boot_id=boot_id)
         away = max(0.0, clocks.wall - self.clocks.wall)
         shift = clocks.boottime - away - self.clocks.boottime
-        return Memory(
+        return WatchdogState(
             boot_id=boot_id,
             actions=[msgspec.structs.replace(a, at=a.at + shift) for a in self.actions],
             counters=dict(self.counters),
@@ -180,14 +180,14 @@ class Memory(msgspec.Struct):
         )
 
 
-def to_json(memory: Memory) -> bytes:
+def to_json(memory: WatchdogState) -> bytes:
     """The memory as one JSON document."""
     return msgspec.json.format(msgspec.json.encode(memory), indent=1)
 
 
-def from_json(content: bytes) -> Memory:
+def from_json(content: bytes) -> WatchdogState:
     """The memory in ``content``. Raises msgspec.DecodeError where it is torn or something else."""
-    memory = msgspec.json.decode(content, type=Memory)
+    memory = msgspec.json.decode(content, type=WatchdogState)
     if memory.version != VERSION:
         raise msgspec.ValidationError(f"version {memory.version} is not {VERSION}")
     return memory

@@ -23,7 +23,7 @@ from ops.files.bounded_read import read_regular_file
 from ops.files.nofollow import reason_not_to_trust
 from ops.supervision import state as remembering
 from ops.supervision.observation import Clocks
-from ops.supervision.state import Memory
+from ops.supervision.state import WatchdogState
 from ops.text.sanitize import safe_line
 
 MAX_FILE_BYTES = 4 << 20
@@ -77,7 +77,7 @@ def boot_id() -> str:
     return ""
 
 
-class Ledger:
+class StateStore:
     """The state file at ``path``. ``trouble`` says why the state could not be read or written, None while it can."""
 
     def __init__(self, path: Path) -> None:
@@ -85,24 +85,24 @@ class Ledger:
         self.trouble: str | None = None
         self.set_aside: Path | None = None
 
-    def load(self, now: Clocks) -> Memory:
+    def load(self, now: Clocks) -> WatchdogState:
         """What is remembered; a fresh memory where nothing is. A torn file is set aside, never a reason to fail."""
         try:
             content = read_regular_file(str(self.path), MAX_FILE_BYTES).content
         except FileNotFoundError:
-            return Memory(boot_id=boot_id())
+            return WatchdogState(boot_id=boot_id())
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or error
             self.trouble = safe_line(f"{self.path}: cannot be read: {why}")
-            return Memory(boot_id=boot_id())
+            return WatchdogState(boot_id=boot_id())
         try:
             memory = remembering.from_json(content)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             self._put_aside(now.wall, str(error))
-            return Memory(boot_id=boot_id())
+            return WatchdogState(boot_id=boot_id())
         return memory.carried_over(boot_id(), now)
 
-    def save(self, memory: Memory) -> bool:
+    def save(self, memory: WatchdogState) -> bool:
         """Write ``memory`` so that a crash at any moment leaves the old or the new one. False where it cannot be."""
         try:
             write_atomically(self.path, remembering.to_json(memory))

@@ -5,16 +5,22 @@ from __future__ import annotations
 import msgspec
 
 from ops.supervision import escalation
-from ops.supervision.alerts import Journal
-from ops.supervision.health import ALIVE, Verdict
-from ops.supervision.observation import Look
+from ops.supervision.alerts import WatchdogJournal
+from ops.supervision.health import ALIVE, Assessment
+from ops.supervision.observation import Observation
 from ops.supervision.rules import Rules
-from ops.supervision.state import Memory, Trouble
+from ops.supervision.state import Trouble, WatchdogState
 
 
-def keep_account(
-    verdict: Verdict, look: Look, memory: Memory, rules: Rules, journal: Journal, *, evidence: str
-) -> Memory:
+def record_transition(
+    verdict: Assessment,
+    look: Observation,
+    memory: WatchdogState,
+    rules: Rules,
+    journal: WatchdogJournal,
+    *,
+    evidence: str,
+) -> WatchdogState:
     """Failures in a row, the state and since when, the budget's healthy time."""
     now = look.clocks
     failures = memory.failures if verdict.state in ("failing", "foreign", "suspect") else 0

@@ -47,8 +47,8 @@ def safe_text(words: str, limit: int = MAX_QUOTE_CHARS) -> str:
 
 
 def safe_words(words: Sequence[str]) -> tuple[str, ...]:
-    """The words of a command line, each by `safe_line`: an option's value is hidden where the option announces a secret,
-    and so are the passwords that known programs take."""
+    """The words of a command line, each by `safe_line`: an option's value is hidden where the option announces a
+    secret, and so are the passwords that known programs take."""
     if signs.may_hold_secret(" ".join(words)):
         from ops.text.secret_scan.command_lines import without_secret_arguments
 

@@ -44,7 +44,7 @@ class Encoder(Protocol):
 
 
 @dataclass(frozen=True)
-class Span:
+class TextSpan:
     """What an extractor found as ``type``: ``text == input_text[start:end]``, offsets in Unicode characters."""
 
     type: str
@@ -59,14 +59,14 @@ class Extractor(Protocol):
 
     name: str
 
-    def paths(self, text: str, schema: dict[str, Any], *, every_prefix: bool = False) -> list[list[Span]]:
+    def paths(self, text: str, schema: dict[str, Any], *, every_prefix: bool = False) -> list[list[TextSpan]]:
         """What a schema finds: spans from its first level to its last, a list of them for every combination; with
         ``every_prefix`` also the shorter ones that lead there."""
 
     def choose(self, text: str, labels: Sequence[str], question: str) -> dict[str, float]:
         """A score per label, adding up to 1: how well each answers ``question`` about ``text``."""
 
-    def find(self, text: str, question: str) -> tuple[Span, float]:
+    def find(self, text: str, question: str) -> tuple[TextSpan, float]:
         """The span of ``text`` that answers best and its score from 0 to 1; an empty span where none does."""
 
 

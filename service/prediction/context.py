@@ -6,7 +6,7 @@ from typing import cast
 from flask import current_app
 
 from service.admission.gate import Admission
-from service.engines.registry import Roster
+from service.engines.registry import EngineRegistry
 from service.settings import Settings
 
 _KEY = "gte"
@@ -17,7 +17,7 @@ class Context:
     """The settings, the engines and the gate in front of them."""
 
     settings: Settings
-    roster: Roster
+    roster: EngineRegistry
     admission: Admission
 
 

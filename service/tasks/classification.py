@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from service.engines.registry import Roster
+from service.engines.registry import EngineRegistry
 from service.tasks import extraction
 from service.tasks.task import Task, TaskInput, required
 from service.tasks.zero_shot import best, score
 
 
-def answer(roster: Roster, task_input: TaskInput) -> dict[str, Any]:
+def answer(roster: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
     """``{"label", "score", "scores"}``; see ``hypotheses`` for what the scores mean."""
     labels: list[str] = required(task_input, "labels")
     hypotheses = {label: (f"这是一条关于{label}的内容。",) for label in labels}

@@ -3,12 +3,12 @@
 from typing import Any
 
 from service.engines.interface import Role
-from service.engines.registry import Roster
+from service.engines.registry import EngineRegistry
 from service.tasks.distinct import encode_distinct
 from service.tasks.task import Task, TaskInput
 
 
-def answer(roster: Roster, task_input: TaskInput) -> dict[str, Any]:
+def answer(roster: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
     """``{"embeddings": [[...]], "dimension": n}``: one unit vector per text, in order; ``n`` is the engine's
     own."""
     encoder = roster.encoder()

@@ -3,17 +3,17 @@
 from dataclasses import asdict
 from typing import Any
 
-from service.engines.registry import Roster
+from service.engines.registry import EngineRegistry
 from service.tasks import extraction
 from service.tasks.masked_text import mask
-from service.tasks.rules.event import ROLES, Event, events_of
+from service.tasks.rules.event import ROLES, EventMatch, events_of
 from service.tasks.schema import Schema, known, qualified, schema_of
 from service.tasks.task import Task, TaskInput
 
 FIELD = "parameters.schema"
 
 
-def answer(roster: Roster, task_input: TaskInput) -> dict[str, Any]:
+def answer(roster: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
     """``{"events": [{"type", "trigger", "arguments"}]}``; with a schema, those types and roles alone that it
     names."""
     schema = schema_of(task_input, levels=2)
@@ -40,7 +40,7 @@ def _wanted(schema: Schema, model: str) -> dict[str, set[str]]:
     return wanted
 
 
-def _described(event: Event, roles: set[str] | None) -> dict[str, Any]:
+def _described(event: EventMatch, roles: set[str] | None) -> dict[str, Any]:
     return {
         "type": event.type,
         "trigger": {"text": event.trigger, "start": event.start, "end": event.end},

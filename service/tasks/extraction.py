@@ -7,8 +7,8 @@ asked for what the embedded default knows; types and predicates are then named a
 from dataclasses import asdict
 from typing import Any
 
-from service.engines.interface import Span
-from service.engines.registry import Roster
+from service.engines.interface import TextSpan
+from service.engines.registry import EngineRegistry
 from service.tasks.question import split
 from service.tasks.rules.event import ROLES
 from service.tasks.schema import qualified, schema_of
@@ -32,7 +32,7 @@ _EVENTS: dict[str, Any] = {f"{kind}{_TRIGGER}": dict.fromkeys(sorted(roles)) for
 _SENTIMENTS = {"正向": "positive", "负向": "negative", "中性": "neutral"}
 
 
-def ner(roster: Roster, task_input: TaskInput) -> dict[str, Any]:
+def ner(roster: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
     """As ``ner.answer``; entities may overlap where the schema's types do."""
     schema = schema_of(task_input, levels=1)
     paths = roster.extractor().paths(task_input.text, schema or dict.fromkeys(_TYPES))
@@ -41,7 +41,7 @@ def ner(roster: Roster, task_input: TaskInput) -> dict[str, Any]:
     return {"entities": sorted(entities, key=lambda one: (one["start"], one["end"]))}
 
 
-def relation(roster: Roster, task_input: TaskInput) -> dict[str, Any]:
+def relation(roster: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
     """As ``relation.answer``; an object's type is what stands in brackets after the predicate."""
     schema = schema_of(task_input, levels=2)
     names = {} if schema else _TYPES
@@ -58,14 +58,14 @@ def relation(roster: Roster, task_input: TaskInput) -> dict[str, Any]:
     return {"relations": relations}
 
 
-def event(roster: Roster, task_input: TaskInput) -> dict[str, Any]:
+def event(roster: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
     """As ``event.answer``; one event a trigger, also where no argument was found."""
     schema = schema_of(task_input, levels=2)
     asked = {
         name if qualified(name)[1] else f"{name}{_TRIGGER}": roles
         for name, roles in (schema or _EVENTS).items()
     }
-    events: dict[Span, list[dict[str, Any]]] = {}
+    events: dict[TextSpan, list[dict[str, Any]]] = {}
     for trigger, *arguments in roster.extractor().paths(task_input.text, asked, every_prefix=True):
         events.setdefault(trigger, []).extend(
             {"role": one.type, "text": one.text, "start": one.start, "end": one.end} for one in arguments
@@ -82,13 +82,13 @@ def event(roster: Roster, task_input: TaskInput) -> dict[str, Any]:
     }
 
 
-def sentiment(roster: Roster, task_input: TaskInput) -> dict[str, Any]:
+def sentiment(roster: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
     """As ``sentiment.answer``."""
     scores = roster.extractor().choose(task_input.text, list(_SENTIMENTS), "情感分类")
     return _chosen({_SENTIMENTS[label]: score for label, score in scores.items()})
 
 
-def classification(roster: Roster, task_input: TaskInput) -> dict[str, Any]:
+def classification(roster: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
     """As ``classification.answer``."""
     labels = list(dict.fromkeys(required(task_input, "labels")))
     for label in labels:
@@ -97,14 +97,14 @@ def classification(roster: Roster, task_input: TaskInput) -> dict[str, Any]:
     return _chosen(roster.extractor().choose(task_input.text, labels, "分类"))
 
 
-def qa(roster: Roster, task_input: TaskInput) -> dict[str, Any]:
+def qa(roster: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
     """As ``qa.answer``, but empty at 0 with the score 0 where the model finds no answer."""
     context, question = split(task_input.text, task_input.parameters.get("question"))
     span, score = roster.extractor().find(context, question)
     return {"answer": span.text, "start": span.start, "end": span.end, "score": round(score, 6)}
 
 
-def _entity(span: Span, names: dict[str, str]) -> dict[str, Any]:
+def _entity(span: TextSpan, names: dict[str, str]) -> dict[str, Any]:
     return {"text": span.text, "type": names.get(span.type, span.type), "start": span.start, "end": span.end}
 
 

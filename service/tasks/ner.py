@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from service.engines.registry import Roster
+from service.engines.registry import EngineRegistry
 from service.tasks import extraction
 from service.tasks.rules.entities import entities_of
 from service.tasks.schema import TYPES, known, schema_of
 from service.tasks.task import Task, TaskInput
 
 
-def answer(roster: Roster, task_input: TaskInput) -> dict[str, Any]:
+def answer(roster: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
     """``{"entities": [{"text", "type", "start", "end"}]}`` in order of their place in the text; with a schema,
     those of its types alone."""
     schema = schema_of(task_input, levels=1)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from service.engines.interface import Encoder, Lexical, Token
-from service.engines.registry import Roster
+from service.engines.registry import EngineRegistry
 from service.tasks import extraction
 from service.tasks.question import EDGES, split
 from service.tasks.rules.entities import entities_of
@@ -49,7 +49,7 @@ _MEASURE = re.compile("(?:多少|几)(.)")
 
 
 @dataclass(frozen=True)
-class Span:
+class AnswerSpan:
     """``text == context[start:end]``."""
 
     text: str
@@ -57,7 +57,7 @@ class Span:
     end: int
 
 
-def answer(roster: Roster, task_input: TaskInput) -> dict[str, Any]:
+def answer(roster: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
     """``{"answer", "start", "end", "score"}``; the score is the cosine of the question and the answering
     sentence."""
     context, question = split(task_input.text, task_input.parameters.get("question"))
@@ -65,9 +65,9 @@ def answer(roster: Roster, task_input: TaskInput) -> dict[str, Any]:
     return {"answer": span.text, "start": span.start, "end": span.end, "score": round(score, 6)}
 
 
-def find(encoder: Encoder, lexical: Lexical, context: str, question: str) -> tuple[Span, float]:
+def find(encoder: Encoder, lexical: Lexical, context: str, question: str) -> tuple[AnswerSpan, float]:
     """The answer to ``question`` in ``context`` and the cosine of its sentence with the question."""
-    sentences = list(pieces(context, Span(context, 0, len(context)), _SENTENCE))
+    sentences = list(pieces(context, AnswerSpan(context, 0, len(context)), _SENTENCE))
     of_question = encoder.encode([question])[0]
     vectors = encoder.encode([sentence.text for sentence in sentences], "passage")
     ranked = sorted(
@@ -97,7 +97,7 @@ def find(encoder: Encoder, lexical: Lexical, context: str, question: str) -> tup
     return clauses[closest], score
 
 
-def pieces(context: str, within: Span, pattern: re.Pattern[str]) -> Iterator[Span]:
+def pieces(context: str, within: AnswerSpan, pattern: re.Pattern[str]) -> Iterator[AnswerSpan]:
     """The parts of ``within`` that match, without white space and punctuation at their edges, where any is
     left."""
     for match in pattern.finditer(context, within.start, within.end):
@@ -105,7 +105,7 @@ def pieces(context: str, within: Span, pattern: re.Pattern[str]) -> Iterator[Spa
         start = match.start() + len(text) - len(text.lstrip(EDGES))
         end = match.end() - (len(text) - len(text.rstrip(EDGES)))
         if start < end:
-            yield Span(context[start:end], start, end)
+            yield AnswerSpan(context[start:end], start, end)
 
 
 def kinds_asked(question: str) -> tuple[re.Pattern[str], frozenset[str]] | None:
@@ -114,24 +114,24 @@ def kinds_asked(question: str) -> tuple[re.Pattern[str], frozenset[str]] | None:
     return next(((pattern, kinds) for pattern, kinds in _KINDS if pattern.search(question)), None)
 
 
-def spans_of(kinds: frozenset[str], tokens: Sequence[Token], offset: int) -> list[Span]:
+def spans_of(kinds: frozenset[str], tokens: Sequence[Token], offset: int) -> list[AnswerSpan]:
     """What is of one of ``kinds`` among the words of a sentence that begins at ``offset`` of the context."""
     if QUANTITY in kinds:
         return list(_quantities(tokens, offset))
     return [
-        Span(entity.text, entity.start + offset, entity.end + offset)
+        AnswerSpan(entity.text, entity.start + offset, entity.end + offset)
         for entity in entities_of(tokens)
         if entity.type in kinds
     ]
 
 
-def with_measure(candidates: Sequence[Span], question: str) -> list[Span]:
+def with_measure(candidates: Sequence[AnswerSpan], question: str) -> list[AnswerSpan]:
     """Those of ``candidates`` that have the measure word which the question names ("多少名" -> "2892名")."""
     measure = _MEASURE.search(question)
     return [span for span in candidates if measure is not None and measure.group(1) in span.text]
 
 
-def _quantities(tokens: Sequence[Token], offset: int) -> Iterator[Span]:
+def _quantities(tokens: Sequence[Token], offset: int) -> Iterator[AnswerSpan]:
     for index, token in enumerate(tokens):
         if token.tag != "m":
             continue
@@ -141,17 +141,17 @@ def _quantities(tokens: Sequence[Token], offset: int) -> Iterator[Span]:
         has_unit = unit is not None and token.text[-1].isdigit() and unit.tag in ("q", "n")
         last = unit if has_unit and unit is not None else token
         text = "".join(part.text for part in tokens[index : index + (2 if has_unit else 1)])
-        yield Span(text, token.start + offset, last.end + offset)
+        yield AnswerSpan(text, token.start + offset, last.end + offset)
 
 
 def _most_fitting(
     encoder: Encoder,
     context: str,
-    sentence: Span,
-    candidates: list[Span],
+    sentence: AnswerSpan,
+    candidates: list[AnswerSpan],
     question: str,
     pattern: re.Pattern[str],
-) -> Span:
+) -> AnswerSpan:
     if len(candidates) == 1:
         return candidates[0]
     clauses = list(pieces(context, sentence, _CLAUSE))

@@ -4,17 +4,17 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from service.engines.registry import Roster
+from service.engines.registry import EngineRegistry
 from service.tasks import extraction
 from service.tasks.masked_text import mask
-from service.tasks.rules.relation import PREDICATES, Relation, relations_of
+from service.tasks.rules.relation import PREDICATES, RelationMatch, relations_of
 from service.tasks.schema import TYPES, Schema, known, qualified, schema_of
 from service.tasks.task import Task, TaskInput
 
 FIELD = "parameters.schema"
 
 
-def answer(roster: Roster, task_input: TaskInput) -> dict[str, Any]:
+def answer(roster: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
     """``{"relations": [{"subject", "predicate", "object"}]}``, subject and object as entities of ``ner``; with a
     schema, those relations alone that it names."""
     schema = schema_of(task_input, levels=2)
@@ -42,7 +42,9 @@ def _wanted(schema: Schema, model: str) -> set[tuple[str, str, str]]:
     return wanted
 
 
-def _kept(relations: Iterable[Relation], wanted: set[tuple[str, str, str]] | None) -> list[Relation]:
+def _kept(
+    relations: Iterable[RelationMatch], wanted: set[tuple[str, str, str]] | None
+) -> list[RelationMatch]:
     return [
         one
         for one in relations

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from service.engines.registry import Roster
+from service.engines.registry import EngineRegistry
 from service.tasks import extraction
 from service.tasks.task import Task, TaskInput
 from service.tasks.zero_shot import best, score
@@ -22,7 +22,7 @@ HYPOTHESES = {
 }
 
 
-def answer(roster: Roster, task_input: TaskInput) -> dict[str, Any]:
+def answer(roster: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
     """``{"label", "score", "scores"}``; see ``hypotheses`` for the method and what the scores mean."""
     scores = score(roster.encoder(), task_input.text, HYPOTHESES)
     label = best(scores)

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from service.engines.registry import Roster
+from service.engines.registry import EngineRegistry
 from service.tasks.distinct import encode_distinct
 from service.tasks.task import Task, TaskInput, cosine, required
 
 
-def answer(roster: Roster, task_input: TaskInput) -> dict[str, Any]:
+def answer(roster: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
     """``{"scores": [...]}``: the cosine of the text with each candidate, in the order given.
 
     Both sides take the role ``query``, as E5's authors advise for symmetric comparison.

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from service.engines.interface import Slot
-from service.engines.registry import Roster
+from service.engines.registry import EngineRegistry
 
 
 class TaskInputError(ValueError):
@@ -44,14 +44,14 @@ class Task:
     name: str
     summary: str
     slots: tuple[Slot, ...]
-    answer: Callable[[Roster, TaskInput], dict[str, Any]]
+    answer: Callable[[EngineRegistry, TaskInput], dict[str, Any]]
     parameters: frozenset[str] = frozenset()
     required: frozenset[str] = frozenset()
     many: bool = False
     by_rules: bool = False
-    extracted: Callable[[Roster, TaskInput], dict[str, Any]] | None = None
+    extracted: Callable[[EngineRegistry, TaskInput], dict[str, Any]] | None = None
 
-    def backing(self, roster: Roster) -> "Backing":
+    def backing(self, roster: EngineRegistry) -> "Backing":
         """What answers in this deployment."""
         if self.extracted is not None and roster.has("extractor"):
             return Backing(("extractor",), self.extracted, by_rules=False)
@@ -63,7 +63,7 @@ class Backing:
     """The engines that a task stands on, and how it is answered by them; see ``Task``."""
 
     slots: tuple[Slot, ...]
-    answer: Callable[[Roster, TaskInput], dict[str, Any]]
+    answer: Callable[[EngineRegistry, TaskInput], dict[str, Any]]
     by_rules: bool
 
 

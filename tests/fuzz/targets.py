@@ -26,7 +26,7 @@ from ops.archive.name import host_part, parse_name
 from ops.archive.reading import open_archive
 from ops.collect.host.schedule import parse_cron_line, parse_unit
 from ops.collect.logs.service_logs import read_logs
-from ops.collect.net.connection import Patience
+from ops.collect.net.connection import Deadline
 from ops.collect.net.http_probe import exchange
 from ops.collect.services.certbot import parse_certbot_log, parse_renewal_conf
 from ops.collect.services.certificate_files import key_file, pem_file
@@ -38,7 +38,7 @@ from ops.facts.bundle import BundleError, read_bundle
 from ops.facts.snapshot import Certificates, NginxConfig, PemFile, Snapshot, Target, from_json, to_json
 from ops.interpret import logrotate
 from ops.interpret.redaction import redacted
-from ops.interpret.site import Reading, find_site, public_name
+from ops.interpret.site import SiteReading, find_site, public_name
 from ops.report import RENDERERS, render
 from tests.unit.made_snapshot import HEALTHY, NOW, but
 
@@ -96,7 +96,7 @@ def nginx_configuration(content: bytes) -> None:
     found = parse_config(written("nginx.conf", content), str(room()), None, "1.22.1")
     if isinstance(found, NginxConfig):
         site = find_site(found, "gte-api.example.com", "127.0.0.1:8000")
-        reading = Reading(found, {}, site)
+        reading = SiteReading(found, {}, site)
         reading.upstreams()
         reading.error_logs()
         reading.front(443, ssl=True)
@@ -197,7 +197,7 @@ def http_answer(content: bytes) -> None:
     """What a peer sends for an answer, whole."""
     address, answer = _peer()
     answer[:] = [content]
-    got = exchange("GET", "http://gte-api.example.com/health", address, Patience(time.monotonic() + 20))
+    got = exchange("GET", "http://gte-api.example.com/health", address, Deadline(time.monotonic() + 20))
     got.json()
     judged(lambda: but(front__health=got, front__predict=got, backend__health=got, backend__predict=got))
 

@@ -37,7 +37,7 @@ from typing import Any, Literal, Self
 import psutil
 
 from ops.archive.checksum import checksum_line
-from ops.archive.manifest import Entry, Manifest
+from ops.archive.manifest import Manifest, ManifestEntry
 from ops.archive.name import ArchiveName, checksum_path
 from ops.archive.writing import compressed, tar_stream
 from ops.collect.process.processes import accept_queues
@@ -123,7 +123,7 @@ class Stack:
             app_progress keeps the service's hooks, and so its progress records, around it.
         workers, threads, worker_class, timeout, gunicorn_extra: gunicorn's configuration; gunicorn_args: further
             command line; unix_socket: bind there instead of a port; service_environment: more GTE_* variables.
-        site: values of ``ops.deployment.render.NginxSite`` to override; nginx_extra: text for the http level of nginx.conf.
+        site: values of ``NginxSite`` (deployment.render) to override; nginx_extra: text for nginx.conf's http level.
         names, key, not_before, not_after: the certificate's (``Authority.issue``), names by default the domain.
         address, ports: fixed ones in place of a fresh address and free ports ("https", "http", "backend", "dns").
         wait: until when ``with`` waits: /ready says so (the default), anything answers over HTTP (the default with
@@ -849,7 +849,7 @@ class Stack:
 def _small_backup() -> bytes:
     """An archive of one file."""
     content = b"events {}\n"
-    entry = Entry(
+    entry = ManifestEntry(
         path="etc/nginx.conf",
         kind="file",
         mode=0o644,
@@ -859,7 +859,7 @@ def _small_backup() -> bytes:
         size=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
     )
-    folder = Entry(path="etc", kind="directory", mode=0o755, uid=0, gid=0, modified_ns=0)
+    folder = ManifestEntry(path="etc", kind="directory", mode=0o755, uid=0, gid=0, modified_ns=0)
     manifest = Manifest(created_at=time.time(), host="lab", versions={}, asked=(), entries=(folder, entry))
     return b"".join(compressed(tar_stream(manifest, lambda _: [content]), "gz"))
 

@@ -334,7 +334,7 @@ def ends(around):
         os.kill(os.getpid(), signal.{name})
     return test(around)
 applying._test = ends
-from ops.cli import main
+from ops.cli.main import main
 main()
 """
 

@@ -266,7 +266,7 @@ def test_a_restore_that_was_killed_after_its_reload_is_undone_and_nginx_told(hos
     killing = (
         "import os, signal, sys; from ops.backups import confirming;"
         "confirming._serves = lambda *a: os.kill(os.getpid(), signal.SIGKILL);"
-        "from ops.cli import main; main()"
+        "from ops.cli.main import main; main()"
     )
     ran = subprocess.run(
         [sys.executable, "-c", killing, "backup", "restore", str(archive), "--yes", "--config", str(stack.config_file)],

@@ -3,9 +3,9 @@
 from typing import Any
 
 from service.app import create_app
-from service.engines.registry import Roster
+from service.engines.registry import EngineRegistry
 
 
 def create() -> Any:
     """The application, which has the routes and no models."""
-    return create_app(roster=Roster({}, load_wait=0))
+    return create_app(roster=EngineRegistry({}, load_wait=0))

@@ -24,14 +24,14 @@ from typing import Any
 
 from ops.backups.restore.apply import Restoration, look
 from ops.backups.restore.journal import JOURNAL_NAME, only_restore, read_journal, recover
-from ops.files.nofollow_tree import Tree
+from ops.files.nofollow_tree import NoFollowTree
 from tests.system.made_backup import facts_of, make_backup
 from tests.system.test_restoration import lay_out
 
 
 def restore(root: Path, archive: Path) -> None:
     """One restore as the command does it, without nginx."""
-    tree = Tree(root)
+    tree = NoFollowTree(root)
     with only_restore(root):
         recover(root)
         Restoration(tree, root, look(tree, archive, (), ())).run(lambda: None, None)

@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from ops.archive.checksum import checksum_line
-from ops.archive.manifest import Entry, Manifest
+from ops.archive.manifest import Manifest, ManifestEntry
 from ops.archive.name import ArchiveName, checksum_path
 from ops.archive.writing import compressed, tar_stream
 from ops.backups.made_here import record
 
 
-def entry_of(root: Path, path: Path) -> Entry:
+def entry_of(root: Path, path: Path) -> ManifestEntry:
     """The manifest's entry for one path below ``root``."""
     status = path.lstat()
     kind = "link" if path.is_symlink() else "directory" if path.is_dir() else "file"
     content = path.read_bytes() if kind == "file" else b""
-    return Entry(
+    return ManifestEntry(
         path=str(path.relative_to(root)),
         kind=kind,  # type: ignore[arg-type]
         mode=stat.S_IMODE(status.st_mode),

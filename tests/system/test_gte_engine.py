@@ -104,8 +104,8 @@ def test_a_lost_engine_costs_the_requests_it_held_and_no_other(
 # A template whose engine says that it is ready and then does with a batch what DOES says.
 PRETENDER = """
 import json, socket, sys, time
-from service.engines import forks
-from service.engines.gte import wire
+from service.engines.forkserver import server as forks
+from service.engines.gte import protocol as wire
 facts = {"precision": "float32", "products": "float32", "device": "cpu", "dimension": 4, "measured": None}
 
 def answer(channel):
@@ -128,8 +128,8 @@ def test_an_engine_that_hangs_without_being_stopped_is_found_and_killed(
     monkeypatch.setattr(supervision, "_ASLEEP", 1.0)
     monkeypatch.setattr(supervision, "_GRACE", 5.0 if "answer" in found else PATIENCE)
     program = ("-c", PRETENDER.replace("DOES", does))
-    template = supervision.Launch(Path(), "float32", 1, program).template()
-    engine = supervision.Engine(template)
+    template = supervision.GteLaunch(Path(), "float32", 1, program).template()
+    engine = supervision.GteEngine(template)
     with pytest.raises(LostError, match=found) as loss:
         engine.encode([numpy.asarray([1, 2], dtype=numpy.int32)], expected=0.0)
     assert loss.value.reason == "stuck"

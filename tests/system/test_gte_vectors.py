@@ -34,12 +34,12 @@ def model_of(
     directory: Path, precision: str = "float32", products: str | None = None, threads: int = 2
 ) -> tuple[Any, Tokenizer, Configuration]:
     """``products``: float32 for bfloat16 weights, unless said otherwise."""
-    from service.engines.gte.forward import Model
+    from service.engines.gte.forward import GteModel
     from service.engines.gte.precision import named
 
     configuration = read_configuration(directory)
     products = products or ("float32" if precision == "bfloat16" else precision)
-    model = Model(directory, configuration, named(precision), named(products), threads)
+    model = GteModel(directory, configuration, named(precision), named(products), threads)
     return model, Tokenizer(directory, 512), configuration
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from ops.archive.manifest import Entry, NginxUse
+from ops.archive.manifest import ManifestEntry, NginxUse
 from ops.backups.nginx_dry_run import MAX_FILE_BYTES, unpack
 from ops.backups.staging import UntestedError, make_ready, try_configuration
 from ops.backups.staging_directory import scratch_directory
@@ -90,7 +90,7 @@ def archive(attack: Attack, files: dict[str, str | bytes], **use: str) -> Path:
     """An archive of these files and the directories above them, as an attacker would make one."""
     contents = {path: body.encode() if isinstance(body, str) else body for path, body in files.items()}
     above = sorted({str(p) for path in contents for p in Path(path).parents} - {"."})
-    entries: list[Entry] = [directory(each) for each in above]
+    entries: list[ManifestEntry] = [directory(each) for each in above]
     entries += [file(path, body) for path, body in contents.items()]
     told = {"binary": "nginx", "config_file": f"/{CONF}", "prefix": "/usr/share/nginx", **use}
     made = msgspec.structs.replace(manifest(*entries), nginx=NginxUse(**told))

@@ -14,7 +14,7 @@ from ops.facts.snapshot import NginxTest, NotSeen
 
 PROGRAM = """
 import json, sys
-from ops.collect import nginx
+from ops.collect.services import nginx
 config = nginx.parse_config(sys.argv[1], sys.argv[2], "/usr/sbin/nginx", None)
 found = nginx.test_config(config, {"prefix": sys.argv[2]}, 10)
 print(json.dumps([type(found).__name__, getattr(found, "reason", ""), getattr(found, "exit_code", None)]))

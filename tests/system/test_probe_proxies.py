@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.collect.net.connection import Patience
+from ops.collect.net.connection import Deadline
 from ops.collect.net.http_probe import connect, exchange
 from tests.system.conftest import ROOT
 from tests.system.peer import peer
@@ -30,9 +30,9 @@ def test_no_probe_goes_through_a_proxy(
     with recording_proxy() as proxy, peer(answers_anything) as address:
         set_proxies(monkeypatch, names, proxy.url, None)
         assert connect(address, time.monotonic() + 5).failure is None
-        seen = exchange("GET", f"http://{host}/health", address, Patience(time.monotonic() + 5))
+        seen = exchange("GET", f"http://{host}/health", address, Deadline(time.monotonic() + 5))
         assert (seen.status, seen.failure) == (200, None)
-        over_tls = exchange("GET", f"https://{host}/health", address, Patience(time.monotonic() + 5))
+        over_tls = exchange("GET", f"https://{host}/health", address, Deadline(time.monotonic() + 5))
         assert over_tls.failure == "tls"
         assert proxy.requests == []
 

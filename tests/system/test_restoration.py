@@ -14,13 +14,13 @@ from unittest import mock
 
 import pytest
 
-from ops.archive.manifest import Entry
+from ops.archive.manifest import ManifestEntry
 from ops.backups.restore import journal as journals
-from ops.backups.restore.apply import Confirmation, Prospect, Restoration, RestoreError, look
+from ops.backups.restore.apply import Restoration, RestoreError, RestorePreview, RestoreValidation, look
 from ops.backups.restore.journal import only_restore, read_journal, recover
 from ops.backups.restore.plan import Owners, Present, make_plan
 from ops.errors import UsageError
-from ops.files.nofollow_tree import EscapeError, Found, Tree
+from ops.files.nofollow_tree import EscapeError, Found, NoFollowTree
 from tests.lab.authority import Authority, write_lineage
 from tests.lab.waiting import wait_for
 from tests.system.made_backup import facts_of, make_backup
@@ -53,17 +53,17 @@ class Host:
     old_facts: dict[str, tuple]
     wanted: dict[str, tuple]
 
-    def tree(self) -> Tree:
-        return Tree(self.root)
+    def tree(self) -> NoFollowTree:
+        return NoFollowTree(self.root)
 
-    def look(self, *paths: str) -> Prospect:
+    def look(self, *paths: str) -> RestorePreview:
         tree = self.tree()
         try:
             return look(tree, self.archive, (), paths)
         finally:
             tree.close()
 
-    def restore(self, *paths: str, confirmation: Confirmation | None = None) -> None:
+    def restore(self, *paths: str, confirmation: RestoreValidation | None = None) -> None:
         tree = self.tree()
         try:
             prospect = look(tree, self.archive, (), paths)
@@ -196,7 +196,7 @@ def test_a_link_that_stays_in_the_root_is_followed_and_stays(host: Host):
 @pytest.mark.parametrize("stage", ["test", "apply"])
 def test_what_is_not_confirmed_is_put_back_byte_for_byte(host: Host, stage: str):
     said = []
-    confirmation = Confirmation(
+    confirmation = RestoreValidation(
         test=lambda: "nginx -t fails: unknown directive" if stage == "test" else None,
         apply=lambda: said.append("apply") or "/health answers 502",
         reapply=lambda: said.append("reapply") or None,
@@ -215,7 +215,7 @@ def test_it_is_confirmed_on_the_new_files(host: Host):
     def apply() -> None:
         seen.append((host.root / "etc/nginx/nginx.conf").read_text())
 
-    host.restore(confirmation=Confirmation(test=lambda: None, apply=apply, reapply=lambda: None))
+    host.restore(confirmation=RestoreValidation(test=lambda: None, apply=apply, reapply=lambda: None))
     assert seen == ["# new\nevents {}\n"]
     assert host.facts() == host.wanted
 
@@ -260,7 +260,7 @@ def test_a_reader_meets_the_old_or_the_new_at_every_moment(host: Host):
             wait_for(lambda: len(met) == 6 or wrong, "the reader to meet old and new")
             return "no"
 
-        refusal = Confirmation(test=refuse, apply=lambda: None, reapply=lambda: None)
+        refusal = RestoreValidation(test=refuse, apply=lambda: None, reapply=lambda: None)
         for _ in range(3):
             with pytest.raises(RestoreError):
                 host.restore(confirmation=refusal)
@@ -275,7 +275,7 @@ def test_an_interruption_puts_everything_back(host: Host):
     def interrupted() -> None:
         raise KeyboardInterrupt
 
-    confirmation = Confirmation(test=lambda: None, apply=interrupted, reapply=lambda: None)  # type: ignore[arg-type]
+    confirmation = RestoreValidation(test=lambda: None, apply=interrupted, reapply=lambda: None)  # type: ignore[arg-type]
     with pytest.raises(KeyboardInterrupt):
         host.restore(confirmation=confirmation)
     assert host.facts() == host.old_facts
@@ -318,7 +318,7 @@ def test_a_damaged_archive_changes_nothing(host: Host):
 @pytest.mark.parametrize("call", ["exchange", "move", "set_facts", "sync", "make_link", "make_directory"])
 def test_a_disk_that_fails_at_any_call_leaves_everything_as_it_was(host: Host, call: str):
     """The first, second, ... call fails, until one run comes through."""
-    real = getattr(Tree, call)
+    real = getattr(NoFollowTree, call)
     for number in range(1, 100):
         calls = 0
 
@@ -329,7 +329,7 @@ def test_a_disk_that_fails_at_any_call_leaves_everything_as_it_was(host: Host, c
                 raise OSError(errno.EIO, os.strerror(errno.EIO), str(args[0]))
             return real(self, *args, **options)
 
-        with mock.patch.object(Tree, call, failing):
+        with mock.patch.object(NoFollowTree, call, failing):
             try:
                 host.restore()
             except RestoreError as error:
@@ -353,11 +353,11 @@ def test_without_exchange_files_are_replaced_and_put_back(host: Host):
     def unsupported(_tree, path, _other):
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), path)
 
-    with mock.patch.object(Tree, "exchange", unsupported):
+    with mock.patch.object(NoFollowTree, "exchange", unsupported):
         with pytest.raises(RestoreError, match="cannot exchange directories"):
             host.restore()
         assert host.facts() == host.old_facts
-        confirmation = Confirmation(test=lambda: "no", apply=lambda: None, reapply=lambda: None)
+        confirmation = RestoreValidation(test=lambda: "no", apply=lambda: None, reapply=lambda: None)
         with pytest.raises(RestoreError, match="everything is as it was"):
             host.restore("/etc/nginx", confirmation=confirmation)
         assert host.facts() == host.old_facts
@@ -384,7 +384,7 @@ def test_a_path_that_was_changed_after_the_kill_is_left_to_who_changed_it(host: 
 
 
 def test_owners_that_cannot_be_set_are_counted_and_change_nothing():
-    entry = Entry(path="a", kind="file", mode=0o600, uid=4321, gid=1, modified_ns=0, sha256="0" * 64)
+    entry = ManifestEntry(path="a", kind="file", mode=0o600, uid=4321, gid=1, modified_ns=0, sha256="0" * 64)
     found = Found("file", 0o600, 1, 1, 0, 0, 1, 1)
     owners = Owners({}, {}, may_set=False)
     plan = make_plan([entry], {"a": Present(found, "0" * 64)}, (), owners)

@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
-from service.engines.uninlu.model import Model, OutOfTimeError
+from service.engines.uninlu.model import OutOfTimeError, UninluModel
 from tests.made_uninlu import make
 from tests.system.conftest import Gunicorn, eventually, gunicorn
 
@@ -176,11 +176,11 @@ def test_labels_and_questions_that_do_not_fit_are_refused_and_never_cut(extracti
 
 
 @pytest.fixture(scope="module")
-def model(checkpoint: Path) -> Model:
-    return Model(checkpoint, "siamese-uie", trusts_code=False)
+def model(checkpoint: Path) -> UninluModel:
+    return UninluModel(checkpoint, "siamese-uie", trusts_code=False)
 
 
-def test_what_is_asked_for_stays_in_a_prompt_that_is_too_long(model: Model) -> None:
+def test_what_is_asked_for_stays_in_a_prompt_that_is_too_long(model: UninluModel) -> None:
     """ModelScope's pipeline cuts it at its end, where it stands."""
     prompt = f"人物: {'甲' * 200}, 毕业院校: "
     read = model._tokenize([prompt], truncation=True, max_length=128)[0]
@@ -193,7 +193,7 @@ def test_what_is_asked_for_stays_in_a_prompt_that_is_too_long(model: Model) -> N
     assert model._pipeline.preprocessor([short], max_length=128)[0].ids == model._tokenize([short])[0].ids
 
 
-def test_an_extraction_that_takes_too_long_is_given_up_between_two_names(model: Model) -> None:
+def test_an_extraction_that_takes_too_long_is_given_up_between_two_names(model: UninluModel) -> None:
     with pytest.raises(OutOfTimeError):
         model.paths(TEXT, NER, every_prefix=False, seconds=0.0)
 

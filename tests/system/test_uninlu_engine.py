@@ -20,7 +20,7 @@ from service.admission import deadline
 from service.admission.errors import EngineTimeoutError
 from service.engines.interface import EngineUnavailableError
 from service.engines.uninlu import worker as extractor
-from service.engines.uninlu.engine import Launch
+from service.engines.uninlu.engine import UninluLaunch
 from service.engines.uninlu.worker import UniNlu
 from tests.system.conftest import ROOT, eventually
 
@@ -44,7 +44,7 @@ class Model:
 process._prepared = lambda *_: ((lambda: Model()), 0.0)
 process.main()
 """
-LAUNCH = Launch(Path(), threads=1, trusts_code=False, program=("-c", PRETENDER))
+LAUNCH = UninluLaunch(Path(), threads=1, trusts_code=False, program=("-c", PRETENDER))
 
 
 @contextlib.contextmanager

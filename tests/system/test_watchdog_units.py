@@ -12,7 +12,7 @@ import pytest
 
 from ops.deployment.render import Deployment, render
 from ops.settings import Settings
-from ops.supervision.state_store import Ledger
+from ops.supervision.state_store import StateStore
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 UNITS = tuple(
@@ -68,7 +68,7 @@ def test_the_sandbox_leaves_the_watchdog_what_it_writes() -> None:
     writable = [Path("/var/lib") / name for name in unit["StateDirectory"]]
     writable += [Path(path.lstrip("-+")) for path in unit.get("ReadWritePaths", [])]
     settings = Settings()
-    ledger = Ledger(Path(settings.watchdog.state_file))
+    ledger = StateStore(Path(settings.watchdog.state_file))
     written = [
         ledger.path,
         ledger.pause_path,

@@ -23,16 +23,16 @@ from typing import Any
 import msgspec
 
 from ops.archive.encryption import Identity
-from ops.archive.manifest import Entry, Manifest
+from ops.archive.manifest import Manifest, ManifestEntry
 from ops.archive.reading import open_archive
 from ops.backups.restore import journal as journals
 from ops.backups.restore.difference import MAX_FILE_BYTES, content_difference
-from ops.backups.restore.journal import Journal, Kept, Swap
+from ops.backups.restore.journal import Kept, RestoreJournal, Swap
 from ops.backups.restore.plan import (
+    Item,
     Owners,
-    Plan,
     Present,
-    Unit,
+    RestorePlan,
     chosen_entries,
     exchanged_whole,
     is_below,
@@ -40,7 +40,7 @@ from ops.backups.restore.plan import (
     parents,
 )
 from ops.errors import OpsError
-from ops.files.nofollow_tree import Found, Tree
+from ops.files.nofollow_tree import Found, NoFollowTree
 from ops.files.signals import undisturbed
 from ops.text.language import Text
 
@@ -52,14 +52,14 @@ class RestoreError(OpsError):
 
 
 @dataclass(frozen=True)
-class Prospect:
+class RestorePreview:
     """A restore that was looked at and not begun. ``places``: each unit's and adjustment's path with the links above
     it followed."""
 
     archive: Path
     manifest: Manifest
     identities: Sequence[Identity]
-    plan: Plan
+    plan: RestorePlan
     owners: Owners
     places: Mapping[str, str]
 
@@ -75,7 +75,7 @@ class Prospect:
 
 
 @dataclass(frozen=True)
-class Confirmation:
+class RestoreValidation:
     """What has to hold before a restore counts: ``test`` (nothing was reloaded yet), then ``apply``, which reloads
     and asks. Each says what is wrong, or None. ``reapply`` follows after everything was put back."""
 
@@ -96,7 +96,9 @@ def known_owners() -> Owners:
 # --- looking ----------------------------------------------------------------------------------------------------------
 
 
-def look(tree: Tree, archive: Path, identities: Sequence[Identity], paths: Sequence[str]) -> Prospect:
+def look(
+    tree: NoFollowTree, archive: Path, identities: Sequence[Identity], paths: Sequence[str]
+) -> RestorePreview:
     """What restoring ``paths`` (all without any) of ``archive`` into ``tree`` would change.
 
     Raises ArchiveError, UsageError for a path that is not in it, EscapeError, OpsError where this user may not look."""
@@ -119,10 +121,12 @@ def look(tree: Tree, archive: Path, identities: Sequence[Identity], paths: Seque
         ) from None
     except OSError as error:
         raise RestoreError(f"{error.filename}: {error.strerror}; nothing was restored") from None
-    return Prospect(archive, manifest, identities, plan, owners, places)
+    return RestorePreview(archive, manifest, identities, plan, owners, places)
 
 
-def _present(tree: Tree, entries: Sequence[Entry], whole: frozenset[str]) -> Iterator[tuple[str, Present]]:
+def _present(
+    tree: NoFollowTree, entries: Sequence[ManifestEntry], whole: frozenset[str]
+) -> Iterator[tuple[str, Present]]:
     known = {entry.path for entry in entries}
     for entry in entries:
         # Every parent is looked at, also of what is not there: that is where an escape would show.
@@ -140,7 +144,7 @@ def _present(tree: Tree, entries: Sequence[Entry], whole: frozenset[str]) -> Ite
             yield from (pair for pair in _surplus(tree, entry.path, place) if pair[0] not in known)
 
 
-def _surplus(tree: Tree, path: str, place: str) -> Iterator[tuple[str, Present]]:
+def _surplus(tree: NoFollowTree, path: str, place: str) -> Iterator[tuple[str, Present]]:
     for name in tree.names(place):
         found = _find(tree, f"{place}/{name}")
         if found is not None:
@@ -149,21 +153,21 @@ def _surplus(tree: Tree, path: str, place: str) -> Iterator[tuple[str, Present]]
                 yield from _surplus(tree, f"{path}/{name}", f"{place}/{name}")
 
 
-def _find(tree: Tree, place: str) -> Found | None:
+def _find(tree: NoFollowTree, place: str) -> Found | None:
     try:
         return tree.find(place)
     except NotADirectoryError:
         return None  # a file stands where the backup has a directory: it is a change of its own
 
 
-def _digest(tree: Tree, place: str) -> str:
+def _digest(tree: NoFollowTree, place: str) -> str:
     digest = hashlib.sha256()
     for chunk in tree.chunks(place):
         digest.update(chunk)
     return digest.hexdigest()
 
 
-def content_changes(tree: Tree, prospect: Prospect) -> dict[str, list[str | Text]]:
+def content_changes(tree: NoFollowTree, prospect: RestorePreview) -> dict[str, list[str | Text]]:
     """The lines to show for each file whose content changes. Reads the archive once more. Raises ArchiveError."""
     wanted = {change.path: change for change in prospect.plan.changes if change.difference == "content"}
     shown: dict[str, list[str | Text]] = {}
@@ -198,17 +202,17 @@ def _bounded(chunks: Iterator[bytes]) -> bytes:
 class Restoration:
     """One restore of a prospect into ``tree``, its journal kept in ``directory``, whose lock is held."""
 
-    def __init__(self, tree: Tree, directory: Path, prospect: Prospect) -> None:
+    def __init__(self, tree: NoFollowTree, directory: Path, prospect: RestorePreview) -> None:
         """Nothing happens yet."""
         self._tree, self._directory, self._prospect = tree, directory, prospect
         self._id = secrets.token_hex(4)
-        self._journal = Journal(
+        self._journal = RestoreJournal(
             id=self._id, root=str(tree.root), archive=str(prospect.archive), state="preparing", stages=()
         )
         self._touched = False
         self._decided = False
 
-    def run(self, keep: Callable[[], None], confirmation: Confirmation | None) -> None:
+    def run(self, keep: Callable[[], None], confirmation: RestoreValidation | None) -> None:
         """Restores. ``keep`` makes what is about to be replaced safe, after everything was staged.
 
         Raises RestoreError where anything failed and was put back; ArchiveError before anything was touched; and what
@@ -228,7 +232,7 @@ class Restoration:
                 where = error.filename2 or error.filename
                 what = f"{where}: {error.strerror}" if where else str(error.strerror or error)
                 raise RestoreError(f"the restore failed: {what}; {problem}") from None
-            if isinstance(error, _RefusedError):
+            if isinstance(error, _RestoreRefusedError):
                 raise RestoreError(f"the restore was refused: {error}; {problem}") from None
             if isinstance(error, Exception) and not problem.endswith("as it was"):
                 raise RestoreError(f"{error}; {problem}") from None
@@ -269,10 +273,10 @@ class Restoration:
             self._tree.sync(stage)
         self._swaps = tuple(swaps)
 
-    def _give_second_name(self, unit: Unit, place: str, second: str) -> None:
+    def _give_second_name(self, unit: Item, place: str, second: str) -> None:
         found = self._tree.find(place)
         if found is None or found.kind == "directory" or unit.entries[0].kind == "directory":
-            raise _RefusedError(
+            raise _RestoreRefusedError(
                 f"{self._tree.shown(place)}: this file system cannot exchange directories (RENAME_EXCHANGE)"
             )
         self._tree.second_name(place, second)
@@ -296,7 +300,7 @@ class Restoration:
                     chosen[home] = posixpath.join(candidate, f"{journals.STAGE_PREFIX}{self._id}")
                     break
             else:
-                raise _RefusedError(f"{tree.shown(home)}: may not be written")
+                raise _RestoreRefusedError(f"{tree.shown(home)}: may not be written")
         return {path: chosen[home] for path, home in homes.items()}
 
     def _spots(self, stages: Mapping[str, str]) -> dict[str, str]:
@@ -310,10 +314,10 @@ class Restoration:
 
     def _extract(self, spots: Mapping[str, str]) -> None:
         """Writes the entries to their spots. The archive is read to its end: only then is it known to be whole."""
-        directories: list[tuple[str, Entry]] = []
+        directories: list[tuple[str, ManifestEntry]] = []
         with open_archive(self._prospect.archive, self._prospect.identities) as opened:
             if opened.manifest != self._prospect.manifest:
-                raise _RefusedError(f"{self._prospect.archive} is another file than a moment ago")
+                raise _RestoreRefusedError(f"{self._prospect.archive} is another file than a moment ago")
             for member in opened.members():
                 entry, spot = member.entry, spots.get(member.entry.path)
                 if spot is None:
@@ -330,7 +334,7 @@ class Restoration:
             self._dress(spot, entry)
             self._tree.sync(spot)
 
-    def _write(self, spot: str, entry: Entry, chunks: Iterator[bytes]) -> None:
+    def _write(self, spot: str, entry: ManifestEntry, chunks: Iterator[bytes]) -> None:
         descriptor = self._tree.open(spot, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         with os.fdopen(descriptor, "wb", buffering=0) as file:
             for chunk in chunks:
@@ -340,7 +344,7 @@ class Restoration:
             self._dress(spot, entry)
             os.fsync(file.fileno())
 
-    def _dress(self, spot: str, entry: Entry) -> None:
+    def _dress(self, spot: str, entry: ManifestEntry) -> None:
         self._tree.set_facts(
             spot,
             mode=None if entry.kind == "link" else entry.mode,
@@ -363,7 +367,7 @@ class Restoration:
         for unit, swap in zip(plan.units, self._swaps, strict=True):
             here = _find(tree, swap.path)
             if (here and here.version) != (unit.before and unit.before.version):
-                raise _RefusedError(f"{tree.shown(swap.path)} was changed by somebody else meanwhile")
+                raise _RestoreRefusedError(f"{tree.shown(swap.path)} was changed by somebody else meanwhile")
             if not swap.had:
                 tree.move(swap.staged, swap.path)
             elif swap.second:
@@ -377,14 +381,14 @@ class Restoration:
         for directory in sorted({*directories, *self._journal.stages}):
             tree.sync(directory)
 
-    def _confirm(self, confirmation: Confirmation) -> None:
+    def _confirm(self, confirmation: RestoreValidation) -> None:
         if problem := confirmation.test():
-            raise _RefusedError(problem)
+            raise _RestoreRefusedError(problem)
         self._record(reloaded=True)
         if problem := confirmation.apply():
-            raise _RefusedError(problem)
+            raise _RestoreRefusedError(problem)
 
-    def _put_back(self, confirmation: Confirmation | None) -> str:
+    def _put_back(self, confirmation: RestoreValidation | None) -> str:
         """Undoes whatever was done; says how that went."""
         left: tuple[str, ...] = ()
         try:
@@ -414,5 +418,5 @@ class Restoration:
         return f"everything was put back, but {again}" if again else "everything is as it was"
 
 
-class _RefusedError(Exception):
+class _RestoreRefusedError(Exception):
     """Why a restore may not stand."""

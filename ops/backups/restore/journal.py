@@ -25,7 +25,7 @@ import msgspec
 
 from ops.errors import OpsError
 from ops.files.atomic_file import flush_directory, taking_its_name
-from ops.files.nofollow_tree import Tree
+from ops.files.nofollow_tree import NoFollowTree
 
 JOURNAL_NAME = ".gte-ops-restore.json"
 STAGE_PREFIX = ".gte-ops-restore-"
@@ -61,7 +61,7 @@ class Kept(msgspec.Struct, frozen=True):
     new_gid: int
 
 
-class Journal(msgspec.Struct, frozen=True, kw_only=True):
+class RestoreJournal(msgspec.Struct, frozen=True, kw_only=True):
     """One restore under way. ``stages``: the directories that it made; ``reloaded``: nginx may have read the new
     files."""
 
@@ -105,19 +105,19 @@ def only_restore(directory: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def write_journal(directory: Path, journal: Journal) -> None:
+def write_journal(directory: Path, journal: RestoreJournal) -> None:
     """Puts ``journal`` in place, durably, at one instant. Raises OSError; then the one before stands."""
     with taking_its_name(directory / JOURNAL_NAME, directory / f"{JOURNAL_NAME}.new") as file:
         file.write(msgspec.json.encode(journal))
 
 
-def read_journal(directory: Path) -> Journal | None:
+def read_journal(directory: Path) -> RestoreJournal | None:
     """The journal in ``directory``, None where no restore is under way. Raises OpsError for one that cannot be read."""
     path = directory / JOURNAL_NAME
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
-            return msgspec.json.decode(file.read(MAX_JOURNAL_BYTES), type=Journal)
+            return msgspec.json.decode(file.read(MAX_JOURNAL_BYTES), type=RestoreJournal)
     except FileNotFoundError:
         return None
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -134,7 +134,7 @@ def remove_journal(directory: Path) -> None:
     flush_directory(directory)
 
 
-def undo(tree: Tree, journal: Journal) -> tuple[int, tuple[str, ...]]:
+def undo(tree: NoFollowTree, journal: RestoreJournal) -> tuple[int, tuple[str, ...]]:
     """Puts back what was exchanged, the last first, however far it came. Returns how many paths were put back, and
     those left because they are neither old nor new any more. Raises OSError; may then be called again."""
     put_back, left = 0, []
@@ -179,7 +179,7 @@ def undo(tree: Tree, journal: Journal) -> tuple[int, tuple[str, ...]]:
     return put_back, tuple(reversed(left))
 
 
-def _was_changed_since(tree: Tree, swap: Swap, *, is_there: bool, is_staged: bool) -> bool:
+def _was_changed_since(tree: NoFollowTree, swap: Swap, *, is_there: bool, is_staged: bool) -> bool:
     """Whether a path that does not hold the new content was exchanged all the same: somebody replaced it since."""
     if is_staged:
         return False  # not exchanged yet, or put back already
@@ -188,7 +188,7 @@ def _was_changed_since(tree: Tree, swap: Swap, *, is_there: bool, is_staged: boo
     return is_there or swap.had
 
 
-def clear_stages(tree: Tree, journal: Journal) -> None:
+def clear_stages(tree: NoFollowTree, journal: RestoreJournal) -> None:
     """Removes what the restore staged and what it took away. Raises OSError."""
     for stage in journal.stages:
         # The journal is ours, and yet: nothing but a staging directory is ever removed.
@@ -205,7 +205,7 @@ def recover(directory: Path) -> Recovery | None:
     if journal is None:
         (directory / f"{JOURNAL_NAME}.new").unlink(missing_ok=True)
         return None
-    tree = Tree(Path(journal.root))
+    tree = NoFollowTree(Path(journal.root))
     put_back, left = 0, tuple[str, ...]()
     try:
         if journal.state == "exchanging":

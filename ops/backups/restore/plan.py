@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ops.archive.manifest import Entry, Manifest, resolve
+from ops.archive.manifest import Manifest, ManifestEntry, resolve
 from ops.errors import UsageError
 from ops.files.nofollow_tree import Found
 from ops.text.language import Text
@@ -31,22 +31,22 @@ class Change:
 
     path: str
     difference: Difference
-    entry: Entry | None
+    entry: ManifestEntry | None
     before: Found | None
 
 
 @dataclass(frozen=True)
-class Unit:
+class Item:
     """A path that is exchanged as a whole; with a directory, everything below it. ``entries`` are what it will hold,
     the unit's own first; ``before`` is what lies there now."""
 
     path: str
-    entries: tuple[Entry, ...]
+    entries: tuple[ManifestEntry, ...]
     before: Found | None
 
 
 @dataclass(frozen=True)
-class Adjustment:
+class MetadataChange:
     """A directory that stays and gets its mode and owner back."""
 
     path: str
@@ -56,12 +56,12 @@ class Adjustment:
 
 
 @dataclass(frozen=True)
-class Plan:
+class RestorePlan:
     """``left``: paths in directories that were backed up whole, not in the backup, and left as they are.
     ``owners_kept``: how many owners would have to change and cannot, because only root may."""
 
-    units: tuple[Unit, ...]
-    adjustments: tuple[Adjustment, ...]
+    units: tuple[Item, ...]
+    adjustments: tuple[MetadataChange, ...]
     changes: tuple[Change, ...]
     left: tuple[str, ...]
     owners_kept: int
@@ -80,12 +80,14 @@ class Owners:
     groups: Mapping[str, int]
     may_set: bool
 
-    def wanted(self, entry: Entry) -> tuple[int, int]:
+    def wanted(self, entry: ManifestEntry) -> tuple[int, int]:
         """The numbers for an entry: its names' where this machine knows them, else its own."""
         return self.users.get(entry.owner, entry.uid), self.groups.get(entry.group, entry.gid)
 
 
-def chosen_entries(manifest: Manifest, paths: Sequence[str]) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
+def chosen_entries(
+    manifest: Manifest, paths: Sequence[str]
+) -> tuple[tuple[ManifestEntry, ...], tuple[str, ...]]:
     """The entries at and below ``paths`` (absolute, as on the host), with the directories above them, and the paths as
     the manifest has them; all entries and no path without any.
 
@@ -126,7 +128,7 @@ def parents(path: str) -> list[str]:
     return found
 
 
-def exchanged_whole(manifest: Manifest, entries: Collection[Entry]) -> frozenset[str]:
+def exchanged_whole(manifest: Manifest, entries: Collection[ManifestEntry]) -> frozenset[str]:
     """The directories that are replaced, not merged: those in certbot's archive/.
 
     certbot takes the highest number there for the newest certificate (certbot/_internal/storage.py, newest available
@@ -143,19 +145,19 @@ def exchanged_whole(manifest: Manifest, entries: Collection[Entry]) -> frozenset
 
 
 def make_plan(
-    entries: Sequence[Entry],
+    entries: Sequence[ManifestEntry],
     present: Mapping[str, Present],
     whole: Collection[str],
     owners: Owners,
     named: Collection[str] = (),
-) -> Plan:
+) -> RestorePlan:
     """What has to change so that ``entries`` lie there as in the backup.
 
     ``present``: what lies at the entries' paths, and below the directories ``whole``, which are replaced. ``named``:
     the paths that were asked for; directories above them are made where they lack and otherwise left alone."""
-    roots: dict[str, list[Entry]] = {}
+    roots: dict[str, list[ManifestEntry]] = {}
     before: dict[str, Found | None] = {}
-    adjustments: list[Adjustment] = []
+    adjustments: list[MetadataChange] = []
     changes: list[Change] = []
     left: list[str] = []
     owners_kept = 0
@@ -183,11 +185,11 @@ def make_plan(
                 left += surplus if entry.whole else []
                 if differences:
                     owner = owners.wanted(entry) if owners.may_set else None
-                    adjustments.append(Adjustment(entry.path, here.found, entry.mode, owner))
+                    adjustments.append(MetadataChange(entry.path, here.found, entry.mode, owner))
         elif differences and not _is_directory_behind_link(entry, here):
             roots[entry.path], before[entry.path] = [entry], here.found if here else None
-    return Plan(
-        units=tuple(Unit(path, tuple(inside), before[path]) for path, inside in roots.items()),
+    return RestorePlan(
+        units=tuple(Item(path, tuple(inside), before[path]) for path, inside in roots.items()),
         adjustments=tuple(adjustments),
         changes=tuple(c for c in changes if not _stands_behind_link(c, present)),
         left=tuple(left),
@@ -195,7 +197,7 @@ def make_plan(
     )
 
 
-def _differences(entry: Entry, here: Present | None, owners: Owners) -> list[Difference]:
+def _differences(entry: ManifestEntry, here: Present | None, owners: Owners) -> list[Difference]:
     if here is None:
         return ["new"]
     found = here.found
@@ -214,7 +216,7 @@ def _differences(entry: Entry, here: Present | None, owners: Owners) -> list[Dif
 
 
 def _differs_inside(
-    directory: str, entries: Sequence[Entry], present: Mapping[str, Present], owners: Owners
+    directory: str, entries: Sequence[ManifestEntry], present: Mapping[str, Present], owners: Owners
 ) -> bool:
     inside = [entry for entry in entries if is_below(entry.path, directory)]
     surplus = {path for path in present if is_below(path, directory)} - {entry.path for entry in inside}
@@ -224,7 +226,7 @@ def _differs_inside(
     )
 
 
-def _is_directory_behind_link(entry: Entry, here: Present | None) -> bool:
+def _is_directory_behind_link(entry: ManifestEntry, here: Present | None) -> bool:
     """The host has a link where the backup has a directory: what lies behind it is restored, and the link stays."""
     return here is not None and entry.kind == "directory" and here.found.kind == "link"
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ops import __version__
 from ops.archive.encryption import encrypt, recipients
-from ops.archive.manifest import Asked, Entry, Manifest
+from ops.archive.manifest import Asked, Manifest, ManifestEntry
 from ops.archive.name import (
     PARTIAL,
     backups_in,
@@ -29,14 +29,14 @@ from ops.archive.writing import compressed, tar_stream
 from ops.backups.create import free_name, publish, signature_of
 from ops.backups.made_here import record
 from ops.backups.restore.plan import parents
-from ops.files.nofollow_tree import Found, Tree
+from ops.files.nofollow_tree import Found, NoFollowTree
 
 DIRECTORY_NAME = "before-restore"
 KEPT = 10
 
 
 def keep_replaced(
-    tree: Tree,
+    tree: NoFollowTree,
     places: Sequence[str],
     directories: Sequence[str],
     backups: Path,
@@ -97,7 +97,9 @@ def drop_oldest(backups: Path) -> None:
             beside.unlink(missing_ok=True)
 
 
-def _entries(tree: Tree, places: Sequence[str], directories: Sequence[str]) -> Iterator[Entry]:
+def _entries(
+    tree: NoFollowTree, places: Sequence[str], directories: Sequence[str]
+) -> Iterator[ManifestEntry]:
     above = {parent for place in (*places, *directories) for parent in parents(place)}
     above.update(directories)
     found: dict[str, tuple[Found, bool]] = {}
@@ -110,7 +112,7 @@ def _entries(tree: Tree, places: Sequence[str], directories: Sequence[str]) -> I
         yield _entry(tree, path, here, whole)
 
 
-def _below(tree: Tree, path: str) -> Iterator[tuple[str, tuple[Found, bool]]]:
+def _below(tree: NoFollowTree, path: str) -> Iterator[tuple[str, tuple[Found, bool]]]:
     here = tree.find(path)
     if here is None or here.kind == "other":
         return
@@ -120,13 +122,13 @@ def _below(tree: Tree, path: str) -> Iterator[tuple[str, tuple[Found, bool]]]:
             yield from _below(tree, posixpath.join(path, name))
 
 
-def _entry(tree: Tree, path: str, found: Found, whole: bool) -> Entry:
+def _entry(tree: NoFollowTree, path: str, found: Found, whole: bool) -> ManifestEntry:
     digest, size = hashlib.sha256(), 0
     if found.kind == "file":
         for chunk in tree.chunks(path):
             digest.update(chunk)
             size += len(chunk)
-    return Entry(
+    return ManifestEntry(
         path=path,
         kind=found.kind,  # type: ignore[arg-type]
         mode=found.mode,

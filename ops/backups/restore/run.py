@@ -17,13 +17,13 @@ from ops.backups.authenticity import reason_to_doubt, refuse_bad, unsigned_words
 from ops.backups.certbot_lock import certbot_lock
 from ops.backups.create import CERTBOT_WAIT
 from ops.backups.newest import newest_good, signature_of
-from ops.backups.restore.apply import Prospect, Restoration, content_changes, look
+from ops.backups.restore.apply import Restoration, RestorePreview, content_changes, look
 from ops.backups.restore.journal import Recovery, only_restore, recover, recover_if_idle
 from ops.backups.restore.plan import is_below, words_of
 from ops.backups.restore.rollback_backup import drop_oldest, keep_replaced
 from ops.backups.signature import SignatureError
 from ops.errors import OpsError
-from ops.files.nofollow_tree import Tree
+from ops.files.nofollow_tree import NoFollowTree
 from ops.settings import Settings
 from ops.text.language import Text
 
@@ -42,7 +42,7 @@ class DeclinedError(OpsError):
 
 
 @dataclass(frozen=True)
-class Line:
+class PreviewLine:
     """One change: the path as on the host, what kind of change, in words, and the lines of its diff."""
 
     path: str
@@ -57,7 +57,7 @@ class Preview:
 
     archive: Path
     root: Path
-    lines: tuple[Line, ...]
+    lines: tuple[PreviewLine, ...]
     left: tuple[str, ...]
     owners_kept: int
 
@@ -68,7 +68,7 @@ class Preview:
 
 
 @dataclass
-class Outcome:
+class RestoreOutcome:
     """What was done. ``safety``: the backup of what was replaced; ``notes``: what is left to the operator."""
 
     preview: Preview
@@ -131,7 +131,7 @@ def restore(
     identity: str | None = None,
     vouch: Callable[[Text], bool] | None,
     ask: Callable[[Preview], bool],
-) -> Outcome:
+) -> RestoreOutcome:
     """Restores ``paths`` of ``archive`` (the newest good one for None) below ``root``, after ``ask`` has said yes.
 
     ``vouch`` is asked before, with the reason, where nothing shows that an operator of this host made the archive; None
@@ -153,7 +153,7 @@ def restore(
         with _opened():
             prospect = look(tree, chosen, identities, paths)
         preview = _preview(tree, prospect)
-        outcome = Outcome(preview, recovery)
+        outcome = RestoreOutcome(preview, recovery)
         if prospect.plan.is_empty or not ask(preview) or dry_run:
             return outcome
         _carry_out(settings, tree, keeper, prospect, outcome, on_host=on_host)
@@ -212,7 +212,13 @@ def rehearse(
 
 
 def _carry_out(
-    settings: Settings, tree: Tree, keeper: Path, prospect: Prospect, outcome: Outcome, *, on_host: bool
+    settings: Settings,
+    tree: NoFollowTree,
+    keeper: Path,
+    prospect: RestorePreview,
+    outcome: RestoreOutcome,
+    *,
+    on_host: bool,
 ) -> None:
     from ops.backups.restore.validate import LOOK_SECONDS, concerns_nginx, confirmation
     from ops.collect.run import look_around
@@ -283,13 +289,13 @@ def _recover(settings: Settings, keeper: Path) -> Recovery | None:
 
 
 @contextlib.contextmanager
-def _tree(root: Path, *, dry_run: bool) -> Iterator[Tree]:
+def _tree(root: Path, *, dry_run: bool) -> Iterator[NoFollowTree]:
     with contextlib.ExitStack() as stack:
         place = root
         if dry_run and not root.exists():
             place = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         try:
-            tree = Tree(place)
+            tree = NoFollowTree(place)
         except OSError as error:
             raise OpsError(f"{root}: {error.strerror or error}; --root names a directory") from None
         stack.callback(tree.close)
@@ -315,7 +321,7 @@ def _archive(settings: Settings, written: str | None) -> Path:
     return path.absolute()
 
 
-def _preview(tree: Tree, prospect: Prospect) -> Preview:
+def _preview(tree: NoFollowTree, prospect: RestorePreview) -> Preview:
     diffs = content_changes(tree, prospect)
     shown = set()
     lines = []
@@ -323,7 +329,7 @@ def _preview(tree: Tree, prospect: Prospect) -> Preview:
         first = change.difference == "content" and change.path not in shown
         shown.add(change.path)
         lines.append(
-            Line(
+            PreviewLine(
                 f"/{change.path}",
                 change.difference,
                 words_of(change, prospect.owners),

@@ -8,22 +8,22 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ops.backups.nginx_probe import (
+    ProbedSite,
     ReloadError,
-    Site,
     emergency,
     health_problem,
     leaf_problem,
     reload_nginx,
     tls_sites,
 )
-from ops.backups.restore.apply import Confirmation
+from ops.backups.restore.apply import RestoreValidation
 from ops.backups.restore.plan import is_below
 from ops.collect.run import Surroundings, look_around
 from ops.collect.services.nginx import read_pidfile, test_config
 from ops.control.signals import NotAllowedError
 from ops.facts.snapshot import Directive, NginxConfig, NginxTest, NotSeen, Process, Processes
 from ops.interpret.nginx import serving_masters
-from ops.interpret.process_ref import Identity
+from ops.interpret.process_ref import ProcessRef
 from ops.settings import Settings
 from ops.text.language import Text, verbatim
 
@@ -39,7 +39,7 @@ BEFORE_SECONDS = 3.0
 class Before:
     """How things stood before the restore: what failed then is not held against it."""
 
-    sites: dict[Site, str | None]
+    sites: dict[ProbedSite, str | None]
     health: str | None
 
 
@@ -59,7 +59,7 @@ def _arguments(directives: Iterable[Directive]) -> Iterable[str]:
         yield from _arguments(directive.block or ())
 
 
-def confirmation(settings: Settings, around: Surroundings, tell: Callable[[Text], None]) -> Confirmation:
+def confirmation(settings: Settings, around: Surroundings, tell: Callable[[Text], None]) -> RestoreValidation:
     """The three steps for this host; call it before anything is touched. ``around``: the host as it is then; ``tell``
     hears what could not be checked."""
     before = _before(around) if serving_now(around) else None
@@ -89,7 +89,7 @@ def confirmation(settings: Settings, around: Surroundings, tell: Callable[[Text]
     def reapply() -> str | None:
         return reload_host(settings)
 
-    return Confirmation(test, apply, reapply)
+    return RestoreValidation(test, apply, reapply)
 
 
 def reload_host(settings: Settings) -> str | None:
@@ -105,14 +105,14 @@ def reload_host(settings: Settings) -> str | None:
     return None
 
 
-def serving_now(around: Surroundings) -> tuple[Identity, ...]:
+def serving_now(around: Surroundings) -> tuple[ProcessRef, ...]:
     """The running nginx masters that serve this configuration."""
     if not isinstance(around.processes, Processes):
         return ()
     pidfile = read_pidfile(around.target.nginx_pidfile) if around.target.nginx_pidfile else None
     known = pidfile or NotSeen(reason="no pidfile is configured")
     found: Iterable[Process] = serving_masters(around.target, around.processes, known)
-    return tuple(Identity(master.pid, master.start_ticks) for master in found)
+    return tuple(ProcessRef(master.pid, master.start_ticks) for master in found)
 
 
 def _before(around: Surroundings) -> Before:

@@ -26,7 +26,7 @@ LEVELS = (
 DISORDER = 60.0
 
 
-class Line(NamedTuple):
+class LogLine(NamedTuple):
     """The first line of an entry. ``level`` is lower case, empty where none is written."""
 
     time: float
@@ -44,17 +44,17 @@ _LEVELLED = re.compile(rb"(?i)\[?\b(" + "|".join(LEVELS).encode() + rb")\b\]?[ :
 _LEVEL_WORD = re.compile(rb"\b(DEBUG|INFO|WARNING|ERROR|CRITICAL|FATAL)\b")
 
 
-def nginx_line(line: bytes, newest: float) -> Line | None:
+def nginx_line(line: bytes, newest: float) -> LogLine | None:
     """A line of nginx's error log; None where it has no time of its own. ``newest``: see `local_time`."""
     found = _NGINX.match(line)
     if found is None:
         return None
     written, level, pid, text = found.groups()
     at = local_time(_fields(written), newest)
-    return None if at is None else Line(at, level.decode().lower(), int(pid), text)
+    return None if at is None else LogLine(at, level.decode().lower(), int(pid), text)
 
 
-def gunicorn_line(line: bytes, newest: float) -> Line | None:
+def gunicorn_line(line: bytes, newest: float) -> LogLine | None:
     """A line of gunicorn's error log, of Flask's or Python's logging in it, or JSON; None without a time."""
     if line.startswith(b"{"):
         return _json_line(line, newest)
@@ -67,12 +67,12 @@ def gunicorn_line(line: bytes, newest: float) -> Line | None:
     rest = found[8]
     own = _GUNICORN.match(rest)
     if own is not None:
-        return Line(at, own[2].decode().lower(), int(own[1]), own[3])
+        return LogLine(at, own[2].decode().lower(), int(own[1]), own[3])
     levelled = _LEVELLED.match(rest)
     if levelled is not None:
-        return Line(at, levelled[1].decode().lower(), None, levelled[2])
+        return LogLine(at, levelled[1].decode().lower(), None, levelled[2])
     word = _LEVEL_WORD.search(rest[:80])
-    return Line(at, word[1].decode().lower() if word else "", None, rest)
+    return LogLine(at, word[1].decode().lower() if word else "", None, rest)
 
 
 _JSON_TIMES = ("time", "timestamp", "ts", "asctime", "@timestamp", "datetime")
@@ -81,7 +81,7 @@ _JSON_TEXTS = ("message", "msg", "event")
 _JSON_TRACES = ("exc_info", "exception", "traceback", "stack_info", "stack")
 
 
-def _json_line(line: bytes, newest: float) -> Line | None:
+def _json_line(line: bytes, newest: float) -> LogLine | None:
     try:
         record = json.loads(line)
         return _of_record(record, newest)
@@ -89,7 +89,7 @@ def _json_line(line: bytes, newest: float) -> Line | None:
         return None
 
 
-def _of_record(record: object, newest: float) -> Line | None:
+def _of_record(record: object, newest: float) -> LogLine | None:
     """Raises RecursionError for one nested too deeply to be shown."""
     if not isinstance(record, dict):
         return None
@@ -99,7 +99,7 @@ def _of_record(record: object, newest: float) -> Line | None:
     level = next((str(record[key]) for key in _JSON_LEVELS if key in record), "")
     pid = record.get("pid", record.get("process"))
     words = [str(record[key]) for key in (*_JSON_TEXTS, *_JSON_TRACES) if record.get(key)]
-    return Line(
+    return LogLine(
         at,
         level[:10].lower(),
         pid if type(pid) is int and 0 < pid < 1 << 31 else None,

@@ -8,7 +8,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from pathlib import Path
 
-from ops.collect.logs.line import DISORDER, Line, access_line, gunicorn_line, nginx_line
+from ops.collect.logs.line import DISORDER, LogLine, access_line, gunicorn_line, nginx_line
 from ops.collect.logs.tail import LogTail
 from ops.facts.snapshot import AccessLog, Log, LogEntry, Logs, NotSeen, Target
 from ops.files.bounded_read import UntrustedFileError
@@ -61,7 +61,7 @@ def _error_log(
     path: str | None,
     since: float,
     now: float,
-    read_line: Callable[[bytes, float], Line | None],
+    read_line: Callable[[bytes, float], LogLine | None],
     namer: int | None = None,
 ) -> Log | NotSeen:
     tail = _opened(path, since, namer)
@@ -141,7 +141,7 @@ def _without_preload(
     if setup is None:
         return lines
     if tail.modified >= since:
-        first = Line(min(tail.modified, now), "critical", None, b"Traceback (most recent call last):")
+        first = LogLine(min(tail.modified, now), "critical", None, b"Traceback (most recent call last):")
         told = _Continuation()
         for line in reversed(kept[setup:]):
             told.add(line)
@@ -161,7 +161,7 @@ class _Gathered:
     def is_full(self) -> bool:
         return len(self.entries) >= MAX_ENTRIES
 
-    def add(self, line: Line, continuation: _Continuation) -> None:
+    def add(self, line: LogLine, continuation: _Continuation) -> None:
         shape = line.text[:60].translate(None, b"0123456789")
         self._shapes[shape] += 1
         if self._shapes[shape] > MAX_OF_ONE_SHAPE:

@@ -67,7 +67,7 @@ def reason_of(error: OSError) -> str:
     return safe_line((error.strerror or str(error) or type(error).__name__).lower())
 
 
-class Patience:
+class Deadline:
     """How long exchanges wait: until ``deadline`` (time.monotonic), or until somebody cuts the wait short.
 
     A pipe stands beside every socket that is waited for, so that `cut` wakes all of them at once."""
@@ -115,10 +115,10 @@ class Patience:
             raise OutOfTimeError("deadline passed")
 
 
-class Shorter(Patience):
+class ShorterDeadline(Deadline):
     """The patience of ``whole``, but no longer than until ``deadline``; what cuts the one cuts the other."""
 
-    def __init__(self, whole: Patience, deadline: float) -> None:
+    def __init__(self, whole: Deadline, deadline: float) -> None:
         self.deadline = min(deadline, whole.deadline)
         self._whole = whole
 
@@ -151,13 +151,13 @@ def _close_both(*descriptors: int) -> None:
             os.close(descriptor)
 
 
-class Wire:
+class DialledConnection:
     """One connection, plain or TLS; quacks like the socket http.client wants: sendall, makefile, close.
 
     At most ``limit`` bytes are ever read: behind them the stream looks ended and ``is_cut_off`` is true.
     ``deadline`` may be moved while it is in use."""
 
-    def __init__(self, sock: socket.socket, patience: Patience, limit: int) -> None:
+    def __init__(self, sock: socket.socket, patience: Deadline, limit: int) -> None:
         self._sock = sock
         self._patience = patience
         self._left = limit
@@ -221,7 +221,7 @@ class Wire:
 
 
 class _Stream(io.RawIOBase):
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: DialledConnection) -> None:
         self._wire = wire
 
     def readable(self) -> bool:
@@ -233,7 +233,7 @@ class _Stream(io.RawIOBase):
         return len(piece)
 
 
-def dial(address: str, patience: Patience, limit: int, deadline: float | None = None) -> Wire:
+def dial(address: str, patience: Deadline, limit: int, deadline: float | None = None) -> DialledConnection:
     """A connection to ``ip:port``, ``[v6]:port`` or ``unix:/path``; a host name is tried address by address.
 
     Raises OSError (see `failure_of`), OutOfTimeError, AddressError."""
@@ -246,7 +246,7 @@ def dial(address: str, patience: Patience, limit: int, deadline: float | None = 
         try:
             sock.setblocking(False)
             _connect(sock, place, patience, until)
-            return Wire(sock, patience, limit)
+            return DialledConnection(sock, patience, limit)
         except OSError as error:
             sock.close()
             failed = error
@@ -258,7 +258,7 @@ def dial(address: str, patience: Patience, limit: int, deadline: float | None = 
     raise failed
 
 
-def _connect(sock: socket.socket, place: tuple[str, int] | str, patience: Patience, until: float) -> None:
+def _connect(sock: socket.socket, place: tuple[str, int] | str, patience: Deadline, until: float) -> None:
     code = _start_connect(sock, place)
     while code == errno.EAGAIN:
         # AF_UNIX with a full backlog: there is nothing to poll for.

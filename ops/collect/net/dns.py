@@ -20,7 +20,7 @@ from ops.collect.net.dns_message import (
     NXDOMAIN,
     REFUSED,
     A,
-    Answer,
+    DnsAnswer,
     Question,
     name_of,
     rcode_words,
@@ -180,7 +180,7 @@ class _Server(msgspec.Struct):
 
     address: str
     sock: socket.socket | None = None
-    answers: dict[int, Answer] = msgspec.field(default_factory=dict)
+    answers: dict[int, DnsAnswer] = msgspec.field(default_factory=dict)
     trouble: _Outcome | None = None
 
 
@@ -274,7 +274,7 @@ class _Asking:
         if answer is not None:
             server.answers[answer.id] = answer
 
-    def _over_tcp(self, server: _Server, question: Question) -> Answer | None:
+    def _over_tcp(self, server: _Server, question: Question) -> DnsAnswer | None:
         # RFC 7766: the same question over TCP, two octets of length before each message.
         wire = question.wire
         try:
@@ -348,7 +348,7 @@ def _place(server: str) -> tuple[str, int]:
     return host, port or DNS_PORT
 
 
-def _addresses(answers: Iterable[Answer]) -> tuple[str, ...]:
+def _addresses(answers: Iterable[DnsAnswer]) -> tuple[str, ...]:
     found = [address for answer in answers for address in answer.addresses]
     return tuple(sorted(dict.fromkeys(found), key=lambda address: ":" in address))[:MAX_ADDRESSES]
 

@@ -34,7 +34,7 @@ _WORDS = {
 Name = tuple[bytes, ...]
 
 
-class MalformedError(ValueError):
+class MalformedMessageError(ValueError):
     """Bytes that are no DNS message."""
 
 
@@ -55,7 +55,7 @@ class Question(msgspec.Struct, frozen=True):
         return b"".join(map(_octets, counts)) + asked + edns
 
 
-class Answer(msgspec.Struct, frozen=True):
+class DnsAnswer(msgspec.Struct, frozen=True):
     """What a server answered: its code, and the addresses at the end of the alias chain in the answer's order."""
 
     id: int
@@ -80,17 +80,17 @@ def rcode_words(code: int) -> str:
     return _WORDS.get(code, f"RCODE {code}")
 
 
-def read_answer(wire: bytes, questions: Mapping[int, Question]) -> Answer | None:
+def read_answer(wire: bytes, questions: Mapping[int, Question]) -> DnsAnswer | None:
     """The answer to one of ``questions`` (by id), None for anything else, however broken.
 
     Of a truncated one nothing but that it is: the question is asked again over TCP (RFC 2181, 9)."""
     try:
         return _answer(wire, questions)
-    except MalformedError:
+    except MalformedMessageError:
         return None
 
 
-def _answer(wire: bytes, questions: Mapping[int, Question]) -> Answer | None:
+def _answer(wire: bytes, questions: Mapping[int, Question]) -> DnsAnswer | None:
     number, flags, asked, answers, authorities, others = (_number(wire, 2 * i) for i in range(6))
     question = questions.get(number)
     if question is None or not flags & _RESPONSE or flags & _OPCODE:
@@ -98,21 +98,23 @@ def _answer(wire: bytes, questions: Mapping[int, Question]) -> Answer | None:
     rcode = flags & 15
     if asked == 0:
         # Servers that refuse may leave the question out.
-        return Answer(number, rcode, is_truncated=False, addresses=()) if rcode else None
+        return DnsAnswer(number, rcode, is_truncated=False, addresses=()) if rcode else None
     name, place = _name(wire, 12)
     is_ours = name == question.name and _number(wire, place) == question.kind
     if asked != 1 or not is_ours or _number(wire, place + 2) != INTERNET:
         return None
     if flags & _TRUNCATED:
-        return Answer(number, rcode, is_truncated=True, addresses=())
+        return DnsAnswer(number, rcode, is_truncated=True, addresses=())
     records = list(_records(wire, place + 4, answers + authorities + others))
     for record in records[answers + authorities :]:
         if record.kind == OPT:
             rcode |= record.extended << 4
-    return Answer(number, rcode, is_truncated=False, addresses=_addresses(wire, records[:answers], question))
+    return DnsAnswer(
+        number, rcode, is_truncated=False, addresses=_addresses(wire, records[:answers], question)
+    )
 
 
-class _Record(msgspec.Struct, frozen=True):
+class _DnsRecord(msgspec.Struct, frozen=True):
     """``place`` and ``size``: of its data in the message; ``extended``: the first octet of its time to live."""
 
     name: Name
@@ -123,17 +125,17 @@ class _Record(msgspec.Struct, frozen=True):
     size: int
 
 
-def _records(wire: bytes, place: int, count: int) -> Iterator[_Record]:
+def _records(wire: bytes, place: int, count: int) -> Iterator[_DnsRecord]:
     for _ in range(count):
         name, place = _name(wire, place)
         kind, family, size = _number(wire, place), _number(wire, place + 2), _number(wire, place + 8)
         if place + 10 + size > len(wire):
-            raise MalformedError
-        yield _Record(name, kind, family == INTERNET, wire[place + 4], place + 10, size)
+            raise MalformedMessageError
+        yield _DnsRecord(name, kind, family == INTERNET, wire[place + 4], place + 10, size)
         place += 10 + size
 
 
-def _addresses(wire: bytes, records: list[_Record], question: Question) -> tuple[str, ...]:
+def _addresses(wire: bytes, records: list[_DnsRecord], question: Question) -> tuple[str, ...]:
     found: dict[Name, list[str]] = {}
     aliases: dict[Name, Name] = {}
     family, size = _ADDRESSES[question.kind]
@@ -143,11 +145,11 @@ def _addresses(wire: bytes, records: list[_Record], question: Question) -> tuple
         if record.kind == CNAME:
             target, end = _name(wire, record.place)
             if end != record.place + record.size:
-                raise MalformedError
+                raise MalformedMessageError
             aliases.setdefault(record.name, target)
         elif record.kind == question.kind:
             if record.size != size:
-                raise MalformedError
+                raise MalformedMessageError
             packed = wire[record.place : record.place + size]
             found.setdefault(record.name, []).append(socket.inet_ntop(family, packed))
     name = question.name
@@ -172,29 +174,29 @@ def _name(wire: bytes, place: int) -> tuple[Name, int]:
             place = _number(wire, place) & 0x3FFF
             hops += 1
             if place >= earliest or hops > MAX_HOPS:
-                raise MalformedError
+                raise MalformedMessageError
             earliest = place
         elif size > MAX_LABEL_BYTES:
-            raise MalformedError
+            raise MalformedMessageError
         else:
             place += 1 + size
             if size == 0:
                 return tuple(labels), place if end is None else end
             length += 1 + size
             if length > MAX_NAME_BYTES or place > len(wire):
-                raise MalformedError
+                raise MalformedMessageError
             labels.append(wire[place - size : place].lower())
 
 
 def _octet(wire: bytes, place: int) -> int:
     if place >= len(wire):
-        raise MalformedError
+        raise MalformedMessageError
     return wire[place]
 
 
 def _number(wire: bytes, place: int) -> int:
     if place + 2 > len(wire):
-        raise MalformedError
+        raise MalformedMessageError
     return int.from_bytes(wire[place : place + 2], "big")
 
 

@@ -18,7 +18,14 @@ from typing import Any, NamedTuple, cast
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from ops import __version__
-from ops.collect.net.connection import OutOfTimeError, Patience, Wire, dial, failure_of, reason_of
+from ops.collect.net.connection import (
+    Deadline,
+    DialledConnection,
+    OutOfTimeError,
+    dial,
+    failure_of,
+    reason_of,
+)
 from ops.facts.snapshot import Connection, Exchange
 from ops.text.sanitize import HIDDEN, safe_line, safe_text, without_controls
 
@@ -46,11 +53,11 @@ _CONNECT_FAILURES = ("refused", "timeout", "unreachable", "missing", "permission
 _EXCHANGE_FAILURES = (*_CONNECT_FAILURES, "reset")
 
 
-def connect(address: str, deadline: float, patience: Patience | None = None) -> Connection:
+def connect(address: str, deadline: float, patience: Deadline | None = None) -> Connection:
     """One connect to ``ip:port``, ``[v6]:port`` or ``unix:/path``, until ``deadline`` (time.monotonic)."""
     started = time.monotonic()
     try:
-        dial(address, patience or Patience(deadline), limit=0, deadline=deadline).close()
+        dial(address, patience or Deadline(deadline), limit=0, deadline=deadline).close()
     except OSError as error:
         failure = failure_of(error)
         elapsed = time.monotonic() - started
@@ -67,7 +74,7 @@ def exchange(
     method: str,
     url: str,
     address: str,
-    patience: Patience,
+    patience: Deadline,
     *,
     body: bytes | str | None = None,
     headers: Mapping[str, str] | None = None,
@@ -89,7 +96,7 @@ def exchange(
     ).exchange
 
 
-class Answer(NamedTuple):
+class HttpAnswer(NamedTuple):
     """An exchange, and its Location as received: the one kept in the exchange may have secrets hidden."""
 
     exchange: Exchange
@@ -100,14 +107,14 @@ def ask(
     method: str,
     url: str,
     address: str,
-    patience: Patience,
+    patience: Deadline,
     *,
     body: bytes | str | None = None,
     headers: Mapping[str, str] | None = None,
     tls: bool | ssl.SSLContext | None = None,
     server_name: str | None = None,
     connect_by: float | None = None,
-) -> Answer:
+) -> HttpAnswer:
     """One request for ``url`` sent to ``address``.
 
     ``tls``: None decides by the URL's scheme, True wraps without verifying (trust is for ops/collect/net/tls.py),
@@ -116,8 +123,8 @@ def ask(
     started = time.monotonic()
     phase = _Phase()
 
-    def failed(failure: str, detail: str) -> Answer:
-        return Answer(
+    def failed(failure: str, detail: str) -> HttpAnswer:
+        return HttpAnswer(
             Exchange(
                 method=method,
                 url=safe_line(url, MAX_HEADER_CHARS),
@@ -128,7 +135,7 @@ def ask(
             )
         )
 
-    wire: Wire | None = None
+    wire: DialledConnection | None = None
     try:
         parts = urlsplit(url)
         wire = dial(address, patience, MAX_ANSWER_BYTES, connect_by)
@@ -201,8 +208,13 @@ def _send(
 
 
 def _read(
-    method: str, url: str, address: str, response: http.client.HTTPResponse, wire: Wire, started: float
-) -> Answer:
+    method: str,
+    url: str,
+    address: str,
+    response: http.client.HTTPResponse,
+    wire: DialledConnection,
+    started: float,
+) -> HttpAnswer:
     elapsed = time.monotonic() - started
     # http.client takes the end of the stream for the end of the head.
     if wire.is_ended or wire.is_cut_off:
@@ -214,7 +226,7 @@ def _read(
             detail="the peer closed the connection in the middle of the answer's head",
             elapsed=elapsed,
         )
-        return Answer(exchange)
+        return HttpAnswer(exchange)
     content, elapsed, trouble = _body(response, wire, started)
     text, shortened = kept_body(content, _charset(response.headers.get("Content-Type")))
     exchange = Exchange(
@@ -227,10 +239,12 @@ def _read(
         body=text,
         elapsed=elapsed,
     )
-    return Answer(exchange, str(response.headers.get("Location") or "")[: 4 * MAX_HEADER_CHARS])
+    return HttpAnswer(exchange, str(response.headers.get("Location") or "")[: 4 * MAX_HEADER_CHARS])
 
 
-def _body(response: http.client.HTTPResponse, wire: Wire, started: float) -> tuple[bytes, float, str]:
+def _body(
+    response: http.client.HTTPResponse, wire: DialledConnection, started: float
+) -> tuple[bytes, float, str]:
     """The body's beginning, seconds until its first part, and what was wrong with it."""
     content = bytearray()
     declared = response.length

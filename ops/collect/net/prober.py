@@ -19,11 +19,11 @@ from typing import Any
 
 import msgspec
 
-from ops.collect.net.connection import Patience
+from ops.collect.net.connection import Deadline
 from ops.collect.net.probes import RESULTS, Probes, Request, probe
 from ops.facts.snapshot import NotSeen
 from ops.files.nofollow import path_entries
-from ops.files.unprivileged import Account, drop_privileges
+from ops.files.unprivileged import UnprivilegedAccount, drop_privileges
 from ops.text.sanitize import safe_line
 
 _LENGTH = struct.Struct(">I")
@@ -42,7 +42,7 @@ class _Reply(msgspec.Struct):
 class Prober(Probes):
     """The child, from the parent's side."""
 
-    def __init__(self, account: Account, deadline: float) -> None:
+    def __init__(self, account: UnprivilegedAccount, deadline: float) -> None:
         """Forks: call it before any thread is started. ``deadline``: of all exchanges (time.monotonic)."""
         self._socket, theirs = socket.socketpair()
         self._lock = threading.Lock()
@@ -124,7 +124,7 @@ def _may_everybody_read(path: str) -> bool:
     return bool(file.mode & stat.S_IROTH) and all(entry.mode & stat.S_IXOTH for entry in directories)
 
 
-class _FarPatience(Patience):
+class _FarPatience(Deadline):
     """The patience of exchanges that another process makes: a cut is sent there, and how many were answered comes
     back."""
 
@@ -148,7 +148,7 @@ class _FarPatience(Patience):
 
 
 def _be_the_child(
-    own: socket.socket, parents: socket.socket, account: Account, deadline: float
+    own: socket.socket, parents: socket.socket, account: UnprivilegedAccount, deadline: float
 ) -> None:  # does not return
     try:
         parents.close()
@@ -178,7 +178,7 @@ def _serve(own: socket.socket, deadline: float) -> None:
         threading.Thread(target=_answer, args=(request, patience, reply), daemon=True).start()
 
 
-class _NearPatience(Patience):
+class _NearPatience(Deadline):
     """Tells the parent of each exchange that was answered."""
 
     def __init__(self, deadline: float, reply: Callable[[_Reply], None]) -> None:
@@ -191,7 +191,7 @@ class _NearPatience(Patience):
         self._reply(_Reply(number=0, answered=self.answered))
 
 
-def _answer(request: Request, patience: Patience, reply: Callable[[_Reply], None]) -> None:
+def _answer(request: Request, patience: Deadline, reply: Callable[[_Reply], None]) -> None:
     try:
         result = probe(request, patience)
     except Exception as error:  # noqa: BLE001  one probe's defect must not cost the others

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from ops.collect.net.connection import Patience
+from ops.collect.net.connection import Deadline
 from ops.facts.snapshot import Backend, Front, NotSeen, OldTls, Resolution, Served, Target, Upstreams
 
 RESULTS: Mapping[str, Any] = {
@@ -32,7 +32,7 @@ class Request(msgspec.Struct):
     reason: str = ""
 
 
-def probe(request: Request, patience: Patience) -> Any:
+def probe(request: Request, patience: Deadline) -> Any:
     """What a probe found, as `RESULTS` has it."""
     from ops.collect.net import dns, service_probes, tls
 
@@ -61,7 +61,7 @@ class Probes:
 
     def __init__(self, deadline: float) -> None:
         """``deadline``: of all exchanges (time.monotonic)."""
-        self.patience = Patience(deadline)
+        self.patience = Deadline(deadline)
 
     def ask(self, what: str, **arguments: Any) -> Any:
         """The result of one probe (`RESULTS`)."""

@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
-from ops.collect.net.connection import CONNECT_SECONDS, Patience, Shorter
-from ops.collect.net.http_probe import Answer, ask, connect, exchange, host_header, sni
+from ops.collect.net.connection import CONNECT_SECONDS, Deadline, ShorterDeadline
+from ops.collect.net.http_probe import HttpAnswer, ask, connect, exchange, host_header, sni
 from ops.facts.snapshot import Backend, Connection, Exchange, Front, NotSeen, Repeats, Target, Upstreams
 from ops.interpret.address import join_address, split_address
 from ops.text.sanitize import safe_line
 
-__all__ = ["Patience", "connect", "exchange", "probe_backend", "probe_front", "probe_upstreams"]
+__all__ = ["Deadline", "connect", "exchange", "probe_backend", "probe_front", "probe_upstreams"]
 
 MAX_HOPS = 10
 # How long the health probe has the service to itself before a prediction is asked for, seconds: one
@@ -62,7 +62,7 @@ class _Running:
         self._done.wait(seconds)
 
 
-def probe_front(target: Target, patience: Patience) -> Front:
+def probe_front(target: Target, patience: Deadline) -> Front:
     """The front door as users meet it: plain HTTP, the health path, a prediction, where redirects lead."""
     address = target.connect_to or _own_address(target.url)
     base = target.url.rstrip("/")
@@ -109,7 +109,7 @@ def _bracketed(host: str) -> str:
 
 
 def _seen(outcome: object) -> Exchange | NotSeen:
-    if isinstance(outcome, Answer):
+    if isinstance(outcome, HttpAnswer):
         return outcome.exchange
     return outcome if isinstance(outcome, Exchange | NotSeen) else NotSeen(reason="the probe did not finish")
 
@@ -122,13 +122,13 @@ def _or_other(outcome: object, address: str) -> Connection:
 
 
 def _hops(
-    health: object, plain: object, domain: str, dialled: Mapping[str, str], patience: Patience
+    health: object, plain: object, domain: str, dialled: Mapping[str, str], patience: Deadline
 ) -> tuple[Exchange, ...]:
     """The chain of redirects: from the health URL, or from plain HTTP where only that redirects.
 
     A loop shows as a last hop that repeats an earlier URL (that answer again, not asked twice)."""
-    answers = {_normal(a.exchange.url): a for a in (plain, health) if isinstance(a, Answer)}
-    current = next((a for a in (health, plain) if isinstance(a, Answer) and _redirects(a)), None)
+    answers = {_normal(a.exchange.url): a for a in (plain, health) if isinstance(a, HttpAnswer)}
+    current = next((a for a in (health, plain) if isinstance(a, HttpAnswer) and _redirects(a)), None)
     if current is None:
         return ()
     hops = [current.exchange]
@@ -150,7 +150,7 @@ def _hops(
     return tuple(hops)
 
 
-def _redirects(answer: Answer) -> bool:
+def _redirects(answer: HttpAnswer) -> bool:
     return answer.exchange.status in REDIRECTS and bool(answer.location)
 
 
@@ -173,7 +173,7 @@ def _normal(url: str) -> str:
     return f"{parts.scheme}://{host_header(url).lower()}{parts.path or '/'}?{parts.query}"
 
 
-def probe_backend(target: Target, patience: Patience, *, repeat: bool = False) -> Backend:
+def probe_backend(target: Target, patience: Deadline, *, repeat: bool = False) -> Backend:
     """The service itself, past nginx. Health first and alone, then what is quick, then a prediction.
 
     ``repeat``: also ask the health path several times over, so that every worker is met."""
@@ -190,7 +190,7 @@ def probe_backend(target: Target, patience: Patience, *, repeat: bool = False) -
             debugger=missing,
         )
 
-    def get(path: str, within: Patience = patience) -> _Running:
+    def get(path: str, within: Deadline = patience) -> _Running:
         return _Running(lambda: exchange("GET", base + path, address, within, headers=_PROXIED))
 
     # The scheme is that of the connection (plain); what the user's was, the header tells, as nginx does.
@@ -231,9 +231,9 @@ def probe_backend(target: Target, patience: Patience, *, repeat: bool = False) -
     )
 
 
-def _ask_again(get: Callable[[str, Patience], _Running], target: Target, patience: Patience) -> Repeats:
+def _ask_again(get: Callable[[str, Deadline], _Running], target: Target, patience: Deadline) -> Repeats:
     """Round by round, several at once: a worker with a thread left takes one when its fellow has another."""
-    shorter = Shorter(patience, time.monotonic() + REPEAT_WAIT)
+    shorter = ShorterDeadline(patience, time.monotonic() + REPEAT_WAIT)
     running: list[_Running] = []
     for _ in range(REPEAT_ROUNDS):
         asked = [
@@ -251,7 +251,7 @@ def _ask_again(get: Callable[[str, Patience], _Running], target: Target, patienc
     )
 
 
-def probe_upstreams(target: Target, patience: Patience) -> Upstreams:
+def probe_upstreams(target: Target, patience: Deadline) -> Upstreams:
     """What answers the health path at every other address nginx proxies this site to."""
     url = f"http://{_bracketed(target.domain)}{target.health_path}"
     others = [address for address in dict.fromkeys(target.upstreams) if address != target.backend]

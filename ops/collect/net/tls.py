@@ -11,7 +11,14 @@ import warnings
 
 import msgspec
 
-from ops.collect.net.connection import OutOfTimeError, Patience, Wire, dial, failure_of, reason_of
+from ops.collect.net.connection import (
+    Deadline,
+    DialledConnection,
+    OutOfTimeError,
+    dial,
+    failure_of,
+    reason_of,
+)
 from ops.collect.net.http_probe import exchange, sni
 from ops.facts.snapshot import Certificate, NotSeen, OldTls, Served
 from ops.interpret.address import split_address
@@ -42,7 +49,7 @@ def served_certificate(
     Dates and the name are left to the judges. ``trust_code`` is OpenSSL's (0: chains to a trusted root), or
     `NO_ROOTS` where this host has none to compare with. ``trust``: those roots, already read; ``starttls``: smtp, imap
     or pop3. NotSeen where no handshake succeeds by ``deadline``."""
-    patience = Patience(deadline)
+    patience = Deadline(deadline)
     shake = _handshake if starttls is None else functools.partial(_mail_handshake, starttls)
     verdict_code, verdict = 0, None
     tried = trust or _trust_at_hand(ca_file)
@@ -78,7 +85,7 @@ def old_tls(address: str, server_name: str, deadline: float) -> OldTls | NotSeen
     """Which withdrawn versions (RFC 8996) the server at ``address`` still shakes hands with.
 
     NotSeen where neither could be tried: nothing answers, or this host's OpenSSL has them no more."""
-    patience = Patience(deadline)
+    patience = Deadline(deadline)
     accepted: list[str] = []
     trouble = ""
     for name, version in (("TLSv1", ssl.TLSVersion.TLSv1), ("TLSv1.1", ssl.TLSVersion.TLSv1_1)):
@@ -181,9 +188,9 @@ class _Shown(msgspec.Struct, frozen=True):
 
 
 def _handshake(
-    address: str, server_name: str, context: ssl.SSLContext, patience: Patience
+    address: str, server_name: str, context: ssl.SSLContext, patience: Deadline
 ) -> _Shown | OSError | ValueError:
-    wire: Wire | None = None
+    wire: DialledConnection | None = None
     try:
         wire = dial(address, patience, MAX_HANDSHAKE_BYTES)
         wire.start_tls(context, sni(server_name))
@@ -198,7 +205,7 @@ def _handshake(
 
 
 def _mail_handshake(
-    protocol: str, address: str, server_name: str, context: ssl.SSLContext, patience: Patience
+    protocol: str, address: str, server_name: str, context: ssl.SSLContext, patience: Deadline
 ) -> _Shown | OSError | ValueError:
     """The same inside a mail protocol. The name goes out as it is dialled: mail clients do so, too."""
     # Python's mail clients cost more to import than a handshake takes.
@@ -240,7 +247,7 @@ def _chain(sent: tuple[bytes, ...]) -> tuple[Certificate, ...] | NotSeen:
     return tuple(chain) if chain else NotSeen(reason="the server presented no certificate")
 
 
-def _why_not(error: OSError | ValueError, address: str, patience: Patience) -> str:
+def _why_not(error: OSError | ValueError, address: str, patience: Deadline) -> str:
     """Why there was no handshake, in one line."""
     if isinstance(error, OutOfTimeError):
         return f"no TLS handshake with {address} in time: {error}"
@@ -253,9 +260,9 @@ def _why_not(error: OSError | ValueError, address: str, patience: Patience) -> s
     return safe_line(f"no TLS connection to {address}: {_words(error)}")
 
 
-def _other_protocol(address: str, patience: Patience) -> str:
+def _other_protocol(address: str, patience: Deadline) -> str:
     short = min(patience.deadline, time.monotonic() + 1)
-    answer = exchange("HEAD", "http://localhost/", address, Patience(short), tls=False)
+    answer = exchange("HEAD", "http://localhost/", address, Deadline(short), tls=False)
     if answer.failure is None:
         return f"{address} speaks plain HTTP, not TLS"
     return f"what answers at {address} is not TLS"

@@ -63,13 +63,13 @@ def read_each(
     unread: list[int] = []
     left = deque(pids)
     while left and len(found) < limit and len(unread) < MAX_UNREAD:
-        reader = _Reader(left, read, found, limit)
+        reader = _ProcessReader(left, read, found, limit)
         if (held_up := reader.wait()) is not None:
             unread.append(held_up)
     return tuple(found[:limit]), tuple(unread)
 
 
-class _Reader:
+class _ProcessReader:
     """A thread that takes pids from ``left`` and puts what it read into ``found``, until it is given up."""
 
     def __init__(

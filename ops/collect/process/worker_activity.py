@@ -12,7 +12,7 @@ import msgspec
 import psutil
 
 from ops.collect.logs.line import access_line
-from ops.collect.net.connection import Patience
+from ops.collect.net.connection import Deadline
 from ops.collect.process.processes import accept_queues
 from ops.collect.services.gunicorn import read_progress
 from ops.facts.snapshot import Activity, NotSeen, ProgressRecord, Target, WorkerActivity
@@ -22,7 +22,7 @@ from ops.interpret.progress import all_stuck, stuck_for
 from ops.interpret.target import log_namer
 
 
-class Reading(msgspec.Struct, frozen=True):
+class ActivityReading(msgspec.Struct, frozen=True):
     """One moment: states, CPU seconds and times of start by pid, progress records, the accept queue's length."""
 
     at: float
@@ -36,7 +36,7 @@ class Reading(msgspec.Struct, frozen=True):
     hanging: tuple[int, ...] = ()
 
 
-def read(target: Target, progress_dir: str | None) -> Reading:
+def read(target: Target, progress_dir: str | None) -> ActivityReading:
     """The present state of the service's processes."""
     states: dict[int, str] = {}
     cpu: dict[int, float] = {}
@@ -51,7 +51,7 @@ def read(target: Target, progress_dir: str | None) -> Reading:
         except psutil.Error:
             states[pid] = "gone"
     progress = read_progress(progress_dir)
-    return Reading(
+    return ActivityReading(
         at=time.time(),
         states=states,
         cpu=cpu,
@@ -103,7 +103,7 @@ def _queued_at_unix(path: str) -> int | None:
     return None
 
 
-def compare(before: Reading, after: Reading, workers: tuple[int, ...]) -> Activity:
+def compare(before: ActivityReading, after: ActivityReading, workers: tuple[int, ...]) -> Activity:
     """What happened between two readings."""
     completed_before = {r.pid: r.completed for r in before.progress}
     completed_after = {r.pid: r.completed for r in after.progress}
@@ -128,13 +128,13 @@ def compare(before: Reading, after: Reading, workers: tuple[int, ...]) -> Activi
     )
 
 
-def nobody_can_answer(reading: Reading, workers: tuple[int, ...]) -> bool:
+def nobody_can_answer(reading: ActivityReading, workers: tuple[int, ...]) -> bool:
     """Whether waiting longer is pointless: every worker is stopped (or gone)."""
     states = [reading.states.get(pid, "gone") for pid in workers]
     return bool(states) and all(state in ("stopped", "tracing-stop", "gone", "zombie") for state in states)
 
 
-def nobody_boots(reading: Reading, target: Target) -> bool:
+def nobody_boots(reading: ActivityReading, target: Target) -> bool:
     """Whether every worker has lived for longer than a boot may take without a sign of life to its master."""
     workers = target.gunicorn_workers
     return bool(workers) and all(
@@ -144,13 +144,13 @@ def nobody_boots(reading: Reading, target: Target) -> bool:
     )
 
 
-def all_silent_for(reading: Reading, seconds: float) -> bool:
+def all_silent_for(reading: ActivityReading, seconds: float) -> bool:
     """Whether by their own records every worker has had a request in flight for longer than ``seconds`` and completed
     nothing for as long."""
     return all_stuck(reading.progress, reading.at, seconds)
 
 
-def ours_is_with_the_stuck(before: Reading, reading: Reading, deadline: float) -> bool:
+def ours_is_with_the_stuck(before: ActivityReading, reading: ActivityReading, deadline: float) -> bool:
     """Whether by their own records some workers are past their request deadline, and what we ask is with them: the
     others work on nothing that came since ``before``."""
     moving = [r for r in reading.progress if stuck_for(r, reading.at, deadline) is None]
@@ -168,13 +168,13 @@ class OthersRequests:
     """Whether requests other than our own complete since ``before``: by the workers' records, else by the service's own
     access log."""
 
-    def __init__(self, before: Reading, target: Target, patience: Patience) -> None:
+    def __init__(self, before: ActivityReading, target: Target, patience: Deadline) -> None:
         self._before, self._patience = before, patience
         self._log, self._namer = target.gunicorn_access_log, log_namer(target, "gunicorn_access_log")
         self._prediction = f" {target.predict_path} ".encode()
         self._size = self._log_size()
 
-    def complete(self, reading: Reading) -> bool:
+    def complete(self, reading: ActivityReading) -> bool:
         """Whether more have completed than can be ours."""
         own = self._patience.answered + OWN_PROBES
         return completions(self._before, reading) > own or self._logged() > own
@@ -201,7 +201,7 @@ class OthersRequests:
         )
 
 
-def completions(before: Reading, after: Reading) -> int:
+def completions(before: ActivityReading, after: ActivityReading) -> int:
     """Requests completed between two readings, by the workers' records."""
     earlier = {r.pid: r.completed for r in before.progress}
     return sum(max(0, r.completed - earlier.get(r.pid, r.completed)) for r in after.progress)

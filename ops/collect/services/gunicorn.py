@@ -17,19 +17,13 @@ from ops.collect.process.start_time import start_ticks
 from ops.facts.snapshot import ConfigValue, GunicornConfig, InFlight, NotSeen, ProgressRecord
 from ops.files.bounded_read import read_regular_file
 from ops.interpret.authority import may_name
-from ops.text.sanitize import HIDDEN, safe_line
+from ops.interpret.judged_settings import without_private_value
+from ops.text.sanitize import safe_line
 
 # The tree of a file takes some 500 times its size in memory; gunicorn's own example, all comments, has 8 KiB.
 MAX_CONFIG_BYTES = 64 << 10
 MAX_VALUE_CHARS = 4096
 MAX_VALUES_CHARS = 256 << 10
-# The settings whose values something reads; of every other name the file's own line is enough.
-JUDGED_SETTINGS = frozenset(
-    {
-        "accesslog", "bind", "daemon", "errorlog", "max_requests", "pidfile", "preload_app", "reload", "threads",
-        "timeout", "worker_class",
-    }
-)  # fmt: skip
 MAX_RECORD_BYTES = 1 << 20
 MAX_RECORDS = 512
 # Entries of a directory that are looked at, in any order.
@@ -66,7 +60,7 @@ def parse_config(path: str, content: bytes) -> GunicornConfig:
         line = f" (line {error.lineno})" if isinstance(error, SyntaxError) and error.lineno else ""
         message = error.msg if isinstance(error, SyntaxError) else str(error)
         return GunicornConfig(path=path, error=safe_line(f"{message}{line}"))
-    reading = _Reading()
+    reading = _GunicornReading()
     others: list[str] = []
     stars: list[str] = []
     for statement in _statements(tree.body):
@@ -94,17 +88,6 @@ def parse_config(path: str, content: bytes) -> GunicornConfig:
     )
 
 
-def without_private_value(name: str, value: ConfigValue) -> ConfigValue:
-    """An assignment as it goes into the snapshot: any other name in the file may hold a password."""
-    # True, False and None hide nothing, and tell which setting was meant.
-    if name in JUDGED_SETTINGS or (value.known and (value.value is None or isinstance(value.value, bool))):
-        return value
-    if name == "raw_env" and isinstance(value.value, list):
-        names = [f"{str(item).partition('=')[0]}={HIDDEN}" for item in value.value]
-        return ConfigValue(line=value.line, known=True, value=names, source=safe_line(repr(names), 120))
-    return ConfigValue(line=value.line, known=False)
-
-
 def _statements(body: list[ast.stmt]) -> list[ast.stmt]:
     """The module's statements, those inside if/try/with/for included: they bind module names too."""
     found = []
@@ -122,7 +105,7 @@ def _statements(body: list[ast.stmt]) -> list[ast.stmt]:
     return found
 
 
-class _Reading:
+class _GunicornReading:
     """The assignments of one file. A value that refers to others is as large as they are together: names that double
     each other forty times would fill the memory, so that no value is larger than `MAX_VALUE_CHARS`, nor all of them
     than `MAX_VALUES_CHARS`, as JSON."""
@@ -220,7 +203,7 @@ def read_progress(directory: str | None) -> tuple[ProgressRecord, ...] | NotSeen
     return tuple(record for record in records if record is not None)
 
 
-class _Record(msgspec.Struct):
+class _ProgressFile(msgspec.Struct):
     pid: int
     start_ticks: int
     phase: str
@@ -233,7 +216,7 @@ def _read_record(path: Path) -> ProgressRecord | None:
     for _ in range(READ_ATTEMPTS):
         try:
             read = read_regular_file(str(path), MAX_RECORD_BYTES)
-            record = msgspec.json.decode(read.content, type=_Record)
+            record = msgspec.json.decode(read.content, type=_ProgressFile)
             break
         except (msgspec.DecodeError, UnicodeDecodeError):
             continue

@@ -14,7 +14,7 @@ import msgspec
 from ops.facts.snapshot import LogFile, NotSeen, Rotation, RotationRule, Target
 from ops.files.bounded_read import read_regular_file
 from ops.files.nofollow import groups_of, resolve
-from ops.interpret.logrotate import TABOO, Account, LogPlace, parse
+from ops.interpret.logrotate import TABOO, LogPlace, RotationAccount, parse
 from ops.settings import LogrotateSettings
 from ops.text.sanitize import safe_line
 
@@ -97,17 +97,17 @@ def log_place(path: str) -> LogPlace | None:
     )
 
 
-def account(uid: int, gid: int) -> Account:
+def account(uid: int, gid: int) -> RotationAccount:
     """A user and a group by their names; by number where they have none."""
     user, group = str(uid), str(gid)
     with contextlib.suppress(KeyError):
         user = pwd.getpwuid(uid).pw_name
     with contextlib.suppress(KeyError):
         group = grp.getgrgid(gid).gr_name
-    return Account(uid, gid, user, group)
+    return RotationAccount(uid, gid, user, group)
 
 
-def user_groups(uid: int) -> tuple[Account, ...]:
+def user_groups(uid: int) -> tuple[RotationAccount, ...]:
     """A user in each of its groups, the primary one first; one without a name has the group of its own number."""
     try:
         first = pwd.getpwuid(uid).pw_gid

@@ -130,7 +130,7 @@ def _beside(binary: str | None) -> str | None:
 
 def parse_config(name: str, prefix: str, binary: str | None, version: str | None) -> NginxConfig | NotSeen:
     """The tree below the file ``name``, by crossplane."""
-    reading = _Reading(name)
+    reading = _NginxReading(name)
     try:
         parsed = reading.parse(name)
     except PermissionError:
@@ -160,7 +160,7 @@ def _modified(files: Iterable[str]) -> dict[str, float]:
     return found
 
 
-def _distrusted(config: NginxConfig, reading: _Reading) -> str | None:
+def _distrusted(config: NginxConfig, reading: _NginxReading) -> str | None:
     """Why nginx is not run on a configuration (`NginxConfig.distrusted`): what somebody else puts there would run as
     whoever runs nginx."""
     code = (path for path in loaded_code(config) if os.path.lexists(path))
@@ -171,7 +171,7 @@ def _distrusted(config: NginxConfig, reading: _Reading) -> str | None:
     return None if why is None else safe_line(why)
 
 
-class _Reading:
+class _NginxReading:
     """One configuration as it is read: its files, what was wrong with them, and how much of the bounds is left.
 
     crossplane reads one file at a time and follows no include itself: it would open pipes and devices, and files that

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from ops.facts.snapshot import NotSeen, WatchdogAction, WatchdogState
+from ops.facts.snapshot import NotSeen, WatchdogAction, WatchdogFacts
 from ops.files.bounded_read import read_regular_file
 from ops.text.sanitize import safe_line
 
@@ -30,7 +30,7 @@ class _State(msgspec.Struct):
     actions: list[_Action] = []
 
 
-def watchdog_state(path: str, interval: float) -> WatchdogState | NotSeen:
+def watchdog_state(path: str, interval: float) -> WatchdogFacts | NotSeen:
     """The state in ``path``; NotSeen where no watchdog has ever written there, or where it cannot be read."""
     try:
         state = msgspec.json.decode(read_regular_file(path, MAX_FILE_BYTES).content, type=_State)
@@ -40,7 +40,7 @@ def watchdog_state(path: str, interval: float) -> WatchdogState | NotSeen:
         return NotSeen(reason=f"{path} may not be read", needs_root=True)
     except (OSError, ValueError, msgspec.DecodeError) as error:
         return NotSeen(reason=safe_line(f"{path} cannot be read: {error}"))
-    return WatchdogState(
+    return WatchdogFacts(
         path=path,
         last_round=state.clocks.wall if state.clocks else None,
         gave_up=state.holding or state.futile,

@@ -84,7 +84,7 @@ class UnknownCodeError(OpsError, KeyError):
         return str(self.args[0])
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+class CauseEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One root cause.
 
     ``severity`` is the usual one. ``explains``: ids of the symptoms it can be behind. ``facts``: the placeholders,
@@ -144,7 +144,7 @@ class Catalogue:
             for header, begin, end in zip(headers, starts, starts[1:], strict=False)
         }
         head = tomllib.loads(source[: starts[0]])
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[str, CauseEntry] = {}
         self._symptoms = {
             name: msgspec.convert(words, SymptomEntry) for name, words in head["symptoms"].items()
         }
@@ -161,7 +161,7 @@ class Catalogue:
         """Every symptom's id."""
         return tuple(self._symptoms)
 
-    def entry(self, code: str) -> Entry:
+    def entry(self, code: str) -> CauseEntry:
         """The cause called ``code``. Raises `UnknownCodeError`, which names the nearest ones."""
         if code not in self._entries:
             if code not in self._parts:
@@ -253,7 +253,7 @@ def is_command(step: Text) -> bool:
     return step.en == step.zh
 
 
-def _entry(code: str, table: dict[str, Any]) -> Entry:
+def _entry(code: str, table: dict[str, Any]) -> CauseEntry:
     english, chinese = table.pop("en"), table.pop("zh")
     if english.keys() != chinese.keys():
         raise OpsError(
@@ -262,7 +262,7 @@ def _entry(code: str, table: dict[str, Any]) -> Entry:
     texts = {name: {"en": words, "zh": chinese[name]} for name, words in english.items()}
     table["verify"] = _both(table["verify"])
     table["fix"] = [_both(step) for step in table["fix"]]
-    return msgspec.convert({"code": code, **table, **texts}, Entry)
+    return msgspec.convert({"code": code, **table, **texts}, CauseEntry)
 
 
 def _both(words: str | dict[str, str]) -> dict[str, str]:

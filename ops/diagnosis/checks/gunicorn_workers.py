@@ -23,7 +23,7 @@ from ops.facts.snapshot import (
     OomCounter,
     Processes,
     Target,
-    WatchdogState,
+    WatchdogFacts,
 )
 from ops.interpret.progress import silence, stuck_for
 from ops.text.duration import age
@@ -97,7 +97,7 @@ def counted_by_group(kernel: KernelLog | NotSeen) -> OomCounter | None:
     return kernel.group if kernel.group.oom_kills > 0 else None
 
 
-def was_meant(death: Death, log: Log, watchdog: WatchdogState | NotSeen) -> bool:
+def was_meant(death: Death, log: Log, watchdog: WatchdogFacts | NotSeen) -> bool:
     """Whether a SIGKILL is known to be the watchdog's, or the master's own while it ended."""
     if death.signal != "SIGKILL":
         return False
@@ -117,7 +117,7 @@ def was_meant(death: Death, log: Log, watchdog: WatchdogState | NotSeen) -> bool
     en="no worker was killed or crashed",
     zh="没有工作进程被杀或崩溃",
 )
-def died(logs: Logs, kernel: KernelLog | NotSeen, watchdog: WatchdogState | NotSeen) -> Iterator[Finding]:
+def died(logs: Logs, kernel: KernelLog | NotSeen, watchdog: WatchdogFacts | NotSeen) -> Iterator[Finding]:
     """GUN005: a SIGKILL that the kernel owns to, for want of memory. GUN014: a crash, or a SIGKILL nobody owns to.
 
     gunicorn's own 'Perhaps out of memory?' stands in its log after every SIGKILL and proves nothing."""

@@ -27,7 +27,7 @@ from ops.facts.snapshot import (
 from ops.interpret import nginx as nginx_topology
 from ops.interpret.address import is_loopback, same_address, split_address
 from ops.interpret.service_name import is_prediction, serves
-from ops.interpret.site import Site, find_site
+from ops.interpret.site import NginxSiteConfig, find_site
 from ops.text.duration import age
 from ops.text.language import Text
 
@@ -151,7 +151,7 @@ def _listening(config: NginxConfig, processes: Processes, nginx: tuple[Process, 
 
 def _forwarding(
     config: NginxConfig,
-    site: Site | None,
+    site: NginxSiteConfig | None,
     target: Target,
     front: Front | NotSeen,
     backend: Backend | NotSeen,
@@ -184,7 +184,7 @@ def _forwarding(
 
 def _logged(
     config: NginxConfig,
-    site: Site | None,
+    site: NginxSiteConfig | None,
     target: Target,
     logs: Logs | NotSeen,
     taken_at: float,
@@ -224,7 +224,7 @@ def _is_literal(address: str) -> bool:
     return address.startswith("unix:") or is_loopback(host) or not re.search(r"[a-zA-Z]", host)
 
 
-def _returned(site: Site | None, target: Target, front: Front | NotSeen) -> Iterator[Evidence]:
+def _returned(site: NginxSiteConfig | None, target: Target, front: Front | NotSeen) -> Iterator[Evidence]:
     """The file answers a path itself with one status, and another came."""
     if site is None or isinstance(front, NotSeen):
         return

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator
 
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, check, quote
-from ops.facts.snapshot import Backups, Host, NotSeen, OpenLog, Processes, Rotation, Schedule, WatchdogState
+from ops.facts.snapshot import Backups, Host, NotSeen, OpenLog, Processes, Rotation, Schedule, WatchdogFacts
 from ops.interpret.logrotate import covering, tears_lines
 from ops.interpret.schedule import cron_period, jobs_running
 from ops.text.duration import age
@@ -141,7 +141,7 @@ def watching(
     host: Host,
     processes: Processes,
     schedule: Schedule,
-    watchdog: WatchdogState | NotSeen,
+    watchdog: WatchdogFacts | NotSeen,
 ) -> Iterator[Finding]:
     """OPS006: nothing runs the watchdog, or it is meant to run and has not for three intervals."""
     jobs = [
@@ -181,7 +181,7 @@ def watching(
             ),
         )
     ]
-    if isinstance(watchdog, WatchdogState):
+    if isinstance(watchdog, WatchdogFacts):
         evidence.append(Evidence(watchdog.path, Text(en=f"last round {last.en}", zh=f"上次检查：{last.zh}")))
     yield Finding(
         "OPS006",
@@ -192,7 +192,7 @@ def watching(
 
 
 @check("ops.watchdog", "OPS007", en="the watchdog still acts", zh="watchdog 仍在起作用")
-def watchdog(taken_at: float, watchdog: WatchdogState | NotSeen) -> Iterator[Finding]:
+def watchdog(taken_at: float, watchdog: WatchdogFacts | NotSeen) -> Iterator[Finding]:
     """OPS007: the watchdog's state says that it holds still. Where none has run there is nothing to hold."""
     if isinstance(watchdog, NotSeen):
         if watchdog.needs_root:

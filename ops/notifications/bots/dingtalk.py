@@ -7,7 +7,7 @@ import hashlib
 import hmac
 import re
 
-from ops.notifications.webhook_bot import Address, Request, Vendor
+from ops.notifications.webhook_bot import Address, BotRequest, Vendor
 from ops.text.language import Text
 
 # A robot that has said more than 20 messages in a minute is silenced for ten minutes.
@@ -20,13 +20,13 @@ def signature(secret: str, timestamp_ms: int) -> str:
     return base64.b64encode(signed.digest()).decode()
 
 
-def _compose(address: Address, text: str, now: float) -> Request:
+def _compose(address: Address, text: str, now: float) -> BotRequest:
     query = {"access_token": address.token}
     if address.secret:
         timestamp_ms = round(now * 1000)
         query |= {"timestamp": str(timestamp_ms), "sign": signature(address.secret, timestamp_ms)}
     mentions = {"atMobiles": list(address.mentions), "isAtAll": False}
-    return Request("/robot/send", query, {"msgtype": "text", "text": {"content": text}, "at": mentions})
+    return BotRequest("/robot/send", query, {"msgtype": "text", "text": {"content": text}, "at": mentions})
 
 
 DINGTALK = Vendor(

@@ -9,7 +9,7 @@ import re
 from dataclasses import replace
 from typing import Any
 
-from ops.notifications.webhook_bot import Address, Request, Vendor
+from ops.notifications.webhook_bot import Address, BotRequest, Vendor
 from ops.text.language import Text
 
 # Text messages know this one tag; a log line quoted in a message must not summon the whole group.
@@ -23,12 +23,12 @@ def signature(secret: str, timestamp_s: int) -> str:
     ).decode()
 
 
-def _compose(address: Address, text: str, now: float) -> Request:
+def _compose(address: Address, text: str, now: float) -> BotRequest:
     document: dict[str, Any] = {"msg_type": "text", "content": {"text": _AT_TAG.sub("< ", text)}}
     if address.secret:
         timestamp_s = int(now)
         document |= {"timestamp": str(timestamp_s), "sign": signature(address.secret, timestamp_s)}
-    return Request(f"/open-apis/bot/v2/hook/{address.token}", {}, document)
+    return BotRequest(f"/open-apis/bot/v2/hook/{address.token}", {}, document)
 
 
 FEISHU = Vendor(
@@ -42,7 +42,7 @@ FEISHU = Vendor(
     # The first generation answered StatusCode, today's answers code; a success carries both.
     codes=("code", "StatusCode"),
     words=("msg", "StatusMessage"),
-    # 9499 is both 'too many request' and 'Bad Request': its words decide (ops.notifications.delivery_result.temporary_words).
+    # 9499 is both 'too many request' and 'Bad Request': its words decide (delivery_result.temporary_words).
     pauses={11232: 60.0, 11233: 60.0, 99991400: 60.0, 230020: 60.0, 2200: 30.0},
     hints=(
         (

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 
-from ops.notifications.webhook_bot import Address, Request, Vendor
+from ops.notifications.webhook_bot import Address, BotRequest, Vendor
 from ops.text.language import Text
 
 
-def _compose(address: Address, text: str, now: float) -> Request:  # noqa: ARG001  (this vendor signs nothing)
+def _compose(address: Address, text: str, now: float) -> BotRequest:  # noqa: ARG001  (this vendor signs nothing)
     content: dict[str, object] = {"content": text}
     if address.mentions:
         content["mentioned_mobile_list"] = list(address.mentions)
-    return Request("/cgi-bin/webhook/send", {"key": address.token}, {"msgtype": "text", "text": content})
+    return BotRequest("/cgi-bin/webhook/send", {"key": address.token}, {"msgtype": "text", "text": content})
 
 
 WECOM = Vendor(

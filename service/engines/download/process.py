@@ -46,7 +46,7 @@ class _FailedError(Exception):
 
 
 @dataclass(frozen=True)
-class _File:
+class _RemoteFile:
     name: str
     size: int  # bytes
 
@@ -129,7 +129,7 @@ def _while_taken(lock: int) -> Iterator[None]:
             return
 
 
-def _download(arriving: Path, staging: Path, model: str, channel: _Channel) -> Sequence[_File]:
+def _download(arriving: Path, staging: Path, model: str, channel: _Channel) -> Sequence[_RemoteFile]:
     # It would keep its locks in the home directory, which a service may not have.
     os.environ["MODELSCOPE_CACHE"] = str(staging / "cache")
     try:
@@ -162,10 +162,10 @@ def _download(arriving: Path, staging: Path, model: str, channel: _Channel) -> S
     return files
 
 
-def needed(listing: Sequence[dict[str, Any]]) -> Sequence[_File]:
+def needed(listing: Sequence[dict[str, Any]]) -> Sequence[_RemoteFile]:
     """Of the hub's list of a model's files those that are needed, which must hold a configuration and weights."""
     there = {
-        str(entry["Path"]): _File(str(entry["Path"]), int(entry.get("Size") or 0))
+        str(entry["Path"]): _RemoteFile(str(entry["Path"]), int(entry.get("Size") or 0))
         for entry in listing
         if entry.get("Type") != "tree"
     }
@@ -185,7 +185,7 @@ def needed(listing: Sequence[dict[str, Any]]) -> Sequence[_File]:
     return [there[name] for name in [*names, *weights]]
 
 
-def _check(arriving: Path, files: Sequence[_File], slot: str) -> None:
+def _check(arriving: Path, files: Sequence[_RemoteFile], slot: str) -> None:
     """Hashes have been compared by the hub's client."""
     for file in files:
         path = arriving / file.name
@@ -207,7 +207,7 @@ def _check(arriving: Path, files: Sequence[_File], slot: str) -> None:
         raise _FailedError(f"what the hub has is no model for this service: {failure.detail}") from None
 
 
-def _keep(arriving: Path, files: Sequence[_File]) -> None:
+def _keep(arriving: Path, files: Sequence[_RemoteFile]) -> None:
     """Only ``files`` stay, and they outlast a power cut."""
     names = {file.name for file in files}
     for path in arriving.iterdir():

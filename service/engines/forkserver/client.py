@@ -98,7 +98,7 @@ class Conversation:
 
 
 @dataclass(frozen=True)
-class Launch:
+class ForkserverLaunch:
     """How a template is to be started."""
 
     name: str  # "the ... process" in messages
@@ -111,7 +111,7 @@ class Launch:
 class Template:
     """A process that has loaded a model and forks engines."""
 
-    def __init__(self, launch: Launch) -> None:
+    def __init__(self, launch: ForkserverLaunch) -> None:
         """Start it and wait until it has loaded.
 
         Raises:

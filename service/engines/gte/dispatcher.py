@@ -9,7 +9,7 @@ from typing import get_args
 
 from service.engines.forkserver.client import PAUSES, Loss, LostError, Template
 from service.engines.gte.queue import Queue
-from service.engines.gte.worker import BatchFailedError, Engine, Facts, Launch
+from service.engines.gte.worker import BatchFailedError, Facts, GteEngine, GteLaunch
 from service.engines.interface import EngineUnavailableError
 from service.monitoring import metrics
 
@@ -19,7 +19,7 @@ _log = logging.getLogger("service")
 class Dispatcher:
     """Owns the engine process and the queue in front of it."""
 
-    def __init__(self, launch: Launch, wait: float, batch_tokens: int) -> None:
+    def __init__(self, launch: GteLaunch, wait: float, batch_tokens: int) -> None:
         """Start the process and wait until it is loaded. ``wait``, ``batch_tokens``: see ``Queue``.
 
         Raises:
@@ -28,9 +28,9 @@ class Dispatcher:
         self._launch = launch
         self._failure: EngineUnavailableError | None = None
         self._template: Template | None = None
-        self._engine: Engine | None = None
+        self._engine: GteEngine | None = None
         self.restarts = 0
-        started: Future[Engine] = Future()
+        started: Future[GteEngine] = Future()
         self._settled = threading.Event()
         threading.Thread(target=self._run, args=(started,), name="gte", daemon=True).start()
         engine = started.result()
@@ -49,7 +49,7 @@ class Dispatcher:
         """Why nothing is computed now, or None. Requests may be submitted all the same: they wait."""
         return self._failure
 
-    def _run(self, started: "Future[Engine]") -> None:
+    def _run(self, started: "Future[GteEngine]") -> None:
         try:
             self._engine = engine = self._started()
         except LostError as error:
@@ -90,7 +90,7 @@ class Dispatcher:
             else:
                 self.queue.complete(batch, vectors, time.monotonic() - began)
 
-    def _started(self) -> Engine:
+    def _started(self) -> GteEngine:
         """A new engine: a fork of the template, or of a new one where that is lost."""
         if self._template is not None and self._template.is_lost():
             _log.error("the engine's template, process %d, was lost; another is loaded", self._template.pid)
@@ -99,14 +99,14 @@ class Dispatcher:
         if self._template is None:
             self._template = self._launch.template()
         try:
-            return Engine(self._template)
+            return GteEngine(self._template)
         except LostError:
             # Whichever of the two it was: what a template cannot give is asked of another.
             self._template.end()
             self._template = None
             raise
 
-    def _restarted(self) -> Engine:
+    def _restarted(self) -> GteEngine:
         self._engine = None
         attempt = 0
         while True:

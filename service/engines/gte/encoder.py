@@ -10,7 +10,7 @@ from service.engines.gte.checkpoint import MODEL, read_configuration, require_mo
 from service.engines.gte.dispatcher import Dispatcher
 from service.engines.gte.protocol import Vectors
 from service.engines.gte.tokens import Tokenizer
-from service.engines.gte.worker import Launch
+from service.engines.gte.worker import GteLaunch
 from service.engines.interface import EngineUnavailableError, Role, not_installed
 
 _log = logging.getLogger("service")
@@ -34,7 +34,7 @@ class Gte:
         """Load the model and start its engine.
 
         ``window``: the most tokens of a text, at most as many as the model takes. ``cached``: results that are kept.
-        The others: see ``Launch``, ``Queue``.
+        The others: see ``GteLaunch``, ``Queue``.
 
         Raises:
             EngineUnavailableError: the directory holds no model that can be served; the detail says what to do.
@@ -52,7 +52,7 @@ class Gte:
             )
             raise EngineUnavailableError("encoder", "load_failed", detail) from None
         self._tokenizer = tokenizer
-        self._dispatcher = Dispatcher(Launch(directory, precision, threads), wait, batch_tokens)
+        self._dispatcher = Dispatcher(GteLaunch(directory, precision, threads), wait, batch_tokens)
         self._client_is_gone = client_is_gone
         self._cache = _Cache(cached)
         facts = self._dispatcher.facts

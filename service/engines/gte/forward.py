@@ -163,7 +163,7 @@ class Texts:
         self.shares = [Share(*run, cut) for run in reversed(runs) for cut in cuts]
 
 
-class Model:
+class GteModel:
     """The encoder of a checkpoint in one precision. One call at a time."""
 
     def __init__(

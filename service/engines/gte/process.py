@@ -1,8 +1,8 @@
 """The template and its engines: ``python -m service.engines.gte.process SOCKET DIRECTORY PRECISION THREADS``.
 
-The template loads the checkpoint; the engines that it forks (``service.engines.forkserver.server``) compute one batch after the
-other. On a GPU, whose driver does not survive a fork, an engine loads the checkpoint itself. ``supervision`` starts the
-template and gives it its environment, which torch and oneDNN read when they are imported.
+The template loads the checkpoint; the engines that it forks (``service.engines.forkserver.server``) compute one batch
+after the other. On a GPU, whose driver does not survive a fork, an engine loads the checkpoint itself. ``worker`` starts
+the template and gives it its environment, which torch and oneDNN read when they are imported.
 """
 
 import ctypes
@@ -23,12 +23,12 @@ from service.engines.interface import EngineUnavailableError, not_installed
 from service.engines.worker.process import leave_signals_to_the_worker
 
 if TYPE_CHECKING:
-    from service.engines.gte.forward import Model
+    from service.engines.gte.forward import GteModel
 
 _WARM_UP_TOKENS = 32
 
 # The model, and what is to be said of it.
-Loaded = tuple["Model", dict[str, Any]]
+Loaded = tuple["GteModel", dict[str, Any]]
 
 
 def main() -> None:
@@ -77,7 +77,7 @@ def _load(directory: Path, wanted: str, threads: int) -> Loaded:
     import torch
 
     from service.engines.gte import precision as precisions
-    from service.engines.gte.forward import Model
+    from service.engines.gte.forward import GteModel
 
     configuration = read_configuration(directory)
     measured = None
@@ -89,7 +89,7 @@ def _load(directory: Path, wanted: str, threads: int) -> Loaded:
     if wanted != "auto":
         precision = precisions.named(wanted)
     products = precisions.products(precision, measured)
-    model = Model(directory, configuration, precision, products, threads)
+    model = GteModel(directory, configuration, precision, products, threads)
     facts = {
         "precision": precision,
         "products": products,

@@ -26,7 +26,7 @@ _EXPECTED = 0.75
 _LOOK = 0.25  # seconds between two looks whether the client is still there
 
 
-class Job:
+class EncodingJob:
     """The texts of one request, and what has become of them."""
 
     def __init__(self, sequences: Sequence[Tokens]) -> None:
@@ -57,7 +57,7 @@ class Queue:
         self._wait = wait
         self._batch_tokens = batch_tokens
         self._rate = tokens_per_second
-        self._jobs: deque[Job] = deque()
+        self._jobs: deque[EncodingJob] = deque()
         self._queued = 0  # tokens of the jobs that no batch has taken
         self._held = 0  # tokens in the batch that the engine has
         self._changed = threading.Condition()
@@ -80,7 +80,7 @@ class Queue:
             ClientGoneError: ``client_is_gone`` said so before its turn came. EngineTimeoutError: the prediction's time
             was over. EngineUnavailableError: the engine was lost, or failed, with one of the sequences.
         """
-        job = Job(sequences)
+        job = EncodingJob(sequences)
         with self._changed:
             seconds = (self._queued + self._held) / self._rate
             if seconds > _EXPECTED * self._wait and self._jobs:
@@ -108,7 +108,7 @@ class Queue:
             raise job.error
         return [vector for vector in job.vectors if vector is not None]
 
-    def take(self) -> list[tuple[Job, int]]:
+    def take(self) -> list[tuple[EncodingJob, int]]:
         """The next batch, as jobs and places in them; waits until there is one.
 
         Each job in turn gives one sequence, in the order of arrival, until the tokens suffice: so a request with many
@@ -116,7 +116,7 @@ class Queue:
         """
         with self._changed:
             self._changed.wait_for(lambda: bool(self._jobs))
-            batch: list[tuple[Job, int]] = []
+            batch: list[tuple[EncodingJob, int]] = []
             tokens = 0
             while self._jobs:
                 job = self._jobs[0]
@@ -137,7 +137,7 @@ class Queue:
             _DEPTH.set(len(self._jobs))
             return batch
 
-    def complete(self, batch: Sequence[tuple[Job, int]], vectors: Vectors, seconds: float) -> None:
+    def complete(self, batch: Sequence[tuple[EncodingJob, int]], vectors: Vectors, seconds: float) -> None:
         """The batch has been computed within ``seconds``; ``vectors`` has a row for each of its sequences."""
         with self._changed:
             tokens, self._held = self._held, 0
@@ -153,19 +153,19 @@ class Queue:
                 if job.missing == 0:
                     job.done.set()
 
-    def fail(self, batch: Sequence[tuple[Job, int]], detail: str) -> None:
+    def fail(self, batch: Sequence[tuple[EncodingJob, int]], detail: str) -> None:
         """The batch is lost: its jobs fail, also with what no batch has taken of them."""
         with self._changed:
             self._held = 0
             for job in {id(job): job for job, _ in batch}.values():
                 self._remove(job, EngineUnavailableError("encoder", "loading", detail))
 
-    def _withdraw(self, job: Job, error: Exception) -> None:
+    def _withdraw(self, job: EncodingJob, error: Exception) -> None:
         with self._changed:
             if not job.done.is_set():
                 self._remove(job, error)
 
-    def _remove(self, job: Job, error: Exception) -> None:
+    def _remove(self, job: EncodingJob, error: Exception) -> None:
         if job in self._jobs:
             self._jobs.remove(job)
             self._queued -= job.waiting_tokens

@@ -23,7 +23,7 @@ class CheckpointError(Exception):
     """The files do not hold the model; the message names the file or the tensor, without its directory."""
 
 
-class _File(Protocol):
+class _WeightsFile(Protocol):
     def names(self) -> list[str]: ...
 
     def read(self, name: str) -> torch.Tensor: ...
@@ -40,9 +40,9 @@ class Weights:
         Raises:
             CheckpointError: a file is missing or torn.
         """
-        self._files: dict[str, _File] = {}
+        self._files: dict[str, _WeightsFile] = {}
         for path in _parts(directory):
-            file: _File = _Safetensors(path) if path.suffix == ".safetensors" else _Pickled(path)
+            file: _WeightsFile = _Safetensors(path) if path.suffix == ".safetensors" else _Pickled(path)
             for name in file.names():
                 self._files[name] = file
         anchor = "embeddings.word_embeddings.weight"

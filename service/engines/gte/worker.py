@@ -23,7 +23,7 @@ _SENDING = 5.0  # seconds for the few kilobytes of a batch
 
 
 @dataclass(frozen=True)
-class Launch:
+class GteLaunch:
     """How the engine is to be started."""
 
     directory: Path
@@ -34,7 +34,9 @@ class Launch:
     def template(self) -> Template:
         """A template that has loaded the model. See ``Template``."""
         arguments = (str(self.directory), self.precision, str(self.threads))
-        return Template(template.Launch("gte engine's", "encoder", self.program, arguments, _environment()))
+        return Template(
+            template.ForkserverLaunch("gte engine's", "encoder", self.program, arguments, _environment())
+        )
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class BatchFailedError(Exception):
     """The process failed on this batch and goes on with the next."""
 
 
-class Engine:
+class GteEngine:
     """One fork of the template. For one thread."""
 
     def __init__(self, template: Template) -> None:

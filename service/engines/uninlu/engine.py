@@ -15,7 +15,7 @@ SLOT: Slot = "extractor"
 
 
 @dataclass(frozen=True)
-class Launch:
+class UninluLaunch:
     """How the template is to be started."""
 
     directory: Path
@@ -26,11 +26,11 @@ class Launch:
     def template(self) -> Template:
         """A template that has loaded the model, unless its own code is to load it, after the fork. See ``Template``."""
         arguments = (str(self.directory), str(self.threads), str(int(self.trusts_code)))
-        launch = template.Launch("extractor's", SLOT, self.program, arguments, process.ENVIRONMENT)
+        launch = template.ForkserverLaunch("extractor's", SLOT, self.program, arguments, process.ENVIRONMENT)
         return Template(launch)
 
 
-class Engine:
+class UninluEngine:
     """One fork of the template. For one thread."""
 
     def __init__(self, template: Template, *, may_sleep: bool) -> None:

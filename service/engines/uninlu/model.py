@@ -36,7 +36,7 @@ def import_all() -> None:
     torch.set_num_threads(1)
 
 
-class Model:
+class UninluModel:
     """The pipeline, for one thread.
 
     ModelScope's reads a text in windows of 384 tokens that begin 352 apart, so of a long one nothing is lost; but a

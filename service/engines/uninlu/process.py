@@ -1,7 +1,7 @@
 """The template: ``python -m service.engines.uninlu.process SOCKET DIRECTORY THREADS TRUSTS_CODE``.
 
-It loads the model once; the engines that it forks (``service.engines.forkserver.server``) answer, a line of JSON for each. What
-code of a model's own starts is not known; such a model is loaded after the fork.
+It loads the model once; the engines that it forks (``service.engines.forkserver.server``) answer, a line of JSON for
+each. What code of a model's own starts is not known; such a model is loaded after the fork.
 """
 
 import contextlib
@@ -56,9 +56,9 @@ def _prepared(control: socket.socket, directory: Path, trusts_code: bool) -> tup
 
     def load() -> Any:
         task = require_model(directory, trusts_code=trusts_code)
-        from service.engines.uninlu.model import Model
+        from service.engines.uninlu.model import UninluModel
 
-        return Model(directory, task, trusts_code=trusts_code)
+        return UninluModel(directory, task, trusts_code=trusts_code)
 
     with _refusing(control):
         require_model(directory, trusts_code=trusts_code)

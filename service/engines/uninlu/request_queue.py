@@ -20,7 +20,7 @@ _LOOK = 0.25  # seconds between two looks whether the client is still there
 _NEWEST = 0.2  # weight of the newest request in the mean of the seconds that one takes
 
 
-class Job:
+class ExtractionJob:
     """One request, and what has become of it."""
 
     def __init__(self, request: dict[str, Any]) -> None:
@@ -33,7 +33,7 @@ class Job:
         self.done = threading.Event()
 
 
-class Line:
+class RequestQueue:
     """Requests ``submit`` and wait; the thread that owns the extractor ``take``s one after the other and says what
     became of it with ``answer`` or ``fail``."""
 
@@ -42,8 +42,8 @@ class Line:
         the pace of the last ones, is refused at once. ``seconds``: the most that one may take from then on."""
         self._wait = wait
         self._seconds = seconds
-        self._jobs: deque[Job] = deque()
-        self._held: Job | None = None
+        self._jobs: deque[ExtractionJob] = deque()
+        self._held: ExtractionJob | None = None
         self._mean = 0.0  # seconds a request
         self._changed = threading.Condition()
         # Why nothing is taken now, or None.
@@ -62,7 +62,7 @@ class Line:
             EngineTimeoutError: it took too long, or the prediction's time was over. EngineUnavailableError: the
             extractor was lost with it, or did not come back in time.
         """
-        job = Job(request)
+        job = ExtractionJob(request)
         if client_is_gone():
             raise ClientGoneError
         with self._changed:
@@ -89,7 +89,7 @@ class Line:
         with self._changed:
             return self._changed.wait_for(lambda: bool(self._jobs), seconds)
 
-    def take(self) -> tuple[Job, float] | None:
+    def take(self) -> tuple[ExtractionJob, float] | None:
         """The first request and the seconds that it has, or None where none waits any more."""
         with self._changed:
             if not self._jobs:
@@ -100,7 +100,7 @@ class Line:
             _WAIT.observe(job.started - job.arrived)
             return job, max(0.0, self._left(job))
 
-    def answer(self, job: Job, answer: dict[str, Any]) -> None:
+    def answer(self, job: ExtractionJob, answer: dict[str, Any]) -> None:
         """The request that was taken has its answer."""
         with self._changed:
             assert job.started is not None  # noqa: S101  for mypy: it was taken
@@ -110,18 +110,18 @@ class Line:
             job.answer = answer
             job.done.set()
 
-    def fail(self, job: Job, error: Exception) -> None:
+    def fail(self, job: ExtractionJob, error: Exception) -> None:
         """The request that was taken is lost."""
         with self._changed:
             self._held = None
             self._end(job, error)
 
-    def _left(self, job: Job) -> float:
+    def _left(self, job: ExtractionJob) -> float:
         """Seconds until the request has to be given up, as things stand."""
         latest = job.arrived + self._wait if job.started is None else job.started + self._seconds
         return min(latest, job.ends) - time.monotonic()
 
-    def _given_up(self, job: Job, client_is_gone: Callable[[], bool]) -> Exception | None:
+    def _given_up(self, job: ExtractionJob, client_is_gone: Callable[[], bool]) -> Exception | None:
         if client_is_gone():
             return ClientGoneError()
         if self._left(job) > 0:
@@ -136,12 +136,12 @@ class Line:
             f"the extractor took no request within {self._wait:g} s", retry_after(self._mean * self.waiting)
         )
 
-    def _withdraw(self, job: Job, error: Exception) -> None:
+    def _withdraw(self, job: ExtractionJob, error: Exception) -> None:
         with self._changed:
             if not job.done.is_set():
                 self._end(job, error)
 
-    def _end(self, job: Job, error: Exception) -> None:
+    def _end(self, job: ExtractionJob, error: Exception) -> None:
         if job in self._jobs:
             self._jobs.remove(job)
             _DEPTH.set(len(self._jobs))

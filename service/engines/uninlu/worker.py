@@ -9,10 +9,10 @@ from concurrent.futures import Future
 from typing import Any, get_args
 
 from service.engines.forkserver.client import PAUSES, Loss, LostError, Template
-from service.engines.interface import EngineUnavailableError, Span, WindowExceededError
+from service.engines.interface import EngineUnavailableError, TextSpan, WindowExceededError
 from service.engines.uninlu.checkpoint import MODEL
-from service.engines.uninlu.engine import SLOT, Engine, Launch
-from service.engines.uninlu.request_queue import Line, too_slow
+from service.engines.uninlu.engine import SLOT, UninluEngine, UninluLaunch
+from service.engines.uninlu.request_queue import RequestQueue, too_slow
 from service.monitoring import metrics
 
 _log = logging.getLogger("service")
@@ -25,9 +25,9 @@ class UniNlu:
     """The extractor. Any thread may ask; requests are answered one after the other."""
 
     def __init__(
-        self, launch: Launch, *, seconds: float, wait: float, client_is_gone: Callable[[], bool]
+        self, launch: UninluLaunch, *, seconds: float, wait: float, client_is_gone: Callable[[], bool]
     ) -> None:
-        """Load the model. ``seconds``: the most that the model may take for a request; ``wait``: see ``Line``.
+        """Load the model. ``seconds``: the most that the model may take for a request; ``wait``: see ``RequestQueue``.
 
         Raises:
             EngineUnavailableError: it cannot be loaded.
@@ -35,7 +35,7 @@ class UniNlu:
         self.name = f"{MODEL} (GTE_UNINLU_DIR)"
         self._client_is_gone = client_is_gone
         self._seconds = seconds
-        self.line = Line(wait, seconds)
+        self.line = RequestQueue(wait, seconds)
         try:
             self._templates = _Templates(launch)
             try:
@@ -56,10 +56,10 @@ class UniNlu:
         """The template (None while there is none) and the engine."""
         return self._templates.pid, self._engine.pid
 
-    def paths(self, text: str, schema: dict[str, Any], *, every_prefix: bool = False) -> list[list[Span]]:
+    def paths(self, text: str, schema: dict[str, Any], *, every_prefix: bool = False) -> list[list[TextSpan]]:
         """See ``Extractor.paths``."""
         found = self._ask("paths", text=text, schema=schema, every_prefix=every_prefix)
-        return [[Span(**one) for one in path] for path in found]
+        return [[TextSpan(**one) for one in path] for path in found]
 
     def choose(self, text: str, labels: Sequence[str], question: str) -> dict[str, float]:
         """See ``Extractor.choose``."""
@@ -67,12 +67,12 @@ class UniNlu:
         scores: dict[str, float] = self._ask("choose", text=text, labels=list(labels), question=question)
         return scores
 
-    def find(self, text: str, question: str) -> tuple[Span, float]:
+    def find(self, text: str, question: str) -> tuple[TextSpan, float]:
         """See ``Extractor.find``."""
         self._require_scores()
         found = self._ask("find", text=text, question=question)
         score = found.pop("score")
-        return Span(**found), float(score)
+        return TextSpan(**found), float(score)
 
     def failure(self) -> EngineUnavailableError | None:
         """Why it computes nothing now, or None. Requests may come all the same: they wait."""
@@ -151,7 +151,7 @@ class UniNlu:
             "the extractor is back after %.1f s (process %d)", time.monotonic() - began, self._engine.pid
         )
 
-    def _started_again(self) -> Engine:
+    def _started_again(self) -> UninluEngine:
         for pause in itertools.chain(PAUSES, itertools.repeat(PAUSES[-1])):
             time.sleep(pause)
             try:
@@ -164,7 +164,7 @@ class UniNlu:
 class _Templates:
     """The template, and the next one where it is lost, which is loaded while the old one's engine serves on."""
 
-    def __init__(self, launch: Launch) -> None:
+    def __init__(self, launch: UninluLaunch) -> None:
         """See ``Template``."""
         self._launch = launch
         self._current: Template | None = launch.template()
@@ -189,13 +189,13 @@ class _Templates:
             threading.Thread(target=self._load, args=(self._next,), name="template", daemon=True).start()
         return False
 
-    def engine(self) -> Engine:
-        """A new engine, once there is a template. See ``Engine``."""
+    def engine(self) -> UninluEngine:
+        """A new engine, once there is a template. See ``UninluEngine``."""
         self.renew()
         if self._current is None:
             self._has_taken_next()
         assert self._current is not None  # noqa: S101  for mypy
-        return Engine(self._current, may_sleep=self._launch.trusts_code)
+        return UninluEngine(self._current, may_sleep=self._launch.trusts_code)
 
     def end(self) -> None:
         """End the template."""

@@ -18,7 +18,7 @@ from service.tasks.masked_text import EVENT, ORG, PERSON, PLACE, SENTENCE_ENDS, 
 
 
 @dataclass(frozen=True)
-class Argument:
+class EventArgument:
     """What plays ``role`` in an event; ``text == input_text[start:end]``."""
 
     role: str
@@ -28,14 +28,14 @@ class Argument:
 
 
 @dataclass(frozen=True)
-class Event:
+class EventMatch:
     """A trigger, ``text == input_text[start:end]``, of an event of ``type``, and its arguments in their order."""
 
     type: str
     trigger: str
     start: int
     end: int
-    arguments: tuple[Argument, ...]
+    arguments: tuple[EventArgument, ...]
 
 
 Side = Literal["agent", "patient", "before", "around", "place"]
@@ -182,7 +182,7 @@ class _Part:
     end: int
 
 
-def events_of(text: str, tokens: Sequence[Token], masked: MaskedText) -> list[Event]:
+def events_of(text: str, tokens: Sequence[Token], masked: MaskedText) -> list[EventMatch]:
     """The events that the rules find, in the order of their triggers' places."""
     position = {start: index for index, start in enumerate(masked.starts)}
     parts = _parts(text, masked)
@@ -199,7 +199,7 @@ def events_of(text: str, tokens: Sequence[Token], masked: MaskedText) -> list[Ev
             near = [part for part in parts if start <= part.at < end]
             arguments = _arguments(kind, near, masked.letters, at, at + len(token.text))
             if {argument.role for argument in arguments} >= set(kind.core):
-                found.append(Event(kind.name, token.text, token.start, token.end, arguments))
+                found.append(EventMatch(kind.name, token.text, token.start, token.end, arguments))
     return found
 
 
@@ -226,7 +226,7 @@ def _sentence(letters: str, at: int) -> tuple[int, int]:
 
 def _arguments(
     kind: _Type, near: Sequence[_Part], letters: str, begin: int, end: int
-) -> tuple[Argument, ...]:
+) -> tuple[EventArgument, ...]:
     left = list(near)
     taken = []
     # "被" directly before an entity; elsewhere it is no matter of the two.
@@ -236,7 +236,7 @@ def _arguments(
         part = _choose(role.side, fitting, letters, begin, end, passive)
         if part is not None:
             left.remove(part)
-            taken.append(Argument(role.name, part.text, part.start, part.end))
+            taken.append(EventArgument(role.name, part.text, part.start, part.end))
     return tuple(taken)
 
 

@@ -15,7 +15,7 @@ from service.tasks.rules.entities import Entity
 
 
 @dataclass(frozen=True)
-class Relation:
+class RelationMatch:
     """``subject`` has ``object`` as its ``predicate``."""
 
     subject: Entity
@@ -107,16 +107,16 @@ _COMPILED = tuple((predicate, re.compile(f"(?={pattern})")) for predicate, patte
 PREDICATES = tuple(dict.fromkeys(predicate for predicate, _ in _RULES))
 
 
-def relations_of(masked: MaskedText) -> list[Relation]:
+def relations_of(masked: MaskedText) -> list[RelationMatch]:
     """The relations that the rules find, each once, in the order of their subjects' places."""
     found = dict.fromkeys(_found(masked))
     return sorted(found, key=lambda relation: (relation.subject.start, relation.object.start))
 
 
-def _found(masked: MaskedText) -> Iterator[Relation]:
+def _found(masked: MaskedText) -> Iterator[RelationMatch]:
     for predicate, pattern in _COMPILED:
         for match in pattern.finditer(masked.letters):
             subject = masked.entities[match.start("s")]
             object_ = masked.entities[match.start("o")]
             if subject is not None and object_ is not None and subject.text != object_.text:
-                yield Relation(subject, predicate, object_)
+                yield RelationMatch(subject, predicate, object_)

@@ -13,7 +13,7 @@ STICKING_APP = r"""
 import os, re, threading, time
 from pathlib import Path
 from flask import Flask, jsonify, request
-from service import progress
+from service.monitoring import progress
 
 app = Flask(__name__)
 here = Path(__file__).parent
@@ -94,7 +94,7 @@ BOOT_HANG_APP = """
 import time
 from pathlib import Path
 from flask import Flask, jsonify
-from service import progress
+from service.monitoring import progress
 
 while (Path(__file__).parent / "hang").exists():
     time.sleep(0.1)
@@ -131,7 +131,7 @@ app = create_app()
 CRASHING_APP = """
 from pathlib import Path
 from flask import Flask, jsonify
-from service import progress
+from service.monitoring import progress
 
 if (Path(__file__).parent / "broken").exists():
     raise RuntimeError("the model does not load")

@@ -1,7 +1,8 @@
 """Causes that a machine like CI's cannot produce, as they were observed on one that could.
 
-A file is named for its code and holds the sections of the snapshot (``ops.facts.snapshot.to_json``) in which the cause shows;
-the rest of the host is the made, healthy one. Names and addresses of the machine it was recorded on are replaced."""
+A file is named for its code and holds the sections of the snapshot (``ops.facts.snapshot.to_json``) in which the
+cause shows; the rest of the host is the made, healthy one. Names and addresses of the machine it was recorded on are
+replaced."""
 
 from __future__ import annotations
 
@@ -19,8 +20,8 @@ RECORDED = {
     "HST003": "A peer with a clock of its own needs a second machine. Here a whole stack was brought up on "
     "198.51.100.7, an address that no interface carries (ip route add local 198.51.100.0/24 dev lo): for the doctor it "
     "is another machine's. The collector ran under `faketime -f -10m`.",
-    "OPS008": "The lab names its configuration (--config), and one that is named is read or refused. Here a run without it"
-    " was started in a directory of user 65534's that held a gte-ops.toml.",
+    "OPS008": "The lab names its configuration (--config), and one that is named is read or refused. Here a run"
+    " without it was started in a directory of user 65534's that held a gte-ops.toml.",
 }
 
 

@@ -10,16 +10,16 @@ from pathlib import Path
 import msgspec
 
 from ops.archive import manifest as manifests
-from ops.archive.manifest import MANIFEST_NAME, Entry, Manifest
+from ops.archive.manifest import MANIFEST_NAME, Manifest, ManifestEntry
 from ops.archive.reading import open_archive
 from ops.archive.writing import compressed, tar_stream
 
 CREATED = 1_795_300_000.0
 
 
-def file(path: str, content: bytes, **changes: object) -> Entry:
+def file(path: str, content: bytes, **changes: object) -> ManifestEntry:
     """A plain file's entry."""
-    made = Entry(
+    made = ManifestEntry(
         path=path,
         kind="file",
         mode=0o644,
@@ -34,20 +34,22 @@ def file(path: str, content: bytes, **changes: object) -> Entry:
     return msgspec.structs.replace(made, **changes)
 
 
-def directory(path: str, **changes: object) -> Entry:
+def directory(path: str, **changes: object) -> ManifestEntry:
     """A directory's entry."""
-    made = Entry(path=path, kind="directory", mode=0o755, uid=0, gid=0, modified_ns=1_700_000_000 * 10**9)
+    made = ManifestEntry(
+        path=path, kind="directory", mode=0o755, uid=0, gid=0, modified_ns=1_700_000_000 * 10**9
+    )
     return msgspec.structs.replace(made, **changes)
 
 
-def link(path: str, target: str) -> Entry:
+def link(path: str, target: str) -> ManifestEntry:
     """A symbolic link's entry."""
-    return Entry(
+    return ManifestEntry(
         path=path, kind="link", mode=0o777, uid=0, gid=0, modified_ns=1_700_000_000 * 10**9, target=target
     )
 
 
-def manifest(*entries: Entry) -> Manifest:
+def manifest(*entries: ManifestEntry) -> Manifest:
     """A manifest of these entries."""
     return Manifest(
         created_at=CREATED, host="lab", versions={"gte-ops": "0.1.0"}, asked=(), entries=tuple(entries)

@@ -10,7 +10,7 @@ import zstandard
 
 from ops.archive import manifest as manifests
 from ops.archive.error import ArchiveError
-from ops.archive.manifest import Entry, ManifestError
+from ops.archive.manifest import ManifestEntry, ManifestError
 from ops.archive.reading import open_archive
 from tests.unit.archive.made_archive import (
     directory,
@@ -55,7 +55,7 @@ CONF = file("etc/a.conf", b"a")
         ([file("a" * 5000, b"")], "longer"),
     ],
 )
-def test_a_manifest_of_such_entries_is_refused(tmp_path: Path, entries: list[Entry], why: str):
+def test_a_manifest_of_such_entries_is_refused(tmp_path: Path, entries: list[ManifestEntry], why: str):
     made = manifest(*entries)
     with pytest.raises(ManifestError, match=why):
         manifests.check(made)

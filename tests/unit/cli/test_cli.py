@@ -218,7 +218,7 @@ def test_an_interrupt_is_silent(run: Run, monkeypatch: pytest.MonkeyPatch, error
 def test_the_version_is_told_without_the_heavy_libraries() -> None:
     heavy = ("cryptography", "psutil", "rich", "dns", "crossplane", "msgspec", "requests")
     program = f"""import sys
-from ops.cli import main
+from ops.cli.main import main
 try:
     sys.argv = ["gte-ops", "--version"]
     main()

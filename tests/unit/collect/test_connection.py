@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ops.collect.net.connection import OutOfTimeError, Patience, Wire
+from ops.collect.net.connection import Deadline, DialledConnection, OutOfTimeError
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 
 def test_a_peer_that_always_has_more_does_not_hide_the_deadline(ends: tuple[socket.socket, socket.socket]):
-    wire = Wire(ends[0], Patience(time.monotonic() + 60), limit=1000)
+    wire = DialledConnection(ends[0], Deadline(time.monotonic() + 60), limit=1000)
     ends[1].sendall(b"x" * 100)
     assert wire.receive(10) == b"x" * 10
     wire.deadline = time.monotonic() - 1
@@ -27,8 +27,8 @@ def test_a_peer_that_always_has_more_does_not_hide_the_deadline(ends: tuple[sock
 
 
 def test_a_cut_is_noticed_though_bytes_are_there(ends: tuple[socket.socket, socket.socket]):
-    patience = Patience(time.monotonic() + 60)
-    wire = Wire(ends[0], patience, limit=1000)
+    patience = Deadline(time.monotonic() + 60)
+    wire = DialledConnection(ends[0], patience, limit=1000)
     ends[1].sendall(b"x" * 100)
     patience.cut("first")
     patience.cut("second")
@@ -37,7 +37,7 @@ def test_a_cut_is_noticed_though_bytes_are_there(ends: tuple[socket.socket, sock
 
 
 def test_no_more_is_read_than_allowed(ends: tuple[socket.socket, socket.socket]):
-    wire = Wire(ends[0], Patience(time.monotonic() + 60), limit=15)
+    wire = DialledConnection(ends[0], Deadline(time.monotonic() + 60), limit=15)
     ends[1].sendall(b"x" * 100)
     with wire.makefile() as stream:
         assert stream.read() == b"x" * 15
@@ -45,7 +45,7 @@ def test_no_more_is_read_than_allowed(ends: tuple[socket.socket, socket.socket])
 
 
 def test_a_peer_that_reads_nothing_does_not_hold_the_sender(ends: tuple[socket.socket, socket.socket]):
-    wire = Wire(ends[0], Patience(time.monotonic() + 0.2), limit=0)
+    wire = DialledConnection(ends[0], Deadline(time.monotonic() + 0.2), limit=0)
     started = time.monotonic()
     with pytest.raises(OutOfTimeError):
         wire.sendall(b"x" * 50_000_000)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.collect.net.dns_message import AAAA, A, Answer, Question, name_of, read_answer
+from ops.collect.net.dns_message import AAAA, A, DnsAnswer, Question, name_of, read_answer
 
 NUMBER = 7
 
@@ -20,7 +20,7 @@ def asked(name: str = "gte.example", kind: int = A) -> Question:
     return Question(NUMBER, name_of(name), kind)
 
 
-def read(wire: bytes, question: Question | None = None) -> Answer | None:
+def read(wire: bytes, question: Question | None = None) -> DnsAnswer | None:
     question = question or asked()
     return read_answer(wire, {question.id: question})
 
@@ -107,7 +107,7 @@ def test_a_truncated_one_says_only_that() -> None:
     message.flags |= dns.flags.TC
     wire = message.to_wire()
     for cut in (wire, wire[:-3]):
-        assert read(cut) == Answer(NUMBER, 0, is_truncated=True, addresses=())
+        assert read(cut) == DnsAnswer(NUMBER, 0, is_truncated=True, addresses=())
 
 
 def test_what_answers_another_question_is_no_answer() -> None:

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from ops.collect.process.start_time import start_ticks
 from ops.collect.services import gunicorn
-from ops.collect.services.gunicorn import JUDGED_SETTINGS, parse_config, read_config, read_progress
+from ops.collect.services.gunicorn import parse_config, read_config, read_progress
 from ops.diagnosis.checks.gunicorn_settings import KNOWN_SETTINGS
 from ops.facts.snapshot import GunicornConfig, InFlight, NotSeen, from_json, to_json
+from ops.interpret.judged_settings import JUDGED_SETTINGS
 from tests.unit.made_snapshot import but
 
 
@@ -267,7 +268,7 @@ def test_of_other_names_only_that_they_are_assigned_is_kept() -> None:
 def test_every_setting_that_something_reads_is_kept() -> None:
     """Calls of `setting` and `determined`, and look-ups in ``assigned``, by the source of ops."""
     read = set()
-    for file in Path(gunicorn.__file__).parents[1].rglob("*.py"):
+    for file in Path(gunicorn.__file__).parents[2].rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) in (
                 "setting",

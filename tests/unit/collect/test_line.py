@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from ops.collect.logs import line as log_line
-from ops.collect.logs.line import Access, Line, access_line, gunicorn_line, local_time, nginx_line
+from ops.collect.logs.line import Access, LogLine, access_line, gunicorn_line, local_time, nginx_line
 
 NEWEST = datetime(2027, 1, 1, tzinfo=UTC).timestamp()
 NINE = datetime(2026, 11, 22, 1, 0, tzinfo=UTC).timestamp()  # 09:00 in China
@@ -37,7 +37,7 @@ def in_china(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     ],
 )
 def test_nginx(line: bytes, expected: tuple[str, int, bytes]):
-    assert nginx_line(line, NEWEST) == Line(NINE, *expected)
+    assert nginx_line(line, NEWEST) == LogLine(NINE, *expected)
 
 
 @pytest.mark.parametrize(

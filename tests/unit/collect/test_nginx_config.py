@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ops.collect.services import nginx
 from ops.facts.snapshot import Directive, NginxConfig, NotSeen, Pidfile, Snapshot, to_json
 from ops.interpret import nginx as topology
-from ops.interpret.site import Reading, Site, find_site
+from ops.interpret.site import NginxSiteConfig, SiteReading, find_site
 from tests.unit.made_snapshot import SITE, but, directives, nginx_config, process
 
 PRINTED = """nginx version: nginx/1.22.1
@@ -270,8 +270,8 @@ def test_nginx_built_from_source_has_its_configuration_below_its_prefix(tmp_path
     found = nginx.read_config("sbin/nginx", build, None, (master,))
     assert isinstance(found, NginxConfig), found
     assert (found.prefix, found.file) == (str(tmp_path), str(tmp_path / "conf/nginx.conf"))
-    site = find_site(found, None, None) or Site(topology.servers(found)[0], ())
-    reading = Reading(found, build, site)
+    site = find_site(found, None, None) or NginxSiteConfig(topology.servers(found)[0], ())
+    reading = SiteReading(found, build, site)
     assert reading.access_log() == str(tmp_path / "logs/a.log")
     assert reading.error_logs() == (str(tmp_path / "logs/error.log"),)
     assert reading.file_of("ssl_certificate") == str(tmp_path / "conf/a.pem")
@@ -295,7 +295,7 @@ def test_what_was_not_printed_is_not_made_up() -> None:
 def test_a_door_of_ipv6_alone_is_knocked_at_by_ipv6(listens: str, front: str) -> None:
     config = nginx_config(f"server {{ {listens} server_name a.example; }}")
     (server,) = topology.servers(config)
-    assert Reading(config, {}, Site(server, ())).front(443, ssl=True) == front
+    assert SiteReading(config, {}, NginxSiteConfig(server, ())).front(443, ssl=True) == front
 
 
 # --- whose configuration nginx itself is run on ---

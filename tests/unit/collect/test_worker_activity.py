@@ -10,10 +10,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ops.collect.net.connection import Patience
+from ops.collect.net.connection import Deadline
 from ops.collect.process import processes, worker_activity
 from ops.collect.process.start_time import start_ticks
-from ops.collect.process.worker_activity import Reading
+from ops.collect.process.worker_activity import ActivityReading
 from ops.facts.snapshot import InFlight, ProgressRecord, WorkerActivity
 from tests.unit.made_snapshot import but
 
@@ -37,8 +37,8 @@ def reading(
     cpu: dict[int, float] | None = None,
     records: tuple[ProgressRecord, ...] = (),
     queued: int | None = 0,
-) -> Reading:
-    return Reading(at=at, states=states or {}, cpu=cpu or {}, progress=records, queued=queued)
+) -> ActivityReading:
+    return ActivityReading(at=at, states=states or {}, cpu=cpu or {}, progress=records, queued=queued)
 
 
 def test_two_readings_are_compared_worker_by_worker() -> None:
@@ -167,7 +167,7 @@ def test_others_requests_are_counted_in_the_log_where_no_worker_keeps_a_record(
 ) -> None:
     log = tmp_path / "access.log"
     log.write_text(access_lines(*range(101, 150)))
-    patience = Patience(time.monotonic() + 60)
+    patience = Deadline(time.monotonic() + 60)
     target = but(target__gunicorn_access_log=str(log)).target
     others = worker_activity.OthersRequests(reading(100.5), target, patience)
     with log.open("a") as file:
@@ -183,7 +183,7 @@ def test_others_requests_are_counted_in_the_log_where_no_worker_keeps_a_record(
 def test_others_requests_are_what_the_records_count_beyond_our_own(
     completed: int, answered: int, complete: bool
 ) -> None:
-    patience = Patience(time.monotonic() + 60)
+    patience = Deadline(time.monotonic() + 60)
     target = but(target__gunicorn_access_log=None).target
     others = worker_activity.OthersRequests(reading(records=(record(1, 50),)), target, patience)
     for _ in range(answered):

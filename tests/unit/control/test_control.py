@@ -15,7 +15,7 @@ import pytest
 from ops.collect.process.start_time import start_ticks
 from ops.control.restart import RestartError, Supervisor, find_supervisor, restart, start
 from ops.control.signals import GoneError, end, is_alive, kill, send
-from ops.interpret.process_ref import Identity
+from ops.interpret.process_ref import ProcessRef
 from ops.settings import GunicornSettings, Settings
 
 
@@ -28,7 +28,7 @@ def bystander() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_a_reused_pid_is_left_alone(bystander: subprocess.Popen[bytes]) -> None:
-    meant = Identity(bystander.pid, start_ticks(bystander.pid) - 1)
+    meant = ProcessRef(bystander.pid, start_ticks(bystander.pid) - 1)
     for number in (signal.SIGTERM, signal.SIGKILL, signal.SIGCONT):
         with pytest.raises(GoneError):
             send(meant, number)
@@ -38,7 +38,7 @@ def test_a_reused_pid_is_left_alone(bystander: subprocess.Popen[bytes]) -> None:
 
 
 def test_the_process_that_is_meant(bystander: subprocess.Popen[bytes]) -> None:
-    meant = Identity(bystander.pid, start_ticks(bystander.pid))
+    meant = ProcessRef(bystander.pid, start_ticks(bystander.pid))
     assert is_alive(meant)
     assert kill([meant]) == ()
     assert bystander.wait(5) == -signal.SIGKILL
@@ -51,7 +51,7 @@ def test_one_that_ignores_the_request_is_killed() -> None:
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        assert end([Identity(process.pid, start_ticks(process.pid))], 0.2) == ()
+        assert end([ProcessRef(process.pid, start_ticks(process.pid))], 0.2) == ()
         assert process.wait(5) == -signal.SIGKILL
 
 

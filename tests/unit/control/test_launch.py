@@ -17,20 +17,20 @@ import pytest
 
 from ops.collect.process.start_time import start_ticks
 from ops.control import launch
-from ops.control.account import Account
+from ops.control.account import UserAccount
 from ops.control.launch import Launch, Remembered, lost, missing_file, read_launch
 from ops.control.restart import RestartError, Supervisor, start
-from ops.interpret.process_ref import Identity
-from ops.supervision.alerts import Journal
-from ops.supervision.health import Verdict
+from ops.interpret.process_ref import ProcessRef
+from ops.supervision.alerts import WatchdogJournal
+from ops.supervision.health import Assessment
 from ops.supervision.launches import Launches
-from ops.supervision.observation import Look
+from ops.supervision.observation import Observation
 from ops.supervision.observe import seen
-from ops.supervision.state import Memory, Pending
+from ops.supervision.state import Pending, WatchdogState
 from ops.supervision.state_store import boot_id, clocks
 from tests.unit.supervision.made_look import look
 
-HERE = Account(os.getuid(), os.getgid(), tuple(os.getgroups()))
+HERE = UserAccount(os.getuid(), os.getgid(), tuple(os.getgroups()))
 # Says that it is there, and then what the test wants it to do.
 _WAITS = "print('there', flush=True); input()"
 
@@ -181,7 +181,7 @@ def test_it_is_not_started_without_a_keys_file_that_was_there(tmp_path: Path) ->
 # --- from round to round ----------------------------------------------------------------------------------------------
 
 
-def look_at(pid: int) -> Look:
+def look_at(pid: int) -> Observation:
     master = seen(pid)
     assert master is not None
     return look(master=master, clocks=clocks())
@@ -192,12 +192,14 @@ class Rounds:
 
     def __init__(self, tmp_path: Path) -> None:
         self.path, self.journal = tmp_path / "launch.json", io.StringIO()
-        self.launches = Launches(self.path, Journal(self.journal))
+        self.launches = Launches(self.path, WatchdogJournal(self.journal))
 
-    def __call__(self, pid: int, memory: Memory | None = None, state: Any = "healthy") -> Memory:
+    def __call__(
+        self, pid: int, memory: WatchdogState | None = None, state: Any = "healthy"
+    ) -> WatchdogState:
         now = look_at(pid)
-        memory = self.launches.compare(now, memory or Memory())
-        self.launches.remember(Verdict(state), now, memory)
+        memory = self.launches.compare(now, memory or WatchdogState())
+        self.launches.remember(Assessment(state), now, memory)
         return memory
 
     @property
@@ -207,8 +209,8 @@ class Rounds:
         return found
 
 
-def restarting() -> Memory:
-    return Memory(restarting_since=clocks().boottime, pending=Pending("restart", 0.0, 1e12))
+def restarting() -> WatchdogState:
+    return WatchdogState(restarting_since=clocks().boottime, pending=Pending("restart", 0.0, 1e12))
 
 
 def test_what_serves_is_remembered_for_its_owner_alone(tmp_path: Path) -> None:
@@ -218,7 +220,7 @@ def test_what_serves_is_remembered_for_its_owner_alone(tmp_path: Path) -> None:
         assert not rounds.path.exists()
         rounds(pid)
         assert rounds.path.stat().st_mode & 0o777 == 0o600
-        assert rounds.kept == Remembered(rounds.kept.launch, Identity(pid, start_ticks(pid)), boot_id())
+        assert rounds.kept == Remembered(rounds.kept.launch, ProcessRef(pid, start_ticks(pid)), boot_id())
     assert rounds.kept.launch.environment == (b"A=secret",)
     assert rounds.journal.getvalue() == ""
 
@@ -286,7 +288,7 @@ def test_a_torn_file_is_nothing_remembered(tmp_path: Path, content: bytes) -> No
 
 
 def test_a_file_of_another_version_is_nothing_remembered(tmp_path: Path) -> None:
-    kept = Remembered(made("A=1"), Identity(1, 1), "b")
+    kept = Remembered(made("A=1"), ProcessRef(1, 1), "b")
     path = tmp_path / "launch.json"
     launch.save(path, kept)
     assert launch.load(path) == kept

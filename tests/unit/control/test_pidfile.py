@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.control.account import Account, as_account
+from ops.control.account import UserAccount, as_account
 from ops.control.pidfile import InUseError, NamedPidfile, Stale, deciders, pidfiles, remove_stale
 from ops.settings import GunicornSettings, Settings
 
@@ -187,7 +187,7 @@ def test_where_several_users_decide_nothing_is_removed(tmp_path: Path) -> None:
 def test_what_is_done_as_another_user_is_that_users_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    user = Account(USER, USER, ())
+    user = UserAccount(USER, USER, ())
     secret = tmp_path / "secret"
     secret.write_text("x")
     secret.chmod(0o600)

@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 
 from ops.control import restart
-from ops.control.account import Account
+from ops.control.account import UserAccount
 from ops.control.launch import Launch
 from ops.control.restart import StartPlan, Supervisor, plan_start, refusal
 from ops.control.start_command import changes_user, gunicorn_at, gunicorn_words, mentions_changer
 
 GUNICORN = ("/srv/venv/bin/gunicorn", "-c", "conf.py", "app:app")
 SETPRIV = ("setpriv", "--reuid=1001", "--clear-groups", "--")
-USER = Account(1001, 1001, (7,))
+USER = UserAccount(1001, 1001, (7,))
 
 
-def launch(account: Account = USER) -> Launch:
+def launch(account: UserAccount = USER) -> Launch:
     return Launch(account, "/srv", 0o022, (b"A=1",))
 
 
@@ -33,7 +33,7 @@ def test_without_a_memory_it_is_run_as_it_stands(monkeypatch: pytest.MonkeyPatch
 
 
 def test_what_ran_as_root_is_run_by_root_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    root = launch(Account(0, 0))
+    root = launch(UserAccount(0, 0))
     assert plan(monkeypatch, *GUNICORN, remembered=root) == StartPlan(GUNICORN, "/srv", None, root)
 
 
@@ -61,7 +61,7 @@ def test_other_words_before_gunicorn_stay(monkeypatch: pytest.MonkeyPatch) -> No
     ],
 )
 def test_a_script_that_changes_the_user_itself_gets_the_callers_environment(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, account: Account | None
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, account: UserAccount | None
 ) -> None:
     script = tmp_path / "start.sh"
     script.write_text(text)

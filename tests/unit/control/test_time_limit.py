@@ -9,7 +9,7 @@ import pytest
 
 from ops.settings import Settings
 from ops.supervision import observe, time_limit
-from ops.supervision.state import Memory
+from ops.supervision.state import WatchdogState
 from ops.supervision.time_limit import MAX_STUCK, BlockedError, within
 
 
@@ -47,6 +47,6 @@ def test_a_table_of_processes_that_cannot_be_read_is_the_watchdogs_own_trouble(
 ) -> None:
     monkeypatch.setattr(observe, "TABLE_SECONDS", 0.01)
     monkeypatch.setattr("ops.collect.process.processes.processes", never.wait)
-    look = observe.look_at(Settings(), Memory()).look
+    look = observe.observe(Settings(), WatchdogState()).look
     assert look.own_trouble is not None
     assert "cannot be looked at" in look.own_trouble

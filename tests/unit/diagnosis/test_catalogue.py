@@ -19,7 +19,7 @@ from ops.diagnosis.catalogue import (
     LIST_VALUES,
     TARGET_VALUES,
     Catalogue,
-    Entry,
+    CauseEntry,
     UnknownCodeError,
     catalogue,
     fill,
@@ -38,11 +38,11 @@ CHINESE = re.compile(r"[\u4e00-\u9fff]")
 CHECKS = Path(ops.diagnosis.catalogue.__file__).parents[1] / "checks"
 
 
-def entries() -> list[Entry]:
+def entries() -> list[CauseEntry]:
     return [catalogue().entry(code) for code in catalogue().codes]
 
 
-def templates(entry: Entry) -> list[str]:
+def templates(entry: CauseEntry) -> list[str]:
     return [words for text in (entry.summary, entry.verify, *entry.fix) for words in (text.en, text.zh)]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ops.files import unprivileged
-from ops.files.unprivileged import Account, drop_privileges, give, unprivileged_account
+from ops.files.unprivileged import UnprivilegedAccount, drop_privileges, give, unprivileged_account
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has privileges to give up")
 
@@ -55,7 +55,7 @@ def test_without_network_there_is_a_loopback_of_its_own_and_nothing_else() -> No
 def test_a_user_id_in_use_is_never_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(unprivileged, "_users_of_processes", lambda: set(range(61184, 65520)))
-    assert unprivileged_account() == Account(unprivileged.NOBODY, unprivileged.NOBODY)
+    assert unprivileged_account() == UnprivilegedAccount(unprivileged.NOBODY, unprivileged.NOBODY)
 
 
 def test_who_is_not_root_has_nothing_to_give_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +90,7 @@ def test_a_tree_is_given_without_following_its_links(tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     (tree / "below").mkdir(parents=True)
     (tree / "below" / "link").symlink_to(outside)
-    give(tree, Account(61234, 61234))
+    give(tree, UnprivilegedAccount(61234, 61234))
     assert outside.stat().st_uid == 0
     assert {tree.stat().st_uid, (tree / "below").stat().st_uid, (tree / "below/link").lstat().st_uid} == {
         61234

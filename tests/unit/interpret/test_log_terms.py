@@ -7,14 +7,14 @@ import stat
 import pytest
 
 from ops.files.ownership import PathEntry
-from ops.interpret.logrotate import Account, LogPlace, LogTerms, log_terms, name_refusal
+from ops.interpret.logrotate import LogPlace, LogTerms, RotationAccount, log_terms, name_refusal
 from ops.text.language import Text
 
 TRUSTED = frozenset({0})
-ROOT = Account(0, 0, "root", "root")
-SERVICE = Account(990, 990, "gte-api", "gte-api")
-OTHER = Account(991, 991, "other", "other")
-ADM = Account(990, 4, "gte-api", "adm")
+ROOT = RotationAccount(0, 0, "root", "root")
+SERVICE = RotationAccount(990, 990, "gte-api", "gte-api")
+OTHER = RotationAccount(991, 991, "other", "other")
+ADM = RotationAccount(990, 4, "gte-api", "adm")
 
 
 def directory(path: str, uid: int = 0, mode: int = 0o755, *, shared: bool = True) -> PathEntry:
@@ -23,15 +23,15 @@ def directory(path: str, uid: int = 0, mode: int = 0o755, *, shared: bool = True
 
 def place(
     folder: PathEntry,
-    owner: Account | None,
+    owner: RotationAccount | None,
     *,
     mode: int = 0o640,
-    group: Account = ROOT,
+    group: RotationAccount = ROOT,
     kind: int = stat.S_IFREG,
     links: int = 1,
     above: tuple[PathEntry, ...] = (),
 ) -> LogPlace:
-    holder = Account(
+    holder = RotationAccount(
         folder.uid, group.gid, {0: "root", 990: "gte-api", 991: "other"}[folder.uid], group.group
     )
     path = f"{folder.path}/error.log"
@@ -47,10 +47,10 @@ def place(
 
 
 def terms(
-    where: LogPlace, namer: int | None, writer: Account | None = None, **options: bool
+    where: LogPlace, namer: int | None, writer: RotationAccount | None = None, **options: bool
 ) -> LogTerms | Text:
     holder = where.owner or writer
-    groups = (Account(holder.uid, holder.uid, holder.user, holder.user),) if holder else ()
+    groups = (RotationAccount(holder.uid, holder.uid, holder.user, holder.user),) if holder else ()
     return log_terms(where, namer, TRUSTED, writer, groups, **options)
 
 
@@ -88,7 +88,7 @@ OWN = directory("/var/log/gte-api", 990, 0o750)
         ),
         pytest.param(place(VAR_LOG, None), None, LogTerms(0o640), id="not there yet: as it will be"),
         pytest.param(
-            place(directory("/var/log", 0, 0o775), SERVICE, group=Account(0, 104, "root", "syslog")),
+            place(directory("/var/log", 0, 0o775), SERVICE, group=RotationAccount(0, 104, "root", "syslog")),
             990,
             LogTerms(0o640, ("gte-api", "gte-api"), ("root", "syslog")),
             id="Ubuntu's /var/log",
@@ -125,7 +125,7 @@ def test_a_log_keeps_its_owner_and_is_rotated_as_who_could_do_it(
             id="root's, where all write",
         ),
         pytest.param(
-            place(directory("/srv/log", 0, 0o775), ROOT, group=Account(0, 50, "root", "deploy")),
+            place(directory("/srv/log", 0, 0o775), ROOT, group=RotationAccount(0, 50, "root", "deploy")),
             None,
             "may be written by its group",
             id="root's, where a group writes",
@@ -165,7 +165,7 @@ def test_nobody_gets_a_group_that_it_is_not_in() -> None:
 
 
 def test_nginx_gives_a_log_of_roots_to_its_workers_anyway() -> None:
-    www = Account(33, 4, "www-data", "adm")
+    www = RotationAccount(33, 4, "www-data", "adm")
     assert terms(place(VAR_LOG, ROOT), None, www, writer_is_given=True) == LogTerms(
         0o640, ("www-data", "adm")
     )

@@ -9,7 +9,7 @@ from ops.notifications.bots import dingtalk, feishu
 from ops.notifications.bots.dingtalk import DINGTALK
 from ops.notifications.bots.feishu import FEISHU, LARK
 from ops.notifications.bots.wecom import WECOM
-from ops.notifications.delivery_result import Verdict, judge_code, retry_after
+from ops.notifications.delivery_result import DeliveryResult, judge_code, retry_after
 from ops.notifications.webhook_bot import Address, Vendor, fitting, hint_for, read_answer, usable_endpoint
 
 NOW = 1_795_300_000.0
@@ -17,7 +17,7 @@ NOW = 1_795_300_000.0
 
 def verdict(
     vendor: Vendor, answer: object, status: int = 200, headers: dict[str, str] | None = None
-) -> Verdict:
+) -> DeliveryResult:
     code, words = read_answer(vendor, answer)
     return judge_code(
         status,

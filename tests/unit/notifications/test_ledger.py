@@ -6,14 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ops.notifications import ledger as rules
-from ops.notifications.delivery_result import ACCEPTED, Verdict
+from ops.notifications.delivery_result import ACCEPTED, DeliveryResult
 from ops.notifications.ledger import Ledger, add, due, pause, settle
 from ops.notifications.message import Message
 from ops.text.language import Text, verbatim
 
 NOW = 1_795_300_000.0
-FAILED = Verdict("failed", verbatim("HTTP 502"))
-REFUSED = Verdict("refused", verbatim("sign not match"))
+FAILED = DeliveryResult("failed", verbatim("HTTP 502"))
+REFUSED = DeliveryResult("refused", verbatim("sign not match"))
 
 
 def message(key="GUN003", kind="trouble", at=NOW):
@@ -25,7 +25,7 @@ def titles(ledger: Ledger, destination: str, now: float) -> list[str]:
     return [entry.message.title.en for entry in work.get(destination, [])]
 
 
-def deliver(ledger: Ledger, destination: str, now: float, verdict: Verdict = ACCEPTED) -> list[str]:
+def deliver(ledger: Ledger, destination: str, now: float, verdict: DeliveryResult = ACCEPTED) -> list[str]:
     """Settle everything due at one destination; returns the titles."""
     work, _ = due(ledger, ["a", "b"], now)
     told = []
@@ -93,7 +93,7 @@ def test_the_peers_own_pause_is_kept():
     ledger = Ledger()
     add(ledger, message(), ["a"], NOW)
     (entry,) = due(ledger, ["a"], NOW)[0]["a"]
-    _, retry_at = settle(ledger, entry, "a", Verdict("failed", verbatim("429"), 900.0), NOW, 1.0)
+    _, retry_at = settle(ledger, entry, "a", DeliveryResult("failed", verbatim("429"), 900.0), NOW, 1.0)
     assert retry_at == NOW + 900
     assert not due(ledger, ["a"], NOW + 899)[0]
     assert due(ledger, ["a"], NOW + 900)[0]

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from ops.notifications.delivery_result import ACCEPTED, Verdict
+from ops.notifications.delivery_result import ACCEPTED, DeliveryResult
 from ops.notifications.notify import Message
 from ops.notifications.outbox import Outbox
 from ops.notifications.worker import Report
@@ -60,7 +60,7 @@ def test_a_message_waits_across_runs_and_is_delivered_once(path):
 
 
 def test_the_file_is_private_and_holds_no_url(path):
-    outbox = Outbox(path, URLS, "en", send=Post(dingtalk=Verdict("failed", verbatim("HTTP 502"))))
+    outbox = Outbox(path, URLS, "en", send=Post(dingtalk=DeliveryResult("failed", verbatim("HTTP 502"))))
     outbox.add(message(body="password=hunter22 \x1b[2J"), NOW)
     outbox.deliver(NOW, NOW + 10)
     for file in path.parent.iterdir():
@@ -141,7 +141,7 @@ def test_who_is_not_accepted_in_time_is_tried_again(path):
 
 
 def test_a_recovery_tells_the_trouble_to_who_has_not_heard_of_it(path):
-    down = Post(dingtalk=Verdict("failed", verbatim("HTTP 502")))
+    down = Post(dingtalk=DeliveryResult("failed", verbatim("HTTP 502")))
     outbox = Outbox(path, URLS, "zh", send=down)
     outbox.add(message(body="worker 4711 hangs"), NOW)
     outbox.deliver(NOW, NOW + 10)

@@ -3,7 +3,7 @@
 import apprise
 import pytest
 
-from ops.notifications.plugin import MalformedError, RobotPlugin, register
+from ops.notifications.plugin import MalformedUrlError, RobotPlugin, register
 
 DING = "https://oapi.dingtalk.com/robot/send"
 
@@ -65,6 +65,8 @@ def test_forms(url, token, secret, mentions, endpoint):
 )
 def test_what_cannot_be_a_robot_is_refused_without_being_quoted(url):
     register()
-    with pytest.raises((MalformedError, AssertionError)) as caught:
+    with pytest.raises((MalformedUrlError, AssertionError)) as caught:
         robot(url)
-    assert not isinstance(caught.value, MalformedError) or "tok" not in str(caught.value).replace("token", "")
+    assert not isinstance(caught.value, MalformedUrlError) or "tok" not in str(caught.value).replace(
+        "token", ""
+    )

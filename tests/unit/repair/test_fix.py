@@ -21,11 +21,11 @@ import ops.doctor
 from ops.errors import OpsError
 from ops.facts.snapshot import Snapshot
 from ops.repair.apply import _change_mode, _HeldError
-from ops.repair.audit_log import Record
+from ops.repair.audit_log import AuditLog
 from ops.repair.model import ChangeMode
 from ops.repair.watchdog_hold import truce
 from ops.settings import Settings, WatchdogSettings
-from ops.supervision.state_store import Ledger, Lock, Pause, is_locked
+from ops.supervision.state_store import Lock, Pause, StateStore, is_locked
 from tests.unit.made_snapshot import HEALTHY, KEY_FILE, but, without_gunicorn
 
 Run = Callable[..., tuple[int, str, str]]
@@ -149,7 +149,7 @@ def test_without_its_record_nothing_is_done(run: Run, key: Path) -> None:
 
 
 def test_two_runs_do_not_act_at_once(run: Run, key: Path) -> None:
-    with Record(key.parent / "state" / "fix.jsonl"):
+    with AuditLog(key.parent / "state" / "fix.jsonl"):
         code, _, err = run("--fix", "--yes")
     assert code == 3
     assert "another gte-ops doctor --fix" in err
@@ -165,7 +165,7 @@ def collect(*_, **__):
     mode = file.stat().st_mode & 0o7777
     return but(certificates__key=msgspec.structs.replace(KEY_FILE, resolved=str(file), mode=mode))
 ops.doctor.collect = collect
-from ops.cli import main
+from ops.cli.main import main
 main()
 """
 
@@ -248,7 +248,7 @@ def _settings(folder: Path, interval: float = 1.0) -> Settings:
 
 
 def test_a_pause_of_somebody_s_is_respected_and_left(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path / "watchdog.json")
+    ledger = StateStore(tmp_path / "watchdog.json")
     theirs = Pause(until=time.time() + 600, since=time.time(), by="mei")
     ledger.pause(theirs)
     with truce(_settings(tmp_path)) as held:
@@ -270,7 +270,7 @@ def test_a_resident_watchdog_that_does_not_come_to_rest_keeps_the_service(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ops.repair.watchdog_hold.ROUND_SECONDS", -0.5)
-    ledger = Ledger(tmp_path / "watchdog.json")
+    ledger = StateStore(tmp_path / "watchdog.json")
     with Lock(ledger.path):
         with truce(_settings(tmp_path)) as held:
             assert held.refusal is not None
@@ -283,7 +283,7 @@ def test_the_record_is_not_kept_where_another_user_could_exchange_it(tmp_path: P
     state = tmp_path / "state"
     state.mkdir()
     os.chown(state, 65534, 65534)
-    with pytest.raises(OpsError, match="belongs to user 65534"), Record(state / "fix.jsonl"):
+    with pytest.raises(OpsError, match="belongs to user 65534"), AuditLog(state / "fix.jsonl"):
         pass
     assert list(state.iterdir()) == []
 
@@ -329,6 +329,6 @@ def test_the_record_never_follows_a_link(tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_text("mine\n")
     (tmp_path / "fix.jsonl").symlink_to(victim)
-    with pytest.raises(OpsError), Record(tmp_path / "fix.jsonl"):
+    with pytest.raises(OpsError), AuditLog(tmp_path / "fix.jsonl"):
         pass
     assert victim.read_text() == "mine\n"

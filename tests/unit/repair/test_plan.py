@@ -11,7 +11,7 @@ from ops.diagnosis.checks import CHECKS
 from ops.diagnosis.engine import diagnose
 from ops.diagnosis.model import Cause
 from ops.facts.snapshot import InFlight, NotSeen, OpenLog, Pidfile, ProgressRecord, Snapshot, Upstreams
-from ops.interpret.process_ref import Identity
+from ops.interpret.process_ref import ProcessRef
 from ops.repair.model import (
     ChangeMode,
     Continue,
@@ -122,7 +122,7 @@ def test_without_a_known_start_command_it_is_left_to_a_person() -> None:
 def test_a_stale_pidfile_that_gunicorn_keeps_gets_its_pid_back() -> None:
     remedy = only("GUN002", but(gunicorn__pidfile=Pidfile(path=GUNICORN_PIDFILE, pid=4711)))
     assert remedy.safety == "safe"
-    master = Identity(GUNICORN_MASTER, GUNICORN_PROCESSES[0].start_ticks)
+    master = ProcessRef(GUNICORN_MASTER, GUNICORN_PROCESSES[0].start_ticks)
     assert remedy.action == MendPidfile(GUNICORN_PIDFILE, 4711, master, keeps=True)
 
 
@@ -293,7 +293,7 @@ def test_a_reload_is_safe(code: str) -> None:
     remedy = only(code)
     assert remedy.safety == "safe"
     assert remedy.action == ReloadNginx(
-        (Identity(NGINX_MASTER, NGINX_PROCESSES[0].start_ticks),), (NGINX_WORKER,)
+        (ProcessRef(NGINX_MASTER, NGINX_PROCESSES[0].start_ticks),), (NGINX_WORKER,)
     )
 
 

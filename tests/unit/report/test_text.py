@@ -178,7 +178,8 @@ def test_an_unknown_format_is_named_with_the_known_ones():
 
 def test_importing_the_reports_does_not_import_rich():
     code = (
-        "import sys, io, ops.report, ops.report.doctor.text, ops.report.terminal, ops.report.doctor.json, ops.report.doctor.nagios,"
+        "import sys, io, ops.report, ops.report.doctor.text, ops.report.terminal, ops.report.doctor.json,"
+        " ops.report.doctor.nagios,"
         " ops.report.explain\n"
         "sys.exit(any(name.split('.')[0] == 'rich' for name in sys.modules))"
     )

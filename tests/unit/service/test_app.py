@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from service.app import create_app
 from service.engines.interface import Slot
-from service.engines.registry import Loader, Roster
+from service.engines.registry import EngineRegistry, Loader
 from service.prediction.context import _KEY, Context
 from service.settings import Settings, read_settings
 from service.tasks.registry import TASKS
@@ -38,9 +38,9 @@ def client_with(
     loaders: dict[Slot, Loader], *, settled: bool = True, settings: Settings = SETTINGS
 ) -> FlaskClient:
     """A client of the application on such engines; ``settled``: wait until they are loaded."""
-    app = create_app(settings, Roster(loaders, load_wait=10 if settled else 0))
+    app = create_app(settings, EngineRegistry(loaders, load_wait=10 if settled else 0))
     if settled:
-        roster: Roster = app.extensions[_KEY].roster
+        roster: EngineRegistry = app.extensions[_KEY].roster
         done = threading.Event()
         roster.start(then=done.set)
         assert done.wait(10)
@@ -146,7 +146,7 @@ def test_a_lasting_failure_names_no_time_to_come_again() -> None:
 @pytest.mark.parametrize("value", ["1", "true"])
 def test_flask_debug_in_the_environment_changes_nothing(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLASK_DEBUG", value)
-    app = create_app(SETTINGS, Roster({}, load_wait=0))
+    app = create_app(SETTINGS, EngineRegistry({}, load_wait=0))
     assert app.debug is False
 
     @app.get("/fail")
@@ -168,7 +168,7 @@ def test_the_label_of_a_metric_is_never_a_path_that_somebody_tried(client: Flask
 
 
 def test_the_context_is_one_per_application() -> None:
-    first, second = (create_app(SETTINGS, Roster({}, load_wait=0)) for _ in range(2))
+    first, second = (create_app(SETTINGS, EngineRegistry({}, load_wait=0)) for _ in range(2))
     contexts: list[Context] = [first.extensions[_KEY], second.extensions[_KEY]]
     assert contexts[0].admission is not contexts[1].admission
 

@@ -11,7 +11,7 @@ from service.engines.download import client, process
 from service.engines.download.client import is_wanted
 from service.engines.gte import checkpoint
 from service.engines.interface import EngineUnavailableError
-from service.engines.registry import Roster, roster_of
+from service.engines.registry import EngineRegistry, roster_of
 from service.settings import SettingsError, read_settings
 from tests.system.conftest import eventually
 
@@ -165,7 +165,7 @@ def test_nobody_waits_for_a_download_and_the_other_engines_stand_meanwhile() -> 
         assert go_on.wait(10)
 
     loaders: dict[Any, Any] = {"encoder": _Loaded, "lexical": _Loaded}
-    roster = Roster(loaders, load_wait=10, fetches={"encoder": fetch})
+    roster = EngineRegistry(loaders, load_wait=10, fetches={"encoder": fetch})
     roster.start(then=others.set)
     assert others.wait(10), "the worker never counts as ready, and the watchdog would end it"
     assert began.wait(10)

@@ -12,7 +12,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from service.monitoring import metrics_files
 
 COUNT = """
-from service import metrics
+from service.monitoring import metrics
 metrics.REQUESTS.labels("/predict", "ner", "ok").inc()
 metrics.LATENCY.labels("/predict", "ner").observe(0.02)
 metrics.QUEUE_DEPTH.labels("gate").set(3)

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from jsonschema import Draft202012Validator
 
 from service.app import Service, create_app
-from service.engines.registry import Roster
+from service.engines.registry import EngineRegistry
 from tests.unit.service.test_app import SETTINGS, NounLexical
 from tests.unit.service.test_tasks import LetterEncoder
 
@@ -22,7 +22,7 @@ EXAMPLES = int(os.environ.get("GTE_SCHEMATHESIS_EXAMPLES", "40"))
 
 
 def application(**changes: Any) -> Service:
-    roster = Roster({"encoder": LetterEncoder, "lexical": NounLexical}, load_wait=10)
+    roster = EngineRegistry({"encoder": LetterEncoder, "lexical": NounLexical}, load_wait=10)
     app = create_app(replace(SETTINGS, **changes), roster)
     done = threading.Event()
     roster.start(then=done.set)
@@ -93,7 +93,7 @@ def test_what_a_task_takes_is_described_task_by_task() -> None:
 
 
 def test_where_a_model_reads_the_schema_it_may_have_any_names() -> None:
-    roster = Roster({"encoder": LetterEncoder, "extractor": LetterEncoder}, load_wait=0)
+    roster = EngineRegistry({"encoder": LetterEncoder, "extractor": LetterEncoder}, load_wait=0)
     document = described(create_app(SETTINGS, roster))
     check = Draft202012Validator({"$ref": "#/components/schemas/PredictRequest", **document}).is_valid
     for schema, is_valid in (

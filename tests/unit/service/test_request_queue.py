@@ -12,7 +12,7 @@ from service.admission import deadline
 from service.admission.errors import EngineTimeoutError
 from service.admission.gate import OverloadedError
 from service.engines.interface import ClientGoneError, EngineUnavailableError
-from service.engines.uninlu.request_queue import Line
+from service.engines.uninlu.request_queue import RequestQueue
 
 PATIENCE = 30.0
 LOST = EngineUnavailableError("extractor", "loading", "lost")
@@ -32,7 +32,7 @@ class Waiting:
     """Requests of which the first has been taken, and the others wait in their order."""
 
     def __init__(
-        self, line: Line, requests: ThreadPoolExecutor, count: int, gone: Callable[[], bool] = never
+        self, line: RequestQueue, requests: ThreadPoolExecutor, count: int, gone: Callable[[], bool] = never
     ) -> None:
         self.held = requests.submit(line.submit, {"number": 0}, never)
         assert line.wait(PATIENCE)
@@ -48,7 +48,7 @@ class Waiting:
 
 
 def test_each_gets_its_answer_in_the_order_of_arrival(requests: ThreadPoolExecutor) -> None:
-    line = Line(wait=PATIENCE, seconds=7)
+    line = RequestQueue(wait=PATIENCE, seconds=7)
     waiting = Waiting(line, requests, 3)
     assert waiting.seconds == pytest.approx(7, abs=0.5)
     line.answer(waiting.job, {"answer": 0})
@@ -61,7 +61,7 @@ def test_each_gets_its_answer_in_the_order_of_arrival(requests: ThreadPoolExecut
 
 
 def test_the_loss_of_the_engine_costs_the_request_it_held_and_no_other(requests: ThreadPoolExecutor) -> None:
-    line = Line(wait=PATIENCE, seconds=PATIENCE)
+    line = RequestQueue(wait=PATIENCE, seconds=PATIENCE)
     waiting = Waiting(line, requests, 2)
     line.failure = LOST
     line.fail(waiting.job, LOST)
@@ -75,7 +75,7 @@ def test_the_loss_of_the_engine_costs_the_request_it_held_and_no_other(requests:
 
 def test_who_would_wait_too_long_is_refused_at_once(requests: ThreadPoolExecutor) -> None:
     """By the pace of the last requests; the one in the hands of the engine counts."""
-    line = Line(wait=PATIENCE, seconds=PATIENCE)
+    line = RequestQueue(wait=PATIENCE, seconds=PATIENCE)
     waiting = Waiting(line, requests, 1)
     line._mean = 20.0
     began = time.monotonic()
@@ -96,7 +96,7 @@ def test_who_would_wait_too_long_is_refused_at_once(requests: ThreadPoolExecutor
 
 
 def test_who_was_not_taken_in_time_is_refused() -> None:
-    line = Line(wait=0.1, seconds=PATIENCE)
+    line = RequestQueue(wait=0.1, seconds=PATIENCE)
     with pytest.raises(OverloadedError) as refused:
         line.submit({}, never)
     assert refused.value.retry_after >= 1
@@ -104,7 +104,7 @@ def test_who_was_not_taken_in_time_is_refused() -> None:
 
 
 def test_where_the_engine_did_not_come_back_in_time_the_refusal_says_so() -> None:
-    line = Line(wait=0.1, seconds=PATIENCE)
+    line = RequestQueue(wait=0.1, seconds=PATIENCE)
     line.failure = LOST
     with pytest.raises(EngineUnavailableError) as refused:
         line.submit({}, never)
@@ -113,7 +113,7 @@ def test_where_the_engine_did_not_come_back_in_time_the_refusal_says_so() -> Non
 
 def test_a_client_that_went_away_loses_its_place(requests: ThreadPoolExecutor) -> None:
     gone = threading.Event()
-    line = Line(wait=PATIENCE, seconds=PATIENCE)
+    line = RequestQueue(wait=PATIENCE, seconds=PATIENCE)
     waiting = Waiting(line, requests, 3, gone.is_set)
     gone.set()
     for one in waiting.futures:
@@ -129,7 +129,7 @@ def test_a_client_that_went_away_loses_its_place(requests: ThreadPoolExecutor) -
 def test_the_predictions_deadline_ends_the_wait_and_shortens_what_the_engine_gets(
     requests: ThreadPoolExecutor,
 ) -> None:
-    line = Line(wait=PATIENCE, seconds=PATIENCE)
+    line = RequestQueue(wait=PATIENCE, seconds=PATIENCE)
     began = time.monotonic()
     with deadline.within(0.2), pytest.raises(EngineTimeoutError):
         line.submit({}, never)
@@ -148,7 +148,7 @@ def test_the_predictions_deadline_ends_the_wait_and_shortens_what_the_engine_get
 
 
 def test_who_was_taken_has_the_extractors_time_and_no_more(requests: ThreadPoolExecutor) -> None:
-    line = Line(wait=PATIENCE, seconds=0.2)
+    line = RequestQueue(wait=PATIENCE, seconds=0.2)
     waiting = Waiting(line, requests, 0)
     late = waiting.held.exception(PATIENCE)
     assert isinstance(late, EngineTimeoutError)

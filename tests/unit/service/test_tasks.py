@@ -7,7 +7,7 @@ import pytest
 
 from service.engines.interface import EngineUnavailableError, Role, Token
 from service.engines.lac import with_offsets
-from service.engines.registry import Roster
+from service.engines.registry import EngineRegistry
 from service.tasks import qa, zero_shot
 from service.tasks.question import split
 from service.tasks.registry import TASKS
@@ -133,7 +133,7 @@ def test_of_several_quantities_the_one_with_the_measure_asked_for() -> None:
 # --- the engines' roster ----------------------------------------------------------------------------------
 
 
-def loaded(encoder: object) -> Roster:
+def loaded(encoder: object) -> EngineRegistry:
     """A roster whose loading has ended; an exception stands for an engine that failed."""
 
     def load() -> object:
@@ -141,7 +141,7 @@ def loaded(encoder: object) -> Roster:
             raise encoder
         return encoder
 
-    roster = Roster({"encoder": load}, load_wait=10)
+    roster = EngineRegistry({"encoder": load}, load_wait=10)
     roster.start()
     return roster
 
@@ -172,7 +172,7 @@ def test_one_that_does_not_says_why_without_a_path(failure: Exception, reason: s
 
 
 def test_before_loading_ends_it_says_loading() -> None:
-    roster = Roster({"encoder": LetterEncoder}, load_wait=0)
+    roster = EngineRegistry({"encoder": LetterEncoder}, load_wait=0)
     assert roster.readiness().reason == "loading"
     with pytest.raises(EngineUnavailableError):
         roster.encoder()

@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 
 from ops.facts.snapshot import Exchange, InFlight, NotSeen, ProgressRecord
-from ops.supervision.observation import Clocks, Look, Seen, Worker
+from ops.supervision.observation import Clocks, Observation, ProcessState, Worker
 from ops.supervision.rules import Rules
-from ops.supervision.state import Memory, WorkerMemory
+from ops.supervision.state import WatchdogState, WorkerState
 
 WALL, BOOT = 1_800_000_000.0, 50_000.0
 RULES = Rules(request_deadline=120.0, boot_deadline=300.0, interval=15.0, failures=3, budget=3, within=1800.0)
@@ -59,28 +59,28 @@ def worker(pid: int, made: ProgressRecord | None, **changes: Any) -> Worker:
     return Worker(**(facts | changes))
 
 
-def look(*workers: Worker, **changes: Any) -> Look:
+def look(*workers: Worker, **changes: Any) -> Observation:
     """A look at a healthy service with these workers, by default two idle ones."""
     facts: dict[str, Any] = {
         "clocks": moment(),
         "backend": "127.0.0.1:8000",
-        "master": Seen(pid=100, start_ticks=1000, state="sleeping", cpu=1.0, started=BOOT - 7200),
+        "master": ProcessState(pid=100, start_ticks=1000, state="sleeping", cpu=1.0, started=BOOT - 7200),
         "workers": workers or (worker(101, record(101)), worker(102, record(102))),
         "has_records": True,
         "health": exchange(),
         "ready": exchange(),
     }
-    return Look(**(facts | changes))
+    return Observation(**(facts | changes))
 
 
-def memory(*stuck: int, same: bool | None = True, share: float | None = 0.0, **changes: Any) -> Memory:
+def memory(*stuck: int, same: bool | None = True, share: float | None = 0.0, **changes: Any) -> WatchdogState:
     """What is remembered where the workers ``stuck`` have flat CPU and stacks that stand still."""
     known = {
-        str(pid): WorkerMemory(start_ticks=pid * 10, cpu=9.0, cpu_at=BOOT - 15, share=share, same_stacks=same)
+        str(pid): WorkerState(start_ticks=pid * 10, cpu=9.0, cpu_at=BOOT - 15, share=share, same_stacks=same)
         for pid in stuck
     }
     facts: dict[str, Any] = {"boot_id": "b", "clocks": moment(), "workers": known, "last_answer": BOOT}
-    return msgspec.structs.replace(Memory(), **(facts | changes))
+    return msgspec.structs.replace(WatchdogState(), **(facts | changes))
 
 
 UNSEEN = NotSeen(reason="not looked")

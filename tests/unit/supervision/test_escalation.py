@@ -6,35 +6,41 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ops.interpret.process_ref import Identity
+from ops.interpret.process_ref import ProcessRef
 from ops.supervision import escalation
-from ops.supervision.escalation import Means, Step
-from ops.supervision.health import Kind, Verdict, WorkerVerdict
-from ops.supervision.state import Action, Memory, Pending, Trouble
+from ops.supervision.escalation import Capabilities, Step
+from ops.supervision.health import Assessment, Kind, WorkerVerdict
+from ops.supervision.state import Action, Pending, Trouble, WatchdogState
 from ops.text.language import Text
 from tests.unit.supervision.made_look import BOOT, RULES, memory, moment
 
-ALL = Means(restart=True, reload=True)
+ALL = Capabilities(restart=True, reload=True)
 
 
 def stuck(pid: int, kind: Kind = "hung", *, all_wedged: bool = True) -> WorkerVerdict:
-    return WorkerVerdict(Identity(pid, pid * 10), kind, 200.0, all_wedged)
+    return WorkerVerdict(ProcessRef(pid, pid * 10), kind, 200.0, all_wedged)
 
 
-def failing(fault: str, *workers: WorkerVerdict) -> Verdict:
-    return Verdict("failing", fault, workers=workers, confirmed=True)
+def failing(fault: str, *workers: WorkerVerdict) -> Assessment:
+    return Assessment("failing", fault, workers=workers, confirmed=True)
 
 
 def taken(*ages: float, rung: str = "kill_worker") -> list[Action]:
     return [Action(at=BOOT - age, wall=0.0, rung=rung, fault="x") for age in ages]  # type: ignore[arg-type]
 
 
-def step(verdict: Verdict, known: Memory | None = None, means: Means = ALL, *, paused: bool = False) -> Step:
+def step(
+    verdict: Assessment,
+    known: WatchdogState | None = None,
+    means: Capabilities = ALL,
+    *,
+    paused: bool = False,
+) -> Step:
     return escalation.decide(verdict, known or memory(), RULES, means, BOOT, paused=paused, jitter=0.0)
 
 
 def test_the_smallest_rung() -> None:
-    healthy = WorkerVerdict(Identity(1, 10), "idle")
+    healthy = WorkerVerdict(ProcessRef(1, 10), "idle")
     assert step(failing("worker_hung", stuck(2), healthy)).rung == "kill_worker"
     assert step(failing("worker_hung", stuck(2, all_wedged=False), healthy)).rung == "terminate_worker"
     assert step(failing("master_stopped")).rung == "continue_master"
@@ -51,8 +57,8 @@ def test_the_surest_case_first_and_one_at_a_time() -> None:
 def test_more_stuck_workers_than_the_budget_has_room_for() -> None:
     many = failing("worker_hung", *(stuck(pid) for pid in range(1, 6)))
     assert step(many).rung == "reload"
-    assert step(many, means=Means(restart=True, reload=False)).rung == "restart"
-    assert step(many, means=Means(restart=False, reload=False)).rung == "kill_worker"
+    assert step(many, means=Capabilities(restart=True, reload=False)).rung == "restart"
+    assert step(many, means=Capabilities(restart=False, reload=False)).rung == "kill_worker"
 
 
 def test_a_master_that_was_continued_in_vain_is_replaced() -> None:
@@ -71,17 +77,17 @@ def test_nothing_without_proof_in_a_pause_or_while_a_step_takes_effect() -> None
     assert step(failing("master_gone"), over).rung == "restart"
 
 
-def unconfirmed() -> Verdict:
-    return Verdict("failing", "master_gone")
+def unconfirmed() -> Assessment:
+    return Assessment("failing", "master_gone")
 
 
 def test_nothing_to_start_it_with() -> None:
-    found = step(failing("master_gone"), means=Means(restart=False, reload=False))
+    found = step(failing("master_gone"), means=Capabilities(restart=False, reload=False))
     assert (found.rung, found.futile) == (None, True)
 
 
 def test_a_start_that_cannot_succeed_waits_for_a_change_or_its_time() -> None:
-    broken = Means(restart=True, reload=False, causes=("GUN003",), fingerprint="1")
+    broken = Capabilities(restart=True, reload=False, causes=("GUN003",), fingerprint="1")
     known = memory(trouble=Trouble("master_gone", BOOT - 10, 0.0))
     assert step(failing("master_gone"), known, broken).futile
     known.futile_fingerprint = "1"
@@ -90,7 +96,7 @@ def test_a_start_that_cannot_succeed_waits_for_a_change_or_its_time() -> None:
     assert step(failing("master_gone"), known, broken).rung == "restart"
     waited = memory(trouble=Trouble("master_gone", BOOT - 1801, 0.0), futile_fingerprint="1")
     assert step(failing("master_gone"), waited, broken).rung == "restart"
-    unrelated = Means(restart=True, reload=False, causes=("NGX003", "MOD001"), fingerprint="1")
+    unrelated = Capabilities(restart=True, reload=False, causes=("NGX003", "MOD001"), fingerprint="1")
     assert step(failing("master_gone"), known, unrelated).rung == "restart"
 
 
@@ -166,7 +172,7 @@ def test_the_memory_keeps_a_bounded_number_of_actions() -> None:
 
 def test_what_must_not_be_started_is_not_and_a_person_is_told_why() -> None:
     why = Text(en="the keys file is gone", zh="密钥文件已不存在")
-    means = Means(restart=True, reload=True, refusal=why)
+    means = Capabilities(restart=True, reload=True, refusal=why)
     assert step(failing("master_gone"), means=means) == Step(None, why=why, futile=True)
     assert step(failing("worker_hung", stuck(1)), means=means).rung == "kill_worker", "no start is needed"
     assert step(failing("master_gone")).rung == "restart", "once the reason is gone"

@@ -14,7 +14,7 @@ from ops.supervision.evidence_store import (
     MAX_FILE_BYTES,
     MAX_TOTAL_BYTES,
     TAIL_BYTES,
-    Evidence,
+    EvidenceDirectory,
     directory_name,
 )
 
@@ -30,7 +30,7 @@ def size(root: Path) -> int:
 def test_twenty_directories_are_kept_and_the_oldest_go(tmp_path: Path) -> None:
     root = tmp_path / "evidence"
     for minute in range(MAX_DIRECTORIES + 15):
-        Evidence(root, f"20261122T{minute:06}-worker_hung").put("look.json", "{}")
+        EvidenceDirectory(root, f"20261122T{minute:06}-worker_hung").put("look.json", "{}")
     assert MAX_DIRECTORIES == 20
     assert len(named(root)) == MAX_DIRECTORIES
     assert named(root)[0] == "20261122T000015-worker_hung"
@@ -41,10 +41,10 @@ def test_fifty_megabytes_are_kept_and_the_newest_among_them(tmp_path: Path) -> N
     assert MAX_TOTAL_BYTES == 50 << 20
     root = tmp_path / "evidence"
     for minute in range(8):
-        piece = Evidence(root, f"20261122T{minute:06}-worker_hung")
+        piece = EvidenceDirectory(root, f"20261122T{minute:06}-worker_hung")
         for number in range(9):
             piece.put(f"log-{number}.txt", "x" * (2 * MAX_FILE_BYTES))
-    Evidence(root, "20261122T999999-worker_hung").put("look.json", "{}")
+    EvidenceDirectory(root, "20261122T999999-worker_hung").put("look.json", "{}")
     assert size(root) <= MAX_TOTAL_BYTES
     assert named(root)[-1] == "20261122T999999-worker_hung"
     assert len(named(root)) > 3, "no more went than had to"
@@ -53,7 +53,7 @@ def test_fifty_megabytes_are_kept_and_the_newest_among_them(tmp_path: Path) -> N
 def test_one_file_and_one_log_tail_are_bounded(tmp_path: Path) -> None:
     log = tmp_path / "error.log"
     log.write_text("old\n" * MAX_FILE_BYTES + "the end\n")
-    piece = Evidence(tmp_path / "evidence", "a")
+    piece = EvidenceDirectory(tmp_path / "evidence", "a")
     piece.put("stacks.txt", "x" * (3 * MAX_FILE_BYTES))
     piece.put_log_tails([(str(log), None)])
     assert (piece.path / "stacks.txt").stat().st_size == MAX_FILE_BYTES
@@ -63,7 +63,7 @@ def test_one_file_and_one_log_tail_are_bounded(tmp_path: Path) -> None:
 
 
 def test_only_its_owner_may_read_it(tmp_path: Path) -> None:
-    piece = Evidence(tmp_path / "evidence", "a")
+    piece = EvidenceDirectory(tmp_path / "evidence", "a")
     piece.put("look.json", "{}")
     assert [path.stat().st_mode & 0o777 for path in (piece.path.parent, piece.path)] == [0o700, 0o700]
     assert (piece.path / "look.json").stat().st_mode & 0o777 == 0o600
@@ -86,17 +86,17 @@ def test_a_symbolic_link_is_neither_followed_nor_removed(
     root.mkdir()
     (root / "00000000").symlink_to(outside)
     for name in ("1", "2", "3"):
-        Evidence(root, name).put("look.json", "{}")
+        EvidenceDirectory(root, name).put("look.json", "{}")
     assert (outside / "kept").exists()
     assert named(root) == ["00000000", "3"]
     (root / "3" / "proc.txt").symlink_to(outside / "kept")
-    Evidence(root, "3").put("proc.txt", "overwritten")
+    EvidenceDirectory(root, "3").put("proc.txt", "overwritten")
     assert (outside / "kept").read_text() == ""
 
 
 def test_where_it_cannot_be_written_nothing_fails(tmp_path: Path) -> None:
     (tmp_path / "evidence").touch()
-    piece = Evidence(tmp_path / "evidence", "a")
+    piece = EvidenceDirectory(tmp_path / "evidence", "a")
     piece.put("look.json", "{}")
     piece.put_processes([os.getpid()])
     piece.start_doctor(None)
@@ -114,7 +114,7 @@ def test_a_log_that_is_no_file_is_left_out_at_once(tmp_path: Path, kind: str) ->
         log.mkdir()
     elif kind == "link to itself":
         log.symlink_to(log)
-    piece = Evidence(tmp_path / "evidence", "a")
+    piece = EvidenceDirectory(tmp_path / "evidence", "a")
     piece.put("look.json", "{}")
     piece.put_log_tails([(str(log), None), ("\0", None)])
     assert [file.name for file in piece.path.iterdir()] == ["look.json"]
@@ -125,7 +125,7 @@ def test_nothing_is_written_where_others_may_look_or_write(tmp_path: Path, mode:
     place = tmp_path / "evidence" / "a"
     place.mkdir(parents=True)
     place.chmod(mode)
-    Evidence(tmp_path / "evidence", "a").put("look.json", "{}")
+    EvidenceDirectory(tmp_path / "evidence", "a").put("look.json", "{}")
     assert list(place.iterdir()) == []
 
 
@@ -133,12 +133,12 @@ def test_nothing_is_written_below_a_directory_of_everybodys(tmp_path: Path) -> N
     root = tmp_path / "evidence"
     (root / "a").mkdir(parents=True, mode=0o700)
     root.chmod(0o1777)
-    Evidence(root, "a").put("look.json", "{}")
+    EvidenceDirectory(root, "a").put("look.json", "{}")
     assert list((root / "a").iterdir()) == []
 
 
 def test_a_file_that_others_have_open_is_not_written_to_again(tmp_path: Path) -> None:
-    piece = Evidence(tmp_path / "evidence", "a")
+    piece = EvidenceDirectory(tmp_path / "evidence", "a")
     piece.put("look.json", "one")
     with (piece.path / "look.json").open() as held:
         piece.put("look.json", "two")
@@ -157,7 +157,7 @@ def test_the_doctor_is_started_where_nothing_is_imported_from(
 
     monkeypatch.setattr(evidence_store.subprocess, "Popen", record)
     monkeypatch.chdir(tmp_path)
-    Evidence(tmp_path / "evidence", "a").start_doctor(Path("gte-ops.toml"))
+    EvidenceDirectory(tmp_path / "evidence", "a").start_doctor(Path("gte-ops.toml"))
     assert started["cwd"] == "/"
     assert started["command"][1:4] == ["-P", "-m", "ops.cli"]
     assert started["command"][-2:] == ["--config", str(tmp_path / "gte-ops.toml")]

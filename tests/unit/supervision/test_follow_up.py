@@ -5,36 +5,42 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-from ops.interpret.process_ref import Identity
+from ops.interpret.process_ref import ProcessRef
 from ops.settings import Settings
 from ops.supervision.act import Actor, waits_for_the_doctor
-from ops.supervision.alerts import Journal
-from ops.supervision.evidence_capture import Proof
-from ops.supervision.health import judge
-from ops.supervision.state import Action, Memory, Pending
-from ops.supervision.state_store import Ledger
+from ops.supervision.alerts import WatchdogJournal
+from ops.supervision.evidence_capture import EvidenceCapture
+from ops.supervision.health import assess
+from ops.supervision.state import Action, Pending, WatchdogState
+from ops.supervision.state_store import StateStore
 from tests.unit.supervision.made_look import BOOT, RULES, exchange, look, memory, record, worker
 
 # No process has this id: the largest is 4194304 (proc(5), pid_max).
-GONE = Identity(4194305, 1)
+GONE = ProcessRef(4194305, 1)
 
 
 def outcome(tmp_path: Path, *boots: float) -> str:
     """Of the kill of a worker that hung at its boot, where workers have been booting for ``boots`` seconds."""
-    proof = Proof(Settings(), None, RULES, tmp_path)
+    proof = EvidenceCapture(Settings(), None, RULES, tmp_path)
     actor = Actor(
-        Settings(), RULES, Ledger(tmp_path / "state"), proof, Journal(io.StringIO()), tmp_path, resident=True
+        Settings(),
+        RULES,
+        StateStore(tmp_path / "state"),
+        proof,
+        WatchdogJournal(io.StringIO()),
+        tmp_path,
+        resident=True,
     )
     workers = (
         worker(100 + n, record(100 + n, phase="booting", completed=0, silent=None), started=BOOT - seconds)
         for n, seconds in enumerate(boots)
     )
     seen = look(*workers, health=exchange(failure="timeout"))
-    known: Memory = memory(
+    known: WatchdogState = memory(
         pending=Pending("kill_worker", at=BOOT - 1, until=BOOT + 299, worker=GONE),
         actions=[Action(at=BOOT - 1, wall=0.0, rung="kill_worker", fault="worker_boot_hung", pid=GONE.pid)],
     )
-    return actor.follow_up(judge(seen, known, RULES), seen, known).actions[-1].outcome
+    return actor.follow_up(assess(seen, known, RULES), seen, known).actions[-1].outcome
 
 
 def test_a_second_worker_that_hangs_at_its_boot_does_not_wait_for_the_boot_deadline_again(

@@ -8,18 +8,18 @@ import msgspec
 import pytest
 
 from ops.facts.snapshot import NotSeen
-from ops.interpret.process_ref import Identity
-from ops.supervision.health import Verdict, judge, own_trouble, remembered, with_dump, without_dumps
-from ops.supervision.observation import Clocks, Holder, Look, Seen
-from ops.supervision.state import Memory, WorkerMemory
+from ops.interpret.process_ref import ProcessRef
+from ops.supervision.health import Assessment, assess, own_trouble, remembered, with_dump, without_dumps
+from ops.supervision.observation import Clocks, Holder, Observation, ProcessState
+from ops.supervision.state import WatchdogState, WorkerState
 from tests.unit.supervision.made_look import BOOT, RULES, WALL, exchange, look, memory, moment, record, worker
 
 TIMEOUT = exchange(failure="timeout")
 REFUSED = exchange(failure="refused")
 
 
-def told(seen: Look, known: Memory | None = None) -> Verdict:
-    return judge(seen, known or memory(101, 102, same=None), RULES)
+def told(seen: Observation, known: WatchdogState | None = None) -> Assessment:
+    return assess(seen, known or memory(101, 102, same=None), RULES)
 
 
 def test_a_healthy_service() -> None:
@@ -60,7 +60,7 @@ def test_a_worker_with_a_young_request_beside_stuck_ones_is_not_all_wedged() -> 
 
 
 def test_all_workers_suspect_is_overload_until_two_deadlines() -> None:
-    def stuck(seconds: float) -> Verdict:
+    def stuck(seconds: float) -> Assessment:
         workers = [worker(pid, record(pid, ages=(seconds,), silent=seconds)) for pid in (101, 102)]
         return told(look(*workers, health=TIMEOUT), memory(101, 102))
 
@@ -90,7 +90,7 @@ def test_a_stopped_worker_counts(failures: int) -> None:
 def test_a_debugger_is_left_alone() -> None:
     seen = look(worker(101, record(101), state="tracing-stop"), worker(102, record(102)))
     assert told(seen, memory(failures=9)).state == "unjudged"
-    master = Seen(pid=100, start_ticks=1000, state="tracing-stop", cpu=1.0, started=0.0)
+    master = ProcessState(pid=100, start_ticks=1000, state="tracing-stop", cpu=1.0, started=0.0)
     assert told(look(master=master), memory(failures=9)).state == "unjudged"
 
 
@@ -115,7 +115,7 @@ def test_a_worker_the_control_socket_knows_as_booting() -> None:
 
 
 def test_masters() -> None:
-    stopped = Seen(pid=100, start_ticks=1000, state="stopped", cpu=1.0, started=0.0)
+    stopped = ProcessState(pid=100, start_ticks=1000, state="stopped", cpu=1.0, started=0.0)
     assert told(look(master=stopped), memory(failures=2)).confirmed is False
     assert told(look(master=stopped), memory(failures=3)).fault == "master_stopped"
     assert told(look(control_answers=False), memory(101, 102, control_failures=2)).state == "healthy"
@@ -188,7 +188,7 @@ def test_what_ready_says(reason: str, state: str) -> None:
 # --- the watchdog's own trouble ---------------------------------------------------------------------------------------
 
 
-def after(seconds: float, *, wall: float = 0.0, slept: float = 0.0) -> Look:
+def after(seconds: float, *, wall: float = 0.0, slept: float = 0.0) -> Observation:
     return look(
         clocks=Clocks(wall=WALL + seconds + wall, monotonic=BOOT + seconds - slept, boottime=BOOT + seconds)
     )
@@ -213,20 +213,20 @@ def test_after_a_clock_jump_ages_count_anew(jump: float) -> None:
         clocks=Clocks(wall=WALL + jump, monotonic=BOOT, boottime=BOOT),
     )
     known = remembered(jumped, memory(101), RULES, "the clock was set")
-    assert judge(jumped, known, RULES).workers[0].kind == "busy"
+    assert assess(jumped, known, RULES).workers[0].kind == "busy"
     later = msgspec.structs.replace(
         jumped, clocks=Clocks(wall=WALL + jump + 250, monotonic=BOOT + 250, boottime=BOOT + 250)
     )
     known = remembered(later, known, RULES, None)
-    known.workers["101"] = WorkerMemory(start_ticks=1010, cpu=9.0, cpu_at=BOOT, share=0.0, same_stacks=True)
-    assert judge(later, known, RULES).fault == "worker_hung"
+    known.workers["101"] = WorkerState(start_ticks=1010, cpu=9.0, cpu_at=BOOT, share=0.0, same_stacks=True)
+    assert assess(later, known, RULES).fault == "worker_hung"
 
 
 # --- what is remembered -----------------------------------------------------------------------------------------------
 
 
 def test_cpu_share_is_measured_over_some_seconds_and_per_process() -> None:
-    first = remembered(look(worker(101, record(101), cpu=10.0)), Memory(), RULES, None)
+    first = remembered(look(worker(101, record(101), cpu=10.0)), WatchdogState(), RULES, None)
     assert first.workers["101"].share is None
     soon = look(worker(101, record(101), cpu=11.0), clocks=moment(1.0))
     assert remembered(soon, first, RULES, None).workers["101"].share is None
@@ -237,7 +237,7 @@ def test_cpu_share_is_measured_over_some_seconds_and_per_process() -> None:
 
 
 def test_two_dumps_alike_and_far_enough_apart() -> None:
-    known = WorkerMemory(start_ticks=1, cpu=0.0, cpu_at=0.0)
+    known = WorkerState(start_ticks=1, cpu=0.0, cpu_at=0.0)
     known = with_dump(known, "a", 100.0, 5.0)
     assert known.same_stacks is None
     assert with_dump(known, "a", 101.0, 5.0).same_stacks is None, "too soon"
@@ -247,7 +247,7 @@ def test_two_dumps_alike_and_far_enough_apart() -> None:
 
 
 def test_dumps_of_workers_no_longer_suspected_are_forgotten() -> None:
-    kept = without_dumps(memory(101, 102), [Identity(101, 1010)])
+    kept = without_dumps(memory(101, 102), [ProcessRef(101, 1010)])
     assert kept.workers["101"].same_stacks is True
     assert kept.workers["102"].same_stacks is None
 
@@ -263,10 +263,10 @@ def test_any_sign_of_life_counts_as_an_answer() -> None:
 def test_a_master_that_was_there_and_is_gone_for_a_second_needs_no_counting() -> None:
     gone = look(master=None, workers=(), health=exchange(failure="refused"))
 
-    def after(seconds: float, known: Memory) -> bool:
+    def after(seconds: float, known: WatchdogState) -> bool:
         first = remembered(gone, known, RULES, None)
         second = msgspec.structs.replace(gone, clocks=moment(seconds))
-        return judge(second, remembered(second, first, RULES, None), RULES).confirmed
+        return assess(second, remembered(second, first, RULES, None), RULES).confirmed
 
     seen = memory(failures=1, workers_seen_at=BOOT - 5)
     assert not after(0.5, seen)
@@ -292,9 +292,9 @@ def test_a_master_that_was_there_and_is_gone_for_a_second_needs_no_counting() ->
 def test_a_service_that_is_not_as_before_is_not_healthy(
     changes: dict[str, object], words: str, chinese: str
 ) -> None:
-    verdict = judge(look(), memory(**changes), RULES)
+    verdict = assess(look(), memory(**changes), RULES)
     assert (verdict.state, verdict.fault, verdict.confirmed) == ("failing", "environment_changed", False)
     assert words in verdict.detail.en
     assert chinese in verdict.detail.zh
-    down = judge(look(master=None, health=exchange(failure="refused")), memory(**changes), RULES)
+    down = assess(look(master=None, health=exchange(failure="refused")), memory(**changes), RULES)
     assert down.fault == "master_gone", "what is worse comes first"

@@ -8,7 +8,7 @@ import pytest
 
 from ops.collect.process.process_status import ProcessStatus
 from ops.facts.snapshot import Listener, Process, Processes
-from ops.interpret.process_ref import Identity
+from ops.interpret.process_ref import ProcessRef
 from ops.settings import GunicornSettings, Settings
 from ops.supervision import observe
 from ops.supervision.state import Subject
@@ -58,7 +58,7 @@ def test_the_same_command_in_another_directory_is_another_service() -> None:
 
 def test_a_remembered_worker_is_ours_and_a_later_process_of_its_pid_is_not() -> None:
     def remembered(ticks: int) -> Subject:
-        return Subject(backend=BACKEND, workers=(Identity(500, ticks),))
+        return Subject(backend=BACKEND, workers=(ProcessRef(500, ticks),))
 
     assert is_ours(process(command=("x",)), remembered(5000))
     assert not is_ours(process(command=("x",)), remembered(4999))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ops.supervision.escalation import Means, decide
-from ops.supervision.health import judge
+from ops.supervision.escalation import Capabilities, decide
+from ops.supervision.health import assess
 from ops.supervision.observation import Room
-from ops.supervision.state import WorkerMemory
+from ops.supervision.state import WorkerState
 from tests.unit.supervision.made_look import BOOT, RULES, look, memory, record, worker
 
 GIB = 1 << 30
@@ -25,17 +25,17 @@ def judged(
 ) -> Any:
     """The verdict where worker 101 has grown from ``least`` to ``resident``, and ``available`` bytes are left."""
     known = {
-        "101": WorkerMemory(
+        "101": WorkerState(
             start_ticks=1010, cpu=9, cpu_at=BOOT, least=least, growing=growing, resident=resident
         ),
-        "102": WorkerMemory(start_ticks=1020, cpu=9, cpu_at=BOOT, least=100 * MIB, resident=100 * MIB),
+        "102": WorkerState(start_ticks=1020, cpu=9, cpu_at=BOOT, least=100 * MIB, resident=100 * MIB),
     }
     seen = look(
         worker(101, record(101), resident=resident),
         worker(102, record(102), resident=100 * MIB),
         room=Room(available, total),
     )
-    return judge(seen, memory(workers=known, failures=failures), RULES)
+    return assess(seen, memory(workers=known, failures=failures), RULES)
 
 
 def test_it_is_named_and_asked_to_end_once_that_is_sure() -> None:
@@ -43,7 +43,13 @@ def test_it_is_named_and_asked_to_end_once_that_is_sure() -> None:
     assert not judged(failures=2).confirmed
     told = judged()
     step = decide(
-        told, memory(failures=3), RULES, Means(restart=True, reload=True), BOOT, paused=False, jitter=0.0
+        told,
+        memory(failures=3),
+        RULES,
+        Capabilities(restart=True, reload=True),
+        BOOT,
+        paused=False,
+        jitter=0.0,
     )
     assert step.rung == "terminate_worker"
     assert step.worker is not None

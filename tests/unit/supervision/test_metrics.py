@@ -7,11 +7,11 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from ops.supervision import metrics
-from ops.supervision.state import Memory
+from ops.supervision.state import WatchdogState
 from tests.unit.supervision.made_look import memory
 
 
-def samples(known: Memory, *, paused: bool = False) -> dict[str, float]:
+def samples(known: WatchdogState, *, paused: bool = False) -> dict[str, float]:
     """Every sample by name and labels."""
     text = metrics.exposition(known, paused=paused)
     return {

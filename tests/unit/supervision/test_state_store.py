@@ -14,12 +14,12 @@ from ops.errors import OpsError
 from ops.files.atomic_file import write_atomically
 from ops.supervision import state_store as on_disk
 from ops.supervision.observation import Clocks
-from ops.supervision.state import Action, Memory, Subject, from_json, to_json
+from ops.supervision.state import Action, Subject, WatchdogState, from_json, to_json
 from ops.supervision.state_store import (
-    Ledger,
     Lock,
     LockedError,
     Pause,
+    StateStore,
     clocks,
     is_locked,
     refuse_shared_directory,
@@ -28,7 +28,7 @@ from tests.unit.supervision.made_look import BOOT, WALL, memory, moment
 
 
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
-    kept = Ledger(tmp_path / "new" / "watchdog.json")
+    kept = StateStore(tmp_path / "new" / "watchdog.json")
     assert kept.load(clocks()).rounds == 0
     saved = msgspec.structs.replace(memory(101), boot_id=on_disk.boot_id(), rounds=7)
     assert kept.save(saved)
@@ -42,12 +42,12 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
 def test_a_torn_file_is_set_aside(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "watchdog.json"
     path.write_bytes(content)
-    kept = Ledger(path)
+    kept = StateStore(path)
     assert kept.load(clocks()).rounds == 0
     assert kept.trouble is None
     assert kept.set_aside is not None
     assert kept.set_aside.read_bytes() == content
-    assert kept.save(Memory())
+    assert kept.save(WatchdogState())
 
 
 def test_every_prefix_of_a_state_is_either_it_or_torn(tmp_path: Path) -> None:
@@ -55,15 +55,15 @@ def test_every_prefix_of_a_state_is_either_it_or_torn(tmp_path: Path) -> None:
     whole = to_json(msgspec.structs.replace(memory(101, 102), boot_id=on_disk.boot_id()))
     for length in range(0, len(whole), 17):
         path.write_bytes(whole[:length])
-        Ledger(path).load(clocks())
+        StateStore(path).load(clocks())
     assert len(list(tmp_path.glob("*.torn-*"))) <= on_disk.KEPT_TORN
 
 
 def test_a_state_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    kept = Ledger(tmp_path / "file" / "watchdog.json")
+    kept = StateStore(tmp_path / "file" / "watchdog.json")
     assert kept.load(clocks()).rounds == 0
-    assert not kept.save(Memory())
+    assert not kept.save(WatchdogState())
     assert "cannot be written" in (kept.trouble or "")
 
 
@@ -109,7 +109,7 @@ def test_one_at_a_time_where_no_file_can_be_made(tmp_path: Path) -> None:
 
 
 def test_a_pause_ends_by_itself(tmp_path: Path) -> None:
-    kept = Ledger(tmp_path / "watchdog.json")
+    kept = StateStore(tmp_path / "watchdog.json")
     assert kept.paused(WALL) is None
     kept.pause(Pause(until=WALL + 60, since=WALL))
     assert kept.paused(WALL + 59) is not None
@@ -144,7 +144,7 @@ def test_after_a_reboot_the_budget_stays_and_processes_are_forgotten() -> None:
 
 
 def test_a_pipe_in_a_files_place_is_not_waited_for(tmp_path: Path) -> None:
-    kept = Ledger(tmp_path / "watchdog.json")
+    kept = StateStore(tmp_path / "watchdog.json")
     os.mkfifo(kept.path)
     os.mkfifo(kept.pause_path)
     assert kept.load(clocks()).rounds == 0

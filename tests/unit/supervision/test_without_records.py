@@ -7,29 +7,29 @@ from typing import Any
 import msgspec
 import pytest
 
-from ops.supervision.health import judge, remembered, with_thread_dump
+from ops.supervision.health import assess, remembered, with_thread_dump
 from ops.supervision.stacks import Stacks, _by_thread
-from ops.supervision.state import Memory, Subject, WorkerMemory
+from ops.supervision.state import Subject, WatchdogState, WorkerState
 from tests.unit.supervision.made_look import BOOT, RULES, exchange, look, memory, worker
 
 STACK = "SyncWorker.handle_request (gunicorn/workers/sync.py:184)"
 
 
-def stuck(*threads: str, age: float, others: int = 0, same: bool | None = True) -> Memory:
+def stuck(*threads: str, age: float, others: int = 0, same: bool | None = True) -> WatchdogState:
     """Worker 101, whose ``threads`` have stood in a request for ``age`` seconds beside ``others`` that are idle."""
     still = dict.fromkeys(threads, (5, BOOT - age)) | {f"9{n}": (5, BOOT - 3000) for n in range(others)}
-    known = WorkerMemory(
+    known = WorkerState(
         start_ticks=1010, cpu=9.0, cpu_at=BOOT - 15, share=0.0, same_stacks=same,
         still=still, examined_at=BOOT - 1, at_work=len(threads), stuck_threads=threads,
     )  # fmt: skip
     return memory(workers={"101": known})
 
 
-def judged(known: Memory, *, threads: int = 0, **changes: Any) -> tuple[str, bool, bool]:
+def judged(known: WatchdogState, *, threads: int = 0, **changes: Any) -> tuple[str, bool, bool]:
     """What worker 101 is taken for, whether wholly, and whether its stacks are wanted."""
     seen = look(worker(101, None), worker(102, None), has_records=False, **changes)
     known = msgspec.structs.replace(known, subject=Subject(threads=threads))
-    first = judge(seen, known, RULES).workers[0]
+    first = assess(seen, known, RULES).workers[0]
     return first.kind, first.all_wedged, first.wants_dump
 
 
@@ -52,7 +52,7 @@ def test_where_the_number_of_threads_is_unknown_none_is_taken_for_all() -> None:
 
 
 def test_idle_threads_are_looked_at_once_and_no_more_until_they_run() -> None:
-    idle = WorkerMemory(start_ticks=1010, cpu=9.0, cpu_at=BOOT - 15, share=0.0, still={"91": (5, BOOT - 500)})
+    idle = WorkerState(start_ticks=1010, cpu=9.0, cpu_at=BOOT - 15, share=0.0, still={"91": (5, BOOT - 500)})
     assert judged(memory(workers={"101": idle})) == ("unknown", True, True)
     idle.examined_at = BOOT - 300
     assert judged(memory(workers={"101": idle})) == ("unknown", True, False)
@@ -68,7 +68,7 @@ def test_a_thread_that_ran_after_its_stack_was_seen_is_no_longer_stuck() -> None
 
 
 def test_a_request_that_had_begun_when_idle_threads_were_looked_at_is_found_at_its_own_deadline() -> None:
-    known = WorkerMemory(
+    known = WorkerState(
         start_ticks=1010, cpu=9.0, cpu_at=BOOT, share=0.0, still={"91": (5, BOOT - 500), "92": (5, BOOT - 10)}
     )
     known = with_thread_dump(known, Stacks("", "python:x", {"92": STACK}), BOOT, RULES)
@@ -80,17 +80,17 @@ def test_a_request_that_had_begun_when_idle_threads_were_looked_at_is_found_at_i
 def test_a_service_with_an_idle_worker_is_not_restarted() -> None:
     """A stuck gthread worker goes on accepting, and /health is only now and then answered by the other."""
     known = {
-        str(pid): WorkerMemory(
+        str(pid): WorkerState(
             start_ticks=pid * 10, cpu=9.0, cpu_at=BOOT - 15, share=0.0, same_stacks=True, at_work=at_work,
             still={"1": (1, BOOT)},
         )
         for pid, at_work in ((101, 2), (102, 0))
     }  # fmt: skip
     seen = look(worker(101, None), worker(102, None), has_records=False, health=exchange(failure="timeout"))
-    told = judge(seen, memory(workers=known, last_answer=BOOT - 500, failures=9), RULES)
+    told = assess(seen, memory(workers=known, last_answer=BOOT - 500, failures=9), RULES)
     assert (told.fault, told.confirmed) == ("not_answering", False)
     known["102"].at_work = 2
-    assert judge(seen, memory(workers=known, last_answer=BOOT - 500, failures=9), RULES).confirmed
+    assert assess(seen, memory(workers=known, last_answer=BOOT - 500, failures=9), RULES).confirmed
 
 
 @pytest.mark.parametrize("frame", ["handle_request", "SyncWorker.handle_request"])

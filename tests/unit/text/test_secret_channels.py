@@ -22,9 +22,9 @@ from ops.facts.snapshot import ConfigValue, Directive, Gunicorn, GunicornConfig,
 from ops.interpret.redaction import redacted
 from ops.notifications.message import Message, bounded
 from ops.report import render
-from ops.supervision.alerts import Journal
-from ops.supervision.evidence_store import Evidence
-from ops.supervision.state import Memory, Trouble, to_json
+from ops.supervision.alerts import WatchdogJournal
+from ops.supervision.evidence_store import EvidenceDirectory
+from ops.supervision.state import Trouble, WatchdogState, to_json
 from ops.text.language import Text, verbatim
 from ops.text.sanitize import safe_words
 from tests.unit.made_diagnosis import DOWN
@@ -94,7 +94,7 @@ def evidence(written: str, place: Path) -> str:
     """The files of one trouble."""
     log = place / "error.log"
     log.write_text(f"[2026-11-22 09:00:00 +0800] [7] [ERROR] broke\n{written}\n")
-    piece = Evidence(place / "evidence", "a")
+    piece = EvidenceDirectory(place / "evidence", "a")
     piece.put("stacks-1.txt", f"Process 7: python app.py\n{written}\n")
     piece.put_log_tails([(str(log), None)])
     seen = look()
@@ -111,14 +111,16 @@ def evidence(written: str, place: Path) -> str:
 
 def state(written: str) -> str:
     """The watchdog's state file."""
-    memory = Memory(trouble=Trouble(fault="down", since=1.0, wall=1.0, detail_en=written, detail_zh=written))
+    memory = WatchdogState(
+        trouble=Trouble(fault="down", since=1.0, wall=1.0, detail_en=written, detail_zh=written)
+    )
     return to_json(memory).decode()
 
 
 def journal(written: str) -> str:
     """The watchdog's journal."""
     out = io.StringIO()
-    Journal(out).note("step", detail=written, causes=(written,), seconds=1.5)
+    WatchdogJournal(out).note("step", detail=written, causes=(written,), seconds=1.5)
     assert json.loads(out.getvalue())["seconds"] == 1.5
     return out.getvalue()
 
@@ -193,7 +195,7 @@ def test_what_only_looks_like_a_secret_passes_unharmed(channel: str) -> None:
 def test_a_key_whose_beginning_is_no_longer_in_the_log_is_hidden(tmp_path: Path) -> None:
     log = tmp_path / "error.log"
     log.write_text("password=Tr0ub4dor-" + "x" * 70_000 + "hunter2\n" + PEM[40:] + "\nlast line\n")
-    piece = Evidence(tmp_path / "evidence", "a")
+    piece = EvidenceDirectory(tmp_path / "evidence", "a")
     piece.put_log_tails([(str(log), None)])
     words = (piece.path / "log-1.txt").read_text()
     assert "hunter2" not in words

@@ -18,7 +18,7 @@ from ops.facts.snapshot import (
     Repeats,
     Snapshot,
     WatchdogAction,
-    WatchdogState,
+    WatchdogFacts,
     WorkerActivity,
 )
 from tests.unit.diagnosis.checks.cases import Case, fires, found, hold, quiet
@@ -60,7 +60,7 @@ def starved(pid: int = 901, ago: float = 60.4) -> dict[str, Any]:
 def acted(rung: str, pid: int | None = None, ago: float = 61) -> dict[str, Any]:
     done = (WatchdogAction(time=NOW - ago, rung=rung, pid=pid),)
     return {
-        "watchdog": WatchdogState(path="x", last_round=NOW, gave_up=False, actions=1, done=done),
+        "watchdog": WatchdogFacts(path="x", last_round=NOW, gave_up=False, actions=1, done=done),
     }
 
 

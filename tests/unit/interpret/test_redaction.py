@@ -19,14 +19,14 @@ from ops.interpret.redaction_nginx import JUDGED_DIRECTIVES, PARTLY_JUDGED
 from tests.unit.diagnosis.checks.cases import Case
 from tests.unit.made_snapshot import HEALTHY, but, nginx_config, process, processes
 
-MODULES = sorted(path.stem for path in (Path(__file__).parent / "checks").glob("test_*.py"))
+MODULES = sorted(path.stem for path in (Path(__file__).parents[1] / "diagnosis" / "checks").glob("test_*.py"))
 
 
 def cases() -> list[Case]:
     """Every case of every judge's tests."""
     found: dict[int, Case] = {}
     for name in MODULES:
-        module = importlib.import_module(f"tests.unit.checks.{name}")
+        module = importlib.import_module(f"tests.unit.diagnosis.checks.{name}")
         for value in vars(module).values():
             for item in value if isinstance(value, list | tuple) else ():
                 if isinstance(item, Case):
@@ -65,8 +65,10 @@ OTHER_MEANINGS = {
 def test_every_directive_that_something_reads_keeps_its_arguments() -> None:
     """Every word in the source of judges and readings that is the name of a directive."""
     read = set()
-    root = Path(ops.diagnosis.checks.__file__).parents[1]
-    files = [*(root / "checks").glob("*.py"), *(root / "topology").glob("*.py"), root / "symptoms.py"]
+    root = Path(ops.diagnosis.checks.__file__).parents[2]
+    checks, readings = (root / "diagnosis" / "checks").glob("*.py"), (root / "interpret").glob("*.py")
+    own = ("redaction.py", "redaction_nginx.py", "judged_settings.py")
+    files = [*checks, *(f for f in readings if f.name not in own), root / "diagnosis" / "symptoms.py"]
     for file in files:
         if file.name != "gunicorn_settings.py":
             for node in ast.walk(ast.parse(file.read_text())):

@@ -14,7 +14,7 @@ from ops.facts.snapshot import (
     Process,
     RotationRule,
     Snapshot,
-    WatchdogState,
+    WatchdogFacts,
 )
 from tests.unit.diagnosis.checks.cases import Case, fires, hold, quiet
 from tests.unit.made_snapshot import (
@@ -33,8 +33,8 @@ from tests.unit.made_snapshot import (
 )
 
 
-def state(*, gave_up: bool) -> WatchdogState:
-    return WatchdogState(
+def state(*, gave_up: bool) -> WatchdogFacts:
+    return WatchdogFacts(
         path="/var/lib/gte-ops/watchdog.json", last_round=NOW - 5, gave_up=gave_up, actions=3
     )
 
@@ -76,9 +76,9 @@ def watched(
     has_systemd: bool = False,
 ) -> Snapshot:
     """The watchdog's last round so many seconds ago (None: it has never run), and these entries."""
-    state: WatchdogState | NotSeen = NotSeen(reason="does not exist")
+    state: WatchdogFacts | NotSeen = NotSeen(reason="does not exist")
     if last_round is not None:
-        state = WatchdogState(
+        state = WatchdogFacts(
             path="/run/w.json", last_round=NOW - last_round, gave_up=False, actions=0, interval=interval
         )
     return but(
