@@ -1,8 +1,8 @@
 """The template and its engines: ``python -m service.engines.gte.process SOCKET DIRECTORY PRECISION THREADS``.
 
 The template loads the checkpoint; the engines that it forks (``service.engines.forkserver.server``) compute one batch
-after the other. On a GPU, whose driver does not survive a fork, an engine loads the checkpoint itself. ``worker`` starts
-the template and gives it its environment, which torch and oneDNN read when they are imported.
+after the other. On a GPU, whose driver does not survive a fork, an engine loads the checkpoint itself. ``worker``
+starts the template and gives it its environment, which torch and oneDNN read when they are imported.
 """
 
 import ctypes
