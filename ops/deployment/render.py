@@ -11,10 +11,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from importlib import resources
 from pathlib import PurePosixPath
 from typing import Literal, get_args
 
+from ops.deployment.examples import deployment_example, rotation_example
 from ops.errors import UsageError
 from ops.text.language import Text
 
@@ -118,7 +118,7 @@ def render_nginx(site: NginxSite) -> dict[str, str]:
     for name, place in _PLACES.items():
         replacements[place.format(getattr(example, name))] = place.format(getattr(site, name))
     pattern = re.compile("|".join(map(re.escape, replacements)))
-    texts = {path: nginx_example(path) for path in NGINX_FILES}
+    texts = {path: deployment_example("nginx", path) for path in NGINX_FILES}
     if site.reject_unknown_names:
         texts = {
             path: _SHOWN_TO_ANYBODY.sub("    ssl_reject_handshake on;\n", text)
@@ -127,11 +127,6 @@ def render_nginx(site: NginxSite) -> dict[str, str]:
     return {
         path: pattern.sub(lambda match: replacements[match.group()], text) for path, text in texts.items()
     }
-
-
-def nginx_example(path: str) -> str:
-    """The text of one of NGINX_FILES as it lies in ``deploy/nginx``."""
-    return resources.files("ops").joinpath("deploy", "nginx", path).read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -273,7 +268,8 @@ def _systemd(deployment: Deployment) -> tuple[RenderedFile, ...]:
     names["logrotate.timer.d/gte-ops.conf"] = ("logrotate.timer.d/gte-ops.conf", {})
     units = tuple(
         RenderedFile(
-            f"{deployment.unit_dir}/{name}", _filled(_example("systemd", example), deployment, places)
+            f"{deployment.unit_dir}/{name}",
+            _filled(deployment_example("systemd", example), deployment, places),
         )
         for example, (name, places) in names.items()
     )
@@ -287,7 +283,7 @@ def _accounts(deployment: Deployment) -> Iterator[RenderedFile]:
     A service that runs as another user here keeps that user and needs neither an account nor a directory of ours."""
     own = Deployment().gunicorn_owner
     for path in (ACCOUNTS_FILE, DIRECTORIES_FILE):
-        text = _filled(_example("systemd", path.removeprefix("/etc/")), deployment, {})
+        text = _filled(deployment_example("systemd", path.removeprefix("/etc/")), deployment, {})
         if deployment.gunicorn_owner != own:
             text = re.sub(rf"(?m)^(?:u|d .* root) {own[0]} .*\n", "", text)
         yield RenderedFile(path, text)
@@ -309,7 +305,9 @@ def _cron(deployment: Deployment) -> tuple[RenderedFile, ...]:
     folder = str(PurePosixPath(deployment.gte_ops).parent)
     places = {"PATH=/opt/gte-api/venv/bin:": f"PATH={folder}:"}
     return tuple(
-        RenderedFile(f"{deployment.cron_dir}/{name}", _filled(_example("cron", name), deployment, places))
+        RenderedFile(
+            f"{deployment.cron_dir}/{name}", _filled(deployment_example("cron", name), deployment, places)
+        )
         for name in CRON_FILES
     )
 
@@ -331,7 +329,7 @@ def _logrotate(deployment: Deployment) -> tuple[RenderedFile, ...]:
         for log in written:
             if log.path not in elsewhere:
                 terms.setdefault(replace(log, path=""), {})[log.path] = None
-        example = resources.files("ops").joinpath("logrotate", name).read_text(encoding="utf-8")
+        example = rotation_example(name)
         for how, paths in terms.items():
             head, _, rest = example.partition("/var/log/")
             text = head + "".join(f"{path}\n" for path in paths) + "{" + rest.partition("{")[2]
@@ -364,7 +362,9 @@ def _prometheus(deployment: Deployment) -> tuple[RenderedFile, ...]:
         "129600": f"{deployment.backup_max_age:.0f}",
     }
     return tuple(
-        RenderedFile(f"/etc/prometheus/{name}", _filled(_example("prometheus", name), deployment, places))
+        RenderedFile(
+            f"/etc/prometheus/{name}", _filled(deployment_example("prometheus", name), deployment, places)
+        )
         for name in PROMETHEUS_FILES
     )
 
@@ -381,10 +381,6 @@ def _filled(text: str, deployment: Deployment, places: Mapping[str, str]) -> str
     longest_first = sorted(replacements, key=len, reverse=True)
     pattern = re.compile("|".join(map(re.escape, longest_first)))
     return pattern.sub(lambda match: replacements[match.group()], text)
-
-
-def _example(kind: str, name: str) -> str:
-    return resources.files("ops").joinpath("deploy", kind, name).read_text(encoding="utf-8")
 
 
 _RENDERERS: dict[Kind, Callable[[Deployment], tuple[RenderedFile, ...]]] = {

@@ -20,7 +20,8 @@ from pathlib import Path
 import crossplane
 import pytest
 
-from ops.deployment.render import NGINX_FILES, NginxSite, nginx_example, render_nginx
+from ops.deployment.examples import deployment_example
+from ops.deployment.render import NGINX_FILES, NginxSite, render_nginx
 from ops.deployment.values import REJECTS_HANDSHAKES
 from tests.lab.client import Answer
 from tests.lab.stack import Stack
@@ -463,12 +464,12 @@ def test_access_log_tells_backend_from_client(service: Stack):
 
 
 def test_the_example_is_what_the_defaults_render():
-    assert render_nginx(NginxSite()) == {path: nginx_example(path) for path in NGINX_FILES}
+    assert render_nginx(NginxSite()) == {path: deployment_example("nginx", path) for path in NGINX_FILES}
 
 
 def test_a_newer_nginx_shows_unknown_names_no_certificate():
     """And nothing else differs: the server that rejects has the site's protocols and ciphers."""
-    before = nginx_example(NGINX_FILES[0]).splitlines()
+    before = deployment_example("nginx", NGINX_FILES[0]).splitlines()
     after = render_nginx(NginxSite(reject_unknown_names=True))[NGINX_FILES[0]].splitlines()
     assert [line for line in after if line not in before] == ["    ssl_reject_handshake on;"]
     gone = [line for line in before if line.strip().startswith("ssl_certificate")]
@@ -512,7 +513,7 @@ def test_every_directive_is_known_to_the_oldest_nginx(tmp_path: Path):
     used: set[str] = set()
     for path in NGINX_FILES:
         file = tmp_path / Path(path).name
-        file.write_text(nginx_example(path))
+        file.write_text(deployment_example("nginx", path))
         payload = crossplane.parse(str(file), single=True, check_ctx=False, check_args=False)
         assert payload["status"] == "ok"
         used.update(names(payload["config"][0]["parsed"]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from importlib import resources
+from pathlib import Path
 
 import pytest
 
@@ -28,8 +28,11 @@ def text_of(files: tuple[RenderedFile, ...], path: str) -> str:
     return next(file.text for file in files if file.path == path)
 
 
+ROOT = Path(__file__).resolve().parents[3]
+
+
 def example(*parts: str) -> str:
-    return resources.files("ops").joinpath(*parts).read_text(encoding="utf-8")
+    return ROOT.joinpath(*parts).read_text(encoding="utf-8")
 
 
 HERE = Deployment(
@@ -66,7 +69,7 @@ def test_the_examples_values_give_the_examples() -> None:
         name = file.path.removeprefix("/etc/systemd/system/").removeprefix("/etc/")
         assert file.text == example("deploy", "systemd", *name.split("/"))
     (rules,) = render("logrotate", Deployment())
-    assert rules.text == example("logrotate", "nginx") + example("logrotate", "gunicorn")
+    assert rules.text == example("ops", "logrotate", "nginx") + example("ops", "logrotate", "gunicorn")
     for name in PROMETHEUS_FILES:
         assert text_of(render("prometheus", Deployment()), f"/etc/prometheus/{name}") == example(
             "deploy", "prometheus", name
@@ -74,7 +77,7 @@ def test_the_examples_values_give_the_examples() -> None:
 
 
 def test_every_example_is_rendered() -> None:
-    folder = resources.files("ops").joinpath("deploy")
+    folder = ROOT / "deploy"
     assert {item.name for item in folder.joinpath("cron").iterdir()} == set(CRON_FILES)
     assert {item.name for item in folder.joinpath("prometheus").iterdir()} == set(PROMETHEUS_FILES)
     rendered = {file.path.rpartition("/")[2] for file in render("systemd", Deployment())}

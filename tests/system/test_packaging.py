@@ -1,0 +1,121 @@
+"""What a user installs: the wheel built from the source distribution, run in an environment without the checkout."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD = "import sys; from setuptools import build_meta; print(build_meta.build_sdist(sys.argv[1]))"
+
+
+@dataclass(frozen=True)
+class Packages:
+    """The two archives, and an environment that has the wheel and beside it only the dependencies."""
+
+    sdist: Path
+    wheel: Path
+    environment: Path
+
+    def gte_ops(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the installed program from the root directory, where no checkout can be found by accident."""
+        return subprocess.run(
+            [str(self.environment / "bin" / "gte-ops"), *arguments],
+            cwd="/",
+            env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+
+def run(*command: str | Path, cwd: Path = ROOT) -> str:
+    ran = subprocess.run(
+        list(map(str, command)), cwd=cwd, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Packages:
+    folder = tmp_path_factory.mktemp("packages")
+    # A copy: builds write into their source, and would take up what an earlier one left there.
+    source = folder / "source"
+    for name in run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0"):
+        if name and (ROOT / name).is_file():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, source / name)
+    sdist = folder / run(sys.executable, "-c", BUILD, folder, cwd=source).splitlines()[-1]
+    with tarfile.open(sdist) as archive:
+        archive.extractall(folder / "unpacked", filter="data")
+    (unpacked,) = (folder / "unpacked").iterdir()
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check")
+    offline = ("--quiet", "--no-deps", "--no-index")
+    run(*pip, "wheel", *offline, "--no-build-isolation", "--wheel-dir", folder, unpacked)
+    (wheel,) = folder.glob("*.whl")
+    environment = folder / "environment"
+    run(sys.executable, "-m", "venv", "--without-pip", environment)
+    run(*pip, "--python", environment / "bin" / "python", "install", *offline, wheel)
+    # A plain line adds the directory alone: the .pth files in it, one of which leads to the checkout, are not read.
+    (own,) = environment.glob("lib/python*/site-packages")
+    (own / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return Packages(sdist, wheel, environment)
+
+
+def contents(wheel: Path) -> set[str]:
+    with zipfile.ZipFile(wheel) as archive:
+        return set(archive.namelist())
+
+
+def test_the_installed_program_is_the_wheels(packages: Packages) -> None:
+    where = run(
+        packages.environment / "bin" / "python", "-c", "import ops; print(ops.__file__)", cwd=Path("/")
+    )
+    assert Path(where).is_relative_to(packages.environment)
+
+
+def test_every_file_of_deploy_is_in_both_archives(packages: Packages) -> None:
+    files = {file.relative_to(ROOT / "deploy") for file in (ROOT / "deploy").rglob("*") if file.is_file()}
+    assert files
+    assert {f"ops/deployment/files/{file}" for file in files} <= contents(packages.wheel)
+    with tarfile.open(packages.sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert {f"deploy/{file}" for file in files} <= names
+
+
+def test_every_data_file_of_the_packages_is_in_the_wheel(packages: Packages) -> None:
+    tracked = run("git", "ls-files", "-z", "ops", "service").split("\0")
+    assert {name for name in tracked if name and (ROOT / name).is_file()} - contents(packages.wheel) == set()
+
+
+@pytest.mark.parametrize(
+    ("kind", "line"),
+    [
+        ("nginx", "limit_req_zone"),
+        ("systemd", "[Service]"),
+        ("logrotate", "postrotate"),
+        ("cron", "gte-ops watchdog"),
+        ("prometheus", "scrape_configs:"),
+    ],
+)
+def test_the_installed_program_renders(packages: Packages, kind: str, line: str) -> None:
+    ran = packages.gte_ops("render", kind)
+    assert ran.returncode == 0, ran.stderr
+    assert line in ran.stdout
+
+
+def test_the_installed_program_explains_a_cause(packages: Packages) -> None:
+    ran = packages.gte_ops("explain", "GUN001", "--lang", "en")
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.startswith("GUN001")
