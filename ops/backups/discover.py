@@ -17,7 +17,7 @@ from ops.backups.certbot_lock import LOCK_NAME
 from ops.backups.sources import Source
 from ops.collect.host.versions import certbot_version, installed, libraries
 from ops.collect.run import Surroundings, look_around
-from ops.facts.snapshot import NginxConfig
+from ops.facts.nginx import NginxConfig
 from ops.files.bounded_read import read_regular_file
 from ops.interpret.nginx import compiled_path
 from ops.settings import LogrotateSettings, Settings

@@ -40,7 +40,7 @@ from ops.backups.staging_directory import scratch_directory
 from ops.collect.net.connection import Deadline
 from ops.collect.net.http_probe import exchange
 from ops.collect.services.nginx import parse_config
-from ops.facts.snapshot import NginxConfig
+from ops.facts.nginx import NginxConfig
 from ops.files.bounded_read import read_regular_file
 from ops.files.signals import undisturbed
 from ops.files.unprivileged import drop_privileges, give, unprivileged_account

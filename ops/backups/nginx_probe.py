@@ -14,7 +14,9 @@ from ops.collect.net.http_probe import exchange
 from ops.collect.net.tls import served_certificate
 from ops.control.signals import is_alive, send
 from ops.errors import OpsError
-from ops.facts.snapshot import NginxConfig, NotSeen, Target
+from ops.facts.base import NotSeen
+from ops.facts.nginx import NginxConfig
+from ops.facts.target import Target
 from ops.files.bounded_read import read_regular_file
 from ops.interpret.address import join_address
 from ops.interpret.nginx import Server, chosen_server, parse_listen, servers

@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ops.facts.snapshot import Directive, NginxConfig
+from ops.facts.nginx import Directive, NginxConfig
 
 # Directives whose first argument is a file that nginx reads, relative to the configuration's directory.
 NGINX_FILES = frozenset(

@@ -7,6 +7,7 @@ from typing import Literal
 
 from ops.diagnosis.checks.tls import READABLE_BY_OTHERS, chain, is_stale, nothing_renews, when
 from ops.diagnosis.finding import NotJudgedError
+from ops.facts.base import NotSeen
 from ops.facts.certificate_inventory import (
     FilePair,
     Inventory,
@@ -17,13 +18,12 @@ from ops.facts.certificate_inventory import (
     ServedThere,
     Status,
 )
-from ops.facts.snapshot import (
+from ops.facts.certificates import (
     CertbotRuns,
     Certificate,
     Certificates,
     Lineage,
     Lineages,
-    NotSeen,
     PemFile,
     RenewalAttempt,
 )

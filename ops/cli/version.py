@@ -24,7 +24,7 @@ def version(config: str | None, form: str) -> None:
 
     from ops.collect.host.versions import versions
     from ops.collect.run import look_around
-    from ops.facts.snapshot import Processes
+    from ops.facts.host import Processes
 
     settings = settings_from(config)
     around = look_around(settings, time.monotonic() + 5.0)

@@ -8,7 +8,9 @@ from pathlib import Path
 import msgspec
 
 from ops.collect.services.gunicorn import read_config
-from ops.facts.snapshot import GunicornConfig, NotSeen, Process, Processes
+from ops.facts.base import NotSeen
+from ops.facts.gunicorn import GunicornConfig
+from ops.facts.host import Process, Processes
 from ops.interpret import gunicorn as gunicorn_topology
 from ops.interpret.gunicorn import Hints
 from ops.settings import Settings

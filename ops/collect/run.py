@@ -14,26 +14,16 @@ from urllib.parse import urlsplit
 import msgspec
 
 from ops.collect.task import Task
-from ops.facts.snapshot import (
-    Gunicorn,
-    GunicornConfig,
-    Host,
-    Lineages,
-    Machine,
-    NginxConfig,
-    NginxTest,
-    NotSeen,
-    OldTls,
-    OpenLog,
-    Pidfile,
-    Process,
-    Processes,
-    Resolution,
-    Rotation,
-    Served,
-    Snapshot,
-    Target,
-)
+from ops.facts.base import NotSeen
+from ops.facts.certificates import Lineages, OldTls, Served
+from ops.facts.gunicorn import Gunicorn, GunicornConfig
+from ops.facts.host import Host, Process, Processes
+from ops.facts.machine import Machine
+from ops.facts.nginx import NginxConfig, NginxTest, Pidfile
+from ops.facts.probes import Resolution
+from ops.facts.safeguards import OpenLog, Rotation
+from ops.facts.snapshot import Snapshot
+from ops.facts.target import Target
 from ops.interpret import gunicorn as gunicorn_topology
 from ops.interpret import nginx as nginx_topology
 from ops.interpret import target as target_topology

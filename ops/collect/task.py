@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ops.facts.snapshot import NotSeen
+from ops.facts.base import NotSeen
 from ops.text.sanitize import safe_line
 
 T = TypeVar("T")

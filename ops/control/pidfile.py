@@ -19,7 +19,7 @@ from ops.collect.services.gunicorn import read_config
 from ops.control.account import UserAccount, as_account
 from ops.control.start_command import gunicorn_words
 from ops.errors import OpsError
-from ops.facts.snapshot import Processes
+from ops.facts.host import Processes
 from ops.files.bounded_read import read_regular_file
 from ops.files.nofollow import groups_of, resolve, trusted_users
 from ops.interpret import gunicorn as gunicorn_topology

@@ -6,7 +6,7 @@ import signal
 
 from ops.collect.services.gunicorn import read_config
 from ops.control.signals import send
-from ops.facts.snapshot import GunicornConfig
+from ops.facts.gunicorn import GunicornConfig
 from ops.interpret.process_ref import ProcessRef
 
 # Beside the new workers something has to be left for the machine.

@@ -17,7 +17,11 @@ from ops.collect.run import Surroundings, look_around
 from ops.collect.services.logrotate import MAIN_FILE, account, log_place, rotation, rules_of, user_groups
 from ops.collect.services.nginx import test_command
 from ops.deployment.render import Deployment, NginxSite, RotatedLog
-from ops.facts.snapshot import GunicornConfig, NginxConfig, Processes, RotationRule, Target
+from ops.facts.gunicorn import GunicornConfig
+from ops.facts.host import Processes
+from ops.facts.nginx import NginxConfig
+from ops.facts.safeguards import RotationRule
+from ops.facts.target import Target
 from ops.files.nofollow import trusted_users
 from ops.files.unprivileged import NOBODY
 from ops.interpret import nginx as nginx_topology

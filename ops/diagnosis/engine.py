@@ -13,7 +13,11 @@ from ops.diagnosis.catalogue import Catalogue, catalogue, fill_text
 from ops.diagnosis.finding import Check, Evidence, Finding, NotJudgedError, Severity
 from ops.diagnosis.model import Cause, CheckResult, CheckStatus, Diagnosis, Ignored, Status, Symptom
 from ops.diagnosis.symptoms import Observed, observed_symptoms
-from ops.facts.snapshot import Backend, Host, NotSeen, Processes, Snapshot, Target
+from ops.facts.base import NotSeen
+from ops.facts.host import Host, Processes
+from ops.facts.probes import Backend
+from ops.facts.snapshot import Snapshot
+from ops.facts.target import Target
 from ops.settings import Ignore
 from ops.text.language import Text, verbatim
 from ops.text.sanitize import safe_line

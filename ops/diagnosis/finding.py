@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
-from ops.facts.snapshot import NotSeen, Snapshot
+from ops.facts.base import NotSeen
+from ops.facts.snapshot import Snapshot
 from ops.text.language import Text, verbatim
 
 Severity = Literal["fail", "warn"]

@@ -7,7 +7,11 @@ from urllib.parse import urljoin
 
 import msgspec
 
-from ops.facts.snapshot import Exchange, Front, NotSeen, Resolution, Served, Snapshot, Target
+from ops.facts.base import NotSeen
+from ops.facts.certificates import Served
+from ops.facts.probes import Exchange, Front, Resolution
+from ops.facts.snapshot import Snapshot
+from ops.facts.target import Target
 from ops.interpret.service_name import asks_for_key, is_prediction
 from ops.interpret.trust import covers
 

@@ -9,18 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ops.facts.snapshot import (
-    CertbotRuns,
-    Certificate,
-    ExpiryRule,
-    Facts,
-    KeyFile,
-    Lineages,
-    NotSeen,
-    PemFile,
-    Schedule,
-    Served,
-)
+from ops.facts.base import Facts, NotSeen
+from ops.facts.certificates import CertbotRuns, Certificate, KeyFile, Lineages, PemFile, Served
+from ops.facts.safeguards import Schedule
+from ops.facts.target import ExpiryRule
 from ops.text.language import Text
 
 Status = Literal["ok", "warn", "fail", "unknown"]

@@ -12,7 +12,7 @@ from __future__ import annotations
 from enum import StrEnum
 from pathlib import PurePosixPath
 
-from ops.facts.snapshot import Process, Processes
+from ops.facts.host import Process, Processes
 from ops.files.ownership import ROOT
 
 

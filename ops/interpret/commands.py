@@ -8,7 +8,9 @@ from typing import Any
 
 import msgspec
 
-from ops.facts.snapshot import GunicornConfig, Host, NotSeen, Process
+from ops.facts.base import NotSeen
+from ops.facts.gunicorn import GunicornConfig
+from ops.facts.host import Host, Process
 from ops.files.ownership import ROOT
 from ops.interpret.authority import speaks_for_host
 from ops.interpret.nginx import compiled_path

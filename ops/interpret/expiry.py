@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from ops.facts.snapshot import ExpiryRule
+from ops.facts.target import ExpiryRule
 from ops.settings import TlsThreshold
 from ops.text.duration import Margin, parse_margin
 

@@ -9,7 +9,10 @@ from typing import Any
 
 import msgspec
 
-from ops.facts.snapshot import GunicornConfig, NotSeen, Process, Processes, Target
+from ops.facts.base import NotSeen
+from ops.facts.gunicorn import GunicornConfig
+from ops.facts.host import Process, Processes
+from ops.facts.target import Target
 from ops.files.ownership import ROOT
 from ops.interpret.address import same_address
 from ops.interpret.authority import Standing, may_name, standing

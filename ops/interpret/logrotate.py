@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 
 import msgspec
 
-from ops.facts.snapshot import RotationRule
+from ops.facts.safeguards import RotationRule
 from ops.files.ownership import ROOT, PathEntry, distrust, may_write
 from ops.text.language import Text
 from ops.text.sanitize import safe_line

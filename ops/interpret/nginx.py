@@ -13,7 +13,10 @@ from pathlib import PurePosixPath
 
 import msgspec
 
-from ops.facts.snapshot import Directive, NginxConfig, NotSeen, Pidfile, Process, Processes, Target
+from ops.facts.base import NotSeen
+from ops.facts.host import Process, Processes
+from ops.facts.nginx import Directive, NginxConfig, Pidfile
+from ops.facts.target import Target
 from ops.interpret.address import is_port
 from ops.interpret.authority import is_nginx_program, may_name, speaks_for, speaks_for_host
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ops.facts.snapshot import ProgressRecord
+from ops.facts.gunicorn import ProgressRecord
 
 
 def in_flight_ages(record: ProgressRecord, wall: float, distrust_before: float = 0.0) -> tuple[float, ...]:

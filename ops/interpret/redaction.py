@@ -15,16 +15,11 @@ from typing import Any
 
 import msgspec
 
-from ops.facts.snapshot import (
-    Gunicorn,
-    GunicornConfig,
-    Host,
-    NginxConfig,
-    Process,
-    Processes,
-    Snapshot,
-    Target,
-)
+from ops.facts.gunicorn import Gunicorn, GunicornConfig
+from ops.facts.host import Host, Process, Processes
+from ops.facts.nginx import NginxConfig
+from ops.facts.snapshot import Snapshot
+from ops.facts.target import Target
 from ops.interpret.gunicorn import is_gunicorn
 from ops.interpret.judged_settings import without_private_value
 from ops.interpret.nginx import nginx_workers, serving_masters, title

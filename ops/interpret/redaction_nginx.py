@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from ops.facts.snapshot import Directive, NginxConfig
+from ops.facts.nginx import Directive, NginxConfig
 from ops.text.sanitize import HIDDEN
 from ops.text.secret_scan.names import Strength
 from ops.text.secret_scan.values import is_harmless

@@ -7,7 +7,9 @@ from pathlib import PurePosixPath
 
 import msgspec
 
-from ops.facts.snapshot import CertbotRuns, Lineage, Lineages, NotSeen, RenewalAttempt, Schedule
+from ops.facts.base import NotSeen
+from ops.facts.certificates import CertbotRuns, Lineage, Lineages, RenewalAttempt
+from ops.facts.safeguards import Schedule
 from ops.interpret.expiry import DAY, SHORT_LIFETIME
 from ops.interpret.schedule import Job, jobs_running
 

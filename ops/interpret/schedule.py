@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from ops.facts.snapshot import Schedule
+from ops.facts.safeguards import Schedule
 
 # Debian's cron entries for certbot and logrotate end here where systemd is the init system: its timers do the work.
 _NOT_UNDER_SYSTEMD = re.compile(

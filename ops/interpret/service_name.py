@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ops.facts.snapshot import Backend, Exchange, Target
+from ops.facts.probes import Backend, Exchange
+from ops.facts.target import Target
 
 
 def identity(answer: Exchange) -> str | None:

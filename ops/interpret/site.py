@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 import msgspec
 
-from ops.facts.snapshot import NginxConfig
+from ops.facts.nginx import NginxConfig
 from ops.interpret import nginx as nginx_topology
 from ops.interpret.address import dialled, is_wildcard, join_address
 from ops.settings import is_host

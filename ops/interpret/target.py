@@ -8,17 +8,11 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from ops.facts.snapshot import (
-    Gunicorn,
-    GunicornConfig,
-    Host,
-    NginxConfig,
-    NotSeen,
-    Pidfile,
-    Process,
-    Processes,
-    Target,
-)
+from ops.facts.base import NotSeen
+from ops.facts.gunicorn import Gunicorn, GunicornConfig
+from ops.facts.host import Host, Process, Processes
+from ops.facts.nginx import NginxConfig, Pidfile
+from ops.facts.target import Target
 from ops.files.ownership import ROOT
 from ops.interpret import gunicorn as gunicorn_topology
 from ops.interpret.address import dialled, join_host, same_address

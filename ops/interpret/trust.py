@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ops.facts.snapshot import Certificate
+from ops.facts.certificates import Certificate
 
 
 def covers(certificate: Certificate, host: str) -> bool:

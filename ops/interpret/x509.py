@@ -1,4 +1,4 @@
-"""One X.509 certificate as facts: DER or PEM in, `ops.facts.snapshot.Certificate` out."""
+"""One X.509 certificate as facts: DER or PEM in, `ops.facts.certificates.Certificate` out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import AuthorityInformationAccessOID
 
-from ops.facts.snapshot import Certificate
+from ops.facts.certificates import Certificate
 from ops.text.sanitize import safe_line
 
 MAX_NAMES = 500

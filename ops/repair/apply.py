@@ -27,7 +27,10 @@ from ops.control.worker import continue_process, kill_worker
 from ops.deployment.install import install, keep_copy, present_text, reason_not_to_replace
 from ops.deployment.render import RenderedFile
 from ops.errors import OpsError
-from ops.facts.snapshot import Exchange, NginxConfig, NotSeen, Processes
+from ops.facts.base import NotSeen
+from ops.facts.host import Processes
+from ops.facts.nginx import NginxConfig
+from ops.facts.probes import Exchange
 from ops.files.atomic_file import flush_directory, replace_content
 from ops.files.nofollow import resolve, trusted_users
 from ops.files.ownership import distrust

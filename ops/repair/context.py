@@ -14,7 +14,10 @@ from pathlib import Path
 from ops.control.restart import find_supervisor
 from ops.deployment.install import present_text, reason_not_to_replace
 from ops.errors import OpsError
-from ops.facts.snapshot import Certificates, Gunicorn, GunicornConfig, KeyFile, NginxConfig, Snapshot
+from ops.facts.certificates import Certificates, KeyFile
+from ops.facts.gunicorn import Gunicorn, GunicornConfig
+from ops.facts.nginx import NginxConfig
+from ops.facts.snapshot import Snapshot
 from ops.files.bounded_read import read_regular_file
 from ops.repair.audit_log import record_path
 from ops.repair.model import NewFile

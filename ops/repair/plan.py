@@ -17,23 +17,14 @@ from dataclasses import dataclass, field
 from ops.diagnosis.checks.gunicorn import ignored_settings
 from ops.diagnosis.checks.gunicorn_settings import KNOWN_SETTINGS
 from ops.diagnosis.model import Cause
-from ops.facts.snapshot import (
-    Activity,
-    Certificates,
-    Exchange,
-    Front,
-    Gunicorn,
-    GunicornConfig,
-    KeyFile,
-    NginxConfig,
-    Pidfile,
-    Process,
-    Processes,
-    Rotation,
-    Snapshot,
-    Target,
-    Upstreams,
-)
+from ops.facts.certificates import Certificates, KeyFile
+from ops.facts.gunicorn import Gunicorn, GunicornConfig
+from ops.facts.host import Process, Processes
+from ops.facts.nginx import NginxConfig, Pidfile
+from ops.facts.probes import Activity, Exchange, Front, Upstreams
+from ops.facts.safeguards import Rotation
+from ops.facts.snapshot import Snapshot
+from ops.facts.target import Target
 from ops.files.ownership import ROOT
 from ops.interpret import gunicorn as gunicorn_topology
 from ops.interpret import nginx as nginx_topology

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from ops.facts.snapshot import Exchange
+from ops.facts.probes import Exchange
 from ops.interpret.process_ref import ProcessRef
 from ops.interpret.progress import in_flight_ages, silence
 from ops.supervision.observation import STOPPED, TRACED, Holder, Observation, Worker

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import msgspec
 
-from ops.facts.snapshot import Exchange, Facts, NotSeen, ProgressRecord
+from ops.facts.base import Facts, NotSeen
+from ops.facts.gunicorn import ProgressRecord
+from ops.facts.probes import Exchange
 
 STOPPED = ("stopped",)
 TRACED = ("tracing-stop",)

@@ -20,7 +20,9 @@ from ops.collect.net.http_probe import exchange
 from ops.collect.process.control_socket import NoAnswerError, ask
 from ops.collect.process.process_status import ProcessStatus, process_status
 from ops.collect.services.gunicorn import read_config, read_progress
-from ops.facts.snapshot import Exchange, NotSeen, Process, Processes
+from ops.facts.base import NotSeen
+from ops.facts.host import Process, Processes
+from ops.facts.probes import Exchange
 from ops.files.ownership import ROOT
 from ops.interpret import gunicorn as gunicorn_topology
 from ops.interpret.address import dialled, is_wildcard, same_address, split_address

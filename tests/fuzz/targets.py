@@ -35,7 +35,10 @@ from ops.collect.services.nginx import parse_build, parse_config, read_pidfile
 from ops.diagnosis.checks import CHECKS
 from ops.diagnosis.engine import diagnose
 from ops.facts.bundle import BundleError, read_bundle
-from ops.facts.snapshot import Certificates, NginxConfig, PemFile, Snapshot, Target, from_json, to_json
+from ops.facts.certificates import Certificates, PemFile
+from ops.facts.nginx import NginxConfig
+from ops.facts.snapshot import Snapshot, from_json, to_json
+from ops.facts.target import Target
 from ops.interpret import logrotate
 from ops.interpret.redaction import redacted
 from ops.interpret.site import SiteReading, find_site, public_name

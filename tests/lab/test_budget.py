@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ops.facts.bundle import read_bundle
-from ops.facts.snapshot import Backend, Exchange
+from ops.facts.probes import Backend, Exchange
 from tests.lab.faults.gunicorn import DEADLOCK_APP
 from tests.lab.faults.hanging import a_share_hangs, stick_without_records
 from tests.lab.faults.nginx import SLOW_APP

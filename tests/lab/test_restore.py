@@ -68,7 +68,7 @@ class Host:
         import time
 
         from ops.collect.net.tls import served_certificate
-        from ops.facts.snapshot import Served
+        from ops.facts.certificates import Served
 
         address = f"{self.stack.https[0]}:{self.stack.https[1]}"
         seen = served_certificate(address, self.stack.domain, str(self.stack.ca_file), time.monotonic() + 5)

@@ -12,7 +12,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from ops.collect.services.certificate_files import certificate_files
-from ops.facts.snapshot import Certificates, KeyFile, NotSeen, PemFile, Target
+from ops.facts.base import NotSeen
+from ops.facts.certificates import Certificates, KeyFile, PemFile
+from ops.facts.target import Target
 from tests.lab.authority import Authority, Issued, new_key
 
 NAME = "gte.example"

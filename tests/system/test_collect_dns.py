@@ -17,7 +17,8 @@ import pytest
 
 from ops.collect.net import dns as collect_dns
 from ops.collect.net.dns import resolve
-from ops.facts.snapshot import NotSeen, Resolution
+from ops.facts.base import NotSeen
+from ops.facts.probes import Resolution
 from tests.system.peer import free_port
 
 MANY = 120

@@ -14,7 +14,8 @@ import pytest
 
 from ops.collect.net.http_probe import MAX_KEPT_CHARS, connect, exchange
 from ops.collect.net.service_probes import MAX_HOPS, Patience, probe_backend, probe_front, probe_upstreams
-from ops.facts.snapshot import Exchange, Target
+from ops.facts.probes import Exchange
+from ops.facts.target import Target
 from tests.lab.authority import self_signed
 from tests.system.peer import Manners, free_port, peer, repeats, request_of, resets, says, silent
 

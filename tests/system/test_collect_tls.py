@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from ops.collect.net.tls import NO_ROOTS, served_certificate
-from ops.facts.snapshot import NotSeen, Served
+from ops.facts.base import NotSeen
+from ops.facts.certificates import Served
 from tests.lab.authority import Authority, Issued, self_signed
 from tests.system.peer import free_port, peer, repeats, silent
 

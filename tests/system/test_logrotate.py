@@ -25,7 +25,7 @@ import pytest
 
 from ops.collect.logs.open_logs import open_logs
 from ops.deployment.render import Deployment, NginxSite, render
-from ops.facts.snapshot import LogFile
+from ops.facts.safeguards import LogFile
 from tests.lab.stack import Stack
 from tests.lab.waiting import wait_for
 

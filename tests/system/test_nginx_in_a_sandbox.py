@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ops.facts.snapshot import NginxTest, NotSeen
+from ops.facts.base import NotSeen
+from ops.facts.nginx import NginxTest
 
 PROGRAM = """
 import json, sys

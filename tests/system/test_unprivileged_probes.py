@@ -19,7 +19,8 @@ import pytest
 
 from ops.collect.net import probes
 from ops.collect.net.prober import Prober, _may_everybody_read
-from ops.facts.snapshot import Front, NotSeen
+from ops.facts.base import NotSeen
+from ops.facts.probes import Front
 from ops.files.unprivileged import unprivileged_account
 from tests.lab.faults import CASES
 from tests.lab.stack import Stack

@@ -8,67 +8,47 @@ from typing import Any
 
 import msgspec
 
-from ops.facts.snapshot import (
-    AccessLog,
-    AccessStep,
-    Activity,
-    Application,
-    Backend,
-    Backup,
-    Backups,
-    BootService,
+from ops.facts.base import NotSeen
+from ops.facts.certificates import (
     Certificate,
     Certificates,
-    ConfigValue,
-    Connection,
-    CpuTime,
-    Directive,
-    Environment,
-    Exchange,
-    FileSystem,
-    Footprint,
-    Front,
-    Gunicorn,
-    GunicornConfig,
-    Host,
-    KernelLog,
     KeyFile,
     Lineage,
     Lineages,
-    Listener,
-    Log,
-    LogEntry,
-    LogFile,
-    Logs,
-    Machine,
-    Memory,
-    ModelAccess,
-    ModelFiles,
-    NginxConfig,
-    NginxTest,
-    NotSeen,
     OldTls,
-    OpenFiles,
-    OpenLog,
     PemFile,
-    Pidfile,
-    Process,
-    Processes,
-    ProgressRecord,
-    Reader,
     RenewalConf,
-    Resolution,
-    Rotation,
-    RotationRule,
-    Schedule,
     Served,
-    Snapshot,
-    SourceFile,
-    Target,
-    Timer,
+)
+from ops.facts.files import AccessStep, Application, Environment, ModelAccess, ModelFiles, Reader, SourceFile
+from ops.facts.gunicorn import ConfigValue, Gunicorn, GunicornConfig, ProgressRecord
+from ops.facts.host import Host, Listener, Process, Processes
+from ops.facts.logs import AccessLog, Log, LogEntry, Logs
+from ops.facts.machine import CpuTime, FileSystem, Footprint, KernelLog, Machine, Memory, OpenFiles
+from ops.facts.nginx import Directive, NginxConfig, NginxTest, Pidfile
+from ops.facts.probes import (
+    Activity,
+    Backend,
+    Connection,
+    Exchange,
+    Front,
+    Resolution,
     Upstreams,
     WorkerActivity,
 )
+from ops.facts.safeguards import (
+    Backup,
+    Backups,
+    BootService,
+    LogFile,
+    OpenLog,
+    Rotation,
+    RotationRule,
+    Schedule,
+    Timer,
+)
+from ops.facts.snapshot import Snapshot
+from ops.facts.target import Target
 
 NOW = 1_795_309_200.0  # 2026-11-22 01:00 UTC
 DAY = 86400.0

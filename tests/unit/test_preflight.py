@@ -12,7 +12,9 @@ import pytest
 import ops.cli
 import ops.preflight
 from ops.diagnosis.catalogue import catalogue
-from ops.facts.snapshot import NginxTest, NotSeen, Snapshot
+from ops.facts.base import NotSeen
+from ops.facts.nginx import NginxTest
+from ops.facts.snapshot import Snapshot
 from ops.preflight import CONFIRMATIONS, confirm
 from ops.report.preflight import render_checklist
 from ops.settings import ModelSettings, Settings

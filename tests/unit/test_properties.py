@@ -20,29 +20,16 @@ from hypothesis import strategies as st
 
 from ops.diagnosis.checks import CHECKS
 from ops.diagnosis.engine import diagnose
-from ops.facts.snapshot import (
-    Activity,
-    Backup,
-    Backups,
-    Certificates,
-    CronEntry,
-    Directive,
-    Footprint,
-    Gunicorn,
-    Lineages,
-    Listener,
-    Log,
-    Logs,
-    Machine,
-    NginxConfig,
-    PemFile,
-    Processes,
-    ProgressRecord,
-    Schedule,
-    Snapshot,
-    Target,
-    WorkerActivity,
-)
+from ops.facts.certificates import Certificates, Lineages, PemFile
+from ops.facts.gunicorn import Gunicorn, ProgressRecord
+from ops.facts.host import Listener, Processes
+from ops.facts.logs import Log, Logs
+from ops.facts.machine import Footprint, Machine
+from ops.facts.nginx import Directive, NginxConfig
+from ops.facts.probes import Activity, WorkerActivity
+from ops.facts.safeguards import Backup, Backups, CronEntry, Schedule
+from ops.facts.snapshot import Snapshot
+from ops.facts.target import Target
 from ops.interpret.gunicorn import is_gunicorn
 from tests.unit.diagnosis.checks.cases import Case
 from tests.unit.made_snapshot import DAY, HEALTHY, NOW, but, certificate, directives, entry, lineage, process

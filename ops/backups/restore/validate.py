@@ -21,7 +21,9 @@ from ops.backups.restore.plan import is_below
 from ops.collect.run import Surroundings, look_around
 from ops.collect.services.nginx import read_pidfile, test_config
 from ops.control.signals import NotAllowedError
-from ops.facts.snapshot import Directive, NginxConfig, NginxTest, NotSeen, Process, Processes
+from ops.facts.base import NotSeen
+from ops.facts.host import Process, Processes
+from ops.facts.nginx import Directive, NginxConfig, NginxTest
 from ops.interpret.nginx import serving_masters
 from ops.interpret.process_ref import ProcessRef
 from ops.settings import Settings

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from ops.facts.snapshot import Clock
+from ops.facts.machine import Clock
 
 SECONDS = 1.0
 _SPAN = re.compile(r"([+-]?\d+(?:\.\d+)?)\s*(us|ms|s|min|h|d|month|y|w)\b")

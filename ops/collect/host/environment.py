@@ -8,7 +8,9 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from ops.facts.snapshot import Environment, NotSeen, Target
+from ops.facts.base import NotSeen
+from ops.facts.files import Environment
+from ops.facts.target import Target
 from ops.files.bounded_read import read_regular_file
 from ops.settings import AppSettings
 from ops.text.sanitize import safe_line

@@ -8,7 +8,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterable
 from pathlib import Path
 
-from ops.facts.snapshot import FileSystem
+from ops.facts.machine import FileSystem
 from ops.text.sanitize import safe_line
 
 # Below this share of free space or inodes the biggest consumer is looked for.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from ops.facts.snapshot import Host
+from ops.facts.host import Host
 
 
 def host() -> Host:

@@ -13,7 +13,11 @@ import msgspec
 from ops.collect.host.clock import clocks
 from ops.collect.host.file_systems import file_systems
 from ops.collect.process.cgroups import Throttling, cpu_counters, cpu_groups, memory_groups
-from ops.facts.snapshot import CpuTime, Machine, Memory, NginxConfig, NotSeen, OpenFiles, Process, Target
+from ops.facts.base import NotSeen
+from ops.facts.host import Process
+from ops.facts.machine import CpuTime, Machine, Memory, OpenFiles
+from ops.facts.nginx import NginxConfig
+from ops.facts.target import Target
 from ops.interpret import nginx as nginx_topology
 from ops.text.sanitize import safe_line
 

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import msgspec
 
-from ops.facts.snapshot import BootService, CronEntry, NotSeen, Schedule, Timer
+from ops.facts.base import NotSeen
+from ops.facts.safeguards import BootService, CronEntry, Schedule, Timer
 from ops.files.bounded_read import read_regular_file
 from ops.settings import ScheduleSettings
 from ops.text.sanitize import safe_line, safe_text

@@ -9,7 +9,9 @@ import subprocess
 import time
 from pathlib import Path
 
-from ops.facts.snapshot import KernelKill, KernelLog, NotSeen, OomCounter, Target
+from ops.facts.base import NotSeen
+from ops.facts.machine import KernelKill, KernelLog, OomCounter
+from ops.facts.target import Target
 from ops.text.sanitize import safe_line
 
 MAX_RECORDS = 40_000

@@ -8,7 +8,8 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ops.facts.snapshot import LogFile, NotSeen, OpenLog
+from ops.facts.base import NotSeen
+from ops.facts.safeguards import LogFile, OpenLog
 
 MAX_DESCRIPTORS = 4096
 DELETED = " (deleted)"

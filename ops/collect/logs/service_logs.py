@@ -10,7 +10,9 @@ from pathlib import Path
 
 from ops.collect.logs.line import DISORDER, LogLine, access_line, gunicorn_line, nginx_line
 from ops.collect.logs.tail import LogTail
-from ops.facts.snapshot import AccessLog, Log, LogEntry, Logs, NotSeen, Target
+from ops.facts.base import NotSeen
+from ops.facts.logs import AccessLog, Log, LogEntry, Logs
+from ops.facts.target import Target
 from ops.files.bounded_read import UntrustedFileError
 from ops.interpret.target import log_namer
 from ops.text.sanitize import HIDDEN, safe_line, safe_text, without_controls, without_secrets

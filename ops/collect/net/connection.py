@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Callable
 from typing import TypeVar
 
-from ops.facts.snapshot import NotSeen
+from ops.facts.base import NotSeen
 from ops.interpret.address import split_address
 from ops.text.sanitize import safe_line
 

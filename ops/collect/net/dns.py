@@ -26,7 +26,8 @@ from ops.collect.net.dns_message import (
     rcode_words,
     read_answer,
 )
-from ops.facts.snapshot import NotSeen, Resolution
+from ops.facts.base import NotSeen
+from ops.facts.probes import Resolution
 from ops.interpret.address import split_address
 from ops.text.sanitize import safe_line
 

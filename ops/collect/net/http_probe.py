@@ -26,7 +26,7 @@ from ops.collect.net.connection import (
     failure_of,
     reason_of,
 )
-from ops.facts.snapshot import Connection, Exchange
+from ops.facts.probes import Connection, Exchange
 from ops.text.sanitize import HIDDEN, safe_line, safe_text, without_controls
 
 USER_AGENT = f"gte-ops-doctor/{__version__}"

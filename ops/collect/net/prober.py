@@ -21,7 +21,7 @@ import msgspec
 
 from ops.collect.net.connection import Deadline
 from ops.collect.net.probes import RESULTS, Probes, Request, probe
-from ops.facts.snapshot import NotSeen
+from ops.facts.base import NotSeen
 from ops.files.nofollow import path_entries
 from ops.files.unprivileged import UnprivilegedAccount, drop_privileges
 from ops.text.sanitize import safe_line

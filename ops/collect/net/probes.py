@@ -8,7 +8,10 @@ from typing import Any
 import msgspec
 
 from ops.collect.net.connection import Deadline
-from ops.facts.snapshot import Backend, Front, NotSeen, OldTls, Resolution, Served, Target, Upstreams
+from ops.facts.base import NotSeen
+from ops.facts.certificates import OldTls, Served
+from ops.facts.probes import Backend, Front, Resolution, Upstreams
+from ops.facts.target import Target
 
 RESULTS: Mapping[str, Any] = {
     "front": Front | NotSeen,

@@ -10,7 +10,9 @@ from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from ops.collect.net.connection import CONNECT_SECONDS, Deadline, ShorterDeadline
 from ops.collect.net.http_probe import HttpAnswer, ask, connect, exchange, host_header, sni
-from ops.facts.snapshot import Backend, Connection, Exchange, Front, NotSeen, Repeats, Target, Upstreams
+from ops.facts.base import NotSeen
+from ops.facts.probes import Backend, Connection, Exchange, Front, Repeats, Upstreams
+from ops.facts.target import Target
 from ops.interpret.address import join_address, split_address
 from ops.text.sanitize import safe_line
 

@@ -20,7 +20,8 @@ from ops.collect.net.connection import (
     reason_of,
 )
 from ops.collect.net.http_probe import exchange, sni
-from ops.facts.snapshot import Certificate, NotSeen, OldTls, Served
+from ops.facts.base import NotSeen
+from ops.facts.certificates import Certificate, OldTls, Served
 from ops.interpret.address import split_address
 from ops.interpret.x509 import certificate_from_der
 from ops.text.sanitize import safe_line

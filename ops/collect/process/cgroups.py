@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from ops.facts.snapshot import CpuGroup, MemoryGroup
+from ops.facts.machine import CpuGroup, MemoryGroup
 
 MAX_FILE_BYTES = 64 * 1024
 

@@ -11,7 +11,7 @@ import struct
 import time
 from typing import Any
 
-from ops.facts.snapshot import NotSeen
+from ops.facts.base import NotSeen
 from ops.text.sanitize import safe_line
 
 MAX_ANSWER_BYTES = 1 << 20

@@ -15,7 +15,7 @@ import psutil
 
 from ops.collect.process.process_status import process_status
 from ops.collect.process.start_time import start_ticks
-from ops.facts.snapshot import Listener, Process, Processes
+from ops.facts.host import Listener, Process, Processes
 from ops.files.nofollow import trusted_users
 from ops.interpret.address import join_address
 from ops.text.sanitize import safe_line, safe_words, without_controls

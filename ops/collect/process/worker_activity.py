@@ -15,7 +15,10 @@ from ops.collect.logs.line import access_line
 from ops.collect.net.connection import Deadline
 from ops.collect.process.processes import accept_queues
 from ops.collect.services.gunicorn import read_progress
-from ops.facts.snapshot import Activity, NotSeen, ProgressRecord, Target, WorkerActivity
+from ops.facts.base import NotSeen
+from ops.facts.gunicorn import ProgressRecord
+from ops.facts.probes import Activity, WorkerActivity
+from ops.facts.target import Target
 from ops.files.bounded_read import open_regular_file
 from ops.interpret.address import same_address
 from ops.interpret.progress import all_stuck, stuck_for

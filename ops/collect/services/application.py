@@ -7,7 +7,9 @@ from pathlib import Path
 
 import psutil
 
-from ops.facts.snapshot import Application, Footprint, SourceFile, Target
+from ops.facts.files import Application, SourceFile
+from ops.facts.machine import Footprint
+from ops.facts.target import Target
 from ops.files.bounded_read import read_regular_file
 from ops.text.sanitize import safe_line
 

@@ -20,7 +20,8 @@ from ops.archive.error import ArchiveError, LockedArchiveError
 from ops.archive.manifest import loose_links
 from ops.archive.name import parse_name
 from ops.archive.reading import open_archive
-from ops.facts.snapshot import Backup, Backups, NotSeen
+from ops.facts.base import NotSeen
+from ops.facts.safeguards import Backup, Backups
 from ops.files.bounded_read import open_regular_file
 from ops.settings import BackupSettings
 from ops.text.sanitize import safe_line

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ops.collect.services.certificate_files import key_file, pem_file
-from ops.facts.snapshot import CertbotRuns, Lineage, Lineages, NotSeen, RenewalAttempt, RenewalConf
+from ops.facts.base import NotSeen
+from ops.facts.certificates import CertbotRuns, Lineage, Lineages, RenewalAttempt, RenewalConf
 from ops.files.bounded_read import open_regular_file, read_regular_file
 from ops.text.sanitize import safe_line
 

@@ -12,7 +12,9 @@ from pathlib import Path
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from ops.facts.snapshot import Certificate, Certificates, KeyFile, NotSeen, PemFile, Target
+from ops.facts.base import NotSeen
+from ops.facts.certificates import Certificate, Certificates, KeyFile, PemFile
+from ops.facts.target import Target
 from ops.files.bounded_read import read_regular_file
 from ops.interpret.x509 import certificate_from_der, pem_blocks, spki_hash
 from ops.text.sanitize import safe_line

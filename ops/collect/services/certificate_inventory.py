@@ -11,19 +11,12 @@ from ops.collect.net.tls import served_certificate, trust_of
 from ops.collect.services.certbot import DEFAULT_LOGS, certbot_runs, lineages
 from ops.collect.services.certificate_files import is_path, key_file, pem_file
 from ops.collect.task import Task
+from ops.facts.base import NotSeen
 from ops.facts.certificate_inventory import Endpoint, FilePair, Inventory, ServedThere
-from ops.facts.snapshot import (
-    CertbotRuns,
-    Certificate,
-    Host,
-    Lineages,
-    NginxConfig,
-    NotSeen,
-    PemFile,
-    Processes,
-    Schedule,
-    Served,
-)
+from ops.facts.certificates import CertbotRuns, Certificate, Lineages, PemFile, Served
+from ops.facts.host import Host, Processes
+from ops.facts.nginx import NginxConfig
+from ops.facts.safeguards import Schedule
 from ops.interpret import nginx as nginx_topology
 from ops.interpret.address import is_wildcard, join_address
 from ops.interpret.expiry import rules_of

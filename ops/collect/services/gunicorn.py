@@ -14,7 +14,8 @@ import msgspec
 
 from ops.collect.process.process_status import process_status
 from ops.collect.process.start_time import start_ticks
-from ops.facts.snapshot import ConfigValue, GunicornConfig, InFlight, NotSeen, ProgressRecord
+from ops.facts.base import NotSeen
+from ops.facts.gunicorn import ConfigValue, GunicornConfig, InFlight, ProgressRecord
 from ops.files.bounded_read import read_regular_file
 from ops.interpret.authority import may_name
 from ops.interpret.judged_settings import without_private_value

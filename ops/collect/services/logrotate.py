@@ -11,7 +11,9 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
-from ops.facts.snapshot import LogFile, NotSeen, Rotation, RotationRule, Target
+from ops.facts.base import NotSeen
+from ops.facts.safeguards import LogFile, Rotation, RotationRule
+from ops.facts.target import Target
 from ops.files.bounded_read import read_regular_file
 from ops.files.nofollow import groups_of, resolve
 from ops.interpret.logrotate import TABOO, LogPlace, RotationAccount, parse

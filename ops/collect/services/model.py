@@ -9,7 +9,8 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from ops.facts.snapshot import ModelFile, ModelFiles, NotSeen
+from ops.facts.base import NotSeen
+from ops.facts.files import ModelFile, ModelFiles
 from ops.files.bounded_read import open_regular_file
 from ops.text.sanitize import safe_line
 

@@ -8,7 +8,9 @@ import stat
 from pathlib import Path
 
 from ops.collect.services.model import MAX_FILES, is_loaded
-from ops.facts.snapshot import AccessStep, ModelAccess, NotSeen, Reader, Target
+from ops.facts.base import NotSeen
+from ops.facts.files import AccessStep, ModelAccess, Reader
+from ops.facts.target import Target
 from ops.text.sanitize import safe_line
 
 # capabilities(7): either lets a process read whatever the modes say.

@@ -20,7 +20,9 @@ from typing import Any
 import msgspec
 
 from ops.collect.process.process_status import is_running
-from ops.facts.snapshot import Directive, NginxConfig, NginxTest, NotSeen, ParseError, Pidfile, Process
+from ops.facts.base import NotSeen
+from ops.facts.host import Process
+from ops.facts.nginx import Directive, NginxConfig, NginxTest, ParseError, Pidfile
 from ops.files.bounded_read import open_regular_file, read_regular_file
 from ops.files.nofollow import reason_not_to_trust
 from ops.interpret import nginx as nginx_topology

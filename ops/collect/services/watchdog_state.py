@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from ops.facts.snapshot import NotSeen, WatchdogAction, WatchdogFacts
+from ops.facts.base import NotSeen
+from ops.facts.safeguards import WatchdogAction, WatchdogFacts
 from ops.files.bounded_read import read_regular_file
 from ops.text.sanitize import safe_line
 

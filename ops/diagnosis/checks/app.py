@@ -6,19 +6,11 @@ from collections.abc import Iterator
 
 from ops.diagnosis.checks.log_reading import raised_in
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, check, quote
-from ops.facts.snapshot import (
-    AccessLog,
-    Activity,
-    Backend,
-    Exchange,
-    Log,
-    Logs,
-    NotSeen,
-    Process,
-    Processes,
-    Target,
-    Upstreams,
-)
+from ops.facts.base import NotSeen
+from ops.facts.host import Process, Processes
+from ops.facts.logs import AccessLog, Log, Logs
+from ops.facts.probes import Activity, Backend, Exchange, Upstreams
+from ops.facts.target import Target
 from ops.interpret.gunicorn import foreign_holders, holder
 from ops.interpret.service_name import identity, is_prediction, serves
 from ops.text.language import Text

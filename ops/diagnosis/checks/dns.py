@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ops.diagnosis.finding import Evidence, Finding, check, quote
-from ops.facts.snapshot import Host, NotSeen, Resolution, Served, Target
+from ops.facts.base import NotSeen
+from ops.facts.certificates import Served
+from ops.facts.host import Host
+from ops.facts.probes import Resolution
+from ops.facts.target import Target
 from ops.interpret.address import is_loopback
 from ops.interpret.trust import covers
 from ops.text.language import Text

@@ -7,7 +7,11 @@ from collections.abc import Iterator
 
 from ops.diagnosis.checks.log_reading import raised_in
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, Severity, check, quote
-from ops.facts.snapshot import Backend, Environment, Exchange, Log, Logs, NotSeen, Target
+from ops.facts.base import NotSeen
+from ops.facts.files import Environment
+from ops.facts.logs import Log, Logs
+from ops.facts.probes import Backend, Exchange
+from ops.facts.target import Target
 from ops.interpret.service_name import serves
 from ops.interpret.target import WRITTEN
 from ops.text.language import Text

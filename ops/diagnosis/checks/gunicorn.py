@@ -10,22 +10,13 @@ from collections.abc import Iterator
 from ops.diagnosis.checks.gunicorn_settings import KNOWN_SETTINGS, MEANT
 from ops.diagnosis.checks.log_reading import entries_with, last_quote, last_trouble, raised_in
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, check, quote, seen
-from ops.facts.snapshot import (
-    AccessLog,
-    Activity,
-    Backend,
-    Exchange,
-    Gunicorn,
-    GunicornConfig,
-    Log,
-    Logs,
-    NotSeen,
-    Pidfile,
-    Processes,
-    ProgressRecord,
-    Repeats,
-    Target,
-)
+from ops.facts.base import NotSeen
+from ops.facts.gunicorn import Gunicorn, GunicornConfig, ProgressRecord
+from ops.facts.host import Processes
+from ops.facts.logs import AccessLog, Log, Logs
+from ops.facts.nginx import Pidfile
+from ops.facts.probes import Activity, Backend, Exchange, Repeats
+from ops.facts.target import Target
 from ops.interpret.gunicorn import arguments, foreign_holders, holder, is_listening, process_of, setting
 from ops.interpret.progress import all_stuck, in_flight_ages, stuck_for
 from ops.interpret.service_name import is_service, serves

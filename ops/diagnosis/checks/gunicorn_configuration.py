@@ -6,20 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, check, quote
-from ops.facts.snapshot import (
-    Activity,
-    Application,
-    Backend,
-    Exchange,
-    Footprint,
-    Gunicorn,
-    GunicornConfig,
-    ModelFiles,
-    NotSeen,
-    Process,
-    Processes,
-    Target,
-)
+from ops.facts.base import NotSeen
+from ops.facts.files import Application, ModelFiles
+from ops.facts.gunicorn import Gunicorn, GunicornConfig
+from ops.facts.host import Process, Processes
+from ops.facts.machine import Footprint
+from ops.facts.probes import Activity, Backend, Exchange
+from ops.facts.target import Target
 from ops.interpret.gunicorn import arguments, options, process_of
 from ops.text.duration import age
 from ops.text.language import Text

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ops.diagnosis.finding import Finding, check, quote
-from ops.facts.snapshot import Logs, NotSeen, Target
+from ops.facts.base import NotSeen
+from ops.facts.logs import Logs
+from ops.facts.target import Target
 
 
 @check("gunicorn.logs", "GUN018", en="gunicorn's logs are its own", zh="gunicorn 的日志归它自己所有")

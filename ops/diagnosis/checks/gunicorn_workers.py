@@ -10,21 +10,13 @@ import msgspec
 from ops.diagnosis.checks.gunicorn import by_its_record, share_hangs
 from ops.diagnosis.checks.log_reading import entries_with
 from ops.diagnosis.finding import Evidence, Finding, check, quote, seen
-from ops.facts.snapshot import (
-    Activity,
-    Backend,
-    Exchange,
-    KernelKill,
-    KernelLog,
-    Log,
-    LogEntry,
-    Logs,
-    NotSeen,
-    OomCounter,
-    Processes,
-    Target,
-    WatchdogFacts,
-)
+from ops.facts.base import NotSeen
+from ops.facts.host import Processes
+from ops.facts.logs import Log, LogEntry, Logs
+from ops.facts.machine import KernelKill, KernelLog, OomCounter
+from ops.facts.probes import Activity, Backend, Exchange
+from ops.facts.safeguards import WatchdogFacts
+from ops.facts.target import Target
 from ops.interpret.progress import silence, stuck_for
 from ops.text.duration import age
 from ops.text.language import Text

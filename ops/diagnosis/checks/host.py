@@ -8,19 +8,11 @@ from email.utils import parsedate_to_datetime
 
 from ops.diagnosis.checks.log_reading import entries_with, nginx_entries
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, check, quote, seen
-from ops.facts.snapshot import (
-    CpuTime,
-    Exchange,
-    FileSystem,
-    Front,
-    Host,
-    LogEntry,
-    Logs,
-    Machine,
-    Memory,
-    NotSeen,
-    OpenFiles,
-)
+from ops.facts.base import NotSeen
+from ops.facts.host import Host
+from ops.facts.logs import LogEntry, Logs
+from ops.facts.machine import CpuTime, FileSystem, Machine, Memory, OpenFiles
+from ops.facts.probes import Exchange, Front
 from ops.interpret.address import is_loopback, split_address
 from ops.text.duration import age
 from ops.text.language import Text

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 import msgspec
 
 from ops.diagnosis.finding import Evidence, NotJudgedError, quote
-from ops.facts.snapshot import Log, LogEntry, Logs, NotSeen
+from ops.facts.base import NotSeen
+from ops.facts.logs import Log, LogEntry, Logs
 
 TROUBLE_LEVELS = ("warning", "warn", "error", "critical", "crit", "alert", "emerg", "fatal")
 # The last "File" line before the exception is where it was raised.

@@ -6,19 +6,11 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, Severity, check, quote
-from ops.facts.snapshot import (
-    AccessStep,
-    Activity,
-    Backend,
-    Exchange,
-    ModelAccess,
-    ModelFile,
-    ModelFiles,
-    NotSeen,
-    Processes,
-    Reader,
-    Target,
-)
+from ops.facts.base import NotSeen
+from ops.facts.files import AccessStep, ModelAccess, ModelFile, ModelFiles, Reader
+from ops.facts.host import Processes
+from ops.facts.probes import Activity, Backend, Exchange
+from ops.facts.target import Target
 from ops.interpret.service_name import serves
 from ops.text.duration import age
 from ops.text.language import Text

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ops.diagnosis.finding import Evidence, Finding, check, quote
-from ops.facts.snapshot import Backend, Exchange, Front, NotSeen, Pidfile, Processes, Target
+from ops.facts.base import NotSeen
+from ops.facts.host import Processes
+from ops.facts.nginx import Pidfile
+from ops.facts.probes import Backend, Exchange, Front
+from ops.facts.target import Target
 from ops.interpret.address import is_loopback, same_address, split_address
 from ops.interpret.nginx import serving_masters
 from ops.interpret.service_name import is_service

@@ -8,21 +8,12 @@ from urllib.parse import urljoin
 
 from ops.diagnosis.checks.log_reading import nginx_entries, require_nginx_log
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, check, quote
-from ops.facts.snapshot import (
-    AccessLog,
-    Backend,
-    Exchange,
-    Front,
-    Host,
-    Logs,
-    NginxConfig,
-    NginxTest,
-    NotSeen,
-    Pidfile,
-    Processes,
-    Target,
-    Upstreams,
-)
+from ops.facts.base import NotSeen
+from ops.facts.host import Host, Processes
+from ops.facts.logs import AccessLog, Logs
+from ops.facts.nginx import NginxConfig, NginxTest, Pidfile
+from ops.facts.probes import Backend, Exchange, Front, Upstreams
+from ops.facts.target import Target
 from ops.interpret import gunicorn as gunicorn_topology
 from ops.interpret import nginx as nginx_topology
 from ops.interpret.address import split_address

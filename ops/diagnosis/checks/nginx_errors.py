@@ -7,18 +7,12 @@ from collections.abc import Iterator
 
 from ops.diagnosis.checks.log_reading import LocatedEntry, entries_with, nginx_entries, require_nginx_log
 from ops.diagnosis.finding import Finding, NotJudgedError, check, quote
-from ops.facts.snapshot import (
-    AccessLog,
-    Exchange,
-    Front,
-    Log,
-    LogEntry,
-    Logs,
-    NginxConfig,
-    NotSeen,
-    Processes,
-    Target,
-)
+from ops.facts.base import NotSeen
+from ops.facts.host import Processes
+from ops.facts.logs import AccessLog, Log, LogEntry, Logs
+from ops.facts.nginx import NginxConfig
+from ops.facts.probes import Exchange, Front
+from ops.facts.target import Target
 from ops.interpret.service_name import reaches_service
 from ops.interpret.site import find_site
 

@@ -9,21 +9,12 @@ from ops.diagnosis.checks.log_reading import nginx_entries
 from ops.diagnosis.checks.nginx import own_failures
 from ops.diagnosis.checks.nginx_errors import of_this_site
 from ops.diagnosis.finding import Evidence, Finding, check, quote
-from ops.facts.snapshot import (
-    Backend,
-    Exchange,
-    Front,
-    Host,
-    Logs,
-    NginxConfig,
-    NginxTest,
-    NotSeen,
-    Pidfile,
-    Process,
-    Processes,
-    Target,
-    Upstreams,
-)
+from ops.facts.base import NotSeen
+from ops.facts.host import Host, Process, Processes
+from ops.facts.logs import Logs
+from ops.facts.nginx import NginxConfig, NginxTest, Pidfile
+from ops.facts.probes import Backend, Exchange, Front, Upstreams
+from ops.facts.target import Target
 from ops.interpret import nginx as nginx_topology
 from ops.interpret.address import is_loopback, same_address, split_address
 from ops.interpret.service_name import is_prediction, serves

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ops.diagnosis.finding import Evidence, Finding, check, quote
-from ops.facts.snapshot import NginxConfig, NginxTest, NotSeen, Process, Processes, Target
+from ops.facts.base import NotSeen
+from ops.facts.host import Process, Processes
+from ops.facts.nginx import NginxConfig, NginxTest
+from ops.facts.target import Target
 from ops.interpret.authority import Standing, posing_as_nginx
 from ops.interpret.nginx import title
 from ops.text.language import Text

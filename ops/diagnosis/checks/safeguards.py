@@ -7,7 +7,9 @@ import shlex
 from collections.abc import Iterator
 
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, check, quote
-from ops.facts.snapshot import Backups, Host, NotSeen, OpenLog, Processes, Rotation, Schedule, WatchdogFacts
+from ops.facts.base import NotSeen
+from ops.facts.host import Host, Processes
+from ops.facts.safeguards import Backups, OpenLog, Rotation, Schedule, WatchdogFacts
 from ops.interpret.logrotate import covering, tears_lines
 from ops.interpret.schedule import cron_period, jobs_running
 from ops.text.duration import age

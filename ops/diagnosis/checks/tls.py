@@ -6,25 +6,22 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, Severity, check, quote, seen
-from ops.facts.snapshot import (
+from ops.facts.base import NotSeen
+from ops.facts.certificates import (
     Certificate,
     Certificates,
-    Front,
-    Host,
     KeyFile,
     Lineage,
     Lineages,
-    NginxConfig,
-    NginxTest,
-    NotSeen,
     OldTls,
     PemFile,
-    Pidfile,
-    Processes,
-    Schedule,
     Served,
-    Target,
 )
+from ops.facts.host import Host, Processes
+from ops.facts.nginx import NginxConfig, NginxTest, Pidfile
+from ops.facts.probes import Front
+from ops.facts.safeguards import Schedule
+from ops.facts.target import Target
 from ops.interpret import nginx as nginx_topology
 from ops.interpret.expiry import expiry, limits_for
 from ops.interpret.renewal import lineage_of, renewers

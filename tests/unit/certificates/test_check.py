@@ -13,8 +13,8 @@ from ops.certificates.assess import review
 from ops.certificates.check import endpoint
 from ops.cli.cert import _Progress
 from ops.errors import UsageError
+from ops.facts.base import NotSeen
 from ops.facts.certificate_inventory import Review
-from ops.facts.snapshot import NotSeen
 from ops.report.certificates import render_certificates
 from tests.unit.diagnosis.checks.test_inventory import (
     FULLCHAIN,

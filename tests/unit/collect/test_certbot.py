@@ -14,7 +14,8 @@ from ops.collect.services.certbot import (
     parse_certbot_log,
     parse_renewal_conf,
 )
-from ops.facts.snapshot import Certificate, KeyFile, Lineage, Lineages, NotSeen, PemFile
+from ops.facts.base import NotSeen
+from ops.facts.certificates import Certificate, KeyFile, Lineage, Lineages, PemFile
 from ops.interpret.expiry import DAY, HOUR
 from ops.interpret.renewal import certbot_rule, failures_since
 from tests.lab.authority import Authority, write_lineage

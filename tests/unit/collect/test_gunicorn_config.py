@@ -18,7 +18,9 @@ from ops.collect.process.start_time import start_ticks
 from ops.collect.services import gunicorn
 from ops.collect.services.gunicorn import parse_config, read_config, read_progress
 from ops.diagnosis.checks.gunicorn_settings import KNOWN_SETTINGS
-from ops.facts.snapshot import GunicornConfig, InFlight, NotSeen, from_json, to_json
+from ops.facts.base import NotSeen
+from ops.facts.gunicorn import GunicornConfig, InFlight
+from ops.facts.snapshot import from_json, to_json
 from ops.interpret.judged_settings import JUDGED_SETTINGS
 from tests.unit.made_snapshot import but
 

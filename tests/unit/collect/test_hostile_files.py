@@ -19,7 +19,10 @@ from ops.collect.net.http_probe import kept_body
 from ops.collect.services import gunicorn, nginx
 from ops.collect.services.certificate_files import key_file
 from ops.collect.services.gunicorn import parse_config, read_config, read_progress
-from ops.facts.snapshot import GunicornConfig, NginxConfig, NotSeen, Snapshot, to_json
+from ops.facts.base import NotSeen
+from ops.facts.gunicorn import GunicornConfig
+from ops.facts.nginx import NginxConfig
+from ops.facts.snapshot import Snapshot, to_json
 from ops.files.bounded_read import open_regular_file
 from ops.interpret import logrotate
 from ops.interpret.nginx import every, pattern_found

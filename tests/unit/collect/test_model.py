@@ -11,7 +11,8 @@ import pytest
 
 from ops.collect.services.model import is_archive, model_files
 from ops.collect.services.model_access import reader_of, ways_into
-from ops.facts.snapshot import ModelFiles, NotSeen
+from ops.facts.base import NotSeen
+from ops.facts.files import ModelFiles
 
 NAME = "nlp_gte_sentence-embedding_chinese-large"
 

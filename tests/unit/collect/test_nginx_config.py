@@ -12,7 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ops.collect.services import nginx
-from ops.facts.snapshot import Directive, NginxConfig, NotSeen, Pidfile, Snapshot, to_json
+from ops.facts.base import NotSeen
+from ops.facts.nginx import Directive, NginxConfig, Pidfile
+from ops.facts.snapshot import Snapshot, to_json
 from ops.interpret import nginx as topology
 from ops.interpret.site import NginxSiteConfig, SiteReading, find_site
 from tests.unit.made_snapshot import SITE, but, directives, nginx_config, process

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from ops.collect.process import processes as table
-from ops.facts.snapshot import Process
+from ops.facts.host import Process
 from tests.unit.made_snapshot import process
 
 

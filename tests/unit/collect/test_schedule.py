@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ops.collect.host.schedule import MAX_FILE_BYTES, parse_cron_line, parse_unit, schedule
-from ops.facts.snapshot import BootService, CronEntry, Schedule, Timer
+from ops.facts.safeguards import BootService, CronEntry, Schedule, Timer
 from ops.interpret.schedule import jobs_running
 from ops.settings import ScheduleSettings
 

@@ -11,7 +11,9 @@ import pytest
 from ops.collect.logs import service_logs, tail
 from ops.collect.logs.line import gunicorn_line
 from ops.collect.logs.service_logs import MAX_ENTRIES, MAX_OF_ONE_SHAPE, _error_log, entry_text, read_logs
-from ops.facts.snapshot import AccessLog, Log, Logs, NotSeen, Target
+from ops.facts.base import NotSeen
+from ops.facts.logs import AccessLog, Log, Logs
+from ops.facts.target import Target
 
 NOW = 1_795_309_200.0
 SINCE = NOW - 900

@@ -14,7 +14,8 @@ from ops.collect.net.connection import Deadline
 from ops.collect.process import processes, worker_activity
 from ops.collect.process.start_time import start_ticks
 from ops.collect.process.worker_activity import ActivityReading
-from ops.facts.snapshot import InFlight, ProgressRecord, WorkerActivity
+from ops.facts.gunicorn import InFlight, ProgressRecord
+from ops.facts.probes import WorkerActivity
 from tests.unit.made_snapshot import but
 
 

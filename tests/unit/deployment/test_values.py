@@ -12,7 +12,7 @@ import pytest
 from ops.collect.run import Surroundings
 from ops.deployment import values
 from ops.deployment.render import Deployment
-from ops.facts.snapshot import Processes
+from ops.facts.host import Processes
 from ops.settings import AppSettings, GunicornSettings, Settings
 from tests.unit.made_snapshot import GUNICORN_MASTER, HEALTHY
 

@@ -18,19 +18,12 @@ from ops.diagnosis.engine import diagnose, find_causes, target_values, with_dura
 from ops.diagnosis.finding import Check, Finding, Severity, check, quote
 from ops.diagnosis.model import Cause, Diagnosis
 from ops.diagnosis.symptoms import Observed
-from ops.facts.snapshot import (
-    Connection,
-    Front,
-    Host,
-    Listener,
-    NotSeen,
-    Pidfile,
-    Snapshot,
-    Target,
-    Upstreams,
-    from_json,
-    to_json,
-)
+from ops.facts.base import NotSeen
+from ops.facts.host import Host, Listener
+from ops.facts.nginx import Pidfile
+from ops.facts.probes import Connection, Front, Upstreams
+from ops.facts.snapshot import Snapshot, from_json, to_json
+from ops.facts.target import Target
 from ops.text.language import Text
 from tests.unit.made_snapshot import (
     AT_BACKEND,

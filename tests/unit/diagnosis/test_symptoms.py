@@ -7,7 +7,9 @@ import pytest
 
 from ops.diagnosis.catalogue import catalogue
 from ops.diagnosis.symptoms import Observed, observed_symptoms
-from ops.facts.snapshot import Connection, Exchange, NotSeen, Resolution, Snapshot
+from ops.facts.base import NotSeen
+from ops.facts.probes import Connection, Exchange, Resolution
+from ops.facts.snapshot import Snapshot
 from tests.unit.made_snapshot import (
     DAY,
     DOMAIN,

@@ -19,7 +19,8 @@ from ops.diagnosis.checks import CHECKS
 from ops.diagnosis.engine import diagnose
 from ops.doctor import diagnose_bundle, examine
 from ops.facts.bundle import MAX_BYTES, BundleError, read_bundle, write_bundle
-from ops.facts.snapshot import Directive, Snapshot
+from ops.facts.nginx import Directive
+from ops.facts.snapshot import Snapshot
 from ops.interpret.redaction import redacted
 from ops.report import render
 from ops.settings import DoctorSettings, Ignore, Settings

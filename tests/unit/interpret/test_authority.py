@@ -7,7 +7,7 @@ import stat
 import msgspec
 import pytest
 
-from ops.facts.snapshot import Processes
+from ops.facts.host import Processes
 from ops.files.ownership import PathEntry, distrust, may_write
 from ops.interpret.authority import (
     Standing,

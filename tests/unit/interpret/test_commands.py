@@ -7,7 +7,8 @@ import shlex
 import msgspec
 import pytest
 
-from ops.facts.snapshot import Host, NotSeen, Process
+from ops.facts.base import NotSeen
+from ops.facts.host import Host, Process
 from ops.interpret.commands import FilesFound, as_user_of, commands
 from ops.settings import Settings
 from tests.unit.made_snapshot import GUNICORN_PROCESSES, HEALTHY

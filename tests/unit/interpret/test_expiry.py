@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.facts.snapshot import ExpiryRule
+from ops.facts.target import ExpiryRule
 from ops.interpret.expiry import DAY, HOUR, Limits, expiry, limits_for, marks_of
 from ops.text.duration import Margin, parse_margin
 

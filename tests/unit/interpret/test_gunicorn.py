@@ -7,7 +7,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ops.facts.snapshot import GunicornConfig, Listener, NotSeen, Process, Processes
+from ops.facts.base import NotSeen
+from ops.facts.gunicorn import GunicornConfig
+from ops.facts.host import Listener, Process, Processes
 from ops.interpret import gunicorn
 from ops.interpret.gunicorn import Hints
 from tests.unit.made_snapshot import (

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ops.facts.snapshot import Directive, NginxConfig, Processes
+from ops.facts.host import Processes
+from ops.facts.nginx import Directive, NginxConfig
 from ops.interpret import nginx
 from ops.interpret.address import dialled, is_loopback, join_address, same_address, split_address
 from ops.interpret.nginx import Listen, Server, parse_listen

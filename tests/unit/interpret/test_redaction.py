@@ -13,7 +13,9 @@ from crossplane.analyzer import DIRECTIVES
 import ops.diagnosis.checks
 from ops.diagnosis.checks import CHECKS
 from ops.diagnosis.engine import diagnose
-from ops.facts.snapshot import NginxConfig, Processes, Snapshot
+from ops.facts.host import Processes
+from ops.facts.nginx import NginxConfig
+from ops.facts.snapshot import Snapshot
 from ops.interpret.redaction import redacted
 from ops.interpret.redaction_nginx import JUDGED_DIRECTIVES, PARTLY_JUDGED
 from tests.unit.diagnosis.checks.cases import Case
@@ -156,7 +158,7 @@ def test_of_another_s_process_the_program_s_name_is_left(
 
 
 def test_where_the_service_is_not_known_every_process_is_another_s() -> None:
-    from ops.facts.snapshot import NotSeen
+    from ops.facts.base import NotSeen
 
     table = processes((process(7, 1, "python3", "x.py", "hunter2"),))
     left = redacted(but(processes=table, target=NotSeen(reason="-")))

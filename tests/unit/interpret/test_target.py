@@ -12,17 +12,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ops.errors import SettingsError
-from ops.facts.snapshot import (
-    Gunicorn,
-    Host,
-    Listener,
-    NginxConfig,
-    NotSeen,
-    Pidfile,
-    Process,
-    Processes,
-    Target,
-)
+from ops.facts.base import NotSeen
+from ops.facts.gunicorn import Gunicorn
+from ops.facts.host import Host, Listener, Process, Processes
+from ops.facts.nginx import NginxConfig, Pidfile
+from ops.facts.target import Target
 from ops.interpret import target as topology
 from ops.interpret.commands import FilesFound
 from ops.interpret.nginx import serving_masters

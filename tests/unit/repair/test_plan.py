@@ -10,7 +10,12 @@ from ops.diagnosis.catalogue import catalogue
 from ops.diagnosis.checks import CHECKS
 from ops.diagnosis.engine import diagnose
 from ops.diagnosis.model import Cause
-from ops.facts.snapshot import InFlight, NotSeen, OpenLog, Pidfile, ProgressRecord, Snapshot, Upstreams
+from ops.facts.base import NotSeen
+from ops.facts.gunicorn import InFlight, ProgressRecord
+from ops.facts.nginx import Pidfile
+from ops.facts.probes import Upstreams
+from ops.facts.safeguards import OpenLog
+from ops.facts.snapshot import Snapshot
 from ops.interpret.process_ref import ProcessRef
 from ops.repair.model import (
     ChangeMode,

@@ -6,7 +6,9 @@ from typing import Any
 
 import msgspec
 
-from ops.facts.snapshot import Exchange, InFlight, NotSeen, ProgressRecord
+from ops.facts.base import NotSeen
+from ops.facts.gunicorn import InFlight, ProgressRecord
+from ops.facts.probes import Exchange
 from ops.supervision.observation import Clocks, Observation, ProcessState, Worker
 from ops.supervision.rules import Rules
 from ops.supervision.state import WatchdogState, WorkerState

@@ -7,7 +7,7 @@ import json
 import msgspec
 import pytest
 
-from ops.facts.snapshot import NotSeen
+from ops.facts.base import NotSeen
 from ops.interpret.process_ref import ProcessRef
 from ops.supervision.health import Assessment, assess, own_trouble, remembered, with_dump, without_dumps
 from ops.supervision.observation import Clocks, Holder, Observation, ProcessState

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ops.collect.process.process_status import ProcessStatus
-from ops.facts.snapshot import Listener, Process, Processes
+from ops.facts.host import Listener, Process, Processes
 from ops.interpret.process_ref import ProcessRef
 from ops.settings import GunicornSettings, Settings
 from ops.supervision import observe

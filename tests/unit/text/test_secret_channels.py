@@ -18,7 +18,8 @@ from ops.collect.logs.service_logs import entry_text
 from ops.collect.net.http_probe import kept_body
 from ops.collect.process import processes as process_collector
 from ops.diagnosis.finding import quote
-from ops.facts.snapshot import ConfigValue, Directive, Gunicorn, GunicornConfig, NginxTest
+from ops.facts.gunicorn import ConfigValue, Gunicorn, GunicornConfig
+from ops.facts.nginx import Directive, NginxTest
 from ops.interpret.redaction import redacted
 from ops.notifications.message import Message, bounded
 from ops.report import render

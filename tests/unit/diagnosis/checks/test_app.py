@@ -5,7 +5,11 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from ops.facts.snapshot import Exchange, Listener, LogEntry, NotSeen, Snapshot, Upstreams
+from ops.facts.base import NotSeen
+from ops.facts.host import Listener
+from ops.facts.logs import LogEntry
+from ops.facts.probes import Exchange, Upstreams
+from ops.facts.snapshot import Snapshot
 from tests.unit.diagnosis.checks.cases import Case, fires, hold, quiet
 from tests.unit.made_snapshot import (
     AT_BACKEND,

@@ -15,7 +15,8 @@ import pytest
 from ops.diagnosis.catalogue import catalogue
 from ops.diagnosis.checks import CHECKS
 from ops.diagnosis.finding import Check, NotJudgedError
-from ops.facts.snapshot import NotSeen, Snapshot
+from ops.facts.base import NotSeen
+from ops.facts.snapshot import Snapshot
 from tests.unit.diagnosis.checks.cases import Case
 from tests.unit.made_snapshot import HEALTHY, but
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ops.facts.snapshot import Resolution, Snapshot
+from ops.facts.probes import Resolution
+from ops.facts.snapshot import Snapshot
 from tests.unit.diagnosis.checks.cases import Case, fires, hold, quiet
 from tests.unit.made_snapshot import DOMAIN, HEALTHY, HOST_ADDRESS, INTERMEDIATE, but, certificate
 

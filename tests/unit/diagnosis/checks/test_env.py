@@ -8,7 +8,8 @@ import pytest
 
 from ops.diagnosis.checks import env
 from ops.diagnosis.finding import NotJudgedError
-from ops.facts.snapshot import NotSeen, Snapshot
+from ops.facts.base import NotSeen
+from ops.facts.snapshot import Snapshot
 from tests.unit.diagnosis.checks.cases import Case, fires, hold, quiet
 from tests.unit.made_snapshot import (
     AT_BACKEND,

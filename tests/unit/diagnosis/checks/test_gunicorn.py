@@ -9,19 +9,13 @@ import pytest
 
 from ops.collect.services.gunicorn import parse_config
 from ops.diagnosis.checks.gunicorn_settings import KNOWN_SETTINGS, MEANT
-from ops.facts.snapshot import (
-    Connection,
-    Gunicorn,
-    InFlight,
-    Listener,
-    LogEntry,
-    NotSeen,
-    Pidfile,
-    Process,
-    ProgressRecord,
-    Snapshot,
-    WorkerActivity,
-)
+from ops.facts.base import NotSeen
+from ops.facts.gunicorn import Gunicorn, InFlight, ProgressRecord
+from ops.facts.host import Listener, Process
+from ops.facts.logs import LogEntry
+from ops.facts.nginx import Pidfile
+from ops.facts.probes import Connection, WorkerActivity
+from ops.facts.snapshot import Snapshot
 from tests.unit.diagnosis.checks.cases import Case, fires, found, hold, quiet
 from tests.unit.made_snapshot import (
     AT_BACKEND,

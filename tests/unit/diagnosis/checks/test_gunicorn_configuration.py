@@ -10,7 +10,10 @@ import pytest
 from ops.collect.services.gunicorn import parse_config
 from ops.diagnosis.checks import gunicorn_configuration
 from ops.diagnosis.finding import Check, NotJudgedError
-from ops.facts.snapshot import GunicornConfig, ModelFile, NotSeen, Snapshot, SourceFile
+from ops.facts.base import NotSeen
+from ops.facts.files import ModelFile, SourceFile
+from ops.facts.gunicorn import GunicornConfig
+from ops.facts.snapshot import Snapshot
 from tests.unit.diagnosis.checks.cases import Case, fires, hold, quiet
 from tests.unit.made_snapshot import (
     AT_BACKEND,

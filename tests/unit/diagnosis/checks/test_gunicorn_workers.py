@@ -7,20 +7,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from ops.facts.snapshot import (
-    InFlight,
-    KernelKill,
-    KernelLog,
-    LogEntry,
-    NotSeen,
-    OomCounter,
-    ProgressRecord,
-    Repeats,
-    Snapshot,
-    WatchdogAction,
-    WatchdogFacts,
-    WorkerActivity,
-)
+from ops.facts.base import NotSeen
+from ops.facts.gunicorn import InFlight, ProgressRecord
+from ops.facts.logs import LogEntry
+from ops.facts.machine import KernelKill, KernelLog, OomCounter
+from ops.facts.probes import Repeats, WorkerActivity
+from ops.facts.safeguards import WatchdogAction, WatchdogFacts
+from ops.facts.snapshot import Snapshot
 from tests.unit.diagnosis.checks.cases import Case, fires, found, hold, quiet
 from tests.unit.made_snapshot import (
     AT_BACKEND,

@@ -9,17 +9,9 @@ import pytest
 
 from ops.diagnosis.checks import CHECKS
 from ops.diagnosis.engine import diagnose
-from ops.facts.snapshot import (
-    Clock,
-    CpuGroup,
-    CpuTime,
-    FileSystem,
-    Memory,
-    MemoryGroup,
-    NotSeen,
-    OpenFiles,
-    Snapshot,
-)
+from ops.facts.base import NotSeen
+from ops.facts.machine import Clock, CpuGroup, CpuTime, FileSystem, Memory, MemoryGroup, OpenFiles
+from ops.facts.snapshot import Snapshot
 from tests.unit.diagnosis.checks.cases import Case, fires, found, hold, quiet
 from tests.unit.made_snapshot import (
     GIB,

@@ -7,21 +7,21 @@ from typing import Any
 import msgspec
 
 from ops.certificates.assess import review
+from ops.facts.base import NotSeen
 from ops.facts.certificate_inventory import Endpoint, FilePair, Inventory, Judged, Review, ServedThere
-from ops.facts.snapshot import (
+from ops.facts.certificates import (
     CertbotRuns,
     Certificate,
-    ExpiryRule,
     KeyFile,
     Lineage,
     Lineages,
-    NotSeen,
     PemFile,
     RenewalAttempt,
     RenewalConf,
-    Schedule,
     Served,
 )
+from ops.facts.safeguards import Schedule
+from ops.facts.target import ExpiryRule
 from ops.text.duration import Margin
 from tests.unit.diagnosis.checks.cases import Case
 from tests.unit.made_snapshot import DAY, DOMAIN, HEALTHY, INTERMEDIATE, LINEAGE, NOW, certificate, lineage

@@ -10,7 +10,10 @@ import pytest
 from ops.diagnosis.checks import model as judges
 from ops.diagnosis.checks.model import may
 from ops.diagnosis.finding import NotJudgedError
-from ops.facts.snapshot import AccessStep, ModelAccess, ModelFile, NotSeen, ProgressRecord, Reader, Snapshot
+from ops.facts.base import NotSeen
+from ops.facts.files import AccessStep, ModelAccess, ModelFile, Reader
+from ops.facts.gunicorn import ProgressRecord
+from ops.facts.snapshot import Snapshot
 from tests.unit.diagnosis.checks.cases import Case, fires, hold, quiet
 from tests.unit.made_snapshot import (
     AT_BACKEND,

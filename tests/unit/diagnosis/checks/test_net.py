@@ -5,7 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from ops.facts.snapshot import Connection, Listener, NotSeen, Snapshot
+from ops.facts.base import NotSeen
+from ops.facts.host import Listener
+from ops.facts.probes import Connection
+from ops.facts.snapshot import Snapshot
 from tests.unit.diagnosis.checks.cases import Case, fires, hold, quiet
 from tests.unit.made_snapshot import (
     DOMAIN,

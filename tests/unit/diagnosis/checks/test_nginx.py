@@ -8,16 +8,11 @@ import pytest
 
 from ops.diagnosis.checks.nginx import nginx_seconds, rate_limit, timeout
 from ops.diagnosis.finding import Check, NotJudgedError
-from ops.facts.snapshot import (
-    Connection,
-    Exchange,
-    Listener,
-    NginxTest,
-    NotSeen,
-    Pidfile,
-    Snapshot,
-    Upstreams,
-)
+from ops.facts.base import NotSeen
+from ops.facts.host import Listener
+from ops.facts.nginx import NginxTest, Pidfile
+from ops.facts.probes import Connection, Exchange, Upstreams
+from ops.facts.snapshot import Snapshot
 from tests.unit.diagnosis.checks.cases import Case, fires, found, hold, quiet
 from tests.unit.made_snapshot import (
     AT_BACKEND,

@@ -8,7 +8,9 @@ import pytest
 
 from ops.diagnosis.checks.nginx_errors import body_size, capacity, permission, premature_close
 from ops.diagnosis.finding import Check, NotJudgedError
-from ops.facts.snapshot import LogEntry, NotSeen, Snapshot
+from ops.facts.base import NotSeen
+from ops.facts.logs import LogEntry
+from ops.facts.snapshot import Snapshot
 from tests.unit.diagnosis.checks.cases import Case, fires, found, hold, quiet
 from tests.unit.made_snapshot import (
     DOMAIN,

@@ -6,7 +6,12 @@ from typing import Any
 
 import pytest
 
-from ops.facts.snapshot import Exchange, Listener, LogEntry, NginxTest, NotSeen, Snapshot, Upstreams
+from ops.facts.base import NotSeen
+from ops.facts.host import Listener
+from ops.facts.logs import LogEntry
+from ops.facts.nginx import NginxTest
+from ops.facts.probes import Exchange, Upstreams
+from ops.facts.snapshot import Snapshot
 from tests.unit.diagnosis.checks.cases import Case, fires, found, hold, quiet
 from tests.unit.made_snapshot import (
     DOMAIN,

@@ -5,17 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from ops.facts.snapshot import (
-    Backup,
-    CronEntry,
-    LogFile,
-    NotSeen,
-    OpenLog,
-    Process,
-    RotationRule,
-    Snapshot,
-    WatchdogFacts,
-)
+from ops.facts.base import NotSeen
+from ops.facts.host import Process
+from ops.facts.safeguards import Backup, CronEntry, LogFile, OpenLog, RotationRule, WatchdogFacts
+from ops.facts.snapshot import Snapshot
 from tests.unit.diagnosis.checks.cases import Case, fires, hold, quiet
 from tests.unit.made_snapshot import (
     GUNICORN_ACCESS_LOG,

@@ -9,23 +9,21 @@ import msgspec
 import pytest
 
 from ops.diagnosis.checks.tls import when
-from ops.facts.snapshot import (
+from ops.facts.base import NotSeen
+from ops.facts.certificates import (
     Certificate,
     Certificates,
-    CronEntry,
-    ExpiryRule,
     KeyFile,
     Lineage,
     Lineages,
-    NginxTest,
-    NotSeen,
     OldTls,
     PemFile,
     RenewalConf,
-    Schedule,
-    Snapshot,
-    Timer,
 )
+from ops.facts.nginx import NginxTest
+from ops.facts.safeguards import CronEntry, Schedule, Timer
+from ops.facts.snapshot import Snapshot
+from ops.facts.target import ExpiryRule
 from ops.text.duration import Margin
 from tests.unit.diagnosis.checks.cases import Case, fires, found, hold, quiet
 from tests.unit.made_snapshot import (

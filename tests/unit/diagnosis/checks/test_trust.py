@@ -5,16 +5,12 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from ops.facts.snapshot import (
-    Connection,
-    Gunicorn,
-    NginxConfig,
-    NotSeen,
-    Pidfile,
-    Process,
-    Processes,
-    Snapshot,
-)
+from ops.facts.base import NotSeen
+from ops.facts.gunicorn import Gunicorn
+from ops.facts.host import Process, Processes
+from ops.facts.nginx import NginxConfig, Pidfile
+from ops.facts.probes import Connection
+from ops.facts.snapshot import Snapshot
 from tests.unit.diagnosis.checks.cases import Case, fires, found, hold, quiet
 from tests.unit.made_snapshot import BACKEND, HEALTHY, but, process
 

@@ -1,0 +1,62 @@
+"""gunicorn: its configuration file, its pidfile, its workers' progress records."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from ops.facts.base import Facts, NotSeen
+from ops.facts.nginx import Pidfile
+
+
+class ConfigValue(Facts, frozen=True):
+    """One name assigned in gunicorn's configuration file. ``value`` is JSON-able where ``known``; an expression that
+    cannot be evaluated without running it is not known."""
+
+    line: int
+    known: bool
+    value: Any = None
+    source: str = ""
+
+
+class GunicornConfig(Facts, frozen=True):
+    """gunicorn's configuration file, read but not executed.
+
+    ``assigned``: every top-level assignment, with its value where it is a setting that something reads.
+    ``other_names``: names bound by import, def or class. ``read_names``: names some expression in the file uses.
+    ``missing``/``error``: why there is nothing to read."""
+
+    path: str
+    missing: bool = False
+    error: str | None = None
+    assigned: dict[str, ConfigValue] = msgspec.field(default_factory=dict)
+    other_names: tuple[str, ...] = ()
+    read_names: tuple[str, ...] = ()
+    star_imports: tuple[str, ...] = ()
+
+
+class InFlight(Facts, frozen=True):
+    """A request a worker is working on since ``since``."""
+
+    path: str
+    since: float
+
+
+class ProgressRecord(Facts, frozen=True):
+    """One worker's own account (contract: service.md, Progress records)."""
+
+    pid: int
+    start_ticks: int
+    phase: str
+    completed: int
+    last_completed: float | None
+    in_flight: tuple[InFlight, ...] = ()
+
+
+class Gunicorn(Facts, frozen=True):
+    """gunicorn's files: configuration, pidfile, the workers' progress records."""
+
+    config: GunicornConfig | NotSeen
+    pidfile: Pidfile | NotSeen
+    progress: tuple[ProgressRecord, ...] | NotSeen

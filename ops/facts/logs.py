@@ -1,0 +1,49 @@
+"""What nginx and gunicorn logged."""
+
+from __future__ import annotations
+
+from ops.facts.base import Facts, NotSeen
+
+
+class LogEntry(Facts, frozen=True):
+    """One entry, continuation lines included, control characters and secrets removed."""
+
+    time: float
+    level: str
+    pid: int | None
+    text: str
+
+
+class Log(Facts, frozen=True):
+    """The entries of one log in the window, newest last. ``complete``: the window begins inside what was read."""
+
+    path: str
+    size: int
+    modified: float
+    entries: tuple[LogEntry, ...]
+    complete: bool = True
+
+
+class AccessLog(Facts, frozen=True):
+    """One access log in the window, counted: ``statuses`` by code as text. ``first_prediction`` and
+    ``last_prediction``: when the first and the last request for the predict path were logged, that is answered."""
+
+    path: str
+    size: int
+    modified: float
+    requests: int
+    statuses: dict[str, int]
+    last: float | None = None
+    last_prediction: float | None = None
+    first_prediction: float | None = None
+    complete: bool = True
+
+
+class Logs(Facts, frozen=True):
+    """The logs of the site. ``since``: the window's beginning."""
+
+    since: float
+    nginx_errors: dict[str, Log | NotSeen]
+    nginx_access: AccessLog | NotSeen
+    gunicorn_error: Log | NotSeen
+    gunicorn_access: AccessLog | NotSeen

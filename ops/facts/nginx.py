@@ -1,0 +1,63 @@
+"""nginx: its configuration on disk, what ``nginx -t`` says, its pidfile."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ops.facts.base import Facts
+
+
+class Directive(Facts, frozen=True):
+    """One directive of the configuration, includes resolved. ``block`` is None for a simple directive."""
+
+    name: str
+    args: tuple[str, ...]
+    file: str
+    line: int
+    block: tuple[Directive, ...] | None = None
+
+
+class ParseError(Facts, frozen=True):
+    """Where the configuration could not be parsed or an included file not read."""
+
+    file: str
+    line: int | None
+    message: str
+    permission: bool = False
+
+
+class NginxConfig(Facts, frozen=True):
+    """The configuration on disk as one tree. ``modified``: when each of its files was last changed; ``owner``: the user
+    that the main file belongs to; ``distrusted``: why nginx itself is not run on it, None where it may be: somebody
+    else than root and the caller could change its program, one of its files or code that it loads."""
+
+    binary: str | None
+    version: str | None
+    prefix: str
+    file: str
+    directives: tuple[Directive, ...]
+    errors: tuple[ParseError, ...] = ()
+    files: tuple[str, ...] = ()
+    modified: dict[str, float] = msgspec.field(default_factory=dict)
+    owner: int = 0
+    distrusted: str | None = None
+
+
+class NginxTest(Facts, frozen=True):
+    """``nginx -t``: its exit code and what it printed, line by line."""
+
+    command: tuple[str, ...]
+    exit_code: int
+    lines: tuple[str, ...]
+
+
+class Pidfile(Facts, frozen=True):
+    """A pidfile. ``pid`` is None where it holds no number; ``missing`` where it is not there; ``uid``: whose it is;
+    ``is_alive``: some process has that number, whosever it is."""
+
+    path: str
+    pid: int | None = None
+    missing: bool = False
+    unreadable: str | None = None
+    uid: int = 0
+    is_alive: bool = False

@@ -1,0 +1,132 @@
+"""Log rotation, backups, the watchdog, and what runs them."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ops.facts.base import Facts, NotSeen
+
+
+class RotationRule(Facts, frozen=True):
+    """One block of logrotate's configuration: its patterns, the options in force in it, its scripts by name."""
+
+    file: str
+    line: int
+    patterns: tuple[str, ...]
+    options: dict[str, str] = msgspec.field(default_factory=dict)
+    scripts: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+class LogFile(Facts, frozen=True):
+    """A log of the service. ``resolved``: its path without links; ``is_file``: it is there, and no pipe or device."""
+
+    path: str
+    resolved: str
+    is_file: bool = True
+
+
+class Rotation(Facts, frozen=True):
+    """The rotation rules in force and the logs they should take. ``unread``: files that were not read, or that
+    logrotate itself passes over."""
+
+    files: tuple[str, ...]
+    rules: tuple[RotationRule, ...]
+    unread: tuple[NotSeen, ...] = ()
+    logs: tuple[LogFile, ...] = ()
+
+
+class OpenLog(Facts, frozen=True):
+    """A file that a process of nginx or gunicorn has open for writing: a log, or what it was before it was renamed or
+    ``deleted``. ``size`` in bytes."""
+
+    pid: int
+    path: str
+    deleted: bool
+    size: int
+
+
+class Backup(Facts, frozen=True):
+    """One archive. ``is_own``: made by gte-ops, by its name; ``created_at`` is from there, else the file's time.
+
+    ``verified``: it can be read and is what was written (False: why not stands in ``reason``); None: not looked into.
+    ``loose_links``: certificates' links in it whose files are not."""
+
+    path: str
+    created_at: float
+    size: int
+    is_own: bool
+    verified: bool | None = None
+    reason: str | None = None
+    loose_links: tuple[str, ...] = ()
+    needs_root: bool = False
+
+
+class Backups(Facts, frozen=True):
+    """The archives in the backup directory and the guide's own, the newest first. ``max_age``: seconds after which one
+    is too old."""
+
+    directory: str
+    max_age: float
+    backups: tuple[Backup, ...]
+
+
+class WatchdogAction(Facts, frozen=True):
+    """One thing the watchdog did: a rung of its ladder (kill_worker, restart, ...), and to which worker."""
+
+    time: float
+    rung: str
+    pid: int | None = None
+
+
+class WatchdogFacts(Facts, frozen=True):
+    """What the watchdog last wrote of itself. ``gave_up``: it does nothing for now; ``actions``: those it remembers;
+    ``done``: the same, one by one. ``interval``: seconds between two rounds, as configured."""
+
+    path: str
+    last_round: float | None
+    gave_up: bool
+    actions: int
+    interval: float = 15.0
+    done: tuple[WatchdogAction, ...] = ()
+
+
+class CronEntry(Facts, frozen=True):
+    """One entry of a crontab, or one script that an entry runs by run-parts. ``script``: the beginning of the shell
+    script that the command begins with, without comments; empty where it is a program."""
+
+    file: str
+    line: int
+    when: str
+    user: str
+    command: str
+    script: str = ""
+
+
+class Timer(Facts, frozen=True):
+    """One systemd timer and what its service runs. ``when``: its On... settings as written. ``enabled``: wanted by some
+    target, and neither it nor its service masked."""
+
+    name: str
+    file: str
+    enabled: bool
+    when: tuple[str, ...]
+    service: str
+    commands: tuple[str, ...]
+    scripts: tuple[str, ...] = ()
+
+
+class BootService(Facts, frozen=True):
+    """One service that systemd starts at boot."""
+
+    name: str
+    file: str
+    commands: tuple[str, ...]
+
+
+class Schedule(Facts, frozen=True):
+    """What runs by itself. ``unseen``: the places that could not be read."""
+
+    cron: tuple[CronEntry, ...]
+    timers: tuple[Timer, ...]
+    services: tuple[BootService, ...] = ()
+    unseen: tuple[NotSeen, ...] = ()

@@ -1,0 +1,72 @@
+"""What is diagnosed: where users come in, where the service should be, which files belong to it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ops.facts.base import Facts
+from ops.text.duration import Margin
+
+
+class ExpiryRule(Facts, frozen=True):
+    """When certificates whose names match a pattern of ``names`` are told as ending soon, as settings have it."""
+
+    names: tuple[str, ...]
+    warn: Margin | None = None
+    fail: Margin | None = None
+
+
+class Target(Facts, frozen=True):
+    """What is diagnosed: where users come in, where the service should be, which files belong to it.
+
+    ``origin`` tells for each field where its value was found. Addresses: ``ip:port`` or ``unix:/path``.
+    ``nginx_config_owner``: the user that nginx's configuration file belongs to; ``gunicorn_log_namer``: the user who
+    runs gunicorn, and so whose word its logs are where no settings name them; None where it is not seen."""
+
+    domain: str
+    url: str
+    connect_to: str | None
+    plain_connect_to: str | None
+    backend: str
+    health_path: str
+    ready_path: str
+    predict_path: str
+    predict_body: str
+    expect_key: str
+    slow_after_s: float
+    resolver: str | None
+    expected_addresses: tuple[str, ...]
+    certificate: str | None
+    private_key: str | None
+    ca_file: str | None
+    letsencrypt_dir: str
+    upstreams: tuple[str, ...]
+    site_file: str | None
+    nginx_binary: str
+    nginx_installed: bool
+    nginx_config_file: str
+    nginx_pidfile: str | None
+    nginx_access_log: str | None
+    nginx_error_logs: tuple[str, ...]
+    gunicorn_config_file: str | None
+    gunicorn_pidfile: str | None
+    gunicorn_access_log: str | None
+    gunicorn_error_log: str | None
+    gunicorn_master: int | None
+    gunicorn_workers: tuple[int, ...]
+    app_dir: str
+    python: str
+    model_dir: str | None
+    request_deadline: float
+    boot_deadline: float
+    start_command: str
+    restart_command: str
+    reload_nginx: str
+    start_nginx: str
+    test_nginx: str
+    python_command: str = ""
+    nginx_default_config: str = "/etc/nginx/nginx.conf"
+    nginx_config_owner: int = 0
+    gunicorn_log_namer: int | None = None
+    expiry_rules: tuple[ExpiryRule, ...] = ()
+    origin: dict[str, str] = msgspec.field(default_factory=dict)
