@@ -318,7 +318,6 @@ def test_a_destination_that_is_none_is_refused(host: Host, written: str):
     assert not host.backups.exists()
 
 
-@pytest.mark.skipif(shutil.which("rclone") is None, reason="rclone is not installed")
 def test_a_copy_by_rclone_is_compared(host: Host, tmp_path: Path):
     there = tmp_path / "there"
     assert host.run("create", "--to", f"rclone:{there}").returncode == 0
@@ -332,7 +331,6 @@ def test_a_copy_by_rclone_is_compared(host: Host, tmp_path: Path):
     assert len(host.archives()) == 2
 
 
-@pytest.mark.skipif(shutil.which("restic") is None, reason="restic is not installed")
 def test_a_copy_by_restic_is_compared(host: Host, tmp_path: Path):
     environment = {"RESTIC_PASSWORD": "lab", "RESTIC_CACHE_DIR": str(tmp_path / "cache")}
     repository = tmp_path / "repository"

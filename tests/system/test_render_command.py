@@ -6,7 +6,6 @@ import difflib
 import importlib.metadata
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -126,7 +125,6 @@ def test_misuse_is_one_line_and_changes_nothing(stack: Stack) -> None:
     assert run(stack, "apache").exit_code == 3
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
 def test_promtool_takes_the_rules_and_the_scrape_configuration(tmp_path: Path) -> None:
     folder = Path(__file__).resolve().parents[2] / "deploy" / "prometheus"
     scrape = tmp_path / "prometheus.yml"
@@ -155,7 +153,6 @@ tests:
 """
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
 @pytest.mark.parametrize(
     ("days", "left", "warns"),
     [(60, 16, False), (60, 14, True), (45, 12, False), (45, 10, True), (6, 2.5, False), (6, 1.5, True)],
@@ -199,7 +196,6 @@ tests:
 """
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
 @pytest.mark.parametrize(("restarts", "warns"), [(1, False), (5, True)])
 def test_an_engine_that_keeps_ending_is_warned_of(restarts: int, *, warns: bool, tmp_path: Path) -> None:
     rules = Path(__file__).resolve().parents[2] / "deploy" / "prometheus" / "gte-ops.rules.yml"
