@@ -29,7 +29,8 @@ class ParseError(Facts, frozen=True):
 class NginxConfig(Facts, frozen=True):
     """The configuration on disk as one tree. ``modified``: when each of its files was last changed; ``owner``: the user
     that the main file belongs to; ``distrusted``: why nginx itself is not run on it, None where it may be: somebody
-    else than root and the caller could change its program, one of its files or code that it loads."""
+    else than root and the caller could change its program, one of its files or code that it loads, or
+    (``is_partly_read``) not all of it was read here, and who could change the rest is not known."""
 
     binary: str | None
     version: str | None
@@ -41,6 +42,7 @@ class NginxConfig(Facts, frozen=True):
     modified: dict[str, float] = msgspec.field(default_factory=dict)
     owner: int = 0
     distrusted: str | None = None
+    is_partly_read: bool = False
 
 
 class NginxTest(Facts, frozen=True):

@@ -126,11 +126,14 @@ def _has_access_list(descriptor: int) -> bool:
 
 
 def _has_other_members(gid: int, owner: int) -> bool:
-    """Whether anybody but root, the caller and the owner is in a group."""
+    """Whether anybody but root, the caller and the owner is in a group; of one without a name nobody knows who is."""
     trusted = {*trusted_users(), owner}
-    with contextlib.suppress(KeyError):
-        for name in grp.getgrgid(gid).gr_mem:
-            with contextlib.suppress(KeyError):
-                if pwd.getpwnam(name).pw_uid not in trusted:
-                    return True
+    try:
+        members = grp.getgrgid(gid).gr_mem
+    except KeyError:
+        return True
+    for name in members:
+        with contextlib.suppress(KeyError):
+            if pwd.getpwnam(name).pw_uid not in trusted:
+                return True
     return any(user.pw_gid == gid and user.pw_uid not in trusted for user in pwd.getpwall())

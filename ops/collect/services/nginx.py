@@ -23,7 +23,7 @@ from ops.collect.process.process_status import is_running
 from ops.facts.base import NotSeen
 from ops.facts.host import Process
 from ops.facts.nginx import Directive, NginxConfig, NginxTest, ParseError, Pidfile
-from ops.files.bounded_read import open_regular_file, read_regular_file
+from ops.files.bounded_read import UntrustedFileError, open_regular_file, read_regular_file
 from ops.files.nofollow import reason_not_to_trust
 from ops.interpret import nginx as nginx_topology
 from ops.interpret.nginx import loaded_code
@@ -56,6 +56,9 @@ MAX_DEPTH = 50
 MAX_INCLUDES = 20
 MAX_LISTED = 10_000
 MAX_ERRORS = 100
+# What Python's glob and glob(3), which nginx asks, read alike: names, *, ?, and sets of plain characters.
+_PLAIN_PATTERN = re.compile(r"(?:[^][*?\\]|[*?]|\[[\w.]-?[\w.-]*\])*")
+_NAMES_A_FILE = re.compile(r"\b(?:include|load_module)\s+([^;{}\s]+)\s*;")
 # Directives whose first argument `nginx -t` may create as a file, or as a directory.
 _CREATED_FILES = ("error_log", "access_log", "pid", "lock_file")
 # How nginx ends a line about a file that it may not open or make: EPERM, EACCES, EROFS.
@@ -140,6 +143,7 @@ def parse_config(name: str, prefix: str, binary: str | None, version: str | None
     except (OSError, ValueError) as error:
         return NotSeen(reason=safe_line(f"{name} cannot be parsed: {error}"))
     directives = tuple(reading.tree(parsed, name, ()))
+    reading.look_behind_errors()
     config = NginxConfig(
         binary=binary,
         version=version,
@@ -151,7 +155,11 @@ def parse_config(name: str, prefix: str, binary: str | None, version: str | None
         modified=_modified(reading.parsed),
         owner=reading.owner,
     )
-    return msgspec.structs.replace(config, distrusted=_distrusted(config, reading))
+    why = _distrusted(config, reading)
+    partly = why is None and bool(reading.unread)
+    return msgspec.structs.replace(
+        config, distrusted=safe_line(reading.unread[0]) if partly else why, is_partly_read=partly
+    )
 
 
 def _modified(files: Iterable[str]) -> dict[str, float]:
@@ -169,8 +177,27 @@ def _distrusted(config: NginxConfig, reading: _NginxReading) -> str | None:
     whole = ([config.binary] if config.binary else []) + [*reading.parsed, *code]
     reasons = (reason_not_to_trust(path) for path in whole)
     listed = (reason_not_to_trust(path, listed=True) for path in reading.listings)
-    why = next(filter(None, itertools.chain(reasons, listed)), None)
+    absent = (_who_could_make(path) for path in reading.absent)
+    why = next(filter(None, itertools.chain(reading.refused, reasons, listed, absent)), None)
     return None if why is None else safe_line(why)
+
+
+def _matching(pattern: str) -> tuple[list[str], list[str]]:
+    """The files that an include names, one more than are taken at the most, and the directories it looks through."""
+    if not glob.has_magic(pattern):
+        return [pattern], []
+    # The pattern may be absolute, and is glob(3)'s: not what Path.glob takes.
+    names = sorted(islice(glob.iglob(pattern), MAX_LISTED + 1))  # noqa: PTH207
+    directories = islice(glob.iglob(os.path.dirname(pattern)), MAX_LISTED)  # noqa: PTH120, PTH207
+    return names, list(directories)
+
+
+def _who_could_make(path: str) -> str | None:
+    """Why somebody else than root and the caller could put a file where none is; None where nobody could."""
+    above = Path(path).parent
+    while not os.path.lexists(above) and above != above.parent:
+        above = above.parent
+    return reason_not_to_trust(str(above), listed=True)
 
 
 class _NginxReading:
@@ -183,6 +210,12 @@ class _NginxReading:
         self.parsed: dict[str, list[dict[str, Any]]] = {}
         self.errors: list[ParseError] = []
         self.listings: dict[str, None] = {}
+        # Includes that nginx may follow and this reading did not: because of whose they are, because nothing is there
+        # yet, and because of a bound of ours or a pattern that glob(3) reads otherwise.
+        self.refused: list[str] = []
+        self.absent: list[str] = []
+        self.unread: list[str] = []
+        self.broken: list[str] = []
         self.owner = 0
         self._directory = Path(main).parent
         self._bytes_left = MAX_FILE_BYTES
@@ -210,6 +243,8 @@ class _NginxReading:
             )
         for error in payload["errors"]:
             self._tell(file, error.get("line"), str(error.get("error", "")).replace(place, file))
+        if payload["errors"]:
+            self.broken.append(file)
         statements: list[dict[str, Any]] = payload["config"][0]["parsed"]
         self.parsed[file] = statements
         return statements
@@ -226,6 +261,7 @@ class _NginxReading:
             self._directives_left -= INCLUDE_COUNTS_FOR if is_include else 1
             if self._directives_left <= 0:
                 self._tell(file, node["line"], f"there are more than {MAX_DIRECTIVES} directives")
+                self.unread.append(f"{file}:{node['line']}: what follows was not read")
                 return
             if is_include:
                 yield from self._included(node, file, around, depth)
@@ -233,6 +269,7 @@ class _NginxReading:
             block = node.get("block")
             if block is not None and depth >= MAX_DEPTH:
                 self._tell(file, node["line"], f"it is nested deeper than {MAX_DEPTH} blocks")
+                self.unread.append(f"{file}:{node['line']}: the block was not read")
                 block = []
             yield Directive(
                 name=safe_line(node["directive"]),
@@ -246,22 +283,54 @@ class _NginxReading:
         self, node: dict[str, Any], file: str, around: tuple[str, ...], depth: int
     ) -> Iterator[Directive]:
         pattern = str(self._directory / node["args"][0])
-        # The pattern may be absolute, and is glob(3)'s: not what Path.glob takes.
-        matching = glob.iglob(pattern) if glob.has_magic(pattern) else [pattern]  # noqa: PTH207
-        names = sorted(islice(matching, MAX_LISTED))
-        if glob.has_magic(pattern):
-            for directory in islice(glob.iglob(os.path.dirname(pattern)), MAX_LISTED):  # noqa: PTH120, PTH207
-                self.listings[directory] = None
+        if not _PLAIN_PATTERN.fullmatch(pattern):
+            self.unread.append(f"{file}:{node['line']}: {pattern} matches what nginx makes of it")
+        names, directories = _matching(pattern)
+        self.listings.update(dict.fromkeys(directories))
+        if len(names) > MAX_LISTED:
+            self.unread.append(f"{file}:{node['line']}: {pattern} matches more than {MAX_LISTED} files")
+            del names[MAX_LISTED:]
         for name in names:
             if name == file or name in around or len(around) >= MAX_INCLUDES:
+                if name != file and name not in around:
+                    self.unread.append(f"{name} was not read: it is included too deeply")
                 self._tell(file, node["line"], f"{name} is included by itself, or too deeply")
                 continue
             try:
                 parsed = self.parse(name)
             except (OSError, ValueError) as error:
                 self._tell(file, node["line"], f"{name}: {error}")
+                self._remember_unread(name, error)
                 continue
             yield from self.tree(parsed, name, (*around, file), depth)
+
+    def _remember_unread(self, name: str, error: OSError | ValueError) -> None:
+        words = getattr(error, "strerror", None) or error
+        if isinstance(error, FileNotFoundError):
+            self.absent.append(name)
+        elif isinstance(error, UntrustedFileError):
+            self.refused.append(f"{name}: {words}")
+        elif not isinstance(error, PermissionError):  # nginx, run by who runs this, may not read it either
+            self.unread.append(f"{name} was not read: {words}")
+
+    def look_behind_errors(self) -> None:
+        """Where crossplane ends, nginx may go on: what the rest of a file includes or loads is looked at as words."""
+        for file in self.broken:
+            text = read_regular_file(file, MAX_FILE_BYTES).content.decode(errors="replace")
+            for match in _NAMES_A_FILE.finditer(text):
+                pattern = str(self._directory / match[1].strip("\"'"))
+                if not _PLAIN_PATTERN.fullmatch(pattern):
+                    self.unread.append(f"{file}: {pattern} stands behind what could not be parsed")
+                    continue
+                names, directories = _matching(pattern)
+                self.listings.update(dict.fromkeys(directories))
+                for name in names:
+                    if not os.path.lexists(name):
+                        self.absent.append(name)
+                    elif (why := reason_not_to_trust(name)) is not None:
+                        self.refused.append(why)
+                    elif name not in self.parsed and not name.endswith(".so"):
+                        self.unread.append(f"{name} stands behind what could not be parsed")
 
     def _tell(self, file: str, line: int | None, message: str) -> None:
         if len(self.errors) < MAX_ERRORS:

@@ -51,7 +51,8 @@ def _seen(process: Process) -> Evidence:
 )
 def trust(nginx_config: NginxConfig, nginx_test: NginxTest | NotSeen) -> Iterator[Finding]:
     """NGX022: nginx was not run on its configuration, for somebody else could have written part of it."""
-    if nginx_config.distrusted is not None and isinstance(nginx_test, NotSeen) and nginx_test.is_refused:
+    refused = isinstance(nginx_test, NotSeen) and nginx_test.is_refused
+    if nginx_config.distrusted is not None and refused and not nginx_config.is_partly_read:
         yield Finding(
             "NGX022",
             (quote(nginx_config.file, nginx_config.distrusted),),

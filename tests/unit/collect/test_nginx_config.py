@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -390,3 +391,99 @@ def test_of_two_programs_the_one_that_nobody_else_may_change_is_taken(
     assert nginx.find_binary("nginx", ()) == str(tmp_path / "ours/nginx")
     running = process(1, 0, "nginx: master process", executable=str(tmp_path / "theirs/nginx"))
     assert nginx.find_binary("nginx", (running,)) == str(tmp_path / "ours/nginx")
+
+
+# What was not read here nginx would read all the same.
+
+
+def users_link(root: Path) -> str:
+    (root / "x.conf").symlink_to(root / "mime.conf")
+    os.chown(root / "x.conf", 65534, 65534, follow_symlinks=False)
+    return "include x.conf;"
+
+
+def large_file(root: Path) -> str:
+    (root / "x.conf").write_text("#" * (nginx.MAX_FILE_BYTES + 1))
+    return "include x.conf;"
+
+
+def other_name(root: Path) -> str:
+    (root / "theirs").mkdir()
+    (root / "theirs" / "x.conf").hardlink_to(root / "mime.conf")
+    os.chown(root / "theirs", 65534, 65534)
+    return "include theirs/x.conf;"
+
+
+def pipe(root: Path) -> str:
+    os.mkfifo(root / "x.conf")
+    return "include x.conf;"
+
+
+def deep_includes(root: Path) -> str:
+    for number in range(25):
+        (root / f"{number}.conf").write_text(f"include {number + 1}.conf;")
+    (root / "25.conf").write_text("gzip on;")
+    return "include 0.conf;"
+
+
+def pattern_of_glob_3(root: Path) -> str:
+    (root / "more").mkdir()
+    return "include more/[^z]*;"
+
+
+def pattern_of_classes(root: Path) -> str:
+    (root / "more").mkdir()
+    return "include more/[[:alpha:]]*;"
+
+
+def file_that_somebody_else_could_make(root: Path) -> str:
+    (root / "theirs").mkdir()
+    os.chown(root / "theirs", 65534, 65534)
+    return "include theirs/not-yet.conf;"
+
+
+def include_behind_what_cannot_be_parsed(root: Path) -> str:
+    (root / "theirs.conf").write_text("")
+    os.chown(root / "theirs.conf", 65534, 65534)
+    return "}\ninclude theirs.conf;"
+
+
+@as_root
+@pytest.mark.parametrize(
+    "unread",
+    [
+        users_link,
+        large_file,
+        other_name,
+        pipe,
+        deep_includes,
+        pattern_of_glob_3,
+        pattern_of_classes,
+        file_that_somebody_else_could_make,
+        include_behind_what_cannot_be_parsed,
+    ],
+)
+def test_a_configuration_of_which_a_part_was_not_read_is_not_run(
+    tmp_path: Path, unread: Callable[[Path], str]
+) -> None:
+    main = laid_out(tmp_path)
+    main.write_text(f"{unread(tmp_path)}\n{WHOLE}")
+    config = read(main)
+    assert config.distrusted is not None
+    assert isinstance(nginx.test_config(config, {"prefix": str(tmp_path)}, 1.0), NotSeen)
+
+
+@as_root
+@pytest.mark.parametrize("bound", [large_file, deep_includes, pattern_of_glob_3])
+def test_a_bound_of_ours_is_no_accusation(tmp_path: Path, bound: Callable[[Path], str]) -> None:
+    main = laid_out(tmp_path)
+    main.write_text(f"{bound(tmp_path)}\n{WHOLE}")
+    assert read(main).is_partly_read
+
+
+def test_a_missing_or_broken_file_of_root_s_is_for_nginx_to_judge(tmp_path: Path) -> None:
+    main = laid_out(tmp_path)
+    main.write_text(f"include not-there.conf;\n{WHOLE}")
+    assert read(main).distrusted is None
+    main.write_text(f"{WHOLE}}}\ninclude mime.conf;")
+    assert read(main).distrusted is None
