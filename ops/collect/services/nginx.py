@@ -12,6 +12,7 @@ import shutil
 import stat
 import subprocess
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import islice, pairwise
 from pathlib import Path
@@ -329,8 +330,15 @@ class _NginxReading:
                         self.absent.append(name)
                     elif (why := reason_not_to_trust(name)) is not None:
                         self.refused.append(why)
-                    elif name not in self.parsed and not name.endswith(".so"):
-                        self.unread.append(f"{name} stands behind what could not be parsed")
+                    elif name not in self.parsed and match[0].startswith("include"):
+                        self._follow(name, file)
+
+    def _follow(self, name: str, file: str) -> None:
+        """Read what ``name`` includes in its turn, for whose it is alone."""
+        try:
+            deque(self.tree(self.parse(name), name, (file,)), maxlen=0)
+        except (OSError, ValueError) as error:
+            self._remember_unread(name, error)
 
     def _tell(self, file: str, line: int | None, message: str) -> None:
         if len(self.errors) < MAX_ERRORS:
