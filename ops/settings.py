@@ -2,20 +2,22 @@
 
 Every key is optional. ``None`` means: find it on the host; where nothing is found, the deployment guide's
 own value is used (``ops/interpret/target.py``).
-"""
 
-from __future__ import annotations
+What a key means stands beside it, in both languages. Annotations are evaluated at import, for which they are compiled,
+and not from strings when the first file is read: with this many texts that takes longer.
+"""
 
 import difflib
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 from urllib.parse import urlsplit
 
 import msgspec
+from msgspec import Meta
 
 from ops.errors import SettingsError
 from ops.files.bounded_read import read_regular_file
@@ -32,180 +34,867 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """One table of the file."""
 
 
+def key(
+    en: str,
+    zh: str,
+    *,
+    example: Any,
+    since: str,
+    unit: str = "",
+    unset: tuple[str, str] = ("", ""),
+    secret: bool = False,
+) -> Meta:
+    """What a key of the file means, in English and Chinese: the source of `gte-ops config` and docs/configuration.md.
+
+    ``example``: a value as TOML has it; ``since``: the version that brought the key; ``unit``: of a bare number
+    (`ops.report.config_reference.UNITS`); ``unset``: what is used without the key, in both languages, where its default
+    is None or empty; ``secret``: its value opens a door and is never shown."""
+    extra = {"zh": zh, "since": since, "unit": unit, "unset": unset, "secret": secret}
+    return Meta(description=en, examples=[example], extra=extra)
+
+
+def table(en: str, zh: str) -> Meta:
+    """What a table of the file is about, in English and Chinese."""
+    return Meta(description=en, extra={"zh": zh})
+
+
+_FOUND = ("found on the host", "在主机上查找")
+_NONE = ("none", "无")
+
+
 class TargetSettings(Section, frozen=True):
     """What users reach, and how to reach it from here."""
 
-    domain: str | None = None
-    url: str | None = None
-    connect_to: str | None = None
-    connect_to_http: str | None = None
-    expected_addresses: tuple[str, ...] = ()
-    resolver: str | None = None
-    health_path: str = "/health"
-    ready_path: str = "/ready"
-    predict_path: str = "/predict"
-    predict_body: str = DEFAULT_PREDICT_BODY
-    expect_key: str = "result"
-    slow_after_s: float = 3.0
+    domain: Annotated[
+        str | None,
+        key(
+            "Host name that users reach the service by: sent as SNI and Host, looked for in nginx and the certificate.",
+            "用户访问服务所用的域名：作为 SNI 和 Host 发送，并据此查找 nginx 站点和证书。",
+            example="gte-api.example.com",
+            since="0.1.0",
+            unset=("the server name of nginx's site", "nginx 站点的 server_name"),
+        ),
+    ] = None
+    url: Annotated[
+        str | None,
+        key(
+            "Address of the service as users write it, http or https. The paths below are appended to it.",
+            "用户使用的服务地址（http 或 https），下面的各个路径接在它后面。",
+            example="https://gte-api.example.com",
+            since="0.1.0",
+            unset=("https://DOMAIN", "https://域名"),
+        ),
+    ] = None
+    connect_to: Annotated[
+        str | None,
+        key(
+            "HOST:PORT to dial instead of the URL's own address, as `curl --connect-to` does. Set it where the host"
+            " cannot reach its own public address.",
+            "不连接 URL 自身的地址，改为连接此 主机:端口（同 `curl --connect-to`）。主机访问不到自己的公网地址时设置。",
+            example="127.0.0.1:443",
+            since="0.1.0",
+            unset=("the port of nginx's site on this host", "nginx 站点在本机的端口"),
+        ),
+    ] = None
+    connect_to_http: Annotated[
+        str | None,
+        key(
+            "HOST:PORT to dial for plain HTTP.",
+            "明文 HTTP 要连接的 主机:端口。",
+            example="127.0.0.1:80",
+            since="0.1.0",
+            unset=(
+                "127.0.0.1:80; with `connect_to` port 80 of that host",
+                "127.0.0.1:80；设了 `connect_to` 则为该主机的 80 端口",
+            ),
+        ),
+    ] = None
+    expected_addresses: Annotated[
+        tuple[str, ...],
+        key(
+            "IP addresses that the name should resolve to. Set it behind a load balancer.",
+            "域名应解析到的 IP 地址。前面有负载均衡时设置。",
+            example=["203.0.113.10"],
+            since="0.1.0",
+            unset=("this host's own addresses", "本机的地址"),
+        ),
+    ] = ()
+    resolver: Annotated[
+        str | None,
+        key(
+            "DNS server to ask, IP or IP:PORT.",
+            "要查询的 DNS 服务器，IP 或 IP:端口。",
+            example="127.0.0.1:5353",
+            since="0.1.0",
+            unset=("/etc/hosts, then /etc/resolv.conf", "先 /etc/hosts，再 /etc/resolv.conf"),
+        ),
+    ] = None
+    health_path: Annotated[
+        str,
+        key(
+            "Path that answers 200 while the application's process runs.",
+            "应用进程在运行时返回 200 的路径。",
+            example="/healthz",
+            since="0.1.0",
+        ),
+    ] = "/health"
+    ready_path: Annotated[
+        str,
+        key(
+            "Path that answers 200 once the application can serve predictions.",
+            "应用可以提供预测时返回 200 的路径。",
+            example="/readyz",
+            since="0.1.0",
+        ),
+    ] = "/ready"
+    predict_path: Annotated[
+        str,
+        key(
+            "Path that the test prediction is posted to.",
+            "测试预测请求 POST 到的路径。",
+            example="/v2/score",
+            since="0.1.0",
+        ),
+    ] = "/predict"
+    predict_body: Annotated[
+        str,
+        key(
+            "JSON body of the test prediction.",
+            "测试预测请求的 JSON 正文。",
+            example='{"text": "hello"}',
+            since="0.1.0",
+        ),
+    ] = DEFAULT_PREDICT_BODY
+    expect_key: Annotated[
+        str,
+        key(
+            "Key that the JSON object in the answer to the test prediction must have.",
+            "测试预测的应答（JSON 对象）中必须有的键。",
+            example="score",
+            since="0.1.0",
+        ),
+    ] = "result"
+    slow_after_s: Annotated[
+        float,
+        key(
+            "A prediction that takes longer than this is reported as slow (APP005).",
+            "预测耗时超过此值即报告为慢（APP005）。",
+            example=5.0,
+            since="0.1.0",
+            unit="seconds",
+        ),
+    ] = 3.0
 
 
 class Ignore(Section, frozen=True):
     """A cause that is known and accepted: why, and through which day. From the day after it counts again."""
 
-    code: str
-    reason: str
-    until: date
+    code: Annotated[
+        str, key("Code of the cause to ignore.", "要忽略的原因代码。", example="GUN013", since="0.1.0")
+    ]
+    reason: Annotated[
+        str,
+        key(
+            "Why it is accepted; the report shows it.",
+            "接受它的理由，会显示在报告中。",
+            example="the workers do not grow; measured in October",
+            since="0.1.0",
+        ),
+    ]
+    until: Annotated[
+        date,
+        key(
+            "Last day on which it is ignored.",
+            "忽略到哪一天为止（含当天）。",
+            example=date(2027, 1, 31),
+            since="0.1.0",
+        ),
+    ]
 
 
 class DoctorSettings(Section, frozen=True):
     """How far back the doctor looks, how long it may take, and which causes it sets aside."""
 
-    since: Seconds = Seconds(900)
-    budget: Seconds = Seconds(10)
-    ignore: tuple[Ignore, ...] = ()
+    since: Annotated[
+        Seconds, key("How far back logs are read.", "日志回溯的时长。", example="1h", since="0.1.0")
+    ] = Seconds(900)
+    budget: Annotated[
+        Seconds,
+        key(
+            "How long one run may take, 1s to 5m.",
+            "一次诊断最多用的时间，1s 至 5m。",
+            example="20s",
+            since="0.1.0",
+        ),
+    ] = Seconds(10)
+    ignore: Annotated[
+        tuple[Ignore, ...],
+        key(
+            "Causes that are known and accepted until a day. The report lists them with the reason; they do not count.",
+            "已知并接受、到某日为止的原因。报告会列出它们及理由，但不计入结果。",
+            example=[{"code": "GUN013", "reason": "measured in October", "until": date(2027, 1, 31)}],
+            since="0.1.0",
+            unset=_NONE,
+        ),
+    ] = ()
 
 
 class AppSettings(Section, frozen=True):
     """The application and the interpreter it runs on."""
 
-    dir: str | None = None
-    python: str | None = None
-    wsgi: str = "app:app"
-    # None: flask and gunicorn, and what the GTE model needs where it is served.
-    requires: tuple[str, ...] | None = None
-    progress_dir: str | None = None
-    request_deadline: Seconds = Seconds(120)
-    boot_deadline: Seconds = Seconds(300)
+    dir: Annotated[
+        str | None,
+        key(
+            "Directory of the application's code.",
+            "应用代码所在目录。",
+            example="/srv/shop",
+            since="0.1.0",
+            unset=(
+                "the working directory of gunicorn's master; without one /root/build",
+                "gunicorn 主进程的工作目录；没有运行则为 /root/build",
+            ),
+        ),
+    ] = None
+    python: Annotated[
+        str | None,
+        key(
+            "Python interpreter that the service runs on.",
+            "服务所用的 Python 解释器。",
+            example="/srv/shop/venv/bin/python",
+            since="0.1.0",
+            unset=_FOUND,
+        ),
+    ] = None
+    wsgi: Annotated[
+        str,
+        key(
+            "WSGI application as gunicorn is given it, MODULE:NAME. Used where no running gunicorn names one.",
+            "交给 gunicorn 的 WSGI 应用，模块:名称。没有运行中的 gunicorn 可查时使用。",
+            example="service.app:create_app()",
+            since="0.1.0",
+        ),
+    ] = "app:app"
+    requires: Annotated[
+        tuple[str, ...] | None,
+        key(
+            "Python packages that the service needs in its environment; a missing one is ENV001.",
+            "服务的 Python 环境必须安装的包，缺失则报 ENV001。",
+            example=["flask", "gunicorn"],
+            since="0.1.0",
+            unset=(
+                "flask and gunicorn, and what the GTE model needs where it is served",
+                "flask 和 gunicorn；若提供 GTE 模型则还有其依赖",
+            ),
+        ),
+    ] = None
+    progress_dir: Annotated[
+        str | None,
+        key(
+            "Directory of the workers' progress records (the service's GTE_PROGRESS_DIR).",
+            "工作进程进度记录的目录（即服务的 GTE_PROGRESS_DIR）。",
+            example="/run/gte-api/progress",
+            since="0.1.0",
+            unset=("none: workers are judged without records", "无：不凭进度记录判断工作进程"),
+        ),
+    ] = None
+    request_deadline: Annotated[
+        Seconds,
+        key(
+            "A worker whose request has been in flight for longer is stuck.",
+            "请求处理超过此时长的工作进程视为卡死。",
+            example="3m",
+            since="0.1.0",
+        ),
+    ] = Seconds(120)
+    boot_deadline: Annotated[
+        Seconds,
+        key(
+            "A worker that has been starting for longer is stuck.",
+            "启动超过此时长的工作进程视为卡死。",
+            example="10m",
+            since="0.1.0",
+        ),
+    ] = Seconds(300)
 
 
 class GunicornSettings(Section, frozen=True):
     """Where gunicorn listens, logs and is started from."""
 
-    bind: str | None = None
-    config_file: str | None = None
-    pidfile: str | None = None
-    access_log: str | None = None
-    error_log: str | None = None
-    control_socket: str = ""
-    unit: str = "gte-api.service"
-    start_command: str | list[str] = ""
+    bind: Annotated[
+        str | None,
+        key(
+            "Address that gunicorn listens on, HOST:PORT or unix:PATH. Tells the service from other gunicorns here.",
+            "gunicorn 监听的地址，主机:端口 或 unix:路径。用来与主机上的其他 gunicorn 区分。",
+            example="unix:/run/gte-api.sock",
+            since="0.1.0",
+            unset=_FOUND,
+        ),
+    ] = None
+    config_file: Annotated[
+        str | None,
+        key(
+            "gunicorn's configuration file.",
+            "gunicorn 的配置文件。",
+            example="/srv/shop/gunicorn.conf.py",
+            since="0.1.0",
+            unset=("the one on gunicorn's command line", "gunicorn 命令行指定的文件"),
+        ),
+    ] = None
+    pidfile: Annotated[
+        str | None,
+        key(
+            "gunicorn's pidfile.",
+            "gunicorn 的 pidfile。",
+            example="/run/gte-api/gunicorn.pid",
+            since="0.1.0",
+            unset=("the one gunicorn was told", "gunicorn 自身的设置"),
+        ),
+    ] = None
+    access_log: Annotated[
+        str | None,
+        key(
+            "gunicorn's access log.",
+            "gunicorn 的访问日志。",
+            example="/var/log/gte-api/access.log",
+            since="0.1.0",
+            unset=("the one gunicorn was told", "gunicorn 自身的设置"),
+        ),
+    ] = None
+    error_log: Annotated[
+        str | None,
+        key(
+            "gunicorn's error log.",
+            "gunicorn 的错误日志。",
+            example="/var/log/gte-api/error.log",
+            since="0.1.0",
+            unset=("the one gunicorn was told", "gunicorn 自身的设置"),
+        ),
+    ] = None
+    control_socket: Annotated[
+        str,
+        key(
+            "gunicorn's control socket (gunicorn 25 or later; the service's GTE_CONTROL_SOCKET). The watchdog asks it"
+            " for the workers.",
+            "gunicorn 的控制套接字（gunicorn 25 及以上，即服务的 GTE_CONTROL_SOCKET），watchdog 由此查询工作进程。",
+            example="/run/gte-api/control.sock",
+            since="0.1.0",
+            unset=("none", "不使用"),
+        ),
+    ] = ""
+    unit: Annotated[
+        str,
+        key(
+            "systemd unit that runs the service. Used to start and restart it.",
+            "运行服务的 systemd 单元，用它启动和重启服务。",
+            example="shop.service",
+            since="0.1.0",
+        ),
+    ] = "gte-api.service"
+    start_command: Annotated[
+        str | list[str],
+        key(
+            "Command that starts the service where no systemd unit does: an argument list, or a string split as a shell"
+            " would; no shell runs it.",
+            "没有 systemd 单元时启动服务的命令：参数列表，或按 shell 规则拆分的字符串（不经 shell 执行）。",
+            example=["/srv/shop/start-prod.sh"],
+            since="0.1.0",
+            unset=("none", "无"),
+        ),
+    ] = ""
 
 
 class NginxSettings(Section, frozen=True):
     """Which nginx, and its files."""
 
-    binary: str = "nginx"
-    config_file: str | None = None
-    site_file: str | None = None
-    pidfile: str | None = None
-    access_log: str | None = None
-    error_log: str | None = None
+    binary: Annotated[
+        str,
+        key(
+            "nginx's program, a name to be found in PATH or a path. The program of a running nginx comes first.",
+            "nginx 程序：PATH 中的名字或路径。有运行中的 nginx 时以其程序为准。",
+            example="/usr/local/nginx/sbin/nginx",
+            since="0.1.0",
+        ),
+    ] = "nginx"
+    config_file: Annotated[
+        str | None,
+        key(
+            "nginx's main configuration file.",
+            "nginx 的主配置文件。",
+            example="/usr/local/nginx/conf/nginx.conf",
+            since="0.1.0",
+            unset=(
+                "the one nginx runs with, or was built for",
+                "运行中的 nginx 所用的文件，或其编译时的默认值",
+            ),
+        ),
+    ] = None
+    site_file: Annotated[
+        str | None,
+        key(
+            "File that holds the service's server block.",
+            "服务的 server 块所在的文件。",
+            example="/etc/nginx/conf.d/shop.conf",
+            since="0.1.0",
+            unset=("found in nginx's configuration", "在 nginx 配置中查找"),
+        ),
+    ] = None
+    pidfile: Annotated[
+        str | None,
+        key(
+            "nginx's pidfile.",
+            "nginx 的 pidfile。",
+            example="/run/nginx.pid",
+            since="0.1.0",
+            unset=("from nginx's configuration, else from `nginx -V`", "按 nginx 配置，否则按 `nginx -V`"),
+        ),
+    ] = None
+    access_log: Annotated[
+        str | None,
+        key(
+            "nginx's access log of the site.",
+            "该站点的 nginx 访问日志。",
+            example="/var/log/nginx/shop-access.log",
+            since="0.1.0",
+            unset=("from nginx's configuration", "按 nginx 配置"),
+        ),
+    ] = None
+    error_log: Annotated[
+        str | None,
+        key(
+            "An error log of nginx, read before those of its configuration.",
+            "nginx 的错误日志，先于配置中的错误日志读取。",
+            example="/var/log/nginx/shop-error.log",
+            since="0.1.0",
+            unset=("from nginx's configuration", "按 nginx 配置"),
+        ),
+    ] = None
 
 
 class TlsThreshold(Section, frozen=True):
     """When certificates for some names are told as ending soon. ``names``: patterns as a shell has them, tried on every
     name in the certificate; ``warn`` and ``fail``: time left (``20d``) or share of the lifetime (``25%``)."""
 
-    names: tuple[str, ...]
-    warn: str | None = None
-    fail: str | None = None
+    names: Annotated[
+        tuple[str, ...],
+        key(
+            "Shell patterns, tried on every name in the certificate.",
+            "通配符（同 shell），与证书中的每个域名比较。",
+            example=["*.corp.example.com"],
+            since="0.1.0",
+        ),
+    ]
+    warn: Annotated[
+        str | None,
+        key(
+            "Warn below this time left: a duration, or a share of the certificate's lifetime.",
+            "剩余时间低于此值时警告：时长，或占有效期的百分比。",
+            example="45d",
+            since="0.1.0",
+            unset=("judged by the certificate's lifetime", "按证书有效期判断"),
+        ),
+    ] = None
+    fail: Annotated[
+        str | None,
+        key(
+            "Fail below this time left: a duration, or a share of the certificate's lifetime.",
+            "剩余时间低于此值时判为故障：时长，或占有效期的百分比。",
+            example="10%",
+            since="0.1.0",
+            unset=("judged by the certificate's lifetime", "按证书有效期判断"),
+        ),
+    ] = None
 
 
 class TlsSettings(Section, frozen=True):
     """The certificate on disk, what to trust, and which further endpoints `cert check` looks at."""
 
-    certificate: str | None = None
-    private_key: str | None = None
-    letsencrypt_dir: str = "/etc/letsencrypt"
-    letsencrypt_logs: str | None = None
-    ca_file: str = ""
-    endpoints: tuple[str, ...] = ()
-    thresholds: tuple[TlsThreshold, ...] = ()
+    certificate: Annotated[
+        str | None,
+        key(
+            "File of the certificate chain. `<domain>` stands for target.domain.",
+            "证书链文件。`<domain>` 代表 target.domain。",
+            example="/etc/letsencrypt/live/<domain>/fullchain.pem",
+            since="0.1.0",
+            unset=(
+                "nginx's `ssl_certificate`, else certbot's",
+                "nginx 的 `ssl_certificate`，否则取 certbot 的",
+            ),
+        ),
+    ] = None
+    private_key: Annotated[
+        str | None,
+        key(
+            "File of the certificate's private key. `<domain>` stands for target.domain.",
+            "证书私钥文件。`<domain>` 代表 target.domain。",
+            example="/etc/letsencrypt/live/<domain>/privkey.pem",
+            since="0.1.0",
+            unset=(
+                "nginx's `ssl_certificate_key`, else certbot's",
+                "nginx 的 `ssl_certificate_key`，否则取 certbot 的",
+            ),
+        ),
+    ] = None
+    letsencrypt_dir: Annotated[
+        str,
+        key(
+            "certbot's configuration directory.",
+            "certbot 的配置目录。",
+            example="/srv/letsencrypt",
+            since="0.1.0",
+        ),
+    ] = "/etc/letsencrypt"
+    letsencrypt_logs: Annotated[
+        str | None,
+        key(
+            "certbot's log directory, read to say why a renewal failed.",
+            "certbot 的日志目录，用来说明续期失败的原因。",
+            example="/var/log/letsencrypt",
+            since="0.1.0",
+            unset=(
+                "the one in the renewal configuration, else /var/log/letsencrypt",
+                "按续期配置，否则为 /var/log/letsencrypt",
+            ),
+        ),
+    ] = None
+    ca_file: Annotated[
+        str,
+        key(
+            "PEM file of roots that are trusted beside the system's: a private certificate authority.",
+            "除系统根证书外还信任的根证书（PEM 文件）：私有 CA。",
+            example="/etc/ssl/our-root.pem",
+            since="0.1.0",
+            unset=_NONE,
+        ),
+    ] = ""
+    endpoints: Annotated[
+        tuple[str, ...],
+        key(
+            "Further endpoints that `gte-ops cert check` examines: HOST, HOST:PORT or PROTOCOL://HOST for STARTTLS.",
+            "`gte-ops cert check` 另外检查的端点：主机、主机:端口，或 协议://主机（STARTTLS）。",
+            example=["mail.example.com:465", "smtp://mail.example.com"],
+            since="0.1.0",
+            unset=_NONE,
+        ),
+    ] = ()
+    thresholds: Annotated[
+        tuple[TlsThreshold, ...],
+        key(
+            "Other limits of the time left, for some names. The first entry that matches a name counts.",
+            "某些域名的剩余时间界限。按顺序取第一个匹配的条目。",
+            example=[{"names": ["*.corp.example.com"], "warn": "45d", "fail": "10%"}],
+            since="0.1.0",
+            unset=_NONE,
+        ),
+    ] = ()
 
 
 class ModelSettings(Section, frozen=True):
     """Where the production model's files lie."""
 
-    dir: str | None = None
+    dir: Annotated[
+        str | None,
+        key(
+            "Directory of the production model's files (the service's GTE_MODEL_DIR).",
+            "生产模型文件所在的目录（即服务的 GTE_MODEL_DIR）。",
+            example="/srv/gte",
+            since="0.1.0",
+            unset=_FOUND,
+        ),
+    ] = None
 
 
 class LogrotateSettings(Section, frozen=True):
     """The rotation rules in use."""
 
-    config_files: tuple[str, ...] = ("/etc/logrotate.d/nginx", "/etc/logrotate.d/gte-api")
+    config_files: Annotated[
+        tuple[str, ...],
+        key(
+            "logrotate's rule files for the logs of nginx and the service.",
+            "nginx 和服务日志的 logrotate 规则文件。",
+            example=["/etc/logrotate.d/nginx", "/etc/logrotate.d/shop"],
+            since="0.1.0",
+        ),
+    ] = ("/etc/logrotate.d/nginx", "/etc/logrotate.d/gte-api")
 
 
 class ScheduleSettings(Section, frozen=True):
     """Where timers and cron entries are looked for."""
 
-    cron: tuple[str, ...] = ("/etc/crontab", "/etc/cron.d", "/var/spool/cron/crontabs")
-    systemd: tuple[str, ...] = ("/etc/systemd/system", "/lib/systemd/system")
+    cron: Annotated[
+        tuple[str, ...],
+        key(
+            "Files and directories where cron entries are looked for.",
+            "查找 cron 条目的文件和目录。",
+            example=["/etc/crontab", "/etc/cron.d"],
+            since="0.1.0",
+        ),
+    ] = ("/etc/crontab", "/etc/cron.d", "/var/spool/cron/crontabs")
+    systemd: Annotated[
+        tuple[str, ...],
+        key(
+            "Directories where systemd units and timers are looked for.",
+            "查找 systemd 单元和定时器的目录。",
+            example=["/etc/systemd/system", "/usr/lib/systemd/system"],
+            since="0.1.0",
+        ),
+    ] = ("/etc/systemd/system", "/lib/systemd/system")
 
 
 class Keep(Section, frozen=True):
     """How many backups of each kind are kept."""
 
-    daily: int = 7
-    weekly: int = 4
-    monthly: int = 6
+    daily: Annotated[
+        int, key("Daily backups to keep.", "保留的每日备份数。", example=14, since="0.1.0", unit="backups")
+    ] = 7
+    weekly: Annotated[
+        int, key("Weekly backups to keep.", "保留的每周备份数。", example=8, since="0.1.0", unit="backups")
+    ] = 4
+    monthly: Annotated[
+        int, key("Monthly backups to keep.", "保留的每月备份数。", example=12, since="0.1.0", unit="backups")
+    ] = 6
 
 
 class BackupSettings(Section, frozen=True):
-    """Where backups go, what they hold beside what is found by itself (paths, globs), how they are packed, and how many
-    stay. ``to``: where each is copied off the host. ``signing_key``: the SSH private key that signs each, or the public
-    key of one that an agent holds; ``allowed_signers``: whose signature counts (ssh-keygen(1), ALLOWED SIGNERS), and
-    that there must be one. Empty: none."""
+    """Where backups go, what they hold beside what is found by itself, how they are packed, and how many stay."""
 
-    dir: str = "/var/backups/gte-ops"
-    max_age: Seconds = Seconds(36 * 3600)
-    keep: Keep = Keep()
-    recipients: tuple[str, ...] = ()
-    include: tuple[str, ...] = ()
-    compression: Literal["zst", "gz"] = "zst"
-    to: tuple[str, ...] = ()
-    signing_key: str = ""
-    allowed_signers: str = ""
+    dir: Annotated[
+        str,
+        key(
+            "Directory of the backups, one of its own: mode 0700, files 0600.",
+            "备份目录，须专用：权限 0700，文件 0600。",
+            example="/srv/backups/gte-ops",
+            since="0.1.0",
+        ),
+    ] = "/var/backups/gte-ops"
+    max_age: Annotated[
+        Seconds,
+        key(
+            "The doctor warns when the newest good backup is older.",
+            "最新的可用备份早于此时长时 doctor 告警。",
+            example="3d",
+            since="0.1.0",
+        ),
+    ] = Seconds(36 * 3600)
+    keep: Annotated[
+        Keep,
+        table(
+            "How many backups `gte-ops backup prune` keeps. All zero is refused.",
+            "`gte-ops backup prune` 保留多少备份。全为零会被拒绝。",
+        ),
+    ] = Keep()
+    recipients: Annotated[
+        tuple[str, ...],
+        key(
+            "age or SSH public keys that backups are encrypted for.",
+            "加密备份所用的 age 或 SSH 公钥。",
+            example=["age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"],
+            since="0.1.0",
+            unset=("not encrypted", "不加密"),
+        ),
+    ] = ()
+    include: Annotated[
+        tuple[str, ...],
+        key(
+            "Files, directories and glob patterns to back up beside what is found.",
+            "在自动找到的内容之外还要备份的文件、目录或通配符。",
+            example=["/etc/ssl/private/internal.pem", "/opt/gte-api/*.env"],
+            since="0.1.0",
+            unset=_NONE,
+        ),
+    ] = ()
+    compression: Annotated[
+        Literal["zst", "gz"],
+        key("How the archive is compressed.", "归档的压缩方式。", example="gz", since="0.1.0"),
+    ] = "zst"
+    to: Annotated[
+        tuple[str, ...],
+        key(
+            "Where each backup is copied off the host: rclone:REMOTE:PATH, restic:REPOSITORY or ssh:HOST:DIR.",
+            "每份备份复制到主机以外的位置：rclone:远端:路径、restic:仓库 或 ssh:主机:目录。",
+            example=["rclone:offsite:backups"],
+            since="0.1.0",
+            unset=_NONE,
+        ),
+    ] = ()
+    signing_key: Annotated[
+        str,
+        key(
+            "SSH private key that signs each backup, or the public key of one that an agent holds.",
+            "为每份备份签名的 SSH 私钥；或公钥，其私钥由 agent 持有。",
+            example="/etc/gte-ops/backup_key",
+            since="0.1.0",
+            unset=("not signed", "不签名"),
+        ),
+    ] = ""
+    allowed_signers: Annotated[
+        str,
+        key(
+            "File of the signers whose signature counts (ssh-keygen(1), ALLOWED SIGNERS). Backups must then be signed.",
+            "承认其签名的签名者文件（ssh-keygen(1)，ALLOWED SIGNERS）。设置后备份必须有签名。",
+            example="/etc/gte-ops/signers",
+            since="0.1.0",
+            unset=("no signature is required", "不要求签名"),
+        ),
+    ] = ""
 
 
 class Restarts(Section, frozen=True):
     """How many restarts are allowed in how long."""
 
-    budget: int = 3
-    within: Seconds = Seconds(1800)
+    budget: Annotated[
+        int,
+        key(
+            "Actions that the watchdog may take within `within`; then it waits.",
+            "watchdog 在 `within` 时间内最多采取的动作数，用完就停手。",
+            example=5,
+            since="0.1.0",
+            unit="actions",
+        ),
+    ] = 3
+    within: Annotated[
+        Seconds,
+        key(
+            "Window of the budget, and how long the watchdog waits once it is spent.",
+            "额度的时间窗口，也是额度用完后的等待时间。",
+            example="1h",
+            since="0.1.0",
+        ),
+    ] = Seconds(1800)
 
 
 class WatchdogSettings(Section, frozen=True):
     """How often the watchdog looks and when it acts. Evidence and metrics go beside the state unless told elsewhere."""
 
-    interval: Seconds = Seconds(15)
-    failures: int = 3
-    restarts: Restarts = Restarts()
-    state_file: str = "/var/lib/gte-ops/watchdog.json"
-    evidence_dir: str | None = None
-    metrics_file: str | None = None
+    interval: Annotated[
+        Seconds,
+        key(
+            "Time between two checks of the resident watchdog, at least 1s.",
+            "常驻 watchdog 两次检查的间隔，至少 1s。",
+            example="30s",
+            since="0.1.0",
+        ),
+    ] = Seconds(15)
+    failures: Annotated[
+        int,
+        key(
+            "Failed checks in a row before the watchdog acts, where nothing else proves the failure.",
+            "没有其他证据时，连续失败多少次检查才动作。",
+            example=5,
+            since="0.1.0",
+            unit="checks",
+        ),
+    ] = 3
+    restarts: Annotated[Restarts, table("How often the watchdog may act.", "watchdog 动作的额度。")] = (
+        Restarts()
+    )
+    state_file: Annotated[
+        str,
+        key(
+            "File of what the watchdog remembers between checks and over restarts.",
+            "watchdog 在两次检查之间、重启之后仍要记住的状态文件。",
+            example="/srv/gte-ops/watchdog.json",
+            since="0.1.0",
+        ),
+    ] = "/var/lib/gte-ops/watchdog.json"
+    evidence_dir: Annotated[
+        str | None,
+        key(
+            "Directory of the evidence kept before an action: stacks of stuck workers.",
+            "动作之前保存证据（卡死工作进程的调用栈）的目录。",
+            example="/srv/gte-ops/evidence",
+            since="0.1.0",
+            unset=("beside the state file", "状态文件旁边"),
+        ),
+    ] = None
+    metrics_file: Annotated[
+        str | None,
+        key(
+            "File of the watchdog's metrics, for node_exporter's textfile collector.",
+            "watchdog 的指标文件，供 node_exporter 的 textfile 采集器读取。",
+            example="/var/lib/prometheus/node-exporter/gte_ops_watchdog.prom",
+            since="0.1.0",
+            unset=("beside the state file, with the ending .prom", "状态文件旁边，扩展名 .prom"),
+        ),
+    ] = None
 
 
 class NotifySettings(Section, frozen=True):
     """Who is told."""
 
-    urls: tuple[str, ...] = ()
+    urls: Annotated[
+        tuple[str, ...],
+        key(
+            "Apprise URLs of the destinations: DingTalk, Feishu, WeCom, mail and others. Each is a password: keep the"
+            " file readable by its owner only.",
+            "通知目标的 Apprise URL：钉钉、飞书、企业微信、邮件等。每个 URL 都等同于密码，配置文件应只有属主可读。",
+            example=[
+                "dingtalk://SECRET@TOKEN",
+                "mailtos://user:password@smtp.example.com?to=oncall@example.com",
+            ],
+            since="0.1.0",
+            unset=("nobody is notified", "不发送通知"),
+            secret=True,
+        ),
+    ] = ()
 
 
 class Settings(Section, frozen=True):
-    """The whole file. ``path`` is where it was read from, None without one."""
+    """The whole file."""
 
-    target: TargetSettings = TargetSettings()
-    doctor: DoctorSettings = DoctorSettings()
-    app: AppSettings = AppSettings()
-    gunicorn: GunicornSettings = GunicornSettings()
-    nginx: NginxSettings = NginxSettings()
-    tls: TlsSettings = TlsSettings()
-    model: ModelSettings = ModelSettings()
-    logrotate: LogrotateSettings = LogrotateSettings()
-    schedule: ScheduleSettings = ScheduleSettings()
-    backup: BackupSettings = BackupSettings()
-    watchdog: WatchdogSettings = WatchdogSettings()
-    notify: NotifySettings = NotifySettings()
+    target: Annotated[
+        TargetSettings,
+        table("What users reach, and how to reach it from this host.", "用户访问的是什么，从本机如何访问。"),
+    ] = TargetSettings()
+    doctor: Annotated[
+        DoctorSettings,
+        table(
+            "How far back `gte-ops doctor` reads, how long it may take, and which causes it ignores.",
+            "`gte-ops doctor` 回溯多久、最多用时，以及忽略哪些原因。",
+        ),
+    ] = DoctorSettings()
+    app: Annotated[
+        AppSettings,
+        table("The application and the interpreter it runs on.", "应用及其所用的 Python 解释器。"),
+    ] = AppSettings()
+    gunicorn: Annotated[
+        GunicornSettings,
+        table(
+            "Where gunicorn listens and logs, and how it is started.", "gunicorn 的监听地址、日志和启动方式。"
+        ),
+    ] = GunicornSettings()
+    nginx: Annotated[
+        NginxSettings, table("Which nginx, and its files.", "使用哪个 nginx，以及它的文件。")
+    ] = NginxSettings()
+    tls: Annotated[
+        TlsSettings,
+        table(
+            "The certificate on disk, what is trusted, and which further endpoints are examined.",
+            "磁盘上的证书、信任的根证书，以及另外检查的端点。",
+        ),
+    ] = TlsSettings()
+    model: Annotated[ModelSettings, table("The production model.", "生产模型。")] = ModelSettings()
+    logrotate: Annotated[LogrotateSettings, table("The rotation rules in use.", "在用的日志轮转规则。")] = (
+        LogrotateSettings()
+    )
+    schedule: Annotated[
+        ScheduleSettings,
+        table("Where timers and cron entries are looked for.", "在哪里查找定时器和 cron 条目。"),
+    ] = ScheduleSettings()
+    backup: Annotated[
+        BackupSettings,
+        table(
+            "Where backups go, what they hold, how they are packed, and how many are kept.",
+            "备份放在哪里、包含什么、如何打包、保留多少。",
+        ),
+    ] = BackupSettings()
+    watchdog: Annotated[
+        WatchdogSettings,
+        table(
+            "How often the watchdog checks, and when it acts.",
+            "看门狗程序（watchdog）多久检查一次，何时动作。",
+        ),
+    ] = WatchdogSettings()
+    notify: Annotated[NotifySettings, table("Who is notified.", "通知谁。")] = NotifySettings()
 
 
 class SettingsFile(msgspec.Struct, frozen=True):
@@ -252,8 +941,11 @@ def load_settings(path: Path | None) -> Settings:
     Raises SettingsError naming the file, the key or line, and what would be right; also for a file that others than
     root and the caller could have written.
     """
-    if path is None:
-        return Settings()
+    return Settings() if path is None else parse_settings(read_settings_file(path), str(path))
+
+
+def read_settings_file(path: Path) -> bytes:
+    """The bytes of a configuration file. Raises SettingsError, also for a file that others could have written."""
     if path.exists() and (why_not := reason_not_to_read(path)) is not None:
         raise SettingsError(
             f"{path}: not read: {why_not}, and what it names is run; give both to root, or to who runs this:"
@@ -266,13 +958,27 @@ def load_settings(path: Path | None) -> Settings:
         raise SettingsError(f"{path}: cannot be read: {why}; check the path and its mode") from None
     if not read.is_whole:
         raise SettingsError(f"{path}: larger than 1 MiB; this is not a gte-ops.toml")
-    return parse_settings(read.content, str(path))
+    return read.content
 
 
 def parse_settings(content: bytes, name: str) -> Settings:
     """Typed settings from the bytes of a TOML file called ``name``. Raises SettingsError."""
+    document = parse_document(content, name)
+    if (unknown := next(_unknown_keys(document, Settings, ""), None)) is not None:
+        raise SettingsError(f"{name}: {unknown}")
     try:
-        document = tomllib.loads(content.decode("utf-8"))
+        settings = _convert(document)
+    except ValueError as error:
+        raise SettingsError(f"{name}: {error}") from None
+    if (unusable := next(_unusable_values(settings), None)) is not None:
+        raise SettingsError(f"{name}: {unusable}")
+    return settings
+
+
+def parse_document(content: bytes, name: str) -> dict[str, Any]:
+    """The tables and keys of a TOML file called ``name``, as they are written. Raises SettingsError."""
+    try:
+        return tomllib.loads(content.decode("utf-8"))
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise SettingsError(f"{name}: line {line}: not UTF-8 text; save the file as UTF-8") from None
@@ -280,24 +986,57 @@ def parse_settings(content: bytes, name: str) -> Settings:
         raise SettingsError(f"{name}: not valid TOML: {error}") from None
     except RecursionError:
         raise SettingsError(f"{name}: nested too deeply; this is not a gte-ops.toml") from None
-    _refuse_unknown_keys(document, Settings, name, "")
+
+
+def settings_errors(document: Mapping[str, Any]) -> tuple[str, ...]:
+    """All that is wrong with a document, in its order: each key and what would be right; empty where it can be used.
+
+    `parse_settings` names the first alone."""
+    unknown = list(_unknown_keys(document, Settings, ""))
+    return tuple(unknown + [error for part in _known_parts(document) for error in _errors_of(part)])
+
+
+def _known_parts(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Documents of one known key each: keys do not depend on one another, so each is right or wrong by itself."""
+    for section, kind in get_type_hints(Settings).items():
+        values = document.get(section, {})
+        if not isinstance(values, dict):
+            yield {section: values}
+            continue
+        for key, value in values.items():
+            if key in get_type_hints(kind):
+                yield {section: {key: value}}
+
+
+def _errors_of(part: dict[str, Any]) -> Iterator[str]:
+    if any(_unknown_keys(part, Settings, "")):
+        return  # said already
     try:
-        settings = msgspec.convert(document, Settings, dec_hook=_decode_seconds)
+        yield from _unusable_values(_convert(part))
+    except ValueError as error:
+        yield str(error)
+
+
+def _convert(document: Mapping[str, Any]) -> Settings:
+    """The document as settings. Raises ValueError: which key has which wrong type."""
+    try:
+        return msgspec.convert(document, Settings, dec_hook=_decode_seconds)
     except msgspec.ValidationError as error:
         what, _, where = str(error).partition(" - at `$.")
         key = where.rstrip("`") or "the file"
-        raise SettingsError(f"{name}: {key}: {what[:1].lower()}{what[1:]}") from None
-    _refuse_dead_ends(settings.target, name)
-    _refuse_no_margins(settings.tls, name)
-    return settings
+        raise ValueError(f"{key}: {what[:1].lower()}{what[1:]}") from None
 
 
-def _refuse_dead_ends(target: TargetSettings, name: str) -> None:
-    """Raises SettingsError for a name, a URL or an address that nobody could dial."""
+def _unusable_values(settings: Settings) -> Iterator[str]:
+    """What is of the right type and nevertheless of no use."""
+    yield from _dead_ends(settings.target)
+    yield from _no_margins(settings.tls)
+
+
+def _dead_ends(target: TargetSettings) -> Iterator[str]:
+    """A name, a URL or an address that nobody could dial."""
     if target.domain and not is_host(target.domain):
-        raise SettingsError(
-            f"{name}: target.domain: {target.domain!r} is no host name; write it like gte-api.example.com"
-        )
+        yield f"target.domain: {target.domain!r} is no host name; write it like gte-api.example.com"
     if target.url:
         try:
             parts = urlsplit(target.url)
@@ -306,26 +1045,22 @@ def _refuse_dead_ends(target: TargetSettings, name: str) -> None:
             usable = False
         if not usable:
             right = "https://gte-api.example.com"
-            raise SettingsError(
-                f"{name}: target.url: {target.url!r} cannot be dialled; write it like {right}"
-            )
+            yield f"target.url: {target.url!r} cannot be dialled; write it like {right}"
     for key, address in (("connect_to", target.connect_to), ("connect_to_http", target.connect_to_http)):
         host, _, port = (address or "").rpartition(":")
         if address and not (host and port.isdecimal()):
-            raise SettingsError(
-                f"{name}: target.{key}: {address!r} names no port; write it like 127.0.0.1:8443"
-            )
+            yield f"target.{key}: {address!r} names no port; write it like 127.0.0.1:8443"
 
 
-def _refuse_no_margins(tls: TlsSettings, name: str) -> None:
-    """Raises SettingsError for a threshold that is neither a time left nor a share."""
+def _no_margins(tls: TlsSettings) -> Iterator[str]:
+    """A threshold that is neither a time left nor a share."""
     for number, rule in enumerate(tls.thresholds):
         for key, written in (("warn", rule.warn), ("fail", rule.fail)):
             try:
                 if written is not None:
                     parse_margin(written)
             except ValueError as error:
-                raise SettingsError(f"{name}: tls.thresholds[{number}].{key}: {error}") from None
+                yield f"tls.thresholds[{number}].{key}: {error}"
 
 
 def is_host(written: str) -> bool:
@@ -343,16 +1078,17 @@ def _decode_seconds(kind: type, value: Any) -> Seconds:
     raise ValueError(f"{value!r} is not a duration; write it like 10s, 15m, 36h or 7d")
 
 
-def _refuse_unknown_keys(table: Mapping[str, Any], kind: type[Section], name: str, prefix: str) -> None:
+def _unknown_keys(table: Mapping[str, Any], kind: type[Section], prefix: str) -> Iterator[str]:
     hints = get_type_hints(kind)
     for key, value in table.items():
         if key not in hints:
-            raise SettingsError(f"{name}: unknown key {prefix}{key}{_nearest(key, hints, prefix)}")
+            yield f"unknown key {prefix}{key}{_nearest(key, hints, prefix)}"
+            continue
         inner = next((k for k in (hints[key], *get_args(hints[key])) if _is_section(k)), None)
         if inner is not None:
             for entry in value if isinstance(value, list) else (value,):
                 if isinstance(entry, dict):
-                    _refuse_unknown_keys(entry, inner, name, f"{prefix}{key}.")
+                    yield from _unknown_keys(entry, inner, f"{prefix}{key}.")
 
 
 def _is_section(kind: Any) -> bool:
