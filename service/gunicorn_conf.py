@@ -15,7 +15,7 @@ Gunicorn ignores names it does not know without a word, so every name here is on
 hooks, an import, or private.
 """
 
-import importlib
+import importlib.util
 import logging
 import os
 import shutil
@@ -24,6 +24,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from service.engines.interface import not_installed
 from service.keys import key_file
 from service.monitoring import metrics_files, progress
 from service.settings import SettingsError, read_server_settings, read_settings, unknown_names
@@ -34,6 +35,9 @@ try:
 except SettingsError as _error:
     # Here, in the master: one line and the end, rather than workers that fail to boot one after the other.
     sys.exit(f"service: {_error}")
+for _library in ("flask_openapi3", "prometheus_client", "pydantic"):
+    if importlib.util.find_spec(_library) is None:
+        sys.exit(f"service: {not_installed(ModuleNotFoundError(name=_library), 'service')}")
 
 # Loopback: the public side is nginx's.
 bind = _server.bind

@@ -26,12 +26,12 @@ class Packages:
     wheel: Path
     environment: Path
 
-    def gte_ops(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def gte_ops(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run the installed program from the root directory, where no checkout can be found by accident."""
         return subprocess.run(
             [str(self.environment / "bin" / "gte-ops"), *arguments],
             cwd="/",
-            env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"},
+            env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"} | variables,
             capture_output=True,
             text=True,
             timeout=60,
@@ -71,6 +71,12 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Packages:
     (own,) = environment.glob("lib/python*/site-packages")
     (own / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return Packages(sdist, wheel, environment)
+
+
+def packages_of(packages: Packages) -> Path:
+    """The environment's site-packages."""
+    (folder,) = packages.environment.glob("lib/python*/site-packages")
+    return folder
 
 
 def contents(wheel: Path) -> set[str]:
@@ -119,3 +125,45 @@ def test_the_installed_program_explains_a_cause(packages: Packages) -> None:
     ran = packages.gte_ops("explain", "GUN001", "--lang", "en")
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.startswith("GUN001")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param('__version__ = "3.0.0"\n', id="works"),
+        pytest.param("import of_a_charm_that_is_not_installed\n", id="fails"),
+        pytest.param(None, id="is a directory"),
+    ],
+)
+def test_another_package_of_the_name_is_told_in_one_line(
+    packages: Packages, tmp_path: Path, text: str | None
+) -> None:
+    # As Canonical's framework for charms, first on the path.
+    (tmp_path / "ops").mkdir()
+    if text is None:
+        (tmp_path / "ops" / "cli").mkdir()
+        (packages_of(packages) / "ops").rename(packages_of(packages) / "away")
+    else:
+        (tmp_path / "ops" / "__init__.py").write_text(text)
+    try:
+        ran = packages.gte_ops("doctor", PYTHONPATH=str(tmp_path))
+    finally:
+        if text is None:
+            (packages_of(packages) / "away").rename(packages_of(packages) / "ops")
+    assert (ran.returncode, ran.stdout, len(ran.stderr.splitlines())) == (3, "", 1)
+    assert "'ops' is another project's" in ran.stderr
+    assert "pipx install gte-ops" in ran.stderr
+
+
+def test_the_service_without_its_extra_names_it_in_one_line(packages: Packages) -> None:
+    without = f"import sys; sys.path.remove({sysconfig.get_path('purelib')!r}); import service.gunicorn_conf"
+    ran = subprocess.run(
+        [str(packages.environment / "bin" / "python"), "-I", "-c", without],
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.returncode == 1
+    assert ran.stderr == "service: flask_openapi3 is not installed: pip install 'gte-ops[service]'\n"

@@ -1,7 +1,8 @@
-"""scripts/demo runs in an environment of its own, made of one extra: nothing it imports may come from elsewhere."""
+"""Each extra installs what the code it is for imports; the toolkit installs without the service's web half."""
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import tomllib
 from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -57,3 +59,44 @@ def test_what_the_demo_imports_is_what_its_extra_installs() -> None:
     }
     assert "msgspec" in imported
     assert imported - installed_for("gte-ops[demo]") == set()
+
+
+def imported_by(files: list[Path]) -> set[str]:
+    """The distributions that these modules import anywhere, inside functions too."""
+    modules: set[str] = set()
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                modules |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                modules.add(node.module.partition(".")[0])
+    others = modules - sys.stdlib_module_names - {"ops", "service"}
+    distributions = packages_distributions()
+    return {canonicalize_name(distributions.get(module, [module])[0]) for module in others}
+
+
+TOOLKIT = [ROOT / "gte_ops.py", *(ROOT / "ops").rglob("*.py")]
+ENGINES = list((ROOT / "service" / "engines").rglob("*.py"))
+SERVICE = list((ROOT / "service").rglob("*.py"))
+
+
+@pytest.mark.parametrize(
+    ("files", "requirements"),
+    [
+        pytest.param(TOOLKIT, ["gte-ops"], id="the toolkit"),
+        pytest.param([ROOT / "service" / "client.py"], ["gte-ops[client]"], id="the client"),
+        pytest.param(sorted({*SERVICE} - {*ENGINES}), ["gte-ops[service]"], id="the web half"),
+        pytest.param(ENGINES, ["gte-ops[embedded]", "gte-ops[model]"], id="the engines"),
+    ],
+)
+def test_what_is_imported_is_installed(files: list[Path], requirements: list[str]) -> None:
+    imported = imported_by(files)
+    assert imported
+    assert imported - set().union(*map(installed_for, requirements)) == set()
+
+
+def test_the_toolkit_installs_without_the_web_half() -> None:
+    web_half = {"flask", "flask-openapi3", "gunicorn", "prometheus-client", "pydantic", "werkzeug"}
+    assert installed_for("gte-ops") & web_half == set()
+    for extra in ("service", "embedded", "model"):
+        assert web_half <= installed_for(f"gte-ops[{extra}]"), extra
