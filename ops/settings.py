@@ -294,7 +294,7 @@ class AppSettings(Section, frozen=True):
             "工作进程进度记录的目录（即服务的 GTE_PROGRESS_DIR）。",
             example="/run/gte-api/progress",
             since="0.1.0",
-            unset=("none: workers are judged without records", "无：不凭进度记录判断工作进程"),
+            unset=("workers are judged without records", "不凭进度记录判断工作进程"),
         ),
     ] = None
     request_deadline: Annotated[
@@ -989,7 +989,7 @@ def parse_document(content: bytes, name: str) -> dict[str, Any]:
 
 
 def settings_errors(document: Mapping[str, Any]) -> tuple[str, ...]:
-    """All that is wrong with a document, in its order: each key and what would be right; empty where it can be used.
+    """All that is wrong with a document, unknown keys first: which key, and what would be right. Empty: it can be used.
 
     `parse_settings` names the first alone."""
     unknown = list(_unknown_keys(document, Settings, ""))

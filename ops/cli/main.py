@@ -11,6 +11,7 @@ import click
 from ops import __version__
 from ops.cli.backup import backup
 from ops.cli.cert import cert
+from ops.cli.config import config
 from ops.cli.doctor import doctor
 from ops.cli.notify import notify
 from ops.cli.options import language_option
@@ -21,6 +22,8 @@ from ops.cli.watchdog import watchdog
 from ops.errors import OpsError
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from ops.text.language import Language
 
 # Usage errors end with 3, 'unknown', so that a monitoring system never reads a typing error as 'critical'.
@@ -40,24 +43,45 @@ def commands() -> None:
     """
 
 
+def _codes(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The codes that begin with what was typed, each with its title, for the shell's completion."""
+    from click.shell_completion import CompletionItem
+
+    from ops.diagnosis.catalogue import catalogue
+    from ops.text.language import reader_language
+
+    language, typed = reader_language(), incomplete.upper()
+    return [
+        CompletionItem(code, help=catalogue().entry(code).title.to(language))
+        for code in catalogue().codes
+        if code.startswith(typed)
+    ]
+
+
 @commands.command()
-@click.argument("code")
+@click.argument("code", required=False, shell_complete=_codes)
 @language_option
-def explain(code: str, language: Language | None) -> None:
-    """Tell what a cause means, how to prove, mend and prevent it. 解释一个故障代码。
+def explain(code: str | None, language: Language | None) -> None:
+    """Explain a cause: what it means, how to prove, fix and prevent it. 解释一个故障代码。
+
+    Without CODE: every code and its title.
 
     \b
     Example:
       gte-ops explain GUN001
     """
-    from ops.report.explain import render_explanation
+    from ops.report.explain import list_causes, render_explanation
     from ops.text.language import reader_language
 
-    render_explanation(code, language or reader_language(), sys.stdout)
+    if code is None:
+        list_causes(language or reader_language(), sys.stdout)
+    else:
+        render_explanation(code, language or reader_language(), sys.stdout)
 
 
 commands.add_command(backup)
 commands.add_command(cert)
+commands.add_command(config)
 commands.add_command(doctor)
 commands.add_command(notify)
 commands.add_command(render)

@@ -45,10 +45,18 @@ def read_settings(config: str | None) -> tuple[Settings, SettingsFile]:
     """`settings_from`, and the file they are from; one that was passed over is said on standard error.
 
     Raises SettingsError."""
-    from ops.settings import find_settings_file, load_settings
+    from ops.settings import load_settings
+
+    file = find_file(config)
+    return load_settings(file.path), file
+
+
+def find_file(config: str | None) -> SettingsFile:
+    """The file that is read; one that was passed over is said on standard error. Raises SettingsError."""
+    from ops.settings import find_settings_file
     from ops.text.sanitize import safe_line
 
     file = find_settings_file(config)
     for line in file.passed_over:
         click.echo(f"gte-ops: {safe_line(line)}", err=True)
-    return load_settings(file.path), file
+    return file

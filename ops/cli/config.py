@@ -1,0 +1,170 @@
+"""`gte-ops config`: parse, call, render."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from ops.cli.options import config_option, language_option, report_format_option
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ops.report.config import ConfigCheck
+    from ops.settings import Settings
+    from ops.text.language import Language
+
+
+@click.group()
+def config() -> None:
+    """Show, check and describe gte-ops.toml. 查看、检查、说明 gte-ops.toml。
+
+    \b
+    Example:
+      gte-ops config show
+      gte-ops config check
+    """
+
+
+@config.command()
+@config_option
+@report_format_option
+@language_option
+def show(config: str | None, form: str, language: Language | None) -> None:
+    """Show each value and whether the file or the default set it. 显示每个值，以及它来自文件还是默认值。
+
+    What is found on the host in place of a key that is not set is in the doctor's report. Secrets are masked.
+    Exit code: 0, or 3 where the file cannot be used.
+
+    \b
+    Example:
+      gte-ops config show
+      gte-ops config show --format json | jq '.values[] | select(.origin == "file")'
+    """
+    from ops.cli.options import find_file
+    from ops.report.config import render_settings
+    from ops.report.sentences import readable_language
+    from ops.settings import Settings, parse_document, parse_settings, read_settings_file
+    from ops.text.language import reader_language
+
+    file = find_file(config)
+    settings, document = Settings(), {}
+    if file.path is not None:
+        content = read_settings_file(file.path)
+        settings = parse_settings(content, str(file.path))
+        document = parse_document(content, str(file.path))
+    chosen = readable_language(language or reader_language(), sys.stdout)
+    render_settings(form, settings, file, document, chosen, sys.stdout)
+
+
+@config.command()
+@click.argument("file", required=False)
+@config_option
+@report_format_option
+@language_option
+def check(file: str | None, config: str | None, form: str, language: Language | None) -> None:
+    """Say whether gte-ops.toml can be used, and name all errors. 检查 gte-ops.toml 是否可用，并列出全部错误。
+
+    FILE, or the file that every command would read. Exit code: 0 it can be used, 3 it cannot.
+
+    \b
+    Example:
+      gte-ops config check
+      gte-ops config check ./gte-ops.toml --format json
+    """
+    from pathlib import Path
+
+    from ops.cli.options import find_file
+    from ops.report.config import ConfigCheck, render_check
+    from ops.report.sentences import readable_language
+    from ops.settings import SettingsFile
+    from ops.text.language import reader_language
+
+    if file and config:
+        raise click.UsageError("give FILE or --config FILE, not both")
+    found = SettingsFile(Path(file)) if file else find_file(config)
+    # A file that was passed over is the one that was meant, and every command goes on without it.
+    result = _checked(found.path) if found.path else ConfigCheck(None, (), found.passed_over)
+    render_check(form, result, readable_language(language or reader_language(), sys.stdout), sys.stdout)
+    sys.exit(result.exit_code)
+
+
+@config.command()
+@language_option
+def schema(language: Language | None) -> None:
+    """Write the JSON Schema of gte-ops.toml, for editors. 输出 gte-ops.toml 的 JSON Schema，供编辑器使用。
+
+    \b
+    Example:
+      gte-ops config schema >gte-ops.schema.json
+    """
+    from ops.report.config_reference import json_schema
+    from ops.report.json_document import write_document
+    from ops.report.sentences import readable_language
+    from ops.text.language import reader_language
+
+    chosen = readable_language(language or reader_language(), sys.stdout)
+    write_document(json_schema(chosen), sys.stdout)
+
+
+@config.command()
+@language_option
+def sample(language: Language | None) -> None:
+    """Write a commented gte-ops.toml with every key at its default. 输出带注释、所有键取默认值的 gte-ops.toml。
+
+    \b
+    Example:
+      gte-ops config sample >/etc/gte-ops/gte-ops.toml
+      gte-ops config sample --lang zh
+    """
+    from ops.report import config_reference
+    from ops.report.sentences import readable_language
+    from ops.text.language import reader_language
+
+    chosen = readable_language(language or reader_language(), sys.stdout)
+    click.echo(config_reference.sample(chosen), nl=False)
+
+
+def _checked(path: Path) -> ConfigCheck:
+    from ops.errors import SettingsError
+    from ops.report.config import ConfigCheck, keys_in
+    from ops.settings import parse_document, parse_settings, read_settings_file, settings_errors
+
+    name = str(path)
+    try:
+        content = read_settings_file(path)
+        document = parse_document(content, name)
+    except SettingsError as error:
+        return ConfigCheck(name, (), (str(error).removeprefix(f"{name}: "),))
+    errors = settings_errors(document)
+    if not errors:
+        errors = _refused_by_commands(parse_settings(content, name))
+    return ConfigCheck(name, tuple(sorted(keys_in(document))), errors)
+
+
+def _refused_by_commands(settings: Settings) -> tuple[str, ...]:
+    """What is of the right form and would be refused by the command that uses it."""
+    from ops.backups.copies import parse_destination
+    from ops.backups.retention import check_policy
+    from ops.errors import OpsError
+    from ops.notifications.destination import destinations
+
+    errors = []
+    if not 1 <= settings.doctor.budget <= 300:
+        errors.append("doctor.budget: choose between 1s and 5m")
+    try:
+        check_policy(settings.backup.keep)
+    except OpsError as error:
+        errors.append(str(error))
+    for number, written in enumerate(settings.backup.to):
+        try:
+            parse_destination(written)
+        except OpsError as error:
+            errors.append(f"backup.to[{number}]: {error}")
+    try:
+        destinations(settings.notify.urls)
+    except OpsError as error:
+        errors.append(str(error))
+    return tuple(errors)
