@@ -1,13 +1,15 @@
 """Settings of the service, read once from ``GTE_*`` environment variables into typed, frozen values.
 
 The environment is the one thing that systemd (``EnvironmentFile=``), a shell and a container all hand to a
-process, so it is the only source. ``docs/api.md`` lists every variable.
+process, so it is the only source. A field's variable is its name in capitals after ``GTE_``. What it means stands
+beside it, in both languages: ``scripts/reference`` writes ``docs/configuration.md`` from it.
 """
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Annotated
 
 PREFIX = "GTE_"
 # Variables of the toolkit, which may share the environment.
@@ -19,6 +21,21 @@ class SettingsError(ValueError):
 
 
 @dataclass(frozen=True)
+class Variable:
+    """What a variable means, in English and Chinese.
+
+    ``example``: as the environment has it; ``since``: the version that brought it; ``unit``: of a number; ``default``:
+    in both languages, where it is none or depends on something else."""
+
+    en: str
+    zh: str
+    example: str
+    since: str
+    unit: str = ""
+    default: tuple[str, str] = ("", "")
+
+
+@dataclass(frozen=True)
 class Settings:
     """What the application needs to know.
 
@@ -27,50 +44,409 @@ class Settings:
     for ``/health``, ``/ready`` and ``/metrics``.
     """
 
-    engine: str  # "auto": the model in model_dir, else the embedded default; "embedded": always the latter
-    model_dir: Path | None
-    model_download: bool  # whether the two directories are filled from ModelScope's hub where they are empty
-    uninlu_dir: Path | None  # universal extraction model, for the tasks it can answer
-    trust_remote_code: bool  # whether a model may bring code of its own
-    extract_timeout: float  # seconds that one extraction may take
-    model_threads: int  # OpenMP threads of one encoder call
-    precision: str  # of GTE's weights and products: "auto", "float32", "bfloat16" or "int8"
-    max_tokens: int  # tokens of one text that GTE reads, [CLS] and [SEP] included
-    batch_tokens: int  # tokens of one batch of GTE
-    result_cache: int  # GTE's vectors that are kept; 0: none
-    load_wait: float  # seconds that a prediction waits for engines that are still loading
-    max_text_chars: int  # Unicode characters of one text
-    max_batch: int  # texts in one request
-    max_batch_chars: int  # Unicode characters of all texts of one request
-    max_body_bytes: int
-    threads: int  # gunicorn's threads per worker; the bound for the two below
-    max_concurrent: int
-    max_queue: int
-    queue_timeout: float  # seconds
-    prediction_timeout: float  # seconds, see service/admission/deadline.py
-    progress_dir: Path
-    api_keys_file: Path | None  # None: whoever reaches the service may ask it for predictions
+    engine: Annotated[
+        str,
+        Variable(
+            "`auto`: the model in GTE_MODEL_DIR if that is set, else the embedded default; `embedded`:"
+            " always the latter.",
+            "`auto`：设了 GTE_MODEL_DIR 就用其中的模型，否则用内置默认；`embedded`：总用内置默认。",
+            example="embedded",
+            since="0.1.0",
+        ),
+    ]
+    model_dir: Annotated[
+        Path | None,
+        Variable(
+            "Directory of the GTE-large model.",
+            "GTE-large 模型所在目录。",
+            example="/srv/gte",
+            since="0.1.0",
+            default=("none: the embedded default serves", "无：使用内置默认"),
+        ),
+    ]
+    model_download: Annotated[
+        bool,
+        Variable(
+            "`1`: a GTE_MODEL_DIR or GTE_UNINLU_DIR that is missing or empty is filled from ModelScope's hub.",
+            "`1`：GTE_MODEL_DIR 或 GTE_UNINLU_DIR 不存在或为空时从 ModelScope hub 下载。",
+            example="1",
+            since="0.1.0",
+        ),
+    ]
+    uninlu_dir: Annotated[
+        Path | None,
+        Variable(
+            "Directory of a UniNLU model, which then answers ner, relation, event, sentiment,"
+            " classification and qa.",
+            "UniNLU 模型目录；设置后由它回答 ner、relation、event、sentiment、classification、qa。",
+            example="/srv/uninlu",
+            since="0.1.0",
+            default=("none", "无"),
+        ),
+    ]
+    trust_remote_code: Annotated[
+        bool,
+        Variable(
+            "`1`: a model may bring code of its own, which then runs as this service.",
+            "`1`：允许模型自带的代码，该代码以本服务的身份运行。",
+            example="1",
+            since="0.1.0",
+        ),
+    ]
+    extract_timeout: Annotated[
+        float,
+        Variable(
+            "How long one answer of the UniNLU model may take; then 504 `timeout`.",
+            "UniNLU 模型一次回答最多用的时间，超过则 504 `timeout`。",
+            example="30",
+            since="0.1.0",
+            unit="seconds",
+        ),
+    ]
+    model_threads: Annotated[
+        int,
+        Variable(
+            "OpenMP threads of one encoder call.",
+            "编码器一次调用的 OpenMP 线程数。",
+            example="2",
+            since="0.1.0",
+            unit="threads",
+            default=("1; with GTE_MODEL_DIR all cores", "1；设了 GTE_MODEL_DIR 时为全部核心"),
+        ),
+    ]
+    precision: Annotated[
+        str,
+        Variable(
+            "Precision of GTE-large's weights and products: `auto` (bfloat16 where it is faster, else"
+            " float32), `float32`, `bfloat16` or `int8`.",
+            (
+                "GTE-large 权重和运算的精度：`auto`（bfloat16 更快则用它，否则 float32）、`float32`、`bfloat1"
+                "6`、`int8`。"
+            ),
+            example="bfloat16",
+            since="0.1.0",
+        ),
+    ]
+    max_tokens: Annotated[
+        int,
+        Variable(
+            "Tokens of a text that GTE-large reads, [CLS] and [SEP] included; never more than the model's"
+            " own limit.",
+            "GTE-large 读取一条文本的 token 数，含 [CLS] 和 [SEP]，不超过模型自身的上限。",
+            example="256",
+            since="0.1.0",
+            unit="tokens",
+        ),
+    ]
+    batch_tokens: Annotated[
+        int,
+        Variable(
+            "Tokens of one batch of GTE-large.",
+            "GTE-large 一个批次的 token 数。",
+            example="1024",
+            since="0.1.0",
+            unit="tokens",
+        ),
+    ]
+    result_cache: Annotated[
+        int,
+        Variable(
+            "Vectors of the last texts that GTE-large keeps; 0: none.",
+            "GTE-large 为最近的文本保留的向量数；0 表示不保留。",
+            example="10000",
+            since="0.1.0",
+            unit="vectors",
+        ),
+    ]
+    load_wait: Annotated[
+        float,
+        Variable(
+            "How long a prediction waits for engines that are still loading.",
+            "引擎加载期间预测最多等待的时间。",
+            example="10",
+            since="0.1.0",
+            unit="seconds",
+        ),
+    ]
+    max_text_chars: Annotated[
+        int,
+        Variable(
+            "Largest text; a longer one is refused with 400 `text_too_long`.",
+            "单条文本的最大长度，超过则 400 `text_too_long`。",
+            example="2000",
+            since="0.1.0",
+            unit="characters",
+        ),
+    ]
+    max_batch: Annotated[
+        int,
+        Variable(
+            "Most texts in one request.",
+            "一个请求最多的文本条数。",
+            example="64",
+            since="0.1.0",
+            unit="texts",
+        ),
+    ]
+    max_batch_chars: Annotated[
+        int,
+        Variable(
+            "Most characters of all texts of one request.",
+            "一个请求所有文本的总字数上限。",
+            example="50000",
+            since="0.1.0",
+            unit="characters",
+        ),
+    ]
+    max_body_bytes: Annotated[
+        int,
+        Variable(
+            "Largest request body; a larger one is refused with 413 `payload_too_large`.",
+            "请求体的最大字节数，超过则 413 `payload_too_large`。",
+            example="4194304",
+            since="0.1.0",
+            unit="bytes",
+        ),
+    ]
+    threads: Annotated[
+        int,
+        Variable(
+            "gunicorn's threads in each worker; each request that runs or waits holds one. A sync worker"
+            " has 1.",
+            "每个工作进程的 gunicorn 线程数；每个处理中或排队的请求占用一个。sync 工作进程只有 1 个。",
+            example="64",
+            since="0.1.0",
+            unit="threads",
+            default=("32; with GTE_MODEL_DIR 80", "32；设了 GTE_MODEL_DIR 时为 80"),
+        ),
+    ]
+    max_concurrent: Annotated[
+        int,
+        Variable(
+            "Predictions that run at once in a worker.",
+            "一个工作进程同时运行的预测数。",
+            example="4",
+            since="0.1.0",
+            unit="predictions",
+            default=(
+                "number of cores; with GTE_MODEL_DIR GTE_THREADS − 4",
+                "核心数；设了 GTE_MODEL_DIR 时为 GTE_THREADS − 4",
+            ),
+        ),
+    ]
+    max_queue: Annotated[
+        int,
+        Variable(
+            "Predictions that wait in a worker. With GTE_MAX_CONCURRENT it stays below GTE_THREADS, so"
+            " that a thread is left for /health.",
+            (
+                "一个工作进程中排队的预测数。与 GTE_MAX_CONCURRENT 之和须小于 GTE_THREADS，以便留出线程应答 /"
+                "health。"
+            ),
+            example="16",
+            since="0.1.0",
+            unit="predictions",
+            default=("GTE_THREADS − 4 − GTE_MAX_CONCURRENT", "GTE_THREADS − 4 − GTE_MAX_CONCURRENT"),
+        ),
+    ]
+    queue_timeout: Annotated[
+        float,
+        Variable(
+            "How long a prediction waits in the queue at most.",
+            "预测最多排队的时间。",
+            example="5",
+            since="0.1.0",
+            unit="seconds",
+            default=("10; with GTE_MODEL_DIR 20", "10；设了 GTE_MODEL_DIR 时为 20"),
+        ),
+    ]
+    prediction_timeout: Annotated[
+        float,
+        Variable(
+            "How long a prediction may take, its wait included; then 504 `timeout`. Keep nginx's"
+            " `proxy_read_timeout` above it.",
+            "一次预测最多用的时间，包括排队，超过则 504 `timeout`。nginx 的 `proxy_read_timeout` 要比它大。",
+            example="30",
+            since="0.1.0",
+            unit="seconds",
+        ),
+    ]
+    progress_dir: Annotated[
+        Path,
+        Variable(
+            "Directory of the workers' progress records, one per instance, on tmpfs.",
+            "工作进程进度记录的目录，每个实例一个，放在 tmpfs 上。",
+            example="/run/gte-api-2/progress",
+            since="0.1.0",
+        ),
+    ]
+    api_keys_file: Annotated[
+        Path | None,
+        Variable(
+            "File of API keys, made by `python -m service.keys`.",
+            "API 密钥文件，由 `python -m service.keys` 生成。",
+            example="/etc/gte-api/keys.json",
+            since="0.1.0",
+            default=("none: no key is needed", "无：不需要密钥"),
+        ),
+    ]
 
 
 @dataclass(frozen=True)
 class ServerSettings:
     """What gunicorn needs to know beside the application; ``gunicorn_conf.py`` says why for each default."""
 
-    bind: str
-    pidfile: str | None
-    access_log: str | None
-    error_log: str
-    log_level: str
-    workers: int
-    worker_class: str
-    timeout: int  # seconds without a heartbeat before a worker is killed
-    graceful_timeout: int  # seconds that requests in flight may take to end after a stop
-    keepalive: int  # seconds an idle connection is kept
-    max_requests: int
-    max_requests_jitter: int
-    control_socket: str | None
-    metrics_dir: str | None
-    forwarded_allow_ips: str
+    bind: Annotated[
+        str,
+        Variable(
+            "Address that gunicorn listens on, HOST:PORT or unix:PATH. Keep it private: the public side"
+            " is nginx's.",
+            "gunicorn 监听的地址，主机:端口 或 unix:路径。不要对外开放，对外由 nginx 负责。",
+            example="unix:/run/gte-api/gunicorn.sock",
+            since="0.1.0",
+        ),
+    ]
+    pidfile: Annotated[
+        str | None,
+        Variable(
+            "gunicorn's pidfile.",
+            "gunicorn 的 pidfile。",
+            example="/run/gte-api/gunicorn.pid",
+            since="0.1.0",
+            default=("none", "无"),
+        ),
+    ]
+    access_log: Annotated[
+        str | None,
+        Variable(
+            "Access log: a path, `-` for standard output, or `off`.",
+            "访问日志：路径、`-`（标准输出）或 `off`。",
+            example="/var/log/gte-api/access.log",
+            since="0.1.0",
+        ),
+    ]
+    error_log: Annotated[
+        str,
+        Variable(
+            "Error log: a path, or `-` for standard error.",
+            "错误日志：路径或 `-`（标准错误）。",
+            example="/var/log/gte-api/error.log",
+            since="0.1.0",
+        ),
+    ]
+    log_level: Annotated[
+        str,
+        Variable(
+            "Least level that is logged: `debug`, `info`, `warning`, `error` or `critical`.",
+            "记录日志的最低级别：`debug`、`info`、`warning`、`error`、`critical`。",
+            example="warning",
+            since="0.1.0",
+        ),
+    ]
+    workers: Annotated[
+        int,
+        Variable(
+            "Worker processes. Each has its own engines; with GTE_MODEL_DIR or GTE_UNINLU_DIR each holds"
+            " a copy of the weights.",
+            "工作进程数。每个都有自己的引擎；设了 GTE_MODEL_DIR 或 GTE_UNINLU_DIR 时每个都持有一份权重。",
+            example="2",
+            since="0.1.0",
+            unit="processes",
+        ),
+    ]
+    worker_class: Annotated[
+        str,
+        Variable(
+            "`gthread`, or `sync` (one thread, which answers /health only between predictions).",
+            "`gthread`，或 `sync`（单线程，只在两次预测之间应答 /health）。",
+            example="sync",
+            since="0.1.0",
+        ),
+    ]
+    timeout: Annotated[
+        int,
+        Variable(
+            "How long a worker may give no heartbeat before it is killed. Keep nginx's"
+            " `proxy_read_timeout` above it.",
+            "工作进程多久没有心跳就被杀掉。nginx 的 `proxy_read_timeout` 要比它大。",
+            example="60",
+            since="0.1.0",
+            unit="seconds",
+        ),
+    ]
+    graceful_timeout: Annotated[
+        int,
+        Variable(
+            "How long requests in flight may take to end after a stop.",
+            "停止后留给处理中请求的时间。",
+            example="60",
+            since="0.1.0",
+            unit="seconds",
+        ),
+    ]
+    keepalive: Annotated[
+        int,
+        Variable(
+            "How long an idle connection is kept. Keep nginx's upstream `keepalive_timeout` below it.",
+            "空闲连接保持的时间。nginx upstream 的 `keepalive_timeout` 要比它小。",
+            example="120",
+            since="0.1.0",
+            unit="seconds",
+        ),
+    ]
+    max_requests: Annotated[
+        int,
+        Variable(
+            "Requests after which a worker is renewed; 0: never.",
+            "工作进程处理这么多请求后更换；0 表示从不。",
+            example="50000",
+            since="0.1.0",
+            unit="requests",
+        ),
+    ]
+    max_requests_jitter: Annotated[
+        int,
+        Variable(
+            "Up to so many requests are added to GTE_MAX_REQUESTS at random, so that workers are not"
+            " renewed together.",
+            "在 GTE_MAX_REQUESTS 上随机增加的请求数上限，避免工作进程同时更换。",
+            example="5000",
+            since="0.1.0",
+            unit="requests",
+        ),
+    ]
+    control_socket: Annotated[
+        str | None,
+        Variable(
+            "Path of gunicorn's control socket (gunicorn 25 or later), one per instance; `off`: none.",
+            "gunicorn（25 及以上）控制套接字的路径，每个实例一个；`off` 表示不使用。",
+            example="/run/gte-api/control.sock",
+            since="0.1.0",
+            default=("none", "无"),
+        ),
+    ]
+    metrics_dir: Annotated[
+        str | None,
+        Variable(
+            "Directory of the metrics' files, emptied at the start.",
+            "指标文件的目录，启动时清空。",
+            example="/run/gte-api/metrics",
+            since="0.1.0",
+            default=(
+                "PROMETHEUS_MULTIPROC_DIR, else a temporary directory",
+                "PROMETHEUS_MULTIPROC_DIR，否则为临时目录",
+            ),
+        ),
+    ]
+    forwarded_allow_ips: Annotated[
+        str,
+        Variable(
+            "Proxies whose X-Forwarded-* headers are believed: addresses separated by commas, or `*`.",
+            "信任其 X-Forwarded-* 头的代理：以逗号分隔的地址，或 `*`。",
+            example="10.0.0.2",
+            since="0.1.0",
+        ),
+    ]
 
 
 _DEFAULT_THREADS = 32
@@ -83,47 +459,7 @@ _LARGEST = 2**31 - 1
 _LONGEST = 86_400  # seconds
 
 _SETTINGS_NAMES = frozenset(
-    PREFIX + name
-    for name in [
-        "ENGINE",
-        "MODEL_DIR",
-        "MODEL_DOWNLOAD",
-        "UNINLU_DIR",
-        "TRUST_REMOTE_CODE",
-        "EXTRACT_TIMEOUT",
-        "MODEL_THREADS",
-        "PRECISION",
-        "MAX_TOKENS",
-        "BATCH_TOKENS",
-        "RESULT_CACHE",
-        "LOAD_WAIT",
-        "MAX_TEXT_CHARS",
-        "MAX_BATCH",
-        "MAX_BATCH_CHARS",
-        "MAX_BODY_BYTES",
-        "THREADS",
-        "MAX_CONCURRENT",
-        "MAX_QUEUE",
-        "QUEUE_TIMEOUT",
-        "PREDICTION_TIMEOUT",
-        "PROGRESS_DIR",
-        "API_KEYS_FILE",
-        "BIND",
-        "PIDFILE",
-        "ACCESS_LOG",
-        "ERROR_LOG",
-        "LOG_LEVEL",
-        "WORKERS",
-        "WORKER_CLASS",
-        "TIMEOUT",
-        "GRACEFUL_TIMEOUT",
-        "KEEPALIVE",
-        "MAX_REQUESTS",
-        "MAX_REQUESTS_JITTER",
-        "CONTROL_SOCKET",
-        "METRICS_DIR",
-        "FORWARDED_ALLOW_IPS",
-    ]
+    PREFIX + field.name.upper() for kind in (Settings, ServerSettings) for field in fields(kind)
 )
 
 
