@@ -1,7 +1,13 @@
-"""What pyproject.toml cannot say: the files of deploy/ are packaged below ops/deployment."""
+"""What pyproject.toml cannot say: the wheel holds deploy/, man pages and the shells' completion.
+
+The files of deploy/ are copied below ops/deployment, where the toolkit looks for them; man pages and completion are
+made from the commands, and installed below share/.
+"""
 
 from __future__ import annotations
 
+import sys
+from collections import defaultdict
 from pathlib import Path
 
 from setuptools import setup
@@ -11,8 +17,8 @@ ROOT = Path(__file__).parent
 PACKAGED = Path("ops", "deployment", "files")
 
 
-class BuildWithDeployment(build_py):
-    """Copies deploy/ into the package. An editable install reads the checkout's own."""
+class BuildWithData(build_py):
+    """Adds what is not a module. An editable install reads the checkout's deploy/, and has no man pages."""
 
     def run(self) -> None:
         super().run()
@@ -20,6 +26,7 @@ class BuildWithDeployment(build_py):
             for source, target in self._deployment_files():
                 self.mkpath(str(Path(target).parent))
                 self.copy_file(source, target)
+            self.distribution.data_files = self._shared_files()
 
     def get_outputs(self, include_bytecode: bool = True) -> list[str]:
         copied = [] if self.editable_mode else [target for _, target in self._deployment_files()]
@@ -35,5 +42,18 @@ class BuildWithDeployment(build_py):
             if file.is_file()
         ]
 
+    def _shared_files(self) -> list[tuple[str, list[str]]]:
+        """The files for share/, made in the build's temporary directory, by the directory that they go to."""
+        sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
+        import man_pages
 
-setup(cmdclass={"build_py": BuildWithDeployment})
+        made = Path(self.get_finalized_command("build").build_temp) / "share"
+        folders: dict[str, list[str]] = defaultdict(list)
+        for file in man_pages.write(made):
+            folders[str("share" / file.relative_to(made).parent)].append(str(file))
+        # Beside its place in the package, where a person finds it.
+        folders["share/gte-ops/certbot"] = [str(Path("deploy", "certbot", "reload-nginx"))]
+        return list(folders.items())
+
+
+setup(cmdclass={"build_py": BuildWithData})

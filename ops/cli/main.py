@@ -43,7 +43,7 @@ def commands() -> None:
     """
 
 
-def _codes(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+def _codes(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """The codes that begin with what was typed, each with its title, for the shell's completion."""
     from click.shell_completion import CompletionItem
 
@@ -103,7 +103,7 @@ def main() -> NoReturn:
 
         keep_capabilities()
     try:
-        commands(standalone_mode=False)
+        commands(prog_name="gte-ops", standalone_mode=False)
     except click.exceptions.Abort:
         sys.exit(INTERRUPTED)
     except KeyboardInterrupt:

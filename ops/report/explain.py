@@ -1,4 +1,4 @@
-"""The page of `gte-ops explain`: one entry of the catalogue, told without a host."""
+"""The pages of `gte-ops explain`: one entry of the catalogue without a host, and the list of all."""
 
 from __future__ import annotations
 
@@ -45,6 +45,14 @@ def render_explanation(code: str, language: Language, out: TextIO, color: bool |
     page.prose(entry.prevent.to(language), indent=3)
     page.blank()
     page.prose(_EXAMPLE_HOST.to(language), style="dim")
+
+
+def list_causes(language: Language, out: TextIO, color: bool | None = None) -> None:
+    """Write every code and its title, in the catalogue's order."""
+    language = readable_language(language, out)
+    page = Page(out, color)
+    for code in catalogue().codes:
+        page.prose(catalogue().entry(code).title.to(language), lead=f"{code}  ", lead_style="bold")
 
 
 def example_values(entry: CauseEntry) -> dict[str, str]:

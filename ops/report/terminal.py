@@ -15,8 +15,11 @@ MAX_PROSE_COLUMNS = 110
 
 
 def wants_color(out: TextIO) -> bool:
-    """Whether ``out`` is a terminal whose user wants colours (no-color.org; TERM=dumb)."""
-    return bool(out.isatty()) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    """Whether ``out`` is a terminal whose user wants colours (no-color.org; TERM=dumb), or is to have them wherever it
+    leads (force-color.org). NO_COLOR counts for more than FORCE_COLOR."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    return bool(os.environ.get("FORCE_COLOR")) or (bool(out.isatty()) and os.environ.get("TERM") != "dumb")
 
 
 class Page:

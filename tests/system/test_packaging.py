@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -119,6 +120,49 @@ def test_the_installed_program_renders(packages: Packages, kind: str, line: str)
     ran = packages.gte_ops("render", kind)
     assert ran.returncode == 0, ran.stderr
     assert line in ran.stdout
+
+
+def test_man_pages_of_every_command_are_installed(packages: Packages) -> None:
+    pages = packages.environment / "share" / "man" / "man1"
+    assert {"gte-ops.1", "gte-ops-doctor.1", "gte-ops-backup-create.1"} <= {
+        page.name for page in pages.iterdir()
+    }
+    listed = re.findall(r"^  (\w+)  ", packages.gte_ops("--help").stdout, re.MULTILINE)
+    assert "doctor" in listed
+    for command in listed:
+        page = (pages / f"gte-ops-{command}.1").read_text().replace("\\-", "-")
+        for option in re.findall(
+            r"^  (?:-\w, )?(--[a-z-]+)", packages.gte_ops(command, "--help").stdout, re.MULTILINE
+        ):
+            assert option in page, (command, option)
+
+
+def test_certbots_hook_is_installed_as_a_program(packages: Packages) -> None:
+    hook = packages.environment / "share" / "gte-ops" / "certbot" / "reload-nginx"
+    assert hook.read_text() == (ROOT / "deploy" / "certbot" / "reload-nginx").read_text()
+    assert os.access(hook, os.X_OK)
+
+
+def test_bash_completes_what_the_installed_program_offers(packages: Packages) -> None:
+    asked = """
+        . "$1/share/bash-completion/completions/gte-ops"
+        complete -p gte-ops
+        COMP_WORDS=(gte-ops explain GUN00) COMP_CWORD=2
+        _gte_ops_completion gte-ops
+        printf '%s\\n' "${COMPREPLY[@]}"
+    """
+    ran = subprocess.run(
+        ["bash", "-c", asked, "bash", str(packages.environment)],
+        env={"PATH": f"{packages.environment}/bin:{os.environ['PATH']}", "LC_ALL": "C.UTF-8"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "GUN001" in ran.stdout.splitlines()
+    for place in ("zsh/site-functions/_gte-ops", "fish/vendor_completions.d/gte-ops.fish"):
+        assert "_GTE_OPS_COMPLETE" in (packages.environment / "share" / place).read_text()
 
 
 def test_the_installed_program_explains_a_cause(packages: Packages) -> None:

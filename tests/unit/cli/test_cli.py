@@ -13,6 +13,7 @@ import pytest
 import ops.cli.main
 import ops.doctor
 from ops import __version__
+from ops.diagnosis.catalogue import catalogue
 from ops.diagnosis.checks import CHECKS
 from ops.diagnosis.engine import diagnose
 from ops.doctor import Examination, chosen_checks
@@ -78,7 +79,6 @@ def examined(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
         (["doctor", "--watch", "5s", "--wait-ok", "1m"], "--watch and --wait-ok do not go together"),
         (["doctor", "--watch", "5s", "--format", "json"], "--watch takes 1s or more, and shows text"),
         (["doctor", "--hide-clients"], "add --bundle FILE"),
-        (["explain"], "CODE"),
         (["explain", "GUN999"], "GUN999"),
     ],
 )
@@ -174,6 +174,36 @@ def test_help_shows_an_example_and_exits_0(run: Run, command: list[str]) -> None
     assert (code, err) == (0, "")
     assert "Example:" in out
     assert f"gte-ops {' '.join(command)}".strip() in out
+
+
+def test_explain_without_a_code_lists_every_cause(run: Run) -> None:
+    code, out, _ = run("explain", "--lang", "zh")
+    assert code == 0
+    titles = [f"{known}  {catalogue().entry(known).title.zh}" for known in catalogue().codes]
+    assert out.splitlines() == titles
+
+
+@pytest.mark.parametrize(
+    ("shell", "typed", "row"),
+    [
+        ("bash", {"COMP_CWORD": "2"}, "plain,GUN001"),
+        ("zsh", {"COMP_CWORD": "2"}, "plain\nGUN001\ngunicorn is not running"),
+        ("fish", {"COMP_CWORD": "gun00"}, "plain,GUN001\tgunicorn is not running"),
+    ],
+)
+def test_shells_complete_the_codes(
+    run: Run, monkeypatch: pytest.MonkeyPatch, shell: str, typed: dict[str, str], row: str
+) -> None:
+    for name, value in {
+        "_GTE_OPS_COMPLETE": f"{shell}_complete",
+        "COMP_WORDS": "gte-ops explain gun00",
+        **typed,
+    }.items():
+        monkeypatch.setenv(name, value)
+    code, out, _ = run()
+    assert code == 0
+    assert row in out
+    assert "TLS" not in out
 
 
 def test_explain_tells_of_a_cause(run: Run) -> None:

@@ -128,7 +128,13 @@ def test_colour_only_where_it_is_wanted(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     assert "\x1b[" in shown(DOWN, out=Terminal())
     assert "\x1b" not in shown(DOWN)
+    # force-color.org: in a pipe too, but not against NO_COLOR.
     monkeypatch.setenv("FORCE_COLOR", "1")
+    assert shown(DOWN).startswith("\x1b[1;31mCRITICAL")
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b" not in shown(DOWN)
+    monkeypatch.delenv("NO_COLOR")
+    monkeypatch.setenv("FORCE_COLOR", "")
     assert "\x1b" not in shown(DOWN)
     monkeypatch.delenv("FORCE_COLOR")
     monkeypatch.setenv("TERM", "dumb")
