@@ -119,10 +119,8 @@ class Settings:
         Variable(
             "Precision of GTE-large's weights and products: `auto` (bfloat16 where it is faster, else"
             " float32), `float32`, `bfloat16` or `int8`.",
-            (
-                "GTE-large 权重和运算的精度：`auto`（bfloat16 更快则用它，否则 float32）、`float32`、`bfloat1"
-                "6`、`int8`。"
-            ),
+            "GTE-large 权重和运算的精度：`auto`（bfloat16 更快则用它，否则 float32）、`float32`、"
+            "`bfloat16`、`int8`。",
             example="bfloat16",
             since="0.1.0",
         ),
@@ -239,10 +237,8 @@ class Settings:
         Variable(
             "Predictions that wait in a worker. With GTE_MAX_CONCURRENT it stays below GTE_THREADS, so"
             " that a thread is left for /health.",
-            (
-                "一个工作进程中排队的预测数。与 GTE_MAX_CONCURRENT 之和须小于 GTE_THREADS，以便留出线程应答 /"
-                "health。"
-            ),
+            "一个工作进程中排队的预测数。与 GTE_MAX_CONCURRENT 之和须小于 GTE_THREADS，"
+            "以便留出线程应答 /health。",
             example="16",
             since="0.1.0",
             unit="predictions",
