@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pwd
+import re
 from pathlib import Path
 
 import msgspec
@@ -11,9 +13,13 @@ from ops.collect.services.gunicorn import read_config
 from ops.facts.base import NotSeen
 from ops.facts.gunicorn import GunicornConfig
 from ops.facts.host import Process, Processes
+from ops.files.bounded_read import read_regular_file
 from ops.interpret import gunicorn as gunicorn_topology
 from ops.interpret.gunicorn import Hints
 from ops.settings import Settings
+
+MAX_UNIT_BYTES = 64 << 10
+_USER = re.compile(rb"^User[ \t]*=[ \t]*([^\s#;]+)[ \t]*$", re.MULTILINE)
 
 
 def locate_master(processes: Processes, settings: Settings, hints: Hints) -> Process | None:
@@ -24,15 +30,45 @@ def locate_master(processes: Processes, settings: Settings, hints: Hints) -> Pro
 
 def completed(processes: Processes, settings: Settings, hints: Hints) -> Hints:
     """``hints`` with what only the file system knows of them."""
-    places = (*hints.config_files, *hints.app_dirs, hints.pidfile_read, settings.app.progress_dir)
+    places = (*hints.config_files, *hints.app_dirs)
+    # What the service itself writes is its user's; where root made it, it tells nothing.
+    written = (hints.pidfile_read, settings.app.progress_dir)
+    accounts = (_owner(place) for place in written if place)
     named = gunicorn_topology.pidfile_process(processes, hints)
+    known = (*hints.accounts, *filter(None, accounts), *filter(None, (_unit_user(settings),)))
     return msgspec.structs.replace(
         hints,
         config_files=_with_targets(hints.config_files),
         app_dirs=_with_targets(hints.app_dirs),
-        owners=tuple(dict.fromkeys(uid for place in places if place and (uid := _owner(place)) is not None)),
+        bind=hints.bind or _bind_of(hints.config_files),
+        owners=tuple(dict.fromkeys(uid for place in places if (uid := _owner(place)) is not None)),
+        accounts=tuple(dict.fromkeys(known)),
         pidfile_is_own=_writes(named, hints.pidfile_read) if named and hints.pidfile_read else None,
     )
+
+
+def _bind_of(config_files: tuple[str, ...]) -> str | None:
+    """Where the configured file says that gunicorn listens."""
+    for path in config_files[:1]:
+        config = read_config(path)
+        if isinstance(config, GunicornConfig) and "bind" in config.assigned:
+            return next(iter(gunicorn_topology.bind_addresses(config.assigned["bind"].value)), None)
+    return None
+
+
+def _unit_user(settings: Settings) -> int | None:
+    """The user of the service's unit (systemd.exec(5), User=), where a unit is there and names one other than root."""
+    for place in settings.schedule.systemd:
+        try:
+            read = read_regular_file(str(Path(place) / settings.gunicorn.unit), MAX_UNIT_BYTES)
+        except (OSError, ValueError):
+            continue
+        match = _USER.findall(read.content)
+        try:
+            return pwd.getpwnam(match[-1].decode()).pw_uid or None if match else None
+        except (KeyError, UnicodeDecodeError):
+            return None
+    return None
 
 
 def own_pidfile(master: Process) -> str | NotSeen:

@@ -72,7 +72,7 @@ def look_around(settings: Settings, deadline: float) -> Surroundings:
     # Where nobody could look, nothing is said to be missing.
     config, build = (outcome, {"program": settings.nginx.binary}) if isinstance(outcome, NotSeen) else outcome
     host = host_task.wait(deadline)
-    gunicorn, master = _gunicorn(settings, found, config)
+    gunicorn, master, others = _gunicorn(settings, found, config)
     target = target_topology.decide_target(
         settings,
         host
@@ -85,6 +85,7 @@ def look_around(settings: Settings, deadline: float) -> Surroundings:
         master,
         _files(settings, master),
     )
+    target = msgspec.structs.replace(target, other_gunicorns=others)
     return Surroundings(host, processes, config, build, gunicorn, target)
 
 
@@ -219,16 +220,18 @@ def _read_pidfile(path: str | None) -> Pidfile | NotSeen:
 
 def _gunicorn(
     settings: Settings, processes: Processes, config: NginxConfig | NotSeen
-) -> tuple[Gunicorn, Process | None]:
-    """gunicorn's files and this service's master: each helps to find the other."""
-    from ops.collect.locate import locate_master
+) -> tuple[Gunicorn, Process | None, tuple[int, ...]]:
+    """gunicorn's files, this service's master (each helps to find the other), and the masters that are another's."""
+    from ops.collect.locate import completed, locate_master
     from ops.collect.services.gunicorn import read_config, read_progress
     from ops.collect.services.nginx import read_pidfile
 
     named = settings.gunicorn
     pidfile = read_pidfile(named.pidfile) if named.pidfile else None
     site = find_site(config, settings.target.domain, None) if isinstance(config, NginxConfig) else None
-    master = locate_master(processes, settings, target_topology.gunicorn_hints(settings, pidfile, site))
+    hints = target_topology.gunicorn_hints(settings, pidfile, site)
+    master = locate_master(processes, settings, hints)
+    others = gunicorn_topology.other_masters(processes, completed(processes, settings, hints))
     app_dir = settings.app.dir or (master.cwd if master else None) or target_topology.GUIDE_APP_DIR
     path = (
         named.config_file
@@ -263,6 +266,7 @@ def _gunicorn(
             progress=read_progress(settings.app.progress_dir),
         ),
         master,
+        others,
     )
 
 

@@ -20,8 +20,9 @@ class Target(Facts, frozen=True):
     """What is diagnosed: where users come in, where the service should be, which files belong to it.
 
     ``origin`` tells for each field where its value was found. Addresses: ``ip:port`` or ``unix:/path``.
-    ``nginx_config_owner``: the user that nginx's configuration file belongs to; ``gunicorn_log_namer``: the user who
-    runs gunicorn, and so whose word its logs are where no settings name them; None where it is not seen."""
+    ``nginx_config_owner``: the user that nginx's configuration file belongs to; ``other_gunicorns``: masters that are
+    another service's; ``gunicorn_log_namer``: the user who runs gunicorn, and so whose word its logs are where no
+    settings name them; None where it is not seen."""
 
     domain: str
     url: str
@@ -68,5 +69,6 @@ class Target(Facts, frozen=True):
     nginx_default_config: str = "/etc/nginx/nginx.conf"
     nginx_config_owner: int = 0
     gunicorn_log_namer: int | None = None
+    other_gunicorns: tuple[int, ...] = ()
     expiry_rules: tuple[ExpiryRule, ...] = ()
     origin: dict[str, str] = msgspec.field(default_factory=dict)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -96,7 +96,8 @@ class Hints(msgspec.Struct, frozen=True):
 
     ``pidfile_read``: the one that was read, configured or not; ``pidfile_uid``: whose it is; ``pidfile_is_own``:
     whether the process in it is configured to write this very file, None where that is not known; ``config_files`` and
-    ``app_dirs``: as configured, and where links lead; ``owners``: the users that these files belong to."""
+    ``app_dirs``: as configured, and where links lead; ``owners``: the users that these files belong to; ``accounts``:
+    the users as whom the service is known to run, empty where that is not known; ``unit``: its unit of the system's."""
 
     bind: str | None = None
     pidfile: str | None = None
@@ -108,23 +109,30 @@ class Hints(msgspec.Struct, frozen=True):
     app_dirs: tuple[str, ...] = ()
     upstreams: tuple[str, ...] = ()
     owners: tuple[int, ...] = ()
+    accounts: tuple[int, ...] = ()
+    unit: str | None = None
 
 
 def find_master(processes: Processes, hints: Hints) -> Process | None:
     """This service's master among all gunicorns of the machine.
 
-    In order: the pidfile's process, where it is the service's (`belongs`); one started with the configured file; one
-    that listens where the service should or where nginx proxies to; one that runs in the application's directory;
-    without any of these hints, the only one that the pidfile does not disown.
+    In order: the one in the service's unit; the pidfile's process, where it is the service's (`belongs`); one started
+    with the configured file; one that listens where the service should or where nginx proxies to; one that runs in the
+    application's directory; without any of these hints, the only one that the pidfile does not disown.
 
     What a process says of itself (its command line) and where it runs counts for root, the caller and the users whose
-    files the service's are; who listens is the kernel's word. A container's gunicorn counts where it listens: its paths
-    are not this host's."""
-    masters = gunicorn_masters(processes.processes)
-    by_pid = {m.pid: m for m in masters}
-    known = {processes.caller, ROOT, *hints.owners}
+    files the service's are. Who listens is the kernel's word, and anybody may listen at an address that is free: of
+    another user's gunicorn it counts where the service is known to run as that user, or its file and directory are the
+    service's (`_may_serve`). A container's counts where it listens: its paths are not this host's. A set-user-ID
+    program's arguments are anybody's."""
+    masters = [m for m in gunicorn_masters(processes.processes) if not m.is_setuid]
+    by_pid = {m.pid: m for m in masters if _may_serve(m, hints, processes.caller)}
+    known = {processes.caller, ROOT, *hints.owners, *hints.accounts}
     here = [m for m in masters if standing(m, processes.caller) is not Standing.CONTAINER]
     ours = [m for m in here if m.uid is None or m.uid in known]
+    supervised = [m for m in here if hints.unit is not None and m.unit == hints.unit]
+    if len(supervised) == 1:
+        return supervised[0]
     named = pidfile_process(processes, hints)
     if named is not None and belongs(processes, named, hints):
         return named
@@ -145,8 +153,28 @@ def find_master(processes: Processes, hints: Hints) -> Process | None:
         return inside[0]
     if any((hints.bind, hints.pidfile, hints.config_files, hints.app_dirs)):
         return None
-    left = [m for m in here if m is not named]
+    left = [m for m in here if m is not named and _may_serve(m, hints, processes.caller)]
     return left[0] if len(left) == 1 else None
+
+
+def other_masters(processes: Processes, hints: Hints) -> tuple[int, ...]:
+    """The gunicorn masters that are not this service's, wherever they listen."""
+    return tuple(
+        m.pid
+        for m in gunicorn_masters(processes.processes)
+        if m.is_setuid or not _may_serve(m, hints, processes.caller)
+    )
+
+
+def _may_serve(master: Process, hints: Hints, caller: int) -> bool:
+    """Whether a gunicorn that listens at the service's address may be the service."""
+    if master.uid is None or master.uid in (ROOT, caller, *hints.owners, *hints.accounts):
+        return True
+    if hints.accounts:
+        return False
+    if not hints.config_files and not hints.app_dirs:
+        return True
+    return config_path(master) in hints.config_files or master.cwd in hints.app_dirs
 
 
 def pidfile_process(processes: Processes, hints: Hints) -> Process | None:
@@ -160,7 +188,7 @@ def belongs(processes: Processes, master: Process, hints: Hints) -> bool:
     Not where the pidfile is another user's. The first that is known decides: whether the process is configured to write
     this very pidfile, whether it was started with the configured file, where it listens, which directory it runs in.
     Where nothing is known that could tell, it is."""
-    if standing(master, processes.caller) is Standing.CONTAINER:
+    if standing(master, processes.caller) is Standing.CONTAINER or master.is_setuid:
         return False
     if master.uid is not None and not may_name(hints.pidfile_uid, master.uid, processes.caller):
         return False
@@ -191,6 +219,23 @@ def config_path(master: Process) -> str | None:
     if given and not given.startswith("python:"):
         return str(PurePosixPath(master.cwd or "/") / given.removeprefix("file:"))
     return str(PurePosixPath(master.cwd) / "gunicorn.conf.py") if master.cwd and not given else None
+
+
+def config_of_command(command: str | Sequence[str], directory: str | None) -> str | None:
+    """The configuration file that a start command names for gunicorn, absolute; None where it names none.
+
+    ``directory``: where it is started."""
+    try:
+        words = tuple(shlex.split(command) if isinstance(command, str) else command)
+    except ValueError:
+        return None
+    if not any(PurePosixPath(word).name == "gunicorn" for word in words):
+        return None
+    given = options(words).get("config")
+    if not given or given.startswith("python:"):
+        return None
+    path = PurePosixPath(directory or "/") / given.removeprefix("file:")
+    return str(path) if directory or given.startswith("/") else None
 
 
 def setting(name: str, option: str, command: tuple[str, ...], config: GunicornConfig | NotSeen) -> Any:
@@ -240,9 +285,9 @@ def holder(processes: Processes, address: str) -> tuple[Process, ...]:
 
 
 def belongs_to(process: Process, target: Target) -> bool:
-    """Whether a process is this service's gunicorn; any gunicorn where the service's own master is not known."""
+    """Whether a process is this service's gunicorn; where its master is not known, any gunicorn that may be it."""
     if target.gunicorn_master is None:
-        return is_gunicorn(process)
+        return is_gunicorn(process) and not {process.pid, process.ppid} & set(target.other_gunicorns)
     return target.gunicorn_master in (process.pid, process.ppid)
 
 

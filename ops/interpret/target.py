@@ -60,13 +60,16 @@ def gunicorn_hints(
 ) -> gunicorn_topology.Hints:
     """What settings and nginx tell of this service's gunicorn."""
     own = settings.gunicorn
+    started_with = gunicorn_topology.config_of_command(own.start_command, settings.app.dir)
+    configured = own.config_file or started_with
     return gunicorn_topology.Hints(
         bind=own.bind and gunicorn_topology.normal_bind(own.bind),
+        unit=own.unit or None,
         pidfile=own.pidfile,
         pidfile_read=pidfile.path if pidfile else None,
         pidfile_pid=pidfile.pid if pidfile else None,
         pidfile_uid=pidfile.uid if pidfile else 0,
-        config_files=(own.config_file,) if own.config_file else (),
+        config_files=(configured,) if configured else (),
         app_dirs=(settings.app.dir,) if settings.app.dir else (),
         upstreams=tuple(a for p in site.passes for a in p.addresses) if site else (),
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from ops.collect.net.http_probe import exchange
 from ops.collect.process.control_socket import NoAnswerError, ask
 from ops.collect.process.process_status import ProcessStatus, process_status
 from ops.collect.services.gunicorn import read_config, read_progress
+from ops.control import launch
 from ops.facts.base import NotSeen
 from ops.facts.host import Process, Processes
 from ops.facts.probes import Exchange
@@ -42,6 +44,7 @@ DEFAULT_CONFIG_NAME = "gunicorn.conf.py"
 # How long /health and /ready may take each; a longer wait proves nothing more.
 PROBE_SECONDS = 2.0
 CONTROL_SECONDS = 2.0
+CONNECT_SECONDS = 1.0
 # All processes of a machine are looked at in a second; what takes longer never ends.
 TABLE_SECONDS = 10.0
 # Descriptors that one look needs at the same time.
@@ -290,6 +293,10 @@ def _find(
     )
     pidfile = read_pidfile(pidfile_path) if pidfile_path else None
     hints = gunicorn_hints(settings, pidfile, None)
+    remembered = launch.load(launch.launch_path(settings))
+    if remembered is not None and remembered.launch.account.uid:
+        # As whom it ran is as whom it runs, until the operator says otherwise (gte-ops watchdog forget).
+        hints = msgspec.structs.replace(hints, accounts=(remembered.launch.account.uid,))
     found = locate_master(table, settings, hints)
     if found is None and known.command:
         found = _as_known(table, known)
@@ -297,7 +304,8 @@ def _find(
     if found is None or master is None:
         backend = _backend(settings, table, None, known)
         subject = msgspec.structs.replace(known, backend=backend, master=None)
-        owners = completed(everyone, settings, hints).owners
+        whole = completed(everyone, settings, hints)
+        owners = (*whole.owners, *whole.accounts)
         return None, subject, _holders(settings, everyone, backend, known, owners)
     subject = _subject(settings, table, found, known)
     return master, subject, ()
@@ -443,11 +451,13 @@ def is_free(backend: str) -> bool:
     from ops.collect.process.processes import accept_queues
 
     if backend.startswith("unix:"):
-        try:
-            rows = Path("/proc/net/unix").read_text().splitlines()
-        except OSError:
-            return True
-        path = backend.removeprefix("unix:")
-        # Flags __SO_ACCEPTCON: it listens (proc(5), /proc/net/unix).
-        return not any(row.split()[3] == "00010000" and row.endswith(f" {path}") for row in rows[1:])
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.settimeout(CONNECT_SECONDS)
+            try:
+                probe.connect(backend.removeprefix("unix:"))
+            except (FileNotFoundError, ConnectionRefusedError):
+                return True
+            except OSError:  # its queue is full, or it may not be entered: somebody has it
+                return False
+            return False
     return not any(same_address(address, backend) for address in accept_queues())

@@ -47,6 +47,22 @@ def process_status(pid: int) -> ProcessStatus | None:
     )
 
 
+def system_unit(pid: int) -> str | None:
+    """The unit of the system's that a process belongs to, by its control group: nobody but root puts one there. A
+    user's own units lie below user.slice and do not count (systemd: Control Groups).
+
+    None where it belongs to none, or systemd does not run."""
+    try:
+        rows = Path(f"/proc/{pid}/cgroup").read_text(errors="replace").splitlines()
+    except OSError:
+        return None
+    for row in rows:
+        hierarchy, _, path = row.partition(":")[2].partition(":")
+        if hierarchy in ("", "name=systemd") and path.startswith("/system.slice/"):
+            return next((part for part in path.split("/") if part.endswith(".service")), None)
+    return None
+
+
 def is_running(pid: int) -> bool:
     """Whether there is such a process that has not ended: a zombie only waits to be reaped (proc(5), stat field 3)."""
     try:

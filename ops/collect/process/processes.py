@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from ops.collect.process.process_status import process_status
+from ops.collect.process.process_status import process_status, system_unit
 from ops.collect.process.start_time import start_ticks
 from ops.facts.host import Listener, Process, Processes
 from ops.files.nofollow import trusted_users
@@ -34,7 +34,8 @@ def processes() -> Processes:
     """Web-related processes and all listening TCP sockets and bound unix sockets of the machine."""
     holders: dict[str, set[int]] = defaultdict(set)
     for connection in psutil.net_connections(kind="all"):
-        if address := _listening_address(connection):
+        address = _listening_address(connection)
+        if address and _is_our_path(address, connection.pid):
             holders[address].update({connection.pid} if connection.pid else set())
     queues = accept_queues()
     wanted = set().union(*holders.values()) if holders else set()
@@ -50,6 +51,27 @@ def processes() -> Processes:
         caller=os.geteuid(),
         unread=unread,
     )
+
+
+def _is_our_path(address: str, pid: int | None) -> bool:
+    """Whether a unix socket's path is one of this host's tree: a process with mounts of its own has bound a name there
+    that leads elsewhere here, or nowhere. True where that may not be seen."""
+    if not address.startswith("unix:") or pid is None:
+        return True
+    path = address.removeprefix("unix:")
+    try:
+        if os.stat(f"/proc/{pid}/ns/mnt").st_ino == os.stat("/proc/self/ns/mnt").st_ino:  # noqa: PTH116
+            return True
+        theirs = os.stat(f"/proc/{pid}/root{path}")  # noqa: PTH116
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    try:
+        ours = os.stat(path)  # noqa: PTH116
+    except OSError:
+        return False
+    return (ours.st_dev, ours.st_ino) == (theirs.st_dev, theirs.st_ino)
 
 
 def read_each(
@@ -163,6 +185,7 @@ def _process(process: psutil.Process, wanted: bool) -> Process | None:
             is_nested=status.is_nested,
             is_setuid=status.is_setuid,
             has_other_root=status.has_other_root,
+            unit=system_unit(process.pid),
         )
 
 

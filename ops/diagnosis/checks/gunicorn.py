@@ -404,7 +404,11 @@ def _ignored(config: GunicornConfig, name: str, likely: str | None) -> Evidence:
 )
 def port(target: Target, processes: Processes, backend: Backend, logs: Logs | NotSeen) -> Iterator[Finding]:
     """GUN012: another program holds the bind address, or gunicorn could not bind and is not running now."""
-    if serves(backend, target) or (isinstance(backend.health, Exchange) and is_service(backend.health)):
+    others = set(target.other_gunicorns)
+    is_another_s = any({p.pid, p.ppid} & others for p in holder(processes, target.backend))
+    answers = serves(backend, target) or (isinstance(backend.health, Exchange) and is_service(backend.health))
+    # Whoever answers may be a container's service behind a proxy; another's gunicorn may answer what it likes.
+    if answers and not is_another_s:
         return
     foreign = foreign_holders(processes, target)
     if not holder(processes, target.backend) and is_listening(processes, target.backend):
