@@ -1,7 +1,21 @@
 """The catalogue of root causes: what each means, how to prove it by hand, how to mend it, in both languages.
 
-The words are data (``causes.toml`` beside this module). An entry is parsed when it is asked for: a run needs the
-few it found, not all of them.
+The words are data: the TOML files beside this module, one a layer, ``symptoms.toml`` and ``precedence.toml``. An
+entry is parsed when it is asked for: a run needs the few it found, not all of them.
+
+A code is a public, stable name: never reused, never renumbered. Within a layer the entries stand in the order of
+their numbers. An entry:
+
+- ``severity``: fail = users are affected now; warn = they will be, or a safeguard is missing. The usual one: a finding
+  may differ.
+- ``explains``: the symptoms (ids in ``symptoms.toml``) this cause can be behind.
+- ``facts``: the placeholders, beside the target's own, that the check which proves the cause supplies.
+- ``verify``: one command that shows the cause.
+- ``fix``: steps, in order: a string is a command, a table ``{en, zh}`` a sentence.
+- ``en``, ``zh``: title; summary (one sentence about this very case); means; shows; prevent.
+
+Placeholders stand in summary, verify and fix only. In a command a value arrives quoted for the shell: never put a
+placeholder inside quotes there.
 """
 
 from __future__ import annotations
@@ -71,7 +85,9 @@ COMMAND_VALUES = DERIVED_VALUES | frozenset(
 # Values that are several words: each becomes an argument of its own.
 LIST_VALUES = frozenset({"packages", "pids"})
 
-_SOURCE = Path(__file__).with_name("causes.toml")
+# The layers, in the order of the catalogue: from the name that users type inwards, then what stands around the service.
+LAYERS = ("dns", "net", "tls", "nginx", "gunicorn", "app", "model", "environment", "host", "safeguards")
+_DIRECTORY = Path(__file__).parent
 _ENTRY_HEADER = re.compile(r"^\[([A-Z]{3}\d{3})\][ \t]*$", re.MULTILINE)
 # curl's %{http_code} and the shell's ${name} are no placeholders.
 _PLACEHOLDER = re.compile(r"(?<![%$])\{([a-z][a-z_]*)\}")
@@ -191,7 +207,17 @@ class Catalogue:
 @functools.cache
 def catalogue() -> Catalogue:
     """The catalogue that comes with the toolkit."""
-    return Catalogue(_SOURCE.read_text(encoding="utf-8"))
+    return Catalogue(source("precedence", "symptoms", *LAYERS))
+
+
+def source(*files: str) -> str:
+    """What the catalogue's ``files`` hold, one after the other, as one TOML document."""
+    return "\n".join((_DIRECTORY / f"{file}.toml").read_text(encoding="utf-8") for file in files)
+
+
+def layer_codes(layer: str) -> tuple[str, ...]:
+    """The codes of one of `LAYERS`, in order."""
+    return tuple(_ENTRY_HEADER.findall(source(layer)))
 
 
 def placeholders(template: str) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ import ops.diagnosis.catalogue
 from ops.diagnosis.catalogue import (
     DERIVED_VALUES,
     GUIDE_VALUES,
+    LAYERS,
     LIST_VALUES,
     TARGET_VALUES,
     Catalogue,
@@ -25,13 +26,15 @@ from ops.diagnosis.catalogue import (
     fill,
     fill_command,
     is_command,
+    layer_codes,
     placeholders,
+    source,
     with_derived,
 )
 from ops.errors import OpsError
 from ops.text.language import Text, verbatim
 
-SOURCE = Path(ops.diagnosis.catalogue.__file__).with_name("causes.toml")
+SOURCE = source("precedence", "symptoms", *LAYERS)
 CONTRACT = tomllib.loads(Path(__file__).with_name("contract_codes.toml").read_text(encoding="utf-8"))
 CODES = list(CONTRACT["codes"])
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
@@ -60,9 +63,19 @@ def test_title_and_usual_severity_are_the_contract_s(code):
     )
 
 
+def test_a_layer_s_file_holds_the_codes_of_that_layer_alone_in_the_order_of_their_numbers():
+    assert [code for layer in LAYERS for code in layer_codes(layer)] == list(catalogue().codes)
+    for layer in LAYERS:
+        codes = layer_codes(layer)
+        assert len({code[:3] for code in codes}) == 1, layer
+        assert list(codes) == sorted(codes)
+    files = {path.stem for path in Path(ops.diagnosis.catalogue.__file__).parent.glob("*.toml")}
+    assert files == {"precedence", "symptoms", *LAYERS}
+
+
 def test_parsing_by_parts_gives_what_parsing_the_whole_file_gives():
     # A line in a text that looks like a header would cut an entry in two.
-    whole = tomllib.loads(SOURCE.read_text(encoding="utf-8"))
+    whole = tomllib.loads(SOURCE)
     assert list(whole) == ["precedence", "symptoms", *catalogue().codes]
     for entry in entries():
         table = whole[entry.code]
@@ -284,11 +297,9 @@ def test_an_entry_in_one_language_only_is_refused():
 
 
 def test_loading_and_two_entries_cost_little():
-    source = SOURCE.read_text(encoding="utf-8")
-
     def once() -> float:
         started = time.perf_counter()
-        book = Catalogue(source)
+        book = Catalogue(SOURCE)
         book.entry("GUN001")
         book.entry("NGX012")
         return time.perf_counter() - started
