@@ -28,6 +28,8 @@ DEFAULT_PREDICT_BODY = '{"task_type": "ner", "input_text": "2022年北京冬奥�
 SEARCH_PATH = ("./gte-ops.toml", "/etc/gte-ops/gte-ops.toml")
 # A configuration is written by hand; anything larger is a mistake or an attack on memory.
 MAX_FILE_BYTES = 1 << 20
+# What doctor.budget and --budget may be, seconds.
+MIN_BUDGET, MAX_BUDGET = 1.0, 300.0
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -124,7 +124,8 @@ def sample(language: Language | None) -> None:
     from ops.text.language import reader_language
 
     chosen = readable_language(language or reader_language(), sys.stdout)
-    click.echo(config_reference.sample(chosen), nl=False)
+    # TOML is UTF-8, whatever the terminal's encoding is.
+    click.echo(config_reference.sample(chosen).encode(), nl=False)
 
 
 def _checked(path: Path) -> ConfigCheck:
@@ -150,9 +151,10 @@ def _refused_by_commands(settings: Settings) -> tuple[str, ...]:
     from ops.backups.retention import check_policy
     from ops.errors import OpsError
     from ops.notifications.destination import destinations
+    from ops.settings import MAX_BUDGET, MIN_BUDGET
 
     errors = []
-    if not 1 <= settings.doctor.budget <= 300:
+    if not MIN_BUDGET <= settings.doctor.budget <= MAX_BUDGET:
         errors.append("doctor.budget: choose between 1s and 5m")
     try:
         check_policy(settings.backup.keep)

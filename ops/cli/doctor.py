@@ -105,6 +105,7 @@ def doctor(
         click.get_current_context().with_resource(_without_collector())
     from ops.doctor import diagnose_bundle, examine, wait_until_ok
     from ops.report import render
+    from ops.settings import MAX_BUDGET, MIN_BUDGET
     from ops.text.language import reader_language
 
     _refuse_contradictions(bundle, hide_clients, from_bundle, watch, wait_ok, form)
@@ -117,7 +118,7 @@ def doctor(
     settings, settings_file = read_settings(config)
     budget = settings.doctor.budget if budget is None else budget
     since = settings.doctor.since if since is None else since
-    if not 1 <= budget <= 300:
+    if not MIN_BUDGET <= budget <= MAX_BUDGET:
         raise click.BadParameter("choose between 1s and 5m", param_hint="--budget or doctor.budget")
 
     def closer_look() -> Examination:

@@ -159,6 +159,13 @@ def test_the_examples_of_the_sample_can_be_used_once_their_mark_is_taken_away(la
     assert keys_in(tomllib.loads(text)) == {name for name, _, _ in key_values(Settings())}
 
 
+def test_the_sample_is_utf_8_whatever_the_locale(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    run("sample")
+    assert parse_settings(written.getvalue(), "sample") == Settings()
+
+
 def test_the_sample_is_in_the_reader_s_language_and_within_a_terminal_s_width() -> None:
     assert "不设置时" in sample("zh")
     assert "不设置时" not in sample("en")
@@ -371,9 +378,9 @@ def test_a_text_is_written_so_that_toml_reads_it_back(value: str) -> None:
     assert tomllib.loads(f"x = {toml_value(value)}") == {"x": value}
 
 
-@pytest.mark.parametrize("command", ["show", "check", "schema", "sample"])
-def test_help_shows_an_example_in_both_languages(run: Run, command: str) -> None:
-    code, out, _ = run(command, "--help")
+@pytest.mark.parametrize("command", [[], ["show"], ["check"], ["schema"], ["sample"]])
+def test_help_shows_an_example_in_both_languages(run: Run, command: list[str]) -> None:
+    code, out, _ = run(*command, "--help")
     assert code == 0
-    assert f"gte-ops config {command}" in out.partition("Example:")[2]
+    assert " ".join(["gte-ops config", *command]) in out.partition("Example:")[2]
     assert CHINESE.search(out)
