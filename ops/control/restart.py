@@ -18,12 +18,13 @@ from pathlib import Path
 from ops.control.account import UserAccount, become
 from ops.control.launch import Launch, launch_path, load, missing_file
 from ops.control.pidfile import NamedPidfile, Stale, pidfiles, remove_stale
+from ops.control.root_command import reason_not_to_run_as_root, trusted_environment
 from ops.control.signals import end, kill
 from ops.control.start_command import changes_user, gunicorn_at, mentions_changer
 from ops.errors import OpsError
 from ops.files.bounded_read import read_regular_file
 from ops.files.nofollow import reason_not_to_trust
-from ops.files.programs import reason_not_to_run, search, trusted_program
+from ops.files.programs import search, trusted_program
 from ops.interpret.process_ref import ProcessRef
 from ops.settings import Settings
 from ops.text.language import Text
@@ -39,6 +40,8 @@ SYSTEMCTL_SECONDS = 60.0
 FAILS_WITHIN = 1.0
 MAX_OUTPUT_BYTES = 1 << 20
 MAX_SCRIPT_BYTES = 64 << 10
+# Where a script stands in a command: behind an interpreter, or what that is started by.
+_SCRIPT_AMONG = 4
 # Ours, and not the service's: with these, gunicorn would report to the watchdog's own systemd unit.
 _NOT_INHERITED = (
     "NOTIFY_SOCKET",
@@ -77,6 +80,11 @@ class StartPlan:
     cwd: str | None
     account: UserAccount | None = None
     launch: Launch | None = None
+
+    @property
+    def is_roots(self) -> bool:
+        """Whether root runs it."""
+        return os.geteuid() == 0 and self.account is None
 
 
 def find_supervisor(settings: Settings, output: Path) -> Supervisor | None:
@@ -122,22 +130,27 @@ def plan_start(supervisor: Supervisor) -> StartPlan:
     if caller != 0:
         return own
     at = gunicorn_at(argv)
-    if at is None and (changes_user(argv[:1]) or any(mentions_changer(text) for text in _script_texts(argv))):
+    if at is None and (
+        changes_user(argv[:1]) or mentions_changer("\n".join(argv)) or _script_changes_user(argv)
+    ):
         return own
     if at is not None and changes_user(argv[:at]):
         argv = argv[at:]
     return StartPlan(argv, where, launch.account, launch)
 
 
+def _script_changes_user(argv: tuple[str, ...]) -> bool:
+    return any(mentions_changer(text) for text in _script_texts(argv))
+
+
 def _script_texts(argv: tuple[str, ...]) -> Iterable[str]:
-    """A command's words, and the scripts among the first of them that are nobody else's."""
-    yield "\n".join(argv)
-    for word in argv[:2]:
+    """The scripts among a command's first words that are nobody else's."""
+    for word in argv[:_SCRIPT_AMONG]:
         place = search(word)
         if place is not None and place.startswith("/") and reason_not_to_trust(place) is None:
             with contextlib.suppress(OSError, ValueError):
                 content = read_regular_file(place, MAX_SCRIPT_BYTES).content
-                if content.startswith(b"#!") or word != argv[0]:
+                if content.startswith(b"#!") or "/" in word:
                     yield content.decode(errors="replace")
 
 
@@ -156,13 +169,15 @@ def refusal(supervisor: Supervisor) -> Text | None:
             "请恢复该文件，或手动启动服务",
         )
     plan = plan_start(supervisor)
-    program = _program(plan)
-    if os.geteuid() != 0 or plan.account is not None or program is None:
+    if not plan.is_roots:
         return None
-    why_not = reason_not_to_run(str(Path(plan.cwd or "/") / program))
-    if why_not is None:
+    names = {os.fsdecode(name): os.fsdecode(value) for name, value in _environment(plan).items()}
+    refused = reason_not_to_run_as_root(
+        plan.argv, plan.cwd or str(Path.cwd()), names, cwd_is_its_own_affair=_script_changes_user(plan.argv)
+    )
+    if refused is None:
         return None
-    why_not, shown = safe_line(why_not, 200), safe_line(program, 200)
+    why_not, shown = safe_line(refused.why, 200), safe_line(refused.what, 200)
     return Text(
         en=f"root does not run {shown}: {why_not}; make it root's own, or let gunicorn.start_command change the user "
         "(setpriv --reuid=USER ...)",
@@ -232,7 +247,7 @@ def start(supervisor: Supervisor) -> subprocess.Popen[bytes] | None:
         process = subprocess.Popen(
             (_program(plan) or plan.argv[0], *plan.argv[1:]),
             cwd=plan.cwd if plan.account is None else None,
-            env=_environment(plan.launch),
+            env=_environment(plan),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -256,8 +271,8 @@ def start(supervisor: Supervisor) -> subprocess.Popen[bytes] | None:
 
 
 def _program(plan: StartPlan) -> str | None:
-    """Where the program lies: on the remembered $PATH, else on the caller's."""
-    path = plan.launch.variables.get(b"PATH") if plan.launch is not None else None
+    """Where the program lies, on the $PATH that it gets."""
+    path = _environment(plan).get(b"PATH")
     return search(plan.argv[0], None if path is None else os.fsdecode(path))
 
 
@@ -272,9 +287,16 @@ def _run_as(plan: StartPlan) -> str:
     return f", run as user {plan.account.uid}, as whom the service ran"
 
 
-def _environment(launch: Launch | None) -> Mapping[bytes, bytes]:
-    if launch is not None:
-        return launch.variables
+def _environment(plan: StartPlan) -> Mapping[bytes, bytes]:
+    """What the command gets: of what is remembered, else of the caller's own."""
+    given = plan.launch.variables if plan.launch is not None else _own_environment()
+    if not plan.is_roots:
+        return given
+    safe = trusted_environment({os.fsdecode(name): os.fsdecode(value) for name, value in given.items()})
+    return {os.fsencode(name): os.fsencode(value) for name, value in safe.items()}
+
+
+def _own_environment() -> dict[bytes, bytes]:
     return {name: value for name, value in os.environb.items() if os.fsdecode(name) not in _NOT_INHERITED}
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pwd
 import re
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import PurePosixPath
 
 # Programs that run others as another user, or hand them to somebody who does.
@@ -41,3 +44,70 @@ def mentions_changer(text: str) -> bool:
     """Whether a script, or a word for a shell, names a program that runs others as another user."""
     lines = (line for line in text.splitlines() if not line.lstrip().startswith("#"))
     return any(_CHANGER_WORD.search(line) for line in lines)
+
+
+# How each program is told whose user to become: by an option, or by its first word (setpriv(1), sudo(8), su(1),
+# runuser(1), chpst(8), s6-setuidgid, capsh(1), start-stop-daemon(8), systemd-run(1), nsenter(1)).
+_USER_OPTIONS = {
+    "setpriv": ("--reuid",),
+    "sudo": ("-u", "--user"),
+    "doas": ("-u",),
+    "runuser": ("-u", "--user"),
+    "chpst": ("-u",),
+    "capsh": ("--user",),
+    "start-stop-daemon": ("-c", "--chuid"),
+    "systemd-run": ("--uid",),
+    "nsenter": ("-S", "--setuid"),
+    "pkexec": ("--user",),
+}
+_USER_WORDS = ("su", "runuser", "gosu", "su-exec", "setuidgid", "s6-setuidgid")
+
+
+# Options of su and runuser that take a value, which is no user's name.
+_SU_VALUES = ("-s", "--shell", "-c", "--command", "-g", "--group", "-G", "--supp-group", "-w", "-T")
+
+
+@dataclass(frozen=True)
+class UserChange:
+    """That a program runs the rest of its words as user ``uid``; ``length``: how many words say so."""
+
+    uid: int
+    length: int
+
+
+def user_change(words: tuple[str, ...]) -> UserChange | None:
+    """How the program that ``words`` begin with changes the user; None where it does not, or nobody knows to which."""
+    name = PurePosixPath(words[0]).name if words else ""
+    for index in range(1, len(words)):
+        word, following = words[index], words[index + 1] if index + 1 < len(words) else ""
+        if word == "--" or not (word.startswith("-") or words[index - 1].startswith("-")):
+            break
+        for option in _USER_OPTIONS.get(name, ()):
+            is_long = option.startswith("--")
+            if word == option or (not is_long and re.fullmatch(rf"-[A-Za-z]+{option[1]}", word)):
+                return _change(following, index + 2)
+            if word.startswith(f"{option}=" if is_long else option):
+                return _change(word[len(option) :].removeprefix("="), index + 1)
+    if name in _USER_WORDS:
+        rest = [
+            word
+            for before, word in pairwise(words)
+            if not word.startswith("-") and not (name in ("su", "runuser") and before in _SU_VALUES)
+        ]
+        return _change(rest[0] if rest else "root", 1)
+    return None
+
+
+def _change(user: str, length: int) -> UserChange | None:
+    uid = _user(user)
+    return None if uid is None else UserChange(uid, length)
+
+
+def _user(word: str) -> int | None:
+    word = word.removeprefix("#").partition(":")[0]
+    if word.isdecimal():
+        return int(word)
+    try:
+        return pwd.getpwnam(word).pw_uid
+    except KeyError:
+        return None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from ops.files.programs import reason_not_to_run, search, trusted_program
+from ops.files.programs import reason_not_to_run, refused_program, search, trusted_path, trusted_program
 
 
 def program(directory: Path, name: str = "tool", text: str = "#!/bin/sh\n") -> Path:
@@ -42,10 +43,12 @@ def test_what_cannot_be_run_is_passed_over(tmp_path: Path) -> None:
 def test_what_others_may_write_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = program(tmp_path / "bin")
     monkeypatch.setenv("PATH", str(path.parent))
-    assert trusted_program("tool") == str(path)
+    assert (trusted_program("tool"), refused_program("tool")) == (str(path), None)
     path.chmod(0o777)
     assert reason_not_to_run(str(path)) == f"everybody may write {path}"
     assert trusted_program("tool") is None
+    assert refused_program("tool") == f"{path} is not run: everybody may write {path}"
+    assert (trusted_program("none"), refused_program("none")) == (None, None)
     path.chmod(0o755)
     path.parent.chmod(0o777)
     assert trusted_program("tool") is None
@@ -57,3 +60,20 @@ def test_a_script_is_what_its_interpreter_makes_of_it(tmp_path: Path) -> None:
     assert reason_not_to_run(str(script)) is None
     interpreter.chmod(0o757)
     assert reason_not_to_run(str(script)) == f"everybody may write {interpreter}"
+
+
+def test_what_env_finds_is_what_a_script_runs_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = program(tmp_path, "tool", "#!/usr/bin/env -S language -x\n")
+    language = program(tmp_path / "bin", "language")
+    monkeypatch.setenv("PATH", f"{language.parent}:/usr/bin")
+    assert reason_not_to_run(str(script)) is None
+    language.chmod(0o777)
+    assert reason_not_to_run(str(script)) == f"everybody may write {language}"
+    assert reason_not_to_run(str(script), "/usr/bin") is None
+
+
+def test_of_a_path_only_directories_of_nobody_else_stay(tmp_path: Path) -> None:
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    assert trusted_path(f"{tmp_path}/open:/usr/bin:bin::/tmp:{tmp_path}") == f"/usr/bin:{tmp_path}"
+    assert trusted_path("") == os.defpath
