@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
@@ -72,7 +73,7 @@ def render_settings(
         values = [
             {
                 "key": name,
-                "value": shown_value(value, is_secret=key.is_secret),
+                "value": _finite(shown_value(value, is_secret=key.is_secret)),
                 "origin": "file" if name in in_file else "default",
                 "unset": key.unset.to(language) if key.unset and value in (None, "", ()) else None,
             }
@@ -99,8 +100,13 @@ def render_settings(
         )
 
 
+def _finite(value: Any) -> Any:
+    """TOML has ``inf`` and ``nan``, JSON has no such numbers."""
+    return repr(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def shown_value(value: Any, *, is_secret: bool = False) -> Any:
-    """A value as JSON has it and people may read it."""
+    """A value in JSON's types, as people may read it: without secrets."""
     if is_secret:
         return [masked(url) for url in value]
     return _without_secrets(plain_value(value))

@@ -186,11 +186,11 @@ def toml_value(value: Any) -> str:
         return f"{{{', '.join(f'{name} = {toml_value(item)}' for name, item in value.items())}}}"
     if isinstance(value, Section):
         return toml_value(given_values(value))
-    return json.dumps(value)
+    return json.dumps(value) if isinstance(value, bool) else repr(value)
 
 
 def plain_value(value: Any) -> Any:
-    """``value`` as JSON has it; a duration as it is written."""
+    """``value`` in JSON's types; a duration as it is written."""
     if isinstance(value, Seconds):
         return written_duration(value)
     if isinstance(value, list | tuple):
