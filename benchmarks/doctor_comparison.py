@@ -7,7 +7,8 @@ about on a real stack at ports 443, 80 and 53; then every tool runs on the same 
 whole process. It sees a host set up in the usual way: in a mount namespace of its own the stack's nginx directory is
 /etc/nginx, its error log is in /var/log/nginx, its name server is the system's, and its root certificate is trusted.
 
-How each is judged stands in docs/comparison.md, and the words in benchmarks/doctor_comparison.toml.
+How each is judged stands in docs/comparison.md. The words are those of benchmarks/doctor_comparison.toml; for a cause
+that has none there they follow from its title in the catalogue.
 """
 
 from __future__ import annotations
@@ -41,6 +42,20 @@ CHECK_HTTP = "/usr/lib/nagios/plugins/check_http"
 PORTS = {"https": 443, "http": 80, "dns": 53, "backend": 8000}
 LIMIT_S = 60.0
 WORDS = tomllib.loads((Path(__file__).with_suffix(".toml")).read_text(encoding="utf-8"))
+
+
+@cache
+def words(code: str) -> str:
+    """The pattern of a line from which a reader learns the cause ``code``: what was written down for it, else any
+    setting that its title names, else the title's two longest words in either order."""
+    if code in WORDS:
+        return str(WORDS[code])
+    title = catalogue().entry(code).title.en
+    if settings := re.findall(r"\w+_\w+", title):
+        return "|".join(settings)
+    first, second = sorted(sorted(set(re.findall(r"[a-z]{3,}", title.lower()))), key=len)[-2:]
+    return f"{first}.*{second}|{second}.*{first}"
+
 
 # The host as a tool meets it; what it was about to run comes after.
 _HOST = """
@@ -85,7 +100,7 @@ class Peer:
         """named, noticed or silent."""
         usual = {_settled(line) for line in healthy.lines}
         new = [line for line in said.lines if _settled(line) not in usual]
-        if any(re.search(WORDS[code], line, re.IGNORECASE) for line in new):
+        if any(re.search(words(code), line, re.IGNORECASE) for line in new):
             return "named"
         found = [line for line in new if re.search(self.finding, line)] if self.finding else said.exit_codes
         noticed = any(found)
