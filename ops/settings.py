@@ -680,8 +680,8 @@ class BackupSettings(Section, frozen=True):
     keep: Annotated[
         Keep,
         table(
-            "How many backups `gte-ops backup prune` keeps. All zero is refused.",
-            "`gte-ops backup prune` 保留多少备份。全为零会被拒绝。",
+            "How many backups are kept; older ones are removed. All zero is refused.",
+            "保留多少备份，更旧的会被删除。全为零会被拒绝。",
         ),
     ] = Keep()
     recipients: Annotated[
@@ -826,9 +826,9 @@ class NotifySettings(Section, frozen=True):
     urls: Annotated[
         tuple[str, ...],
         key(
-            "Apprise URLs of the destinations: DingTalk, Feishu, WeCom, mail and others. Each is a password: keep the"
-            " file readable by its owner only.",
-            "通知目标的 Apprise URL：钉钉、飞书、企业微信、邮件等。每个 URL 都等同于密码，配置文件应只有属主可读。",
+            "Apprise URLs of at most 20 destinations: DingTalk, Feishu, WeCom, mail and others. Each is a password:"
+            " keep the file readable by its owner only.",
+            "通知目标（最多 20 个）的 Apprise URL：钉钉、飞书、企业微信、邮件等。每个 URL 都等同于密码，配置文件应只有属主可读。",
             example=[
                 "dingtalk://SECRET@TOKEN",
                 "mailtos://user:password@smtp.example.com?to=oncall@example.com",
