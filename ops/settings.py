@@ -828,7 +828,7 @@ class NotifySettings(Section, frozen=True):
         key(
             "Apprise URLs of at most 20 destinations: DingTalk, Feishu, WeCom, mail and others. Each is a password:"
             " keep the file readable by its owner only.",
-            "通知目标（最多 20 个）的 Apprise URL：钉钉、飞书、企业微信、邮件等。每个 URL 都等同于密码，配置文件应只有属主可读。",
+            "通知目标（最多 20 个）的 Apprise URL：钉钉、飞书、企业微信、邮件等。等同于密码，配置文件应只有属主可读。",
             example=[
                 "dingtalk://SECRET@TOKEN",
                 "mailtos://user:password@smtp.example.com?to=oncall@example.com",
