@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -13,6 +14,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+import ops
 
 ROOT = Path(__file__).parent.parent.parent
 IMPORTED = """
@@ -100,3 +103,9 @@ def test_the_toolkit_installs_without_the_web_half() -> None:
     assert installed_for("gte-ops") & web_half == set()
     for extra in ("service", "embedded", "model"):
         assert web_half <= installed_for(f"gte-ops[{extra}]"), extra
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    assert ops.__version__ == PROJECT["version"]
+    changes = re.findall(r"(?m)^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"))
+    assert changes[:2] == ["Unreleased", ops.__version__]
