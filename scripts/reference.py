@@ -1,6 +1,7 @@
-"""Writes docs/configuration.md and docs/configuration.zh-CN.md from ops/settings.py and service/settings.py.
+"""Writes the pages of docs that are generated, in both languages: configuration.md from ops/settings.py and
+service/settings.py, and causes/ from the catalogue.
 
-python -m scripts.reference             write both pages
+python -m scripts.reference             write all pages
 python -m scripts.reference --check     exit 1, naming the pages that are out of date, if one is
 """
 
@@ -10,18 +11,19 @@ import dataclasses
 import sys
 import types
 import typing
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from ops.diagnosis.catalogue import LAYERS
 from ops.report.config_reference import markdown_table, markdown_tables
 from ops.text.language import Language, Text
+from scripts.cause_pages import file_name, index_page, layer_page
 from service.settings import PREFIX, ServerSettings, Settings, Variable, read_server_settings, read_settings
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES: dict[Language, Path] = {
-    "en": ROOT / "docs/configuration.md",
-    "zh": ROOT / "docs/configuration.zh-CN.md",
-}
+CAUSES = ROOT / "docs/causes"
 
 UNITS = {
     "bytes": Text(en="bytes", zh="字节"),
@@ -173,13 +175,24 @@ def default_cell(variable: DocumentedVariable, language: Language) -> str:
     return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
 
 
+PAGES: dict[Path, Callable[[], str]] = {
+    ROOT / "docs/configuration.md": partial(page, "en"),
+    ROOT / "docs/configuration.zh-CN.md": partial(page, "zh"),
+}
+for _language in get_args(Language):
+    PAGES[CAUSES / file_name("README", _language)] = partial(index_page, _language)
+    for _layer in LAYERS:
+        PAGES[CAUSES / file_name(_layer, _language)] = partial(layer_page, _layer, _language)
+
+
 def out_of_date() -> list[Path]:
-    """The pages that are not what this script would write."""
-    return [
+    """The pages that are not what this script would write, and those in docs/causes that it would not."""
+    stale = [
         path
-        for language, path in PAGES.items()
-        if not path.exists() or path.read_text(encoding="utf-8") != page(language)
+        for path, text in PAGES.items()
+        if not path.exists() or path.read_text(encoding="utf-8") != text()
     ]
+    return stale + sorted(set(CAUSES.glob("*.md")) - set(PAGES))
 
 
 def main(arguments: list[str]) -> int:
@@ -192,8 +205,9 @@ def main(arguments: list[str]) -> int:
     if arguments:
         sys.stderr.write(__doc__ or "")
         return 2
-    for language, path in PAGES.items():
-        path.write_text(page(language), encoding="utf-8")
+    for path, text in PAGES.items():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text(), encoding="utf-8")
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -38,7 +39,9 @@ def test_a_page_that_is_out_of_date_is_named(tmp_path: Path, monkeypatch: pytest
     stale.parent.mkdir()
     stale.write_text(page("en").replace("15m", "16m"))
     monkeypatch.setattr(reference, "ROOT", tmp_path)
-    monkeypatch.setattr(reference, "PAGES", {"en": stale, "zh": tmp_path / "docs/missing.md"})
+    monkeypatch.setattr(reference, "CAUSES", tmp_path / "docs/causes")
+    pages = {stale: partial(page, "en"), tmp_path / "docs/missing.md": partial(page, "zh")}
+    monkeypatch.setattr(reference, "PAGES", pages)
     assert out_of_date() == [stale, tmp_path / "docs/missing.md"]
     assert main(["--check"]) == 1
     assert main([]) == 0
