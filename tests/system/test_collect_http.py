@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from ops.collect.net.http_probe import MAX_KEPT_CHARS, connect, exchange
-from ops.collect.net.service_probes import MAX_HOPS, Patience, probe_backend, probe_front, probe_upstreams
+from ops.collect.net.service_probes import MAX_HOPS, Deadline, probe_backend, probe_front, probe_upstreams
 from ops.facts.probes import Exchange
 from ops.facts.target import Target
 from tests.lab.authority import self_signed
@@ -24,7 +24,7 @@ OK = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 15\r
 
 
 def get(address: str, seconds: float = 5.0, url: str = URL, **options: Any) -> Exchange:
-    return exchange("GET", url, address, Patience(time.monotonic() + seconds), **options)
+    return exchange("GET", url, address, Deadline(time.monotonic() + seconds), **options)
 
 
 def test_a_good_answer_is_read_whole():
@@ -48,7 +48,7 @@ def test_what_is_sent_is_one_plain_request():
             "POST",
             "http://gte.example:8080/预测?q=1",
             address,
-            Patience(time.monotonic() + 5),
+            Deadline(time.monotonic() + 5),
             body='{"a": "北京"}',
             headers={"Content-Type": "application/json", "accept": "application/json"},
         )
@@ -163,7 +163,7 @@ def test_an_answer_before_the_body_was_read_counts(tmp_path: Path):
 
     # Over a unix socket the rest of the body surely meets a closed end, and the answer surely waits.
     with peer(manners, path=str(tmp_path / "gte.sock")) as address:
-        answer = exchange("POST", URL, address, Patience(time.monotonic() + 5), body=b"x" * 2_000_000)
+        answer = exchange("POST", URL, address, Deadline(time.monotonic() + 5), body=b"x" * 2_000_000)
     assert (answer.failure, answer.status) == (None, 413)
 
 
@@ -229,7 +229,7 @@ def test_a_full_backlog_is_a_timeout_not_an_error(tmp_path: Path):
 
 
 def test_a_cut_ends_every_exchange_at_once():
-    patience = Patience(time.monotonic() + 60)
+    patience = Deadline(time.monotonic() + 60)
     arrived = threading.Semaphore(0)
 
     def manners(sock: socket.socket) -> None:
@@ -330,7 +330,7 @@ def redirect(to: str, status: int = 301) -> bytes:
 def front(answers: dict[str, bytes], **known: Any) -> Any:
     with peer(site(answers)) as address:
         dialled = {"connect_to": address, "plain_connect_to": address, **known}
-        return probe_front(target(**dialled), Patience(time.monotonic() + 5))
+        return probe_front(target(**dialled), Deadline(time.monotonic() + 5))
 
 
 def test_a_healthy_front_door():
@@ -383,7 +383,7 @@ def test_plain_http_is_dialled_where_it_is_and_followed_to_https(tmp_path: Path)
         peer(site({"GET /health": OK, "POST /predict": OK}), tls=tls_context(tmp_path)) as secure,
     ):
         known = target(url="https://gte.example", connect_to=secure, plain_connect_to=plain)
-        seen = probe_front(known, Patience(time.monotonic() + 5))
+        seen = probe_front(known, Deadline(time.monotonic() + 5))
     assert isinstance(seen.plain, Exchange)
     assert isinstance(seen.health, Exchange)
     assert (seen.plain.status, seen.health.status) == (301, 200)
@@ -399,13 +399,13 @@ def test_https_and_http_that_send_to_each_other(tmp_path: Path):
         ) as secure,
     ):
         known = target(url="https://gte.example", connect_to=secure, plain_connect_to=plain)
-        hops = probe_front(known, Patience(time.monotonic() + 5)).hops
+        hops = probe_front(known, Deadline(time.monotonic() + 5)).hops
     assert [hop.url.partition(":")[0] for hop in hops] == ["https", "http", "https"]
 
 
 def test_a_dead_front_door():
     address = f"127.0.0.1:{free_port()}"
-    seen = probe_front(target(connect_to=address, plain_connect_to=address), Patience(time.monotonic() + 5))
+    seen = probe_front(target(connect_to=address, plain_connect_to=address), Deadline(time.monotonic() + 5))
     assert seen.connection.failure == "refused"
     assert isinstance(seen.health, Exchange)
     assert seen.health.failure == "refused"
@@ -420,13 +420,13 @@ def test_the_backend_is_asked_for_everything():
         "GET /?__debugger__=yes&cmd=resource&f=debugger.js": OK,
     }
     with peer(site(answers)) as address:
-        seen = probe_backend(target(backend=address), Patience(time.monotonic() + 5))
+        seen = probe_backend(target(backend=address), Deadline(time.monotonic() + 5))
     found = [seen.health, seen.ready, seen.predict, seen.debugger]
     assert [each.status for each in found if isinstance(each, Exchange)] == [200, 503, 200, 200]
 
 
 def test_a_dead_backend_is_not_asked_four_times():
-    seen = probe_backend(target(backend=f"127.0.0.1:{free_port()}"), Patience(time.monotonic() + 5))
+    seen = probe_backend(target(backend=f"127.0.0.1:{free_port()}"), Deadline(time.monotonic() + 5))
     assert seen.connection.failure == "refused"
     assert not isinstance(seen.health, Exchange)
     assert "refused" in seen.health.reason
@@ -443,7 +443,7 @@ def test_a_single_worker_busy_with_our_prediction_does_not_look_dead():
             sock.sendall(OK)
 
     with peer(manners) as address:
-        seen = probe_backend(target(backend=address), Patience(time.monotonic() + 0.5))
+        seen = probe_backend(target(backend=address), Deadline(time.monotonic() + 0.5))
     assert isinstance(seen.predict, Exchange)
     assert seen.predict.failure == "timeout"
     for quick in (seen.health, seen.ready, seen.debugger):
@@ -466,7 +466,7 @@ def test_the_backend_is_asked_in_order():
         sock.sendall(OK)
 
     with peer(manners) as address:
-        probe_backend(target(backend=address), Patience(time.monotonic() + 10))
+        probe_backend(target(backend=address), Deadline(time.monotonic() + 10))
     assert happened[:2] == ["asked /health", "answered /health"]
     assert {*happened[2:4]} == {"asked /ready", "asked /"}
     assert {*happened[4:6]} == {"answered /ready", "answered /"}
@@ -476,7 +476,7 @@ def test_the_backend_is_asked_in_order():
 def test_a_silent_backend_ends_all_probes_at_the_deadline():
     with peer(silent) as address:
         started = time.monotonic()
-        seen = probe_backend(target(backend=address), Patience(started + 0.5))
+        seen = probe_backend(target(backend=address), Deadline(started + 0.5))
         assert time.monotonic() - started < 5
     for each in (seen.health, seen.ready, seen.predict, seen.debugger):
         assert isinstance(each, Exchange)
@@ -487,7 +487,7 @@ def test_upstreams_other_than_the_backend_are_asked():
     dead = f"127.0.0.1:{free_port()}"
     with peer(says(OK)) as address:
         known = target(backend="127.0.0.1:1", upstreams=(address, dead, "127.0.0.1:1", address))
-        answers = probe_upstreams(known, Patience(time.monotonic() + 5)).answers
+        answers = probe_upstreams(known, Deadline(time.monotonic() + 5)).answers
     assert {where: (each.status, each.failure) for where, each in answers.items()} == {
         address: (200, None),
         dead: (None, "refused"),

@@ -111,17 +111,17 @@ def health():
 SLOW_LOADING_APP = """
 import time
 from pathlib import Path
-from service.engines.registry import Roster
+from service.engines.registry import EngineRegistry
 
 hang = Path(__file__).parent / "hang"
-load = Roster._load_all
+load = EngineRegistry._load_all
 
 def slowly(self, then):
     while hang.exists():
         time.sleep(0.05)
     load(self, then)
 
-Roster._load_all = slowly
+EngineRegistry._load_all = slowly
 from service.app import create_app
 
 app = create_app()
