@@ -141,6 +141,12 @@ def test_every_text_is_in_both_languages(entry):
 
 
 @pytest.mark.parametrize("entry", entries(), ids=lambda entry: entry.code)
+def test_nothing_of_it_is_still_to_be_written(entry):
+    # What scripts/new-cause lays out.
+    assert "TODO" not in entry_text(entry.code)
+
+
+@pytest.mark.parametrize("entry", entries(), ids=lambda entry: entry.code)
 def test_verify_is_one_line_and_there_is_something_to_do(entry):
     assert is_command(entry.verify)
     assert entry.verify.en.strip()
