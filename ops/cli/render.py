@@ -70,6 +70,8 @@ def render(
         root = root.resolve()
         deployment = deployment_in_image(settings, path, root)
     files = render_files(kind, deployment)
+    if deployment.gunicorn_note is not None:
+        click.echo(f"gte-ops: {deployment.gunicorn_note.to(language or reader_language())}", err=True)
     if dry_run:
         sys.stdout.writelines(changes(files, root))
     elif in_place:

@@ -150,7 +150,8 @@ class Deployment:
     ``nginx_su`` and ``gunicorn_su``: as whom logrotate works in a directory that is not root's alone (logrotate(8),
     su); ``rotated``: each log by itself, where the host was looked at. ``not_rotated``: why further logs are left out.
     ``rotated_elsewhere``: logs that another rule takes already, and the file it stands in. ``daemon``: gunicorn
-    forks into the background. ``watchdog_writes``: further directories that the watchdog writes to.
+    forks into the background. ``gunicorn_note``: what is to be said of a running gunicorn that is another user's.
+    ``watchdog_writes``: further directories that the watchdog writes to.
     """
 
     site: NginxSite = NginxSite()
@@ -169,6 +170,7 @@ class Deployment:
     gunicorn_access_log: str = "/var/log/gte-api/access.log"
     gunicorn_error_log: str = "/var/log/gte-api/error.log"
     gunicorn_owner: tuple[str, str] = ("gte-api", "gte-api")
+    gunicorn_note: Text | None = None
     gunicorn_su: tuple[str, str] | None = ("gte-api", "gte-api")
     progress_dir: str = "/run/gte-api/progress"
     settings_file: str = "/etc/gte-ops/gte-ops.toml"
@@ -290,9 +292,9 @@ def _accounts(deployment: Deployment) -> Iterator[RenderedFile]:
 
 
 def accounts_of(files: Sequence[RenderedFile]) -> tuple[str, ...]:
-    """The accounts that units and cron entries run as, beside root."""
+    """The accounts that units and cron entries run as by name, beside root."""
     named = (name for file in files for name in _RUNS_AS.findall(file.text))
-    return tuple(dict.fromkeys(name for name in named if name != "root"))
+    return tuple(dict.fromkeys(name for name in named if name != "root" and not name.isdecimal()))
 
 
 def _writable(folders: Sequence[str]) -> str:

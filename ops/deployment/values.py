@@ -17,12 +17,15 @@ from ops.collect.run import Surroundings, look_around
 from ops.collect.services.logrotate import MAIN_FILE, account, log_place, rotation, rules_of, user_groups
 from ops.collect.services.nginx import test_command
 from ops.deployment.render import Deployment, NginxSite, RotatedLog
+from ops.deployment.running_gunicorn import gunicorn_note, running_gunicorn
+from ops.facts.base import NotSeen
 from ops.facts.gunicorn import GunicornConfig
-from ops.facts.host import Processes
-from ops.facts.nginx import NginxConfig
+from ops.facts.host import Process, Processes
+from ops.facts.nginx import NginxConfig, Pidfile
 from ops.facts.safeguards import RotationRule
 from ops.facts.target import Target
 from ops.files.nofollow import trusted_users
+from ops.files.ownership import ROOT
 from ops.files.unprivileged import NOBODY
 from ops.interpret import nginx as nginx_topology
 from ops.interpret.address import is_wildcard, join_address
@@ -39,6 +42,8 @@ LOOK_SECONDS = 10.0
 # nginx's CHANGES: the directive ssl_reject_handshake.
 REJECTS_HANDSHAKES = (1, 19, 4)
 _EXAMPLE = Deployment()
+# Values of the target that the running gunicorn may have said.
+_OF_GUNICORN = ("backend", "app_dir", "gunicorn_access_log", "gunicorn_error_log")
 
 
 def deployment_here(settings: Settings, settings_file: Path | None) -> Deployment:
@@ -76,6 +81,9 @@ class _Builder:
         self.settings, self.settings_file = settings, settings_file
         self.around, self.rules = around, rules
         self.target: Target | None = around.target if around else None
+        self.master = running_gunicorn(settings, around)
+        self.note = gunicorn_note(settings, around)
+        self.is_disbelieved = self.note is not None and self.master is None
 
     def deployment(self) -> Deployment:
         """Everything that render needs to know."""
@@ -125,6 +133,7 @@ class _Builder:
             gunicorn_error_log=error,
             gunicorn_owner=gunicorn_owner,
             gunicorn_su=gunicorn_su,
+            gunicorn_note=self.note,
             progress_dir=settings.app.progress_dir or _EXAMPLE.progress_dir,
             settings_file=str(self.settings_file.resolve()) if self.settings_file else _EXAMPLE.settings_file,
             watchdog_metrics=metrics,
@@ -152,6 +161,8 @@ class _Builder:
             return written
         if self.target is None or self.target.origin.get(name) in (None, "guide", "default"):
             return example
+        if self.is_disbelieved and name in _OF_GUNICORN:
+            return example
         return str(getattr(self.target, name) or example)
 
     def _site(self) -> NginxSite:
@@ -173,7 +184,7 @@ class _Builder:
             http=http,
             https=https,
             public_url=url.rstrip("/"),
-            backend=self._found("backend", settings.gunicorn.bind, example.backend),
+            backend=self._found("backend", settings.gunicorn.bind, self._upstream() or example.backend),
             certificate=(
                 settings.tls.certificate or self._found("certificate", None, f"{lineage}/fullchain.pem")
             ).replace("<domain>", domain),
@@ -185,6 +196,10 @@ class _Builder:
             read_timeout=f"{max(1, int(settings.app.request_deadline))}s",
             reject_unknown_names=self._nginx_version() >= REJECTS_HANDSHAKES,
         )
+
+    def _upstream(self) -> str | None:
+        """Where nginx looks for the service."""
+        return next(iter(self.target.upstreams), None) if self.target else None
 
     def _nginx_version(self) -> tuple[int, ...]:
         """Of the nginx that is to read the files; empty where it does not say, and in an image."""
@@ -223,15 +238,10 @@ class _Builder:
 
     def _gunicorn_user(self) -> tuple[str, str]:
         """Whom the running gunicorn belongs to; the account in place of root, if the service can start as that."""
-        processes = self.around.processes if self.around else None
-        if self.target is None or not isinstance(processes, Processes):
+        master = self.master
+        if master is None or (master.user == "root" and self._fits_the_account()):
             return _EXAMPLE.gunicorn_owner
-        master = next((p for p in processes.processes if p.pid == self.target.gunicorn_master), None)
-        if master is None or not _exists(pwd.getpwnam, master.user):
-            return _EXAMPLE.gunicorn_owner
-        if master.user == "root" and self._fits_the_account():
-            return _EXAMPLE.gunicorn_owner
-        return master.user, grp.getgrgid(pwd.getpwnam(master.user).pw_gid).gr_name
+        return _account_of(master)
 
     def _fits_the_account(self) -> bool:
         """Whether the service would start as an account of its own: everybody may reach its programs, and it writes
@@ -307,15 +317,12 @@ class _Builder:
         """Where gunicorn's program lies."""
         if self.settings.app.python:
             return str(PurePosixPath(self.settings.app.python).parent)
-        processes = self.around.processes if self.around else None
-        if self.target is not None and isinstance(processes, Processes):
-            for process in processes.processes:
-                if process.pid == self.target.gunicorn_master:
-                    # Started as venv/bin/gunicorn it lies below the directory that it was started in.
-                    scripts = (PurePosixPath(process.cwd or "", word) for word in process.command[:3])
-                    found = next((p for p in scripts if p.is_absolute() and p.name == "gunicorn"), None)
-                    if found:
-                        return os.path.normpath(found.parent)
+        if self.master is not None:
+            # Started as venv/bin/gunicorn it lies below the directory that it was started in.
+            scripts = (PurePosixPath(self.master.cwd or "", word) for word in self.master.command[:3])
+            found = next((p for p in scripts if p.is_absolute() and p.name == "gunicorn"), None)
+            if found:
+                return os.path.normpath(found.parent)
         return _EXAMPLE.programs
 
     def _own_program(self) -> str:
@@ -323,14 +330,20 @@ class _Builder:
         return str(own) if self.around is not None and own.exists() else _EXAMPLE.gte_ops
 
     def _gunicorn_arguments(self) -> str:
-        config = self.around.gunicorn.config if self.around else None
+        config = self._gunicorn_config()
         file = self.settings.gunicorn.config_file
         if file is None and isinstance(config, GunicornConfig) and not config.missing:
             file = config.path
         return f"-c {file} {self.settings.app.wsgi}" if file else _EXAMPLE.gunicorn_arguments
 
+    def _gunicorn_config(self) -> GunicornConfig | NotSeen | None:
+        """gunicorn's file: the one that settings name, else the running gunicorn's."""
+        if self.around is None or (self.is_disbelieved and self.settings.gunicorn.config_file is None):
+            return None
+        return self.around.gunicorn.config
+
     def _is_daemon(self) -> bool:
-        config = self.around.gunicorn.config if self.around else None
+        config = self._gunicorn_config()
         if isinstance(config, GunicornConfig) and "daemon" in config.assigned:
             return config.assigned["daemon"].value is True
         return False
@@ -338,9 +351,21 @@ class _Builder:
     def _gunicorn_pidfile(self) -> str:
         if self.settings.gunicorn.pidfile:
             return self.settings.gunicorn.pidfile
-        if self.target and self.target.gunicorn_master and self.target.gunicorn_pidfile:
+        if (
+            self.master is not None
+            and self.target
+            and self.target.gunicorn_pidfile
+            and self._may_name_pidfile()
+        ):
             return self.target.gunicorn_pidfile
         return _EXAMPLE.gunicorn_pidfile
+
+    def _may_name_pidfile(self) -> bool:
+        """Whether the pidfile that a user's gunicorn names is a file that this user wrote."""
+        pidfile, master = (self.around.gunicorn.pidfile if self.around else None), self.master
+        if master is None or master.uid is None or master.uid in trusted_users():
+            return True
+        return isinstance(pidfile, Pidfile) and not pidfile.missing and pidfile.uid in (ROOT, master.uid)
 
     def _watchdog_writes(self, metrics: str) -> tuple[str, ...]:
         watchdog, pidfile = self.settings.watchdog, self._gunicorn_pidfile()
@@ -388,6 +413,25 @@ def _terms(path: str, namer: int | None, owner: tuple[str, str], *, is_nginx: bo
     holder = place.owner or writer
     groups = user_groups(holder.uid) if holder else ()
     return log_terms(place, namer, trusted, writer, groups, writer_is_given=is_nginx and believed)
+
+
+def _account_of(process: Process) -> tuple[str, str]:
+    """The user and group that a process runs as, by their names, or by their numbers where they have none."""
+    try:
+        user = pwd.getpwnam(process.user) if process.uid is None else pwd.getpwuid(process.uid)
+    except KeyError:
+        return str(process.uid), str(_group_of(process))
+    try:
+        return user.pw_name, grp.getgrgid(user.pw_gid).gr_name
+    except KeyError:
+        return user.pw_name, str(user.pw_gid)
+
+
+def _group_of(process: Process) -> int | None:
+    try:
+        return Path(f"/proc/{process.pid}").stat().st_gid
+    except OSError:
+        return process.uid
 
 
 def _everybody_reaches(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pwd
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import msgspec
 import pytest
 
 from ops.collect.run import Surroundings
-from ops.deployment import values
+from ops.deployment import running_gunicorn, values
 from ops.deployment.render import Deployment
 from ops.facts.host import Processes
 from ops.settings import AppSettings, GunicornSettings, Settings
@@ -137,3 +138,68 @@ def test_everybody_reaches_what_no_directory_closes(tmp_path: Path, monkeypatch:
     closed.mkdir(mode=0o700)
     assert not values._everybody_reaches(closed)
     assert not values._everybody_reaches(Path("/none/at/all"))
+
+
+# --- whose gunicorn speaks ------------------------------------------------------------------------------------------
+
+USER = 4242  # no account has this number
+
+
+def of_user(*, listening: bool, uid: int = USER, **changes: Any) -> Surroundings:
+    """The guide's host, its gunicorn a user's own."""
+    seen = around(
+        user="somebody", uid=uid, command=("/theirs/python", "/theirs/gunicorn", "app:app"), **changes
+    )
+    assert isinstance(seen.processes, Processes)
+    listeners = seen.processes.listeners if listening else ()
+    processes = msgspec.structs.replace(seen.processes, listeners=listeners, caller=0)
+    target = msgspec.structs.replace(
+        seen.target,
+        app_dir="/theirs",
+        backend="127.0.0.1:9",
+        origin={"app_dir": "gunicorn's directory", "backend": "gunicorn 1 listens there"},
+    )
+    return msgspec.structs.replace(seen, processes=processes, target=target)
+
+
+def test_a_users_gunicorn_that_nobody_else_names_decides_nothing() -> None:
+    found = built(Settings(), of_user(listening=False))
+    assert found.gunicorn_owner == ACCOUNT
+    assert (found.programs, found.app_dir) == (Deployment().programs, Deployment().app_dir)
+    assert found.gunicorn_arguments == Deployment().gunicorn_arguments
+    assert found.gunicorn_pidfile == Deployment().gunicorn_pidfile
+    assert found.site.backend == HEALTHY.target.upstreams[0]
+    assert found.gunicorn_note is not None
+    assert "of user somebody calls itself gunicorn, and nothing else says" in found.gunicorn_note.en
+
+
+def test_one_that_listens_where_nginx_looks_speaks_for_its_own_user() -> None:
+    found = built(Settings(), of_user(listening=True))
+    assert found.gunicorn_owner[0] == str(USER)
+    assert (found.programs, found.app_dir) == ("/theirs", "/theirs")
+    assert found.gunicorn_note is not None
+    assert "the files follow the gunicorn that user somebody runs" in found.gunicorn_note.en
+
+
+def test_not_where_the_configured_files_are_another_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the caller's files any user's process may be the service, of another user's only that user's."""
+    settings = Settings(app=AppSettings(dir="/theirs"))
+    monkeypatch.setattr(running_gunicorn, "_owner", lambda _: os.geteuid())
+    assert built(settings, of_user(listening=True)).gunicorn_owner[0] == str(USER)
+    monkeypatch.setattr(running_gunicorn, "_owner", lambda _: USER)
+    assert built(settings, of_user(listening=True)).gunicorn_owner[0] == str(USER)
+    assert built(settings, of_user(listening=False, cwd="/theirs")).gunicorn_owner[0] == str(USER)
+    assert built(settings, of_user(listening=True, uid=USER + 1)).gunicorn_owner == ACCOUNT
+
+
+@pytest.mark.parametrize(
+    "elsewhere", [{"is_nested": True}, {"has_other_root": True}, {"is_setuid": True, "uid": 0}]
+)
+def test_a_containers_gunicorn_and_a_borrowed_user_id_speak_for_no_unit(elsewhere: dict[str, Any]) -> None:
+    found = built(Settings(), of_user(listening=False, **elsewhere))
+    assert (found.gunicorn_owner, found.programs) == (ACCOUNT, Deployment().programs)
+
+
+def test_roots_gunicorn_speaks_without_more() -> None:
+    found = built(Settings(), of_user(listening=False, uid=0))
+    assert (found.programs, found.gunicorn_note) == ("/theirs", None)
