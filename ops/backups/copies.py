@@ -6,9 +6,9 @@ Their passwords and keys are the operator's: environment (RESTIC_PASSWORD_FILE, 
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
-import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 from ops.archive.checksum import hash_stream
 from ops.archive.name import companions
 from ops.errors import OpsError
+from ops.files.programs import refused_program, trusted_path, trusted_program
 from ops.text.sanitize import safe_line
 
 # A gigabyte over a slow line takes its time; one that says nothing for a day hangs.
@@ -82,10 +83,24 @@ def parse_destination(written: str) -> CopyDestination:
 
 
 def check_installed(destination: CopyDestination) -> None:
-    """Raises OpsError where the tool is not there: before a backup is made, not after."""
-    if shutil.which(destination.tool) is None:
-        package = "openssh-client" if destination.tool == "ssh" else destination.tool
-        raise OpsError(f"{destination}: {destination.tool} is not installed; apt-get install {package}")
+    """Raises OpsError where the tool is not there, or not run: before a backup is made, not after."""
+    _program(destination)
+
+
+def _program(destination: CopyDestination) -> str:
+    """The tool's place. Raises OpsError where it is not there, or others than root and the caller may change it."""
+    tool = destination.tool
+    program = trusted_program(tool)
+    if program is None:
+        package = "openssh-client" if tool == "ssh" else tool
+        why = refused_program(tool) or f"{tool} is not installed; apt-get install {package}"
+        raise OpsError(f"{destination}: {safe_line(why)}")
+    return program
+
+
+def _environment() -> dict[str, str]:
+    """The caller's own: the tools find each other on $PATH (restic starts rclone and ssh)."""
+    return {**os.environ, "PATH": trusted_path(os.environ.get("PATH", os.defpath))}
 
 
 def copy(archive: Path, digest: str, destination: CopyDestination) -> None:
@@ -102,10 +117,13 @@ def _beside(archive: Path) -> list[Path]:
 
 def _rclone(archive: Path, digest: str, destination: CopyDestination) -> None:
     for file in (archive, *_beside(archive)):
-        _run(destination, ["rclone", "copyto", "--", str(file), _joined(destination.place, file.name)])
+        _run(
+            destination,
+            [_program(destination), "copyto", "--", str(file), _joined(destination.place, file.name)],
+        )
     there = _joined(destination.place, archive.name)
     # --download: many stores know no SHA-256 of their own, and it is what lies there that counts.
-    said = _run(destination, ["rclone", "hashsum", "sha256", "--download", "--", there])
+    said = _run(destination, [_program(destination), "hashsum", "sha256", "--download", "--", there])
     _compare(said, digest, destination)
 
 
@@ -115,7 +133,7 @@ def _joined(place: str, name: str) -> str:
 
 def _restic(archive: Path, digest: str, destination: CopyDestination) -> None:
     files = [str(file.absolute()) for file in (archive, *_beside(archive))]
-    command = ["restic", "--repo", destination.place, "--json"]
+    command = [_program(destination), "--repo", destination.place, "--json"]
     said = _run(destination, [*command, "backup", "--tag", "gte-ops", "--", *files])
     snapshot = next(
         (
@@ -129,10 +147,14 @@ def _restic(archive: Path, digest: str, destination: CopyDestination) -> None:
         raise CopyError(
             f"{destination}: restic did not say which snapshot it made; look at it: restic snapshots"
         )
-    dump = ["restic", "--repo", destination.place, "dump", snapshot, files[0]]
+    dump = [_program(destination), "--repo", destination.place, "dump", snapshot, files[0]]
     try:
         with subprocess.Popen(
-            dump, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL
+            dump,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            env=_environment(),
         ) as process:
             assert process.stdout is not None  # noqa: S101  piped
             found = hash_stream(process.stdout)  # type: ignore[arg-type]
@@ -153,7 +175,15 @@ def _message(line: str) -> dict[str, object]:
 
 
 def _ssh(archive: Path, digest: str, destination: CopyDestination) -> None:
-    ssh = ["ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20", "-o", "ServerAliveInterval=30"]
+    ssh = [
+        _program(destination),
+        "-o",
+        "BatchMode=yes",
+        "-o",
+        "ConnectTimeout=20",
+        "-o",
+        "ServerAliveInterval=30",
+    ]
     if destination.port:
         ssh += ["-p", str(destination.port)]
     ssh += ["--", destination.host]
@@ -185,15 +215,18 @@ def _run(destination: CopyDestination, command: list[str], stdin: object = subpr
             command,
             capture_output=True,
             stdin=stdin,
+            env=_environment(),
             timeout=MAX_SECONDS,
             check=False,  # type: ignore[call-overload]
         )
     except OSError as error:
-        raise CopyError(f"{destination}: {command[0]} does not run: {error.strerror}") from None
+        raise CopyError(f"{destination}: {destination.tool} does not run: {error.strerror}") from None
     except subprocess.TimeoutExpired:
-        raise CopyError(f"{destination}: {command[0]} was not done after a day") from None
+        raise CopyError(f"{destination}: {destination.tool} was not done after a day") from None
     if done.returncode != 0:
-        raise CopyError(f"{destination}: {command[0]} failed ({done.returncode}): {_last_line(done.stderr)}")
+        raise CopyError(
+            f"{destination}: {destination.tool} failed ({done.returncode}): {_last_line(done.stderr)}"
+        )
     return str(done.stdout.decode(errors="replace"))
 
 

@@ -42,6 +42,7 @@ from ops.collect.net.http_probe import exchange
 from ops.collect.services.nginx import parse_config
 from ops.facts.nginx import NginxConfig
 from ops.files.bounded_read import read_regular_file
+from ops.files.programs import refused_program, trusted_program
 from ops.files.signals import undisturbed
 from ops.files.unprivileged import drop_privileges, give, unprivileged_account
 from ops.text.language import Text, verbatim
@@ -336,8 +337,11 @@ def _certbot(drill: Drill, manifest: Manifest, identities: Sequence[Identity], s
     unpack(drill.archive, identities, root, MAX_FILE_BYTES)
     confine_links(root)
     names = relocate_renewals(root, manifest.letsencrypt_dir)
-    program = shutil.which("certbot")
+    program = trusted_program("certbot")
     if not names:
+        return
+    if program is None and (refused := refused_program("certbot")) is not None:
+        drill.checks.append(DrillCheck("certbot", "unknown", verbatim(safe_line(refused))))
         return
     if program is None:
         drill.checks.append(
@@ -371,7 +375,7 @@ def _certbot(drill: Drill, manifest: Manifest, identities: Sequence[Identity], s
             timeout=CERTBOT_SECONDS,
             check=False,
             cwd=work,
-            env={"PATH": os.environ.get("PATH", os.defpath), "HOME": str(work), "LC_ALL": "C.UTF-8"},
+            env={"PATH": os.defpath, "HOME": str(work), "LC_ALL": "C.UTF-8"},
             preexec_fn=drop_privileges(account, network=False),
         )
     except subprocess.TimeoutExpired:

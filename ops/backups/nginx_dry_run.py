@@ -17,7 +17,7 @@ from ops.backups.staging import UntestedError, make_ready, try_configuration
 from ops.backups.staging_directory import scratch_directory
 from ops.collect.services.nginx import build_facts, find_binary
 from ops.errors import OpsError
-from ops.files.nofollow import reason_not_to_trust
+from ops.files.programs import reason_not_to_run
 from ops.text.language import Text
 
 SECONDS = 30.0
@@ -80,7 +80,7 @@ def host_nginx(program: str) -> HostNginx | Text:
     binary = find_binary(program, ())
     if binary is None:
         return Text(en="nginx is not installed here", zh="本机未安装 nginx")
-    if (why := reason_not_to_trust(binary)) is not None:
+    if (why := reason_not_to_run(binary)) is not None:
         return Text(en=f"{binary} is not trusted: {why}", zh=f"不信任 {binary}：{why}")
     build = build_facts(binary, timeout=5.0)
     if not build:

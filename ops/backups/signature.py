@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import pwd
-import shutil
 import subprocess
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -24,6 +23,7 @@ from ops.backups.staging_directory import scratch_directory
 from ops.errors import OpsError
 from ops.files.bounded_read import read_regular_file
 from ops.files.nofollow import reason_not_to_trust
+from ops.files.programs import refused_program, trusted_program
 from ops.files.unprivileged import NOBODY, UnprivilegedAccount, drop_privileges, give
 from ops.text.sanitize import safe_line
 
@@ -157,11 +157,10 @@ def _trusted(path: str, setting: str) -> tuple[bytes, int]:
 
 
 def _program() -> str:
-    program = shutil.which("ssh-keygen")
+    program = trusted_program("ssh-keygen")
     if program is None:
-        raise SignatureError("ssh-keygen is not installed; apt-get install openssh-client")
-    if (why := reason_not_to_trust(program)) is not None:
-        raise SignatureError(f"{program} is not run: {why}")
+        refused = refused_program("ssh-keygen")
+        raise SignatureError(refused or "ssh-keygen is not installed; apt-get install openssh-client")
     return program
 
 

@@ -10,7 +10,6 @@ import difflib
 import os
 import pwd
 import re
-import shutil
 import stat
 import subprocess
 import tempfile
@@ -33,6 +32,7 @@ from ops.errors import OpsError
 from ops.files.atomic_file import taking_its_name
 from ops.files.bounded_read import open_regular_file
 from ops.files.nofollow import reason_not_to_trust
+from ops.files.programs import refused_program, trusted_program
 from ops.text.sanitize import safe_line
 
 TOOL_SECONDS = 60.0
@@ -155,7 +155,7 @@ def validate(kind: Kind, files: Sequence[RenderedFile], *, on_host: bool) -> Non
         "prometheus": ("promtool", "check", "rules"),
     }
     command = commands.get(kind)
-    if command is None or shutil.which(command[0]) is None:
+    if command is None or (program := _program(command[0])) is None:
         return
     with tempfile.TemporaryDirectory(prefix="gte-ops-render-") as folder:
         for file in files:
@@ -167,13 +167,14 @@ def validate(kind: Kind, files: Sequence[RenderedFile], *, on_host: bool) -> Non
             copy.write_text(text, encoding="utf-8")
             copy.chmod(0o644)
         for copy in sorted(Path(folder).iterdir()):
-            _ask(kind, [*command, str(copy)], copy.name, on_host=on_host)
+            _ask(kind, [program, *command[1:], str(copy)], copy.name, on_host=on_host)
 
 
 def _check_accounts(files: Sequence[RenderedFile]) -> None:
     """Makes accounts and directories below a scratch root. Only root can; for others it is the accounts' dry run."""
     texts = {file.path: file.text for file in files}
-    if shutil.which("systemd-sysusers") is None:
+    make_accounts, make_directories = _program("systemd-sysusers"), _program("systemd-tmpfiles")
+    if make_accounts is None:
         return
     with tempfile.TemporaryDirectory(prefix="gte-ops-render-") as folder:
         root = Path(folder, "root")
@@ -182,16 +183,28 @@ def _check_accounts(files: Sequence[RenderedFile]) -> None:
         accounts.write_text(texts[ACCOUNTS_FILE], encoding="utf-8")
         directories.write_text(texts[DIRECTORIES_FILE], encoding="utf-8")
         dry = "--dry-run" if os.geteuid() else f"--root={root}"
-        _run_for(ACCOUNTS_FILE, ["systemd-sysusers", dry, str(accounts)])
-        if os.geteuid() == 0 and shutil.which("systemd-tmpfiles") is not None:
-            _run_for(DIRECTORIES_FILE, ["systemd-tmpfiles", f"--root={root}", "--create", str(directories)])
+        _run_for(ACCOUNTS_FILE, [make_accounts, dry, str(accounts)])
+        if os.geteuid() == 0 and make_directories is not None:
+            _run_for(DIRECTORIES_FILE, [make_directories, f"--root={root}", "--create", str(directories)])
 
 
 def _make_accounts() -> None:
     """Both programs leave what is there already as it is."""
-    for command in (["systemd-sysusers", ACCOUNTS_FILE], ["systemd-tmpfiles", "--create", DIRECTORIES_FILE]):
-        if shutil.which(command[0]) is not None:
-            _run_for(command[-1], command)
+    for name, arguments in (
+        ("systemd-sysusers", [ACCOUNTS_FILE]),
+        ("systemd-tmpfiles", ["--create", DIRECTORIES_FILE]),
+    ):
+        if (program := _program(name)) is not None:
+            _run_for(arguments[-1], [program, *arguments])
+
+
+def _program(name: str) -> str | None:
+    """Where a program lies; None where it is not installed. Raises RefusedError where others than root and the caller
+    may change it: without its word nothing is put in place."""
+    program = trusted_program(name)
+    if program is None and (refused := refused_program(name)) is not None:
+        raise RefusedError(f"{safe_line(refused)}; nothing was changed")
+    return program
 
 
 def _run_for(path: str, command: list[str]) -> None:
@@ -199,11 +212,13 @@ def _run_for(path: str, command: list[str]) -> None:
         ran = subprocess.run(command, capture_output=True, text=True, timeout=TOOL_SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise RefusedError(
-            f"{path}: {command[0]} does not run: {safe_line(str(error))}; nothing was changed"
+            f"{path}: {Path(command[0]).name} does not run: {safe_line(str(error))}; nothing was changed"
         ) from None
     if ran.returncode:
         said = next((line for line in ran.stderr.splitlines() if line.strip()), f"exit code {ran.returncode}")
-        raise RefusedError(f"{path}: {command[0]} refuses it: {safe_line(said)}; nothing was changed")
+        raise RefusedError(
+            f"{path}: {Path(command[0]).name} refuses it: {safe_line(said)}; nothing was changed"
+        )
 
 
 def _ask(kind: Kind, command: list[str], name: str, *, on_host: bool) -> None:
@@ -211,7 +226,7 @@ def _ask(kind: Kind, command: list[str], name: str, *, on_host: bool) -> None:
         ran = subprocess.run(command, capture_output=True, text=True, timeout=TOOL_SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise RefusedError(
-            f"{name}: {command[0]} could not test it: {safe_line(str(error))}; nothing was changed"
+            f"{name}: {Path(command[0]).name} could not test it: {safe_line(str(error))}; nothing was changed"
         ) from None
     lines = [line for line in (ran.stderr + ran.stdout).splitlines() if line.strip()]
     # systemd-analyze speaks of other units too, logrotate of everything it would do.
@@ -223,7 +238,9 @@ def _ask(kind: Kind, command: list[str], name: str, *, on_host: bool) -> None:
     if not on_host:
         own = [line for line in own if not _NOT_HERE.search(line)]
     if own:
-        raise RefusedError(f"{name}: {command[0]} refuses it: {safe_line(own[0])}; nothing was changed")
+        raise RefusedError(
+            f"{name}: {Path(command[0]).name} refuses it: {safe_line(own[0])}; nothing was changed"
+        )
 
 
 def _check_crontab(file: RenderedFile) -> None:
@@ -295,17 +312,18 @@ def _put_back(done: Sequence[Installed]) -> None:
 
 
 def _accepted_by_nginx(command: Sequence[str]) -> None:
+    program = _program(command[0])
+    if program is None:
+        return  # no nginx here yet: it will read the file when it is installed
     try:
         ran = subprocess.run(
-            list(command),
+            [program, *command[1:]],
             capture_output=True,
             text=True,
             timeout=TOOL_SECONDS,
             check=False,
             stdin=subprocess.DEVNULL,
         )
-    except FileNotFoundError:
-        return  # no nginx here yet: it will read the file when it is installed
     except (OSError, subprocess.TimeoutExpired) as error:
         raise RefusedError(f"nginx -t: {safe_line(str(error))}; the old files are back") from None
     if ran.returncode:

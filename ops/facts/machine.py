@@ -80,7 +80,7 @@ class Machine(Facts, frozen=True):
     cpu: CpuTime | NotSeen = NotSeen(reason="it was not looked at")
     cpu_groups: tuple[CpuGroup, ...] = ()
     open_files: tuple[OpenFiles, ...] = ()
-    clocks: tuple[Clock, ...] = ()
+    clocks: tuple[Clock, ...] | NotSeen = ()
 
 
 class Footprint(Facts, frozen=True):

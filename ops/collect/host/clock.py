@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
+from ops.facts.base import NotSeen
 from ops.facts.machine import Clock
+from ops.files.programs import refused_program, trusted_program
+from ops.text.sanitize import safe_line
 
 SECONDS = 1.0
 _SPAN = re.compile(r"([+-]?\d+(?:\.\d+)?)\s*(us|ms|s|min|h|d|month|y|w)\b")
@@ -25,8 +27,9 @@ _UNITS = {
 }
 
 
-def clocks() -> tuple[Clock, ...]:
-    """What chrony and systemd-timesyncd, where they run, measured last."""
+def clocks() -> tuple[Clock, ...] | NotSeen:
+    """What chrony and systemd-timesyncd, where they run, measured last; why they were not asked, where others than root
+    and the caller may change their programs."""
     told = []
     if (said := _said("chronyc", "-c", "tracking")) is not None:
         told.append(parse_chrony(said))
@@ -36,6 +39,9 @@ def clocks() -> tuple[Clock, ...]:
         and (said := _said("timedatectl", "timesync-status")) is not None
     ):
         told.append(parse_timesync(said))
+    refused = filter(None, map(refused_program, ("chronyc", "timedatectl")))
+    if not told and (reason := next(refused, None)) is not None:
+        return NotSeen(reason=safe_line(reason), is_refused=True)
     return tuple(clock for clock in told if clock is not None)
 
 
@@ -65,12 +71,13 @@ def parse_timesync(said: str) -> Clock | None:
     return Clock(source="timedatectl timesync-status", offset=offset, synchronised=True)
 
 
-def _said(*command: str) -> str | None:
-    if shutil.which(command[0]) is None:
+def _said(name: str, *arguments: str) -> str | None:
+    program = trusted_program(name)
+    if program is None:
         return None
     try:
         done = subprocess.run(
-            command, capture_output=True, timeout=SECONDS, check=False, stdin=subprocess.DEVNULL
+            [program, *arguments], capture_output=True, timeout=SECONDS, check=False, stdin=subprocess.DEVNULL
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

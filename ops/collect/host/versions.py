@@ -6,12 +6,12 @@ import glob
 import os
 import platform
 import re
-import shutil
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
 from ops import __version__
+from ops.files.programs import search, trusted_program
 from ops.text.sanitize import safe_line
 
 _VERSIONED = re.compile(r"-(\d[0-9A-Za-z.]*)(?:[-.].*)?\.(?:dist|egg)-info$")
@@ -35,7 +35,7 @@ def versions(nginx: str, service_pythons: Iterable[str]) -> dict[str, str]:
 
 def certbot_version() -> str:
     """certbot's, by its package: starting it takes half a second. Empty where it is not found."""
-    return installed("certbot", libraries(interpreter(shutil.which("certbot"))))
+    return installed("certbot", libraries(interpreter(search("certbot"))))
 
 
 def interpreter(script: str | None) -> str | None:
@@ -73,10 +73,13 @@ def installed(package: str, places: Iterable[str]) -> str:
 
 
 def _openssl() -> str:
-    """The openssl program's, as it says it."""
+    """The openssl program's, as it says it; empty where it is not there, or not run."""
+    program = trusted_program("openssl")
+    if program is None:
+        return ""
     try:
         ran = subprocess.run(
-            ["openssl", "version"], capture_output=True, text=True, timeout=OPENSSL_SECONDS, check=False
+            [program, "version"], capture_output=True, text=True, timeout=OPENSSL_SECONDS, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""

@@ -12,6 +12,7 @@ from pathlib import Path
 from ops.facts.base import NotSeen
 from ops.facts.machine import KernelKill, KernelLog, OomCounter
 from ops.facts.target import Target
+from ops.files.programs import refused_program, trusted_program
 from ops.text.sanitize import safe_line
 
 MAX_RECORDS = 40_000
@@ -29,7 +30,9 @@ def kernel_log(target: Target, since: float) -> KernelLog | NotSeen:
         kills = _from_device(since)
     except OSError as error:
         found = _from_journal(since)
-        if found is None:
+        if (refused := refused_program("journalctl")) is not None:
+            kills = NotSeen(reason=safe_line(f"/dev/kmsg: {error.strerror}; {refused}"), is_refused=True)
+        elif found is None:
             words = error.strerror or str(error)
             kills = NotSeen(reason=safe_line(f"/dev/kmsg: {words}"), needs_root=os.geteuid() != 0)
         else:
@@ -76,8 +79,11 @@ def _from_device(since: float) -> tuple[KernelKill, ...] | NotSeen:
 
 def _from_journal(since: float) -> tuple[KernelKill, ...] | None:
     """The same from the journal, which members of its groups may read; None where that tells nothing."""
+    program = trusted_program("journalctl")
+    if program is None:
+        return None
     command = [
-        "journalctl",
+        program,
         "-k",
         "-q",
         "--no-pager",

@@ -20,6 +20,7 @@ from ops.facts.gunicorn import ProgressRecord
 from ops.facts.probes import Activity, WorkerActivity
 from ops.facts.target import Target
 from ops.files.bounded_read import open_regular_file
+from ops.files.programs import trusted_program
 from ops.interpret.address import same_address
 from ops.interpret.progress import all_stuck, stuck_for
 from ops.interpret.target import log_namer
@@ -93,9 +94,12 @@ def queued_at(address: str) -> int | None:
 
 def _queued_at_unix(path: str) -> int | None:
     # The kernel tells a unix socket's queue only through sock_diag; ss(8) asks it.
+    program = trusted_program("ss")
+    if program is None:
+        return None
     try:
         printed = subprocess.run(
-            ["ss", "-xlH"], capture_output=True, timeout=1, check=False, text=True
+            [program, "-xlH"], capture_output=True, timeout=1, check=False, text=True
         ).stdout
     except (OSError, subprocess.TimeoutExpired):
         return None

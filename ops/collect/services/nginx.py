@@ -8,7 +8,6 @@ import itertools
 import os
 import re
 import shlex
-import shutil
 import stat
 import subprocess
 import time
@@ -26,6 +25,7 @@ from ops.facts.host import Process
 from ops.facts.nginx import Directive, NginxConfig, NginxTest, ParseError, Pidfile
 from ops.files.bounded_read import UntrustedFileError, open_regular_file, read_regular_file
 from ops.files.nofollow import reason_not_to_trust
+from ops.files.programs import reason_not_to_run, search
 from ops.interpret import nginx as nginx_topology
 from ops.interpret.nginx import loaded_code
 from ops.text.sanitize import safe_line, without_controls
@@ -74,15 +74,15 @@ def find_binary(name: str, masters: Iterable[Process]) -> str | None:
     root and the caller may change goes before one that others may."""
     running = [master.executable for master in masters if master.executable] if name == "nginx" else []
     usual = _USUAL_PLACES if name == "nginx" else ()
-    candidates = (*running, shutil.which(name), *usual)
+    candidates = (*running, search(name), *usual)
     found = [place for place in dict.fromkeys(candidates) if place and Path(place).exists()]
-    return next((place for place in found if reason_not_to_trust(place) is None), next(iter(found), None))
+    return next((place for place in found if reason_not_to_run(place) is None), next(iter(found), None))
 
 
 def build_facts(binary: str, timeout: float) -> dict[str, str]:
     """``nginx -V``: version and the compiled-in paths, by configure option; empty where it does not run, or is not run
     because others than root and the caller may change it."""
-    if reason_not_to_trust(binary) is not None:
+    if reason_not_to_run(binary) is not None:
         return {}
     try:
         done = subprocess.run([binary, "-V"], capture_output=True, timeout=timeout, check=False)
@@ -175,8 +175,8 @@ def _distrusted(config: NginxConfig, reading: _NginxReading) -> str | None:
     """Why nginx is not run on a configuration (`NginxConfig.distrusted`): what somebody else puts there would run as
     whoever runs nginx."""
     code = (path for path in loaded_code(config) if os.path.lexists(path))
-    whole = ([config.binary] if config.binary else []) + [*reading.parsed, *code]
-    reasons = (reason_not_to_trust(path) for path in whole)
+    programs = (reason_not_to_run(path) for path in filter(None, (config.binary,)))
+    reasons = (*programs, *map(reason_not_to_trust, (*reading.parsed, *code)))
     listed = (reason_not_to_trust(path, listed=True) for path in reading.listings)
     absent = (_who_could_make(path) for path in reading.absent)
     why = next(filter(None, itertools.chain(reading.refused, reasons, listed, absent)), None)

@@ -165,7 +165,7 @@ def clock(machine: Machine, front: Front | NotSeen, host: Host, taken_at: float)
     """HST003: the time daemon measured over 60 s, or answers from another machine carry a Date that far away.
 
     The Date of a server on this host is this host's own clock, and proves nothing."""
-    for daemon in machine.clocks:
+    for daemon in () if isinstance(machine.clocks, NotSeen) else machine.clocks:
         if abs(daemon.offset) > WRONG_CLOCK:
             yield Finding(
                 "HST003",

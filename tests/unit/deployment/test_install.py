@@ -111,7 +111,7 @@ def commands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]
         return subprocess.CompletedProcess(command, 0, "", "")
 
     monkeypatch.setattr(subprocess, "run", run)
-    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(installing, "trusted_program", lambda name: f"/usr/bin/{name}")
     monkeypatch.setattr(installing, "place", lambda file, _root: tmp_path / file.path.lstrip("/"))
     return ran
 
@@ -121,10 +121,10 @@ def test_on_a_host_accounts_and_directories_are_made_once_their_files_are_there(
 ) -> None:
     install("systemd", UNITS, HOST, ("nginx", "-t"))
     assert commands[-2:] == [
-        ["systemd-sysusers", ACCOUNTS_FILE],
-        ["systemd-tmpfiles", "--create", DIRECTORIES_FILE],
+        ["/usr/bin/systemd-sysusers", ACCOUNTS_FILE],
+        ["/usr/bin/systemd-tmpfiles", "--create", DIRECTORIES_FILE],
     ]
-    tried = [command for command in commands[:-2] if command[0] in ("systemd-sysusers", "systemd-tmpfiles")]
+    tried = [command for command in commands[:-2] if command[0].endswith(("systemd-sysusers", "systemd-tmpfiles"))]
     assert tried
     assert all("--dry-run" in command or any("--root=/" in word for word in command) for command in tried)
 
@@ -134,7 +134,7 @@ def test_an_account_that_cannot_be_made_leaves_the_host_as_it_was(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
-        refused = command == ["systemd-sysusers", ACCOUNTS_FILE]
+        refused = command == ["/usr/bin/systemd-sysusers", ACCOUNTS_FILE]
         return subprocess.CompletedProcess(command, int(refused), "", "no more ids\n" if refused else "")
 
     monkeypatch.setattr(subprocess, "run", run)
