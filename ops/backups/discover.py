@@ -20,6 +20,7 @@ from ops.collect.run import Surroundings, look_around
 from ops.facts.nginx import NginxConfig
 from ops.files.bounded_read import read_regular_file
 from ops.interpret.nginx import compiled_path
+from ops.interpret.target import gunicorn_hints
 from ops.settings import LogrotateSettings, Settings
 
 # How long looking around may take, seconds.
@@ -93,17 +94,30 @@ def _wanted(
 
 
 def _gunicorn_wanted(settings: Settings, around: Surroundings) -> Iterator[Source]:
+    units = list(sources.unit_wanted(settings.gunicorn.unit, settings.schedule.systemd))
+    own_units = [
+        path
+        for unit in units[: 2 * len(settings.schedule.systemd)]
+        for path in (unit.path, *sorted(glob.glob(f"{glob.escape(unit.path)}/*.conf")))  # noqa: PTH207
+    ]
+    unit_texts = [_text(Path(path)) for path in own_units]
     file = around.target.gunicorn_config_file
     if file and file.startswith("/"):
-        yield Source("gunicorn", file, named=settings.gunicorn.config_file is not None)
+        written = gunicorn_hints(settings, None, None).config_files
+        named_by_root = file in written or any(sources.unit_names(text, file) for text in unit_texts)
+        yield Source(
+            "gunicorn",
+            file,
+            named=settings.gunicorn.config_file is not None,
+            only_file=True,
+            namer=None if named_by_root else around.target.gunicorn_log_namer,
+        )
     yield from sources.start_command_wanted(settings.gunicorn.start_command)
     if around.target.app_dir.startswith("/"):
         yield Source("gunicorn", f"{around.target.app_dir}/start-prod.sh")
-    units = list(sources.unit_wanted(settings.gunicorn.unit, settings.schedule.systemd))
     yield from units
-    for unit in units[: 2 * len(settings.schedule.systemd)]:
-        for path in (unit.path, *sorted(glob.glob(f"{glob.escape(unit.path)}/*.conf"))):  # noqa: PTH207
-            yield from sources.environment_files(_text(Path(path)))
+    for text in unit_texts:
+        yield from sources.environment_files(text)
 
 
 def _included(written: str) -> Iterator[Source]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from ops.archive.manifest import MANIFEST_NAME, MAX_ENTRIES, Asked, Kind, ManifestEntry
 from ops.backups.sources import Source, is_program
 from ops.errors import OpsError
+from ops.files.nofollow import trusted_users
 from ops.text.sanitize import safe_line
 
 # Linux follows as many (MAXSYMLINKS).
@@ -72,11 +73,12 @@ class _Walker:
         self.result = result
         self.excluded = excluded
         self._walked: set[str] = set()
+        self._trusted = trusted_users()
 
     def take(self, wanted: Source) -> None:
         """One wanted path, with the links it leads through."""
         try:
-            real = self._follow(wanted.path)
+            real = self._follow(wanted.path, namer=wanted.namer)
             # nginx's own directory has a link to a document root in it on some hosts; certbot's tree is all certbot's.
             if real is not None and self.result.seen[real].kind == "directory" and not wanted.only_file:
                 self._walk(real, follow=wanted.what != "nginx")
@@ -93,9 +95,12 @@ class _Walker:
         path = wanted.path
         self.result.asked.append(Asked(what=wanted.what, path=safe_line(path, 1000), missing=missing))
 
-    def _follow(self, path: str) -> str | None:
+    def _follow(self, path: str, *, namer: int | None = None) -> str | None:
         """Takes what ``path`` leads to, and every directory and link on the way; returns its real path. None for the
-        root itself or an excluded place."""
+        root itself or an excluded place.
+
+        Raises _LeftOutError where a link on the way is another user's and leads to what is not that user's, and where
+        ``namer`` is another user and it is no file of that user's."""
         place, waiting = "", [part for part in reversed(path.split("/")) if part]
         # What lies on the way to nothing is not taken.
         way: dict[str, Seen] = {}
@@ -122,6 +127,19 @@ class _Walker:
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), here)
             else:
                 place = here
+        end = way.get(place)
+        for link, found in way.items():
+            if found.kind == "link" and found.uid not in self._trusted and (not end or end.uid != found.uid):
+                raise _UntrustedLinkError(f"{link} is a link of user {found.uid} to what is not that user's")
+        if (
+            namer is not None
+            and namer not in self._trusted
+            and (end is None or end.kind != "file" or end.uid != namer)
+        ):
+            raise _LeftOutError(
+                f"a process of user {namer} names it, and it is no file of that user's; to have it in the backup, set"
+                " gunicorn.config_file or backup.include"
+            )
         self.result.seen.update(way)
         return place or None
 
@@ -166,6 +184,9 @@ class _Walker:
             taken = self._follow(link)
             if taken is not None and is_directory:
                 self._walk(taken, follow=follow)
+        except _UntrustedLinkError as error:
+            # Said of the link alone: what it leads to may be wanted for its own sake.
+            self.result.left_out[safe_line(link, 1000)] = str(error)
         except _LeftOutError as error:
             # /dev/null, which masks a unit: the link itself says it all.
             self.result.left_out[safe_line(real, 1000)] = str(error)
@@ -192,6 +213,10 @@ class _Walker:
 
 class _LeftOutError(Exception):
     """Something that no backup takes."""
+
+
+class _UntrustedLinkError(_LeftOutError):
+    """A link whose owner has no say in what it leads to."""
 
 
 def _seen(path: str, status: os.stat_result) -> Seen:

@@ -73,12 +73,14 @@ PROGRAM_DIRECTORIES = (
 class Source:
     """One path to be saved, a directory with everything in it unless ``only_file``. ``what`` is the part it belongs to;
     ``named``: somebody wrote this path down, so that its absence is told; other places are looked at because programs
-    do."""
+    do. ``namer``: the user whose process named it, and who speaks for files of that user's alone; None where root or
+    the settings did."""
 
     what: str
     path: str
     named: bool = False
     only_file: bool = False
+    namer: int | None = None
 
 
 def nginx_wanted(config: NginxConfig, own_directory: str | None) -> Iterator[Source]:
@@ -183,6 +185,15 @@ def environment_files(unit_text: str) -> Iterator[Source]:
         path = value.removeprefix("-")
         if key == "EnvironmentFile" and path.startswith("/") and "%" not in path:
             yield Source("gunicorn", path, named=not value.startswith("-"))
+
+
+def unit_names(unit_text: str, path: str) -> bool:
+    """Whether a unit's command has ``path`` as an argument, absolute or relative to the unit's WorkingDirectory=."""
+    values = list(ini_values(unit_text))
+    directory = next((value.lstrip("-") for key, value in values if key == "WorkingDirectory"), "/")
+    words = (word for key, value in values if key.startswith("Exec") for word in _words(value))
+    arguments = (word.partition("=")[2] if word.startswith("--") else word for word in words)
+    return any(posixpath.join(directory, argument) == path for argument in arguments if argument)
 
 
 def start_command_wanted(command: str | Sequence[str]) -> Iterator[Source]:

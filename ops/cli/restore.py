@@ -53,8 +53,8 @@ def restore(
 
     Shows the changes and asks; and asks before it uses an archive that is neither signed (backup.allowed_signers) nor
     made on this host, whatever --yes says. What is replaced is backed up first; nginx must take the result, or
-    everything is put back. Exit code: 0 restored or nothing to change, 1 owners could not be set or you said no, 2
-    refused, or failed and everything is as it was, 3 could not begin.
+    everything is put back. Exit code: 0 restored or nothing to change, 1 owners could not be set, something
+    was left to other users, or you said no, 2 refused, or failed and everything is as it was, 3 could not begin.
 
     \b
     Example:
@@ -123,7 +123,8 @@ def _say(words: str, *, to_stderr: bool = False) -> None:
 def _show(preview: Preview, language: Language) -> None:
     """Every change, a line each, with the diff of a text."""
     for line in preview.lines:
-        _say(f"{line.path}: {line.words.to(language)}")
+        shown = line.path if line.place == line.path else f"{line.path} -> {line.place}"
+        _say(f"{shown}: {line.words.to(language)}")
         for words in line.diff:
             _say("    " + (words if isinstance(words, str) else words.to(language)))
     for path in preview.left[:MAX_LINES]:
@@ -138,7 +139,9 @@ def _text(outcome: RestoreOutcome, language: Language, *, dry_run: bool) -> None
     if outcome.recovery is not None:
         _say(recovery_words(outcome.recovery).to(language), to_stderr=True)
     where = "" if str(preview.root) == "/" else f" {preview.root}"
-    if preview.is_empty:
+    if preview.is_empty and preview.refused:
+        _say("未作任何改动" if zh else "nothing was changed")
+    elif preview.is_empty:
         _say(f"与备份 {preview.archive} 完全一致" if zh else f"everything is as in {preview.archive} already")
     elif dry_run:
         count = len({line.path for line in preview.lines})
@@ -161,6 +164,14 @@ def _text(outcome: RestoreOutcome, language: Language, *, dry_run: bool) -> None
             if zh
             else f"{preview.owners_kept} paths keep another owner than in the backup: only root may set owners"
         )
+    for path, reason in preview.refused:
+        _say(f"{path}: {'不恢复' if zh else 'is not restored'}: {reason.to(language)}")
+    if preview.refused:
+        _say(
+            "若确需其内容，请用 --root 恢复到别处，再由其属主复制回去"
+            if zh
+            else "to have what was refused, restore it elsewhere (--root DIR) and let its owner copy it"
+        )
     for note in outcome.notes:
         _say(note.to(language))
 
@@ -178,8 +189,10 @@ def _json(outcome: RestoreOutcome, *, dry_run: bool) -> None:
         "dry_run": dry_run,
         "restored": outcome.restored,
         "changes": [
-            {"path": line.path, "change": line.kind, "detail": line.words.en} for line in preview.lines
+            {"path": line.path, "place": line.place, "change": line.kind, "detail": line.words.en}
+            for line in preview.lines
         ],
+        "refused": [{"path": path, "reason": reason.en} for path, reason in preview.refused],
         "left": list(preview.left),
         "owners_kept": preview.owners_kept,
         "safety_backup": str(outcome.safety) if outcome.safety else None,

@@ -37,7 +37,7 @@ def resolve(path: str) -> tuple[int, tuple[PathEntry, ...]]:
     steps = _steps(path if path.startswith("/") else f"{os.getcwd()}/{path}")  # noqa: PTH109
     current = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     above: list[int] = []  # the descriptors of the directories above, for ``..`` in a link
-    entries = [_entry("/", current)]
+    entries = [path_entry("/", current)]
     names: list[str] = []
     links = 0
     try:
@@ -52,7 +52,7 @@ def resolve(path: str) -> tuple[int, tuple[PathEntry, ...]]:
             place = "/" + "/".join((*names, name))
             opened = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=current)
             try:
-                entry = _entry(place, opened)
+                entry = path_entry(place, opened)
                 entries.append(entry)
                 if stat.S_ISLNK(entry.mode):
                     links += 1
@@ -105,7 +105,8 @@ def _steps(path: str) -> list[str]:
     return [name for name in reversed(path.split("/")) if name not in ("", ".")]
 
 
-def _entry(place: str, descriptor: int) -> PathEntry:
+def path_entry(place: str, descriptor: int) -> PathEntry:
+    """Who owns and who may write the opened step ``place``. Raises OSError."""
     status = os.fstat(descriptor)
     shared = bool(status.st_mode & stat.S_IWGRP) and not stat.S_ISLNK(status.st_mode)
     return PathEntry(

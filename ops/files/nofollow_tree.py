@@ -12,11 +12,13 @@ import errno
 import os
 import posixpath
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ops.errors import OpsError
+from ops.files.nofollow import path_entry, trusted_users
+from ops.files.ownership import PathEntry
 
 _STEP = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2  # linux/fs.h
@@ -28,6 +30,20 @@ class EscapeError(OpsError):
     """A path would leave the directory that a restore was told to stay in."""
 
     exit_code = 2
+
+
+class UntrustedLinkError(OpsError):
+    """A link on the way is another user's, and leads to what is not that user's. ``link``: its path; ``uid``: its
+    owner."""
+
+    exit_code = 2
+
+    def __init__(self, link: str, uid: int) -> None:
+        """For the link at the path ``link``, as it is shown."""
+        super().__init__(
+            f"{link}: a link of user {uid} that leads to what is not that user's is not followed"
+        )
+        self.link, self.uid = link, uid
 
 
 @dataclass(frozen=True)
@@ -53,13 +69,17 @@ class Found:
 
 
 class NoFollowTree:
-    """The tree below ``root``. With ``root`` the host's own ``/``, absolute links are followed as on the host."""
+    """The tree below ``root``. With ``root`` the host's own ``/``, absolute links are followed as on the host.
+
+    A link is followed only where it is root's or the caller's, or leads to what belongs to the link's own owner: a link
+    has nothing done that its owner could not do himself."""
 
     def __init__(self, root: Path) -> None:
         """Opens ``root``. Raises OSError."""
         self.root = root
         self.is_host = os.path.realpath(root) == "/"
         self._root = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._pinned: dict[str, tuple[int, int]] = {}
 
     def close(self) -> None:
         """Lets go of the root."""
@@ -72,8 +92,12 @@ class NoFollowTree:
     def resolve(self, path: str) -> str:
         """``path`` with the links among its parents followed; what it names itself stays as it is.
 
-        Raises EscapeError where a link leads out of the tree, OSError where there is a circle or no access."""
+        Raises EscapeError where a link leads out of the tree, UntrustedLinkError, OSError where there is a circle or no
+        access."""
+        trusted = trusted_users()
         done: list[str] = []
+        # Links of others that are being followed: how many parts of the path wait behind each, and whose it is.
+        open_links: list[tuple[int, str, int]] = []
         waiting = [part for part in reversed(path.split("/")) if part not in ("", ".")]
         hops = 0
         while waiting:
@@ -84,33 +108,74 @@ class NoFollowTree:
                         f"{path}: a link on the way leads out of {self.root}; nothing was restored"
                     )
                 done = done[:-1]
-                continue
-            here = "/".join((*done, part))
-            found = self.find(here) if waiting else None
-            if found is None or found.kind != "link":
+            elif (link := self._link(here := "/".join((*done, part))) if waiting else None) is None:
                 done.append(part)
-                continue
-            hops += 1
-            if hops > MAX_LINKS:
-                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), self.shown(path))
-            if found.target.startswith("/"):
-                if not self.is_host:
-                    raise EscapeError(
-                        f"{self.shown(here)} is a link to {found.target}, out of {self.root}; nothing was restored"
-                    )
-                done = []
-            waiting += [step for step in reversed(found.target.split("/")) if step not in ("", ".")]
+            else:
+                hops += 1
+                if hops > MAX_LINKS:
+                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), self.shown(path))
+                if link.target.startswith("/"):
+                    if not self.is_host:
+                        raise EscapeError(
+                            f"{self.shown(here)} is a link to {link.target}, out of {self.root};"
+                            " nothing was restored"
+                        )
+                    done = []
+                if link.uid not in trusted:
+                    open_links.append((len(waiting), here, link.uid))
+                waiting += [step for step in reversed(link.target.split("/")) if step not in ("", ".")]
+            while open_links and len(waiting) <= open_links[-1][0]:
+                _, place, uid = open_links.pop()
+                if (end := self._find_any("/".join(done))) is None or end.uid != uid:
+                    raise UntrustedLinkError(self.shown(place), uid)
         return "/".join(done)
+
+    def _link(self, path: str) -> Found | None:
+        found = self._find_any(path)
+        return found if found is not None and found.kind == "link" else None
+
+    def _find_any(self, path: str) -> Found | None:
+        """`find`; None also where a file stands among the parents."""
+        try:
+            return self.find(path)
+        except NotADirectoryError:
+            return None
+
+    def steps(self, directory: str) -> tuple[PathEntry, ...]:
+        """Every directory from below the root to ``directory``, in which no link is, with itself. Raises OSError."""
+        steps = []
+        path = ""
+        for part in directory.split("/") if directory else ():
+            path = posixpath.join(path, part)
+            with self.directory(path) as descriptor:
+                steps.append(path_entry(self.shown(path), descriptor))
+        return tuple(steps)
+
+    def pin(self, directories: Mapping[str, tuple[int, int]]) -> None:
+        """From now on each of ``directories`` (path to device and inode) is worked in only as long as it is that one:
+        whatever else comes to lie at the path meanwhile, OSError (ESTALE) is raised."""
+        self._pinned.update(directories)
+
+    def _check_pinned(self, path: str, descriptor: int) -> None:
+        wanted = self._pinned.get(path)
+        if wanted is not None:
+            status = os.fstat(descriptor)
+            if (status.st_dev, status.st_ino) != wanted:
+                raise OSError(errno.ESTALE, "it was replaced by another meanwhile", self.shown(path))
 
     @contextlib.contextmanager
     def directory(self, path: str) -> Iterator[int]:
         """The directory at ``path`` (no link in it), opened by O_PATH. Raises OSError."""
         descriptor = os.dup(self._root)
         try:
+            here = ""
             for part in path.split("/") if path else ():
                 step = os.open(part, _STEP, dir_fd=descriptor)
                 os.close(descriptor)
                 descriptor = step
+                if self._pinned:
+                    here = posixpath.join(here, part)
+                    self._check_pinned(here, descriptor)
             yield descriptor
         finally:
             os.close(descriptor)
@@ -243,15 +308,16 @@ class NoFollowTree:
 
         Raises OSError."""
         with self.parent(path) as (descriptor, name):
-            if owner is not None:
-                os.chown(name, *owner, dir_fd=descriptor, follow_symlinks=False)
-            if mode is not None:
-                # chmod would follow a link; what is opened by O_NOFOLLOW is none.
-                opened = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=descriptor)
-                try:
+            # chown and chmod are of what was opened and looked at: by name they could meet what was put there since.
+            opened = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=descriptor)
+            try:
+                self._check_pinned(path, opened)
+                if owner is not None:
+                    os.chown(f"/proc/self/fd/{opened}", *owner)
+                if mode is not None:
                     os.chmod(f"/proc/self/fd/{opened}", mode)  # noqa: PTH101
-                finally:
-                    os.close(opened)
+            finally:
+                os.close(opened)
             if modified_ns is not None:
                 os.utime(name, ns=(modified_ns, modified_ns), dir_fd=descriptor, follow_symlinks=False)
 

@@ -264,8 +264,8 @@ def test_a_restore_that_was_killed_after_its_reload_is_undone_and_nginx_told(hos
     stack.replace_certificate()
     later, facts = host.served(), host.facts()
     killing = (
-        "import os, signal, sys; from ops.backups import confirming;"
-        "confirming._serves = lambda *a: os.kill(os.getpid(), signal.SIGKILL);"
+        "import os, signal, sys; from ops.backups.restore import validate;"
+        "validate._serves = lambda *a: os.kill(os.getpid(), signal.SIGKILL);"
         "from ops.cli.main import main; main()"
     )
     ran = subprocess.run(

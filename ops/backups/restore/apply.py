@@ -26,21 +26,33 @@ from ops.archive.encryption import Identity
 from ops.archive.manifest import Manifest, ManifestEntry
 from ops.archive.reading import open_archive
 from ops.backups.restore import journal as journals
+from ops.backups.restore.authority import (
+    is_shared,
+    reason_to_refuse_item,
+    reason_to_refuse_metadata,
+    refused_link,
+    unstaged,
+)
 from ops.backups.restore.difference import MAX_FILE_BYTES, content_difference
 from ops.backups.restore.journal import Kept, RestoreJournal, Swap
 from ops.backups.restore.plan import (
     Item,
+    MetadataChange,
     Owners,
     Present,
+    RefusedItem,
     RestorePlan,
     chosen_entries,
     exchanged_whole,
     is_below,
     make_plan,
     parents,
+    without_refused,
 )
 from ops.errors import OpsError
-from ops.files.nofollow_tree import Found, NoFollowTree
+from ops.files.nofollow import groups_of, trusted_users
+from ops.files.nofollow_tree import Found, NoFollowTree, UntrustedLinkError
+from ops.files.ownership import PathEntry, distrust
 from ops.files.signals import undisturbed
 from ops.text.language import Text
 
@@ -53,8 +65,9 @@ class RestoreError(OpsError):
 
 @dataclass(frozen=True)
 class RestorePreview:
-    """A restore that was looked at and not begun. ``places``: each unit's and adjustment's path with the links above
-    it followed."""
+    """A restore that was looked at and not begun. ``places``: each entry's path with the links above it followed.
+    ``pinned``: the directories on which others have a say, path to device and inode; what is done in them is done in
+    those that were looked at, whatever was laid in their place since."""
 
     archive: Path
     manifest: Manifest
@@ -62,6 +75,7 @@ class RestorePreview:
     plan: RestorePlan
     owners: Owners
     places: Mapping[str, str]
+    pinned: Mapping[str, tuple[int, int]]
 
     @property
     def replaced(self) -> tuple[str, ...]:
@@ -109,28 +123,104 @@ def look(
     whole = frozenset(path for path in whole if not named or any(is_below(path, name) for name in named))
     owners = known_owners()
     try:
-        present = dict(_present(tree, entries, whole))
+        places, links = _places(tree, entries)
+        entries = tuple(entry for entry in entries if entry.path in places)
+        present = dict(_present(tree, entries, places, whole))
         plan = make_plan(entries, present, whole, owners, named)
-        places = {
-            path: tree.resolve(path)
-            for path in (*(u.path for u in plan.units), *(a.path for a in plan.adjustments))
-        }
+        refused, pinned = _judge(tree, plan, present, places, owners)
+        plan = without_refused(plan, links, refused)
     except PermissionError as error:
         raise OpsError(
             f"{error.filename}: may not be read; restore as root, or choose what is yours"
         ) from None
     except OSError as error:
         raise RestoreError(f"{error.filename}: {error.strerror}; nothing was restored") from None
-    return RestorePreview(archive, manifest, identities, plan, owners, places)
+    return RestorePreview(archive, manifest, identities, plan, owners, places, pinned)
+
+
+def _places(
+    tree: NoFollowTree, entries: Sequence[ManifestEntry]
+) -> tuple[dict[str, str], tuple[RefusedItem, ...]]:
+    """Where each entry's path leads, and what lies behind a link that is not followed, the topmost of it alone."""
+    places: dict[str, str] = {}
+    refused: list[RefusedItem] = []
+    behind: set[str] = set()
+    for entry in entries:
+        if any(parent in behind for parent in parents(entry.path)):
+            continue
+        # Every parent is looked at, also of what is not there: that is where an escape would show.
+        try:
+            places[entry.path] = tree.resolve(entry.path)
+        except UntrustedLinkError as error:
+            behind.add(entry.path)
+            refused.append(RefusedItem(entry.path, refused_link(error.link, error.uid)))
+    return places, tuple(refused)
+
+
+def _judge(
+    tree: NoFollowTree,
+    plan: RestorePlan,
+    present: Mapping[str, Present],
+    places: Mapping[str, str],
+    owners: Owners,
+) -> tuple[dict[str, Text], dict[str, tuple[int, int]]]:
+    """What of ``plan`` root does not do, with the reason, and the directories to pin for what it does.
+
+    Another caller has no more power over a place than who decides there left him: the kernel judges."""
+    refused: dict[str, Text] = {}
+    pinned: dict[str, tuple[int, int]] = {}
+    if not owners.may_set:
+        return refused, pinned
+    trusted = trusted_users()
+    known: dict[str, tuple[tuple[PathEntry, ...], Found | None]] = {}
+    judged: tuple[Item | MetadataChange, ...] = (*plan.units, *plan.adjustments)
+    for change in judged:
+        place = places[change.path]
+        above = posixpath.dirname(place)
+        if above not in known:
+            known[above] = tree.steps(above), tree.find(above)
+        steps, holder = known[above]
+        if holder is None or not is_shared(steps, trusted):
+            continue
+        if isinstance(change, MetadataChange):
+            reason = reason_to_refuse_metadata(change.entry, change.before, steps, owners, trusted, groups_of)
+            pin = place, change.before
+        else:
+            here = [present[change.path].found] if change.path in present else []
+            below = [p.found for path, p in present.items() if path.startswith(f"{change.path}/")]
+            reason = reason_to_refuse_item(
+                change.entries, [*here, *below], holder, steps, owners, trusted, groups_of
+            )
+            if reason is None and not _staging_directories(tree, above):
+                reason = unstaged(tree.shown(above))
+            pin = above, holder
+        if reason is not None:
+            refused[change.path] = reason
+        else:
+            pinned[pin[0]] = pin[1].device, pin[1].inode
+    return refused, pinned
+
+
+def _staging_directories(tree: NoFollowTree, home: str) -> list[str]:
+    """The directories at and above ``home``, on its mount, where this user may make one that stays this user's; the
+    nearest first."""
+    mount = tree.mount(home)
+    above = [home, *parents(home), *([""] if home else [])]
+    return [place for place in above if tree.mount(place) == mount and _is_ours(tree, place)]
+
+
+def _is_ours(tree: NoFollowTree, directory: str) -> bool:
+    return tree.may_write(directory) and (
+        os.geteuid() != 0 or distrust(tree.steps(directory), trusted_users()) is None
+    )
 
 
 def _present(
-    tree: NoFollowTree, entries: Sequence[ManifestEntry], whole: frozenset[str]
+    tree: NoFollowTree, entries: Sequence[ManifestEntry], places: Mapping[str, str], whole: frozenset[str]
 ) -> Iterator[tuple[str, Present]]:
     known = {entry.path for entry in entries}
     for entry in entries:
-        # Every parent is looked at, also of what is not there: that is where an escape would show.
-        place = tree.resolve(entry.path)
+        place = places[entry.path]
         found = _find(tree, place)
         if found is None:
             continue
@@ -180,7 +270,7 @@ def content_changes(tree: NoFollowTree, prospect: RestorePreview) -> dict[str, l
                 continue
             new = _bounded(member.chunks())
             try:
-                old = _bounded(tree.chunks(tree.resolve(change.path)))
+                old = _bounded(tree.chunks(prospect.places[change.path]))
             except OSError:
                 old = b"\0"
             modes = (member.entry.mode, change.before.mode)
@@ -207,8 +297,14 @@ class Restoration:
         self._tree, self._directory, self._prospect = tree, directory, prospect
         self._id = secrets.token_hex(4)
         self._journal = RestoreJournal(
-            id=self._id, root=str(tree.root), archive=str(prospect.archive), state="preparing", stages=()
+            id=self._id,
+            root=str(tree.root),
+            archive=str(prospect.archive),
+            state="preparing",
+            stages=(),
+            pinned=dict(prospect.pinned),
         )
+        tree.pin(prospect.pinned)
         self._touched = False
         self._decided = False
 
@@ -255,6 +351,8 @@ class Restoration:
         second_names = {}
         for stage in self._journal.stages:
             self._tree.make_directory(stage)
+            if (made := self._tree.find(stage)) is not None:
+                self._tree.pin({stage: (made.device, made.inode)})
             self._tree.sync(posixpath.dirname(stage))
             second_names[stage] = not self._tree.can_exchange(stage)
         spots = self._spots(stages)
@@ -280,6 +378,7 @@ class Restoration:
                 f"{self._tree.shown(place)}: this file system cannot exchange directories (RENAME_EXCHANGE)"
             )
         self._tree.second_name(place, second)
+        self._check_taken(place, second, found)
 
     def _stages(self) -> dict[str, str]:
         """For each unit, a staging directory on the mount of its place, as high as this user may make one."""
@@ -290,17 +389,13 @@ class Restoration:
         for home, mount in mounts.items():
             together = [h for h, m in mounts.items() if m == mount]
             common = posixpath.commonpath([f"/{h}" for h in together]).strip("/")
-            ways = [home, *parents(home), *([""] if home else [])]
-            for candidate in reversed(ways):
-                if (
-                    (not common or is_below(candidate, common))
-                    and tree.mount(candidate) == mount
-                    and tree.may_write(candidate)
-                ):
-                    chosen[home] = posixpath.join(candidate, f"{journals.STAGE_PREFIX}{self._id}")
-                    break
-            else:
+            ways = _staging_directories(tree, home)
+            if not ways:
                 raise _RestoreRefusedError(f"{tree.shown(home)}: may not be written")
+            # The highest that is no higher than needed, else the next above that others have no say in.
+            within = [place for place in ways if not common or is_below(place, common)]
+            stage = within[-1] if within else ways[0]
+            chosen[home] = posixpath.join(stage, f"{journals.STAGE_PREFIX}{self._id}")
         return {path: chosen[home] for path, home in homes.items()}
 
     def _spots(self, stages: Mapping[str, str]) -> dict[str, str]:
@@ -374,12 +469,21 @@ class Restoration:
                 tree.replace(swap.staged, swap.path)
             else:
                 tree.exchange(swap.staged, swap.path)
+                self._check_taken(swap.path, swap.staged, unit.before)
         for change in kept:
             owner = (change.new_uid, change.new_gid) if self._prospect.owners.may_set else None
             tree.set_facts(change.path, mode=change.new_mode, owner=owner)
         directories = {posixpath.dirname(swap.path) for swap in self._swaps} | {c.path for c in kept}
         for directory in sorted({*directories, *self._journal.stages}):
             tree.sync(directory)
+
+    def _check_taken(self, place: str, taken: str, before: Found | None) -> None:
+        """What others may have put at ``place`` since it was looked at is not taken from there."""
+        here = self._tree.find(taken)
+        if posixpath.dirname(place) in self._prospect.pinned and (
+            (here and here.version) != (before and before.version)
+        ):
+            raise _RestoreRefusedError(f"{self._tree.shown(place)} was changed by somebody else meanwhile")
 
     def _confirm(self, confirmation: RestoreValidation) -> None:
         if problem := confirmation.test():

@@ -15,6 +15,7 @@ else replaced meanwhile is left to them and told.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -25,11 +26,14 @@ import msgspec
 
 from ops.errors import OpsError
 from ops.files.atomic_file import flush_directory, taking_its_name
-from ops.files.nofollow_tree import NoFollowTree
+from ops.files.nofollow import trusted_users
+from ops.files.nofollow_tree import Found, NoFollowTree
 
 JOURNAL_NAME = ".gte-ops-restore.json"
 STAGE_PREFIX = ".gte-ops-restore-"
 MAX_JOURNAL_BYTES = 256 << 20
+# What a path answers once somebody has laid another directory, a file or a link in the place of one above it.
+_REPLACED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE)
 State = Literal["preparing", "exchanging", "undone", "done"]
 
 
@@ -63,7 +67,7 @@ class Kept(msgspec.Struct, frozen=True):
 
 class RestoreJournal(msgspec.Struct, frozen=True, kw_only=True):
     """One restore under way. ``stages``: the directories that it made; ``reloaded``: nginx may have read the new
-    files."""
+    files; ``pinned``: directories on which others have a say, path to device and inode."""
 
     id: str
     root: str
@@ -73,6 +77,7 @@ class RestoreJournal(msgspec.Struct, frozen=True, kw_only=True):
     swaps: tuple[Swap, ...] = ()
     kept: tuple[Kept, ...] = ()
     reloaded: bool = False
+    pinned: dict[str, tuple[int, int]] = {}
 
 
 class Recovery(msgspec.Struct, frozen=True):
@@ -117,6 +122,8 @@ def read_journal(directory: Path) -> RestoreJournal | None:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
+            if (uid := os.fstat(descriptor).st_uid) not in trusted_users():
+                raise OpsError(f"{path} is of user {uid}: no restore of yours wrote it; remove it")
             return msgspec.json.decode(file.read(MAX_JOURNAL_BYTES), type=RestoreJournal)
     except FileNotFoundError:
         return None
@@ -139,27 +146,21 @@ def undo(tree: NoFollowTree, journal: RestoreJournal) -> tuple[int, tuple[str, .
     those left because they are neither old nor new any more. Raises OSError; may then be called again."""
     put_back, left = 0, []
     touched: set[str] = set()
+    tree.pin(journal.pinned)
     for swap in reversed(journal.swaps):
-        here, staged = tree.find(swap.path), tree.find(swap.staged)
-        new = (swap.device, swap.inode)
-        if here is not None and (here.device, here.inode) == new:
-            if not swap.had:
-                tree.move(swap.path, swap.staged)
-            elif swap.second:
-                tree.replace(swap.second, swap.path)
-            else:
-                tree.exchange(swap.staged, swap.path)
+        try:
+            was_new = _put_back(tree, swap)
+        except OSError as error:
+            if error.errno not in _REPLACED:
+                raise
+            was_new = None
+        if was_new:
             put_back += 1
             touched.update((_directory(swap.path), _directory(swap.staged)))
-        elif _was_changed_since(
-            tree,
-            swap,
-            is_there=here is not None,
-            is_staged=staged is not None and (staged.device, staged.inode) == new,
-        ):
+        elif was_new is None:
             left.append(swap.path)
     for kept in reversed(journal.kept):
-        found = tree.find(kept.path)
+        found = _find(tree, kept.path)
         if (
             found is None
             or found.kind != "directory"
@@ -167,6 +168,7 @@ def undo(tree: NoFollowTree, journal: RestoreJournal) -> tuple[int, tuple[str, .
             or found.mode not in (kept.mode, kept.new_mode)
             or found.uid not in (kept.uid, kept.new_uid)
             or found.gid not in (kept.gid, kept.new_gid)
+            or journal.pinned.get(kept.path, (found.device, found.inode)) != (found.device, found.inode)
         ):
             left.append(kept.path)
         elif (found.mode, found.uid, found.gid) != (kept.mode, kept.uid, kept.gid):
@@ -174,9 +176,44 @@ def undo(tree: NoFollowTree, journal: RestoreJournal) -> tuple[int, tuple[str, .
             put_back += 1
             touched.add(kept.path)
     for directory in sorted(touched):
-        with contextlib.suppress(FileNotFoundError):
+        try:
             tree.sync(directory)
+        except OSError as error:
+            if error.errno not in _REPLACED:
+                raise
     return put_back, tuple(reversed(left))
+
+
+def _put_back(tree: NoFollowTree, swap: Swap) -> bool | None:
+    """Undoes one exchange: True where it was undone, False where there is nothing to undo, None where somebody replaced
+    the path since. Raises OSError."""
+    here, staged = _find(tree, swap.path), tree.find(swap.staged)
+    new = (swap.device, swap.inode)
+    if here is None or (here.device, here.inode) != new:
+        is_staged = staged is not None and (staged.device, staged.inode) == new
+        changed = _was_changed_since(tree, swap, is_there=here is not None, is_staged=is_staged)
+        return None if changed else False
+    if not swap.had:
+        tree.move(swap.path, swap.staged)
+    elif swap.second:
+        tree.replace(swap.second, swap.path)
+    else:
+        tree.exchange(swap.staged, swap.path)
+        taken = tree.find(swap.staged)
+        if taken is None or (taken.device, taken.inode) != new:  # somebody was faster than this look at it
+            tree.exchange(swap.staged, swap.path)
+            return None
+    return True
+
+
+def _find(tree: NoFollowTree, path: str) -> Found | None:
+    """What lies at ``path``; None also where another has replaced a directory above it. Raises OSError."""
+    try:
+        return tree.find(path)
+    except OSError as error:
+        if error.errno not in _REPLACED:
+            raise
+        return None
 
 
 def _was_changed_since(tree: NoFollowTree, swap: Swap, *, is_there: bool, is_staged: bool) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from ops.archive.manifest import Manifest, ManifestEntry, resolve
@@ -50,9 +50,18 @@ class MetadataChange:
     """A directory that stays and gets its mode and owner back."""
 
     path: str
+    entry: ManifestEntry
     before: Found
     mode: int
     owner: tuple[int, int] | None
+
+
+@dataclass(frozen=True)
+class RefusedItem:
+    """A path that is not restored, and why: others decide what lies there."""
+
+    path: str
+    reason: Text
 
 
 @dataclass(frozen=True)
@@ -65,11 +74,31 @@ class RestorePlan:
     changes: tuple[Change, ...]
     left: tuple[str, ...]
     owners_kept: int
+    refused: tuple[RefusedItem, ...] = ()
 
     @property
     def is_empty(self) -> bool:
         """Whether everything is as in the backup already."""
         return not self.units and not self.adjustments
+
+
+def without_refused(
+    plan: RestorePlan, refused_links: Sequence[RefusedItem], refused: Mapping[str, Text]
+) -> RestorePlan:
+    """``plan`` without the items and directories in ``refused`` (path to reason); ``refused_links`` is named beside
+    them."""
+    items = {unit.path for unit in plan.units if unit.path in refused}
+    return replace(
+        plan,
+        units=tuple(unit for unit in plan.units if unit.path not in items),
+        adjustments=tuple(each for each in plan.adjustments if each.path not in refused),
+        changes=tuple(
+            change
+            for change in plan.changes
+            if change.path not in refused and not any(parent in items for parent in parents(change.path))
+        ),
+        refused=(*refused_links, *(RefusedItem(path, reason) for path, reason in refused.items())),
+    )
 
 
 @dataclass(frozen=True)
@@ -185,7 +214,7 @@ def make_plan(
                 left += surplus if entry.whole else []
                 if differences:
                     owner = owners.wanted(entry) if owners.may_set else None
-                    adjustments.append(MetadataChange(entry.path, here.found, entry.mode, owner))
+                    adjustments.append(MetadataChange(entry.path, entry, here.found, entry.mode, owner))
         elif differences and not _is_directory_behind_link(entry, here):
             roots[entry.path], before[entry.path] = [entry], here.found if here else None
     return RestorePlan(

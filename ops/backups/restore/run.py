@@ -19,7 +19,7 @@ from ops.backups.create import CERTBOT_WAIT
 from ops.backups.newest import newest_good, signature_of
 from ops.backups.restore.apply import Restoration, RestorePreview, content_changes, look
 from ops.backups.restore.journal import Recovery, only_restore, recover, recover_if_idle
-from ops.backups.restore.plan import is_below, words_of
+from ops.backups.restore.plan import is_below, parents, words_of
 from ops.backups.restore.rollback_backup import drop_oldest, keep_replaced
 from ops.backups.signature import SignatureError
 from ops.errors import OpsError
@@ -43,9 +43,11 @@ class DeclinedError(OpsError):
 
 @dataclass(frozen=True)
 class PreviewLine:
-    """One change: the path as on the host, what kind of change, in words, and the lines of its diff."""
+    """One change: the path as in the backup, and where on the host that leads, what kind of change, in words, and the
+    lines of its diff."""
 
     path: str
+    place: str
     kind: str
     words: Text
     diff: tuple[str | Text, ...] = ()
@@ -53,13 +55,15 @@ class PreviewLine:
 
 @dataclass(frozen=True)
 class Preview:
-    """What a restore would change. ``left``: paths that are not in the backup and stay."""
+    """What a restore would change. ``left``: paths that are not in the backup and stay; ``refused``: paths that are not
+    restored, because others decide what lies there, each with why."""
 
     archive: Path
     root: Path
     lines: tuple[PreviewLine, ...]
     left: tuple[str, ...]
     owners_kept: int
+    refused: tuple[tuple[str, Text], ...] = ()
 
     @property
     def is_empty(self) -> bool:
@@ -80,7 +84,7 @@ class RestoreOutcome:
     @property
     def exit_code(self) -> int:
         """1 where something is not as in the backup, though nothing failed."""
-        return 1 if self.preview.owners_kept else 0
+        return 1 if self.preview.owners_kept or self.preview.refused else 0
 
 
 def finish_earlier(settings: Settings, directory: Path | None = None) -> Recovery | None:
@@ -245,7 +249,11 @@ def _carry_out(
     confirm = None
     if on_host:
         around = look_around(settings, time.monotonic() + LOOK_SECONDS)
-        places = [f"/{change.path}" for change in prospect.plan.changes]
+        places = [
+            f"/{path}"
+            for change in prospect.plan.changes
+            for path in dict.fromkeys((change.path, _place(prospect, change.path)))
+        ]
         if concerns_nginx(around, prospect.manifest.letsencrypt_dir, places):
             confirm = confirmation(settings, around, outcome.notes.append)
         if _concerns_gunicorn(prospect.manifest, places):
@@ -331,6 +339,7 @@ def _preview(tree: NoFollowTree, prospect: RestorePreview) -> Preview:
         lines.append(
             PreviewLine(
                 f"/{change.path}",
+                f"/{_place(prospect, change.path)}",
                 change.difference,
                 words_of(change, prospect.owners),
                 tuple(diffs.get(change.path, ())) if first else (),
@@ -342,7 +351,17 @@ def _preview(tree: NoFollowTree, prospect: RestorePreview) -> Preview:
         lines=tuple(lines),
         left=tuple(f"/{path}" for path in prospect.plan.left),
         owners_kept=prospect.plan.owners_kept,
+        refused=tuple((f"/{item.path}", item.reason) for item in prospect.plan.refused),
     )
+
+
+def _place(prospect: RestorePreview, path: str) -> str:
+    """Where ``path`` leads; of what is not in the backup, by its directory."""
+    known = prospect.places.get(path)
+    if known is not None:
+        return known
+    above = next((parent for parent in parents(path) if parent in prospect.places), None)
+    return path if above is None else prospect.places[above] + path[len(above) :]
 
 
 def is_archive(written: str) -> bool:

@@ -24,7 +24,8 @@ from ops.facts.base import NotSeen
 from ops.facts.host import Process
 from ops.facts.nginx import Directive, NginxConfig, NginxTest, ParseError, Pidfile
 from ops.files.bounded_read import UntrustedFileError, open_regular_file, read_regular_file
-from ops.files.nofollow import reason_not_to_trust
+from ops.files.nofollow import reason_not_to_trust, resolve, trusted_users
+from ops.files.ownership import distrust
 from ops.files.programs import reason_not_to_run, search
 from ops.interpret import nginx as nginx_topology
 from ops.interpret.nginx import loaded_code
@@ -423,14 +424,23 @@ def _would_create(config: NginxConfig, build: dict[str, str]) -> Iterator[Path]:
 
 
 def _remove_empty(path: Path) -> None:
+    """In a directory of others' it stays: they may have laid another directory there since it was absent."""
     try:
-        facts = path.lstat()
+        directory, entries = resolve(str(path.parent))
+    except (OSError, ValueError):
+        return
+    try:
+        if distrust(entries, trusted_users(), listed=True) is not None:
+            return
+        facts = os.stat(path.name, dir_fd=directory, follow_symlinks=False)
         if stat.S_ISDIR(facts.st_mode):
-            path.rmdir()
+            os.rmdir(path.name, dir_fd=directory)
         elif stat.S_ISREG(facts.st_mode) and facts.st_size == 0 and time.time() - facts.st_ctime < 60:
-            path.unlink()
+            os.unlink(path.name, dir_fd=directory)
     except OSError:
         return  # never created, or already in use: nothing of ours
+    finally:
+        os.close(directory)
 
 
 def read_pidfile(path: str) -> Pidfile:

@@ -1,0 +1,129 @@
+"""Whether root may restore something at a place over which others decide. Pure: owners and modes in, a reason out.
+
+The rule: there root does only what the user whose place it is could have done. So what is restored, what lies there
+now and every directory above belong to that one user, who may write the directory that holds it; nothing is given to
+another owner and no file becomes set-user-ID. Otherwise a user has a file of theirs backed up, then lays another
+directory in the place of its own, and root writes there.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable, Collection, Sequence
+
+from ops.archive.manifest import ManifestEntry
+from ops.backups.restore.plan import Owners
+from ops.files.nofollow_tree import Found
+from ops.files.ownership import PathEntry, distrust, may_write
+from ops.text.language import Text
+
+GroupsOf = Callable[[int], Collection[int]]
+
+
+def is_shared(steps: Sequence[PathEntry], trusted: Collection[int]) -> bool:
+    """Whether anybody outside ``trusted`` could have had a say in what the directory behind ``steps`` is, or holds.
+
+    A sticky directory counts too: whoever was there first chose what lies at a name in it."""
+    return any(distrust((step,), trusted, listed=True) is not None for step in steps)
+
+
+def reason_to_refuse_item(
+    entries: Sequence[ManifestEntry],
+    before: Sequence[Found],
+    holder: Found,
+    steps: Sequence[PathEntry],
+    owners: Owners,
+    trusted: Collection[int],
+    groups_of: GroupsOf,
+) -> Text | None:
+    """Why ``entries``, exchanged as one, are not restored in the directory ``holder``, whose ``steps`` are shared.
+
+    ``before``: what lies there now, the place itself first."""
+    wanted = {owners.wanted(entry)[0] for entry in entries}
+    owner = owners.wanted(entries[0])[0]
+    believed = {*trusted, owner}
+    if reason := _say_of_others(steps[:-1], believed) or _owner_of_others(steps[-1:], believed):
+        return reason
+    groups = groups_of(owner)
+    if owner not in trusted and not may_write(holder.mode, holder.uid, holder.gid, owner, groups):
+        return Text(
+            en=f"user {owner}, whose it is in the backup, may not write {steps[-1].path}",
+            zh=f"它在备份中属于用户 {owner}，而该用户无权写入 {steps[-1].path}",
+        )
+    if reason := _two_owners(wanted | {found.uid for found in before}):
+        return reason
+    known = {holder.gid, *groups, *(found.gid for found in before[:1])}
+    return _special_bits(entries, owners, known)
+
+
+def reason_to_refuse_metadata(
+    entry: ManifestEntry,
+    before: Found,
+    steps: Sequence[PathEntry],
+    owners: Owners,
+    trusted: Collection[int],
+    groups_of: GroupsOf,
+) -> Text | None:
+    """Why the directory ``before``, below the shared ``steps``, does not get mode and owner of ``entry`` back."""
+    owner = owners.wanted(entry)[0]
+    if reason := _two_owners({owner, before.uid}):
+        return reason
+    if reason := _say_of_others(steps, {*trusted, owner}):
+        return reason
+    return _special_bits((entry,), owners, {before.gid, *groups_of(owner)})
+
+
+def refused_link(link: str, uid: int) -> Text:
+    """Why what lies behind a link is not restored."""
+    return Text(
+        en=f"{link} is a link of user {uid} to what is not that user's",
+        zh=f"{link} 是用户 {uid} 的链接，指向不属于该用户的目录",
+    )
+
+
+def unstaged(place: str) -> Text:
+    """Why something is not restored that could only be prepared in a directory of another user's."""
+    return Text(
+        en=f"the file system of {place} has no directory that is root's alone to prepare it in",
+        zh=f"{place} 所在的文件系统中没有仅属 root 的目录可供准备文件",
+    )
+
+
+def _owner_of_others(steps: Sequence[PathEntry], believed: Collection[int]) -> Text | None:
+    for step in steps:
+        if step.uid not in believed:
+            return Text(
+                en=f"{step.path} belongs to user {step.uid}, and the backup has it as another's",
+                zh=f"{step.path} 属于用户 {step.uid}，而备份中属于其他用户",
+            )
+    return None
+
+
+def _say_of_others(steps: Sequence[PathEntry], believed: Collection[int]) -> Text | None:
+    if reason := _owner_of_others(steps, believed):
+        return reason
+    for step in steps:
+        if distrust((step,), believed) is not None:
+            return Text(en=f"others may write {step.path}", zh=f"其他用户可以写入 {step.path}")
+    return None
+
+
+def _two_owners(uids: Collection[int]) -> Text | None:
+    if len(uids) < 2:
+        return None
+    shown = ", ".join(map(str, sorted(uids)))
+    return Text(
+        en=f"it is of several users, in the backup and as it lies there ({shown})",
+        zh=f"备份中与当前的内容分属多个用户（{shown}）",
+    )
+
+
+def _special_bits(entries: Sequence[ManifestEntry], owners: Owners, groups: Collection[int]) -> Text | None:
+    for entry in entries:
+        special = entry.mode & (stat.S_ISUID | stat.S_ISGID) if entry.kind != "link" else 0
+        if special and (entry.kind == "file" or owners.wanted(entry)[1] not in groups):
+            return Text(
+                en="it is set-user-ID or set-group-ID in the backup",
+                zh="它在备份中带有 set-user-ID 或 set-group-ID 位",
+            )
+    return None
