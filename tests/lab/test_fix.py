@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -164,14 +165,19 @@ def test_an_edit_is_one_line_tested_loaded_and_kept_reversible(limited: Stack) -
 
 
 def test_an_edit_that_nginx_refuses_leaves_the_file_byte_for_byte(limited: Stack) -> None:
-    """The directive is there already, where the doctor does not see it: nginx takes no second one beside it."""
+    """nginx finds what the doctor does not see. Which file that would be here is not to be had (a configuration of which
+    a part was not read is not edited), so its program stands in for it: it refuses the edit, and is nginx otherwise."""
     stack = limited
-    # Deeper than the doctor follows includes; nginx goes to the end.
-    for depth in range(25):
-        deeper = f"include {stack.run}/deep-{depth + 1}.inc;\n"
-        (stack.run / f"deep-{depth}.inc").write_text(deeper if depth < 24 else "limit_req_status 503;\n")
-    limit = next(line for line in stack.site_file.read_text().splitlines() if "limit_req zone" in line)
-    stack.edit(stack.site_file, limit, f"{limit}\n        include {stack.run}/deep-0.inc;")
+    program = stack.directory / "nginx-that-refuses"
+    program.write_text(
+        "#!/bin/sh\n"
+        f'case " $* " in *" -t "*) if grep -q limit_req_status {stack.site_file}; then\n'
+        'echo "nginx: [emerg] \\"limit_req_status\\" directive is duplicate" >&2; exit 1; fi;; esac\n'
+        f'exec {shutil.which("nginx")} "$@"\n'
+    )
+    program.chmod(0o755)
+    stack.config["nginx"]["binary"] = str(program)
+    stack.write_config()
     before = (
         stack.site_file.read_bytes(),
         stack.site_file.stat().st_mtime_ns,
