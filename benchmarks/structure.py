@@ -2,8 +2,8 @@
 
     python -m benchmarks.structure [CHECKOUT]
 
-A room is a module or package directly below ``ops`` or ``service``; an arrow, one room that imports another. Lengths are
-lines of a function from its ``def`` to its last line.
+A room is a module or package directly below ``ops`` or ``service``; an arrow, one room that imports another. Lengths
+are lines of a function from its ``def`` to its last line.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def modules(root: Path, package: str) -> dict[str, ast.Module]:
     found = {}
     for path in sorted((root / package).rglob("*.py")):
         relative = path.relative_to(root)
-        if any((root / part).is_symlink() for part in relative.parents if part != Path(".")):
+        if any((root / part).is_symlink() for part in relative.parents if part != Path()):
             continue
         parts = relative.with_suffix("").parts
         found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = ast.parse(path.read_text())
