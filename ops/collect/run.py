@@ -33,21 +33,15 @@ from ops.interpret.site import find_site
 from ops.settings import Settings
 
 if TYPE_CHECKING:
-    from ops.collect.net.connection import Deadline
     from ops.collect.net.probes import Probes
-    from ops.collect.process.worker_activity import ActivityReading
 
 # Kept back from the budget for judging and rendering, seconds.
 RESERVE = 0.4
 # Whose shell the guide's commands are typed into.
 GUIDE_HOME = "/root"
-# How long an answer is waited for before the service's processes are looked at again, seconds.
-FIRST_LOOK = 1.0
-LOOK_AGAIN = 0.2
-# For so long a worker that can never go on keeps requests of ours from their answers, seconds.
-SHARE_HANGS = 2.0
 NGINX_TEST_SECONDS = 4.0
-# A handshake over the network, seconds.
+# A handshake on this host, and one over the network, seconds.
+HANDSHAKE_SECONDS = 4.0
 FAR_SECONDS = 3.0
 
 
@@ -332,11 +326,49 @@ def _probe(
     since: float,
     deadline: float,
 ) -> dict[str, Any]:
-    """How the stack behaves: all probes at once, patience ended early once waiting is pointless."""
-    from ops.collect.host import environment, machine, schedule
-    from ops.collect.logs import kernel
-    from ops.collect.logs import service_logs as logs
+    """How the stack behaves, by the snapshot's section: all probes at once, the wait for them ended early once it is
+    pointless, and last the logs: what the probes themselves provoked stands in them too."""
+    from ops.collect.give_up import Watch
+    from ops.collect.host import machine
+    from ops.collect.logs import kernel, service_logs
     from ops.collect.process import worker_activity
+
+    before = worker_activity.read(target, settings.app.progress_dir)
+    totals = machine.counters(target)
+    main_polls = _main_thread_only_polls(around)
+    # A worker of another kind takes no connection while it is stuck; and records say more than probes.
+    repeat = main_polls and len(target.gunicorn_workers) > 1 and not before.progress
+    answers = _ask(probes, target, deadline, repeat=repeat)
+    tasks = answers | _read_files(settings, around, target, deadline)
+    watch = Watch(target, settings.app.progress_dir, before, probes.patience, main_polls=main_polls)
+    after = watch.until_answered(
+        [answers[name] for name in ("front", "backend", "upstreams")], answers["backend"], deadline
+    )
+    tasks["logs"] = Task("logs", lambda: service_logs.read_logs(target, since, time.time()))
+    tasks["kernel"] = Task("kernel log", lambda: kernel.kernel_log(target, since))
+    results: dict[str, Any] = {name: task.wait(deadline + RESERVE / 2) for name, task in tasks.items()}
+    results["activity"] = worker_activity.compare(before, after, target.gunicorn_workers)
+    if isinstance(results["machine"], Machine):
+        results["machine"] = machine.between(results["machine"], totals, machine.counters(target))
+    return results
+
+
+def _ask(probes: Probes, target: Target, deadline: float, *, repeat: bool) -> dict[str, Task]:
+    """The probes over the network, under way. ``repeat``: the service is asked several times at once."""
+    address = target.connect_to or ""
+    shake_by = min(deadline, time.monotonic() + HANDSHAKE_SECONDS)
+    return {
+        "front": Task("front door", lambda: probes.ask("front", target=target)),
+        "backend": Task("backend", lambda: probes.ask("backend", target=target, repeat=repeat)),
+        "upstreams": Task("upstreams", lambda: probes.ask("upstreams", target=target)),
+        "served": Task("served certificate", lambda: _served(probes, target, address, shake_by)),
+        "old_tls": Task("old TLS versions", lambda: _old_tls(probes, target, address, shake_by)),
+    }
+
+
+def _read_files(settings: Settings, around: Surroundings, target: Target, deadline: float) -> dict[str, Task]:
+    """What lies on this host beside the configuration, under way."""
+    from ops.collect.host import environment, machine, schedule
     from ops.collect.services import (
         application,
         backups,
@@ -346,68 +378,29 @@ def _probe(
         watchdog_state,
     )
 
-    patience = probes.patience
-    progress_dir = settings.app.progress_dir
-    before = worker_activity.read(target, progress_dir)
-    totals = machine.counters(target)
+    own = settings.watchdog
+    places = (settings.app.progress_dir, str(Path(own.state_file).parent))
     nginx = _nginx_processes(target, around.processes)
-    master = (
-        None
-        if isinstance(around.processes, NotSeen)
-        else gunicorn_topology.process_of(around.processes, target.gunicorn_master)
-    )
-    further = (progress_dir, str(Path(settings.watchdog.state_file).parent))
-    address = target.connect_to or ""
-    main_polls = _main_thread_only_polls(around)
-    # A worker of another kind takes no connection while it is stuck; and records say more than probes.
-    repeat = main_polls and len(target.gunicorn_workers) > 1 and not before.progress
-    tasks = {
-        "front": Task("front door", lambda: probes.ask("front", target=target)),
-        "backend": Task("backend", lambda: probes.ask("backend", target=target, repeat=repeat)),
-        "upstreams": Task("upstreams", lambda: probes.ask("upstreams", target=target)),
-        "served": Task(
-            "served certificate",
-            lambda: _served(probes, target, address, min(deadline, time.monotonic() + 4)),
-        ),
-        "old_tls": Task(
-            "old TLS versions", lambda: _old_tls(probes, target, address, min(deadline, time.monotonic() + 4))
-        ),
+    processes = around.processes if isinstance(around.processes, Processes) else None
+    master = gunicorn_topology.process_of(processes, target.gunicorn_master) if processes else None
+    wsgi = gunicorn_topology.wsgi(master) or settings.app.wsgi
+    state_file, interval = own.state_file, float(own.interval)
+    homes = (target.app_dir, GUIDE_HOME)
+    return {
         "lineages": Task("certbot's lineages", lambda: _lineages(target)),
         "certificates": Task("certificate files", lambda: certificate_files.certificate_files(target)),
-        "watchdog": Task(
-            "watchdog state",
-            lambda: watchdog_state.watchdog_state(
-                settings.watchdog.state_file, float(settings.watchdog.interval)
-            ),
-        ),
-        "backups": Task(
-            "backups", lambda: backups.backups(settings.backup, (target.app_dir, GUIDE_HOME), deadline)
-        ),
+        "watchdog": Task("watchdog state", lambda: watchdog_state.watchdog_state(state_file, interval)),
+        "backups": Task("backups", lambda: backups.backups(settings.backup, homes, deadline)),
         "schedule": Task("schedule", lambda: schedule.schedule(settings.schedule)),
         "machine": Task(
-            "machine", lambda: machine.machine(target, around.config, around.build, nginx, further)
+            "machine", lambda: machine.machine(target, around.config, around.build, nginx, places)
         ),
         "model": Task("model files", lambda: model.model_files(target.model_dir)),
         "environment": Task("Python environment", lambda: environment.environment(target, settings.app)),
-        "application": Task(
-            "application files",
-            lambda: application.application(target, gunicorn_topology.wsgi(master) or settings.app.wsgi),
-        ),
+        "application": Task("application files", lambda: application.application(target, wsgi)),
         "footprint": Task("workers' memory", lambda: application.footprint(target)),
         "model_access": Task("access to the model", lambda: model_access.model_access(target)),
     }
-    answers = [tasks[name] for name in ("front", "backend", "upstreams")]
-    after = _watch(answers, tasks["backend"], patience, target, progress_dir, before, deadline, main_polls)
-    # Logs last: what the probes themselves provoked stands in them too.
-    log_task = Task("logs", lambda: logs.read_logs(target, since, time.time()))
-    kernel_task = Task("kernel log", lambda: kernel.kernel_log(target, since))
-    results: dict[str, Any] = {name: task.wait(deadline + RESERVE / 2) for name, task in tasks.items()}
-    results["logs"] = log_task.wait(deadline + RESERVE / 2)
-    results["kernel"] = kernel_task.wait(deadline + RESERVE / 2)
-    results["activity"] = worker_activity.compare(before, after, target.gunicorn_workers)
-    if isinstance(results["machine"], Machine):
-        results["machine"] = machine.between(results["machine"], totals, machine.counters(target))
-    return results
 
 
 def _nginx_processes(target: Target, processes: Processes | NotSeen) -> tuple[Process, ...]:
@@ -442,77 +435,6 @@ def _lineages(target: Target) -> Lineages | NotSeen:
         return NotSeen(reason="the certificate does not lie in certbot's directory")
     name = Path(target.certificate).relative_to(live).parts
     return lineages(target.letsencrypt_dir, name[0] if name else None)
-
-
-def _watch(
-    answers: list[Task],
-    backend: Task,
-    patience: Deadline,
-    target: Target,
-    progress_dir: str | None,
-    before: ActivityReading,
-    deadline: float,
-    main_polls: bool,
-) -> ActivityReading:
-    """Wait for the answers; look at the service's processes now and then, and stop waiting once they tell enough."""
-    from ops.collect.process import threads, worker_activity
-    from ops.collect.process.accepted_connections import Ends, held
-
-    began = time.monotonic()
-    look = began + FIRST_LOOK
-    others = worker_activity.OthersRequests(before, target, patience)
-    earlier: dict[int, threads.Waiting | None] = {}
-    deadlocked: tuple[int, ...] = ()
-    hanging: tuple[int, ...] = ()
-    hanging_since = 0.0
-    held_before: dict[int, frozenset[Ends]] = {}
-    while True:
-        for task in answers:
-            task.wait(min(look, deadline))
-        if all(task.is_done for task in answers) or time.monotonic() >= deadline:
-            last = worker_activity.read(target, progress_dir)
-            return msgspec.structs.replace(last, deadlocked=deadlocked, hanging=hanging)
-        reading = worker_activity.read(target, progress_dir)
-        now = {pid: threads.waiting(pid) for pid in target.gunicorn_workers}
-        # An idle worker looks the same: it proves something only of all, and while the service itself owes an answer;
-        # of several that serve in threads only where each has taken a request of ours, and owes it since the last look.
-        stuck: list[int] = []
-        if not backend.is_done and not (main_polls and reading.queued):
-            stuck = [
-                pid
-                for pid in target.gunicorn_workers
-                if threads.can_never_go_on(pid, earlier.get(pid), now[pid], main_polls=main_polls)
-            ]
-            if main_polls and len(target.gunicorn_workers) > 1:
-                holders = held(target.backend, target.gunicorn_workers)
-                owing = {pid for pid in holders if holders[pid] & held_before.get(pid, frozenset())}
-                hanging = tuple(pid for pid in stuck if pid in owing or pid in hanging)
-                hanging_since = hanging_since if hanging and hanging_since else time.monotonic()
-                held_before = holders
-                deadlocked = hanging if len(hanging) == len(target.gunicorn_workers) else ()
-            else:
-                deadlocked = tuple(stuck) if len(stuck) == len(target.gunicorn_workers) else ()
-        earlier = now
-        if worker_activity.nobody_can_answer(reading, target.gunicorn_workers):
-            patience.cut("every worker is stopped")
-        elif deadlocked:
-            patience.cut("every worker is deadlocked")
-        elif (
-            hanging
-            and len(stuck) == len(target.gunicorn_workers)
-            and time.monotonic() - hanging_since > SHARE_HANGS
-        ):
-            patience.cut("a worker can never go on, and the others have nothing of ours")
-        elif worker_activity.nobody_boots(reading, target):
-            patience.cut("every worker is past its boot deadline")
-        elif worker_activity.all_silent_for(reading, min(deadline - began, target.request_deadline)):
-            # The records have waited for us: nothing completed for as long as we would wait.
-            patience.cut("no worker has completed anything for longer than the budget")
-        elif worker_activity.ours_is_with_the_stuck(before, reading, target.request_deadline):
-            patience.cut("a worker is past its request deadline, and the others have nothing of ours")
-        elif reading.queued and others.complete(reading):
-            patience.cut("requests complete while others queue")
-        look = time.monotonic() + LOOK_AGAIN
 
 
 def _main_thread_only_polls(around: Surroundings) -> bool:

@@ -1,0 +1,114 @@
+"""When waiting for the service's answers is pointless: what its processes do tells before the budget is over."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import msgspec
+
+from ops.collect.net.connection import Deadline
+from ops.collect.process import threads, worker_activity
+from ops.collect.process.accepted_connections import Ends, held
+from ops.collect.process.worker_activity import ActivityReading
+from ops.collect.task import Task
+from ops.facts.target import Target
+
+# How long an answer is waited for before the service's processes are looked at, and then looked at again, seconds.
+FIRST_LOOK = 1.0
+LOOK_AGAIN = 0.2
+# For so long a worker that can never go on keeps requests of ours from their answers, seconds.
+SHARE_HANGS = 2.0
+
+
+class Watch:
+    """Looks at the workers from time to time, and remembers from look to look what tells a stuck one from an idle."""
+
+    def __init__(
+        self,
+        target: Target,
+        progress_dir: str | None,
+        before: ActivityReading,
+        patience: Deadline,
+        *,
+        main_polls: bool,
+    ) -> None:
+        """``before``: the workers before anything was asked; ``main_polls``: they take connections in their main thread
+        and serve them in others (gthread)."""
+        self._target, self._progress_dir, self._before = target, progress_dir, before
+        self._patience, self._main_polls = patience, main_polls
+        self._workers = target.gunicorn_workers
+        self._others = worker_activity.OthersRequests(before, target, patience)
+        self._earlier: dict[int, threads.Waiting | None] = {}
+        self._held: dict[int, frozenset[Ends]] = {}
+        self._deadlocked: tuple[int, ...] = ()
+        self._hanging: tuple[int, ...] = ()
+        self._hanging_since = 0.0
+
+    def until_answered(self, answers: Sequence[Task], backend: Task, deadline: float) -> ActivityReading:
+        """Wait for ``answers``, of which ``backend`` is the service's own, at most until ``deadline`` (time.monotonic);
+        cut the wait short once the workers tell enough. The workers as they are then."""
+        began = time.monotonic()
+        look = began + FIRST_LOOK
+        while True:
+            for task in answers:
+                task.wait(min(look, deadline))
+            is_over = all(task.is_done for task in answers) or time.monotonic() >= deadline
+            reading = worker_activity.read(self._target, self._progress_dir)
+            if is_over:
+                return msgspec.structs.replace(reading, deadlocked=self._deadlocked, hanging=self._hanging)
+            stuck = self._look(reading, owes=not backend.is_done)
+            if (why := self._why_pointless(reading, stuck, deadline - began)) is not None:
+                self._patience.cut(why)
+            look = time.monotonic() + LOOK_AGAIN
+
+    def _look(self, reading: ActivityReading, *, owes: bool) -> list[int]:
+        """The workers that can never go on. ``owes``: the service itself owes an answer.
+
+        An idle worker looks the same: it proves something only of all, and while the service owes an answer; of several
+        that serve in threads only where each has taken a request of ours, and owes it since the last look."""
+        now = {pid: threads.waiting(pid) for pid in self._workers}
+        stuck: list[int] = []
+        if owes and not (self._main_polls and reading.queued):
+            stuck = [
+                pid
+                for pid in self._workers
+                if threads.can_never_go_on(pid, self._earlier.get(pid), now[pid], main_polls=self._main_polls)
+            ]
+            self._remember(stuck)
+        self._earlier = now
+        return stuck
+
+    def _remember(self, stuck: list[int]) -> None:
+        everyone = len(self._workers)
+        if not self._main_polls or everyone == 1:
+            self._deadlocked = tuple(stuck) if len(stuck) == everyone else ()
+            return
+        holders = held(self._target.backend, self._workers)
+        owing = {pid for pid in holders if holders[pid] & self._held.get(pid, frozenset())}
+        self._hanging = tuple(pid for pid in stuck if pid in owing or pid in self._hanging)
+        if not self._hanging or not self._hanging_since:
+            self._hanging_since = time.monotonic()
+        self._held = holders
+        self._deadlocked = self._hanging if len(self._hanging) == everyone else ()
+
+    def _why_pointless(self, reading: ActivityReading, stuck: list[int], budget: float) -> str | None:
+        """Why no answer is to be waited for any more; None where one may still come. ``budget``: seconds in all."""
+        limit = self._target.request_deadline
+        if worker_activity.nobody_can_answer(reading, self._workers):
+            return "every worker is stopped"
+        if self._deadlocked:
+            return "every worker is deadlocked"
+        shares = self._hanging and len(stuck) == len(self._workers)
+        if shares and time.monotonic() - self._hanging_since > SHARE_HANGS:
+            return "a worker can never go on, and the others have nothing of ours"
+        if worker_activity.nobody_boots(reading, self._target):
+            return "every worker is past its boot deadline"
+        if worker_activity.all_silent_for(reading, min(budget, limit)):
+            # The records have waited for us: nothing completed for as long as we would wait.
+            return "no worker has completed anything for longer than the budget"
+        if worker_activity.ours_is_with_the_stuck(self._before, reading, limit):
+            return "a worker is past its request deadline, and the others have nothing of ours"
+        if reading.queued and self._others.complete(reading):
+            return "requests complete while others queue"
+        return None
