@@ -2,24 +2,52 @@
 
 from __future__ import annotations
 
-from ops.facts.snapshot import ConfigValue
+import re
+
+import msgspec
+
+from ops.facts.gunicorn import ConfigValue
 from ops.text.sanitize import HIDDEN, safe_line
 
+MAX_SOURCE_CHARS = 120
+
+_NUMBERS = frozenset({"max_requests", "threads", "timeout"})
+_SWITCHES = frozenset({"daemon", "preload_app", "reload"})
+_WORDS = frozenset({"accesslog", "errorlog", "pidfile", "worker_class"})
 # The settings whose values something reads; of every other name the file's own line is enough.
-JUDGED_SETTINGS = frozenset(
-    {
-        "accesslog", "bind", "daemon", "errorlog", "max_requests", "pidfile", "preload_app", "reload", "threads",
-        "timeout", "worker_class",
-    }
-)  # fmt: skip
+JUDGED_SETTINGS = _NUMBERS | _SWITCHES | _WORDS | {"bind"}
+_UNKNOWN = "..."
+# gunicorn takes numbers and switches as words too (gunicorn/config.py: validate_pos_int, validate_bool).
+_NUMBER = re.compile(r"\s*[+-]?\d{1,9}(?:\.\d{1,6})?\s*")
+_SWITCH = re.compile(r"\s*(?:true|false|yes|no|on|off|0|1|)\s*", re.IGNORECASE)
+# HOST:PORT, unix:PATH, fd://NUMBER
+_ADDRESS = re.compile(r"[^\s:@]{0,255}|(?:unix|fd):\S{1,255}|[^\s@]{0,255}:\d{0,5}")
 
 
 def without_private_value(name: str, value: ConfigValue) -> ConfigValue:
     """An assignment as it goes into the snapshot: any other name in the file may hold a password."""
     # True, False and None hide nothing, and tell which setting was meant.
-    if name in JUDGED_SETTINGS or (value.known and (value.value is None or isinstance(value.value, bool))):
+    if value.known and (value.value is None or isinstance(value.value, bool)):
         return value
+    if name in JUDGED_SETTINGS:
+        # An expression may hold anything, and so may a value that gunicorn would refuse.
+        if value.known and _is_of_its_type(name, value.value):
+            return msgspec.structs.replace(value, source=safe_line(repr(value.value), MAX_SOURCE_CHARS))
+        return ConfigValue(line=value.line, known=False, source=_UNKNOWN)
     if name == "raw_env" and isinstance(value.value, list):
         names = [f"{str(item).partition('=')[0]}={HIDDEN}" for item in value.value]
-        return ConfigValue(line=value.line, known=True, value=names, source=safe_line(repr(names), 120))
+        return ConfigValue(
+            line=value.line, known=True, value=names, source=safe_line(repr(names), MAX_SOURCE_CHARS)
+        )
     return ConfigValue(line=value.line, known=False)
+
+
+def _is_of_its_type(name: str, value: object) -> bool:
+    """Whether a value is of the kind that gunicorn takes for the setting, or a number."""
+    if isinstance(value, list):
+        return name == "bind" and all(_is_of_its_type(name, one) for one in value)
+    if not isinstance(value, str):
+        return isinstance(value, int | float)
+    if name == "bind":
+        return _ADDRESS.fullmatch(value) is not None
+    return name in _WORDS or (_NUMBER if name in _NUMBERS else _SWITCH).fullmatch(value) is not None

@@ -8,6 +8,7 @@ found.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Iterable
 from ipaddress import ip_address
 from pathlib import PurePosixPath
@@ -18,12 +19,14 @@ import msgspec
 from ops.facts.gunicorn import Gunicorn, GunicornConfig
 from ops.facts.host import Host, Process, Processes
 from ops.facts.nginx import NginxConfig
+from ops.facts.safeguards import Rotation, Schedule
 from ops.facts.snapshot import Snapshot
 from ops.facts.target import Target
 from ops.interpret.gunicorn import is_gunicorn
 from ops.interpret.judged_settings import without_private_value
 from ops.interpret.nginx import nginx_workers, serving_masters, title
 from ops.interpret.redaction_nginx import redacted_nginx
+from ops.interpret.redaction_schedule import redacted_rotation, redacted_schedule
 from ops.text.sanitize import HIDDEN, without_secrets
 from ops.text.secret_scan.command_lines import without_secret_arguments
 from ops.text.secret_scan.entropy import without_random_words
@@ -131,9 +134,13 @@ def _by_place(snapshot: Snapshot) -> Snapshot:
         assigned = {name: without_private_value(name, value) for name, value in config.assigned.items()}
         config = msgspec.structs.replace(config, assigned=assigned)
         changes["gunicorn"] = msgspec.structs.replace(snapshot.gunicorn, config=config)
+    if isinstance(snapshot.schedule, Schedule):
+        changes["schedule"] = redacted_schedule(snapshot.schedule)
+    if isinstance(snapshot.rotation, Rotation):
+        changes["rotation"] = redacted_rotation(snapshot.rotation)
     if isinstance(snapshot.processes, Processes):
         ours = _own_processes(snapshot, snapshot.processes)
-        processes = tuple(p if p.pid in ours else _foreign(p) for p in snapshot.processes.processes)
+        processes = tuple(_own(p) if p.pid in ours else _foreign(p) for p in snapshot.processes.processes)
         changes["processes"] = msgspec.structs.replace(snapshot.processes, processes=processes)
     return msgspec.structs.replace(snapshot, **changes)
 
@@ -147,6 +154,20 @@ def _own_processes(snapshot: Snapshot, processes: Processes) -> set[int]:
     for master in serving_masters(target, processes, snapshot.nginx_pidfile):
         ours |= {master.pid, *(worker.pid for worker in nginx_workers(processes.processes, master.pid))}
     return ours
+
+
+def _own(process: Process) -> Process:
+    """GUNICORN_CMD_ARGS is a command line of gunicorn's: the variables it sets go."""
+    told = (process.environment or {}).get("GUNICORN_CMD_ARGS", "")
+    try:
+        words = shlex.split(told)
+    except ValueError:  # a quotation that does not end: nothing is read of it
+        words = [HIDDEN]
+    shown = list(without_secret_arguments(("gunicorn", *words))[1:])
+    if shown == words and HIDDEN not in words:
+        return process
+    environment = {**(process.environment or {}), "GUNICORN_CMD_ARGS": shlex.join(shown)}
+    return msgspec.structs.replace(process, environment=environment)
 
 
 def _foreign(process: Process) -> Process:

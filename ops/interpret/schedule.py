@@ -10,10 +10,12 @@ import msgspec
 from ops.facts.safeguards import Schedule
 
 # Debian's cron entries for certbot and logrotate end here where systemd is the init system: its timers do the work.
-_NOT_UNDER_SYSTEMD = re.compile(
+NOT_UNDER_SYSTEMD = re.compile(
     r"!\s+-d\s+[\"']?/run/systemd/system|"
     r"\[\s+-d\s+/run/systemd/system\s+\]\s*(?:;\s*then|&&)\s*exit\b"
 )
+# A run of the watchdog, and no word to the one that runs.
+WATCHDOG_RUN = re.compile(r"(?:gte-ops|ops\.cli)\b(?:\s+-\S+)*\s+watchdog\b(?!\s+(?:pause|resume|status))")
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -30,7 +32,7 @@ def jobs_running(schedule: Schedule, wanted: re.Pattern[str], *, has_systemd: bo
     here included, with the reason in ``idle``."""
     for entry in schedule.cron:
         if wanted.search(entry.command) or wanted.search(entry.script):
-            guarded = _NOT_UNDER_SYSTEMD.search(entry.command) or _NOT_UNDER_SYSTEMD.search(entry.script)
+            guarded = NOT_UNDER_SYSTEMD.search(entry.command) or NOT_UNDER_SYSTEMD.search(entry.script)
             idle = "it does nothing where systemd runs" if guarded and has_systemd else None
             yield Job(f"{entry.file}:{entry.line}", entry.when, entry.command, idle)
     for timer in schedule.timers:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Iterator
 
@@ -11,7 +10,7 @@ from ops.facts.base import NotSeen
 from ops.facts.host import Host, Processes
 from ops.facts.safeguards import Backups, OpenLog, Rotation, Schedule, WatchdogFacts
 from ops.interpret.logrotate import covering, tears_lines
-from ops.interpret.schedule import cron_period, jobs_running
+from ops.interpret.schedule import WATCHDOG_RUN, cron_period, jobs_running
 from ops.text.duration import age
 from ops.text.language import Text
 
@@ -132,7 +131,6 @@ def _newest(told: Text) -> Text:
     return Text(en=f"The newest backup: {told.en}.", zh=f"最近一份备份：{told.zh}。")
 
 
-_WATCHDOG_RUN = re.compile(r"(?:gte-ops|ops\.cli)\b(?:\s+-\S+)*\s+watchdog\b(?!\s+(?:pause|resume|status))")
 # A round that restarts the service takes up to a minute and a half, and cron knows no seconds.
 _SHORTEST_SILENCE = 180.0
 
@@ -146,9 +144,7 @@ def watching(
     watchdog: WatchdogFacts | NotSeen,
 ) -> Iterator[Finding]:
     """OPS006: nothing runs the watchdog, or it is meant to run and has not for three intervals."""
-    jobs = [
-        job for job in jobs_running(schedule, _WATCHDOG_RUN, has_systemd=host.has_systemd) if not job.idle
-    ]
+    jobs = [job for job in jobs_running(schedule, WATCHDOG_RUN, has_systemd=host.has_systemd) if not job.idle]
     hidden = next((unseen for unseen in schedule.unseen if unseen.needs_root), None)
     if not jobs and hidden:
         raise NotJudgedError(hidden)
@@ -163,7 +159,7 @@ def watching(
         period = max((cron_period(job.when) for job in jobs), default=0.0)
         allowed = max(3 * max(watchdog.interval, period), _SHORTEST_SILENCE)
         # Without a schedule it may be another supervisor's; but one whose process is gone will not run again.
-        resident = any(_WATCHDOG_RUN.search(" ".join(p.command)) for p in processes.processes)
+        resident = any(WATCHDOG_RUN.search(" ".join(p.command)) for p in processes.processes)
         if (jobs and silent is None) or ((jobs or resident) and (silent or 0.0) <= allowed):
             return
         last = (

@@ -72,14 +72,30 @@ def without_argument_secrets(words: str) -> str:
     return "".join((*parts, words[done:])) if parts else words
 
 
+# Options that set a variable: gunicorn -e NAME=VALUE, docker run --env, systemd-run --setenv.
+_ENVIRONMENT_OPTIONS = frozenset(("-e", "--env", "--en", "--setenv", "--build-arg"))
+_VARIABLE = re.compile(r"([A-Za-z_]\w{0,80}=).+", re.DOTALL)
+_GLUED_VARIABLE = re.compile(r"(-e=?[A-Za-z_]\w{0,80}=).+", re.DOTALL)
+_ENVIRONMENT_PROGRAMS = frozenset(("gunicorn", "docker", "podman", "nerdctl"))
+# To these -e is a pattern.
+_PATTERN_PROGRAMS = frozenset(("grep", "egrep", "sed", "perl", "rg"))
+
+
 def without_secret_arguments(command: Sequence[str]) -> tuple[str, ...]:
     """One process's command line, word by word, without the secrets of any program: ``--password``, ``VALUE``."""
     words = list(command)
+    takes_patterns = bool(words) and PurePosixPath(words[0]).name in _PATTERN_PROGRAMS
     for at, word in enumerate(words[:-1]):
         following = words[at + 1]
         is_option = word.startswith("-") and "=" not in word
         if is_option and not following.startswith("-") and is_secret(word, following):
             words[at + 1] = HIDDEN
+        elif (
+            word in _ENVIRONMENT_OPTIONS and not takes_patterns and (set_to := _VARIABLE.fullmatch(following))
+        ):
+            words[at + 1] = set_to[1] + HIDDEN
+    if not _ENVIRONMENT_PROGRAMS.isdisjoint(PurePosixPath(word).name for word in words[:4]):
+        words = [glued[1] + HIDDEN if (glued := _GLUED_VARIABLE.fullmatch(word)) else word for word in words]
     for at, word in enumerate(words[:4]):
         # sudo mysql, /usr/bin/env curl
         if (program := PurePosixPath(word).name) in _programs():

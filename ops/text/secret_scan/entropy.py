@@ -11,6 +11,7 @@ import re
 from collections import Counter
 
 from ops.text.secret_scan import HIDDEN
+from ops.text.secret_scan.values import looks_random
 
 MIN_CHARS = 20
 _BASE64_BITS = 4.5
@@ -32,16 +33,50 @@ _ROOTS = re.compile(
 )
 
 
+# What says that a digest follows; a MAC is none.
+_BEFORE_DIGEST = re.compile(
+    r"(?i)(?<![a-z])(?<!hmac[-_ ])(?:sha-?(?:1|224|256|384|512)|md5|blake2[bs]"
+    r"|fingerprint|digest|checksum|etag|commit|revision)"
+    r"""(?:sum)?["']?[\s:=(]{1,3}["']?(?:W/")?(?:sha\d{1,3}:)?\Z"""
+)
+_BEFORE = 40
+# Hexadecimal, of a digest's length; as OpenSSH writes a fingerprint, in base64.
+_DIGEST = re.compile(r"[0-9A-Fa-f]{32,128}|[A-Za-z0-9+/]{43}=?|[0-9A-Fa-f]{20,31}-[0-9A-Fa-f]{1,8}")
+# A part of a web address's path: shorter ones are kept for names.
+_URL_PATH = re.compile(r"(?<=://)[^\s/\"'<>]{1,255}+/[^\s\"'<>?#]++")
+_SEGMENT = re.compile(r"(?<=/)[A-Za-z0-9_-]{12,}+(?=[/;,.)\]]|\Z)")
+
+
 def without_random_words(words: str) -> str:
-    """``words`` with everything that looks like a random key hidden. Paths, UUIDs and names stay."""
+    """``words`` with everything that looks like a random key hidden. Paths, names, digests that are said to be some,
+    and UUIDs outside the paths of URLs stay: who knows an address like https://hc-ping.com/UUID may use it."""
     if len(words) < MIN_CHARS:
         return words
-    return _CANDIDATE.sub(lambda match: _judged(match[0]), words)
+    if "://" in words:
+        words = _URL_PATH.sub(lambda path: _SEGMENT.sub(_segment, path[0]), words)
+    return _CANDIDATE.sub(_replaced, words)
+
+
+def _segment(segment: re.Match[str]) -> str:
+    return HIDDEN if _UUID.fullmatch(segment[0]) or looks_random(segment[0]) else segment[0]
+
+
+def _replaced(candidate: re.Match[str]) -> str:
+    word = candidate[0]
+    shown = _judged(word)
+    if shown == word:
+        return word
+    # sha256=HEX is one word.
+    name, equals, value = word.rpartition("=") if not word.endswith("=") else ("", "", word)
+    before = candidate.string[max(0, candidate.start() - _BEFORE) : candidate.start()] + name + equals
+    return word if _DIGEST.fullmatch(value) and _BEFORE_DIGEST.search(before) else shown
 
 
 def _judged(word: str) -> str:
     if _UUID.fullmatch(word):
         return word
+    if "/" in word and not _is_rooted(word) and any(map(_UUID.fullmatch, word.split("/"))):
+        return "/".join(HIDDEN if _UUID.fullmatch(part) else _judged(part) for part in word.split("/"))
     if "/" in word and _is_path(word):
         return "/".join(HIDDEN if is_random(part) else part for part in word.split("/"))
     # NAME=VALUE: the name is no part of it.
@@ -51,11 +86,14 @@ def _judged(word: str) -> str:
     return HIDDEN if is_random(word) else word
 
 
+def _is_rooted(word: str) -> bool:
+    parts = [part for part in word.split("/") if part]
+    return bool(parts) and _ROOTS.match(parts[0]) is not None
+
+
 def _is_path(word: str) -> bool:
     parts = [part for part in word.split("/") if part]
-    if parts and _ROOTS.match(parts[0]):
-        return True
-    return all(len(part) < MIN_CHARS for part in parts) and not is_random(word)
+    return _is_rooted(word) or (all(len(part) < MIN_CHARS for part in parts) and not is_random(word))
 
 
 def is_random(word: str) -> bool:

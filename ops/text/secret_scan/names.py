@@ -13,22 +13,28 @@ from itertools import accumulate
 
 
 class Strength(IntEnum):
-    """How surely a name announces a secret. ``WEAK``: only a value that looks random is one."""
+    """How surely a name announces a secret. ``WEAK``: only a value that looks random is one. ``CODE``: only one with
+    four digits, or a long one with digits in it."""
 
     NONE = 0
     WEAK = 1
     # Short numbers are counts under such a name: token=5.
     STRONG = 2
+    CODE = 3
     # A number is a secret too: password=123456.
-    PASSWORD = 3
+    PASSWORD = 4
 
 
 MAX_NAME_CHARS = 80
 
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W\d_A-Za-z]+")
 _KEYS = (
-    "access|account|admin|api|app|auth|client|crypto|database|db|decryption|deploy|encryption|hmac|jwt|license|master|"
-    "priv|private|secret|service|session|shared|signing|ssh|storage|webhook"
+    "access|account|admin|aes|api|app|auth|cipher|client|crypt|crypto|database|db|decryption|deploy|encryption|fernet|"
+    "hmac|jwt|license|master|priv|private|rsa|secret|service|session|shared|signing|ssh|storage|webhook"
+)
+_CODES = (
+    "access|activation|auth|backup|confirmation|invitation|invite|login|mfa|onetime|otp|pairing|pin|recovery|security|"
+    "sms|unlock|verification|verify"
 )
 _STRONGEST = (
     r"passwor[dt]s?|passwds?|passw|passphrases?|passcodes?|contrase[nñ]as?|pwds?|pswd|secrets?|credentials?"
@@ -38,7 +44,7 @@ _STRONGEST = (
 _STEM = re.compile(
     rf"(?P<password>{_STRONGEST})"
     rf"|(?P<key>(?:{_KEYS})keys?|connectionstrings?|authorization|sessionids?|sessid|signatures?|cookies?)"
-    r"|(?P<token>tokens?)"
+    rf"|(?P<token>tokens?)|(?P<code>(?:{_CODES})codes?)"
 )
 # Stems that are words of their own only: sid is not part of side, nor pass of bypass.
 _WHOLE_WORDS: dict[str, Strength] = {
@@ -61,11 +67,36 @@ _WHOLE_WORDS: dict[str, Strength] = {
     "ak": Strength.WEAK,
     "sk": Strength.WEAK,
     "sig": Strength.STRONG,
+    "passkey": Strength.STRONG,
+}
+# Such words only where the name ends with them: salt, not salt-minion; pin, not pin_memory.
+_LAST_WORDS: dict[str, Strength] = {
+    "hmac": Strength.STRONG,
+    "salt": Strength.STRONG,
+    "pepper": Strength.STRONG,
+    # Key encryption key, data encryption key, pre-shared key.
+    "kek": Strength.STRONG,
+    "dek": Strength.STRONG,
+    "psk": Strength.STRONG,
+    "pin": Strength.CODE,
+    "cvv": Strength.CODE,
+    "cvc": Strength.CODE,
 }
 # Names that are nothing but this word.
 _ALONE: dict[str, Strength] = {"key": Strength.WEAK, "keys": Strength.WEAK, "pass": Strength.WEAK}
-_CHINESE = re.compile("密码|密碼|口令(?!牌)|密钥|密鑰|秘钥|密匙|令牌|私钥|私鑰|金鑰|凭证|凭据|授权码|访问码")
-CHINESE_STEMS = _CHINESE.pattern
+
+
+def _spaced(stems: str) -> str:
+    """The stems with blanks between their characters, as forms and printed letters have them."""
+    return "|".join("[ \\t\u00a0\u3000]{0,4}".join(stem) for stem in stems.split())
+
+
+_CHINESE_CODES = _spaced("验证码 驗證碼 校验码 動態碼 动态码 安全码 提取码 激活码 邀请码")
+_CHINESE_PASSWORDS = _spaced(
+    "密码 密碼 密钥 密鑰 秘钥 密匙 令牌 私钥 私鑰 金鑰 凭证 凭据 憑證 授权码 授權碼 访问码 通行码 盐值 助记词"
+)
+_CHINESE = re.compile(rf"(?P<code>{_CHINESE_CODES})|{_CHINESE_PASSWORDS}|{_spaced('口令')}(?!牌)")
+CHINESE_STEMS = _CHINESE.pattern.replace("?P<code>", "?:")
 
 
 def _set(words: str) -> frozenset[str]:
@@ -75,14 +106,14 @@ def _set(words: str) -> frozenset[str]:
 # What a name is about that ends in one of these is no secret itself: token_count, password_policy, api_key_file.
 _HARMLESS_ENDS = _set(
     """
-    age alg algorithm algorithms at attempts bucket budget changed check checker checks class classes classification
-    count counts created description dir directory disabled domain embedding embeddings enabled encoder encoding
-    endpoint error errors exists expiration expired expires expiry failed failure failures field fields file filename
-    files format hasher hashers header headers hint host httponly ids in index invalid kind label len length level
-    lifetime limit limits location log manager max min missing mode name names num number optional path paths pattern
-    policies policy port position present prompt provider rate ref refs regex required reset retries rotation rule rules
-    samesite scheme secure server service size state status store strength timeout title ttl type types updated uri url
-    usage valid validator validators version window
+    age agreement alg algo algorithm algorithms at attempts bucket budget changed check checker checks class classes
+    classification count counts created description dir directory disabled domain embedding embeddings enabled
+    encoder encoding endpoint error errors exchange exists expiration expired expires expiry failed failure failures
+    field fields file filename files fingerprint format hasher hashers header headers hint host httponly ids in
+    index invalid kind label len length level lifetime limit limits location log manager max min missing mode name
+    names num number optional path paths pattern policies policy port position present prompt provider rate ref refs
+    regex required reset retries rotation rule rules samesite scheme secure server service size state status store
+    strength timeout title ttl type types updated uri url usage valid validator validators version window
     conf go html ini java js json log pem php py pyc rs sh so toml txt yaml yml
     """
 )
@@ -95,8 +126,28 @@ _TOKENS_OF_TEXT = _set(
     """
 )
 _PASSES = _set("band by fastcgi first grpc high low memcached multi one proxy scgi second single test uwsgi")
+# What is called a key and found by: its value is a column's name, a path, a variable. A public key is for everybody,
+# a certificate's key is named by its file.
 _KEYS_OF_OTHER_KINDS = _set(
-    "cache certificate foreign group host lookup partition primary public sort unique"
+    """
+    cache candidate certificate composite dict dictionary duplicate foreign group grouping host index join lookup
+    missing natural order ordering partition primary pub public row shard sort sorting translation unique unknown
+    """
+)
+# Keys of which some are secrets: PagerDuty's routing_key is, a message queue's is not. Their values decide.
+_KEYS_OF_EITHER_KIND = _set(
+    """
+    arrow attribute bucket class column config dedup dedupe deduplication document entity enter error event expected
+    field function hash hot i18n idempotency item json label lock map message metric modifier node object option
+    parameter query record redis routing s3 search setting shortcut tag
+    """
+)
+# What may stand behind a key's own name, and leaves it one: FERNET_KEY_OLD, hmac_key_b64.
+_QUALIFIERS = _set(
+    """
+    b64 backup base base32 base64 bytes current data default dev development encoded fallback hex live main material md
+    new old plain prev previous primary prod production raw secondary sha staging str string test v val value
+    """
 )
 _NEGATIONS = _set("ask no skip without")
 
@@ -107,13 +158,15 @@ def strength_of(name: str) -> Strength:
     name = name[-MAX_NAME_CHARS:]
     if not name.isascii() and (found := list(_CHINESE.finditer(name))):
         # 密码错误, 密码长度: the stem only qualifies what the name is about.
-        return Strength.PASSWORD if not _has_chinese(name[found[-1].end() :]) else Strength.NONE
+        if _has_chinese(name[found[-1].end() :]):
+            return Strength.NONE
+        return Strength.CODE if found[-1]["code"] else Strength.PASSWORD
     words = [word.lower() for word in _WORDS.findall(name)]
     if not words or words[0] in _NEGATIONS:
         return Strength.NONE
     if len(words) == 1 and words[0] in _ALONE:
         return _ALONE[words[0]]
-    return _by_stem(words) or _by_whole_word(words) or _by_last_word(words)
+    return _by_stem(words) or _by_whole_word(words) or _by_key(words) or _by_last_word(words)
 
 
 def _by_stem(words: list[str]) -> Strength:
@@ -137,6 +190,8 @@ def _by_stem(words: list[str]) -> Strength:
             return Strength.NONE
         if not head and not tail and stem[0] == "tokens":
             return Strength.WEAK
+    if stem.lastgroup == "code":
+        return Strength.CODE
     return Strength.STRONG
 
 
@@ -154,11 +209,25 @@ def _by_whole_word(words: list[str]) -> Strength:
     return Strength.NONE
 
 
-def _by_last_word(words: list[str]) -> Strength:
-    """FERNET_KEY, Ocp-Apim-Subscription-Key: a key of an unknown kind."""
-    if words[-1] not in ("key", "keys") or words[-2] in _KEYS_OF_OTHER_KINDS:
+def _by_key(words: list[str]) -> Strength:
+    """FERNET_KEY, Ocp-Apim-Subscription-Key, cipher_key_v2: a key of an unknown kind."""
+    bare = _unqualified(words)
+    if len(bare) < 2 or bare[-1] not in ("key", "keys") or bare[-2] in _KEYS_OF_OTHER_KINDS:
         return Strength.NONE
-    return Strength.WEAK
+    # Several keys are as often those of a dictionary.
+    return Strength.WEAK if bare[-1] == "keys" or bare[-2] in _KEYS_OF_EITHER_KIND else Strength.STRONG
+
+
+def _by_last_word(words: list[str]) -> Strength:
+    bare = _unqualified(words)
+    return _LAST_WORDS.get(bare[-1], Strength.NONE) if bare else Strength.NONE
+
+
+def _unqualified(words: list[str]) -> list[str]:
+    end = len(words)
+    while end and (words[end - 1] in _QUALIFIERS or words[end - 1].isdigit()):
+        end -= 1
+    return words[:end]
 
 
 def _around(words: list[str], start: int, end: int) -> tuple[list[str], list[str]]:

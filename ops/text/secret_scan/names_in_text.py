@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ops.text.secret_scan import HIDDEN
+from ops.text.secret_scan.encodings import decoded, is_coded
 from ops.text.secret_scan.names import CHINESE_STEMS, MAX_NAME_CHARS, Strength, strength_of
-from ops.text.secret_scan.values import Value, is_harmless, looks_random, value_at
+from ops.text.secret_scan.values import Value, is_harmless, looks_chosen, looks_random, value_at
 
 _PAIRED = (
-    r"(?:api|access|account|auth|private|secret|session|signing|encryption|master|connection|service|shared)"
+    r"(?:api|access|account|auth|private|secret|session|signing|encryption|master|connection|service|shared|cipher|fernet"
+    r"|verification|security|one-time|login|sms|recovery|activation|pass)"
 )
 # Where a name may be; what it is called in full is read from here.
 _STEM = re.compile(
-    rf"(?i:(?P<pair>{_PAIRED}[ ](?:keys?|id|string|token|secret))|pass|pwd|pswd?|pw|secret|token|cred|dsn|auth|cookie"
-    rf"|sess|sid|\b[as]k\b|jwt|bearer|signature|sign|sig|otp|csrf|xsrf|contrase|connection|key)|(?P<chinese>{CHINESE_STEMS})"
+    rf"(?i:(?P<pair>{_PAIRED}[ ](?:keys?|id|string|token|secret|code|phrase|word))"
+    rf"|pass|pwd|pswd?|pw|secret|token|cred|dsn|auth|cookie"
+    rf"|sess|sid|\b[as]k\b|jwt|bearer|signature|sign|sig|otp|csrf|xsrf|contrase|connection|key|hmac|salt|pepper|(?<![a-z])pin|kek|dek|psk|cv[vc]|code)|(?P<chinese>{CHINESE_STEMS})"
 )
 _NAME_END = re.compile(rf"(?:[\w-]|\.(?=\w)){{0,{MAX_NAME_CHARS}}}+")
 _NAME_REST = re.compile(r"[\w.-]*+")
@@ -25,12 +28,16 @@ _CLOSERS = re.compile(
     r"""(?:[ ]?[（(][^()（）\n=:："']{0,40}[)）]|[ ](?:provided|given|used|received|supplied|value))?"""
 )
 _SEPARATOR = re.compile(
-    r"""[ \t]{0,16}+(?P<op>:=|=>|={1,3}|!=|->|:{1,2}|[：＝]|\+=|\|=|%3[dDaA]|\\u003[dDaA])"""
+    r"""[ \t]{0,16}+(?P<op>:=|=>|={1,3}|!=|->|:{1,2}|[：＝]|\+=|\|=|%(?:25){0,3}3[dDaA]|\\u003[dDaA])"""
     r"""(?:[ \t]{0,64}+|(?P<newline>\s{0,64}+)(?=["'{\[]|\\"))"""
 )
 _CHINESE_LINK = re.compile(
     r"""[ \t]{0,8}+(?:[（(][^()（）\n]{0,40}[)）][ \t]{0,8}+)?"""
     r"""(?:(?P<op>[:：=＝])|(?:已?(?:重置|更新|设置|修改|改|设)?(?:是|为|為|成))[:：]?)[ \t]{0,16}+"""
+)
+# A value directly behind the name: the password (X) is wrong, 密码“X”错误.
+_IN_MARKS = re.compile(
+    r"""[ \t]?[(（\[【「『<“‘"'](?P<value>[^\s()（）\[\]【】「」『』<>“”‘’"']{4,200}+)[)）\]】」』>”’"']"""
 )
 _CHINESE_PROSE = re.compile("请|請|错|不|未|已|过|正|长度|失|为空|必|由|见|与|和|或|中|在|的")
 # Directly behind the name, without a separator.
@@ -71,7 +78,7 @@ _TO_END_SCHEMES = re.compile(
     r"(?i)(?:digest|aws4-hmac-sha256|oauth|signature|hawk|hmac\w*|acs3-\S+|tc3-\S+|sharedkey\w*)[ \t:]"
 )
 # Within a value that is percent-encoded as a whole: & " ' , }
-_CODED_END = re.compile(r"%(?:2[267cC]|7[dD])")
+_CODED_END = re.compile(r"%(?:25){0,3}(?:2[267cC]|7[dD])")
 _LINE = re.compile(r"[^\r\n]*+")
 # PASSWORD=correct horse battery staple
 _PHRASE_REST = re.compile(r"(?:[ ][A-Za-z]{2,20}){2,10}+(?=[ \t]*(?:[\r\n]|\Z))")
@@ -81,20 +88,33 @@ _ANNOTATED = re.compile(r"[ \t]{0,8}+(?:\|[ \t]{0,8}+\w{1,40}[ \t]{0,8}+)?=[ \t]
 
 def without_named_secrets(words: str) -> str:
     """``words`` with the values hidden that stand under a name which announces a secret."""
+    if not is_coded(words):
+        return _joined(words, _named_secrets(words))
+    plain, places = decoded(words)
+    return _joined(words, ((places[a], places[b], shown) for a, b, shown in _named_secrets(plain)))
+
+
+def _joined(words: str, spans: Iterable[tuple[int, int, str]]) -> str:
     parts: list[str] = []
+    done = 0
+    for start, end, shown in spans:
+        parts += (words[done:start], shown)
+        done = end
+    return "".join((*parts, words[done:])) if parts else words
+
+
+def _named_secrets(words: str) -> Iterator[tuple[int, int, str]]:
+    """The spans to replace, in order, with what to show there."""
     done = at = 0
     while (stem := _STEM.search(words, at)) is not None:
         at = stem.end()
         for start, end, shown in _found(words, stem, done):
             if start >= done:
-                parts += (words[done:start], shown)
+                yield start, end, shown
                 done = end
         if not stem["chinese"] and (rest := _NAME_REST.match(words, at)):
             at = rest.end()
         at = max(done, at)
-    if not parts:
-        return words
-    return "".join((*parts, words[done:]))
 
 
 def _found(words: str, stem: re.Match[str], done: int) -> Iterator[tuple[int, int, str]]:
@@ -143,6 +163,9 @@ def _behind(
         last = further or inner or tags
         yield from _shown(words, _text(words, last.end()), strength)
         return
+    if strength > Strength.WEAK and (marked := _in_marks(words, end, strength)):
+        yield from _shown(words, marked, strength)
+        return
     is_closed = closed > end
     if (is_closed or _NAMING.search(before)) and (beside := _NAMED_VALUE.match(words, closed)):
         yield from _shown(words, value_at(words, beside.end()), strength, quote=is_json)
@@ -165,7 +188,7 @@ def _after_blank(
     """``--password VALUE``, ``fastcgi_param DB_PASSWORD VALUE;``, ``password is 'VALUE'``."""
     if linked := _IS.match(words, end):
         value = value_at(words, linked.end())
-        if value and (value.is_quoted or looks_random(words[value.start : value.end])):
+        if value and (value.is_quoted or _is_told(words[value.start : value.end], strength)):
             yield from _shown(words, value, strength)
         return
     blank = _BLANK.match(words, end)
@@ -182,10 +205,24 @@ def _after_blank(
         _SETTERS.search(before)
         or (_ENDED.match(words, value.after) and not written.isalpha())
         or (value.is_quoted and strength == Strength.PASSWORD)
-        or looks_random(written)
+        or _is_told(written, strength)
         or name.lower() in ("requirepass", "masterauth")
     ):
         yield from _shown(words, value, strength)
+
+
+def _is_told(written: str, strength: Strength) -> bool:
+    """Whether a word directly behind a name is a secret rather than a word of the sentence."""
+    if strength == Strength.CODE:
+        return written.isdigit() and not is_harmless(written, strength)
+    return looks_random(written) or (strength == Strength.PASSWORD and looks_chosen(written))
+
+
+def _in_marks(words: str, at: int, strength: Strength) -> Value | None:
+    marked = _IN_MARKS.match(words, at)
+    if marked is None or not (_is_told(marked["value"], strength) or looks_chosen(marked["value"])):
+        return None
+    return Value(marked.start("value"), marked.end("value"), marked.end())
 
 
 def _assigned(
@@ -286,11 +323,12 @@ def _chinese(words: str, stem: re.Match[str]) -> Iterator[tuple[int, int, str]]:
     closers = _CLOSERS.match(words, stem.end())
     end = closers.end() if closers else stem.end()
     link = _CHINESE_LINK.match(words, end)
+    strength = strength_of(stem[0])
     if link is None:
         blank = _BLANK.match(words, end)
-        value = value_at(words, blank.end()) if blank else None
-        if value is not None and looks_random(words[value.start : value.end]):
-            yield from _shown(words, value, Strength.PASSWORD)
+        value = _in_marks(words, stem.end(), strength) or (value_at(words, blank.end()) if blank else None)
+        if value is not None and _is_told(words[value.start : value.end], strength):
+            yield from _shown(words, value, strength)
         return
     value = value_at(words, link.end())
     if value is None:
@@ -299,7 +337,7 @@ def _chinese(words: str, stem: re.Match[str]) -> Iterator[tuple[int, int, str]]:
     is_prose = link["op"] is None or _CHINESE_PROSE.match(words, value.start)
     if is_prose and not value.is_quoted and not words[value.start].isascii():
         return
-    yield from _shown(words, value, Strength.PASSWORD)
+    yield from _shown(words, value, strength)
 
 
 def _text(words: str, at: int) -> Value | None:

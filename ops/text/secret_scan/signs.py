@@ -8,24 +8,48 @@ from __future__ import annotations
 
 import re
 
+from ops.text.secret_scan.encodings import decoded, is_coded
+
 # Every secret that `ops.text.secret_scan` finds has one of these about it; most words have none, and are quoted by the
 # thousand. Names are looked for in lower case; the forms that no name announces, as they are written.
+# One branch for each first letter: at most places of a text the engine then looks at one only. Before `code` stands
+# what it is one of: access, verification, backup, invite, login, mfa, one-time, pairing, recovery, security, sms.
+_CODES = "ss|on|up|te|in|fa|me|ng|ry|ty|ms|ck|fy"
+_CODE = rf"ode(?:(?<=(?:{_CODES})code)|(?<=(?:{_CODES})[ _.-]code))"
 _NAME_SIGNS = re.compile(
-    r"(?:pass|pwd|psw|secret|token|cred|dsn|cookie|sess|jwt|bearer|sign|\bsig|\b[as]k\b|otp|[cx]srf|contrase|auth|pw\b|pw_|sid\b"
-    r"|connection.?string|identified)(?=[\w.-]{0,80}[^\w.-])|key(?="
-    r"[\w\"'\\\]).-]{0,24}[ \t]{0,8}(?:[=:>]|%3)|[\"' \t<,(])"
+    "|".join(
+        rf"{first}(?:{rest})(?=[\w.-]{{0,80}}[^\w.-])"
+        for first, rest in (
+            ("a", r"uth|k\b(?<=\bak)"),
+            ("b", "earer"),
+            ("c", rf"red|ookie|srf|ontrase|onnection.?string|v[vc]\b|{_CODE}"),
+            ("d", r"sn|ek\b(?<![a-z]dek)"),
+            ("h", "mac"),
+            ("i", "dentified"),
+            ("j", "wt"),
+            ("o", "tp"),
+            ("p", r"ass|wd|sw|sk|epper|w(?:\b|_)|in(?<![a-z]pin)"),
+            ("s", r"ecret|ess|ign|alt|id\b|ig(?<=\bsig)|k\b(?<=\bsk)"),
+            ("t", "oken"),
+            ("x", "srf"),
+        )
+    )
+    + r"""|k(?:ey(?=[\w"'\\\]).-]{0,24}[ \t]{0,8}(?:[=:>＝：]|%(?:25)*3|&#)|["' \t<,(])|ek\b(?<![a-z]kek)(?=[^\w.-]))"""
 )
-# One branch for each first letter: at most places of a text the engine then looks at one only.
+# The same, as it is written.
 _FORM_SIGNS = re.compile(
-    r"-(?:---[- ]?(?:BEGIN|END) |us\d)|/(?:bot|webhook)|_authToken|\$(?:apr1|[1-7]|2[abxy]?|y|gy|argon2\w{0,2})\$"
+    r"-(?:---[- ]?(?:BEGIN|END) |us\d|-(?:set)?env?[ =]|-build-arg[ =]|e[ =]?[\"']?[A-Za-z_]\w{0,60}=)"
+    r"|/(?:bot|webhook|push/|ping/)|_authToken|\$(?:apr1|[1-7]|2[abxy]?|y|gy|argon2\w{0,2})\$"
     r"|\{S?SHA|\d:[0-9A-Za-z_-]{35}"
     r"|A(?:3T|BIA|CCA|KIA|SIA|KID|KLT|KC|C[a-f0-9]|Iza|GE-|WS|wS|ws|Ws|ccountKey=)|BEARER|Basic |Bearer"
     r"|G(?:R1348941|OCSPX-)|I[Dd][Ee][Nn][Tt]|LTAI|[MNO][\w-]{23,25}\.[\w-]{6}\.|O[Ss][Ss][Aa]|P(?:MAK-|uTTY)|Q-[AaSs]"
     r"|S(?:K[a-f0-9]|G\.|haredAccessKey=)|X(?:[Oo][Xx]|[Aa][Pp][Pp]-|-[Aa][Mm][Zz])"
-    r"|a[Ww][Ss]|b(?:asic |earer|EARER)|d(?:o[op]_v1_|api|ckr_pat_|ingtalk\.com|ay\.app)|eyJ|ftqq"
-    r"|g(?:h[pousr]_|ithub_pat_|l(?:pat|dt|ft|soat|rt|cbt|imt|ptt|agent|oas)-|l(?:sa|c)_)|h(?:f_|v[sbr]\.|ooks)"
-    r"|i[Dd][Ee][Nn][Tt][Ii][Ff]|lin_api_|ms-[0-9a-f]{8}|npm_|o[Ss][Ss][Aa]|p(?:ypi-AgE|bkdf2|ushplus|k_(?:live|test)_)"
-    r"|q(?:-[AaSs]|msg)|rk_(?:live|test)_|s(?:k-|k_(?:live|test)_|q0|hp[a-z]{2}_|ntrys_|crypt)|w(?:hsec_|eixin)"
+    r"|a[Ww][Ss]|cronitor|b(?:asic |earer|EARER)|d(?:o[op]_v1_|api|ckr_pat_|ingtalk\.com|ay\.app)|e(?:yJ|xpdp)|ftqq"
+    r"|g(?:h[pousr]_|ithub_pat_|l(?:pat|dt|ft|soat|rt|cbt|imt|ptt|agent|oas)-|l(?:sa|c)_)"
+    r"|h(?:c-ping|eartbeat|f_|v[sbr]\.|ooks)"
+    r"|i[Dd][Ee][Nn][Tt][Ii][Ff]|impdp|jdbc:oracle|lin_api_|ms-[0-9a-f]{8}|n(?:pm_|osnch)"
+    r"|o[Ss][Ss][Aa]|p(?:ypi-AgE|bkdf2|ushplus|k_(?:live|test)_)"
+    r"|q(?:-[AaSs]|msg)|rk_(?:live|test)_|s(?:k-|k_(?:live|test)_|q0|hp[a-z]{2}_|ntrys_|crypt|ql(?:plus|ldr))|w(?:hsec_|eixin)"
     r"|x(?:[Oo][Xx]|[Aa][Pp][Pp]-|-[Aa][Mm][Zz])|ya29\."
 )
 # Where the URL itself is the secret: webhooks, and the services that Apprise knows.
@@ -34,7 +58,12 @@ _URL_SIGNS = re.compile(
     r"|sendgrid|mailgun|ntfy|gotify|matrix|rocket|mmost|webhook|pbul|prowl|ifttt|sns:|twilio|pagerduty|opsgenie|splunk"
     r"|line:|signals?:|zulip|whatsapp|vonage|smseagle|slack|softlayer|day\.app"
 )
-_CHINESE_SIGNS = re.compile("[密口令私金凭授访秘]")
+_CHINESE_SIGNS = re.compile(
+    "[密口令私金凭授访秘憑盐]|(?:[验驗][证證]|校验|[动動][态態]|安全|提取|激活|邀请|通行)[码碼]|助记"
+    "|[验驗校动動安提激邀通助][ \\t\u00a0\u3000]{1,4}[证證验态態全取活请行记]"
+)
+# User info without a scheme, USER:PASSWORD@HOST, and Oracle's USER/PASSWORD@SERVICE.
+_USER_INFO = re.compile(r"(?::|%3[Aa]|/)[^\s/@\"'<>]{0,256}+@")
 # Programs that take a password as an argument: mysql -pX, curl -u USER:X.
 _PROGRAM_SIGNS = re.compile(
     r"\b(?:mysql[a-z]*|mariadb(?:-[a-z]+)?|xtrabackup|mycli|redis-cli|sshpass|curl|https?|httpie|xh|aria2c|hurl|ab|wrk"
@@ -44,13 +73,13 @@ _PROGRAM_SIGNS = re.compile(
 )
 # Behind a name comes a value: a name alone, a path and a sentence about a key hide nothing.
 _BETWEEN = re.compile(
-    r"[=:<(%：＝是为為成\"'`;]|(?:^|\s)--?\w|\s\S*\d|\b(?:env|arg|setenv|set|export|is|was|requirepass|masterauth)\s",
+    r"[=:<(%：＝是为為成\"'`;“‘「【\[]|(?:^|\s)--?\w|\s\S*\d|\b(?:env|arg|setenv|set|export|is|was|requirepass|masterauth)\s",
     re.IGNORECASE,
 )
 # No secret of `ops.text.secret_scan` is shorter with its name: pw:x.
 _SHORTEST = 4
-# sk-abcdefgh; x://:y@z
-_SHORTEST_FORM = 7
+# a:x@b
+_SHORTEST_FORM = 5
 
 
 def may_hold_secret(words: str) -> bool:
@@ -62,13 +91,15 @@ def has_form(words: str) -> bool:
     """Whether something has the beginning of a credential's own form."""
     if len(words) < _SHORTEST_FORM:
         return False
-    return _FORM_SIGNS.search(words) is not None or (
-        "://" in words and ("@" in words or _URL_SIGNS.search(words) is not None)
-    )
+    if "@" in words and ("//" in words or _USER_INFO.search(words) is not None):
+        return True
+    return _FORM_SIGNS.search(words) is not None or ("://" in words and _URL_SIGNS.search(words) is not None)
 
 
 def has_name(words: str) -> bool:
     """Whether a name that can announce a secret is there, and something behind it."""
+    if is_coded(words):
+        words = decoded(words).words
     if _NAME_SIGNS.search(words.lower()) and _BETWEEN.search(words):
         return True
     return not words.isascii() and _CHINESE_SIGNS.search(words) is not None

@@ -114,7 +114,8 @@ def _group(words: str, at: int) -> Value:
 
 _CONSTANTS = re.compile(
     r"""(?i)(?:true|false|yes|no|on|off|none|null|nil|undefined|empty|unset|required|optional|missing|invalid|expired
-    |incorrect|wrong|mismatch|rejected|unauthorized|forbidden|denied|disabled|enabled|unchanged|unknown|default
+    |incorrect|wrong|sent|used|accepted|verified|mismatch|rejected|unauthorized|forbidden|denied|disabled|enabled|unchanged|unknown|default
+    |ok|failed|set|changed|not[ ]set
     |redacted|filtered|hidden|masked|str|string|int|bytes|bool|object|secretstr|basic|bearer|-|\.\.\.|…
     |<\w[\w -]{0,20}>|\[(?:filtered|redacted|hidden|masked|removed)\]"""
     r"""|[*•●]{1,64}|x{3,64}|无|空|未设置|必填|错误|无效|过期)[.。!！]?""",
@@ -138,6 +139,13 @@ _FILE = re.compile(r"[\w./+@~-]{1,300}+")
 _KEY_FILES = (
     ".pem", ".key", ".crt", ".cer", ".csr", ".p12", ".pfx", ".jks", ".htpasswd", ".gpg", ".age", ".pub",
 )  # fmt: skip
+# What a secret is made with, or kept as, and no secret: hmac=sha256, password_encryption: scram-sha-256.
+_ALGORITHM = re.compile(
+    r"(?:(?:hmac|pbkdf2|scram|ecdsa|rsa|ssl|tls)[-_]?)*(?:(?:sha|md|aes|rsa|hs|rs|es|ps|ed|ssl|tls|blake|chacha|utf|base|ipv"
+    r"|http|oauth|argon|fido|x)[-_]?\d[\w.-]{0,12}|bcrypt|scrypt|argon2(?:id|i|d)|pbkdf2|scram|hmac|ecdsa|crypt|plain|trust|peer|ldap)",
+    re.IGNORECASE,
+)
+_DATE_OR_VERSION = re.compile(r"v?\d{1,4}(?:[-./:]\d{1,6}){1,4}\S{0,12}", re.IGNORECASE)
 _SHORT_NUMBER = re.compile(r"[+-]?\d{1,5}(?:\.\d{1,6})?[smhd%]?")
 
 
@@ -156,13 +164,43 @@ def is_harmless(value: str, strength: Strength) -> bool:
     value = value.strip()
     if not value or (HIDDEN in value and not value.replace(HIDDEN, "").strip("/?&=:@. ")):
         return True
-    if len(value) <= 400 and (_CONSTANTS.fullmatch(value) or _REFERENCE.fullmatch(value) or _is_path(value)):
+    if len(value) <= 400 and (
+        _CONSTANTS.fullmatch(value)
+        or _REFERENCE.fullmatch(value)
+        or _ALGORITHM.fullmatch(value)
+        or _is_path(value)
+    ):
         return True
+    if strength == Strength.CODE:
+        return not _is_code(value)
     if strength < Strength.PASSWORD and _SHORT_NUMBER.fullmatch(value):
         return True
     if strength == Strength.WEAK:
         return not looks_random(value)
     return False
+
+
+def _is_code(value: str) -> bool:
+    """PIN=1234, 安全码：a1b2c3d4; not pin=18, pin: PA5, 验证码：6 位."""
+    digits = sum(character.isdigit() for character in value)
+    return (digits >= 4 or (digits > 0 and len(value) >= 8)) and not _DATE_OR_VERSION.fullmatch(value)
+
+
+def looks_chosen(value: str) -> bool:
+    """Whether a word of a sentence, directly behind the word password, is one: letters and digits mixed, or a long
+    number. Algorithms, dates, versions, sizes and files are words of the sentence."""
+    if not 6 <= len(value) <= 200 or not value.isascii() or any(c.isspace() for c in value):
+        return False
+    if value.isdigit():
+        return True
+    if not any(c.isdigit() for c in value) or not any(c.isalpha() for c in value):
+        return False
+    ordinary = _ALGORITHM, _DATE_OR_VERSION, _QUANTITY, _CALL
+    return not (any(pattern.fullmatch(value) for pattern in ordinary) or "/" in value or _is_path(value))
+
+
+_QUANTITY = re.compile(r"\d+[-_]?[A-Za-z]+")
+_CALL = re.compile(r"[\w.]+\([^)]*\)?|[\w-]+\.[a-z]{1,4}")
 
 
 def _is_path(value: str) -> bool:

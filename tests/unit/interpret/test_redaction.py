@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import shlex
 from pathlib import Path
 
 import msgspec
@@ -11,11 +12,14 @@ import pytest
 from crossplane.analyzer import DIRECTIVES
 
 import ops.diagnosis.checks
+from ops.collect.services.gunicorn import parse_config
 from ops.diagnosis.checks import CHECKS
 from ops.diagnosis.engine import diagnose
 from ops.facts.host import Processes
 from ops.facts.nginx import NginxConfig
+from ops.facts.safeguards import BootService, CronEntry, Rotation, RotationRule, Schedule, Timer
 from ops.facts.snapshot import Snapshot
+from ops.facts.target import Target
 from ops.interpret.redaction import redacted
 from ops.interpret.redaction_nginx import JUDGED_DIRECTIVES, PARTLY_JUDGED
 from tests.unit.diagnosis.checks.cases import Case
@@ -69,7 +73,7 @@ def test_every_directive_that_something_reads_keeps_its_arguments() -> None:
     read = set()
     root = Path(ops.diagnosis.checks.__file__).parents[2]
     checks, readings = (root / "diagnosis" / "checks").glob("*.py"), (root / "interpret").glob("*.py")
-    own = ("redaction.py", "redaction_nginx.py", "judged_settings.py")
+    own = ("redaction.py", "redaction_nginx.py", "redaction_schedule.py", "judged_settings.py")
     files = [*checks, *(f for f in readings if f.name not in own), root / "diagnosis" / "symptoms.py"]
     for file in files:
         if file.name != "gunicorn_settings.py":
@@ -121,6 +125,121 @@ def test_what_a_judge_reads_of_nginx_s_configuration_goes_along() -> None:
                  "403", "https://x.cn$request_uri", "/token", "$backend", "$connection_upgrade", "10m",
                  "$http_x_api_key"):  # fmt: skip
         assert part in words, part
+
+
+# --- what runs by itself ---------------------------------------------------------------------------------------------
+
+
+def scheduled(command: str, script: str = "") -> str:
+    """What leaves the host of a command that cron, a timer and the start of the host run."""
+    schedule = Schedule(
+        cron=(
+            CronEntry(
+                file="/etc/cron.d/x", line=1, when="@daily", user="root", command=command, script=script
+            ),
+        ),
+        timers=(
+            Timer(
+                name="x.timer",
+                file="/x",
+                enabled=True,
+                when=(),
+                service="x",
+                commands=(command,),
+                scripts=(script,),
+            ),
+        ),
+        services=(BootService(name="x.service", file="/x", commands=(command,)),),
+    )
+    return msgspec.json.encode(redacted(but(schedule=schedule)).schedule).decode()
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["curl https://hc-ping.com/hunt9", "curl -H 'X-Any: hunt9' https://h/", "wget -qO- https://h/a/hunt9/b?c",
+     "certbot renew && curl -fsS https://h/hunt9", "certbot renew --deploy-hook 'curl https://h/ping/hunt9'",
+     "certbot renew --deploy-hook 'curl -H X-Any:hunt9 https://h'", "MAGIC=hunt9 /opt/run", "hunt9=1; /opt/run",
+     "gte-ops watchdog --once || mail -s hunt9 li", "echo hunt9 | sudo -S reboot", "/opt/run hunt9"],
+)  # fmt: skip
+def test_of_a_scheduled_command_only_what_is_judged_leaves_the_host(command: str) -> None:
+    assert "hunt9" not in scheduled(command)
+    assert "hunt9" not in scheduled("/opt/x", script=f"set -e\n{command}\n")
+
+
+def test_what_a_judge_reads_of_the_schedule_goes_along() -> None:
+    words = scheduled(
+        "test -x /usr/bin/certbot -a ! -d /run/systemd/system && perl -e 'sleep 9' && certbot -q renew",
+        script="[ -d /run/systemd/system ] && exit 0\n/opt/gte-ops watchdog --once --config /etc/x",
+    )
+    for part in ("! -d /run/systemd/system", "perl ***", "certbot -q renew", "[ -d /run/systemd/system ] && exit 0",
+                 "/opt/gte-ops watchdog --once --config /etc/x"):  # fmt: skip
+        assert part in words, part
+
+
+def test_of_a_rotation_s_script_only_that_there_is_one_leaves_the_host() -> None:
+    rule = RotationRule(
+        file="/etc/logrotate.d/x",
+        line=1,
+        patterns=("/var/log/x.log",),
+        scripts={"postrotate": "curl -H 'X-Any: hunt9' https://h/", "prerotate": ""},
+    )
+    left = redacted(but(rotation=Rotation(files=(), rules=(rule,)))).rotation
+    assert isinstance(left, Rotation)
+    assert left.rules[0].scripts == {"postrotate": "***", "prerotate": ""}
+
+
+# --- gunicorn --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["timeout = {'a': 'hunt9'}", "timeout = 'hunt9'", "bind = ['127.0.0.1:80', {'hunt9'}]",
+     "bind = ['a:hunt9@b:80']",
+     "threads = 4 if 'hunt9' else 2",
+     "timeout = int(x or 'hunt9')", "preload_app = 'hunt9'", "worker_class = f('hunt9')",
+     "raw_env = ['A=hunt9']", "raw_env = {'A': 'hunt9'}", "max_requests = b'hunt9'", "daemon = lambda: 'hunt9'",
+     "reload = ['hunt9']", "pidfile = {'hunt9': 1}", "magic = 'hunt9'"],
+)  # fmt: skip
+def test_a_setting_of_another_type_is_not_kept(setting: str) -> None:
+    config = parse_config("/srv/gunicorn.conf.py", f"x = 1\n{setting}\n".encode())
+    assert "hunt9" not in msgspec.json.encode(config).decode()
+
+
+@pytest.mark.parametrize(
+    ("setting", "source"),
+    [("timeout = 30 * 4", "120"), ("bind = ['0.0.0.0:' + '8000', 'unix:/run/x.sock']",
+      "['0.0.0.0:8000', 'unix:/run/x.sock']"),
+
+     ("worker_class = 'gthread'", "'gthread'"), ("preload_app = 'true'", "'true'"), ("max_requests = '1000'", "'1000'"),
+     ("bind = '[::]:8000'", "'[::]:8000'"), ("errorlog = '/var/log/x.log'", "'/var/log/x.log'")],
+)  # fmt: skip
+def test_a_setting_of_its_own_type_is_kept(setting: str, source: str) -> None:
+    [value] = parse_config("/srv/gunicorn.conf.py", setting.encode()).assigned.values()
+    assert (value.known, value.source) == (True, source)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("-e", "K=hunt9"), ("--env", "K=a hunt9"), ("--env=k=hunt9",), ("-ek=hunt9",), ("--en", "LANG=hunt9"),
+     ("-e", "k=hunt9=x")],
+)  # fmt: skip
+def test_a_variable_s_value_on_gunicorn_s_command_line_stays_here(words: tuple[str, ...]) -> None:
+    target, own = HEALTHY.target, HEALTHY.processes
+    assert isinstance(target, Target)
+    assert isinstance(own, Processes)
+    master = next(p for p in own.processes if p.pid == target.gunicorn_master)
+    told = msgspec.structs.replace(
+        master,
+        command=(*master.command, *words),
+        environment={"GUNICORN_CMD_ARGS": " ".join(map(shlex.quote, words))},
+    )
+    table = msgspec.structs.replace(own, processes=tuple(told if p is master else p for p in own.processes))
+    left = redacted(but(processes=table)).processes
+    assert isinstance(left, Processes)
+    assert "hunt9" not in str(left)
+    assert "GUNICORN_CMD_ARGS" in str(left)
+    name = " ".join(words).partition("=" if words[0].count("=") < 2 else "hunt9")[0]
+    assert name in " ".join(next(p for p in left.processes if p.pid == master.pid).command)
 
 
 # --- processes -----------------------------------------------------------------------------------------

@@ -89,10 +89,64 @@ _WEBHOOKS = [
     "dingtalk://{}/13800000000", "feishu://{}", "wecombot://{}", "https://x.webhook.office.com/webhookb2/{}/x",
 ]  # fmt: skip
 
+# A secret as people choose it: a word, a digit, a word.
+CHOSEN = "hunt9bluehorse"
+CHECK_ID = "a1b2c3d4-e5f6-4a7b-8c9d-0e1f2a3b4c5d"
+_USER_INFO = [
+    'invalid port in upstream "user:{}@127.0.0.1:8000x" in /etc/nginx/x.conf:3',
+    'invalid port in upstream "u:{}@127..."',
+    "user:{}@db:5432", "proxy user:{}@10.0.0.1:3128 refused", "upstream=app:{}@[::1]:8000",
+    "https_proxy=u:{}@proxy.example.com",
+    "user%3A{}@host", "connect to 'app:p@{}@db'", "http://app:p@{}@host/x", "http://app:{}@ss@host/x",
+    "//app:{}@host/x",
+    "http://{}@host/", "https://{}:x-oauth-basic@github.com/o/r", "https://{}:@api.example.com/v1",
+    "wss://{}@host/socket",
+    "http://u:pa/ss@{}@host/", "http://u:a?b{}@host/", "http://u:a#b{}@host/",
+    'host not found in upstream ":{}@127.0.0.1"',
+    "app/{}@orcl", "connect app/{}@//db:1521/orcl", "sqlplus -s app/{}", "jdbc:oracle:thin:app/{}@//db:1521/x",
+    "u:{}@h1,v:w@h2", "[error] user:{}@backend.internal:80 is down", "(app:{}@db)",
+]  # fmt: skip
+_OF_OTHER_NAMES = [
+    "FERNET_KEY={}", "fernet_key_old={}", "FERNET_KEY_2: {}", "fernetKey: {}", "cipher_key={}", "cipherkey={}",
+    "hmac={}",
+    "hmac_key_b64={}", "hmac_sha256={}", "salt={}", "password_salt: {}", "SECURITY_PASSWORD_SALT = '{}'",
+    "pepper={}", "psk={}",
+    "PIN={}", "card_pin={}", "access_code={}", "accessCode: {}", "verification code: {}", "security_code={}",
+    "Fernet key: {}", "ingest-key: {}", "KEK={}", "passkey={}", '{{"data_encryption_key": "{}"}}',
+    "pass phrase {}", "pass phrase: {}", "Pass word: {}", "password {}", "the password ({}) is wrong",
+    "password [{}] rejected",
+    "password “{}” refused", "wrong passphrase <{}>", "passwd is {}", "密码 {}", "密 码：{}", "密　码：{}",
+    "口 令 : {}", "令 牌={}",
+    "密码“{}”错误", "密码（{}）错误", "密码【{}】不正确", "验证码：{}", "提取码: {}", "动态码 = {}", "盐值：{}",
+]  # fmt: skip
+_CODED = [
+    "password\\u003d{}", "password\\u003a {}", "?%70assword={}", "?p%61ss%77ord={}&a=1", "password%253D{}",
+    "%2570assword%253D{}", "%E5%AF%86%E7%A0%81={}", '{{"\\u5bc6\\u7801": "{}"}}', '{{"\\u0070assword": "{}"}}',
+    "{{\\u0022password\\u0022: \\u0022{}\\u0022}}", "p\\x61ssword\\x3d{}", "\\u{{70}}assword={}", "p&#97;ssword={}",
+    "password&#61;{}", "password&#x3d;{}", "ｐａｓｓｗｏｒｄ＝{}", "ＴＯＫＥＮ：{}", "ＤＢ＿ＰＡＳＳＷＯＲＤ={}",
+    "𝗽𝗮𝘀𝘀𝘄𝗼𝗿𝗱: {}", "ⓟⓐⓢⓢⓦⓞⓡⓓ={}",
+    "pass\u200bword={}", "to\u00adken: {}", "密\u2060码：{}", "api\ufeff_key={}",
+]  # fmt: skip
+_ENVIRONMENT = [
+    "gunicorn -e DB={} app:app", "gunicorn -e magic={} app:app", "gunicorn --env X={} app:app",
+    "gunicorn --env=X={} app:app",
+    "GUNICORN_CMD_ARGS=\"--env X={} -w 4\"", "gunicorn --env 'X=a {}' app:app", "docker run -e X={} gte",
+    "docker build --build-arg X={} .", "systemd-run --setenv=X={} true", 'gunicorn -e X="{}" app:app',
+]  # fmt: skip
+_HEARTBEATS = [
+    "curl -fsS https://hc-ping.com/{}", "https://hc-ping.com/{}/fail", "https://hc.example.com/ping/{}",
+    "https://uptime.example.com/api/push/{}?status=up", "https://uptime.betterstack.com/api/v1/heartbeat/{}",
+    "https://cronitor.link/p/{}/backup", "https://nosnch.in/{}",
+]  # fmt: skip
+
 
 def spellings() -> list[tuple[str, str]]:
     """Each text with the secret it holds."""
     found = [(text.format(SECRET), SECRET) for text in _BY_NAME]
+    found += [
+        (text.format(CHOSEN), CHOSEN) for text in (*_USER_INFO, *_OF_OTHER_NAMES, *_CODED, *_ENVIRONMENT)
+    ]
+    found += [(text.format(CHECK_ID), CHECK_ID) for text in _HEARTBEATS]
     found += [(f"using {secret} here", secret) for secret in _BY_FORM]
     found += [(PEM, line) for line in PEM.splitlines()[1:3]]
     found += [("key: |\n  " + PEM.replace("\n", "\n  "), PEM.splitlines()[2])]
@@ -105,12 +159,26 @@ def spellings() -> list[tuple[str, str]]:
         ("password=123456", "123456"),
         ("密码：666888", "666888"),
         ("口令：芝麻开门", "芝麻开门"),
+        ("验证码：123456", "123456"),
+        ("您的验证码为 482913，5 分钟内有效", "482913"),
+        ("验证码 482913", "482913"),
+        ("PIN=4829", "4829"),
+        ("verification code is 482913", "482913"),
+        ("password 12345678", "12345678"),
         (f"Authorization: Basic {BASIC}", BASIC),
         (f"basic {BASIC}", BASIC),
     ]
     return found
 
 
+# Digests that are said to be some: kept where words that look random go.
+DIGESTS = [
+    "sha256 " + "9f86d081884c7d65" * 4, "SHA256: " + "9f86d081884c7d65" * 4, "sha256=" + "9f86d081884c7d65" * 4,
+    "sha1 da39a3ee5e6b4b0d3255bfef95601890afd80709", "md5sum: d41d8cd98f00b204e9800998ecf8427e",
+    "fingerprint: " + "9f86d081884c7d65" * 4, "SHA256:LXEWQrcmsEQBYnyp+6wy9chTD7GQPMTbAiWHF5IaSIE",
+    'ETag: "da39a3ee5e6b4b0d3255bfef95601890afd80709"', "commit da39a3ee5e6b4b0d3255bfef95601890afd80709",
+    "/dev/disk/by-uuid/a1b2c3d4-e5f6-4a7b-8c9d-0e1f2a3b4c5d",
+]  # fmt: skip
 # Each has to be shown to the letter.
 HARMLESS = [
     "token_count=5", "tokenizer=bert-base-chinese", '{"max_tokens": 512}', "max_tokens: 512", "num_tokens=18",
@@ -144,4 +212,29 @@ HARMLESS = [
     "KeyError: 'password'", "ModuleNotFoundError: No module named 'tokenizers'", "Error: key=value expected",
     "token_service: http://127.0.0.1:9000", "no valid API key: send Authorization: Bearer <key>",
     "POST /predict HTTP/1.1", "12:34:56 [error] 7#7: *1 no live upstreams", "total_tokens: 12",
+    "git@github.com:org/repo.git", "li@example.com", "mailto:li2024@example.com", "email:li@example.com",
+    "邮箱:li@example.com", "ssh li@10.0.0.1 -p 22", "scp a.txt li@host:/srv", "rsync a li@h1:/a li@h2:/b",
+    "at 12:30@x",
+    "2026-11-22T09:00:00,li@example.com", "fe80::1@eth0", "forward-addr: 2606:4700:4700::1111@853#dns.example.com",
+    "aa:bb:cc:dd:ee:ff@wlan0", "nginx:1.27-alpine@sha256:" + "9f86d081" * 8, "name:gte@1.service", "user@1000.service",
+    "HTTP/gte.example.com@EXAMPLE.COM", "actions/checkout@v4", "li/repo2024@main", "celery@host1: ready",
+    "https://git@github.com/org/repo", "https://li@bitbucket.org/li/repo.git", "postgresql://li@db/x",
+    "http://host:8000/a@b", "http://[::1]:8000/", "redis://cache:6379/0", "contact: mailto:ops@example.com",
+    "key_size=2048", "keySize: 2048", "key_exchange: X25519", "ssl_session_ticket_key /etc/nginx/ticket.key;",
+    "proxy_cache_key $scheme$host$uri;", "sort_key: name", "foreign_key=user_id", "primary_key=True",
+    "key_type: ecdsa",
+    "public_key_file=/etc/ssl/a.pub", "partition_key: day", "monkey_patch=yes", "keyboard: us",
+    "routing_key: gte.tasks",
+    "hmac=sha256", "hmac-algorithm: sha512", "password_encryption: scram-sha-256", "password_hashers: argon2id",
+    "salt-minion: started", "pin_memory=True", "pin: 18", "pinned: yes", "status code: 502", "exit code 137",
+    "error_code=0x80070005", "postcode: 100000", "verification code: sent",
+    "Enter pass phrase for /etc/ssl/private/gte.key:",
+    "password (at least 8 characters) required", "password (root) is required", "the password for li1234x has expired",
+    "password sha256 digest", "验证码错误", "验证码已发送", "验证码长度：6", "密码 错误", "密码（至少 8 位）",
+    "密码 8 位以上", "请输入密 码",
+    "安全验收通过", "ＧＴＥ服务已启动", "percent%20encoded%2Fpath", "\\u5317\\u4eac: \\u51ac\\u5965\\u4f1a",
+    "100% of 5",
+    "gunicorn -e", "grep -e name=value log", "prefix_code=3", "sed -e s=a=b= x", "env: prod", "--environment prod",
+    "GET /ping/ HTTP/1.1",
+    "https://www.healthchecks.io/docs/", "sqlplus /nolog", "sqlplus / as sysdba", "application/json@utf-8",
 ]  # fmt: skip

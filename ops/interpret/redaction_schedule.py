@@ -1,0 +1,84 @@
+"""What runs by itself, as it may leave its host: the commands that are judged, and of every other the program's name.
+
+A cron entry or a rotation's script talks to other machines: with a header, a token in an address's path, a password in
+a file of its own making. Who judges reads whether certificates are renewed and the service is watched.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+import msgspec
+
+from ops.facts.safeguards import Rotation, Schedule
+from ops.interpret.renewal import RENEWS
+from ops.interpret.schedule import NOT_UNDER_SYSTEMD, WATCHDOG_RUN
+from ops.text.sanitize import HIDDEN
+
+# Everything that a judge looks for in scheduled commands; a test holds that these are all.
+JUDGED_COMMANDS = (RENEWS, WATCHDOG_RUN, NOT_UNDER_SYSTEMD)
+
+_SEPARATORS = re.compile(r"(&&|\|\||[;|\n])")
+_PROGRAM = re.compile(r"[\w./+\[-]{1,200}")
+_URL_PATH = re.compile(r"(://[^\s/\"'<>]{1,255}+/)[^\s\"'<>]++")
+# curl --header VALUE, -d VALUE: what is sent along.
+_CLIENT = re.compile(r"\b(?:curl|wget|https?|xh)\b")
+_SENT = re.compile(
+    r"((?<![\w-])(?:-[HdFTA]|--(?:header|data|form|user-agent|post-data|body-data)[\w-]{0,20})[ =]?)"
+    r"""(?!\*\*\*)(?:"[^"\n]*+"?|'[^'\n]*+'?|[^\s"']++)"""
+)
+
+
+def redacted_schedule(schedule: Schedule) -> Schedule:
+    """``schedule`` with the commands hidden that nothing reads."""
+    replace = msgspec.structs.replace
+    return replace(
+        schedule,
+        cron=tuple(replace(e, command=_judged(e.command), script=_judged(e.script)) for e in schedule.cron),
+        timers=tuple(
+            replace(t, commands=tuple(map(_judged, t.commands)), scripts=tuple(map(_judged, t.scripts)))
+            for t in schedule.timers
+        ),
+        services=tuple(replace(s, commands=tuple(map(_judged, s.commands))) for s in schedule.services),
+    )
+
+
+def redacted_rotation(rotation: Rotation) -> Rotation:
+    """``rotation`` with its scripts hidden: whether there is one is all that is read."""
+    return msgspec.structs.replace(
+        rotation,
+        rules=tuple(
+            msgspec.structs.replace(
+                rule, scripts={name: HIDDEN if script else "" for name, script in rule.scripts.items()}
+            )
+            for rule in rotation.rules
+        ),
+    )
+
+
+def _judged(words: str) -> str:
+    """A command line or script: the commands a judge finds, and the names of the other programs."""
+    spans = [match.span() for pattern in JUDGED_COMMANDS for match in pattern.finditer(words)]
+    return "".join(_parts(words, spans))
+
+
+def _parts(words: str, spans: list[tuple[int, int]]) -> Iterator[str]:
+    at = 0
+    for part in _SEPARATORS.split(words):
+        end = at + len(part)
+        if _SEPARATORS.fullmatch(part) or not part.strip():
+            yield part
+        elif any(start < end and at < stop for start, stop in spans):
+            shown = _URL_PATH.sub(rf"\1{HIDDEN}", part)
+            yield _SENT.sub(rf"\1{HIDDEN}", shown) if _CLIENT.search(part) else shown
+        else:
+            blanks = part[: len(part) - len(part.lstrip())]
+            yield blanks + _program_alone(part.split())
+        at = end
+
+
+def _program_alone(command: list[str]) -> str:
+    name = PurePosixPath(command[0]).name if _PROGRAM.fullmatch(command[0]) else HIDDEN
+    return name if len(command) == 1 else f"{name} {HIDDEN} "
