@@ -183,86 +183,81 @@ def capacity(
     taken_at: float,
 ) -> Iterator[Finding]:
     """GUN006: requests queue while others complete. GUN007: connections are taken, and nothing completes."""
-    if backend.connection.failure is not None:
+    if _is_another_cause(target, backend, activity, processes, taken_at):
         return
-    if foreign_holders(processes, target):
-        return
-    if any(stuck_for(r, taken_at, target.request_deadline) for r in activity.progress) and not all_stuck(
-        activity.progress, taken_at, target.request_deadline
-    ):
-        return  # some workers hang and others do not: GUN015
-    if share_hangs(activity, backend):
-        return  # the same, by our probes
-    if activity.workers and all(worker.has_beaten is False for worker in activity.workers):
-        return  # nobody serves yet: within its deadline that is a boot, past it GUN017
     unanswered = [
         x for x in (backend.health, backend.predict) if isinstance(x, Exchange) and x.failure == "timeout"
     ]
+    completes = _completions(activity, backend, logs, taken_at)
+    queues = _queue_evidence(target, backend, activity, completes)
+    states = _states(target, activity, processes)
+    told = ", ".join(sorted({words.en for _, words in states})) or "?"
+    accepted = Evidence(f"tcp {target.backend}", Text(en="the connection is accepted", zh="连接被接受"))
+    if stuck := _past_deadline(activity, target, taken_at):
+        pids = ", ".join(str(record.pid) for record in activity.progress)
+        waited = f"{target.request_deadline:.0f} s"
+        yield Finding("GUN007", (accepted, *stuck), {"pids": pids, "waited": waited, "states": told})
+    elif queues:
+        queued = max((count for count in activity.queued if count), default=0)
+        yield Finding("GUN006", queues, {"queued": str(queued)})
+    elif unanswered and completes is None and not _some_answer(backend):
+        longest = max(x.elapsed for x in unanswered)
+        silent = _silence_evidence(target, backend, unanswered[0], longest)
+        records = (
+            by_its_record(record, taken_at + activity.seconds)
+            for record in activity.progress
+            if stuck_for(record, taken_at + activity.seconds, longest)
+        )
+        by_state = (Evidence(f"pid {pid}", words) for pid, words in states)
+        pids = ", ".join(str(pid) for pid, _ in states) or "?"
+        facts = {"pids": pids, "waited": f"{longest:.1f} s", "states": told}
+        yield Finding("GUN007", (accepted, silent, *records, *by_state), facts)
+
+
+def _is_another_cause(
+    target: Target, backend: Backend, activity: Activity, processes: Processes, taken_at: float
+) -> bool:
+    """Whether something else than the service's capacity is behind its silence, which other judges name."""
+    hangs = [stuck_for(r, taken_at, target.request_deadline) for r in activity.progress]
+    # Some workers hang and others do not: GUN015, by their records or by our probes.
+    some_hang = any(hangs) and not all_stuck(activity.progress, taken_at, target.request_deadline)
+    # Nobody serves yet: within its deadline that is a boot, past it GUN017.
+    boots = activity.workers and all(worker.has_beaten is False for worker in activity.workers)
+    return (
+        backend.connection.failure is not None
+        or bool(foreign_holders(processes, target))
+        or some_hang
+        or share_hangs(activity, backend) is not None
+        or bool(boots)
+    )
+
+
+def _queue_evidence(
+    target: Target, backend: Backend, activity: Activity, completes: Evidence | None
+) -> tuple[Evidence, ...]:
+    """That requests queue while others complete; empty where they do not."""
     ready = backend.ready.json() if isinstance(backend.ready, Exchange) else None
     saturated = isinstance(ready, dict) and ready.get("reason") == "saturated"
-    completes = _completions(activity, backend, logs, taken_at)
     queued = [count for count in activity.queued if count]
     slow = isinstance(backend.health, Exchange) and (
         backend.health.failure == "timeout" or backend.health.elapsed > SLOW_HEALTH
     )
-    stuck = _past_deadline(activity, target, taken_at)
-    if stuck:
-        yield Finding(
-            "GUN007",
-            (
-                Evidence(f"tcp {target.backend}", Text(en="the connection is accepted", zh="连接被接受")),
-                *stuck,
-            ),
-            {
-                "pids": ", ".join(str(record.pid) for record in activity.progress),
-                "waited": f"{target.request_deadline:.0f} s",
-                "states": ", ".join(sorted({words.en for _, words in _states(target, activity, processes)}))
-                or "?",
-            },
-        )
-    elif saturated or (len(queued) == 2 and slow and completes):
-        yield Finding(
-            "GUN006",
-            tuple(
-                filter(
-                    None,
-                    (
-                        quote(f"GET {target.backend}{target.ready_path}", "saturated") if saturated else None,
-                        quote(f"ss -ltn {target.backend}", f"Recv-Q {max(queued)}") if queued else None,
-                        completes,
-                    ),
-                )
-            ),
-            {"queued": str(max(queued, default=0))},
-        )
-    elif unanswered and completes is None and not _some_answer(backend):
-        waited = max(x.elapsed for x in unanswered)
-        states = _states(target, activity, processes)
-        path = target.health_path if unanswered[0] is backend.health else target.predict_path
-        yield Finding(
-            "GUN007",
-            (
-                Evidence(
-                    f"tcp {target.backend}",
-                    Text(en="the connection is accepted", zh="连接被接受"),
-                ),
-                Evidence(
-                    f"{unanswered[0].method} {target.backend}{path}",
-                    Text(en=f"no answer in {waited:.1f} s", zh=f"{waited:.1f} 秒内没有应答"),
-                ),
-                *(
-                    by_its_record(record, taken_at + activity.seconds)
-                    for record in activity.progress
-                    if stuck_for(record, taken_at + activity.seconds, waited)
-                ),
-                *(Evidence(f"pid {pid}", words) for pid, words in states),
-            ),
-            {
-                "pids": ", ".join(str(pid) for pid, _ in states) or "?",
-                "waited": f"{waited:.1f} s",
-                "states": ", ".join(sorted({words.en for _, words in states})) or "?",
-            },
-        )
+    if not saturated and not (len(queued) == 2 and slow and completes):
+        return ()
+    found = (
+        quote(f"GET {target.backend}{target.ready_path}", "saturated") if saturated else None,
+        quote(f"ss -ltn {target.backend}", f"Recv-Q {max(queued)}") if queued else None,
+        completes,
+    )
+    return tuple(filter(None, found))
+
+
+def _silence_evidence(target: Target, backend: Backend, first: Exchange, waited: float) -> Evidence:
+    path = target.health_path if first is backend.health else target.predict_path
+    return Evidence(
+        f"{first.method} {target.backend}{path}",
+        Text(en=f"no answer in {waited:.1f} s", zh=f"{waited:.1f} 秒内没有应答"),
+    )
 
 
 def share_hangs(activity: Activity, backend: Backend | NotSeen) -> Repeats | None:
