@@ -116,8 +116,9 @@ def test_a_users_gunicorn_elsewhere_is_not_where_nginx_sends_requests() -> None:
         "[gunicorn]\nconfig_file = '/srv/attacker/bin/gunicorn.conf.py'\n",
         "[gunicorn]\nbind = '127.0.0.1:8000'\n",
         "",
+        "[app]\ndir = '/srv'\n",
     ],
-    ids=["its directory", "its file", "its address", "nginx's upstream"],
+    ids=["its directory", "its file", "its address", "nginx's upstream", "a hardened host"],
 )
 @on_a_host_of_its_own
 def test_a_service_users_own_gunicorn_keeps_its_user(settings: str) -> None:

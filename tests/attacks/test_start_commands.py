@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 from tests.attacks import attacker
 from tests.attacks.namespaces import on_a_host_of_its_own
 from tests.attacks.service import Service, answers, comes_back, look, supervised
+from tests.lab.watched import HEALTHY
 
 SCRIPT = "/srv/attacker/app/start.sh"
 CODE = "open('/root/owned', 'a').write('python\\n')\n"
@@ -69,38 +69,39 @@ def test_root_starts_nothing_of_another_users(how: str) -> None:
         assert not answers(service)
 
 
-@pytest.mark.parametrize(
-    "name", ["PYTHONPATH", "BASH_ENV", "LD_PRELOAD", "GUNICORN_CMD_ARGS", "PATH", "HOME"]
-)
+APP = "/srv/attacker/app"
+# What root once had in the shell that it started the service from, and what is started now.
+SHELLS = {
+    "PYTHONPATH": (APP, ["GUNICORN", "-c", "CONFIG", "app:app"]),
+    "BASH_ENV": (SCRIPT, ["/bin/bash", "-c", "exec GUNICORN -c CONFIG app:app"]),
+    "LD_PRELOAD": (f"{APP}/evil.so", ["/bin/sleep", "0"]),
+    "GUNICORN_CMD_ARGS": (f"--config {APP}/gunicorn.conf.py", ["GUNICORN", "app:app"]),
+    "PATH": (f"{APP}:/usr/bin:/bin", ["/bin/bash", "-c", "env true; exec GUNICORN -c CONFIG app:app"]),
+    "HOME": (APP, ["/bin/bash", "-lc", "exec GUNICORN -c CONFIG app:app"]),
+}
+
+
+@pytest.mark.parametrize("name", SHELLS)
 @on_a_host_of_its_own
 def test_no_environment_has_root_run_another_users_files(name: str) -> None:
-    """root itself once started the service from a shell that named a user's directories."""
-    values = {
-        "PYTHONPATH": "/srv/attacker/app",
-        "BASH_ENV": SCRIPT,
-        "LD_PRELOAD": "/srv/attacker/app/evil.so",
-        "GUNICORN_CMD_ARGS": "--config /srv/attacker/app/gunicorn.conf.py",
-        "PATH": f"/srv/attacker/app:{os.environ['PATH']}",
-        "HOME": "/srv/attacker/app",
-    }
+    """What is remembered of root's own service names a user's directory."""
+    value, command = SHELLS[name]
     with Service() as service:
-        command = ["bash", "-c", f"env true; exec {' '.join(service.gunicorn_command())}"]
-        service.set_service_environment(**({name: values[name]} if name != "LD_PRELOAD" else {}))
+        cron = service.environment()
+        service.set_service_environment(**{name: value})
         service.restart_gunicorn()
-        look(service)
-        lay_out(service, command)
-        attacker.write(Path("/srv/attacker/app/sitecustomize.py"), CODE)
-        local = attacker.place("app/.local/lib/python3.11/site-packages")
-        attacker.write(local / "usercustomize.py", CODE)
-        for program in ("env", "bash", "gunicorn", "python"):
-            attacker.write(Path(f"/srv/attacker/app/{program}"), f"#!/bin/bash\n. {SCRIPT}\n", mode=0o755)
-        rounds = rounds_without_it(service, environment=_without_theirs(service, name, values))
-        assert attacker.owned() == [], rounds
-
-
-def _without_theirs(service: Service, name: str, values: Mapping[str, str]) -> dict[str, str]:
-    environment = service.environment()
-    return {key: value for key, value in environment.items() if value != values.get(key) or key != name}
+        assert look(service, environment=cron).exit_code == HEALTHY
+        gunicorn = " ".join(service.gunicorn_command()[: service.gunicorn_command().index("-c")])
+        config = str(service.gunicorn_conf)
+        lay_out(service, [word.replace("GUNICORN", gunicorn).replace("CONFIG", config) for word in command])
+        attacker.module(Path(f"{APP}/evil.so"))
+        attacker.write(Path(f"{APP}/sitecustomize.py"), CODE)
+        for program in (".bash_profile", "env"):
+            attacker.write(Path(f"{APP}/{program}"), f"#!/bin/bash\n. {SCRIPT}\n", mode=0o755)
+        said = rounds_without_it(service, environment=cron)
+        assert attacker.owned() == [], said
+        # What may be left out is: of $PATH and $HOME there are root's own.
+        assert answers(service) == (name in ("PATH", "HOME")), said
 
 
 OWN = {
@@ -127,7 +128,7 @@ def test_what_is_roots_own_is_started(how: str) -> None:
         assert service.gunicorn_master.uids().real == 0
 
 
-@pytest.mark.parametrize("how", ["remembered", "setpriv", "a shell"])
+@pytest.mark.parametrize("how", ["remembered", "setpriv", "a shell", "a hardened host"])
 @on_a_host_of_its_own
 def test_a_users_service_is_started_as_that_user(how: str) -> None:
     """Its own files are its to run: as itself."""
@@ -136,10 +137,14 @@ def test_a_users_service_is_started_as_that_user(how: str) -> None:
         change = " ".join(service.launcher)
         commands = {
             "remembered": gunicorn,
+            "a hardened host": gunicorn,
             "setpriv": [*service.launcher, *gunicorn],
             "a shell": ["sh", "-c", f"cd {service.app_dir} && exec {change} {' '.join(gunicorn)}"],
         }
-        if how == "remembered":
+        if how == "a hardened host":
+            for path in (service.app_dir, *service.app_dir.rglob("*")):
+                os.chown(path, 0, 0)
+        if how in ("remembered", "a hardened host"):
             look(service)
         service.config["gunicorn"]["start_command"] = commands[how]
         service.write_config()
