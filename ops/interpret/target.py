@@ -107,6 +107,68 @@ def decide_target(
         ("localhost", "default"),
     )
     url = (settings.target.url or f"https://{join_host(domain)}").rstrip("/")
+    app = _application(settings, origins, master, files)
+    binary = build.get("program") or (known and known.binary) or settings.nginx.binary
+    config_file = known.file if known else settings.nginx.config_file or NGINX_CONFIG_FILE
+    return Target(
+        domain=domain,
+        url=url,
+        **_doors(settings, origins, nginx, url),
+        backend=_backend(settings, origins, nginx, listening, configured_bind, gunicorn, master),
+        **_asked(settings),
+        **_certificate_files(settings, origins, nginx, domain),
+        ca_file=settings.tls.ca_file or None,
+        letsencrypt_dir=settings.tls.letsencrypt_dir,
+        upstreams=nginx.upstreams(),
+        nginx_binary=binary,
+        nginx_installed="program" in build,
+        nginx_config_owner=known.owner if known else 0,
+        nginx_config_file=config_file,
+        **_nginx_files(settings, origins, nginx),
+        **_gunicorn_files(settings, origins, gunicorn, master),
+        gunicorn_master=master.pid if master else None,
+        gunicorn_workers=tuple(w.pid for w in workers),
+        **app,
+        origin=origins.of,
+        **commands(
+            settings,
+            host,
+            files,
+            config_file,
+            binary,
+            build,
+            app["app_dir"],
+            app["python"],
+            master,
+            gunicorn.config,
+            caller=processes.caller,
+            nginx_owner=known.owner if known else ROOT,
+        ),
+    )
+
+
+def _asked(settings: Settings) -> dict[str, Any]:
+    """What is asked of the service and expected of its answers, as settings have it."""
+    target = settings.target
+    return {
+        "health_path": target.health_path,
+        "ready_path": target.ready_path,
+        "predict_path": target.predict_path,
+        "predict_body": target.predict_body,
+        "expect_key": target.expect_key,
+        "slow_after_s": target.slow_after_s,
+        "resolver": target.resolver or None,
+        "expected_addresses": target.expected_addresses,
+        "request_deadline": float(settings.app.request_deadline),
+        "boot_deadline": float(settings.app.boot_deadline),
+        "expiry_rules": rules_of(settings.tls.thresholds),
+    }
+
+
+def _application(
+    settings: Settings, origins: _Origins, master: Process | None, files: FilesFound
+) -> dict[str, Any]:
+    """The application's directory, its interpreter and its model's."""
     app_dir = origins.first(
         "app_dir",
         (settings.app.dir, WRITTEN),
@@ -120,59 +182,12 @@ def decide_target(
         (master.executable if master else None, "gunicorn's interpreter"),
         (f"{app_dir}/venv/bin/python", "guide"),
     )
-    binary = build.get("program") or (known and known.binary) or settings.nginx.binary
-    config_file = known.file if known else settings.nginx.config_file or NGINX_CONFIG_FILE
-    return Target(
-        domain=domain,
-        url=url,
-        **_doors(settings, origins, nginx, url),
-        backend=_backend(settings, origins, nginx, listening, configured_bind, gunicorn, master),
-        health_path=settings.target.health_path,
-        ready_path=settings.target.ready_path,
-        predict_path=settings.target.predict_path,
-        predict_body=settings.target.predict_body,
-        expect_key=settings.target.expect_key,
-        slow_after_s=settings.target.slow_after_s,
-        resolver=settings.target.resolver or None,
-        expected_addresses=settings.target.expected_addresses,
-        **_certificate_files(settings, origins, nginx, domain),
-        ca_file=settings.tls.ca_file or None,
-        letsencrypt_dir=settings.tls.letsencrypt_dir,
-        upstreams=nginx.upstreams(),
-        nginx_binary=binary,
-        nginx_installed="program" in build,
-        nginx_config_owner=known.owner if known else 0,
-        nginx_config_file=config_file,
-        **_nginx_files(settings, origins, nginx),
-        **_gunicorn_files(settings, origins, gunicorn, master),
-        gunicorn_master=master.pid if master else None,
-        gunicorn_workers=tuple(w.pid for w in workers),
-        app_dir=app_dir,
-        python=python,
-        model_dir=origins.first(
-            "model_dir",
-            (settings.model.dir, WRITTEN),
-            (f"{app_dir}/{GUIDE_MODEL}" if files.model_parent else None, "guide"),
-        ),
-        request_deadline=float(settings.app.request_deadline),
-        boot_deadline=float(settings.app.boot_deadline),
-        expiry_rules=rules_of(settings.tls.thresholds),
-        origin=origins.of,
-        **commands(
-            settings,
-            host,
-            files,
-            config_file,
-            binary,
-            build,
-            app_dir,
-            python,
-            master,
-            gunicorn.config,
-            caller=processes.caller,
-            nginx_owner=known.owner if known else ROOT,
-        ),
+    model_dir = origins.first(
+        "model_dir",
+        (settings.model.dir, WRITTEN),
+        (f"{app_dir}/{GUIDE_MODEL}" if files.model_parent else None, "guide"),
     )
+    return {"app_dir": app_dir, "python": python, "model_dir": model_dir}
 
 
 def _configured_bind(gunicorn: Gunicorn, master: Process | None) -> tuple[str, ...]:
