@@ -26,7 +26,7 @@ def configure(text: str) -> None:
     CONFIG.write_text(text)
 
 
-def gunicorn(uid: int, *words: str, listens: int | None = None) -> None:
+def gunicorn(uid: int, *words: str, listens: int | None = None, cwd: Path | None = None) -> None:
     """A user's own gunicorn, with its program, configuration, logs and pidfile in that user's directory."""
     home = attacker.place("bin", uid=uid)
     (home / "python3").symlink_to("/usr/bin/python3")
@@ -44,7 +44,7 @@ def gunicorn(uid: int, *words: str, listens: int | None = None) -> None:
         "app:app",
         *port,
     ]
-    attacker.start(home / "python3", command, uid=uid, cwd=home)
+    attacker.start(home / "python3", command, uid=uid, cwd=cwd or home)
     if listens:
         wait_for(lambda: f":{listens:04X} " in Path("/proc/net/tcp").read_text(), "it to listen")
 
@@ -126,7 +126,7 @@ def test_a_service_users_own_gunicorn_keeps_its_user(settings: str) -> None:
     guide_host()
     configure(settings)
     start_nginx()
-    gunicorn(1000, listens=8000)
+    gunicorn(1000, listens=8000, cwd=Path("/srv") if "'/srv'" in settings else None)
     text, _ = rendered("systemd")
     service = of_service(text)
     assert any(line.startswith("User=") and line != "User=gte-api" for line in service), text
