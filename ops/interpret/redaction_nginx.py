@@ -22,6 +22,7 @@ JUDGED_DIRECTIVES = frozenset(
         "access_log", "error_log", "http", "keepalive", "limit_req", "limit_req_status", "listen", "location", "pid",
         "proxy_http_version", "proxy_pass", "proxy_read_timeout", "root", "server", "server_name", "ssl",
         "ssl_certificate", "ssl_certificate_key", "ssl_protocols", "upstream", "user", "worker_connections",
+        "worker_rlimit_nofile",
     }
 )  # fmt: skip
 # Directives of which a part is read: see below.

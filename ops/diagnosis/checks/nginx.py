@@ -6,11 +6,13 @@ import re
 from collections.abc import Iterator
 from urllib.parse import urljoin
 
+from ops.diagnosis.checks.host import FEW_FILES
 from ops.diagnosis.checks.log_reading import nginx_entries, require_nginx_log
-from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, check, quote
+from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, check, quote, seen
 from ops.facts.base import NotSeen
 from ops.facts.host import Host, Processes
 from ops.facts.logs import AccessLog, Logs
+from ops.facts.machine import Machine, OpenFiles
 from ops.facts.nginx import NginxConfig, NginxTest, Pidfile
 from ops.facts.probes import Backend, Exchange, Front, Upstreams
 from ops.facts.target import Target
@@ -28,6 +30,7 @@ REUSING_SINCE = (
     29,
     7,
 )  # from here on nginx speaks HTTP/1.1 and keeps connections by default (its CHANGES)
+DEFAULT_CONNECTIONS = 512  # ngx_core_module, worker_connections
 DEFAULT_LIMIT_STATUS = "503"  # ngx_http_limit_req_module, limit_req_status
 # Below this share of all requests, the rate limit does its work rather than hurting users.
 SMALL_SHARE = 0.10
@@ -542,6 +545,86 @@ def _version(config: NginxConfig) -> tuple[int, ...]:
     return tuple(int(part) for part in (config.version or "99").split(".") if part.isdecimal())
 
 
+@check(
+    "nginx.worker_files",
+    "NGX020",
+    en="nginx may open a file for each of its connections",
+    zh="nginx 能打开的文件数够它的连接数用",
+)
+def worker_files(
+    nginx_config: NginxConfig, machine: Machine | NotSeen, processes: Processes | NotSeen
+) -> Iterator[Finding]:
+    """NGX020: worker_connections is more than the files a worker may open. nginx's own rule (ngx_event_module_init) is
+    the same; its documentation says of worker_connections that connections to proxied servers count too.
+
+    A worker's limit under 1024 is HST004, whatever worker_connections is."""
+    connections = _number(nginx_config, "worker_connections")
+    if connections is None and nginx_config.errors:
+        raise NotJudgedError(NotSeen(reason=f"not all of {nginx_config.file} could be read"))
+    if not isinstance(machine, NotSeen) and any(item.soft < FEW_FILES for item in _nginx_files(machine)):
+        return
+    unset = Text(
+        en=f"worker_connections is not set: {DEFAULT_CONNECTIONS}",
+        zh=f"没有设置 worker_connections：{DEFAULT_CONNECTIONS}",
+    )
+    wanted, written = connections or (DEFAULT_CONNECTIONS, Evidence(nginx_config.file, unset))
+    limit, bound = _file_limit(nginx_config, machine, processes)
+    if wanted > limit:
+        facts = {"connections": str(wanted), "limit": str(limit), "bound": bound.source}
+        yield Finding("NGX020", (written, bound), facts)
+
+
+def _file_limit(
+    config: NginxConfig, machine: Machine | NotSeen, processes: Processes | NotSeen
+) -> tuple[int, Evidence]:
+    """How many files a worker may open, and what says so: worker_rlimit_nofile, else the limit that workers have.
+
+    Raises NotJudgedError where neither is known."""
+    allowed = _number(config, "worker_rlimit_nofile")
+    if allowed is None:
+        workers = _nginx_files(seen(machine))
+        if not workers:
+            reason = "no worker of nginx runs, and worker_rlimit_nofile is not set"
+            raise NotJudgedError(NotSeen(reason=reason))
+    else:
+        # Where the system refuses what worker_rlimit_nofile asks for, nginx goes on with the limit that it has.
+        workers = tuple(
+            item
+            for item in (() if isinstance(machine, NotSeen) else _nginx_files(machine))
+            if item.soft < allowed[0] and _is_current(item, config, processes)
+        )
+        if not workers:
+            return allowed
+    tightest = min(workers, key=lambda item: item.soft)
+    return tightest.soft, quote(f"/proc/{tightest.pid}/limits", f"Max open files {tightest.soft}")
+
+
+def _nginx_files(machine: Machine) -> tuple[OpenFiles, ...]:
+    return tuple(item for item in machine.open_files if item.process == "nginx")
+
+
+def _number(config: NginxConfig, name: str) -> tuple[int, Evidence] | None:
+    """The number that the directive ``name``, which nginx allows once and in one place alone, has, and where it is
+    written; None where it is not.
+
+    Raises NotJudgedError where what is written is no number."""
+    directive = next(nginx_topology.every(config, name), None)
+    if directive is None:
+        return None
+    where, written = f"{directive.file}:{directive.line}", " ".join(directive.args)
+    if not re.fullmatch(r"[0-9]{1,18}", written):
+        raise NotJudgedError(NotSeen(reason=f"{where}: {name} {written} is no number"))
+    return int(written), quote(where, f"{name} {written}")
+
+
+def _is_current(worker: OpenFiles, config: NginxConfig, processes: Processes | NotSeen) -> bool:
+    """Whether a worker was started after every file of the configuration was last changed: it has what they say."""
+    if isinstance(processes, NotSeen) or not config.modified:
+        return False
+    started = next((p.started for p in processes.processes if p.pid == worker.pid), None)
+    return started is not None and started > max(config.modified.values())
+
+
 CHECKS = (
     program,
     process,
@@ -556,4 +639,5 @@ CHECKS = (
     redirects,
     limit_status,
     keepalive,
+    worker_files,
 )

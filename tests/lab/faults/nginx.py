@@ -345,3 +345,9 @@ def another_user_s_process_calls_itself_nginx(stack: Stack) -> None:
 @fault("NGX022", sees=_predicts, severity="warn", impossible=_only_root_makes_others_files)
 def another_user_may_write_the_site_s_file(stack: Stack) -> None:
     os.chown(stack.site_file, 65534, 65534)
+
+
+@fault("NGX020", sees=_predicts, severity="warn")
+def worker_connections_are_above_the_open_files_limit(stack: Stack) -> None:
+    stack.edit(stack.nginx_conf, "worker_processes 1;", "worker_processes auto;\nworker_rlimit_nofile 2048;")
+    stack.edit(stack.nginx_conf, "worker_connections 512;", "worker_connections 4096;")

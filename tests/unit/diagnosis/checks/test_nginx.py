@@ -10,7 +10,8 @@ from ops.diagnosis.checks.nginx import nginx_seconds, rate_limit, timeout
 from ops.diagnosis.finding import Check, NotJudgedError
 from ops.facts.base import NotSeen
 from ops.facts.host import Listener
-from ops.facts.nginx import NginxTest, Pidfile
+from ops.facts.machine import OpenFiles
+from ops.facts.nginx import NginxTest, ParseError, Pidfile
 from ops.facts.probes import Connection, Exchange, Upstreams
 from ops.facts.snapshot import Snapshot
 from tests.unit.diagnosis.checks.cases import Case, fires, found, hold, quiet
@@ -19,13 +20,16 @@ from tests.unit.made_snapshot import (
     BACKEND,
     DOMAIN,
     GUNICORN_LISTENER,
+    GUNICORN_MASTER,
     GUNICORN_PROCESSES,
     HEALTH,
     HEALTHY,
     NGINX_ACCESS_LOG,
+    NGINX_CONF,
     NGINX_ERROR_LOG,
     NGINX_LISTENERS,
     NGINX_PROCESSES,
+    NGINX_WORKER,
     NOW,
     PREDICT,
     PREDICTION,
@@ -34,8 +38,10 @@ from tests.unit.made_snapshot import (
     URL,
     access_log,
     but,
+    directives,
     entry,
     exchange,
+    gunicorn_config,
     nginx_config,
     nginx_logs,
     page,
@@ -54,6 +60,23 @@ def nginx_says(*lines: str, exit_code: int = 1, root: bool = True, base: Snapsho
         base,
         host__is_root=root,
         nginx_test=NginxTest(command=("nginx", "-t"), exit_code=exit_code, lines=lines),
+    )
+
+
+def limits(main: str, soft: int = 1024, age: float = 60, **changes: Any) -> Snapshot:
+    """``main`` at the top of nginx.conf; its worker may open ``soft`` files and was started ``age`` seconds after the
+    files were last changed."""
+    config = nginx_config()
+    started = next(p.started for p in NGINX_PROCESSES if p.pid == NGINX_WORKER)
+    return but(
+        but(
+            nginx_config=nginx_config(
+                directives=(*directives(main, NGINX_CONF), *config.directives),
+                modified={NGINX_CONF: started - age, SITE_FILE: started - 9000},
+            ),
+            machine__open_files=(OpenFiles(pid=NGINX_WORKER, process="nginx", soft=soft, used=14),),
+        ),
+        **changes,
     )
 
 
@@ -644,6 +667,116 @@ CASES: list[Case] = [
             nginx_config=nginx_config(
                 SITE + "server { listen 8080; server_name x; location / { limit_req zone=gte_api; } }"
             )
+        ),
+    ),
+    fires(
+        "NGX020",
+        "above worker_rlimit_nofile",
+        limits("worker_rlimit_nofile 2048;\nevents { worker_connections 2049; }", soft=2048),
+        "worker_connections 2049",
+        f"{NGINX_CONF}:1 worker_rlimit_nofile 2048",
+        severity="warn",
+        facts={"connections": "2049", "limit": "2048", "bound": f"{NGINX_CONF}:1"},
+    ),
+    fires(
+        "NGX020",
+        "above the limit that the workers have",
+        limits("events { worker_connections 4096; }", soft=1024),
+        f"/proc/{NGINX_WORKER}/limits Max open files 1024",
+        facts={"connections": "4096", "limit": "1024", "bound": f"/proc/{NGINX_WORKER}/limits"},
+    ),
+    fires(
+        "NGX020",
+        "the number of workers changes nothing: the limit is each one's own",
+        limits("worker_processes auto;\nevents { worker_connections 4096; }", soft=1024),
+    ),
+    fires(
+        "NGX020",
+        "one of several workers has less",
+        limits(
+            "events { worker_connections 4096; }",
+            machine__open_files=(
+                OpenFiles(pid=NGINX_WORKER, process="nginx", soft=65536),
+                OpenFiles(pid=702, process="nginx", soft=2048),
+            ),
+        ),
+        facts={"limit": "2048"},
+    ),
+    fires(
+        "NGX020",
+        "the default is above worker_rlimit_nofile, and nginx does not run",
+        limits("worker_rlimit_nofile 256;", machine__open_files=()),
+        "worker_connections is not set: 512",
+        facts={"connections": "512", "limit": "256"},
+    ),
+    fires(
+        "NGX020",
+        "above worker_rlimit_nofile, and the machine was not seen",
+        limits(
+            "worker_rlimit_nofile 2048;\nevents { worker_connections 4096; }", machine=NotSeen(reason="-")
+        ),
+    ),
+    fires(
+        "NGX020",
+        "the system refused what worker_rlimit_nofile asks for",
+        limits("worker_rlimit_nofile 65535;\nevents { worker_connections 8192; }", soft=4096, age=60),
+        facts={"limit": "4096", "bound": f"/proc/{NGINX_WORKER}/limits"},
+    ),
+    fires(
+        "NGX020",
+        "part of the configuration was not read, but both are written",
+        limits(
+            "worker_rlimit_nofile 2048;\nevents { worker_connections 4096; }",
+            nginx_config__errors=(ParseError(file="/etc/nginx/x.conf", line=None, message="-"),),
+        ),
+    ),
+    quiet(
+        "NGX020",
+        "equal to worker_rlimit_nofile",
+        limits("worker_rlimit_nofile 2048;\nevents { worker_connections 2048; }", soft=2048),
+    ),
+    quiet("NGX020", "equal to the workers' limit", limits("events { worker_connections 1024; }", soft=1024)),
+    quiet(
+        "NGX020", "Debian's own file under Debian's own limit", limits("events { worker_connections 768; }")
+    ),
+    quiet(
+        "NGX020",
+        "unset, and the system's limit is high",
+        limits("worker_processes auto;\nevents { worker_connections 8192; }", soft=65536),
+    ),
+    quiet(
+        "NGX020",
+        "unset, and the system knows no limit",
+        limits("events { worker_connections 8192; }", soft=1 << 60),
+    ),
+    quiet("NGX020", "nothing is set", limits("events { }")),
+    quiet(
+        "NGX020",
+        "raised on disk, and not reloaded yet",
+        limits("worker_rlimit_nofile 65535;\nevents { worker_connections 8192; }", soft=4096, age=-60),
+    ),
+    quiet(
+        "NGX020",
+        "gunicorn's limit is not nginx's",
+        limits(
+            "events { worker_connections 4096; }",
+            machine__open_files=(
+                OpenFiles(pid=NGINX_WORKER, process="nginx", soft=65536),
+                OpenFiles(pid=GUNICORN_MASTER, process="gunicorn", soft=1024),
+            ),
+        ),
+    ),
+    quiet(
+        "NGX020",
+        "a limit that is low by itself is HST004",
+        limits("worker_rlimit_nofile 256;\nevents { worker_connections 512; }", soft=256, age=60),
+    ),
+    quiet(
+        "NGX020",
+        "gunicorn's setting of the same name",
+        limits(
+            "events { worker_connections 512; }\nworker_processes 1;",
+            gunicorn__config=gunicorn_config(worker_connections=4096),
         ),
     ),
 ]
