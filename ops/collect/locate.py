@@ -6,19 +6,26 @@ import os
 import pwd
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 
 from ops.collect.services.gunicorn import read_config
+from ops.collect.services.nginx import build_facts, find_binary
+from ops.collect.services.nginx import read_config as nginx_config
 from ops.facts.base import NotSeen
 from ops.facts.gunicorn import GunicornConfig
 from ops.facts.host import Process, Processes
+from ops.facts.nginx import NginxConfig
 from ops.files.bounded_read import read_regular_file
 from ops.interpret import gunicorn as gunicorn_topology
 from ops.interpret.gunicorn import Hints
+from ops.interpret.nginx import nginx_masters
+from ops.interpret.site import find_site, public_name
 from ops.settings import Settings
 
 MAX_UNIT_BYTES = 64 << 10
+NGINX_SECONDS = 2.0
 _USER = re.compile(rb"^User[ \t]*=[ \t]*([^\s#;]+)[ \t]*$", re.MULTILINE)
 
 
@@ -45,6 +52,19 @@ def completed(processes: Processes, settings: Settings, hints: Hints) -> Hints:
         accounts=tuple(dict.fromkeys(known)),
         pidfile_is_own=_writes(named, hints.pidfile_read) if named and hints.pidfile_read else None,
     )
+
+
+def public_host(settings: Settings, processes: Processes, backend: str) -> str:
+    """The name that users reach the service by: settings', else that of nginx's site for ``backend``; localhost."""
+    named = settings.target.domain or urlsplit(settings.target.url or "").hostname
+    if named:
+        return named
+    masters = nginx_masters(processes)
+    binary = find_binary(settings.nginx.binary, masters)
+    build = build_facts(binary, NGINX_SECONDS) if binary else {}
+    config = nginx_config(binary, build, settings.nginx.config_file, masters)
+    site = find_site(config, None, backend) if isinstance(config, NginxConfig) else None
+    return (public_name(site.server) if site else None) or "localhost"
 
 
 def _bind_of(config_files: tuple[str, ...]) -> str | None:

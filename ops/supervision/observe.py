@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from ops.collect.net.connection import Deadline
-from ops.collect.net.http_probe import exchange
+from ops.collect.net.http_probe import PROXIED, exchange
 from ops.collect.process.control_socket import NoAnswerError, ask
 from ops.collect.process.process_status import ProcessStatus, process_status
 from ops.collect.services.gunicorn import read_config, read_progress
@@ -27,7 +27,7 @@ from ops.facts.host import Process, Processes
 from ops.facts.probes import Exchange
 from ops.files.ownership import ROOT
 from ops.interpret import gunicorn as gunicorn_topology
-from ops.interpret.address import dialled, is_wildcard, same_address, split_address
+from ops.interpret.address import dialled, is_wildcard, join_host, same_address, split_address
 from ops.interpret.authority import may_name, speaks_for
 from ops.interpret.process_ref import ProcessRef
 from ops.interpret.target import GUIDE_APP_DIR, GUIDE_PIDFILE, gunicorn_hints
@@ -125,10 +125,10 @@ def _look(settings: Settings, memory: WatchdogState) -> ObservedService:
     booting: frozenset[int] = frozenset()
     if master is not None and settings.gunicorn.control_socket:
         control, booting = _ask_control(settings.gunicorn.control_socket)
-    health = _probe(settings, subject.backend, settings.target.health_path)
+    health = _probe(subject, settings.target.health_path)
     answered = health.status is not None
     ready = (
-        _probe(settings, subject.backend, settings.target.ready_path)
+        _probe(subject, settings.target.ready_path)
         if answered and master is not None
         else NotSeen(reason="/health did not answer" if not answered else "no master is seen")
     )
@@ -155,10 +155,11 @@ def _look(settings: Settings, memory: WatchdogState) -> ObservedService:
     return ObservedService(look, subject)
 
 
-def _probe(settings: Settings, backend: str, path: str) -> Exchange:
+def _probe(subject: Subject, path: str) -> Exchange:
+    """As nginx passes it on: by the site's name, and over HTTPS by the header. An application may insist on both."""
     patience = Deadline(time.monotonic() + PROBE_SECONDS)
-    host = settings.target.domain or "localhost"
-    return exchange("GET", f"http://{host}{path}", backend, patience)
+    url = f"http://{join_host(subject.host or 'localhost')}{path}"
+    return exchange("GET", url, subject.backend, patience, headers=PROXIED)
 
 
 def _size(path: str) -> int | None:
@@ -282,7 +283,7 @@ def _find(
     settings: Settings, known: Subject
 ) -> tuple[ProcessState | None, Subject, tuple[Holder, ...] | NotSeen]:
     """The master among all processes of the machine, and where the service is or should be."""
-    from ops.collect.locate import completed, locate_master
+    from ops.collect.locate import completed, locate_master, public_host
     from ops.collect.process.processes import processes
     from ops.collect.services.nginx import read_pidfile
 
@@ -303,7 +304,8 @@ def _find(
     master = seen(found.pid) if found else None
     if found is None or master is None:
         backend = _backend(settings, table, None, known)
-        subject = msgspec.structs.replace(known, backend=backend, master=None)
+        host = known.host or public_host(settings, everyone, backend)
+        subject = msgspec.structs.replace(known, backend=backend, master=None, host=host)
         whole = completed(everyone, settings, hints)
         owners = (*whole.owners, *whole.accounts)
         return None, subject, _holders(settings, everyone, backend, known, owners)
@@ -340,6 +342,8 @@ def _is_like(process: Process, known: Subject, caller: int) -> bool:
 
 
 def _subject(settings: Settings, table: Processes, master: Process, known: Subject) -> Subject:
+    from ops.collect.locate import public_host
+
     path = config_file(settings, master.cwd or known.cwd, gunicorn_topology.config_path(master))
     config = read_config(path) if path else NotSeen(reason="no configuration file")
 
@@ -360,6 +364,7 @@ def _subject(settings: Settings, table: Processes, master: Process, known: Subje
         access_log=log(settings.gunicorn.access_log, "accesslog", "access-logfile"),
         threads=_whole(gunicorn_topology.setting("threads", "threads", master.command, config)),
         uid=master.uid,
+        host=public_host(settings, table, _backend(settings, table, master, known)),
     )
 
 

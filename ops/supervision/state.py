@@ -106,6 +106,8 @@ class Subject(msgspec.Struct):
     # gunicorn's setting, 0 where it is not known.
     threads: int = 0
     uid: int | None = None
+    # The name that the service is asked by.
+    host: str = ""
 
 
 class WatchdogState(msgspec.Struct):

@@ -186,6 +186,39 @@ def test_boot_hang_is_killed_at_its_deadline() -> None:
         assert answers(stack)
 
 
+INSISTS = """
+from flask import Flask, abort, jsonify, redirect, request
+
+app = Flask(__name__)
+
+@app.before_request
+def insist():
+    if request.headers.get("X-Forwarded-Proto") != "https":
+        return redirect("https://gte.lab.example" + request.path, 301)
+    if request.host != "gte.lab.example":
+        abort(400)
+
+@app.get("/health")
+def health():
+    return jsonify(status="ok", service="insists")
+
+@app.post("/predict")
+def predict():
+    return jsonify(result={})
+"""
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["settings name it", "nginx names it"])
+def test_a_service_that_insists_on_its_name_and_on_https_is_healthy(named: bool) -> None:
+    with watched(app=INSISTS) as stack:
+        if not named:
+            del stack.config["target"]["domain"]
+            del stack.config["target"]["url"]
+            stack.write_config()
+        ran = once(stack)
+        assert ran.exit_code == HEALTHY, told(ran)
+
+
 def test_a_model_that_loads_slowly_is_waited_for_while_health_is_answered() -> None:
     """The service's own records: booting until its models stand, whatever /health has completed meanwhile."""
     with watched(

@@ -70,6 +70,10 @@ def connect(address: str, deadline: float, patience: Deadline | None = None) -> 
     return Connection(address=address, elapsed=time.monotonic() - started)
 
 
+# The scheme is that of the connection (plain); what the user's was, the header tells, as nginx does.
+PROXIED = {"X-Forwarded-Proto": "https"}
+
+
 def exchange(
     method: str,
     url: str,

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from ops.collect.net.connection import CONNECT_SECONDS, Deadline, ShorterDeadline
-from ops.collect.net.http_probe import HttpAnswer, ask, connect, exchange, host_header, sni
+from ops.collect.net.http_probe import PROXIED, HttpAnswer, ask, connect, exchange, host_header, sni
 from ops.facts.base import NotSeen
 from ops.facts.probes import Backend, Connection, Exchange, Front, Repeats, Upstreams
 from ops.facts.target import Target
@@ -36,7 +36,6 @@ REDIRECTS = (301, 302, 303, 307, 308)
 # Werkzeug's interactive debugger serves its own script to everyone who can reach the application.
 DEBUGGER_PATH = "/?__debugger__=yes&cmd=resource&f=debugger.js"
 _PREDICT_HEADERS = {"Content-Type": "application/json", "Accept": "application/json"}
-_PROXIED = {"X-Forwarded-Proto": "https"}
 
 
 class _Running:
@@ -193,7 +192,7 @@ def probe_backend(target: Target, patience: Deadline, *, repeat: bool = False) -
         )
 
     def get(path: str, within: Deadline = patience) -> _Running:
-        return _Running(lambda: exchange("GET", base + path, address, within, headers=_PROXIED))
+        return _Running(lambda: exchange("GET", base + path, address, within, headers=PROXIED))
 
     # The scheme is that of the connection (plain); what the user's was, the header tells, as nginx does.
     base = f"http://{_bracketed(target.domain)}"
@@ -212,7 +211,7 @@ def probe_backend(target: Target, patience: Deadline, *, repeat: bool = False) -
             address,
             patience,
             body=target.predict_body,
-            headers={**_PREDICT_HEADERS, **_PROXIED},
+            headers={**_PREDICT_HEADERS, **PROXIED},
         )
 
     repeats = _Running(lambda: _ask_again(get, target, patience)) if repeat else None
@@ -259,7 +258,7 @@ def probe_upstreams(target: Target, patience: Deadline) -> Upstreams:
     others = [address for address in dict.fromkeys(target.upstreams) if address != target.backend]
 
     def ask(address: str) -> _Running:
-        return _Running(lambda: exchange("GET", url, address, patience, headers=_PROXIED))
+        return _Running(lambda: exchange("GET", url, address, patience, headers=PROXIED))
 
     running = {address: ask(address) for address in others[:MAX_UPSTREAMS]}
     answers = {address: task.result() for address, task in running.items()}
