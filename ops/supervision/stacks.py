@@ -42,7 +42,7 @@ class Stacks:
 def find_py_spy() -> str | None:
     """py-spy beside this interpreter, else on the PATH where it is nobody else's; None without it."""
     beside = Path(sys.executable).with_name("py-spy")
-    return str(beside) if beside.exists() else trusted_program("py-spy")
+    return trusted_program(str(beside) if beside.exists() else "py-spy")
 
 
 def dump(pid: int) -> Stacks:
