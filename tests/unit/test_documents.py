@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import re
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -147,6 +148,29 @@ def missing_places(root: Path, text: str) -> list[str]:
     return sorted(one for one in named if not any(root.glob(_TO_FILL_IN.sub("*", one.rstrip("/")))))
 
 
+def layers() -> dict[str, list[str]]:
+    """For each package the levels of its rooms, the highest first, as pyproject.toml has them."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    return {one["containers"][0]: one["layers"] for one in contracts if one["type"] == "layers"}
+
+
+def out_of_order(text: str, plan: dict[str, list[str]]) -> list[str]:
+    """Rooms that a table of ``text`` lists below one of a lower layer of ``plan``."""
+    found = []
+    for package, levels in plan.items():
+        rank = {name.strip(): number for number, level in enumerate(levels) for name in level.split("|")}
+        lowest = 0
+        for name in re.findall(rf"^\| `{package}/(\w+)(?:\.py|/)` \|", text, re.MULTILINE):
+            if name not in rank:  # data, no code
+                continue
+            if rank[name] < lowest:
+                found.append(f"{package}/{name}")
+            lowest = max(lowest, rank[name])
+    return found
+
+
 def commands(text: str) -> list[str]:
     """The indented commands and pictures of a document, without what is said beside them."""
     rest = [line for line, words in zip(text.splitlines(), prose(text), strict=True) if line and not words]
@@ -175,8 +199,15 @@ def test_the_architecture_names_every_room_of_both_packages() -> None:
         assert sorted(room for room in rooms if f"`{room}`" not in text) == [], name
 
 
+@pytest.mark.parametrize("name", ["docs/architecture.md", "docs/architecture.zh-CN.md"])
+def test_the_architecture_lists_the_rooms_from_the_top_down_as_import_linter_holds_them(name: str) -> None:
+    assert out_of_order((ROOT / name).read_text(encoding="utf-8"), layers()) == []
+
+
 def test_the_index_leads_to_every_page_of_docs_in_its_language() -> None:
-    pages = {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md", "README.zh-CN.md"}
+    docs = ROOT / "docs"
+    places = (*docs.glob("*.md"), *docs.glob("*/README*.md"))
+    pages = {str(path.relative_to(docs)) for path in places} - {"README.md", "README.zh-CN.md"}
     for name, wanted in (
         ("docs/README.md", {page for page in pages if not page.endswith(".zh-CN.md")}),
         (
@@ -252,3 +283,16 @@ def test_a_path_that_is_not_there_is_found_in_prose_code_and_pictures(tmp_path: 
         "https://example.org/ops/elsewhere and devops/x are no paths of ours. `ops/cli/NAME.py`, ops/none/NAME.py"
     )
     assert missing_places(tmp_path, text) == ["ops/absent.py", "ops/gone/", "ops/none/NAME.py"]
+
+
+def test_a_room_that_is_listed_below_a_lower_one_is_found() -> None:
+    plan = {"ops": ["cli", "report | repair", "facts"], "service": ["app", "http"]}
+    table = "| `ops/cli/` | x |\n| `ops/facts/` | x |\n| `ops/repair/` | x |\n| `service/app.py` | x |\n"
+    assert out_of_order(table, plan) == ["ops/repair"]
+
+
+def test_a_command_that_only_one_language_gives_is_found() -> None:
+    page = "Say:\n\n    gte-ops doctor    # looks\n    gte-ops watchdog\n"
+    assert commands(page) == ["    gte-ops doctor", "    gte-ops watchdog"]
+    assert commands(page) == commands(page.replace("looks", "查看").replace("Say", "执行"))
+    assert commands(page) != commands(page.replace("watchdog", "backup"))
