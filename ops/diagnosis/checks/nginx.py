@@ -554,8 +554,9 @@ def _version(config: NginxConfig) -> tuple[int, ...]:
 def worker_files(
     nginx_config: NginxConfig, machine: Machine | NotSeen, processes: Processes | NotSeen
 ) -> Iterator[Finding]:
-    """NGX020: worker_connections is more than the files a worker may open. nginx's own rule (ngx_event_module_init) is
-    the same; its documentation says of worker_connections that connections to proxied servers count too.
+    """NGX020: worker_connections is more than the files a worker may open. By nginx's documentation it counts the
+    connections to proxied servers too, and open files bound it. nginx's own warning (ngx_event_module_init) holds it
+    against the higher one of worker_rlimit_nofile and the master's limit, though workers have the former.
 
     A worker's limit under 1024 is HST004, whatever worker_connections is."""
     connections = _number(nginx_config, "worker_connections")
