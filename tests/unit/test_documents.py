@@ -10,7 +10,7 @@ import functools
 import re
 import subprocess
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -148,6 +148,21 @@ def missing_places(root: Path, text: str) -> list[str]:
     return sorted(one for one in named if not any(root.glob(_TO_FILL_IN.sub("*", one.rstrip("/")))))
 
 
+def rooms(root: Path) -> set[str]:
+    """Every directory and module directly below both packages."""
+    return {
+        f"{package}/{entry.name}{'/' if entry.is_dir() else ''}"
+        for package in ("ops", "service")
+        for entry in (root / package).iterdir()
+        if not entry.name.startswith(("_", ".")) and (entry.is_dir() or entry.suffix == ".py")
+    }
+
+
+def unnamed(text: str, names: Iterable[str]) -> list[str]:
+    """Those of ``names`` that ``text`` does not give as code."""
+    return sorted(name for name in names if f"`{name}`" not in text)
+
+
 def layers() -> dict[str, list[str]]:
     """For each package the levels of its rooms, the highest first, as pyproject.toml has them."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
@@ -188,15 +203,8 @@ def test_every_path_of_the_repository_that_a_document_names_exists(name: str) ->
 
 
 def test_the_architecture_names_every_room_of_both_packages() -> None:
-    rooms = {
-        f"{package}/{entry.name}{'/' if entry.is_dir() else ''}"
-        for package in ("ops", "service")
-        for entry in (ROOT / package).iterdir()
-        if not entry.name.startswith(("_", ".")) and (entry.is_dir() or entry.suffix == ".py")
-    }
     for name in ("docs/architecture.md", "docs/architecture.zh-CN.md"):
-        text = (ROOT / name).read_text(encoding="utf-8")
-        assert sorted(room for room in rooms if f"`{room}`" not in text) == [], name
+        assert unnamed((ROOT / name).read_text(encoding="utf-8"), rooms(ROOT)) == [], name
 
 
 @pytest.mark.parametrize("name", ["docs/architecture.md", "docs/architecture.zh-CN.md"])
@@ -283,6 +291,15 @@ def test_a_path_that_is_not_there_is_found_in_prose_code_and_pictures(tmp_path: 
         "https://example.org/ops/elsewhere and devops/x are no paths of ours. `ops/cli/NAME.py`, ops/none/NAME.py"
     )
     assert missing_places(tmp_path, text) == ["ops/absent.py", "ops/gone/", "ops/none/NAME.py"]
+
+
+def test_a_room_that_no_line_names_is_found(tmp_path: Path) -> None:
+    for room in ("ops/cli", "service/api", "ops/__pycache__"):
+        (tmp_path / room).mkdir(parents=True)
+    for module in ("ops/doctor.py", "ops/__init__.py", "service/app.py"):
+        (tmp_path / module).touch()
+    text = "`ops/cli/` and `service/app.py`; ops/doctor.py in passing"
+    assert unnamed(text, rooms(tmp_path)) == ["ops/doctor.py", "service/api/"]
 
 
 def test_a_room_that_is_listed_below_a_lower_one_is_found() -> None:
