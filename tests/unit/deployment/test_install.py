@@ -124,7 +124,9 @@ def test_on_a_host_accounts_and_directories_are_made_once_their_files_are_there(
         ["/usr/bin/systemd-sysusers", ACCOUNTS_FILE],
         ["/usr/bin/systemd-tmpfiles", "--create", DIRECTORIES_FILE],
     ]
-    tried = [command for command in commands[:-2] if command[0].endswith(("systemd-sysusers", "systemd-tmpfiles"))]
+    tried = [
+        command for command in commands[:-2] if command[0].endswith(("systemd-sysusers", "systemd-tmpfiles"))
+    ]
     assert tried
     assert all("--dry-run" in command or any("--root=/" in word for word in command) for command in tried)
 
