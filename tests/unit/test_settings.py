@@ -15,7 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ops.errors import SettingsError
-from ops.facts.snapshot import ExpiryRule
+from ops.facts.target import ExpiryRule
 from ops.interpret.expiry import rules_of
 from ops.settings import (
     MAX_FILE_BYTES,
