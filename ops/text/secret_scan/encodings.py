@@ -21,11 +21,14 @@ _INVISIBLE_TAGS = "\U000e0000-\U000e0fff"
 _STYLED = (
     "\u00aa\u00ba\u02b0-\u02ff\u1d2c-\u1dbf\u2070-\u209c\u2100-\u214f\u2460-\u24ff\u2f00-\u2fdf\uf900-\ufaff\uff0d\uff0e"
     "\uff10-\uff19\uff21-\uff3a\uff3f\uff41-\uff5a"
+    # Blanks and small marks between a name and its value.
+    "\u00a0\u2000-\u200a\u202f\u205f\u3000\ufe50-\ufe6f"
 )
 _STYLED_MATHEMATICAL = "\U0001d400-\U0001d7ff\U0001f130-\U0001f189"
 _LETTER = "[46][1-9A-Fa-f]|[57][0-9Aa]|3[0-9]|5[Ff]|2[Dd]"
 _CODED = re.compile(
     rf"%(?:25){{0,3}}(?P<percent>{_LETTER})|(?P<utf8>%[C-Fc-f][0-9A-Fa-f](?:%[89ABab][0-9A-Fa-f]){{1,3}})"
+    r"|%u(?P<percent_u>[0-9A-Fa-f]{4})"
     r"|\\{1,8}(?:u(?P<u>[0-9A-Fa-f]{4})|u\{0{0,4}(?P<braced>[0-9A-Fa-f]{2,5})\}|x(?P<x>[2-7][0-9A-Fa-f]))"
     r"|&\#(?:[xX]0{0,4}(?P<hex>[0-9A-Fa-f]{2,5})|0{0,4}(?P<decimal>[0-9]{2,6}));?"
     rf"|(?P<invisible>[{_INVISIBLE}{_INVISIBLE_TAGS}]+)|(?P<styled>[{_STYLED}{_STYLED_MATHEMATICAL}])"
@@ -87,7 +90,7 @@ def _plain(match: re.Match[str]) -> str | None:
             return plain if "\ufffd" not in plain else None
         case "styled":
             plain = unicodedata.normalize("NFKC", written)
-            return plain if plain.isalnum() or plain in "-._" else None
+            return plain if plain.isalnum() or plain in "-._:= " else None
     code = int(written, 10 if kind == "decimal" else 16)
     character = chr(code) if code <= 0x10FFFF else ""
     if character and _UNSEEN.match(character):

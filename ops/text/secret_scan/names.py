@@ -13,16 +13,18 @@ from itertools import accumulate
 
 
 class Strength(IntEnum):
-    """How surely a name announces a secret. ``WEAK``: only a value that looks random is one. ``CODE``: only one with
-    four digits, or a long one with digits in it."""
+    """How surely a name announces a secret. ``WEAK``: only a value that looks random is one. ``KEY``: only one of
+    letters and digits, as keys are generated: programs call a name in a table a key too. ``CODE``: only one with four
+    digits, or a long one with digits in it."""
 
     NONE = 0
     WEAK = 1
+    KEY = 2
     # Short numbers are counts under such a name: token=5.
-    STRONG = 2
-    CODE = 3
+    STRONG = 3
+    CODE = 4
     # A number is a secret too: password=123456.
-    PASSWORD = 4
+    PASSWORD = 5
 
 
 MAX_NAME_CHARS = 80
@@ -71,9 +73,9 @@ _WHOLE_WORDS: dict[str, Strength] = {
 }
 # Such words only where the name ends with them: salt, not salt-minion; pin, not pin_memory.
 _LAST_WORDS: dict[str, Strength] = {
-    "hmac": Strength.STRONG,
-    "salt": Strength.STRONG,
-    "pepper": Strength.STRONG,
+    "hmac": Strength.KEY,
+    "salt": Strength.KEY,
+    "pepper": Strength.KEY,
     # Key encryption key, data encryption key, pre-shared key.
     "kek": Strength.STRONG,
     "dek": Strength.STRONG,
@@ -91,7 +93,7 @@ def _spaced(stems: str) -> str:
     return "|".join("[ \\t\u00a0\u3000]{0,4}".join(stem) for stem in stems.split())
 
 
-_CHINESE_CODES = _spaced("验证码 驗證碼 校验码 動態碼 动态码 安全码 提取码 激活码 邀请码")
+_CHINESE_CODES = _spaced("PIN码 验证码 驗證碼 校验码 動態碼 动态码 安全码 提取码 激活码 邀请码")
 _CHINESE_PASSWORDS = _spaced(
     "密码 密碼 密钥 密鑰 秘钥 密匙 令牌 私钥 私鑰 金鑰 凭证 凭据 憑證 授权码 授權碼 访问码 通行码 盐值 助记词"
 )
@@ -132,6 +134,7 @@ _KEYS_OF_OTHER_KINDS = _set(
     """
     cache candidate certificate composite dict dictionary duplicate foreign group grouping host index join lookup
     missing natural order ordering partition primary pub public row shard sort sorting translation unique unknown
+    websocket
     """
 )
 # Keys of which some are secrets: PagerDuty's routing_key is, a message queue's is not. Their values decide.
@@ -215,7 +218,7 @@ def _by_key(words: list[str]) -> Strength:
     if len(bare) < 2 or bare[-1] not in ("key", "keys") or bare[-2] in _KEYS_OF_OTHER_KINDS:
         return Strength.NONE
     # Several keys are as often those of a dictionary.
-    return Strength.WEAK if bare[-1] == "keys" or bare[-2] in _KEYS_OF_EITHER_KIND else Strength.STRONG
+    return Strength.WEAK if bare[-1] == "keys" or bare[-2] in _KEYS_OF_EITHER_KIND else Strength.KEY
 
 
 def _by_last_word(words: list[str]) -> Strength:

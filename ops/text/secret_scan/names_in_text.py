@@ -12,7 +12,7 @@ from ops.text.secret_scan.values import Value, is_harmless, looks_chosen, looks_
 
 _PAIRED = (
     r"(?:api|access|account|auth|private|secret|session|signing|encryption|master|connection|service|shared|cipher|fernet"
-    r"|verification|security|one-time|login|sms|recovery|activation|pass)"
+    r"|verification|security|one-time|login|sms|recovery|activation|pass|pin|unseal|license|root)"
 )
 # Where a name may be; what it is called in full is read from here.
 _STEM = re.compile(
@@ -25,10 +25,11 @@ _NAME_REST = re.compile(r"[\w.-]*+")
 # What closes the name: a quote as deep as it is escaped, a bracket, a remark in parentheses.
 _CLOSERS = re.compile(
     r"""(?:\\*+["'`]|&quot;|&\#0?3[49];|&\#x2[27];|%2[27]|[”’」』】])?(?:\[\w{0,20}\])?[\])]{0,2}+"""
-    r"""(?:[ ]?[（(][^()（）\n=:："']{0,40}[)）]|[ ](?:provided|given|used|received|supplied|value))?"""
+    r"""(?:[ ]?[（(][^()（）\n=:："']{0,40}[)）]"""
+    r"""|[ ](?:provided|given|used|received|supplied|value|[0-9]{1,2}(?=[ ]?[:=])))?"""
 )
 _SEPARATOR = re.compile(
-    r"""[ \t]{0,16}+(?P<op>:=|=>|={1,3}|!=|->|:{1,2}|[：＝]|\+=|\|=|%(?:25){0,3}3[dDaA]|\\u003[dDaA])"""
+    r"""[ \t]{0,16}+(?P<op>:=|=>|={1,3}|!=|->|:{1,2}|[：＝→⇒∶꞉]|\+=|\|=|%(?:25){0,3}3[dDaA]|\\u003[dDaA])"""
     r"""(?:[ \t]{0,64}+|(?P<newline>\s{0,64}+)(?=["'{\[]|\\"))"""
 )
 _CHINESE_LINK = re.compile(
@@ -37,7 +38,8 @@ _CHINESE_LINK = re.compile(
 )
 # A value directly behind the name: the password (X) is wrong, 密码“X”错误.
 _IN_MARKS = re.compile(
-    r"""[ \t]?[(（\[【「『<“‘"'](?P<value>[^\s()（）\[\]【】「」『』<>“”‘’"']{4,200}+)[)）\]】」』>”’"']"""
+    r"""(?:[ \t]?[(（\[【「『<“‘"']|(?P<comma>[,，][ ]?))"""
+    r"""(?P<value>[^\s,，=()（）\[\]【】「」『』<>“”‘’"']{4,200}+)(?(comma)[,，]|[)）\]】」』>”’"'])"""
 )
 _CHINESE_PROSE = re.compile("请|請|错|不|未|已|过|正|长度|失|为空|必|由|见|与|和|或|中|在|的")
 # Directly behind the name, without a separator.
@@ -46,7 +48,10 @@ _TAGS = re.compile(r"(?:(?:\s|\\+[nrt]){0,64}+<[^<>]{0,200}>)++(?:\s|\\+[nrt]){0
 _CLOSED_TAG = re.compile(r"(?:\s|\\+[nrt]){0,64}+</")
 _UP_TO_TAG = re.compile(r"[^<]*+")
 _BLANK = re.compile(r"[ \t]{1,64}+(?=[^\s])")
-_IS = re.compile(r"[ \t]{1,8}+(?:is|was|are|will be)[ \t]{1,8}+", re.IGNORECASE)
+_IS = re.compile(
+    r"[ \t]{1,8}+(?:is|was|are|will be)(?:[ ](?:incorrect|wrong|invalid|rejected|not valid|now|set to))?:?[ \t]{1,8}+",
+    re.IGNORECASE,
+)
 _PAIR = re.compile(r""",[ \t\n]{0,16}+(?=[bBuU]?["'])""")
 _NAMED_VALUE = re.compile(
     r"""[ \t]*+(?:,|\r?\n|(?:\\+r)?\\+n)?\s{0,64}+\\*+["']?(?:value|val|content|text|data|stringValue|default)"""
@@ -214,7 +219,7 @@ def _after_blank(
 def _is_told(written: str, strength: Strength) -> bool:
     """Whether a word directly behind a name is a secret rather than a word of the sentence."""
     if strength == Strength.CODE:
-        return written.isdigit() and not is_harmless(written, strength)
+        return (written.isdigit() or looks_chosen(written)) and not is_harmless(written, strength)
     return looks_random(written) or (strength == Strength.PASSWORD and looks_chosen(written))
 
 
@@ -244,9 +249,9 @@ def _assigned(
         return
     is_config = words[separator.start()].isspace() or words[at - 1].isspace()
     is_line = separator["op"] in (":", "=", "：", "＝", ":=") and bool(_LINE_START.search(before))
-    if strength == Strength.WEAK and words[at : at + 1] in ("[", "{", "("):
+    if strength <= Strength.KEY and words[at : at + 1] in ("[", "{", "("):
         return
-    value = value_at(words, at, to_line_end=is_line and is_config and strength > Strength.WEAK)
+    value = value_at(words, at, to_line_end=is_line and is_config and strength > Strength.KEY)
     if value is None:
         return
     if separator["op"].startswith("%"):

@@ -34,7 +34,8 @@ _NAME_SIGNS = re.compile(
             ("x", "srf"),
         )
     )
-    + r"""|k(?:ey(?=[\w"'\\\]).-]{0,24}[ \t]{0,8}(?:[=:>＝：]|%(?:25)*3|&#)|["' \t<,(])|ek\b(?<![a-z]kek)(?=[^\w.-]))"""
+    + r"""|k(?:ey(?=[\w"'\\\]).-]{0,24}[ \t]{0,8}(?:[=:>＝：→⇒∶꞉]|%(?:25)*3|&#)"""
+    + r"""|["' \t<,(])|ek\b(?<![a-z]kek)(?=[^\w.-]))"""
 )
 # The same, as it is written.
 _FORM_SIGNS = re.compile(
@@ -49,7 +50,7 @@ _FORM_SIGNS = re.compile(
     r"|h(?:c-ping|eartbeat|f_|v[sbr]\.|ooks)"
     r"|i[Dd][Ee][Nn][Tt][Ii][Ff]|impdp|jdbc:oracle|lin_api_|ms-[0-9a-f]{8}|n(?:pm_|osnch)"
     r"|o[Ss][Ss][Aa]|p(?:ypi-AgE|bkdf2|ushplus|k_(?:live|test)_)"
-    r"|q(?:-[AaSs]|msg)|rk_(?:live|test)_|s(?:k-|k_(?:live|test)_|q0|hp[a-z]{2}_|ntrys_|crypt|ql(?:plus|ldr))|w(?:hsec_|eixin)"
+    r"|q(?:-[AaSs]|msg)|r(?:k_(?:live|test)_|aw_env)|s(?:k-|k_(?:live|test)_|q0|hp[a-z]{2}_|ntrys_|crypt|ql(?:plus|ldr))|w(?:hsec_|eixin)"
     r"|x(?:[Oo][Xx]|[Aa][Pp][Pp]-|-[Aa][Mm][Zz])|ya29\."
 )
 # Where the URL itself is the secret: webhooks, and the services that Apprise knows.
@@ -73,7 +74,7 @@ _PROGRAM_SIGNS = re.compile(
 )
 # Behind a name comes a value: a name alone, a path and a sentence about a key hide nothing.
 _BETWEEN = re.compile(
-    r"[=:<(%：＝是为為成\"'`;“‘「【\[]|(?:^|\s)--?\w|\s\S*\d|\b(?:env|arg|setenv|set|export|is|was|requirepass|masterauth)\s",
+    r"[=:<(%,，：＝→⇒∶꞉是为為成\"'`;“‘「【\[]|(?:^|\s)--?\w|\s\S*\d|\b(?:env|arg|setenv|set|export|is|was|requirepass|masterauth)\s",
     re.IGNORECASE,
 )
 # No secret of `ops.text.secret_scan` is shorter with its name: pw:x.

@@ -110,6 +110,9 @@ def _group(words: str, at: int) -> Value:
     return Value(at, end, end)
 
 
+# A longer value under a name that may announce a secret is one.
+MAX_JUDGED_CHARS = 1000
+
 # --- what cannot be a secret ---------------------------------------------------------------------------------------
 
 _CONSTANTS = re.compile(
@@ -141,7 +144,7 @@ _KEY_FILES = (
 )  # fmt: skip
 # What a secret is made with, or kept as, and no secret: hmac=sha256, password_encryption: scram-sha-256.
 _ALGORITHM = re.compile(
-    r"(?:(?:hmac|pbkdf2|scram|ecdsa|rsa|ssl|tls)[-_]?)*(?:(?:sha|md|aes|rsa|hs|rs|es|ps|ed|ssl|tls|blake|chacha|utf|base|ipv"
+    r"(?:hashlib\.)?(?:(?:hmac|pbkdf2|scram|ecdsa|rsa|ssl|tls)[-_]?)*(?:(?:sha|md|aes|rsa|hs|rs|es|ps|ed|ssl|tls|blake|chacha|utf|base|ipv"
     r"|http|oauth|argon|fido|x)[-_]?\d[\w.-]{0,12}|bcrypt|scrypt|argon2(?:id|i|d)|pbkdf2|scram|hmac|ecdsa|crypt|plain|trust|peer|ldap)",
     re.IGNORECASE,
 )
@@ -171,12 +174,17 @@ def is_harmless(value: str, strength: Strength) -> bool:
         or _is_path(value)
     ):
         return True
+    # Whatever stands there: judging it again for every name in it would take its length squared.
+    if len(value) > MAX_JUDGED_CHARS:
+        return False
     if strength == Strength.CODE:
         return not _is_code(value)
     if strength < Strength.PASSWORD and _SHORT_NUMBER.fullmatch(value):
         return True
     if strength == Strength.WEAK:
         return not looks_random(value)
+    if strength == Strength.KEY:
+        return not _is_generated(value)
     return False
 
 
@@ -184,6 +192,14 @@ def _is_code(value: str) -> bool:
     """PIN=1234, 安全码：a1b2c3d4; not pin=18, pin: PA5, 验证码：6 位."""
     digits = sum(character.isdigit() for character in value)
     return (digits >= 4 or (digits > 0 and len(value) >= 8)) and not _DATE_OR_VERSION.fullmatch(value)
+
+
+def _is_generated(value: str) -> bool:
+    """Letters and digits, and no expression of a program."""
+    if len(value) < 8 or any(c.isspace() or c in "()[]{}" for c in value):
+        return False
+    has_both = any(c.isdigit() for c in value) and any(c.isalpha() for c in value)
+    return has_both and not any(p.fullmatch(value) for p in (_DATE_OR_VERSION, _QUANTITY, _CALL))
 
 
 def looks_chosen(value: str) -> bool:

@@ -115,7 +115,10 @@ _OF_OTHER_NAMES = [
     "Fernet key: {}", "ingest-key: {}", "KEK={}", "passkey={}", '{{"data_encryption_key": "{}"}}',
     "pass phrase {}", "pass phrase: {}", "Pass word: {}", "password {}", "the password ({}) is wrong",
     "password [{}] rejected",
-    "password “{}” refused", "wrong passphrase <{}>", "passwd is {}", "密码 {}", "密 码：{}", "密　码：{}",
+    "the password, {}, is wrong", "Password is incorrect: {}", "passphrase is: {}", "Unseal Key 1: {}",
+    "password → {}",
+    "access code {}", "recovery key: {}", "password “{}” refused", "wrong passphrase <{}>",
+    "passwd is {}", "密码 {}", "密 码：{}", "密　码：{}",
     "口 令 : {}", "令 牌={}",
     "密码“{}”错误", "密码（{}）错误", "密码【{}】不正确", "验证码：{}", "提取码: {}", "动态码 = {}", "盐值：{}",
 ]  # fmt: skip
@@ -125,13 +128,16 @@ _CODED = [
     "{{\\u0022password\\u0022: \\u0022{}\\u0022}}", "p\\x61ssword\\x3d{}", "\\u{{70}}assword={}", "p&#97;ssword={}",
     "password&#61;{}", "password&#x3d;{}", "ｐａｓｓｗｏｒｄ＝{}", "ＴＯＫＥＮ：{}", "ＤＢ＿ＰＡＳＳＷＯＲＤ={}",
     "𝗽𝗮𝘀𝘀𝘄𝗼𝗿𝗱: {}", "ⓟⓐⓢⓢⓦⓞⓡⓓ={}",
+    "%u0070assword={}", "password%u003d{}", "password\u00a0=\u00a0{}", "password\ufe66{}", "密碼\ufe55{}",
+    "passwo\uff52d={}",
     "pass\u200bword={}", "to\u00adken: {}", "密\u2060码：{}", "api\ufeff_key={}",
 ]  # fmt: skip
 _ENVIRONMENT = [
     "gunicorn -e DB={} app:app", "gunicorn -e magic={} app:app", "gunicorn --env X={} app:app",
     "gunicorn --env=X={} app:app",
     "GUNICORN_CMD_ARGS=\"--env X={} -w 4\"", "gunicorn --env 'X=a {}' app:app", "docker run -e X={} gte",
-    "docker build --build-arg X={} .", "systemd-run --setenv=X={} true", 'gunicorn -e X="{}" app:app',
+    "raw_env = ['X={}']", "docker build --build-arg X={} .", "systemd-run --setenv=X={} true",
+    'gunicorn -e X="{}" app:app',
 ]  # fmt: skip
 _HEARTBEATS = [
     "curl -fsS https://hc-ping.com/{}", "https://hc-ping.com/{}/fail", "https://hc.example.com/ping/{}",
@@ -163,6 +169,8 @@ def spellings() -> list[tuple[str, str]]:
         ("您的验证码为 482913，5 分钟内有效", "482913"),
         ("验证码 482913", "482913"),
         ("PIN=4829", "4829"),
+        ("pin code: 4829", "4829"),
+        ("PIN码：4829", "4829"),
         ("verification code is 482913", "482913"),
         ("password 12345678", "12345678"),
         (f"Authorization: Basic {BASIC}", BASIC),
@@ -220,6 +228,8 @@ HARMLESS = [
     "HTTP/gte.example.com@EXAMPLE.COM", "actions/checkout@v4", "li/repo2024@main", "celery@host1: ready",
     "https://git@github.com/org/repo", "https://li@bitbucket.org/li/repo.git", "postgresql://li@db/x",
     "http://host:8000/a@b", "http://[::1]:8000/", "redis://cache:6379/0", "contact: mailto:ops@example.com",
+    "expect_key = score", "split_key='test'", "self._key = name", "dispatch_key == DispatchKey.Python", "salt = salt",
+    "HMAC_SHA256: hashlib.sha256,", "generate_token(length=30)", "raw_env = []", "Sec-WebSocket-Key: present",
     "key_size=2048", "keySize: 2048", "key_exchange: X25519", "ssl_session_ticket_key /etc/nginx/ticket.key;",
     "proxy_cache_key $scheme$host$uri;", "sort_key: name", "foreign_key=user_id", "primary_key=True",
     "key_type: ecdsa",

@@ -86,7 +86,7 @@ def test_what_stands_around_a_secret_stays(written: str, shown: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["FERNET_KEY", "cipher_key", "fernet_key_old", "hmac", "password_salt", "access_code", "PIN", "验证码", "密 码",
+    ["FERNET_KEY", "cipher_key", "fernet_key_old", "password_salt", "access_code", "PIN", "验证码", "密 码",
      "password", "DB_PASSWORD", "dbPassword", "db-passwd", "userpwd", "MYSQL_PWD", "client.secret", "X-Api-Key",
      "accessKeyId", "AWSSecretAccessKey", "authToken", "GTE_API_TOKENS", "Set-Cookie", "sessionid", "SENTRY_DSN",
      "password_reset_token", "mysecretvalue", "smtp_pass", "数据库密码", "访问令牌", "wp-csrf-token",
@@ -94,6 +94,15 @@ def test_what_stands_around_a_secret_stays(written: str, shown: str) -> None:
 )  # fmt: skip
 def test_a_name_announces_a_secret(name: str) -> None:
     assert strength_of(name) >= Strength.STRONG
+
+
+@pytest.mark.parametrize(
+    "name", ["hmac", "salt", "pepper", "ingest_key", "Subscription-Key", "upload_key_v2"]
+)
+def test_a_name_announces_a_secret_where_letters_and_digits_stand(name: str) -> None:
+    assert strength_of(name) in (Strength.KEY, Strength.STRONG)
+    assert without_secrets(f"{name}=hunt9bluehorse") == f"{name}=***"
+    assert without_secrets(f"{name}=sha256 {name}=name") == f"{name}=sha256 {name}=name"
 
 
 @pytest.mark.parametrize(
@@ -166,7 +175,8 @@ REPEATED = [
     "(user:", "u:p", "a/b1cdef@", " app/", "//u:", "//u:p@", "-e ", "-e A=", "--env X=", '-e A="', "--env 'X=a",
     "验 证 ",
     "密 ", "密 码", "pin ", "code ", "password (", "password [a", "the password ", "hc-ping.com/", "https://h/",
-    "/x7Kd92mQ4R1z", "https://h/x7Kd92mQ4R1z", "sha256 ", "sqlplus ", "sqlplus -s ", "hmac=", "a1b2c3d4-", "salt",
+    "/x7Kd92mQ4R1z", "https://h/x7Kd92mQ4R1z", "sha256 ", "sqlplus ", "sqlplus -s ",
+    "hmac=", "pin=", "sign=", "key=", "hmac=“", "pin:", "a1b2c3d4-", "salt",
     "pass phrase ", "FERNET_KEY ", "_key", "a_", "key_old_", ":p1@", "access code ",
 ]  # fmt: skip
 
