@@ -166,7 +166,7 @@ def test_an_edit_is_one_line_tested_loaded_and_kept_reversible(limited: Stack) -
 
 def test_an_edit_that_nginx_refuses_leaves_the_file_byte_for_byte(limited: Stack) -> None:
     """nginx finds what the doctor does not see. Which file that would be is not to be had here (a configuration of
-    which a part was not read is not edited), so its program stands in for it: it refuses the edit, and is nginx else."""
+    which a part was not read is not edited), so its program stands in: it refuses the edit, and is nginx otherwise."""
     stack = limited
     program = stack.directory / "nginx-that-refuses"
     program.write_text(
