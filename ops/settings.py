@@ -724,7 +724,7 @@ class BackupSettings(Section, frozen=True):
             "SSH private key that signs each backup, or the public key of one that an agent holds.",
             "为每份备份签名的 SSH 私钥；或公钥，其私钥由 agent 持有。",
             example="/etc/gte-ops/backup_key",
-            since="0.1.0",
+            since="0.2.0",
             unset=("not signed", "不签名"),
         ),
     ] = ""
@@ -734,7 +734,7 @@ class BackupSettings(Section, frozen=True):
             "File of the signers whose signature counts (ssh-keygen(1), ALLOWED SIGNERS). Backups must then be signed.",
             "承认其签名的签名者文件（ssh-keygen(1)，ALLOWED SIGNERS）。设置后备份必须有签名。",
             example="/etc/gte-ops/signers",
-            since="0.1.0",
+            since="0.2.0",
             unset=("no signature is required", "不要求签名"),
         ),
     ] = ""
