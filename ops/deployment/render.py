@@ -167,6 +167,7 @@ class Deployment:
     gunicorn_arguments: str = "-c python:service.gunicorn_conf service.app:create_app()"
     daemon: bool = False
     gunicorn_pidfile: str = "/run/gte-api/gunicorn.pid"
+    rotation_pidfile: str | None = None  # the same, where it is not said
     gunicorn_access_log: str = "/var/log/gte-api/access.log"
     gunicorn_error_log: str = "/var/log/gte-api/error.log"
     gunicorn_owner: tuple[str, str] = ("gte-api", "gte-api")
@@ -317,6 +318,9 @@ def _cron(deployment: Deployment) -> tuple[RenderedFile, ...]:
 def _logrotate(deployment: Deployment) -> tuple[RenderedFile, ...]:
     elsewhere = dict(deployment.rotated_elsewhere)
     logs = _usual_logs(deployment) if deployment.rotated is None else deployment.rotated
+    deployment = replace(
+        deployment, gunicorn_pidfile=deployment.rotation_pidfile or deployment.gunicorn_pidfile
+    )
     for log in logs:
         for word in (log.path, *(log.owner or ()), *(log.su or ())):
             _refuse_word("rotated", word)

@@ -32,6 +32,14 @@ def running_gunicorn(settings: Settings, around: Surroundings | None) -> Process
     return master if where is Standing.USER and _is_the_service(settings, around, processes, master) else None
 
 
+def located_gunicorn(around: Surroundings | None) -> Process | None:
+    """The master that was found, whoever runs it, but no container's: it speaks for its own user's files at least."""
+    master, processes = _master(around), _processes(around)
+    if master is None or processes is None or standing(master, processes.caller) is Standing.CONTAINER:
+        return None
+    return master
+
+
 def gunicorn_note(settings: Settings, around: Surroundings | None) -> Text | None:
     """What is to be said of a gunicorn that is not root's, nor the caller's; None where there is nothing."""
     master, processes = _master(around), _processes(around)
@@ -46,9 +54,9 @@ def gunicorn_note(settings: Settings, around: Surroundings | None) -> Text | Non
         )
     return Text(
         en=f"process {master.pid} of user {user} calls itself gunicorn, and nothing else says that it is the service: "
-        "nothing of it is taken; say in gte-ops.toml where the service is "
+        "nothing of it goes into a unit; say in gte-ops.toml where the service is "
         "(gunicorn.bind, gunicorn.config_file, app.dir)",
-        zh=f"用户 {user} 的进程 {master.pid} 自称 gunicorn，但没有其他依据表明它就是本服务：未采用它的任何信息；"
+        zh=f"用户 {user} 的进程 {master.pid} 自称 gunicorn，但没有其他依据表明它就是本服务：它的信息不会写进 unit；"
         "请在 gte-ops.toml 中说明服务的位置（gunicorn.bind、gunicorn.config_file、app.dir）",
     )
 

@@ -17,7 +17,7 @@ from ops.collect.run import Surroundings, look_around
 from ops.collect.services.logrotate import MAIN_FILE, account, log_place, rotation, rules_of, user_groups
 from ops.collect.services.nginx import test_command
 from ops.deployment.render import Deployment, NginxSite, RotatedLog
-from ops.deployment.running_gunicorn import gunicorn_note, running_gunicorn
+from ops.deployment.running_gunicorn import gunicorn_note, located_gunicorn, running_gunicorn
 from ops.facts.base import NotSeen
 from ops.facts.gunicorn import GunicornConfig
 from ops.facts.host import Process, Processes
@@ -82,6 +82,7 @@ class _Builder:
         self.around, self.rules = around, rules
         self.target: Target | None = around.target if around else None
         self.master = running_gunicorn(settings, around)
+        self.located = located_gunicorn(around)
         self.note = gunicorn_note(settings, around)
         self.is_disbelieved = self.note is not None and self.master is None
 
@@ -97,7 +98,15 @@ class _Builder:
         gunicorn_su = None
         if gunicorn_owner == _EXAMPLE.gunicorn_owner and access == _EXAMPLE.gunicorn_access_log:
             gunicorn_su = _EXAMPLE.gunicorn_su  # the directory is that user's, once systemd has made it
-        rotated, not_rotated = self._rotated(site, access, error, nginx_owner, gunicorn_owner)
+        # A user's own gunicorn may name its own logs, service or not: each is taken on the terms of whose it is.
+        writer = _account_of(self.located) if self.is_disbelieved and self.located else gunicorn_owner
+        rotated, not_rotated = self._rotated(
+            site,
+            self._said("gunicorn_access_log", settings.gunicorn.access_log, _EXAMPLE.gunicorn_access_log),
+            self._said("gunicorn_error_log", settings.gunicorn.error_log, _EXAMPLE.gunicorn_error_log),
+            nginx_owner,
+            writer,
+        )
         access, error = (
             name if name_refusal(name) is None else example
             for name, example in (
@@ -128,7 +137,8 @@ class _Builder:
             gte_ops=self._own_program(),
             gunicorn_arguments=self._gunicorn_arguments(),
             daemon=self._is_daemon(),
-            gunicorn_pidfile=self._gunicorn_pidfile(),
+            gunicorn_pidfile=self._gunicorn_pidfile(self.master),
+            rotation_pidfile=self._gunicorn_pidfile(self.located),
             gunicorn_access_log=access,
             gunicorn_error_log=error,
             gunicorn_owner=gunicorn_owner,
@@ -157,11 +167,15 @@ class _Builder:
     def _found(self, name: str, written: str | None, example: str) -> str:
         """A value of the target: what settings say, else what was found, else the example's. What the target only
         takes from the deployment guide, or by default, was not found."""
+        if not written and self.is_disbelieved and name in _OF_GUNICORN:
+            return example
+        return self._said(name, written, example)
+
+    def _said(self, name: str, written: str | None, example: str) -> str:
+        """`_found`, whoever's gunicorn said it."""
         if written:
             return written
         if self.target is None or self.target.origin.get(name) in (None, "guide", "default"):
-            return example
-        if self.is_disbelieved and name in _OF_GUNICORN:
             return example
         return str(getattr(self.target, name) or example)
 
@@ -251,7 +265,7 @@ class _Builder:
         written = (
             gunicorn.access_log or (target and target.gunicorn_access_log),
             gunicorn.error_log or (target and target.gunicorn_error_log),
-            self._gunicorn_pidfile(),
+            self._gunicorn_pidfile(self.master),
         )
         return all(_everybody_reaches(Path(path)) for path in read) and all(
             not path or path.startswith(("-", "/var/log/gte-api/", "/run/gte-api/")) for path in written
@@ -348,27 +362,24 @@ class _Builder:
             return config.assigned["daemon"].value is True
         return False
 
-    def _gunicorn_pidfile(self) -> str:
+    def _gunicorn_pidfile(self, master: Process | None) -> str:
+        """The pidfile that settings or ``master`` name."""
         if self.settings.gunicorn.pidfile:
             return self.settings.gunicorn.pidfile
-        if (
-            self.master is not None
-            and self.target
-            and self.target.gunicorn_pidfile
-            and self._may_name_pidfile()
-        ):
-            return self.target.gunicorn_pidfile
+        named = self.target.gunicorn_pidfile if self.target else None
+        if master is not None and named and self._may_name_pidfile(master):
+            return named
         return _EXAMPLE.gunicorn_pidfile
 
-    def _may_name_pidfile(self) -> bool:
+    def _may_name_pidfile(self, master: Process) -> bool:
         """Whether the pidfile that a user's gunicorn names is a file that this user wrote."""
-        pidfile, master = (self.around.gunicorn.pidfile if self.around else None), self.master
-        if master is None or master.uid is None or master.uid in trusted_users():
+        pidfile = self.around.gunicorn.pidfile if self.around else None
+        if master.uid is None or master.uid in trusted_users():
             return True
         return isinstance(pidfile, Pidfile) and not pidfile.missing and pidfile.uid in (ROOT, master.uid)
 
     def _watchdog_writes(self, metrics: str) -> tuple[str, ...]:
-        watchdog, pidfile = self.settings.watchdog, self._gunicorn_pidfile()
+        watchdog, pidfile = self.settings.watchdog, self._gunicorn_pidfile(self.master)
         folders = [str(PurePosixPath(path).parent) for path in (watchdog.state_file, metrics)]
         folders += [watchdog.evidence_dir] if watchdog.evidence_dir else []
         # A stale pidfile is removed before a start; with the example's, systemd removes the whole directory.
