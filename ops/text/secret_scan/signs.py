@@ -14,7 +14,8 @@ from ops.text.secret_scan.encodings import decoded, is_coded
 # thousand. Names are looked for in lower case; the forms that no name announces, as they are written.
 # One branch for each first letter: at most places of a text the engine then looks at one only. Before `code` stands
 # what it is one of: access, verification, backup, invite, login, mfa, one-time, pairing, recovery, security, sms.
-_CODES = "ss|on|up|te|in|fa|me|ng|ry|ty|ms|ck|fy"
+# Three letters of each: a look-behind has one length, and two would be met by our own gte_code.
+_CODES = "ess|ion|uth|kup|ite|gin|mfa|ime|otp|ing|pin|ery|ity|sms|ock|ify"
 _CODE = rf"ode(?:(?<=(?:{_CODES})code)|(?<=(?:{_CODES})[ _.-]code))"
 _NAME_SIGNS = re.compile(
     "|".join(
