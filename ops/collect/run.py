@@ -223,9 +223,9 @@ def _gunicorn(
     named = settings.gunicorn
     pidfile = read_pidfile(named.pidfile) if named.pidfile else None
     site = find_site(config, settings.target.domain, None) if isinstance(config, NginxConfig) else None
-    hints = target_topology.gunicorn_hints(settings, pidfile, site)
-    master = locate_master(processes, settings, hints)
-    others = gunicorn_topology.other_masters(processes, completed(processes, settings, hints))
+    hints = completed(processes, settings, target_topology.gunicorn_hints(settings, pidfile, site))
+    master = gunicorn_topology.find_master(processes, hints)
+    others = gunicorn_topology.other_masters(processes, hints)
     app_dir = settings.app.dir or (master.cwd if master else None) or target_topology.GUIDE_APP_DIR
     path = (
         named.config_file

@@ -355,8 +355,9 @@ def _subject(settings: Settings, table: Processes, master: Process, known: Subje
             str(Path(master.cwd or "/") / value) if isinstance(value, str) and value not in ("-", "") else ""
         )
 
+    backend = _backend(settings, table, master, known)
     return Subject(
-        backend=_backend(settings, table, master, known),
+        backend=backend,
         master=ProcessRef(master.pid, master.start_ticks),
         command=master.command,
         cwd=master.cwd or "",
@@ -364,7 +365,7 @@ def _subject(settings: Settings, table: Processes, master: Process, known: Subje
         access_log=log(settings.gunicorn.access_log, "accesslog", "access-logfile"),
         threads=_whole(gunicorn_topology.setting("threads", "threads", master.command, config)),
         uid=master.uid,
-        host=public_host(settings, table, _backend(settings, table, master, known)),
+        host=public_host(settings, table, backend),
     )
 
 
