@@ -13,8 +13,9 @@ from ops.archive.listing import Listed, judge
 from ops.archive.listing import list_backups as listed_in
 from ops.archive.name import backups_in, companions, parse_name
 from ops.backups import copies, create, retention
+from ops.backups.capture import Progress, list_sources
 from ops.backups.copies import CopyDestination
-from ops.backups.create import BackupError, Created, Progress
+from ops.backups.create import BackupError, Created
 from ops.backups.discover import make_plan
 from ops.backups.newest import newest, signature_of
 from ops.backups.scan import Survey
@@ -101,7 +102,7 @@ def what_would_go_in(settings: Settings, settings_file: Path | None) -> Survey:
     """What a backup made now would hold. Reads no content and writes nothing."""
     retention.check_policy(settings.backup.keep)
     recipients(settings.backup.recipients)
-    return create.look(make_plan(settings, settings_file), {})
+    return list_sources(make_plan(settings, settings_file), {})
 
 
 def list_backups(settings: Settings) -> list[Listed]:

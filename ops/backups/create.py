@@ -7,7 +7,6 @@ Every step leaves earlier backups alone: until the last rename there is nothing 
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import hashlib
 import os
@@ -21,7 +20,7 @@ from typing import BinaryIO
 from ops.archive.checksum import checksum_line, hash_stream
 from ops.archive.encryption import Recipient, encrypt
 from ops.archive.error import ArchiveError
-from ops.archive.manifest import Asked, Manifest, ManifestEntry, ManifestError, Pair
+from ops.archive.manifest import Asked, Manifest, ManifestEntry, ManifestError
 from ops.archive.name import (
     LOCK_NAME,
     PARTIAL,
@@ -34,28 +33,33 @@ from ops.archive.name import (
     left_over_in,
     signature_path,
 )
-from ops.archive.pair import MAX_PEM_BYTES, pair_problem
 from ops.archive.writing import compressed, tar_stream
+from ops.backups.capture import (
+    Captured,
+    PairMismatchError,
+    Progress,
+    SourceChangedError,
+    SourceUnreadableError,
+    capture,
+    content,
+    list_sources,
+)
 from ops.backups.certbot_lock import certbot_lock
 from ops.backups.discover import BackupPlan
 from ops.backups.made_here import record
-from ops.backups.scan import Survey, entry, survey
+from ops.backups.scan import Survey
 from ops.backups.signature import sign
 from ops.errors import OpsError
 from ops.files.atomic_file import flush_directory
 from ops.text.sanitize import safe_line
 
-CHUNK_BYTES = 1 << 18
-# How often the sources are read anew because something changed meanwhile, and how often one file may be the reason.
+# How often the sources are read again because something changed, and how often because of one file.
 ATTEMPTS = 6
-BLAMED_AT_MOST = 3
+CHANGES_PER_FILE = 3
 PAUSE_SECONDS = 0.2
 CERTBOT_WAIT = 60.0
 PAIR_WAIT = 10.0
 LOCK_WAIT = 120.0
-
-Progress = Callable[[str, int, int], None]
-"""Told what is being done, how many bytes of it are done, and of how many."""
 
 
 class BackupError(OpsError):
@@ -77,27 +81,6 @@ class Created:
     complaints: dict[str, str] = field(default_factory=dict)
     signed: bool = False
     unsigned: str = ""
-
-
-@dataclass
-class Captured:
-    """One consistent look at the sources."""
-
-    survey: Survey
-    entries: tuple[ManifestEntry, ...]
-    pairs: tuple[Pair, ...]
-
-
-class _ChangedError(Exception):
-    def __init__(self, path: str) -> None:
-        super().__init__(path)
-        self.path = path
-
-
-class _UnreadableError(Exception):
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(path)
-        self.path, self.reason = path, reason
 
 
 # --- the directory of backups --------------------------------------------------------------------------------
@@ -159,121 +142,6 @@ def remove_left_overs(directory: Path) -> list[Path]:
     return left
 
 
-# --- reading the sources -------------------------------------------------------------------------------------
-
-
-def look(plan: BackupPlan, left_out: dict[str, str]) -> Survey:
-    """Everything the plan wants, as it lies there now; nothing is opened."""
-    return survey(plan.wanted, plan.excluded, left_out)
-
-
-def _capture(plan: BackupPlan, unsteady: dict[str, str], progress: Progress) -> Captured:
-    """The first pass: every file's size and SHA-256."""
-    found = look(plan, unsteady)
-    total = sum(seen.size for seen in found.seen.values())
-    done = 0
-    entries = []
-    for path in sorted(found.seen):
-        seen = found.seen[path]
-        if seen.kind != "file":
-            entries.append(entry(path, seen, whole=path in found.whole))
-            continue
-        digest = hashlib.sha256()
-        for chunk in _content(path, seen.version, seen.size):
-            digest.update(chunk)
-            done += len(chunk)
-        entries.append(entry(path, seen, whole=False, size=seen.size, sha256=digest.hexdigest()))
-        progress("reading", done, total)
-    return Captured(found, tuple(entries), ())
-
-
-def _content(path: str, version: tuple[int, ...], size: int) -> Iterator[bytes]:
-    """The content of a file, as long as it is the one that was looked at. Raises _ChangedError, _UnreadableError,
-    OSError."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC)
-    except PermissionError:
-        raise _UnreadableError(path, "permission denied") from None
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO):
-            raise _ChangedError(path) from None
-        raise
-    try:
-        if _version(descriptor) != version:
-            raise _ChangedError(path)
-        left = size
-        while left:
-            chunk = os.read(descriptor, min(left, CHUNK_BYTES))
-            if not chunk:
-                raise _ChangedError(path)
-            left -= len(chunk)
-            yield chunk
-        # Grown, or written to in place while it was read.
-        if _version(descriptor) != version:
-            raise _ChangedError(path)
-    finally:
-        os.close(descriptor)
-
-
-def _version(descriptor: int) -> tuple[int, ...]:
-    status = os.fstat(descriptor)
-    return (
-        status.st_mode,
-        status.st_uid,
-        status.st_gid,
-        status.st_ino,
-        status.st_size,
-        status.st_mtime_ns,
-        status.st_ctime_ns,
-    )
-
-
-def _check_pairs(plan: BackupPlan, captured: Captured) -> tuple[Pair, ...]:
-    """The pairs that are in the backup, each of which belongs together. Raises _MismatchError."""
-    by_path = {f"/{e.path}": e for e in captured.entries}
-    live = f"{plan.letsencrypt_dir}/live"
-    lineages = sorted(
-        path.rpartition("/")[0]
-        for path in captured.survey.seen
-        if path.endswith("/privkey.pem") and path.startswith(f"{os.path.realpath(live)}/")
-    )
-    wanted = dict.fromkeys(
-        (
-            *plan.pairs,
-            *(
-                (f"{lineage}/{name}", f"{lineage}/privkey.pem")
-                for lineage in lineages
-                for name in ("cert.pem", "fullchain.pem")
-            ),
-        )
-    )
-    pairs = []
-    for certificate, key in wanted:
-        real = [os.path.realpath(name) for name in (certificate, key)]
-        if not all(
-            (e := by_path.get(name)) is not None and e.kind == "file" and e.size <= MAX_PEM_BYTES
-            for name in real
-        ):
-            continue  # that it is missing is told among what was asked for
-        contents = [_whole(name, captured) for name in real]
-        problem = pair_problem(*contents)
-        if problem:
-            raise _MismatchError(certificate, key, problem)
-        pairs.append(Pair(certificate=certificate.lstrip("/"), key=key.lstrip("/")))
-    return tuple(pairs)
-
-
-class _MismatchError(Exception):
-    def __init__(self, certificate: str, key: str, problem: str) -> None:
-        super().__init__(problem)
-        self.certificate, self.key, self.problem = certificate, key, problem
-
-
-def _whole(path: str, captured: Captured) -> bytes:
-    seen = captured.survey.seen[path]
-    return b"".join(_content(path, seen.version, seen.size))
-
-
 # --- writing ---------------------------------------------------------------------------------------------------
 
 
@@ -323,6 +191,19 @@ def create(
         os.umask(previous)
 
 
+@dataclass(frozen=True)
+class _Order:
+    """What is to be written where. ``plan_again`` looks around the host anew; ``created_at``: Unix seconds."""
+
+    plan_again: Callable[[], BackupPlan]
+    partial: Path
+    created_at: float
+    host: str
+    compression: Compression
+    recipients: Sequence[Recipient]
+    progress: Progress
+
+
 def _create(
     plan_again: Callable[[], BackupPlan],
     directory: Path,
@@ -336,17 +217,16 @@ def _create(
     now = time.time()
     path = directory / free_name(directory, now, host, compression, encrypted=bool(recipients))
     partial = path.with_name(path.name + PARTIAL)
+    order = _Order(plan_again, partial, now, host, compression, recipients, progress)
     try:
         with certbot_lock(Path(plan.letsencrypt_dir), CERTBOT_WAIT):
-            manifest, digest, complaints = _write_steady(
-                plan_again, plan, partial, now, host, compression, recipients, progress
-            )
+            manifest, digest, complaints = _write_consistent(order, plan)
         size = _read_back(partial, digest, progress)
         signature, unsigned = signature_of(partial, signing_key)
         record(directory, digest, path.name)
         publish(partial, path, digest, signature)
     except BaseException:
-        # Under any name but the last it is no backup; a checksum or a signature alone is none either.
+        # Only the last name makes it a backup; a checksum or a signature alone is none either.
         for left in (partial, *(() if path.exists() else companions(path))):
             left.unlink(missing_ok=True)
         raise
@@ -377,69 +257,87 @@ def free_name(directory: Path, now: float, host: str, compression: Compression, 
     raise BackupError(f"{directory}: a thousand backups of this second are there already")
 
 
-def _write_steady(
-    plan_again: Callable[[], BackupPlan],
-    plan: BackupPlan,
-    partial: Path,
-    now: float,
-    host: str,
-    compression: Compression,
-    recipients: Sequence[Recipient],
-    progress: Progress,
-) -> tuple[Manifest, str, dict[str, str]]:
-    """Reads and writes until nothing changed from the first look to the last; a file that never holds still is left
-    out and told of."""
-    unsteady: dict[str, str] = {}
-    blamed: dict[str, int] = {}
-    mismatched_since: float | None = None
-    attempt = 0
-    while True:
-        attempt += 1
-        last = attempt >= ATTEMPTS
-        try:
-            captured = _capture(plan, unsteady, progress)
-            captured.pairs = _check_pairs(plan, captured)
-            manifest = _manifest(plan, captured, now, host, unsteady)
-            if not any(e.kind == "file" for e in manifest.entries):
-                raise BackupError(
-                    "no backup was made: there is nothing to save on this host; see backup.include"
-                )
-            digest = _write(partial, manifest, captured, compression, recipients, progress)
-            changed = _difference(captured.survey, look(plan, unsteady))
-            if changed is not None and not last:
-                raise _ChangedError(changed)
-            if changed is not None:
-                unsteady[changed] = (
-                    "it changed while the backup was made; the backup holds it as it was before"
-                )
-            failed = captured.survey.failed
-            return (
-                manifest,
-                digest,
-                {asked.path: asked.missing for asked in manifest.missing} | failed | unsteady,
+class _Retries:
+    """What kept the sources from being read consistently so far. ``complaints``: path to why it is not in the backup,
+    or not as it is now."""
+
+    def __init__(self) -> None:
+        self.complaints: dict[str, str] = {}
+        self._attempt = 0
+        self._changes: dict[str, int] = {}
+        self._mismatched_since: float | None = None
+
+    @property
+    def is_last(self) -> bool:
+        """Whether a file that changes is to be taken as it was before, instead of trying once more."""
+        return self._attempt >= ATTEMPTS
+
+    def begin(self) -> None:
+        """Counts one more attempt."""
+        self._attempt += 1
+
+    def unreadable(self, error: SourceUnreadableError) -> None:
+        """Leaves the file out; the attempt does not count."""
+        self.complaints[error.path] = error.reason
+        self._attempt -= 1
+
+    def mismatched(self, error: PairMismatchError) -> None:
+        """Waits for a renewal to end; the attempt does not count. Raises BackupError after PAIR_WAIT seconds."""
+        self._mismatched_since = self._mismatched_since or time.monotonic()
+        if time.monotonic() - self._mismatched_since > PAIR_WAIT:
+            raise BackupError(
+                f"no backup was made: {error.certificate} and {error.key}: {error.problem};"
+                " finish the renewal, or remove the pair, then try again"
             )
-        except _UnreadableError as error:
-            unsteady[error.path] = error.reason
-            attempt -= 1
+        self._attempt -= 1
+
+    def changed(self, path: str) -> None:
+        """Leaves the file out if it keeps changing. Raises BackupError if ever new ones do."""
+        self._changes[path] = self._changes.get(path, 0) + 1
+        if self._changes[path] >= CHANGES_PER_FILE or self.is_last:
+            self.complaints[path] = "it kept changing while it was read"
+        if self._attempt >= 10 * ATTEMPTS:
+            raise BackupError(
+                f"no backup was made: too much changes while it is read, {path} for one; see backup.include"
+            )
+
+
+def _write_consistent(order: _Order, plan: BackupPlan) -> tuple[Manifest, str, dict[str, str]]:
+    """Writes the archive again and again until nothing changed from the first reading to the last. Returns its
+    manifest, its SHA-256, and what is not in it as it should be (path to reason).
+
+    Raises BackupError, OSError."""
+    retries = _Retries()
+    while True:
+        retries.begin()
+        try:
+            return _write_once(order, plan, retries)
+        except SourceUnreadableError as error:
+            retries.unreadable(error)
             continue
-        except _MismatchError as error:
-            mismatched_since = mismatched_since or time.monotonic()
-            if time.monotonic() - mismatched_since > PAIR_WAIT:
-                raise BackupError(
-                    f"no backup was made: {error.certificate} and {error.key}: {error.problem};"
-                    " finish the renewal, or remove the pair, then try again"
-                ) from None
-            attempt -= 1
-        except _ChangedError as error:
-            blamed[error.path] = blamed.get(error.path, 0) + 1
-            if blamed[error.path] >= BLAMED_AT_MOST or last:
-                unsteady[error.path] = "it kept changing while it was read"
-            if attempt >= 10 * ATTEMPTS:
-                raise BackupError(
-                    f"no backup was made: too much changes while it is read, {error.path} for one; see backup.include"
-                ) from None
+        except PairMismatchError as error:
+            retries.mismatched(error)
+        except SourceChangedError as error:
+            retries.changed(error.path)
         time.sleep(PAUSE_SECONDS)
-        plan = plan_again()
+        plan = order.plan_again()
+
+
+def _write_once(order: _Order, plan: BackupPlan, retries: _Retries) -> tuple[Manifest, str, dict[str, str]]:
+    captured = capture(plan, retries.complaints, order.progress)
+    manifest = _manifest(order, plan, captured, retries.complaints)
+    if not any(item.kind == "file" for item in manifest.entries):
+        raise BackupError("no backup was made: there is nothing to save on this host; see backup.include")
+    digest = _write(order, manifest, captured)
+    changed = _difference(captured.survey, list_sources(plan, retries.complaints))
+    if changed is not None:
+        if not retries.is_last:
+            raise SourceChangedError(changed)
+        retries.complaints[changed] = (
+            "it changed while the backup was made; the backup holds it as it was before"
+        )
+    missing = {asked.path: asked.missing for asked in manifest.missing}
+    return manifest, digest, missing | captured.survey.failed | retries.complaints
 
 
 def _difference(before: Survey, after: Survey) -> str | None:
@@ -449,16 +347,19 @@ def _difference(before: Survey, after: Survey) -> str | None:
     return next(iter(sorted(path for path in one.keys() | two.keys() if one.get(path) != two.get(path))))
 
 
-def _manifest(
-    plan: BackupPlan, captured: Captured, now: float, host: str, unsteady: dict[str, str]
-) -> Manifest:
-    found = captured.survey
+def _manifest(order: _Order, plan: BackupPlan, captured: Captured, complaints: dict[str, str]) -> Manifest:
+    sources = captured.survey
     return Manifest(
-        created_at=now,
-        host=host,
+        created_at=order.created_at,
+        host=order.host,
         versions=plan.versions,
-        asked=tuple(_told(asked, unsteady) for asked in found.asked),
-        left_out={safe_line(path, 1000): reason for path, reason in (found.left_out | found.failed).items()},
+        asked=tuple(
+            Asked(what=asked.what, path=asked.path, missing=asked.missing or complaints.get(asked.path, ""))
+            for asked in sources.asked
+        ),
+        left_out={
+            safe_line(path, 1000): reason for path, reason in (sources.left_out | sources.failed).items()
+        },
         nginx=plan.nginx,
         letsencrypt_dir=plan.letsencrypt_dir,
         pairs=captured.pairs,
@@ -466,42 +367,34 @@ def _manifest(
     )
 
 
-def _told(asked: Asked, unsteady: dict[str, str]) -> Asked:
-    return Asked(what=asked.what, path=asked.path, missing=asked.missing or unsteady.get(asked.path, ""))
+def _write(order: _Order, manifest: Manifest, captured: Captured) -> str:
+    """The second pass: reads every file again, into the archive, and compares it with the first. Returns the archive's
+    SHA-256.
 
-
-def _write(
-    partial: Path,
-    manifest: Manifest,
-    captured: Captured,
-    compression: Compression,
-    recipients: Sequence[Recipient],
-    progress: Progress,
-) -> str:
-    """The second pass: every file is read again, into the archive, and must be what it was. Returns the archive's
-    SHA-256."""
+    Raises SourceChangedError, SourceUnreadableError, OSError."""
     total, done = manifest.content_bytes, 0
 
     def content_of(item: ManifestEntry) -> Iterator[bytes]:
         nonlocal done
         path = f"/{item.path}"
         digest = hashlib.sha256()
-        for chunk in _content(path, captured.survey.seen[path].version, item.size):
+        for chunk in content(path, captured.survey.seen[path].version, item.size):
             digest.update(chunk)
             done += len(chunk)
             yield chunk
         if digest.hexdigest() != item.sha256:
-            raise _ChangedError(path)
-        progress("writing", done, total)
+            raise SourceChangedError(path)
+        order.progress("writing", done, total)
 
-    # Never through a link that somebody laid there, never into a file that somebody else has open.
-    partial.unlink(missing_ok=True)
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    # Never through a link that somebody put there, never into a file that somebody else has open.
+    order.partial.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(order.partial, flags, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         hashing = _Hashing(file)
-        chunks = compressed(tar_stream(manifest, content_of), compression)
-        if recipients:
-            encrypt(chunks, hashing, recipients)
+        chunks = compressed(tar_stream(manifest, content_of), order.compression)
+        if order.recipients:
+            encrypt(chunks, hashing, order.recipients)
         else:
             for chunk in chunks:
                 hashing.write(chunk)

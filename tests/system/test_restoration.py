@@ -131,7 +131,7 @@ def test_certbots_archive_is_replaced_so_that_no_newer_file_is_left_to_link_to(h
 
 
 def test_other_directories_are_merged_and_what_is_not_in_the_backup_is_named(host: Host):
-    assert host.look().plan.left == ("etc/nginx/conf.d/later.conf",)
+    assert host.look().plan.untouched == ("etc/nginx/conf.d/later.conf",)
     host.restore()
     assert (host.root / "etc/nginx/conf.d/later.conf").read_text() == "# only on the host\n"
 

@@ -34,7 +34,7 @@ from ops.backups.restore.authority import (
     unstaged,
 )
 from ops.backups.restore.difference import MAX_FILE_BYTES, content_difference
-from ops.backups.restore.journal import Kept, RestoreJournal, Swap
+from ops.backups.restore.journal import Exchange, MetadataRecord, RestoreJournal
 from ops.backups.restore.plan import (
     Item,
     MetadataChange,
@@ -80,7 +80,7 @@ class RestorePreview:
     @property
     def replaced(self) -> tuple[str, ...]:
         """The places, as in ``places``, where something lies that will be exchanged."""
-        return tuple(self.places[unit.path] for unit in self.plan.units if unit.before is not None)
+        return tuple(self.places[item.path] for item in self.plan.items if item.before is not None)
 
     @property
     def adjusted(self) -> tuple[str, ...]:
@@ -173,7 +173,7 @@ def _judge(
         return refused, pinned
     trusted = trusted_users()
     known: dict[str, tuple[tuple[PathEntry, ...], Found | None]] = {}
-    judged: tuple[Item | MetadataChange, ...] = (*plan.units, *plan.adjustments)
+    judged: tuple[Item | MetadataChange, ...] = (*plan.items, *plan.adjustments)
     for change in judged:
         place = places[change.path]
         above = posixpath.dirname(place)
@@ -357,23 +357,23 @@ class Restoration:
             second_names[stage] = not self._tree.can_exchange(stage)
         spots = self._spots(stages)
         self._extract(spots)
-        swaps = []
-        for number, unit in enumerate(self._prospect.plan.units):
-            stage, place = stages[unit.path], self._prospect.places[unit.path]
+        exchanges = []
+        for number, item in enumerate(self._prospect.plan.items):
+            stage, place = stages[item.path], self._prospect.places[item.path]
             staged = f"{stage}/{number}"
             new = self._tree.find(staged)
             assert new is not None  # noqa: S101  _extract has read the archive to its end
-            second = f"{stage}/{number}.old" if unit.before and second_names[stage] else ""
+            second = f"{stage}/{number}.old" if item.before and second_names[stage] else ""
             if second:
-                self._give_second_name(unit, place, second)
-            swaps.append(Swap(place, staged, new.device, new.inode, unit.before is not None, second))
+                self._give_second_name(item, place, second)
+            exchanges.append(Exchange(place, staged, new.device, new.inode, item.before is not None, second))
         for stage in self._journal.stages:
             self._tree.sync(stage)
-        self._swaps = tuple(swaps)
+        self._exchanges = tuple(exchanges)
 
-    def _give_second_name(self, unit: Item, place: str, second: str) -> None:
+    def _give_second_name(self, item: Item, place: str, second: str) -> None:
         found = self._tree.find(place)
-        if found is None or found.kind == "directory" or unit.entries[0].kind == "directory":
+        if found is None or found.kind == "directory" or item.entries[0].kind == "directory":
             raise _RestoreRefusedError(
                 f"{self._tree.shown(place)}: this file system cannot exchange directories (RENAME_EXCHANGE)"
             )
@@ -381,9 +381,9 @@ class Restoration:
         self._check_taken(place, second, found)
 
     def _stages(self) -> dict[str, str]:
-        """For each unit, a staging directory on the mount of its place, as high as this user may make one."""
+        """For each item, a staging directory on the mount of its place, as high as this user may make one."""
         tree = self._tree
-        homes = {u.path: posixpath.dirname(self._prospect.places[u.path]) for u in self._prospect.plan.units}
+        homes = {u.path: posixpath.dirname(self._prospect.places[u.path]) for u in self._prospect.plan.items}
         mounts = {home: tree.mount(home) for home in set(homes.values())}
         chosen: dict[str, str] = {}
         for home, mount in mounts.items():
@@ -401,10 +401,10 @@ class Restoration:
     def _spots(self, stages: Mapping[str, str]) -> dict[str, str]:
         """Where each entry is staged."""
         spots = {}
-        for number, unit in enumerate(self._prospect.plan.units):
-            for entry in unit.entries:
-                below = entry.path[len(unit.path) :]
-                spots[entry.path] = f"{stages[unit.path]}/{number}{below}"
+        for number, item in enumerate(self._prospect.plan.items):
+            for entry in item.entries:
+                below = entry.path[len(item.path) :]
+                spots[entry.path] = f"{stages[item.path]}/{number}{below}"
         return spots
 
     def _extract(self, spots: Mapping[str, str]) -> None:
@@ -456,24 +456,28 @@ class Restoration:
             before = adjustment.before
             uid, gid = adjustment.owner or (before.uid, before.gid)
             place = self._prospect.places[adjustment.path]
-            kept.append(Kept(place, before.mode, before.uid, before.gid, adjustment.mode, uid, gid))
+            kept.append(MetadataRecord(place, before.mode, before.uid, before.gid, adjustment.mode, uid, gid))
         self._touched = True
-        self._record(state="exchanging", swaps=self._swaps, kept=tuple(kept))
-        for unit, swap in zip(plan.units, self._swaps, strict=True):
-            here = _find(tree, swap.path)
-            if (here and here.version) != (unit.before and unit.before.version):
-                raise _RestoreRefusedError(f"{tree.shown(swap.path)} was changed by somebody else meanwhile")
-            if not swap.had:
-                tree.move(swap.staged, swap.path)
-            elif swap.second:
-                tree.replace(swap.staged, swap.path)
+        self._record(state="exchanging", swaps=self._exchanges, kept=tuple(kept))
+        for item, exchange in zip(plan.items, self._exchanges, strict=True):
+            here = _find(tree, exchange.path)
+            if (here and here.version) != (item.before and item.before.version):
+                raise _RestoreRefusedError(
+                    f"{tree.shown(exchange.path)} was changed by somebody else meanwhile"
+                )
+            if not exchange.had:
+                tree.move(exchange.staged, exchange.path)
+            elif exchange.second:
+                tree.replace(exchange.staged, exchange.path)
             else:
-                tree.exchange(swap.staged, swap.path)
-                self._check_taken(swap.path, swap.staged, unit.before)
+                tree.exchange(exchange.staged, exchange.path)
+                self._check_taken(exchange.path, exchange.staged, item.before)
         for change in kept:
             owner = (change.new_uid, change.new_gid) if self._prospect.owners.may_set else None
             tree.set_facts(change.path, mode=change.new_mode, owner=owner)
-        directories = {posixpath.dirname(swap.path) for swap in self._swaps} | {c.path for c in kept}
+        directories = {posixpath.dirname(exchange.path) for exchange in self._exchanges} | {
+            c.path for c in kept
+        }
         for directory in sorted({*directories, *self._journal.stages}):
             tree.sync(directory)
 

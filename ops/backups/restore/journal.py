@@ -41,7 +41,7 @@ class RestoreLockedError(OpsError):
     """Another restore is at work."""
 
 
-class Swap(msgspec.Struct, frozen=True):
+class Exchange(msgspec.Struct, frozen=True):
     """One path and what takes its place. ``device`` and ``inode`` are the new content's. ``had``: something lay there;
     ``second``: its second name in the staging directory, on file systems that cannot exchange."""
 
@@ -53,7 +53,7 @@ class Swap(msgspec.Struct, frozen=True):
     second: str = ""
 
 
-class Kept(msgspec.Struct, frozen=True):
+class MetadataRecord(msgspec.Struct, frozen=True):
     """Mode and owner of a directory, before and after."""
 
     path: str
@@ -74,8 +74,8 @@ class RestoreJournal(msgspec.Struct, frozen=True, kw_only=True):
     archive: str
     state: State
     stages: tuple[str, ...]
-    swaps: tuple[Swap, ...] = ()
-    kept: tuple[Kept, ...] = ()
+    swaps: tuple[Exchange, ...] = ()
+    kept: tuple[MetadataRecord, ...] = ()
     reloaded: bool = False
     pinned: dict[str, tuple[int, int]] = {}
 
@@ -147,18 +147,18 @@ def undo(tree: NoFollowTree, journal: RestoreJournal) -> tuple[int, tuple[str, .
     put_back, left = 0, []
     touched: set[str] = set()
     tree.pin(journal.pinned)
-    for swap in reversed(journal.swaps):
+    for exchange in reversed(journal.swaps):
         try:
-            was_new = _put_back(tree, swap)
+            was_new = _put_back(tree, exchange)
         except OSError as error:
             if error.errno not in _REPLACED:
                 raise
             was_new = None
         if was_new:
             put_back += 1
-            touched.update((_directory(swap.path), _directory(swap.staged)))
+            touched.update((_directory(exchange.path), _directory(exchange.staged)))
         elif was_new is None:
-            left.append(swap.path)
+            left.append(exchange.path)
     for kept in reversed(journal.kept):
         found = _find(tree, kept.path)
         if (
@@ -184,24 +184,24 @@ def undo(tree: NoFollowTree, journal: RestoreJournal) -> tuple[int, tuple[str, .
     return put_back, tuple(reversed(left))
 
 
-def _put_back(tree: NoFollowTree, swap: Swap) -> bool | None:
+def _put_back(tree: NoFollowTree, exchange: Exchange) -> bool | None:
     """Undoes one exchange: True where it was undone, False where there is nothing to undo, None where somebody replaced
     the path since. Raises OSError."""
-    here, staged = _find(tree, swap.path), tree.find(swap.staged)
-    new = (swap.device, swap.inode)
+    here, staged = _find(tree, exchange.path), tree.find(exchange.staged)
+    new = (exchange.device, exchange.inode)
     if here is None or (here.device, here.inode) != new:
         is_staged = staged is not None and (staged.device, staged.inode) == new
-        changed = _was_changed_since(tree, swap, is_there=here is not None, is_staged=is_staged)
+        changed = _was_changed_since(tree, exchange, is_there=here is not None, is_staged=is_staged)
         return None if changed else False
-    if not swap.had:
-        tree.move(swap.path, swap.staged)
-    elif swap.second:
-        tree.replace(swap.second, swap.path)
+    if not exchange.had:
+        tree.move(exchange.path, exchange.staged)
+    elif exchange.second:
+        tree.replace(exchange.second, exchange.path)
     else:
-        tree.exchange(swap.staged, swap.path)
-        taken = tree.find(swap.staged)
+        tree.exchange(exchange.staged, exchange.path)
+        taken = tree.find(exchange.staged)
         if taken is None or (taken.device, taken.inode) != new:  # somebody was faster than this look at it
-            tree.exchange(swap.staged, swap.path)
+            tree.exchange(exchange.staged, exchange.path)
             return None
     return True
 
@@ -216,13 +216,13 @@ def _find(tree: NoFollowTree, path: str) -> Found | None:
         return None
 
 
-def _was_changed_since(tree: NoFollowTree, swap: Swap, *, is_there: bool, is_staged: bool) -> bool:
+def _was_changed_since(tree: NoFollowTree, exchange: Exchange, *, is_there: bool, is_staged: bool) -> bool:
     """Whether a path that does not hold the new content was exchanged all the same: somebody replaced it since."""
     if is_staged:
         return False  # not exchanged yet, or put back already
-    if swap.second:
-        return tree.find(swap.second) is not None
-    return is_there or swap.had
+    if exchange.second:
+        return tree.find(exchange.second) is not None
+    return is_there or exchange.had
 
 
 def clear_stages(tree: NoFollowTree, journal: RestoreJournal) -> None:

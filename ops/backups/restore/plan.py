@@ -1,5 +1,5 @@
-"""What a restore would change: a backup's entries against what lies there now. Pure; `ops.backups.restore.apply`
-looks and acts."""
+"""What a restore would change: a backup's entries compared with what is there now. Pure; `ops.backups.restore.apply`
+reads and writes."""
 
 from __future__ import annotations
 
@@ -66,20 +66,20 @@ class RefusedItem:
 
 @dataclass(frozen=True)
 class RestorePlan:
-    """``left``: paths in directories that were backed up whole, not in the backup, and left as they are.
+    """``untouched``: paths in directories that were backed up whole, not in the backup, and left as they are.
     ``owners_kept``: how many owners would have to change and cannot, because only root may."""
 
-    units: tuple[Item, ...]
+    items: tuple[Item, ...]
     adjustments: tuple[MetadataChange, ...]
     changes: tuple[Change, ...]
-    left: tuple[str, ...]
+    untouched: tuple[str, ...]
     owners_kept: int
     refused: tuple[RefusedItem, ...] = ()
 
     @property
     def is_empty(self) -> bool:
         """Whether everything is as in the backup already."""
-        return not self.units and not self.adjustments
+        return not self.items and not self.adjustments
 
 
 def without_refused(
@@ -87,10 +87,10 @@ def without_refused(
 ) -> RestorePlan:
     """``plan`` without the items and directories in ``refused`` (path to reason); ``refused_links`` is named beside
     them."""
-    items = {unit.path for unit in plan.units if unit.path in refused}
+    items = {item.path for item in plan.items if item.path in refused}
     return replace(
         plan,
-        units=tuple(unit for unit in plan.units if unit.path not in items),
+        items=tuple(item for item in plan.items if item.path not in items),
         adjustments=tuple(each for each in plan.adjustments if each.path not in refused),
         changes=tuple(
             change
@@ -184,46 +184,88 @@ def make_plan(
 
     ``present``: what lies at the entries' paths, and below the directories ``whole``, which are replaced. ``named``:
     the paths that were asked for; directories above them are made where they lack and otherwise left alone."""
-    roots: dict[str, list[ManifestEntry]] = {}
-    before: dict[str, Found | None] = {}
-    adjustments: list[MetadataChange] = []
-    changes: list[Change] = []
-    left: list[str] = []
-    owners_kept = 0
-    known = {entry.path for entry in entries}
-    replaced = {path for path in whole if _differs_inside(path, entries, present, owners)}
+    replaced = frozenset(path for path in whole if _differs_inside(path, entries, present, owners))
+    planner = _Planner(frozenset(entry.path for entry in entries), replaced, present, owners)
     for entry in entries:
-        here = present.get(entry.path)
-        if named and not any(is_below(entry.path, path) for path in named) and here is not None:
-            continue
-        differences = _differences(entry, here, owners)
-        owners_kept += "owner" in differences and not owners.may_set
-        if not owners.may_set:
-            differences = [d for d in differences if d != "owner"]
-        changes += [Change(entry.path, d, entry, here.found if here else None) for d in differences]
-        root = next((path for path in parents(entry.path) if path in roots), None)
+        above_what_was_asked = bool(named) and not any(is_below(entry.path, path) for path in named)
+        if not (above_what_was_asked and entry.path in present):
+            planner.add(entry)
+    return planner.plan()
+
+
+class _Planner:
+    """Sorts each entry, parents first, into what is exchanged, what only changes mode or owner, and what stays."""
+
+    def __init__(
+        self,
+        known: frozenset[str],
+        replaced: frozenset[str],
+        present: Mapping[str, Present],
+        owners: Owners,
+    ) -> None:
+        """``known``: the paths of all entries; ``replaced``: the directories that are exchanged with all they hold."""
+        self._known, self._replaced = known, replaced
+        self._present, self._owners = present, owners
+        # What is exchanged: by its topmost path, the entries it will hold, and what is there now.
+        self._items: dict[str, list[ManifestEntry]] = {}
+        self._before: dict[str, Found | None] = {}
+        self._adjustments: list[MetadataChange] = []
+        self._changes: list[Change] = []
+        self._untouched: list[str] = []
+        self._owners_kept = 0
+
+    def add(self, entry: ManifestEntry) -> None:
+        """Compares one entry with what is at its path."""
+        here = self._present.get(entry.path)
+        differences = self._compare(entry, here)
+        root = next((path for path in parents(entry.path) if path in self._items), None)
         if root is not None:
-            roots[root].append(entry)
-            continue
-        if here is not None and entry.kind == "directory" and here.found.kind == "directory":
-            surplus = [f"{entry.path}/{name}" for name in here.names if f"{entry.path}/{name}" not in known]
-            if entry.path in replaced:
-                roots[entry.path], before[entry.path] = [entry], here.found
-                changes += [Change(p, "surplus", None, f.found) for p in surplus if (f := present.get(p))]
-            else:
-                left += surplus if entry.whole else []
-                if differences:
-                    owner = owners.wanted(entry) if owners.may_set else None
-                    adjustments.append(MetadataChange(entry.path, entry, here.found, entry.mode, owner))
+            self._items[root].append(entry)
+        elif here is not None and entry.kind == "directory" and here.found.kind == "directory":
+            self._add_directory(entry, here, differences)
         elif differences and not _is_directory_behind_link(entry, here):
-            roots[entry.path], before[entry.path] = [entry], here.found if here else None
-    return RestorePlan(
-        units=tuple(Item(path, tuple(inside), before[path]) for path, inside in roots.items()),
-        adjustments=tuple(adjustments),
-        changes=tuple(c for c in changes if not _stands_behind_link(c, present)),
-        left=tuple(left),
-        owners_kept=owners_kept,
-    )
+            self._begin_item(entry, here.found if here else None)
+
+    def _compare(self, entry: ManifestEntry, here: Present | None) -> list[Difference]:
+        differences = _differences(entry, here, self._owners)
+        if "owner" in differences and not self._owners.may_set:
+            self._owners_kept += 1
+            differences.remove("owner")
+        found = here.found if here else None
+        self._changes += [Change(entry.path, difference, entry, found) for difference in differences]
+        return differences
+
+    def _add_directory(self, entry: ManifestEntry, here: Present, differences: Sequence[Difference]) -> None:
+        inside = (f"{entry.path}/{name}" for name in here.names)
+        surplus = [path for path in inside if path not in self._known]
+        if entry.path in self._replaced:
+            self._begin_item(entry, here.found)
+            self._changes += [
+                Change(path, "surplus", None, found.found)
+                for path in surplus
+                if (found := self._present.get(path))
+            ]
+            return
+        if entry.whole:
+            self._untouched += surplus
+        if differences:
+            owner = self._owners.wanted(entry) if self._owners.may_set else None
+            self._adjustments.append(MetadataChange(entry.path, entry, here.found, entry.mode, owner))
+
+    def _begin_item(self, entry: ManifestEntry, before: Found | None) -> None:
+        self._items[entry.path], self._before[entry.path] = [entry], before
+
+    def plan(self) -> RestorePlan:
+        """The plan for the entries added."""
+        return RestorePlan(
+            items=tuple(
+                Item(path, tuple(inside), self._before[path]) for path, inside in self._items.items()
+            ),
+            adjustments=tuple(self._adjustments),
+            changes=tuple(c for c in self._changes if not _is_behind_link(c, self._present)),
+            untouched=tuple(self._untouched),
+            owners_kept=self._owners_kept,
+        )
 
 
 def _differences(entry: ManifestEntry, here: Present | None, owners: Owners) -> list[Difference]:
@@ -260,7 +302,7 @@ def _is_directory_behind_link(entry: ManifestEntry, here: Present | None) -> boo
     return here is not None and entry.kind == "directory" and here.found.kind == "link"
 
 
-def _stands_behind_link(change: Change, present: Mapping[str, Present]) -> bool:
+def _is_behind_link(change: Change, present: Mapping[str, Present]) -> bool:
     return change.entry is not None and _is_directory_behind_link(change.entry, present.get(change.path))
 
 

@@ -349,7 +349,7 @@ def _preview(tree: NoFollowTree, prospect: RestorePreview) -> Preview:
         archive=prospect.archive,
         root=tree.root,
         lines=tuple(lines),
-        left=tuple(f"/{path}" for path in prospect.plan.left),
+        left=tuple(f"/{path}" for path in prospect.plan.untouched),
         owners_kept=prospect.plan.owners_kept,
         refused=tuple((f"/{item.path}", item.reason) for item in prospect.plan.refused),
     )
