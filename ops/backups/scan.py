@@ -15,10 +15,9 @@ from ops.archive.manifest import MANIFEST_NAME, MAX_ENTRIES, Asked, Kind, Manife
 from ops.backups.sources import Source, is_program
 from ops.errors import OpsError
 from ops.files.nofollow import trusted_users
+from ops.files.path_steps import PathSteps
 from ops.text.sanitize import safe_line
 
-# Linux follows as many (MAXSYMLINKS).
-MAX_LINKS = 40
 _SPECIAL = {
     stat.S_IFSOCK: "a socket",
     stat.S_IFIFO: "a FIFO",
@@ -101,14 +100,11 @@ class _Walker:
 
         Raises _LeftOutError where a link on the way is another user's and leads to what is not that user's, and where
         ``namer`` is another user and it is no file of that user's."""
-        place, waiting = "", [part for part in reversed(path.split("/")) if part]
+        place, steps = "", PathSteps(path)
         # What lies on the way to nothing is not taken.
         way: dict[str, Seen] = {}
-        hops = 0
-        while waiting:
-            part = waiting.pop()
-            if part == ".":
-                continue
+        while steps:
+            part = steps.take()
             if part == "..":
                 place = place.rpartition("/")[0]
                 continue
@@ -117,13 +113,10 @@ class _Walker:
                 return None
             found = way[here] = self._look(here)
             if found.kind == "link":
-                hops += 1
-                if hops > MAX_LINKS:
-                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+                steps.follow(found.target)
                 if found.target.startswith("/"):
                     place = ""
-                waiting += [step for step in reversed(found.target.split("/")) if step]
-            elif waiting and found.kind != "directory":
+            elif steps and found.kind != "directory":
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), here)
             else:
                 place = here

@@ -13,8 +13,8 @@ import pwd
 import stat
 
 from ops.files.ownership import ROOT, PathEntry, distrust
+from ops.files.path_steps import PathSteps
 
-MAX_LINKS = 40  # Linux: MAXSYMLINKS
 _ACCESS_LIST = "system.posix_acl_access"  # acl(5)
 
 
@@ -34,15 +34,14 @@ def resolve(path: str) -> tuple[int, tuple[PathEntry, ...]]:
     """A descriptor of what ``path`` leads to (O_PATH, the caller closes it), and every step to it, links included.
 
     Raises OSError, ELOOP for more links than the kernel follows; ValueError for an impossible path."""
-    steps = _steps(path if path.startswith("/") else f"{os.getcwd()}/{path}")  # noqa: PTH109
+    steps = PathSteps(path if path.startswith("/") else f"{os.getcwd()}/{path}")  # noqa: PTH109
     current = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     above: list[int] = []  # the descriptors of the directories above, for ``..`` in a link
     entries = [path_entry("/", current)]
     names: list[str] = []
-    links = 0
     try:
         while steps:
-            name = steps.pop()
+            name = steps.take()
             if name == "..":
                 if above:
                     os.close(current)
@@ -55,16 +54,13 @@ def resolve(path: str) -> tuple[int, tuple[PathEntry, ...]]:
                 entry = path_entry(place, opened)
                 entries.append(entry)
                 if stat.S_ISLNK(entry.mode):
-                    links += 1
-                    if links > MAX_LINKS:
-                        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
                     target = os.readlink("", dir_fd=opened)
+                    steps.follow(target)
                     if target.startswith("/"):
                         while above:
                             os.close(current)
                             current = above.pop()
                         names.clear()
-                    steps += _steps(target)
                     continue
                 above.append(current)
                 current, opened = opened, -1
@@ -98,11 +94,6 @@ def groups_of(uid: int) -> frozenset[int]:
     except KeyError:
         return frozenset()
     return frozenset(os.getgrouplist(known.pw_name, known.pw_gid))
-
-
-def _steps(path: str) -> list[str]:
-    """The path's components, the last one first; ``.`` and empty ones left out."""
-    return [name for name in reversed(path.split("/")) if name not in ("", ".")]
 
 
 def path_entry(place: str, descriptor: int) -> PathEntry:

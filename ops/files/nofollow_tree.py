@@ -19,10 +19,10 @@ from pathlib import Path
 from ops.errors import OpsError
 from ops.files.nofollow import path_entry, trusted_users
 from ops.files.ownership import PathEntry
+from ops.files.path_steps import PathSteps
 
 _STEP = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2  # linux/fs.h
-MAX_LINKS = 40  # Linux: MAXSYMLINKS
 CHUNK_BYTES = 1 << 18
 
 
@@ -98,22 +98,18 @@ class NoFollowTree:
         done: list[str] = []
         # Links of others that are being followed: how many parts of the path wait behind each, and whose it is.
         open_links: list[tuple[int, str, int]] = []
-        waiting = [part for part in reversed(path.split("/")) if part not in ("", ".")]
-        hops = 0
-        while waiting:
-            part = waiting.pop()
+        steps = PathSteps(path, self.shown(path))
+        while steps:
+            part = steps.take()
             if part == "..":
                 if not done and not self.is_host:
                     raise EscapeError(
                         f"{path}: a link on the way leads out of {self.root}; nothing was restored"
                     )
                 done = done[:-1]
-            elif (link := self._link(here := "/".join((*done, part))) if waiting else None) is None:
+            elif (link := self._link(here := "/".join((*done, part))) if steps else None) is None:
                 done.append(part)
             else:
-                hops += 1
-                if hops > MAX_LINKS:
-                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), self.shown(path))
                 if link.target.startswith("/"):
                     if not self.is_host:
                         raise EscapeError(
@@ -122,9 +118,9 @@ class NoFollowTree:
                         )
                     done = []
                 if link.uid not in trusted:
-                    open_links.append((len(waiting), here, link.uid))
-                waiting += [step for step in reversed(link.target.split("/")) if step not in ("", ".")]
-            while open_links and len(waiting) <= open_links[-1][0]:
+                    open_links.append((len(steps), here, link.uid))
+                steps.follow(link.target)
+            while open_links and len(steps) <= open_links[-1][0]:
                 _, place, uid = open_links.pop()
                 if (end := self._find_any("/".join(done))) is None or end.uid != uid:
                     raise UntrustedLinkError(self.shown(place), uid)
