@@ -86,7 +86,12 @@ class Drill:
 
     def add(self, name: str, result: Result, en: str, zh: str) -> None:
         """Notes one check."""
-        self.checks.append(DrillCheck(name, result, Text(en=safe_line(en), zh=safe_line(zh))))
+        self.checks.append(_check(name, result, Text(en=en, zh=zh)))
+
+
+def _check(name: str, result: Result, words: Text) -> DrillCheck:
+    """One check; ``words`` may quote what a program or an archive says."""
+    return DrillCheck(name, result, Text(en=safe_line(words.en), zh=safe_line(words.zh)))
 
 
 def rehearse(archive: Path, identities: Sequence[Identity], program: str) -> Drill:
@@ -330,43 +335,44 @@ def relocate_renewals(root: Path, letsencrypt_dir: str) -> list[str]:
 
 
 def _certbot(drill: Drill, manifest: Manifest, identities: Sequence[Identity], scratch: Path) -> None:
+    """Has certbot list the lineages of the restored tree."""
     if not any(entry.path == manifest.letsencrypt_dir.strip("/") for entry in manifest.entries):
         return
     # A tree of its own: the other was nginx's.
-    root, work = scratch / "certbot", scratch / "certbot-work"
+    root = scratch / "certbot"
     unpack(drill.archive, identities, root, MAX_FILE_BYTES)
     confine_links(root)
     names = relocate_renewals(root, manifest.letsencrypt_dir)
-    program = trusted_program("certbot")
     if not names:
         return
-    if program is None and (refused := refused_program("certbot")) is not None:
-        drill.checks.append(DrillCheck("certbot", "unknown", verbatim(safe_line(refused))))
-        return
-    if program is None:
+    program = trusted_program("certbot")
+    if program is not None:
         drill.checks.append(
-            DrillCheck(
-                "certbot",
-                "ok",
-                Text(
-                    en="certbot is not installed here: the lineages were not shown to it",
-                    zh="本机未安装 certbot：未让其检查证书",
-                ),
-            )
+            _certbot_check(program, names, root, below(root, manifest.letsencrypt_dir), scratch)
         )
-        return
+    elif (refusal := refused_program("certbot")) is not None:
+        drill.checks.append(_check("certbot", "unknown", verbatim(refusal)))
+    else:
+        words = Text(
+            en="certbot is not installed here: the lineages were not shown to it",
+            zh="本机未安装 certbot：未让其检查证书",
+        )
+        drill.checks.append(_check("certbot", "ok", words))
+
+
+def _certbot_check(
+    program: str, names: Sequence[str], root: Path, config_dir: Path, scratch: Path
+) -> DrillCheck:
+    """Whether ``certbot certificates``, run as a user that owns nothing else, lists the lineages ``names``."""
+    work = scratch / "certbot-work"
     work.mkdir(mode=0o700)
     account = unprivileged_account()
     for tree in (root, work):
         give(tree, account)
-    places = {
-        "--config-dir": below(root, manifest.letsencrypt_dir),
-        "--work-dir": work / "work",
-        "--logs-dir": work / "logs",
-    }
+    places = {"--config-dir": config_dir, "--work-dir": work / "work", "--logs-dir": work / "logs"}
     command = [program, "certificates", *(str(word) for pair in places.items() for word in pair)]
     try:
-        done = subprocess.run(
+        ended = subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -379,35 +385,41 @@ def _certbot(drill: Drill, manifest: Manifest, identities: Sequence[Identity], s
             preexec_fn=drop_privileges(account, network=False),
         )
     except subprocess.TimeoutExpired:
-        words = f"certbot certificates did not finish within {CERTBOT_SECONDS:g} s"
-        drill.checks.append(DrillCheck("certbot", "unknown", verbatim(words)))
-        return
-    except (OSError, subprocess.SubprocessError):
-        words = "certbot cannot be run here without privileges and network"
-        drill.checks.append(DrillCheck("certbot", "unknown", verbatim(words)))
-        return
-    shown = set(re.findall(r"^\s*Certificate Name: (\S+)", done.stdout, re.MULTILINE))
-    lost = [name for name in names if name not in shown]
-    if done.returncode == 0 and not lost:
-        drill.add(
-            "certbot",
-            "ok",
-            f"certbot takes {len(names)} lineages as its own: {', '.join(names[:5])}",
-            f"certbot 承认 {len(names)} 个证书：{', '.join(names[:5])}",
+        words = Text(
+            en=f"certbot certificates did not finish within {CERTBOT_SECONDS:g} s",
+            zh=f"certbot certificates 未在 {CERTBOT_SECONDS:g} 秒内结束",
         )
-        return
-    said = (done.stdout + done.stderr).replace(str(root), "").strip().splitlines()
-    denied = next((line.strip() for line in said if "PermissionError" in line), None)
+        return _check("certbot", "unknown", words)
+    except (OSError, subprocess.SubprocessError):
+        words = Text(
+            en="certbot cannot be run here without privileges and network",
+            zh="本机无法在无特权、无网络的条件下运行 certbot",
+        )
+        return _check("certbot", "unknown", words)
+    return _judged_listing(names, ended.returncode, ended.stdout, ended.stderr, root)
+
+
+def _judged_listing(names: Sequence[str], status: int, output: str, errors: str, root: Path) -> DrillCheck:
+    """The check by what ``certbot certificates`` answered: ``output`` lists the lineages that it recognises."""
+    listed = set(re.findall(r"^\s*Certificate Name: (\S+)", output, re.MULTILINE))
+    missing = [name for name in names if name not in listed]
+    if status == 0 and not missing:
+        shown = ", ".join(names[:5])
+        words = Text(
+            en=f"certbot takes {len(names)} lineages as its own: {shown}",
+            zh=f"certbot 承认 {len(names)} 个证书：{shown}",
+        )
+        return _check("certbot", "ok", words)
+    lines = [line.strip() for line in (output + errors).replace(str(root), "").strip().splitlines()]
+    denied = next((line for line in lines if "PermissionError" in line), None)
     if denied is not None:
-        # This host's own cli.ini, say, where root alone may read it: nothing of the backup.
-        drill.add("certbot", "unknown", f"certbot did not run: {denied}", f"certbot 未能运行：{denied}")
-        return
-    reason = next(
-        (line.strip() for line in said if "rror" in line or "invalid" in line), "it does not list it"
+        # This host's own cli.ini, for one, that only root may read: it says nothing of the backup.
+        words = Text(en=f"certbot did not run: {denied}", zh=f"certbot 未能运行：{denied}")
+        return _check("certbot", "unknown", words)
+    reason = next((line for line in lines if "rror" in line or "invalid" in line), None)
+    shown = ", ".join(missing)
+    words = Text(
+        en=f"certbot does not take {shown or 'the tree'}: {reason or 'it does not list it'}",
+        zh=f"certbot 不接受 {shown or '该目录'}：{reason or '列表中没有'}",
     )
-    drill.add(
-        "certbot",
-        "fail",
-        f"certbot does not take {', '.join(lost) or 'the tree'}: {reason}",
-        f"certbot 不接受 {', '.join(lost) or '该目录'}：{reason}",
-    )
+    return _check("certbot", "fail", words)
