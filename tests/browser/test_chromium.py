@@ -13,7 +13,7 @@ FAULTY = """<!doctype html><meta charset="utf-8"><meta name="viewport" content="
 <img src="http://203.0.113.1/pixel.png"><p style="width: 500px">wide</p><script>console.error("broken")</script>"""
 
 
-def test_it_notices_what_a_page_must_not_do(browser: Chromium, tmp_path: Path):
+def test_it_notices_what_a_page_must_not_do(browser: Chromium, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     page.write_text(FAULTY, encoding="utf-8")
     browser.open(page, width=PHONE)
@@ -22,7 +22,7 @@ def test_it_notices_what_a_page_must_not_do(browser: Chromium, tmp_path: Path):
     assert "P: wide" in browser.too_wide()
 
 
-def test_it_goes_without_a_trace():
+def test_it_goes_without_a_trace() -> None:
     with Chromium() as other:
         driver = psutil.Process(other.driver.service.process.pid)
         family = [driver, *driver.children(recursive=True)]

@@ -95,7 +95,7 @@ def sound(browser: Chromium) -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_real_fault_s_report(
     browser: Chromium, killed: dict[Language, Path], language: Language, width: int
-):
+) -> None:
     browser.open(killed[language], width=width)
     assert "GUN001" in browser.words()
     sound(browser)
@@ -105,7 +105,7 @@ def test_a_real_fault_s_report(
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_any_report_fits_phone_and_desktop(
     browser: Chromium, written: Written, language: Language, name: str
-):
+) -> None:
     file = written(DIAGNOSES[name], language)
     for width in (PHONE, DESKTOP):
         browser.open(file, width=width)
@@ -113,7 +113,7 @@ def test_any_report_fits_phone_and_desktop(
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_what_peers_and_logs_say_stays_text(browser: Chromium, written: Written, language: Language):
+def test_what_peers_and_logs_say_stays_text(browser: Chromium, written: Written, language: Language) -> None:
     browser.open(written(PLANTED, language))
     assert "<script>document.title='owned'" in browser.words()
     assert "owned" not in browser.driver.title
@@ -123,7 +123,7 @@ def test_what_peers_and_logs_say_stays_text(browser: Chromium, written: Written,
     assert browser.asked_elsewhere() == []
 
 
-def test_keys_alone_reach_and_open_what_is_folded(browser: Chromium, killed: dict[Language, Path]):
+def test_keys_alone_reach_and_open_what_is_folded(browser: Chromium, killed: dict[Language, Path]) -> None:
     browser.open(killed["en"])
     folded = browser.find("summary")
     assert len(folded) >= 3
@@ -135,7 +135,7 @@ def test_keys_alone_reach_and_open_what_is_folded(browser: Chromium, killed: dic
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_stands_out_from_its_ground(browser: Chromium, written: Written, scheme: str):
+def test_text_stands_out_from_its_ground(browser: Chromium, written: Written, scheme: str) -> None:
     """WCAG 2.2, 1.4.3: a contrast of 4.5 to 1 at least."""
     browser.open(written(replace(DOWN, symptoms=UNEXPLAINED.symptoms), "en"))
     browser.emulate_media(prefers_color_scheme=scheme)
@@ -143,7 +143,9 @@ def test_text_stands_out_from_its_ground(browser: Chromium, written: Written, sc
 
 
 @pytest.mark.parametrize("name", ["down", "every cause"])
-def test_on_paper_nothing_is_folded_and_nothing_is_cut(browser: Chromium, written: Written, name: str):
+def test_on_paper_nothing_is_folded_and_nothing_is_cut(
+    browser: Chromium, written: Written, name: str
+) -> None:
     browser.open(written(DIAGNOSES[name], "en"))
     browser.emulate_media("print")
     browser.resize(A4)
@@ -155,7 +157,7 @@ def test_on_paper_nothing_is_folded_and_nothing_is_cut(browser: Chromium, writte
     assert browser.asked_elsewhere() == []
 
 
-def test_on_paper_in_chinese(browser: Chromium, killed: dict[Language, Path]):
+def test_on_paper_in_chinese(browser: Chromium, killed: dict[Language, Path]) -> None:
     browser.open(killed["zh"])
     browser.emulate_media("print")
     assert browser.run(_ALL_VISIBLE)

@@ -38,7 +38,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gunicorn]:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_each_task_s_example_is_answered_and_shown(browser: Chromium, service: Gunicorn, task: str):
+def test_each_task_s_example_is_answered_and_shown(browser: Chromium, service: Gunicorn, task: str) -> None:
     for width in (DESKTOP, PHONE):
         page = Page(browser, service, width=width)
         page.choose(task)
@@ -47,7 +47,7 @@ def test_each_task_s_example_is_answered_and_shown(browser: Chromium, service: G
         page.is_sound()
 
 
-def test_marks_stand_on_the_characters_the_offsets_mean(browser: Chromium, service: Gunicorn):
+def test_marks_stand_on_the_characters_the_offsets_mean(browser: Chromium, service: Gunicorn) -> None:
     page = Page(browser, service)
     page.browser.run("document.getElementById('text').value = '👍👍，马云在杭州'")
     page.send()
@@ -56,7 +56,7 @@ def test_marks_stand_on_the_characters_the_offsets_mean(browser: Chromium, servi
     assert page.browser.run("return document.querySelector('.text').firstChild.data") == "👍👍，"
 
 
-def test_relations_and_events_are_tables_with_headings(browser: Chromium, service: Gunicorn):
+def test_relations_and_events_are_tables_with_headings(browser: Chromium, service: Gunicorn) -> None:
     page = Page(browser, service)
     page.choose("relation")
     page.send()
@@ -66,7 +66,7 @@ def test_relations_and_events_are_tables_with_headings(browser: Chromium, servic
     assert [head.text for head in page.browser.find("#answer th")] == ["主语", "关系", "宾语"]
 
 
-def test_the_other_language_says_everything_again(browser: Chromium, service: Gunicorn):
+def test_the_other_language_says_everything_again(browser: Chromium, service: Gunicorn) -> None:
     page = Page(browser, service)
     english = page.send() + page.browser.words()
     page.element("#language").click()
@@ -80,7 +80,7 @@ def test_the_other_language_says_everything_again(browser: Chromium, service: Gu
     page.is_sound()
 
 
-def test_the_curl_line_gets_the_same_answer(browser: Chromium, service: Gunicorn):
+def test_the_curl_line_gets_the_same_answer(browser: Chromium, service: Gunicorn) -> None:
     page = Page(browser, service)
     page.choose("similarity")
     page.browser.run("document.getElementById('text').value = \"it's $HOME \\\\ `x` “北京”\"")
@@ -112,7 +112,7 @@ def test_the_curl_line_gets_the_same_answer(browser: Chromium, service: Gunicorn
 )
 def test_an_error_is_said_in_words(
     browser: Chromium, service: Gunicorn, task: str, text: str, parameter: str, english: str, chinese: str
-):
+) -> None:
     page = Page(browser, service)
     page.choose(task)
     browser.run("document.getElementById('text').value = arguments[0]", text)
@@ -123,7 +123,7 @@ def test_an_error_is_said_in_words(
     assert chinese in page.answered()
 
 
-def test_what_a_text_holds_stays_text(browser: Chromium, service: Gunicorn):
+def test_what_a_text_holds_stays_text(browser: Chromium, service: Gunicorn) -> None:
     page = Page(browser, service)
     hostile = (
         "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>马云在北京"
@@ -139,7 +139,7 @@ def test_what_a_text_holds_stays_text(browser: Chromium, service: Gunicorn):
     page.is_sound()
 
 
-def test_keys_alone_are_enough(browser: Chromium, service: Gunicorn):
+def test_keys_alone_are_enough(browser: Chromium, service: Gunicorn) -> None:
     page = Page(browser, service)
     order = [element.get_attribute("id") or element.tag_name for element in browser.tab_order()]
     assert order[:5] == ["language", "task", "text", "parameter", "send"]
@@ -155,7 +155,7 @@ def test_keys_alone_are_enough(browser: Chromium, service: Gunicorn):
     assert set(browser.run(f"return {names}")) == {1}
 
 
-def test_in_the_dark_it_can_be_read_too(browser: Chromium, service: Gunicorn):
+def test_in_the_dark_it_can_be_read_too(browser: Chromium, service: Gunicorn) -> None:
     page = Page(browser, service)
     browser.emulate_media(prefers_color_scheme="dark")
     for task in ("ner", "event", "sentiment"):
@@ -164,7 +164,7 @@ def test_in_the_dark_it_can_be_read_too(browser: Chromium, service: Gunicorn):
         page.is_sound()
 
 
-def test_a_key_is_asked_for_where_one_is_needed(browser: Chromium, tmp_path: Path):
+def test_a_key_is_asked_for_where_one_is_needed(browser: Chromium, tmp_path: Path) -> None:
     file = tmp_path / "keys.json"
     key = key_file.add(file, "page")
     with gunicorn(tmp_path, GTE_API_KEYS_FILE=str(file)) as service:
@@ -185,7 +185,7 @@ def test_a_key_is_asked_for_where_one_is_needed(browser: Chromium, tmp_path: Pat
         assert '"task_type":"ner"' in ran.stdout
 
 
-def test_a_service_that_is_gone_is_said_to_be(browser: Chromium, tmp_path: Path):
+def test_a_service_that_is_gone_is_said_to_be(browser: Chromium, tmp_path: Path) -> None:
     with gunicorn(tmp_path) as service:
         page = Page(browser, service)
         service.stop()

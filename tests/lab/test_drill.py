@@ -43,7 +43,7 @@ def traces(stack: Stack) -> list[Path]:
     return list(scratch(stack).iterdir())
 
 
-def test_it_serves_the_restored_certificate_and_leaves_nothing_behind(stack: Stack):
+def test_it_serves_the_restored_certificate_and_leaves_nothing_behind(stack: Stack) -> None:
     before = sorted(stack.directory.rglob("*"))
     done = drill(stack, "--format", "json")
     assert (done.exit_code, done.stderr) == (0, "")
@@ -60,7 +60,9 @@ def test_it_serves_the_restored_certificate_and_leaves_nothing_behind(stack: Sta
 @pytest.mark.parametrize(
     "number", [pytest.param(signal.SIGINT, marks=pytest.mark.long), signal.SIGTERM, signal.SIGKILL]
 )
-def test_interrupted_while_nginx_serves_it_leaves_nothing_behind(stack: Stack, number: signal.Signals):
+def test_interrupted_while_nginx_serves_it_leaves_nothing_behind(
+    stack: Stack, number: signal.Signals
+) -> None:
     process = subprocess.Popen(
         stack.gte_ops_command("backup", "drill", "--config", str(stack.config_file)),
         env=stack.environment() | {"TMPDIR": str(scratch(stack))},
@@ -91,7 +93,7 @@ def test_interrupted_while_nginx_serves_it_leaves_nothing_behind(stack: Stack, n
     assert traces(stack) == []
 
 
-def test_a_backup_that_would_not_serve_again_fails_the_drill(stack: Stack):
+def test_a_backup_that_would_not_serve_again_fails_the_drill(stack: Stack) -> None:
     parts = tuple(str(p).lstrip("/") for p in (stack.nginx_dir, stack.letsencrypt))
     key = stack.private_key.resolve()
     content = key.read_bytes()
@@ -113,7 +115,7 @@ def test_a_backup_that_would_not_serve_again_fails_the_drill(stack: Stack):
     assert traces(stack) == []
 
 
-def test_an_encrypted_backup_needs_its_identity(stack: Stack, tmp_path: Path):
+def test_an_encrypted_backup_needs_its_identity(stack: Stack, tmp_path: Path) -> None:
     import pyrage
 
     identity = pyrage.x25519.Identity.generate()

@@ -104,7 +104,7 @@ def host(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hos
     stack.backups.mkdir()
 
 
-def test_a_renewal_gone_wrong_is_taken_back(host: Host):
+def test_a_renewal_gone_wrong_is_taken_back(host: Host) -> None:
     stack = host.stack
     good = next(certificate_from_der(der) for der in pem_blocks(stack.certificate.read_bytes())).fingerprint
     before = host.facts()
@@ -126,7 +126,7 @@ def test_a_renewal_gone_wrong_is_taken_back(host: Host):
     assert host.served() != good
 
 
-def test_what_would_change_is_shown_and_no_key(host: Host):
+def test_what_would_change_is_shown_and_no_key(host: Host) -> None:
     stack = host.stack
     key = stack.private_key.read_text().splitlines()[1]
     stack.edit(
@@ -163,7 +163,7 @@ def refused(host: Host, archive: Path, reason: str) -> Report:
     return done
 
 
-def test_a_configuration_that_nginx_refuses_is_put_back(host: Host):
+def test_a_configuration_that_nginx_refuses_is_put_back(host: Host) -> None:
     stack = host.stack
     text = stack.site_file.read_text()
     stack.site_file.write_text("not_a_directive on;\n" + text)
@@ -175,7 +175,7 @@ def test_a_configuration_that_nginx_refuses_is_put_back(host: Host):
 
 
 @pytest.mark.long
-def test_a_configuration_that_cannot_be_reloaded_is_put_back(host: Host):
+def test_a_configuration_that_cannot_be_reloaded_is_put_back(host: Host) -> None:
     """nginx -t does not mind a port that is taken; the reload does."""
     stack = host.stack
     with socket.create_server((stack.address, 0)) as taken:
@@ -189,7 +189,7 @@ def test_a_configuration_that_cannot_be_reloaded_is_put_back(host: Host):
 
 
 @pytest.mark.long
-def test_a_configuration_that_loses_the_service_is_put_back(host: Host):
+def test_a_configuration_that_loses_the_service_is_put_back(host: Host) -> None:
     stack = host.stack
     text = stack.site_file.read_text()
     stack.site_file.write_text(
@@ -200,7 +200,7 @@ def test_a_configuration_that_loses_the_service_is_put_back(host: Host):
     refused(host, archive, "/health: answers 502")
 
 
-def test_below_a_root_nothing_of_the_host_is_touched(host: Host, tmp_path: Path):
+def test_below_a_root_nothing_of_the_host_is_touched(host: Host, tmp_path: Path) -> None:
     stack = host.stack
     stack.replace_certificate(reload=False)
     before, workers = host.facts(), host.workers()
@@ -213,7 +213,7 @@ def test_below_a_root_nothing_of_the_host_is_touched(host: Host, tmp_path: Path)
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["tmp"]
 
 
-def test_it_asks_before_it_changes_anything(host: Host):
+def test_it_asks_before_it_changes_anything(host: Host) -> None:
     host.stack.replace_certificate(reload=False)
     before = host.facts()
     done = host.restore()
@@ -222,7 +222,7 @@ def test_it_asks_before_it_changes_anything(host: Host):
     assert host.facts() == before
 
 
-def test_on_a_terminal_it_asks_and_takes_no_for_no(host: Host):
+def test_on_a_terminal_it_asks_and_takes_no_for_no(host: Host) -> None:
     host.stack.replace_certificate(reload=False)
     before = host.facts()
     ours, theirs = pty.openpty()
@@ -244,7 +244,7 @@ def test_on_a_terminal_it_asks_and_takes_no_for_no(host: Host):
     assert host.facts() == before
 
 
-def test_a_damaged_newest_backup_is_passed_over(host: Host):
+def test_a_damaged_newest_backup_is_passed_over(host: Host) -> None:
     host.stack.edit(host.stack.nginx_conf, "512", "511", apply=False)
     newest = host.back_up()
     content = bytearray(newest.read_bytes())
@@ -257,7 +257,7 @@ def test_a_damaged_newest_backup_is_passed_over(host: Host):
     assert str(newest) not in done.stdout
 
 
-def test_a_restore_that_was_killed_after_its_reload_is_undone_and_nginx_told(host: Host):
+def test_a_restore_that_was_killed_after_its_reload_is_undone_and_nginx_told(host: Host) -> None:
     stack = host.stack
     archive = host.back_up()
     good = host.served()

@@ -28,7 +28,7 @@ def names_in(archive: Path) -> set[str]:
     return {"/" + name.rstrip("/") for name in listed.stdout.splitlines()}
 
 
-def test_everything_a_host_needs_to_serve_and_to_renew_is_in_it(host: Host):
+def test_everything_a_host_needs_to_serve_and_to_renew_is_in_it(host: Host) -> None:
     done = host.run("create")
     assert (done.returncode, done.stderr) == (0, "")
     assert len(done.stdout.splitlines()) == 1
@@ -69,7 +69,7 @@ def test_everything_a_host_needs_to_serve_and_to_renew_is_in_it(host: Host):
     assert not [n for n in names if "unused" in n or "/backups" in n or n.endswith(".lock")]
 
 
-def test_plain_tar_puts_it_back_with_owner_mode_and_links(host: Host, tmp_path: Path):
+def test_plain_tar_puts_it_back_with_owner_mode_and_links(host: Host, tmp_path: Path) -> None:
     host.run("create")
     out = tmp_path / "out"
     out.mkdir()
@@ -83,7 +83,7 @@ def test_plain_tar_puts_it_back_with_owner_mode_and_links(host: Host, tmp_path: 
         assert int((back / name).stat().st_mtime) == int((host.root / name).stat().st_mtime)
 
 
-def test_nobody_else_can_read_it(host: Host):
+def test_nobody_else_can_read_it(host: Host) -> None:
     old = os.umask(0)
     try:
         host.run("create")
@@ -93,7 +93,9 @@ def test_nobody_else_can_read_it(host: Host):
     assert {p.stat().st_mode & 0o777 for p in host.backups.iterdir()} == {0o600}
 
 
-def test_a_directory_others_may_look_into_is_closed_and_a_shared_one_refused(host: Host, tmp_path: Path):
+def test_a_directory_others_may_look_into_is_closed_and_a_shared_one_refused(
+    host: Host, tmp_path: Path
+) -> None:
     host.backups.mkdir(mode=0o755)
     assert host.run("create").returncode == 0
     assert host.backups.stat().st_mode & 0o777 == 0o700
@@ -107,7 +109,7 @@ def test_a_directory_others_may_look_into_is_closed_and_a_shared_one_refused(hos
     assert not list(shared.iterdir())
 
 
-def test_encrypted_it_opens_with_age_and_tar(host: Host, tmp_path: Path):
+def test_encrypted_it_opens_with_age_and_tar(host: Host, tmp_path: Path) -> None:
     identity = pyrage.x25519.Identity.generate()
     key = tmp_path / "key.txt"
     key.write_text(f"# comment\n{identity}\n")
@@ -134,7 +136,7 @@ def test_encrypted_it_opens_with_age_and_tar(host: Host, tmp_path: Path):
     assert (listed["encrypted"], listed["good"]) == (True, True)
 
 
-def test_the_list_is_as_the_contract_says(host: Host):
+def test_the_list_is_as_the_contract_says(host: Host) -> None:
     assert host.document("list") == {"backups": []}
     host.run("create")
     host.configure(compression="gz")
@@ -155,7 +157,7 @@ def test_the_list_is_as_the_contract_says(host: Host):
     assert "damaged" in named.stdout
 
 
-def test_verify_lets_nginx_test_the_tree(host: Host):
+def test_verify_lets_nginx_test_the_tree(host: Host) -> None:
     site = host.root / "nginx" / "sites" / "site.conf"
     site.write_text(site.read_text().replace("auth_basic realm;", "no_such_directive on;"))
     host.run("create")
@@ -164,14 +166,14 @@ def test_verify_lets_nginx_test_the_tree(host: Host):
     assert "no_such_directive" in done.stdout
 
 
-def test_the_dry_run_writes_nothing(host: Host):
+def test_the_dry_run_writes_nothing(host: Host) -> None:
     done = host.run("create", "--dry-run")
     assert done.returncode == 0
     assert "privkey2.pem" in done.stdout
     assert not host.backups.exists()
 
 
-def test_what_was_named_and_is_not_there_is_told(host: Host):
+def test_what_was_named_and_is_not_there_is_told(host: Host) -> None:
     host.configure(include=[f"{host.root}/nowhere", f"{host.root}/app", f"{host.root}/*.pattern"])
     (host.root / "auth" / "htpasswd").unlink()
     done = host.run("create")
@@ -182,7 +184,7 @@ def test_what_was_named_and_is_not_there_is_told(host: Host):
     assert len(host.archives()) == 1
 
 
-def test_it_waits_for_certbot(host: Host):
+def test_it_waits_for_certbot(host: Host) -> None:
     lock = host.letsencrypt / ".certbot.lock"
     with lock.open("w") as held:
         fcntl.lockf(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -200,7 +202,7 @@ def test_it_waits_for_certbot(host: Host):
     assert len(host.archives()) == 1
 
 
-def test_a_renewal_under_way_is_waited_for(host: Host):
+def test_a_renewal_under_way_is_waited_for(host: Host) -> None:
     """The certificate has moved on and the key not yet: no backup is made of that."""
     live = host.letsencrypt / "live" / DOMAIN
     (live / "privkey.pem").unlink()
@@ -219,7 +221,7 @@ def test_a_renewal_under_way_is_waited_for(host: Host):
 
 
 @pytest.mark.long
-def test_a_key_that_never_fits_is_refused(host: Host):
+def test_a_key_that_never_fits_is_refused(host: Host) -> None:
     live = host.letsencrypt / "live" / DOMAIN
     (live / "privkey.pem").unlink()
     (live / "privkey.pem").symlink_to(f"../../archive/{DOMAIN}/privkey1.pem")
@@ -229,7 +231,7 @@ def test_a_key_that_never_fits_is_refused(host: Host):
     assert sorted(p.name for p in host.backups.iterdir()) == [".gte-ops-backup.lock"]
 
 
-def test_a_file_that_keeps_changing_is_left_out_and_told(host: Host):
+def test_a_file_that_keeps_changing_is_left_out_and_told(host: Host) -> None:
     restless = host.root / "restless"
     restless.write_bytes(b"x")
     host.configure(include=[str(restless)])
@@ -253,7 +255,7 @@ def test_a_file_that_keeps_changing_is_left_out_and_told(host: Host):
     assert host.document("verify")["good"] is True
 
 
-def test_two_runs_at_once_both_make_a_backup(host: Host):
+def test_two_runs_at_once_both_make_a_backup(host: Host) -> None:
     done: list[subprocess.CompletedProcess[str]] = []
     runs = [threading.Thread(target=lambda: done.append(host.run("create"))) for _ in range(3)]
     for run in runs:
@@ -264,7 +266,7 @@ def test_two_runs_at_once_both_make_a_backup(host: Host):
     assert [each["good"] for each in host.document("list")["backups"]] == [True, True, True]
 
 
-def test_left_overs_are_removed_by_the_next_run_and_nothing_else(host: Host):
+def test_left_overs_are_removed_by_the_next_run_and_nothing_else(host: Host) -> None:
     host.backups.mkdir(mode=0o700)
     name = "gte-ops-a-20260101T000000Z.tar.zst"
     for left in (f"{name}.partial", f"{name}.sha256.partial", f"{name}.sha256", "mine.partial", "mine.tgz"):
@@ -276,7 +278,7 @@ def test_left_overs_are_removed_by_the_next_run_and_nothing_else(host: Host):
     assert not [each for each in left if name in each]
 
 
-def test_prune_keeps_the_policy_and_says_what_it_would_do(host: Host):
+def test_prune_keeps_the_policy_and_says_what_it_would_do(host: Host) -> None:
     host.run("create")
     (newest,) = host.archives()
     for day in range(1, 29):
@@ -303,7 +305,7 @@ def test_prune_keeps_the_policy_and_says_what_it_would_do(host: Host):
 # --- off the host ------------------------------------------------------------------------------------------------
 
 
-def test_a_tool_that_is_not_installed_is_said_before_anything_is_made(host: Host, tmp_path: Path):
+def test_a_tool_that_is_not_installed_is_said_before_anything_is_made(host: Host, tmp_path: Path) -> None:
     done = host.run("create", "--to", "rclone:x:y", env={"PATH": str(tmp_path)})
     assert done.returncode == 3
     assert "rclone is not installed" in done.stderr
@@ -311,14 +313,14 @@ def test_a_tool_that_is_not_installed_is_said_before_anything_is_made(host: Host
 
 
 @pytest.mark.parametrize("written", ["nowhere", "ftp:x", "ssh:-oProxyCommand=x:dir", "ssh:host", "rclone:-x"])
-def test_a_destination_that_is_none_is_refused(host: Host, written: str):
+def test_a_destination_that_is_none_is_refused(host: Host, written: str) -> None:
     done = host.run("create", "--to", written)
     assert done.returncode == 3
     assert "no destination" in done.stderr
     assert not host.backups.exists()
 
 
-def test_a_copy_by_rclone_is_compared(host: Host, tmp_path: Path):
+def test_a_copy_by_rclone_is_compared(host: Host, tmp_path: Path) -> None:
     there = tmp_path / "there"
     assert host.run("create", "--to", f"rclone:{there}").returncode == 0
     (archive,) = host.archives()
@@ -331,7 +333,7 @@ def test_a_copy_by_rclone_is_compared(host: Host, tmp_path: Path):
     assert len(host.archives()) == 2
 
 
-def test_a_copy_by_restic_is_compared(host: Host, tmp_path: Path):
+def test_a_copy_by_restic_is_compared(host: Host, tmp_path: Path) -> None:
     environment = {"RESTIC_PASSWORD": "lab", "RESTIC_CACHE_DIR": str(tmp_path / "cache")}
     repository = tmp_path / "repository"
     subprocess.run(
@@ -360,7 +362,7 @@ exec sh -c "$*"
 
 
 @pytest.mark.parametrize("tampered", [False, True])
-def test_a_copy_by_ssh_is_compared(host: Host, tmp_path: Path, tampered: bool):
+def test_a_copy_by_ssh_is_compared(host: Host, tmp_path: Path, tampered: bool) -> None:
     programs = tmp_path / "bin"
     programs.mkdir()
     ssh = programs / "ssh"

@@ -76,7 +76,7 @@ def first_backup(host: Host) -> tuple[Path, bytes]:
 
 
 @pytest.mark.parametrize("count", [KILLS_IN_CI, pytest.param(KILLS, marks=pytest.mark.long)])
-def test_killed_at_any_instant(host: Host, count: int):
+def test_killed_at_any_instant(host: Host, count: int) -> None:
     killed_backup.prepare(host.config)
     first, content = first_backup(host)
     chance = random.Random(SEED)
@@ -175,7 +175,7 @@ needs_strace = pytest.mark.skipif(not can_trace(), reason="strace is not install
     [("signal=SIGKILL", None), ("error=ENOSPC", 2), ("error=EIO", 2)],
     ids=["kill", "ENOSPC", "EIO"],
 )
-def test_at_each_system_call_on_the_backups(host: Host, tmp_path: Path, what: str, code: int | None):
+def test_at_each_system_call_on_the_backups(host: Host, tmp_path: Path, what: str, code: int | None) -> None:
     killed_backup.prepare(host.config)
     first, content = first_backup(host)
     log = tmp_path / "log"
@@ -198,7 +198,7 @@ def test_at_each_system_call_on_the_backups(host: Host, tmp_path: Path, what: st
 
 
 @needs_strace
-def test_a_source_that_cannot_be_read_ends_it(host: Host, tmp_path: Path):
+def test_a_source_that_cannot_be_read_ends_it(host: Host, tmp_path: Path) -> None:
     killed_backup.prepare(host.config)
     first, content = first_backup(host)
     log = tmp_path / "log"
@@ -216,7 +216,7 @@ def test_a_source_that_cannot_be_read_ends_it(host: Host, tmp_path: Path):
 # --- a full disk -------------------------------------------------------------------------------------------------
 
 
-def test_a_full_disk(host: Host):
+def test_a_full_disk(host: Host) -> None:
     """Every size of disk from nothing to enough: a small tmpfs in a mount namespace of its own."""
     if os.geteuid() != 0 or shutil.which("unshare") is None:
         pytest.skip("needs root, for a mount namespace")
@@ -240,7 +240,7 @@ def test_a_full_disk(host: Host):
 
 @pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "encrypted"])
 @pytest.mark.parametrize("count", [FLIPS_IN_CI, pytest.param(FLIPS, marks=pytest.mark.long)])
-def test_every_flipped_bit_and_every_cut_is_found(tmp_path: Path, count: int, encrypted: bool):
+def test_every_flipped_bit_and_every_cut_is_found(tmp_path: Path, count: int, encrypted: bool) -> None:
     """Of the archive and of its checksum file, without any key."""
     identity = pyrage.x25519.Identity.generate()
     path = tmp_path / f"gte-ops-a-20260101T000000Z.tar.zst{'.age' if encrypted else ''}"
@@ -274,7 +274,7 @@ def test_every_flipped_bit_and_every_cut_is_found(tmp_path: Path, count: int, en
 
 
 @pytest.mark.parametrize("count", [FLIPS_IN_CI, pytest.param(FLIPS, marks=pytest.mark.long)])
-def test_damage_is_never_handed_out_as_content_even_without_the_checksum(tmp_path: Path, count: int):
+def test_damage_is_never_handed_out_as_content_even_without_the_checksum(tmp_path: Path, count: int) -> None:
     """What the archive's own sums let pass changes nothing that would be restored."""
     path = tmp_path / "gte-ops-a-20260101T000000Z.tar.zst"
     good = b"".join(compressed(tar_stream(sample(), lambda entry: [CONTENTS[entry.path]]), "zst"))

@@ -74,7 +74,7 @@ def forge(archive: Path) -> None:
 # --- signing ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_backup_is_signed_and_anybody_can_check_it_with_openssh_alone(signed: Path, key: Key):
+def test_a_backup_is_signed_and_anybody_can_check_it_with_openssh_alone(signed: Path, key: Key) -> None:
     assert signature(signed).stat().st_mode & 0o777 == 0o600
     with signed.open("rb") as content:
         subprocess.run(
@@ -85,7 +85,7 @@ def test_a_backup_is_signed_and_anybody_can_check_it_with_openssh_alone(signed: 
 
 
 @pytest.mark.usefixtures("signed")
-def test_verify_list_and_restore_say_that_the_signature_is_good(host: Host):
+def test_verify_list_and_restore_say_that_the_signature_is_good(host: Host) -> None:
     verified = host.document("verify")
     assert (verified["good"], verified["signature"]) == (True, "good")
     assert f"signature of {WHO}" in verified["checked"]
@@ -93,14 +93,16 @@ def test_verify_list_and_restore_say_that_the_signature_is_good(host: Host):
     assert host.run("restore", "--yes", "--root", f"{host.root}/new").returncode == 0
 
 
-def test_without_allowed_signers_nothing_is_said_of_signatures(host: Host):
+def test_without_allowed_signers_nothing_is_said_of_signatures(host: Host) -> None:
     host.run("create")
     assert host.document("verify")["signature"] is None
     assert [each["signature"] for each in host.document("list")["backups"]] == [None]
 
 
 @pytest.mark.parametrize("kind", ["forged", "of another", "no signature", "another namespace"])
-def test_a_bad_signature_is_refused_everywhere(host: Host, signed: Path, key: Key, tmp_path: Path, kind: str):
+def test_a_bad_signature_is_refused_everywhere(
+    host: Host, signed: Path, key: Key, tmp_path: Path, kind: str
+) -> None:
     if kind == "forged":
         forge(signed)
     elif kind == "of another":
@@ -129,7 +131,7 @@ def test_a_bad_signature_is_refused_everywhere(host: Host, signed: Path, key: Ke
     assert not [each for each in new.rglob("*") if each.is_file()]
 
 
-def test_a_missing_signature_is_refused_unless_said_otherwise(host: Host, signed: Path):
+def test_a_missing_signature_is_refused_unless_said_otherwise(host: Host, signed: Path) -> None:
     signature(signed).unlink()
     verified = host.run("verify")
     assert verified.returncode == 2
@@ -146,7 +148,7 @@ def test_a_missing_signature_is_refused_unless_said_otherwise(host: Host, signed
     assert host.run("restore", *new, "--unsigned").returncode == 0
 
 
-def test_an_encrypted_backup_is_checked_without_its_identity(host: Host, key: Key):
+def test_an_encrypted_backup_is_checked_without_its_identity(host: Host, key: Key) -> None:
     import pyrage
 
     host.configure(
@@ -157,7 +159,7 @@ def test_an_encrypted_backup_is_checked_without_its_identity(host: Host, key: Ke
     assert host.document("verify")["signature"] == "good"
 
 
-def test_a_key_that_others_may_read_is_refused_before_anything_is_done(host: Host, key: Key):
+def test_a_key_that_others_may_read_is_refused_before_anything_is_done(host: Host, key: Key) -> None:
     key.private.chmod(0o640)
     host.configure(signing_key=str(key.private))
     done = host.run("create")
@@ -169,7 +171,7 @@ def test_a_key_that_others_may_read_is_refused_before_anything_is_done(host: Hos
 
 @pytest.mark.usefixtures("signed")
 @pytest.mark.parametrize("setting", ["signing_key", "allowed_signers"])
-def test_a_file_that_others_may_write_is_refused(host: Host, key: Key, setting: str):
+def test_a_file_that_others_may_write_is_refused(host: Host, key: Key, setting: str) -> None:
     files = {"signing_key": key.public, "allowed_signers": key.signers}
     host.configure(**{setting: str(files[setting])})
     files[setting].chmod(0o666)
@@ -179,7 +181,7 @@ def test_a_file_that_others_may_write_is_refused(host: Host, key: Key, setting: 
 
 
 @pytest.mark.parametrize("content", ["", "nonsense", "[backup]\n"])
-def test_what_is_no_key_is_said_in_one_line(host: Host, tmp_path: Path, content: str):
+def test_what_is_no_key_is_said_in_one_line(host: Host, tmp_path: Path, content: str) -> None:
     wrong = tmp_path / "wrong"
     wrong.write_text(content)
     wrong.chmod(0o600)
@@ -189,7 +191,7 @@ def test_what_is_no_key_is_said_in_one_line(host: Host, tmp_path: Path, content:
     assert "is neither an SSH private key nor a public one" in done.stderr
 
 
-def test_a_backup_that_cannot_be_signed_is_made_and_said(host: Host, key: Key):
+def test_a_backup_that_cannot_be_signed_is_made_and_said(host: Host, key: Key) -> None:
     """A public key whose agent is not there: an unsigned backup is better than none."""
     key.private.unlink()
     host.configure(signing_key=str(key.public))
@@ -200,7 +202,7 @@ def test_a_backup_that_cannot_be_signed_is_made_and_said(host: Host, key: Key):
     assert not signature(host.archives()[0]).exists()
 
 
-def test_a_key_with_a_passphrase_asks_nobody(host: Host, key: Key):
+def test_a_key_with_a_passphrase_asks_nobody(host: Host, key: Key) -> None:
     subprocess.run(["ssh-keygen", "-q", "-p", "-P", "", "-N", "secret", "-f", str(key.private)], check=True)
     host.configure(signing_key=str(key.private))
     done = host.run("create", env={"SSH_AUTH_SOCK": "/nonexistent"})
@@ -208,7 +210,7 @@ def test_a_key_with_a_passphrase_asks_nobody(host: Host, key: Key):
     assert "not signed" in done.stderr
 
 
-def test_an_agent_signs(host: Host, key: Key, tmp_path: Path):
+def test_an_agent_signs(host: Host, key: Key, tmp_path: Path) -> None:
     """The key itself may lie elsewhere: the settings name its public half."""
     socket = tmp_path / "agent"
     agent = subprocess.Popen(["ssh-agent", "-D", "-a", str(socket)], stdout=subprocess.DEVNULL)
@@ -230,7 +232,7 @@ def test_an_agent_signs(host: Host, key: Key, tmp_path: Path):
 
 
 @pytest.mark.usefixtures("signed")
-def test_the_signature_goes_where_the_archive_goes(host: Host):
+def test_the_signature_goes_where_the_archive_goes(host: Host) -> None:
     for _ in range(6):
         assert host.run("create").returncode == 0
     host.configure(keep={"daily": 1, "weekly": 0, "monthly": 0})
@@ -243,7 +245,9 @@ def test_the_signature_goes_where_the_archive_goes(host: Host):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has privileges to give up")
-def test_a_signature_is_read_without_privileges(signed: Path, key: Key, monkeypatch: pytest.MonkeyPatch):
+def test_a_signature_is_read_without_privileges(
+    signed: Path, key: Key, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[int] = []
     real = subprocess.run
 
@@ -280,7 +284,7 @@ def restore(host: Host, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.usefixtures("made_here")
-def test_what_this_host_made_is_restored_without_a_question(host: Host):
+def test_what_this_host_made_is_restored_without_a_question(host: Host) -> None:
     done = restore(host, "--yes")
     assert done.returncode == 0, done.stderr
     assert not changed(host)
@@ -292,7 +296,7 @@ def foreign(host: Host, made_here: Path) -> Path:
     return made_here
 
 
-def test_yes_alone_does_not_vouch_for_an_archive_from_elsewhere(host: Host, made_here: Path):
+def test_yes_alone_does_not_vouch_for_an_archive_from_elsewhere(host: Host, made_here: Path) -> None:
     archive = foreign(host, made_here)
     done = restore(host, "--yes")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
@@ -303,7 +307,7 @@ def test_yes_alone_does_not_vouch_for_an_archive_from_elsewhere(host: Host, made
     assert not changed(host)
 
 
-def test_looking_and_restoring_elsewhere_asks_nothing(host: Host, made_here: Path):
+def test_looking_and_restoring_elsewhere_asks_nothing(host: Host, made_here: Path) -> None:
     foreign(host, made_here)
     assert host.run("restore", "--dry-run").returncode == 0
     assert host.run("restore", "--yes", "--root", f"{host.root}/new").returncode == 0
@@ -314,7 +318,7 @@ def test_looking_and_restoring_elsewhere_asks_nothing(host: Host, made_here: Pat
 )
 def test_what_an_archive_or_another_host_says_of_its_origin_counts_for_nothing(
     host: Host, made_here: Path, change: str
-):
+) -> None:
     list_file = host.backups / LIST_NAME
     if change == "another archive":
         forge(made_here)
@@ -328,7 +332,7 @@ def test_what_an_archive_or_another_host_says_of_its_origin_counts_for_nothing(
 
 def test_an_archive_that_others_can_change_meanwhile_is_asked_about(
     host: Host, made_here: Path, tmp_path: Path
-):
+) -> None:
     place = tmp_path / "shared"
     place.mkdir()
     place.chmod(0o777)
@@ -340,7 +344,9 @@ def test_an_archive_that_others_can_change_meanwhile_is_asked_about(
 
 
 @pytest.mark.parametrize(("answer", "code"), [("n", 1), ("y", 0)])
-def test_on_a_terminal_it_asks_though_yes_was_given(host: Host, made_here: Path, answer: str, code: int):
+def test_on_a_terminal_it_asks_though_yes_was_given(
+    host: Host, made_here: Path, answer: str, code: int
+) -> None:
     foreign(host, made_here)
     ours, theirs = pty.openpty()
     command = [
@@ -372,7 +378,7 @@ def test_on_a_terminal_it_asks_though_yes_was_given(host: Host, made_here: Path,
     assert changed(host) is (answer == "n")
 
 
-def test_the_list_of_what_was_made_here_is_roots_alone(host: Host, made_here: Path):
+def test_the_list_of_what_was_made_here_is_roots_alone(host: Host, made_here: Path) -> None:
     list_file = host.backups / LIST_NAME
     assert list_file.stat().st_mode & 0o777 == 0o600
     assert reason_not_to_trust(str(list_file)) is None
@@ -380,7 +386,7 @@ def test_the_list_of_what_was_made_here_is_roots_alone(host: Host, made_here: Pa
 
 
 @pytest.mark.usefixtures("made_here")
-def test_what_a_restore_replaced_can_be_restored_without_a_question(host: Host):
+def test_what_a_restore_replaced_can_be_restored_without_a_question(host: Host) -> None:
     done = json.loads(restore(host, "--yes", "--format", "json").stdout)
     assert not changed(host)
     again = restore(host, "--yes", done["safety_backup"])

@@ -54,7 +54,7 @@ def written(directory: Path, content: bytes, name: str = "file.pem") -> Path:
     return path
 
 
-def test_a_certbot_lineage(issued: Issued, tmp_path: Path):
+def test_a_certbot_lineage(issued: Issued, tmp_path: Path) -> None:
     archive = tmp_path / "archive" / NAME
     live = tmp_path / "live" / NAME
     archive.mkdir(parents=True)
@@ -76,7 +76,7 @@ def test_a_certbot_lineage(issued: Issued, tmp_path: Path):
     assert [file.path for file in seen.nearby] == [str(live / "chain.pem")]
 
 
-def test_nothing_of_the_key_is_kept(issued: Issued, tmp_path: Path):
+def test_nothing_of_the_key_is_kept(issued: Issued, tmp_path: Path) -> None:
     path = written(tmp_path, issued.key_pem)
     kept = msgspec.json.encode(look(path, path)).decode()
     for line in issued.key_pem.decode().splitlines()[1:-1]:
@@ -88,7 +88,9 @@ def test_nothing_of_the_key_is_kept(issued: Issued, tmp_path: Path):
 
 
 @pytest.mark.parametrize("kind", ["ecdsa", "rsa"])
-def test_a_key_belongs_to_its_certificate_and_to_no_other(authority: Authority, tmp_path: Path, kind: str):
+def test_a_key_belongs_to_its_certificate_and_to_no_other(
+    authority: Authority, tmp_path: Path, kind: str
+) -> None:
     certified, other = authority.issue([NAME], kind=kind), new_key("ecdsa")
     certificate = written(tmp_path, certified.pem, "cert.pem")
     public = leaf(certificate).certificates[0].public_key
@@ -112,7 +114,7 @@ def test_a_key_belongs_to_its_certificate_and_to_no_other(authority: Authority, 
     assert key(written(tmp_path, foreign, "other.pem")).public_key not in (public, None)
 
 
-def test_an_ed25519_key(tmp_path: Path):
+def test_an_ed25519_key(tmp_path: Path) -> None:
     content = ed25519.Ed25519PrivateKey.generate().private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
@@ -120,7 +122,7 @@ def test_an_ed25519_key(tmp_path: Path):
 
 
 @pytest.mark.parametrize("form", ["PKCS8", "TraditionalOpenSSL"])
-def test_an_encrypted_key(tmp_path: Path, form: str):
+def test_an_encrypted_key(tmp_path: Path, form: str) -> None:
     content = new_key().private_bytes(
         serialization.Encoding.PEM,
         getattr(serialization.PrivateFormat, form),
@@ -148,26 +150,26 @@ def test_an_encrypted_key(tmp_path: Path, form: str):
         (b"x" * ((1 << 20) + 1), "not_pem", "larger than 1 MiB"),
     ],
 )
-def test_what_is_no_certificate_file(tmp_path: Path, content: bytes, problem: str, detail: str):
+def test_what_is_no_certificate_file(tmp_path: Path, content: bytes, problem: str, detail: str) -> None:
     found = leaf(written(tmp_path, content))
     assert (found.problem, found.certificates) == (problem, ())
     assert detail in found.detail
 
 
-def test_a_file_cut_off_in_the_middle(issued: Issued, tmp_path: Path):
+def test_a_file_cut_off_in_the_middle(issued: Issued, tmp_path: Path) -> None:
     found = leaf(written(tmp_path, issued.fullchain_pem[:-100]))
     assert found.problem == "not_pem"
     assert found.detail == "certificate 2 has no END line: the file is cut off"
     assert len(found.certificates) == 1
 
 
-def test_der_is_told_from_pem(issued: Issued, tmp_path: Path):
+def test_der_is_told_from_pem(issued: Issued, tmp_path: Path) -> None:
     der = issued.certificate.public_bytes(serialization.Encoding.DER)
     assert "DER" in leaf(written(tmp_path, der)).detail
     assert "DER" in key(written(tmp_path, der)).detail
 
 
-def test_a_certificate_where_the_key_should_be(issued: Issued, tmp_path: Path):
+def test_a_certificate_where_the_key_should_be(issued: Issued, tmp_path: Path) -> None:
     swapped = look(written(tmp_path, issued.key_pem, "a.pem"), written(tmp_path, issued.pem, "b.pem"))
     assert isinstance(swapped.leaf, PemFile)
     assert isinstance(swapped.key, KeyFile)
@@ -175,7 +177,7 @@ def test_a_certificate_where_the_key_should_be(issued: Issued, tmp_path: Path):
     assert (swapped.key.problem, swapped.key.detail) == ("not_pem", "it holds CERTIFICATE instead")
 
 
-def test_missing_and_dangling_are_told_apart(tmp_path: Path):
+def test_missing_and_dangling_are_told_apart(tmp_path: Path) -> None:
     assert leaf(tmp_path / "no.pem").problem == "missing"
     assert leaf(tmp_path / "no" / "no.pem").problem == "missing"
     (tmp_path / "link.pem").symlink_to("gone.pem")
@@ -189,7 +191,7 @@ def test_missing_and_dangling_are_told_apart(tmp_path: Path):
         assert key(path).problem == "dangling"
 
 
-def test_what_is_no_file_is_not_waited_for(tmp_path: Path):
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "loop").symlink_to("loop")
     for path in (tmp_path / "pipe", tmp_path, "/dev/zero", tmp_path / "loop", tmp_path / ("x" * 300)):
@@ -199,13 +201,13 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path):
 
 
 @pytest.mark.parametrize("path", ["data:$cert", "engine:pkcs11:key", "/etc/ssl/$ssl_server_name.pem"])
-def test_what_is_no_path_is_not_seen(path: str):
+def test_what_is_no_path_is_not_seen(path: str) -> None:
     seen = look(path, path)
     assert isinstance(seen.leaf, NotSeen)
     assert isinstance(seen.key, NotSeen)
 
 
-def test_nothing_configured():
+def test_nothing_configured() -> None:
     seen = look(None)
     assert isinstance(seen.leaf, NotSeen)
     assert isinstance(seen.key, NotSeen)
@@ -213,7 +215,7 @@ def test_nothing_configured():
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_what_this_user_may_not_read_is_not_called_missing(issued: Issued, tmp_path: Path):
+def test_what_this_user_may_not_read_is_not_called_missing(issued: Issued, tmp_path: Path) -> None:
     pair = written(tmp_path, issued.pem + issued.key_pem)
     pair.chmod(0o600)
     for directory in (tmp_path, *tmp_path.parents[:-2]):
@@ -231,7 +233,9 @@ def test_what_this_user_may_not_read_is_not_called_missing(issued: Issued, tmp_p
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-def test_nearby_holds_authorities_only_and_not_for_ever(authority: Authority, issued: Issued, tmp_path: Path):
+def test_nearby_holds_authorities_only_and_not_for_ever(
+    authority: Authority, issued: Issued, tmp_path: Path
+) -> None:
     certificate = written(tmp_path, issued.pem, "site.crt")
     written(tmp_path, authority.intermediate.pem, "intermediate.crt")
     written(tmp_path, authority.root.pem, "root.cer")
@@ -247,7 +251,7 @@ def test_nearby_holds_authorities_only_and_not_for_ever(authority: Authority, is
 
 
 @pytest.mark.parametrize("command", [["openssl", "x509"], ["openssl", "x509", "-trustout"]])
-def test_what_openssl_writes_is_read(issued: Issued, tmp_path: Path, command: list[str]):
+def test_what_openssl_writes_is_read(issued: Issued, tmp_path: Path, command: list[str]) -> None:
     try:
         made = subprocess.run([*command, "-text"], input=issued.pem, capture_output=True, check=True).stdout
     except FileNotFoundError:

@@ -80,7 +80,9 @@ def ask(name: str, resolver: str | None, seconds: float = 10.0) -> Resolution:
         ("alias.test", ("10.0.0.1", "fd00::1")),
     ],
 )
-def test_addresses_of_both_families_behind_aliases(dnsmasq: str, name: str, addresses: tuple[str, ...]):
+def test_addresses_of_both_families_behind_aliases(
+    dnsmasq: str, name: str, addresses: tuple[str, ...]
+) -> None:
     answer = ask(name, dnsmasq)
     assert (answer.failure, answer.addresses, answer.resolver) == (None, addresses, dnsmasq)
 
@@ -97,24 +99,26 @@ def test_addresses_of_both_families_behind_aliases(dnsmasq: str, name: str, addr
         ("", "nxdomain", "not a name"),
     ],
 )
-def test_each_no_is_told_apart(dnsmasq: str, name: str, failure: str, detail: str):
+def test_each_no_is_told_apart(dnsmasq: str, name: str, failure: str, detail: str) -> None:
     answer = ask(name, dnsmasq)
     assert (answer.failure, answer.addresses) == (failure, ())
     assert detail in answer.detail
     assert dnsmasq in answer.detail
 
 
-def test_a_truncated_answer_is_asked_for_again_over_tcp(dnsmasq: str, monkeypatch: pytest.MonkeyPatch):
+def test_a_truncated_answer_is_asked_for_again_over_tcp(
+    dnsmasq: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # So many addresses do not fit the 1232 bytes that the question allows.
     monkeypatch.setattr(collect_dns, "MAX_ADDRESSES", 1000)
     assert len(ask("many.test", dnsmasq).addresses) == MANY
 
 
-def test_more_addresses_than_anyone_needs_are_bounded(dnsmasq: str):
+def test_more_addresses_than_anyone_needs_are_bounded(dnsmasq: str) -> None:
     assert len(ask("many.test", dnsmasq).addresses) == collect_dns.MAX_ADDRESSES
 
 
-def test_a_name_in_chinese(dnsmasq: str):
+def test_a_name_in_chinese(dnsmasq: str) -> None:
     assert ask("服务.test", dnsmasq).failure == "nxdomain"
 
 
@@ -149,7 +153,7 @@ def failing(code: dns.rcode.Rcode) -> Callable[[bytes], bytes]:
     return reply
 
 
-def test_a_silent_resolver_is_a_timeout_that_says_how_long_it_waited(monkeypatch: pytest.MonkeyPatch):
+def test_a_silent_resolver_is_a_timeout_that_says_how_long_it_waited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collect_dns, "PATIENCE", 0.3)
     with server(lambda _wire: None) as silent:
         started = time.monotonic()
@@ -159,20 +163,20 @@ def test_a_silent_resolver_is_a_timeout_that_says_how_long_it_waited(monkeypatch
     assert re.fullmatch(rf"{re.escape(silent)}: no answer within [01]\.\d s", answer.detail)
 
 
-def test_the_deadline_counts_even_when_it_is_sooner():
+def test_the_deadline_counts_even_when_it_is_sooner() -> None:
     with server(lambda _wire: None) as silent:
         started = time.monotonic()
         assert ask("four.test", silent, seconds=0.7).failure == "timeout"
     assert time.monotonic() - started < 5
 
 
-def test_a_resolver_that_had_no_time_to_answer_is_not_accused():
+def test_a_resolver_that_had_no_time_to_answer_is_not_accused() -> None:
     with server(lambda _wire: None) as silent:
         assert isinstance(resolve("four.test", silent, time.monotonic() + 0.1), NotSeen)
         assert isinstance(resolve("four.test", silent, time.monotonic() - 1), NotSeen)
 
 
-def test_a_lost_question_is_asked_again(dnsmasq: str, monkeypatch: pytest.MonkeyPatch):
+def test_a_lost_question_is_asked_again(dnsmasq: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collect_dns, "PATIENCE_PER_TRY", 0.1)
     lost: set[bytes] = set()
     real = dnsmasq.rpartition(":")[2]
@@ -194,7 +198,7 @@ def test_a_lost_question_is_asked_again(dnsmasq: str, monkeypatch: pytest.Monkey
     ("code", "failure"),
     [(dns.rcode.SERVFAIL, "servfail"), (dns.rcode.REFUSED, "refused"), (dns.rcode.FORMERR, "servfail")],
 )
-def test_a_resolver_that_fails(code: dns.rcode.Rcode, failure: str):
+def test_a_resolver_that_fails(code: dns.rcode.Rcode, failure: str) -> None:
     with server(failing(code)) as broken:
         started = time.monotonic()
         answer = ask("four.test", broken)
@@ -202,7 +206,7 @@ def test_a_resolver_that_fails(code: dns.rcode.Rcode, failure: str):
     assert time.monotonic() - started < 5
 
 
-def test_forged_and_broken_answers_are_not_believed(monkeypatch: pytest.MonkeyPatch):
+def test_forged_and_broken_answers_are_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collect_dns, "PATIENCE", 0.3)
 
     def another_question(wire: bytes) -> bytes:
@@ -214,7 +218,7 @@ def test_forged_and_broken_answers_are_not_believed(monkeypatch: pytest.MonkeyPa
             assert ask("four.test", liar).failure == "timeout"
 
 
-def test_one_family_is_enough_when_the_other_is_never_answered(monkeypatch: pytest.MonkeyPatch):
+def test_one_family_is_enough_when_the_other_is_never_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collect_dns, "PATIENCE_FOR_OTHER_FAMILY", 0.1)
 
     def only_a(wire: bytes) -> bytes | None:
@@ -232,7 +236,7 @@ def test_one_family_is_enough_when_the_other_is_never_answered(monkeypatch: pyte
 
 
 @pytest.mark.parametrize("resolver", ["127.0.0.1:{port}", "not-an-address", "127.0.0.1:99999", "[::1", ""])
-def test_a_resolver_that_cannot_be_reached(resolver: str):
+def test_a_resolver_that_cannot_be_reached(resolver: str) -> None:
     answer = ask("four.test", resolver.format(port=free_port()))
     assert answer.failure == "unreachable"
     assert answer.detail
@@ -252,7 +256,7 @@ def own_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str,
     return write
 
 
-def test_the_hosts_file_comes_first(own_files: Callable[[str, str], None]):
+def test_the_hosts_file_comes_first(own_files: Callable[[str, str], None]) -> None:
     own_files("10.1.1.1 gte.example\nfd00::1 other GTE.example # here\n", "nameserver 127.0.0.1\n")
     answer = ask("gte.example", None)
     assert (answer.failure, answer.addresses) == (None, ("10.1.1.1", "fd00::1"))
@@ -260,7 +264,7 @@ def test_the_hosts_file_comes_first(own_files: Callable[[str, str], None]):
 
 def test_a_dead_first_server_does_not_hide_a_live_second(
     dnsmasq: str, own_files: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setattr(collect_dns, "PATIENCE_PER_TRY", 0.1)
     with server(lambda _wire: None) as silent, server(failing(dns.rcode.SERVFAIL)) as broken:
         for dead in (silent, broken, f"127.0.0.1:{free_port()}", "999.1.1.1"):
@@ -270,14 +274,14 @@ def test_a_dead_first_server_does_not_hide_a_live_second(
             assert answer.resolver == f"{dead}, {dnsmasq}"
 
 
-def test_search_domains_complete_a_short_name(dnsmasq: str, own_files: Callable[[str, str], None]):
+def test_search_domains_complete_a_short_name(dnsmasq: str, own_files: Callable[[str, str], None]) -> None:
     own_files("", f"search nowhere.test test\nnameserver {dnsmasq}\n")
     assert ask("four", None).addresses == ("10.0.0.4",)
     assert ask("nobody", None).failure is not None
 
 
 @pytest.mark.parametrize("name", ["localhost", "api.localhost", "LOCALHOST."])
-def test_localhost_needs_no_server(own_files: Callable[[str, str], None], name: str):
+def test_localhost_needs_no_server(own_files: Callable[[str, str], None], name: str) -> None:
     own_files("", "nameserver 127.0.0.1\n")
     assert ask(name, None).addresses == ("127.0.0.1", "::1")
 
@@ -285,6 +289,6 @@ def test_localhost_needs_no_server(own_files: Callable[[str, str], None], name: 
 @pytest.mark.parametrize(
     ("name", "address"), [("203.0.113.7", "203.0.113.7"), ("[2001:DB8::1]", "2001:db8::1")]
 )
-def test_a_literal_is_no_question(name: str, address: str):
+def test_a_literal_is_no_question(name: str, address: str) -> None:
     answer = ask(name, "127.0.0.1:1")
     assert (answer.is_literal, answer.addresses, answer.failure) == (True, (address,), None)

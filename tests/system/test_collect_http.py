@@ -27,7 +27,7 @@ def get(address: str, seconds: float = 5.0, url: str = URL, **options: Any) -> E
     return exchange("GET", url, address, Deadline(time.monotonic() + seconds), **options)
 
 
-def test_a_good_answer_is_read_whole():
+def test_a_good_answer_is_read_whole() -> None:
     with peer(says(OK)) as address:
         answer = get(address)
     assert (answer.failure, answer.detail, answer.status) == (None, "", 200)
@@ -36,7 +36,7 @@ def test_a_good_answer_is_read_whole():
     assert 0 < answer.elapsed < 5
 
 
-def test_what_is_sent_is_one_plain_request():
+def test_what_is_sent_is_one_plain_request() -> None:
     received = []
 
     def manners(sock: socket.socket) -> None:
@@ -82,7 +82,7 @@ def test_what_is_sent_is_one_plain_request():
         pytest.param(resets, "reset", "reset", id="reset"),
     ],
 )
-def test_a_broken_peer_is_named_at_once(manners: Manners, failure: str, detail: str):
+def test_a_broken_peer_is_named_at_once(manners: Manners, failure: str, detail: str) -> None:
     with peer(manners) as address:
         answer = get(address, seconds=20)
     assert answer.failure == failure, answer
@@ -100,7 +100,7 @@ def test_a_broken_peer_is_named_at_once(manners: Manners, failure: str, detail: 
         pytest.param(repeats(b"HTTP/1.1 100 Continue\r\n\r\n", every=0.02), id="dripping-continue"),
     ],
 )
-def test_no_head_ends_at_the_deadline_and_says_how_long_it_waited(manners: Manners):
+def test_no_head_ends_at_the_deadline_and_says_how_long_it_waited(manners: Manners) -> None:
     with peer(manners) as address:
         started = time.monotonic()
         answer = get(address, seconds=0.4)
@@ -108,7 +108,7 @@ def test_no_head_ends_at_the_deadline_and_says_how_long_it_waited(manners: Manne
     assert (answer.failure, answer.detail) == ("timeout", "no answer within 0.4 s")
 
 
-def test_an_endless_body_costs_no_memory():
+def test_an_endless_body_costs_no_memory() -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with peer(repeats(b"x" * 65536, b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n")) as address:
         answer = get(address, seconds=20)
@@ -118,7 +118,7 @@ def test_an_endless_body_costs_no_memory():
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000  # KiB
 
 
-def test_a_dripping_body_is_given_up_with_what_came():
+def test_a_dripping_body_is_given_up_with_what_came() -> None:
     with peer(repeats(b"x", b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n", every=0.02)) as address:
         started = time.monotonic()
         answer = get(address, seconds=0.5)
@@ -128,7 +128,7 @@ def test_a_dripping_body_is_given_up_with_what_came():
     assert "not complete after 0.5 s" in answer.detail
 
 
-def test_a_dripping_body_does_not_use_up_a_long_deadline(monkeypatch: pytest.MonkeyPatch):
+def test_a_dripping_body_does_not_use_up_a_long_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ops.collect.net.http_probe.BODY_SECONDS", 0.2)
     with peer(repeats(b"x", b"HTTP/1.1 200 OK\r\n\r\n", every=0.02)) as address:
         started = time.monotonic()
@@ -147,7 +147,7 @@ def test_a_dripping_body_does_not_use_up_a_long_deadline(monkeypatch: pytest.Mon
         (b"HTTP/1.0 200 OK\nServer: old\n\nhello", "hello", ""),
     ],
 )
-def test_a_body_that_breaks_off_is_told(answer: bytes, body: str, detail: str):
+def test_a_body_that_breaks_off_is_told(answer: bytes, body: str, detail: str) -> None:
     with peer(says(answer)) as address:
         read = get(address)
     assert read.failure is None
@@ -156,7 +156,7 @@ def test_a_body_that_breaks_off_is_told(answer: bytes, body: str, detail: str):
     assert bool(detail) == bool(read.detail)
 
 
-def test_an_answer_before_the_body_was_read_counts(tmp_path: Path):
+def test_an_answer_before_the_body_was_read_counts(tmp_path: Path) -> None:
     def manners(sock: socket.socket) -> None:
         sock.recv(1000)
         sock.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
@@ -167,7 +167,7 @@ def test_an_answer_before_the_body_was_read_counts(tmp_path: Path):
     assert (answer.failure, answer.status) == (None, 413)
 
 
-def test_words_of_the_peer_are_made_harmless():
+def test_words_of_the_peer_are_made_harmless() -> None:
     head = b"HTTP/1.1 200 OK\r\nSet-Cookie: session=s3cr3t\r\nX-Note: \x1b[31mred\x07\r\n"
     with peer(says(head + b"\r\n\x1b]0;owned\x07 password=hunter2 \xe2\x80\xae")) as address:
         answer = get(address)
@@ -193,7 +193,7 @@ def test_words_of_the_peer_are_made_harmless():
         ("", "other"),
     ],
 )
-def test_what_cannot_be_dialled(address: str, failure: str):
+def test_what_cannot_be_dialled(address: str, failure: str) -> None:
     address = address.format(port=free_port())
     connection = connect(address, time.monotonic() + 5)
     assert connection.failure == failure
@@ -202,7 +202,7 @@ def test_what_cannot_be_dialled(address: str, failure: str):
     assert answer.failure == ("unreachable" if failure == "other" else failure)
 
 
-def test_a_unix_socket_is_dialled_and_its_mode_respected(tmp_path: Path):
+def test_a_unix_socket_is_dialled_and_its_mode_respected(tmp_path: Path) -> None:
     path = str(tmp_path / "gte.sock")
     with peer(says(OK), path=path) as address:
         assert get(address).status == 200
@@ -210,7 +210,7 @@ def test_a_unix_socket_is_dialled_and_its_mode_respected(tmp_path: Path):
     assert connect(f"unix:{path}", time.monotonic() + 5).failure == "refused"
 
 
-def test_a_full_backlog_is_a_timeout_not_an_error(tmp_path: Path):
+def test_a_full_backlog_is_a_timeout_not_an_error(tmp_path: Path) -> None:
     path = str(tmp_path / "gte.sock")
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
@@ -228,7 +228,7 @@ def test_a_full_backlog_is_a_timeout_not_an_error(tmp_path: Path):
     assert (connection.failure, connection.detail) == ("timeout", "no connection within 0.3 s")
 
 
-def test_a_cut_ends_every_exchange_at_once():
+def test_a_cut_ends_every_exchange_at_once() -> None:
     patience = Deadline(time.monotonic() + 60)
     arrived = threading.Semaphore(0)
 
@@ -257,7 +257,7 @@ def test_a_cut_ends_every_exchange_at_once():
     assert len(answers) == 5
 
 
-def test_patience_leaves_no_descriptor_behind():
+def test_patience_leaves_no_descriptor_behind() -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
     with peer(says(OK)) as address:
         for _ in range(20):
@@ -273,7 +273,7 @@ def tls_context(tmp_path: Path) -> ssl.SSLContext:
     return context
 
 
-def test_tls_is_not_trusted_here_but_spoken_with_the_name(tmp_path: Path):
+def test_tls_is_not_trusted_here_but_spoken_with_the_name(tmp_path: Path) -> None:
     asked: list[str | None] = []
     context = tls_context(tmp_path)
     context.sni_callback = lambda _sock, name, _context: asked.append(name)
@@ -283,7 +283,7 @@ def test_tls_is_not_trusted_here_but_spoken_with_the_name(tmp_path: Path):
     assert asked == ["gte.example"]
 
 
-def test_a_failing_handshake_says_so():
+def test_a_failing_handshake_says_so() -> None:
     with peer(lambda sock: sock.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as address:
         answer = get(address, url="https://gte.example/")
         assert (answer.failure, answer.detail) == ("tls", "TLS handshake: wrong version number")
@@ -333,14 +333,14 @@ def front(answers: dict[str, bytes], **known: Any) -> Any:
         return probe_front(target(**dialled), Deadline(time.monotonic() + 5))
 
 
-def test_a_healthy_front_door():
+def test_a_healthy_front_door() -> None:
     seen = front({"GET /health": OK, "POST /predict": OK})
     assert seen.connection.failure is None
     assert (seen.plain.status, seen.health.status, seen.predict.status) == (200, 200, 200)
     assert seen.hops == ()
 
 
-def test_a_redirect_is_followed_to_its_end():
+def test_a_redirect_is_followed_to_its_end() -> None:
     seen = front({"GET /health": redirect("/health/", 308), "GET /health/": OK})
     assert [(hop.url, hop.status) for hop in seen.hops] == [
         ("http://gte.example/health", 308),
@@ -348,20 +348,20 @@ def test_a_redirect_is_followed_to_its_end():
     ]
 
 
-def test_a_loop_ends_with_the_url_that_came_back():
+def test_a_loop_ends_with_the_url_that_came_back() -> None:
     seen = front({"GET /health": redirect("/a"), "GET /a": redirect("http://gte.example:80/health")})
     urls = [hop.url for hop in seen.hops]
     assert urls == ["http://gte.example/health", "http://gte.example/a", "http://gte.example/health"]
 
 
-def test_an_endless_chain_stops():
+def test_an_endless_chain_stops() -> None:
     answers = {f"GET /{number}": redirect(f"/{number + 1}", 302) for number in range(50)}
     seen = front({"GET /health": redirect("/0"), **answers})
     assert len(seen.hops) == MAX_HOPS
     assert len({hop.url for hop in seen.hops}) == MAX_HOPS
 
 
-def test_another_host_is_recorded_and_left_alone():
+def test_another_host_is_recorded_and_left_alone() -> None:
     dialled: list[socket.socket] = []
     with peer(dialled.append) as elsewhere:
         seen = front({"GET /health": redirect(f"http://{elsewhere}/health")})
@@ -373,11 +373,11 @@ def test_another_host_is_recorded_and_left_alone():
 @pytest.mark.parametrize(
     "location", ["javascript:alert(1)", "http://[", "http://gte.example:port/", "", "\x01"]
 )
-def test_a_nonsense_location_ends_the_chain(location: str):
+def test_a_nonsense_location_ends_the_chain(location: str) -> None:
     assert len(front({"GET /health": redirect(location)}).hops) <= 2
 
 
-def test_plain_http_is_dialled_where_it_is_and_followed_to_https(tmp_path: Path):
+def test_plain_http_is_dialled_where_it_is_and_followed_to_https(tmp_path: Path) -> None:
     with (
         peer(site({"GET /health": redirect("https://gte.example/health")})) as plain,
         peer(site({"GET /health": OK, "POST /predict": OK}), tls=tls_context(tmp_path)) as secure,
@@ -391,7 +391,7 @@ def test_plain_http_is_dialled_where_it_is_and_followed_to_https(tmp_path: Path)
     assert [hop.address for hop in seen.hops] == [plain, secure]
 
 
-def test_https_and_http_that_send_to_each_other(tmp_path: Path):
+def test_https_and_http_that_send_to_each_other(tmp_path: Path) -> None:
     with (
         peer(site({"GET /health": redirect("https://gte.example/health")})) as plain,
         peer(
@@ -403,7 +403,7 @@ def test_https_and_http_that_send_to_each_other(tmp_path: Path):
     assert [hop.url.partition(":")[0] for hop in hops] == ["https", "http", "https"]
 
 
-def test_a_dead_front_door():
+def test_a_dead_front_door() -> None:
     address = f"127.0.0.1:{free_port()}"
     seen = probe_front(target(connect_to=address, plain_connect_to=address), Deadline(time.monotonic() + 5))
     assert seen.connection.failure == "refused"
@@ -412,7 +412,7 @@ def test_a_dead_front_door():
     assert seen.hops == ()
 
 
-def test_the_backend_is_asked_for_everything():
+def test_the_backend_is_asked_for_everything() -> None:
     answers = {
         "GET /health": OK,
         "GET /ready": OK.replace(b"200 OK", b"503 No"),
@@ -425,14 +425,14 @@ def test_the_backend_is_asked_for_everything():
     assert [each.status for each in found if isinstance(each, Exchange)] == [200, 503, 200, 200]
 
 
-def test_a_dead_backend_is_not_asked_four_times():
+def test_a_dead_backend_is_not_asked_four_times() -> None:
     seen = probe_backend(target(backend=f"127.0.0.1:{free_port()}"), Deadline(time.monotonic() + 5))
     assert seen.connection.failure == "refused"
     assert not isinstance(seen.health, Exchange)
     assert "refused" in seen.health.reason
 
 
-def test_a_single_worker_busy_with_our_prediction_does_not_look_dead():
+def test_a_single_worker_busy_with_our_prediction_does_not_look_dead() -> None:
     one_at_a_time = threading.Lock()
 
     def manners(sock: socket.socket) -> None:
@@ -451,7 +451,7 @@ def test_a_single_worker_busy_with_our_prediction_does_not_look_dead():
         assert quick.status == 200, quick
 
 
-def test_the_backend_is_asked_in_order():
+def test_the_backend_is_asked_in_order() -> None:
     happened: list[str] = []
 
     def manners(sock: socket.socket) -> None:
@@ -473,7 +473,7 @@ def test_the_backend_is_asked_in_order():
     assert happened[6:] == ["asked /predict", "answered /predict"]
 
 
-def test_a_silent_backend_ends_all_probes_at_the_deadline():
+def test_a_silent_backend_ends_all_probes_at_the_deadline() -> None:
     with peer(silent) as address:
         started = time.monotonic()
         seen = probe_backend(target(backend=address), Deadline(started + 0.5))
@@ -483,7 +483,7 @@ def test_a_silent_backend_ends_all_probes_at_the_deadline():
         assert each.failure == "timeout"
 
 
-def test_upstreams_other_than_the_backend_are_asked():
+def test_upstreams_other_than_the_backend_are_asked() -> None:
     dead = f"127.0.0.1:{free_port()}"
     with peer(says(OK)) as address:
         known = target(backend="127.0.0.1:1", upstreams=(address, dead, "127.0.0.1:1", address))

@@ -49,7 +49,7 @@ def served(issued: Issued, chain: bytes, directory: Path, ca_file: str | None) -
     return seen
 
 
-def test_a_trusted_chain(authority: Authority, root_file: str, tmp_path: Path):
+def test_a_trusted_chain(authority: Authority, root_file: str, tmp_path: Path) -> None:
     issued = authority.issue([NAME, "*.gte.example", "127.0.0.1"])
     seen = served(issued, issued.fullchain_pem, tmp_path, root_file)
     assert (seen.trust_code, seen.trust_error) == (0, None)
@@ -69,7 +69,7 @@ def test_a_trusted_chain(authority: Authority, root_file: str, tmp_path: Path):
 )
 def test_dates_are_seen_and_leave_the_trust_alone(
     authority: Authority, root_file: str, tmp_path: Path, start: datetime, days: int
-):
+) -> None:
     end = start + timedelta(days=days)
     issued = authority.issue([NAME], not_before=start, not_after=end)
     seen = served(issued, issued.fullchain_pem, tmp_path, root_file)
@@ -78,14 +78,14 @@ def test_dates_are_seen_and_leave_the_trust_alone(
     assert abs(seen.chain[0].not_before - start.timestamp()) < 1
 
 
-def test_another_name_leaves_the_trust_alone(authority: Authority, root_file: str, tmp_path: Path):
+def test_another_name_leaves_the_trust_alone(authority: Authority, root_file: str, tmp_path: Path) -> None:
     issued = authority.issue(["other.example"])
     seen = served(issued, issued.fullchain_pem, tmp_path, root_file)
     assert seen.trust_code == 0
     assert seen.chain[0].names == ("other.example",)
 
 
-def test_a_missing_intermediate(authority: Authority, root_file: str, tmp_path: Path):
+def test_a_missing_intermediate(authority: Authority, root_file: str, tmp_path: Path) -> None:
     issued = authority.issue([NAME])
     seen = served(issued, issued.pem, tmp_path, root_file)
     # X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY
@@ -94,7 +94,7 @@ def test_a_missing_intermediate(authority: Authority, root_file: str, tmp_path: 
     assert len(seen.chain) == 1
 
 
-def test_a_self_signed_certificate(root_file: str, tmp_path: Path):
+def test_a_self_signed_certificate(root_file: str, tmp_path: Path) -> None:
     issued = self_signed([NAME])
     seen = served(issued, issued.pem, tmp_path, root_file)
     # X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT
@@ -102,7 +102,7 @@ def test_a_self_signed_certificate(root_file: str, tmp_path: Path):
     assert seen.chain[0].self_signed
 
 
-def test_a_root_nobody_trusts(authority: Authority, root_file: str, tmp_path: Path):
+def test_a_root_nobody_trusts(authority: Authority, root_file: str, tmp_path: Path) -> None:
     stranger = Authority("Stranger").issue([NAME])
     seen = served(stranger, stranger.fullchain_pem, tmp_path, root_file)
     assert seen.trust_code == 20
@@ -115,7 +115,9 @@ def test_a_root_nobody_trusts(authority: Authority, root_file: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no certificate in here\n"])
-def test_a_ca_file_that_is_of_no_use_is_said(authority: Authority, tmp_path: Path, content: bytes | None):
+def test_a_ca_file_that_is_of_no_use_is_said(
+    authority: Authority, tmp_path: Path, content: bytes | None
+) -> None:
     path = tmp_path / "ca.pem"
     if content is not None:
         path.write_bytes(content)
@@ -127,7 +129,7 @@ def test_a_ca_file_that_is_of_no_use_is_said(authority: Authority, tmp_path: Pat
 
 def test_a_host_without_roots_does_not_call_everything_untrusted(
     authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "none"))
     issued = authority.issue([NAME])
@@ -136,7 +138,7 @@ def test_a_host_without_roots_does_not_call_everything_untrusted(
     assert "no root certificates" in (seen.trust_error or "")
 
 
-def test_a_huge_chain_is_bounded(authority: Authority, root_file: str, tmp_path: Path):
+def test_a_huge_chain_is_bounded(authority: Authority, root_file: str, tmp_path: Path) -> None:
     issued = authority.issue([NAME])
     padding = b"".join(Authority(f"Padding {number}").root.pem for number in range(30))
     seen = served(issued, issued.fullchain_pem + padding, tmp_path, root_file)
@@ -144,7 +146,9 @@ def test_a_huge_chain_is_bounded(authority: Authority, root_file: str, tmp_path:
     assert len(seen.chain) == 16
 
 
-def test_an_outdated_protocol_is_told_in_openssls_words(authority: Authority, root_file: str, tmp_path: Path):
+def test_an_outdated_protocol_is_told_in_openssls_words(
+    authority: Authority, root_file: str, tmp_path: Path
+) -> None:
     issued = authority.issue([NAME])
     context = server_context(issued, issued.fullchain_pem, tmp_path)
     context.set_ciphers("NULL-SHA256:@SECLEVEL=0")
@@ -165,13 +169,13 @@ def plain_http(sock: socket.socket) -> None:
     sock.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
 
 
-def test_plain_http_on_the_port_is_said():
+def test_plain_http_on_the_port_is_said() -> None:
     with peer(plain_http) as address:
         seen = look(address, None)
     assert seen == NotSeen(reason=f"{address} speaks plain HTTP, not TLS")
 
 
-def test_another_protocol_on_the_port_is_said():
+def test_another_protocol_on_the_port_is_said() -> None:
     with peer(lambda sock: sock.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")) as address:
         seen = look(address, None)
     assert seen == NotSeen(reason=f"what answers at {address} is not TLS")
@@ -187,7 +191,7 @@ def test_another_protocol_on_the_port_is_said():
     ],
     ids=["silent", "dripping", "closes", "resets"],
 )
-def test_no_handshake_ends_at_the_deadline(manners, words: str):
+def test_no_handshake_ends_at_the_deadline(manners, words: str) -> None:
     with peer(manners) as address:
         started = time.monotonic()
         seen = look(address, None, seconds=0.4)
@@ -196,13 +200,13 @@ def test_no_handshake_ends_at_the_deadline(manners, words: str):
     assert words in seen.reason
 
 
-def test_nobody_listens():
+def test_nobody_listens() -> None:
     address = f"127.0.0.1:{free_port()}"
     assert look(address, None) == NotSeen(reason=f"no TLS connection to {address}: connection refused")
 
 
 @pytest.mark.parametrize("name", ["127.0.0.1", "gte.example.", "服务.example", "a..b", "", "x" * 300])
-def test_any_name_may_be_asked_for(authority: Authority, tmp_path: Path, name: str):
+def test_any_name_may_be_asked_for(authority: Authority, tmp_path: Path, name: str) -> None:
     issued = authority.issue([NAME])
     with peer(lambda _sock: None, tls=server_context(issued, issued.pem, tmp_path)) as address:
         assert isinstance(look(address, None, name=name), Served | NotSeen)

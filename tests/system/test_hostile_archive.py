@@ -164,7 +164,7 @@ HOSTILE: dict[str, dict[str, str]] = {
 
 
 @pytest.mark.parametrize("files", HOSTILE.values(), ids=HOSTILE.keys())
-def test_a_configuration_that_runs_code_is_given_to_no_nginx(attack: Attack, files: dict[str, str]):
+def test_a_configuration_that_runs_code_is_given_to_no_nginx(attack: Attack, files: dict[str, str]) -> None:
     module = attack.module()
     (attack.place / "evil.so").write_bytes(module)
     attack.marker.unlink(missing_ok=True)
@@ -184,7 +184,7 @@ def test_a_configuration_that_runs_code_is_given_to_no_nginx(attack: Attack, fil
     assert drilled["status"] == "unknown"
 
 
-def test_what_loads_code_is_named_with_its_file_and_line(attack: Attack):
+def test_what_loads_code_is_named_with_its_file_and_line(attack: Attack) -> None:
     made = archive(attack, {CONF: "events {}\n\nload_module /tmp/x.so;\n"})
     told = run(attack, "verify", made, program=str(attack.watched_nginx()))
     (note,) = [each for each in told["notes"] if "not tested" in each]
@@ -194,13 +194,13 @@ def test_what_loads_code_is_named_with_its_file_and_line(attack: Attack):
 
 
 @pytest.mark.parametrize("command", ["verify", "drill"])
-def test_no_program_that_the_manifest_names_is_run(attack: Attack, command: str):
+def test_no_program_that_the_manifest_names_is_run(attack: Attack, command: str) -> None:
     made = archive(attack, {CONF: "events {}\nhttp {}\n"}, binary=str(attack.program()))
     run(attack, command, made, program="nginx")
     assert not attack.marker.exists()
 
 
-def test_an_nginx_that_others_may_change_is_not_run(attack: Attack):
+def test_an_nginx_that_others_may_change_is_not_run(attack: Attack) -> None:
     program = attack.program()
     os.chown(program, 65534, 65534)
     made = archive(attack, {CONF: "events {}\nhttp {}\n"})
@@ -209,7 +209,7 @@ def test_an_nginx_that_others_may_change_is_not_run(attack: Attack):
     assert not attack.marker.exists()
 
 
-def test_nothing_of_the_host_is_read_or_written(attack: Attack):
+def test_nothing_of_the_host_is_read_or_written(attack: Attack) -> None:
     """Paths that only root may use lead into the scratch directory, and nginx could not use them itself."""
     victim = Path("/root") / f"gte-ops-test-{os.getpid()}"
     made = archive(
@@ -251,7 +251,7 @@ DESTINATIONS = (
 
 
 @pytest.mark.parametrize("destination", DESTINATIONS)
-def test_the_drills_nginx_asks_no_service_of_the_host(attack: Attack, destination: str):
+def test_the_drills_nginx_asks_no_service_of_the_host(attack: Attack, destination: str) -> None:
     """No archive has a service on loopback asked for anything."""
     live = write_lineage(
         attack.place / "le", "gte-api.example.com", Authority().issue(["gte-api.example.com"])
@@ -273,7 +273,7 @@ def test_the_drills_nginx_asks_no_service_of_the_host(attack: Attack, destinatio
             service.accept()
 
 
-def test_requests_are_passed_to_nobody_whatever_network_nginx_has():
+def test_requests_are_passed_to_nobody_whatever_network_nginx_has() -> None:
     """Where another user than root runs the drill, nginx has the host's network."""
     with scratch_directory() as scratch:
         conf = scratch / "root" / CONF
@@ -295,7 +295,7 @@ def test_requests_are_passed_to_nobody_whatever_network_nginx_has():
 # --- the harmless ones, which go on being tested ----------------------------------------------------------------------
 
 
-def test_the_hosts_own_nginx_runs_as_a_user_who_owns_nothing_else(attack: Attack):
+def test_the_hosts_own_nginx_runs_as_a_user_who_owns_nothing_else(attack: Attack) -> None:
     program = attack.watched_nginx()
     program.write_text(program.read_text().replace('echo "$@"', "cat /proc/self/status"))
     told = run(attack, "verify", archive(attack, {CONF: "events {}\nhttp {}\n"}), program=str(program))
@@ -335,13 +335,13 @@ HARMLESS: dict[str, dict[str, str]] = {
 
 
 @pytest.mark.parametrize("files", HARMLESS.values(), ids=HARMLESS.keys())
-def test_a_harmless_configuration_is_tested(attack: Attack, files: dict[str, str]):
+def test_a_harmless_configuration_is_tested(attack: Attack, files: dict[str, str]) -> None:
     told = run(attack, "verify", archive(attack, dict(files)), program=str(attack.watched_nginx()))
     assert "nginx -t on the restored tree" in told["checked"], told
     assert "-t" in attack.starts()
 
 
-def test_the_layout_of_an_nginx_from_source_is_tested(attack: Attack):
+def test_the_layout_of_an_nginx_from_source_is_tested(attack: Attack) -> None:
     """Paths that count from its prefix, and from its configuration's directory."""
     files: dict[str, str | bytes] = {
         "opt/nginx/conf/nginx.conf": "pid logs/nginx.pid;\nerror_log logs/error.log info;\nevents {}\n"
@@ -353,7 +353,9 @@ def test_the_layout_of_an_nginx_from_source_is_tested(attack: Attack):
     assert "nginx -t on the restored tree" in told["checked"], told
 
 
-def test_an_archive_that_would_fill_the_disk_is_not_unpacked(attack: Attack, monkeypatch: pytest.MonkeyPatch):
+def test_an_archive_that_would_fill_the_disk_is_not_unpacked(
+    attack: Attack, monkeypatch: pytest.MonkeyPatch
+) -> None:
     here = shutil.disk_usage("/")
     nearly_full = type(here)(here.total, here.total - (1 << 20), 1 << 20)
     monkeypatch.setattr(shutil, "disk_usage", lambda _place: nearly_full)
@@ -365,7 +367,7 @@ def test_an_archive_that_would_fill_the_disk_is_not_unpacked(attack: Attack, mon
         assert not any((scratch / "root").iterdir())
 
 
-def test_a_directive_that_this_nginx_has_not_fails_in_its_own_words(attack: Attack):
+def test_a_directive_that_this_nginx_has_not_fails_in_its_own_words(attack: Attack) -> None:
     made = archive(attack, {CONF: "events {}\nhttp { no_such_directive on; }\n"})
     told = run(attack, "verify", made, program=NGINX)
     assert told["good"] is False
@@ -416,13 +418,13 @@ def ready(modules: Path) -> Iterator[Ready]:
         yield test
 
 
-def test_a_module_of_the_hosts_own_nginx_is_loaded(ready: Ready, modules: Path):
+def test_a_module_of_the_hosts_own_nginx_is_loaded(ready: Ready, modules: Path) -> None:
     for written in ("modules/ngx_http_own_module.so", f"{modules}/lib/modules/ngx_http_own_module.so"):
         assert 'ngx_http_own_module.so", "ngx_modules" failed' in ready(written)
 
 
 @pytest.mark.parametrize("change", ["owner", "mode", "directory"])
-def test_a_module_that_others_may_change_is_not_loaded(ready: Ready, modules: Path, change: str):
+def test_a_module_that_others_may_change_is_not_loaded(ready: Ready, modules: Path, change: str) -> None:
     place = modules / "lib/modules"
     if change == "owner":
         os.chown(place / "ngx_http_own_module.so", 65534, 65534)
@@ -432,6 +434,6 @@ def test_a_module_that_others_may_change_is_not_loaded(ready: Ready, modules: Pa
         ready("modules/ngx_http_own_module.so")
 
 
-def test_a_module_that_the_host_has_not_is_not_looked_for_in_the_archive(ready: Ready):
+def test_a_module_that_the_host_has_not_is_not_looked_for_in_the_archive(ready: Ready) -> None:
     with pytest.raises(UntestedError, match=r"/etc/nginx/modules-enabled/50-mod\.conf:1 load_module"):
         ready("modules/ngx_http_other_module.so")

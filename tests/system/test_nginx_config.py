@@ -132,7 +132,7 @@ def assert_problem(answer: Answer, status: int, code: str) -> None:
     assert b"<" not in answer.body
 
 
-def test_texts_are_not_written_to_disk(echo: Stack):
+def test_texts_are_not_written_to_disk(echo: Stack) -> None:
     assert echo.request("POST", "/predict", body=b"a" * (1 << 20)).status == 200
     assert "buffered to a temporary file" not in echo.nginx_error_log.read_text()
 
@@ -159,27 +159,27 @@ BROKEN = {
 
 @pytest.mark.parametrize("port", ["https", "http"])
 @pytest.mark.parametrize("name", BROKEN)
-def test_broken_requests_get_json(echo: Stack, name: str, port: str):
+def test_broken_requests_get_json(echo: Stack, name: str, port: str) -> None:
     request, status, code = BROKEN[name]
     assert_problem(parsed(raw(echo, port, request)), status, code)
 
 
-def test_plain_http_on_the_tls_port_gets_json(echo: Stack):
+def test_plain_http_on_the_tls_port_gets_json(echo: Stack) -> None:
     assert_problem(parsed(raw(echo, "plain on tls", b"GET / HTTP/1.1" + END)), 400, "https_required")
 
 
-def test_unknown_name_gets_421(echo: Stack):
+def test_unknown_name_gets_421(echo: Stack) -> None:
     answer = echo.request(host="other.lab.example", verify=False)
     assert_problem(answer, 421, "misdirected_request")
 
 
-def test_unknown_host_on_a_known_connection_gets_421(echo: Stack):
+def test_unknown_host_on_a_known_connection_gets_421(echo: Stack) -> None:
     request = b"GET / HTTP/1.1\r\nHost: other.example\r\nConnection: close\r\n\r\n"
     assert_problem(parsed(raw(echo, "https", request)), 421, "misdirected_request")
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_too_large_a_body_gets_413(echo: Stack, chunked: bool):
+def test_too_large_a_body_gets_413(echo: Stack, chunked: bool) -> None:
     path, size = "/predict", (1 << 20) + 1
     if chunked:
         body = b"%x\r\n" % size + b"a" * size + b"\r\n0\r\n\r\n"
@@ -190,28 +190,28 @@ def test_too_large_a_body_gets_413(echo: Stack, chunked: bool):
     assert_problem(answer, 413, "payload_too_large")
 
 
-def test_body_as_large_as_the_service_takes_passes(echo: Stack):
+def test_body_as_large_as_the_service_takes_passes(echo: Stack) -> None:
     assert echo.request("POST", "/predict", body=b"a" * (1 << 20)).status == 200
 
 
-def test_slow_backend_gets_504(echo: Stack):
+def test_slow_backend_gets_504(echo: Stack) -> None:
     assert_problem(echo.request(path="/slow?seconds=3"), 504, "timeout")
 
 
-def test_errors_of_the_backend_pass_untouched(echo: Stack):
+def test_errors_of_the_backend_pass_untouched(echo: Stack) -> None:
     for status in (400, 404, 413, 429, 500, 502, 503, 504):
         answer = echo.request(path=f"/?status={status}")
         assert (answer.status, answer.content_type) == (status, "application/json")
         assert answer.json()["own"] is True
 
 
-def test_connections_to_the_backend_are_reused(echo: Stack):
+def test_connections_to_the_backend_are_reused(echo: Stack) -> None:
     echo.request(path="/first")
     ports = {echo.request(path=f"/{number}").json()["port"] for number in range(20)}
     assert len(ports) == 1
 
 
-def test_what_the_backend_is_told(echo: Stack):
+def test_what_the_backend_is_told(echo: Stack) -> None:
     sent = {
         "X-Forwarded-For": "1.2.3.4",
         "X-Request-ID": "caller-7",
@@ -230,31 +230,31 @@ def test_what_the_backend_is_told(echo: Stack):
 
 
 @pytest.mark.parametrize("offered", ['a"b', "a b", "x" * 65, "-rf", "é"])
-def test_an_unfit_request_id_is_replaced(echo: Stack, offered: str):
+def test_an_unfit_request_id_is_replaced(echo: Stack, offered: str) -> None:
     answer = echo.request(path="/x", headers={"X-Request-ID": offered.encode().decode("latin-1")})
     assert len(answer.headers["X-Request-ID"]) == 32
     assert answer.headers.get_all("X-Request-ID") == [answer.headers["X-Request-ID"]]
 
 
 @pytest.mark.parametrize("agent", ["curl/8.5.0", "python-requests/2.32", "Wget/1.21", "HTTPie/3.2", "sqlmap"])
-def test_no_user_agent_is_turned_away(echo: Stack, agent: str):
+def test_no_user_agent_is_turned_away(echo: Stack, agent: str) -> None:
     assert echo.request(path="/x", headers={"User-Agent": agent}).status == 200
 
 
 @pytest.mark.parametrize("path", ["/metrics", "//metrics", "/./metrics", "/%6detrics", "/x/../metrics"])
-def test_metrics_are_private(echo: Stack, path: str):
+def test_metrics_are_private(echo: Stack, path: str) -> None:
     assert_problem(echo.request(path=path, source="127.0.0.2"), 403, "forbidden")
     assert echo.request(path=path).status == 200
 
 
-def test_http_is_redirected_with_its_method(echo: Stack):
+def test_http_is_redirected_with_its_method(echo: Stack) -> None:
     answer = echo.request("POST", "/predict?a=b", door="http", body=b"{}")
     assert answer.headers["Location"] == f"{echo.url}/predict?a=b"
     assert_problem(answer, 308, "https_required")
     assert "Strict-Transport-Security" not in answer.headers
 
 
-def test_certbot_finds_its_challenge(echo: Stack):
+def test_certbot_finds_its_challenge(echo: Stack) -> None:
     folder = echo.challenges / ".well-known" / "acme-challenge"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "token").write_text("token.thumbprint")
@@ -269,7 +269,7 @@ def test_certbot_finds_its_challenge(echo: Stack):
 @pytest.mark.parametrize("name", ["gte.lab.example", "other.lab.example"])
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_outdated_tls_is_refused(echo: Stack, version: ssl.TLSVersion, name: str):
+def test_outdated_tls_is_refused(echo: Stack, version: ssl.TLSVersion, name: str) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -315,7 +315,7 @@ def shake_hands(
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_who_asks_for_another_name_gets_no_handshake(
     rejecting: Stack, version: ssl.TLSVersion, name: str | None
-):
+) -> None:
     """RFC 6066, 3: unrecognized_name. Neither a certificate nor a name of ours is told."""
     assert "UNRECOGNIZED_NAME" in shake_hands(rejecting, name, version, "ALL")
     assert isinstance(shake_hands(rejecting, rejecting.domain, version, "ALL"), tuple)
@@ -324,21 +324,23 @@ def test_who_asks_for_another_name_gets_no_handshake(
 @pytest.mark.parametrize("name", ["gte.lab.example", "other.lab.example", None])
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_no_name_brings_outdated_tls_back(rejecting: Stack, version: ssl.TLSVersion, name: str | None):
+def test_no_name_brings_outdated_tls_back(
+    rejecting: Stack, version: ssl.TLSVersion, name: str | None
+) -> None:
     # Newer nginx look at the name first, and refuse the version where the name is ours.
     ours = name == rejecting.domain
     refused = shake_hands(rejecting, name, version, "ALL")
     assert "PROTOCOL_VERSION" in refused or ("UNRECOGNIZED_NAME" in refused and not ours)
 
 
-def test_a_known_name_is_served_and_another_host_on_it_gets_421(rejecting: Stack):
+def test_a_known_name_is_served_and_another_host_on_it_gets_421(rejecting: Stack) -> None:
     assert rejecting.predict().status == 200
     request = b"GET / HTTP/1.1\r\nHost: other.example\r\nConnection: close\r\n\r\n"
     assert_problem(parsed(raw(rejecting, "https", request)), 421, "misdirected_request")
     assert (rejecting.logs / "nginx-output.log").read_text() == ""
 
 
-def test_the_doctor_and_the_certificate_check_find_nothing_in_it(rejecting: Stack):
+def test_the_doctor_and_the_certificate_check_find_nothing_in_it(rejecting: Stack) -> None:
     assert rejecting.doctor().codes == []
     ran = rejecting.gte_ops("cert", "check", "--format", "json", "--config", str(rejecting.config_file))
     assert {one["status"] for one in json.loads(ran.stdout)["certificates"]} == {"ok"}, ran.stdout
@@ -346,14 +348,14 @@ def test_the_doctor_and_the_certificate_check_find_nothing_in_it(rejecting: Stac
 
 @pytest.mark.parametrize("name", ["gte.lab.example", "other.lab.example", None])
 @pytest.mark.parametrize("ciphers", ["AES128-SHA", "AES256-GCM-SHA384", "ECDHE+AES128+SHA1"])
-def test_no_name_brings_a_weak_cipher_back(echo: Stack, name: str | None, ciphers: str):
+def test_no_name_brings_a_weak_cipher_back(echo: Stack, name: str | None, ciphers: str) -> None:
     """The server for unknown names has the site's ciphers too: forward secrecy and authenticated encryption only."""
     assert isinstance(shake_hands(echo, name, ssl.TLSVersion.TLSv1_2, ciphers), str)
     assert isinstance(shake_hands(echo, name, ssl.TLSVersion.TLSv1_2, "ECDHE+AESGCM"), tuple)
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_current_tls_is_served(echo: Stack, version: ssl.TLSVersion):
+def test_current_tls_is_served(echo: Stack, version: ssl.TLSVersion) -> None:
     context = ssl.create_default_context(cafile=str(echo.ca_file))
     context.minimum_version = context.maximum_version = version
     with (
@@ -363,18 +365,18 @@ def test_current_tls_is_served(echo: Stack, version: ssl.TLSVersion):
         assert secured.version() == version.name.replace("_", ".")
 
 
-def test_security_headers_stand_once(echo: Stack):
+def test_security_headers_stand_once(echo: Stack) -> None:
     for answer in (echo.request(path="/x"), echo.request(path="/metrics", source="127.0.0.2")):
         assert answer.headers.get_all("Strict-Transport-Security") == ["max-age=2592000"]
         assert answer.headers.get_all("X-Content-Type-Options") == ["nosniff"]
 
 
-def test_no_warning_when_it_loads(echo: Stack):
+def test_no_warning_when_it_loads(echo: Stack) -> None:
     assert (echo.logs / "nginx-output.log").read_text() == ""
     assert "[warn]" not in echo.nginx_main_error_log.read_text()
 
 
-def test_dead_backend_gets_502(echo: Stack):
+def test_dead_backend_gets_502(echo: Stack) -> None:
     """Last on this stack: it kills the backend."""
     echo.kill_gunicorn()
     try:
@@ -388,7 +390,7 @@ def test_dead_backend_gets_502(echo: Stack):
         echo.start_gunicorn()
 
 
-def test_service_behind_nginx(service: Stack):
+def test_service_behind_nginx(service: Stack) -> None:
     assert service.request(path="/health").json()["service"] == "gte"
     prediction = service.predict()
     assert (prediction.status, prediction.content_type) == (200, "application/json")
@@ -398,7 +400,7 @@ def test_service_behind_nginx(service: Stack):
     assert refused.headers.get_all("X-Request-ID") == [refused.json()["request_id"]]
 
 
-def test_nginx_and_the_service_refuse_the_same_size(service: Stack):
+def test_nginx_and_the_service_refuse_the_same_size(service: Stack) -> None:
     """As large as allowed: the service's own judgement comes back; one byte more: nginx's."""
     json_type = {"Content-Type": "application/json"}
     assert (
@@ -413,13 +415,13 @@ def test_nginx_and_the_service_refuse_the_same_size(service: Stack):
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/health", "/predict"])
-def test_a_refused_large_body_gets_the_refusal(path: str):
+def test_a_refused_large_body_gets_the_refusal(path: str) -> None:
     with Stack(site=UNLIMITED) as stack:
         answers = [stack.request("POST", path, body=b"a" * (1 << 20)) for _ in range(20)]
     assert {answer.status for answer in answers} <= {404, 405, 415}
 
 
-def test_rate_limit_answers_429_and_spares_health():
+def test_rate_limit_answers_429_and_spares_health() -> None:
     # A slower refill than deployed, so that the count does not depend on this machine's speed.
     with Stack(site={"rate": "1r/m"}) as stack:
         answers = [stack.request(path="/tasks") for _ in range(30)]
@@ -434,7 +436,7 @@ def test_rate_limit_answers_429_and_spares_health():
         assert "limiting requests" in stack.nginx_error_log.read_text()
 
 
-def test_stopped_backend_does_not_hold_the_health_check_for_minutes():
+def test_stopped_backend_does_not_hold_the_health_check_for_minutes() -> None:
     """A stopped process still has its socket: only nginx's own deadline ends the wait."""
     with Stack(app=ECHO, site=UNLIMITED) as stack:
         stack.edit(stack.site_file, "proxy_read_timeout 10s;", "proxy_read_timeout 1s;")
@@ -443,12 +445,12 @@ def test_stopped_backend_does_not_hold_the_health_check_for_minutes():
         assert_problem(stack.request(path="/health"), 504, "timeout")
 
 
-def test_unix_socket_behind_nginx():
+def test_unix_socket_behind_nginx() -> None:
     with Stack(unix_socket=True) as stack:
         assert stack.predict().status == 200
 
 
-def test_access_log_tells_backend_from_client(service: Stack):
+def test_access_log_tells_backend_from_client(service: Stack) -> None:
     answer = service.request(path="/health", headers={"X-Request-ID": "find-me"})
     assert answer.status == 200
     wait_for(lambda: "find-me" in service.nginx_access_log.read_text(), "the line in the access log")
@@ -463,11 +465,11 @@ def test_access_log_tells_backend_from_client(service: Stack):
         assert field in line
 
 
-def test_the_example_is_what_the_defaults_render():
+def test_the_example_is_what_the_defaults_render() -> None:
     assert render_nginx(NginxSite()) == {path: deployment_example("nginx", path) for path in NGINX_FILES}
 
 
-def test_a_newer_nginx_shows_unknown_names_no_certificate():
+def test_a_newer_nginx_shows_unknown_names_no_certificate() -> None:
     """And nothing else differs: the server that rejects has the site's protocols and ciphers."""
     before = deployment_example("nginx", NGINX_FILES[0]).splitlines()
     after = render_nginx(NginxSite(reject_unknown_names=True))[NGINX_FILES[0]].splitlines()
@@ -477,7 +479,7 @@ def test_a_newer_nginx_shows_unknown_names_no_certificate():
     assert after.index("    ssl_reject_handshake on;") < after.index(gone[2])
 
 
-def test_a_value_that_nginx_would_read_as_more_than_one_word_is_refused():
+def test_a_value_that_nginx_would_read_as_more_than_one_word_is_refused() -> None:
     from ops.errors import UsageError
 
     for value in ("", "a b", "a;", "a{", "a}", 'a"', "a'", "$a", "a\n", "a\\", "a#"):
@@ -503,7 +505,7 @@ SINCE = {
 }  # fmt: skip
 
 
-def test_every_directive_is_known_to_the_oldest_nginx(tmp_path: Path):
+def test_every_directive_is_known_to_the_oldest_nginx(tmp_path: Path) -> None:
     def names(block: list[dict]) -> Iterator[str]:
         for statement in block:
             yield statement["directive"]

@@ -44,7 +44,7 @@ def notify_test(tmp_path, urls, *options: str, locale="C.UTF-8"):
     )
 
 
-def test_all_accept(endpoint, tmp_path):
+def test_all_accept(endpoint, tmp_path) -> None:
     urls = [
         f"dingtalk://{SECRET}@signed1?endpoint={endpoint.url}",
         f"wecombot://fine2?endpoint={endpoint.url}",
@@ -57,7 +57,7 @@ def test_all_accept(endpoint, tmp_path):
     assert "测试消息" in endpoint.texts("fine2")[0]
 
 
-def test_one_refuses(endpoint, tmp_path):
+def test_one_refuses(endpoint, tmp_path) -> None:
     urls = [
         f"feishu://wrongSecret@signed1?endpoint={endpoint.url}",
         f"wecombot://fine2?endpoint={endpoint.url}",
@@ -91,7 +91,7 @@ def test_one_refuses(endpoint, tmp_path):
         (["feishu://TokenToken?endpoint=http://relay.example.com"], "endpoint= must be https"),
     ],
 )
-def test_what_cannot_be_used_is_one_line_and_exit_3(tmp_path, urls, words):
+def test_what_cannot_be_used_is_one_line_and_exit_3(tmp_path, urls, words) -> None:
     done = notify_test(tmp_path, urls, "--lang", "en")
     assert (done.returncode, done.stdout) == (3, "")
     assert words in done.stderr

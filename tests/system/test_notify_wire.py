@@ -18,7 +18,7 @@ def endpoint():
 
 
 @pytest.fixture(autouse=True)
-def no_proxy(monkeypatch):
+def no_proxy(monkeypatch) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
@@ -68,7 +68,7 @@ CASES = [
 ]
 
 
-def test_a_refused_message_is_known_as_refused(endpoint, tmp_path):
+def test_a_refused_message_is_known_as_refused(endpoint, tmp_path) -> None:
     forms = {
         "at": endpoint.url,
         "secret": SECRET,
@@ -97,7 +97,7 @@ def test_a_refused_message_is_known_as_refused(endpoint, tmp_path):
     assert ding.path == "/robot/send"
 
 
-def test_networks_that_misbehave_delay_nobody_else(endpoint, tmp_path):
+def test_networks_that_misbehave_delay_nobody_else(endpoint, tmp_path) -> None:
     urls = [
         f"{schema}://{token}?endpoint={endpoint.url}"
         for schema, token in (
@@ -153,7 +153,7 @@ def test_networks_that_misbehave_delay_nobody_else(endpoint, tmp_path):
     assert not [post for post in endpoint.posts if post.path == "/elsewhere"]
 
 
-def test_what_failed_arrives_in_the_next_round_and_once(endpoint, tmp_path):
+def test_what_failed_arrives_in_the_next_round_and_once(endpoint, tmp_path) -> None:
     urls = [f"dingtalk://again1?endpoint={endpoint.url}", f"dingtalk://fine2?endpoint={endpoint.url}"]
     outbox, told = tell(tmp_path, urls)
     assert [told[n].outcome for n in (0, 1)] == ["failed", "accepted"]
@@ -171,7 +171,7 @@ def test_what_failed_arrives_in_the_next_round_and_once(endpoint, tmp_path):
     assert outbox.waiting() == 0
 
 
-def test_chinese_fits_into_wecoms_bytes(endpoint, tmp_path):
+def test_chinese_fits_into_wecoms_bytes(endpoint, tmp_path) -> None:
     sent = message(body="服务" * 3000)
     _, told = tell(tmp_path, [f"wecombot://fine1?endpoint={endpoint.url}"], language="zh", sent=sent)
     assert told[0].outcome == "accepted"
@@ -180,7 +180,7 @@ def test_chinese_fits_into_wecoms_bytes(endpoint, tmp_path):
     assert len(text.encode()) <= 2048
 
 
-def test_nothing_is_left_behind(endpoint, tmp_path):
+def test_nothing_is_left_behind(endpoint, tmp_path) -> None:
     """Neither a process nor a descriptor, also where a destination hangs."""
     before = set(os.listdir("/proc/self/fd"))  # noqa: PTH208
     children = set(psutil.Process().children())  # of other tests in this process

@@ -102,7 +102,7 @@ def host(tmp_path: Path) -> Iterator[Host]:
     return Host(root, archive, new, facts_of(root), wanted)
 
 
-def test_everything_is_restored_with_mode_owner_and_links(host: Host):
+def test_everything_is_restored_with_mode_owner_and_links(host: Host) -> None:
     if os.geteuid() == 0:
         os.chown(host.new / "etc/cron.d/certbot", 1, 1)
         host.archive = make_backup(host.new, host.archive.parent)
@@ -113,13 +113,13 @@ def test_everything_is_restored_with_mode_owner_and_links(host: Host):
     assert host.look().plan.is_empty
 
 
-def test_the_time_of_a_file_is_restored(host: Host):
+def test_the_time_of_a_file_is_restored(host: Host) -> None:
     host.restore()
     for name in ("etc/nginx/nginx.conf", f"etc/letsencrypt/archive/{DOMAIN}/cert1.pem"):
         assert (host.root / name).stat().st_mtime_ns == (host.new / name).stat().st_mtime_ns
 
 
-def test_certbots_archive_is_replaced_so_that_no_newer_file_is_left_to_link_to(host: Host):
+def test_certbots_archive_is_replaced_so_that_no_newer_file_is_left_to_link_to(host: Host) -> None:
     archive = host.root / f"etc/letsencrypt/archive/{DOMAIN}"
     assert (archive / "privkey3.pem").exists()
     changes = {(c.path, c.difference) for c in host.look().plan.changes}
@@ -130,13 +130,13 @@ def test_certbots_archive_is_replaced_so_that_no_newer_file_is_left_to_link_to(h
     ]  # fmt: skip
 
 
-def test_other_directories_are_merged_and_what_is_not_in_the_backup_is_named(host: Host):
+def test_other_directories_are_merged_and_what_is_not_in_the_backup_is_named(host: Host) -> None:
     assert host.look().plan.untouched == ("etc/nginx/conf.d/later.conf",)
     host.restore()
     assert (host.root / "etc/nginx/conf.d/later.conf").read_text() == "# only on the host\n"
 
 
-def test_chosen_paths_alone_are_restored(host: Host):
+def test_chosen_paths_alone_are_restored(host: Host) -> None:
     host.restore("/etc/nginx/nginx.conf")
     expected = host.old_facts | {"etc/nginx/nginx.conf": host.wanted["etc/nginx/nginx.conf"]}
     assert host.facts() == expected
@@ -146,7 +146,7 @@ def test_chosen_paths_alone_are_restored(host: Host):
         host.look("/etc/shadow")
 
 
-def test_onto_an_empty_directory(host: Host, tmp_path: Path):
+def test_onto_an_empty_directory(host: Host, tmp_path: Path) -> None:
     host.root = tmp_path / "empty"
     host.root.mkdir()
     host.restore()
@@ -154,7 +154,7 @@ def test_onto_an_empty_directory(host: Host, tmp_path: Path):
 
 
 @pytest.mark.parametrize("kind", ["directory", "file", "link"])
-def test_whatever_stands_in_the_way_is_exchanged(host: Host, kind: str, tmp_path: Path):
+def test_whatever_stands_in_the_way_is_exchanged(host: Host, kind: str, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.write_text("untouched")
     target = host.root / "etc/nginx/nginx.conf"
@@ -172,7 +172,7 @@ def test_whatever_stands_in_the_way_is_exchanged(host: Host, kind: str, tmp_path
 
 
 @pytest.mark.parametrize("target", ["absolute", "climbing"])
-def test_a_link_that_leads_out_of_the_root_is_refused(host: Host, target: str, tmp_path: Path):
+def test_a_link_that_leads_out_of_the_root_is_refused(host: Host, target: str, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (host.root / "etc/nginx").rename(tmp_path / "moved")
@@ -185,7 +185,7 @@ def test_a_link_that_leads_out_of_the_root_is_refused(host: Host, target: str, t
     assert host.facts() == before
 
 
-def test_a_link_that_stays_in_the_root_is_followed_and_stays(host: Host):
+def test_a_link_that_stays_in_the_root_is_followed_and_stays(host: Host) -> None:
     (host.root / "etc/nginx").rename(host.root / "nginx-there")
     (host.root / "etc/nginx").symlink_to("../nginx-there")
     host.restore()
@@ -194,7 +194,7 @@ def test_a_link_that_stays_in_the_root_is_followed_and_stays(host: Host):
 
 
 @pytest.mark.parametrize("stage", ["test", "apply"])
-def test_what_is_not_confirmed_is_put_back_byte_for_byte(host: Host, stage: str):
+def test_what_is_not_confirmed_is_put_back_byte_for_byte(host: Host, stage: str) -> None:
     said = []
     confirmation = RestoreValidation(
         test=lambda: "nginx -t fails: unknown directive" if stage == "test" else None,
@@ -209,7 +209,7 @@ def test_what_is_not_confirmed_is_put_back_byte_for_byte(host: Host, stage: str)
     assert said == ([] if stage == "test" else ["apply", "reapply"])
 
 
-def test_it_is_confirmed_on_the_new_files(host: Host):
+def test_it_is_confirmed_on_the_new_files(host: Host) -> None:
     seen = []
 
     def apply() -> None:
@@ -220,7 +220,7 @@ def test_it_is_confirmed_on_the_new_files(host: Host):
     assert host.facts() == host.wanted
 
 
-def test_a_reader_meets_the_old_or_the_new_at_every_moment(host: Host):
+def test_a_reader_meets_the_old_or_the_new_at_every_moment(host: Host) -> None:
     """Also while everything is put back; a link and a directory of certbot's among them."""
     names = ("etc/nginx/nginx.conf", f"etc/letsencrypt/live/{DOMAIN}/privkey.pem")
     allowed = {name: {facts[name][3] for facts in (host.old_facts, host.wanted)} for name in names}
@@ -271,7 +271,7 @@ def test_a_reader_meets_the_old_or_the_new_at_every_moment(host: Host):
     assert wrong == []
 
 
-def test_an_interruption_puts_everything_back(host: Host):
+def test_an_interruption_puts_everything_back(host: Host) -> None:
     def interrupted() -> None:
         raise KeyboardInterrupt
 
@@ -281,7 +281,7 @@ def test_an_interruption_puts_everything_back(host: Host):
     assert host.facts() == host.old_facts
 
 
-def test_a_file_that_somebody_changes_meanwhile_stops_the_restore(host: Host):
+def test_a_file_that_somebody_changes_meanwhile_stops_the_restore(host: Host) -> None:
     tree = host.tree()
     prospect = look(tree, host.archive, (), ())
     restoration = Restoration(tree, host.root, prospect)
@@ -300,13 +300,13 @@ def test_a_file_that_somebody_changes_meanwhile_stops_the_restore(host: Host):
     assert changed == {k: v for k, v in host.old_facts.items() if k != "etc/nginx/nginx.conf"}
 
 
-def test_one_restore_at_a_time(host: Host):
+def test_one_restore_at_a_time(host: Host) -> None:
     with only_restore(host.root), pytest.raises(journals.RestoreLockedError):
         host.restore()
     assert host.facts() == host.old_facts
 
 
-def test_a_damaged_archive_changes_nothing(host: Host):
+def test_a_damaged_archive_changes_nothing(host: Host) -> None:
     content = bytearray(host.archive.read_bytes())
     content[len(content) // 2] ^= 1
     host.archive.write_bytes(content)
@@ -316,7 +316,7 @@ def test_a_damaged_archive_changes_nothing(host: Host):
 
 
 @pytest.mark.parametrize("call", ["exchange", "move", "set_facts", "sync", "make_link", "make_directory"])
-def test_a_disk_that_fails_at_any_call_leaves_everything_as_it_was(host: Host, call: str):
+def test_a_disk_that_fails_at_any_call_leaves_everything_as_it_was(host: Host, call: str) -> None:
     """The first, second, ... call fails, until one run comes through."""
     real = getattr(NoFollowTree, call)
     for number in range(1, 100):
@@ -347,10 +347,10 @@ def test_a_disk_that_fails_at_any_call_leaves_everything_as_it_was(host: Host, c
     assert host.facts() == host.wanted
 
 
-def test_without_exchange_files_are_replaced_and_put_back(host: Host):
+def test_without_exchange_files_are_replaced_and_put_back(host: Host) -> None:
     """File systems without RENAME_EXCHANGE; a directory of certbot's is then refused in a clear line."""
 
-    def unsupported(_tree, path, _other):
+    def unsupported(_tree, path, _other) -> None:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), path)
 
     with mock.patch.object(NoFollowTree, "exchange", unsupported):
@@ -365,7 +365,7 @@ def test_without_exchange_files_are_replaced_and_put_back(host: Host):
     assert (host.root / "etc/nginx/nginx.conf").read_text() == "# new\nevents {}\n"
 
 
-def test_a_path_that_was_changed_after_the_kill_is_left_to_who_changed_it(host: Host):
+def test_a_path_that_was_changed_after_the_kill_is_left_to_who_changed_it(host: Host) -> None:
     tree = host.tree()
     restoration = Restoration(tree, host.root, look(tree, host.archive, (), ()))
     restoration._stage()
@@ -383,7 +383,7 @@ def test_a_path_that_was_changed_after_the_kill_is_left_to_who_changed_it(host: 
     assert read_journal(host.root) is None
 
 
-def test_owners_that_cannot_be_set_are_counted_and_change_nothing():
+def test_owners_that_cannot_be_set_are_counted_and_change_nothing() -> None:
     entry = ManifestEntry(path="a", kind="file", mode=0o600, uid=4321, gid=1, modified_ns=0, sha256="0" * 64)
     found = Found("file", 0o600, 1, 1, 0, 0, 1, 1)
     owners = Owners({}, {}, may_set=False)
@@ -391,7 +391,7 @@ def test_owners_that_cannot_be_set_are_counted_and_change_nothing():
     assert (plan.is_empty, plan.owners_kept) == (True, 1)
 
 
-def test_who_is_not_root_restores_all_but_the_owners(host: Host):
+def test_who_is_not_root_restores_all_but_the_owners(host: Host) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can make files of two owners")
     os.chown(host.new / "etc/cron.d/certbot", 1, 1)
@@ -406,7 +406,7 @@ def test_who_is_not_root_restores_all_but_the_owners(host: Host):
 @pytest.mark.parametrize("runs", [20, pytest.param(1000, marks=pytest.mark.long)])
 def test_a_restore_killed_at_random_points_is_wholly_old_or_wholly_new_after_the_next_run(
     runs: int, tmp_path: Path
-):
+) -> None:
     """SIGKILL, also to the runs that recover; the rule by which they do: ops/backups/restore/journal.py."""
     ran = subprocess.run(
         [sys.executable, "-m", "tests.system.killed_restores", str(runs), "4"],

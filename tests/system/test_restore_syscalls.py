@@ -103,7 +103,7 @@ every_call = pytest.mark.parametrize("runs", ["some", pytest.param("all", marks=
 
 
 @every_call
-def test_killed_at_a_call_it_is_wholly_old_or_wholly_new_after_the_next_run(bench: Bench, runs: str):
+def test_killed_at_a_call_it_is_wholly_old_or_wholly_new_after_the_next_run(bench: Bench, runs: str) -> None:
     ended: Counter[str] = Counter()
     for name, number in some(bench.calls(), runs):
         ran = bench.inject(name, number, "signal=KILL")
@@ -119,7 +119,7 @@ def test_killed_at_a_call_it_is_wholly_old_or_wholly_new_after_the_next_run(benc
 
 @every_call
 @pytest.mark.parametrize("error", ["EIO", "ENOSPC"])
-def test_a_call_that_fails_leaves_everything_as_it_was(bench: Bench, runs: str, error: str):
+def test_a_call_that_fails_leaves_everything_as_it_was(bench: Bench, runs: str, error: str) -> None:
     ended: Counter[str] = Counter()
     for name, number in some(bench.calls(), runs)[(error == "ENOSPC") :: 2 if runs == "some" else 1]:
         ran = bench.inject(name, number, f"error={error}")
@@ -138,7 +138,7 @@ def test_a_call_that_fails_leaves_everything_as_it_was(bench: Bench, runs: str, 
     assert ended["exit 2"]
 
 
-def test_a_disk_that_is_full_leaves_everything_as_it_was(bench: Bench):
+def test_a_disk_that_is_full_leaves_everything_as_it_was(bench: Bench) -> None:
     """A file system of its own with room for the old files and next to nothing more."""
     if os.geteuid() != 0:
         pytest.skip("only root may mount")

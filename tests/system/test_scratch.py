@@ -58,7 +58,7 @@ def ready(root: Path) -> SpareNginx:
     )
 
 
-def test_the_deployed_configuration_passes(staged: Path):
+def test_the_deployed_configuration_passes(staged: Path) -> None:
     spare = ready(staged)
     tested = try_configuration(spare, 10)
     assert tested.passed, tested.lines
@@ -66,13 +66,13 @@ def test_the_deployed_configuration_passes(staged: Path):
     assert len(set(spare.addresses.values())) == 2
 
 
-def test_the_guides_configuration_passes(staged: Path):
+def test_the_guides_configuration_passes(staged: Path) -> None:
     (staged / "etc/nginx/conf.d/gte-api.conf").write_text(guide_site(NginxSite()))
     tested = try_configuration(ready(staged), 10)
     assert tested.passed, tested.lines
 
 
-def test_nothing_is_written_outside_the_scratch_directory(staged: Path):
+def test_nothing_is_written_outside_the_scratch_directory(staged: Path) -> None:
     spare = ready(staged)
     try_configuration(spare, 10)
     text = "".join(p.read_text() for p in (staged / "etc/nginx").rglob("*.conf"))
@@ -81,7 +81,9 @@ def test_nothing_is_written_outside_the_scratch_directory(staged: Path):
     assert (spare.run / "var/log/nginx/gte-error.log").exists()
 
 
-def test_a_certificate_missing_from_the_backup_fails_the_test_and_is_named_as_on_the_host(staged: Path):
+def test_a_certificate_missing_from_the_backup_fails_the_test_and_is_named_as_on_the_host(
+    staged: Path,
+) -> None:
     (staged / f"etc/letsencrypt/archive/{DOMAIN}/fullchain1.pem").unlink()
     tested = try_configuration(ready(staged), 10)
     assert tested.passed is False
@@ -89,7 +91,7 @@ def test_a_certificate_missing_from_the_backup_fails_the_test_and_is_named_as_on
     assert str(staged) not in tested.reason
 
 
-def test_an_absolute_link_leads_below_the_scratch_directory(staged: Path):
+def test_an_absolute_link_leads_below_the_scratch_directory(staged: Path) -> None:
     enabled = staged / "etc/nginx/sites-enabled"
     enabled.mkdir()
     (staged / "etc/nginx/sites-available").mkdir()
@@ -103,7 +105,7 @@ def test_an_absolute_link_leads_below_the_scratch_directory(staged: Path):
     assert "*:8181" in spare.addresses
 
 
-def test_a_link_that_climbs_out_does_not_reach_the_host(staged: Path):
+def test_a_link_that_climbs_out_does_not_reach_the_host(staged: Path) -> None:
     outside = staged.parent / "outside.conf"
     outside.write_text("this is not nginx's;")
     enabled = staged / "etc/nginx/sites-enabled"
@@ -114,7 +116,7 @@ def test_a_link_that_climbs_out_does_not_reach_the_host(staged: Path):
     assert outside.read_text() == "this is not nginx's;"
 
 
-def test_words_survive_the_rewriting(staged: Path):
+def test_words_survive_the_rewriting(staged: Path) -> None:
     (staged / "etc/nginx/conf.d/words.conf").write_text(
         r"""
 map $uri $odd { default "#not a comment"; "~*\.(jpg|png)$" 'it''s'; include words.map; }
@@ -142,7 +144,7 @@ server {
     assert r"\"x\"" in rewritten
 
 
-def test_what_cannot_be_parsed_is_named(staged: Path):
+def test_what_cannot_be_parsed_is_named(staged: Path) -> None:
     (staged / "etc/nginx/conf.d/broken.conf").write_text("server {")
     with pytest.raises(ScratchError, match=r"^/etc/nginx/conf\.d/broken\.conf cannot be parsed"):
         ready(staged)
@@ -151,7 +153,7 @@ def test_what_cannot_be_parsed_is_named(staged: Path):
         ready(staged)
 
 
-def test_an_nginx_that_hangs_is_not_waited_for(staged: Path):
+def test_an_nginx_that_hangs_is_not_waited_for(staged: Path) -> None:
     slow = staged.parent / "slow"
     slow.write_text("#!/bin/sh\nexec sleep 30\n")
     slow.chmod(0o755)

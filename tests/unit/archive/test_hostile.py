@@ -55,7 +55,9 @@ CONF = file("etc/a.conf", b"a")
         ([file("a" * 5000, b"")], "longer"),
     ],
 )
-def test_a_manifest_of_such_entries_is_refused(tmp_path: Path, entries: list[ManifestEntry], why: str):
+def test_a_manifest_of_such_entries_is_refused(
+    tmp_path: Path, entries: list[ManifestEntry], why: str
+) -> None:
     made = manifest(*entries)
     with pytest.raises(ManifestError, match=why):
         manifests.check(made)
@@ -108,7 +110,7 @@ def test_a_manifest_of_such_entries_is_refused(tmp_path: Path, entries: list[Man
 )
 def test_members_that_differ_from_the_manifest_are_refused(
     tmp_path: Path, members: list[tuple[tarfile.TarInfo, bytes]], why: str
-):
+) -> None:
     path = forged(tmp_path / "x", manifest(ETC, CONF), members)
     with pytest.raises(ArchiveError, match=why) as told:
         read(path)
@@ -119,7 +121,9 @@ def test_members_that_differ_from_the_manifest_are_refused(
 @pytest.mark.parametrize(
     "changes", [{"mode": 0o4755}, {"uid": 1000}, {"gid": 1000}], ids=["setuid", "owner", "group"]
 )
-def test_what_plain_tar_would_restore_is_what_the_manifest_says(tmp_path: Path, changes: dict[str, int]):
+def test_what_plain_tar_would_restore_is_what_the_manifest_says(
+    tmp_path: Path, changes: dict[str, int]
+) -> None:
     info, content = member("etc/a.conf", b"a")
     for name, value in changes.items():
         setattr(info, name, value)
@@ -141,12 +145,12 @@ def test_what_plain_tar_would_restore_is_what_the_manifest_says(tmp_path: Path, 
         (b"[" * 100_000, "cannot be read"),
     ],
 )
-def test_a_broken_manifest_is_refused(tmp_path: Path, content: bytes, why: str):
+def test_a_broken_manifest_is_refused(tmp_path: Path, content: bytes, why: str) -> None:
     with pytest.raises(ArchiveError, match=why):
         read(forged(tmp_path / "x", content, []))
 
 
-def test_without_a_manifest_it_is_refused(tmp_path: Path):
+def test_without_a_manifest_it_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x"
     with tarfile.open(path, "w:gz") as tar:
         tar.addfile(*[member("etc", kind=tarfile.DIRTYPE)[0]])
@@ -155,14 +159,14 @@ def test_without_a_manifest_it_is_refused(tmp_path: Path):
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"age-encryption.org/v2", b"\x1f", b"\x28\xb5\x2f"])
-def test_what_is_no_archive_is_refused(tmp_path: Path, content: bytes):
+def test_what_is_no_archive_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "x"
     path.write_bytes(content)
     with pytest.raises(ArchiveError):
         read(path)
 
 
-def test_a_bomb_ends_where_the_manifest_ends(tmp_path: Path):
+def test_a_bomb_ends_where_the_manifest_ends(tmp_path: Path) -> None:
     """A gigabyte of zeros behind an entry of one byte: not a megabyte of it is unpacked."""
     head = forged(
         tmp_path / "head",
@@ -181,7 +185,7 @@ def test_a_bomb_ends_where_the_manifest_ends(tmp_path: Path):
         read(bomb)
 
 
-def test_an_extended_header_has_a_bound(tmp_path: Path):
+def test_an_extended_header_has_a_bound(tmp_path: Path) -> None:
     info = tarfile.TarInfo("././@PaxHeader")
     info.type, info.size = tarfile.XHDTYPE, 1 << 30
     with pytest.raises(ArchiveError, match="extended header of 1073741824 bytes"):
@@ -189,7 +193,7 @@ def test_an_extended_header_has_a_bound(tmp_path: Path):
 
 
 @pytest.mark.parametrize("records", [b"nonsense", b"99 path=x\n", b"0 \n", b"11 weird=x\n", b"9 size=-1\n"])
-def test_a_damaged_extended_header_is_refused(tmp_path: Path, records: bytes):
+def test_a_damaged_extended_header_is_refused(tmp_path: Path, records: bytes) -> None:
     info = tarfile.TarInfo("././@PaxHeader")
     info.type, info.size = tarfile.XHDTYPE, len(records)
     path = forged(tmp_path / "x", manifest(ETC), [(info, records), member("etc", kind=tarfile.DIRTYPE)])
@@ -197,7 +201,7 @@ def test_a_damaged_extended_header_is_refused(tmp_path: Path, records: bytes):
         read(path)
 
 
-def test_a_manifest_that_is_too_large_is_not_read(tmp_path: Path):
+def test_a_manifest_that_is_too_large_is_not_read(tmp_path: Path) -> None:
     info = tarfile.TarInfo(manifests.MANIFEST_NAME)
     info.size = manifests.MAX_MANIFEST_BYTES + 1
     compressor = zstandard.ZstdCompressor()
@@ -207,7 +211,7 @@ def test_a_manifest_that_is_too_large_is_not_read(tmp_path: Path):
         read(path)
 
 
-def test_a_window_that_would_take_all_memory_is_refused(tmp_path: Path):
+def test_a_window_that_would_take_all_memory_is_refused(tmp_path: Path) -> None:
     parameters = zstandard.ZstdCompressionParameters.from_level(3, window_log=27)
     made = packed(tmp_path / "x", sample())
     plain = zstandard.ZstdDecompressor().decompressobj().decompress(made.read_bytes())
@@ -217,7 +221,7 @@ def test_a_window_that_would_take_all_memory_is_refused(tmp_path: Path):
         read(made)
 
 
-def test_what_the_caller_does_not_read_is_checked_all_the_same(tmp_path: Path):
+def test_what_the_caller_does_not_read_is_checked_all_the_same(tmp_path: Path) -> None:
     path = forged(
         tmp_path / "x", manifest(ETC, CONF), [member("etc", kind=tarfile.DIRTYPE), member("etc/a.conf", b"b")]
     )

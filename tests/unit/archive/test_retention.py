@@ -31,7 +31,7 @@ def kept(
     )
 
 
-def test_the_newest_of_each_day_week_and_month_stays():
+def test_the_newest_of_each_day_week_and_month_stays() -> None:
     daily = [backup(day) for day in range(100)] + [backup(day + 0.1) for day in range(100)]
     # 2026-11-22 is a Sunday: the weeks before it end 7, 14, 21 days ago; October ended 22 days ago.
     assert kept(daily, Keep(daily=3, weekly=0, monthly=0)) == [0, 1, 2]
@@ -40,7 +40,7 @@ def test_the_newest_of_each_day_week_and_month_stays():
     assert kept(daily, Keep(daily=3, weekly=4, monthly=3)) == [0, 1, 2, 7, 14, 21, 22, 53]
 
 
-def test_days_without_a_backup_do_not_count():
+def test_days_without_a_backup_do_not_count() -> None:
     assert kept([backup(1), backup(40), backup(41), backup(300)], Keep(daily=3, weekly=0, monthly=0)) == [
         1,
         40,
@@ -48,19 +48,19 @@ def test_days_without_a_backup_do_not_count():
     ]
 
 
-def test_the_last_good_one_stays_whatever_the_policy_says():
+def test_the_last_good_one_stays_whatever_the_policy_says() -> None:
     backups = [backup(day) for day in range(10)]
     bad = frozenset(path for _, path in backups[:8])
     assert 8 in kept(backups, Keep(daily=2, weekly=0, monthly=0), bad)
 
 
-def test_where_none_is_good_nothing_is_removed():
+def test_where_none_is_good_nothing_is_removed() -> None:
     backups = [backup(day) for day in range(10)]
     bad = frozenset(path for _, path in backups)
     assert len(kept(backups, Keep(daily=1, weekly=0, monthly=0), bad)) == 10
 
 
-def test_a_broken_one_is_not_kept_in_place_of_a_good_one_of_the_same_day():
+def test_a_broken_one_is_not_kept_in_place_of_a_good_one_of_the_same_day() -> None:
     newer, older = backup(1), backup(1.1)
     assert kept([backup(0), newer, older], Keep(daily=2, weekly=0, monthly=0), frozenset([newer[1]])) == [
         0,
@@ -68,19 +68,19 @@ def test_a_broken_one_is_not_kept_in_place_of_a_good_one_of_the_same_day():
     ]
 
 
-def test_the_newest_few_can_be_spared():
+def test_the_newest_few_can_be_spared() -> None:
     backups = [backup(day / 10) for day in range(10)]
     gone = to_remove(backups, Keep(daily=1, weekly=0, monthly=0), lambda _: True, spare=3)
     assert len(gone) == 7
 
 
-def test_hosts_count_by_themselves():
+def test_hosts_count_by_themselves() -> None:
     backups = [backup(0), backup(1), backup(50, "web2"), backup(51, "web2")]
     assert kept(backups, Keep(daily=1, weekly=0, monthly=0)) == [0, 50]
 
 
 @pytest.mark.parametrize("keep", [Keep(daily=0, weekly=0, monthly=0), Keep(daily=-1)])
-def test_a_policy_that_keeps_nothing_is_refused(keep: Keep):
+def test_a_policy_that_keeps_nothing_is_refused(keep: Keep) -> None:
     with pytest.raises(OpsError, match=r"backup\.keep"):
         to_remove([backup(0)], keep, lambda _: True)
 
@@ -91,7 +91,7 @@ def test_a_policy_that_keeps_nothing_is_refused(keep: Keep):
     ),
     st.builds(Keep, daily=st.integers(0, 9), weekly=st.integers(0, 9), monthly=st.integers(1, 9)),
 )
-def test_the_newest_good_one_always_stays(days: list[tuple[int, bool]], keep: Keep):
+def test_the_newest_good_one_always_stays(days: list[tuple[int, bool]], keep: Keep) -> None:
     backups = {day: backup(day) for day, _ in days}
     bad = frozenset(backups[day][1] for day, good in days if not good)
     left = kept(list(backups.values()), keep, bad)
@@ -107,7 +107,7 @@ def test_the_newest_good_one_always_stays(days: list[tuple[int, bool]], keep: Ke
         "gte-ops-a-20261122T030000Z-2.tar.zst.age",
     ],
 )
-def test_a_name_reads_as_it_was_written(name: str):
+def test_a_name_reads_as_it_was_written(name: str) -> None:
     assert str(parse_name(name)) == name
 
 
@@ -122,5 +122,5 @@ def test_a_name_reads_as_it_was_written(name: str):
         "../gte-ops-a-20261122T030000Z.tar.zst",
     ],
 )
-def test_what_is_no_backup_has_no_name(name: str):
+def test_what_is_no_backup_has_no_name(name: str) -> None:
     assert parse_name(name) is None

@@ -19,7 +19,7 @@ from tests.unit.archive.made_archive import CONTENTS, packed, read, sample
 
 
 @pytest.mark.parametrize("compression", ["zst", "gz"])
-def test_every_file_comes_back_as_it_was(tmp_path: Path, compression: str):
+def test_every_file_comes_back_as_it_was(tmp_path: Path, compression: str) -> None:
     made = packed(tmp_path / "a", sample(), compression=compression)
     assert read(made) == CONTENTS
     with open_archive(made) as archive:
@@ -27,7 +27,7 @@ def test_every_file_comes_back_as_it_was(tmp_path: Path, compression: str):
         assert [m.entry for m in archive.members()] == list(sample().entries)
 
 
-def test_plain_tar_opens_it(tmp_path: Path):
+def test_plain_tar_opens_it(tmp_path: Path) -> None:
     made = packed(tmp_path / "a.tar.zst", sample())
     plain = zstandard.ZstdDecompressor().decompressobj().decompress(made.read_bytes())
     with tarfile.open(fileobj=io.BytesIO(plain)) as tar:
@@ -41,7 +41,7 @@ def test_plain_tar_opens_it(tmp_path: Path):
         assert extracted.read() == CONTENTS["etc/nginx/说明.txt"]
 
 
-def test_encrypted_it_opens_with_the_identity_alone(tmp_path: Path):
+def test_encrypted_it_opens_with_the_identity_alone(tmp_path: Path) -> None:
     identity, other = pyrage.x25519.Identity.generate(), pyrage.x25519.Identity.generate()
     path = tmp_path / "a.tar.zst.age"
     chunks = compressed(tar_stream(sample(), lambda entry: [CONTENTS[entry.path]]), "zst")
@@ -56,7 +56,7 @@ def test_encrypted_it_opens_with_the_identity_alone(tmp_path: Path):
     assert plain.startswith(b"\x28\xb5\x2f\xfd")
 
 
-def test_what_making_the_content_raised_is_what_the_caller_sees(tmp_path: Path):
+def test_what_making_the_content_raised_is_what_the_caller_sees(tmp_path: Path) -> None:
     def failing(_entry: object) -> list[bytes]:
         raise FileNotFoundError(2, "gone")
 

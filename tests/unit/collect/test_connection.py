@@ -17,7 +17,9 @@ def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield ours, theirs
 
 
-def test_a_peer_that_always_has_more_does_not_hide_the_deadline(ends: tuple[socket.socket, socket.socket]):
+def test_a_peer_that_always_has_more_does_not_hide_the_deadline(
+    ends: tuple[socket.socket, socket.socket],
+) -> None:
     wire = DialledConnection(ends[0], Deadline(time.monotonic() + 60), limit=1000)
     ends[1].sendall(b"x" * 100)
     assert wire.receive(10) == b"x" * 10
@@ -26,7 +28,7 @@ def test_a_peer_that_always_has_more_does_not_hide_the_deadline(ends: tuple[sock
         wire.receive(10)
 
 
-def test_a_cut_is_noticed_though_bytes_are_there(ends: tuple[socket.socket, socket.socket]):
+def test_a_cut_is_noticed_though_bytes_are_there(ends: tuple[socket.socket, socket.socket]) -> None:
     patience = Deadline(time.monotonic() + 60)
     wire = DialledConnection(ends[0], patience, limit=1000)
     ends[1].sendall(b"x" * 100)
@@ -36,7 +38,7 @@ def test_a_cut_is_noticed_though_bytes_are_there(ends: tuple[socket.socket, sock
         wire.receive(10)
 
 
-def test_no_more_is_read_than_allowed(ends: tuple[socket.socket, socket.socket]):
+def test_no_more_is_read_than_allowed(ends: tuple[socket.socket, socket.socket]) -> None:
     wire = DialledConnection(ends[0], Deadline(time.monotonic() + 60), limit=15)
     ends[1].sendall(b"x" * 100)
     with wire.makefile() as stream:
@@ -44,7 +46,9 @@ def test_no_more_is_read_than_allowed(ends: tuple[socket.socket, socket.socket])
     assert (wire.is_cut_off, wire.is_ended, wire.received) == (True, False, 15)
 
 
-def test_a_peer_that_reads_nothing_does_not_hold_the_sender(ends: tuple[socket.socket, socket.socket]):
+def test_a_peer_that_reads_nothing_does_not_hold_the_sender(
+    ends: tuple[socket.socket, socket.socket],
+) -> None:
     wire = DialledConnection(ends[0], Deadline(time.monotonic() + 0.2), limit=0)
     started = time.monotonic()
     with pytest.raises(OutOfTimeError):

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from ops.collect.net.http_probe import MAX_KEPT_CHARS, host_header, kept_body
 
 
-def test_short_json_is_kept_as_it_is():
+def test_short_json_is_kept_as_it_is() -> None:
     content = '{"result": {"entities": [{"text": "北京"}]}}'
     assert kept_body(content.encode(), "utf-8") == (content, "")
 
 
-def test_long_json_stays_json():
+def test_long_json_stays_json() -> None:
     content = json.dumps({"result": {"embeddings": [[0.123456789] * 1024] * 4}, "model": "m" * 500}).encode()
     text, note = kept_body(content, None)
     assert len(text) <= MAX_KEPT_CHARS
@@ -25,7 +25,7 @@ def test_long_json_stays_json():
 
 
 @pytest.mark.parametrize("secret", ['"abcdefgh"', "12345", "[1]", '{"a": "b"}', "null"])
-def test_hiding_a_secret_does_not_break_the_json(secret: str):
+def test_hiding_a_secret_does_not_break_the_json(secret: str) -> None:
     text, _ = kept_body(f'{{"result": 1, "token": {secret}}}'.encode(), None)
     assert json.loads(text)["result"] == 1
     assert "abcdefgh" not in text
@@ -43,7 +43,7 @@ def test_hiding_a_secret_does_not_break_the_json(secret: str):
         (b"[" * 60_000, None, "[" * 4095 + "…"),
     ],
 )
-def test_other_bodies(content: bytes, charset: str | None, kept: str):
+def test_other_bodies(content: bytes, charset: str | None, kept: str) -> None:
     assert kept_body(content, charset) == (kept, "")
 
 
@@ -51,7 +51,7 @@ def test_other_bodies(content: bytes, charset: str | None, kept: str):
     st.binary(max_size=3000),
     st.sampled_from([None, "utf-8", "utf-16", "idna", "hex", "gb18030", "rot13", ""]),
 )
-def test_no_body_breaks_it(content: bytes, charset: str | None):
+def test_no_body_breaks_it(content: bytes, charset: str | None) -> None:
     text, _ = kept_body(content, charset)
     assert len(text) <= MAX_KEPT_CHARS
     assert "\x1b" not in text
@@ -70,5 +70,5 @@ def test_no_body_breaks_it(content: bytes, charset: str | None):
         ("https://服务.example/", "xn--zfr188b.example"),
     ],
 )
-def test_host(url: str, host: str):
+def test_host(url: str, host: str) -> None:
     assert host_header(url) == host

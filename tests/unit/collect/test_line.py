@@ -36,7 +36,7 @@ def in_china(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         (b"2026/11/22 09:00:00 [notice] 7#0: \x1b[31m\xff", ("notice", 7, b"\x1b[31m\xff")),
     ],
 )
-def test_nginx(line: bytes, expected: tuple[str, int, bytes]):
+def test_nginx(line: bytes, expected: tuple[str, int, bytes]) -> None:
     assert nginx_line(line, NEWEST) == LogLine(NINE, *expected)
 
 
@@ -51,7 +51,7 @@ def test_nginx(line: bytes, expected: tuple[str, int, bytes]):
         b"\x00" * 200,
     ],
 )
-def test_what_begins_no_nginx_entry(line: bytes):
+def test_what_begins_no_nginx_entry(line: bytes) -> None:
     assert nginx_line(line, NEWEST) is None
 
 
@@ -79,7 +79,7 @@ def test_what_begins_no_nginx_entry(line: bytes):
         (b'{"timestamp": 1795309200500, "msg": "m"}', ("", None, b"m")),
     ],
 )
-def test_gunicorn_and_what_writes_beside_it(line: bytes, expected: tuple[str, int | None, bytes]):
+def test_gunicorn_and_what_writes_beside_it(line: bytes, expected: tuple[str, int | None, bytes]) -> None:
     read = gunicorn_line(line, NEWEST)
     assert read is not None
     assert abs(read.time - NINE) < 1
@@ -104,7 +104,7 @@ def test_gunicorn_and_what_writes_beside_it(line: bytes, expected: tuple[str, in
         b"[2026-11-22 09:00:00 +9999] [1] [INFO] x",
     ],
 )
-def test_what_begins_no_gunicorn_entry(line: bytes):
+def test_what_begins_no_gunicorn_entry(line: bytes) -> None:
     assert gunicorn_line(line, NEWEST) is None
 
 
@@ -129,7 +129,7 @@ COMBINED = b'1.2.3.4 - - [22/Nov/2026:09:00:00 +0800] "POST /predict HTTP/1.1" 5
         (b"22/Nov/2026:09:00:00 +0800 no status here", None),
     ],
 )
-def test_access(line: bytes, status: str | None):
+def test_access(line: bytes, status: str | None) -> None:
     read = access_line(line)
     assert read is not None
     assert (int(read.time), read.status) == (int(NINE), status)
@@ -138,11 +138,11 @@ def test_access(line: bytes, status: str | None):
 @pytest.mark.parametrize(
     "line", [b"", b"hello", b'[22/Foo/2026:09:00:00 +0800] "x" 200 ', b"[99/Nov/2026:09:00:00 +0800] 200 "]
 )
-def test_what_is_no_access(line: bytes):
+def test_what_is_no_access(line: bytes) -> None:
     assert access_line(line) is None
 
 
-def test_a_hostile_request_takes_no_longer_than_another():
+def test_a_hostile_request_takes_no_longer_than_another() -> None:
     line = b'1.2.3.4 - - [22/Nov/2026:09:00:00 +0800] "GET /' + b'\\"' * 4000
     started = time.perf_counter()
     for _ in range(50):
@@ -151,7 +151,7 @@ def test_a_hostile_request_takes_no_longer_than_another():
     assert time.perf_counter() - started < 1
 
 
-def test_the_hour_that_comes_twice(monkeypatch: pytest.MonkeyPatch):
+def test_the_hour_that_comes_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     zone("Europe/Berlin", monkeypatch)
     twice = (2026, 10, 25, 2, 30, 0)
     first = datetime(2026, 10, 25, 0, 30, tzinfo=UTC).timestamp()
@@ -160,6 +160,6 @@ def test_the_hour_that_comes_twice(monkeypatch: pytest.MonkeyPatch):
     assert local_time((2026, 10, 25, 12, 0, 0), NEWEST) == datetime(2026, 10, 25, 11, tzinfo=UTC).timestamp()
 
 
-def test_the_hour_that_never_was(monkeypatch: pytest.MonkeyPatch):
+def test_the_hour_that_never_was(monkeypatch: pytest.MonkeyPatch) -> None:
     zone("Europe/Berlin", monkeypatch)
     assert local_time((2026, 3, 29, 2, 30, 0), NEWEST) is None

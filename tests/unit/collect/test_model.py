@@ -23,7 +23,7 @@ def look(path: Path) -> ModelFiles:
     return found
 
 
-def test_a_model_in_place(tmp_path: Path):
+def test_a_model_in_place(tmp_path: Path) -> None:
     model = tmp_path / NAME
     model.mkdir()
     (model / "config.json").write_text("{}")
@@ -37,25 +37,25 @@ def test_a_model_in_place(tmp_path: Path):
     assert seen.archives == ()
 
 
-def test_one_directory_too_deep(tmp_path: Path):
+def test_one_directory_too_deep(tmp_path: Path) -> None:
     (tmp_path / NAME / NAME).mkdir(parents=True)
     (tmp_path / NAME / NAME / "config.json").write_text("{}")
     seen = look(tmp_path / NAME)
     assert (seen.has_config, seen.nested) == (False, True)
 
 
-def test_still_an_archive(tmp_path: Path):
+def test_still_an_archive(tmp_path: Path) -> None:
     (tmp_path / f"{NAME}.zip").touch()
     seen = look(tmp_path / NAME)
     assert (seen.exists, seen.parent_exists, seen.archives) == (False, True, (str(tmp_path / f"{NAME}.zip"),))
 
 
-def test_missing_with_its_parents(tmp_path: Path):
+def test_missing_with_its_parents(tmp_path: Path) -> None:
     seen = look(tmp_path / "iic" / NAME)
     assert (seen.exists, seen.parent_exists, seen.archives) == (False, False, ())
 
 
-def test_a_file_or_a_dead_link_in_its_place(tmp_path: Path):
+def test_a_file_or_a_dead_link_in_its_place(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to("gone")
     assert (look(tmp_path / "file").exists, look(tmp_path / "file").is_directory) == (True, False)
@@ -64,11 +64,11 @@ def test_a_file_or_a_dead_link_in_its_place(tmp_path: Path):
 
 
 @pytest.mark.parametrize("path", [None, "", "/a\0b"])
-def test_nothing_to_look_at(path: str | None):
+def test_nothing_to_look_at(path: str | None) -> None:
     assert isinstance(model_files(path), NotSeen)
 
 
-def test_a_trailing_slash_and_hostile_names(tmp_path: Path):
+def test_a_trailing_slash_and_hostile_names(tmp_path: Path) -> None:
     model = tmp_path / NAME
     model.mkdir()
     (model / "\x1b[31mred\n").touch()
@@ -82,7 +82,7 @@ def test_a_trailing_slash_and_hostile_names(tmp_path: Path):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_what_this_user_may_not_see_needs_root(tmp_path: Path):
+def test_what_this_user_may_not_see_needs_root(tmp_path: Path) -> None:
     (tmp_path / "closed").mkdir(mode=0o700)
     child = os.fork()
     if child == 0:
@@ -99,12 +99,12 @@ def test_what_this_user_may_not_see_needs_root(tmp_path: Path):
 
 
 @pytest.mark.parametrize("ending", [".zip", ".tar", ".tar.gz", ".tgz", ".tar.zst", "-v1.tar.xz", ".ZIP"])
-def test_archives(ending: str):
+def test_archives(ending: str) -> None:
     assert is_archive(NAME + ending, NAME)
 
 
 @pytest.mark.parametrize("name", [NAME, "other.zip", NAME + ".md", NAME + "-backup", "zip"])
-def test_no_archives(name: str):
+def test_no_archives(name: str) -> None:
     assert not is_archive(name, NAME)
 
 
@@ -144,26 +144,26 @@ def archive() -> bytes:
 )
 def test_a_file_that_is_not_whole_is_known_by_its_content(
     tmp_path: Path, name: str, content: bytes, problem: str | None
-):
+) -> None:
     (tmp_path / name).write_bytes(content)
     (seen,) = look(tmp_path).files
     assert (seen.problem, seen.size) == (problem, len(content))
 
 
-def test_what_a_model_is_not_loaded_from_is_not_looked_at(tmp_path: Path):
+def test_what_a_model_is_not_loaded_from_is_not_looked_at(tmp_path: Path) -> None:
     for name in ("README.md", "LICENSE", "requirements.txt", ".msc", "logo.png"):
         (tmp_path / name).touch()
     (tmp_path / "nested.json").mkdir()
     assert look(tmp_path).files == ()
 
 
-def test_a_pipe_and_a_dead_link_among_the_weights(tmp_path: Path):
+def test_a_pipe_and_a_dead_link_among_the_weights(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.bin")
     (tmp_path / "b.bin").symlink_to("gone")
     assert [seen.problem for seen in look(tmp_path).files] == ["unreadable", "absent"]
 
 
-def test_a_shard_that_the_index_names_is_missing_once(tmp_path: Path):
+def test_a_shard_that_the_index_names_is_missing_once(tmp_path: Path) -> None:
     shards = {"a": "1.safetensors", "b": "2.safetensors", "c": "2.safetensors", "d": "../etc/passwd"}
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
     (tmp_path / "1.safetensors").write_bytes(TENSORS)
@@ -172,7 +172,7 @@ def test_a_shard_that_the_index_names_is_missing_once(tmp_path: Path):
     assert list(found.values()).count("absent") == 1
 
 
-def test_the_way_into_a_model_is_seen_through_links(tmp_path: Path):
+def test_the_way_into_a_model_is_seen_through_links(tmp_path: Path) -> None:
     blobs = tmp_path / "blobs"
     blobs.mkdir(mode=0o711)
     (blobs / "weights").write_bytes(TENSORS)
@@ -187,7 +187,7 @@ def test_the_way_into_a_model_is_seen_through_links(tmp_path: Path):
     assert "/" in seen
 
 
-def test_this_process_may_be_asked_for_as_whom_it_reads():
+def test_this_process_may_be_asked_for_as_whom_it_reads() -> None:
     reader = reader_of(os.getpid())
     assert reader is not None
     assert (reader.uid, reader.gids[0]) == (os.geteuid(), os.getegid())

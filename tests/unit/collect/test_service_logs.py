@@ -65,7 +65,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "log"
 
 
-def test_the_window_only(path: Path):
+def test_the_window_only(path: Path) -> None:
     path.write_text(nginx(NOW - 5000, "old") + nginx(NOW - 800, "in") + nginx(NOW - 1, "last"))
     log = nginx_log(path)
     assert texts(log) == ["in", "last"]
@@ -74,7 +74,7 @@ def test_the_window_only(path: Path):
     assert log.size == path.stat().st_size
 
 
-def test_a_traceback_stays_with_its_line(path: Path):
+def test_a_traceback_stays_with_its_line(path: Path) -> None:
     path.write_text(
         gunicorn(NOW - 20, "Exception in worker process")
         + "Traceback (most recent call last):\n"
@@ -92,7 +92,7 @@ def test_a_traceback_stays_with_its_line(path: Path):
     assert second == "Worker exiting (pid: 7)"
 
 
-def test_a_long_traceback_keeps_its_beginning_and_its_end(path: Path):
+def test_a_long_traceback_keeps_its_beginning_and_its_end(path: Path) -> None:
     frames = "".join(f'  File "deep.py", line {number}\n' for number in range(5000))
     path.write_text(gunicorn(NOW - 20, "Exception") + "Traceback\n" + frames + "RecursionError: deep\n")
     (text,) = texts(gunicorn_log(path))
@@ -103,14 +103,14 @@ def test_a_long_traceback_keeps_its_beginning_and_its_end(path: Path):
     assert "lines …" in text
 
 
-def test_one_endless_line_keeps_both_ends():
+def test_one_endless_line_keeps_both_ends() -> None:
     text = entry_text(b"Exception", [b"x" * 100_000, b"ValueError: the end"])
     assert text.startswith("Exception")
     assert text.endswith("ValueError: the end")
     assert len(text) <= 4000
 
 
-def test_hostile_bytes_are_made_harmless(path: Path):
+def test_hostile_bytes_are_made_harmless(path: Path) -> None:
     junk = bytes(range(256)).replace(b"\n", b"")
     path.write_bytes(
         nginx(NOW - 9, "before").encode()
@@ -125,13 +125,13 @@ def test_hostile_bytes_are_made_harmless(path: Path):
     assert all(char.isprintable() or char in "\n\t\ufffd" for char in hostile)
 
 
-def test_a_key_in_a_log_is_not_kept_even_without_its_beginning():
+def test_a_key_in_a_log_is_not_kept_even_without_its_beginning() -> None:
     block = [b"-----BEGIN PRIVATE KEY-----", *[b"MIIEvQIBADANBgkqhkiG9w0BAQEFAASC" * 2] * 100]
     for lines in ([*block, b"-----END PRIVATE KEY-----"], [*block[50:], b"-----END PRIVATE KEY-----"]):
         assert "MIIEvQIB" not in entry_text(b"loaded", lines)
 
 
-def test_a_flood_does_not_crowd_out_the_one_line_that_matters(path: Path):
+def test_a_flood_does_not_crowd_out_the_one_line_that_matters(path: Path) -> None:
     with path.open("w") as file:
         file.write(nginx(NOW - 800, "connect() failed (111: Connection refused)"))
         for number in range(10_000):
@@ -142,7 +142,7 @@ def test_a_flood_does_not_crowd_out_the_one_line_that_matters(path: Path):
     assert not log.complete
 
 
-def test_the_newest_entries_are_kept(path: Path):
+def test_the_newest_entries_are_kept(path: Path) -> None:
     with path.open("w") as file:
         for number in range(3 * MAX_ENTRIES):
             file.write(nginx(NOW - 700 + number / 100, f"{chr(97 + number % 26)}{'x' * (number % 50)}"))
@@ -153,7 +153,7 @@ def test_the_newest_entries_are_kept(path: Path):
     assert not log.complete
 
 
-def test_a_log_of_two_gigabytes_costs_what_its_end_costs(path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_log_of_two_gigabytes_costs_what_its_end_costs(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with path.open("wb") as file:
         file.truncate(2 << 30)
         file.seek(0, os.SEEK_END)
@@ -172,7 +172,7 @@ def test_a_log_of_two_gigabytes_costs_what_its_end_costs(path: Path, monkeypatch
     assert taken == [service_logs.MAX_BYTES]
 
 
-def test_lines_across_the_steps_of_reading(path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_lines_across_the_steps_of_reading(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = [f"entry {number} {'y' * (number % 37)}." for number in range(300)]
     path.write_text("".join(nginx(NOW - 300 + number, text) for number, text in enumerate(expected)))
     for step in (1, 7, 64, 1000):
@@ -185,7 +185,7 @@ def test_lines_across_the_steps_of_reading(path: Path, monkeypatch: pytest.Monke
     assert not cut.complete
 
 
-def test_the_rotated_file_is_read_where_the_window_reaches_into_it(path: Path):
+def test_the_rotated_file_is_read_where_the_window_reaches_into_it(path: Path) -> None:
     path.write_text(nginx(NOW - 10, "new"))
     rotated = path.with_name("log.1")
     rotated.write_text(nginx(NOW - 5000, "old") + nginx(NOW - 600, "rotated"))
@@ -198,7 +198,7 @@ def test_the_rotated_file_is_read_where_the_window_reaches_into_it(path: Path):
     assert nginx_log(path).complete
 
 
-def test_a_rotated_file_wholly_within_the_window(path: Path):
+def test_a_rotated_file_wholly_within_the_window(path: Path) -> None:
     path.write_text(nginx(NOW - 10, "new"))
     rotated = path.with_name("log.1")
     rotated.write_text(nginx(NOW - 600, "rotated"))
@@ -207,7 +207,9 @@ def test_a_rotated_file_wholly_within_the_window(path: Path):
     assert nginx_log(path).complete
 
 
-def test_a_long_log_whose_end_holds_the_window_is_complete(path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_long_log_whose_end_holds_the_window_is_complete(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(service_logs, "MAX_BYTES", 4000)
     old = "".join(nginx(NOW - 5000, f"old {number}") + access(NOW - 5000, 200) for number in range(500))
     path.write_text(old + nginx(NOW - 10, "new") + access(NOW - 10, 200))
@@ -218,7 +220,7 @@ def test_a_long_log_whose_end_holds_the_window_is_complete(path: Path, monkeypat
     assert not access_log(path).complete
 
 
-def test_a_window_that_reaches_into_a_compressed_file_is_not_complete(path: Path):
+def test_a_window_that_reaches_into_a_compressed_file_is_not_complete(path: Path) -> None:
     path.write_text(nginx(NOW - 10, "new"))
     packed = path.with_name("log.1.gz")
     packed.write_bytes(b"\x1f\x8b")
@@ -226,14 +228,14 @@ def test_a_window_that_reaches_into_a_compressed_file_is_not_complete(path: Path
     assert not nginx_log(path).complete
 
 
-def test_an_empty_log_is_no_failure(path: Path):
+def test_an_empty_log_is_no_failure(path: Path) -> None:
     path.touch()
     log = nginx_log(path)
     assert (log.entries, log.complete) == ((), True)
     assert (access_log(path).requests, access_log(path).complete) == (0, True)
 
 
-def test_a_log_in_another_format_is_not_called_empty(path: Path):
+def test_a_log_in_another_format_is_not_called_empty(path: Path) -> None:
     path.write_text("hello\nworld\n")
     seen = read(nginx_error_logs=(str(path),), nginx_access_log=str(path), gunicorn_error_log=str(path))
     for found in (seen.nginx_errors[str(path)], seen.nginx_access, seen.gunicorn_error):
@@ -241,7 +243,7 @@ def test_a_log_in_another_format_is_not_called_empty(path: Path):
         assert "understood" in found.reason
 
 
-def test_requests_are_counted_by_status(path: Path):
+def test_requests_are_counted_by_status(path: Path) -> None:
     rows = [access(NOW - 5000, 500), *(access(NOW - 100 + n, 502 if n % 3 == 0 else 200) for n in range(9))]
     path.write_text("".join(rows) + "broken line\n")
     log = access_log(path)
@@ -252,20 +254,20 @@ def test_requests_are_counted_by_status(path: Path):
 @pytest.mark.parametrize(
     "name", ["off", "-", "stderr", "syslog:server=unix:/dev/log", "/dev/stderr", "/dev/null"]
 )
-def test_what_goes_elsewhere_is_said(name: str):
+def test_what_goes_elsewhere_is_said(name: str) -> None:
     found = read(nginx_error_logs=(name,)).nginx_errors[name]
     assert isinstance(found, NotSeen)
     assert "it " in found.reason
 
 
-def test_a_link_to_a_stream_is_not_this_programs_own(path: Path):
+def test_a_link_to_a_stream_is_not_this_programs_own(path: Path) -> None:
     path.symlink_to("/dev/stderr")
     found = read(nginx_access_log=str(path)).nginx_access
     assert isinstance(found, NotSeen)
     assert "stream" in found.reason
 
 
-def test_what_cannot_be_read_is_not_seen(tmp_path: Path):
+def test_what_cannot_be_read_is_not_seen(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for name, words in (
         (tmp_path / "no.log", "no such file"),
@@ -285,7 +287,7 @@ def bytes_read() -> int:
 
 
 @pytest.mark.skipif(not os.access("/proc/self/io", os.R_OK), reason="the kernel keeps no such account")
-def test_of_long_logs_a_few_megabytes_are_read(tmp_path: Path):
+def test_of_long_logs_a_few_megabytes_are_read(tmp_path: Path) -> None:
     stamp = time.strftime("%d/%b/%Y:%H:%M:%S +0000", time.gmtime(NOW - 60))
     kinds = {
         "nginx_access_log": f'10.0.0.7 - - [{stamp}] "POST /predict HTTP/1.1" 200 312 "-" "curl/8"\n',

@@ -69,7 +69,7 @@ def broken_promises(book: Catalogue) -> list[str]:
     return found
 
 
-def test_every_code_of_the_contract_is_there_once_in_its_order_with_its_title_and_severity():
+def test_every_code_of_the_contract_is_there_once_in_its_order_with_its_title_and_severity() -> None:
     assert broken_promises(catalogue()) == []
 
 
@@ -81,7 +81,7 @@ def entry_text(code: str) -> str:
 # Each costs a whole catalogue: the first and the last code, and some of every layer.
 @pytest.mark.parametrize("code", [*CODES[::8], CODES[-1]])
 @pytest.mark.parametrize("change", ["dropped", "renamed", "severity", "title"])
-def test_a_changed_code_of_the_contract_is_noticed(code, change):
+def test_a_changed_code_of_the_contract_is_noticed(code, change) -> None:
     text = entry_text(code)
     severity = CONTRACT["codes"][code]["severity"]
     other = "warn" if severity == "fail" else "fail"
@@ -95,21 +95,21 @@ def test_a_changed_code_of_the_contract_is_noticed(code, change):
     assert broken_promises(Catalogue(SOURCE.replace(text, changed))) == [noticed]
 
 
-def test_a_changed_order_and_a_dropped_rule_of_the_contract_are_noticed():
+def test_a_changed_order_and_a_dropped_rule_of_the_contract_are_noticed() -> None:
     first, second = entry_text("DNS001"), entry_text("DNS002")
     moved = SOURCE.replace(first, "").replace(second, second + first)
     assert broken_promises(Catalogue(moved)) == ["codes"]
     assert broken_promises(Catalogue(SOURCE.replace('"GUN008 > GUN010",', ""))) == ["rules"]
 
 
-def test_a_new_code_breaks_no_promise():
+def test_a_new_code_breaks_no_promise() -> None:
     text = entry_text("NGX022")
     grown = SOURCE.replace(text, text + text.replace("[NGX022", "[NGX999"))
     assert "NGX999" in Catalogue(grown).codes
     assert broken_promises(Catalogue(grown)) == []
 
 
-def test_a_layer_s_file_holds_the_codes_of_that_layer_alone_in_the_order_of_their_numbers():
+def test_a_layer_s_file_holds_the_codes_of_that_layer_alone_in_the_order_of_their_numbers() -> None:
     assert [code for layer in LAYERS for code in layer_codes(layer)] == list(catalogue().codes)
     for layer in LAYERS:
         codes = layer_codes(layer)
@@ -119,7 +119,7 @@ def test_a_layer_s_file_holds_the_codes_of_that_layer_alone_in_the_order_of_thei
     assert files == {"precedence", "symptoms", *LAYERS}
 
 
-def test_parsing_by_parts_gives_what_parsing_the_whole_file_gives():
+def test_parsing_by_parts_gives_what_parsing_the_whole_file_gives() -> None:
     # A line in a text that looks like a header would cut an entry in two.
     whole = tomllib.loads(SOURCE)
     assert list(whole) == ["precedence", "symptoms", *catalogue().codes]
@@ -132,7 +132,7 @@ def test_parsing_by_parts_gives_what_parsing_the_whole_file_gives():
 
 
 @pytest.mark.parametrize("entry", entries(), ids=lambda entry: entry.code)
-def test_every_text_is_in_both_languages(entry):
+def test_every_text_is_in_both_languages(entry) -> None:
     sentences = [step for step in entry.fix if not is_command(step)]
     for text in (entry.title, entry.summary, entry.means, entry.shows, entry.prevent, *sentences):
         assert text.en.strip()
@@ -141,13 +141,13 @@ def test_every_text_is_in_both_languages(entry):
 
 
 @pytest.mark.parametrize("entry", entries(), ids=lambda entry: entry.code)
-def test_nothing_of_it_is_still_to_be_written(entry):
+def test_nothing_of_it_is_still_to_be_written(entry) -> None:
     # What scripts/new-cause lays out.
     assert "TODO" not in entry_text(entry.code)
 
 
 @pytest.mark.parametrize("entry", entries(), ids=lambda entry: entry.code)
-def test_verify_is_one_line_and_there_is_something_to_do(entry):
+def test_verify_is_one_line_and_there_is_something_to_do(entry) -> None:
     assert is_command(entry.verify)
     assert entry.verify.en.strip()
     assert entry.fix
@@ -156,7 +156,7 @@ def test_verify_is_one_line_and_there_is_something_to_do(entry):
 
 
 @pytest.mark.parametrize("entry", entries(), ids=lambda entry: entry.code)
-def test_placeholders_are_the_target_s_or_declared_and_used(entry):
+def test_placeholders_are_the_target_s_or_declared_and_used(entry) -> None:
     used = {name for template in templates(entry) for name in placeholders(template)}
     assert used <= TARGET_VALUES | DERIVED_VALUES | set(entry.facts)
     assert set(entry.facts) <= used
@@ -166,7 +166,7 @@ def test_placeholders_are_the_target_s_or_declared_and_used(entry):
 
 
 @pytest.mark.parametrize("entry", entries(), ids=lambda entry: entry.code)
-def test_both_languages_tell_the_same_values(entry):
+def test_both_languages_tell_the_same_values(entry) -> None:
     assert set(placeholders(entry.summary.en)) == set(placeholders(entry.summary.zh))
 
 
@@ -180,7 +180,7 @@ def words(command: str) -> list[str]:
 
 
 @pytest.mark.parametrize("entry", entries(), ids=lambda entry: entry.code)
-def test_a_hostile_value_changes_no_command_s_shape(entry):
+def test_a_hostile_value_changes_no_command_s_shape(entry) -> None:
     def commands(value: str) -> list[str]:
         values = {**GUIDE_VALUES, **{name: value for name in entry.facts if name not in LIST_VALUES}}
         values |= {name: "7" for name in entry.facts if name in LIST_VALUES}
@@ -195,7 +195,7 @@ def test_a_hostile_value_changes_no_command_s_shape(entry):
 
 
 @pytest.mark.parametrize("entry", entries(), ids=lambda entry: entry.code)
-def test_no_placeholder_stands_inside_quotes_of_a_command(entry):
+def test_no_placeholder_stands_inside_quotes_of_a_command(entry) -> None:
     commands = [entry.verify, *(step for step in entry.fix if is_command(step))]
     for command in commands:
         unquoted = re.sub(r"'[^']*'|\"(?:\\.|[^\"\\])*\"", "", command.en)
@@ -203,7 +203,7 @@ def test_no_placeholder_stands_inside_quotes_of_a_command(entry):
 
 
 @pytest.mark.parametrize("entry", entries(), ids=lambda entry: entry.code)
-def test_symptoms_it_explains_exist(entry):
+def test_symptoms_it_explains_exist(entry) -> None:
     assert set(entry.explains) <= set(catalogue().symptoms)
     assert len(set(entry.explains)) == len(entry.explains)
 
@@ -212,7 +212,7 @@ SYMPTOM_VALUES = {"url", "status", "detail", "waited"}
 STATUSES = (400, 403, 404, 405, 413, 429, 500, 502, 503, 504)
 
 
-def test_symptoms_are_complete_and_in_both_languages():
+def test_symptoms_are_complete_and_in_both_languages() -> None:
     book = catalogue()
     assert {f"http.{status}" for status in STATUSES} <= set(book.symptoms)
     for name in book.symptoms:
@@ -224,12 +224,12 @@ def test_symptoms_are_complete_and_in_both_languages():
         assert not re.search(r"\{[a-z_]+\}| \?|\?/", command), command
 
 
-def test_every_symptom_can_be_explained_by_some_cause():
+def test_every_symptom_can_be_explained_by_some_cause() -> None:
     explained = {name for entry in entries() for name in entry.explains}
     assert explained == set(catalogue().symptoms)
 
 
-def test_the_rows_every_on_call_knows():
+def test_the_rows_every_on_call_knows() -> None:
     def verify(code: str) -> str:
         return catalogue().entry(code).verify_with(GUIDE_VALUES).en
 
@@ -246,7 +246,7 @@ def test_the_rows_every_on_call_knows():
 # --- precedence --------------------------------------------------------------------------------------------------
 
 
-def test_between_codes_of_the_contract_precedence_is_the_contract_s_and_two_rules_of_our_own():
+def test_between_codes_of_the_contract_precedence_is_the_contract_s_and_two_rules_of_our_own() -> None:
     own = catalogue().rules[len(CONTRACT["rules"]) :]
     between = [rule for rule in own if set(re.split(r"\s*>\s*", rule)) <= set(CODES)]
     assert between == ["DNS003 > TLS004", "HST005 > APP005"]
@@ -255,14 +255,14 @@ def test_between_codes_of_the_contract_precedence_is_the_contract_s_and_two_rule
         assert catalogue().outranks(left, right) == promised.outranks(left, right), (left, right)
 
 
-def test_precedence_names_known_codes_and_has_no_cycle():
+def test_precedence_names_known_codes_and_has_no_cycle() -> None:
     book = catalogue()
     for rule in book.rules:
         assert set(re.split(r"\s*>\s*", rule)) <= set(book.codes)
     assert not [code for code in book.codes if book.outranks(code, code)]
 
 
-def test_precedence_is_transitive():
+def test_precedence_is_transitive() -> None:
     book = catalogue()
     assert book.outranks("ENV001", "GUN001")
     assert book.outranks("ENV001", "NGX005")
@@ -271,7 +271,7 @@ def test_precedence_is_transitive():
     assert not book.outranks("DNS001", "GUN001")
 
 
-def test_a_cycle_would_be_seen():
+def test_a_cycle_would_be_seen() -> None:
     cyclic = Catalogue('[symptoms]\n[precedence]\nrules = ["AAA001 > BBB001", "BBB001 > AAA001"]\n')
     assert cyclic.outranks("AAA001", "AAA001")
 
@@ -279,46 +279,46 @@ def test_a_cycle_would_be_seen():
 # --- filling -----------------------------------------------------------------------------------------------------
 
 
-def test_a_missing_value_is_a_question_mark():
+def test_a_missing_value_is_a_question_mark() -> None:
     assert fill("{pid} at {where}", {"pid": "7"}) == "7 at ?"
 
 
 @pytest.mark.parametrize(
     "value", ["{pid}", "{0.__class__}", "{", "}", "{{}}", "%s", r"\g<0>", r"\1", "{where!r:>1000000000}"]
 )
-def test_a_value_is_inserted_letter_by_letter(value):
+def test_a_value_is_inserted_letter_by_letter(value) -> None:
     assert fill("<{where}> {pid}", {"where": value, "pid": "7"}) == f"<{value}> 7"
 
 
 @pytest.mark.parametrize(
     "template", ["{pid.real}", "{pid!r}", "{pid:>9}", "{0}", "{}", "%{http_code}", "${pid}", "{PID}"]
 )
-def test_what_is_no_placeholder_stays(template):
+def test_what_is_no_placeholder_stays(template) -> None:
     assert fill(template, {"pid": "7", "http_code": "x"}) == template
 
 
-def test_a_value_cannot_become_a_command():
+def test_a_value_cannot_become_a_command() -> None:
     command = fill_command(verbatim("ls -l {archive}"), {"archive": "/m/a.zip; rm -rf /"})
     assert shlex.split(command.en) == ["ls", "-l", "/m/a.zip; rm -rf /"]
 
 
-def test_a_list_becomes_one_argument_each():
+def test_a_list_becomes_one_argument_each() -> None:
     command = fill_command(verbatim("pip install {packages}"), {"packages": "flask, a;b"})
     assert command.en == "pip install flask 'a;b'"
 
 
-def test_what_is_a_command_stays_one():
+def test_what_is_a_command_stays_one() -> None:
     assert fill_command(verbatim("{restart}"), {"restart": "systemctl restart x"}).en == "systemctl restart x"
 
 
-def test_a_unix_socket_gets_commands_of_its_own():
+def test_a_unix_socket_gets_commands_of_its_own() -> None:
     derived = with_derived({"backend": "unix:/run/x.sock"})
     assert derived["backend_curl"] == "curl -v --unix-socket /run/x.sock http://localhost"
     assert derived["backend_head"] == "curl -I --unix-socket /run/x.sock http://localhost"
     assert derived["backend_listeners"] == "ss -lxp | grep /run/x.sock"
 
 
-def test_a_step_without_its_value_is_left_out():
+def test_a_step_without_its_value_is_left_out() -> None:
     steps = catalogue().entry("GUN012").fix_with({**GUIDE_VALUES, "pid": "?", "command": "?"})
     assert not [step for step in steps if step.en.startswith("kill")]
     assert [
@@ -331,7 +331,7 @@ def test_a_step_without_its_value_is_left_out():
 # --- lookup ------------------------------------------------------------------------------------------------------
 
 
-def test_an_unknown_code_names_the_nearest():
+def test_an_unknown_code_names_the_nearest() -> None:
     with pytest.raises(UnknownCodeError, match="GUN001") as caught:
         catalogue().entry("GNU001")
     assert isinstance(caught.value, KeyError)
@@ -341,7 +341,7 @@ def test_an_unknown_code_names_the_nearest():
         catalogue().symptom("http.520")
 
 
-def test_an_entry_in_one_language_only_is_refused():
+def test_an_entry_in_one_language_only_is_refused() -> None:
     broken = Catalogue(
         "[symptoms]\n[precedence]\nrules = []\n"
         "[AAA001]\nseverity = 'warn'\nexplains = []\nfacts = []\nverify = 'x'\nfix = ['y']\n"
@@ -351,7 +351,7 @@ def test_an_entry_in_one_language_only_is_refused():
         broken.entry("AAA001")
 
 
-def test_loading_and_two_entries_cost_little():
+def test_loading_and_two_entries_cost_little() -> None:
     def once() -> float:
         started = time.perf_counter()
         book = Catalogue(SOURCE)
@@ -384,7 +384,7 @@ def _findings_in_checks() -> list[tuple[str, str, set[str]]]:
     return found
 
 
-def test_checks_supply_every_fact_that_their_cause_asks_for():
+def test_checks_supply_every_fact_that_their_cause_asks_for() -> None:
     found = _findings_in_checks()
     assert found, "the checks have moved: this test sees nothing"
     missing = {

@@ -50,7 +50,7 @@ def made(
     return builder.sign(key, algorithm).public_bytes(Encoding.DER)
 
 
-def test_the_basic_facts():
+def test_the_basic_facts() -> None:
     der = made()
     facts = certificate_from_der(der)
     assert (facts.subject, facts.issuer, facts.serial) == ("CN=leaf", "CN=issuer", "ff")
@@ -69,20 +69,20 @@ def test_the_basic_facts():
     ],
     ids=["ec", "ed25519", "rsa"],
 )
-def test_kinds_of_keys(key: Any, kind: str):
+def test_kinds_of_keys(key: Any, kind: str) -> None:
     facts = certificate_from_der(made(key=key, issuer="leaf"))
     assert facts.key_type == kind
     assert facts.self_signed
     assert facts.public_key == spki_hash(key.public_key())
 
 
-def test_the_same_name_under_another_key_is_not_self_signed():
+def test_the_same_name_under_another_key_is_not_self_signed() -> None:
     der = bytearray(made(issuer="leaf"))
     der[-1] ^= 1  # the signature's last byte
     assert not certificate_from_der(bytes(der)).self_signed
 
 
-def test_names_in_all_their_forms():
+def test_names_in_all_their_forms() -> None:
     facts = certificate_from_der(
         made(
             names=[
@@ -104,7 +104,7 @@ def test_names_in_all_their_forms():
     )
 
 
-def test_dates_at_the_ends_of_time():
+def test_dates_at_the_ends_of_time() -> None:
     facts = certificate_from_der(
         made(start=datetime(1950, 1, 1, tzinfo=UTC), end=datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))
     )
@@ -112,11 +112,11 @@ def test_dates_at_the_ends_of_time():
     assert facts.not_after == datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
 
 
-def test_an_authority():
+def test_an_authority() -> None:
     assert certificate_from_der(made(authority=True)).is_authority
 
 
-def test_where_the_issuer_is_fetched():
+def test_where_the_issuer_is_fetched() -> None:
     def named(method: x509.ObjectIdentifier, url: str) -> x509.AccessDescription:
         return x509.AccessDescription(method, x509.UniformResourceIdentifier(url))
 
@@ -128,7 +128,7 @@ def test_where_the_issuer_is_fetched():
     assert certificate_from_der(made()).issuer_url == ""
 
 
-def test_hostile_names_are_made_harmless():
+def test_hostile_names_are_made_harmless() -> None:
     facts = certificate_from_der(
         made(subject="\x1b[31mred\u202e", names=[x509.DNSName("\x1b]0;owned\x07gte.example")])
     )
@@ -136,7 +136,7 @@ def test_hostile_names_are_made_harmless():
     assert "\u202e" not in facts.subject
 
 
-def test_unreadable_names_are_not_taken_for_none():
+def test_unreadable_names_are_not_taken_for_none() -> None:
     der = made(names=[x509.DNSName("gte.example")])
     # The name's own tag (dNSName, [2]) becomes one that subjectAltName does not know.
     broken = der.replace(b"\x82\x0bgte.example", b"\x9f\x0bgte.example")
@@ -147,7 +147,7 @@ def test_unreadable_names_are_not_taken_for_none():
 
 @given(st.integers(0, 400), st.integers(0, 255))
 @example(11, 1)  # a version that X.509 does not have
-def test_no_damage_raises_anything_but_value_error(place: int, value: int):
+def test_no_damage_raises_anything_but_value_error(place: int, value: int) -> None:
     der = bytearray(made(names=[x509.DNSName("gte.example")], authority=True))
     der[place % len(der)] = value
     with contextlib.suppress(ValueError):
@@ -155,7 +155,7 @@ def test_no_damage_raises_anything_but_value_error(place: int, value: int):
 
 
 @given(st.binary(max_size=200))
-def test_no_bytes_raise_anything_but_value_error(content: bytes):
+def test_no_bytes_raise_anything_but_value_error(content: bytes) -> None:
     for function in (certificate_from_der, lambda c: list(pem_blocks(b"-----BEGIN CERTIFICATE-----\n" + c))):
         with contextlib.suppress(ValueError):
             function(content)

@@ -79,18 +79,18 @@ def verdict(
         (DINGTALK, 502, {"errcode": 0}, "failed"),
     ],
 )
-def test_the_code_inside_decides(vendor, status, answer, outcome):
+def test_the_code_inside_decides(vendor, status, answer, outcome) -> None:
     assert verdict(vendor, answer, status).outcome == outcome
 
 
-def test_a_refusal_quotes_the_robot_and_says_what_to_look_at():
+def test_a_refusal_quotes_the_robot_and_says_what_to_look_at() -> None:
     reason = verdict(DINGTALK, {"errcode": 310000, "errmsg": "sign not match"}).reason
     assert "310000 sign not match" in reason.en
     assert "clock" in reason.en
     assert "本机时间" in reason.zh
 
 
-def test_words_that_would_drive_the_terminal_are_not_shown():
+def test_words_that_would_drive_the_terminal_are_not_shown() -> None:
     reason = verdict(WECOM, {"errcode": 1, "errmsg": "\x1b[2Jno\r\nno" + "x" * 5000}).reason.en
     assert "\x1b" not in reason
     assert "\n" not in reason
@@ -111,12 +111,12 @@ def test_words_that_would_drive_the_terminal_are_not_shown():
         ({"x-ogw-ratelimit-reset": "41"}, 41.0),
     ],
 )
-def test_how_long_to_wait(headers, seconds):
+def test_how_long_to_wait(headers, seconds) -> None:
     assert retry_after(headers, NOW) == seconds
     assert verdict(DINGTALK, None, 429, headers).retry_after == seconds
 
 
-def test_a_silenced_dingtalk_robot_is_left_alone_for_its_ten_minutes():
+def test_a_silenced_dingtalk_robot_is_left_alone_for_its_ten_minutes() -> None:
     assert verdict(DINGTALK, {"errcode": 130101, "errmsg": "send too fast"}).retry_after == 600
 
 
@@ -128,7 +128,7 @@ def by_hand(key: bytes, message: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("secret", ["SEC0123456789abcdef", "x" * 80, "秘密"])
-def test_signatures_against_the_rfc(secret):
+def test_signatures_against_the_rfc(secret) -> None:
     import base64
 
     expected = base64.b64encode(by_hand(secret.encode(), f"1795300000123\n{secret}".encode())).decode()
@@ -137,13 +137,13 @@ def test_signatures_against_the_rfc(secret):
     assert feishu.signature(secret, 1795300000) == expected
 
 
-def test_no_at_tag_in_a_quoted_log_line_summons_the_group():
+def test_no_at_tag_in_a_quoted_log_line_summons_the_group() -> None:
     document = FEISHU.compose(Address("t"), 'log: <at user_id="all">x</at> <AT id=1>', NOW).document
     assert "<at" not in json.dumps(document).lower()
 
 
 @pytest.mark.parametrize("limit", [10, 11, 12, 2048])
-def test_text_is_cut_in_bytes_and_between_characters(limit):
+def test_text_is_cut_in_bytes_and_between_characters(limit) -> None:
     cut = fitting("服务" * 2000, limit)
     assert len(cut.encode()) <= limit
     assert cut.endswith("…")
@@ -171,5 +171,5 @@ def test_text_is_cut_in_bytes_and_between_characters(limit):
         ("", False),
     ],
 )
-def test_a_token_leaves_this_machine_over_tls_only(endpoint, usable):
+def test_a_token_leaves_this_machine_over_tls_only(endpoint, usable) -> None:
     assert usable_endpoint(endpoint) is usable

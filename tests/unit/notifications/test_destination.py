@@ -29,7 +29,7 @@ SECRETS = {
 
 
 @pytest.mark.parametrize("url", SECRETS)
-def test_nothing_that_opens_a_door_is_shown(url):
+def test_nothing_that_opens_a_door_is_shown(url) -> None:
     destination = Destination(0, url)
     everywhere = [masked(url), repr(destination), destination.shown, destination.id]
     peer = f"error for {url} and {' '.join(SECRETS[url])} see /a?x={SECRETS[url][0]}"
@@ -38,7 +38,7 @@ def test_nothing_that_opens_a_door_is_shown(url):
         assert not [text for text in everywhere if secret.lower() in text.lower()]
 
 
-def test_what_is_shown_still_tells_destinations_apart():
+def test_what_is_shown_still_tells_destinations_apart() -> None:
     assert masked("dingtalk://a@b/") == "dingtalk://***"
     assert masked("mailtos://me:pw@mail.example.com?to=x") == "mailtos://***@mail.example.com/***"
     assert masked("https://oapi.dingtalk.com/robot/send?access_token=x") == "https://oapi.dingtalk.com/***"
@@ -52,7 +52,7 @@ def test_what_is_shown_still_tells_destinations_apart():
     "bad",
     ["", "dingtalk", "dingtalk://", "://token", "ding talk://tokentoken", "dingtalk://tok en", "x" * 3000],
 )
-def test_an_entry_that_is_no_url_is_named_by_its_place(bad):
+def test_an_entry_that_is_no_url_is_named_by_its_place(bad) -> None:
     with pytest.raises(SettingsError) as caught:
         destinations(["dingtalk://aaaa", bad])
     message = str(caught.value)
@@ -62,7 +62,7 @@ def test_an_entry_that_is_no_url_is_named_by_its_place(bad):
     assert caught.value.exit_code == 3
 
 
-def test_the_same_url_twice_is_told_once_and_the_number_is_bounded():
+def test_the_same_url_twice_is_told_once_and_the_number_is_bounded() -> None:
     assert [found.index for found in destinations(["a://x", "a://x ", "b://x"])] == [0, 2]
     with pytest.raises(SettingsError, match="at most 20"):
         destinations([f"a://{n}" for n in range(21)])

@@ -37,7 +37,7 @@ def deliver(ledger: Ledger, destination: str, now: float, verdict: DeliveryResul
     return told
 
 
-def test_a_trouble_is_told_once_until_it_ended():
+def test_a_trouble_is_told_once_until_it_ended() -> None:
     ledger = Ledger()
     assert add(ledger, message(), ["a", "b"], NOW) == "queued"
     assert [add(ledger, message(at=NOW + n), ["a", "b"], NOW + n) for n in range(3)] == ["known"] * 3
@@ -50,7 +50,7 @@ def test_a_trouble_is_told_once_until_it_ended():
     assert add(ledger, message(), ["a", "b"], NOW + 92) == "queued"
 
 
-def test_a_recovery_takes_the_place_of_a_trouble_that_was_not_told():
+def test_a_recovery_takes_the_place_of_a_trouble_that_was_not_told() -> None:
     ledger = Ledger()
     add(ledger, message(), ["a", "b"], NOW)
     deliver(ledger, "a", NOW)
@@ -64,7 +64,7 @@ def test_a_recovery_takes_the_place_of_a_trouble_that_was_not_told():
     assert entry.began.title.en == "trouble GUN003"
 
 
-def test_a_trouble_that_is_being_sent_while_its_recovery_comes_is_not_told_twice():
+def test_a_trouble_that_is_being_sent_while_its_recovery_comes_is_not_told_twice() -> None:
     ledger = Ledger()
     add(ledger, message(), ["a", "b"], NOW)
     work, _ = due(ledger, ["a", "b"], NOW)
@@ -73,7 +73,7 @@ def test_a_trouble_that_is_being_sent_while_its_recovery_comes_is_not_told_twice
     assert ledger.entries[0].heard == ["a"]
 
 
-def test_destinations_are_independent_of_one_another():
+def test_destinations_are_independent_of_one_another() -> None:
     ledger = Ledger()
     add(ledger, message("ONE"), ["a", "b"], NOW)
     add(ledger, message("TWO"), ["a", "b"], NOW)
@@ -83,13 +83,13 @@ def test_destinations_are_independent_of_one_another():
     assert titles(ledger, "a", NOW + 31) == ["trouble ONE", "trouble TWO"]
 
 
-def test_pauses_double_up_to_an_hour_and_jitter_only_shortens_them():
+def test_pauses_double_up_to_an_hour_and_jitter_only_shortens_them() -> None:
     assert [pause(n, 0.0) for n in (1, 2, 3, 4)] == [30, 60, 120, 240]
     assert pause(1, 1.0) == 15
     assert pause(40, 0.0) == pause(10_000, 0.0) == 3600
 
 
-def test_the_peers_own_pause_is_kept():
+def test_the_peers_own_pause_is_kept() -> None:
     ledger = Ledger()
     add(ledger, message(), ["a"], NOW)
     (entry,) = due(ledger, ["a"], NOW)[0]["a"]
@@ -99,7 +99,7 @@ def test_the_peers_own_pause_is_kept():
     assert due(ledger, ["a"], NOW + 900)[0]
 
 
-def test_a_refusal_is_final_and_holds_nothing_up():
+def test_a_refusal_is_final_and_holds_nothing_up() -> None:
     ledger = Ledger()
     add(ledger, message("ONE"), ["a"], NOW)
     add(ledger, message("TWO"), ["a"], NOW)
@@ -108,7 +108,7 @@ def test_a_refusal_is_final_and_holds_nothing_up():
     assert ledger.routes == {}
 
 
-def test_attempts_are_bounded():
+def test_attempts_are_bounded() -> None:
     ledger, now, tried = Ledger(), NOW, 0
     add(ledger, message(), ["a"], NOW)
     while due(ledger, ["a"], now)[0]:
@@ -119,7 +119,7 @@ def test_attempts_are_bounded():
     assert ledger.entries == []
 
 
-def test_what_is_too_old_is_given_up_and_said_so():
+def test_what_is_too_old_is_given_up_and_said_so() -> None:
     ledger = Ledger()
     add(ledger, message(), ["a", "b"], NOW)
     deliver(ledger, "a", NOW)
@@ -129,7 +129,7 @@ def test_what_is_too_old_is_given_up_and_said_so():
     assert ledger.entries == []
 
 
-def test_a_destination_taken_out_of_the_settings_is_forgotten():
+def test_a_destination_taken_out_of_the_settings_is_forgotten() -> None:
     ledger = Ledger()
     add(ledger, message(), ["a", "b"], NOW)
     deliver(ledger, "b", NOW, FAILED)
@@ -138,7 +138,7 @@ def test_a_destination_taken_out_of_the_settings_is_forgotten():
     assert ledger.routes == {}
 
 
-def test_a_clock_that_was_put_back_delays_nothing_for_long():
+def test_a_clock_that_was_put_back_delays_nothing_for_long() -> None:
     ledger = Ledger()
     add(ledger, message(), ["a"], NOW)
     deliver(ledger, "a", NOW, FAILED)
@@ -147,7 +147,7 @@ def test_a_clock_that_was_put_back_delays_nothing_for_long():
         assert add(ledger, message(f"K{n}"), ["a"], NOW - 30 * 86400) == "queued"
 
 
-def test_a_flood_becomes_one_message():
+def test_a_flood_becomes_one_message() -> None:
     ledger = Ledger()
     added = [add(ledger, message(f"K{n}"), ["a"], NOW + n) for n in range(50)]
     assert added == ["queued"] * rules.HOURLY + ["held-back"] * (50 - rules.HOURLY)
@@ -160,7 +160,7 @@ def test_a_flood_becomes_one_message():
     assert ledger.held.count == 0
 
 
-def test_nothing_grows_without_bound():
+def test_nothing_grows_without_bound() -> None:
     ledger = Ledger()
     for n in range(2000):
         add(ledger, message(f"K{n}", at=NOW + 400 * n), ["a"], NOW + 400 * n)
@@ -184,7 +184,7 @@ STEPS = st.lists(
 
 @settings(max_examples=150, deadline=None)
 @given(STEPS)
-def test_whatever_happens_nobody_is_told_the_same_twice(steps):
+def test_whatever_happens_nobody_is_told_the_same_twice(steps) -> None:
     """Of one outage (from a key's first message to its recovery) a destination accepts each kind at most once."""
     ledger, now = Ledger(), NOW
     outage = {"K1": 0, "K2": 0}
@@ -211,7 +211,7 @@ def test_whatever_happens_nobody_is_told_the_same_twice(steps):
 
 
 @pytest.mark.parametrize("kind", ["trouble", "page", "recovered"])
-def test_without_destinations_nothing_is_kept(kind):
+def test_without_destinations_nothing_is_kept(kind) -> None:
     ledger = Ledger()
     assert add(ledger, message(kind=kind), [], NOW) == "no-destination"
     assert ledger == Ledger()

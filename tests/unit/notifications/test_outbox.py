@@ -46,7 +46,7 @@ def path(tmp_path):
     return tmp_path / "state" / "outbox.json"
 
 
-def test_a_message_waits_across_runs_and_is_delivered_once(path):
+def test_a_message_waits_across_runs_and_is_delivered_once(path) -> None:
     assert Outbox(path, URLS, "en").add(message(), NOW) == "queued"
     post = Post()
     deliveries = Outbox(path, URLS, "en", send=post).deliver(NOW, NOW + 10)
@@ -59,7 +59,7 @@ def test_a_message_waits_across_runs_and_is_delivered_once(path):
     assert post.sent[0][1] == "[gte-ops] trouble GUN003"
 
 
-def test_the_file_is_private_and_holds_no_url(path):
+def test_the_file_is_private_and_holds_no_url(path) -> None:
     outbox = Outbox(path, URLS, "en", send=Post(dingtalk=DeliveryResult("failed", verbatim("HTTP 502"))))
     outbox.add(message(body="password=hunter22 \x1b[2J"), NOW)
     outbox.deliver(NOW, NOW + 10)
@@ -73,7 +73,7 @@ def test_the_file_is_private_and_holds_no_url(path):
 @pytest.mark.parametrize(
     "torn", [b"", b"{", b"[]", b"\xff\xfe", b'{"version":9}', b'{"entries":[{"number":"x"}]}', b"[" * 100_000]
 )
-def test_a_torn_file_is_set_aside_and_reported(path, torn):
+def test_a_torn_file_is_set_aside_and_reported(path, torn) -> None:
     path.parent.mkdir()
     path.write_bytes(torn)
     outbox = Outbox(path, URLS, "en", send=Post())
@@ -87,7 +87,7 @@ def test_a_torn_file_is_set_aside_and_reported(path, torn):
     assert len(outbox.deliver(NOW, NOW + 10)) == 2
 
 
-def test_torn_files_do_not_pile_up(path):
+def test_torn_files_do_not_pile_up(path) -> None:
     path.parent.mkdir()
     for n in range(12):
         (path.parent / f"outbox.json.torn-{n}").write_bytes(b"x")
@@ -96,7 +96,7 @@ def test_torn_files_do_not_pile_up(path):
     assert len(list(path.parent.glob("*.torn-*"))) == 5
 
 
-def test_where_nothing_can_be_written_people_are_told_all_the_same(tmp_path):
+def test_where_nothing_can_be_written_people_are_told_all_the_same(tmp_path) -> None:
     (tmp_path / "state").write_text("a file where the directory should be")
     post = Post()
     outbox = Outbox(tmp_path / "state" / "outbox.json", URLS, "en", send=post)
@@ -108,11 +108,11 @@ def test_where_nothing_can_be_written_people_are_told_all_the_same(tmp_path):
     assert "sent from memory" in problem.en
 
 
-def test_a_disk_that_was_full_gets_the_state_once_it_has_room(path, monkeypatch):
+def test_a_disk_that_was_full_gets_the_state_once_it_has_room(path, monkeypatch) -> None:
     outbox = Outbox(path, URLS, "en", send=Post())
     real = os.fsync
 
-    def full(_descriptor):
+    def full(_descriptor) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
@@ -125,7 +125,7 @@ def test_a_disk_that_was_full_gets_the_state_once_it_has_room(path, monkeypatch)
     assert [name.name for name in path.parent.iterdir() if name.suffix == ".new"] == []
 
 
-def test_who_is_not_accepted_in_time_is_tried_again(path):
+def test_who_is_not_accepted_in_time_is_tried_again(path) -> None:
     outbox = Outbox(path, URLS, "en", send=Post(dingtalk=None))
     outbox.add(message("ONE"), NOW)
     outbox.add(message("TWO"), NOW)
@@ -140,7 +140,7 @@ def test_who_is_not_accepted_in_time_is_tried_again(path):
     assert outbox.deliver(NOW + 5, NOW + 15) == ()
 
 
-def test_a_recovery_tells_the_trouble_to_who_has_not_heard_of_it(path):
+def test_a_recovery_tells_the_trouble_to_who_has_not_heard_of_it(path) -> None:
     down = Post(dingtalk=DeliveryResult("failed", verbatim("HTTP 502")))
     outbox = Outbox(path, URLS, "zh", send=down)
     outbox.add(message(body="worker 4711 hangs"), NOW)
@@ -157,7 +157,7 @@ def test_a_recovery_tells_the_trouble_to_who_has_not_heard_of_it(path):
     assert "replaced" in feishu
 
 
-def test_a_late_message_says_that_it_is_late(path):
+def test_a_late_message_says_that_it_is_late(path) -> None:
     post = Post()
     outbox = Outbox(path, URLS[:1], "en", send=post)
     outbox.add(message(), NOW)
@@ -165,7 +165,7 @@ def test_a_late_message_says_that_it_is_late(path):
     assert "delivered 2h late" in post.sent[0][2]
 
 
-def test_too_little_time_is_not_begun(path):
+def test_too_little_time_is_not_begun(path) -> None:
     outbox = Outbox(path, URLS, "en", send=Post())
     outbox.add(message(), NOW)
     assert outbox.deliver(NOW, NOW + 1) == ()
@@ -173,10 +173,10 @@ def test_too_little_time_is_not_begun(path):
     assert len(outbox.deliver(NOW, NOW + 10)) == 2
 
 
-def test_while_one_delivers_another_neither_waits_nor_delivers(path):
+def test_while_one_delivers_another_neither_waits_nor_delivers(path) -> None:
     begun, go_on = threading.Event(), threading.Event()
 
-    def slow(work, report):
+    def slow(work, report) -> None:
         begun.set()
         go_on.wait(10)
         Post()(work, report)
@@ -197,8 +197,8 @@ def test_while_one_delivers_another_neither_waits_nor_delivers(path):
     assert [item.key for item in second.deliver(NOW, NOW + 10)] == ["TWO", "TWO"]
 
 
-def test_a_process_that_cannot_be_started_is_a_failure_not_a_crash(path):
-    def none_left(_work, _report):
+def test_a_process_that_cannot_be_started_is_a_failure_not_a_crash(path) -> None:
+    def none_left(_work, _report) -> None:
         raise OSError(11, "Resource temporarily unavailable")
 
     outbox = Outbox(path, URLS, "en", send=none_left)
@@ -208,13 +208,13 @@ def test_a_process_that_cannot_be_started_is_a_failure_not_a_crash(path):
     assert "Resource temporarily unavailable" in deliveries[0].reason.en
 
 
-def test_no_destination_no_file(path):
+def test_no_destination_no_file(path) -> None:
     outbox = Outbox(path, (), "en")
     assert outbox.add(message(), NOW) == "no-destination"
     assert outbox.deliver(NOW, NOW + 10) == ()
     assert not path.parent.exists()
 
 
-def test_the_state_is_one_json_document(path):
+def test_the_state_is_one_json_document(path) -> None:
     Outbox(path, URLS, "en").add(message(), NOW)
     assert json.loads(path.read_bytes())["version"] == 1

@@ -40,7 +40,7 @@ def robot(url: str) -> RobotPlugin:
         ),
     ],
 )
-def test_forms(url, token, secret, mentions, endpoint):
+def test_forms(url, token, secret, mentions, endpoint) -> None:
     made = robot(url)
     assert (made.address.token, made.address.secret, made.address.mentions) == (token, secret, mentions)
     assert made.endpoint == (endpoint or made.vendor.host)
@@ -63,7 +63,7 @@ def test_forms(url, token, secret, mentions, endpoint):
         "feishu://token?endpoint=http://relay.example.com",
     ],
 )
-def test_what_cannot_be_a_robot_is_refused_without_being_quoted(url):
+def test_what_cannot_be_a_robot_is_refused_without_being_quoted(url) -> None:
     register()
     with pytest.raises((MalformedUrlError, AssertionError)) as caught:
         robot(url)

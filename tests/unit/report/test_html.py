@@ -30,11 +30,11 @@ class Reader(HTMLParser):
         super().__init__()
         self.tags, self.attributes, self.words = [], [], []
 
-    def handle_starttag(self, tag, attrs):
+    def handle_starttag(self, tag, attrs) -> None:
         self.tags.append(tag)
         self.attributes += attrs
 
-    def handle_data(self, data):
+    def handle_data(self, data) -> None:
         self.words.append(data)
 
 
@@ -44,7 +44,7 @@ def read(html):
     return reader
 
 
-def test_cause_proof_verify_and_fix_stand_on_it():
+def test_cause_proof_verify_and_fix_stand_on_it() -> None:
     words = " ".join(read(page(DOWN)).words)
     for expected in (
         "GUN001",
@@ -55,34 +55,34 @@ def test_cause_proof_verify_and_fix_stand_on_it():
         assert expected in words
 
 
-def test_it_loads_nothing():
+def test_it_loads_nothing() -> None:
     html = page(DOWN)
     assert not re.search(r"(?:src|href|action)\s*=|@import|url\(", html)
     assert "script" not in read(html).tags
 
 
-def test_it_fits_a_phone():
+def test_it_fits_a_phone() -> None:
     assert ("content", "width=device-width, initial-scale=1") in read(page(HEALTHY)).attributes
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_hostile_words_stay_words(language):
+def test_hostile_words_stay_words(language) -> None:
     reader = read(page(HOSTILE, language))
     assert "script" not in reader.tags
     assert "hunter2" not in page(HOSTILE, language)
     assert "\x1b" not in page(HOSTILE, language)
 
 
-def test_an_unexplained_symptom_stands_with_what_to_try():
+def test_an_unexplained_symptom_stands_with_what_to_try() -> None:
     assert "Unexplained" in page(UNEXPLAINED)
     assert "尚无解释" in page(UNEXPLAINED, "zh")
 
 
-def test_the_language_is_said():
+def test_the_language_is_said() -> None:
     assert ("lang", "zh-CN") in read(page(HEALTHY, "zh")).attributes
 
 
-def test_a_stream_that_knows_only_ascii_gets_references():
+def test_a_stream_that_knows_only_ascii_gets_references() -> None:
     stream = ascii_stream()
     render("html", DOWN, "zh", stream)
     assert "没有运行" in "".join(read(written(stream)).words)

@@ -19,7 +19,7 @@ def document(diagnosis, language="en"):
     return json.loads(out.getvalue())
 
 
-def test_the_whole_document():
+def test_the_whole_document() -> None:
     found = document(DOWN)
     assert list(found) == [
         "schema_version",
@@ -74,14 +74,14 @@ def test_the_whole_document():
     assert found["unseen"] == [{"what": "logs.gunicorn_error", "reason": "timed out"}]
 
 
-def test_the_time_carries_its_offset():
+def test_the_time_carries_its_offset() -> None:
     moment = datetime.fromisoformat(document(HEALTHY)["started_at"])
     assert moment.utcoffset() is not None
     assert moment.timestamp() == HEALTHY.started_at
 
 
 @pytest.mark.parametrize("diagnosis", [HEALTHY, DOWN, HOSTILE, CRASHED])
-def test_it_is_one_document_and_nothing_else(diagnosis):
+def test_it_is_one_document_and_nothing_else(diagnosis) -> None:
     out = io.StringIO()
     render("json", diagnosis, "en", out, True)
     json.loads(out.getvalue())
@@ -89,7 +89,7 @@ def test_it_is_one_document_and_nothing_else(diagnosis):
     assert "\x1b" not in out.getvalue()
 
 
-def test_no_string_carries_control_characters_or_secrets():
+def test_no_string_carries_control_characters_or_secrets() -> None:
     def strings(value):
         if isinstance(value, dict):
             for key, item in value.items():
@@ -107,7 +107,7 @@ def test_no_string_carries_control_characters_or_secrets():
         assert len(words) <= 600
 
 
-def test_long_evidence_is_bounded_and_a_long_command_is_not():
+def test_long_evidence_is_bounded_and_a_long_command_is_not() -> None:
     long = "x" * 5000
     broken = replace(DOWN.causes[0], evidence=(quote("log", long),), verify=quote("", long).detail)
     found = document(replace(DOWN, causes=(broken,)))["causes"][0]
@@ -115,7 +115,7 @@ def test_long_evidence_is_bounded_and_a_long_command_is_not():
     assert found["verify"] == long
 
 
-def test_chinese_is_written_as_it_is_and_escaped_only_where_it_must_be():
+def test_chinese_is_written_as_it_is_and_escaped_only_where_it_must_be() -> None:
     out = io.StringIO()
     render("json", DOWN, "zh", out)
     assert "gunicorn 没有运行" in out.getvalue()

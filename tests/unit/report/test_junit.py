@@ -31,43 +31,43 @@ def case(found, name):
     return next(item for item in found.iter("testcase") if item.get("name") == name)
 
 
-def test_a_healthy_host_fails_nothing():
+def test_a_healthy_host_fails_nothing() -> None:
     found = suite(HEALTHY)
     assert [found.get(key) for key in ("tests", "failures", "errors", "skipped")] == ["3", "0", "0", "2"]
     assert found.get("time") == "0.312"
     assert case(found, "tls.key").find("skipped").get("message") == "permission denied (run as root to see)"
 
 
-def test_a_failed_check_and_a_warning_are_failures():
+def test_a_failed_check_and_a_warning_are_failures() -> None:
     found = suite(DOWN)
     assert case(found, "gunicorn.process").find("failure").get("type") == "fail"
     assert case(found, "gunicorn.config").find("failure").get("type") == "warn"
     assert case(found, "gunicorn.process").get("classname") == "gte-ops.gunicorn"
 
 
-def test_an_unexplained_symptom_fails_with_the_next_command():
+def test_an_unexplained_symptom_fails_with_the_next_command() -> None:
     failure = case(suite(UNEXPLAINED), "http.504").find("failure")
     assert failure.get("type") == "unexplained"
     assert failure.text
 
 
-def test_a_crashed_check_is_an_error():
+def test_a_crashed_check_is_an_error() -> None:
     assert case(suite(CRASHED), "dns.name").find("error").get("message") == "KeyError: 'x'"
 
 
-def test_the_report_in_words_goes_with_it():
+def test_the_report_in_words_goes_with_it() -> None:
     assert "GUN001" in suite(DOWN).find("system-out").text
     assert "gunicorn 没有运行" in suite(DOWN, "zh").find("system-out").text
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_hostile_words_stay_words(language):
+def test_hostile_words_stay_words(language) -> None:
     found = suite(HOSTILE, language)
     assert not list(found.iter("script"))
     assert "hunter2" not in "".join(found.itertext())
 
 
-def test_a_terminal_that_knows_only_ascii_gets_references():
+def test_a_terminal_that_knows_only_ascii_gets_references() -> None:
     stream = ascii_stream()
     render("junit", DOWN, "zh", stream)
     root = ElementTree.fromstring(written(stream))  # noqa: S314  our own document

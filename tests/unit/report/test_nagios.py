@@ -28,7 +28,7 @@ def lines(diagnosis, language="en") -> list[str]:
     return out.getvalue().splitlines()
 
 
-def test_the_status_line():
+def test_the_status_line() -> None:
     assert lines(DOWN)[0] == (
         "GTE-OPS CRITICAL: GUN001 gunicorn is not running (+1 more) | 'duration'=0.412s;;;0 'causes'=2;;;0 "
         "'symptoms'=2;;;0 'checks'=4;;;0 'skipped'=2;;;0 'crashed'=0;;;0"
@@ -36,7 +36,7 @@ def test_the_status_line():
     assert lines(DOWN, "zh")[0].startswith("GTE-OPS CRITICAL: GUN001 gunicorn 没有运行 (+1 more) | ")
 
 
-def test_the_long_output_names_every_cause_and_what_is_unexplained():
+def test_the_long_output_names_every_cause_and_what_is_unexplained() -> None:
     assert lines(DOWN)[1:] == [
         "GUN001 CRITICAL: There is no gunicorn master process, and 127.0.0.1:8000 refuses connections. "
         "(gte-ops explain GUN001)",
@@ -55,7 +55,7 @@ def test_the_long_output_names_every_cause_and_what_is_unexplained():
         (CRASHED, "GTE-OPS UNKNOWN: https://gte-api.example.com could not be judged | "),
     ],
 )
-def test_the_word_is_that_of_the_exit_code(diagnosis, begin):
+def test_the_word_is_that_of_the_exit_code(diagnosis, begin) -> None:
     assert lines(diagnosis)[0].startswith(begin)
     word = lines(diagnosis)[0].split()[1].rstrip(":")
     assert ["OK", "WARNING", "CRITICAL", "UNKNOWN"][diagnosis.exit_code] == word
@@ -63,7 +63,7 @@ def test_the_word_is_that_of_the_exit_code(diagnosis, begin):
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_data_cannot_forge_performance_data_or_lines(language):
+def test_data_cannot_forge_performance_data_or_lines(language) -> None:
     found = lines(HOSTILE, language)
     assert len(found) == 3  # the status line, one cause, one unexplained symptom
     assert found[0].count("|") == 1
@@ -73,7 +73,7 @@ def test_data_cannot_forge_performance_data_or_lines(language):
     assert all(MEASURE.fullmatch(measure) for measure in measures)
 
 
-def test_an_ascii_stream_does_not_crash_it():
+def test_an_ascii_stream_does_not_crash_it() -> None:
     out = ascii_stream()
     render("nagios", DOWN, "zh", out)
     assert written(out).startswith("GTE-OPS CRITICAL: GUN001 gunicorn is not running")

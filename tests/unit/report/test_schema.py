@@ -26,35 +26,35 @@ def document(diagnosis, language="en"):
     return json.loads(out.getvalue())
 
 
-def test_the_schema_is_one():
+def test_the_schema_is_one() -> None:
     Draft202012Validator.check_schema(SCHEMA)
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 @pytest.mark.parametrize("diagnosis", [HEALTHY, DOWN, ONLY_A_WARNING, UNEXPLAINED, CRASHED, HOSTILE])
-def test_every_report_is_valid(diagnosis, language):
+def test_every_report_is_valid(diagnosis, language) -> None:
     VALIDATOR.validate(document(diagnosis, language))
 
 
 @pytest.mark.parametrize("snapshot", [HEALTHY_HOST, without_gunicorn(), without_nginx()])
-def test_every_diagnosis_of_a_host_is_valid(snapshot):
+def test_every_diagnosis_of_a_host_is_valid(snapshot) -> None:
     VALIDATOR.validate(document(diagnose(snapshot, CHECKS)))
 
 
 @pytest.mark.parametrize("key", SCHEMA["required"])
-def test_a_document_without_one_of_its_keys_is_noticed(key):
+def test_a_document_without_one_of_its_keys_is_noticed(key) -> None:
     broken = document(DOWN)
     del broken[key]
     assert not VALIDATOR.is_valid(broken)
 
 
-def test_a_wrong_severity_is_noticed():
+def test_a_wrong_severity_is_noticed() -> None:
     broken = document(DOWN)
     broken["causes"][0]["severity"] = "critical"
     assert not VALIDATOR.is_valid(broken)
 
 
-def test_it_knows_every_key_that_is_written():
+def test_it_knows_every_key_that_is_written() -> None:
     found = document(DOWN)
     assert set(found) | {"fix"} == set(SCHEMA["properties"])  # --fix: tests/unit/repair/test_fix.py
     assert set(found["causes"][0]) == set(SCHEMA["$defs"]["cause"]["properties"])

@@ -37,7 +37,7 @@ def shown(diagnosis, language="en", out=None, color=None) -> str:
     return stream.getvalue()
 
 
-def test_the_first_line_is_the_verdict():
+def test_the_first_line_is_the_verdict() -> None:
     assert shown(DOWN).splitlines()[0] == (
         "CRITICAL  https://gte-api.example.com: gunicorn is not running (+1 more)"
     )
@@ -50,7 +50,7 @@ def test_the_first_line_is_the_verdict():
     assert shown(CRASHED).startswith("UNKNOWN  https://gte-api.example.com could not be judged")
 
 
-def test_a_cause_is_told_in_the_order_a_person_needs():
+def test_a_cause_is_told_in_the_order_a_person_needs() -> None:
     expected = """\
 1. GUN001  gunicorn is not running
    There is no gunicorn master process, and 127.0.0.1:8000 refuses connections.
@@ -71,20 +71,20 @@ def test_a_cause_is_told_in_the_order_a_person_needs():
     assert page.index("GUN001") < page.index("2. GUN008") < page.index("Unexplained")
 
 
-def test_an_unexplained_symptom_comes_with_the_next_command():
+def test_an_unexplained_symptom_comes_with_the_next_command() -> None:
     page = shown(DOWN)
     assert "Unexplained  https://gte-api.example.com answers 403 Forbidden\n" in page
     assert "\n     " + catalogue().next_command("http.403", {}) + "\n" in page
     assert "Unexplained  https://gte-api.example.com answers 502" not in page
 
 
-def test_a_harmless_warning_does_not_head_the_page_while_users_are_hurt():
+def test_a_harmless_warning_does_not_head_the_page_while_users_are_hurt() -> None:
     page = shown(UNEXPLAINED)
     assert page.splitlines()[0].startswith("CRITICAL  https://gte-api.example.com answers 504")
     assert page.index("Unexplained") < page.index("GUN013")
 
 
-def test_a_healthy_report_is_short_and_says_what_was_not_looked_at():
+def test_a_healthy_report_is_short_and_says_what_was_not_looked_at() -> None:
     assert shown(HEALTHY) == (
         "OK  https://gte-api.example.com answers as it should\n"
         "3 checks: 1 passed, 0 found something, 2 skipped, 0 crashed; 0.3 s\n"
@@ -93,20 +93,20 @@ def test_a_healthy_report_is_short_and_says_what_was_not_looked_at():
     )
 
 
-def test_what_made_a_check_skip_is_not_told_twice():
+def test_what_made_a_check_skip_is_not_told_twice() -> None:
     diagnosis = replace(HEALTHY, unseen=(("certificates.key", "permission denied"), ("host", "timed out")))
     page = shown(diagnosis)
     assert "certificates.key" not in page
     assert "Not seen: host: timed out\n" in page
 
 
-def test_a_crashed_check_is_named():
+def test_a_crashed_check_is_named() -> None:
     assert "Crashed (a defect of gte-ops): dns.name: KeyError: 'x'\n" in shown(CRASHED)
 
 
 @pytest.mark.parametrize("form", RENDERERS)
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_nothing_in_the_data_reaches_the_terminal_as_control(form, language):
+def test_nothing_in_the_data_reaches_the_terminal_as_control(form, language) -> None:
     out = io.StringIO()
     render(form, HOSTILE, language, out, False)
     page = out.getvalue()
@@ -115,14 +115,14 @@ def test_nothing_in_the_data_reaches_the_terminal_as_control(form, language):
     page.encode()
 
 
-def test_markup_in_the_data_means_nothing():
+def test_markup_in_the_data_means_nothing() -> None:
     page = shown(HOSTILE, out=Terminal(), color=True)
     assert "[bold]markup[/bold]" in page
     assert ":smile:" in page
     assert "\x1b]8" not in page
 
 
-def test_colour_only_where_it_is_wanted(monkeypatch):
+def test_colour_only_where_it_is_wanted(monkeypatch) -> None:
     for name in ("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm")
@@ -148,7 +148,7 @@ def test_colour_only_where_it_is_wanted(monkeypatch):
 
 
 @pytest.mark.parametrize("terminal", [False, True])
-def test_a_command_is_never_wrapped_nor_cut(monkeypatch, terminal):
+def test_a_command_is_never_wrapped_nor_cut(monkeypatch, terminal) -> None:
     monkeypatch.setenv("COLUMNS", "40")
     long = "curl -v " + " ".join(f"--header word{n}:中文" for n in range(200)) + "  'two  blanks'"
     diagnosis = replace(DOWN, causes=(replace(DOWN.causes[0], verify=verbatim(long), fix=(verbatim(long),)),))
@@ -157,7 +157,7 @@ def test_a_command_is_never_wrapped_nor_cut(monkeypatch, terminal):
     assert f"\n     1. {long}\n" in page
 
 
-def test_prose_is_wrapped_on_a_terminal_and_left_alone_in_a_pipe(monkeypatch):
+def test_prose_is_wrapped_on_a_terminal_and_left_alone_in_a_pipe(monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "50")
     words = "很长的说明" * 30
     diagnosis = replace(DOWN, causes=(replace(DOWN.causes[0], summary=Text(en="x " * 80, zh=words)),))
@@ -167,7 +167,7 @@ def test_prose_is_wrapped_on_a_terminal_and_left_alone_in_a_pipe(monkeypatch):
     assert f"   {words}\n" in shown(diagnosis, "zh")
 
 
-def test_a_stream_that_is_ascii_gets_a_page_all_the_same():
+def test_a_stream_that_is_ascii_gets_a_page_all_the_same() -> None:
     evidence = quote("日志", "模型加载失败… – ’")
     diagnosis = replace(DOWN, causes=(cause("GUN003", evidence, exception="错误", where="a.py:1"),))
     out = ascii_stream()
@@ -177,12 +177,12 @@ def test_a_stream_that_is_ascii_gets_a_page_all_the_same():
     assert "??: ??????... - '" in page
 
 
-def test_an_unknown_format_is_named_with_the_known_ones():
+def test_an_unknown_format_is_named_with_the_known_ones() -> None:
     with pytest.raises(UsageError, match="text, json, nagios"):
         render("yaml", DOWN, "en", io.StringIO())
 
 
-def test_importing_the_reports_does_not_import_rich():
+def test_importing_the_reports_does_not_import_rich() -> None:
     code = (
         "import sys, io, ops.report, ops.report.doctor.text, ops.report.terminal, ops.report.doctor.json,"
         " ops.report.doctor.nagios,"
@@ -201,7 +201,7 @@ def explained(code, language="en") -> str:
     return out.getvalue()
 
 
-def test_an_explanation_tells_everything_in_order():
+def test_an_explanation_tells_everything_in_order() -> None:
     page = explained("gun001")
     entry = catalogue().entry("GUN001")
     parts = [
@@ -217,7 +217,7 @@ def test_an_explanation_tells_everything_in_order():
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_every_cause_can_be_explained_without_a_host(language):
+def test_every_cause_can_be_explained_without_a_host(language) -> None:
     started = time.perf_counter()
     for code in catalogue().codes:
         page = explained(code, language)
@@ -227,13 +227,13 @@ def test_every_cause_can_be_explained_without_a_host(language):
     assert time.perf_counter() - started < 20
 
 
-def test_what_only_a_real_case_knows_is_in_capitals():
+def test_what_only_a_real_case_knows_is_in_capitals() -> None:
     assert "2. kill PID\n" in explained("GUN012")
 
 
 @pytest.mark.parametrize("diagnosis", [DOWN, HEALTHY, HOSTILE, ONLY_A_WARNING, UNEXPLAINED, CRASHED])
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_colours_add_nothing_but_colours(diagnosis, language):
+def test_colours_add_nothing_but_colours(diagnosis, language) -> None:
     colored = shown(diagnosis, language, color=True)
     assert "\x1b[" in colored
     assert re.sub(r"\x1b\[[0-9;]*m", "", colored) == shown(diagnosis, language, color=False)
