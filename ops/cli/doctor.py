@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from ops.diagnosis.model import Diagnosis
     from ops.doctor import Examination
-    from ops.repair.model import Remedy, Safety
+    from ops.repair.audit_log import UnfinishedRemedy
+    from ops.repair.model import Remedy
     from ops.settings import Settings
     from ops.text.language import Language, Text
 
@@ -81,7 +82,7 @@ def doctor(
     bundle: Path | None,
     hide_clients: bool,
     from_bundle: Path | None,
-    fix: Safety | None,
+    fix: str | None,
     yes: bool,
     dry_run: bool,
     watch: float | None,
@@ -186,7 +187,7 @@ def _refuse_unfit_fix(fix: str | None, form: str, yes: bool, dry_run: bool, othe
 def _fix(
     settings: Settings,
     settings_path: Path | None,
-    level: Safety,
+    level: str,
     look: Callable[[], Examination],
     form: str,
     language: Language,
@@ -195,7 +196,8 @@ def _fix(
     dry_run: bool,
 ) -> int:
     """Show the remedies, apply what may be applied, report; the exit code is the last diagnosis's."""
-    from ops.repair.run import again, repair
+    from ops.repair.model import Safety
+    from ops.repair.run import command_to_apply, repair
     from ops.report import render
     from ops.report.repair import pose, show_outcome, show_remedies, write_repair
 
@@ -208,22 +210,22 @@ def _fix(
         def ask(remedy: Remedy) -> bool:
             return click.confirm(pose(remedy, language, sys.stdout), default=False)
 
-    def show(diagnosis: Diagnosis, remedies: tuple[Remedy, ...]) -> None:
+    def show(diagnosis: Diagnosis, remedies: tuple[Remedy, ...], cut_off: UnfinishedRemedy | None) -> None:
         if form == "text":
             render("text", diagnosis, language, sys.stdout)
-            show_remedies(remedies, language, sys.stdout)
+            show_remedies(remedies, cut_off, language, sys.stdout)
             sys.stdout.flush()
 
     def tell(words: Text) -> None:
         if sys.stderr.isatty():
             click.echo(f"{words.to(language)} ...", err=True)
 
-    done = repair(settings, settings_path, level, look, show=show, ask=ask, tell=tell)
+    done = repair(settings, settings_path, Safety(level), look, show=show, ask=ask, tell=tell)
     if form == "json":
         write_repair(done, language, sys.stdout)
     else:
         place = str(settings_path) if settings_path else None
-        show_outcome(done, language, sys.stdout, again(place, level))
+        show_outcome(done, language, sys.stdout, command_to_apply(place, Safety(level)))
     return done.last.exit_code
 
 

@@ -1,12 +1,13 @@
-"""Stale pidfiles: what stands in the way of a start, removed before it.
+"""Change a pidfile; before a start, remove stale ones.
 
-gunicorn takes any live process for its running self ('Already running on PID', gunicorn/pidfile.py), reads a pipe for
-ever, and fails at a link that leads nowhere. The number that a dead master left may be another program's by now,
+gunicorn takes any live process for its running self ('Already running on PID', gunicorn/pidfile.py), reads a pipe
+for ever, and fails at a link that leads nowhere. The number that a dead master left may be another program's by now,
 another gunicorn's too.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -24,9 +25,11 @@ from ops.files.bounded_read import read_regular_file
 from ops.files.nofollow import groups_of, resolve, trusted_users
 from ops.interpret import gunicorn as gunicorn_topology
 from ops.settings import Settings
+from ops.text.language import Text, verbatim
 
 # int() takes no more digits (sys.set_int_max_str_digits).
 MAX_BYTES = 4300
+_MOST_DIGITS = 20
 _NUMBER = re.compile(rb"\s*([+-]?\d+)\s*\Z")
 
 
@@ -35,14 +38,15 @@ class InUseError(OpsError):
 
 
 class NamedPidfile(msgspec.Struct, frozen=True):
-    """Where a pidfile lies, and which user says so: the settings are root's or the caller's own word (None)."""
+    """A pidfile's path, and the user whose process named it; None if the settings did, which are root's or the
+    caller's own word."""
 
     path: str
     namer: int | None = None
 
 
 class Stale(msgspec.Struct, frozen=True):
-    """A pidfile that was in the way; ``kept``: why it could not be removed, None where it was."""
+    """A pidfile that was in the way of a start; ``kept``: why it could not be removed, None if it was."""
 
     path: str
     detail: str
@@ -50,20 +54,20 @@ class Stale(msgspec.Struct, frozen=True):
 
 
 def pidfiles(settings: Settings, command: tuple[str, ...], cwd: str | None) -> tuple[NamedPidfile, ...]:
-    """The pidfiles that count at a start by ``command`` in ``cwd``: the settings', and the one that gunicorn will
-    write by its command line or its configuration file, whose word is its owner's."""
-    found = [NamedPidfile(settings.gunicorn.pidfile)] if settings.gunicorn.pidfile else []
+    """The pidfiles that matter at a start by ``command`` in ``cwd``: the one of the settings, and the one that gunicorn
+    writes by its command line or its configuration file (named by that file's owner)."""
+    named = [NamedPidfile(settings.gunicorn.pidfile)] if settings.gunicorn.pidfile else []
     options = gunicorn_topology.options(gunicorn_words(command))
     where = Path(cwd or "/")
     if options.get("pid"):
-        found.append(NamedPidfile(str(where / options["pid"])))
-        return _each_once(found)
+        named.append(NamedPidfile(str(where / options["pid"])))
+        return _each_once(named)
     given = options.get("config") or settings.gunicorn.config_file or "gunicorn.conf.py"
     config = str(where / given.removeprefix("file:"))
     value = gunicorn_topology.setting("pidfile", "pid", (), read_config(config))
     if isinstance(value, str) and value:
-        found.append(NamedPidfile(str(where / value), _owner(config)))
-    return _each_once(found)
+        named.append(NamedPidfile(str(where / value), _owner(config)))
+    return _each_once(named)
 
 
 def _each_once(named: Iterable[NamedPidfile]) -> tuple[NamedPidfile, ...]:
@@ -78,13 +82,13 @@ def _owner(path: str) -> int | None:
 
 
 def remove_stale(settings: Settings, named: Iterable[NamedPidfile]) -> tuple[Stale, ...]:
-    """Remove whatever of ``named`` a start would take for a running master. Call it where no master of this service
+    """Remove each of ``named`` that a start would take for a running master. Call it while no master of this service
     runs.
 
-    Raises InUseError where one of them names this service after all."""
+    Raises InUseError if one of them names this service after all."""
     from ops.collect.process.processes import processes
 
-    found = []
+    stale = []
     everyone: Processes | None = None
     for item in named:
         why = _in_the_way(item.path)
@@ -96,8 +100,8 @@ def remove_stale(settings: Settings, named: Iterable[NamedPidfile]) -> tuple[Sta
             raise InUseError(
                 f"{item.path} names process {pid}, which is this service's gunicorn; nothing was started"
             )
-        found.append(Stale(item.path, why, _remove(item)))
-    return tuple(found)
+        stale.append(Stale(item.path, why, _remove(item)))
+    return tuple(stale)
 
 
 def _names_this_service(settings: Settings, everyone: Processes, path: str) -> int | None:
@@ -114,9 +118,9 @@ def _names_this_service(settings: Settings, everyone: Processes, path: str) -> i
 
 
 def _in_the_way(path: str) -> str | None:
-    """Why gunicorn would not start with this in its pidfile's place; None where it would.
+    """Why gunicorn would not start with this in its pidfile's place; None if it would.
 
-    A directory or a device is no pidfile that became stale, and left to the operator."""
+    A directory or a device never was a pidfile: it is left to the operator."""
     try:
         status = os.lstat(path)
     except (OSError, ValueError):
@@ -137,7 +141,7 @@ def _in_the_way(path: str) -> str | None:
 
 
 def _counts_as_running(number: int) -> str | None:
-    """What gunicorn would find at a number, by kill(2) with signal 0; None where nothing."""
+    """What gunicorn would find at a number by kill(2) with signal 0; None for nothing."""
     try:
         os.kill(number, 0)
     except ProcessLookupError:
@@ -154,38 +158,97 @@ def _counts_as_running(number: int) -> str | None:
 
 
 def _remove(named: NamedPidfile) -> str | None:
-    """Remove what lies there; why not, None where it is gone.
-
-    Where another user decides what the path leads to, it is done as that user: nothing is removed that it could not
-    remove itself."""
-    directory, _, name = named.path.rpartition("/")
+    """Remove what is in a pidfile's place; why not, None if it is gone."""
     try:
-        parent, entries = resolve(directory or "/")
+        refusal = change_pidfile(named)
     except (OSError, ValueError) as error:
         return getattr(error, "strerror", None) or str(error)
+    return refusal.en if refusal is not None else None
+
+
+def change_pidfile(
+    named: NamedPidfile, *, content: bytes | None = None, number: int | None = None
+) -> Text | None:
+    """Remove what is in a pidfile's place, or give it other ``content``; why it was left alone, None if it was changed.
+
+    If a user other than root and the caller decides what the path leads to, the change is made as that user: the
+    kernel refuses what that user could not do itself. No link is followed. ``number``: only a regular file with a
+    single name, of the deciding user if there is one, that holds this number is touched. Raises OSError, ValueError;
+    FileNotFoundError if the file is another one by now."""
+    directory, _, name = named.path.rpartition("/")
+    parent, entries = resolve(directory or "/")
     try:
-        deciding = deciders((*(entry.uid for entry in entries), named.namer), trusted_users())
-        if len(deciding) > 1:
-            return "several users decide where it lies"
         status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+        owner = status.st_uid if number is not None else None
+        users = deciders((*(entry.uid for entry in entries), owner, named.namer), trusted_users())
+        if len(users) > 1:
+            return Text(en="several users decide where it lies", zh="它的位置由多个用户决定")
+        if number is not None and (refusal := _reason_to_leave(status, users)) is not None:
+            return refusal
 
-        def unlink() -> None:
-            now = os.stat(name, dir_fd=parent, follow_symlinks=False)
-            if (now.st_dev, now.st_ino) != (status.st_dev, status.st_ino):
-                raise FileNotFoundError
-            os.unlink(name, dir_fd=parent)
+        def change() -> None:
+            _must_be_the_same(parent, name, status, number)
+            if content is None:
+                os.unlink(name, dir_fd=parent)
+            else:
+                _replace(parent, name, status, content)
 
-        if os.geteuid() != 0 or not deciding:
-            unlink()
+        if os.geteuid() != 0 or not users:
+            change()
             return None
-        (uid,) = deciding
-        account = UserAccount(uid, _group_of(uid), tuple(groups_of(uid)))
-        failed = as_account(account, unlink)
-        return failed.strerror if failed is not None else None
-    except OSError as error:
-        return error.strerror or str(error)
+        (uid,) = users
+        error = as_account(UserAccount(uid, _group_of(uid), tuple(groups_of(uid))), change)
+        return None if error is None else verbatim(f"user {uid}: {error.strerror}")
     finally:
         os.close(parent)
+
+
+def _reason_to_leave(status: os.stat_result, users: frozenset[int]) -> Text | None:
+    """Why a file is not taken for a pidfile of ``users``, those who decide where it lies."""
+    if users and status.st_uid not in users:
+        return Text(
+            en=f"user {min(users)} decides what lies there, and the file is user {status.st_uid}'s",
+            zh=f"那里放什么由用户 {min(users)} 决定，而文件属于用户 {status.st_uid}",
+        )
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+        return Text(en="it is not a regular file with a single name", zh="它不是只有一个名字的普通文件")
+    return None
+
+
+def _must_be_the_same(parent: int, name: str, status: os.stat_result, number: int | None) -> None:
+    """Raises FileNotFoundError if ``name`` is another file than ``status`` is of, or no longer holds ``number``."""
+    if number is None:
+        present = os.stat(name, dir_fd=parent, follow_symlinks=False)
+        is_number = True
+    else:
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptor = os.open(name, flags, dir_fd=parent)
+        try:
+            present = os.fstat(descriptor)
+            is_number = os.read(descriptor, _MOST_DIGITS + 1).strip() == str(number).encode()
+        finally:
+            os.close(descriptor)
+    if (present.st_dev, present.st_ino) != (status.st_dev, status.st_ino) or not is_number:
+        raise FileNotFoundError(errno.ENOENT, "it has changed meanwhile", name)
+
+
+def _replace(parent: int, name: str, status: os.stat_result, content: bytes) -> None:
+    """Put a new file with ``content`` in the place of ``name``, with the owner and the mode of the old one."""
+    temporary = f".{name}.{os.getpid()}~"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(temporary, flags, 0o600, dir_fd=parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
+                os.fchown(file.fileno(), status.st_uid, status.st_gid)
+            os.fchmod(file.fileno(), stat.S_IMODE(status.st_mode) & 0o777)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
+    except BaseException:
+        os.unlink(temporary, dir_fd=parent)
+        raise
 
 
 def deciders(uids: Iterable[int | None], trusted: Collection[int]) -> frozenset[int]:

@@ -1,6 +1,7 @@
-"""The record of what `doctor --fix` did: one JSON line a step, written and on disk before the next one begins.
+"""The audit log of `doctor --fix`: one JSON line a step, on disk before the next step begins.
 
-It lies beside the watchdog's state (by default /var/lib/gte-ops/fix.jsonl), mode 0600. Its lock keeps two runs apart.
+Its place is beside the watchdog's state (by default /var/lib/gte-ops/fix.jsonl), mode 0600. Its lock keeps two runs
+apart. Version 0.1 wrote the same lines under the same names.
 """
 
 from __future__ import annotations
@@ -8,25 +9,30 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
+from ops.collect.logs.tail import LogTail
 from ops.errors import OpsError
 from ops.files.nofollow import reason_not_to_trust
 from ops.settings import Settings
 from ops.text.sanitize import safe_line
 
 NAME = "fix.jsonl"
+# One run writes a few KiB.
+MAX_READ_BYTES = 256 << 10
 
 
-def record_path(settings: Settings) -> Path:
-    """Where the record of this configuration's runs lies."""
+def audit_log_path(settings: Settings) -> Path:
+    """The audit log of this configuration's runs."""
     return Path(settings.watchdog.state_file).with_name(NAME)
 
 
 class AuditLog:
-    """The open record; use it as a context. Raises OpsError where it cannot be written: then nothing is done."""
+    """The open log; use it as a context. Raises OpsError if it cannot be written: then nothing is done."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -49,7 +55,7 @@ class AuditLog:
         except BlockingIOError:
             os.close(self._descriptor)
             raise OpsError(
-                f"another gte-ops doctor --fix is at work ({self.path}); wait for its end"
+                f"another gte-ops doctor --fix is running ({self.path}); wait for its end"
             ) from None
         return self
 
@@ -57,7 +63,8 @@ class AuditLog:
         os.close(self._descriptor)
 
     def note(self, step: str, **facts: Any) -> None:
-        """One line: when, which step (planned, begun, done, verified), and what is known. Raises OpsError."""
+        """Append one line: the time, the step (diagnosed, begun, edit, put back, done, interrupted, verified) and its
+        facts. Raises OpsError."""
         line: dict[str, Any] = {
             "time": datetime.now().astimezone().isoformat(timespec="milliseconds"),
             "step": step,
@@ -69,3 +76,69 @@ class AuditLog:
             os.fsync(self._descriptor)
         except OSError as error:
             raise OpsError(f"{self.path}: {error.strerror or error}; nothing more is done") from None
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class UnfinishedRemedy:
+    """A remedy that began and never ended: its run was killed. ``copies``: each edited file, and the copy of it as it
+    was before."""
+
+    time: str
+    code: str
+    what: str
+    copies: tuple[tuple[str, str], ...] = ()
+
+
+def unfinished(path: Path) -> UnfinishedRemedy | None:
+    """The remedy at which the last run was cut off; None if it ended, still runs, or left no log that can be read."""
+    copies: dict[str, str] = {}
+    put_back: set[str] = set()
+    try:
+        if _is_locked(path):
+            return None
+        for entry in _last_run(path):
+            match entry.get("step"):
+                case "done" | "interrupted" | "verified":
+                    return None
+                case "put back":
+                    put_back.add(str(entry.get("path")))
+                case "edit" if entry.get("path") not in put_back:
+                    copies[str(entry.get("path"))] = str(entry.get("kept"))
+                case "begun":
+                    return UnfinishedRemedy(
+                        str(entry.get("time", "?")),
+                        str(entry.get("code", "?")),
+                        str(entry.get("what", "?")),
+                        tuple(reversed(copies.items())),
+                    )
+    except (OSError, ValueError):
+        return None
+    return None
+
+
+def _last_run(path: Path) -> Iterator[dict[str, Any]]:
+    """The entries of the newest run, newest first; a line that a kill cut short is passed over."""
+    for line in LogTail(str(path), 0.0, MAX_READ_BYTES).lines():
+        try:
+            entry = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if not isinstance(entry, dict):
+            continue
+        yield entry
+        if entry.get("step") == "diagnosed":
+            return
+
+
+def _is_locked(path: Path) -> bool:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

@@ -1,4 +1,4 @@
-"""What planning needs beside the snapshot: read only where a cause asks for it."""
+"""Gather what planning needs beside the snapshot, each part only for a cause that needs it."""
 
 from __future__ import annotations
 
@@ -19,9 +19,8 @@ from ops.facts.gunicorn import Gunicorn, GunicornConfig
 from ops.facts.nginx import NginxConfig
 from ops.facts.snapshot import Snapshot
 from ops.files.bounded_read import read_regular_file
-from ops.repair.audit_log import record_path
-from ops.repair.model import NewFile
-from ops.repair.plan import Grounds
+from ops.repair.audit_log import audit_log_path
+from ops.repair.model import NewFile, RepairContext
 from ops.settings import Settings
 from ops.text.sanitize import without_controls, without_secrets
 
@@ -31,9 +30,9 @@ _EDITED = {"NGX005", "NGX006", "NGX018"}
 
 def gather(
     settings: Settings, settings_path: Path | None, snapshot: Snapshot, codes: Collection[str]
-) -> Grounds:
-    """The grounds for the remedies of ``codes``."""
-    supervisor = find_supervisor(settings, record_path(settings))
+) -> RepairContext:
+    """The context of the remedies of ``codes``."""
+    supervisor = find_supervisor(settings, audit_log_path(settings))
     start = None
     if supervisor is not None:
         start = f"systemctl start {supervisor.unit}" if supervisor.unit else shlex.join(supervisor.argv)
@@ -48,18 +47,18 @@ def gather(
             path = gunicorn.config.path
             files[path] = read_regular_file(path, MAX_FILE_BYTES).content
     reasons = {file: reason_not_to_replace(Path(file).resolve()) for file in files}
-    grounds = Grounds(
+    context = RepairContext(
         files=files,
         start=start,
         key_group_is_owners="TLS010" in codes and _key_group_is_owners(snapshot),
         not_edited={file: why for file, why in reasons.items() if why is not None},
         pidfile=settings.gunicorn.pidfile,
     )
-    return _with_rotation(grounds, settings, settings_path) if "OPS001" in codes else grounds
+    return _with_rotation(context, settings, settings_path) if "OPS001" in codes else context
 
 
-def _with_rotation(grounds: Grounds, settings: Settings, settings_path: Path | None) -> Grounds:
-    """Our rule as `gte-ops render logrotate` makes it, and the diff from what is there."""
+def _with_rotation(context: RepairContext, settings: Settings, settings_path: Path | None) -> RepairContext:
+    """``context`` with our rule as `gte-ops render logrotate` makes it, and its diff to the present files."""
     from ops.deployment.install import changes
     from ops.deployment.render import render
     from ops.deployment.values import deployment_here
@@ -74,12 +73,12 @@ def _with_rotation(grounds: Grounds, settings: Settings, settings_path: Path | N
             NewFile(file.path, file.text, file.mode, present_text(Path(file.path))) for file in rendered
         )
     except (OpsError, OSError, UnicodeDecodeError) as error:
-        return replace(grounds, rotation=str(error))
-    return replace(grounds, rotation=files, rotation_diff=lines, not_rotated=deployment.not_rotated)
+        return replace(context, rotation=str(error))
+    return replace(context, rotation=files, rotation_diff=lines, not_rotated=deployment.not_rotated)
 
 
 def _key_group_is_owners(snapshot: Snapshot) -> bool:
-    """Whether the private key's group holds nobody but the key's owner: closing it to the group locks nobody out."""
+    """Whether the private key's group has no member but the key's owner: closing it to the group locks nobody out."""
     certificates = snapshot.certificates
     key = certificates.key if isinstance(certificates, Certificates) else None
     if not isinstance(key, KeyFile):

@@ -1,20 +1,50 @@
-"""What a remedy is, and what became of it: planning makes it, applying acts on it, reports render it."""
+"""Remedies and their results: ``plan`` makes remedies, ``apply`` carries them out, reports show both."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
 
 from ops.diagnosis.model import Cause, Diagnosis
 from ops.interpret.process_ref import ProcessRef
 from ops.text.language import Text
 
-Safety = Literal["safe", "risky"]
-# What an action disturbs: a process of gunicorn's or nginx's, or files alone.
-Area = Literal["gunicorn", "nginx", "files"]
-# shown: nobody asked for it; held: it must not be done now; unneeded: its reason had gone when its turn came;
-# refused: nginx or the service did not take it, and everything is as it was; failed: it could not be done.
-Result = Literal["shown", "declined", "held", "unneeded", "applied", "refused", "failed"]
+
+class Safety(StrEnum):
+    """A safe remedy changes nothing that somebody decided, and either helps or leaves things as they were."""
+
+    SAFE = "safe"
+    RISKY = "risky"
+
+
+class Area(StrEnum):
+    """What an action disturbs: a process of gunicorn's or nginx's, or files alone."""
+
+    GUNICORN = "gunicorn"
+    NGINX = "nginx"
+    FILES = "files"
+
+
+class Outcome(StrEnum):
+    """What became of a remedy. The values are those of the JSON report and of the audit log."""
+
+    SHOWN = "shown"
+    """Not asked for."""
+    DECLINED = "declined"
+    BLOCKED = "held"
+    """It must not be done now."""
+    NOT_NEEDED = "unneeded"
+    """Its reason had gone when its turn came."""
+    APPLIED = "applied"
+    REFUSED = "refused"
+    """nginx or the service did not accept the change, and everything is as it was."""
+    FAILED = "failed"
+
+    @property
+    def is_attempt(self) -> bool:
+        """Whether anything was tried: a second diagnosis is due."""
+        return self in (Outcome.APPLIED, Outcome.REFUSED, Outcome.FAILED)
 
 
 @dataclass(frozen=True)
@@ -30,99 +60,100 @@ class FileEdit:
 class StartGunicorn:
     """Start the service by its supervisor."""
 
-    area: Area = "gunicorn"
+    area: Area = Area.GUNICORN
 
 
 @dataclass(frozen=True)
 class RestartGunicorn:
-    """Take down what is left of the service, and start it."""
+    """End what is left of the service, and start it."""
 
     master: ProcessRef
-    area: Area = "gunicorn"
+    area: Area = Area.GUNICORN
 
 
 @dataclass(frozen=True)
 class ReloadGunicorn:
-    """New workers beside the old, by SIGHUP to the master. ``workers``: those to be replaced."""
+    """Have the master replace its workers, by SIGHUP. ``workers``: the pids to be replaced."""
 
     master: ProcessRef
     workers: tuple[int, ...]
-    area: Area = "gunicorn"
+    area: Area = Area.GUNICORN
 
 
 @dataclass(frozen=True)
 class EndWorker:
-    """End one stuck worker, by the watchdog's proof."""
+    """End one stuck worker, if the watchdog's own proof holds against it."""
 
     pid: int
-    area: Area = "gunicorn"
+    area: Area = Area.GUNICORN
 
 
 @dataclass(frozen=True)
 class Continue:
-    """Let stopped processes run on."""
+    """Continue stopped processes, by SIGCONT."""
 
     processes: tuple[ProcessRef, ...]
-    area: Area = "gunicorn"
+    area: Area = Area.GUNICORN
 
 
 @dataclass(frozen=True)
 class StartNginx:
-    """Start nginx. ``unit``: by systemd."""
+    """Start nginx. ``unit``: its systemd unit, None to run its program."""
 
     unit: str | None
-    area: Area = "nginx"
+    area: Area = Area.NGINX
 
 
 @dataclass(frozen=True)
 class ReloadNginx:
-    """Have nginx read its files again. ``workers``: pids of those that read the old ones."""
+    """Reload nginx. ``workers``: the pids that serve the old configuration."""
 
     masters: tuple[ProcessRef, ...]
     workers: tuple[int, ...]
-    area: Area = "nginx"
+    area: Area = Area.NGINX
 
 
 @dataclass(frozen=True)
 class EditNginx:
-    """Change files of nginx's configuration, and have it read them."""
+    """Edit files of nginx's configuration, test them, and reload."""
 
     edits: tuple[FileEdit, ...]
     masters: tuple[ProcessRef, ...]
-    area: Area = "nginx"
+    area: Area = Area.NGINX
 
 
 @dataclass(frozen=True)
 class EditGunicorn:
-    """Change gunicorn's configuration file, and restart the service with it."""
+    """Edit gunicorn's configuration file, and restart the service."""
 
     edit: FileEdit
     master: ProcessRef
-    area: Area = "gunicorn"
+    area: Area = Area.GUNICORN
 
 
 @dataclass(frozen=True)
 class ReopenLogs:
-    """Have masters open their logs anew, by SIGUSR1. ``stale``: (pid, link as /proc/PID/fd shows it) of what
-    is written to by mistake."""
+    """Have masters reopen their logs, by SIGUSR1. ``stale``: pid and /proc/PID/fd link of each log that is written to
+    after its rotation."""
 
     masters: tuple[ProcessRef, ...]
     stale: tuple[tuple[int, str], ...]
-    area: Area = "files"
+    area: Area = Area.FILES
 
 
 @dataclass(frozen=True)
 class MendPidfile:
-    """Write the master's pid into gunicorn's own pidfile; remove a file that gunicorn does not keep.
+    """Write the master's pid into gunicorn's own pidfile; remove a file that gunicorn does not maintain.
 
-    ``found``: the pid it wrongly names; ``namer``: the user whose process named the file, None where settings did."""
+    ``number``: the wrong pid in it; ``namer``: the user whose process named the file, None if settings did;
+    ``keeps``: whether gunicorn maintains it."""
 
     path: str
-    found: int
+    number: int
     master: ProcessRef
     keeps: bool
     namer: int | None = None
-    area: Area = "files"
+    area: Area = Area.FILES
 
 
 @dataclass(frozen=True)
@@ -132,12 +163,12 @@ class ChangeMode:
     path: str
     before: int
     after: int
-    area: Area = "files"
+    area: Area = Area.FILES
 
 
 @dataclass(frozen=True)
 class NewFile:
-    """A file to be put in place, and what lies there now (None: nothing)."""
+    """A file to install, and the present content of its path (None: no file)."""
 
     path: str
     text: str
@@ -147,18 +178,18 @@ class NewFile:
 
 @dataclass(frozen=True)
 class InstallRotation:
-    """Put our logrotate rule in place. ``left_out``: why logs are not in it."""
+    """Install our logrotate rule. ``left_out``: why some logs are not in it."""
 
     files: tuple[NewFile, ...]
     left_out: tuple[Text, ...] = ()
-    area: Area = "files"
+    area: Area = Area.FILES
 
 
 @dataclass(frozen=True)
 class CreateBackup:
-    """Make a backup."""
+    """Create a backup."""
 
-    area: Area = "files"
+    area: Area = Area.FILES
 
 
 Action = (
@@ -180,8 +211,28 @@ Action = (
 
 
 @dataclass(frozen=True)
+class RepairContext:
+    """What planning needs beside the snapshot.
+
+    ``files``: contents of nginx's and gunicorn's configuration files. ``start``: the command that starts the service,
+    None if it is unknown. ``rotation``: our logrotate rule for this host, or why there is none; ``rotation_diff``: what
+    it would change; ``not_rotated``: why logs are left out of it. ``key_group_is_owners``: whether the private key's
+    group has no member but the key's owner. ``not_edited``: by file, why root does not change it. ``pidfile``:
+    gunicorn's, as the settings name it."""
+
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    start: str | None = None
+    rotation: tuple[NewFile, ...] | str = "it was not made"
+    rotation_diff: tuple[str, ...] = ()
+    not_rotated: tuple[Text, ...] = ()
+    key_group_is_owners: bool = False
+    not_edited: Mapping[str, str] = field(default_factory=dict)
+    pidfile: str | None = None
+
+
+@dataclass(frozen=True)
 class Remedy:
-    """What mends one cause. ``what``: a sentence; where ``action`` is None there is nothing automatic, and it says why.
+    """The repair of one cause. ``what``: a sentence; without an ``action`` it says why nothing is done automatically.
 
     ``risk``: why it is risky. ``commands``: the same as a person would type it; ``diff``: the change of files, as
     lines."""
@@ -196,51 +247,52 @@ class Remedy:
 
 
 @dataclass(frozen=True)
-class Treated:
-    """One remedy and what became of it. ``before`` and ``after`` in a few words; ``kept``: copies of edited files."""
+class RemedyResult:
+    """One remedy and its outcome. ``before`` and ``after``: a few words each; ``copies``: paths of the edited files as
+    they were."""
 
     remedy: Remedy
-    result: Result
+    outcome: Outcome
     detail: Text | None = None
     before: str = ""
     after: str = ""
-    kept: tuple[str, ...] = ()
+    copies: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Repair:
-    """One run of `doctor --fix`. ``first`` and ``last``: the diagnosis before and after; ``last`` is ``first`` where
-    nothing was done. ``log``: where every step stands, None where there was none."""
+    """One run of `doctor --fix`. ``first`` and ``last``: the diagnosis before and after; ``last`` is ``first`` if
+    nothing was done. ``log``: path of the audit log, None if nothing was logged."""
 
     level: Safety
     first: Diagnosis
-    treated: tuple[Treated, ...]
+    results: tuple[RemedyResult, ...]
     last: Diagnosis
     log: str | None
 
     @property
     def acted(self) -> bool:
         """Whether anything was tried."""
-        return any(item.result in ("applied", "refused", "failed") for item in self.treated)
+        return any(result.outcome.is_attempt for result in self.results)
 
     @property
     def fixed(self) -> tuple[str, ...]:
-        """Codes that were a cause before, and are none now."""
-        left = _named(self.last)
-        return tuple(cause.code for cause in self.first.causes if cause.code not in left)
+        """Codes of the first diagnosis that the last one no longer has."""
+        present = _codes(self.last)
+        return tuple(cause.code for cause in self.first.causes if cause.code not in present)
 
     @property
     def remaining(self) -> tuple[str, ...]:
-        """Codes that were a cause before, and still are."""
-        left = _named(self.last)
-        return tuple(cause.code for cause in self.first.causes if cause.code in left)
+        """Codes that both diagnoses have."""
+        present = _codes(self.last)
+        return tuple(cause.code for cause in self.first.causes if cause.code in present)
 
     @property
     def new(self) -> tuple[str, ...]:
-        """Codes of causes that were none before."""
-        known = _named(self.first)
+        """Codes that only the last diagnosis has."""
+        known = _codes(self.first)
         return tuple(cause.code for cause in self.last.causes if cause.code not in known)
 
 
-def _named(diagnosis: Diagnosis) -> set[str]:
+def _codes(diagnosis: Diagnosis) -> set[str]:
     return {cause.code for cause in diagnosis.causes}

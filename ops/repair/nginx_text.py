@@ -1,4 +1,4 @@
-"""Small edits of an nginx configuration file's own text: comments, layout and everything else stay as written."""
+"""Edit single statements in the text of an nginx configuration file; comments and layout stay as written."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 class NotLocatedError(ValueError):
-    """The statement is not where the parser saw it, or the file holds what is not read here."""
+    """The statement is not where the parser saw it, or the file contains what is not parsed here."""
 
 
 @dataclass(frozen=True)
@@ -50,17 +50,17 @@ def _statement(text: str, line: int, name: str) -> list[_Token]:
     """The tokens of the one directive ``name`` that begins on ``line``, to its ``;`` or ``{``."""
     if "_by_lua" in text:
         raise NotLocatedError("a file with Lua in it is not edited")
-    found: list[list[_Token]] = []
+    matches: list[list[_Token]] = []
     current: list[_Token] = []
     for token in _tokens(text):
         current.append(token)
         if token.kind != "word":
             if current[0].line == line and current[0].words == name and current[0].kind == "word":
-                found.append(current)
+                matches.append(current)
             current = []
-    if len(found) != 1:
-        raise NotLocatedError(f"line {line}: {name} stands there {len(found)} times")
-    return found[0]
+    if len(matches) != 1:
+        raise NotLocatedError(f"line {line}: {name} occurs there {len(matches)} times")
+    return matches[0]
 
 
 def _tokens(text: str) -> Iterator[_Token]:
@@ -81,9 +81,9 @@ def _tokens(text: str) -> Iterator[_Token]:
             at += 1
             continue
         end = _quoted_end(text, at) if char in "\"'" else _word_end(text, at)
-        written = text[at:end]
-        yield _Token("word", at, end, line, written[1:-1] if char in "\"'" else written)
-        line += written.count("\n")
+        raw = text[at:end]
+        yield _Token("word", at, end, line, raw[1:-1] if char in "\"'" else raw)
+        line += raw.count("\n")
         at = end
 
 

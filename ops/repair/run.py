@@ -6,17 +6,17 @@ import contextlib
 import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 from ops.diagnosis.model import Diagnosis
 from ops.doctor import Examination
 from ops.files.signals import end_in_order
 from ops.repair.apply import Applier
-from ops.repair.audit_log import AuditLog, record_path
+from ops.repair.apply.session import RepairSession
+from ops.repair.audit_log import AuditLog, UnfinishedRemedy, audit_log_path, unfinished
 from ops.repair.context import gather
-from ops.repair.model import Remedy, Repair, Safety, Treated
+from ops.repair.model import Outcome, Remedy, RemedyResult, Repair, Safety
 from ops.repair.plan import plan
-from ops.repair.watchdog_hold import WatchdogHold, truce
+from ops.repair.watchdog_hold import WatchdogHold, hold_watchdog
 from ops.settings import Settings
 from ops.text.language import Text
 
@@ -32,72 +32,72 @@ def repair(
     level: Safety,
     look: Callable[[], Examination],
     *,
-    show: Callable[[Diagnosis, tuple[Remedy, ...]], None],
+    show: Callable[[Diagnosis, tuple[Remedy, ...], UnfinishedRemedy | None], None],
     ask: Callable[[Remedy], bool] | None,
     tell: Callable[[Text], None],
 ) -> Repair:
-    """Mend what is found. ``look`` diagnoses; ``show`` gets the plan before anything is done.
+    """Repair what the doctor finds. ``look`` diagnoses; ``show`` gets the plan, and what an earlier run left half done,
+    before anything is changed.
 
-    ``level``: "safe" leaves risky remedies alone. ``ask`` decides on each remedy; None: nothing is done at all.
-    Raises OpsError where the record cannot be written: then nothing is done."""
-    examined = look()
-    first = examined.diagnosis
+    ``level``: "safe" leaves risky remedies alone. ``ask`` decides on each remedy; None: nothing is changed at all.
+    Raises OpsError if the audit log cannot be written: then nothing is changed."""
+    examination = look()
+    first = examination.diagnosis
     codes = {cause.code for cause in first.causes}
-    remedies = plan(
-        first.causes, examined.snapshot, gather(settings, settings_path, examined.snapshot, codes)
-    )
-    show(first, remedies)
-    wanted = [remedy for remedy in remedies if _is_allowed(remedy, level)]
-    if ask is None or not wanted:
-        treated = tuple(Treated(remedy, *_untouched(remedy, level)) for remedy in remedies)
-        return Repair(level, first, treated, first, None)
+    context = gather(settings, settings_path, examination.snapshot, codes)
+    remedies = plan(first.causes, examination.snapshot, context)
+    log_path = audit_log_path(settings)
+    show(first, remedies, unfinished(log_path))
+    if ask is None or not any(_is_allowed(remedy, level) for remedy in remedies):
+        shown = tuple(_not_applied(remedy, level) for remedy in remedies)
+        return Repair(level, first, shown, first, None)
     end_in_order()
-    done: list[Treated] = []
-    with AuditLog(record_path(settings)) as record, contextlib.ExitStack() as held:
-        record.note("diagnosed", status=first.status, causes=[cause.code for cause in first.causes])
-        agreed: list[WatchdogHold] = []
+    results: list[RemedyResult] = []
+    with AuditLog(log_path) as audit_log, contextlib.ExitStack() as stack:
+        audit_log.note("diagnosed", status=first.status, causes=[cause.code for cause in first.causes])
+        holds: list[WatchdogHold] = []
 
-        def agree() -> WatchdogHold:
+        def hold() -> WatchdogHold:
             # Once: from the first process that is touched until the last diagnosis.
-            if not agreed:
-                agreed.append(held.enter_context(truce(settings)))
-            return agreed[0]
+            if not holds:
+                holds.append(stack.enter_context(hold_watchdog(settings)))
+            return holds[0]
 
-        applier = Applier(settings, settings_path, record, agree, tell)
+        applier = Applier(RepairSession(settings, settings_path, audit_log, hold, tell))
         for remedy in remedies:
             if not _is_allowed(remedy, level):
-                done.append(Treated(remedy, *_untouched(remedy, level)))
+                results.append(_not_applied(remedy, level))
             elif not ask(remedy):
-                done.append(Treated(remedy, "declined"))
+                results.append(RemedyResult(remedy, Outcome.DECLINED))
             else:
-                done.append(applier.apply(remedy))
-        acted = Repair(level, first, tuple(done), first, str(record.path))
-        if not acted.acted:
-            return acted
+                results.append(applier.apply(remedy))
+        done = Repair(level, first, tuple(results), first, str(log_path))
+        if not done.acted:
+            return done
         tell(Text(en="diagnosing again", zh="正在重新诊断"))
         last = look().diagnosis
-        found = Repair(level, first, tuple(done), last, str(record.path))
-        record.note(
+        verified = Repair(level, first, tuple(results), last, str(log_path))
+        audit_log.note(
             "verified",
             status=last.status,
-            fixed=list(found.fixed),
-            remaining=list(found.remaining),
-            new=list(found.new),
+            fixed=list(verified.fixed),
+            remaining=list(verified.remaining),
+            new=list(verified.new),
         )
-        return found
+        return verified
 
 
 def _is_allowed(remedy: Remedy, level: Safety) -> bool:
-    return remedy.action is not None and (remedy.safety == "safe" or level == "risky")
+    return remedy.action is not None and (remedy.safety is Safety.SAFE or level is Safety.RISKY)
 
 
-def _untouched(remedy: Remedy, level: Safety) -> tuple[Literal["shown", "held"], Text | None]:
-    if remedy.action is not None and remedy.safety == "risky" and level == "safe":
-        return "held", NOT_ASKED
-    return "shown", None
+def _not_applied(remedy: Remedy, level: Safety) -> RemedyResult:
+    if remedy.action is not None and remedy.safety is Safety.RISKY and level is Safety.SAFE:
+        return RemedyResult(remedy, Outcome.BLOCKED, NOT_ASKED)
+    return RemedyResult(remedy, Outcome.SHOWN)
 
 
-def again(settings_path: str | None, level: Safety) -> str:
+def command_to_apply(settings_path: str | None, level: Safety) -> str:
     """The command that applies what was only shown."""
     chosen = f" --config {shlex.quote(settings_path)}" if settings_path else ""
-    return f"gte-ops doctor{chosen} --fix{'=risky' if level == 'risky' else ''} --yes"
+    return f"gte-ops doctor{chosen} --fix{'=risky' if level is Safety.RISKY else ''} --yes"

@@ -1,7 +1,7 @@
-"""The watchdog and --fix do not act at the same time: one of them holds still.
+"""Keep the watchdog and --fix from acting at the same time.
 
-Where the watchdog is paused by somebody, nothing is started, stopped or reloaded by --fix either: that is what a pause
-means. Where it runs from cron, its lock is taken meanwhile. Where it is resident, it is paused meanwhile.
+If somebody has paused the watchdog, --fix does not start, stop or reload anything either: that is the meaning of a
+pause. If the watchdog runs from cron, --fix takes its lock. If it is resident, --fix pauses it.
 """
 
 from __future__ import annotations
@@ -20,35 +20,35 @@ from ops.text.sanitize import safe_line
 from ops.text.timestamps import local_time
 
 BY = "gte-ops doctor --fix"
-# Longer than any run; one that is killed leaves a pause that ends by itself.
+# Longer than any run: after a run that was killed the pause ends by itself.
 PAUSE_SECONDS = 900.0
-# Beyond the watchdog's interval, how long its present round may take.
-ROUND_SECONDS = 10.0
+# How long the watchdog's present cycle may take, beyond its interval.
+CYCLE_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
 class WatchdogHold:
-    """``refusal``: why gunicorn and nginx must be left alone, None where they are ours. ``locked``: we hold the
-    watchdog's lock, and may write to its memory."""
+    """``refusal``: why gunicorn and nginx must be left alone, None if --fix may act. ``locked``: --fix holds the
+    watchdog's lock, and may write its state."""
 
     refusal: Text | None
     locked: bool = False
 
 
 @contextmanager
-def truce(settings: Settings) -> Iterator[WatchdogHold]:
-    """Have the watchdog hold still as long as this lasts."""
-    ledger = StateStore(Path(settings.watchdog.state_file))
-    if (pause := ledger.paused(time.time())) is not None:
+def hold_watchdog(settings: Settings) -> Iterator[WatchdogHold]:
+    """Keep the watchdog from acting while the context lasts."""
+    store = StateStore(Path(settings.watchdog.state_file))
+    if (pause := store.paused(time.time())) is not None:
         yield WatchdogHold(_paused(pause))
         return
-    with contextlib.ExitStack() as held:
-        if _try_lock(ledger.path, held):
-            yield WatchdogHold(_pending(ledger), locked=True)
+    with contextlib.ExitStack() as stack:
+        if _try_lock(store.path, stack):
+            yield WatchdogHold(_pending(store), locked=True)
             return
         own = Pause(until=time.time() + PAUSE_SECONDS, since=time.time(), by=BY)
         try:
-            ledger.pause(own)
+            store.pause(own)
         except OSError as error:
             why = safe_line(str(error))
             yield WatchdogHold(
@@ -58,44 +58,45 @@ def truce(settings: Settings) -> Iterator[WatchdogHold]:
                 )
             )
             return
-        held.callback(_resume, ledger, own)
-        locked = _wait_for_its_round(settings, ledger, own, held)
+        stack.callback(_resume, store, own)
+        locked = _wait_for_its_cycle(settings, store, own, stack)
         if locked is None:
             yield WatchdogHold(
                 Text(
-                    en="a watchdog is at work, and did not come to rest; see gte-ops watchdog status",
-                    zh="watchdog 正在处理，未停下来；请看 gte-ops watchdog status",
+                    en="a watchdog is still busy; see gte-ops watchdog status",
+                    zh="watchdog 仍在处理，没有停下；请看 gte-ops watchdog status",
                 )
             )
             return
-        yield WatchdogHold(_pending(ledger), locked=locked)
+        yield WatchdogHold(_pending(store), locked=locked)
 
 
-def _wait_for_its_round(
-    settings: Settings, ledger: StateStore, own: Pause, held: contextlib.ExitStack
+def _wait_for_its_cycle(
+    settings: Settings, store: StateStore, own: Pause, stack: contextlib.ExitStack
 ) -> bool | None:
-    """Until the watchdog has seen the pause, or has ended: then its lock is ours (True). None: neither in time."""
-    give_up = time.monotonic() + float(settings.watchdog.interval) + ROUND_SECONDS
+    """Wait until the watchdog has seen the pause (False) or has ended, so that its lock is ours (True). None: neither
+    in time."""
+    give_up = time.monotonic() + float(settings.watchdog.interval) + CYCLE_SECONDS
     while time.monotonic() < give_up:
-        if _try_lock(ledger.path, held):
+        if _try_lock(store.path, stack):
             return True
-        seen = ledger.load(clocks()).clocks
-        if seen is not None and seen.wall > own.since:
+        last_cycle = store.load(clocks()).clocks
+        if last_cycle is not None and last_cycle.wall > own.since:
             return False
         time.sleep(0.1)
     return None
 
 
-def _try_lock(path: Path, held: contextlib.ExitStack) -> bool:
+def _try_lock(path: Path, stack: contextlib.ExitStack) -> bool:
     try:
-        held.enter_context(Lock(path))
+        stack.enter_context(Lock(path))
     except LockedError:
         return False
     return True
 
 
-def _pending(ledger: StateStore) -> Text | None:
-    pending = ledger.load(clocks()).pending
+def _pending(store: StateStore) -> Text | None:
+    pending = store.load(clocks()).pending
     if pending is None or time.clock_gettime(time.CLOCK_BOOTTIME) > pending.until:
         return None
     return Text(
@@ -109,13 +110,13 @@ def _paused(pause: Pause) -> Text:
     until = local_time(pause.until, offset).strftime("%H:%M:%S")
     by = safe_line(pause.by, 80) or "?"
     return Text(
-        en=f"somebody works here: the watchdog is paused until {until} by {by}; gte-ops watchdog resume ends it",
+        en=f"maintenance: the watchdog is paused until {until} by {by}; gte-ops watchdog resume ends it",
         zh=f"有人正在维护：watchdog 已被 {by} 暂停到 {until}；用 gte-ops watchdog resume 结束暂停",
     )
 
 
-def _resume(ledger: StateStore, own: Pause) -> None:
-    """End our pause; one that somebody has set meanwhile is theirs."""
+def _resume(store: StateStore, own: Pause) -> None:
+    """End our own pause; leave one that somebody has set meanwhile."""
     with contextlib.suppress(OSError):
-        if ledger.paused(time.time()) == own:
-            ledger.resume()
+        if store.paused(time.time()) == own:
+            store.resume()

@@ -1,4 +1,4 @@
-"""What `doctor --fix` would do, and what became of it: for a person, and as a part of the JSON document."""
+"""The report of `doctor --fix`, before and after: for a person, and as a part of the JSON document."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any, TextIO
 
 from ops.diagnosis.catalogue import catalogue, is_command
 from ops.diagnosis.model import Cause
-from ops.repair.model import Remedy, Repair, Result, Treated
+from ops.repair.audit_log import UnfinishedRemedy
+from ops.repair.model import Outcome, Remedy, RemedyResult, Repair, Safety
 from ops.report.doctor.json import to_document
 from ops.report.doctor.text import verdict
 from ops.report.json_document import write_document
@@ -19,32 +20,46 @@ _REMEDIES = Text(en="Remedies", zh="修复方案")
 _SAFE = Text(en="safe", zh="安全")
 _RISKY = Text(en="risky: {}", zh="有风险：{}")
 _BY_HAND = Text(en="by hand: {}", zh="手动处理：{}")
-_NOTHING = Text(en="There is nothing to mend.", zh="没有需要修复的问题。")
+_NOTHING = Text(en="There is nothing to fix.", zh="没有需要修复的问题。")
 _WOULD = Text(en="Nothing was changed. To apply it: {}", zh="未作任何改动。执行修复：{}")
-_RESULTS: dict[Result, Text] = {
-    "shown": Text(en="not done", zh="未执行"),
-    "declined": Text(en="declined", zh="已跳过"),
-    "held": Text(en="left alone", zh="未执行"),
-    "unneeded": Text(en="no longer needed", zh="已不需要"),
-    "applied": Text(en="done", zh="已执行"),
-    "refused": Text(en="refused", zh="未通过"),
-    "failed": Text(en="failed", zh="失败"),
+_OUTCOMES: dict[Outcome, Text] = {
+    Outcome.SHOWN: Text(en="not done", zh="未执行"),
+    Outcome.DECLINED: Text(en="declined", zh="已跳过"),
+    Outcome.BLOCKED: Text(en="left alone", zh="未执行"),
+    Outcome.NOT_NEEDED: Text(en="no longer needed", zh="已不需要"),
+    Outcome.APPLIED: Text(en="done", zh="已执行"),
+    Outcome.REFUSED: Text(en="refused", zh="未通过"),
+    Outcome.FAILED: Text(en="failed", zh="失败"),
 }
-_STYLES: dict[Result, str] = {"applied": "green", "refused": "bold red", "failed": "bold red"}
-_KEPT = Text(en="the file as it was: {}", zh="原文件：{}")
+_STYLES: dict[Outcome, str] = {
+    Outcome.APPLIED: "green",
+    Outcome.REFUSED: "bold red",
+    Outcome.FAILED: "bold red",
+}
+_COPY = Text(en="the file as it was: {}", zh="原文件：{}")
 _AFTER = Text(en="Diagnosed again", zh="重新诊断")
 _FIXED = Text(en="fixed", zh="已修复")
 _REMAINING = Text(en="still there", zh="仍然存在")
 _NEW = Text(en="new", zh="新出现")
 _LOG = Text(en="Log: ", zh="日志：")
 _QUESTION = Text(en="Do it?", zh="执行？")
+_UNFINISHED = Text(
+    en="The last --fix was cut off ({time}) at {code}: {what}",
+    zh="上一次 --fix 在 {code} 处中断（{time}）：{what}",
+)
+_OLD_FILE = Text(en="{path} as it was before: {copy}", zh="{path} 修改前的副本：{copy}")
 
 
-def show_remedies(remedies: Sequence[Remedy], language: Language, out: TextIO) -> None:
-    """The plan: each remedy with its command or diff; where there is none, what to do by hand."""
+def show_remedies(
+    remedies: Sequence[Remedy], cut_off: UnfinishedRemedy | None, language: Language, out: TextIO
+) -> None:
+    """Show the plan: each remedy with its command or diff, or what to do by hand. ``cut_off``: the remedy that an
+    earlier run did not end."""
     language = readable_language(language, out)
     page = Page(out)
     page.blank()
+    if cut_off is not None:
+        _show_unfinished(page, cut_off, language)
     if not remedies:
         page.prose(_NOTHING.to(language))
         return
@@ -62,7 +77,7 @@ def show_remedies(remedies: Sequence[Remedy], language: Language, out: TextIO) -
                 page.command(line, indent=5)
             continue
         page.prose(
-            _safety(remedy, language), indent=5, style="green" if remedy.safety == "safe" else "yellow"
+            _safety(remedy, language), indent=5, style="green" if remedy.safety is Safety.SAFE else "yellow"
         )
         for words in remedy.commands:
             page.command(command(words, language), indent=5, lead="$ ")
@@ -70,19 +85,29 @@ def show_remedies(remedies: Sequence[Remedy], language: Language, out: TextIO) -
             page.command(line, indent=5)
 
 
+def _show_unfinished(page: Page, cut_off: UnfinishedRemedy, language: Language) -> None:
+    words = {name: sentence(getattr(cut_off, name), language) for name in ("time", "code", "what")}
+    page.prose(_UNFINISHED.to(language).format(**words), style="yellow")
+    for path, copy in cut_off.copies:
+        page.command(
+            _OLD_FILE.to(language).format(path=command(path, language), copy=command(copy, language)),
+            indent=5,
+        )
+
+
 def show_outcome(repair: Repair, language: Language, out: TextIO, again: str) -> None:
-    """What became of each remedy, and what a second diagnosis says. ``again``: the command that applies the plan."""
+    """Show the outcome of each remedy and the second diagnosis. ``again``: the command that applies the plan."""
     language = readable_language(language, out)
     page = Page(out)
-    if not any(item.remedy.action for item in repair.treated):
+    if not any(item.remedy.action for item in repair.results):
         return
     page.blank()
     if repair.log is None:
         page.command(again, lead=_WOULD.to(language).format(""))
         return
-    for item in repair.treated:
+    for item in repair.results:
         if item.remedy.action is not None:
-            _show_treated(page, item, language)
+            _show_result(page, item, language)
     if repair.acted:
         page.blank()
         page.prose(verdict(repair.last, language), lead=f"{_AFTER.to(language)}: ", lead_style="bold")
@@ -93,18 +118,18 @@ def show_outcome(repair: Repair, language: Language, out: TextIO, again: str) ->
     page.command(repair.log, lead=_LOG.to(language))
 
 
-def _show_treated(page: Page, item: Treated, language: Language) -> None:
-    said = [sentence(item.detail, language)] if item.detail else []
+def _show_result(page: Page, item: RemedyResult, language: Language) -> None:
+    details = [sentence(item.detail, language)] if item.detail else []
     if item.before or item.after:
-        said.append(sentence(f"{item.before} -> {item.after}" if item.before else item.after, language))
-    words = _RESULTS[item.result].to(language) + (": " + "; ".join(said) if said else "")
-    page.prose(words, lead=f"{item.remedy.cause.code}  ", lead_style=_STYLES.get(item.result, "bold"))
-    for kept in item.kept:
-        page.command(_KEPT.to(language).format(command(kept, language)), indent=8)
+        details.append(sentence(f"{item.before} -> {item.after}" if item.before else item.after, language))
+    words = _OUTCOMES[item.outcome].to(language) + (": " + "; ".join(details) if details else "")
+    page.prose(words, lead=f"{item.remedy.cause.code}  ", lead_style=_STYLES.get(item.outcome, "bold"))
+    for copy in item.copies:
+        page.command(_COPY.to(language).format(command(copy, language)), indent=8)
 
 
 def _safety(remedy: Remedy, language: Language) -> str:
-    if remedy.safety == "safe":
+    if remedy.safety is Safety.SAFE:
         return _SAFE.to(language)
     return _RISKY.to(language).format(sentence(remedy.risk, language) if remedy.risk else "")
 
@@ -114,7 +139,7 @@ def _step(step: Text, language: Language) -> str:
 
 
 def pose(remedy: Remedy, language: Language, out: TextIO) -> str:
-    """Say what is asked about, and return the question: short, because a prompt that wraps is not shown whole."""
+    """Show the remedy and return the question, which is short because a prompt that wraps is not shown whole."""
     language = readable_language(language, out)
     page = Page(out)
     page.blank()
@@ -123,7 +148,7 @@ def pose(remedy: Remedy, language: Language, out: TextIO) -> str:
 
 
 def write_repair(repair: Repair, language: Language, out: TextIO) -> None:
-    """The document of the last diagnosis, with one key more: ``fix``."""
+    """Write the document of the last diagnosis, with the key ``fix`` added."""
     document = to_document(repair.last, language)
     document["fix"] = {
         "level": repair.level,
@@ -133,7 +158,7 @@ def write_repair(repair: Repair, language: Language, out: TextIO) -> None:
         "fixed": list(repair.fixed),
         "remaining": list(repair.remaining),
         "new": list(repair.new),
-        "remedies": [_treated(item, language) for item in repair.treated],
+        "remedies": [_result(item, language) for item in repair.results],
     }
     write_document(document, out)
 
@@ -142,7 +167,7 @@ def _codes(causes: Sequence[Cause]) -> list[str]:
     return [cause.code for cause in causes]
 
 
-def _treated(item: Treated, language: Language) -> dict[str, Any]:
+def _result(item: RemedyResult, language: Language) -> dict[str, Any]:
     remedy = item.remedy
     return {
         "code": remedy.cause.code,
@@ -152,9 +177,9 @@ def _treated(item: Treated, language: Language) -> dict[str, Any]:
         "commands": [command(words, language) for words in remedy.commands],
         "diff": list(remedy.diff),
         "by_hand": [] if remedy.action else [_step(step, language) for step in remedy.cause.fix],
-        "result": item.result,
+        "result": item.outcome,
         "detail": sentence(item.detail, language) if item.detail else None,
         "before": sentence(item.before, language),
         "after": sentence(item.after, language),
-        "kept": [command(kept, language) for kept in item.kept],
+        "kept": [command(copy, language) for copy in item.copies],
     }

@@ -331,7 +331,7 @@ def test_a_resident_watchdog_holds_still_meanwhile_and_goes_on_after() -> None:
 # Ends the run by a signal once the edited file lies there, and before nginx has been asked.
 _KILLED = """
 import os, signal, sys
-from ops.repair import apply as applying
+from ops.repair.apply import nginx as applying
 asked = []
 test = applying._test
 def ends(around):

@@ -160,7 +160,7 @@ def file_of(directory: Path, *, uid: int) -> Path:
 def test_what_the_user_who_names_it_could_not_remove_stays(tmp_path: Path) -> None:
     path = file_of(tmp_path / "run", uid=0)
     (stale,) = remove_stale(Settings(), [NamedPidfile(str(path), USER)])
-    assert (stale.kept, path.exists()) == ("Permission denied", True)
+    assert (stale.kept, path.exists()) == (f"user {USER}: Permission denied", True)
     own = file_of(tmp_path / "own", uid=USER)
     (stale,) = remove_stale(Settings(), [NamedPidfile(str(own), USER)])
     assert (stale.kept, own.exists()) == (None, False)

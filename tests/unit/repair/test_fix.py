@@ -16,14 +16,15 @@ import msgspec
 import pytest
 from jsonschema import Draft202012Validator
 
-import ops.cli
+import ops.cli.main
 import ops.doctor
 from ops.errors import OpsError
 from ops.facts.snapshot import Snapshot
-from ops.repair.apply import _change_mode, _HeldError
+from ops.repair.apply.files import change_mode
+from ops.repair.apply.session import NotAppliedError
 from ops.repair.audit_log import AuditLog
-from ops.repair.model import ChangeMode
-from ops.repair.watchdog_hold import truce
+from ops.repair.model import ChangeMode, Outcome
+from ops.repair.watchdog_hold import hold_watchdog
 from ops.settings import Settings, WatchdogSettings
 from ops.supervision.state_store import Lock, Pause, StateStore, is_locked
 from tests.unit.made_snapshot import HEALTHY, KEY_FILE, but, without_gunicorn
@@ -137,7 +138,7 @@ def test_a_healthy_host_has_nothing_to_mend(run: Run, monkeypatch: pytest.Monkey
     monkeypatch.setattr(ops.doctor, "collect", lambda *_, **__: HEALTHY)
     code, out, _ = run("--fix", "--yes")
     assert code == 0
-    assert "nothing to mend" in out
+    assert "nothing to fix" in out
 
 
 def test_without_its_record_nothing_is_done(run: Run, key: Path) -> None:
@@ -231,11 +232,25 @@ def test_an_interrupted_remedy_stands_in_the_record(
     def interrupted(_action: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ops.repair.apply._change_mode", interrupted)
+    monkeypatch.setattr("ops.repair.apply.files.change_mode", interrupted)
     code, _, _ = run("--fix", "--yes")
     assert code == 130
     lines = [json.loads(line) for line in (key.parent / "state" / "fix.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == ["diagnosed", "begun", "interrupted"]
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.usefixtures("key")
+def test_what_a_killed_run_left_half_done_is_said_with_the_old_file(
+    run: Run, tmp_path: Path, language: str
+) -> None:
+    (tmp_path / "state").mkdir()
+    recorded = Path(__file__).with_name("recorded") / "fix-0.1.jsonl"
+    (tmp_path / "state" / "fix.jsonl").write_bytes(recorded.read_bytes())
+    _, out, _ = run("--fix", "--dry-run", "--lang", language)
+    assert ("was cut off" if language == "en" else "中断") in out
+    assert "NGX018" in out
+    assert "/srv/lab/nginx/conf.d/.gte-api.conf.20261130T061659~" in out
 
 
 # --- the watchdog -----------------------------------------------------------------------------------------------------
@@ -251,17 +266,17 @@ def test_a_pause_of_somebody_s_is_respected_and_left(tmp_path: Path) -> None:
     ledger = StateStore(tmp_path / "watchdog.json")
     theirs = Pause(until=time.time() + 600, since=time.time(), by="mei")
     ledger.pause(theirs)
-    with truce(_settings(tmp_path)) as held:
-        assert held.refusal is not None
-        assert "mei" in held.refusal.en
+    with hold_watchdog(_settings(tmp_path)) as hold:
+        assert hold.refusal is not None
+        assert "mei" in hold.refusal.en
     assert ledger.paused(time.time()) == theirs
 
 
 def test_a_watchdog_run_by_cron_is_locked_out_meanwhile(tmp_path: Path) -> None:
     path = tmp_path / "watchdog.json"
-    with truce(_settings(tmp_path)) as held:
-        assert held.refusal is None
-        assert held.locked
+    with hold_watchdog(_settings(tmp_path)) as hold:
+        assert hold.refusal is None
+        assert hold.locked
         assert is_locked(path)
     assert not is_locked(path)
 
@@ -269,11 +284,11 @@ def test_a_watchdog_run_by_cron_is_locked_out_meanwhile(tmp_path: Path) -> None:
 def test_a_resident_watchdog_that_does_not_come_to_rest_keeps_the_service(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ops.repair.watchdog_hold.ROUND_SECONDS", -0.5)
+    monkeypatch.setattr("ops.repair.watchdog_hold.CYCLE_SECONDS", -0.5)
     ledger = StateStore(tmp_path / "watchdog.json")
     with Lock(ledger.path):
-        with truce(_settings(tmp_path)) as held:
-            assert held.refusal is not None
+        with hold_watchdog(_settings(tmp_path)) as hold:
+            assert hold.refusal is not None
             assert ledger.paused(time.time()) is not None
         assert ledger.paused(time.time()) is None
 
@@ -307,8 +322,9 @@ def test_no_permission_is_taken_from_a_file_on_another_users_path(tmp_path: Path
     else:
         os.link(victim, path)
     os.chown(theirs, 65534, 65534)
-    with pytest.raises(_HeldError):
-        _change_mode(ChangeMode(str(path), 0o644, 0o600))
+    with pytest.raises(NotAppliedError) as ended:
+        change_mode(ChangeMode(str(path), 0o644, 0o600))
+    assert ended.value.outcome is Outcome.BLOCKED
     assert mode(victim) == 0o644
 
 
@@ -321,7 +337,7 @@ def test_a_users_own_key_in_its_own_directory_is_closed(tmp_path: Path) -> None:
     own.chmod(0o666)
     for path in (theirs, own):
         os.chown(path, 65534, 65534)
-    _change_mode(ChangeMode(str(own), 0o666, 0o600))
+    change_mode(ChangeMode(str(own), 0o666, 0o600))
     assert mode(own) == 0o600
 
 

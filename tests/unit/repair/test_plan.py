@@ -29,11 +29,12 @@ from ops.repair.model import (
     ReloadNginx,
     Remedy,
     ReopenLogs,
+    RepairContext,
     RestartGunicorn,
     StartGunicorn,
     StartNginx,
 )
-from ops.repair.plan import PLANNERS, Grounds, plan
+from ops.repair.plan import PLANNERS, plan
 from ops.text.language import Text, verbatim
 from tests.unit.made_snapshot import (
     GUNICORN_CONF,
@@ -69,14 +70,14 @@ def cause(code: str) -> Cause:
     return Cause(code, entry.severity, entry.title, entry.summary, (), (), verbatim("true"), entry.fix)
 
 
-def planned(code: str, snapshot: Snapshot = HEALTHY, **grounds: object) -> tuple[Remedy, ...]:
+def planned(code: str, snapshot: Snapshot = HEALTHY, **context: object) -> tuple[Remedy, ...]:
     """The remedies of one cause, on a host whose start command is known."""
-    known = Grounds(**({"start": START, "files": {SITE_FILE: SITE.encode()}} | grounds))  # type: ignore[arg-type]
+    known = RepairContext(**({"start": START, "files": {SITE_FILE: SITE.encode()}} | context))  # type: ignore[arg-type]
     return plan((cause(code),), snapshot, known)
 
 
-def only(code: str, snapshot: Snapshot = HEALTHY, **grounds: object) -> Remedy:
-    (remedy,) = planned(code, snapshot, **grounds)
+def only(code: str, snapshot: Snapshot = HEALTHY, **context: object) -> Remedy:
+    (remedy,) = planned(code, snapshot, **context)
     return remedy
 
 
@@ -96,13 +97,13 @@ def test_what_was_not_seen_is_never_acted_on(code: str) -> None:
     unseen = NotSeen(reason="not seen")
     names = [n for n in HEALTHY.__struct_fields__ if n not in ("taken_at", "target") and n != "watchdog"]
     blind = msgspec.structs.replace(HEALTHY, **dict.fromkeys(names, unseen))
-    for remedy in plan((cause(code),), blind, Grounds()):
+    for remedy in plan((cause(code),), blind, RepairContext()):
         assert remedy.action is None or code in ("OPS003", "OPS004", "OPS005")
 
 
 def test_the_plan_keeps_the_order_of_the_causes() -> None:
     causes = (cause("OPS003"), cause("GUN001"), cause("DNS001"))
-    assert [r.cause.code for r in plan(causes, HEALTHY, Grounds(start=START))] == [
+    assert [r.cause.code for r in plan(causes, HEALTHY, RepairContext(start=START))] == [
         "OPS003",
         "GUN001",
         "DNS001",
@@ -114,7 +115,7 @@ def test_the_plan_keeps_the_order_of_the_causes() -> None:
 
 def test_gunicorn_is_started_by_its_supervisor() -> None:
     snapshot = without_gunicorn()
-    (remedy,) = plan(diagnose(snapshot, CHECKS).causes, snapshot, Grounds(start=START))
+    (remedy,) = plan(diagnose(snapshot, CHECKS).causes, snapshot, RepairContext(start=START))
     assert (remedy.safety, remedy.action, remedy.commands) == ("safe", StartGunicorn(), (START,))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.repair.pidfile import put_pidfile
+from ops.control.pidfile import NamedPidfile, change_pidfile
 from ops.text.language import Text
 
 NOBODY = 65534
@@ -35,7 +35,7 @@ def pidfile(directory: Path, *, uid: int, content: str = "4711\n", mode: int = 0
 
 
 def put(path: Path, namer: int | None, content: bytes | None = b"12\n") -> Text | None:
-    return put_pidfile(str(path), 4711, namer, content)
+    return change_pidfile(NamedPidfile(str(path), namer), content=content, number=4711)
 
 
 def test_what_settings_name_is_written_and_keeps_its_mode(place: Path) -> None:

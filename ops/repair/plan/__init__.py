@@ -1,0 +1,34 @@
+"""The remedy of each proven cause on this host: a pure function of the diagnosis and the facts.
+
+A safe remedy changes nothing that somebody decided, and either helps or leaves things as they were. Every other one is
+risky, or left to a person.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from ops.diagnosis.model import Cause
+from ops.facts.snapshot import Snapshot
+from ops.facts.target import Target
+from ops.repair.model import Remedy, RepairContext
+from ops.repair.plan import files, gunicorn, nginx
+from ops.repair.plan.case import NO_PLAN, Case
+
+PLANNERS: dict[str, Callable[[Case], Iterator[Remedy]]] = {
+    **nginx.PLANNERS,
+    **gunicorn.PLANNERS,
+    **files.PLANNERS,
+}
+
+
+def plan(causes: Sequence[Cause], snapshot: Snapshot, context: RepairContext) -> tuple[Remedy, ...]:
+    """Plan the remedies of ``causes``, in their order. One without an automatic remedy gets one without action."""
+    if not isinstance(snapshot.target, Target):
+        return ()
+    remedies: list[Remedy] = []
+    for cause in causes:
+        planner = PLANNERS.get(cause.code)
+        case = Case(cause, snapshot, snapshot.target, context)
+        remedies += planner(case) if planner else (case.by_hand(NO_PLAN),)
+    return tuple(remedies)
