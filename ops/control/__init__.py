@@ -1,4 +1,4 @@
-"""Acting on the service: one module per remedy, shared by the watchdog and the doctor's --fix.
+"""Act on the service: start, restart, reload, signal. Shared by the watchdog and by `doctor --fix`.
 
-Each says what it does, what it needs, and what it raises where it could not; none decides whether it should be done.
+Each function says what it does, what it needs, and what it raises if it could not; none decides whether to act.
 """

@@ -1,4 +1,4 @@
-"""Doing a thing as another user, so that the kernel itself judges what that user may do."""
+"""Act as another user, so that the kernel itself decides what that user may do."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SECONDS = 5.0
 
 
 class UserAccount(msgspec.Struct, frozen=True):
-    """A process's user, group and further groups."""
+    """A process's user, group and supplementary groups."""
 
     uid: int
     gid: int
@@ -23,17 +23,17 @@ class UserAccount(msgspec.Struct, frozen=True):
 
 
 def become(account: UserAccount) -> None:
-    """Be ``account`` for good: in a child only. Raises OSError where root's powers do not suffice."""
+    """Become ``account`` for good: in a child only. Raises OSError if root's powers do not suffice."""
     os.setgroups(account.groups)
     os.setresgid(account.gid, account.gid, account.gid)
     os.setresuid(account.uid, account.uid, account.uid)
 
 
 def as_account(account: UserAccount, do: Callable[[], object]) -> OSError | None:
-    """Call ``do`` in a child that is ``account``; the error that it met there, None where it met none. It gets
-    `SECONDS`: a user's own file system need not answer.
+    """Call ``do`` in a child process as ``account``; its error, None if it had none. It gets `SECONDS`: a user's own
+    file system need not answer.
 
-    Of this process nothing changes: a change of its own user would reach its other threads (nptl(7))."""
+    This process stays as it is: a change of its own user would reach its other threads (nptl(7))."""
     child = os.fork()
     if child == 0:
         code = 255
@@ -53,7 +53,7 @@ def as_account(account: UserAccount, do: Callable[[], object]) -> OSError | None
 
 
 def _exit_code(child: int) -> int:
-    """How a child ended, by errno(3); ETIMEDOUT where it had to be killed."""
+    """A child's exit code, an errno(3); ETIMEDOUT if it had to be killed."""
     deadline = time.monotonic() + SECONDS
     while time.monotonic() < deadline:
         pid, status = os.waitpid(child, os.WNOHANG)
@@ -61,5 +61,5 @@ def _exit_code(child: int) -> int:
             return os.waitstatus_to_exitcode(status)
         time.sleep(0.005)
     os.kill(child, signal.SIGKILL)
-    # Not waited for: what waits in the kernel ends when that lets it.
+    # Not waited for: a call that blocks in the kernel ends when the kernel lets it.
     return errno.ETIMEDOUT

@@ -1,8 +1,8 @@
-"""How the service was started: its environment, directory, user, umask and limits, remembered while it lives.
+"""Remember how the service was started, while it runs: environment, directory, user, umask and limits.
 
-A start from cron or by hand under another environment is another service: without ``GTE_API_KEYS_FILE`` it answers
-everybody. The file lies beside the watchdog's state, is readable by its owner alone, and holds secrets: nothing of it
-but the names of variables is ever shown.
+A service started from cron or by hand under another environment is another service: without ``GTE_API_KEYS_FILE`` it
+answers everybody. The file is beside the watchdog's state, readable by its owner alone, and holds secrets: only the
+names of its variables are ever shown.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from ops.interpret.process_ref import ProcessRef
 from ops.settings import Settings
 
 VERSION = 1
-# Linux: arguments and environment together have at most a quarter of the stack, by default 2 MiB (execve(2)).
+# Linux: arguments and environment together take at most a quarter of the stack, by default 2 MiB (execve(2)).
 MAX_ENVIRONMENT_BYTES = 2 << 20
 MAX_FILE_BYTES = 4 << 20
-# Set for one start alone: by systemd (systemd.exec(5), Environment Variables Set on Propagated), by gunicorn for the
-# successor that USR2 starts, by a shell.
+# Set for a single start: by systemd (systemd.exec(5), environment variables in spawned processes), by gunicorn for
+# the successor that USR2 starts, by a shell.
 _OF_ONE_START = frozenset(
     {
         "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES",
@@ -38,7 +38,7 @@ _OF_ONE_START = frozenset(
         "_", "SHLVL",
     }
 )  # fmt: skip
-# Of a login, not of the service: none of them is missed.
+# Of a login session, not of the service: no service needs them.
 _OF_A_SESSION = re.compile(
     r"(PWD|OLDPWD|SHELL|USER|LOGNAME|MAIL|LANG|LANGUAGE|LC_\w+|TERM\w*|COLORTERM|DISPLAY|WAYLAND_DISPLAY|WINDOWID|"
     r"LINES|COLUMNS|LS_COLORS|LESS\w*|PAGER|EDITOR|VISUAL|HIST\w+|PS[0-4]|PROMPT_COMMAND|SSH_\w+|SUDO_\w+|XDG_\w+|DBUS_\w+|"
@@ -46,7 +46,7 @@ _OF_A_SESSION = re.compile(
 )
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,79}\Z")
 _NAMES_A_FILE = re.compile(r"\w_FILE\Z", re.IGNORECASE)
-# Files of a service's own making come and go.
+# Files that a service creates itself may be absent.
 _OWN_FILE = re.compile(
     r"(?:\A|_)(?:PID|(?:ACCESS|ERROR)?LOG|LOCK|SOCK|SOCKET|OUT|OUTPUT|CACHE|HIST|HISTORY|STATE)_FILE\Z",
     re.IGNORECASE,
@@ -71,8 +71,8 @@ _LIMITS = {
 
 
 class Launch(msgspec.Struct, frozen=True):
-    """How one master was started. ``environment``: ``NAME=value`` as the kernel keeps it; ``files``: the variables that
-    named a file which was there; ``limits``: soft and hard, by their names in getrlimit(2), -1 for none."""
+    """How one master was started. ``environment``: ``NAME=value`` as the kernel holds it; ``files``: the variables that
+    named an existing file; ``limits``: soft and hard, by their names in getrlimit(2), -1 for none."""
 
     account: UserAccount
     cwd: str
@@ -83,7 +83,7 @@ class Launch(msgspec.Struct, frozen=True):
 
     @property
     def variables(self) -> dict[bytes, bytes]:
-        """The environment without what was set for one start alone."""
+        """The environment without the variables of a single start."""
         pairs = (entry.partition(b"=") for entry in self.environment)
         return {name: value for name, _, value in pairs if os.fsdecode(name) not in _OF_ONE_START}
 
@@ -94,9 +94,9 @@ class Launch(msgspec.Struct, frozen=True):
 
 
 class Remembered(msgspec.Struct, frozen=True):
-    """The file: how the service was started, by the master it was read from, or that was started by it since.
+    """The file's content: how the service was started, and the master it was read from or that was started so since.
 
-    ``lost``: the variables that this master lacks or has otherwise, although it was started to have them;
+    ``lost``: the variables that this master lacks or has with another value, although it was started with them;
     ``other_user``: whether it runs as another user."""
 
     launch: Launch
@@ -107,14 +107,14 @@ class Remembered(msgspec.Struct, frozen=True):
     version: int = VERSION
 
 
-# --- a process's own --------------------------------------------------------------------------------------------------
+# --- of a process -----------------------------------------------------------------------------------------------------
 
 
 def read_launch(pid: int) -> Launch | None:
-    """How process ``pid`` was started; None where that may not be read, or the process has written over it.
+    """Read how process ``pid`` was started; None if that may not be read, or the process has overwritten it.
 
-    The environment is the process's own memory: it counts for its own user and no other. Reading it may never
-    end (`ops/supervision/time_limit.py`)."""
+    The environment is the process's own memory: its word counts for its own user and no other. Reading it may block
+    for ever (`ops/supervision/time_limit.py`)."""
     status = process_status(pid)
     if status is None or status.is_nested or status.has_other_root or status.is_setuid:
         return None
@@ -143,8 +143,8 @@ def _head(path: str, limit: int) -> bytes:
 
 
 def _environment(content: bytes) -> tuple[bytes, ...] | None:
-    """The entries; None where the process has written over them: setproctitle(3) takes the place for its title and
-    fills the rest with zeros, unless $SPT_NOENV is set."""
+    """The entries; None if the process has overwritten them: setproctitle(3) uses the space for its title and fills
+    the rest with zeros, unless $SPT_NOENV is set."""
     if len(content) > MAX_ENVIRONMENT_BYTES:
         return None
     entries = tuple(content.removesuffix(b"\0").split(b"\0")) if content else ()
@@ -171,7 +171,7 @@ def _limit(word: str) -> int:
 
 
 def _named_files(environment: Iterable[bytes], cwd: str) -> list[tuple[str, str]]:
-    """Variables that name a file for the service to read, and where it lies."""
+    """The variables that name a file for the service to read, each with the file's path."""
     found = []
     for entry in environment:
         name, _, value = os.fsdecode(entry).partition("=")
@@ -187,12 +187,12 @@ def _is_file(path: str) -> bool:
         return False
 
 
-# --- what has to be as it was -----------------------------------------------------------------------------------------
+# --- what has to be the same ------------------------------------------------------------------------------------------
 
 
 def missing_file(launch: Launch) -> tuple[str, str] | None:
-    """A variable and the file it names that was there when the service was started, and that its user cannot read any
-    more; None where there is none."""
+    """A variable and its file that existed when the service was started, and that its user can no longer read; None if
+    there is none."""
     for name, path in _named_files(launch.environment, launch.cwd):
         if name in launch.files and not _is_readable(path, launch.account):
             return name, path
@@ -213,8 +213,8 @@ def _is_readable(path: str, account: UserAccount) -> bool:
 
 
 def lost(before: Launch, after: Launch) -> tuple[str, ...]:
-    """What a new master lacks of the one before it: names of variables that are gone, and of such that decide who may
-    do what and have another value."""
+    """What a new master lacks of the one before it: names of variables that are missing, and of those with another
+    value that decide who may do what."""
     now = {os.fsdecode(name): value for name, value in after.variables.items()}
     names = []
     for raw, value in before.variables.items():
@@ -230,13 +230,13 @@ def lost(before: Launch, after: Launch) -> tuple[str, ...]:
 
 
 def launch_path(settings: Settings) -> Path:
-    """Where it is remembered: beside the watchdog's state."""
+    """The path of the file, beside the watchdog's state."""
     state = Path(settings.watchdog.state_file)
     return state.with_name(f"{state.stem}-launch.json")
 
 
 def load(path: Path) -> Remembered | None:
-    """What is remembered; None where nothing is, or it cannot be read."""
+    """Read the file; None if there is none, or it cannot be read."""
     try:
         kept = msgspec.json.decode(read_regular_file(str(path), MAX_FILE_BYTES).content, type=Remembered)
     except (OSError, ValueError, msgspec.MsgspecError, RecursionError):
@@ -245,12 +245,12 @@ def load(path: Path) -> Remembered | None:
 
 
 def save(path: Path, kept: Remembered) -> None:
-    """Remember. Raises OSError."""
+    """Write the file. Raises OSError."""
     write_atomically(path, msgspec.json.encode(kept), 0o600)
 
 
 def forget(path: Path) -> bool:
-    """Remember nothing; whether something was. Raises OSError."""
+    """Remove the file; whether there was one. Raises OSError."""
     try:
         path.unlink()
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Reload: new workers beside the old ones, by SIGHUP to the master."""
+"""Reload gunicorn by SIGHUP to the master: it starts new workers, then ends the old ones."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from ops.control.signals import send
 from ops.facts.gunicorn import GunicornConfig
 from ops.interpret.process_ref import ProcessRef
 
-# Beside the new workers something has to be left for the machine.
+# Both generations of workers run at once, and the machine needs some memory besides.
 HEADROOM = 1.2
 
 
 def reload_gunicorn(master: ProcessRef) -> None:
-    """SIGHUP. Raises GoneError or NotAllowedError. See `can_reload` first: a master whose configuration no longer
-    loads ends at a reload."""
+    """Send SIGHUP. Ask `can_reload` first: a master whose configuration no longer loads ends at a reload.
+
+    Raises GoneError, NotAllowedError."""
     send(master, signal.SIGHUP)
 
 
 def can_reload(config_file: str | None, workers: tuple[int, ...]) -> bool:
-    """Whether memory carries both generations of workers, and the configuration on disk can be read."""
+    """Whether memory holds both generations of workers, and the configuration on disk can be read."""
     if config_file:
         config = read_config(config_file)
         if not isinstance(config, GunicornConfig) or config.missing or config.error:

@@ -1,6 +1,6 @@
-"""A full restart, through whoever supervises the service: its systemd unit, else the configured start command.
+"""Restart the service by its supervisor: its systemd unit, else the configured start command.
 
-A start command is run as the service was started before, where that is remembered (`ops/control/launch.py`).
+A start command runs as the service was started before, if that is remembered (`ops/control/launch.py`).
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from ops.settings import Settings
 from ops.text.language import Text
 from ops.text.sanitize import safe_line
 
-# How long a master that still reacts gets to end in order, seconds.
+# Seconds for a master that still reacts to end gracefully.
 GRACE = 8.0
 PORT_FREE_WITHIN = 5.0
 # sd_booted(3): this directory exists exactly where systemd is the init.
 SYSTEMD_RUNS = Path("/run/systemd/system")
 SYSTEMCTL_SECONDS = 60.0
-# A start command that fails usually does so at once; one that stays in the foreground is left running.
+# A start command that fails usually does so at once; one that stays in the foreground keeps running.
 FAILS_WITHIN = 1.0
 MAX_OUTPUT_BYTES = 1 << 20
 MAX_SCRIPT_BYTES = 64 << 10
-# Where a script stands in a command: behind an interpreter, or what that is started by.
+# A script is among the first words of a command: after an interpreter, and what starts that.
 _SCRIPT_AMONG = 4
-# Ours, and not the service's: with these, gunicorn would report to the watchdog's own systemd unit.
+# The watchdog's own: with these, gunicorn would report to the watchdog's systemd unit.
 _NOT_INHERITED = (
     "NOTIFY_SOCKET",
     "WATCHDOG_USEC",
@@ -59,9 +59,8 @@ class RestartError(OpsError):
 
 @dataclass(frozen=True)
 class Supervisor:
-    """How the service is started: ``unit`` of systemd, else ``argv`` in ``cwd``, its output appended to ``output``.
-
-    ``launch``: how it was started before; ``pidfiles``: what must not stand in the way."""
+    """How the service is started: by systemd's ``unit``, else by ``argv`` in ``cwd`` with its output appended to
+    ``output``. ``launch``: how it was started before; ``pidfiles``: those that must not be stale."""
 
     unit: str | None
     argv: tuple[str, ...]
@@ -73,8 +72,8 @@ class Supervisor:
 
 @dataclass(frozen=True)
 class StartPlan:
-    """A start command as it is run. ``account``: the user it runs as, None for the caller; ``launch``: what of it is
-    taken from memory, None where it gets the caller's own environment."""
+    """A start command ready to run. ``account``: the user it runs as, None for the caller; ``launch``: the remembered
+    start whose environment it gets, None for the caller's own environment."""
 
     argv: tuple[str, ...]
     cwd: str | None
@@ -88,7 +87,7 @@ class StartPlan:
 
 
 def find_supervisor(settings: Settings, output: Path) -> Supervisor | None:
-    """The service's supervisor; None where neither a unit nor a start command is there."""
+    """The service's supervisor; None if there is neither a unit nor a start command."""
     if settings.gunicorn.unit and SYSTEMD_RUNS.is_dir():
         for place in settings.schedule.systemd:
             if (Path(place) / settings.gunicorn.unit).exists():
@@ -108,15 +107,15 @@ def find_supervisor(settings: Settings, output: Path) -> Supervisor | None:
     return Supervisor(None, argv, cwd, output, launch, pidfiles(settings, argv, where))
 
 
-# --- how a start command is run ---------------------------------------------------------------------------------------
+# --- plan a start -----------------------------------------------------------------------------------------------------
 
 
 def plan_start(supervisor: Supervisor) -> StartPlan:
-    """How the start command is run: as the user the service ran as, never with more than it had.
+    """Plan the start: as the user the service ran as, and never with more than it had.
 
-    What another user's process had in its environment is that user's word, and goes to no program of root's: a command
-    that itself changes from root to that user is shortened to what it runs, and a script that does so gets the
-    caller's environment."""
+    The environment of another user's process is that user's word and reaches no program that root runs: a command that
+    itself changes from root to that user is shortened to what it runs, and a script that does so gets the caller's
+    environment."""
     argv, cwd, launch = supervisor.argv, supervisor.cwd, supervisor.launch
     if cwd is None and os.geteuid() == 0 and reason_not_to_trust(".", listed=True) is not None:
         cwd = "/"
@@ -144,7 +143,7 @@ def _script_changes_user(argv: tuple[str, ...]) -> bool:
 
 
 def _script_texts(argv: tuple[str, ...]) -> Iterable[str]:
-    """The scripts among a command's first words that are nobody else's."""
+    """The texts of the scripts among a command's first words that nobody else may write."""
     for word in argv[:_SCRIPT_AMONG]:
         place = search(word)
         if place is not None and place.startswith("/") and reason_not_to_trust(place) is None:
@@ -155,7 +154,7 @@ def _script_texts(argv: tuple[str, ...]) -> Iterable[str]:
 
 
 def refusal(supervisor: Supervisor) -> Text | None:
-    """Why the service is not started as things are; None where it may be."""
+    """Why the service must not be started as things are; None if it may."""
     if supervisor.unit is not None:
         return None
     launch = supervisor.launch
@@ -173,7 +172,7 @@ def refusal(supervisor: Supervisor) -> Text | None:
         return None
     names = {os.fsdecode(name): os.fsdecode(value) for name, value in _environment(plan).items()}
     refused = reason_not_to_run_as_root(
-        plan.argv, plan.cwd or str(Path.cwd()), names, cwd_is_its_own_affair=_script_changes_user(plan.argv)
+        plan.argv, plan.cwd or str(Path.cwd()), names, any_cwd=_script_changes_user(plan.argv)
     )
     if refused is None:
         return None
@@ -199,19 +198,19 @@ def restart(
     is_free: Callable[[], bool],
     tell: Callable[[Stale], None],
 ) -> subprocess.Popen[bytes] | None:
-    """Take down what is left, wait until the port is free, and start anew.
+    """End what is left of the service, wait until its address is free, and start it.
 
-    ``reacts``: whether the master can be asked to end (a stopped or hung one is killed). ``is_free``: whether the
-    service's address is free; ``tell`` hears of stale pidfiles. Returns the started command where it still runs: it is
-    the caller's child, in its own session, and not ended with the caller. Raises RestartError or NotAllowedError."""
+    ``reacts``: whether the master can be asked to end; a stopped or hung one is killed. ``is_free``: whether the
+    service's address is free; ``tell`` hears of stale pidfiles. Returns the started command if it still runs: it is
+    the caller's child, in its own session, and not ended with the caller. Raises RestartError, NotAllowedError."""
     if (why_not := refusal(supervisor)) is not None:
         raise RestartError(why_not.en)
     left = end((master,), GRACE) if master and reacts else kill((master,)) if master else ()
-    # Workers see that their master has gone and end by themselves, but not the stuck ones: those hold the port.
+    # Workers end by themselves when their master has gone, except stuck ones, and those hold the port.
     left += kill(workers)
     if left:
         raise RestartError(
-            f"process {left[0].pid} survives SIGKILL (uninterruptible sleep); a start would meet it"
+            f"process {left[0].pid} survives SIGKILL (uninterruptible sleep); a start would collide with it"
         )
     deadline = time.monotonic() + PORT_FREE_WITHIN
     while not is_free():
@@ -226,15 +225,15 @@ def restart(
 def start_unhindered(
     supervisor: Supervisor, settings: Settings, tell: Callable[[Stale], None]
 ) -> subprocess.Popen[bytes] | None:
-    """Remove stale pidfiles, of which ``tell`` hears, and `start`. Raises RestartError; InUseError where a pidfile
-    names this service after all."""
+    """Remove stale pidfiles, of which ``tell`` hears, and `start`. Raises RestartError; InUseError if a pidfile names
+    this service after all."""
     for stale in remove_stale(settings, supervisor.pidfiles):
         tell(stale)
     return start(supervisor)
 
 
 def start(supervisor: Supervisor) -> subprocess.Popen[bytes] | None:
-    """Start the service. Raises RestartError where the supervisor or the command refuses."""
+    """Start the service. Raises RestartError if the supervisor or the command refuses."""
     if supervisor.unit is not None:
         _systemctl("reset-failed", supervisor.unit, check=False)
         _systemctl("restart", supervisor.unit, check=True)
@@ -271,7 +270,7 @@ def start(supervisor: Supervisor) -> subprocess.Popen[bytes] | None:
 
 
 def _program(plan: StartPlan) -> str | None:
-    """Where the program lies, on the $PATH that it gets."""
+    """The program's path, by the $PATH that it gets."""
     path = _environment(plan).get(b"PATH")
     return search(plan.argv[0], None if path is None else os.fsdecode(path))
 
@@ -288,7 +287,7 @@ def _run_as(plan: StartPlan) -> str:
 
 
 def _environment(plan: StartPlan) -> Mapping[bytes, bytes]:
-    """What the command gets: of what is remembered, else of the caller's own."""
+    """The command's environment: the remembered one, else the caller's own."""
     given = plan.launch.variables if plan.launch is not None else _own_environment()
     if not plan.is_roots:
         return given
@@ -301,8 +300,8 @@ def _own_environment() -> dict[bytes, bytes]:
 
 
 def _before_exec(plan: StartPlan) -> Callable[[], None]:
-    """What the child does before the command takes its place: limits while it may still raise them, then the user, then
-    the directory with no more than that user's rights."""
+    """What the child does before exec: limits while it may still raise them, then the user, then the directory with no
+    more than that user's rights."""
     launch, account, cwd = plan.launch, plan.account, plan.cwd
     assert launch is not None  # noqa: S101  its caller has looked
     limits = [
@@ -324,7 +323,7 @@ def _before_exec(plan: StartPlan) -> Callable[[], None]:
 
 
 def _open_output(path: Path) -> int:
-    """The file that a start command's output is appended to; nowhere where that cannot be written."""
+    """Open the file that a start command's output is appended to; /dev/null if it cannot be written."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         if path.exists() and path.stat().st_size > MAX_OUTPUT_BYTES:

@@ -1,8 +1,8 @@
-"""What a command has root run: every file that decides it, not its first word alone.
+"""Whether root may run a command: checks every file that decides what it does, not its first word alone.
 
 An interpreter, a shell, ``env`` and ``nohup`` run what their arguments name. So each word that names a file or a
-directory is asked for, those of a shell's text and of ``NAME=value`` included, and what the environment has programs
-load. Words behind a change to another user (setpriv, sudo, su) are that user's to run, and are not root's.
+directory is checked, those of a shell's text and of ``NAME=value`` included, and what environment variables make
+programs load. Words after a change to another user (setpriv, sudo, su) are run by that user, and are not checked.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from ops.interpret.gunicorn import options
 
 MAX_WORDS = 2000
 MAX_DEPTH = 5
-# They run the words behind them, as the same user.
+# They run the words after them, as the same user.
 _WRAPPERS = frozenset(
     {"env", "nohup", "nice", "ionice", "exec", "command", "timeout", "setsid", "stdbuf", "time", "chrt", "taskset"}
 )  # fmt: skip
-# What a shell does itself, with no file but those it names.
+# Shell built-ins: they use no file but those that are named.
 _BUILTINS = frozenset(
     {"cd", "export", "set", "unset", "ulimit", "umask", "echo", "printf", "test", "[", "true", "false", ":", "exit",
      "wait", "trap", "shift", "then", "else", "fi", "do", "done", "if", "while", "for", "{", "}", "!", "sleep"}
 )  # fmt: skip
 _SHELLS = frozenset({"sh", "bash", "dash", "ash", "ksh", "mksh", "zsh", "busybox"})
 _TAKES_TEXT = re.compile(r"-[A-Za-z]*c\Z")
-# Between a shell's commands, and before a file that is written to.
+# Between two shell commands, and before a file that is written to.
 _ENDS = re.compile(r"[;&|()]+\Z")
 _WRITES = re.compile(r"&?>>?[|&]?\Z")
 _SHELL_TEXT = re.compile(r"[\s;&|()<>`]")
@@ -48,12 +48,12 @@ _VARIABLE = re.compile(r"\$(?:\{([A-Za-z_]\w*)[^}]*\}|([A-Za-z_]\w*))")
 _NUMBER = re.compile(r"[\d.]+[smhd]?\Z")
 _PATTERN = re.compile(r"[*?\[{]")
 _DEVICES = frozenset({"/dev/null", "/dev/zero", "/dev/stdin", "/dev/stdout", "/dev/stderr"})
-# gunicorn writes there, or listens: nothing that it runs (gunicorn: settings). Its logs are the workers' user's.
+# gunicorn writes or listens there, and runs nothing of it (gunicorn: settings). Its logs are the workers' user's.
 _WRITTEN_BY_GUNICORN = frozenset(
     {"access-logfile", "error-logfile", "log-file", "pid", "bind", "worker-tmp-dir", "control-socket"}
 )
 _SHORT_WRITTEN = {"-p": "pid", "-b": "bind"}
-# Variables that name what a program loads or runs: ld.so(8), bash(1), python(1), perlrun(1), ruby(1), node(1),
+# Variables that make programs load or run something: ld.so(8), bash(1), python(1), perlrun(1), ruby(1), node(1),
 # openssl-env(7), locale(7), iconv(3).
 _LOADS_CODE = re.compile(
     r"(LD_\w+|PYTHON\w+|BASH_ENV|ENV|ZDOTDIR|CDPATH|PERL5LIB|PERLLIB|PERL5OPT|PERL5DB|RUBYLIB|RUBYOPT|NODE_PATH|"
@@ -63,15 +63,15 @@ _LOADS_CODE = re.compile(
 
 @dataclass(frozen=True)
 class Refusal:
-    """What is not run by root, and why."""
+    """``what`` root does not run, and ``why``."""
 
     what: str
     why: str
 
 
 def trusted_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """An environment for a command of root's: of $PATH what is nobody else's, and no home of somebody else's, where
-    shells and interpreters look for what they run first (bash(1), Python: site)."""
+    """``environment`` made fit for a command of root's: only directories of $PATH that nobody else may write, and no
+    home of another user, where shells and interpreters look for start-up files (bash(1), Python: site)."""
     safe = dict(environment)
     if "PATH" in safe:
         safe["PATH"] = trusted_path(safe["PATH"])
@@ -82,26 +82,26 @@ def trusted_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def reason_not_to_run_as_root(
-    argv: Iterable[str], cwd: str, environment: Mapping[str, str], *, cwd_is_its_own_affair: bool = False
+    argv: Iterable[str], cwd: str, environment: Mapping[str, str], *, any_cwd: bool = False
 ) -> Refusal | None:
-    """What somebody else than root or the caller decides of a command; None where nobody else decides anything.
+    """The first part of a command that somebody other than root or the caller controls; None if there is none.
 
-    ``environment`` is what `trusted_environment` made. ``cwd_is_its_own_affair``: the command is a script that changes
-    the user itself, so that its directory may be that user's."""
-    review = _Review(dict(environment), cwd_is_its_own_affair)
+    ``environment`` is made by `trusted_environment`. ``any_cwd``: the command is a script that changes the user itself,
+    so that its directory may be that user's."""
+    review = _Review(dict(environment), any_cwd)
     return next(review.environment_refusals(cwd), None) or next(review.command(tuple(argv), cwd), None)
 
 
 @dataclass
 class _Review:
-    """Looks through one command. ``environment`` gains what a shell's text assigns."""
+    """The check of one command. ``environment`` gains the assignments of a shell's text."""
 
     environment: dict[str, str]
     any_cwd: bool
     words_left: int = field(default=MAX_WORDS)
 
     def environment_refusals(self, cwd: str) -> Iterator[Refusal]:
-        """What the environment has programs load that is somebody else's."""
+        """Refusals of what environment variables make programs load."""
         for name, value in tuple(self.environment.items()):
             if _LOADS_CODE.match(name):
                 yield from self._loaded(name, value, cwd)
@@ -109,7 +109,7 @@ class _Review:
     # --- commands -------------------------------------------------------------------------------------------------
 
     def command(self, words: tuple[str, ...], cwd: str, depth: int = 0) -> Iterator[Refusal]:
-        """One command's refusals, up to where it becomes another user's."""
+        """Refusals of one command, up to a change of the user."""
         own, becomes_another = self._of_root(words)
         at = gunicorn_at(own)
         for index, word in enumerate(own):
@@ -122,7 +122,7 @@ class _Review:
             yield from self._gunicorn(own[at:], cwd)
 
     def _of_root(self, words: tuple[str, ...]) -> tuple[tuple[str, ...], bool]:
-        """The words up to which a command is root's, and whether it becomes another user's behind them."""
+        """The words that root runs, and whether another user runs the rest."""
         for index, word in enumerate(words):
             change = user_change(words[index:])
             if change is not None and change.uid != 0:
@@ -132,7 +132,7 @@ class _Review:
         return words, False
 
     def _shell_text(self, text: str, cwd: str, depth: int) -> Iterator[Refusal]:
-        """The commands of a shell's text, one by one; ``cd`` and assignments count for those behind it."""
+        """Refusals of a shell's text, command by command; ``cd`` and assignments affect the commands after them."""
         text = text.replace("\\\n", " ").replace("\n", " ; ").replace("`", " ; ")
         lexer = shlex.shlex(text, posix=True, punctuation_chars=";&|()<>")
         lexer.whitespace_split, lexer.commenters = True, ""
@@ -152,7 +152,7 @@ class _Review:
             words = []
 
     def _part(self, words: list[str], cwd: str, depth: int) -> Iterator[Refusal]:
-        """One command of a shell's text. Where it goes (``cd``) counts for what is run there."""
+        """Refusals of one command of a shell's text. The target of ``cd`` is checked when something runs there."""
         own: list[str] = []
         for before, word in pairwise(["", *words]):
             if _WRITES.match(word):
@@ -173,7 +173,7 @@ class _Review:
     def _word(self, word: str, cwd: str, depth: int) -> Iterator[Refusal]:
         self.words_left -= 1
         if self.words_left < 0 or depth > MAX_DEPTH:
-            yield Refusal(word, "the command is too long to be looked through")
+            yield Refusal(word, "the command is too long to be checked")
             return
         if _ONLY_SIGNS.match(word):
             return
@@ -201,15 +201,15 @@ class _Review:
                 yield from self._module(word, cwd)
 
     def _values(self, value: str, cwd: str) -> Iterator[Refusal]:
-        """A value, and the items of a list in it: ``/a:/b``, ``file:/a``, ``/a,/b``."""
+        """Refusals of a value, and of the items of a list in it: ``/a:/b``, ``file:/a``, ``/a,/b``."""
         items = re.split(r"[:,;\s]", value) if "://" not in value else []
         for item in dict.fromkeys((value, *items)):
             if item:
                 yield from self._existing(_joined(cwd, item))
 
     def _loaded(self, name: str, value: str, cwd: str) -> Iterator[Refusal]:
-        """A variable that names what is loaded: an empty item is the working directory, and what is not there yet
-        counts as well."""
+        """Refusals of a variable that makes programs load something: an empty item is the working directory, and a path
+        that does not exist yet counts too."""
         if name == "GUNICORN_CMD_ARGS":
             yield from self.command(("gunicorn", *_words(value)), cwd)
             return
@@ -219,7 +219,7 @@ class _Review:
                 yield Refusal(f"{name}={refusal.what}", refusal.why)
 
     def _existing(self, place: str) -> Iterator[Refusal]:
-        """A file or directory that is there. A pattern counts as the directory before it."""
+        """Refusals of an existing file or directory. A pattern stands for the directory before it."""
         if match := _PATTERN.search(place):
             place = place[: match.start()].rpartition("/")[0] or "/"
         if "\0" in place or place in _DEVICES:
@@ -235,7 +235,7 @@ class _Review:
         yield from _refused(place, why_not)
 
     def _to_be(self, place: str) -> Iterator[Refusal]:
-        """A path that is not there, where somebody else could lay something."""
+        """Refusals of a path that does not exist, if somebody else could create it."""
         if "\0" in place or not place.startswith("/") or _PATTERN.search(place) or os.path.lexists(place):
             return
         above = Path(place).parent
@@ -244,7 +244,7 @@ class _Review:
         yield from _refused(place, reason_not_to_trust(str(above), listed=True))
 
     def _module(self, word: str, cwd: str) -> Iterator[Refusal]:
-        """``package.module:name`` as Python finds it in the working directory."""
+        """Refusals of ``package.module:name`` as Python finds it in the working directory."""
         parts = word.partition(":")[0].split(".")
         for length in range(1, len(parts) + 1):
             place = _joined(cwd, "/".join(parts[:length]))
@@ -252,7 +252,7 @@ class _Review:
             yield from self._existing(f"{place}.py")
 
     def _expanded(self, word: str) -> str:
-        """``word`` with variables and a home's ``~`` filled in."""
+        """``word`` with variables and ``~`` expanded."""
         word = _VARIABLE.sub(lambda match: self.environment.get(match[1] or match[2], ""), word)
         if word == "~" or word.startswith("~/"):
             return self.environment.get("HOME", _home_of_root()) + word[1:]
@@ -261,8 +261,8 @@ class _Review:
     # --- gunicorn -------------------------------------------------------------------------------------------------
 
     def _gunicorn(self, words: tuple[str, ...], cwd: str) -> Iterator[Refusal]:
-        """What a gunicorn loads beside its words: its file, and the directories that this says (settings: config,
-        chdir, pythonpath)."""
+        """Refusals of what gunicorn loads besides: its configuration file, and the directories that this names
+        (settings: config, chdir, pythonpath)."""
         given = options(words)
         file = _joined(cwd, given.get("config", "gunicorn.conf.py").removeprefix("file:"))
         yield from self._existing(file)
@@ -279,14 +279,14 @@ class _Review:
 
 
 def _goes_before_a_program(word: str) -> bool:
-    """Whether a word stands before the program that a command is about."""
+    """Whether a word precedes the program that a command runs: a wrapper, an option, an assignment, a number."""
     is_wrapper = PurePosixPath(word).name in _WRAPPERS
     return is_wrapper or word.startswith("-") or bool(_ASSIGNMENT.match(word) or _NUMBER.match(word))
 
 
 def _only_says_what(program: str, words: tuple[str, ...]) -> bool:
-    """Whether a program takes nothing from its directory that other words do not name: a shell's own word, or a shell
-    whose text is looked through."""
+    """Whether a program uses nothing of its directory but what its words name: a shell built-in, or a shell whose text
+    is checked."""
     is_shell = PurePosixPath(program).name in _SHELLS
     return program in _BUILTINS or (is_shell and any(_TAKES_TEXT.match(word) for word in words))
 
@@ -299,7 +299,7 @@ def _words(text: str) -> list[str]:
 
 
 def _is_written(before: str, word: str) -> bool:
-    """Whether a word of gunicorn's names what it writes to."""
+    """Whether a word is the value of an option that names what gunicorn writes to."""
     if word.startswith("--") and "=" in word:
         return word[2:].partition("=")[0] in _WRITTEN_BY_GUNICORN
     if word[:2] in _SHORT_WRITTEN and len(word) > 2 and not word.startswith("--"):

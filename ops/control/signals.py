@@ -1,4 +1,4 @@
-"""A signal to exactly the process that was meant."""
+"""Send a signal to exactly the process that was meant."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ops.interpret.process_ref import ProcessRef
 
 
 class GoneError(OpsError):
-    """The process that was meant has ended; its pid may be another's by now, and was left alone."""
+    """The process has ended. Its pid may be another process's by now, which got no signal."""
 
 
 class NotAllowedError(OpsError):
@@ -22,14 +22,14 @@ class NotAllowedError(OpsError):
 
 
 def send(process: ProcessRef, number: signal.Signals) -> None:
-    """Send one signal to ``process``. Raises GoneError or NotAllowedError; no other process is ever touched.
+    """Send one signal to ``process``, and never to another one. Raises GoneError, NotAllowedError.
 
-    A pidfd (pidfd_open(2)) keeps meaning the same process, so that the start time is verified without a race."""
+    A pidfd (pidfd_open(2)) refers to the same process for ever, so that its start time is verified without a race."""
     try:
         descriptor = os.pidfd_open(process.pid)
     except ProcessLookupError:
         raise GoneError(f"process {process.pid} has ended") from None
-    except (AttributeError, OSError):  # a kernel before 5.3
+    except (AttributeError, OSError):  # Linux before 5.3
         descriptor = -1
     try:
         if not is_alive(process):
@@ -50,7 +50,7 @@ def send(process: ProcessRef, number: signal.Signals) -> None:
 
 
 def is_alive(process: ProcessRef) -> bool:
-    """Whether exactly this process still runs; a zombie does not."""
+    """Whether exactly this process still runs. A zombie does not."""
     try:
         stat = Path(f"/proc/{process.pid}/stat").read_text(errors="replace")
         fields = stat.rpartition(")")[2].split()
@@ -60,7 +60,7 @@ def is_alive(process: ProcessRef) -> bool:
 
 
 def wait_until_gone(processes: Iterable[ProcessRef], seconds: float) -> tuple[ProcessRef, ...]:
-    """The processes that are still there after at most ``seconds``."""
+    """Wait at most ``seconds`` for ``processes`` to end; returns those that did not."""
     deadline = time.monotonic() + seconds
     left = tuple(processes)
     while (left := tuple(p for p in left if is_alive(p))) and time.monotonic() < deadline:
@@ -69,22 +69,22 @@ def wait_until_gone(processes: Iterable[ProcessRef], seconds: float) -> tuple[Pr
 
 
 def end(processes: Iterable[ProcessRef], seconds: float) -> tuple[ProcessRef, ...]:
-    """Ask ``processes`` to end, kill what is left after ``seconds``; returns what survives even that.
+    """Send SIGTERM, and after ``seconds`` SIGKILL to the rest; returns the processes that survive even that.
 
     Raises NotAllowedError."""
     left = tuple(processes)
-    for number, patience in ((signal.SIGTERM, seconds), (signal.SIGKILL, 5.0)):
+    for number, limit in ((signal.SIGTERM, seconds), (signal.SIGKILL, 5.0)):
         for process in left:
             with contextlib.suppress(GoneError):
                 send(process, number)
-        left = wait_until_gone(left, patience)
+        left = wait_until_gone(left, limit)
     return left
 
 
 def kill(processes: Iterable[ProcessRef]) -> tuple[ProcessRef, ...]:
-    """Kill ``processes``; returns what survives (in uninterruptible sleep). Raises NotAllowedError."""
-    meant = tuple(processes)
-    for process in meant:
+    """Send SIGKILL; returns the processes that survive it, in uninterruptible sleep. Raises NotAllowedError."""
+    targets = tuple(processes)
+    for process in targets:
         with contextlib.suppress(GoneError):
             send(process, signal.SIGKILL)
-    return wait_until_gone(meant, 5.0)
+    return wait_until_gone(targets, 5.0)

@@ -1,4 +1,4 @@
-"""What a start command is made of: what changes the user, and where gunicorn's own words begin."""
+"""Take a start command apart: where it changes the user, and where gunicorn's own arguments begin."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import PurePosixPath
 
-# Programs that run others as another user, or hand them to somebody who does.
+# Programs that run other programs as another user, or have a service do so.
 _CHANGERS = (
     "setpriv", "sudo", "su", "runuser", "gosu", "su-exec", "doas", "chpst", "setuidgid", "s6-setuidgid", "pkexec",
     "capsh", "start-stop-daemon", "systemctl", "systemd-run", "supervisorctl", "docker", "podman", "nsenter",
@@ -17,8 +17,8 @@ _CHANGER_WORD = re.compile(rf"(?<![\w./-])(?:/\S*/)?(?:{'|'.join(_CHANGERS)})(?!
 
 
 def gunicorn_at(command: tuple[str, ...]) -> int | None:
-    """Where gunicorn's own words begin in a command line: its script, or an interpreter that runs it; None where no
-    word is it, as in a script's."""
+    """The index at which gunicorn begins in a command line: its script, or the interpreter that runs it; None if no
+    word names it, as in a start script's command."""
     for index, word in enumerate(command):
         name = PurePosixPath(word).name
         if name == "gunicorn":
@@ -30,23 +30,23 @@ def gunicorn_at(command: tuple[str, ...]) -> int | None:
 
 
 def gunicorn_words(command: tuple[str, ...]) -> tuple[str, ...]:
-    """gunicorn's own words of a command line; empty where none is."""
+    """gunicorn's own part of a command line; empty if there is none."""
     index = gunicorn_at(command)
     return () if index is None else command[index:]
 
 
 def changes_user(words: tuple[str, ...]) -> bool:
-    """Whether one of the programs ``words`` begin with runs the rest as another user."""
+    """Whether one of ``words`` is a program that runs the rest as another user."""
     return any(PurePosixPath(word).name in _CHANGERS for word in words)
 
 
 def mentions_changer(text: str) -> bool:
-    """Whether a script, or a word for a shell, names a program that runs others as another user."""
+    """Whether a script, or a shell's command text, names a program that runs others as another user."""
     lines = (line for line in text.splitlines() if not line.lstrip().startswith("#"))
     return any(_CHANGER_WORD.search(line) for line in lines)
 
 
-# How each program is told whose user to become: by an option, or by its first word (setpriv(1), sudo(8), su(1),
+# How each program takes the user to become: by an option, or as its first argument (setpriv(1), sudo(8), su(1),
 # runuser(1), chpst(8), s6-setuidgid, capsh(1), start-stop-daemon(8), systemd-run(1), nsenter(1)).
 _USER_OPTIONS = {
     "setpriv": ("--reuid",),
@@ -63,20 +63,20 @@ _USER_OPTIONS = {
 _USER_WORDS = ("su", "runuser", "gosu", "su-exec", "setuidgid", "s6-setuidgid")
 
 
-# Options of su and runuser that take a value, which is no user's name.
+# Options of su and runuser whose value is not a user's name.
 _SU_VALUES = ("-s", "--shell", "-c", "--command", "-g", "--group", "-G", "--supp-group", "-w", "-T")
 
 
 @dataclass(frozen=True)
 class UserChange:
-    """That a program runs the rest of its words as user ``uid``; ``length``: how many words say so."""
+    """A program runs the rest of its words as user ``uid``; ``length``: how many words say so."""
 
     uid: int
     length: int
 
 
 def user_change(words: tuple[str, ...]) -> UserChange | None:
-    """How the program that ``words`` begin with changes the user; None where it does not, or nobody knows to which."""
+    """How the first program of ``words`` changes the user; None if it does not, or the user is unknown."""
     name = PurePosixPath(words[0]).name if words else ""
     for index in range(1, len(words)):
         word, following = words[index], words[index + 1] if index + 1 < len(words) else ""

@@ -1,4 +1,4 @@
-"""One worker: end it, so that gunicorn's master forks another in its place."""
+"""End one worker, so that gunicorn's master forks another in its place; continue a stopped process."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from ops.interpret.process_ref import ProcessRef
 
 
 def terminate_worker(worker: ProcessRef) -> None:
-    """Ask it to end: requests that still move complete first (gunicorn: signals, TERM to a worker).
+    """Ask a worker to end: requests that still make progress complete first (gunicorn: signals, TERM to a worker).
 
-    Raises GoneError or NotAllowedError."""
+    Raises GoneError, NotAllowedError."""
     send(worker, signal.SIGTERM)
 
 
 def kill_worker(worker: ProcessRef) -> None:
-    """End it at once. Raises GoneError or NotAllowedError.
+    """End at once a worker whose every request is stuck. Measured: gunicorn forks another within 0.06 s of SIGKILL,
+    but after SIGTERM only when its graceful time-out is over.
 
-    For a worker whose every request is stuck: measured, SIGKILL is followed by a new fork within 0.06 s, SIGTERM by
-    one only when the graceful time-out is over."""
+    Raises GoneError, NotAllowedError."""
     send(worker, signal.SIGKILL)
 
 
 def continue_process(process: ProcessRef) -> None:
-    """Let a stopped process run on; nothing in flight is lost. Raises GoneError or NotAllowedError."""
+    """Continue a stopped process; no request in flight is lost. Raises GoneError, NotAllowedError."""
     send(process, signal.SIGCONT)

@@ -135,7 +135,7 @@ def test_the_directory_counts_where_a_command_takes_modules_from_it(theirs: Path
         assert found.what == str(theirs)
     change = ["setpriv", "--reuid=1000", "gunicorn", "mine:app"]
     assert reason_not_to_run_as_root(change, str(theirs), PATH) is None
-    assert reason_not_to_run_as_root(["/bin/true"], str(theirs), PATH, cwd_is_its_own_affair=True) is None
+    assert reason_not_to_run_as_root(["/bin/true"], str(theirs), PATH, any_cwd=True) is None
 
 
 @pytest.mark.parametrize(
