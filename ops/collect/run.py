@@ -33,6 +33,7 @@ from ops.interpret.site import find_site
 from ops.settings import Settings
 
 if TYPE_CHECKING:
+    from ops.collect.logs.service_logs import LogPlaces
     from ops.collect.net.probes import Probes
 
 # Kept back from the budget for judging and rendering, seconds.
@@ -344,13 +345,29 @@ def _probe(
     after = watch.until_answered(
         [answers[name] for name in ("front", "backend", "upstreams")], answers["backend"], deadline
     )
-    tasks["logs"] = Task("logs", lambda: service_logs.read_logs(target, since, time.time()))
+    places = _log_places(around, target)
+    tasks["logs"] = Task("logs", lambda: service_logs.read_logs(target, since, time.time(), places))
     tasks["kernel"] = Task("kernel log", lambda: kernel.kernel_log(target, since))
     results: dict[str, Any] = {name: task.wait(deadline + RESERVE / 2) for name, task in tasks.items()}
     results["activity"] = worker_activity.compare(before, after, target.gunicorn_workers)
     if isinstance(results["machine"], Machine):
         results["machine"] = machine.between(results["machine"], totals, machine.counters(target))
     return results
+
+
+def _log_places(around: Surroundings, target: Target) -> LogPlaces:
+    from ops.collect.logs.service_logs import LogPlaces
+    from ops.interpret.traffic import answering_since, gunicorn_access_log, nginx_access_logs
+
+    processes = around.processes if isinstance(around.processes, Processes) else None
+    master = gunicorn_topology.process_of(processes, target.gunicorn_master) if processes else None
+    nginx, more = nginx_access_logs(around.config, target)
+    return LogPlaces(
+        nginx=nginx,
+        nginx_more=more,
+        gunicorn=gunicorn_access_log(target, master, around.gunicorn.config),
+        answering_since=answering_since(target, around.processes, _read_pidfile(target.nginx_pidfile)),
+    )
 
 
 def _ask(probes: Probes, target: Target, deadline: float, *, repeat: bool) -> dict[str, Task]:

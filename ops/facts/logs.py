@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from ops.facts.base import Facts, NotSeen
+from ops.facts.traffic import Traffic
 
 
 class LogEntry(Facts, frozen=True):
@@ -26,7 +29,8 @@ class Log(Facts, frozen=True):
 
 class AccessLog(Facts, frozen=True):
     """One access log in the window, counted: ``statuses`` by code as text. ``first_prediction`` and
-    ``last_prediction``: when the first and the last request for the predict path were logged, that is answered."""
+    ``last_prediction``: when the first and the last request for the predict path were logged, that is answered.
+    ``traffic``: what users asked and were answered, without gte-ops' own requests."""
 
     path: str
     size: int
@@ -37,13 +41,16 @@ class AccessLog(Facts, frozen=True):
     last_prediction: float | None = None
     first_prediction: float | None = None
     complete: bool = True
+    traffic: Traffic | None = None
 
 
 class Logs(Facts, frozen=True):
-    """The logs of the site. ``since``: the window's beginning."""
+    """The logs of the site. ``since``: the window's beginning; ``nginx_more_access``: what else the site's locations
+    are logged to."""
 
     since: float
     nginx_errors: dict[str, Log | NotSeen]
     nginx_access: AccessLog | NotSeen
     gunicorn_error: Log | NotSeen
     gunicorn_access: AccessLog | NotSeen
+    nginx_more_access: dict[str, AccessLog | NotSeen] = msgspec.field(default_factory=dict)

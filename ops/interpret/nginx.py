@@ -439,11 +439,12 @@ def normal_address(authority: str, url: str = "http://") -> str:
 
 def log_paths(config: NginxConfig, scope: Scope, name: str) -> tuple[str, ...]:
     """The files an effective error_log or access_log directive writes to, relative ones below the prefix."""
-    return tuple(
-        str(PurePosixPath(config.prefix) / d.args[0])
-        for d in scope.effective(name)
-        if d.args and is_file_log(d.args[0])
-    )
+    return tuple(log_path(config, d) for d in scope.effective(name) if d.args and is_file_log(d.args[0]))
+
+
+def log_path(config: NginxConfig, directive: Directive) -> str:
+    """The file that one error_log or access_log directive names, absolute."""
+    return str(PurePosixPath(config.prefix) / directive.args[0])
 
 
 def is_file_log(destination: str) -> bool:

@@ -49,6 +49,7 @@ from ops.facts.safeguards import (
 )
 from ops.facts.snapshot import Snapshot
 from ops.facts.target import Target
+from ops.facts.traffic import Answers, Traffic
 
 NOW = 1_795_309_200.0  # 2026-11-22 01:00 UTC
 DAY = 86400.0
@@ -278,8 +279,21 @@ def nginx_logs(*entries: LogEntry) -> dict[str, Log | NotSeen]:
     return {NGINX_ERROR_LOG: log(NGINX_ERROR_LOG, *entries), MAIN_ERROR_LOG: log(MAIN_ERROR_LOG)}
 
 
+def answered(status: str, count: int = 1, *, ago: tuple[float, float] = (600, 2), **changes: Any) -> Answers:
+    """So many predictions with one status; ``ago``: how old the first and the last are."""
+    made = Answers(
+        method="POST", path="/predict", status=status, count=count, first=NOW - ago[0], last=NOW - ago[1]
+    )
+    return msgspec.structs.replace(made, **changes)
+
+
+def traffic(*answers: Answers, **changes: Any) -> Traffic:
+    """What users asked and were answered in the last quarter of an hour."""
+    return msgspec.structs.replace(Traffic(since=NOW - 900, answers=answers), **changes)
+
+
 def access_log(path: str, statuses: dict[str, int], **changes: Any) -> AccessLog:
-    """An access log with so many answers of each status."""
+    """An access log with so many predictions of each status."""
     made = AccessLog(
         path=path,
         size=9000,
@@ -287,6 +301,7 @@ def access_log(path: str, statuses: dict[str, int], **changes: Any) -> AccessLog
         requests=sum(statuses.values()),
         statuses=statuses,
         last=NOW - 2,
+        traffic=traffic(*(answered(status, count) for status, count in statuses.items())),
     )
     return msgspec.structs.replace(made, **changes)
 

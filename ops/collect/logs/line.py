@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta, timezone
 from functools import lru_cache
 from typing import NamedTuple
 
+from ops.interpret.log_format import LogFormat
+
 LEVELS = (
     "debug",
     "info",
@@ -167,6 +169,137 @@ def access_line(line: bytes) -> Access | None:
     if at is None:
         return None
     return Access(at, _status(line, end))
+
+
+class Request(NamedTuple):
+    """One request as logged, as far as its line tells. Sizes are bytes, ``seconds`` is how long it took; ``path`` may
+    have a query, ``upstream`` and ``upstream_status`` are nginx's lists."""
+
+    time: float
+    status: bytes
+    method: bytes = b""
+    path: bytes = b""
+    length: float | None = None
+    sent: float | None = None
+    seconds: float | None = None
+    upstream: bytes = b""
+    upstream_status: bytes = b""
+    agent: bytes = b""
+    client: bytes = b""
+    request_id: bytes = b""
+
+
+def request_line(line: bytes, log_format: LogFormat | None) -> Request | None:
+    """A line of an access log by its configured format; where there is none, or the line was written with another, by
+    what such lines have in common. None without a time; ``status`` is empty where the line does not tell it."""
+    values = log_format.values(line) if log_format is not None else None
+    if log_format is None or values is None:
+        return _unformatted(line)
+    written, request, method, path, status, length, sent, seconds, *others = values
+    at = _common_time(written) or _logged_time(written)
+    if at is None:
+        return None
+    if request:
+        method, path = _split_request(request)
+    took = _number(seconds)
+    return Request(
+        at,
+        status,
+        method,
+        path,
+        _number(length),
+        _number(sent),
+        None if took is None else took / log_format.divisor,
+        *others,
+    )
+
+
+_REQUEST = re.compile(rb"\"([A-Z][A-Z_-]{1,20}) (\S{1,8000})(?: HTTP/[\d.]+)?\"(?: \d{3} (\d+)\b)?")
+# What applications call things in JSON, by field.
+_JSON_NAMES = {
+    "method": ("method", "request_method", "verb", "http_method"),
+    "path": ("path", "uri", "request_uri", "url", "request_path"),
+    "request": ("request",),
+    "sent": ("body_bytes_sent", "bytes_sent", "bytes", "size", "response_length"),
+    "agent": ("http_user_agent", "user_agent", "agent"),
+    "client": ("remote_addr", "remote_ip", "client", "client_ip", "ip"),
+    "upstream": ("upstream_addr", "upstream"),
+    "upstream_status": ("upstream_status",),
+    "request_id": ("request_id", "req_id"),
+}
+
+
+def _unformatted(line: bytes) -> Request | None:
+    access = access_line(line)
+    if access is None:
+        return None
+    status = (access.status or "").encode()
+    if line.startswith(b"{"):
+        return _json_request(line, access.time, status)
+    match = _REQUEST.search(line)
+    if match is None:
+        return Request(access.time, status)
+    # gte-ops' own requests are known by their agent, wherever it stands.
+    agent = OWN_AGENT if OWN_AGENT in line[match.end() :] else b""
+    client = line.partition(b" ")[0] if match.start() > line.find(b" ") else b""
+    return Request(
+        access.time, status, match[1], match[2], sent=_number(match[3]), agent=agent, client=client
+    )
+
+
+def _json_request(line: bytes, at: float, status: bytes) -> Request:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        record = None
+    if not isinstance(record, dict):
+        return Request(at, status)
+    values = {
+        field: next((record[name] for name in names if isinstance(record.get(name), str | int)), "")
+        for field, names in _JSON_NAMES.items()
+    }
+    words = {field: str(value)[:8000].encode("utf-8", "replace") for field, value in values.items()}
+    method, path = _split_request(words["request"])
+    return Request(
+        at,
+        status,
+        words["method"] or method,
+        words["path"] or path,
+        sent=_number(words["sent"]),
+        upstream=words["upstream"],
+        upstream_status=words["upstream_status"],
+        agent=words["agent"],
+        client=words["client"],
+        request_id=words["request_id"],
+    )
+
+
+# The beginning of the User-Agent of every request of gte-ops (ops/collect/net/http_probe.py).
+OWN_AGENT = b"gte-ops"
+
+
+def _split_request(request: bytes) -> tuple[bytes, bytes]:
+    """Method and path of a request line; empty where it is none."""
+    words = request.split(b" ", 2)
+    return (words[0], words[1]) if len(words) > 1 and words[0].isalpha() else (b"", b"")
+
+
+def _number(value: bytes | None) -> float | None:
+    try:
+        return float(value) if value else None
+    except ValueError:
+        return None
+
+
+def _logged_time(written: bytes) -> float | None:
+    """A time as nginx and gunicorn write it: $time_local, %(t)s, $time_iso8601, $msec."""
+    at = _common_time(written.strip(b"[]"))
+    if at is not None:
+        return at
+    match = _ISO_TIME.match(written)
+    if match is not None:
+        return _zoned(tuple(map(int, match.groups()[:6])), match[7])
+    return _number(written)
 
 
 def _status(line: bytes, start: int) -> str | None:

@@ -8,18 +8,24 @@ from collections import Counter, deque
 from collections.abc import Callable
 from pathlib import Path
 
-from ops.collect.logs.line import DISORDER, LogLine, access_line, gunicorn_line, nginx_line
+import msgspec
+
+from ops.collect.logs.access_log import count_requests
+from ops.collect.logs.line import DISORDER, LogLine, gunicorn_line, nginx_line
 from ops.collect.logs.tail import LogTail
 from ops.facts.base import NotSeen
 from ops.facts.logs import AccessLog, Log, LogEntry, Logs
 from ops.facts.target import Target
 from ops.files.bounded_read import UntrustedFileError
 from ops.interpret.target import log_namer
+from ops.interpret.traffic import AccessLogSource
 from ops.text.sanitize import HIDDEN, safe_line, safe_text, without_controls, without_secrets
 
 # Read from the end, of the current file and the rotated one together.
 MAX_BYTES = 4 << 20
 MAX_LOGS = 16
+# Access logs of the site's locations, beside its own.
+MAX_MORE_LOGS = 4
 MAX_ENTRIES = 2000
 # Entries of one shape kept: a flood of one notice must not crowd out the one line that matters.
 MAX_OF_ONE_SHAPE = 500
@@ -38,24 +44,46 @@ _ELSEWHERE = {
 }
 
 
-def read_logs(target: Target, since: float, now: float) -> Logs:
-    """The target's logs from ``since`` to ``now`` (Unix seconds)."""
+class LogPlaces(msgspec.Struct, frozen=True):
+    """Where requests are logged, and how: nginx's log of the site, those of its locations, gunicorn's.
+    ``answering_since``: since when those answer that answer now (`answering_since`)."""
+
+    nginx: AccessLogSource | None = None
+    nginx_more: tuple[AccessLogSource, ...] = ()
+    gunicorn: AccessLogSource | None = None
+    answering_since: float = 0.0
+
+
+def read_logs(target: Target, since: float, now: float, places: LogPlaces | None = None) -> Logs:
+    """The target's logs from ``since`` to ``now`` (Unix seconds). ``places``: what the configurations say of the access
+    logs; without them their formats are not known."""
+    if places is None:
+        named = (target.nginx_access_log, target.gunicorn_access_log)
+        nginx, gunicorn = (AccessLogSource(path) if path else None for path in named)
+        places = LogPlaces(nginx=nginx, gunicorn=gunicorn)
+    counted, path = places.answering_since, target.predict_path
     return Logs(
         since=since,
         nginx_errors={
             safe_line(path, 1000): _error_log(path, since, now, nginx_line)
             for path in target.nginx_error_logs[:MAX_LOGS]
         },
-        nginx_access=_access_log(target.nginx_access_log, since, target.predict_path),
+        nginx_access=_access_log(places.nginx, since, counted, path, of_nginx=True),
         gunicorn_error=_error_log(
             target.gunicorn_error_log, since, now, gunicorn_line, log_namer(target, "gunicorn_error_log")
         ),
         gunicorn_access=_access_log(
-            target.gunicorn_access_log,
+            places.gunicorn,
             since,
-            target.predict_path,
+            counted,
+            path,
             log_namer(target, "gunicorn_access_log"),
+            of_nginx=False,
         ),
+        nginx_more_access={
+            safe_line(source.path, 1000): _access_log(source, since, counted, path, of_nginx=True)
+            for source in places.nginx_more[:MAX_MORE_LOGS]
+        },
     )
 
 
@@ -190,52 +218,21 @@ def entry_text(first: bytes, continuation: list[bytes]) -> str:
 
 
 def _access_log(
-    path: str | None, since: float, predict_path: str, namer: int | None = None
+    source: AccessLogSource | None,
+    since: float,
+    counted_since: float,
+    predict_path: str,
+    namer: int | None = None,
+    *,
+    of_nginx: bool,
 ) -> AccessLog | NotSeen:
-    tail = _opened(path, since, namer)
-    if isinstance(tail, NotSeen):
-        return tail
-    statuses: Counter[str] = Counter()
-    requests = 0
-    last: float | None = None
-    last_prediction: float | None = None
-    first_prediction: float | None = None
-    prediction = f" {predict_path} ".encode()
-    has_lines = has_times = found_beginning = False
+    tail = _opened(source.path if source else None, since, namer)
+    if isinstance(tail, NotSeen) or source is None:
+        return tail if isinstance(tail, NotSeen) else NotSeen(reason="no such log is configured")
     try:
-        for raw in tail.lines():
-            has_lines = has_lines or bool(raw.strip())
-            access = access_line(raw)
-            if access is None:
-                continue
-            has_times = True
-            if access.time < since - DISORDER:
-                found_beginning = True
-                break
-            if access.time < since:
-                continue
-            requests += 1
-            last = access.time if last is None else max(last, access.time)
-            if prediction in raw:
-                last_prediction = max(access.time, last_prediction or access.time)
-                first_prediction = min(access.time, first_prediction or access.time)
-            if access.status is not None:
-                statuses[access.status] += 1
+        return count_requests(tail, source, since, counted_since, predict_path, of_nginx=of_nginx)
     except (OSError, ValueError) as error:
         return _unreadable(tail.path, error)
-    if has_lines and not has_times:
-        return NotSeen(reason=safe_line(f"{path}: no line in it carries a time that is understood"))
-    return AccessLog(
-        path=safe_line(tail.path, 1000),
-        size=tail.size,
-        modified=tail.modified,
-        requests=requests,
-        statuses=dict(sorted(statuses.items())),
-        last=last,
-        last_prediction=last_prediction,
-        first_prediction=first_prediction,
-        complete=found_beginning or tail.is_whole,
-    )
 
 
 def _opened(path: str | None, since: float, namer: int | None) -> LogTail | NotSeen:

@@ -65,6 +65,7 @@ OTHER_MEANINGS = {
     "protocol",
     "sendfile",
     "include",
+    "gzip",
 }
 
 

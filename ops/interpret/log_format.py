@@ -1,0 +1,153 @@
+"""Access log formats as they are configured, turned into readers of the lines they write.
+
+Sources: nginx documentation, ngx_http_log_module (log_format, escape) and the variables of ngx_http_core_module and
+ngx_http_upstream_module; gunicorn's setting access_log_format.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from operator import itemgetter
+
+import msgspec
+
+# nginx documentation, ngx_http_log_module: the format that is always there.
+COMBINED = (
+    '$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent '
+    '"$http_referer" "$http_user_agent"'
+)
+GUNICORN_DEFAULT = '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"'
+MAX_FORMAT_CHARS = 8000
+
+# What is read of a line: each field with the nginx variables and gunicorn atoms that hold it, the best first.
+FIELDS: dict[str, tuple[str, ...]] = {
+    "time": ("msec", "time_iso8601", "time_local", "t"),
+    "request": ("request", "r"),
+    "method": ("request_method", "m"),
+    "path": ("request_uri", "uri", "document_uri", "{raw_uri}e", "{gte.path}e", "U"),
+    "status": ("status", "s"),
+    "length": ("request_length",),
+    "sent": ("body_bytes_sent", "bytes_sent", "B", "b"),
+    "seconds": ("request_time", "L", "D", "M", "T"),
+    "upstream": ("upstream_addr",),
+    "upstream_status": ("upstream_status",),
+    "agent": ("http_user_agent", "a", "{user-agent}i"),
+    "client": ("remote_addr", "realip_remote_addr", "h"),
+    "request_id": ("request_id", "http_x_request_id", "{x-request-id}o", "{x-request-id}i"),
+}
+# By what a duration is divided to become seconds.
+_DIVISORS = {"D": 1e6, "M": 1e3}
+
+_LIST = rb"[^\s,\"']*+(?:(?:, | : )[^\s,\"']++)*+"
+# Values whose form is known; all others are anything up to what stands behind them.
+_FORMS = {
+    "time_local": rb"\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}",
+    "time_iso8601": rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:Z|[+-]\d\d:\d\d)",
+    "msec": rb"\d{10}\.\d{3}",
+    "t": rb"\[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\]",
+    "status": rb"\d{3}",
+    "s": rb"\d{3}",
+    "request_length": rb"\d++",
+    "body_bytes_sent": rb"\d++",
+    "bytes_sent": rb"\d++",
+    "request_time": rb"\d++\.\d{3}",
+    **dict.fromkeys(("B", "b", "T", "D", "M", "L"), rb"[\d.]++|-|None"),
+    **dict.fromkeys(("upstream_addr", "upstream_status", "upstream_response_time"), _LIST),
+    **dict.fromkeys(("upstream_connect_time", "upstream_header_time", "upstream_response_length"), _LIST),
+    **dict.fromkeys(("upstream_bytes_sent", "upstream_bytes_received", "upstream_cache_status"), _LIST),
+}
+_NGINX_VARIABLE = re.compile(r"\$(?:\{([a-z0-9_]+)\}|([a-z0-9_]+))", re.IGNORECASE)
+_GUNICORN_ATOM = re.compile(r"%\((\{[^}]{1,200}\}[a-z]|[a-zA-Z])\)[sd]|%%")
+
+
+class LogFormat(msgspec.Struct, frozen=True):
+    """One format. ``pattern`` reads a line's beginning, up to the last value of interest; ``fields``: the name of each
+    of its groups; ``divisor``: by what ``seconds`` is divided."""
+
+    pattern: re.Pattern[bytes]
+    fields: tuple[str, ...]
+    divisor: float
+    _in_order: Callable[[tuple[bytes, ...]], tuple[bytes, ...]]
+
+    def values(self, line: bytes) -> tuple[bytes, ...] | None:
+        """The line's values in the order of `FIELDS`, empty where the format has none; None where it is not of it."""
+        match = self.pattern.match(line)
+        return None if match is None else self._in_order((*match.groups(b""), b""))
+
+
+@lru_cache(maxsize=64)
+def nginx_format(written: str, escape: str = "default") -> LogFormat | None:
+    """The reader for a ``log_format``: its strings joined. ``escape``: default, json or none. None where no line of it
+    could tell when and how a request was answered."""
+    quoted = rb"(?:[^\"\\]|\\.)*+" if escape == "json" else rb"[^\"]*+"
+    pieces: list[str] = []
+    names: list[str] = []
+    at = 0
+    for found in _NGINX_VARIABLE.finditer(written[:MAX_FORMAT_CHARS]):
+        pieces.append(written[at : found.start()])
+        names.append((found[1] or found[2]).lower())
+        at = found.end()
+    return _compiled([*pieces, written[at:MAX_FORMAT_CHARS]], names, quoted)
+
+
+@lru_cache(maxsize=64)
+def gunicorn_format(written: str) -> LogFormat | None:
+    """The reader for gunicorn's ``access_log_format``; None as for `nginx_format`."""
+    pieces, names = [""], []
+    at = 0
+    for found in _GUNICORN_ATOM.finditer(written[:MAX_FORMAT_CHARS]):
+        pieces[-1] += written[at : found.start()]
+        if found[1] is None:
+            pieces[-1] += "%"
+        else:
+            names.append(found[1] if len(found[1]) == 1 else found[1].lower())
+            pieces.append("")
+        at = found.end()
+    pieces[-1] += written[at:MAX_FORMAT_CHARS]
+    # gunicorn puts a backslash before a quote in a value (SafeAtoms).
+    return _compiled(pieces, names, rb"(?:[^\"\\]|\\.)*+")
+
+
+def _compiled(pieces: list[str], names: list[str], quoted: bytes) -> LogFormat | None:
+    """The pattern of ``pieces`` with a value between each two."""
+    best: dict[str, tuple[int, int]] = {}
+    for at, name in enumerate(names):
+        for field, candidates in FIELDS.items():
+            if name in candidates:
+                rank = candidates.index(name)
+                if field not in best or rank < best[field][0]:
+                    best[field] = (rank, at)
+    if "time" not in best or "status" not in best:
+        return None
+    chosen = {at: field for field, (_, at) in best.items()}
+    last = max(chosen)
+    pattern, fields = [], []
+    for at, name in enumerate(names[: last + 1]):
+        pattern.append(re.escape(pieces[at].encode()))
+        form = _FORMS.get(name) or _anything(pieces[at], pieces[at + 1], quoted)
+        if name in _FORMS:
+            form = b"(?:" + form + b"|-?)"  # a variable without a value: a dash, or nothing in JSON
+        pattern.append(b"(" + form + b")" if at in chosen else b"(?:" + form + b")")
+        if at in chosen:
+            fields.append(chosen[at])
+    # What ends the last value counts, or it would be cut short.
+    pattern.append(re.escape(pieces[last + 1][:1].encode()))
+    try:
+        compiled = re.compile(b"".join(pattern), re.DOTALL)
+    except re.error:
+        return None
+    seconds = names[best["seconds"][1]] if "seconds" in best else ""
+    in_order = itemgetter(*(fields.index(field) if field in fields else -1 for field in FIELDS))
+    return LogFormat(compiled, tuple(fields), _DIVISORS.get(seconds, 1.0), in_order)
+
+
+def _anything(before: str, behind: str, quoted: bytes) -> bytes:
+    """A value of any form. Each is read in one way only: a line can make no reader try many."""
+    if before.endswith('"') and behind.startswith('"'):
+        return quoted
+    if not behind:
+        return rb".*+"
+    end = re.escape(behind[0].encode())
+    return rb"[^" + end + rb"]*+"

@@ -1,0 +1,153 @@
+"""Which access logs tell of the service's requests, and what is made of them: pure readings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+
+import msgspec
+
+from ops.facts.base import NotSeen
+from ops.facts.gunicorn import GunicornConfig
+from ops.facts.host import Process, Processes
+from ops.facts.nginx import Directive, NginxConfig, Pidfile
+from ops.facts.target import Target
+from ops.interpret import gunicorn as gunicorn_topology
+from ops.interpret import nginx as nginx_topology
+from ops.interpret.log_format import COMBINED, GUNICORN_DEFAULT
+from ops.interpret.site import find_site
+
+MAX_PATH_CHARS = 120
+# A part of a path that names one thing of many: a number, a hash, a UUID, a long token.
+_IDENTIFIER = re.compile(r"\d+|(?=[^/]*\d)[0-9a-fA-F-]{8,}|[\w~.=-]{33,}")
+
+
+class AccessLogSource(msgspec.Struct, frozen=True):
+    """One file that requests are logged to, and how. ``written`` is None where the format is not known; ``escape``:
+    nginx's; ``is_shared``: another service's requests stand there too; ``is_conditional``: not every request does."""
+
+    path: str
+    written: str | None = None
+    escape: str = "default"
+    is_shared: bool = False
+    is_conditional: bool = False
+
+
+def nginx_access_logs(
+    config: NginxConfig | NotSeen, target: Target
+) -> tuple[AccessLogSource | None, tuple[AccessLogSource, ...]]:
+    """The target's access log of nginx (None where it has none), and what its locations are logged to besides."""
+    named = target.nginx_access_log
+    if isinstance(config, NotSeen):
+        return (AccessLogSource(named) if named else None), ()
+    site = find_site(config, target.domain, target.backend)
+    if site is None:
+        return (AccessLogSource(named) if named else None), ()
+    found: dict[str, AccessLogSource] = {}
+    shared = _paths_of_others(config, site.server)
+    for scope in (site.server, *site.server.locations()):
+        for directive in scope.effective("access_log"):
+            source = _source(config, directive, shared)
+            if source is not None:
+                found.setdefault(source.path, source)
+    first = found.pop(named, AccessLogSource(named)) if named else None
+    return first, tuple(found.values())
+
+
+def _source(config: NginxConfig, directive: Directive, shared: frozenset[str]) -> AccessLogSource | None:
+    if not directive.args or not nginx_topology.is_file_log(directive.args[0]):
+        return None
+    path = nginx_topology.log_path(config, directive)
+    options = [word for word in directive.args[1:] if "=" not in word and word != "gzip"]
+    written, escape = _log_format(config, options[0] if options else "combined")
+    return AccessLogSource(
+        path=path,
+        written=written,
+        escape=escape,
+        is_shared=path in shared,
+        is_conditional=any(word.startswith("if=") for word in directive.args),
+    )
+
+
+def _log_format(config: NginxConfig, name: str) -> tuple[str | None, str]:
+    """A format's text, its strings joined as nginx does, and its escape (ngx_http_log_module)."""
+    for directive in nginx_topology.http_block(config).block or ():
+        if directive.name == "log_format" and directive.args[:1] == (name,):
+            words = list(directive.args[1:])
+            escape = words.pop(0).partition("=")[2] if words and words[0].startswith("escape=") else "default"
+            return "".join(words), escape
+    return (COMBINED if name == "combined" else None), "default"
+
+
+def _paths_of_others(config: NginxConfig, ours: nginx_topology.Server) -> frozenset[str]:
+    """The files that server blocks of other names log to which serve an application of their own."""
+    names = set(ours.names)
+    others = (
+        server
+        for server in nginx_topology.servers(config)
+        if server.blocks[0] is not ours.blocks[0]
+        and not names & set(server.names)
+        and any(_serves(directive) for directive in server.blocks[0].block or ())
+    )
+    return frozenset(
+        path
+        for server in others
+        for scope in (server, *server.locations())
+        for path in nginx_topology.log_paths(config, scope, "access_log")
+    )
+
+
+def _serves(directive: Directive) -> bool:
+    passes = ("proxy_pass", "fastcgi_pass", "uwsgi_pass", "scgi_pass", "grpc_pass")
+    return directive.name in passes or any(_serves(inner) for inner in directive.block or ())
+
+
+def gunicorn_access_log(
+    target: Target, master: Process | None, config: GunicornConfig | NotSeen
+) -> AccessLogSource | None:
+    """gunicorn's access log, with its format where the command line or the file tells it."""
+    if not target.gunicorn_access_log:
+        return None
+    written = gunicorn_access_format(master, config)
+    return AccessLogSource(target.gunicorn_access_log, written)
+
+
+def gunicorn_access_format(master: Process | None, config: GunicornConfig | NotSeen) -> str | None:
+    """gunicorn's access_log_format; None where it is set somewhere that was not read."""
+    told = gunicorn_topology.arguments(master)
+    written = gunicorn_topology.setting("access_log_format", "access-logformat", told, config)
+    if isinstance(written, str):
+        return written
+    is_elsewhere = not isinstance(config, GunicornConfig) or (
+        "access_log_format" in config.assigned or bool(config.star_imports)
+    )
+    return None if is_elsewhere else GUNICORN_DEFAULT
+
+
+def answering_since(target: Target, processes: Processes | NotSeen, pidfile: Pidfile | NotSeen) -> float:
+    """When the oldest worker that answers now was started, gunicorn's or nginx's, whichever is younger (Unix seconds).
+    What was answered before tells nothing of the code and the configuration that run now. 0 where none was seen."""
+    if isinstance(processes, NotSeen):
+        return 0.0
+    workers = [p.started for p in processes.processes if p.pid in target.gunicorn_workers]
+    nginx = [
+        worker.started
+        for master in nginx_topology.serving_masters(target, processes, pidfile)
+        for worker in nginx_topology.nginx_workers(processes.processes, master.pid)
+    ]
+    return max(min(workers, default=0.0), min(nginx, default=0.0))
+
+
+@lru_cache(maxsize=4096)
+def general_path(path: str) -> str:
+    """A request's path without its query, its identifiers as ``*``: requests for one route count together."""
+    if "://" in path[:10]:
+        path = "/" + path.partition("://")[2].partition("/")[2]
+    plain = path.partition("?")[0].partition("#")[0]
+    return "/".join(_general_parts(plain))[:MAX_PATH_CHARS]
+
+
+def _general_parts(path: str) -> Iterator[str]:
+    for part in path.split("/", 12)[:12]:
+        yield "*" if _IDENTIFIER.fullmatch(part) else part

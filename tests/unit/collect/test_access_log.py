@@ -1,0 +1,151 @@
+"""What users asked and were answered, counted from real lines."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from ops.collect.logs.access_log import MAX_COUNTED, MAX_KEPT, count_requests
+from ops.collect.logs.tail import LogTail
+from ops.facts.logs import AccessLog
+from ops.facts.traffic import Answers, Attempts, Spread, Traffic
+from ops.interpret.log_format import COMBINED
+from ops.interpret.traffic import AccessLogSource
+
+NOW = 1_795_309_200.0
+SINCE = NOW - 900
+TIMED = '$remote_addr [$time_local] "$request" $status $request_length $request_time $upstream_addr $upstream_status'
+
+
+def stamp(at: float) -> str:
+    return time.strftime("%d/%b/%Y:%H:%M:%S +0000", time.gmtime(at))
+
+
+def combined(ago: float, request: str, status: int, agent: str = "curl") -> str:
+    return f'10.0.0.7 - - [{stamp(NOW - ago)}] "{request} HTTP/1.1" {status} 5 "-" "{agent}"\n'
+
+
+def read(
+    path: Path,
+    text: str,
+    written: str | None = COMBINED,
+    *,
+    counted_since: float = 0.0,
+    of_nginx: bool = True,
+) -> AccessLog:
+    path.write_text(text)
+    tail = LogTail(str(path), SINCE, 4 << 20)
+    source = AccessLogSource(str(path), written)
+    log = count_requests(tail, source, SINCE, counted_since, "/predict", of_nginx=of_nginx)
+    assert isinstance(log, AccessLog), log
+    return log
+
+
+def traffic(log: AccessLog) -> Traffic:
+    assert log.traffic is not None
+    return log.traffic
+
+
+def test_by_path_and_status_without_queries(tmp_path: Path) -> None:
+    found = traffic(
+        read(
+            tmp_path / "log",
+            combined(1000, "GET /old", 500)
+            + combined(80, "POST /predict?text=mine", 200)
+            + combined(70, "POST /predict?text=yours", 500)
+            + combined(60, "POST /predict", 200),
+        )
+    )
+    failed, served = found.answers
+    assert (served.method, served.path, served.status, served.count) == ("POST", "/predict", "200", 2)
+    assert (served.first, served.last) == (NOW - 80, NOW - 60)
+    assert served.newest == ()
+    assert (failed.status, failed.count, failed.last) == ("500", 1, NOW - 70)
+    (line,) = failed.newest
+    assert '"POST /predict?… HTTP/1.1" 500 5' in line
+    assert "yours" not in line
+
+
+def test_sizes_times_and_addresses(tmp_path: Path) -> None:
+    lines = [
+        f'10.0.0.7 [{stamp(NOW - 9)}] "POST /predict HTTP/1.1" 200 {size} {took} 127.0.0.1:1, 127.0.0.1:2 502, 200\n'
+        for size, took in ((100, "0.100"), (300, "0.300"), (200, "2.000"))
+    ]
+    found = traffic(read(tmp_path / "log", "".join(lines), TIMED))
+    (answers,) = found.answers
+    assert answers.lengths == Spread(least=100, median=200, most=300)
+    assert answers.seconds == Spread(least=0.1, median=0.3, most=2.0)
+    assert answers.upstreams == {"127.0.0.1:2": 3}
+    assert found.attempts == (
+        Attempts(address="127.0.0.1:1", statuses={"502": 3}, last=NOW - 9),
+        Attempts(address="127.0.0.1:2", statuses={"200": 3}, last=NOW - 9),
+    )
+    assert set(found.tells) >= {"length", "seconds", "upstream", "upstream_status"}
+
+
+def test_its_own_requests_are_apart(tmp_path: Path) -> None:
+    log = read(
+        tmp_path / "log",
+        combined(9, "POST /predict", 500, "gte-ops-doctor/0.2.0") + combined(8, "GET /", 200, "not gte-ops"),
+    )
+    assert [answers.path for answers in traffic(log).answers] == ["/"]
+    (probe,) = traffic(log).probes
+    assert (probe.method, probe.path, probe.status, probe.time, probe.client) == (
+        "POST",
+        "/predict",
+        "500",
+        NOW - 9,
+        "10.0.0.7",
+    )
+    assert log.requests == 2
+
+
+def test_what_processes_answered_that_are_gone_does_not_count(tmp_path: Path) -> None:
+    text = combined(100, "GET /", 500) + combined(50, "GET /", 200)
+    log = read(tmp_path / "log", text, counted_since=NOW - 60)
+    assert [(a.status, a.count) for a in traffic(log).answers] == [("200", 1)]
+    assert log.statuses == {"200": 1, "500": 1}
+    assert traffic(log).since == NOW - 60
+
+
+def test_a_line_of_another_format_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
+    for written in (TIMED, None):
+        (answers,) = traffic(read(tmp_path / "log", combined(9, "PUT /a", 404), written)).answers
+        assert (answers.method, answers.path, answers.status) == ("PUT", "/a", "404")
+
+
+def test_json_lines_without_a_known_format(tmp_path: Path) -> None:
+    line = '{"time": "2026-11-22T00:59:00Z", "method": "POST", "url": "/x?y", "status": 500, "user_agent": "curl"}\n'
+    (answers,) = traffic(read(tmp_path / "log", line, None, of_nginx=False)).answers
+    assert (answers.method, answers.path, answers.status) == ("POST", "/x", "500")
+
+
+def test_the_logs_own_service_writes(tmp_path: Path) -> None:
+    line = f'127.0.0.1 [{stamp(NOW - 9)}] "POST /predict HTTP/1.1" 413 99 1200us req-1 "curl/8" -\n'
+    (answers,) = traffic(read(tmp_path / "log", line, None, of_nginx=False)).answers
+    assert (answers.path, answers.status, answers.sent) == (
+        "/predict",
+        "413",
+        Spread(least=99, median=99, most=99),
+    )
+
+
+def test_many_paths_are_bounded_and_failures_kept(tmp_path: Path) -> None:
+    paths = [f"/{chr(97 + n % 26)}{'x' * (n // 26)}" for n in range(MAX_COUNTED)]
+    text = combined(100, "GET /broken", 502) + "".join(combined(90, f"GET {path}", 404) for path in paths)
+    found = traffic(read(tmp_path / "log", text + combined(80, "GET /broken", 502)))
+    assert len(found.answers) == MAX_KEPT
+    assert found.answers[0].path == "/broken"
+    assert sum(answers.count for answers in found.answers) + found.omitted == MAX_COUNTED + 2
+
+
+def test_secrets_and_control_characters_are_not_kept(tmp_path: Path) -> None:
+    text = combined(
+        9, "GET /a/\x1b[31m?password=hunter2", 500, "Bearer eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIx.c2lnbmF0dXJl"
+    )
+    (answers,) = traffic(read(tmp_path / "log", text)).answers
+    assert isinstance(answers, Answers)
+    words = " ".join((answers.path, *answers.newest))
+    assert "hunter2" not in words
+    assert "c2lnbmF0dXJl" not in words
+    assert words.isprintable()
