@@ -318,8 +318,7 @@ def main() -> None:
         "zh": f"实验环境故障的 {share}，Python {python}，{today}，{cores} 核，结束时负载 {load:.1f}。",
     }
     documents: dict[Any, str] = {
-        language: f"{made[language]}\n\n{tables(rows, language, versions)}\n"  # type: ignore[arg-type]
-        for language in ("en", "zh")
+        language: f"{made[language]}\n\n{tables(rows, language, versions)}\n" for language in ("en", "zh")
     }
     print(documents["en"])
     for language, name in (("en", "comparison.md"), ("zh", "comparison.zh-CN.md")):

@@ -81,7 +81,7 @@ def compare(directory: Path, texts: list[str]) -> None:
 
     def vectors(precision: Any) -> Any:
         products = "float32" if precision == "bfloat16" else precision
-        model = forward.GteModel(directory, configuration, precision, products, threads)
+        model = forward.GteModel(directory, configuration, precision, products, threads)  # type: ignore[arg-type]
         return numpy.concatenate([model.encode(sequences[i : i + 4]) for i in range(0, len(sequences), 4)])
 
     exact = vectors("float32")
@@ -92,17 +92,17 @@ def compare(directory: Path, texts: list[str]) -> None:
     print(
         "| precision | centred cosine mean | lowest | same nearest | of five nearest |\n|---|---|---|---|---|"
     )
-    ours = forward.Quantized
+    ours = forward.Quantized  # type: ignore[attr-defined]
     for name in ("bfloat16", "int8", "torch dynamic int8"):
         if name == "torch dynamic int8":
-            forward.Quantized = Dynamic  # type: ignore[misc, assignment]
+            forward.Quantized = Dynamic  # type: ignore[assignment, attr-defined]
         lower = vectors("bfloat16" if name == "bfloat16" else "int8")
         close = (unit(exact - exact.mean(0)) * unit(lower - lower.mean(0))).sum(axis=1)
         mine, others = nearest(exact), nearest(lower)
         five = numpy.mean([len(set(a) & set(b)) / 5 for a, b in zip(mine, others, strict=True)])
         same = (mine[:, 0] == others[:, 0]).mean()
         print(f"| {name} | {close.mean():.4f} | {close.min():.4f} | {same:.0%} | {five:.0%} |", flush=True)
-    forward.Quantized = ours  # type: ignore[misc]
+    forward.Quantized = ours  # type: ignore[attr-defined]
 
 
 if __name__ == "__main__":

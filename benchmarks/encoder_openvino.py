@@ -227,7 +227,7 @@ def exported(directory: Path) -> Any:
     import torch
     from transformers import BertModel
 
-    class First(torch.nn.Module):
+    class First(torch.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.bert = BertModel.from_pretrained(directory, add_pooling_layer=False).eval()

@@ -176,8 +176,8 @@ def make(
             "model-00001-of-00002.safetensors": names[::2],
             "model-00002-of-00002.safetensors": names[1::2],
         }
-        for file, part in halves.items():
-            save_file({name: state[name] for name in part}, directory / file, {"format": "pt"})
+        for file, names_of_half in halves.items():
+            save_file({name: state[name] for name in names_of_half}, directory / file, {"format": "pt"})
         weight_map = {name: file for file, part in halves.items() for name in part}
         _write_json(directory / "model.safetensors.index.json", {"metadata": {}, "weight_map": weight_map})
     else:

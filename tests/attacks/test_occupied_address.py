@@ -120,7 +120,7 @@ def test_a_socket_in_another_mount_namespace_is_not_at_the_service_s_path(title:
         gone(up)
         rounds = []
         wait_for(
-            lambda: rounds.append(look(up)) or rounds[-1].exit_code in (HEALTHY, RECOVERED),
+            lambda: rounds.append(look(up)) or rounds[-1].exit_code in (HEALTHY, RECOVERED),  # type: ignore[func-returns-value]
             "the service to be back",
             within=25,
             every=0.3,

@@ -257,7 +257,7 @@ def test_the_pidfile_of_the_service_is_put_right(uid: int) -> None:
 
 @on_a_host_of_its_own
 def test_a_setting_of_a_configuration_of_roots_is_put_right_and_a_copy_kept() -> None:
-    with supervised(**PRELOADING) as service:
+    with supervised(**PRELOADING) as service:  # type: ignore[arg-type]
         conf = service.gunicorn_conf
         said = fix(service, *RENAMES)
         assert "preload_app = True" in conf.read_text(), said

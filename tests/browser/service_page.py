@@ -41,7 +41,7 @@ class Page:
     def answered(self) -> str:
         """The answer's words, once it is there."""
         self.until("return !document.getElementById('send').disabled")
-        return self.element("#answer").get_attribute("innerText")
+        return self.element("#answer").get_attribute("innerText") or ""
 
     def send(self) -> str:
         self.element("#send").click()

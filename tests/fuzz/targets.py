@@ -242,7 +242,7 @@ def _places(value: Any) -> list[Place]:
     return found
 
 
-_WORDS = (
+_WORDS: tuple[Any, ...] = (
     None,
     True,
     -1,

@@ -104,7 +104,7 @@ class Stack:
         gunicorn_extra: str = "",
         gunicorn_args: Sequence[str] = (),
         service_environment: Mapping[str, str] | None = None,
-        site: Mapping[str, str] | None = None,
+        site: Mapping[str, Any] | None = None,
         nginx_extra: str = "",
         nginx_binary: str = "nginx",
         domain: str = "gte.lab.example",

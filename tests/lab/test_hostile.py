@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
@@ -14,7 +15,7 @@ ESCAPES = b"\x1b]0;owned\x07\x1b[2J\x1b[31m\x9b31m\x00\xff"
 
 
 @pytest.fixture(scope="module")
-def stack():
+def stack() -> Iterator[Stack]:
     with Stack() as running:
         yield running
 

@@ -426,7 +426,7 @@ def _kill_at_random_points(points: int, seed: int) -> None:
             time.sleep(chance.uniform(0.1, 2.5))
             if stack.keeper.exit_code(pid) is None:
                 os.kill(pid, signal.SIGKILL)
-            wait_for(lambda pid=pid: stack.keeper.exit_code(pid) is not None, "its end")
+            wait_for(lambda pid=pid: stack.keeper.exit_code(pid) is not None, "its end")  # type: ignore[misc]
             json.loads((stack.run / "watchdog.json").read_bytes())
             rounds_until(stack, HEALTHY, at_most=4) if _is_mended(stack) else _mend(stack)
             taken = len(rungs(stack)) - before

@@ -36,7 +36,7 @@ def prepare(config: Path) -> None:
     settings = load_settings(config)
     recipients(settings.backup.recipients)
     plan = make_plan(settings, config)
-    ops.backup.make_plan = lambda *_: plan
+    ops.backup.make_plan = lambda *_: plan  # type: ignore[attr-defined]
 
 
 if __name__ == "__main__":

@@ -273,9 +273,9 @@ def test_left_overs_are_removed_by_the_next_run_and_nothing_else(host: Host) -> 
         (host.backups / left).write_bytes(b"half")
     assert host.document("list") == {"backups": []}
     assert host.run("create").returncode == 0
-    left = {p.name for p in host.backups.iterdir()}
-    assert {"mine.partial", "mine.tgz"} <= left
-    assert not [each for each in left if name in each]
+    names = {p.name for p in host.backups.iterdir()}
+    assert {"mine.partial", "mine.tgz"} <= names
+    assert not [each for each in names if name in each]
 
 
 def test_prune_keeps_the_policy_and_says_what_it_would_do(host: Host) -> None:

@@ -58,9 +58,9 @@ def host(tmp_path: Path) -> Iterator[Host]:
         (bulk / f"{number}").write_bytes(random.Random(number).randbytes(40_000))
     # Two places, so that pruning is a part of what is killed.
     made.configure(include=[str(bulk)], keep={"daily": 1, "weekly": 0, "monthly": 0})
-    looked = killed_backup.ops.backup.make_plan
+    looked = killed_backup.ops.backup.make_plan  # type: ignore[attr-defined]
     yield made
-    killed_backup.ops.backup.make_plan = looked
+    killed_backup.ops.backup.make_plan = looked  # type: ignore[attr-defined]
 
 
 def first_backup(host: Host) -> tuple[Path, bytes]:
@@ -263,8 +263,9 @@ def test_every_flipped_bit_and_every_cut_is_found(tmp_path: Path, count: int, en
             damaged = content[: chance.randrange(len(content))]
         else:
             place = chance.randrange(8 * len(content))
-            damaged = bytearray(content)
-            damaged[place // 8] ^= 1 << place % 8
+            flipped = bytearray(content)
+            flipped[place // 8] ^= 1 << place % 8
+            damaged = bytes(flipped)
         target.write_bytes(damaged)
         if verify(path, (), None).good is not False:
             missed.append((target.name, number))

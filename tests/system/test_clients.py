@@ -253,7 +253,7 @@ def test_openais_client_comes_again_after_as_long_as_it_was_told(faulty: Gunicor
 
 
 def langchain(service: Gunicorn, key: str, **options: Any) -> OpenAIEmbeddings:
-    return OpenAIEmbeddings(base_url=f"{url_of(service)}/v1", api_key=key, max_retries=0, **options)
+    return OpenAIEmbeddings(base_url=f"{url_of(service)}/v1", api_key=key, max_retries=0, **options)  # type: ignore[arg-type]
 
 
 def test_langchain_that_leaves_the_texts_as_they_are(keyed: tuple[Gunicorn, str]) -> None:

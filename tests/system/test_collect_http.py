@@ -215,7 +215,7 @@ def test_a_full_backlog_is_a_timeout_not_an_error(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
         listener.listen(0)
-        waiting = []
+        waiting: list[Any] = []
         while len(waiting) < 50:
             sock = socket.socket(socket.AF_UNIX)
             sock.setblocking(False)

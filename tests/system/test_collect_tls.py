@@ -1,9 +1,12 @@
 """What TLS servers present: real handshakes with certificates made for the purpose."""
 
+from __future__ import annotations
+
 import socket
 import ssl
 import struct
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -191,7 +194,7 @@ def test_another_protocol_on_the_port_is_said() -> None:
     ],
     ids=["silent", "dripping", "closes", "resets"],
 )
-def test_no_handshake_ends_at_the_deadline(manners, words: str) -> None:
+def test_no_handshake_ends_at_the_deadline(manners: Callable[[socket.socket], None], words: str) -> None:
     with peer(manners) as address:
         started = time.monotonic()
         seen = look(address, None, seconds=0.4)

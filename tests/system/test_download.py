@@ -29,7 +29,7 @@ NEEDED = ["config.json", "configuration.json", WEIGHTS, "tokenizer_config.json",
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the hub has: the model, and what nobody here needs."""
-    directory = make(tmp_path_factory.mktemp("hub") / "model", **SHORT)
+    directory = make(tmp_path_factory.mktemp("hub") / "model", **SHORT)  # type: ignore[arg-type]
     (directory / "README.md").write_text("a model", encoding="utf-8")
     (directory / "pytorch_model.bin").write_bytes(b"the same weights again")
     (directory / "onnx").mkdir()

@@ -27,7 +27,7 @@ PATIENCE = 60.0
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make(tmp_path_factory.mktemp("made") / "gte", **SHORT)
+    return make(tmp_path_factory.mktemp("made") / "gte", **SHORT)  # type: ignore[arg-type]
 
 
 def engine_of(directory: Path, **changes: Any) -> Gte:
@@ -246,12 +246,12 @@ def template_process(service: Gunicorn) -> psutil.Process:
         children = [child for worker in workers for child in worker.children()]
         return [child for child in children if "service.engines.gte.process" in child.cmdline()]
 
-    return eventually(look, PATIENCE)[0]  # type: ignore[no-any-return]
+    return eventually(look, PATIENCE)[0]
 
 
 def engine_process(service: Gunicorn) -> psutil.Process:
     """The engine, the template's child, once there is one."""
-    return eventually(lambda: template_process(service).children(), PATIENCE)[0]  # type: ignore[no-any-return]
+    return eventually(lambda: template_process(service).children(), PATIENCE)[0]
 
 
 def test_gte_serves_the_encoders_tasks(service: Gunicorn) -> None:

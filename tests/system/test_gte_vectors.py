@@ -102,7 +102,7 @@ def test_every_form_of_the_checkpoint_is_read_as_modelscope_reads_it(
 ) -> None:
     """``.bin`` and shards as well as one safetensors file; normalised, or pooled by the mean, only where
     configuration.json says so."""
-    made = make(tmp_path / "gte", **SHORT, weights=weights, configuration=configuration)
+    made = make(tmp_path / "gte", **SHORT, weights=weights, configuration=configuration)  # type: ignore[arg-type]
     texts = ["今天天气真好", "a", LONG]
     theirs = pipeline_of(made)({"source_sentence": texts})["text_embedding"]
     found = vectors_of(made, texts)
@@ -131,7 +131,7 @@ def test_texts_become_the_tokens_of_the_checkpoints_own_tokenizer(tmp_path: Path
         "a#b ##c",
     ]
     for lower in (True, False):
-        made = make(tmp_path / str(lower), **SHORT, tokenizer={"do_lower_case": lower})
+        made = make(tmp_path / str(lower), **SHORT, tokenizer={"do_lower_case": lower})  # type: ignore[arg-type]
         theirs = AutoTokenizer.from_pretrained(made, use_fast=True)
         wanted = theirs(texts, truncation=True, max_length=512)["input_ids"]
         assert [ids.tolist() for ids in Tokenizer(made, 512).encode(texts)] == wanted
@@ -169,7 +169,7 @@ def test_products_in_bfloat16_agree_wherever_they_run(
             return linear.Plain(weight.to(kind), bias.to(kind), gelu=gelu)
 
         monkeypatch.setattr(forward, "Packed", plain)
-    made = make(tmp_path / "gte", **SHORT)
+    made = make(tmp_path / "gte", **SHORT)  # type: ignore[arg-type]
     model, tokenizer, _ = model_of(made, "bfloat16", "bfloat16")
     lower = model.encode(tokenizer.encode(VARIED))
     assert cosines(centred(vectors_of(made, VARIED)), centred(lower)).mean() > 0.99
@@ -179,7 +179,7 @@ def test_products_in_bfloat16_agree_wherever_they_run(
 @pytest.mark.parametrize("pooling", ["cls", "avg"])
 def test_lanes_compute_what_one_thread_computes(precision: str, pooling: str, tmp_path: Path) -> None:
     """Whatever number of texts there is for how many lanes, of one length or of many."""
-    made = make(tmp_path / "gte", **SHORT, configuration={"emb_pooler_type": pooling})
+    made = make(tmp_path / "gte", **SHORT, configuration={"emb_pooler_type": pooling})  # type: ignore[arg-type]
     alone, tokenizer, _ = model_of(made, precision, threads=1)
     shared, *_ = model_of(made, precision, threads=3)
     for texts in (["今天"], [LONG], VARIED, ["北京冬奥会在北京举行"] * 50, [*VARIED, *(["今天天气"] * 30)]):
@@ -199,7 +199,7 @@ def test_a_vector_does_not_depend_on_its_company(precision: str, directory: Path
 def test_torn_and_foreign_checkpoints_are_refused_by_name(tmp_path: Path) -> None:
     from service.engines.gte.weights import CheckpointError
 
-    made = make(tmp_path / "gte", **SHORT)
+    made = make(tmp_path / "gte", **SHORT)  # type: ignore[arg-type]
     whole = (made / "model.safetensors").read_bytes()
     for content, words in (
         (whole[:-10], "cut off"),

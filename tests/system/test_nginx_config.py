@@ -16,6 +16,7 @@ import ssl
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import crossplane
 import pytest
@@ -506,7 +507,7 @@ SINCE = {
 
 
 def test_every_directive_is_known_to_the_oldest_nginx(tmp_path: Path) -> None:
-    def names(block: list[dict]) -> Iterator[str]:
+    def names(block: list[dict[str, Any]]) -> Iterator[str]:
         for statement in block:
             yield statement["directive"]
             if statement["directive"] not in ("map", "types"):

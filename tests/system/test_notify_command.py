@@ -1,14 +1,17 @@
 """`gte-ops notify test` as an operator runs it."""
 
+from __future__ import annotations
+
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.system.robot_endpoint import SECRET, robot_endpoint
+from tests.system.robot_endpoint import SECRET, Endpoint, robot_endpoint
 
 ROOT = Path(__file__).parent.parent.parent
 # As ops.cli does it; here without the rest of the command line.
@@ -25,12 +28,14 @@ except OpsError as error:
 
 
 @pytest.fixture
-def endpoint():
+def endpoint() -> Iterator[Endpoint]:
     with robot_endpoint() as running:
         yield running
 
 
-def notify_test(tmp_path, urls, *options: str, locale="C.UTF-8"):
+def notify_test(
+    tmp_path: Path, urls: Sequence[str], *options: str, locale: str = "C.UTF-8"
+) -> subprocess.CompletedProcess[str]:
     config = tmp_path / "gte-ops.toml"
     config.write_text(f"[notify]\nurls = {json.dumps(urls)}\n", encoding="utf-8")
     clean = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
@@ -44,7 +49,7 @@ def notify_test(tmp_path, urls, *options: str, locale="C.UTF-8"):
     )
 
 
-def test_all_accept(endpoint, tmp_path) -> None:
+def test_all_accept(endpoint: Endpoint, tmp_path: Path) -> None:
     urls = [
         f"dingtalk://{SECRET}@signed1?endpoint={endpoint.url}",
         f"wecombot://fine2?endpoint={endpoint.url}",
@@ -57,7 +62,7 @@ def test_all_accept(endpoint, tmp_path) -> None:
     assert "测试消息" in endpoint.texts("fine2")[0]
 
 
-def test_one_refuses(endpoint, tmp_path) -> None:
+def test_one_refuses(endpoint: Endpoint, tmp_path: Path) -> None:
     urls = [
         f"feishu://wrongSecret@signed1?endpoint={endpoint.url}",
         f"wecombot://fine2?endpoint={endpoint.url}",
@@ -91,7 +96,7 @@ def test_one_refuses(endpoint, tmp_path) -> None:
         (["feishu://TokenToken?endpoint=http://relay.example.com"], "endpoint= must be https"),
     ],
 )
-def test_what_cannot_be_used_is_one_line_and_exit_3(tmp_path, urls, words) -> None:
+def test_what_cannot_be_used_is_one_line_and_exit_3(tmp_path: Path, urls: Sequence[str], words: str) -> None:
     done = notify_test(tmp_path, urls, "--lang", "en")
     assert (done.returncode, done.stdout) == (3, "")
     assert words in done.stderr

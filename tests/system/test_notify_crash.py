@@ -120,25 +120,25 @@ def check_delivering(tmp_path: Path, kills: int) -> None:
             path.unlink()
 
 
-def test_a_sample_of_kills_while_adding(tmp_path) -> None:
+def test_a_sample_of_kills_while_adding(tmp_path: Path) -> None:
     check_adding(tmp_path, 15)
 
 
-def test_a_sample_of_kills_while_delivering(tmp_path) -> None:
+def test_a_sample_of_kills_while_delivering(tmp_path: Path) -> None:
     check_delivering(tmp_path, 6)
 
 
 @pytest.mark.long
-def test_200_kills_while_adding(tmp_path) -> None:
+def test_200_kills_while_adding(tmp_path: Path) -> None:
     check_adding(tmp_path, 200)
 
 
 @pytest.mark.long
-def test_60_kills_while_delivering(tmp_path) -> None:
+def test_60_kills_while_delivering(tmp_path: Path) -> None:
     check_delivering(tmp_path, 60)
 
 
-def test_two_processes_lose_nothing_and_send_nothing_twice(tmp_path) -> None:
+def test_two_processes_lose_nothing_and_send_nothing_twice(tmp_path: Path) -> None:
     path = tmp_path / "outbox.json"
     with robot_endpoint() as endpoint:
         url = f"dingtalk://fine1?endpoint={endpoint.url}"
@@ -159,7 +159,7 @@ def test_two_processes_lose_nothing_and_send_nothing_twice(tmp_path) -> None:
         assert sorted(told) == sorted(f"[gte-ops] number {n} is told" for n in range(10))
 
 
-def test_a_stopped_holder_of_the_lock_stops_nobody(tmp_path) -> None:
+def test_a_stopped_holder_of_the_lock_stops_nobody(tmp_path: Path) -> None:
     path = tmp_path / "outbox.json"
     holder = subprocess.Popen(
         [

@@ -11,8 +11,9 @@ import subprocess
 import sys
 import sysconfig
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -20,7 +21,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from ops.notifications import worker_client
 from ops.notifications.worker import Letter, Report, Round
 from ops.notifications.worker_client import send_round
 from tests.system.conftest import ROOT, eventually
@@ -123,7 +123,7 @@ def notify_test(
     tmp_path: Path,
     urls: list[str],
     python: str = sys.executable,
-    preexec_fn: object = None,
+    preexec_fn: Callable[[], Any] | None = None,
     **environment: str,
 ) -> "subprocess.CompletedProcess[str]":
     config = tmp_path / "gte-ops.toml"
@@ -132,7 +132,7 @@ def notify_test(
         [python, "-P", "-c", RUN, "test", "--config", str(config), "--lang", "en"],
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8", **environment},
         cwd=tmp_path,
-        preexec_fn=preexec_fn,  # type: ignore[arg-type]
+        preexec_fn=preexec_fn,
         capture_output=True,
         text=True,
         timeout=60,
@@ -318,7 +318,7 @@ def lying_sender(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = tmp_path / "python"
     script.write_text(f"#!/bin/sh\nexec cat {output}\n")
     script.chmod(0o755)
-    monkeypatch.setattr(worker_client.sys, "executable", str(script))
+    monkeypatch.setattr("ops.notifications.worker_client.sys.executable", str(script))
 
 
 @pytest.mark.usefixtures("lying_sender")

@@ -1,34 +1,54 @@
 """Messages on the wire: real sockets, Apprise, the plug-ins, the process that sends, the outbox on disk."""
 
+from __future__ import annotations
+
 import os
 import time
+
+# ?None
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import psutil
 import pytest
 
+from ops.notifications.message import Kind
 from ops.notifications.notify import Message, Outbox
-from ops.text.language import Text, verbatim
-from tests.system.robot_endpoint import SECRET, robot_endpoint
+from ops.notifications.outbox import Delivery
+from ops.text.language import Language, Text, verbatim
+from tests.system.robot_endpoint import SECRET, Endpoint, robot_endpoint
 
 
 @pytest.fixture
-def endpoint():
+def endpoint() -> Iterator[Endpoint]:
     with robot_endpoint() as running:
         yield running
 
 
 @pytest.fixture(autouse=True)
-def no_proxy(monkeypatch) -> None:
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
 
 
-def message(key="GUN003", kind="trouble", title="the worker hangs", at=None, body="proof"):
+def message(
+    key: str = "GUN003",
+    kind: Kind = "trouble",
+    title: str = "the worker hangs",
+    at: float | None = None,
+    body: str = "proof",
+) -> Message:
     return Message(key, kind, Text(en=title, zh="工作进程卡死"), verbatim(body), at or time.time())
 
 
-def tell(tmp_path, urls, within=12.0, language="en", sent=None):
+def tell(
+    tmp_path: Path,
+    urls: Sequence[str],
+    within: float = 12.0,
+    language: Language = "en",
+    sent: Message | None = None,
+) -> tuple[Outbox, dict[int, Delivery]]:
     """Deliver one message to ``urls``; returns the outbox and its deliveries by destination."""
     outbox = Outbox(tmp_path / "outbox.json", urls, language)
     assert outbox.add(sent or message()) == "queued"
@@ -68,7 +88,7 @@ CASES = [
 ]
 
 
-def test_a_refused_message_is_known_as_refused(endpoint, tmp_path) -> None:
+def test_a_refused_message_is_known_as_refused(endpoint: Endpoint, tmp_path: Path) -> None:
     forms = {
         "at": endpoint.url,
         "secret": SECRET,
@@ -84,7 +104,7 @@ def test_a_refused_message_is_known_as_refused(endpoint, tmp_path) -> None:
         assert (url, item.outcome) == (url, outcome)
         assert words in item.reason.en
         assert (item.retry_at is None) == (pause is None)
-        assert pause is None or item.retry_at >= now + pause
+        assert pause is None or item.retry_at >= now + pause  # type: ignore[operator]
     for secret in (SECRET, "wrongSecret1", "code310000-4", "signed6", "code45009-15"):
         assert secret not in repr(told)
         assert secret.encode() not in (tmp_path / "outbox.json").read_bytes()
@@ -97,7 +117,7 @@ def test_a_refused_message_is_known_as_refused(endpoint, tmp_path) -> None:
     assert ding.path == "/robot/send"
 
 
-def test_networks_that_misbehave_delay_nobody_else(endpoint, tmp_path) -> None:
+def test_networks_that_misbehave_delay_nobody_else(endpoint: Endpoint, tmp_path: Path) -> None:
     urls = [
         f"{schema}://{token}?endpoint={endpoint.url}"
         for schema, token in (
@@ -153,7 +173,7 @@ def test_networks_that_misbehave_delay_nobody_else(endpoint, tmp_path) -> None:
     assert not [post for post in endpoint.posts if post.path == "/elsewhere"]
 
 
-def test_what_failed_arrives_in_the_next_round_and_once(endpoint, tmp_path) -> None:
+def test_what_failed_arrives_in_the_next_round_and_once(endpoint: Endpoint, tmp_path: Path) -> None:
     urls = [f"dingtalk://again1?endpoint={endpoint.url}", f"dingtalk://fine2?endpoint={endpoint.url}"]
     outbox, told = tell(tmp_path, urls)
     assert [told[n].outcome for n in (0, 1)] == ["failed", "accepted"]
@@ -171,7 +191,7 @@ def test_what_failed_arrives_in_the_next_round_and_once(endpoint, tmp_path) -> N
     assert outbox.waiting() == 0
 
 
-def test_chinese_fits_into_wecoms_bytes(endpoint, tmp_path) -> None:
+def test_chinese_fits_into_wecoms_bytes(endpoint: Endpoint, tmp_path: Path) -> None:
     sent = message(body="服务" * 3000)
     _, told = tell(tmp_path, [f"wecombot://fine1?endpoint={endpoint.url}"], language="zh", sent=sent)
     assert told[0].outcome == "accepted"
@@ -180,7 +200,7 @@ def test_chinese_fits_into_wecoms_bytes(endpoint, tmp_path) -> None:
     assert len(text.encode()) <= 2048
 
 
-def test_nothing_is_left_behind(endpoint, tmp_path) -> None:
+def test_nothing_is_left_behind(endpoint: Endpoint, tmp_path: Path) -> None:
     """Neither a process nor a descriptor, also where a destination hangs."""
     before = set(os.listdir("/proc/self/fd"))  # noqa: PTH208
     children = set(psutil.Process().children())  # of other tests in this process

@@ -1,5 +1,7 @@
 """Restoring: wholly new or wholly old, in every directory, whatever fails."""
 
+from __future__ import annotations
+
 import errno
 import json
 import os
@@ -10,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -50,8 +53,8 @@ class Host:
     root: Path
     archive: Path
     new: Path
-    old_facts: dict[str, tuple]
-    wanted: dict[str, tuple]
+    old_facts: dict[str, tuple[object, ...]]
+    wanted: dict[str, tuple[object, ...]]
 
     def tree(self) -> NoFollowTree:
         return NoFollowTree(self.root)
@@ -72,7 +75,7 @@ class Host:
         finally:
             tree.close()
 
-    def facts(self) -> dict[str, tuple]:
+    def facts(self) -> dict[str, tuple[object, ...]]:
         return facts_of(self.root)
 
 
@@ -86,7 +89,7 @@ def tmp_path() -> Iterator[Path]:
 
 
 @pytest.fixture
-def host(tmp_path: Path) -> Iterator[Host]:
+def host(tmp_path: Path) -> Host:
     new, root = tmp_path / "new", tmp_path / "host"
     lay_out(new, "new")
     lay_out(root, "old")
@@ -198,8 +201,8 @@ def test_what_is_not_confirmed_is_put_back_byte_for_byte(host: Host, stage: str)
     said = []
     confirmation = RestoreValidation(
         test=lambda: "nginx -t fails: unknown directive" if stage == "test" else None,
-        apply=lambda: said.append("apply") or "/health answers 502",
-        reapply=lambda: said.append("reapply") or None,
+        apply=lambda: said.append("apply") or "/health answers 502",  # type: ignore[func-returns-value]
+        reapply=lambda: said.append("reapply") or None,  # type: ignore[func-returns-value]
     )
     with pytest.raises(
         RestoreError, match=r"refused: (nginx -t fails|/health answers).*everything is as it was$"
@@ -275,7 +278,7 @@ def test_an_interruption_puts_everything_back(host: Host) -> None:
     def interrupted() -> None:
         raise KeyboardInterrupt
 
-    confirmation = RestoreValidation(test=lambda: None, apply=interrupted, reapply=lambda: None)  # type: ignore[arg-type]
+    confirmation = RestoreValidation(test=lambda: None, apply=interrupted, reapply=lambda: None)
     with pytest.raises(KeyboardInterrupt):
         host.restore(confirmation=confirmation)
     assert host.facts() == host.old_facts
@@ -322,7 +325,7 @@ def test_a_disk_that_fails_at_any_call_leaves_everything_as_it_was(host: Host, c
     for number in range(1, 100):
         calls = 0
 
-        def failing(self, *args, number=number, **options):  # noqa: ANN002
+        def failing(self: NoFollowTree, *args: Any, number: int = number, **options: Any) -> Any:
             nonlocal calls
             calls += 1
             if calls == number:
@@ -350,7 +353,7 @@ def test_a_disk_that_fails_at_any_call_leaves_everything_as_it_was(host: Host, c
 def test_without_exchange_files_are_replaced_and_put_back(host: Host) -> None:
     """File systems without RENAME_EXCHANGE; a directory of certbot's is then refused in a clear line."""
 
-    def unsupported(_tree, path, _other) -> None:
+    def unsupported(_tree: NoFollowTree, path: str, _other: str) -> None:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), path)
 
     with mock.patch.object(NoFollowTree, "exchange", unsupported):

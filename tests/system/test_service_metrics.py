@@ -25,7 +25,7 @@ def test_counters_are_exact_and_files_few_however_many_workers_have_been(
     """Workers are renewed after four requests, and every fifth is killed; no count is lost, none falls."""
     directory = tmp_path / "metrics"
     settings = {"GTE_MAX_REQUESTS": "4", "GTE_MAX_REQUESTS_JITTER": "0", "GTE_METRICS_DIR": str(directory)}
-    workers = set()
+    workers: set[str] = set()
     sent = 0
     with gunicorn(tmp_path, "bare_service:create()", wait_for="/health", **settings) as service:
         seen = scrape(service)

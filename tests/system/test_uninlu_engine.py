@@ -133,7 +133,7 @@ def test_an_idle_engine_that_is_lost_costs_no_request(uninlu: UniNlu) -> None:
     for sent in (signal.SIGKILL, signal.SIGSTOP):
         pid = answered_by(uninlu)
         os.kill(pid, sent)
-        eventually(lambda pid=pid: uninlu.pids[1] != pid and uninlu.failure() is None, 5)
+        eventually(lambda pid=pid: uninlu.pids[1] != pid and uninlu.failure() is None, 5)  # type: ignore[misc]
         assert answered_by(uninlu) != pid
 
 

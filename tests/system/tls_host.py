@@ -69,7 +69,7 @@ class TlsHost:
         )
 
     def write_config(self) -> None:
-        tables = {
+        tables: dict[str, dict[str, Any]] = {
             "nginx": {"config_file": str(self.conf), "pidfile": str(self.pidfile)},
             "schedule": {"cron": [str(self.cron)], "systemd": [str(self.directory / "systemd")]},
             "tls": {

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-import ops.cli
 import ops.preflight
+from ops.cli.main import main
 from ops.diagnosis.catalogue import catalogue
 from ops.facts.base import NotSeen
 from ops.facts.nginx import NginxTest
@@ -82,7 +82,7 @@ def test_a_model_that_nobody_configured_is_not_needed() -> None:
 @pytest.mark.parametrize(("language", "words"), [("en", "name and address"), ("zh", "域名与地址")])
 def test_the_list_is_read_in_both_languages(language: str, words: str) -> None:
     out = io.StringIO()
-    render_checklist("text", confirm(HEALTHY, SETTINGS), language, out)
+    render_checklist("text", confirm(HEALTHY, SETTINGS), language, out)  # type: ignore[arg-type]
     assert words in out.getvalue()
 
 
@@ -109,7 +109,7 @@ def test_the_command_s_exit_code(
     monkeypatch.setattr(ops.preflight, "collect", lambda *_: snapshot)
     monkeypatch.setattr(sys, "argv", ["gte-ops", "preflight", "--config", str(tmp_path / "x.toml")])
     with pytest.raises(SystemExit) as ended:
-        ops.cli.main.main()
+        main()
     out = capsys.readouterr().out
     # The environment is not seen on a made host: 3 stands for 'not confirmed' there.
     assert ended.value.code in ((0, 3) if code == 0 else (2,))

@@ -135,7 +135,7 @@ def test_an_empty_file_is_all_defaults() -> None:
 def test_durations_are_seconds() -> None:
     written = parse('[doctor]\nsince = "1h"\nbudget = 2.5\n[watchdog]\nrestarts = {within = "2d"}\n')
     assert (written.doctor.since, written.doctor.budget) == (3600.0, 2.5)
-    assert written.watchdog.restarts.within == 2 * 86400
+    assert float(written.watchdog.restarts.within) == 2 * 86400
     assert written.watchdog.restarts.budget == 3
 
 

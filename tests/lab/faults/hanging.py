@@ -83,7 +83,7 @@ def one_worker_waits_for_a_lock_without_records(stack: Stack) -> None:
 
 def hangs(stack: Stack) -> bool:
     """Requests hang, and the worker has lived for longer than it may take to boot."""
-    return meets("timeout", timeout=1.0)(stack) and all(
+    return bool(meets("timeout", timeout=1.0)(stack)) and all(
         time.time() - worker.create_time() > 1.5 for worker in stack.gunicorn_workers
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from typing import Any
 
 from tests.lab.faults import app as apps
 from tests.lab.faults import gunicorn, hanging, host, memory, nginx
@@ -110,7 +111,7 @@ def nginx_gives_up_on_one_of_two_workers(stack: Stack) -> None:
             thread.start()
         for thread in asking:
             thread.join()
-        held = next((r["in_flight"] for r in stack.progress() if r["pid"] == victim), [])
+        held: list[Any] = next((r["in_flight"] for r in stack.progress() if r["pid"] == victim), [])
         return len(held) == 2
 
     wait_for(both_threads_are_stuck, "both threads of a worker to be stuck", within=40, every=0.3)

@@ -153,7 +153,7 @@ def test_a_broken_manifest_is_refused(tmp_path: Path, content: bytes, why: str) 
 def test_without_a_manifest_it_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x"
     with tarfile.open(path, "w:gz") as tar:
-        tar.addfile(*[member("etc", kind=tarfile.DIRTYPE)[0]])
+        tar.addfile(member("etc", kind=tarfile.DIRTYPE)[0])
     with pytest.raises(ArchiveError, match="no manifest"):
         read(path)
 

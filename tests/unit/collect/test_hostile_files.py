@@ -147,7 +147,7 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path, kind: str) -> None:
 
 
 def test_a_record_s_numbers_may_be_anything(tmp_path: Path) -> None:
-    start = gunicorn.start_ticks(os.getpid())
+    start = gunicorn.start_ticks(os.getpid())  # type: ignore[attr-defined]
     (tmp_path / "1.json").write_text(
         f'{{"pid": {os.getpid()}, "start_ticks": {start}, "phase": "x", "completed": 1,'
         f' "in_flight": [{{"path": "/", "since": {"9" * 400}}}]}}'

@@ -76,8 +76,8 @@ def test_a_thread_that_has_run_in_between_proves_nothing(monkeypatch: pytest.Mon
 )
 def test_on_real_processes(program: str, proves: bool) -> None:
     told = f"import sys; print('there', flush=True); {program}"
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen([sys.executable, "-c", told], **pipes) as process:
+    command = [sys.executable, "-c", told]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         try:
             assert process.stdout is not None
             process.stdout.readline()

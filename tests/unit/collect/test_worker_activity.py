@@ -139,11 +139,11 @@ def test_nobody_boots_when_each_has_taken_longer_than_a_boot_may(
 ) -> None:
     target = but(target__gunicorn_workers=(1, 2), target__boot_deadline=300.0).target
     now = msgspec.structs.replace(reading(1000.0), beaten=beaten, started=started)
-    assert worker_activity.nobody_boots(now, target) is hangs
+    assert worker_activity.nobody_boots(now, target) is hangs  # type: ignore[arg-type]
 
 
 def test_without_workers_nobody_is_said_to_hang_while_booting() -> None:
-    assert not worker_activity.nobody_boots(reading(), but(target__gunicorn_workers=()).target)
+    assert not worker_activity.nobody_boots(reading(), but(target__gunicorn_workers=()).target)  # type: ignore[arg-type]
 
 
 def access_lines(*times: int, path: str = "/predict") -> str:
@@ -170,7 +170,7 @@ def test_others_requests_are_counted_in_the_log_where_no_worker_keeps_a_record(
     log.write_text(access_lines(*range(101, 150)))
     patience = Deadline(time.monotonic() + 60)
     target = but(target__gunicorn_access_log=str(log)).target
-    others = worker_activity.OthersRequests(reading(100.5), target, patience)
+    others = worker_activity.OthersRequests(reading(100.5), target, patience)  # type: ignore[arg-type]
     with log.open("a") as file:
         file.write(gained)
     for _ in range(answered):
@@ -186,7 +186,7 @@ def test_others_requests_are_what_the_records_count_beyond_our_own(
 ) -> None:
     patience = Deadline(time.monotonic() + 60)
     target = but(target__gunicorn_access_log=None).target
-    others = worker_activity.OthersRequests(reading(records=(record(1, 50),)), target, patience)
+    others = worker_activity.OthersRequests(reading(records=(record(1, 50),)), target, patience)  # type: ignore[arg-type]
     for _ in range(answered):
         patience.count_answer()
     assert others.complete(reading(records=(record(1, completed),))) is complete

@@ -49,7 +49,12 @@ def process(*words: str, program: str = _WAITS, **options: Any) -> Iterator[int]
 
 
 def made(*environment: str, cwd: str = "/", **changes: Any) -> Launch:
-    facts = {"account": HERE, "cwd": cwd, "umask": 0o022, "environment": tuple(map(os.fsencode, environment))}
+    facts: dict[str, Any] = {
+        "account": HERE,
+        "cwd": cwd,
+        "umask": 0o022,
+        "environment": tuple(map(os.fsencode, environment)),
+    }
     return Launch(**(facts | changes))
 
 

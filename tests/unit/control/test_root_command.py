@@ -45,7 +45,7 @@ def refused(ours: Path, command: list[str], environment: dict[str, str] = PATH) 
         word.replace("THEIRS", str(ours.parent / "theirs")).replace("OURS", str(ours)) for word in command
     ]
     found = reason_not_to_run_as_root(words, str(ours), environment)
-    return found and found.what
+    return None if found is None else str(found.what)
 
 
 @pytest.mark.parametrize(

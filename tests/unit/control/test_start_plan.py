@@ -24,7 +24,7 @@ def launch(account: UserAccount = USER) -> Launch:
 def plan(
     monkeypatch: pytest.MonkeyPatch, *argv: str, caller: int = 0, remembered: Launch | None = None
 ) -> StartPlan:
-    monkeypatch.setattr(restart.os, "geteuid", lambda: caller)
+    monkeypatch.setattr("ops.control.restart.os.geteuid", lambda: caller)
     return plan_start(Supervisor(None, argv, "/", Path("/nowhere"), remembered))
 
 
@@ -97,7 +97,7 @@ def test_root_runs_no_program_that_another_user_may_write(
     script = tmp_path / "start.sh"
     script.write_text(f"#!{tmp_path}/writable/sh\n")
     script.chmod(0o755)
-    monkeypatch.setattr(restart.os, "geteuid", lambda: 0)
+    monkeypatch.setattr("ops.control.restart.os.geteuid", lambda: 0)
     for place in (program, script):
         why_not = refusal(Supervisor(None, (str(place),), "/", tmp_path / "output"))
         assert why_not is not None

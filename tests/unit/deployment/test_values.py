@@ -43,8 +43,8 @@ def around(version: str = "1.22.1", **master: Any) -> Surroundings:
         processes=msgspec.structs.replace(HEALTHY.processes, processes=processes),
         config=HEALTHY.nginx_config,
         build={"version": version} if version else {},
-        gunicorn=HEALTHY.gunicorn,
-        target=HEALTHY.target,
+        gunicorn=HEALTHY.gunicorn,  # type: ignore[arg-type]
+        target=HEALTHY.target,  # type: ignore[arg-type]
     )
 
 

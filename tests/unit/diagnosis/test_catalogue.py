@@ -81,7 +81,7 @@ def entry_text(code: str) -> str:
 # Each costs a whole catalogue: the first and the last code, and some of every layer.
 @pytest.mark.parametrize("code", [*CODES[::8], CODES[-1]])
 @pytest.mark.parametrize("change", ["dropped", "renamed", "severity", "title"])
-def test_a_changed_code_of_the_contract_is_noticed(code, change) -> None:
+def test_a_changed_code_of_the_contract_is_noticed(code: str, change: str) -> None:
     text = entry_text(code)
     severity = CONTRACT["codes"][code]["severity"]
     other = "warn" if severity == "fail" else "fail"
@@ -132,7 +132,7 @@ def test_parsing_by_parts_gives_what_parsing_the_whole_file_gives() -> None:
 
 
 @pytest.mark.parametrize("entry", entries(), ids=lambda entry: entry.code)
-def test_every_text_is_in_both_languages(entry) -> None:
+def test_every_text_is_in_both_languages(entry: CauseEntry) -> None:
     sentences = [step for step in entry.fix if not is_command(step)]
     for text in (entry.title, entry.summary, entry.means, entry.shows, entry.prevent, *sentences):
         assert text.en.strip()
@@ -141,13 +141,13 @@ def test_every_text_is_in_both_languages(entry) -> None:
 
 
 @pytest.mark.parametrize("entry", entries(), ids=lambda entry: entry.code)
-def test_nothing_of_it_is_still_to_be_written(entry) -> None:
+def test_nothing_of_it_is_still_to_be_written(entry: CauseEntry) -> None:
     # What scripts/new-cause lays out.
     assert "TODO" not in entry_text(entry.code)
 
 
 @pytest.mark.parametrize("entry", entries(), ids=lambda entry: entry.code)
-def test_verify_is_one_line_and_there_is_something_to_do(entry) -> None:
+def test_verify_is_one_line_and_there_is_something_to_do(entry: CauseEntry) -> None:
     assert is_command(entry.verify)
     assert entry.verify.en.strip()
     assert entry.fix
@@ -156,7 +156,7 @@ def test_verify_is_one_line_and_there_is_something_to_do(entry) -> None:
 
 
 @pytest.mark.parametrize("entry", entries(), ids=lambda entry: entry.code)
-def test_placeholders_are_the_target_s_or_declared_and_used(entry) -> None:
+def test_placeholders_are_the_target_s_or_declared_and_used(entry: CauseEntry) -> None:
     used = {name for template in templates(entry) for name in placeholders(template)}
     assert used <= TARGET_VALUES | DERIVED_VALUES | set(entry.facts)
     assert set(entry.facts) <= used
@@ -166,7 +166,7 @@ def test_placeholders_are_the_target_s_or_declared_and_used(entry) -> None:
 
 
 @pytest.mark.parametrize("entry", entries(), ids=lambda entry: entry.code)
-def test_both_languages_tell_the_same_values(entry) -> None:
+def test_both_languages_tell_the_same_values(entry: CauseEntry) -> None:
     assert set(placeholders(entry.summary.en)) == set(placeholders(entry.summary.zh))
 
 
@@ -180,7 +180,7 @@ def words(command: str) -> list[str]:
 
 
 @pytest.mark.parametrize("entry", entries(), ids=lambda entry: entry.code)
-def test_a_hostile_value_changes_no_command_s_shape(entry) -> None:
+def test_a_hostile_value_changes_no_command_s_shape(entry: CauseEntry) -> None:
     def commands(value: str) -> list[str]:
         values = {**GUIDE_VALUES, **{name: value for name in entry.facts if name not in LIST_VALUES}}
         values |= {name: "7" for name in entry.facts if name in LIST_VALUES}
@@ -195,7 +195,7 @@ def test_a_hostile_value_changes_no_command_s_shape(entry) -> None:
 
 
 @pytest.mark.parametrize("entry", entries(), ids=lambda entry: entry.code)
-def test_no_placeholder_stands_inside_quotes_of_a_command(entry) -> None:
+def test_no_placeholder_stands_inside_quotes_of_a_command(entry: CauseEntry) -> None:
     commands = [entry.verify, *(step for step in entry.fix if is_command(step))]
     for command in commands:
         unquoted = re.sub(r"'[^']*'|\"(?:\\.|[^\"\\])*\"", "", command.en)
@@ -203,7 +203,7 @@ def test_no_placeholder_stands_inside_quotes_of_a_command(entry) -> None:
 
 
 @pytest.mark.parametrize("entry", entries(), ids=lambda entry: entry.code)
-def test_symptoms_it_explains_exist(entry) -> None:
+def test_symptoms_it_explains_exist(entry: CauseEntry) -> None:
     assert set(entry.explains) <= set(catalogue().symptoms)
     assert len(set(entry.explains)) == len(entry.explains)
 
@@ -286,14 +286,14 @@ def test_a_missing_value_is_a_question_mark() -> None:
 @pytest.mark.parametrize(
     "value", ["{pid}", "{0.__class__}", "{", "}", "{{}}", "%s", r"\g<0>", r"\1", "{where!r:>1000000000}"]
 )
-def test_a_value_is_inserted_letter_by_letter(value) -> None:
+def test_a_value_is_inserted_letter_by_letter(value: str) -> None:
     assert fill("<{where}> {pid}", {"where": value, "pid": "7"}) == f"<{value}> 7"
 
 
 @pytest.mark.parametrize(
     "template", ["{pid.real}", "{pid!r}", "{pid:>9}", "{0}", "{}", "%{http_code}", "${pid}", "{PID}"]
 )
-def test_what_is_no_placeholder_stays(template) -> None:
+def test_what_is_no_placeholder_stays(template: str) -> None:
     assert fill(template, {"pid": "7", "http_code": "x"}) == template
 
 

@@ -10,6 +10,7 @@ import pytest
 import ops.doctor
 from ops.diagnosis.checks import CHECKS
 from ops.diagnosis.engine import diagnose
+from ops.diagnosis.model import Diagnosis
 from ops.doctor import examine
 from ops.errors import SettingsError
 from ops.report import render
@@ -19,7 +20,7 @@ from tests.unit.made_snapshot import without_gunicorn
 TODAY = date(2026, 11, 22)
 
 
-def diagnosed(until: date, code: str = "GUN001"):
+def diagnosed(until: date, code: str = "GUN001") -> Diagnosis:
     return diagnose(without_gunicorn(), CHECKS, (Ignore(code=code, reason="being moved", until=until),))
 
 
@@ -55,7 +56,7 @@ def test_other_causes_count() -> None:
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_the_report_says_what_was_set_aside_and_why(form: str, language: str) -> None:
     out = io.StringIO()
-    render(form, diagnosed(TODAY), language, out)
+    render(form, diagnosed(TODAY), language, out)  # type: ignore[arg-type]
     for words in ("GUN001", "being moved", "2026-11-22"):
         assert words in out.getvalue()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -17,6 +18,9 @@ from hypothesis import strategies as st
 import ops.doctor
 from ops.diagnosis.checks import CHECKS
 from ops.diagnosis.engine import diagnose
+
+# ?None
+from ops.diagnosis.model import Diagnosis
 from ops.doctor import diagnose_bundle, examine
 from ops.facts.bundle import MAX_BYTES, BundleError, read_bundle, write_bundle
 from ops.facts.nginx import Directive
@@ -66,7 +70,7 @@ def leaking() -> Snapshot:
     )
 
 
-def report(diagnosis, form="json") -> str:
+def report(diagnosis: Diagnosis, form: str = "json") -> str:
     out = io.StringIO()
     checks = tuple(replace(check, duration_ms=0.0) for check in diagnosis.checks)
     render(form, replace(diagnosis, duration_ms=0.0, checks=checks), "en", out)
@@ -74,7 +78,7 @@ def report(diagnosis, form="json") -> str:
 
 
 @pytest.fixture
-def host(monkeypatch: pytest.MonkeyPatch):
+def host(monkeypatch: pytest.MonkeyPatch) -> Callable[[Snapshot], None]:
     """Makes the doctor see a made host instead of this one."""
 
     def see(snapshot: Snapshot) -> None:
@@ -86,7 +90,9 @@ def host(monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize("name", ["host.json", "host.json.gz"])
 @pytest.mark.parametrize("snapshot", [HEALTHY, without_gunicorn(), leaking()])
 @pytest.mark.parametrize("form", ["text", "json", "nagios", "html", "junit"])
-def test_elsewhere_the_report_is_the_same(tmp_path: Path, host, snapshot, name, form) -> None:
+def test_elsewhere_the_report_is_the_same(
+    tmp_path: Path, host: Callable[[Snapshot], None], snapshot: Snapshot, name: str, form: str
+) -> None:
     host(but(snapshot, host__utc_offset=8 * 3600))
     here = examine(Settings(), since=900, budget=10, bundle=tmp_path / name).diagnosis
     there = diagnose_bundle(tmp_path / name)
@@ -94,7 +100,7 @@ def test_elsewhere_the_report_is_the_same(tmp_path: Path, host, snapshot, name, 
     assert "+08:00" in report(there)
 
 
-def test_no_secret_leaves_the_host(tmp_path: Path, host) -> None:
+def test_no_secret_leaves_the_host(tmp_path: Path, host: Callable[[Snapshot], None]) -> None:
     assert all(secret in str(msgspec.json.encode(leaking())) for secret in SECRETS), (
         "the test would prove nothing"
     )
@@ -130,7 +136,7 @@ def test_a_question_mark_of_the_configuration_stays() -> None:
     assert kept == config
 
 
-def test_the_configuration_s_ignore_list_travels(tmp_path: Path, host) -> None:
+def test_the_configuration_s_ignore_list_travels(tmp_path: Path, host: Callable[[Snapshot], None]) -> None:
     host(without_gunicorn())
     ignore = (Ignore(code="GUN001", reason="maintenance", until=date(2099, 1, 1)),)
     settings = Settings(doctor=DoctorSettings(ignore=ignore))
@@ -190,7 +196,9 @@ def test_what_is_no_bundle_is_refused_in_one_line(tmp_path: Path, whole: Path) -
 
 
 @given(at=st.integers(min_value=0), value=st.binary(min_size=1, max_size=8))
-def test_a_changed_bundle_is_read_or_refused(tmp_path_factory, at: int, value: bytes) -> None:
+def test_a_changed_bundle_is_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, at: int, value: bytes
+) -> None:
     directory = tmp_path_factory.mktemp("bundle")
     write_bundle(directory / "b.json", HEALTHY, ())
     content = bytearray((directory / "b.json").read_bytes())

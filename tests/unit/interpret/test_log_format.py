@@ -37,7 +37,7 @@ def test_combined() -> None:
     line = b'10.0.0.7 - a b [22/Nov/2026:01:00:00 +0000] "GET /x?y=\\x22 HTTP/1.1" 200 312 "-" "curl/8 (x; \\x22)"'
     assert nginx_format(COMBINED) is not None
     # A user's name with a blank in it: the format does not read it, and says so.
-    assert nginx_format(COMBINED).values(line) is None  # type: ignore[union-attr]
+    assert nginx_format(COMBINED).values(line) is None
     assert read(nginx_format(COMBINED), line.replace(b"a b", b"ab")) == {
         "client": "10.0.0.7",
         "time": "22/Nov/2026:01:00:00 +0000",

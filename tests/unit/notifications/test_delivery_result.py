@@ -1,7 +1,11 @@
 """What robots answer, and what is made of it."""
 
+from __future__ import annotations
+
+# ?None
 import hashlib
 import json
+from typing import Any
 
 import pytest
 
@@ -79,7 +83,9 @@ def verdict(
         (DINGTALK, 502, {"errcode": 0}, "failed"),
     ],
 )
-def test_the_code_inside_decides(vendor, status, answer, outcome) -> None:
+def test_the_code_inside_decides(
+    vendor: Vendor, status: int, answer: dict[str, Any] | None, outcome: str
+) -> None:
     assert verdict(vendor, answer, status).outcome == outcome
 
 
@@ -111,7 +117,7 @@ def test_words_that_would_drive_the_terminal_are_not_shown() -> None:
         ({"x-ogw-ratelimit-reset": "41"}, 41.0),
     ],
 )
-def test_how_long_to_wait(headers, seconds) -> None:
+def test_how_long_to_wait(headers: dict[str, str], seconds: float | None) -> None:
     assert retry_after(headers, NOW) == seconds
     assert verdict(DINGTALK, None, 429, headers).retry_after == seconds
 
@@ -128,7 +134,7 @@ def by_hand(key: bytes, message: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("secret", ["SEC0123456789abcdef", "x" * 80, "秘密"])
-def test_signatures_against_the_rfc(secret) -> None:
+def test_signatures_against_the_rfc(secret: str) -> None:
     import base64
 
     expected = base64.b64encode(by_hand(secret.encode(), f"1795300000123\n{secret}".encode())).decode()
@@ -143,7 +149,7 @@ def test_no_at_tag_in_a_quoted_log_line_summons_the_group() -> None:
 
 
 @pytest.mark.parametrize("limit", [10, 11, 12, 2048])
-def test_text_is_cut_in_bytes_and_between_characters(limit) -> None:
+def test_text_is_cut_in_bytes_and_between_characters(limit: int) -> None:
     cut = fitting("服务" * 2000, limit)
     assert len(cut.encode()) <= limit
     assert cut.endswith("…")
@@ -171,5 +177,5 @@ def test_text_is_cut_in_bytes_and_between_characters(limit) -> None:
         ("", False),
     ],
 )
-def test_a_token_leaves_this_machine_over_tls_only(endpoint, usable) -> None:
+def test_a_token_leaves_this_machine_over_tls_only(endpoint: str, usable: bool) -> None:
     assert usable_endpoint(endpoint) is usable

@@ -29,7 +29,7 @@ SECRETS = {
 
 
 @pytest.mark.parametrize("url", SECRETS)
-def test_nothing_that_opens_a_door_is_shown(url) -> None:
+def test_nothing_that_opens_a_door_is_shown(url: str) -> None:
     destination = Destination(0, url)
     everywhere = [masked(url), repr(destination), destination.shown, destination.id]
     peer = f"error for {url} and {' '.join(SECRETS[url])} see /a?x={SECRETS[url][0]}"
@@ -52,7 +52,7 @@ def test_what_is_shown_still_tells_destinations_apart() -> None:
     "bad",
     ["", "dingtalk", "dingtalk://", "://token", "ding talk://tokentoken", "dingtalk://tok en", "x" * 3000],
 )
-def test_an_entry_that_is_no_url_is_named_by_its_place(bad) -> None:
+def test_an_entry_that_is_no_url_is_named_by_its_place(bad: str) -> None:
     with pytest.raises(SettingsError) as caught:
         destinations(["dingtalk://aaaa", bad])
     message = str(caught.value)

@@ -1,5 +1,9 @@
 """Who is told what, when, and how often: the outbox's rules without any input or output."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import msgspec
 import pytest
 from hypothesis import given, settings
@@ -8,7 +12,7 @@ from hypothesis import strategies as st
 from ops.notifications import ledger as rules
 from ops.notifications.delivery_result import ACCEPTED, DeliveryResult
 from ops.notifications.ledger import Ledger, add, due, pause, settle
-from ops.notifications.message import Message
+from ops.notifications.message import Kind, Message
 from ops.text.language import Text, verbatim
 
 NOW = 1_795_300_000.0
@@ -16,7 +20,7 @@ FAILED = DeliveryResult("failed", verbatim("HTTP 502"))
 REFUSED = DeliveryResult("refused", verbatim("sign not match"))
 
 
-def message(key="GUN003", kind="trouble", at=NOW):
+def message(key: str = "GUN003", kind: Kind = "trouble", at: float = NOW) -> Message:
     return Message(key, kind, Text(en=f"{kind} {key}", zh=f"{kind} {key}"), verbatim("body"), at)
 
 
@@ -184,7 +188,7 @@ STEPS = st.lists(
 
 @settings(max_examples=150, deadline=None)
 @given(STEPS)
-def test_whatever_happens_nobody_is_told_the_same_twice(steps) -> None:
+def test_whatever_happens_nobody_is_told_the_same_twice(steps: list[Any]) -> None:
     """Of one outage (from a key's first message to its recovery) a destination accepts each kind at most once."""
     ledger, now = Ledger(), NOW
     outage = {"K1": 0, "K2": 0}
@@ -211,7 +215,7 @@ def test_whatever_happens_nobody_is_told_the_same_twice(steps) -> None:
 
 
 @pytest.mark.parametrize("kind", ["trouble", "page", "recovered"])
-def test_without_destinations_nothing_is_kept(kind) -> None:
+def test_without_destinations_nothing_is_kept(kind: Kind) -> None:
     ledger = Ledger()
     assert add(ledger, message(kind=kind), [], NOW) == "no-destination"
     assert ledger == Ledger()

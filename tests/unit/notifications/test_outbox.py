@@ -1,35 +1,43 @@
 """The outbox around its rules: the file, what happens where it cannot be used, and the deadline."""
 
+from __future__ import annotations
+
 import json
 import os
 import stat
 import threading
 import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ops.notifications.delivery_result import ACCEPTED, DeliveryResult
+from ops.notifications.message import Kind
 from ops.notifications.notify import Message
 from ops.notifications.outbox import Outbox
-from ops.notifications.worker import Report
+
+# ?None
+from ops.notifications.worker import Report, Round
 from ops.text.language import Text, verbatim
 
 URLS = ("dingtalk://SECtopsecret@TokenToken", "feishu://OtherToken-1")
 NOW = 1_795_300_000.0
 
 
-def message(key="GUN003", kind="trouble", at=NOW, body="proof"):
+def message(key: str = "GUN003", kind: Kind = "trouble", at: float = NOW, body: str = "proof") -> Message:
     return Message(key, kind, Text(en=f"{kind} {key}", zh=f"{kind} {key}"), verbatim(body), at)
 
 
 class Post:
     """Stands for the process that sends: answers by URL, and remembers."""
 
-    def __init__(self, **verdicts) -> None:
+    def __init__(self, **verdicts: DeliveryResult | None) -> None:
         self.verdicts = verdicts
-        self.sent = []
+        self.sent: list[tuple[str, str, str]] = []
 
-    def __call__(self, work, report) -> None:
+    def __call__(self, work: Round, report: Callable[[Report], None]) -> None:
         for url, letters in work.routes:
             verdict = self.verdicts.get(url.partition(":")[0], ACCEPTED)
             for letter in letters:
@@ -42,11 +50,11 @@ class Post:
 
 
 @pytest.fixture
-def path(tmp_path):
+def path(tmp_path: Path) -> Path:
     return tmp_path / "state" / "outbox.json"
 
 
-def test_a_message_waits_across_runs_and_is_delivered_once(path) -> None:
+def test_a_message_waits_across_runs_and_is_delivered_once(path: Path) -> None:
     assert Outbox(path, URLS, "en").add(message(), NOW) == "queued"
     post = Post()
     deliveries = Outbox(path, URLS, "en", send=post).deliver(NOW, NOW + 10)
@@ -59,7 +67,7 @@ def test_a_message_waits_across_runs_and_is_delivered_once(path) -> None:
     assert post.sent[0][1] == "[gte-ops] trouble GUN003"
 
 
-def test_the_file_is_private_and_holds_no_url(path) -> None:
+def test_the_file_is_private_and_holds_no_url(path: Path) -> None:
     outbox = Outbox(path, URLS, "en", send=Post(dingtalk=DeliveryResult("failed", verbatim("HTTP 502"))))
     outbox.add(message(body="password=hunter22 \x1b[2J"), NOW)
     outbox.deliver(NOW, NOW + 10)
@@ -73,7 +81,7 @@ def test_the_file_is_private_and_holds_no_url(path) -> None:
 @pytest.mark.parametrize(
     "torn", [b"", b"{", b"[]", b"\xff\xfe", b'{"version":9}', b'{"entries":[{"number":"x"}]}', b"[" * 100_000]
 )
-def test_a_torn_file_is_set_aside_and_reported(path, torn) -> None:
+def test_a_torn_file_is_set_aside_and_reported(path: Path, torn: bytes) -> None:
     path.parent.mkdir()
     path.write_bytes(torn)
     outbox = Outbox(path, URLS, "en", send=Post())
@@ -87,7 +95,7 @@ def test_a_torn_file_is_set_aside_and_reported(path, torn) -> None:
     assert len(outbox.deliver(NOW, NOW + 10)) == 2
 
 
-def test_torn_files_do_not_pile_up(path) -> None:
+def test_torn_files_do_not_pile_up(path: Path) -> None:
     path.parent.mkdir()
     for n in range(12):
         (path.parent / f"outbox.json.torn-{n}").write_bytes(b"x")
@@ -96,7 +104,7 @@ def test_torn_files_do_not_pile_up(path) -> None:
     assert len(list(path.parent.glob("*.torn-*"))) == 5
 
 
-def test_where_nothing_can_be_written_people_are_told_all_the_same(tmp_path) -> None:
+def test_where_nothing_can_be_written_people_are_told_all_the_same(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("a file where the directory should be")
     post = Post()
     outbox = Outbox(tmp_path / "state" / "outbox.json", URLS, "en", send=post)
@@ -108,11 +116,13 @@ def test_where_nothing_can_be_written_people_are_told_all_the_same(tmp_path) -> 
     assert "sent from memory" in problem.en
 
 
-def test_a_disk_that_was_full_gets_the_state_once_it_has_room(path, monkeypatch) -> None:
+def test_a_disk_that_was_full_gets_the_state_once_it_has_room(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     outbox = Outbox(path, URLS, "en", send=Post())
     real = os.fsync
 
-    def full(_descriptor) -> None:
+    def full(_descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
@@ -125,11 +135,11 @@ def test_a_disk_that_was_full_gets_the_state_once_it_has_room(path, monkeypatch)
     assert [name.name for name in path.parent.iterdir() if name.suffix == ".new"] == []
 
 
-def test_who_is_not_accepted_in_time_is_tried_again(path) -> None:
+def test_who_is_not_accepted_in_time_is_tried_again(path: Path) -> None:
     outbox = Outbox(path, URLS, "en", send=Post(dingtalk=None))
     outbox.add(message("ONE"), NOW)
     outbox.add(message("TWO"), NOW)
-    by_index = {}
+    by_index: dict[int, list[Any]] = {}
     for item in outbox.deliver(NOW, NOW + 10):
         by_index.setdefault(item.index, []).append(item)
     (hung,) = by_index[0]
@@ -140,7 +150,7 @@ def test_who_is_not_accepted_in_time_is_tried_again(path) -> None:
     assert outbox.deliver(NOW + 5, NOW + 15) == ()
 
 
-def test_a_recovery_tells_the_trouble_to_who_has_not_heard_of_it(path) -> None:
+def test_a_recovery_tells_the_trouble_to_who_has_not_heard_of_it(path: Path) -> None:
     down = Post(dingtalk=DeliveryResult("failed", verbatim("HTTP 502")))
     outbox = Outbox(path, URLS, "zh", send=down)
     outbox.add(message(body="worker 4711 hangs"), NOW)
@@ -157,7 +167,7 @@ def test_a_recovery_tells_the_trouble_to_who_has_not_heard_of_it(path) -> None:
     assert "replaced" in feishu
 
 
-def test_a_late_message_says_that_it_is_late(path) -> None:
+def test_a_late_message_says_that_it_is_late(path: Path) -> None:
     post = Post()
     outbox = Outbox(path, URLS[:1], "en", send=post)
     outbox.add(message(), NOW)
@@ -165,7 +175,7 @@ def test_a_late_message_says_that_it_is_late(path) -> None:
     assert "delivered 2h late" in post.sent[0][2]
 
 
-def test_too_little_time_is_not_begun(path) -> None:
+def test_too_little_time_is_not_begun(path: Path) -> None:
     outbox = Outbox(path, URLS, "en", send=Post())
     outbox.add(message(), NOW)
     assert outbox.deliver(NOW, NOW + 1) == ()
@@ -173,10 +183,10 @@ def test_too_little_time_is_not_begun(path) -> None:
     assert len(outbox.deliver(NOW, NOW + 10)) == 2
 
 
-def test_while_one_delivers_another_neither_waits_nor_delivers(path) -> None:
+def test_while_one_delivers_another_neither_waits_nor_delivers(path: Path) -> None:
     begun, go_on = threading.Event(), threading.Event()
 
-    def slow(work, report) -> None:
+    def slow(work: Round, report: Callable[[Report], None]) -> None:
         begun.set()
         go_on.wait(10)
         Post()(work, report)
@@ -197,8 +207,8 @@ def test_while_one_delivers_another_neither_waits_nor_delivers(path) -> None:
     assert [item.key for item in second.deliver(NOW, NOW + 10)] == ["TWO", "TWO"]
 
 
-def test_a_process_that_cannot_be_started_is_a_failure_not_a_crash(path) -> None:
-    def none_left(_work, _report) -> None:
+def test_a_process_that_cannot_be_started_is_a_failure_not_a_crash(path: Path) -> None:
+    def none_left(_work: Round, _report: object) -> None:
         raise OSError(11, "Resource temporarily unavailable")
 
     outbox = Outbox(path, URLS, "en", send=none_left)
@@ -208,13 +218,13 @@ def test_a_process_that_cannot_be_started_is_a_failure_not_a_crash(path) -> None
     assert "Resource temporarily unavailable" in deliveries[0].reason.en
 
 
-def test_no_destination_no_file(path) -> None:
+def test_no_destination_no_file(path: Path) -> None:
     outbox = Outbox(path, (), "en")
     assert outbox.add(message(), NOW) == "no-destination"
     assert outbox.deliver(NOW, NOW + 10) == ()
     assert not path.parent.exists()
 
 
-def test_the_state_is_one_json_document(path) -> None:
+def test_the_state_is_one_json_document(path: Path) -> None:
     Outbox(path, URLS, "en").add(message(), NOW)
     assert json.loads(path.read_bytes())["version"] == 1

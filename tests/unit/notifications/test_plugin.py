@@ -1,5 +1,8 @@
 """The URL forms of the robots, through Apprise."""
 
+from __future__ import annotations
+
+# ?None
 import apprise
 import pytest
 
@@ -40,7 +43,7 @@ def robot(url: str) -> RobotPlugin:
         ),
     ],
 )
-def test_forms(url, token, secret, mentions, endpoint) -> None:
+def test_forms(url: str, token: str, secret: str | None, mentions: tuple[str, ...], endpoint: str) -> None:
     made = robot(url)
     assert (made.address.token, made.address.secret, made.address.mentions) == (token, secret, mentions)
     assert made.endpoint == (endpoint or made.vendor.host)
@@ -63,7 +66,7 @@ def test_forms(url, token, secret, mentions, endpoint) -> None:
         "feishu://token?endpoint=http://relay.example.com",
     ],
 )
-def test_what_cannot_be_a_robot_is_refused_without_being_quoted(url) -> None:
+def test_what_cannot_be_a_robot_is_refused_without_being_quoted(url: str) -> None:
     register()
     with pytest.raises((MalformedUrlError, AssertionError)) as caught:
         robot(url)

@@ -16,8 +16,8 @@ import msgspec
 import pytest
 from jsonschema import Draft202012Validator
 
-import ops.cli.main
 import ops.doctor
+from ops.cli.main import main
 from ops.errors import OpsError
 from ops.facts.snapshot import Snapshot
 from ops.repair.apply.files import change_mode
@@ -44,7 +44,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         monkeypatch.setattr(sys, "argv", ["gte-ops", "doctor", "--config", str(config), *arguments])
         monkeypatch.setenv("LC_ALL", "C.UTF-8")
         with pytest.raises(SystemExit) as ended:
-            ops.cli.main.main()
+            main()
         out, err = capsys.readouterr()
         return int(ended.value.code or 0), out, err
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+# ?None
 import io
 import re
 from html.parser import HTMLParser
 
 import pytest
 
+from ops.diagnosis.model import Diagnosis
 from ops.report import render
+from ops.text.language import Language
 from tests.unit.made_diagnosis import (
     DOWN,
     HEALTHY,
@@ -19,7 +22,7 @@ from tests.unit.made_diagnosis import (
 )
 
 
-def page(diagnosis, language="en"):
+def page(diagnosis: Diagnosis, language: Language = "en") -> str:
     out = io.StringIO()
     render("html", diagnosis, language, out)
     return out.getvalue()
@@ -28,17 +31,19 @@ def page(diagnosis, language="en"):
 class Reader(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
-        self.tags, self.attributes, self.words = [], [], []
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.words: list[str] = []
 
-    def handle_starttag(self, tag, attrs) -> None:
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
         self.attributes += attrs
 
-    def handle_data(self, data) -> None:
+    def handle_data(self, data: str) -> None:
         self.words.append(data)
 
 
-def read(html):
+def read(html: str) -> Reader:
     reader = Reader()
     reader.feed(html)
     return reader
@@ -66,7 +71,7 @@ def test_it_fits_a_phone() -> None:
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_hostile_words_stay_words(language) -> None:
+def test_hostile_words_stay_words(language: Language) -> None:
     reader = read(page(HOSTILE, language))
     assert "script" not in reader.tags
     assert "hunter2" not in page(HOSTILE, language)

@@ -3,17 +3,21 @@ from __future__ import annotations
 import io
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 import pytest
 
 from ops.diagnosis.finding import quote
+from ops.diagnosis.model import Diagnosis
 from ops.report import render
+from ops.text.language import Language
 from tests.unit.made_diagnosis import CRASHED, DOWN, HEALTHY, HOSTILE, ascii_stream, written
 
 
-def document(diagnosis, language="en"):
+def document(diagnosis: Diagnosis, language: Language = "en") -> dict[str, Any]:
     out = io.StringIO()
     render("json", diagnosis, language, out)
     return json.loads(out.getvalue())
@@ -81,7 +85,7 @@ def test_the_time_carries_its_offset() -> None:
 
 
 @pytest.mark.parametrize("diagnosis", [HEALTHY, DOWN, HOSTILE, CRASHED])
-def test_it_is_one_document_and_nothing_else(diagnosis) -> None:
+def test_it_is_one_document_and_nothing_else(diagnosis: Diagnosis) -> None:
     out = io.StringIO()
     render("json", diagnosis, "en", out, True)
     json.loads(out.getvalue())
@@ -90,7 +94,7 @@ def test_it_is_one_document_and_nothing_else(diagnosis) -> None:
 
 
 def test_no_string_carries_control_characters_or_secrets() -> None:
-    def strings(value):
+    def strings(value: Any) -> Iterator[str]:
         if isinstance(value, dict):
             for key, item in value.items():
                 yield key

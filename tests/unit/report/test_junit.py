@@ -7,7 +7,9 @@ from xml.etree import ElementTree
 
 import pytest
 
+from ops.diagnosis.model import Diagnosis
 from ops.report import render
+from ops.text.language import Language
 from tests.unit.made_diagnosis import (
     CRASHED,
     DOWN,
@@ -19,15 +21,17 @@ from tests.unit.made_diagnosis import (
 )
 
 
-def suite(diagnosis, language="en"):
+def suite(diagnosis: Diagnosis, language: Language = "en") -> ElementTree.Element:
     out = io.StringIO()
     render("junit", diagnosis, language, out)
     root = ElementTree.fromstring(out.getvalue())  # noqa: S314  our own document
     assert root.tag == "testsuites"
-    return root.find("testsuite")
+    found = root.find("testsuite")
+    assert found is not None
+    return found
 
 
-def case(found, name):
+def case(found: ElementTree.Element, name: str) -> ElementTree.Element:
     return next(item for item in found.iter("testcase") if item.get("name") == name)
 
 
@@ -56,12 +60,12 @@ def test_a_crashed_check_is_an_error() -> None:
 
 
 def test_the_report_in_words_goes_with_it() -> None:
-    assert "GUN001" in suite(DOWN).find("system-out").text
-    assert "gunicorn 没有运行" in suite(DOWN, "zh").find("system-out").text
+    assert "GUN001" in (suite(DOWN).findtext("system-out") or "")
+    assert "gunicorn 没有运行" in (suite(DOWN, "zh").findtext("system-out") or "")
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_hostile_words_stay_words(language) -> None:
+def test_hostile_words_stay_words(language: Language) -> None:
     found = suite(HOSTILE, language)
     assert not list(found.iter("script"))
     assert "hunter2" not in "".join(found.itertext())
@@ -71,4 +75,4 @@ def test_a_terminal_that_knows_only_ascii_gets_references() -> None:
     stream = ascii_stream()
     render("junit", DOWN, "zh", stream)
     root = ElementTree.fromstring(written(stream))  # noqa: S314  our own document
-    assert "gunicorn" in root.find("testsuite/system-out").text
+    assert "gunicorn" in (root.findtext("testsuite/system-out") or "")

@@ -5,8 +5,9 @@ import re
 
 import pytest
 
-from ops.diagnosis.model import EXIT_CODES
+from ops.diagnosis.model import EXIT_CODES, Diagnosis
 from ops.report import render
+from ops.text.language import Language
 from tests.unit.made_diagnosis import (
     CRASHED,
     DOWN,
@@ -22,7 +23,7 @@ from tests.unit.made_diagnosis import (
 MEASURE = re.compile(r"'[a-z]+'=\d+(\.\d+)?(s)?;;;0")
 
 
-def lines(diagnosis, language="en") -> list[str]:
+def lines(diagnosis: Diagnosis, language: Language = "en") -> list[str]:
     out = io.StringIO()
     render("nagios", diagnosis, language, out)
     return out.getvalue().splitlines()
@@ -55,7 +56,7 @@ def test_the_long_output_names_every_cause_and_what_is_unexplained() -> None:
         (CRASHED, "GTE-OPS UNKNOWN: https://gte-api.example.com could not be judged | "),
     ],
 )
-def test_the_word_is_that_of_the_exit_code(diagnosis, begin) -> None:
+def test_the_word_is_that_of_the_exit_code(diagnosis: Diagnosis, begin: str) -> None:
     assert lines(diagnosis)[0].startswith(begin)
     word = lines(diagnosis)[0].split()[1].rstrip(":")
     assert ["OK", "WARNING", "CRITICAL", "UNKNOWN"][diagnosis.exit_code] == word
@@ -63,7 +64,7 @@ def test_the_word_is_that_of_the_exit_code(diagnosis, begin) -> None:
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_data_cannot_forge_performance_data_or_lines(language) -> None:
+def test_data_cannot_forge_performance_data_or_lines(language: Language) -> None:
     found = lines(HOSTILE, language)
     assert len(found) == 3  # the status line, one cause, one unexplained symptom
     assert found[0].count("|") == 1

@@ -5,13 +5,17 @@ from __future__ import annotations
 import io
 import json
 from importlib.resources import files
+from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
 
 from ops.diagnosis.checks import CHECKS
 from ops.diagnosis.engine import diagnose
+from ops.diagnosis.model import Diagnosis
+from ops.facts.snapshot import Snapshot
 from ops.report import render
+from ops.text.language import Language
 from tests.unit.made_diagnosis import CRASHED, DOWN, HEALTHY, HOSTILE, ONLY_A_WARNING, UNEXPLAINED
 from tests.unit.made_snapshot import HEALTHY as HEALTHY_HOST
 from tests.unit.made_snapshot import without_gunicorn, without_nginx
@@ -20,7 +24,7 @@ SCHEMA = json.loads(files("ops.report.doctor").joinpath("doctor.schema.json").re
 VALIDATOR = Draft202012Validator(SCHEMA)
 
 
-def document(diagnosis, language="en"):
+def document(diagnosis: Diagnosis, language: Language = "en") -> dict[str, Any]:
     out = io.StringIO()
     render("json", diagnosis, language, out)
     return json.loads(out.getvalue())
@@ -32,17 +36,17 @@ def test_the_schema_is_one() -> None:
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 @pytest.mark.parametrize("diagnosis", [HEALTHY, DOWN, ONLY_A_WARNING, UNEXPLAINED, CRASHED, HOSTILE])
-def test_every_report_is_valid(diagnosis, language) -> None:
+def test_every_report_is_valid(diagnosis: Diagnosis, language: Language) -> None:
     VALIDATOR.validate(document(diagnosis, language))
 
 
 @pytest.mark.parametrize("snapshot", [HEALTHY_HOST, without_gunicorn(), without_nginx()])
-def test_every_diagnosis_of_a_host_is_valid(snapshot) -> None:
+def test_every_diagnosis_of_a_host_is_valid(snapshot: Snapshot) -> None:
     VALIDATOR.validate(document(diagnose(snapshot, CHECKS)))
 
 
 @pytest.mark.parametrize("key", SCHEMA["required"])
-def test_a_document_without_one_of_its_keys_is_noticed(key) -> None:
+def test_a_document_without_one_of_its_keys_is_noticed(key: str) -> None:
     broken = document(DOWN)
     del broken[key]
     assert not VALIDATOR.is_valid(broken)

@@ -13,10 +13,13 @@ import pytest
 import ops.report
 from ops.diagnosis.catalogue import catalogue
 from ops.diagnosis.finding import quote
+
+# ?None
+from ops.diagnosis.model import Diagnosis
 from ops.errors import UsageError
 from ops.report import RENDERERS, render
 from ops.report.explain import render_explanation
-from ops.text.language import Text, verbatim
+from ops.text.language import Language, Text, verbatim
 from tests.unit.made_diagnosis import (
     CRASHED,
     DOWN,
@@ -31,7 +34,9 @@ from tests.unit.made_diagnosis import (
 )
 
 
-def shown(diagnosis, language="en", out=None, color=None) -> str:
+def shown(
+    diagnosis: Diagnosis, language: Language = "en", out: io.StringIO | None = None, color: bool | None = None
+) -> str:
     stream = out or io.StringIO()
     render("text", diagnosis, language, stream, color)
     return stream.getvalue()
@@ -106,7 +111,7 @@ def test_a_crashed_check_is_named() -> None:
 
 @pytest.mark.parametrize("form", RENDERERS)
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_nothing_in_the_data_reaches_the_terminal_as_control(form, language) -> None:
+def test_nothing_in_the_data_reaches_the_terminal_as_control(form: str, language: Language) -> None:
     out = io.StringIO()
     render(form, HOSTILE, language, out, False)
     page = out.getvalue()
@@ -122,7 +127,7 @@ def test_markup_in_the_data_means_nothing() -> None:
     assert "\x1b]8" not in page
 
 
-def test_colour_only_where_it_is_wanted(monkeypatch) -> None:
+def test_colour_only_where_it_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm")
@@ -148,7 +153,7 @@ def test_colour_only_where_it_is_wanted(monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("terminal", [False, True])
-def test_a_command_is_never_wrapped_nor_cut(monkeypatch, terminal) -> None:
+def test_a_command_is_never_wrapped_nor_cut(monkeypatch: pytest.MonkeyPatch, terminal: bool) -> None:
     monkeypatch.setenv("COLUMNS", "40")
     long = "curl -v " + " ".join(f"--header word{n}:中文" for n in range(200)) + "  'two  blanks'"
     diagnosis = replace(DOWN, causes=(replace(DOWN.causes[0], verify=verbatim(long), fix=(verbatim(long),)),))
@@ -157,7 +162,7 @@ def test_a_command_is_never_wrapped_nor_cut(monkeypatch, terminal) -> None:
     assert f"\n     1. {long}\n" in page
 
 
-def test_prose_is_wrapped_on_a_terminal_and_left_alone_in_a_pipe(monkeypatch) -> None:
+def test_prose_is_wrapped_on_a_terminal_and_left_alone_in_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "50")
     words = "很长的说明" * 30
     diagnosis = replace(DOWN, causes=(replace(DOWN.causes[0], summary=Text(en="x " * 80, zh=words)),))
@@ -195,7 +200,7 @@ def test_importing_the_reports_does_not_import_rich() -> None:
 # --- explain -----------------------------------------------------------------------------------------------------
 
 
-def explained(code, language="en") -> str:
+def explained(code: str, language: Language = "en") -> str:
     out = io.StringIO()
     render_explanation(code, language, out)
     return out.getvalue()
@@ -217,7 +222,7 @@ def test_an_explanation_tells_everything_in_order() -> None:
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_every_cause_can_be_explained_without_a_host(language) -> None:
+def test_every_cause_can_be_explained_without_a_host(language: Language) -> None:
     started = time.perf_counter()
     for code in catalogue().codes:
         page = explained(code, language)
@@ -233,7 +238,7 @@ def test_what_only_a_real_case_knows_is_in_capitals() -> None:
 
 @pytest.mark.parametrize("diagnosis", [DOWN, HEALTHY, HOSTILE, ONLY_A_WARNING, UNEXPLAINED, CRASHED])
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_colours_add_nothing_but_colours(diagnosis, language) -> None:
+def test_colours_add_nothing_but_colours(diagnosis: Diagnosis, language: Language) -> None:
     colored = shown(diagnosis, language, color=True)
     assert "\x1b[" in colored
     assert re.sub(r"\x1b\[[0-9;]*m", "", colored) == shown(diagnosis, language, color=False)

@@ -179,7 +179,7 @@ def test_dimensions_that_the_model_has_not_are_refused_before_anything_is_comput
             raise AssertionError(f"computed {texts} {role}")
 
     answer = client_with({"encoder": Untouched}).post("/v1/embeddings", json={"input": "a", "dimensions": 7})
-    assert (answer.status_code, answer.json["error"]["param"]) == (400, "dimensions")  # type: ignore[index]
+    assert (answer.status_code, answer.json["error"]["param"]) == (400, "dimensions")
 
 
 def test_a_body_with_very_many_faults_is_refused_without_telling_each(client: FlaskClient) -> None:

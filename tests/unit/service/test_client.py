@@ -342,7 +342,11 @@ def test_a_long_list_goes_in_several_requests_by_the_services_own_limits() -> No
 def test_limits_that_have_become_narrower_are_asked_for_again() -> None:
     """The service was started anew under a client that lives long."""
     narrow, wide = {"max_batch": 2}, {"max_batch": 4}
-    refusal = 400, {}, {"code": "batch_too_large", "detail": "", "field": "input_text"}
+    refusal: tuple[int, dict[str, str], dict[str, str]] = (
+        400,
+        {},
+        {"code": "batch_too_large", "detail": "", "field": "input_text"},
+    )
     two = predicted({"embeddings": [[1.0]] * 2, "dimension": 1})
     peer = Peer((200, {}, {"limits": wide}), refusal, (200, {}, {"limits": narrow}), two)
     with serving(peer) as url, GteClient(url) as client:

@@ -54,7 +54,7 @@ def test_a_long_list_is_given_up_between_its_steps() -> None:
         def token_count(self, text: str, is_query: bool) -> int:
             return int(whole.token_count(text, is_query))
 
-    encoder._model = Slow()  # type: ignore[assignment]
+    encoder._model = Slow()
     with deadline.within(60), pytest.raises(EngineTimeoutError):
         encoder.encode(["a"] * 40)
     assert steps == [8, 8]

@@ -1,9 +1,12 @@
 """Relations and events by rule, on sentences as LAC segments them."""
 
+from __future__ import annotations
+
 import time
 
 import pytest
 
+from service.engines.interface import Token
 from service.engines.lac import with_offsets
 from service.tasks.masked_text import mask
 from service.tasks.rules.event import events_of
@@ -12,7 +15,7 @@ from service.tasks.schema import schema_of
 from service.tasks.task import TaskInput, TaskInputError
 
 
-def segmented(recorded: str):
+def segmented(recorded: str) -> tuple[str, list[Token]]:
     tokens = with_offsets([tuple(word.rsplit("/", 1)) for word in recorded.split(" ")])  # type: ignore[misc]
     return "".join(token.text for token in tokens), tokens
 

@@ -19,7 +19,7 @@ class LetterEncoder:
 
     name = "letters"
     dimension = 64
-    window = None
+    window: int | None = None
 
     def encode(self, texts: Sequence[str], role: Role = "query") -> list[list[float]]:  # noqa: ARG002
         return [self._vector(text) for text in texts]

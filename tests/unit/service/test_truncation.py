@@ -17,7 +17,7 @@ from tests.unit.service.test_tasks import LetterEncoder
 class WindowedEncoder(LetterEncoder):
     """Reads twelve tokens: one a character, and the two special ones. Keeps what it was given."""
 
-    window = 12
+    window: int | None = 12
 
     def __init__(self) -> None:
         self.read: list[str] = []

@@ -155,7 +155,7 @@ def test_the_doctor_is_started_where_nothing_is_imported_from(
         started.update(options, command=command)
         raise OSError
 
-    monkeypatch.setattr(evidence_store.subprocess, "Popen", record)
+    monkeypatch.setattr("ops.supervision.evidence_store.subprocess.Popen", record)
     monkeypatch.chdir(tmp_path)
     EvidenceDirectory(tmp_path / "evidence", "a").start_doctor(Path("gte-ops.toml"))
     assert started["cwd"] == "/"

@@ -292,9 +292,9 @@ def test_a_master_that_was_there_and_is_gone_for_a_second_needs_no_counting() ->
 def test_a_service_that_is_not_as_before_is_not_healthy(
     changes: dict[str, object], words: str, chinese: str
 ) -> None:
-    verdict = assess(look(), memory(**changes), RULES)
+    verdict = assess(look(), memory(**changes), RULES)  # type: ignore[arg-type]
     assert (verdict.state, verdict.fault, verdict.confirmed) == ("failing", "environment_changed", False)
     assert words in verdict.detail.en
     assert chinese in verdict.detail.zh
-    down = assess(look(master=None, health=exchange(failure="refused")), memory(**changes), RULES)
+    down = assess(look(master=None, health=exchange(failure="refused")), memory(**changes), RULES)  # type: ignore[arg-type]
     assert down.fault == "master_gone", "what is worse comes first"

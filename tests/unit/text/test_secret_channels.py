@@ -149,7 +149,7 @@ def log_entry(written: str) -> str:
 
 CHANNELS: dict[str, Callable[[str], str]] = {
     **{
-        form: (lambda written, form=form: report(form, written))
+        form: (lambda written, form=form: report(form, written))  # type: ignore[misc]
         for form in ("text", "json", "html", "junit", "nagios")
     },
     "bundle": bundle,
@@ -205,7 +205,7 @@ def test_a_key_whose_beginning_is_no_longer_in_the_log_is_hidden(tmp_path: Path)
 
 
 def test_a_process_is_read_without_the_secrets_of_its_command_line() -> None:
-    assert process_collector.safe_words is safe_words
+    assert process_collector.safe_words is safe_words  # type: ignore[attr-defined]
 
 
 def test_a_secret_that_a_long_entry_is_cut_in_is_hidden_whole() -> None:

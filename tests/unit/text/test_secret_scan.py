@@ -15,7 +15,7 @@ from ops.text.secret_scan import HIDDEN, signs
 from ops.text.secret_scan.command_lines import without_argument_secrets, without_secret_arguments
 from ops.text.secret_scan.encodings import decoded
 from ops.text.secret_scan.entropy import without_random_words
-from ops.text.secret_scan.forms import rules, table
+from ops.text.secret_scan.forms import Rule, rules, table
 from ops.text.secret_scan.html import without_attribute_secrets
 from ops.text.secret_scan.names import Strength, strength_of
 from ops.text.secret_scan.names_in_text import without_named_secrets
@@ -136,7 +136,7 @@ def _samples(pattern: str) -> st.SearchStrategy[str]:
 
 
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule.id)
-def test_every_match_of_a_rule_bears_a_sign_of_it(rule) -> None:
+def test_every_match_of_a_rule_bears_a_sign_of_it(rule: Rule) -> None:
     @settings(max_examples=10, deadline=None, derandomize=True, phases=[Phase.generate])
     @given(_samples(rule.pattern.pattern))
     def holds(sample: str) -> None:

@@ -204,11 +204,11 @@ CASES: list[Case] = [
         answered(timed_out(**AT_PREDICT), entry(RAISED), failed=12),
     ),
     quiet("APP004", "5xx without a traceback", answered(FAILED)),
-    quiet("APP004", "a traceback without 5xx", answered(HEALTHY.backend.predict, entry(RAISED))),
+    quiet("APP004", "a traceback without 5xx", answered(HEALTHY.backend.predict, entry(RAISED))),  # type: ignore[arg-type]
     quiet(
         "APP004",
         "one exception in the window, predictions come",
-        answered(HEALTHY.backend.predict, entry(RAISED), failed=1),
+        answered(HEALTHY.backend.predict, entry(RAISED), failed=1),  # type: ignore[arg-type]
     ),
     quiet(
         "APP004",

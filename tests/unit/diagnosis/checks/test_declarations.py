@@ -35,7 +35,7 @@ def yielded(check: Check) -> set[str]:
     calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and getattr(n.func, "id", "") == "Finding"]
     assert calls
     assert all(isinstance(call.args[0], ast.Constant) for call in calls)
-    return {call.args[0].value for call in calls if isinstance(call.args[0], ast.Constant)}
+    return {call.args[0].value for call in calls if isinstance(call.args[0], ast.Constant)}  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.id)

@@ -212,7 +212,7 @@ def test_what_nginx_lacks_because_the_machine_lacks_it_is_the_machines(machine: 
 
 def test_a_warning_of_what_may_come_explains_no_failure_of_now() -> None:
     failing = {"front__predict": page(502, "502 Bad Gateway", **PREDICT)}
-    for snapshot in (on(left(0.09), **failing), files(512, **failing)):
+    for snapshot in (on(left(0.09), **failing), files(512, **failing)):  # type: ignore[arg-type]
         told = diagnose(snapshot, CHECKS)
         assert told.status == "fail"
         assert [s.explained_by for s in told.symptoms] == [()]

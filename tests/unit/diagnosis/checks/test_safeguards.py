@@ -78,7 +78,7 @@ def watched(
         watchdog=state,
         host__has_systemd=has_systemd,
         schedule__cron=cron,
-        processes__processes=(*HEALTHY.processes.processes, *processes),  # type: ignore[union-attr]
+        processes__processes=(*HEALTHY.processes.processes, *processes),
     )
 
 
