@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from ops.diagnosis.checks.tls import READABLE_BY_OTHERS, chain, is_stale, nothing_renews, when
+from ops.diagnosis.checks.tls import chain, is_stale, nothing_renews, when
+from ops.diagnosis.checks.tls_files import READABLE_BY_OTHERS
 from ops.diagnosis.finding import NotJudgedError
 from ops.facts.base import NotSeen
 from ops.facts.certificate_inventory import (
@@ -194,10 +195,19 @@ def _trust(place: ServedThere, pair: FilePair | None, opinion: _Opinion) -> bool
         leaf=pair.certificate if pair else NotSeen(reason="-"), key=NotSeen(reason="-"), nearby=()
     )
     complete = True
-    for finding in chain.judge(served=place.served, certificates=known):
+    for finding in chain.judge(served=place.served, certificates=known, target=NotSeen(reason="-")):
         if finding.code == "TLS006":
             complete = False
             opinion.say("the intermediate certificate is not sent", "没有发送中间证书", "fail", "TLS006")
+        elif finding.code == "TLS020":
+            complete = False
+            sent = finding.facts["sent"]
+            opinion.say(
+                f"the intermediate that is sent, {sent}, did not sign it",
+                f"所发送的中间证书 {sent} 没有签发它",
+                "fail",
+                "TLS020",
+            )
         else:
             why = finding.facts["reason"]
             opinion.say(f"its issuer is not trusted: {why}", f"签发者不受信任：{why}", "fail", "TLS005")

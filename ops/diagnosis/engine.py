@@ -191,8 +191,12 @@ def _cause(
         ),
         evidence=root.evidence,
         verify=verbatim(root.verify) if root.verify else entry.verify_with(facts),
-        fix=tuple(verbatim(step) for step in root.fix) if root.fix else entry.fix_with(facts),
+        fix=tuple(map(_step, root.fix)) if root.fix else entry.fix_with(facts),
     )
+
+
+def _step(step: str | Text) -> Text:
+    return step if isinstance(step, Text) else verbatim(step)
 
 
 def _explained_by(finding: Finding, book: Catalogue) -> tuple[str, ...]:

@@ -32,8 +32,9 @@ class Finding:
     """A cause from the catalogue, proven on this host.
 
     ``facts`` fills the placeholders of the catalogue's summary, verify and fix. ``severity`` None means the
-    catalogue's own. ``summary`` None means the catalogue's sentence. ``explains`` None means every symptom the
-    catalogue lists; a warning of what may come explains none of what users meet now."""
+    catalogue's own. ``summary`` and ``fix`` None mean the catalogue's sentence and steps; a step of ``fix`` is a
+    command (a string) or a sentence. ``explains`` None means every symptom the catalogue lists; a warning of what may
+    come explains none of what users meet now."""
 
     code: str
     evidence: tuple[Evidence, ...]
@@ -41,7 +42,7 @@ class Finding:
     severity: Severity | None = None
     summary: Text | None = None
     verify: str | None = None
-    fix: tuple[str, ...] | None = None
+    fix: tuple[str | Text, ...] | None = None
     explains: tuple[str, ...] | None = None
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 import msgspec
 
 from ops.facts.base import Facts, NotSeen
 
 
 class Certificate(Facts, frozen=True):
-    """One X.509 certificate. ``public_key`` and ``fingerprint`` are SHA-256 in hex; names are as in the SAN."""
+    """One X.509 certificate. ``public_key`` and ``fingerprint`` are SHA-256 in hex; names are as in the SAN.
+
+    ``key_id``, ``issuer_key_id``: the identifiers of its own and of its issuer's key, in hex, where it names them (RFC
+    5280, 4.2.1.1 and 4.2.1.2). ``signed_by``: the fingerprint of the certificate beside it whose key made its
+    signature; empty where none beside it did, None where that was not looked at."""
 
     subject: str
     issuer: str
@@ -22,6 +28,9 @@ class Certificate(Facts, frozen=True):
     serial: str
     key_type: str
     issuer_url: str = ""
+    key_id: str = ""
+    issuer_key_id: str = ""
+    signed_by: str | None = None
 
 
 class Served(Facts, frozen=True):
@@ -43,8 +52,44 @@ class OldTls(Facts, frozen=True):
     accepted: tuple[str, ...]
 
 
+class PemDefectKind(StrEnum):
+    """What can be wrong with the lines of a PEM file."""
+
+    JOINED = "joined"
+    BEHIND_TEXT = "behind_text"
+    INDENTED = "indented"
+    ONE_LINE = "one_line"
+    ESCAPED = "escaped"
+    DASHES = "dashes"
+    CARRIAGE_RETURNS = "carriage_returns"
+    NO_END = "no_end"
+    WRONG_END = "wrong_end"
+    NOT_BASE64 = "not_base64"
+    BLANK_LINE = "blank_line"
+    CUT_OFF = "cut_off"
+    DER = "der"
+    UTF_16 = "utf_16"
+
+
+class PemDefect(Facts, frozen=True):
+    """One thing that is wrong with a PEM file: at which line, in the block of which label, which begins at which line
+    (0: none does). ``is_hidden``: OpenSSL passes over that block in silence; ``is_whole``: nothing of what it holds is
+    lost."""
+
+    kind: PemDefectKind
+    line: int
+    label: str = ""
+    begins: int = 0
+    is_hidden: bool = False
+    is_whole: bool = False
+
+
 class PemFile(Facts, frozen=True):
-    """A file of certificates. ``problem``: missing, dangling, unreadable, not_pem, empty."""
+    """A file of certificates. ``problem``: missing, dangling, unreadable, not_pem, empty.
+
+    ``certificates``: as OpenSSL loads them; ``places``: the first and the last line of each; ``hidden``: those that it
+    passes over, because of how they are written. ``key``: the hash of the
+    public half of a private key that is among them. ``mode``: the file's permissions."""
 
     path: str
     resolved: str
@@ -52,6 +97,11 @@ class PemFile(Facts, frozen=True):
     certificates: tuple[Certificate, ...] = ()
     problem: str | None = None
     detail: str = ""
+    places: tuple[tuple[int, int], ...] = ()
+    hidden: tuple[Certificate, ...] = ()
+    defects: tuple[PemDefect, ...] = ()
+    key: str | None = None
+    mode: int | None = None
 
 
 class KeyFile(Facts, frozen=True):
@@ -64,14 +114,20 @@ class KeyFile(Facts, frozen=True):
     public_key: str | None = None
     problem: str | None = None
     detail: str = ""
+    defects: tuple[PemDefect, ...] = ()
 
 
 class Certificates(Facts, frozen=True):
-    """Certificate and key files that belong to the site, and authorities found beside them."""
+    """Certificate and key files that belong to the site, and authorities found beside them.
+
+    Where certificate and key are no pair, ``other_keys`` and ``other_certificates`` are files beside them that do make
+    one with the certificate, and with the key."""
 
     leaf: PemFile | NotSeen
     key: KeyFile | NotSeen
     nearby: tuple[PemFile, ...] = ()
+    other_keys: tuple[KeyFile, ...] = ()
+    other_certificates: tuple[PemFile, ...] = ()
 
 
 class RenewalConf(Facts, frozen=True):
@@ -93,10 +149,23 @@ class RenewalConf(Facts, frozen=True):
     detail: str = ""
 
 
+class ArchivedPair(Facts, frozen=True):
+    """One version of a lineage in archive/NAME, whole: cert, chain, fullchain and privkey with one number.
+
+    ``matches``: its key belongs to its certificate."""
+
+    version: int
+    certificate: Certificate
+    matches: bool
+    chain_path: str
+    key_path: str
+
+
 class Lineage(Facts, frozen=True):
     """One certificate that certbot keeps. ``linked``: the files in live/NAME are links into archive/NAME, as certbot
     makes them and demands. ``renewed``: when its newest certificate was written. ``outside``: what leads out of
-    certbot's directory and was not followed."""
+    certbot's directory and was not followed. ``newer``: whole versions in the archive above the one that live/NAME
+    links to, the newest first."""
 
     name: str
     live: str
@@ -106,6 +175,7 @@ class Lineage(Facts, frozen=True):
     renewal: RenewalConf
     renewed: float | None = None
     outside: tuple[str, ...] = ()
+    newer: tuple[ArchivedPair, ...] = ()
 
 
 class Lineages(Facts, frozen=True):

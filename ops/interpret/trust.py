@@ -1,8 +1,10 @@
-"""Whether a certificate speaks for a name."""
+"""Whether a certificate speaks for a name, and who signed it."""
 
 from __future__ import annotations
 
-from ops.facts.certificates import Certificate
+from collections.abc import Sequence
+
+from ops.facts.certificates import Certificate, PemFile
 
 
 def covers(certificate: Certificate, host: str) -> bool:
@@ -13,3 +15,34 @@ def covers(certificate: Certificate, host: str) -> bool:
         or (name.startswith("*.") and "." in host and host.partition(".")[2] == name[2:].lower())
         for name in certificate.names
     )
+
+
+def may_have_issued(issuer: Certificate, certificate: Certificate) -> bool:
+    """Whether ``issuer`` may have signed ``certificate``, by names and key identifiers (RFC 5280, 4.1.2.4, 4.2.1.1)."""
+    if certificate.signed_by and certificate.signed_by == issuer.fingerprint:
+        return True
+    named = issuer.key_id, certificate.issuer_key_id
+    return issuer.subject == certificate.issuer and (not all(named) or named[0] == named[1])
+
+
+def signed_path(chain: Sequence[Certificate]) -> tuple[Certificate, ...]:
+    """The first certificate of ``chain`` and who signed it, and who signed that, as far as they are in it.
+
+    By the signatures where they were checked, else by names."""
+    path = [chain[0]]
+    while not path[-1].self_signed and (issuer := _signer(path[-1], chain)) not in (None, *path):
+        assert issuer is not None  # noqa: S101  for mypy: None is in the tuple above
+        path.append(issuer)
+    return tuple(path)
+
+
+def _signer(certificate: Certificate, chain: Sequence[Certificate]) -> Certificate | None:
+    if certificate.signed_by is not None:
+        return next((c for c in chain if c.fingerprint == certificate.signed_by), None)
+    return next((c for c in chain[1:] if may_have_issued(c, certificate)), None)
+
+
+def place_in(file: PemFile, fingerprint: str) -> tuple[int, int] | None:
+    """The first and the last line of a certificate in ``file``; None where it is not there."""
+    pairs = zip(file.certificates, file.places, strict=False)
+    return next((place for certificate, place in pairs if certificate.fingerprint == fingerprint), None)

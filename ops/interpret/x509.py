@@ -3,63 +3,110 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import warnings
-from binascii import Error as Base64Error
-from binascii import a2b_base64
 from collections.abc import Iterator
+from typing import Any
 
+import msgspec
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import AuthorityInformationAccessOID
 
-from ops.facts.certificates import Certificate
+from ops.facts.certificates import Certificate, PemDefect, PemDefectKind
+from ops.interpret.pem import PemBlock, first_element, read_pem
 from ops.text.sanitize import safe_line
 
 MAX_NAMES = 500
-# RFC 7468 labels, and the older ones OpenSSL still takes (PEM_STRING_X509, _OLD, _TRUSTED).
-_BLOCK = re.compile(
-    rb"-----BEGIN ((?:TRUSTED |X509 )?CERTIFICATE)-----[ \t]*\r?\n?(.*?)(?:-----END \1-----|(?=-----BEGIN )|\Z)",
-    re.DOTALL,
-)
-_NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/=\s]")
 
 
 def pem_blocks(content: bytes) -> Iterator[bytes]:
-    """The DER of every certificate in ``content``, in order. Raises ValueError at the first that is damaged."""
-    for number, block in enumerate(_BLOCK.finditer(content), 1):
-        label, body = block[1], block[2]
-        if not block[0].rstrip().endswith(b"-----END " + label + b"-----"):
-            raise ValueError(f"certificate {number} has no END line: the file is cut off")
-        if _NOT_BASE64.search(body):
-            raise ValueError(f"certificate {number} holds characters that are not base64")
-        try:
-            der = a2b_base64(body)
-        except Base64Error as error:
-            raise ValueError(f"certificate {number} is not base64: {error}") from None
-        # OpenSSL's TRUSTED form appends its own settings behind the certificate.
-        yield _first_element(der) if label.startswith(b"TRUSTED") else der
+    """The DER of every certificate in ``content`` that OpenSSL loads, in order. Raises ValueError at the first that is
+    damaged."""
+    visible = (block for block in read_pem(content) if block.is_certificate and not block.is_hidden)
+    for number, block in enumerate(visible, 1):
+        if block.defect is not None:
+            raise ValueError(f"certificate {number} {defect_words(block.defect)}")
+        if block.der is not None:
+            yield certificate_der(block)
 
 
-def _first_element(der: bytes) -> bytes:
-    """The first DER element of ``der`` (X.690 8.1.3)."""
-    if len(der) < 2 or der[1] < 0x80:
-        return der
-    count = der[1] & 0x7F
-    return der[: 2 + count + int.from_bytes(der[2 : 2 + count], "big")]
+_WORDS = {
+    PemDefectKind.JOINED: "begins behind the END of the block before it: BEGIN needs a line of its own",
+    PemDefectKind.BEHIND_TEXT: "begins behind other text: BEGIN needs a line of its own",
+    PemDefectKind.INDENTED: "is indented: BEGIN has to stand at the beginning of its line",
+    PemDefectKind.ONE_LINE: "has no line break behind BEGIN",
+    PemDefectKind.ESCAPED: "has \\n in place of line breaks",
+    PemDefectKind.NO_END: "has no END line: the file is cut off",
+    PemDefectKind.WRONG_END: "ends with the END of another label",
+    PemDefectKind.NOT_BASE64: "holds characters that are not base64",
+    PemDefectKind.BLANK_LINE: "holds a blank line",
+    PemDefectKind.CUT_OFF: "is not base64 to its end: it is cut off",
+    PemDefectKind.DASHES: "does not begin with five hyphens, BEGIN and five hyphens",
+    PemDefectKind.CARRIAGE_RETURNS: "has carriage returns alone for line breaks",
+    PemDefectKind.DER: "is DER, not PEM (openssl x509 -inform der converts it)",
+    PemDefectKind.UTF_16: "is binary or UTF-16 text, not PEM",
+}
+
+
+def defect_words(defect: PemDefect) -> str:
+    """What is wrong, as a predicate."""
+    return _WORDS[defect.kind]
+
+
+def certificate_der(block: PemBlock) -> bytes:
+    """The certificate's own DER in a block that could be decoded."""
+    der = block.der or b""
+    return first_element(der) if block.label.startswith("TRUSTED") else der
 
 
 def certificate_from_der(der: bytes) -> Certificate:
     """The facts of one certificate. Raises ValueError where it cannot be read."""
+    return _read(der)[1]
+
+
+def _read(der: bytes) -> tuple[x509.Certificate, Certificate]:
     with warnings.catch_warnings():
         # Old certificates break small rules (serial zero, v1 with extensions); that is no news here.
         warnings.simplefilter("ignore")
         try:
-            return certificate_facts(x509.load_der_x509_certificate(der))
+            certificate = x509.load_der_x509_certificate(der)
+            return certificate, certificate_facts(certificate)
         except _UNREADABLE as error:
             raise ValueError(safe_line(f"{type(error).__name__}: {error}")) from None
+
+
+class CertificateSet:
+    """Certificates that lie or are sent together: who of them signed whom."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, x509.Certificate] = {}
+
+    def add(self, der: bytes) -> Certificate:
+        """The facts of one more. Raises ValueError where it cannot be read."""
+        certificate, facts = _read(der)
+        self._known.setdefault(facts.fingerprint, certificate)
+        return facts
+
+    def signed(self, facts: Certificate) -> Certificate:
+        """``facts`` with ``signed_by``, once all are added. An issuer by name whose signature cannot be checked here
+        (an algorithm that is unknown or switched off) is believed."""
+        certificate = self._known.get(facts.fingerprint)
+        if certificate is None:
+            return facts
+        if facts.self_signed:
+            return msgspec.structs.replace(facts, signed_by=facts.fingerprint)
+        for fingerprint, other in self._known.items():
+            if fingerprint != facts.fingerprint and other.subject == certificate.issuer:
+                try:
+                    certificate.verify_directly_issued_by(other)
+                except InvalidSignature:
+                    continue
+                except (ValueError, TypeError, UnsupportedAlgorithm):
+                    pass
+                return msgspec.structs.replace(facts, signed_by=fingerprint)
+        return msgspec.structs.replace(facts, signed_by="")
 
 
 # What cryptography raises beside ValueError for a certificate it cannot take.
@@ -89,7 +136,17 @@ def certificate_facts(certificate: x509.Certificate) -> Certificate:
         serial=f"{certificate.serial_number:x}",
         key_type=_key_type(certificate),
         issuer_url=_issuer_url(certificate),
+        key_id=_key_id(certificate, x509.SubjectKeyIdentifier, "digest"),
+        issuer_key_id=_key_id(certificate, x509.AuthorityKeyIdentifier, "key_identifier"),
     )
+
+
+def _key_id(certificate: x509.Certificate, extension: Any, field: str) -> str:
+    try:
+        value = getattr(certificate.extensions.get_extension_for_class(extension).value, field)
+    except (x509.ExtensionNotFound, ValueError, *_UNREADABLE):
+        return ""
+    return bytes(value).hex() if value else ""
 
 
 def spki_hash(public_key: object) -> str:

@@ -257,3 +257,57 @@ def test_what_openssl_writes_is_read(issued: Issued, tmp_path: Path, command: li
     except FileNotFoundError:
         pytest.skip("openssl is not installed")
     assert leaf(written(tmp_path, made)).certificates[0].names == (NAME,)
+
+
+def _variants(issued: Issued) -> dict[str, bytes]:
+    """One certificate and its issuer's, written in many ways."""
+    leaf, above = issued.pem, issued.chain_pem
+    end = b"-----END CERTIFICATE-----"
+    lines = leaf.splitlines(keepends=True)
+    return {
+        "plain": leaf + above,
+        "joined": leaf.rstrip() + above,
+        "byte-order mark": b"\xef\xbb\xbf" + leaf + above,
+        "indented": b"".join(b"  " + line for line in lines) + above,
+        "indented issuer": leaf + b" " + above,
+        "text before": b"subject=/CN=x\n" + leaf + above,
+        "text on the line": b"cert: " + leaf + above,
+        "crlf": (leaf + above).replace(b"\n", b"\r\n"),
+        "carriage returns": (leaf + above).replace(b"\n", b"\r"),
+        "one line": leaf.replace(b"\n", b"") + b"\n" + above,
+        "escaped": (leaf + above).replace(b"\n", rb"\n"),
+        "no last END": leaf + above.replace(end, b""),
+        "a line lost": b"".join(lines[:4] + lines[5:]) + above,
+        "an issuer's line lost": leaf + b"".join(above.splitlines(keepends=True)[:4]) + end + b"\n",
+        "not base64": leaf + above.replace(b"M", b"*", 1),
+        "key first": issued.key_pem + leaf + above,
+        "wrong order": above + leaf,
+        "twice": leaf + leaf + above,
+        "blank line": leaf.replace(b"\n", b"\n\n", 3) + above,
+        "wrong END": leaf.replace(b"END CERTIFICATE", b"END PUBLIC KEY") + above,
+        "END glued": leaf.replace(b"\n-----END", b"-----END") + above,
+        "four dashes": leaf.replace(b"-----BEGIN", b"----BEGIN") + above,
+        "commented": b"".join(b"# " + line for line in lines) + leaf + above,
+    }
+
+
+def test_a_file_is_called_sound_where_nginx_takes_it(issued: Issued, tmp_path: Path) -> None:
+    """Both ways: what nginx refuses is named, and what it takes is not called broken."""
+    private = written(tmp_path, issued.key_pem, "privkey.pem")
+    conf = written(
+        tmp_path,
+        f"pid {tmp_path}/pid; error_log stderr; events {{}} http {{ access_log off; server {{"
+        f" listen 127.0.0.1:1 ssl; ssl_certificate {tmp_path}/site.pem; ssl_certificate_key {private}; }} }}".encode(),
+        "nginx.conf",
+    )
+    wanted = key(private).public_key
+    differing = []
+    for name, content in _variants(issued).items():
+        file = leaf(written(tmp_path, content, "site.pem"))
+        is_sound = file.problem is None and file.certificates[0].public_key == wanted
+        test = subprocess.run(
+            ["nginx", "-t", "-q", "-p", tmp_path, "-c", conf], capture_output=True, check=False
+        )
+        if is_sound != (test.returncode == 0):
+            differing.append((name, test.stderr.decode(), file.detail))
+    assert differing == []

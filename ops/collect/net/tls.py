@@ -23,7 +23,7 @@ from ops.collect.net.http_probe import exchange, sni
 from ops.facts.base import NotSeen
 from ops.facts.certificates import Certificate, OldTls, Served
 from ops.interpret.address import split_address
-from ops.interpret.x509 import certificate_from_der
+from ops.interpret.x509 import CertificateSet
 from ops.text.sanitize import safe_line
 
 # OpenSSL's X509_V_FLAG_NO_CHECK_TIME (x509_vfy.h): dates are judged on their own, so that an expired certificate
@@ -239,13 +239,14 @@ def _sent_chain(secured: ssl.SSLSocket) -> tuple[bytes, ...]:
 
 def _chain(sent: tuple[bytes, ...]) -> tuple[Certificate, ...] | NotSeen:
     chain: list[Certificate] = []
+    known = CertificateSet()
     for der in sent:
         try:
-            chain.append(certificate_from_der(der))
+            chain.append(known.add(der))
         except ValueError as error:
             if not chain:
                 return NotSeen(reason=safe_line(f"the served certificate cannot be read: {error}"))
-    return tuple(chain) if chain else NotSeen(reason="the server presented no certificate")
+    return tuple(map(known.signed, chain)) if chain else NotSeen(reason="the server presented no certificate")
 
 
 def _why_not(error: OSError | ValueError, address: str, patience: Deadline) -> str:

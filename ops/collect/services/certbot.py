@@ -15,7 +15,16 @@ from pathlib import Path
 
 from ops.collect.services.certificate_files import key_file, pem_file
 from ops.facts.base import NotSeen
-from ops.facts.certificates import CertbotRuns, Lineage, Lineages, RenewalAttempt, RenewalConf
+from ops.facts.certificates import (
+    ArchivedPair,
+    CertbotRuns,
+    KeyFile,
+    Lineage,
+    Lineages,
+    PemFile,
+    RenewalAttempt,
+    RenewalConf,
+)
 from ops.files.bounded_read import open_regular_file, read_regular_file
 from ops.text.sanitize import safe_line
 
@@ -26,6 +35,10 @@ MAX_LOGS = 5
 MAX_ATTEMPTS = 2000
 DEFAULT_LOGS = "/var/log/letsencrypt"
 STEMS = ("cert", "privkey", "chain", "fullchain")
+# Files of one archive that are looked at by name, and versions above the live one that are read.
+MAX_ARCHIVED = 5000
+MAX_NEWER = 3
+_VERSION = re.compile(r"/(cert|privkey|chain|fullchain)(\d{1,6})\.pem$")
 
 _ASSIGNMENT = re.compile(r"^\s*([A-Za-z0-9_.*-]+)\s*=\s*(.*?)\s*$")
 _SECTION = re.compile(r"^\s*(\[+)\s*([^\[\]]+?)\s*(\]+)\s*$")
@@ -97,7 +110,35 @@ def _lineage(root: Path, name: str) -> Lineage:
         renewal=renewal,
         renewed=_newest(archive),
         outside=tuple(outside),
+        newer=tuple(_newer(archive, certificate, root)),
     )
+
+
+def _newer(archive: Path, live: Path, root: Path) -> Iterator[ArchivedPair]:
+    """The whole versions above the one that ``live`` leads to, the newest first, at most `MAX_NEWER`."""
+    linked = _VERSION.search(os.path.realpath(live))
+    if linked is None or not os.path.realpath(live).startswith(os.path.realpath(archive) + os.sep):
+        return
+    versions: dict[int, set[str]] = {}
+    with contextlib.suppress(OSError, ValueError), os.scandir(archive) as entries:
+        for entry, _ in zip(entries, range(MAX_ARCHIVED), strict=False):
+            if (match := _VERSION.search(f"/{entry.name}")) and int(match[2]) > int(linked[2]):
+                versions.setdefault(int(match[2]), set()).add(match[1])
+    whole = sorted((number for number, stems in versions.items() if stems == set(STEMS)), reverse=True)
+    for number in whole[:MAX_NEWER]:
+        chain, key = archive / f"fullchain{number}.pem", archive / f"privkey{number}.pem"
+        if not (_is_within(str(chain), root) and _is_within(str(key), root)):
+            continue
+        certificate, private = pem_file(str(chain)), key_file(str(key))
+        if isinstance(certificate, PemFile) and certificate.certificates and isinstance(private, KeyFile):
+            leaf = certificate.certificates[0]
+            yield ArchivedPair(
+                version=number,
+                certificate=leaf,
+                matches=private.public_key == leaf.public_key,
+                chain_path=certificate.path,
+                key_path=private.path,
+            )
 
 
 def _guarded(path: Path, root: Path, outside: list[str]) -> NotSeen | None:

@@ -9,14 +9,16 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from ops.facts.base import NotSeen
-from ops.facts.certificates import Certificate, Certificates, KeyFile, PemFile
+from ops.facts.certificates import Certificate, Certificates, KeyFile, PemDefect, PemFile
 from ops.facts.target import Target
 from ops.files.bounded_read import read_regular_file
-from ops.interpret.x509 import certificate_from_der, pem_blocks, spki_hash
+from ops.interpret.pem import bad_marker, has_no_lines, read_pem, whole_file_defect
+from ops.interpret.x509 import CertificateSet, certificate_der, defect_words, spki_hash
 from ops.text.sanitize import safe_line
 
 MAX_FILE_BYTES = 1 << 20
@@ -25,16 +27,36 @@ MAX_CERTIFICATES = 50
 MAX_NEARBY = 20
 MAX_LISTED = 1000
 NEARBY_SUFFIXES = (".pem", ".crt", ".cer", ".ca-bundle")
+KEY_SUFFIXES = (".pem", ".key")
 # nginx takes these instead of a path (ngx_ssl_certificate): data in the configuration, a key in a device, a variable.
 _NO_PATH = re.compile(r"^(?:data|engine|store):|\$")
 _KEY_LINE = re.compile(rb"-----(BEGIN|END) ([A-Z0-9 ]{0,40})PRIVATE KEY-----")
 
 
 def certificate_files(target: Target) -> Certificates:
-    """The files named by the target, and the authorities beside the certificate."""
-    leaf = pem_file(target.certificate) if target.certificate else _unnamed("certificate")
+    """The files named by the target, the authorities beside the certificate, and where certificate and key are no pair,
+    what lies beside them and makes one."""
+    known = CertificateSet()
+    leaf = pem_file(target.certificate, known) if target.certificate else _unnamed("certificate")
     key = key_file(target.private_key) if target.private_key else _unnamed("private key")
-    return Certificates(leaf=leaf, key=key, nearby=tuple(_nearby(target)))
+    nearby = tuple(_nearby(target, known))
+    found = Certificates(leaf=_signed(leaf, known), key=key, nearby=nearby)
+    if not isinstance(leaf, PemFile) or not isinstance(key, KeyFile) or not leaf.certificates:
+        return found
+    if key.public_key is None or key.public_key == leaf.certificates[0].public_key:
+        return found
+    return msgspec.structs.replace(
+        found,
+        other_keys=tuple(_keys_of(leaf.certificates[0].public_key, leaf, key)),
+        other_certificates=tuple(_certificates_of(key.public_key, leaf, key)),
+    )
+
+
+def _signed(file: PemFile | NotSeen, known: CertificateSet) -> PemFile | NotSeen:
+    """``file`` with who of the known certificates signed each of its own."""
+    if isinstance(file, NotSeen):
+        return file
+    return msgspec.structs.replace(file, certificates=tuple(map(known.signed, file.certificates)))
 
 
 def is_path(written: str) -> bool:
@@ -46,8 +68,10 @@ def _unnamed(what: str) -> NotSeen:
     return NotSeen(reason=f"no {what} file is configured")
 
 
-def pem_file(path: str) -> PemFile | NotSeen:
-    """The certificates in the file at ``path``; what is wrong with it stands in ``problem``."""
+def pem_file(path: str, known: CertificateSet | None = None) -> PemFile | NotSeen:
+    """The certificates in the file at ``path``; what is wrong with it stands in ``problem`` and ``defects``.
+
+    ``known``: gets them, to tell later who signed whom; without it that is told among the file's own."""
     if _NO_PATH.search(path):
         return NotSeen(reason=safe_line(f"{path} is not the path of a file"))
     shown, resolved = safe_line(path, 1000), _resolved(path)
@@ -60,29 +84,57 @@ def pem_file(path: str) -> PemFile | NotSeen:
     except (OSError, ValueError) as error:
         why, words = _problem(path, error)
         return PemFile(path=shown, resolved=resolved, problem=why, detail=words)
-    certificates: list[Certificate] = []
+    file = PemFile(path=shown, resolved=resolved, modified=read.modified, mode=read.mode)
     problem, detail = _content_problem(read.content, read.is_whole)
-    if problem is None:
+    if problem is not None:
+        return msgspec.structs.replace(file, problem=problem, detail=detail)
+    own = CertificateSet() if known is None else known
+    file = _with_content(file, read.content, own)
+    if known is None:
+        file = msgspec.structs.replace(file, certificates=tuple(map(own.signed, file.certificates)))
+    return file
+
+
+def _with_content(file: PemFile, content: bytes, known: CertificateSet) -> PemFile:
+    """``file`` with what its blocks hold."""
+    certificates: list[Certificate] = []
+    places: list[tuple[int, int]] = []
+    defects: list[PemDefect] = []
+    hidden: list[Certificate] = []
+    detail, key, number = "", None, 0
+    for block in () if has_no_lines(content) else read_pem(content):
+        if block.is_key and key is None and block.der is not None:
+            key = _public_half(content)[0]
+        if not block.is_certificate or number >= MAX_CERTIFICATES:
+            continue
+        number += not block.is_hidden
         try:
-            for number, der in enumerate(pem_blocks(read.content), 1):
-                if number > MAX_CERTIFICATES:
-                    break
-                try:
-                    certificates.append(certificate_from_der(der))
-                except ValueError as error:
-                    raise ValueError(f"certificate {number} cannot be read: {error}") from None
+            facts = known.add(certificate_der(block)) if block.der is not None else None
         except ValueError as error:
-            problem, detail = "not_pem", safe_line(str(error))
-        else:
-            if not certificates:
-                problem, detail = "not_pem", _instead(read.content)
-    return PemFile(
-        path=shown,
-        resolved=resolved,
-        modified=read.modified,
+            if not block.is_hidden:
+                detail = detail or safe_line(f"certificate {number} cannot be read: {error}")
+            continue
+        if block.defect is not None and (facts is not None or not block.is_hidden):
+            defects.append(block.defect)
+            if not block.is_hidden:
+                detail = detail or f"certificate {number} {defect_words(block.defect)}"
+        if facts is not None and block.is_hidden:
+            hidden.append(facts)
+        elif facts is not None:
+            certificates.append(facts)
+            places.append((block.line, block.last_line))
+    whole = (bad_marker if certificates or defects else whole_file_defect)(content)
+    if not certificates and not detail:
+        detail = _instead(content)
+    return msgspec.structs.replace(
+        file,
         certificates=tuple(certificates),
-        problem=problem,
+        hidden=tuple(hidden),
+        places=tuple(places),
+        defects=(*defects, *((whole,) if whole else ())),
+        problem="not_pem" if detail else None,
         detail=detail,
+        key=key,
     )
 
 
@@ -100,9 +152,13 @@ def key_file(path: str) -> KeyFile | NotSeen:
         problem, detail = _problem(path, error)
     else:
         trouble, detail = _content_problem(content.content, content.is_whole)
-        public_key = None
+        public_key: str | None = None
+        defects: tuple[PemDefect, ...] = ()
         if trouble is None:
             public_key, trouble, detail = _public_half(content.content)
+            defects = _key_defects(content.content)
+            if defects and trouble is None:
+                trouble, detail = "not_pem", f"the private key {defect_words(defects[0])}"
         return KeyFile(
             path=shown,
             resolved=resolved,
@@ -111,6 +167,7 @@ def key_file(path: str) -> KeyFile | NotSeen:
             public_key=public_key,
             problem=trouble,
             detail=detail,
+            defects=defects,
         )
     return KeyFile(
         path=shown, resolved=resolved, modified=modified, mode=mode, problem=problem, detail=detail
@@ -137,6 +194,18 @@ def _public_half(content: bytes) -> tuple[str | None, str | None, str]:
             "not_pem",
             f"the private key in it is damaged or of an unknown kind ({type(error).__name__})",
         )
+
+
+def _key_defects(content: bytes) -> tuple[PemDefect, ...]:
+    """What keeps OpenSSL from the file's private key: nothing where it finds one that is whole."""
+    keys = [block for block in read_pem(content) if block.is_key]
+    if any(block.defect is None for block in keys):
+        return ()
+    if not keys:
+        whole = whole_file_defect(content)
+        return () if whole is None else (whole,)
+    # What cannot be decoded may be of a kind that is not known here: the key's own reading says so.
+    return tuple(block.defect for block in keys if block.defect is not None)[:1]
 
 
 def _key_block(content: bytes) -> bytes | None:
@@ -219,16 +288,51 @@ def _status(path: str) -> tuple[float | None, int | None]:
     return status.st_mtime, stat.S_IMODE(status.st_mode)
 
 
-# --- authorities beside the certificate ---
+# --- what lies beside the certificate ---
 
 
-def _nearby(target: Target) -> Iterator[PemFile]:
+def _nearby(target: Target, known: CertificateSet) -> Iterator[PemFile]:
     """Authorities in PEM files of the certificate's directory, as named and as resolved."""
     if not target.certificate or _NO_PATH.search(target.certificate):
         return
-    seen = {_real(target.certificate)}
+    certificate = target.certificate
+    # certbot's lineage first: chain.pem holds exactly the intermediates.
+    first = str(Path(certificate).with_name("chain.pem"))
+    for path in _beside((certificate,), NEARBY_SUFFIXES, but=(certificate,), first=(first,)):
+        found = pem_file(path, known)
+        if isinstance(found, PemFile) and any(c.is_authority for c in found.certificates):
+            yield found
+
+
+def _keys_of(public_key: str, leaf: PemFile, key: KeyFile) -> Iterator[KeyFile]:
+    """Private keys beside the pair that belong to a certificate with ``public_key``."""
+    for path in _beside((key.path, leaf.path), KEY_SUFFIXES, but=(key.path,)):
+        found = key_file(path)
+        if isinstance(found, KeyFile) and found.public_key == public_key:
+            yield found
+
+
+def _certificates_of(public_key: str, leaf: PemFile, key: KeyFile) -> Iterator[PemFile]:
+    """Certificates beside the pair that belong to the key of ``public_key``; the most complete file first."""
+    found = [
+        file
+        for path in _beside((leaf.path, key.path), NEARBY_SUFFIXES, but=(leaf.path,))
+        if isinstance(file := pem_file(path), PemFile)
+        and file.certificates
+        and file.problem is None
+        and file.certificates[0].public_key == public_key
+    ]
+    yield from sorted(found, key=lambda file: -len(file.certificates))
+
+
+def _beside(
+    named: tuple[str, ...], suffixes: tuple[str, ...], *, but: tuple[str, ...], first: tuple[str, ...] = ()
+) -> Iterator[str]:
+    """At most `MAX_NEARBY` files with one of ``suffixes`` in the directories of ``named``, as named and as resolved;
+    each file once, none of ``but``."""
+    seen = {_real(path) for path in but}
     count = 0
-    for path in _candidates(target):
+    for path in (*first, *_candidates(named, suffixes)):
         real = _real(path)
         if real in seen:
             continue
@@ -236,20 +340,15 @@ def _nearby(target: Target) -> Iterator[PemFile]:
         count += 1
         if count > MAX_NEARBY:
             return
-        found = pem_file(path)
-        if isinstance(found, PemFile) and any(c.is_authority for c in found.certificates):
-            yield found
+        yield path
 
 
-def _candidates(target: Target) -> Iterator[str]:
-    assert target.certificate is not None  # noqa: S101  asked before
-    named = Path(target.certificate)
-    # certbot's lineage first: chain.pem holds exactly the intermediates.
-    yield str(named.with_name("chain.pem"))
-    for directory in dict.fromkeys((named.parent, Path(_real(target.certificate)).parent)):
+def _candidates(named: tuple[str, ...], suffixes: tuple[str, ...]) -> Iterator[str]:
+    places = (place for path in named for place in (Path(path).parent, Path(_real(path)).parent))
+    for directory in dict.fromkeys(places):
         try:
             with os.scandir(directory) as entries:
                 names = sorted(entry.name for _, entry in zip(range(MAX_LISTED), entries, strict=False))
         except (OSError, ValueError):
             continue
-        yield from (str(directory / name) for name in names if name.lower().endswith(NEARBY_SUFFIXES))
+        yield from (str(directory / name) for name in names if name.lower().endswith(suffixes))

@@ -17,6 +17,7 @@ from ops.diagnosis.checks import (
     nginx_trust,
     safeguards,
     tls,
+    tls_files,
 )
 from ops.diagnosis.finding import Check
 
@@ -24,6 +25,7 @@ CHECKS: tuple[Check, ...] = (
     *dns.CHECKS,
     *net.CHECKS,
     *tls.CHECKS,
+    *tls_files.CHECKS,
     *nginx.CHECKS,
     *nginx_errors.CHECKS,
     *nginx_running.CHECKS,

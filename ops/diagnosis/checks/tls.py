@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import posixpath
+import shlex
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from pathlib import PurePosixPath
+from typing import NamedTuple
 
-from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, Severity, check, quote, seen
+from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, check, quote, seen
 from ops.facts.base import NotSeen
 from ops.facts.certificates import (
     Certificate,
     Certificates,
-    KeyFile,
     Lineage,
     Lineages,
     OldTls,
@@ -18,15 +21,14 @@ from ops.facts.certificates import (
     Served,
 )
 from ops.facts.host import Host, Processes
-from ops.facts.nginx import NginxConfig, NginxTest, Pidfile
-from ops.facts.probes import Front
+from ops.facts.nginx import NginxConfig, Pidfile
 from ops.facts.safeguards import Schedule
 from ops.facts.target import Target
 from ops.interpret import nginx as nginx_topology
 from ops.interpret.expiry import expiry, limits_for
 from ops.interpret.renewal import lineage_of, renewers
 from ops.interpret.site import find_site
-from ops.interpret.trust import covers
+from ops.interpret.trust import covers, may_have_issued, place_in, signed_path
 from ops.text.duration import age
 from ops.text.language import Text
 
@@ -34,9 +36,8 @@ from ops.text.language import Text
 RELOAD_GRACE = 600.0
 # Withdrawn by RFC 8996; as nginx and OpenSSL write them, and as people do.
 OUTDATED = {"TLSv1": "TLS 1.0", "TLSv1.1": "TLS 1.1"}
-READABLE_BY_OTHERS = 0o044
 # OpenSSL's verify codes (x509_vfy.h) that mean: no path to a trusted root.
-_NO_PATH = {2, 18, 19, 20, 21}
+NO_PATH = {2, 18, 19, 20, 21}
 
 
 def when(moment: float) -> str:
@@ -101,152 +102,169 @@ def name(served: Served, target: Target) -> Iterator[Finding]:
     "tls.chain",
     "TLS005",
     "TLS006",
+    "TLS020",
     en="the served chain leads to a trusted root",
     zh="所提供的证书链可追溯到受信任的根",
 )
-def chain(served: Served, certificates: Certificates | NotSeen) -> Iterator[Finding]:
-    """TLS006 where the leaf comes without the intermediate that exists, TLS005 otherwise."""
-    if served.trust_code not in _NO_PATH:
+def chain(
+    served: Served, certificates: Certificates | NotSeen, target: Target | NotSeen
+) -> Iterator[Finding]:
+    """TLS020 where an intermediate is sent that did not sign the certificate, TLS006 where the one that did is not sent
+    and exists, TLS005 otherwise."""
+    if served.trust_code not in NO_PATH:
         return
     leaf = served.chain[0]
     reason = served.trust_error or f"verify code {served.trust_code}"
-    evidence = quote(f"tls {served.address}", f"verify code {served.trust_code}: {reason}")
-    if not leaf.self_signed and not any(c.subject == leaf.issuer for c in served.chain[1:]):
-        found = _issuer_on_disk(leaf, certificates)
-        if found is not None:
-            path, issuer = found
-            if not issuer.self_signed:
-                yield Finding(
-                    "TLS006",
-                    (
-                        evidence,
-                        Evidence(
-                            f"tls {served.address}",
-                            Text(
-                                en=f"{len(served.chain)} certificate sent, issued by {leaf.issuer}",
-                                zh=f"只发送了 {len(served.chain)} 张证书，签发者为 {leaf.issuer}",
-                            ),
-                        ),
-                        Evidence(path, Text(en="holds the intermediate", zh="此文件含有中间证书")),
-                    ),
-                    {"issuer": leaf.issuer, "intermediate": path},
-                )
-                return
-        elif leaf.issuer_url:
-            # A public authority names where its own certificate is fetched (RFC 5280, 4.2.2.1): an intermediate.
+    source = f"tls {served.address}"
+    evidence = quote(source, f"verify code {served.trust_code}: {reason}")
+    path = signed_path(served.chain)
+    last = path[-1]
+    if not last.self_signed:
+        on_disk = _issuer_on_disk(last, certificates)
+        # Whom a signature leads to is told where signatures were looked at alone.
+        foreign = [
+            c
+            for c in served.chain
+            if last.signed_by is not None and c.is_authority and not c.self_signed and c not in path
+        ]
+        if foreign:
+            misplaced = _misplaced(last, foreign[0], on_disk, certificates, target)
+            sent = Text(
+                en=f"sends {_described(foreign[0])}, which did not sign {last.subject}, issued by {last.issuer}",
+                zh=f"发送的 {_described(foreign[0])} 没有签发 {last.subject}，后者的签发者是 {last.issuer}",
+            )
             yield Finding(
-                "TLS006",
-                (
-                    evidence,
-                    quote(f"tls {served.address}", f"issuer {leaf.issuer}, caIssuers {leaf.issuer_url}"),
-                ),
-                {"issuer": leaf.issuer, "intermediate": "-"},
+                "TLS020",
+                (evidence, Evidence(source, sent), *misplaced.proof),
+                {"issuer": last.issuer, "sent": foreign[0].subject, "where": misplaced.where},
+                summary=_of_one_name(last, foreign[0]) if foreign[0].subject == last.issuer else None,
+                fix=misplaced.fix,
             )
             return
-    last = served.chain[-1]
+        # A public authority names where its own certificate is fetched (RFC 5280, 4.2.2.1): an intermediate.
+        is_intermediate = not on_disk.authority.self_signed if on_disk else last is leaf and last.issuer_url
+        if is_intermediate:
+            yield Finding(
+                "TLS006",
+                (evidence, *_missing(source, served, last, on_disk)),
+                {"issuer": last.issuer, "intermediate": on_disk.path if on_disk else last.issuer_url or "-"},
+                summary=_of_several(served, last),
+            )
+            return
     yield Finding(
         "TLS005",
-        (evidence, quote(f"tls {served.address}", f"subject {leaf.subject}, issuer {last.issuer}")),
+        (evidence, quote(source, f"subject {leaf.subject}, issuer {last.issuer}")),
         {"issuer": last.issuer, "reason": reason},
     )
 
 
-def _issuer_on_disk(
-    leaf: Certificate, certificates: Certificates | NotSeen
-) -> tuple[str, Certificate] | None:
+class _OnDisk(NamedTuple):
+    """Where an issuer lies: its file, its first and last line there (0: not known)."""
+
+    path: str
+    authority: Certificate
+    place: tuple[int, int]
+
+
+def _issuer_on_disk(certificate: Certificate, certificates: Certificates | NotSeen) -> _OnDisk | None:
+    """Where the issuer of ``certificate`` lies; an intermediate rather than a root of one name."""
     if isinstance(certificates, NotSeen):
         return None
     files = (*((certificates.leaf,) if isinstance(certificates.leaf, PemFile) else ()), *certificates.nearby)
     found = [
-        (file.path, item)
+        _OnDisk(file.path, item, place)
         for file in files
-        for item in file.certificates
-        if item.subject == leaf.issuer and item.is_authority
+        for item, place in (
+            *zip(file.certificates, (*file.places, *((0, 0),) * len(file.certificates)), strict=False),
+            *((hidden, (0, 0)) for hidden in file.hidden),
+        )
+        if item.is_authority and may_have_issued(item, certificate)
     ]
-    # An intermediate and a root of one name: the intermediate is what the server could send.
-    return min(found, key=lambda pair: pair[1].self_signed, default=None)
+    return min(found, key=lambda place: place.authority.self_signed, default=None)
 
 
-@check(
-    "tls.files",
-    "TLS007",
-    "TLS012",
-    en="certificate and key files are there and belong together",
-    zh="证书与私钥文件存在且匹配",
-)
-def files(
-    target: Target,
-    certificates: Certificates,
-    host: Host,
-    front: Front | NotSeen,
-    nginx_test: NginxTest | NotSeen,
-    processes: Processes | NotSeen,
-    nginx_pidfile: Pidfile | NotSeen,
-) -> Iterator[Finding]:
-    """TLS012: a file nginx needs is missing or unreadable. TLS007: key and certificate differ."""
-    # While an older nginx still serves, users are not hurt yet: the next reload or restart will fail.
-    serving = (
-        not isinstance(processes, NotSeen)
-        and any(nginx_topology.serving_masters(target, processes, nginx_pidfile))
-        and not isinstance(front, NotSeen)
-        and front.connection.failure is None
+def _of_one_name(signed: Certificate, foreign: Certificate) -> Text:
+    return Text(
+        en=f"The intermediate that is sent is called {foreign.subject}, as the issuer is, but has another key: it did"
+        f" not sign {signed.subject}.",
+        zh=f"所发送的中间证书与签发者同名（{foreign.subject}），密钥却不同：它没有签发 {signed.subject}。",
     )
-    severity: Severity | None = "warn" if serving else None
-    broken = False
-    hidden: NotSeen | None = None
-    for file, origin in ((certificates.leaf, "certificate"), (certificates.key, "private_key")):
-        if isinstance(file, NotSeen) or file.problem is None or file.problem == "encrypted":
-            continue
-        if target.origin.get(origin) == "guide":
-            continue
-        if file.problem == "unreadable" and not host.is_root:
-            hidden = hidden or NotSeen(reason=f"{file.path}: {file.detail}", needs_root=True)
-            continue
-        broken = True
-        resolved = f" -> {file.resolved}" if file.resolved != file.path else ""
-        yield Finding(
-            "TLS012",
-            (quote(f"{file.path}{resolved}", f"{file.problem}: {file.detail}".rstrip(": ")),),
-            {"path": file.path, "problem": file.problem},
-            severity=severity,
-        )
-    leaf, key = certificates.leaf, certificates.key
-    if hidden is not None:
-        raise NotJudgedError(hidden)
-    if broken:
-        return
-    if (
-        isinstance(leaf, PemFile)
-        and leaf.certificates
-        and isinstance(key, KeyFile)
-        and key.public_key is not None
-        and key.public_key != leaf.certificates[0].public_key
-    ):
-        yield Finding(
-            "TLS007",
-            (
-                quote(leaf.path, f"public key sha256 {leaf.certificates[0].public_key[:16]}…"),
-                quote(key.path, f"public key sha256 {key.public_key[:16]}…"),
-            ),
-            severity=severity,
-        )
-        return
-    if isinstance(nginx_test, NotSeen):
-        return
-    # Another server block's files break the whole configuration just the same.
-    for line in nginx_test.lines:
-        if "key values mismatch" in line:
-            yield Finding("TLS007", (quote("nginx -t", line),), severity=severity)
-            return
-        if "cannot load certificate" in line and ("Permission denied" not in line or host.is_root):
-            path = line.partition('"')[2].partition('"')[0]
-            yield Finding(
-                "TLS012",
-                (quote("nginx -t", line),),
-                {"path": path or "?", "problem": "missing" if "No such file" in line else "not_pem"},
-                severity=severity,
+
+
+def _described(certificate: Certificate) -> str:
+    return f"{certificate.subject} (serial {certificate.serial}, notAfter {when(certificate.not_after)})"
+
+
+def _missing(
+    source: str, served: Served, last: Certificate, on_disk: _OnDisk | None
+) -> tuple[Evidence, Evidence]:
+    """How much is sent, and where the missing intermediate is."""
+    count = len(served.chain)
+    sent = Text(
+        en=f"{count} certificate{'s' if count > 1 else ''} sent, issued by {last.issuer}",
+        zh=f"只发送了 {count} 张证书，签发者为 {last.issuer}",
+    )
+    place = (
+        Evidence(on_disk.path, Text(en="holds the intermediate", zh="此文件含有中间证书"))
+        if on_disk
+        else quote(source, f"issuer {last.issuer}, caIssuers {last.issuer_url}")
+    )
+    return Evidence(source, sent), place
+
+
+def _of_several(served: Served, last: Certificate) -> Text | None:
+    """The sentence where more than the leaf is sent; None where it is the catalogue's."""
+    count = len(served.chain)
+    if count == 1:
+        return None
+    return Text(
+        en=f"{count} certificates are sent, and none of them is the intermediate {last.issuer} that signed"
+        f" {last.subject}.",
+        zh=f"发送了 {count} 张证书，但其中没有签发 {last.subject} 的中间证书 {last.issuer}。",
+    )
+
+
+class _Misplaced(NamedTuple):
+    """A wrong intermediate in the site's file: where it and the right one are, and how the one replaces the other
+    (None: not known)."""
+
+    where: str
+    proof: tuple[Evidence, ...]
+    fix: tuple[str | Text, ...] | None
+
+
+def _misplaced(
+    signed: Certificate,
+    foreign: Certificate,
+    on_disk: _OnDisk | None,
+    certificates: Certificates | NotSeen,
+    target: Target | NotSeen,
+) -> _Misplaced:
+    file = certificates.leaf if isinstance(certificates, Certificates) else None
+    if not isinstance(file, PemFile) or (block := place_in(file, foreign.fingerprint)) is None:
+        return _Misplaced("?", (), None)
+    where = f"{file.path}:{block[0]}"
+    proof = [Evidence(where, Text(en="the intermediate that does not belong", zh="不配套的中间证书在此处"))]
+    right = None
+    if on_disk and not on_disk.authority.self_signed and on_disk.place[0]:
+        first, last = on_disk.place
+        right = f"sed -n '{first},{last}p' {shlex.quote(on_disk.path)}"
+        proof.append(
+            Evidence(
+                f"{on_disk.path}:{first}", Text(en="the intermediate that does", zh="正确的中间证书在此处")
             )
-            return
+        )
+    elif signed.issuer_url:
+        right = f"curl -fsS {shlex.quote(signed.issuer_url)} | openssl x509"
+    own = place_in(file, signed.fingerprint)
+    if own is None or right is None or not isinstance(target, Target):
+        return _Misplaced(where, tuple(proof), None)
+    path = shlex.quote(file.path)
+    replaced = (
+        f"{{ sed -n '{own[0]},{own[1]}p' {path}; {right}; }} > {path}.new"
+        f" && cat {path}.new > {path} && rm {path}.new"
+    )
+    return _Misplaced(where, tuple(proof), (replaced, target.test_nginx, target.reload_nginx))
 
 
 @check(
@@ -288,6 +306,53 @@ def renewed(
     )
 
 
+@check(
+    "tls.archive",
+    "TLS023",
+    en="certbot's links lead to its newest certificate",
+    zh="certbot 的链接指向最新的证书",
+)
+def archive(target: Target, served: Served, lineages: Lineages, taken_at: float) -> Iterator[Finding]:
+    """TLS023: the archive holds a whole, valid and newer version, and what is served from the older one ends soon.
+
+    While the older one is good for long, somebody may have gone back to it on purpose."""
+    leaf = served.chain[0]
+    lineage = lineage_of(target.certificate or "", target.certificate or "", lineages)
+    stand = expiry(
+        leaf.not_before, leaf.not_after, taken_at, limits=limits_for(leaf.names, target.expiry_rules)
+    )
+    if lineage is None or stand.severity is None or not isinstance(lineage.certificate, PemFile):
+        return
+    for pair in lineage.newer:
+        new = pair.certificate
+        if (
+            pair.matches
+            and new.not_before <= taken_at < new.not_after > leaf.not_after
+            and covers(new, target.domain)
+        ):
+            live = PurePosixPath(lineage.live)
+            beside = posixpath.relpath(PurePosixPath(pair.chain_path).parent, live)
+            links = f"{shlex.quote(beside)}/${{f}}{pair.version}.pem {shlex.quote(str(live))}/$f.pem"
+            yield Finding(
+                "TLS023",
+                (
+                    quote(
+                        f"{lineage.certificate.path} -> {lineage.certificate.resolved}",
+                        f"serial {leaf.serial}, notAfter {when(leaf.not_after)}",
+                    ),
+                    quote(pair.chain_path, f"serial {new.serial}, notAfter {when(new.not_after)}"),
+                ),
+                {"newer": pair.chain_path, "until": when(new.not_after)},
+                severity=stand.severity,
+                fix=(
+                    f"for f in cert chain fullchain privkey; do ln -sfn {links}; done",
+                    target.test_nginx,
+                    target.reload_nginx,
+                ),
+            )
+            return
+
+
 def is_stale(leaf: Certificate, file: PemFile, workers_started: Sequence[float], now: float) -> bool:
     """Whether ``leaf`` is served although ``file`` holds what was put in its place.
 
@@ -327,19 +392,6 @@ def versions(
         yield Finding("TLS009", tuple(evidence), {"version": ", ".join(OUTDATED[v] for v in found)})
     elif isinstance(old_tls, NotSeen):
         raise NotJudgedError(old_tls)
-
-
-@check("tls.key", "TLS010", en="nobody else can read the private key", zh="其他用户无法读取私钥")
-def key_mode(certificates: Certificates) -> Iterator[Finding]:
-    """TLS010: the file the key's path leads to is readable by its group or by everybody."""
-    key = seen(certificates.key)
-    if key.problem in ("missing", "dangling"):
-        return
-    if key.mode is None:
-        raise NotJudgedError(NotSeen(reason=f"{key.path}: {key.detail}", needs_root=True))
-    if key.mode & READABLE_BY_OTHERS:
-        mode = f"{key.mode:04o}"
-        yield Finding("TLS010", (quote(key.resolved, f"mode {mode}"),), {"path": key.resolved, "mode": mode})
 
 
 @check("tls.renewal", "TLS011", en="something renews the certificate", zh="有任务负责续期证书")
@@ -396,4 +448,4 @@ def nothing_renews(
     )
 
 
-CHECKS = (dates, name, chain, files, renewed, versions, key_mode, renewal)
+CHECKS = (dates, name, chain, renewed, archive, versions, renewal)

@@ -95,6 +95,121 @@ def intermediate_is_not_in_the_file(stack: Stack) -> None:
     stack.reload_nginx()
 
 
+def _rewrite(stack: Stack, content: bytes) -> None:
+    """Puts ``content`` into the certificate's file, below the link."""
+    stack.certificate.resolve().write_bytes(content)
+
+
+def _refused(stack: Stack, content: bytes) -> None:
+    """The same, and nginx, which was stopped, does not start with it."""
+    _rewrite(stack, content)
+    stack.stop_nginx()
+    stack.try_to_start_nginx()
+
+
+@fault("TLS020", sees=meets("unable to get"))
+def intermediate_is_another_year_s(stack: Stack) -> None:
+    """lecm#62: the intermediate of one name and another key, chain.pem with the right one beside it."""
+    _rewrite(stack, stack.issued.pem + Authority().intermediate.pem)
+    stack.reload_nginx()
+
+
+@fault("TLS020", sees=meets("unable to get"))
+def intermediate_is_another_authority_s(stack: Stack) -> None:
+    """The right one is nowhere on this host."""
+    other = Authority("Elsewhere").intermediate
+    stack.replace_certificate(dataclasses.replace(stack.issued, chain=(other.certificate,)))
+
+
+@fault("TLS020", sees=meets("unable to get"))
+def root_is_sent_beside_a_wrong_intermediate(stack: Stack) -> None:
+    _rewrite(stack, stack.issued.pem + Authority().intermediate.pem + stack.authority.root.pem)
+    stack.reload_nginx()
+
+
+@fault("TLS006", sees=meets("unable to get"))
+def root_is_sent_in_place_of_the_intermediate(stack: Stack) -> None:
+    _rewrite(stack, stack.issued.pem + stack.authority.root.pem)
+    stack.reload_nginx()
+
+
+@fault("TLS021", sees=meets("refused"), explains=("NGX003",))
+def two_blocks_are_joined_without_a_newline(stack: Stack) -> None:
+    """keybase-issues#1283: cat of files whose last line does not end."""
+    _refused(stack, stack.issued.pem.rstrip() + stack.issued.chain_pem)
+
+
+@fault("TLS021", sees=meets("refused"), explains=("NGX003",))
+def bundle_is_cut_off(stack: Stack) -> None:
+    _refused(stack, stack.issued.fullchain_pem[:-150])
+
+
+@fault("TLS021", sees=meets("refused"), explains=("NGX003",))
+def a_line_of_the_certificate_is_lost(stack: Stack) -> None:
+    lines = stack.issued.fullchain_pem.splitlines(keepends=True)
+    _refused(stack, b"".join(lines[:4] + lines[5:]))
+
+
+@fault("TLS021", sees=meets("refused"), explains=("NGX003",))
+def certificate_is_der(stack: Stack) -> None:
+    _refused(stack, ssl.PEM_cert_to_DER_cert(stack.issued.pem.decode()))
+
+
+@fault("TLS021", sees=meets("refused"), explains=("NGX003",))
+def certificate_has_its_newlines_written_out(stack: Stack) -> None:
+    """As it comes out of an environment variable."""
+    _refused(stack, stack.issued.fullchain_pem.replace(b"\n", rb"\n"))
+
+
+@fault("TLS021", sees=meets("refused"), explains=("NGX003",))
+def key_is_indented(stack: Stack) -> None:
+    """As it is copied from YAML."""
+    key = stack.private_key.resolve()
+    key.write_bytes(b"".join(b"  " + line for line in key.read_bytes().splitlines(keepends=True)))
+    stack.stop_nginx()
+    stack.try_to_start_nginx()
+
+
+@fault("TLS021", sees=meets("unable to get"), explains=("TLS006",))
+def intermediate_is_indented(stack: Stack) -> None:
+    """nginx starts, and sends the leaf alone."""
+    _rewrite(stack, stack.issued.pem + b"  " + stack.issued.chain_pem)
+    stack.restart_nginx()
+
+
+@fault("TLS021", sees=meets("unable to get"), explains=("TLS006",))
+def end_of_the_leaf_is_lost(stack: Stack) -> None:
+    """nginx starts: OpenSSL reads through the second block for the end of the first."""
+    _rewrite(stack, stack.issued.pem.replace(b"-----END CERTIFICATE-----\n", b"") + stack.issued.chain_pem)
+    stack.restart_nginx()
+
+
+@fault("TLS022", sees=meets("refused"), explains=("NGX003",))
+def intermediate_stands_first(stack: Stack) -> None:
+    _refused(stack, stack.issued.chain_pem + stack.issued.pem)
+
+
+@fault("TLS023", sees=meets("expired"), explains=("TLS001",))
+def links_stayed_at_the_old_version(stack: Stack) -> None:
+    """certbot#10655: the renewal is in archive/, live/ was not moved on."""
+    stack.replace_certificate(not_before=_days(-91), not_after=_days(-1))
+    before = {link: link.readlink() for link in stack.certificate.parent.glob("*.pem")}
+    stack.replace_certificate(reload=False)
+    for link, leads_to in before.items():
+        link.unlink()
+        link.symlink_to(leads_to)
+
+
+@fault("TLS007", sees=meets("refused"), explains=("NGX003",))
+def key_link_stayed_at_the_old_version(stack: Stack) -> None:
+    old = stack.private_key.readlink()
+    stack.replace_certificate(reload=False)
+    stack.private_key.unlink()
+    stack.private_key.symlink_to(old)
+    stack.stop_nginx()
+    stack.try_to_start_nginx()
+
+
 @fault("TLS007", sees=meets("refused"), explains=("NGX003",))
 def key_belongs_to_another_certificate(stack: Stack) -> None:
     issued = stack.authority.issue([stack.domain])

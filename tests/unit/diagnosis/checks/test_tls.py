@@ -11,12 +11,15 @@ import pytest
 from ops.diagnosis.checks.tls import when
 from ops.facts.base import NotSeen
 from ops.facts.certificates import (
+    ArchivedPair,
     Certificate,
     Certificates,
     KeyFile,
     Lineage,
     Lineages,
     OldTls,
+    PemDefect,
+    PemDefectKind,
     PemFile,
     RenewalConf,
 )
@@ -151,6 +154,51 @@ PRIVATE_ROOT = certificate(
 )
 BESIDE = PemFile(path=f"{LINEAGE}/chain.pem", resolved=f"{LINEAGE}/chain.pem", certificates=(INTERMEDIATE,))
 
+SIGNED = certificate(signed_by=INTERMEDIATE.fingerprint)
+UNSIGNED = certificate(signed_by="", issuer_url="")
+LAST_YEARS = msgspec.structs.replace(INTERMEDIATE, fingerprint="2f" * 32, signed_by="", not_after=NOW + DAY)
+OTHER_AUTHORITY = msgspec.structs.replace(LAST_YEARS, subject="C=US,O=Let's Encrypt,CN=R3")
+PLACED = ((1, 20), (21, 40))
+
+
+def laid_out(*defects: PemDefect, snapshot: Snapshot = HEALTHY, **changes: Any) -> Snapshot:
+    """The certificate file with these faults in its lines."""
+    return but(
+        snapshot,
+        certificates__leaf=pem(
+            *changes.pop("chain", (certificate(),)), defects=defects, places=PLACED, **changes
+        ),
+    )
+
+
+JOINED = PemDefect(
+    kind=PemDefectKind.JOINED, line=20, label="CERTIFICATE", begins=20, is_hidden=False, is_whole=True
+)
+INDENTED = PemDefect(
+    kind=PemDefectKind.INDENTED, line=21, label="CERTIFICATE", begins=21, is_hidden=True, is_whole=True
+)
+
+
+def archived(version: int = 2, *, matches: bool = True, **changes: Any) -> ArchivedPair:
+    """A version of the lineage above the one that live/ leads to."""
+    folder = f"/etc/letsencrypt/archive/{DOMAIN}"
+    new = certificate(
+        **{"fingerprint": "ee" * 32, "not_before": NOW - DAY, "not_after": NOW + 89 * DAY, **changes}
+    )
+    return ArchivedPair(
+        version=version,
+        certificate=new,
+        matches=matches,
+        chain_path=f"{folder}/fullchain{version}.pem",
+        key_path=f"{folder}/privkey{version}.pem",
+    )
+
+
+def left_behind(*newer: ArchivedPair, left: float) -> Snapshot:
+    """live/ leads to a certificate that has so many days left, and these lie in the archive."""
+    return but(lasting(90, left), lineages=lineage_set(newer=newer))
+
+
 CASES: list[Case] = [
     fires(
         "TLS001",
@@ -251,6 +299,102 @@ CASES: list[Case] = [
     ),
     quiet("TLS005", "a missing intermediate is TLS006 alone", untrusted(20, certificate(), nearby=(BESIDE,))),
     quiet("TLS006", "it is served, and its root is not trusted", untrusted(20, certificate(), INTERMEDIATE)),
+    fires(
+        "TLS020",
+        "an intermediate of one name and another key is sent",
+        but(
+            untrusted(20, UNSIGNED, LAST_YEARS, nearby=(BESIDE,)),
+            certificates__leaf=pem(UNSIGNED, LAST_YEARS, places=PLACED),
+        ),
+        f"{LINEAGE}/fullchain.pem:21",
+        severity="fail",
+        facts={"sent": LAST_YEARS.subject, "issuer": "C=US,O=Let's Encrypt,CN=R10"},
+    ),
+    fires("TLS020", "another authority's intermediate", untrusted(20, UNSIGNED, OTHER_AUTHORITY)),
+    quiet(
+        "TLS020",
+        "in an older bundle, where signatures were not looked at",
+        untrusted(20, certificate(), OTHER_AUTHORITY),
+    ),
+    quiet("TLS006", "a wrong intermediate is sent: not 'only the leaf'", untrusted(20, UNSIGNED, LAST_YEARS)),
+    quiet("TLS020", "the leaf alone is sent", untrusted(20, UNSIGNED, nearby=(BESIDE,))),
+    quiet(
+        "TLS020", "the right one is sent, and its root is not trusted", untrusted(20, SIGNED, INTERMEDIATE)
+    ),
+    quiet("TLS020", "a root is sent along", untrusted(19, PRIVATE, PRIVATE_ROOT)),
+    quiet(
+        "TLS020",
+        "a foreign one beside the right one, and all trust it",
+        served(chain=(SIGNED, INTERMEDIATE, LAST_YEARS)),
+    ),
+    fires(
+        "TLS006",
+        "the root is sent along, and the intermediate is not",
+        untrusted(20, certificate(signed_by="", issuer_url=""), PRIVATE_ROOT, nearby=(BESIDE,)),
+        facts={"intermediate": f"{LINEAGE}/chain.pem"},
+    ),
+    fires(
+        "TLS021",
+        "two blocks are joined, nginx is down",
+        laid_out(JOINED, snapshot=without_nginx(), problem="not_pem", detail="-"),
+        f"{LINEAGE}/fullchain.pem:20",
+        severity="fail",
+        facts={"path": f"{LINEAGE}/fullchain.pem", "line": "20"},
+    ),
+    fires("TLS021", "nginx still serves what it loaded before", laid_out(JOINED), severity="warn"),
+    fires(
+        "TLS021",
+        "the intermediate is passed over, so clients do not trust the site",
+        laid_out(INDENTED, snapshot=untrusted(20, certificate()), hidden=(INTERMEDIATE,)),
+        severity="fail",
+    ),
+    fires(
+        "TLS021",
+        "the key file",
+        but(certificates__key=key(public_key=None, problem="not_pem", defects=(INDENTED,))),
+        f"{LINEAGE}/privkey.pem:21",
+    ),
+    quiet("TLS021", "a file without faults", HEALTHY),
+    quiet(
+        "TLS021",
+        "the file is only where the guide would have it",
+        but(laid_out(JOINED), target__origin={**HEALTHY.target.origin, "certificate": "guide"}),
+    ),
+    quiet("TLS012", "lines that are wrong are TLS021", laid_out(JOINED, problem="not_pem", detail="-")),
+    fires(
+        "TLS022",
+        "the key's certificate is the second of the file",
+        laid_out(chain=(INTERMEDIATE, certificate())),
+        f"{LINEAGE}/fullchain.pem:21",
+        severity="warn",
+        facts={"line": "21", "first": INTERMEDIATE.subject},
+    ),
+    fires(
+        "TLS022",
+        "and nginx is down",
+        laid_out(chain=(INTERMEDIATE, certificate()), snapshot=without_nginx()),
+        severity="fail",
+    ),
+    quiet("TLS022", "the site's is first", laid_out(chain=(certificate(), INTERMEDIATE))),
+    quiet("TLS022", "the key belongs to none of them", but(certificates__key=key(public_key="99" * 32))),
+    quiet("TLS007", "the wrong order alone", laid_out(chain=(INTERMEDIATE, certificate()))),
+    fires(
+        "TLS023",
+        "what is served ends soon",
+        left_behind(archived(), left=15),
+        "fullchain2.pem",
+        severity="warn",
+    ),
+    fires("TLS023", "what is served has ended", left_behind(archived(), left=-1), severity="fail"),
+    quiet(
+        "TLS023",
+        "the older one is good for long: somebody may have meant it",
+        left_behind(archived(), left=60),
+    ),
+    quiet("TLS023", "its key is another's", left_behind(archived(matches=False), left=-1)),
+    quiet("TLS023", "it has ended too", left_behind(archived(not_after=NOW - 60), left=-1)),
+    quiet("TLS023", "it is for another name", left_behind(archived(names=("other.example",)), left=-1)),
+    quiet("TLS023", "nothing newer is there", left_behind(left=-1)),
     quiet("TLS006", "self-signed needs none", untrusted(18, SELF_SIGNED, nearby=(BESIDE,))),
     quiet("TLS006", "the leaf alone chains all the same", served(chain=(certificate(),))),
     fires(
@@ -260,6 +404,12 @@ CASES: list[Case] = [
         "public key sha256 bbbb",
         "public key sha256 9999",
         severity="warn",
+    ),
+    fires(
+        "TLS007",
+        "the newer of the two is named",
+        but(certificates__key=key(public_key="99" * 32, modified=NOW - DAY)),
+        "the newer of the two",
     ),
     fires(
         "TLS007",
@@ -542,3 +692,35 @@ def test_no_server_no_worker_no_crash() -> None:
 @pytest.mark.parametrize("moment", [-1e18, -1.0, 1e12, 1e18, math.inf, math.nan])
 def test_dates_outside_the_calendar_are_told_and_do_not_crash(moment: float) -> None:
     assert when(moment)
+
+
+def mending(snapshot: Snapshot, code: str) -> tuple[str, ...]:
+    """The steps of a finding, in English."""
+    steps = found(snapshot)[code].fix or ()
+    return tuple(step if isinstance(step, str) else step.en for step in steps)
+
+
+def test_the_fix_names_the_key_that_fits_and_moves_the_link_as_certbot_keeps_it() -> None:
+    archive = f"/etc/letsencrypt/archive/{DOMAIN}"
+    other = key(path=f"{archive}/privkey2.pem", resolved=f"{archive}/privkey2.pem")
+    mismatch = but(
+        certificates__key=key(public_key="99" * 32, resolved=f"{archive}/privkey1.pem"),
+        certificates__other_keys=(other,),
+    )
+    assert mending(mismatch, "TLS007") == (
+        f"ln -sfn ../../archive/{DOMAIN}/privkey2.pem {LINEAGE}/privkey.pem",
+        "nginx -t",
+        "systemctl reload nginx",
+    )
+
+
+def test_the_fix_of_a_lost_key_names_the_lineage() -> None:
+    steps = mending(but(certificates__key=key(public_key="99" * 32)), "TLS007")
+    assert f"certbot renew --force-renewal --cert-name {DOMAIN}" in steps
+    assert not [step for step in steps if "NAME" in step]
+
+
+def test_the_fix_of_links_left_behind_moves_all_four() -> None:
+    assert mending(left_behind(archived(3), left=-1), "TLS023")[0] == (
+        f"for f in cert chain fullchain privkey; do ln -sfn ../../archive/{DOMAIN}/${{f}}3.pem {LINEAGE}/$f.pem; done"
+    )

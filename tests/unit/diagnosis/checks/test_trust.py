@@ -11,6 +11,7 @@ from ops.facts.host import Process, Processes
 from ops.facts.nginx import NginxConfig, Pidfile
 from ops.facts.probes import Connection
 from ops.facts.snapshot import Snapshot
+from ops.text.language import Text
 from tests.unit.diagnosis.checks.cases import Case, fires, found, hold, quiet
 from tests.unit.made_snapshot import BACKEND, HEALTHY, but, process
 
@@ -102,7 +103,7 @@ def test_case(case: Case) -> None:
 
 
 def test_a_pidfile_that_names_a_living_process_is_removed_before_the_start() -> None:
-    def first_fix(*, is_alive: bool) -> tuple[str, ...] | None:
+    def first_fix(*, is_alive: bool) -> tuple[str | Text, ...] | None:
         assert isinstance(HEALTHY.gunicorn, Gunicorn)
         pidfile = Pidfile(path="/run/gte api.pid", pid=4242, is_alive=is_alive)
         down = but(
