@@ -7,21 +7,29 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ops.cli.options import Duration, config_option, language_option, settings_from
+from ops.cli.help import BilingualGroup
+from ops.cli.options import (
+    Duration,
+    config_option,
+    language_option,
+    option,
+    report_format_option,
+    settings_from,
+    show,
+)
 
 if TYPE_CHECKING:
     from typing import TextIO
 
     from ops.text.language import Language
 
-FORMATS = ("text", "json", "nagios", "prometheus")
 # Below this many endpoints a run is over before progress would be read.
 PROGRESS_FROM = 10
 # Readable by node_exporter, which runs as another user.
 MODE = 0o644
 
 
-@click.group()
+@click.group(cls=BilingualGroup, zh="证书：有哪些、还剩多久、谁来续期。")
 def cert() -> None:
     """Certificates: which there are, how long they last, who renews them. 证书：有哪些、还剩多久、谁来续期。
 
@@ -31,21 +39,41 @@ def cert() -> None:
     """
 
 
-@cert.command()
+@cert.command(
+    zh="""检查本机全部证书，或指定的端点。
+
+    不给端点时检查：nginx 提供的全部证书、certbot 管理的全部证书，以及配置中的 tls.endpoints。退出码：0 正常，1 警告，2
+    严重，3 无法判断。"""
+)
 @click.argument("endpoints", nargs=-1, metavar="[HOST[:PORT]]...")
 @config_option
-@click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True)
+@report_format_option
 @language_option
-@click.option("--starttls", metavar="PROTOCOL", help="TLS begins inside this protocol: smtp, imap or pop3.")
-@click.option(
-    "--timeout", type=Duration(), default="5s", show_default=True, help="How long one endpoint is waited for."
+@option(
+    "--starttls",
+    metavar="PROTOCOL",
+    en="TLS begins inside this protocol: smtp, imap or pop3.",
+    zh="在该协议内启动 TLS：smtp、imap 或 pop3。",
 )
-@click.option("--output", metavar="FILE", help="Write the report there, whole or not at all.")
+@option(
+    "--timeout",
+    type=Duration(),
+    default="5s",
+    show_default=True,
+    en="How long one endpoint is waited for.",
+    zh="每个端点的等待时限。",
+)
+@option(
+    "--output",
+    metavar="FILE",
+    en="Write the report there, whole or not at all.",
+    zh="把报告写入该文件；要么完整写入，要么不写。",
+)
 def check(
     endpoints: tuple[str, ...],
     config: str | None,
     form: str,
-    language: Language | None,
+    language: Language,
     starttls: str | None,
     timeout: float,
     output: str | None,
@@ -66,8 +94,8 @@ def check(
 
     from ops.certificates.check import check as run
     from ops.errors import UsageError
-    from ops.report.certificates import render_certificates
-    from ops.text.language import reader_language
+    from ops.report import render
+    from ops.report.certificates import CertificateReport
 
     if not 0.1 <= timeout <= 120:
         raise click.BadParameter("choose between 0.1s and 2m", param_hint="--timeout")
@@ -75,12 +103,11 @@ def check(
         raise UsageError("--starttls needs an endpoint: gte-ops cert check --starttls smtp mail.example.com")
     settings = settings_from(config)
     review = run(settings, endpoints, starttls, timeout=timeout, progress=_Progress(sys.stderr))
-    chosen = language or reader_language()
     if output is None:
-        render_certificates(form, review, chosen, sys.stdout)
+        show(form, CertificateReport(review), language)
     else:
         page = io.StringIO()
-        render_certificates(form, review, chosen, page)
+        render(form, CertificateReport(review), language, page)
         _write(output, page.getvalue())
     sys.exit(review.exit_code)
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ops.cli.options import config_option, language_option, report_format_option
+from ops.cli.help import BilingualGroup
+from ops.cli.options import config_option, find_file, language_option, report_format_option, show
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from ops.text.language import Language
 
 
-@click.group()
+@click.group(cls=BilingualGroup, zh="查看、检查、说明 gte-ops.toml。")
 def config() -> None:
     """Show, check and describe gte-ops.toml. 查看、检查、说明 gte-ops.toml。
 
@@ -28,11 +29,16 @@ def config() -> None:
     """
 
 
-@config.command()
+@config.command(
+    "show",
+    zh="""显示每个值，以及它来自文件还是默认值。
+
+    未设置的键在本机采用什么值，见 gte-ops doctor 的报告。密钥不显示。退出码：0；配置文件不可用时为 3。""",
+)
 @config_option
 @report_format_option
 @language_option
-def show(config: str | None, form: str, language: Language | None) -> None:
+def show_command(config: str | None, form: str, language: Language) -> None:
     """Show each value and whether the file or the default set it. 显示每个值，以及它来自文件还是默认值。
 
     What is found on the host in place of a key that is not set is in the doctor's report. Secrets are masked.
@@ -43,11 +49,8 @@ def show(config: str | None, form: str, language: Language | None) -> None:
       gte-ops config show
       gte-ops config show --format json | jq '.values[] | select(.origin == "file")'
     """
-    from ops.cli.options import find_file
-    from ops.report.config import render_settings
-    from ops.report.sentences import readable_language
+    from ops.report.config import SettingsReport
     from ops.settings import Settings, parse_document, parse_settings, read_settings_file
-    from ops.text.language import reader_language
 
     file = find_file(config)
     settings, document = Settings(), {}
@@ -55,16 +58,19 @@ def show(config: str | None, form: str, language: Language | None) -> None:
         content = read_settings_file(file.path)
         settings = parse_settings(content, str(file.path))
         document = parse_document(content, str(file.path))
-    chosen = readable_language(language or reader_language(), sys.stdout)
-    render_settings(form, settings, file, document, chosen, sys.stdout)
+    show(form, SettingsReport(settings, file, document), language)
 
 
-@config.command()
+@config.command(
+    zh="""检查 gte-ops.toml 是否可用，并列出全部错误。
+
+    检查 FILE；不给 FILE 时，检查各命令实际会读取的文件。退出码：0 可用，3 不可用。"""
+)
 @click.argument("file", required=False)
 @config_option
 @report_format_option
 @language_option
-def check(file: str | None, config: str | None, form: str, language: Language | None) -> None:
+def check(file: str | None, config: str | None, form: str, language: Language) -> None:
     """Say whether gte-ops.toml can be used, and name all errors. 检查 gte-ops.toml 是否可用，并列出全部错误。
 
     FILE, or the file that every command would read. Exit code: 0 it can be used, 3 it cannot.
@@ -76,24 +82,25 @@ def check(file: str | None, config: str | None, form: str, language: Language | 
     """
     from pathlib import Path
 
-    from ops.cli.options import find_file
-    from ops.report.config import ConfigCheck, render_check
-    from ops.report.sentences import readable_language
+    from ops.report.config import ConfigCheck, ConfigCheckReport
     from ops.settings import SettingsFile
-    from ops.text.language import reader_language
 
     if file and config:
         raise click.UsageError("give FILE or --config FILE, not both")
-    found = SettingsFile(Path(file)) if file else find_file(config)
+    settings_file = SettingsFile(Path(file)) if file else find_file(config)
     # A file that was passed over is the one that was meant, and every command goes on without it.
-    result = _checked(found.path) if found.path else ConfigCheck(None, (), found.passed_over)
-    render_check(form, result, readable_language(language or reader_language(), sys.stdout), sys.stdout)
+    result = (
+        _checked(settings_file.path)
+        if settings_file.path
+        else ConfigCheck(None, (), settings_file.passed_over)
+    )
+    show(form, ConfigCheckReport(result), language)
     sys.exit(result.exit_code)
 
 
-@config.command()
+@config.command(zh="输出 gte-ops.toml 的 JSON Schema，供编辑器使用。")
 @language_option
-def schema(language: Language | None) -> None:
+def schema(language: Language) -> None:
     """Write the JSON Schema of gte-ops.toml, for editors. 输出 gte-ops.toml 的 JSON Schema，供编辑器使用。
 
     \b
@@ -103,15 +110,14 @@ def schema(language: Language | None) -> None:
     from ops.report.config_reference import json_schema
     from ops.report.json_document import write_document
     from ops.report.sentences import readable_language
-    from ops.text.language import reader_language
 
-    chosen = readable_language(language or reader_language(), sys.stdout)
+    chosen = readable_language(language, sys.stdout)
     write_document(json_schema(chosen), sys.stdout)
 
 
-@config.command()
+@config.command(zh="输出带注释、所有键取默认值的 gte-ops.toml。")
 @language_option
-def sample(language: Language | None) -> None:
+def sample(language: Language) -> None:
     """Write a commented gte-ops.toml with every key at its default. 输出带注释、所有键取默认值的 gte-ops.toml。
 
     \b
@@ -121,9 +127,8 @@ def sample(language: Language | None) -> None:
     """
     from ops.report import config_reference
     from ops.report.sentences import readable_language
-    from ops.text.language import reader_language
 
-    chosen = readable_language(language or reader_language(), sys.stdout)
+    chosen = readable_language(language, sys.stdout)
     # TOML is UTF-8, whatever the terminal's encoding is.
     click.echo(config_reference.sample(chosen).encode(), nl=False)
 

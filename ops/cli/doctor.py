@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import io
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from ops.cli.options import Duration, config_option, language_option, read_settings
+from ops.cli.help import BilingualCommand
+from ops.cli.options import (
+    Duration,
+    config_option,
+    language_option,
+    option,
+    read_settings,
+    report_format_option,
+    show,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,10 +30,9 @@ if TYPE_CHECKING:
     from ops.doctor import Examination
     from ops.repair.audit_log import UnfinishedRemedy
     from ops.repair.model import Remedy
-    from ops.settings import Settings
+    from ops.settings import Settings, SettingsFile
     from ops.text.language import Language, Text
 
-FORMATS = ("text", "json", "nagios", "html", "junit")
 CLEAR = "\x1b[2J\x1b[H"
 
 
@@ -32,8 +42,7 @@ def _names(_ctx: click.Context, _param: click.Parameter, value: str | None) -> t
 
 @contextlib.contextmanager
 def _without_collector() -> Iterator[None]:
-    """One look ends before there is garbage worth looking for; to do so all the same, and once more at the
-    interpreter's end, took a seventh of the run."""
+    """Turn off cyclic GC for one run: it cost a seventh of the time, part of it at the interpreter's end."""
     gc.disable()
     try:
         yield
@@ -42,56 +51,163 @@ def _without_collector() -> Iterator[None]:
         gc.enable()
 
 
-@click.command()
+@dataclass(frozen=True, kw_only=True)
+class DoctorOptions:
+    """What was asked for on the command line; durations in seconds. Each is an option of `doctor` below."""
+
+    config: str | None
+    form: str
+    language: Language
+    since: float | None
+    budget: float | None
+    only: tuple[str, ...]
+    skip: tuple[str, ...]
+    bundle: Path | None
+    hide_clients: bool
+    from_bundle: Path | None
+    fix: str | None
+    yes: bool
+    dry_run: bool
+    watch: float | None
+    wait_ok: float | None
+    unprivileged: bool
+
+    def check(self) -> None:
+        """Raises click.UsageError for options that make no sense together."""
+        self._check_sources()
+        self._check_fix()
+
+    def _check_sources(self) -> None:
+        host_options = {"--bundle": self.bundle, "--watch": self.watch, "--wait-ok": self.wait_ok}
+        given = [name for name, value in host_options.items() if value is not None]
+        if self.from_bundle is not None and given:
+            raise click.UsageError(f"--from-bundle looks at no host: leave out {given[0]}")
+        if len(given) > 1:
+            raise click.UsageError(f"{given[0]} and {given[1]} do not go together: choose one")
+        if self.hide_clients and self.bundle is None:
+            raise click.UsageError("--hide-clients says what goes into a bundle: add --bundle FILE")
+        if self.watch is not None and (self.watch < 1 or self.form != "text"):
+            raise click.UsageError("--watch takes 1s or more, and shows text")
+
+    def _check_fix(self) -> None:
+        if self.fix is None and (self.yes or self.dry_run):
+            raise click.UsageError(f"{'--yes' if self.yes else '--dry-run'} goes with --fix")
+        if self.fix is None:
+            return
+        if self.yes and self.dry_run:
+            raise click.UsageError("--yes and --dry-run contradict each other")
+        if self.bundle or self.from_bundle or self.watch or self.wait_ok:
+            raise click.UsageError(
+                "--fix repairs this host, once: leave out --bundle, --from-bundle, --watch, --wait-ok"
+            )
+        if self.form not in ("text", "json"):
+            raise click.UsageError("--fix reports as text or json")
+
+    def look(self, settings: Settings, file: SettingsFile) -> Examination:
+        """Examine this host. Raises click.BadParameter for a budget out of bounds."""
+        from ops.doctor import examine
+        from ops.settings import MAX_BUDGET, MIN_BUDGET
+
+        budget = settings.doctor.budget if self.budget is None else self.budget
+        if not MIN_BUDGET <= budget <= MAX_BUDGET:
+            raise click.BadParameter("choose between 1s and 5m", param_hint="--budget or doctor.budget")
+        return examine(
+            settings,
+            since=settings.doctor.since if self.since is None else self.since,
+            budget=budget,
+            only=self.only,
+            skip=self.skip,
+            bundle=self.bundle,
+            hide_clients=self.hide_clients,
+            passed_over=file.passed_over,
+            unprivileged=self.unprivileged,
+        )
+
+
+@click.command(
+    cls=BilingualCommand,
+    zh="""指出本机服务的故障原因，并给出证据、验证命令和修复办法。
+
+    不带 --fix 时不作任何改动。退出码：0 正常，1 警告，2 用户已受影响，3 无法判断。""",
+)
 @config_option
-@click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True)
+@report_format_option
 @language_option
-@click.option("--since", type=Duration(), help="How far back logs count, e.g. 15m.")
-@click.option("--budget", type=Duration(), help="How long the whole run may take, e.g. 10s.")
-@click.option("--only", callback=_names, metavar="ID,...", help="Only these checks, layers or causes.")
-@click.option("--skip", callback=_names, metavar="ID,...", help="All but these checks, layers or causes.")
-@click.option(
-    "--bundle", type=click.Path(path_type=Path), metavar="FILE", help="Write what was seen to FILE."
+@option(
+    "--since",
+    type=Duration(),
+    en="How far back logs count, e.g. 15m.",
+    zh="日志往前看多久，如 15m。",
 )
-@click.option("--hide-clients", is_flag=True, help="With --bundle: clients' addresses become client-1, ...")
-@click.option(
-    "--from-bundle", type=click.Path(path_type=Path), metavar="FILE", help="Diagnose FILE, not this host."
+@option(
+    "--budget",
+    type=Duration(),
+    en="How long the whole run may take, e.g. 10s.",
+    zh="整个运行的时限，如 10s。",
 )
-@click.option(
+@option(
+    "--only",
+    callback=_names,
+    metavar="ID,...",
+    en="Only these checks, layers or causes.",
+    zh="只检查这些检查项、层或故障代码。",
+)
+@option(
+    "--skip",
+    callback=_names,
+    metavar="ID,...",
+    en="All but these checks, layers or causes.",
+    zh="跳过这些检查项、层或故障代码。",
+)
+@option(
+    "--bundle",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    en="Write what was seen to FILE.",
+    zh="把采集到的信息写入 FILE。",
+)
+@option(
+    "--hide-clients",
+    is_flag=True,
+    en="With --bundle: clients' addresses become client-1, ...",
+    zh="与 --bundle 合用：客户端地址替换为 client-1 等代号。",
+)
+@option(
+    "--from-bundle",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    en="Diagnose FILE, not this host.",
+    zh="诊断 FILE 中的信息，而非本机。",
+)
+@option(
     "--fix",
     is_flag=False,
     flag_value="safe",
     type=click.Choice(("safe", "risky")),
-    help="Show what would mend it, and ask; --fix=risky: the risky remedies too.",
+    en="Show what would fix it, and ask; --fix=risky: the risky repairs too.",
+    zh="显示修复方案并逐项询问；--fix=risky 还包括有风险的方案。",
 )
-@click.option("--yes", is_flag=True, help="With --fix: do not ask.")
-@click.option("--dry-run", is_flag=True, help="With --fix: only show.")
-@click.option("--watch", type=Duration(), metavar="INTERVAL", help="Look again and again, e.g. 5s.")
-@click.option(
-    "--wait-ok", type=Duration(), metavar="TIME", help="Return once nothing fails, at most after e.g. 2m."
+@option("--yes", is_flag=True, en="With --fix: do not ask.", zh="与 --fix 合用：不询问。")
+@option("--dry-run", is_flag=True, en="With --fix: only show.", zh="与 --fix 合用：只显示。")
+@option(
+    "--watch",
+    type=Duration(),
+    metavar="INTERVAL",
+    en="Look again and again, e.g. 5s.",
+    zh="按此间隔反复诊断，如 5s。",
+)
+@option(
+    "--wait-ok",
+    type=Duration(),
+    metavar="TIME",
+    en="Return once nothing fails, at most after e.g. 2m.",
+    zh="等到没有故障即返回，最多等待如 2m。",
 )
 @click.option("--unprivileged-probes", "unprivileged", is_flag=True, hidden=True)  # the watchdog's
-def doctor(
-    config: str | None,
-    form: str,
-    language: Language | None,
-    since: float | None,
-    budget: float | None,
-    only: tuple[str, ...],
-    skip: tuple[str, ...],
-    bundle: Path | None,
-    hide_clients: bool,
-    from_bundle: Path | None,
-    fix: str | None,
-    yes: bool,
-    dry_run: bool,
-    watch: float | None,
-    wait_ok: float | None,
-    unprivileged: bool,
-) -> None:
+def doctor(**arguments: Any) -> None:
     """Name what is wrong with the service on this host. 指出本机服务的故障原因。
 
-    Changes nothing without --fix. Exit code: 0 ok, 1 warning, 2 users are hurt, 3 could not be judged.
+    Changes nothing without --fix. Exit code: 0 ok, 1 warning, 2 users are affected, 3 could not be judged.
 
     \b
     Example:
@@ -100,119 +216,63 @@ def doctor(
       gte-ops doctor --format json --only tls,GUN001
       gte-ops doctor --bundle host7.json.gz     and elsewhere: gte-ops doctor --from-bundle host7.json.gz
       gte-ops doctor --wait-ok 2m               after a deployment
-      gte-ops doctor --fix                      shows each remedy and asks; --yes does not ask
+      gte-ops doctor --fix                      shows each repair and asks; --yes does not ask
     """
-    if watch is None and wait_ok is None:
+    options = DoctorOptions(**arguments)
+    if options.watch is None and options.wait_ok is None:
         click.get_current_context().with_resource(_without_collector())
-    from ops.doctor import diagnose_bundle, examine, wait_until_ok
-    from ops.report import render
-    from ops.settings import MAX_BUDGET, MIN_BUDGET
-    from ops.text.language import reader_language
+    options.check()
+    if options.from_bundle is not None:
+        from ops.doctor import diagnose_bundle
 
-    _refuse_contradictions(bundle, hide_clients, from_bundle, watch, wait_ok, form)
-    _refuse_unfit_fix(fix, form, yes, dry_run, bundle or from_bundle or watch or wait_ok)
-    chosen = language or reader_language()
-    if from_bundle is not None:
-        diagnosis = diagnose_bundle(from_bundle, only=only, skip=skip)
-        render(form, diagnosis, chosen, sys.stdout)
-        sys.exit(diagnosis.exit_code)
-    settings, settings_file = read_settings(config)
-    budget = settings.doctor.budget if budget is None else budget
-    since = settings.doctor.since if since is None else since
-    if not MIN_BUDGET <= budget <= MAX_BUDGET:
-        raise click.BadParameter("choose between 1s and 5m", param_hint="--budget or doctor.budget")
-
-    def closer_look() -> Examination:
-        return examine(
-            settings,
-            since=since,
-            budget=budget,
-            only=only,
-            skip=skip,
-            bundle=bundle,
-            hide_clients=hide_clients,
-            passed_over=settings_file.passed_over,
-            unprivileged=unprivileged,
-        )
+        _end_with(diagnose_bundle(options.from_bundle, only=options.only, skip=options.skip), options)
+    settings, file = read_settings(options.config)
 
     def look() -> Diagnosis:
-        return closer_look().diagnosis
+        return options.look(settings, file).diagnosis
 
-    if fix is not None:
-        sys.exit(_fix(settings, settings_file.path, fix, closer_look, form, chosen, yes=yes, dry_run=dry_run))
-    if watch is not None:
-        _watch(look, watch, form, chosen)
-    diagnosis = look() if wait_ok is None else wait_until_ok(look, wait_ok)
-    render(form, diagnosis, chosen, sys.stdout)
+    if options.fix is not None:
+        sys.exit(_fix(settings, file, options))
+    if options.watch is not None:
+        _watch(look, options.watch, options.language)
+    if options.wait_ok is None:
+        _end_with(look(), options)
+    else:
+        from ops.doctor import wait_until_ok
+
+        _end_with(wait_until_ok(look, options.wait_ok), options)
+
+
+def _end_with(diagnosis: Diagnosis, options: DoctorOptions) -> NoReturn:
+    """Report, and end with the diagnosis's exit code."""
+    from ops.report.doctor.report import DoctorReport
+
+    show(options.form, DoctorReport(diagnosis), options.language)
     sys.exit(diagnosis.exit_code)
 
 
-def _refuse_contradictions(
-    bundle: Path | None,
-    hide_clients: bool,
-    from_bundle: Path | None,
-    watch: float | None,
-    wait_ok: float | None,
-    form: str,
-) -> None:
-    """Raises click.UsageError for options that make no sense together."""
-    looking = {"--bundle": bundle, "--watch": watch, "--wait-ok": wait_ok}
-    asked = [name for name, value in looking.items() if value is not None]
-    if from_bundle is not None and asked:
-        raise click.UsageError(f"--from-bundle looks at no host: leave out {asked[0]}")
-    if len(asked) > 1:
-        raise click.UsageError(f"{asked[0]} and {asked[1]} do not go together: choose one")
-    if hide_clients and bundle is None:
-        raise click.UsageError("--hide-clients says what goes into a bundle: add --bundle FILE")
-    if watch is not None and (watch < 1 or form != "text"):
-        raise click.UsageError("--watch takes 1s or more, and shows text")
-
-
-def _refuse_unfit_fix(fix: str | None, form: str, yes: bool, dry_run: bool, other: object) -> None:
-    """Raises click.UsageError for options that make no sense with --fix, or without it."""
-    if fix is None and (yes or dry_run):
-        raise click.UsageError(f"{'--yes' if yes else '--dry-run'} goes with --fix")
-    if fix is None:
-        return
-    if yes and dry_run:
-        raise click.UsageError("--yes and --dry-run contradict each other")
-    if other is not None:
-        raise click.UsageError(
-            "--fix mends this host, once: leave out --bundle, --from-bundle, --watch, --wait-ok"
-        )
-    if form not in ("text", "json"):
-        raise click.UsageError("--fix reports as text or json")
-
-
-def _fix(
-    settings: Settings,
-    settings_path: Path | None,
-    level: str,
-    look: Callable[[], Examination],
-    form: str,
-    language: Language,
-    *,
-    yes: bool,
-    dry_run: bool,
-) -> int:
-    """Show the remedies, apply what may be applied, report; the exit code is the last diagnosis's."""
+def _fix(settings: Settings, file: SettingsFile, options: DoctorOptions) -> int:
+    """Show the repairs, apply what may be applied, report; the exit code is the last diagnosis's."""
     from ops.repair.model import Safety
     from ops.repair.run import command_to_apply, repair
-    from ops.report import render
+    from ops.report.doctor.report import DoctorReport
     from ops.report.repair import pose, show_outcome, show_remedies, write_repair
 
+    form, language, level = options.form, options.language, Safety(options.fix or "safe")
     interactive = form == "text" and sys.stdin.isatty() and sys.stdout.isatty()
     ask: Callable[[Remedy], bool] | None = None
-    if yes:
+    if options.yes:
         ask = lambda _remedy: True  # noqa: E731
-    elif interactive and not dry_run:
+    elif interactive and not options.dry_run:
 
         def ask(remedy: Remedy) -> bool:
             return click.confirm(pose(remedy, language, sys.stdout), default=False)
 
-    def show(diagnosis: Diagnosis, remedies: tuple[Remedy, ...], cut_off: UnfinishedRemedy | None) -> None:
+    def show_plan(
+        diagnosis: Diagnosis, remedies: tuple[Remedy, ...], cut_off: UnfinishedRemedy | None
+    ) -> None:
         if form == "text":
-            render("text", diagnosis, language, sys.stdout)
+            show("text", DoctorReport(diagnosis), language)
             show_remedies(remedies, cut_off, language, sys.stdout)
             sys.stdout.flush()
 
@@ -220,28 +280,49 @@ def _fix(
         if sys.stderr.isatty():
             click.echo(f"{words.to(language)} ...", err=True)
 
-    done = repair(settings, settings_path, Safety(level), look, show=show, ask=ask, tell=tell)
+    done = repair(
+        settings,
+        file.path,
+        level,
+        lambda: options.look(settings, file),
+        show=show_plan,
+        ask=ask,
+        tell=tell,
+    )
     if form == "json":
         write_repair(done, language, sys.stdout)
     else:
-        place = str(settings_path) if settings_path else None
-        show_outcome(done, language, sys.stdout, command_to_apply(place, Safety(level)))
+        place = str(file.path) if file.path else None
+        show_outcome(done, language, sys.stdout, command_to_apply(place, level))
     return done.last.exit_code
 
 
-def _watch(look: Callable[[], Diagnosis], interval: float, form: str, language: Language) -> None:
+class _Screen(io.StringIO):
+    """What is to be written to standard output, laid out for it."""
+
+    encoding = "utf-8"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoding = sys.stdout.encoding
+
+    def isatty(self) -> bool:
+        """Whether standard output is a terminal."""
+        return sys.stdout.isatty()
+
+
+def _watch(look: Callable[[], Diagnosis], interval: float, language: Language) -> NoReturn:
     """Report again and again until interrupted (exit code 130). On a terminal the page is drawn anew."""
-    import io
     import time
 
-    from ops.report import render
-    from ops.report.terminal import wants_color
+    from ops.report.doctor.report import DoctorReport
+    from ops.report.formats.text import write
 
     while True:
         began = time.monotonic()
         # Rendered aside and written at once: a page that is cleared first and filled later flickers.
-        page = io.StringIO()
-        render(form, look(), language, page, wants_color(sys.stdout))
+        page = _Screen()
+        write(DoctorReport(look()), language, page)
         sys.stdout.write((CLEAR if sys.stdout.isatty() else "") + page.getvalue() + "\n")
         sys.stdout.flush()
         time.sleep(max(0.0, began + interval - time.monotonic()))

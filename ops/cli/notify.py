@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ops.cli.options import config_option, language_option, report_format_option, settings_from
+from ops.cli.help import BilingualGroup
+from ops.cli.options import config_option, language_option, report_format_option, settings_from, show
 
 if TYPE_CHECKING:
     from ops.text.language import Language
 
 
-@click.group()
+@click.group(cls=BilingualGroup, zh="通知渠道。")
 def notify() -> None:
     """Whom gte-ops tells. 通知渠道。
 
@@ -23,11 +24,15 @@ def notify() -> None:
     """
 
 
-@notify.command()
+@notify.command(
+    zh="""向每个通知渠道发送一条测试消息，并逐个报告结果。
+
+    退出码：0 全部接受，2 有渠道未接受，3 没有配置渠道或某一项无法使用。"""
+)
 @config_option
 @report_format_option
 @language_option
-def test(config: str | None, form: str, language: Language | None) -> None:
+def test(config: str | None, form: str, language: Language) -> None:
     """Send one message to every destination and say who accepted it. 向每个通知渠道发送一条测试消息。
 
     Exit code: 0 all accepted it, 2 one did not, 3 none is configured or an entry cannot be used.
@@ -38,11 +43,8 @@ def test(config: str | None, form: str, language: Language | None) -> None:
       gte-ops notify test --lang zh --format json
     """
     from ops.notifications.notify import exit_code, send_test
-    from ops.report.notify import render
-    from ops.report.sentences import readable_language
-    from ops.text.language import reader_language
+    from ops.report.notify import NotifyReport
 
-    chosen = language or reader_language()
-    deliveries = send_test(settings_from(config), chosen)
-    render(form, deliveries, readable_language(chosen, sys.stdout), sys.stdout)
+    deliveries = send_test(settings_from(config), language)
+    show(form, NotifyReport(deliveries), language)
     sys.exit(exit_code(deliveries))

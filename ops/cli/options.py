@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from ops.cli.help import BilingualOption
+from ops.report import FORMATS
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ops.report.model import CommandReport
     from ops.settings import Settings, SettingsFile
+    from ops.text.language import Language
+
+_LANGUAGE = "ops.language"
+_CONFIG = "ops.config"
 
 
 class Duration(click.ParamType[float]):
@@ -24,16 +36,69 @@ class Duration(click.ParamType[float]):
             self.fail(str(error), param, ctx)
 
 
-config_option = click.option("--config", metavar="FILE", help="Read this gte-ops.toml.")
-language_option = click.option(
+def option(*names: str, en: str, zh: str, **attributes: Any) -> Callable[[Callable[..., Any]], Any]:
+    """`click.option` with its help in both languages."""
+    return click.option(*names, cls=BilingualOption, help=en, zh=zh, **attributes)
+
+
+def _inherited(key: str, ctx: click.Context, value: str | None) -> str | None:
+    """``value``, or what a command further up was given: `gte-ops backup --config x list`."""
+    if value is not None:
+        ctx.meta[key] = value
+    inherited: str | None = ctx.meta.get(key)
+    return inherited
+
+
+def _config(ctx: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    return _inherited(_CONFIG, ctx, value)
+
+
+def _language(ctx: click.Context, _parameter: click.Parameter, value: str | None) -> str:
+    from ops.text.locale_language import reader_language
+
+    return _inherited(_LANGUAGE, ctx, value) or reader_language()
+
+
+config_option = option(
+    "--config", metavar="FILE", callback=_config, en="Read this gte-ops.toml.", zh="读取这个 gte-ops.toml。"
+)
+language_option = option(
     "--lang",
     "language",
     type=click.Choice(["zh", "en"]),
-    help="Language of messages and reports; default: the locale's.",
+    callback=_language,
+    en="Language of messages and reports; default: the locale's.",
+    zh="消息与报告的语言；默认按系统区域设置。",
 )
-report_format_option = click.option(
-    "--format", "form", type=click.Choice(("text", "json")), default="text", show_default=True
+report_format_option = option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    default="text",
+    show_default=True,
+    en="Format of the report.",
+    zh="报告格式。",
 )
+
+
+def written_option(arguments: Sequence[str], name: str) -> str | None:
+    """The last value of option ``name`` on a command line that may not be parsable."""
+    value = None
+    for number, word in enumerate(arguments):
+        if word == "--":
+            break
+        if word == name and number + 1 < len(arguments):
+            value = arguments[number + 1]
+        elif word.startswith(f"{name}="):
+            value = word.partition("=")[2]
+    return value
+
+
+def show(form: str, report: CommandReport, language: Language) -> None:
+    """Write a command's report to standard output."""
+    from ops.report import render
+
+    render(form, report, language, sys.stdout)
 
 
 def settings_from(config: str | None) -> Settings:
@@ -42,7 +107,7 @@ def settings_from(config: str | None) -> Settings:
 
 
 def read_settings(config: str | None) -> tuple[Settings, SettingsFile]:
-    """`settings_from`, and the file they are from; one that was passed over is said on standard error.
+    """`settings_from`, and the file they are from; one that was passed over is named on standard error.
 
     Raises SettingsError."""
     from ops.settings import load_settings
@@ -51,8 +116,14 @@ def read_settings(config: str | None) -> tuple[Settings, SettingsFile]:
     return load_settings(file.path), file
 
 
+def settings_and_path(config: str | None) -> tuple[Settings, Path | None]:
+    """`read_settings`, with the file's path. Raises SettingsError."""
+    settings, file = read_settings(config)
+    return settings, file.path
+
+
 def find_file(config: str | None) -> SettingsFile:
-    """The file that is read; one that was passed over is said on standard error. Raises SettingsError."""
+    """The file that is read; one that was passed over is named on standard error. Raises SettingsError."""
     from ops.settings import find_settings_file
     from ops.text.sanitize import safe_line
 

@@ -2,34 +2,59 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from ops.cli.options import config_option, language_option, read_settings, report_format_option
+from ops.cli.help import BilingualCommand
+from ops.cli.options import (
+    config_option,
+    language_option,
+    option,
+    report_format_option,
+    settings_and_path,
+    show,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ops.deployment.install import Installed
-    from ops.deployment.render import Kind, RenderedFile
+    from ops.deployment.render import Deployment, Kind, RenderedFile
     from ops.text.language import Language
 
 KIND_NAMES = ("nginx", "systemd", "logrotate", "cron", "prometheus")
 
 
-@click.command()
+@click.command(
+    cls=BilingualCommand,
+    zh="""按配置生成部署文件，或直接安装。
+
+    KIND：nginx、systemd、logrotate、cron 或 prometheus。gte-ops.toml 未指定的值取自本机，本机没有则取 deploy/ 下的
+    示例。已存在且内容不同的文件，原文件保留在新文件旁边。退出码：0 完成或无需改动；2 被 nginx、systemd、logrotate、cron
+    或 promtool 拒绝，未作任何改动。""",
+)
 @click.argument("kind", type=click.Choice(KIND_NAMES))
 @config_option
-@click.option("--install", "in_place", is_flag=True, help="Put the files in place, after validation.")
-@click.option("--dry-run", is_flag=True, help="Show what --install would change, as a diff.")
-@click.option(
+@option(
+    "--install",
+    "in_place",
+    is_flag=True,
+    en="Put the files in place, after validation.",
+    zh="校验通过后安装到位。",
+)
+@option(
+    "--dry-run",
+    is_flag=True,
+    en="Show what --install would change, as a diff.",
+    zh="以 diff 显示 --install 将作的改动。",
+)
+@option(
     "--root",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Install below DIR, an image's tree, by the configuration alone.",
+    en="Install below DIR, an image's tree, by the configuration alone.",
+    zh="安装到 DIR 之下（镜像的目录树），只依据配置文件。",
 )
 @report_format_option
 @language_option
@@ -40,7 +65,7 @@ def render(
     dry_run: bool,
     root: Path | None,
     form: str,
-    language: Language | None,
+    language: Language,
 ) -> None:
     """The deployment files for this configuration, or installed. 按配置生成部署文件。
 
@@ -55,13 +80,12 @@ def render(
       gte-ops render systemd --install
       gte-ops render cron --install --root /srv/image
     """
-    from ops.deployment.install import changes, install, next_steps
+    from ops.deployment.install import changes
     from ops.deployment.render import render as render_files
     from ops.deployment.values import deployment_here, deployment_in_image
-    from ops.text.language import reader_language
+    from ops.report.deployment import DeploymentDiffReport, DeploymentFilesReport
 
-    settings, file = read_settings(config)
-    path = file.path
+    settings, path = settings_and_path(config)
     if root is not None and not (in_place or dry_run):
         raise click.UsageError("--root goes with --install or --dry-run")
     if root is None:
@@ -71,63 +95,35 @@ def render(
         deployment = deployment_in_image(settings, path, root)
     files = render_files(kind, deployment)
     if deployment.gunicorn_note is not None:
-        click.echo(f"gte-ops: {deployment.gunicorn_note.to(language or reader_language())}", err=True)
+        click.echo(f"gte-ops: {deployment.gunicorn_note.to(language)}", err=True)
     if dry_run:
-        sys.stdout.writelines(changes(files, root))
+        show(form, DeploymentDiffReport(kind, list(changes(files, root))), language)
     elif in_place:
-        done = install(kind, files, root, deployment.test_nginx)
-        changed = any(item.state != "unchanged" for item in done)
-        steps = next_steps(kind, files, root, changed=changed, reload_nginx=deployment.reload_nginx)
-        shown = language or reader_language()
-        _report(form, done, steps, shown)
-        if kind == "logrotate":
-            for reason in deployment.not_rotated:
-                click.echo(f"gte-ops: {reason.to(shown)}", err=True)
-        if kind == "systemd" and deployment.gunicorn_owner[0] == "root":
-            _warn_of_root(deployment.unit, shown)
+        _install(kind, files, deployment, root, form, language)
     else:
-        _show(form, files)
+        show(form, DeploymentFilesReport(kind, files), language)
 
 
-def _show(form: str, files: Sequence[RenderedFile]) -> None:
-    """One file as it is; several with their places between them, as comments."""
-    import json
+def _install(
+    kind: Kind,
+    files: Sequence[RenderedFile],
+    deployment: Deployment,
+    root: Path,
+    form: str,
+    language: Language,
+) -> None:
+    from ops.deployment.install import install, next_steps
+    from ops.report.deployment import InstallReport
 
-    if form == "json":
-        documents = [{"path": f.path, "mode": f"{f.mode:04o}", "text": f.text} for f in files]
-        click.echo(json.dumps({"files": documents}, ensure_ascii=False))
-        return
-    for file in files:
-        if len(files) > 1:
-            click.echo(f"# ---- {file.path}")
-        click.echo(file.text, nl=False)
-
-
-def _report(form: str, done: Sequence[Installed], steps: Sequence[str], language: Language) -> None:
-    import json
-
-    from ops.text.language import Text
-
-    if form == "json":
-        rows = [{"path": item.path, "state": item.state, "kept": item.kept} for item in done]
-        click.echo(json.dumps({"files": rows, "next": list(steps)}, ensure_ascii=False))
-        return
-    words = {
-        "new": Text(en="installed", zh="已安装"),
-        "changed": Text(en="replaced", zh="已替换"),
-        "unchanged": Text(en="unchanged", zh="未变"),
-    }
-    for item in done:
-        kept = (
-            Text(en=f" (before: {item.kept})", zh=f"（原文件：{item.kept}）").to(language)
-            if item.kept
-            else ""
-        )
-        click.echo(f"{words[item.state].to(language)} {item.path}{kept}")
-    if steps:
-        click.echo(Text(en="Next:", zh="接下来：").to(language))
-        for step in steps:
-            click.echo(f"  {step}")
+    done = install(kind, files, root, deployment.test_nginx)
+    changed = any(item.state != "unchanged" for item in done)
+    steps = next_steps(kind, files, root, changed=changed, reload_nginx=deployment.reload_nginx)
+    show(form, InstallReport(kind, done, steps), language)
+    if kind == "logrotate":
+        for reason in deployment.not_rotated:
+            click.echo(f"gte-ops: {reason.to(language)}", err=True)
+    if kind == "systemd" and deployment.gunicorn_owner[0] == "root":
+        _warn_of_root(deployment.unit, language)
 
 
 def _warn_of_root(unit: str, language: Language) -> None:

@@ -7,27 +7,43 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ops.cli.options import config_option, language_option, read_settings, report_format_option
+from ops.cli.help import BilingualGroup
+from ops.cli.options import (
+    config_option,
+    language_option,
+    option,
+    report_format_option,
+    settings_and_path,
+    settings_from,
+    show,
+)
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from ops.settings import Settings
+    from ops.supervision.state_store import StateStore
     from ops.text.language import Language
 
 # Another instance holds the lock, or the watchdog itself failed: nothing was judged.
 UNJUDGED = 3
 
 
-@click.group(invoke_without_command=True)
+@click.group(
+    cls=BilingualGroup,
+    invoke_without_command=True,
+    zh="""守护服务：只重启真正失效或卡死的部分。
+
+    不带 --once 时持续运行，直到被停止。--once 的退出码：0 健康，1 已处理并恢复，2 故障，3 无法判断。""",
+)
 @config_option
-@click.option("--once", is_flag=True, help="One round, for cron, acting by the state kept between rounds.")
+@option(
+    "--once",
+    is_flag=True,
+    en="One cycle, for cron, acting by the state kept between cycles.",
+    zh="只检查一次，供 cron 使用；依据各次之间保存的状态行动。",
+)
 @report_format_option
 @language_option
 @click.pass_context
-def watchdog(
-    ctx: click.Context, config: str | None, once: bool, form: str, language: Language | None
-) -> None:
+def watchdog(ctx: click.Context, config: str | None, once: bool, form: str, language: Language) -> None:
     """Keep the service up: restart what is dead or stuck, and no more. 守护服务：只重启真正卡死的部分。
 
     Without --once it runs until it is stopped. Exit code of --once: 0 healthy, 1 acted and recovered, 2 failing,
@@ -41,58 +57,58 @@ def watchdog(
       gte-ops watchdog status
       gte-ops watchdog forget
     """
-    ctx.obj = {"config": config, "language": language}
-    if ctx.invoked_subcommand is not None:
-        return
-    sys.exit(_once(config, form, language) if once else _serve(config, language))
+    if ctx.invoked_subcommand is None:
+        sys.exit(_once(config, form, language) if once else _serve(config, language))
 
 
-def _once(config: str | None, form: str, language: Language | None) -> int:
-    from ops.errors import OpsError
+def _once(config: str | None, form: str, language: Language) -> int:
+    from ops.errors import ErrorKind, OpsError
+    from ops.report.watchdog import WatchdogOnceReport
     from ops.supervision.alerts import WatchdogJournal
     from ops.supervision.cycle import Watchdog
     from ops.supervision.state_store import LockedError
-    from ops.text.language import reader_language
     from ops.text.sanitize import safe_line
     from ops.watchdog import clean_up, locked, refuse_shared_places, run_once
 
-    settings, path = _settings(config)
-    chosen = language or reader_language()
+    settings, path = settings_and_path(config)
     journal = WatchdogJournal(sys.stderr)
     try:
         refuse_shared_places(settings)
         with locked(settings):
             clean_up(settings)
-            runner = Watchdog(settings, path, chosen, journal, resident=False)
+            runner = Watchdog(settings, path, language, journal, resident=False)
             result = run_once(runner)
-            _report(form, runner, result, chosen)
+            show(form, WatchdogOnceReport(runner, result), language)
             return result.exit_code
     except LockedError as held:
-        journal.note("locked", detail=str(held))
-        return UNJUDGED
+        event, detail, kind = "locked", str(held), ErrorKind.LOCKED
     except OpsError as error:
-        journal.note("refused", detail=safe_line(str(error)))
-        return UNJUDGED
+        event, detail, kind = "refused", safe_line(str(error)), error.kind
     except Exception as error:  # noqa: BLE001  exit code 1 would say 'acted and recovered'
-        journal.note("round_failed", detail=safe_line(f"{type(error).__name__}: {error}"))
-        return UNJUDGED
+        event, detail = "round_failed", safe_line(f"{type(error).__name__}: {error}")
+        kind = ErrorKind.DEFECT
+    journal.note(event, detail=detail)
+    if form != "text":
+        from ops.report.error import ErrorReport
+
+        show(form, ErrorReport(detail, kind, UNJUDGED), language)
+    return UNJUDGED
 
 
-def _serve(config: str | None, language: Language | None) -> int:
+def _serve(config: str | None, language: Language) -> int:
     from ops.supervision.alerts import WatchdogJournal
     from ops.supervision.cycle import Watchdog
     from ops.supervision.sd_notify import NotifySocket
     from ops.supervision.state_store import LockedError
-    from ops.text.language import reader_language
     from ops.watchdog import clean_up, locked, refuse_shared_places, run_service
 
-    settings, path = _settings(config)
+    settings, path = settings_and_path(config)
     journal = WatchdogJournal(sys.stdout)
     try:
         refuse_shared_places(settings)
         with locked(settings):
             clean_up(settings)
-            runner = Watchdog(settings, path, language or reader_language(), journal, resident=True)
+            runner = Watchdog(settings, path, language, journal, resident=True)
             run_service(runner, NotifySocket())
     except LockedError as held:
         journal.note("locked", detail=str(held))
@@ -100,39 +116,16 @@ def _serve(config: str | None, language: Language | None) -> int:
     return 0
 
 
-def _report(form: str, runner: object, result: object, language: Language) -> None:
-    """One line for a person, one document for a program; nothing for cron while all is well."""
-    import json
+@watchdog.command(
+    zh="""维护期间暂停守护：在 DURATION（30m、2h，最长七天）内不重启任何进程。
 
-    from ops.supervision.cycle import Watchdog
-    from ops.watchdog import OnceResult, status_line
-
-    assert isinstance(runner, Watchdog)  # noqa: S101  imported late, so typed late
-    assert isinstance(result, OnceResult)  # noqa: S101
-    line = status_line(runner, result.outcome)
-    if form == "json":
-        document = {
-            "state": result.outcome.verdict.state,
-            "fault": result.outcome.verdict.fault or None,
-            "detail": result.outcome.verdict.detail.to(language),
-            "acted": result.acted,
-            "paused": result.outcome.paused,
-            "holding": runner.memory.gave_up,
-            "exit_code": result.exit_code,
-        }
-        click.echo(json.dumps(document, ensure_ascii=False))
-    elif result.exit_code != 0 or sys.stdout.isatty():
-        # Only here: a healthy round from cron says nothing, and is to be short.
-        from ops.report.sentences import showable
-
-        click.echo(showable(line, sys.stdout))
-
-
-@watchdog.command()
+    到时自动恢复。"""
+)
 @click.argument("duration")
 @config_option
-@click.pass_context
-def pause(ctx: click.Context, duration: str, config: str | None) -> None:
+@report_format_option
+@language_option
+def pause(duration: str, config: str | None, form: str, language: Language) -> None:
     """Restart nothing for DURATION (30m, 2h), at most seven days. 维护期间暂停守护。
 
     The pause ends by itself.
@@ -144,8 +137,10 @@ def pause(ctx: click.Context, duration: str, config: str | None) -> None:
     import getpass
     import time
 
+    from ops.report.watchdog import WatchdogChangeReport
     from ops.supervision.state_store import LONGEST_PAUSE, Pause
     from ops.text.duration import parse_duration
+    from ops.text.language import Text
 
     try:
         seconds = float(parse_duration(duration))
@@ -158,36 +153,48 @@ def pause(ctx: click.Context, duration: str, config: str | None) -> None:
         by = getpass.getuser()
     except (KeyError, OSError):
         by = ""
-    ledger = _ledger(ctx, config)
+    store = _store(config)
     try:
-        ledger.pause(Pause(until=now + seconds, since=now, by=by))
+        store.pause(Pause(until=now + seconds, since=now, by=by))
     except OSError as error:
-        raise _unwritable(str(ledger.pause_path), error) from None
-    click.echo(time.strftime("paused until %Y-%m-%d %H:%M:%S %z", time.localtime(now + seconds)))
+        raise _unwritable(str(store.pause_path), error) from None
+    until = time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(now + seconds))
+    words = Text(en=f"paused until {until}", zh=f"已暂停，至 {until}")
+    show(form, WatchdogChangeReport("pause", words, {"paused_until": now + seconds}), language)
 
 
-@watchdog.command()
+@watchdog.command(zh="结束暂停。")
 @config_option
-@click.pass_context
-def resume(ctx: click.Context, config: str | None) -> None:
+@report_format_option
+@language_option
+def resume(config: str | None, form: str, language: Language) -> None:
     """End a pause. 结束暂停。
 
     \b
     Example:
       gte-ops watchdog resume
     """
-    ledger = _ledger(ctx, config)
+    from ops.report.watchdog import WatchdogChangeReport
+    from ops.text.language import Text
+
+    store = _store(config)
     try:
-        was = ledger.resume()
+        was_paused = store.resume()
     except OSError as error:
-        raise _unwritable(str(ledger.pause_path), error) from None
-    click.echo("resumed" if was else "there was no pause")
+        raise _unwritable(str(store.pause_path), error) from None
+    words = (
+        Text(en="resumed", zh="已恢复守护")
+        if was_paused
+        else Text(en="there was no pause", zh="当前并未暂停")
+    )
+    show(form, WatchdogChangeReport("resume", words, {"was_paused": bool(was_paused)}), language)
 
 
-@watchdog.command()
+@watchdog.command(zh="忘记服务的启动环境；改为记住当前运行的实例。")
 @config_option
-@click.pass_context
-def forget(ctx: click.Context, config: str | None) -> None:
+@report_format_option
+@language_option
+def forget(config: str | None, form: str, language: Language) -> None:
     """Forget how the service was started; what runs now is remembered instead. 忘记服务的启动环境。
 
     \b
@@ -195,23 +202,33 @@ def forget(ctx: click.Context, config: str | None) -> None:
       gte-ops watchdog forget
     """
     from ops.control import launch
+    from ops.report.watchdog import WatchdogChangeReport
     from ops.supervision.state_store import refuse_shared_directory
+    from ops.text.language import Text
 
-    path = launch.launch_path(_settings(config or ctx.obj["config"])[0])
+    path = launch.launch_path(settings_from(config))
     refuse_shared_directory(path.parent)
     try:
-        was = launch.forget(path)
+        was_remembered = launch.forget(path)
     except OSError as error:
         raise _unwritable(str(path), error) from None
-    click.echo("forgotten" if was else "nothing was remembered")
+    words = (
+        Text(en="forgotten", zh="已忘记")
+        if was_remembered
+        else Text(en="nothing was remembered", zh="没有记住任何启动环境")
+    )
+    show(form, WatchdogChangeReport("forget", words, {"was_remembered": bool(was_remembered)}), language)
 
 
-@watchdog.command()
+@watchdog.command(
+    zh="""守护状态：最近看到什么、做了什么、是否已停手。
+
+    退出码：0 正常；1 饱和、启动中、已暂停或已停手；2 故障；3 从未检查过或无法判断。"""
+)
 @config_option
 @report_format_option
 @language_option
-@click.pass_context
-def status(ctx: click.Context, config: str | None, form: str, language: Language | None) -> None:
+def status(config: str | None, form: str, language: Language) -> None:
     """What the watchdog saw last, did last, and whether it holds. 守护状态。
 
     Exit code: 0 ok, 1 saturated, booting, paused or holding, 2 failing, 3 never looked or cannot tell.
@@ -221,21 +238,19 @@ def status(ctx: click.Context, config: str | None, form: str, language: Language
       gte-ops watchdog status
       gte-ops watchdog status --format json
     """
-    from ops.report.watchdog import exit_code, read_status, render
-    from ops.text.language import reader_language
+    from ops.report.watchdog import WatchdogStatusReport, exit_code, read_status
 
-    settings = _settings(config or ctx.obj["config"])[0]
-    read = read_status(settings)
-    render(form, read, language or ctx.obj["language"] or reader_language(), sys.stdout)
-    sys.exit(exit_code(read))
+    state = read_status(settings_from(config))
+    show(form, WatchdogStatusReport(state), language)
+    sys.exit(exit_code(state))
 
 
-def _ledger(ctx: click.Context, config: str | None):  # type: ignore[no-untyped-def]  # noqa: ANN202  imported late
+def _store(config: str | None) -> StateStore:
     from pathlib import Path
 
     from ops.supervision.state_store import StateStore, refuse_shared_directory
 
-    state_file = Path(_settings(config or ctx.obj["config"])[0].watchdog.state_file)
+    state_file = Path(settings_from(config).watchdog.state_file)
     refuse_shared_directory(state_file.parent)
     return StateStore(state_file)
 
@@ -244,8 +259,3 @@ def _unwritable(path: str, error: OSError) -> Exception:
     from ops.errors import OpsError
 
     return OpsError(f"{path}: {error.strerror or error}; run it as the watchdog's user")
-
-
-def _settings(config: str | None) -> tuple[Settings, Path | None]:
-    settings, file = read_settings(config)
-    return settings, file.path

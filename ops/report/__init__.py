@@ -1,38 +1,37 @@
-"""One diagnosis, rendered: a module for each format. None of them decides anything."""
+"""Everything that is shown. A command makes a `CommandReport`; each format has one writer, for every command.
+
+A format is a module of `ops/report/formats/` with a function ``write``, and its name in `FORMATS`."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from typing import TextIO
+from typing import TYPE_CHECKING
 
-from ops.diagnosis.model import Diagnosis
-from ops.errors import UsageError
-from ops.text.language import Language
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TextIO
 
-Renderer = Callable[[Diagnosis, Language, TextIO, bool | None], None]
+    from ops.report.model import CommandReport
+    from ops.text.language import Language
 
-# Format -> where its renderer is; it is imported when it is asked for.
-RENDERERS: dict[str, tuple[str, str]] = {
-    "text": ("ops.report.doctor.text", "render_text"),
-    "json": ("ops.report.doctor.json", "render_json"),
-    "nagios": ("ops.report.doctor.nagios", "render_nagios"),
-    "html": ("ops.report.doctor.html", "render_html"),
-    "junit": ("ops.report.doctor.junit", "render_junit"),
-}
+    Writer = Callable[[CommandReport, Language, TextIO, bool | None], None]
+
+FORMATS = ("text", "json", "nagios", "html", "junit", "prometheus")
 
 
-def renderer(form: str) -> Renderer:
-    """The renderer for ``form``. Raises `UsageError` for a format there is none for."""
-    if form not in RENDERERS:
-        raise UsageError(f"there is no format {form!r}; choose one of {', '.join(RENDERERS)}")
-    module, name = RENDERERS[form]
-    found: Renderer = getattr(importlib.import_module(module), name)
-    return found
+def writer(form: str) -> Writer:
+    """The writer of ``form``. Raises `UsageError` for a format there is none for."""
+    from ops.errors import UsageError
+
+    if form not in FORMATS:
+        raise UsageError(f"there is no format {form!r}; choose one of {', '.join(FORMATS)}")
+    # Imported when it is asked for: HTML alone costs more than the diagnosis.
+    write: Writer = importlib.import_module(f"ops.report.formats.{form}").write
+    return write
 
 
 def render(
-    form: str, diagnosis: Diagnosis, language: Language, out: TextIO, color: bool | None = None
+    form: str, report: CommandReport, language: Language, out: TextIO, color: bool | None = None
 ) -> None:
-    """Write ``diagnosis`` to ``out``. ``color`` None: where ``out`` is a terminal that wants it."""
-    renderer(form)(diagnosis, language, out, color)
+    """Write ``report`` to ``out``. ``color`` None: if ``out`` is a terminal that wants it."""
+    writer(form)(report, language, out, color)

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any, TextIO
+from typing import Any
 
 from ops.facts.certificate_inventory import Judged, Renewal, Review, Status
-from ops.report.json_document import write_document
-from ops.report.sentences import STATUS_WORDS, readable_language, sentence, showable
+from ops.report.model import (
+    BLANK,
+    Alert,
+    CommandReport,
+    PerformanceValue,
+    ReportCase,
+    ReportLine,
+    Samples,
+)
+from ops.report.sentences import STATUS_STYLES, STATUS_WORDS, sentence
 from ops.text.duration import age
 from ops.text.language import Language, Text
 
@@ -32,42 +40,78 @@ _UNSEEN = Text(en="Not seen: {}", zh="未能看到：{}")
 _YES_NO = {True: Text(en="yes", zh="是"), False: Text(en="no", zh="否")}
 
 
-def render_certificates(form: str, review: Review, language: Language, out: TextIO) -> None:
-    """Write ``review`` as text, json, nagios or prometheus."""
-    if form == "json":
-        write_document(document(review, language), out)
-        return
-    renderers: dict[str, Callable[[Review, Language], str]] = {
-        "text": _text,
-        "nagios": _nagios,
-        "prometheus": lambda review, _language: prometheus(review),
-    }
-    language = readable_language(language, out) if form in ("text", "nagios") else language
-    words = renderers[form](review, language)
-    for line in words.splitlines():
-        out.write(showable(line, out) + "\n")
+class CertificateReport(CommandReport):
+    """What `gte-ops cert check` reports."""
 
+    command = "cert check"
+    alert_lead = "CERTS {} - "
 
-# --- for people ---
+    def __init__(self, review: Review) -> None:
+        self.review = review
 
+    @property
+    def status(self) -> Status:
+        """The gravest certificate's."""
+        return self.review.status
 
-def _text(review: Review, language: Language) -> str:
-    return "\n".join(_text_lines(review, language)) + "\n"
+    def lines(self, language: Language) -> Iterator[ReportLine]:
+        """A block for each certificate, or a line for each healthy one of many."""
+        review = self.review
+        yield ReportLine(
+            _summary(review, language),
+            lead=f"{_WORDS[review.status].to(language)}  ",
+            lead_style=STATUS_STYLES[review.status],
+        )
+        whole = len(review.certificates) <= SHOWN_WHOLE
+        for one in review.certificates:
+            if whole or one.status != "ok":
+                yield BLANK
+                yield from _block(one, review.taken_at, language)
+            else:
+                yield _headline(one, language)
+        if review.unseen:
+            yield BLANK
+        for place in review.unseen:
+            yield ReportLine(_UNSEEN.to(language).format(sentence(place.reason, language)))
 
+    def document(self, language: Language) -> dict[str, Any]:
+        """As the contract has it: names, times as ISO 8601 in UTC, days as numbers; and what goes beyond."""
+        return {
+            "taken_at": _iso(self.review.taken_at),
+            "certificates": [_entry(one, language) for one in self.review.certificates],
+            "unseen": [sentence(place.reason, language) for place in self.review.unseen],
+        }
 
-def _text_lines(review: Review, language: Language) -> Iterator[str]:
-    yield f"{_WORDS[review.status].to(language)}  {_summary(review, language)}"
-    whole = len(review.certificates) <= SHOWN_WHOLE
-    for one in review.certificates:
-        if whole or one.status != "ok":
-            yield ""
-            yield from _block(one, review.taken_at, language)
-        else:
-            yield _headline(one, language)
-    if review.unseen:
-        yield ""
-    for place in review.unseen:
-        yield _UNSEEN.to(language).format(sentence(place.reason, language))
+    def alert(self, language: Language) -> Alert:
+        """The gravest certificate and the counts; a line for each that is not in order."""
+        review = self.review
+        headline = _summary(review, language)
+        troubled = [one for one in review.certificates if one.status != "ok"]
+        if troubled:
+            first = troubled[0]
+            headline = f"{first.name} [{first.where}]: {_gravest(first, language)}; {headline}"
+        details = (
+            f"{STATUS_WORDS[one.status]}: {one.name} [{one.where}] {' '.join(one.reasons)} {_gravest(one, language)}"
+            for one in troubled
+        )
+        return Alert(headline, tuple(details), tuple(_measures(review)))
+
+    def cases(self, language: Language) -> Sequence[ReportCase]:
+        """A case for each certificate."""
+        return [
+            ReportCase(
+                f"gte-ops.cert.{one.source}",
+                sentence(f"{one.name} {one.where}", "en"),
+                {"ok": "pass", "unknown": "error"}.get(one.status, one.status),
+                sentence(_gravest(one, language), language),
+                because=sentence(_gravest(one, language), language),
+            )
+            for one in self.review.certificates
+        ]
+
+    def samples(self) -> Iterable[Samples]:
+        """Timestamps rather than days left, so that an alert is right however old the file is."""
+        return _samples(self.review)
 
 
 def _summary(review: Review, language: Language) -> str:
@@ -77,26 +121,32 @@ def _summary(review: Review, language: Language) -> str:
     return _COUNT.to(language).format(total=len(review.certificates), **counts)
 
 
-def _headline(one: Judged, language: Language) -> str:
+def _headline(one: Judged, language: Language) -> ReportLine:
     left = ""
     if one.left is not None and one.share is not None:
         left = f"  {age(one.left)} ({one.share:.0%})"
     codes = f"  {' '.join(one.reasons)}" if one.reasons else ""
     name, where = sentence(one.name, language), sentence(one.where, language)
     source = _SOURCES[one.source].to(language)
-    return f"{_WORDS[one.status].to(language)}  {name}  [{source} {where}]{left}{codes}"
+    return ReportLine(
+        f"{name}  [{source} {where}]{left}{codes}",
+        lead=f"{_WORDS[one.status].to(language)}  ",
+        lead_style=STATUS_STYLES[one.status],
+    )
 
 
-def _block(one: Judged, now: float, language: Language) -> Iterator[str]:
+def _block(one: Judged, now: float, language: Language) -> Iterator[ReportLine]:
     yield _headline(one, language)
     for remark in one.remarks:
-        yield (
-            f"    ! {sentence(remark.text, language)}"
-            if remark.severity
-            else (f"    - {sentence(remark.text, language)}")
-        )
+        yield ReportLine(sentence(remark.text, language), 4, lead="! " if remark.severity else "- ")
     for label, words in _facts(one, now, language):
-        yield f"    {label}: {sentence(words, language)}"
+        yield ReportLine(sentence(words, language), 4, lead=f"{label}: ")
+
+
+def _gravest(one: Judged, language: Language) -> str:
+    """The remark that decides, or else the status."""
+    grave = next((remark for remark in one.remarks if remark.severity), None)
+    return sentence(grave.text, language) if grave else one.status
 
 
 def _facts(one: Judged, now: float, language: Language) -> Iterator[tuple[str, str]]:
@@ -152,17 +202,6 @@ def _minute(moment: float) -> str:
 # --- for programs ---
 
 
-def document(review: Review, language: Language) -> dict[str, Any]:
-    """The review as the contract has it (names, times as ISO 8601 in UTC, days as numbers), and what goes beyond."""
-    return {
-        "schema_version": 1,
-        "status": review.status,
-        "taken_at": _iso(review.taken_at),
-        "certificates": [_entry(one, language) for one in review.certificates],
-        "unseen": [sentence(place.reason, language) for place in review.unseen],
-    }
-
-
 def _entry(one: Judged, language: Language) -> dict[str, Any]:
     leaf, renewal = one.certificate, one.renewal
     return {
@@ -211,32 +250,11 @@ def _iso(moment: float | None) -> str | None:
         return None
 
 
-# --- for Nagios (Monitoring Plugins Development Guidelines, 2.6) ---
+# --- for monitoring systems ---
 
 
-def _nagios(review: Review, language: Language) -> str:
-    def plain(words: str) -> str:
-        return sentence(words, language).replace("|", "/")
-
-    first = next((one for one in review.certificates if one.status != "ok"), None)
-    headline = _summary(review, language)
-    if first is not None:
-        grave = next((r for r in first.remarks if r.severity), None)
-        told = sentence(grave.text, language) if grave else first.status
-        headline = f"{first.name} [{first.where}]: {told}; {headline}"
-    lines = [f"CERTS {STATUS_WORDS[review.status]} - {plain(headline)} | {' '.join(_measures(review))}"]
-    for one in review.certificates:
-        if one.status != "ok":
-            grave = next((r for r in one.remarks if r.severity), None)
-            told = sentence(grave.text, language) if grave else one.status
-            lines.append(
-                plain(f"{STATUS_WORDS[one.status]}: {one.name} [{one.where}] {' '.join(one.reasons)} {told}")
-            )
-    return "\n".join(lines) + "\n"
-
-
-def _measures(review: Review) -> Iterator[str]:
-    """Days left with the marks below which it warns and fails: ``'label'=value;warn:;crit:``."""
+def _measures(review: Review) -> Iterator[PerformanceValue]:
+    """Days left with the marks below which it warns and fails."""
     taken: dict[str, int] = {}
     for one in review.certificates:
         if one.left is None or one.warn_below is None or one.fail_below is None:
@@ -244,88 +262,83 @@ def _measures(review: Review) -> Iterator[str]:
         label = sentence(f"{one.name} {one.where}", "en").replace("'", "").replace("=", "_").replace("|", "/")
         taken[label] = taken.get(label, 0) + 1
         label = label if taken[label] == 1 else f"{label} #{taken[label]}"
-        days = (one.left / DAY, one.warn_below / DAY, one.fail_below / DAY)
-        yield f"'{label}'={days[0]:.2f};{days[1]:.2f}:;{days[2]:.2f}:;;"
-    yield f"'certificates'={len(review.certificates)};;;0"
+        limits = f";{one.warn_below / DAY:.2f}:;{one.fail_below / DAY:.2f}:;;"
+        yield PerformanceValue(label, f"{one.left / DAY:.2f}", limits)
+    yield PerformanceValue("certificates", str(len(review.certificates)))
 
-
-# --- for Prometheus (text exposition format; node_exporter's textfile collector) ---
 
 _LEVELS: dict[Status, int] = {"ok": 0, "warn": 1, "fail": 2, "unknown": 3}
 
 
-def prometheus(review: Review) -> str:
-    """Timestamps rather than days left, so that the alert is right however old the file is; and what was not read."""
-    lines: list[str] = []
-
-    def metric(name: str, text: str, samples: Iterable[tuple[str, float | None]]) -> None:
-        present = [(labels, value) for labels, value in samples if value is not None]
-        full = f"gte_ops_certificate_{name}"
-        if present:
-            lines.extend([f"# HELP {full} {text}", f"# TYPE {full} gauge"])
-            lines.extend(f"{full}{labels} {value:.15g}" for labels, value in present)
+def _samples(review: Review) -> Iterator[Samples]:
+    def metric(name: str, text: str, values: Iterable[tuple[dict[str, str], float | None]]) -> Samples:
+        present = tuple((labels, value) for labels, value in values if value is not None)
+        return Samples(f"certificate_{name}", text, present)
 
     labelled = list(_labelled(review.certificates))
-    leaves = [(labels, one, one.certificate) for labels, one in labelled]
-    metric(
+    leaves = [(labels, one.certificate) for labels, one in labelled if one.certificate]
+    renewals = [(labels, one.renewal) for labels, one in labelled if one.renewal is not None]
+    yield metric(
         "not_before_timestamp_seconds",
         "When the certificate begins to be valid, Unix seconds.",
-        ((labels, leaf.not_before) for labels, _, leaf in leaves if leaf),
+        ((labels, leaf.not_before) for labels, leaf in leaves),
     )
-    metric(
+    yield metric(
         "not_after_timestamp_seconds",
         "When the certificate ends, Unix seconds.",
-        ((labels, leaf.not_after) for labels, _, leaf in leaves if leaf),
+        ((labels, leaf.not_after) for labels, leaf in leaves),
     )
-    metric(
+    yield metric(
         "read_failure",
         "Whether the certificate could not be read from its file or endpoint.",
         ((labels, float(one.certificate is None)) for labels, one in labelled),
     )
-    metric(
+    yield metric(
         "status",
         "What was judged: 0 ok, 1 warning, 2 critical, 3 unknown.",
         ((labels, float(_LEVELS[one.status])) for labels, one in labelled),
     )
-    metric(
+    yield metric(
         "matches_disk",
         "Whether what is served is what lies in the configured file.",
         ((labels, None if one.matches_disk is None else float(one.matches_disk)) for labels, one in labelled),
     )
-    renewals = [(labels, one.renewal) for labels, one in labelled if one.renewal is not None]
-    metric(
+    yield from _renewal_samples(renewals, metric)
+    unread = sum(one.certificate is None for one in review.certificates) + len(review.unseen)
+    yield metric(
+        "read_failures",
+        "Certificates and places that could not be read in this run.",
+        [({}, float(unread))],
+    )
+
+
+def _renewal_samples(
+    renewals: Sequence[tuple[dict[str, str], Renewal]], metric: Callable[..., Samples]
+) -> Iterator[Samples]:
+    yield metric(
         "renewal_due_timestamp_seconds",
         "When renewal was or will be due, Unix seconds.",
         ((labels, renewal.due_at) for labels, renewal in renewals),
     )
-    metric(
+    yield metric(
         "renewal_failed_tries",
         "Attempts to renew that failed since the last success.",
         ((labels, float(renewal.failed_tries)) for labels, renewal in renewals),
     )
-    metric(
+    yield metric(
         "renewal_last_run_timestamp_seconds",
         "When certbot last dealt with the lineage, Unix seconds.",
         ((labels, renewal.last_run) for labels, renewal in renewals),
     )
-    metric(
-        "read_failures",
-        "Certificates and places that could not be read in this run.",
-        [("", float(sum(one.certificate is None for one in review.certificates) + len(review.unseen)))],
-    )
-    return "\n".join(lines) + "\n"
 
 
-def _labelled(certificates: Iterable[Judged]) -> Iterator[tuple[str, Judged]]:
+def _labelled(certificates: Iterable[Judged]) -> Iterator[tuple[dict[str, str], Judged]]:
     """Labels for each; a series may stand once only."""
-    taken: set[str] = set()
+    taken: set[tuple[str, ...]] = set()
     for one in certificates:
-        pairs = {"name": one.name, "source": one.source, "where": one.where}
-        labels = "{" + ",".join(f'{key}="{_escaped(value)}"' for key, value in pairs.items()) + "}"
-        if labels not in taken:
-            taken.add(labels)
+        labels = {"name": one.name, "source": one.source, "where": one.where}
+        # As the writer will have them: two names may differ in what is not shown.
+        series = tuple(sentence(value, "en") for value in labels.values())
+        if series not in taken:
+            taken.add(series)
             yield labels, one
-
-
-def _escaped(value: str) -> str:
-    return sentence(value, "en").replace("\\", "\\\\").replace('"', '\\"')

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TextIO
+from typing import Any
 
+from ops.diagnosis.model import Status
 from ops.notifications.destination import masked
 from ops.report.config_reference import key_values, plain_value, toml_value
-from ops.report.json_document import write_document
-from ops.report.terminal import Page
+from ops.report.model import BLANK, CommandReport, ReportLine
 from ops.settings import SEARCH_PATH, Settings, SettingsFile
 from ops.text.language import Language, Text
 from ops.text.sanitize import safe_line, without_controls, without_secrets
 from ops.text.secret_scan.command_lines import without_secret_arguments
 
-SCHEMA_VERSION = 1
 _MAX_ERROR_CHARS = 600
 
 _ORIGINS = {"file": Text(en="file   ", zh="文件"), "default": Text(en="default", zh="默认")}
@@ -59,45 +58,53 @@ def _is_set(table: Any, path: Sequence[str]) -> bool:
     return True
 
 
-def render_settings(
-    form: str,
-    settings: Settings,
-    file: SettingsFile,
-    document: Mapping[str, Any],
-    language: Language,
-    out: TextIO,
-) -> None:
-    """Write each key with its value and its origin, as text or JSON. ``document``: what the file sets."""
-    in_file = keys_in(document)
-    if form == "json":
-        values = [
-            {
-                "key": name,
-                "value": _finite(shown_value(value, is_secret=key.is_secret)),
-                "origin": "file" if name in in_file else "default",
-                "unset": key.unset.to(language) if key.unset and value in (None, "", ()) else None,
-            }
-            for name, key, value in key_values(settings)
-        ]
-        path = str(file.path.absolute()) if file.path else None
-        write_document({**_head(path), "passed_over": list(file.passed_over), "values": values}, out)
-        return
-    page = Page(out)
-    page.prose(_file_line(file, language))
-    section = ""
-    for name, key, value in key_values(settings):
-        if name.partition(".")[0] != section:
-            section = name.partition(".")[0]
-            page.blank()
-        origin = _ORIGINS["file" if name in in_file else "default"].to(language)
-        if value in (None, "", ()):
-            unset = key.unset.to(language) if key.unset else _NOT_SET.to(language)
-            words = _WITHOUT.to(language).format(name, unset)
-        else:
-            words = f"{name} = {toml_value(shown_value(value, is_secret=key.is_secret))}"
-        page.prose(
-            without_controls(words), lead=f"{origin}  ", lead_style="bold" if name in in_file else "dim"
-        )
+class SettingsReport(CommandReport):
+    """Each key with its value and its origin. ``document``: what the file sets."""
+
+    command = "config show"
+
+    def __init__(self, settings: Settings, file: SettingsFile, document: Mapping[str, Any]) -> None:
+        self._settings = settings
+        self._file = file
+        self._in_file = keys_in(document)
+
+    def lines(self, language: Language) -> Iterator[ReportLine]:
+        """A line for each key, a blank one between sections."""
+        yield ReportLine(_file_line(self._file, language))
+        section = ""
+        for name, key, value in key_values(self._settings):
+            if name.partition(".")[0] != section:
+                section = name.partition(".")[0]
+                yield BLANK
+            if value in (None, "", ()):
+                unset = key.unset.to(language) if key.unset else _NOT_SET.to(language)
+                words = _WITHOUT.to(language).format(name, unset)
+            else:
+                words = f"{name} = {toml_value(shown_value(value, is_secret=key.is_secret))}"
+            yield ReportLine(
+                without_controls(words),
+                lead=_ORIGINS[self._origin(name)].to(language) + "  ",
+                lead_style="bold" if name in self._in_file else "dim",
+            )
+
+    def document(self, language: Language) -> dict[str, Any]:
+        """``values``: key, value, origin, and what is used without a value."""
+        return {
+            "file": str(self._file.path.absolute()) if self._file.path else None,
+            "passed_over": list(self._file.passed_over),
+            "values": [
+                {
+                    "key": name,
+                    "value": _finite(shown_value(value, is_secret=key.is_secret)),
+                    "origin": self._origin(name),
+                    "unset": key.unset.to(language) if key.unset and value in (None, "", ()) else None,
+                }
+                for name, key, value in key_values(self._settings)
+            ],
+        }
+
+    def _origin(self, name: str) -> str:
+        return "file" if name in self._in_file else "default"
 
 
 def _finite(value: Any) -> Any:
@@ -124,34 +131,43 @@ def _without_secrets(value: Any) -> Any:
     return value
 
 
-def render_check(form: str, check: ConfigCheck, language: Language, out: TextIO) -> None:
-    """Write whether the file can be used, and else each error: where it is and what would be right."""
-    if form == "json":
-        document = {
-            **_head(check.file),
-            "status": "unknown" if check.errors else "ok",
-            "keys_set": list(check.keys_set),
-            "errors": [safe_line(error, _MAX_ERROR_CHARS) for error in check.errors],
+class ConfigCheckReport(CommandReport):
+    """Whether the file can be used, and else each error: where it is and what would be right."""
+
+    command = "config check"
+
+    def __init__(self, check: ConfigCheck) -> None:
+        self._check = check
+        self._errors = [safe_line(error, _MAX_ERROR_CHARS) for error in check.errors]
+
+    @property
+    def status(self) -> Status:
+        """ok, or unknown: no command can run with that file."""
+        return "unknown" if self._errors else "ok"
+
+    def lines(self, language: Language) -> Iterator[ReportLine]:
+        """A line for each error, then the verdict."""
+        check = self._check
+        name = safe_line(check.file or "gte-ops.toml", 300)
+        for error in self._errors:
+            yield ReportLine(error, lead=f"{name}: ")
+        if self._errors:
+            yield ReportLine(_UNUSABLE.to(language).format(name, len(self._errors)))
+        elif check.file is None:
+            yield ReportLine(_NO_FILE.to(language).format(", ".join(SEARCH_PATH)))
+        else:
+            yield ReportLine(_USABLE.to(language).format(name, len(check.keys_set)))
+
+    def document(self, language: Language) -> dict[str, Any]:  # noqa: ARG002  errors quote the file's own words
+        """``errors``: one sentence each, in English."""
+        return {
+            "file": self._check.file,
+            "keys_set": list(self._check.keys_set),
+            "errors": self._errors,
         }
-        write_document(document, out)
-        return
-    page = Page(out)
-    name = check.file or "gte-ops.toml"
-    for error in check.errors:
-        page.prose(safe_line(error, _MAX_ERROR_CHARS), lead=f"{safe_line(name, 300)}: ")
-    if check.errors:
-        page.prose(_UNUSABLE.to(language).format(safe_line(name, 300), len(check.errors)))
-    elif check.file is None:
-        page.prose(_NO_FILE.to(language).format(", ".join(SEARCH_PATH)))
-    else:
-        page.prose(_USABLE.to(language).format(safe_line(name, 300), len(check.keys_set)))
 
 
 def _file_line(file: SettingsFile, language: Language) -> str:
     if file.path is None:
         return _NO_FILE.to(language).format(", ".join(SEARCH_PATH))
     return safe_line(_READ.to(language).format(file.path.absolute()), 400)
-
-
-def _head(path: str | None) -> dict[str, Any]:
-    return {"schema_version": SCHEMA_VERSION, "file": path}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TextIO
+from collections.abc import Iterator
+from typing import Any
 
 from ops.diagnosis.catalogue import GUIDE_VALUES, CauseEntry, catalogue, is_command
-from ops.report.sentences import readable_language
-from ops.report.terminal import Page
+from ops.report.model import BLANK, CommandReport, ReportLine, command_line
 from ops.text.language import Language, Text
 
 _MEANS = Text(en="What it means", zh="含义")
@@ -24,35 +24,72 @@ _EXAMPLE_HOST = Text(
 )
 
 
-def render_explanation(code: str, language: Language, out: TextIO, color: bool | None = None) -> None:
-    """Write the page about ``code``, in either case of letters. Raises `ops.diagnosis.catalogue.UnknownCodeError`."""
-    language = readable_language(language, out)
-    entry = catalogue().entry(code.strip().upper())
-    values = example_values(entry)
-    page = Page(out, color)
-    page.prose(entry.title.to(language), style="bold", lead=f"{entry.code}  ", lead_style="bold red")
-    page.prose(_USUALLY[entry.severity].to(language), style="dim")
-    for heading, words in ((_MEANS, entry.means), (_SHOWS, entry.shows)):
-        _heading(page, heading.to(language))
-        page.prose(words.to(language), indent=3)
-    _heading(page, _VERIFY.to(language))
-    page.command(entry.verify_with(values).to(language), indent=3)
-    _heading(page, _FIX.to(language))
-    for number, step in enumerate(entry.fix_with(values), 1):
-        show = page.command if is_command(step) else page.prose
-        show(step.to(language), indent=3, lead=f"{number}. ")
-    _heading(page, _PREVENT.to(language))
-    page.prose(entry.prevent.to(language), indent=3)
-    page.blank()
-    page.prose(_EXAMPLE_HOST.to(language), style="dim")
+class ExplanationReport(CommandReport):
+    """The page about one cause."""
+
+    command = "explain"
+
+    def __init__(self, code: str) -> None:
+        """``code`` in either case of letters. Raises `ops.diagnosis.catalogue.UnknownCodeError`."""
+        self.entry = catalogue().entry(code.strip().upper())
+        self.values = example_values(self.entry)
+
+    def lines(self, language: Language) -> Iterator[ReportLine]:
+        """Meaning, signs, proof, fix and prevention."""
+        entry = self.entry
+        yield ReportLine(
+            entry.title.to(language), style="bold", lead=f"{entry.code}  ", lead_style="bold red"
+        )
+        yield ReportLine(_USUALLY[entry.severity].to(language), style="dim")
+        for heading, words in ((_MEANS, entry.means), (_SHOWS, entry.shows)):
+            yield from _heading(heading.to(language))
+            yield ReportLine(words.to(language), indent=3)
+        yield from _heading(_VERIFY.to(language))
+        yield command_line(entry.verify_with(self.values).to(language), indent=3)
+        yield from _heading(_FIX.to(language))
+        for number, step in enumerate(entry.fix_with(self.values), 1):
+            show = command_line if is_command(step) else ReportLine
+            yield show(step.to(language), indent=3, lead=f"{number}. ")
+        yield from _heading(_PREVENT.to(language))
+        yield ReportLine(entry.prevent.to(language), indent=3)
+        yield BLANK
+        yield ReportLine(_EXAMPLE_HOST.to(language), style="dim")
+
+    def document(self, language: Language) -> dict[str, Any]:
+        """The entry, with the deployment guide's values in its commands."""
+        entry = self.entry
+        return {
+            "code": entry.code,
+            "severity": entry.severity,
+            "title": entry.title.to(language),
+            "means": entry.means.to(language),
+            "shows": entry.shows.to(language),
+            "verify": entry.verify_with(self.values).to(language),
+            "fix": [step.to(language) for step in entry.fix_with(self.values)],
+            "prevent": entry.prevent.to(language),
+        }
 
 
-def list_causes(language: Language, out: TextIO, color: bool | None = None) -> None:
-    """Write every code and its title, in the catalogue's order."""
-    language = readable_language(language, out)
-    page = Page(out, color)
-    for code in catalogue().codes:
-        page.prose(catalogue().entry(code).title.to(language), lead=f"{code}  ", lead_style="bold")
+class CauseListReport(CommandReport):
+    """Every code and its title, in the catalogue's order."""
+
+    command = "explain"
+
+    def lines(self, language: Language) -> Iterator[ReportLine]:
+        """A line for each code."""
+        for code in catalogue().codes:
+            title = catalogue().entry(code).title.to(language)
+            yield ReportLine(title, lead=f"{code}  ", lead_style="bold")
+
+    def document(self, language: Language) -> dict[str, Any]:
+        """``causes``: code, severity and title of each."""
+        entries = [catalogue().entry(code) for code in catalogue().codes]
+        return {
+            "causes": [
+                {"code": entry.code, "severity": entry.severity, "title": entry.title.to(language)}
+                for entry in entries
+            ]
+        }
 
 
 def example_values(entry: CauseEntry) -> dict[str, str]:
@@ -60,6 +97,6 @@ def example_values(entry: CauseEntry) -> dict[str, str]:
     return GUIDE_VALUES | {name: name.upper() for name in entry.facts}
 
 
-def _heading(page: Page, words: str) -> None:
-    page.blank()
-    page.prose(words, style="bold")
+def _heading(words: str) -> Iterator[ReportLine]:
+    yield BLANK
+    yield ReportLine(words, style="bold")

@@ -1,15 +1,12 @@
-"""What several reports write alike: a JSON document, the moment of a run, one format inside another."""
+"""What several reports write alike: a JSON document, the moment of a run."""
 
 from __future__ import annotations
 
-import io
 import json
-from collections.abc import Callable
 from typing import Any, TextIO
 
 from ops.diagnosis.model import Diagnosis
 from ops.report.sentences import can_show
-from ops.text.language import Language
 from ops.text.timestamps import local_time
 
 
@@ -22,14 +19,3 @@ def write_document(document: Any, out: TextIO) -> None:
 def started_at(diagnosis: Diagnosis) -> str:
     """When the run began: ISO 8601 with the offset of the host that was looked at, also where it is read elsewhere."""
     return local_time(diagnosis.started_at, diagnosis.utc_offset).isoformat(timespec="seconds")
-
-
-def text_of(
-    render: Callable[[Diagnosis, Language, TextIO, bool | None], None],
-    diagnosis: Diagnosis,
-    language: Language,
-) -> str:
-    """What ``render`` writes, as words, without colours."""
-    out = io.StringIO()
-    render(diagnosis, language, out, False)
-    return out.getvalue()

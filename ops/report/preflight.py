@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TextIO
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-from ops.diagnosis.checklist import Preflight
+from ops.diagnosis.checklist import Confirmed, Preflight
+from ops.diagnosis.model import CheckResult, Status
 from ops.report.doctor.json import to_document
-from ops.report.doctor.text import show_cause
-from ops.report.json_document import write_document
-from ops.report.sentences import readable_language, sentence
-from ops.report.terminal import Page
+from ops.report.doctor.text import cause_lines
+from ops.report.model import CommandReport, ReportCase, ReportLine
+from ops.report.sentences import sentence
 from ops.text.language import Language, Text
 
 _STANDINGS: dict[str, tuple[Text, str]] = {
@@ -19,35 +20,71 @@ _STANDINGS: dict[str, tuple[Text, str]] = {
     "unconfirmed": (Text(en="NOT CONFIRMED", zh="未能确认"), "bold magenta"),
     "not_needed": (Text(en="not needed", zh="不需要"), "dim"),
 }
+_CASES = {"confirmed": "pass", "warn": "warn", "fail": "fail", "unconfirmed": "error", "not_needed": "skip"}
 
 
-def render_checklist(form: str, preflight: Preflight, language: Language, out: TextIO) -> None:
-    """Write ``preflight`` as text or as one JSON document: the doctor's, with ``confirmations`` beside it."""
-    if form == "json":
-        document = to_document(preflight.diagnosis, language)
-        document["confirmations"] = [
-            {
-                "id": item.confirmation.id,
-                "title": item.confirmation.title.to(language),
-                "status": item.standing,
-                "causes": [cause.code for cause in item.causes],
-                "not_judged": [check.id for check in item.checks if check.status in ("skip", "error")],
-            }
-            for item in preflight.confirmed
+class PreflightReport(CommandReport):
+    """What `gte-ops preflight` reports."""
+
+    command = "preflight"
+
+    def __init__(self, preflight: Preflight) -> None:
+        self.preflight = preflight
+
+    @property
+    def status(self) -> Status:
+        """fail and warn as found; unknown if something could not be confirmed."""
+        return self.preflight.status
+
+    def lines(self, language: Language) -> Iterator[ReportLine]:
+        """A line for each confirmation, then the causes."""
+        for item in self.preflight.confirmed:
+            word, style = _STANDINGS[item.standing]
+            codes = [cause.code for cause in item.causes]
+            yield ReportLine(
+                item.confirmation.title.to(language) + (f": {', '.join(codes)}" if codes else ""),
+                lead=f"{word.to(language)}  ",
+                lead_style=style,
+            )
+            if item.standing != "not_needed":
+                for check in _unjudged(item):
+                    because = sentence(check.skipped_because or "?", language)
+                    yield ReportLine(because, indent=4, style="dim", lead=f"{check.id}: ")
+        diagnosis = self.preflight.diagnosis
+        for number, cause in enumerate(diagnosis.causes, 1):
+            yield from cause_lines(number, cause, diagnosis, language)
+
+    def document(self, language: Language) -> dict[str, Any]:
+        """The doctor's, with ``confirmations`` beside it."""
+        return {
+            "status": self.preflight.diagnosis.status,
+            **to_document(self.preflight.diagnosis, language),
+            "confirmations": [
+                {
+                    "id": item.confirmation.id,
+                    "title": item.confirmation.title.to(language),
+                    "status": item.standing,
+                    "causes": [cause.code for cause in item.causes],
+                    "not_judged": [check.id for check in _unjudged(item)],
+                }
+                for item in self.preflight.confirmed
+            ],
+        }
+
+    def cases(self, language: Language) -> Sequence[ReportCase]:
+        """A case for each confirmation."""
+        return [
+            ReportCase(
+                "gte-ops.preflight",
+                item.confirmation.id,
+                _CASES[item.standing],
+                item.confirmation.title.to(language),
+                " ".join(cause.code for cause in item.causes),
+                because=_STANDINGS[item.standing][0].to(language),
+            )
+            for item in self.preflight.confirmed
         ]
-        write_document(document, out)
-        return
-    language = readable_language(language, out)
-    page = Page(out)
-    for item in preflight.confirmed:
-        word, style = _STANDINGS[item.standing]
-        titles = [cause.code for cause in item.causes]
-        unjudged = [check for check in item.checks if check.status in ("skip", "error")]
-        told = item.confirmation.title.to(language) + (f": {', '.join(titles)}" if titles else "")
-        page.prose(told, lead=f"{word.to(language)}  ", lead_style=style)
-        if item.standing != "not_needed":
-            for check in unjudged:
-                because = sentence(check.skipped_because or "?", language)
-                page.prose(because, indent=4, style="dim", lead=f"{check.id}: ")
-    for number, cause in enumerate(preflight.diagnosis.causes, 1):
-        show_cause(page, number, cause, preflight.diagnosis, language)
+
+
+def _unjudged(item: Confirmed) -> list[CheckResult]:
+    return [check for check in item.checks if check.status in ("skip", "error")]

@@ -11,6 +11,7 @@ from ops.repair.audit_log import UnfinishedRemedy
 from ops.repair.model import Outcome, Remedy, RemedyResult, Repair, Safety
 from ops.report.doctor.json import to_document
 from ops.report.doctor.text import verdict
+from ops.report.formats.json import enveloped
 from ops.report.json_document import write_document
 from ops.report.sentences import command, readable_language, sentence
 from ops.report.terminal import Page
@@ -149,7 +150,7 @@ def pose(remedy: Remedy, language: Language, out: TextIO) -> str:
 
 def write_repair(repair: Repair, language: Language, out: TextIO) -> None:
     """Write the document of the last diagnosis, with the key ``fix`` added."""
-    document = to_document(repair.last, language)
+    document = enveloped(repair.last.status, to_document(repair.last, language))
     document["fix"] = {
         "level": repair.level,
         "acted": repair.acted,

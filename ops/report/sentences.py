@@ -13,6 +13,19 @@ MAX_SENTENCE_CHARS = 600
 
 # Monitoring Plugins Development Guidelines, section 2.3.
 STATUS_WORDS: dict[Status, str] = {"ok": "OK", "warn": "WARNING", "fail": "CRITICAL", "unknown": "UNKNOWN"}
+# The same for a person, in both languages.
+STATUS_NAMES: dict[Status, Text] = {
+    "ok": Text(en="OK", zh="正常"),
+    "warn": Text(en="WARNING", zh="警告"),
+    "fail": Text(en="CRITICAL", zh="故障"),
+    "unknown": Text(en="UNKNOWN", zh="无法判断"),
+}
+STATUS_STYLES: dict[Status, str] = {
+    "ok": "bold green",
+    "warn": "bold yellow",
+    "fail": "bold red",
+    "unknown": "bold magenta",
+}
 
 _PLAIN = str.maketrans({"…": "...", "’": "'", "“": '"', "”": '"', "–": "-", "—": "-"})
 

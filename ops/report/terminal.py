@@ -1,4 +1,4 @@
-"""A page of text for a terminal, a pipe or a file."""
+"""The one layout of lines: on a terminal, in a pipe, in a file."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ import functools
 import os
 from typing import TYPE_CHECKING, TextIO
 
+from ops.report.model import ReportLine
 from ops.report.sentences import showable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 MAX_PROSE_COLUMNS = 110
+# On a narrower terminal text is left to the terminal: columns of a few letters are not read.
+MIN_PROSE_COLUMNS = 20
+# A lead that takes more of the line than this share does not push the lines below it to the right.
+MAX_HANG_SHARE = 0.5
 
 
 def wants_color(out: TextIO) -> bool:
@@ -23,7 +28,8 @@ def wants_color(out: TextIO) -> bool:
 
 
 class Page:
-    """Lines of words. On a terminal prose is wrapped at its width; a command never is, so that it can be copied.
+    """Lines of words. On a terminal prose is wrapped at its width, never inside a path or a word; a command never is,
+    so that it can be copied.
 
     Words are shown letter by letter: neither markup nor emoji codes in them mean anything."""
 
@@ -48,45 +54,55 @@ class Page:
             legacy_windows=False,
         )
 
+    def line(self, line: ReportLine, before: str = "") -> None:
+        """One line of a report, after the words ``before`` on the same line."""
+        words = showable(line.words, self._out)
+        lead = before + " " * line.indent + showable(line.lead, self._out)
+        if self._is_plain:
+            self._out.write(lead + (words if line.is_verbatim else words.rstrip()) + "\n")
+            return
+        if line.is_verbatim and not (self._colored and line.style):
+            # Not through rich, which would turn tabs into blanks.
+            self._out.write(f"{lead}{words}\n")
+            return
+        from rich.text import Text
+
+        begin = Text(before + " " * line.indent)
+        begin.append(showable(line.lead, self._out), style=line.lead_style)
+        for number, part in enumerate([words] if line.is_verbatim else self._wrapped(words, lead)):
+            start = begin if number == 0 else Text(" " * self._hang(lead))
+            self._console.print(start + Text(part, style=line.style), soft_wrap=True)
+
+    def _columns(self) -> int:
+        return min(self._console.width, MAX_PROSE_COLUMNS)
+
+    def _hang(self, lead: str) -> int:
+        """How far the second line of a paragraph is indented."""
+        from rich.cells import cell_len
+
+        width, blanks = cell_len(lead), len(lead) - len(lead.lstrip())
+        return width if width <= self._columns() * MAX_HANG_SHARE else blanks + 2
+
+    def _wrapped(self, words: str, lead: str) -> list[str]:
+        from rich.cells import cell_len
+
+        from ops.report.wrap import wrap
+
+        columns = self._columns()
+        if not self._wraps or columns <= MIN_PROSE_COLUMNS:
+            return [words.rstrip()]
+        return wrap(words, columns - cell_len(lead), columns - self._hang(lead))
+
     def prose(
         self, words: str, indent: int = 0, style: str = "", lead: str = "", lead_style: str = ""
     ) -> None:
         """``lead`` (a number, a code) and then ``words``, continued under the words where they do not fit."""
-        if self._is_plain:
-            shown = showable(words, self._out).rstrip()
-            self._out.write(f"{' ' * indent}{showable(lead, self._out)}{shown}\n")
-            return
-        from rich.cells import cell_len
-        from rich.text import Text
-
-        hang = indent + cell_len(lead)
-        text = Text(showable(words, self._out), style=style)
-        columns = min(self._console.width, MAX_PROSE_COLUMNS) - hang
-        lines = text.wrap(self._console, columns) if self._wraps and columns > 20 else [text]
-        for number, line in enumerate(lines):
-            line.rstrip()
-            begin = Text(" " * indent) if number == 0 else Text(" " * hang)
-            if number == 0:
-                begin.append(showable(lead, self._out), style=lead_style)
-            self._print(begin + line)
+        self.line(ReportLine(words, indent, style, lead, lead_style))
 
     def command(self, words: str, indent: int = 0, lead: str = "") -> None:
         """A command on one line, however long."""
-        if self._is_plain:
-            self._out.write(f"{' ' * indent}{lead}{showable(words, self._out)}\n")
-            return
-        from rich.text import Text
-
-        begin = Text(" " * indent + lead)
-        begin.append(showable(words, self._out), style="cyan")
-        self._print(begin)
+        self.line(ReportLine(words, indent, "cyan", lead, is_verbatim=True))
 
     def blank(self) -> None:
         """An empty line."""
-        if self._is_plain:
-            self._out.write("\n")
-        else:
-            self._console.print()
-
-    def _print(self, line: object) -> None:
-        self._console.print(line, soft_wrap=True)
+        self.line(ReportLine())

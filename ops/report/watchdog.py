@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any
 
+from ops.diagnosis.model import Status as Verdict
+from ops.report.model import CommandReport, ReportLine
 from ops.settings import Settings
 from ops.supervision.alerts import fault_name
 from ops.supervision.sentences import RUNGS, STATES
@@ -14,6 +17,12 @@ from ops.supervision.state import WatchdogState
 from ops.supervision.state_store import Pause, StateStore, clocks, is_locked
 from ops.text.duration import age
 from ops.text.language import Language, Text
+
+if TYPE_CHECKING:
+    from ops.supervision.cycle import Watchdog
+    from ops.watchdog import OnceResult
+
+STATUS_OF_EXIT: dict[int, Verdict] = {0: "ok", 1: "warn", 2: "fail", 3: "unknown"}
 
 _RUNNING = (
     Text(en="a watchdog runs", zh="守护进程正在运行"),
@@ -58,7 +67,82 @@ def exit_code(status: Status) -> int:
     return 0
 
 
-def document(status: Status) -> dict[str, Any]:
+class WatchdogStatusReport(CommandReport):
+    """What `gte-ops watchdog status` reports."""
+
+    command = "watchdog status"
+
+    def __init__(self, state: Status) -> None:
+        self._state = state
+
+    @property
+    def status(self) -> Verdict:
+        """As the exit code."""
+        return STATUS_OF_EXIT[exit_code(self._state)]
+
+    def lines(self, language: Language) -> Iterator[ReportLine]:
+        """A line for each thing that is known."""
+        for text in _texts(self._state):
+            yield ReportLine(text.to(language))
+
+    def document(self, language: Language) -> dict[str, Any]:  # noqa: ARG002  the state's own words are English
+        """Times are Unix seconds."""
+        return _document(self._state)
+
+
+class WatchdogOnceReport(CommandReport):
+    """What a run of `gte-ops watchdog --once` reports: nothing for cron while all is well."""
+
+    command = "watchdog --once"
+
+    def __init__(self, watchdog: Watchdog, result: OnceResult) -> None:
+        self._watchdog = watchdog
+        self._result = result
+
+    @property
+    def status(self) -> Verdict:
+        """As the exit code."""
+        return STATUS_OF_EXIT[self._result.exit_code]
+
+    def lines(self, language: Language) -> Iterator[ReportLine]:  # noqa: ARG002  the watchdog has its own
+        """The state, and what was done."""
+        from ops.watchdog import status_line
+
+        line = status_line(self._watchdog, self._result.outcome)
+        yield ReportLine(line, is_detail=self._result.exit_code == 0)
+
+    def document(self, language: Language) -> dict[str, Any]:
+        """What was found and done."""
+        outcome = self._result.outcome
+        return {
+            "state": outcome.verdict.state,
+            "fault": outcome.verdict.fault or None,
+            "detail": outcome.verdict.detail.to(language),
+            "acted": self._result.acted,
+            "paused": outcome.paused,
+            "holding": self._watchdog.memory.gave_up,
+            "exit_code": self._result.exit_code,
+        }
+
+
+class WatchdogChangeReport(CommandReport):
+    """What `pause`, `resume` and `forget` did. ``facts``: keys of the document."""
+
+    def __init__(self, command: str, words: Text, facts: dict[str, Any]) -> None:
+        self.command = f"watchdog {command}"
+        self._words = words
+        self._facts = facts
+
+    def lines(self, language: Language) -> Iterator[ReportLine]:
+        """One line."""
+        yield ReportLine(self._words.to(language))
+
+    def document(self, language: Language) -> dict[str, Any]:  # noqa: ARG002
+        """The facts."""
+        return self._facts
+
+
+def _document(status: Status) -> dict[str, Any]:
     """The status as JSON-able values; times are Unix seconds."""
     memory = status.memory
     trouble = memory.trouble
@@ -96,14 +180,7 @@ def document(status: Status) -> dict[str, Any]:
     }
 
 
-def render(form: str, status: Status, language: Language, out: TextIO) -> None:
-    """Write the status as ``text`` or ``json``, one document."""
-    from ops.report.json_document import write_document
-    from ops.report.sentences import showable
-
-    if form == "json":
-        write_document(document(status), out)
-        return
+def _texts(status: Status) -> list[Text]:
     memory = status.memory
     lines: list[Text] = []
 
@@ -139,5 +216,4 @@ def render(form: str, status: Status, language: Language, out: TextIO) -> None:
         line(f"{when} {did.en} ({action.outcome})", f"{when} {did.zh}（{action.outcome}）")
     if status.trouble:
         line(f"problem: {status.trouble}", f"问题：{status.trouble}")
-    for text in lines:
-        out.write(showable(text.to(language), out) + "\n")
+    return lines

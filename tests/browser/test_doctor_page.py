@@ -16,6 +16,7 @@ from ops.diagnosis.catalogue import catalogue
 from ops.diagnosis.finding import quote
 from ops.diagnosis.model import Diagnosis
 from ops.report import render
+from ops.report.doctor.report import DoctorReport
 from ops.text.language import Language, verbatim
 from tests.browser.chromium import DESKTOP, PHONE, Chromium
 from tests.lab.stack import Stack
@@ -59,7 +60,7 @@ def written(tmp_path: Path) -> Written:
 
     def write(diagnosis: Diagnosis, language: Language) -> Path:
         out = io.StringIO()
-        render("html", diagnosis, language, out)
+        render("html", DoctorReport(diagnosis), language, out)
         file = tmp_path / f"report-{language}.html"
         file.write_text(out.getvalue(), encoding="utf-8")
         return file

@@ -42,7 +42,8 @@ from ops.facts.target import Target
 from ops.interpret import logrotate
 from ops.interpret.redaction import redacted
 from ops.interpret.site import SiteReading, find_site, public_name
-from ops.report import RENDERERS, render
+from ops.report import FORMATS, render
+from ops.report.doctor.report import DoctorReport
 from tests.unit.made_snapshot import HEALTHY, NOW, but
 
 Parse = Callable[[bytes], None]
@@ -209,10 +210,10 @@ def _shown(snapshot: Snapshot) -> None:
     if next(_read) % JUDGE_ONE_OF:
         return
     diagnosis = diagnose(snapshot, CHECKS)
-    for form in RENDERERS:
+    for form in FORMATS:
         for language in ("en", "zh"):
             page = io.StringIO()
-            render(form, diagnosis, language, page, False)
+            render(form, DoctorReport(diagnosis), language, page, False)
             text = page.getvalue()
             text.encode()
             assert "\x1b" not in text

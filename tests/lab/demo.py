@@ -180,7 +180,7 @@ def _hand_over() -> int:
 @click.option("--lang", "language", type=click.Choice(["zh", "en"]), help="Default: the locale's.")
 def main(keep: bool, language: str | None) -> None:
     """The command."""
-    from ops.text.language import reader_language
+    from ops.text.locale_language import reader_language
 
     demo = Demo(language or reader_language())
     demo.say("starting")

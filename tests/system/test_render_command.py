@@ -210,6 +210,8 @@ def test_an_engine_that_keeps_ending_is_warned_of(restarts: int, *, warns: bool,
 def test_versions_of_the_tool_and_of_what_it_watches(stack: Stack) -> None:
     ran = stack.gte_ops("version", "--format", "json", "--config", str(stack.config_file))
     found = json.loads(ran.stdout)
+    assert found.pop("schema_version") == 1
+    assert found.pop("status") == "ok"
     assert {"gte-ops", "python", "nginx", "gunicorn"} <= set(found)
     assert found["gunicorn"] == importlib.metadata.version("gunicorn")
     plain = stack.gte_ops("version", "--config", str(stack.config_file)).stdout

@@ -16,7 +16,8 @@ from ops.facts.base import NotSeen
 from ops.facts.nginx import NginxTest
 from ops.facts.snapshot import Snapshot
 from ops.preflight import CONFIRMATIONS, confirm
-from ops.report.preflight import render_checklist
+from ops.report import render
+from ops.report.preflight import PreflightReport
 from ops.settings import ModelSettings, Settings
 from tests.unit.made_snapshot import HEALTHY, but, without_gunicorn
 
@@ -82,14 +83,14 @@ def test_a_model_that_nobody_configured_is_not_needed() -> None:
 @pytest.mark.parametrize(("language", "words"), [("en", "name and address"), ("zh", "域名与地址")])
 def test_the_list_is_read_in_both_languages(language: str, words: str) -> None:
     out = io.StringIO()
-    render_checklist("text", confirm(HEALTHY, SETTINGS), language, out)  # type: ignore[arg-type]
+    render("text", PreflightReport(confirm(HEALTHY, SETTINGS)), language, out)  # type: ignore[arg-type]
     assert words in out.getvalue()
 
 
 def test_as_json_it_is_the_doctor_s_document_with_the_confirmations() -> None:
     out = io.StringIO()
     result = confirm(but(without_gunicorn(), nginx_test=BROKEN_NGINX), SETTINGS)
-    render_checklist("json", result, "en", out)
+    render("json", PreflightReport(result), "en", out)
     document = json.loads(out.getvalue())
     assert document["status"] == "fail"
     assert [(c["id"], c["causes"]) for c in document["confirmations"] if c["status"] == "fail"] == [

@@ -1,1 +1,1 @@
-"""The doctor's report, one module a format."""
+"""The doctor's report: its lines, its document, what its page shows."""

@@ -1,27 +1,19 @@
-"""The report as one JSON document, schema version 1. What other programs rely on: keys are added, never changed."""
+"""The doctor's document. What other programs rely on: keys are added, never changed."""
 
 from __future__ import annotations
 
-from typing import Any, TextIO
+from typing import Any
 
 from ops.diagnosis.catalogue import is_command
 from ops.diagnosis.model import Cause, CheckResult, Diagnosis, Symptom
-from ops.report.json_document import started_at, write_document
+from ops.report.json_document import started_at
 from ops.report.sentences import command, next_command, sentence
 from ops.text.language import Language
-
-SCHEMA_VERSION = 1
-
-
-def render_json(diagnosis: Diagnosis, language: Language, out: TextIO, color: bool | None = None) -> None:  # noqa: ARG001
-    """Write one document and a newline. Characters that ``out`` cannot encode are escaped as JSON does."""
-    write_document(to_document(diagnosis, language), out)
 
 
 def to_document(diagnosis: Diagnosis, language: Language) -> dict[str, Any]:
     """The document: texts in ``language``, times as ISO 8601 with the local offset, durations in milliseconds."""
     return {
-        "schema_version": SCHEMA_VERSION,
         "status": diagnosis.status,
         "target": {
             sentence(name, language): command(value, language) for name, value in diagnosis.target.items()

@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TextIO
+from collections.abc import Iterable, Iterator
 
 from ops.diagnosis.catalogue import catalogue, is_command
-from ops.diagnosis.model import Cause, CheckResult, Diagnosis, Status
+from ops.diagnosis.model import Cause, CheckResult, Diagnosis
+from ops.report.model import BLANK, ReportLine, command_line
 from ops.report.sentences import (
+    STATUS_NAMES,
+    STATUS_STYLES,
     command,
     leading_cause,
     next_command,
-    readable_language,
     sentence,
     unexplained,
 )
-from ops.report.terminal import Page
 from ops.text.language import Language, Text
 
-_STYLES: dict[Status, str] = {
-    "ok": "bold green",
-    "warn": "bold yellow",
-    "fail": "bold red",
-    "unknown": "bold magenta",
-}
-_VERDICTS: dict[Status, Text] = {
-    "ok": Text(en="OK", zh="正常"),
-    "warn": Text(en="WARNING", zh="警告"),
-    "fail": Text(en="CRITICAL", zh="故障"),
-    "unknown": Text(en="UNKNOWN", zh="无法判断"),
-}
 _SERVICE = Text(en="the service", zh="服务")
 _ALL_WELL = Text(en="answers as it should", zh="工作正常")
 _NOT_JUDGED = Text(en="could not be judged; what was missing stands below", zh="无法判断，缺少的信息见下文")
@@ -52,28 +40,27 @@ _UNSEEN = Text(en="Not seen: ", zh="未能看到：")
 _IGNORED = Text(en="Ignored until {until} ({reason}): ", zh="忽略至 {until}（{reason}）：")
 
 
-def render_text(diagnosis: Diagnosis, language: Language, out: TextIO, color: bool | None = None) -> None:
-    """Write the report for a person. English where ``out`` cannot show Chinese."""
-    language = readable_language(language, out)
-    page = Page(out, color)
-    page.prose(
+def report_lines(diagnosis: Diagnosis, language: Language) -> Iterator[ReportLine]:
+    """The report for a person."""
+    yield ReportLine(
         verdict(diagnosis, language),
-        lead=_VERDICTS[diagnosis.status].to(language) + "  ",
-        lead_style=_STYLES[diagnosis.status],
+        lead=STATUS_NAMES[diagnosis.status].to(language) + "  ",
+        lead_style=STATUS_STYLES[diagnosis.status],
     )
-    hurts_first = leading_cause(diagnosis) is not None
-    if not hurts_first:
-        _show_unexplained(page, diagnosis, language)
+    # Unexplained symptoms come first if the first cause does not account for what users meet.
+    cause_first = leading_cause(diagnosis) is not None
+    if not cause_first:
+        yield from _unexplained_lines(diagnosis, language)
     for number, cause in enumerate(diagnosis.causes, 1):
-        show_cause(page, number, cause, diagnosis, language)
-    if hurts_first:
-        _show_unexplained(page, diagnosis, language)
+        yield from cause_lines(number, cause, diagnosis, language)
+    if cause_first:
+        yield from _unexplained_lines(diagnosis, language)
     if diagnosis.causes or diagnosis.symptoms or diagnosis.ignored:
-        page.blank()
+        yield BLANK
     for item in diagnosis.ignored:
         lead = _IGNORED.to(language).format(until=item.until, reason=sentence(item.reason, language))
-        page.prose(f"{item.cause.code} {sentence(item.cause.title, language)}", style="dim", lead=lead)
-    _show_checks(page, diagnosis, language)
+        yield ReportLine(f"{item.cause.code} {sentence(item.cause.title, language)}", style="dim", lead=lead)
+    yield from _check_lines(diagnosis, language)
 
 
 def verdict(diagnosis: Diagnosis, language: Language) -> str:
@@ -90,36 +77,40 @@ def verdict(diagnosis: Diagnosis, language: Language) -> str:
     return f"{place} {_ALL_WELL.to(language)}"
 
 
-def show_cause(page: Page, number: int, cause: Cause, diagnosis: Diagnosis, language: Language) -> None:
-    """Write one cause: title, summary, proof, verify, fix, what follows from it."""
-    page.blank()
-    page.prose(
+def cause_lines(number: int, cause: Cause, diagnosis: Diagnosis, language: Language) -> Iterator[ReportLine]:
+    """One cause: title, summary, proof, verify, fix, what follows from it."""
+    yield BLANK
+    yield ReportLine(
         sentence(cause.title, language),
         style="bold",
         lead=f"{number}. {sentence(cause.code, language)}  ",
-        lead_style=_STYLES[cause.severity],
+        lead_style=STATUS_STYLES[cause.severity],
     )
-    page.prose(sentence(cause.summary, language), indent=3)
+    yield ReportLine(sentence(cause.summary, language), indent=3)
     if cause.evidence:
-        page.prose(_PROOF.to(language), indent=3, style="bold")
-        for piece in cause.evidence:
-            page.prose(
-                sentence(piece.detail, language), indent=5, lead=sentence(piece.source, language) + ": "
-            )
-    page.prose(_VERIFY.to(language), indent=3, style="bold")
-    page.command(command(cause.verify, language), indent=5)
-    page.prose(_FIX.to(language), indent=3, style="bold")
+        yield _heading(_PROOF, language)
+    for piece in cause.evidence:
+        yield ReportLine(
+            sentence(piece.detail, language), indent=5, lead=sentence(piece.source, language) + ": "
+        )
+    yield _heading(_VERIFY, language)
+    yield command_line(command(cause.verify, language), indent=5)
+    yield _heading(_FIX, language)
     for step_number, step in enumerate(cause.fix, 1):
         lead = f"{step_number}. "
         if is_command(step):
-            page.command(command(step, language), indent=5, lead=lead)
+            yield command_line(command(step, language), indent=5, lead=lead)
         else:
-            page.prose(sentence(step, language), indent=5, lead=lead)
+            yield ReportLine(sentence(step, language), indent=5, lead=lead)
     if cause.explains:
-        page.prose(_EXPLAINS.to(language), indent=3, style="bold")
-        for name in cause.explains:
-            page.prose(follower(name, diagnosis, language), indent=5, lead="- ")
-    page.command(command(cause.learn, language), indent=3, lead=_LEARN.to(language))
+        yield _heading(_EXPLAINS, language)
+    for name in cause.explains:
+        yield ReportLine(follower(name, diagnosis, language), indent=5, lead="- ")
+    yield command_line(command(cause.learn, language), indent=3, lead=_LEARN.to(language))
+
+
+def _heading(words: Text, language: Language) -> ReportLine:
+    return ReportLine(words.to(language), indent=3, style="bold")
 
 
 def follower(name: str, diagnosis: Diagnosis, language: Language) -> str:
@@ -132,20 +123,20 @@ def follower(name: str, diagnosis: Diagnosis, language: Language) -> str:
     return sentence(name + title, language)
 
 
-def _show_unexplained(page: Page, diagnosis: Diagnosis, language: Language) -> None:
+def _unexplained_lines(diagnosis: Diagnosis, language: Language) -> Iterator[ReportLine]:
     for symptom in unexplained(diagnosis):
-        page.blank()
-        page.prose(
+        yield BLANK
+        yield ReportLine(
             sentence(symptom.summary, language),
             lead=_UNEXPLAINED.to(language) + "  ",
-            lead_style=_STYLES["unknown"],
+            lead_style=STATUS_STYLES["unknown"],
         )
         if following := next_command(symptom, diagnosis):
-            page.prose(_TRY.to(language), indent=3, style="bold")
-            page.command(following, indent=5)
+            yield _heading(_TRY, language)
+            yield command_line(following, indent=5)
 
 
-def _show_checks(page: Page, diagnosis: Diagnosis, language: Language) -> None:
+def _check_lines(diagnosis: Diagnosis, language: Language) -> Iterator[ReportLine]:
     checks = diagnosis.checks
     skipped = [check for check in checks if check.status == "skip"]
     crashed = [check for check in checks if check.status == "error"]
@@ -157,22 +148,21 @@ def _show_checks(page: Page, diagnosis: Diagnosis, language: Language) -> None:
         error=len(crashed),
         seconds=diagnosis.duration_ms / 1000,
     )
-    page.prose(counts, style="dim")
+    yield ReportLine(counts, style="dim")
     if crashed:
-        page.prose(
-            _by_reason(_reasons(crashed, language)), lead=_CRASHED.to(language), lead_style="bold magenta"
-        )
-    told = _by_reason(_reasons(skipped, language))
+        reasons = _by_reason(_reasons(crashed, language), language)
+        yield ReportLine(reasons, lead=_CRASHED.to(language), lead_style="bold magenta")
+    skip_reasons = _by_reason(_reasons(skipped, language), language)
     if skipped:
-        page.prose(told, style="dim", lead=_SKIPPED.to(language))
-    # What made a check skip has been said; the rest was welcome but not to be had.
+        yield ReportLine(skip_reasons, style="dim", lead=_SKIPPED.to(language))
+    # A reason that made a check skip is in the line above already.
     unseen = [
         (sentence(place, language), sentence(reason, language))
         for place, reason in diagnosis.unseen
-        if sentence(reason, language) not in told
+        if sentence(reason, language) not in skip_reasons
     ]
     if unseen:
-        page.prose(_by_reason(unseen), style="dim", lead=_UNSEEN.to(language))
+        yield ReportLine(_by_reason(unseen, language), style="dim", lead=_UNSEEN.to(language))
 
 
 def _reasons(checks: Iterable[CheckResult], language: Language) -> list[tuple[str, str]]:
@@ -181,9 +171,10 @@ def _reasons(checks: Iterable[CheckResult], language: Language) -> list[tuple[st
     ]
 
 
-def _by_reason(items: Iterable[tuple[str, str]]) -> str:
+def _by_reason(items: Iterable[tuple[str, str]], language: Language) -> str:
     """``name, name: reason; name: reason``, each reason once."""
     names: dict[str, list[str]] = {}
     for name, reason in items:
         names.setdefault(reason, []).append(name)
-    return "; ".join(f"{', '.join(found)}: {reason}" for reason, found in names.items())
+    comma, colon, semicolon = (", ", ": ", "; ") if language == "en" else ("、", "：", "；")
+    return semicolon.join(f"{comma.join(places)}{colon}{reason}" for reason, places in names.items())

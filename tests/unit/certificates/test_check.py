@@ -15,7 +15,8 @@ from ops.cli.cert import _Progress
 from ops.errors import UsageError
 from ops.facts.base import NotSeen
 from ops.facts.certificate_inventory import Review
-from ops.report.certificates import render_certificates
+from ops.report import render
+from ops.report.certificates import CertificateReport
 from tests.unit.diagnosis.checks.test_inventory import (
     FULLCHAIN,
     certificate,
@@ -77,7 +78,7 @@ def test_what_is_no_endpoint(written: str, starttls: str | None, says: str) -> N
 
 def told(form: str, judged: Review, language: Any = "en") -> str:
     out = io.StringIO()
-    render_certificates(form, judged, language, out)
+    render(form, CertificateReport(judged), language, out)
     return out.getvalue()
 
 

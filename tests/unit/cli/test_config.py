@@ -20,7 +20,8 @@ from jsonschema import Draft202012Validator
 
 import ops.cli.main
 from ops.errors import SettingsError
-from ops.report.config import keys_in, render_settings, shown_value
+from ops.report import render
+from ops.report.config import SettingsReport, keys_in, shown_value
 from ops.report.config_reference import (
     SettingKey,
     json_schema,
@@ -264,7 +265,7 @@ def test_show_masks_every_secret(form: str) -> None:
     )
     out = io.StringIO()
     settings = parse_settings(text.encode(), "x")
-    render_settings(form, settings, SettingsFile(None), tomllib.loads(text), "en", out)
+    render(form, SettingsReport(settings, SettingsFile(None), tomllib.loads(text)), "en", out)
     assert PASSWORD not in out.getvalue()
     assert "dingtalk://***" in out.getvalue()
     assert "TOKEN" not in out.getvalue()

@@ -14,6 +14,7 @@ from ops.diagnosis.model import Diagnosis
 from ops.doctor import examine
 from ops.errors import SettingsError
 from ops.report import render
+from ops.report.doctor.report import DoctorReport
 from ops.settings import DoctorSettings, Ignore, Settings, parse_settings
 from tests.unit.made_snapshot import without_gunicorn
 
@@ -56,7 +57,7 @@ def test_other_causes_count() -> None:
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_the_report_says_what_was_set_aside_and_why(form: str, language: str) -> None:
     out = io.StringIO()
-    render(form, diagnosed(TODAY), language, out)  # type: ignore[arg-type]
+    render(form, DoctorReport(diagnosed(TODAY)), language, out)  # type: ignore[arg-type]
     for words in ("GUN001", "being moved", "2026-11-22"):
         assert words in out.getvalue()
 

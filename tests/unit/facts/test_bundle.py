@@ -27,6 +27,7 @@ from ops.facts.nginx import Directive
 from ops.facts.snapshot import Snapshot
 from ops.interpret.redaction import redacted
 from ops.report import render
+from ops.report.doctor.report import DoctorReport
 from ops.settings import DoctorSettings, Ignore, Settings
 from tests.unit.made_snapshot import (
     HEALTHY,
@@ -73,7 +74,7 @@ def leaking() -> Snapshot:
 def report(diagnosis: Diagnosis, form: str = "json") -> str:
     out = io.StringIO()
     checks = tuple(replace(check, duration_ms=0.0) for check in diagnosis.checks)
-    render(form, replace(diagnosis, duration_ms=0.0, checks=checks), "en", out)
+    render(form, DoctorReport(replace(diagnosis, duration_ms=0.0, checks=checks)), "en", out)
     return out.getvalue()
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from ops.diagnosis.model import Diagnosis
 from ops.report import render
+from ops.report.doctor.report import DoctorReport
 from ops.text.language import Language
 from tests.unit.made_diagnosis import (
     DOWN,
@@ -24,7 +25,7 @@ from tests.unit.made_diagnosis import (
 
 def page(diagnosis: Diagnosis, language: Language = "en") -> str:
     out = io.StringIO()
-    render("html", diagnosis, language, out)
+    render("html", DoctorReport(diagnosis), language, out)
     return out.getvalue()
 
 
@@ -89,5 +90,5 @@ def test_the_language_is_said() -> None:
 
 def test_a_stream_that_knows_only_ascii_gets_references() -> None:
     stream = ascii_stream()
-    render("html", DOWN, "zh", stream)
+    render("html", DoctorReport(DOWN), "zh", stream)
     assert "没有运行" in "".join(read(written(stream)).words)

@@ -13,13 +13,14 @@ import pytest
 from ops.diagnosis.finding import quote
 from ops.diagnosis.model import Diagnosis
 from ops.report import render
+from ops.report.doctor.report import DoctorReport
 from ops.text.language import Language
 from tests.unit.made_diagnosis import CRASHED, DOWN, HEALTHY, HOSTILE, ascii_stream, written
 
 
 def document(diagnosis: Diagnosis, language: Language = "en") -> dict[str, Any]:
     out = io.StringIO()
-    render("json", diagnosis, language, out)
+    render("json", DoctorReport(diagnosis), language, out)
     return json.loads(out.getvalue())
 
 
@@ -87,7 +88,7 @@ def test_the_time_carries_its_offset() -> None:
 @pytest.mark.parametrize("diagnosis", [HEALTHY, DOWN, HOSTILE, CRASHED])
 def test_it_is_one_document_and_nothing_else(diagnosis: Diagnosis) -> None:
     out = io.StringIO()
-    render("json", diagnosis, "en", out, True)
+    render("json", DoctorReport(diagnosis), "en", out, True)
     json.loads(out.getvalue())
     assert out.getvalue().endswith("}\n")
     assert "\x1b" not in out.getvalue()
@@ -121,8 +122,8 @@ def test_long_evidence_is_bounded_and_a_long_command_is_not() -> None:
 
 def test_chinese_is_written_as_it_is_and_escaped_only_where_it_must_be() -> None:
     out = io.StringIO()
-    render("json", DOWN, "zh", out)
+    render("json", DoctorReport(DOWN), "zh", out)
     assert "gunicorn 没有运行" in out.getvalue()
     stream = ascii_stream()
-    render("json", DOWN, "zh", stream)
+    render("json", DoctorReport(DOWN), "zh", stream)
     assert json.loads(written(stream)) == json.loads(out.getvalue())

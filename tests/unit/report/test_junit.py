@@ -9,6 +9,7 @@ import pytest
 
 from ops.diagnosis.model import Diagnosis
 from ops.report import render
+from ops.report.doctor.report import DoctorReport
 from ops.text.language import Language
 from tests.unit.made_diagnosis import (
     CRASHED,
@@ -23,7 +24,7 @@ from tests.unit.made_diagnosis import (
 
 def suite(diagnosis: Diagnosis, language: Language = "en") -> ElementTree.Element:
     out = io.StringIO()
-    render("junit", diagnosis, language, out)
+    render("junit", DoctorReport(diagnosis), language, out)
     root = ElementTree.fromstring(out.getvalue())  # noqa: S314  our own document
     assert root.tag == "testsuites"
     found = root.find("testsuite")
@@ -73,6 +74,6 @@ def test_hostile_words_stay_words(language: Language) -> None:
 
 def test_a_terminal_that_knows_only_ascii_gets_references() -> None:
     stream = ascii_stream()
-    render("junit", DOWN, "zh", stream)
+    render("junit", DoctorReport(DOWN), "zh", stream)
     root = ElementTree.fromstring(written(stream))  # noqa: S314  our own document
     assert "gunicorn" in (root.findtext("testsuite/system-out") or "")

@@ -7,6 +7,7 @@ import pytest
 
 from ops.diagnosis.model import EXIT_CODES, Diagnosis
 from ops.report import render
+from ops.report.doctor.report import DoctorReport
 from ops.text.language import Language
 from tests.unit.made_diagnosis import (
     CRASHED,
@@ -25,7 +26,7 @@ MEASURE = re.compile(r"'[a-z]+'=\d+(\.\d+)?(s)?;;;0")
 
 def lines(diagnosis: Diagnosis, language: Language = "en") -> list[str]:
     out = io.StringIO()
-    render("nagios", diagnosis, language, out)
+    render("nagios", DoctorReport(diagnosis), language, out)
     return out.getvalue().splitlines()
 
 
@@ -34,7 +35,7 @@ def test_the_status_line() -> None:
         "GTE-OPS CRITICAL: GUN001 gunicorn is not running (+1 more) | 'duration'=0.412s;;;0 'causes'=2;;;0 "
         "'symptoms'=2;;;0 'checks'=4;;;0 'skipped'=2;;;0 'crashed'=0;;;0"
     )
-    assert lines(DOWN, "zh")[0].startswith("GTE-OPS CRITICAL: GUN001 gunicorn 没有运行 (+1 more) | ")
+    assert lines(DOWN, "zh")[0].startswith("GTE-OPS CRITICAL: GUN001 gunicorn 没有运行（另有 1 项） | ")
 
 
 def test_the_long_output_names_every_cause_and_what_is_unexplained() -> None:
@@ -76,5 +77,5 @@ def test_data_cannot_forge_performance_data_or_lines(language: Language) -> None
 
 def test_an_ascii_stream_does_not_crash_it() -> None:
     out = ascii_stream()
-    render("nagios", DOWN, "zh", out)
+    render("nagios", DoctorReport(DOWN), "zh", out)
     assert written(out).startswith("GTE-OPS CRITICAL: GUN001 gunicorn is not running")

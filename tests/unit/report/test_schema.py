@@ -15,6 +15,7 @@ from ops.diagnosis.engine import diagnose
 from ops.diagnosis.model import Diagnosis
 from ops.facts.snapshot import Snapshot
 from ops.report import render
+from ops.report.doctor.report import DoctorReport
 from ops.text.language import Language
 from tests.unit.made_diagnosis import CRASHED, DOWN, HEALTHY, HOSTILE, ONLY_A_WARNING, UNEXPLAINED
 from tests.unit.made_snapshot import HEALTHY as HEALTHY_HOST
@@ -26,7 +27,7 @@ VALIDATOR = Draft202012Validator(SCHEMA)
 
 def document(diagnosis: Diagnosis, language: Language = "en") -> dict[str, Any]:
     out = io.StringIO()
-    render("json", diagnosis, language, out)
+    render("json", DoctorReport(diagnosis), language, out)
     return json.loads(out.getvalue())
 
 

@@ -17,8 +17,9 @@ from ops.diagnosis.finding import quote
 # ?None
 from ops.diagnosis.model import Diagnosis
 from ops.errors import UsageError
-from ops.report import RENDERERS, render
-from ops.report.explain import render_explanation
+from ops.report import FORMATS, render
+from ops.report.doctor.report import DoctorReport
+from ops.report.explain import ExplanationReport
 from ops.text.language import Language, Text, verbatim
 from tests.unit.made_diagnosis import (
     CRASHED,
@@ -38,7 +39,7 @@ def shown(
     diagnosis: Diagnosis, language: Language = "en", out: io.StringIO | None = None, color: bool | None = None
 ) -> str:
     stream = out or io.StringIO()
-    render("text", diagnosis, language, stream, color)
+    render("text", DoctorReport(diagnosis), language, stream, color)
     return stream.getvalue()
 
 
@@ -109,11 +110,11 @@ def test_a_crashed_check_is_named() -> None:
     assert "Crashed (a defect of gte-ops): dns.name: KeyError: 'x'\n" in shown(CRASHED)
 
 
-@pytest.mark.parametrize("form", RENDERERS)
+@pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_nothing_in_the_data_reaches_the_terminal_as_control(form: str, language: Language) -> None:
     out = io.StringIO()
-    render(form, HOSTILE, language, out, False)
+    render(form, DoctorReport(HOSTILE), language, out, False)
     page = out.getvalue()
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u200b\ud800-\udfff]", page)
     assert "hunter2" not in page
@@ -176,7 +177,7 @@ def test_a_stream_that_is_ascii_gets_a_page_all_the_same() -> None:
     evidence = quote("日志", "模型加载失败… – ’")
     diagnosis = replace(DOWN, causes=(cause("GUN003", evidence, exception="错误", where="a.py:1"),))
     out = ascii_stream()
-    render("text", diagnosis, "zh", out)
+    render("text", DoctorReport(diagnosis), "zh", out)
     page = written(out)
     assert page.startswith("CRITICAL  ")  # English: Chinese would be question marks throughout
     assert "??: ??????... - '" in page
@@ -184,13 +185,13 @@ def test_a_stream_that_is_ascii_gets_a_page_all_the_same() -> None:
 
 def test_an_unknown_format_is_named_with_the_known_ones() -> None:
     with pytest.raises(UsageError, match="text, json, nagios"):
-        render("yaml", DOWN, "en", io.StringIO())
+        render("yaml", DoctorReport(DOWN), "en", io.StringIO())
 
 
 def test_importing_the_reports_does_not_import_rich() -> None:
     code = (
         "import sys, io, ops.report, ops.report.doctor.text, ops.report.terminal, ops.report.doctor.json,"
-        " ops.report.doctor.nagios,"
+        " ops.report.formats.text, ops.report.formats.nagios,"
         " ops.report.explain\n"
         "sys.exit(any(name.split('.')[0] == 'rich' for name in sys.modules))"
     )
@@ -202,7 +203,7 @@ def test_importing_the_reports_does_not_import_rich() -> None:
 
 def explained(code: str, language: Language = "en") -> str:
     out = io.StringIO()
-    render_explanation(code, language, out)
+    render("text", ExplanationReport(code), language, out)
     return out.getvalue()
 
 

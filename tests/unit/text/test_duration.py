@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.text.duration import age, parse_duration
-from ops.text.language import Text, reader_language, verbatim
+from ops.text.language import Text, verbatim
+from ops.text.locale_language import reader_language
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from ops.facts.nginx import Directive, NginxTest
 from ops.interpret.redaction import redacted
 from ops.notifications.message import Message, bounded
 from ops.report import render
+from ops.report.doctor.report import DoctorReport
 from ops.supervision.alerts import WatchdogJournal
 from ops.supervision.evidence_store import EvidenceDirectory
 from ops.supervision.state import Trouble, WatchdogState, to_json
@@ -63,7 +64,7 @@ def report(form: str, written: str) -> str:
         unseen=(("logs", written),),
     )
     out = io.StringIO()
-    render(form, diagnosis, "zh", out)
+    render(form, DoctorReport(diagnosis), "zh", out)
     return out.getvalue()
 
 

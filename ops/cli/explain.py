@@ -1,0 +1,53 @@
+"""`gte-ops explain`: parse, call, render."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from ops.cli.help import BilingualCommand
+from ops.cli.options import language_option, report_format_option, show
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+    from ops.text.language import Language
+
+
+def _codes(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The codes that begin with what was typed, each with its title, for the shell's completion."""
+    from click.shell_completion import CompletionItem
+
+    from ops.diagnosis.catalogue import catalogue
+    from ops.text.locale_language import reader_language
+
+    language, typed = reader_language(), incomplete.upper()
+    return [
+        CompletionItem(code, help=catalogue().entry(code).title.to(language))
+        for code in catalogue().codes
+        if code.startswith(typed)
+    ]
+
+
+@click.command(
+    cls=BilingualCommand,
+    zh="""解释一个故障代码：含义，以及如何证实、修复和预防。
+
+    不带 CODE 时列出全部代码及标题。""",
+)
+@click.argument("code", required=False, shell_complete=_codes)
+@report_format_option
+@language_option
+def explain(code: str | None, form: str, language: Language) -> None:
+    """Explain a cause: what it means, how to prove, fix and prevent it. 解释一个故障代码。
+
+    Without CODE: every code and its title.
+
+    \b
+    Example:
+      gte-ops explain GUN001
+    """
+    from ops.report.explain import CauseListReport, ExplanationReport
+
+    show(form, CauseListReport() if code is None else ExplanationReport(code), language)

@@ -1,0 +1,118 @@
+"""`--help` in the reader's language: options and commands with their text in English and Chinese.
+
+click takes its own words from gettext, and ships no Chinese ones; the few that a help page shows are here."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from typing import Any
+
+import click
+
+_EXAMPLE = "\b\nExample:\n"
+# A line's end between Chinese words, where no blank is meant.
+_JOINT = re.compile(r"\n(?=[^!-~])|(?<=[^!-~])\n")
+# What follows a command in an example, in English.
+_REMARK = re.compile(r" {3,}.*$", re.MULTILINE)
+
+
+def is_chinese() -> bool:
+    """Whether help is to be Chinese: --lang anywhere on the command line, before or after --help, or the locale."""
+    from ops.cli.options import written_option
+    from ops.text.locale_language import reader_language
+
+    return (written_option(sys.argv[1:], "--lang") or reader_language()) == "zh"
+
+
+class BilingualOption(click.Option):
+    """An option with its help in Chinese too."""
+
+    def __init__(self, *arguments: Any, zh: str = "", **attributes: Any) -> None:
+        super().__init__(*arguments, **attributes)
+        self.zh = zh
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """The names and the help, in the reader's language."""
+        record = super().get_help_record(ctx)
+        if record is None or not self.zh or not is_chinese():
+            return record
+        default = self.get_help_extra(ctx).get("default")
+        return record[0], self.zh + (f"  [默认：{default}]" if default else "")
+
+
+class BilingualCommand(click.Command):
+    """A command with its help in Chinese too. ``zh``: paragraphs; the examples are those of the docstring."""
+
+    def __init__(self, *arguments: Any, zh: str = "", **attributes: Any) -> None:
+        super().__init__(*arguments, **attributes)
+        self.zh = inspect.cleandoc(zh)
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The line that shows how the command is called."""
+        prefix = "用法：" if is_chinese() else None
+        formatter.write_usage(ctx.command_path, " ".join(self.collect_usage_pieces(ctx)), prefix=prefix)
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """What the command does, and examples."""
+        if not self.zh or not is_chinese():
+            super().format_help_text(ctx, formatter)
+            return
+        from ops.report.wrap import wrap
+
+        # click wraps by letters, and a Chinese one takes two columns.
+        for paragraph in self.zh.split("\n\n"):
+            formatter.write_paragraph()
+            for line in wrap(_JOINT.sub("", paragraph), *[formatter.width - 2] * 2):
+                formatter.write(f"  {line}\n")
+        _, _, examples = inspect.cleandoc(self.help or "").partition(_EXAMPLE)
+        if examples:
+            formatter.write("\n  示例：\n")
+            for line in inspect.cleandoc(_REMARK.sub("", examples)).splitlines():
+                formatter.write(f"    {line}\n")
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The options, and for a group its commands."""
+        records = [record for parameter in self.get_params(ctx) if (record := parameter.get_help_record(ctx))]
+        if records:
+            with formatter.section("选项" if is_chinese() else "Options"):
+                formatter.write_dl(records)
+        if isinstance(self, click.Group):
+            self.format_commands(ctx, formatter)
+
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        """--help, with its own help in the reader's language."""
+        option = super().get_help_option(ctx)
+        if option is not None and is_chinese():
+            option.help = "显示本帮助并退出。"
+        return option
+
+    def get_short_help_str(self, limit: int = 45) -> str:
+        """The line in the list of commands."""
+        if self.zh and is_chinese():
+            return self.zh.partition("\n")[0]
+        return super().get_short_help_str(limit)
+
+
+class BilingualGroup(BilingualCommand, click.Group):
+    """A group of such commands."""
+
+    command_class = BilingualCommand
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The commands, one line each."""
+        if not is_chinese():
+            super().format_commands(ctx, formatter)
+            return
+        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        rows = [
+            (name, command.get_short_help_str())
+            for name, command in commands
+            if command and not command.hidden
+        ]
+        with formatter.section("命令"):
+            formatter.write_dl(rows)
+
+
+BilingualGroup.group_class = BilingualGroup

@@ -1,0 +1,332 @@
+"""What `gte-ops backup` shows: backups made, listed, verified, removed."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ops.diagnosis.model import Status
+from ops.report.model import CommandReport, ReportCase, ReportLine
+from ops.text.language import Language, Text
+from ops.text.sanitize import without_controls
+
+if TYPE_CHECKING:
+    from ops.archive.listing import Listed
+    from ops.backup import BackupOutcome
+    from ops.backups.scan import Survey
+    from ops.backups.signature import Checked
+    from ops.backups.verify import Verified
+
+_LISTED: dict[bool | None, Text] = {
+    True: Text(en="good", zh="完好"),
+    False: Text(en="BAD", zh="损坏"),
+    None: Text(en="?", zh="?"),
+}
+_VERIFIED: dict[bool | None, Text] = {
+    True: Text(en="good", zh="完好"),
+    False: Text(en="NOT GOOD", zh="不可用"),
+    None: Text(en="cannot be judged", zh="无法判断"),
+}
+_STATUSES: dict[bool | None, Status] = {True: "ok", False: "fail", None: "unknown"}
+_SIGNATURES = {
+    "good": Text(en="signed by {}", zh="签名者：{}"),
+    "bad": Text(en="BAD signature: {}", zh="签名无效：{}"),
+    "missing": Text(en="not signed", zh="未签名"),
+}
+_PROGRESS = {
+    "reading": Text(en="reading", zh="读取"),
+    "writing": Text(en="writing", zh="写入"),
+    "reading back": Text(en="reading back", zh="读回核对"),
+}
+_NO_BACKUPS = Text(en="no backups in {}", zh="{} 中没有备份")
+_COUNT = Text(en="{} files, {}", zh="{} 个文件，{}")
+_NOTHING_WRITTEN = Text(en="{} files, {}; nothing was written", zh="{} 个文件，{}；未写入任何内容")
+_ENCRYPTED = Text(en=", encrypted", zh="，已加密")
+_SIGNED = Text(en=", signed", zh="，已签名")
+_NOT_SIGNED = Text(en="not signed: {}", zh="未能签名：{}")
+_MISSING = Text(en="not in it: {}: {}", zh="未备份：{}：{}")
+_LEFT_OUT = Text(en="left out: {}: {}", zh="不备份：{}：{}")
+_NOT_PRUNED = Text(en="nothing old was removed: {}", zh="未能清理旧备份：{}")
+_REMOVED = Text(en="removed {}", zh="已删除 {}")
+_WOULD_REMOVE = Text(en="would remove {}", zh="将删除 {}")
+_NOTHING_TO_REMOVE = Text(en="nothing to remove", zh="没有可清理的备份")
+_COPIED = Text(en="copied to {}, read back and compared", zh="已复制到 {}，并读回核对")
+_NOT_COPIED = Text(en="not copied: {}", zh="未能复制：{}")
+_CHECKED = Text(en="checked: ", zh="已检查：")
+_NOTE = Text(en="note: ", zh="注意：")
+
+
+class BackupListReport(CommandReport):
+    """The backups, each with what its signature is worth, or None if no signer is known."""
+
+    command = "backup list"
+
+    def __init__(self, backups: Sequence[tuple[Listed, Checked | None]], directory: str) -> None:
+        self._backups = backups
+        self._directory = directory
+
+    def lines(self, language: Language) -> Iterator[ReportLine]:
+        """A line for each backup."""
+        for each, signature in self._backups:
+            mark = _LISTED[each.good].to(language)
+            remarks = [] if each.good else [each.reason.to(language)]
+            remarks += [_signature_words(signature).to(language)] if signature else []
+            yield ReportLine(
+                _plain(str(each.path) + "".join(f"  ({remark})" for remark in remarks)),
+                lead=f"{_local(each.name.created_at)}  {_size(each.bytes):>9}  {mark:<4}  ",
+            )
+        if not self._backups:
+            yield ReportLine(_plain(_NO_BACKUPS.to(language).format(self._directory)))
+
+    def document(self, language: Language) -> dict[str, Any]:
+        """``backups``, the newest first."""
+        return {
+            "backups": [
+                {
+                    "path": str(each.path),
+                    "created_at": _iso(each.name.created_at),
+                    "bytes": each.bytes,
+                    "encrypted": each.name.encrypted,
+                    "good": each.good,
+                    "reason": each.reason.to(language),
+                    "signature": signature.verdict if signature else None,
+                }
+                for each, signature in self._backups
+            ]
+        }
+
+    def cases(self, language: Language) -> Sequence[ReportCase]:
+        """A case for each backup."""
+        kinds = {True: "pass", False: "fail", None: "skip"}
+        return [
+            ReportCase(
+                "gte-ops.backup",
+                each.path.name,
+                kinds[each.good],
+                each.reason.to(language),
+                because=each.reason.to(language),
+            )
+            for each, _ in self._backups
+        ]
+
+
+class CreatedReport(CommandReport):
+    """What `backup create` did."""
+
+    command = "backup create"
+
+    def __init__(self, outcome: BackupOutcome) -> None:
+        self._outcome = outcome
+
+    @property
+    def status(self) -> Status:
+        """warn if something is missing in it or it is not signed, fail if it was not copied."""
+        statuses: dict[int, Status] = {0: "ok", 1: "warn", 2: "fail"}
+        return statuses[self._outcome.exit_code]
+
+    def lines(self, language: Language) -> Iterator[ReportLine]:
+        """Where it is and what is in it; warnings for what is not; on a terminal, what else was done."""
+        outcome, made = self._outcome, self._outcome.created
+        words = _COUNT.to(language).format(self._files(), _size(made.bytes))
+        words += (_ENCRYPTED.to(language) if made.encrypted else "") + (
+            _SIGNED.to(language) if made.signed else ""
+        )
+        yield ReportLine(_plain(f"{made.path}  ({words})"))
+        if made.unsigned:
+            yield _warning(_NOT_SIGNED.to(language).format(made.unsigned))
+        yield from _missing_lines(made.complaints, language)
+        if outcome.prune_problem:
+            yield _warning(_NOT_PRUNED.to(language).format(outcome.prune_problem))
+        for old in outcome.removed:
+            yield ReportLine(_plain(_REMOVED.to(language).format(old)), is_detail=True)
+        for place in outcome.copied:
+            yield ReportLine(_plain(_COPIED.to(language).format(place)), is_detail=True)
+        for reason in outcome.failed_copies.values():
+            yield _warning(_NOT_COPIED.to(language).format(reason))
+
+    def document(self, language: Language) -> dict[str, Any]:  # noqa: ARG002  reasons quote programs
+        """The backup, and what became of copies and old backups."""
+        outcome, made = self._outcome, self._outcome.created
+        return {
+            "path": str(made.path),
+            "created_at": _iso(made.manifest.created_at),
+            "bytes": made.bytes,
+            "sha256": made.sha256,
+            "signed": made.signed,
+            "not_signed": made.unsigned or None,
+            "encrypted": made.encrypted,
+            "files": self._files(),
+            "content_bytes": made.manifest.content_bytes,
+            "missing": [{"path": path, "reason": reason} for path, reason in made.complaints.items()],
+            "removed": [str(path) for path in outcome.removed],
+            "prune_problem": outcome.prune_problem or None,
+            "copied": outcome.copied,
+            "not_copied": [{"to": to, "reason": reason} for to, reason in outcome.failed_copies.items()],
+        }
+
+    def _files(self) -> int:
+        return sum(entry.kind == "file" for entry in self._outcome.created.manifest.entries)
+
+
+class BackupPlanReport(CommandReport):
+    """What a backup made now would hold."""
+
+    command = "backup create --dry-run"
+
+    def __init__(self, survey: Survey) -> None:
+        self._survey = survey
+        # What was asked for and is not there or cannot be read, by path, with the reason.
+        self.missing = {each.path: each.missing for each in survey.asked if each.missing} | survey.failed
+
+    @property
+    def status(self) -> Status:
+        """warn if something would be missing in it."""
+        return "warn" if self.missing else "ok"
+
+    def lines(self, language: Language) -> Iterator[ReportLine]:
+        """A line for each file and link, then the sum, then what would not be in it."""
+        entries = self._survey.seen
+        for place, entry in sorted(entries.items()):
+            if entry.kind != "directory":
+                target = f" -> {entry.target}" if entry.target else ""
+                yield ReportLine(_plain(f"{place}{target}"), lead=f"{_size(entry.size):>9}  ")
+        files = sum(entry.kind == "file" for entry in entries.values())
+        total = _size(sum(entry.size for entry in entries.values()))
+        yield ReportLine(_NOTHING_WRITTEN.to(language).format(files, total))
+        for place, reason in self._survey.left_out.items():
+            yield ReportLine(_plain(_LEFT_OUT.to(language).format(place, reason)))
+        yield from _missing_lines(self.missing, language)
+
+    def document(self, language: Language) -> dict[str, Any]:  # noqa: ARG002
+        """``entries``, ``missing`` and ``left_out``."""
+        return {
+            "dry_run": True,
+            "entries": [
+                {"path": place, "kind": entry.kind, "bytes": entry.size}
+                for place, entry in sorted(self._survey.seen.items())
+            ],
+            "missing": [{"path": place, "reason": reason} for place, reason in self.missing.items()],
+            "left_out": [
+                {"path": place, "reason": reason} for place, reason in self._survey.left_out.items()
+            ],
+        }
+
+
+class PruneReport(CommandReport):
+    """Which backups were removed, or would be."""
+
+    command = "backup prune"
+
+    def __init__(self, removed: Sequence[Path], *, dry_run: bool) -> None:
+        self._removed = removed
+        self._dry_run = dry_run
+
+    def lines(self, language: Language) -> Iterator[ReportLine]:
+        """A line for each."""
+        words = (_WOULD_REMOVE if self._dry_run else _REMOVED).to(language)
+        for path in self._removed:
+            yield ReportLine(_plain(words.format(path)))
+        if not self._removed:
+            yield ReportLine(_NOTHING_TO_REMOVE.to(language))
+
+    def document(self, language: Language) -> dict[str, Any]:  # noqa: ARG002
+        """``removed``: paths."""
+        return {"dry_run": self._dry_run, "removed": [str(path) for path in self._removed]}
+
+
+class VerifyReport(CommandReport):
+    """Whether one backup could be restored."""
+
+    command = "backup verify"
+
+    def __init__(self, verified: Verified) -> None:
+        self._verified = verified
+
+    @property
+    def status(self) -> Status:
+        """unknown if nothing could be compared with anything."""
+        return _STATUSES[self._verified.good]
+
+    def lines(self, language: Language) -> Iterator[ReportLine]:
+        """The verdict with its first reason; further reasons; what was checked; what one should know."""
+        verified = self._verified
+        reasons = verified.problems or (verified.notes if verified.good is None else [])
+        colon = ": " if language == "en" else "："
+        yield ReportLine(
+            _plain(_VERIFIED[verified.good].to(language))
+            + (colon + _plain(reasons[0].to(language)) if reasons else ""),
+            lead=_plain(f"{verified.path}: "),
+        )
+        for each in verified.problems[1:]:
+            yield ReportLine(_plain(each.to(language)), indent=2, lead="- ")
+        if verified.good:
+            checked = ("; " if language == "en" else "；").join(each.to(language) for each in verified.checks)
+            yield ReportLine(_plain(checked), indent=2, lead=_CHECKED.to(language))
+        for each in verified.notes if verified.good is not None else verified.notes[1:]:
+            yield ReportLine(_plain(each.to(language)), indent=2, lead=_NOTE.to(language))
+
+    def document(self, language: Language) -> dict[str, Any]:
+        """``good``: null if nothing could be compared."""
+        verified = self._verified
+        return {
+            "path": str(verified.path),
+            "good": verified.good,
+            "encrypted": verified.encrypted,
+            "opened": verified.opened,
+            "signature": verified.signature.verdict if verified.signature else None,
+            "created_at": _iso(verified.manifest.created_at) if verified.manifest else None,
+            "checked": [each.to(language) for each in verified.checks],
+            "problems": [each.to(language) for each in verified.problems],
+            "notes": [each.to(language) for each in verified.notes],
+        }
+
+
+def warn(words: Text, language: Language) -> None:
+    """One line on standard error, beside a report in any format."""
+    from ops.report.formats.text import write_lines
+
+    write_lines([_warning(words.to(language))], sys.stdout)
+
+
+def progress_line(what: str, done: int, total: int, language: Language) -> str:
+    """What is being done, how many bytes of it are done, and the share."""
+    share = f"{100 * done // total:3d} %" if total else ""
+    return f"{_PROGRESS[what].to(language)} {_size(done)} {share}"
+
+
+def _missing_lines(missing: Mapping[str, str], language: Language) -> Iterator[ReportLine]:
+    for path, reason in missing.items():
+        yield _warning(_MISSING.to(language).format(path, reason))
+
+
+def _warning(words: str) -> ReportLine:
+    return ReportLine(_plain(words), is_warning=True)
+
+
+def _signature_words(signature: Checked) -> Text:
+    words = _SIGNATURES[signature.verdict]
+    return Text(en=words.en.format(signature.detail), zh=words.zh.format(signature.detail))
+
+
+def _plain(words: str) -> str:
+    """One line: file names may hold anything."""
+    return without_controls(words).replace("\n", " ")
+
+
+def _iso(when: float) -> str:
+    return datetime.fromtimestamp(when, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _local(when: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(when))
+
+
+def _size(count: int) -> str:
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} B"

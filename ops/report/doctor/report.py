@@ -1,0 +1,139 @@
+"""A diagnosis as a report for every format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ops.diagnosis.model import CheckResult, Diagnosis, Status
+from ops.report.doctor.text import report_lines
+from ops.report.json_document import started_at
+from ops.report.model import Alert, CommandReport, PerformanceValue, ReportCase, ReportLine, Samples
+from ops.report.sentences import (
+    STATUS_WORDS,
+    leading_cause,
+    next_command,
+    sentence,
+    unexplained,
+)
+from ops.text.language import Language, Text
+
+_ALL_WELL = Text(en="{} answers as it should", zh="{} 工作正常")
+_NOT_JUDGED = Text(en="{} could not be judged", zh="{} 无法判断")
+_UNEXPLAINED = Text(en="unexplained: {}", zh="尚无解释：{}")
+_MORE = Text(en=" (+{} more)", zh="（另有 {} 项）")
+
+
+class DoctorReport(CommandReport):
+    """What `gte-ops doctor` reports."""
+
+    command = "doctor"
+
+    def __init__(self, diagnosis: Diagnosis) -> None:
+        self.diagnosis = diagnosis
+
+    @property
+    def status(self) -> Status:
+        """The diagnosis's."""
+        return self.diagnosis.status
+
+    def lines(self, language: Language) -> Iterator[ReportLine]:
+        """Verdict, causes, what nothing explains, what was not seen."""
+        return report_lines(self.diagnosis, language)
+
+    def document(self, language: Language) -> dict[str, Any]:
+        """Schema: `doctor.schema.json`."""
+        from ops.report.doctor.json import to_document
+
+        return to_document(self.diagnosis, language)
+
+    def page(self, language: Language) -> dict[str, Any]:
+        """Causes as articles, checks as a table."""
+        from ops.report.doctor.html import page_values
+
+        return page_values(self.diagnosis, language)
+
+    def started_at(self) -> str:
+        """When the diagnosis began, by the clock of the host that was looked at."""
+        return started_at(self.diagnosis)
+
+    def suite(self) -> tuple[str, float]:
+        """The service's URL, and the run's length."""
+        name = sentence(self.diagnosis.target.get("url", "gte"), "en")
+        return name, self.diagnosis.duration_ms / 1000
+
+    def cases(self, language: Language) -> Sequence[ReportCase]:
+        """A case for each check, one for each symptom that nothing explains."""
+        return [
+            *(_case(check, language) for check in self.diagnosis.checks),
+            *(
+                ReportCase(
+                    "gte-ops.symptom",
+                    sentence(symptom.id, "en"),
+                    "unexplained",
+                    sentence(symptom.summary, language),
+                    next_command(symptom, self.diagnosis) or "",
+                )
+                for symptom in unexplained(self.diagnosis)
+            ),
+        ]
+
+    def alert(self, language: Language) -> Alert:
+        """The leading cause, then each cause, then what nothing explains."""
+        causes = (
+            f"{cause.code} {STATUS_WORDS[cause.severity]}: {sentence(cause.summary, language)} ({cause.learn})"
+            for cause in self.diagnosis.causes
+        )
+        symptoms = (
+            _UNEXPLAINED.to(language).format(sentence(symptom.summary, language))
+            for symptom in unexplained(self.diagnosis)
+        )
+        values = (
+            PerformanceValue("duration", f"{self.diagnosis.duration_ms / 1000:.3f}s"),
+            *(PerformanceValue(name, str(count)) for name, count in self._counts().items()),
+        )
+        return Alert(self._headline(language), (*causes, *symptoms), values)
+
+    def samples(self) -> Iterator[Samples]:
+        """The status, the run's length, what was counted, each cause that is proven."""
+        yield from super().samples()
+        diagnosis = self.diagnosis
+        yield Samples(
+            "doctor_duration_seconds", "How long the run took.", (({}, diagnosis.duration_ms / 1000),)
+        )
+        counts = tuple(({"of": name}, float(count)) for name, count in self._counts().items())
+        yield Samples("doctor_count", "Causes, symptoms and checks of the run.", counts)
+        causes = tuple(({"code": c.code, "severity": c.severity}, 1.0) for c in diagnosis.causes)
+        yield Samples("doctor_cause", "A cause that is proven.", causes)
+
+    def _counts(self) -> dict[str, int]:
+        checks = self.diagnosis.checks
+        return {
+            "causes": len(self.diagnosis.causes),
+            "symptoms": len(self.diagnosis.symptoms),
+            "checks": len(checks),
+            "skipped": sum(check.status == "skip" for check in checks),
+            "crashed": sum(check.status == "error" for check in checks),
+        }
+
+    def _headline(self, language: Language) -> str:
+        diagnosis = self.diagnosis
+        if leading := leading_cause(diagnosis):
+            others = len(diagnosis.causes) - 1
+            more = _MORE.to(language).format(others) if others else ""
+            return f"{leading.code} {sentence(leading.title, language)}{more}"
+        if diagnosis.status != "unknown" and (symptoms := unexplained(diagnosis)):
+            return _UNEXPLAINED.to(language).format(sentence(symptoms[0].summary, language))
+        words = _NOT_JUDGED if diagnosis.status == "unknown" else _ALL_WELL
+        return words.to(language).format(diagnosis.target.get("url", "gte"))
+
+
+def _case(check: CheckResult, language: Language) -> ReportCase:
+    return ReportCase(
+        sentence(f"gte-ops.{check.id.partition('.')[0]}", "en"),
+        sentence(check.id, "en"),
+        check.status,
+        sentence(check.summary, language),
+        because=sentence(check.skipped_because, language) if check.skipped_because else "",
+        seconds=check.duration_ms / 1000,
+    )

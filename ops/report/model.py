@@ -1,0 +1,153 @@
+"""What every command reports, whatever the format: the one thing that the writers in `ops/report/formats/` take."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ops.diagnosis.model import Status
+    from ops.text.language import Language
+
+
+@dataclass(frozen=True)
+class ReportLine:
+    """A line for a person: ``lead`` (a number, a code), then ``words``, which continue under themselves.
+
+    ``is_verbatim``: a command, a path or a file's line, to be copied, so never wrapped. ``is_warning``: for standard
+    error. ``is_detail``: only for a terminal, so that cron stays quiet."""
+
+    words: str = ""
+    indent: int = 0
+    style: str = ""
+    lead: str = ""
+    lead_style: str = ""
+    is_verbatim: bool = False
+    is_warning: bool = False
+    is_detail: bool = False
+
+    @property
+    def plain(self) -> str:
+        """The line as it is in a pipe."""
+        shown = f"{' ' * self.indent}{self.lead}{self.words}"
+        return shown if self.is_verbatim else shown.rstrip()
+
+
+BLANK = ReportLine()
+
+
+def command_line(words: str, indent: int = 0, lead: str = "") -> ReportLine:
+    """A command on one line, however long."""
+    return ReportLine(words, indent, "cyan", lead, is_verbatim=True)
+
+
+@dataclass(frozen=True)
+class ReportCase:
+    """One thing that was checked. ``status``: ``pass``, ``skip``, ``error`` (the check itself broke), or else the kind
+    of failure (``warn``, ``fail``, ``unexplained``). ``because``: why it was skipped or broke. ``seconds`` None: not
+    measured."""
+
+    group: str
+    name: str
+    status: str
+    summary: str = ""
+    detail: str = ""
+    because: str = ""
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class PerformanceValue:
+    """One number for a monitoring system. ``value`` with its unit; ``limits``: ``;warn;crit;min;max``
+    (Monitoring Plugins Development Guidelines, 2.6)."""
+
+    label: str
+    value: str
+    limits: str = ";;;0"
+
+
+@dataclass(frozen=True)
+class Samples:
+    """One metric of Prometheus: its name without the prefix ``gte_ops_``, its help, and a value for each set of
+    labels."""
+
+    name: str
+    text: str
+    values: tuple[tuple[dict[str, str], float], ...]
+
+
+@dataclass(frozen=True)
+class Alert:
+    """What a monitoring system shows: a headline after the status word, then one line a finding."""
+
+    headline: str
+    details: tuple[str, ...] = ()
+    values: tuple[PerformanceValue, ...] = field(default=())
+
+
+class CommandReport(ABC):
+    """One command's result. A command has to say its lines and its document; the rest follows from them, unless the
+    command knows better."""
+
+    command = "gte-ops"
+    # What the line for Nagios begins with; {} is the status word.
+    alert_lead = "GTE-OPS {}: "
+
+    @property
+    def status(self) -> Status:
+        """The judgement behind the exit code."""
+        return "ok"
+
+    @abstractmethod
+    def lines(self, language: Language) -> Iterator[ReportLine]:
+        """The report for a person."""
+
+    @abstractmethod
+    def document(self, language: Language) -> dict[str, Any]:
+        """The report for a program, in JSON's types. The writer adds ``schema_version``, and ``status`` where it is
+        not in it."""
+
+    def plain_lines(self, language: Language) -> list[str]:
+        """The lines without colours."""
+        return [line.plain for line in self.lines(language)]
+
+    def headline(self, language: Language) -> str:
+        """The report in one line."""
+        return next((line for line in self.plain_lines(language) if line), self.command)
+
+    def alert(self, language: Language) -> Alert:
+        """The report for Nagios and its kin."""
+        headline, *details = [line for line in self.plain_lines(language) if line] or [self.command]
+        return Alert(headline, tuple(details))
+
+    def started_at(self) -> str:
+        """When the command began: ISO 8601 with the offset."""
+        return time.strftime("%Y-%m-%dT%H:%M:%S%z")
+
+    def suite(self) -> tuple[str, float]:
+        """What was looked at, and for how many seconds."""
+        return self.command, 0.0
+
+    def cases(self, language: Language) -> Sequence[ReportCase]:
+        """What was checked, one by one."""
+        status = {"ok": "pass", "unknown": "error"}.get(self.status, self.status)
+        words = self.headline(language)
+        return (ReportCase("gte-ops", self.command, status, words, because=words),)
+
+    def samples(self) -> Iterable[Samples]:
+        """The report for Prometheus."""
+        levels = {"ok": 0.0, "warn": 1.0, "fail": 2.0, "unknown": 3.0}
+        yield Samples(
+            "command_status",
+            "How a command ended: 0 ok, 1 warning, 2 critical, 3 unknown.",
+            (({"command": self.command}, levels[self.status]),),
+        )
+
+    def page(self, language: Language) -> dict[str, Any]:
+        """The values of the HTML page."""
+        from ops.report.formats.html import plain_page
+
+        return plain_page(self, language)

@@ -1,0 +1,177 @@
+"""A report of every command, made by hand: with long paths, Chinese names, warnings and details."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+from ops.archive.listing import Listed
+from ops.archive.manifest import Asked, Manifest
+from ops.archive.name import ArchiveName
+from ops.backup import BackupOutcome
+from ops.backups.create import Created
+from ops.backups.drill import Drill
+from ops.backups.restore.run import Preview, PreviewLine, RestoreOutcome
+from ops.backups.scan import Survey
+from ops.backups.signature import Checked
+from ops.backups.verify import Verified
+from ops.deployment.install import Installed
+from ops.deployment.render import RenderedFile
+from ops.diagnosis.checklist import Confirmed, Preflight, PreflightItem
+from ops.notifications.notify import Delivery
+from ops.report.backup import BackupListReport, BackupPlanReport, CreatedReport, PruneReport, VerifyReport
+from ops.report.certificates import CertificateReport
+from ops.report.config import ConfigCheck, ConfigCheckReport, SettingsReport
+from ops.report.deployment import DeploymentDiffReport, DeploymentFilesReport, InstallReport
+from ops.report.doctor.report import DoctorReport
+from ops.report.explain import CauseListReport, ExplanationReport
+from ops.report.model import CommandReport
+from ops.report.notify import NotifyReport
+from ops.report.preflight import PreflightReport
+from ops.report.restore import DrillReport, RestoreReport
+from ops.report.version import VersionReport
+from ops.report.watchdog import Status, WatchdogChangeReport, WatchdogStatusReport
+from ops.settings import Settings, SettingsFile
+from ops.supervision.state import WatchdogState
+from ops.text.language import Text, verbatim
+from tests.unit.certificates.test_check import TROUBLE
+from tests.unit.made_diagnosis import DOWN, HEALTHY, UNEXPLAINED
+
+# Wider than a narrow terminal, and with a name that is Chinese.
+LONG_PATH = Path("/srv/applications/gte-inference/运维/backups/gte-ops-web1-20261122T030000Z.tar.zst.age")
+_REASON = Text(
+    en="the archive was written by another host and its checksum file is missing beside it",
+    zh="该备份由另一台主机写入，旁边缺少校验和文件，因此无法确认其内容是否完整，也无法确认由谁制作",
+)
+_NAME = ArchiveName(1_795_309_200.0, 1, "web1", "zst", encrypted=True)
+
+
+def _listed(good: bool | None) -> Listed:
+    return Listed(_NAME, LONG_PATH, 123_456_789, good, _REASON)
+
+
+def _created() -> CommandReport:
+    manifest = Manifest(created_at=1_795_309_200.0, host="web1", versions={}, asked=(), entries=())
+    missing = {"/etc/缺失.conf": "it does not exist"}
+    created = Created(
+        LONG_PATH, manifest, 1234, "0" * 64, encrypted=True, complaints=missing, unsigned="no such key"
+    )
+    return CreatedReport(BackupOutcome(created, [LONG_PATH], copied=["rclone:offsite:backups"]))
+
+
+def _plan() -> CommandReport:
+    survey = Survey(left_out={"/etc/letsencrypt/archive/旧": "it is not a regular file"})
+    survey.asked.append(Asked(path=str(LONG_PATH), what="nginx", missing="it does not exist"))
+    return BackupPlanReport(survey)
+
+
+def _verified(problem: bool) -> CommandReport:
+    verified = Verified(LONG_PATH, opened=True, encrypted=True, signature=Checked("good", "ops@example.com"))
+    verified.checks.append(Text(en="SHA-256", zh="SHA-256"))
+    verified.notes.append(_REASON)
+    if problem:
+        verified.problems += [_REASON, _REASON]
+    return VerifyReport(verified)
+
+
+def _restored(*, dry_run: bool) -> CommandReport:
+    line = PreviewLine(str(LONG_PATH), str(LONG_PATH), "changed", _REASON, ("-a", "+b"))
+    preview = Preview(
+        LONG_PATH, Path("/"), (line,), ("/etc/nginx/多余.conf",), 2, ((str(LONG_PATH), _REASON),)
+    )
+    return RestoreReport(RestoreOutcome(preview, None, not dry_run, LONG_PATH, [_REASON]), dry_run=dry_run)
+
+
+def _drill() -> CommandReport:
+    drill = Drill(LONG_PATH)
+    drill.add("archive", "ok", _REASON.en, _REASON.zh)
+    drill.add("served", "fail", _REASON.en, _REASON.zh)
+    return DrillReport(drill)
+
+
+def _delivery(outcome: Any) -> Delivery:
+    return Delivery(
+        key="test",
+        kind="test",
+        index=0,
+        destination="dingtalk://***@***",
+        outcome=outcome,
+        reason=_REASON if outcome != "accepted" else verbatim(""),
+        seconds=1.25,
+    )
+
+
+def _preflight() -> CommandReport:
+    item = PreflightItem("nginx", Text(en="nginx's configuration", zh="nginx 配置"), ("NGX003",))
+    confirmed = [
+        Confirmed(item, "fail", DOWN.checks, DOWN.causes),
+        Confirmed(item, "unconfirmed", DOWN.checks, ()),
+        Confirmed(item, "not_needed", (), ()),
+    ]
+    return PreflightReport(Preflight(tuple(confirmed), DOWN))
+
+
+def _watchdog_once() -> CommandReport:
+    from ops.report.watchdog import WatchdogOnceReport
+
+    # The report reads these and no more; a real one needs a service.
+    assessment = SimpleNamespace(state="failing", fault="dead", detail=_REASON)
+    step = SimpleNamespace(rung=None, why=_REASON)
+    outcome = SimpleNamespace(verdict=assessment, step=step, paused=True)
+    watchdog = SimpleNamespace(language="en", memory=SimpleNamespace(gave_up=True))
+    result = SimpleNamespace(outcome=outcome, acted=True, exit_code=2)
+    return WatchdogOnceReport(cast(Any, watchdog), cast(Any, result))
+
+
+def _watchdog_status() -> CommandReport:
+    return WatchdogStatusReport(Status(WatchdogState(), None, False, 1_795_309_200.0, f"torn: {LONG_PATH}"))
+
+
+_FILES = (
+    RenderedFile(path="/etc/nginx/conf.d/gte.conf", text="server {\n\tlisten 443;\n}\n", mode=0o644),
+    RenderedFile(path="/etc/cron.d/gte-ops", text="# 每周\n", mode=0o644),
+)
+
+REPORTS: dict[str, Callable[[], CommandReport]] = {
+    "doctor": lambda: DoctorReport(DOWN),
+    "doctor, healthy": lambda: DoctorReport(HEALTHY),
+    "doctor, unexplained": lambda: DoctorReport(UNEXPLAINED),
+    "preflight": _preflight,
+    "cert check": lambda: CertificateReport(TROUBLE),
+    "explain": CauseListReport,
+    "explain GUN012": functools.partial(ExplanationReport, "gun012"),
+    "config show": lambda: SettingsReport(Settings(), SettingsFile(LONG_PATH), {}),
+    "config check": lambda: ConfigCheckReport(ConfigCheck(str(LONG_PATH), (), ("unknown key x.y",))),
+    "notify test": lambda: NotifyReport([_delivery("accepted"), _delivery("refused"), _delivery("failed")]),
+    "version": lambda: VersionReport({"gte-ops": "0.2.0", "nginx": "1.26.0"}),
+    "watchdog --once": _watchdog_once,
+    "watchdog status": _watchdog_status,
+    "watchdog pause": lambda: WatchdogChangeReport(
+        "pause", Text(en="paused until 10:00", zh="已暂停，至 10:00"), {"paused_until": 1.0}
+    ),
+    "backup create": _created,
+    "backup create --dry-run": _plan,
+    "backup list": lambda: BackupListReport(
+        [
+            (_listed(True), Checked("good", "ops")),
+            (_listed(False), None),
+            (_listed(None), Checked("missing")),
+        ],
+        str(LONG_PATH.parent),
+    ),
+    "backup list, none": lambda: BackupListReport([], str(LONG_PATH.parent)),
+    "backup verify": lambda: _verified(False),
+    "backup verify, damaged": lambda: _verified(True),
+    "backup prune": lambda: PruneReport([LONG_PATH], dry_run=True),
+    "backup restore": lambda: _restored(dry_run=False),
+    "backup restore --dry-run": lambda: _restored(dry_run=True),
+    "backup drill": _drill,
+    "render nginx": lambda: DeploymentFilesReport("nginx", _FILES),
+    "render nginx --dry-run": lambda: DeploymentDiffReport("nginx", ["--- a\n", "+++ b\n", "+\tx\n"]),
+    "render nginx --install": lambda: InstallReport(
+        "nginx", [Installed(str(LONG_PATH), "changed", f"{LONG_PATH}~")], ["systemctl reload nginx"]
+    ),
+}
