@@ -19,7 +19,7 @@ from ops.facts.certificates import Lineages, OldTls, Served
 from ops.facts.gunicorn import Gunicorn, GunicornConfig
 from ops.facts.host import Host, Process, Processes
 from ops.facts.machine import Machine
-from ops.facts.nginx import NginxConfig, NginxTest, Pidfile
+from ops.facts.nginx import NginxConfig, NginxTest, Pidfile, SocketView
 from ops.facts.probes import Resolution
 from ops.facts.safeguards import OpenLog, Rotation
 from ops.facts.snapshot import Snapshot
@@ -118,7 +118,9 @@ def _collect(settings: Settings, since: float, probes: Probes, deadline: float) 
     resolver = settings.target.resolver or None
     early = _start("dns", _resolve, probes, named, resolver, deadline) if named else None
     around = look_around(settings, deadline)
-    config, target, host = around.config, around.target, around.host
+    config, host = around.config, around.host
+    pidfile = _read_pidfile(around.target.nginx_pidfile)
+    target = _reachable_by_reload(around.target, around.processes, pidfile)
     test_task = (
         _start("nginx -t", _nginx_test, config, around.build) if isinstance(config, NginxConfig) else None
     )
@@ -139,7 +141,8 @@ def _collect(settings: Settings, since: float, probes: Probes, deadline: float) 
         processes=around.processes,
         nginx_config=config,
         nginx_test=test,
-        nginx_pidfile=_read_pidfile(target.nginx_pidfile),
+        nginx_pidfile=pidfile,
+        nginx_sockets=_nginx_sockets(target, around.processes, pidfile),
         gunicorn=around.gunicorn,
         target=target,
         resolution=resolution_task.wait(deadline),
@@ -148,6 +151,29 @@ def _collect(settings: Settings, since: float, probes: Probes, deadline: float) 
         **({"elsewhere": elsewhere.wait(deadline)} if elsewhere else {}),
         **behaviour,
     )
+
+
+def _reachable_by_reload(
+    target: Target, processes: Processes | NotSeen, pidfile: Pidfile | NotSeen
+) -> Target:
+    """``target`` with a reload that reaches nginx's master where its pidfile does not name it."""
+    if isinstance(processes, NotSeen):
+        return target
+    master = nginx_topology.unnamed_master(target, processes, pidfile)
+    return (
+        target if master is None else msgspec.structs.replace(target, reload_nginx=f"kill -HUP {master.pid}")
+    )
+
+
+def _nginx_sockets(
+    target: Target, processes: Processes | NotSeen, pidfile: Pidfile | NotSeen
+) -> tuple[SocketView, ...] | NotSeen:
+    from ops.collect.process.socket_views import socket_views
+
+    if isinstance(processes, NotSeen):
+        return processes
+    master = next(nginx_topology.serving_masters(target, processes, pidfile), None)
+    return socket_views((*target.upstreams, target.backend), master.pid if master else None)
 
 
 def _start(name: str, function: object, *args: object) -> Task:

@@ -22,7 +22,8 @@ class Process(Facts, frozen=True):
 
     ``uid``: the user who started it, ``is_nested``: it lives in a process namespace below the reader's (a container's),
     ``is_setuid``: its program is set-user-ID, ``has_other_root``: its ``/`` is another one, ``unit``: the system's unit
-    that it belongs to: the kernel's word, where ``name`` and ``command`` are its own. None: not seen."""
+    that it belongs to: the kernel's word, where ``name`` and ``command`` are its own. None: not seen.
+    ``container``: the beginning of its container's number, where its control group names one."""
 
     pid: int
     ppid: int
@@ -40,6 +41,7 @@ class Process(Facts, frozen=True):
     is_setuid: bool | None = None
     has_other_root: bool | None = None
     unit: str | None = None
+    container: str | None = None
 
 
 class Listener(Facts, frozen=True):
@@ -53,9 +55,11 @@ class Listener(Facts, frozen=True):
 
 class Processes(Facts, frozen=True):
     """Web-related processes, everything that listens, and who is behind the listeners. ``caller``: the effective user
-    id of the run that read them; ``unread``: processes of which reading did not end."""
+    id of the run that read them; ``unread``: processes of which reading did not end; ``private``: unix sockets whose
+    path leads to them in their holders' mount namespaces alone."""
 
     processes: tuple[Process, ...]
     listeners: tuple[Listener, ...]
     caller: int = 0
     unread: tuple[int, ...] = ()
+    private: tuple[Listener, ...] = ()

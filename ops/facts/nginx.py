@@ -63,3 +63,13 @@ class Pidfile(Facts, frozen=True):
     unreadable: str | None = None
     uid: int = 0
     is_alive: bool = False
+
+
+class SocketView(Facts, frozen=True):
+    """A unix socket that nginx proxies to: whether the path leads to it for whoever looks (``is_here``), and for
+    nginx's master (``is_nginx_s``), which may have mounts of its own."""
+
+    path: str
+    nginx_pid: int
+    is_here: bool
+    is_nginx_s: bool

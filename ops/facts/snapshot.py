@@ -16,7 +16,7 @@ from ops.facts.gunicorn import Gunicorn
 from ops.facts.host import Host, Processes
 from ops.facts.logs import Logs
 from ops.facts.machine import Footprint, KernelLog, Machine
-from ops.facts.nginx import NginxConfig, NginxTest, Pidfile
+from ops.facts.nginx import NginxConfig, NginxTest, Pidfile, SocketView
 from ops.facts.probes import Activity, Backend, Front, Resolution, Upstreams
 from ops.facts.safeguards import Backups, OpenLog, Rotation, Schedule, WatchdogFacts
 from ops.facts.target import Target
@@ -59,6 +59,7 @@ class Snapshot(Facts, frozen=True):
     rotation: Rotation | NotSeen = NotSeen(reason="the rotation rules were not read")
     open_logs: tuple[OpenLog, ...] | NotSeen = NotSeen(reason="open files were not looked at")
     machine: Machine | NotSeen = NotSeen(reason="the machine was not looked at")
+    nginx_sockets: tuple[SocketView, ...] | NotSeen = ()
     passed_over: tuple[str, ...] | NotSeen = ()
     elsewhere: Served | NotSeen = NotSeen(reason="the name leads to this host, or is not dialled")
 

@@ -71,6 +71,22 @@ def serving_masters(target: Target, processes: Processes, pidfile: Pidfile | Not
             yield master
 
 
+def unnamed_master(target: Target, processes: Processes, pidfile: Pidfile | NotSeen) -> Process | None:
+    """The one master of this host that serves this configuration where its pidfile does not name it: whoever reloads
+    by that file does not reach it. None where the file is in order, cannot be read, or may not be the master's."""
+    if not isinstance(pidfile, Pidfile) or pidfile.unreadable is not None:
+        return None
+    masters = tuple(serving_masters(target, processes, pidfile))
+    if (
+        len(masters) != 1
+        or masters[0].pid == pidfile.pid
+        or not speaks_for_host(masters[0], processes.caller)
+    ):
+        return None
+    # Its command line may name another file (-g 'pid /run/other.pid;').
+    return None if re.search(r" -g .*\bpid\s", title(masters[0])) else masters[0]
+
+
 def _names(pidfile: Pidfile | NotSeen, master: Process, caller: int) -> bool:
     return (
         isinstance(pidfile, Pidfile)

@@ -5,11 +5,15 @@ Apart from the table of processes, whose library a round of the watchdog need no
 from __future__ import annotations
 
 import os
+import re
 import stat
 from functools import lru_cache
 from pathlib import Path
 
 import msgspec
+
+# docker-NUMBER.scope, libpod-NUMBER.scope, /docker/NUMBER, cri-containerd-NUMBER.scope: 64 hexadecimal digits.
+_CONTAINER = re.compile(r"[-/]([0-9a-f]{12})[0-9a-f]{52}(?:\.scope)?(?:/|$)", re.MULTILINE)
 
 
 class ProcessStatus(msgspec.Struct, frozen=True):
@@ -61,6 +65,16 @@ def system_unit(pid: int) -> str | None:
         if hierarchy in ("", "name=systemd") and path.startswith("/system.slice/"):
             return next((part for part in path.split("/") if part.endswith(".service")), None)
     return None
+
+
+def container_of(pid: int) -> str | None:
+    """The beginning of the number of the container a process lives in, as ``docker ps`` and ``podman ps`` print it, by
+    its control group. None where that names none."""
+    try:
+        rows = Path(f"/proc/{pid}/cgroup").read_text(errors="replace")
+    except OSError:
+        return None
+    return match[1] if (match := _CONTAINER.search(rows)) else None
 
 
 def is_running(pid: int) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from ops.collect.process.process_status import process_status, system_unit
+from ops.collect.process.process_status import container_of, process_status, system_unit
 from ops.collect.process.start_time import start_ticks
 from ops.facts.host import Listener, Process, Processes
 from ops.files.nofollow import trusted_users
@@ -25,6 +25,7 @@ _WEB_BYTES = re.compile(_WEB.pattern.encode(), re.IGNORECASE)
 # The variables that decide how Flask and gunicorn run; the rest of an environment may hold secrets.
 _TELLING_VARIABLES = ("FLASK_DEBUG", "FLASK_ENV", "FLASK_APP", "GUNICORN_CMD_ARGS")
 MAX_PROCESSES = 400
+MAX_PRIVATE = 200
 # How long one process may take to be read, seconds, and how many may take longer before the rest is left.
 READ_SECONDS = 0.5
 MAX_UNREAD = 4
@@ -33,10 +34,11 @@ MAX_UNREAD = 4
 def processes() -> Processes:
     """Web-related processes and all listening TCP sockets and bound unix sockets of the machine."""
     holders: dict[str, set[int]] = defaultdict(set)
+    private: dict[str, set[int]] = defaultdict(set)
     for connection in psutil.net_connections(kind="all"):
-        address = _listening_address(connection)
-        if address and _is_our_path(address, connection.pid):
-            holders[address].update({connection.pid} if connection.pid else set())
+        if address := _listening_address(connection):
+            of = holders if _is_our_path(address, connection.pid) else private
+            of[address].update({connection.pid} if connection.pid else set())
     queues = accept_queues()
     wanted = set().union(*holders.values()) if holders else set()
     # Whoever fills the table with names like these must not hide the host's own and who listens.
@@ -50,6 +52,10 @@ def processes() -> Processes:
         ),
         caller=os.geteuid(),
         unread=unread,
+        private=tuple(
+            Listener(address=address, pids=tuple(sorted(pids)))
+            for address, pids in sorted(private.items())[:MAX_PRIVATE]
+        ),
     )
 
 
@@ -186,6 +192,7 @@ def _process(process: psutil.Process, wanted: bool) -> Process | None:
             is_setuid=status.is_setuid,
             has_other_root=status.has_other_root,
             unit=system_unit(process.pid),
+            container=container_of(process.pid) if elsewhere else None,
         )
 
 

@@ -19,6 +19,7 @@ from ops.facts.target import Target
 from ops.interpret import gunicorn as gunicorn_topology
 from ops.interpret import nginx as nginx_topology
 from ops.interpret.address import split_address
+from ops.interpret.listeners import described, not_nginx
 from ops.interpret.service_name import identity, is_service, reaches_service
 from ops.interpret.site import find_site
 from ops.text.duration import UNIT_SECONDS
@@ -63,10 +64,14 @@ def process(
     target: Target, front: Front, processes: Processes, nginx_pidfile: Pidfile | NotSeen
 ) -> Iterator[Finding]:
     """NGX002: no master for this configuration, and nothing listens at the front door."""
-    if front.connection.failure not in ("refused", "missing") or any(
-        nginx_topology.serving_masters(target, processes, nginx_pidfile)
-    ):
+    if any(nginx_topology.serving_masters(target, processes, nginx_pidfile)):
         return
+    if front.connection.failure not in ("refused", "missing"):
+        owners = not_nginx(processes, target.connect_to or "", target, nginx_pidfile)
+        who = ", ".join(map(described, owners)) or "nobody that is seen"
+        raise NotJudgedError(
+            NotSeen(reason=f"no nginx master of this host serves; {target.connect_to} is held by {who}")
+        )
     evidence = [quote(f"tcp {front.connection.address}", "connection refused")]
     if isinstance(nginx_pidfile, Pidfile) and nginx_pidfile.pid is not None:
         evidence.append(

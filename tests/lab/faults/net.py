@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import sys
 
-from tests.lab.faults.case import fault, meets
+from tests.lab.faults.case import answers, fault, meets
 from tests.lab.stack import Stack
 
 
@@ -60,3 +61,60 @@ def plain_http_is_served(stack: Stack) -> None:
         f"return 301 {stack.url}$request_uri;",
         "location / { proxy_pass http://gte_backend; proxy_set_header Host $host; }",
     )
+
+
+ANOTHER_SITE = """
+import http.server, ssl, sys
+
+class Page(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = b"<html><title>Another site</title></html>"
+        self.send_response(404)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    do_POST = do_GET
+    def log_message(self, *_): pass
+
+address, port, certificate, key = sys.argv[1:5]
+server = http.server.ThreadingHTTPServer((address, int(port)), Page)
+if certificate != "-":
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+server.serve_forever()
+"""
+
+
+def _another_site(stack: Stack, *, tls: bool = True) -> None:
+    """Another program takes the front address and keeps it."""
+    files = (str(stack.certificate), str(stack.private_key)) if tls else ("-", "-")
+    stack.spawn(sys.executable, "-c", ANOTHER_SITE, stack.address, str(stack.ports["https"]), *files)
+    stack.wait_until_listening(f"{stack.address}:{stack.ports['https']}")
+
+
+@fault("NET010", sees=answers(404))
+def another_server_holds_the_front_address(stack: Stack) -> None:
+    """streisand#91: it was there first, and shares the certificate; nginx could not bind and does not run."""
+    stack.stop_nginx()
+    _another_site(stack)
+    stack.try_to_start_nginx()
+
+
+@fault("NET010", sees=meets("tls: "))
+def another_server_speaks_plain_http_at_the_front_address(stack: Stack) -> None:
+    stack.stop_nginx()
+    _another_site(stack, tls=False)
+    stack.try_to_start_nginx()
+
+
+@fault("NET010", sees=answers(404))
+def nginx_was_reloaded_away_from_a_port_that_another_took(stack: Stack) -> None:
+    """nginx runs; while its file named another port, somebody took this one, and the reload could not bind it again."""
+    elsewhere = stack.free_port()
+    ours = f"{stack.address}:{stack.ports['https']}"
+    stack.edit(stack.site_file, ours, f"{stack.address}:{elsewhere}")
+    _another_site(stack)
+    stack.edit(stack.site_file, f"{stack.address}:{elsewhere}", ours, apply=False)
+    stack.reload_nginx(expect_failure=True)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from tests.lab.faults.case import answers, fault, meets, page
+from tests.lab.faults.tls import in_days
 from tests.lab.stack import Stack
 from tests.lab.waiting import wait_for
 
@@ -351,3 +352,39 @@ def another_user_may_write_the_site_s_file(stack: Stack) -> None:
 def worker_connections_are_above_the_open_files_limit(stack: Stack) -> None:
     stack.edit(stack.nginx_conf, "worker_processes 1;", "worker_processes auto;\nworker_rlimit_nofile 2048;")
     stack.edit(stack.nginx_conf, "worker_connections 512;", "worker_connections 4096;")
+
+
+def _empty_the_pidfile(stack: Stack, content: str = "") -> None:
+    """Puts something else into nginx's pidfile than its master, and the number back before the stack is taken down."""
+    number = stack.nginx_pidfile.read_text()
+    stack.nginx_pidfile.write_text(content)
+    stack.at_end(lambda: stack.nginx_pidfile.write_text(number))
+
+
+@fault("NGX050", sees=meets("expired"), explains=("TLS008", "TLS001"))
+def pidfile_is_empty_and_the_renewal_is_not_taken_up(stack: Stack) -> None:
+    """homeland-docker#50: nginx -s reload fails, so that what was renewed on disk is not served."""
+    stack.replace_certificate(not_before=in_days(-91), not_after=in_days(-1))
+    _empty_the_pidfile(stack)
+    stack.replace_certificate(reload=False)
+
+
+@fault("NGX051", sees=answers(502), unix_socket=True)
+def socket_is_in_a_private_tmp(stack: Stack) -> None:
+    """gunicorn#1524: the unit has PrivateTmp=true."""
+    stack.stop_gunicorn()
+    private = stack.run / "private"
+    private.mkdir()
+    socket_file = private / "gunicorn.sock"
+    stack.edit(stack.site_file, str(stack.backend), str(socket_file))
+    stack.edit(stack.gunicorn_conf, str(stack.backend), str(socket_file), apply=False)
+    stack.config["gunicorn"]["bind"] = f"unix:{socket_file}"
+    stack.write_config()
+    own = f'mount -t tmpfs none {private} && exec "$0" "$@"'
+    stack.launcher = ["unshare", "--mount", "--propagation", "private", "sh", "-c", own]
+    stack.start_gunicorn(wait="nothing")
+    wait_for(
+        lambda: (master := stack.gunicorn_master) and Path(f"/proc/{master.pid}/root{socket_file}").exists(),
+        "gunicorn to listen in its own namespace",
+        within=20,
+    )

@@ -15,7 +15,8 @@ from tests.lab.stack import Stack
 NOW = datetime.now(UTC)
 
 
-def _days(days: float) -> datetime:
+def in_days(days: float) -> datetime:
+    """So many days from now."""
     return NOW + timedelta(days=days)
 
 
@@ -33,32 +34,32 @@ def served_until(stack: Stack) -> datetime:
 
 @fault("TLS001", sees=meets("expired"))
 def certificate_expired(stack: Stack) -> None:
-    stack.replace_certificate(not_before=_days(-91), not_after=_days(-1))
+    stack.replace_certificate(not_before=in_days(-91), not_after=in_days(-1))
 
 
 @fault("TLS001", sees=meets("expired"), layout="guide")
 def certificate_expired_seconds_ago(stack: Stack) -> None:
-    stack.replace_certificate(not_before=_days(-90), not_after=datetime.now(UTC) - timedelta(seconds=5))
+    stack.replace_certificate(not_before=in_days(-90), not_after=datetime.now(UTC) - timedelta(seconds=5))
 
 
-@fault("TLS002", sees=lambda stack: served_until(stack) < _days(16), severity="warn")
+@fault("TLS002", sees=lambda stack: served_until(stack) < in_days(16), severity="warn")
 def certificate_expires_soon(stack: Stack) -> None:
-    stack.replace_certificate(not_before=_days(-75), not_after=_days(15))
+    stack.replace_certificate(not_before=in_days(-75), not_after=in_days(15))
 
 
-@fault("TLS002", sees=lambda stack: served_until(stack) < _days(1))
+@fault("TLS002", sees=lambda stack: served_until(stack) < in_days(1))
 def certificate_expires_today(stack: Stack) -> None:
-    stack.replace_certificate(not_before=_days(-89), not_after=_days(0.5))
+    stack.replace_certificate(not_before=in_days(-89), not_after=in_days(0.5))
 
 
-@fault("TLS002", sees=lambda stack: served_until(stack) < _days(2.5), severity="warn")
+@fault("TLS002", sees=lambda stack: served_until(stack) < in_days(2.5), severity="warn")
 def six_day_certificate_is_not_renewed(stack: Stack) -> None:
-    stack.replace_certificate(not_before=_days(-4), not_after=_days(2))
+    stack.replace_certificate(not_before=in_days(-4), not_after=in_days(2))
 
 
 @fault("TLS003", sees=meets("not yet valid"))
 def certificate_is_not_valid_yet(stack: Stack) -> None:
-    stack.replace_certificate(not_before=_days(2))
+    stack.replace_certificate(not_before=in_days(2))
 
 
 @fault("TLS004", sees=meets("Hostname mismatch"))
@@ -192,7 +193,7 @@ def intermediate_stands_first(stack: Stack) -> None:
 @fault("TLS023", sees=meets("expired"), explains=("TLS001",))
 def links_stayed_at_the_old_version(stack: Stack) -> None:
     """certbot#10655: the renewal is in archive/, live/ was not moved on."""
-    stack.replace_certificate(not_before=_days(-91), not_after=_days(-1))
+    stack.replace_certificate(not_before=in_days(-91), not_after=in_days(-1))
     before = {link: link.readlink() for link in stack.certificate.parent.glob("*.pem")}
     stack.replace_certificate(reload=False)
     for link, leads_to in before.items():
@@ -226,13 +227,13 @@ def key_was_exchanged_under_a_running_nginx(stack: Stack) -> None:
 
 @fault("TLS008", sees=meets("expired"), explains=("TLS001",))
 def renewed_certificate_is_not_served(stack: Stack) -> None:
-    stack.replace_certificate(not_before=_days(-91), not_after=_days(-1))
+    stack.replace_certificate(not_before=in_days(-91), not_after=in_days(-1))
     stack.replace_certificate(reload=False)
 
 
-@fault("TLS008", sees=lambda stack: served_until(stack) < _days(21), severity="warn", explains=("TLS002",))
+@fault("TLS008", sees=lambda stack: served_until(stack) < in_days(21), severity="warn", explains=("TLS002",))
 def renewed_certificate_is_not_served_yet(stack: Stack) -> None:
-    stack.replace_certificate(not_before=_days(-70), not_after=_days(20))
+    stack.replace_certificate(not_before=in_days(-70), not_after=in_days(20))
     stack.replace_certificate(reload=False)
     # A quarter of an hour ago: the hook's ten minutes are over.
     long_ago = NOW.timestamp() - 900

@@ -1,0 +1,107 @@
+"""Who holds the front address."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+
+from ops.diagnosis.finding import Evidence, Finding, check, quote
+from ops.facts.base import NotSeen
+from ops.facts.host import Process, Processes
+from ops.facts.nginx import Pidfile
+from ops.facts.probes import Exchange, Front
+from ops.facts.target import Target
+from ops.interpret import nginx as nginx_topology
+from ops.interpret.address import split_address
+from ops.interpret.listeners import described, not_nginx, taking
+from ops.interpret.service_name import reaches_service
+from ops.text.language import Text
+
+
+@check("net.holder", "NET010", en="nginx holds the front address", zh="入口地址由 nginx 监听")
+def holder(
+    target: Target, front: Front, processes: Processes, nginx_pidfile: Pidfile | NotSeen
+) -> Iterator[Finding]:
+    """NET010: another program takes the connections that are nginx's, and they do not lead to the service.
+
+    Where they do lead there, it is a balancer or a proxy of the operator's."""
+    is_served = isinstance(front.predict, Exchange) and reaches_service(front.predict, target)
+    if front.connection.failure is not None or target.connect_to is None or is_served:
+        return
+    owners = not_nginx(processes, target.connect_to, target, nginx_pidfile)
+    if not owners:
+        return
+    owner = min(owners, key=lambda process: process.pid)
+    listening = taking(processes, target.connect_to)[0].address
+    master = next(nginx_topology.serving_masters(target, processes, nginx_pidfile), None)
+    yield Finding(
+        "NET010",
+        (
+            quote(f"ss -ltnp {listening}", f"{described(owner)}: {' '.join(owner.command)[:160]}"),
+            _nginx_s_state(master),
+            *_published(owner),
+        ),
+        {"holder": described(owner), "pid": str(owner.pid)},
+        summary=_sentence(target.connect_to, owner, master),
+        fix=tuple(_steps(target, owner, master)),
+    )
+
+
+def _nginx_s_state(master: Process | None) -> Evidence:
+    if master is None:
+        return Evidence(
+            "ps", Text(en="no nginx master for this configuration", zh="没有使用此配置的 nginx 主进程")
+        )
+    return Evidence(
+        f"pid {master.pid}",
+        Text(en="nginx runs, and does not listen there", zh="nginx 在运行，但没有监听该地址"),
+    )
+
+
+def _sentence(address: str, owner: Process, master: Process | None) -> Text:
+    who = described(owner)
+    if master is None:
+        return Text(
+            en=f"nginx is not running; {who} holds the front address {address}.",
+            zh=f"nginx 没有运行；入口地址 {address} 被 {who} 占用。",
+        )
+    return Text(
+        en=f"nginx (pid {master.pid}) does not listen at {address}: {who} holds it.",
+        zh=f"nginx（pid {master.pid}）没有监听 {address}：该地址被 {who} 占用。",
+    )
+
+
+def _published(owner: Process) -> Iterator[Evidence]:
+    """The container's port that a proxy of docker's publishes (docker-proxy -container-ip IP -container-port PORT)."""
+    options = dict(zip(owner.command, owner.command[1:], strict=False))
+    address, port = options.get("-container-ip"), options.get("-container-port")
+    if owner.name.startswith("docker-proxy") and address and port:
+        yield Evidence(
+            f"pid {owner.pid}",
+            Text(
+                en=f"publishes port {port} of the container at {address}",
+                zh=f"发布容器 {address} 的端口 {port}",
+            ),
+        )
+
+
+def _steps(target: Target, owner: Process, master: Process | None) -> Iterator[str | Text]:
+    port = split_address(target.connect_to or "")[1]
+    yield Text(
+        en=f"Decide which of the two is to serve port {port}. If nginx is, stop the other one, and keep it from"
+        " starting again:",
+        zh=f"先确定端口 {port} 应由谁提供。如果应由 nginx 提供，就停掉另一个程序，并防止它再次启动：",
+    )
+    if owner.name.startswith("docker-proxy"):
+        yield f"docker stop $(docker ps -q --filter publish={port})"
+    elif owner.container:
+        yield f"docker stop {owner.container} || podman stop {owner.container}"
+    elif owner.unit and owner.ppid == 1:  # what cron or supervisord started is not the whole unit
+        yield f"systemctl disable --now {shlex.quote(owner.unit)}"
+    else:
+        yield f"kill {owner.pid}"
+    yield target.test_nginx
+    yield target.start_nginx if master is None else target.reload_nginx
+
+
+CHECKS = (holder,)
