@@ -43,7 +43,7 @@ import psutil
 from benchmarks.embedding_throughput import flop_of, spread, texts_of
 from service.engines.gte.checkpoint import Configuration, read_configuration
 from service.engines.gte.tokens import Tokenizer, Tokens
-from service.engines.gte.worker import GteEngine, GteLaunch
+from service.engines.gte.engine import GteEngine, GteLaunch
 from tests.made_checkpoint import make, varied
 
 PACKAGES = ["openvino==2026.4.1", "nncf==3.4.0"]

@@ -200,7 +200,7 @@ def roster_of(settings: Settings) -> EngineRegistry:
 
     def load_extractor() -> object:
         from service.engines.uninlu.engine import UninluLaunch
-        from service.engines.uninlu.worker import UniNlu
+        from service.engines.uninlu.extractor import UniNlu
         from service.http.client_disconnect import client_is_gone
 
         assert settings.uninlu_dir is not None  # noqa: S101  for mypy: asked below

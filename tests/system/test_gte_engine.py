@@ -15,7 +15,7 @@ import pytest
 
 from service.admission.gate import OverloadedError
 from service.engines.forkserver.client import LostError
-from service.engines.gte import worker as supervision
+from service.engines.gte import engine as gte_engine
 from service.engines.gte.encoder import Gte
 from service.engines.interface import ClientGoneError, EngineUnavailableError
 from tests.made_checkpoint import SHORT, make
@@ -125,11 +125,11 @@ def test_an_engine_that_hangs_without_being_stopped_is_found_and_killed(
     does: str, found: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Asleep for ever, or busy for ever."""
-    monkeypatch.setattr(supervision, "_ASLEEP", 1.0)
-    monkeypatch.setattr(supervision, "_GRACE", 5.0 if "answer" in found else PATIENCE)
+    monkeypatch.setattr(gte_engine, "_ASLEEP", 1.0)
+    monkeypatch.setattr(gte_engine, "_GRACE", 5.0 if "answer" in found else PATIENCE)
     program = ("-c", PRETENDER.replace("DOES", does))
-    template = supervision.GteLaunch(Path(), "float32", 1, program).template()
-    engine = supervision.GteEngine(template)
+    template = gte_engine.GteLaunch(Path(), "float32", 1, program).template()
+    engine = gte_engine.GteEngine(template)
     with pytest.raises(LostError, match=found) as loss:
         engine.encode([numpy.asarray([1, 2], dtype=numpy.int32)], expected=0.0)
     assert loss.value.reason == "stuck"

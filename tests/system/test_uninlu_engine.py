@@ -19,9 +19,9 @@ import pytest
 from service.admission import deadline
 from service.admission.errors import EngineTimeoutError
 from service.engines.interface import EngineUnavailableError
-from service.engines.uninlu import worker as extractor
+from service.engines.uninlu import extractor
 from service.engines.uninlu.engine import UninluLaunch
-from service.engines.uninlu.worker import UniNlu
+from service.engines.uninlu.extractor import UniNlu
 from tests.system.conftest import ROOT, eventually
 
 PATIENCE = 60.0

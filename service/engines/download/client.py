@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from service.engines import child_process
 from service.engines.interface import EngineUnavailableError, Reason, Slot
-from service.engines.worker import process as engine_process
 
 _log = logging.getLogger("service")
 
@@ -92,7 +92,7 @@ def _attempt(source: Source, directory: Path, tell: Tell) -> tuple[str, str] | N
     """One download; None, or what a client may know of its failure, and what else the log should."""
     arguments = [str(os.getpid()), source.slot, source.model, str(directory)]
     try:
-        process, channel = engine_process.start(
+        process, channel = child_process.start(
             ("-m", "service.engines.download.process"),
             arguments,
             {"TQDM_DISABLE": "1"},  # progress bars: the error log gets lines
@@ -111,7 +111,7 @@ def _attempt(source: Source, directory: Path, tell: Tell) -> tuple[str, str] | N
                     break
                 progress.hear(said)
     finally:
-        status = engine_process.end_of_lost(process, channel, within=1.0)
+        status = child_process.end_of_lost(process, channel, within=1.0)
     if failure is None:
         ended = "was stopped" if status is None else f"ended with status {status}"
         if status is not None and status < 0:

@@ -23,9 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from service.engines.child_process import leave_signals_to_the_worker
 from service.engines.download import client
 from service.engines.interface import EngineUnavailableError, not_installed
-from service.engines.worker.process import leave_signals_to_the_worker
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _LOOK = 1.0  # seconds between two looks at how far it is

@@ -15,9 +15,9 @@ from typing import Any, Literal
 
 import psutil
 
+from service.engines import child_process
 from service.engines.interface import EngineUnavailableError, Slot
-from service.engines.worker import process
-from service.engines.worker.liveness import Liveness, state_of
+from service.engines.liveness import Liveness, state_of
 
 LOAD_TIMEOUT = 300.0  # seconds; a cold disk is slow
 # Seconds before the second, third, ... attempt in a row to start a process; the first follows at once.
@@ -118,13 +118,15 @@ class Template:
             EngineUnavailableError: it refuses the model. LostError: it ended or took too long.
         """
         self.name = launch.name
-        self._process, self._channel = process.start(launch.program, launch.arguments, launch.environment)
+        self._process, self._channel = child_process.start(
+            launch.program, launch.arguments, launch.environment
+        )
         self._conversation = Conversation(self._channel, self._process.pid)
         self._ended: dict[int, int] = {}
         try:
             self.said = self._conversation.hear(time.monotonic() + LOAD_TIMEOUT, may_sleep=True)
         except LostError as lost:
-            status = process.end_of_lost(self._process, self._channel, within=_TELLING)
+            status = child_process.end_of_lost(self._process, self._channel, within=_TELLING)
             raise _told(lost, f"the {self.name} process {self.pid}", status) from None
         if not self.said["ready"]:
             self.end()
@@ -168,7 +170,7 @@ class Template:
 
     def end(self) -> None:
         """Kill it, if it still runs; its engines go on."""
-        process.end(self._process, self._channel)
+        child_process.end(self._process, self._channel)
 
     def _hear_of(self, name: str, until: float) -> dict[str, Any]:
         while True:

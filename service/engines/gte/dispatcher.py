@@ -8,8 +8,8 @@ from concurrent.futures import Future
 from typing import get_args
 
 from service.engines.forkserver.client import PAUSES, Loss, LostError, Template
+from service.engines.gte.engine import BatchFailedError, Facts, GteEngine, GteLaunch
 from service.engines.gte.queue import Queue
-from service.engines.gte.worker import BatchFailedError, Facts, GteEngine, GteLaunch
 from service.engines.interface import EngineUnavailableError
 from service.monitoring import metrics
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from service.engines.gte.checkpoint import MODEL, read_configuration, require_model
 from service.engines.gte.dispatcher import Dispatcher
+from service.engines.gte.engine import GteLaunch
 from service.engines.gte.protocol import Vectors
 from service.engines.gte.tokens import Tokenizer
-from service.engines.gte.worker import GteLaunch
 from service.engines.interface import EngineUnavailableError, Role, not_installed
 
 _log = logging.getLogger("service")

@@ -16,11 +16,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from service.engines.child_process import leave_signals_to_the_worker
 from service.engines.forkserver import server
 from service.engines.gte import protocol
 from service.engines.gte.checkpoint import read_configuration
 from service.engines.interface import EngineUnavailableError, not_installed
-from service.engines.worker.process import leave_signals_to_the_worker
 
 if TYPE_CHECKING:
     from service.engines.gte.forward import GteModel

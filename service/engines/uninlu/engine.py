@@ -8,8 +8,8 @@ from typing import Any
 from service.engines.forkserver import client as template
 from service.engines.forkserver.client import LOAD_TIMEOUT, Conversation, LostError, Template
 from service.engines.interface import EngineUnavailableError, Slot
+from service.engines.liveness import state_of
 from service.engines.uninlu import process
-from service.engines.worker.liveness import state_of
 
 SLOT: Slot = "extractor"
 

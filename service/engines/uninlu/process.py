@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from service.engines.child_process import leave_signals_to_the_worker
 from service.engines.forkserver import server
 from service.engines.interface import EngineUnavailableError, WindowExceededError, not_installed
 from service.engines.uninlu.checkpoint import require_model
-from service.engines.worker.process import leave_signals_to_the_worker
 
 # What the template is started with, beside the worker's environment.
 ENVIRONMENT = {

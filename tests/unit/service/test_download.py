@@ -145,7 +145,7 @@ def test_a_process_that_cannot_be_started_is_a_failed_attempt(
     def start(*_: Any) -> Any:
         raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
 
-    monkeypatch.setattr("service.engines.worker.process.start", start)
+    monkeypatch.setattr("service.engines.child_process.start", start)
     assert client._attempt(checkpoint.SOURCE, tmp_path, lambda _: None) == (
         "its process could not be started (Resource temporarily unavailable)",
         "",

@@ -12,7 +12,7 @@ from service.admission import deadline
 from service.admission.errors import EngineTimeoutError
 from service.admission.gate import OverloadedError
 from service.engines.interface import ClientGoneError, EngineUnavailableError
-from service.engines.uninlu.request_queue import RequestQueue
+from service.engines.uninlu.queue import RequestQueue
 
 PATIENCE = 30.0
 LOST = EngineUnavailableError("extractor", "loading", "lost")

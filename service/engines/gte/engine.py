@@ -12,7 +12,7 @@ from service.engines.forkserver import server
 from service.engines.forkserver.client import LOAD_TIMEOUT, LostError, Template
 from service.engines.gte import protocol
 from service.engines.gte.tokens import Tokens
-from service.engines.worker.liveness import ASLEEP, Liveness
+from service.engines.liveness import ASLEEP, Liveness
 
 _LOOK = 0.25  # seconds between two looks at a process that computes
 _ASLEEP = ASLEEP

@@ -12,7 +12,7 @@ from service.engines.forkserver.client import PAUSES, Loss, LostError, Template
 from service.engines.interface import EngineUnavailableError, TextSpan, WindowExceededError
 from service.engines.uninlu.checkpoint import MODEL
 from service.engines.uninlu.engine import SLOT, UninluEngine, UninluLaunch
-from service.engines.uninlu.request_queue import RequestQueue, too_slow
+from service.engines.uninlu.queue import RequestQueue, too_slow
 from service.monitoring import metrics
 
 _log = logging.getLogger("service")
