@@ -41,9 +41,10 @@ import numpy
 import psutil
 
 from benchmarks.embedding_throughput import flop_of, spread, texts_of
+from service.engines.forkserver.client import Forkserver
 from service.engines.gte.checkpoint import Configuration, read_configuration
-from service.engines.gte.tokens import Tokenizer, Tokens
 from service.engines.gte.engine import GteEngine, GteLaunch
+from service.engines.gte.tokens import Tokenizer, Tokens
 from tests.made_checkpoint import make, varied
 
 PACKAGES = ["openvino==2026.4.1", "nncf==3.4.0"]
@@ -348,7 +349,7 @@ class Running:
     gflops: dict[str, list[float]] = field(default_factory=dict)
 
     def bytes(self) -> int:
-        """Proportional set size, of the template that it was forked from too, if it was."""
+        """Proportional set size, of the forkserver that it was forked from too, if it was."""
         process = psutil.Process(self.pid)
         parent = process.parent()
         family = [process, parent] if parent is not None and parent.pid != os.getpid() else [process]
@@ -360,12 +361,12 @@ def start(name: str, directory: Path, work: Path, cache: Path | None = None) -> 
     candidate = CANDIDATES[name]
     began = time.perf_counter()
     if not candidate.form:
-        template = GteLaunch(directory, candidate.precision, THREADS).template()
-        engine = GteEngine(template)
+        forkserver = Forkserver(GteLaunch(directory, candidate.precision, THREADS).forkserver())
+        engine = GteEngine(forkserver)
 
         def end_both() -> None:
             engine.end()
-            template.end()
+            forkserver.end()
 
         return Running(
             name,

@@ -47,13 +47,13 @@ def until_served(port: int) -> tuple[float, int]:
 
 
 def pair_of(master: int) -> tuple[psutil.Process, psutil.Process]:
-    """The template and its engine, once both are there."""
+    """The forkserver and its engine, once both are there."""
     until = time.monotonic() + PATIENCE
     while time.monotonic() < until:
         for worker in psutil.Process(master).children():
-            for template in worker.children():
-                for engine in template.children():
-                    return template, engine
+            for forkserver in worker.children():
+                for engine in forkserver.children():
+                    return forkserver, engine
         time.sleep(0.1)
     raise SystemExit("there is no extractor")
 
@@ -81,14 +81,14 @@ def main() -> None:
             print(f"first prediction {time.monotonic() - began:.1f} s after the start")
             usual = [until_served(port)[0] for _ in range(chosen.rounds)]
             print(f"a prediction: {statistics.median(usual):.3f} s")
-            template, engine = pair_of(master)
-            print(f"template: {sizes(template)}; engine: {sizes(engine)}")
+            forkserver, engine = pair_of(master)
+            print(f"forkserver: {sizes(forkserver)}; engine: {sizes(engine)}")
             one: Callable[[psutil.Process, psutil.Process], list[psutil.Process]]
             for name, sent, one, rounds in (
                 ("engine, SIGKILL", signal.SIGKILL, lambda _, engine: [engine], chosen.rounds),
                 ("engine, SIGSTOP", signal.SIGSTOP, lambda _, engine: [engine], chosen.rounds),
-                ("template, SIGKILL", signal.SIGKILL, lambda template, _: [template], 1),
-                ("both, SIGKILL", signal.SIGKILL, lambda template, engine: [template, engine], 1),
+                ("forkserver, SIGKILL", signal.SIGKILL, lambda forkserver, _: [forkserver], 1),
+                ("both, SIGKILL", signal.SIGKILL, lambda forkserver, engine: [forkserver, engine], 1),
             ):
                 seconds, others = [], 0
                 for _ in range(rounds):

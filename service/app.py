@@ -9,9 +9,9 @@ from pydantic import ValidationError
 from service.admission.gate import Admission
 from service.api import access, description, embeddings, errors, health, metrics, page, predict
 from service.api.json_request import JsonRequest, invalid_fields
-from service.engines.registry import EngineRegistry, roster_of
+from service.engines.registry import EngineRegistry, engines_of
 from service.http import unread_body
-from service.keys.keyring import KeyRing
+from service.keys.keyring import Keyring
 from service.monitoring import metrics as counts
 from service.monitoring import progress
 from service.prediction.context import Context, attach, context_of
@@ -30,17 +30,33 @@ class Service(OpenAPI):
         self.spec_json = description.corrected(self.spec_json, context_of(self.extensions))
 
 
-def create_app(settings: Settings | None = None, roster: EngineRegistry | None = None) -> Service:
-    """The WSGI application, its engines (``roster``, or those the settings ask for) loading in the background.
+def create_app(settings: Settings | None = None, engines: EngineRegistry | None = None) -> Service:
+    """The WSGI application; its engines (``engines``, or those that the settings ask for) load in the background.
 
-    Ends the process with one line on standard error if ``settings`` are to come from the environment and a
-    variable there cannot be used.
+    Without ``settings`` they come from the environment; if a variable is unusable, the process ends with one line on
+    standard error.
     """
     if settings is None:
         try:
             settings = read_settings()
         except SettingsError as error:
             sys.exit(f"service: {error}")
+    app = _flask_application(settings)
+    engines = engines or engines_of(settings)
+    admission = Admission(
+        settings.max_concurrent,
+        settings.max_queue,
+        settings.queue_timeout,
+        counts.QUEUE_DEPTH.labels("gate").set,
+    )
+    attach(app.extensions, Context(settings, engines, admission))
+    _register_routes(app, settings)
+    record = progress.current()
+    engines.start(then=lambda: record.enter(progress.Phase.READY) if record else None)
+    return app
+
+
+def _flask_application(settings: Settings) -> Service:
     app = Service(
         "service",
         info=Info(
@@ -53,34 +69,25 @@ def create_app(settings: Settings | None = None, roster: EngineRegistry | None =
         validation_error_model=predict.ProblemDetails,
         validation_error_callback=_refuse,
     )
-    # Flask reads FLASK_DEBUG by itself; a traceback must never be one environment variable away from the
-    # public.
+    # Flask reads FLASK_DEBUG by itself; no environment variable may show tracebacks to the public.
     app.config.update(
         DEBUG=False,
         TESTING=False,
         PROPAGATE_EXCEPTIONS=False,
         MAX_CONTENT_LENGTH=settings.max_body_bytes,
     )
-    roster = roster or roster_of(settings)
-    admission = Admission(
-        settings.max_concurrent,
-        settings.max_queue,
-        settings.queue_timeout,
-        counts.QUEUE_DEPTH.labels("gate").set,
-    )
-    attach(app.extensions, Context(settings, roster, admission))
+    return app
+
+
+def _register_routes(app: Service, settings: Settings) -> None:
     errors.register(app)
     if settings.api_keys_file is not None:
-        access.register(app, KeyRing(settings.api_keys_file))
+        access.register(app, Keyring(settings.api_keys_file))
     unread_body.register(app)
     for group in (health.api, predict.api, embeddings.api, metrics.api):
         app.register_api(group)
     app.register_blueprint(page.api)
     page.register_docs(app)
-
-    record = progress.current()
-    roster.start(then=lambda: record.enter("ready") if record else None)
-    return app
 
 
 def _refuse(error: ValidationError) -> None:

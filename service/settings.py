@@ -1,8 +1,8 @@
 """Settings of the service, read once from ``GTE_*`` environment variables into typed, frozen values.
 
-The environment is the one thing that systemd (``EnvironmentFile=``), a shell and a container all hand to a
-process, so it is the only source. A field's variable is its name in capitals after ``GTE_``. What it means stands
-beside it, in both languages: ``scripts/reference`` writes ``docs/configuration.md`` from it.
+systemd (``EnvironmentFile=``), a shell and a container can all set the environment of a process, so it is the only
+source. A field's variable is ``GTE_`` and its name in capitals. Each field is documented beside its type, in both
+languages: ``scripts/reference`` generates ``docs/configuration.md`` from that.
 """
 
 import os
@@ -17,7 +17,7 @@ _TOOLKIT_PREFIX = "GTE_OPS_"
 
 
 class SettingsError(ValueError):
-    """A variable that cannot be used; the message is one line, names the variable and says what it takes."""
+    """A variable has an unusable value; the message is one line with the variable and what it accepts."""
 
 
 @dataclass(frozen=True)
@@ -446,9 +446,9 @@ class ServerSettings:
 
 
 _DEFAULT_THREADS = 32
-# GTE's requests wait inside, so that a batch can be chosen among all of them; each holds a thread.
+# GTE's requests wait in a queue inside, each in a thread, so that batches are chosen from all of them.
 _DEFAULT_THREADS_GTE = 80
-# Threads that predictions never take: one each for /health, /ready, /metrics and the page.
+# Threads that predictions never use: one each for /health, /ready, /metrics and the page.
 _RESERVED_THREADS = 4
 
 _LARGEST = 2**31 - 1
@@ -465,25 +465,10 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     Raises:
         SettingsError: a variable is malformed, out of range, or contradicts another.
     """
-    # A sync worker has one thread, whatever else is asked for.
-    is_sync = _worker_class(environ) == "sync"
     model_dir = environ.get(PREFIX + "MODEL_DIR", "")
     engine = _choice(environ, "ENGINE", "auto", ("auto", "embedded"))
     is_gte = engine == "auto" and bool(model_dir)
-    default_threads = _DEFAULT_THREADS_GTE if is_gte else _DEFAULT_THREADS
-    threads = 1 if is_sync else _integer(environ, "THREADS", default_threads, least=1)
-    reserved = min(_RESERVED_THREADS, threads - 1)
-    places = max(1, threads - reserved)
-    # GTE has a queue of its own, which is bounded by the time it takes to compute what is in it.
-    concurrent = _integer(
-        environ, "MAX_CONCURRENT", places if is_gte else min(os.cpu_count() or 1, places), least=1
-    )
-    queue = _integer(environ, "MAX_QUEUE", max(0, threads - reserved - concurrent), least=0)
-    if threads > 1 and concurrent + queue >= threads:
-        raise SettingsError(
-            f"{PREFIX}MAX_CONCURRENT + {PREFIX}MAX_QUEUE = {concurrent + queue} must stay below"
-            f" {PREFIX}THREADS = {threads}, else no thread is left to answer /health"
-        )
+    threads, concurrent, queue = _places(environ, is_gte)
     keys_file = environ.get(PREFIX + "API_KEYS_FILE", "")
     uninlu_dir = environ.get(PREFIX + "UNINLU_DIR", "")
     model_download = _choice(environ, "MODEL_DOWNLOAD", "0", ("0", "1")) == "1"
@@ -520,6 +505,26 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     )
 
 
+def _places(environ: Mapping[str, str], is_gte: bool) -> tuple[int, int, int]:
+    """``threads``, ``max_concurrent`` and ``max_queue``."""
+    default_threads = _DEFAULT_THREADS_GTE if is_gte else _DEFAULT_THREADS
+    # A sync worker has one thread, whatever GTE_THREADS is.
+    is_sync = _worker_class(environ) == "sync"
+    threads = 1 if is_sync else _integer(environ, "THREADS", default_threads, least=1)
+    reserved = min(_RESERVED_THREADS, threads - 1)
+    places = max(1, threads - reserved)
+    # GTE has a queue of its own, bounded by the time that its content takes to compute.
+    default_concurrent = places if is_gte else min(os.cpu_count() or 1, places)
+    concurrent = _integer(environ, "MAX_CONCURRENT", default_concurrent, least=1)
+    queue = _integer(environ, "MAX_QUEUE", max(0, threads - reserved - concurrent), least=0)
+    if threads > 1 and concurrent + queue >= threads:
+        raise SettingsError(
+            f"{PREFIX}MAX_CONCURRENT + {PREFIX}MAX_QUEUE = {concurrent + queue} must stay below"
+            f" {PREFIX}THREADS = {threads}, else no thread is left to answer /health"
+        )
+    return threads, concurrent, queue
+
+
 def read_server_settings(environ: Mapping[str, str] = os.environ) -> ServerSettings:
     """Gunicorn's settings.
 
@@ -547,7 +552,7 @@ def read_server_settings(environ: Mapping[str, str] = os.environ) -> ServerSetti
 
 
 def unknown_names(environ: Mapping[str, str] = os.environ) -> list[str]:
-    """``GTE_*`` variables that nothing reads, sorted: most likely misspelt."""
+    """``GTE_*`` variables that nothing reads, sorted: probably misspelt."""
     return sorted(
         name
         for name in environ

@@ -9,7 +9,7 @@ is named here.
 from flask import Flask, g, request
 
 from service.http.problems import Problem
-from service.keys.keyring import KeyRing
+from service.keys.keyring import Keyring
 
 # Key in the WSGI environment for gunicorn's access log: the name of the key, never the key.
 LOG_KEY = "gte.key"
@@ -36,7 +36,7 @@ def needs_key(rule: str) -> bool:
     return rule not in _OPEN_RULES
 
 
-def register(app: Flask, ring: KeyRing) -> None:
+def register(app: Flask, keyring: Keyring) -> None:
     """Have every route of ``app`` that is not open refuse who brings no accepted key, before the body is read."""
 
     def require_key() -> None:
@@ -50,7 +50,7 @@ def register(app: Flask, ring: KeyRing) -> None:
             raise Problem(
                 "unauthorized", "send an API key as Authorization: Bearer KEY", challenge=_CHALLENGE
             )
-        name = ring.name_of(key.strip())
+        name = keyring.name_of(key.strip())
         if name is None:
             raise Problem(
                 "unauthorized",

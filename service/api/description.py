@@ -5,8 +5,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from service.api import access, predict
+from service.engines.interface import EngineKind
 from service.http.problems import OPENAI_PREFIX
 from service.prediction.context import Context
+from service.prediction.truncation import TRUNCATE
 from service.settings import Settings
 from service.tasks import event, ner, qa, relation
 from service.tasks.question import EDGES
@@ -43,9 +45,9 @@ def corrected(described: dict[str, Any], here: Context) -> dict[str, Any]:
         "example": schemas["PredictRequest"]["example"],
         "oneOf": [_request(task, parameters, here) for task in TASKS.values()],
     }
-    if here.roster.failure("encoder") is None:
+    if here.engines.failure(EngineKind.ENCODER) is None:
         dimensions = schemas["EmbeddingsRequest"]["properties"]["dimensions"]
-        dimensions["anyOf"] = [{"type": "integer", "const": here.roster.encoder().dimension}, _NULL]
+        dimensions["anyOf"] = [{"type": "integer", "const": here.engines.encoder().dimension}, _NULL]
     schemas["EmbeddingsRequest"]["properties"]["input"] |= {"anyOf": [_text(settings), _texts(settings)]}
     described["components"] = components
     for path, operations in described["paths"].items():
@@ -73,10 +75,10 @@ def _texts(settings: Settings) -> dict[str, Any]:
 def _request(task: Task, parameters: dict[str, Any], here: Context) -> dict[str, Any]:
     """The requests that ``task`` takes: the general model says what there is, this what goes together."""
     taken: dict[str, Any] = {}
-    for name in sorted({*task.parameters, predict.TRUNCATE} & parameters.keys()):
+    for name in sorted({*task.parameters, TRUNCATE} & parameters.keys()):
         kinds = [kind for kind in parameters[name]["anyOf"] if kind != _NULL]
         if name == "schema":
-            kinds = [_extraction_schema(task, any_names=here.roster.has("extractor"))]
+            kinds = [_extraction_schema(task, any_names=here.engines.has(EngineKind.EXTRACTOR))]
         settings = here.settings
         kinds = [_limited(kind, settings) for kind in kinds]
         if name not in task.required:

@@ -12,8 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from service.api.answers import json_answer
-from service.api.predict import model_of, serve
+from service.api.predict import model_of
+from service.engines.interface import EngineKind
 from service.http.problems import Problem
+from service.prediction import run
 from service.prediction.context import context
 from service.prediction.limits import Texts
 from service.tasks import embedding
@@ -100,11 +102,11 @@ def embeddings(body: EmbeddingsRequest) -> Response:
     """The vectors in the order of the texts."""
     g.task = embedding.TASK.name
     here = context()
-    if body.dimensions is not None and here.roster.failure("encoder") is None:
+    if body.dimensions is not None and here.engines.failure(EngineKind.ENCODER) is None:
         # Before anything is computed.
-        _require_own(body.dimensions, here.roster.encoder().dimension)
+        _require_dimension(body.dimensions, here.engines.encoder().dimension)
     try:
-        result = serve(here, embedding.TASK, body.input, {"role": body.input_type}).result
+        result = run.predict(here, embedding.TASK, body.input, {"role": body.input_type}).result
     except Problem as problem:
         # The same checks, but the field has another name in this API.
         if problem.field is not None and problem.field.startswith("input_text"):
@@ -112,9 +114,9 @@ def embeddings(body: EmbeddingsRequest) -> Response:
             problem.detail = problem.detail.replace("input_text", "input", 1)
         raise
     if body.dimensions is not None:
-        _require_own(body.dimensions, result["dimension"])
+        _require_dimension(body.dimensions, result["dimension"])
     texts = [body.input] if isinstance(body.input, str) else body.input
-    encoder = here.roster.encoder()
+    encoder = here.engines.encoder()
     tokens = sum(map(encoder.count_tokens, texts))
     return json_answer(
         {
@@ -129,8 +131,8 @@ def embeddings(body: EmbeddingsRequest) -> Response:
     )
 
 
-def _require_own(wanted: int, dimension: int) -> None:
-    if wanted != dimension:
+def _require_dimension(requested: int, dimension: int) -> None:
+    if requested != dimension:
         raise Problem(
             "bad_request",
             f"dimensions: this model's vectors have {dimension} dimensions and cannot be shortened",

@@ -51,7 +51,7 @@ def health() -> Response:
 def ready() -> Response:
     """200 with ``ready: true``, or 503 with the reason and what to do."""
     _, load = workers()
-    verdict = judge(context().roster.readiness(), load)
+    verdict = judge(context().engines.readiness(), load)
     is_ready = verdict.reason is None
     return json_answer(
         {

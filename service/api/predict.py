@@ -1,7 +1,6 @@
 """``/predict`` and ``/tasks``."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from flask import Response, g
@@ -9,29 +8,21 @@ from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.admission import deadline
-from service.admission.errors import EngineTimeoutError
-from service.admission.gate import OverloadedError
 from service.api.answers import json_answer, timestamp
-from service.engines.interface import ClientGoneError, EngineUnavailableError, WindowExceededError
 from service.http.problems import Problem
-from service.monitoring import metrics
+from service.prediction import run
 from service.prediction.context import Context, context
-from service.prediction.limits import Texts, check_texts
-from service.prediction.truncation import Cut, cut_to_length, fit_window
-from service.tasks import qa
+from service.prediction.limits import Texts
+from service.prediction.truncation import TRUNCATE
 from service.tasks.registry import TASKS
-from service.tasks.task import Task, TaskInput, TaskInputError
+from service.tasks.task import Task
 from service.version import version
 
 api = APIBlueprint("predict", __name__, abp_tags=[Tag(name="predict", description="The tasks")])
 
-# While engines load, which takes well under this, the client may come again.
-_RETRY_WHILE_LOADING = 2  # seconds
-
 
 class Parameters(BaseModel):
-    """What a task takes beside the text; ``/tasks`` says which task takes which."""
+    """What a task takes besides the text; ``/tasks`` lists the parameters of each task."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -48,7 +39,7 @@ class Parameters(BaseModel):
         Literal["query", "passage"] | None,
         Field(description="embedding: whether the texts are searched with (the default) or searched in"),
     ] = None
-    # Under its own name it would hide a method of BaseModel.
+    # Named "schema", it would hide a method of BaseModel.
     extraction_schema: Annotated[
         dict[str, Any] | None,
         Field(alias="schema", description="ner, relation, event: what to extract, see docs/tasks.md"),
@@ -57,13 +48,6 @@ class Parameters(BaseModel):
         bool | None,
         Field(description="every task: cut what is too long for the service or its model, and say so"),
     ] = None
-
-
-# The parameter of every task, and the fields that it speaks of.
-TRUNCATE = "truncate"
-_CUT_FIELDS = frozenset({"input_text", "parameters.candidates"})
-# Where what is too long for a model's window stands in the request.
-_PLACES = {"text": "input_text", "labels": "parameters.labels", "question": "parameters.question"}
 
 
 class PredictRequest(BaseModel):
@@ -170,13 +154,12 @@ def predict(body: PredictRequest) -> Response:
             field="task_type",
         )
     g.task = task.name
-    served = serve(
-        context(), task, body.input_text, body.parameters.model_dump(exclude_none=True, by_alias=True)
-    )
-    truncated = {"truncated": [asdict(cut) for cut in served.cuts]} if served.cuts else {}
+    parameters = body.parameters.model_dump(exclude_none=True, by_alias=True)
+    prediction = run.predict(context(), task, body.input_text, parameters)
+    truncated = {"truncated": [asdict(cut) for cut in prediction.cuts]} if prediction.cuts else {}
     return json_answer(
         {
-            "result": served.result,
+            "result": prediction.result,
             "task_type": task.name,
             "model": model_of(context(), task),
             "version": version(),
@@ -193,11 +176,11 @@ def predict(body: PredictRequest) -> Response:
     summary="The tasks, the model behind each, and why another is unavailable",
 )
 def tasks() -> Response:
-    """Every task of the contract, available or not; and what one request may hold at most."""
+    """Every task of the contract, available or not, and the limits of a request."""
     here = context()
     return json_answer(
         {
-            "tasks": [_described(here, task) for task in TASKS.values()],
+            "tasks": [_description(here, task) for task in TASKS.values()],
             "limits": {
                 "max_text_chars": here.settings.max_text_chars,
                 "max_batch": here.settings.max_batch,
@@ -208,120 +191,17 @@ def tasks() -> Response:
     )
 
 
-@dataclass(frozen=True)
-class Served:
-    """A task's result, and which of its texts were cut before it was made."""
-
-    result: dict[str, Any]
-    cuts: tuple[Cut, ...]
-
-
-def serve(here: Context, task: Task, input_text: str | list[str], parameters: dict[str, Any]) -> Served:
-    """The result of ``task``, after the checks and behind the gate.
-
-    Raises:
-        Problem: the request does not fit the task, its engine is not available, there is no place, or no time left.
-    """
-    if isinstance(input_text, list) and not task.many:
-        raise Problem(
-            "bad_request", f"input_text: {task.name} takes one text, not a list", field="input_text"
-        )
-    truncate = bool(parameters.get(TRUNCATE))
-    if truncate and task.name == qa.TASK.name and "question" not in parameters:
-        # The question stands at the end, and would be what is lost.
-        truncate = False
-    texts = {"input_text": input_text if isinstance(input_text, list) else [input_text]}
-    for name, value in parameters.items():
-        if name == TRUNCATE:
-            continue
-        field = f"parameters.{name}"
-        if name not in task.parameters:
-            raise Problem("bad_request", f"{field}: {task.name} does not take it", field=field)
-        # A schema is no text: the task that takes it checks its shape.
-        if not isinstance(value, dict):
-            texts[field] = value if isinstance(value, list) else [value]
-    cuts: list[Cut] = []
-    for field in texts:
-        if truncate and field in _CUT_FIELDS:
-            texts[field], cut = cut_to_length(field, texts[field], here.settings.max_text_chars)
-            cuts += cut
-        check_texts(here.settings, field, texts[field])
-    try:
-        backing = task.backing(here.roster)
-        for slot in backing.slots:
-            failure = here.roster.failure(slot)
-            # A lasting failure needs no place at the gate to be told.
-            if failure is not None and failure.reason != "loading":
-                raise failure
-        with deadline.within(here.settings.prediction_timeout), here.admission.admit() as waited:
-            metrics.QUEUE_WAIT.labels("gate").observe(waited)
-            deadline.check()
-            if backing.slots == ("encoder",):
-                for field in _CUT_FIELDS & texts.keys():
-                    texts[field], cut = fit_window(
-                        here.roster.encoder(), field, texts[field], truncate=truncate
-                    )
-                    cuts += cut
-            try:
-                result = backing.answer(here.roster, _input_of(texts, parameters))
-            except WindowExceededError as excess:
-                if not (truncate and excess.kept):
-                    raise
-                text = texts["input_text"][0]
-                texts["input_text"] = [text[: excess.kept]]
-                cuts.append(Cut("input_text", excess.kept, len(text)))
-                result = backing.answer(here.roster, _input_of(texts, parameters))
-            return Served(result, tuple(_last_of_each(cuts)))
-    except TaskInputError as error:
-        raise Problem("bad_request", f"{error.field}: {error.detail}", field=error.field) from None
-    except EngineUnavailableError as failure:
-        retry = _RETRY_WHILE_LOADING if failure.reason == "loading" else None
-        raise Problem("model_unavailable", failure.detail, retry_after=retry) from None
-    except EngineTimeoutError as late:
-        raise Problem("timeout", str(late)) from None
-    except WindowExceededError as excess:
-        # A question may stand in the text.
-        field = _PLACES[excess.part] if _PLACES[excess.part] in texts else "input_text"
-        remedy = "; parameters.truncate cuts it" if excess.kept else ""
-        detail = f"{field}: {excess.tokens} tokens, the model reads {excess.window} at once{remedy}"
-        raise Problem("text_too_long", detail, field=field) from None
-    except ClientGoneError:
-        # Nobody reads it; the log must not count it as a failure of the service.
-        raise Problem("bad_request", "the client closed the connection before its turn came") from None
-    except OverloadedError as overload:
-        raise Problem("overloaded", overload.detail, retry_after=overload.retry_after) from None
-
-
-def _input_of(texts: Mapping[str, list[str]], parameters: Mapping[str, Any]) -> TaskInput:
-    """What the task gets: the texts as they were cut, and no parameter that is not its own."""
-    kept = {name: value for name, value in parameters.items() if name != TRUNCATE}
-    for name, value in kept.items():
-        if isinstance(value, list):
-            kept[name] = texts[f"parameters.{name}"]
-    return TaskInput(tuple(texts["input_text"]), kept)
-
-
-def _last_of_each(cuts: Sequence[Cut]) -> Iterator[Cut]:
-    """A text that was cut twice is told of once: what is left of it, and what it was."""
-    first: dict[str, int] = {}
-    last: dict[str, Cut] = {}
-    for cut in cuts:
-        first.setdefault(cut.field, cut.length)
-        last[cut.field] = cut
-    for field, cut in last.items():
-        yield replace(cut, length=first[field])
-
-
 def model_of(here: Context, task: Task) -> str:
-    """The names of the engines behind ``task``, as far as they stand, and of what stands on them."""
-    names = here.roster.names()
-    backing = task.backing(here.roster)
-    return " + ".join([names[slot] for slot in backing.slots if slot in names] + ["rules"] * backing.by_rules)
+    """The names of the loaded engines behind ``task``; "rules" for a task that applies rules to their output."""
+    names = here.engines.names()
+    backend = task.backend(here.engines)
+    return " + ".join([names[kind] for kind in backend.kinds if kind in names] + ["rules"] * backend.by_rules)
 
 
-def _described(here: Context, task: Task) -> dict[str, Any]:
+def _description(here: Context, task: Task) -> dict[str, Any]:
     failure = next(
-        (failure for slot in task.backing(here.roster).slots if (failure := here.roster.failure(slot))), None
+        (failure for kind in task.backend(here.engines).kinds if (failure := here.engines.failure(kind))),
+        None,
     )
     reason = failure.reason if failure else None
     return {

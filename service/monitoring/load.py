@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from service.monitoring.progress import Record
+from service.monitoring.progress import Phase, Record
 
 PREDICTION_PATHS = frozenset({"/predict", "/v1/embeddings"})
 
@@ -22,6 +22,6 @@ def load_of(records: Iterable[Record], capacity_per_worker: int) -> Load:
     A worker that drains takes no new requests, so its capacity does not count; nor does its work, which holds
     no place in the others.
     """
-    working = [record for record in records if record.phase != "draining"]
+    working = [record for record in records if record.phase is not Phase.DRAINING]
     in_flight = sum(request.path in PREDICTION_PATHS for record in working for request in record.in_flight)
     return Load(in_flight, capacity_per_worker * len(working))

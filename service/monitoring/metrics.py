@@ -35,7 +35,7 @@ QUEUE_WAIT = Histogram(
     buckets=_BUCKETS,
 )
 
-# An engine is labelled by its slot ("encoder", "lexical", "extractor"): the name of a model may change with each
+# An engine is labelled by its kind ("encoder", "lexical", "extractor"): the name of a model may change with each
 # release, and a label must not.
 BATCH_SIZE = Histogram(
     "gte_batch_size",

@@ -24,10 +24,18 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-Phase = Literal["booting", "ready", "draining"]
+
+class Phase(StrEnum):
+    """What a worker process is doing."""
+
+    BOOTING = "booting"
+    READY = "ready"
+    DRAINING = "draining"
+
 
 _INTERVAL = 0.05  # seconds between two replacements of one worker's file
 _LOOK_FOR_STOP = 1.0  # seconds between two looks for a stop
@@ -80,7 +88,7 @@ class Record:
             return cls(
                 pid=int(members["pid"]),
                 start_ticks=int(members["start_ticks"]),
-                phase=members["phase"],
+                phase=Phase(members["phase"]),
                 completed=int(members["completed"]),
                 last_completed=members["last_completed"],
                 in_flight=tuple(Request(str(r["path"]), float(r["since"])) for r in members["in_flight"]),
@@ -127,7 +135,7 @@ class Progress:
         self._in_flight: dict[int, Request] = {}
         self._completed = 0
         self._last_completed: float | None = None
-        self._phase: Phase = "booting"
+        self._phase = Phase.BOOTING
         facts = process_facts(os.getpid())
         self._start_ticks = facts.start_ticks if facts else 0
         self._last_write = 0.0
@@ -165,7 +173,7 @@ class Progress:
     def enter(self, phase: Phase) -> None:
         """The worker has entered ``phase``. A draining worker stays one."""
         with self._lock:
-            if self._phase != "draining":
+            if self._phase is not Phase.DRAINING:
                 self._phase = phase
         self._write()
 
@@ -203,8 +211,8 @@ class Progress:
         while not self._ended and self._writable:
             # Wake now and then to see a stop: a stuck request would never tell of it.
             changed = self._changed.wait(_LOOK_FOR_STOP)
-            if self._phase != "draining" and self._stopping():
-                self.enter("draining")
+            if self._phase is not Phase.DRAINING and self._stopping():
+                self.enter(Phase.DRAINING)
             if changed:
                 time.sleep(max(0.0, self._last_write + _INTERVAL - time.monotonic()))
                 self._changed.clear()

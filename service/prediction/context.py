@@ -17,7 +17,7 @@ class Context:
     """The settings, the engines and the gate in front of them."""
 
     settings: Settings
-    roster: EngineRegistry
+    engines: EngineRegistry
     admission: Admission
 
 

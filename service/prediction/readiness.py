@@ -1,5 +1,6 @@
 """Whether a prediction would be served now: the rule behind ``/ready``, from plain facts."""
 
+from service.engines.interface import UnavailableReason
 from service.engines.registry import Readiness
 from service.monitoring.load import Load
 
@@ -10,6 +11,7 @@ def judge(engines: Readiness, load: Load) -> Readiness:
         return engines
     if load.in_flight >= load.capacity > 0:
         return Readiness(
-            "saturated", f"{load.in_flight} predictions are in flight, {load.capacity} is the most"
+            UnavailableReason.SATURATED,
+            f"{load.in_flight} predictions are in flight, {load.capacity} is the most",
         )
     return engines

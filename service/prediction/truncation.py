@@ -1,4 +1,4 @@
-"""Texts cut to what is read of them, for who asked for that: ``parameters.truncate``."""
+"""Truncate texts to what the service and its models read, if the request asks for it: ``parameters.truncate``."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from service.engines.interface import Encoder
 from service.http.problems import Problem
 
-# [CLS] and [SEP], with which a model's window is shared.
+# The parameter of every task that asks for it.
+TRUNCATE = "truncate"
+
+# [CLS] and [SEP] take part of a model's window.
 _SPECIAL_TOKENS = 2
 
 
@@ -20,12 +23,12 @@ class Cut:
 
 
 def place(field: str, index: int, count: int) -> str:
-    """How an error, or a cut, names one of ``count`` texts."""
+    """The name of one of ``count`` texts in errors and cuts."""
     return field if count == 1 else f"{field}.{index}"
 
 
 def cut_to_length(field: str, texts: Sequence[str], most: int) -> tuple[list[str], list[Cut]]:
-    """``texts`` with at most ``most`` characters each, and what was cut."""
+    """``texts`` with at most ``most`` characters each, and the cuts."""
     cuts = [
         Cut(place(field, index, len(texts)), most, len(text))
         for index, text in enumerate(texts)
@@ -37,19 +40,19 @@ def cut_to_length(field: str, texts: Sequence[str], most: int) -> tuple[list[str
 def fit_window(
     encoder: Encoder, field: str, texts: Sequence[str], *, truncate: bool
 ) -> tuple[list[str], list[Cut]]:
-    """``texts`` as far as ``encoder`` reads them, and what was cut.
+    """``texts`` as far as ``encoder`` reads them, and the cuts.
 
     Raises:
-        Problem: a text is longer than the model's window, and ``truncate`` is not wanted.
+        Problem: a text is longer than the model's window, and ``truncate`` is false.
     """
     window = encoder.window
     if window is None:
         return list(texts), []
-    kept, cuts = [], []
+    fitted, cuts = [], []
     for index, text in enumerate(texts):
-        # A token stands for a character at least, so that a short text need not be counted.
+        # A token covers at least one character, so a short text need not be tokenized.
         if len(text) + _SPECIAL_TOKENS <= window or encoder.count_tokens(text) <= window:
-            kept.append(text)
+            fitted.append(text)
             continue
         name = place(field, index, len(texts))
         if not truncate:
@@ -59,9 +62,9 @@ def fit_window(
                 field=name,
             )
         length = _longest_prefix(encoder, text, window)
-        kept.append(text[:length])
+        fitted.append(text[:length])
         cuts.append(Cut(name, length, len(text)))
-    return kept, cuts
+    return fitted, cuts
 
 
 def _longest_prefix(encoder: Encoder, text: str, window: int) -> int:

@@ -2,17 +2,18 @@
 
 from typing import Any
 
+from service.engines.interface import EngineKind
 from service.engines.registry import EngineRegistry
 from service.tasks import extraction
 from service.tasks.task import Task, TaskInput, required
 from service.tasks.zero_shot import best, score
 
 
-def answer(roster: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
+def answer(engines: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
     """``{"label", "score", "scores"}``; see ``hypotheses`` for what the scores mean."""
     labels: list[str] = required(task_input, "labels")
     hypotheses = {label: (f"这是一条关于{label}的内容。",) for label in labels}
-    scores = score(roster.encoder(), task_input.text, hypotheses)
+    scores = score(engines.encoder(), task_input.text, hypotheses)
     label = best(scores)
     return {"label": label, "score": scores[label], "scores": scores}
 
@@ -20,9 +21,9 @@ def answer(roster: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
 TASK = Task(
     "classification",
     "The label that fits a text best, of those given",
-    ("encoder",),
+    (EngineKind.ENCODER,),
     answer,
     parameters=frozenset({"labels"}),
     required=frozenset({"labels"}),
-    extracted=extraction.classification,
+    extractor_answer=extraction.classification,
 )

@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
+from service.engines.interface import EngineKind
 from service.engines.registry import EngineRegistry
 from service.tasks import extraction
 from service.tasks.masked_text import mask
@@ -13,11 +14,11 @@ from service.tasks.task import Task, TaskInput
 FIELD = "parameters.schema"
 
 
-def answer(roster: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
+def answer(engines: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
     """``{"events": [{"type", "trigger", "arguments"}]}``; with a schema, those types and roles alone that it
     names."""
     schema = schema_of(task_input, levels=2)
-    lexical = roster.lexical()
+    lexical = engines.lexical()
     wanted = None if schema is None else _wanted(schema, lexical.name)
     tokens = lexical.tokens(task_input.text)
     events = events_of(task_input.text, tokens, mask(task_input.text, tokens))
@@ -51,9 +52,9 @@ def _described(event: EventMatch, roles: set[str] | None) -> dict[str, Any]:
 TASK = Task(
     "event",
     "Events with their triggers and arguments",
-    ("lexical",),
+    (EngineKind.LEXICAL,),
     answer,
     parameters=frozenset({"schema"}),
     by_rules=True,
-    extracted=extraction.event,
+    extractor_answer=extraction.event,
 )

@@ -32,21 +32,21 @@ _EVENTS: dict[str, Any] = {f"{kind}{_TRIGGER}": dict.fromkeys(sorted(roles)) for
 _SENTIMENTS = {"正向": "positive", "负向": "negative", "中性": "neutral"}
 
 
-def ner(roster: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
+def ner(engines: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
     """As ``ner.answer``; entities may overlap where the schema's types do."""
     schema = schema_of(task_input, levels=1)
-    paths = roster.extractor().paths(task_input.text, schema or dict.fromkeys(_TYPES))
+    paths = engines.extractor().paths(task_input.text, schema or dict.fromkeys(_TYPES))
     names = {} if schema else _TYPES
     entities = [_entity(path[0], names) for path in paths]
     return {"entities": sorted(entities, key=lambda one: (one["start"], one["end"]))}
 
 
-def relation(roster: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
+def relation(engines: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
     """As ``relation.answer``; an object's type is what stands in brackets after the predicate."""
     schema = schema_of(task_input, levels=2)
     names = {} if schema else _TYPES
     relations = []
-    for subject, found in roster.extractor().paths(task_input.text, schema or _RELATIONS):
+    for subject, found in engines.extractor().paths(task_input.text, schema or _RELATIONS):
         predicate, kind = qualified(found.type)
         relations.append(
             {
@@ -58,7 +58,7 @@ def relation(roster: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
     return {"relations": relations}
 
 
-def event(roster: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
+def event(engines: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
     """As ``event.answer``; one event a trigger, also where no argument was found."""
     schema = schema_of(task_input, levels=2)
     asked = {
@@ -66,7 +66,7 @@ def event(roster: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
         for name, roles in (schema or _EVENTS).items()
     }
     events: dict[TextSpan, list[dict[str, Any]]] = {}
-    for trigger, *arguments in roster.extractor().paths(task_input.text, asked, every_prefix=True):
+    for trigger, *arguments in engines.extractor().paths(task_input.text, asked, every_prefix=True):
         events.setdefault(trigger, []).extend(
             {"role": one.type, "text": one.text, "start": one.start, "end": one.end} for one in arguments
         )
@@ -82,25 +82,25 @@ def event(roster: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
     }
 
 
-def sentiment(roster: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
+def sentiment(engines: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
     """As ``sentiment.answer``."""
-    scores = roster.extractor().choose(task_input.text, list(_SENTIMENTS), "情感分类")
+    scores = engines.extractor().choose(task_input.text, list(_SENTIMENTS), "情感分类")
     return _chosen({_SENTIMENTS[label]: score for label, score in scores.items()})
 
 
-def classification(roster: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
+def classification(engines: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
     """As ``classification.answer``."""
     labels = list(dict.fromkeys(required(task_input, "labels")))
     for label in labels:
         if "," in label or "|" in label:
             raise TaskInputError("parameters.labels", "this model's labels may not hold a comma or a bar")
-    return _chosen(roster.extractor().choose(task_input.text, labels, "分类"))
+    return _chosen(engines.extractor().choose(task_input.text, labels, "分类"))
 
 
-def qa(roster: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
+def qa(engines: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
     """As ``qa.answer``, but empty at 0 with the score 0 where the model finds no answer."""
     context, question = split(task_input.text, task_input.parameters.get("question"))
-    span, score = roster.extractor().find(context, question)
+    span, score = engines.extractor().find(context, question)
     return {"answer": span.text, "start": span.start, "end": span.end, "score": round(score, 6)}
 
 

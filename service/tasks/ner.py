@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from service.engines.interface import EngineKind
 from service.engines.registry import EngineRegistry
 from service.tasks import extraction
 from service.tasks.rules.entities import entities_of
@@ -9,11 +10,11 @@ from service.tasks.schema import TYPES, known, schema_of
 from service.tasks.task import Task, TaskInput
 
 
-def answer(roster: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
+def answer(engines: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
     """``{"entities": [{"text", "type", "start", "end"}]}`` in order of their place in the text; with a schema,
     those of its types alone."""
     schema = schema_of(task_input, levels=1)
-    lexical = roster.lexical()
+    lexical = engines.lexical()
     wanted = None
     if schema is not None:
         names = [known("parameters.schema", name, TYPES, lexical.name) for name in schema]
@@ -25,8 +26,8 @@ def answer(roster: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
 TASK = Task(
     "ner",
     "Named entities with their types and offsets",
-    ("lexical",),
+    (EngineKind.LEXICAL,),
     answer,
     parameters=frozenset({"schema"}),
-    extracted=extraction.ner,
+    extractor_answer=extraction.ner,
 )

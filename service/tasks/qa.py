@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from service.engines.interface import Encoder, Lexical, Token
+from service.engines.interface import Encoder, EngineKind, Lexical, Token
 from service.engines.registry import EngineRegistry
 from service.tasks import extraction
 from service.tasks.question import EDGES, split
@@ -57,11 +57,11 @@ class AnswerSpan:
     end: int
 
 
-def answer(roster: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
+def answer(engines: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
     """``{"answer", "start", "end", "score"}``; the score is the cosine of the question and the answering
     sentence."""
     context, question = split(task_input.text, task_input.parameters.get("question"))
-    span, score = find(roster.encoder(), roster.lexical(), context, question)
+    span, score = find(engines.encoder(), engines.lexical(), context, question)
     return {"answer": span.text, "start": span.start, "end": span.end, "score": round(score, 6)}
 
 
@@ -171,8 +171,8 @@ def _most_fitting(
 TASK = Task(
     "qa",
     "The part of a context that answers a question",
-    ("encoder", "lexical"),
+    (EngineKind.ENCODER, EngineKind.LEXICAL),
     answer,
     parameters=frozenset({"question"}),
-    extracted=extraction.qa,
+    extractor_answer=extraction.qa,
 )

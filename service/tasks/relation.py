@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
+from service.engines.interface import EngineKind
 from service.engines.registry import EngineRegistry
 from service.tasks import extraction
 from service.tasks.masked_text import mask
@@ -14,11 +15,11 @@ from service.tasks.task import Task, TaskInput
 FIELD = "parameters.schema"
 
 
-def answer(roster: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
+def answer(engines: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
     """``{"relations": [{"subject", "predicate", "object"}]}``, subject and object as entities of ``ner``; with a
     schema, those relations alone that it names."""
     schema = schema_of(task_input, levels=2)
-    lexical = roster.lexical()
+    lexical = engines.lexical()
     wanted = None if schema is None else _wanted(schema, lexical.name)
     relations = relations_of(mask(task_input.text, lexical.tokens(task_input.text)))
     return {"relations": [asdict(one) for one in _kept(relations, wanted)]}
@@ -55,9 +56,9 @@ def _kept(
 TASK = Task(
     "relation",
     "Relations between entities",
-    ("lexical",),
+    (EngineKind.LEXICAL,),
     answer,
     parameters=frozenset({"schema"}),
     by_rules=True,
-    extracted=extraction.relation,
+    extractor_answer=extraction.relation,
 )

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from service.engines.interface import EngineKind
 from service.engines.registry import EngineRegistry
 from service.tasks import extraction
 from service.tasks.task import Task, TaskInput
@@ -22,13 +23,17 @@ HYPOTHESES = {
 }
 
 
-def answer(roster: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
+def answer(engines: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
     """``{"label", "score", "scores"}``; see ``hypotheses`` for the method and what the scores mean."""
-    scores = score(roster.encoder(), task_input.text, HYPOTHESES)
+    scores = score(engines.encoder(), task_input.text, HYPOTHESES)
     label = best(scores)
     return {"label": label, "score": scores[label], "scores": scores}
 
 
 TASK = Task(
-    "sentiment", "positive, negative or neutral", ("encoder",), answer, extracted=extraction.sentiment
+    "sentiment",
+    "positive, negative or neutral",
+    (EngineKind.ENCODER,),
+    answer,
+    extractor_answer=extraction.sentiment,
 )

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from service.engines.interface import Slot
+from service.engines.interface import EngineKind
 from service.engines.registry import EngineRegistry
 
 
@@ -35,34 +35,34 @@ class TaskInput:
 class Task:
     """A ``task_type``.
 
-    ``slots``: the engines it needs, named in the answer's ``model``. ``parameters``: the names it takes; another one is
-    refused. ``required``: those of them that it cannot do without. ``many``: whether ``input_text`` may be a list.
-    ``by_rules``: whether rules of ours stand on the engine and make the answer; ``model`` then says so. ``extracted``:
-    the same task as the universal extraction model answers it; where one is installed, that is what answers.
+    ``kinds``: the engines it needs, named in the answer's ``model``. ``parameters``: the names it takes; others are
+    refused. ``required``: the parameters it needs. ``many``: whether ``input_text`` may be a list. ``by_rules``:
+    whether our own rules make the answer from the engine's output; ``model`` then says so. ``extractor_answer``: the
+    task answered by the universal extraction model, which is used instead if one is installed.
     """
 
     name: str
     summary: str
-    slots: tuple[Slot, ...]
+    kinds: tuple[EngineKind, ...]
     answer: Callable[[EngineRegistry, TaskInput], dict[str, Any]]
     parameters: frozenset[str] = frozenset()
     required: frozenset[str] = frozenset()
     many: bool = False
     by_rules: bool = False
-    extracted: Callable[[EngineRegistry, TaskInput], dict[str, Any]] | None = None
+    extractor_answer: Callable[[EngineRegistry, TaskInput], dict[str, Any]] | None = None
 
-    def backing(self, roster: EngineRegistry) -> "Backing":
+    def backend(self, engines: EngineRegistry) -> "TaskBackend":
         """What answers in this deployment."""
-        if self.extracted is not None and roster.has("extractor"):
-            return Backing(("extractor",), self.extracted, by_rules=False)
-        return Backing(self.slots, self.answer, self.by_rules)
+        if self.extractor_answer is not None and engines.has(EngineKind.EXTRACTOR):
+            return TaskBackend((EngineKind.EXTRACTOR,), self.extractor_answer, by_rules=False)
+        return TaskBackend(self.kinds, self.answer, self.by_rules)
 
 
 @dataclass(frozen=True)
-class Backing:
+class TaskBackend:
     """The engines that a task stands on, and how it is answered by them; see ``Task``."""
 
-    slots: tuple[Slot, ...]
+    kinds: tuple[EngineKind, ...]
     answer: Callable[[EngineRegistry, TaskInput], dict[str, Any]]
     by_rules: bool
 

@@ -8,4 +8,4 @@ from service.engines.registry import EngineRegistry
 
 def create() -> Any:
     """The application, which has the routes and no models."""
-    return create_app(roster=EngineRegistry({}, load_wait=0))
+    return create_app(engines=EngineRegistry({}, load_wait=0))

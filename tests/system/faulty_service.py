@@ -14,11 +14,11 @@ from service.tasks.task import TaskInput
 _hold = threading.Event()
 
 
-def _fail(_roster: EngineRegistry, _task_input: TaskInput) -> dict[str, Any]:
+def _fail(_engines: EngineRegistry, _task_input: TaskInput) -> dict[str, Any]:
     raise RuntimeError("the secret of the engine room")
 
 
-def _wait_for_file(_roster: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
+def _wait_for_file(_engines: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
     """Busy until the file that the text names exists."""
     while not Path(task_input.text).exists():
         _hold.wait(0.02)

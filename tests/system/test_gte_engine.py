@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from service.admission.gate import OverloadedError
-from service.engines.forkserver.client import LostError
+from service.engines.forkserver.client import Forkserver, LostError
 from service.engines.gte import engine as gte_engine
 from service.engines.gte.encoder import Gte
 from service.engines.interface import ClientGoneError, EngineUnavailableError
@@ -58,7 +58,7 @@ class Stopped:
     """An engine that is stopped (SIGSTOP) in the moment it has taken a request, and has others waiting behind it."""
 
     def __init__(self, gte: Gte, requests: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
-        queue = gte.dispatcher.queue
+        queue = gte.queue
         taken, go_on = threading.Event(), threading.Event()
         take = queue.take
 
@@ -68,14 +68,12 @@ class Stopped:
             assert go_on.wait(PATIENCE)
             return batch
 
-        # The dispatcher waits in the real take(): that one takes the first text, and the next call is held.
         gte.encode(["先"])
         monkeypatch.setattr(queue, "take", take_and_hold)
-        requests.submit(gte.encode, ["中"]).result(PATIENCE)
         self.held: Future[Any] = requests.submit(gte.encode, ["持有"])
         assert taken.wait(PATIENCE)
         self.waiting = [requests.submit(gte.encode, [f"等待{number}"]) for number in range(5)]
-        eventually(lambda: queue.waiting[0] == 5, PATIENCE)
+        eventually(lambda: queue.waiting == 5, PATIENCE)
         monkeypatch.undo()
         self.go_on = go_on.set
 
@@ -87,7 +85,7 @@ def test_a_lost_engine_costs_the_requests_it_held_and_no_other(
     sent: signal.Signals, gte: Gte, requests: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those in its hands fail, saying that another try helps; those that wait are served by the next process."""
-    pid = gte.dispatcher.pid
+    pid = gte.pids[1]
     assert pid is not None
     stopped = Stopped(gte, requests, monkeypatch)
     os.kill(pid, sent)
@@ -96,27 +94,36 @@ def test_a_lost_engine_costs_the_requests_it_held_and_no_other(
         stopped.held.result(PATIENCE)
     assert failure.value.reason == "loading"
     assert [len(waiting.result(PATIENCE)) for waiting in stopped.waiting] == [1] * 5
-    assert gte.dispatcher.pid not in (pid, None)
+    assert gte.pids[1] != pid
     assert not psutil.pid_exists(pid)
     assert gte.failure() is None
 
 
-# A template whose engine says that it is ready and then does with a batch what DOES says.
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGSTOP])
+def test_an_idle_engine_that_is_lost_costs_no_request(sent: signal.Signals, gte: Gte) -> None:
+    gte.encode(["先"])
+    pid = gte.pids[1]
+    os.kill(pid, sent)
+    eventually(lambda: gte.pids[1] != pid and gte.failure() is None, PATIENCE)
+    assert len(gte.encode(["后"])) == 1
+
+
+# A forkserver whose engine says that it is ready and then does with a batch what DOES says.
 PRETENDER = """
 import json, socket, sys, time
-from service.engines.forkserver import server as forks
-from service.engines.gte import protocol as wire
+from service.engines.forkserver import server
+from service.engines.gte import protocol
 facts = {"precision": "float32", "products": "float32", "device": "cpu", "dimension": 4, "measured": None}
 
 def answer(channel):
-    wire.send(channel, wire.Kind.READY, 0, json.dumps({**facts, "tokens_per_second": 1000.0}).encode())
-    wire.Receiver(channel).receive()
+    protocol.send(channel, protocol.Kind.READY, 0, json.dumps({**facts, "tokens_per_second": 1000.0}).encode())
+    protocol.Receiver(channel).receive()
     while True:
         DOES
 
 control = socket.socket(fileno=int(sys.argv[1]))
-forks.say(control, {"ready": True})
-forks.serve(control, answer)
+server.send(control, {"ready": True})
+server.serve(control, answer)
 """
 
 
@@ -128,22 +135,22 @@ def test_an_engine_that_hangs_without_being_stopped_is_found_and_killed(
     monkeypatch.setattr(gte_engine, "_ASLEEP", 1.0)
     monkeypatch.setattr(gte_engine, "_GRACE", 5.0 if "answer" in found else PATIENCE)
     program = ("-c", PRETENDER.replace("DOES", does))
-    template = gte_engine.GteLaunch(Path(), "float32", 1, program).template()
-    engine = gte_engine.GteEngine(template)
+    forkserver = Forkserver(gte_engine.GteLaunch(Path(), "float32", 1, program).forkserver())
+    engine = gte_engine.GteEngine(forkserver)
     with pytest.raises(LostError, match=found) as loss:
         engine.encode([numpy.asarray([1, 2], dtype=numpy.int32)], expected=0.0)
     assert loss.value.reason == "stuck"
     eventually(lambda: not psutil.pid_exists(engine.pid), PATIENCE)
-    template.end()
+    forkserver.end()
 
 
 def test_a_batch_on_which_the_engine_fails_does_not_end_it(gte: Gte) -> None:
-    pid = gte.dispatcher.pid
+    pid = gte.pids[1]
     foreign = numpy.asarray([1, 10_000_000, 2], dtype=numpy.int32)
     with pytest.raises(EngineUnavailableError) as failure:
-        gte.dispatcher.queue.submit([foreign], lambda: False)
+        gte.queue.submit([foreign], lambda: False)
     assert failure.value.reason == "loading"
-    assert gte.dispatcher.pid == pid
+    assert gte.pids[1] == pid
     assert len(gte.encode(["好"])) == 1
 
 
@@ -151,13 +158,13 @@ def test_equal_texts_are_computed_once_and_come_back_everywhere(
     gte: Gte, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
-    submit = gte.dispatcher.queue.submit
+    submit = gte.queue.submit
 
     def counted(sequences: list[Any], gone: Callable[[], bool]) -> Any:
         asked.append(len(sequences))
         return submit(sequences, gone)
 
-    monkeypatch.setattr(gte.dispatcher.queue, "submit", counted)
+    monkeypatch.setattr(gte.queue, "submit", counted)
     vectors = gte.encode(["甲", "乙", "甲", "甲"])
     assert asked == [2]
     assert vectors[0] == vectors[2] == vectors[3] != vectors[1]
@@ -166,7 +173,7 @@ def test_equal_texts_are_computed_once_and_come_back_everywhere(
 def test_results_are_kept_only_where_that_is_asked_for(directory: Path) -> None:
     keeping = engine_of(directory, cached=2)
     first = keeping.encode(["甲", "乙"])
-    pid = keeping.dispatcher.pid
+    pid = keeping.pids[1]
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)
     assert keeping.encode(["乙", "甲"]) == first[::-1], "these need no engine"
@@ -180,7 +187,7 @@ def test_more_than_can_be_begun_in_time_is_refused_at_once(
 ) -> None:
     gte = engine_of(directory, wait=0.5)
     stopped = Stopped(gte, requests, monkeypatch)
-    queue = gte.dispatcher.queue
+    queue = gte.queue
     monkeypatch.setattr(queue, "_rate", 1.0)  # a token a second: what waits needs far longer than allowed
     started = time.monotonic()
     with pytest.raises(OverloadedError) as refusal:
@@ -204,7 +211,7 @@ def test_a_client_that_went_away_loses_its_place(
     for waiting in stopped.waiting:
         with pytest.raises(ClientGoneError):
             waiting.result(PATIENCE)
-    assert gte.dispatcher.queue.waiting == (0, 0)
+    assert (gte.queue.waiting, gte.queue.waiting_tokens) == (0, 0)
     gone.clear()
     stopped.go_on()
 
@@ -218,10 +225,10 @@ def test_a_request_of_many_texts_does_not_hold_up_a_short_one(
         gte.encode, [f"第{number}个不短的句子，它有许多同伴，一个接着一个" for number in range(60)]
     )
     many.add_done_callback(lambda _: ended.append("many"))
-    eventually(lambda: gte.dispatcher.queue.waiting[0] == 6, PATIENCE)
+    eventually(lambda: gte.queue.waiting == 6, PATIENCE)
     short = requests.submit(gte.encode, ["短"])
     short.add_done_callback(lambda _: ended.append("short"))
-    eventually(lambda: gte.dispatcher.queue.waiting[0] == 7, PATIENCE)
+    eventually(lambda: gte.queue.waiting == 7, PATIENCE)
     stopped.go_on()
     assert (len(short.result(PATIENCE)), len(many.result(PATIENCE))) == (1, 60)
     assert ended == ["short", "many"]
@@ -238,8 +245,8 @@ def service(directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield started
 
 
-def template_process(service: Gunicorn) -> psutil.Process:
-    """The template, a child of the worker, once there is one."""
+def forkserver_process(service: Gunicorn) -> psutil.Process:
+    """The forkserver, a child of the worker, once there is one."""
 
     def look() -> list[psutil.Process]:
         workers = psutil.Process(service.process.pid).children()
@@ -250,8 +257,8 @@ def template_process(service: Gunicorn) -> psutil.Process:
 
 
 def engine_process(service: Gunicorn) -> psutil.Process:
-    """The engine, the template's child, once there is one."""
-    return eventually(lambda: template_process(service).children(), PATIENCE)[0]
+    """The engine, the forkserver's child, once there is one."""
+    return eventually(lambda: forkserver_process(service).children(), PATIENCE)[0]
 
 
 def test_gte_serves_the_encoders_tasks(service: Gunicorn) -> None:
@@ -289,21 +296,21 @@ def test_health_answers_and_predictions_wait_while_the_engine_comes_back(service
     assert 'gte_engine_restarts_total{engine="encoder",reason="killed"} 1.0' in metrics
 
 
-def test_a_lost_engine_is_a_fork_away_and_a_lost_template_is_loaded_again(service: Gunicorn) -> None:
-    """The engine serves on without its template; both lost together cost the time of a start."""
+def test_a_lost_engine_is_a_fork_away_and_a_lost_forkserver_is_loaded_again(service: Gunicorn) -> None:
+    """The engine serves on without its forkserver; both lost together cost the time of a start."""
     body = {"task_type": "embedding", "input_text": "甲"}
-    template, engine = template_process(service), engine_process(service)
+    forkserver, engine = forkserver_process(service), engine_process(service)
     engine.kill()
     eventually(lambda: service.post("/predict", body, timeout=PATIENCE).status == 200, PATIENCE)
-    assert template_process(service) == template
+    assert forkserver_process(service) == forkserver
     second = engine_process(service)
     assert second != engine
-    template.kill()
-    eventually(lambda: template.status() == psutil.STATUS_ZOMBIE, PATIENCE)
+    forkserver.kill()
+    eventually(lambda: not forkserver.is_running() or forkserver.status() == psutil.STATUS_ZOMBIE, PATIENCE)
     assert service.post("/predict", body, timeout=PATIENCE).status == 200
     second.kill()
     eventually(lambda: service.post("/predict", body, timeout=PATIENCE).status == 200, PATIENCE)
-    assert template_process(service) != template
+    assert forkserver_process(service) != forkserver
 
 
 def test_a_stopped_engine_ends_with_its_worker_too(service: Gunicorn) -> None:

@@ -202,9 +202,9 @@ def test_a_killed_engine_costs_the_request_it_held_and_is_serving_again_within_f
     extracting: Gunicorn,
 ) -> None:
     worker = psutil.Process(extracting.records()[0]["pid"])
-    (template,) = worker.children()
-    (engine,) = template.children()
-    assert template.num_threads() == 1, "what is forked from several threads may hang"
+    (forkserver,) = worker.children()
+    (engine,) = forkserver.children()
+    assert forkserver.num_threads() == 1, "what is forked from several threads may hang"
     schema = {f"名称{number}": None for number in range(64)}
     used = engine.cpu_times().user
     with ThreadPoolExecutor(1) as requests:
@@ -218,7 +218,7 @@ def test_a_killed_engine_costs_the_request_it_held_and_is_serving_again_within_f
     eventually(lambda: extracting.predict("ner", TEXT).status == 200, 5)
     assert time.monotonic() - began < 5
     assert worker.is_running()
-    assert template.children() != [engine]
+    assert forkserver.children() != [engine]
     metrics = extracting.get("/metrics").body.decode()
     assert 'gte_engine_restarts_total{engine="extractor",reason="killed"} 1.0' in metrics
     assert re.search(r'^gte_engine_load_seconds\{engine="extractor"\} [0-9.]+$', metrics, re.MULTILINE)
@@ -287,13 +287,13 @@ def test_a_models_own_code_answers_where_it_is_trusted(own_code: Path, tmp_path:
         answer = service.predict("sentiment", TEXT)
         assert (answer.status, answer.json["code"]) == (503, "model_unavailable")
         # It is loaded after the fork, and still in time.
-        (template,) = psutil.Process(service.records()[0]["pid"]).children()
-        (engine,) = template.children()
+        (forkserver,) = psutil.Process(service.records()[0]["pid"]).children()
+        (engine,) = forkserver.children()
         engine.kill()
         began = time.monotonic()
         eventually(lambda: service.predict("ner", TEXT, schema={"人物": None}).status == 200, 5)
         assert time.monotonic() - began < 5
-        assert template.children() != [engine]
+        assert forkserver.children() != [engine]
 
 
 def test_a_directory_without_a_model_says_how_to_get_one(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ class Model:
         if text == "slow": time.sleep(0.5)
         return [[{"type": "pid", "text": str(os.getpid()), "start": 0, "end": 1}]]
 
-process._prepared = lambda *_: ((lambda: Model()), 0.0)
+process._prepare = lambda *_: lambda: Model()
 process.main()
 """
 LAUNCH = UninluLaunch(Path(), threads=1, trusts_code=False, program=("-c", PRETENDER))
@@ -72,7 +72,7 @@ def answered_by(engine: UniNlu, text: str = "") -> int:
 
 
 def is_held(engine: UniNlu) -> bool:
-    return engine.line._held is not None
+    return engine.queue.computing is not None
 
 
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGSTOP])
@@ -84,7 +84,7 @@ def test_a_lost_engine_costs_the_request_it_held_and_no_other(
     held = requests.submit(answered_by, uninlu, "sleep")
     eventually(lambda: is_held(uninlu), PATIENCE)
     waiting = [requests.submit(answered_by, uninlu) for _ in range(3)]
-    eventually(lambda: uninlu.line.waiting == 3, PATIENCE)
+    eventually(lambda: uninlu.queue.waiting == 3, PATIENCE)
     began = time.monotonic()
     os.kill(pid, sent)
     failure = held.exception(PATIENCE)
@@ -155,24 +155,24 @@ def test_how_an_engine_ended_is_counted(uninlu: UniNlu, caplog: pytest.LogCaptur
 
 
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGSTOP])
-def test_a_lost_template_costs_no_request_and_is_replaced(sent: signal.Signals, uninlu: UniNlu) -> None:
-    template, engine = uninlu.pids
-    assert template is not None
-    os.kill(template, sent)
-    while uninlu.pids[0] in (template, None):
+def test_a_lost_forkserver_costs_no_request_and_is_replaced(sent: signal.Signals, uninlu: UniNlu) -> None:
+    forkserver, engine = uninlu.pids
+    assert forkserver is not None
+    os.kill(forkserver, sent)
+    while uninlu.pids[0] in (forkserver, None):
         answered_by(uninlu, "slow")
     eventually(lambda: uninlu.pids[1] != engine, PATIENCE)
-    eventually(lambda: not psutil.pid_exists(engine) and not psutil.pid_exists(template), PATIENCE)
+    eventually(lambda: not psutil.pid_exists(engine) and not psutil.pid_exists(forkserver), PATIENCE)
     parent = psutil.Process(answered_by(uninlu)).ppid()
     assert parent == uninlu.pids[0]
 
 
 def test_where_both_are_lost_they_come_back_together(uninlu: UniNlu) -> None:
-    template, engine = uninlu.pids
-    assert template is not None
-    for pid in (template, engine):
+    forkserver, engine = uninlu.pids
+    assert forkserver is not None
+    for pid in (forkserver, engine):
         os.kill(pid, signal.SIGKILL)
-    eventually(lambda: uninlu.pids[0] not in (template, None) and uninlu.failure() is None, PATIENCE)
+    eventually(lambda: uninlu.pids[0] not in (forkserver, None) and uninlu.failure() is None, PATIENCE)
     assert answered_by(uninlu) != engine
 
 
@@ -203,9 +203,9 @@ def test_the_processes_end_with_their_worker(at: str) -> None:
 
 def test_an_engine_is_forked_from_one_thread_and_computes_with_those_it_was_given(uninlu: UniNlu) -> None:
     """A thread that is not copied could have held a lock."""
-    template, engine = uninlu.pids
-    assert template is not None
-    assert psutil.Process(template).num_threads() == 1
+    forkserver, engine = uninlu.pids
+    assert forkserver is not None
+    assert psutil.Process(forkserver).num_threads() == 1
     assert psutil.Process(engine).num_threads() == 2, (
         "the computing one, and the one that ends it with its worker"
     )

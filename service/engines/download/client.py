@@ -1,7 +1,7 @@
-"""A model's directory that is filled from ModelScope's hub, where the operator asks for that (``GTE_MODEL_DOWNLOAD``),
-as the worker sees it: started, told of, and tried again.
+"""Download a model from ModelScope's hub into its directory, if the operator asks for it (``GTE_MODEL_DOWNLOAD``).
 
-The download itself is a process of its own (``download_process``): no worker imports modelscope.
+The download runs in a process of its own (``process``), because no web worker imports modelscope. This is the worker's
+side: start it, report its progress, try again.
 """
 
 import json
@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from service.engines import child_process
-from service.engines.interface import EngineUnavailableError, Reason, Slot
+from service.engines.interface import EngineKind, EngineUnavailableError, UnavailableReason
 
 _log = logging.getLogger("service")
 
-# Who asks for a model that is not there yet, or cannot be, is told this.
-Tell = Callable[[EngineUnavailableError], None]
+# Receives what requests for the model get meanwhile: how far the download is, or why it failed.
+Report = Callable[[EngineUnavailableError], None]
 
-# What people who copy models leave beside the directory.
+# Archives that people who copy models leave beside the directory.
 _ARCHIVE_ENDINGS = (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".7z", ".rar", ".tar.gz", ".tar.xz", ".tar.bz2")
 _FIRST_PAUSE, _LONGEST_PAUSE = (
     10.0,
@@ -35,18 +35,18 @@ _LOG_EVERY = 10.0  # seconds between two lines about the progress
 class Source:
     """A model of the hub, and the variable that names its directory."""
 
-    slot: Slot
+    kind: EngineKind
     variable: str
     model: str
 
     def command(self) -> str:
-        """What an operator types to do it by hand."""
+        """The command that does it by hand."""
         return f'modelscope download --model {self.model} --local_dir "${self.variable}"'
 
 
 def is_wanted(directory: Path) -> bool:
-    """Whether there is nothing at ``directory`` that a download would replace: it is missing or empty, and no archive
-    lies beside it for somebody to unpack."""
+    """Whether a download would replace nothing at ``directory``: it is missing or empty, and beside it there is no
+    archive that somebody may be about to unpack."""
     try:
         place = directory.resolve()
         is_free = not any(place.iterdir()) if place.is_dir() else not os.path.lexists(place)
@@ -56,7 +56,7 @@ def is_wanted(directory: Path) -> bool:
 
 
 def archive_beside(directory: Path) -> Path | None:
-    """An archive that is named as ``directory`` is and lies where it should."""
+    """An archive of the same name as ``directory``, beside it."""
     name = directory.name.lower()
     try:
         beside = sorted(directory.parent.iterdir())
@@ -69,47 +69,49 @@ def archive_beside(directory: Path) -> Path | None:
     return None
 
 
-def fetch(source: Source, directory: Path, tell: Tell, pause: Callable[[float], None] = time.sleep) -> None:
+def fetch(
+    source: Source, directory: Path, report: Report, pause: Callable[[float], None] = time.sleep
+) -> None:
     """Fill ``directory``, however many attempts that takes, and return once it is filled.
 
-    ``tell`` hears how far it is (reason ``loading``), and why an attempt failed (``model_missing``). For a thread that
-    does not end before: the kernel kills the download when the thread that started it ends.
+    ``report`` is called with the progress (reason ``loading``) and with each failed attempt (``model_missing``). The
+    calling thread must live as long: the kernel kills the download when the thread that started it ends.
     """
     seconds = _FIRST_PAUSE
-    while (failure := _attempt(source, directory, tell)) is not None:
+    while (failure := _attempt(source, directory, report)) is not None:
         detail, cause = failure
-        # No path in it: it goes to clients.
+        # Without a path, because it goes to clients.
         detail = f"{source.variable}: {source.model} could not be downloaded: {detail}"
         detail += f"; tried again in {seconds:.0f} s. By hand: {source.command()}"
-        tell(EngineUnavailableError(source.slot, "model_missing", detail))
+        report(EngineUnavailableError(source.kind, UnavailableReason.MODEL_MISSING, detail))
         _log.error("model_missing: %s%s", detail, f" [{cause}]" if cause else "")
         pause(seconds)
         seconds = min(2 * seconds, _LONGEST_PAUSE)
     _log.info("%s=%s: %s is downloaded", source.variable, directory, source.model)
 
 
-def _attempt(source: Source, directory: Path, tell: Tell) -> tuple[str, str] | None:
-    """One download; None, or what a client may know of its failure, and what else the log should."""
-    arguments = [str(os.getpid()), source.slot, source.model, str(directory)]
+def _attempt(source: Source, directory: Path, report: Report) -> tuple[str, str] | None:
+    """One attempt. None if it succeeded, else its failure for clients, and more detail for the log."""
+    arguments = [str(os.getpid()), source.kind, source.model, str(directory)]
     try:
         process, channel = child_process.start(
             ("-m", "service.engines.download.process"),
             arguments,
-            {"TQDM_DISABLE": "1"},  # progress bars: the error log gets lines
+            {"TQDM_DISABLE": "1"},  # the error log needs lines, not progress bars
         )
     except OSError as error:
         return f"its process could not be started ({error.strerror})", ""
-    progress = _Progress(source, tell)
+    progress = _Progress(source, report)
     failure = None
     try:
         with channel.makefile("rb") as lines:
-            for said in _messages(lines):
-                if said["state"] == "done":
+            for message in _messages(lines):
+                if message["state"] == "done":
                     return None
-                if said["state"] == "failed":
-                    failure = str(said["detail"]), str(said["cause"])
+                if message["state"] == "failed":
+                    failure = str(message["detail"]), str(message["cause"])
                     break
-                progress.hear(said)
+                progress.update(message)
     finally:
         status = child_process.end_of_lost(process, channel, within=1.0)
     if failure is None:
@@ -130,22 +132,21 @@ def _messages(lines: Any) -> Iterator[dict[str, Any]]:
 
 
 class _Progress:
-    """What an attempt says of itself, passed on: to who asks at once, to the log now and then."""
+    """Passes an attempt's progress on: each message to ``report``, some of them to the log."""
 
-    def __init__(self, source: Source, tell: Tell) -> None:
+    def __init__(self, source: Source, report: Report) -> None:
         self._source = source
-        self._tell = tell
+        self._report = report
         self._logged = -_LOG_EVERY
         self._last: tuple[float, int] | None = None
         self._state = ""
 
-    def hear(self, said: dict[str, Any]) -> None:
-        done, total, state = int(said["done"]), int(said["total"]), str(said["state"])
+    def update(self, message: dict[str, Any]) -> None:
+        done, total, state = int(message["done"]), int(message["total"]), str(message["state"])
         how_far = f", {done / 1e6:.0f} of {total / 1e6:.0f} MB ({done * 100 // total} %)" if total else ""
         by = " by another process" if state == "waiting" else ""
-        reason: Reason = "loading"
         detail = f"{self._source.variable}: {self._source.model} is being downloaded{by}{how_far}"
-        self._tell(EngineUnavailableError(self._source.slot, reason, detail))
+        self._report(EngineUnavailableError(self._source.kind, UnavailableReason.LOADING, detail))
         now = time.monotonic()
         if now - self._logged >= _LOG_EVERY or state != self._state:
             rate = f", {(done - self._last[1]) / (now - self._last[0]) / 1e6:.1f} MB/s" if self._last else ""

@@ -1,4 +1,4 @@
-"""The download: ``python -m service.engines.download.process SOCKET PARENT SLOT MODEL DIRECTORY``.
+"""The download: ``python -m service.engines.download.process SOCKET PARENT KIND MODEL DIRECTORY``.
 
 The files arrive in a directory of their own beside DIRECTORY, which gets its name once they are all there and checked:
 a download that was killed is never taken for a model, and the next one goes on where it stopped. One process at a time
@@ -66,7 +66,7 @@ class _Channel:
 
 def main() -> None:
     """Download, and say so."""
-    number, parent, slot, model, directory = sys.argv[1:6]
+    number, parent, kind, model, directory = sys.argv[1:6]
     # Die with the worker, however it dies.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != int(parent):
@@ -76,7 +76,7 @@ def main() -> None:
     logging.disable()
     channel = _Channel(int(number))
     try:
-        _fill(Path(directory).resolve(), slot, model, channel)
+        _fill(Path(directory).resolve(), kind, model, channel)
     except _FailedError as failure:
         cause = failure.__cause__
         channel.say(state="failed", detail=str(failure), cause=_line(cause) if cause else "")
@@ -88,7 +88,7 @@ def main() -> None:
     os._exit(0)
 
 
-def _fill(target: Path, slot: str, model: str, channel: _Channel) -> None:
+def _fill(target: Path, kind: str, model: str, channel: _Channel) -> None:
     if os.path.ismount(target):
         raise _FailedError(
             "a mount point cannot be replaced by what was downloaded beside it: name a directory in it"
@@ -109,7 +109,7 @@ def _fill(target: Path, slot: str, model: str, channel: _Channel) -> None:
     if client.is_wanted(target):
         arriving.mkdir(parents=True, exist_ok=True)
         files = _download(arriving, staging, model, channel)
-        _check(arriving, files, slot)
+        _check(arriving, files, kind)
         _keep(arriving, files)
         if target.exists():
             shutil.copymode(target, arriving)
@@ -185,7 +185,7 @@ def needed(listing: Sequence[dict[str, Any]]) -> Sequence[_RemoteFile]:
     return [there[name] for name in [*names, *weights]]
 
 
-def _check(arriving: Path, files: Sequence[_RemoteFile], slot: str) -> None:
+def _check(arriving: Path, files: Sequence[_RemoteFile], kind: str) -> None:
     """Hashes have been compared by the hub's client."""
     for file in files:
         path = arriving / file.name
@@ -194,7 +194,7 @@ def _check(arriving: Path, files: Sequence[_RemoteFile], slot: str) -> None:
             path.unlink(missing_ok=True)
             raise _FailedError(f"{file.name} is not whole: {size} of {file.size} bytes")
     try:
-        if slot == "encoder":
+        if kind == "encoder":
             from service.engines.gte import checkpoint
 
             checkpoint.require_model(arriving)

@@ -1,1 +1,1 @@
-"""Engines forked from a process that holds the weights."""
+"""Engines forked from a process that has loaded the weights."""

@@ -1,6 +1,6 @@
-"""A template and what it forks, as their worker sees them: started, asked for an engine, found dead, and ended.
+"""A forkserver and its forks as the web worker uses them: start it, have it fork an engine, detect a loss, end it.
 
-The process's side is ``forks``.
+The forkserver is a process that has loaded a model and computes nothing. Its own side is ``server``.
 """
 
 import contextlib
@@ -11,34 +11,39 @@ import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from enum import StrEnum
+from typing import Any
 
 import psutil
 
 from service.engines import child_process
-from service.engines.interface import EngineUnavailableError, Slot
+from service.engines.interface import EngineKind, EngineUnavailableError, UnavailableReason
 from service.engines.liveness import Liveness, state_of
 
 LOAD_TIMEOUT = 300.0  # seconds; a cold disk is slow
-# Seconds before the second, third, ... attempt in a row to start a process; the first follows at once.
-PAUSES = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
-_LOOK = 0.25  # seconds between two looks at a process that should say something
-_FORK_TIMEOUT = 5.0  # seconds; it takes some hundredths
-_SENDING = 5.0  # seconds for the few kilobytes of a request
-_TELLING = 0.5  # seconds in which the template tells how an engine ended
+_LIVENESS_CHECK = 0.25  # seconds between two checks of a process that should answer
+_FORK_TIMEOUT = 5.0  # seconds; a fork takes some hundredths
+_SEND_TIMEOUT = 5.0  # seconds for the few kilobytes of a request
+_STATUS_TIMEOUT = 0.5  # seconds in which the forkserver reports how an engine ended
 
-Loss = Literal["killed", "ended", "stuck"]
+
+class LossReason(StrEnum):
+    """How a process was lost."""
+
+    KILLED = "killed"  # by a signal
+    ENDED = "ended"
+    STUCK = "stuck"
 
 
 class LostError(Exception):
     """A process has ended, or was stuck and has been killed; the message says which and how."""
 
-    def __init__(self, reason: Loss, detail: str) -> None:
+    def __init__(self, reason: LossReason, detail: str) -> None:
         super().__init__(detail)
         self.reason = reason
 
 
-class Conversation:
+class JsonChannel:
     """Lines of JSON to and from one process. For one thread."""
 
     def __init__(self, channel: socket.socket, pid: int) -> None:
@@ -46,31 +51,31 @@ class Conversation:
         self._pid = pid
         self._arrived = bytearray()
 
-    def say(self, members: dict[str, Any]) -> None:
-        """Send a line.
+    def send(self, members: dict[str, Any]) -> None:
+        """Send one message.
 
         Raises:
-            LostError: nobody takes it; the process may still run.
+            LostError: the process does not read it, or is gone; it may still run.
         """
-        self._channel.settimeout(_SENDING)
+        self._channel.settimeout(_SEND_TIMEOUT)
         try:
             line = json.dumps(members, ensure_ascii=False).encode("utf-8", "surrogatepass")
             self._channel.sendall(line + b"\n")
         except TimeoutError:
-            raise LostError("stuck", "took no request") from None
+            raise LostError(LossReason.STUCK, "took no request") from None
         except OSError:
-            raise LostError("ended", "ended") from None
+            raise LostError(LossReason.ENDED, "ended") from None
 
-    def hear(self, until: float, *, may_sleep: bool) -> dict[str, Any]:
-        """The next line. ``until``: of the monotonic clock. ``may_sleep``: see ``Liveness.stuck``.
+    def receive(self, until: float, *, may_sleep: bool) -> dict[str, Any]:
+        """The next message. ``until``: on the monotonic clock. ``may_sleep``: see ``Liveness.stuck``.
 
         Raises:
-            LostError: it has ended, or does nothing, or says nothing in time; it may still run.
+            LostError: the process has ended, does nothing, or does not answer in time; it may still run.
         """
         liveness = Liveness(self._pid)
         while b"\n" not in self._arrived:
             left = until - time.monotonic()
-            self._channel.settimeout(max(0.001, min(_LOOK, left)))
+            self._channel.settimeout(max(0.001, min(_LIVENESS_CHECK, left)))
             try:
                 part = self._channel.recv(1 << 16)
             except TimeoutError:
@@ -78,37 +83,31 @@ class Conversation:
                     "did not answer in time" if left <= 0 else None
                 )
                 if stuck is not None:
-                    raise LostError("stuck", stuck) from None
+                    raise LostError(LossReason.STUCK, stuck) from None
                 continue
             except OSError:
                 part = b""
             if not part:
-                raise LostError("ended", "ended")
+                raise LostError(LossReason.ENDED, "ended")
             self._arrived += part
         line, _, rest = bytes(self._arrived).partition(b"\n")
         self._arrived = bytearray(rest)
-        said: dict[str, Any] = json.loads(line.decode("utf-8", "surrogatepass"))
-        return said
-
-    def is_over(self) -> bool:
-        """Whether the other end is closed, or has sent what nobody asked for."""
-        poll = select.poll()
-        poll.register(self._channel, select.POLLIN)
-        return bool(poll.poll(0))
+        message: dict[str, Any] = json.loads(line.decode("utf-8", "surrogatepass"))
+        return message
 
 
 @dataclass(frozen=True)
 class ForkserverLaunch:
-    """How a template is to be started."""
+    """How a forkserver is to be started."""
 
     name: str  # "the ... process" in messages
-    slot: Slot
+    kind: EngineKind
     program: tuple[str, ...]  # Python's arguments
     arguments: tuple[str, ...]
     environment: Mapping[str, str]
 
 
-class Template:
+class Forkserver:
     """A process that has loaded a model and forks engines."""
 
     def __init__(self, launch: ForkserverLaunch) -> None:
@@ -121,16 +120,16 @@ class Template:
         self._process, self._channel = child_process.start(
             launch.program, launch.arguments, launch.environment
         )
-        self._conversation = Conversation(self._channel, self._process.pid)
-        self._ended: dict[int, int] = {}
+        self._messages = JsonChannel(self._channel, self._process.pid)
+        self._exit_statuses: dict[int, int] = {}
         try:
-            self.said = self._conversation.hear(time.monotonic() + LOAD_TIMEOUT, may_sleep=True)
+            ready = self._messages.receive(time.monotonic() + LOAD_TIMEOUT, may_sleep=True)
         except LostError as lost:
-            status = child_process.end_of_lost(self._process, self._channel, within=_TELLING)
-            raise _told(lost, f"the {self.name} process {self.pid}", status) from None
-        if not self.said["ready"]:
+            status = child_process.end_of_lost(self._process, self._channel, within=_STATUS_TIMEOUT)
+            raise _described(lost, f"the {self.name} process {self.pid}", status) from None
+        if not ready["ready"]:
             self.end()
-            raise EngineUnavailableError(launch.slot, self.said["reason"], self.said["detail"])
+            raise EngineUnavailableError(launch.kind, UnavailableReason(ready["reason"]), ready["detail"])
 
     @property
     def pid(self) -> int:
@@ -145,53 +144,54 @@ class Template:
         """A new engine's process.
 
         Raises:
-            LostError: the template ended or was stuck, and has been killed.
+            LostError: the forkserver ended or was stuck, and has been killed.
         """
         ours, theirs = socket.socketpair()
         try:
             with theirs:
-                self._channel.settimeout(_SENDING)
+                self._channel.settimeout(_SEND_TIMEOUT)
                 socket.send_fds(self._channel, [b"\n"], [theirs.fileno()])
-            pid = self._hear_of("pid", time.monotonic() + _FORK_TIMEOUT)["pid"]
+            pid = self._forked_pid(time.monotonic() + _FORK_TIMEOUT)
         except (LostError, OSError) as error:
             ours.close()
             self.end()
-            detail = str(error) if isinstance(error, LostError) else "takes no order"
-            raise LostError("stuck", f"the {self.name} template {detail}") from None
+            detail = str(error) if isinstance(error, LostError) else "accepts no request"
+            raise LostError(LossReason.STUCK, f"the {self.name} forkserver {detail}") from None
         return Fork(self, ours, pid)
 
     def status_of(self, pid: int) -> int | None:
         """How a fork ended, as ``Popen.returncode``; None: not known."""
-        with contextlib.suppress(LostError):
-            until = time.monotonic() + _TELLING
-            while pid not in self._ended:
-                self._note(self._conversation.hear(until, may_sleep=True))
-        return self._ended.pop(pid, None)
+        # OSError: the forkserver itself has been ended.
+        with contextlib.suppress(LostError, OSError):
+            until = time.monotonic() + _STATUS_TIMEOUT
+            while pid not in self._exit_statuses:
+                self._record_exit(self._messages.receive(until, may_sleep=True))
+        return self._exit_statuses.pop(pid, None)
 
     def end(self) -> None:
         """Kill it, if it still runs; its engines go on."""
         child_process.end(self._process, self._channel)
 
-    def _hear_of(self, name: str, until: float) -> dict[str, Any]:
+    def _forked_pid(self, until: float) -> int:
         while True:
-            said = self._conversation.hear(until, may_sleep=True)
-            if name in said:
-                return said
-            self._note(said)
+            message = self._messages.receive(until, may_sleep=True)
+            if "pid" in message:
+                return int(message["pid"])
+            self._record_exit(message)
 
-    def _note(self, said: dict[str, Any]) -> None:
-        self._ended[said["ended"]] = said["status"]
+    def _record_exit(self, message: dict[str, Any]) -> None:
+        self._exit_statuses[message["ended"]] = message["status"]
 
 
 class Fork:
-    """The process of an engine, a template's child. For one thread."""
+    """The process of an engine, a child of the forkserver. For one thread."""
 
-    def __init__(self, template: Template, channel: socket.socket, pid: int) -> None:
+    def __init__(self, forkserver: Forkserver, channel: socket.socket, pid: int) -> None:
         """``channel``: the worker's end of what the fork answers on."""
-        self._template = template
+        self._forkserver = forkserver
         self.channel = channel
         self.pid = pid
-        # By its pid and the time of its start: the template, whose child it is, may have buried it.
+        # psutil compares the start time too: the forkserver may have reaped it, and the pid may be another's by now.
         self._process: psutil.Process | None = None
         with contextlib.suppress(psutil.Error):
             self._process = psutil.Process(pid)
@@ -203,16 +203,27 @@ class Fork:
             with contextlib.suppress(psutil.Error):
                 self._process.kill()
 
+    def idle_loss(self) -> LostError | None:
+        """How it was lost while it had nothing to compute, or None; a lost one has been killed."""
+        poll = select.poll()
+        poll.register(self.channel, select.POLLIN)
+        # Closed, or a message that answers no request.
+        if poll.poll(0):
+            return self.lost(LostError(LossReason.ENDED, "ended"))
+        if state_of(self.pid) in ("T", "t"):
+            return self.lost(LostError(LossReason.STUCK, "was stopped"))
+        return None
+
     def lost(self, lost: LostError) -> LostError:
-        """Kill it; ``lost`` with the way in which it ended, where the template can tell."""
-        status = self._template.status_of(self.pid) if lost.reason == "ended" else None
+        """Kill it. Returns ``lost`` with the exit status, if the forkserver reports one."""
+        status = self._forkserver.status_of(self.pid) if lost.reason is LossReason.ENDED else None
         self.end()
-        return _told(lost, f"the {self._template.name} process {self.pid}", status)
+        return _described(lost, f"the {self._forkserver.name} process {self.pid}", status)
 
 
-def _told(lost: LostError, name: str, status: int | None) -> LostError:
+def _described(lost: LostError, name: str, status: int | None) -> LostError:
     if status is None:
         return LostError(lost.reason, f"{name} {lost}")
     if status < 0:
-        return LostError("killed", f"{name} was killed by {signal.Signals(-status).name}")
-    return LostError("ended", f"{name} ended with status {status}")
+        return LostError(LossReason.KILLED, f"{name} was killed by {signal.Signals(-status).name}")
+    return LostError(LossReason.ENDED, f"{name} ended with status {status}")

@@ -1,4 +1,4 @@
-"""The model's directory as it lies on disk: whether it is whole, and what its configuration says. No torch here."""
+"""The model's directory: whether it is complete, and its configuration. Does not import torch."""
 
 import json
 import logging
@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from service.engines.download.client import Source, archive_beside
-from service.engines.interface import EngineUnavailableError
+from service.engines.interface import EngineKind, EngineUnavailableError, UnavailableReason
 
 _log = logging.getLogger("service")
 
 MODEL = "iic/nlp_gte_sentence-embedding_chinese-large"
 
-SOURCE = Source("encoder", "GTE_MODEL_DIR", MODEL)
+SOURCE = Source(EngineKind.ENCODER, "GTE_MODEL_DIR", MODEL)
 
 Pooling = Literal["cls", "avg"]
 
@@ -42,7 +42,7 @@ class Configuration:
     intermediate: int
     vocabulary: int
     kinds: int  # token types
-    positions: int  # tokens that the model can tell apart by place: the longest text, special tokens included
+    positions: int  # the longest text in tokens, special tokens included
     epsilon: float  # of the layer normalisations
     pooling: Pooling
     normalize: bool
@@ -78,27 +78,22 @@ def require_model(directory: Path) -> None:
 
 
 def read_configuration(directory: Path) -> Configuration:
-    """What the directory's two configuration files say.
+    """The model's configuration from the directory's two files.
 
     Raises:
-        EngineUnavailableError: ``load_failed``: a file is not what it should be, or the model is not one that this
-            engine computes.
+        EngineUnavailableError: ``load_failed``: a file is malformed, or this engine does not compute such a model.
     """
     config = _json_object(directory / "config.json")
-    described = directory / "configuration.json"
-    model = _json_object(described).get("model") if described.is_file() else {}
-    if not isinstance(model, dict):
-        model = {}
-    wanted: dict[str, tuple[Any, ...]] = {
-        "model_type": ("bert",),
-        "hidden_act": ("gelu",),
-        "position_embedding_type": ("absolute",),
-    }
-    for name, values in wanted.items():
-        if config.get(name, values[0]) not in values:
+    for name, computed in (
+        ("model_type", "bert"),
+        ("hidden_act", "gelu"),
+        ("position_embedding_type", "absolute"),
+    ):
+        if config.get(name, computed) != computed:
             raise _failed(
-                f"config.json: {name} is {str(config[name])[:40]!r}, this engine computes {values[0]}"
+                f"config.json: {name} is {str(config[name])[:40]!r}, this engine computes {computed}"
             )
+    model = _modelscope_model(directory / "configuration.json")
     pooling = model.get("emb_pooler_type", "cls")
     if pooling not in ("cls", "avg"):
         raise _failed(f"configuration.json: model.emb_pooler_type is {str(pooling)[:40]!r}, not cls or avg")
@@ -117,10 +112,20 @@ def read_configuration(directory: Path) -> Configuration:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise _failed(f"config.json does not describe a BERT encoder: {error}") from None
+    _require_consistent(configuration)
+    return configuration
+
+
+def _require_consistent(configuration: Configuration) -> None:
     sizes = (configuration.hidden, configuration.layers, configuration.heads, configuration.positions)
     if min(sizes) < 1 or configuration.hidden % configuration.heads:
         raise _failed("config.json does not describe a BERT encoder: its sizes do not fit together")
-    return configuration
+
+
+def _modelscope_model(path: Path) -> dict[str, Any]:
+    """The member ``model`` of ModelScope's file; empty if there is none."""
+    model = _json_object(path).get("model") if path.is_file() else {}
+    return model if isinstance(model, dict) else {}
 
 
 def _json_object(path: Path) -> dict[str, Any]:
@@ -135,8 +140,8 @@ def _json_object(path: Path) -> dict[str, Any]:
 
 
 def _missing(detail: str) -> EngineUnavailableError:
-    return EngineUnavailableError("encoder", "model_missing", detail)
+    return EngineUnavailableError(EngineKind.ENCODER, UnavailableReason.MODEL_MISSING, detail)
 
 
 def _failed(detail: str) -> EngineUnavailableError:
-    return EngineUnavailableError("encoder", "load_failed", detail)
+    return EngineUnavailableError(EngineKind.ENCODER, UnavailableReason.LOAD_FAILED, detail)

@@ -1,17 +1,27 @@
-"""GTE as the tasks see it: an ``Encoder``."""
+"""GTE as the tasks use it: an ``Encoder``."""
 
 import logging
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from service.engines.forkserver.client import LostError
 from service.engines.gte.checkpoint import MODEL, read_configuration, require_model
-from service.engines.gte.dispatcher import Dispatcher
-from service.engines.gte.engine import GteLaunch
+from service.engines.gte.engine import GteEngine, GteLaunch
 from service.engines.gte.protocol import Vectors
+from service.engines.gte.queue import Batch, TokenQueue
 from service.engines.gte.tokens import Tokenizer
-from service.engines.interface import EngineUnavailableError, Role, not_installed
+from service.engines.interface import (
+    EngineKind,
+    EngineUnavailableError,
+    Role,
+    UnavailableReason,
+    not_installed,
+)
+from service.engines.worker.engine_source import EngineSource
+from service.engines.worker.loop import EngineWorker
 
 _log = logging.getLogger("service")
 
@@ -33,77 +43,105 @@ class Gte:
     ) -> None:
         """Load the model and start its engine.
 
-        ``window``: the most tokens of a text, at most as many as the model takes. ``cached``: results that are kept.
-        The others: see ``GteLaunch``, ``Queue``.
+        ``window``: the most tokens of a text, bounded by the model's own window. ``cached``: how many results are
+        cached. The others: see ``GteLaunch``, ``TokenQueue``.
 
         Raises:
-            EngineUnavailableError: the directory holds no model that can be served; the detail says what to do.
+            EngineUnavailableError: the directory holds no usable model; the detail says what to do.
         """
         require_model(directory)
         configuration = read_configuration(directory)
-        try:
-            tokenizer = Tokenizer(directory, min(window, configuration.positions))
-        except ImportError as error:
-            raise EngineUnavailableError("encoder", "model_missing", not_installed(error, "model")) from None
-        except Exception as error:  # noqa: BLE001  a vocabulary can be wrong in any way
-            _log.exception("the vocabulary in %s cannot be used", directory)
-            detail = (
-                f"the vocabulary in GTE_MODEL_DIR cannot be used ({type(error).__name__}): see the error log"
-            )
-            raise EngineUnavailableError("encoder", "load_failed", detail) from None
-        self._tokenizer = tokenizer
-        self._dispatcher = Dispatcher(GteLaunch(directory, precision, threads), wait, batch_tokens)
+        self._tokenizer = _tokenizer(directory, min(window, configuration.positions))
         self._client_is_gone = client_is_gone
         self._cache = _Cache(cached)
-        facts = self._dispatcher.facts
-        self.dimension = facts.dimension
-        self.window = tokenizer.window
-        self.name = f"{MODEL} ({facts.precision})"
+        self.window = self._tokenizer.window
+        engine = self._start(GteLaunch(directory, precision, threads), wait, batch_tokens)
+        self.dimension = engine.facts.dimension
+        self.name = f"{MODEL} ({engine.facts.precision})"
+
+    def _start(self, launch: GteLaunch, wait: float, batch_tokens: int) -> GteEngine:
+        try:
+            # Without loads_ahead: a second copy of weights this large may not fit into memory.
+            source = EngineSource(launch.forkserver(), GteEngine, loads_ahead=False)
+            engine = source.first_engine()
+        except LostError as loss:
+            _log.error("%s", loss)
+            raise _failed("the engine process ended while it loaded the model: see the error log") from None
+        facts = engine.facts
         _log.info(
             "gte: %s, products in %s on %s with %d threads, %.1f s from fork to ready, %.0f tokens/s; measured %s",
             facts.precision,
             facts.products,
             facts.device,
-            threads,
+            launch.threads,
             facts.start_seconds,
             facts.tokens_per_second,
             facts.measured,
         )
+        self.queue = TokenQueue(wait, batch_tokens, facts.tokens_per_second)
+        self._worker = EngineWorker(EngineKind.ENCODER, source, engine, self.queue, self._compute)
+        return engine
 
     @property
-    def dispatcher(self) -> Dispatcher:
-        """What stands behind: for the metrics."""
-        return self._dispatcher
+    def pids(self) -> tuple[int | None, int]:
+        """See ``EngineWorker.pids``."""
+        return self._worker.pids
 
     def failure(self) -> EngineUnavailableError | None:
-        """Why nothing is computed now, or None; requests wait meanwhile."""
-        return self._dispatcher.failure()
+        """See ``EngineWorker.failure``."""
+        return self._worker.failure()
 
     def encode(self, texts: Sequence[str], role: Role = "query") -> list[list[float]]:  # noqa: ARG002
-        """See ``Encoder.encode``. GTE makes no difference between the roles. A text beyond the window is cut, as
-        ModelScope's pipeline cuts it; ``count_tokens`` tells before. Equal texts are computed once.
+        """See ``Encoder.encode``. GTE treats both roles alike. A text longer than the window is truncated as
+        ModelScope's pipeline does; ``count_tokens`` tells whether it would be. Equal texts are computed once.
 
         Raises:
-            OverloadedError, ClientGoneError, EngineUnavailableError: see ``Queue.submit``.
+            OverloadedError, ClientGoneError, EngineTimeoutError, EngineUnavailableError: see ``RequestQueue``.
         """
         sequences = self._tokenizer.encode(texts)
         keys = [sequence.tobytes() for sequence in sequences]
-        known = {key: vector for key in keys if (vector := self._cache.get(key)) is not None}
-        missing = {key: sequence for key, sequence in zip(keys, sequences, strict=True) if key not in known}
+        vectors_by_key = {key: vector for key in keys if (vector := self._cache.get(key)) is not None}
+        missing = {
+            key: sequence for key, sequence in zip(keys, sequences, strict=True) if key not in vectors_by_key
+        }
         if missing:
-            vectors = self._dispatcher.queue.submit(list(missing.values()), self._client_is_gone)
+            vectors = self.queue.submit(list(missing.values()), self._client_is_gone)
             for key, vector in zip(missing, vectors, strict=True):
-                known[key] = vector
+                vectors_by_key[key] = vector
                 self._cache.put(key, vector)
-        return [known[key].tolist() for key in keys]
+        return [vectors_by_key[key].tolist() for key in keys]
 
     def count_tokens(self, text: str) -> int:
         """See ``Encoder.count_tokens``: of the whole text, also beyond the window."""
         return self._tokenizer.count(text)
 
+    def _compute(self, engine: GteEngine, batch: Batch) -> None:
+        sequences = [job.sequences[index] for job, index in batch]
+        began = time.monotonic()
+        vectors = engine.encode(sequences, sum(map(len, sequences)) / self.queue.rate)
+        self.queue.complete(batch, vectors, time.monotonic() - began)
+
+
+def _tokenizer(directory: Path, window: int) -> Tokenizer:
+    try:
+        return Tokenizer(directory, window)
+    except ImportError as error:
+        raise EngineUnavailableError(
+            EngineKind.ENCODER, UnavailableReason.MODEL_MISSING, not_installed(error, "model")
+        ) from None
+    except Exception as error:  # noqa: BLE001  a vocabulary can be wrong in any way
+        _log.exception("the vocabulary in %s cannot be used", directory)
+        raise _failed(
+            f"the vocabulary in GTE_MODEL_DIR cannot be used ({type(error).__name__}): see the error log"
+        ) from None
+
+
+def _failed(detail: str) -> EngineUnavailableError:
+    return EngineUnavailableError(EngineKind.ENCODER, UnavailableReason.LOAD_FAILED, detail)
+
 
 class _Cache:
-    """The results that were asked for last. Empty and without cost where ``size`` is 0."""
+    """The results used last. Empty and without cost if ``size`` is 0."""
 
     def __init__(self, size: int) -> None:
         self._size = size

@@ -1,4 +1,4 @@
-"""The engine process as its worker sees it: started, asked, found dead or stuck, and ended."""
+"""The GTE engine as the web worker uses it: start it, send it batches, detect that it died or is stuck."""
 
 import json
 import os
@@ -7,41 +7,46 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.engines.forkserver import client as template
 from service.engines.forkserver import server
-from service.engines.forkserver.client import LOAD_TIMEOUT, LostError, Template
+from service.engines.forkserver.client import (
+    LOAD_TIMEOUT,
+    Forkserver,
+    ForkserverLaunch,
+    LossReason,
+    LostError,
+)
 from service.engines.gte import protocol
 from service.engines.gte.tokens import Tokens
+from service.engines.interface import EngineKind
 from service.engines.liveness import ASLEEP, Liveness
+from service.engines.worker.loop import BatchFailedError
 
-_LOOK = 0.25  # seconds between two looks at a process that computes
+_LIVENESS_CHECK = 0.25  # seconds between two checks of an engine that computes
 _ASLEEP = ASLEEP
-# A batch may take this many times as long as it should, and this many seconds more, before it counts as stuck.
+# A batch may take this many times as long as expected, and this many seconds more, before the engine counts as stuck.
 _PATIENCE = 10.0
 _GRACE = 10.0  # seconds
-_SENDING = 5.0  # seconds for the few kilobytes of a batch
+_SEND_TIMEOUT = 5.0  # seconds for the few kilobytes of a batch
 
 
 @dataclass(frozen=True)
 class GteLaunch:
-    """How the engine is to be started."""
+    """How the forkserver and its engines are to be started."""
 
     directory: Path
     precision: str  # "auto" or a precision
     threads: int
     program: tuple[str, ...] = ("-m", "service.engines.gte.process")  # Python's arguments
 
-    def template(self) -> Template:
-        """A template that has loaded the model. See ``Template``."""
+    def forkserver(self) -> ForkserverLaunch:
+        """The forkserver, which loads the model."""
         arguments = (str(self.directory), self.precision, str(self.threads))
-        return Template(
-            template.ForkserverLaunch("gte engine's", "encoder", self.program, arguments, _environment())
-        )
+        return ForkserverLaunch("gte engine's", EngineKind.ENCODER, self.program, arguments, _environment())
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What a loaded engine says of itself."""
+class EngineFacts:
+    """What a loaded engine reports about itself."""
 
     precision: str
     products: str  # what the matrix products are computed in
@@ -52,33 +57,29 @@ class Facts:
     measured: dict[str, float | None] | None  # GFLOP/s by type
 
 
-class BatchFailedError(Exception):
-    """The process failed on this batch and goes on with the next."""
-
-
 class GteEngine:
-    """One fork of the template. For one thread."""
+    """One fork of the forkserver. For one thread."""
 
-    def __init__(self, template: Template) -> None:
+    def __init__(self, forkserver: Forkserver) -> None:
         """Fork it and wait until it is ready.
 
         Raises:
-            LostError: the template or the engine ended or was stuck.
+            LostError: the forkserver or the engine ended or was stuck.
         """
         started = time.monotonic()
-        self._fork = template.fork()
+        self._fork = forkserver.fork()
         self._receiver = protocol.Receiver(self._fork.channel)
         self._number = 0
         _, payload = self._answer(0, time.monotonic() + LOAD_TIMEOUT, is_loading=True)
-        said = json.loads(payload)
-        self.facts = Facts(
-            precision=said["precision"],
-            products=said["products"],
-            device=said["device"],
-            dimension=said["dimension"],
-            tokens_per_second=said["tokens_per_second"],
+        ready = json.loads(payload)
+        self.facts = EngineFacts(
+            precision=ready["precision"],
+            products=ready["products"],
+            device=ready["device"],
+            dimension=ready["dimension"],
+            tokens_per_second=ready["tokens_per_second"],
             start_seconds=time.monotonic() - started,
-            measured=said["measured"],
+            measured=ready["measured"],
         )
 
     @property
@@ -87,21 +88,22 @@ class GteEngine:
         return self._fork.pid
 
     def encode(self, sequences: Sequence[Tokens], expected: float) -> protocol.Vectors:
-        """The vectors of a batch that should take ``expected`` seconds.
+        """The vectors of a batch, which should take ``expected`` seconds.
 
         Raises:
-            LostError: the process died, or was stuck and has been killed. BatchFailedError: see there.
+            LostError: the process died, or was stuck and has been killed. BatchFailedError: the engine failed on this
+            batch and goes on with the next.
         """
         self._number += 1
-        self._fork.channel.settimeout(_SENDING)
+        self._fork.channel.settimeout(_SEND_TIMEOUT)
         try:
             protocol.send(
                 self._fork.channel, protocol.Kind.BATCH, self._number, protocol.pack_batch(sequences)
             )
         except protocol.ClosedError:
-            raise self._lost("ended") from None
+            raise self._lost("ended", LossReason.ENDED) from None
         except TimeoutError:
-            raise self._lost("takes no batch") from None
+            raise self._lost("accepts no batch") from None
         deadline = time.monotonic() + _GRACE + _PATIENCE * expected
         kind, payload = self._answer(self._number, deadline, is_loading=False)
         if kind is protocol.Kind.FAILED:
@@ -109,20 +111,24 @@ class GteEngine:
         try:
             return protocol.unpack_vectors(payload, len(sequences))
         except ValueError:
-            raise self._lost("answers what was not asked") from None
+            raise self._lost("sent an answer of the wrong size") from None
+
+    def idle_loss(self) -> LostError | None:
+        """See ``EngineProcess.idle_loss``."""
+        return self._fork.idle_loss()
 
     def end(self) -> None:
         """Kill the process, if it still runs."""
         self._fork.end()
 
     def _answer(self, number: int, deadline: float, *, is_loading: bool) -> tuple[protocol.Kind, bytes]:
-        self._fork.channel.settimeout(_LOOK)
+        self._fork.channel.settimeout(_LIVENESS_CHECK)
         liveness = Liveness(self.pid, _ASLEEP)
         while True:
             try:
-                kind, answered, payload = self._receiver.receive()
+                kind, answer_number, payload = self._receiver.receive()
             except protocol.ClosedError:
-                raise self._lost("ended") from None
+                raise self._lost("ended", LossReason.ENDED) from None
             except TimeoutError:
                 if time.monotonic() > deadline:
                     raise self._lost("did not answer in time") from None
@@ -130,25 +136,25 @@ class GteEngine:
                 if stuck is not None:
                     raise self._lost(stuck) from None
             else:
-                if answered == number:
+                if answer_number == number:
                     return kind, payload
 
     def _waits_for_a_device(self) -> bool:
         return self.facts.device != "cpu"
 
-    def _lost(self, what: str) -> LostError:
-        return self._fork.lost(LostError("ended" if what == "ended" else "stuck", what))
+    def _lost(self, detail: str, reason: LossReason = LossReason.STUCK) -> LostError:
+        return self._fork.lost(LostError(reason, detail))
 
 
 def _environment() -> dict[str, str]:
     return {
         **server.ENVIRONMENT,
-        # Whether there is a GPU is asked without starting its driver, which no fork would survive.
+        # Look for a GPU without starting its driver, which does not survive a fork.
         "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
-        # A batch has any number of rows, and a product of each number its own compiled code.
+        # oneDNN compiles code for each number of rows, and a batch may have any number.
         "ONEDNN_PRIMITIVE_CACHE_CAPACITY": os.environ.get("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "4096"),
-        # A batch's values (512 rows of 4096: 8 MB) come and go a thousand times: not to the kernel and back each time.
-        # Whole bytes; mallopt(3).
+        # A batch allocates and frees buffers (512 rows of 4096: 8 MB) a thousand times: keep them in the process
+        # instead of returning them to the kernel each time. In bytes; mallopt(3).
         "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
         "MALLOC_TRIM_THRESHOLD_": str(512 << 20),
     }

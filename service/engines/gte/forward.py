@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from service.engines.gte.checkpoint import Configuration
 from service.engines.gte.linear import Linear, Packed, Plain, Quantized, Stored
-from service.engines.gte.parallel_rows import GRANULE, Lanes
+from service.engines.gte.parallel_rows import GRANULE, ParallelRows
 from service.engines.gte.precision import Precision
 from service.engines.gte.tokens import Tokens
 from service.engines.gte.weights import Weights
@@ -140,26 +140,26 @@ class Share:
 class Texts:
     """The texts of a batch, sorted by length, as rows of one matrix."""
 
-    def __init__(self, lengths: Sequence[int], heads: int, lanes: Lanes, device: torch.device) -> None:
-        """``lengths``: ascending. ``heads``: of the attention, which ``lanes`` compute."""
+    def __init__(self, lengths: Sequence[int], heads: int, rows: ParallelRows, device: torch.device) -> None:
+        """``lengths``: ascending. ``heads``: of the attention, which ``rows`` computes."""
         starts = numpy.cumsum([0, *lengths[:-1]])
         self.firsts = torch.from_numpy(starts).to(device)
         self.places = torch.cat([torch.arange(length) for length in lengths]).to(device)
         self.rows = -(-sum(lengths) // GRANULE) * GRANULE  # the last ones are of no text
-        self.parts = lanes.parts(self.rows)
+        self.parts = rows.parts(self.rows)
         runs: list[tuple[int, int, int, int]] = []
         for length, same in groupby(enumerate(lengths), key=lambda pair: pair[1]):
             places = [place for place, _ in same]
-            # Texts of one length at once, but in several lanes no more than a lane's part.
-            step = len(places) if len(self.parts) == 1 else lanes.texts_at_once(length)
+            # Texts of one length at once, but among several threads no more than a thread's part.
+            step = len(places) if len(self.parts) == 1 else rows.texts_at_once(length)
             for first in range(places[0], places[-1] + 1, step):
                 count = min(step, places[-1] + 1 - first)
                 runs.append((int(starts[first]), first, count, length))
         # Few texts: their heads can be shared, too.
-        pieces = lanes.pieces(len(runs)) if len(self.parts) > 1 else 1
+        pieces = rows.pieces(len(runs)) if len(self.parts) > 1 else 1
         edges = [heads * index // pieces for index in range(pieces + 1)]
         cuts = [slice(begin, end) for begin, end in pairwise(edges)]
-        # The longest first, so that the lanes end together.
+        # The longest first, so that the threads end together.
         self.shares = [Share(*run, cut) for run in reversed(runs) for cut in cuts]
 
 
@@ -193,9 +193,9 @@ class GteModel:
             self._places = (places + kinds[0]).to(self.device)
         self._norm = Norm(weights, "embeddings.LayerNorm", hidden, configuration.epsilon, self.device)
         make = self._maker(precision, products)
-        # Lanes share the processor's cores; a GPU has none, and one layer's room for all weights cannot be shared.
+        # The threads share the CPU's cores. A GPU has none, and float32 products of bfloat16 weights have one buffer.
         is_shared = self.device.type == "cpu" and (precision != "bfloat16" or products == "bfloat16")
-        self._lanes = Lanes(threads if is_shared else 1)
+        self._rows = ParallelRows(threads if is_shared else 1)
         layers: dict[int, tuple[Attention, Feed]] = {}
 
         def read(index: int) -> None:
@@ -207,8 +207,8 @@ class GteModel:
             layers[index] = attention, Feed(weights, name, configuration, make, self.device)
 
         # Side by side, too: packing int8 weights is oneDNN's slowest way to move bytes.
-        self._lanes.each(read, range(configuration.layers))
-        self._lanes.rest()
+        self._rows.each(read, range(configuration.layers))
+        self._rows.end_threads()
         self._layers = [layers[index] for index in range(configuration.layers)]
 
     def _maker(self, precision: Precision, products: Precision) -> MakeLinear:
@@ -244,7 +244,7 @@ class GteModel:
         if not lengths or lengths[0] < 1 or lengths[-1] > self.configuration.positions:
             raise ValueError(f"sequences of 1 to {self.configuration.positions} tokens are taken")
         ids = torch.from_numpy(numpy.concatenate([sequences[index] for index in order])).to(self.device)
-        texts = Texts(lengths, self.configuration.heads, self._lanes, self.device)
+        texts = Texts(lengths, self.configuration.heads, self._rows, self.device)
         x = self._norm(functional.embedding(ids, self._words).float() + self._places[texts.places])
         x = self._encoded(functional.pad(x, (0, 0, 0, texts.rows - len(x))), texts)
         if self.configuration.pooling == "avg":
@@ -259,13 +259,13 @@ class GteModel:
         """The last layer's rows: of all tokens, or of ``[CLS]`` alone."""
         attention, feed = self._layers[0]
         projected = attention.room(len(x), x)
-        self._lanes.each(lambda part: attention.project(x[part], projected[part]), texts.parts)
+        self._rows.each(lambda part: attention.project(x[part], projected[part]), texts.parts)
         for (attention, feed), (following, _) in pairwise(self._layers):
             mixed = projected.new_zeros(x.shape)
             self._attend(attention, projected, None, mixed, texts)
             projected = following.room(len(x), x)
             step = partial(_through, attention, feed, following, x, mixed, projected)
-            self._lanes.each(step, texts.parts)
+            self._rows.each(step, texts.parts)
         attention, feed = self._layers[-1]
         query = None
         parts = texts.parts
@@ -275,7 +275,7 @@ class GteModel:
             parts = [slice(0, len(x))]
         mixed = projected.new_zeros(x.shape)
         self._attend(attention, projected, query, mixed, texts)
-        self._lanes.each(partial(_through, attention, feed, None, x, mixed, None), parts)
+        self._rows.each(partial(_through, attention, feed, None, x, mixed, None), parts)
         return x
 
     def _attend(
@@ -286,7 +286,7 @@ class GteModel:
         mixed: torch.Tensor,
         texts: Texts,
     ) -> None:
-        self._lanes.each(partial(attention.mix, projected, query, mixed), texts.shares)
+        self._rows.each(partial(attention.mix, projected, query, mixed), texts.shares)
 
 
 def _through(

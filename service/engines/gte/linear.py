@@ -62,7 +62,7 @@ class Plain:
 
 
 class Stored:
-    """bfloat16 weights, float32 products. For one thread: not for lanes."""
+    """bfloat16 weights, float32 products. For one thread: not for ``ParallelRows``."""
 
     # One layer's weights in float32, shared by all layers: they are used one after the other.
     _unpacked: torch.Tensor | None = None

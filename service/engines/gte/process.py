@@ -1,8 +1,8 @@
-"""The template and its engines: ``python -m service.engines.gte.process SOCKET DIRECTORY PRECISION THREADS``.
+"""The forkserver and its engines: ``python -m service.engines.gte.process SOCKET DIRECTORY PRECISION THREADS``.
 
-The template loads the checkpoint; the engines that it forks (``service.engines.forkserver.server``) compute one batch
-after the other. On a GPU, whose driver does not survive a fork, an engine loads the checkpoint itself. ``worker``
-starts the template and gives it its environment, which torch and oneDNN read when they are imported.
+The forkserver loads the checkpoint; its forks (``service.engines.forkserver.server``), the engines, compute one batch
+after the other. A GPU's driver does not survive a fork, so on a GPU an engine loads the checkpoint itself. ``engine``
+starts the forkserver with the environment that torch and oneDNN read when they are imported.
 """
 
 import ctypes
@@ -20,14 +20,14 @@ from service.engines.child_process import leave_signals_to_the_worker
 from service.engines.forkserver import server
 from service.engines.gte import protocol
 from service.engines.gte.checkpoint import read_configuration
-from service.engines.interface import EngineUnavailableError, not_installed
+from service.engines.interface import EngineUnavailableError, UnavailableReason, not_installed
 
 if TYPE_CHECKING:
     from service.engines.gte.forward import GteModel
 
 _WARM_UP_TOKENS = 32
 
-# The model, and what is to be said of it.
+# The model, and the facts that the engine reports about it.
 Loaded = tuple["GteModel", dict[str, Any]]
 
 
@@ -38,26 +38,26 @@ def main() -> None:
     control = socket.socket(fileno=int(number))
     try:
         with server.ending_with(control):
-            load = _prepared(control, Path(directory), precision, int(threads))
-        server.say(control, {"ready": True})
+            load = _prepare(control, Path(directory), precision, int(threads))
+        server.send(control, {"ready": True})
         server.serve(control, lambda channel: _compute(channel, load, int(threads)))
     except (BrokenPipeError, ConnectionResetError):
         pass
-    # At once: the interpreter's own end would take torch half a second.
+    # _exit, because the interpreter's shutdown takes torch half a second.
     os._exit(0)
 
 
-def _prepared(control: socket.socket, directory: Path, wanted: str, threads: int) -> Callable[[], Loaded]:
-    """What gives an engine its model; ends the process if there is none."""
+def _prepare(control: socket.socket, directory: Path, requested: str, threads: int) -> Callable[[], Loaded]:
+    """A function that returns the model to an engine; ends the process if there is no usable model."""
     try:
         import torch
 
         from service.engines.gte.weights import CheckpointError
     except ImportError as error:
-        return _refused(control, "model_missing", not_installed(error, "model"))
+        return _refuse(control, UnavailableReason.MODEL_MISSING, not_installed(error, "model"))
 
     def load() -> Loaded:
-        return _load(directory, wanted, threads)
+        return _load(directory, requested, threads)
 
     try:
         if torch.cuda.is_available():
@@ -65,15 +65,17 @@ def _prepared(control: socket.socket, directory: Path, wanted: str, threads: int
             return load
         loaded = load()
     except EngineUnavailableError as failure:
-        return _refused(control, failure.reason, failure.detail)
+        return _refuse(control, failure.reason, failure.detail)
     except CheckpointError as error:
-        return _refused(control, "load_failed", f"the checkpoint in GTE_MODEL_DIR cannot be used: {error}")
-    # What loading has left behind would count as this process's memory for as long as it lives.
+        return _refuse(
+            control, UnavailableReason.LOAD_FAILED, f"the checkpoint in GTE_MODEL_DIR cannot be used: {error}"
+        )
+    # Return what loading has freed to the kernel: it would count as this process's memory for ever.
     ctypes.CDLL(None).malloc_trim(0)
     return lambda: loaded
 
 
-def _load(directory: Path, wanted: str, threads: int) -> Loaded:
+def _load(directory: Path, requested: str, threads: int) -> Loaded:
     import torch
 
     from service.engines.gte import precision as precisions
@@ -86,8 +88,8 @@ def _load(directory: Path, wanted: str, threads: int) -> Loaded:
     else:
         measured = precisions.measure()
         precision = precisions.choose(measured)
-    if wanted != "auto":
-        precision = precisions.named(wanted)
+    if requested != "auto":
+        precision = precisions.named(requested)
     products = precisions.products(precision, measured)
     model = GteModel(directory, configuration, precision, products, threads)
     facts = {
@@ -101,7 +103,7 @@ def _load(directory: Path, wanted: str, threads: int) -> Loaded:
 
 
 def _compute(channel: socket.socket, load: Callable[[], Loaded], threads: int) -> None:
-    """The engine: compute what comes on ``channel`` until the worker closes it."""
+    """The engine: compute the batches received on ``channel`` until the worker closes it."""
     import numpy
     import torch
 
@@ -122,15 +124,15 @@ def _compute(channel: socket.socket, load: Callable[[], Loaded], threads: int) -
             return
         try:
             vectors = model.encode(protocol.unpack_batch(payload))
-        except Exception as error:  # noqa: BLE001  whatever it is, it is this batch's; the next may be well
+        except Exception as error:  # noqa: BLE001  it fails this batch only; the next may succeed
             print(f"gte engine: a batch failed: {type(error).__name__}: {error}", file=sys.stderr, flush=True)  # noqa: T201
             protocol.send(channel, protocol.Kind.FAILED, number, type(error).__name__.encode())
         else:
             protocol.send(channel, protocol.Kind.VECTORS, number, vectors.tobytes())
 
 
-def _refused(control: socket.socket, reason: str, detail: str) -> Callable[[], Loaded]:
-    server.say(control, {"ready": False, "reason": reason, "detail": detail})
+def _refuse(control: socket.socket, reason: UnavailableReason, detail: str) -> Callable[[], Loaded]:
+    server.send(control, {"ready": False, "reason": reason, "detail": detail})
     os._exit(0)
 
 

@@ -1,11 +1,11 @@
-"""The model's directory as it lies on disk: whether it is whole, and whether it wants to run code of its own."""
+"""The model's directory: whether it is complete, and whether it brings code of its own."""
 
 import json
 import logging
 from pathlib import Path
 from typing import Any
 
-from service.engines.interface import EngineUnavailableError
+from service.engines.interface import EngineKind, EngineUnavailableError, UnavailableReason
 
 _log = logging.getLogger("service")
 
@@ -30,17 +30,17 @@ def require_model(directory: Path, *, trusts_code: bool) -> str:
     if not directory.is_dir():
         _log.error("GTE_UNINLU_DIR=%s is not a directory", directory)
         raise _missing(f"GTE_UNINLU_DIR is not a directory: {_DOWNLOAD}")
-    described = _configuration(directory)
-    pipeline = described.get("pipeline")
+    configuration = _configuration(directory)
+    pipeline = configuration.get("pipeline")
     name = str(pipeline.get("type", PIPELINE)) if isinstance(pipeline, dict) else PIPELINE
-    if described.get("allow_remote") or described.get("plugins") or name != PIPELINE:
+    if configuration.get("allow_remote") or configuration.get("plugins") or name != PIPELINE:
         if not trusts_code:
             _log.error("GTE_UNINLU_DIR=%s: its pipeline %s brings code of its own", directory, name)
             raise _failed(
                 "the model in GTE_UNINLU_DIR brings code of its own, which would run as this service:"
                 f" set GTE_TRUST_REMOTE_CODE=1 if you trust it, or use {MODEL}, which needs none"
             )
-        return str(described.get("task", PIPELINE))
+        return str(configuration.get("task", PIPELINE))
     for names in _NEEDED:
         if not any((directory / one).is_file() for one in names):
             _log.error("GTE_UNINLU_DIR=%s has no %s", directory, " nor ".join(names))
@@ -67,8 +67,8 @@ def _configuration(directory: Path) -> dict[str, Any]:
 
 
 def _missing(detail: str) -> EngineUnavailableError:
-    return EngineUnavailableError("extractor", "model_missing", detail)
+    return EngineUnavailableError(EngineKind.EXTRACTOR, UnavailableReason.MODEL_MISSING, detail)
 
 
 def _failed(detail: str) -> EngineUnavailableError:
-    return EngineUnavailableError("extractor", "load_failed", detail)
+    return EngineUnavailableError(EngineKind.EXTRACTOR, UnavailableReason.LOAD_FAILED, detail)

@@ -1,7 +1,7 @@
-"""The template: ``python -m service.engines.uninlu.process SOCKET DIRECTORY THREADS TRUSTS_CODE``.
+"""The forkserver and its engines: ``python -m service.engines.uninlu.process SOCKET DIRECTORY THREADS TRUSTS_CODE``.
 
-It loads the model once; the engines that it forks (``service.engines.forkserver.server``) answer, a line of JSON for
-each. What code of a model's own starts is not known; such a model is loaded after the fork.
+The forkserver loads the model once; its forks (``service.engines.forkserver.server``) answer requests, one line of JSON
+each. A model with code of its own may start threads when it is loaded, so it is loaded after the fork.
 """
 
 import contextlib
@@ -9,25 +9,29 @@ import json
 import os
 import socket
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from service.engines.child_process import leave_signals_to_the_worker
 from service.engines.forkserver import server
-from service.engines.interface import EngineUnavailableError, WindowExceededError, not_installed
+from service.engines.interface import (
+    EngineUnavailableError,
+    UnavailableReason,
+    WindowExceededError,
+    not_installed,
+)
 from service.engines.uninlu.checkpoint import require_model
 
-# What the template is started with, beside the worker's environment.
+# Set for the forkserver in addition to the worker's environment.
 ENVIRONMENT = {
     **server.ENVIRONMENT,
-    # The weights lie there; nothing is to be looked up elsewhere.
+    # The weights are local: look nothing up on the network.
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
-    # The one that pyarrow's allocator starts.
+    # pyarrow's allocator would start a thread.
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
-    # The model runs on the processor; a driver that was started does not survive a fork.
+    # The model runs on the CPU, and a GPU driver does not survive a fork.
     "CUDA_VISIBLE_DEVICES": "",
 }
 
@@ -41,18 +45,17 @@ def main() -> None:
     control = socket.socket(fileno=int(number))
     try:
         with server.ending_with(control):
-            load, seconds = _prepared(control, Path(directory), trusts_code == "1")
-        server.say(control, {"ready": True, "seconds": seconds})
+            load = _prepare(control, Path(directory), trusts_code == "1")
+        server.send(control, {"ready": True})
         server.serve(control, lambda channel: _answer_all(channel, load, int(threads)))
     except (BrokenPipeError, ConnectionResetError):
         pass
-    # At once: the interpreter's own end would take torch half a second.
+    # _exit, because the interpreter's shutdown takes torch half a second.
     os._exit(0)
 
 
-def _prepared(control: socket.socket, directory: Path, trusts_code: bool) -> tuple[Load, float]:
-    """What gives an engine its model, and the seconds that it took to get there; ends the process if there is none."""
-    began = time.monotonic()
+def _prepare(control: socket.socket, directory: Path, trusts_code: bool) -> Load:
+    """A function that returns the model to an engine; ends the process if there is no usable model."""
 
     def load() -> Any:
         task = require_model(directory, trusts_code=trusts_code)
@@ -68,25 +71,25 @@ def _prepared(control: socket.socket, directory: Path, trusts_code: bool) -> tup
         if not trusts_code:
             loaded = load()
             loaded.warm_up()
-            return (lambda: loaded), time.monotonic() - began
-    return load, time.monotonic() - began
+            return lambda: loaded
+    return load
 
 
 @contextlib.contextmanager
 def _refusing(channel: socket.socket) -> Iterator[None]:
-    """Say on ``channel`` why the model cannot be loaded, and end."""
+    """If the model cannot be loaded, report why on ``channel`` and end the process."""
     try:
         yield
         return
     except EngineUnavailableError as failure:
         reason, detail = failure.reason, failure.detail
     except ImportError as error:
-        reason, detail = "model_missing", not_installed(error, "model")
-    except Exception as error:  # noqa: BLE001  a checkpoint can be wrong in any way; /ready must say so
+        reason, detail = UnavailableReason.MODEL_MISSING, not_installed(error, "model")
+    except Exception as error:  # noqa: BLE001  a checkpoint can be wrong in any way, and /ready must report it
         _log(f"the model cannot be loaded: {type(error).__name__}: {error}")
-        reason = "load_failed"
+        reason = UnavailableReason.LOAD_FAILED
         detail = f"the model in GTE_UNINLU_DIR cannot be loaded ({type(error).__name__}): see the error log"
-    server.say(channel, {"ready": False, "reason": reason, "detail": detail})
+    server.send(channel, {"ready": False, "reason": reason, "detail": detail})
     os._exit(0)
 
 
@@ -99,7 +102,7 @@ def _answer_all(channel: socket.socket, load: Load, threads: int) -> None:
 
         torch.set_num_threads(threads)
         model = load()
-    server.say(channel, {"ready": True, "has_scores": model.has_scores})
+    server.send(channel, {"ready": True, "has_scores": model.has_scores})
     for line in channel.makefile("rb"):
         request = json.loads(line.decode("utf-8", "surrogatepass"))
         method = request.pop("method")
@@ -109,10 +112,10 @@ def _answer_all(channel: socket.socket, load: Load, threads: int) -> None:
             answer = {"failure": "timeout"}
         except WindowExceededError as excess:
             answer = {"failure": "window", **vars(excess)}
-        except Exception as error:  # noqa: BLE001  whatever it is, it is this request's; the next may be well
+        except Exception as error:  # noqa: BLE001  it fails this request only; the next may succeed
             _log(f"a request failed: {type(error).__name__}: {error}")
             answer = {"failure": type(error).__name__}
-        server.say(channel, answer)
+        server.send(channel, answer)
 
 
 def _log(text: str) -> None:

@@ -12,7 +12,7 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from service.app import create_app
-from service.engines.interface import Slot
+from service.engines.interface import EngineKind
 from service.engines.registry import EngineRegistry, Loader
 from service.prediction.context import _KEY, Context
 from service.settings import Settings, read_settings
@@ -35,14 +35,14 @@ class NounLexical(TableLexical):
 
 
 def client_with(
-    loaders: dict[Slot, Loader], *, settled: bool = True, settings: Settings = SETTINGS
+    loaders: dict[EngineKind, Loader], *, settled: bool = True, settings: Settings = SETTINGS
 ) -> FlaskClient:
     """A client of the application on such engines; ``settled``: wait until they are loaded."""
     app = create_app(settings, EngineRegistry(loaders, load_wait=10 if settled else 0))
     if settled:
-        roster: EngineRegistry = app.extensions[_KEY].roster
+        engines: EngineRegistry = app.extensions[_KEY].engines
         done = threading.Event()
-        roster.start(then=done.set)
+        engines.start(then=done.set)
         assert done.wait(10)
     return app.test_client()
 

@@ -10,8 +10,8 @@ import pytest
 from service.engines.download import client, process
 from service.engines.download.client import is_wanted
 from service.engines.gte import checkpoint
-from service.engines.interface import EngineUnavailableError
-from service.engines.registry import EngineRegistry, roster_of
+from service.engines.interface import EngineKind, EngineUnavailableError, UnavailableReason
+from service.engines.registry import EngineRegistry, engines_of
 from service.settings import SettingsError, read_settings
 from tests.system.conftest import eventually
 
@@ -114,10 +114,10 @@ def test_a_mount_point_is_refused_before_anything_is_downloaded(
 
 def test_nothing_is_downloaded_unless_it_is_asked_for(tmp_path: Path) -> None:
     directory = {"GTE_MODEL_DIR": str(tmp_path / "gte"), "GTE_UNINLU_DIR": str(tmp_path / "uninlu")}
-    assert roster_of(read_settings(directory))._fetches == {}
+    assert engines_of(read_settings(directory))._fetches == {}
     asked = {**directory, "GTE_MODEL_DOWNLOAD": "1"}
-    assert set(roster_of(read_settings(asked))._fetches) == {"encoder", "extractor"}
-    assert roster_of(read_settings({**asked, "GTE_ENGINE": "embedded"}))._fetches == {}
+    assert set(engines_of(read_settings(asked))._fetches) == {"encoder", "extractor"}
+    assert engines_of(read_settings({**asked, "GTE_ENGINE": "embedded"}))._fetches == {}
 
 
 def test_a_download_needs_to_be_told_where_to() -> None:
@@ -160,19 +160,19 @@ def test_nobody_waits_for_a_download_and_the_other_engines_stand_meanwhile() -> 
     began, go_on, others = threading.Event(), threading.Event(), threading.Event()
 
     def fetch(tell: Any) -> None:
-        tell(EngineUnavailableError("encoder", "loading", "3 of 9 MB"))
+        tell(EngineUnavailableError(EngineKind.ENCODER, UnavailableReason.LOADING, "3 of 9 MB"))
         began.set()
         assert go_on.wait(10)
 
     loaders: dict[Any, Any] = {"encoder": _Loaded, "lexical": _Loaded}
-    roster = EngineRegistry(loaders, load_wait=10, fetches={"encoder": fetch})
-    roster.start(then=others.set)
+    engines = EngineRegistry(loaders, load_wait=10, fetches={"encoder": fetch})
+    engines.start(then=others.set)
     assert others.wait(10), "the worker never counts as ready, and the watchdog would end it"
     assert began.wait(10)
-    assert roster.lexical().name == "loaded"
+    assert engines.lexical().name == "loaded"
     with pytest.raises(EngineUnavailableError, match="3 of 9 MB"):
-        roster.encoder()
-    assert roster.readiness().reason == "loading"
+        engines.encoder()
+    assert engines.readiness().reason == "loading"
     go_on.set()
-    eventually(lambda: roster.readiness().reason is None)
-    assert roster.encoder().name == "loaded"
+    eventually(lambda: engines.readiness().reason is None)
+    assert engines.encoder().name == "loaded"

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from service.keys import __main__ as command
 from service.keys.key_file import Key, KeyFileError, add, new_key, read, remove, write
-from service.keys.keyring import KeyRing
+from service.keys.keyring import Keyring
 
 
 @pytest.fixture
@@ -50,8 +50,8 @@ def test_a_name_that_could_break_a_log_line_is_refused(name: str) -> None:
 
 def test_a_ring_knows_its_keys_by_name_and_no_other(path: Path) -> None:
     keys = put(path, "a", "b")
-    ring = KeyRing(path)
-    assert {name: ring.name_of(key) for name, key in keys.items()} == {"a": "a", "b": "b"}
+    keyring = Keyring(path)
+    assert {name: keyring.name_of(key) for name, key in keys.items()} == {"a": "a", "b": "b"}
     for wrong in (
         "",
         "gte_",
@@ -61,17 +61,17 @@ def test_a_ring_knows_its_keys_by_name_and_no_other(path: Path) -> None:
         read(path)[0].sha256,
         "\udc80",
     ):
-        assert ring.name_of(wrong) is None
+        assert keyring.name_of(wrong) is None
 
 
 def test_a_change_of_the_file_holds_from_the_next_request_on(path: Path) -> None:
     old = put(path, "a")
-    ring = KeyRing(path)
-    assert ring.name_of(old["a"]) == "a"
+    keyring = Keyring(path)
+    assert keyring.name_of(old["a"]) == "a"
     new = put(path, "b")
-    assert (ring.name_of(old["a"]), ring.name_of(new["b"])) == (None, "b")
+    assert (keyring.name_of(old["a"]), keyring.name_of(new["b"])) == (None, "b")
     write(path, [])
-    assert ring.name_of(new["b"]) is None
+    assert keyring.name_of(new["b"]) is None
 
 
 WHOLE = json.dumps({"keys": [{"name": "b", "sha256": "0" * 64, "created": "now"}]})
@@ -94,32 +94,32 @@ def test_a_broken_file_keeps_the_old_keys_and_says_so_once(
     path: Path, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     key = put(path, "a")["a"]
-    ring = KeyRing(path)
-    assert ring.name_of(key) == "a"
+    keyring = Keyring(path)
+    assert keyring.name_of(key) == "a"
     path.write_text(BROKEN[name])
     with caplog.at_level(logging.ERROR, "service"):
-        assert [ring.name_of(key) for _ in range(3)] == ["a"] * 3
+        assert [keyring.name_of(key) for _ in range(3)] == ["a"] * 3
     (said,) = caplog.messages
     assert "the 1 keys read before stay" in said
     assert key not in said
     put(path, "c")
-    assert ring.name_of(key) is None
+    assert keyring.name_of(key) is None
 
 
 def test_a_file_that_is_gone_keeps_the_old_keys_too(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     key = put(path, "a")["a"]
-    ring = KeyRing(path)
-    assert ring.name_of(key) == "a"
+    keyring = Keyring(path)
+    assert keyring.name_of(key) == "a"
     path.unlink()
-    assert [ring.name_of(key) for _ in range(3)] == ["a"] * 3
+    assert [keyring.name_of(key) for _ in range(3)] == ["a"] * 3
     assert len([said for said in caplog.messages if "stay" in said]) == 1
 
 
 def test_where_no_file_was_ever_read_no_key_is_accepted(path: Path) -> None:
-    ring = KeyRing(path)
-    assert ring.name_of("gte_x") is None
+    keyring = Keyring(path)
+    assert keyring.name_of("gte_x") is None
     key = put(path, "a")["a"]
-    assert ring.name_of(key) == "a"
+    assert keyring.name_of(key) == "a"
 
 
 def test_a_file_that_others_may_write_to_is_not_believed(path: Path) -> None:
@@ -134,7 +134,7 @@ def test_a_file_that_others_may_read_is_used_and_warned_of(
 ) -> None:
     key = put(path, "a")["a"]
     path.chmod(0o644)
-    assert KeyRing(path).name_of(key) == "a"
+    assert Keyring(path).name_of(key) == "a"
     assert "mode 644; 600 is expected" in caplog.text
 
 
@@ -158,7 +158,7 @@ def test_the_command_shows_a_key_once_lists_names_and_revokes(path: Path) -> Non
     made = invoke(command.main, ["--file", str(path), "create", "mobile-app"])
     key = made.stdout.strip()
     assert made.exit_code == 0
-    assert KeyRing(path).name_of(key) == "mobile-app"
+    assert Keyring(path).name_of(key) == "mobile-app"
     listed = invoke(command.main, ["--file", str(path), "list"]).stdout
     assert listed.startswith("mobile-app\t2")
     assert key not in listed

@@ -22,10 +22,10 @@ EXAMPLES = int(os.environ.get("GTE_SCHEMATHESIS_EXAMPLES", "40"))
 
 
 def application(**changes: Any) -> Service:
-    roster = EngineRegistry({"encoder": LetterEncoder, "lexical": NounLexical}, load_wait=10)
-    app = create_app(replace(SETTINGS, **changes), roster)
+    engines = EngineRegistry({"encoder": LetterEncoder, "lexical": NounLexical}, load_wait=10)
+    app = create_app(replace(SETTINGS, **changes), engines)
     done = threading.Event()
-    roster.start(then=done.set)
+    engines.start(then=done.set)
     assert done.wait(20)
     return app
 
@@ -95,8 +95,8 @@ def test_what_a_task_takes_is_described_task_by_task() -> None:
 
 
 def test_where_a_model_reads_the_schema_it_may_have_any_names() -> None:
-    roster = EngineRegistry({"encoder": LetterEncoder, "extractor": LetterEncoder}, load_wait=0)
-    document = described(create_app(SETTINGS, roster))
+    engines = EngineRegistry({"encoder": LetterEncoder, "extractor": LetterEncoder}, load_wait=0)
+    document = described(create_app(SETTINGS, engines))
     check = Draft202012Validator({"$ref": "#/components/schemas/PredictRequest", **document}).is_valid
     for schema, is_valid in (
         ({"颜色": None}, True),

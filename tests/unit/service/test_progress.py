@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from service.engines.interface import UnavailableReason
 from service.engines.registry import Readiness
 from service.monitoring import progress
 from service.monitoring.load import Load, load_of
-from service.monitoring.progress import Progress, Record, Request, process_facts, read, read_all
+from service.monitoring.progress import Phase, Progress, Record, Request, process_facts, read, read_all
 from service.prediction.readiness import judge
 
 
@@ -36,9 +37,9 @@ def wait_for(path: Path, **expected: object) -> dict[str, object]:
 
 @pytest.fixture
 def record(tmp_path: Path) -> Iterator[Progress]:
-    kept = Progress(tmp_path / "made" / "on demand")
-    yield kept
-    kept.close()
+    progress_record = Progress(tmp_path / "made" / "on demand")
+    yield progress_record
+    progress_record.close()
 
 
 def test_a_record_begins_with_booting(record: Progress) -> None:
@@ -67,7 +68,7 @@ def test_a_request_is_in_flight_until_it_ends(record: Progress) -> None:
 
 def test_a_request_is_in_the_file_before_it_can_hold_the_interpreter(record: Progress) -> None:
     """However soon it follows the one before: a thread that writes later may never run again."""
-    record.enter("ready")
+    record.enter(Phase.READY)
     for key in range(2000):
         path = "/" + "x" * (key * 7 % 190)
         record.begin(key, path)
@@ -79,7 +80,7 @@ def test_a_request_is_in_the_file_before_it_can_hold_the_interpreter(record: Pro
 
 def test_a_reader_meets_no_shifted_digits(record: Progress) -> None:
     """Whoever reads while it is written meets the state before, the state after, or what is no record at all."""
-    record.enter("ready")
+    record.enter(Phase.READY)
     ended = threading.Event()
     began = time.time()
 
@@ -105,7 +106,7 @@ def test_a_reader_meets_no_shifted_digits(record: Progress) -> None:
 
 
 def test_a_burst_ends_in_the_newest_state(record: Progress) -> None:
-    record.enter("ready")
+    record.enter(Phase.READY)
 
     def serve(first: int) -> None:
         for key in range(first, first + 200):
@@ -122,20 +123,20 @@ def test_a_burst_ends_in_the_newest_state(record: Progress) -> None:
 
 def test_a_stop_shows_though_the_request_in_flight_never_ends(tmp_path: Path) -> None:
     stopping = threading.Event()
-    kept = Progress(tmp_path, stopping=stopping.is_set)
-    kept.enter("ready")
-    kept.begin(1, "/predict")
+    progress_record = Progress(tmp_path, stopping=stopping.is_set)
+    progress_record.enter(Phase.READY)
+    progress_record.begin(1, "/predict")
     stopping.set()
     wait_for(own(tmp_path), phase="draining")
-    kept.enter("ready")
-    assert kept.snapshot().phase == "draining"
-    kept.close()
+    progress_record.enter(Phase.READY)
+    assert progress_record.snapshot().phase == "draining"
+    progress_record.close()
 
 
 def test_close_removes_the_record_and_nothing_brings_it_back(record: Progress) -> None:
     record.close()
     record.begin(1, "/predict")
-    record.enter("ready")
+    record.enter(Phase.READY)
     assert list(record.directory.iterdir()) == []
 
 
@@ -144,18 +145,18 @@ def test_where_nothing_can_be_written_requests_go_on(
 ) -> None:
     (tmp_path / "file").touch()
     with caplog.at_level("WARNING", "service"):
-        kept = Progress(tmp_path / "file" / "below")
-        kept.begin(1, "/predict")
-        kept.end(1)
-        kept.enter("ready")
-    assert kept.snapshot().completed == 1
+        progress_record = Progress(tmp_path / "file" / "below")
+        progress_record.begin(1, "/predict")
+        progress_record.end(1)
+        progress_record.enter(Phase.READY)
+    assert progress_record.snapshot().completed == 1
     assert [message for message in caplog.messages if "no progress records" in message] == caplog.messages
 
 
 def test_records_of_live_processes_are_read_and_others_removed(tmp_path: Path) -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    kept = Progress(tmp_path)
+    progress_record = Progress(tmp_path)
     template = json.loads(own(tmp_path).read_bytes())
     (tmp_path / "1.json").write_text(json.dumps({**template, "pid": 1, "start_ticks": 99}))
     (tmp_path / f"{ended.pid}.json").write_text(json.dumps({**template, "pid": ended.pid}))
@@ -163,7 +164,7 @@ def test_records_of_live_processes_are_read_and_others_removed(tmp_path: Path) -
     (tmp_path / "notes.json").write_text("not ours")
     assert [found.pid for found in read_all(tmp_path)] == [os.getpid()]
     assert {path.name for path in tmp_path.iterdir()} == {own(tmp_path).name, "7.json", "notes.json"}
-    kept.close()
+    progress_record.close()
 
 
 def test_a_directory_that_is_not_there_has_no_records(tmp_path: Path) -> None:
@@ -172,7 +173,7 @@ def test_a_directory_that_is_not_there_has_no_records(tmp_path: Path) -> None:
 
 
 def test_a_record_survives_the_way_to_the_file_and_back() -> None:
-    made = Record(5, 6, "ready", 7, 8.5, (Request("/predict", 9.25),))
+    made = Record(5, 6, Phase.READY, 7, 8.5, (Request("/predict", 9.25),))
     assert Record.from_json(made.to_json()) == made
 
 
@@ -190,25 +191,25 @@ def test_facts_of_a_process() -> None:
 
 
 def test_only_children_of_the_same_master_are_siblings(tmp_path: Path) -> None:
-    kept = Progress(tmp_path)
+    progress_record = Progress(tmp_path)
     assert [found.pid for found in progress.siblings(read_all(tmp_path), os.getppid())] == [os.getpid()]
     assert progress.siblings(read_all(tmp_path), os.getpid()) == []
-    kept.close()
+    progress_record.close()
 
 
 # --- the rule behind /ready -------------------------------------------------------------------------------
 
 
-def worker(phase: progress.Phase, *paths: str) -> Record:
+def worker(phase: Phase, *paths: str) -> Record:
     return Record(1, 1, phase, 0, None, tuple(Request(path, 0.0) for path in paths))
 
 
 def test_only_predictions_count_and_only_of_workers_that_take_more() -> None:
     records = [
-        worker("ready", "/predict", "/health"),
-        worker("booting"),
-        worker("draining", "/predict", "/predict"),
-        worker("ready", "/v1/embeddings", "/metrics"),
+        worker(Phase.READY, "/predict", "/health"),
+        worker(Phase.BOOTING),
+        worker(Phase.DRAINING, "/predict", "/predict"),
+        worker(Phase.READY, "/v1/embeddings", "/metrics"),
     ]
     assert load_of(records, 4) == Load(in_flight=2, capacity=12)
 
@@ -220,10 +221,10 @@ def test_only_predictions_count_and_only_of_workers_that_take_more() -> None:
         (None, Load(3, 4), None),
         (None, Load(4, 4), "saturated"),
         (None, Load(5, 4), "saturated"),
-        ("model_missing", Load(4, 4), "model_missing"),
-        ("loading", Load(0, 4), "loading"),
+        (UnavailableReason.MODEL_MISSING, Load(4, 4), "model_missing"),
+        (UnavailableReason.LOADING, Load(0, 4), "loading"),
         (None, Load(0, 0), None),
     ],
 )
-def test_readiness(engines: str | None, load: Load, reason: str | None) -> None:
+def test_readiness(engines: UnavailableReason | None, load: Load, reason: str | None) -> None:
     assert judge(Readiness(engines, "detail"), load).reason == reason

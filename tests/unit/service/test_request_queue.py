@@ -11,11 +11,11 @@ import pytest
 from service.admission import deadline
 from service.admission.errors import EngineTimeoutError
 from service.admission.gate import OverloadedError
-from service.engines.interface import ClientGoneError, EngineUnavailableError
-from service.engines.uninlu.queue import RequestQueue
+from service.engines.interface import ClientGoneError, EngineKind, EngineUnavailableError, UnavailableReason
+from service.engines.uninlu.queue import ExtractionQueue
 
 PATIENCE = 30.0
-LOST = EngineUnavailableError("extractor", "loading", "lost")
+LOST = EngineUnavailableError(EngineKind.EXTRACTOR, UnavailableReason.LOADING, "lost")
 
 
 def never() -> bool:
@@ -32,125 +32,129 @@ class Waiting:
     """Requests of which the first has been taken, and the others wait in their order."""
 
     def __init__(
-        self, line: RequestQueue, requests: ThreadPoolExecutor, count: int, gone: Callable[[], bool] = never
+        self,
+        queue: ExtractionQueue,
+        requests: ThreadPoolExecutor,
+        count: int,
+        gone: Callable[[], bool] = never,
     ) -> None:
-        self.held = requests.submit(line.submit, {"number": 0}, never)
-        assert line.wait(PATIENCE)
-        taken = line.take()
-        assert taken is not None
-        self.job, self.seconds = taken
+        self.held = requests.submit(queue.submit, {"number": 0}, never)
+        assert queue.wait(PATIENCE)
+        job = queue.take()
+        assert job is not None
+        self.job, self.seconds = job, queue.seconds_left(job)
         self.futures: list[Future[Any]] = []
         for number in range(1, count + 1):
-            self.futures.append(requests.submit(line.submit, {"number": number}, gone))
+            self.futures.append(requests.submit(queue.submit, {"number": number}, gone))
             until = time.monotonic() + PATIENCE
-            while line.waiting < number and time.monotonic() < until:
+            while queue.waiting < number and time.monotonic() < until:
                 time.sleep(0.001)
 
 
 def test_each_gets_its_answer_in_the_order_of_arrival(requests: ThreadPoolExecutor) -> None:
-    line = RequestQueue(wait=PATIENCE, seconds=7)
-    waiting = Waiting(line, requests, 3)
+    queue = ExtractionQueue(wait=PATIENCE, seconds=7)
+    waiting = Waiting(queue, requests, 3)
     assert waiting.seconds == pytest.approx(7, abs=0.5)
-    line.answer(waiting.job, {"answer": 0})
+    queue.complete(waiting.job, {"answer": 0})
     order = []
-    while (taken := line.take()) is not None:
-        order.append(taken[0].request["number"])
-        line.answer(taken[0], {"answer": taken[0].request["number"]})
+    while (job := queue.take()) is not None:
+        order.append(job.request["number"])
+        queue.complete(job, {"answer": job.request["number"]})
     assert order == [1, 2, 3]
     assert [one.result(PATIENCE)["answer"] for one in (waiting.held, *waiting.futures)] == [0, 1, 2, 3]
 
 
 def test_the_loss_of_the_engine_costs_the_request_it_held_and_no_other(requests: ThreadPoolExecutor) -> None:
-    line = RequestQueue(wait=PATIENCE, seconds=PATIENCE)
-    waiting = Waiting(line, requests, 2)
-    line.failure = LOST
-    line.fail(waiting.job, LOST)
+    queue = ExtractionQueue(wait=PATIENCE, seconds=PATIENCE)
+    waiting = Waiting(queue, requests, 2)
+    queue.failure = LOST
+    queue.fail(waiting.job, LOST)
     assert waiting.held.exception(PATIENCE) is LOST
-    assert line.waiting == 2
+    assert queue.waiting == 2
     assert not any(one.done() for one in waiting.futures)
-    while (taken := line.take()) is not None:
-        line.answer(taken[0], {"answer": "there"})
+    while (job := queue.take()) is not None:
+        queue.complete(job, {"answer": "there"})
     assert [one.result(PATIENCE)["answer"] for one in waiting.futures] == ["there"] * 2
 
 
 def test_who_would_wait_too_long_is_refused_at_once(requests: ThreadPoolExecutor) -> None:
     """By the pace of the last requests; the one in the hands of the engine counts."""
-    line = RequestQueue(wait=PATIENCE, seconds=PATIENCE)
-    waiting = Waiting(line, requests, 1)
-    line._mean = 20.0
+    queue = ExtractionQueue(wait=PATIENCE, seconds=PATIENCE)
+    waiting = Waiting(queue, requests, 1)
+    queue._mean = 20.0
     began = time.monotonic()
     with pytest.raises(OverloadedError) as refused:
-        line.submit({}, never)
+        queue.submit({}, never)
     assert time.monotonic() - began < 0.2
     assert refused.value.retry_after == 10
-    line.fail(waiting.job, LOST)
-    taken = line.take()
-    assert taken is not None
-    line.fail(taken[0], LOST)
+    queue.fail(waiting.job, LOST)
+    job = queue.take()
+    assert job is not None
+    queue.fail(job, LOST)
     # Nobody waits now: whoever comes is next.
-    assert requests.submit(line.submit, {}, never)
-    assert line.wait(PATIENCE)
-    last = line.take()
+    assert requests.submit(queue.submit, {}, never)
+    assert queue.wait(PATIENCE)
+    last = queue.take()
     assert last is not None
-    line.answer(last[0], {"answer": 1})
+    queue.complete(last, {"answer": 1})
 
 
 def test_who_was_not_taken_in_time_is_refused() -> None:
-    line = RequestQueue(wait=0.1, seconds=PATIENCE)
+    queue = ExtractionQueue(wait=0.1, seconds=PATIENCE)
     with pytest.raises(OverloadedError) as refused:
-        line.submit({}, never)
+        queue.submit({}, never)
     assert refused.value.retry_after >= 1
-    assert line.waiting == 0
+    assert queue.waiting == 0
 
 
 def test_where_the_engine_did_not_come_back_in_time_the_refusal_says_so() -> None:
-    line = RequestQueue(wait=0.1, seconds=PATIENCE)
-    line.failure = LOST
+    queue = ExtractionQueue(wait=0.1, seconds=PATIENCE)
+    queue.failure = LOST
     with pytest.raises(EngineUnavailableError) as refused:
-        line.submit({}, never)
+        queue.submit({}, never)
     assert refused.value is LOST
 
 
 def test_a_client_that_went_away_loses_its_place(requests: ThreadPoolExecutor) -> None:
     gone = threading.Event()
-    line = RequestQueue(wait=PATIENCE, seconds=PATIENCE)
-    waiting = Waiting(line, requests, 3, gone.is_set)
+    queue = ExtractionQueue(wait=PATIENCE, seconds=PATIENCE)
+    waiting = Waiting(queue, requests, 3, gone.is_set)
     gone.set()
     for one in waiting.futures:
         assert isinstance(one.exception(PATIENCE), ClientGoneError)
-    assert line.waiting == 0
-    line.fail(waiting.job, LOST)
-    taken = requests.submit(lambda: line.wait(0.5) and line.take())
+    assert queue.waiting == 0
+    queue.fail(waiting.job, LOST)
+    taken = requests.submit(lambda: queue.wait(0.5) and queue.take())
     with pytest.raises(ClientGoneError):
-        line.submit({}, gone.is_set)
+        queue.submit({}, gone.is_set)
     assert not taken.result(PATIENCE), "the engine got a request whose client was gone from the first"
 
 
 def test_the_predictions_deadline_ends_the_wait_and_shortens_what_the_engine_gets(
     requests: ThreadPoolExecutor,
 ) -> None:
-    line = RequestQueue(wait=PATIENCE, seconds=PATIENCE)
+    queue = ExtractionQueue(wait=PATIENCE, seconds=PATIENCE)
     began = time.monotonic()
     with deadline.within(0.2), pytest.raises(EngineTimeoutError):
-        line.submit({}, never)
+        queue.submit({}, never)
     assert time.monotonic() - began < 1.5
 
     def hurried() -> Any:
         with deadline.within(0.5):
-            return line.submit({}, never)
+            return queue.submit({}, never)
 
     held = requests.submit(hurried)
-    assert line.wait(PATIENCE)
-    taken = line.take()
-    assert taken is not None
-    assert taken[1] <= 0.5
+    assert queue.wait(PATIENCE)
+    job = queue.take()
+    assert job is not None
+    assert queue.seconds_left(job) <= 0.5
     assert isinstance(held.exception(PATIENCE), EngineTimeoutError), "held by an engine that does not answer"
 
 
 def test_who_was_taken_has_the_extractors_time_and_no_more(requests: ThreadPoolExecutor) -> None:
-    line = RequestQueue(wait=PATIENCE, seconds=0.2)
-    waiting = Waiting(line, requests, 0)
+    queue = ExtractionQueue(wait=PATIENCE, seconds=0.2)
+    waiting = Waiting(queue, requests, 0)
     late = waiting.held.exception(PATIENCE)
     assert isinstance(late, EngineTimeoutError)
     assert "0.2 s" in str(late)
-    line.answer(waiting.job, {"answer": "too late"})
+    queue.complete(waiting.job, {"answer": "too late"})

