@@ -7,7 +7,7 @@
         client.embed(thousands_of_texts)
 
 One client serves any number of threads; each has its own connections. ``AsyncGteClient`` is for asyncio. The file needs
-``requests`` and nothing of the service. ``docs/client.md`` says what is repeated, when, and for how long.
+``requests`` and nothing of the service. ``docs/client.md`` describes which calls are repeated, when, and for how long.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ _P = ParamSpec("_P")
 
 
 class GteError(Exception):
-    """Whatever keeps a call from its result. ``request_id`` stands in the service's logs as well."""
+    """Any failure of a call. ``request_id`` identifies the request in the service's logs too."""
 
     def __init__(self, message: str, request_id: str) -> None:
         super().__init__(f"{message} (request {request_id})")
@@ -57,18 +57,18 @@ class UnreachableError(GteError):
 
 
 class TooSlowError(GteError):
-    """A time-out ran out, or the service gave up the prediction (504)."""
+    """A time-out expired, or the service gave up the prediction (504)."""
 
 
 class BadAnswerError(GteError):
-    """An answer that is none of this service's: a page, a redirect, JSON of another form."""
+    """An answer that this service does not give: a page, a redirect, JSON of another form."""
 
 
 class ApiError(GteError):
-    """The service refused, or failed.
+    """The service refused the request, or failed.
 
-    ``status``: HTTP status code; ``code``: the service's (docs/api.md), empty where something in front of it answered;
-    ``field``: the part of the request that is wrong, if one is; ``retry_after``: seconds, if it said so.
+    ``status``: HTTP status code; ``code``: the service's (docs/api.md), empty if something in front of it answered;
+    ``field``: the part of the request that is wrong, if one is; ``retry_after``: seconds, if the answer has it.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class ApiError(GteError):
 
 
 class BadRequestError(ApiError):
-    """The request cannot be served as it is (400, 404, 405, 413, 415): sending it again is of no use."""
+    """The request is wrong (400, 404, 405, 413, 415): repeating it does not help."""
 
 
 class UnauthorizedError(ApiError):
@@ -98,7 +98,7 @@ class UnauthorizedError(ApiError):
 
 
 class UnavailableError(ApiError):
-    """The service cannot serve it now (429, 502, 503), nor after the repetitions."""
+    """The service cannot serve it now (429, 502, 503), not even after the repetitions."""
 
 
 # --- results ----------------------------------------------------------------------------------------------
@@ -116,7 +116,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Relation:
-    """``subject`` stands in the relation ``predicate`` to ``object``."""
+    """The relation ``predicate`` between ``subject`` and ``object``."""
 
     subject: Span
     predicate: str
@@ -125,7 +125,7 @@ class Relation:
 
 @dataclass(frozen=True)
 class Argument:
-    """What plays ``role`` in an event."""
+    """The participant in ``role`` of an event."""
 
     role: str
     span: Span
@@ -133,7 +133,7 @@ class Argument:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happens: what says so, and who takes part."""
+    """An event: the word that expresses it, and its participants."""
 
     type: str
     trigger: Span
@@ -161,7 +161,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Prediction:
-    """An answer of ``/predict`` as it came. ``model`` names the engine that answered."""
+    """An unprocessed answer of ``/predict``. ``model`` names the engine that answered."""
 
     result: Mapping[str, Any]
     task_type: str
@@ -173,7 +173,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class State:
-    """An answer of ``/health`` or ``/ready``. ``reason`` and ``detail`` say why not, where it is not."""
+    """An answer of ``/health`` or ``/ready``. ``reason`` and ``detail`` explain a negative answer."""
 
     ok: bool
     reason: str | None
@@ -186,11 +186,11 @@ class State:
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to wait and how often to come again; seconds.
+    """Time-outs and repetitions; in seconds.
 
     ``total`` bounds a call with all its repetitions and pauses. A pause without ``Retry-After`` is random, between 0
-    and ``first_pause`` doubled with each repetition, at most ``longest_pause``. A service that asks for more than
-    ``longest_pause`` is not asked again.
+    and ``first_pause`` doubled with each repetition, at most ``longest_pause``. If the service asks for more than
+    ``longest_pause``, the call is not repeated.
     """
 
     connect: float = 5.0
@@ -203,7 +203,7 @@ class Patience:
 
 @dataclass(frozen=True)
 class Clock:
-    """Time and chance, for tests to take in hand."""
+    """Time and randomness, which tests replace."""
 
     monotonic: Callable[[], float] = time.monotonic
     now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
@@ -213,42 +213,42 @@ class Clock:
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may hold; the defaults are the service's, which says its own at ``/tasks``."""
+    """Limits of one request: the service's defaults, until ``/tasks`` has answered its own."""
 
     max_batch: int = 256
     max_batch_chars: int = 10_000
     max_body_bytes: int = 1024 * 1024
 
 
-# An answer that is longer is not this service's.
+# The service gives no longer answer.
 _MOST_BYTES = 256 * 1024 * 1024
 _CHUNK = 65536
-# What stands in a request beside the texts, at most, when texts are counted against max_body_bytes.
+# The most that a request contains besides the texts, when they are counted against max_body_bytes.
 _BESIDE_TEXTS = 4096
 _AGAIN = frozenset({429, 502, 503})
 
 
 def retry_after(value: str | None, now: datetime) -> float | None:
-    """Seconds from ``now`` that a ``Retry-After`` asks for (RFC 9110, 10.2.3: seconds or a date); None where it says
-    nothing that can be read."""
+    """Seconds from ``now`` that a ``Retry-After`` asks for (RFC 9110, 10.2.3: seconds or a date); None if it is
+    malformed."""
     if value is None:
         return None
     text = value.strip()
     if text.isascii() and text.isdigit():
-        # Longer than anybody waits, and too many digits for a float.
+        # Longer than any wait, and too many digits for a float.
         return float(text) if len(text) < 10 else math.inf
     try:
         moment = parsedate_to_datetime(text)
     except (ValueError, TypeError, OverflowError):
         return None
-    if moment.tzinfo is None:  # "-0000": UTC, of no known zone
+    if moment.tzinfo is None:  # "-0000": UTC without a known zone
         moment = moment.replace(tzinfo=UTC)
     return max(0.0, (moment - now).total_seconds())
 
 
 def batches(texts: Sequence[str], limits: Limits) -> Iterator[Sequence[str]]:
-    """``texts`` in order, in the fewest runs that each keep the limits. A text that alone breaks one is a run of its
-    own, for the service to refuse."""
+    """``texts`` in order, in the fewest batches within the limits. A text that alone exceeds a limit is a batch of its
+    own, which the service refuses."""
     start = characters = size = 0
     for index, text in enumerate(texts):
         length = len(json.dumps(text, ensure_ascii=False).encode("utf-8", "surrogatepass")) + 2
@@ -269,7 +269,7 @@ def batches(texts: Sequence[str], limits: Limits) -> Iterator[Sequence[str]]:
 
 # A resolver that does not answer: behind a proxy there may be none for the names of other networks.
 _RESOLVE_SECONDS = 2.0
-# RFC 1112, 4 and RFC 6666: no host has these. Who may bind to them may bind to anything (Linux: ip_nonlocal_bind).
+# RFC 1112, 4 and RFC 6666: no host has these. If bind() accepts them, it accepts any address (ip_nonlocal_bind).
 _OWNED_BY_NOBODY = {socket.AF_INET: "240.0.0.1", socket.AF_INET6: "100::1"}
 _ANY_PORT = 9
 
@@ -277,10 +277,10 @@ _ANY_PORT = 9
 def is_this_host(host: str) -> bool:
     """Whether ``host``, a URL's, is this host: loopback, the unspecified address, or an address of an interface here.
 
-    Names are resolved, in two seconds at most; one that does not resolve is another host's.
+    Names are resolved, in two seconds at most; a name that does not resolve counts as another host.
     """
     name = unquote(host).strip("[]").rstrip(".").lower()
-    if name == "localhost" or name.endswith(".localhost"):  # RFC 6761, 6.3: whatever a resolver says
+    if name == "localhost" or name.endswith(".localhost"):  # RFC 6761, 6.3: whatever a resolver answers
         return True
     return bool(name) and any(_is_own(*place) for place in _resolve(name))
 
@@ -289,17 +289,17 @@ def _resolve(name: str) -> list[tuple[int, Any]]:
     """Families and socket addresses of ``name``, inet_aton's spellings of an address (``127.1``) included."""
     with contextlib.suppress(OSError, ValueError):
         return _look_up(name, socket.AI_NUMERICHOST)
-    found: list[tuple[int, Any]] = []
+    addresses: list[tuple[int, Any]] = []
 
     def ask() -> None:
         with contextlib.suppress(OSError, ValueError):
-            found.extend(_look_up(name, 0))
+            addresses.extend(_look_up(name, 0))
 
     # getaddrinfo(3) has no time limit.
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(_RESOLVE_SECONDS)
-    return list(found)
+    return list(addresses)
 
 
 def _look_up(name: str, flags: int) -> list[tuple[int, Any]]:
@@ -319,7 +319,8 @@ def _is_own(family: int, place: Any) -> bool:
         return False
     if not _can_bind(family, (nobody, 0)):
         return _can_bind(family, (place[0], 0, *place[2:]))
-    # connect(2) of a datagram socket sends nothing: to an address of this host the kernel answers from that address.
+    # connect(2) of a datagram socket sends nothing; for an address of this host the kernel chooses the same source
+    # address.
     with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
         probe.connect(place)
         return str(probe.getsockname()[0]).partition("%")[0] == str(address)
@@ -341,7 +342,7 @@ def _was_this_host(host: str, _minute: int) -> bool:
 
 
 class _DirectAdapter(HTTPAdapter):
-    """Reaches this host without a proxy, whatever the environment names: texts and keys do not leave it."""
+    """Connects to this host without a proxy, whatever the environment says: texts and keys do not leave it."""
 
     def send(
         self,
@@ -353,7 +354,7 @@ class _DirectAdapter(HTTPAdapter):
         proxies: Any = None,
     ) -> requests.Response:
         url = request.url or ""
-        # A name is looked up once a minute, and only where a proxy would be used.
+        # A name is resolved once a minute, and only if a proxy would be used.
         if select_proxy(url, proxies) and _was_this_host(
             urlsplit(url).hostname or "", int(time.monotonic() // 60)
         ):
@@ -378,7 +379,7 @@ class GteClient:
     ) -> None:
         """``base_url``: where nginx or the service listens, ``https://gte-api.example.com``.
 
-        ``verify``: a file of certificate authorities in place of the usual ones; False trusts anybody.
+        ``verify``: a file of certificate authorities instead of the usual ones; False disables the check.
         """
         if not base_url.startswith(("http://", "https://")):
             raise ValueError(f"base_url must begin with https:// or http://, got {base_url!r}")
@@ -404,7 +405,7 @@ class GteClient:
         self.close()
 
     def close(self) -> None:
-        """Close the connections of all threads. A call after it opens new ones."""
+        """Close the connections of all threads. A later call opens new ones."""
         with self._lock:
             sessions, self._sessions = list(self._sessions), weakref.WeakSet()
             self._local = threading.local()
@@ -418,7 +419,7 @@ class GteClient:
         return self._read("ner", text, {}, lambda result: [_span(entity) for entity in result["entities"]])
 
     def relation(self, text: str, **parameters: Any) -> list[Relation]:
-        """The relations that ``text`` states."""
+        """The relations in ``text``."""
         return self._read(
             "relation",
             text,
@@ -430,7 +431,7 @@ class GteClient:
         )
 
     def event(self, text: str, **parameters: Any) -> list[Event]:
-        """The events that ``text`` tells of."""
+        """The events in ``text``."""
         return self._read("event", text, parameters, lambda result: [_event(one) for one in result["events"]])
 
     def sentiment(self, text: str) -> Choice:
@@ -438,11 +439,11 @@ class GteClient:
         return self._read("sentiment", text, {}, _choice)
 
     def classify(self, text: str, labels: Sequence[str]) -> Choice:
-        """The one of ``labels`` that fits ``text`` best."""
+        """Which of ``labels`` fits ``text`` best."""
         return self._read("classification", text, {"labels": list(labels)}, _choice)
 
     def answer(self, question: str, context: str) -> Answer:
-        """What ``context`` says to ``question``."""
+        """The answer to ``question`` in ``context``."""
         return self._read(
             "qa",
             context,
@@ -453,7 +454,7 @@ class GteClient:
         )
 
     def similarity(self, text: str, candidates: Sequence[str]) -> list[float]:
-        """The cosine of ``text`` with each of ``candidates``, in their order. Any number of them."""
+        """The cosine of ``text`` with each of ``candidates``, in order. There may be any number of candidates."""
         scores: list[float] = []
         for batch in self._batches(candidates):
             with _within(candidates, len(scores), "parameters.candidates"):
@@ -463,10 +464,11 @@ class GteClient:
     def embed(
         self, texts: str | Sequence[str], *, role: Role = "query", truncate: bool = False
     ) -> list[list[float]]:
-        """A vector of length 1 for each text, in order. Any number of them: what exceeds one request goes in several.
+        """A vector of length 1 for each text, in order. There may be any number of texts; they are sent in several
+        requests.
 
-        ``role``: whether the texts are searched with, or searched in (``passage``). ``truncate``: cut a text that is
-        too long for the model instead of having it refused; ``predict`` tells which.
+        ``role``: ``query`` for texts to search with, ``passage`` for texts to search in. ``truncate``: truncate a text
+        that is too long for the model instead of failing; ``predict`` reports which.
         """
         texts = [texts] if isinstance(texts, str) else texts
         vectors: list[list[float]] = []
@@ -482,7 +484,7 @@ class GteClient:
         return vectors
 
     def predict(self, task_type: str, input_text: str | Sequence[str], **parameters: Any) -> Prediction:
-        """Any task, its answer as it came."""
+        """Any task, with its unprocessed answer."""
         text = input_text if isinstance(input_text, str) else list(input_text)
         members, request_id = self._call(
             "POST", "/predict", {"task_type": task_type, "input_text": text, "parameters": parameters}
@@ -506,12 +508,12 @@ class GteClient:
             return [dict(task) for task in members["tasks"]]
 
     def health(self) -> State:
-        """Whether the service lives. Not repeated: who asks this wants to know how it is now."""
+        """Whether the service is alive. Not repeated: the question is about now."""
         members, _ = self._call("GET", "/health", repetitions=0)
         return State(members.get("status") == "ok", None, "", members)
 
     def ready(self) -> State:
-        """Whether a prediction would be served now; that it would not is no error. Not repeated."""
+        """Whether a prediction would be served now; a negative answer is no error. Not repeated."""
         members, _ = self._call("GET", "/ready", repetitions=0, also=frozenset({503}))
         return State(
             members.get("ready") is True, members.get("reason"), str(members.get("detail", "")), members
@@ -530,9 +532,11 @@ class GteClient:
         if known is not None:
             return known
         members, request_id = self._call("GET", "/tasks")
-        said = members.get("limits", {})
+        own_limits = members.get("limits", {})
         with _understood(request_id):
-            limits = Limits(**{name: int(said[name]) for name in Limits.__annotations__ if name in said})
+            limits = Limits(
+                **{name: int(own_limits[name]) for name in Limits.__annotations__ if name in own_limits}
+            )
         with self._lock:
             self._limits = limits
         return limits
@@ -556,24 +560,24 @@ class GteClient:
         input_text: str | Sequence[str],
         parameters: dict[str, Any],
     ) -> list[Any]:
-        """The ``member`` of a result, which has one value for each text of ``batch``."""
+        """The ``member`` of a result: one value for each text of ``batch``."""
 
         def values(result: Mapping[str, Any]) -> list[Any]:
-            found = list(result[member])
-            if len(found) != len(batch):
-                raise ValueError(f"{len(found)} values for {len(batch)} texts")
-            return found
+            members = list(result[member])
+            if len(members) != len(batch):
+                raise ValueError(f"{len(members)} values for {len(batch)} texts")
+            return members
 
         try:
             return self._read(task_type, input_text, parameters, values)
         except BadRequestError as error:
             if error.code in ("batch_too_large", "payload_too_large"):
-                # The service may have been started anew with narrower limits: the next call asks for them.
+                # The service may have been restarted with lower limits: the next call asks for them.
                 with self._lock:
                     self._limits = None
             raise
 
-    # One call: attempts until one is answered, the repetitions are used up, or the time is.
+    # One call: attempts until one succeeds, or the repetitions or the time are used up.
 
     def _call(
         self,
@@ -600,18 +604,18 @@ class GteClient:
         raise AssertionError("not reached")
 
     def _pause(self, error: GteError, attempt: int) -> float | None:
-        """Seconds until the next attempt; None where none is of use."""
+        """Seconds until the next attempt; None if another attempt is useless."""
         most = min(self._patience.longest_pause, self._patience.first_pause * 2**attempt)
-        asked = error.retry_after if isinstance(error, UnavailableError) else None
-        if asked is None:
-            # A model that is not installed will not be in a minute; a loading one says when.
+        retry_after = error.retry_after if isinstance(error, UnavailableError) else None
+        if retry_after is None:
+            # A missing model will still be missing in a minute; a loading one comes with Retry-After.
             if isinstance(error, UnavailableError) and error.code == "model_unavailable":
                 return None
             return self._clock.uniform(0.0, most)
-        if asked > self._patience.longest_pause:
+        if retry_after > self._patience.longest_pause:
             return None
-        # Those who were refused together do not come back together.
-        return asked + self._clock.uniform(0.0, most)
+        # Clients that were refused together should not return together.
+        return retry_after + self._clock.uniform(0.0, most)
 
     def _attempt(
         self,
@@ -642,7 +646,7 @@ class GteClient:
         except requests.ConnectTimeout as error:
             raise UnreachableError(f"{self._base}: no connection in time", request_id) from error
         except (requests.Timeout, urllib3.exceptions.ReadTimeoutError) as error:
-            # Not repeated: the service may still be at it, and would only have it twice.
+            # Not repeated: the service may still be computing it, and would compute it twice.
             raise TooSlowError(f"{self._base}{path}: no answer in time", request_id) from error
         except (
             requests.ConnectionError,
@@ -669,7 +673,7 @@ class GteClient:
         self, response: requests.Response, received: bytes, request_id: str, also: frozenset[int]
     ) -> tuple[dict[str, Any], str]:
         if not received and "Content-Length" not in response.headers:
-            # http.client takes a head that breaks off for a whole one.
+            # http.client accepts a truncated head.
             raise UnreachableError(f"{self._base}: the answer broke off", request_id)
         request_id = response.headers.get("X-Request-ID") or request_id
         status = response.status_code
@@ -684,8 +688,8 @@ class GteClient:
                 f"{status} {response.headers.get('Content-Type', '')}: not an answer of this service",
                 request_id,
             )
-        told = members if isinstance(members, dict) else {}
-        detail = str(told.get("detail") or response.reason or "")
+        problem = members if isinstance(members, dict) else {}
+        detail = str(problem.get("detail") or response.reason or "")
         if status == 504:
             raise TooSlowError(f"504: {detail}", request_id)
         kind: type[ApiError] = ApiError
@@ -697,22 +701,22 @@ class GteClient:
             kind = BadRequestError
         raise kind(
             status,
-            str(told.get("code") or ""),
+            str(problem.get("code") or ""),
             detail,
             request_id,
-            field=told.get("field"),
+            field=problem.get("field"),
             retry_after=retry_after(response.headers.get("Retry-After"), self._clock.now()),
         )
 
     def _session(self) -> requests.Session:
-        # requests does not promise that a session may be shared, so each thread has one.
+        # requests does not guarantee that threads may share a session, so each has its own.
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
             session = requests.Session()
             session.verify = self._verify
             for scheme in ("http://", "https://"):
                 session.mount(scheme, _DirectAdapter())
-            # Even without a key: else requests would send what ~/.netrc has for this host.
+            # Even without a key: otherwise requests would send credentials from ~/.netrc.
             session.auth = self._authorize
             with self._lock:
                 self._local.session = session
@@ -728,8 +732,8 @@ class GteClient:
 class AsyncGteClient:
     """``GteClient`` for asyncio: the same calls, to be awaited. Close it, or use it as an asynchronous context manager.
 
-    Each call runs in one of ``most`` threads of its own, further ones wait for one; the event loop is never held up. A
-    call that is cancelled is not waited for, but ends by itself: the service may still compute it.
+    Each call runs in one of ``most`` threads, further ones wait for a thread; the event loop is never blocked. A
+    cancelled call returns at once, but runs to its end in its thread: the service may still compute it.
     """
 
     def __init__(
@@ -742,7 +746,7 @@ class AsyncGteClient:
         clock: Clock = Clock(),
         most: int = 16,
     ) -> None:
-        """``most``: requests under way at once. The others: see ``GteClient``."""
+        """``most``: concurrent requests. The others: see ``GteClient``."""
         self._client = GteClient(base_url, api_key=api_key, patience=patience, verify=verify, clock=clock)
         self._threads = ThreadPoolExecutor(most, thread_name_prefix="gte-client")
 
@@ -758,7 +762,7 @@ class AsyncGteClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connections. Calls that have not begun are cancelled; none can be made after it."""
+        """Close the connections. Calls that have not begun are cancelled; later calls fail."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._client.close()
 
@@ -819,7 +823,7 @@ class AsyncGteClient:
 
 @contextlib.contextmanager
 def _understood(request_id: str) -> Iterator[None]:
-    """Turns what an answer of another form leads to into BadAnswerError."""
+    """Turn the errors of an answer of another form into BadAnswerError."""
     try:
         yield
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -830,7 +834,7 @@ def _understood(request_id: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _within(texts: Sequence[str], start: int, name: str) -> Iterator[None]:
-    """Lets an error that names a text of a batch name it by its place in the whole list."""
+    """Let an error name a text of a batch by its index in the whole list."""
     try:
         yield
     except ApiError as error:
@@ -838,12 +842,12 @@ def _within(texts: Sequence[str], start: int, name: str) -> Iterator[None]:
         if place == name and index.isdigit():
             error.field = f"{name}.{start + int(index)}"
         elif error.field == name and error.code in ("text_too_long", "bad_request") and len(texts) > 1:
-            error.field = f"{name}.{start}"  # it was alone in its batch
+            error.field = f"{name}.{start}"  # the batch had one text
         raise
 
 
 def _reason(error: BaseException) -> str:
-    """The innermost words: requests and urllib3 wrap the system's in several layers."""
+    """The innermost message: requests and urllib3 wrap the system's in several layers."""
     inner = error
     while (deeper := inner.__cause__ or inner.__context__) is not None:
         inner = deeper

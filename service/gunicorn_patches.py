@@ -1,7 +1,7 @@
-"""Three things that gunicorn does in a worker and that this service needs otherwise.
+"""Changes to three behaviours of gunicorn's workers for which gunicorn has no setting.
 
-Each replaces one function, which gunicorn has no setting for, and leaves another version's function alone where
-it does not look as expected. ``tests/system/test_service_api.py`` watches them.
+Each replaces one function, and does nothing if a version of gunicorn lacks it. ``tests/system/test_service_api.py``
+tests them.
 """
 
 import json
@@ -19,17 +19,17 @@ _MOST_LINGERING = 64
 
 
 def answer_parse_errors_in_json() -> None:
-    """What gunicorn cannot parse never reaches the application; let it answer that in JSON, not in HTML."""
+    """Answer requests that gunicorn cannot parse, which never reach the application, in JSON instead of HTML."""
     if hasattr(util, "write_error"):
         util.write_error = _write_problem
 
 
 def linger_aside() -> None:
-    """Let a connection that is being closed linger in a thread of its own.
+    """Let closing connections linger in threads of their own.
 
-    Gunicorn 27 waits up to 2 s for the client to close its end too, so that the last bytes are not cut off.
-    With gthread it waits in the worker's main loop, which accepts nothing meanwhile: one client that asks for
-    ``Connection: close`` and then keeps its socket open holds up every other, ``/health`` included.
+    Gunicorn 27 waits up to 2 s for the client to close its end too, so that the last bytes are not lost. With gthread
+    it waits in the worker's main loop, which accepts nothing meanwhile: one client that asks for ``Connection:
+    close`` and keeps its socket open delays all others, ``/health`` included.
     """
     wait_and_close = getattr(util, "close_graceful", None)
     if wait_and_close is None:
@@ -43,7 +43,7 @@ def linger_aside() -> None:
             return
         try:
             lingering.submit(wait_and_close, sock).add_done_callback(lambda _done: places.release())
-        except RuntimeError:  # the interpreter is ending and takes no more work
+        except RuntimeError:  # the interpreter is shutting down
             places.release()
             util.close(sock)
 
@@ -54,29 +54,29 @@ def reopen_logs_one_at_a_time(worker: Any) -> None:
     """Let a second USR1 wait for the first, whose handler it would otherwise interrupt.
 
     With ``capture_output`` gunicorn reopens the error log under a lock that its own thread cannot take twice. Two
-    signals that arrive together (two rotations while the master was busy) stop the worker's main loop for good:
-    no connection is accepted any more. To be called before ``worker.init_signals``, which is after ``post_fork``.
+    signals that arrive together (two rotations while the master was busy) block the worker's main loop for ever: it
+    accepts no connection any more. Call this in ``post_fork``, which comes before ``worker.init_signals``.
     """
     reopen = getattr(worker, "handle_usr1", None)
     if reopen is None:
         return
-    wanted = running = False
+    is_pending = is_running = False
 
     def handle_usr1(signum: int, frame: Any) -> None:
-        nonlocal wanted, running
-        wanted = True
-        while wanted and not running:
-            running, wanted = True, False
+        nonlocal is_pending, is_running
+        is_pending = True
+        while is_pending and not is_running:
+            is_running, is_pending = True, False
             try:
                 reopen(signum, frame)
             finally:
-                running = False
+                is_running = False
 
     worker.handle_usr1 = handle_usr1
 
 
 def _write_problem(sock: Any, status_int: int, reason: str, _mesg: str) -> None:
-    # gunicorn's own message may quote the request; the reason says enough.
+    # gunicorn's own message may quote the request; the reason is enough.
     request_id = choose(None)
     body = json.dumps(from_http_status(status_int, reason).details(request_id)).encode()
     head = (

@@ -22,10 +22,10 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True)
 class Variable:
-    """What a variable means, in English and Chinese.
+    """The meaning of a variable, in English and Chinese.
 
-    ``example``: as the environment has it; ``since``: the version that brought it; ``unit``: of a number; ``default``:
-    in both languages, where it is none or depends on something else."""
+    ``example``: as in the environment; ``since``: the version that introduced it; ``unit``: of a number; ``default``:
+    in both languages, if there is no default or it depends on something else."""
 
     en: str
     zh: str
@@ -37,7 +37,7 @@ class Variable:
 
 @dataclass(frozen=True)
 class Settings:
-    """What the application needs to know.
+    """The application's settings.
 
     ``max_concurrent`` predictions run at once in a worker process and ``max_queue`` more may wait, each for
     at most ``queue_timeout`` seconds. Together they stay below ``threads``, so that a thread is always left
@@ -290,7 +290,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class ServerSettings:
-    """What gunicorn needs to know beside the application; ``gunicorn_conf.py`` says why for each default."""
+    """Gunicorn's settings; ``gunicorn_conf.py`` explains the defaults."""
 
     bind: Annotated[
         str,
@@ -534,7 +534,7 @@ def read_server_settings(environ: Mapping[str, str] = os.environ) -> ServerSetti
     return ServerSettings(
         bind=environ.get(PREFIX + "BIND") or "127.0.0.1:8000",
         pidfile=environ.get(PREFIX + "PIDFILE") or None,
-        # "off" rather than an empty value: an empty line in an EnvironmentFile is a forgotten one.
+        # "off" and not an empty value, because an empty line in an EnvironmentFile is usually an oversight.
         access_log=_optional(environ, "ACCESS_LOG", "-"),
         error_log=environ.get(PREFIX + "ERROR_LOG") or "-",
         log_level=_choice(environ, "LOG_LEVEL", "info", ("debug", "info", "warning", "error", "critical")),
@@ -597,7 +597,7 @@ def _seconds(environ: Mapping[str, str], name: str, default: float) -> float:
         value = float(text)
     except ValueError:
         raise SettingsError(f"{PREFIX}{name}={text!r}: expected a number of seconds") from None
-    # Written so that "nan" fails it too.
+    # In this form it also refuses "nan".
     if not 0 <= value <= _LONGEST:
         raise SettingsError(f"{PREFIX}{name}={text!r}: expected a number of seconds from 0 to {_LONGEST}")
     return value

@@ -7,7 +7,7 @@ from pathlib import Path
 
 @cache
 def version() -> str:
-    """Version of the installed ``gte-ops``, or of the checkout that is being run, or ``"unknown"``."""
+    """The version of the installed ``gte-ops``, or of the checkout, or ``"unknown"``."""
     try:
         return metadata.version("gte-ops")
     except metadata.PackageNotFoundError:

@@ -1,1 +1,1 @@
-"""Who is let in, and for how long: the gate, deadlines, refusals."""
+"""Admission of predictions: the gate, deadlines, and the errors of both."""

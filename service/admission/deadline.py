@@ -1,8 +1,9 @@
-"""How long one prediction may take: looked at between the steps of the work.
+"""The deadline of a prediction, checked between the steps of the work.
 
-A thread of Python cannot be stopped from outside, so a step that has begun ends by itself: an engine looks at the
-deadline before each step (``check``), or waits no longer than is left (``remaining``, ``at_most``). A result that is
-there is given, even when it is late. What never ends is the watchdog's: the progress records show it.
+A Python thread cannot be stopped from outside, so a step that has begun runs to its end: an engine checks the deadline
+before each step (``check``), or waits no longer than the time left (``remaining``, ``at_most``). A result that exists
+is returned even if it is late. A request that never ends is a matter for the watchdog, which sees it in the progress
+records.
 """
 
 import time
@@ -17,7 +18,7 @@ _ends: ContextVar[float | None] = ContextVar("prediction_deadline", default=None
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """The prediction in this block, and in this thread, has ``seconds``."""
+    """Give the prediction in this block, in this thread, ``seconds``."""
     token = _ends.set(time.monotonic() + seconds)
     try:
         yield
@@ -26,22 +27,22 @@ def within(seconds: float) -> Iterator[None]:
 
 
 def remaining() -> float | None:
-    """Seconds that are left to the prediction of this thread, not below 0; None where there is no deadline."""
+    """Seconds left for this thread's prediction, at least 0; None if there is no deadline."""
     ends = _ends.get()
     return None if ends is None else max(0.0, ends - time.monotonic())
 
 
 def at_most(seconds: float) -> float:
-    """``seconds``, or what is left to the prediction of this thread where that is less."""
+    """``seconds``, or the time left for this thread's prediction if that is less."""
     left = remaining()
     return seconds if left is None else min(seconds, left)
 
 
 def check() -> None:
-    """Go on only while there is time.
+    """Check that there is time left.
 
     Raises:
-        EngineTimeoutError: there is none left.
+        EngineTimeoutError: there is none.
     """
     if remaining() == 0.0:
         raise EngineTimeoutError("the time of this prediction is over")

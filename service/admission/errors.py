@@ -1,5 +1,5 @@
-"""What admission refuses."""
+"""Errors of admission."""
 
 
 class EngineTimeoutError(Exception):
-    """An engine took longer than a request may; the message says how long that is."""
+    """An engine took longer than a request may take; the message has the limit."""

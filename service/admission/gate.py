@@ -1,9 +1,8 @@
 """How many predictions may run and wait in one worker process.
 
-Without a bound, predictions take every thread of the worker: ``/health`` waits behind them, and each client
-waits longer than the one before until all have given up. With it, a bounded number runs, a bounded number
-waits in order of arrival for a bounded time, and the rest is refused at once, while the accepted keep their
-latency.
+Without a bound, predictions take every thread of the worker: ``/health`` waits behind them, and each client waits
+longer than the one before until all have given up. With it, a bounded number runs, a bounded number waits in order of
+arrival for a bounded time, and the rest is refused at once, so that the accepted ones keep their latency.
 """
 
 import math
@@ -18,12 +17,12 @@ _LONGEST_RETRY = 30  # seconds
 
 
 def retry_after(seconds: float) -> int:
-    """The ``Retry-After`` of who should come again in so many seconds: whole ones, neither 0 nor for ever."""
+    """A ``Retry-After`` value for so many seconds: whole, at least 1, at most 30."""
     return max(1, min(_LONGEST_RETRY, math.ceil(seconds)))
 
 
 class OverloadedError(Exception):
-    """There is no place left. ``retry_after``: seconds after which the queue of now should have passed."""
+    """There is no place left. ``retry_after``: seconds in which the current queue should have been served."""
 
     def __init__(self, detail: str, retry_after: int) -> None:
         super().__init__(detail)
@@ -41,8 +40,8 @@ class Admission:
         wait: float,
         waiting_changed: Callable[[int], None] = lambda _: None,
     ) -> None:
-        """``wait``: seconds after which a waiting prediction is refused. ``waiting_changed`` is told how many
-        wait."""
+        """``wait``: seconds after which a waiting prediction is refused. ``waiting_changed`` is called with
+        the number that wait."""
         self._waiting_changed = waiting_changed
         self._concurrent = concurrent
         self._queue = queue
@@ -69,22 +68,22 @@ class Admission:
 
     @contextmanager
     def admit(self) -> Iterator[float]:
-        """Hold one of the places for the duration of the block, whose value is the seconds waited for it.
+        """Hold a place for the duration of the block. Yields the seconds waited for it.
 
         Raises:
             OverloadedError: the queue is full, or the wait was too long.
         """
-        came = time.monotonic()
+        arrived = time.monotonic()
         self._enter()
         started = time.monotonic()
         try:
-            yield started - came
+            yield started - arrived
         finally:
             self._leave(time.monotonic() - started)
 
     def _enter(self) -> None:
         with self._changed:
-            # Who comes while others wait, waits behind them, even if a place has just become free.
+            # In order of arrival: wait behind others, even if a place has just become free.
             if self._running < self._concurrent and not self._waiting:
                 self._running += 1
                 return

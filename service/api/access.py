@@ -1,9 +1,8 @@
-"""API keys in front of the predictions, where the settings name a file of keys.
+"""API keys for predictions, if the settings name a file of keys.
 
-A key comes as ``Authorization: Bearer KEY`` (RFC 6750, section 2.1), which is how OpenAI's clients send theirs. What
-is not a prediction stays open: ``/health`` and ``/ready`` for whoever keeps the service up, ``/metrics`` because nginx
-keeps it from the public, and the pages that describe the API. A route that is added later needs a key until it
-is named here.
+A client sends its key as ``Authorization: Bearer KEY`` (RFC 6750, section 2.1), as OpenAI's clients do. The other
+routes need no key: ``/health`` and ``/ready``, which monitoring asks, ``/metrics``, which nginx does not pass to the
+public, and the pages that describe the API. A new route needs a key until it is listed here.
 """
 
 from flask import Flask, g, request
@@ -32,21 +31,21 @@ _CHALLENGE = 'Bearer realm="gte"'
 
 
 def needs_key(rule: str) -> bool:
-    """Whether the route with this rule is closed to who has no key, where keys are in use."""
+    """Whether the route with this rule needs a key, if keys are in use."""
     return rule not in _OPEN_RULES
 
 
 def register(app: Flask, keyring: Keyring) -> None:
-    """Have every route of ``app`` that is not open refuse who brings no accepted key, before the body is read."""
+    """Refuse a request without an accepted key to any route of ``app`` that is not open, before its body is read."""
 
     def require_key() -> None:
         rule = request.url_rule
-        # No rule: 404 or 405, which tell nothing that the description of the API does not.
+        # No rule: 404 or 405, which reveal no more than the public description of the API.
         if rule is None or not needs_key(rule.rule) or request.blueprint in _OPEN_BLUEPRINTS:
             return
         scheme, _, key = request.headers.get("Authorization", "").strip().partition(" ")
         if scheme.lower() != "bearer" or not key.strip():
-            # RFC 6750, section 3.1: no error code for who did not try.
+            # RFC 6750, section 3.1: no error code for a request without credentials.
             raise Problem(
                 "unauthorized", "send an API key as Authorization: Bearer KEY", challenge=_CHALLENGE
             )

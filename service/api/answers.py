@@ -1,4 +1,4 @@
-"""How answers are written: JSON in UTF-8, timestamps, and what every answer carries."""
+"""Write responses: JSON in UTF-8, timestamps, common headers."""
 
 import json
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""``/openapi.json``: what flask-openapi3 makes of the routes, put right where the service does otherwise."""
+"""``/openapi.json``: flask-openapi3's description of the routes, corrected where the service differs from it."""
 
 import re
 from collections.abc import Iterable
@@ -20,18 +20,20 @@ from service.tasks.task import Task
 
 _SCHEME = "key"
 _NULL = {"type": "null"}
-# What is no context of a question by itself, as a class of a regular expression.
+# Characters that alone are no context for a question, as a class of a regular expression.
 _NO_CONTEXT = re.escape("".join(char for char in EDGES if not char.isspace())) + r"\s"
 
 
-def corrected(described: dict[str, Any], here: Context) -> dict[str, Any]:
-    """The description ``described``, with what each task takes, the errors as they are, and API keys if they are used.
+def corrected(description: dict[str, Any], here: Context) -> dict[str, Any]:
+    """``description`` with the requests of each task, the errors that the service returns, and API keys if in use.
 
     flask-openapi3 describes an array of errors for each route's 400; here every error is one problem details object, or
-    OpenAI's under ``/v1/``. A component that is null is none (OpenAPI 3.1, 4.8.7).
+    OpenAI's under ``/v1/``. A component must not be null (OpenAPI 3.1, 4.8.7).
     """
     settings = here.settings
-    components = {name: value for name, value in described.get("components", {}).items() if value is not None}
+    components = {
+        name: value for name, value in description.get("components", {}).items() if value is not None
+    }
     with_keys = settings.api_keys_file is not None
     if with_keys:
         components["securitySchemes"] = {
@@ -49,8 +51,8 @@ def corrected(described: dict[str, Any], here: Context) -> dict[str, Any]:
         dimensions = schemas["EmbeddingsRequest"]["properties"]["dimensions"]
         dimensions["anyOf"] = [{"type": "integer", "const": here.engines.encoder().dimension}, _NULL]
     schemas["EmbeddingsRequest"]["properties"]["input"] |= {"anyOf": [_text(settings), _texts(settings)]}
-    described["components"] = components
-    for path, operations in described["paths"].items():
+    description["components"] = components
+    for path, operations in description["paths"].items():
         for operation in operations.values():
             answers = operation["responses"]
             if _is_array(answers.get("400", {})):
@@ -61,7 +63,7 @@ def corrected(described: dict[str, Any], here: Context) -> dict[str, Any]:
                 operation["security"] = [{_SCHEME: []}]
                 # 400 has the schema of the route's errors.
                 answers["401"] = {**answers["400"], "description": "unauthorized (with WWW-Authenticate)"}
-    return described
+    return description
 
 
 def _text(settings: Settings) -> dict[str, Any]:
@@ -73,8 +75,8 @@ def _texts(settings: Settings) -> dict[str, Any]:
 
 
 def _request(task: Task, parameters: dict[str, Any], here: Context) -> dict[str, Any]:
-    """The requests that ``task`` takes: the general model says what there is, this what goes together."""
-    taken: dict[str, Any] = {}
+    """The requests that ``task`` takes: the fields of the general model that go together."""
+    properties: dict[str, Any] = {}
     for name in sorted({*task.parameters, TRUNCATE} & parameters.keys()):
         kinds = [kind for kind in parameters[name]["anyOf"] if kind != _NULL]
         if name == "schema":
@@ -83,7 +85,7 @@ def _request(task: Task, parameters: dict[str, Any], here: Context) -> dict[str,
         kinds = [_limited(kind, settings) for kind in kinds]
         if name not in task.required:
             kinds.append(_NULL)
-        taken[name] = {**parameters[name], "anyOf": kinds}
+        properties[name] = {**parameters[name], "anyOf": kinds}
     request: dict[str, Any] = {
         "title": task.name,
         "description": task.summary,
@@ -93,7 +95,7 @@ def _request(task: Task, parameters: dict[str, Any], here: Context) -> dict[str,
             "input_text": {"anyOf": [_text(settings), _texts(settings)]} if task.many else _text(settings),
             "parameters": {
                 "type": "object",
-                "properties": taken,
+                "properties": properties,
                 "required": sorted(task.required),
                 "additionalProperties": False,
             },
@@ -105,8 +107,8 @@ def _request(task: Task, parameters: dict[str, Any], here: Context) -> dict[str,
 
 
 def _extraction_schema(task: Task, *, any_names: bool) -> dict[str, Any]:
-    """What ``parameters.schema`` may be (``service/tasks/schema.py``): of any names where a model reads them, else of
-    those that the rules know."""
+    """The values of ``parameters.schema`` (``service/tasks/schema.py``): with any names if a model interprets them,
+    else with the names that the rules know."""
     any_name = rf"^(?=[\s\S]*\S)[\s\S]{{1,{LONGEST_NAME}}}$"
     types, bracketed = _one_of(TYPES), r"([(（][^()（）]+[)）])?$"
     if any_names:
@@ -135,7 +137,7 @@ def _one_of(names: Iterable[str]) -> str:
 
 
 def _with_a_question(request: dict[str, Any]) -> dict[str, Any]:
-    """The question stands in the parameters, or behind the last ``|`` of the text."""
+    """The question is in the parameters, or follows the last ``|`` of the text."""
     text = {**request["properties"]["input_text"], "pattern": rf"[^{_NO_CONTEXT}]"}
     inline = {**text, "pattern": rf"[^{_NO_CONTEXT}][^\|]*\|[^\|]*[^\s\|][^\|]*$"}
     given = request["properties"]["parameters"]

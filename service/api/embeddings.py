@@ -26,8 +26,7 @@ api = APIBlueprint(
 
 
 class EmbeddingsRequest(BaseModel):
-    """OpenAI's request. Fields that it has and this does not (``user``) are ignored, as OpenAI's clients
-    expect."""
+    """OpenAI's request. Other fields of OpenAI's API (``user``) are ignored, as its clients expect."""
 
     model_config = ConfigDict(
         strict=True, extra="ignore", json_schema_extra={"example": {"model": "gte", "input": "北京冬奥会"}}
@@ -44,14 +43,14 @@ class EmbeddingsRequest(BaseModel):
     @field_validator("dimensions", mode="before")
     @classmethod
     def _whole_number(cls, value: Any) -> Any:
-        # To JSON Schema 2.0 is an integer, to pydantic it is not.
+        # In JSON Schema 2.0 is an integer; pydantic refuses it.
         return int(value) if isinstance(value, float) and value.is_integer() else value
 
     @field_validator("input", mode="before")
     @classmethod
     def _no_token_numbers(cls, value: Any) -> Any:
-        # OpenAI's API takes them, so that a client may send some; they would be of OpenAI's vocabulary, not of this
-        # model's, and mean nothing here.
+        # OpenAI's API also takes token numbers, so clients may send them; they belong to OpenAI's vocabulary, not to
+        # this model's.
         first = value[0] if isinstance(value, list) and value else None
         first = first[0] if isinstance(first, list) and first else first
         if isinstance(first, int) and not isinstance(first, bool):

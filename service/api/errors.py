@@ -1,4 +1,4 @@
-"""Every error leaves as a problem: the handlers, the request's identity, and the count of outcomes."""
+"""Error handlers that answer every error with a problem; request ids; counts of outcomes."""
 
 import logging
 import time
@@ -14,12 +14,11 @@ from service.monitoring import metrics
 _log = logging.getLogger("service")
 
 # Key in the WSGI environment for gunicorn's access log: the path as it was sent, still percent-encoded.
-# Gunicorn's own %(U)s is decoded, so that a client could write a line break or a terminal escape into the
-# log.
+# Gunicorn's own %(U)s is decoded, so a client could write line breaks or terminal escapes into the log.
 LOG_PATH = "gte.path"
 
 
-# Nothing from elsewhere, nothing inline: what a text or an answer holds can never become a script.
+# No foreign and no inline code: nothing in a text or an answer can become a script.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:"
     "; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -47,7 +46,7 @@ def _finish(response: Response) -> Response:
     response.headers["X-Content-Type-Options"] = "nosniff"
     if response.mimetype == "text/html":
         response.headers.setdefault("Content-Security-Policy", _POLICY)
-    # The rule, not the path: a label per path that somebody tries would grow without bound.
+    # The rule, not the path: a label for each path that clients try would grow without bound.
     route = request.url_rule.rule if request.url_rule else "unmatched"
     task = g.get("task", "")
     outcome = g.get("outcome") or ("ok" if response.status_code < 400 else str(response.status_code))
@@ -77,6 +76,6 @@ def _http_error(error: HTTPException) -> BaseResponse:
 
 
 def _failure(_error: Exception) -> Response:
-    # The client is told nothing of the inside; whoever reads the log finds it by the request_id.
+    # Tell the client nothing internal; the request_id finds the cause in the log.
     _log.exception("request %s failed: %s %s", g.request_id, request.method, request.environ[LOG_PATH])
     return _problem(Problem("internal", f"the error log has the cause under request {g.request_id}"))

@@ -1,4 +1,4 @@
-"""``/health`` and ``/ready``: whether the service lives, and whether it would serve a prediction now."""
+"""``/health`` and ``/ready``: whether the service is alive, and whether it would serve a prediction now."""
 
 import os
 
@@ -18,10 +18,10 @@ api = APIBlueprint("health", __name__, abp_tags=[Tag(name="state", description="
 
 
 class Health(BaseModel):
-    """The service lives."""
+    """The service is alive."""
 
     status: str = Field(description="always ok", examples=["ok"])
-    service: str = Field(description="always gte: tells this service from another on the same port")
+    service: str = Field(description="always gte: distinguishes this service from others on the same port")
     version: str
     engine: str = Field(description="embedded, or gte where GTE_MODEL_DIR is set")
 
@@ -65,13 +65,12 @@ def ready() -> Response:
 
 
 def workers() -> tuple[list[progress.Record], Load]:
-    """The records of this gunicorn's workers and their load; of this process alone where no records are
-    kept."""
+    """The records of this gunicorn's workers and their load; without records, of this process alone."""
     gate = context().admission
     own = progress.current()
     if own is None:
         return [], Load(gate.inside, gate.capacity)
     others = [record for record in progress.read_all(own.directory) if record.pid != os.getpid()]
-    # This process's own record is taken from memory: it is newer than its file.
+    # Take this process's own record from memory: it is newer than its file.
     records = [own.snapshot(), *progress.siblings(others, os.getppid())]
     return records, load_of(records, gate.capacity)

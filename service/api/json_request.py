@@ -1,4 +1,4 @@
-"""The request class of the application: a body is strict JSON, or the request is refused saying why."""
+"""The request class of the application, which refuses a body that is not strict JSON and says why."""
 
 from typing import Any
 
@@ -13,13 +13,13 @@ _MOST_ERRORS = 1000
 
 
 class JsonRequest(Request):
-    """Flask's request, whose ``get_json`` never guesses and never returns what is not a JSON object."""
+    """Flask's request, whose ``get_json`` never guesses and returns only JSON objects."""
 
     def get_json(self, force: bool = False, silent: bool = False, cache: bool = True) -> Any:  # noqa: ARG002
-        """The object in the body. The arguments are Flask's and change nothing: errors are always told.
+        """The object in the body. The arguments are Flask's and change nothing: errors are always raised.
 
         Raises:
-            Problem: ``unsupported_media_type``, ``bad_json``, or ``bad_request`` where it is JSON but no
+            Problem: ``unsupported_media_type``, ``bad_json``, or ``bad_request`` if it is JSON but no
             object. werkzeug.exceptions.RequestEntityTooLarge: the body is longer than the application takes.
         """
         if not self.is_json:
@@ -38,15 +38,15 @@ class JsonRequest(Request):
     def _bounded_body(self) -> bytes:
         most = self.max_content_length
         if most is not None and self.content_length is None:
-            # Without an announced length werkzeug cuts the body off at the limit and says nothing; one byte more
-            # tells a body that ends there from one that goes on.
+            # Without Content-Length werkzeug truncates the body at the limit silently; one byte more distinguishes a
+            # body that ends there from a longer one.
             self.max_content_length = most + 1
         try:
             body = self.get_data(cache=True)
         except HTTPException:
             raise
         except Exception as error:
-            # gunicorn's own exceptions of a broken chunk or a client that went away; no common base but this.
+            # gunicorn's exceptions for a broken chunk or a lost client have no common base class.
             if isinstance(error, OSError) or type(error).__module__.startswith("gunicorn."):
                 raise Problem("bad_request", "the body broke off or is not chunked correctly") from None
             raise
@@ -56,14 +56,14 @@ class JsonRequest(Request):
 
 
 def invalid_fields(error: ValidationError) -> Problem:
-    """The problem for a body that pydantic refused: the field, and what is wrong with it."""
+    """The problem for a body that pydantic refused: the field and its error."""
     if error.error_count() > _MOST_ERRORS:
-        # To describe each takes more time and memory than a whole prediction; the first ones say no more than this.
+        # Describing each takes more time and memory than a prediction.
         return Problem("bad_request", f"body: {error.error_count()} of its values are not what is expected")
     errors = error.errors(include_url=False, include_input=False)
-    # A union reports each of its branches; the one that got furthest is the one that was meant.
+    # pydantic reports each branch of a union; the client meant the one that got furthest.
     worst = max(errors, key=lambda one: len(one["loc"]))
-    # Names of union branches ("str", "list[str]") stand in the location beside names of fields.
+    # The location has names of union branches ("str", "list[str]") among the names of fields.
     field = ".".join(
         str(part) for part in worst["loc"] if part not in ("str", "int") and "[" not in str(part)
     )

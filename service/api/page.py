@@ -1,4 +1,4 @@
-"""The page on which a person tries each task, and the description of the API."""
+"""The page for trying each task, and the description of the API."""
 
 from pathlib import Path
 from typing import cast
@@ -31,24 +31,24 @@ def index() -> Response:
 
 @api.get("/openapi.json")
 def openapi_json() -> Response:
-    """The description, from the same models that validate the requests."""
+    """The description, generated from the models that validate the requests."""
     return json_answer(cast(OpenAPI, current_app).api_doc)
 
 
 @api.get("/docs")
 def docs() -> BaseResponse:
-    """The description for people."""
+    """The description as a page."""
     return redirect("/docs/swagger" if "swagger" in current_app.blueprints else "/openapi.json")
 
 
 @api.get("/docs/errors")
 def errors() -> Response:
-    """The codes of errors: each problem's ``type`` points here."""
+    """The error codes; each problem's ``type`` links here."""
     return Response(render_template_string(_ERRORS, codes=CODES), mimetype="text/html")
 
 
 def register_docs(app: Flask) -> None:
-    """Register Swagger UI, whose files come inside its package, under ``/docs/swagger``."""
+    """Register Swagger UI, whose package contains its files, under ``/docs/swagger``."""
     try:
         from flask_openapi3_swagger.plugins import (  # type: ignore[import-untyped,unused-ignore]
             RegisterPlugin,
@@ -61,7 +61,7 @@ def register_docs(app: Flask) -> None:
 
 
 def _allow_inline(response: Response) -> Response:
-    # Swagger UI's own page has its start script inline; it shows nothing that a client sent.
+    # Swagger UI's page has an inline script; it shows nothing that a client sent.
     policy = "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'"
     response.headers["Content-Security-Policy"] = f"{policy}; img-src 'self' data:; frame-ancestors 'none'"
     return response

@@ -1,5 +1,4 @@
-"""What the engines' processes have in common: how a worker starts and ends one, and which signals it leaves to the
-worker."""
+"""Start and end the processes of engines and downloads, and ignore signals in them."""
 
 import contextlib
 import os
@@ -16,13 +15,13 @@ _ROOT = str(Path(__file__).resolve().parents[2])
 def start(
     program: Sequence[str], arguments: Sequence[str], environment: Mapping[str, str]
 ) -> tuple[subprocess.Popen[bytes], socket.socket]:
-    """The process, and the worker's end of the channel to it.
+    """Start a process. Returns it and the worker's end of the channel to it.
 
     ``program`` is Python's arguments; the number of the process's end of the channel and ``arguments`` follow them.
     ``environment`` is added to the worker's own.
     """
     ours, theirs = socket.socketpair()
-    # The service may be found through the worker's sys.path alone (gunicorn's chdir).
+    # The service may be importable only by the worker's sys.path (gunicorn's chdir).
     path = os.pathsep.join(filter(None, [_ROOT, os.environ.get("PYTHONPATH")]))
     with theirs:
         process = subprocess.Popen(
@@ -43,8 +42,8 @@ def end(process: subprocess.Popen[bytes], channel: socket.socket) -> None:
 
 
 def end_of_lost(process: subprocess.Popen[bytes], channel: socket.socket, within: float) -> int | None:
-    """The status (as ``Popen.returncode``) of a process that no longer does what it should; None: it still ran, and has
-    been killed. One that has just closed the channel is about to end: ``within`` seconds it may."""
+    """End a lost process. Returns its status (as ``Popen.returncode``), or None if it still ran and has been killed. A
+    process that has just closed its channel is about to end by itself and has ``within`` seconds for it."""
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(within)
     status = process.poll()
@@ -53,8 +52,8 @@ def end_of_lost(process: subprocess.Popen[bytes], channel: socket.socket, within
 
 
 def leave_signals_to_the_worker() -> None:
-    """In the process: a signal to the whole group or control group (Ctrl-C, systemd's stop) is for the worker, which
-    finishes its requests first and ends this one afterwards."""
+    """In the process: ignore signals to the whole process or control group (Ctrl-C, systemd's stop). The worker handles
+    them: it finishes its requests first and ends this process afterwards."""
     for ignored in (
         signal.SIGINT,
         signal.SIGTERM,

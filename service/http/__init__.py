@@ -1,1 +1,1 @@
-"""HTTP beside the routes: problems, strict JSON, request ids, bodies, clients that leave."""
+"""HTTP apart from the routes: problems, strict JSON, request ids, unread bodies, disconnected clients."""

@@ -1,4 +1,4 @@
-"""Whether the client of the request in hand has closed its connection."""
+"""Detect that the client of the current request has closed its connection."""
 
 import socket
 import ssl
@@ -8,15 +8,15 @@ from flask import has_request_context, request
 
 
 def client_is_gone() -> bool:
-    """Whether the connection's other end is closed, as far as a worker thread can see it.
+    """Whether the other end of the connection is closed, as far as a worker thread can see.
 
-    gunicorn passes the socket in the WSGI environment; nginx closes its connection when its own client goes away
-    (proxy_ignore_client_abort is off). Where there is no such socket the client counts as there.
+    gunicorn passes the socket in the WSGI environment; nginx closes its connection when its own client disconnects
+    (proxy_ignore_client_abort is off). Without a socket the client counts as connected.
     """
     if not has_request_context():
         return False
     connection: Any = request.environ.get("gunicorn.socket")
-    # An SSL socket cannot be looked into without reading from it.
+    # An SSL socket does not support MSG_PEEK.
     if not isinstance(connection, socket.socket) or isinstance(connection, ssl.SSLSocket):
         return False
     try:

@@ -1,7 +1,7 @@
 """Errors as the client sees them: problem details (RFC 9457), and OpenAI's error object under ``/v1/``.
 
-Every error of the service, from whichever layer, is a ``Problem`` by the time it leaves. A problem never
-carries a traceback or a path of the host: those stand in the log, under the same ``request_id``.
+Every error of the service, from whichever layer, becomes a ``Problem``. A problem never contains a traceback or a
+path of the host: those are in the log, under the same ``request_id``.
 """
 
 import json
@@ -12,7 +12,7 @@ from typing import Any
 PROBLEM_JSON = "application/problem+json"
 OPENAI_PREFIX = "/v1/"
 
-# code -> (HTTP status, title). The codes are the contract that clients program against.
+# code -> (HTTP status, title). The codes are part of the API.
 CODES: dict[str, tuple[int, str]] = {
     "bad_json": (400, "The body is not valid JSON"),
     "bad_request": (400, "The request is not valid"),
@@ -33,8 +33,7 @@ CODES: dict[str, tuple[int, str]] = {
 
 @dataclass
 class Problem(Exception):  # noqa: N818  the term of RFC 9457
-    """An error answer: a code of ``CODES``, what exactly is wrong, and the field or the delay where one
-    applies.
+    """An error answer: a code of ``CODES``, the exact error, and the field or the delay if one applies.
 
     ``field`` names the offending part of the request (``input_text``, ``parameters.labels.0``);
     ``retry_after`` is in seconds and becomes the ``Retry-After`` header.
@@ -54,7 +53,7 @@ class Problem(Exception):  # noqa: N818  the term of RFC 9457
         return self.status_override or CODES[self.code][0]
 
     def headers(self) -> dict[str, str]:
-        """The headers that belong to the error itself."""
+        """The headers of this error."""
         headers = {}
         if self.retry_after is not None:
             headers["Retry-After"] = str(self.retry_after)
@@ -95,7 +94,7 @@ class Problem(Exception):  # noqa: N818  the term of RFC 9457
 
 
 def from_http_status(status: int, detail: str, allow: str | None = None) -> Problem:
-    """The problem for an HTTP error that the framework raised by itself."""
+    """The problem for an HTTP error raised by the framework."""
     by_status = {
         404: "not_found",
         405: "method_not_allowed",
@@ -105,7 +104,7 @@ def from_http_status(status: int, detail: str, allow: str | None = None) -> Prob
     code = by_status.get(status)
     if code is not None:
         return Problem(code, detail, allow=allow)
-    # Statuses that have no code of their own (417, 431, ...) keep their status under the nearest one.
+    # Statuses without a code of their own (417, 431, ...) keep their status and get the nearest code.
     return Problem("bad_request" if status < 500 else "internal", detail, status_override=status)
 
 

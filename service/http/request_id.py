@@ -1,11 +1,11 @@
-"""The identifier that ties a request's answer, its log lines and the client's own records together."""
+"""The identifier of a request in its answer, in the log, and in the client's own records."""
 
 import re
 import uuid
 
 HEADER = "X-Request-ID"
 
-# Bounded and without anything that could break a log line, a header or a shell.
+# Bounded, and safe in a log line, a header and a shell.
 _WELL_FORMED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 
 

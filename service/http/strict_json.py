@@ -1,8 +1,8 @@
-"""JSON as RFC 8259 and I-JSON (RFC 7493) mean it, without what Python's parser lets through.
+"""JSON according to RFC 8259 and I-JSON (RFC 7493), stricter than Python's parser.
 
-Python accepts ``NaN``, keeps the last of two equal keys, turns ``1e999`` into infinity and lets a lone
-surrogate into a string, which then fails wherever the string is next encoded. Each of these is the client's
-error and must be told so, not become a 500 further in.
+Python accepts ``NaN``, keeps the last of two equal keys, turns ``1e999`` into infinity and accepts a lone surrogate
+in a string, which fails wherever the string is next encoded. Each of these is the client's error: answer 400, instead
+of a 500 later.
 """
 
 import json
@@ -15,11 +15,11 @@ _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 class JsonError(ValueError):
-    """The bytes are not acceptable JSON; the message says where or why and quotes nothing long."""
+    """The bytes are not acceptable JSON; the message says where or why, with no long quotation."""
 
 
 def parse(body: bytes) -> Any:
-    """The value that ``body`` (UTF-8) holds.
+    """The value in ``body`` (UTF-8).
 
     Raises:
         JsonError: not UTF-8, not JSON, a repeated key, NaN or infinity, nested too deeply, a lone surrogate.
@@ -39,7 +39,7 @@ def parse(body: bytes) -> Any:
     except JsonError:
         raise
     except ValueError:
-        # The one that is left: an integer with more digits than Python converts.
+        # The remaining case: an integer with more digits than Python converts.
         raise JsonError("a number has too many digits") from None
     if _SURROGATE_ESCAPE.search(body):
         _refuse_lone_surrogates(value)
@@ -74,5 +74,5 @@ def _refuse_lone_surrogates(value: Any) -> None:
     except UnicodeEncodeError:
         raise JsonError("a string holds half of a surrogate pair") from None
     except RecursionError:
-        # Writing goes a level or two less deep than reading.
+        # Python can write a level or two less than it can read.
         raise JsonError("nested too deeply") from None

@@ -1,7 +1,7 @@
-"""A request body that nobody read, taken off the connection before the answer goes out.
+"""Read the rest of an unread request body before the answer is sent.
 
-Gunicorn closes a connection with unread data on it, the kernel then resets it (RFC 9112, 9.6), and the answer is lost
-on the way: behind nginx a 404 to a large POST arrives as 502.
+Gunicorn closes a connection that has unread data, the kernel then resets it (RFC 9112, 9.6), and the answer is lost:
+behind nginx a 404 to a large POST arrives as 502.
 """
 
 from flask import Flask, Response, request
@@ -11,7 +11,7 @@ _CHUNK = 65536  # bytes
 
 
 def register(app: Flask) -> None:
-    """Have every answer of ``app`` wait for the rest of its request, up to ``MAX_CONTENT_LENGTH`` bytes."""
+    """Make every answer of ``app`` wait for the rest of its request, up to ``MAX_CONTENT_LENGTH`` bytes."""
     app.after_request(_discard)
 
 
@@ -22,6 +22,6 @@ def _discard(response: Response) -> Response:
             while stream.read(_CHUNK):
                 pass
         except (RequestEntityTooLarge, ClientDisconnected, OSError):
-            # Longer than any request may be, or the client is gone: closing is all that is left.
+            # Longer than any request may be, or the client is gone: let gunicorn close the connection.
             response.headers["Connection"] = "close"
     return response

@@ -1,8 +1,8 @@
-"""The file of API keys: a name, a hash and a date each; a key itself stands nowhere.
+"""The file of API keys: a name, a hash and a date for each; the key itself is not stored.
 
-The hash is one SHA-256 without salt. Salts and slow hashes protect what people choose, because that can be guessed;
-a key here is 256 random bits (``secrets``), which no table holds and no amount of hashing can search.
-The file is one JSON document, so that a torn one is never taken for a shorter list.
+The hash is one SHA-256 without salt. Salts and slow hashes protect passwords that people choose, because those can be
+guessed; a key here is 256 random bits (``secrets``), which no table contains and no search finds.
+The file is one JSON document, so that a torn file is never mistaken for a shorter list.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from pathlib import Path
 
 from service.http.strict_json import JsonError, parse
 
-_PREFIX = "gte_"  # lets a secret scanner, and a person, tell what it is
+_PREFIX = "gte_"  # identifies a key to secret scanners and people
 _RANDOM_BYTES = 32
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -34,7 +34,7 @@ class KeyFileError(Exception):
 
 @dataclass(frozen=True)
 class Key:
-    """What is kept of a key. ``created``: ISO 8601, UTC."""
+    """The stored form of a key. ``created``: ISO 8601, UTC."""
 
     name: str
     sha256: str
@@ -42,12 +42,12 @@ class Key:
 
 
 def sha256_of(key: str) -> str:
-    """What is kept of ``key``."""
+    """The hash of ``key`` as stored."""
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def new_key(name: str) -> tuple[str, Key]:
-    """A new key, and what is to be kept of it.
+    """A new key, and its stored form.
 
     Raises:
         KeyFileError: the name is not 1 to 64 ASCII letters, digits, ``.``, ``_`` or ``-``.
@@ -61,7 +61,7 @@ def new_key(name: str) -> tuple[str, Key]:
 
 
 def add(path: Path, name: str) -> str:
-    """Put a new key named ``name`` into the file, which is made where there is none, and return the key.
+    """Add a new key named ``name`` to the file, which is created if it does not exist, and return the key.
 
     Raises:
         KeyFileError: the file cannot be used, or the name is taken or malformed.
@@ -76,7 +76,7 @@ def add(path: Path, name: str) -> str:
 
 
 def remove(path: Path, name: str) -> None:
-    """Take the key named ``name`` out of the file.
+    """Remove the key named ``name`` from the file.
 
     Raises:
         KeyFileError: the file cannot be used, or holds no key of this name.
@@ -90,10 +90,10 @@ def remove(path: Path, name: str) -> None:
 
 
 def read(path: Path) -> tuple[Key, ...]:
-    """The keys in ``path``, which may be none.
+    """The keys in ``path``; there may be none.
 
     Raises:
-        KeyFileError: it cannot be read, is no whole file of keys, or can be written by others than its owner.
+        KeyFileError: it cannot be read, is not a complete file of keys, or others than its owner can write to it.
     """
     try:
         with path.open("rb") as file:
@@ -133,10 +133,10 @@ def _keys_in(content: bytes) -> tuple[Key, ...]:
 
 
 def write(path: Path, keys: Sequence[Key]) -> None:
-    """Put ``keys`` in place of the file's content in one step, mode 0600, with the owner that the file had.
+    """Replace the file's content by ``keys`` atomically, mode 0600, with the previous owner.
 
     Raises:
-        KeyFileError: it could not be written; the old file stands.
+        KeyFileError: it could not be written; the old file remains.
     """
     content = json.dumps({"keys": [asdict(key) for key in keys]}, indent=1).encode() + b"\n"
     temporary: Path | None = None
@@ -159,7 +159,7 @@ def write(path: Path, keys: Sequence[Key]) -> None:
 
 @contextlib.contextmanager
 def _changing(path: Path) -> Iterator[None]:
-    # The lock is the directory's: the file itself is replaced by each change.
+    # Lock the directory, because each change replaces the file.
     try:
         directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The keys that a worker accepts, always those of the file as it is now."""
+"""The keys that a worker accepts: those in the file now."""
 
 import hmac
 import logging
@@ -15,8 +15,8 @@ _Signature = tuple[int, int, int, int, int]
 class Keyring:
     """The keys of one file, read again whenever the file has changed. Thread-safe.
 
-    A file that cannot be used changes nothing: the keys read last stay, and the log says so once. Where none was
-    ever read, none is accepted.
+    If the file becomes unusable, the keys read last stay valid, and the log says so once. If no file was ever usable,
+    no key is accepted.
     """
 
     def __init__(self, path: Path) -> None:
@@ -27,9 +27,9 @@ class Keyring:
         self._lock = threading.Lock()
 
     def name_of(self, key: str) -> str | None:
-        """The name of ``key``, or None if it is not one that is accepted.
+        """The name of ``key``, or None if it is not accepted.
 
-        The digest is compared with all that there are, each in constant time, so that the time tells nothing.
+        The digest is compared with every stored one, each in constant time, so that the duration reveals nothing.
         """
         self._read_if_changed()
         digest = sha256_of(key)

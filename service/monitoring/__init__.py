@@ -1,1 +1,1 @@
-"""What the service says of itself: metrics, memory, progress records."""
+"""What the service reports about itself: metrics, memory, progress records."""

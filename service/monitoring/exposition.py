@@ -1,4 +1,4 @@
-"""What ``/metrics`` answers, in Prometheus's text exposition format: what was counted, and what is so now."""
+"""The answer of ``/metrics`` in Prometheus's text format: the counters, and the current state as gauges."""
 
 import os
 import time
@@ -25,7 +25,7 @@ MEDIA_TYPE = CONTENT_TYPE_LATEST
 
 
 class _Workers(Collector):
-    """What the progress records say, as gauges: the same facts as behind ``/ready``."""
+    """The progress records as gauges: the facts that ``/ready`` uses too."""
 
     def __init__(self, records: Sequence[Record], load: Load) -> None:
         self._records = records

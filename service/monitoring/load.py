@@ -1,4 +1,4 @@
-"""How many predictions are in flight, by the progress records, and how many there could be."""
+"""The predictions in flight, according to the progress records, and the capacity for them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,17 +10,17 @@ PREDICTION_PATHS = frozenset({"/predict", "/v1/embeddings"})
 
 @dataclass(frozen=True)
 class Load:
-    """Predictions in flight in all workers together, and how many they can hold."""
+    """Predictions in flight in all workers together, and their capacity."""
 
     in_flight: int
     capacity: int
 
 
 def load_of(records: Iterable[Record], capacity_per_worker: int) -> Load:
-    """The load that the progress records of one gunicorn's workers tell.
+    """The load according to the progress records of one gunicorn's workers.
 
-    A worker that drains takes no new requests, so its capacity does not count; nor does its work, which holds
-    no place in the others.
+    A draining worker takes no new requests, so its capacity does not count; nor do its requests, which take no place in
+    the others.
     """
     working = [record for record in records if record.phase is not Phase.DRAINING]
     in_flight = sum(request.path in PREDICTION_PATHS for record in working for request in record.in_flight)

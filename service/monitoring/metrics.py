@@ -1,8 +1,8 @@
-"""What is counted, for Prometheus. ``docs/metrics.md`` lists every name.
+"""The counters and gauges for Prometheus. ``docs/metrics.md`` lists every name.
 
 Each process writes its own files in ``PROMETHEUS_MULTIPROC_DIR`` (``gunicorn_conf.py`` sets and wipes it
 before any of this is imported); ``exposition`` adds them up, ``metrics_files`` keeps their number bounded.
-An engine in a process of its own inherits the variable and counts by importing this module.
+An engine in a process of its own inherits the variable and can count by importing this module.
 """
 
 from collections.abc import Iterable
@@ -24,7 +24,7 @@ LATENCY = Histogram(
     buckets=_BUCKETS,
 )
 
-# The queues: "gate" is where a request waits for a place (``admission``); an engine's own is named as the engine is.
+# The queues: "gate" is the queue for a place (``admission``); an engine's queue has the name of its kind.
 QUEUE_DEPTH = Gauge(
     "gte_queue_depth", "Predictions that wait now, by queue", ["queue"], multiprocess_mode="livesum"
 )
@@ -35,8 +35,8 @@ QUEUE_WAIT = Histogram(
     buckets=_BUCKETS,
 )
 
-# An engine is labelled by its kind ("encoder", "lexical", "extractor"): the name of a model may change with each
-# release, and a label must not.
+# The label of an engine is its kind ("encoder", "lexical", "extractor"): the name of a model may change with each
+# release, a label must not.
 BATCH_SIZE = Histogram(
     "gte_batch_size",
     "Texts in one call of an engine's model",
@@ -62,6 +62,6 @@ ENGINE_LOAD = Gauge(
 
 
 def expect_restarts(engine: str, reasons: Iterable[str]) -> None:
-    """Begin ``gte_engine_restarts_total`` at 0: the first increase of a counter that was not there is none."""
+    """Start ``gte_engine_restarts_total`` at 0: Prometheus sees no increase in a counter that was absent before."""
     for reason in reasons:
         ENGINE_RESTARTS.labels(engine, reason)

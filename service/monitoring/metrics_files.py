@@ -1,14 +1,13 @@
-"""The files in which worker processes keep their counts for Prometheus: few, however many workers have been.
+"""The files in which worker processes keep their counts for Prometheus, and how their number stays small.
 
-``prometheus_client`` gives every process files of its own (``counter_PID.db``, ``histogram_PID.db``), adds up
-those of all processes, dead ones included, and never removes any: without more, each renewed worker leaves
-two, and a scrape reads them all. So what a dead process has counted is added to one pair of files that stands
-for all the dead (pid 0), and its own files go. Its gauges go too: they told of the living.
+``prometheus_client`` gives every process its own files (``counter_PID.db``, ``histogram_PID.db``), adds up those of all
+processes, dead ones included, and never removes any: each renewed worker would leave two more, and a scrape reads them
+all. So the counts of a dead process are folded into one pair of files for all dead processes (pid 0), and its own files
+are removed, its gauges with them.
 
-A scrape that came between the two would count a worker twice or not at all, and a counter that falls looks to
-Prometheus like a restart. Hence the lock (flock(2)). Nobody waits for it long: the gunicorn master must never
-hang on a worker that is stopped in the middle of a scrape, and leaves the files for the next time; a scrape
-reads without it after ``_PATIENCE``.
+A scrape during a fold would count a worker twice or not at all, and a falling counter looks to Prometheus like a
+restart. Hence the lock (flock(2)), with short waits: the gunicorn master must never hang on a worker that is stopped
+during a scrape, so it leaves the files for the next time; a scrape reads without the lock after ``_PATIENCE``.
 """
 
 import fcntl
@@ -23,7 +22,7 @@ from pathlib import Path
 _log = logging.getLogger("service")
 
 _LOCK = "lock"
-# Kinds of file whose values may be added to those of another process; the others are gauges.
+# Kinds of files whose values can be added up across processes; the others are gauges.
 _ADDED_UP = ("counter", "histogram", "summary")
 _OF_THE_DEAD = 0  # no process has this pid
 _PATIENCE = 2.0  # seconds that a scrape waits for a fold, which takes milliseconds
@@ -32,10 +31,10 @@ _LOOK_AGAIN = 0.005
 
 
 def fold(directory: Path) -> bool:
-    """Add what dead processes have counted to the files of the dead, and remove theirs.
+    """Add the counts of dead processes to the files for pid 0, and remove their own files.
 
-    Returns False if scrapes kept the directory busy; the next call does it then. Called by the master whenever
-    a worker has ended, and by whoever starts processes that count.
+    Returns False if scrapes kept the directory busy; then the next call does it. The master calls this whenever a
+    worker has ended.
 
     Raises:
         OSError: the directory cannot be written.
@@ -52,13 +51,13 @@ def fold(directory: Path) -> bool:
 
 @contextmanager
 def reading(directory: Path) -> Iterator[None]:
-    """No fold takes place within the block, unless one takes unusually long."""
+    """Exclude folds during the block, unless one takes unusually long."""
     with _locked(directory, fcntl.LOCK_SH, _PATIENCE):
         yield
 
 
 def _fold_kind(directory: Path, kind: str) -> None:
-    # Only here: gunicorn_conf sets the variable that prometheus_client reads when it is imported.
+    # Imported here, because gunicorn_conf sets the variable that prometheus_client reads when it is imported.
     from prometheus_client.mmap_dict import MmapedDict
 
     dead = [path for path in directory.glob(f"{kind}_*.db") if not _lives(path)]
@@ -74,7 +73,7 @@ def _fold_kind(directory: Path, kind: str) -> None:
             continue
         for key, value, _, _ in read:
             totals[key] += value
-    # A file beside it, moved into its place whole: a master killed half-way leaves either the old or the new.
+    # Write a new file and rename it: a master killed half-way leaves either the old or the new one.
     temporary = directory / f"{kind}_{_OF_THE_DEAD}.tmp"
     temporary.unlink(missing_ok=True)
     written = MmapedDict(str(temporary))  # type: ignore[no-untyped-call]
@@ -90,7 +89,7 @@ def _fold_kind(directory: Path, kind: str) -> None:
 
 def _lives(path: Path) -> bool:
     pid = path.stem.rpartition("_")[2]
-    # The files of the dead are not to be folded into themselves; a name that is not ours is left alone.
+    # Never fold the files for pid 0 into themselves; leave foreign names alone.
     return not pid.isdigit() or int(pid) == _OF_THE_DEAD or Path(f"/proc/{pid}").exists()
 
 

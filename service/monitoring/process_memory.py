@@ -1,4 +1,4 @@
-"""How much memory the service's processes hold, as Linux counts it."""
+"""The memory of the service's processes."""
 
 import os
 from collections.abc import Set
@@ -7,11 +7,11 @@ import psutil
 
 
 def memory_by_role(workers: Set[int]) -> dict[str, int]:
-    """Bytes by role, given the pids of gunicorn's workers: ``master``, ``worker``, and ``engine`` for any other
-    process that the master or a worker has started. Without workers, this process alone.
+    """Bytes by role, given the pids of gunicorn's workers: ``master``, ``worker``, and ``engine`` for any other process
+    that the master or a worker has started. Without workers, this process alone.
 
-    Proportional set size (proc(5), smaps_rollup), where shared pages are divided among those that share them,
-    so that the sum is what would be freed. A process that ends meanwhile counts nothing.
+    The proportional set size (proc(5), smaps_rollup) divides shared pages among the processes that share them, so the
+    sum is the memory that would be freed. A process that ends meanwhile counts as 0.
     """
     if not workers:
         return {"worker": _size(psutil.Process())}

@@ -300,12 +300,12 @@ def read_all(directory: Path) -> list[Record]:
 
 def siblings(records: Iterable[Record], parent: int) -> list[Record]:
     """Those of ``records`` whose process is a child of ``parent``: the workers of one gunicorn master."""
-    found = []
+    children = []
     for record in records:
         facts = process_facts(record.pid)
         if facts is not None and facts.parent == parent:
-            found.append(record)
-    return found
+            children.append(record)
+    return children
 
 
 def remove(path: Path) -> None:

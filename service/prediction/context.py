@@ -1,4 +1,4 @@
-"""What the routes of one application share, attached to the Flask application."""
+"""The objects that the routes share, attached to the Flask application."""
 
 from dataclasses import dataclass
 from typing import cast

@@ -9,16 +9,16 @@ from service.http.problems import Problem
 from service.prediction.truncation import place
 from service.settings import Settings
 
-# The texts of a request before they are checked. The first that is no text ends the looking: an error for each of the
-# half a million numbers that a body may hold would cost 0.5 GB and hold up every other thread for seconds.
+# The texts of a request before they are checked. Validation ends at the first that is no string: an error for each of
+# the half a million numbers that a body may contain would cost 0.5 GB and block every other thread for seconds.
 Texts = Annotated[list[str], Field(fail_fast=True)]
 
 
 def check_texts(settings: Settings, field: str, texts: Sequence[str]) -> None:
-    """Check the texts that stand under ``field`` of a request; their lengths count in Unicode characters.
+    """Check the texts in ``field`` of a request; lengths are in Unicode characters.
 
     Raises:
-        Problem: there is none, one is empty or too long, or there are too many.
+        Problem: there are none or too many, or one is empty or too long.
     """
     if not texts:
         raise Problem("bad_request", f"{field}: the list is empty", field=field)

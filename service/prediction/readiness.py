@@ -1,4 +1,4 @@
-"""Whether a prediction would be served now: the rule behind ``/ready``, from plain facts."""
+"""Whether a prediction would be served now: the rule of ``/ready``."""
 
 from service.engines.interface import UnavailableReason
 from service.engines.registry import Readiness
@@ -6,7 +6,7 @@ from service.monitoring.load import Load
 
 
 def judge(engines: Readiness, load: Load) -> Readiness:
-    """Engines first: a service without a model is not merely busy."""
+    """A missing engine comes before a full queue: a service without a model is not merely busy."""
     if engines.reason is not None:
         return engines
     if load.in_flight >= load.capacity > 0:

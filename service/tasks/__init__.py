@@ -1,1 +1,1 @@
-"""What the service answers, one module per ``task_type``."""
+"""The tasks, one module for each ``task_type``."""

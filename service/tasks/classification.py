@@ -1,4 +1,4 @@
-"""``classification``: which of the labels given fits a text best."""
+"""``classification``: which of the given labels fits a text best."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Texts that are the same are encoded once."""
+"""Encode equal texts once."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from service.engines.interface import Encoder, Role
 
 
 def encode_distinct(encoder: Encoder, texts: Sequence[str], role: Role = "query") -> list[list[float]]:
-    """``encoder.encode``, each different text once; equal texts share one vector, which nobody may change."""
+    """``encoder.encode``, each different text once; equal texts share one vector, which must not be modified."""
     distinct = list(dict.fromkeys(texts))
     if len(distinct) == len(texts):
         return encoder.encode(texts, role)

@@ -9,8 +9,8 @@ from service.tasks.task import Task, TaskInput
 
 
 def answer(engines: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
-    """``{"embeddings": [[...]], "dimension": n}``: one unit vector per text, in order; ``n`` is the engine's
-    own."""
+    """``{"embeddings": [[...]], "dimension": n}``: one unit vector per text, in order; ``n`` depends on
+    the engine."""
     encoder = engines.encoder()
     role: Role = task_input.parameters.get("role") or "query"
     return {"embeddings": encode_distinct(encoder, task_input.texts, role), "dimension": encoder.dimension}

@@ -1,4 +1,4 @@
-"""``event``: what happened, with who and what took part in it."""
+"""``event``: the events of a text and their participants."""
 
 from dataclasses import asdict
 from typing import Any
@@ -8,40 +8,40 @@ from service.engines.registry import EngineRegistry
 from service.tasks import extraction
 from service.tasks.masked_text import mask
 from service.tasks.rules.event import ROLES, EventMatch, events_of
-from service.tasks.schema import Schema, known, qualified, schema_of
+from service.tasks.schema import Schema, qualified, require_known, schema_of
 from service.tasks.task import Task, TaskInput
 
 FIELD = "parameters.schema"
 
 
 def answer(engines: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
-    """``{"events": [{"type", "trigger", "arguments"}]}``; with a schema, those types and roles alone that it
-    names."""
+    """``{"events": [{"type", "trigger", "arguments"}]}``; with a schema, only the types and roles in it."""
     schema = schema_of(task_input, levels=2)
     lexical = engines.lexical()
-    wanted = None if schema is None else _wanted(schema, lexical.name)
+    roles_by_type = None if schema is None else _roles_by_type(schema, lexical.name)
     tokens = lexical.tokens(task_input.text)
     events = events_of(task_input.text, tokens, mask(task_input.text, tokens))
     return {
         "events": [
-            _described(event, None if wanted is None else wanted[event.type])
+            _event(event, None if roles_by_type is None else roles_by_type[event.type])
             for event in events
-            if wanted is None or event.type in wanted
+            if roles_by_type is None or event.type in roles_by_type
         ]
     }
 
 
-def _wanted(schema: Schema, model: str) -> dict[str, set[str]]:
-    wanted: dict[str, set[str]] = {}
+def _roles_by_type(schema: Schema, model: str) -> dict[str, set[str]]:
+    roles_by_type: dict[str, set[str]] = {}
     for name, roles in schema.items():
-        kind = known(FIELD, qualified(name)[0], ROLES, model)
-        wanted[kind] = {
-            known(f"{FIELD}.{name}", qualified(role)[0], sorted(ROLES[kind]), model) for role in roles or {}
+        kind = require_known(FIELD, qualified(name)[0], ROLES, model)
+        roles_by_type[kind] = {
+            require_known(f"{FIELD}.{name}", qualified(role)[0], sorted(ROLES[kind]), model)
+            for role in roles or {}
         }
-    return wanted
+    return roles_by_type
 
 
-def _described(event: EventMatch, roles: set[str] | None) -> dict[str, Any]:
+def _event(event: EventMatch, roles: set[str] | None) -> dict[str, Any]:
     return {
         "type": event.type,
         "trigger": {"text": event.trigger, "start": event.start, "end": event.end},

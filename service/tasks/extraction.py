@@ -1,7 +1,7 @@
-"""The tasks as the universal extraction model answers them, where one is installed.
+"""The tasks answered by the universal extraction model, if one is installed.
 
-How each task is put to it follows the model's card (``service/engines/uninlu/model.py``). Without a schema it is
-asked for what the embedded default knows; types and predicates are then named as there.
+The requests to the model follow its card (``service/engines/uninlu/model.py``). Without a schema the model is asked for
+what the embedded default extracts, and types and predicates have the same names.
 """
 
 from dataclasses import asdict
@@ -33,7 +33,7 @@ _SENTIMENTS = {"正向": "positive", "负向": "negative", "中性": "neutral"}
 
 
 def ner(engines: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
-    """As ``ner.answer``; entities may overlap where the schema's types do."""
+    """As ``ner.answer``; entities may overlap if the schema's types do."""
     schema = schema_of(task_input, levels=1)
     paths = engines.extractor().paths(task_input.text, schema or dict.fromkeys(_TYPES))
     names = {} if schema else _TYPES
@@ -42,31 +42,31 @@ def ner(engines: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
 
 
 def relation(engines: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
-    """As ``relation.answer``; an object's type is what stands in brackets after the predicate."""
+    """As ``relation.answer``; the type of an object is the name in brackets after the predicate."""
     schema = schema_of(task_input, levels=2)
     names = {} if schema else _TYPES
     relations = []
-    for subject, found in engines.extractor().paths(task_input.text, schema or _RELATIONS):
-        predicate, kind = qualified(found.type)
+    for subject, predicate_span in engines.extractor().paths(task_input.text, schema or _RELATIONS):
+        predicate, kind = qualified(predicate_span.type)
         relations.append(
             {
                 "subject": _entity(subject, names),
                 "predicate": predicate,
-                "object": {**asdict(found), "type": names.get(kind or "", kind or "")},
+                "object": {**asdict(predicate_span), "type": names.get(kind or "", kind or "")},
             }
         )
     return {"relations": relations}
 
 
 def event(engines: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
-    """As ``event.answer``; one event a trigger, also where no argument was found."""
+    """As ``event.answer``; one event for each trigger, even without arguments."""
     schema = schema_of(task_input, levels=2)
-    asked = {
+    requested = {
         name if qualified(name)[1] else f"{name}{_TRIGGER}": roles
         for name, roles in (schema or _EVENTS).items()
     }
     events: dict[TextSpan, list[dict[str, Any]]] = {}
-    for trigger, *arguments in engines.extractor().paths(task_input.text, asked, every_prefix=True):
+    for trigger, *arguments in engines.extractor().paths(task_input.text, requested, every_prefix=True):
         events.setdefault(trigger, []).extend(
             {"role": one.type, "text": one.text, "start": one.start, "end": one.end} for one in arguments
         )
@@ -98,7 +98,7 @@ def classification(engines: EngineRegistry, task_input: TaskInput) -> dict[str, 
 
 
 def qa(engines: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
-    """As ``qa.answer``, but empty at 0 with the score 0 where the model finds no answer."""
+    """As ``qa.answer``, but empty at 0 with the score 0 if the model finds no answer."""
     context, question = split(task_input.text, task_input.parameters.get("question"))
     span, score = engines.extractor().find(context, question)
     return {"answer": span.text, "start": span.start, "end": span.end, "score": round(score, 6)}

@@ -1,8 +1,8 @@
-"""A text in which every entity is one character, so that a rule is a regular expression over what stands around
+"""A text in which every entity is one character, so that a rule can be a regular expression over the words around
 entities: ``马云1964年出生于杭州`` reads as ``{P}{T}出生于{L}``.
 
-Adjacent places are one ("浙江省" "杭州市"), so are adjacent times; what stands between title marks 《》 is a work
-whatever LAC calls it; a place followed by "队" is a team.
+Adjacent places are merged ("浙江省" "杭州市"), as are adjacent times; a text between title marks 《》 is a work,
+whatever its tag; a place followed by "队" is a team.
 """
 
 import re
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from service.engines.interface import Token
 from service.tasks.rules.entities import Entity, entities_of
 
-# From the private use area: a text seldom holds such characters, and those it holds are masked themselves.
+# From the private use area: such characters are rare in texts, and are masked themselves.
 PERSON, ORG, PLACE, TIME, WORK, EVENT = (chr(0xE000 + number) for number in range(6))
 _FOREIGN = "\N{REPLACEMENT CHARACTER}"
 _LETTER_OF_TYPE = {
@@ -32,7 +32,7 @@ _TEAM = re.compile("(?:国家|代表)?[男女]?[篮足排]?(?:球)?队$")
 
 @dataclass(frozen=True)
 class MaskedText:
-    """``letters[i]`` stands for ``entities[i]``, or for one character of the text where that is None;
+    """``letters[i]`` stands for ``entities[i]``, or for one character of the text if that is None;
     ``starts[i]`` is its place in the text."""
 
     letters: str
@@ -41,7 +41,7 @@ class MaskedText:
 
 
 def mask(text: str, tokens: Sequence[Token]) -> MaskedText:
-    """``text``, which LAC has segmented into ``tokens``, with its entities masked."""
+    """``text``, segmented by LAC into ``tokens``, with its entities masked."""
     letters: list[str] = []
     entities: list[Entity | None] = []
     starts: list[int] = []

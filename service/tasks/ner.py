@@ -6,21 +6,21 @@ from service.engines.interface import EngineKind
 from service.engines.registry import EngineRegistry
 from service.tasks import extraction
 from service.tasks.rules.entities import entities_of
-from service.tasks.schema import TYPES, known, schema_of
+from service.tasks.schema import TYPES, require_known, schema_of
 from service.tasks.task import Task, TaskInput
 
 
 def answer(engines: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
-    """``{"entities": [{"text", "type", "start", "end"}]}`` in order of their place in the text; with a schema,
-    those of its types alone."""
+    """``{"entities": [{"text", "type", "start", "end"}]}`` in text order; with a schema, only those of its
+    types."""
     schema = schema_of(task_input, levels=1)
     lexical = engines.lexical()
-    wanted = None
+    types = None
     if schema is not None:
-        names = [known("parameters.schema", name, TYPES, lexical.name) for name in schema]
-        wanted = frozenset[str]().union(*(TYPES[name] for name in names))
+        names = [require_known("parameters.schema", name, TYPES, lexical.name) for name in schema]
+        types = frozenset[str]().union(*(TYPES[name] for name in names))
     entities = entities_of(lexical.tokens(task_input.text))
-    return {"entities": [vars(entity) for entity in entities if wanted is None or entity.type in wanted]}
+    return {"entities": [vars(entity) for entity in entities if types is None or entity.type in types]}
 
 
 TASK = Task(

@@ -1,11 +1,11 @@
 """``qa``: the part of a context that answers a question.
 
-Method, in two steps, each of which is only as good as it sounds:
+The method has two simple steps:
   1. The context is cut into sentences; the encoder ranks them by their closeness to the question.
   2. If the question asks for a person, a place, a time, an organisation or a quantity (by its question word),
-     the best-ranked of the first few sentences that holds something of that kind gives the answer: of several
-     there, the one that reads best when put in the place of the question word. Else the answer is the best
-     sentence, or the clause of it that is closest to the question.
+     the best-ranked of the first few sentences that contains something of that kind gives the answer: of several
+     candidates, the one that fits best in the place of the question word. Else the answer is the best sentence, or the
+     clause of it that is closest to the question.
 The answer is always a slice of the context: ``answer == input_text[start:end]``.
 """
 
@@ -21,7 +21,7 @@ from service.tasks.question import EDGES, split
 from service.tasks.rules.entities import entities_of
 from service.tasks.task import Task, TaskInput, cosine
 
-# How many sentences, best first, are searched for something of the kind asked for.
+# The number of sentences, best first, that are searched for an answer of the requested kind.
 _SENTENCES_SEARCHED = 3
 
 _SENTENCE = re.compile(r"[^。！？!?；;\n]+[。！？!?；;]*")
@@ -98,8 +98,8 @@ def find(encoder: Encoder, lexical: Lexical, context: str, question: str) -> tup
 
 
 def pieces(context: str, within: AnswerSpan, pattern: re.Pattern[str]) -> Iterator[AnswerSpan]:
-    """The parts of ``within`` that match, without white space and punctuation at their edges, where any is
-    left."""
+    """The parts of ``within`` that match, stripped of white space and punctuation, without empty
+    ones."""
     for match in pattern.finditer(context, within.start, within.end):
         text = match.group()
         start = match.start() + len(text) - len(text.lstrip(EDGES))
@@ -109,13 +109,12 @@ def pieces(context: str, within: AnswerSpan, pattern: re.Pattern[str]) -> Iterat
 
 
 def kinds_asked(question: str) -> tuple[re.Pattern[str], frozenset[str]] | None:
-    """The kinds of answer that the question word asks for, with its pattern, or None if it asks for no such
-    kind."""
+    """The kinds of answer that the question word asks for, with its pattern, or None if it asks for none of them."""
     return next(((pattern, kinds) for pattern, kinds in _KINDS if pattern.search(question)), None)
 
 
 def spans_of(kinds: frozenset[str], tokens: Sequence[Token], offset: int) -> list[AnswerSpan]:
-    """What is of one of ``kinds`` among the words of a sentence that begins at ``offset`` of the context."""
+    """The words of one of ``kinds`` in a sentence that begins at ``offset`` of the context."""
     if QUANTITY in kinds:
         return list(_quantities(tokens, offset))
     return [
@@ -136,7 +135,7 @@ def _quantities(tokens: Sequence[Token], offset: int) -> Iterator[AnswerSpan]:
         if token.tag != "m":
             continue
         unit = tokens[index + 1] if index + 1 < len(tokens) else None
-        # LAC keeps most measures with their number ("38枚"); a bare number takes the measure or noun that
+        # LAC keeps most measures with their number ("38枚"); a bare number gets the measure or noun that
         # follows.
         has_unit = unit is not None and token.text[-1].isdigit() and unit.tag in ("q", "n")
         last = unit if has_unit and unit is not None else token
@@ -162,9 +161,11 @@ def _most_fitting(
         for span in candidates
     ]
     statements = [pattern.sub(span.text.replace("\\", r"\\"), question, count=1) for span in candidates]
-    stated = encoder.encode(statements)
-    found = encoder.encode([clause.text for clause in around], "passage")
-    best = max(range(len(candidates)), key=lambda index: cosine(stated[index], found[index]))
+    statement_vectors = encoder.encode(statements)
+    clause_vectors = encoder.encode([clause.text for clause in around], "passage")
+    best = max(
+        range(len(candidates)), key=lambda index: cosine(statement_vectors[index], clause_vectors[index])
+    )
     return candidates[best]
 
 

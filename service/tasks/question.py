@@ -1,9 +1,9 @@
-"""What a request for ``qa`` asks, and of which text."""
+"""Split a request for ``qa`` into context and question."""
 
 from service.tasks.task import TaskInputError
 
 SEPARATOR = "|"
-# What may stand around a sentence and is no part of it.
+# Characters around a sentence that are not part of it.
 EDGES = " \t\r\n　。！？!?；;，,：:"
 
 

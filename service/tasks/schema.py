@@ -1,6 +1,6 @@
-"""``parameters.schema``: what is to be extracted, in the schema language of ModelScope's universal extraction.
+"""``parameters.schema``: what to extract, in the schema language of ModelScope's universal extraction.
 
-An object whose keys name what is sought and whose values are ``null`` or the next level:
+An object whose keys are names of what to extract and whose values are ``null`` or the next level:
 
     ner         {"人物": null, "组织机构": null}
     relation    {"人物": {"毕业院校(组织机构)": null}}          subject type: {predicate(object type)}
@@ -13,7 +13,7 @@ from typing import Any
 
 from service.tasks.task import TaskInput, TaskInputError
 
-# Each name is a question to the model, and each of a level is asked again for every answer of the level above.
+# Each name is a question to the model; those of the second level are asked again for every answer of the first.
 MOST_NAMES = 64
 LONGEST_NAME = 64  # Unicode characters
 
@@ -21,7 +21,7 @@ Schema = dict[str, dict[str, None] | None]
 
 _QUALIFIED = re.compile(r"(?P<name>[^()（）]+)[(（](?P<qualifier>[^()（）]+)[)）]")
 
-# Types of entities as the embedded default calls them, and what ModelScope's examples call them.
+# The entity types of the embedded default, each with its names in ModelScope's examples.
 TYPES: dict[str, frozenset[str]] = {
     "人物": frozenset({"PERSON"}),
     "组织机构": frozenset({"ORG"}),
@@ -37,10 +37,10 @@ TYPES: dict[str, frozenset[str]] = {
 
 
 def schema_of(task_input: TaskInput, levels: int) -> Schema | None:
-    """The schema that a request gives, of ``levels`` levels (1 or 2), or None if it gives none.
+    """The schema of a request, with ``levels`` levels (1 or 2), or None if there is none.
 
     Raises:
-        TaskInputError: it has another shape, too many or too long names, or an empty one.
+        TaskInputError: it has another shape, too many names, or an empty or too long name.
     """
     schema = task_input.parameters.get("schema")
     if schema is None:
@@ -68,16 +68,16 @@ def _check(field: str, level: Any, levels: int) -> int:
 
 
 def qualified(name: str) -> tuple[str, str | None]:
-    """A name and what stands in brackets after it: ``毕业院校(组织机构)`` is ``("毕业院校", "组织机构")``."""
+    """A name and the part in brackets after it: ``毕业院校(组织机构)`` is ``("毕业院校", "组织机构")``."""
     match = _QUALIFIED.fullmatch(name.strip())
     return (match["name"].strip(), match["qualifier"].strip()) if match else (name.strip(), None)
 
 
-def known(field: str, name: str, names: Collection[str], model: str) -> str:
-    """``name``, which the model of fixed vocabulary has to know.
+def require_known(field: str, name: str, names: Collection[str], model: str) -> str:
+    """``name``, which must be in the fixed vocabulary of the embedded default.
 
     Raises:
-        TaskInputError: it does not; the detail lists what it knows.
+        TaskInputError: it is not; the detail lists the vocabulary.
     """
     if name not in names:
         raise TaskInputError(f"{field}.{name}", f"{model} knows only {', '.join(names)}")

@@ -1,4 +1,4 @@
-"""``sentiment``: whether a text speaks well or badly of its subject, or neither."""
+"""``sentiment``: whether a text is positive, negative or neutral about its subject."""
 
 from typing import Any
 
@@ -8,8 +8,8 @@ from service.tasks import extraction
 from service.tasks.task import Task, TaskInput
 from service.tasks.zero_shot import best, score
 
-# Several wordings a label, so that products, service, moods and plain statements are all near to one. Chosen
-# by hand on two dozen short sentences, of which 23 came out right; the same ones, so that is no figure of
+# Several wordings a label, so that statements about products, service, moods and plain facts are each close to one.
+# Chosen by hand on two dozen short sentences, of which 23 are right; measured on the same sentences, so that is no
 # accuracy.
 HYPOTHESES = {
     "positive": ("好评，很满意，值得推荐。", "我很喜欢，很开心。", "质量很好，非常棒。"),

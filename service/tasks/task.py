@@ -1,4 +1,4 @@
-"""What a task is: a name, the engines it stands on, and a function from a request to a result."""
+"""A task: a name, the engines it needs, and a function from a request to a result."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +20,7 @@ class TaskInputError(ValueError):
 
 @dataclass(frozen=True)
 class TaskInput:
-    """A request that has passed the general checks: at least one text, none empty, all within the bounds."""
+    """A request that passed the general checks: at least one text, none empty, all within the limits."""
 
     texts: tuple[str, ...]
     parameters: Mapping[str, Any] = field(default_factory=dict)
@@ -52,7 +52,7 @@ class Task:
     extractor_answer: Callable[[EngineRegistry, TaskInput], dict[str, Any]] | None = None
 
     def backend(self, engines: EngineRegistry) -> "TaskBackend":
-        """What answers in this deployment."""
+        """What answers the task in this deployment."""
         if self.extractor_answer is not None and engines.has(EngineKind.EXTRACTOR):
             return TaskBackend((EngineKind.EXTRACTOR,), self.extractor_answer, by_rules=False)
         return TaskBackend(self.kinds, self.answer, self.by_rules)
@@ -60,7 +60,7 @@ class Task:
 
 @dataclass(frozen=True)
 class TaskBackend:
-    """The engines that a task stands on, and how it is answered by them; see ``Task``."""
+    """The engines that a task needs in this deployment, and its function; see ``Task``."""
 
     kinds: tuple[EngineKind, ...]
     answer: Callable[[EngineRegistry, TaskInput], dict[str, Any]]
@@ -71,7 +71,7 @@ def required(task_input: TaskInput, name: str) -> Any:
     """The parameter ``name``.
 
     Raises:
-        TaskInputError: it is not there.
+        TaskInputError: it is missing.
     """
     value = task_input.parameters.get(name)
     if value is None:
@@ -80,6 +80,6 @@ def required(task_input: TaskInput, name: str) -> Any:
 
 
 def cosine(left: Sequence[float], right: Sequence[float]) -> float:
-    """The cosine of the angle between two vectors of one length; 0 where one of them has none."""
+    """The cosine of the angle between two vectors of one length; 0 if one of them is zero."""
     lengths = math.hypot(*left) * math.hypot(*right)
     return sum(x * y for x, y in zip(left, right, strict=True)) / lengths if lengths else 0.0

@@ -1,9 +1,9 @@
-"""Zero-shot choice between labels: each label is put into sentences, and the text is compared with those.
+"""Zero-shot choice between labels: compare the text with sentences made from each label.
 
-The E5 encoder ranks well but squeezes all cosines into about 0.7 to 1.0, being trained with a softmax at
-temperature 0.01 (Wang et al. 2024, "Multilingual E5 Text Embeddings"). Scores are therefore a softmax over
-the cosines; its temperature is a choice (wider than in training, so that near ties show as such), not a
-calibration: the order of the scores means something, their exact size does not.
+The E5 encoder ranks well, but all its cosines are between about 0.7 and 1.0, because it was trained with a softmax at
+temperature 0.01 (Wang et al. 2024, "Multilingual E5 Text Embeddings"). Scores are therefore a softmax over the cosines.
+Its temperature is a choice (wider than in training, so that near ties are visible) and not a calibration: only the
+order of the scores is meaningful, not their exact values.
 """
 
 import math
@@ -18,8 +18,8 @@ TEMPERATURE = 0.02
 def score(encoder: Encoder, text: str, hypotheses: Mapping[str, Sequence[str]]) -> dict[str, float]:
     """A score per label, adding up to 1, from sentences that would be close to ``text`` if the label held.
 
-    A label's cosine is the mean over its sentences, so that no single wording decides. The text is encoded as
-    a query, the sentences as passages: of the two ways tried, the one that separated labels better.
+    A label's cosine is the mean over its sentences, so that no single wording decides. The text is encoded as a query,
+    the sentences as passages, which separated labels better than the reverse.
     """
     sentences = [sentence for wordings in hypotheses.values() for sentence in wordings]
     vectors = iter(encoder.encode(sentences, "passage"))

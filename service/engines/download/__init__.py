@@ -1,1 +1,1 @@
-"""Fetching a model beside the service."""
+"""Download a model while the service runs."""

@@ -44,7 +44,7 @@ class Source:
         return f'modelscope download --model {self.model} --local_dir "${self.variable}"'
 
 
-def is_wanted(directory: Path) -> bool:
+def may_download(directory: Path) -> bool:
     """Whether a download would replace nothing at ``directory``: it is missing or empty, and beside it there is no
     archive that somebody may be about to unpack."""
     try:

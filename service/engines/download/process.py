@@ -1,9 +1,9 @@
 """The download: ``python -m service.engines.download.process SOCKET PARENT KIND MODEL DIRECTORY``.
 
-The files arrive in a directory of their own beside DIRECTORY, which gets its name once they are all there and checked:
-a download that was killed is never taken for a model, and the next one goes on where it stopped. One process at a time
-downloads; the others wait for its lock, which the kernel takes back however it ends. Each line on the socket is JSON:
-how far it is, and at last ``done`` or ``failed``.
+The files arrive in a directory of their own beside DIRECTORY, which is renamed to DIRECTORY once they are complete and
+checked: a killed download is never mistaken for a model, and the next one resumes it. One process downloads at a time;
+the others wait for its lock, which the kernel releases however it ends. Each line on the socket is JSON: the progress,
+and finally ``done`` or ``failed``.
 """
 
 import ctypes
@@ -28,7 +28,7 @@ from service.engines.download import client
 from service.engines.interface import EngineUnavailableError, not_installed
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
-_LOOK = 1.0  # seconds between two looks at how far it is
+_LOOK = 1.0  # seconds between two progress messages
 _BESIDE_WEIGHTS = (
     "config.json",
     "configuration.json",
@@ -37,12 +37,12 @@ _BESIDE_WEIGHTS = (
     "tokenizer_config.json",
     "special_tokens_map.json",
 )
-# The same weights in two forms: the first that the hub has.
+# The same weights in two formats: take the first that the hub has.
 _WEIGHTS = (("model", ".safetensors"), ("pytorch_model", ".bin"))
 
 
 class _FailedError(Exception):
-    """Why there is no model; no path in it."""
+    """Why there is no model; without paths, because it goes to clients."""
 
 
 @dataclass(frozen=True)
@@ -65,14 +65,14 @@ class _Channel:
 
 
 def main() -> None:
-    """Download, and say so."""
+    """Download, and report the progress."""
     number, parent, kind, model, directory = sys.argv[1:6]
     # Die with the worker, however it dies.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != int(parent):
         os._exit(0)
     leave_signals_to_the_worker()
-    # What the hub's client would log is in what is said of a failure.
+    # The failure message contains what the hub's client would log.
     logging.disable()
     channel = _Channel(int(number))
     try:
@@ -84,7 +84,7 @@ def main() -> None:
         channel.say(state="failed", detail=_reason(error), cause=_line(_first(error)))
     else:
         channel.say(state="done")
-    # At once: the threads of the hub's client would be waited for.
+    # _exit, because a normal exit waits for the threads of the hub's client.
     os._exit(0)
 
 
@@ -105,8 +105,8 @@ def _fill(target: Path, kind: str, model: str, channel: _Channel) -> None:
         ) from error
     for _ in _while_taken(lock):
         channel.say(state="waiting", done=_bytes_in(arriving), total=_total(staging))
-    # Whoever had the lock may have brought it, and taken the directory beside it away.
-    if client.is_wanted(target):
+    # The previous owner of the lock may have completed the download and removed the directory.
+    if client.may_download(target):
         arriving.mkdir(parents=True, exist_ok=True)
         files = _download(arriving, staging, model, channel)
         _check(arriving, files, kind)
@@ -130,7 +130,7 @@ def _while_taken(lock: int) -> Iterator[None]:
 
 
 def _download(arriving: Path, staging: Path, model: str, channel: _Channel) -> Sequence[_RemoteFile]:
-    # It would keep its locks in the home directory, which a service may not have.
+    # The hub's client would keep its locks in the home directory, which a service may not have.
     os.environ["MODELSCOPE_CACHE"] = str(staging / "cache")
     try:
         from modelscope.hub.api import HubApi
@@ -163,7 +163,7 @@ def _download(arriving: Path, staging: Path, model: str, channel: _Channel) -> S
 
 
 def needed(listing: Sequence[dict[str, Any]]) -> Sequence[_RemoteFile]:
-    """Of the hub's list of a model's files those that are needed, which must hold a configuration and weights."""
+    """The needed ones of the hub's list of files, which must include a configuration and weights."""
     there = {
         str(entry["Path"]): _RemoteFile(str(entry["Path"]), int(entry.get("Size") or 0))
         for entry in listing
@@ -186,7 +186,7 @@ def needed(listing: Sequence[dict[str, Any]]) -> Sequence[_RemoteFile]:
 
 
 def _check(arriving: Path, files: Sequence[_RemoteFile], kind: str) -> None:
-    """Hashes have been compared by the hub's client."""
+    """Check that the files are complete. The hub's client has compared their hashes."""
     for file in files:
         path = arriving / file.name
         size = path.stat().st_size if path.is_file() else 0
@@ -208,7 +208,7 @@ def _check(arriving: Path, files: Sequence[_RemoteFile], kind: str) -> None:
 
 
 def _keep(arriving: Path, files: Sequence[_RemoteFile]) -> None:
-    """Only ``files`` stay, and they outlast a power cut."""
+    """Remove everything but ``files``, and flush them to the disk."""
     names = {file.name for file in files}
     for path in arriving.iterdir():
         if path.is_dir():
@@ -247,7 +247,7 @@ def _total(staging: Path) -> int:
 
 
 def _first(error: BaseException) -> BaseException:
-    """Of a download of several files that failed, the error of the first file."""
+    """The error of the first file of a failed download."""
     failures = getattr(error, "failed_files", None)
     return next(iter(failures.values())) if isinstance(failures, dict) and failures else error
 

@@ -49,7 +49,7 @@ class JsonChannel:
     def __init__(self, channel: socket.socket, pid: int) -> None:
         self._channel = channel
         self._pid = pid
-        self._arrived = bytearray()
+        self._buffer = bytearray()
 
     def send(self, members: dict[str, Any]) -> None:
         """Send one message.
@@ -73,7 +73,7 @@ class JsonChannel:
             LostError: the process has ended, does nothing, or does not answer in time; it may still run.
         """
         liveness = Liveness(self._pid)
-        while b"\n" not in self._arrived:
+        while b"\n" not in self._buffer:
             left = until - time.monotonic()
             self._channel.settimeout(max(0.001, min(_LIVENESS_CHECK, left)))
             try:
@@ -89,9 +89,9 @@ class JsonChannel:
                 part = b""
             if not part:
                 raise LostError(LossReason.ENDED, "ended")
-            self._arrived += part
-        line, _, rest = bytes(self._arrived).partition(b"\n")
-        self._arrived = bytearray(rest)
+            self._buffer += part
+        line, _, rest = bytes(self._buffer).partition(b"\n")
+        self._buffer = bytearray(rest)
         message: dict[str, Any] = json.loads(line.decode("utf-8", "surrogatepass"))
         return message
 

@@ -1,8 +1,8 @@
-"""The encoder itself: BERT's forward pass over texts laid end to end, without padding.
+"""BERT's forward pass over concatenated texts, without padding.
 
-The tokens of a batch are the rows of one matrix, so that every linear layer computes on them at once and on nothing
-else. Only attention looks at texts one by one: those of one length together, as they lie. Where the vector is that of
-``[CLS]``, the last layer computes it for ``[CLS]`` alone.
+The tokens of a batch are the rows of one matrix, so every linear layer computes on all of them at once and on nothing
+else. Only attention works on single texts: those of one length together. If the vector is that of ``[CLS]``, the last
+layer computes ``[CLS]`` alone.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ MakeLinear = Callable[..., Linear]
 
 
 class Norm:
-    """Layer normalisation, in float32 whatever the products are in."""
+    """Layer normalisation, in float32 whatever the type of the products."""
 
     def __init__(self, weights: Weights, name: str, size: int, epsilon: float, device: torch.device) -> None:
         self._weight = weights.copy(f"{name}.weight", size).to(device)
@@ -50,7 +50,7 @@ class Attention:
         *,
         first_only: bool,
     ) -> None:
-        """``first_only``: attention of each text's first token alone, over all tokens of the text."""
+        """``first_only``: compute only each text's first token, with attention over all tokens of the text."""
         hidden = configuration.hidden
         self._heads = configuration.heads
         names = [f"{name}.self.{part}" for part in ("query", "key", "value")]
@@ -59,7 +59,7 @@ class Attention:
             with weights.stacked(names[:1], hidden, hidden) as (weight, bias):
                 self._query = make(weight, bias)
             names = names[1:]
-        # One product for all three, or both, which read the same rows.
+        # One product for all three, or both, because they read the same rows.
         with weights.stacked(names, hidden, hidden) as (weight, bias):
             self._project = make(weight, bias)
         self._parts = len(names)
@@ -76,7 +76,7 @@ class Attention:
         projected.copy_(self._project(x))
 
     def query(self, first: torch.Tensor) -> torch.Tensor:
-        """The query of each text's first row, where attention is of those alone."""
+        """The query of each text's first row, if only those are computed."""
         assert self._query is not None  # noqa: S101  for mypy
         return self._query(first)
 
@@ -99,7 +99,7 @@ class Attention:
         target[:, :, share.heads].copy_(answer.transpose(1, 2))
 
     def joined(self, x: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
-        """Rows ``x`` with what attention made of them."""
+        """Rows ``x`` with the output of attention added and normalised."""
         return self._norm(x + self._out(mixed))
 
 
@@ -145,7 +145,7 @@ class Texts:
         starts = numpy.cumsum([0, *lengths[:-1]])
         self.firsts = torch.from_numpy(starts).to(device)
         self.places = torch.cat([torch.arange(length) for length in lengths]).to(device)
-        self.rows = -(-sum(lengths) // GRANULE) * GRANULE  # the last ones are of no text
+        self.rows = -(-sum(lengths) // GRANULE) * GRANULE  # the last ones belong to no text
         self.parts = rows.parts(self.rows)
         runs: list[tuple[int, int, int, int]] = []
         for length, same in groupby(enumerate(lengths), key=lambda pair: pair[1]):
@@ -155,7 +155,7 @@ class Texts:
             for first in range(places[0], places[-1] + 1, step):
                 count = min(step, places[-1] + 1 - first)
                 runs.append((int(starts[first]), first, count, length))
-        # Few texts: their heads can be shared, too.
+        # With few texts, share their heads among the threads too.
         pieces = rows.pieces(len(runs)) if len(self.parts) > 1 else 1
         edges = [heads * index // pieces for index in range(pieces + 1)]
         cuts = [slice(begin, end) for begin, end in pairwise(edges)]
@@ -188,7 +188,7 @@ class GteModel:
             self._words = self._words.to(torch.bfloat16)
         self._words = self._words.to(self.device)
         places = weights.copy("embeddings.position_embeddings.weight", configuration.positions, hidden)
-        # Every token is of the first kind: ModelScope's pipeline encodes one text at a time.
+        # Every token has type 0: ModelScope's pipeline encodes one text at a time.
         with weights.tensor("embeddings.token_type_embeddings.weight", configuration.kinds, hidden) as kinds:
             self._places = (places + kinds[0]).to(self.device)
         self._norm = Norm(weights, "embeddings.LayerNorm", hidden, configuration.epsilon, self.device)
@@ -206,7 +206,7 @@ class GteModel:
             )
             layers[index] = attention, Feed(weights, name, configuration, make, self.device)
 
-        # Side by side, too: packing int8 weights is oneDNN's slowest way to move bytes.
+        # In parallel too: packing int8 weights is slow.
         self._rows.each(read, range(configuration.layers))
         self._rows.end_threads()
         self._layers = [layers[index] for index in range(configuration.layers)]
@@ -237,7 +237,7 @@ class GteModel:
         """The vector of each sequence of tokens, in order: float32, one row each.
 
         Raises:
-            IndexError: a token is not of the vocabulary. ValueError: a sequence is empty or too long.
+            IndexError: a token is not in the vocabulary. ValueError: a sequence is empty or too long.
         """
         order = sorted(range(len(sequences)), key=lambda index: len(sequences[index]))
         lengths = [len(sequences[index]) for index in order]
@@ -256,7 +256,7 @@ class GteModel:
         return vectors
 
     def _encoded(self, x: torch.Tensor, texts: Texts) -> torch.Tensor:
-        """The last layer's rows: of all tokens, or of ``[CLS]`` alone."""
+        """The last layer's rows: all tokens, or ``[CLS]`` alone."""
         attention, feed = self._layers[0]
         projected = attention.room(len(x), x)
         self._rows.each(lambda part: attention.project(x[part], projected[part]), texts.parts)

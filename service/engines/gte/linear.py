@@ -1,4 +1,4 @@
-"""Linear layers for each serving precision, their weights in the form that the kernels read.
+"""Linear layers for each serving precision, with weights in the layout that the kernels read.
 
 - ``Packed``: oneDNN's own blocked layout, made once; its product runs at 86 to 98 % of the machine's rate from 32 rows
   on, where MKL on the plain layout needs some hundred rows. float32 anywhere, bfloat16 where the processor has
@@ -6,7 +6,7 @@
 - ``Stored``: bfloat16 weights on a processor without such instructions: half the memory, products in float32 from one
   layer's weights at a time. The conversion reads the weights once a batch.
 - ``Quantized``: 8-bit weights, a scale for each output channel, and 8-bit activations, a scale for each token.
-- ``Plain``: torch's own, for a GPU.
+- ``Plain``: torch's own product, for a GPU.
 """
 
 from typing import Any, Protocol
@@ -14,16 +14,16 @@ from typing import Any, Protocol
 import torch
 from torch.nn import functional
 
-# Rows for which oneDNN chooses the layout; the products are as fast with other numbers of rows.
+# oneDNN chooses the layout for this number of rows; the products are as fast with other numbers.
 _ROWS = 512
 # GELU's lowest value is -0.16997.
 _LEAST_GELU = -0.17
 
 
 class Linear(Protocol):
-    """``x @ weight.T + bias``, followed by GELU (with erf, as BERT has it) where the layer was made so."""
+    """``x @ weight.T + bias``, followed by GELU (with erf, as in BERT) if the layer was created with it."""
 
-    kind: torch.dtype  # of what comes out
+    kind: torch.dtype  # of the result
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """``x``: float32, one row a token. Of ``kind``."""
@@ -64,7 +64,7 @@ class Plain:
 class Stored:
     """bfloat16 weights, float32 products. For one thread: not for ``ParallelRows``."""
 
-    # One layer's weights in float32, shared by all layers: they are used one after the other.
+    # One layer's weights in float32: a buffer shared by all layers, which run one after the other.
     _unpacked: torch.Tensor | None = None
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor, *, gelu: bool) -> None:
@@ -87,23 +87,24 @@ class Quantized:
     """oneDNN's 8-bit product: signed weights with a scale for each output channel, unsigned activations with a scale
     for each row.
 
-    A scale for each row of ``x`` rather than one for all: with one, the largest value of any token in the batch
-    coarsens every other, and a text's vector would depend on its company. oneDNN takes no scale by row, so it is told
-    a scale of 1, and the rows are scaled afterwards.
+    Each row of ``x`` has its own scale: with one for all, the largest value of any token in the batch would coarsen
+    every other, and a text's vector would depend on the other texts. oneDNN has no scale by row, so it gets a scale of
+    1, and the rows are scaled afterwards.
 
-    Activations of either sign have their zero at 128. Those that GELU made are never below -0.17: for them -0.17 is
-    level 0, so that the levels are twice as fine. What either zero adds to a product is a constant of the channel.
+    Activations of either sign have their zero at 128. Those after GELU are never below -0.17: for them -0.17 is level
+    0, so that the levels are twice as fine. The contribution of either zero to a product is a constant of the
+    channel.
 
-    Some channels of a transformer are many times as wide as the others and would take their levels. What is wide is
-    read with small weights, so the columns of the weights tell which: the activations are multiplied by the columns'
-    root mean square, and the weights divided by it (the idea of SmoothQuant, Xiao et al. 2023, without its calibration
-    texts).
+    Some channels of a transformer have values many times as large as the others, which would lose their precision.
+    Large channels have small weights, so the columns of the weights identify them: the activations are multiplied by
+    the columns' root mean square, and the weights divided by it (the idea of SmoothQuant, Xiao et al. 2023, without
+    its calibration texts).
     """
 
     def __init__(
         self, weight: torch.Tensor, bias: torch.Tensor, *, gelu: bool, after_gelu: bool = False
     ) -> None:
-        """``gelu``: followed by GELU; ``after_gelu``: ``x`` is what GELU made."""
+        """``gelu``: followed by GELU; ``after_gelu``: ``x`` is the output of GELU."""
         self.kind = torch.float32
         columns = weight.square().mean(dim=0).sqrt_().clamp_min_(1e-12)
         self._widths = (columns / columns.mean()).clamp_(0.05, 20)
@@ -123,7 +124,7 @@ class Quantized:
         self._gelu = gelu
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        # The fewest and quickest passes over the values that torch has: they take as long as half the product.
+        # As few and as fast passes over the values as torch offers: they take as long as half the product.
         if self._shift is None:
             x = x * self._widths
             scale = _largest(x).clamp_min_(1e-12).div_(127)
@@ -132,7 +133,7 @@ class Quantized:
             x = torch.addcmul(self._shift, x, self._widths)
             scale = x.amax(dim=1, keepdim=True).clamp_min_(1e-12).div_(255)
             x.mul_(scale.reciprocal()).add_(0.5)
-        # By way of 32 bits twice as fast as at once.
+        # Via 32 bits: twice as fast as directly.
         levels = x.to(torch.int32).to(torch.uint8)
         y: torch.Tensor = torch.ops.onednn.qlinear_pointwise(
             levels,
@@ -159,6 +160,6 @@ def _largest(x: torch.Tensor) -> torch.Tensor:
 
 
 def supports_bfloat16() -> bool:
-    """Whether oneDNN has bfloat16 kernels for this processor. It says what would run at all, not how fast."""
+    """Whether oneDNN has bfloat16 kernels for this processor, however slow."""
     answer: Any = torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return bool(answer)

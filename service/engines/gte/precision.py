@@ -1,4 +1,4 @@
-"""Which precision this machine serves best, from a measurement rather than from the processor's name."""
+"""Choose the precision for this machine, by measurement and not by the processor's name."""
 
 import time
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from service.engines.gte.linear import Packed, supports_bfloat16
 
 Precision = Literal["float32", "bfloat16", "int8"]
 
-# bfloat16 has to be this much faster before its lower agreement with float32 is accepted unasked.
+# bfloat16 agrees less with float32, so by default it must be faster by this factor.
 _WORTH_IT = 1.2
 _ROWS, _COLUMNS = 128, 1024
 _TIMES = 3
@@ -19,7 +19,7 @@ _TIMES = 3
 
 @dataclass(frozen=True)
 class Measured:
-    """Rates of a matrix product in GFLOP/s; ``bfloat16`` is None where oneDNN has no such product for the processor."""
+    """Rates of a matrix product in GFLOP/s; ``bfloat16`` is None if oneDNN has no such product for the processor."""
 
     float32: float
     bfloat16: float | None
@@ -33,9 +33,9 @@ def measure() -> Measured:
 
 
 def choose(measured: Measured) -> Precision:
-    """bfloat16 where its products are at least 1.2 times as fast as those of float32, else float32.
+    """bfloat16 if its products are at least 1.2 times as fast as those of float32, else float32.
 
-    int8 is never chosen: its agreement with float32 is the operator's to accept.
+    int8 is never chosen: whether its agreement with float32 suffices is for the operator to decide.
     """
     if measured.bfloat16 is not None and measured.bfloat16 >= _WORTH_IT * measured.float32:
         return "bfloat16"
@@ -43,9 +43,9 @@ def choose(measured: Measured) -> Precision:
 
 
 def products(precision: Precision, measured: Measured | None) -> Precision:
-    """What a layer of ``precision`` is computed in. bfloat16 weights do without bfloat16 products where those are slow:
-    oneDNN also has kernels that only imitate them (AVX-512 without its bfloat16 instructions: a fifth of float32's
-    rate). ``measured``: None on a GPU."""
+    """The type in which a layer of ``precision`` is computed. bfloat16 weights get float32 products if bfloat16
+    products are slow: oneDNN also has kernels that only emulate them (AVX-512 without its bfloat16 instructions: a
+    fifth of float32's rate). ``measured``: None on a GPU."""
     if precision != "bfloat16" or measured is None:
         return precision
     is_quick = measured.bfloat16 is not None and measured.bfloat16 >= measured.float32
@@ -72,9 +72,9 @@ def _rate(kind: torch.dtype) -> float:
 
 def _best_of(times: int, run: Callable[[], object]) -> float:
     run()
-    taken = []
+    durations = []
     for _ in range(times):
         started = time.perf_counter()
         run()
-        taken.append(time.perf_counter() - started)
-    return min(taken)
+        durations.append(time.perf_counter() - started)
+    return min(durations)

@@ -1,4 +1,4 @@
-"""What the worker and its engine process say to each other: frames of bytes over a socket pair.
+"""The protocol between the web worker and its engine process: frames of bytes over a socket pair.
 
 A frame is a kind, the number of the batch it belongs to, the length of its payload, and the payload. Numbers are in
 the machine's own byte order: both ends are the same program on the same machine.
@@ -15,29 +15,29 @@ import numpy
 from service.engines.gte.tokens import Tokens
 
 _HEADER = struct.Struct("=BQQ")
-_LARGEST = 1 << 30  # bytes; a longer frame is a broken one
+_LARGEST = 1 << 30  # bytes; a longer frame is malformed
 
 Vectors = numpy.ndarray[Any, numpy.dtype[numpy.float32]]
 
 
 class Kind(IntEnum):
-    """What a frame is. The engine sends the first three, the worker the last."""
+    """The kind of a frame. The engine sends the first three, the worker the last."""
 
-    READY = 1  # JSON: what was loaded; comes once
+    READY = 1  # JSON: the facts of the loaded model; sent once
     VECTORS = 2  # float32, one row a text
     FAILED = 3  # UTF-8: why this batch failed; the engine goes on
     BATCH = 4  # int32: the number of texts, their lengths, their tokens
 
 
 class ClosedError(Exception):
-    """The other side is gone."""
+    """The other side has closed the channel."""
 
 
 def send(channel: socket.socket, kind: Kind, number: int, payload: bytes) -> None:
     """Send one frame.
 
     Raises:
-        ClosedError: the other side is gone. TimeoutError: the channel's time-out, if it has one, is over.
+        ClosedError: the other side has closed the channel. TimeoutError: the channel's time-out expired.
     """
     try:
         channel.sendall(_HEADER.pack(kind, number, len(payload)) + payload)
@@ -48,32 +48,32 @@ def send(channel: socket.socket, kind: Kind, number: int, payload: bytes) -> Non
 
 
 class Receiver:
-    """The frames that arrive on a channel; what has arrived of one is kept over a time-out."""
+    """Receives frames from a channel; a partial frame is kept over a time-out."""
 
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
-        self._arrived = bytearray()
+        self._buffer = bytearray()
 
     def receive(self) -> tuple[Kind, int, bytes]:
         """The next frame.
 
         Raises:
-            ClosedError: the other side is gone, or sends what is no frame. TimeoutError: as in ``send``.
+            ClosedError: the other side has closed the channel, or sent a malformed frame. TimeoutError: as in ``send``.
         """
         self._until(_HEADER.size)
-        kind, number, length = _HEADER.unpack_from(self._arrived)
+        kind, number, length = _HEADER.unpack_from(self._buffer)
         if length > _LARGEST:
             raise ClosedError("a frame is too long")
         self._until(_HEADER.size + length)
-        payload = bytes(self._arrived[_HEADER.size : _HEADER.size + length])
-        del self._arrived[: _HEADER.size + length]
+        payload = bytes(self._buffer[_HEADER.size : _HEADER.size + length])
+        del self._buffer[: _HEADER.size + length]
         try:
             return Kind(kind), number, payload
         except ValueError:
             raise ClosedError(f"a frame is of the kind {kind}") from None
 
     def _until(self, size: int) -> None:
-        while len(self._arrived) < size:
+        while len(self._buffer) < size:
             try:
                 part = self._channel.recv(1 << 20)
             except TimeoutError:
@@ -82,7 +82,7 @@ class Receiver:
                 raise ClosedError(str(error)) from None
             if not part:
                 raise ClosedError("the channel was closed")
-            self._arrived += part
+            self._buffer += part
 
 
 def pack_batch(sequences: Sequence[Tokens]) -> bytes:
@@ -95,7 +95,7 @@ def unpack_batch(payload: bytes) -> list[Tokens]:
     """The sequences of a BATCH.
 
     Raises:
-        ValueError: the payload does not hold what it announces.
+        ValueError: the payload is inconsistent.
     """
     numbers = numpy.frombuffer(payload, dtype=numpy.int32)
     count = int(numbers[0]) if len(numbers) else 0
@@ -114,6 +114,6 @@ def unpack_vectors(payload: bytes, count: int) -> Vectors:
     """The rows of a VECTORS for ``count`` texts.
 
     Raises:
-        ValueError: they are not so many.
+        ValueError: the number is another.
     """
     return numpy.frombuffer(payload, dtype=numpy.float32).reshape(count, -1)

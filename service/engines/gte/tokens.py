@@ -1,6 +1,6 @@
-"""Texts to tokens, as the checkpoint's own BertTokenizerFast would, without transformers or torch.
+"""Tokenize texts as the checkpoint's own BertTokenizerFast does, without transformers or torch.
 
-``tokenizers`` is the library underneath it; it is written in Rust and releases the interpreter lock. Equality with
+``tokenizers`` is the library underneath; it is written in Rust and releases the interpreter lock. Equality with
 ``AutoTokenizer`` on the same directory is a test (tests/system/test_gte_vectors.py).
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy
 
-# The requests run side by side already; a pool of threads inside each would only compete with the engine.
+# Requests already run in parallel; a pool of threads inside each would only compete with the engine.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 Tokens = numpy.ndarray[Any, numpy.dtype[numpy.int32]]
@@ -32,15 +32,17 @@ class Tokenizer:
         """
         from tokenizers import Tokenizer as Fast
 
-        described = directory / "tokenizer.json"
+        tokenizer_file = directory / "tokenizer.json"
         self.window = window
-        self._fast = Fast.from_file(str(described)) if described.is_file() else _of_vocabulary(directory)
+        self._fast = (
+            Fast.from_file(str(tokenizer_file)) if tokenizer_file.is_file() else _of_vocabulary(directory)
+        )
         self._fast.no_padding()
         self._fast.no_truncation()
 
     def encode(self, texts: Sequence[str]) -> list[Tokens]:
-        """The tokens of each text, with ``[CLS]`` and ``[SEP]``, cut at the window as ModelScope's pipeline cuts
-        them: the text loses its end, ``[SEP]`` stays."""
+        """The tokens of each text, with ``[CLS]`` and ``[SEP]``, truncated to the window as ModelScope's pipeline
+        does: the text loses its end, ``[SEP]`` stays."""
         sequences = []
         for encoding in self._fast.encode_batch([_encodable(text) for text in texts]):
             ids = encoding.ids
@@ -55,17 +57,17 @@ class Tokenizer:
 
 
 def _encodable(text: str) -> str:
-    # A lone surrogate is no Unicode text, and Rust takes none.
+    # A lone surrogate is not valid Unicode text, and Rust refuses it.
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _of_vocabulary(directory: Path) -> Any:
-    """What transformers' BertConverter makes of a vocabulary and a tokenizer_config.json."""
+    """The tokenizer that transformers' BertConverter makes from a vocabulary and a tokenizer_config.json."""
     from tokenizers import Tokenizer as Fast
     from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
-    described = directory / "tokenizer_config.json"
-    config: dict[str, Any] = json.loads(described.read_bytes()) if described.is_file() else {}
+    config_file = directory / "tokenizer_config.json"
+    config: dict[str, Any] = json.loads(config_file.read_bytes()) if config_file.is_file() else {}
 
     def special(name: str, default: str) -> str:
         value = config.get(name, default)
@@ -76,7 +78,7 @@ def _of_vocabulary(directory: Path) -> Any:
         special("cls_token", "[CLS]"),
         special("sep_token", "[SEP]"),
     )
-    # Python's idea of a line, as transformers reads the file, not splitlines(): U+0085 is a token of some vocabularies.
+    # Split at line feeds, as transformers does; splitlines() also splits at U+0085, a token of some vocabularies.
     lines = (directory / "vocab.txt").read_text(encoding="utf-8").split("\n")
     if lines[-1] == "":
         lines.pop()

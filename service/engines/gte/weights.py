@@ -1,4 +1,4 @@
-"""The tensors of a checkpoint, one at a time, each gone from memory once it is let go."""
+"""Read the tensors of a checkpoint one at a time, each in memory only while it is used."""
 
 import ctypes
 import json
@@ -15,12 +15,12 @@ import torch
 _HEADER_LIMIT = 16 << 20  # bytes of a safetensors header
 _DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "F64": torch.float64}
 _MADV_DONTNEED = 4
-# Names of older checkpoints, as transformers still reads them.
+# Names in older checkpoints, which transformers still reads.
 _OLD_NAMES = {".LayerNorm.weight": ".LayerNorm.gamma", ".LayerNorm.bias": ".LayerNorm.beta"}
 
 
 class CheckpointError(Exception):
-    """The files do not hold the model; the message names the file or the tensor, without its directory."""
+    """The files do not contain the model; the message names the file or the tensor, without its directory."""
 
 
 class _WeightsFile(Protocol):
@@ -32,7 +32,7 @@ class _WeightsFile(Protocol):
 
 
 class Weights:
-    """The tensors of a directory's checkpoint by their name inside the encoder (``embeddings....``)."""
+    """The tensors of a directory's checkpoint by their names in the encoder (``embeddings....``)."""
 
     def __init__(self, directory: Path) -> None:
         """Open the checkpoint: safetensors if there is one, else ``pytorch_model.bin``; whole or in shards.
@@ -56,7 +56,7 @@ class Weights:
         """The tensor ``name`` as float32, for the duration of the block.
 
         Raises:
-            CheckpointError: it is not there, or not of ``shape``.
+            CheckpointError: it does not exist, or not with ``shape``.
         """
         key = self._prefix + name
         for new, old in _OLD_NAMES.items():
@@ -93,7 +93,7 @@ class Weights:
         yield stack, bias
 
     def copy(self, name: str, *shape: int) -> torch.Tensor:
-        """A tensor to keep."""
+        """A copy of a tensor, to keep."""
         with self.tensor(name, *shape) as tensor:
             return tensor.clone()
 
@@ -108,7 +108,7 @@ def _parts(directory: Path) -> list[Path]:
                 names = set(json.loads(index.read_bytes())["weight_map"].values())
             except (ValueError, KeyError, TypeError, AttributeError):
                 raise CheckpointError(f"{index.name} is not an index of a checkpoint's parts") from None
-            # A part is a file of this directory: an index must not lead elsewhere.
+            # A part must be a file of this directory: an index must not lead elsewhere.
             if not all(isinstance(name, str) and Path(name).name == name for name in names):
                 raise CheckpointError(f"{index.name} names a part outside the model's directory")
             missing = [name for name in sorted(names) if not (directory / name).is_file()]
@@ -121,7 +121,7 @@ def _parts(directory: Path) -> list[Path]:
 class _Safetensors:
     """A safetensors file: 8 bytes with the header's length, the header in JSON, the tensors (its README, "Format").
 
-    Read rather than mapped: what is mapped counts as this process's memory until it is unmapped.
+    Read and not mapped: mapped pages count as this process's memory until they are unmapped.
     """
 
     def __init__(self, path: Path) -> None:
@@ -166,11 +166,11 @@ class _Safetensors:
         return tensor
 
     def release(self, name: str) -> None:
-        """Nothing is held."""
+        """Nothing to release."""
 
 
 class _Pickled:
-    """What ``torch.save`` wrote. Only tensors are taken out of the pickle (``weights_only``): it runs no code."""
+    """A file of ``torch.save``. Only tensors are read from the pickle (``weights_only``): it runs no code."""
 
     def __init__(self, path: Path) -> None:
         self._is_mapped = True
@@ -197,10 +197,10 @@ class _Pickled:
         return tensor
 
     def release(self, name: str) -> None:
-        """Give the mapped pages back, which would count as this process's memory as long as it lives."""
+        """Release the mapped pages, which would count as this process's memory for ever."""
         tensor = self._tensors[name]
         size = tensor.numel() * tensor.element_size()
-        # Whole pages only; the mapping is private and was never written, so they can be read again.
+        # Whole pages only. The mapping is private and unmodified, so they can be read again.
         begin = math.ceil(tensor.data_ptr() / mmap.PAGESIZE) * mmap.PAGESIZE
         end = (tensor.data_ptr() + size) // mmap.PAGESIZE * mmap.PAGESIZE
         if self._is_mapped and end > begin:

@@ -1,6 +1,6 @@
-"""ModelScope's pipeline, and the scores that it computes and does not tell. Only the engine process imports this.
+"""ModelScope's pipeline, and the scores that it computes but does not return. Only the engine process imports this.
 
-How a task is put to the model is its card's: a schema of types to look for; labels as ``labels,with,commas|text``
+The form of each task is that of the model's card: a schema of types to look for; labels as ``labels,with,commas|text``
 with the schema ``{"分类": null}`` or ``{"情感分类": null}``; a question as the only type.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from service.engines.interface import WindowExceededError
 
-# Of a prompt that is too long, this many tokens from its beginning and as many from its end are read.
+# Of a prompt that is too long, the model reads this many tokens from its beginning and as many from its end.
 _KEPT_OF_PROMPT = 60
 
 Span = dict[str, Any]  # type, text, start, end
@@ -23,7 +23,7 @@ class OutOfTimeError(Exception):
 
 
 def import_all() -> None:
-    """What every pipeline needs: seconds.
+    """Import what every pipeline needs, which takes seconds.
 
     Raises:
         ImportError: torch or modelscope is not installed.
@@ -31,7 +31,7 @@ def import_all() -> None:
     import modelscope.pipelines.nlp.siamese_uie_pipeline  # noqa: F401
     import torch
 
-    # The pipeline asks for threads of the tokenizer's, which a fork would not survive; a text is tokenized in no time.
+    # The pipeline enables the tokenizer's threads, which do not survive a fork and are not worth it.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     torch.set_num_threads(1)
 
@@ -39,10 +39,10 @@ def import_all() -> None:
 class UninluModel:
     """The pipeline, for one thread.
 
-    ModelScope's reads a text in windows of 384 tokens that begin 352 apart, so of a long one nothing is lost; but a
-    prompt stands in one window of 128 and is cut at its end without a word (modelscope 1.40,
-    ``SiameseUiePipeline.tokenize_sample``). Labels are a part of the text, so that what is beyond the first window
-    would not count for them. What does not fit is refused here.
+    ModelScope's pipeline reads a text in windows of 384 tokens that begin 352 apart, so it reads a long one completely.
+    But a prompt has one window of 128 tokens and is truncated silently (modelscope 1.40,
+    ``SiameseUiePipeline.tokenize_sample``). Labels are part of the text, so for them the text beyond the first window
+    would not count. This class refuses what does not fit.
     """
 
     def __init__(self, directory: Path, task: str, *, trusts_code: bool) -> None:
@@ -52,7 +52,7 @@ class UninluModel:
 
             self._pipeline: Any = build(task, model=str(directory), device="cpu", trust_remote_code=True)
         else:
-            # The class itself: the factory looks publishers up on the network, and would run the code of some.
+            # Not by the factory, which looks publishers up on the network and would run the code of some.
             from modelscope.pipelines.nlp.siamese_uie_pipeline import SiameseUiePipeline
 
             self._pipeline = SiameseUiePipeline(model=str(directory), device="cpu")
@@ -68,23 +68,23 @@ class UninluModel:
             self._pipeline.preprocessor = self._tokenize_whole_prompts
 
     def warm_up(self) -> None:
-        """Compute once, so that no request waits for what is done the first time."""
+        """Compute once, so that no request waits for initialisation."""
         self.paths("预热", {"预热": None}, every_prefix=False, seconds=math.inf)
 
     def paths(
         self, text: str, schema: dict[str, Any], *, every_prefix: bool, seconds: float
     ) -> list[list[Span]]:
-        """What the schema finds: one list of spans a path, from the first level to the last."""
+        """The results of the schema: one list of spans a path, from the first level to the last."""
         self._deadline = time.monotonic() + seconds
-        found = self._pipeline(text, schema=schema, output_all_prefix=every_prefix)["output"]
+        paths = self._pipeline(text, schema=schema, output_all_prefix=every_prefix)["output"]
         paths = [
             [
                 {"type": one["type"], "text": one["span"], "start": one["offset"][0], "end": one["offset"][1]}
                 for one in path
             ]
-            for path in found
+            for path in paths
         ]
-        # The pointers may fall on the special tokens at both ends, which are no text.
+        # The pointers may be at the special tokens at both ends, which are not text.
         return [path for path in paths if all(one["start"] < one["end"] for one in path)]
 
     def choose(self, text: str, labels: list[str], question: str, seconds: float) -> dict[str, float]:
@@ -106,8 +106,8 @@ class UninluModel:
         return {label: weight / sum(weights.values()) for label, weight in weights.items()}
 
     def find(self, text: str, question: str, seconds: float) -> Span:
-        """The best answer to ``question`` with its score, the sigmoid of the pointers' mean; an empty one where the
-        model finds none.
+        """The best answer to ``question`` with its score, the sigmoid of the pointers' mean; an empty one if the model
+        finds none.
 
         Raises:
             WindowExceededError: the question is too long.
@@ -132,8 +132,8 @@ class UninluModel:
             )
 
     def _tokenize_whole_prompts(self, texts: list[str], **options: Any) -> Any:
-        """In place of the pipeline's tokenizer. A prompt ends with what is asked for, after the answers of the levels
-        above; where one of those is too long, it is what loses its middle."""
+        """Replaces the pipeline's tokenizer. A prompt ends with the name asked for, after the answers of the levels
+        above; if one of those is too long, drop its middle."""
         longest = options.get("max_length")
         if longest is not None:
             texts = [self._shortened(text, longest) for text in texts]
@@ -146,14 +146,14 @@ class UninluModel:
         return prompt[: offsets[_KEPT_OF_PROMPT][1]] + prompt[offsets[-_KEPT_OF_PROMPT - 1][0] :]
 
     def _keep_scores(self, text: str, offsets: Any, head_probs: Any, tail_probs: Any) -> Any:
-        # Called once a type and level, so that a schema which finds too much is given up in time.
+        # Called once a type and level: check the time, because a schema may find too much.
         if time.monotonic() > self._deadline:
             raise OutOfTimeError
         self._offsets, self._heads, self._tails = list(offsets), list(head_probs), list(tail_probs)
         return self._entities(text, offsets, head_probs, tail_probs)
 
     def _logit(self, start: int, end: int) -> float:
-        """Of the span, by the tokens that begin and end it; far below any other where no token does."""
+        """The score of the span, from the tokens that begin and end it; very low if no token does."""
         heads = [
             head for (at, to), head in zip(self._offsets, self._heads, strict=True) if at == start and to > at
         ]

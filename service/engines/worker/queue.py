@@ -49,7 +49,7 @@ class RequestQueue(ABC, Generic[JobT, BatchT]):
         self._changed = threading.Condition()
         # Looked up once: a lookup by label takes a lock.
         self._depth = metrics.QUEUE_DEPTH.labels(kind)
-        self._waited = metrics.QUEUE_WAIT.labels(kind)
+        self._wait_seconds = metrics.QUEUE_WAIT.labels(kind)
         # Why nothing is computed now, or None.
         self.failure: EngineUnavailableError | None = None
 
@@ -130,7 +130,7 @@ class RequestQueue(ABC, Generic[JobT, BatchT]):
     def _start(self, job: JobT) -> None:
         """The engine gets the first part of ``job``."""
         job.started = time.monotonic()
-        self._waited.observe(job.started - job.arrived)
+        self._wait_seconds.observe(job.started - job.arrived)
 
     def _left(self, job: JobT) -> float:
         """Seconds until the job has to be given up."""

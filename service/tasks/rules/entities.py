@@ -1,25 +1,24 @@
-"""From LAC's words to entities: which tags are names of what, and which words together name an event.
+"""Entities from LAC's words: which tags are names of which type, and which words together name an event.
 
 LAC marks names of persons (PER), places (LOC), organisations (ORG) and times (TIME) itself, works as ``nw``
-and other proper names as ``nz``; it has no tag for events and does not tell a country or a city from a river.
-The rules below add that. The types are those of OntoNotes 5 (PERSON, GPE, LOC, ORG, EVENT, WORK_OF_ART), with
+and other proper names as ``nz``; it has no tag for events and does not distinguish countries and cities from rivers.
+The rules below do. The types are those of OntoNotes 5 (PERSON, GPE, LOC, ORG, EVENT, WORK_OF_ART), with
 TIME for both its dates and times, and MISC for proper names that LAC does not class.
 
 Events. A word that ends in an event noun ("冬奥会", "博览会", "地震") is the head. Words that qualify it are
-joined from the left as long as they touch it: places, organisations, proper names, ordinals ("第29届"),
-seasons ("夏季"), and plain nouns ("国际", "进口"). What is joined must name the event, not merely describe
-it:
-  - a head that is itself a name of a recurring event ("冬奥会", "世界杯") stands alone or with what qualifies
-    it;
+joined from the left as long as they are adjacent: places, organisations, proper names, ordinals ("第29届"),
+seasons ("夏季"), and plain nouns ("国际", "进口"). The result must name the event, not merely
+describe it:
+  - a head that is itself a name of a recurring event ("冬奥会", "世界杯") needs no qualifier;
   - any other head needs a name or an ordinal among its qualifiers, or two plain nouns ("世界人工智能大会");
     so "参加了会议" and "发生8.0级地震" name no event.
 Plain nouns before the first name or ordinal are left out ("记者北京奥运会" -> "北京奥运会"). A date is an
 entity of its own, even before an event ("2022年" "北京冬奥会"), unless it is a bare number that serves as a
-name ("五四运动", "九一八事变"). An organisation whose name ends in an event noun is an event only under an
-ordinal ("第二十次全国代表大会"): without one it is the body, not a meeting of it.
+name ("五四运动", "九一八事变"). An organisation whose name ends in an event noun is an event only with an
+ordinal ("第二十次全国代表大会"): without one it is the organisation, not a meeting of it.
 
 Places. A place is geopolitical (GPE) unless its name ends in a natural or built feature ("江", "广场");
-provinces and cities whose names end so by chance ("浙江", "上海", "中山") are listed.
+provinces and cities whose names happen to end in one ("浙江", "上海", "中山") are listed.
 """
 
 import re
@@ -74,7 +73,7 @@ _EVENT_NAMES = [
     "双十一",
     "世界大战",
 ]
-# Nouns that make an event of what qualifies them.
+# Nouns that are heads of events.
 _EVENT_NOUNS = [
     "运动会",
     "锦标赛",
@@ -152,15 +151,15 @@ _ADMINISTRATIVE = frozenset(
 
 
 def is_geopolitical(place: str) -> bool:
-    """Whether a place that LAC marked is one with a government, as far as its name tells."""
+    """Whether a place that LAC marked has a government, judged by its name."""
     return place in _ADMINISTRATIVE or not _FEATURE.search(place)
 
 
 def entities_of(tokens: Sequence[Token]) -> list[Entity]:
-    """The entities in a text that LAC has segmented, in order, none overlapping another."""
+    """The entities in a text segmented by LAC, in order, without overlaps."""
     entities = []
     index = len(tokens) - 1
-    # From the right, so that the last head takes all that qualifies it: "第十四届全国人民代表大会第一次会议"
+    # From the right, so that the last head gets all its qualifiers: "第十四届全国人民代表大会第一次会议"
     # is one event.
     while index >= 0:
         first = _event_from(tokens, index)
@@ -186,12 +185,12 @@ def _type_of(token: Token) -> str | None:
 
 
 def _event_from(tokens: Sequence[Token], head: int) -> int | None:
-    """Index of the first word of the event whose head is ``tokens[head]``, or None if that heads none."""
+    """Index of the first word of the event whose head is ``tokens[head]``, or None if there is no event."""
     word = tokens[head]
     if word.tag not in ("n", "nz", "vn", "ORG", "nw"):
         return None
-    named = bool(_EVENT_NAME.search(word.text))
-    if not named and not _EVENT_NOUN.search(word.text):
+    has_name = bool(_EVENT_NAME.search(word.text))
+    if not has_name and not _EVENT_NOUN.search(word.text):
         return None
     first = head
     while first > 0 and _qualifies(tokens[first - 1]):
@@ -202,9 +201,9 @@ def _event_from(tokens: Sequence[Token], head: int) -> int | None:
         return first + anchors[0] if any(_ORDINAL.match(token.text) for token in qualifiers) else None
     if anchors:
         return first + anchors[0]
-    if named or len(qualifiers) >= 2:
+    if has_name or len(qualifiers) >= 2:
         return first if len(qualifiers) >= 2 else head
-    # A single word can carry its own qualifier: "G20杭州峰会" is one proper name to LAC.
+    # A single word can contain its own qualifier: "G20杭州峰会" is one proper name to LAC.
     own_name = word.tag == "nz" and _EVENT_NOUN.sub("", word.text)
     return head if own_name else None
 

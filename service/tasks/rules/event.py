@@ -2,10 +2,9 @@
 and their place beside it.
 
 One sentence at a time. A role takes the nearest entity of its kind on its side of the trigger; "被" before an
-entity makes that one the agent and what stands before "被" the patient; a patient may also stand before the
-trigger after "对". An event without its core roles is none: "打算收购一些二手设备" says of nobody who buys whom.
-``docs/tasks.md`` has the types and how often the rules are right on sentences that were not looked at while
-they were written.
+entity makes that entity the agent and the one before "被" the patient; a patient may also precede the trigger, after
+"对". An event needs its core roles: "打算收购一些二手设备" names neither buyer nor seller. ``docs/tasks.md`` has the
+types, and the accuracy of the rules on sentences that were not used to write them.
 """
 
 import re
@@ -19,7 +18,7 @@ from service.tasks.masked_text import EVENT, ORG, PERSON, PLACE, SENTENCE_ENDS, 
 
 @dataclass(frozen=True)
 class EventArgument:
-    """What plays ``role`` in an event; ``text == input_text[start:end]``."""
+    """The participant in ``role`` of an event; ``text == input_text[start:end]``."""
 
     role: str
     text: str
@@ -29,7 +28,7 @@ class EventArgument:
 
 @dataclass(frozen=True)
 class EventMatch:
-    """A trigger, ``text == input_text[start:end]``, of an event of ``type``, and its arguments in their order."""
+    """A trigger, ``text == input_text[start:end]``, of an event of type ``type``, and its arguments in order."""
 
     type: str
     trigger: str
@@ -43,7 +42,7 @@ Side = Literal["agent", "patient", "before", "around", "place"]
 
 @dataclass(frozen=True)
 class _Role:
-    """``side``: where it stands. ``agent`` before the trigger, or after "被"; ``patient`` after it, or before
+    """``side``: where to look for it. ``agent`` before the trigger, or after "被"; ``patient`` after it, or before
     "被", or after "对"; ``before``, ``around`` the nearest, before first; ``place`` the same, after "在" or "于"."""
 
     name: str
@@ -61,9 +60,9 @@ class _Type:
 
 _MONEY = "\N{CURRENCY SIGN}"  # not an entity: found in the text itself
 _MAGNITUDE = "\N{WAVY DASH}"
-# Every loop is possessive and none begins inside a run of its own letters: what one has taken never has to be tried in
-# another way, since 百 and 千 mean the same to the number and to the magnitude behind it. With plain loops 1,800 such
-# letters took half a minute, and `re` keeps the interpreter's lock.
+# Every loop is possessive and none begins inside a run of its own letters, so no part of a text is matched in two ways;
+# 百 and 千 would otherwise match both as a number and as a magnitude. With plain loops 1,800 such letters took half a
+# minute, and `re` holds the interpreter lock.
 _NUMBER = (
     r"(?:(?<![0-9０-９])[0-9０-９][0-9０-９.,，．]*+"
     r"|(?<![一二三四五六七八九十百千两])[一二三四五六七八九十百千两]++(?:点[一二三四五六七八九])?+)"
@@ -173,7 +172,7 @@ ROLES = {kind.name: frozenset(role.name for role in kind.roles) for kind in _TYP
 
 @dataclass(frozen=True)
 class _Part:
-    """An entity or a measure: its kind and its place, in the masked text and in the text."""
+    """An entity or a measure: its kind, and its position in the masked text and in the text."""
 
     kind: str
     at: int
@@ -183,13 +182,13 @@ class _Part:
 
 
 def events_of(text: str, tokens: Sequence[Token], masked: MaskedText) -> list[EventMatch]:
-    """The events that the rules find, in the order of their triggers' places."""
+    """The events that the rules find, in the order of their triggers."""
     position = {start: index for index, start in enumerate(masked.starts)}
     parts = _parts(text, masked)
-    found = []
+    events = []
     for token in tokens:
         at = position.get(token.start)
-        # A trigger inside an entity ("长江会见厅") names something and tells nothing.
+        # A trigger inside an entity ("长江会见厅") is part of a name and no event.
         if at is None or masked.entities[at] is not None or token.tag not in ("v", "vn", "vd", "n"):
             continue
         for kind in _TYPES:
@@ -199,8 +198,8 @@ def events_of(text: str, tokens: Sequence[Token], masked: MaskedText) -> list[Ev
             near = [part for part in parts if start <= part.at < end]
             arguments = _arguments(kind, near, masked.letters, at, at + len(token.text))
             if {argument.role for argument in arguments} >= set(kind.core):
-                found.append(EventMatch(kind.name, token.text, token.start, token.end, arguments))
-    return found
+                events.append(EventMatch(kind.name, token.text, token.start, token.end, arguments))
+    return events
 
 
 def _parts(text: str, masked: MaskedText) -> list[_Part]:
@@ -228,16 +227,16 @@ def _arguments(
     kind: _Type, near: Sequence[_Part], letters: str, begin: int, end: int
 ) -> tuple[EventArgument, ...]:
     left = list(near)
-    taken = []
-    # "被" directly before an entity; elsewhere it is no matter of the two.
+    arguments = []
+    # "被" directly before an entity; elsewhere it does not concern the two.
     passive = next((one.at - 1 for one in near if 0 < one.at < begin and letters[one.at - 1] == "被"), None)
     for role in kind.roles:
         fitting = [part for part in left if part.kind in role.kinds]
         part = _choose(role.side, fitting, letters, begin, end, passive)
         if part is not None:
             left.remove(part)
-            taken.append(EventArgument(role.name, part.text, part.start, part.end))
-    return tuple(taken)
+            arguments.append(EventArgument(role.name, part.text, part.start, part.end))
+    return tuple(arguments)
 
 
 def _choose(
@@ -257,5 +256,5 @@ def _choose(
             return next((part for part in before if part.at < passive), None)
         aimed_at = next((part for part in before if part.at and letters[part.at - 1] == "对"), None)
         return next(iter(after), None) or aimed_at
-    # The agent of "甲对乙的收购" is not what follows "对".
+    # The agent of "甲对乙的收购" does not follow "对".
     return next((part for part in before if not (part.at and letters[part.at - 1] in "对由")), None)

@@ -1,9 +1,9 @@
-"""Relations by rule: what Chinese sentences most often say of persons, organisations, places and works.
+"""Relations by rule: the most frequent relations of persons, organisations, places and works in Chinese sentences.
 
 A rule is a regular expression over the masked text (``masked_text``), in which ``<s>`` and ``<o>`` are the
-subject and the object. Each looks at one sentence; nothing is inferred from several, pronouns are not
-resolved, and what a sentence says in other words than the rules know is not found. ``docs/tasks.md`` has the
-predicates and how often the rules are right on sentences that were not looked at while they were written.
+subject and the object. Each matches within one sentence; nothing is inferred from several, pronouns are not
+resolved, and other wordings are not found. ``docs/tasks.md`` has the predicates, and the accuracy of the rules on
+sentences that were not used to write them.
 """
 
 import re
@@ -16,7 +16,7 @@ from service.tasks.rules.entities import Entity
 
 @dataclass(frozen=True)
 class RelationMatch:
-    """``subject`` has ``object`` as its ``predicate``."""
+    """``object`` is the ``predicate`` of ``subject``."""
 
     subject: Entity
     predicate: str
@@ -108,12 +108,12 @@ PREDICATES = tuple(dict.fromkeys(predicate for predicate, _ in _RULES))
 
 
 def relations_of(masked: MaskedText) -> list[RelationMatch]:
-    """The relations that the rules find, each once, in the order of their subjects' places."""
-    found = dict.fromkeys(_found(masked))
-    return sorted(found, key=lambda relation: (relation.subject.start, relation.object.start))
+    """The relations that the rules find, each once, in the order of their subjects."""
+    relations = dict.fromkeys(_matches(masked))
+    return sorted(relations, key=lambda relation: (relation.subject.start, relation.object.start))
 
 
-def _found(masked: MaskedText) -> Iterator[RelationMatch]:
+def _matches(masked: MaskedText) -> Iterator[RelationMatch]:
     for predicate, pattern in _COMPILED:
         for match in pattern.finditer(masked.letters):
             subject = masked.entities[match.start("s")]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from service.engines.download import client, process
-from service.engines.download.client import is_wanted
+from service.engines.download.client import may_download
 from service.engines.gte import checkpoint
 from service.engines.interface import EngineKind, EngineUnavailableError, UnavailableReason
 from service.engines.registry import EngineRegistry, engines_of
@@ -18,31 +18,31 @@ from tests.system.conftest import eventually
 
 def test_only_a_directory_that_is_missing_or_empty_is_filled(tmp_path: Path) -> None:
     place = tmp_path / "gte"
-    assert is_wanted(place)
+    assert may_download(place)
     place.mkdir()
-    assert is_wanted(place)
+    assert may_download(place)
     (place / "notes.txt").touch()
-    assert not is_wanted(place), "somebody's file is in it"
+    assert not may_download(place), "somebody's file is in it"
 
 
 def test_an_archive_that_waits_to_be_unpacked_is_not_downloaded_over(tmp_path: Path) -> None:
     (tmp_path / "gte.tar.gz").touch()
-    assert not is_wanted(tmp_path / "gte")
+    assert not may_download(tmp_path / "gte")
     with pytest.raises(EngineUnavailableError, match=r"unpack gte\.tar\.gz"):
         checkpoint.require_model(tmp_path / "gte")
 
 
 def test_a_file_in_the_directorys_place_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "gte").touch()
-    assert not is_wanted(tmp_path / "gte")
+    assert not may_download(tmp_path / "gte")
 
 
 def test_a_link_is_followed_to_where_the_model_belongs(tmp_path: Path) -> None:
     (tmp_path / "gte").symlink_to(tmp_path / "disk" / "gte")
-    assert is_wanted(tmp_path / "gte")
+    assert may_download(tmp_path / "gte")
     (tmp_path / "disk" / "gte").mkdir(parents=True)
     (tmp_path / "disk" / "gte" / "config.json").touch()
-    assert not is_wanted(tmp_path / "gte")
+    assert not may_download(tmp_path / "gte")
 
 
 def listing(*names: str) -> list[dict[str, Any]]:
