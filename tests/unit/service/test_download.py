@@ -165,7 +165,7 @@ def test_nobody_waits_for_a_download_and_the_other_engines_stand_meanwhile() -> 
         assert go_on.wait(10)
 
     loaders: dict[Any, Any] = {"encoder": _Loaded, "lexical": _Loaded}
-    engines = EngineRegistry(loaders, load_wait=10, fetches={"encoder": fetch})
+    engines = EngineRegistry(loaders, load_wait=10, fetches={EngineKind.ENCODER: fetch})
     engines.start(then=others.set)
     assert others.wait(10), "the worker never counts as ready, and the watchdog would end it"
     assert began.wait(10)

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from jsonschema import Draft202012Validator
 
 from service.app import Service, create_app
+from service.engines.interface import EngineKind
 from service.engines.registry import EngineRegistry
 from tests.unit.service.test_app import SETTINGS, NounLexical
 from tests.unit.service.test_tasks import LetterEncoder
@@ -22,7 +23,9 @@ EXAMPLES = int(os.environ.get("GTE_SCHEMATHESIS_EXAMPLES", "40"))
 
 
 def application(**changes: Any) -> Service:
-    engines = EngineRegistry({"encoder": LetterEncoder, "lexical": NounLexical}, load_wait=10)
+    engines = EngineRegistry(
+        {EngineKind.ENCODER: LetterEncoder, EngineKind.LEXICAL: NounLexical}, load_wait=10
+    )
     app = create_app(replace(SETTINGS, **changes), engines)
     done = threading.Event()
     engines.start(then=done.set)
@@ -95,7 +98,9 @@ def test_what_a_task_takes_is_described_task_by_task() -> None:
 
 
 def test_where_a_model_reads_the_schema_it_may_have_any_names() -> None:
-    engines = EngineRegistry({"encoder": LetterEncoder, "extractor": LetterEncoder}, load_wait=0)
+    engines = EngineRegistry(
+        {EngineKind.ENCODER: LetterEncoder, EngineKind.EXTRACTOR: LetterEncoder}, load_wait=0
+    )
     document = described(create_app(SETTINGS, engines))
     check = Draft202012Validator({"$ref": "#/components/schemas/PredictRequest", **document}).is_valid
     for schema, is_valid in (

@@ -141,7 +141,7 @@ def loaded(encoder: object) -> EngineRegistry:
             raise encoder
         return encoder
 
-    engines = EngineRegistry({"encoder": load}, load_wait=10)
+    engines = EngineRegistry({EngineKind.ENCODER: load}, load_wait=10)
     engines.start()
     return engines
 
@@ -172,7 +172,7 @@ def test_one_that_does_not_says_why_without_a_path(failure: Exception, reason: s
 
 
 def test_before_loading_ends_it_says_loading() -> None:
-    engines = EngineRegistry({"encoder": LetterEncoder}, load_wait=0)
+    engines = EngineRegistry({EngineKind.ENCODER: LetterEncoder}, load_wait=0)
     assert engines.readiness().reason == "loading"
     with pytest.raises(EngineUnavailableError):
         engines.encoder()

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.engines.interface import EngineKind
 from service.http.problems import Problem
 from service.prediction.truncation import fit_window
 from tests.unit.service.test_app import SETTINGS, NounLexical, client_with
@@ -49,7 +50,7 @@ def test_unless_it_is_asked_for_a_text_beyond_the_window_is_refused() -> None:
 
 
 def asked(encoder: LetterEncoder, task: str, text: str | list[str], **parameters: Any) -> Any:
-    client = client_with({"encoder": lambda: encoder, "lexical": NounLexical})
+    client = client_with({EngineKind.ENCODER: lambda: encoder, EngineKind.LEXICAL: NounLexical})
     body = {"task_type": task, "input_text": text, "parameters": parameters}
     return client.post("/predict", json=body)
 
@@ -85,7 +86,7 @@ def test_a_question_at_the_end_of_the_text_is_never_what_is_cut() -> None:
 
 def test_what_is_too_much_in_all_stays_refused() -> None:
     settings = replace(SETTINGS, max_batch_chars=90)
-    client = client_with({"encoder": LetterEncoder}, settings=settings)
+    client = client_with({EngineKind.ENCODER: LetterEncoder}, settings=settings)
     body = {"task_type": "embedding", "input_text": ["a" * 60, "b" * 60], "parameters": {"truncate": True}}
     assert client.post("/predict", json=body).json["code"] == "batch_too_large"
 
