@@ -485,7 +485,7 @@ def _main_thread_only_polls(around: Surroundings) -> bool:
     processes = around.processes.processes if isinstance(around.processes, Processes) else ()
     master = next((p for p in processes if p.pid == around.target.gunicorn_master), None)
     told, config = gunicorn_topology.arguments(master), around.gunicorn.config
-    kind = gunicorn_topology.setting("worker_class", "worker-class", told, config)
+    kind = gunicorn_topology.worker_class(master, config)
     threads = str(gunicorn_topology.setting("threads", "threads", told, config))
     # gunicorn makes a sync worker with several threads one of these (its settings, "threads").
     has_threads = kind in (None, "sync") and threads.isdigit() and int(threads) > 1

@@ -9,10 +9,10 @@ import msgspec
 
 from ops.facts.base import NotSeen
 from ops.facts.certificates import Served
-from ops.facts.probes import Exchange, Front, Resolution
+from ops.facts.probes import Backend, Exchange, Front, Resolution
 from ops.facts.snapshot import Snapshot
 from ops.facts.target import Target
-from ops.interpret.service_name import asks_for_key, is_prediction
+from ops.interpret.service_name import asks_for_key, is_prediction, refuses_guessed_prediction
 from ops.interpret.trust import covers
 
 _NAMED_STATUSES = {400, 403, 404, 405, 413, 429, 500, 502, 503, 504}
@@ -45,7 +45,7 @@ def _symptoms(snapshot: Snapshot, target: Target) -> Iterator[Observed]:
     ):
         yield Observed("tls.untrusted", {"url": url, "detail": detail})
     if isinstance(snapshot.front, Front):
-        yield from _at_the_door(snapshot.front, target)
+        yield from _at_the_door(snapshot.front, snapshot.backend, target)
 
 
 def _distrust(served: Served, target: Target, now: float) -> str:
@@ -63,7 +63,7 @@ def _distrust(served: Served, target: Target, now: float) -> str:
     return "; ".join(objections)
 
 
-def _at_the_door(front: Front, target: Target) -> Iterator[Observed]:
+def _at_the_door(front: Front, backend: Backend | NotSeen, target: Target) -> Iterator[Observed]:
     connection = front.connection
     if connection.failure == "timeout":
         yield Observed("connect.timeout", {"url": target.url, "waited": f"{connection.elapsed:.1f} s"})
@@ -78,11 +78,21 @@ def _at_the_door(front: Front, target: Target) -> Iterator[Observed]:
             yield Observed("redirect.loop", {"url": hop.url, "detail": hop.header("location")})
             break
     predict, health = front.predict, front.health
-    if isinstance(predict, Exchange):
+    if isinstance(predict, Exchange) and not _is_no_prediction(predict, backend, target):
         yield from _of_prediction(predict, target)
     # Users do not ask for /health; what monitoring meets there counts where it is a failure of the service.
     if isinstance(health, Exchange) and (health.failure or (health.status or 0) >= 500):
         yield from _of_answer(health)
+
+
+def _is_no_prediction(answer: Exchange, backend: Backend | NotSeen, target: Target) -> bool:
+    """Whether nginx hands on the application's own refusal of a prediction that nobody configured."""
+    return (
+        isinstance(backend, Backend)
+        and refuses_guessed_prediction(backend, target)
+        and isinstance(backend.predict, Exchange)
+        and answer.status == backend.predict.status
+    )
 
 
 def _of_prediction(answer: Exchange, target: Target) -> Iterator[Observed]:

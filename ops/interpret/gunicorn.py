@@ -91,6 +91,34 @@ def options(command: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
+def worker_class(master: Process | None, config: GunicornConfig | NotSeen | None) -> str | None:
+    """The worker class that a master was told, as a name of gunicorn's or a dotted path; None where it is the default
+    or not known."""
+    value = setting("worker_class", "worker-class", arguments(master), config)
+    return value if isinstance(value, str) and value else None
+
+
+# The distribution that each of gunicorn's own names needs (gunicorn: settings, worker_class).
+_WORKER_PACKAGES = {
+    "eventlet": "eventlet",
+    "gevent": "gevent",
+    "gevent_pywsgi": "gevent",
+    "gevent_wsgi": "gevent",
+    "tornado": "tornado",
+}
+# The distribution by the first name of a dotted path.
+_WORKER_MODULES = {"uvicorn": "uvicorn", "uvicorn_worker": "uvicorn-worker", "gevent": "gevent"}
+WORKER_PACKAGES = tuple(sorted({*_WORKER_PACKAGES.values(), *_WORKER_MODULES.values()}))
+
+
+def worker_package(name: str | None) -> str | None:
+    """The distribution that a worker class comes from, beside gunicorn; None where it needs none, or an unknown one."""
+    if name is None:
+        return None
+    own = name.removeprefix("egg:gunicorn#")
+    return _WORKER_PACKAGES.get(own) or _WORKER_MODULES.get(own.partition(".")[0] if "." in own else "")
+
+
 class Hints(msgspec.Struct, frozen=True):
     """What is known of this service's gunicorn before it is looked for; None where nothing was configured.
 
@@ -238,12 +266,12 @@ def config_of_command(command: str | Sequence[str], directory: str | None) -> st
     return str(path) if directory or given.startswith("/") else None
 
 
-def setting(name: str, option: str, command: tuple[str, ...], config: GunicornConfig | NotSeen) -> Any:
+def setting(name: str, option: str, command: tuple[str, ...], config: GunicornConfig | NotSeen | None) -> Any:
     """One of gunicorn's settings: the command line wins over the file; None where neither says or it is not known."""
     on_line = options(command).get(option)
     if on_line:
         return on_line
-    if isinstance(config, NotSeen) or name not in config.assigned:
+    if not isinstance(config, GunicornConfig) or name not in config.assigned:
         return None
     return config.assigned[name].value
 

@@ -5,6 +5,12 @@ from __future__ import annotations
 from ops.facts.probes import Backend, Exchange
 from ops.facts.target import Target
 
+# How the toolkit's own service calls itself.
+OWN = "gte"
+_NO_SUCH_PATH = (404, 405)
+# What frameworks answer to a body that is not theirs: Flask and Django 400 and 415, FastAPI 422.
+_ANOTHER_BODY = (400, 415, 422)
+
 
 def identity(answer: Exchange) -> str | None:
     """What a health answer calls itself: its ``service``, else its ``status`` word; None where it is no health answer.
@@ -15,6 +21,25 @@ def identity(answer: Exchange) -> str | None:
         return None
     named = body.get("service", body.get("status"))
     return named if isinstance(named, str) else None
+
+
+def is_own(backend: Backend) -> bool:
+    """Whether the toolkit's own service answers, by what its health answer calls itself (contract, service.md)."""
+    return isinstance(backend.health, Exchange) and identity(backend.health) == OWN
+
+
+def refuses_guessed_prediction(backend: Backend, target: Target) -> bool:
+    """Whether the application itself turns the test prediction down as another kind of application would: it has no
+    such path, or wants another body, and neither was configured. It proves nothing of what its users ask."""
+    answer = backend.predict
+    if not isinstance(answer, Exchange) or is_own(backend):
+        return False
+    path_is_guessed, body_is_guessed = (
+        target.origin.get(name, "default") == "default" for name in ("predict_path", "predict_body")
+    )
+    return (path_is_guessed and answer.status in _NO_SUCH_PATH) or (
+        body_is_guessed and answer.status in _ANOTHER_BODY
+    )
 
 
 def is_service(answer: Exchange) -> bool:

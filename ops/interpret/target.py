@@ -20,7 +20,7 @@ from ops.interpret.commands import FilesFound, commands
 from ops.interpret.expiry import rules_of
 from ops.interpret.nginx import compiled_path
 from ops.interpret.site import NginxSiteConfig, SiteReading, find_site, public_name
-from ops.settings import Settings
+from ops.settings import Settings, TargetSettings
 
 GUIDE_APP_DIR = "/root/build"
 GUIDE_MODEL = "iic/nlp_gte_sentence-embedding_chinese-large"
@@ -115,7 +115,7 @@ def decide_target(
         url=url,
         **_doors(settings, origins, nginx, url),
         backend=_backend(settings, origins, nginx, listening, configured_bind, gunicorn, master),
-        **_asked(settings),
+        **_asked(settings, origins),
         **_certificate_files(settings, origins, nginx, domain),
         ca_file=settings.tls.ca_file or None,
         letsencrypt_dir=settings.tls.letsencrypt_dir,
@@ -147,9 +147,11 @@ def decide_target(
     )
 
 
-def _asked(settings: Settings) -> dict[str, Any]:
+def _asked(settings: Settings, origins: _Origins) -> dict[str, Any]:
     """What is asked of the service and expected of its answers, as settings have it."""
-    target = settings.target
+    target, usual = settings.target, TargetSettings()
+    for name in ("health_path", "predict_path", "predict_body"):
+        origins.first(name, (getattr(target, name) != getattr(usual, name), WRITTEN), ("default", "default"))
     return {
         "health_path": target.health_path,
         "ready_path": target.ready_path,

@@ -12,6 +12,7 @@ from ops.facts.base import NotSeen
 from ops.facts.files import Environment
 from ops.facts.target import Target
 from ops.files.bounded_read import read_regular_file
+from ops.interpret.gunicorn import WORKER_PACKAGES
 from ops.settings import AppSettings
 from ops.text.sanitize import safe_line
 
@@ -40,7 +41,9 @@ def environment(target: Target, settings: AppSettings) -> Environment | NotSeen:
         return NotSeen(reason=safe_line(f"where {python} keeps its packages"))
     installed = packages_in((*directories, Path(target.app_dir)))
     required = tuple(safe_line(name, 100) for name in settings.requires or ())
-    wanted = {normal_name(name) for name in (*required, "flask", "gunicorn", *MODEL_PACKAGES)}
+    wanted = {
+        normal_name(name) for name in (*required, "flask", "gunicorn", *WORKER_PACKAGES, *MODEL_PACKAGES)
+    }
     return Environment(
         python=str(python),
         directories=tuple(safe_line(str(directory), 1000) for directory in directories),

@@ -12,12 +12,10 @@ from ops.facts.logs import AccessLog, Log, Logs
 from ops.facts.probes import Activity, Backend, Exchange, Upstreams
 from ops.facts.target import Target
 from ops.interpret.gunicorn import foreign_holders, holder
-from ops.interpret.service_name import identity, is_prediction, serves
+from ops.interpret.service_name import is_own, is_prediction, refuses_guessed_prediction, serves
 from ops.text.language import Text
 
 _TRUE = ("1", "true", "yes", "on", "t")
-# The toolkit's own service cannot be put into debug mode from outside (contract, service.md).
-_IMMUNE = "gte"
 
 
 @check("app.debugger", "APP001", en="no debugger is open", zh="调试器没有暴露")
@@ -31,9 +29,8 @@ def debugger(target: Target, backend: Backend, processes: Processes | NotSeen) -
             {"proof": "/?__debugger__=yes"},
         )
         return
-    if isinstance(processes, NotSeen) or (
-        isinstance(backend.health, Exchange) and identity(backend.health) == _IMMUNE
-    ):
+    # The toolkit's own service cannot be put into debug mode from outside (contract, service.md).
+    if isinstance(processes, NotSeen) or is_own(backend):
         return
     members = {target.gunicorn_master, *target.gunicorn_workers} - {None}
     for served in (p for p in processes.processes if p.pid in members):
@@ -49,12 +46,22 @@ def debugger(target: Target, backend: Backend, processes: Processes | NotSeen) -
 
 @check("app.health", "APP002", en="the health endpoint reports success", zh="健康检查接口报告正常")
 def health(target: Target, backend: Backend, processes: Processes | NotSeen) -> Iterator[Finding]:
-    """APP002: the backend's health path answers an error. Where predictions work all the same, a warning."""
+    """APP002: the backend's health path answers an error. Where predictions work all the same, a warning.
+
+    A refusal (4xx) is the answer of a living application: it counts where the path was configured, or is the
+    toolkit's own service's, and no key is asked for."""
     answer = backend.health
     if not isinstance(processes, NotSeen) and foreign_holders(processes, target):
         return
     if not isinstance(answer, Exchange) or answer.status is None or answer.status < 400:
         return
+    if answer.status < 500 and not is_own(backend):
+        wants_key = answer.status in (401, 403)
+        if wants_key or target.origin.get("health_path", "default") == "default":
+            why = (
+                "it wants a key" if wants_key else "the application may have another: set target.health_path"
+            )
+            raise NotJudgedError(NotSeen(reason=f"{target.health_path} answers {answer.status}: {why}"))
     first = answer.body.partition("\n")[0][:160]
     yield Finding(
         "APP002",
@@ -78,6 +85,14 @@ def answers(
     if not isinstance(processes, NotSeen) and foreign_holders(processes, target):
         return
     answer = backend.predict
+    if refuses_guessed_prediction(backend, target):
+        status = answer.status if isinstance(answer, Exchange) else None
+        raise NotJudgedError(
+            NotSeen(
+                reason=f"the application itself answers {status} to the test prediction, which may not be one of its"
+                " own: set target.predict_path and target.predict_body"
+            )
+        )
     source = f"POST {target.backend}{target.predict_path}"
     if (
         isinstance(answer, Exchange)

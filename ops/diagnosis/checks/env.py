@@ -9,15 +9,19 @@ from ops.diagnosis.checks.log_reading import raised_in
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, Severity, check, quote
 from ops.facts.base import NotSeen
 from ops.facts.files import Environment
+from ops.facts.gunicorn import Gunicorn
+from ops.facts.host import Processes
 from ops.facts.logs import Log, Logs
 from ops.facts.probes import Backend, Exchange
 from ops.facts.target import Target
+from ops.interpret.gunicorn import WORKER_PACKAGES, process_of, worker_class, worker_package
 from ops.interpret.service_name import serves
 from ops.interpret.target import WRITTEN
 from ops.text.language import Text
 
-BASE = ("flask", "gunicorn")
 MODEL = ("torch", "transformers", "modelscope")
+# Modules whose distribution has the same name.
+KNOWN = frozenset({"flask", *MODEL, *WORKER_PACKAGES})
 # The first modelscope that loads the model (contract, ENV002).
 FLOORS = {"modelscope": "1.12.0"}
 _NO_MODULE = re.compile(r"No module named '([\w.]+)'")
@@ -25,26 +29,41 @@ _NO_MODULE = re.compile(r"No module named '([\w.]+)'")
 
 @check("env.packages", "ENV001", en="the service's packages are installed", zh="服务需要的包都已安装")
 def packages(
-    environment: Environment, target: Target, backend: Backend | NotSeen, logs: Logs | NotSeen
+    environment: Environment,
+    target: Target,
+    gunicorn: Gunicorn | NotSeen,
+    processes: Processes | NotSeen,
+    backend: Backend | NotSeen,
+    logs: Logs | NotSeen,
 ) -> Iterator[Finding]:
     """ENV001: a package that `app.requires` lists has no metadata in the service's environment.
 
-    Without such a list: Flask and gunicorn, and what the GTE model needs where the service is set up to serve it."""
-    listed = environment.required is not None
-    missing = [name for name in environment.required or BASE if _normal(name) not in environment.packages]
+    Without such a list only what is proven to be needed: gunicorn, what its worker class comes from, what a start is
+    known to have failed for, and what the GTE model takes if the service is set up to serve it. An application that
+    answers has its packages, wherever they are."""
+    needed: tuple[str, ...]
     written = target.origin.get("python") == WRITTEN
+    proofs: tuple[Evidence, ...] = ()
+    severity: Severity | None = None
+    if environment.required is not None:
+        needed = environment.required
+    elif _answers(backend):
+        needed = ("gunicorn",)
+    else:
+        named = _missed_at_start(environment, logs)
+        needed = ("gunicorn", *_worker_package(target, gunicorn, processes), *named)
+        proofs = tuple(named.values())
+    missing = [name for name in dict.fromkeys(needed) if _normal(name) not in environment.packages]
     if "gunicorn" in missing and not written:
         # A guess at the interpreter that cannot be right, or that nothing vouches for, proves nothing.
         reason = f"whether the service runs on {environment.python}, which has no gunicorn: set app.python"
         raise NotJudgedError(NotSeen(reason=reason))
-    severity: Severity | None = None
-    if not listed and (why := _serves_the_model(target, backend, logs)):
-        for_model = [name for name in MODEL if name not in environment.packages]
+    if environment.required is None and (why := _serves_the_model(target, backend, logs)):
+        for_model = [name for name in MODEL if name not in environment.packages and name not in missing]
         if for_model and not missing and not isinstance(backend, NotSeen) and _ready(backend, target):
             severity = "warn"
         missing += for_model
-    else:
-        why = None
+        proofs = tuple(dict.fromkeys((*proofs, why)))
     if missing:
         places = ", ".join(environment.directories[:3])
         yield Finding(
@@ -56,11 +75,38 @@ def packages(
                     )
                     for name in missing[:8]
                 ),
-                *((why,) if why else ()),
+                *proofs,
             ),
             {"packages": ", ".join(missing)},
             severity=severity,
         )
+
+
+def _answers(backend: Backend | NotSeen) -> bool:
+    """Whether the application itself answers something, be it a refusal: it has been imported."""
+    answers = () if isinstance(backend, NotSeen) else (backend.health, backend.predict)
+    return any(isinstance(answer, Exchange) and (answer.status or 500) < 500 for answer in answers)
+
+
+def _worker_package(
+    target: Target, gunicorn: Gunicorn | NotSeen, processes: Processes | NotSeen
+) -> tuple[str, ...]:
+    """What the worker class comes from, by gunicorn's command line and file."""
+    master = None if isinstance(processes, NotSeen) else process_of(processes, target.gunicorn_master)
+    package = worker_package(worker_class(master, None if isinstance(gunicorn, NotSeen) else gunicorn.config))
+    return (package,) if package else ()
+
+
+def _missed_at_start(environment: Environment, logs: Logs | NotSeen) -> dict[str, Evidence]:
+    """The distributions whose modules the last failed import named and that are not installed, with the log's line."""
+    if isinstance(logs, NotSeen) or not isinstance(logs.gunicorn_error, Log):
+        return {}
+    raised = raised_in(logs.gunicorn_error)
+    module = _NO_MODULE.search(raised[-1].exception) if raised else None
+    name = module[1].partition(".")[0] if module else ""
+    if name not in KNOWN or name in environment.packages:
+        return {}
+    return {name: quote(raised[-1].where, raised[-1].exception)}
 
 
 def _normal(name: str) -> str:

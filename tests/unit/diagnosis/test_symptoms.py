@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -11,6 +13,7 @@ from ops.facts.base import NotSeen
 from ops.facts.probes import Connection, Exchange, Resolution
 from ops.facts.snapshot import Snapshot
 from tests.unit.made_snapshot import (
+    AT_BACKEND,
     DAY,
     DOMAIN,
     FRONT,
@@ -152,6 +155,30 @@ def test_a_name_that_does_not_resolve_comes_first() -> None:
         front__predict=page(502, "502 Bad Gateway", **PREDICT),
     )
     assert met(snapshot) == ["dns.unresolved", "http.502"]
+
+
+GUESSED = but(
+    front__predict=page(404, "Not Found", **PREDICT),
+    backend__predict=page(404, "Not Found", **PREDICT),
+    backend__health=exchange(200, '{"status": "ok", "service": "shop"}', **AT_BACKEND),
+)
+
+
+def test_a_prediction_that_nobody_configured_may_be_no_path_of_the_application() -> None:
+    assert met(GUESSED) == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"target__origin": {"predict_path": "gte-ops.toml"}},
+        {"backend__health": exchange(200, '{"status": "ok", "service": "gte"}', **AT_BACKEND)},
+        {"backend__predict": exchange(200, '{"result": {}}', **PREDICT)},
+    ],
+    ids=["configured", "our own service", "nginx alone answers so"],
+)
+def test_else_it_is_what_users_meet(changes: dict[str, Any]) -> None:
+    assert met(but(GUESSED, **changes)) == ["http.404", "predict.html"]
 
 
 def hop(url: str, location: str) -> Exchange:

@@ -147,8 +147,31 @@ CASES: list[Case] = [
     fires(
         "APP002",
         "where predictions work all the same, a warning",
-        but(backend__health=page(404, "Not Found", **AT_BACKEND)),
+        but(backend__health=page(500, "Internal Server Error", **AT_BACKEND)),
         severity="warn",
+    ),
+    fires(
+        "APP002",
+        "the path that was configured does not exist",
+        but(
+            backend__health=page(404, "Not Found", **AT_BACKEND),
+            target__health_path="/status",
+            target__origin={"health_path": "gte-ops.toml"},
+        ),
+        severity="warn",
+    ),
+    quiet(
+        "APP002",
+        "nobody said that the application has a health path",
+        but(backend__health=page(404, "Not Found", **AT_BACKEND)),
+    ),
+    quiet(
+        "APP002",
+        "the health path wants a key",
+        but(
+            backend__health=exchange(401, '{"detail": "missing key"}', **AT_BACKEND),
+            target__origin={"health_path": "gte-ops.toml"},
+        ),
     ),
     fires(
         "APP002",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from ops.diagnosis.checks import env
 from ops.diagnosis.finding import NotJudgedError
 from ops.facts.base import NotSeen
+from ops.facts.gunicorn import ConfigValue, Gunicorn, GunicornConfig
 from ops.facts.snapshot import Snapshot
 from tests.unit.diagnosis.checks.cases import Case, fires, hold, quiet
 from tests.unit.made_snapshot import (
@@ -31,6 +33,20 @@ NO_TORCH = entry(
     "ModuleNotFoundError: No module named 'torch'"
 )
 
+NO_FLASK = entry(
+    "Exception in worker process\nTraceback (most recent call last):\n"
+    '  File "/root/build/app.py", line 1, in <module>\n    import flask\n'
+    "ModuleNotFoundError: No module named 'flask'"
+)
+
+
+def with_worker_class(base: Snapshot, name: str) -> Snapshot:
+    """``base``, whose gunicorn.conf.py sets ``worker_class``."""
+    assert isinstance(base.gunicorn, Gunicorn)
+    assert isinstance(base.gunicorn.config, GunicornConfig)
+    assigned = base.gunicorn.config.assigned | {"worker_class": ConfigValue(line=9, known=True, value=name)}
+    return but(base, gunicorn__config=msgspec.structs.replace(base.gunicorn.config, assigned=assigned))
+
 
 def environment(base: Snapshot = HEALTHY, **changes: Any) -> Snapshot:
     return but(base, **{f"environment__{name}": value for name, value in changes.items()})
@@ -51,9 +67,39 @@ CASES: list[Case] = [
     ),
     fires(
         "ENV001",
-        "without a list, Flask",
-        environment(packages={"gunicorn": "27"}),
+        "without a list, Flask that the last start did not find",
+        but(
+            environment(without_gunicorn(), packages={"gunicorn": "27"}),
+            logs__gunicorn_error=gunicorn_log(NO_FLASK),
+        ),
+        "No module named 'flask'",
         facts={"packages": "flask"},
+    ),
+    fires(
+        "ENV001",
+        "without a list, what the worker class comes from",
+        environment(with_worker_class(without_gunicorn(), "uvicorn.workers.UvicornWorker"), packages=BASE),
+        facts={"packages": "uvicorn"},
+    ),
+    quiet(
+        "ENV001",
+        "the worker class is gunicorn's own",
+        environment(with_worker_class(without_gunicorn(), "asgi"), packages=BASE),
+    ),
+    quiet(
+        "ENV001",
+        "an application that answers has its worker's package, wherever it is",
+        environment(with_worker_class(HEALTHY, "gevent"), packages=BASE),
+    ),
+    quiet(
+        "ENV001",
+        "without a list, an application of another framework needs no Flask",
+        environment(packages={"gunicorn": "27"}),
+    ),
+    quiet(
+        "ENV001",
+        "without a list, and stopped, nothing says that it is Flask",
+        environment(without_gunicorn(), packages={"gunicorn": "27"}),
     ),
     fires(
         "ENV001",

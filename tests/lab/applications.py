@@ -1,0 +1,185 @@
+"""Healthy applications of other kinds behind the same nginx: other frameworks, other workers, other paths.
+
+Each is a module with ``app`` and what a gte-ops.toml says of it; everything else is left for the toolkit to find.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.lab.stack import Stack
+
+FASTAPI = """
+from fastapi import FastAPI
+
+app = FastAPI()
+
+
+@app.get("/health")
+async def health():
+    return {"status": "ok"}
+
+
+@app.post("/predict")
+async def predict(body: dict):
+    return {"result": body}
+"""
+
+DJANGO = """
+import json
+
+from django.conf import settings
+from django.core.wsgi import get_wsgi_application
+from django.http import JsonResponse
+from django.urls import path
+from django.views.decorators.csrf import csrf_exempt
+
+# Django's deployment checklist: the name is checked, and plain HTTP is sent to HTTPS.
+settings.configure(
+    ALLOWED_HOSTS=["gte.lab.example"],
+    SECRET_KEY="lab",
+    SECURE_SSL_REDIRECT=True,
+    SECURE_PROXY_SSL_HEADER=("HTTP_X_FORWARDED_PROTO", "https"),
+    ROOT_URLCONF=__name__,
+    MIDDLEWARE=["django.middleware.security.SecurityMiddleware", "django.middleware.common.CommonMiddleware"],
+)
+
+
+def health(_request):
+    return JsonResponse({"status": "ok"})
+
+
+@csrf_exempt
+def predict(request):
+    return JsonResponse({"result": json.loads(request.body)})
+
+
+urlpatterns = [path("health", health), path("predict", predict)]
+app = get_wsgi_application()
+"""
+
+FLASK = """
+from flask import Flask, request
+
+app = Flask(__name__)
+
+
+@app.get("/health")
+def health():
+    return {"status": "ok"}
+
+
+@app.post("/predict")
+def predict():
+    return {"result": request.get_json()}
+"""
+
+OTHER_PATHS = """
+from flask import Flask, request
+
+app = Flask(__name__)
+
+
+@app.get("/status")
+def status():
+    return "alive\\n", 200, {"Content-Type": "text/plain"}
+
+
+@app.post("/api/v2/score")
+def score():
+    return {"score": len(request.get_json()["text"])}
+"""
+
+NO_HEALTH_PATH = """
+from flask import Flask, request
+
+app = Flask(__name__)
+
+
+@app.post("/predict")
+def predict():
+    return {"result": request.get_json()}
+"""
+
+KEY_FOR_HEALTH = """
+from flask import Flask, request
+
+app = Flask(__name__)
+
+
+@app.before_request
+def needs_key():
+    if {everything} or request.path == "/health":
+        if request.headers.get("X-Api-Key") != "lab-key":
+            return {{"detail": "missing key"}}, 401
+
+
+@app.get("/health")
+def health():
+    return {{"status": "ok"}}
+
+
+@app.post("/predict")
+def predict():
+    return {{"result": request.get_json()}}
+"""
+
+
+@dataclass(frozen=True)
+class Application:
+    """One healthy application. ``settings``: what its gte-ops.toml says beside the host's places."""
+
+    name: str
+    source: str
+    worker_class: str
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def stack(self) -> Stack:
+        """The stack that serves it; nothing is up before ``with``."""
+        return Stack(app=self.source, worker_class=self.worker_class, **self.options)
+
+
+UVICORN_WORKER = "uvicorn.workers.UvicornWorker"
+APPLICATIONS = (
+    Application("fastapi under uvicorn's worker", FASTAPI, UVICORN_WORKER),
+    Application("fastapi under gunicorn's own ASGI worker", FASTAPI, "asgi"),
+    Application("django under sync workers", DJANGO, "sync", options={"workers": 2}),
+    Application("flask under gevent", FLASK, "gevent"),
+    Application("flask under tornado", FLASK, "tornado"),
+    Application(
+        "flask under gthread, with paths of its own",
+        OTHER_PATHS,
+        "gthread",
+        {
+            "target": {
+                "health_path": "/status",
+                "predict_path": "/api/v2/score",
+                "predict_body": '{"text": "你好"}',
+                "expect_key": "score",
+            }
+        },
+        {"threads": 4},
+    ),
+    Application("paths of its own, and nobody said which", OTHER_PATHS, "gthread", options={"threads": 4}),
+    Application("no health path", NO_HEALTH_PATH, "gthread", options={"threads": 4}),
+    Application("a key for the health path", KEY_FOR_HEALTH.format(everything=False), "sync"),
+)
+
+
+def write_minimal_config(stack: Stack, application: Application) -> None:
+    """A gte-ops.toml that names the host's places and says nothing of the application that was not said."""
+    places = ("nginx", "tls", "logrotate", "schedule", "backup", "watchdog")
+    config = {name: stack.config[name] for name in places}
+    config["target"] = {**stack.config["target"], **application.settings.get("target", {})}
+    config["app"] = {
+        "dir": str(stack.app_dir),
+        "python": sys.executable,
+        **application.settings.get("app", {}),
+    }
+    config["gunicorn"] = {"bind": stack.bind, "pidfile": str(stack.gunicorn_pidfile)}
+    stack.config = config
+    stack.write_config()
