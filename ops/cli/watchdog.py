@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from ops.supervision.state_store import StateStore
     from ops.text.language import Language
 
-# Another instance holds the lock, or the watchdog itself failed: nothing was judged.
-UNJUDGED = 3
+# Another instance holds the lock, or the watchdog itself failed: the service was not assessed.
+UNDETERMINED = 3
 
 
 @click.group(
@@ -44,7 +44,7 @@ UNJUDGED = 3
 @language_option
 @click.pass_context
 def watchdog(ctx: click.Context, config: str | None, once: bool, form: str, language: Language) -> None:
-    """Keep the service up: restart what is dead or stuck, and no more. 守护服务：只重启真正卡死的部分。
+    """Keep the service up: restart what is dead or stuck, and nothing else. 守护服务：只重启真正卡死的部分。
 
     Without --once it runs until it is stopped. Exit code of --once: 0 healthy, 1 acted and recovered, 2 failing,
     3 could not judge.
@@ -80,8 +80,8 @@ def _once(config: str | None, form: str, language: Language) -> int:
             result = run_once(runner)
             show(form, WatchdogOnceReport(runner, result), language)
             return result.exit_code
-    except LockedError as held:
-        event, detail, kind = "locked", str(held), ErrorKind.LOCKED
+    except LockedError as error:
+        event, detail, kind = "locked", str(error), ErrorKind.LOCKED
     except OpsError as error:
         event, detail, kind = "refused", safe_line(str(error)), error.kind
     except Exception as error:  # noqa: BLE001  exit code 1 would say 'acted and recovered'
@@ -91,8 +91,8 @@ def _once(config: str | None, form: str, language: Language) -> int:
     if form != "text":
         from ops.report.error import ErrorReport
 
-        show(form, ErrorReport(detail, kind, UNJUDGED), language)
-    return UNJUDGED
+        show(form, ErrorReport(detail, kind, UNDETERMINED), language)
+    return UNDETERMINED
 
 
 def _serve(config: str | None, language: Language) -> int:
@@ -110,9 +110,9 @@ def _serve(config: str | None, language: Language) -> int:
             clean_up(settings)
             runner = Watchdog(settings, path, language, journal, resident=True)
             run_service(runner, NotifySocket())
-    except LockedError as held:
-        journal.note("locked", detail=str(held))
-        return UNJUDGED
+    except LockedError as error:
+        journal.note("locked", detail=str(error))
+        return UNDETERMINED
     return 0
 
 
@@ -229,9 +229,9 @@ def forget(config: str | None, form: str, language: Language) -> None:
 @report_format_option
 @language_option
 def status(config: str | None, form: str, language: Language) -> None:
-    """What the watchdog saw last, did last, and whether it holds. 守护状态。
+    """What the watchdog observed and did last, and whether it has given up for now. 守护状态。
 
-    Exit code: 0 ok, 1 saturated, booting, paused or holding, 2 failing, 3 never looked or cannot tell.
+    Exit code: 0 ok, 1 saturated, booting, paused or given up for now, 2 failing, 3 never looked or cannot tell.
 
     \b
     Example:
@@ -240,9 +240,9 @@ def status(config: str | None, form: str, language: Language) -> None:
     """
     from ops.report.watchdog import WatchdogStatusReport, exit_code, read_status
 
-    state = read_status(settings_from(config))
-    show(form, WatchdogStatusReport(state), language)
-    sys.exit(exit_code(state))
+    present = read_status(settings_from(config))
+    show(form, WatchdogStatusReport(present), language)
+    sys.exit(exit_code(present))
 
 
 def _store(config: str | None) -> StateStore:

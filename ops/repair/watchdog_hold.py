@@ -100,8 +100,8 @@ def _pending(store: StateStore) -> Text | None:
     if pending is None or time.clock_gettime(time.CLOCK_BOOTTIME) > pending.until:
         return None
     return Text(
-        en=f"the watchdog has just acted ({pending.rung}) and waits for the effect; look again when that is over",
-        zh=f"watchdog 刚采取了措施（{pending.rung}），正在等结果；稍后再看",
+        en=f"the watchdog has just acted ({pending.kind}) and waits for the effect; look again when that is over",
+        zh=f"watchdog 刚采取了措施（{pending.kind}），正在等结果；稍后再看",
     )
 
 

@@ -1,4 +1,4 @@
-"""`gte-ops watchdog status`: what the state file tells, for a person or a program."""
+"""What `gte-ops watchdog` and its commands report, for a person or a program."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ops.diagnosis.model import Status as Verdict
+from ops.diagnosis.model import Status
 from ops.report.model import CommandReport, ReportLine
 from ops.settings import Settings
 from ops.supervision.alerts import fault_name
-from ops.supervision.sentences import RUNGS, STATES
-from ops.supervision.state import WatchdogState
+from ops.supervision.health.assessment import AILING
+from ops.supervision.sentences import ACTIONS, STATES
+from ops.supervision.state import ServiceState, WatchdogState
 from ops.supervision.state_store import Pause, StateStore, clocks, is_locked
 from ops.text.duration import age
 from ops.text.language import Language, Text
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
     from ops.supervision.cycle import Watchdog
     from ops.watchdog import OnceResult
 
-STATUS_OF_EXIT: dict[int, Verdict] = {0: "ok", 1: "warn", 2: "fail", 3: "unknown"}
+STATUS_OF_EXIT: dict[int, Status] = {0: "ok", 1: "warn", 2: "fail", 3: "unknown"}
 
+_UNKNOWN = (ServiceState.UNDETERMINED, ServiceState.NOT_OBSERVED)
 _RUNNING = (
     Text(en="a watchdog runs", zh="守护进程正在运行"),
     Text(en="none runs just now", zh="当前没有守护进程"),
@@ -31,38 +33,39 @@ _RUNNING = (
 
 
 @dataclass(frozen=True)
-class Status:
-    """What is known. ``trouble``: why the state cannot be read."""
+class WatchdogStatus:
+    """The watchdog's status, from its files. ``now``: Unix seconds; ``trouble``: why the state cannot be read."""
 
-    memory: WatchdogState
+    state: WatchdogState
     pause: Pause | None
     running: bool
     now: float
     trouble: str | None
 
 
-def read_status(settings: Settings) -> Status:
-    """The state as it lies on disk; nothing is looked at or changed."""
+def read_status(settings: Settings) -> WatchdogStatus:
+    """Read the status from the files alone: the service is not observed, and nothing is changed."""
     path = Path(settings.watchdog.state_file)
     moment = clocks()
-    ledger = StateStore(path)
-    memory = ledger.load(moment)
-    return Status(
-        memory=memory,
-        pause=ledger.paused(moment.wall),
+    state_store = StateStore(path)
+    state = state_store.load(moment)
+    return WatchdogStatus(
+        state=state,
+        pause=state_store.paused(moment.wall),
         running=path.parent.is_dir() and is_locked(path),
         now=time.time(),
-        trouble=ledger.trouble or (f"the state was torn: {ledger.set_aside}" if ledger.set_aside else None),
+        trouble=state_store.trouble
+        or (f"the state was torn: {state_store.set_aside}" if state_store.set_aside else None),
     )
 
 
-def exit_code(status: Status) -> int:
-    """As the doctor's: 0 ok, 1 warning, 2 failing, 3 unknown."""
-    if status.trouble or status.memory.clocks is None or status.memory.state in ("unjudged", "unknown"):
+def exit_code(status: WatchdogStatus) -> int:
+    """The exit code, as the doctor's: 0 ok, 1 warning, 2 failing, 3 unknown."""
+    if status.trouble or status.state.clocks is None or status.state.service_state in _UNKNOWN:
         return 3
-    if status.memory.state in ("failing", "foreign", "suspect"):
+    if status.state.service_state in AILING:
         return 2
-    if status.memory.state != "healthy" or status.pause or status.memory.gave_up:
+    if status.state.service_state != ServiceState.HEALTHY or status.pause or status.state.suspended:
         return 1
     return 0
 
@@ -72,22 +75,22 @@ class WatchdogStatusReport(CommandReport):
 
     command = "watchdog status"
 
-    def __init__(self, state: Status) -> None:
-        self._state = state
+    def __init__(self, present: WatchdogStatus) -> None:
+        self._present = present
 
     @property
-    def status(self) -> Verdict:
+    def status(self) -> Status:
         """As the exit code."""
-        return STATUS_OF_EXIT[exit_code(self._state)]
+        return STATUS_OF_EXIT[exit_code(self._present)]
 
     def lines(self, language: Language) -> Iterator[ReportLine]:
-        """A line for each thing that is known."""
-        for text in _texts(self._state):
+        """One line for each fact."""
+        for text in _texts(self._present):
             yield ReportLine(text.to(language))
 
-    def document(self, language: Language) -> dict[str, Any]:  # noqa: ARG002  the state's own words are English
+    def document(self, language: Language) -> dict[str, Any]:  # noqa: ARG002  the state is in English
         """Times are Unix seconds."""
-        return _document(self._state)
+        return _document(self._present)
 
 
 class WatchdogOnceReport(CommandReport):
@@ -100,11 +103,11 @@ class WatchdogOnceReport(CommandReport):
         self._result = result
 
     @property
-    def status(self) -> Verdict:
+    def status(self) -> Status:
         """As the exit code."""
         return STATUS_OF_EXIT[self._result.exit_code]
 
-    def lines(self, language: Language) -> Iterator[ReportLine]:  # noqa: ARG002  the watchdog has its own
+    def lines(self, language: Language) -> Iterator[ReportLine]:  # noqa: ARG002  the watchdog has a language of its own
         """The state, and what was done."""
         from ops.watchdog import status_line
 
@@ -112,21 +115,21 @@ class WatchdogOnceReport(CommandReport):
         yield ReportLine(line, is_detail=self._result.exit_code == 0)
 
     def document(self, language: Language) -> dict[str, Any]:
-        """What was found and done."""
+        """The assessment, and whether an action was taken."""
         outcome = self._result.outcome
         return {
-            "state": outcome.verdict.state,
-            "fault": outcome.verdict.fault or None,
-            "detail": outcome.verdict.detail.to(language),
+            "state": outcome.assessment.state,
+            "fault": outcome.assessment.fault or None,
+            "detail": outcome.assessment.detail.to(language),
             "acted": self._result.acted,
             "paused": outcome.paused,
-            "holding": self._watchdog.memory.gave_up,
+            "holding": self._watchdog.state.suspended,
             "exit_code": self._result.exit_code,
         }
 
 
 class WatchdogChangeReport(CommandReport):
-    """What `pause`, `resume` and `forget` did. ``facts``: keys of the document."""
+    """What `pause`, `resume` and `forget` did. ``facts``: the document."""
 
     def __init__(self, command: str, words: Text, facts: dict[str, Any]) -> None:
         self.command = f"watchdog {command}"
@@ -142,21 +145,21 @@ class WatchdogChangeReport(CommandReport):
         return self._facts
 
 
-def _document(status: Status) -> dict[str, Any]:
+def _document(status: WatchdogStatus) -> dict[str, Any]:
     """The status as JSON-able values; times are Unix seconds."""
-    memory = status.memory
-    trouble = memory.trouble
+    state = status.state
+    trouble = state.trouble
     return {
-        "state": memory.state,
-        "since": memory.state_wall or None,
-        "last_round": memory.clocks.wall if memory.clocks else None,
+        "state": state.service_state,
+        "since": state.state_wall or None,
+        "last_round": state.clocks.wall if state.clocks else None,
         "running": status.running,
-        "consecutive_failures": memory.failures,
-        "saturated": memory.saturated,
-        "holding": memory.gave_up,
+        "consecutive_failures": state.failures,
+        "saturated": state.saturated,
+        "holding": state.suspended,
         "next_attempt": None
-        if memory.rearm_at is None or memory.clocks is None
-        else memory.clocks.wall + memory.rearm_at - memory.clocks.boottime,
+        if state.rearm_at is None or state.clocks is None
+        else state.clocks.wall + state.rearm_at - state.clocks.boottime,
         "paused_until": status.pause.until if status.pause else None,
         "trouble": None
         if trouble is None
@@ -169,51 +172,51 @@ def _document(status: Status) -> dict[str, Any]:
             "evidence": trouble.evidence or None,
         },
         "actions": [
-            {"at": a.wall, "rung": a.rung, "fault": a.fault, "pid": a.pid, "outcome": a.outcome}
-            for a in memory.actions
+            {"at": a.wall, "rung": a.kind, "fault": a.fault, "pid": a.pid, "outcome": a.outcome}
+            for a in state.actions
         ],
-        "counters": memory.counters,
-        "last_recovery_seconds": memory.last_recovery_seconds,
-        "master": memory.subject.master.pid if memory.subject.master else None,
-        "backend": memory.subject.backend or None,
+        "counters": state.counters,
+        "last_recovery_seconds": state.last_recovery_seconds,
+        "master": state.subject.master.pid if state.subject.master else None,
+        "backend": state.subject.backend or None,
         "problem": status.trouble,
     }
 
 
-def _texts(status: Status) -> list[Text]:
-    memory = status.memory
+def _texts(status: WatchdogStatus) -> list[Text]:
+    state = status.state
     lines: list[Text] = []
 
     def line(en: str, zh: str) -> None:
         lines.append(Text(en=en, zh=zh))
 
-    name = STATES.get(memory.state, Text(en=memory.state, zh=memory.state))
-    since = age(max(0.0, status.now - memory.state_wall)) if memory.state_wall else "?"
+    name = STATES[state.service_state]
+    since = age(max(0.0, status.now - state.state_wall)) if state.state_wall else "?"
     line(f"state: {name.en} for {since}", f"状态：{name.zh}，已持续 {since}")
-    if memory.clocks is not None:
-        ago = age(max(0.0, status.now - memory.clocks.wall))
+    if state.clocks is not None:
+        ago = age(max(0.0, status.now - state.clocks.wall))
         run = _RUNNING[0 if status.running else 1]
         line(f"last round: {ago} ago; {run.en}", f"上次检查：{ago} 前；{run.zh}")
     if status.pause:
         left = age(max(0.0, status.pause.until - status.now))
         line(f"paused for another {left}", f"暂停中，还剩 {left}")
-    if memory.trouble is not None:
-        fault = fault_name(memory.trouble.fault)
+    if state.trouble is not None:
+        fault = fault_name(state.trouble.fault)
         line(
-            f"trouble: {fault.en}: {memory.trouble.detail_en}",
-            f"故障：{fault.zh}：{memory.trouble.detail_zh}",
+            f"trouble: {fault.en}: {state.trouble.detail_en}",
+            f"故障：{fault.zh}：{state.trouble.detail_zh}",
         )
-        if memory.trouble.evidence:
-            line(f"evidence: {memory.trouble.evidence}", f"证据：{memory.trouble.evidence}")
-    if memory.gave_up:
+        if state.trouble.evidence:
+            line(f"evidence: {state.trouble.evidence}", f"证据：{state.trouble.evidence}")
+    if state.suspended:
         line(
             "holding: the budget is spent, or a restart does not help (OPS007)",
             "已停手：额度用完或重启无效（OPS007）",
         )
-    for action in memory.actions[-5:]:
-        did = RUNGS[action.rung]
+    for action in state.actions[-5:]:
+        sentence = ACTIONS[action.kind]
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(action.wall))
-        line(f"{when} {did.en} ({action.outcome})", f"{when} {did.zh}（{action.outcome}）")
+        line(f"{when} {sentence.en} ({action.outcome})", f"{when} {sentence.zh}（{action.outcome}）")
     if status.trouble:
         line(f"problem: {status.trouble}", f"问题：{status.trouble}")
     return lines

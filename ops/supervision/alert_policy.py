@@ -1,4 +1,4 @@
-"""When people are told: at both ends of a trouble, at both ends of saturation, and where the watchdog holds."""
+"""When people are alerted: at both ends of a trouble, at both ends of saturation, and when the watchdog gives up."""
 
 from __future__ import annotations
 
@@ -10,86 +10,97 @@ import msgspec
 
 from ops.supervision.alerts import Notifier, WatchdogJournal, fault_name, recovery_body, trouble_body
 from ops.supervision.escalation import Step
-from ops.supervision.health import ALIVE, Assessment
-from ops.supervision.observation import Observation
+from ops.supervision.health.assessment import ALIVE, Assessment
+from ops.supervision.observation import Clocks, Observation
 from ops.supervision.rules import Rules
-from ops.supervision.sentences import RUNGS
-from ops.supervision.state import WatchdogState
+from ops.supervision.sentences import ACTIONS
+from ops.supervision.state import Fault, ServiceState, Trouble, WatchdogState
 from ops.text.language import Text
 
+# People are alerted to these although nothing is confirmed: the watchdog cannot fix them, or they may get worse.
+_ALWAYS_DUE = (Fault.OVERLOAD, Fault.ENVIRONMENT_CHANGED)
 
-class Announcer:
-    """Decides what is said, and hands it to ``teller``."""
 
-    def __init__(self, teller: Notifier, journal: WatchdogJournal, rules: Rules) -> None:
-        self.teller, self.journal, self.rules = teller, journal, rules
+class AlertPolicy:
+    """Decides which messages are due, and hands them to ``notifier``."""
+
+    def __init__(self, notifier: Notifier, journal: WatchdogJournal, rules: Rules) -> None:
+        self.notifier, self.journal, self.rules = notifier, journal, rules
 
     def trouble(
-        self, verdict: Assessment, look: Observation, memory: WatchdogState, step: Step, evidence: str
+        self,
+        assessment: Assessment,
+        observation: Observation,
+        state: WatchdogState,
+        step: Step,
+        evidence: str,
     ) -> WatchdogState:
-        """One message when trouble begins, one when it ends; a page where it holds."""
-        trouble = memory.trouble
+        """One message when a trouble begins and one when it ends; a page if the watchdog takes no action."""
+        trouble = state.trouble
         if trouble is None:
-            return memory
-        now = look.clocks
-        if verdict.state in ALIVE and memory.pending is None:
-            seconds = now.boottime - trouble.since
-            memory = msgspec.structs.replace(memory, trouble=None)
-            if trouble.announced or trouble.actions:
-                memory.last_recovery_seconds = round(seconds, 3)
-                self.journal.note(
-                    "recovered", fault=trouble.fault, seconds=round(seconds, 2), actions=trouble.actions
-                )
-                name = fault_name(trouble.fault)
-                body = recovery_body(trouble.fault, seconds, trouble.actions, trouble.evidence)
-                title = Text(en=f"recovered: {name.en}", zh=f"已恢复：{name.zh}")
-                self.teller.tell("watchdog", "recovered", title, body, now.wall)
-            return memory
-        due = verdict.confirmed or verdict.fault in ("overload", "environment_changed")
-        if verdict.state in ("failing", "foreign"):
-            due = due or memory.failures >= self.rules.failures
-        # A recovery that is none is news, whatever was said before.
-        is_news = verdict.fault == "environment_changed" != trouble.fault
+            return state
+        if assessment.state in ALIVE and state.pending is None:
+            return self._recovered(trouble, observation.clocks, state)
+        due = assessment.confirmed or assessment.fault in _ALWAYS_DUE
+        if assessment.state in (ServiceState.FAILING, ServiceState.PORT_CONFLICT):
+            due = due or state.failures >= self.rules.failures
+        # A restart that brought up something else is news, whatever was announced before.
+        is_news = assessment.fault == Fault.ENVIRONMENT_CHANGED != trouble.fault
         if (trouble.announced and not is_news) or not due:
-            return memory
-        doing = RUNGS[step.rung] if step.rung else (step.why if step.why.en else None)
-        body = trouble_body(verdict.detail, trouble.causes, evidence, doing, trouble.wall)
-        name = fault_name(verdict.fault)
-        kind: Literal["page", "trouble"] = "page" if step.rung is None else "trouble"
-        self.teller.tell("watchdog", kind, name, body, now.wall)
-        return msgspec.structs.replace(
-            memory,
-            trouble=msgspec.structs.replace(
-                trouble,
-                fault=verdict.fault,
-                detail_en=verdict.detail.en,
-                detail_zh=verdict.detail.zh,
-                announced=True,
-                evidence=evidence,
-            ),
+            return state
+        doing = ACTIONS[step.action] if step.action else (step.why if step.why.en else None)
+        body = trouble_body(assessment.detail, trouble.causes, evidence, doing, trouble.wall)
+        kind: Literal["page", "trouble"] = "page" if step.action is None else "trouble"
+        self.notifier.notify("watchdog", kind, fault_name(assessment.fault), body, observation.clocks.wall)
+        trouble = msgspec.structs.replace(
+            trouble,
+            fault=assessment.fault,
+            detail_en=assessment.detail.en,
+            detail_zh=assessment.detail.zh,
+            announced=True,
+            evidence=evidence,
         )
+        return msgspec.structs.replace(state, trouble=trouble)
 
-    def saturation(self, verdict: Assessment, look: Observation, memory: WatchdogState) -> WatchdogState:
-        """One message when it has been saturated for as many rounds as a failure needs, one when that is over."""
-        now = look.clocks
-        if memory.saturation_told and verdict.state == "healthy":
+    def _recovered(self, trouble: Trouble, now: Clocks, state: WatchdogState) -> WatchdogState:
+        """The trouble is over. People hear of it if they heard of its beginning, or if something was done."""
+        state = msgspec.structs.replace(state, trouble=None)
+        if not trouble.announced and not trouble.actions:
+            return state
+        seconds = now.boottime - trouble.since
+        self.journal.note(
+            "recovered", fault=trouble.fault, seconds=round(seconds, 2), actions=trouble.actions
+        )
+        name = fault_name(trouble.fault)
+        title = Text(en=f"recovered: {name.en}", zh=f"已恢复：{name.zh}")
+        body = recovery_body(trouble.fault, seconds, trouble.actions, trouble.evidence)
+        self.notifier.notify("watchdog", "recovered", title, body, now.wall)
+        return msgspec.structs.replace(state, last_recovery_seconds=round(seconds, 3))
+
+    def saturation(
+        self, assessment: Assessment, observation: Observation, state: WatchdogState
+    ) -> WatchdogState:
+        """One message when saturation has lasted as many cycles as a failure needs, and one when it is over."""
+        now = observation.clocks
+        if state.saturation_announced and assessment.state == ServiceState.HEALTHY:
             title = Text(en="no longer saturated", zh="不再饱和")
-            self.teller.tell("saturated", "recovered", title, verdict.detail, now.wall)
-            return msgspec.structs.replace(memory, saturation_told=False)
-        lasted = now.boottime - memory.state_since
+            self.notifier.notify("saturated", "recovered", title, assessment.detail, now.wall)
+            return msgspec.structs.replace(state, saturation_announced=False)
+        lasted = now.boottime - state.state_since
         if (
-            verdict.state == "saturated"
-            and not memory.saturation_told
+            assessment.state == ServiceState.SATURATED
+            and not state.saturation_announced
             and lasted >= self.rules.failures * self.rules.interval
         ):
-            self.journal.note("saturated", seconds=round(lasted, 1), detail=verdict.detail.en)
-            self.teller.tell("saturated", "trouble", fault_name("saturated"), verdict.detail, now.wall)
-            return msgspec.structs.replace(memory, saturation_told=True)
-        return memory
+            self.journal.note("saturated", seconds=round(lasted, 1), detail=assessment.detail.en)
+            title = fault_name(Fault.SATURATED)
+            self.notifier.notify("saturated", "trouble", title, assessment.detail, now.wall)
+            return msgspec.structs.replace(state, saturation_announced=True)
+        return state
 
     def torn_state(self, aside: Path) -> None:
-        """The state file was torn, and lies ``aside``."""
-        self.teller.tell(
+        """The state file was torn, and has been set aside as ``aside``."""
+        self.notifier.notify(
             "watchdog-state",
             "page",
             Text(en="the watchdog's state file was torn", zh="守护程序的状态文件损坏"),

@@ -1,6 +1,6 @@
-"""What people and programs are told of the watchdog's doings: a message at each end of a trouble, a line a transition.
+"""How the watchdog reports: messages to people by way of the outbox, and one journal line for each transition.
 
-A message is taken in at once and delivered beside the rounds: no recovery waits for a chat server.
+A message is queued at once and delivered in a thread of its own: no recovery waits for a chat server.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
-from ops.supervision.sentences import FAULTS, RUNGS
+from ops.supervision.sentences import ACTIONS, FAULTS
+from ops.supervision.state import ActionKind, Fault
 from ops.text.duration import age
 from ops.text.language import Language, Text
 from ops.text.sanitize import safe_line
@@ -21,19 +22,19 @@ from ops.text.sanitize import safe_line
 if TYPE_CHECKING:
     from ops.notifications.notify import Outbox
 
-# How long one round of deliveries may take, seconds.
+# How long one series of deliveries may take, seconds.
 DELIVERY_SECONDS = 15.0
 MAX_FACT_CHARS = 2000
 
 
 class WatchdogJournal:
-    """One structured line a transition, JSON, to ``out``."""
+    """Writes one JSON line for each event to ``out``."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
 
     def note(self, event: str, **facts: Any) -> None:
-        """One line: when, what, and what is known of it."""
+        """Write one line: the time, the event and its facts. Empty facts are left out."""
         line = {"time": datetime.now().astimezone().isoformat(timespec="milliseconds"), "event": event}
         line |= {name: _safe(value) for name, value in facts.items() if value not in (None, "", ())}
         with contextlib.suppress(OSError, ValueError):
@@ -48,7 +49,7 @@ def _safe(value: Any) -> Any:
 
 
 class Notifier:
-    """Messages to ``urls`` by way of the outbox at ``path``. Trouble with it is noted, and never raised."""
+    """Sends messages to ``urls`` by way of the outbox at ``path``. Failures go to the journal and are never raised."""
 
     def __init__(
         self, path: Path, urls: tuple[str, ...], language: Language, journal: WatchdogJournal
@@ -59,17 +60,17 @@ class Notifier:
         self._thread: threading.Thread | None = None
         if urls:
             try:
-                # Only where somebody is to be told: a healthy round from cron is to be short.
+                # Imported only if somebody is to be notified: a healthy cycle from cron must be short.
                 from ops.notifications.notify import Outbox
 
                 self._outbox = Outbox(*self._arguments)
-            except Exception as error:  # noqa: BLE001  who cannot be told must not keep the service down
+            except Exception as error:  # noqa: BLE001  an unusable outbox must not keep the service down
                 journal.note("notify_unusable", detail=safe_line(str(error)))
 
-    def tell(
+    def notify(
         self, key: str, kind: Literal["trouble", "recovered", "page"], title: Text, body: Text, wall: float
     ) -> None:
-        """Take in one message; no network."""
+        """Queue one message, without any network."""
         if self._outbox is None:
             return
         from ops.notifications.notify import Message
@@ -80,7 +81,7 @@ class Notifier:
             self._journal.note("notify_unusable", detail=safe_line(str(error)))
 
     def deliver_beside(self) -> None:
-        """Deliver what is due in a thread of its own, unless one is at it."""
+        """Deliver what is due in a thread of its own, unless one is running."""
         if self._outbox is None or (self._thread is not None and self._thread.is_alive()):
             return
         if not self._is_waiting():
@@ -116,22 +117,22 @@ class Notifier:
             self._journal.note("notify_failed", detail=safe_line(str(error)))
 
 
-def fault_name(fault: str) -> Text:
-    """What a fault is called."""
-    return FAULTS.get(fault, Text(en=fault, zh=fault))
+def fault_name(fault: Fault) -> Text:
+    """The sentence for a fault."""
+    return FAULTS.get(fault, Text(en="", zh=""))
 
 
 def trouble_body(
     detail: Text, causes: tuple[str, ...], evidence: str, doing: Text | None, since_wall: float
 ) -> Text:
-    """The message's text when trouble begins: proof, cause, what is done about it, where the evidence lies."""
+    """The text of the message when a trouble begins: what is wrong, its causes, what is done, where the evidence is."""
     when = datetime.fromtimestamp(since_wall).astimezone().isoformat(timespec="seconds")
-    named = ", ".join(causes)
+    codes = ", ".join(causes)
     en = [detail.en, f"since: {when}"]
     zh = [detail.zh, f"开始于：{when}"]
-    if named:
-        en.append(f"causes by the doctor: {named} (gte-ops explain {causes[0]})")
-        zh.append(f"诊断结果：{named}（gte-ops explain {causes[0]}）")
+    if codes:
+        en.append(f"causes by the doctor: {codes} (gte-ops explain {causes[0]})")
+        zh.append(f"诊断结果：{codes}（gte-ops explain {causes[0]}）")
     if doing is not None:
         en.append(f"action: {doing.en}")
         zh.append(f"处理：{doing.zh}")
@@ -141,9 +142,9 @@ def trouble_body(
     return Text(en="\n".join(en), zh="\n".join(zh))
 
 
-def recovery_body(fault: str, seconds: float, rungs: tuple[str, ...], evidence: str) -> Text:
-    """The message's text when trouble ends: what it was, what was done, how long it took."""
-    done = [RUNGS.get(rung, Text(en=rung, zh=rung)) for rung in rungs]
+def recovery_body(fault: Fault, seconds: float, actions: tuple[ActionKind, ...], evidence: str) -> Text:
+    """The text of the message when a trouble ends: what it was, what was done, how long it took."""
+    done = [ACTIONS[action] for action in actions]
     en = [
         f"{fault_name(fault).en}; over after {age(seconds)}",
         f"action: {'; '.join(d.en for d in done) or 'none, it came back by itself'}",

@@ -1,9 +1,7 @@
-"""One round: look --> judge --> decide --> act --> remember, readable from top to bottom.
+"""One cycle: observe, assess, decide, act, record (`Watchdog.run_cycle`).
 
-A round is short, and everything it needs to know of earlier ones is on disk: `--once` from cron and the resident
-service are the same round. What is seen (vitals), what it means (judging), which step is due (ladder), how it is done
-(acting, by ops/control), what is kept as proof (proof, evidence), what is remembered (account, memory, ledger,
-launches), who is told (announcing, telling).
+A cycle is short, and all it needs to know of earlier ones is on disk: `--once` from cron and the resident service run
+the same cycle.
 """
 
 from __future__ import annotations
@@ -18,46 +16,46 @@ from ops.interpret.progress import in_flight_ages
 from ops.settings import Settings
 from ops.supervision import metrics, observe
 from ops.supervision.act import Actor
-from ops.supervision.alert_policy import Announcer
+from ops.supervision.alert_policy import AlertPolicy
 from ops.supervision.alerts import Notifier, WatchdogJournal
 from ops.supervision.escalation import Step
 from ops.supervision.evidence_capture import EvidenceCapture
-from ops.supervision.health import ALIVE, Assessment, assess, own_trouble, remembered, without_dumps
+from ops.supervision.health.assessment import ALIVE, Assessment, WorkerCondition
 from ops.supervision.launches import Launches
 from ops.supervision.observation import Observation
 from ops.supervision.rules import LOOK_AGAIN, Rules, rules_from
-from ops.supervision.state import WatchdogState
+from ops.supervision.state import ServiceState, WatchdogState
 from ops.supervision.state_store import StateStore, clocks
+from ops.supervision.state_update import own_trouble, with_observation, without_dumps
 from ops.supervision.transitions import record_transition
 from ops.text.language import Language
 from ops.text.sanitize import safe_line
 
-FAILING, UNJUDGED = 2, 3
+FAILING, UNDETERMINED = 2, 3
 
 
 @dataclass(frozen=True)
 class CycleOutcome:
-    """One round's result. ``again_after``: seconds until the next look, where it must not wait for the interval."""
+    """The result of one cycle. ``again_after``: seconds until the next one, if it must not wait for the interval."""
 
-    verdict: Assessment
+    assessment: Assessment
     step: Step
     paused: bool
     acted: bool
     again_after: float | None
-    holding: bool = False
 
     @property
     def exit_code(self) -> int:
-        """`--once`'s exit code for a run that ended with this round and did nothing."""
-        if self.verdict.state == "unjudged":
-            return UNJUDGED
-        if self.verdict.state in ALIVE:
+        """The exit code of `--once` for a run that ended with this cycle and took no action."""
+        if self.assessment.state == ServiceState.UNDETERMINED:
+            return UNDETERMINED
+        if self.assessment.state in ALIVE:
             return 0
         return FAILING
 
 
 class Watchdog:
-    """The watchdog of one service. Use it with the ledger's lock held."""
+    """The watchdog of one service. Use it while holding the lock of its state file."""
 
     def __init__(
         self,
@@ -70,123 +68,147 @@ class Watchdog:
     ) -> None:
         self.settings, self.settings_path = settings, settings_path
         self.rules: Rules = rules_from(settings)
-        self.ledger = StateStore(Path(settings.watchdog.state_file))
+        self.state_store = StateStore(Path(settings.watchdog.state_file))
         self.journal = journal
         self.language = language
         self.resident = resident
-        self.teller = Notifier(self._beside("outbox"), settings.notify.urls, language, journal)
-        self.announcer = Announcer(self.teller, journal, self.rules)
-        kept = settings.watchdog.evidence_dir
-        evidence_root = Path(kept) if kept else self._beside("evidence")
-        self.proof = EvidenceCapture(settings, settings_path, self.rules, evidence_root)
+        self.notifier = Notifier(self._beside("outbox"), settings.notify.urls, language, journal)
+        self.alert_policy = AlertPolicy(self.notifier, journal, self.rules)
+        self.evidence = EvidenceCapture(settings, settings_path, self.rules)
         output = self._beside("start-output.log")
-        self.actor = Actor(settings, self.rules, self.ledger, self.proof, journal, output, resident=resident)
-        self.memory = self.ledger.load(clocks())
+        self.actor = Actor(
+            settings, self.rules, self.state_store, self.evidence, journal, output, resident=resident
+        )
+        self.state = self.state_store.load(clocks())
         self.launches = Launches(launch_path(settings), journal)
         self._metrics_trouble = False
         self._state_trouble = False
-        if self.ledger.set_aside is not None:
-            self.journal.note("state_torn", detail=f"set aside as {self.ledger.set_aside}")
-            self.announcer.torn_state(self.ledger.set_aside)
+        if self.state_store.set_aside is not None:
+            self.journal.note("state_torn", detail=f"set aside as {self.state_store.set_aside}")
+            self.alert_policy.torn_state(self.state_store.set_aside)
 
     def _beside(self, name: str) -> Path:
-        return self.ledger.path.with_name(f"{self.ledger.path.stem}-{name}")
+        return self.state_store.path.with_name(f"{self.state_store.path.stem}-{name}")
 
-    def round(self, *, counts: bool = True, expected_gap: float | None = None) -> CycleOutcome:
-        """Look, judge, decide, act, remember. ``counts``: whether a failure adds to the count; extra looks do not.
+    # --- the cycle ----------------------------------------------------------------------------------------------------
 
-        ``expected_gap``: seconds since the last round as planned, None where nothing was."""
+    def run_cycle(self, *, counts: bool = True, expected_gap: float | None = None) -> CycleOutcome:
+        """Observe, assess, decide, act, record.
+
+        ``counts``: whether a failure adds to the count of failures; in the extra cycles that follow an action it does
+        not. ``expected_gap``: seconds since the last cycle as planned, None if none was planned."""
+        observation, state = self._observe(counts=counts, expected_gap=expected_gap)
+        assessment, state = self._assess(observation, state)
+        paused = self.state_store.paused(observation.clocks.wall) is not None
+        step, state = self._decide(assessment, observation, state, paused=paused)
+        acted, state = self._act(step, assessment, observation, state)
+        self._record(state, paused=paused)
+        again_after = self._again_after(assessment, observation, acted=acted)
+        return CycleOutcome(assessment, step, paused, acted, again_after)
+
+    def _observe(self, *, counts: bool, expected_gap: float | None) -> tuple[Observation, WatchdogState]:
+        """What is there now, and the state with it."""
         self.actor.reap()
-        sight = observe.observe(self.settings, self.memory)
-        look = sight.look
-        trouble = own_trouble(look, self.memory, expected_gap=expected_gap)
-        if trouble is not None:
-            look = msgspec.structs.replace(look, own_trouble=trouble)
-        memory = msgspec.structs.replace(self.memory, subject=sight.subject)
-        memory = remembered(look, memory, self.rules, trouble)
-        memory = self.launches.compare(look, memory)
-        memory.failures += 1 if counts else 0
-        verdict = assess(look, memory, self.rules)
-        if verdict.wants_dumps:
-            memory = self.proof.dump(verdict, look, memory)
-            verdict = assess(look, memory, self.rules)
-            self.proof.keep_stacks(verdict, look, memory)
-        memory = without_dumps(memory, (*verdict.wants_dumps, *(w.identity for w in verdict.stuck)))
-        paused = self.ledger.paused(look.clocks.wall) is not None
-        memory = self.actor.follow_up(verdict, look, memory)
-        self.launches.remember(verdict, look, memory)
-        memory = record_transition(verdict, look, memory, self.rules, self.journal, evidence=self.proof.path)
-        step = Step(None)
-        if verdict.state in ("failing", "suspect"):
-            self.proof.prepare(verdict, look, memory)
-            step, memory = self.actor.decide(verdict, look, memory, paused=paused)
-        was_in_trouble = memory.trouble is not None
-        memory = self.announcer.trouble(verdict, look, memory, step, self.proof.path)
-        if was_in_trouble and memory.trouble is None:
-            self.proof.forget()
-        memory = self.announcer.saturation(verdict, look, memory)
-        acted = False
-        if step.rung is not None:
-            acted, memory = self.actor.act(step, verdict, look, memory)
-        self._remember(memory, paused=paused)
-        self.teller.deliver_beside()
-        return CycleOutcome(
-            verdict, step, paused, acted, self._again_after(verdict, look, acted), self.memory.gave_up
+        observed = observe.observe(self.settings, self.state)
+        observation = msgspec.structs.replace(
+            observed.observation,
+            own_trouble=own_trouble(observed.observation, self.state, expected_gap=expected_gap),
         )
+        state = msgspec.structs.replace(self.state, subject=observed.subject)
+        state = with_observation(observation, state, self.rules)
+        state = self.launches.compare(observation, state)
+        # As if it failed: a cycle that does not resets the count (transitions.py).
+        return observation, msgspec.structs.replace(state, failures=state.failures + int(counts))
 
-    # --- remembering --------------------------------------------------------------------------------------------------
+    def _assess(self, observation: Observation, state: WatchdogState) -> tuple[Assessment, WatchdogState]:
+        """What it means, whether the last action has had its effect, and what has changed since the last cycle."""
+        assessment, state = self.evidence.assess(observation, state)
+        suspects = (*assessment.wants_dumps, *(worker.process for worker in assessment.stuck))
+        state = without_dumps(state, suspects)
+        state = self.actor.follow_up(assessment, observation, state)
+        self.launches.remember(assessment, observation, state)
+        state = record_transition(
+            assessment, observation, state, self.rules, self.journal, evidence=self.evidence.path
+        )
+        return assessment, state
 
-    def _remember(self, memory: WatchdogState, *, paused: bool) -> None:
-        self.memory = memory
-        if not self.ledger.save(memory):
-            self._say_state_trouble()
-        else:
-            self._state_trouble = False
+    def _decide(
+        self, assessment: Assessment, observation: Observation, state: WatchdogState, *, paused: bool
+    ) -> tuple[Step, WatchdogState]:
+        """Which action to take, and whom to alert. The alert comes first: it says what is about to be done."""
+        step = Step(None)
+        if assessment.state in (ServiceState.FAILING, ServiceState.SUSPECT):
+            state = self.evidence.prepare(assessment, observation, state)
+            step, state = self.actor.decide(assessment, observation, state, paused=paused)
+        was_in_trouble = state.trouble is not None
+        state = self.alert_policy.trouble(assessment, observation, state, step, self.evidence.path)
+        if was_in_trouble and state.trouble is None:
+            self.evidence.forget()
+        return step, self.alert_policy.saturation(assessment, observation, state)
+
+    def _act(
+        self, step: Step, assessment: Assessment, observation: Observation, state: WatchdogState
+    ) -> tuple[bool, WatchdogState]:
+        """Carry out the step: whether an action was taken, and the state after it."""
+        if step.action is None:
+            return False, state
+        return self.actor.act(step, assessment, observation, state)
+
+    def _record(self, state: WatchdogState, *, paused: bool) -> None:
+        """Save the state, write the metrics, and deliver the alerts."""
+        self.state = state
+        self._save()
         try:
-            metrics.write(self._metrics_path(), memory, paused=paused)
+            metrics.write(self._metrics_path(), state, paused=paused)
         except OSError as error:
             if not self._metrics_trouble:
                 self.journal.note("metrics_unwritable", detail=safe_line(str(error)))
             self._metrics_trouble = True
         else:
             self._metrics_trouble = False
+        self.notifier.deliver_beside()
 
     def _metrics_path(self) -> Path:
         configured = self.settings.watchdog.metrics_file
-        return Path(configured) if configured else self.ledger.path.with_suffix(".prom")
+        return Path(configured) if configured else self.state_store.path.with_suffix(".prom")
 
-    def _say_state_trouble(self) -> None:
-        if not self._state_trouble:
-            self.journal.note("state_unwritable", detail=self.ledger.trouble)
-        self._state_trouble = True
+    def _save(self) -> None:
+        """Save the state; the first failure in a row is noted in the journal."""
+        saved = self.state_store.save(self.state)
+        if not saved and not self._state_trouble:
+            self.journal.note("state_unwritable", detail=self.state_store.trouble)
+        self._state_trouble = not saved
 
     def check_state(self) -> None:
-        """Find out before the first round whether the state can be written: without it, nothing is done from cron."""
-        if not self.ledger.save(self.memory):
-            self._say_state_trouble()
+        """Find out before the first cycle whether the state can be written: if not, runs from cron take no action."""
+        self._save()
 
-    # --- when to look again -------------------------------------------------------------------------------------------
+    # --- when the next cycle is due -----------------------------------------------------------------------------------
 
-    def _again_after(self, verdict: Assessment, look: Observation, acted: bool) -> float | None:
-        if acted or self.memory.pending is not None:
+    def _again_after(self, assessment: Assessment, observation: Observation, *, acted: bool) -> float | None:
+        if acted or self.state.pending is not None:
             return LOOK_AGAIN
-        if verdict.state == "unjudged":
+        if assessment.state == ServiceState.UNDETERMINED:
             return None
-        if verdict.wants_dumps:
+        if assessment.wants_dumps:
             return self.rules.dump_gap
-        if self.resident and self.memory.master_gone_since is not None and not verdict.confirmed:
+        if self.resident and self.state.master_gone_since is not None and not assessment.confirmed:
             return LOOK_AGAIN
-        return self._until_a_deadline(verdict, look) if self.resident else None
+        return self._until_a_deadline(assessment, observation) if self.resident else None
 
-    def _until_a_deadline(self, verdict: Assessment, look: Observation) -> float | None:
+    def _until_a_deadline(self, assessment: Assessment, observation: Observation) -> float | None:
         """Seconds until a request in flight, or a boot, passes its deadline: the resident watchdog looks just then."""
         deadline = self.rules.request_deadline
         left = [
             deadline - age
-            for w in look.workers
+            for w in observation.workers
             if w.record is not None
-            for age in in_flight_ages(w.record, look.clocks.wall, self.memory.distrust_before)
+            for age in in_flight_ages(w.record, observation.clocks.wall, self.state.distrust_before)
             if age < deadline
         ]
-        left += [self.rules.boot_deadline - w.seconds for w in verdict.workers if w.kind == "booting"]
+        left += [
+            self.rules.boot_deadline - w.seconds
+            for w in assessment.workers
+            if w.condition == WorkerCondition.BOOTING
+        ]
         return max(LOOK_AGAIN, min(left) + 0.1) if left else None

@@ -1,4 +1,4 @@
-"""The proof of the trouble at hand: which directory it goes to, and when each part of it is taken."""
+"""Which evidence of the present trouble is captured, when, and into which directory."""
 
 from __future__ import annotations
 
@@ -11,16 +11,28 @@ import msgspec
 from ops.settings import Settings
 from ops.supervision import observe, stacks
 from ops.supervision.evidence_store import EvidenceDirectory, directory_name
-from ops.supervision.health import Assessment, gone_for, with_dump, with_thread_dump
+from ops.supervision.health.assess import assess
+from ops.supervision.health.assessment import Assessment
+from ops.supervision.health.master import gone_for
 from ops.supervision.observation import Observation
 from ops.supervision.rules import LOOK_AGAIN, Rules
-from ops.supervision.state import Subject, WatchdogState
+from ops.supervision.state import ServiceState, Subject, WatchdogState
+from ops.supervision.state_update import with_dump, with_thread_dump
 
 MAX_DUMPS = 4
+# A report of an earlier run of `--once` is used again while it is no older than this, seconds.
+REPORT_SECONDS = 300
+
+
+def evidence_root(settings: Settings) -> Path:
+    """The directory below which each trouble gets a directory of its own."""
+    configured = settings.watchdog.evidence_dir
+    state_file = Path(settings.watchdog.state_file)
+    return Path(configured) if configured else state_file.with_name(f"{state_file.stem}-evidence")
 
 
 def named_logs(settings: Settings, subject: Subject) -> tuple[tuple[str, int | None], ...]:
-    """The service's logs, and with each the user whose process named it; None where the settings do."""
+    """The service's logs, each with the user whose process named it; None if the settings name it."""
     own = settings.gunicorn
     return (
         (subject.error_log, None if own.error_log else subject.uid),
@@ -29,96 +41,111 @@ def named_logs(settings: Settings, subject: Subject) -> tuple[tuple[str, int | N
 
 
 class EvidenceCapture:
-    """The evidence of the present trouble, below ``root``; ``path`` is empty before the first piece of it."""
+    """The evidence of the present trouble. ``path`` is empty until there is some."""
 
-    def __init__(self, settings: Settings, settings_path: Path | None, rules: Rules, root: Path) -> None:
+    def __init__(self, settings: Settings, settings_path: Path | None, rules: Rules) -> None:
         self.settings, self.settings_path, self.rules = settings, settings_path, rules
-        self._root = root
-        self._evidence: EvidenceDirectory | None = None
+        self._root = evidence_root(settings)
+        self._directory: EvidenceDirectory | None = None
         self._stacks: dict[str, str] = {}
 
     @property
     def path(self) -> str:
-        """Where it lies."""
-        return str(self._evidence.path) if self._evidence else ""
+        """The directory of the present trouble."""
+        return str(self._directory.path) if self._directory else ""
 
     def forget(self) -> None:
         """The trouble is over: the next one gets a directory of its own."""
-        self._evidence = None
+        self._directory = None
 
     def causes(self, *, patient: bool) -> tuple[str, ...]:
-        """The codes of the causes the doctor named for this trouble (`EvidenceDirectory.causes`)."""
-        return self._evidence.causes(patient=patient) if self._evidence is not None else ()
+        """The codes of the causes the doctor found for this trouble (`EvidenceDirectory.causes`)."""
+        return self._directory.causes(patient=patient) if self._directory is not None else ()
 
-    def dump(self, verdict: Assessment, look: Observation, memory: WatchdogState) -> WatchdogState:
-        """Another stack dump of the suspected workers, kept as evidence."""
-        workers = dict(memory.workers)
-        for who in verdict.wants_dumps[:MAX_DUMPS]:
-            known = workers.get(str(who.pid))
-            if known is None or (
-                known.dump and look.clocks.boottime - known.dump_at < 0.8 * self.rules.dump_gap
-            ):
+    def assess(self, observation: Observation, state: WatchdogState) -> tuple[Assessment, WatchdogState]:
+        """Assess the service, with another dump of the stacks if the assessment asks for it; the dumps are kept."""
+        assessment = assess(observation, state, self.rules)
+        if assessment.wants_dumps:
+            state = self._dump(assessment, observation, state)
+            assessment = assess(observation, state, self.rules)
+            self._keep_stacks(assessment, observation, state)
+        return assessment, state
+
+    def _dump(self, assessment: Assessment, observation: Observation, state: WatchdogState) -> WatchdogState:
+        """``state`` after another stack dump of the suspected workers."""
+        workers = dict(state.workers)
+        now, gap = observation.clocks.boottime, self.rules.dump_gap
+        for process in assessment.wants_dumps[:MAX_DUMPS]:
+            before = workers.get(str(process.pid))
+            if before is None or (before.dump and now - before.dump_at < 0.8 * gap):
                 continue
-            taken = stacks.dump(who.pid)
-            now, gap = look.clocks.boottime, self.rules.dump_gap
-            if known.still:
-                updated = with_thread_dump(known, taken, now, self.rules)
-            else:
-                updated = with_dump(known, taken.digest, now, gap)
-            workers[str(who.pid)] = updated
-            self._stacks[f"stacks-{who.pid}-{2 if known.dump else 1}.txt"] = taken.text
-        return msgspec.structs.replace(memory, workers=workers)
+            dump = stacks.dump(process.pid)
+            workers[str(process.pid)] = (
+                with_thread_dump(before, dump, now, self.rules)
+                if before.still
+                else with_dump(before, dump.digest, now, gap)
+            )
+            self._stacks[f"stacks-{process.pid}-{2 if before.dump else 1}.txt"] = dump.text
+        return msgspec.structs.replace(state, workers=workers)
 
-    def keep_stacks(self, verdict: Assessment, look: Observation, memory: WatchdogState) -> None:
-        """Write down the stacks just dumped, where they are of a trouble: an idle worker's are no evidence."""
-        if self._stacks and verdict.state in ("suspect", "failing"):
+    def _keep_stacks(self, assessment: Assessment, observation: Observation, state: WatchdogState) -> None:
+        """Write the stacks just dumped to the directory, unless nothing is wrong: an idle worker's are no evidence."""
+        if self._stacks and assessment.state in (ServiceState.SUSPECT, ServiceState.FAILING):
             for name, text in self._stacks.items():
-                self._evidence_of(verdict, look, memory).put(name, text)
+                self.open(assessment, observation, state).put(name, text)
         self._stacks.clear()
 
-    def _evidence_of(
-        self, verdict: Assessment, look: Observation, memory: WatchdogState
+    def open(
+        self, assessment: Assessment, observation: Observation, state: WatchdogState
     ) -> EvidenceDirectory:
-        """This trouble's directory; one run's `--once` goes on with the one before it."""
-        if self._evidence is None:
-            known = memory.trouble.evidence if memory.trouble else ""
-            name = Path(known).name if known else directory_name(look.clocks.wall, verdict.fault, self._root)
-            self._evidence = EvidenceDirectory(self._root, name)
-        return self._evidence
+        """The directory of the present trouble. A run of `--once` goes on with the one of the run before it."""
+        if self._directory is None:
+            earlier = state.trouble.evidence if state.trouble else ""
+            name = (
+                Path(earlier).name
+                if earlier
+                else directory_name(observation.clocks.wall, assessment.fault, self._root)
+            )
+            self._directory = EvidenceDirectory(self._root, name)
+        return self._directory
 
-    def prepare(self, verdict: Assessment, look: Observation, memory: WatchdogState) -> None:
-        """Have the doctor look while the failure is still being counted, so that no step waits for it."""
-        # A service that is being restarted by someone misses its master for one look.
-        is_gone = gone_for(memory, look.clocks.boottime) >= 0.8 * LOOK_AGAIN
-        if not (verdict.confirmed or verdict.wants_dumps or memory.failures >= 2 or is_gone):
-            return
-        evidence = self._evidence_of(verdict, look, memory)
-        report = evidence.path / "doctor.json"
-        old = not report.exists() or (not evidence.doctor_runs and time.time() - report.stat().st_mtime > 300)
-        if old and memory.pending is None:
-            evidence.put_look(look)
-            evidence.start_doctor(self.settings_path)
-        if memory.trouble is not None and not memory.trouble.evidence:
-            memory.trouble.evidence = str(evidence.path)
+    def prepare(
+        self, assessment: Assessment, observation: Observation, state: WatchdogState
+    ) -> WatchdogState:
+        """Start the doctor while the failure is still being counted, so that no action waits for it."""
+        # If somebody restarts the service, its master is missing for one cycle.
+        is_gone = gone_for(state, observation.clocks.boottime) >= 0.8 * LOOK_AGAIN
+        if not (assessment.confirmed or assessment.wants_dumps or state.failures >= 2 or is_gone):
+            return state
+        directory = self.open(assessment, observation, state)
+        if state.pending is None and _needs_report(directory):
+            directory.put_observation(observation)
+            directory.start_doctor(self.settings_path)
+        if state.trouble is None or state.trouble.evidence:
+            return state
+        trouble = msgspec.structs.replace(state.trouble, evidence=str(directory.path))
+        return msgspec.structs.replace(state, trouble=trouble)
 
-    def complete(self, look: Observation, memory: WatchdogState, *, patient: bool) -> None:
-        """What only the moment before a step can show: the processes, the ends of the logs, the doctor's report if
-        it is waited for."""
-        if self._evidence is None:
+    def complete(self, observation: Observation, state: WatchdogState, *, patient: bool) -> None:
+        """Capture what only the moment before an action can show: the processes and the ends of the logs.
+
+        ``patient``: wait for the doctor's report too."""
+        if self._directory is None:
             return
-        pids = [*([look.master.pid] if look.master else []), *(w.pid for w in look.workers)]
-        self._evidence.put_look(look)
-        self._evidence.put_processes(pids)
-        subject = memory.subject
-        self._evidence.put_log_tails(named_logs(self.settings, subject))
+        pids = [
+            *([observation.master.pid] if observation.master else []),
+            *(w.pid for w in observation.workers),
+        ]
+        self._directory.put_observation(observation)
+        self._directory.put_processes(pids)
+        self._directory.put_log_tails(named_logs(self.settings, state.subject))
         if patient:
-            self._evidence.causes()
+            self._directory.causes()
 
-    def fingerprint(self, memory: WatchdogState) -> str:
-        """The newest change among the files that decide whether a start works: a mended cause shows here."""
-        newest = 0.0
-        app_dir = self.settings.app.dir or memory.subject.cwd
-        config = observe.config_file(self.settings, memory.subject.cwd)
+    def fingerprint(self, state: WatchdogState) -> str:
+        """The newest modification time among the files that decide whether a start works: it changes with a repair."""
+        app_dir = self.settings.app.dir or state.subject.cwd
+        config = observe.config_file(self.settings, state.subject.cwd)
         candidates = [Path(config)] if config else []
         if self.settings_path is not None:
             candidates.append(self.settings_path)
@@ -128,7 +155,16 @@ class EvidenceCapture:
         if app_dir:
             with contextlib.suppress(OSError):
                 candidates += [p for p in Path(app_dir).iterdir() if p.suffix == ".py"][:500]
+        newest = 0.0
         for path in candidates:
             with contextlib.suppress(OSError):
                 newest = max(newest, path.stat().st_mtime)
         return f"{newest:.3f}"
+
+
+def _needs_report(directory: EvidenceDirectory) -> bool:
+    """Whether the doctor is to run: it never did for this trouble, or its report is old and it is not running."""
+    report = directory.path / "doctor.json"
+    if not report.exists():
+        return True
+    return not directory.doctor_runs and time.time() - report.stat().st_mtime > REPORT_SECONDS

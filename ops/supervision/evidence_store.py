@@ -1,7 +1,7 @@
-"""The proof, kept before anything is killed: one dated directory a trouble, bounded in size and count.
+"""The evidence, kept before anything is killed: one dated directory for each trouble, bounded in size and number.
 
-Stacks, what /proc says, the ends of the logs, the doctor's report, and the judgement itself. Nothing here fails a
-round: what cannot be written is left out.
+Stacks, what /proc says, the ends of the logs, the doctor's report, and the observation itself. Nothing here fails a
+cycle: what cannot be written is left out.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MAX_TOTAL_BYTES = 50 << 20
 MAX_FILE_BYTES = 1 << 20
 MAX_REPORT_BYTES = 8 << 20
 TAIL_BYTES = 64 * 1024
-# The doctor's own budget here, and how long a step waits for its report, seconds.
+# The doctor's own budget here, and how long an action waits for its report, seconds.
 DOCTOR_BUDGET = 4.0
 DOCTOR_WAIT = 6.0
 _PROC_FILES = (
@@ -47,14 +47,14 @@ _PROC_FILES = (
 
 
 class EvidenceDirectory:
-    """One trouble's directory, made when the first thing is put into it."""
+    """The directory of one trouble, made when the first file is put into it."""
 
     def __init__(self, root: Path, name: str) -> None:
         self.path = root / name
         self._doctor: subprocess.Popen[bytes] | None = None
 
     def put(self, name: str, content: str) -> None:
-        """Write one file of it, without the secrets in it."""
+        """Write one file, with secrets removed."""
         from ops.interpret.redaction import redacted_text
 
         self._write(name, redacted_text(content[:MAX_FILE_BYTES]))
@@ -65,15 +65,15 @@ class EvidenceDirectory:
             with os.fdopen(self._new(name), "w", encoding="utf-8", errors="replace") as file:
                 file.write(content[:MAX_FILE_BYTES])
 
-    def put_look(self, look: Observation) -> None:
-        """What was seen, as JSON."""
+    def put_observation(self, observation: Observation) -> None:
+        """Write the observation, as JSON."""
         from ops.interpret.redaction import redacted_plain
 
-        plain = redacted_plain(msgspec.to_builtins(look))
+        plain = redacted_plain(msgspec.to_builtins(observation))
         self._write("look.json", msgspec.json.format(msgspec.json.encode(plain), indent=1).decode())
 
     def put_processes(self, pids: Iterable[int]) -> None:
-        """What /proc says of each process, threads included."""
+        """Write what /proc says of each process."""
         parts = []
         for pid in pids:
             for name in _PROC_FILES:
@@ -85,23 +85,25 @@ class EvidenceDirectory:
         self._write("proc.txt", without_secrets("\n".join(parts) + "\n"))
 
     def put_log_tails(self, logs: Iterable[tuple[str, int | None]]) -> None:
-        """The ends of logs, secrets and control characters removed; with each the user who named it, None for the
-        settings (`open_regular_file`): what that user could not write is no log of its own."""
+        """Write the ends of logs, with secrets and control characters removed.
+
+        Each comes with the user who named it, None if the settings did (`open_regular_file`): a file that this user
+        could not write is no log of theirs."""
         for index, (path, namer) in enumerate(log for log in logs if log[0]):
             with contextlib.suppress(OSError, ValueError):
                 with open_regular_file(path, namer=namer) as file:
                     start = file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
                     text = file.read(TAIL_BYTES).decode("utf-8", "replace")
                 if start:
-                    # Of a line whose beginning is missing nobody can tell what its rest is.
+                    # Without its beginning, nobody can tell what the rest of a line is, or whether it is a secret.
                     text = text.partition("\n")[2]
                 self.put(f"log-{index + 1}.txt", f"== {path}\n{safe_text(text, TAIL_BYTES)}\n")
 
     # --- the doctor --------------------------------------------------------------------------------------------------
 
     def start_doctor(self, config: Path | None) -> None:
-        """Have the doctor look beside the round: it takes seconds, and must not delay a recovery."""
-        # -P, and a directory of root's: nothing of where the watchdog happens to stand is imported.
+        """Start the doctor in a process of its own: it takes seconds, and must not delay a recovery."""
+        # -P, and a directory of root's: nothing is imported from the watchdog's current directory.
         command = [
             sys.executable,
             "-P",
@@ -112,7 +114,7 @@ class EvidenceDirectory:
             "json",
             "--budget",
             f"{DOCTOR_BUDGET:g}s",
-            # Whoever answers at the service's addresses while something is wrong is not parsed as root.
+            # While something is wrong, anybody may answer at the service's addresses: do not parse that as root.
             "--unprivileged-probes",
         ]
         if config is not None:
@@ -123,12 +125,14 @@ class EvidenceDirectory:
                 self._doctor = subprocess.Popen(
                     command, cwd="/", stdin=subprocess.DEVNULL, stdout=report, stderr=subprocess.DEVNULL
                 )
-            # The service's boot goes first where both want the same cores.
+            # The service's boot comes first if both want the same cores.
             os.setpriority(os.PRIO_PROCESS, self._doctor.pid, 10)
 
     def causes(self, *, patient: bool = True) -> tuple[str, ...]:
-        """The codes of the causes the doctor named; empty where it said nothing. It is waited for, and ended when it
-        takes too long; not ``patient``: what it has not said yet is not waited for, and it ends by itself."""
+        """The codes of the causes the doctor found; empty if there is no report.
+
+        ``patient``: wait for the doctor, and kill it if it takes too long. Otherwise use only a report that is there;
+        the doctor then ends by itself."""
         if self._doctor is not None:
             try:
                 self._doctor.wait(timeout=DOCTOR_WAIT if patient else 0)
@@ -151,7 +155,7 @@ class EvidenceDirectory:
         )
 
     def _keep_report(self, report: object) -> None:
-        """The doctor's report in the place of the one it wrote: on a terminal hashes are shown, evidence travels."""
+        """Redact the doctor's report: it may show hashes on a terminal, but evidence is passed on to others."""
         if self._doctor is not None and self._doctor.poll() is not None:
             from ops.interpret.redaction import redacted_plain
 
@@ -163,11 +167,11 @@ class EvidenceDirectory:
 
     @property
     def doctor_runs(self) -> bool:
-        """Whether the doctor is still looking."""
+        """Whether the doctor is still running."""
         return self._doctor is not None and self._doctor.poll() is None
 
     def _make(self) -> None:
-        """Raises OSError where the directory cannot be made, or is not the caller's alone."""
+        """Make the directory. Raises OSError if that fails, or if others than the caller have access to it."""
         root = self.path.parent
         if not self.path.exists():
             root.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -181,14 +185,14 @@ class EvidenceDirectory:
             raise PermissionError(errno.EPERM, "not the caller's own", str(self.path))
 
     def _new(self, name: str) -> int:
-        """A descriptor of a new file in the place of the one that has this name. Raises OSError."""
+        """The descriptor of a new file that replaces the one with this name. Raises OSError."""
         place = self.path / name
         place.unlink(missing_ok=True)
         return os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
 
 def directory_name(wall: float, fault: str, root: Path) -> str:
-    """A new name under ``root``: date, time and fault."""
+    """A name not yet used below ``root``: date, time and fault."""
     base = f"{time.strftime('%Y%m%dT%H%M%S', time.localtime(wall))}-{fault}"
     name, number = base, 1
     while (root / name).exists():
@@ -198,18 +202,20 @@ def directory_name(wall: float, fault: str, root: Path) -> str:
 
 
 def prune(root: Path, *, keep: Path) -> None:
-    """Remove the oldest directories beyond the bounds of count and size. Never raises."""
+    """Remove the oldest directories beyond the limits of number and size. Never raises."""
     with contextlib.suppress(OSError):
-        found = sorted((d for d in root.iterdir() if d.is_dir() and not d.is_symlink()), key=lambda d: d.name)
-        sizes = {d: sum(f.stat().st_size for f in d.iterdir() if f.is_file()) for d in found}
+        directories = sorted(
+            (d for d in root.iterdir() if d.is_dir() and not d.is_symlink()), key=lambda d: d.name
+        )
+        sizes = {d: sum(f.stat().st_size for f in d.iterdir() if f.is_file()) for d in directories}
         total = sum(sizes.values())
-        for directory in found:
-            if len(found) <= MAX_DIRECTORIES and total <= MAX_TOTAL_BYTES:
+        for directory in tuple(directories):
+            if len(directories) <= MAX_DIRECTORIES and total <= MAX_TOTAL_BYTES:
                 break
             if directory == keep:
                 continue
             shutil.rmtree(directory, ignore_errors=True)
-            found = [d for d in found if d != directory]
+            directories.remove(directory)
             total -= sizes[directory]
 
 

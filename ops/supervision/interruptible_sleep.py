@@ -1,4 +1,4 @@
-"""The resident watchdog's sleep between two looks, which a signal or the master's end cuts short."""
+"""The resident watchdog's sleep between two cycles, which a signal or the end of the master cuts short."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from ops.control.signals import is_alive
 from ops.interpret.process_ref import ProcessRef
 
 
-class Nap:
-    """Sleeps in the main thread. From its making on, every signal with a Python handler wakes it."""
+class InterruptibleSleep:
+    """Sleeps in the main thread. Once it is constructed, every signal with a Python handler wakes it."""
 
     def __init__(self) -> None:
         self._woken, waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        # A signal that comes just before the sleep wakes it too (signal.set_wakeup_fd: the handler's flag would not).
+        # This way a signal that comes just before the sleep wakes it too; a flag set by the handler would not.
         signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
         self._ended: ProcessRef | None = None
 
     def sleep(self, seconds: float, master: ProcessRef | None) -> None:
-        """At most ``seconds``; less where a signal comes, or ``master`` ends (said once of each process)."""
+        """Sleep for ``seconds``, or until a signal comes or ``master`` ends (the end of a process wakes only once)."""
         with contextlib.ExitStack() as opened:
             waiting = select.poll()
             waiting.register(self._woken, select.POLLIN)
@@ -29,7 +29,7 @@ class Nap:
             if master is not None and master != self._ended:
                 try:
                     descriptor = os.pidfd_open(master.pid)
-                except (AttributeError, OSError):  # it has just ended, or a kernel before 5.3
+                except (AttributeError, OSError):  # it has just ended, or the kernel is older than 5.3
                     descriptor = -1
                 else:
                     opened.callback(os.close, descriptor)

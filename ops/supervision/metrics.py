@@ -1,7 +1,7 @@
-"""What the watchdog has to say to Prometheus, as a file for node_exporter's textfile collector.
+"""The watchdog's metrics, as a file for node_exporter's textfile collector.
 
-No timestamps in the file: node_exporter reports its age itself (node_textfile_mtime_seconds), on which a stale
-watchdog is alerted.
+There are no timestamps in the file: node_exporter exports its age itself (node_textfile_mtime_seconds), so that an
+alert can be set on a watchdog that has stopped.
 """
 
 from __future__ import annotations
@@ -9,15 +9,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from ops.files.atomic_file import write_atomically
-from ops.supervision.state import RUNGS, WatchdogState
+from ops.supervision.health.assessment import ALIVE
+from ops.supervision.state import ActionKind, ServiceState, WatchdogState
 
+# A suspect service still answers; whether it is stuck is not proven.
+_UP = (*ALIVE, ServiceState.SUSPECT)
 # Readable by node_exporter, which runs as another user.
 MODE = 0o644
 
 
-def exposition(memory: WatchdogState, *, paused: bool) -> str:
+def exposition(state: WatchdogState, *, paused: bool) -> str:
     """The Prometheus text of ``memory`` (Prometheus, exposition formats, text-based)."""
-    up = {"healthy": 1, "saturated": 1, "suspect": 1}.get(memory.state, 0)
+    up = int(state.service_state in _UP)
     lines: list[str] = []
 
     def metric(name: str, kind: str, help_text: str, *samples: tuple[str, float | int | None]) -> None:
@@ -28,40 +31,45 @@ def exposition(memory: WatchdogState, *, paused: bool) -> str:
             lines.extend(f"{full}{labels} {value:.10g}" for labels, value in present)
 
     metric("up", "gauge", "Whether the service was alive when last looked at.", ("", up))
-    metric("judged", "gauge", "Whether the last round could judge.", ("", int(memory.state != "unjudged")))
     metric(
-        "saturated", "gauge", "Whether the service had more to do than it can.", ("", int(memory.saturated))
+        "judged",
+        "gauge",
+        "Whether the last cycle could assess the service.",
+        ("", int(state.service_state != ServiceState.UNDETERMINED)),
     )
-    metric("consecutive_failures", "gauge", "Failing rounds in a row.", ("", memory.failures))
-    metric("holding", "gauge", "Whether the budget of actions is spent (OPS007).", ("", int(memory.gave_up)))
+    metric(
+        "saturated", "gauge", "Whether the service had more to do than it can.", ("", int(state.saturated))
+    )
+    metric("consecutive_failures", "gauge", "Failing cycles in a row.", ("", state.failures))
+    metric("holding", "gauge", "Whether the budget of actions is spent (OPS007).", ("", int(state.suspended)))
     metric("paused", "gauge", "Whether a pause is in force.", ("", int(paused)))
     metric(
         "actions_total",
         "counter",
-        "Actions taken, by rung of the ladder.",
-        *((f'{{rung="{rung}"}}', memory.counters.get(rung, 0)) for rung in RUNGS),
+        "Actions taken, by kind.",
+        *((f'{{rung="{action}"}}', state.counters.get(action, 0)) for action in ActionKind),
     )
     metric(
         "last_recovery_seconds",
         "gauge",
         "From the beginning of the last trouble to its end.",
-        ("", memory.last_recovery_seconds),
+        ("", state.last_recovery_seconds),
     )
     metric(
         "state_timestamp_seconds",
         "gauge",
         "When the present state began, Unix seconds.",
-        (f'{{state="{memory.state}"}}', memory.state_wall),
+        (f'{{state="{state.service_state}"}}', state.state_wall),
     )
     metric(
         "last_round_timestamp_seconds",
         "gauge",
-        "When the last round ended, Unix seconds.",
-        ("", memory.clocks.wall if memory.clocks else None),
+        "When the last cycle ended, Unix seconds.",
+        ("", state.clocks.wall if state.clocks else None),
     )
     return "\n".join(lines) + "\n"
 
 
-def write(path: Path, memory: WatchdogState, *, paused: bool) -> None:
+def write(path: Path, state: WatchdogState, *, paused: bool) -> None:
     """Replace the textfile. Raises OSError where it cannot be written."""
-    write_atomically(path, exposition(memory, paused=paused).encode(), MODE)
+    write_atomically(path, exposition(state, paused=paused).encode(), MODE)

@@ -1,4 +1,4 @@
-"""What the watchdog saw in one look: plain data, no judgement.
+"""What the watchdog observed in one cycle: plain data, nothing assessed.
 
 Durations are seconds. Three clocks, because each lies in its own way: ``wall`` (Unix seconds) jumps when it is set,
 ``monotonic`` stands still while the machine sleeps, ``boottime`` (clock_gettime(2), CLOCK_BOOTTIME) does neither.
@@ -25,9 +25,10 @@ class Clocks(Facts, frozen=True):
 
 
 class ProcessState(Facts, frozen=True):
-    """One process of the service. ``state`` is ps's word, ``cpu`` seconds used so far, ``started`` its start on the
-    clock ``boottime``, ``resident`` its bytes in memory; ``start_ticks`` tells it from a later process of the same
-    pid."""
+    """One process of the service.
+
+    ``state``: in ps's words. ``cpu``: seconds used. ``started``: on the clock ``boottime``. ``resident``: bytes in
+    memory. ``start_ticks`` tells it from a later process with the same pid."""
 
     pid: int
     start_ticks: int
@@ -38,10 +39,11 @@ class ProcessState(Facts, frozen=True):
 
 
 class Worker(ProcessState, frozen=True):
-    """One worker with its own account; ``booting_by_control``: gunicorn's control socket says that it never beat.
+    """One worker, with its progress record if it keeps one.
 
-    ``threads``: nanoseconds each thread has run, by its id, looked up only where there is no record.
-    ``descriptors``: how many are open, and how many may be; looked up only where /health is not answered well."""
+    ``booting_by_control``: gunicorn's control socket says that it has never sent a heartbeat. ``threads``: nanoseconds
+    that each thread has run, by thread id, read only if there is no record. ``descriptors``: how many are open, and the
+    limit, read only if /health fails."""
 
     record: ProgressRecord | None = None
     booting_by_control: bool = False
@@ -50,7 +52,8 @@ class Worker(ProcessState, frozen=True):
 
 
 class Holder(Facts, frozen=True):
-    """Who listens at the service's address. ``ours``: it is this service's gunicorn or what is left of it."""
+    """A process that listens at the service's address. ``ours``: it belongs to this service's gunicorn, or is left over
+    from it."""
 
     pid: int
     start_ticks: int
@@ -59,18 +62,18 @@ class Holder(Facts, frozen=True):
 
 
 class Room(Facts, frozen=True):
-    """Bytes that are still to be had where the service runs, and of how many: the host's, swap included, or those of
-    its control group (cgroups(7)), whichever is tighter."""
+    """Bytes of memory available to the service, and the total: the host's, swap included, or its control group's
+    (cgroups(7)), whichever is tighter."""
 
     available: int
     total: int
 
 
 class Observation(Facts, frozen=True):
-    """One round's observation.
+    """Everything observed in one cycle.
 
-    ``control_answers``: None where no control socket is configured. ``holders``: who listens at the service's address,
-    looked up only where no master was found. ``own_trouble``: why the watchdog could not look properly."""
+    ``control_answers``: None if no control socket is configured. ``holders``: who listens at the service's address,
+    read only if no master was found. ``own_trouble``: why the watchdog itself could not observe properly."""
 
     clocks: Clocks
     backend: str

@@ -1,6 +1,6 @@
-"""The watchdog's own look at the service: few system calls, every round, also in a resident process.
+"""Observing the service: few system calls, in every cycle, also in a resident process.
 
-The doctor's collectors see more, at a price a watchdog cannot pay every few seconds. The whole table of processes is
+The doctor's collectors see more, at a cost that a watchdog cannot afford every few seconds. The whole process table is
 read only while the master is not known.
 """
 
@@ -45,9 +45,9 @@ DEFAULT_CONFIG_NAME = "gunicorn.conf.py"
 PROBE_SECONDS = 2.0
 CONTROL_SECONDS = 2.0
 CONNECT_SECONDS = 1.0
-# All processes of a machine are looked at in a second; what takes longer never ends.
+# Reading all processes of a machine takes about a second; what takes longer never ends.
 TABLE_SECONDS = 10.0
-# Descriptors that one look needs at the same time.
+# Descriptors that one observation needs at the same time.
 DESCRIPTORS_NEEDED = 8
 _OWN_TROUBLE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 # proc(5), /proc/pid/stat field 3, in ps's words.
@@ -68,17 +68,17 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 @dataclass(frozen=True)
 class ObservedService:
-    """One look, and the service as it may be recognised by later."""
+    """One observation, and the service as it can be recognised by later."""
 
-    look: Observation
+    observation: Observation
     subject: Subject
 
 
-def observe(settings: Settings, memory: WatchdogState) -> ObservedService:
-    """One round's observation. Never raises for want of descriptors or memory: that is the look's ``own_trouble``."""
+def observe(settings: Settings, state: WatchdogState) -> ObservedService:
+    """Observe the service once. A lack of descriptors or memory is its ``own_trouble``, and is not raised."""
     try:
         _check_descriptors()
-        return _look(settings, memory)
+        return _observe(settings, state)
     except OSError as error:
         if error.errno not in _OWN_TROUBLE:
             raise
@@ -88,9 +88,9 @@ def observe(settings: Settings, memory: WatchdogState) -> ObservedService:
     except BlockedError as error:
         why = f"a process of this machine cannot be looked at, which keeps its memory locked: {error}"
     unseen = NotSeen(reason=why)
-    look = Observation(
+    observation = Observation(
         clocks=clocks(),
-        backend=memory.subject.backend,
+        backend=state.subject.backend,
         master=None,
         workers=(),
         has_records=False,
@@ -98,20 +98,20 @@ def observe(settings: Settings, memory: WatchdogState) -> ObservedService:
         ready=unseen,
         own_trouble=why,
     )
-    return ObservedService(look, memory.subject)
+    return ObservedService(observation, state.subject)
 
 
 def _check_descriptors() -> None:
-    """Raises OSError where a look would run out of descriptors half way, and mistake that for the service's failure."""
+    """Raises OSError if an observation would run out of descriptors midway, which looks like the service's failure."""
     with contextlib.ExitStack() as opened:
         for _ in range(DESCRIPTORS_NEEDED):
             descriptor = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
             opened.callback(os.close, descriptor)
 
 
-def _look(settings: Settings, memory: WatchdogState) -> ObservedService:
-    subject = memory.subject
-    master = seen(subject.master.pid) if subject.master else None
+def _observe(settings: Settings, state: WatchdogState) -> ObservedService:
+    subject = state.subject
+    master = process_state(subject.master.pid) if subject.master else None
     holders: tuple[Holder, ...] | NotSeen = ()
     if (
         master is None
@@ -119,7 +119,7 @@ def _look(settings: Settings, memory: WatchdogState) -> ObservedService:
         or master.start_ticks != subject.master.start_ticks
         or subject.uid is None
     ):
-        master, subject, holders = _find(settings, memory.subject)
+        master, subject, holders = _find(settings, state.subject)
     room = resources.room(master.pid) if master else None
     control: bool | None = None
     booting: frozenset[int] = frozenset()
@@ -132,14 +132,14 @@ def _look(settings: Settings, memory: WatchdogState) -> ObservedService:
         if answered and master is not None
         else NotSeen(reason="/health did not answer" if not answered else "no master is seen")
     )
-    # Last, with the clocks: what a worker did while the probes waited their turn would else look that old.
+    # Last, together with the clocks: else what a worker did while the probes waited would look older than it is.
     workers = _workers(settings, master) if master else ()
     workers = tuple(
         msgspec.structs.replace(w, booting_by_control=w.pid in booting and w.record is None) for w in workers
     )
     if health.status is None or health.status >= 500:
         workers = tuple(msgspec.structs.replace(w, descriptors=resources.descriptors(w.pid)) for w in workers)
-    look = Observation(
+    observation = Observation(
         clocks=clocks(),
         backend=subject.backend,
         master=master,
@@ -152,14 +152,14 @@ def _look(settings: Settings, memory: WatchdogState) -> ObservedService:
         access_log_size=_size(subject.access_log),
         room=room,
     )
-    return ObservedService(look, subject)
+    return ObservedService(observation, subject)
 
 
 def _probe(subject: Subject, path: str) -> Exchange:
-    """As nginx passes it on: by the site's name, and over HTTPS by the header. An application may insist on both."""
-    patience = Deadline(time.monotonic() + PROBE_SECONDS)
+    """Probe as nginx forwards: by the site's name, and with the header for HTTPS. An application may require both."""
+    deadline = Deadline(time.monotonic() + PROBE_SECONDS)
     url = f"http://{join_host(subject.host or 'localhost')}{path}"
-    return exchange("GET", url, subject.backend, patience, headers=PROXIED)
+    return exchange("GET", url, subject.backend, deadline, headers=PROXIED)
 
 
 def _size(path: str) -> int | None:
@@ -170,18 +170,18 @@ def _size(path: str) -> int | None:
 
 
 def _ask_control(path: str) -> tuple[bool | None, frozenset[int]]:
-    """Whether the master answers (None: there is no socket to ask), and the workers that never beat.
+    """Whether the master answers (None: there is no socket to ask), and the workers that never sent a heartbeat.
 
-    Until its first beat a worker's heartbeat counts from another clock and shows as far in the future (measured)."""
+    Until its first heartbeat a worker's time counts from another clock, and appears far in the future (measured)."""
     try:
-        told = ask(path, "show workers", seconds=CONTROL_SECONDS)
-        if isinstance(told, NotSeen):  # it drops at each fork: once more
-            told = ask(path, "show workers", seconds=CONTROL_SECONDS)
+        answer = ask(path, "show workers", seconds=CONTROL_SECONDS)
+        if isinstance(answer, NotSeen):  # the connection drops at each fork: ask again
+            answer = ask(path, "show workers", seconds=CONTROL_SECONDS)
     except NoAnswerError:
         return False, frozenset()
-    if isinstance(told, NotSeen):
+    if isinstance(answer, NotSeen):
         return None, frozenset()
-    workers = told.get("workers")
+    workers = answer.get("workers")
     booting = {
         int(worker["pid"])
         for worker in (workers if isinstance(workers, list) else [])
@@ -196,8 +196,8 @@ def _ask_control(path: str) -> tuple[bool | None, frozenset[int]]:
 # --- processes --------------------------------------------------------------------------------------------------------
 
 
-def seen(pid: int) -> ProcessState | None:
-    """One process; None where it is gone or a zombie."""
+def process_state(pid: int) -> ProcessState | None:
+    """One process; None if it is gone, or a zombie."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
         fields = stat.rpartition(")")[2].split()
@@ -221,38 +221,39 @@ def seen(pid: int) -> ProcessState | None:
 
 def children(pid: int) -> tuple[int, ...]:
     """The children of every thread of a process (proc(5), /proc/pid/task/tid/children)."""
-    found: list[int] = []
+    pids: list[int] = []
     try:
         for task in Path(f"/proc/{pid}/task").iterdir():
             with contextlib.suppress(ProcessLookupError):
-                found += [int(word) for word in (task / "children").read_text().split()]
+                pids += [int(word) for word in (task / "children").read_text().split()]
     except FileNotFoundError:
         # The kernel was built without these files (CONFIG_PROC_CHILDREN), or the process is gone.
         import psutil
 
         with contextlib.suppress(psutil.Error):
-            found = [child.pid for child in psutil.Process(pid).children()]
+            pids = [child.pid for child in psutil.Process(pid).children()]
     except ProcessLookupError:
         return ()
-    return tuple(sorted(found))
+    return tuple(sorted(pids))
 
 
 def _workers(settings: Settings, master: ProcessState) -> tuple[Worker, ...]:
-    """The master's children, of its own user: of root's of any, for gunicorn's ``user`` gives that up for them.
+    """The master's children that run as its user; children of any user if it is root, since gunicorn's ``user`` setting
+    changes theirs.
 
     A child of another user runs a set-user-ID program, and is no worker."""
     owner = process_status(master.pid)
     records = read_progress(settings.app.progress_dir)
     by_pid = {} if isinstance(records, NotSeen) else {r.pid: r for r in records}
-    found = []
+    workers = []
     for pid in children(master.pid):
-        process = seen(pid)
+        process = process_state(pid)
         if process is None or not _may_be_worker(owner, process_status(pid)):
             continue
         record = by_pid.get(pid)
         if record is not None and record.start_ticks != process.start_ticks:
             record = None
-        found.append(
+        workers.append(
             Worker(
                 pid=pid,
                 start_ticks=process.start_ticks,
@@ -264,7 +265,7 @@ def _workers(settings: Settings, master: ProcessState) -> tuple[Worker, ...]:
                 threads={} if record is not None else resources.threads(pid),
             )
         )
-    return tuple(found)
+    return tuple(workers)
 
 
 def _may_be_worker(master: ProcessStatus | None, child: ProcessStatus | None) -> bool:
@@ -282,7 +283,8 @@ def _may_be_worker(master: ProcessStatus | None, child: ProcessStatus | None) ->
 def _find(
     settings: Settings, known: Subject
 ) -> tuple[ProcessState | None, Subject, tuple[Holder, ...] | NotSeen]:
-    """The master among all processes of the machine, and where the service is or should be."""
+    """Search all processes of the machine: the master if there is one, the service as it can be recognised by later,
+    and who else listens at its address."""
     from ops.collect.locate import completed, locate_master, public_host
     from ops.collect.process.processes import processes
     from ops.collect.services.nginx import read_pidfile
@@ -296,25 +298,25 @@ def _find(
     hints = gunicorn_hints(settings, pidfile, None)
     remembered = launch.load(launch.launch_path(settings))
     if remembered is not None and remembered.launch.account.uid:
-        # As whom it ran is as whom it runs, until the operator says otherwise (gte-ops watchdog forget).
+        # It runs as the user it ran as before, until the operator says otherwise (gte-ops watchdog forget).
         hints = msgspec.structs.replace(hints, accounts=(remembered.launch.account.uid,))
-    found = locate_master(table, settings, hints)
-    if found is None and known.command:
-        found = _as_known(table, known)
-    master = seen(found.pid) if found else None
-    if found is None or master is None:
+    process = locate_master(table, settings, hints)
+    if process is None and known.command:
+        process = _as_known(table, known)
+    master = process_state(process.pid) if process else None
+    if process is None or master is None:
         backend = _backend(settings, table, None, known)
         host = known.host or public_host(settings, everyone, backend)
         subject = msgspec.structs.replace(known, backend=backend, master=None, host=host)
         whole = completed(everyone, settings, hints)
         owners = (*whole.owners, *whole.accounts)
         return None, subject, _holders(settings, everyone, backend, known, owners)
-    subject = _subject(settings, table, found, known)
+    subject = _subject(settings, table, process, known)
     return master, subject, ()
 
 
 def _without_orphans(table: Processes, known: Subject) -> Processes:
-    """The table without workers that outlive their master: they have its command line, and no parent of that kind.
+    """The table without workers that outlive their master: they have its command line, but their parent is no gunicorn.
 
     The new master of an upgrade (USR2) was such a child too, but has workers of its own."""
     workers = set(known.workers)
@@ -328,14 +330,14 @@ def _without_orphans(table: Processes, known: Subject) -> Processes:
 
 
 def _as_known(table: Processes, known: Subject) -> Process | None:
-    """A master started as the last one was, and by the same user, where settings tell too little to find it."""
+    """A master started with the command of the last one, by the same user, if the settings do not identify it."""
     masters = gunicorn_topology.gunicorn_masters(table.processes)
     same = [m for m in masters if _is_like(m, known, table.caller)]
     return same[0] if len(same) == 1 else None
 
 
 def _is_like(process: Process, known: Subject, caller: int) -> bool:
-    """Whether a process was started as the service was: a command line is anybody's to forge, the user is not."""
+    """Whether a process was started as the service was. Anybody can forge a command line; nobody can forge the user."""
     if not known.command or process.command != known.command or (process.cwd or "") != known.cwd:
         return False
     return speaks_for(process, ROOT if known.uid is None else known.uid, caller)
@@ -370,7 +372,7 @@ def _subject(settings: Settings, table: Processes, master: Process, known: Subje
 
 
 def _whole(value: object) -> int:
-    """A count from a command line or a configuration file; 0 where neither says it outright."""
+    """A count from a command line or a configuration file; 0 if neither states it literally."""
     try:
         return int(value) if isinstance(value, int | str) else 0
     except ValueError:
@@ -387,33 +389,33 @@ def config_file(settings: Settings, cwd: str, on_command_line: str | None = None
 
 
 def _backend(settings: Settings, table: Processes, master: Process | None, known: Subject) -> str:
-    wanted = settings.gunicorn.bind and gunicorn_topology.normal_bind(settings.gunicorn.bind)
+    configured = settings.gunicorn.bind and gunicorn_topology.normal_bind(settings.gunicorn.bind)
     if master is not None:
         pids = [master.pid, *(w.pid for w in gunicorn_topology.workers_of(table.processes, master.pid))]
         listening = gunicorn_topology.listening_on(table, pids)
-        if wanted and any(same_address(address, wanted) for address in listening):
-            return dialled(wanted)
+        if configured and any(same_address(address, configured) for address in listening):
+            return dialled(configured)
         if listening:
             return dialled(listening[0])
-    if wanted:
-        return dialled(wanted)
+    if configured:
+        return dialled(configured)
     path = config_file(settings, known.cwd)
     config = read_config(path) if path else NotSeen(reason="no configuration file")
-    told = gunicorn_topology.arguments(master)
-    written = gunicorn_topology.bind_addresses(gunicorn_topology.setting("bind", "bind", told, config))
-    return dialled(next(iter(written), None) or known.backend or gunicorn_topology.DEFAULT_BIND)
+    arguments = gunicorn_topology.arguments(master)
+    addresses = gunicorn_topology.bind_addresses(gunicorn_topology.setting("bind", "bind", arguments, config))
+    return dialled(next(iter(addresses), None) or known.backend or gunicorn_topology.DEFAULT_BIND)
 
 
 def _holders(
     settings: Settings, table: Processes, backend: str, known: Subject, users: tuple[int, ...]
 ) -> tuple[Holder, ...] | NotSeen:
-    """Who listens at the service's address. ``users``: whose the service's files are.
+    """Who listens at the service's address. ``users``: the owners of the service's files.
 
-    What is ours is taken down for a restart: a process remembered as a worker, or one that says it is the service's and
-    is of root, the caller or a user who may say so. Anybody else's is left alone, whatever it calls itself."""
+    Ours are ended for a restart: a process known as a worker, or one that claims to be the service's and runs as root,
+    the caller, or a user whose word counts. All others are left alone, whatever they call themselves."""
     owners = gunicorn_topology.holder(table, backend)
     if not owners:
-        # Also whoever listens on every address, or on this one while ours wants all of them, is in the way.
+        # Whoever listens on every address blocks this one too; if ours is every address, so does one on any of them.
         owners = tuple(
             p
             for item in table.listeners
@@ -424,36 +426,36 @@ def _holders(
     if not owners and gunicorn_topology.is_listening(table, backend):
         return NotSeen(reason=f"somebody listens at {backend}", needs_root=True)
     workers = set(known.workers)
-    wanted = settings.gunicorn.config_file
-    found = []
+    config = settings.gunicorn.config_file
+    holders = []
     for owner in owners:
-        believed = (ROOT if known.uid is None else known.uid, *users)
-        may_say_so = any(speaks_for(owner, uid, table.caller) for uid in believed)
+        trusted = (ROOT if known.uid is None else known.uid, *users)
+        may_claim = any(speaks_for(owner, uid, table.caller) for uid in trusted)
         ours = (
             owner.pid == 1
             or ProcessRef(owner.pid, owner.start_ticks) in workers
             or _is_like(owner, known, table.caller)
             or (
-                may_say_so
+                may_claim
                 and gunicorn_topology.is_gunicorn(owner)
-                and wanted is not None
-                and gunicorn_topology.config_path(owner) == wanted
+                and config is not None
+                and gunicorn_topology.config_path(owner) == config
             )
         )
         command = " ".join(owner.command)[:160] or owner.name
-        found.append(Holder(owner.pid, owner.start_ticks, safe_line(command, 160), ours))
-    return tuple(found)
+        holders.append(Holder(owner.pid, owner.start_ticks, safe_line(command, 160), ours))
+    return tuple(holders)
 
 
 def _in_the_way(listening: str, backend: str) -> bool:
     if listening.startswith("unix:") or backend.startswith("unix:"):
         return listening == backend
-    (host, port), (_, wanted) = split_address(listening), split_address(backend)
-    return port == wanted and is_wildcard(host)
+    (host, port), (_, backend_port) = split_address(listening), split_address(backend)
+    return port == backend_port and is_wildcard(host)
 
 
 def is_free(backend: str) -> bool:
-    """Whether nobody listens at the service's address. A unix socket's file may be left: gunicorn replaces it."""
+    """Whether nobody listens at the service's address. The file of a unix socket may remain: gunicorn replaces it."""
     from ops.collect.process.processes import accept_queues
 
     if backend.startswith("unix:"):
@@ -463,7 +465,7 @@ def is_free(backend: str) -> bool:
                 probe.connect(backend.removeprefix("unix:"))
             except (FileNotFoundError, ConnectionRefusedError):
                 return True
-            except OSError:  # its queue is full, or it may not be entered: somebody has it
+            except OSError:  # its queue is full, or access is denied: somebody has it
                 return False
             return False
     return not any(same_address(address, backend) for address in accept_queues())

@@ -1,4 +1,4 @@
-"""What the service's processes have left and use: memory, descriptors, and whether their threads run at all."""
+"""What the service's processes use and have left: memory, descriptors, and the CPU time of each thread."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from pathlib import Path
 
 from ops.supervision.observation import Room
 
-# Threads of one worker that are looked at; with more, the first so many.
+# At most this many threads of one worker are read.
 MAX_THREADS = 256
 _CGROUP = Path("/sys/fs/cgroup")
-# A control group without a limit: v1 says a number near 2^63 (cgroup-v1/memory), v2 says "max".
+# A control group without a limit: v1 has a number near 2^63 (cgroup-v1/memory), v2 has "max".
 _NO_LIMIT = 1 << 60
 
 
 def threads(pid: int) -> dict[str, int]:
     """Nanoseconds that each thread of a process has run (kernel: sched-stats, /proc/pid/task/tid/schedstat).
 
-    A thread whose figure stands has not run at all meanwhile: its stack is what it was. Empty where the kernel does
-    not keep these figures."""
-    found: dict[str, int] = {}
+    A thread whose figure has not changed has not run at all in between: its stack is unchanged. Empty if the kernel
+    does not keep these figures."""
+    run: dict[str, int] = {}
     with contextlib.suppress(OSError):
         for task in sorted(Path(f"/proc/{pid}/task").iterdir())[:MAX_THREADS]:
             with contextlib.suppress(OSError, ValueError, IndexError):
-                found[task.name] = int((task / "schedstat").read_text().split()[0])
-    return found
+                run[task.name] = int((task / "schedstat").read_text().split()[0])
+    return run
 
 
 def descriptors(pid: int) -> tuple[int, int] | None:
-    """How many descriptors a process has open, and how many it may have; None where that may not be seen."""
+    """How many descriptors a process has open, and its limit; None if that cannot be read."""
     try:
         limits = Path(f"/proc/{pid}/limits").read_text()
         (row,) = (line for line in limits.splitlines() if line.startswith("Max open files"))
@@ -38,9 +38,9 @@ def descriptors(pid: int) -> tuple[int, int] | None:
 
 
 def room(pid: int) -> Room | None:
-    """What memory is still to be had for a process: the host's, or its control group's, whichever is tighter."""
-    found = [r for r in (_host(), *_groups(pid)) if r is not None and r.total > 0]
-    return min(found, key=lambda r: r.available, default=None)
+    """The memory available to a process: the host's, or its control group's, whichever is tighter."""
+    rooms = [r for r in (_host(), *_groups(pid)) if r is not None and r.total > 0]
+    return min(rooms, key=lambda r: r.available, default=None)
 
 
 def _host() -> Room | None:
@@ -53,12 +53,12 @@ def _host() -> Room | None:
 
 
 def _groups(pid: int) -> list[Room | None]:
-    """The process's own control group and those above it, as far as they limit memory."""
+    """The process's control group and those above it, if they limit memory."""
     try:
         rows = [line.split(":", 2) for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines()]
     except OSError:
         return []
-    found = []
+    rooms = []
     for _, controllers, path in (row for row in rows if len(row) == 3):
         if controllers == "":
             root, names = _CGROUP, ("memory.max", "memory.current", "inactive_file")
@@ -69,19 +69,19 @@ def _groups(pid: int) -> list[Room | None]:
             continue
         group = root / path.lstrip("/")
         while group != root.parent and group.is_relative_to(root):
-            found.append(_group(group, *names))
+            rooms.append(_group(group, *names))
             group = group.parent
-    return found
+    return rooms
 
 
-def _group(group: Path, limit_name: str, usage_name: str, given_back: str) -> Room | None:
+def _group(group: Path, limit_name: str, usage_name: str, reclaimable: str) -> Room | None:
     try:
-        limit = int((group / limit_name).read_text())  # "max" is no number: no limit
+        limit = int((group / limit_name).read_text())  # ValueError for "max": no limit
         if limit >= _NO_LIMIT:
             return None
         used = int((group / usage_name).read_text())
         stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-        # Pages of files that nobody has used lately are given back before anything runs out.
-        return Room(max(0, limit - used + int(stat.get(given_back, 0))), limit)
+        # The kernel reclaims pages of files that have not been used lately before memory runs out.
+        return Room(max(0, limit - used + int(stat.get(reclaimable, 0))), limit)
     except (OSError, ValueError):
         return None

@@ -1,4 +1,4 @@
-"""The figures the watchdog judges and acts by, from gte-ops.toml."""
+"""The limits by which the watchdog assesses and acts: constants, and those that gte-ops.toml sets."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ from dataclasses import dataclass
 
 from ops.settings import Settings
 
-# Between two stack dumps of one worker, seconds (operations.md 4b); less only where the deadline itself is short.
+# Between two stack dumps of one worker, seconds; less only if the request deadline itself is short.
 DUMP_GAP = 5.0
-# Under this share of a core a worker's CPU is flat: a gthread worker's idle main loop uses under 1 %.
+# A worker that uses less than this share of a core has flat CPU: a gthread worker's idle main loop uses under 1 %.
 FLAT_SHARE = 0.05
-# What is spinning or stuck beside healthy threads gets this many deadlines: it might still be at work.
+# A worker that computes, or has some healthy threads, gets this many deadlines: it might still be at work.
 PATIENT_DEADLINES = 3.0
-# All workers suspect at once are overload, until nothing completed for this many deadlines.
+# If all workers are suspect at once, that is overload until nothing has completed for this many deadlines.
 OVERLOAD_DEADLINES = 2.0
 CONTROL_FAILURES = 3
-# Memory is about to run out below this share of it, and never above so many bytes.
+# Memory is about to run out if less than this share of it is available, and never if more than these bytes are.
 SHORT_SHARE = 0.05
 SHORT_BYTES = 512 << 20
-# Between two looks, less growth than this is noise.
+# Less growth than this between two observations is noise.
 GROWTH_BYTES = 1 << 20
-# A worker that eats memory gets this long to end its requests, seconds: the kernel would give it none.
+# A leaking worker gets this long to complete its requests, seconds: the kernel's OOM killer would give it no time.
 MEMORY_GRACE = 10.0
-# A master that was there and is missing for so long, seconds, is gone for good: no round need be counted. Whoever
-# restarts a service by hand or by systemd is faster, or pauses the watchdog.
+# A master that had been there and is missing for so long, seconds, is gone for good: no failures need be counted.
+# A restart by hand or by systemd is faster, or is done while the watchdog is paused.
 GONE_FOR = 1.0
-# How soon the effect of a step is looked at again, and the soonest of any extra round, seconds.
+# Seconds until the effect of an action is observed; no extra cycle comes sooner.
 LOOK_AGAIN = 0.5
-# With no more than so many descriptors left a worker accepts nothing, or fails at the first file.
+# With no more descriptors left than this, a worker accepts no connection, or fails at the first file.
 FEW_DESCRIPTORS = 3
 LONGEST_BACK_OFF = 4 * 3600.0
 HEALTHY_CLEARS = 600.0
@@ -35,7 +35,7 @@ HEALTHY_CLEARS = 600.0
 
 @dataclass(frozen=True)
 class Rules:
-    """Seconds, and counts of rounds or actions."""
+    """Seconds, except ``failures`` (cycles in a row) and ``budget`` (actions ``within`` that many seconds)."""
 
     request_deadline: float
     boot_deadline: float
@@ -56,7 +56,7 @@ class Rules:
 
 
 def rules_from(settings: Settings) -> Rules:
-    """The rules that a configuration sets."""
+    """The rules that the settings give."""
     watchdog = settings.watchdog
     return Rules(
         request_deadline=float(settings.app.request_deadline),

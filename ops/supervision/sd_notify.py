@@ -1,4 +1,4 @@
-"""Telling systemd how the watchdog fares (sd_notify(3)), without its library: one datagram."""
+"""Notifying systemd of the watchdog's progress (sd_notify(3)), without its library: one datagram each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ops.text.sanitize import safe_line
 
 
 class NotifySocket:
-    """The socket named in $NOTIFY_SOCKET; without one every call does nothing."""
+    """The socket named in $NOTIFY_SOCKET; without it, every call does nothing."""
 
     def __init__(self, environ: Mapping[str, str] | None = None) -> None:
         values = os.environ if environ is None else environ
@@ -21,11 +21,11 @@ class NotifySocket:
 
     @property
     def is_there(self) -> bool:
-        """Whether systemd listens."""
+        """Whether systemd wants notifications."""
         return bool(self._address)
 
     def ready(self) -> None:
-        """The first round is over: the service is up."""
+        """The first cycle is complete: the watchdog is up."""
         self._send("READY=1")
 
     def status(self, words: str) -> None:
@@ -33,7 +33,7 @@ class NotifySocket:
         self._send(f"STATUS={safe_line(words, 200)}")
 
     def alive(self) -> None:
-        """A round has really ended."""
+        """A cycle has completed: the watchdog does not hang."""
         self._send("WATCHDOG=1")
 
     def reloading(self) -> None:
@@ -41,7 +41,7 @@ class NotifySocket:
         self._send("RELOADING=1")
 
     def stopping(self) -> None:
-        """An end in order has begun."""
+        """An orderly end has begun."""
         self._send("STOPPING=1")
 
     def _send(self, message: str) -> None:
@@ -56,7 +56,7 @@ class NotifySocket:
 
 
 def _watchdog_seconds(values: Mapping[str, str]) -> float | None:
-    """How long systemd waits for a sign of life ($WATCHDOG_USEC, for this process by $WATCHDOG_PID), seconds."""
+    """How long systemd waits for a sign of life, seconds ($WATCHDOG_USEC, if $WATCHDOG_PID is this process)."""
     pid = values.get("WATCHDOG_PID")
     if pid and pid != str(os.getpid()):
         return None

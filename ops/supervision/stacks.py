@@ -1,7 +1,7 @@
-"""Where a process's threads stand: py-spy where it is installed, else the kernel's own facts.
+"""The stacks of a process's threads: from py-spy if it is installed, otherwise from the kernel.
 
-Two dumps some seconds apart that are alike say that nothing moves. What is compared is the threads that work on a
-request: a worker's main loop turns in any case.
+Two equal dumps some seconds apart show that nothing moves. Only threads that work on a request are compared: a worker's
+main loop moves in any case.
 """
 
 from __future__ import annotations
@@ -18,38 +18,38 @@ from ops.files.programs import trusted_program
 
 DUMP_SECONDS = 5.0
 MAX_DUMP_CHARS = 256 * 1024
-# A frame of gunicorn's workers that is on the stack exactly while a request is worked on (sync, gthread, 20.1 to 27).
-# py-spy puts the class before it where it can tell.
+# A frame of gunicorn's workers that is on the stack exactly while a request is processed (sync, gthread, 20.1 to 27).
+# py-spy puts the name of the class before it if it knows that.
 _REQUEST_FRAME = re.compile(r"^\s+(?:\w+\.)*handle_request \(", re.MULTILINE)
 _THREAD = re.compile(r"^Thread .*$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Stacks:
-    """``text`` for people; ``digest`` of what has to stand still, empty where nothing could be seen.
+    """``text`` for people; ``digest`` of the stacks that are compared, empty if nothing could be read.
 
-    ``at_work``: the stacks of the threads that work on a request, by thread id; empty where they are not told apart."""
+    ``at_work``: the stacks of the threads that work on a request, by thread id; empty if they cannot be identified."""
 
     text: str
     digest: str
     at_work: dict[str, str] = field(default_factory=dict)
 
     def digest_of(self, threads: Iterable[str]) -> str:
-        """What stands for the stacks of some of the threads at work."""
+        """The digest of the stacks of some of the threads at work."""
         return _digest("threads", [self.at_work[thread] for thread in sorted(threads)])
 
 
 def find_py_spy() -> str | None:
-    """py-spy beside this interpreter, else on the PATH where it is nobody else's; None without it."""
+    """py-spy beside this interpreter, otherwise on the PATH if no other user can have put it there; or None."""
     beside = Path(sys.executable).with_name("py-spy")
     return trusted_program(str(beside) if beside.exists() else "py-spy")
 
 
 def dump(pid: int) -> Stacks:
-    """The stacks of ``pid``. Never raises; where nothing may be read, ``text`` says so."""
+    """The stacks of ``pid``. Never raises; if nothing can be read, ``text`` says so."""
     program = find_py_spy()
     if program is not None:
-        # --nonblocking does not halt the process, but may read a stack while it changes: then once more, halted.
+        # --nonblocking does not halt the process, but may read a stack while it changes: then try again with a halt.
         for options in (["--nonblocking"], []):
             text = _run([program, "dump", *options, "--pid", str(pid)])
             if text is not None and _THREAD.search(text):
@@ -61,7 +61,7 @@ def dump(pid: int) -> Stacks:
 
 def _run(command: list[str]) -> str | None:
     try:
-        ran = subprocess.run(
+        result = subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -72,22 +72,22 @@ def _run(command: list[str]) -> str | None:
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return ran.stdout[:MAX_DUMP_CHARS] if ran.returncode == 0 else None
+    return result.stdout[:MAX_DUMP_CHARS] if result.returncode == 0 else None
 
 
 def _by_thread(text: str) -> dict[str, str]:
-    """py-spy's account, thread by thread: on Linux it names them by the kernel's thread id."""
+    """py-spy's output by thread: on Linux it uses the kernel's thread id."""
     starts = [match.start() for match in _THREAD.finditer(text)]
     threads = [text[a:b] for a, b in zip(starts, [*starts[1:], len(text)], strict=True)]
-    # Whether a thread was caught waiting or running says nothing about where it stands.
+    # Whether a thread happened to wait or run says nothing about its position in the code.
     stacks = [re.sub(r" \((?:idle|active)[^)]*\)", "", thread, count=1).strip() for thread in threads]
     return {stack.split(maxsplit=2)[1].rstrip(":"): stack for stack in stacks}
 
 
 def _kernel_facts(pid: int) -> Stacks:
-    """What each thread waits for in the kernel (proc(5): wchan, syscall, stack), as far as it may be read."""
+    """What each thread waits for in the kernel (proc(5): wchan, syscall, stack), as far as it can be read."""
     lines: list[str] = []
-    told = False
+    readable = False
     try:
         tasks = sorted(Path(f"/proc/{pid}/task").iterdir(), key=lambda task: int(task.name))
     except OSError as error:
@@ -100,11 +100,11 @@ def _kernel_facts(pid: int) -> Stacks:
             except OSError as error:
                 content = f"({error.strerror})"
             else:
-                told = told or name == "syscall"
+                readable = readable or name == "syscall"
             facts.append(f"{name}: {content}")
         lines.append(f"thread {task.name}\n  " + "\n  ".join(facts))
     text = "\n".join(lines) + "\n"
-    return Stacks(text[:MAX_DUMP_CHARS], _digest("kernel", lines) if told else "")
+    return Stacks(text[:MAX_DUMP_CHARS], _digest("kernel", lines) if readable else "")
 
 
 def _digest(kind: str, stacks: list[str]) -> str:

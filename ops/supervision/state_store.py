@@ -1,7 +1,7 @@
-"""The watchdog's memory on disk: atomic, one instance at a time, and never a reason to fail.
+"""The watchdog's state on disk: written atomically, used by one watchdog at a time, and never a reason to fail.
 
-Three files lie beside each other: the state, its lock, and the pause. The lock is the kernel's (flock(2)): it goes
-with its holder, however that ends.
+There are three files side by side: the state, its lock and the pause. The lock is the kernel's (flock(2)): it is
+released when its holder ends, however that happens.
 """
 
 from __future__ import annotations
@@ -21,16 +21,15 @@ from ops.errors import OpsError
 from ops.files.atomic_file import write_atomically
 from ops.files.bounded_read import read_regular_file
 from ops.files.nofollow import reason_not_to_trust
-from ops.supervision import state as remembering
 from ops.supervision.observation import Clocks
-from ops.supervision.state import WatchdogState
+from ops.supervision.state import WatchdogState, from_json, to_json
 from ops.text.sanitize import safe_line
 
 MAX_FILE_BYTES = 4 << 20
 MAX_PAUSE_BYTES = 4096
-# A pause is for maintenance; a forgotten one must not last for good.
+# A pause is for maintenance; one that was forgotten must end.
 LONGEST_PAUSE = 7 * 86400.0
-# State files that could not be read are kept for a look, this many.
+# At most this many torn state files are kept for inspection.
 KEPT_TORN = 3
 LOCK_ATTEMPTS = 3
 
@@ -40,8 +39,8 @@ class LockedError(Exception):
 
 
 def refuse_shared_directory(directory: Path) -> None:
-    """Raises OpsError where others than root and the caller could put files into ``directory``, or into that in which
-    it will be made: what lies there decides what is killed and started."""
+    """Raises OpsError if others than root and the caller could put files into ``directory``, or into the one in which
+    it will be made: the files there decide what is killed and started."""
     place = directory.absolute()
     while not place.exists() and place != place.parent:
         place = place.parent
@@ -54,7 +53,7 @@ def refuse_shared_directory(directory: Path) -> None:
 
 
 class Pause(msgspec.Struct, frozen=True):
-    """Until when nothing is done (Unix seconds), since when, and by whom."""
+    """No action is taken ``until`` then. Times are Unix seconds; ``by``: the user who paused the watchdog."""
 
     until: float
     since: float
@@ -71,14 +70,17 @@ def clocks() -> Clocks:
 
 
 def boot_id() -> str:
-    """Which boot this is (random(4), /proc/sys/kernel/random/boot_id); empty where the kernel does not say."""
+    """The id of this boot (random(4), /proc/sys/kernel/random/boot_id); empty if the kernel does not tell."""
     with contextlib.suppress(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return ""
 
 
 class StateStore:
-    """The state file at ``path``. ``trouble`` says why the state could not be read or written, None while it can."""
+    """The state file at ``path``.
+
+    ``trouble``: why the state could not be read or written, None while it can. ``set_aside``: where a torn file was
+    moved to."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -86,7 +88,7 @@ class StateStore:
         self.set_aside: Path | None = None
 
     def load(self, now: Clocks) -> WatchdogState:
-        """What is remembered; a fresh memory where nothing is. A torn file is set aside, never a reason to fail."""
+        """The state in the file, or a new one if there is none. A torn file is set aside, and is no reason to fail."""
         try:
             content = read_regular_file(str(self.path), MAX_FILE_BYTES).content
         except FileNotFoundError:
@@ -96,16 +98,16 @@ class StateStore:
             self.trouble = safe_line(f"{self.path}: cannot be read: {why}")
             return WatchdogState(boot_id=boot_id())
         try:
-            memory = remembering.from_json(content)
+            state = from_json(content)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             self._put_aside(now.wall, str(error))
             return WatchdogState(boot_id=boot_id())
-        return memory.carried_over(boot_id(), now)
+        return state.carried_over(boot_id(), now)
 
-    def save(self, memory: WatchdogState) -> bool:
-        """Write ``memory`` so that a crash at any moment leaves the old or the new one. False where it cannot be."""
+    def save(self, state: WatchdogState) -> bool:
+        """Write ``state`` so that a crash at any moment leaves the old file or the new one. False if that fails."""
         try:
-            write_atomically(self.path, remembering.to_json(memory))
+            write_atomically(self.path, to_json(state))
         except OSError as error:
             self.trouble = safe_line(f"{self.path}: cannot be written: {error.strerror or error}")
             return False
@@ -127,15 +129,15 @@ class StateStore:
 
     @property
     def pause_path(self) -> Path:
-        """The file that says until when nothing is done."""
+        """The file of the pause."""
         return self.path.with_name(self.path.name + ".pause")
 
     def pause(self, pause: Pause) -> None:
-        """Begin or replace a pause. Raises OSError where it cannot be written."""
+        """Begin a pause, or replace the present one. Raises OSError if it cannot be written."""
         write_atomically(self.pause_path, msgspec.json.encode(pause))
 
     def resume(self) -> bool:
-        """End the pause; whether there was one. Raises OSError where it cannot be removed."""
+        """End the pause; returns whether there was one. Raises OSError if it cannot be removed."""
         try:
             self.pause_path.unlink()
         except FileNotFoundError:
@@ -143,7 +145,7 @@ class StateStore:
         return True
 
     def paused(self, wall: float) -> Pause | None:
-        """The pause in force. One that is over, torn, or longer than any pause may be, is none."""
+        """The pause in force. One that is over, torn, or longer than allowed does not count."""
         try:
             content = read_regular_file(str(self.pause_path), MAX_PAUSE_BYTES).content
             pause = msgspec.json.decode(content, type=Pause)
@@ -153,14 +155,14 @@ class StateStore:
 
 
 def remove_left_over(path: Path) -> None:
-    """Remove temporary files of watchdogs that were killed while they wrote. Call it with the lock held."""
+    """Remove the temporary files of watchdogs that were killed while writing. Call it with the lock held."""
     with contextlib.suppress(OSError):
         for temporary in path.parent.glob(f".{path.name}.*.tmp"):
             temporary.unlink(missing_ok=True)
 
 
 class Lock:
-    """One watchdog at a time for one state file. Raises LockedError where another holds it."""
+    """One watchdog at a time for one state file. Entering it raises LockedError if another process holds it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path.with_name(path.name + ".lock")
@@ -178,7 +180,7 @@ class Lock:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                # `status` holds it for a moment to see whether it is free.
+                # `status` holds it for a moment to find out whether it is free.
                 time.sleep(0.02 if attempt + 1 < LOCK_ATTEMPTS else 0)
             else:
                 self._descriptor = descriptor
@@ -187,7 +189,7 @@ class Lock:
         raise LockedError(f"another watchdog holds {self._path}")
 
     def _bind_instead(self) -> None:
-        # Where no lock file can be made, a name in the abstract socket space (unix(7)) goes with its holder as well.
+        # If no lock file can be made: a name in the abstract socket namespace (unix(7)) ends with its holder as well.
         name = hashlib.sha256(f"{os.geteuid()}:{self._path}".encode()).hexdigest()[:32]
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
@@ -207,7 +209,7 @@ class Lock:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a watchdog runs just now for the state file at ``path``."""
+    """Whether a watchdog is running for the state file at ``path``."""
     try:
         with Lock(path):
             return False

@@ -68,12 +68,12 @@ def test_the_sandbox_leaves_the_watchdog_what_it_writes() -> None:
     writable = [Path("/var/lib") / name for name in unit["StateDirectory"]]
     writable += [Path(path.lstrip("-+")) for path in unit.get("ReadWritePaths", [])]
     settings = Settings()
-    ledger = StateStore(Path(settings.watchdog.state_file))
+    state_store = StateStore(Path(settings.watchdog.state_file))
     written = [
-        ledger.path,
-        ledger.pause_path,
-        Path(settings.watchdog.evidence_dir or ledger.path.with_name("watchdog-evidence")),
-        Path(settings.watchdog.metrics_file or ledger.path.with_suffix(".prom")),
+        state_store.path,
+        state_store.pause_path,
+        Path(settings.watchdog.evidence_dir or state_store.path.with_name("watchdog-evidence")),
+        Path(settings.watchdog.metrics_file or state_store.path.with_suffix(".prom")),
     ]
     for path in written:
         assert any(path.is_relative_to(directory) for directory in writable), path

@@ -10,8 +10,8 @@ from pathlib import Path
 from ops.control.pidfile import Stale
 from ops.control.reload import can_reload, reload_gunicorn
 from ops.control.restart import RestartError, Supervisor, find_supervisor, restart, start_unhindered
-from ops.control.signals import is_alive, wait_until_gone
-from ops.control.worker import continue_process, kill_worker
+from ops.control.signals import is_alive
+from ops.control.worker import continue_process
 from ops.deployment.install import keep_copy
 from ops.errors import OpsError
 from ops.facts.base import NotSeen
@@ -42,22 +42,17 @@ from ops.repair.model import (
     RestartGunicorn,
     StartGunicorn,
 )
-from ops.supervision import escalation, observe
-from ops.supervision.evidence_capture import EvidenceCapture, named_logs
+from ops.supervision import observe
+from ops.supervision.end_worker import end_stuck_worker
+from ops.supervision.evidence_capture import evidence_root, named_logs
 from ops.supervision.evidence_store import EvidenceDirectory, directory_name
-from ops.supervision.health import assess, remembered
 from ops.supervision.observation import Observation
-from ops.supervision.rules import rules_from
-from ops.supervision.state import Action as WatchdogAction
 from ops.supervision.state import WatchdogState
 from ops.supervision.state_store import StateStore, clocks
 from ops.text.language import Text
 
 # A service that daemonises has no master for a moment; gone for longer, it has ended again.
 ABSENT_SECONDS = 8.0
-WORKER_REPLACED_WITHIN = 10.0
-# Two dumps some seconds apart prove a worker stuck; the first look only begins to measure its CPU.
-PROOF_LOOKS = 5
 
 GunicornAction = StartGunicorn | RestartGunicorn | ReloadGunicorn | EndWorker | Continue | EditGunicorn
 
@@ -90,31 +85,38 @@ class GunicornApplier:
 
     def _start(self) -> AppliedChange:
         supervisor = self._supervisor()
-        look = self._observe()
-        if look.master is not None:
+        observation = self._observe()
+        if observation.master is not None:
             raise not_needed(
-                f"a gunicorn master runs by now (process {look.master.pid})",
-                f"gunicorn 主进程已在运行（进程 {look.master.pid}）",
+                f"a gunicorn master runs by now (process {observation.master.pid})",
+                f"gunicorn 主进程已在运行（进程 {observation.master.pid}）",
             )
-        if not observe.is_free(look.backend):
-            raise blocked(f"another program holds {look.backend}", f"{look.backend} 被别的程序占用")
+        if not observe.is_free(observation.backend):
+            raise blocked(
+                f"another program holds {observation.backend}", f"{observation.backend} 被别的程序占用"
+            )
         start_unhindered(supervisor, self.settings, self._log_stale_pidfile)
         self._wait_for_the_service()
-        return self._running(f"no master; {look.backend} is free")
+        return self._running(f"no master; {observation.backend} is free")
 
     def _restart_and_wait(self, master: ProcessRef | None) -> None:
         """End what is left of the service, start it, and wait for it."""
         supervisor = self._supervisor()
         state = self._state()
-        look = observe.observe(self.settings, state).look
-        self._keep_evidence("restart", [*([master.pid] if master else []), *(w.pid for w in look.workers)])
+        observation = observe.observe(self.settings, state).observation
+        self._keep_evidence(
+            "restart", [*([master.pid] if master else []), *(w.pid for w in observation.workers)]
+        )
         restart(
             supervisor,
             self.settings,
             master=master,
-            workers={*state.subject.workers, *(ProcessRef(w.pid, w.start_ticks) for w in look.workers)},
-            reacts=_answers(look),
-            is_free=lambda: observe.is_free(look.backend),
+            workers={
+                *state.subject.workers,
+                *(ProcessRef(w.pid, w.start_ticks) for w in observation.workers),
+            },
+            reacts=_answers(observation),
+            is_free=lambda: observe.is_free(observation.backend),
             tell=self._log_stale_pidfile,
         )
         self._wait_for_the_service()
@@ -137,7 +139,7 @@ class GunicornApplier:
         return StateStore(Path(self.settings.watchdog.state_file)).load(clocks())
 
     def _observe(self) -> Observation:
-        return observe.observe(self.settings, self._state()).look
+        return observe.observe(self.settings, self._state()).observation
 
     def _wait_for_the_service(self) -> None:
         """Wait until the service answers, and reports itself ready if it has such a report; or until its master has
@@ -147,22 +149,26 @@ class GunicornApplier:
 
         def is_settled() -> bool:
             nonlocal absent
-            look = self._observe()
-            absent = absent + 1 if look.master is None else 0
-            return absent * POLL_SECONDS > ABSENT_SECONDS or _serves(look)
+            observation = self._observe()
+            absent = absent + 1 if observation.master is None else 0
+            return absent * POLL_SECONDS > ABSENT_SECONDS or _serves(observation)
 
         self.session.wait_until(is_settled)
 
     def _running(self, before: str) -> AppliedChange:
-        look = self._observe()
-        if look.master is None:
+        observation = self._observe()
+        if observation.master is None:
             output = self.session.output
             raise failed(
                 f"it was started, and has ended again; see its error log and {output}",
                 f"启动后又退出了，请看错误日志和 {output}",
             )
-        answer = "no answer yet" if isinstance(look.health, NotSeen) else f"/health {look.health.status}"
-        return AppliedChange(before, f"master {look.master.pid}, {answer}")
+        answer = (
+            "no answer yet"
+            if isinstance(observation.health, NotSeen)
+            else f"/health {observation.health.status}"
+        )
+        return AppliedChange(before, f"master {observation.master.pid}, {answer}")
 
     # --- reload and edit ----------------------------------------------------------------------------------------------
 
@@ -212,8 +218,12 @@ class GunicornApplier:
                 copy.replace(place)
                 flush_directory(place.parent)
                 self.session.audit_log.note("put back", path=str(place))
-            look = self._observe()
-            master = ProcessRef(look.master.pid, look.master.start_ticks) if look.master else None
+            observation = self._observe()
+            master = (
+                ProcessRef(observation.master.pid, observation.master.start_ticks)
+                if observation.master
+                else None
+            )
             if master != action.master:
                 with contextlib.suppress(OpsError, NotAppliedError):
                     self._restart_and_wait(master)
@@ -229,66 +239,35 @@ class GunicornApplier:
                 "a resident watchdog runs here: it ends a stuck worker itself, on its own proof",
                 "本机有常驻的 watchdog：它会按自己的证据结束卡死的工作进程",
             )
-        store = StateStore(Path(self.settings.watchdog.state_file))
-        rules = rules_from(self.settings)
-        memory = store.load(clocks())
-        proof = EvidenceCapture(self.settings, self.session.settings_path, rules, self._evidence_root())
-        for _ in range(PROOF_LOOKS):
-            observed = observe.observe(self.settings, memory)
-            look, memory.subject = observed.look, observed.subject
-            memory = remembered(look, memory, rules, None)
-            verdict = assess(look, memory, rules)
-            if verdict.wants_dumps:
-                memory = proof.dump(verdict, look, memory)
-                verdict = assess(look, memory, rules)
-                proof.keep_stacks(verdict, look, memory)
-            worker = next((w for w in verdict.workers if w.identity.pid == action.pid), None)
-            if worker is None or worker.is_stuck or worker.kind in ("idle", "busy"):
-                break
-            self.session.tell(Text(en="proving that it will not come back", zh="正在确认它不会自行恢复"))
-            time.sleep(rules.dump_gap)
-        if worker is None or not worker.is_stuck or look.master is None:
+        ended = end_stuck_worker(
+            self.settings,
+            self.session.settings_path,
+            action.pid,
+            lambda: self.session.tell(
+                Text(en="proving that it will not come back", zh="正在确认它不会自行恢复")
+            ),
+        )
+        if ended is None:
             raise not_needed(
                 f"the watchdog has no proof (any more) that worker {action.pid} is stuck",
                 f"没有（或不再有）证明工作进程 {action.pid} 卡死的证据",
             )
-        proof.complete(look, memory, patient=False)
-        evidence = proof.path or self._keep_evidence(verdict.fault, [look.master.pid, action.pid])
-        # Recorded as the watchdog's action: it counts against the budget, and the doctor knows who sent the SIGKILL.
-        done = WatchdogAction(
-            at=look.clocks.boottime,
-            wall=look.clocks.wall,
-            rung="kill_worker",
-            fault=verdict.fault,
-            pid=action.pid,
-            outcome="recovered",
-        )
-        store.save(escalation.acted(memory, rules, done, 0.0))
-        kill_worker(worker.identity)
-        if wait_until_gone((worker.identity,), WORKER_REPLACED_WITHIN):
+        if ended.survived:
             raise failed(
                 f"process {action.pid} survives SIGKILL (uninterruptible sleep)",
                 f"进程 {action.pid} 处于不可中断睡眠，SIGKILL 也无法结束",
             )
-        known = {w.pid for w in look.workers}
-        master = look.master.pid
-        self.session.wait_until(lambda: set(observe.children(master)) - known)
+        self.session.wait_until(lambda: set(observe.children(ended.master.pid)) - ended.workers)
         self._wait_for_the_service()
-        after = observe.children(master)
+        worker = ended.worker
         return AppliedChange(
-            f"worker {action.pid} {worker.kind} for {worker.seconds:.0f} s; evidence in {evidence}",
-            f"workers {pid_list(after)}",
+            f"worker {action.pid} {worker.condition} for {worker.seconds:.0f} s; evidence in {ended.evidence}",
+            f"workers {pid_list(observe.children(ended.master.pid))}",
         )
-
-    def _evidence_root(self) -> Path:
-        """Where the watchdog keeps its evidence."""
-        state = Path(self.settings.watchdog.state_file)
-        configured = self.settings.watchdog.evidence_dir
-        return Path(configured) if configured else state.with_name(f"{state.stem}-evidence")
 
     def _keep_evidence(self, fault: str, pids: Iterable[int]) -> str:
         """Keep what only the moment before the change shows; returns the directory."""
-        root = self._evidence_root()
+        root = evidence_root(self.settings)
         evidence = EvidenceDirectory(root, directory_name(time.time(), fault or "fix", root))
         evidence.put_processes(pids)
         evidence.put_log_tails(named_logs(self.settings, self._state().subject))
@@ -305,7 +284,7 @@ def _continue(action: Continue) -> AppliedChange:
 
 
 def _process_state(pid: int) -> str:
-    process = observe.seen(pid)
+    process = observe.process_state(pid)
     return process.state if process is not None else ""
 
 
@@ -316,13 +295,13 @@ def _does_not_start(en: str, zh: str) -> NotAppliedError:
     )
 
 
-def _answers(look: Observation) -> bool:
-    return not isinstance(look.health, NotSeen) and look.health.status is not None
+def _answers(observation: Observation) -> bool:
+    return not isinstance(observation.health, NotSeen) and observation.health.status is not None
 
 
-def _serves(look: Observation) -> bool:
+def _serves(observation: Observation) -> bool:
     """Whether the service answers, and does not report that it is still loading."""
-    return _answers(look) and not _is_loading(look.ready)
+    return _answers(observation) and not _is_loading(observation.ready)
 
 
 def _is_loading(ready: Exchange | NotSeen) -> bool:

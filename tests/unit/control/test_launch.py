@@ -22,13 +22,13 @@ from ops.control.launch import Launch, Remembered, lost, missing_file, read_laun
 from ops.control.restart import RestartError, Supervisor, start
 from ops.interpret.process_ref import ProcessRef
 from ops.supervision.alerts import WatchdogJournal
-from ops.supervision.health import Assessment
+from ops.supervision.health.assessment import Assessment
 from ops.supervision.launches import Launches
 from ops.supervision.observation import Observation
-from ops.supervision.observe import seen
-from ops.supervision.state import Pending, WatchdogState
+from ops.supervision.observe import process_state
+from ops.supervision.state import ActionKind, Pending, ServiceState, WatchdogState
 from ops.supervision.state_store import boot_id, clocks
-from tests.unit.supervision.made_look import look
+from tests.unit.supervision.made_observation import made_observation
 
 HERE = UserAccount(os.getuid(), os.getgid(), tuple(os.getgroups()))
 # Says that it is there, and then what the test wants it to do.
@@ -183,29 +183,32 @@ def test_it_is_not_started_without_a_keys_file_that_was_there(tmp_path: Path) ->
     assert not marker.exists()
 
 
-# --- from round to round ----------------------------------------------------------------------------------------------
+# --- from cycle to cycle ----------------------------------------------------------------------------------------------
 
 
-def look_at(pid: int) -> Observation:
-    master = seen(pid)
+def observation_of(pid: int) -> Observation:
+    master = process_state(pid)
     assert master is not None
-    return look(master=master, clocks=clocks())
+    return made_observation(master=master, clocks=clocks())
 
 
-class Rounds:
-    """What the watchdog does of it in a round in which the service is well."""
+class Cycles:
+    """What the watchdog does with it in a cycle in which the service is well."""
 
     def __init__(self, tmp_path: Path) -> None:
         self.path, self.journal = tmp_path / "launch.json", io.StringIO()
         self.launches = Launches(self.path, WatchdogJournal(self.journal))
 
     def __call__(
-        self, pid: int, memory: WatchdogState | None = None, state: Any = "healthy"
+        self,
+        pid: int,
+        state: WatchdogState | None = None,
+        service: ServiceState = ServiceState.HEALTHY,
     ) -> WatchdogState:
-        now = look_at(pid)
-        memory = self.launches.compare(now, memory or WatchdogState())
-        self.launches.remember(Assessment(state), now, memory)
-        return memory
+        now = observation_of(pid)
+        state = self.launches.compare(now, state or WatchdogState())
+        self.launches.remember(Assessment(service), now, state)
+        return state
 
     @property
     def kept(self) -> Remembered:
@@ -215,74 +218,74 @@ class Rounds:
 
 
 def restarting() -> WatchdogState:
-    return WatchdogState(restarting_since=clocks().boottime, pending=Pending("restart", 0.0, 1e12))
+    return WatchdogState(restarting_since=clocks().boottime, pending=Pending(ActionKind.RESTART, 0.0, 1e12))
 
 
 def test_what_serves_is_remembered_for_its_owner_alone(tmp_path: Path) -> None:
-    rounds = Rounds(tmp_path)
+    cycle = Cycles(tmp_path)
     with process(env={"A": "secret"}) as pid:
-        rounds(pid, state="booting")
-        assert not rounds.path.exists()
-        rounds(pid)
-        assert rounds.path.stat().st_mode & 0o777 == 0o600
-        assert rounds.kept == Remembered(rounds.kept.launch, ProcessRef(pid, start_ticks(pid)), boot_id())
-    assert rounds.kept.launch.environment == (b"A=secret",)
-    assert rounds.journal.getvalue() == ""
+        cycle(pid, service=ServiceState.BOOTING)
+        assert not cycle.path.exists()
+        cycle(pid)
+        assert cycle.path.stat().st_mode & 0o777 == 0o600
+        assert cycle.kept == Remembered(cycle.kept.launch, ProcessRef(pid, start_ticks(pid)), boot_id())
+    assert cycle.kept.launch.environment == (b"A=secret",)
+    assert cycle.journal.getvalue() == ""
 
 
 def test_whoever_else_starts_it_decides_how(tmp_path: Path) -> None:
-    rounds = Rounds(tmp_path)
+    cycle = Cycles(tmp_path)
     for environment in ({"A": "1"}, {"B": "2"}):
         with process(env=environment) as pid:
-            assert rounds(pid).environment_lost == ()
-    assert rounds.kept.launch.environment == (b"B=2",)
+            assert cycle(pid).environment_lost == ()
+    assert cycle.kept.launch.environment == (b"B=2",)
 
 
 def test_a_restart_that_lost_something_is_held_against_the_one_before_it(tmp_path: Path) -> None:
-    rounds = Rounds(tmp_path)
+    cycle = Cycles(tmp_path)
     with process(env={"GTE_API_KEYS_FILE": "/k", "B": "2"}) as pid:
-        rounds(pid)
+        cycle(pid)
     begun = restarting()
     with process(env={"B": "2"}) as pid:
-        assert rounds(pid, begun).environment_lost == ("GTE_API_KEYS_FILE",)
-        assert rounds(pid).environment_lost == ("GTE_API_KEYS_FILE",), "in the next round too"
-        assert "GTE_API_KEYS_FILE" in rounds.journal.getvalue()
-        assert "/k" not in rounds.journal.getvalue()
-    assert b"GTE_API_KEYS_FILE=/k" in rounds.kept.launch.environment, "the next restart has it"
+        assert cycle(pid, begun).environment_lost == ("GTE_API_KEYS_FILE",)
+        assert cycle(pid).environment_lost == ("GTE_API_KEYS_FILE",), "in the next cycle too"
+        assert "GTE_API_KEYS_FILE" in cycle.journal.getvalue()
+        assert "/k" not in cycle.journal.getvalue()
+    assert b"GTE_API_KEYS_FILE=/k" in cycle.kept.launch.environment, "the next restart has it"
     with process(env={}) as pid:
-        assert rounds(pid).environment_lost == (), "somebody else's start"
+        assert cycle(pid).environment_lost == (), "somebody else's start"
 
 
 def test_forgetting_takes_what_runs_for_right(tmp_path: Path) -> None:
-    rounds = Rounds(tmp_path)
+    cycle = Cycles(tmp_path)
     with process(env={"A": "1"}) as pid:
-        rounds(pid)
+        cycle(pid)
     begun = restarting()
     with process(env={}) as pid:
-        assert rounds(pid, begun).environment_lost == ("A",)
-        assert launch.forget(rounds.path)
-        assert not launch.forget(rounds.path)
-        assert rounds(pid).environment_lost == ()
-    assert rounds.kept.launch.environment == ()
+        assert cycle(pid, begun).environment_lost == ("A",)
+        assert launch.forget(cycle.path)
+        assert not launch.forget(cycle.path)
+        assert cycle(pid).environment_lost == ()
+    assert cycle.kept.launch.environment == ()
 
 
 def test_a_restart_with_all_it_had_is_one(tmp_path: Path) -> None:
-    rounds = Rounds(tmp_path)
+    cycle = Cycles(tmp_path)
     with process(env={"A": "1"}) as pid:
-        rounds(pid)
+        cycle(pid)
     begun = restarting()
     with process(env={"A": "1", "INVOCATION_ID": "2"}) as pid:
-        memory = rounds(pid, begun)
-    assert (memory.environment_lost, memory.other_user) == ((), False)
+        state = cycle(pid, begun)
+    assert (state.environment_lost, state.other_user) == ((), False)
 
 
 def test_what_systemd_starts_gets_what_its_unit_says(tmp_path: Path) -> None:
-    rounds = Rounds(tmp_path)
+    cycle = Cycles(tmp_path)
     with process(env={"A": "1", "INVOCATION_ID": "1"}) as pid:
-        rounds(pid)
+        cycle(pid)
     begun = restarting()
     with process(env={"INVOCATION_ID": "2"}) as pid:
-        assert rounds(pid, begun).environment_lost == ()
+        assert cycle(pid, begun).environment_lost == ()
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"version": 99}'])

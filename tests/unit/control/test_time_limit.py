@@ -1,4 +1,4 @@
-"""A read that never ends does not hold up the round."""
+"""A read that never ends does not hold up the cycle."""
 
 from __future__ import annotations
 
@@ -47,6 +47,6 @@ def test_a_table_of_processes_that_cannot_be_read_is_the_watchdogs_own_trouble(
 ) -> None:
     monkeypatch.setattr(observe, "TABLE_SECONDS", 0.01)
     monkeypatch.setattr("ops.collect.process.processes.processes", never.wait)
-    look = observe.observe(Settings(), WatchdogState()).look
-    assert look.own_trouble is not None
-    assert "cannot be looked at" in look.own_trouble
+    observation = observe.observe(Settings(), WatchdogState()).observation
+    assert observation.own_trouble is not None
+    assert "cannot be looked at" in observation.own_trouble

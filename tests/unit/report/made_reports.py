@@ -33,9 +33,9 @@ from ops.report.notify import NotifyReport
 from ops.report.preflight import PreflightReport
 from ops.report.restore import DrillReport, RestoreReport
 from ops.report.version import VersionReport
-from ops.report.watchdog import Status, WatchdogChangeReport, WatchdogStatusReport
+from ops.report.watchdog import WatchdogChangeReport, WatchdogStatus, WatchdogStatusReport
 from ops.settings import Settings, SettingsFile
-from ops.supervision.state import WatchdogState
+from ops.supervision.state import Fault, ServiceState, WatchdogState
 from ops.text.language import Text, verbatim
 from tests.unit.certificates.test_check import TROUBLE
 from tests.unit.made_diagnosis import DOWN, HEALTHY, UNEXPLAINED
@@ -118,16 +118,18 @@ def _watchdog_once() -> CommandReport:
     from ops.report.watchdog import WatchdogOnceReport
 
     # The report reads these and no more; a real one needs a service.
-    assessment = SimpleNamespace(state="failing", fault="dead", detail=_REASON)
-    step = SimpleNamespace(rung=None, why=_REASON)
-    outcome = SimpleNamespace(verdict=assessment, step=step, paused=True)
-    watchdog = SimpleNamespace(language="en", memory=SimpleNamespace(gave_up=True))
+    assessment = SimpleNamespace(state=ServiceState.FAILING, fault=Fault.MASTER_GONE, detail=_REASON)
+    step = SimpleNamespace(action=None, why=_REASON)
+    outcome = SimpleNamespace(assessment=assessment, step=step, paused=True)
+    watchdog = SimpleNamespace(language="en", state=SimpleNamespace(suspended=True))
     result = SimpleNamespace(outcome=outcome, acted=True, exit_code=2)
     return WatchdogOnceReport(cast(Any, watchdog), cast(Any, result))
 
 
 def _watchdog_status() -> CommandReport:
-    return WatchdogStatusReport(Status(WatchdogState(), None, False, 1_795_309_200.0, f"torn: {LONG_PATH}"))
+    return WatchdogStatusReport(
+        WatchdogStatus(WatchdogState(), None, False, 1_795_309_200.0, f"torn: {LONG_PATH}")
+    )
 
 
 _FILES = (

@@ -6,14 +6,22 @@ import io
 from pathlib import Path
 
 from ops.interpret.process_ref import ProcessRef
-from ops.settings import Settings
+from ops.settings import Settings, WatchdogSettings
 from ops.supervision.act import Actor, waits_for_the_doctor
 from ops.supervision.alerts import WatchdogJournal
 from ops.supervision.evidence_capture import EvidenceCapture
-from ops.supervision.health import assess
-from ops.supervision.state import Action, Pending, WatchdogState
+from ops.supervision.health.assess import assess
+from ops.supervision.state import ActionKind, ActionRecord, Fault, Pending
 from ops.supervision.state_store import StateStore
-from tests.unit.supervision.made_look import BOOT, RULES, exchange, look, memory, record, worker
+from tests.unit.supervision.made_observation import (
+    BOOT,
+    RULES,
+    exchange,
+    made_observation,
+    made_state,
+    record,
+    worker,
+)
 
 # No process has this id: the largest is 4194304 (proc(5), pid_max).
 GONE = ProcessRef(4194305, 1)
@@ -21,12 +29,13 @@ GONE = ProcessRef(4194305, 1)
 
 def outcome(tmp_path: Path, *boots: float) -> str:
     """Of the kill of a worker that hung at its boot, where workers have been booting for ``boots`` seconds."""
-    proof = EvidenceCapture(Settings(), None, RULES, tmp_path)
+    settings = Settings(watchdog=WatchdogSettings(state_file=str(tmp_path / "watchdog.json")))
+    evidence = EvidenceCapture(settings, None, RULES)
     actor = Actor(
-        Settings(),
+        settings,
         RULES,
         StateStore(tmp_path / "state"),
-        proof,
+        evidence,
         WatchdogJournal(io.StringIO()),
         tmp_path,
         resident=True,
@@ -35,12 +44,20 @@ def outcome(tmp_path: Path, *boots: float) -> str:
         worker(100 + n, record(100 + n, phase="booting", completed=0, silent=None), started=BOOT - seconds)
         for n, seconds in enumerate(boots)
     )
-    seen = look(*workers, health=exchange(failure="timeout"))
-    known: WatchdogState = memory(
-        pending=Pending("kill_worker", at=BOOT - 1, until=BOOT + 299, worker=GONE),
-        actions=[Action(at=BOOT - 1, wall=0.0, rung="kill_worker", fault="worker_boot_hung", pid=GONE.pid)],
+    observation = made_observation(*workers, health=exchange(failure="timeout"))
+    state = made_state(
+        pending=Pending(ActionKind.KILL_WORKER, at=BOOT - 1, until=BOOT + 299, worker=GONE),
+        actions=(
+            ActionRecord(
+                at=BOOT - 1,
+                wall=0.0,
+                kind=ActionKind.KILL_WORKER,
+                fault=Fault.WORKER_BOOT_HUNG,
+                pid=GONE.pid,
+            ),
+        ),
     )
-    return actor.follow_up(assess(seen, known, RULES), seen, known).actions[-1].outcome
+    return actor.follow_up(assess(observation, state, RULES), observation, state).actions[-1].outcome
 
 
 def test_a_second_worker_that_hangs_at_its_boot_does_not_wait_for_the_boot_deadline_again(
@@ -54,15 +71,18 @@ def test_a_worker_that_boots_in_place_of_the_killed_one_is_waited_for(tmp_path: 
 
 
 def test_only_the_first_start_of_a_master_that_is_gone_does_not_wait_for_the_doctor() -> None:
-    def waits(fault: str, *ago: float) -> bool:
-        actions = [
-            Action(at=BOOT - seconds, wall=0.0, rung="restart", fault="master_gone") for seconds in ago
-        ]
-        return waits_for_the_doctor(fault, memory(actions=actions), RULES, BOOT, resident=True)
+    def waits(fault: Fault, *ago: float) -> bool:
+        actions = tuple(
+            ActionRecord(at=BOOT - seconds, wall=0.0, kind=ActionKind.RESTART, fault=Fault.MASTER_GONE)
+            for seconds in ago
+        )
+        return waits_for_the_doctor(fault, made_state(actions=actions), RULES, BOOT, resident=True)
 
-    assert not waits("master_gone")
-    assert not waits("master_gone", RULES.within + 1)
-    assert waits("master_gone", 10.0), "it may be futile"
-    assert waits("worker_hung"), "the proof is gone with the process"
-    assert waits_for_the_doctor("master_gone", memory(), RULES, BOOT, resident=False), "cron has a minute"
-    assert not waits("worker_memory")
+    assert not waits(Fault.MASTER_GONE)
+    assert not waits(Fault.MASTER_GONE, RULES.within + 1)
+    assert waits(Fault.MASTER_GONE, 10.0), "it may be unfixable"
+    assert waits(Fault.WORKER_HUNG), "the evidence is gone with the process"
+    assert waits_for_the_doctor(Fault.MASTER_GONE, made_state(), RULES, BOOT, resident=False), (
+        "cron has a minute"
+    )
+    assert not waits(Fault.WORKER_LEAKING)

@@ -57,11 +57,11 @@ def test_the_same_command_in_another_directory_is_another_service() -> None:
 
 
 def test_a_remembered_worker_is_ours_and_a_later_process_of_its_pid_is_not() -> None:
-    def remembered(ticks: int) -> Subject:
+    def recorded(ticks: int) -> Subject:
         return Subject(backend=BACKEND, workers=(ProcessRef(500, ticks),))
 
-    assert is_ours(process(command=("x",)), remembered(5000))
-    assert not is_ours(process(command=("x",)), remembered(4999))
+    assert is_ours(process(command=("x",)), recorded(5000))
+    assert not is_ours(process(command=("x",)), recorded(4999))
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from ops.supervision import metrics
-from ops.supervision.state import WatchdogState
-from tests.unit.supervision.made_look import memory
+from ops.supervision.state import ActionKind, ServiceState, WatchdogState
+from tests.unit.supervision.made_observation import made_state
 
 
 def samples(known: WatchdogState, *, paused: bool = False) -> dict[str, float]:
@@ -22,24 +22,30 @@ def samples(known: WatchdogState, *, paused: bool = False) -> dict[str, float]:
 
 
 def test_what_is_told() -> None:
-    told = samples(
-        memory(state="failing", failures=2, counters={"restart": 3}, last_recovery_seconds=4.5, holding=True),
+    values = samples(
+        made_state(
+            service_state=ServiceState.FAILING,
+            failures=2,
+            counters={ActionKind.RESTART: 3},
+            last_recovery_seconds=4.5,
+            circuit_open=True,
+        ),
         paused=True,
     )
-    assert told["gte_ops_watchdog_up"] == 0
-    assert told["gte_ops_watchdog_consecutive_failures"] == 2
-    assert told["gte_ops_watchdog_actions_total/restart"] == 3
-    assert told["gte_ops_watchdog_actions_total/kill_worker"] == 0
-    assert told["gte_ops_watchdog_last_recovery_seconds"] == 4.5
-    assert told["gte_ops_watchdog_holding"] == told["gte_ops_watchdog_paused"] == 1
+    assert values["gte_ops_watchdog_up"] == 0
+    assert values["gte_ops_watchdog_consecutive_failures"] == 2
+    assert values["gte_ops_watchdog_actions_total/restart"] == 3
+    assert values["gte_ops_watchdog_actions_total/kill_worker"] == 0
+    assert values["gte_ops_watchdog_last_recovery_seconds"] == 4.5
+    assert values["gte_ops_watchdog_holding"] == values["gte_ops_watchdog_paused"] == 1
 
 
 def test_saturated_is_up_and_what_is_not_known_is_left_out() -> None:
-    told = samples(memory(state="saturated", saturated=True))
-    assert (told["gte_ops_watchdog_up"], told["gte_ops_watchdog_saturated"]) == (1, 1)
-    assert "gte_ops_watchdog_last_recovery_seconds" not in told
+    values = samples(made_state(service_state=ServiceState.SATURATED, saturated=True))
+    assert (values["gte_ops_watchdog_up"], values["gte_ops_watchdog_saturated"]) == (1, 1)
+    assert "gte_ops_watchdog_last_recovery_seconds" not in values
 
 
 def test_it_is_readable_by_node_exporter(tmp_path: Path) -> None:
-    metrics.write(tmp_path / "w.prom", memory(), paused=False)
+    metrics.write(tmp_path / "w.prom", made_state(), paused=False)
     assert (tmp_path / "w.prom").stat().st_mode & 0o044 == 0o044

@@ -1,4 +1,4 @@
-"""The memory on disk: whole or the one before, torn files aside, one watchdog at a time."""
+"""The state on disk: whole or the one before, torn files aside, one watchdog at a time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ops.errors import OpsError
 from ops.files.atomic_file import write_atomically
 from ops.supervision import state_store as on_disk
 from ops.supervision.observation import Clocks
-from ops.supervision.state import Action, Subject, WatchdogState, from_json, to_json
+from ops.supervision.state import ActionKind, ActionRecord, Fault, Subject, WatchdogState, from_json, to_json
 from ops.supervision.state_store import (
     Lock,
     LockedError,
@@ -24,15 +24,15 @@ from ops.supervision.state_store import (
     is_locked,
     refuse_shared_directory,
 )
-from tests.unit.supervision.made_look import BOOT, WALL, memory, moment
+from tests.unit.supervision.made_observation import BOOT, WALL, made_state, moment
 
 
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
-    kept = StateStore(tmp_path / "new" / "watchdog.json")
-    assert kept.load(clocks()).rounds == 0
-    saved = msgspec.structs.replace(memory(101), boot_id=on_disk.boot_id(), rounds=7)
-    assert kept.save(saved)
-    assert kept.load(clocks()) == saved
+    store = StateStore(tmp_path / "new" / "watchdog.json")
+    assert store.load(clocks()).cycles == 0
+    saved = msgspec.structs.replace(made_state(101), boot_id=on_disk.boot_id(), cycles=7)
+    assert store.save(saved)
+    assert store.load(clocks()) == saved
     assert (tmp_path / "new" / "watchdog.json").stat().st_mode & 0o777 == 0o600
 
 
@@ -42,17 +42,17 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
 def test_a_torn_file_is_set_aside(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "watchdog.json"
     path.write_bytes(content)
-    kept = StateStore(path)
-    assert kept.load(clocks()).rounds == 0
-    assert kept.trouble is None
-    assert kept.set_aside is not None
-    assert kept.set_aside.read_bytes() == content
-    assert kept.save(WatchdogState())
+    store = StateStore(path)
+    assert store.load(clocks()).cycles == 0
+    assert store.trouble is None
+    assert store.set_aside is not None
+    assert store.set_aside.read_bytes() == content
+    assert store.save(WatchdogState())
 
 
 def test_every_prefix_of_a_state_is_either_it_or_torn(tmp_path: Path) -> None:
     path = tmp_path / "watchdog.json"
-    whole = to_json(msgspec.structs.replace(memory(101, 102), boot_id=on_disk.boot_id()))
+    whole = to_json(msgspec.structs.replace(made_state(101, 102), boot_id=on_disk.boot_id()))
     for length in range(0, len(whole), 17):
         path.write_bytes(whole[:length])
         StateStore(path).load(clocks())
@@ -61,10 +61,10 @@ def test_every_prefix_of_a_state_is_either_it_or_torn(tmp_path: Path) -> None:
 
 def test_a_state_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    kept = StateStore(tmp_path / "file" / "watchdog.json")
-    assert kept.load(clocks()).rounds == 0
-    assert not kept.save(WatchdogState())
-    assert "cannot be written" in (kept.trouble or "")
+    store = StateStore(tmp_path / "file" / "watchdog.json")
+    assert store.load(clocks()).cycles == 0
+    assert not store.save(WatchdogState())
+    assert "cannot be written" in (store.trouble or "")
 
 
 def test_a_full_disk_leaves_the_old_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,26 +109,28 @@ def test_one_at_a_time_where_no_file_can_be_made(tmp_path: Path) -> None:
 
 
 def test_a_pause_ends_by_itself(tmp_path: Path) -> None:
-    kept = StateStore(tmp_path / "watchdog.json")
-    assert kept.paused(WALL) is None
-    kept.pause(Pause(until=WALL + 60, since=WALL))
-    assert kept.paused(WALL + 59) is not None
-    assert kept.paused(WALL + 60) is None
-    assert kept.paused(WALL - 30 * 86400) is None, "the clock was set: no pause is that long"
-    assert kept.resume()
-    assert not kept.resume()
-    kept.pause_path.write_text("{")
-    assert kept.paused(WALL) is None
+    store = StateStore(tmp_path / "watchdog.json")
+    assert store.paused(WALL) is None
+    store.pause(Pause(until=WALL + 60, since=WALL))
+    assert store.paused(WALL + 59) is not None
+    assert store.paused(WALL + 60) is None
+    assert store.paused(WALL - 30 * 86400) is None, "the clock was set: no pause is that long"
+    assert store.resume()
+    assert not store.resume()
+    store.pause_path.write_text("{")
+    assert store.paused(WALL) is None
 
 
 def test_after_a_reboot_the_budget_stays_and_processes_are_forgotten() -> None:
-    before = memory(
+    before = made_state(
         101,
         boot_id="one",
         subject=Subject(backend="127.0.0.1:8000", command=("gunicorn",)),
         failures=2,
-        actions=[Action(at=BOOT - 100, wall=WALL - 100, rung="restart", fault="master_gone")],
-        holding=True,
+        actions=(
+            ActionRecord(at=BOOT - 100, wall=WALL - 100, kind=ActionKind.RESTART, fault=Fault.MASTER_GONE),
+        ),
+        circuit_open=True,
         rearm_at=BOOT + 500,
         counters={"restart": 4},
     )
@@ -138,18 +140,23 @@ def test_after_a_reboot_the_budget_stays_and_processes_are_forgotten() -> None:
     after = before.carried_over("two", now)
     assert after.actions[0].at == 30.0 - 400
     assert after.rearm_at == 30.0 + 200
-    assert (after.holding, after.counters, after.failures, after.workers) == (True, {"restart": 4}, 0, {})
+    assert (after.circuit_open, after.counters, after.failures, after.workers) == (
+        True,
+        {"restart": 4},
+        0,
+        {},
+    )
     assert after.subject.command == ("gunicorn",)
     assert from_json(to_json(after)) == after
 
 
 def test_a_pipe_in_a_files_place_is_not_waited_for(tmp_path: Path) -> None:
-    kept = StateStore(tmp_path / "watchdog.json")
-    os.mkfifo(kept.path)
-    os.mkfifo(kept.pause_path)
-    assert kept.load(clocks()).rounds == 0
-    assert kept.trouble is not None
-    assert kept.paused(WALL) is None
+    store = StateStore(tmp_path / "watchdog.json")
+    os.mkfifo(store.path)
+    os.mkfifo(store.pause_path)
+    assert store.load(clocks()).cycles == 0
+    assert store.trouble is not None
+    assert store.paused(WALL) is None
 
 
 @pytest.mark.parametrize("name", ["", "to/be/made"])

@@ -7,10 +7,18 @@ from typing import Any
 import msgspec
 import pytest
 
-from ops.supervision.health import assess, remembered, with_thread_dump
+from ops.supervision.health.assess import assess
 from ops.supervision.stacks import Stacks, _by_thread
 from ops.supervision.state import Subject, WatchdogState, WorkerState
-from tests.unit.supervision.made_look import BOOT, RULES, exchange, look, memory, worker
+from ops.supervision.state_update import with_observation, with_thread_dump
+from tests.unit.supervision.made_observation import (
+    BOOT,
+    RULES,
+    exchange,
+    made_observation,
+    made_state,
+    worker,
+)
 
 STACK = "SyncWorker.handle_request (gunicorn/workers/sync.py:184)"
 
@@ -22,15 +30,15 @@ def stuck(*threads: str, age: float, others: int = 0, same: bool | None = True) 
         start_ticks=1010, cpu=9.0, cpu_at=BOOT - 15, share=0.0, same_stacks=same,
         still=still, examined_at=BOOT - 1, at_work=len(threads), stuck_threads=threads,
     )  # fmt: skip
-    return memory(workers={"101": known})
+    return made_state(workers={"101": known})
 
 
 def judged(known: WatchdogState, *, threads: int = 0, **changes: Any) -> tuple[str, bool, bool]:
     """What worker 101 is taken for, whether wholly, and whether its stacks are wanted."""
-    seen = look(worker(101, None), worker(102, None), has_records=False, **changes)
+    observation = made_observation(worker(101, None), worker(102, None), has_records=False, **changes)
     known = msgspec.structs.replace(known, subject=Subject(threads=threads))
-    first = assess(seen, known, RULES).workers[0]
-    return first.kind, first.all_wedged, first.wants_dump
+    first = assess(observation, known, RULES).workers[0]
+    return first.condition, first.all_wedged, first.wants_dump
 
 
 def test_a_sync_worker_serves_in_its_main_thread_and_has_no_other() -> None:
@@ -53,18 +61,18 @@ def test_where_the_number_of_threads_is_unknown_none_is_taken_for_all() -> None:
 
 def test_idle_threads_are_looked_at_once_and_no_more_until_they_run() -> None:
     idle = WorkerState(start_ticks=1010, cpu=9.0, cpu_at=BOOT - 15, share=0.0, still={"91": (5, BOOT - 500)})
-    assert judged(memory(workers={"101": idle})) == ("unknown", True, True)
-    idle.examined_at = BOOT - 300
-    assert judged(memory(workers={"101": idle})) == ("unknown", True, False)
+    assert judged(made_state(workers={"101": idle})) == ("unknown", True, True)
+    idle = msgspec.structs.replace(idle, examined_at=BOOT - 300)
+    assert judged(made_state(workers={"101": idle})) == ("unknown", True, False)
 
 
 def test_a_thread_that_ran_after_its_stack_was_seen_is_no_longer_stuck() -> None:
     known = stuck("101", age=500)
-    seen = look(worker(101, None, threads={"101": 6}), has_records=False)
-    after = remembered(seen, known, RULES, None)
+    observation = made_observation(worker(101, None, threads={"101": 6}), has_records=False)
+    after = with_observation(observation, known, RULES)
     assert after.workers["101"].stuck_threads == ()
-    seen = look(worker(101, None, threads={"101": 5}), has_records=False)
-    assert remembered(seen, known, RULES, None).workers["101"].stuck_threads == ("101",)
+    observation = made_observation(worker(101, None, threads={"101": 5}), has_records=False)
+    assert with_observation(observation, known, RULES).workers["101"].stuck_threads == ("101",)
 
 
 def test_a_request_that_had_begun_when_idle_threads_were_looked_at_is_found_at_its_own_deadline() -> None:
@@ -73,8 +81,8 @@ def test_a_request_that_had_begun_when_idle_threads_were_looked_at_is_found_at_i
     )
     known = with_thread_dump(known, Stacks("", "python:x", {"92": STACK}), BOOT, RULES)
     assert known.stuck_threads == ("92",)
-    known.still["92"] = (5, BOOT - 400)
-    assert judged(memory(workers={"101": known}), threads=2)[0] == "suspect"
+    known = msgspec.structs.replace(known, still={**known.still, "92": (5, BOOT - 400)})
+    assert judged(made_state(workers={"101": known}), threads=2)[0] == "suspect"
 
 
 def test_a_service_with_an_idle_worker_is_not_restarted() -> None:
@@ -86,11 +94,13 @@ def test_a_service_with_an_idle_worker_is_not_restarted() -> None:
         )
         for pid, at_work in ((101, 2), (102, 0))
     }  # fmt: skip
-    seen = look(worker(101, None), worker(102, None), has_records=False, health=exchange(failure="timeout"))
-    told = assess(seen, memory(workers=known, last_answer=BOOT - 500, failures=9), RULES)
-    assert (told.fault, told.confirmed) == ("not_answering", False)
-    known["102"].at_work = 2
-    assert assess(seen, memory(workers=known, last_answer=BOOT - 500, failures=9), RULES).confirmed
+    observation = made_observation(
+        worker(101, None), worker(102, None), has_records=False, health=exchange(failure="timeout")
+    )
+    assessment = assess(observation, made_state(workers=known, last_answer=BOOT - 500, failures=9), RULES)
+    assert (assessment.fault, assessment.confirmed) == ("not_answering", False)
+    known["102"] = msgspec.structs.replace(known["102"], at_work=2)
+    assert assess(observation, made_state(workers=known, last_answer=BOOT - 500, failures=9), RULES).confirmed
 
 
 @pytest.mark.parametrize("frame", ["handle_request", "SyncWorker.handle_request"])

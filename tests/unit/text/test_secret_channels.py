@@ -26,7 +26,7 @@ from ops.report import render
 from ops.report.doctor.report import DoctorReport
 from ops.supervision.alerts import WatchdogJournal
 from ops.supervision.evidence_store import EvidenceDirectory
-from ops.supervision.state import Trouble, WatchdogState, to_json
+from ops.supervision.state import Fault, Trouble, WatchdogState, to_json
 from ops.text.language import Text, verbatim
 from ops.text.sanitize import safe_words
 from tests.unit.made_diagnosis import DOWN
@@ -40,7 +40,7 @@ from tests.unit.made_snapshot import (
     process,
     processes,
 )
-from tests.unit.supervision.made_look import look
+from tests.unit.supervision.made_observation import made_observation
 from tests.unit.text.secret_spellings import HARMLESS, PEM, SECRET, spellings
 
 SPELLINGS = spellings()
@@ -99,10 +99,10 @@ def evidence(written: str, place: Path) -> str:
     piece = EvidenceDirectory(place / "evidence", "a")
     piece.put("stacks-1.txt", f"Process 7: python app.py\n{written}\n")
     piece.put_log_tails([(str(log), None)])
-    seen = look()
-    piece.put_look(
+    observation = made_observation()
+    piece.put_observation(
         msgspec.structs.replace(
-            seen, health=msgspec.structs.replace(exchange(), body=written, detail=written)
+            observation, health=msgspec.structs.replace(exchange(), body=written, detail=written)
         )
     )
     files = sorted(piece.path.iterdir())
@@ -113,10 +113,10 @@ def evidence(written: str, place: Path) -> str:
 
 def state(written: str) -> str:
     """The watchdog's state file."""
-    memory = WatchdogState(
-        trouble=Trouble(fault="down", since=1.0, wall=1.0, detail_en=written, detail_zh=written)
+    watchdog = WatchdogState(
+        trouble=Trouble(fault=Fault.NOT_ANSWERING, since=1.0, wall=1.0, detail_en=written, detail_zh=written)
     )
-    return to_json(memory).decode()
+    return to_json(watchdog).decode()
 
 
 def journal(written: str) -> str:

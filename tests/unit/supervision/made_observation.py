@@ -1,4 +1,4 @@
-"""A healthy look at a service of two workers, to be varied one fact at a time."""
+"""A healthy observation of a service with two workers, to be varied one fact at a time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RULES = Rules(request_deadline=120.0, boot_deadline=300.0, interval=15.0, failur
 
 
 def moment(later: float = 0.0) -> Clocks:
-    """The look's moment, or ``later`` seconds after it."""
+    """The moment of the observation, or ``later`` seconds after it."""
     return Clocks(wall=WALL + later, monotonic=BOOT + later, boottime=BOOT + later)
 
 
@@ -42,7 +42,7 @@ def record(
     phase: str = "ready",
     completed: int = 7,
 ) -> ProgressRecord:
-    """One worker's account: requests in flight for ``ages`` seconds, the last completion ``silent`` seconds ago."""
+    """One progress record: requests in flight for ``ages`` seconds, the last completion ``silent`` seconds ago."""
     return ProgressRecord(
         pid=pid,
         start_ticks=pid * 10,
@@ -61,8 +61,8 @@ def worker(pid: int, made: ProgressRecord | None, **changes: Any) -> Worker:
     return Worker(**(facts | changes))
 
 
-def look(*workers: Worker, **changes: Any) -> Observation:
-    """A look at a healthy service with these workers, by default two idle ones."""
+def made_observation(*workers: Worker, **changes: Any) -> Observation:
+    """An observation of a healthy service with these workers, by default two idle ones."""
     facts: dict[str, Any] = {
         "clocks": moment(),
         "backend": "127.0.0.1:8000",
@@ -75,8 +75,10 @@ def look(*workers: Worker, **changes: Any) -> Observation:
     return Observation(**(facts | changes))
 
 
-def memory(*stuck: int, same: bool | None = True, share: float | None = 0.0, **changes: Any) -> WatchdogState:
-    """What is remembered where the workers ``stuck`` have flat CPU and stacks that stand still."""
+def made_state(
+    *stuck: int, same: bool | None = True, share: float | None = 0.0, **changes: Any
+) -> WatchdogState:
+    """The state if the workers ``stuck`` have flat CPU and unchanged stacks."""
     known = {
         str(pid): WorkerState(start_ticks=pid * 10, cpu=9.0, cpu_at=BOOT - 15, share=share, same_stacks=same)
         for pid in stuck
@@ -85,4 +87,4 @@ def memory(*stuck: int, same: bool | None = True, share: float | None = 0.0, **c
     return msgspec.structs.replace(WatchdogState(), **(facts | changes))
 
 
-UNSEEN = NotSeen(reason="not looked")
+UNSEEN = NotSeen(reason="not observed")

@@ -1,0 +1,122 @@
+"""One worker: by the state of its process, its progress record, its CPU time and its stacks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ops.facts.gunicorn import ProgressRecord
+from ops.interpret.process_ref import ProcessRef
+from ops.interpret.progress import in_flight_ages, silence
+from ops.supervision.health.answer import ready_reason
+from ops.supervision.health.assessment import WorkerAssessment, WorkerCondition
+from ops.supervision.observation import STOPPED, TRACED, Observation, Worker
+from ops.supervision.rules import FLAT_SHARE, PATIENT_DEADLINES, Rules
+from ops.supervision.state import WatchdogState, WorkerState
+
+
+def assess_worker(
+    worker: Worker, observation: Observation, state: WatchdogState, rules: Rules
+) -> WorkerAssessment:
+    """The condition of one worker."""
+    process = ProcessRef(worker.pid, worker.start_ticks)
+    history = state.workers.get(str(worker.pid))
+    if worker.state in STOPPED:
+        return WorkerAssessment(process, WorkerCondition.STOPPED)
+    if worker.state in TRACED:
+        return WorkerAssessment(process, WorkerCondition.DEBUGGED)
+    alive_for = max(0.0, observation.clocks.boottime - worker.started)
+    if _is_booting(worker, observation):
+        hangs = alive_for > rules.boot_deadline
+        return WorkerAssessment(
+            process, WorkerCondition.BOOT_HUNG if hangs else WorkerCondition.BOOTING, alive_for
+        )
+    if worker.record is None:
+        unknown = WorkerAssessment(process, WorkerCondition.UNKNOWN, alive_for)
+        if history is None:
+            return unknown
+        return _by_threads(unknown, history, observation.clocks.boottime, state.subject.threads, rules)
+    if not worker.record.in_flight:
+        return WorkerAssessment(process, WorkerCondition.IDLE)
+    return _by_record(process, worker.record, history, observation.clocks.wall, state.distrust_before, rules)
+
+
+def _is_booting(worker: Worker, observation: Observation) -> bool:
+    """Whether a worker has not begun to serve.
+
+    The service answers /health while its models load, so that a completed request alone does not end the boot. But an
+    application that uses the hooks and never reports ready does not boot for ever: then /ready does not say so."""
+    record = worker.record
+    if record is None:
+        return worker.booting_by_control
+    if record.phase != "booting":
+        return False
+    return record.completed == 0 or ready_reason(observation) == "loading"
+
+
+def _by_record(
+    process: ProcessRef,
+    record: ProgressRecord,
+    history: WorkerState | None,
+    wall: float,
+    distrust_before: float,
+    rules: Rules,
+) -> WorkerAssessment:
+    """A worker with requests in flight: stuck if nothing has completed for a deadline and it does not move."""
+    deadline = rules.request_deadline
+    ages = in_flight_ages(record, wall, distrust_before)
+    age = max(ages)
+    path = record.in_flight[ages.index(age)].path
+    if age <= deadline:
+        return WorkerAssessment(process, WorkerCondition.BUSY, age)
+    silent = silence(record, wall, distrust_before, age)
+    all_wedged = min(ages) > deadline
+    same_stacks = history.same_stacks if history else None
+    share = history.share if history else None
+    if silent <= deadline:
+        # Other requests of this worker complete. Only what does not move for a long time, by its stacks, is given up.
+        if age <= PATIENT_DEADLINES * deadline:
+            return WorkerAssessment(process, WorkerCondition.BUSY, age, all_wedged=False, path=path)
+        condition = _by_stacks(WorkerCondition.PARTIALLY_STUCK, same_stacks)
+        return WorkerAssessment(process, condition, age, all_wedged=False, path=path, wants_dump=True)
+    if share is None:
+        return WorkerAssessment(process, WorkerCondition.SUSPECT, silent, all_wedged, path, wants_dump=True)
+    if share > FLAT_SHARE:
+        # It computes: a long request at work and an endless loop look alike until they have taken far too long.
+        spins = min(age, silent) > PATIENT_DEADLINES * deadline
+        condition = WorkerCondition.LIVELOCK if spins else WorkerCondition.BUSY
+        return WorkerAssessment(process, condition, silent, all_wedged, path)
+    condition = _by_stacks(WorkerCondition.HUNG, same_stacks)
+    return WorkerAssessment(process, condition, silent, all_wedged, path, wants_dump=True)
+
+
+def _by_threads(
+    unknown: WorkerAssessment, history: WorkerState, now: float, threads: int, rules: Rules
+) -> WorkerAssessment:
+    """A worker without a progress record: by threads that have not run at all for a deadline while in a request.
+
+    Each such thread proves one stuck request: a thread that serves many requests runs in between. A thread that wakes
+    up now and then, or spins, cannot be told from one that works, and is left alone."""
+    deadline = rules.request_deadline
+    still = [now - history.still[thread][1] for thread in history.stuck_threads if thread in history.still]
+    stuck = [seconds for seconds in still if seconds > deadline]
+    if not stuck:
+        # Idle threads do not run either. One dump of their stacks is enough until they run again.
+        unexamined = any(
+            now - since > deadline and since > history.examined_at for _, since in history.still.values()
+        )
+        return replace(unknown, wants_dump=unexamined)
+    seconds = max(stuck)
+    # A sync worker serves in its main thread, whose id is the pid: it has no other.
+    all_wedged = str(unknown.process.pid) in history.stuck_threads or 0 < threads <= len(stuck)
+    if not all_wedged and seconds <= PATIENT_DEADLINES * deadline:
+        return replace(unknown, condition=WorkerCondition.BUSY, seconds=seconds, all_wedged=False)
+    proven = WorkerCondition.HUNG if all_wedged else WorkerCondition.PARTIALLY_STUCK
+    condition = _by_stacks(proven, history.same_stacks)
+    return replace(unknown, condition=condition, seconds=seconds, all_wedged=all_wedged, wants_dump=True)
+
+
+def _by_stacks(proven: WorkerCondition, same_stacks: bool | None) -> WorkerCondition:
+    """``proven`` if two dumps were equal, BUSY if they differ, SUSPECT until there are two."""
+    if same_stacks is None:
+        return WorkerCondition.SUSPECT
+    return proven if same_stacks else WorkerCondition.BUSY
