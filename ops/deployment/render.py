@@ -37,6 +37,8 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 # What neither sh, nor cron (%), nor systemd (%, $) gives a meaning.
 _WORD = re.compile(r"[A-Za-z0-9_@+=:,./~-]+")
 _COMMAND_LINE = re.compile(r"[A-Za-z0-9_@+=:,./~() -]+")
+# What makes an application the toolkit's own service, which reads GTE_* variables.
+_OWN_SERVICE = re.compile(r"service\.(?:app|gunicorn_conf)\b")
 # Commands that are run and no part of any file.
 _NOT_WRITTEN = ("test_nginx", "reload_nginx")
 # Paths that are a part of other values in the examples: the text around them.
@@ -241,6 +243,11 @@ def _nginx(deployment: Deployment) -> tuple[RenderedFile, ...]:
     )
 
 
+def is_plain_argument(word: str) -> bool:
+    """Whether a shell and systemd read ``word`` as it is written, so that it may stand in a command line."""
+    return " " not in word and _COMMAND_LINE.fullmatch(word) is not None
+
+
 def _systemd(deployment: Deployment) -> tuple[RenderedFile, ...]:
     at_home = deployment.app_dir.startswith(("/root/", "/home/")) or deployment.app_dir == "/root"
     user, group = deployment.gunicorn_owner
@@ -258,6 +265,11 @@ def _systemd(deployment: Deployment) -> tuple[RenderedFile, ...]:
         "ProtectHome=yes": "ProtectHome=read-only" if at_home else "ProtectHome=yes",
         "ProtectSystem=strict\n": _writable(writes),
     }
+    if not _OWN_SERVICE.search(deployment.gunicorn_arguments):
+        service |= dict.fromkeys(_own_settings(), "")
+        service["Description=GTE inference service (gunicorn)"] = f"Description=gunicorn ({deployment.unit})"
+        service["# The inference service. Install"] = "# The application, by gunicorn. Install"
+        service["; variables: docs/api.md."] = "."
     watchdog = {"ProtectSystem=strict\n": _writable(deployment.watchdog_writes)}
     if {"/run", "/var/run"} & set(deployment.watchdog_writes):
         watchdog["ReadOnlyPaths=/run\n"] = ""  # of both settings for one path the stricter counts
@@ -278,6 +290,12 @@ def _systemd(deployment: Deployment) -> tuple[RenderedFile, ...]:
     )
     # First what the units need: their accounts and directories.
     return (*_accounts(deployment), *units)
+
+
+def _own_settings() -> list[str]:
+    """The lines of the service's unit that only the toolkit's own service reads."""
+    text = deployment_example("systemd", "gte-api.service")
+    return [line for line in text.splitlines(keepends=True) if line.startswith("Environment=GTE_")]
 
 
 def _accounts(deployment: Deployment) -> Iterator[RenderedFile]:

@@ -16,7 +16,7 @@ import msgspec
 from ops.collect.run import Surroundings, look_around
 from ops.collect.services.logrotate import MAIN_FILE, account, log_place, rotation, rules_of, user_groups
 from ops.collect.services.nginx import test_command
-from ops.deployment.render import Deployment, NginxSite, RotatedLog
+from ops.deployment.render import Deployment, NginxSite, RotatedLog, is_plain_argument
 from ops.deployment.running_gunicorn import gunicorn_note, located_gunicorn, running_gunicorn
 from ops.facts.base import NotSeen
 from ops.facts.gunicorn import GunicornConfig
@@ -30,11 +30,12 @@ from ops.files.unprivileged import NOBODY
 from ops.interpret import nginx as nginx_topology
 from ops.interpret.address import is_wildcard, join_address
 from ops.interpret.authority import Standing, standing
-from ops.interpret.gunicorn import process_of
+from ops.interpret.gunicorn import process_of, started_arguments
+from ops.interpret.gunicorn import wsgi as wsgi_application
 from ops.interpret.logrotate import LogTerms, covering, log_terms, name_refusal, refused
 from ops.interpret.site import find_site
 from ops.interpret.target import log_namer
-from ops.settings import Settings
+from ops.settings import AppSettings, Settings
 from ops.text.language import Text, verbatim
 
 # How long looking at the host may take, seconds.
@@ -344,11 +345,18 @@ class _Builder:
         return str(own) if self.around is not None and own.exists() else _EXAMPLE.gte_ops
 
     def _gunicorn_arguments(self) -> str:
+        """What gunicorn is started with: as settings say, else as the running one was started, else the example's."""
         config = self._gunicorn_config()
         file = self.settings.gunicorn.config_file
+        wsgi = self.settings.app.wsgi
+        if file is None and wsgi == AppSettings().wsgi:
+            words = started_arguments(self.master)
+            if words and all(map(is_plain_argument, words)):
+                return " ".join(words)
+            wsgi = wsgi_application(self.master) or wsgi
         if file is None and isinstance(config, GunicornConfig) and not config.missing:
             file = config.path
-        return f"-c {file} {self.settings.app.wsgi}" if file else _EXAMPLE.gunicorn_arguments
+        return f"-c {file} {wsgi}" if file else _EXAMPLE.gunicorn_arguments
 
     def _gunicorn_config(self) -> GunicornConfig | NotSeen | None:
         """gunicorn's file: the one that settings name, else the running gunicorn's."""

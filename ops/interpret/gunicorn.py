@@ -69,6 +69,21 @@ def wsgi(master: Process | None) -> str | None:
     return last if colon and all(part.isidentifier() for part in module.split(".")) else None
 
 
+# What systemd does itself: a unit needs no daemon.
+_AS_DAEMON = ("-D", "--daemon")
+
+
+def started_arguments(master: Process | None) -> tuple[str, ...]:
+    """GUNICORN_CMD_ARGS and what follows gunicorn's name on a master's command line, without what makes a daemon of it;
+    nothing where the command line is only a title (setproctitle)."""
+    words = () if master is None else master.command
+    place = next((n for n, word in enumerate(words[:6]) if PurePosixPath(word).name == "gunicorn"), None)
+    if place is None:
+        return ()
+    given = arguments(master)[: -len(words)]
+    return tuple(word for word in (*given, *words[place + 1 :]) if word not in _AS_DAEMON)
+
+
 def interpreter(master: Process) -> str | None:
     """The interpreter on a master's command line, as it was called: a virtual environment's own, where /proc's link
     leads on to the one it was made from. None where the command line names none by its path."""

@@ -188,3 +188,14 @@ def test_a_value_that_a_shell_cron_or_systemd_would_read_otherwise_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=next(iter(change))):
         render("logrotate", replace(Deployment(), **change))  # type: ignore[arg-type]
+
+
+def test_another_application_gets_no_settings_of_our_service() -> None:
+    (unit,) = (
+        file.text
+        for file in render("systemd", Deployment(gunicorn_arguments="-k asgi shop.main:app"))
+        if file.path.endswith("/gte-api.service")
+    )
+    assert "GTE_" not in unit
+    assert "GTE inference" not in unit
+    assert "ExecStart=/opt/gte-api/venv/bin/gunicorn -k asgi shop.main:app\n" in unit

@@ -203,3 +203,30 @@ def test_a_containers_gunicorn_and_a_borrowed_user_id_speak_for_no_unit(elsewher
 def test_roots_gunicorn_speaks_without_more() -> None:
     found = built(Settings(), of_user(listening=False, uid=0))
     assert (found.programs, found.gunicorn_note) == ("/theirs", None)
+
+
+def test_the_unit_starts_the_running_application_as_it_was_started() -> None:
+    command = (
+        "/srv/venv/bin/python",
+        "/srv/venv/bin/gunicorn",
+        "-D",
+        "-k",
+        "asgi",
+        "-w",
+        "2",
+        "shop.main:app",
+    )
+    assert built(Settings(), around(command=command)).gunicorn_arguments == "-k asgi -w 2 shop.main:app"
+
+
+def test_what_settings_name_is_started_all_the_same() -> None:
+    command = ("/srv/venv/bin/python", "/srv/venv/bin/gunicorn", "-w", "2", "shop.main:app")
+    settings = Settings(app=AppSettings(wsgi="other:app"), gunicorn=GunicornSettings(config_file="/srv/g.py"))
+    assert built(settings, around(command=command)).gunicorn_arguments == "-c /srv/g.py other:app"
+
+
+def test_an_argument_that_systemd_would_read_its_own_way_is_not_taken_over() -> None:
+    command = ("/srv/venv/bin/gunicorn", "--access-logformat", "%(h)s $x", "shop.main:app")
+    found = built(Settings(), around(command=command)).gunicorn_arguments
+    assert "%" not in found
+    assert found.endswith(" shop.main:app")
