@@ -8,11 +8,12 @@ import itertools
 import os
 import re
 import shlex
+import signal
 import stat
 import subprocess
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from ops.files.bounded_read import UntrustedFileError, open_regular_file, read_r
 from ops.files.nofollow import reason_not_to_trust, resolve, trusted_users
 from ops.files.ownership import distrust
 from ops.files.programs import reason_not_to_run, search
+from ops.files.restored_metadata import restored_metadata
+from ops.files.throwaway_mounts import NoThrowawayError, discarding_writes
 from ops.interpret import nginx as nginx_topology
 from ops.interpret.nginx import loaded_code
 from ops.text.sanitize import safe_line, without_controls
@@ -65,8 +68,9 @@ _NAMES_A_FILE = re.compile(r"\b(?:include|load_module)\s+([^;{}\s]+)\s*;")
 _CREATED_FILES = ("error_log", "access_log", "pid", "lock_file")
 # How nginx ends a line about a file that it may not open or make: EPERM, EACCES, EROFS.
 _REFUSED_TO_OPEN = ("(1: Operation not permitted)", "(13: Permission denied)", "(30: Read-only file system)")
-_CREATED_DIRECTORIES = tuple(
-    f"{name}_temp_path" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+_CREATED_DIRECTORIES = (
+    *(f"{name}_temp_path" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")),
+    *(f"{name}_cache_path" for name in ("proxy", "fastcgi", "uwsgi", "scgi")),
 )
 
 
@@ -355,26 +359,22 @@ def _flags(command: tuple[str, ...]) -> dict[str, str]:
 
 
 def test_config(config: NginxConfig, build: dict[str, str], timeout: float) -> NginxTest | NotSeen:
-    """Run ``nginx -t`` on the configuration and remove whatever empty file or directory it left behind.
+    """Run ``nginx -t`` on the configuration, and leave the host as it was.
 
-    nginx opens (and so creates) its logs, pidfile and temporary directories even when it only tests."""
+    nginx opens (and so creates) its logs, pidfile and temporary directories even when it only tests, writes what it
+    refuses into its error log, and gives the directories to its user (ngx_create_paths): root's test runs where all of
+    that is thrown away. Where that is not to be had, what was absent is removed and what was changed is put back."""
     if config.binary is None:
         return NotSeen(reason="nginx's program was not found")
     if config.distrusted is not None:
         return NotSeen(reason=f"nginx -t was not run: {config.distrusted}", is_refused=True)
     command = test_command(config, build)
-    absent = [path for path in _would_create(config, build) if not path.exists()]
     try:
-        done = subprocess.run(
-            command, capture_output=True, timeout=timeout, check=False, stdin=subprocess.DEVNULL
-        )
+        done = _thrown_away(command, config, build, timeout) or _put_back(command, config, build, timeout)
     except subprocess.TimeoutExpired:
         return NotSeen(reason=f"nginx -t did not finish within {timeout:.1f} s")
     except OSError as error:
         return NotSeen(reason=safe_line(f"{config.binary} does not run: {error.strerror}"))
-    finally:
-        for path in absent:
-            _remove_empty(path)
     lines = done.stderr.decode(errors="replace").splitlines()[:40]
     if done.returncode != 0 and _is_confined():
         for line in lines:
@@ -384,6 +384,54 @@ def test_config(config: NginxConfig, build: dict[str, str], timeout: float) -> N
                 )
     return NginxTest(
         command=command, exit_code=done.returncode, lines=tuple(safe_line(line) for line in lines)
+    )
+
+
+def _thrown_away(
+    command: tuple[str, ...], config: NginxConfig, build: dict[str, str], timeout: float
+) -> subprocess.CompletedProcess[bytes] | None:
+    """The test where nothing that it writes lasts; None where such a place is not to be had: it takes root, and a
+    kernel and a sandbox that allow it. Raises TimeoutExpired, OSError."""
+    if os.geteuid() != 0:
+        return None
+    touched = [str(path) for path in _would_create(config, build)]
+    files = [path for path in touched if Path(path).is_file()]
+    others = [path for path in touched if path not in files]
+    try:
+        isolate = discarding_writes((str(Path(os.path.realpath(path)).parent) for path in others), files)
+        done = _run(command, timeout, isolate)
+    except subprocess.TimeoutExpired:
+        raise
+    except (NoThrowawayError, subprocess.SubprocessError, OSError, ValueError):
+        return None
+    return None if done.returncode == -signal.SIGSYS else done
+
+
+def _put_back(
+    command: tuple[str, ...], config: NginxConfig, build: dict[str, str], timeout: float
+) -> subprocess.CompletedProcess[bytes]:
+    """The test among the host's own files; afterwards empty ones that it made are removed, and owner, mode and times of
+    the others are as before. Raises TimeoutExpired, OSError."""
+    touched = list(_would_create(config, build))
+    absent = [path for path in touched if not path.exists()]
+    with restored_metadata((*touched, *(path.parent for path in touched))):
+        try:
+            return _run(command, timeout, None)
+        finally:
+            for path in absent:
+                _remove_empty(path)
+
+
+def _run(
+    command: tuple[str, ...], timeout: float, isolate: Callable[[], None] | None
+) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        command,
+        capture_output=True,
+        timeout=timeout,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        preexec_fn=isolate,
     )
 
 
@@ -410,6 +458,8 @@ def _would_create(config: NginxConfig, build: dict[str, str]) -> Iterator[Path]:
         for directive in directives:
             if directive.name in (*_CREATED_FILES, *_CREATED_DIRECTORIES) and directive.args:
                 yield directive.args[0]
+            if directive.name == "listen" and directive.args and directive.args[0].startswith("unix:/"):
+                yield directive.args[0].removeprefix("unix:")  # bound, and removed again
             yield from walk(directive.block or ())
 
     compiled = (

@@ -16,6 +16,7 @@ from ops.collect.services import nginx
 from ops.facts.base import NotSeen
 from ops.facts.nginx import Directive, NginxConfig, Pidfile
 from ops.facts.snapshot import Snapshot, to_json
+from ops.files.throwaway_mounts import NoThrowawayError
 from ops.interpret import nginx as topology
 from ops.interpret.site import NginxSiteConfig, SiteReading, find_site
 from tests.unit.made_snapshot import SITE, but, directives, nginx_config, process
@@ -195,7 +196,19 @@ exit 1
 """
 
 
-def test_what_the_test_leaves_behind_is_removed_and_what_was_there_is_kept(tmp_path: Path) -> None:
+def without_namespaces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container, where root may have no mount namespace either."""
+
+    def refuse(*_: object) -> None:
+        raise NoThrowawayError("no namespace")
+
+    monkeypatch.setattr(nginx, "discarding_writes", refuse)
+
+
+def test_what_the_test_leaves_behind_is_removed_and_what_was_there_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_namespaces(monkeypatch)
     (tmp_path / "made").mkdir()
     (tmp_path / "kept.log").touch()
     program = tmp_path / "nginx"
@@ -215,6 +228,51 @@ def test_what_the_test_leaves_behind_is_removed_and_what_was_there_is_kept(tmp_p
     left = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")}
     # A log that was there, and one that somebody wrote to meanwhile.
     assert left == {"nginx", "nginx.conf", "kept.log", "made", "made/full.log"}
+
+
+MEDDLER = """#!/bin/sh
+chown 65534:65534 {directory}/body && chmod 700 {directory}/body
+: > {directory}/nginx.pid
+echo '[emerg] refused' >> {directory}/error.log
+mkdir {directory}/proxy
+exit 1
+"""
+
+
+def facts(directory: Path) -> dict[str, tuple[int, ...]]:
+    """Owner, permissions, size and time of everything in a tree."""
+    everything = (directory, *directory.rglob("*"))
+    return {
+        str(path): (s.st_uid, s.st_gid, s.st_mode, s.st_size if path.is_file() else 0, s.st_mtime_ns)
+        for path in everything
+        for s in (path.lstat(),)
+    }
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's test can change owners")
+@pytest.mark.parametrize("has_namespaces", [True, False])
+def test_the_test_leaves_owners_permissions_and_times_as_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_namespaces: bool
+) -> None:
+    if not has_namespaces:
+        without_namespaces(monkeypatch)
+    (tmp_path / "body").mkdir(mode=0o555)
+    (tmp_path / "nginx.pid").write_text("" if not has_namespaces else "77\n")
+    (tmp_path / "error.log").touch()
+    program = tmp_path / "nginx"
+    # Without a namespace what nginx writes into its own log stays there.
+    meddles = MEDDLER if has_namespaces else "\n".join(x for x in MEDDLER.splitlines() if "emerg" not in x)
+    program.write_text(meddles.format(directory=tmp_path))
+    program.chmod(0o755)
+    main = written(
+        tmp_path,
+        nginx="error_log error.log; pid nginx.pid; http { client_body_temp_path body; proxy_temp_path proxy; }",
+    )
+    before = facts(tmp_path)
+    tested = nginx.test_config(msgspec.structs.replace(read(main), binary=str(program)), {}, timeout=10.0)
+    assert not isinstance(tested, NotSeen)
+    assert tested.exit_code == 1
+    assert facts(tmp_path) == before
 
 
 def test_a_test_that_hangs_is_not_seen_and_says_how_long_it_waited(tmp_path: Path) -> None:
