@@ -44,6 +44,7 @@ def examine(
     bundle: Path | None = None,
     hide_clients: bool = False,
     passed_over: Sequence[str] = (),
+    settings_file: str | None = None,
     unprivileged: bool = False,
 ) -> Examination:
     """Look at this host and say what is wrong with it.
@@ -51,6 +52,7 @@ def examine(
     ``since``: how far back logs count (seconds); ``budget``: the whole run's length (seconds); ``only`` and ``skip``:
     ids of checks, their layers (``tls``) or codes of causes; ``bundle``: where to write what was seen, redacted, and
     then that is what is judged; ``passed_over``: configuration files that were not read, each with why;
+    ``settings_file``: what printed gte-ops commands need after --config;
     ``unprivileged``: whether the network is probed by a process that is not root. Raises UsageError for a check or
     code that does not exist, BundleError."""
     chosen = chosen_checks(only, skip)
@@ -59,6 +61,7 @@ def examine(
     snapshot = msgspec.structs.replace(
         collect(settings, since, budget, unprivileged=unprivileged),
         passed_over=tuple(map(safe_line, passed_over)),
+        settings_file=settings_file,
     )
     if bundle is not None:
         from ops.facts.bundle import write_bundle

@@ -905,6 +905,13 @@ class SettingsFile(msgspec.Struct, frozen=True):
     path: Path | None
     passed_over: tuple[str, ...] = ()
 
+    @property
+    def config_argument(self) -> str | None:
+        """What a command run from another directory needs after --config to read this file; None if nothing."""
+        if self.path is None or str(self.path) == SEARCH_PATH[-1]:
+            return None
+        return str(self.path.absolute())
+
 
 def find_settings_file(option: str | None, environ: Mapping[str, str] | None = None) -> SettingsFile:
     """The file to read: --config, $GTE_OPS_CONFIG, ./gte-ops.toml, /etc/gte-ops/gte-ops.toml; None if none is there.

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 
 from ops.diagnosis.catalogue import LAYERS, CauseEntry, catalogue, is_command, layer_codes
+from ops.diagnosis.steps import step_marks
 from ops.report.config_reference import markdown_table
 from ops.report.explain import example_values
 from ops.text.language import Language, Text
@@ -133,9 +134,10 @@ def _entry(entry: CauseEntry, language: Language) -> Iterator[str]:
 
 
 def _steps(steps: tuple[Text, ...], language: Language) -> Iterator[str]:
-    for number, step in enumerate(steps, 1):
+    # CommonMark begins a new list at another mark: a command and advice are never one list.
+    for mark, step in step_marks(steps):
         words = step.to(language)
-        yield f"{number}. {_code_span(words) if is_command(step) else _escaped(words)}"
+        yield f"{mark}{_code_span(words) if is_command(step) else _escaped(words)}"
 
 
 def _code(command: str) -> str:

@@ -120,6 +120,7 @@ class DoctorOptions:
             bundle=self.bundle,
             hide_clients=self.hide_clients,
             passed_over=file.passed_over,
+            settings_file=file.config_argument,
             unprivileged=self.unprivileged,
         )
 

@@ -12,12 +12,16 @@ import msgspec
 from ops.diagnosis.catalogue import Catalogue, catalogue, fill_text
 from ops.diagnosis.finding import Check, Evidence, Finding, NotJudgedError, Severity
 from ops.diagnosis.model import Cause, CheckResult, CheckStatus, Diagnosis, Ignored, Status, Symptom
+from ops.diagnosis.steps import with_settings
 from ops.diagnosis.symptoms import Observed, observed_symptoms
 from ops.facts.base import NotSeen
+from ops.facts.gunicorn import Gunicorn
 from ops.facts.host import Host, Processes
+from ops.facts.nginx import Pidfile
 from ops.facts.probes import Backend
 from ops.facts.snapshot import Snapshot
 from ops.facts.target import Target
+from ops.interpret.nginx import serving_masters
 from ops.settings import Ignore
 from ops.text.language import Text, verbatim
 from ops.text.sanitize import safe_line
@@ -31,7 +35,7 @@ def diagnose(snapshot: Snapshot, checks: Sequence[Check], ignore: Sequence[Ignor
     the durations it reports."""
     book = catalogue()
     results, findings = run_checks(snapshot, checks, book)
-    values = target_values(snapshot.target) if isinstance(snapshot.target, Target) else {}
+    values = host_values(snapshot)
     observed = observed_symptoms(snapshot)
     causes = find_causes(findings, observed, values, book)
     symptoms = tuple(
@@ -190,8 +194,10 @@ def _cause(
             *(finding.code for finding in followers),
         ),
         evidence=root.evidence,
-        verify=verbatim(root.verify) if root.verify else entry.verify_with(facts),
-        fix=tuple(map(_step, root.fix)) if root.fix else entry.fix_with(facts),
+        verify=with_settings(
+            verbatim(root.verify) if root.verify else entry.verify_with(facts), values.get("settings_file")
+        ),
+        fix=entry.printed(map(_step, root.fix), facts) if root.fix else entry.fix_with(facts),
     )
 
 
@@ -214,6 +220,28 @@ def overall_status(
     if any(result.status == "error" for result in results) or all(r.status == "skip" for r in results):
         return "unknown"
     return "warn" if causes else "ok"
+
+
+def host_values(snapshot: Snapshot) -> dict[str, str]:
+    """What fills the catalogue's placeholders about this host as it is now."""
+    target = snapshot.target
+    if isinstance(target, NotSeen):
+        return {}
+    values = target_values(target)
+    runs = isinstance(snapshot.processes, Processes) and any(
+        serving_masters(target, snapshot.processes, snapshot.nginx_pidfile)
+    )
+    # A reload finds nobody where nginx does not run; a start is refused where it does.
+    values["apply_nginx"] = target.reload_nginx if runs else target.start_nginx
+    pidfile = snapshot.gunicorn.pidfile if isinstance(snapshot.gunicorn, Gunicorn) else None
+    if target.gunicorn_master is None and isinstance(pidfile, Pidfile) and pidfile.is_in_the_way:
+        for name in ("start", "restart"):
+            values[name] = f"rm -- {shlex.quote(pidfile.path)}\n{values[name]}" if name in values else ""
+    has_systemd = isinstance(snapshot.host, Host) and snapshot.host.has_systemd
+    values["install_schedule"] = f"gte-ops render {'systemd' if has_systemd else 'cron'} --install"
+    if isinstance(snapshot.settings_file, str):
+        values["settings_file"] = snapshot.settings_file
+    return {name: value for name, value in values.items() if value}
 
 
 def target_values(target: Target) -> dict[str, str]:

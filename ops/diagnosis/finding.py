@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
@@ -31,14 +31,14 @@ def quote(source: str, words: str) -> Evidence:
 class Finding:
     """A cause from the catalogue, proven on this host.
 
-    ``facts`` fills the placeholders of the catalogue's summary, verify and fix. ``severity`` None means the
-    catalogue's own. ``summary`` and ``fix`` None mean the catalogue's sentence and steps; a step of ``fix`` is a
-    command (a string) or a sentence. ``explains`` None means every symptom the catalogue lists; a warning of what may
-    come explains none of what users meet now."""
+    ``facts`` fills the placeholders of the catalogue's summary, verify and fix; a `Text` if the languages differ.
+    ``severity`` None means the catalogue's own. ``summary`` and ``fix`` None mean the catalogue's sentence and steps; a
+    step of ``fix`` is a command (a string) or a sentence. ``explains`` None means every symptom the catalogue lists; a
+    warning of what may come explains none of what users meet now."""
 
     code: str
     evidence: tuple[Evidence, ...]
-    facts: dict[str, str] = field(default_factory=dict)
+    facts: Mapping[str, str | Text] = field(default_factory=dict)
     severity: Severity | None = None
     summary: Text | None = None
     verify: str | None = None

@@ -55,7 +55,7 @@ class NginxTest(Facts, frozen=True):
 
 class Pidfile(Facts, frozen=True):
     """A pidfile. ``pid`` is None where it holds no number; ``missing`` where it is not there; ``uid``: whose it is;
-    ``is_alive``: some process has that number, whosever it is."""
+    ``is_alive``: some process has that number, whosever it is; ``is_zombie``: one that has ended and was not reaped."""
 
     path: str
     pid: int | None = None
@@ -63,6 +63,13 @@ class Pidfile(Facts, frozen=True):
     unreadable: str | None = None
     uid: int = 0
     is_alive: bool = False
+    is_zombie: bool = False
+
+    @property
+    def is_in_the_way(self) -> bool:
+        """Whether gunicorn refuses to start beside it: it takes any process with this number, a zombie too, for its
+        running self (gunicorn, pidfile.py; kill(2))."""
+        return self.is_alive or self.is_zombie
 
 
 class SocketView(Facts, frozen=True):

@@ -27,7 +27,7 @@ class Snapshot(Facts, frozen=True):
 
     ``elsewhere``: what is presented at the address the name resolves to, where that is not this host's own: behind
     address translation it is this very service. ``passed_over``: configuration files of gte-ops that were not read,
-    each with why."""
+    each with why. ``settings_file``: the one that was read, None if none was or every command reads it by itself."""
 
     taken_at: float
     host: Host | NotSeen
@@ -62,6 +62,7 @@ class Snapshot(Facts, frozen=True):
     nginx_sockets: tuple[SocketView, ...] | NotSeen = ()
     passed_over: tuple[str, ...] | NotSeen = ()
     elsewhere: Served | NotSeen = NotSeen(reason="the name leads to this host, or is not dialled")
+    settings_file: str | NotSeen | None = None
 
 
 def to_json(snapshot: Snapshot) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping
 from typing import Any
@@ -13,11 +14,20 @@ from ops.facts.gunicorn import GunicornConfig
 from ops.facts.host import Host, Process
 from ops.files.ownership import ROOT
 from ops.interpret.authority import speaks_for_host
+from ops.interpret.gunicorn import arguments, setting
 from ops.interpret.nginx import compiled_path
 from ops.settings import Settings
 
 GUIDE_CONFIG_NAME = "gunicorn.conf.py"
 GUIDE_START_SCRIPT = "start-prod.sh"
+# Commands of a supervisor, which knows `restart` as well (systemctl(1), service(8), docker(1)).
+_SUPERVISED_START = re.compile(
+    r"((?:sudo )?(?:systemctl|supervisorctl|docker|podman|rc-service \S+|service \S+|/etc/init\.d/\S+)"
+    r"(?: -\S+)*) start\b"
+)
+# gunicorn's default (settings, graceful_timeout), seconds; and how much longer its master may take.
+_GRACEFUL_SECONDS = 30
+_MARGIN_SECONDS = 5
 
 
 class FilesFound(msgspec.Struct, frozen=True):
@@ -60,21 +70,24 @@ def commands(
 ) -> dict[str, Any]:
     """By the target's field: start_command, restart_command, start_nginx, reload_nginx, test_nginx, python_command.
 
+    ``restart_command`` may be several lines, to be run one after the other.
+
     What follows from the word of another user's gunicorn is to be run as that user; so is an nginx whose configuration
     is another user's (``nginx_owner``)."""
     own_user = master if master is not None and not speaks_for_host(master, caller) else None
     given = settings.gunicorn.start_command
     start = given if isinstance(given, str) else shlex.join(given)
-    restart = start
+    restart = _restart(start, master, config)
     if not start and host.has_systemd and files.unit:
         start, restart = (
             f"systemctl start {settings.gunicorn.unit}",
             f"systemctl restart {settings.gunicorn.unit}",
         )
     elif not start and files.start_script:
-        start = restart = f"bash {shlex.quote(f'{app_dir}/{GUIDE_START_SCRIPT}')}"
+        start = f"bash {shlex.quote(f'{app_dir}/{GUIDE_START_SCRIPT}')}"
         if own_user is not None:
-            start = restart = as_user_of(own_user, start)
+            start = as_user_of(own_user, start)
+        restart = _restart(start, master, config)
     elif not start:
         file = (
             config.path
@@ -103,3 +116,18 @@ def commands(
         if own_user is None
         else f"{_become(own_user)} {shlex.quote(python)}",
     }
+
+
+def _restart(start: str, master: Process | None, config: GunicornConfig | NotSeen) -> str:
+    """The restart of a service that ``start`` starts. Without a supervisor, starting does nothing while the old master
+    lives: it is ended first, and waited for."""
+    if match := _SUPERVISED_START.match(start):
+        return f"{match[1]} restart{start[match.end() :]}"
+    if master is None or not start:
+        return start
+    value = setting("graceful_timeout", "graceful-timeout", arguments(master), config)
+    graceful = int(value) if isinstance(value, int) or (isinstance(value, str) and value.isdigit()) else None
+    seconds = (_GRACEFUL_SECONDS if graceful is None else graceful) + _MARGIN_SECONDS
+    pid = master.pid
+    wait = f"timeout {seconds} tail --pid={pid} -f /dev/null || kill -9 {pid}"
+    return "\n".join((f"kill {pid}", wait, start))

@@ -11,7 +11,7 @@ from ops.text.sanitize import HIDDEN, safe_line
 
 MAX_SOURCE_CHARS = 120
 
-_NUMBERS = frozenset({"max_requests", "threads", "timeout"})
+_NUMBERS = frozenset({"graceful_timeout", "max_requests", "threads", "timeout"})
 _SWITCHES = frozenset({"daemon", "preload_app", "reload"})
 _WORDS = frozenset({"access_log_format", "accesslog", "errorlog", "pidfile", "worker_class"})
 # The settings whose values something reads; of every other name the file's own line is enough.

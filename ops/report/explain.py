@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ops.diagnosis.catalogue import GUIDE_VALUES, CauseEntry, catalogue, is_command
+from ops.diagnosis.steps import step_marks
 from ops.report.model import BLANK, CommandReport, ReportLine, command_line
 from ops.text.language import Language, Text
 
@@ -47,9 +48,9 @@ class ExplanationReport(CommandReport):
         yield from _heading(_VERIFY.to(language))
         yield command_line(entry.verify_with(self.values).to(language), indent=3)
         yield from _heading(_FIX.to(language))
-        for number, step in enumerate(entry.fix_with(self.values), 1):
+        for mark, step in step_marks(entry.fix_with(self.values)):
             show = command_line if is_command(step) else ReportLine
-            yield show(step.to(language), indent=3, lead=f"{number}. ")
+            yield show(step.to(language), indent=3, lead=mark)
         yield from _heading(_PREVENT.to(language))
         yield ReportLine(entry.prevent.to(language), indent=3)
         yield BLANK

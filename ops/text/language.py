@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
@@ -23,3 +24,17 @@ class Text(msgspec.Struct, frozen=True):
 def verbatim(words: str) -> Text:
     """Words that are the same in both languages: a quotation, a path, a number."""
     return Text(en=words, zh=words)
+
+
+def in_seconds(number: str) -> Text:
+    """A number of seconds with its unit."""
+    return Text(en=f"{number} s", zh=f"{number} 秒")
+
+
+def listed(items: Iterable[Text]) -> Text:
+    """The different items, in order of their English words; ``?`` for none."""
+    unique = {item.en: item for item in items}
+    ordered = [unique[words] for words in sorted(unique)]
+    return Text(
+        en=", ".join(item.en for item in ordered) or "?", zh="、".join(item.zh for item in ordered) or "?"
+    )

@@ -25,7 +25,7 @@ def text_of(page: str) -> str:
     """What a reader of the rendered page sees, in one line."""
     rendered = MARKDOWN.render(re.sub(r"<!--.*?-->", "", page))
     assert not re.search(
-        r"<(?!/?(?:h[1-6]|p|a|table|thead|tbody|tr|th|td|strong|ol|li|pre|code)\b)", rendered
+        r"<(?!/?(?:h[1-6]|p|a|table|thead|tbody|tr|th|td|strong|ol|ul|li|pre|code)\b)", rendered
     )
     return " ".join(html.unescape(re.sub(r"<[^>]+>", "", rendered)).split())
 

@@ -257,10 +257,11 @@ def _carry_out(
         if concerns_nginx(around, prospect.manifest.letsencrypt_dir, places):
             confirm = confirmation(settings, around, outcome.notes.append)
         if _concerns_gunicorn(prospect.manifest, places):
+            restart = around.target.restart_command.replace("\n", "; ")
             outcome.notes.append(
                 Text(
-                    en=f"gunicorn still runs as it was started; restart it: {around.target.restart_command}",
-                    zh=f"gunicorn 仍按原配置运行，请重启：{around.target.restart_command}",
+                    en=f"gunicorn still runs as it was started; restart it: {restart}",
+                    zh=f"gunicorn 仍按原配置运行，请重启：{restart}",
                 )
             )
     certbot = Path(prospect.manifest.letsencrypt_dir or "/nonexistent")

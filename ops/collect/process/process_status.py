@@ -79,11 +79,21 @@ def container_of(pid: int) -> str | None:
 
 def is_running(pid: int) -> bool:
     """Whether there is such a process that has not ended: a zombie only waits to be reaped (proc(5), stat field 3)."""
+    return _state(pid) not in ("", "Z", "X")
+
+
+def is_zombie(pid: int) -> bool:
+    """Whether there is such a process that has ended and that its parent has not reaped."""
+    return _state(pid) == "Z"
+
+
+def _state(pid: int) -> str:
+    """The letter of proc(5), stat field 3; empty for no process."""
     try:
         stat_line = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-        return stat_line.rpartition(")")[2].split()[0] not in ("Z", "X")
+        return stat_line.rpartition(")")[2].split()[0]
     except (OSError, IndexError):
-        return False
+        return ""
 
 
 def _is_setuid(pid: int) -> bool | None:

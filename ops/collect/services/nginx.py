@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from ops.collect.process.process_status import is_running
+from ops.collect.process.process_status import is_running, is_zombie
 from ops.facts.base import NotSeen
 from ops.facts.host import Process
 from ops.facts.nginx import Directive, NginxConfig, NginxTest, ParseError, Pidfile
@@ -506,4 +506,4 @@ def read_pidfile(path: str) -> Pidfile:
     # Linux: PID_MAX_LIMIT is 2^22; what no process can have is no process id.
     if not 0 < pid <= 1 << 22:
         return Pidfile(path=path, uid=read.uid)
-    return Pidfile(path=path, pid=pid, uid=read.uid, is_alive=is_running(pid))
+    return Pidfile(path=path, pid=pid, uid=read.uid, is_alive=is_running(pid), is_zombie=is_zombie(pid))

@@ -12,6 +12,7 @@ their numbers. An entry:
 - ``facts``: the placeholders, beside the target's own, that the check which proves the cause supplies.
 - ``verify``: one command that shows the cause.
 - ``fix``: steps, in order: a string is a command, a table ``{en, zh}`` a sentence.
+- ``confirm``: one command that shows whether the fix worked, if `ops/diagnosis/steps.py` knows no better one.
 - ``en``, ``zh``: title; summary (one sentence about this very case); means; shows; prevent.
 
 Placeholders stand in summary, verify and fix only. In a command a value arrives quoted for the shell: never put a
@@ -32,8 +33,10 @@ from typing import Any
 import msgspec
 
 from ops.diagnosis.finding import Severity
+from ops.diagnosis.steps import confirmation, printed_steps
+from ops.diagnosis.steps import is_command as is_command
 from ops.errors import OpsError
-from ops.text.language import Text, verbatim
+from ops.text.language import Language, Text, verbatim
 
 MISSING = "?"
 
@@ -64,6 +67,8 @@ GUIDE_VALUES: dict[str, str] = {
     "gunicorn_pidfile": "/var/run/gte-gunicorn.pid",
     "start": "systemctl start gte-api",
     "restart": "systemctl restart gte-api",
+    "apply_nginx": "systemctl reload nginx",
+    "install_schedule": "gte-ops render systemd --install",
     "start_nginx": "systemctl start nginx",
     "reload_nginx": "systemctl reload nginx",
     "test_nginx": "nginx -t",
@@ -80,7 +85,17 @@ TARGET_VALUES = frozenset(GUIDE_VALUES)
 DERIVED_VALUES = frozenset({"backend_head", "backend_listeners"})
 # Values that are commands already: they go into a command as they are. All others are quoted for the shell.
 COMMAND_VALUES = DERIVED_VALUES | frozenset(
-    ("start", "restart", "start_nginx", "reload_nginx", "test_nginx", "backend_curl", "python_command")
+    (
+        "start",
+        "restart",
+        "start_nginx",
+        "reload_nginx",
+        "apply_nginx",
+        "install_schedule",
+        "test_nginx",
+        "backend_curl",
+        "python_command",
+    )
 )
 # Values that are several words: each becomes an argument of its own.
 LIST_VALUES = frozenset({"packages", "pids"})
@@ -118,19 +133,20 @@ class CauseEntry(msgspec.Struct, frozen=True, kw_only=True):
     prevent: Text
     verify: Text
     fix: tuple[Text, ...]
+    confirm: str | None = None
 
-    def summary_with(self, values: Mapping[str, str]) -> Text:
+    def summary_with(self, values: Mapping[str, str | Text]) -> Text:
         """The sentence about one case."""
         return fill_text(self.summary, values)
 
-    def verify_with(self, values: Mapping[str, str]) -> Text:
+    def verify_with(self, values: Mapping[str, str | Text]) -> Text:
         """The command that shows the cause, ready to be pasted into a shell."""
         return fill_command(self.verify, values)
 
-    def fix_with(self, values: Mapping[str, str]) -> tuple[Text, ...]:
-        """The steps that mend it: commands ready to be pasted, and sentences.
+    def fix_with(self, values: Mapping[str, str | Text]) -> tuple[Text, ...]:
+        """The steps that fix it: commands ready to be pasted, and sentences; the last command shows whether it worked.
 
-        A command for which a value is not known is left out (``kill ?`` mends nothing), unless no step remained."""
+        A command for which a value is unknown is left out (``kill ?`` fixes nothing), unless no step remained."""
         derived = with_derived(values)
         steps = tuple(
             fill_command(step, values) if is_command(step) else fill_text(step, values)
@@ -138,7 +154,16 @@ class CauseEntry(msgspec.Struct, frozen=True, kw_only=True):
             if not is_command(step)
             or all(derived.get(name, MISSING) != MISSING for name in placeholders(step.en))
         )
-        return steps or tuple(fill_text(step, values) for step in self.fix)
+        return self.printed(steps or tuple(fill_text(step, values) for step in self.fix), values)
+
+    def printed(self, steps: Iterable[Text], values: Mapping[str, str | Text]) -> tuple[Text, ...]:
+        """``steps`` that were made for one case, completed as `fix_with` completes the entry's own."""
+        confirm = (
+            fill_command(verbatim(self.confirm), values).en
+            if self.confirm is not None
+            else confirmation(self.code, is_fail=self.severity == "fail")
+        )
+        return printed_steps(steps, confirm, with_derived(values).get("settings_file"))
 
 
 class SymptomEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -190,7 +215,7 @@ class Catalogue:
         entry = self._symptom(id)
         return Text(en=entry.en, zh=entry.zh)
 
-    def next_command(self, id: str, values: Mapping[str, str]) -> str:  # noqa: A002
+    def next_command(self, id: str, values: Mapping[str, str | Text]) -> str:  # noqa: A002
         """What to run next when nothing explains the symptom ``id``. Raises `UnknownCodeError`."""
         return fill_command(verbatim(self._symptom(id).next), values).en
 
@@ -225,25 +250,30 @@ def placeholders(template: str) -> tuple[str, ...]:
     return tuple(_PLACEHOLDER.findall(template))
 
 
-def fill(template: str, values: Mapping[str, str]) -> str:
+def fill(template: str, values: Mapping[str, str | Text], language: Language = "en") -> str:
     """``template`` with every ``{name}`` replaced by its value, ``?`` where there is none.
 
     A value is inserted letter by letter: braces in it mean nothing."""
-    return _PLACEHOLDER.sub(lambda found: values.get(found[1], MISSING), template)
+
+    def value(match: re.Match[str]) -> str:
+        words = values.get(match[1], MISSING)
+        return words.to(language) if isinstance(words, Text) else words
+
+    return _PLACEHOLDER.sub(value, template)
 
 
-def fill_text(template: Text, values: Mapping[str, str]) -> Text:
+def fill_text(template: Text, values: Mapping[str, str | Text]) -> Text:
     """`fill` in both languages."""
-    return Text(en=fill(template.en, values), zh=fill(template.zh, values))
+    return Text(en=fill(template.en, values), zh=fill(template.zh, values, "zh"))
 
 
-def fill_command(template: Text, values: Mapping[str, str]) -> Text:
+def fill_command(template: Text, values: Mapping[str, str | Text]) -> Text:
     """`fill_text` for a command: values are quoted for a POSIX shell, because a file name or a line of a log
     must not become a second command in the hands of whoever pastes it."""
     return fill_text(template, shell_values(values))
 
 
-def shell_values(values: Mapping[str, str]) -> dict[str, str]:
+def shell_values(values: Mapping[str, str | Text]) -> dict[str, str]:
     """``values`` with the derived ones added, quoted for a shell; those that are commands stay as they are."""
     return {
         name: value if name in COMMAND_VALUES else _quoted(name, value)
@@ -255,11 +285,12 @@ def _quoted(name: str, value: str) -> str:
     return shlex.join(value.replace(",", " ").split()) if name in LIST_VALUES else shlex.quote(value)
 
 
-def with_derived(values: Mapping[str, str]) -> dict[str, str]:
+def with_derived(values: Mapping[str, str | Text]) -> dict[str, str]:
     """``values`` and what follows from ``backend`` where it is not given: ``backend_curl``, ``backend_head`` (the same,
     but asking for the head alone) and ``backend_listeners`` (the command that lists who listens there)."""
-    derived = dict(values)
-    if backend := values.get("backend"):
+    # A command is the same in both languages.
+    derived = {name: value.en if isinstance(value, Text) else value for name, value in values.items()}
+    if backend := derived.get("backend"):
         socket = backend.removeprefix("unix:")
         if socket != backend:
             curl = f"curl -v --unix-socket {shlex.quote(socket)} http://localhost"
@@ -272,11 +303,6 @@ def with_derived(values: Mapping[str, str]) -> dict[str, str]:
     if curl := derived.get("backend_curl", ""):
         derived.setdefault("backend_head", curl.replace("curl -v", "curl -I", 1))
     return derived
-
-
-def is_command(step: Text) -> bool:
-    """Whether a step is a command: the same words in both languages."""
-    return step.en == step.zh
 
 
 def _entry(code: str, table: dict[str, Any]) -> CauseEntry:

@@ -13,7 +13,7 @@ from ops.facts.probes import Activity, Backend, Exchange, Upstreams
 from ops.facts.target import Target
 from ops.interpret.gunicorn import foreign_holders, holder
 from ops.interpret.service_name import is_own, is_prediction, refuses_guessed_prediction, serves
-from ops.text.language import Text
+from ops.text.language import Text, in_seconds
 
 _TRUE = ("1", "true", "yes", "on", "t")
 
@@ -241,7 +241,9 @@ def speed(
     assert isinstance(slow, Exchange)  # noqa: S101  either of the two
     if slow.elapsed <= target.slow_after_s:
         return
-    took = f"{slow.elapsed:.1f} s"
+    took = in_seconds(f"{slow.elapsed:.1f}")
+    if slow.failure == "timeout":
+        took = Text(en=f"> {took.en}", zh=f"> {took.zh}")
     yield Finding(
         "APP005",
         (
@@ -251,7 +253,7 @@ def speed(
                 f"slow_after_s = {target.slow_after_s:g}",
             ),
         ),
-        {"took": f"> {took}" if slow.failure == "timeout" else took},
+        {"took": took},
     )
 
 

@@ -21,7 +21,7 @@ from ops.interpret.gunicorn import arguments, foreign_holders, holder, is_listen
 from ops.interpret.progress import all_stuck, in_flight_ages, stuck_for
 from ops.interpret.service_name import is_service, serves
 from ops.text.duration import age
-from ops.text.language import Text
+from ops.text.language import Text, in_seconds, listed
 
 _REFUSALS = ("refused", "missing")
 _STOPPED = ("stopped", "tracing-stop")
@@ -50,15 +50,7 @@ def process(
             Evidence("ps", Text(en="no gunicorn master of this service", zh="没有本服务的 gunicorn 主进程")),
         ]
         if isinstance(pidfile, Pidfile) and pidfile.pid is not None:
-            evidence.append(
-                Evidence(
-                    pidfile.path,
-                    Text(
-                        en=f"names process {pidfile.pid}, which is not this service's gunicorn",
-                        zh=f"其中的进程 {pidfile.pid} 不是本服务的 gunicorn",
-                    ),
-                )
-            )
+            evidence.append(Evidence(pidfile.path, _who_is_named(pidfile)))
         if isinstance(gunicorn.config, GunicornConfig) and gunicorn.config.error:
             evidence.append(quote(gunicorn.config.path, gunicorn.config.error))
         log = None if isinstance(logs, NotSeen) else logs.gunicorn_error
@@ -66,7 +58,7 @@ def process(
             evidence.append(trouble)
         # gunicorn takes any living process in it for its running self, and refuses to start (gunicorn, pidfile.py).
         fix = None
-        if isinstance(pidfile, Pidfile) and pidfile.is_alive:
+        if isinstance(pidfile, Pidfile) and pidfile.is_in_the_way:
             fix = (f"rm -- {shlex.quote(pidfile.path)}", target.start_command)
         yield Finding("GUN001", tuple(evidence), fix=fix)
     elif (
@@ -91,6 +83,24 @@ def process(
         )
 
 
+def _who_is_named(pidfile: Pidfile) -> Text:
+    """What is wrong with the process that a pidfile names."""
+    if pidfile.is_zombie:
+        return Text(
+            en=f"process {pidfile.pid} is a zombie (state Z), so gunicorn refuses to start",
+            zh=f"进程 {pidfile.pid} 是僵尸进程（状态 Z），gunicorn 因此拒绝启动",
+        )
+    if pidfile.is_alive:
+        return Text(
+            en=f"names process {pidfile.pid}, which is not this service's gunicorn, so gunicorn refuses to start",
+            zh=f"其中的进程 {pidfile.pid} 不是本服务的 gunicorn，gunicorn 因此拒绝启动",
+        )
+    return Text(
+        en=f"names process {pidfile.pid}, which is not this service's gunicorn",
+        zh=f"其中的进程 {pidfile.pid} 不是本服务的 gunicorn",
+    )
+
+
 @check(
     "gunicorn.master",
     "GUN016",
@@ -113,6 +123,7 @@ def master(target: Target, processes: Processes, backend: Backend) -> Iterator[F
             ),
         ),
         {"pid": str(found.pid)},
+        fix=(f"kill -CONT {found.pid}",) if found.state == "stopped" else None,
     )
 
 
@@ -191,12 +202,17 @@ def capacity(
     completes = _completions(activity, backend, logs, taken_at)
     queues = _queue_evidence(target, backend, activity, completes)
     states = _states(target, activity, processes)
-    told = ", ".join(sorted({words.en for _, words in states})) or "?"
+    told = listed(words for _, words in states)
+    # What is stopped (state T) runs on where it was; a restart would lose the requests in progress.
+    ours = (target.gunicorn_master, *target.gunicorn_workers)
+    stopped = tuple(str(p.pid) for p in processes.processes if p.pid in ours and p.state == "stopped")
+    fix = (f"kill -CONT {' '.join(stopped)}",) if stopped else None
     accepted = Evidence(f"tcp {target.backend}", Text(en="the connection is accepted", zh="连接被接受"))
     if stuck := _past_deadline(activity, target, taken_at):
         pids = ", ".join(str(record.pid) for record in activity.progress)
-        waited = f"{target.request_deadline:.0f} s"
-        yield Finding("GUN007", (accepted, *stuck), {"pids": pids, "waited": waited, "states": told})
+        waited = in_seconds(f"{target.request_deadline:.0f}")
+        facts: dict[str, str | Text] = {"pids": pids, "waited": waited, "states": told}
+        yield Finding("GUN007", (accepted, *stuck), facts, fix=fix)
     elif queues:
         queued = max((count for count in activity.queued if count), default=0)
         yield Finding("GUN006", queues, {"queued": str(queued)})
@@ -210,8 +226,8 @@ def capacity(
         )
         by_state = (Evidence(f"pid {pid}", words) for pid, words in states)
         pids = ", ".join(str(pid) for pid, _ in states) or "?"
-        facts = {"pids": pids, "waited": f"{longest:.1f} s", "states": told}
-        yield Finding("GUN007", (accepted, silent, *records, *by_state), facts)
+        facts = {"pids": pids, "waited": in_seconds(f"{longest:.1f}"), "states": told}
+        yield Finding("GUN007", (accepted, silent, *records, *by_state), facts, fix=fix)
 
 
 def _is_another_cause(

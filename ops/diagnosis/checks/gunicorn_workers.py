@@ -19,7 +19,7 @@ from ops.facts.safeguards import WatchdogFacts
 from ops.facts.target import Target
 from ops.interpret.progress import silence, stuck_for
 from ops.text.duration import age
-from ops.text.language import Text
+from ops.text.language import Text, in_seconds
 
 # "Worker (pid:7) was sent SIGKILL! Perhaps out of memory?"; before 20.1 "Worker with pid 7 was terminated due to
 # signal 9".
@@ -213,7 +213,7 @@ def stuck(
                     for pid in activity.hanging
                 ),
             ),
-            {"pid": str(activity.hanging[0]), "age": f"{waited} s"},
+            {"pid": str(activity.hanging[0]), "age": in_seconds(str(waited))},
             summary=Text(
                 en=f"Worker {pids} takes requests and will never answer them, while the others serve.",
                 zh=f"worker {pids} 接收请求却永远不会应答，其余 worker 正常服务。",

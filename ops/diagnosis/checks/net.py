@@ -13,7 +13,7 @@ from ops.facts.target import Target
 from ops.interpret.address import is_loopback, same_address, split_address
 from ops.interpret.nginx import serving_masters
 from ops.interpret.service_name import is_service
-from ops.text.language import Text
+from ops.text.language import Text, in_seconds
 
 _PERMANENT = (301, 308)
 
@@ -43,7 +43,7 @@ def front_door(
         yield Finding(
             "NET002",
             (quote(source, f"no answer in {connection.elapsed:.1f} s"),),
-            {"address": connection.address, "waited": f"{connection.elapsed:.1f} s"},
+            {"address": connection.address, "waited": in_seconds(f"{connection.elapsed:.1f}")},
         )
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
+from dataclasses import dataclass
 from urllib.parse import urljoin
 
+from ops.diagnosis import nginx_message
 from ops.diagnosis.checks.host import FEW_FILES
 from ops.diagnosis.checks.log_reading import nginx_entries, require_nginx_log
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, check, quote, seen
@@ -23,7 +26,7 @@ from ops.interpret.listeners import described, not_nginx
 from ops.interpret.service_name import identity, is_service, reaches_service
 from ops.interpret.site import find_site
 from ops.text.duration import UNIT_SECONDS
-from ops.text.language import Text
+from ops.text.language import Text, in_seconds
 
 DEFAULT_READ_TIMEOUT = 60.0  # ngx_http_proxy_module, proxy_read_timeout
 REUSING_SINCE = (
@@ -39,6 +42,7 @@ SMALL_SHARE = 0.10
 CLIENTS = {"curl": "curl/8.5.0", "python-requests": "python-requests/2.32.3"}
 REFUSALS = ("403", "404", "406", "410", "444")
 _IN_FILE = re.compile(r" in (\S+):(\d+)$")
+_PLAIN_NAME = re.compile(r"[\w.-]+\Z", re.ASCII)
 
 
 def _site_server(config: NginxConfig, target: Target) -> nginx_topology.Server | None:
@@ -110,15 +114,18 @@ def configuration(
     serving = not isinstance(processes, NotSeen) and any(
         nginx_topology.serving_masters(target, processes, nginx_pidfile)
     )
+    message = nginx_message.without_process(line[: where.start()] if where else line)
+    file, number = (where[1], where[2]) if where else (target.nginx_config_file, "?")
     yield Finding(
         "NGX003",
         (quote(" ".join(nginx_test.command), line),),
-        {
-            "message": line[: where.start()] if where else line,
-            "file": where[1] if where else target.nginx_config_file,
-            "line": where[2] if where else "?",
-        },
+        {"message": message, "file": file, "line": number},
         severity="warn" if serving else None,
+        fix=(
+            nginx_message.advice(message, file, where[2] if where else None, target.nginx_config_file),
+            target.test_nginx,
+            target.reload_nginx if serving else target.start_nginx,
+        ),
     )
 
 
@@ -238,7 +245,7 @@ def timeout(
     yield Finding(
         "NGX007",
         tuple(evidence),
-        {"timeout": f"{allowed:g} s", "took": f"{backend.predict.elapsed:.1f} s"},
+        {"timeout": in_seconds(f"{allowed:g}"), "took": in_seconds(f"{backend.predict.elapsed:.1f}")},
     )
 
 
@@ -371,11 +378,70 @@ def server_block(
         evidence.append(quote(chosen.where, f"server_name {names}"))
     if site is not None and site != chosen:
         evidence.append(quote(site.where, f"server_name {' '.join(site.names)}"))
+    misspelt = next(_one_letter_off(nginx_config, target.domain), None)
+    if misspelt is not None:
+        evidence.append(
+            Evidence(
+                f"{misspelt.file}:{misspelt.line}",
+                Text(
+                    en=f"server_name {misspelt.name} differs from {target.domain} in one letter",
+                    zh=f"server_name {misspelt.name} 与 {target.domain} 只差一个字母",
+                ),
+            )
+        )
     yield Finding(
         "NGX011",
         tuple(evidence),
         {"answering": names, "where": chosen.where if chosen else "?"},
+        fix=None
+        if misspelt is None
+        else (*misspelt.fix(target.domain), target.test_nginx, target.reload_nginx),
     )
+
+
+@dataclass(frozen=True)
+class _MisspeltName:
+    """A server_name that is one letter away from the domain."""
+
+    name: str
+    file: str
+    line: int
+
+    def fix(self, domain: str) -> tuple[str | Text, ...]:
+        """The line to correct, and the command that does it."""
+        pattern = self.name.replace(".", r"\.")
+        return (
+            Text(
+                en=f"{self.name} differs from {domain} in one letter ({self.file}, line {self.line}): correct it",
+                zh=f"{self.name} 与 {domain} 只差一个字母（{self.file} 第 {self.line} 行），请改正",
+            ),
+            f"sed -i {shlex.quote(f'{self.line}s/{pattern}/{domain}/')} {shlex.quote(self.file)}",
+        )
+
+
+def _one_letter_off(config: NginxConfig, domain: str) -> Iterator[_MisspeltName]:
+    """The plain server names that differ from ``domain`` by one letter put in, left out, replaced or exchanged."""
+    for server in nginx_topology.servers(config):
+        for directive in server.own("server_name"):
+            for name in directive.args:
+                if (
+                    _PLAIN_NAME.match(name)
+                    and _PLAIN_NAME.match(domain)
+                    and _differ_in_one_letter(name, domain)
+                ):
+                    yield _MisspeltName(name, directive.file, directive.line)
+
+
+def _differ_in_one_letter(left: str, right: str) -> bool:
+    if left == right or abs(len(left) - len(right)) > 1:
+        return False
+    shorter, longer = sorted((left, right), key=len)
+    pairs = zip(shorter, longer, strict=False)
+    at = next((index for index, (a, b) in enumerate(pairs) if a != b), len(shorter))
+    if len(shorter) < len(longer):
+        return shorter[at:] == longer[at + 1 :]
+    is_exchange = left[at : at + 2] == right[at : at + 2][::-1] and left[at + 2 :] == right[at + 2 :]
+    return left[at + 1 :] == right[at + 1 :] or is_exchange
 
 
 def _proxies(config: NginxConfig, server: nginx_topology.Server | None) -> bool:
@@ -448,7 +514,9 @@ def _is_same(answer: Exchange, backend: Backend) -> bool:
     en="requests are not redirected in circles or away",
     zh="请求没有循环跳转或被错误重定向",
 )
-def redirects(front: Front, backend: Backend | NotSeen, target: Target) -> Iterator[Finding]:
+def redirects(
+    front: Front, backend: Backend | NotSeen, target: Target, nginx_config: NginxConfig | NotSeen
+) -> Iterator[Finding]:
     """NGX013: the same URL recurs. NGX014: a POST to the predict path is redirected, at nginx or at the app."""
     visited: list[str] = []
     for hop in front.hops:
@@ -479,8 +547,68 @@ def redirects(front: Front, backend: Backend | NotSeen, target: Target) -> Itera
     yield Finding(
         "NGX014",
         tuple(evidence),
-        {"status": str(predict.status), "location": location, "layer": "app" if at_app else "nginx"},
+        {
+            "status": str(predict.status),
+            "location": location,
+            "layer": Text(en="the application", zh="应用") if at_app else "nginx",
+        },
+        fix=_redirected_by_the_application(target, backend)
+        if at_app
+        else _redirected_by_nginx(target, nginx_config),
     )
+
+
+def _redirected_by_the_application(target: Target, backend: Backend | NotSeen) -> tuple[str | Text, ...]:
+    answer = None if isinstance(backend, NotSeen) else backend.predict
+    status = answer.status if isinstance(answer, Exchange) else "3xx"
+    path = target.predict_path
+    return (
+        Text(
+            en=f"The redirect comes from the application ({target.backend} answers {status} itself); nginx is not"
+            " the cause",
+            zh=f"重定向来自应用（直接访问 {target.backend} 也是 {status}），与 nginx 无关",
+        ),
+        Text(
+            en=f"In {target.app_dir}, find what redirects {path}: a route that ends in /, or a before_request hook;"
+            " if it redirects to https, have nginx pass X-Forwarded-Proto and the application trust it",
+            zh=f"在 {target.app_dir} 里找出是谁重定向了 {path}：以 / 结尾的路由，或 before_request 钩子；"
+            "如果是跳转到 https，让 nginx 传入 X-Forwarded-Proto，并让应用信任它",
+        ),
+        target.restart_command,
+    )
+
+
+def _redirected_by_nginx(target: Target, config: NginxConfig | NotSeen) -> tuple[str | Text, ...]:
+    path = target.predict_path
+    places = ", ".join(_redirecting(config, target)) if isinstance(config, NginxConfig) else ""
+    where = places or target.site_file or target.nginx_config_file
+    return (
+        Text(
+            en=f"The redirect comes from nginx: serve {path} as it is. See return, rewrite, and the slash at the end"
+            f" of location and proxy_pass in {where}",
+            zh=f"重定向来自 nginx：让 {path} 直接转发。检查 {where} 里的 return、rewrite，"
+            "以及 location 和 proxy_pass 末尾的斜杠",
+        ),
+        target.test_nginx,
+        target.reload_nginx,
+    )
+
+
+def _redirecting(config: NginxConfig, target: Target) -> Iterator[str]:
+    """Each place of the site that may redirect the predict path: ``FILE:LINE``."""
+    server = _site_server(config, target)
+    if server is None:
+        return
+    location = server.location_for(target.predict_path)
+    scopes: tuple[nginx_topology.Scope, ...] = (server,) if location is None else (location, server)
+    directives = [d for scope in scopes for name in ("return", "rewrite") for d in scope.own(name)]
+    yield from (f"{directive.file}:{directive.line}" for directive in directives)
+    if directives:
+        return
+    # A prefix location that ends in a slash and proxies redirects the path without it (nginx: location).
+    for other in server.locations():
+        if other.pattern == f"{target.predict_path}/":
+            yield f"{other.blocks[0].file}:{other.blocks[0].line}"
 
 
 @check("nginx.limit_status", "NGX018", en="the rate limit answers 429", zh="限流返回 429")

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from ops.diagnosis.catalogue import catalogue, is_command
 from ops.diagnosis.model import Cause, CheckResult, Diagnosis
+from ops.diagnosis.steps import step_marks
 from ops.report.model import BLANK, ReportLine, command_line
 from ops.report.sentences import (
     STATUS_NAMES,
@@ -96,8 +97,7 @@ def cause_lines(number: int, cause: Cause, diagnosis: Diagnosis, language: Langu
     yield _heading(_VERIFY, language)
     yield command_line(command(cause.verify, language), indent=5)
     yield _heading(_FIX, language)
-    for step_number, step in enumerate(cause.fix, 1):
-        lead = f"{step_number}. "
+    for lead, step in step_marks(cause.fix):
         if is_command(step):
             yield command_line(command(step, language), indent=5, lead=lead)
         else:

@@ -469,7 +469,7 @@ def test_a_judge_s_own_words_go_before_the_catalogue_s() -> None:
     assert (told.summary, told.verify.en, [step.zh for step in told.fix]) == (
         words,
         "ps aux",
-        ["systemctl start x"],
+        ["systemctl start x", "gte-ops doctor --wait-ok 2m"],
     )
     (plain,) = causes_of(made("GUN001"))
     assert "ps aux" not in plain.verify.en

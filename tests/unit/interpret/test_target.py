@@ -30,6 +30,7 @@ from tests.unit.made_snapshot import (
     GUNICORN_CONF,
     GUNICORN_ERROR_LOG,
     GUNICORN_LISTENER,
+    GUNICORN_MASTER,
     GUNICORN_PIDFILE,
     GUNICORN_PROCESSES,
     HEALTHY,
@@ -174,7 +175,13 @@ def test_settings_go_before_what_was_found() -> None:
         "/srv/ca.pem",
         "127.0.0.1:5353",
     )
-    assert target.start_command == target.restart_command == "/srv/start '--now please'"
+    start = "/srv/start '--now please'"
+    assert target.start_command == start
+    assert target.restart_command.splitlines() == [
+        f"kill {GUNICORN_MASTER}",
+        f"timeout 35 tail --pid={GUNICORN_MASTER} -f /dev/null || kill -9 {GUNICORN_MASTER}",
+        start,
+    ]
     assert {target.origin[n] for n in ("domain", "certificate", "app_dir", "connect_to")} == {"gte-ops.toml"}
 
 
@@ -335,17 +342,22 @@ def test_hints_to_gunicorn_come_from_settings_and_nginx() -> None:
 # --- The commands a person would type ---
 
 
+# Starting does nothing while the old master lives.
+BY_HAND = "kill 900\ntimeout 35 tail --pid=900 -f /dev/null || kill -9 900\nbash /root/build/start-prod.sh"
+
+
 @pytest.mark.parametrize(
     ("systemd", "files", "master", "start", "restart"),
     [
         (True, GUIDE_FILES, True, "systemctl start gte-api.service", "systemctl restart gte-api.service"),
-        (False, GUIDE_FILES, True, "bash /root/build/start-prod.sh", "bash /root/build/start-prod.sh"),
+        (False, GUIDE_FILES, True, "bash /root/build/start-prod.sh", BY_HAND),
+        (False, GUIDE_FILES, False, "bash /root/build/start-prod.sh", "bash /root/build/start-prod.sh"),
         (
             True,
             FilesFound(start_script=True),
             True,
             "bash /root/build/start-prod.sh",
-            "bash /root/build/start-prod.sh",
+            BY_HAND,
         ),
         (
             False,

@@ -63,6 +63,7 @@ def test_the_whole_document() -> None:
             "fix": [
                 "systemctl start gte-api",
                 "If it does not stay up, the reason is at the end of /var/log/gte-gunicorn-error.log",
+                "gte-ops doctor --wait-ok 2m",
             ],
             "learn": "gte-ops explain GUN001",
         }.items()

@@ -66,7 +66,8 @@ def test_a_cause_is_told_in_the_order_a_person_needs() -> None:
      curl -v http://127.0.0.1:8000/health
    Fix
      1. systemctl start gte-api
-     2. If it does not stay up, the reason is at the end of /var/log/gte-gunicorn-error.log
+     - If it does not stay up, the reason is at the end of /var/log/gte-gunicorn-error.log
+     2. gte-ops doctor --wait-ok 2m
    Explains
      - https://gte-api.example.com answers 502 Bad Gateway
      - NGX005 nginx proxies to an address where the service does not listen
@@ -234,7 +235,7 @@ def test_every_cause_can_be_explained_without_a_host(language: Language) -> None
 
 
 def test_what_only_a_real_case_knows_is_in_capitals() -> None:
-    assert "2. kill PID\n" in explained("GUN012")
+    assert "1. kill PID\n" in explained("GUN012")
 
 
 @pytest.mark.parametrize("diagnosis", [DOWN, HEALTHY, HOSTILE, ONLY_A_WARNING, UNEXPLAINED, CRASHED])

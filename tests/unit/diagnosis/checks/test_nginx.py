@@ -596,7 +596,7 @@ CASES: list[Case] = [
         redirected(
             308, "/predict/", page(308, "Redirecting...", **{**PREDICT, **AT_BACKEND}, location="/predict/")
         ),
-        facts={"layer": "app"},
+        facts={"layer": "the application"},
     ),
     quiet("NGX014", "the prediction comes", HEALTHY),
     quiet("NGX014", "304 redirects nowhere", redirected(304, "")),

@@ -185,4 +185,4 @@ def test_a_flood_is_counted_and_its_newest_line_quoted() -> None:
     flood = [entry(f"{CONNECTIONS} {n}", ago=100 - n) for n in range(30)]
     finding = found(logged(*flood, entry(DESCRIPTORS)))["NGX015"]
     assert [e.detail.en for e in finding.evidence] == [f"{CONNECTIONS} 29", DESCRIPTORS]
-    assert "worker_connections are not enough (30x)" in finding.facts["message"]
+    assert "worker_connections are not enough (30x)" in str(finding.facts["message"])

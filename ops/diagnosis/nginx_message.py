@@ -1,0 +1,199 @@
+"""What an error of `nginx -t` asks for, as one sentence in both languages. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from ops.text.language import Text
+
+# 22030#22030: nginx's process and thread, before every message (ngx_log_error_core).
+_PROCESS = re.compile(r"^\d+#\d+: (?:\*\d+ )?")
+# Where each is allowed, by nginx's documentation: outside of every block, or in http { } alone.
+_MAIN_ONLY = frozenset(
+    {
+        "daemon", "env", "events", "http", "load_module", "lock_file", "master_process", "mail", "pid",
+        "pcre_jit", "ssl_engine", "stream", "thread_pool", "timer_resolution", "user", "worker_cpu_affinity",
+        "worker_priority", "worker_processes", "worker_rlimit_core", "worker_rlimit_nofile",
+        "worker_shutdown_timeout", "working_directory"
+    }
+)  # fmt: skip
+_HTTP_ONLY = frozenset(
+    {
+        "charset_map", "fastcgi_cache_path", "geo", "geoip_city", "geoip_country", "limit_conn_zone",
+        "limit_req_zone", "log_format", "map", "map_hash_bucket_size", "map_hash_max_size", "perl_modules",
+        "proxy_cache_path", "scgi_cache_path", "server", "server_names_hash_bucket_size",
+        "server_names_hash_max_size", "split_clients", "upstream", "uwsgi_cache_path",
+        "variables_hash_bucket_size", "variables_hash_max_size"
+    }
+)  # fmt: skip
+
+
+def without_process(message: str) -> str:
+    """``message`` without the number of nginx's process."""
+    return _PROCESS.sub("", message)
+
+
+def advice(message: str, file: str, line: str | None, main_file: str) -> Text:
+    """What to change at ``file``, ``line``, by nginx's ``message``; ``main_file`` is nginx.conf. Some messages name no
+    line."""
+    words = without_process(message).strip()
+    place = (
+        Text(en=f"{file}, line {line}", zh=f"{file} 第 {line} 行")
+        if line is not None
+        else Text(en=f"The configuration {file}", zh=f"配置 {file}")
+    )
+    for pattern, explain in _KINDS:
+        if match := pattern.search(words):
+            return explain(match, place, file == main_file)
+    return Text(en=f"Correct {place.en}: {words}", zh=f"修改 {place.zh}：{words}")
+
+
+_Explain = Callable[[re.Match[str], Text, bool], Text]
+
+
+def _misplaced(match: re.Match[str], place: Text, is_main: bool) -> Text:
+    name = match[1]
+    if name in _MAIN_ONLY:
+        top = Text(en="the top of nginx.conf, outside of every block", zh="nginx.conf 最外层、所有块之外")
+        block = Text(en="http { }", zh="http { }")
+    elif name in _HTTP_ONLY and not is_main:
+        top = Text(en="the top of the file", zh="文件开头")
+        block = Text(en="server { }", zh="server { }")
+    elif name in _HTTP_ONLY:
+        top = Text(en="http { }", zh="http { } 里")
+        block = Text(en="the block around it", zh="所在的块")
+    else:
+        return Text(
+            en=f"{name} is not allowed in this block: see its documentation, and move or delete {place.en}",
+            zh=f"{name} 不能写在这个块里：移到其文档所说的块中，或删除 {place.zh}",
+        )
+    return Text(
+        en=f"Move {place.en} ({name} …) out of {block.en}, to {top.en}",
+        zh=f"把 {place.zh}（{name} …）移出 {block.zh}，放到{top.zh}",
+    )
+
+
+def _told(en: str, zh: str) -> _Explain:
+    """A sentence with ``{place}`` and the match's groups as ``{0}``, ``{1}``."""
+
+    def explain(match: re.Match[str], place: Text, _is_main: bool) -> Text:
+        groups = [group or "" for group in match.groups()]
+        return Text(en=en.format(*groups, place=place.en), zh=zh.format(*groups, place=place.zh))
+
+    return explain
+
+
+_KINDS: tuple[tuple[re.Pattern[str], _Explain], ...] = (
+    (re.compile(r'^"([^"]+)" directive is not allowed here'), _misplaced),
+    (
+        re.compile(r'^unknown directive "([^"]*)"'),
+        _told(
+            "{place}: this nginx knows no directive {0}: correct its spelling, or load the module that has it",
+            "{place}：这个 nginx 没有 {0} 指令，请改正拼写，或加载提供它的模块",
+        ),
+    ),
+    (
+        re.compile(r'^directive "([^"]*)" (?:is not terminated by ";"|has no opening)'),
+        _told("{place}: end the directive {0} with ;", "{place}：给 {0} 指令补上结尾的 ;"),
+    ),
+    (
+        re.compile(r'^unexpected end of file, expecting "([^"]+)"'),
+        _told(
+            "{place}: the file ends before its last block is closed: add {0}",
+            "{place}：文件结束时块还没有关闭，请补上 {0}",
+        ),
+    ),
+    (
+        re.compile(r'^unexpected "([^"]+)"'),
+        _told(
+            "{place}: {0} is not expected there: a ; or a brace is missing or too many in the lines before it",
+            "{place}：这里不该出现 {0}：前面几行多了或少了 ; 或大括号",
+        ),
+    ),
+    (
+        re.compile(r'^invalid number of arguments in "([^"]+)"'),
+        _told("{place}: {0} has too few or too many values", "{place}：{0} 的参数个数不对"),
+    ),
+    (
+        re.compile(r'^"([^"]+)" directive is duplicate'),
+        _told(
+            "{place}: {0} is there twice in this block: delete one",
+            "{place}：同一个块里有两个 {0}，请删掉一个",
+        ),
+    ),
+    (
+        re.compile(r'^duplicate location "([^"]+)"'),
+        _told(
+            "{place}: location {0} is there twice in this server: delete one",
+            "{place}：这个 server 里有两个 location {0}，请删掉一个",
+        ),
+    ),
+    (
+        re.compile(r'^duplicate upstream "([^"]+)"'),
+        _told(
+            "{place}: upstream {0} is defined twice: delete or rename one",
+            "{place}：upstream {0} 定义了两次，请删掉或改名",
+        ),
+    ),
+    (
+        re.compile(r"^(?:a )?duplicate (?:default server|listen options) for (\S+)"),
+        _told(
+            "{place}: another server block has it for {0} already: keep default_server and such options in one of them",
+            "{place}：另一个 server 块已对 {0} 声明过：default_server 之类的选项只保留在其中一个里",
+        ),
+    ),
+    (
+        re.compile(r'^host not found in upstream "([^"]+)"'),
+        _told(
+            "{place}: the name {0} does not resolve: correct it, or write the address",
+            "{place}：域名 {0} 解析不了：请改正，或改写成 IP 地址",
+        ),
+    ),
+    (
+        re.compile(r'^(?:invalid parameter|invalid value) "?([^"]+)"?'),
+        _told(
+            "{place}: {0} is no value that it takes: correct or delete it",
+            "{place}：不接受 {0} 这个值，请改正或删除",
+        ),
+    ),
+    (
+        re.compile(r'^unknown "([^"]+)" variable'),
+        _told("{place}: there is no variable ${0}: correct its name", "{place}：没有变量 ${0}，请改正名称"),
+    ),
+    (
+        re.compile(r'^unknown log format "([^"]+)"'),
+        _told(
+            "{place}: no log_format {0} is defined: define it in http {{ }}, or take another",
+            "{place}：没有定义 log_format {0}：请在 http {{ }} 中定义，或换一个",
+        ),
+    ),
+    (
+        re.compile(r'^(?:zero size shared memory zone|unknown (?:limit_req_zone|limit_conn_zone)) "([^"]+)"'),
+        _told(
+            "{place}: the zone {0} is used and defined nowhere: add its limit_req_zone (or …_zone) line to http {{ }}",
+            "{place}：用到了未定义的 zone {0}：请在 http {{ }} 中加上对应的 limit_req_zone（或 …_zone）行",
+        ),
+    ),
+    (
+        re.compile(r'^no "ssl_certificate" is defined'),
+        _told(
+            "{place}: listen … ssl needs ssl_certificate and ssl_certificate_key in the same server block",
+            "{place}：listen … ssl 需要同一个 server 块里有 ssl_certificate 和 ssl_certificate_key",
+        ),
+    ),
+    (
+        re.compile(r'^open\(\) "([^"]+)" failed \(2:'),
+        _told(
+            "{place}: {0} does not exist: correct the path, or put the file there",
+            "{place}：{0} 不存在：请改正路径，或放好该文件",
+        ),
+    ),
+    (
+        re.compile(r'^open\(\) "([^"]+)" failed \(13:'),
+        _told(
+            "{place}: nginx may not open {0}: check owner, mode and SELinux (namei -l {0})",
+            "{place}：nginx 无权打开 {0}：检查属主、权限和 SELinux（namei -l {0}）",
+        ),
+    ),
+)

@@ -1,0 +1,90 @@
+"""What an error of `nginx -t` asks for: the place, what to do there, and no number of nginx's process."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ops.diagnosis.nginx_message import advice, without_process
+
+MAIN = "/etc/nginx/nginx.conf"
+SITE = "/etc/nginx/conf.d/gte-api.conf"
+
+
+@pytest.mark.parametrize(
+    ("message", "file", "en", "zh"),
+    [
+        (
+            '22030#22030: "limit_req_zone" directive is not allowed here',
+            SITE,
+            f"Move {SITE}, line 31 (limit_req_zone …) out of server {{ }}, to the top of the file",
+            f"把 {SITE} 第 31 行（limit_req_zone …）移出 server {{ }}，放到文件开头",
+        ),
+        ('"user" directive is not allowed here', SITE, "outside of every block", "所有块之外"),
+        ('unknown directive "porxy_pass"', SITE, "porxy_pass: correct its spelling", "改正拼写"),
+        ('directive "listen" is not terminated by ";"', SITE, "end the directive listen with ;", "结尾的 ;"),
+        ('host not found in upstream "api.internal:80"', SITE, "does not resolve", "解析不了"),
+        (
+            'open() "/etc/nginx/mime.typ" failed (2: No such file or directory)',
+            MAIN,
+            "does not exist",
+            "不存在",
+        ),
+        (
+            "something that nobody has seen",
+            SITE,
+            f"Correct {SITE}, line 31: something",
+            f"修改 {SITE} 第 31 行",
+        ),
+    ],
+)
+def test_the_sentence_says_what_to_do_and_where(message: str, file: str, en: str, zh: str) -> None:
+    words = advice(message, file, "31", MAIN)
+    assert en in words.en
+    assert zh in words.zh
+    assert not re.search(r"\d+#\d+", words.en + words.zh)
+
+
+# A site's file by what is wrong with it, and what nginx itself says of it.
+BROKEN = {
+    "server { limit_req_zone $x zone=a:1m rate=1r/s; }": "out of server { }, to the top of the file",
+    "server { worker_processes 2; }": "to the top of nginx.conf",
+    "server { lissten 80; }": "this nginx knows no directive lissten",
+    "server { listen 127.0.0.1:1 }": "is not expected there",
+    "server { listen 127.0.0.1:1": "the file ends before",
+    "server { listen 127.0.0.1:1;": "the file ends before its last block is closed",
+    "server { } }": "is not expected there",
+    "server { listen; }": "listen has too few or too many values",
+    "server { root /a; root /b; }": "root is there twice in this block",
+    "server { location /a { } location /a { } }": "location /a is there twice",
+    "upstream a { server 127.0.0.1:1; } upstream a { server 127.0.0.1:1; }": "upstream a is defined twice",
+    "server { location / { proxy_pass http://nowhere.invalid; } }": "nowhere.invalid does not resolve",
+    "server { return 200 $nothing; }": "there is no variable $nothing",
+    "server { access_log /tmp/x nosuch; }": "no log_format nosuch is defined",
+    "server { include /nonexistent/x.conf; }": "/nonexistent/x.conf does not exist",
+    "server { limit_req zone=absent; }": "the zone absent is used and defined nowhere",
+    "server { listen 127.0.0.1:1 sll; }": "sll is no value that it takes",
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), BROKEN.items(), ids=BROKEN.values())
+def test_what_the_real_nginx_says_is_understood(tmp_path: Path, text: str, expected: str) -> None:
+    site, main = tmp_path / "site.conf", tmp_path / "nginx.conf"
+    site.write_text(text + "\n")
+    main.write_text(
+        f"pid {tmp_path}/pid; error_log {tmp_path}/log;\nevents {{ }}\nhttp {{ include {site}; }}\n"
+    )
+    said = subprocess.run(
+        ["nginx", "-t", "-c", str(main)], capture_output=True, text=True, timeout=20, check=False
+    ).stderr
+    line = next(line for line in said.splitlines() if "[emerg]" in line).partition("] ")[2]
+    where = re.search(r" in (\S+):(\d+)$", line)
+    message, number = (line[: where.start()], where[2]) if where else (line, None)
+    assert expected in advice(message, where[1] if where else str(main), number, str(main)).en, line
+
+
+def test_the_number_of_a_connection_goes_with_the_process() -> None:
+    assert without_process("12#12: *7 open() failed") == "open() failed"

@@ -1,0 +1,78 @@
+"""The steps of a fix as they are printed: what is typed, what is advice, which file gte-ops reads, what proves it."""
+
+from __future__ import annotations
+
+import pytest
+
+from ops.diagnosis.catalogue import GUIDE_VALUES, catalogue
+from ops.diagnosis.steps import printed_steps, step_marks, with_settings
+from ops.text.language import Text, verbatim
+
+ADVICE = Text(en="Look at it first", zh="先看一看")
+
+
+def words(*steps: Text, confirm: str = "true", settings_file: str | None = None) -> list[str]:
+    return [step.en for step in printed_steps(steps, confirm, settings_file)]
+
+
+def test_a_restart_is_one_command_a_line_and_says_why_starting_is_not_enough() -> None:
+    steps = printed_steps(
+        [verbatim("kill 7\ntimeout 35 tail --pid=7 -f /dev/null\n/srv/start")], "true", None
+    )
+    assert [step.en for step in steps[1:]] == [
+        "kill 7",
+        "timeout 35 tail --pid=7 -f /dev/null",
+        "/srv/start",
+        "true",
+    ]
+    assert "process 7 runs" in steps[0].en
+    assert "进程 7" in steps[0].zh
+    assert [mark for mark, _ in step_marks(steps)] == ["- ", "1. ", "2. ", "3. ", "4. "]
+
+
+def test_only_what_can_be_typed_has_a_number() -> None:
+    steps = (ADVICE, verbatim("nginx -t"), ADVICE, verbatim("nginx"))
+    assert [mark for mark, _ in step_marks(steps)] == ["- ", "1. ", "- ", "2. "]
+
+
+def test_the_last_line_shows_whether_it_worked_and_no_line_stands_twice_in_a_row() -> None:
+    assert words(verbatim("nginx -t"), verbatim("nginx -t"), confirm="nginx -t") == ["nginx -t"]
+    assert words(ADVICE, verbatim("nginx -t"), confirm="gte-ops doctor")[-1] == "gte-ops doctor"
+
+
+@pytest.mark.parametrize("code", catalogue().codes)
+def test_every_fix_ends_with_the_command_that_shows_whether_it_worked(code: str) -> None:
+    entry = catalogue().entry(code)
+    values = (
+        GUIDE_VALUES | {name: name.upper() for name in entry.facts} | {"settings_file": "/srv/my ops.toml"}
+    )
+    *_, last = entry.fix_with(values)
+    assert last.en == last.zh
+    assert last.en.startswith("gte-ops doctor --config '/srv/my ops.toml' ") or entry.confirm is not None
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("gte-ops backup create", "gte-ops backup create --config /etc/x.toml"),
+        ("gte-ops doctor --only OPS003", "gte-ops doctor --config /etc/x.toml --only OPS003"),
+        ("gte-ops render cron --install", "gte-ops render cron --config /etc/x.toml --install"),
+        ("gte-ops watchdog status; ps", "gte-ops watchdog status --config /etc/x.toml; ps"),
+        ("gte-ops doctor --config /a", "gte-ops doctor --config /a"),
+        ("gte-ops explain GUN001", "gte-ops explain GUN001"),
+        ("cat /srv/gte-ops doctor", "cat /srv/gte-ops doctor"),
+        ("systemctl restart gte-ops", "systemctl restart gte-ops"),
+    ],
+)
+def test_a_command_that_reads_the_configuration_names_the_one_that_was_read(line: str, expected: str) -> None:
+    assert with_settings(verbatim(line), "/etc/x.toml").en == expected
+    assert with_settings(verbatim(line), None).en == line
+
+
+def test_a_command_within_a_sentence_names_it_too_in_both_languages() -> None:
+    text = Text(
+        en="Then schedule it: gte-ops render cron --install", zh="然后用gte-ops render cron --install设置"
+    )
+    named = with_settings(text, "/a b")
+    assert named.en == "Then schedule it: gte-ops render cron --config '/a b' --install"
+    assert named.zh == "然后用gte-ops render cron --config '/a b' --install设置"
