@@ -208,16 +208,28 @@ def pattern_found(pattern: str, words: str, *, ignore_case: bool) -> bool:
         return False
 
 
-def _locations(blocks: tuple[Directive, ...]) -> Iterator[Location]:
+def child_locations(scope: Scope) -> tuple[Location, ...]:
+    """The locations that stand directly in a block."""
+    return tuple(_children(scope.blocks))
+
+
+def _children(blocks: tuple[Directive, ...]) -> Iterator[Location]:
     for directive in blocks[0].block or ():
         if directive.name == "location" and directive.block is not None and directive.args:
-            if len(directive.args) >= 2:
-                modifier, pattern = directive.args[0], directive.args[1]
-            else:
-                modifier, pattern = _glued(directive.args[0])
-            location = Location((directive, *blocks), modifier, pattern)
-            yield location
-            yield from _locations(location.blocks)
+            yield location_of((directive, *blocks))
+
+
+def location_of(blocks: tuple[Directive, ...]) -> Location:
+    """The location whose block is the first of ``blocks``."""
+    args = blocks[0].args
+    modifier, pattern = (args[0], args[1]) if len(args) >= 2 else _glued(args[0])
+    return Location(blocks, modifier, pattern)
+
+
+def _locations(blocks: tuple[Directive, ...]) -> Iterator[Location]:
+    for location in _children(blocks):
+        yield location
+        yield from _locations(location.blocks)
 
 
 def _glued(argument: str) -> tuple[str, str]:

@@ -1,0 +1,29 @@
+"""What is at the paths that decide how nginx routes a request: whether, never what is in them."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+
+from ops.interpret.routing.model import FileKind
+
+# Of one request's route: try_files and index name a few.
+MAX_PATHS = 200
+
+
+def look_up(paths: Iterable[str]) -> dict[str, FileKind]:
+    """The kind of each of ``paths``, links followed as nginx follows them."""
+    return {path: _kind(path) for path in list(paths)[:MAX_PATHS]}
+
+
+def _kind(path: str) -> FileKind:
+    try:
+        mode = Path(path).stat().st_mode
+    except PermissionError:
+        return FileKind.FORBIDDEN
+    except (OSError, ValueError):
+        return FileKind.MISSING
+    if stat.S_ISDIR(mode):
+        return FileKind.DIRECTORY
+    return FileKind.FILE if stat.S_ISREG(mode) else FileKind.MISSING

@@ -1,0 +1,94 @@
+"""Files: which path on disk a URI means, what try_files and index make of it, what is sent.
+
+Sources: nginx documentation, ngx_http_core_module (root, alias, try_files), ngx_http_index_module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+
+from ops.facts.nginx import Directive
+from ops.interpret.nginx import Location, Scope
+from ops.interpret.routing.model import FileKind, Surroundings, UndeterminedError, as_bytes, as_text, place
+from ops.interpret.routing.values import Variables
+from ops.text.language import Text
+
+
+class Disk:
+    """What is at a path, as far as it was looked at; remembers each path that was asked for in vain."""
+
+    def __init__(self, around: Surroundings) -> None:
+        self._kinds: Mapping[str, FileKind] = around.files
+        self._assumed = around.assumed_file
+        self.asked: dict[str, None] = {}
+
+    def kind(self, path: str, where: str) -> FileKind:
+        """What is at ``path`` (bytes). Raises UndeterminedError where it was not looked at and nothing is assumed."""
+        shown = as_text(path)
+        known = self._kinds.get(shown) or self._kinds.get(shown.rstrip("/"))
+        if known is not None:
+            return FileKind.MISSING if shown.endswith("/") and known is FileKind.FILE else known
+        self.asked[shown] = None
+        if self._assumed is None:
+            raise UndeterminedError(
+                Text(en=f"whether {shown} is there was not looked at", zh=f"没有查看 {shown} 是否存在"), where
+            )
+        return self._assumed
+
+
+def path_rule(scope: Scope) -> tuple[Directive | None, Scope]:
+    """The `root` or `alias` in force, and the block that has it."""
+    for number, block in enumerate(scope.blocks):
+        own = [d for d in block.block or () if d.name in ("root", "alias") and d.args]
+        if own:
+            return own[-1], Scope(scope.blocks[number:])
+    return None, scope
+
+
+def document_root(scope: Scope, variables: Variables) -> str:
+    """The directory (bytes) of `root`, or of `alias`, absolute."""
+    rule, _ = path_rule(scope)
+    written = rule.args[0] if rule else "html"
+    if rule is not None and rule.name == "root" and len(written) > 1:
+        written = written.removesuffix("/")
+    value = variables.fill(written, place(rule) if rule else "")
+    return value if value.startswith("/") else f"{variables.prefix}/{value}"
+
+
+def alias_length(scope: Scope) -> int | None:
+    """How much of the URI an alias takes the place of: the location's own prefix; None without alias, and -1 in a
+    location given by a regular expression, where the alias is the whole path."""
+    rule, holder = path_rule(scope)
+    if rule is None or rule.name != "alias":
+        return None
+    location = enclosing_location(holder)
+    if location is None or location.modifier in ("~", "~*"):
+        return -1
+    return len(as_bytes(location.pattern))
+
+
+def enclosing_location(scope: Scope) -> Location | None:
+    """The innermost location around a scope, itself included."""
+    from ops.interpret.nginx import location_of
+
+    for number, block in enumerate(scope.blocks):
+        if block.name == "location":
+            return location_of(scope.blocks[number:])
+    return None
+
+
+def file_path(scope: Scope, variables: Variables, uri: str) -> str:
+    """The path (bytes) that ``uri`` means (ngx_http_map_uri_to_path)."""
+    root = document_root(scope, variables)
+    length = alias_length(scope)
+    if length is None:
+        return root + uri
+    if length < 0:
+        return root + (uri if variables.adds_uri_to_alias else "")
+    return root + uri[length:]
+
+
+def parent(path: str) -> str:
+    """The directory of a path (bytes)."""
+    return str(PurePosixPath(path).parent)

@@ -1,0 +1,53 @@
+"""nginx's regular expressions (PCRE), searched byte by byte within a time limit."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from ops.interpret.routing.model import UndeterminedError, as_bytes
+from ops.text.language import Text
+
+if TYPE_CHECKING:
+    import regex
+
+MAX_SECONDS = 0.2
+# A brace that opens no repetition is a literal one to PCRE, and a fuzzy match to the module `regex`.
+_LITERAL_BRACE = re.compile(r"(?<![\\])(?<!\\[pPxkgNo])\{(?!\d+(?:,\d*)?\})")
+
+
+class Found(dict[str, str]):
+    """The groups of a match by number and by name; those that took no part are empty."""
+
+
+@lru_cache(maxsize=1024)
+def _compiled(pattern: str, ignore_case: bool) -> regex.Pattern[str]:
+    import regex
+
+    flags = regex.VERSION0 | regex.ASCII | (regex.IGNORECASE if ignore_case else 0)
+    return regex.compile(_LITERAL_BRACE.sub(r"\\{", as_bytes(pattern)), flags)
+
+
+def search(pattern: str, subject: str, *, ignore_case: bool, where: str) -> Found | None:
+    """What ``pattern`` (as the configuration has it) captures in ``subject`` (bytes), None where it does not match.
+
+    Raises UndeterminedError for a pattern that cannot be read here, or that takes too long."""
+    import regex
+
+    try:
+        match = _compiled(pattern, ignore_case).search(subject, timeout=MAX_SECONDS)
+    except (regex.error, TimeoutError, ValueError, OverflowError, RecursionError, MemoryError) as error:
+        reason = f"{type(error).__name__}: {pattern}"[:200]
+        raise UndeterminedError(
+            Text(
+                en=f"the regular expression could not be tried here ({reason})",
+                zh=f"这里无法计算该正则表达式（{reason}）",
+            ),
+            where,
+        ) from None
+    if match is None:
+        return None
+    found = Found({str(number): match[number] or "" for number in range((match.lastindex or 0) + 1)})
+    found.update({name: value or "" for name, value in match.groupdict().items()})
+    return found

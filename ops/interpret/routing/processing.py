@@ -1,0 +1,462 @@
+"""nginx's phases for one request: server, rewrites, location, access, files, and what answers in the end.
+
+Sources: nginx documentation, 'How nginx processes a request', 'Development guide: HTTP phases'; ngx_http_core_module.c,
+ngx_http_special_response.c, ngx_http_try_files_module.c, ngx_http_index_module.c, ngx_http_static_module.c.
+"""
+
+from __future__ import annotations
+
+from ops.facts.nginx import Directive
+from ops.interpret.address import join_host
+from ops.interpret.routing import access, files, proxy
+from ops.interpret.routing.limits import size
+from ops.interpret.routing.location import OTHER_HANDLERS, find_location, named_location
+from ops.interpret.routing.model import (
+    FileKind,
+    Outcome,
+    OutcomeKind,
+    StepKind,
+    UndeterminedError,
+    as_bytes,
+    as_text,
+    first_argument,
+    is_on,
+    place,
+)
+from ops.interpret.routing.rewrite import REDIRECTS, Answered, Script
+from ops.interpret.routing.state import Next, State, handler_in_force, written
+from ops.interpret.routing.uri import escape, split_arguments
+from ops.text.language import Text, verbatim
+
+CLOSE = 444  # nginx's own status: close the connection without an answer
+TO_HTTPS = 497  # plain HTTP on a TLS port
+_SHOWN_AS_400 = (494, 495, 496, TO_HTTPS)
+_AT_HEADERS = ("GET", "HEAD", "POST")
+
+
+class Processing:
+    """The phases of one request. Each returns the next phase, or the end."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+
+    def run(self) -> Outcome:
+        """From the server's own rewrites to the end."""
+        following: Next = self.server_rewrites()
+        while not isinstance(following, Outcome):
+            following = following()
+        return following
+
+    # --- the phases -------------------------------------------------------------------------------------------------
+
+    def server_rewrites(self) -> Next:
+        """set, if, rewrite, return of the server block, before any location is looked for."""
+        state = self.state
+        state.scope = state.variables.scope = state.server
+        result = Script(state).run(state.server.blocks[0], state.server)
+        return self.answered(result) if isinstance(result, Answered) else self.find_location
+
+    def find_location(self) -> Next:
+        """Find the location; refuse a body that is too large there."""
+        state = self.state
+        state.handler = None
+        state.uri_changed = False
+        match = find_location(state.server, state.variables.uri, state.variables.search)
+        scope = match.location or state.server
+        shown = as_text(state.variables.uri)
+        if match.location is None:
+            state.note(
+                StepKind.LOCATION,
+                state.server.where,
+                f"no location covers {shown}: the server block's own directives apply",
+                f"没有 location 匹配 {shown}：使用 server 块自己的指令",
+            )
+        else:
+            state.note(
+                StepKind.LOCATION,
+                match.location.where,
+                f"location {match.location.written} handles {shown}",
+                f"{shown} 由 location {match.location.written} 处理",
+            )
+        if not state.is_internal and access.is_internal(scope):
+            state.scope = state.variables.scope = scope
+            return self.finalize(404, place(scope.effective("internal")[0]))
+        allowed, where = first_argument(scope, "client_max_body_size", "1m")
+        state.enter(scope)
+        limit = size(allowed)
+        if limit and state.body_length is not None and state.body_length > limit:
+            state.note(
+                StepKind.LIMIT,
+                where,
+                f"the body's {state.body_length} bytes are more than client_max_body_size {allowed}",
+                f"请求体 {state.body_length} 字节，超过 client_max_body_size {allowed}",
+            )
+            state.body_length = 0
+            return self.finalize(413, where)
+        if match.is_redirect and match.location is not None:
+            arguments = f"?{state.variables.arguments}" if state.variables.arguments else ""
+            location = escape(as_bytes(match.location.pattern)) + arguments
+            return self.finalize(301, match.location.where, location)
+        return self.location_rewrites
+
+    def location_rewrites(self) -> Next:
+        """set, if, rewrite, return of the location; with a new URI the location is looked for again."""
+        state = self.state
+        if state.scope.blocks[0].name not in ("server", "limit_except"):
+            result = Script(state).run(state.scope.blocks[0], state.scope)
+            if isinstance(result, Answered):
+                return self.answered(result)
+        if not state.uri_changed:
+            return self.let_in
+        state.uri_changes -= 1
+        if state.uri_changes == 0:
+            return self.cycle()
+        return self.find_location
+
+    def let_in(self) -> Next:
+        """Rate limits, then access."""
+        access.note_rate_limits(self.state)
+        refusal = access.refusal(self.state)
+        if refusal is not None:
+            return self.finalize(refusal.status, refusal.where)
+        return self.try_files
+
+    def try_files(self) -> Next:
+        """The first name of try_files that is there, else its last word."""
+        state = self.state
+        directive = state.scope.first_own("try_files")
+        if directive is None:
+            return self.content
+        where = place(directive)
+        alias = files.alias_length(state.scope)
+        root = files.document_root(state.scope, state.variables)
+        for name in directive.args[:-1]:
+            uri = self._tried(name, where, alias)
+            wants_directory = name.endswith("/")
+            path = root + (uri.removesuffix("/") if wants_directory else uri)
+            kind = state.disk.kind(path, where)
+            is_there = kind is (FileKind.DIRECTORY if wants_directory else FileKind.FILE)
+            state.note(
+                StepKind.TRY_FILES,
+                where,
+                f"try_files {name}: {as_text(path)} is {'there' if is_there else 'not there'}",
+                f"try_files {name}：{as_text(path)} {'存在' if is_there else '不存在'}",
+            )
+            if is_there:
+                self._take(uri.removesuffix("/") if wants_directory else uri, alias, is_dir=wants_directory)
+                return self.content
+        return self._last_of_try_files(directive.args[-1], where, alias)
+
+    def _tried(self, name: str, where: str, alias: int | None) -> str:
+        """What a name of try_files means below the root: with an alias, without the location's prefix."""
+        uri = self.state.variables.fill(name, where)
+        if alias and alias > 0 and "$" in name and self.state.variables.uri[:alias] == uri[:alias]:
+            return uri[alias:]
+        return uri
+
+    def _take(self, uri: str, alias: int | None, *, is_dir: bool) -> None:
+        variables = self.state.variables
+        if alias is None:
+            variables.uri = uri
+        elif alias < 0:
+            if not is_dir:
+                variables.uri = uri
+                variables.adds_uri_to_alias = True
+        else:
+            variables.uri = variables.uri[:alias] + uri
+
+    def _last_of_try_files(self, last: str, where: str, alias: int | None) -> Next:
+        if last.startswith("="):
+            return self.finalize(int(last[1:]), where)
+        target = self._tried(last, where, alias)
+        if target.startswith("@"):
+            return self.named(target, where)
+        return self.redirect_internally(*split_arguments(target), where)
+
+    def content(self) -> Next:
+        """The directive that answers here, else a file."""
+        state = self.state
+        if state.handler is not None:
+            return self.send_on(state.handler)
+        other = next((d for d in state.scope.blocks[0].block or () if d.name in OTHER_HANDLERS), None)
+        if other is not None:
+            if other.name in ("stub_status", "empty_gif"):
+                return self.respond(200, place(other), words=verbatim(written(other)))
+            raise UndeterminedError(
+                Text(
+                    en=f"{written(other)} answers: a module or code",
+                    zh=f"由 {written(other)} 应答：模块或代码",
+                ),
+                place(other),
+            )
+        return self.index if state.variables.uri.endswith("/") else self.static_file
+
+    def index(self) -> Next:
+        """The first index file that is there."""
+        state, variables = self.state, self.state.variables
+        rule, _ = files.path_rule(state.scope)
+        where = place(rule) if rule else ""
+        directory = files.file_path(state.scope, variables, variables.uri)
+        if variables.method in _AT_HEADERS:
+            entries = [(name, place(d)) for d in state.scope.effective("index") for name in d.args]
+            for name, at in entries or [("index.html", "")]:
+                value = variables.fill(name, at)
+                if value.startswith("/"):
+                    return self.redirect_internally(value, variables.arguments, at)
+                kind = state.disk.kind(directory + value, at or where)
+                if kind is FileKind.FILE:
+                    state.note(
+                        StepKind.INDEX,
+                        at,
+                        f"index {as_text(value)}: {as_text(directory + value)}",
+                        f"index {as_text(value)}：{as_text(directory + value)}",
+                    )
+                    return self.redirect_internally(variables.uri + value, variables.arguments, at)
+                if kind is FileKind.FORBIDDEN:
+                    return self.finalize(403, at or where)
+            if state.disk.kind(directory, where) is not FileKind.DIRECTORY:
+                return self.finalize(404, where)
+            if is_on(state.scope, "autoindex", default=False) and variables.method != "POST":
+                return self.respond(200, where, words=Text(en="a list of files", zh="文件列表"))
+        elif state.variables.method not in _AT_HEADERS:
+            return self.finalize(405, where)
+        return self.finalize(403, where)
+
+    def static_file(self) -> Next:
+        """The file of the URI; only GET and HEAD get it."""
+        state, variables = self.state, self.state.variables
+        rule, _ = files.path_rule(state.scope)
+        where = place(rule) if rule else ""
+        if variables.method not in _AT_HEADERS:
+            return self.finalize(405, where)
+        path = files.file_path(state.scope, variables, variables.uri)
+        kind = state.disk.kind(path, where)
+        shown = as_text(path)
+        if kind is FileKind.DIRECTORY:
+            arguments = f"?{variables.arguments}" if variables.arguments else ""
+            return self.finalize(301, where, escape(variables.uri) + "/" + arguments)
+        state.note(StepKind.FILE, where, f"the file {shown}: {kind.value}", f"文件 {shown}：{kind.value}")
+        if kind is not FileKind.FILE:
+            return self.finalize(403 if kind is FileKind.FORBIDDEN else 404, where)
+        if variables.method == "POST":
+            return self.finalize(405, where)
+        status = state.error_status or 200
+        return Outcome(OutcomeKind.FILE, status, where, self.pending_location(), path=shown)
+
+    def send_on(self, directive: Directive) -> Next:
+        """proxy_pass and its like."""
+        state = self.state
+        in_force = handler_in_force(state.scope)
+        if in_force is None:
+            raise UndeterminedError(
+                Text(
+                    en=f"two conditions hold, and the last has nothing to send the request on: {written(directive)}"
+                    " is of the first; nginx answers 500 or ends abruptly",
+                    zh=f"两个 if 同时成立，后一个没有转发目标：{written(directive)} 属于前一个；"
+                    "nginx 返回 500 或异常退出",
+                ),
+                place(directive),
+            )
+        directive = in_force
+        passed = proxy.pass_on(
+            directive,
+            state.scope,
+            state.http,
+            state.variables,
+            state.around,
+            proxy.UriState(
+                unparsed=state.variables.unparsed if state.is_unparsed_valid else None,
+                has_location=state.has_location,
+                is_escaped=state.has_escapes or state.is_internal,
+            ),
+            state.version,
+        )
+        state.passed = passed
+        state.note(
+            StepKind.PROXY,
+            passed.where,
+            f"{written(directive)}: the service gets {passed.method} {passed.uri}, Host {passed.host}",
+            f"{written(directive)}：后端收到 {passed.method} {passed.uri}，Host 为 {passed.host}",
+        )
+        return self._answer_of(passed.where)
+
+    def _answer_of(self, where: str) -> Next:
+        """What becomes of the service's answer: intercepted or not."""
+        state, status = self.state, self._status_of_service()
+        if status is None:
+            return Outcome(OutcomeKind.PROXIED, None, where, passed=state.passed)
+        if status == 0:
+            return self.finalize(502, where)
+        prefix = state.handler.name.removesuffix("_pass") if state.handler else "proxy"
+        if (
+            status >= 300
+            and is_on(state.scope, f"{prefix}_intercept_errors", default=False)
+            and any(status in codes for codes, _, _, _ in error_pages(state))
+        ):
+            state.note(
+                StepKind.ERROR_PAGE,
+                first_argument(state.scope, f"{prefix}_intercept_errors", "")[1],
+                f"{prefix}_intercept_errors: the service's {status} is replaced",
+                f"{prefix}_intercept_errors：后端的 {status} 被替换",
+            )
+            return self.finalize(status, where)
+        return Outcome(OutcomeKind.PROXIED, state.error_status or status, where, passed=state.passed)
+
+    def _status_of_service(self) -> int | None:
+        """What the first server answers that takes connections; backup ones come last."""
+        around, passed = self.state.around, self.state.passed
+        servers = (
+            sorted((s for s in passed.servers if not s.is_down), key=lambda s: s.is_backup) if passed else []
+        )
+        statuses = [around.answers.get(server.address, around.answer) for server in servers]
+        return next((status for status in statuses if status != 0), 0) if statuses else around.answer
+
+    # --- ends and turns ---------------------------------------------------------------------------------------------
+
+    def answered(self, answer: Answered) -> Next:
+        """What `return` or a redirecting `rewrite` answers."""
+        if answer.location is not None or answer.body is None:
+            return self.finalize(answer.status, answer.where, answer.location)
+        if answer.status == CLOSE:
+            return self.closed(answer.where)
+        return self.respond(answer.status, answer.where, body=as_text(answer.body))
+
+    def respond(
+        self, status: int, where: str, *, body: str | None = None, words: Text | None = None
+    ) -> Outcome:
+        """nginx answers by itself, past error_page."""
+        shown = self.state.error_status or status
+        location = self.pending_location()
+        return Outcome(OutcomeKind.RESPONSE, shown, where, location, body, reason=words or verbatim(""))
+
+    def closed(self, where: str) -> Outcome:
+        """nginx closes the connection."""
+        return Outcome(
+            OutcomeKind.CLOSED,
+            None,
+            where,
+            reason=Text(en="nginx closes the connection (444)", zh="nginx 直接关闭连接（444）"),
+        )
+
+    def finalize(self, status: int, where: str, location: str | None = None) -> Next:
+        """An error or a redirect: by the error_page for it, else by nginx's own page."""
+        state = self.state
+        if status == CLOSE:
+            return self.closed(where)
+        state.error_status = status
+        if location is not None:
+            state.location = location
+        pages = error_pages(state)
+        if not state.is_error_page and pages and state.uri_changes != 0:
+            if not is_on(state.scope, "recursive_error_pages", default=False):
+                state.is_error_page = True
+            for codes, overwrite, uri, directive in pages:
+                if status in codes:
+                    return self.error_page(status, overwrite, uri, directive)
+        shown = 400 if status in _SHOWN_AS_400 else status
+        return Outcome(
+            OutcomeKind.RESPONSE,
+            shown,
+            where,
+            location=self.pending_location(),
+        )
+
+    def error_page(self, status: int, overwrite: int | None, written_uri: str, directive: Directive) -> Next:
+        """Answer with an error_page: a file or location of this server's, or a redirect."""
+        state, where = self.state, place(directive)
+        if overwrite is not None:
+            state.error_status = overwrite
+        uri = state.variables.fill(written_uri, where)
+        state.note(
+            StepKind.ERROR_PAGE,
+            where,
+            f"{status} is answered by error_page {as_text(uri)}",
+            f"{status} 由 error_page {as_text(uri)} 应答",
+        )
+        if uri.startswith("/"):
+            if state.variables.method != "HEAD":
+                state.variables.method = "GET"
+            return self.redirect_internally(*split_arguments(uri), where)
+        if uri.startswith("@"):
+            return self.named(uri, where)
+        shown = overwrite if overwrite in REDIRECTS else 302
+        state.error_status = shown
+        return Outcome(OutcomeKind.RESPONSE, shown, where, location=self.absolute(uri))
+
+    def redirect_internally(self, uri: str, arguments: str, where: str) -> Next:
+        """Process a new URI from the server's rewrites on."""
+        state = self.state
+        state.uri_changes -= 1
+        if state.uri_changes == 0:
+            return self.cycle()
+        state.variables.uri, state.variables.arguments = uri, arguments
+        state.is_internal = True
+        state.is_unparsed_valid = False
+        state.has_location = True
+        state.variables.adds_uri_to_alias = False
+        shown = as_text(uri + (f"?{arguments}" if arguments else ""))
+        state.note(StepKind.REDIRECT, where, f"internally to {shown}", f"内部跳转到 {shown}")
+        return self.server_rewrites
+
+    def named(self, name: str, where: str) -> Next:
+        """Go on in the location ``@name``."""
+        state = self.state
+        state.uri_changes -= 1
+        if state.uri_changes == 0:
+            return self.cycle()
+        location = named_location(state.server, as_text(name))
+        if location is None or not state.variables.uri:
+            return self.finalize(500, where)
+        state.is_internal = True
+        state.handler = None
+        state.uri_changed = False
+        state.note(
+            StepKind.LOCATION,
+            location.where,
+            f"location {location.written} goes on",
+            f"由 location {location.written} 继续处理",
+        )
+        state.enter(location)
+        return self.location_rewrites
+
+    def cycle(self) -> Outcome:
+        """More rewrites and internal redirects than nginx follows."""
+        words = Text(
+            en="a cycle of rewrites or internal redirects: nginx gives up after 10",
+            zh="重写或内部跳转循环：nginx 跟随 10 次后放弃",
+        )
+        return Outcome(
+            OutcomeKind.RESPONSE, 500, self.state.server.where, self.pending_location(), reason=words
+        )
+
+    def pending_location(self) -> str | None:
+        """The Location header that was set on the way, also where an error_page answers; None without any."""
+        return None if self.state.location is None else self.absolute(self.state.location)
+
+    def absolute(self, location: str) -> str:
+        """The Location header as it is sent: a path is completed with scheme, host and port (absolute_redirect)."""
+        state, request = self.state, self.state.request
+        if not location.startswith("/") or not is_on(state.scope, "absolute_redirect", default=True):
+            return as_text(location)
+        host = as_text(state.variables.host) or join_host(request.address)
+        if is_on(state.scope, "server_name_in_redirect", default=False):
+            host = as_text(state.variables.server_name)
+        usual = 443 if request.scheme == "https" else 80
+        has_port = request.port != usual and is_on(state.scope, "port_in_redirect", default=True)
+        authority = f"{host}:{request.port}" if has_port else host
+        return f"{request.scheme}://{authority}{as_text(location)}"
+
+
+def error_pages(state: State) -> list[tuple[frozenset[int], int | None, str, Directive]]:
+    """The error_page directives in force: statuses, the status the answer is given (0: its own, None: the error's),
+    the URI, and the directive."""
+    pages = []
+    for directive in state.scope.effective("error_page"):
+        *words, uri = directive.args
+        overwrite: int | None = None
+        if words and words[-1].startswith("="):
+            overwrite = int(words[-1][1:] or 0)
+            words.pop()
+        codes = frozenset(int(word) for word in words if word.isdecimal())
+        pages.append((codes, overwrite, uri, directive))
+    return pages

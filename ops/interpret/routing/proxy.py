@@ -1,0 +1,252 @@
+"""How a request is sent on: the URI that the service gets, Host and the other headers, the addresses.
+
+Source: nginx documentation, ngx_http_proxy_module (proxy_pass, proxy_set_header), ngx_http_proxy_create_request.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from ops.facts.nginx import Directive
+from ops.interpret.nginx import Scope
+from ops.interpret.routing.files import enclosing_location
+from ops.interpret.routing.model import (
+    Header,
+    Passed,
+    Surroundings,
+    UndeterminedError,
+    as_bytes,
+    as_text,
+    first_argument,
+    is_on,
+    place,
+)
+from ops.interpret.routing.upstream import (
+    DEFAULT_PORTS,
+    Authority,
+    Resolved,
+    find_upstream,
+    is_address,
+    resolve,
+    split_authority,
+)
+from ops.interpret.routing.uri import escape
+from ops.interpret.routing.values import Variables
+from ops.text.language import Text
+
+# nginx 1.29.7 and later speak HTTP/1.1 to the service and keep the connection (its CHANGES).
+KEEPS_CONNECTIONS_SINCE = (1, 29, 7)
+_OTHER_PROTOCOLS = {
+    "uwsgi_pass": "uwsgi",
+    "fastcgi_pass": "fastcgi",
+    "scgi_pass": "scgi",
+    "memcached_pass": "memcached",
+}
+# Headers of the client's that nginx does not pass on unless proxy_set_header says so.
+_NOT_PASSED = (
+    "host",
+    "connection",
+    "content-length",
+    "transfer-encoding",
+    "te",
+    "keep-alive",
+    "expect",
+    "upgrade",
+)
+
+
+class UriState(msgspec.Struct, frozen=True):
+    """What of the request decides the URI that is sent on. ``unparsed``: the request target as it came, None once a
+    rewrite or an internal redirect has replaced it; ``has_location``: the location's prefix may be replaced;
+    ``is_escaped``: the path is escaped again."""
+
+    unparsed: str | None
+    has_location: bool
+    is_escaped: bool
+
+
+class Destination(msgspec.Struct, frozen=True):
+    """A proxy_pass (or its like) taken apart, variables filled in (bytes)."""
+
+    scheme: str
+    authority: Authority
+    uri: str
+    has_variables: bool
+    key: str
+
+
+def destination(directive: Directive, variables: Variables) -> Destination:
+    """Scheme, host and URI of a proxy_pass or its like. Raises UndeterminedError."""
+    written = directive.args[0]
+    where = place(directive)
+    value = variables.fill(written, where)
+    scheme, rest = _OTHER_PROTOCOLS.get(directive.name, ""), value
+    if directive.name in ("proxy_pass", "grpc_pass"):
+        before, mark, after = value.partition("://")
+        if mark and before.lower() in DEFAULT_PORTS:
+            scheme, rest = before.lower(), after
+        elif directive.name == "grpc_pass":
+            scheme = "grpc"
+        else:
+            raise UndeterminedError(
+                Text(
+                    en=f"invalid URL prefix in {as_text(value)!r}: nginx answers 500",
+                    zh=f"{as_text(value)!r} 不是有效的 URL 前缀：nginx 返回 500",
+                ),
+                where,
+            )
+    host, uri = _cut(rest) if directive.name == "proxy_pass" else (rest, "")
+    authority = split_authority(as_text(host))
+    if authority is None:
+        raise UndeterminedError(
+            Text(en=f"no host can be read in {as_text(value)!r}", zh=f"从 {as_text(value)!r} 读不出主机"),
+            where,
+        )
+    return Destination(scheme, authority, uri, "$" in written, host)
+
+
+def _cut(rest: str) -> tuple[str, str]:
+    """Host and URI of what stands behind ``http://``; a socket's path ends at a colon."""
+    if rest.startswith("unix:"):
+        path, _, uri = rest.removeprefix("unix:").partition(":")
+        return f"unix:{path}", uri
+    end = min((at for at in map(rest.find, "/?") if at >= 0), default=len(rest))
+    uri = rest[end:]
+    return rest[:end], f"/{uri}" if uri.startswith("?") else uri
+
+
+def upstream_uri(found: Destination, scope: Scope, variables: Variables, state: UriState) -> tuple[str, bool]:
+    """The request target that the service gets (bytes), and whether the location's prefix was replaced."""
+    if found.has_variables and found.uri:
+        return found.uri, False
+    if not found.uri and state.unparsed is not None:
+        return state.unparsed, False
+    location = enclosing_location(scope)
+    replaces = state.has_location and bool(found.uri) and location is not None
+    prefix = len(as_bytes(location.pattern)) if replaces and location is not None else 0
+    rest = variables.uri[min(prefix, len(variables.uri)) :]
+    path = (found.uri if state.has_location else "") + (escape(rest) if state.is_escaped else rest)
+    return path + (f"?{variables.arguments}" if variables.arguments else ""), replaces
+
+
+def pass_on(
+    directive: Directive,
+    scope: Scope,
+    http: Directive,
+    variables: Variables,
+    around: Surroundings,
+    state: UriState,
+    version: tuple[int, ...],
+) -> Passed:
+    """How the request is sent on by ``directive``. Raises UndeterminedError."""
+    where = place(directive)
+    found = destination(directive, variables)
+    uri, is_replaced = upstream_uri(found, scope, variables, state)
+    host = _host_header(found, find_upstream(http, found.authority))
+    variables.proxy = {"host": host, "port": str(found.authority.port or DEFAULT_PORTS.get(found.scheme, 80))}
+    resolved = _resolve(directive, found, scope, http, around, where)
+    if resolved.problem is not None and found.has_variables:
+        raise UndeterminedError(resolved.problem, where)
+    is_http = directive.name in ("proxy_pass", "grpc_pass")
+    headers = _headers(scope, variables, host, version) if directive.name == "proxy_pass" else ()
+    method = first_argument(scope, "proxy_method", "")[0] if directive.name == "proxy_pass" else ""
+    return Passed(
+        directive=directive.name,
+        where=where,
+        written=directive.args[0],
+        scheme=found.scheme,
+        method=as_text(variables.fill(method, where)).upper() if method else variables.method,
+        uri=as_text(uri) if is_http else as_text(variables.uri),
+        host=next((h.value or h.written for h in headers if h.name.lower() == "host"), as_text(host)),
+        servers=resolved.servers,
+        headers=headers,
+        upstream=resolved.upstream.args[0] if resolved.upstream else None,
+        upstream_where=place(resolved.upstream) if resolved.upstream else "",
+        is_path_replaced=is_replaced,
+        resolved_at=resolved.at,
+    )
+
+
+def _resolve(
+    directive: Directive,
+    found: Destination,
+    scope: Scope,
+    http: Directive,
+    around: Surroundings,
+    where: str,
+) -> Resolved:
+    if not found.has_variables or found.authority.is_unix or is_address(found.authority.host):
+        return resolve(http, found.authority, found.scheme, around.names, where)
+    if find_upstream(http, found.authority) is not None or _is_named_elsewhere(http, found):
+        return resolve(http, found.authority, found.scheme, around.names, where)
+    resolver = scope.effective("resolver")
+    name = found.authority.host
+    if not resolver:
+        problem = Text(
+            en=f"no resolver is defined to resolve {name}: nginx answers 502",
+            zh=f"没有配置 resolver，解析不了 {name}：nginx 返回 502",
+        )
+        raise UndeterminedError(problem, place(directive))
+    answered = resolve(http, found.authority, found.scheme, around.names, where)
+    at = f"resolver {' '.join(resolver[-1].args)} ({place(resolver[-1])})"
+    return msgspec.structs.replace(answered, at=at, problem=None)
+
+
+def _is_named_elsewhere(http: Directive, found: Destination) -> bool:
+    """Whether another proxy_pass without variables names the same host and port: nginx knows its addresses then."""
+
+    def walk(block: Directive) -> bool:
+        for d in block.block or ():
+            if d.name == "proxy_pass" and d.args and "$" not in d.args[0]:
+                scheme, mark, rest = d.args[0].partition("://")
+                other = split_authority(_cut(rest)[0]) if mark else None
+                if (
+                    other is not None
+                    and other.host.lower() == found.authority.host.lower()
+                    and (other.port or DEFAULT_PORTS.get(scheme, 80))
+                    == (found.authority.port or DEFAULT_PORTS.get(found.scheme, 80))
+                ):
+                    return True
+            if walk(d):
+                return True
+        return False
+
+    return walk(http)
+
+
+def _host_header(found: Destination, upstream: Directive | None) -> str:
+    """$proxy_host: the host with its port, unless it is the scheme's own (ngx_http_proxy_set_vars)."""
+    authority = found.authority
+    if authority.is_unix:
+        return "localhost"
+    host = found.key.rpartition(":")[0] if authority.port is not None else found.key
+    usual = DEFAULT_PORTS.get(found.scheme, 80)
+    if upstream is not None or authority.port in (None, usual):
+        return host
+    return f"{host}:{authority.port}"
+
+
+def _headers(
+    scope: Scope, variables: Variables, proxy_host: str, version: tuple[int, ...]
+) -> tuple[Header, ...]:
+    """The headers that nginx writes; an empty value is not sent. The client's own follow where they are passed on."""
+    written = [d for d in scope.effective("proxy_set_header") if len(d.args) == 2]
+    keeps = version >= KEEPS_CONNECTIONS_SINCE
+    sent: list[Header] = []
+    names = {d.args[0].lower() for d in written}
+    if "host" not in names:
+        sent.append(Header("Host", as_text(proxy_host), "$proxy_host", ""))
+    if "connection" not in names and not keeps:
+        sent.append(Header("Connection", "close", "close", ""))
+    for d in written:
+        try:
+            value: str | None = as_text(variables.fill(d.args[1], place(d)))
+        except UndeterminedError:
+            value = None
+        if value != "":
+            sent.append(Header(d.args[0], value, d.args[1], place(d)))
+    if is_on(scope, "proxy_pass_request_headers", default=True):
+        for name, value in variables.request.headers:
+            if name.lower() not in names and name.lower() not in _NOT_PASSED:
+                sent.append(Header(name, value, value, ""))
+    return tuple(sent)

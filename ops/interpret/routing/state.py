@@ -1,0 +1,109 @@
+"""The state of one request on its way through nginx."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from ops.facts.nginx import Directive
+from ops.interpret.nginx import Scope, Server
+from ops.interpret.routing.files import Disk
+from ops.interpret.routing.location import HANDLERS
+from ops.interpret.routing.model import Outcome, Passed, Request, Step, StepKind, Surroundings, place
+from ops.interpret.routing.values import Variables
+from ops.text.language import Text, verbatim
+
+# NGX_HTTP_MAX_URI_CHANGES and one more: rewrites and internal redirects of one request.
+MAX_URI_CHANGES = 11
+
+
+@dataclass
+class State:
+    """One request's state. ``scope``: the block whose directives are in force; ``handler``: the directive that answers
+    there; ``error_status``: the status the answer is given whatever answers (0: its own); ``is_error_page``: whether
+    an error_page was taken, after which no other one is."""
+
+    request: Request
+    around: Surroundings
+    http: Directive
+    version: tuple[int, ...]
+    variables: Variables
+    disk: Disk
+    server: Server
+    scope: Scope
+    steps: list[Step] = field(default_factory=list)
+    handler: Directive | None = None
+    is_unparsed_valid: bool = True
+    has_location: bool = True
+    is_internal: bool = False
+    has_escapes: bool = False
+    has_plus: bool = False
+    uri_changed: bool = False
+    uri_changes: int = MAX_URI_CHANGES
+    error_status: int = 0
+    is_error_page: bool = False
+    body_length: int | None = None
+    location: str | None = None
+    passed: Passed | None = None
+
+    def note(self, kind: StepKind, where: str, en: str, zh: str) -> None:
+        """Add a step."""
+        self.steps.append(Step(kind, where, Text(en=en, zh=zh)))
+
+    def quote(self, kind: StepKind, directive: Directive) -> None:
+        """Add a step in the directive's own words."""
+        self.steps.append(Step(kind, place(directive), verbatim(written(directive))))
+
+    def enter(self, scope: Scope) -> None:
+        """Take the directives of ``scope`` into force (ngx_http_update_location_config)."""
+        own = own_handler(scope)
+        limited = scope.first_own("limit_except")
+        if limited is not None and not _allows(limited, self.variables.method):
+            scope = Scope((limited, *scope.blocks))
+            own = own_handler(scope) or own
+            self.note(
+                StepKind.ACCESS,
+                place(limited),
+                f"{self.variables.method} is not among limit_except {' '.join(limited.args)}: its block applies",
+                f"{self.variables.method} 不在 limit_except {' '.join(limited.args)} 之中：其中的指令生效",
+            )
+        self.scope = self.variables.scope = scope
+        self.handler = own or self.handler
+
+
+Next = Outcome | Callable[[], "Next"]
+
+
+def handler_in_force(scope: Scope) -> Directive | None:
+    """The directive that sends requests on in ``scope``: its own, and in an `if` or limit_except the location's."""
+    if scope.blocks[0].name in ("if", "limit_except"):
+        return own_handler(scope) or own_handler(Scope(scope.blocks[1:]))
+    return own_handler(scope)
+
+
+def own_handler(scope: Scope) -> Directive | None:
+    """The directive of the block itself that sends requests on: the last one counts."""
+    own = [d for d in scope.blocks[0].block or () if d.name in HANDLERS and d.args]
+    return own[-1] if own else None
+
+
+def _allows(limited: Directive, method: str) -> bool:
+    allowed = {argument.upper() for argument in limited.args}
+    return method in allowed or (method == "HEAD" and "GET" in allowed)
+
+
+def written(directive: Directive) -> str:
+    """A directive as the configuration has it, without its block."""
+    arguments = " ".join(directive.args)
+    if directive.name == "if":
+        arguments = f"({arguments})"
+    return f"{directive.name} {arguments}".strip()
+
+
+def effective_any(scope: Scope, names: Iterable[str]) -> tuple[Directive, ...]:
+    """The directives of several names that apply together, in order: the innermost level that has any of them."""
+    wanted = frozenset(names)
+    for block in scope.blocks:
+        if found := tuple(d for d in block.block or () if d.name in wanted):
+            return found
+    return ()
