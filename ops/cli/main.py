@@ -19,6 +19,7 @@ from ops.cli.notify import notify
 from ops.cli.options import language_option, written_option
 from ops.cli.preflight import preflight
 from ops.cli.render import render
+from ops.cli.route import route
 from ops.cli.version import version
 from ops.cli.watchdog import watchdog
 from ops.errors import ErrorKind, OpsError
@@ -57,7 +58,7 @@ def commands(language: Language) -> None:
     """
 
 
-for _command in (backup, cert, config, doctor, explain, notify, preflight, render, version, watchdog):
+for _command in (backup, cert, config, doctor, explain, notify, preflight, render, route, version, watchdog):
     commands.add_command(_command)
 
 

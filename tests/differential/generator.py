@@ -13,7 +13,7 @@ PREFIXES = (
 )  # fmt: skip
 PATTERNS = (
     "^/a", r"\.txt$", "^/(.*)/b$", r"^/api/v(\d+)/(?<rest>.*)$", "/predict", "^/(?!a)", "^/x", r"\.(txt|html)$",
-    "^/[ab]+/", "^/A", "b{1,2}", "^/dir/(?<name>[a-z]+)", "^/%41", "/$", "^/static/(.+)$", "中",
+    "^/[ab]+/", "^/A", "b{1,2}", "^/dir/(?<name>[a-z]+)", "^/%41", "/$", "^/static/(.+)$", "中", r"\\.html$",
 )  # fmt: skip
 SEGMENTS = (
     "a", "b", "predict", "api", "v1", "v2", "dir", "f.txt", "static", "deep", "one", "two", "index.html", "x%20y", "x",
@@ -206,7 +206,7 @@ class Generator:
 
     def _template(self) -> str:
         words = [
-            self.random.choice(VARIABLES) if self._often(0.7) else self.random.choice(("x", "-", "/y"))
+            self.random.choice(VARIABLES) if self._often(0.7) else self.random.choice(("x", "-", "/y", r"\t"))
             for _ in range(self.random.choice((1, 2, 3)))
         ]
         return '"' + "|".join(words) + '"'

@@ -72,7 +72,7 @@ class _Service(socketserver.StreamRequestHandler):
         headers: list[tuple[str, str]] = []
         while words := self.rfile.readline(65536).decode("latin-1").rstrip("\r\n"):
             name, _, value = words.partition(":")
-            headers.append((name, value.strip()))
+            headers.append((name, value.removeprefix(" ")))
         named = {name.lower(): value for name, value in headers}
         self.rfile.read(int(named.get("content-length", 0)))
         sent = "".join(f"X-Echo-Header: {quote(name)}={_quoted(value)}\r\n" for name, value in headers)

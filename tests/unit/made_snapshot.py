@@ -118,6 +118,9 @@ def directives(text: str, file: str = SITE_FILE) -> tuple[Directive, ...]:
             while not words[at][1]:
                 args.append(words[at][0])
                 at += 1
+            if name == "if" and args[:1] and args[0].startswith("("):
+                # As crossplane reads a condition: without its parentheses.
+                args[0], args[-1] = args[0][1:], args[-1].removesuffix(")")
             inner = None
             if words[at][0] == "{":
                 inner, at = block(at + 1)

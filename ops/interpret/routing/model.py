@@ -6,6 +6,7 @@ URIs, patterns and values are kept as nginx sees them, byte by byte: a str whose
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 
@@ -19,6 +20,17 @@ from ops.text.language import Text, verbatim
 def as_bytes(words: str) -> str:
     """``words`` as nginx reads them: one character a byte of their UTF-8 form."""
     return words.encode("utf-8", "surrogateescape").decode("latin-1")
+
+
+_WRITTEN_ESCAPE = re.compile(r"\\([tnr\"'\\])")
+_ESCAPED = {"t": "\t", "n": "\n", "r": "\r"}
+
+
+def unescaped(written: str) -> str:
+    """An argument as nginx takes it: the escapes that it knows in its configuration resolved (ngx_conf_read_token)."""
+    if "\\" not in written:
+        return written
+    return _WRITTEN_ESCAPE.sub(lambda match: _ESCAPED.get(match[1], match[1]), written)
 
 
 def as_text(value: str) -> str:

@@ -6,8 +6,9 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from ops.interpret.routing.model import UndeterminedError, as_bytes
+from ops.interpret.routing.model import UndeterminedError, as_bytes, unescaped
 from ops.text.language import Text
+from ops.text.sanitize import HIDDEN
 
 if TYPE_CHECKING:
     import regex
@@ -26,7 +27,7 @@ def _compiled(pattern: str, ignore_case: bool) -> regex.Pattern[str]:
     import regex
 
     flags = regex.VERSION0 | regex.ASCII | (regex.IGNORECASE if ignore_case else 0)
-    return regex.compile(_LITERAL_BRACE.sub(r"\\{", as_bytes(pattern)), flags)
+    return regex.compile(_LITERAL_BRACE.sub(r"\\{", as_bytes(unescaped(pattern))), flags)
 
 
 def search(pattern: str, subject: str, *, ignore_case: bool, where: str) -> Found | None:
@@ -35,6 +36,9 @@ def search(pattern: str, subject: str, *, ignore_case: bool, where: str) -> Foun
     Raises UndeterminedError for a pattern that cannot be read here, or that takes too long."""
     import regex
 
+    if HIDDEN in pattern or pattern.endswith("…"):
+        words = Text(en="the pattern was not read whole", zh="正则表达式没有完整读入")
+        raise UndeterminedError(words, where)
     try:
         match = _compiled(pattern, ignore_case).search(subject, timeout=MAX_SECONDS)
     except (regex.error, TimeoutError, ValueError, OverflowError, RecursionError, MemoryError) as error:

@@ -31,7 +31,13 @@ from ops.text.language import Text, verbatim
 CLOSE = 444  # nginx's own status: close the connection without an answer
 TO_HTTPS = 497  # plain HTTP on a TLS port
 _SHOWN_AS_400 = (494, 495, 496, TO_HTTPS)
-_AT_HEADERS = ("GET", "HEAD", "POST")
+_KINDS = {
+    FileKind.FILE: "存在",
+    FileKind.DIRECTORY: "是目录",
+    FileKind.MISSING: "不存在",
+    FileKind.FORBIDDEN: "没有读取权限",
+}
+_READING_METHODS = ("GET", "HEAD", "POST")
 
 
 class Processing:
@@ -197,7 +203,7 @@ class Processing:
         rule, _ = files.path_rule(state.scope)
         where = place(rule) if rule else ""
         directory = files.file_path(state.scope, variables, variables.uri)
-        if variables.method in _AT_HEADERS:
+        if variables.method in _READING_METHODS:
             entries = [(name, place(d)) for d in state.scope.effective("index") for name in d.args]
             for name, at in entries or [("index.html", "")]:
                 value = variables.fill(name, at)
@@ -218,7 +224,7 @@ class Processing:
                 return self.finalize(404, where)
             if is_on(state.scope, "autoindex", default=False) and variables.method != "POST":
                 return self.respond(200, where, words=Text(en="a list of files", zh="文件列表"))
-        elif state.variables.method not in _AT_HEADERS:
+        elif state.variables.method not in _READING_METHODS:
             return self.finalize(405, where)
         return self.finalize(403, where)
 
@@ -227,7 +233,7 @@ class Processing:
         state, variables = self.state, self.state.variables
         rule, _ = files.path_rule(state.scope)
         where = place(rule) if rule else ""
-        if variables.method not in _AT_HEADERS:
+        if variables.method not in _READING_METHODS:
             return self.finalize(405, where)
         path = files.file_path(state.scope, variables, variables.uri)
         kind = state.disk.kind(path, where)
@@ -235,7 +241,7 @@ class Processing:
         if kind is FileKind.DIRECTORY:
             arguments = f"?{variables.arguments}" if variables.arguments else ""
             return self.finalize(301, where, escape(variables.uri) + "/" + arguments)
-        state.note(StepKind.FILE, where, f"the file {shown}: {kind.value}", f"文件 {shown}：{kind.value}")
+        state.note(StepKind.FILE, where, f"the file {shown}: {kind.value}", f"文件 {shown}：{_KINDS[kind]}")
         if kind is not FileKind.FILE:
             return self.finalize(403 if kind is FileKind.FORBIDDEN else 404, where)
         if variables.method == "POST":

@@ -149,6 +149,7 @@ class _Routing:
             body_length=request.body_length,
         )
         variables.scope = first
+        variables.host = variables.server_name = _server_name(first)
         processing = Processing(self.state)
         try:
             named, target = split_target(request.target)
@@ -190,8 +191,7 @@ class _Routing:
         self.state.scope = variables.scope = chosen.server
         if chosen.captures is not None:
             variables.capture(chosen.captures)
-        first = next(iter(chosen.server.names), "")
-        variables.server_name = as_bytes(first if first.startswith("~") else first.lower().removeprefix("."))
+        variables.server_name = _server_name(chosen.server)
         variables.host = as_bytes(host) or variables.server_name
         self._note(
             StepKind.SERVER,
@@ -229,6 +229,12 @@ def _accepted(headers: tuple[tuple[str, str], ...], server: Server) -> tuple[tup
         return headers
     more = "-_" if is_on(server, "underscores_in_headers", default=False) else "-"
     return tuple((name, value) for name, value in headers if set(name) <= _LETTERS | set(more))
+
+
+def _server_name(server: Server) -> str:
+    """$server_name: the first name (bytes)."""
+    first = next(iter(server.names), "")
+    return as_bytes(first if first.startswith("~") else first.lower().removeprefix("."))
 
 
 def _by(chosen: Choice) -> Text:

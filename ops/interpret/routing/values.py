@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 
 from ops.facts.nginx import Directive
 from ops.interpret.nginx import Scope
-from ops.interpret.routing.model import Request, UndeterminedError, as_bytes, place
+from ops.interpret.routing.model import Request, UndeterminedError, as_bytes, place, unescaped
 from ops.interpret.routing.patterns import Found, search
 from ops.interpret.routing.uri import BadUriError, escape, split_target
 from ops.text.language import Text
@@ -63,14 +63,25 @@ class Variables:
         are escaped for. Raises UndeterminedError."""
         out: list[str] = []
         position = 0
-        text = as_bytes(template)
+        used: Found | None = None
+        text = as_bytes(unescaped(template))
         for match in _ANY.finditer(text):
             out.append(text[position : match.start()])
             position = match.end()
             if match["digit"]:
+                used = self.captures
                 out.append(_escaped(self._captured(match["digit"], where), quote))
             else:
                 out.append(self.value(match["braced"] or match["name"], where))
+        if used and (used is not self.captures or self._is_capture_doubtful):
+            raise UndeterminedError(
+                Text(
+                    en=f"{template}: a map in it searches again, behind the captures that it holds; what that makes of"
+                    " them differs between versions of nginx",
+                    zh=f"{template}：其中的 map 又做了一次匹配，改变了前面用到的捕获；各版本的 nginx 结果不同",
+                ),
+                where,
+            )
         return "".join(out) + text[position:]
 
     def value(self, name: str, where: str) -> str:

@@ -1,0 +1,67 @@
+"""The route of a request through this host's nginx: its configuration, the names it resolved, the files that decide."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import msgspec
+
+from ops.collect.net.host_names import host_names
+from ops.collect.run import look_around
+from ops.collect.services.nginx_files import look_up
+from ops.facts.base import NotSeen
+from ops.facts.bundle import read_bundle
+from ops.facts.nginx import NginxConfig
+from ops.facts.probes import Upstreams
+from ops.facts.target import Target
+from ops.interpret.routing.model import FileKind, Request, Route, Surroundings
+from ops.interpret.routing.request import upstream_names
+from ops.interpret.routing.route import route
+from ops.settings import Settings
+
+# Each round looks at the files that the round before asked for: try_files, index and error_page lead on.
+MAX_ROUNDS = 30
+
+
+class RoutingFacts(msgspec.Struct, frozen=True):
+    """What a route follows from. ``sees_files``: whether the files are this machine's to look at."""
+
+    config: NginxConfig | NotSeen
+    target: Target | None
+    names: dict[str, tuple[str, ...]]
+    hostname: str | None
+    sees_files: bool
+
+
+def routing_facts(settings: Settings, budget: float) -> RoutingFacts:
+    """This host's. ``budget``: seconds."""
+    around = look_around(settings, time.monotonic() + budget)
+    names = host_names(upstream_names(around.config)) if isinstance(around.config, NginxConfig) else {}
+    hostname = None if isinstance(around.host, NotSeen) else around.host.hostname
+    return RoutingFacts(around.config, around.target, names, hostname, sees_files=True)
+
+
+def bundled_facts(path: Path) -> RoutingFacts:
+    """Those of the host that a bundle was made on. Raises BundleError."""
+    snapshot = read_bundle(path).snapshot
+    return RoutingFacts(
+        snapshot.nginx_config,
+        None if isinstance(snapshot.target, NotSeen) else snapshot.target,
+        snapshot.upstreams.names if isinstance(snapshot.upstreams, Upstreams) else {},
+        None if isinstance(snapshot.host, NotSeen) else snapshot.host.hostname,
+        sees_files=False,
+    )
+
+
+def compute_route(config: NginxConfig, request: Request, facts: RoutingFacts) -> Route:
+    """The route of ``request``; each file that decides is looked at, where the files are this machine's."""
+    files: dict[str, FileKind] = {}
+    around = Surroundings(names=facts.names, files=files, hostname=facts.hostname)
+    computed = route(config, request, around)
+    for _ in range(MAX_ROUNDS if facts.sees_files else 0):
+        if not computed.asked:
+            break
+        files |= look_up(computed.asked)
+        computed = route(config, request, around)
+    return computed

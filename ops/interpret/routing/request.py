@@ -1,0 +1,139 @@
+"""Requests to be routed: what an operator names, and what the doctor's own probes sent."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from ops.facts.base import NotSeen
+from ops.facts.nginx import Directive, NginxConfig
+from ops.facts.probes import Upstreams
+from ops.facts.target import Target
+from ops.interpret.address import join_host, split_address
+from ops.interpret.nginx import http_block
+from ops.interpret.routing.model import FileKind, Request, Route, Surroundings
+from ops.interpret.routing.route import route
+from ops.interpret.routing.upstream import is_address, split_authority
+
+_URL = re.compile(r"(https?)://(\[[0-9A-Fa-f:.]+\]|[^/?#:\[\]]+)(?::(\d{1,5}))?([/?#].*)?", re.DOTALL)
+_USUAL_PORTS = {"http": 80, "https": 443}
+# As ops/collect/net sends them.
+_PROBE_HEADERS = (
+    ("User-Agent", "gte-ops"),
+    ("Accept", "application/json"),
+    ("Content-Type", "application/json"),
+)
+
+
+class RequestError(ValueError):
+    """What is wrong with a request that was asked for: one line."""
+
+
+def named_request(
+    method: str,
+    place: str,
+    target: Target | None,
+    *,
+    headers: tuple[tuple[str, str], ...] = (),
+    address: str | None = None,
+    client: str | None = None,
+    body_length: int | None = None,
+) -> Request:
+    """The request for ``place``, a URL or a path of the target's site. ``address``: where it is sent, ``host`` or
+    ``host:port``; by default where the target is reached, else this machine. Raises RequestError."""
+    if place.startswith("/"):
+        if target is None:
+            raise RequestError("no site of this host is known: give the whole URL, http://NAME/PATH")
+        place = target.url.rstrip("/") + place
+    match = _URL.fullmatch(place)
+    if match is None:
+        raise RequestError(f"{place!r} is no URL and no path: begin with http://, https:// or /")
+    scheme, host, port, rest = match[1], match[2], int(match[3] or _USUAL_PORTS[match[1]]), match[4] or "/"
+    if port > 65535:
+        raise RequestError(f"{port} is no port: 1 to 65535")
+    written = host if port == _USUAL_PORTS[scheme] else f"{host}:{port}"
+    asked = next((value for name, value in headers if name.lower() == "host"), written)
+    at, at_port = _address(host, port, address, target)
+    return Request(
+        method=method,
+        target=rest.partition("#")[0] if rest.startswith("/") else f"/{rest.partition('#')[0]}",
+        host=asked,
+        address=at,
+        port=at_port,
+        scheme=scheme,
+        headers=tuple((name, value) for name, value in headers if name.lower() != "host"),
+        sni=host if scheme == "https" and not is_address(host.strip("[]")) else None,
+        client=client,
+        body_length=body_length,
+    )
+
+
+def _address(host: str, port: int, address: str | None, target: Target | None) -> tuple[str, int]:
+    if address is not None:
+        authority = split_authority(
+            join_host(address) if address.count(":") > 1 and "[" not in address else address
+        )
+        if authority is None or authority.is_unix or not is_address(authority.host):
+            raise RequestError(f"{address!r} is no address: an IP address, with :PORT if it is another")
+        return authority.host, authority.port or port
+    if is_address(host.strip("[]")):
+        return host.strip("[]"), port
+    for known in (
+        (target.connect_to, target.plain_connect_to) if target and target.domain == host.lower() else ()
+    ):
+        if known and not known.startswith("unix:") and split_address(known)[1] == port:
+            return split_address(known)
+    return "127.0.0.1", port
+
+
+def probe_request(target: Target, method: str, path: str, *, is_plain: bool = False) -> Request:
+    """The request that the doctor's probe of the front door sends for ``path``."""
+    scheme = "http" if is_plain else target.url.partition(":")[0]
+    url = f"{scheme}://{join_host(target.domain)}{path}" if is_plain else target.url.rstrip("/") + path
+    dialled = target.plain_connect_to if is_plain else target.connect_to
+    host = split_address(dialled)[0] if dialled else None
+    return named_request(
+        method,
+        url,
+        target,
+        headers=_PROBE_HEADERS if method == "POST" else _PROBE_HEADERS[:2],
+        address=dialled,
+        client=host,
+        body_length=len(target.predict_body.encode()) if method == "POST" else None,
+    )
+
+
+def probe_route(
+    config: NginxConfig,
+    target: Target,
+    upstreams: Upstreams | NotSeen,
+    method: str = "POST",
+    path: str | None = None,
+    *,
+    answer: int | None = None,
+) -> Route:
+    """What nginx's configuration does with the probe of the front door, by default the prediction's. Files that nobody
+    looked at are taken to be missing, as those of an API's paths are. ``answer``: the status that the service gives."""
+    names = upstreams.names if isinstance(upstreams, Upstreams) else {}
+    around = Surroundings(names=names, assumed_file=FileKind.MISSING, answer=answer)
+    return route(config, probe_request(target, method, path or target.predict_path), around)
+
+
+def upstream_names(config: NginxConfig) -> tuple[str, ...]:
+    """The host names that the configuration sends requests to: nginx asked the system for their addresses once."""
+    http = http_block(config)
+    blocks = {d.args[0].lower() for d in http.block or () if d.name == "upstream" and d.args}
+    return tuple(dict.fromkeys(name for name in _names(http) if name not in blocks))
+
+
+def _names(block: Directive) -> Iterator[str]:
+    for directive in block.block or ():
+        written = directive.args[0] if directive.args else ""
+        if directive.name in ("proxy_pass", "grpc_pass", "uwsgi_pass", "fastcgi_pass", "scgi_pass"):
+            written = re.split(r"[/?]", written.partition("://")[2] or written, maxsplit=1)[0]
+        elif directive.name != "server" or block.name != "upstream":
+            written = ""
+        authority = split_authority(written) if written and "$" not in written else None
+        if authority is not None and not authority.is_unix and not is_address(authority.host):
+            yield authority.host.lower()
+        yield from _names(directive)
