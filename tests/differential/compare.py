@@ -9,7 +9,7 @@ from pathlib import Path
 from ops.collect.services.nginx import parse_config
 from ops.collect.services.nginx_files import look_up
 from ops.facts.nginx import NginxConfig
-from ops.interpret.routing.model import OutcomeKind, Passed, Request, Route, Surroundings, as_bytes
+from ops.interpret.routing.model import FileKind, OutcomeKind, Passed, Request, Route, Surroundings, as_bytes
 from ops.interpret.routing.route import route
 from ops.interpret.routing.server import bare_host
 from ops.interpret.routing.uri import BadUriError, normalize, split_target
@@ -68,7 +68,7 @@ def computed_route(config: NginxConfig, sent: Sent, answers: dict[str, int]) -> 
         body_length=sent.body,
         protocol=sent.version,
     )
-    files = {}
+    files: dict[str, FileKind] = {}
     while True:
         around = Surroundings(files=files, answers=answers, answer=sent.answer)
         computed = route(config, request, around)

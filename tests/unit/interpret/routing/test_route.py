@@ -103,7 +103,10 @@ def test_the_most_specific_address_decides_before_the_name() -> None:
 
 
 def test_a_name_that_conflicts_is_ignored_and_said() -> None:
-    site = "server { listen 80; server_name a.test; return 201; }\nserver { listen 80; server_name .a.test; return 202; }"
+    site = (
+        "server { listen 80; server_name a.test; return 201; }\n"
+        "server { listen 80; server_name .a.test; return 202; }"
+    )
     found = routed(site, asked("/"))
     assert found.outcome.status == 201
     assert [step.where for step in found.steps if "ignores" in step.words.en] == [f"{SITE_FILE}:2"]
