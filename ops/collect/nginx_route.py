@@ -13,10 +13,10 @@ from ops.collect.services.nginx_files import look_up
 from ops.facts.base import NotSeen
 from ops.facts.bundle import read_bundle
 from ops.facts.nginx import NginxConfig
-from ops.facts.probes import Upstreams
+from ops.facts.probes import HostNames
 from ops.facts.target import Target
+from ops.interpret.nginx import proxied_names
 from ops.interpret.routing.model import FileKind, Request, Route, Surroundings
-from ops.interpret.routing.request import upstream_names
 from ops.interpret.routing.route import route
 from ops.settings import Settings
 
@@ -37,7 +37,7 @@ class RoutingFacts(msgspec.Struct, frozen=True):
 def routing_facts(settings: Settings, budget: float) -> RoutingFacts:
     """This host's. ``budget``: seconds."""
     around = look_around(settings, time.monotonic() + budget)
-    names = host_names(upstream_names(around.config)) if isinstance(around.config, NginxConfig) else {}
+    names = host_names(proxied_names(around.config)) if isinstance(around.config, NginxConfig) else {}
     hostname = None if isinstance(around.host, NotSeen) else around.host.hostname
     return RoutingFacts(around.config, around.target, names, hostname, sees_files=True)
 
@@ -48,7 +48,7 @@ def bundled_facts(path: Path) -> RoutingFacts:
     return RoutingFacts(
         snapshot.nginx_config,
         None if isinstance(snapshot.target, NotSeen) else snapshot.target,
-        snapshot.upstreams.names if isinstance(snapshot.upstreams, Upstreams) else {},
+        snapshot.host_names.addresses if isinstance(snapshot.host_names, HostNames) else {},
         None if isinstance(snapshot.host, NotSeen) else snapshot.host.hostname,
         sees_files=False,
     )

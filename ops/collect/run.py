@@ -365,7 +365,7 @@ def _probe(
     main_polls = _main_thread_only_polls(around)
     # A worker of another kind takes no connection while it is stuck; and records say more than probes.
     repeat = main_polls and len(target.gunicorn_workers) > 1 and not before.progress
-    answers = _ask(probes, target, deadline, repeat=repeat)
+    answers = _ask(probes, target, deadline, repeat=repeat) | _host_names(probes, around.config)
     tasks = answers | _read_files(settings, around, target, deadline)
     watch = Watch(target, settings.app.progress_dir, before, probes.patience, main_polls=main_polls)
     after = watch.until_answered(
@@ -407,6 +407,12 @@ def _ask(probes: Probes, target: Target, deadline: float, *, repeat: bool) -> di
         "served": Task("served certificate", lambda: _served(probes, target, address, shake_by)),
         "old_tls": Task("old TLS versions", lambda: _old_tls(probes, target, address, shake_by)),
     }
+
+
+def _host_names(probes: Probes, config: NginxConfig | NotSeen) -> dict[str, Task]:
+    """What the names that nginx proxies to resolve to, under way; nothing where it proxies to addresses alone."""
+    names = nginx_topology.proxied_names(config) if isinstance(config, NginxConfig) else ()
+    return {"host_names": Task("host names", lambda: probes.ask("host_names", words=names))} if names else {}
 
 
 def _read_files(settings: Settings, around: Surroundings, target: Target, deadline: float) -> dict[str, Task]:

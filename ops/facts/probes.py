@@ -101,13 +101,16 @@ class Backend(Facts, frozen=True):
 
 
 class Upstreams(Facts, frozen=True):
-    """Every address nginx proxies this site to, other than the backend's own: its answer to the health path.
-
-    ``names``: the addresses that the system's resolver gives each host name that nginx's configuration proxies to, in
-    its order; nginx asked it once, when it was started."""
+    """Every address nginx proxies this site to, other than the backend's own: its answer to the health path."""
 
     answers: dict[str, Exchange]
-    names: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
+
+
+class HostNames(Facts, frozen=True):
+    """The addresses that the system's resolver gives each host name that nginx's configuration proxies to, in its
+    order. nginx asked it once, when it was started or reloaded."""
+
+    addresses: dict[str, tuple[str, ...]]
 
 
 class WorkerActivity(Facts, frozen=True):

@@ -17,7 +17,7 @@ from ops.facts.host import Host, Processes
 from ops.facts.logs import Logs
 from ops.facts.machine import Footprint, KernelLog, Machine
 from ops.facts.nginx import NginxConfig, NginxTest, Pidfile, SocketView
-from ops.facts.probes import Activity, Backend, Front, Resolution, Upstreams
+from ops.facts.probes import Activity, Backend, Front, HostNames, Resolution, Upstreams
 from ops.facts.safeguards import Backups, OpenLog, Rotation, Schedule, WatchdogFacts
 from ops.facts.target import Target
 
@@ -61,6 +61,7 @@ class Snapshot(Facts, frozen=True):
     machine: Machine | NotSeen = NotSeen(reason="the machine was not looked at")
     nginx_sockets: tuple[SocketView, ...] | NotSeen = ()
     passed_over: tuple[str, ...] | NotSeen = ()
+    host_names: HostNames | NotSeen = HostNames(addresses={})
     elsewhere: Served | NotSeen = NotSeen(reason="the name leads to this host, or is not dialled")
     settings_file: str | NotSeen | None = None
 

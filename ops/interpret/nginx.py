@@ -465,6 +465,28 @@ def normal_address(authority: str, url: str = "http://") -> str:
     return f"{host}:{given if colon else port}"
 
 
+_PASSES = ("proxy_pass", "grpc_pass", "uwsgi_pass", "fastcgi_pass", "scgi_pass")
+_PASSED_HOST = re.compile(
+    r"(?:\w+://)?([A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?\.?)(?::\d+)?(?:[/?].*)?", re.ASCII
+)
+
+
+def proxied_names(config: NginxConfig) -> tuple[str, ...]:
+    """The host names that requests are sent to: nginx asked the system for their addresses at its start."""
+    http = http_block(config)
+    blocks = {d.args[0].lower() for d in http.block or () if d.name == "upstream" and d.args}
+
+    def walk(block: Directive) -> Iterator[str]:
+        for directive in block.block or ():
+            if directive.name in _PASSES or (directive.name == "server" and block.name == "upstream"):
+                match = _PASSED_HOST.fullmatch(directive.args[0]) if directive.args else None
+                if match and not match[1].replace(".", "").isdecimal():
+                    yield match[1].lower()
+            yield from walk(directive)
+
+    return tuple(dict.fromkeys(name for name in walk(http) if name not in blocks))
+
+
 def log_paths(config: NginxConfig, scope: Scope, name: str) -> tuple[str, ...]:
     """The files an effective error_log or access_log directive writes to, relative ones below the prefix."""
     return tuple(log_path(config, d) for d in scope.effective(name) if d.args and is_file_log(d.args[0]))

@@ -10,7 +10,7 @@ import msgspec
 from ops.collect.net.connection import Deadline
 from ops.facts.base import NotSeen
 from ops.facts.certificates import OldTls, Served
-from ops.facts.probes import Backend, Front, Resolution, Upstreams
+from ops.facts.probes import Backend, Front, HostNames, Resolution, Upstreams
 from ops.facts.target import Target
 
 RESULTS: Mapping[str, Any] = {
@@ -20,6 +20,7 @@ RESULTS: Mapping[str, Any] = {
     "served": Served | NotSeen,
     "old_tls": OldTls | NotSeen,
     "resolve": Resolution | NotSeen,
+    "host_names": HostNames | NotSeen,
 }
 
 
@@ -56,6 +57,10 @@ def probe(request: Request, patience: Deadline) -> Any:
         case "resolve":
             domain, resolver = request.words[:2]
             return dns.resolve(domain or "", resolver, request.deadline)
+        case "host_names":
+            from ops.collect.net.host_names import host_names
+
+            return HostNames(addresses=host_names(name for name in request.words if name))
     return NotSeen(reason=f"no probe is called {request.what}")
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 from ops.facts.base import NotSeen
-from ops.facts.nginx import Directive, NginxConfig
-from ops.facts.probes import Upstreams
+from ops.facts.nginx import NginxConfig
+from ops.facts.probes import HostNames
 from ops.facts.target import Target
 from ops.interpret.address import join_host, split_address
-from ops.interpret.nginx import http_block
 from ops.interpret.routing.model import FileKind, Request, Route, Surroundings
 from ops.interpret.routing.route import route
 from ops.interpret.routing.upstream import is_address, split_authority
@@ -106,7 +104,7 @@ def probe_request(target: Target, method: str, path: str, *, is_plain: bool = Fa
 def probe_route(
     config: NginxConfig,
     target: Target,
-    upstreams: Upstreams | NotSeen,
+    host_names: HostNames | NotSeen,
     method: str = "POST",
     path: str | None = None,
     *,
@@ -114,26 +112,6 @@ def probe_route(
 ) -> Route:
     """What nginx's configuration does with the probe of the front door, by default the prediction's. Files that nobody
     looked at are taken to be missing, as those of an API's paths are. ``answer``: the status that the service gives."""
-    names = upstreams.names if isinstance(upstreams, Upstreams) else {}
+    names = host_names.addresses if isinstance(host_names, HostNames) else {}
     around = Surroundings(names=names, assumed_file=FileKind.MISSING, answer=answer)
     return route(config, probe_request(target, method, path or target.predict_path), around)
-
-
-def upstream_names(config: NginxConfig) -> tuple[str, ...]:
-    """The host names that the configuration sends requests to: nginx asked the system for their addresses once."""
-    http = http_block(config)
-    blocks = {d.args[0].lower() for d in http.block or () if d.name == "upstream" and d.args}
-    return tuple(dict.fromkeys(name for name in _names(http) if name not in blocks))
-
-
-def _names(block: Directive) -> Iterator[str]:
-    for directive in block.block or ():
-        written = directive.args[0] if directive.args else ""
-        if directive.name in ("proxy_pass", "grpc_pass", "uwsgi_pass", "fastcgi_pass", "scgi_pass"):
-            written = re.split(r"[/?]", written.partition("://")[2] or written, maxsplit=1)[0]
-        elif directive.name != "server" or block.name != "upstream":
-            written = ""
-        authority = split_authority(written) if written and "$" not in written else None
-        if authority is not None and not authority.is_unix and not is_address(authority.host):
-            yield authority.host.lower()
-        yield from _names(directive)

@@ -420,3 +420,13 @@ def test_addresses_are_written_and_read_alike() -> None:
 )
 def test_a_certificate_covers_a_name(name: str, host: str, covered: bool) -> None:
     assert covers(certificate(names=("other.example", name)), host) is covered
+
+
+def test_the_names_that_nginx_asked_for_at_its_start_are_known() -> None:
+    site = (
+        "upstream up { server app.internal:8000; server 127.0.0.1:1; server unix:/run/a.sock; }\n"
+        "server { location / { proxy_pass http://up; } location /a { proxy_pass http://localhost:8000/; }\n"
+        "location /b { proxy_pass http://[::1]:8000; } location /c { set $b x; proxy_pass http://$b; }\n"
+        "location /d { proxy_pass http://127.0.0.1; } location /e { uwsgi_pass wsgi.internal:3031; } }"
+    )
+    assert nginx.proxied_names(config(site)) == ("app.internal", "localhost", "wsgi.internal")
