@@ -33,6 +33,7 @@ from ops.interpret.renewal import CertbotRule, attempts_of, certbot_rule, failur
 from ops.interpret.trust import covers
 from ops.text.duration import age
 from ops.text.language import Text, verbatim
+from ops.text.reasons import reason
 
 Severity = Literal["warn", "fail", "unknown"]
 GRAVITY: dict[Status, int] = {"fail": 0, "warn": 1, "unknown": 2, "ok": 3}
@@ -72,6 +73,9 @@ class _Opinion:
             self.reasons.append(code)
         self.remarks.append(Remark(Text(en=en, zh=zh), severity))
 
+    def note_unseen(self, unseen: NotSeen, severity: Severity | None = None) -> None:
+        self.remarks.append(Remark(reason(unseen.reason), severity))
+
     @property
     def status(self) -> Status:
         return min((r.severity or "ok" for r in self.remarks), key=GRAVITY.__getitem__, default="ok")
@@ -84,7 +88,7 @@ def _of_file(pair: FilePair, lineage: Lineage | None, inventory: Inventory) -> J
     opinion = _Opinion()
     name = pair.lineage or ""
     if isinstance(pair.certificate, NotSeen):
-        opinion.say(pair.certificate.reason, pair.certificate.reason, "unknown")
+        opinion.note_unseen(pair.certificate, "unknown")
         return Judged(
             name or pair.path,
             "file",
@@ -122,7 +126,7 @@ def _key(pair: FilePair, leaf: Certificate | None, opinion: _Opinion, inventory:
     if key is None:
         return None
     if isinstance(key, NotSeen):
-        opinion.say(key.reason, key.reason)
+        opinion.note_unseen(key)
         return None
     if key.problem == "unreadable" and not inventory.is_root:
         opinion.say(f"{key.path}: not readable without root", f"{key.path}：需要 root 才能读取")
@@ -158,8 +162,7 @@ def _of_endpoint(
     opinion, end = _Opinion(), place.endpoint
     name = end.name or end.address
     if isinstance(place.served, NotSeen):
-        reason = place.served.reason
-        opinion.say(reason, reason, "unknown")
+        opinion.note_unseen(place.served, "unknown")
         return Judged(
             name, "served", end.where, opinion.status, remarks=tuple(opinion.remarks), used_by=(end.origin,)
         )
@@ -333,8 +336,8 @@ def _schedule_remark(lineage: Lineage, opinion: _Opinion, inventory: Inventory) 
     try:
         proof = nothing_renews(lineage, inventory.schedule, has_systemd=inventory.has_systemd)
     except NotJudgedError as error:
-        reason = error.unseen.reason
-        opinion.say(f"who renews it was not seen: {reason}", f"未能看到由谁续期：{reason}")
+        why = reason(error.unseen.reason)
+        opinion.say(f"who renews it was not seen: {why.en}", f"未能看到由谁续期：{why.to('zh')}")
         return
     for piece in proof:
         words = piece.detail

@@ -24,6 +24,7 @@ from ops.facts.target import Target
 from ops.interpret.nginx import serving_masters
 from ops.settings import Ignore
 from ops.text.language import Text, verbatim
+from ops.text.reasons import reason
 from ops.text.sanitize import safe_line
 from ops.text.timestamps import local_time
 
@@ -138,11 +139,7 @@ def run_checks(
 
 
 def _reason(unseen: NotSeen) -> Text:
-    if unseen.needs_root:
-        return Text(
-            en=f"{unseen.reason} (run as root to see)", zh=f"{unseen.reason}（需以 root 运行才能看到）"
-        )
-    return verbatim(unseen.reason)
+    return reason(f"{unseen.reason} (run as root to see)" if unseen.needs_root else unseen.reason)
 
 
 def find_causes(
@@ -306,13 +303,13 @@ def _described(target: Target | NotSeen) -> dict[str, str]:
     return {name: value for name, value in described.items() if value}
 
 
-def _unseen(snapshot: Snapshot) -> tuple[tuple[str, str], ...]:
+def _unseen(snapshot: Snapshot) -> tuple[tuple[str, Text], ...]:
     """Everything not seen, by its place in the snapshot, with the reason."""
-    found: list[tuple[str, str]] = []
+    found: list[tuple[str, Text]] = []
 
     def walk(place: str, value: object) -> None:
         if isinstance(value, NotSeen):
-            found.append((place, value.reason))
+            found.append((place, reason(value.reason)))
         elif isinstance(value, dict):
             for key, item in value.items():
                 walk(f"{place}.{key}", item)
@@ -323,12 +320,12 @@ def _unseen(snapshot: Snapshot) -> tuple[tuple[str, str], ...]:
     walk("", snapshot)
     if isinstance(snapshot.processes, Processes) and snapshot.processes.unread:
         pids = ", ".join(map(str, snapshot.processes.unread))
-        found.append(("processes.unread", f"reading these processes did not end: {pids}"))
+        found.append(("processes.unread", reason(f"reading these processes did not end: {pids}")))
     # Where nobody takes the connection there is nothing more to see: that stands in the connection's failure. And that
     # the name leads nowhere else is how it should be; a host without a watchdog is for OPS006 to say.
     refused = isinstance(snapshot.backend, Backend) and snapshot.backend.connection.failure
     moot = ("elsewhere", "watchdog", "backend.") if refused else ("elsewhere", "watchdog")
-    return tuple((place, reason) for place, reason in found if not place.startswith(moot))
+    return tuple((place, words) for place, words in found if not place.startswith(moot))
 
 
 def with_duration(diagnosis: Diagnosis, seconds: float) -> Diagnosis:

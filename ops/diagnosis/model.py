@@ -75,7 +75,7 @@ class Diagnosis:
     symptoms: tuple[Symptom, ...]
     causes: tuple[Cause, ...]
     checks: tuple[CheckResult, ...]
-    unseen: tuple[tuple[str, str], ...] = ()
+    unseen: tuple[tuple[str, Text | str], ...] = ()
     ignored: tuple[Ignored, ...] = ()
     utc_offset: int = 0
 

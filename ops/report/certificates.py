@@ -19,6 +19,7 @@ from ops.report.model import (
 from ops.report.sentences import STATUS_STYLES, STATUS_WORDS, sentence
 from ops.text.duration import age
 from ops.text.language import Language, Text
+from ops.text.reasons import reason
 
 DAY = 86400.0
 # So many are shown whole; of more, the healthy ones get one line each.
@@ -72,14 +73,14 @@ class CertificateReport(CommandReport):
         if review.unseen:
             yield BLANK
         for place in review.unseen:
-            yield ReportLine(_UNSEEN.to(language).format(sentence(place.reason, language)))
+            yield ReportLine(_UNSEEN.to(language).format(sentence(reason(place.reason), language)))
 
     def document(self, language: Language) -> dict[str, Any]:
         """As the contract has it: names, times as ISO 8601 in UTC, days as numbers; and what goes beyond."""
         return {
             "taken_at": _iso(self.review.taken_at),
             "certificates": [_entry(one, language) for one in self.review.certificates],
-            "unseen": [sentence(place.reason, language) for place in self.review.unseen],
+            "unseen": [sentence(reason(place.reason), language) for place in self.review.unseen],
         }
 
     def alert(self, language: Language) -> Alert:

@@ -37,6 +37,7 @@ from ops.diagnosis.steps import confirmation, printed_steps
 from ops.diagnosis.steps import is_command as is_command
 from ops.errors import OpsError
 from ops.text.language import Language, Text, verbatim
+from ops.text.reasons import reason
 
 MISSING = "?"
 
@@ -105,6 +106,8 @@ LAYERS = ("dns", "net", "tls", "nginx", "gunicorn", "app", "model", "environment
 _DIRECTORY = Path(__file__).parent
 _ENTRY_HEADER = re.compile(r"^\[([A-Z]{3}\d{3})\][ \t]*$", re.MULTILINE)
 # curl's %{http_code} and the shell's ${name} are no placeholders.
+# Facts that are sentences of gte-ops itself, or of the system.
+REASON_VALUES = ("why", "reason", "detail")
 _PLACEHOLDER = re.compile(r"(?<![%$])\{([a-z][a-z_]*)\}")
 
 
@@ -257,6 +260,8 @@ def fill(template: str, values: Mapping[str, str | Text], language: Language = "
 
     def value(match: re.Match[str]) -> str:
         words = values.get(match[1], MISSING)
+        if language == "zh" and match[1] in REASON_VALUES and isinstance(words, str):
+            words = reason(words)
         return words.to(language) if isinstance(words, Text) else words
 
     return _PLACEHOLDER.sub(value, template)

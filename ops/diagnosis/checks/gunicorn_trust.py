@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ops.diagnosis.finding import Finding, check, quote
+from ops.diagnosis.finding import Evidence, Finding, check
 from ops.facts.base import NotSeen
 from ops.facts.logs import Logs
 from ops.facts.target import Target
+from ops.text.reasons import reason
 
 
 @check("gunicorn.logs", "GUN018", en="gunicorn's logs are its own", zh="gunicorn 的日志归它自己所有")
@@ -20,7 +21,7 @@ def logs_of_its_own(target: Target, logs: Logs) -> Iterator[Finding]:
     refused = [log for log in named.values() if isinstance(log, NotSeen) and log.is_refused]
     if refused:
         facts = {"why": refused[0].reason, "pid": str(target.gunicorn_master or "?")}
-        evidence = tuple(quote("gte-ops", log.reason) for log in refused)
+        evidence = tuple(Evidence("gte-ops", reason(log.reason)) for log in refused)
         yield Finding("GUN018", evidence, facts)
 
 

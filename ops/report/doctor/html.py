@@ -5,10 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from ops.diagnosis.catalogue import catalogue, is_command
-from ops.diagnosis.model import Cause, Diagnosis
+from ops.diagnosis.model import Cause, CheckStatus, Diagnosis
 from ops.report.doctor.text import follower, verdict
 from ops.report.sentences import command, next_command, sentence, unexplained
-from ops.text.language import Language
+from ops.text.language import Language, Text
+
+_CHECK_WORDS: dict[CheckStatus, Text] = {
+    "pass": Text(en="pass", zh="正常"),
+    "warn": Text(en="warn", zh="警告"),
+    "fail": Text(en="fail", zh="故障"),
+    "skip": Text(en="skip", zh="跳过"),
+    "error": Text(en="error", zh="出错"),
+}
 
 
 def page_values(diagnosis: Diagnosis, language: Language) -> dict[str, Any]:
@@ -40,6 +48,7 @@ def page_values(diagnosis: Diagnosis, language: Language) -> dict[str, Any]:
             {
                 "id": sentence(check.id, language),
                 "status": check.status,
+                "status_word": _CHECK_WORDS[check.status].to(language),
                 "summary": sentence(check.summary, language),
                 "because": sentence(check.skipped_because, language) if check.skipped_because else "",
             }

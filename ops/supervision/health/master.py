@@ -10,6 +10,7 @@ from ops.supervision.observation import STOPPED, TRACED, Observation, ProcessSta
 from ops.supervision.rules import GONE_FOR, Rules
 from ops.supervision.state import Fault, ServiceState, WatchdogState
 from ops.text.language import Text
+from ops.text.reasons import reason
 
 
 def assess_master(master: ProcessState, state: WatchdogState, rules: Rules) -> Assessment | None:
@@ -59,7 +60,7 @@ def assess_without_master(observation: Observation, state: WatchdogState, rules:
             Fault.HOLDER_UNSEEN,
             Text(
                 en=f"no master is seen, and who holds {observation.backend} is not visible: {why}",
-                zh=f"看不到主进程，也看不到谁占用 {observation.backend}：{why}",
+                zh=f"看不到主进程，也看不到谁占用 {observation.backend}：{reason(why).to('zh')}",
             ),
         )
     return Assessment(

@@ -17,6 +17,7 @@ from ops.supervision.observation import Observation
 from ops.supervision.rules import FLAT_SHARE, OVERLOAD_DEADLINES, Rules
 from ops.supervision.state import Fault, ServiceState, WatchdogState, WorkerState
 from ops.text.language import Text
+from ops.text.reasons import reason
 
 _NOT_SERVING = (
     WorkerCondition.BOOTING,
@@ -155,7 +156,7 @@ def _unanswered(
         observation,
         Text(
             en=f"{path} is not answered ({why}); last sign of life {silent:.0f} s ago",
-            zh=f"{path} 没有应答（{why}）；上次有迹象是 {silent:.0f} 秒前",
+            zh=f"{path} 没有应答（{reason(why).to('zh')}）；上次有迹象是 {silent:.0f} 秒前",
         ),
     )
     unconfirmed = Assessment(ServiceState.FAILING, Fault.NOT_ANSWERING, detail, workers)

@@ -1,0 +1,320 @@
+"""The forms of the reasons why something was not seen, English beside Chinese.
+
+Facts hold a reason as an English sentence with names, paths and the system's own words in it, and so does a bundle,
+which may be of an earlier version. A report in Chinese looks for the form and says it in Chinese; a sentence of no
+known form stays as it is. A test fails for a reason in `ops` that has no form here."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import re
+
+# {name}: taken over as it is. {why...}: a reason again, which needs a form too. {any}: a reason or any other words.
+_FORMS: tuple[tuple[str, str], ...] = (
+    ("{any} (run as root to see)", "{any}（需以 root 运行才能看到）"),
+    # Files and the system.
+    ("permission denied for this user", "当前用户权限不足"),
+    ("permission denied", "权限不足"),
+    ("{path} does not exist: no watchdog has run", "{path} 不存在：watchdog 从未运行过"),
+    (
+        "{path} does not exist: which interpreter the service runs on",
+        "{path} 不存在，不知道服务使用哪个解释器",
+    ),
+    ("{path} does not exist", "{path} 不存在"),
+    ("{path} may not be read", "无权读取 {path}"),
+    ("{path} cannot be read: {why}", "无法读取 {path}：{why}"),
+    ("{path} cannot be looked at: {why}", "无法查看 {path}：{why}"),
+    ("{path} cannot be parsed: {any}", "无法解析 {path}：{any}"),
+    ("{path} does not run: {why}", "{path} 无法运行：{why}"),
+    ("{path} is not run: {why}", "不运行 {path}：{why}"),
+    ("{path} is larger than {size} KiB", "{path} 超过 {size} KiB"),
+    ("the file is larger than {size} MiB", "文件超过 {size} MiB"),
+    ("the file is empty", "文件为空"),
+    ("{path} is not the path of a file", "{path} 不是文件路径"),
+    ("{path} is a symbolic link to something that does not exist", "{path} 是指向不存在目标的符号链接"),
+    ("{path} leads to {real}, outside {root}: not followed", "{path} 指向 {root} 之外的 {real}，不予跟随"),
+    ("{path} belongs to user {uid}", "{path} 属于用户 {uid}"),
+    ("everybody may write {path}", "任何人都可以写 {path}"),
+    ("{path} may be written by its group", "{path} 所属的组可以写它"),
+    ("{path}: more than {count} entries", "{path}：条目超过 {count} 个"),
+    ("it has several names, and {why}", "它有多个硬链接，且{why}"),
+    ("nobody but its owner may be followed there", "只能跟随其属主的链接"),
+    ("it was not looked at", "没有查看"),
+    # A run.
+    ("the collector '{name}' failed: {any}", "采集器 {name} 出错：{any}"),
+    ("'{name}' did not finish within the budget", "{name} 未能在时限内完成"),
+    ("the probe did not finish", "探测没有完成"),
+    ("the probe failed: {any}", "探测出错：{any}"),
+    ("the process that probes did not answer: {any}", "探测进程没有应答：{any}"),
+    ("no probe is called {name}", "没有名为 {name} 的探测"),
+    ("nothing to ask: {why}", "无法询问：{why}"),
+    ("reading these processes did not end: {pids}", "读取这些进程时没有返回：{pids}"),
+    ("nobody looked at the service's environment", "没有查看服务的 Python 环境"),
+    ("nobody looked at the application's files", "没有查看应用的文件"),
+    ("nobody looked at the workers' memory", "没有查看工作进程的内存"),
+    ("nobody looked at the kernel's log", "没有查看内核日志"),
+    ("nobody looked at who may read the model", "没有查看谁能读取模型"),
+    ("no watchdog has run", "watchdog 从未运行过"),
+    ("certbot's directory was not looked at", "没有查看 certbot 的目录"),
+    ("old versions of TLS were not tried", "没有尝试旧版 TLS"),
+    ("the schedule was not looked at", "没有查看定时任务"),
+    ("backups were not looked for", "没有查找备份"),
+    ("the rotation rules were not read", "没有读取日志轮转规则"),
+    ("open files were not looked at", "没有查看已打开的文件"),
+    ("the machine was not looked at", "没有查看主机资源"),
+    ("the name leads to this host, or is not dialled", "域名指向本机，或没有连接它"),
+    # The host.
+    ("/proc/meminfo does not tell how much memory is available", "/proc/meminfo 没有给出可用内存"),
+    (
+        "/proc/stat does not tell the time stolen from this machine",
+        "/proc/stat 没有给出被宿主机占用的 CPU 时间",
+    ),
+    ("the kernel's log was not read to its end in time", "未能及时读完内核日志"),
+    ("the open files of nginx or gunicorn may not be read", "无权查看 nginx 或 gunicorn 打开的文件"),
+    # The network.
+    ("no time was left for the resolver to answer", "没有剩余时间等待域名解析"),
+    ("the name did not resolve", "域名无法解析"),
+    ("the name leads to this host", "域名指向本机"),
+    ("deadline passed", "超过时限"),
+    ("no {phase} within {seconds} s ({why})", "{seconds} 秒内没有得到 {phase}（{why}）"),
+    ("no {phase} within {seconds} s", "{seconds} 秒内没有得到 {phase}"),
+    ("connect: {why}", "连接：{why}"),
+    ("tls: {any}", "TLS：{any}"),
+    ("every worker is stopped", "所有工作进程都已被暂停"),
+    ("every worker is deadlocked", "所有工作进程都已死锁"),
+    (
+        "a worker can never go on, and the others have nothing of ours",
+        "有一个工作进程无法继续，其余的没有处理本次请求",
+    ),
+    ("every worker is past its boot deadline", "所有工作进程都已超过启动时限"),
+    (
+        "no worker has completed anything for longer than the budget",
+        "所有工作进程在整个时限内都没有完成任何请求",
+    ),
+    (
+        "a worker is past its request deadline, and the others have nothing of ours",
+        "有一个工作进程已超过请求时限，其余的没有处理本次请求",
+    ),
+    ("requests complete while others queue", "有请求完成，也有请求仍在排队"),
+    ("wait ended early: {why}", "提前结束等待：{why}"),
+    ("no answer within {seconds} s", "{seconds} 秒内没有应答"),
+    ("no TLS handshake with {address} in time: {why}", "与 {address} 的 TLS 握手超时：{why}"),
+    ("the TLS handshake with {address} fails: {any}", "与 {address} 的 TLS 握手失败：{any}"),
+    ("{address} reset the connection during the TLS handshake", "{address} 在 TLS 握手期间重置了连接"),
+    ("no TLS connection to {address}: {why}", "无法与 {address} 建立 TLS 连接：{why}"),
+    ("{address} speaks plain HTTP, not TLS", "{address} 使用明文 HTTP，而不是 TLS"),
+    ("what answers at {address} is not TLS", "{address} 应答的不是 TLS"),
+    ("this host cannot speak {name}: {any}", "本机无法使用 {name}：{any}"),
+    ("this host's OpenSSL has no {name}", "本机的 OpenSSL 不支持 {name}"),
+    ("the peer closed the connection", "对端关闭了连接"),
+    ("the server presented no certificate", "服务器没有出示证书"),
+    ("the served certificate cannot be read: {any}", "无法读取服务器出示的证书：{any}"),
+    ("no {what} file is configured", "没有配置 {what} 文件"),
+    ("the certificate does not lie in certbot's directory", "证书不在 certbot 的目录中"),
+    ("{directory} holds no certbot lineages", "{directory} 中没有 certbot 管理的证书"),
+    (
+        "{directory} holds no log of certbot: none has run, or it logs elsewhere",
+        "{directory} 中没有 certbot 日志：certbot 没有运行过，或日志在别处",
+    ),
+    ("there are no lineages", "没有 certbot 管理的证书"),
+    ("only named endpoints were asked for", "只检查了指定的端点"),
+    ("only {some} of {count} endpoints are looked at", "{count} 个端点中只检查了 {some} 个"),
+    # nginx.
+    ("nginx's program was not found", "找不到 nginx 程序"),
+    ("nginx's configuration was not read", "没有读取 nginx 配置"),
+    ("nginx -t was not run: {why}", "没有运行 nginx -t：{why}"),
+    ("nginx -t did not finish within {seconds} s", "nginx -t 在 {seconds} 秒内没有结束"),
+    (
+        "nginx -t may not open its files in this unit's sandbox: {line}",
+        "在该 systemd 单元的沙箱中，nginx -t 无权打开文件：{line}",
+    ),
+    ("nginx -t failed without saying why", "nginx -t 失败且没有给出原因"),
+    ("nginx writes no error log to a file", "nginx 没有把错误日志写入文件"),
+    ("not all of {path} could be read", "未能完整读取 {path}"),
+    ("{place}: {name} {written} is no number", "{place}：{name} 的值 {written} 不是数字"),
+    (
+        "no worker of nginx runs, and worker_rlimit_nofile is not set",
+        "没有运行中的 nginx 工作进程，也没有设置 worker_rlimit_nofile",
+    ),
+    ("{place}: what follows was not read", "{place}：其后的内容没有读取"),
+    ("{place}: the block was not read", "{place}：该配置块没有读取"),
+    ("{place}: {pattern} matches what nginx makes of it", "{place}：{pattern} 匹配哪些文件由 nginx 决定"),
+    ("{place}: {pattern} matches more than {count} files", "{place}：{pattern} 匹配的文件超过 {count} 个"),
+    ("{path} was not read: it is included too deeply", "没有读取 {path}：include 层数过多"),
+    ("{path} is included by itself, or too deeply", "{path} 包含了自身，或 include 层数过多"),
+    ("{path} was not read: {why}", "没有读取 {path}：{why}"),
+    ("{path}: {pattern} stands behind what could not be parsed", "{path}：{pattern} 位于无法解析的内容之后"),
+    ("nginx does not run", "nginx 没有运行"),
+    ("the files of process {pid} may not be looked at", "无权查看进程 {pid} 打开的文件"),
+    (
+        "no nginx master of this host serves; {path} is held by {who}",
+        "本机没有正在服务的 nginx 主进程；{path} 由 {who} 占用",
+    ),
+    # gunicorn, the application, the model.
+    ("{path} answers {status}: {any}", "{path} 返回 {status}：{any}"),
+    (
+        "the application itself answers {status} to the test prediction, which may not be one of its own: set "
+        "target.predict_path and target.predict_body",
+        "应用对测试预测返回 {status}，该请求可能不适用于此应用：请设置 target.predict_path 和 target.predict_body",
+    ),
+    ("which configuration file it reads", "不知道它读取哪个配置文件"),
+    ("gunicorn's configuration was not read", "没有读取 gunicorn 配置"),
+    ("gunicorn's configuration is a module ({name})", "gunicorn 的配置是 Python 模块（{name}）"),
+    ("gunicorn's title hides its command line", "gunicorn 的进程标题掩盖了命令行"),
+    ("GUNICORN_CMD_ARGS in gunicorn's environment", "gunicorn 环境变量中的 GUNICORN_CMD_ARGS 看不到"),
+    ("gunicorn does not run", "gunicorn 没有运行"),
+    ("gunicorn keeps no pidfile", "gunicorn 没有使用 pidfile"),
+    ("no pidfile is configured", "没有配置 pidfile"),
+    ("no configuration file", "没有配置文件"),
+    ("the pidfile's name has to be computed", "pidfile 的名称要在运行时才能确定"),
+    (
+        "{place}: {name} = {source} is known only where it runs",
+        "{place}：{name} = {source} 的值只有运行时才知道",
+    ),
+    ("{path} takes over everything in {modules}", "{path} 导入了 {modules} 的全部内容"),
+    (
+        "no directory of progress records is configured (app.progress_dir)",
+        "没有配置进度记录目录（app.progress_dir）",
+    ),
+    ("{path}: an answer of {length} bytes", "{path}：应答有 {length} 字节"),
+    ("{path}: not gunicorn's answer", "{path}：不是 gunicorn 的应答"),
+    ("who holds {address}", "看不到谁占用 {address}"),
+    ("somebody listens at {address}", "有进程监听 {address}"),
+    ("no master is seen", "看不到主进程"),
+    ("/health did not answer", "/health 没有应答"),
+    ("where {python} keeps its packages", "不知道 {python} 的软件包在何处"),
+    (
+        "whether the service runs on {python}, which has no gunicorn: set app.python",
+        "无法确定服务是否使用 {python}（其中没有 gunicorn）：请设置 app.python",
+    ),
+    ("{name}'s version {version} is none", "{name} 的版本 {version} 不是有效版本号"),
+    ("no model directory is configured", "没有配置模型目录"),
+    ("as whom the service runs: there is no process of it", "服务没有进程，不知道它以哪个用户运行"),
+    ("{path} has an access control list (see getfacl)", "{path} 设有访问控制列表（见 getfacl）"),
+    ("the whole way to the model's files", "看不到通往模型文件的完整路径"),
+    (
+        "a prediction took {seconds} s, but a second, warm one did not fit in the budget (--budget)",
+        "一次预测用时 {seconds} 秒，时限（--budget）内无法再做一次预热后的预测",
+    ),
+    # Logs.
+    ("no such log is configured", "没有配置这个日志"),
+    ("{path}: no line in it begins with a time that is understood", "{path}：没有一行以可识别的时间开头"),
+    ("{path}: no line in it carries a time that is understood", "{path}：没有一行带有可识别的时间"),
+    ("it is switched off", "已关闭"),
+    ("it is thrown away", "内容被丢弃"),
+    (
+        "it goes to the service's standard output or error (see journalctl)",
+        "写入服务的标准输出或标准错误（见 journalctl）",
+    ),
+    ("it goes to nginx's standard error (see journalctl)", "写入 nginx 的标准错误（见 journalctl）"),
+    ("it goes to syslog or memory, not to a file", "写入 syslog 或内存，而不是文件"),
+    ("it goes to a standard stream of the service, not to a file", "写入服务的标准流，而不是文件"),
+    (
+        "{path} is ignored by logrotate: writable by group or others",
+        "logrotate 忽略 {path}：同组或其他用户可以写它",
+    ),
+    # Backups and the watchdog.
+    ("not looked into: {why}", "没有检查内容：{why}"),
+    ("the watchdog has no resources left: {why}", "watchdog 自身资源不足：{why}"),
+    ("the watchdog has no memory left", "watchdog 自身内存不足"),
+    (
+        "a process of this machine cannot be looked at, which keeps its memory locked: {any}",
+        "本机有一个进程锁住了内存，无法查看：{any}",
+    ),
+    # Two reasons, and a path before one.
+    ("{path}: {why}; {why_too}", "{path}：{why}；{why_too}"),
+    ("{path}: {why}", "{path}：{why}"),
+)
+_SYSTEM = {
+    errno.EPERM: "不允许的操作",
+    errno.ENOENT: "文件或目录不存在",
+    errno.EIO: "输入/输出错误",
+    errno.ENXIO: "设备不存在",
+    errno.ENOEXEC: "不是可执行格式",
+    errno.EAGAIN: "资源暂时不可用",
+    errno.ENOMEM: "内存不足",
+    errno.EACCES: "权限不足",
+    errno.EBUSY: "设备或资源忙",
+    errno.ENODEV: "设备不存在",
+    errno.ENOTDIR: "不是目录",
+    errno.EISDIR: "是目录",
+    errno.EINVAL: "无效的参数",
+    errno.ENFILE: "系统打开的文件过多",
+    errno.EMFILE: "打开的文件过多",
+    errno.ENOSPC: "磁盘空间不足",
+    errno.EROFS: "只读文件系统",
+    errno.EPIPE: "管道已断开",
+    errno.ENAMETOOLONG: "文件名过长",
+    errno.ELOOP: "符号链接层数过多",
+    errno.ENETUNREACH: "网络不可达",
+    errno.ECONNRESET: "连接被重置",
+    errno.ETIMEDOUT: "连接超时",
+    errno.ECONNREFUSED: "连接被拒绝",
+    errno.EHOSTUNREACH: "主机不可达",
+    errno.EADDRNOTAVAIL: "地址不可用",
+    errno.ESTALE: "文件句柄已失效",
+}
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+# A reason quotes at most the system's words in another's, behind a path.
+_MAX_DEPTH = 4
+
+
+def in_chinese(words: str) -> str | None:
+    """``words`` in Chinese; None for a sentence of no known form."""
+    return _chinese(words, 0)
+
+
+def _chinese(words: str, depth: int) -> str | None:
+    system = _system_words().get(words.lower())
+    if system is not None or depth > _MAX_DEPTH:
+        return system
+    lowered = words.lower()
+    for english, chinese in _ordered_forms():
+        # To look for the fixed words first saves compiling all patterns, which would take longer than a diagnosis.
+        match = (
+            _pattern(english).fullmatch(words) if all(part in lowered for part in _fixed(english)) else None
+        )
+        if match is None:
+            continue
+        values = match.groupdict()
+        for name, value in match.groupdict().items():
+            if name.startswith("why"):
+                values[name] = _chinese(value, depth + 1)
+            elif name == "any":
+                values[name] = _chinese(value, depth + 1) or value
+        if None not in values.values():
+            return chinese.format(**values)
+    return None
+
+
+@functools.cache
+def _ordered_forms() -> tuple[tuple[str, str], ...]:
+    """Whole sentences before those with a place for any words."""
+    return tuple(sorted(_FORMS, key=lambda form: "{" in form[0]))
+
+
+@functools.cache
+def _fixed(english: str) -> tuple[str, ...]:
+    return tuple(part.lower() for part in _PLACEHOLDER.split(english)[::2])
+
+
+@functools.cache
+def _pattern(english: str) -> re.Pattern[str]:
+    parts = _PLACEHOLDER.split(english)
+    # A path has no blank before its first slash: a sentence before one is not taken for it.
+    plain = (
+        re.escape(part)
+        if number % 2 == 0
+        else rf"(?P<{part}>/.+?|[^ ]+)"
+        if part in ("path", "place", "directory")
+        else f"(?P<{part}>.+?)"
+        for number, part in enumerate(parts)
+    )
+    return re.compile("".join(plain), re.IGNORECASE | re.DOTALL)
+
+
+@functools.cache
+def _system_words() -> dict[str, str]:
+    return {os.strerror(number).lower(): chinese for number, chinese in _SYSTEM.items()}

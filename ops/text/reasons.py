@@ -1,0 +1,22 @@
+"""Why something was not seen, in the reader's language."""
+
+from __future__ import annotations
+
+from ops.text.language import Language, Text
+
+
+class Reason(Text, frozen=True):
+    """An English reason, translated only when it is read: the forms take longer to load than a diagnosis."""
+
+    def to(self, language: Language) -> str:
+        """The reason in ``language``; in English if it has no known form."""
+        if language == "en":
+            return self.en
+        from ops.text.reason_forms import in_chinese
+
+        return in_chinese(self.en) or self.zh
+
+
+def reason(words: str) -> Reason:
+    """An English sentence of the facts, as a reason."""
+    return Reason(en=words, zh=words)

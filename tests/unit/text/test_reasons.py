@@ -1,0 +1,174 @@
+"""A report in Chinese speaks Chinese to its end: every reason has a Chinese form."""
+
+from __future__ import annotations
+
+import ast
+import errno
+import io
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import ops
+from ops.diagnosis.catalogue import catalogue, is_command
+from ops.diagnosis.checks import CHECKS
+from ops.diagnosis.engine import diagnose
+from ops.facts.base import NotSeen
+from ops.facts.bundle import read_bundle
+from ops.facts.snapshot import Snapshot
+from ops.report import render
+from ops.report.doctor.report import DoctorReport
+from ops.report.explain import example_values
+from ops.text.reason_forms import in_chinese
+from ops.text.reasons import reason
+from tests.lab.recorded import RECORDED, recorded
+from tests.unit.made_snapshot import HEALTHY, but, without_gunicorn
+
+ROOT = Path(ops.__file__).parent
+TESTS = Path(__file__).parents[2]
+# What is said for the quoted part of a reason where the source has a variable: the system's words, or a path.
+QUOTED = ("error", "words", "refused", "elsewhere", "detail", "distrusted", "newest.reason", "message")
+# These are no reasons of gte-ops: they hold what a program said, or a part of a fact that has its own sentence.
+NO_SENTENCE = {"-", ""}
+
+
+def _spoken(node: ast.expr, function: ast.AST) -> Iterator[str]:
+    """The sentences that an expression may come to, with something in each place."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.value
+    elif isinstance(node, ast.JoinedStr):
+        yield "".join(
+            str(part.value) if isinstance(part, ast.Constant) else _in_place(part) for part in node.values
+        )
+    elif isinstance(node, ast.IfExp):
+        yield from _spoken(node.body, function)
+        yield from _spoken(node.orelse, function)
+    elif isinstance(node, ast.BoolOp):
+        for value in node.values:
+            yield from _spoken(value, function)
+    elif isinstance(node, ast.Call) and node.args:
+        yield from _spoken(node.args[-1] if _name(node.func) == "next" else node.args[0], function)
+    elif isinstance(node, ast.Name):
+        for other in ast.walk(function):
+            if isinstance(other, ast.Assign) and any(_name(target) == node.id for target in other.targets):
+                yield from _spoken(other.value, function)
+
+
+def _name(node: ast.AST) -> str:
+    return getattr(node, "id", getattr(node, "attr", ""))
+
+
+def _in_place(part: ast.expr) -> str:
+    source = ast.unparse(part)
+    if "filename" in source or "__name__" in source:
+        return "/x/7"
+    return "permission denied" if any(word in source for word in QUOTED) else "/x/7"
+
+
+def _reasons() -> Iterator[tuple[str, str]]:
+    for file in sorted(ROOT.rglob("*.py")):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+        for function in [*functions, tree]:
+            for node in ast.walk(function):
+                if isinstance(node, ast.Call) and _name(node.func) == "NotSeen":
+                    for keyword in node.keywords:
+                        if keyword.arg == "reason":
+                            for words in _spoken(keyword.value, function):
+                                yield words, f"{file.relative_to(ROOT)}:{node.lineno}"
+
+
+SPOKEN = {words: place for words, place in _reasons() if words not in NO_SENTENCE}
+
+
+def test_the_reasons_of_the_source_are_found() -> None:
+    assert len(SPOKEN) > 90
+    assert "gunicorn does not run" in SPOKEN
+
+
+@pytest.mark.parametrize("words", SPOKEN)
+def test_every_reason_in_the_source_has_a_chinese_form(words: str) -> None:
+    shown = in_chinese(words)
+    assert shown is not None, f"{SPOKEN[words]}: add a form for {words!r} to ops/text/reason_forms.py"
+    assert re.search(r"[\u4e00-\u9fff]", shown)
+    assert not english_runs(shown), shown
+
+
+def english_runs(words: str) -> list[str]:
+    """Four English words and more in a row."""
+    return re.findall(r"(?:[A-Za-z][a-z']+[ ,;:]+){3,}[A-Za-z][a-z']+", words)
+
+
+@pytest.mark.parametrize(
+    "number", [errno.ENOENT, errno.EACCES, errno.EMFILE, errno.ENOSPC, errno.ECONNREFUSED]
+)
+def test_the_system_s_words_are_chinese_behind_a_path(number: int) -> None:
+    shown = reason(f"/etc/x: {os.strerror(number)}").to("zh")
+    assert shown.startswith("/etc/x：")
+    assert re.search(r"[\u4e00-\u9fff]", shown)
+    assert reason(f"/etc/x: {os.strerror(number)}").to("en").endswith(os.strerror(number))
+
+
+def test_a_sentence_of_no_known_form_stays_as_it_is() -> None:
+    assert reason("somebody's own words: about something").to("zh") == "somebody's own words: about something"
+    # And yet it is said that root would see it.
+    assert reason("own words (run as root to see)").to("zh") == "own words（需以 root 运行才能看到）"
+
+
+def test_a_reason_within_a_reason_is_chinese_too() -> None:
+    words = "nginx -t was not run: /opt/nginx/sbin/nginx may be written by its group (run as root to see)"
+    assert reason(words).to("zh") == (
+        "没有运行 nginx -t：/opt/nginx/sbin/nginx 所属的组可以写它（需以 root 运行才能看到）"
+    )
+
+
+def _unseen_sections() -> Iterator[tuple[str, Snapshot]]:
+    """A made host of which one section was not seen, and one of which nothing was."""
+    names = [name for name in Snapshot.__struct_fields__ if name != "taken_at"]
+    unseen = NotSeen(reason="'collector' did not finish within the budget", needs_root=True)
+    for name in names:
+        yield name, but(HEALTHY, **{name: unseen})
+    yield "everything", but(HEALTHY, **dict.fromkeys(names, unseen))
+
+
+BUNDLES = TESTS.glob("unit/facts/recorded/bundle*.json")
+SNAPSHOTS: dict[str, Snapshot] = {
+    "healthy": HEALTHY,
+    "without gunicorn": without_gunicorn(),
+    **dict(_unseen_sections()),
+    **{code: recorded(code) for code in RECORDED},
+    **{path.name: read_bundle(path).snapshot for path in BUNDLES},
+}
+
+
+@pytest.mark.parametrize("form", ["text", "html", "nagios", "junit"])
+@pytest.mark.parametrize("name", SNAPSHOTS)
+def test_no_english_sentence_stands_in_a_chinese_report_but_what_is_quoted(name: str, form: str) -> None:
+    diagnosis = diagnose(SNAPSHOTS[name], CHECKS)
+    quoted = {
+        piece.detail.zh
+        for cause in diagnosis.causes
+        for piece in cause.evidence
+        if piece.detail.zh == piece.detail.en
+    }
+    commands = {step.zh for cause in diagnosis.causes for step in cause.fix if step.zh == step.en}
+    out = io.StringIO()
+    render(form, DoctorReport(diagnosis), "zh", out)
+    page = re.sub(r"<style>.*?</style>|<[^>]*>", "\n", out.getvalue(), flags=re.DOTALL)
+    for words in sorted({*quoted, *commands}, key=len, reverse=True):
+        page = page.replace(words, "")
+    assert not english_runs(page), page
+
+
+@pytest.mark.parametrize("code", catalogue().codes)
+def test_no_english_sentence_stands_in_a_cause_s_chinese_texts_but_what_is_quoted(code: str) -> None:
+    entry = catalogue().entry(code)
+    values = example_values(entry)
+    texts = [entry.title, entry.means, entry.prevent, entry.summary_with(values)]
+    texts += [step for step in entry.fix_with(values) if not is_command(step)]
+    for text in texts:
+        # A command or a directive in a sentence stands in its own words: a line of it has no four words in a row.
+        assert not english_runs(re.sub(r"`[^`]*`|“[^”]*”|（[^）]*）", "", text.zh)), text.zh
