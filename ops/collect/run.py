@@ -393,6 +393,7 @@ def _log_places(around: Surroundings, target: Target) -> LogPlaces:
         nginx_more=more,
         gunicorn=gunicorn_access_log(target, master, around.gunicorn.config),
         answering_since=answering_since(target, around.processes, _read_pidfile(target.nginx_pidfile)),
+        nginx_workers=tuple(worker.pid for worker in _nginx_processes(target, around.processes)),
     )
 
 

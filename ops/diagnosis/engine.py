@@ -149,11 +149,11 @@ def find_causes(
 
     Each takes over the codes that only follow from it, and the worse severity of the two."""
     proven = {finding.code: finding for finding in findings}
-    roots = [f for f in findings if not any(book.outranks(other, f.code) for other in proven)]
+    roots = [f for f in findings if not any(_outranks(other, f, book) for other in findings)]
     causes = [
         _cause(
             root,
-            [proven[code] for code in proven if book.outranks(root.code, code)],
+            [finding for finding in proven.values() if _outranks(root, finding, book)],
             observed,
             values,
             book,
@@ -200,6 +200,16 @@ def _cause(
 
 def _step(step: str | Text) -> Text:
     return step if isinstance(step, Text) else verbatim(step)
+
+
+def _outranks(left: Finding, right: Finding, book: Catalogue) -> bool:
+    """Whether ``left`` is the cause and ``right`` only follows from it: by a rule, or because ``right`` is named last
+    and ``left`` can be behind answers of its kind."""
+    if book.outranks(left.code, right.code):
+        return True
+    if right.code not in book.last or left.code in book.last:
+        return False
+    return bool(set(_explained_by(left, book)) & set(_explained_by(right, book)))
 
 
 def _explained_by(finding: Finding, book: Catalogue) -> tuple[str, ...]:

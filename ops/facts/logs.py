@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from ops.facts.base import Facts, NotSeen
-from ops.facts.traffic import Traffic
+from ops.facts.traffic import RefusedFile, Traffic
 
 
 class LogEntry(Facts, frozen=True):
@@ -54,3 +54,4 @@ class Logs(Facts, frozen=True):
     gunicorn_error: Log | NotSeen
     gunicorn_access: AccessLog | NotSeen
     nginx_more_access: dict[str, AccessLog | NotSeen] = msgspec.field(default_factory=dict)
+    refused_files: tuple[RefusedFile, ...] = ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from ops.facts.base import Facts
+from ops.facts.files import AccessStep, Reader
 
 
 class Spread(Facts, frozen=True):
@@ -75,3 +76,23 @@ class Traffic(Facts, frozen=True):
     tells: tuple[str, ...] = ()
     is_shared: bool = False
     is_conditional: bool = False
+
+
+class RefusedFile(Facts, frozen=True):
+    """A file that nginx could not open or make while it served a request: what it logged, and the way there as it is
+    now.
+
+    ``error``: the number (errno(3)); ``entry``: the newest line of its kind, ``count`` how many there are; ``steps``:
+    the directories from the root on; ``missing``: the first that is not there; ``complete``: all of them were seen;
+    ``reader``: as whom nginx's workers run, None where none was seen."""
+
+    path: str
+    error: int
+    entry: str
+    log: str
+    count: int
+    last: float
+    steps: tuple[AccessStep, ...]
+    missing: str | None = None
+    complete: bool = True
+    reader: Reader | None = None

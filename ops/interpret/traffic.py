@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import lru_cache
+from typing import TypeGuard
 
 import msgspec
 
 from ops.facts.base import NotSeen
 from ops.facts.gunicorn import GunicornConfig
 from ops.facts.host import Process, Processes
+from ops.facts.logs import AccessLog, Logs
 from ops.facts.nginx import Directive, NginxConfig, Pidfile
 from ops.facts.target import Target
+from ops.facts.traffic import Answers, Traffic
 from ops.interpret import gunicorn as gunicorn_topology
 from ops.interpret import nginx as nginx_topology
 from ops.interpret.log_format import COMBINED, GUNICORN_DEFAULT
@@ -151,3 +154,57 @@ def general_path(path: str) -> str:
 def _general_parts(path: str) -> Iterator[str]:
     for part in path.split("/", 12)[:12]:
         yield "*" if _IDENTIFIER.fullmatch(part) else part
+
+
+# --- what was answered -----------------------------------------------------------------------------------------------
+
+
+class LocatedTraffic(msgspec.Struct, frozen=True):
+    """The requests in one log, with the log's path."""
+
+    path: str
+    traffic: Traffic
+
+    def answers(self, *statuses: str) -> tuple[Answers, ...]:
+        """What was answered with any of ``statuses``."""
+        return tuple(item for item in self.traffic.answers if item.status in statuses)
+
+    def total_like(self, answers: Answers) -> int:
+        """All requests with the same method for the same path."""
+        same = (answers.method, answers.path)
+        return sum(item.count for item in self.traffic.answers if (item.method, item.path) == same)
+
+
+def users_traffic(logs: Logs) -> tuple[LocatedTraffic, ...]:
+    """What nginx answered, log by log; not from a log that tells of another application's requests too."""
+    found = (
+        (log, log.traffic) for log in (logs.nginx_access, *logs.nginx_more_access.values()) if _is_read(log)
+    )
+    return tuple(
+        LocatedTraffic(log.path, traffic)
+        for log, traffic in found
+        if traffic is not None and not traffic.is_shared
+    )
+
+
+def service_traffic(logs: Logs) -> LocatedTraffic | None:
+    """What the service answered by its own log; None where that was not seen."""
+    log = logs.gunicorn_access
+    if isinstance(log, NotSeen) or log.traffic is None:
+        return None
+    return LocatedTraffic(log.path, log.traffic)
+
+
+def all_traffic(logs: Logs) -> tuple[LocatedTraffic, ...]:
+    """The service's own log first, then nginx's."""
+    own = service_traffic(logs)
+    return (*((own,) if own else ()), *users_traffic(logs))
+
+
+def _is_read(log: AccessLog | NotSeen) -> TypeGuard[AccessLog]:
+    return isinstance(log, AccessLog)
+
+
+def judged_since(logs: Logs) -> float:
+    """From when on a log's entries tell of what runs now: see `answering_since`."""
+    return max((item.traffic.since for item in all_traffic(logs)), default=logs.since)

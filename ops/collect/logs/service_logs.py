@@ -12,6 +12,7 @@ import msgspec
 
 from ops.collect.logs.access_log import count_requests
 from ops.collect.logs.line import DISORDER, LogLine, gunicorn_line, nginx_line
+from ops.collect.logs.refused_files import refused_files
 from ops.collect.logs.tail import LogTail
 from ops.facts.base import NotSeen
 from ops.facts.logs import AccessLog, Log, LogEntry, Logs
@@ -46,12 +47,13 @@ _ELSEWHERE = {
 
 class LogPlaces(msgspec.Struct, frozen=True):
     """Where requests are logged, and how: nginx's log of the site, those of its locations, gunicorn's.
-    ``answering_since``: since when those answer that answer now (`answering_since`)."""
+    ``answering_since``: since when those answer that answer now (`answering_since`); ``nginx_workers``: their pids."""
 
     nginx: AccessLogSource | None = None
     nginx_more: tuple[AccessLogSource, ...] = ()
     gunicorn: AccessLogSource | None = None
     answering_since: float = 0.0
+    nginx_workers: tuple[int, ...] = ()
 
 
 def read_logs(target: Target, since: float, now: float, places: LogPlaces | None = None) -> Logs:
@@ -62,12 +64,14 @@ def read_logs(target: Target, since: float, now: float, places: LogPlaces | None
         nginx, gunicorn = (AccessLogSource(path) if path else None for path in named)
         places = LogPlaces(nginx=nginx, gunicorn=gunicorn)
     counted, path = places.answering_since, target.predict_path
+    nginx_errors = {
+        safe_line(log, 1000): _error_log(log, since, now, nginx_line)
+        for log in target.nginx_error_logs[:MAX_LOGS]
+    }
     return Logs(
         since=since,
-        nginx_errors={
-            safe_line(path, 1000): _error_log(path, since, now, nginx_line)
-            for path in target.nginx_error_logs[:MAX_LOGS]
-        },
+        nginx_errors=nginx_errors,
+        refused_files=refused_files(nginx_errors, places.nginx_workers),
         nginx_access=_access_log(places.nginx, since, counted, path, of_nginx=True),
         gunicorn_error=_error_log(
             target.gunicorn_error_log, since, now, gunicorn_line, log_namer(target, "gunicorn_error_log")

@@ -47,7 +47,7 @@ class LogTail:
         self.size, self.modified = status.st_size, status.st_mtime
 
     def lines(self) -> Iterator[bytes]:
-        """Each line without its end, newest first, at most `MAX_LINE_BYTES` of it."""
+        """Each line without its end, newest first, at most `MAX_LINE_BYTES` of it: its beginning and its end."""
         self._left, self.is_whole = self.limit, False
         with open_regular_file(self.path, namer=self.namer) as file:
             yield from self._backwards(file)
@@ -116,9 +116,16 @@ class LogTail:
                 newest -= 1
             first = False
             for number in range(newest, 0, -1):
-                yield pieces[number][:MAX_LINE_BYTES]
+                yield _shortened(pieces[number])
         if carried:
-            yield carried[:MAX_LINE_BYTES]
+            yield _shortened(carried)
+
+
+def _shortened(line: bytes) -> bytes:
+    """A line within `MAX_LINE_BYTES`: a status stands behind the longest URL, an exception's name before its text."""
+    if len(line) <= MAX_LINE_BYTES:
+        return line
+    return line[: MAX_LINE_BYTES // 2] + line[-MAX_LINE_BYTES // 2 :]
 
 
 def _unpacked(file: BinaryIO, keep: int) -> tuple[BinaryIO, bool]:

@@ -60,7 +60,7 @@ def reader_of(pid: int) -> Reader | None:
 def ways_into(directory: Path) -> tuple[tuple[AccessStep, ...], bool]:
     """Every directory and file that loading the model touches, links followed; False where some were not seen."""
     steps: dict[str, AccessStep] = {}
-    complete = _walk(directory, steps)
+    complete = walk(directory, steps)
     if str(directory) in steps and steps[str(directory)].is_directory:
         try:
             with os.scandir(directory) as entries:
@@ -68,12 +68,13 @@ def ways_into(directory: Path) -> tuple[tuple[AccessStep, ...], bool]:
         except OSError:
             return tuple(steps.values()), False
         for name in names[:MAX_FILES]:
-            complete = _walk(directory / name, steps) and complete
+            complete = walk(directory / name, steps) and complete
     return tuple(steps.values()), complete
 
 
-def _walk(path: Path, steps: dict[str, AccessStep]) -> bool:
-    """The steps from the root to ``path``, and to what it links to. False where one could not be looked at."""
+def walk(path: Path, steps: dict[str, AccessStep]) -> bool:
+    """Puts the steps from the root to ``path``, and to what it links to, into ``steps``. False where one could not be
+    looked at."""
     places = [*reversed(path.parents), path]
     try:
         real = path.resolve()

@@ -31,6 +31,7 @@ from ops.files.programs import reason_not_to_run, search
 from ops.files.restored_metadata import restored_metadata
 from ops.files.throwaway_mounts import NoThrowawayError, discarding_writes
 from ops.interpret import nginx as nginx_topology
+from ops.interpret.log_format import MAX_FORMAT_CHARS
 from ops.interpret.nginx import loaded_code
 from ops.text.sanitize import safe_line, without_controls
 
@@ -168,6 +169,11 @@ def parse_config(name: str, prefix: str, binary: str | None, version: str | None
     )
 
 
+def _format_word(argument: str) -> str:
+    """A word of a log_format, which may be long, and names variables where others have values."""
+    return without_controls(argument)[:MAX_FORMAT_CHARS]
+
+
 def _modified(files: Iterable[str]) -> dict[str, float]:
     found = {}
     for file in files:
@@ -279,7 +285,9 @@ class _NginxReading:
                 block = []
             yield Directive(
                 name=safe_line(node["directive"]),
-                args=tuple(safe_line(arg) for arg in node["args"]),
+                args=tuple(
+                    map(_format_word if node["directive"] == "log_format" else safe_line, node["args"])
+                ),
                 file=shown,
                 line=node["line"],
                 block=None if block is None else tuple(self.tree(block, file, around, depth + 1)),

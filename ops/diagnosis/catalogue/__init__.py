@@ -193,6 +193,8 @@ class Catalogue:
             name: msgspec.convert(words, SymptomEntry) for name, words in head["symptoms"].items()
         }
         self.rules: tuple[str, ...] = tuple(head["precedence"]["rules"])
+        # Causes that only say that something fails: any that can be behind the same symptoms goes before them.
+        self.last: frozenset[str] = frozenset(head["precedence"].get("last", ()))
         self._below = _closure(self.rules)
 
     @property

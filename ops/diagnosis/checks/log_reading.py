@@ -17,6 +17,9 @@ _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
 _RAISED = re.compile(r"^([A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Warning|[A-Z]\w+))(?:: (.*))?$")
 
 
+# gunicorn/http/errors.py (LimitRequestLine, LimitRequestHeaders), uvicorn's h11 and httptools protocols.
+TOO_LONG = ("Request Line is too large", "limit request headers fields", "Invalid HTTP request received")
+
 # An entry with the file it stands in.
 LocatedEntry = tuple[str, LogEntry]
 

@@ -7,10 +7,11 @@ from pathlib import PurePosixPath
 
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, Severity, check, quote
 from ops.facts.base import NotSeen
-from ops.facts.files import AccessStep, ModelAccess, ModelFile, ModelFiles, Reader
+from ops.facts.files import ModelAccess, ModelFile, ModelFiles
 from ops.facts.host import Processes
 from ops.facts.probes import Activity, Backend, Exchange
 from ops.facts.target import Target
+from ops.interpret.access import READ, SEARCH, may
 from ops.interpret.service_name import serves
 from ops.text.duration import age
 from ops.text.language import Text
@@ -55,7 +56,9 @@ def directory(model: ModelFiles, target: Target, backend: Backend | NotSeen) -> 
 def access(model_access: ModelAccess, target: Target, backend: Backend | NotSeen) -> Iterator[Finding]:
     """MOD004: the mode bits shut the service's user out of a file of the model, or of a directory on the way to it."""
     reader = model_access.reader
-    verdicts = [(step, may(reader, step)) for step in model_access.steps]
+    verdicts = [
+        (step, may(reader, step, SEARCH if step.is_directory else READ)) for step in model_access.steps
+    ]
     denied = next((step for step, allowed in verdicts if allowed is False), None)
     if denied is not None:
         right = Text(en="search", zh="进入") if denied.is_directory else Text(en="read", zh="读取")
@@ -81,19 +84,6 @@ def access(model_access: ModelAccess, target: Target, backend: Backend | NotSeen
         raise NotJudgedError(NotSeen(reason=f"{unclear.path} has an access control list (see getfacl)"))
     if not model_access.complete:
         raise NotJudgedError(NotSeen(reason="the whole way to the model's files", needs_root=True))
-
-
-def may(reader: Reader, step: AccessStep) -> bool | None:
-    """Whether ``reader`` may pass through a directory, or read a file (path_resolution(7)); None where an access
-    control list decides (acl(5): the owner's entry is always the mode's)."""
-    needed = 0o1 if step.is_directory else 0o4
-    if reader.overrides:
-        return True
-    if reader.uid == step.uid:
-        return bool(step.mode >> 6 & needed)
-    if step.has_acl:
-        return None
-    return bool(step.mode >> (3 if step.gid in reader.gids else 0) & needed)
 
 
 def _listed(numbers: tuple[int, ...]) -> str:

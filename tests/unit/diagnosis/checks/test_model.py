@@ -8,12 +8,12 @@ import msgspec
 import pytest
 
 from ops.diagnosis.checks import model as judges
-from ops.diagnosis.checks.model import may
 from ops.diagnosis.finding import NotJudgedError
 from ops.facts.base import NotSeen
 from ops.facts.files import AccessStep, ModelAccess, ModelFile, Reader
 from ops.facts.gunicorn import ProgressRecord
 from ops.facts.snapshot import Snapshot
+from ops.interpret.access import READ, may
 from tests.unit.diagnosis.checks.cases import Case, fires, hold, quiet
 from tests.unit.made_snapshot import (
     AT_BACKEND,
@@ -224,4 +224,4 @@ def test_what_was_not_seen_is_not_called_in_order(check: Any, snapshot: Snapshot
     ],
 )
 def test_the_first_class_that_fits_decides(mode: int, uid: int, gid: int, allowed: bool) -> None:
-    assert may(SERVICE, file(WEIGHTS, mode, uid, gid)) is allowed
+    assert may(SERVICE, file(WEIGHTS, mode, uid, gid), READ) is allowed

@@ -1,0 +1,68 @@
+"""The files that nginx's error logs say it could not open or make, and the way to them as it is now."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from ops.collect.services.model_access import reader_of, walk
+from ops.facts.base import NotSeen
+from ops.facts.files import AccessStep
+from ops.facts.logs import Log, LogEntry
+from ops.facts.traffic import RefusedFile
+
+MAX_DIRECTORIES = 4
+# ngx_open_tempfile, ngx_create_full_path, ngx_ext_rename_file: what a worker does with a body that does not fit memory.
+_REFUSED = re.compile(
+    r'(?:open|mkdir|rename)\(\) "([^"]{1,1000})"(?: to "[^"]{1,1000}")? failed \((\d{1,3}): '
+)
+_LEVELS = ("crit", "alert")
+
+
+def refused_files(logs: dict[str, Log | NotSeen], workers: Iterable[int]) -> tuple[RefusedFile, ...]:
+    """One for each directory and error. ``workers``: nginx's, one of which says as whom they run."""
+    newest: dict[tuple[str, int], tuple[str, str, LogEntry, int]] = {}
+    for log_path, log in logs.items():
+        for entry in log.entries if isinstance(log, Log) else ():
+            match = _REFUSED.search(entry.text) if entry.level in _LEVELS else None
+            if match is None or not match[1].startswith("/"):
+                continue
+            key = (os.path.dirname(match[1]), int(match[2]))  # noqa: PTH120  words of a log
+            count = newest[key][3] if key in newest else 0
+            if count == 0 or entry.time >= newest[key][2].time:
+                newest[key] = (match[1], log_path, entry, count + 1)
+    if not newest:
+        return ()
+    reader = next(filter(None, map(reader_of, workers)), None)
+    found: list[RefusedFile] = []
+    for (directory, error), (path, log_path, entry, count) in list(newest.items())[:MAX_DIRECTORIES]:
+        steps: dict[str, AccessStep] = {}
+        complete = walk(Path(directory), steps)
+        found.append(
+            RefusedFile(
+                path=path,
+                error=error,
+                entry=entry.text,
+                log=log_path,
+                count=count,
+                last=entry.time,
+                steps=tuple(steps.values()),
+                missing=_first_missing(directory),
+                complete=complete,
+                reader=reader,
+            )
+        )
+    return tuple(found)
+
+
+def _first_missing(directory: str) -> str | None:
+    for place in (*reversed(Path(directory).parents), Path(directory)):
+        try:
+            place.lstat()
+        except FileNotFoundError:
+            return str(place)
+        except (OSError, ValueError):
+            return None
+    return None

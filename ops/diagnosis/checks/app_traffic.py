@@ -1,0 +1,346 @@
+"""What users' own requests show of the application, where the doctor's short prediction passes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from ops.diagnosis.checks.log_reading import (
+    TOO_LONG,
+    TROUBLE_LEVELS,
+    Raised,
+    entries_with,
+    nginx_entries,
+    raised_in,
+    require_nginx_log,
+)
+from ops.diagnosis.checks.nginx_errors import of_this_site
+from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, check, quote
+from ops.facts.base import NotSeen
+from ops.facts.logs import Log, LogEntry, Logs
+from ops.facts.nginx import NginxConfig
+from ops.facts.probes import Backend, Exchange
+from ops.facts.target import Target
+from ops.facts.traffic import Answers
+from ops.interpret.traffic import LocatedTraffic, all_traffic, judged_since, service_traffic, users_traffic
+from ops.text.language import Text
+
+# From this share of a route's requests on users are said to be affected; below it a warning stands.
+AFFECTED_SHARE = 0.01
+# Single exceptions and hiccups of busy services lie below this share of a route's requests: a report of them every
+# night is read by nobody.
+NOTED_SHARE = 0.001
+# A client that leaves is a user's own decision now and then: so many, and so large a share, are not.
+LEAVING_CLIENTS = 3
+LEAVING_SHARE = 0.05
+AFFECTED_LEAVING_SHARE = 0.2
+# A page that somebody leaves at once was not too slow, seconds.
+PATIENCE = 1.0
+# How far apart an access log's line and the traceback behind it may stand, seconds: both write whole seconds, and the
+# one at the request's end.
+SAME_REQUEST = 2.0
+_QUOTED_LINES = 3
+_LIMITS = re.compile(r"\((\d+) > (\d+)\)")
+
+
+@check(
+    "app.some_requests",
+    "APP020",
+    en="no request of users makes the application raise",
+    zh="用户请求没有让应用抛出异常",
+)
+def some_requests(backend: Backend, logs: Logs) -> Iterator[Finding]:
+    """APP020: answers with status 500 and their traceback, while the doctor's own prediction passes."""
+    probe = backend.predict
+    if isinstance(probe, Exchange) and (probe.failure or (probe.status or 0) >= 500):
+        return  # APP004, or what keeps the service from answering at all
+    log = logs.gunicorn_error
+    located, failed = _failed(logs, "500")
+    if not failed or located is None:
+        return
+    if isinstance(log, NotSeen):
+        raise NotJudgedError(log)
+    # gunicorn's sync worker raises SystemExit through handle_abort when it is timed out: that is GUN004.
+    raised = [
+        item
+        for item in raised_in(log)
+        if item.entry.time >= located.traffic.since
+        and "Exception in worker process" not in item.entry.text
+        and not item.exception.startswith(("SystemExit", "KeyboardInterrupt"))
+    ]
+    pairs = [(answers, item) for item in raised for answers in failed if _belongs(item, answers)]
+    if not pairs:
+        return
+    answers, newest = pairs[-1]
+    count = sum(item.count for item in failed)
+    total = sum({(a.method, a.path): located.total_like(a) for a in failed}.values())
+    yield Finding(
+        "APP020",
+        (
+            quote(located.path, _tally(failed)),
+            *(quote(located.path, line) for line in answers.newest[:1]),
+            quote(log.path, newest.entry.text.partition("\n")[0]),
+            quote(newest.where, newest.exception),
+        ),
+        {
+            "count": str(count),
+            "total": str(total),
+            "path": answers.path,
+            "exception": newest.exception,
+            "where": newest.where,
+        },
+        severity="fail" if count >= AFFECTED_SHARE * total else "warn",
+    )
+
+
+def _belongs(raised: Raised, answers: Answers) -> bool:
+    """Whether a traceback is that of one of these requests: it names their path, or was logged with one of them."""
+    first = raised.entry.text.partition("\n")[0]
+    if answers.path in first.replace("[", " ").split():
+        return True
+    return answers.first - SAME_REQUEST <= raised.entry.time <= answers.last + SAME_REQUEST
+
+
+def _failed(logs: Logs, *statuses: str) -> tuple[LocatedTraffic | None, tuple[Answers, ...]]:
+    """The first log that has answers with any of ``statuses``, and those."""
+    for located in all_traffic(logs):
+        if found := located.answers(*statuses):
+            return located, found
+    return None, ()
+
+
+def _tally(answers: Iterable[Answers]) -> str:
+    return ", ".join(f"{item.count} x {item.method} {item.path} {item.status}" for item in list(answers)[:4])
+
+
+@check("app.size_limit", "APP021", en="the application takes users' bodies", zh="应用没有拒收用户的请求体")
+def size_limit(target: Target, logs: Logs, nginx_config: NginxConfig | NotSeen) -> Iterator[Finding]:
+    """APP021: 413 that the service answered: its own log has it, or nginx's without nginx's own error line."""
+    own = service_traffic(logs)
+    at_service = own.answers("413") if own else ()
+    at_nginx = [(item, answers) for item in users_traffic(logs) for answers in item.answers("413")]
+    if not at_service and not at_nginx:
+        return
+    refused_by_nginx = of_this_site(
+        nginx_entries(logs, "client intended to send too large body"), nginx_config, target
+    )
+    if not at_service:
+        if own is not None:
+            return  # the service's log has none: nginx answered
+        require_nginx_log(logs)
+        if sum(answers.count for _, answers in at_nginx) <= len(refused_by_nginx):
+            return
+    chosen = at_service or tuple(answers for _, answers in at_nginx)
+    path = own.path if own and at_service else at_nginx[0][0].path
+    evidence = [quote(path, _tally(chosen)), *(quote(path, line) for line in chosen[0].newest[:1])]
+    evidence += [
+        quote(item.path, line)
+        for item, answers in at_nginx[:1]
+        if item.path != path
+        for line in answers.newest[:1]
+    ]
+    if not refused_by_nginx:
+        evidence.append(
+            Evidence(
+                next(iter(logs.nginx_errors), "nginx"),
+                Text(
+                    en='no "client intended to send too large body": nginx let the request through',
+                    zh="没有 client intended to send too large body：nginx 放行了这个请求",
+                ),
+            )
+        )
+    refused = [answers.lengths.least for _, answers in at_nginx if answers.lengths is not None]
+    if refused:
+        evidence.append(
+            Evidence(
+                "request_length",
+                Text(
+                    en=f"the smallest that was refused had {min(refused):.0f} bytes",
+                    zh=f"被拒绝的请求里最小的有 {min(refused):.0f} 字节",
+                ),
+            )
+        )
+    yield Finding(
+        "APP021",
+        tuple(evidence),
+        {"count": str(sum(answers.count for answers in chosen)), "path": chosen[0].path},
+    )
+
+
+@check(
+    "app.header_limit",
+    "APP022",
+    en="request lines and headers fit the service's limits",
+    zh="请求行和请求头没有超过后端的上限",
+)
+def header_limit(logs: Logs) -> Iterator[Finding]:
+    """APP022: gunicorn refuses requests before the application sees them, and says why in its error log."""
+    log = logs.gunicorn_error
+    since = judged_since(logs)
+    entries = [entry for entry in entries_with(log, *TOO_LONG) if entry.time >= since]
+    if not entries or isinstance(log, NotSeen):
+        return
+    located, refused = _failed(logs, "414", "431", "400")
+    newest = entries[-1]
+    limits = _LIMITS.search(newest.text)
+    is_line = "Request Line" in newest.text
+    is_uvicorn = "Invalid HTTP request" in newest.text
+    if is_uvicorn and not refused:
+        return  # a scanner's bytes; no request of HTTP was refused
+    yield Finding(
+        "APP022",
+        (
+            quote(log.path, newest.text.partition("\n")[0]),
+            *((quote(located.path, _tally(refused)),) if located else ()),
+            *((quote(located.path, line) for line in refused[0].newest[:1]) if located else ()),
+        ),
+        {
+            "count": str(len(entries)),
+            "setting": "h11_max_incomplete_event_size"
+            if is_uvicorn
+            else "limit_request_line"
+            if is_line
+            else "limit_request_field_size",
+            "limit": limits[2] if limits else "8190",
+        },
+    )
+
+
+@check("app.waiting", "APP023", en="clients wait for their answers", zh="客户端能等到响应")
+def waiting(logs: Logs) -> Iterator[Finding]:
+    """APP023: a share of a route's clients leaves before the answer (499), after a wait where the log tells of it."""
+    for located in users_traffic(logs):
+        for left in located.answers("499"):
+            total = located.total_like(left)
+            waited = left.seconds.median if left.seconds is not None else None
+            # Without the time it is not known whether they waited: twice the share, then.
+            needed = LEAVING_SHARE if waited is not None else 2 * LEAVING_SHARE
+            if left.count < LEAVING_CLIENTS or left.count < needed * total:
+                continue
+            if waited is not None and waited < PATIENCE:
+                continue
+            share = left.count / total
+            own = service_traffic(logs)
+            same = [
+                item
+                for item in (own.traffic.answers if own else ())
+                if (item.method, item.path) == (left.method, left.path) and item.seconds is not None
+            ]
+            yield Finding(
+                "APP023",
+                (
+                    quote(located.path, _tally([left])),
+                    *(quote(located.path, line) for line in left.newest[:1]),
+                    *(
+                        quote(
+                            own.path,
+                            f"{item.status}: {item.seconds.median:.1f} s, max {item.seconds.most:.1f} s",
+                        )
+                        for item in same[:1]
+                        if own is not None and item.seconds is not None
+                    ),
+                ),
+                {
+                    "count": str(left.count),
+                    "total": str(total),
+                    "path": f"{left.method} {left.path}",
+                    "waited": "?" if waited is None else f"{waited:.1f} s",
+                },
+                severity="fail" if share >= AFFECTED_LEAVING_SHARE else "warn",
+                summary=None
+                if waited is not None
+                else Text(
+                    en=f"{left.count} of {total} clients of {left.method} {left.path} left before they were answered.",
+                    zh=f"{left.method} {left.path} 的 {total} 个请求里，有 {left.count} 个客户端没等到响应就断开了。",
+                ),
+            )
+            return
+
+
+@check("app.failing_share", "APP024", en="users' requests are answered", zh="用户请求都得到正常响应")
+def failing_share(logs: Logs, target: Target, nginx_config: NginxConfig | NotSeen) -> Iterator[Finding]:
+    """APP024: a share of users' requests fails (5xx) on the processes that serve now. The last of all: any cause that
+    can be behind such answers goes before it.
+
+    4xx are not counted: scanners, missing keys and rate limits are the client's. 503 counts only where most requests
+    of the route get it, from the service: to refuse some under load is its task. 502 and 504 count where they lie among
+    successes or go on: a row of them that has ended, with only successes behind it, was a deployment."""
+    chosen = (*users_traffic(logs)[:1], *all_traffic(logs)[:1])
+    for located in chosen:
+        failed = tuple(item for item in located.traffic.answers if _is_failure(item, located, logs))
+        if not failed:
+            continue
+        count = sum(item.count for item in failed)
+        total = sum(item.count for item in located.traffic.answers) + located.traffic.omitted
+        worst = max(failed, key=lambda item: item.count)
+        yield Finding(
+            "APP024",
+            (
+                quote(located.path, _tally(failed)),
+                *(quote(located.path, line) for item in failed[:_QUOTED_LINES] for line in item.newest[:1]),
+                *_said_meanwhile(logs, max(item.last for item in failed), target, nginx_config),
+            ),
+            {
+                "count": str(count),
+                "total": str(total),
+                "path": f"{worst.method} {worst.path}",
+                "statuses": ", ".join(sorted({item.status for item in failed})),
+            },
+        )
+        return
+
+
+def _is_failure(answers: Answers, located: LocatedTraffic, logs: Logs) -> bool:
+    if not answers.status.startswith("5") or answers.status == "501":
+        return False
+    total = located.total_like(answers)
+    if answers.count < NOTED_SHARE * total:
+        return False
+    if answers.status == "503":
+        own = service_traffic(logs)
+        by_service = sum(
+            item.count for item in (own.answers("503") if own else ()) if item.path == answers.path
+        )
+        return min(by_service, answers.count) >= max(3, total // 2)
+    if answers.status in ("502", "504"):
+        return answers.count >= 2 and not _is_over(answers, located)
+    return True
+
+
+def _is_over(answers: Answers, located: LocatedTraffic) -> bool:
+    """Whether the failures lie in a row with only successes behind it."""
+    successes = [
+        item
+        for item in located.traffic.answers
+        if (item.method, item.path) == (answers.method, answers.path) and item.status < "400"
+    ]
+    passed = [
+        probe.time for probe in located.traffic.probes if probe.path == answers.path and probe.status < "400"
+    ]
+    last = max((*(item.last for item in successes), *passed), default=0.0)
+    are_among = any(item.first < answers.last and item.last > answers.first for item in successes)
+    return last >= answers.last and not are_among
+
+
+def _said_meanwhile(
+    logs: Logs, time: float, target: Target, config: NginxConfig | NotSeen
+) -> Iterator[Evidence]:
+    """What both error logs said about the time of the newest failure."""
+    nginx = [
+        (path, entry)
+        for path, entry in of_this_site(nginx_entries(logs, ""), config, target)
+        if _is_near(entry, time)
+    ]
+    for path, entry in nginx[-1:]:
+        yield quote(path, entry.text)
+    log = logs.gunicorn_error
+    near = [entry for entry in log.entries if _is_near(entry, time)] if isinstance(log, Log) else []
+    if near and isinstance(log, Log):
+        yield quote(log.path, near[-1].text.partition("\n")[0])
+
+
+def _is_near(entry: LogEntry, time: float) -> bool:
+    return abs(entry.time - time) <= SAME_REQUEST and entry.level in TROUBLE_LEVELS
+
+
+CHECKS = (some_requests, size_limit, header_limit, waiting, failing_share)

@@ -1,0 +1,390 @@
+"""What users' own requests show of nginx, where the doctor's short prediction passes."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ops.diagnosis.checks.log_reading import (
+    TOO_LONG,
+    LocatedEntry,
+    entries_with,
+    nginx_entries,
+    require_nginx_log,
+)
+from ops.diagnosis.checks.nginx_errors import of_this_site
+from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, check, quote
+from ops.facts.base import NotSeen
+from ops.facts.files import AccessStep, Reader
+from ops.facts.logs import Logs
+from ops.facts.nginx import NginxConfig
+from ops.facts.probes import Backend, Exchange, Front, Upstreams
+from ops.facts.target import Target
+from ops.facts.traffic import Answers, RefusedFile
+from ops.interpret.access import SEARCH, WRITE, may
+from ops.interpret.site import find_site
+from ops.interpret.traffic import judged_since, service_traffic, users_traffic
+from ops.text.language import Text
+
+NOT_THERE, DENIED, NOT_PERMITTED, READ_ONLY = 2, 13, 1, 30
+# How far apart nginx's error log and gunicorn's access log may tell of one request, seconds: both write whole seconds.
+SAME_REQUEST = 2.0
+_HUNG_UP = ("(104: Connection reset by peer)", "(32: Broken pipe)")
+_WHILE_SENDING = "while sending request to upstream"
+_WHILE_READING = "while reading response header from upstream"
+_REQUEST = re.compile(r'request: "([A-Z]+) ([^ "?]*)')
+_UPSTREAM = re.compile(r'upstream: "https?://(unix:[^:"]+|\[[^\]"]+\]:\d+|[^/"]+)')
+_CHANGING = ("POST", "PUT", "PATCH", "DELETE")
+# What nginx makes of these by itself, whatever the service answers: a page for them hides nothing.
+_OWN_STATUSES = ("502", "503", "504")
+# [crit] and [alert] lines that say nothing of this host: clients that break off a handshake, and what an old worker
+# notes when it ends after a reload.
+_NOISE = (
+    "SSL_do_handshake() failed",
+    "SSL_read() failed",
+    "SSL_write() failed",
+    "SSL_shutdown() failed",
+    "open socket #",
+)
+# What has a cause of its own, and is judged there by what is so now.
+_JUDGED_ELSEWHERE = (
+    "connect() ",
+    "No space left on device",
+    "Too many open files",
+    "worker_connections are not enough",
+    "bind() to ",
+    "still could not bind()",
+)
+
+
+@check("nginx.files", "NGX040", en="nginx can write its temporary files", zh="nginx 能写临时文件")
+def files(logs: Logs) -> Iterator[Finding]:
+    """NGX040: [crit] open() or mkdir() failed, and the way to the file is still closed to nginx's workers."""
+    unclear: NotSeen | None = None
+    for refused in logs.refused_files:
+        obstacle = _obstacle(refused)
+        if isinstance(obstacle, NotSeen):
+            unclear = obstacle
+        elif obstacle is not None:
+            user = refused.reader.user if refused.reader else "?"
+            count, place, words = refused.count, obstacle.directory, obstacle.words
+            yield Finding(
+                "NGX040",
+                (quote(refused.log, refused.entry.partition("\n")[0]), *obstacle.evidence),
+                {"count": str(count), "path": refused.path, "directory": place, "user": user},
+                summary=Text(
+                    en=f"nginx's workers ({user}) could not use {refused.path}, {count} times: {place} {words.en}.",
+                    zh=f"nginx 的工作进程（用户 {user}）有 {count} 次无法使用 {refused.path}：{place} {words.zh}。",
+                ),
+                verify=f"namei -l {shlex.quote(_directory(refused))}",
+                fix=obstacle.fix,
+            )
+            return
+    if unclear is not None:
+        raise NotJudgedError(unclear)
+
+
+class _Obstacle(NamedTuple):
+    """What keeps nginx from a file: the directory, what is wrong with it, the commands that mend it."""
+
+    directory: str
+    words: Text
+    fix: tuple[str, ...]
+    evidence: tuple[Evidence, ...] = ()
+
+
+def _directory(refused: RefusedFile) -> str:
+    return refused.path.rpartition("/")[0] or "/"
+
+
+def _obstacle(refused: RefusedFile) -> _Obstacle | NotSeen | None:
+    """What stands in the way now; None where nothing does."""
+    directory, reader = _directory(refused), refused.reader
+    place = shlex.quote(directory)
+    if refused.error == READ_ONLY:
+        words = Text(en="lies on a read-only file system", zh="所在的文件系统是只读的")
+        return _Obstacle(directory, words, (f"findmnt -T {place}",))
+    if refused.missing is not None:
+        owner = (f"chown {shlex.quote(reader.user)} {place}",) if reader else ()
+        words = Text(en="is not there", zh="不存在")
+        return _Obstacle(refused.missing, words, (f"mkdir -p {place}", *owner))
+    if refused.error not in (DENIED, NOT_PERMITTED):
+        return None
+    if reader is None:
+        return NotSeen(reason="as whom nginx's workers run: there is none")
+    for step in refused.steps:
+        if not step.is_directory:
+            continue
+        is_last = step.path == directory
+        allowed = may(reader, step, SEARCH | WRITE if is_last else SEARCH)
+        if allowed is None:
+            return NotSeen(reason=f"{step.path} has an access control list (see getfacl)")
+        if not allowed:
+            return _closed(step, reader, is_last=is_last)
+    # Open by now: it was mended; or something else than modes denies it (SELinux, AppArmor, a unit's sandbox).
+    return None if refused.complete else NotSeen(reason=f"the whole way to {directory}", needs_root=True)
+
+
+def _closed(step: AccessStep, reader: Reader, *, is_last: bool) -> _Obstacle:
+    place = shlex.quote(step.path)
+    fix: tuple[str, ...]
+    if is_last:
+        fix = (f"chown {shlex.quote(reader.user)} {place}", f"chmod u+rwx {place}")
+    else:
+        fix = (f"chmod {'u' if reader.uid == step.uid else 'o'}+x {place}",)
+    return _Obstacle(
+        step.path,
+        Text(en="is closed to that user", zh="不允许该用户进入或写入"),
+        fix,
+        (quote(f"stat {step.path}", f"{step.mode:04o}, uid {step.uid}, gid {step.gid}"),),
+    )
+
+
+@check(
+    "nginx.unread_body",
+    "NGX041",
+    en="the service reads requests to their end",
+    zh="后端读完请求体才断开连接",
+)
+def unread_body(logs: Logs, target: Target, nginx_config: NginxConfig | NotSeen) -> Iterator[Finding]:
+    """NGX041: the connection was reset while nginx still sent the request, or before it had read the answer that the
+    service's log says it gave."""
+    require_nginx_log(logs)
+    since = judged_since(logs)
+    entries = [
+        (path, entry)
+        for path, entry in of_this_site(nginx_entries(logs, *_HUNG_UP), nginx_config, target)
+        if entry.time >= since and (_WHILE_SENDING in entry.text or _WHILE_READING in entry.text)
+    ]
+    for path, entry in reversed(entries):
+        request = _REQUEST.search(entry.text)
+        answer = _answer_at(logs, request, entry.time)
+        if answer is None and _WHILE_SENDING not in entry.text:
+            continue  # an idle connection that the service closed just then
+        own = service_traffic(logs)
+        yield Finding(
+            "NGX041",
+            (
+                quote(path, entry.text),
+                *(
+                    quote(own.path, line)
+                    for line in (answer.newest[:1] if answer is not None else ())
+                    if own is not None
+                ),
+            ),
+            {
+                "count": str(len(entries)),
+                "request": f"{request[1]} {request[2]}" if request else "?",
+                "status": answer.status if answer is not None else "?",
+            },
+        )
+        return
+
+
+def _answer_at(logs: Logs, request: re.Match[str] | None, time: float) -> Answers | None:
+    """The refusal (4xx, 5xx) of such a request that the service's log has at about that time."""
+    own = service_traffic(logs)
+    if own is None or request is None:
+        return None
+    return next(
+        (
+            item
+            for item in own.traffic.answers
+            if (item.method, item.path) == (request[1], request[2])
+            and item.status >= "400"
+            and item.first - SAME_REQUEST <= time <= item.last + SAME_REQUEST
+        ),
+        None,
+    )
+
+
+@check(
+    "nginx.header_limit",
+    "NGX042",
+    en="request lines and headers fit nginx's limits",
+    zh="请求行和请求头没有超过 nginx 的上限",
+)
+def header_limit(logs: Logs, front: Front | NotSeen) -> Iterator[Finding]:
+    """NGX042: 414 or 431 that the service did not answer; 400 with nginx's own page for headers that are too large."""
+    own = service_traffic(logs)
+    since = judged_since(logs)
+    if any(entry.time >= since for entry in entries_with(logs.gunicorn_error, *TOO_LONG)):
+        return  # APP022: gunicorn refuses them, and its access log need not have them
+    said = nginx_entries(
+        logs, "client sent too long URI", "client sent too long header line", "too large header"
+    )
+    for located in users_traffic(logs):
+        for answers in located.answers("414", "400", "431", "494"):
+            by_service = sum(item.count for item in (own.answers(answers.status) if own else ()))
+            is_line = answers.status == "414"
+            if by_service or any(address for address in answers.upstreams):
+                continue
+            if answers.status == "400" and not (said or _is_header_page(answers, front)):
+                continue
+            yield Finding(
+                "NGX042",
+                (
+                    *(quote(path, entry.text) for path, entry in said[-1:]),
+                    *(quote(located.path, line) for line in answers.newest[:1]),
+                    quote(located.path, f"{answers.count} x {answers.status}"),
+                ),
+                {"count": str(answers.count), "status": answers.status},
+                summary=_LINE if is_line else None,
+            )
+            return
+
+
+_LINE = Text(
+    en="nginx refused request lines (URLs) longer than a buffer of large_client_header_buffers with 414.",
+    zh="请求行（URL）超过了 large_client_header_buffers 的单个缓冲区，nginx 返回 414。",
+)
+
+
+def _is_header_page(answers: Answers, front: Front | NotSeen) -> bool:
+    """Whether these bodies are as long as nginx's page '400 Request Header Or Cookie Too Large'
+    (ngx_http_special_response.c); its end names the server as the Server header does."""
+    if answers.sent is None or isinstance(front, NotSeen):
+        return False
+    asked = (front.plain, front.health, front.predict)
+    names = {item.header("server") for item in asked if isinstance(item, Exchange)}
+    lengths = {
+        len(
+            "<html>\r\n<head><title>400 Request Header Or Cookie Too Large</title></head>\r\n<body>\r\n"
+            "<center><h1>400 Bad Request</h1></center>\r\n<center>Request Header Or Cookie Too Large</center>\r\n"
+            f"<hr><center>{name}</center>\r\n</body>\r\n</html>\r\n"
+        )
+        for name in (names | {"nginx"}) - {""}
+    }
+    return bool(lengths & {answers.sent.least, answers.sent.median, answers.sent.most})
+
+
+@check(
+    "nginx.dead_server",
+    "NGX043",
+    en="every server of the upstream answers",
+    zh="upstream 里的每台服务器都有应答",
+)
+def dead_server(
+    logs: Logs,
+    nginx_config: NginxConfig,
+    target: Target,
+    upstreams: Upstreams,
+    backend: Backend,
+) -> Iterator[Finding]:
+    """NGX043: one address of several that nginx shares the requests between does not take connections, others do."""
+    site = find_site(nginx_config, target.domain, target.backend)
+    since = judged_since(logs)
+    for passed in site.passes if site else ():
+        answers = {
+            address: backend.health if address == target.backend else upstreams.answers.get(address)
+            for address in passed.addresses
+        }
+        dead = [
+            a for a, x in answers.items() if isinstance(x, Exchange) and x.failure not in (None, "malformed")
+        ]
+        alive = [a for a, x in answers.items() if isinstance(x, Exchange) and x.status is not None]
+        if not dead or not alive:
+            continue
+        address = dead[0]
+        failed = [
+            (path, entry)
+            for path, entry in nginx_entries(logs, address)
+            if entry.time >= since and _names(entry.text, address)
+        ]
+        met = sum(item.count for located in users_traffic(logs)[:1] for item in located.answers("502", "504"))
+        answer = answers[address]
+        detail = (answer.detail or answer.failure or "?") if isinstance(answer, Exchange) else "?"
+        yield Finding(
+            "NGX043",
+            (
+                quote(address, detail),
+                quote(passed.where, f"proxy_pass {passed.written}: {', '.join(passed.addresses)}"),
+                *(quote(path, entry.text) for path, entry in failed[-1:]),
+            ),
+            {"address": address, "alive": ", ".join(alive), "count": str(len(failed)), "met": str(met)},
+            severity="fail" if met else "warn",
+        )
+        return
+
+
+def _names(text: str, address: str) -> bool:
+    match = _UPSTREAM.search(text)
+    return match is not None and match[1] == address
+
+
+@check(
+    "nginx.replaced_errors",
+    "NGX044",
+    en="nginx passes the service's error answers on",
+    zh="nginx 原样转发后端的错误响应",
+)
+def replaced_errors(logs: Logs, nginx_config: NginxConfig, target: Target) -> Iterator[Finding]:
+    """NGX044: proxy_intercept_errors with an error_page for a status that the service answered to a call of its API."""
+    own = service_traffic(logs)
+    site = find_site(nginx_config, target.domain, target.backend)
+    if site is None:
+        return
+    answered = (
+        own.traffic.answers if own else tuple(a for t in users_traffic(logs) for a in t.traffic.answers)
+    )
+    for answers in answered:
+        if answers.status < "400" or answers.status in _OWN_STATUSES or answers.method not in _CHANGING:
+            continue
+        location = site.server.location_for(answers.path)
+        if location is None or location.value("proxy_intercept_errors") != "on":
+            continue
+        page = next((d for d in location.effective("error_page") if answers.status in d.args[:-1]), None)
+        switch = location.effective("proxy_intercept_errors")[-1]
+        if page is None:
+            continue
+        yield Finding(
+            "NGX044",
+            (
+                quote(f"{switch.file}:{switch.line}", "proxy_intercept_errors on;"),
+                quote(f"{page.file}:{page.line}", f"error_page {' '.join(page.args)};"),
+                *((quote(own.path, line) for line in answers.newest[:1]) if own else ()),
+            ),
+            {
+                "status": answers.status,
+                "count": str(answers.count),
+                "path": f"{answers.method} {answers.path}",
+                "where": f"{switch.file}:{switch.line}",
+            },
+        )
+        return
+
+
+@check(
+    "nginx.critical", "NGX045", en="nginx's error log holds no critical line", zh="nginx 错误日志没有严重错误"
+)
+def critical(logs: Logs) -> Iterator[Finding]:
+    """NGX045: [crit] or [alert] lines that no other check judges."""
+    require_nginx_log(logs)
+    refused = {item.entry for item in logs.refused_files}
+    kinds = {(item.path.rpartition("/")[0], item.error) for item in logs.refused_files}
+    since = judged_since(logs)
+    found: list[LocatedEntry] = [
+        (path, entry)
+        for path, entry in nginx_entries(logs, "")
+        if entry.level in ("crit", "alert")
+        # The worker that a signal ended is not among those that answer now.
+        and (entry.time >= since or "exited on signal" in entry.text)
+        and not any(words in entry.text for words in (*_NOISE, *_JUDGED_ELSEWHERE))
+        and entry.text not in refused
+        and not any(
+            f"{directory}/" in entry.text and f"({error}: " in entry.text for directory, error in kinds
+        )
+    ]
+    if not found:
+        return
+    path, newest = found[-1]
+    yield Finding(
+        "NGX045",
+        tuple(quote(where, entry.text) for where, entry in found[-3:]),
+        {"count": str(len(found)), "message": newest.text.partition("\n")[0][:160], "log": path},
+    )
+
+
+CHECKS = (files, unread_body, header_limit, dead_server, replaced_errors, critical)

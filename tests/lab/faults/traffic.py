@@ -1,0 +1,200 @@
+"""What a part of users' requests meets, while the doctor's own short ones pass."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+from tests.lab.client import Answer
+from tests.lab.faults.app import PLAIN_APP
+from tests.lab.faults.case import fault
+from tests.lab.stack import Stack
+from tests.lab.waiting import wait_for
+
+# One kind of input is not handled.
+RAISING_FOR_SOME_APP = PLAIN_APP.replace("import Flask, jsonify", "import Flask, jsonify, request").replace(
+    "return jsonify(result={})",
+    """text = request.get_json()["input_text"]
+    return jsonify(result={"first": {"a": 1}[text[:1]] if text.isascii() else 1})""",
+)
+LIMITED_APP = (
+    PLAIN_APP.replace(
+        "app = Flask(__name__)", 'app = Flask(__name__)\napp.config["MAX_CONTENT_LENGTH"] = 2000'
+    )
+    .replace("import Flask, jsonify", "import Flask, jsonify, request")
+    .replace("return jsonify(result={})", "request.get_data()\n    return jsonify(result={})")
+)
+# The key is asked for before the body is read.
+REFUSING_APP = """
+import json
+
+def app(environ, start_response):
+    length = int(environ.get("CONTENT_LENGTH") or 0)
+    if length > 100_000:
+        start_response("401 Unauthorized", [("Content-Type", "application/json")])
+        return [b'{"error": "a key is required"}']
+    environ["wsgi.input"].read(length)
+    start_response("200 OK", [("Content-Type", "application/json")])
+    return [json.dumps({"status": "ok", "service": "refusing", "result": {}}).encode()]
+"""
+SLOW_FOR_SOME_APP = (
+    PLAIN_APP.replace("import Flask, jsonify", "import Flask, jsonify, request")
+    .replace("from flask", "import time\nfrom flask")
+    .replace(
+        "return jsonify(result={})",
+        """time.sleep(4 if request.get_json()["input_text"] == "long" else 0)
+    return jsonify(result={})""",
+    )
+)
+QUIETLY_FAILING_APP = PLAIN_APP.replace(
+    "return jsonify(result={})",
+    """if request.get_json().get("task_type") != "ner":
+        return jsonify(error="the store is gone"), 500
+    return jsonify(result={})""",
+).replace("import Flask, jsonify", "import Flask, jsonify, request")
+VALIDATING_APP = QUIETLY_FAILING_APP.replace('"the store is gone"), 500', '"no such task"), 400')
+
+
+def predict(stack: Stack, text: str, *, task: str = "ner", timeout: float = 10.0) -> Answer:
+    """A prediction of one's own, by the front door."""
+    body = {"task_type": task, "input_text": text}
+    return stack.request("POST", "/predict", json_body=body, timeout=timeout)
+
+
+@fault("APP020", sees=lambda stack: predict(stack, "b").status == 500, app=RAISING_FOR_SOME_APP)
+def some_input_raises(stack: Stack) -> None:
+    """Chinese texts are answered, and those that begin with an a."""
+    for _ in range(5):
+        stack.predict()
+
+
+@fault("APP021", sees=lambda stack: predict(stack, "北" * 2000).status == 413, app=LIMITED_APP)
+def application_has_a_limit_of_its_own(_stack: Stack) -> None:
+    """MAX_CONTENT_LENGTH below client_max_body_size."""
+
+
+def _needs_root() -> str | None:
+    return None if os.geteuid() == 0 else "nginx's workers are another user only where the stack runs as root"
+
+
+@fault(
+    "NGX040",
+    sees=lambda stack: predict(stack, "北" * 20_000).status == 500,
+    impossible=_needs_root,
+    layout="guide",
+    app=PLAIN_APP,
+)
+def a_directory_above_the_temporary_files_is_closed(stack: Stack) -> None:
+    stack.nginx_dir.chmod(0o700)
+
+
+@fault(
+    "NGX041",
+    sees=lambda stack: stack.request("POST", "/predict", body=b"x" * 9_000_000).status == 502,
+    app=REFUSING_APP,
+    worker_class="gthread",
+    threads=4,
+    site={"max_body": "20m"},
+)
+def service_refuses_before_it_has_read_the_body(_stack: Stack) -> None:
+    """It closes with the rest unread; now and then the reset overtakes the answer."""
+
+
+@fault("NGX042", sees=lambda stack: stack.request(path="/health?" + "q" * 12_000).status == 414)
+def url_is_longer_than_nginx_reads(_stack: Stack) -> None:
+    """Texts in the query."""
+
+
+@fault(
+    "NGX042",
+    sees=lambda stack: stack.request(headers={"Cookie": "session=" + "c" * 12_000}).status == 400,
+    layout="guide",
+)
+def cookie_is_longer_than_nginx_reads(_stack: Stack) -> None:
+    """A session in a cookie."""
+
+
+@fault(
+    "APP022",
+    sees=lambda stack: (stack.request(path="/health?" + "q" * 5_000).status or 0) in (400, 414),
+    app=PLAIN_APP,
+)
+def url_is_longer_than_gunicorn_reads(_stack: Stack) -> None:
+    """limit_request_line is 4094, below nginx's 8 KB."""
+
+
+@fault(
+    "APP022",
+    sees=lambda stack: (stack.request(headers={"X-Token": "t" * 3_000}).status or 0) in (400, 431),
+    app=PLAIN_APP,
+    gunicorn_extra="limit_request_field_size = 1000",
+)
+def header_is_longer_than_gunicorn_reads(_stack: Stack) -> None:
+    """A token in a header."""
+
+
+@fault(
+    "APP023",
+    severity="fail",
+    sees=lambda stack: '" 499 ' in stack.nginx_access_log.read_text(),
+    app=SLOW_FOR_SOME_APP,
+    worker_class="gthread",
+    threads=8,
+)
+def clients_give_up(stack: Stack) -> None:
+    """Their time-out is shorter than long texts take."""
+    clients = [
+        threading.Thread(target=predict, args=(stack, "long"), kwargs={"timeout": 1.2}) for _ in range(4)
+    ]
+    for client in clients:
+        client.start()
+    for client in clients:
+        client.join()
+
+
+@fault(
+    "NGX043",
+    severity="warn",
+    sees=lambda stack: "Connection refused" in stack.nginx_error_log.read_text(),
+    layout="guide",
+)
+def one_server_of_two_is_dead(stack: Stack) -> None:
+    """nginx takes the other, at the cost of an attempt."""
+    dead = f"{stack.address}:{stack.free_port()}"
+    stack.edit(stack.site_file, f"server {stack.bind};", f"server {stack.bind};\n    server {dead};")
+    for _ in range(4):
+        stack.predict()
+
+
+@fault(
+    "NGX044",
+    severity="warn",
+    sees=lambda stack: predict(stack, "x", task="none").content_type == "text/html",
+    app=VALIDATING_APP,
+    layout="guide",
+)
+def error_answers_are_replaced_by_a_page(stack: Stack) -> None:
+    stack.edit(
+        stack.site_file,
+        "proxy_http_version 1.1;",
+        "proxy_http_version 1.1;\n        proxy_intercept_errors on;\n        error_page 400 404 500 /50x.html;",
+    )
+
+
+@fault(
+    "APP024",
+    severity="warn",
+    sees=lambda stack: predict(stack, "x", task="other").status == 500,
+    app=QUIETLY_FAILING_APP,
+)
+def some_requests_fail_without_a_word(stack: Stack) -> None:
+    for _ in range(3):
+        stack.predict()
+
+
+@fault("NGX045", severity="warn", sees=lambda stack: "[alert]" in stack.nginx_main_error_log.read_text())
+def a_worker_of_nginx_crashes(stack: Stack) -> None:
+    (worker,) = stack.nginx_workers
+    worker.send_signal(signal.SIGSEGV)
+    wait_for(lambda: stack.predict().status == 200, "nginx to serve with another worker")
