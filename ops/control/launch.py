@@ -114,7 +114,7 @@ def read_launch(pid: int) -> Launch | None:
     """Read how process ``pid`` was started; None if that may not be read, or the process has overwritten it.
 
     The environment is the process's own memory: its word counts for its own user and no other. Reading it may block
-    for ever (`ops/supervision/time_limit.py`)."""
+    for ever (`ops/files/time_limit.py`)."""
     status = process_status(pid)
     if status is None or status.is_nested or status.has_other_root or status.is_setuid:
         return None

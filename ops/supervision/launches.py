@@ -12,13 +12,13 @@ import msgspec
 
 from ops.control import launch
 from ops.control.launch import Launch, Remembered
+from ops.files.time_limit import BlockedError, within
 from ops.interpret.process_ref import ProcessRef
 from ops.supervision.alerts import WatchdogJournal
 from ops.supervision.health.assessment import ALIVE, Assessment
 from ops.supervision.observation import Observation
 from ops.supervision.state import WatchdogState
 from ops.supervision.state_store import boot_id
-from ops.supervision.time_limit import BlockedError, within
 from ops.text.sanitize import safe_line
 
 READ_SECONDS = 2.0

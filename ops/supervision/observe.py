@@ -26,6 +26,7 @@ from ops.facts.base import NotSeen
 from ops.facts.host import Process, Processes
 from ops.facts.probes import Exchange
 from ops.files.ownership import ROOT
+from ops.files.time_limit import BlockedError, within
 from ops.interpret import gunicorn as gunicorn_topology
 from ops.interpret.address import dialled, is_wildcard, join_host, same_address, split_address
 from ops.interpret.authority import may_name, speaks_for
@@ -36,7 +37,6 @@ from ops.supervision import resources
 from ops.supervision.observation import Holder, Observation, ProcessState, Worker
 from ops.supervision.state import Subject, WatchdogState
 from ops.supervision.state_store import clocks
-from ops.supervision.time_limit import BlockedError, within
 from ops.text.sanitize import safe_line
 
 # Where gunicorn looks by itself (gunicorn: settings, config).

@@ -17,6 +17,7 @@ from ops.collect.process.process_status import container_of, process_status, sys
 from ops.collect.process.start_time import start_ticks
 from ops.facts.host import Listener, Process, Processes
 from ops.files.nofollow import trusted_users
+from ops.files.time_limit import AbandonedReads
 from ops.interpret.address import join_address
 from ops.text.sanitize import safe_line, safe_words, without_controls
 
@@ -29,6 +30,7 @@ MAX_PRIVATE = 200
 # How long one process may take to be read, seconds, and how many may take longer before the rest is left.
 READ_SECONDS = 0.5
 MAX_UNREAD = 4
+_abandoned = AbandonedReads()
 
 
 def processes() -> Processes:
@@ -85,15 +87,19 @@ def read_each(
 ) -> tuple[tuple[Process, ...], tuple[int, ...]]:
     """At most ``limit`` processes that ``read`` takes, and the pids of which reading did not end.
 
-    A command line is its process's own memory: where that lies on a file system that does not answer, a user's own
-    (FUSE) included, whoever reads it waits for ever (state D). One thread reads until it is held up, then the next."""
+    One thread reads until it is held up by a process that cannot be read to its end (`ops/files/time_limit.py`), then
+    another goes on. A process that still holds up an earlier thread of ours is not tried again."""
+    blocked = _abandoned.keys()
+    unread = [pid for pid in pids if pid in blocked]
+    left = deque(pid for pid in pids if pid not in blocked)
     found: list[Process] = []
-    unread: list[int] = []
-    left = deque(pids)
-    while left and len(found) < limit and len(unread) < MAX_UNREAD:
+    held_up = 0
+    while left and len(found) < limit and held_up < MAX_UNREAD:
         reader = _ProcessReader(left, read, found, limit)
-        if (held_up := reader.wait()) is not None:
-            unread.append(held_up)
+        if (pid := reader.wait()) is not None:
+            held_up += 1
+            unread.append(pid)
+            _abandoned.add(pid, reader.thread)
     return tuple(found[:limit]), tuple(unread)
 
 
@@ -108,8 +114,8 @@ class _ProcessReader:
         self._given_up = False
         self._current: int | None = None
         self._since = time.monotonic()
-        self._thread = threading.Thread(target=self._run, name="processes", daemon=True)
-        self._thread.start()
+        self.thread = threading.Thread(target=self._run, name="processes", daemon=True)
+        self.thread.start()
 
     def _run(self) -> None:
         while self._left and len(self._found) < self._limit:
@@ -128,9 +134,9 @@ class _ProcessReader:
     def wait(self) -> int | None:
         """None once all is read; else the pid at which it was given up."""
         while True:
-            self._thread.join(READ_SECONDS / 5)
+            self.thread.join(READ_SECONDS / 5)
             with self._lock:
-                if not self._thread.is_alive():
+                if not self.thread.is_alive():
                     return None
                 if time.monotonic() - self._since > READ_SECONDS:
                     self._given_up = True

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from ops.files import time_limit
+from ops.files.time_limit import MAX_ABANDONED, BlockedError, within
 from ops.settings import Settings
-from ops.supervision import observe, time_limit
+from ops.supervision import observe
 from ops.supervision.state import WatchdogState
-from ops.supervision.time_limit import MAX_STUCK, BlockedError, within
 
 
 @pytest.fixture
@@ -19,8 +20,7 @@ def never() -> Iterator[threading.Event]:
     event = threading.Event()
     yield event
     event.set()
-    for thread in time_limit._stuck:
-        thread.join(10)
+    time_limit._abandoned.join(10)
 
 
 def test_what_ends_in_time_is_returned_or_raised() -> None:
@@ -36,10 +36,10 @@ def test_what_never_ends_is_given_up_and_not_begun_for_ever(never: threading.Eve
         begun.append(1)
         never.wait()
 
-    for _ in range(MAX_STUCK + 3):
+    for _ in range(MAX_ABANDONED + 3):
         with pytest.raises(BlockedError):
             within(0.01, read)
-    assert len(begun) == MAX_STUCK
+    assert len(begun) == MAX_ABANDONED
 
 
 def test_a_table_of_processes_that_cannot_be_read_is_the_watchdogs_own_trouble(
