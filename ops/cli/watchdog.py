@@ -229,9 +229,9 @@ def forget(config: str | None, form: str, language: Language) -> None:
 @report_format_option
 @language_option
 def status(config: str | None, form: str, language: Language) -> None:
-    """What the watchdog observed and did last, and whether it has given up for now. 守护状态。
+    """What the watchdog observed and did last, and whether it is suspended. 守护状态。
 
-    Exit code: 0 ok, 1 saturated, booting, paused or given up for now, 2 failing, 3 never looked or cannot tell.
+    Exit code: 0 ok, 1 saturated, booting, paused or suspended, 2 failing, 3 not checked yet or cannot tell.
 
     \b
     Example:

@@ -27,8 +27,8 @@ STATUS_OF_EXIT: dict[int, Status] = {0: "ok", 1: "warn", 2: "fail", 3: "unknown"
 
 _UNKNOWN = (ServiceState.UNDETERMINED, ServiceState.NOT_OBSERVED)
 _RUNNING = (
-    Text(en="a watchdog runs", zh="守护进程正在运行"),
-    Text(en="none runs just now", zh="当前没有守护进程"),
+    Text(en="a watchdog is running", zh="watchdog 正在运行"),
+    Text(en="no watchdog is running", zh="当前没有 watchdog 在运行"),
 )
 
 
@@ -196,7 +196,7 @@ def _texts(status: WatchdogStatus) -> list[Text]:
     if state.clocks is not None:
         ago = age(max(0.0, status.now - state.clocks.wall))
         run = _RUNNING[0 if status.running else 1]
-        line(f"last round: {ago} ago; {run.en}", f"上次检查：{ago} 前；{run.zh}")
+        line(f"last cycle: {ago} ago; {run.en}", f"上次检查：{ago} 前；{run.zh}")
     if status.pause:
         left = age(max(0.0, status.pause.until - status.now))
         line(f"paused for another {left}", f"暂停中，还剩 {left}")
@@ -210,7 +210,7 @@ def _texts(status: WatchdogStatus) -> list[Text]:
             line(f"evidence: {state.trouble.evidence}", f"证据：{state.trouble.evidence}")
     if state.suspended:
         line(
-            "holding: the budget is spent, or a restart does not help (OPS007)",
+            "suspended: the budget is spent, or a restart does not help (OPS007)",
             "已停手：额度用完或重启无效（OPS007）",
         )
     for action in state.actions[-5:]:

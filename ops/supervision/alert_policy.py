@@ -103,7 +103,7 @@ class AlertPolicy:
         self.notifier.notify(
             "watchdog-state",
             "page",
-            Text(en="the watchdog's state file was torn", zh="守护程序的状态文件损坏"),
+            Text(en="the watchdog's state file was torn", zh="watchdog 的状态文件损坏"),
             Text(
                 en=f"it was set aside as {aside}; budgets begin anew",
                 zh=f"已移存为 {aside}；动作额度重新计算",

@@ -28,10 +28,10 @@ from ops.supervision.state import ActionKind, ActionOutcome, WatchdogState
 from ops.supervision.state_store import StateStore, clocks
 from ops.supervision.state_update import with_observation
 
-# Two dumps some seconds apart prove a worker stuck; the first observation only begins to measure its CPU time.
+# Two dumps some seconds apart prove that a worker is stuck; the first observation only begins to measure its CPU time.
 CYCLES = 5
 ENDS_WITHIN = 10.0
-# Conditions that another cycle does not turn into a proof.
+# Conditions that another cycle does not turn into a stuck.
 _NOT_STUCK = (WorkerCondition.IDLE, WorkerCondition.BUSY)
 
 
@@ -49,7 +49,7 @@ class EndedWorker:
 
 
 @dataclass(frozen=True)
-class _Proof:
+class _StuckWorker:
     worker: WorkerAssessment
     master: ProcessRef
     assessment: Assessment
@@ -66,13 +66,13 @@ def end_stuck_worker(
     rules = rules_from(settings)
     state_store = StateStore(Path(settings.watchdog.state_file))
     evidence = EvidenceCapture(settings, settings_path, rules)
-    proof = _prove(settings, evidence, state_store.load(clocks()), pid, on_wait)
-    if proof is None:
+    stuck = _prove(settings, evidence, state_store.load(clocks()), pid, on_wait)
+    if stuck is None:
         return None
-    observation, process = proof.observation, proof.worker.process
-    step = Step(ActionKind.KILL_WORKER, proof.worker)
-    state = with_begun_action(step, proof.assessment, proof.state, rules, observation.clocks, jitter=0.0)
-    evidence.open(proof.assessment, observation, state)
+    observation, process = stuck.observation, stuck.worker.process
+    step = Step(ActionKind.KILL_WORKER, stuck.worker)
+    state = with_begun_action(step, stuck.assessment, stuck.state, rules, observation.clocks, jitter=0.0)
+    evidence.open(stuck.assessment, observation, state)
     evidence.complete(observation, state, patient=False)
     state_store.save(state)
     outcome = ActionOutcome.FAILED
@@ -86,7 +86,7 @@ def end_stuck_worker(
     finally:
         state_store.save(with_outcome(state, outcome))
     workers = frozenset(worker.pid for worker in observation.workers)
-    return EndedWorker(proof.worker, survived, proof.master, workers, evidence.path)
+    return EndedWorker(stuck.worker, survived, stuck.master, workers, evidence.path)
 
 
 def _prove(
@@ -95,7 +95,7 @@ def _prove(
     state: WatchdogState,
     pid: int,
     on_wait: Callable[[], None],
-) -> _Proof | None:
+) -> _StuckWorker | None:
     """Observe and assess as the watchdog does, until worker ``pid`` is proven stuck or not; None if it is not."""
     for _ in range(CYCLES):
         observed = observe.observe(settings, state)
@@ -108,7 +108,7 @@ def _prove(
             return None
         if worker.is_stuck:
             started_by = ProcessRef(master.pid, master.start_ticks)
-            return _Proof(worker, started_by, assessment, observation, state)
+            return _StuckWorker(worker, started_by, assessment, observation, state)
         on_wait()
         time.sleep(evidence.rules.dump_gap)
     return None

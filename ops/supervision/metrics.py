@@ -19,7 +19,7 @@ MODE = 0o644
 
 
 def exposition(state: WatchdogState, *, paused: bool) -> str:
-    """The Prometheus text of ``memory`` (Prometheus, exposition formats, text-based)."""
+    """``state`` in Prometheus's text format (Prometheus, exposition formats, text-based)."""
     up = int(state.service_state in _UP)
     lines: list[str] = []
 
@@ -30,7 +30,7 @@ def exposition(state: WatchdogState, *, paused: bool) -> str:
             lines.extend([f"# HELP {full} {help_text}", f"# TYPE {full} {kind}"])
             lines.extend(f"{full}{labels} {value:.10g}" for labels, value in present)
 
-    metric("up", "gauge", "Whether the service was alive when last looked at.", ("", up))
+    metric("up", "gauge", "Whether the service was alive when last observed.", ("", up))
     metric(
         "judged",
         "gauge",
@@ -71,5 +71,5 @@ def exposition(state: WatchdogState, *, paused: bool) -> str:
 
 
 def write(path: Path, state: WatchdogState, *, paused: bool) -> None:
-    """Replace the textfile. Raises OSError where it cannot be written."""
+    """Replace the textfile. Raises OSError if it cannot be written."""
     write_atomically(path, exposition(state, paused=paused).encode(), MODE)

@@ -11,6 +11,7 @@ import msgspec
 from ops.facts.base import Facts, NotSeen
 from ops.facts.gunicorn import ProgressRecord
 from ops.facts.probes import Exchange
+from ops.text.language import Text
 
 STOPPED = ("stopped",)
 TRACED = ("tracing-stop",)
@@ -85,5 +86,5 @@ class Observation(Facts, frozen=True):
     control_answers: bool | None = None
     holders: tuple[Holder, ...] | NotSeen = ()
     access_log_size: int | None = None
-    own_trouble: str | None = None
+    own_trouble: Text | None = None
     room: Room | None = None

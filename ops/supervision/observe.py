@@ -37,6 +37,7 @@ from ops.supervision import resources
 from ops.supervision.observation import Holder, Observation, ProcessState, Worker
 from ops.supervision.state import Subject, WatchdogState
 from ops.supervision.state_store import clocks
+from ops.text.language import Text
 from ops.text.sanitize import safe_line
 
 # Where gunicorn looks by itself (gunicorn: settings, config).
@@ -82,12 +83,18 @@ def observe(settings: Settings, state: WatchdogState) -> ObservedService:
     except OSError as error:
         if error.errno not in _OWN_TROUBLE:
             raise
-        why = safe_line(f"the watchdog has no resources left: {error.strerror}")
+        why = Text(
+            en=safe_line(f"the watchdog has no resources left: {error.strerror}"),
+            zh=safe_line(f"watchdog 的系统资源已耗尽：{error.strerror}"),
+        )
     except MemoryError:
-        why = "the watchdog has no memory left"
+        why = Text(en="the watchdog has no memory left", zh="watchdog 的内存已耗尽")
     except BlockedError as error:
-        why = f"a process of this machine cannot be looked at, which keeps its memory locked: {error}"
-    unseen = NotSeen(reason=why)
+        why = Text(
+            en=f"a process of this machine cannot be looked at, which keeps its memory locked: {error}",
+            zh=f"本机有进程无法读取（其内存被锁住）：{error}",
+        )
+    unseen = NotSeen(reason=why.en)
     observation = Observation(
         clocks=clocks(),
         backend=state.subject.backend,

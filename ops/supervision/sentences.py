@@ -17,7 +17,7 @@ FAULTS: dict[Fault, Text] = {
     Fault.WORKER_PARTIALLY_STUCK: Text(
         en="some threads of a worker are stuck", zh="有工作进程的部分线程卡住"
     ),
-    Fault.WORKER_LEAKING: Text(en="a worker eats up the memory", zh="有工作进程即将耗尽内存"),
+    Fault.WORKER_LEAKING: Text(en="a worker leaks memory", zh="有工作进程内存泄漏，即将耗尽内存"),
     Fault.WORKER_SUSPECT: Text(en="a worker may be stuck", zh="有工作进程可能卡住"),
     Fault.OVERLOAD: Text(
         en="nothing completes: overload, or all workers stuck", zh="没有请求完成：过载或全部卡住"
@@ -33,7 +33,7 @@ FAULTS: dict[Fault, Text] = {
     ),
     Fault.SATURATED: Text(en="the service is saturated", zh="服务已饱和"),
     Fault.BOOTING: Text(en="the service is booting", zh="服务正在启动"),
-    Fault.OWN_TROUBLE: Text(en="the watchdog could not judge", zh="守护程序无法判断"),
+    Fault.OWN_TROUBLE: Text(en="the watchdog could not judge", zh="watchdog 无法判断"),
     Fault.DEBUGGED: Text(en="a debugger holds the service", zh="调试器正跟踪服务进程"),
 }
 
@@ -53,5 +53,5 @@ STATES: dict[ServiceState, Text] = {
     ServiceState.FAILING: Text(en="failing", zh="故障"),
     ServiceState.PORT_CONFLICT: Text(en="port taken", zh="端口被占用"),
     ServiceState.UNDETERMINED: Text(en="could not judge", zh="无法判断"),
-    ServiceState.NOT_OBSERVED: Text(en="never looked", zh="尚未检查"),
+    ServiceState.NOT_OBSERVED: Text(en="not checked yet", zh="尚未检查"),
 }

@@ -12,12 +12,13 @@ from ops.interpret.process_ref import ProcessRef
 from ops.supervision.observation import Observation, Worker
 from ops.supervision.rules import GROWTH_BYTES, Rules
 from ops.supervision.state import Subject, WatchdogState, WorkerState
+from ops.text.language import Text
 
 if TYPE_CHECKING:
     from ops.supervision.stacks import Stacks
 
 
-def own_trouble(observation: Observation, state: WatchdogState, *, expected_gap: float | None) -> str | None:
+def own_trouble(observation: Observation, state: WatchdogState, *, expected_gap: float | None) -> Text | None:
     """Why this cycle cannot be assessed: the clock was set, the machine slept, or the watchdog itself was held up.
 
     ``expected_gap``: seconds from the last cycle to this one as the loop planned it, None between separate runs."""
@@ -29,13 +30,16 @@ def own_trouble(observation: Observation, state: WatchdogState, *, expected_gap:
     elapsed = now.boottime - before.boottime
     slept = (now.boottime - now.monotonic) - (before.boottime - before.monotonic)
     if slept > 2.0:
-        return f"the machine slept for {slept:.0f} s"
+        return Text(en=f"the machine slept for {slept:.0f} s", zh=f"机器休眠了 {slept:.0f} 秒")
     jumped = (now.wall - now.boottime) - (before.wall - before.boottime)
     # A clock that is being slewed drifts by up to 500 ppm (adjtimex(2)); that is no jump.
     if abs(jumped) > 2.0 + 0.001 * elapsed:
-        return f"the clock was set by {jumped:+.0f} s"
+        return Text(en=f"the clock was set by {jumped:+.0f} s", zh=f"系统时钟被调整了 {jumped:+.0f} 秒")
     if expected_gap is not None and elapsed > 3 * expected_gap + 10.0:
-        return f"the watchdog itself was held up for {elapsed:.0f} s"
+        return Text(
+            en=f"the watchdog itself was held up for {elapsed:.0f} s",
+            zh=f"watchdog 自身停顿了 {elapsed:.0f} 秒",
+        )
     return None
 
 

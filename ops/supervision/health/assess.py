@@ -28,8 +28,7 @@ def assess(observation: Observation, state: WatchdogState, rules: Rules) -> Asse
 
 def _by_processes(observation: Observation, state: WatchdogState, rules: Rules) -> Assessment:
     if observation.own_trouble is not None:
-        why = observation.own_trouble
-        return Assessment(ServiceState.UNDETERMINED, Fault.OWN_TROUBLE, Text(en=why, zh=why))
+        return Assessment(ServiceState.UNDETERMINED, Fault.OWN_TROUBLE, observation.own_trouble)
     if observation.master is None:
         return assess_without_master(observation, state, rules)
     by_master = assess_master(observation.master, state, rules)

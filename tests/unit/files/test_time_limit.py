@@ -49,4 +49,4 @@ def test_a_table_of_processes_that_cannot_be_read_is_the_watchdogs_own_trouble(
     monkeypatch.setattr("ops.collect.process.processes.processes", never.wait)
     observation = observe.observe(Settings(), WatchdogState()).observation
     assert observation.own_trouble is not None
-    assert "cannot be looked at" in observation.own_trouble
+    assert "cannot be looked at" in observation.own_trouble.en

@@ -15,6 +15,7 @@ from ops.supervision.health.assessment import Assessment
 from ops.supervision.observation import Clocks, Holder, Observation, ProcessState
 from ops.supervision.state import WatchdogState, WorkerState
 from ops.supervision.state_update import own_trouble, with_dump, with_observation, without_dumps
+from ops.text.language import Text
 from tests.unit.supervision.made_observation import (
     BOOT,
     RULES,
@@ -29,6 +30,7 @@ from tests.unit.supervision.made_observation import (
 
 TIMEOUT = exchange(failure="timeout")
 REFUSED = exchange(failure="refused")
+NO_DESCRIPTORS = Text(en="no descriptors", zh="没有描述符")
 
 
 def assessed(observation: Observation, state: WatchdogState | None = None) -> Assessment:
@@ -235,14 +237,20 @@ def after(seconds: float, *, wall: float = 0.0, slept: float = 0.0) -> Observati
 def test_own_trouble() -> None:
     assert own_trouble(after(15), made_state(), expected_gap=15) is None
     assert own_trouble(after(86400, wall=20), made_state(), expected_gap=None) is None, "slewed, not set"
-    assert "clock" in (own_trouble(after(15, wall=3600), made_state(), expected_gap=15) or "")
-    assert "clock" in (own_trouble(after(15, wall=-60), made_state(), expected_gap=15) or "")
-    assert "slept" in (own_trouble(after(900, slept=880), made_state(), expected_gap=15) or "")
-    assert "held up" in (own_trouble(after(300), made_state(), expected_gap=15) or "")
+    for observation, en, zh in (
+        (after(15, wall=3600), "clock", "时钟"),
+        (after(15, wall=-60), "clock", "时钟"),
+        (after(900, slept=880), "slept", "休眠"),
+        (after(300), "held up", "停顿"),
+    ):
+        trouble = own_trouble(observation, made_state(), expected_gap=15)
+        assert trouble is not None
+        assert en in trouble.en
+        assert zh in trouble.zh
     assert own_trouble(after(300), made_state(), expected_gap=None) is None
     assert (
-        own_trouble(made_observation(own_trouble="no descriptors"), made_state(), expected_gap=15)
-        == "no descriptors"
+        own_trouble(made_observation(own_trouble=NO_DESCRIPTORS), made_state(), expected_gap=15)
+        == NO_DESCRIPTORS
     )
 
 
@@ -253,7 +261,7 @@ def test_after_a_clock_jump_ages_count_anew(jump: float) -> None:
         worker(101, record(101, ages=(5.0,), silent=5.0)),
         clocks=Clocks(wall=WALL + jump, monotonic=BOOT, boottime=BOOT),
     )
-    undetermined = msgspec.structs.replace(jumped, own_trouble="the clock was set")
+    undetermined = msgspec.structs.replace(jumped, own_trouble=Text(en="the clock was set", zh="时钟被调整"))
     known = with_observation(undetermined, made_state(101), RULES)
     assert assess(jumped, known, RULES).workers[0].condition == "busy"
     later = msgspec.structs.replace(
