@@ -371,7 +371,7 @@ def _probe(
     after = watch.until_answered(
         [answers[name] for name in ("front", "backend", "upstreams")], answers["backend"], deadline
     )
-    places = _log_places(around, target)
+    places = _log_places(settings, around, target)
     tasks["logs"] = Task("logs", lambda: service_logs.read_logs(target, since, time.time(), places))
     tasks["kernel"] = Task("kernel log", lambda: kernel.kernel_log(target, since))
     results: dict[str, Any] = {name: task.wait(deadline + RESERVE / 2) for name, task in tasks.items()}
@@ -381,19 +381,16 @@ def _probe(
     return results
 
 
-def _log_places(around: Surroundings, target: Target) -> LogPlaces:
-    from ops.collect.logs.service_logs import LogPlaces
-    from ops.interpret.traffic import answering_since, gunicorn_access_log, nginx_access_logs
+def _log_places(settings: Settings, around: Surroundings, target: Target) -> LogPlaces:
+    from ops.collect.logs.places import log_places
 
-    processes = around.processes if isinstance(around.processes, Processes) else None
-    master = gunicorn_topology.process_of(processes, target.gunicorn_master) if processes else None
-    nginx, more = nginx_access_logs(around.config, target)
-    return LogPlaces(
-        nginx=nginx,
-        nginx_more=more,
-        gunicorn=gunicorn_access_log(target, master, around.gunicorn.config),
-        answering_since=answering_since(target, around.processes, _read_pidfile(target.nginx_pidfile)),
-        nginx_workers=tuple(worker.pid for worker in _nginx_processes(target, around.processes)),
+    return log_places(
+        target,
+        around.processes,
+        around.config,
+        around.gunicorn.config,
+        _read_pidfile(target.nginx_pidfile),
+        settings.gunicorn.unit or None,
     )
 
 

@@ -19,6 +19,7 @@ from ops.facts.traffic import Answers, Traffic
 from ops.interpret import gunicorn as gunicorn_topology
 from ops.interpret import nginx as nginx_topology
 from ops.interpret.log_format import COMBINED, GUNICORN_DEFAULT
+from ops.interpret.log_place import LogPlace
 from ops.interpret.site import find_site
 
 MAX_PATH_CHARS = 120
@@ -28,13 +29,15 @@ _IDENTIFIER = re.compile(r"\d+|(?=[^/]*\d)[0-9a-fA-F-]{8,}|[\w~.=-]{33,}")
 
 class AccessLogSource(msgspec.Struct, frozen=True):
     """One file that requests are logged to, and how. ``written`` is None where the format is not known; ``escape``:
-    nginx's; ``is_shared``: another service's requests stand there too; ``is_conditional``: not every request does."""
+    nginx's; ``is_shared``: another service's requests stand there too; ``is_conditional``: not every request does;
+    ``place``: where they go instead of a file of their own, among other lines."""
 
     path: str
     written: str | None = None
     escape: str = "default"
     is_shared: bool = False
     is_conditional: bool = False
+    place: LogPlace | None = None
 
 
 def nginx_access_logs(
@@ -62,13 +65,17 @@ def _source(config: NginxConfig, directive: Directive, shared: frozenset[str]) -
     if not directive.args or not nginx_topology.is_file_log(directive.args[0]):
         return None
     path = nginx_topology.log_path(config, directive)
+    return msgspec.structs.replace(access_log_source(config, directive), path=path, is_shared=path in shared)
+
+
+def access_log_source(config: NginxConfig, directive: Directive) -> AccessLogSource:
+    """What one access_log directive says, wherever it leads."""
     options = [word for word in directive.args[1:] if "=" not in word and word != "gzip"]
     written, escape = _log_format(config, options[0] if options else "combined")
     return AccessLogSource(
-        path=path,
+        path=directive.args[0],
         written=written,
         escape=escape,
-        is_shared=path in shared,
         is_conditional=any(word.startswith("if=") for word in directive.args),
     )
 

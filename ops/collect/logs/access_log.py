@@ -7,7 +7,7 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 
 from ops.collect.logs.line import DISORDER, OWN_AGENT, Request, request_line
-from ops.collect.logs.tail import LogTail
+from ops.collect.logs.lines import LogLines
 from ops.facts.base import NotSeen
 from ops.facts.logs import AccessLog
 from ops.facts.traffic import Answers, Attempts, LoggedRequest, Spread, Traffic
@@ -200,7 +200,7 @@ def _spread(values: list[float]) -> Spread | None:
 
 
 def count_requests(
-    tail: LogTail,
+    tail: LogLines,
     source: AccessLogSource,
     since: float,
     counted_since: float,
@@ -224,7 +224,8 @@ def count_requests(
     for raw in tail.lines():
         has_lines = has_lines or bool(raw.strip())
         request = request_line(raw, compiled)
-        if request is None:
+        # Among the lines of another log, what has no status is no request.
+        if request is None or (source.place is not None and not request.status):
             continue
         has_times = True
         if request.time < since - DISORDER:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from ops.interpret.log_format import LogFormat
 
@@ -121,6 +122,14 @@ def _json_time(value: object, newest: float) -> float | None:
     return stamp_time(tuple(map(int, found.groups()[:6])), found[7], newest) if found else None
 
 
+Program = Literal["nginx", "gunicorn"]
+# How a program's error log is read.
+READERS: dict[Program, Callable[[bytes, float], LogLine | None]] = {
+    "nginx": nginx_line,
+    "gunicorn": gunicorn_line,
+}
+
+
 # --- access logs ---
 
 _MONTHS = {
@@ -212,6 +221,14 @@ def request_line(line: bytes, log_format: LogFormat | None) -> Request | None:
         None if took is None else took / log_format.divisor,
         *others,
     )
+
+
+_ASKED = re.compile(rb"\"[A-Z]{2,20} \S{1,8000} HTTP/[\d.]+\\?\"[^\"]{0,40}\b\d{3}\b")
+
+
+def is_request(line: bytes) -> bool:
+    """Whether a line is one of an access log: some programs write both logs to one place."""
+    return _ASKED.search(line) is not None
 
 
 _REQUEST = re.compile(rb"\"([A-Z][A-Z_-]{1,20}) (\S{1,8000})(?: HTTP/[\d.]+)?\"(?: \d{3} (\d+)\b)?")

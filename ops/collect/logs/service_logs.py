@@ -5,25 +5,24 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter, deque
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
 from ops.collect.logs.access_log import count_requests
-from ops.collect.logs.line import DISORDER, LogLine, gunicorn_line, nginx_line
+from ops.collect.logs.journal import JournalError
+from ops.collect.logs.line import DISORDER, READERS, LogLine, Program, is_request
+from ops.collect.logs.lines import LogLines, log_lines
 from ops.collect.logs.refused_files import refused_files
-from ops.collect.logs.tail import LogTail
 from ops.facts.base import NotSeen
 from ops.facts.logs import AccessLog, Log, LogEntry, Logs
 from ops.facts.target import Target
 from ops.files.bounded_read import UntrustedFileError
+from ops.interpret.log_place import LogPlace
 from ops.interpret.target import log_namer
 from ops.interpret.traffic import AccessLogSource
 from ops.text.sanitize import HIDDEN, safe_line, safe_text, without_controls, without_secrets
 
-# Read from the end, of the current file and the rotated one together.
-MAX_BYTES = 4 << 20
 MAX_LOGS = 16
 # Access logs of the site's locations, beside its own.
 MAX_MORE_LOGS = 4
@@ -46,61 +45,59 @@ _ELSEWHERE = {
 
 
 class LogPlaces(msgspec.Struct, frozen=True):
-    """Where requests are logged, and how: nginx's log of the site, those of its locations, gunicorn's.
-    ``answering_since``: since when those answer that answer now (`answering_since`); ``nginx_workers``: their pids."""
+    """Where the service's lines go, and how requests are written: nginx's log of the site, those of its locations,
+    gunicorn's. ``nginx_streams``: error logs of nginx that are no files of their own; ``gunicorn_error``: where
+    gunicorn's goes if that is none; ``answering_since``: since when those answer that answer now (`answering_since`);
+    ``nginx_workers``: their pids."""
 
-    nginx: AccessLogSource | None = None
+    nginx: AccessLogSource | NotSeen | None = None
     nginx_more: tuple[AccessLogSource, ...] = ()
-    gunicorn: AccessLogSource | None = None
+    nginx_streams: tuple[LogPlace | NotSeen, ...] = ()
+    gunicorn: AccessLogSource | NotSeen | None = None
+    gunicorn_error: LogPlace | NotSeen | None = None
     answering_since: float = 0.0
     nginx_workers: tuple[int, ...] = ()
 
 
 def read_logs(target: Target, since: float, now: float, places: LogPlaces | None = None) -> Logs:
-    """The target's logs from ``since`` to ``now`` (Unix seconds). ``places``: what the configurations say of the access
-    logs; without them their formats are not known."""
+    """The target's logs from ``since`` to ``now`` (Unix seconds). ``places``: what the configurations say of the logs;
+    without them the formats of access logs are not known."""
     if places is None:
         named = (target.nginx_access_log, target.gunicorn_access_log)
         nginx, gunicorn = (AccessLogSource(path) if path else None for path in named)
         places = LogPlaces(nginx=nginx, gunicorn=gunicorn)
     counted, path = places.answering_since, target.predict_path
     nginx_errors = {
-        safe_line(log, 1000): _error_log(log, since, now, nginx_line)
+        safe_line(log, 1000): _error_log(LogPlace("file", log), since, now, "nginx")
         for log in target.nginx_error_logs[:MAX_LOGS]
     }
+    for place in places.nginx_streams:
+        stream = place if isinstance(place, NotSeen) else _error_log(place, since, now, "nginx")
+        nginx_errors[stream.path if isinstance(stream, Log) else "error_log"] = stream
+    own = LogPlace("file", target.gunicorn_error_log or "", log_namer(target, "gunicorn_error_log"))
     return Logs(
         since=since,
         nginx_errors=nginx_errors,
         refused_files=refused_files(nginx_errors, places.nginx_workers),
-        nginx_access=_access_log(places.nginx, since, counted, path, of_nginx=True),
+        nginx_access=_access_log(places.nginx, since, counted, path, "nginx"),
         gunicorn_error=_error_log(
-            target.gunicorn_error_log, since, now, gunicorn_line, log_namer(target, "gunicorn_error_log")
+            own if target.gunicorn_error_log else places.gunicorn_error, since, now, "gunicorn"
         ),
         gunicorn_access=_access_log(
-            places.gunicorn,
-            since,
-            counted,
-            path,
-            log_namer(target, "gunicorn_access_log"),
-            of_nginx=False,
+            places.gunicorn, since, counted, path, "gunicorn", log_namer(target, "gunicorn_access_log")
         ),
         nginx_more_access={
-            safe_line(source.path, 1000): _access_log(source, since, counted, path, of_nginx=True)
+            safe_line(source.path, 1000): _access_log(source, since, counted, path, "nginx")
             for source in places.nginx_more[:MAX_MORE_LOGS]
         },
     )
 
 
-def _error_log(
-    path: str | None,
-    since: float,
-    now: float,
-    read_line: Callable[[bytes, float], LogLine | None],
-    namer: int | None = None,
-) -> Log | NotSeen:
-    tail = _opened(path, since, namer)
+def _error_log(place: LogPlace | NotSeen | None, since: float, now: float, program: Program) -> Log | NotSeen:
+    tail = _opened(place, since, program)
     if isinstance(tail, NotSeen):
         return tail
+    read_line = READERS[program]
     gathered = _Gathered()
     continuation = _Continuation()
     newest = now
@@ -110,7 +107,8 @@ def _error_log(
             has_lines = has_lines or bool(raw.strip())
             line = read_line(raw, newest)
             if line is None:
-                continuation.add(raw)
+                if not is_request(raw):  # both logs may go to one place
+                    continuation.add(raw)
                 continue
             if not has_times:
                 continuation = _without_preload(continuation, tail, since, now, gathered)
@@ -130,7 +128,7 @@ def _error_log(
     if not has_times:
         _without_preload(continuation, tail, since, now, gathered)
     if has_lines and not has_times and not gathered.entries:
-        return NotSeen(reason=safe_line(f"{path}: no line in it begins with a time that is understood"))
+        return NotSeen(reason=safe_line(f"{tail.path}: no line in it begins with a time that is understood"))
     return Log(
         path=safe_line(tail.path, 1000),
         size=tail.size,
@@ -163,7 +161,7 @@ class _Continuation:
 
 
 def _without_preload(
-    lines: _Continuation, tail: LogTail, since: float, now: float, gathered: _Gathered
+    lines: _Continuation, tail: LogLines, since: float, now: float, gathered: _Gathered
 ) -> _Continuation:
     """The lines at a log's end, without the traceback of a master that could not load the application before it forked.
 
@@ -222,33 +220,36 @@ def entry_text(first: bytes, continuation: list[bytes]) -> str:
 
 
 def _access_log(
-    source: AccessLogSource | None,
+    source: AccessLogSource | NotSeen | None,
     since: float,
     counted_since: float,
     predict_path: str,
+    program: Program,
     namer: int | None = None,
-    *,
-    of_nginx: bool,
 ) -> AccessLog | NotSeen:
-    tail = _opened(source.path if source else None, since, namer)
-    if isinstance(tail, NotSeen) or source is None:
-        return tail if isinstance(tail, NotSeen) else NotSeen(reason="no such log is configured")
+    if source is None or isinstance(source, NotSeen):
+        return source or NotSeen(reason="no such log is configured")
+    tail = _opened(source.place or LogPlace("file", source.path, namer), since, program)
+    if isinstance(tail, NotSeen):
+        return tail
     try:
-        return count_requests(tail, source, since, counted_since, predict_path, of_nginx=of_nginx)
+        return count_requests(tail, source, since, counted_since, predict_path, of_nginx=program == "nginx")
     except (OSError, ValueError) as error:
         return _unreadable(tail.path, error)
 
 
-def _opened(path: str | None, since: float, namer: int | None) -> LogTail | NotSeen:
-    if not path:
-        return NotSeen(reason="no such log is configured")
-    elsewhere = _elsewhere(path)
+def _opened(place: LogPlace | NotSeen | None, since: float, program: Program) -> LogLines | NotSeen:
+    if place is None or isinstance(place, NotSeen):
+        return place or NotSeen(reason="no such log is configured")
+    elsewhere = _elsewhere(place.name) if place.kind == "file" else None
     if elsewhere is not None:
-        return NotSeen(reason=safe_line(f"{path}: {elsewhere}"))
+        return NotSeen(reason=safe_line(f"{place.name}: {elsewhere}"))
     try:
-        return LogTail(path, since, MAX_BYTES, namer)
+        return log_lines(place, since, program)
+    except JournalError as error:
+        return NotSeen(reason=safe_line(str(error)), needs_root=os.geteuid() != 0)
     except (OSError, ValueError) as error:
-        return _unreadable(path, error)
+        return _unreadable(place.name, error)
 
 
 def _elsewhere(path: str) -> str | None:

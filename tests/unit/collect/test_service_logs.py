@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from ops.collect.logs import service_logs, tail
-from ops.collect.logs.line import gunicorn_line
+from ops.collect.logs import lines as log_lines
+from ops.collect.logs import tail
 from ops.collect.logs.service_logs import MAX_ENTRIES, MAX_OF_ONE_SHAPE, _error_log, entry_text, read_logs
 from ops.facts.base import NotSeen
 from ops.facts.logs import AccessLog, Log, Logs
 from ops.facts.target import Target
+from ops.interpret.log_place import LogPlace
 
 NOW = 1_795_309_200.0
 SINCE = NOW - 900
@@ -169,7 +170,7 @@ def test_a_log_of_two_gigabytes_costs_what_its_end_costs(path: Path, monkeypatch
     log = nginx_log(path)
     assert texts(log) == ["last"]
     assert not log.complete
-    assert taken == [service_logs.MAX_BYTES]
+    assert taken == [log_lines.MAX_BYTES]
 
 
 def test_lines_across_the_steps_of_reading(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,7 +180,7 @@ def test_lines_across_the_steps_of_reading(path: Path, monkeypatch: pytest.Monke
         monkeypatch.setattr(tail, "STEP_BYTES", step)
         assert texts(nginx_log(path)) == expected
     monkeypatch.setattr(tail, "STEP_BYTES", 64)
-    monkeypatch.setattr(service_logs, "MAX_BYTES", 1000)
+    monkeypatch.setattr(log_lines, "MAX_BYTES", 1000)
     cut = nginx_log(path)
     assert texts(cut) == expected[-len(cut.entries) :]
     assert not cut.complete
@@ -210,7 +211,7 @@ def test_a_rotated_file_wholly_within_the_window(path: Path) -> None:
 def test_a_long_log_whose_end_holds_the_window_is_complete(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service_logs, "MAX_BYTES", 4000)
+    monkeypatch.setattr(log_lines, "MAX_BYTES", 4000)
     old = "".join(nginx(NOW - 5000, f"old {number}") + access(NOW - 5000, 200) for number in range(500))
     path.write_text(old + nginx(NOW - 10, "new") + access(NOW - 10, 200))
     assert nginx_log(path).complete
@@ -299,7 +300,7 @@ def test_of_long_logs_a_few_megabytes_are_read(tmp_path: Path) -> None:
             # The head has no blocks on the disk; the tail, all of it recent, is more than will be read.
             file.truncate(200 << 20)
             file.seek(0, os.SEEK_END)
-            file.write(b"\n" + line.encode() * ((service_logs.MAX_BYTES + (1 << 20)) // len(line)))
+            file.write(b"\n" + line.encode() * ((log_lines.MAX_BYTES + (1 << 20)) // len(line)))
     before = bytes_read()
     found = read(**{name: str(tmp_path / name) for name in kinds})
     taken = bytes_read() - before
@@ -308,7 +309,7 @@ def test_of_long_logs_a_few_megabytes_are_read(tmp_path: Path) -> None:
     assert not found.nginx_access.complete
     assert isinstance(found.gunicorn_error, Log)
     assert found.gunicorn_error.entries
-    assert taken <= len(kinds) * service_logs.MAX_BYTES + (1 << 20)
+    assert taken <= len(kinds) * log_lines.MAX_BYTES + (1 << 20)
 
 
 PRELOAD = b"""Traceback (most recent call last):
@@ -332,14 +333,18 @@ def test_a_master_that_could_not_load_the_application_is_an_entry_of_its_own(
     """Python's own traceback has no time: it is the last thing in the log, and so as old as its last change."""
     path = tmp_path / "error.log"
     path.write_bytes(before + PRELOAD * times)
-    log = _error_log(str(path), path.stat().st_mtime - 900, path.stat().st_mtime + 5, gunicorn_line)
+    log = _error_log(
+        LogPlace("file", str(path)), path.stat().st_mtime - 900, path.stat().st_mtime + 5, "gunicorn"
+    )
     assert isinstance(log, Log)
     (found,) = log.entries
     assert found.time == path.stat().st_mtime
     assert found.text.splitlines()[0] == "Traceback (most recent call last):"
     assert 'arbiter.py", line 163, in setup' in found.text
     assert found.text.endswith("ModuleNotFoundError: No module named 'nothing'")
-    old = _error_log(str(path), path.stat().st_mtime + 60, path.stat().st_mtime + 960, gunicorn_line)
+    old = _error_log(
+        LogPlace("file", str(path)), path.stat().st_mtime + 60, path.stat().st_mtime + 960, "gunicorn"
+    )
     assert not isinstance(old, Log) or old.entries == ()
 
 

@@ -1,0 +1,39 @@
+"""The lines of a log, wherever it is kept: a file, the journal, syslog's file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from ops.collect.logs.journal import JournalTail
+from ops.collect.logs.line import Program
+from ops.collect.logs.syslog import SyslogTail
+from ops.collect.logs.tail import LogTail
+from ops.interpret.log_place import LogPlace
+
+# Read from the end, of the current file and the rotated one together.
+MAX_BYTES = 4 << 20
+
+
+class LogLines(Protocol):
+    """Lines newest first. ``path`` names the place; ``is_whole``, once they are used up: the log begins there."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def modified(self) -> float: ...
+    @property
+    def is_whole(self) -> bool: ...
+
+    def lines(self) -> Iterator[bytes]: ...
+
+
+def log_lines(place: LogPlace, since: float, program: Program) -> LogLines:
+    """The lines of ``program`` at a place. Raises OSError or ValueError where they cannot be read."""
+    if place.kind == "journal":
+        return JournalTail(place.name, since, program)
+    if place.kind == "syslog":
+        return SyslogTail(place.name, since, MAX_BYTES, place.tags, place.pids)
+    return LogTail(place.name, since, MAX_BYTES, place.namer)

@@ -1,0 +1,140 @@
+"""Where nginx's and gunicorn's lines go: their configurations first, then what the kernel says of their streams."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from ops.collect.logs.service_logs import LogPlaces
+from ops.collect.logs.syslog import syslog_file
+from ops.facts.base import NotSeen
+from ops.facts.gunicorn import GunicornConfig
+from ops.facts.host import Process, Processes
+from ops.facts.nginx import Directive, NginxConfig, Pidfile
+from ops.facts.target import Target
+from ops.interpret import gunicorn as gunicorn_topology
+from ops.interpret import nginx as nginx_topology
+from ops.interpret.log_place import LogPlace, nginx_log_place, stream_place
+from ops.interpret.site import find_site
+from ops.interpret.traffic import (
+    AccessLogSource,
+    access_log_source,
+    answering_since,
+    gunicorn_access_format,
+    gunicorn_access_log,
+    nginx_access_logs,
+)
+
+SYSTEMD = "/run/systemd/system"
+STANDARD_OUTPUT, STANDARD_ERROR = 1, 2
+
+
+def log_places(
+    target: Target,
+    processes: Processes | NotSeen,
+    nginx: NginxConfig | NotSeen,
+    gunicorn: GunicornConfig | NotSeen,
+    pidfile: Pidfile | NotSeen,
+    unit: str | None,
+    outputs: tuple[str, ...] = (),
+) -> LogPlaces:
+    """The places of this run. ``unit``: the system's unit that settings name for gunicorn; ``outputs``: the files that
+    supervisord writes its output to."""
+    seen = processes if isinstance(processes, Processes) else Processes(processes=(), listeners=())
+    master = gunicorn_topology.process_of(seen, target.gunicorn_master)
+    nginx_master = next(nginx_topology.serving_masters(target, seen, pidfile), None)
+    workers = nginx_topology.nginx_workers(seen.processes, nginx_master.pid) if nginx_master else ()
+    first, more = nginx_access_logs(nginx, target)
+    streams = _NginxStreams(nginx_master)
+    own_unit = master.unit if master else unit if unit and Path(SYSTEMD).is_dir() else None
+    return LogPlaces(
+        nginx=first or streams.requests(nginx, target),
+        nginx_more=more,
+        nginx_streams=tuple(streams.errors(nginx, target)),
+        gunicorn=gunicorn_access_log(target, master, gunicorn)
+        or _gunicorn_requests(master, gunicorn, own_unit, outputs),
+        gunicorn_error=_or_syslog(
+            stream_place(_link(master, STANDARD_ERROR), master, own_unit, outputs), master, target
+        ),
+        answering_since=answering_since(target, processes, pidfile),
+        nginx_workers=tuple(worker.pid for worker in workers),
+    )
+
+
+def _gunicorn_requests(
+    master: Process | None, config: GunicornConfig | NotSeen, unit: str | None, outputs: tuple[str, ...]
+) -> AccessLogSource | NotSeen | None:
+    """gunicorn's access log where it goes to standard output (``accesslog = "-"``)."""
+    told = gunicorn_topology.arguments(master)
+    if gunicorn_topology.setting("accesslog", "access-logfile", told, config) != "-":
+        return None
+    place = stream_place(_link(master, STANDARD_OUTPUT), master, unit, outputs)
+    if isinstance(place, NotSeen):
+        return place
+    return AccessLogSource(place.name, gunicorn_access_format(master, config), place=place)
+
+
+def _or_syslog(place: LogPlace | NotSeen, master: Process | None, target: Target) -> LogPlace | NotSeen:
+    """Where the journal cannot be asked, rsyslog may have its lines too."""
+    if isinstance(place, NotSeen) or place.kind != "journal" or _has_journal():
+        return place
+    file = syslog_file()
+    pids = (*((master.pid,) if master else ()), *target.gunicorn_workers)
+    return LogPlace("syslog", file, tags=("gunicorn",), pids=pids) if file else place
+
+
+def _has_journal() -> bool:
+    from ops.files.programs import trusted_program
+
+    return trusted_program("journalctl") is not None
+
+
+class _NginxStreams:
+    """nginx's logs of the site that are no files: its standard streams, and syslog."""
+
+    def __init__(self, master: Process | None) -> None:
+        self._master = master
+        self._unit = master.unit if master and _has_journal() else None
+
+    def errors(self, config: NginxConfig | NotSeen, target: Target) -> Iterator[LogPlace | NotSeen]:
+        for directive in _directives(config, target, "error_log"):
+            place = self._place(directive, STANDARD_ERROR)
+            if place is not None:
+                yield place
+
+    def requests(self, config: NginxConfig | NotSeen, target: Target) -> AccessLogSource | NotSeen | None:
+        for directive in _directives(config, target, "access_log"):
+            place = self._place(directive, STANDARD_OUTPUT)
+            if isinstance(place, NotSeen):
+                return place
+            if place is not None and isinstance(config, NginxConfig):
+                source = access_log_source(config, directive)
+                return AccessLogSource(
+                    place.name,
+                    source.written,
+                    source.escape,
+                    is_conditional=source.is_conditional,
+                    place=place,
+                )
+        return None
+
+    def _place(self, directive: Directive, descriptor: int) -> LogPlace | NotSeen | None:
+        named = directive.args[0] if directive.args else ""
+        if named == "stderr" or named.startswith(("/dev/std", "/dev/fd/", "/proc/self/fd/")):
+            return stream_place(_link(self._master, descriptor), self._master, self._unit, ())
+        return nginx_log_place(directive, self._unit, syslog_file())
+
+
+def _directives(config: NginxConfig | NotSeen, target: Target, name: str) -> tuple[Directive, ...]:
+    site = None if isinstance(config, NotSeen) else find_site(config, target.domain, target.backend)
+    return site.server.effective(name) if site else ()
+
+
+def _link(process: Process | None, descriptor: int) -> str | None:
+    if process is None:
+        return None
+    try:
+        return os.readlink(f"/proc/{process.pid}/fd/{descriptor}")  # noqa: PTH115  not a path: a socket, a pipe
+    except OSError:
+        return None

@@ -1,0 +1,70 @@
+"""Where a program's lines go that are in no log file of its own: decided from what its streams and settings show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+
+from ops.facts.base import NotSeen
+from ops.facts.host import Process
+from ops.facts.nginx import Directive
+
+
+class LogPlace(msgspec.Struct, frozen=True):
+    """One place: a file, a unit of the journal, or a program's lines in syslog's file. ``name``: the path or the unit;
+    ``namer``: the user whose process writes to the file (`open_regular_file`); ``tags`` and ``pids``: by what its lines
+    are known in syslog."""
+
+    kind: Literal["file", "journal", "syslog"]
+    name: str
+    namer: int | None = None
+    tags: tuple[str, ...] = ()
+    pids: tuple[int, ...] = ()
+
+
+def stream_place(
+    link: str | None, process: Process | None, unit: str | None, outputs: Sequence[str]
+) -> LogPlace | NotSeen:
+    """Where a standard stream of ``process`` leads. ``link``: what /proc/PID/fd says of it, None where it may not be
+    read; ``unit``: the system's unit of the program; ``outputs``: the files that supervisord writes it to."""
+    if process is None or link is None:
+        if outputs:
+            return LogPlace("file", outputs[0])
+        if unit:
+            return LogPlace("journal", unit)
+        return NotSeen(
+            reason="where the standard output goes is not seen",
+            needs_root=process is not None and link is None,
+        )
+    if link.startswith("/dev/null"):
+        return NotSeen(reason="it is thrown away")
+    if link.startswith(("/dev/pts/", "/dev/tty", "/dev/console")):
+        return NotSeen(reason="it goes to a terminal, and is kept nowhere")
+    if link.startswith("/") and link.endswith(" (deleted)"):
+        return NotSeen(reason="it goes to a file that was deleted")
+    if link.startswith("/"):
+        return LogPlace("file", link, namer=process.uid)
+    if link.startswith("socket:") and unit:
+        return LogPlace("journal", unit)
+    if outputs:
+        return LogPlace("file", outputs[0])
+    return NotSeen(reason="it goes to another program, which keeps no file that is known")
+
+
+def nginx_log_place(
+    directive: Directive, unit: str | None, syslog_file: str | None
+) -> LogPlace | NotSeen | None:
+    """Where an error_log or access_log leads that goes to syslog; None for any other (ngx_http_log_module, 'Logging to
+    syslog')."""
+    if not directive.args or not directive.args[0].startswith("syslog:"):
+        return None
+    options = dict(part.partition("=")[::2] for part in directive.args[0].removeprefix("syslog:").split(","))
+    if not options.get("server", "").startswith("unix:"):
+        return NotSeen(reason="it goes to the syslog of another host")
+    if unit:
+        return LogPlace("journal", unit)
+    if syslog_file:
+        return LogPlace("syslog", syslog_file, tags=(options.get("tag", "nginx"),))
+    return NotSeen(reason="it goes to syslog, which keeps no file that is known")

@@ -1,0 +1,93 @@
+"""Where a program's lines go that are in no log file of its own."""
+
+from __future__ import annotations
+
+import pytest
+
+from ops.facts.base import NotSeen
+from ops.facts.nginx import Directive
+from ops.interpret.log_place import LogPlace, nginx_log_place, stream_place
+from tests.unit.made_snapshot import process
+
+MASTER = process(900, 1, "gunicorn", uid=990)
+UNIT = "shop.service"
+OUTPUT = "/var/log/supervisor/shop-stdout.log"
+
+
+@pytest.mark.parametrize(
+    ("link", "unit", "outputs", "place"),
+    [
+        ("socket:[653020]", UNIT, (), LogPlace("journal", UNIT)),
+        ("/home/app/nohup.out", UNIT, (), LogPlace("file", "/home/app/nohup.out", namer=990)),
+        ("pipe:[12]", None, (OUTPUT,), LogPlace("file", OUTPUT)),
+        ("pipe:[12]", None, (), "another program"),
+        ("socket:[12]", None, (), "another program"),
+        ("/dev/null", UNIT, (), "thrown away"),
+        ("/dev/pts/3", UNIT, (), "terminal"),
+        ("/var/log/x.log (deleted)", UNIT, (), "deleted"),
+    ],
+)
+def test_of_a_running_master(
+    link: str, unit: str | None, outputs: tuple[str, ...], place: LogPlace | str
+) -> None:
+    found = stream_place(link, MASTER, unit, outputs)
+    if isinstance(place, LogPlace):
+        assert found == place
+    else:
+        assert isinstance(found, NotSeen)
+        assert place in found.reason
+
+
+def test_of_a_service_that_does_not_run() -> None:
+    assert stream_place(None, None, UNIT, ()) == LogPlace("journal", UNIT)
+    assert stream_place(None, None, UNIT, (OUTPUT,)) == LogPlace("file", OUTPUT)
+    assert isinstance(stream_place(None, None, None, ()), NotSeen)
+
+
+def test_of_a_process_that_may_not_be_looked_at() -> None:
+    assert stream_place(None, MASTER, UNIT, ()) == LogPlace("journal", UNIT)
+    unseen = stream_place(None, MASTER, None, ())
+    assert isinstance(unseen, NotSeen)
+    assert unseen.needs_root
+
+
+def directive(*args: str) -> Directive:
+    return Directive(name="access_log", args=args, file="/etc/nginx/nginx.conf", line=1)
+
+
+@pytest.mark.parametrize(
+    ("args", "unit", "file", "place"),
+    [
+        (
+            ("syslog:server=unix:/dev/log,tag=shop", "combined"),
+            "nginx.service",
+            None,
+            LogPlace("journal", "nginx.service"),
+        ),
+        (
+            ("syslog:server=unix:/dev/log,tag=shop",),
+            None,
+            "/var/log/messages",
+            LogPlace("syslog", "/var/log/messages", tags=("shop",)),
+        ),
+        (
+            ("syslog:server=unix:/dev/log",),
+            None,
+            "/var/log/syslog",
+            LogPlace("syslog", "/var/log/syslog", tags=("nginx",)),
+        ),
+        (("syslog:server=10.0.0.9:514",), "nginx.service", "/var/log/syslog", "another host"),
+        (("syslog:server=unix:/dev/log",), None, None, "no file"),
+        (("/var/log/nginx/access.log",), "nginx.service", None, None),
+        ((), None, None, None),
+    ],
+)
+def test_of_nginx(
+    args: tuple[str, ...], unit: str | None, file: str | None, place: LogPlace | str | None
+) -> None:
+    found = nginx_log_place(directive(*args), unit, file)
+    if isinstance(place, str):
+        assert isinstance(found, NotSeen)
+        assert place in found.reason
+    else:
+        assert found == place
