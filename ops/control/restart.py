@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ops.control.account import UserAccount, become
 from ops.control.launch import Launch, launch_path, load, missing_file
-from ops.control.pidfile import NamedPidfile, Stale, pidfiles, remove_stale
+from ops.control.pidfile import NamedPidfile, Stale, pidfiles, remove_left, remove_stale
 from ops.control.root_command import reason_not_to_run_as_root, trusted_environment
 from ops.control.signals import end, kill
 from ops.control.start_command import changes_user, gunicorn_at, mentions_changer
@@ -28,6 +28,7 @@ from ops.files.programs import search, trusted_program
 from ops.interpret.process_ref import ProcessRef
 from ops.settings import Settings
 from ops.text.language import Text
+from ops.text.reasons import reason
 from ops.text.sanitize import safe_line
 
 # Seconds for a master that still reacts to end gracefully.
@@ -54,7 +55,11 @@ _NOT_INHERITED = (
 
 
 class RestartError(OpsError):
-    """The service could not be started; the message says where it failed."""
+    """The service could not be started; ``words`` say where it failed."""
+
+    def __init__(self, words: str | Text) -> None:
+        self.words = words if isinstance(words, Text) else reason(words)
+        super().__init__(self.words.en)
 
 
 @dataclass(frozen=True)
@@ -204,7 +209,7 @@ def restart(
     service's address is free; ``tell`` hears of stale pidfiles. Returns the started command if it still runs: it is
     the caller's child, in its own session, and not ended with the caller. Raises RestartError, NotAllowedError."""
     if (why_not := refusal(supervisor)) is not None:
-        raise RestartError(why_not.en)
+        raise RestartError(why_not)
     left = end((master,), GRACE) if master and reacts else kill((master,)) if master else ()
     # Workers end by themselves when their master has gone, except stuck ones, and those hold the port.
     left += kill(workers)
@@ -212,6 +217,11 @@ def restart(
         raise RestartError(
             f"process {left[0].pid} survives SIGKILL (uninterruptible sleep); a start would collide with it"
         )
+    if master is not None:
+        # A killed gunicorn leaves its pidfile, and one that its parent has not reaped still counts as running.
+        for named in supervisor.pidfiles:
+            if (kept := remove_left(named, master.pid)) is not None:
+                tell(kept)
     deadline = time.monotonic() + PORT_FREE_WITHIN
     while not is_free():
         if time.monotonic() > deadline:
@@ -239,7 +249,7 @@ def start(supervisor: Supervisor) -> subprocess.Popen[bytes] | None:
         _systemctl("restart", supervisor.unit, check=True)
         return None
     if (why_not := refusal(supervisor)) is not None:
-        raise RestartError(why_not.en)
+        raise RestartError(why_not)
     plan = plan_start(supervisor)
     output = _open_output(supervisor.output)
     try:
@@ -254,8 +264,8 @@ def start(supervisor: Supervisor) -> subprocess.Popen[bytes] | None:
             preexec_fn=_before_exec(plan) if plan.launch is not None else None,
         )
     except (OSError, subprocess.SubprocessError) as error:
-        reason = error.strerror if isinstance(error, OSError) else _as_whom(plan)
-        raise RestartError(f"{plan.argv[0]}: {reason or error}") from None
+        detail = error.strerror if isinstance(error, OSError) else _as_whom(plan)
+        raise RestartError(f"{plan.argv[0]}: {detail or error}") from None
     finally:
         os.close(output)
     try:

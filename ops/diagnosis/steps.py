@@ -55,7 +55,7 @@ def with_settings(words: Text, settings_file: str | None) -> Text:
     option = f" --config {shlex.quote(settings_file)}"
     return Text(
         en=_READS_SETTINGS.sub(lambda match: match[0] + option, words.en),
-        zh=_READS_SETTINGS.sub(lambda match: match[0] + option, words.zh),
+        zh=_READS_SETTINGS.sub(lambda match: match[0] + option, words.to("zh")),
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
-from ops.control.restart import find_supervisor
+from ops.control.restart import GRACE, find_supervisor
 from ops.deployment.install import present_text, reason_not_to_replace
 from ops.errors import OpsError
 from ops.facts.certificates import Certificates, KeyFile
@@ -53,6 +53,8 @@ def gather(
         key_group_is_owners="TLS010" in codes and _key_group_is_owners(snapshot),
         not_edited={file: why for file, why in reasons.items() if why is not None},
         pidfile=settings.gunicorn.pidfile,
+        settings_file=snapshot.settings_file if isinstance(snapshot.settings_file, str) else None,
+        grace_seconds=GRACE,
     )
     return _with_rotation(context, settings, settings_path) if "OPS001" in codes else context
 

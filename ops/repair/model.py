@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from ops.diagnosis.model import Cause, Diagnosis
 from ops.interpret.process_ref import ProcessRef
 from ops.text.language import Text
+
+# Nothing to say.
+NO_WORDS = Text(en="", zh="")
 
 
 class Safety(StrEnum):
@@ -218,7 +221,8 @@ class RepairContext:
     None if it is unknown. ``rotation``: our logrotate rule for this host, or why there is none; ``rotation_diff``: what
     it would change; ``not_rotated``: why logs are left out of it. ``key_group_is_owners``: whether the private key's
     group has no member but the key's owner. ``not_edited``: by file, why root does not change it. ``pidfile``:
-    gunicorn's, as the settings name it."""
+    gunicorn's, as the settings name it. ``settings_file``: what printed gte-ops commands need after --config;
+    ``grace_seconds``: how long a master that reacts gets to end."""
 
     files: Mapping[str, bytes] = field(default_factory=dict)
     start: str | None = None
@@ -228,6 +232,8 @@ class RepairContext:
     key_group_is_owners: bool = False
     not_edited: Mapping[str, str] = field(default_factory=dict)
     pidfile: str | None = None
+    settings_file: str | None = None
+    grace_seconds: float = 8.0
 
 
 @dataclass(frozen=True)
@@ -248,21 +254,23 @@ class Remedy:
 
 @dataclass(frozen=True)
 class RemedyResult:
-    """One remedy and its outcome. ``before`` and ``after``: a few words each; ``copies``: paths of the edited files as
-    they were."""
+    """One remedy and its outcome. ``before`` and ``after``: a few words each, empty for nothing to say; ``copies``:
+    paths of the edited files as they were."""
 
     remedy: Remedy
     outcome: Outcome
     detail: Text | None = None
-    before: str = ""
-    after: str = ""
+    before: Text = NO_WORDS
+    after: Text = NO_WORDS
     copies: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Repair:
     """One run of `doctor --fix`. ``first`` and ``last``: the diagnosis before and after; ``last`` is ``first`` if
-    nothing was done. ``log``: path of the audit log, None if nothing was logged."""
+    nothing was done. ``log``: path of the audit log, None if nothing was logged.
+
+    Each code of the first diagnosis is in one of ``fixed``, ``remaining`` and ``not_fixed``."""
 
     level: Safety
     first: Diagnosis
@@ -277,7 +285,24 @@ class Repair:
 
     @property
     def fixed(self) -> tuple[str, ...]:
-        """Codes of the first diagnosis that the last one no longer has."""
+        """Codes of the first diagnosis that are gone, and gone for good: see `not_fixed`."""
+        return tuple(code for code in self._gone if code not in self.not_fixed)
+
+    @property
+    def not_fixed(self) -> tuple[str, ...]:
+        """Codes that are gone although users are no better off: their remedy failed, or another cause keeps users from
+        the service that was not there before."""
+        failed = {
+            result.remedy.cause.code
+            for result in self.results
+            if result.outcome in (Outcome.FAILED, Outcome.REFUSED)
+        }
+        worse = any(cause.code in self.new and cause.severity == "fail" for cause in self.last.causes)
+        hurting = {cause.code for cause in self.first.causes if cause.severity == "fail"}
+        return tuple(code for code in self._gone if code in failed or (worse and code in hurting))
+
+    @property
+    def _gone(self) -> tuple[str, ...]:
         present = _codes(self.last)
         return tuple(cause.code for cause in self.first.causes if cause.code not in present)
 
@@ -292,6 +317,19 @@ class Repair:
         """Codes that only the last diagnosis has."""
         known = _codes(self.first)
         return tuple(cause.code for cause in self.last.causes if cause.code not in known)
+
+
+def helps(remedy: Remedy, level: Safety) -> bool:
+    """Whether a run at ``level`` applies the remedy."""
+    return remedy.action is not None and (remedy.safety is Safety.SAFE or level is Safety.RISKY)
+
+
+def brings_back(remedies: Sequence[Remedy], level: Safety) -> bool | None:
+    """Whether a run at ``level`` has a remedy for every cause that affects users; None if none affects them."""
+    hurting = {remedy.cause.code for remedy in remedies if remedy.cause.severity == "fail"}
+    if not hurting:
+        return None
+    return hurting <= {remedy.cause.code for remedy in remedies if helps(remedy, level)}
 
 
 def _codes(diagnosis: Diagnosis) -> set[str]:

@@ -14,7 +14,7 @@ from ops.repair.apply import Applier
 from ops.repair.apply.session import RepairSession
 from ops.repair.audit_log import AuditLog, UnfinishedRemedy, audit_log_path, unfinished
 from ops.repair.context import gather
-from ops.repair.model import Outcome, Remedy, RemedyResult, Repair, Safety
+from ops.repair.model import Outcome, Remedy, RemedyResult, Repair, Safety, helps
 from ops.repair.plan import plan
 from ops.repair.watchdog_hold import WatchdogHold, hold_watchdog
 from ops.settings import Settings
@@ -48,7 +48,7 @@ def repair(
     remedies = plan(first.causes, examination.snapshot, context)
     log_path = audit_log_path(settings)
     show(first, remedies, unfinished(log_path))
-    if ask is None or not any(_is_allowed(remedy, level) for remedy in remedies):
+    if ask is None or not any(helps(remedy, level) for remedy in remedies):
         shown = tuple(_not_applied(remedy, level) for remedy in remedies)
         return Repair(level, first, shown, first, None)
     end_in_order()
@@ -65,7 +65,7 @@ def repair(
 
         applier = Applier(RepairSession(settings, settings_path, audit_log, hold, tell))
         for remedy in remedies:
-            if not _is_allowed(remedy, level):
+            if not helps(remedy, level):
                 results.append(_not_applied(remedy, level))
             elif not ask(remedy):
                 results.append(RemedyResult(remedy, Outcome.DECLINED))
@@ -81,14 +81,11 @@ def repair(
             "verified",
             status=last.status,
             fixed=list(verified.fixed),
+            not_fixed=list(verified.not_fixed),
             remaining=list(verified.remaining),
             new=list(verified.new),
         )
         return verified
-
-
-def _is_allowed(remedy: Remedy, level: Safety) -> bool:
-    return remedy.action is not None and (remedy.safety is Safety.SAFE or level is Safety.RISKY)
 
 
 def _not_applied(remedy: Remedy, level: Safety) -> RemedyResult:

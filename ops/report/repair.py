@@ -7,8 +7,9 @@ from typing import Any, TextIO
 
 from ops.diagnosis.catalogue import catalogue, is_command
 from ops.diagnosis.model import Cause
+from ops.diagnosis.steps import step_marks
 from ops.repair.audit_log import UnfinishedRemedy
-from ops.repair.model import Outcome, Remedy, RemedyResult, Repair, Safety
+from ops.repair.model import Outcome, Remedy, RemedyResult, Repair, Safety, brings_back, helps
 from ops.report.doctor.json import to_document
 from ops.report.doctor.text import verdict
 from ops.report.formats.json import enveloped
@@ -20,9 +21,34 @@ from ops.text.language import Language, Text
 _REMEDIES = Text(en="Remedies", zh="修复方案")
 _SAFE = Text(en="safe", zh="安全")
 _RISKY = Text(en="risky: {}", zh="有风险：{}")
-_BY_HAND = Text(en="by hand: {}", zh="手动处理：{}")
+_BY_HAND = Text(en="by hand:", zh="手动处理：")
+_COLON = Text(en=": ", zh="：")
 _NOTHING = Text(en="There is nothing to fix.", zh="没有需要修复的问题。")
-_WOULD = Text(en="Nothing was changed. To apply it: {}", zh="未作任何改动。执行修复：{}")
+_UNCHANGED = Text(en="Nothing was changed.", zh="未作任何改动。")
+_WOULD = {
+    Safety.SAFE: Text(
+        en="--fix --yes would do {done} of {all}: {codes}.",
+        zh="--fix --yes 会执行 {all} 项中的 {done} 项：{codes}。",
+    ),
+    Safety.RISKY: Text(
+        en="--fix=risky --yes would do {done} of {all}: {codes}.",
+        zh="--fix=risky --yes 会执行 {all} 项中的 {done} 项：{codes}。",
+    ),
+}
+_WOULD_NOTHING = Text(
+    en="--fix would do nothing for the {all} found.", zh="--fix 对这 {all} 项都不会做任何事。"
+)
+_AT_A_RISK = Text(en="Only with --fix=risky: {}.", zh="只有 --fix=risky 才执行：{}。")
+_LEFT_BY_HAND = Text(en="By hand: {}.", zh="需要手动处理：{}。")
+_BRINGS_BACK = {
+    True: Text(en="This should bring the service back.", zh="服务应能因此恢复。"),
+    False: Text(en="This will not bring the service back.", zh="服务不会因此恢复。"),
+}
+_RISKY_BRINGS_BACK = Text(
+    en="This will not bring the service back; --fix=risky should.",
+    zh="服务不会因此恢复；--fix=risky 应能恢复。",
+)
+_APPLY = Text(en="To apply it: ", zh="执行修复：")
 _OUTCOMES: dict[Outcome, Text] = {
     Outcome.SHOWN: Text(en="not done", zh="未执行"),
     Outcome.DECLINED: Text(en="declined", zh="已跳过"),
@@ -39,6 +65,12 @@ _STYLES: dict[Outcome, str] = {
 }
 _COPY = Text(en="the file as it was: {}", zh="原文件：{}")
 _AFTER = Text(en="Diagnosed again", zh="重新诊断")
+_NOT_FIXED = Text(
+    en="NOT fixed: {codes}. {title} now ({new}): users are still without the service.",
+    zh="没有修好：{codes}。现在是“{title}”（{new}），用户仍无法使用服务。",
+)
+_NOT_FIXED_ONLY = Text(en="NOT fixed: {codes}. See what it says above.", zh="没有修好：{codes}。原因见上。")
+_NEXT = Text(en="Next:", zh="下一步：")
 _FIXED = Text(en="fixed", zh="已修复")
 _REMAINING = Text(en="still there", zh="仍然存在")
 _NEW = Text(en="new", zh="新出现")
@@ -72,8 +104,9 @@ def show_remedies(
             lead_style="bold",
         )
         if remedy.action is None:
-            for step in remedy.cause.fix:
-                page.command(_BY_HAND.to(language).format(_step(step, language)), indent=5)
+            page.prose(_BY_HAND.to(language), indent=5)
+            for mark, step in step_marks(remedy.cause.fix):
+                page.command(_step(step, language), indent=7, lead=mark)
             for line in remedy.diff:
                 page.command(line, indent=5)
             continue
@@ -104,26 +137,80 @@ def show_outcome(repair: Repair, language: Language, out: TextIO, again: str) ->
         return
     page.blank()
     if repair.log is None:
-        page.command(again, lead=_WOULD.to(language).format(""))
+        _show_prospect(page, repair, language, again)
         return
     for item in repair.results:
         if item.remedy.action is not None:
             _show_result(page, item, language)
     if repair.acted:
         page.blank()
-        page.prose(verdict(repair.last, language), lead=f"{_AFTER.to(language)}: ", lead_style="bold")
+        colon = _COLON.to(language)
+        page.prose(verdict(repair.last, language), lead=f"{_AFTER.to(language)}{colon}", lead_style="bold")
         for words, codes in ((_FIXED, repair.fixed), (_REMAINING, repair.remaining), (_NEW, repair.new)):
             if codes:
                 titles = ", ".join(f"{code} {catalogue().entry(code).title.to(language)}" for code in codes)
-                page.prose(titles, indent=2, lead=f"{words.to(language)}: ")
+                page.prose(titles, indent=2, lead=f"{words.to(language)}{colon}")
+        _show_not_fixed(page, repair, language)
     page.command(repair.log, lead=_LOG.to(language))
+
+
+def _show_prospect(page: Page, repair: Repair, language: Language, again: str) -> None:
+    """What the same run with --yes would do, what is left to a person, and whether users get their service back."""
+    remedies = [result.remedy for result in repair.results]
+    everything = _unique(remedies)
+    done = [remedy for remedy in remedies if helps(remedy, repair.level)]
+    risky = [remedy for remedy in remedies if remedy.action and not helps(remedy, repair.level)]
+    by_hand = [remedy for remedy in remedies if remedy.action is None]
+    counts = {"done": len(_unique(done)), "all": len(everything), "codes": _listed(_unique(done), language)}
+    words = [_UNCHANGED.to(language)]
+    words.append((_WOULD[repair.level] if done else _WOULD_NOTHING).to(language).format(**counts))
+    if risky:
+        words.append(_AT_A_RISK.to(language).format(_listed(_unique(risky), language)))
+    if by_hand:
+        words.append(_LEFT_BY_HAND.to(language).format(_listed(_unique(by_hand), language)))
+    back = brings_back(remedies, repair.level)
+    if back is False and brings_back(remedies, Safety.RISKY):
+        words.append(_RISKY_BRINGS_BACK.to(language))
+    elif back is not None:
+        words.append(_BRINGS_BACK[back].to(language))
+    page.prose((" " if language == "en" else "").join(words))
+    if done or risky:
+        page.command(again, lead=_APPLY.to(language))
+
+
+def _show_not_fixed(page: Page, repair: Repair, language: Language) -> None:
+    """That a repair did not help, what keeps users from the service now, and what to do next."""
+    if not repair.not_fixed:
+        return
+    codes = _listed(repair.not_fixed, language)
+    new = next((c for c in repair.last.causes if c.code in repair.new and c.severity == "fail"), None)
+    if new is None:
+        page.prose(_NOT_FIXED_ONLY.to(language).format(codes=codes), indent=2, style="bold red")
+        return
+    words = {"codes": codes, "title": sentence(new.title, language), "new": new.code}
+    page.prose(_NOT_FIXED.to(language).format(**words), indent=2, style="bold red")
+    page.prose(_NEXT.to(language), indent=2)
+    for mark, step in step_marks(new.fix):
+        page.command(_step(step, language), indent=4, lead=mark)
+
+
+def _unique(remedies: Sequence[Remedy]) -> list[str]:
+    return list(dict.fromkeys(remedy.cause.code for remedy in remedies))
+
+
+def _listed(codes: Sequence[str], language: Language) -> str:
+    return (", " if language == "en" else "、").join(codes)
 
 
 def _show_result(page: Page, item: RemedyResult, language: Language) -> None:
     details = [sentence(item.detail, language)] if item.detail else []
-    if item.before or item.after:
-        details.append(sentence(f"{item.before} -> {item.after}" if item.before else item.after, language))
-    words = _OUTCOMES[item.outcome].to(language) + (": " + "; ".join(details) if details else "")
+    before, after = sentence(item.before, language), sentence(item.after, language)
+    if before or after:
+        details.append(f"{before} -> {after}" if before else after)
+    separator = "; " if language == "en" else "；"
+    words = _OUTCOMES[item.outcome].to(language)
+    if details:
+        words += _COLON.to(language) + separator.join(details)
     page.prose(words, lead=f"{item.remedy.cause.code}  ", lead_style=_STYLES.get(item.outcome, "bold"))
     for copy in item.copies:
         page.command(_COPY.to(language).format(command(copy, language)), indent=8)
@@ -157,6 +244,7 @@ def write_repair(repair: Repair, language: Language, out: TextIO) -> None:
         "log": repair.log,
         "before": {"status": repair.first.status, "causes": _codes(repair.first.causes)},
         "fixed": list(repair.fixed),
+        "not_fixed": list(repair.not_fixed),
         "remaining": list(repair.remaining),
         "new": list(repair.new),
         "remedies": [_result(item, language) for item in repair.results],

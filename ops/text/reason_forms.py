@@ -65,6 +65,50 @@ _FORMS: tuple[tuple[str, str], ...] = (
     ("open files were not looked at", "没有查看已打开的文件"),
     ("the machine was not looked at", "没有查看主机资源"),
     ("the name leads to this host, or is not dialled", "域名指向本机，或没有连接它"),
+    # Acting on processes, and repairs.
+    ("process {first} has ended", "进程 {first} 已经结束"),
+    (
+        "process {first} has ended; its pid is not the one that was meant",
+        "进程 {first} 已经结束，现在的同号进程不是要找的那个",
+    ),
+    (
+        "process {first} is another user's; run the watchdog as root or as the service's user",
+        "进程 {first} 属于其他用户，请以 root 或服务的用户运行",
+    ),
+    (
+        "{first} names process {second}, which is this service's gunicorn; nothing was started",
+        "{first} 指向进程 {second}，它就是本服务的 gunicorn，未启动任何程序",
+    ),
+    (
+        "process {first} survives SIGKILL (uninterruptible sleep); a start would collide with it",
+        "进程 {first} 处于不可中断睡眠，SIGKILL 也无法结束；此时启动会与它冲突",
+    ),
+    (
+        "the service's address is still held after its processes ended; nothing was started",
+        "服务的进程结束后地址仍被占用，未启动任何程序",
+    ),
+    ("{first} ended with exit code {second}; see {third}", "{first} 以退出码 {second} 结束，请看 {third}"),
+    (
+        "{first} ended with exit code {second}, run as user {third}, as whom the service ran; see {fourth}",
+        "{first} 以退出码 {second} 结束（以服务原来的用户 {third} 运行），请看 {fourth}",
+    ),
+    ("could not be run as user {first} in {second}", "无法以用户 {first} 在 {second} 中运行"),
+    ("there is no systemctl on the path that is root's alone", "在只属于 root 的路径上没有 systemctl"),
+    ("nginx (process {first}) ended at its reload", "nginx（进程 {first}）在重新加载时退出了"),
+    ("nginx (process {first}) ended at its reload: {any}", "nginx（进程 {first}）在重新加载时退出了：{any}"),
+    ("nginx kept its old configuration at the reload", "重新加载后 nginx 仍在使用旧配置"),
+    ("nginx kept its old configuration at the reload: {any}", "重新加载后 nginx 仍在使用旧配置：{any}"),
+    ("line {first}: {second} opens a block", "第 {first} 行：{second} 后面是一个块"),
+    ("line {first}: {second} is not followed by {third}", "第 {first} 行：{second} 后面不是 {third}"),
+    ("a file with Lua in it is not edited", "含有 Lua 的文件不做修改"),
+    ("line {first}: {second} occurs there {third} times", "第 {first} 行：{second} 出现了 {third} 次"),
+    ("{first} was not read", "没有读取 {first}"),
+    ("it was not made", "没有生成"),
+    ("it is not a regular file with a single name", "它不是只有一个名字的普通文件"),
+    ("{any}; nothing was changed", "{any}；未作任何改动"),
+    ("{any}; nothing was changed, run it as root", "{any}；未作任何改动，请以 root 运行"),
+    ("systemctl {first} {second}: {any}", "systemctl {first} {second} 失败：{any}"),
+    ("a master has come up by itself meanwhile", "主进程已自行启动"),
     # The host.
     ("/proc/meminfo does not tell how much memory is available", "/proc/meminfo 没有给出可用内存"),
     (
@@ -192,6 +236,7 @@ _FORMS: tuple[tuple[str, str], ...] = (
     ("{name}'s version {version} is none", "{name} 的版本 {version} 不是有效版本号"),
     ("no model directory is configured", "没有配置模型目录"),
     ("as whom the service runs: there is no process of it", "服务没有进程，不知道它以哪个用户运行"),
+    ("the service has no process, so its user is unknown", "服务没有进程，不知道它以哪个用户运行"),
     ("{path} has an access control list (see getfacl)", "{path} 设有访问控制列表（见 getfacl）"),
     ("the whole way to the model's files", "看不到通往模型文件的完整路径"),
     (

@@ -24,7 +24,7 @@ def model_access(target: Target) -> ModelAccess | NotSeen:
     pids = (*target.gunicorn_workers, *((target.gunicorn_master,) if target.gunicorn_master else ()))
     reader = next((found for pid in pids if (found := reader_of(pid)) is not None), None)
     if reader is None:
-        return NotSeen(reason="as whom the service runs: there is no process of it")
+        return NotSeen(reason="the service has no process, so its user is unknown")
     steps, complete = ways_into(Path(os.path.normpath(target.model_dir)))
     return ModelAccess(reader=reader, steps=steps, complete=complete)
 

@@ -5,6 +5,8 @@ One applier for each area. Whatever acts on a process or replaces a file is shar
 
 from __future__ import annotations
 
+from ops.control.restart import RestartError
+from ops.diagnosis.steps import with_settings
 from ops.errors import OpsError
 from ops.repair.apply.files import apply_to_files
 from ops.repair.apply.gunicorn import GunicornApplier
@@ -25,7 +27,9 @@ from ops.repair.model import (
     ReopenLogs,
     StartNginx,
 )
-from ops.text.language import verbatim
+from ops.settings import SettingsFile
+from ops.text.language import Text, verbatim
+from ops.text.reasons import reason
 from ops.text.sanitize import safe_line
 
 
@@ -57,8 +61,8 @@ class Applier:
             "done",
             **facts,
             outcome=result.outcome,
-            before=result.before,
-            after=result.after,
+            before=result.before.en,
+            after=result.after.en,
             kept=list(result.copies),
             detail=result.detail.en if result.detail else "",
         )
@@ -72,17 +76,24 @@ class Applier:
                     raise blocked(hold.refusal.en, hold.refusal.zh)
             change = self._dispatch(action)
         except NotAppliedError as ended:
-            return RemedyResult(remedy, ended.outcome, ended.detail)
+            return RemedyResult(remedy, ended.outcome, self._detail(ended.detail))
+        except RestartError as error:
+            words = Text(en=safe_line(error.words.en), zh=safe_line(error.words.to("zh")))
+            return RemedyResult(remedy, Outcome.FAILED, self._detail(words))
         except OpsError as error:
-            return RemedyResult(remedy, Outcome.FAILED, verbatim(safe_line(str(error))))
+            return RemedyResult(remedy, Outcome.FAILED, self._detail(reason(safe_line(str(error)))))
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             return RemedyResult(
-                remedy, Outcome.FAILED, verbatim(safe_line(f"{where}{error.strerror or error}"))
+                remedy, Outcome.FAILED, reason(safe_line(f"{where}{error.strerror or error}"))
             )
-        return RemedyResult(
-            remedy, Outcome.APPLIED, change.detail, change.before, change.after, change.copies
-        )
+        before, after = _both(change.before), _both(change.after)
+        return RemedyResult(remedy, Outcome.APPLIED, change.detail, before, after, change.copies)
+
+    def _detail(self, words: Text) -> Text:
+        """``words`` with every gte-ops command made to read this run's configuration."""
+        path = self.session.settings_path
+        return with_settings(words, SettingsFile(path).config_argument)
 
     def _dispatch(self, action: Action) -> AppliedChange:
         match action:
@@ -92,3 +103,7 @@ class Applier:
                 return apply_to_files(action, self.session)
             case _:
                 return self._gunicorn.apply(action)
+
+
+def _both(words: Text | str) -> Text:
+    return words if isinstance(words, Text) else verbatim(words)

@@ -26,7 +26,8 @@ from ops.repair.apply.session import (
     not_needed,
 )
 from ops.repair.model import ChangeMode, CreateBackup, InstallRotation, MendPidfile, Outcome, ReopenLogs
-from ops.text.language import Text, verbatim
+from ops.text.language import Text
+from ops.text.reasons import reason
 from ops.text.sanitize import safe_line
 
 LOGS_REOPEN_WITHIN = 10.0
@@ -64,7 +65,9 @@ def _reopen_logs(action: ReopenLogs) -> AppliedChange:
                 f"进程 {pid} 仍在写 {path}：它没有响应 USR1",
             )
         time.sleep(0.05)
-    return AppliedChange(", ".join(f"{pid}: {path}" for pid, path in stale[:8]), "reopened")
+    return AppliedChange(
+        ", ".join(f"{pid}: {path}" for pid, path in stale[:8]), Text(en="reopened", zh="已重新打开")
+    )
 
 
 def _has_open(pid: int, link: str) -> bool:
@@ -97,7 +100,9 @@ def _mend_pidfile(action: MendPidfile) -> AppliedChange:
         raise changed from None
     if refusal is not None:
         raise blocked(f"{action.path}: {refusal.en}", f"{action.path}：{refusal.zh}")
-    return AppliedChange(str(action.number), str(action.master.pid) if action.keeps else "removed")
+    return AppliedChange(
+        str(action.number), str(action.master.pid) if action.keeps else Text(en="removed", zh="已删除")
+    )
 
 
 def change_mode(action: ChangeMode) -> AppliedChange:
@@ -108,7 +113,7 @@ def change_mode(action: ChangeMode) -> AppliedChange:
         # A user who has a say in the path decides about files of its own, and no others.
         exposed = distrust(entries[:-1], {*trusted_users(), status.st_uid})
         if exposed is not None:
-            raise NotAppliedError(Outcome.BLOCKED, verbatim(safe_line(f"{action.path}: {exposed}")))
+            raise NotAppliedError(Outcome.BLOCKED, reason(safe_line(f"{action.path}: {exposed}")))
         if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
             raise blocked(
                 f"{action.path}: not a regular file with a single name",

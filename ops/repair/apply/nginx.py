@@ -31,11 +31,13 @@ from ops.repair.apply.session import (
     must_be_roots,
     must_be_unchanged,
     not_needed,
-    pid_list,
     pids_of,
     refused,
+    workers_words,
 )
 from ops.repair.model import EditNginx, ReloadNginx, StartNginx
+from ops.text.language import Text
+from ops.text.reasons import reason
 
 LOOK_SECONDS = 8.0
 TEST_SECONDS = 15.0
@@ -85,7 +87,11 @@ class NginxApplier:
                     f"nginx 没有起来，请看 {output} 和它的错误日志",
                 )
             time.sleep(POLL_SECONDS)
-        return AppliedChange("no nginx master", f"master {pids_of(serving_now(around))}")
+        masters = serving_now(around)
+        return AppliedChange(
+            Text(en="no nginx master", zh="没有 nginx 主进程"),
+            Text(en=f"master {pids_of(masters)}", zh=f"主进程 {pids_of(masters)}"),
+        )
 
     def _reload(self, action: ReloadNginx) -> AppliedChange:
         around = self._look_around()
@@ -99,7 +105,7 @@ class NginxApplier:
         # nginx starts the new workers before it tells the old ones to end.
         self.session.wait_until(lambda: not before & _workers(self._look_around(), masters))
         after = _workers(self._look_around(), masters)
-        return AppliedChange(f"workers {pid_list(before)}", f"workers {pid_list(after)}")
+        return AppliedChange(workers_words(before), workers_words(after))
 
     def _edit(self, action: EditNginx) -> AppliedChange:
         around = self._look_around()
@@ -107,7 +113,7 @@ class NginxApplier:
         if (problem := _test(around)) is not None:
             raise blocked(
                 f"nginx -t fails already, fix that first: {problem}",
-                f"nginx -t 本来就不通过，请先修复：{problem}",
+                f"nginx -t 本来就不通过，请先修复：{reason(problem).to('zh')}",
             )
         places = [Path(edit.path).resolve() for edit in action.edits]
         for edit, place in zip(action.edits, places, strict=True):
@@ -127,7 +133,9 @@ class NginxApplier:
             try:
                 reload_nginx(masters, around.target.nginx_error_logs, time.monotonic() + RELOAD_SECONDS)
             except ReloadError as error:
-                raise refused(f"{error}; the old file is back", f"{error}；原文件已恢复") from None
+                raise refused(
+                    f"{error}; the old file is back", f"{reason(str(error)).to('zh')}；原文件已恢复"
+                ) from None
             problem = health_problem(around.target, time.monotonic() + HEALTH_SECONDS)
             if problem is not None and problem_before is None:
                 raise refused(
@@ -139,7 +147,7 @@ class NginxApplier:
             raise
         return AppliedChange(
             ", ".join(str(place) for place in places),
-            "edited and reloaded",
+            Text(en="edited and reloaded", zh="已修改并重新加载"),
             copies=tuple(str(copy) for copy, _ in copies),
         )
 
@@ -182,5 +190,6 @@ def _test(around: Surroundings) -> str | None:
 
 def _refuse_by_test(problem: str) -> NoReturn:
     raise refused(
-        f"nginx -t refuses: {problem}; everything is as it was", f"nginx -t 不通过：{problem}；一切保持原样"
+        f"nginx -t refuses: {problem}; everything is as it was",
+        f"nginx -t 不通过：{reason(problem).to('zh')}；一切保持原样",
     )

@@ -15,6 +15,7 @@ from ops.repair.model import Outcome
 from ops.repair.watchdog_hold import WatchdogHold
 from ops.settings import Settings
 from ops.text.language import Text
+from ops.text.reasons import reason
 
 POLL_SECONDS = 0.2
 
@@ -51,8 +52,8 @@ def failed(en: str, zh: str) -> NotAppliedError:
 class AppliedChange:
     """What a remedy changed. ``before`` and ``after``: a few words each; ``copies``: the edited files as they were."""
 
-    before: str = ""
-    after: str = ""
+    before: Text | str = ""
+    after: Text | str = ""
     copies: tuple[str, ...] = ()
     detail: Text | None = None
 
@@ -83,7 +84,8 @@ def must_be_roots(place: Path) -> None:
     """Raises NotAppliedError if somebody other than root has a say in ``place``."""
     if (why := reason_not_to_replace(place)) is not None:
         raise blocked(
-            f"root does not change what others have a say in: {why}", f"root 不修改他人可改动的文件：{why}"
+            f"root does not change what others have a say in: {why}",
+            f"root 不修改他人可改动的文件：{reason(why).to('zh')}",
         )
 
 
@@ -102,6 +104,11 @@ def must_be_unchanged(place: Path, content: bytes) -> None:
 def pid_list(pids: Iterable[int]) -> str:
     """The pids in order, ``-`` for none."""
     return ", ".join(map(str, sorted(pids))) or "-"
+
+
+def workers_words(pids: Iterable[int]) -> Text:
+    """Workers by their pids."""
+    return Text(en=f"workers {pid_list(pids)}", zh=f"工作进程 {pid_list(pids)}")
 
 
 def pids_of(processes: Iterable[ProcessRef]) -> str:

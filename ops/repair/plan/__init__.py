@@ -7,13 +7,16 @@ risky, or left to a person.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from ops.diagnosis.model import Cause
+from ops.diagnosis.steps import with_settings
 from ops.facts.snapshot import Snapshot
 from ops.facts.target import Target
 from ops.repair.model import Remedy, RepairContext
 from ops.repair.plan import files, gunicorn, nginx
 from ops.repair.plan.case import NO_PLAN, Case
+from ops.text.language import verbatim
 
 PLANNERS: dict[str, Callable[[Case], Iterator[Remedy]]] = {
     **nginx.PLANNERS,
@@ -31,4 +34,13 @@ def plan(causes: Sequence[Cause], snapshot: Snapshot, context: RepairContext) ->
         planner = PLANNERS.get(cause.code)
         case = Case(cause, snapshot, snapshot.target, context)
         remedies += planner(case) if planner else (case.by_hand(NO_PLAN),)
-    return tuple(remedies)
+    return tuple(_with_settings(remedy, context.settings_file) for remedy in remedies)
+
+
+def _with_settings(remedy: Remedy, settings_file: str | None) -> Remedy:
+    """``remedy`` with every gte-ops command made to read this host's configuration."""
+    return replace(
+        remedy,
+        what=with_settings(remedy.what, settings_file),
+        commands=tuple(with_settings(verbatim(words), settings_file).en for words in remedy.commands),
+    )

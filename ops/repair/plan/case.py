@@ -17,6 +17,7 @@ from ops.interpret import nginx as nginx_rules
 from ops.interpret.process_ref import ProcessRef
 from ops.repair.model import Action, FileEdit, Remedy, RepairContext, Safety
 from ops.text.language import Text
+from ops.text.reasons import reason
 from ops.text.sanitize import without_controls, without_secrets
 
 NO_PLAN = Text(
@@ -81,7 +82,7 @@ class Case:
             return None
         return Text(
             en=f"nginx -t must not be run as root here, and nothing is done without it: {config.distrusted}",
-            zh=f"这里不能以 root 运行 nginx -t，不检验就不执行：{config.distrusted}",
+            zh=f"这里不能以 root 运行 nginx -t，不检验就不执行：{reason(config.distrusted).to('zh')}",
         )
 
     @property
@@ -97,7 +98,7 @@ def not_edited(why: str) -> Text:
     """Why a file is shown with its change and left as it is."""
     return Text(
         en=f"root does not change what others have a say in ({why}); the change, for its owner to make:",
-        zh=f"root 不修改他人可改动的文件（{why}）；请由属主自行修改：",
+        zh=f"root 不修改他人可改动的文件（{reason(why).to('zh')}）；请由属主自行修改：",
     )
 
 

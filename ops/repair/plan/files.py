@@ -26,6 +26,7 @@ from ops.repair.model import (
 )
 from ops.repair.plan.case import NO_MASTER, NO_PLAN, Case, identity
 from ops.text.language import Text
+from ops.text.reasons import reason
 
 # The suffix of a removed file's link in /proc/PID/fd (proc(5)).
 DELETED = " (deleted)"
@@ -162,7 +163,8 @@ def _install_rotation(case: Case) -> Iterator[Remedy]:
     if isinstance(files, str):
         yield case.by_hand(
             Text(
-                en=f"our logrotate rule cannot be made here: {files}", zh=f"无法生成 logrotate 规则：{files}"
+                en=f"our logrotate rule cannot be made here: {files}",
+                zh=f"无法生成 logrotate 规则：{reason(files).to('zh')}",
             )
         )
         return

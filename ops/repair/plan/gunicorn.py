@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
 from collections.abc import Callable, Iterator
 
 from ops.diagnosis.checks.gunicorn import ignored_settings
 from ops.diagnosis.checks.gunicorn_settings import KNOWN_SETTINGS
 from ops.facts.gunicorn import Gunicorn, GunicornConfig
-from ops.facts.host import Processes
+from ops.facts.host import Process, Processes
+from ops.facts.nginx import Pidfile
 from ops.facts.probes import Activity
 from ops.interpret import gunicorn as gunicorn_rules
 from ops.interpret.progress import stuck_for
@@ -41,8 +43,27 @@ def _start_gunicorn(case: Case) -> Iterator[Remedy]:
         Safety.SAFE,
         StartGunicorn(),
         Text(en="start the service", zh="启动服务"),
-        commands=(case.context.start,),
+        commands=(*_pidfile_in_the_way(case), case.context.start),
     )
+
+
+def _pidfile_in_the_way(case: Case) -> tuple[str, ...]:
+    """The command that removes a pidfile beside which gunicorn refuses to start."""
+    gunicorn = case.snapshot.gunicorn
+    pidfile = gunicorn.pidfile if isinstance(gunicorn, Gunicorn) else None
+    if not isinstance(pidfile, Pidfile) or not pidfile.is_in_the_way:
+        return ()
+    return (f"rm -- {shlex.quote(pidfile.path)}",)
+
+
+def _end_and_start(case: Case, master: Process, start: str) -> tuple[str, ...]:
+    """What a restart does, as a person would type it. gunicorn leaves its pidfile behind when it is killed."""
+    pid, seconds = master.pid, f"{case.context.grace_seconds:g}"
+    gunicorn = case.snapshot.gunicorn
+    pidfile = gunicorn.pidfile if isinstance(gunicorn, Gunicorn) else None
+    removal = (f"rm -f -- {shlex.quote(pidfile.path)}",) if isinstance(pidfile, Pidfile) else ()
+    wait = f"timeout {seconds} tail --pid={pid} -f /dev/null || kill -9 {pid}"
+    return (f"kill {pid}", wait, *removal, start)
 
 
 def _continue_or_restart(case: Case) -> Iterator[Remedy]:
@@ -76,7 +97,7 @@ def _restart_gunicorn(case: Case) -> Iterator[Remedy]:
         RestartGunicorn(identity(master)),
         Text(en="restart the service", zh="重启服务"),
         risk=_INTERRUPTS,
-        commands=(f"kill {master.pid}", case.context.start),
+        commands=_end_and_start(case, master, case.context.start),
     )
 
 
@@ -139,7 +160,7 @@ def _rename_settings(case: Case) -> Iterator[Remedy]:
             en="what was ignored takes effect, and the service is down until it has started again",
             zh="之前被忽略的设置会生效；启动完成前服务不可用",
         ),
-        commands=(f"kill {master.pid}", case.context.start),
+        commands=_end_and_start(case, master, case.context.start),
         diff=tuple(difference(edit)),
     )
 

@@ -14,6 +14,7 @@ from ops.repair.model import EditNginx, FileEdit, ReloadNginx, Remedy, Safety, S
 from ops.repair.nginx_text import NotLocatedError, insert_before, replace_argument, replace_statement
 from ops.repair.plan.case import NO_NGINX, NO_PLAN, Case, difference, identity, not_edited
 from ops.text.language import Text
+from ops.text.reasons import reason
 
 STATUS_429 = "limit_req_status 429;"
 _DEFAULT_LIMIT_STATUS = "503"
@@ -27,7 +28,8 @@ def _start_nginx(case: Case) -> Iterator[Remedy]:
     if not isinstance(config, NginxConfig):
         yield case.by_hand(
             Text(
-                en=f"its configuration was not read: {config.reason}", zh=f"没有读到它的配置：{config.reason}"
+                en=f"its configuration was not read: {config.reason}",
+                zh=f"没有读到它的配置：{reason(config.reason).to('zh')}",
             )
         )
         return
@@ -228,7 +230,11 @@ def _nginx_edit(
             text = texts.get(file) or before[file].decode("utf-8", "surrogateescape")
             texts[file] = edited(text, line, name)
     except NotLocatedError as error:
-        return case.by_hand(Text(en=f"it is not edited automatically: {error}", zh=f"不自动修改：{error}"))
+        return case.by_hand(
+            Text(
+                en=f"it is not edited automatically: {error}", zh=f"不自动修改：{reason(str(error)).to('zh')}"
+            )
+        )
     if not texts or not case.nginx:
         return case.by_hand(NO_PLAN if not texts else NO_NGINX)
     # The reload loads every other change on disk too.

@@ -12,8 +12,17 @@ from pathlib import Path
 
 import pytest
 
+from ops.collect.services.nginx import read_pidfile
 from ops.control.account import UserAccount, as_account
-from ops.control.pidfile import InUseError, NamedPidfile, Stale, deciders, pidfiles, remove_stale
+from ops.control.pidfile import (
+    InUseError,
+    NamedPidfile,
+    Stale,
+    deciders,
+    pidfiles,
+    remove_left,
+    remove_stale,
+)
 from ops.settings import GunicornSettings, Settings
 
 DEAD = 4_190_000  # below PID_MAX_LIMIT, above what this machine has given out
@@ -201,3 +210,34 @@ def test_what_is_done_as_another_user_is_that_users_alone(
     late = as_account(user, signal.pause)
     assert late is not None
     assert late.errno == errno.ETIMEDOUT
+
+
+@pytest.fixture
+def zombie() -> Iterator[int]:
+    """A process that has ended and that its parent does not reap."""
+    process = subprocess.Popen(["/bin/true"])
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    yield process.pid
+    process.wait()
+
+
+def test_a_pidfile_that_a_killed_master_left_is_removed_though_it_still_counts_as_running(
+    tmp_path: Path, zombie: int
+) -> None:
+    path = tmp_path / "gunicorn.pid"
+    path.write_text(f"{zombie}\n")
+    assert read_pidfile(str(path)).is_zombie
+    left = remove_left(NamedPidfile(str(path)), zombie)
+    assert left is not None
+    assert (left.path, left.kept, path.exists()) == (str(path), None, False)
+
+
+@pytest.mark.parametrize("content", ["4711\n", "x", ""])
+def test_a_pidfile_of_another_process_is_not_what_a_master_left(
+    tmp_path: Path, zombie: int, content: str
+) -> None:
+    path = tmp_path / "gunicorn.pid"
+    path.write_text(content)
+    assert remove_left(NamedPidfile(str(path)), zombie) is None
+    assert path.read_text() == content
+    assert remove_left(NamedPidfile(str(tmp_path / "none")), zombie) is None

@@ -131,7 +131,8 @@ def test_a_cause_without_an_automatic_remedy_repeats_its_manual_one(
     code, out, _ = run("--fix", "--yes")
     assert code == 2
     assert "gunicorn.start_command" in out
-    assert "by hand: systemctl start gte-api.service" in out
+    shown = " ".join(out.partition("Remedies")[2].split())
+    assert "by hand: 1. systemctl start gte-api.service" in shown
 
 
 def test_a_healthy_host_has_nothing_to_mend(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,143 @@
+"""What a run of --fix reports: never fixed and failed of one cause, the service's real state, what --yes would do."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import pytest
+
+from ops.diagnosis.catalogue import GUIDE_VALUES, catalogue
+from ops.diagnosis.model import Cause, Diagnosis
+from ops.interpret.process_ref import ProcessRef
+from ops.repair.model import (
+    CreateBackup,
+    Outcome,
+    Remedy,
+    RemedyResult,
+    Repair,
+    RestartGunicorn,
+    Safety,
+    StartGunicorn,
+)
+from ops.report.repair import show_outcome
+from ops.text.language import Language, Text, verbatim
+from tests.unit.made_diagnosis import HEALTHY
+
+AGAIN = "gte-ops doctor --fix --yes"
+
+
+def cause(code: str) -> Cause:
+    entry = catalogue().entry(code)
+    fix = entry.fix_with(GUIDE_VALUES)
+    return Cause(code, entry.severity, entry.title, entry.summary, (), (), verbatim("true"), fix)
+
+
+def diagnosis(*codes: str) -> Diagnosis:
+    causes = tuple(map(cause, codes))
+    failing = any(item.severity == "fail" for item in causes)
+    return replace(HEALTHY, causes=causes, status="fail" if failing else "warn" if causes else "ok")
+
+
+def remedy(code: str, safety: Safety | None = Safety.SAFE) -> Remedy:
+    action = {None: None, Safety.SAFE: StartGunicorn(), Safety.RISKY: RestartGunicorn(ProcessRef(7, 1))}[
+        safety
+    ]
+    if code.startswith("OPS") and safety is not None:
+        return Remedy(cause(code), safety, Text(en="do", zh="做"), CreateBackup())
+    return Remedy(cause(code), safety, Text(en="do", zh="做"), action)
+
+
+def ran(first: Diagnosis, last: Diagnosis, *results: RemedyResult) -> Repair:
+    return Repair(Safety.RISKY, first, results, last, "/var/lib/gte-ops/fix.jsonl")
+
+
+def shown(repair: Repair, language: Language) -> str:
+    out = io.StringIO()
+    show_outcome(repair, language, out, AGAIN)
+    return out.getvalue()
+
+
+DETAIL = Text(en="it was started, and has ended again", zh="启动后又退出了")
+WORSE = ran(
+    diagnosis("GUN007"),
+    diagnosis("GUN001"),
+    RemedyResult(remedy("GUN007", Safety.RISKY), Outcome.FAILED, DETAIL),
+)
+
+
+def test_a_cause_whose_repair_failed_is_not_fixed_though_another_has_its_place() -> None:
+    assert (WORSE.fixed, WORSE.not_fixed, WORSE.remaining, WORSE.new) == ((), ("GUN007",), (), ("GUN001",))
+
+
+@pytest.mark.parametrize(
+    ("language", "verdict", "fixed"),
+    [
+        ("en", "NOT fixed: GUN007. gunicorn is not running now (GUN001)", "fixed: GUN007"),
+        ("zh", "没有修好：GUN007", "已修复"),
+    ],
+)
+def test_an_outage_is_never_called_mended(language: Language, verdict: str, fixed: str) -> None:
+    page = " ".join(shown(WORSE, language).split())
+    assert verdict in page
+    assert fixed not in page.replace(verdict, "")
+    assert "GUN001" in page
+    assert "1. systemctl start gte-api" in page, "what to do next"
+
+
+def test_a_cause_that_gives_way_to_a_new_outage_is_not_fixed_even_if_its_remedy_was_applied() -> None:
+    started = ran(diagnosis("GUN001"), diagnosis("GUN003"), RemedyResult(remedy("GUN001"), Outcome.APPLIED))
+    assert (started.fixed, started.not_fixed) == ((), ("GUN001",))
+
+
+def test_what_is_gone_is_fixed_beside_what_was_there_before() -> None:
+    partly = ran(
+        diagnosis("GUN001", "TLS001", "OPS003"),
+        diagnosis("TLS001"),
+        RemedyResult(remedy("GUN001"), Outcome.APPLIED),
+        RemedyResult(remedy("TLS001", None), Outcome.SHOWN),
+        RemedyResult(remedy("OPS003"), Outcome.APPLIED),
+    )
+    assert (partly.fixed, partly.not_fixed, partly.remaining) == (("GUN001", "OPS003"), (), ("TLS001",))
+    assert "NOT fixed" not in shown(partly, "en")
+
+
+def dry(level: Safety, *remedies: Remedy) -> Repair:
+    first = diagnosis(*dict.fromkeys(item.cause.code for item in remedies))
+    results = tuple(RemedyResult(item, Outcome.SHOWN) for item in remedies)
+    return Repair(level, first, results, first, None)
+
+
+def words_of(repair: Repair, language: Language) -> str:
+    return " ".join(shown(repair, language).split())
+
+
+def test_a_dry_run_says_what_yes_would_do_and_that_it_does_not_help() -> None:
+    repair = dry(
+        Safety.SAFE, remedy("NGX003", None), remedy("NGX018", None), remedy("OPS003"), remedy("OPS006", None)
+    )
+    assert words_of(repair, "en").startswith(
+        "Nothing was changed. --fix --yes would do 1 of 4: OPS003. By hand: NGX003, NGX018, OPS006."
+        " This will not bring the service back."
+    )
+    chinese = "".join(shown(repair, "zh").split())
+    assert chinese.startswith(
+        "未作任何改动。--fix--yes会执行4项中的1项：OPS003。需要手动处理：NGX003、NGX018、OPS006。服务不会因此恢复。"
+    )
+    assert words_of(repair, "en").endswith(AGAIN)
+
+
+def test_a_dry_run_says_when_it_brings_the_service_back() -> None:
+    assert "should bring the service back" in words_of(dry(Safety.SAFE, remedy("GUN001")), "en")
+    risky = dry(Safety.SAFE, remedy("GUN007", Safety.RISKY), remedy("OPS003"))
+    assert (
+        "Only with --fix=risky: GUN007. This will not bring the service back; --fix=risky should."
+        in words_of(risky, "en")
+    )
+    warned = words_of(dry(Safety.SAFE, remedy("OPS003")), "en")
+    assert "bring the service back" not in warned
+
+
+def test_a_cause_with_two_remedies_counts_once() -> None:
+    both = dry(Safety.RISKY, remedy("TLS010"), remedy("TLS010", Safety.RISKY))
+    assert "--fix=risky --yes would do 1 of 1: TLS010." in words_of(both, "en")
