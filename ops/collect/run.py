@@ -20,7 +20,7 @@ from ops.facts.gunicorn import Gunicorn, GunicornConfig
 from ops.facts.host import Host, Process, Processes
 from ops.facts.machine import Machine
 from ops.facts.nginx import NginxConfig, NginxTest, Pidfile, SocketView
-from ops.facts.probes import Resolution
+from ops.facts.probes import Backend, Exchange, Resolution
 from ops.facts.safeguards import OpenLog, Rotation
 from ops.facts.snapshot import Snapshot
 from ops.facts.target import Target
@@ -374,6 +374,8 @@ def _probe(
     places = _log_places(settings, around, target)
     tasks["logs"] = Task("logs", lambda: service_logs.read_logs(target, since, time.time(), places))
     tasks["kernel"] = Task("kernel log", lambda: kernel.kernel_log(target, since))
+    if not _has_answered(answers["backend"]):
+        tasks["last_start"] = _last_start(settings, around, target)
     results: dict[str, Any] = {name: task.wait(deadline + RESERVE / 2) for name, task in tasks.items()}
     results["activity"] = worker_activity.compare(before, after, target.gunicorn_workers)
     if isinstance(results["machine"], Machine):
@@ -392,6 +394,21 @@ def _log_places(settings: Settings, around: Surroundings, target: Target) -> Log
         _read_pidfile(target.nginx_pidfile),
         settings.gunicorn.unit or None,
     )
+
+
+def _has_answered(backend: Task) -> bool:
+    """Whether the service has told of its health by now."""
+    found = backend.wait(time.monotonic())
+    answer = found.health if isinstance(found, Backend) else None
+    return isinstance(answer, Exchange) and answer.status is not None
+
+
+def _last_start(settings: Settings, around: Surroundings, target: Target) -> Task:
+    """The last start's words, being gathered."""
+    from ops.collect.services.last_start import last_start_words
+
+    pidfile = around.gunicorn.pidfile
+    return Task("last start", lambda: last_start_words(target, settings, settings.app.wsgi, pidfile))
 
 
 def _ask(probes: Probes, target: Target, deadline: float, *, repeat: bool) -> dict[str, Task]:

@@ -332,9 +332,11 @@ def _unseen(snapshot: Snapshot) -> tuple[tuple[str, Text], ...]:
         pids = ", ".join(map(str, snapshot.processes.unread))
         found.append(("processes.unread", reason(f"reading these processes did not end: {pids}")))
     # Where nobody takes the connection there is nothing more to see: that stands in the connection's failure. And that
-    # the name leads nowhere else is how it should be; a host without a watchdog is for OPS006 to say.
+    # the name leads nowhere else, or the service answers, is how it should be; a host without a watchdog is for OPS006
+    # to say.
     refused = isinstance(snapshot.backend, Backend) and snapshot.backend.connection.failure
-    moot = ("elsewhere", "watchdog", "backend.") if refused else ("elsewhere", "watchdog")
+    expected = ("elsewhere", "watchdog", "last_start")
+    moot = (*expected, "backend.") if refused else expected
     return tuple((place, words) for place, words in found if not place.startswith(moot))
 
 

@@ -19,6 +19,7 @@ from ops.facts.machine import Footprint, KernelLog, Machine
 from ops.facts.nginx import NginxConfig, NginxTest, Pidfile, SocketView
 from ops.facts.probes import Activity, Backend, Front, HostNames, Resolution, Upstreams
 from ops.facts.safeguards import Backups, OpenLog, Rotation, Schedule, WatchdogFacts
+from ops.facts.start import LastStart
 from ops.facts.target import Target
 
 
@@ -27,7 +28,8 @@ class Snapshot(Facts, frozen=True):
 
     ``elsewhere``: what is presented at the address the name resolves to, where that is not this host's own: behind
     address translation it is this very service. ``passed_over``: configuration files of gte-ops that were not read,
-    each with why. ``settings_file``: the one that was read, None if none was or every command reads it by itself."""
+    each with why. ``settings_file``: the one that was read, None if none was or every command reads it by itself.
+    ``last_start``: gathered where the service does not answer."""
 
     taken_at: float
     host: Host | NotSeen
@@ -62,6 +64,7 @@ class Snapshot(Facts, frozen=True):
     nginx_sockets: tuple[SocketView, ...] | NotSeen = ()
     passed_over: tuple[str, ...] | NotSeen = ()
     host_names: HostNames | NotSeen = HostNames(addresses={})
+    last_start: LastStart | NotSeen = NotSeen(reason="the service answers")
     elsewhere: Served | NotSeen = NotSeen(reason="the name leads to this host, or is not dialled")
     settings_file: str | NotSeen | None = None
 

@@ -39,6 +39,8 @@ def test_the_first_cause_is_the_fault(case: Case) -> None:
     assert cause["evidence"]
     assert cause["verify"]
     assert cause["fix"]
+    words = "\n".join((cause["summary"], *cause["fix"]))
+    assert not [wanted for wanted in case.says if wanted not in words], words
     assert ran.exit_code == {"warn": 1, "fail": 2}[ran.report["status"]]
     unexplained = [symptom["id"] for symptom in ran.report["symptoms"] if not symptom["explained_by"]]
     assert not unexplained, told

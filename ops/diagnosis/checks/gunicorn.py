@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import difflib
-import re
-import shlex
 from collections.abc import Iterator
 
 from ops.diagnosis.checks.gunicorn_settings import KNOWN_SETTINGS, MEANT
-from ops.diagnosis.checks.log_reading import entries_with, last_quote, last_trouble, raised_in
+from ops.diagnosis.checks.log_reading import entries_with, last_quote
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, check, quote, seen
 from ops.facts.base import NotSeen
 from ops.facts.gunicorn import Gunicorn, GunicornConfig, ProgressRecord
 from ops.facts.host import Processes
 from ops.facts.logs import AccessLog, Log, Logs
-from ops.facts.nginx import Pidfile
 from ops.facts.probes import Activity, Backend, Exchange, Repeats
 from ops.facts.target import Target
 from ops.interpret.gunicorn import arguments, foreign_holders, holder, is_listening, process_of, setting
@@ -23,82 +20,12 @@ from ops.interpret.service_name import is_service, serves
 from ops.text.duration import age
 from ops.text.language import Text, in_seconds, listed
 
-_REFUSALS = ("refused", "missing")
 _STOPPED = ("stopped", "tracing-stop")
 # A worker that used this share of a core while it was watched spins; below the other it is blocked.
 SPINNING = 0.8
 # What the front door's probes add to the requests a worker completes: plain, health, prediction, redirects.
 PROBES_THROUGH_NGINX = 4
 SLOW_HEALTH = 1.0
-
-# Where the master loads the application before it forks (gunicorn, Arbiter.setup): no worker is there to log it.
-_PRELOADS = re.compile(r'gunicorn/arbiter\.py", line \d+, in setup')
-
-
-@check("gunicorn.process", "GUN001", "GUN002", en="gunicorn is running", zh="gunicorn 正在运行")
-def process(
-    target: Target, backend: Backend, gunicorn: Gunicorn, processes: Processes, logs: Logs | NotSeen
-) -> Iterator[Finding]:
-    """GUN001: no master, and the bind address refuses. GUN002: it runs, but its pidfile names another process."""
-    del processes  # needed all the same: unseen processes must not read as 'no master'
-    pidfile = gunicorn.pidfile
-    if target.gunicorn_master is None:
-        if backend.connection.failure not in _REFUSALS:
-            return
-        evidence = [
-            quote(f"tcp {target.backend}", backend.connection.detail or str(backend.connection.failure)),
-            Evidence("ps", Text(en="no gunicorn master of this service", zh="没有本服务的 gunicorn 主进程")),
-        ]
-        if isinstance(pidfile, Pidfile) and pidfile.pid is not None:
-            evidence.append(Evidence(pidfile.path, _who_is_named(pidfile)))
-        if isinstance(gunicorn.config, GunicornConfig) and gunicorn.config.error:
-            evidence.append(quote(gunicorn.config.path, gunicorn.config.error))
-        log = None if isinstance(logs, NotSeen) else logs.gunicorn_error
-        if isinstance(log, Log) and (trouble := last_trouble(log)) is not None:
-            evidence.append(trouble)
-        # gunicorn takes any living process in it for its running self, and refuses to start (gunicorn, pidfile.py).
-        fix = None
-        if isinstance(pidfile, Pidfile) and pidfile.is_in_the_way:
-            fix = (f"rm -- {shlex.quote(pidfile.path)}", target.start_command)
-        yield Finding("GUN001", tuple(evidence), fix=fix)
-    elif (
-        isinstance(pidfile, Pidfile)
-        and not pidfile.missing
-        and pidfile.unreadable is None
-        and pidfile.pid != target.gunicorn_master
-    ):
-        yield Finding(
-            "GUN002",
-            (
-                quote(pidfile.path, str(pidfile.pid)),
-                Evidence(
-                    "ps",
-                    Text(
-                        en=f"the master is process {target.gunicorn_master}",
-                        zh=f"主进程是 {target.gunicorn_master}",
-                    ),
-                ),
-            ),
-            {"pidfile": pidfile.path, "pid": str(pidfile.pid)},
-        )
-
-
-def _who_is_named(pidfile: Pidfile) -> Text:
-    """What is wrong with the process that a pidfile names."""
-    if pidfile.is_zombie:
-        return Text(
-            en=f"process {pidfile.pid} is a zombie (state Z), so gunicorn refuses to start",
-            zh=f"进程 {pidfile.pid} 是僵尸进程（状态 Z），gunicorn 因此拒绝启动",
-        )
-    if pidfile.is_alive:
-        return Text(
-            en=f"names process {pidfile.pid}, which is not this service's gunicorn, so gunicorn refuses to start",
-            zh=f"其中的进程 {pidfile.pid} 不是本服务的 gunicorn，gunicorn 因此拒绝启动",
-        )
-    return Text(
-        en=f"names process {pidfile.pid}, which is not this service's gunicorn",
-        zh=f"其中的进程 {pidfile.pid} 不是本服务的 gunicorn",
-    )
 
 
 @check(
@@ -124,39 +51,6 @@ def master(target: Target, processes: Processes, backend: Backend) -> Iterator[F
         ),
         {"pid": str(found.pid)},
         fix=(f"kill -CONT {found.pid}",) if found.state == "stopped" else None,
-    )
-
-
-@check("gunicorn.boot", "GUN003", en="workers boot", zh="工作进程能够启动")
-def boot(logs: Logs, backend: Backend) -> Iterator[Finding]:
-    """GUN003: 'Worker failed to boot' with its exception, or the master's own failure to load the application before it
-    forks (preload_app), and the service does not answer since."""
-    if isinstance(backend.health, Exchange) and backend.health.status is not None:
-        return
-    log = seen(logs.gunicorn_error)
-    failures = entries_with(
-        log, "Worker failed to boot", "Exception in worker process", "Reason: Worker failed to boot"
-    )
-    raised = raised_in(log)
-    preloads = [r for r in raised if _PRELOADS.search(r.entry.text)]
-    failures = tuple(sorted((*failures, *(r.entry for r in preloads)), key=lambda entry: entry.time))
-    boots = [r for r in raised if "Exception in worker process" in r.entry.text or r in preloads] or [
-        r for r in raised if failures and r.entry.time <= failures[-1].time
-    ]
-    if not failures or not boots:
-        return
-    access = logs.gunicorn_access
-    if isinstance(access, AccessLog) and access.last is not None and access.last > failures[-1].time:
-        return  # it has served since: what keeps it from answering now is something else
-    last = boots[-1]
-    yield Finding(
-        "GUN003",
-        (
-            quote(log.path, last.entry.text.partition("\n")[0]),
-            quote(last.where, last.exception),
-            last_quote(log.path, failures),
-        ),
-        {"exception": last.exception, "where": last.where},
     )
 
 
@@ -447,4 +341,4 @@ def port(target: Target, processes: Processes, backend: Backend, logs: Logs | No
         yield Finding("GUN012", (last_quote(log.path, clashes),), {"pid": "?", "command": "?"})
 
 
-CHECKS = (process, master, boot, timeouts, capacity, settings, port)
+CHECKS = (master, timeouts, capacity, settings, port)

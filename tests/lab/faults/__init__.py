@@ -20,10 +20,11 @@ from tests.lab.faults import (
     nginx,
     ops,
     precedence,
+    start,
     tls,
     traffic,
 )
 from tests.lab.faults.case import Case, cases_of
 
-_MODULES = (dns, net, tls, nginx, gunicorn, hanging, memory, app, model, env, host, ops, precedence, traffic)
+_MODULES = (dns, net, tls, nginx, gunicorn, start, hanging, memory, app, model, env, host, ops, precedence, traffic)
 CASES: tuple[Case, ...] = tuple(case for module in _MODULES for case in cases_of(module))

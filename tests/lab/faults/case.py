@@ -21,7 +21,8 @@ Sees = Callable[[Stack], object]
 
 @dataclass(frozen=True)
 class Case:
-    """One fault. ``explains``: codes that must stand in the cause's `explains`, proven but only following from it."""
+    """One fault. ``explains``: codes that must stand in the cause's `explains`, proven but only following from it.
+    ``says``: words that must stand in the cause's summary or fix."""
 
     code: str
     name: str
@@ -31,6 +32,7 @@ class Case:
     first: str
     beside: frozenset[str] = frozenset()
     explains: frozenset[str] = frozenset()
+    says: tuple[str, ...] = ()
     stack: dict[str, Any] = field(default_factory=dict)
     impossible: Callable[[], str | None] = lambda: None
 
@@ -43,12 +45,14 @@ def fault(
     first: str | None = None,
     beside: tuple[str, ...] = (),
     explains: tuple[str, ...] = (),
+    says: tuple[str, ...] = (),
     impossible: Callable[[], str | None] = lambda: None,
     **stack: Any,
 ) -> Callable[[Inject], Case]:
     """Declare a case: ``stack`` is how the stack is brought up, the function breaks it, ``sees`` is true once a
     client meets the fault. ``beside``: other causes that are really there too, ``first`` the one of them that hurts
-    more. ``impossible``: why it cannot be caused on this machine, None where it can."""
+    more. ``says``: words of its summary or fix. ``impossible``: why it cannot be caused on this machine, None where it
+    can."""
 
     def declare(inject: Inject) -> Case:
         return Case(
@@ -60,6 +64,7 @@ def fault(
             first or code,
             frozenset(beside),
             frozenset(explains),
+            says,
             stack,
             impossible,
         )

@@ -246,10 +246,18 @@ def test_the_rows_every_on_call_knows() -> None:
 # --- precedence --------------------------------------------------------------------------------------------------
 
 
-def test_between_codes_of_the_contract_precedence_is_the_contract_s_and_two_rules_of_our_own() -> None:
+def test_between_codes_of_the_contract_precedence_is_the_contract_s_and_rules_of_our_own() -> None:
     own = catalogue().rules[len(CONTRACT["rules"]) :]
     between = [rule for rule in own if set(re.split(r"\s*>\s*", rule)) <= set(CODES)]
-    assert between == ["DNS003 > TLS004", "HST005 > APP005"]
+    assert between == [
+        "DNS003 > TLS004",
+        "HST005 > APP005",
+        "GUN003 > GUN007",
+        "GUN003 > GUN014",
+        "GUN003 > GUN004",
+        "GUN003 > GUN017",
+        "GUN005 > GUN003",
+    ]
     promised = Catalogue(f"[symptoms]\n[precedence]\nrules = {json.dumps([*CONTRACT['rules'], *between])}\n")
     for left, right in itertools.product(CODES, CODES):
         assert catalogue().outranks(left, right) == promised.outranks(left, right), (left, right)

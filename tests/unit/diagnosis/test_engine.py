@@ -24,7 +24,7 @@ from ops.facts.nginx import Pidfile
 from ops.facts.probes import Connection, Front, Upstreams
 from ops.facts.snapshot import Snapshot, from_json, to_json
 from ops.facts.target import Target
-from ops.text.language import Text
+from ops.text.language import Text, verbatim
 from ops.text.reasons import reason
 from tests.unit.made_snapshot import (
     AT_BACKEND,
@@ -466,7 +466,7 @@ def test_the_front_is_given_as_host_and_port() -> None:
 
 def test_a_judge_s_own_words_go_before_the_catalogue_s() -> None:
     words = Text(en="in its own words", zh="自己的话")
-    own = replace(made("GUN001"), summary=words, verify="ps aux", fix=("systemctl start x",))
+    own = replace(made("GUN001"), summary=words, verify="ps aux", fix=(verbatim("systemctl start x"),))
     (told,) = causes_of(own)
     assert (told.summary, told.verify.en, [step.zh for step in told.fix]) == (
         words,

@@ -1,0 +1,410 @@
+"""What is left of the service's last start where it does not answer: words in logs, supervisors' accounts, and what
+the host holds of the names in those words. Everything is read within bounds; nothing of it is run."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import psutil
+
+from ops.collect.host.environment import normal_name, packages_in
+from ops.collect.logs.tail import LogTail
+from ops.collect.services.supervisors import supervisors
+from ops.facts.base import NotSeen
+from ops.facts.nginx import Pidfile
+from ops.facts.start import LastStart, ModulePlace, PidfileHolder, SourceLine, StartWords, SupervisorAccount
+from ops.facts.target import Target
+from ops.files.bounded_read import open_regular_file, read_regular_file
+from ops.files.ownership import ROOT
+from ops.interpret.start_failure.words import last_start
+from ops.interpret.target import log_namer
+from ops.settings import Settings
+from ops.text.sanitize import safe_line, safe_text
+
+# Of each source, from its end.
+MAX_BYTES = 256 << 10
+MAX_LINES = 160
+MAX_LINE_CHARS = 400
+MAX_SOURCES = 6
+MAX_LISTED = 2000
+MAX_SOURCE_BYTES = 1 << 20
+# Older words are hardly the last start's.
+MAX_AGE = 90 * 86400.0
+SECONDS = 1.5
+# Where a start's output goes by its name, beside the application or gunicorn's own log.
+_OUTPUT_NAME = re.compile(
+    r"nohup\.out|.*(?:gunicorn|uvicorn|start|std(?:out|err)|output|console|service|app|web|err)\S*"
+    r"\.(?:log|out|err|txt)",
+    re.IGNORECASE,
+)
+_OTHERS_NAME = re.compile(r"access|nginx|letsencrypt|celery|redis|mysql|postgres", re.IGNORECASE)
+_OF_A_START = re.compile(
+    rb"gunicorn|Traceback \(most recent|^Error: |No such file or directory|not found|Permission denied",
+    re.MULTILINE,
+)
+_REDIRECTION = re.compile(
+    r"(?:[12]?|&)>>?\s*(?P<path>[^\s&|;<>()'\"]+)|\btee\s+(?:-a\s+)?(?P<tee>/[^\s;|&]+)"
+)
+_FROZEN = re.compile(r'^\s*File "<frozen (?:importlib|zipimport)')
+_CARETS = re.compile(r"^\s*[~^]+\s*$")
+_INPUT_VALUE = re.compile(r"input_value=.*?, input_type=")
+_NO_MODULE = re.compile(r"No module named '?([A-Za-z_]\w*)")
+_PACKAGE_PATH = re.compile(r'"(/[^"]{1,400}/(?:site|dist)-packages)/([\w-]+)')
+# gunicorn's own words for the module it was told to serve.
+_NAMED = re.compile(r"Failed to find attribute '\w+' in '([\w.]+)'")
+_CLASH = re.compile(
+    r"(?:cannot import name '\w+' from|module) (?:partially initialized module )?'([A-Za-z_]\w*)"
+)
+_NOT_RUN = re.compile(r"(/[^\s:'\"]{1,400})'?: (?:not found|No such file or directory|cannot execute)")
+_INTERPRETER_LIB = re.compile(r'"(/[^"]{1,400})/lib(?:64)?/python3[^"/]*/site-packages/gunicorn/')
+_REQUIREMENT = re.compile(
+    r"^\s*['\"]?([A-Za-z0-9][A-Za-z0-9._-]{0,79})\s*(?:\[[^\]]*\])?\s*(?:[<>=!~;@'\",]|$)"
+)
+_REQUIREMENT_FILES = (
+    "requirements.txt", "requirements.in", "requirements-prod.txt", "requirements/base.txt",
+    "requirements/production.txt", "pyproject.toml", "Pipfile", "setup.cfg", "environment.yml",
+)  # fmt: skip
+_NO_DIRECTORIES = frozenset(
+    {"node_modules", "__pycache__", "venv", ".venv", "env", "site-packages", "static", "media"}
+)
+_APPLICATIONS = ("Flask", "FastAPI", "Starlette", "Quart", "Sanic", "Bottle", "Falcon", "DispatcherMiddleware",
+                 "get_wsgi_application", "get_asgi_application", "create_app", "make_app", "WSGIApplication",
+                 "default_app", "Dash", "SocketIO", "App", "API")  # fmt: skip
+_RUNS = re.compile(r"(?:\w+\.)*(?:run|serve_forever|run_forever|run_server|run_simple|serve)$")
+_EXITS = ("sys.exit", "exit", "quit", "os._exit", "SystemExit")
+
+
+def last_start_words(target: Target, settings: Settings, wsgi: str, pidfile: Pidfile | NotSeen) -> LastStart:
+    """The last words of the service's last start, and what they name. ``wsgi``: MODULE:NAME as gunicorn is "
+    "given it."""
+    deadline = time.monotonic() + SECONDS
+    accounts, outputs = supervisors(target, settings, deadline)
+    words = tuple(sorted(_words(target, settings, outputs, deadline), key=lambda w: -w.time))
+    said = "\n".join(line for source in words for line in source.lines)
+    wsgi = wsgi_of_command(target.start_command) or wsgi
+    named = _NAMED.findall(said)
+    module = named[-1] if named else wsgi.partition(":")[0]
+    source = _module_source(target.app_dir, module)
+    runs, exits, callables = _statements(*source) if source else ((), (), ())
+    return LastStart(
+        words=words,
+        supervisors=accounts,
+        modules=tuple(_modules(target.app_dir, {*_NO_MODULE.findall(said), module.partition(".")[0]})),
+        requirements=_requirements(target.app_dir),
+        versions=_versions(said),
+        callables=callables,
+        runs=runs,
+        exits=exits,
+        holder=_holder(pidfile),
+        interpreter=_interpreter(said),
+        wsgi=safe_line(wsgi, 200),
+        broken_scripts=_broken_scripts(said, accounts),
+    )
+
+
+def wsgi_of_command(command: str) -> str | None:
+    """MODULE:NAME at the end of a start command; None where it names none."""
+    last = command.split()[-1] if command.split() else ""
+    module, colon, _ = last.partition(":")
+    return last if colon and all(part.isidentifier() for part in module.split(".")) else None
+
+
+# --- words -----------------------------------------------------------------------------------------------------------
+
+
+def _words(
+    target: Target, settings: Settings, outputs: Sequence[str], deadline: float
+) -> Iterator[StartWords]:
+    """The last start's words of every place where they may stand."""
+    error_log = target.gunicorn_error_log
+    trusted = _trusted(target)
+    taken: set[tuple[int, int]] = set()
+    places: list[tuple[str, int | None, bool]] = []
+    if error_log:
+        places.append((error_log, log_namer(target, "gunicorn_error_log"), False))
+    state = Path(settings.watchdog.state_file)
+    named = [*outputs, *_redirections(target), str(state.with_name("start-output.log"))]
+    places += [(path, None, False) for path in dict.fromkeys(named)]
+    places += [(path, None, True) for path in _neighbours(target)]
+    count = 0
+    for path, namer, is_guess in places:
+        if count >= MAX_SOURCES or time.monotonic() > deadline:
+            return
+        words = _of_file(path, namer, trusted if is_guess else None, taken)
+        if words is not None:
+            count += 1
+            yield words
+
+
+def _trusted(target: Target) -> frozenset[int]:
+    """The users whose word counts where a file is only guessed to be the service's."""
+    found = {ROOT, os.geteuid()}
+    for path in (target.app_dir, target.gunicorn_config_file):
+        try:
+            found.add(Path(path).stat().st_uid) if path else None
+        except (OSError, ValueError):
+            continue
+    return frozenset(found)
+
+
+def _of_file(
+    path: str, namer: int | None, owners: frozenset[int] | None, taken: set[tuple[int, int]]
+) -> StartWords | None:
+    """``owners``: whose the file has to be, and that it has to speak of a start, where nothing but its name says that
+    it is the service's."""
+    try:
+        with open_regular_file(path, namer=namer) as file:
+            status = os.fstat(file.fileno())
+        inode = (status.st_dev, status.st_ino)
+        if inode in taken or not status.st_size or status.st_mtime < time.time() - MAX_AGE:
+            return None
+        if owners is not None and status.st_uid not in owners:
+            return None
+        taken.add(inode)
+        tail = LogTail(path, time.time(), MAX_BYTES, namer)
+        lines = list(islice(tail.lines(), 4000))
+    except (OSError, ValueError):
+        return None
+    if owners is not None and not any(_OF_A_START.search(line) for line in lines):
+        return None
+    text = [line.decode("utf-8", "replace").rstrip("\r") for line in reversed(lines)]
+    kept = clean_lines(last_start(text))
+    return StartWords(source=safe_line(path, 1000), time=tail.modified, lines=kept) if kept else None
+
+
+def clean_lines(lines: Sequence[str]) -> tuple[str, ...]:
+    """The last of ``lines`` fit to be kept: without the import system's own frames, control characters and "
+    "secrets."""
+    kept: list[str] = []
+    skip = False
+    for line in lines:
+        if skip and line.startswith("    "):
+            continue
+        skip = bool(_FROZEN.match(line))
+        if skip or _CARETS.match(line) or not line.strip():
+            continue
+        kept.append(line)
+    words = "\n".join(
+        _INPUT_VALUE.sub("input_value=..., input_type=", k[:MAX_LINE_CHARS]) for k in kept[-MAX_LINES:]
+    )
+    # An indented first line would lose its indentation to a strip; which ones are frames is read from that.
+    clean = safe_text("|" + words, MAX_LINES * MAX_LINE_CHARS)[1:]
+    return tuple(clean.split("\n")) if clean.strip() else ()
+
+
+def _redirections(target: Target) -> Iterator[str]:
+    """Files that the start command, or the script it runs, sends its output to."""
+    command = target.start_command
+    texts = [command]
+    for word in command.split():
+        if word.startswith("/") and word.endswith((".sh", "/start", "/run")):
+            try:
+                texts.append(read_regular_file(word, 64 << 10).content.decode("utf-8", "replace"))
+            except (OSError, ValueError):
+                continue
+    for text in texts:
+        for found in islice(_REDIRECTION.finditer(text), 20):
+            path = found["path"] or found["tee"] or ""
+            if path and not path.startswith(("&", "/dev/")) and "$" not in path:
+                yield str(Path(target.app_dir) / path)
+
+
+def _neighbours(target: Target) -> Iterator[str]:
+    """Files beside the application and gunicorn's log that by their names hold a start's output, the newest first."""
+    directories = [target.app_dir, str(Path(target.app_dir) / "logs")]
+    if target.gunicorn_error_log:
+        directories.append(str(Path(target.gunicorn_error_log).parent))
+    known = {target.gunicorn_access_log, target.nginx_access_log, *target.nginx_error_logs}
+    found: list[tuple[float, str]] = []
+    for directory in dict.fromkeys(directories):
+        try:
+            with os.scandir(directory) as entries:
+                for entry in islice(entries, MAX_LISTED):
+                    is_output = _OUTPUT_NAME.fullmatch(entry.name) and not _OTHERS_NAME.search(entry.name)
+                    if is_output and entry.path not in known and entry.is_file(follow_symlinks=False):
+                        found.append((entry.stat(follow_symlinks=False).st_mtime, entry.path))
+        except OSError:
+            continue
+    yield from (path for _, path in sorted(found, reverse=True)[:4])
+
+
+# --- what the words name ---------------------------------------------------------------------------------------------
+
+
+def _modules(app_dir: str, names: set[str]) -> Iterator[ModulePlace]:
+    """Where those modules lie: in the application's directory, one below it, or beside it."""
+    root = Path(app_dir)
+    directories = [root]
+    try:
+        with os.scandir(root) as entries:
+            directories += sorted(
+                Path(entry.path)
+                for entry in islice(entries, 500)
+                if entry.is_dir(follow_symlinks=False)
+                and entry.name not in _NO_DIRECTORIES
+                and not entry.name.startswith(".")
+            )[:60]
+    except OSError:
+        return
+    directories.append(root.parent)
+    for name in sorted(filter(None, names))[:8]:
+        for directory in directories:
+            if (directory / f"{name}.py").is_file() or (directory / name / "__init__.py").is_file():
+                yield ModulePlace(name=safe_line(name, 100), directory=safe_line(str(directory), 1000))
+
+
+def _requirements(app_dir: str) -> tuple[str, ...]:
+    """Normal names of the packages that files beside the application list."""
+    names: set[str] = set()
+    for file in _REQUIREMENT_FILES:
+        try:
+            text = read_regular_file(str(Path(app_dir) / file), 64 << 10).content.decode("utf-8", "replace")
+        except (OSError, ValueError):
+            continue
+        for line in text.splitlines()[:500]:
+            if found := _REQUIREMENT.match(line):
+                names.add(normal_name(found[1]))
+    return tuple(sorted(names)[:300])
+
+
+def _versions(said: str) -> dict[str, str]:
+    """Versions of the packages between which a name is missing."""
+    wanted = {normal_name(name) for name in _CLASH.findall(said)}
+    if not wanted:
+        return {}
+    places: dict[str, None] = {}
+    for directory, name in _PACKAGE_PATH.findall(said):
+        places[directory] = None
+        if name not in ("gunicorn", "uvicorn"):
+            wanted.add(normal_name(name))
+    installed = packages_in([Path(place) for place in list(places)[:3]])
+    return {name: installed[name] for name in sorted(wanted) if name in installed}
+
+
+def _interpreter(said: str) -> str | None:
+    """The interpreter of the virtual environment that the words' frames of gunicorn lie in."""
+    found = None
+    for prefix in _INTERPRETER_LIB.findall(said):
+        found = prefix
+    if found is None:
+        return None
+    python = Path(found) / "bin" / "python"
+    return safe_line(str(python), 1000) if python.exists() else None
+
+
+def _broken_scripts(said: str, accounts: Sequence[SupervisorAccount]) -> dict[str, str]:
+    """Scripts that could not be run because the interpreter of their first line is gone. A shell calls both 'not
+    found', the script and its interpreter (execve(2), ENOENT)."""
+    paths = _NOT_RUN.findall("\n".join((said, *(account.words for account in accounts))))
+    found: dict[str, str] = {}
+    for path in dict.fromkeys(paths[-4:]):
+        try:
+            first = read_regular_file(path, 256).content.partition(b"\n")[0]
+        except (OSError, ValueError):
+            continue
+        words = os.fsdecode(first[2:]).split() if first.startswith(b"#!") else []
+        if words and words[0].startswith("/") and not Path(words[0]).exists():
+            found[safe_line(path, 400)] = safe_line(words[0], 400)
+    return found
+
+
+def _holder(pidfile: Pidfile | NotSeen) -> PidfileHolder | None:
+    if isinstance(pidfile, NotSeen) or pidfile.pid is None:
+        return None
+    try:
+        process = psutil.Process(pidfile.pid)
+        return PidfileHolder(pid=pidfile.pid, name=safe_line(process.name(), 60), state=process.status())
+    except (psutil.Error, OSError, ValueError):
+        return None
+
+
+# --- the application's module ----------------------------------------------------------------------------------------
+
+
+def _module_source(app_dir: str, module: str) -> tuple[str, bytes] | None:
+    parts = module.split(".")
+    if not all(part.isidentifier() for part in parts):
+        return None
+    for base in (Path(app_dir), Path(app_dir) / "src"):
+        for path in (base.joinpath(*parts).with_suffix(".py"), base.joinpath(*parts) / "__init__.py"):
+            try:
+                read = read_regular_file(str(path), MAX_SOURCE_BYTES)
+            except (OSError, ValueError):
+                continue
+            return str(path), read.content
+    return None
+
+
+def _statements(
+    path: str, content: bytes
+) -> tuple[tuple[SourceLine, ...], tuple[SourceLine, ...], tuple[str, ...]]:
+    """Calls that start a server and that end the process when the module is imported, and the names it binds that look
+    like an application or a factory of one."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(content)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return (), (), ()
+    runs: list[SourceLine] = []
+    exits: list[SourceLine] = []
+    names: list[str] = []
+    for statement in _imported(tree.body):
+        names += _bound(statement)
+        for call in _calls(statement):
+            line = SourceLine(path=safe_line(path, 1000), line=call[1], call=safe_line(call[0], 60))
+            if _RUNS.fullmatch(call[0]) and not call[0].startswith(("subprocess.", "asyncio.")):
+                runs.append(line)
+            elif call[0] in _EXITS:
+                exits.append(line)
+    return tuple(runs[:3]), tuple(exits[:3]), tuple(dict.fromkeys(names))[:8]
+
+
+def _imported(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """The statements that an import runs: not those below ``if __name__ == "__main__":``."""
+    waiting = body[::-1]
+    while waiting:
+        statement = waiting.pop()
+        if isinstance(statement, ast.If) and "__main__" in ast.dump(statement.test):
+            waiting += reversed(statement.orelse)
+            continue
+        yield statement
+        for field in ("body", "orelse", "finalbody"):
+            if not isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                waiting += reversed(getattr(statement, field, []))
+        waiting += [inner for handler in getattr(statement, "handlers", []) for inner in handler.body]
+
+
+def _bound(statement: ast.stmt) -> list[str]:
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
+        is_factory = (
+            statement.name.startswith(("create_", "make_", "build_", "get_")) and "app" in statement.name
+        )
+        return (
+            [f"{statement.name}()"]
+            if is_factory
+            else [statement.name]
+            if statement.name in ("app", "application")
+            else []
+        )
+    if not isinstance(statement, ast.Assign | ast.AnnAssign) or not isinstance(statement.value, ast.Call):
+        return []
+    made = ast.unparse(statement.value.func).rpartition(".")[2]
+    targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+    return [t.id for t in targets if isinstance(t, ast.Name) and made in _APPLICATIONS]
+
+
+def _calls(statement: ast.stmt) -> list[tuple[str, int]]:
+    if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
+        return [(ast.unparse(statement.value.func)[:100], statement.lineno)]
+    if isinstance(statement, ast.Raise) and statement.exc is not None:
+        raised = statement.exc.func if isinstance(statement.exc, ast.Call) else statement.exc
+        return [(ast.unparse(raised)[:100], statement.lineno)]
+    return []

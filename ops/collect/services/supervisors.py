@@ -1,0 +1,222 @@
+"""What systemd and supervisord say of the service's last run, and where supervisord puts its output."""
+
+from __future__ import annotations
+
+import configparser
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from glob import glob
+from itertools import islice
+from pathlib import Path
+
+from ops.collect.logs.tail import LogTail
+from ops.facts.start import SupervisorAccount
+from ops.facts.target import Target
+from ops.files.bounded_read import read_regular_file
+from ops.files.nofollow import reason_not_to_trust
+from ops.files.programs import trusted_program
+from ops.settings import Settings
+from ops.text.sanitize import safe_line
+
+# Where supervisord looks for its configuration (its documentation, Configuration File), and Debian keeps it.
+SUPERVISORD_PLACES = (
+    "/etc/supervisor/supervisord.conf",
+    "/etc/supervisord.conf",
+    "/etc/supervisord/supervisord.conf",
+)
+MAX_CONFIG_BYTES = 256 << 10
+MAX_INCLUDED = 64
+MAX_LOG_BYTES = 256 << 10
+SYSTEMCTL_SECONDS = 1.0
+_PROPERTIES = (
+    "LoadState", "ActiveState", "SubState", "Result", "ExecMainCode", "ExecMainStatus", "NRestarts",
+    "ExecMainExitTimestamp", "InactiveEnterTimestamp", "StandardOutput", "StandardError", "ExecStart",
+    "WorkingDirectory", "User", "Group",
+)  # fmt: skip
+_STAMP = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)")
+_UNIT_NAME = re.compile(r"^[\w@:.\\-]{1,200}$")
+
+
+def supervisors(
+    target: Target, settings: Settings, deadline: float
+) -> tuple[tuple[SupervisorAccount, ...], tuple[str, ...]]:
+    """Their accounts of the service, and the files that they write its output to. ``deadline``: monotonic time."""
+    accounts: list[SupervisorAccount] = []
+    outputs: list[str] = []
+    unit = settings.gunicorn.unit
+    if unit and Path("/run/systemd/system").is_dir():
+        printed = _show(unit, min(SYSTEMCTL_SECONDS, deadline - time.monotonic()))
+        if printed is not None:
+            account, files = read_show(unit, printed)
+            accounts += [account] if account else []
+            outputs += files
+    for place in SUPERVISORD_PLACES:
+        for program, options, log in _programs(place):
+            if not _is_the_service(options, target):
+                continue
+            outputs += _outputs(program, options)
+            account = _newest_word(program, options.get("command", ""), log)
+            accounts += [account] if account else []
+    return tuple(accounts), tuple(outputs)
+
+
+# --- systemd ---------------------------------------------------------------------------------------------------------
+
+
+def _show(unit: str, seconds: float) -> str | None:
+    program = trusted_program("systemctl")
+    if program is None or seconds <= 0 or not _UNIT_NAME.match(unit) or unit.startswith("-"):
+        return None
+    command = [program, "show", "--timestamp=unix", f"--property={','.join(_PROPERTIES)}", "--", unit]
+    try:
+        ran = subprocess.run(
+            command, capture_output=True, timeout=seconds, check=False, stdin=subprocess.DEVNULL
+        )
+        if ran.returncode != 0:  # before systemd 247 there is no --timestamp
+            ran = subprocess.run(
+                [word for word in command if not word.startswith("--timestamp")],
+                capture_output=True, timeout=seconds, check=False, stdin=subprocess.DEVNULL,
+            )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return ran.stdout[:65536].decode("utf-8", "replace") if ran.returncode == 0 else None
+
+
+def read_show(unit: str, printed: str) -> tuple[SupervisorAccount | None, tuple[str, ...]]:
+    """What `systemctl show` printed of a unit: its account of the last run, None for a unit that is not loaded or has
+    not run; and the files that its output goes to."""
+    values = dict(line.partition("=")[::2] for line in printed.splitlines() if "=" in line)
+    files = tuple(
+        value.partition(":")[2]
+        for key in ("StandardError", "StandardOutput")
+        if (value := values.get(key, "")).startswith(("append:/", "file:/", "truncate:/"))
+    )
+    if values.get("LoadState") != "loaded" or values.get("ActiveState") == "active":
+        return None, files
+    code, status = values.get("ExecMainCode", "0"), values.get("ExecMainStatus", "0")
+    number = int(status) if status.isdigit() else 0
+    # CLD_EXITED, CLD_KILLED, CLD_DUMPED (waitid(2)).
+    is_signal = code in ("2", "3", "killed", "dumped")
+    restarts = values.get("NRestarts", "")
+    program = re.search(r"\bpath=(/\S+)", values.get("ExecStart", ""))
+
+    def named(key: str) -> str | None:
+        return safe_line(values.get(key, "").lstrip("!-"), 400) or None
+
+    return (
+        SupervisorAccount(
+            manager="systemd",
+            unit=unit,
+            source=f"systemctl show {unit}",
+            result=safe_line(values.get("Result", ""), 40),
+            status=None if is_signal else number or None,
+            signal=number if is_signal else None,
+            restarts=int(restarts) if restarts.isdigit() else None,
+            time=_unix(values.get("ExecMainExitTimestamp", "") or values.get("InactiveEnterTimestamp", "")),
+            program=safe_line(program[1], 400) if program else None,
+            directory=named("WorkingDirectory"),
+            user=named("User"),
+            group=named("Group"),
+            output=safe_line(files[0], 400) if files else None,
+        ),
+        files,
+    )
+
+
+def _unix(written: str) -> float | None:
+    return float(written[1:]) if re.fullmatch(r"@\d{1,12}", written) else None
+
+
+# --- supervisord -----------------------------------------------------------------------------------------------------
+
+
+def _programs(place: str) -> Iterator[tuple[str, configparser.SectionProxy, str]]:
+    """supervisord's programs by its configuration, each with supervisord's own log."""
+    parser = _parsed(place)
+    if parser is None:
+        return
+    log = parser.get("supervisord", "logfile", fallback="supervisord.log").replace(
+        "%(here)s", str(Path(place).parent)
+    )
+    parsers = [parser]
+    for pattern in parser.get("include", "files", fallback="").split()[:16]:
+        whole = str(Path(place).parent / pattern.replace("%(here)s", str(Path(place).parent)))
+        parsers += [inner for path in islice(sorted(glob(whole)), MAX_INCLUDED) if (inner := _parsed(path))]  # noqa: PTH207
+    for each in parsers:
+        for section in each.sections():
+            if section.startswith("program:"):
+                yield section.partition(":")[2], each[section], log
+
+
+def _parsed(path: str) -> configparser.ConfigParser | None:
+    try:
+        if reason_not_to_trust(path) is not None:
+            return None
+        text = read_regular_file(path, MAX_CONFIG_BYTES).content.decode("utf-8", "replace")
+        parser = configparser.ConfigParser(interpolation=None, strict=False, inline_comment_prefixes=(" ;",))
+        parser.read_string(text)
+    except (OSError, ValueError, configparser.Error):
+        return None
+    return parser
+
+
+def _is_the_service(options: configparser.SectionProxy, target: Target) -> bool:
+    """Whether a program is this service: by its directory, its configuration file or its address."""
+    command = options.get("command", "")
+    signs = [target.app_dir, target.gunicorn_config_file, target.backend, target.start_command]
+    return options.get("directory", "").rstrip("/") == target.app_dir or any(
+        sign and len(sign) > 5 and sign in command for sign in signs
+    )
+
+
+def _outputs(program: str, options: configparser.SectionProxy) -> list[str]:
+    paths = (options.get(key, "") for key in ("stderr_logfile", "stdout_logfile"))
+    return [path.replace("%(program_name)s", program) for path in paths if path.startswith("/")]
+
+
+def _newest_word(program: str, command: str, log: str) -> SupervisorAccount | None:
+    """supervisord's own last line about a program: why it ended, or could not be run. What it says of a program that it
+    cannot run names the command alone."""
+    quoted = re.escape(program)
+    telling = re.compile(
+        rf"spawnerr: .*|exited: (?:{quoted}) .*|gave up: (?:{quoted}) .*|(?:success|spawned): '?{quoted}'?.*"
+    )
+    try:
+        tail = LogTail(log, time.time(), MAX_LOG_BYTES)
+        fallback: SupervisorAccount | None = None
+        for raw in islice(tail.lines(), 2000):
+            line = raw.decode("utf-8", "replace")
+            found = telling.search(line)
+            if found is None:
+                continue
+            words = safe_line(found[0], 300)
+            if words.startswith("spawnerr") and not any(
+                quoted in command for quoted in words.split("'")[1:2]
+            ):
+                continue
+            if words.startswith("success"):
+                return fallback
+            if words.startswith("spawned"):
+                continue
+            status = re.search(r"exit status (\d+)", words)
+            account = SupervisorAccount(
+                manager="supervisord",
+                unit=safe_line(program, 100),
+                source=safe_line(log, 1000),
+                result="FATAL"
+                if "FATAL" in words
+                else "spawnerr"
+                if words.startswith("spawnerr")
+                else "exited",
+                status=int(status[1]) if status else None,
+                time=tail.modified,
+                words=words,
+            )
+            if words.startswith("spawnerr") or status:
+                return account
+            fallback = fallback or account
+    except (OSError, ValueError):
+        return None
+    return fallback

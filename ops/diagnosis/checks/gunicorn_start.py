@@ -1,0 +1,256 @@
+"""Whether gunicorn runs and its workers load the application; where not, why the last start failed, by its words."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+
+from ops.diagnosis.checks.log_reading import Raised, entries_with, last_quote, last_trouble, raised_in
+from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, check, quote
+from ops.facts.base import NotSeen
+from ops.facts.gunicorn import Gunicorn, GunicornConfig
+from ops.facts.host import Processes
+from ops.facts.logs import AccessLog, Log, LogEntry, Logs
+from ops.facts.nginx import Pidfile
+from ops.facts.probes import Backend, Exchange
+from ops.facts.start import LastStart
+from ops.facts.target import Target
+from ops.interpret.gunicorn import holder, process_of
+from ops.interpret.start_failure import Kind, StartFailure, StartPlace, fix_for, start_failure, summary_of
+from ops.text.language import Text, verbatim
+
+_REFUSALS = ("refused", "missing")
+# Where the master loads the application before it forks (gunicorn, Arbiter.setup): no worker is there to log it.
+_PRELOADS = re.compile(r'gunicorn/arbiter\.py", line \d+, in setup')
+# Log times are whole seconds, and a file is written to a moment after the event.
+_ROUNDING = 2.0
+
+
+@check("gunicorn.process", "GUN001", "GUN002", en="gunicorn is running", zh="gunicorn 正在运行")
+def process(
+    target: Target,
+    backend: Backend,
+    gunicorn: Gunicorn,
+    processes: Processes,
+    logs: Logs | NotSeen,
+    last_start: LastStart | NotSeen,
+) -> Iterator[Finding]:
+    """GUN001: no master, and the bind address refuses; where the last start failed, why. GUN002: it runs, but its
+    pidfile names another process."""
+    pidfile = gunicorn.pidfile
+    if target.gunicorn_master is None:
+        failure = _failure(target, processes, logs, last_start)
+        unreachable = backend.connection.failure if failure else None
+        if backend.connection.failure not in _REFUSALS and unreachable is None:
+            return
+        evidence = _absence(target, backend, gunicorn)
+        if failure is None or isinstance(last_start, NotSeen):
+            yield Finding("GUN001", (*evidence, *_trouble(logs)), fix=_past_pidfile(target, pidfile))
+        elif failure.kind is Kind.ADDRESS_IN_USE and not holder(processes, target.backend):
+            # Whoever held it is gone.
+            yield Finding("GUN001", (*evidence, *_words(failure)), summary=_gone(failure))
+        else:
+            yield Finding(
+                "GUN001",
+                (*evidence, *_words(failure)),
+                summary=summary_of(failure, last_start),
+                verify=_verify(failure),
+                fix=fix_for(failure, last_start, _place(target, last_start, gunicorn)),
+            )
+    elif (
+        isinstance(pidfile, Pidfile)
+        and not pidfile.missing
+        and pidfile.unreadable is None
+        and pidfile.pid != target.gunicorn_master
+    ):
+        yield Finding(
+            "GUN002",
+            (
+                quote(pidfile.path, str(pidfile.pid)),
+                Evidence(
+                    "ps",
+                    Text(
+                        en=f"the master is process {target.gunicorn_master}",
+                        zh=f"主进程是 {target.gunicorn_master}",
+                    ),
+                ),
+            ),
+            {"pidfile": pidfile.path, "pid": str(pidfile.pid)},
+        )
+
+
+def _absence(target: Target, backend: Backend, gunicorn: Gunicorn) -> list[Evidence]:
+    """That there is no master, and what its files say."""
+    pidfile = gunicorn.pidfile
+    evidence = [
+        quote(f"tcp {target.backend}", backend.connection.detail or str(backend.connection.failure)),
+        Evidence("ps", Text(en="no gunicorn master of this service", zh="没有本服务的 gunicorn 主进程")),
+    ]
+    if isinstance(pidfile, Pidfile) and pidfile.pid is not None:
+        evidence.append(Evidence(pidfile.path, _who_is_named(pidfile)))
+    if isinstance(gunicorn.config, GunicornConfig) and gunicorn.config.error:
+        evidence.append(quote(gunicorn.config.path, gunicorn.config.error))
+    return evidence
+
+
+def _who_is_named(pidfile: Pidfile) -> Text:
+    """What is wrong with the process that a pidfile names."""
+    if pidfile.is_zombie:
+        return Text(
+            en=f"process {pidfile.pid} is a zombie (state Z), so gunicorn refuses to start",
+            zh=f"进程 {pidfile.pid} 是僵尸进程（状态 Z），gunicorn 因此拒绝启动",
+        )
+    if pidfile.is_alive:
+        return Text(
+            en=f"names process {pidfile.pid}, which is not this service's gunicorn, so gunicorn refuses to start",
+            zh=f"其中的进程 {pidfile.pid} 不是本服务的 gunicorn，gunicorn 因此拒绝启动",
+        )
+    return Text(
+        en=f"names process {pidfile.pid}, which is not this service's gunicorn",
+        zh=f"其中的进程 {pidfile.pid} 不是本服务的 gunicorn",
+    )
+
+
+def _trouble(logs: Logs | NotSeen) -> tuple[Evidence, ...]:
+    log = None if isinstance(logs, NotSeen) else logs.gunicorn_error
+    trouble = last_trouble(log) if isinstance(log, Log) else None
+    return (trouble,) if trouble is not None else ()
+
+
+def _past_pidfile(target: Target, pidfile: Pidfile | NotSeen) -> tuple[Text, ...] | None:
+    """gunicorn takes any living process in it for its running self, and refuses to start (gunicorn, pidfile.py)."""
+    if not isinstance(pidfile, Pidfile) or not pidfile.is_in_the_way:
+        return None
+    return (verbatim(f"rm -- {shlex.quote(pidfile.path)}"), verbatim(target.start_command))
+
+
+def _gone(failure: StartFailure) -> Text:
+    address = failure.values.get("address", "?")
+    return Text(
+        en=f"The last start failed, because another process held {address}; nobody holds it now.",
+        zh=f"上次启动失败，因为 {address} 当时被别的进程占用；现在已无人占用。",
+    )
+
+
+def _verify(failure: StartFailure) -> str | None:
+    return f"tail -n 40 {shlex.quote(failure.source)}" if failure.source.startswith("/") else None
+
+
+def _words(failure: StartFailure) -> list[Evidence]:
+    return [quote(failure.source, failure.quote.replace("\n", " ")[:400])]
+
+
+@check("gunicorn.boot", "GUN003", en="workers boot", zh="工作进程能够启动")
+def boot(
+    logs: Logs,
+    backend: Backend,
+    target: Target,
+    last_start: LastStart | NotSeen,
+    processes: Processes | NotSeen,
+    gunicorn: Gunicorn | NotSeen,
+) -> Iterator[Finding]:
+    """GUN003: the workers of the last start, or its master before it forked (preload_app), failed to load the
+    application, and the service does not answer since."""
+    if isinstance(backend.health, Exchange) and backend.health.status is not None:
+        return
+    failure = _failure(target, processes, logs, last_start)
+    finding = _boot_failure(logs.gunicorn_error) if isinstance(logs.gunicorn_error, Log) else None
+    if failure is None or not failure.is_loading or not isinstance(last_start, LastStart):
+        if isinstance(logs.gunicorn_error, NotSeen):
+            raise NotJudgedError(logs.gunicorn_error)
+        newer = failure is not None and not failure.is_loading
+        if finding is not None and not newer and not _served_since(logs, finding[1]):
+            yield finding[0]
+        return
+    evidence = _words(failure)
+    if failure.where and not failure.quote.startswith(failure.where):
+        evidence.insert(0, Evidence(failure.where, verbatim(failure.values.get("line") or failure.quote)))
+    place = _place(target, last_start, gunicorn)
+    old = finding[0] if finding is not None else None
+    yield Finding(
+        "GUN003",
+        (*evidence, *(old.evidence if old else ())),
+        {"exception": failure.quote, "where": failure.where or (old.facts["where"] if old else "?")},
+        summary=summary_of(failure, last_start),
+        verify=_verify(failure),
+        fix=fix_for(failure, last_start, place),
+    )
+
+
+def _boot_failure(log: Log) -> tuple[Finding, LogEntry] | None:
+    """'Worker failed to boot' and its like with the exception, and the last entry that says so."""
+    failures = entries_with(
+        log, "Worker failed to boot", "App failed to load", "Exception in worker process", "Reason: Worker"
+    )
+    raised = raised_in(log)
+    preloads = [r for r in raised if _PRELOADS.search(r.entry.text)]
+    failures = tuple(sorted((*failures, *(r.entry for r in preloads)), key=lambda entry: entry.time))
+    boots = [r for r in raised if "Exception in worker process" in r.entry.text or r in preloads] or [
+        r for r in raised if failures and r.entry.time <= failures[-1].time
+    ]
+    if not failures or not boots:
+        return None
+    last: Raised = boots[-1]
+    finding = Finding(
+        "GUN003",
+        (
+            quote(log.path, last.entry.text.partition("\n")[0]),
+            quote(last.where, last.exception),
+            last_quote(log.path, failures),
+        ),
+        {"exception": last.exception, "where": last.where},
+    )
+    return finding, failures[-1]
+
+
+def _served_since(logs: Logs, failure: LogEntry) -> bool:
+    """Whether it has served since: what keeps it from answering now is something else."""
+    access = logs.gunicorn_access
+    return isinstance(access, AccessLog) and access.last is not None and access.last > failure.time
+
+
+# --- the last start --------------------------------------------------------------------------------------------------
+
+
+def _failure(
+    target: Target, processes: Processes | NotSeen, logs: Logs | NotSeen, last: LastStart | NotSeen
+) -> StartFailure | None:
+    """Why the last start failed: by words younger than the running master, and than the last request answered."""
+    if isinstance(last, NotSeen):
+        return None
+    since = 0.0
+    if isinstance(processes, Processes) and (master := process_of(processes, target.gunicorn_master)):
+        since = master.started
+    if not isinstance(logs, NotSeen) and isinstance(logs.gunicorn_access, AccessLog):
+        since = max(since, logs.gunicorn_access.last or 0.0)
+    return start_failure(last, since=max(0.0, since - _ROUNDING))
+
+
+def _place(target: Target, last: LastStart, gunicorn: Gunicorn | NotSeen) -> StartPlace:
+    config = None if isinstance(gunicorn, NotSeen) else gunicorn.config
+    begin = target.start_command
+    if target.gunicorn_master is not None:
+        restart = target.restart_command
+        is_own = restart == target.start_command
+        begin = f"kill -HUP {target.gunicorn_master}" if is_own else restart
+    return StartPlace(
+        start=target.start_command,
+        begin=begin,
+        app_dir=target.app_dir,
+        python=target.python_command or shlex.quote(target.python),
+        wsgi=last.wsgi,
+        config=config.path if isinstance(config, GunicornConfig) and not config.missing else None,
+        backend=target.backend,
+        listeners=_listeners(target.backend),
+    )
+
+
+def _listeners(backend: str) -> str:
+    socket = backend.removeprefix("unix:")
+    if socket != backend:
+        return f"ss -lxp | grep {shlex.quote(socket)}"
+    return f"ss -ltnp | grep {shlex.quote(':' + backend.rpartition(':')[2])}"
+
+
+CHECKS = (process, boot)

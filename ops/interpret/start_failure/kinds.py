@@ -1,0 +1,659 @@
+"""Why a start failed: the words of gunicorn, Python, a shell or a supervisor, by the kind of defect behind them.
+
+A rule is a pattern over one place of the reading (the exception, gunicorn's own error, its complaints about the
+address) and the kind it proves; its named groups are the facts. The first that fits decides. Words that none fits are
+of kind ``UNKNOWN``: they are quoted, and nothing is claimed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable
+from enum import StrEnum
+
+import msgspec
+
+from ops.facts.start import LastStart, StartWords, SupervisorAccount
+from ops.interpret.start_failure.words import StartReading, Trace, read_start
+
+# Sources written to within so many seconds of the newest are of the same start.
+SAME_START = 90.0
+
+
+class Kind(StrEnum):
+    """What kept the service from starting."""
+
+    VARIABLE = "missing_variable"
+    SETTINGS = "invalid_settings"
+    OWN_MODULE = "module_not_on_path"
+    WSGI_MODULE = "wsgi_module_not_found"
+    PACKAGE = "package_missing"
+    VERSION_CLASH = "version_clash"
+    CIRCULAR = "circular_import"
+    OWN_NAME = "name_missing_in_own_module"
+    ATTRIBUTE = "attribute_missing"
+    NOT_CALLABLE = "application_is_none"
+    FACTORY_ARGUMENT = "factory_takes_arguments"
+    SYNTAX = "syntax_error"
+    SOURCE_ENCODING = "source_is_not_utf8"
+    ENCODING = "wrong_encoding"
+    WORKER_CLASS = "worker_class"
+    CONFIG_MISSING = "configuration_file_missing"
+    CONFIG_FAILS = "configuration_file_fails"
+    SETTING_VALUE = "invalid_setting"
+    OPTION = "invalid_option"
+    ADDRESS_IN_USE = "address_in_use"
+    ADDRESS_NOT_HERE = "address_not_of_this_host"
+    PORT_FORBIDDEN = "port_needs_privilege"
+    ADDRESS_INVALID = "invalid_address"
+    HOST_UNKNOWN = "host_name_unknown"
+    SOCKET_DIRECTORY = "socket_directory_missing"
+    SOCKET_FORBIDDEN = "socket_not_writable"
+    SOCKET_TOO_LONG = "socket_path_too_long"
+    PIDFILE_HELD = "pidfile_names_living_process"
+    PIDFILE_DIRECTORY = "pidfile_directory_missing"
+    PIDFILE_FORBIDDEN = "pidfile_not_writable"
+    USER = "no_such_user"
+    GROUP = "no_such_group"
+    NOT_ROOT = "user_needs_root"
+    LOG_DIRECTORY = "log_directory_missing"
+    LOG_FORBIDDEN = "log_not_writable"
+    DIRECTORY = "working_directory"
+    TLS_FILE = "tls_file_missing"
+    CONNECTION = "connection_refused_at_import"
+    FILE = "file_missing_at_import"
+    FILE_FORBIDDEN = "file_not_readable"
+    READ_ONLY = "read_only_file_system"
+    DISK_FULL = "disk_full"
+    LIBRARY = "shared_library_missing"
+    MEMORY = "out_of_memory"
+    KILLED = "killed_while_loading"
+    CRASHED = "crashed_while_loading"
+    TOO_SLOW = "loading_exceeds_timeout"
+    OPEN_FILES = "too_many_open_files"
+    RUNS_ITSELF = "application_runs_itself"
+    EXITS = "application_exits"
+    INTERPRETER = "interpreter_missing"
+    PROGRAM = "program_missing"
+    NO_GUNICORN = "gunicorn_not_installed"
+    NOT_EXECUTABLE = "program_not_executable"
+    START_LIMIT = "start_limit"
+    EXCEPTION = "exception_at_import"
+    UNKNOWN = "unknown"
+
+
+# What a worker fails at while it loads the application: GUN003. Everything else keeps the master from running.
+LOADING = frozenset(
+    {
+        Kind.VARIABLE, Kind.SETTINGS, Kind.OWN_MODULE, Kind.WSGI_MODULE, Kind.PACKAGE, Kind.VERSION_CLASH,
+        Kind.CIRCULAR, Kind.OWN_NAME, Kind.ATTRIBUTE, Kind.NOT_CALLABLE, Kind.FACTORY_ARGUMENT, Kind.SYNTAX,
+        Kind.SOURCE_ENCODING, Kind.ENCODING, Kind.CONNECTION, Kind.FILE, Kind.FILE_FORBIDDEN, Kind.READ_ONLY,
+        Kind.DISK_FULL, Kind.LIBRARY, Kind.MEMORY, Kind.KILLED, Kind.CRASHED, Kind.TOO_SLOW, Kind.OPEN_FILES,
+        Kind.RUNS_ITSELF, Kind.EXITS, Kind.EXCEPTION,
+    }
+)  # fmt: skip
+
+
+class StartFailure(msgspec.Struct, frozen=True):
+    """Why the last start failed. ``quote``: the words that prove it, ``source``: where they stand, ``time``: when they
+    were written; ``where``: FILE:LINE of the application's, if it has a part in it; ``values``: the kind's facts;
+    ``is_loading``: a worker, or the master in its stead, failed while it loaded the application; ``count``: so many
+    workers ended."""
+
+    kind: Kind
+    quote: str
+    source: str
+    time: float
+    where: str | None = None
+    values: dict[str, str] = {}
+    is_loading: bool = False
+    count: int = 0
+
+
+class _Proof(msgspec.Struct, frozen=True):
+    kind: Kind
+    quote: str
+    where: str | None = None
+    values: dict[str, str] = {}
+
+
+def start_failure(last: LastStart, since: float = 0.0) -> StartFailure | None:
+    """Why the last start failed; None where no words of a failing start are left.
+
+    ``since``: when the service is known to have served last (Unix seconds): older words are another start's."""
+    told = [(words, read_start(words.lines)) for words in last.words if words.time >= since]
+    failing = [(words, reading) for words, reading in told if reading.has_failed]
+    newest = max((words.time for words, _ in failing), default=0.0)
+    best: StartFailure | None = None
+    for words, reading in failing:
+        if words.time < newest - SAME_START:
+            continue
+        best = _clearer(best, _of_reading(words, reading, last))
+    for account in last.supervisors:
+        by_account = _of_account(account)
+        if by_account is not None and (account.time or newest or since) >= max(since, newest - SAME_START):
+            best = _clearer(best, by_account)
+    return best
+
+
+def _clearer(best: StartFailure | None, other: StartFailure) -> StartFailure:
+    """The first, unless only the second says what is wrong."""
+    return other if best is None or (best.kind in _VAGUE and other.kind not in _VAGUE) else best
+
+
+_VAGUE = (Kind.UNKNOWN, Kind.EXITS, Kind.START_LIMIT)
+
+
+def _of_reading(words: StartWords, reading: StartReading, last: LastStart) -> StartFailure:
+    proof = (
+        _by_error(reading, last)
+        or _by_binds(reading)
+        or _by_trace(reading, last)
+        or _by_lines(reading)
+        or _by_ends(reading, last)
+    )
+    traced = bool(reading.traces) and not any(t.is_master for t in reading.traces[-1:])
+    ends_of_workers = (reading.reason or "").startswith(("Worker failed", "App failed")) or reading.loops
+    if proof is None:
+        said = [line for line in reading.tail if "Worker exiting" not in line]
+        proof = _Proof(Kind.UNKNOWN, said[-1].strip() if said else "?")
+    is_preload = bool(reading.traces) and any(
+        frame[0].endswith("gunicorn/arbiter.py") and frame[2] == "setup"
+        for frame in reading.traces[-1].frames
+    )
+    return StartFailure(
+        proof.kind,
+        proof.quote,
+        words.source,
+        words.time,
+        proof.where,
+        proof.values,
+        proof.kind in LOADING
+        or is_preload
+        or (traced and proof.kind not in _MASTER)
+        or (proof.kind is Kind.UNKNOWN and ends_of_workers),
+        len(reading.ends),
+    )
+
+
+_MASTER = frozenset(Kind) - LOADING - {Kind.UNKNOWN}
+
+
+# --- gunicorn's own error --------------------------------------------------------------------------------------------
+
+_ERRORS: tuple[tuple[re.Pattern[str], Kind], ...] = tuple(
+    (re.compile(pattern, re.DOTALL), kind)
+    for pattern, kind in (
+        (r"Already running on PID (?P<pid>\d+) \(or pid file '(?P<path>[^']+)' is stale\)", Kind.PIDFILE_HELD),
+        (r"(?P<path>/\S+|\S+) doesn't exist\. Can't create pidfile", Kind.PIDFILE_DIRECTORY),
+        (r"class uri '?(?P<name>[^' ]+)'? invalid or not found:?\s*(?P<detail>.*)", Kind.WORKER_CLASS),
+        (r"'(?P<path>[^']+)' isn't writable \[FileNotFoundError", Kind.LOG_DIRECTORY),
+        (r"'(?P<path>[^']+)' isn't writable \[(?:OSError|PermissionError)\(30", Kind.READ_ONLY),
+        (r"'(?P<path>[^']+)' isn't writable \[(?P<detail>.*)\]", Kind.LOG_FORBIDDEN),
+        (r"No such user: '(?P<name>[^']*)'", Kind.USER),
+        (r"No such group: '(?P<name>[^']*)'", Kind.GROUP),
+        (r"can't chdir to '(?P<path>[^']*)'", Kind.DIRECTORY),
+        (r"'(?P<path>[^']+)' (?:doesn't exist|not found)$", Kind.CONFIG_MISSING),
+        (r"'(?P<name>[^']*)' is not a valid port number", Kind.ADDRESS_INVALID),
+        (r"Failed to read config file: (?P<path>\S+)", Kind.CONFIG_FAILS),
+        (r"No module named '?gunicorn", Kind.NO_GUNICORN),
+        (r"(?P<path>/\S+): bad interpreter: (?P<interpreter>\S+)|bad interpreter", Kind.INTERPRETER),
+        (r"(?P<path>/[^\s:']+)'?: (?:No such file or directory|not found)$", Kind.PROGRAM),
+        (r"(?P<path>[\w.-]+): (?:command )?not found$", Kind.PROGRAM),
+        (r"(?P<path>/[^\s:']+)'?: (?:cannot execute: required file not found)$", Kind.INTERPRETER),
+        (r"(?P<path>/[^\s:']+)'?: (?:[Pp]ermission denied|cannot execute.*|Exec format error)$", Kind.NOT_EXECUTABLE),
+        (r"(?:argument |unrecognized arguments: |ambiguous option: )(?P<detail>.*)", Kind.OPTION),
+        (r"(?:invalid literal|could not convert|[Ii]nvalid|[Nn]ot a |[Vv]alue |must be |Unable )(?P<detail>.*)",
+         Kind.SETTING_VALUE),
+    )
+)  # fmt: skip
+
+
+def _by_error(reading: StartReading, last: LastStart) -> _Proof | None:
+    if reading.error is None:
+        return None
+    if reading.error.startswith("Failed to read config file: "):
+        return _of_configuration(reading)
+    for pattern, kind in _ERRORS:
+        if found := pattern.search(reading.error):
+            values = {name: value.strip() for name, value in found.groupdict().items() if value}
+            if kind is Kind.SETTING_VALUE:
+                values |= _invalid_setting(reading)
+            elif kind is Kind.PROGRAM and (interpreter := last.broken_scripts.get(values.get("path", ""))):
+                kind, values["interpreter"] = Kind.INTERPRETER, interpreter
+            return _Proof(kind, reading.error.strip(), None, values)
+    named = _invalid_setting(reading)
+    return _Proof(Kind.SETTING_VALUE if named else Kind.UNKNOWN, reading.error.strip(), None, named)
+
+
+def _invalid_setting(reading: StartReading) -> dict[str, str]:
+    for line in reversed(reading.tail):
+        if found := re.match(r"Invalid value for (\w+): (.*)", line.strip()):
+            return {"name": found[1], "value": found[2][:100]}
+    return {}
+
+
+def _of_configuration(reading: StartReading) -> _Proof:
+    """gunicorn's configuration file raised: its path, and what."""
+    path = (reading.error or "").rpartition("config file: ")[2].strip()
+    trace = reading.traces[-1] if reading.traces else None
+    values = {"path": path}
+    if trace is None:
+        return _Proof(Kind.CONFIG_FAILS, reading.error or "", path, values)
+    where = next((f"{file}:{line}" for file, line, _ in reversed(trace.frames) if file == path), path)
+    values["exception"] = _first_line(trace.exception)
+    inner = _exception_rule(trace, None)
+    if inner is not None and inner.kind in (Kind.VARIABLE, Kind.PACKAGE, Kind.SYNTAX):
+        return msgspec.structs.replace(inner, where=where, values=inner.values | {"config": path})
+    return _Proof(Kind.CONFIG_FAILS, values["exception"], where, values)
+
+
+# --- the address -----------------------------------------------------------------------------------------------------
+
+_ADDRESS = r"(?:connection to |Connection in use: |Invalid address: |Can't connect to )"
+_BINDS: tuple[tuple[re.Pattern[str], Kind], ...] = tuple(
+    (re.compile(pattern), kind)
+    for pattern, kind in (
+        (r"(?P<address>\S.*?) failed: \[Errno 98\]", Kind.ADDRESS_IN_USE),
+        (r"Connection in use: (?P<address>.*)", Kind.ADDRESS_IN_USE),
+        (r"(?P<address>\S.*?) failed: \[Errno 99\]", Kind.ADDRESS_NOT_HERE),
+        (r"Invalid address: (?P<address>.*)", Kind.ADDRESS_NOT_HERE),
+        (r"(?P<address>/\S*) failed: \[Errno 13\]", Kind.SOCKET_FORBIDDEN),
+        (r"(?P<address>\(.*?\)) failed: \[Errno 13\]", Kind.PORT_FORBIDDEN),
+        (r"(?P<address>/\S*) failed: \[Errno 2\]", Kind.SOCKET_DIRECTORY),
+        (r"(?P<address>/\S*) failed: \[Errno 30\]", Kind.READ_ONLY),
+        (r"(?P<address>\S.*?) failed: AF_UNIX path too long", Kind.SOCKET_TOO_LONG),
+        (r"(?P<address>\S.*?) failed: \[Errno -\d+\]", Kind.HOST_UNKNOWN),
+    )
+)
+
+
+def _by_binds(reading: StartReading) -> _Proof | None:
+    if not reading.binds or reading.traces:
+        return None
+    for line in reversed(reading.binds):
+        bare = line.removeprefix("connection to ")
+        for pattern, kind in _BINDS:
+            if found := pattern.search(bare):
+                address = found["address"].strip()
+                values = {"address": _address(address)}
+                if address.startswith("/"):
+                    values["path"] = address
+                return _Proof(kind, line, None, values)
+    return None
+
+
+def _address(written: str) -> str:
+    """``('127.0.0.1', 8000)`` as ``127.0.0.1:8000``."""
+    found = re.match(r"\('([^']*)', (\d+)", written)
+    return f"{found[1]}:{found[2]}" if found else written
+
+
+# --- an exception ----------------------------------------------------------------------------------------------------
+
+_VARIABLE_SAID = re.compile(
+    r"[Ss]et (?:the )?['\"]?(?P<a>[A-Z][A-Z0-9_]{2,79})['\"]? (?:environment|env)"
+    r"|[Ee]nv(?:ironment)?(?: var(?:iable)?)?s? ['\"`]?(?P<b>[A-Z][A-Z0-9_]{2,79})['\"`]? "
+    r"(?:is |was |must |not |has |required|missing|needs)"
+    r"|(?P<c>[A-Z][A-Z0-9]*_[A-Z0-9_]{1,79}) (?:environment variable|env(?:ironment)? var|is (?:not "
+    r"set|missing|required)"
+    r"|must (?:be set|not be empty)|not (?:set|found|defined)|setting must)"
+    r"|(?P<d>[A-Z][A-Z0-9_]{2,79}) not found\. Declare it as envvar"
+    r"|[Mm]issing (?:required )?(?:environment|env)\w* (?:variables?)?:? ?['\"`]?(?P<e>[A-Z][A-Z0-9_]{2,79})"
+)
+_OS_ENVIRON = re.compile(r"^<frozen os>$|/os\.py$|/environs/|/decouple\.py$|/environ/")
+_ENVIRON_NAME = re.compile(r"^[A-Z][A-Z0-9_]{1,79}$")
+
+
+def _first_line(words: str) -> str:
+    return words.partition("\n")[0].strip()
+
+
+def _by_trace(reading: StartReading, last: LastStart) -> _Proof | None:
+    for trace in reversed(reading.traces):
+        if not trace.exception:
+            continue
+        proof = _exception_rule(trace, last)
+        if proof is not None:
+            return proof
+    return None
+
+
+def _exception_rule(trace: Trace, last: LastStart | None) -> _Proof | None:
+    """The kind of an exception while gunicorn loaded something."""
+    place = trace.own or trace.last
+    where = f"{place[0]}:{place[1]}" if place else None
+    words = _first_line(trace.exception)
+    name, _, message = words.partition(": ")
+    name = name.rpartition(".")[2]
+    for rule in _RULES:
+        found = rule(trace, name, message, last)
+        if found is not None:
+            kind, values = found
+            at = values.pop("where", None)
+            return _Proof(kind, words, at or where, values)
+    return _Proof(Kind.EXCEPTION, words, where, {"exception": words})
+
+
+_Found = tuple[Kind, dict[str, str]] | None
+_Rule = Callable[[Trace, str, str, "LastStart | None"], _Found]
+
+
+def _is_in(trace: Trace, *parts: str) -> bool:
+    return any(part in path for path, _, _ in trace.frames for part in parts)
+
+
+def _pidfile(trace: Trace, name: str, message: str, _last: LastStart | None) -> _Found:
+    if not _is_in(trace, "gunicorn/pidfile.py") or "Error" not in name:
+        return None
+    path = re.search(r"'([^']+)'", message)
+    values = {"path": path[1].rpartition("/")[0] or "/"} if path else {}
+    return (Kind.READ_ONLY if "[Errno 30]" in message else Kind.PIDFILE_FORBIDDEN), values
+
+
+def _master_files(trace: Trace, name: str, message: str, _last: LastStart | None) -> _Found:
+    if name == "PermissionError" and _is_in(trace, "gunicorn/workers/workertmp.py", "gunicorn/glogging.py"):
+        return Kind.NOT_ROOT, {}
+    if found := re.search(r'(?:certfile|keyfile) "([^"]+)" does not exist', message):
+        return Kind.TLS_FILE, {"path": found[1]}
+    if found := re.match(r"[Ff]ile ([^ ]+) does not exists?", message):
+        return Kind.TLS_FILE, {"path": found[1]}
+    return None
+
+
+def _variable(trace: Trace, name: str, message: str, _last: LastStart | None) -> _Found:
+    bare = message.strip().strip("'\"")
+    if name == "KeyError" and _ENVIRON_NAME.match(bare):
+        if any(_OS_ENVIRON.search(path) for path, _, _ in trace.frames[-3:]):
+            return Kind.VARIABLE, {"name": bare}
+        return None
+    if found := _VARIABLE_SAID.search(f"{message} "):
+        return Kind.VARIABLE, {"name": next(filter(None, found.groups()))}
+    if name == "UndefinedValueError" and (found := re.match(r"(\w+) not found", message)):
+        return Kind.VARIABLE, {"name": found[1]}
+    if name == "ValidationError":
+        return _settings(trace)
+    if name == "ImproperlyConfigured":
+        if "DJANGO_SETTINGS_MODULE" in message:
+            return Kind.VARIABLE, {"name": "DJANGO_SETTINGS_MODULE"}
+        if found := re.match(r"The ([A-Z_]+) setting must not be empty", message):
+            return Kind.VARIABLE, {"name": found[1]}
+    return None
+
+
+def _settings(trace: Trace) -> _Found:
+    """pydantic's: '2 validation errors for Settings', then a field and its complaint, in pairs."""
+    lines = trace.exception.splitlines()[1:]
+    pairs = [
+        (field.strip(), complaint.strip())
+        for field, complaint in itertools.pairwise(lines)
+        if not field.startswith(" ") and complaint.startswith(" ")
+    ]
+    missing = [field for field, complaint in pairs if complaint.lower().startswith("field required")]
+    found = re.search(r"for (\w+)", trace.exception)
+    values = {"model": found[1] if found else "?"}
+    if missing and _is_in(trace, "pydantic_settings/", "pydantic/env_settings"):
+        return Kind.VARIABLE, {"name": ", ".join(field.upper() for field in missing[:8]), **values}
+    if pairs:
+        return Kind.SETTINGS, {
+            "detail": "; ".join(f"{f}: {c.partition(' [type=')[0]}" for f, c in pairs[:4]),
+            **values,
+        }
+    return None
+
+
+def _module(trace: Trace, name: str, message: str, last: LastStart | None) -> _Found:
+    found = re.match(r"No module named '?([\w.]+)'?", message)
+    if name not in ("ModuleNotFoundError", "ImportError") or found is None:
+        return None
+    module = found[1]
+    first = module.partition(".")[0]
+    values = {"module": module, "first": first}
+    # gunicorn itself imports it, and no line of the application's does.
+    named = trace.own is None and _is_in(trace, "gunicorn/util.py")
+    places = [place.directory for place in last.modules if place.name == first] if last else []
+    if places:
+        values["directory"] = places[0]
+        return (Kind.WSGI_MODULE if named else Kind.OWN_MODULE), values
+    if last is not None and _normal(PACKAGES.get(first, first)) in last.requirements:
+        values["package"] = PACKAGES.get(first, first)
+        values["listed"] = "yes"
+        return Kind.PACKAGE, values
+    if named:
+        return Kind.WSGI_MODULE, values
+    values["package"] = PACKAGES.get(first, first)
+    return Kind.PACKAGE, values
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+# Packages whose module is called otherwise (PyPI).
+PACKAGES = {
+    "dotenv": "python-dotenv", "yaml": "PyYAML", "cv2": "opencv-python-headless", "PIL": "Pillow",
+    "sklearn": "scikit-learn", "bs4": "beautifulsoup4", "MySQLdb": "mysqlclient", "psycopg2": "psycopg2-binary",
+    "jwt": "PyJWT", "dateutil": "python-dateutil", "Crypto": "pycryptodome", "serial": "pyserial",
+    "git": "GitPython", "magic": "python-magic", "OpenSSL": "pyOpenSSL", "decouple": "python-decouple",
+    "environ": "django-environ", "rest_framework": "djangorestframework", "corsheaders": "django-cors-headers",
+    "jose": "python-jose", "multipart": "python-multipart", "socketio": "python-socketio", "engineio":
+    "python-engineio", "pkg_resources": "setuptools", "attr": "attrs", "zmq": "pyzmq", "fitz": "PyMuPDF",
+    "docx": "python-docx", "pptx": "python-pptx", "ldap": "python-ldap", "slugify": "python-slugify",
+    "werkzeug": "Werkzeug", "flask": "Flask", "jinja2": "Jinja2", "django": "Django",
+}  # fmt: skip
+
+
+def _import_name(trace: Trace, name: str, message: str, _last: LastStart | None) -> _Found:
+    if name == "AttributeError" and (
+        found := re.match(r"(?:partially initialized )?module '([\w.]+)' has no attribute '(\w+)'", message)
+    ):
+        if message.startswith("partially"):
+            return Kind.CIRCULAR, {"module": found[1], "name": found[2]}
+        return _clash(trace, found[1], found[2])
+    if name != "ImportError":
+        return None
+    found = re.match(
+        r"cannot import name '(\w+)' from (partially initialized module )?'([\w.]+)'(.*)", message
+    )
+    if found is None:
+        return None
+    if found[2] or "circular import" in found[4]:
+        return Kind.CIRCULAR, {"module": found[3], "name": found[1]}
+    file = re.search(r"\((/[^)]+)\)", found[4])
+    if file and not any(mark in file[1] for mark in ("site-packages/", "dist-packages/", "/lib/python")):
+        return Kind.OWN_NAME, {"module": found[3], "name": found[1], "file": file[1]}
+    return _clash(trace, found[3], found[1])
+
+
+def _clash(trace: Trace, module: str, wanted: str) -> _Found:
+    """Who wants a name that another package's version does not have."""
+    last = trace.last[0] if trace.last else ""
+    inside = re.search(r"(?:site|dist)-packages/([\w-]+?)(?:\.py)?(?:/|$)", last)
+    values = {"module": module, "name": wanted, "package": module.partition(".")[0]}
+    if inside and inside[1] != values["package"]:
+        values["importer"] = inside[1]
+    return Kind.VERSION_CLASH, values
+
+
+def _syntax(trace: Trace, name: str, message: str, _last: LastStart | None) -> _Found:
+    if name not in ("SyntaxError", "IndentationError", "TabError"):
+        return None
+    path, line, _ = trace.frames[-1] if trace.frames else ("?", 0, "")
+    values = {"where": f"{path}:{line}", "path": path, "line": str(line), "error": f"{name}: {message}"}
+    is_encoding = "(unicode error)" in message or "Non-UTF-8 code" in message
+    return (Kind.SOURCE_ENCODING if is_encoding else Kind.SYNTAX), values
+
+
+def _files(_trace: Trace, name: str, message: str, _last: LastStart | None) -> _Found:
+    found = re.search(r"\[Errno (\d+)\] [^:']*(?:: '([^']+)')?", message)
+    number, path = (found[1], found[2] or "") if found else ("", "")
+    values = {"path": path} if path else {}
+    if shared := re.match(r"(\S+): cannot open shared object file", message):
+        return Kind.LIBRARY, {"library": shared[1]}
+    if name == "FileNotFoundError" and path:
+        return Kind.FILE, values
+    if number == "30":
+        return Kind.READ_ONLY, values
+    if number == "28":
+        return Kind.DISK_FULL, values
+    if number == "24":
+        return Kind.OPEN_FILES, values
+    if name == "PermissionError":
+        return Kind.FILE_FORBIDDEN, values
+    return None
+
+
+_REFUSED = re.compile(
+    r"[Cc]onnection refused|Connect call failed|could not connect|Can't connect to|Error \d+ connecting to"
+    r"|Name or service not known|Temporary failure in name resolution"
+)
+_PEER = re.compile(
+    r"(?:server at |connecting to |connection to (?:server at )?|connect to (?:\w+ server on )?|host=')\"?'?"
+    r"(?P<host>[\w.:-]+)\"?'?(?: \([\d.:a-f]+\))?,?(?: port[= ](?P<port>\d+)|:(?P<colon>\d+))?"
+)
+
+
+def _connection(_trace: Trace, name: str, message: str, _last: LastStart | None) -> _Found:
+    if name != "ConnectionRefusedError" and not _REFUSED.search(message):
+        return None
+    peer = _PEER.search(message)
+    if peer is None:
+        return Kind.CONNECTION, {}
+    port = peer["port"] or peer["colon"]
+    host = peer["host"].rstrip(".:")
+    return Kind.CONNECTION, {"peer": f"{host}:{port}" if port else host}
+
+
+def _resources(_trace: Trace, name: str, message: str, _last: LastStart | None) -> _Found:
+    if name == "MemoryError" or "Cannot allocate memory" in message or "DefaultCPUAllocator" in message:
+        return Kind.MEMORY, {}
+    if name == "UnicodeDecodeError" or name == "UnicodeEncodeError":
+        codec = re.match(r"'([\w-]+)' codec", message)
+        return Kind.ENCODING, {"codec": codec[1] if codec else "?"}
+    if name == "ValueError" and message == "Empty module name":
+        return Kind.OPTION, {"detail": "no application is named (MODULE:NAME)"}
+    return None
+
+
+_RULES: tuple[_Rule, ...] = (
+    _pidfile, _master_files, _variable, _module, _import_name, _syntax, _connection, _files, _resources,
+)  # fmt: skip
+
+
+# --- lines, and workers that end -------------------------------------------------------------------------------------
+
+
+def _by_lines(reading: StartReading) -> _Proof | None:
+    """What gunicorn prints without a traceback where the application is not what it was told."""
+    for line in reversed(reading.tail):
+        if found := re.search(r"Failed to find attribute '(\w+)' in '([\w.]+)'", line):
+            return _Proof(Kind.ATTRIBUTE, line.strip(), None, {"name": found[1], "module": found[2]})
+        if found := re.search(
+            r"Failed to find application object(?:: '?([\w.():]+?)'?| '([^']+)' in '([\w.]+)')$", line
+        ):
+            name, module = (found[2], found[3]) if found[3] else (found[1], "")
+            return _Proof(Kind.NOT_CALLABLE if not found[3] else Kind.ATTRIBUTE, line.strip(), None,
+                          {"name": name or "", "module": module})  # fmt: skip
+        if found := re.match(r"TypeError: (\w+)\(\) (missing|takes)", line):
+            return _Proof(Kind.FACTORY_ARGUMENT, line.strip(), None, {"name": found[1]})
+        if "Application object must be callable" in line or "Failed to parse" in line:
+            return _Proof(Kind.NOT_CALLABLE, line.strip())
+    return None
+
+
+def _by_ends(reading: StartReading, last: LastStart) -> _Proof | None:
+    newest = reading.ends[-1] if reading.ends else None
+    run = next(iter(last.runs), None)
+    if reading.serves_itself or (run and newest and (newest.code == 1 or newest.timed_out)):
+        code = newest.code if newest else None
+        quote = reading.serves_itself or f"Worker exited with code {code}"
+        values = {"call": run.call} if run else {}
+        return _Proof(Kind.RUNS_ITSELF, quote, f"{run.path}:{run.line}" if run else None, values)
+    if newest is None:
+        return None
+    if newest.code is not None:
+        exits = next(iter(last.exits), None)
+        quote = f"Worker (pid:{newest.pid}) exited with code {newest.code}"
+        before = _said_before(reading)
+        values = {
+            "code": str(newest.code),
+            **({"call": exits.call} if exits else {}),
+            **({"said": before} if before else {}),
+        }
+        return _Proof(Kind.EXITS, quote, f"{exits.path}:{exits.line}" if exits else None, values)
+    if newest.timed_out:
+        return _Proof(
+            Kind.TOO_SLOW, f"WORKER TIMEOUT (pid:{newest.pid})", None, {"after": f"{newest.after:.0f}"}
+        )
+    signal = newest.signal or "?"
+    kind = Kind.KILLED if signal in ("SIGKILL", "9") else Kind.CRASHED
+    return _Proof(kind, f"Worker (pid:{newest.pid}) was sent {signal}", None, {"signal": signal})
+
+
+def _said_before(reading: StartReading) -> str | None:
+    """What the application printed before its worker ended."""
+    for line in reversed(reading.tail):
+        if not re.match(r"\[\d{4}-", line) and line.strip():
+            return line.strip()[:200]
+    return None
+
+
+# --- a supervisor's account ------------------------------------------------------------------------------------------
+
+# systemd.exec(5), Process Exit Codes: what happened between fork and exec.
+_SYSTEMD_STATUS = {
+    200: Kind.DIRECTORY, 203: Kind.PROGRAM, 209: Kind.LOG_DIRECTORY, 216: Kind.GROUP, 217: Kind.USER,
+    208: Kind.LOG_DIRECTORY, 222: Kind.LOG_DIRECTORY, 238: Kind.PIDFILE_DIRECTORY, 240: Kind.LOG_DIRECTORY,
+}  # fmt: skip
+SYSTEMD_NAMES = {
+    200: "CHDIR", 203: "EXEC", 208: "STDIN", 209: "STDOUT", 216: "GROUP", 217: "USER", 222: "STDERR",
+    226: "NAMESPACE", 238: "RUNTIME_DIRECTORY", 240: "LOGS_DIRECTORY",
+}  # fmt: skip
+
+
+def _told_to(account: SupervisorAccount, kind: Kind) -> dict[str, str]:
+    """Of what the unit tells systemd, that which it could not do."""
+    told = {
+        Kind.PROGRAM: ("path", account.program),
+        Kind.DIRECTORY: ("path", account.directory),
+        Kind.LOG_DIRECTORY: ("path", account.output),
+        Kind.USER: ("name", account.user),
+        Kind.GROUP: ("name", account.group),
+    }
+    name, value = told.get(kind, ("", None))
+    return {"unit": account.unit, **({name: value} if value else {})}
+
+
+def _of_account(account: SupervisorAccount) -> StartFailure | None:
+    """What a supervisor's account alone proves."""
+    time = account.time or 0.0
+    if account.manager == "systemd":
+        status = account.status
+        name = SYSTEMD_NAMES.get(status or 0)
+        if account.result in ("success", "") and not status:
+            return None
+        words = f"Result={account.result}" + (
+            f" status={status}{f'/{name}' if name else ''}" if status else ""
+        )
+        if account.signal:
+            words += f" signal={account.signal}"
+        kind = _SYSTEMD_STATUS.get(status or 0, Kind.UNKNOWN)
+        if account.result == "start-limit-hit":
+            kind = Kind.START_LIMIT
+        elif account.result == "oom-kill":
+            kind = Kind.MEMORY
+        elif account.result == "timeout":
+            kind = Kind.UNKNOWN
+        return StartFailure(kind, words, account.source, time, None, _told_to(account, kind))
+    found = re.search(
+        r"spawnerr: (?:can't find command|command at) '([^']+)'( is not executable)?", account.words
+    )
+    if found:
+        kind = Kind.NOT_EXECUTABLE if found[2] else Kind.PROGRAM
+        return StartFailure(
+            kind, account.words, account.source, time, None, {"path": found[1], "unit": account.unit}
+        )
+    if "FATAL" in account.words or "exit status" in account.words or "spawnerr" in account.words:
+        return StartFailure(Kind.UNKNOWN, account.words, account.source, time, None, {"unit": account.unit})
+    return None

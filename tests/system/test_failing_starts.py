@@ -1,0 +1,52 @@
+"""Starts of the real gunicorn that fail: the doctor says of each why, by its own words, and what mends it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ops.interpret.start_failure import Kind, StartPlace, fix_for, start_failure, summary_of
+from tests.system.failing_starts import STARTS, FailingStart, fail_to_start
+
+
+def _place(directory: Path) -> StartPlace:
+    conf = str(directory / "gunicorn.conf.py")
+    start = f"gunicorn -c {conf} app:app"
+    return StartPlace(
+        start=start, begin=start, app_dir=str(directory), python="python3", wsgi="app:app", config=conf
+    )
+
+
+@pytest.mark.parametrize("start", STARTS, ids=str)
+def test_the_last_words_say_why_it_did_not_start(start: FailingStart, tmp_path: Path) -> None:
+    last = fail_to_start(start, tmp_path)
+    failure = start_failure(last)
+    said = "\n".join(line for words in last.words for line in words.lines)
+    assert failure is not None, said
+    assert failure.kind is start.kind, f"{failure}\n{said}"
+    assert {name: failure.values.get(name) for name in start.values} == dict(start.values), failure
+    assert (failure.where or "").endswith(start.where), failure
+    assert failure.quote.splitlines()[0].partition(" invalid or not found")[0] in said, failure
+    summary, fix = summary_of(failure, last), fix_for(failure, last, _place(tmp_path))
+    for text in (summary, *fix):
+        assert text.en
+        assert text.zh
+        assert "?" not in text.en.replace(failure.quote, ""), text
+        assert "{" not in text.en.replace(failure.quote, "").replace("${", ""), text
+    assert summary.en != summary.zh
+    words = "\n".join(step.en for step in fix)
+    assert not [wanted for wanted in start.fix if wanted not in words], words
+    assert fix[-1].en == _place(tmp_path).begin
+    assert len(fix) > 1, "never only 'start it'"
+
+
+def test_every_kind_has_words_of_its_own() -> None:
+    tried = {start.kind for start in STARTS}
+    assert len(tried) >= 25
+    # What this machine cannot bring about without systemd, another file system or a full disk.
+    assert set(Kind) - tried == {
+        Kind.START_LIMIT, Kind.UNKNOWN, Kind.READ_ONLY, Kind.DISK_FULL, Kind.HOST_UNKNOWN,
+        # A worker that has never reported is not ended by gunicorn 20.1 and later.
+        Kind.TOO_SLOW,
+    }  # fmt: skip

@@ -1,0 +1,306 @@
+"""Why a start failed, by words as gunicorn, shells and supervisors wrote them: and when nothing is to be claimed.
+
+The kinds themselves are tried on real starts (tests/system/test_failing_starts.py)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ops.collect.services.last_start import clean_lines
+from ops.collect.services.supervisors import read_show
+from ops.facts.start import LastStart, StartWords, SupervisorAccount
+from ops.interpret.start_failure import Kind, StartFailure, StartPlace, fix_for, start_failure, summary_of
+from ops.interpret.start_failure.words import last_start
+
+PLACE = StartPlace(
+    start="systemctl start shop", begin="systemctl start shop", app_dir="/srv/shop", python="python3",
+    wsgi="app:app", config="/srv/shop/gunicorn.conf.py",
+)  # fmt: skip
+
+STARTED = """\
+[2026-11-30 06:18:03 +0000] [100] [INFO] Starting gunicorn 27.0.1
+[2026-11-30 06:18:03 +0000] [100] [INFO] Listening at: http://127.0.0.1:8000 (100)
+[2026-11-30 06:18:03 +0000] [100] [INFO] Using worker: sync
+[2026-11-30 06:18:03 +0000] [101] [INFO] Booting worker with pid: 101
+"""
+REQUEST_FAILED = """\
+[2026-11-30 06:20:03 +0000] [101] [ERROR] Error handling request /predict
+Traceback (most recent call last):
+  File "/srv/shop/venv/lib/python3.11/site-packages/gunicorn/workers/sync.py", line 134, in handle
+    self.handle_request(listener, req, client, addr)
+  File "/srv/shop/app.py", line 12, in predict
+    os.environ["SHOP_URL"]
+  File "<frozen os>", line 679, in __getitem__
+KeyError: 'SHOP_URL'
+"""
+BOOT_FAILED = """\
+[2026-11-30 06:18:03 +0000] [101] [ERROR] Exception in worker process
+Traceback (most recent call last):
+  File "/srv/shop/venv/lib/python3.11/site-packages/gunicorn/arbiter.py", line 609, in spawn_worker
+    worker.init_process()
+  File "/srv/shop/app.py", line 2, in <module>
+    os.environ["SHOP_URL"]
+  File "<frozen os>", line 679, in __getitem__
+KeyError: 'SHOP_URL'
+[2026-11-30 06:18:03 +0000] [101] [INFO] Worker exiting (pid: 101)
+[2026-11-30 06:18:03 +0000] [100] [ERROR] Worker (pid:101) exited with code 3.
+[2026-11-30 06:18:03 +0000] [100] [ERROR] Shutting down: Master
+[2026-11-30 06:18:03 +0000] [100] [ERROR] Reason: Worker failed to boot.
+"""
+STOPPED = """\
+[2026-11-30 06:30:00 +0000] [100] [INFO] Handling signal: term
+[2026-11-30 06:30:00 +0000] [101] [INFO] Worker exiting (pid: 101)
+[2026-11-30 06:30:00 +0000] [100] [INFO] Shutting down: Master
+"""
+
+
+def words(text: str, *, source: str = "/var/log/g.log", time: float = 1000.0) -> StartWords:
+    return StartWords(source=source, time=time, lines=clean_lines(last_start(text.splitlines())))
+
+
+def failure_of(*texts: str, since: float = 0.0) -> StartFailure | None:
+    return start_failure(LastStart(words=tuple(words(text) for text in texts)), since)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        STARTED,
+        STARTED + REQUEST_FAILED,
+        STARTED + REQUEST_FAILED.partition("\n")[2],
+        STARTED + STOPPED,
+        STARTED + BOOT_FAILED + STARTED,
+        STARTED + BOOT_FAILED + STARTED + REQUEST_FAILED + STOPPED,
+        "",
+    ],
+    ids=[
+        "runs",
+        "a request failed",
+        "printed by a request",
+        "stopped",
+        "failed, then started",
+        "an old one",
+        "empty",
+    ],
+)
+def test_nothing_is_claimed_of_a_start_that_went_well(text: str) -> None:
+    assert failure_of(text) is None
+
+
+def test_words_older_than_the_last_answer_are_another_start_s() -> None:
+    assert failure_of(STARTED + BOOT_FAILED, since=999.0) is not None
+    assert failure_of(STARTED + BOOT_FAILED, since=1001.0) is None
+
+
+def test_what_fails_before_there_is_a_logger_stands_behind_the_orderly_end_of_the_run_before() -> None:
+    failure = failure_of(STARTED + STOPPED + "\nError: No such user: 'shop'\n")
+    assert failure is not None
+    assert (failure.kind, failure.values["name"], failure.is_loading) == (Kind.USER, "shop", False)
+
+
+def test_a_master_that_was_killed_leaves_no_end_and_the_next_start_s_error_still_counts() -> None:
+    failure = failure_of(
+        STARTED + REQUEST_FAILED + "\nError: Already running on PID 77 (or pid file '/run/g.pid' is stale)\n"
+    )
+    assert failure is not None
+    assert (failure.kind, failure.values) == (Kind.PIDFILE_HELD, {"pid": "77", "path": "/run/g.pid"})
+
+
+def test_words_that_fit_no_kind_are_quoted_and_looked_at() -> None:
+    strange = "Error: the moon is in the wrong house"
+    failure = failure_of(strange)
+    assert failure is not None
+    last = LastStart(words=(words(strange),))
+    assert failure.kind is Kind.UNKNOWN
+    assert summary_of(failure, last).en == "The last start ended with: the moon is in the wrong house"
+    steps = [step.en for step in fix_for(failure, last, PLACE)]
+    assert steps[0] == "tail -n 60 /var/log/g.log"
+    assert steps[-1] == "systemctl start shop"
+    assert "the moon" in steps[1]
+
+
+def test_a_worker_that_dies_now_and_then_is_no_start_that_fails() -> None:
+    killed = "[2026-11-30 09:18:03 +0000] [100] [ERROR] Worker (pid:101) was sent SIGKILL! Perhaps out of memory?\n"
+    again = "[2026-11-30 09:18:03 +0000] [100] [INFO] Booting worker with pid: 102\n"
+    more = killed.replace("101", "102").replace("09:", "11:") + again.replace("102", "103").replace(
+        "09:", "11:"
+    )
+    assert failure_of(STARTED + killed + again + more) is None
+
+
+BOOTING = "[2026-11-30 06:18:{0:02} +0000] [100] [INFO] Booting worker with pid: 1{0:02}\n"
+ENDED = {
+    Kind.TOO_SLOW: "[2026-11-30 06:18:{0:02} +0000] [100] [CRITICAL] WORKER TIMEOUT (pid:1{0:02})\n",
+    Kind.KILLED: "[2026-11-30 06:18:{0:02} +0000] [100] [WARNING] Worker with pid 1{0:02} was terminated due to "
+    "signal 9\n",
+    Kind.EXITS: "[2026-11-30 06:18:{0:02} +0000] [100] [ERROR] Worker (pid:1{0:02}) exited with code 1\n",
+}
+
+
+@pytest.mark.parametrize("kind", ENDED, ids=str)
+def test_workers_that_end_as_soon_as_they_begin_are_a_start_that_fails(kind: Kind) -> None:
+    # The first: gunicorn up to 20.0, which ended workers that had not reported yet; the second: 20.1's words.
+    text = "".join(BOOTING.format(number) + ENDED[kind].format(number) for number in range(1, 4))
+    failure = failure_of(text + BOOTING.format(4))
+    assert failure is not None
+    assert (failure.kind, failure.is_loading, failure.count) == (kind, True, 3)
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "values"),
+    [
+        ("django.core.exceptions.ImproperlyConfigured: Set the SECRET_KEY environment variable", Kind.VARIABLE,
+         {"name": "SECRET_KEY"}),
+        ("django.core.exceptions.ImproperlyConfigured: The SECRET_KEY setting must not be empty.", Kind.VARIABLE,
+         {"name": "SECRET_KEY"}),
+        ("decouple.UndefinedValueError: DB_HOST not found. Declare it as envvar or define a default value.",
+         Kind.VARIABLE, {"name": "DB_HOST"}),
+        ("ImportError: cannot import name 'url_quote' from 'werkzeug.urls' (/srv/shop/venv/lib/python3.11/"
+         "site-packages/werkzeug/urls.py)", Kind.VERSION_CLASH, {"package": "werkzeug"}),
+        ("redis.exceptions.ConnectionError: Error 111 connecting to localhost:6379. Connection refused.",
+         Kind.CONNECTION, {"peer": "localhost:6379"}),
+        ("psycopg2.OperationalError: connection to server at \"127.0.0.1\", port 5432 failed: Connection refused",
+         Kind.CONNECTION, {"peer": "127.0.0.1:5432"}),
+        ("pymysql.err.OperationalError: (2003, \"Can't connect to MySQL server on 'db' ([Errno 111] Connection "
+         "refused)\")", Kind.CONNECTION, {"peer": "db"}),
+        ("OSError: [Errno 30] Read-only file system: '/srv/shop/cache'", Kind.READ_ONLY, {"path": "/srv/shop/cache"}),
+        ("OSError: [Errno 28] No space left on device: '/srv/shop/cache'", Kind.DISK_FULL, {}),
+        ("sqlalchemy.exc.ArgumentError: Could not parse rfc1738 URL from string ''", Kind.EXCEPTION, {}),
+        ("KeyError: 'shop'", Kind.EXCEPTION, {}),
+    ],
+)  # fmt: skip
+def test_the_words_of_an_exception_at_import(said: str, kind: Kind, values: dict[str, str]) -> None:
+    text = BOOT_FAILED.replace("KeyError: 'SHOP_URL'", said).replace(
+        '  File "<frozen os>", line 679, in __getitem__\n', ""
+    )
+    failure = failure_of(STARTED + text)
+    assert failure is not None
+    assert failure.kind is kind
+    assert failure.values | values == failure.values
+    assert failure.where == "/srv/shop/app.py:2"
+    assert failure.is_loading
+
+
+def test_pydantic_settings_name_their_variables_and_never_a_value() -> None:
+    said = (
+        "pydantic_core._pydantic_core.ValidationError: 2 validation errors for Settings\n"
+        "db_host\n  Field required [type=missing, input_value={'token': 'hunter2hunter2'}, input_type=dict]\n"
+        "db_name\n  Field required [type=missing, input_value={'token': 'hunter2hunter2'}, input_type=dict]"
+    )
+    frames = '  File "/srv/v/lib/python3.11/site-packages/pydantic_settings/main.py", line 84, in __init__\n'
+    text = BOOT_FAILED.replace('  File "<frozen os>", line 679, in __getitem__\n', frames)
+    lines = words(STARTED + text.replace("KeyError: 'SHOP_URL'", said))
+    assert "hunter2" not in "\n".join(lines.lines)
+    failure = start_failure(LastStart(words=(lines,)))
+    assert failure is not None
+    assert (failure.kind, failure.values["name"]) == (Kind.VARIABLE, "DB_HOST, DB_NAME")
+
+
+def test_a_variable_is_set_where_this_host_starts_the_service() -> None:
+    failure = failure_of(STARTED + BOOT_FAILED)
+    assert failure is not None
+    last = LastStart()
+
+    def steps(start: str, last: LastStart = last) -> str:
+        place = StartPlace(
+            start=start, begin=start, app_dir="/srv/shop", python="python3", wsgi="app:app", config="/c.py"
+        )
+        return "\n".join(step.en for step in fix_for(failure, last, place))
+
+    assert "systemctl edit shop\n" in steps("systemctl start shop")
+    assert "export SHOP_URL=VALUE" in steps("bash /srv/shop/start-prod.sh")
+    assert 'raw_env = ["SHOP_URL=VALUE"] in /c.py' in steps("gunicorn -c /c.py app:app")
+    supervisor = SupervisorAccount(manager="supervisord", unit="shop", source="-", result="FATAL")
+    assert 'environment=SHOP_URL="VALUE"' in steps(
+        "supervisorctl start shop", LastStart(supervisors=(supervisor,))
+    )
+
+
+def test_hostile_words_reach_no_terminal_and_no_shell() -> None:
+    evil = "/tmp/$(reboot)\x1b[2J; rm -rf x"
+    text = f"\nError: Already running on PID 7 (or pid file '{evil}' is stale)\n"
+    last = LastStart(words=(words(text),))
+    failure = start_failure(last)
+    assert failure is not None
+    shown = "\n".join(step.en for step in (summary_of(failure, last), *fix_for(failure, last, PLACE)))
+    assert "\x1b" not in shown
+    assert "rm -- '/tmp/$(reboot); rm -rf x'" in shown
+
+
+def test_only_the_end_of_endless_words_is_kept() -> None:
+    kept = clean_lines(["x" * 10_000] * 10_000)
+    assert sum(map(len, kept)) < 100_000
+
+
+# What `systemctl show` prints for units that failed so (systemd 252; systemd cannot run where these tests do).
+SHOWN = """\
+LoadState=loaded
+ActiveState=failed
+SubState=failed
+ExecMainExitTimestamp=@1795309200
+NRestarts=5
+WorkingDirectory=/srv/shop
+User=shopkeeper
+StandardOutput=append:/var/log/shop/out.log
+ExecStart={ path=/srv/shop/venv/bin/gunicorn ; argv[]=/srv/shop/venv/bin/gunicorn app:app ; }
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "kind", "named"),
+    [
+        ("Result=exit-code\nExecMainCode=1\nExecMainStatus=203", Kind.PROGRAM, "/srv/shop/venv/bin/gunicorn"),
+        ("Result=exit-code\nExecMainCode=1\nExecMainStatus=217", Kind.USER, "shopkeeper"),
+        ("Result=exit-code\nExecMainCode=1\nExecMainStatus=200", Kind.DIRECTORY, "namei -l /srv/shop"),
+        (
+            "Result=exit-code\nExecMainCode=1\nExecMainStatus=209",
+            Kind.LOG_DIRECTORY,
+            "mkdir -p /var/log/shop",
+        ),
+        ("Result=start-limit-hit\nExecMainCode=1\nExecMainStatus=3", Kind.START_LIMIT, "reset-failed shop"),
+        ("Result=oom-kill\nExecMainCode=2\nExecMainStatus=9", Kind.MEMORY, "MemoryMax="),
+        ("Result=exit-code\nExecMainCode=1\nExecMainStatus=3", Kind.UNKNOWN, "journalctl -u shop.service"),
+    ],
+)
+def test_systemd_s_account_alone(more: str, kind: Kind, named: str) -> None:
+    account, _ = read_show("shop.service", SHOWN + more)
+    assert account is not None
+    assert (account.restarts, account.time) == (5, 1795309200.0)
+    last = LastStart(supervisors=(account,))
+    failure = start_failure(last)
+    assert failure is not None
+    assert failure.kind is kind
+    shown = "\n".join((summary_of(failure, last).en, *(step.en for step in fix_for(failure, last, PLACE))))
+    assert "shop.service" in shown
+    assert named in shown
+
+
+def test_the_words_of_gunicorn_itself_go_before_systemd_s_number() -> None:
+    account, files = read_show(
+        "shop",
+        SHOWN
+        + "Result=exit-code\nExecMainCode=1\nExecMainStatus=3\nStandardError=append:/var/log/shop.err\n",
+    )
+    assert account is not None
+    assert files == ("/var/log/shop.err", "/var/log/shop/out.log")
+    last = LastStart(words=(words(STARTED + BOOT_FAILED, time=1795309200.0),), supervisors=(account,))
+    failure = start_failure(last)
+    assert failure is not None
+    assert failure.kind is Kind.VARIABLE
+
+
+def test_a_unit_that_runs_or_is_not_there_says_nothing() -> None:
+    assert read_show("shop", "LoadState=not-found\nActiveState=inactive\n")[0] is None
+    assert read_show("shop", "LoadState=loaded\nActiveState=active\nResult=success\n")[0] is None
+
+
+def test_every_kind_has_a_sentence_in_both_languages() -> None:
+    import tomllib
+
+    import ops.interpret.start_failure as package
+
+    sentences = tomllib.loads((Path(package.__file__).parent / "sentences.toml").read_text())
+    assert set(sentences) == set(Kind)
+    assert all(words["en"] and words["zh"] and words["en"] != words["zh"] for words in sentences.values())
