@@ -17,6 +17,8 @@ from ops.facts.target import Target
 # How long an answer is waited for before the service's processes are looked at, and then looked at again, seconds.
 FIRST_LOOK = 1.0
 LOOK_AGAIN = 0.2
+# So often in a row no worker of the look before is left, and none of the new ones has served.
+LOOKS_AT_ENDING = 3
 # For so long a worker that can never go on keeps requests of ours from their answers, seconds.
 SHARE_HANGS = 2.0
 
@@ -44,6 +46,8 @@ class Watch:
         self._deadlocked: tuple[int, ...] = ()
         self._hanging: tuple[int, ...] = ()
         self._hanging_since = 0.0
+        self._generation: frozenset[int] = frozenset(target.gunicorn_workers)
+        self._ended_looks = 0
 
     def until_answered(self, answers: Sequence[Task], backend: Task, deadline: float) -> ActivityReading:
         """Wait for ``answers``, of which ``backend`` is the service's own, at most until ``deadline`` (time.monotonic);
@@ -58,6 +62,7 @@ class Watch:
             if is_over:
                 return msgspec.structs.replace(reading, deadlocked=self._deadlocked, hanging=self._hanging)
             stuck = self._look(reading, owes=not backend.is_done)
+            self._count_generations()
             if (why := self._why_pointless(reading, stuck, deadline - began)) is not None:
                 self._patience.cut(why)
             look = time.monotonic() + LOOK_AGAIN
@@ -79,6 +84,15 @@ class Watch:
         self._earlier = now
         return stuck
 
+    def _count_generations(self) -> None:
+        """How often in a row every worker was another than at the look before, and none had given a sign of life."""
+        master = self._target.gunicorn_master
+        workers = frozenset(worker_activity.children(master)) if master is not None else frozenset()
+        is_new = not workers & self._generation
+        is_mute = not any(worker_activity.has_beaten(pid) for pid in workers)
+        self._ended_looks = self._ended_looks + 1 if master is not None and is_new and is_mute else 0
+        self._generation = workers
+
     def _remember(self, stuck: list[int]) -> None:
         everyone = len(self._workers)
         if not self._main_polls or everyone == 1:
@@ -99,6 +113,8 @@ class Watch:
             return "every worker is stopped"
         if self._deadlocked:
             return "every worker is deadlocked"
+        if self._ended_looks >= LOOKS_AT_ENDING:
+            return "workers end as soon as they begin"
         shares = self._hanging and len(stuck) == len(self._workers)
         if shares and time.monotonic() - self._hanging_since > SHARE_HANGS:
             return "a worker can never go on, and the others have nothing of ours"

@@ -23,6 +23,7 @@ from ops.facts.nginx import NginxConfig, NginxTest, Pidfile, SocketView
 from ops.facts.probes import Backend, Exchange, Resolution
 from ops.facts.safeguards import OpenLog, Rotation
 from ops.facts.snapshot import Snapshot
+from ops.facts.start import LastStart
 from ops.facts.target import Target
 from ops.interpret import gunicorn as gunicorn_topology
 from ops.interpret import nginx as nginx_topology
@@ -44,6 +45,8 @@ NGINX_TEST_SECONDS = 4.0
 # A handshake on this host, and one over the network, seconds.
 HANDSHAKE_SECONDS = 4.0
 FAR_SECONDS = 3.0
+# A service that has said nothing for so long is looked at as one that may not have started, seconds.
+SILENT_SECONDS = 1.2
 
 
 class Surroundings(msgspec.Struct, frozen=True):
@@ -367,6 +370,9 @@ def _probe(
     repeat = main_polls and len(target.gunicorn_workers) > 1 and not before.progress
     answers = _ask(probes, target, deadline, repeat=repeat) | _host_names(probes, around.config)
     tasks = answers | _read_files(settings, around, target, deadline)
+    tasks["last_start"] = Task(
+        "last start", lambda: _last_start(settings, around, target, answers["backend"])
+    )
     watch = Watch(target, settings.app.progress_dir, before, probes.patience, main_polls=main_polls)
     after = watch.until_answered(
         [answers[name] for name in ("front", "backend", "upstreams")], answers["backend"], deadline
@@ -374,8 +380,6 @@ def _probe(
     places = _log_places(settings, around, target)
     tasks["logs"] = Task("logs", lambda: service_logs.read_logs(target, since, time.time(), places))
     tasks["kernel"] = Task("kernel log", lambda: kernel.kernel_log(target, since))
-    if not _has_answered(answers["backend"]):
-        tasks["last_start"] = _last_start(settings, around, target)
     results: dict[str, Any] = {name: task.wait(deadline + RESERVE / 2) for name, task in tasks.items()}
     results["activity"] = worker_activity.compare(before, after, target.gunicorn_workers)
     if isinstance(results["machine"], Machine):
@@ -396,19 +400,17 @@ def _log_places(settings: Settings, around: Surroundings, target: Target) -> Log
     )
 
 
-def _has_answered(backend: Task) -> bool:
-    """Whether the service has told of its health by now."""
-    found = backend.wait(time.monotonic())
+def _last_start(
+    settings: Settings, around: Surroundings, target: Target, backend: Task
+) -> LastStart | NotSeen:
+    """The last start's words where ``backend``, what the service answers, has said nothing for a moment."""
+    found = backend.wait(time.monotonic() + SILENT_SECONDS)
     answer = found.health if isinstance(found, Backend) else None
-    return isinstance(answer, Exchange) and answer.status is not None
-
-
-def _last_start(settings: Settings, around: Surroundings, target: Target) -> Task:
-    """The last start's words, being gathered."""
+    if isinstance(answer, Exchange) and answer.status is not None:
+        return NotSeen(reason="the service answers")
     from ops.collect.services.last_start import last_start_words
 
-    pidfile = around.gunicorn.pidfile
-    return Task("last start", lambda: last_start_words(target, settings, settings.app.wsgi, pidfile))
+    return last_start_words(target, settings, settings.app.wsgi, around.gunicorn.pidfile)
 
 
 def _ask(probes: Probes, target: Target, deadline: float, *, repeat: bool) -> dict[str, Task]:

@@ -64,6 +64,7 @@ _FORMS: tuple[tuple[str, str], ...] = (
     ("the rotation rules were not read", "没有读取日志轮转规则"),
     ("open files were not looked at", "没有查看已打开的文件"),
     ("the machine was not looked at", "没有查看主机资源"),
+    ("the service answers", "服务有应答"),
     ("the name leads to this host, or is not dialled", "域名指向本机，或没有连接它"),
     # Acting on processes, and repairs.
     ("process {first} has ended", "进程 {first} 已经结束"),

@@ -66,6 +66,14 @@ def read(target: Target, progress_dir: str | None) -> ActivityReading:
     )
 
 
+def children(master: int) -> tuple[int, ...]:
+    """The processes that a master has at this moment; none where it is gone."""
+    try:
+        return tuple(child.pid for child in psutil.Process(master).children())
+    except psutil.Error:
+        return ()
+
+
 def has_beaten(pid: int) -> bool | None:
     """Whether a gunicorn worker has given its master a sign of life; None where that cannot be seen.
 

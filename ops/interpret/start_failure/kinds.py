@@ -204,7 +204,7 @@ _ERRORS: tuple[tuple[re.Pattern[str], Kind], ...] = tuple(
         (r"(?P<path>/[^\s:']+)'?: (?:cannot execute: required file not found)$", Kind.INTERPRETER),
         (r"(?P<path>/[^\s:']+)'?: (?:[Pp]ermission denied|cannot execute.*|Exec format error)$", Kind.NOT_EXECUTABLE),
         (r"(?:argument |unrecognized arguments: |ambiguous option: )(?P<detail>.*)", Kind.OPTION),
-        (r"(?:invalid literal|could not convert|[Ii]nvalid|[Nn]ot a |[Vv]alue |must be |Unable )(?P<detail>.*)",
+        (r"(?i:invalid|could not convert|not a |value |must be |unable )(?P<detail>.*)",
          Kind.SETTING_VALUE),
     )
 )  # fmt: skip

@@ -26,5 +26,21 @@ from tests.lab.faults import (
 )
 from tests.lab.faults.case import Case, cases_of
 
-_MODULES = (dns, net, tls, nginx, gunicorn, start, hanging, memory, app, model, env, host, ops, precedence, traffic)
+_MODULES = (
+    dns,
+    net,
+    tls,
+    nginx,
+    gunicorn,
+    start,
+    hanging,
+    memory,
+    app,
+    model,
+    env,
+    host,
+    ops,
+    precedence,
+    traffic,
+)
 CASES: tuple[Case, ...] = tuple(case for module in _MODULES for case in cases_of(module))
