@@ -33,6 +33,27 @@ def is_gunicorn(process: Process) -> bool:
     return program == "gunicorn" or (program.startswith(("python", "pypy")) and "gunicorn" in words)
 
 
+# Programs that serve Python applications and are no gunicorn, by the names of their commands.
+_APPLICATION_SERVERS = frozenset(
+    {"daphne", "granian", "hypercorn", "uvicorn", "uwsgi", "uwsgi-core", "waitress-serve"}
+)
+
+
+def application_server(processes: Processes, process: Process) -> str | None:
+    """Which server of Python applications, gunicorn apart, a process belongs to: by its command line, or that of the
+    process that started it (their workers are started by multiprocessing). None where it is none."""
+    here: Process | None = process
+    for _ in range(3):
+        if here is None or is_gunicorn(here):
+            return None
+        program, *words = [PurePosixPath(word).name for word in here.command[:6]] or [here.name]
+        named = (program, *words) if program.startswith(("python", "pypy")) else (program,)
+        if server := next((word for word in named if word in _APPLICATION_SERVERS), None):
+            return server
+        here = process_of(processes, here.ppid)
+    return None
+
+
 def gunicorn_masters(processes: Iterable[Process]) -> tuple[Process, ...]:
     """The gunicorn processes whose parent is none."""
     everyone = tuple(processes)

@@ -54,12 +54,14 @@ class Worker(ProcessState, frozen=True):
 
 class Holder(Facts, frozen=True):
     """A process that listens at the service's address. ``ours``: it belongs to this service's gunicorn, or is left over
-    from it."""
+    from it. ``server``: which other server of Python applications it is (uvicorn, ...), if nothing says that the
+    service is a gunicorn's and the process runs as a user whose word counts; else empty."""
 
     pid: int
     start_ticks: int
     command: str
     ours: bool
+    server: str = ""
 
 
 class Room(Facts, frozen=True):

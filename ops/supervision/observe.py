@@ -434,6 +434,7 @@ def _holders(
         return NotSeen(reason=f"somebody listens at {backend}", needs_root=True)
     workers = set(known.workers)
     config = settings.gunicorn.config_file
+    is_gunicorns = bool(known.command or config or settings.gunicorn.start_command)
     holders = []
     for owner in owners:
         trusted = (ROOT if known.uid is None else known.uid, *users)
@@ -450,7 +451,10 @@ def _holders(
             )
         )
         command = " ".join(owner.command)[:160] or owner.name
-        holders.append(Holder(owner.pid, owner.start_ticks, safe_line(command, 160), ours))
+        server = (
+            gunicorn_topology.application_server(table, owner) if may_claim and not is_gunicorns else None
+        )
+        holders.append(Holder(owner.pid, owner.start_ticks, safe_line(command, 160), ours, server or ""))
     return tuple(holders)
 
 

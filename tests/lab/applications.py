@@ -6,9 +6,12 @@ Each is a module with ``app`` and what a gte-ops.toml says of it; everything els
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+
+import psutil
 
 from tests.lab.stack import Stack
 
@@ -183,3 +186,23 @@ def write_minimal_config(stack: Stack, application: Application) -> None:
     config["gunicorn"] = {"bind": stack.bind, "pidfile": str(stack.gunicorn_pidfile)}
     stack.config = config
     stack.write_config()
+
+
+# Servers that are no gunicorn, as they are called: {host} and {port} are the service's.
+OTHER_SERVERS = (
+    ("uvicorn", "app:app", "--host", "{host}", "--port", "{port}"),
+    ("hypercorn", "app:app", "--bind", "{host}:{port}"),
+)
+
+
+@contextmanager
+def other_server(command: tuple[str, ...]) -> Iterator[tuple[Stack, psutil.Process]]:
+    """A stack whose application is served by ``command`` in place of gunicorn, and that server's first process."""
+    application = APPLICATIONS[0]
+    with application.stack() as stack:
+        write_minimal_config(stack, application)
+        stack.stop_gunicorn()
+        words = [word.format(host=stack.address, port=stack.ports["backend"]) for word in command]
+        pid = stack.spawn(sys.executable, "-m", *words, cwd=stack.app_dir)
+        stack.wait_until_listening(stack.bind)
+        yield stack, psutil.Process(pid)

@@ -11,24 +11,27 @@ from ops.text.language import Text
 
 
 def assess_answer(observation: Observation) -> Assessment:
-    """The service as it describes itself. /health must have been answered."""
+    """The service as it describes itself. /health must have been answered.
+
+    Any answer below 500 is that of a living application: a health path that redirects, wants a key or is not there
+    says nothing about the service, and no restart changes it."""
     health = observation.health
     assert isinstance(health, Exchange)  # noqa: S101  the callers have checked
-    if health.status is None or not 200 <= health.status < 300:
+    if health.status is None or health.status >= 500:
         return Assessment(
             ServiceState.FAILING,
             Fault.HEALTH_FAILS,
             with_descriptors(
                 observation,
                 Text(
-                    en=f"/health answers {health.status}: a restart is not known to help",
-                    zh=f"/health 返回 {health.status}：重启未必有用",
+                    en=f"{health_path(observation)} answers {health.status}: a restart is not known to help",
+                    zh=f"{health_path(observation)} 返回 {health.status}：重启未必有用",
                 ),
             ),
         )
     match reason := ready_reason(observation):
         case "":
-            return Assessment(ServiceState.HEALTHY, detail=Text(en="the service answers", zh="服务有应答"))
+            return Assessment(ServiceState.HEALTHY, detail=_answers(observation, health.status))
         case "saturated":
             return Assessment(
                 ServiceState.SATURATED,
@@ -49,6 +52,13 @@ def assess_answer(observation: Observation) -> Assessment:
             en=f"/ready says {reason}: a restart does not fix that", zh=f"/ready 报告 {reason}：重启无法解决"
         ),
     )
+
+
+def _answers(observation: Observation, status: int) -> Text:
+    if status < 300:
+        return Text(en="the service answers", zh="服务有应答")
+    path = health_path(observation)
+    return Text(en=f"the service answers ({path}: {status})", zh=f"服务有应答（{path}：{status}）")
 
 
 def ready_reason(observation: Observation) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ops.facts.base import NotSeen
 from ops.facts.probes import Exchange
-from ops.supervision.health.answer import assess_answer, is_refused
+from ops.supervision.health.answer import assess_answer, health_path, is_refused
 from ops.supervision.health.assessment import Assessment
-from ops.supervision.observation import STOPPED, TRACED, Observation, ProcessState
+from ops.supervision.observation import STOPPED, TRACED, Holder, Observation, ProcessState
 from ops.supervision.rules import GONE_FOR, Rules
 from ops.supervision.state import Fault, ServiceState, WatchdogState
 from ops.text.language import Text
@@ -39,6 +41,8 @@ def assess_without_master(observation: Observation, state: WatchdogState, rules:
     answered = isinstance(observation.health, Exchange) and observation.health.status is not None
     holders = () if isinstance(observation.holders, NotSeen) else observation.holders
     conflicting = tuple(holder for holder in holders if not holder.ours)
+    if conflicting and all(holder.server for holder in conflicting):
+        return _assess_other_server(conflicting[0], observation)
     if conflicting:
         names = ", ".join(f"pid {holder.pid} ({holder.command})" for holder in conflicting)
         return Assessment(
@@ -71,6 +75,20 @@ def assess_without_master(observation: Observation, state: WatchdogState, rules:
         or gone_for(state, observation.clocks.boottime) >= GONE_FOR,
         holders=holders,
     )
+
+
+def _assess_other_server(holder: Holder, observation: Observation) -> Assessment:
+    """The service is served by something else than gunicorn: observed, and neither started nor ended."""
+    by = Text(
+        en=f"served by {holder.server} (pid {holder.pid}), which is no gunicorn: the watchdog does not restart it",
+        zh=f"由 {holder.server}（进程 {holder.pid}）提供服务，不是 gunicorn：watchdog 不会重启它",
+    )
+    if not isinstance(observation.health, Exchange) or observation.health.status is None:
+        path = health_path(observation)
+        detail = Text(en=f"{path} is not answered; {by.en}", zh=f"{path} 没有应答；{by.zh}")
+        return Assessment(ServiceState.FAILING, Fault.HEALTH_FAILS, detail)
+    answer = assess_answer(observation)
+    return replace(answer, detail=Text(en=f"{answer.detail.en}; {by.en}", zh=f"{answer.detail.zh}；{by.zh}"))
 
 
 def gone_for(state: WatchdogState, now: float) -> float:
