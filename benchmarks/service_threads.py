@@ -199,7 +199,7 @@ def progress_cost(seconds: float, rounds: int) -> None:
     from service.monitoring.progress import Progress
 
     with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
-        record = Progress(Path(directory))
+        record = Progress(Path(directory)).start()
         count = 100_000
         started = time.perf_counter()
         for key in range(count):

@@ -44,7 +44,9 @@ class InFlight(Facts, frozen=True):
 
 
 class ProgressRecord(Facts, frozen=True):
-    """One worker's own account (contract: service.md, Progress records)."""
+    """One worker's own account (contract: service.md, Progress records).
+
+    ``beat``: when its event loop last ran; None if no event loop serves its requests."""
 
     pid: int
     start_ticks: int
@@ -52,6 +54,7 @@ class ProgressRecord(Facts, frozen=True):
     completed: int
     last_completed: float | None
     in_flight: tuple[InFlight, ...] = ()
+    beat: float | None = None
 
 
 class Gunicorn(Facts, frozen=True):

@@ -1,10 +1,17 @@
-"""What a worker's own account tells: the rules that the doctor and the watchdog share. Times are Unix seconds."""
+"""What a worker's own account tells: the rules that the doctor and the watchdog share. Times are Unix seconds.
+
+A request that awaits in an event loop may take as long as it likes, so with a beat only the beat counts: while it is
+fresh, the worker is not stuck, however old its requests; if it is old, the loop is blocked, and with it every request.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from ops.facts.gunicorn import ProgressRecord
+
+# A loop beats every second (gte_progress.py), later on a busy machine: a beat of so many seconds is never old.
+FRESH_BEAT = 5.0
 
 
 def in_flight_ages(record: ProgressRecord, wall: float, distrust_before: float = 0.0) -> tuple[float, ...]:
@@ -20,9 +27,37 @@ def silence(record: ProgressRecord, wall: float, distrust_before: float, otherwi
     return _age(record.last_completed, wall, distrust_before)
 
 
+def beat_age(record: ProgressRecord, wall: float, distrust_before: float = 0.0) -> float | None:
+    """Seconds since the worker's event loop last ran; None if it keeps no beat."""
+    return None if record.beat is None else _age(record.beat, wall, distrust_before)
+
+
+def blocked_for(
+    record: ProgressRecord, wall: float, deadline: float, distrust_before: float = 0.0
+) -> float | None:
+    """For how long the worker's event loop has not run, if that is longer than ``deadline``; None if it runs, or if
+    there is none."""
+    silent = beat_age(record, wall, distrust_before)
+    return silent if silent is not None and silent > max(deadline, FRESH_BEAT) else None
+
+
+def until_stuck(
+    record: ProgressRecord, wall: float, deadline: float, distrust_before: float = 0.0
+) -> tuple[float, ...]:
+    """The seconds in which each request, or the event loop that serves them all, will have taken too long."""
+    beat = beat_age(record, wall, distrust_before)
+    if beat is not None:
+        left: tuple[float, ...] = (max(deadline, FRESH_BEAT) - beat,)
+    else:
+        left = tuple(deadline - age for age in in_flight_ages(record, wall, distrust_before))
+    return tuple(seconds for seconds in left if seconds > 0)
+
+
 def stuck_for(record: ProgressRecord, wall: float, deadline: float) -> float | None:
     """For how long its oldest request has been in flight, where that is longer than ``deadline`` and nothing completed
-    for as long; None where the worker is not stuck by its own account."""
+    for as long; for how long its event loop has been blocked; None where the worker is not stuck by its own account."""
+    if record.beat is not None:
+        return blocked_for(record, wall, deadline)
     oldest = max(in_flight_ages(record, wall), default=0.0)
     return oldest if min(oldest, silence(record, wall, 0.0, oldest)) > deadline else None
 

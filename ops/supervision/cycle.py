@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from ops.control.launch import launch_path
-from ops.interpret.progress import in_flight_ages
+from ops.interpret.progress import until_stuck
 from ops.settings import Settings
 from ops.supervision import metrics, observe
 from ops.supervision.act import Actor
@@ -197,14 +197,13 @@ class Watchdog:
         return self._until_a_deadline(assessment, observation) if self.resident else None
 
     def _until_a_deadline(self, assessment: Assessment, observation: Observation) -> float | None:
-        """Seconds until a request in flight, or a boot, passes its deadline: the resident watchdog looks just then."""
-        deadline = self.rules.request_deadline
+        """Seconds until a request, a beat or a boot passes its deadline: the resident watchdog looks just then."""
+        wall, distrust_before = observation.clocks.wall, self.state.distrust_before
         left = [
-            deadline - age
+            seconds
             for w in observation.workers
             if w.record is not None
-            for age in in_flight_ages(w.record, observation.clocks.wall, self.state.distrust_before)
-            if age < deadline
+            for seconds in until_stuck(w.record, wall, self.rules.request_deadline, distrust_before)
         ]
         left += [
             self.rules.boot_deadline - w.seconds

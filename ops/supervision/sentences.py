@@ -12,6 +12,7 @@ FAULTS: dict[Fault, Text] = {
     Fault.NO_WORKERS: Text(en="the master has no workers", zh="主进程没有工作进程"),
     Fault.WORKER_STOPPED: Text(en="a worker is stopped", zh="有工作进程被暂停"),
     Fault.WORKER_HUNG: Text(en="a worker is hung", zh="有工作进程卡死"),
+    Fault.WORKER_BLOCKED: Text(en="a worker's event loop is blocked", zh="有工作进程的事件循环被阻塞"),
     Fault.WORKER_LIVELOCK: Text(en="a worker spins without completing anything", zh="有工作进程空转"),
     Fault.WORKER_BOOT_HUNG: Text(en="a worker is stuck while booting", zh="有工作进程卡在启动阶段"),
     Fault.WORKER_PARTIALLY_STUCK: Text(

@@ -48,6 +48,7 @@ class Fault(StrEnum):
     NO_WORKERS = "no_workers"
     WORKER_STOPPED = "worker_stopped"
     WORKER_HUNG = "worker_hung"
+    WORKER_BLOCKED = "worker_blocked"
     WORKER_LIVELOCK = "worker_livelock"
     WORKER_BOOT_HUNG = "worker_boot_hung"
     WORKER_PARTIALLY_STUCK = "worker_partly"

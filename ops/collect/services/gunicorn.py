@@ -211,6 +211,7 @@ class _ProgressFile(msgspec.Struct):
     completed: int
     last_completed: float | None = None
     in_flight: list[dict[str, Any]] = []
+    beat: float | None = None
 
 
 def _read_record(path: Path) -> ProgressRecord | None:
@@ -242,4 +243,5 @@ def _read_record(path: Path) -> ProgressRecord | None:
             for item in record.in_flight[:256]
             if isinstance(item.get("since"), int | float) and abs(item["since"]) < 1e12
         ),
+        beat=record.beat if record.beat is not None and abs(record.beat) < 1e12 else None,
     )

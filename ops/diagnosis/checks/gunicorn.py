@@ -15,7 +15,7 @@ from ops.facts.logs import AccessLog, Log, Logs
 from ops.facts.probes import Activity, Backend, Exchange, Repeats
 from ops.facts.target import Target
 from ops.interpret.gunicorn import arguments, foreign_holders, holder, is_listening, process_of, setting
-from ops.interpret.progress import all_stuck, in_flight_ages, stuck_for
+from ops.interpret.progress import all_stuck, beat_age, in_flight_ages, stuck_for
 from ops.interpret.service_name import is_service, serves
 from ops.text.duration import age
 from ops.text.language import Text, in_seconds, listed
@@ -195,6 +195,15 @@ def _past_deadline(activity: Activity, target: Target, now: float) -> tuple[Evid
 
 def by_its_record(record: ProgressRecord, now: float) -> Evidence:
     """What a stuck worker's own account says."""
+    blocked = beat_age(record, now)
+    if blocked is not None:
+        return Evidence(
+            f"progress record {record.pid}",
+            Text(
+                en=f"its event loop has not run for {age(blocked)}, with {len(record.in_flight)} requests in flight",
+                zh=f"事件循环已 {age(blocked)} 没有运行，有 {len(record.in_flight)} 个请求在处理",
+            ),
+        )
     oldest = max(in_flight_ages(record, now))
     return Evidence(
         f"progress record {record.pid}",

@@ -18,7 +18,8 @@ AILING = (ServiceState.FAILING, ServiceState.PORT_CONFLICT, ServiceState.SUSPECT
 
 
 class WorkerCondition(StrEnum):
-    """What one worker is doing. UNKNOWN: it keeps no progress record, and nothing accuses it."""
+    """What one worker is doing. BLOCKED: its event loop does not run. UNKNOWN: it keeps no progress record, and nothing
+    accuses it."""
 
     IDLE = "idle"
     BUSY = "busy"
@@ -28,6 +29,7 @@ class WorkerCondition(StrEnum):
     DEBUGGED = "traced"
     SUSPECT = "suspect"
     HUNG = "hung"
+    BLOCKED = "blocked"
     LIVELOCK = "livelock"
     PARTIALLY_STUCK = "partly"
     LEAKING = "eating"
@@ -38,6 +40,7 @@ class WorkerCondition(StrEnum):
 STUCK = {
     WorkerCondition.STOPPED: Fault.WORKER_STOPPED,
     WorkerCondition.HUNG: Fault.WORKER_HUNG,
+    WorkerCondition.BLOCKED: Fault.WORKER_BLOCKED,
     WorkerCondition.LIVELOCK: Fault.WORKER_LIVELOCK,
     WorkerCondition.BOOT_HUNG: Fault.WORKER_BOOT_HUNG,
     WorkerCondition.PARTIALLY_STUCK: Fault.WORKER_PARTIALLY_STUCK,

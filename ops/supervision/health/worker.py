@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from ops.facts.gunicorn import ProgressRecord
 from ops.interpret.process_ref import ProcessRef
-from ops.interpret.progress import in_flight_ages, silence
+from ops.interpret.progress import blocked_for, in_flight_ages, silence
 from ops.supervision.health.answer import ready_reason
 from ops.supervision.health.assessment import WorkerAssessment, WorkerCondition
 from ops.supervision.observation import STOPPED, TRACED, Observation, Worker
@@ -35,6 +35,10 @@ def assess_worker(
         if history is None:
             return unknown
         return _by_threads(unknown, history, observation.clocks.boottime, state.subject.threads, rules)
+    if worker.record.beat is not None:
+        return _by_beat(
+            process, worker.record, history, observation.clocks.wall, state.distrust_before, rules
+        )
     if not worker.record.in_flight:
         return WorkerAssessment(process, WorkerCondition.IDLE)
     return _by_record(process, worker.record, history, observation.clocks.wall, state.distrust_before, rules)
@@ -87,6 +91,32 @@ def _by_record(
         return WorkerAssessment(process, condition, silent, all_wedged, path)
     condition = _by_stacks(WorkerCondition.HUNG, same_stacks)
     return WorkerAssessment(process, condition, silent, all_wedged, path, wants_dump=True)
+
+
+def _by_beat(
+    process: ProcessRef,
+    record: ProgressRecord,
+    history: WorkerState | None,
+    wall: float,
+    distrust_before: float,
+    rules: Rules,
+) -> WorkerAssessment:
+    """A worker whose requests are served by an event loop: stuck only if the loop itself does not run."""
+    ages = in_flight_ages(record, wall, distrust_before)
+    age = max(ages, default=0.0)
+    path = record.in_flight[ages.index(age)].path if ages else ""
+    blocked = blocked_for(record, wall, rules.request_deadline, distrust_before)
+    if blocked is None:
+        condition = WorkerCondition.BUSY if ages else WorkerCondition.IDLE
+        return WorkerAssessment(process, condition, age, all_wedged=False, path=path)
+    share = history.share if history else None
+    if share is None:
+        return WorkerAssessment(process, WorkerCondition.SUSPECT, blocked, path=path, wants_dump=True)
+    if share > FLAT_SHARE:
+        spins = blocked > PATIENT_DEADLINES * rules.request_deadline
+        condition = WorkerCondition.LIVELOCK if spins else WorkerCondition.BUSY
+        return WorkerAssessment(process, condition, blocked, path=path)
+    return WorkerAssessment(process, WorkerCondition.BLOCKED, blocked, path=path)
 
 
 def _by_threads(

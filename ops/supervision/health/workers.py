@@ -68,6 +68,11 @@ def _stuck_detail(worker: WorkerAssessment) -> Text:
                 en=f"worker {pid}: nothing completed for {seconds:.0f} s{path}, CPU flat, stacks unchanged",
                 zh=f"工作进程 {pid}：{seconds:.0f} 秒没有完成请求{path}，不占 CPU，调用栈不变",
             )
+        case WorkerCondition.BLOCKED:
+            return Text(
+                en=f"worker {pid}: its event loop has not run for {seconds:.0f} s{path}, CPU flat",
+                zh=f"工作进程 {pid}：事件循环已 {seconds:.0f} 秒没有运行{path}，不占 CPU",
+            )
         case WorkerCondition.LIVELOCK:
             return Text(
                 en=f"worker {pid}: nothing completed for {seconds:.0f} s{path}, yet it uses CPU",

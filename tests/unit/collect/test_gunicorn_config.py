@@ -196,6 +196,16 @@ def test_a_record_is_read(tmp_path: Path) -> None:
     assert only.in_flight == (InFlight(path="/predict", since=101.0),)
 
 
+@pytest.mark.parametrize(("beat", "expected"), [(101.5, 101.5), (None, None), (1e300, None)])
+def test_the_beat_of_an_event_loop_is_read(
+    tmp_path: Path, beat: float | None, expected: float | None
+) -> None:
+    written(tmp_path, f"{os.getpid()}.json", record(beat=beat))
+    records = read_progress(str(tmp_path))
+    assert not isinstance(records, NotSeen)
+    assert [one.beat for one in records] == [expected]
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -205,6 +215,7 @@ def test_a_record_is_read(tmp_path: Path) -> None:
         "null",
         '{"pid": 1}',
         record(completed="many"),
+        record(beat="now"),
         record(start_ticks=1),
         record(pid=2**22 + 1),
     ],

@@ -37,7 +37,7 @@ def wait_for(path: Path, **expected: object) -> dict[str, object]:
 
 @pytest.fixture
 def record(tmp_path: Path) -> Iterator[Progress]:
-    progress_record = Progress(tmp_path / "made" / "on demand")
+    progress_record = Progress(tmp_path / "made" / "on demand").start()
     yield progress_record
     progress_record.close()
 
@@ -123,7 +123,7 @@ def test_a_burst_ends_in_the_newest_state(record: Progress) -> None:
 
 def test_a_stop_shows_though_the_request_in_flight_never_ends(tmp_path: Path) -> None:
     stopping = threading.Event()
-    progress_record = Progress(tmp_path, stopping=stopping.is_set)
+    progress_record = Progress(tmp_path, stopping=stopping.is_set).start()
     progress_record.enter(Phase.READY)
     progress_record.begin(1, "/predict")
     stopping.set()
@@ -144,7 +144,7 @@ def test_where_nothing_can_be_written_requests_go_on(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").touch()
-    with caplog.at_level("WARNING", "service"):
+    with caplog.at_level("WARNING", "gte_progress"):
         progress_record = Progress(tmp_path / "file" / "below")
         progress_record.begin(1, "/predict")
         progress_record.end(1)

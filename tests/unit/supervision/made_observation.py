@@ -41,8 +41,10 @@ def record(
     silent: float | None = 1.0,
     phase: str = "ready",
     completed: int = 7,
+    beat: float | None = None,
 ) -> ProgressRecord:
-    """One progress record: requests in flight for ``ages`` seconds, the last completion ``silent`` seconds ago."""
+    """One progress record: requests in flight for ``ages`` seconds, the last completion ``silent`` seconds ago, the
+    last beat of its event loop ``beat`` seconds ago."""
     return ProgressRecord(
         pid=pid,
         start_ticks=pid * 10,
@@ -50,6 +52,7 @@ def record(
         completed=completed,
         last_completed=None if silent is None else WALL - silent,
         in_flight=tuple(InFlight(path="/predict", since=WALL - age) for age in ages),
+        beat=None if beat is None else WALL - beat,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -67,6 +68,57 @@ def test_one_worker_beside_a_healthy_one(
     assessment = assessed(observation, made_state(101, same=same, share=share))
     assert assessment.workers[0].condition == kind
     assert assessment.confirmed == (kind in ("hung", "livelock", "partly"))
+
+
+@pytest.mark.parametrize(
+    ("ages", "beat", "share", "kind"),
+    [
+        ((), 0.5, 0.0, "idle"),
+        ((1200.0,), 0.5, 0.0, "busy"),  # awaits for ten deadlines
+        ((1200.0, 1200.0), 4.0, 0.0, "busy"),
+        ((1200.0,), 119.0, 0.0, "busy"),
+        ((121.0,), 121.0, 0.0, "blocked"),
+        (
+            (1.0,),
+            121.0,
+            0.0,
+            "blocked",
+        ),  # a request that came before the loop was blocked, by a task of its own
+        ((), 121.0, 0.0, "blocked"),
+        ((121.0,), 121.0, None, "suspect"),
+        ((121.0,), 121.0, 0.5, "busy"),
+        ((361.0,), 361.0, 0.5, "livelock"),
+    ],
+)
+def test_with_a_beat_only_the_event_loop_itself_can_be_stuck(
+    ages: tuple[float, ...], beat: float, share: float | None, kind: str
+) -> None:
+    observation = made_observation(
+        worker(101, record(101, ages=ages, silent=2000.0, beat=beat)), worker(102, record(102))
+    )
+    assessment = assessed(observation, made_state(101, same=True, share=share))
+    assert assessment.workers[0].condition == kind
+    assert assessment.confirmed == (kind in ("blocked", "livelock"))
+
+
+def test_all_event_loops_blocked_are_no_overload() -> None:
+    workers = [worker(pid, record(pid, ages=(121.0,), silent=121.0, beat=121.0)) for pid in (101, 102)]
+    assessment = assessed(made_observation(*workers, health=TIMEOUT), made_state(101, 102))
+    assert (assessment.fault, assessment.confirmed) == ("worker_blocked", True)
+
+
+def test_a_short_deadline_does_not_make_a_beat_old() -> None:
+    rules = dataclasses.replace(RULES, request_deadline=1.0)
+    observation = made_observation(worker(101, record(101, ages=(4.5,), beat=4.5)), worker(102, record(102)))
+    assert assess(observation, made_state(101), rules).workers[0].condition == "busy"
+
+
+def test_a_beat_from_before_the_clock_was_set_counts_from_then() -> None:
+    state = made_state(101, distrust_before=WALL - 10)
+    observation = made_observation(
+        worker(101, record(101, ages=(900.0,), beat=900.0)), worker(102, record(102))
+    )
+    assert assessed(observation, state).workers[0].condition == "busy"
 
 
 def test_a_worker_with_a_young_request_beside_stuck_ones_is_not_all_wedged() -> None:
