@@ -116,7 +116,8 @@ def _by_beat(
         spins = blocked > PATIENT_DEADLINES * rules.request_deadline
         condition = WorkerCondition.LIVELOCK if spins else WorkerCondition.BUSY
         return WorkerAssessment(process, condition, blocked, path=path)
-    return WorkerAssessment(process, WorkerCondition.BLOCKED, blocked, path=path)
+    # The beat is proof enough; the stacks show the line that blocks the loop.
+    return WorkerAssessment(process, WorkerCondition.BLOCKED, blocked, path=path, wants_dump=True)
 
 
 def _by_threads(
