@@ -199,6 +199,8 @@ _FORMS: tuple[tuple[str, str], ...] = (
     ),
     # gunicorn, the application, the model.
     ("{path} answers {status}: {any}", "{path} 返回 {status}：{any}"),
+    ("it wants a key", "需要密钥"),
+    ("the application may have another: set target.health_path", "应用的健康检查路径可能不同：请设置 target.health_path"),
     (
         "the application itself answers {status} to the test prediction, which may not be one of its own: set "
         "target.predict_path and target.predict_body",
