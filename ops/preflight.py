@@ -16,6 +16,7 @@ from ops.diagnosis.engine import diagnose, with_duration
 from ops.diagnosis.model import Cause, CheckResult, Diagnosis
 from ops.doctor import chosen_checks
 from ops.facts.snapshot import Snapshot
+from ops.facts.status import Severity
 from ops.settings import Settings
 from ops.text.language import Text
 
@@ -87,11 +88,11 @@ def _standing(
     item: PreflightItem, checks: Iterable[CheckResult], causes: Iterable[Cause], *, needs_model: bool
 ) -> Standing:
     severities = {cause.severity for cause in causes}
-    if "fail" in severities:
-        return "fail"
+    if Severity.FAIL in severities:
+        return Standing.FAIL
     statuses = {check.status for check in checks}
     if statuses <= {"skip"} and item.id == "model" and not needs_model:
-        return "not_needed"
+        return Standing.NOT_NEEDED
     if "error" in statuses or statuses <= {"skip"}:
-        return "unconfirmed"
-    return "warn" if "warn" in severities else "confirmed"
+        return Standing.UNCONFIRMED
+    return Standing.WARN if Severity.WARN in severities else Standing.CONFIRMED

@@ -19,7 +19,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from ops.archive.encryption import Identity
 from ops.archive.manifest import Manifest, NginxUse
@@ -41,6 +40,7 @@ from ops.collect.net.connection import Deadline
 from ops.collect.net.http_probe import exchange
 from ops.collect.services.nginx import parse_config
 from ops.facts.nginx import NginxConfig
+from ops.facts.status import Status
 from ops.files.bounded_read import read_regular_file
 from ops.files.programs import refused_program, trusted_program
 from ops.files.signals import undisturbed
@@ -48,7 +48,6 @@ from ops.files.unprivileged import drop_privileges, give, unprivileged_account
 from ops.text.language import Text, verbatim
 from ops.text.sanitize import safe_line
 
-Result = Literal["ok", "fail", "unknown"]
 TEST_SECONDS = 30.0
 START_SECONDS = 10.0
 SITE_SECONDS = 5.0
@@ -66,7 +65,7 @@ class DrillCheck:
     """One thing that was tried. ``name``: archive, nginx_test, nginx_start, served or certbot."""
 
     name: str
-    result: Result
+    result: Status
     detail: Text
 
 
@@ -79,17 +78,23 @@ class Drill:
     seconds: float = 0.0
 
     @property
-    def result(self) -> Result:
+    def result(self) -> Status:
         """``fail`` where anything failed, ``unknown`` where something could not be tried."""
         results = {check.result for check in self.checks}
-        return "fail" if "fail" in results else "unknown" if "unknown" in results or not results else "ok"
+        return (
+            Status.FAIL
+            if Status.FAIL in results
+            else Status.UNKNOWN
+            if Status.UNKNOWN in results or not results
+            else Status.OK
+        )
 
-    def add(self, name: str, result: Result, en: str, zh: str) -> None:
+    def add(self, name: str, result: Status, en: str, zh: str) -> None:
         """Notes one check."""
         self.checks.append(_check(name, result, Text(en=en, zh=zh)))
 
 
-def _check(name: str, result: Result, words: Text) -> DrillCheck:
+def _check(name: str, result: Status, words: Text) -> DrillCheck:
     """One check; ``words`` may quote what a program or an archive says."""
     return DrillCheck(name, result, Text(en=safe_line(words.en), zh=safe_line(words.zh)))
 
@@ -127,17 +132,17 @@ def _serve(
             count = sum(entry.kind == "file" for entry in manifest.entries)
             drill.add(
                 "archive",
-                "ok",
+                Status.OK,
                 f"{count} files restored below a scratch root",
                 f"已在临时目录恢复 {count} 个文件",
             )
         if use is None or found is None:
             drill.add(
-                "nginx_test", "unknown", "there is no nginx configuration in it", "备份中没有 nginx 配置"
+                "nginx_test", Status.UNKNOWN, "there is no nginx configuration in it", "备份中没有 nginx 配置"
             )
             return
         if isinstance(found, Text):
-            drill.add("nginx_test", "unknown", found.en, found.zh)
+            drill.add("nginx_test", Status.UNKNOWN, found.en, found.zh)
             return
         spare = _ready(drill, use, found, root, run, first=not attempt)
         if spare is None or _started(drill, spare, scratch, last=attempt == STARTS - 1):
@@ -152,16 +157,16 @@ def _ready(
             root, run, use.config_file, prefix=use.prefix, binary=nginx.binary, build=nginx.build
         )
     except ScratchError as error:
-        drill.add("nginx_test", "fail", str(error), str(error))
+        drill.add("nginx_test", Status.FAIL, str(error), str(error))
         return None
     except UntestedError as error:
         words = untested(error)
-        drill.add("nginx_test", "unknown", words.en, words.zh)
+        drill.add("nginx_test", Status.UNKNOWN, words.en, words.zh)
         return None
     tested = try_configuration(spare, TEST_SECONDS)
     if tested.passed and not first:
         return spare
-    result: Result = "ok" if tested.passed else "fail" if tested.passed is False else "unknown"
+    result: Status = Status.OK if tested.passed else Status.FAIL if tested.passed is False else Status.UNKNOWN
     said = "nginx -t" if tested.passed else f"nginx -t: {emergency(tested.reason) or tested.reason}"
     drill.add("nginx_test", result, said, said)
     return spare if tested.passed else None
@@ -184,25 +189,27 @@ def _started(drill: Drill, spare: SpareNginx, scratch: Path, *, last: bool) -> b
             )
     except (OSError, subprocess.SubprocessError) as error:
         words = not_started(spare, error)
-        drill.add("nginx_start", "unknown", words, words)
+        drill.add("nginx_start", Status.UNKNOWN, words, words)
         return True
     try:
         if not _listens(process, spare):
             reason = _last_error(spare, output)
             if "bind()" in reason and not last:
                 return False
-            drill.add("nginx_start", "fail", f"nginx did not start: {reason}", f"nginx 未能启动：{reason}")
+            drill.add(
+                "nginx_start", Status.FAIL, f"nginx did not start: {reason}", f"nginx 未能启动：{reason}"
+            )
             return True
         drill.add(
             "nginx_start",
-            "ok",
+            Status.OK,
             f"nginx serves on {len(spare.addresses)} spare addresses",
             f"nginx 已在 {len(spare.addresses)} 个备用地址上运行",
         )
         if not sites:
             drill.add(
                 "served",
-                "unknown",
+                Status.UNKNOWN,
                 "no server block has a certificate and a name to ask for",
                 "没有可按域名检查证书的 server 块",
             )
@@ -263,12 +270,12 @@ def _ask(drill: Drill, spare: SpareNginx, site: ProbedSite) -> None:
             problem = f"{site.name}: no HTTP answer: {answer.detail}"
     if problem is not None:
         words = spare.in_host_words(problem)
-        drill.add("served", "fail", words, words)
+        drill.add("served", Status.FAIL, words, words)
         return
     file = spare.in_host_words(site.certificates[0])
     drill.add(
         "served",
-        "ok",
+        Status.OK,
         f"{site.name}: HTTPS answers with the leaf of {file}",
         f"{site.name}：HTTPS 应答，证书即 {file} 中的证书",
     )
@@ -351,13 +358,13 @@ def _certbot(drill: Drill, manifest: Manifest, identities: Sequence[Identity], s
             _certbot_check(program, names, root, below(root, manifest.letsencrypt_dir), scratch)
         )
     elif (refusal := refused_program("certbot")) is not None:
-        drill.checks.append(_check("certbot", "unknown", verbatim(refusal)))
+        drill.checks.append(_check("certbot", Status.UNKNOWN, verbatim(refusal)))
     else:
         words = Text(
             en="certbot is not installed here: the lineages were not shown to it",
             zh="本机未安装 certbot：未让其检查证书",
         )
-        drill.checks.append(_check("certbot", "ok", words))
+        drill.checks.append(_check("certbot", Status.OK, words))
 
 
 def _certbot_check(
@@ -389,13 +396,13 @@ def _certbot_check(
             en=f"certbot certificates did not finish within {CERTBOT_SECONDS:g} s",
             zh=f"certbot certificates 未在 {CERTBOT_SECONDS:g} 秒内结束",
         )
-        return _check("certbot", "unknown", words)
+        return _check("certbot", Status.UNKNOWN, words)
     except (OSError, subprocess.SubprocessError):
         words = Text(
             en="certbot cannot be run here without privileges and network",
             zh="本机无法在无特权、无网络的条件下运行 certbot",
         )
-        return _check("certbot", "unknown", words)
+        return _check("certbot", Status.UNKNOWN, words)
     return _judged_listing(names, ended.returncode, ended.stdout, ended.stderr, root)
 
 
@@ -409,17 +416,17 @@ def _judged_listing(names: Sequence[str], status: int, output: str, errors: str,
             en=f"certbot takes {len(names)} lineages as its own: {shown}",
             zh=f"certbot 承认 {len(names)} 个证书：{shown}",
         )
-        return _check("certbot", "ok", words)
+        return _check("certbot", Status.OK, words)
     lines = [line.strip() for line in (output + errors).replace(str(root), "").strip().splitlines()]
     denied = next((line for line in lines if "PermissionError" in line), None)
     if denied is not None:
         # This host's own cli.ini, for one, that only root may read: it says nothing of the backup.
         words = Text(en=f"certbot did not run: {denied}", zh=f"certbot 未能运行：{denied}")
-        return _check("certbot", "unknown", words)
+        return _check("certbot", Status.UNKNOWN, words)
     reason = next((line for line in lines if "rror" in line or "invalid" in line), None)
     shown = ", ".join(missing)
     words = Text(
         en=f"certbot does not take {shown or 'the tree'}: {reason or 'it does not list it'}",
         zh=f"certbot 不接受 {shown or '该目录'}：{reason or '列表中没有'}",
     )
-    return _check("certbot", "fail", words)
+    return _check("certbot", Status.FAIL, words)

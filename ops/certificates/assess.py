@@ -35,8 +35,7 @@ from ops.text.duration import age
 from ops.text.language import Text, verbatim
 from ops.text.reasons import reason
 
-Severity = Literal["warn", "fail", "unknown"]
-GRAVITY: dict[Status, int] = {"fail": 0, "warn": 1, "unknown": 2, "ok": 3}
+GRAVITY: dict[Status, int] = {Status.FAIL: 0, Status.WARN: 1, Status.UNKNOWN: 2, Status.OK: 3}
 
 
 def review(inventory: Inventory) -> Review:
@@ -55,9 +54,9 @@ def review(inventory: Inventory) -> Review:
         *(_of_endpoint(place, by_path, of_leaf, inventory) for place in inventory.served),
     ]
     judged.sort(key=lambda j: (GRAVITY[j.status], j.left if j.left is not None else -1.0, j.name, j.where))
-    status: Status = min((j.status for j in judged), key=GRAVITY.__getitem__, default="ok")
-    if not judged or (status == "ok" and any(place.needs_root for place in inventory.unseen)):
-        status = "unknown"
+    status: Status = min((j.status for j in judged), key=GRAVITY.__getitem__, default=Status.OK)
+    if not judged or (status == Status.OK and any(place.needs_root for place in inventory.unseen)):
+        status = Status.UNKNOWN
     return Review(inventory.taken_at, status, tuple(judged), inventory.unseen)
 
 
@@ -68,17 +67,19 @@ class _Opinion:
         self.reasons: list[str] = []
         self.remarks: list[Remark] = []
 
-    def say(self, en: str, zh: str, severity: Severity | None = None, code: str | None = None) -> None:
+    def say(self, en: str, zh: str, severity: Status | None = None, code: str | None = None) -> None:
         if code and code not in self.reasons:
             self.reasons.append(code)
         self.remarks.append(Remark(Text(en=en, zh=zh), severity))
 
-    def note_unseen(self, unseen: NotSeen, severity: Severity | None = None) -> None:
+    def note_unseen(self, unseen: NotSeen, severity: Status | None = None) -> None:
         self.remarks.append(Remark(reason(unseen.reason), severity))
 
     @property
     def status(self) -> Status:
-        return min((r.severity or "ok" for r in self.remarks), key=GRAVITY.__getitem__, default="ok")
+        return min(
+            (r.severity or Status.OK for r in self.remarks), key=GRAVITY.__getitem__, default=Status.OK
+        )
 
 
 # --- on disk ---
@@ -88,7 +89,7 @@ def _of_file(pair: FilePair, lineage: Lineage | None, inventory: Inventory) -> J
     opinion = _Opinion()
     name = pair.lineage or ""
     if isinstance(pair.certificate, NotSeen):
-        opinion.note_unseen(pair.certificate, "unknown")
+        opinion.note_unseen(pair.certificate, Status.UNKNOWN)
         return Judged(
             name or pair.path,
             "file",
@@ -101,7 +102,7 @@ def _of_file(pair: FilePair, lineage: Lineage | None, inventory: Inventory) -> J
     stand = _stand(leaf, lineage, inventory) if leaf else None
     if leaf is None or pair.certificate.problem:
         detail = f"{pair.certificate.problem}: {pair.certificate.detail}"
-        opinion.say(detail, detail, "fail", "TLS012")
+        opinion.say(detail, detail, Status.FAIL, "TLS012")
     if leaf is not None and stand is not None:
         _dates(leaf, stand, opinion)
     matches = _key(pair, leaf, opinion, inventory)
@@ -131,13 +132,13 @@ def _key(pair: FilePair, leaf: Certificate | None, opinion: _Opinion, inventory:
     if key.problem == "unreadable" and not inventory.is_root:
         opinion.say(f"{key.path}: not readable without root", f"{key.path}：需要 root 才能读取")
     elif key.problem and key.problem != "encrypted":
-        opinion.say(f"{key.path}: {key.detail}", f"{key.path}：{key.detail}", "fail", "TLS012")
+        opinion.say(f"{key.path}: {key.detail}", f"{key.path}：{key.detail}", Status.FAIL, "TLS012")
     if key.mode is not None and key.mode & READABLE_BY_OTHERS:
         mode = f"{key.mode:04o}"
         opinion.say(
             f"{key.resolved} has mode {mode}: others can read the key",
             f"{key.resolved} 权限为 {mode}：其他用户可以读取私钥",
-            "warn",
+            Status.WARN,
             "TLS010",
         )
     if leaf is None or key.public_key is None:
@@ -146,7 +147,7 @@ def _key(pair: FilePair, leaf: Certificate | None, opinion: _Opinion, inventory:
         opinion.say(
             f"{key.path} is not the key of this certificate",
             f"{key.path} 不是这张证书的私钥",
-            "fail",
+            Status.FAIL,
             "TLS007",
         )
         return False
@@ -162,7 +163,7 @@ def _of_endpoint(
     opinion, end = _Opinion(), place.endpoint
     name = end.name or end.address
     if isinstance(place.served, NotSeen):
-        opinion.note_unseen(place.served, "unknown")
+        opinion.note_unseen(place.served, Status.UNKNOWN)
         return Judged(
             name, "served", end.where, opinion.status, remarks=tuple(opinion.remarks), used_by=(end.origin,)
         )
@@ -173,7 +174,10 @@ def _of_endpoint(
     if end.expected and not covers(leaf, end.name):
         names = ", ".join(leaf.names) or "-"
         opinion.say(
-            f"it is for {names}, not for {end.name}", f"证书属于 {names}，不包含 {end.name}", "fail", "TLS004"
+            f"it is for {names}, not for {end.name}",
+            f"证书属于 {names}，不包含 {end.name}",
+            Status.FAIL,
+            "TLS004",
         )
     pair = files.get(end.file or "")
     # A catch-all without a name is met by nobody who asked for one: whom its certificate convinces does not matter.
@@ -201,19 +205,19 @@ def _trust(place: ServedThere, pair: FilePair | None, opinion: _Opinion) -> bool
     for finding in chain.judge(served=place.served, certificates=known, target=NotSeen(reason="-")):
         if finding.code == "TLS006":
             complete = False
-            opinion.say("the intermediate certificate is not sent", "没有发送中间证书", "fail", "TLS006")
+            opinion.say("the intermediate certificate is not sent", "没有发送中间证书", Status.FAIL, "TLS006")
         elif finding.code == "TLS020":
             complete = False
             sent = finding.facts["sent"]
             opinion.say(
                 f"the intermediate that is sent, {sent}, did not sign it",
                 f"所发送的中间证书 {sent} 没有签发它",
-                "fail",
+                Status.FAIL,
                 "TLS020",
             )
         else:
             why = finding.facts["reason"]
-            opinion.say(f"its issuer is not trusted: {why}", f"签发者不受信任：{why}", "fail", "TLS005")
+            opinion.say(f"its issuer is not trusted: {why}", f"签发者不受信任：{why}", Status.FAIL, "TLS005")
     if place.served.trust_code < 0 and place.served.trust_error:
         opinion.remarks.append(Remark(verbatim(place.served.trust_error)))
     return complete
@@ -232,7 +236,7 @@ def _against_disk(
         opinion.say(
             f"{pair.path} was renewed (until {until}), and nginx still serves the old one: reload nginx",
             f"{pair.path} 已续期（到 {until}），nginx 仍在提供旧证书：请 reload nginx",
-            "fail" if inventory.taken_at > leaf.not_after else "warn",
+            Status.FAIL if inventory.taken_at > leaf.not_after else Status.WARN,
             "TLS008",
         )
     else:
@@ -273,17 +277,19 @@ def _dates(leaf: Certificate, stand: Expiry, opinion: _Opinion) -> None:
     until = when(leaf.not_after)
     if stand.stage == "expired":
         ago = age(-stand.left)
-        opinion.say(f"it expired {ago} ago, at {until}", f"已于 {until} 过期（{ago} 前）", "fail", "TLS001")
+        opinion.say(
+            f"it expired {ago} ago, at {until}", f"已于 {until} 过期（{ago} 前）", Status.FAIL, "TLS001"
+        )
     elif stand.stage == "not_yet":
         start = when(leaf.not_before)
-        opinion.say(f"it is valid only from {start}", f"要到 {start} 才生效", "fail", "TLS003")
+        opinion.say(f"it is valid only from {start}", f"要到 {start} 才生效", Status.FAIL, "TLS003")
     elif stand.severity is not None:
         left, share = age(stand.left), f"{stand.share:.0%}"
         last = stand.stage == "page"
         opinion.say(
             f"{left} left ({share} of its lifetime){': act now' if last else ''}",
             f"只剩 {left}（有效期的 {share}）{'，请立即处理' if last else ''}",
-            stand.severity,
+            Status(stand.severity) if stand.severity else None,
             "TLS002",
         )
 
@@ -296,11 +302,13 @@ def _renewal(
         opinion.say(
             f"{path} lies outside certbot's directory: not followed",
             f"{path} 在 certbot 目录之外，未跟随",
-            "warn",
+            Status.WARN,
         )
     if conf.problem in ("malformed", "unreadable"):
-        severity: Severity = "unknown" if conf.problem == "unreadable" and not inventory.is_root else "warn"
-        code = "TLS011" if severity == "warn" else None
+        severity: Status = (
+            Status.UNKNOWN if conf.problem == "unreadable" and not inventory.is_root else Status.WARN
+        )
+        code = "TLS011" if severity == Status.WARN else None
         opinion.say(
             f"certbot skips it: {conf.path}: {conf.detail}",
             f"certbot 会跳过它：{conf.path}：{conf.detail}",
@@ -344,7 +352,7 @@ def _schedule_remark(lineage: Lineage, opinion: _Opinion, inventory: Inventory) 
         opinion.say(
             f"nothing renews it: {piece.source}: {words.en}",
             f"没有任务续期它：{piece.source}：{words.zh}",
-            "warn",
+            Status.WARN,
             "TLS011",
         )
 
@@ -359,7 +367,7 @@ def _too_old(leaf: Certificate, lineage: Lineage, opinion: _Opinion, inventory: 
             "authority refuses: certbot 4.0 or later follows the lifetime",
             f"{who} 在到期前 {before} 就续期，而证书总共只有 {lifetime}：每次运行都会续期，直到被 CA 限流；"
             "请换用 certbot 4.0 以上版本",
-            "fail",
+            Status.FAIL,
         )
     elif rule.wasteful:
         opinion.say(
@@ -371,7 +379,7 @@ def _too_old(leaf: Certificate, lineage: Lineage, opinion: _Opinion, inventory: 
 def _failed(failed: Sequence[RenewalAttempt], stand: Expiry | None, opinion: _Opinion, now: float) -> None:
     last = failed[-1]
     ago, count = age(max(0.0, now - last.time)), len(failed)
-    severity: Severity | None = "warn" if stand is not None and stand.failing else None
+    severity: Status | None = Status.WARN if stand is not None and stand.failing else None
     opinion.say(
         f"renewal failed {count}x, last {ago} ago: {last.reason}",
         f"续期失败 {count} 次，最近一次在 {ago} 前：{last.reason}",

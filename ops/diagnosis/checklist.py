@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from enum import StrEnum
 
 from ops.diagnosis.model import EXIT_CODES, Cause, CheckResult, Diagnosis, Status
 from ops.text.language import Text
 
-Standing = Literal["confirmed", "warn", "fail", "unconfirmed", "not_needed"]
+
+class Standing(StrEnum):
+    """How one confirmation went."""
+
+    CONFIRMED = "confirmed"
+    WARN = "warn"
+    FAIL = "fail"
+    UNCONFIRMED = "unconfirmed"
+    NOT_NEEDED = "not_needed"
 
 
 @dataclass(frozen=True)
@@ -41,11 +49,11 @@ class Preflight:
     def status(self) -> Status:
         """fail and warn as found; unknown where something could not be confirmed; else ok."""
         standings = {item.standing for item in self.confirmed}
-        if "fail" in standings:
-            return "fail"
-        if "unconfirmed" in standings:
-            return "unknown"
-        return "warn" if "warn" in standings else "ok"
+        if Standing.FAIL in standings:
+            return Status.FAIL
+        if Standing.UNCONFIRMED in standings:
+            return Status.UNKNOWN
+        return Status.WARN if Standing.WARN in standings else Status.OK
 
     @property
     def exit_code(self) -> int:

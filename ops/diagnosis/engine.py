@@ -102,19 +102,19 @@ def run_checks(
         started = time.perf_counter()
         inputs = check.inputs(snapshot)
         missing = next((inputs[name] for name in check.needs if isinstance(inputs[name], NotSeen)), None)
-        status: CheckStatus = "pass"
+        status: CheckStatus = CheckStatus.PASS
         summary, skipped = _PASSED, None
         found: list[Finding] = []
         if missing is not None:
-            status, summary, skipped = "skip", check.looks_at, _reason(missing)
+            status, summary, skipped = CheckStatus.SKIP, check.looks_at, _reason(missing)
         else:
             try:
                 for finding in check.judge(**inputs):
                     found.append(finding)
             except NotJudgedError as unseen:
-                status, summary, skipped = "skip", check.looks_at, _reason(unseen.unseen)
+                status, summary, skipped = CheckStatus.SKIP, check.looks_at, _reason(unseen.unseen)
             except Exception as error:  # noqa: BLE001  a defect in one judge must not cost the others
-                status, summary = "error", check.looks_at
+                status, summary = CheckStatus.ERROR, check.looks_at
                 skipped = verbatim(safe_line(f"{type(error).__name__}: {error}"))
         for finding in found:
             earlier = findings.get(finding.code)
@@ -122,9 +122,9 @@ def run_checks(
             findings[finding.code] = (
                 replace(earlier, evidence=(*earlier.evidence, *finding.evidence)) if earlier else finding
             )
-        if found and status != "error":
+        if found and status is not CheckStatus.ERROR:
             severities = {finding.severity or book.entry(finding.code).severity for finding in found}
-            status = "fail" if "fail" in severities else "warn"
+            status = CheckStatus.FAIL if Severity.FAIL in severities else CheckStatus.WARN
             summary = book.entry(found[0].code).title
         results.append(
             CheckResult(
@@ -183,7 +183,7 @@ def _cause(
     severities: set[Severity] = {f.severity or book.entry(f.code).severity for f in (root, *followers)}
     return Cause(
         code=root.code,
-        severity="fail" if "fail" in severities else "warn",
+        severity=Severity.FAIL if Severity.FAIL in severities else Severity.WARN,
         title=entry.title,
         summary=root.summary or entry.summary_with(facts),
         explains=(
@@ -221,12 +221,12 @@ def overall_status(
 ) -> Status:
     """fail where users are hurt (an unexplained symptom too), unknown where it could not be judged, else warn or ok."""
     if any(cause.severity == "fail" for cause in causes) or any(not s.explained_by for s in symptoms):
-        return "fail"
+        return Status.FAIL
     if isinstance(snapshot.target, NotSeen) or isinstance(snapshot.front, NotSeen):
-        return "unknown"
+        return Status.UNKNOWN
     if any(result.status == "error" for result in results) or all(r.status == "skip" for r in results):
-        return "unknown"
-    return "warn" if causes else "ok"
+        return Status.UNKNOWN
+    return Status.WARN if causes else Status.OK
 
 
 def host_values(snapshot: Snapshot) -> dict[str, str]:

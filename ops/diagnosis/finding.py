@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from ops.facts.base import NotSeen
 from ops.facts.snapshot import Snapshot
+from ops.facts.status import Severity as Severity
 from ops.text.language import Text, verbatim
 
-Severity = Literal["fail", "warn"]
 T = TypeVar("T")
 
 

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from enum import StrEnum
 
 from ops.diagnosis.finding import Evidence, Severity
+from ops.facts.status import EXIT_CODES as EXIT_CODES
+from ops.facts.status import Status as Status
 from ops.text.language import Text
 
-Status = Literal["ok", "warn", "fail", "unknown"]
-CheckStatus = Literal["pass", "warn", "fail", "skip", "error"]
 
-# As monitoring plugins use it (Monitoring Plugins Development Guidelines, section 2.3).
-EXIT_CODES: dict[Status, int] = {"ok": 0, "warn": 1, "fail": 2, "unknown": 3}
+class CheckStatus(StrEnum):
+    """How one check went. SKIP: something it needs was not seen; ERROR: the check itself broke."""
+
+    PASS = "pass"  # noqa: S105  no password
+    WARN = "warn"
+    FAIL = "fail"
+    SKIP = "skip"
+    ERROR = "error"
 
 
 @dataclass(frozen=True)

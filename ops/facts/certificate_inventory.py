@@ -12,10 +12,11 @@ from typing import Literal
 from ops.facts.base import Facts, NotSeen
 from ops.facts.certificates import CertbotRuns, Certificate, KeyFile, Lineages, PemFile, Served
 from ops.facts.safeguards import Schedule
+from ops.facts.status import EXIT_CODES
+from ops.facts.status import Status as Status
 from ops.facts.target import ExpiryRule
 from ops.text.language import Text
 
-Status = Literal["ok", "warn", "fail", "unknown"]
 Stage = Literal["not_yet", "ok", "due", "warn", "fail", "page", "expired"]
 
 
@@ -77,7 +78,7 @@ class Remark:
     """Something to say of one certificate. ``severity`` None: good to know, no more."""
 
     text: Text
-    severity: Literal["warn", "fail", "unknown"] | None = None
+    severity: Status | None = None
 
 
 @dataclass(frozen=True)
@@ -128,4 +129,4 @@ class Review:
     @property
     def exit_code(self) -> int:
         """As monitoring plugins have it: 0 ok, 1 warning, 2 critical, 3 unknown."""
-        return {"ok": 0, "warn": 1, "fail": 2, "unknown": 3}[self.status]
+        return EXIT_CODES[self.status]

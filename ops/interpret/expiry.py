@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from ops.facts.status import Severity
 from ops.facts.target import ExpiryRule
 from ops.settings import TlsThreshold
 from ops.text.duration import Margin, parse_margin
@@ -81,11 +82,11 @@ class Expiry:
     failing: bool = False
 
     @property
-    def severity(self) -> Literal["warn", "fail"] | None:
+    def severity(self) -> Severity | None:
         """How grave it is: ``due`` alone is none, the rest of the time belongs to renewal."""
         if self.stage in ("ok", "due"):
             return None
-        return "warn" if self.stage == "warn" else "fail"
+        return Severity.WARN if self.stage == "warn" else Severity.FAIL
 
 
 def marks_of(lifetime: float, limits: Limits = Limits(), due: float | None = None) -> Marks:

@@ -31,7 +31,7 @@ _VERIFIED: dict[bool | None, Text] = {
     False: Text(en="NOT GOOD", zh="不可用"),
     None: Text(en="cannot be judged", zh="无法判断"),
 }
-_STATUSES: dict[bool | None, Status] = {True: "ok", False: "fail", None: "unknown"}
+_STATUSES: dict[bool | None, Status] = {True: Status.OK, False: Status.FAIL, None: Status.UNKNOWN}
 _SIGNATURES = {
     "good": Text(en="signed by {}", zh="签名者：{}"),
     "bad": Text(en="BAD signature: {}", zh="签名无效：{}"),
@@ -125,7 +125,7 @@ class CreatedReport(CommandReport):
     @property
     def status(self) -> Status:
         """warn if something is missing in it or it is not signed, fail if it was not copied."""
-        statuses: dict[int, Status] = {0: "ok", 1: "warn", 2: "fail"}
+        statuses: dict[int, Status] = {0: Status.OK, 1: Status.WARN, 2: Status.FAIL}
         return statuses[self._outcome.exit_code]
 
     def lines(self, language: Language) -> Iterator[ReportLine]:
@@ -185,7 +185,7 @@ class BackupPlanReport(CommandReport):
     @property
     def status(self) -> Status:
         """warn if something would be missing in it."""
-        return "warn" if self.missing else "ok"
+        return Status.WARN if self.missing else Status.OK
 
     def lines(self, language: Language) -> Iterator[ReportLine]:
         """A line for each file and link, then the sum, then what would not be in it."""

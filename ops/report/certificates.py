@@ -26,10 +26,10 @@ DAY = 86400.0
 SHOWN_WHOLE = 20
 
 _WORDS: dict[Status, Text] = {
-    "ok": Text(en="ok", zh="正常"),
-    "warn": Text(en="WARNING", zh="警告"),
-    "fail": Text(en="CRITICAL", zh="故障"),
-    "unknown": Text(en="UNKNOWN", zh="无法判断"),
+    Status.OK: Text(en=Status.OK, zh="正常"),
+    Status.WARN: Text(en="WARNING", zh="警告"),
+    Status.FAIL: Text(en="CRITICAL", zh="故障"),
+    Status.UNKNOWN: Text(en="UNKNOWN", zh="无法判断"),
 }
 _COUNT = Text(
     en="{total} looked at: {fail} critical, {warn} warnings, {unknown} unknown, {ok} ok",
@@ -268,7 +268,7 @@ def _measures(review: Review) -> Iterator[PerformanceValue]:
     yield PerformanceValue("certificates", str(len(review.certificates)))
 
 
-_LEVELS: dict[Status, int] = {"ok": 0, "warn": 1, "fail": 2, "unknown": 3}
+_LEVELS: dict[Status, int] = {Status.OK: 0, Status.WARN: 1, Status.FAIL: 2, Status.UNKNOWN: 3}
 
 
 def _samples(review: Review) -> Iterator[Samples]:

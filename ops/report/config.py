@@ -143,7 +143,7 @@ class ConfigCheckReport(CommandReport):
     @property
     def status(self) -> Status:
         """ok, or unknown: no command can run with that file."""
-        return "unknown" if self._errors else "ok"
+        return Status.UNKNOWN if self._errors else Status.OK
 
     def lines(self, language: Language) -> Iterator[ReportLine]:
         """A line for each error, then the verdict."""

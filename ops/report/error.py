@@ -12,7 +12,7 @@ from ops.text.language import Language
 from ops.text.sanitize import safe_line
 
 MAX_MESSAGE_CHARS = 600
-_STATUSES: dict[int, Status] = {1: "warn", 2: "fail"}
+_STATUSES: dict[int, Status] = {1: Status.WARN, 2: Status.FAIL}
 
 
 class ErrorReport(CommandReport):
@@ -26,7 +26,7 @@ class ErrorReport(CommandReport):
     @property
     def status(self) -> Status:
         """As the exit code; unknown for any that is no judgement."""
-        return _STATUSES.get(self._exit_code, "unknown")
+        return _STATUSES.get(self._exit_code, Status.UNKNOWN)
 
     def lines(self, language: Language) -> Iterator[ReportLine]:  # noqa: ARG002  messages are English
         """The message."""

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ops.facts.status import Status
+
 if TYPE_CHECKING:
-    from ops.diagnosis.model import Status
     from ops.text.language import Language
 
 
@@ -99,7 +100,7 @@ class CommandReport(ABC):
     @property
     def status(self) -> Status:
         """The judgement behind the exit code."""
-        return "ok"
+        return Status.OK
 
     @abstractmethod
     def lines(self, language: Language) -> Iterator[ReportLine]:

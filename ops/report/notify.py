@@ -10,7 +10,7 @@ from ops.notifications.notify import Delivery, exit_code
 from ops.report.model import CommandReport, ReportCase, ReportLine
 from ops.text.language import Language, Text
 
-_STATUSES: dict[int, Status] = {0: "ok", 2: "fail", 3: "unknown"}
+_STATUSES: dict[int, Status] = {0: Status.OK, 2: Status.FAIL, 3: Status.UNKNOWN}
 
 _OUTCOMES = {
     "accepted": Text(en="accepted", zh="已接受"),

@@ -89,7 +89,7 @@ class RestoreReport(CommandReport):
     @property
     def status(self) -> Status:
         """warn if something is not as in the backup, though nothing failed."""
-        return "warn" if self._outcome.exit_code else "ok"
+        return Status.WARN if self._outcome.exit_code else Status.OK
 
     def lines(self, language: Language) -> Iterator[ReportLine]:
         """What was done; where the replaced content is; what was refused; what is left to do."""

@@ -38,7 +38,7 @@ class RouteReport(CommandReport):
     @property
     def status(self) -> Status:
         """unknown where the route could not be computed to its end."""
-        return "unknown" if self.route.outcome.kind is OutcomeKind.UNKNOWN else "ok"
+        return Status.UNKNOWN if self.route.outcome.kind is OutcomeKind.UNKNOWN else Status.OK
 
     def headline(self, language: Language) -> str:
         """How the request ends."""

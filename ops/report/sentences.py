@@ -12,19 +12,24 @@ from ops.text.sanitize import safe_line, without_controls, without_secrets
 MAX_SENTENCE_CHARS = 600
 
 # Monitoring Plugins Development Guidelines, section 2.3.
-STATUS_WORDS: dict[Status, str] = {"ok": "OK", "warn": "WARNING", "fail": "CRITICAL", "unknown": "UNKNOWN"}
-# The same for a person, in both languages.
-STATUS_NAMES: dict[Status, Text] = {
-    "ok": Text(en="OK", zh="正常"),
-    "warn": Text(en="WARNING", zh="警告"),
-    "fail": Text(en="CRITICAL", zh="故障"),
-    "unknown": Text(en="UNKNOWN", zh="无法判断"),
+STATUS_WORDS: dict[str, str] = {
+    Status.OK: "OK",
+    Status.WARN: "WARNING",
+    Status.FAIL: "CRITICAL",
+    Status.UNKNOWN: "UNKNOWN",
 }
-STATUS_STYLES: dict[Status, str] = {
-    "ok": "bold green",
-    "warn": "bold yellow",
-    "fail": "bold red",
-    "unknown": "bold magenta",
+# The same for a person, in both languages.
+STATUS_NAMES: dict[str, Text] = {
+    Status.OK: Text(en="OK", zh="正常"),
+    Status.WARN: Text(en="WARNING", zh="警告"),
+    Status.FAIL: Text(en="CRITICAL", zh="故障"),
+    Status.UNKNOWN: Text(en="UNKNOWN", zh="无法判断"),
+}
+STATUS_STYLES: dict[str, str] = {
+    Status.OK: "bold green",
+    Status.WARN: "bold yellow",
+    Status.FAIL: "bold red",
+    Status.UNKNOWN: "bold magenta",
 }
 
 _PLAIN = str.maketrans({"…": "...", "’": "'", "“": '"', "”": '"', "–": "-", "—": "-"})

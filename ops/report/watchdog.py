@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ops.supervision.cycle import Watchdog
     from ops.watchdog import OnceResult
 
-STATUS_OF_EXIT: dict[int, Status] = {0: "ok", 1: "warn", 2: "fail", 3: "unknown"}
+STATUS_OF_EXIT: dict[int, Status] = {0: Status.OK, 1: Status.WARN, 2: Status.FAIL, 3: Status.UNKNOWN}
 
 _UNKNOWN = (ServiceState.UNDETERMINED, ServiceState.NOT_OBSERVED)
 _RUNNING = (

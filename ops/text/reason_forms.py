@@ -192,6 +192,7 @@ _FORMS: tuple[tuple[str, str], ...] = (
     ("{path} was not read: {why}", "没有读取 {path}：{why}"),
     ("{path}: {pattern} stands behind what could not be parsed", "{path}：{pattern} 位于无法解析的内容之后"),
     ("nginx does not run", "nginx 没有运行"),
+    ("as whom nginx's workers run: there is none", "nginx 没有工作进程，不知道它们以哪个用户运行"),
     ("the files of process {pid} may not be looked at", "无权查看进程 {pid} 打开的文件"),
     (
         "no nginx master of this host serves; {path} is held by {who}",
@@ -200,7 +201,10 @@ _FORMS: tuple[tuple[str, str], ...] = (
     # gunicorn, the application, the model.
     ("{path} answers {status}: {any}", "{path} 返回 {status}：{any}"),
     ("it wants a key", "需要密钥"),
-    ("the application may have another: set target.health_path", "应用的健康检查路径可能不同：请设置 target.health_path"),
+    (
+        "the application may have another: set target.health_path",
+        "应用的健康检查路径可能不同：请设置 target.health_path",
+    ),
     (
         "the application itself answers {status} to the test prediction, which may not be one of its own: set "
         "target.predict_path and target.predict_body",
@@ -242,6 +246,7 @@ _FORMS: tuple[tuple[str, str], ...] = (
     ("the service has no process, so its user is unknown", "服务没有进程，不知道它以哪个用户运行"),
     ("{path} has an access control list (see getfacl)", "{path} 设有访问控制列表（见 getfacl）"),
     ("the whole way to the model's files", "看不到通往模型文件的完整路径"),
+    ("the whole way to {path}", "看不到通往 {path} 的完整路径"),
     (
         "a prediction took {seconds} s, but a second, warm one did not fit in the budget (--budget)",
         "一次预测用时 {seconds} 秒，时限（--budget）内无法再做一次预热后的预测",

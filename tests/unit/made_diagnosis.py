@@ -8,7 +8,8 @@ from typing import Any
 
 from ops.diagnosis.catalogue import GUIDE_VALUES, catalogue
 from ops.diagnosis.finding import Evidence, quote
-from ops.diagnosis.model import Cause, CheckResult, Diagnosis, Symptom
+from ops.diagnosis.model import Cause, CheckResult, CheckStatus, Diagnosis, Symptom
+from ops.facts.status import Status
 from ops.text.language import Text, verbatim
 
 TARGET = {name: GUIDE_VALUES[name] for name in ("url", "domain", "front", "backend")}
@@ -41,7 +42,7 @@ def result(name: str, status: Any, because: Text | None = None) -> CheckResult:
 
 
 HEALTHY = Diagnosis(
-    status="ok",
+    status=Status.OK,
     target=TARGET,
     started_at=1_795_309_200.0,
     duration_ms=311.6,
@@ -56,7 +57,7 @@ HEALTHY = Diagnosis(
 )
 DOWN = replace(
     HEALTHY,
-    status="fail",
+    status=Status.FAIL,
     duration_ms=412.4,
     symptoms=(symptom("http.502", "GUN001"), symptom("http.403")),
     causes=(
@@ -65,10 +66,13 @@ DOWN = replace(
     ),
     checks=(result("gunicorn.process", "fail"), *HEALTHY.checks[1:], result("gunicorn.config", "warn")),
 )
-ONLY_A_WARNING = replace(HEALTHY, status="warn", causes=(cause("GUN013"),))
-UNEXPLAINED = replace(HEALTHY, status="fail", symptoms=(symptom("http.504"),), causes=(cause("GUN013"),))
+ONLY_A_WARNING = replace(HEALTHY, status=Status.WARN, causes=(cause("GUN013"),))
+UNEXPLAINED = replace(HEALTHY, status=Status.FAIL, symptoms=(symptom("http.504"),), causes=(cause("GUN013"),))
 CRASHED = replace(
-    HEALTHY, status="unknown", checks=(result("dns.name", "error", verbatim("KeyError: 'x'")),), unseen=()
+    HEALTHY,
+    status=Status.UNKNOWN,
+    checks=(result("dns.name", CheckStatus.ERROR, verbatim("KeyError: 'x'")),),
+    unseen=(),
 )
 
 # Everything a peer or a log might try on a terminal, a parser of markup, or a monitoring system.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ops.diagnosis.checks.log_reading import raised_in
-from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, check, quote
+from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, Severity, check, quote
 from ops.facts.base import NotSeen
 from ops.facts.host import Process, Processes
 from ops.facts.logs import AccessLog, Log, Logs
@@ -67,7 +67,7 @@ def health(target: Target, backend: Backend, processes: Processes | NotSeen) -> 
         "APP002",
         (quote(f"GET {target.backend}{target.health_path}", f"{answer.status} {first}"),),
         {"status": str(answer.status), "body": first or "-"},
-        severity="warn" if serves(backend, target) else None,
+        severity=Severity.WARN if serves(backend, target) else None,
     )
 
 

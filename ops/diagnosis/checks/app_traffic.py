@@ -20,6 +20,7 @@ from ops.facts.base import NotSeen
 from ops.facts.logs import Log, LogEntry, Logs
 from ops.facts.nginx import NginxConfig
 from ops.facts.probes import Backend, Exchange
+from ops.facts.status import Severity
 from ops.facts.target import Target
 from ops.facts.traffic import Answers
 from ops.interpret.traffic import LocatedTraffic, all_traffic, judged_since, service_traffic, users_traffic
@@ -89,7 +90,7 @@ def some_requests(backend: Backend, logs: Logs) -> Iterator[Finding]:
             "exception": newest.exception,
             "where": newest.where,
         },
-        severity="fail" if count >= AFFECTED_SHARE * total else "warn",
+        severity=Severity.FAIL if count >= AFFECTED_SHARE * total else Severity.WARN,
     )
 
 
@@ -246,7 +247,7 @@ def waiting(logs: Logs) -> Iterator[Finding]:
                     "path": f"{left.method} {left.path}",
                     "waited": "?" if waited is None else f"{waited:.1f} s",
                 },
-                severity="fail" if share >= AFFECTED_LEAVING_SHARE else "warn",
+                severity=Severity.FAIL if share >= AFFECTED_LEAVING_SHARE else Severity.WARN,
                 summary=None
                 if waited is not None
                 else Text(

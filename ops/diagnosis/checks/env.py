@@ -61,7 +61,7 @@ def packages(
     if environment.required is None and (why := _serves_the_model(target, backend, logs)):
         for_model = [name for name in MODEL if name not in environment.packages and name not in missing]
         if for_model and not missing and not isinstance(backend, NotSeen) and _ready(backend, target):
-            severity = "warn"
+            severity = Severity.WARN
         missing += for_model
         proofs = tuple(dict.fromkeys((*proofs, why)))
     if missing:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 
 from ops.diagnosis.checks.log_reading import entries_with, nginx_entries
-from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, check, quote, seen
+from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, Severity, check, quote, seen
 from ops.facts.base import NotSeen
 from ops.facts.host import Host
 from ops.facts.logs import LogEntry, Logs
@@ -64,7 +64,7 @@ def space(machine: Machine, logs: Logs | NotSeen) -> Iterator[Finding]:
             "free": _free(place).en if place else "?",
             "consumer": f"{consumer} ({_size(place.consumer_bytes)})" if place and consumer else "?",
         },
-        severity="fail" if is_full else "warn",
+        severity=Severity.FAIL if is_full else Severity.WARN,
         summary=None if worst else _refused_summary(place),
         explains=None if is_full else (),
     )

@@ -182,7 +182,7 @@ def loaded(
 
 def _severity(backend: Backend | NotSeen, target: Target) -> Severity | None:
     """Warn where the service is ready all the same: another engine serves."""
-    return None if isinstance(backend, NotSeen) or not _is_ready(backend, target) else "warn"
+    return None if isinstance(backend, NotSeen) or not _is_ready(backend, target) else Severity.WARN
 
 
 def _is_ready(backend: Backend, target: Target) -> bool:

@@ -11,7 +11,7 @@ from urllib.parse import urljoin
 from ops.diagnosis import nginx_message
 from ops.diagnosis.checks.host import FEW_FILES
 from ops.diagnosis.checks.log_reading import nginx_entries, require_nginx_log
-from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, check, quote, seen
+from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, Severity, check, quote, seen
 from ops.facts.base import NotSeen
 from ops.facts.host import Host, Processes
 from ops.facts.logs import AccessLog, Logs
@@ -59,7 +59,7 @@ def program(target: Target, front: Front | NotSeen) -> Iterator[Finding]:
     yield Finding(
         "NGX001",
         (Evidence(target.nginx_binary, Text(en="no such program", zh="没有这个程序")),),
-        severity="warn" if serving else None,
+        severity=Severity.WARN if serving else None,
     )
 
 
@@ -120,7 +120,7 @@ def configuration(
         "NGX003",
         (quote(" ".join(nginx_test.command), line),),
         {"message": message, "file": file, "line": number},
-        severity="warn" if serving else None,
+        severity=Severity.WARN if serving else None,
         fix=(
             nginx_message.advice(message, file, where[2] if where else None, target.nginx_config_file),
             target.test_nginx,
@@ -292,7 +292,7 @@ def rate_limit(
             ),
         ),
         {"count": str(len(entries)), "share": f"{share:.0%}"},
-        severity="warn" if share < SMALL_SHARE and not limited_now else "fail",
+        severity=Severity.WARN if share < SMALL_SHARE and not limited_now else Severity.FAIL,
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ops.diagnosis.checks.log_reading import nginx_entries
 from ops.diagnosis.checks.nginx import own_failures
 from ops.diagnosis.checks.nginx_errors import of_this_site
-from ops.diagnosis.finding import Evidence, Finding, check, quote
+from ops.diagnosis.finding import Evidence, Finding, Severity, check, quote
 from ops.facts.base import NotSeen
 from ops.facts.host import Host, Process, Processes
 from ops.facts.logs import Logs
@@ -79,7 +79,7 @@ def reload(
         "NGX004",
         (*evidence, *contradictions[:4]),
         {"changed": changed[-1] if changed else where},
-        severity="fail" if behind else "warn",
+        severity=Severity.FAIL if behind else Severity.WARN,
         summary=None
         if changed
         else Text(

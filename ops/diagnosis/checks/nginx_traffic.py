@@ -21,6 +21,7 @@ from ops.facts.files import AccessStep, Reader
 from ops.facts.logs import Logs
 from ops.facts.nginx import NginxConfig
 from ops.facts.probes import Backend, Exchange, Front, Upstreams
+from ops.facts.status import Severity
 from ops.facts.target import Target
 from ops.facts.traffic import Answers, RefusedFile
 from ops.interpret.access import SEARCH, WRITE, may
@@ -304,7 +305,7 @@ def dead_server(
                 *(quote(path, entry.text) for path, entry in failed[-1:]),
             ),
             {"address": address, "alive": ", ".join(alive), "count": str(len(failed)), "met": str(met)},
-            severity="fail" if met else "warn",
+            severity=Severity.FAIL if met else Severity.WARN,
         )
         return
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, check, quote, seen
+from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, Severity, check, quote, seen
 from ops.facts.base import NotSeen
 from ops.facts.certificates import (
     Certificate,
@@ -302,7 +302,7 @@ def renewed(
             quote(file.path, f"serial {on_disk.serial}, notAfter {when(on_disk.not_after)}"),
         ),
         {"served_until": when(leaf.not_after), "file_until": when(on_disk.not_after)},
-        severity="fail" if taken_at > leaf.not_after else "warn",
+        severity=Severity.FAIL if taken_at > leaf.not_after else Severity.WARN,
     )
 
 

@@ -151,7 +151,7 @@ def lines(
             for fault in item.defects[:4]
         ),
         {"path": file.path, "line": str(defect.line)},
-        severity="warn" if is_serving else None,
+        severity=Severity.WARN if is_serving else None,
         summary=Text(
             en=f"{file.path}, line {defect.line}: {_FAULTS[defect.kind].en}.",
             zh=f"{file.path} 第 {defect.line} 行：{_FAULTS[defect.kind].zh}。",
@@ -197,7 +197,7 @@ def order(
             quote(key.path, f"public key sha256 {(key.public_key or '')[:16]}…"),
         ),
         {"path": file.path, "line": str(first), "first": file.certificates[0].subject},
-        severity="warn" if serving else None,
+        severity=Severity.WARN if serving else None,
         fix=(
             f"{{ sed -n '{first},{last}p' {path}; sed '{first},{last}d' {path}; }} > {path}.new"
             f" && cat {path}.new > {path} && rm {path}.new",
@@ -233,7 +233,7 @@ def files(
 ) -> Iterator[Finding]:
     """TLS012: a file nginx needs is missing or unreadable. TLS007: key and certificate differ."""
     serving = _serves(target, processes, nginx_pidfile, front)
-    severity: Severity | None = "warn" if serving else None
+    severity: Severity | None = Severity.WARN if serving else None
     unusable = [f for f in _configured(target, certificates) if f.problem not in (None, "encrypted")]
     hidden = next((f for f in unusable if f.problem == "unreadable" and not host.is_root), None)
     for file in unusable:

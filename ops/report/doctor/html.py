@@ -11,11 +11,11 @@ from ops.report.sentences import command, next_command, sentence, unexplained
 from ops.text.language import Language, Text
 
 _CHECK_WORDS: dict[CheckStatus, Text] = {
-    "pass": Text(en="pass", zh="正常"),
-    "warn": Text(en="warn", zh="警告"),
-    "fail": Text(en="fail", zh="故障"),
-    "skip": Text(en="skip", zh="跳过"),
-    "error": Text(en="error", zh="出错"),
+    CheckStatus.PASS: Text(en=CheckStatus.PASS, zh="正常"),
+    CheckStatus.WARN: Text(en=CheckStatus.WARN, zh="警告"),
+    CheckStatus.FAIL: Text(en=CheckStatus.FAIL, zh="故障"),
+    CheckStatus.SKIP: Text(en=CheckStatus.SKIP, zh="跳过"),
+    CheckStatus.ERROR: Text(en=CheckStatus.ERROR, zh="出错"),
 }
 
 

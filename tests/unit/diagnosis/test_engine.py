@@ -244,9 +244,9 @@ def test_a_cause_takes_over_the_symptoms_of_what_follows_from_it() -> None:
 
 
 def test_a_cause_has_the_worse_severity_of_the_two() -> None:
-    (only,) = causes_of(made("TLS008", "warn"), made("TLS001"))
+    (only,) = causes_of(made("TLS008", Severity.WARN), made("TLS001"))
     assert only.severity == "fail"
-    (mild,) = causes_of(made("TLS012", "warn"), made("NGX003", "warn"))
+    (mild,) = causes_of(made("TLS012", Severity.WARN), made("NGX003", Severity.WARN))
     assert mild.severity == "warn"
 
 

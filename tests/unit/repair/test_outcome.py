@@ -9,6 +9,7 @@ import pytest
 
 from ops.diagnosis.catalogue import GUIDE_VALUES, catalogue
 from ops.diagnosis.model import Cause, Diagnosis
+from ops.facts.status import Status
 from ops.interpret.process_ref import ProcessRef
 from ops.repair.model import (
     CreateBackup,
@@ -36,7 +37,9 @@ def cause(code: str) -> Cause:
 def diagnosis(*codes: str) -> Diagnosis:
     causes = tuple(map(cause, codes))
     failing = any(item.severity == "fail" for item in causes)
-    return replace(HEALTHY, causes=causes, status="fail" if failing else "warn" if causes else "ok")
+    return replace(
+        HEALTHY, causes=causes, status=Status.FAIL if failing else Status.WARN if causes else Status.OK
+    )
 
 
 def remedy(code: str, safety: Safety | None = Safety.SAFE) -> Remedy:

@@ -18,9 +18,14 @@ from ops.backups.restore.run import Preview, PreviewLine, RestoreOutcome
 from ops.backups.scan import Survey
 from ops.backups.signature import Checked
 from ops.backups.verify import Verified
+from ops.collect.nginx_route import RoutingFacts, compute_route
 from ops.deployment.install import Installed
 from ops.deployment.render import RenderedFile
-from ops.diagnosis.checklist import Confirmed, Preflight, PreflightItem
+from ops.diagnosis.checklist import Confirmed, Preflight, PreflightItem, Standing
+from ops.facts.nginx import NginxConfig
+from ops.facts.status import Status
+from ops.facts.target import Target
+from ops.interpret.routing.request import named_request
 from ops.notifications.notify import Delivery
 from ops.report.backup import BackupListReport, BackupPlanReport, CreatedReport, PruneReport, VerifyReport
 from ops.report.certificates import CertificateReport
@@ -32,6 +37,7 @@ from ops.report.model import CommandReport
 from ops.report.notify import NotifyReport
 from ops.report.preflight import PreflightReport
 from ops.report.restore import DrillReport, RestoreReport
+from ops.report.route import RouteReport
 from ops.report.version import VersionReport
 from ops.report.watchdog import WatchdogChangeReport, WatchdogStatus, WatchdogStatusReport
 from ops.settings import Settings, SettingsFile
@@ -39,6 +45,7 @@ from ops.supervision.state import Fault, ServiceState, WatchdogState
 from ops.text.language import Text, verbatim
 from tests.unit.certificates.test_check import TROUBLE
 from tests.unit.made_diagnosis import DOWN, HEALTHY, UNEXPLAINED
+from tests.unit.made_snapshot import HEALTHY as HOST
 
 # Wider than a narrow terminal, and with a name that is Chinese.
 LONG_PATH = Path("/srv/applications/gte-inference/运维/backups/gte-ops-web1-20261122T030000Z.tar.zst.age")
@@ -87,8 +94,8 @@ def _restored(*, dry_run: bool) -> CommandReport:
 
 def _drill() -> CommandReport:
     drill = Drill(LONG_PATH)
-    drill.add("archive", "ok", _REASON.en, _REASON.zh)
-    drill.add("served", "fail", _REASON.en, _REASON.zh)
+    drill.add("archive", Status.OK, _REASON.en, _REASON.zh)
+    drill.add("served", Status.FAIL, _REASON.en, _REASON.zh)
     return DrillReport(drill)
 
 
@@ -107,9 +114,9 @@ def _delivery(outcome: Any) -> Delivery:
 def _preflight() -> CommandReport:
     item = PreflightItem("nginx", Text(en="nginx's configuration", zh="nginx 配置"), ("NGX003",))
     confirmed = [
-        Confirmed(item, "fail", DOWN.checks, DOWN.causes),
-        Confirmed(item, "unconfirmed", DOWN.checks, ()),
-        Confirmed(item, "not_needed", (), ()),
+        Confirmed(item, Standing.FAIL, DOWN.checks, DOWN.causes),
+        Confirmed(item, Standing.UNCONFIRMED, DOWN.checks, ()),
+        Confirmed(item, Standing.NOT_NEEDED, (), ()),
     ]
     return PreflightReport(Preflight(tuple(confirmed), DOWN))
 
@@ -124,6 +131,14 @@ def _watchdog_once() -> CommandReport:
     watchdog = SimpleNamespace(language="en", state=SimpleNamespace(suspended=True))
     result = SimpleNamespace(outcome=outcome, acted=True, exit_code=2)
     return WatchdogOnceReport(cast(Any, watchdog), cast(Any, result))
+
+
+def _route() -> CommandReport:
+    config, target = HOST.nginx_config, HOST.target
+    assert isinstance(config, NginxConfig)
+    assert isinstance(target, Target)
+    facts = RoutingFacts(config, target, {}, "web1", sees_files=False)
+    return RouteReport(compute_route(config, named_request("POST", "/predict", target), facts))
 
 
 def _watchdog_status() -> CommandReport:
@@ -148,6 +163,7 @@ REPORTS: dict[str, Callable[[], CommandReport]] = {
     "config show": lambda: SettingsReport(Settings(), SettingsFile(LONG_PATH), {}),
     "config check": lambda: ConfigCheckReport(ConfigCheck(str(LONG_PATH), (), ("unknown key x.y",))),
     "notify test": lambda: NotifyReport([_delivery("accepted"), _delivery("refused"), _delivery("failed")]),
+    "route": _route,
     "version": lambda: VersionReport({"gte-ops": "0.2.0", "nginx": "1.26.0"}),
     "watchdog --once": _watchdog_once,
     "watchdog status": _watchdog_status,

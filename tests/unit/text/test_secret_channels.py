@@ -18,6 +18,7 @@ from ops.collect.logs.service_logs import entry_text
 from ops.collect.net.http_probe import kept_body
 from ops.collect.process import processes as process_collector
 from ops.diagnosis.finding import quote
+from ops.diagnosis.model import CheckStatus
 from ops.facts.gunicorn import ConfigValue, Gunicorn, GunicornConfig
 from ops.facts.nginx import Directive, NginxTest
 from ops.interpret.redaction import redacted
@@ -60,7 +61,9 @@ def report(form: str, written: str) -> str:
         target={**DOWN.target, "front": written},
         causes=(broken,),
         symptoms=tuple(replace(s, summary=verbatim(written), explained_by=()) for s in DOWN.symptoms),
-        checks=tuple(replace(c, status="skip", skipped_because=verbatim(written)) for c in DOWN.checks),
+        checks=tuple(
+            replace(c, status=CheckStatus.SKIP, skipped_because=verbatim(written)) for c in DOWN.checks
+        ),
         unseen=(("logs", written),),
     )
     out = io.StringIO()
