@@ -42,6 +42,10 @@ _FORMS: tuple[tuple[str, str], ...] = (
     ("it has several names, and {why}", "它有多个硬链接，且{why}"),
     ("nobody but its owner may be followed there", "只能跟随其属主的链接"),
     ("it was not looked at", "没有查看"),
+    (
+        "{address} is served by {server} (pid {pid}), which is no gunicorn",
+        "{address} 由 {server}（进程 {pid}）提供服务，不是 gunicorn",
+    ),
     # A run.
     ("the collector '{name}' failed: {any}", "采集器 {name} 出错：{any}"),
     ("'{name}' did not finish within the budget", "{name} 未能在时限内完成"),

@@ -14,7 +14,15 @@ from ops.facts.host import Processes
 from ops.facts.logs import AccessLog, Log, Logs
 from ops.facts.probes import Activity, Backend, Exchange, Repeats
 from ops.facts.target import Target
-from ops.interpret.gunicorn import arguments, foreign_holders, holder, is_listening, process_of, setting
+from ops.interpret.gunicorn import (
+    application_server,
+    arguments,
+    foreign_holders,
+    holder,
+    is_listening,
+    process_of,
+    setting,
+)
 from ops.interpret.progress import all_stuck, beat_age, in_flight_ages, stuck_for
 from ops.interpret.service_name import is_service, serves
 from ops.text.duration import age
@@ -37,6 +45,10 @@ SLOW_HEALTH = 1.0
 def master(target: Target, processes: Processes, backend: Backend) -> Iterator[Finding]:
     """GUN016: the master is stopped while workers still serve."""
     found = process_of(processes, target.gunicorn_master)
+    for owner in foreign_holders(processes, target) if found is None else ():
+        if server := application_server(processes, owner):
+            reason = f"{target.backend} is served by {server} (pid {owner.pid}), which is no gunicorn"
+            raise NotJudgedError(NotSeen(reason=reason))
     serves_still = isinstance(backend.health, Exchange) and backend.health.status is not None
     if found is None or found.state not in _STOPPED or not serves_still:
         return
