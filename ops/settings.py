@@ -568,6 +568,26 @@ class TlsSettings(Section, frozen=True):
             unset=_NONE,
         ),
     ] = ""
+    client_certificate: Annotated[
+        str,
+        key(
+            "PEM file of the certificate that the doctor shows where nginx asks for one (`ssl_verify_client`).",
+            "nginx 要求客户端证书（`ssl_verify_client`）时，doctor 出示的证书（PEM 文件）。",
+            example="/etc/ssl/doctor.pem",
+            since="0.3.0",
+            unset=_NONE,
+        ),
+    ] = ""
+    client_key: Annotated[
+        str,
+        key(
+            "PEM file of its private key, not encrypted.",
+            "该证书的私钥（PEM 文件，未加密）。",
+            example="/etc/ssl/doctor.key",
+            since="0.3.0",
+            unset=("in the certificate's file", "与证书在同一文件中"),
+        ),
+    ] = ""
     endpoints: Annotated[
         tuple[str, ...],
         key(

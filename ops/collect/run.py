@@ -42,6 +42,7 @@ RESERVE = 0.4
 # Whose shell the guide's commands are typed into.
 GUIDE_HOME = "/root"
 NGINX_TEST_SECONDS = 4.0
+_ENDS_BEFORE = "TLS ends before this host: nginx's site has no listen with ssl"
 # A handshake on this host, and one over the network, seconds.
 HANDSHAKE_SECONDS = 4.0
 FAR_SECONDS = 3.0
@@ -318,9 +319,19 @@ def _resolve(probes: Probes, domain: str, resolver: str | None, deadline: float)
 
 
 def _dial_resolved(target: Target, resolution: object, host: object) -> Target:
-    """The target dialled at the address its name resolves to, where that is this machine's own."""
+    """The target dialled at the address its name resolves to, where that is this machine's own; where it is another's
+    and nginx has no TLS for the site, as a balancer dials it."""
     if not isinstance(resolution, Resolution) or not isinstance(host, Host) or target.connect_to is None:
         return target
+    known = {*host.addresses, "127.0.0.1", "::1"}
+    if target.front_without_tls and resolution.addresses and not known & {*resolution.addresses}:
+        # A balancer before this host ends TLS.
+        return msgspec.structs.replace(
+            target,
+            connect_to=target.front_without_tls,
+            front_tls=False,
+            front_proxy_protocol=target.plain_proxy_protocol,
+        )
     own = [address for address in resolution.addresses if address in host.addresses]
     if not own or any(address.startswith("127.") for address in own):
         return target
@@ -421,7 +432,7 @@ def _ask(probes: Probes, target: Target, deadline: float, *, repeat: bool) -> di
         "front": Task("front door", lambda: probes.ask("front", target=target)),
         "backend": Task("backend", lambda: probes.ask("backend", target=target, repeat=repeat)),
         "upstreams": Task("upstreams", lambda: probes.ask("upstreams", target=target)),
-        "served": Task("served certificate", lambda: _served(probes, target, address, shake_by)),
+        "served": Task("served certificate", lambda: _at_the_front(probes, target, address, shake_by)),
         "old_tls": Task("old TLS versions", lambda: _old_tls(probes, target, address, shake_by)),
     }
 
@@ -481,14 +492,25 @@ def _nginx_processes(target: Target, processes: Processes | NotSeen) -> tuple[Pr
     )
 
 
-def _served(probes: Probes, target: Target, address: str, deadline: float) -> Served | NotSeen:
+def _served(
+    probes: Probes, target: Target, address: str, deadline: float, *, proxied: bool = False
+) -> Served | NotSeen:
     words = (address, target.domain, target.ca_file)
-    served: Served | NotSeen = probes.ask("served", words=words, deadline=deadline)
+    served: Served | NotSeen = probes.ask("served", words=words, deadline=deadline, proxied=proxied)
     return served
 
 
+def _at_the_front(probes: Probes, target: Target, address: str, deadline: float) -> Served | NotSeen:
+    if not target.front_tls:
+        return NotSeen(reason=_ENDS_BEFORE)
+    return _served(probes, target, address, deadline, proxied=target.front_proxy_protocol)
+
+
 def _old_tls(probes: Probes, target: Target, address: str, deadline: float) -> OldTls | NotSeen:
-    tried: OldTls | NotSeen = probes.ask("old_tls", words=(address, target.domain), deadline=deadline)
+    if not target.front_tls:
+        return NotSeen(reason=_ENDS_BEFORE)
+    words, proxied = (address, target.domain), target.front_proxy_protocol
+    tried: OldTls | NotSeen = probes.ask("old_tls", words=words, deadline=deadline, proxied=proxied)
     return tried
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 import msgspec
 
 from ops.diagnosis.catalogue import Catalogue, catalogue, fill_text
+from ops.diagnosis.door import from_behind
 from ops.diagnosis.finding import Check, Evidence, Finding, NotJudgedError, Severity
 from ops.diagnosis.model import Cause, CheckResult, CheckStatus, Diagnosis, Ignored, Status, Symptom
 from ops.diagnosis.steps import with_settings
@@ -34,6 +35,7 @@ _PASSED = Text(en="in order", zh="正常")
 def diagnose(snapshot: Snapshot, checks: Sequence[Check], ignore: Sequence[Ignore] = ()) -> Diagnosis:
     """Judge ``snapshot`` with ``checks``, setting aside what ``ignore`` names. A pure function of its arguments but for
     the durations it reports."""
+    snapshot = from_behind(snapshot)
     book = catalogue()
     results, findings = run_checks(snapshot, checks, book)
     values = host_values(snapshot)

@@ -79,7 +79,7 @@ def _at_the_door(front: Front, backend: Backend | NotSeen, target: Target) -> It
             break
     predict, health = front.predict, front.health
     if isinstance(predict, Exchange) and not _is_no_prediction(predict, backend, target):
-        yield from _of_prediction(predict, target)
+        yield from _of_prediction(predict, target, backend)
     # Users do not ask for /health; what monitoring meets there counts where it is a failure of the service.
     if isinstance(health, Exchange) and (health.failure or (health.status or 0) >= 500):
         yield from _of_answer(health)
@@ -95,8 +95,10 @@ def _is_no_prediction(answer: Exchange, backend: Backend | NotSeen, target: Targ
     )
 
 
-def _of_prediction(answer: Exchange, target: Target) -> Iterator[Observed]:
-    if asks_for_key(answer):
+def _of_prediction(answer: Exchange, target: Target, backend: Backend | NotSeen) -> Iterator[Observed]:
+    behind = None if isinstance(backend, NotSeen) else backend.predict
+    says_so_itself = isinstance(behind, Exchange) and asks_for_key(behind)
+    if asks_for_key(answer) and (answer.header("www-authenticate") or says_so_itself):
         return  # the doctor holds no key, and users have one
     values = {"url": answer.url, "status": str(answer.status), "detail": answer.body.partition("\n")[0][:120]}
     if answer.failure or (answer.status or 0) >= 400:

@@ -22,7 +22,10 @@ class Target(Facts, frozen=True):
     ``origin`` tells for each field where its value was found. Addresses: ``ip:port`` or ``unix:/path``.
     ``nginx_config_owner``: the user that nginx's configuration file belongs to; ``other_gunicorns``: masters that are
     another service's; ``gunicorn_log_namer``: the user who runs gunicorn, and so whose word its logs are where no
-    settings name them; None where it is not seen."""
+    settings name them; None where it is not seen. ``front_tls``: whether the front address speaks TLS (a balancer
+    before this host may end it); ``front_proxy_protocol``, ``plain_proxy_protocol``: whether a connection there begins
+    with a line of the PROXY protocol; ``front_without_tls``: where a site is reached that has no TLS of its own, behind
+    a balancer perhaps; ``client_certificate``, ``client_key``: what is shown where one is asked for."""
 
     domain: str
     url: str
@@ -70,5 +73,11 @@ class Target(Facts, frozen=True):
     nginx_config_owner: int = 0
     gunicorn_log_namer: int | None = None
     other_gunicorns: tuple[int, ...] = ()
+    front_tls: bool = True
+    front_proxy_protocol: bool = False
+    plain_proxy_protocol: bool = False
+    front_without_tls: str | None = None
+    client_certificate: str | None = None
+    client_key: str | None = None
     expiry_rules: tuple[ExpiryRule, ...] = ()
     origin: dict[str, str] = msgspec.field(default_factory=dict)

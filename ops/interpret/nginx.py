@@ -17,7 +17,7 @@ from ops.facts.base import NotSeen
 from ops.facts.host import Process, Processes
 from ops.facts.nginx import Directive, NginxConfig, Pidfile
 from ops.facts.target import Target
-from ops.interpret.address import is_port
+from ops.interpret.address import is_port, join_address
 from ops.interpret.authority import is_nginx_program, may_name, speaks_for, speaks_for_host
 
 MAX_SEARCH_SECONDS = 0.05
@@ -128,13 +128,22 @@ class Scope(msgspec.Struct, frozen=True):
 
 class Listen(msgspec.Struct, frozen=True):
     """One listen directive. ``host`` is ``*`` for every address, or ``unix:/path`` with port 0; ``only_ipv6``: every
-    one of IPv6 alone."""
+    one of IPv6 alone; ``proxy_protocol``: each connection begins with who it is from, as a balancer says."""
 
     host: str
     port: int
     ssl: bool
     default: bool
     only_ipv6: bool = False
+    proxy_protocol: bool = False
+
+    @property
+    def dialled(self) -> str:
+        """Where it is reached from this machine."""
+        if self.host.startswith("unix:"):
+            return self.host
+        everywhere = "::1" if self.only_ipv6 else "127.0.0.1"
+        return join_address(everywhere if self.host == "*" else self.host, self.port)
 
 
 class Location(Scope, frozen=True):
@@ -290,8 +299,9 @@ def parse_listen(args: tuple[str, ...]) -> Listen | None:
     """A listen directive's arguments; None where the port is no number."""
     address, options = args[0], args[1:]
     ssl, default = "ssl" in options, "default_server" in options or "default" in options
+    proxied = "proxy_protocol" in options
     if address.startswith("unix:"):
-        return Listen(address, 0, ssl, default)
+        return Listen(address, 0, ssl, default, proxy_protocol=proxied)
     if address.startswith("["):
         host, _, port = address.rpartition("]")
         host, port = host.removeprefix("["), port.removeprefix(":") or "80"
@@ -304,7 +314,8 @@ def parse_listen(args: tuple[str, ...]) -> Listen | None:
         return None
     # ipv6only is on unless it is switched off (ngx_http_core_module, listen; since 1.3.4).
     only_ipv6 = host == "::" and "ipv6only=off" not in options
-    return Listen("*" if host in ("*", "0.0.0.0", "::") else host, int(port), ssl, default, only_ipv6)  # noqa: S104
+    everywhere = host in ("*", "0.0.0.0", "::")  # noqa: S104
+    return Listen("*" if everywhere else host, int(port), ssl, default, only_ipv6, proxied)
 
 
 def chosen_server(candidates: Iterable[Server], host: str, port: int, name: str) -> Server | None:

@@ -19,9 +19,9 @@ from ops.text.secret_scan.values import is_harmless
 # Directives whose arguments a judge, or the way from nginx to the service, reads; a test holds that these are all.
 JUDGED_DIRECTIVES = frozenset(
     {
-        "access_log", "error_log", "fastcgi_pass", "grpc_pass", "http", "keepalive", "limit_req", "limit_req_status",
-        "listen", "location", "log_format", "pid", "proxy_http_version", "proxy_intercept_errors", "proxy_pass",
-        "proxy_read_timeout", "root", "scgi_pass", "server", "server_name", "ssl", "ssl_certificate",
+        "access_log", "allow", "deny", "error_log", "fastcgi_pass", "grpc_pass", "http", "keepalive", "limit_req",
+        "limit_req_status", "listen", "location", "log_format", "pid", "proxy_http_version", "proxy_intercept_errors",
+        "proxy_pass", "proxy_read_timeout", "root", "scgi_pass", "server", "server_name", "ssl", "ssl_certificate",
         "ssl_certificate_key", "ssl_protocols", "upstream", "user", "uwsgi_pass", "worker_connections",
         "worker_rlimit_nofile",
     }
@@ -37,7 +37,15 @@ _PLAIN_HEADERS = re.compile(
 )
 # What `if` compares with a word out of a fixed set, or with the name of a client.
 _PLAIN_VARIABLES = frozenset(
-    {"$http_user_agent", "$request_method", "$scheme", "$server_protocol", "$ssl_protocol", "$https"}
+    {
+        "$http_user_agent",
+        "$request_method",
+        "$scheme",
+        "$server_protocol",
+        "$ssl_client_verify",
+        "$ssl_protocol",
+        "$https",
+    }
 )
 _SWITCH = re.compile(r"on|off|[\d.]{1,6}(?:[kKmMgGsShdwy]|ms)?|\d{3}")
 _VARIABLES = re.compile(r"\$\{?(\w+)")

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from ops.facts.probes import Backend, Exchange
 from ops.facts.target import Target
+
+_SPEAKS_OF_A_KEY = re.compile(r"authenticat|api[ _-]?key|credential|\btoken\b", re.IGNORECASE)
 
 # How the toolkit's own service calls itself.
 OWN = "gte"
@@ -58,12 +62,13 @@ def is_prediction(answer: Exchange, target: Target) -> bool:
 
 
 def asks_for_key(answer: Exchange) -> bool:
-    """Whether a service refuses for want of a key: 401 in JSON, with the challenge that RFC 9110 (15.5.2) asks for.
+    """Whether a service refuses for want of a key: 401 in JSON, with or without the challenge that RFC 9110 (15.5.2)
+    asks for, or 403 in JSON that speaks of a key or of who is asking.
 
     A page is what nginx's own `auth_basic` answers."""
-    return (
-        answer.status == 401 and bool(answer.header("www-authenticate")) and isinstance(answer.json(), dict)
-    )
+    if answer.status not in (401, 403) or not isinstance(answer.json(), dict):
+        return False
+    return answer.status == 401 or _SPEAKS_OF_A_KEY.search(answer.body) is not None
 
 
 def reaches_service(answer: Exchange, target: Target) -> bool:

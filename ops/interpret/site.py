@@ -9,7 +9,7 @@ import msgspec
 
 from ops.facts.nginx import NginxConfig
 from ops.interpret import nginx as nginx_topology
-from ops.interpret.address import dialled, is_wildcard, join_address
+from ops.interpret.address import dialled
 from ops.settings import is_host
 
 
@@ -108,21 +108,24 @@ class SiteReading(msgspec.Struct, frozen=True):
         value = next((d.args[0] for d in self.config.directives if d.name == "pid" and d.args), None)
         return str(PurePosixPath(self.config.prefix) / value) if value else None
 
-    def front(self, port: int, *, ssl: bool) -> str | None:
-        """Where the block is reached from this machine: its own listen on the port, else another of the same kind."""
+    def front(self, port: int, *, ssl: bool) -> nginx_topology.Listen | None:
+        """Where the block is reached: its own listen on the port, else another of the same kind."""
         if self.server is None:
             return None
         candidates = sorted(
             (item for item in self.server.listens if not item.host.startswith("unix:") and item.ssl == ssl),
             key=lambda item: (item.port != port, item.only_ipv6),
         )
-        return next(
-            (
-                join_address(
-                    ("::1" if item.only_ipv6 else "127.0.0.1") if is_wildcard(item.host) else item.host,
-                    item.port,
-                )
-                for item in candidates
-            ),
-            None,
+        return next(iter(candidates), None)
+
+    def begins_with_proxy_line(self, listen: nginx_topology.Listen) -> bool:
+        """Whether a connection there begins with a line of the PROXY protocol: every listen of the socket says so for
+        all (ngx_http_core_module, listen)."""
+        if self.config is None:
+            return listen.proxy_protocol
+        return any(
+            item.proxy_protocol
+            for server in nginx_topology.servers(self.config)
+            for item in server.listens
+            if (item.host, item.port) == (listen.host, listen.port)
         )

@@ -15,10 +15,10 @@ from ops.facts.nginx import NginxConfig, Pidfile
 from ops.facts.target import Target
 from ops.files.ownership import ROOT
 from ops.interpret import gunicorn as gunicorn_topology
-from ops.interpret.address import dialled, join_host, same_address
+from ops.interpret.address import dialled, is_loopback, join_host, same_address, split_address
 from ops.interpret.commands import FilesFound, commands
 from ops.interpret.expiry import rules_of
-from ops.interpret.nginx import compiled_path
+from ops.interpret.nginx import Listen, compiled_path
 from ops.interpret.site import NginxSiteConfig, SiteReading, find_site, public_name
 from ops.settings import Settings, TargetSettings
 
@@ -118,6 +118,8 @@ def decide_target(
         **_asked(settings, origins),
         **_certificate_files(settings, origins, nginx, domain),
         ca_file=settings.tls.ca_file or None,
+        client_certificate=settings.tls.client_certificate or None,
+        client_key=settings.tls.client_key or None,
         letsencrypt_dir=settings.tls.letsencrypt_dir,
         upstreams=nginx.upstreams(),
         nginx_binary=binary,
@@ -198,20 +200,52 @@ def _configured_bind(gunicorn: Gunicorn, master: Process | None) -> tuple[str, .
 
 
 def _doors(settings: Settings, origins: _Origins, nginx: SiteReading, url: str) -> dict[str, Any]:
-    """Where HTTPS and plain HTTP are dialled."""
+    """Where HTTPS and plain HTTP are dialled, and how."""
     parts = urlsplit(url)
     port = parts.port or (80 if parts.scheme == "http" else 443)
+    is_https = parts.scheme == "https"
+    listen = nginx.front(port, ssl=is_https)
+    without_tls = _listen_without_tls(nginx, port) if is_https else None
+    # What settings dial may be another machine's door, a balancer's perhaps.
+    dialled_listen = next(
+        (item for item in (listen, without_tls) if item and _leads_to(settings.target.connect_to, item)), None
+    )
+    plain = nginx.front(80, ssl=False)
     front = origins.first(
         "connect_to",
         (settings.target.connect_to, WRITTEN),
-        (nginx.front(port, ssl=parts.scheme == "https"), nginx.where),
+        (listen and listen.dialled, nginx.where),
     )
-    plain = origins.first(
+    plain_address = origins.first(
         "plain_connect_to",
         (settings.target.connect_to_http, WRITTEN),
+        (plain and plain.only_ipv6 and not settings.target.connect_to and plain.dialled, nginx.where),
         (None if settings.target.connect_to else "127.0.0.1:80", "default"),
     )
-    return {"connect_to": front or f"127.0.0.1:{port}", "plain_connect_to": plain}
+    return {
+        "connect_to": front or f"127.0.0.1:{port}",
+        "plain_connect_to": plain_address,
+        "front_tls": is_https
+        and not (settings.target.connect_to and dialled_listen and not dialled_listen.ssl),
+        "front_proxy_protocol": dialled_listen is not None and nginx.begins_with_proxy_line(dialled_listen),
+        "front_without_tls": without_tls and without_tls.dialled,
+        "plain_proxy_protocol": plain is not None and nginx.begins_with_proxy_line(plain),
+    }
+
+
+def _leads_to(connect_to: str | None, listen: Listen) -> bool:
+    """Whether what settings dial is that very socket; true where they dial nothing."""
+    if connect_to is None or connect_to == listen.dialled:
+        return True
+    host, port = split_address(connect_to)
+    return listen.host == "*" and port == listen.port and is_loopback(host)
+
+
+def _listen_without_tls(nginx: SiteReading, port: int) -> Listen | None:
+    """The plain listen of a site that has no other, and none on HTTPS's own port: TLS may end before this host."""
+    if nginx.server is None or any(item.ssl or item.port == port for item in nginx.server.listens):
+        return None
+    return nginx.front(80, ssl=False)
 
 
 def _backend(

@@ -76,14 +76,16 @@ class Authority:
         not_after: datetime | None = None,
         kind: str = "ecdsa",
         key: PrivateKey | None = None,
+        client: bool = False,
     ) -> Issued:
-        """A server certificate for ``names``: DNS names, wildcards, or IP addresses.
+        """A server's certificate (with ``client`` a client's) for ``names``: DNS names, wildcards, or IP addresses.
 
         Valid for 90 days from yesterday unless told otherwise; ``not_after`` may be past: dates are taken as they
         are. With ``key`` that key is certified again (certbot's ``--reuse-key``).
         """
         key = key or new_key(kind)
         start = not_before or datetime.now(UTC) - timedelta(days=1)
+        usage = ExtendedKeyUsageOID.CLIENT_AUTH if client else ExtendedKeyUsageOID.SERVER_AUTH
         certificate = (
             x509.CertificateBuilder()
             .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])] if names else []))
@@ -97,7 +99,7 @@ class Authority:
             )
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_key_usage(ca=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(self.intermediate.key.public_key()),

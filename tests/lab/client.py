@@ -61,10 +61,12 @@ class Client:
         source: str | None = None,
         timeout: float = 10.0,
         verify: bool = True,
+        preface: bytes = b"",
     ) -> Answer:
         """One request on a connection of its own, to ``where`` (address and port, or a unix socket's path).
 
-        ``host`` is the name asked for, in TLS and in the Host header; ``source`` the address to come from.
+        ``host`` is the name asked for, in TLS and in the Host header; ``source`` the address to come from; ``preface``
+        is sent before anything else.
         """
         name = host or self.domain
         sent = dict(headers or {})
@@ -74,6 +76,8 @@ class Client:
         connection = http.client.HTTPConnection(name, timeout=timeout)
         try:
             connection.sock = connect(where, timeout, source=source)
+            if preface:
+                connection.sock.sendall(preface)
             if tls:
                 connection.sock = self._context(verify).wrap_socket(connection.sock, server_hostname=name)
             connection.request(

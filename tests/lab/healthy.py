@@ -19,25 +19,38 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.lab.authority import Authority
 from tests.lab.faults.app import PLAIN_APP
 from tests.lab.stack import Stack
 from tests.lab.waiting import wait_for
 
 Arrange = Callable[[Stack], None]
+Serves = Callable[[Stack], bool]
+
+
+def predicts(stack: Stack) -> bool:
+    """The front door answers a prediction."""
+    return stack.predict().status == 200
+
+
+def predicts_behind(stack: Stack) -> bool:
+    """The service predicts; the front door lets only those in whom it knows."""
+    return stack.predict(door="backend").status == 200 and stack.predict().status != 200
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One healthy host: how its stack is brought up, and what is done to it then."""
+    """One healthy host: how its stack is brought up, what is done to it then, and how it is met by its clients."""
 
     name: str
     arrange: Arrange
     stack: dict[str, Any] = field(default_factory=dict)
+    serves: Serves = predicts
 
 
-def healthy(**stack: Any) -> Callable[[Arrange], Variant]:
+def healthy(*, serves: Serves = predicts, **stack: Any) -> Callable[[Arrange], Variant]:
     """Declare a healthy variant."""
-    return lambda arrange: Variant(arrange.__name__, arrange, stack)
+    return lambda arrange: Variant(arrange.__name__, arrange, stack, serves)
 
 
 @healthy()
@@ -299,6 +312,150 @@ def almost_nothing_is_configured(stack: Stack) -> None:
     stack.config["nginx"] = {"config_file": str(stack.nginx_conf)}
     stack.config["tls"] = {"ca_file": str(stack.ca_file)}
     stack.write_config()
+
+
+# --- doors that let in only whom they know ---
+
+
+def _in_site(stack: Stack, directives: str) -> None:
+    """Puts directives into the site's server block."""
+    name = f"server_name {stack.domain};"
+    stack.edit(stack.site_file, name, f"{name}\n    {directives}")
+
+
+def _in_location(stack: Stack, directives: str) -> None:
+    """Puts directives into the location that proxies."""
+    stack.edit(stack.site_file, "    location / {\n", f"    location / {{\n        {directives}\n")
+
+
+def predicts_through_a_balancer(stack: Stack) -> bool:
+    """A client whose connection begins with the PROXY protocol's line."""
+    line = f"PROXY TCP4 192.0.2.7 {stack.address} 40000 {stack.ports['https']}\r\n"
+    return stack.predict(preface=line.encode()).status == 200
+
+
+@healthy(serves=predicts_through_a_balancer)
+def balancer_speaks_the_proxy_protocol(stack: Stack) -> None:
+    """nginx listens with proxy_protocol, for HTTPS and for plain HTTP."""
+    text = stack.site_file.read_text()
+    https, http = (f"{stack.address}:{stack.ports[name]}" for name in ("https", "http"))
+    text = text.replace(f"listen {https} ssl", f"listen {https} ssl proxy_protocol")
+    stack.site_file.write_text(text.replace(f"listen {http}", f"listen {http} proxy_protocol"))
+    stack.restart_nginx()
+
+
+def predicts_in_the_clear(stack: Stack) -> bool:
+    """A balancer that ends TLS asks plainly, and says what the user spoke."""
+    return stack.predict(door="http", headers={"X-Forwarded-Proto": "https"}).status == 200
+
+
+@healthy(layout="guide", serves=predicts_in_the_clear)
+def balancer_ends_tls(stack: Stack) -> None:
+    """nginx has no TLS of its own: a balancer before this host has."""
+    stack.site_file.write_text(
+        f"server {{ listen {stack.address}:{stack.ports['http']}; server_name {stack.domain};\n"
+        f"access_log {stack.nginx_access_log}; error_log {stack.nginx_error_log} warn;\n"
+        "proxy_read_timeout 120s; proxy_http_version 1.1; proxy_set_header Connection '';\n"
+        "proxy_set_header Host $host; proxy_set_header X-Forwarded-Proto $http_x_forwarded_proto;\n"
+        f"location / {{ proxy_pass http://{stack.bind}; }} }}\n"
+    )
+    stack.restart_nginx()
+    stack.config["target"] |= {
+        "url": f"https://{stack.domain}",
+        "connect_to": f"{stack.address}:{stack.ports['http']}",
+    }
+    stack.write_config()
+
+
+def _want_client_certificates(stack: Stack, mode: str = "on") -> Authority:
+    authority = Authority("Clients")
+    roots = stack.directory / "clients.pem"
+    roots.write_bytes(authority.intermediate.pem + authority.root.pem)
+    _in_site(stack, f"ssl_client_certificate {roots}; ssl_verify_depth 3; ssl_verify_client {mode};")
+    return authority
+
+
+@healthy(serves=predicts_behind)
+def client_certificates_are_wanted(stack: Stack) -> None:
+    _want_client_certificates(stack)
+
+
+@healthy(serves=predicts_behind)
+def client_certificates_are_wanted_by_a_condition(stack: Stack) -> None:
+    _want_client_certificates(stack, "optional")
+    stack.edit(
+        stack.site_file,
+        "ssl_session_timeout",
+        "if ($ssl_client_verify != SUCCESS) { return 403; } ssl_session_timeout",
+    )
+
+
+@healthy(serves=predicts_behind)
+def client_certificate_of_the_doctor_is_configured(stack: Stack) -> None:
+    issued = _want_client_certificates(stack).issue(["doctor"], client=True)
+    shown = stack.directory / "doctor.pem"
+    shown.touch(mode=0o600)
+    shown.write_bytes(issued.fullchain_pem + issued.key_pem)
+    stack.config["tls"]["client_certificate"] = str(shown)
+    stack.write_config()
+
+
+@healthy(serves=predicts_behind)
+def password_is_wanted(stack: Stack) -> None:
+    users = stack.nginx_dir / "users"
+    users.write_text("somebody:{PLAIN}secret\n")
+    _in_site(stack, f"auth_basic 'Members'; auth_basic_user_file {users};")
+
+
+@healthy(serves=predicts_behind)
+def loopback_is_shut_out(stack: Stack) -> None:
+    _in_site(stack, "allow 10.0.0.0/8; deny all;")
+
+
+@healthy(serves=predicts_behind)
+def another_program_decides_who_is_let_in(stack: Stack) -> None:
+    _in_site(stack, "auth_request /allowed; location = /allowed { internal; return 401; }")
+
+
+@healthy(serves=predicts_behind)
+def maintenance_page_is_on(stack: Stack) -> None:
+    page = stack.directory / "maintenance"
+    page.touch()
+    _in_site(stack, f"if (-f {page}) {{ return 503; }}")
+
+
+@healthy(layout="guide", nginx_extra="limit_req_zone $server_name zone=strict:1m rate=6r/m;")
+def rate_limit_is_strict(stack: Stack) -> None:
+    """One request in ten seconds: the doctor's own second one is refused."""
+    _in_location(stack, "limit_req zone=strict;")
+
+
+KEY_APP = (
+    PLAIN_APP
+    + """
+import flask
+
+@app.before_request
+def wants_a_key():
+    if flask.request.path != "/health" and flask.request.headers.get("X-Key") != "sesame":
+        return flask.jsonify(detail="Not authenticated"), {status}
+"""
+)
+
+
+def predicts_with_a_key(stack: Stack) -> bool:
+    """The application's own clients have a key."""
+    return stack.predict(headers={"X-Key": "sesame"}).status == 200
+
+
+@healthy(app=KEY_APP.replace("{status}", "401"), worker_class="sync", serves=predicts_with_a_key)
+def application_wants_a_key_and_says_401_without_a_challenge(_stack: Stack) -> None:
+    """JSON without WWW-Authenticate."""
+
+
+@healthy(app=KEY_APP.replace("{status}", "403"), worker_class="sync", serves=predicts_with_a_key)
+def application_wants_a_key_and_says_403(_stack: Stack) -> None:
+    """As FastAPI's HTTPBearer did."""
 
 
 VARIANTS: tuple[Variant, ...] = tuple(value for value in globals().values() if isinstance(value, Variant))

@@ -7,13 +7,14 @@ import pytest
 from service.keys import key_file
 from tests.lab.healthy import VARIANTS, Variant
 from tests.lab.stack import Stack
+from tests.lab.waiting import wait_for
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)
 def test_a_healthy_host_is_green(variant: Variant) -> None:
     with Stack(**variant.stack) as stack:
         variant.arrange(stack)
-        assert stack.predict().status == 200
+        wait_for(lambda: variant.serves(stack), "its clients to be served", within=15)
         ran = stack.doctor()
     assert (ran.codes, ran.report.get("symptoms"), ran.exit_code) == ([], [], 0), ran.stderr
     assert ran.report["status"] == "ok"

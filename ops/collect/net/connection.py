@@ -258,6 +258,13 @@ def dial(address: str, patience: Deadline, limit: int, deadline: float | None = 
     raise failed
 
 
+def proxy_line(address: str) -> bytes:
+    """The line a balancer sends first (haproxy, PROXY protocol version 1): a connection of this machine's own."""
+    host, port = split_address(address)
+    kind, own = ("TCP6", "::1") if ":" in host else ("TCP4", "127.0.0.1")
+    return f"PROXY {kind} {own} {host.partition('%')[0] or own} 65535 {port}\r\n".encode()
+
+
 def _connect(sock: socket.socket, place: tuple[str, int] | str, patience: Deadline, until: float) -> None:
     code = _start_connect(sock, place)
     while code == errno.EAGAIN:

@@ -70,7 +70,7 @@ def connect(address: str, deadline: float, patience: Deadline | None = None) -> 
     return Connection(address=address, elapsed=time.monotonic() - started)
 
 
-# The scheme is that of the connection (plain); what the user's was, the header tells, as nginx does.
+# The scheme is that of the connection (plain); what the user's was, the header tells, as nginx and balancers do.
 PROXIED = {"X-Forwarded-Proto": "https"}
 
 
@@ -85,6 +85,7 @@ def exchange(
     tls: bool | ssl.SSLContext | None = None,
     server_name: str | None = None,
     connect_by: float | None = None,
+    preface: bytes = b"",
 ) -> Exchange:
     """One request for ``url`` sent to ``address``, and what came back: see `ask`."""
     return ask(
@@ -97,6 +98,7 @@ def exchange(
         tls=tls,
         server_name=server_name,
         connect_by=connect_by,
+        preface=preface,
     ).exchange
 
 
@@ -105,6 +107,28 @@ class HttpAnswer(NamedTuple):
 
     exchange: Exchange
     location: str = ""
+
+
+class _Wanted(NamedTuple):
+    """One request, where it goes and when it was begun."""
+
+    method: str
+    url: str
+    address: str
+    started: float
+
+    def failed(self, failure: str, detail: str) -> HttpAnswer:
+        """What is told where no whole answer came."""
+        return HttpAnswer(
+            Exchange(
+                method=self.method,
+                url=safe_line(self.url, MAX_HEADER_CHARS),
+                address=self.address,
+                failure=failure,
+                detail=detail,
+                elapsed=time.monotonic() - self.started,
+            )
+        )
 
 
 def ask(
@@ -118,31 +142,21 @@ def ask(
     tls: bool | ssl.SSLContext | None = None,
     server_name: str | None = None,
     connect_by: float | None = None,
+    preface: bytes = b"",
 ) -> HttpAnswer:
     """One request for ``url`` sent to ``address``.
 
     ``tls``: None decides by the URL's scheme, True wraps without verifying (trust is for ops/collect/net/tls.py),
     a context is used as it is. ``server_name``: the SNI, by default the URL's host. ``connect_by``: how long the
-    connection alone is waited for (time.monotonic)."""
-    started = time.monotonic()
+    connection alone is waited for (time.monotonic). ``preface``: sent before anything else (`proxy_line`)."""
+    wanted = _Wanted(method, url, address, time.monotonic())
     phase = _Phase()
-
-    def failed(failure: str, detail: str) -> HttpAnswer:
-        return HttpAnswer(
-            Exchange(
-                method=method,
-                url=safe_line(url, MAX_HEADER_CHARS),
-                address=address,
-                failure=failure,
-                detail=detail,
-                elapsed=time.monotonic() - started,
-            )
-        )
-
     wire: DialledConnection | None = None
     try:
         parts = urlsplit(url)
         wire = dial(address, patience, MAX_ANSWER_BYTES, connect_by)
+        if preface:
+            wire.sendall(preface)
         if tls or (tls is None and parts.scheme == "https"):
             phase.name = "TLS handshake"
             context = tls if isinstance(tls, ssl.SSLContext) else unverified_context()
@@ -155,27 +169,38 @@ def ask(
         response = http.client.HTTPResponse(cast(Any, wire), method=method)
         response.begin()
         patience.count_answer()
-        return _read(method, url, address, response, wire, started)
-    except ssl.SSLError as error:
-        return failed("tls", f"{phase.name}: {_tls_words(error)}")
-    except http.client.RemoteDisconnected:
-        return failed("closed", "the peer closed the connection without an answer")
-    except http.client.HTTPException as error:
-        if wire is not None and wire.is_ended and not wire.received:
-            return failed("closed", "the peer closed the connection without an answer")
-        return failed("malformed", safe_line(f"not an HTTP answer: {type(error).__name__}: {error}"))
-    except OSError as error:
-        failure = failure_of(error)
-        if phase.name == "TLS handshake" and failure == "reset":
-            return failed("tls", "TLS handshake: the peer reset the connection")
-        known = failure if failure in _EXCHANGE_FAILURES else "unreachable"
-        return failed(known, _waited(error, phase.name, time.monotonic() - started))
-    except (ValueError, LookupError, ArithmeticError, RecursionError) as error:
-        # What http.client and the e-mail parser below it let through for answers nobody thought of.
-        return failed("malformed", safe_line(f"{phase.name}: {type(error).__name__}: {error}"))
+        return _read(wanted, response, wire)
+    except (
+        OSError,
+        http.client.HTTPException,
+        ValueError,
+        LookupError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:
+        # The last four: what http.client and the e-mail parser below it let through for answers nobody thought of.
+        return wanted.failed(*_failure(error, phase.name, wire, time.monotonic() - wanted.started))
     finally:
         if wire is not None:
             wire.close()
+
+
+def _failure(error: Exception, phase: str, wire: DialledConnection | None, elapsed: float) -> tuple[str, str]:
+    """The kind of a failure, as `Exchange` has it, and its words. ``phase``: what was under way."""
+    if isinstance(error, ssl.SSLError):
+        return "tls", f"{phase}: {_tls_words(error)}"
+    if isinstance(error, http.client.HTTPException):
+        silent = wire is not None and wire.is_ended and not wire.received
+        if isinstance(error, http.client.RemoteDisconnected) or silent:
+            return "closed", "the peer closed the connection without an answer"
+        return "malformed", safe_line(f"not an HTTP answer: {type(error).__name__}: {error}")
+    if isinstance(error, OSError):
+        failure = failure_of(error)
+        if phase == "TLS handshake" and failure == "reset":
+            return "tls", "TLS handshake: the peer reset the connection"
+        known = failure if failure in _EXCHANGE_FAILURES else "unreachable"
+        return known, _waited(error, phase, elapsed)
+    return "malformed", safe_line(f"{phase}: {type(error).__name__}: {error}")
 
 
 class _Phase:
@@ -211,32 +236,16 @@ def _send(
         connection.endheaders(content)
 
 
-def _read(
-    method: str,
-    url: str,
-    address: str,
-    response: http.client.HTTPResponse,
-    wire: DialledConnection,
-    started: float,
-) -> HttpAnswer:
-    elapsed = time.monotonic() - started
+def _read(wanted: _Wanted, response: http.client.HTTPResponse, wire: DialledConnection) -> HttpAnswer:
     # http.client takes the end of the stream for the end of the head.
     if wire.is_ended or wire.is_cut_off:
-        exchange = Exchange(
-            method=method,
-            url=safe_line(url, MAX_HEADER_CHARS),
-            address=address,
-            failure="closed",
-            detail="the peer closed the connection in the middle of the answer's head",
-            elapsed=elapsed,
-        )
-        return HttpAnswer(exchange)
-    content, elapsed, trouble = _body(response, wire, started)
+        return wanted.failed("closed", "the peer closed the connection in the middle of the answer's head")
+    content, elapsed, trouble = _body(response, wire, wanted.started)
     text, shortened = kept_body(content, _charset(response.headers.get("Content-Type")))
     exchange = Exchange(
-        method=method,
-        url=safe_line(url, MAX_HEADER_CHARS),
-        address=address,
+        method=wanted.method,
+        url=safe_line(wanted.url, MAX_HEADER_CHARS),
+        address=wanted.address,
         detail="; ".join(filter(None, (trouble, shortened))),
         status=response.status,
         headers=_kept_headers(response.getheaders()),
@@ -366,12 +375,18 @@ def sni(host: str | None) -> str | None:
         return None
 
 
-def unverified_context() -> ssl.SSLContext:
-    """TLS that accepts any certificate: the answer is wanted here, whom to trust is judged elsewhere."""
+def unverified_context(certificate: str | None = None, key: str | None = None) -> ssl.SSLContext:
+    """TLS that accepts any certificate: the answer is wanted here, whom to trust is judged elsewhere.
+
+    ``certificate`` and ``key``: files of what is shown to a server that asks who is there; without a word where they
+    cannot be loaded, for the server's own answer says what is missing."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     context.set_alpn_protocols(["http/1.1"])
+    if certificate:
+        with contextlib.suppress(OSError, ValueError):
+            context.load_cert_chain(certificate, key, password="")
     return context
 
 

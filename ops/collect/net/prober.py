@@ -108,6 +108,9 @@ def _is_for_everybody(request: Request) -> bool:
             "backend": (target.backend,),
             "upstreams": target.upstreams,
         }[request.what]
+        key = target.client_key or target.client_certificate
+        if request.what == "front" and key and not _may_everybody_read(key):
+            return False
         return not any((address or "").startswith("unix:") for address in addresses)
     if request.what == "served" and (ca_file := request.words[2]):
         return _may_everybody_read(ca_file)

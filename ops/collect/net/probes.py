@@ -25,7 +25,8 @@ RESULTS: Mapping[str, Any] = {
 
 
 class Request(msgspec.Struct):
-    """``what`` of `RESULTS` with its arguments; empty for a cut of all waits, with its reason."""
+    """``what`` of `RESULTS` with its arguments; empty for a cut of all waits, with its reason. ``proxied``: the PROXY
+    protocol's line is sent first."""
 
     number: int
     what: str = ""
@@ -33,6 +34,7 @@ class Request(msgspec.Struct):
     words: tuple[str | None, ...] = ()
     deadline: float = 0.0
     repeat: bool = False
+    proxied: bool = False
     reason: str = ""
 
 
@@ -50,10 +52,12 @@ def probe(request: Request, patience: Deadline) -> Any:
             return service_probes.probe_upstreams(target, patience)
         case "served":
             address, domain, ca_file = request.words
-            return tls.served_certificate(address or "", domain or "", ca_file, request.deadline)
+            return tls.served_certificate(
+                address or "", domain or "", ca_file, request.deadline, proxied=request.proxied
+            )
         case "old_tls":
             address, domain = request.words[:2]
-            return tls.old_tls(address or "", domain or "", request.deadline)
+            return tls.old_tls(address or "", domain or "", request.deadline, proxied=request.proxied)
         case "resolve":
             domain, resolver = request.words[:2]
             return dns.resolve(domain or "", resolver, request.deadline)

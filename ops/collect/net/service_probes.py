@@ -8,8 +8,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
-from ops.collect.net.connection import CONNECT_SECONDS, Deadline, ShorterDeadline
-from ops.collect.net.http_probe import PROXIED, HttpAnswer, ask, connect, exchange, host_header, sni
+from ops.collect.net.connection import CONNECT_SECONDS, Deadline, ShorterDeadline, proxy_line
+from ops.collect.net.http_probe import (
+    PROXIED,
+    HttpAnswer,
+    ask,
+    connect,
+    exchange,
+    host_header,
+    sni,
+    unverified_context,
+)
 from ops.facts.base import NotSeen
 from ops.facts.probes import Backend, Connection, Exchange, Front, Repeats, Upstreams
 from ops.facts.target import Target
@@ -63,34 +72,63 @@ class _Running:
         self._done.wait(seconds)
 
 
+class _Door:
+    """One address of the front and how it is spoken to."""
+
+    def __init__(self, address: str, target: Target, patience: Deadline, *, is_plain: bool = False) -> None:
+        self.address = address
+        self._patience = patience
+        is_proxied = target.plain_proxy_protocol if is_plain else target.front_proxy_protocol
+        # Where a balancer before this host ends TLS, the header says what the user spoke.
+        ends_before = not is_plain and target.url.startswith("https") and not target.front_tls
+        has_tls = target.front_tls and target.url.startswith("https") and not is_plain
+        self._context = unverified_context(target.client_certificate, target.client_key) if has_tls else False
+        self._headers = PROXIED if ends_before else {}
+        self._preface = proxy_line(address) if is_proxied else b""
+        self._name = sni(target.domain)
+
+    def ask(self, method: str, url: str, headers: Mapping[str, str] | None = None, **more: Any) -> HttpAnswer:
+        """One request there, see `http_probe.ask`."""
+        return ask(
+            method,
+            url,
+            self.address,
+            self._patience,
+            headers={**self._headers, **(headers or {})},
+            tls=self._context,
+            server_name=self._name,
+            preface=self._preface,
+            **more,
+        )
+
+
 def probe_front(target: Target, patience: Deadline) -> Front:
     """The front door as users meet it: plain HTTP, the health path, a prediction, where redirects lead."""
     address = target.connect_to or _own_address(target.url)
     base = target.url.rstrip("/")
     plain_base = f"http://{_bracketed(target.domain)}"
     plain_address = target.plain_connect_to or join_address(split_address(address)[0], 80)
-    dialled = {"https": address, "http": plain_address if base.startswith("https") else address}
+    door = _Door(address, target, patience)
+    plain_door = _Door(plain_address, target, patience, is_plain=True)
+    doors = {"https": door, "http": plain_door if base.startswith("https") else door}
     connection = _Running(lambda: connect(address, patience.deadline, patience))
-    health = _Running(
-        lambda: ask("GET", base + target.health_path, address, patience, server_name=sni(target.domain))
-    )
-    plain = _Running(lambda: ask("GET", plain_base + target.health_path, plain_address, patience))
+    health = _Running(lambda: door.ask("GET", base + target.health_path))
+    plain = _Running(lambda: plain_door.ask("GET", plain_base + target.health_path))
     # Where no connection comes about, the prediction's is not waited for once more.
     connect_by = time.monotonic() + CONNECT_SECONDS
     health.wait(HEAD_START)
     predict = _Running(
-        lambda: exchange(
-            "POST",
-            base + target.predict_path,
-            address,
-            patience,
-            body=target.predict_body,
-            headers=_PREDICT_HEADERS,
-            server_name=sni(target.domain),
-            connect_by=connect_by,
+        lambda: (
+            door.ask(
+                "POST",
+                base + target.predict_path,
+                _PREDICT_HEADERS,
+                body=target.predict_body,
+                connect_by=connect_by,
+            ).exchange
         )
     )
-    hops = _hops(health.result(), plain.result(), target.domain, dialled, patience)
+    hops = _hops(health.result(), plain.result(), target.domain, doors)
     return Front(
         connection=_or_other(connection.result(), address),
         plain=_seen(plain.result()),
@@ -122,9 +160,7 @@ def _or_other(outcome: object, address: str) -> Connection:
     return Connection(address=address, failure="other", detail=reason)
 
 
-def _hops(
-    health: object, plain: object, domain: str, dialled: Mapping[str, str], patience: Deadline
-) -> tuple[Exchange, ...]:
+def _hops(health: object, plain: object, domain: str, doors: Mapping[str, _Door]) -> tuple[Exchange, ...]:
     """The chain of redirects: from the health URL, or from plain HTTP where only that redirects.
 
     A loop shows as a last hop that repeats an earlier URL (that answer again, not asked twice)."""
@@ -142,7 +178,7 @@ def _hops(
         url = following
         known = _normal(url)
         if known not in answers:
-            answers[known] = ask("GET", url, dialled[urlsplit(url).scheme], patience, server_name=sni(domain))
+            answers[known] = doors[urlsplit(url).scheme].ask("GET", url)
         current = answers[known]
         hops.append(current.exchange)
         if known in passed:

@@ -17,6 +17,7 @@ from ops.collect.net.connection import (
     OutOfTimeError,
     dial,
     failure_of,
+    proxy_line,
     reason_of,
 )
 from ops.collect.net.http_probe import exchange, sni
@@ -44,14 +45,17 @@ def served_certificate(
     *,
     trust: Trust | None = None,
     starttls: str | None = None,
+    proxied: bool = False,
 ) -> Served | NotSeen:
     """The chain served at ``address`` for ``server_name``, verified against the system's roots and ``ca_file``.
 
     Dates and the name are left to the judges. ``trust_code`` is OpenSSL's (0: chains to a trusted root), or
     `NO_ROOTS` where this host has none to compare with. ``trust``: those roots, already read; ``starttls``: smtp, imap
-    or pop3. NotSeen where no handshake succeeds by ``deadline``."""
+    or pop3; ``proxied``: the PROXY protocol's line is sent first. NotSeen where no handshake succeeds by
+    ``deadline``."""
     patience = Deadline(deadline)
-    shake = _handshake if starttls is None else functools.partial(_mail_handshake, starttls)
+    plainly = functools.partial(_handshake, proxied=proxied)
+    shake = plainly if starttls is None else functools.partial(_mail_handshake, starttls)
     verdict_code, verdict = 0, None
     tried = trust or _trust_at_hand(ca_file)
     seen = shake(address, server_name, tried.context, patience)
@@ -82,7 +86,7 @@ def served_certificate(
     )
 
 
-def old_tls(address: str, server_name: str, deadline: float) -> OldTls | NotSeen:
+def old_tls(address: str, server_name: str, deadline: float, *, proxied: bool = False) -> OldTls | NotSeen:
     """Which withdrawn versions (RFC 8996) the server at ``address`` still shakes hands with.
 
     NotSeen where neither could be tried: nothing answers, or this host's OpenSSL has them no more."""
@@ -100,7 +104,7 @@ def old_tls(address: str, server_name: str, deadline: float) -> OldTls | NotSeen
             except (ssl.SSLError, ValueError) as error:
                 trouble = safe_line(f"this host cannot speak {name}: {_words(error)}")
                 continue
-        outcome = _handshake(address, server_name, context, patience)
+        outcome = _handshake(address, server_name, context, patience, proxied=proxied)
         if isinstance(outcome, _Shown):
             accepted.append(name)
         elif isinstance(outcome, ssl.SSLError) and outcome.reason in (
@@ -189,11 +193,13 @@ class _Shown(msgspec.Struct, frozen=True):
 
 
 def _handshake(
-    address: str, server_name: str, context: ssl.SSLContext, patience: Deadline
+    address: str, server_name: str, context: ssl.SSLContext, patience: Deadline, *, proxied: bool = False
 ) -> _Shown | OSError | ValueError:
     wire: DialledConnection | None = None
     try:
         wire = dial(address, patience, MAX_HANDSHAKE_BYTES)
+        if proxied:
+            wire.sendall(proxy_line(address))
         wire.start_tls(context, sni(server_name))
         secured = wire.tls
         assert secured is not None  # noqa: S101  start_tls raises or leaves one

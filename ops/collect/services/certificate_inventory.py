@@ -18,7 +18,6 @@ from ops.facts.host import Host, Processes
 from ops.facts.nginx import NginxConfig
 from ops.facts.safeguards import Schedule
 from ops.interpret import nginx as nginx_topology
-from ops.interpret.address import is_wildcard, join_address
 from ops.interpret.expiry import rules_of
 from ops.settings import Settings
 
@@ -168,18 +167,12 @@ def _sites(config: NginxConfig) -> Iterator[_Site]:
             (_absolute(base, path), _absolute(base, keys[number]) if number < len(keys) else None)
             for number, path in enumerate(certificates)
         )
-        addresses = tuple(dict.fromkeys(_dialled(item) for item in listens))
+        addresses = tuple(dict.fromkeys(item.dialled for item in listens))
         yield _Site(server, pairs, addresses)
 
 
 def _absolute(base: PurePosixPath, path: str) -> str:
     return str(base / path) if is_path(path) else path
-
-
-def _dialled(listen: nginx_topology.Listen) -> str:
-    if listen.host.startswith("unix:"):
-        return listen.host
-    return join_address("127.0.0.1" if is_wildcard(listen.host) else listen.host, listen.port)
 
 
 def _files(
@@ -226,7 +219,7 @@ def _endpoints(sites: Sequence[_Site], files: Iterable[FilePair]) -> Iterator[En
             for listen in (item for item in site.server.listens if item.ssl):
                 if nginx_topology.chosen_server(servers, listen.host, listen.port, name) is site.server:
                     yield Endpoint(
-                        address=_dialled(listen),
+                        address=listen.dialled,
                         name=name,
                         expected=expected,
                         origin=site.server.where,

@@ -93,6 +93,8 @@ def plain_http(target: Target, front: Front) -> Iterator[Finding]:
     plain = front.plain
     if not isinstance(plain, Exchange) or plain.status is None or not target.url.startswith("https:"):
         return
+    if not target.front_tls:
+        return  # a balancer before this host speaks TLS with users, and plainly with nginx
     location = plain.header("location")
     if plain.status in _PERMANENT and location.startswith("https://"):
         return

@@ -11,6 +11,7 @@ from urllib.parse import urljoin
 from ops.diagnosis import nginx_message
 from ops.diagnosis.checks.host import FEW_FILES
 from ops.diagnosis.checks.log_reading import nginx_entries, require_nginx_log
+from ops.diagnosis.door import is_our_own
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, Severity, check, quote, seen
 from ops.facts.base import NotSeen
 from ops.facts.host import Host, Processes
@@ -262,14 +263,14 @@ def nginx_seconds(written: str) -> float | None:
     "nginx.rate_limit", "NGX008", en="the rate limit lets legitimate requests pass", zh="限流没有误伤正常请求"
 )
 def rate_limit(
-    logs: Logs, front: Front, target: Target, nginx_config: NginxConfig | NotSeen
+    logs: Logs, front: Front, target: Target, nginx_config: NginxConfig | NotSeen, taken_at: float
 ) -> Iterator[Finding]:
     """NGX008: 'limiting requests' in the window with answers to match. Warn where the share is small."""
     require_nginx_log(logs)
     entries = [
         (path, entry)
         for path, entry in nginx_entries(logs, "limiting requests")
-        if "dry run" not in entry.text
+        if "dry run" not in entry.text and not is_our_own(entry, taken_at)
     ]
     limits = _limit_statuses(nginx_config, target)
     answered = {str(x.status) for x in (front.health, front.predict) if isinstance(x, Exchange)}
@@ -347,7 +348,11 @@ def _agent_matches(condition: tuple[str, ...], agent: str) -> bool:
 def server_block(
     nginx_config: NginxConfig, nginx_test: NginxTest | NotSeen, target: Target, front: Front
 ) -> Iterator[Finding]:
-    """NGX011: nginx's default page, or a server block whose server_name does not match."""
+    """NGX011: nginx's default page, or a server block whose server_name does not match.
+
+    Not judged where the door does not let the doctor in: that is said here, once."""
+    if isinstance(front.predict, NotSeen) and front.connection.failure is None:
+        raise NotJudgedError(front.predict)
     answers = [x for x in (front.predict, front.health) if isinstance(x, Exchange) and x.status is not None]
     if (
         not answers

@@ -66,6 +66,12 @@ OTHER_MEANINGS = {
     "sendfile",
     "include",
     "gzip",
+    # Of these the presence, and on or off, is read, which every directive keeps; the other is an option of listen.
+    "auth_basic",
+    "auth_request",
+    "limit_conn",
+    "ssl_verify_client",
+    "proxy_protocol",
 }
 
 
@@ -75,7 +81,12 @@ def test_every_directive_that_something_reads_keeps_its_arguments() -> None:
     root = Path(ops.diagnosis.checks.__file__).parents[2]
     checks, readings = (root / "diagnosis" / "checks").glob("*.py"), (root / "interpret").glob("*.py")
     own = ("redaction.py", "redaction_nginx.py", "redaction_schedule.py", "judged_settings.py")
-    files = [*checks, *(f for f in readings if f.name not in own), root / "diagnosis" / "symptoms.py"]
+    files = [
+        *checks,
+        *(f for f in readings if f.name not in own),
+        root / "diagnosis" / "symptoms.py",
+        root / "diagnosis" / "door.py",
+    ]
     for file in files:
         if file.name != "gunicorn_settings.py":
             for node in ast.walk(ast.parse(file.read_text())):
