@@ -374,6 +374,7 @@ def _probe(
     from ops.collect.logs import kernel, service_logs
     from ops.collect.process import worker_activity
 
+    probed_since = time.time()
     before = worker_activity.read(target, settings.app.progress_dir)
     totals = machine.counters(target)
     main_polls = _main_thread_only_polls(around)
@@ -388,7 +389,7 @@ def _probe(
     after = watch.until_answered(
         [answers[name] for name in ("front", "backend", "upstreams")], answers["backend"], deadline
     )
-    places = _log_places(settings, around, target)
+    places = _log_places(settings, around, target, probed_since)
     tasks["logs"] = Task("logs", lambda: service_logs.read_logs(target, since, time.time(), places))
     tasks["kernel"] = Task("kernel log", lambda: kernel.kernel_log(target, since))
     results: dict[str, Any] = {name: task.wait(deadline + RESERVE / 2) for name, task in tasks.items()}
@@ -398,7 +399,7 @@ def _probe(
     return results
 
 
-def _log_places(settings: Settings, around: Surroundings, target: Target) -> LogPlaces:
+def _log_places(settings: Settings, around: Surroundings, target: Target, probed_since: float) -> LogPlaces:
     from ops.collect.logs.places import log_places
 
     return log_places(
@@ -408,6 +409,7 @@ def _log_places(settings: Settings, around: Surroundings, target: Target) -> Log
         around.gunicorn.config,
         _read_pidfile(target.nginx_pidfile),
         settings.gunicorn.unit or None,
+        probed_since=probed_since,
     )
 
 

@@ -14,6 +14,7 @@ from ops.diagnosis.door import from_behind
 from ops.diagnosis.finding import Check, Evidence, Finding, NotJudgedError, Severity
 from ops.diagnosis.model import Cause, CheckResult, CheckStatus, Diagnosis, Ignored, Status, Symptom
 from ops.diagnosis.steps import with_settings
+from ops.diagnosis.symptom_evidence import evidence_of, log_commands, route_of
 from ops.diagnosis.symptoms import Observed, observed_symptoms
 from ops.facts.base import NotSeen
 from ops.facts.gunicorn import Gunicorn
@@ -41,14 +42,7 @@ def diagnose(snapshot: Snapshot, checks: Sequence[Check], ignore: Sequence[Ignor
     values = host_values(snapshot)
     observed = observed_symptoms(snapshot)
     causes = find_causes(findings, observed, values, book)
-    symptoms = tuple(
-        Symptom(
-            id=item.id,
-            summary=fill_text(book.symptom(item.id), {**values, **item.values}),
-            explained_by=tuple(cause.code for cause in causes if item.id in cause.explains),
-        )
-        for item in observed
-    )
+    symptoms = tuple(_symptom(item, causes, snapshot, values, book) for item in observed)
     causes, ignored = set_aside(causes, ignore, snapshot)
     return Diagnosis(
         status=overall_status(causes, symptoms, results, snapshot),
@@ -61,6 +55,24 @@ def diagnose(snapshot: Snapshot, checks: Sequence[Check], ignore: Sequence[Ignor
         unseen=_unseen(snapshot),
         ignored=ignored,
         utc_offset=_utc_offset(snapshot),
+    )
+
+
+def _symptom(
+    item: Observed, causes: Sequence[Cause], snapshot: Snapshot, values: dict[str, str], book: Catalogue
+) -> Symptom:
+    """``item`` with what is behind it; where nothing is, with all that can be read about it."""
+    summary = fill_text(book.symptom(item.id), {**values, **item.values})
+    explained_by = tuple(cause.code for cause in causes if item.id in cause.explains)
+    if explained_by:
+        return Symptom(item.id, summary, explained_by)
+    commands = book.next_commands(item.id, {**values, **log_commands(snapshot), **item.values})
+    return Symptom(
+        item.id,
+        summary,
+        evidence=evidence_of(item.exchange, snapshot),
+        route=route_of(item.exchange, snapshot),
+        next=tuple(with_settings(verbatim(words), values.get("settings_file")) for words in commands),
     )
 
 
@@ -274,6 +286,7 @@ def target_values(target: Target) -> dict[str, str]:
         "health_path": target.health_path,
         "ready_path": target.ready_path,
         "predict_path": target.predict_path,
+        "predict_body": target.predict_body,
         "predict_url": target.url + target.predict_path,
         "certificate": target.certificate,
         "private_key": target.private_key,

@@ -23,11 +23,17 @@ class CheckStatus(StrEnum):
 
 @dataclass(frozen=True)
 class Symptom:
-    """What a user meets. ``explained_by``: codes of the causes behind it; empty means unexplained."""
+    """What a user meets. ``explained_by``: codes of the causes behind it; empty means unexplained.
+
+    Of one that is unexplained: ``evidence``, the answer's own words and the log lines of the very request that showed
+    it; ``route``, its way through nginx, each step with FILE:LINE; ``next``, commands to try."""
 
     id: str
     summary: Text
     explained_by: tuple[str, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
+    route: tuple[Evidence, ...] = ()
+    next: tuple[Text, ...] = ()
 
 
 @dataclass(frozen=True)

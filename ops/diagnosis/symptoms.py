@@ -20,10 +20,11 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 
 
 class Observed(msgspec.Struct, frozen=True):
-    """One symptom: its id in the catalogue, and the values its sentence is filled with."""
+    """One symptom: its id in the catalogue, the values its sentence is filled with, and the request that showed it."""
 
     id: str
     values: dict[str, str]
+    exchange: Exchange | None = None
 
 
 def observed_symptoms(snapshot: Snapshot) -> tuple[Observed, ...]:
@@ -75,7 +76,7 @@ def _at_the_door(front: Front, backend: Backend | NotSeen, target: Target) -> It
     for hop in front.hops:
         visited.append(hop.url)
         if hop.status in _REDIRECTS and urljoin(hop.url, hop.header("location")) in visited:
-            yield Observed("redirect.loop", {"url": hop.url, "detail": hop.header("location")})
+            yield Observed("redirect.loop", {"url": hop.url, "detail": hop.header("location")}, hop)
             break
     predict, health = front.predict, front.health
     if isinstance(predict, Exchange) and not _is_no_prediction(predict, backend, target):
@@ -104,15 +105,15 @@ def _of_prediction(answer: Exchange, target: Target, backend: Backend | NotSeen)
     if answer.failure or (answer.status or 0) >= 400:
         yield from _of_answer(answer)
         if answer.is_html and answer.status not in (429, 502, 503, 504):
-            yield Observed("predict.html", values)
+            yield Observed("predict.html", values, answer)
     elif answer.status in _REDIRECTS:
         yield Observed(
-            "predict.redirect", {**values, "detail": f"{answer.status} {answer.header('location')}"}
+            "predict.redirect", {**values, "detail": f"{answer.status} {answer.header('location')}"}, answer
         )
     elif answer.is_html:
-        yield Observed("predict.html", values)
+        yield Observed("predict.html", values, answer)
     elif not is_prediction(answer, target):
-        yield Observed("predict.not_json", values)
+        yield Observed("predict.not_json", values, answer)
 
 
 def _of_answer(answer: Exchange) -> Iterator[Observed]:
@@ -123,12 +124,12 @@ def _of_answer(answer: Exchange) -> Iterator[Observed]:
         "detail": answer.detail,
     }
     if answer.failure == "timeout":
-        yield Observed("http.timeout", values)
+        yield Observed("http.timeout", values, answer)
     elif answer.failure == "tls":
-        yield Observed("tls.failed", values)
+        yield Observed("tls.failed", values, answer)
     elif answer.failure:
-        yield Observed("http.closed", values)
+        yield Observed("http.closed", values, answer)
     elif answer.status in _NAMED_STATUSES:
-        yield Observed(f"http.{answer.status}", values)
+        yield Observed(f"http.{answer.status}", values, answer)
     else:
-        yield Observed("http.other", values)
+        yield Observed("http.other", values, answer)

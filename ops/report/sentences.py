@@ -47,12 +47,18 @@ def command(words: Text | str, language: Language) -> str:
     return " ".join(without_secrets(shown).splitlines())
 
 
-def next_command(symptom: Symptom, diagnosis: Diagnosis) -> str | None:
-    """What to run next for a symptom that no cause explains; None for one that is explained."""
+def next_commands(symptom: Symptom, diagnosis: Diagnosis) -> tuple[str, ...]:
+    """What to run next for a symptom that no cause explains; nothing for one that is explained."""
     book = catalogue()
     if symptom.explained_by or symptom.id not in book.symptoms:
-        return None
-    return command(book.next_command(symptom.id, diagnosis.target), "en")
+        return ()
+    commands = symptom.next or book.next_commands(symptom.id, diagnosis.target)
+    return tuple(command(words, "en") for words in commands)
+
+
+def next_command(symptom: Symptom, diagnosis: Diagnosis) -> str | None:
+    """The first of `next_commands`; None where there is none."""
+    return next(iter(next_commands(symptom, diagnosis)), None)
 
 
 def leading_cause(diagnosis: Diagnosis) -> Cause | None:

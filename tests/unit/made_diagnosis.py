@@ -34,7 +34,20 @@ def cause(code: str, *evidence: Evidence, explains: tuple[str, ...] = (), **fact
 def symptom(name: str, *explained_by: str, **values: str) -> Symptom:
     from ops.diagnosis.catalogue import fill_text
 
-    return Symptom(name, fill_text(catalogue().symptom(name), {**TARGET, **values}), explained_by)
+    summary = fill_text(catalogue().symptom(name), {**TARGET, **values})
+    if explained_by:
+        return Symptom(name, summary, explained_by)
+    return Symptom(
+        name,
+        summary,
+        evidence=(quote("POST https://gte-api.example.com/predict", "403 text/html: 403 Forbidden"),),
+        route=(
+            Evidence(
+                "/etc/nginx/conf.d/gte-api.conf:31", Text(en="deny all refuses it", zh="deny all 拒绝了请求")
+            ),
+        ),
+        next=tuple(map(verbatim, catalogue().next_commands(name, GUIDE_VALUES))),
+    )
 
 
 def result(name: str, status: Any, because: Text | None = None) -> CheckResult:

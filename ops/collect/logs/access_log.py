@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter, deque
 from dataclasses import dataclass, field
@@ -65,10 +66,19 @@ class _Count:
 class TrafficCount:
     """What is counted of one log's requests, newest first."""
 
-    def __init__(self, source: AccessLogSource, log_format: LogFormat | None, since: float) -> None:
+    def __init__(
+        self,
+        source: AccessLogSource,
+        log_format: LogFormat | None,
+        since: float,
+        probed_since: float = math.inf,
+    ) -> None:
         self._source = source
         self._format = log_format
         self._since = since
+        # Where the format has no agent, what this host asked since then is taken for the probes', by whole seconds.
+        names_agents = log_format is None or "agent" in log_format.fields
+        self._probed_since = math.inf if names_agents else probed_since - 1.0
         self._counts: dict[tuple[str, str, str], _Count] = {}
         self._by_request: dict[tuple[bytes, bytes, bytes], _Count] = {}
         self._attempts: dict[bytes, tuple[Counter[bytes], float]] = {}
@@ -79,7 +89,9 @@ class TrafficCount:
         """Count one request."""
         if request.time < self._since:
             return
-        if request.agent.startswith(OWN_AGENT):
+        if request.agent.startswith(OWN_AGENT) or (
+            request.time >= self._probed_since and _is_from_here(request.client)
+        ):
             if len(self._probes) < MAX_PROBES:
                 self._probes.append((request, raw))
             return
@@ -163,6 +175,10 @@ class TrafficCount:
         )
 
 
+def _is_from_here(client: bytes) -> bool:
+    return not client or client.startswith((b"127.", b"::1", b"unix:")) or client == b"-"
+
+
 def shown_line(raw: bytes) -> str:
     """A line of a log as it is kept: without queries, secrets and control characters, bounded."""
     return safe_line(_QUERY.sub("?…", raw.decode("utf-8", "replace")), MAX_LINE_CHARS)
@@ -207,14 +223,16 @@ def count_requests(
     predict_path: str,
     *,
     of_nginx: bool,
+    probed_since: float = math.inf,
 ) -> AccessLog | NotSeen:
-    """An access log from ``since`` on; its traffic from ``counted_since`` on (both Unix seconds).
+    """An access log from ``since`` on; its traffic from ``counted_since`` on; ``probed_since``: when this run's probes
+    began (Unix seconds).
 
     Raises OSError or ValueError where the log cannot be read."""
     compiled = nginx_format(source.written, source.escape) if of_nginx and source.written else None
     if not of_nginx and source.written:
         compiled = gunicorn_format(source.written)
-    traffic = TrafficCount(source, compiled, max(since, float(int(counted_since))))
+    traffic = TrafficCount(source, compiled, max(since, float(int(counted_since))), probed_since)
     statuses: Counter[str] = Counter()
     requests = 0
     last: float | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,9 +39,10 @@ def log_places(
     pidfile: Pidfile | NotSeen,
     unit: str | None,
     outputs: tuple[str, ...] = (),
+    probed_since: float = math.inf,
 ) -> LogPlaces:
     """The places of this run. ``unit``: the system's unit that settings name for gunicorn; ``outputs``: the files that
-    supervisord writes its output to."""
+    supervisord writes its output to; ``probed_since``: when the probes began (Unix seconds)."""
     seen = processes if isinstance(processes, Processes) else Processes(processes=(), listeners=())
     master = gunicorn_topology.process_of(seen, target.gunicorn_master)
     nginx_master = next(nginx_topology.serving_masters(target, seen, pidfile), None)
@@ -58,6 +60,7 @@ def log_places(
             stream_place(_link(master, STANDARD_ERROR), master, own_unit, outputs), master, target
         ),
         answering_since=answering_since(target, processes, pidfile),
+        probed_since=probed_since,
         nginx_workers=tuple(worker.pid for worker in workers),
     )
 

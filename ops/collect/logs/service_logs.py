@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections import Counter, deque
@@ -48,7 +49,7 @@ class LogPlaces(msgspec.Struct, frozen=True):
     """Where the service's lines go, and how requests are written: nginx's log of the site, those of its locations,
     gunicorn's. ``nginx_streams``: error logs of nginx that are no files of their own; ``gunicorn_error``: where
     gunicorn's goes if that is none; ``answering_since``: since when those answer that answer now (`answering_since`);
-    ``nginx_workers``: their pids."""
+    ``probed_since``: when this run's probes began; ``nginx_workers``: their pids."""
 
     nginx: AccessLogSource | NotSeen | None = None
     nginx_more: tuple[AccessLogSource, ...] = ()
@@ -56,6 +57,7 @@ class LogPlaces(msgspec.Struct, frozen=True):
     gunicorn: AccessLogSource | NotSeen | None = None
     gunicorn_error: LogPlace | NotSeen | None = None
     answering_since: float = 0.0
+    probed_since: float = math.inf
     nginx_workers: tuple[int, ...] = ()
 
 
@@ -66,7 +68,7 @@ def read_logs(target: Target, since: float, now: float, places: LogPlaces | None
         named = (target.nginx_access_log, target.gunicorn_access_log)
         nginx, gunicorn = (AccessLogSource(path) if path else None for path in named)
         places = LogPlaces(nginx=nginx, gunicorn=gunicorn)
-    counted, path = places.answering_since, target.predict_path
+    times, path = (since, places.answering_since, places.probed_since), target.predict_path
     nginx_errors = {
         safe_line(log, 1000): _error_log(LogPlace("file", log), since, now, "nginx")
         for log in target.nginx_error_logs[:MAX_LOGS]
@@ -79,15 +81,15 @@ def read_logs(target: Target, since: float, now: float, places: LogPlaces | None
         since=since,
         nginx_errors=nginx_errors,
         refused_files=refused_files(nginx_errors, places.nginx_workers),
-        nginx_access=_access_log(places.nginx, since, counted, path, "nginx"),
+        nginx_access=_access_log(places.nginx, times, path, "nginx"),
         gunicorn_error=_error_log(
             own if target.gunicorn_error_log else places.gunicorn_error, since, now, "gunicorn"
         ),
         gunicorn_access=_access_log(
-            places.gunicorn, since, counted, path, "gunicorn", log_namer(target, "gunicorn_access_log")
+            places.gunicorn, times, path, "gunicorn", log_namer(target, "gunicorn_access_log")
         ),
         nginx_more_access={
-            safe_line(source.path, 1000): _access_log(source, since, counted, path, "nginx")
+            safe_line(source.path, 1000): _access_log(source, times, path, "nginx")
             for source in places.nginx_more[:MAX_MORE_LOGS]
         },
     )
@@ -221,19 +223,28 @@ def entry_text(first: bytes, continuation: list[bytes]) -> str:
 
 def _access_log(
     source: AccessLogSource | NotSeen | None,
-    since: float,
-    counted_since: float,
+    times: tuple[float, float, float],
     predict_path: str,
     program: Program,
     namer: int | None = None,
 ) -> AccessLog | NotSeen:
+    """``times``: the window's beginning, `LogPlaces.answering_since`, `LogPlaces.probed_since`."""
+    since, counted_since, probed_since = times
     if source is None or isinstance(source, NotSeen):
         return source or NotSeen(reason="no such log is configured")
     tail = _opened(source.place or LogPlace("file", source.path, namer), since, program)
     if isinstance(tail, NotSeen):
         return tail
     try:
-        return count_requests(tail, source, since, counted_since, predict_path, of_nginx=program == "nginx")
+        return count_requests(
+            tail,
+            source,
+            since,
+            counted_since,
+            predict_path,
+            of_nginx=program == "nginx",
+            probed_since=probed_since,
+        )
     except (OSError, ValueError) as error:
         return _unreadable(tail.path, error)
 

@@ -54,6 +54,7 @@ GUIDE_VALUES: dict[str, str] = {
     "health_path": "/health",
     "ready_path": "/ready",
     "predict_path": "/predict",
+    "predict_body": '{"task_type": "ner", "input_text": "北京"}',
     "predict_url": "https://gte-api.example.com/predict",
     "certificate": "/etc/letsencrypt/live/gte-api.example.com/fullchain.pem",
     "private_key": "/etc/letsencrypt/live/gte-api.example.com/privkey.pem",
@@ -83,7 +84,9 @@ GUIDE_VALUES: dict[str, str] = {
 # Filled in for every cause, from the target.
 TARGET_VALUES = frozenset(GUIDE_VALUES)
 # Made here from the values above, see `with_derived`.
-DERIVED_VALUES = frozenset({"backend_head", "backend_listeners"})
+DERIVED_VALUES = frozenset(
+    {"backend_head", "backend_listeners", "backend_predict", "nginx_error_tail", "gunicorn_error_tail"}
+)
 # Values that are commands already: they go into a command as they are. All others are quoted for the shell.
 COMMAND_VALUES = DERIVED_VALUES | frozenset(
     (
@@ -170,11 +173,11 @@ class CauseEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SymptomEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """What a user meets, as a sentence, and the command to try next where no cause explains it. All templates."""
+    """What a user meets, as a sentence, and the commands to try next where no cause explains it. All templates."""
 
     en: str
     zh: str
-    next: str
+    next: tuple[str, ...]
 
 
 class Catalogue:
@@ -220,9 +223,15 @@ class Catalogue:
         entry = self._symptom(id)
         return Text(en=entry.en, zh=entry.zh)
 
-    def next_command(self, id: str, values: Mapping[str, str | Text]) -> str:  # noqa: A002
-        """What to run next when nothing explains the symptom ``id``. Raises `UnknownCodeError`."""
-        return fill_command(verbatim(self._symptom(id).next), values).en
+    def next_commands(self, id: str, values: Mapping[str, str | Text]) -> tuple[str, ...]:  # noqa: A002
+        """What to run next when nothing explains the symptom ``id``, as far as ``values`` fill it. Raises
+        `UnknownCodeError`."""
+        derived = with_derived(values)
+        return tuple(
+            fill_command(verbatim(command), values).en
+            for command in self._symptom(id).next
+            if all(derived.get(name, MISSING) != MISSING for name in placeholders(command))
+        )
 
     def _symptom(self, name: str) -> SymptomEntry:
         if name not in self._symptoms:
@@ -293,8 +302,10 @@ def _quoted(name: str, value: str) -> str:
 
 
 def with_derived(values: Mapping[str, str | Text]) -> dict[str, str]:
-    """``values`` and what follows from ``backend`` where it is not given: ``backend_curl``, ``backend_head`` (the same,
-    but asking for the head alone) and ``backend_listeners`` (the command that lists who listens there)."""
+    """``values`` and what follows from them where it is not given: from ``backend`` ``backend_curl``, ``backend_head``
+    (the same, but asking for the head alone), ``backend_predict`` (the same with a prediction) and
+    ``backend_listeners`` (the command that lists who listens there); from the error logs the commands that show their
+    ends."""
     # A command is the same in both languages.
     derived = {name: value.en if isinstance(value, Text) else value for name, value in values.items()}
     if backend := derived.get("backend"):
@@ -309,6 +320,13 @@ def with_derived(values: Mapping[str, str | Text]) -> dict[str, str]:
         derived.setdefault("backend_listeners", listeners)
     if curl := derived.get("backend_curl", ""):
         derived.setdefault("backend_head", curl.replace("curl -v", "curl -I", 1))
+        if "predict_path" in derived and "predict_body" in derived:
+            path, body = shlex.quote(derived["predict_path"]), shlex.quote(derived["predict_body"])
+            sent = f"-H 'Content-Type: application/json' -d {body}"
+            derived.setdefault("backend_predict", f"{curl}{path} {sent}")
+    for name in ("nginx", "gunicorn"):
+        if log := derived.get(f"{name}_error_log"):
+            derived.setdefault(f"{name}_error_tail", f"tail -n 40 {shlex.quote(log)}")
     return derived
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from ops.diagnosis.catalogue import catalogue, is_command
 from ops.diagnosis.model import Cause, CheckStatus, Diagnosis
 from ops.report.doctor.text import follower, verdict
-from ops.report.sentences import command, next_command, sentence, unexplained
+from ops.report.sentences import command, next_commands, sentence, unexplained
 from ops.text.language import Language, Text
 
 _CHECK_WORDS: dict[CheckStatus, Text] = {
@@ -31,7 +31,15 @@ def page_values(diagnosis: Diagnosis, language: Language) -> dict[str, Any]:
         "unexplained": [
             {
                 "summary": sentence(symptom.summary, language),
-                "next": next_command(symptom, diagnosis),
+                "evidence": [
+                    (sentence(piece.source, language), sentence(piece.detail, language))
+                    for piece in symptom.evidence
+                ],
+                "route": [
+                    (sentence(step.source, language), sentence(step.detail, language))
+                    for step in symptom.route
+                ],
+                "next": "\n".join(next_commands(symptom, diagnosis)),
             }
             for symptom in unexplained(diagnosis)
         ],

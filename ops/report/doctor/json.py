@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from ops.diagnosis.catalogue import is_command
+from ops.diagnosis.finding import Evidence
 from ops.diagnosis.model import Cause, CheckResult, Diagnosis, Symptom
 from ops.report.json_document import started_at
-from ops.report.sentences import command, next_command, sentence
+from ops.report.sentences import command, next_command, next_commands, sentence
 from ops.text.language import Language
 
 
@@ -45,7 +46,20 @@ def _symptom(symptom: Symptom, diagnosis: Diagnosis, language: Language) -> dict
         "summary": sentence(symptom.summary, language),
         "explained_by": list(symptom.explained_by),
         "next": next_command(symptom, diagnosis),
+        "evidence": _pieces(symptom.evidence, language),
+        "route": [
+            {"where": sentence(step.source, language), "words": sentence(step.detail, language)}
+            for step in symptom.route
+        ],
+        "next_commands": list(next_commands(symptom, diagnosis)),
     }
+
+
+def _pieces(evidence: tuple[Evidence, ...], language: Language) -> list[dict[str, str]]:
+    return [
+        {"source": sentence(piece.source, language), "detail": sentence(piece.detail, language)}
+        for piece in evidence
+    ]
 
 
 def _cause(cause: Cause, language: Language) -> dict[str, Any]:
@@ -55,10 +69,7 @@ def _cause(cause: Cause, language: Language) -> dict[str, Any]:
         "title": sentence(cause.title, language),
         "summary": sentence(cause.summary, language),
         "explains": list(cause.explains),
-        "evidence": [
-            {"source": sentence(piece.source, language), "detail": sentence(piece.detail, language)}
-            for piece in cause.evidence
-        ],
+        "evidence": _pieces(cause.evidence, language),
         "verify": command(cause.verify, language),
         "fix": [(command if is_command(step) else sentence)(step, language) for step in cause.fix],
         "learn": command(cause.learn, language),

@@ -13,7 +13,7 @@ from ops.report.sentences import (
     STATUS_STYLES,
     command,
     leading_cause,
-    next_command,
+    next_commands,
     sentence,
     unexplained,
 )
@@ -30,6 +30,8 @@ _FIX = Text(en="Fix", zh="修复")
 _EXPLAINS = Text(en="Explains", zh="由此引起")
 _LEARN = Text(en="More: ", zh="详情：")
 _UNEXPLAINED = Text(en="Unexplained", zh="尚无解释")
+_READ = Text(en="What was answered and logged", zh="响应和日志")
+_ROUTE = Text(en="The request's way through nginx", zh="请求在 nginx 里的路径")
 _TRY = Text(en="Try next", zh="下一步可执行")
 _COUNTS = Text(
     en="{total} checks: {passed} passed, {found} found something, {skip} skipped, {error} crashed; {seconds:.1f} s",
@@ -131,9 +133,20 @@ def _unexplained_lines(diagnosis: Diagnosis, language: Language) -> Iterator[Rep
             lead=_UNEXPLAINED.to(language) + "  ",
             lead_style=STATUS_STYLES["unknown"],
         )
-        if following := next_command(symptom, diagnosis):
+        if symptom.evidence:
+            yield _heading(_READ, language)
+            for piece in symptom.evidence:
+                lead = sentence(piece.source, language) + ": "
+                yield ReportLine(sentence(piece.detail, language), indent=5, lead=lead)
+        if symptom.route:
+            yield _heading(_ROUTE, language)
+            for number, step in enumerate(symptom.route, 1):
+                place = f"  {sentence(step.source, language)}" if step.source else ""
+                yield ReportLine(sentence(step.detail, language) + place, indent=5, lead=f"{number}. ")
+        if following := next_commands(symptom, diagnosis):
             yield _heading(_TRY, language)
-            yield command_line(following, indent=5)
+            for words in following:
+                yield command_line(words, indent=5)
 
 
 def _check_lines(diagnosis: Diagnosis, language: Language) -> Iterator[ReportLine]:

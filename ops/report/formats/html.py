@@ -21,6 +21,8 @@ _WORDS: dict[str, Text] = {
     "prevent": Text(en="Prevent", zh="预防"),
     "unexplained": Text(en="Unexplained", zh="尚无解释"),
     "next": Text(en="Try next", zh="下一步可执行"),
+    "read": Text(en="What was answered and logged", zh="响应和日志"),
+    "route": Text(en="The request's way through nginx", zh="请求在 nginx 里的路径"),
     "checks": Text(en="Checks", zh="检查项"),
     "unseen": Text(en="Not seen", zh="未能看到"),
     "target": Text(en="What was looked at", zh="检查对象"),

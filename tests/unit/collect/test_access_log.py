@@ -100,6 +100,20 @@ def test_its_own_requests_are_apart(tmp_path: Path) -> None:
     assert log.requests == 2
 
 
+def test_without_agents_in_the_format_the_probes_are_known_by_their_time(tmp_path: Path) -> None:
+    def line(ago: float, client: str) -> str:
+        return f'{client} [{stamp(NOW - ago)}] "GET /health HTTP/1.1" 200 9 0.001 - -\n'
+
+    path = tmp_path / "log"
+    path.write_text(line(60, "127.0.0.1") + line(0, "10.0.0.7") + line(0, "127.0.0.1"))
+    tail = LogTail(str(path), SINCE, 4 << 20)
+    source = AccessLogSource(str(path), TIMED)
+    log = count_requests(tail, source, SINCE, 0.0, "/predict", of_nginx=True, probed_since=NOW + 0.5)
+    assert isinstance(log, AccessLog)
+    assert [probe.time for probe in traffic(log).probes] == [NOW]
+    assert [answers.count for answers in traffic(log).answers] == [2]
+
+
 def test_what_processes_answered_that_are_gone_does_not_count(tmp_path: Path) -> None:
     text = combined(100, "GET /", 500) + combined(50, "GET /", 200)
     log = read(tmp_path / "log", text, counted_since=NOW - 60)

@@ -220,8 +220,13 @@ def test_symptoms_are_complete_and_in_both_languages() -> None:
         assert not CHINESE.search(text.en)
         assert CHINESE.search(text.zh)
         assert set(placeholders(text.en)) == set(placeholders(text.zh)) <= SYMPTOM_VALUES
-        command = book.next_command(name, {k: GUIDE_VALUES[k] for k in ("url", "domain", "front", "backend")})
-        assert not re.search(r"\{[a-z_]+\}| \?|\?/", command), command
+        for known in (("url", "domain", "front", "backend"), GUIDE_VALUES):
+            commands = book.next_commands(name, {k: GUIDE_VALUES[k] for k in known})
+            assert commands
+            for command in commands:
+                assert not re.search(r"\{[a-z_]+\}| \?|\?/", command), command
+                # A POST route answers 405 to another method on a healthy host too.
+                assert not re.search(r"curl.* (-I|--head)\b.*/predict", command), command
 
 
 def test_every_symptom_can_be_explained_by_some_cause() -> None:

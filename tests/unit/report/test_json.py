@@ -48,9 +48,20 @@ def test_the_whole_document() -> None:
         "summary": "https://gte-api.example.com answers 502 Bad Gateway",
         "explained_by": ["GUN001"],
         "next": None,
+        "evidence": [],
+        "route": [],
+        "next_commands": [],
     }
     assert found["symptoms"][1]["explained_by"] == []
-    assert found["symptoms"][1]["next"].startswith("tail ")
+    unexplained = found["symptoms"][1]
+    assert unexplained["next"] == unexplained["next_commands"][0] == "gte-ops route POST /predict"
+    assert any(command.startswith("tail ") for command in unexplained["next_commands"])
+    assert unexplained["evidence"] == [
+        {"source": "POST https://gte-api.example.com/predict", "detail": "403 text/html: 403 Forbidden"}
+    ]
+    assert unexplained["route"] == [
+        {"where": "/etc/nginx/conf.d/gte-api.conf:31", "words": "deny all refuses it"}
+    ]
     assert list(found["causes"][0].items()) == list(
         {
             "code": "GUN001",

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import ops.report
-from ops.diagnosis.catalogue import catalogue
+from ops.diagnosis.catalogue import GUIDE_VALUES, catalogue
 from ops.diagnosis.finding import quote
 
 # ?None
@@ -81,7 +81,7 @@ def test_a_cause_is_told_in_the_order_a_person_needs() -> None:
 def test_an_unexplained_symptom_comes_with_the_next_command() -> None:
     page = shown(DOWN)
     assert "Unexplained  https://gte-api.example.com answers 403 Forbidden\n" in page
-    assert "\n     " + catalogue().next_command("http.403", {}) + "\n" in page
+    assert "\n     " + catalogue().next_commands("http.403", GUIDE_VALUES)[0] + "\n" in page
     assert "Unexplained  https://gte-api.example.com answers 502" not in page
 
 
