@@ -104,18 +104,6 @@ def remove_stale(settings: Settings, named: Iterable[NamedPidfile]) -> tuple[Sta
     return tuple(stale)
 
 
-def remove_left(named: NamedPidfile, number: int) -> Stale | None:
-    """Remove the pidfile that process ``number`` left behind when it ended; None if it holds another number."""
-    try:
-        if _NUMBER.match(read_regular_file(named.path, MAX_BYTES).content) is None:
-            return None
-        refusal = change_pidfile(named, number=number)
-    except (OSError, ValueError):
-        return None
-    kept = None if refusal is None else refusal.en
-    return Stale(named.path, f"process {number} has ended and left it", kept)
-
-
 def _names_this_service(settings: Settings, everyone: Processes, path: str) -> int | None:
     from ops.collect.locate import completed
     from ops.collect.services.nginx import read_pidfile

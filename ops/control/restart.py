@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ops.control.account import UserAccount, become
 from ops.control.launch import Launch, launch_path, load, missing_file
-from ops.control.pidfile import NamedPidfile, Stale, pidfiles, remove_left, remove_stale
+from ops.control.pidfile import NamedPidfile, Stale, pidfiles, remove_stale
 from ops.control.root_command import reason_not_to_run_as_root, trusted_environment
 from ops.control.signals import end, kill
 from ops.control.start_command import changes_user, gunicorn_at, mentions_changer
@@ -217,11 +217,6 @@ def restart(
         raise RestartError(
             f"process {left[0].pid} survives SIGKILL (uninterruptible sleep); a start would collide with it"
         )
-    if master is not None:
-        # A killed gunicorn leaves its pidfile, and one that its parent has not reaped still counts as running.
-        for named in supervisor.pidfiles:
-            if (kept := remove_left(named, master.pid)) is not None:
-                tell(kept)
     deadline = time.monotonic() + PORT_FREE_WITHIN
     while not is_free():
         if time.monotonic() > deadline:

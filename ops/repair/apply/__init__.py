@@ -28,7 +28,7 @@ from ops.repair.model import (
     StartNginx,
 )
 from ops.settings import SettingsFile
-from ops.text.language import Text, verbatim
+from ops.text.language import Text
 from ops.text.reasons import reason
 from ops.text.sanitize import safe_line
 
@@ -87,8 +87,9 @@ class Applier:
             return RemedyResult(
                 remedy, Outcome.FAILED, reason(safe_line(f"{where}{error.strerror or error}"))
             )
-        before, after = _both(change.before), _both(change.after)
-        return RemedyResult(remedy, Outcome.APPLIED, change.detail, before, after, change.copies)
+        return RemedyResult(
+            remedy, Outcome.APPLIED, change.detail, change.before, change.after, change.copies
+        )
 
     def _detail(self, words: Text) -> Text:
         """``words`` with every gte-ops command made to read this run's configuration."""
@@ -103,7 +104,3 @@ class Applier:
                 return apply_to_files(action, self.session)
             case _:
                 return self._gunicorn.apply(action)
-
-
-def _both(words: Text | str) -> Text:
-    return words if isinstance(words, Text) else verbatim(words)

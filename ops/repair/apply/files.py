@@ -26,11 +26,12 @@ from ops.repair.apply.session import (
     not_needed,
 )
 from ops.repair.model import ChangeMode, CreateBackup, InstallRotation, MendPidfile, Outcome, ReopenLogs
-from ops.text.language import Text
+from ops.text.language import Text, verbatim
 from ops.text.reasons import reason
 from ops.text.sanitize import safe_line
 
 LOGS_REOPEN_WITHIN = 10.0
+_STATES = {"new": "新建", "changed": "已更改", "unchanged": "未变"}
 
 
 def apply_to_files(
@@ -65,9 +66,8 @@ def _reopen_logs(action: ReopenLogs) -> AppliedChange:
                 f"进程 {pid} 仍在写 {path}：它没有响应 USR1",
             )
         time.sleep(0.05)
-    return AppliedChange(
-        ", ".join(f"{pid}: {path}" for pid, path in stale[:8]), Text(en="reopened", zh="已重新打开")
-    )
+    writers = ", ".join(f"{pid}: {path}" for pid, path in stale[:8])
+    return AppliedChange(verbatim(writers), Text(en="reopened", zh="已重新打开"))
 
 
 def _has_open(pid: int, link: str) -> bool:
@@ -100,9 +100,8 @@ def _mend_pidfile(action: MendPidfile) -> AppliedChange:
         raise changed from None
     if refusal is not None:
         raise blocked(f"{action.path}: {refusal.en}", f"{action.path}：{refusal.zh}")
-    return AppliedChange(
-        str(action.number), str(action.master.pid) if action.keeps else Text(en="removed", zh="已删除")
-    )
+    after = verbatim(str(action.master.pid)) if action.keeps else Text(en="removed", zh="已删除")
+    return AppliedChange(verbatim(str(action.number)), after)
 
 
 def change_mode(action: ChangeMode) -> AppliedChange:
@@ -127,7 +126,7 @@ def change_mode(action: ChangeMode) -> AppliedChange:
         os.chmod(f"/proc/self/fd/{descriptor}", target_mode)  # noqa: PTH101  the very file that was checked
     finally:
         os.close(descriptor)
-    return AppliedChange(f"{mode:04o}", f"{target_mode:04o}")
+    return AppliedChange(verbatim(f"{mode:04o}"), verbatim(f"{target_mode:04o}"))
 
 
 def _install_rotation(action: InstallRotation) -> AppliedChange:
@@ -138,8 +137,10 @@ def _install_rotation(action: InstallRotation) -> AppliedChange:
     installed = install("logrotate", files, Path("/"), ())
     left_out = action.left_out
     return AppliedChange(
-        "",
-        ", ".join(f"{item.path}: {item.state}" for item in installed),
+        after=Text(
+            en=", ".join(f"{item.path}: {item.state}" for item in installed),
+            zh="、".join(f"{item.path}：{_STATES.get(item.state, item.state)}" for item in installed),
+        ),
         copies=tuple(item.kept for item in installed if item.kept),
         detail=Text(
             en="; ".join(reason.en for reason in left_out), zh="；".join(reason.zh for reason in left_out)
@@ -160,4 +161,4 @@ def _create_backup(session: RepairSession) -> AppliedChange:
     if backup.failed_copies:
         words = "; ".join(f"{place}: {why}" for place, why in backup.failed_copies.items())
         detail = Text(en=f"created, but not copied: {words}", zh=f"已生成，但未能复制：{words}")
-    return AppliedChange("", str(backup.created.path), detail=detail)
+    return AppliedChange(after=verbatim(str(backup.created.path)), detail=detail)

@@ -30,9 +30,9 @@ from ops.repair.apply.session import (
     must_be_roots,
     must_be_unchanged,
     not_needed,
-    pid_list,
     pids_of,
     refused,
+    workers_words,
 )
 from ops.repair.model import (
     Continue,
@@ -71,7 +71,7 @@ class GunicornApplier:
             case RestartGunicorn():
                 must_be_alive(action.master)
                 self._restart_and_wait(action.master)
-                return self._running(f"master {action.master.pid}")
+                return self._serving(_master_words(action.master.pid))
             case ReloadGunicorn():
                 return self._reload(action)
             case EndWorker():
@@ -97,7 +97,9 @@ class GunicornApplier:
             )
         start_unhindered(supervisor, self.settings, self._log_stale_pidfile)
         self._wait_for_the_service()
-        return self._running(f"no master; {observation.backend} is free")
+        return self._serving(
+            Text(en=f"no master; {observation.backend} is free", zh=f"没有主进程，{observation.backend} 空闲")
+        )
 
     def _restart_and_wait(self, master: ProcessRef | None) -> None:
         """End what is left of the service, start it, and wait for it."""
@@ -155,7 +157,8 @@ class GunicornApplier:
 
         self.session.wait_until(is_settled)
 
-    def _running(self, before: str) -> AppliedChange:
+    def _serving(self, before: Text) -> AppliedChange:
+        """What became of the service. Raises NotAppliedError if it has ended again, or answers no client."""
         observation = self._observe()
         if observation.master is None:
             output = self.session.output
@@ -163,12 +166,19 @@ class GunicornApplier:
                 f"it was started, and has ended again; see its error log and {output}",
                 f"启动后又退出了，请看错误日志和 {output}",
             )
-        answer = (
-            "no answer yet"
-            if isinstance(observation.health, NotSeen)
-            else f"/health {observation.health.status}"
+        master, health = observation.master.pid, observation.health
+        if isinstance(health, NotSeen) or health.status is None:
+            seconds = f"{float(self.settings.app.boot_deadline):g}"
+            raise failed(
+                f"it was started (process {master}), and answers nobody within {seconds} s; see its error log",
+                f"已启动（进程 {master}），但 {seconds} 秒内没有应答任何请求，请看错误日志",
+            )
+        words = _master_words(master)
+        path = self.settings.target.health_path
+        return AppliedChange(
+            before,
+            Text(en=f"{words.en}, {path} {health.status}", zh=f"{words.zh}，{path} {health.status}"),
         )
-        return AppliedChange(before, f"master {observation.master.pid}, {answer}")
 
     # --- reload and edit ----------------------------------------------------------------------------------------------
 
@@ -194,7 +204,7 @@ class GunicornApplier:
             )
         self._wait_for_the_service()
         after = observe.children(action.master.pid)
-        return AppliedChange(f"workers {pid_list(before)}", f"workers {pid_list(after)}")
+        return AppliedChange(workers_words(before), workers_words(after))
 
     def _edit(self, action: EditGunicorn) -> AppliedChange:
         self._supervisor()
@@ -210,7 +220,7 @@ class GunicornApplier:
             try:
                 self._restart_and_wait(action.master)
             except RestartError as error:
-                raise _does_not_start(str(error), str(error)) from None
+                raise _does_not_start(error.words.en, error.words.to("zh")) from None
             if served_before and not _serves(self._observe()):
                 raise _does_not_start("it does not become ready", "一直没有就绪")
         except BaseException:
@@ -228,8 +238,13 @@ class GunicornApplier:
                 with contextlib.suppress(OpsError, NotAppliedError):
                     self._restart_and_wait(master)
             raise
-        change = self._running(f"master {action.master.pid}")
-        return AppliedChange(change.before, f"{place} edited; {change.after}", copies=(str(copy),))
+        change = self._serving(_master_words(action.master.pid))
+        after = change.after
+        return AppliedChange(
+            change.before,
+            Text(en=f"{place} edited; {after.en}", zh=f"已修改 {place}；{after.zh}"),
+            copies=(str(copy),),
+        )
 
     # --- one worker ---------------------------------------------------------------------------------------------------
 
@@ -261,8 +276,11 @@ class GunicornApplier:
         self._wait_for_the_service()
         worker = ended.worker
         return AppliedChange(
-            f"worker {action.pid} {worker.condition} for {worker.seconds:.0f} s; evidence in {ended.evidence}",
-            f"workers {pid_list(observe.children(ended.master.pid))}",
+            Text(
+                en=f"worker {action.pid} {worker.condition} for {worker.seconds:.0f} s; evidence in {ended.evidence}",
+                zh=f"工作进程 {action.pid} 卡住 {worker.seconds:.0f} 秒，证据在 {ended.evidence}",
+            ),
+            workers_words(observe.children(ended.master.pid)),
         )
 
     def _keep_evidence(self, fault: str, pids: Iterable[int]) -> str:
@@ -280,7 +298,15 @@ def _continue(action: Continue) -> AppliedChange:
         raise not_needed("none of them is stopped any more", "这些进程都已不再被挂起")
     for process in stopped:
         continue_process(process)
-    return AppliedChange(f"stopped: {pids_of(stopped)}", f"continued: {pids_of(stopped)}")
+    pids = pids_of(stopped)
+    return AppliedChange(
+        Text(en=f"stopped: {pids}", zh=f"被挂起：{pids}"),
+        Text(en=f"continued: {pids}", zh=f"已继续运行：{pids}"),
+    )
+
+
+def _master_words(pid: int) -> Text:
+    return Text(en=f"master {pid}", zh=f"主进程 {pid}")
 
 
 def _process_state(pid: int) -> str:

@@ -36,7 +36,7 @@ from ops.repair.apply.session import (
     workers_words,
 )
 from ops.repair.model import EditNginx, ReloadNginx, StartNginx
-from ops.text.language import Text
+from ops.text.language import Text, verbatim
 from ops.text.reasons import reason
 
 LOOK_SECONDS = 8.0
@@ -146,7 +146,7 @@ class NginxApplier:
             self._put_back(copies, masters if is_loaded else (), around)
             raise
         return AppliedChange(
-            ", ".join(str(place) for place in places),
+            verbatim(", ".join(str(place) for place in places)),
             Text(en="edited and reloaded", zh="已修改并重新加载"),
             copies=tuple(str(copy) for copy, _ in copies),
         )

@@ -11,7 +11,7 @@ from ops.control.signals import is_alive
 from ops.deployment.install import reason_not_to_replace
 from ops.interpret.process_ref import ProcessRef
 from ops.repair.audit_log import AuditLog
-from ops.repair.model import Outcome
+from ops.repair.model import NO_WORDS, Outcome
 from ops.repair.watchdog_hold import WatchdogHold
 from ops.settings import Settings
 from ops.text.language import Text
@@ -52,8 +52,8 @@ def failed(en: str, zh: str) -> NotAppliedError:
 class AppliedChange:
     """What a remedy changed. ``before`` and ``after``: a few words each; ``copies``: the edited files as they were."""
 
-    before: Text | str = ""
-    after: Text | str = ""
+    before: Text = NO_WORDS
+    after: Text = NO_WORDS
     copies: tuple[str, ...] = ()
     detail: Text | None = None
 

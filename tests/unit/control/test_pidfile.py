@@ -20,7 +20,6 @@ from ops.control.pidfile import (
     Stale,
     deciders,
     pidfiles,
-    remove_left,
     remove_stale,
 )
 from ops.settings import GunicornSettings, Settings
@@ -221,23 +220,12 @@ def zombie() -> Iterator[int]:
     process.wait()
 
 
-def test_a_pidfile_that_a_killed_master_left_is_removed_though_it_still_counts_as_running(
+def test_a_zombie_counts_as_running_for_gunicorn_and_its_pidfile_is_removed(
     tmp_path: Path, zombie: int
 ) -> None:
     path = tmp_path / "gunicorn.pid"
     path.write_text(f"{zombie}\n")
-    assert read_pidfile(str(path)).is_zombie
-    left = remove_left(NamedPidfile(str(path)), zombie)
-    assert left is not None
-    assert (left.path, left.kept, path.exists()) == (str(path), None, False)
-
-
-@pytest.mark.parametrize("content", ["4711\n", "x", ""])
-def test_a_pidfile_of_another_process_is_not_what_a_master_left(
-    tmp_path: Path, zombie: int, content: str
-) -> None:
-    path = tmp_path / "gunicorn.pid"
-    path.write_text(content)
-    assert remove_left(NamedPidfile(str(path)), zombie) is None
-    assert path.read_text() == content
-    assert remove_left(NamedPidfile(str(tmp_path / "none")), zombie) is None
+    pidfile = read_pidfile(str(path))
+    assert (pidfile.is_alive, pidfile.is_zombie, pidfile.is_in_the_way) == (False, True, True)
+    (stale,) = removed(path)
+    assert (stale.path, stale.kept, path.exists()) == (str(path), None, False)
