@@ -328,6 +328,62 @@ def test_a_resident_watchdog_holds_still_meanwhile_and_goes_on_after() -> None:
             assert psutil.pid_exists(watchdog.pid)
 
 
+# A start under a parent that never reaps its children: a container whose first process is no init.
+_NEVER_REAPS = ["sh", "-c", '"$@" & exec sleep 86400', "sh"]
+_HANGS_ON_DEMAND = (
+    PLAIN_APP
+    + """
+import pathlib, threading
+HANG = pathlib.Path(__file__).with_name("hang")
+@app.before_request
+def hang_on_demand():
+    if HANG.exists():
+        lock = threading.Lock()
+        lock.acquire()
+        lock.acquire()
+"""
+)
+
+
+@pytest.fixture
+def hung() -> Iterator[Stack]:
+    """A service that answers nothing any more, whose master will be a zombie once it is killed."""
+    stack = Stack(app=_HANGS_ON_DEMAND, worker_class="gthread", threads=2)
+    stack.launcher = _NEVER_REAPS
+    with stack:
+        (stack.app_dir / "hang").touch()
+        for _ in range(3):
+            assert stack.predict(timeout=0.3).status is None
+        (stack.app_dir / "hang").unlink()
+        assert stack.predict(timeout=0.5).status is None
+        yield stack
+
+
+def test_a_hung_master_is_ended_its_pidfile_removed_and_the_new_one_serves_a_client(hung: Stack) -> None:
+    old = int(hung.gunicorn_pidfile.read_text())
+    ran = fix(hung, "--fix=risky", "--yes", "--only", "GUN007,GUN001")
+    assert ran.results("GUN007") == ["applied"], told(ran)
+    assert ran.document["fix"]["fixed"] == ["GUN007"], told(ran)
+    assert ran.document["fix"]["not_fixed"] == []
+    assert hung.predict().status == 200
+    assert int(hung.gunicorn_pidfile.read_text()) != old
+    (stale,) = [line for line in record(hung) if line["step"] == "stale pidfile"]
+    assert (stale["path"], stale["kept"]) == (str(hung.gunicorn_pidfile), "")
+    assert psutil.Process(old).status() == psutil.STATUS_ZOMBIE
+
+
+def test_an_outage_that_a_repair_left_behind_is_said_in_the_readers_language(hung: Stack) -> None:
+    hung.config["gunicorn"]["start_command"] = ["/bin/false"]
+    hung.write_config()
+    ran = fix(hung, "--fix=risky", "--yes", "--only", "GUN007,GUN001", "--lang", "zh")
+    assert ran.results("GUN007") == ["failed"], told(ran)
+    assert ran.document["fix"]["fixed"] == []
+    assert ran.document["fix"]["not_fixed"] == ["GUN007"]
+    assert ran.document["fix"]["new"] == ["GUN001"]
+    (remedy,) = [item for item in ran.document["fix"]["remedies"] if item["code"] == "GUN007"]
+    assert remedy["detail"].startswith("/bin/false 以退出码 1 结束"), remedy["detail"]
+
+
 # Ends the run by a signal once the edited file lies there, and before nginx has been asked.
 _KILLED = """
 import os, signal, sys

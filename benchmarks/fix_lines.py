@@ -1,0 +1,96 @@
+"""How many faults their printed fix mends without thought: every fault of the lab, each line run as it stands.
+
+    python -m benchmarks.fix_lines [--lanes 2] [--only NAME] [--write docs/accuracy.md]
+
+Each trial brings up a real nginx and gunicorn, causes the fault, runs the lines of the fix that the doctor prints
+first, in order, and asks a client (`tests/lab/fix_trial.py`). Advice is passed over, and so are lines that would change
+the machine. Prints Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import platform
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tests.lab.faults import CASES
+from tests.lab.faults.case import Case, NotHereError
+from tests.lab.fix_trial import FixTrial, try_fix
+
+KINDS = ("mended", "not mended", "elsewhere", "person")
+
+
+def trial(case: Case) -> FixTrial | str:
+    """The trial of one fault, or why there is none."""
+    if reason := case.impossible():
+        return reason
+    try:
+        done = try_fix(case)
+    except NotHereError as reason:
+        return str(reason)
+    except Exception as error:  # noqa: BLE001  one stack that does not come up must not end the run
+        return f"{type(error).__name__}: {error}"[:200]
+    print(f"{done.kind:10} {done.code} {done.name} confirmed={done.confirmed}", file=sys.stderr, flush=True)
+    for line in done.lines:
+        print(f"             {line.exit_code} {line.words[:160]} {line.why}", file=sys.stderr, flush=True)
+    return done
+
+
+def table(trials: Sequence[FixTrial], untried: int) -> str:
+    """The counts by kind, overall and by severity of what is affected, and the codes that lines alone mend."""
+    kinds = Counter(item.kind for item in trials)
+    rows = ["| faults | " + " | ".join(KINDS) + " |", "|---" * (len(KINDS) + 1) + "|"]
+    rows.append(f"| {len(trials)} | " + " | ".join(_share(kinds[kind], len(trials)) for kind in KINDS) + " |")
+    by_code: dict[str, Counter[str]] = {}
+    for item in trials:
+        by_code.setdefault(item.code, Counter())[item.kind] += 1
+    for kind in KINDS:
+        codes = ", ".join(
+            f"{code} ×{count[kind]}" if sum(count.values()) > 1 else code
+            for code, count in sorted(by_code.items())
+            if count[kind]
+        )
+        rows.append(f"\n{kind}: {codes or '-'}")
+    said = sum(item.confirmed in (0, 1) for item in trials if item.is_mended)
+    rows.append(f"\nThe last line said so: {said} of {kinds['mended']}. Not tried here: {untried}.")
+    return "\n".join(rows)
+
+
+def _share(count: int, whole: int) -> str:
+    return f"{count} ({100 * count / whole:.0f}%)" if whole else "0"
+
+
+def main() -> None:
+    """Try all faults and print, or write, the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--lanes", type=int, default=2)
+    parser.add_argument("--only", default="")
+    parser.add_argument("--write", type=Path, action="append", default=[])
+    arguments = parser.parse_args()
+    cases = [case for case in CASES if arguments.only in f"{case.code} {case.name}"]
+    with ThreadPoolExecutor(arguments.lanes) as pool:
+        results = list(pool.map(trial, cases))
+    trials = [item for item in results if isinstance(item, FixTrial)]
+    for case, item in zip(cases, results, strict=True):
+        if isinstance(item, str):
+            print(f"not tried  {case.code} {case.name}: {item}", file=sys.stderr)
+    version = importlib.metadata.version("gte-ops")
+    head = f"gte-ops {version}, Python {platform.python_version()}, {datetime.now(UTC):%Y-%m-%d}.\n\n"
+    text = head + table(trials, len(results) - len(trials)) + "\n"
+    for path in arguments.write:
+        page = path.read_text(encoding="utf-8")
+        begin, end = "<!-- fix lines -->\n", "<!-- /fix lines -->"
+        before, _, rest = page.partition(begin)
+        _, _, after = rest.partition(end)
+        path.write_text(before + begin + text + end + after, encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,160 @@
+"""One fault and its printed fix: each line that can be typed, run in order in the lab, and a client asked afterwards.
+
+Advice is passed over: nobody thinks here. So is a line that would change this machine and not the stack (systemctl, a
+package, certbot, a file of /etc): the fault then counts as not mended.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from tests.lab.faults.case import Case
+from tests.lab.stack import Stack
+from tests.lab.trial import broken
+from tests.lab.waiting import NotInTimeError, wait_for
+
+LINE_SECONDS = 60.0
+# A model is loaded after a restart, and a client is asked until it is served.
+SERVED_WITHIN = 20.0
+CONFIRMED_WITHIN = 40.0
+_TOUCHES_THE_MACHINE = re.compile(
+    r"\b(?:systemctl|timedatectl|setsebool|certbot|apt|yum|pip|--install|useradd|journalctl|logrotate|mount)\b"
+)
+_SIGNALS = re.compile(
+    r"(?:kill(?: -\w+)?(?: \d+)+|timeout \d+ tail --pid=\d+ -f /dev/null(?: \|\| kill -9 \d+)?)"
+)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a fix. ``exit_code`` None: it was not run, ``why``."""
+
+    words: str
+    exit_code: int | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class FixTrial:
+    """What the lines did. ``lines``: without advice and without the last, which shows whether they worked: its exit
+    code is ``confirmed``, None if the fault was still there. ``has_advice``: a person was asked to look or decide."""
+
+    code: str
+    name: str
+    lines: tuple[Line, ...]
+    has_advice: bool
+    is_mended: bool
+    confirmed: int | None
+
+    @property
+    def kind(self) -> str:
+        """mended; elsewhere: a line is not for the lab; person: advice has to be followed as well; else not mended."""
+        if self.is_mended:
+            return "mended"
+        if any(line.exit_code is None for line in self.lines):
+            return "elsewhere"
+        return "person" if self.has_advice else "not mended"
+
+
+def try_fix(case: Case) -> FixTrial:
+    """Cause ``case``, run the fix that the doctor prints first, and ask a client. Raises NotHereError."""
+    with broken(case) as stack:
+        _put_gte_ops_on_the_path(stack)
+        _start_in_the_background(stack)
+        report = stack.doctor(machine=case.code == "HST005")
+        cause = report.report["causes"][0]
+        advice = _advice(stack, cause["code"], cause["fix"])
+        *lines, confirm = [step for step in cause["fix"] if step not in advice]
+        ran = tuple(_run(stack, line) for line in lines)
+        is_mended = any(line.exit_code is not None for line in ran) and _is_mended(stack, case)
+        confirmed = _shell(stack, confirm, CONFIRMED_WITHIN) if is_mended else None
+        return FixTrial(case.code, case.name, ran, bool(advice), is_mended, confirmed)
+
+
+def _advice(stack: Stack, code: str, fix: list[str]) -> set[str]:
+    """The steps that are sentences: those that the Chinese report words otherwise."""
+    chinese = stack.doctor("--lang", "zh", "--only", code).report["causes"]
+    other = next((cause["fix"] for cause in chinese if cause["code"] == code), fix)
+    return set(fix) - set(other)
+
+
+def _put_gte_ops_on_the_path(stack: Stack) -> None:
+    """A fix says `gte-ops`: here it is this tree's."""
+    program = stack.directory / "bin" / "gte-ops"
+    program.parent.mkdir(exist_ok=True)
+    program.write_text(f'#!/bin/sh\nexec {shlex.join([sys.executable, "-m", "ops.cli"])} "$@"\n')
+    program.chmod(0o755)
+
+
+def _start_in_the_background(stack: Stack) -> None:
+    """The stack's start command as a script that returns, as an operator's does."""
+    command = stack.gunicorn_command()
+    if stack.config["gunicorn"].get("start_command") != command:
+        return
+    script = stack.directory / "start.sh"
+    output = shlex.quote(str(stack.gunicorn_output))
+    script.write_text(
+        f"#!/bin/sh\ncd {shlex.quote(str(stack.app_dir))}\n{shlex.join(command)} >>{output} 2>&1 </dev/null &\n"
+    )
+    script.chmod(0o755)
+    stack.config["gunicorn"]["start_command"] = [str(script)]
+    stack.write_config()
+
+
+def _run(stack: Stack, line: str) -> Line:
+    if (why := _reason_not_to_run(stack, line)) is not None:
+        return Line(line, why=why)
+    return Line(line, _shell(stack, line, LINE_SECONDS))
+
+
+def _reason_not_to_run(stack: Stack, line: str) -> str | None:
+    if _TOUCHES_THE_MACHINE.search(line):
+        return "it changes the machine, not the stack"
+    if _SIGNALS.fullmatch(line):
+        own = {process.pid for process in psutil.Process(stack.keeper.pid).children(recursive=True)}
+        named = {int(word) for word in re.findall(r"(?<=[ =])\d{2,}(?=\s|$)", line.partition("||")[0])}
+        strangers = {pid for pid in named if psutil.pid_exists(pid)} - own - {int(LINE_SECONDS)}
+        return None if not strangers or line.startswith("timeout") else "the process is not of the stack"
+    return None if str(stack.directory) in line else "it names nothing of the stack"
+
+
+def _shell(stack: Stack, line: str, seconds: float) -> int:
+    """Run a line as it stands, from a directory of no meaning; its exit code, 124 if it takes too long."""
+    environment = stack.environment()
+    environment["PATH"] = f"{stack.directory / 'bin'}:{environment['PATH']}"
+    words = ["timeout", f"{seconds:g}", "sh", "-c", line]
+    output = stack.logs / "fix-lines.log"
+    with output.open("a") as log:
+        log.write(f"$ {line}\n")
+    pid = stack.keeper.spawn(words, cwd=Path("/"), env=environment, output=output)
+    wait_for(lambda: stack.keeper.exit_code(pid) is not None, line, within=seconds + 10)
+    return stack.keeper.exit_code(pid) or 0
+
+
+def _is_mended(stack: Stack, case: Case) -> bool:
+    """Whether a client no longer meets the fault, gets its prediction where users were affected, and the doctor no
+    longer names it."""
+
+    def is_served() -> bool:
+        if case.severity == "fail" and stack.predict().status != 200:
+            return False
+        return not case.sees(stack)
+
+    try:
+        wait_for(is_served, "a client to be served", within=SERVED_WITHIN, every=0.3)
+    except (NotInTimeError, AssertionError, OSError, subprocess.SubprocessError):
+        return False
+    give_up = time.monotonic() + SERVED_WITHIN
+    while case.code in stack.doctor("--only", case.code).codes:
+        if time.monotonic() > give_up:
+            return False
+        time.sleep(0.5)
+    return True

@@ -1,0 +1,60 @@
+"""Each printed fix line runs as it stands, in order, without thought; a client is asked afterwards.
+
+The share that mends the fault so is measured by `python -m benchmarks.fix_lines` and stands in docs/accuracy.md.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.lab.faults import CASES
+from tests.lab.faults.case import Case, NotHereError
+from tests.lab.fix_trial import Line, try_fix
+
+# Faults whose lines alone mend them: in CI a sample, the others with scripts/test --long.
+_SAMPLE = ("gunicorn_is_killed", "nginx_is_killed", "mended_file_was_never_loaded", "everything_is_stopped")
+_MENDED_BY_THEIR_LINES = (
+    *_SAMPLE,
+    "gunicorn_is_stopped",
+    "gunicorn_on_a_socket_is_killed",
+    "nginx_is_stopped",
+    "master_is_stopped",
+    "renewed_certificate_is_not_served",
+    "key_is_readable_by_everybody",
+    "nobody_makes_backups",
+    "one_worker_waits_for_a_lock",
+)
+_NAMED = {case.name: case for case in CASES}
+
+
+def _each(name: str) -> object:
+    return pytest.param(_NAMED[name], id=name, marks=() if name in _SAMPLE else (pytest.mark.long,))
+
+
+@pytest.mark.parametrize("case", [_each(name) for name in _MENDED_BY_THEIR_LINES])
+def test_the_lines_of_a_fix_mend_the_fault_as_they_stand(case: Case) -> None:
+    trial = try_fix(case)
+    assert trial.lines, "nothing to type"
+    failed = [line for line in trial.lines if line.exit_code != 0]
+    assert failed == []
+    assert trial.is_mended, trial.lines
+    assert trial.confirmed in (0, 1), "the last line says that it worked"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("case", [pytest.param(case, id=f"{case.code}-{case.name}") for case in CASES])
+def test_every_line_that_is_printed_is_a_command_that_ends(case: Case) -> None:
+    if reason := case.impossible():
+        pytest.skip(reason)
+    try:
+        trial = try_fix(case)
+    except NotHereError as reason:
+        pytest.skip(str(reason))
+    assert not [line for line in trial.lines if _is_no_command(line)]
+    if trial.is_mended:
+        assert trial.confirmed in (0, 1), "the last line says that it worked"
+
+
+def _is_no_command(line: Line) -> bool:
+    """A line that no shell can run (127, 126), or that does not end by itself (124)."""
+    return line.exit_code in (124, 126, 127)
