@@ -1,4 +1,4 @@
-"""From a snapshot to a diagnosis: run the judges, then tell causes from what only follows from them."""
+"""From a snapshot to a diagnosis: run the checks, then separate causes from what only follows from them."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def _reason(unseen: NotSeen) -> Text:
 def find_causes(
     findings: Sequence[Finding], observed: Sequence[Observed], values: dict[str, str], book: Catalogue
 ) -> tuple[Cause, ...]:
-    """The findings no other finding explains, what to fix first first.
+    """Root findings, ordered by what to fix first.
 
     Each takes over the codes that only follow from it, and the worse severity of the two."""
     proven = {finding.code: finding for finding in findings}
@@ -233,7 +233,7 @@ def _explained_by(finding: Finding, book: Catalogue) -> tuple[str, ...]:
 def overall_status(
     causes: Sequence[Cause], symptoms: Sequence[Symptom], results: Sequence[CheckResult], snapshot: Snapshot
 ) -> Status:
-    """fail where users are hurt (an unexplained symptom too), unknown where it could not be judged, else warn or ok."""
+    """fail if users are affected (an unexplained symptom too), unknown if it could not be judged, else warn or ok."""
     if any(cause.severity == "fail" for cause in causes) or any(not s.explained_by for s in symptoms):
         return Status.FAIL
     if isinstance(snapshot.target, NotSeen) or isinstance(snapshot.front, NotSeen):

@@ -37,7 +37,7 @@ class Page:
         self._out = out
         self._colored = wants_color(out) if color is None else color
         self._wraps = bool(out.isatty())
-        # Then nothing is left for rich to do, whose import takes longer than all the judging.
+        # Then nothing is left for rich to do, whose import takes longer than the whole diagnosis.
         self._is_plain = not self._colored and not self._wraps
 
     @functools.cached_property

@@ -1,4 +1,4 @@
-"""The report for a person at a terminal, at two in the morning: what is broken, the proof, the line that mends it."""
+"""The report for a person at a terminal: what is broken, the proof, the command that fixes it."""
 
 from __future__ import annotations
 

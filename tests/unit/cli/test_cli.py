@@ -317,3 +317,49 @@ def test_an_unknown_id_is_refused_with_the_nearest(wanted: str, words: str) -> N
 
 def test_the_made_host_is_whole() -> None:
     assert diagnose(HEALTHY, chosen_checks((), ())).exit_code == 0
+
+
+# --- Errors in the format that was asked for ---
+
+
+def leaves() -> list[tuple[str, ...]]:
+    """Every command that reads the configuration and reports."""
+    found: list[tuple[str, ...]] = []
+    for name, command in ops.cli.main.commands.commands.items():
+        children = command.commands if isinstance(command, click.Group) else {}
+        found += [(name, child) for child in children] or [(name,)]
+    return [
+        words for words in found if words not in (("explain",), ("config", "schema"), ("config", "sample"))
+    ]
+
+
+@pytest.mark.parametrize("words", leaves(), ids=" ".join)
+def test_an_error_of_every_command_is_one_document_with_the_exit_code(
+    run: Run, words: tuple[str, ...]
+) -> None:
+    needed = {("watchdog", "pause"): ("5m",), ("render",): ("nginx",), ("route",): ("/health",)}.get(
+        words, ()
+    )
+    yes = ("--yes",) if words == ("backup", "restore") else ()
+    code, out, err = run(*words, *needed, *yes, "--format", "json", "--config", "/no/such.toml")
+    document = json.loads(out)
+    assert (document["schema_version"], document["status"]) == (1, "unknown")
+    assert document["error"]["exit_code"] == code == 3
+    assert document["error"]["kind"] == "settings"
+    assert document["error"]["message"] in err
+
+
+def test_an_unknown_code_is_a_document_too(run: Run) -> None:
+    code, out, _ = run("explain", "GUN999", "--format", "json")
+    assert (code, json.loads(out)["error"]["exit_code"]) == (3, 3)
+
+
+@pytest.mark.parametrize(
+    "words", [("--lang", "zh", "doctor"), ("doctor", "--lang", "zh"), ("--lang=zh", "backup")]
+)
+def test_help_is_chinese_for_who_reads_chinese(run: Run, words: tuple[str, ...]) -> None:
+    code, out, _ = run(*words, "--help")
+    assert code == 0
+    assert out.startswith("用法：")
+    for english in ("Options:", "Usage:", "Show this", "Language of", "Read this"):
+        assert english not in out
