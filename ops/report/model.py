@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from ops.facts.status import Status
 
@@ -14,8 +15,7 @@ if TYPE_CHECKING:
     from ops.text.language import Language
 
 
-@dataclass(frozen=True)
-class ReportLine:
+class ReportLine(msgspec.Struct, frozen=True):
     """A line for a person: ``lead`` (a number, a code), then ``words``, which continue under themselves.
 
     ``is_verbatim``: a command, a path or a file's line, to be copied, so never wrapped. ``is_warning``: for standard
@@ -45,8 +45,7 @@ def command_line(words: str, indent: int = 0, lead: str = "") -> ReportLine:
     return ReportLine(words, indent, "cyan", lead, is_verbatim=True)
 
 
-@dataclass(frozen=True)
-class ReportCase:
+class ReportCase(msgspec.Struct, frozen=True):
     """One thing that was checked. ``status``: ``pass``, ``skip``, ``error`` (the check itself broke), or else the kind
     of failure (``warn``, ``fail``, ``unexplained``). ``because``: why it was skipped or broke. ``seconds`` None: not
     measured."""
@@ -60,8 +59,7 @@ class ReportCase:
     seconds: float | None = None
 
 
-@dataclass(frozen=True)
-class PerformanceValue:
+class PerformanceValue(msgspec.Struct, frozen=True):
     """One number for a monitoring system. ``value`` with its unit; ``limits``: ``;warn;crit;min;max``
     (Monitoring Plugins Development Guidelines, 2.6)."""
 
@@ -70,8 +68,7 @@ class PerformanceValue:
     limits: str = ";;;0"
 
 
-@dataclass(frozen=True)
-class Samples:
+class Samples(msgspec.Struct, frozen=True):
     """One metric of Prometheus: its name without the prefix ``gte_ops_``, its help, and a value for each set of
     labels."""
 
@@ -80,13 +77,12 @@ class Samples:
     values: tuple[tuple[dict[str, str], float], ...]
 
 
-@dataclass(frozen=True)
-class Alert:
+class Alert(msgspec.Struct, frozen=True):
     """What a monitoring system shows: a headline after the status word, then one line a finding."""
 
     headline: str
     details: tuple[str, ...] = ()
-    values: tuple[PerformanceValue, ...] = field(default=())
+    values: tuple[PerformanceValue, ...] = ()
 
 
 class CommandReport(ABC):

@@ -7,7 +7,6 @@ from typing import Any
 
 from ops.diagnosis.model import CheckResult, Diagnosis, Status
 from ops.report.doctor.text import report_lines
-from ops.report.json_document import started_at
 from ops.report.model import Alert, CommandReport, PerformanceValue, ReportCase, ReportLine, Samples
 from ops.report.sentences import (
     STATUS_WORDS,
@@ -55,6 +54,8 @@ class DoctorReport(CommandReport):
 
     def started_at(self) -> str:
         """When the diagnosis began, by the clock of the host that was looked at."""
+        from ops.report.json_document import started_at
+
         return started_at(self.diagnosis)
 
     def suite(self) -> tuple[str, float]:
