@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from ops.collect.run import collect
 from ops.diagnosis.catalogue import catalogue
-from ops.diagnosis.checklist import Confirmed, Preflight, PreflightItem, Standing
+from ops.diagnosis.checklist import ConfirmationState, Confirmed, Preflight, PreflightItem
 from ops.diagnosis.checks import CHECKS
 from ops.diagnosis.engine import diagnose, with_duration
 from ops.diagnosis.model import Cause, CheckResult, Diagnosis
@@ -86,13 +86,13 @@ def _confirmed(item: PreflightItem, diagnosis: Diagnosis, *, needs_model: bool) 
 
 def _standing(
     item: PreflightItem, checks: Iterable[CheckResult], causes: Iterable[Cause], *, needs_model: bool
-) -> Standing:
+) -> ConfirmationState:
     severities = {cause.severity for cause in causes}
     if Severity.FAIL in severities:
-        return Standing.FAIL
+        return ConfirmationState.FAIL
     statuses = {check.status for check in checks}
     if statuses <= {"skip"} and item.id == "model" and not needs_model:
-        return Standing.NOT_NEEDED
+        return ConfirmationState.NOT_NEEDED
     if "error" in statuses or statuses <= {"skip"}:
-        return Standing.UNCONFIRMED
-    return Standing.WARN if Severity.WARN in severities else Standing.CONFIRMED
+        return ConfirmationState.UNCONFIRMED
+    return ConfirmationState.WARN if Severity.WARN in severities else ConfirmationState.CONFIRMED

@@ -9,7 +9,7 @@ from ops.diagnosis.model import EXIT_CODES, Cause, CheckResult, Diagnosis, Statu
 from ops.text.language import Text
 
 
-class Standing(StrEnum):
+class ConfirmationState(StrEnum):
     """How one confirmation went."""
 
     CONFIRMED = "confirmed"
@@ -33,7 +33,7 @@ class Confirmed:
     """How one confirmation went: its checks, and the causes found."""
 
     confirmation: PreflightItem
-    standing: Standing
+    standing: ConfirmationState
     checks: tuple[CheckResult, ...]
     causes: tuple[Cause, ...]
 
@@ -49,11 +49,11 @@ class Preflight:
     def status(self) -> Status:
         """fail and warn as found; unknown where something could not be confirmed; else ok."""
         standings = {item.standing for item in self.confirmed}
-        if Standing.FAIL in standings:
+        if ConfirmationState.FAIL in standings:
             return Status.FAIL
-        if Standing.UNCONFIRMED in standings:
+        if ConfirmationState.UNCONFIRMED in standings:
             return Status.UNKNOWN
-        return Status.WARN if Standing.WARN in standings else Status.OK
+        return Status.WARN if ConfirmationState.WARN in standings else Status.OK
 
     @property
     def exit_code(self) -> int:

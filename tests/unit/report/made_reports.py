@@ -21,7 +21,7 @@ from ops.backups.verify import Verified
 from ops.collect.nginx_route import RoutingFacts, compute_route
 from ops.deployment.install import Installed
 from ops.deployment.render import RenderedFile
-from ops.diagnosis.checklist import Confirmed, Preflight, PreflightItem, Standing
+from ops.diagnosis.checklist import ConfirmationState, Confirmed, Preflight, PreflightItem
 from ops.facts.nginx import NginxConfig
 from ops.facts.status import Status
 from ops.facts.target import Target
@@ -114,9 +114,9 @@ def _delivery(outcome: Any) -> Delivery:
 def _preflight() -> CommandReport:
     item = PreflightItem("nginx", Text(en="nginx's configuration", zh="nginx 配置"), ("NGX003",))
     confirmed = [
-        Confirmed(item, Standing.FAIL, DOWN.checks, DOWN.causes),
-        Confirmed(item, Standing.UNCONFIRMED, DOWN.checks, ()),
-        Confirmed(item, Standing.NOT_NEEDED, (), ()),
+        Confirmed(item, ConfirmationState.FAIL, DOWN.checks, DOWN.causes),
+        Confirmed(item, ConfirmationState.UNCONFIRMED, DOWN.checks, ()),
+        Confirmed(item, ConfirmationState.NOT_NEEDED, (), ()),
     ]
     return PreflightReport(Preflight(tuple(confirmed), DOWN))
 
