@@ -63,7 +63,7 @@ class JournalTail:
 
     def __post_init__(self) -> None:
         self.path = f"journalctl -u {self.unit}"
-        records, self.is_whole = _records(self.unit, self.since)
+        records, self.is_whole = unit_records(self.unit, self.since)
         if not records and os.geteuid() != 0:
             raise JournalError("the journal shows nothing of this unit to this user")
         self._lines = journal_lines(records, self.program)
@@ -75,8 +75,10 @@ class JournalTail:
         yield from self._lines
 
 
-def _records(unit: str, since: float) -> tuple[list[JournalRecord], bool]:
-    """The newest entries, oldest first, and whether they are all since then."""
+def unit_records(unit: str, since: float) -> tuple[list[JournalRecord], bool]:
+    """The newest entries of a unit, oldest first, and whether they are all since then (Unix seconds).
+
+    Raises JournalError where there is no journal for us."""
     program = trusted_program("journalctl")
     if program is None:
         raise JournalError(refused_program("journalctl") or "journalctl is not installed")

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
@@ -28,6 +29,9 @@ from ops.interpret.target import log_namer
 from ops.settings import Settings
 from ops.text.sanitize import safe_line, safe_text
 
+if TYPE_CHECKING:
+    from ops.collect.logs.journal import JournalRecord
+
 # Of each source, from its end.
 MAX_BYTES = 256 << 10
 MAX_LINES = 160
@@ -35,6 +39,13 @@ MAX_LINE_CHARS = 400
 MAX_SOURCES = 6
 MAX_LISTED = 2000
 MAX_SOURCE_BYTES = 1 << 20
+MAX_JOURNAL_AGE = 7 * 86400.0
+# systemd's own words (src/core/unit.c, src/core/execute.c): a start begins; the program could not be run.
+_SYSTEMD_STARTS = re.compile(r"(?:Started|Starting) ")
+_SYSTEMD_FAILED = re.compile(
+    r"Failed at step|Failed to (?:locate|execute|determine|set up|open|load)|Unable to locate executable"
+    r"|Changing to the requested working directory failed|Main process could not have been executed"
+)
 # Older words are hardly the last start's.
 MAX_AGE = 90 * 86400.0
 SECONDS = 1.5
@@ -134,6 +145,8 @@ def _words(
     places += [(path, None, False) for path in dict.fromkeys(named)]
     places += [(path, None, True) for path in _neighbours(target)]
     count = 0
+    if (journal := _of_journal(settings)) is not None:
+        yield journal
     for path, namer, is_guess in places:
         if count >= MAX_SOURCES or time.monotonic() > deadline:
             return
@@ -141,6 +154,40 @@ def _words(
         if words is not None:
             count += 1
             yield words
+
+
+def _of_journal(settings: Settings) -> StartWords | None:
+    """The words in the journal of the unit that settings name."""
+    from ops.collect.logs.journal import unit_records
+
+    unit = settings.gunicorn.unit
+    if not unit or not Path("/run/systemd/system").is_dir():
+        return None
+    try:
+        records, _ = unit_records(unit, time.time() - MAX_JOURNAL_AGE)
+    except OSError:
+        return None
+    return journal_words(unit, records)
+
+
+def journal_words(unit: str, records: Sequence[JournalRecord]) -> StartWords | None:
+    """A unit's journal entries, oldest first, as the words of its last start: gunicorn's, and of systemd's own those
+    alone that say why it could not run the program."""
+    lines: list[str] = []
+    newest = 0.0
+    for record in records:
+        text = record.message.decode("utf-8", "replace")
+        if record.pid == 1:
+            if _SYSTEMD_STARTS.match(text):
+                lines.clear()
+            if not _SYSTEMD_FAILED.search(text):
+                continue
+        newest = max(newest, record.time)
+        lines += text.splitlines()
+    kept = clean_lines(last_start(lines))
+    return (
+        StartWords(source=f"journalctl -u {safe_line(unit, 200)}", time=newest, lines=kept) if kept else None
+    )
 
 
 def _trusted(target: Target) -> frozenset[int]:

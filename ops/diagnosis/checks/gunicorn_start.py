@@ -40,7 +40,7 @@ def process(
     pidfile names another process."""
     pidfile = gunicorn.pidfile
     if target.gunicorn_master is None:
-        failure = _failure(target, processes, logs, last_start)
+        failure = last_failure(target, processes, logs, last_start)
         unreachable = backend.connection.failure if failure else None
         if backend.connection.failure not in _REFUSALS and unreachable is None:
             return
@@ -154,7 +154,7 @@ def boot(
     application, and the service does not answer since."""
     if isinstance(backend.health, Exchange) and backend.health.status is not None:
         return
-    failure = _failure(target, processes, logs, last_start)
+    failure = last_failure(target, processes, logs, last_start)
     finding = _boot_failure(logs.gunicorn_error) if isinstance(logs.gunicorn_error, Log) else None
     if failure is None or not failure.is_loading or not isinstance(last_start, LastStart):
         if isinstance(logs.gunicorn_error, NotSeen):
@@ -213,7 +213,7 @@ def _served_since(logs: Logs, failure: LogEntry) -> bool:
 # --- the last start --------------------------------------------------------------------------------------------------
 
 
-def _failure(
+def last_failure(
     target: Target, processes: Processes | NotSeen, logs: Logs | NotSeen, last: LastStart | NotSeen
 ) -> StartFailure | None:
     """Why the last start failed: by words younger than the running master, and than the last request answered."""

@@ -95,6 +95,15 @@ LOADING = frozenset(
 )  # fmt: skip
 
 
+# What may have passed by itself: the next start may succeed as things are.
+PASSING = frozenset(
+    {
+        Kind.UNKNOWN, Kind.CONNECTION, Kind.ADDRESS_IN_USE, Kind.START_LIMIT, Kind.MEMORY, Kind.KILLED,
+        Kind.HOST_UNKNOWN, Kind.PIDFILE_HELD,
+    }
+)  # fmt: skip
+
+
 class StartFailure(msgspec.Struct, frozen=True):
     """Why the last start failed. ``quote``: the words that prove it, ``source``: where they stand, ``time``: when they
     were written; ``where``: FILE:LINE of the application's, if it has a part in it; ``values``: the kind's facts;
@@ -198,6 +207,10 @@ _ERRORS: tuple[tuple[re.Pattern[str], Kind], ...] = tuple(
         (r"'(?P<name>[^']*)' is not a valid port number", Kind.ADDRESS_INVALID),
         (r"Failed to read config file: (?P<path>\S+)", Kind.CONFIG_FAILS),
         (r"No module named '?gunicorn", Kind.NO_GUNICORN),
+        (r"Failed at step CHDIR spawning|requested working directory failed", Kind.DIRECTORY),
+        (r"Failed at step USER spawning|determine user credentials", Kind.USER),
+        (r"Failed at step GROUP spawning|determine group credentials", Kind.GROUP),
+        (r"Failed at step (?:STDOUT|STDERR) spawning|set up standard (?:output|error)", Kind.LOG_DIRECTORY),
         (r"(?P<path>/\S+): bad interpreter: (?P<interpreter>\S+)|bad interpreter", Kind.INTERPRETER),
         (r"(?P<path>/[^\s:']+)'?: (?:No such file or directory|not found)$", Kind.PROGRAM),
         (r"(?P<path>[\w.-]+): (?:command )?not found$", Kind.PROGRAM),

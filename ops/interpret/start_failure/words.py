@@ -36,7 +36,8 @@ _NOT_RUN = re.compile(
     r"|Exec format error|No module named '?gunicorn'?\S*|can't open file .*)$"
 )
 _SHELL = re.compile(
-    r"^(?:/\S{1,500}|sh|bash|dash|env|nohup|sudo|runuser|exec|\S{1,200}python[\d.]*|supervisor|setpriv)\b.{0,400}: "
+    r"^(?:/\S{1,500}|sh|bash|dash|env|nohup|sudo|runuser|exec|\S{1,200}python[\d.]*|supervisor|setpriv"
+    r"|\S{1,200}\.service)\b.{0,400}: "
 )
 # What a server of the application's own says where it is started by the import of its module.
 _RUNNING = re.compile(
@@ -45,6 +46,7 @@ _RUNNING = re.compile(
 )
 # A worker that lived for longer had loaded the application, seconds.
 LONG = 300.0
+_GUNICORN = re.compile(r"/bin/gunicorn$|/gunicorn/(?:app/\w+|workers/\w+|arbiter|util|config)\.py$")
 _LIBRARY = ("site-packages/", "dist-packages/", "/lib/python", "/lib64/python")
 
 
@@ -72,7 +74,7 @@ class Trace(msgspec.Struct, frozen=True):
         """The last frame that lies in no library: the application's."""
         for path, line, _ in reversed(self.frames):
             is_library = path.startswith("<") or any(mark in path for mark in _LIBRARY)
-            if not is_library and not path.endswith("/bin/gunicorn"):
+            if not is_library and not _GUNICORN.search(path):
                 return path, line
         return None
 

@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator
 
 from ops.diagnosis.checks.gunicorn import ignored_settings
 from ops.diagnosis.checks.gunicorn_settings import KNOWN_SETTINGS
+from ops.diagnosis.checks.gunicorn_start import last_failure
 from ops.facts.gunicorn import Gunicorn, GunicornConfig
 from ops.facts.host import Process, Processes
 from ops.facts.nginx import Pidfile
 from ops.facts.probes import Activity
 from ops.interpret import gunicorn as gunicorn_rules
 from ops.interpret.progress import stuck_for
+from ops.interpret.start_failure import PASSING
 from ops.repair.model import (
     Continue,
     EditGunicorn,
@@ -35,9 +37,18 @@ _INTERRUPTS = Text(
 )
 
 
+_FAILS_AGAIN = Text(
+    en="the last start failed, and another would fail the same way: first the steps of its cause, by hand",
+    zh="上次启动失败，再启动也会同样失败：请先按该原因的修复步骤手动处理",
+)
+
+
 def _start_gunicorn(case: Case) -> Iterator[Remedy]:
     if case.context.start is None:
         yield case.by_hand(NO_START)
+        return
+    if _fails_again(case):
+        yield case.by_hand(_FAILS_AGAIN)
         return
     yield case.remedy(
         Safety.SAFE,
@@ -45,6 +56,13 @@ def _start_gunicorn(case: Case) -> Iterator[Remedy]:
         Text(en="start the service", zh="启动服务"),
         commands=(*_pidfile_in_the_way(case), case.context.start),
     )
+
+
+def _fails_again(case: Case) -> bool:
+    """Whether the next start would fail as the last one did: its words say so."""
+    seen = case.snapshot
+    failure = last_failure(case.target, seen.processes, seen.logs, seen.last_start)
+    return failure is not None and failure.kind not in PASSING
 
 
 def _pidfile_in_the_way(case: Case) -> tuple[str, ...]:

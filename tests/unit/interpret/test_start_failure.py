@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ops.collect.services.last_start import clean_lines
+from ops.collect.logs.journal import JournalRecord
+from ops.collect.services.last_start import clean_lines, journal_words
 from ops.collect.services.supervisors import read_show
 from ops.facts.start import LastStart, StartWords, SupervisorAccount
 from ops.interpret.start_failure import Kind, StartFailure, StartPlace, fix_for, start_failure, summary_of
@@ -289,6 +290,43 @@ def test_the_words_of_gunicorn_itself_go_before_systemd_s_number() -> None:
     failure = start_failure(last)
     assert failure is not None
     assert failure.kind is Kind.VARIABLE
+
+
+JOURNAL = (
+    (1, "Started Shop."),
+    (90, "[2026-11-30 05:00:00 +0000] [90] [INFO] Starting gunicorn 27.0.1"),
+    (90, "Error: No such group: 'old'"),
+    (1, "shop.service: Main process exited, code=exited, status=1/FAILURE"),
+    (1, "Started Shop."),
+)
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ([(100, line) for line in (STARTED + BOOT_FAILED).splitlines()], Kind.VARIABLE),
+        ([(100, "Error: No such user: 'shop'")], Kind.USER),
+        ([(1, "shop.service: Failed to locate executable /srv/v/bin/gunicorn: No such file or directory"),
+          (1, "shop.service: Failed at step EXEC spawning /srv/v/bin/gunicorn: No such file or directory")],
+         Kind.PROGRAM),
+        ([(1, "shop.service: Failed at step CHDIR spawning /srv/v/bin/gunicorn: No such file or directory")],
+         Kind.DIRECTORY),
+    ],
+)  # fmt: skip
+def test_the_journal_s_words_of_the_last_start(said: list[tuple[int, str]], kind: Kind) -> None:
+    after = [(1, "shop.service: Main process exited, code=exited, status=1/FAILURE"),
+             (1, "shop.service: Failed with result 'exit-code'."),
+             (1, "shop.service: Start request repeated too quickly.")]  # fmt: skip
+    records = [
+        JournalRecord(time=float(at), pid=pid, priority=6, message=text.encode())
+        for at, (pid, text) in enumerate((*JOURNAL, *said, *after))
+    ]
+    journal = journal_words("shop", records)
+    assert journal is not None
+    assert journal.source == "journalctl -u shop"
+    failure = start_failure(LastStart(words=(journal,)))
+    assert failure is not None
+    assert failure.kind is kind
 
 
 def test_a_unit_that_runs_or_is_not_there_says_nothing() -> None:

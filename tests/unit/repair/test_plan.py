@@ -16,6 +16,7 @@ from ops.facts.nginx import Pidfile
 from ops.facts.probes import Upstreams
 from ops.facts.safeguards import OpenLog
 from ops.facts.snapshot import Snapshot
+from ops.facts.start import LastStart, StartWords
 from ops.interpret.process_ref import ProcessRef
 from ops.repair.model import (
     ChangeMode,
@@ -117,6 +118,25 @@ def test_gunicorn_is_started_by_its_supervisor() -> None:
     snapshot = without_gunicorn()
     (remedy,) = plan(diagnose(snapshot, CHECKS).causes, snapshot, RepairContext(start=START))
     assert (remedy.safety, remedy.action, remedy.commands) == ("safe", StartGunicorn(), (START,))
+
+
+@pytest.mark.parametrize(
+    ("said", "starts"),
+    [
+        ("Error: No such user: 'shop'", False),
+        ("Error: the moon is in the wrong house", True),
+        ("Error: Already running on PID 7 (or pid file '/run/g.pid' is stale)", True),
+    ],
+)
+def test_what_would_fail_again_is_not_started(said: str, *, starts: bool) -> None:
+    words = StartWords(source="/var/log/g.log", time=NOW, lines=(said,))
+    snapshot = but(
+        without_gunicorn(), last_start=LastStart(words=(words,)), logs__gunicorn_access=NotSeen(reason="-")
+    )
+    (remedy,) = plan(diagnose(snapshot, CHECKS).causes, snapshot, RepairContext(start=START))
+    assert remedy.cause.code == "GUN001"
+    assert (remedy.action is not None) is starts
+    assert starts or "by hand" in remedy.what.en
 
 
 def test_without_a_known_start_command_it_is_left_to_a_person() -> None:
