@@ -196,4 +196,32 @@ _KINDS: tuple[tuple[re.Pattern[str], _Explain], ...] = (
             "{place}：nginx 无权打开 {0}：检查属主、权限和 SELinux（namei -l {0}）",
         ),
     ),
+    (
+        re.compile(r"^bind\(\) to (\S+) failed \(98:"),
+        _told(
+            "Another process holds {0}: find it (ss -ltnp), and end it or give one of the two another address",
+            "{0} 已被别的进程占用：用 ss -ltnp 找到它，结束它，或让其中一个换地址",
+        ),
+    ),
+    (
+        re.compile(r"^bind\(\) to (\S+) failed \(99:"),
+        _told(
+            "{0} is no address of this host (ip -brief address): correct the listen line that names it",
+            "{0} 不是本机地址（ip -brief address）：请改正对应的 listen 行",
+        ),
+    ),
+    (
+        re.compile(r"^bind\(\) to (\S+) failed \(13:"),
+        _told(
+            "nginx may not bind {0}: start it as root; with SELinux allow the port (semanage port -a -t http_port_t)",
+            "nginx 无权绑定 {0}：请以 root 启动；启用 SELinux 时需放行端口（semanage port -a -t http_port_t）",
+        ),
+    ),
+    (
+        re.compile(r'^mkdir\(\) "([^"]+)" failed \((?:2|13|30):'),
+        _told(
+            "nginx cannot make the directory {0}: make it, or the one above it, for nginx's user",
+            "nginx 无法创建目录 {0}：请为 nginx 的用户建好它或其上级目录",
+        ),
+    ),
 )

@@ -66,9 +66,14 @@ def program(target: Target, front: Front | NotSeen) -> Iterator[Finding]:
 
 @check("nginx.process", "NGX002", en="nginx is running", zh="nginx 正在运行")
 def process(
-    target: Target, front: Front, processes: Processes, nginx_pidfile: Pidfile | NotSeen
+    target: Target,
+    front: Front,
+    processes: Processes,
+    nginx_pidfile: Pidfile | NotSeen,
+    logs: Logs | NotSeen,
+    nginx_test: NginxTest | NotSeen,
 ) -> Iterator[Finding]:
-    """NGX002: no master for this configuration, and nothing listens at the front door."""
+    """NGX002: no master for this configuration, and nothing listens at the front door; why its last start failed."""
     if any(nginx_topology.serving_masters(target, processes, nginx_pidfile)):
         return
     if front.connection.failure not in ("refused", "missing"):
@@ -91,7 +96,45 @@ def process(
     evidence.append(
         Evidence("ps", Text(en="no nginx master for this configuration", zh="没有使用此配置的 nginx 主进程"))
     )
-    yield Finding("NGX002", tuple(evidence))
+    failed = _failed_start(logs)
+    if failed is None:
+        yield Finding("NGX002", tuple(evidence))
+        return
+    path, message = failed
+    is_tested = isinstance(nginx_test, NginxTest) and nginx_test.exit_code == 0
+    words = nginx_message.without_process(message)
+    where = _IN_FILE.search(words)
+    if where is not None and is_tested and "host not found" not in words:
+        yield Finding("NGX002", tuple(evidence))  # it has been corrected since
+        return
+    said = words[: where.start()] if where else words
+    file, line = (where[1], where[2]) if where else (target.nginx_config_file, None)
+    yield Finding(
+        "NGX002",
+        (*evidence, quote(path, message)),
+        summary=Text(en=f"nginx's last start failed: {said}", zh=f"nginx 上次启动失败：{said}"),
+        fix=(
+            nginx_message.advice(said, file, line, target.nginx_config_file),
+            target.test_nginx,
+            target.start_nginx,
+        ),
+    )
+
+
+def _failed_start(logs: Logs | NotSeen) -> tuple[str, str] | None:
+    """nginx's newest [emerg] since the last request that it answered, with its log; None without one."""
+    if isinstance(logs, NotSeen):
+        return None
+    served = logs.nginx_access.last if isinstance(logs.nginx_access, AccessLog) else None
+    emergencies = [
+        (entry.time, path, entry.text.partition("\n")[0])
+        for path, entry in nginx_entries(logs, "")
+        if entry.level == "emerg" and "still could not bind" not in entry.text
+    ]
+    newest = max(emergencies, default=None)
+    if newest is None or (served is not None and newest[0] < served):
+        return None
+    return newest[1], newest[2]
 
 
 @check("nginx.configuration", "NGX003", en="nginx's configuration loads", zh="nginx 配置可以加载")

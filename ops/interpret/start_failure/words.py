@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import msgspec
@@ -20,6 +20,8 @@ _EXITED = re.compile(
 _SIGNALLED = re.compile(
     r"[Ww]orker (?:\(pid:|with pid )\s?(\d+)\)? was (?:sent|terminated due to signal) (\w+)"
 )
+# Up to gunicorn 20.1 the master does not say that a worker ended with a code; the worker itself says that it does.
+_LEAVING = re.compile(r"Worker exiting \(pid: (\d+)\)$")
 _TIMED_OUT = re.compile(r"WORKER TIMEOUT \(pid:\s?(\d+)\)")
 _BOOTING = re.compile(r"Booting worker with pid: (\d+)")
 # Frames through which gunicorn, or a worker of another package, loads the application or starts itself.
@@ -164,8 +166,8 @@ def _own_error(shown: Sequence[str], last_timed: int) -> str | None:
         line = shown[at].strip()
         if line.startswith("Error: "):
             return line.removeprefix("Error: ").removeprefix("Error: ") + _class_detail(shown[at + 1 :])
-        if re.match(r"gunicorn: error: ", line):
-            return line.removeprefix("gunicorn: error: ")
+        if re.match(r"(?:gunicorn|__main__\.py): error: ", line):
+            return line.partition(": error: ")[2]
         if _SHELL.match(line) and _NOT_RUN.search(line):
             return line
         if line.startswith("Failed to read config file: "):
@@ -239,10 +241,26 @@ def _ends(lines: Sequence[str]) -> tuple[Ended, ...]:
             since = booted[end.pid]
             end = msgspec.structs.replace(end, after=(at - since).total_seconds() if at and since else 0.0)
             ends.setdefault(end.pid, end)
+    if not ends and not any("Autorestarting" in line or "Handling signal" in line for line in lines):
+        ends = _leaving(lines, booted)
     living = [pid for pid in booted if pid not in ends]
     if living and set(living) != set(list(booted)[-len(living) :]):
         return ()
     return tuple(end for end in ends.values() if end.after <= LONG)
+
+
+def _leaving(lines: Sequence[str], booted: Mapping[int, datetime | None]) -> dict[int, Ended]:
+    """Workers that said that they end, of at least three: one that ends now and then has served."""
+    ends: dict[int, Ended] = {}
+    for line in lines:
+        found = _STAMPED.match(line)
+        left = _LEAVING.search(found[3]) if found else None
+        if left is None or int(left[1]) not in booted:
+            continue
+        at, since = _moment(line), booted[int(left[1])]
+        after = (at - since).total_seconds() if at and since else 0.0
+        ends[int(left[1])] = Ended(int(left[1]), code=1, after=after)
+    return ends if len(ends) > 2 else {}
 
 
 def _end_of(words: str) -> Ended | None:

@@ -78,6 +78,17 @@ def nginx_is_stopped(stack: Stack) -> None:
     stack.stop_nginx()
 
 
+@fault("NGX002", sees=meets("refused"), says=("98: Address already in use", "Another process holds"))
+def nginx_found_its_port_taken_at_its_last_start(stack: Stack) -> None:
+    """streisand#91: another server had the port when nginx started, and has gone since; `nginx -t` finds nothing."""
+    stack.stop_nginx()
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(stack.https)
+        other.listen()
+        stack.try_to_start_nginx()
+
+
 @fault("NGX003", sees=meets("refused"), explains=("NGX002",))
 def configuration_has_a_typing_error(stack: Stack) -> None:
     stack.edit(stack.site_file, "proxy_pass ", "proxy_pas ", apply=False)

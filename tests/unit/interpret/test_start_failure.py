@@ -140,6 +140,18 @@ ENDED = {
 }
 
 
+LEAVING = "[2026-11-30 06:18:{0:02} +0000] [1{0:02}] [INFO] Worker exiting (pid: 1{0:02})\n"
+
+
+def test_an_old_master_that_does_not_say_how_workers_ended_is_believed_when_they_all_do() -> None:
+    text = "".join(BOOTING.format(number) + LEAVING.format(number) for number in range(1, 5))
+    failure = failure_of(text + BOOTING.format(5))
+    assert failure is not None
+    assert (failure.kind, failure.count) == (Kind.EXITS, 4)
+    recycled = "[2026-11-30 06:18:01 +0000] [101] [WARNING] Autorestarting worker after current request.\n"
+    assert failure_of(recycled + text + BOOTING.format(5)) is None
+
+
 @pytest.mark.parametrize("kind", ENDED, ids=str)
 def test_workers_that_end_as_soon_as_they_begin_are_a_start_that_fails(kind: Kind) -> None:
     # The first: gunicorn up to 20.0, which ended workers that had not reported yet; the second: 20.1's words.
