@@ -169,6 +169,15 @@ class Passed(msgspec.Struct, frozen=True):
     resolved_at: str = "start"
 
 
+class Decision(msgspec.Struct, frozen=True):
+    """What first decided the answer, whatever an error_page made of it: a return, who is let in, a limit, a file, or
+    the service (`StepKind.PROXY`). ``status``: what it answers; None: the service's."""
+
+    kind: StepKind
+    where: str
+    status: int | None
+
+
 class Limit(msgspec.Struct, frozen=True):
     """A limit or time-out in force. ``where`` is empty where the default of nginx is."""
 
@@ -193,7 +202,8 @@ class Outcome(msgspec.Struct, frozen=True):
 
 class Route(msgspec.Struct, frozen=True):
     """What nginx does with ``request``: ``steps`` in order, and ``outcome``. ``listen_where``, ``server_where`` and
-    ``location_where``: ``file:line`` of those last used; ``asked``: the files whose presence decides and that were not
+    ``location_where``: ``file:line`` of those last used; ``rivals``: ``file:line`` of server blocks whose claim to the
+    same name nginx ignores; ``asked``: the files whose presence decides and that were not
     looked at; ``passed``: the last time it was sent on, also where its failure was answered otherwise."""
 
     request: Request
@@ -201,6 +211,8 @@ class Route(msgspec.Struct, frozen=True):
     outcome: Outcome
     server_where: str = ""
     server_names: tuple[str, ...] = ()
+    rivals: tuple[str, ...] = ()
+    decision: Decision | None = None
     location_where: str = ""
     location: str = ""
     limits: tuple[Limit, ...] = ()

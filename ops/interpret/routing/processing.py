@@ -86,7 +86,9 @@ class Processing:
             )
         if not state.is_internal and access.is_internal(scope):
             state.scope = state.variables.scope = scope
-            return self.finalize(404, place(scope.effective("internal")[0]))
+            where = place(scope.effective("internal")[0])
+            state.decide(StepKind.ACCESS, where, 404)
+            return self.finalize(404, where)
         allowed, where = first_argument(scope, "client_max_body_size", "1m")
         state.enter(scope)
         limit = size(allowed)
@@ -98,8 +100,10 @@ class Processing:
                 f"请求体 {state.body_length} 字节，超过 client_max_body_size {allowed}",
             )
             state.body_length = 0
+            state.decide(StepKind.LIMIT, where, 413)
             return self.finalize(413, where)
         if match.is_redirect and match.location is not None:
+            state.decide(StepKind.LOCATION, match.location.where, 301)
             arguments = f"?{state.variables.arguments}" if state.variables.arguments else ""
             location = escape(as_bytes(match.location.pattern)) + arguments
             return self.finalize(301, match.location.where, location)
@@ -124,6 +128,7 @@ class Processing:
         access.note_rate_limits(self.state)
         refusal = access.refusal(self.state)
         if refusal is not None:
+            self.state.decide(StepKind.ACCESS, refusal.where, refusal.status)
             return self.finalize(refusal.status, refusal.where)
         return self.try_files
 
@@ -173,6 +178,7 @@ class Processing:
 
     def _last_of_try_files(self, last: str, where: str, alias: int | None) -> Next:
         if last.startswith("="):
+            self.state.decide(StepKind.FILE, where, int(last[1:]))
             return self.finalize(int(last[1:]), where)
         target = self._tried(last, where, alias)
         if target.startswith("@"):
@@ -219,14 +225,14 @@ class Processing:
                     )
                     return self.redirect_internally(variables.uri + value, variables.arguments, at)
                 if kind is FileKind.FORBIDDEN:
-                    return self.finalize(403, at or where)
+                    return self._without_file(403, at or where)
             if state.disk.kind(directory, where) is not FileKind.DIRECTORY:
-                return self.finalize(404, where)
+                return self._without_file(404, where)
             if is_on(state.scope, "autoindex", default=False) and variables.method != "POST":
                 return self.respond(200, where, words=Text(en="a list of files", zh="文件列表"))
         elif state.variables.method not in _READING_METHODS:
-            return self.finalize(405, where)
-        return self.finalize(403, where)
+            return self._without_file(405, where)
+        return self._without_file(403, where)
 
     def static_file(self) -> Next:
         """The file of the URI; only GET and HEAD get it."""
@@ -234,20 +240,25 @@ class Processing:
         rule, _ = files.path_rule(state.scope)
         where = place(rule) if rule else ""
         if variables.method not in _READING_METHODS:
-            return self.finalize(405, where)
+            return self._without_file(405, where)
         path = files.file_path(state.scope, variables, variables.uri)
         kind = state.disk.kind(path, where)
         shown = as_text(path)
         if kind is FileKind.DIRECTORY:
             arguments = f"?{variables.arguments}" if variables.arguments else ""
-            return self.finalize(301, where, escape(variables.uri) + "/" + arguments)
+            return self._without_file(301, where, escape(variables.uri) + "/" + arguments)
         state.note(StepKind.FILE, where, f"the file {shown}: {kind.value}", f"文件 {shown}：{_KINDS[kind]}")
         if kind is not FileKind.FILE:
-            return self.finalize(403 if kind is FileKind.FORBIDDEN else 404, where)
+            return self._without_file(403 if kind is FileKind.FORBIDDEN else 404, where)
         if variables.method == "POST":
-            return self.finalize(405, where)
+            return self._without_file(405, where)
         status = state.error_status or 200
+        state.decide(StepKind.FILE, where, 200)
         return Outcome(OutcomeKind.FILE, status, where, self.pending_location(), path=shown)
+
+    def _without_file(self, status: int, where: str, location: str | None = None) -> Next:
+        self.state.decide(StepKind.FILE, where, status)
+        return self.finalize(status, where, location)
 
     def send_on(self, directive: Directive) -> Next:
         """proxy_pass and its like."""
@@ -278,6 +289,7 @@ class Processing:
             state.version,
         )
         state.passed = passed
+        state.decide(StepKind.PROXY, passed.where, None)
         state.note(
             StepKind.PROXY,
             passed.where,
@@ -321,11 +333,13 @@ class Processing:
 
     def answered(self, answer: Answered) -> Next:
         """What `return` or a redirecting `rewrite` answers."""
-        if answer.location is not None or answer.body is None:
+        self.state.decide(StepKind.RETURN, answer.where, answer.status)
+        if answer.location is not None or not answer.has_text:
             return self.finalize(answer.status, answer.where, answer.location)
         if answer.status == CLOSE:
             return self.closed(answer.where)
-        return self.respond(answer.status, answer.where, body=as_text(answer.body))
+        body = None if answer.body is None else as_text(answer.body)
+        return self.respond(answer.status, answer.where, body=body)
 
     def respond(
         self, status: int, where: str, *, body: str | None = None, words: Text | None = None

@@ -29,12 +29,14 @@ class Ending(StrEnum):
 
 
 class Answered(msgspec.Struct, frozen=True):
-    """What `return` or a redirecting `rewrite` answers. ``body`` None: nginx's own page (and error_page) for it."""
+    """What `return` or a redirecting `rewrite` answers. ``has_text``: with a text of its own (``body``; None: only the
+    running nginx knows it), past nginx's own page and error_page."""
 
     status: int
     where: str
     location: str | None = None
     body: str | None = None
+    has_text: bool = False
 
 
 Result = Ending | Answered
@@ -68,7 +70,13 @@ class Script:
 
     def _set(self, directive: Directive, _scope: Scope) -> Result:
         name, where = directive.args[0].removeprefix("$"), place(directive)
-        value = self._fill(directive.args[1], where, quotes=self._quotes)
+        try:
+            value = self._fill(directive.args[1], where, quotes=self._quotes)
+        except UndeterminedError as error:
+            # It ends the route only where something depends on it.
+            self.state.variables.unknown[name] = error
+            self.state.quote(StepKind.SET, directive)
+            return Ending.THROUGH
         self.state.variables.assign(name, value)
         if name == "args":
             self.state.is_unparsed_valid = False
@@ -130,12 +138,18 @@ class Script:
         if not args[0].isdecimal():
             return Answered(302, where, location=self.state.variables.fill(args[0], where))
         status = int(args[0])
-        body = self.state.variables.fill(args[1], where) if len(args) > 1 else ""
         if status in REDIRECTS:
-            return Answered(status, where, location=body)
+            text = args[1] if len(args) > 1 else ""
+            return Answered(status, where, location=self.state.variables.fill(text, where))
         # From 400 on without a text nginx answers with its own page, or with the error_page for it.
-        has_page = status >= 400 and len(args) == 1
-        return Answered(status, where, body=None if has_page else body)
+        if status >= 400 and len(args) == 1:
+            return Answered(status, where)
+        self.state.variables.status = self.state.error_status or status
+        try:
+            body = self.state.variables.fill(args[1], where) if len(args) > 1 else ""
+        except UndeterminedError:
+            body = None
+        return Answered(status, where, body=body, has_text=True)
 
     def _rewrite(self, directive: Directive, _scope: Scope) -> Result:
         state, variables, where = self.state, self.state.variables, place(directive)

@@ -74,6 +74,8 @@ class _Routing:
             limits=limits(state.scope, handler) if state else (),
             asked=tuple(self.disk.asked),
             passed=state.passed if state else None,
+            rivals=state.rivals if state else (),
+            decision=state.decision if state else None,
         )
 
     def _note(self, kind: StepKind, where: str, words: Text) -> None:
@@ -156,6 +158,7 @@ class _Routing:
             path = normalize(as_bytes(target), merge_slashes=is_on(first, "merge_slashes", default=True))
         except BadUriError:
             variables.uri = variables.unparsed = ""
+            variables.request = msgspec.structs.replace(request, host=None)
             return self._refuse(processing)
         variables.uri, variables.arguments, self.state.has_escapes, self.state.has_plus = path
         if variables.uri != as_bytes(target.partition("?")[0].partition("#")[0]):
@@ -198,6 +201,7 @@ class _Routing:
             chosen.server.where,
             Text(en=f"Host {host or '-'}: {_by(chosen).en}", zh=f"Host {host or '-'}：{_by(chosen).zh}"),
         )
+        self.state.rivals = tuple(server.where for server in chosen.ignored)
         for other in chosen.ignored:
             self._note(
                 StepKind.SERVER,

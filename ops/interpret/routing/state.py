@@ -9,7 +9,16 @@ from ops.facts.nginx import Directive
 from ops.interpret.nginx import Scope, Server
 from ops.interpret.routing.files import Disk
 from ops.interpret.routing.location import HANDLERS
-from ops.interpret.routing.model import Outcome, Passed, Request, Step, StepKind, Surroundings, place
+from ops.interpret.routing.model import (
+    Decision,
+    Outcome,
+    Passed,
+    Request,
+    Step,
+    StepKind,
+    Surroundings,
+    place,
+)
 from ops.interpret.routing.values import Variables
 from ops.text.language import Text, verbatim
 
@@ -45,6 +54,12 @@ class State:
     body_length: int | None = None
     location: str | None = None
     passed: Passed | None = None
+    rivals: tuple[str, ...] = ()
+    decision: Decision | None = None
+
+    def decide(self, kind: StepKind, where: str, status: int | None) -> None:
+        """Remember what decided the answer first."""
+        self.decision = self.decision or Decision(kind, where, status)
 
     def note(self, kind: StepKind, where: str, en: str, zh: str) -> None:
         """Add a step."""

@@ -51,6 +51,10 @@ class Variables:
         # A search that fails leaves the captures of the one before it in PCRE2, and none in PCRE.
         self._is_capture_doubtful = False
         self.named: dict[str, str] = {}
+        # Variables of `set` whose value only the running nginx knows, and why.
+        self.unknown: dict[str, UndeterminedError] = {}
+        # Of the answer under way: 0 while there is none.
+        self.status = 0
         self.proxy: dict[str, str] = {}
         self.scope: Scope | None = None
         self._hostname = hostname
@@ -73,7 +77,7 @@ class Variables:
                 out.append(_escaped(self._captured(match["digit"], where), quote))
             else:
                 out.append(self.value(match["braced"] or match["name"], where))
-        if used and (used is not self.captures or self._is_capture_doubtful):
+        if used is not None and (used is not self.captures or (used and self._is_capture_doubtful)):
             raise UndeterminedError(
                 Text(
                     en=f"{template}: a map in it searches again, behind the captures that it holds; what that makes of"
@@ -88,6 +92,8 @@ class Variables:
         """The variable ``name``; empty where it is not set. Raises UndeterminedError where only nginx knows it."""
         if len(name) == 1 and name in "123456789":
             return self._captured(name, where)
+        if name in self.unknown:
+            raise UndeterminedError(self.unknown[name].reason, where)
         if name in self.named:
             return self.named[name]
         if name in self._maps:
@@ -113,6 +119,7 @@ class Variables:
         if name == "args":
             self.arguments = value
         else:
+            self.unknown.pop(name, None)
             self.named[name] = value
 
     def search(self, pattern: str, subject: str, *, ignore_case: bool, where: str) -> Found | None:
@@ -167,6 +174,7 @@ class Variables:
             "request_method": self.method,
             "request": as_bytes(f"{request.method} {request.target} {request.protocol}"),
             "scheme": request.scheme,
+            "status": f"{self.status:03}" if self.status else None,
             "https": "on" if tls else "",
             "server_protocol": request.protocol,
             "host": self.host,
