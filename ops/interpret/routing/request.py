@@ -109,9 +109,11 @@ def probe_route(
     path: str | None = None,
     *,
     answer: int | None = None,
+    assumed_file: FileKind = FileKind.MISSING,
 ) -> Route:
-    """What nginx's configuration does with the probe of the front door, by default the prediction's. Files that nobody
-    looked at are taken to be missing, as those of an API's paths are. ``answer``: the status that the service gives."""
+    """What nginx's configuration does with the probe of the front door, by default the prediction's. Files are taken to
+    be ``assumed_file``: nobody looked, and those of an API's paths are missing. ``answer``: the status that the service
+    gives."""
     names = host_names.addresses if isinstance(host_names, HostNames) else {}
-    around = Surroundings(names=names, assumed_file=FileKind.MISSING, answer=answer)
+    around = Surroundings(names=names, assumed_file=assumed_file, answer=answer)
     return route(config, probe_request(target, method, path or target.predict_path), around)

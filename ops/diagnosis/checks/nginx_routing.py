@@ -1,0 +1,837 @@
+"""Where nginx's rules lead the request that the probe made: computed from the configuration, held against what came.
+
+Each judge is silent where predictions pass, and where the files on disk do not load: nginx runs others then.
+
+Sources: nginx documentation, ngx_http_core_module (listen, location, server_name), ngx_http_proxy_module (proxy_pass),
+ngx_http_upstream_module (server), ngx_http_rewrite_module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ops.diagnosis.checks.log_reading import nginx_entries
+from ops.diagnosis.finding import Evidence, Finding, check, quote
+from ops.facts.base import NotSeen
+from ops.facts.certificates import Lineages
+from ops.facts.gunicorn import Gunicorn
+from ops.facts.host import Processes
+from ops.facts.logs import Logs
+from ops.facts.nginx import Directive, NginxConfig, NginxTest
+from ops.facts.probes import Backend, Exchange, Front, HostNames, Upstreams
+from ops.facts.target import Target
+from ops.interpret.address import join_address, same_address, split_address
+from ops.interpret.gunicorn import setting
+from ops.interpret.nginx import every, names_match, servers
+from ops.interpret.service_name import asks_for_key, reaches_service, refuses_guessed_prediction, serves
+from ops.text.language import Text
+
+if TYPE_CHECKING:
+    from ops.interpret.routing.model import Decision, Route, UpstreamServer
+
+_GATEWAY_ERRORS = (502, 503, 504)
+# Answers that another judge explains (redirects, limits), or that somebody wants (a maintenance page, a password).
+_NOT_SWALLOWED = (301, 302, 303, 307, 308, 401, 413, 429, 503)
+# Conditions that hold for every client alike.
+_ALIKE = (
+    "$request_method",
+    "$uri",
+    "$document_uri",
+    "$request_uri",
+    "$scheme",
+    "$host",
+    "$https",
+    "$server_port",
+)
+_MAX_SHOWN = 4
+CHALLENGE = "/.well-known/acme-challenge/"
+
+
+@dataclass(frozen=True)
+class _Probed:
+    """One probe of the front door beside the same of the service, and where the configuration leads it."""
+
+    config: NginxConfig
+    target: Target
+    answer: Exchange
+    backend: Backend | NotSeen
+    host_names: HostNames | NotSeen
+    method: str
+    path: str
+
+    def route(
+        self, *, answer: int | None = None, is_file: bool = False, config: NginxConfig | None = None
+    ) -> Route:
+        from ops.interpret.routing.model import FileKind
+        from ops.interpret.routing.request import probe_route
+
+        return probe_route(
+            config or self.config,
+            self.target,
+            self.host_names,
+            self.method,
+            self.path,
+            answer=answer,
+            assumed_file=FileKind.FILE if is_file else FileKind.MISSING,
+        )
+
+    @property
+    def is_served(self) -> bool:
+        """Whether the service itself answers this request as it should."""
+        if isinstance(self.backend, NotSeen):
+            return False
+        return serves(self.backend, self.target) or (
+            isinstance(self.backend.predict, Exchange) and asks_for_key(self.backend.predict)
+        )
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the service answers at all."""
+        return (
+            not isinstance(self.backend, NotSeen)
+            and isinstance(self.backend.health, Exchange)
+            and self.backend.health.status is not None
+        )
+
+    def seen(self) -> Evidence:
+        """What came instead of the service's answer."""
+        got = self.answer.status or self.answer.detail or self.answer.failure
+        return quote(f"{self.method} {self.answer.url}", str(got))
+
+    def behind(self) -> Evidence:
+        """That the service answers the same request itself."""
+        return Evidence(
+            f"{self.method} {self.target.backend}{self.path}",
+            Text(en="the service answers there", zh="服务在此地址应答"),
+        )
+
+
+def _probed(
+    config: NginxConfig,
+    target: Target,
+    front: Front,
+    backend: Backend | NotSeen,
+    nginx_test: NginxTest | NotSeen,
+    host_names: HostNames | NotSeen,
+) -> _Probed | None:
+    """The prediction that did not arrive as it should; None where there is nothing to explain."""
+    answer = front.predict
+    if (
+        not isinstance(answer, Exchange)
+        or reaches_service(answer, target)
+        or (isinstance(nginx_test, NginxTest) and nginx_test.exit_code != 0)
+    ):
+        return None
+    probed = _Probed(config, target, answer, backend, host_names, "POST", target.predict_path)
+    return None if _is_turned_down_by_the_application(probed) else probed
+
+
+def _is_turned_down_by_the_application(probed: _Probed) -> bool:
+    backend = probed.backend
+    return (
+        isinstance(backend, Backend)
+        and refuses_guessed_prediction(backend, probed.target)
+        and isinstance(backend.predict, Exchange)
+        and probed.answer.status == backend.predict.status
+    )
+
+
+def _is_of_another_site(probed: _Probed, computed: Route) -> bool:
+    """Whether the server block that answers is not meant for the name, and another one is: NGX011 says so."""
+    blocks = servers(probed.config)
+    domain = probed.target.domain
+    answering = [server for server in blocks if server.where == computed.server_where]
+    return not any(names_match(s, domain) for s in answering) and any(names_match(s, domain) for s in blocks)
+
+
+# --- the listening port -------------------------------------------------------------------------------------------
+
+
+@check(
+    "nginx.listen_ssl",
+    "NGX036",
+    en="the HTTPS port speaks TLS",
+    zh="HTTPS 端口提供 TLS",
+)
+def listen_ssl(
+    nginx_config: NginxConfig,
+    target: Target,
+    front: Front,
+    backend: Backend | NotSeen,
+    nginx_test: NginxTest | NotSeen,
+    host_names: HostNames | NotSeen,
+) -> Iterator[Finding]:
+    """NGX036: TLS is spoken to a port whose listen directives have no ssl, and the handshake fails."""
+    probed = _probed(nginx_config, target, front, backend, nginx_test, host_names)
+    if probed is None:
+        return
+    from ops.interpret.routing.model import OutcomeKind
+
+    computed = probed.route()
+    if computed.outcome.kind is not OutcomeKind.TLS_TO_PLAIN:
+        return
+    if probed.answer.failure != "tls":
+        return
+    where = computed.outcome.where
+    listen = next((d for d in every(probed.config, "listen") if f"{d.file}:{d.line}" == where), None)
+    written = f"listen {' '.join(listen.args)};" if listen else "listen"
+    fixed = f"listen {' '.join((listen.args[0], 'ssl', *listen.args[1:]))};" if listen else "listen ... ssl;"
+    yield Finding(
+        "NGX036",
+        (
+            quote(f"{probed.method} {probed.answer.url}", probed.answer.detail or "tls"),
+            quote(where, written),
+        ),
+        {"where": where, "listen": written, "fixed": fixed, "listen_port": str(computed.request.port)},
+    )
+
+
+# --- two blocks, one name -----------------------------------------------------------------------------------------
+
+
+@check(
+    "nginx.rivals",
+    "NGX034",
+    en="one server block claims the name",
+    zh="只有一个 server 块声明该域名",
+)
+def rivals(
+    nginx_config: NginxConfig,
+    target: Target,
+    front: Front,
+    backend: Backend | NotSeen,
+    nginx_test: NginxTest | NotSeen,
+    host_names: HostNames | NotSeen,
+) -> Iterator[Finding]:
+    """NGX034: two blocks claim the name; nginx takes the first, and only the other leads to the service."""
+    probed = _probed(nginx_config, target, front, backend, nginx_test, host_names)
+    if probed is None:
+        return
+    computed = probed.route()
+    if not computed.rivals or not probed.is_alive:
+        return
+    leads = computed.outcome.passed
+    if leads is not None and _leads_to_service(leads.servers, target):
+        return
+    other = probed.route(config=_without_block(nginx_config, computed.server_where))
+    passed = other.outcome.passed
+    if passed is None or not _leads_to_service(passed.servers, target):
+        return
+    yield Finding(
+        "NGX034",
+        (
+            probed.seen(),
+            quote(computed.server_where, f"server_name {' '.join(computed.server_names)}"),
+            quote(other.server_where, f"server_name {' '.join(other.server_names)}"),
+            quote(passed.where, f"{passed.directive} {passed.written}"),
+        ),
+        {"winner": computed.server_where, "ignored": other.server_where},
+    )
+
+
+def _without_block(config: NginxConfig, where: str) -> NginxConfig:
+    """The configuration without the server block at ``where``."""
+
+    def kept(directive: Directive) -> bool:
+        return not (directive.name == "server" and f"{directive.file}:{directive.line}" == where)
+
+    return msgspec.structs.replace(
+        config,
+        directives=tuple(
+            msgspec.structs.replace(d, block=tuple(filter(kept, d.block or ()))) if d.name == "http" else d
+            for d in config.directives
+        ),
+    )
+
+
+def _leads_to_service(found: tuple[UpstreamServer, ...], target: Target) -> bool:
+    return any(same_address(target.backend, server.address) for server in found)
+
+
+# --- where it is sent on ------------------------------------------------------------------------------------------
+
+
+@check(
+    "nginx.scheme",
+    "NGX033",
+    en="nginx and the service agree on TLS between them",
+    zh="nginx 与后端之间是否使用 TLS 一致",
+)
+def scheme(
+    nginx_config: NginxConfig,
+    target: Target,
+    front: Front,
+    backend: Backend | NotSeen,
+    nginx_test: NginxTest | NotSeen,
+    host_names: HostNames | NotSeen,
+    upstreams: Upstreams | NotSeen,
+    gunicorn: Gunicorn | NotSeen,
+    logs: Logs | NotSeen,
+) -> Iterator[Finding]:
+    """NGX033: TLS to a port that speaks plain HTTP, or plain HTTP to a service that is set up for TLS."""
+    probed = _probed(nginx_config, target, front, backend, nginx_test, host_names)
+    if probed is None:
+        return
+    passed = probed.route().outcome.passed
+    if passed is None:
+        return
+    if probed.answer.status not in (*_GATEWAY_ERRORS, 400):
+        return
+    speaks_tls = passed.scheme in ("https", "grpcs")
+    if speaks_tls:
+        plain = next(
+            (a for a in passed.servers if _plain_status(a.address, probed, upstreams) is not None), None
+        )
+        if plain is None:
+            return
+        status = _plain_status(plain.address, probed, upstreams)
+        evidence = (
+            quote(f"GET http://{plain.address}{probed.target.health_path}", str(status)),
+            *_logged(logs, "SSL_do_handshake() failed"),
+        )
+        fixed = passed.written.replace("https://", "http://").replace("grpcs://", "grpc://")
+    else:
+        certfile = _certfile(gunicorn)
+        if (
+            certfile is None
+            or passed.scheme != "http"
+            or not _leads_to_service(passed.servers, probed.target)
+        ):
+            return
+        evidence = (quote("gunicorn certfile", certfile), *_logged(logs, "prematurely closed connection"))
+        fixed = passed.written.replace("http://", "https://")
+    yield Finding(
+        "NGX033",
+        (probed.seen(), quote(passed.where, f"{passed.directive} {passed.written}"), *evidence),
+        {
+            "where": passed.where,
+            "written": f"{passed.directive} {passed.written};",
+            "fixed": f"{passed.directive} {fixed};",
+            "spoken": "TLS" if speaks_tls else "HTTP",
+            "expected": "HTTP" if speaks_tls else "TLS",
+        },
+    )
+
+
+def _plain_status(address: str, probed: _Probed, upstreams: Upstreams | NotSeen) -> int | None:
+    """What plain HTTP to ``address`` was answered; None where nothing was."""
+    if same_address(probed.target.backend, address):
+        health = None if isinstance(probed.backend, NotSeen) else probed.backend.health
+        return health.status if isinstance(health, Exchange) else None
+    answer = None if isinstance(upstreams, NotSeen) else upstreams.answers.get(address)
+    return answer.status if answer else None
+
+
+def _certfile(gunicorn: Gunicorn | NotSeen) -> str | None:
+    value = None if isinstance(gunicorn, NotSeen) else setting("certfile", "certfile", (), gunicorn.config)
+    return value if isinstance(value, str) and value else None
+
+
+def _logged(logs: Logs | NotSeen, *phrases: str) -> tuple[Evidence, ...]:
+    """The newest line of nginx's error logs with one of ``phrases``."""
+    entries = () if isinstance(logs, NotSeen) else nginx_entries(logs, *phrases)
+    return tuple(quote(path, entry.text) for path, entry in entries[-1:])
+
+
+@check(
+    "nginx.names",
+    "NGX032",
+    en="the names that nginx proxies to lead to the service",
+    zh="nginx 转发所用的主机名指向本服务",
+)
+def names(
+    nginx_config: NginxConfig,
+    target: Target,
+    front: Front,
+    backend: Backend | NotSeen,
+    nginx_test: NginxTest | NotSeen,
+    host_names: HostNames | NotSeen,
+    processes: Processes | NotSeen,
+    logs: Logs | NotSeen,
+) -> Iterator[Finding]:
+    """NGX032: a name in proxy_pass leads to addresses where nobody listens, the service listens on the same port of
+    another address. Where some of them answer, nginx's log has to name one of the others."""
+    probed = _probed(nginx_config, target, front, backend, nginx_test, host_names)
+    if probed is None:
+        return
+    passed = probed.route().outcome.passed
+    if passed is None:
+        return
+    from ops.interpret.routing.upstream import is_address
+
+    if probed.answer.status not in _GATEWAY_ERRORS or isinstance(processes, NotSeen) or not probed.is_alive:
+        return
+    if probed.target.backend.startswith("unix:"):
+        return
+    backend_port = split_address(probed.target.backend)[1]
+    named = [s for s in passed.servers if not s.address.startswith("unix:") and not is_address(s.name)]
+    dead = [
+        s
+        for s in named
+        if split_address(s.address)[1] == backend_port
+        and not any(same_address(listener.address, s.address) for listener in processes.listeners)
+    ]
+    if not dead or (len(dead) < len(passed.servers) and not _refused(logs, dead)):
+        return
+    shown = ", ".join(server.address for server in dead[:_MAX_SHOWN])
+    host, port = split_address(probed.target.backend)
+    yield Finding(
+        "NGX032",
+        (
+            probed.seen(),
+            quote(dead[0].where, f"{passed.directive} {passed.written}"),
+            quote(f"getent ahosts {dead[0].name}", ", ".join(_addresses(probed, dead[0].name))),
+            Evidence(
+                "ss -ltn",
+                Text(
+                    en=f"nobody listens on {shown}; the service listens on {probed.target.backend}",
+                    zh=f"{shown} 无人监听；服务监听在 {probed.target.backend}",
+                ),
+            ),
+            *_refused(logs, dead),
+        ),
+        {
+            "name": dead[0].name,
+            "dead": shown,
+            "listening": probed.target.backend,
+            "where": dead[0].where,
+            "fixed": join_address(host, port),
+        },
+    )
+
+
+def _addresses(probed: _Probed, name: str) -> tuple[str, ...]:
+    names = {} if isinstance(probed.host_names, NotSeen) else probed.host_names.addresses
+    return names.get(name.lower(), ())
+
+
+def _refused(logs: Logs | NotSeen, dead: list[UpstreamServer]) -> tuple[Evidence, ...]:
+    entries = () if isinstance(logs, NotSeen) else nginx_entries(logs, "while connecting to upstream")
+    of_dead = [
+        quote(path, entry.text)
+        for path, entry in entries
+        if any(
+            f"//{server.address}/" in entry.text or f'//{server.address}"' in entry.text for server in dead
+        )
+    ]
+    return tuple(of_dead[-1:])
+
+
+@check(
+    "nginx.path",
+    "NGX030",
+    en="the service gets the path that was asked for",
+    zh="后端收到的路径与请求的一致",
+)
+def path(
+    nginx_config: NginxConfig,
+    target: Target,
+    front: Front,
+    backend: Backend | NotSeen,
+    nginx_test: NginxTest | NotSeen,
+    host_names: HostNames | NotSeen,
+) -> Iterator[Finding]:
+    """NGX030: the service gets another path than the client asked for, and only that one does not predict."""
+    probed = _probed(nginx_config, target, front, backend, nginx_test, host_names)
+    if probed is None:
+        return
+    computed = probed.route()
+    passed = computed.outcome.passed
+    if passed is None:
+        return
+    from ops.interpret.routing.model import StepKind
+    from ops.interpret.routing.uri import escape
+
+    asked, got = probed.path, passed.uri.partition("?")[0]
+    if (
+        got in (asked, escape(asked))
+        or not probed.is_served
+        or probed.answer.failure
+        or probed.answer.status in _GATEWAY_ERRORS
+        or passed.scheme not in ("http", "https")
+        or not _leads_to_service(passed.servers, probed.target)
+    ):
+        return
+    rewrites = [step for step in computed.steps if step.kind is StepKind.REWRITE]
+    changing = () if passed.is_path_replaced else tuple(quote(s.where, s.words.en) for s in rewrites[-1:])
+    where = passed.where if passed.is_path_replaced or not rewrites else rewrites[-1].where
+    authority = passed.written.partition("://")[2].partition("/")[0]
+    fixed = (
+        f"proxy_pass {passed.scheme}://{authority};"
+        if passed.is_path_replaced and not passed.written.partition("://")[2].startswith("unix:")
+        else ""
+    )
+    yield Finding(
+        "NGX030",
+        (
+            probed.seen(),
+            quote(computed.location_where, f"location {computed.location}"),
+            *changing,
+            Evidence(
+                passed.where,
+                Text(
+                    en=f"{passed.directive} {passed.written}: the service gets {passed.method} {passed.uri}",
+                    zh=f"{passed.directive} {passed.written}：后端收到 {passed.method} {passed.uri}",
+                ),
+            ),
+            probed.behind(),
+        ),
+        {
+            "asked": f"{probed.method} {asked}",
+            "got": f"{passed.method} {passed.uri}",
+            "where": where,
+            "fixed": fixed,
+        },
+    )
+
+
+@check(
+    "nginx.replaced_answer",
+    "NGX037",
+    en="nginx hands the service's answers on",
+    zh="nginx 原样返回后端的响应",
+)
+def replaced_answer(
+    nginx_config: NginxConfig,
+    target: Target,
+    front: Front,
+    backend: Backend | NotSeen,
+    nginx_test: NginxTest | NotSeen,
+    host_names: HostNames | NotSeen,
+) -> Iterator[Finding]:
+    """NGX037: the service answers with an error of its own, and nginx sends a page or another status in its place."""
+    probed = _probed(nginx_config, target, front, backend, nginx_test, host_names)
+    if probed is None:
+        return
+    from ops.interpret.routing.model import OutcomeKind, StepKind
+
+    given = None if isinstance(probed.backend, NotSeen) else probed.backend.predict
+    if not isinstance(given, Exchange) or given.status is None or given.status < 300:
+        return
+    computed = probed.route(answer=given.status)
+    replacing = [step for step in computed.steps if step.kind is StepKind.ERROR_PAGE]
+    same = probed.answer.status == given.status and probed.answer.media_type == given.media_type
+    if not replacing or same or computed.outcome.kind is OutcomeKind.PROXIED:
+        return
+    if computed.outcome.status is not None and computed.outcome.status != probed.answer.status:
+        return
+    yield Finding(
+        "NGX037",
+        (
+            quote(
+                f"{probed.method} {probed.answer.url}",
+                f"{probed.answer.status} {probed.answer.media_type}: {probed.answer.body[:80]}",
+            ),
+            quote(
+                f"{probed.method} {probed.target.backend}{probed.path}",
+                f"{given.status} {given.media_type}: {given.body[:120]}",
+            ),
+            *(Evidence(step.where, step.words) for step in replacing[:_MAX_SHOWN]),
+        ),
+        {
+            "given": str(given.status),
+            "sent": str(probed.answer.status),
+            "where": replacing[-1].where,
+            "switch": replacing[0].where,
+        },
+    )
+
+
+# --- where it is not sent on --------------------------------------------------------------------------------------
+
+
+def _decided(probed: _Probed) -> Route | None:
+    """The route that ends at nginx with the answer that came, whichever files there are; None where there is none, or
+    where the service itself would not have answered."""
+    from ops.interpret.routing.model import OutcomeKind
+
+    if not probed.is_served or probed.answer.status in _GATEWAY_ERRORS:
+        return None
+    either = (probed.route(), probed.route(is_file=True))
+    if any(route.outcome.passed or route.outcome.kind is OutcomeKind.UNKNOWN for route in either):
+        return None
+    if _is_of_another_site(probed, either[0]):
+        return None
+    return next(
+        (
+            route
+            for route in either
+            if route.decision is not None
+            and (
+                route.outcome.status == probed.answer.status
+                or (route.outcome.kind is OutcomeKind.CLOSED and probed.answer.failure in ("closed", "reset"))
+            )
+        ),
+        None,
+    )
+
+
+@check(
+    "nginx.static_files",
+    "NGX031",
+    en="a location sends the prediction's path to the service",
+    zh="有 location 把预测路径转发给后端",
+)
+def files(
+    nginx_config: NginxConfig,
+    target: Target,
+    front: Front,
+    backend: Backend | NotSeen,
+    nginx_test: NginxTest | NotSeen,
+    host_names: HostNames | NotSeen,
+) -> Iterator[Finding]:
+    """NGX031: files answer, for no location proxies the path."""
+    probed = _probed(nginx_config, target, front, backend, nginx_test, host_names)
+    if probed is None:
+        return
+    from ops.interpret.routing.model import StepKind
+
+    computed = _decided(probed)
+    if computed is None or computed.decision is None or computed.decision.kind is not StepKind.FILE:
+        return
+    place = computed.location_where or computed.server_where
+    named = f"location {computed.location}" if computed.location_where else "server"
+    tried = [step for step in computed.steps if step.kind in (StepKind.TRY_FILES, StepKind.FILE)]
+    proxied = [
+        location
+        for location in every(probed.config, "location")
+        if location.file == place.rpartition(":")[0]
+        and any(d.name == "proxy_pass" for d in location.block or ())
+    ]
+    yield Finding(
+        "NGX031",
+        (
+            probed.seen(),
+            quote(place, named),
+            *(Evidence(step.where or place, step.words) for step in tried[:1]),
+            *(
+                Evidence(
+                    f"{location.file}:{location.line}",
+                    Text(
+                        en=f"requests are sent on by location {' '.join(location.args)}",
+                        zh=f"转发请求的是 location {' '.join(location.args)}",
+                    ),
+                )
+                for location in proxied[:_MAX_SHOWN]
+            ),
+            probed.behind(),
+        ),
+        {
+            "path": probed.path,
+            "where": place,
+            "server": computed.server_where,
+            "pass_to": _pass_to(probed.target.backend),
+        },
+    )
+
+
+def _pass_to(backend: str) -> str:
+    return f"http://{backend}"
+
+
+@check(
+    "nginx.rules",
+    "NGX038",
+    en="no rule of nginx's answers the prediction",
+    zh="没有 nginx 规则抢先应答预测请求",
+)
+def rules(
+    nginx_config: NginxConfig,
+    target: Target,
+    front: Front,
+    backend: Backend | NotSeen,
+    nginx_test: NginxTest | NotSeen,
+    host_names: HostNames | NotSeen,
+) -> Iterator[Finding]:
+    """NGX038: a return, a rule for nobody or a list of methods answers in the service's place.
+
+    Quiet for what depends on who asks, and for redirects, limits and maintenance pages."""
+    probed = _probed(nginx_config, target, front, backend, nginx_test, host_names)
+    if probed is None:
+        return
+    from ops.interpret.routing.model import StepKind
+
+    computed = _decided(probed)
+    decision = computed.decision if computed else None
+    if computed is None or decision is None or decision.kind not in (StepKind.RETURN, StepKind.ACCESS):
+        return
+    if decision.status in _NOT_SWALLOWED:
+        return
+    conditions = [step for step in computed.steps if step.kind is StepKind.IF]
+    if any(not any(word in step.words.en for word in _ALIKE) for step in conditions):
+        return  # by what a client is or sends: NGX010 and the like
+    words = _words_at(computed, decision)
+    if decision.kind is StepKind.ACCESS and not _refuses_everyone(probed.config, decision.where):
+        return
+    yield Finding(
+        "NGX038",
+        (
+            probed.seen(),
+            *(Evidence(step.where, step.words) for step in conditions[-2:]),
+            Evidence(decision.where, words),
+            probed.behind(),
+        ),
+        {
+            "asked": f"{probed.method} {probed.path}",
+            "status": str(probed.answer.status or "444"),
+            "where": decision.where,
+            "rule": words,
+        },
+    )
+
+
+def _refuses_everyone(config: NginxConfig, where: str) -> bool:
+    """Whether the rule at ``where`` lets nobody in: `internal`, or a deny in a block that allows nobody."""
+    if any(f"{directive.file}:{directive.line}" == where for directive in every(config, "internal")):
+        return True
+
+    def holders(directives: tuple[Directive, ...]) -> Iterator[Directive]:
+        for directive in directives:
+            inner = directive.block or ()
+            if any(d.name == "deny" and f"{d.file}:{d.line}" == where and d.args == ("all",) for d in inner):
+                yield directive
+            yield from holders(inner)
+
+    found = list(holders(config.directives))
+    return bool(found) and not any(d.name == "allow" for block in found for d in block.block or ())
+
+
+@check(
+    "nginx.lone_upstream",
+    "NGX035",
+    en="nginx does not set the only live server of an upstream aside",
+    zh="nginx 没有把 upstream 里唯一可用的服务器摘除",
+)
+def lone_upstream(
+    nginx_config: NginxConfig,
+    target: Target,
+    front: Front,
+    backend: Backend,
+    logs: Logs | NotSeen,
+    host_names: HostNames | NotSeen,
+) -> Iterator[Finding]:
+    """NGX035: 'no live upstreams' of a group of several servers, of which one alone is in use, while the service
+    answers; or every server of the group is marked down.
+
+    A group of one server is never set aside (ngx_http_upstream_module, server: max_fails)."""
+    groups = {d.args[0] for d in every(nginx_config, "upstream") if d.args and len(_members(d)) > 1}
+    entries = () if isinstance(logs, NotSeen) else nginx_entries(logs, "no live upstreams")
+    if not groups or not entries or not isinstance(backend.health, Exchange) or backend.health.status is None:
+        return
+    from ops.interpret.routing.request import probe_route
+
+    passed = probe_route(nginx_config, target, host_names).passed
+    ours = [(path, entry) for path, entry in entries if passed and f"//{passed.upstream}/" in entry.text]
+    if passed is None or passed.upstream not in groups or not ours:
+        return
+    live = [server for server in passed.servers if not server.is_down]
+    if len(live) > 1 or (live and not live[0].max_fails):
+        return
+    down = [server for server in passed.servers if server.is_down]
+    path, entry = ours[-1]
+    is_over = isinstance(front.predict, Exchange) and reaches_service(front.predict, target)
+    server = live[0] if live else down[0]
+    written = f"server {' '.join((_named(server), *server.parameters))};"
+    kept = [p for p in server.parameters if p not in ("down", "backup") and not p.startswith("max_fails=")]
+    yield Finding(
+        "NGX035",
+        (
+            quote(path, entry.text),
+            quote(server.where, written),
+            *(
+                quote(s.where, f"server {' '.join((_named(s), *s.parameters))};")
+                for s in down
+                if s is not server
+            ),
+            Evidence(
+                f"GET {target.backend}{target.health_path}",
+                Text(en="the service answers there", zh="服务在此地址应答"),
+            ),
+        ),
+        {
+            "upstream": passed.upstream or "",
+            "count": str(len(ours)),
+            "where": server.where,
+            "written": written,
+            "fixed": f"server {' '.join((_named(server), *kept, 'max_fails=0'))};",
+        },
+        severity="warn" if is_over else None,
+    )
+
+
+def _members(upstream: Directive) -> list[Directive]:
+    return [d for d in upstream.block or () if d.name == "server" and d.args]
+
+
+def _named(server: UpstreamServer) -> str:
+    """The server as it is written: by its name where it has one."""
+    from ops.interpret.routing.upstream import is_address
+
+    if server.address.startswith("unix:") or is_address(server.name):
+        return server.address
+    return f"{server.name}:{split_address(server.address)[1]}"
+
+
+@check(
+    "nginx.challenge",
+    "NGX039",
+    en="the ACME challenge reaches certbot's directory",
+    zh="ACME 验证请求能到达 certbot 的目录",
+)
+def challenge(nginx_config: NginxConfig, target: Target, lineages: Lineages) -> Iterator[Finding]:
+    """NGX039: the certificate is renewed by files below a webroot, and nginx refuses the path of the challenge.
+
+    Source: RFC 8555, 8.3: the authority asks port 80 for /.well-known/acme-challenge/TOKEN."""
+    renewals = [item.renewal for item in lineages.lineages if item.renewal.authenticator == "webroot"]
+    if not renewals or target.certificate is None:
+        return
+    from ops.interpret.routing.model import FileKind, OutcomeKind, StepKind, Surroundings
+    from ops.interpret.routing.request import probe_request
+    from ops.interpret.routing.route import route
+
+    request = probe_request(target, "GET", f"{CHALLENGE}gte-ops", is_plain=True)
+    computed = route(nginx_config, request, Surroundings(assumed_file=FileKind.FILE))
+    decision = computed.decision
+    if (
+        computed.outcome.kind is not OutcomeKind.RESPONSE
+        or decision is None
+        or decision.kind not in (StepKind.RETURN, StepKind.ACCESS)
+        or decision.status not in (401, 403, 404, 410)
+        or (decision.kind is StepKind.ACCESS and not _refuses_everyone(nginx_config, decision.where))
+    ):
+        return
+    yield Finding(
+        "NGX039",
+        (
+            quote(renewals[0].path, "authenticator = webroot"),
+            Evidence(decision.where, _words_at(computed, decision)),
+            Evidence(
+                f"gte-ops route http://{target.domain}{CHALLENGE}",
+                Text(
+                    en=f"location {computed.location} answers {decision.status}",
+                    zh=f"location {computed.location} 返回 {decision.status}",
+                ),
+            ),
+        ),
+        {
+            "status": str(decision.status),
+            "where": decision.where,
+            "server": computed.server_where,
+        },
+    )
+
+
+def _words_at(computed: Route, decision: Decision) -> Text:
+    """The step that decided, in words."""
+    words = (
+        step.words
+        for step in reversed(computed.steps)
+        if step.where == decision.where and step.kind is decision.kind
+    )
+    return next(words, Text(en=str(decision.status), zh=str(decision.status)))
+
+
+CHECKS = (listen_ssl, rivals, scheme, names, path, files, rules, replaced_answer, lone_upstream, challenge)
