@@ -49,10 +49,12 @@ class Search(Protocol):
 
 class Match(msgspec.Struct, frozen=True):
     """The location of a path; None where the server's own level handles it. ``is_redirect``: nginx answers the path
-    without its last slash with a redirect to the location."""
+    without its last slash with a redirect to the location; ``is_final``: no regular expression around it is tried any
+    more."""
 
     location: Location | None
     is_redirect: bool = False
+    is_final: bool = False
 
 
 def find_location(scope: Scope, uri: str, search: Search) -> Match:
@@ -62,25 +64,20 @@ def find_location(scope: Scope, uri: str, search: Search) -> Match:
 
 def _find(scope: Scope, uri: str, search: Search) -> Match | None:
     children = child_locations(scope)
-    static = _static(children, uri)
-    if static is not None and (static.is_redirect or (static.location and static.location.modifier == "=")):
-        return static
-    final = False
-    if static is not None and static.location is not None:
-        final = static.location.modifier == "^~"
-        inner = _find(static.location, uri, search)
-        if inner is not None and (inner.is_redirect or (inner.location and inner.location.modifier == "=")):
-            return inner
-        static = inner or static
-    if not final:
-        for location in children:
-            if location.modifier in ("~", "~*"):
-                ignore_case = location.modifier == "~*"
-                found = search(location.pattern, uri, ignore_case=ignore_case, where=location.where)
-                if found is not None:
-                    inner = _find(location, uri, search)
-                    return Match(inner.location if inner else location, bool(inner and inner.is_redirect))
-    return static
+    match = _static(children, uri)
+    is_no_regex = False
+    if match is not None and match.location is not None and not match.is_final:
+        is_no_regex = match.location.modifier == "^~"
+        match = _find(match.location, uri, search) or match
+    if match is not None and match.is_final:
+        return match
+    for location in () if is_no_regex else children:
+        if location.modifier in ("~", "~*"):
+            ignore_case = location.modifier == "~*"
+            if search(location.pattern, uri, ignore_case=ignore_case, where=location.where) is not None:
+                inner = _find(location, uri, search) or Match(location)
+                return Match(inner.location, inner.is_redirect, is_final=True)
+    return match
 
 
 def _static(children: tuple[Location, ...], uri: str) -> Match | None:
@@ -88,7 +85,7 @@ def _static(children: tuple[Location, ...], uri: str) -> Match | None:
     on."""
     exact = next((x for x in children if x.modifier == "=" and as_bytes(x.pattern) == uri), None)
     if exact is not None:
-        return Match(exact)
+        return Match(exact, is_final=True)
     prefixes = [x for x in children if x.modifier in ("", "^~") and not x.pattern.startswith("@")]
     whole = next((x for x in prefixes if as_bytes(x.pattern) == uri), None)
     if whole is not None:
@@ -96,7 +93,7 @@ def _static(children: tuple[Location, ...], uri: str) -> Match | None:
     behind = [x for x in children if x.modifier in ("=", "", "^~") and as_bytes(x.pattern) == f"{uri}/"]
     if any(_sends_on(x) for x in behind):
         exact_first = sorted(behind, key=lambda x: x.modifier != "=")
-        return Match(exact_first[0], is_redirect=True)
+        return Match(exact_first[0], is_redirect=True, is_final=True)
     longest = max(
         (x for x in prefixes if uri.startswith(as_bytes(x.pattern))),
         key=lambda x: len(as_bytes(x.pattern)),

@@ -140,6 +140,8 @@ class Processing:
             return self.content
         where = place(directive)
         alias = files.alias_length(state.scope)
+        if self._is_alias_lost():
+            return self.finalize(500, where)
         root = files.document_root(state.scope, state.variables)
         for name in directive.args[:-1]:
             uri = self._tried(name, where, alias)
@@ -201,7 +203,14 @@ class Processing:
                 ),
                 place(other),
             )
+        if self._is_alias_lost():
+            rule, _ = files.path_rule(state.scope)
+            return self._without_file(500, place(rule) if rule else "")
         return self.index if state.variables.uri.endswith("/") else self.static_file
+
+    def _is_alias_lost(self) -> bool:
+        """nginx answers 500: an alias "cannot be used in location where URI was rewritten" (by break)."""
+        return files.alias_length(self.state.scope) is not None and not self.state.has_location
 
     def index(self) -> Next:
         """The first index file that is there."""
@@ -458,7 +467,7 @@ class Processing:
         state, request = self.state, self.state.request
         if not location.startswith("/") or not is_on(state.scope, "absolute_redirect", default=True):
             return as_text(location)
-        host = as_text(state.variables.host) or join_host(request.address)
+        host = state.requested_host or join_host(request.address)
         if is_on(state.scope, "server_name_in_redirect", default=False):
             host = as_text(state.variables.server_name)
         usual = 443 if request.scheme == "https" else 80

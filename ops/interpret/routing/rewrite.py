@@ -73,6 +73,8 @@ class Script:
         try:
             value = self._fill(directive.args[1], where, quotes=self._quotes)
         except UndeterminedError as error:
+            if name == "args":
+                raise
             # It ends the route only where something depends on it.
             self.state.variables.unknown[name] = error
             self.state.quote(StepKind.SET, directive)

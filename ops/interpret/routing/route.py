@@ -195,6 +195,7 @@ class _Routing:
         if chosen.captures is not None:
             variables.capture(chosen.captures)
         variables.server_name = _server_name(chosen.server)
+        self.state.requested_host = host
         variables.host = as_bytes(host) or variables.server_name
         self._note(
             StepKind.SERVER,

@@ -53,6 +53,7 @@ class State:
     is_error_page: bool = False
     body_length: int | None = None
     location: str | None = None
+    requested_host: str = ""
     passed: Passed | None = None
     rivals: tuple[str, ...] = ()
     decision: Decision | None = None

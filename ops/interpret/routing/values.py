@@ -68,6 +68,7 @@ class Variables:
         out: list[str] = []
         position = 0
         used: Found | None = None
+        was_doubtful = self._is_capture_doubtful
         text = as_bytes(unescaped(template))
         for match in _ANY.finditer(text):
             out.append(text[position : match.start()])
@@ -77,7 +78,7 @@ class Variables:
                 out.append(_escaped(self._captured(match["digit"], where), quote))
             else:
                 out.append(self.value(match["braced"] or match["name"], where))
-        if used is not None and (used is not self.captures or (used and self._is_capture_doubtful)):
+        if used is not None and (used is not self.captures or self._is_capture_doubtful is not was_doubtful):
             raise UndeterminedError(
                 Text(
                     en=f"{template}: a map in it searches again, behind the captures that it holds; what that makes of"
