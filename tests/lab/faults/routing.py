@@ -1,0 +1,162 @@
+"""nginx's own rules lead a request elsewhere than its author meant."""
+
+from __future__ import annotations
+
+from tests.lab.client import Answer
+from tests.lab.faults.case import answers, fault, meets, page
+from tests.lab.stack import Stack
+
+LOCATION = "location / {\n        limit_req"
+PROXY = "proxy_pass http://gte_backend;"
+
+# It says why it refuses, in its own words.
+REFUSING_APP = """
+from flask import Flask, jsonify
+
+app = Flask(__name__)
+
+@app.get("/health")
+def health():
+    return jsonify(status="ok", service="refuses")
+
+@app.post("/predict")
+def predict():
+    return jsonify(error="the licence of this model ended yesterday"), 409
+"""
+
+
+def put_before(stack: Stack, location: str) -> None:
+    """``location`` in the site's HTTPS block, above the one that proxies."""
+    stack.edit(stack.site_file, LOCATION, f"{location}\n    {LOCATION}")
+
+
+def web_root(stack: Stack) -> str:
+    """A web front end's files, open to nginx's workers."""
+    root = stack.directory / "html"
+    root.mkdir()
+    root.chmod(0o755)
+    (root / "index.html").write_text("<!DOCTYPE html><title>App</title>")
+    return str(root)
+
+
+# owntracks/frontend#63
+@fault("NGX030", sees=answers(405))
+def slash_behind_proxy_pass_replaces_the_path(stack: Stack) -> None:
+    put_before(stack, "location /predict { proxy_pass http://gte_backend/; }")
+
+
+@fault("NGX030", sees=answers(404))
+def rewrite_takes_the_first_segment_away(stack: Stack) -> None:
+    put_before(
+        stack,
+        "location /predict { rewrite ^/predict(.*)$ /v2/infer$1 break; proxy_pass http://gte_backend; }",
+    )
+
+
+# ant-design-pro#10434
+@fault("NGX031", sees=answers(405))
+def page_of_the_front_end_covers_the_api(stack: Stack) -> None:
+    root = web_root(stack)
+    put_before(
+        stack,
+        f"location /p {{ root {root}; try_files $uri /index.html; }}\n    location = /index.html {{ root {root}; }}",
+    )
+
+
+@fault("NGX031", sees=answers(404))
+def pattern_for_static_files_covers_the_api(stack: Stack) -> None:
+    put_before(stack, f"location ~ ^/(static|pre) {{ root {web_root(stack)}; }}")
+
+
+# CodeCity#416: the name leads to another address than gunicorn's.
+@fault("NGX032", sees=answers(502))
+def localhost_is_not_where_gunicorn_listens(stack: Stack) -> None:
+    stack.edit(stack.site_file, PROXY, f"proxy_pass http://localhost:{stack.ports['backend']};")
+
+
+# vesta#2010
+@fault("NGX033", sees=answers(502))
+def proxy_pass_speaks_tls_to_a_plain_port(stack: Stack) -> None:
+    stack.edit(stack.site_file, PROXY, "proxy_pass https://gte_backend;")
+
+
+def claim_first(stack: Stack, answer: str) -> None:
+    """Another file, read before the site's own, claims its name on its address."""
+    (stack.nginx_dir / "conf.d" / "a-old.conf").write_text(
+        f"server {{\n    listen {stack.address}:{stack.ports['https']} ssl;\n    server_name {stack.domain};\n"
+        f"    ssl_certificate {stack.certificate};\n    ssl_certificate_key {stack.private_key};\n"
+        f"    location / {{ {answer} }}\n}}\n"
+    )
+    stack.reload_nginx()
+
+
+# ajenti-v#105
+@fault("NGX034", sees=answers(502), explains=("NGX005",))
+def old_copy_of_the_site_claims_the_name_first(stack: Stack) -> None:
+    claim_first(stack, f"proxy_pass http://{stack.address}:{stack.free_port()};")
+
+
+@fault("NGX034", sees=answers(404))
+def parked_page_claims_the_name_first(stack: Stack) -> None:
+    claim_first(stack, f"root {web_root(stack)};")
+
+
+# nginx-proxy#1495
+@fault("NGX035", sees=answers(502))
+def restart_sets_the_only_live_server_aside(stack: Stack) -> None:
+    stack.edit(
+        stack.site_file,
+        f"server {stack.bind};",
+        f"server {stack.bind} fail_timeout=300s;\n    server {stack.address}:{stack.free_port()} down;",
+    )
+    stack.stop_gunicorn()
+    stack.predict()
+    stack.start_gunicorn()
+
+
+# countly-server#5120
+@fault("NGX036", sees=meets("WRONG_VERSION_NUMBER"))
+def ssl_is_missing_on_the_listen_directive(stack: Stack) -> None:
+    stack.edit(
+        stack.site_file,
+        f"listen {stack.address}:{stack.ports['https']} ssl;",
+        f"listen {stack.address}:{stack.ports['https']};",
+    )
+
+
+@fault("NGX037", sees=page(404), app=REFUSING_APP)
+def reason_of_the_service_becomes_a_page(stack: Stack) -> None:
+    put_before(
+        stack,
+        "location = /predict { proxy_pass http://gte_backend; proxy_intercept_errors on; error_page 409 =404 /gone; }\n"
+        "    location = /gone { internal; default_type text/html; return 404 '<h1>Gone</h1>'; }",
+    )
+
+
+@fault("NGX038", sees=answers(403))
+def only_get_is_let_in(stack: Stack) -> None:
+    put_before(stack, "location = /predict { limit_except GET { deny all; } proxy_pass http://gte_backend; }")
+
+
+@fault("NGX038", sees=answers(404))
+def return_of_an_exact_location_answers(stack: Stack) -> None:
+    put_before(stack, "location = /predict { return 404; }")
+
+
+@fault("NGX038", sees=answers(405))
+def condition_on_the_method_refuses_posts(stack: Stack) -> None:
+    put_before(stack, "if ($request_method !~ ^(GET|HEAD)$) { return 405; }")
+
+
+def _challenge(stack: Stack) -> Answer:
+    return stack.request(path="/.well-known/acme-challenge/token", door="http")
+
+
+# acme-nginx#23
+@fault("NGX039", sees=lambda stack: _challenge(stack).status == 403, severity="warn")
+def rule_against_hidden_files_covers_the_challenge(stack: Stack) -> None:
+    stack.edit(
+        stack.site_file,
+        "    location /.well-known/acme-challenge/ {",
+        "    location ~ /\\. { deny all; }\n    location /.well-known/acme-challenge/ {",
+    )
