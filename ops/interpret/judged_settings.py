@@ -13,7 +13,7 @@ MAX_SOURCE_CHARS = 120
 
 _NUMBERS = frozenset({"graceful_timeout", "max_requests", "threads", "timeout"})
 _SWITCHES = frozenset({"daemon", "preload_app", "reload"})
-_WORDS = frozenset({"access_log_format", "accesslog", "errorlog", "pidfile", "worker_class"})
+_WORDS = frozenset({"access_log_format", "accesslog", "certfile", "errorlog", "pidfile", "worker_class"})
 # The settings whose values something reads; of every other name the file's own line is enough.
 JUDGED_SETTINGS = _NUMBERS | _SWITCHES | _WORDS | {"bind"}
 _UNKNOWN = "..."

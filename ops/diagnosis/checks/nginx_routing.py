@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ops.diagnosis.checks.log_reading import nginx_entries
-from ops.diagnosis.finding import Evidence, Finding, check, quote
+from ops.diagnosis.finding import Evidence, Finding, Severity, check, quote
 from ops.facts.base import NotSeen
 from ops.facts.certificates import Lineages
 from ops.facts.gunicorn import Gunicorn
@@ -758,7 +758,7 @@ def lone_upstream(
             "written": written,
             "fixed": f"server {' '.join((_named(server), *kept, 'max_fails=0'))};",
         },
-        severity="warn" if is_over else None,
+        severity=Severity.WARN if is_over else None,
     )
 
 
