@@ -101,9 +101,12 @@ class Backend(Facts, frozen=True):
 
 
 class Upstreams(Facts, frozen=True):
-    """Every address nginx proxies this site to, other than the backend's own: its answer to the health path."""
+    """Every address nginx proxies this site to, other than the backend's own: its answer to the health path.
+
+    ``others``: a connection to each address of the sites that were not chosen (`Target.other_sites`)."""
 
     answers: dict[str, Exchange]
+    others: tuple[Connection, ...] = ()
 
 
 class HostNames(Facts, frozen=True):

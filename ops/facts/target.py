@@ -16,12 +16,21 @@ class ExpiryRule(Facts, frozen=True):
     fail: Margin | None = None
 
 
+class OtherSite(Facts, frozen=True):
+    """Another site that this nginx proxies: its name, an address it leads to, and FILE:LINE of its server block."""
+
+    name: str
+    address: str
+    where: str
+
+
 class Target(Facts, frozen=True):
     """What is diagnosed: where users come in, where the service should be, which files belong to it.
 
     ``origin`` tells for each field where its value was found. Addresses: ``ip:port`` or ``unix:/path``.
     ``nginx_config_owner``: the user that nginx's configuration file belongs to; ``other_gunicorns``: masters that are
-    another service's; ``gunicorn_log_namer``: the user who runs gunicorn, and so whose word its logs are where no
+    another service's; ``other_sites``: what else nginx proxies, where no settings say which site is meant;
+    ``gunicorn_log_namer``: the user who runs gunicorn, and so whose word its logs are where no
     settings name them; None where it is not seen. ``front_tls``: whether the front address speaks TLS (a balancer
     before this host may end it); ``front_proxy_protocol``, ``plain_proxy_protocol``: whether a connection there begins
     with a line of the PROXY protocol; ``front_without_tls``: where a site is reached that has no TLS of its own, behind
@@ -73,6 +82,7 @@ class Target(Facts, frozen=True):
     nginx_config_owner: int = 0
     gunicorn_log_namer: int | None = None
     other_gunicorns: tuple[int, ...] = ()
+    other_sites: tuple[OtherSite, ...] = ()
     front_tls: bool = True
     front_proxy_protocol: bool = False
     plain_proxy_protocol: bool = False

@@ -25,14 +25,22 @@ def find_site(config: NginxConfig, domain: str | None, backend: str | None) -> N
 
     With a domain: the block named so that proxies, TLS before plain. Without one: the block that proxies to the
     backend, whatever it is called; else the one named so that does not proxy; else the first that proxies at all."""
-    blocks = nginx_topology.servers(config)
-    by_tls = sorted(blocks, key=lambda s: not any(item.ssl for item in s.listens))
-    sites = [NginxSiteConfig(s, nginx_topology.proxy_passes(config, s)) for s in by_tls]
+    sites = _sites(config)
     proxying = [s for s in sites if s.passes]
     named = [s for s in sites if domain and nginx_topology.names_match(s.server, domain)]
     leading = [s for s in proxying if backend and any(backend in p.addresses for p in s.passes)]
     chosen = ([s for s in named if s.passes], leading, named, proxying)
     return next((group[0] for group in chosen if group), None)
+
+
+def _sites(config: NginxConfig) -> list[NginxSiteConfig]:
+    by_tls = sorted(nginx_topology.servers(config), key=lambda s: not any(item.ssl for item in s.listens))
+    return [NginxSiteConfig(s, nginx_topology.proxy_passes(config, s)) for s in by_tls]
+
+
+def proxied_sites(config: NginxConfig) -> tuple[NginxSiteConfig, ...]:
+    """Every server block that proxies, TLS before plain."""
+    return tuple(site for site in _sites(config) if site.passes)
 
 
 def public_name(server: nginx_topology.Server) -> str | None:

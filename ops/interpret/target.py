@@ -12,14 +12,14 @@ from ops.facts.base import NotSeen
 from ops.facts.gunicorn import Gunicorn, GunicornConfig
 from ops.facts.host import Host, Process, Processes
 from ops.facts.nginx import NginxConfig, Pidfile
-from ops.facts.target import Target
+from ops.facts.target import OtherSite, Target
 from ops.files.ownership import ROOT
 from ops.interpret import gunicorn as gunicorn_topology
 from ops.interpret.address import dialled, is_loopback, join_host, same_address, split_address
 from ops.interpret.commands import FilesFound, commands
 from ops.interpret.expiry import rules_of
 from ops.interpret.nginx import Listen, compiled_path
-from ops.interpret.site import NginxSiteConfig, SiteReading, find_site, public_name
+from ops.interpret.site import NginxSiteConfig, SiteReading, find_site, proxied_sites, public_name
 from ops.settings import Settings, TargetSettings
 
 GUIDE_APP_DIR = "/root/build"
@@ -33,6 +33,7 @@ WRITTEN = "gte-ops.toml"
 OF_GUNICORN = "gunicorn's configuration"
 NGINX_CONFIG_FILE = "/etc/nginx/nginx.conf"
 NGINX_PIDFILE = "/run/nginx.pid"
+MAX_OTHER_SITES = 16
 
 
 class _Origins(msgspec.Struct):
@@ -122,6 +123,7 @@ def decide_target(
         client_key=settings.tls.client_key or None,
         letsencrypt_dir=settings.tls.letsencrypt_dir,
         upstreams=nginx.upstreams(),
+        other_sites=_other_sites(settings, nginx),
         nginx_binary=binary,
         nginx_installed="program" in build,
         nginx_config_owner=known.owner if known else 0,
@@ -147,6 +149,28 @@ def decide_target(
             nginx_owner=known.owner if known else ROOT,
         ),
     )
+
+
+def _other_sites(settings: Settings, nginx: SiteReading) -> tuple[OtherSite, ...]:
+    """The sites that nginx proxies beside the chosen one; none where settings say which service is meant."""
+    own, target = settings.gunicorn, settings.target
+    if nginx.config is None or nginx.site is None:
+        return ()
+    if target.domain or target.url or own.bind or own.config_file or own.start_command or settings.app.dir:
+        return ()
+    ours = set(nginx.upstreams())
+    sites = [
+        OtherSite(
+            name=public_name(site.server) or site.server.where,
+            address=dialled(address),
+            where=site.server.where,
+        )
+        for site in proxied_sites(nginx.config)
+        for item in site.passes
+        for address in item.addresses
+        if dialled(address) not in ours
+    ]
+    return tuple({site.address: site for site in reversed(sites)}.values())[:MAX_OTHER_SITES]
 
 
 def _asked(settings: Settings, origins: _Origins) -> dict[str, Any]:

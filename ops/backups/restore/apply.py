@@ -34,7 +34,7 @@ from ops.backups.restore.authority import (
     unstaged,
 )
 from ops.backups.restore.difference import MAX_FILE_BYTES, content_difference
-from ops.backups.restore.journal import Exchange, MetadataRecord, RestoreJournal
+from ops.backups.restore.journal import MetadataRecord, PathExchange, RestoreJournal
 from ops.backups.restore.plan import (
     Item,
     MetadataChange,
@@ -366,7 +366,9 @@ class Restoration:
             second = f"{stage}/{number}.old" if item.before and second_names[stage] else ""
             if second:
                 self._give_second_name(item, place, second)
-            exchanges.append(Exchange(place, staged, new.device, new.inode, item.before is not None, second))
+            exchanges.append(
+                PathExchange(place, staged, new.device, new.inode, item.before is not None, second)
+            )
         for stage in self._journal.stages:
             self._tree.sync(stage)
         self._exchanges = tuple(exchanges)

@@ -41,7 +41,7 @@ class RestoreLockedError(OpsError):
     """Another restore is at work."""
 
 
-class Exchange(msgspec.Struct, frozen=True):
+class PathExchange(msgspec.Struct, frozen=True):
     """One path and what takes its place. ``device`` and ``inode`` are the new content's. ``had``: something lay there;
     ``second``: its second name in the staging directory, on file systems that cannot exchange."""
 
@@ -74,7 +74,7 @@ class RestoreJournal(msgspec.Struct, frozen=True, kw_only=True):
     archive: str
     state: State
     stages: tuple[str, ...]
-    swaps: tuple[Exchange, ...] = ()
+    swaps: tuple[PathExchange, ...] = ()
     kept: tuple[MetadataRecord, ...] = ()
     reloaded: bool = False
     pinned: dict[str, tuple[int, int]] = {}
@@ -184,7 +184,7 @@ def undo(tree: NoFollowTree, journal: RestoreJournal) -> tuple[int, tuple[str, .
     return put_back, tuple(reversed(left))
 
 
-def _put_back(tree: NoFollowTree, exchange: Exchange) -> bool | None:
+def _put_back(tree: NoFollowTree, exchange: PathExchange) -> bool | None:
     """Undoes one exchange: True where it was undone, False where there is nothing to undo, None where somebody replaced
     the path since. Raises OSError."""
     here, staged = _find(tree, exchange.path), tree.find(exchange.staged)
@@ -216,7 +216,9 @@ def _find(tree: NoFollowTree, path: str) -> Found | None:
         return None
 
 
-def _was_changed_since(tree: NoFollowTree, exchange: Exchange, *, is_there: bool, is_staged: bool) -> bool:
+def _was_changed_since(
+    tree: NoFollowTree, exchange: PathExchange, *, is_there: bool, is_staged: bool
+) -> bool:
     """Whether a path that does not hold the new content was exchanged all the same: somebody replaced it since."""
     if is_staged:
         return False  # not exchanged yet, or put back already

@@ -289,13 +289,22 @@ def _ask_again(get: Callable[[str, Deadline], _Running], target: Target, patienc
 
 
 def probe_upstreams(target: Target, patience: Deadline) -> Upstreams:
-    """What answers the health path at every other address nginx proxies this site to."""
+    """What answers the health path at every other address nginx proxies this site to, and who takes connections for the
+    sites that were not chosen."""
     url = f"http://{_bracketed(target.domain)}{target.health_path}"
     others = [address for address in dict.fromkeys(target.upstreams) if address != target.backend]
 
     def ask(address: str) -> _Running:
         return _Running(lambda: exchange("GET", url, address, patience, headers=PROXIED))
 
+    def dial(address: str) -> _Running:
+        return _Running(lambda: connect(address, patience.deadline, patience))
+
     running = {address: ask(address) for address in others[:MAX_UPSTREAMS]}
+    sites = dict.fromkeys(site.address for site in target.other_sites)
+    dialled = [dial(address) for address in list(sites)[:MAX_UPSTREAMS]]
     answers = {address: task.result() for address, task in running.items()}
-    return Upstreams(answers={a: answer for a, answer in answers.items() if isinstance(answer, Exchange)})
+    return Upstreams(
+        answers={a: answer for a, answer in answers.items() if isinstance(answer, Exchange)},
+        others=tuple(c for task in dialled if isinstance(c := task.result(), Connection)),
+    )

@@ -8,7 +8,7 @@ from ops.diagnosis.finding import Evidence, Finding, check, quote
 from ops.facts.base import NotSeen
 from ops.facts.host import Processes
 from ops.facts.nginx import Pidfile
-from ops.facts.probes import Backend, Exchange, Front
+from ops.facts.probes import Backend, Exchange, Front, Upstreams
 from ops.facts.target import Target
 from ops.interpret.address import is_loopback, same_address, split_address
 from ops.interpret.nginx import serving_masters
@@ -102,4 +102,25 @@ def plain_http(target: Target, front: Front) -> Iterator[Finding]:
     yield Finding("NET004", (quote(f"GET {plain.url}", words),), {"status": str(plain.status)})
 
 
-CHECKS = (front_door, exposed_backend, plain_http)
+@check(
+    "net.other_services", "NET020", en="other services behind nginx answer", zh="nginx 后面的其他服务有应答"
+)
+def other_services(target: Target, upstreams: Upstreams) -> Iterator[Finding]:
+    """NET020: nothing says which of several services is meant, and one that was not chosen takes no connection."""
+    by_address = {connection.address: connection for connection in upstreams.others}
+    for site in target.other_sites:
+        connection = by_address.get(site.address)
+        if connection is not None and connection.failure in ("refused", "missing"):
+            chosen = target.origin.get("backend", "")
+            yield Finding(
+                "NET020",
+                (
+                    quote(site.where, f"server_name {site.name}; proxy_pass {site.address}"),
+                    quote(f"tcp {site.address}", connection.detail or connection.failure),
+                    quote(target.url, f"{target.backend}: {chosen}"),
+                ),
+                {"name": site.name, "address": site.address, "site": site.where},
+            )
+
+
+CHECKS = (front_door, exposed_backend, plain_http, other_services)

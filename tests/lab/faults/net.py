@@ -118,3 +118,19 @@ def nginx_was_reloaded_away_from_a_port_that_another_took(stack: Stack) -> None:
     _another_site(stack)
     stack.edit(stack.site_file, f"{stack.address}:{elsewhere}", ours, apply=False)
     stack.reload_nginx(expect_failure=True)
+
+
+@fault("NET020", sees=lambda stack: stack.predict().status == 200, severity="warn")
+def one_of_two_services_is_down_and_nobody_said_which_is_meant(stack: Stack) -> None:
+    """Two sites of one nginx, no word of either in gte-ops.toml: the one that runs is diagnosed, the other is named."""
+    listen = f"{stack.address}:{stack.ports['https']} ssl"
+    files = f"ssl_certificate {stack.certificate}; ssl_certificate_key {stack.private_key};"
+    (stack.nginx_dir / "conf.d" / "a-shop.conf").write_text(
+        f"server {{ listen {listen}; server_name shop.lab.example; {files}\n"
+        f"location / {{ proxy_pass http://{stack.address}:{stack.free_port()}; }} }}\n"
+    )
+    stack.reload_nginx()
+    del stack.config["target"]["domain"], stack.config["target"]["url"], stack.config["app"]["dir"]
+    # Other stacks' gunicorns run on this machine: the pidfile alone tells which is this host's.
+    stack.config["gunicorn"] = {"pidfile": str(stack.gunicorn_pidfile)}
+    stack.write_config()

@@ -7,8 +7,9 @@ import pytest
 
 from ops.facts.base import NotSeen
 from ops.facts.host import Listener
-from ops.facts.probes import Connection
+from ops.facts.probes import Connection, Upstreams
 from ops.facts.snapshot import Snapshot
+from ops.facts.target import OtherSite
 from tests.unit.diagnosis.checks.cases import Case, fires, hold, quiet
 from tests.unit.made_snapshot import (
     DOMAIN,
@@ -31,6 +32,13 @@ from tests.unit.made_snapshot import (
 )
 
 TIMED_OUT = Connection(address=FRONT, failure="timeout", detail="timed out", elapsed=4.0)
+
+
+def two_services(failure: str | None) -> Snapshot:
+    """Another site of this nginx, which nobody named either, and how a connection to its service ends."""
+    site = OtherSite(name="shop.example.com", address="127.0.0.1:8001", where="/etc/nginx/conf.d/shop.conf:1")
+    connection = Connection(address="127.0.0.1:8001", failure=failure)
+    return but(target__other_sites=(site,), upstreams=Upstreams(answers={}, others=(connection,)))
 
 
 def listening(address: str, *pids: int) -> Snapshot:
@@ -138,6 +146,22 @@ CASES: list[Case] = [
         "the service is published over plain HTTP on purpose",
         msgspec.structs.replace(plain(200), target=but(target__url=f"http://{DOMAIN}").target),
     ),
+    fires(
+        "NET020",
+        "the other one refuses connections",
+        two_services("refused"),
+        "proxy_pass 127.0.0.1:8001",
+        severity="warn",
+        facts={
+            "name": "shop.example.com",
+            "address": "127.0.0.1:8001",
+            "site": "/etc/nginx/conf.d/shop.conf:1",
+        },
+    ),
+    fires("NET020", "its socket is not there", two_services("missing")),
+    quiet("NET020", "the other one answers", two_services(None)),
+    quiet("NET020", "it does not answer in time: it may be busy, and another's", two_services("timeout")),
+    quiet("NET020", "settings say which is meant", but(two_services("refused"), target__other_sites=())),
 ]
 
 
