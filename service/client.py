@@ -528,9 +528,9 @@ class GteClient:
 
     def _service_limits(self) -> Limits:
         with self._lock:
-            known = self._limits
-        if known is not None:
-            return known
+            limits = self._limits
+        if limits is not None:
+            return limits
         members, request_id = self._call("GET", "/tasks")
         own_limits = members.get("limits", {})
         with _understood(request_id):
@@ -816,8 +816,8 @@ class AsyncGteClient:
         """See ``GteClient.ready``."""
         return await self._run(self._client.ready)
 
-    async def _run(self, call: Callable[_P, _T], *arguments: _P.args, **named: _P.kwargs) -> _T:
-        bound = functools.partial(call, *arguments, **named)
+    async def _run(self, call: Callable[_P, _T], *arguments: _P.args, **keywords: _P.kwargs) -> _T:
+        bound = functools.partial(call, *arguments, **keywords)
         return await asyncio.get_running_loop().run_in_executor(self._threads, bound)
 
 

@@ -140,16 +140,23 @@ def _with_a_question(request: dict[str, Any]) -> dict[str, Any]:
     """The question is in the parameters, or follows the last ``|`` of the text."""
     text = {**request["properties"]["input_text"], "pattern": rf"[^{_NO_CONTEXT}]"}
     inline = {**text, "pattern": rf"[^{_NO_CONTEXT}][^\|]*\|[^\|]*[^\s\|][^\|]*$"}
-    given = request["properties"]["parameters"]
-    asked = {**given["properties"]["question"], "anyOf": [given["properties"]["question"]["anyOf"][0]]}
-    beside = {**given, "properties": {**given["properties"], "question": asked}, "required": ["question"]}
+    parameters = request["properties"]["parameters"]
+    question = {
+        **parameters["properties"]["question"],
+        "anyOf": [parameters["properties"]["question"]["anyOf"][0]],
+    }
+    with_question = {
+        **parameters,
+        "properties": {**parameters["properties"], "question": question},
+        "required": ["question"],
+    }
     return {
         "title": request["title"],
         "description": request["description"],
         "anyOf": [
             {
                 **request,
-                "properties": {**request["properties"], "input_text": text, "parameters": beside},
+                "properties": {**request["properties"], "input_text": text, "parameters": with_question},
                 "required": ["task_type", "input_text", "parameters"],
             },
             {
@@ -157,7 +164,10 @@ def _with_a_question(request: dict[str, Any]) -> dict[str, Any]:
                 "properties": {
                     **request["properties"],
                     "input_text": inline,
-                    "parameters": {**given, "properties": {**given["properties"], "question": _NULL}},
+                    "parameters": {
+                        **parameters,
+                        "properties": {**parameters["properties"], "question": _NULL},
+                    },
                 },
             },
         ],

@@ -104,16 +104,16 @@ class BestPath:
 
     def of(self, scores: Any) -> list[int]:
         """The best sequence, given the score of each tag for each character (an array of two dimensions)."""
-        kept: list[list[int]] = [[] for _ in range(len(scores))]
+        tags_of: list[list[int]] = [[] for _ in range(len(scores))]
         for first in range(0, len(scores), _ROWS):
             rows = scores[first : first + _ROWS]
             places, tags = (rows >= self._highest(rows, axis=1, keepdims=True) - self._slack).nonzero()
             for place, tag in zip(places.tolist(), tags.tolist(), strict=True):
-                kept[first + place].append(tag)
-        path = [tags[0] for tags in kept]
+                tags_of[first + place].append(tag)
+        path = [tags[0] for tags in tags_of]
         # Runs of places with more than one tag left; the places on both sides of a run are settled.
-        for first, last in _runs([place for place, tags in enumerate(kept) if len(tags) > 1]):
-            choices = kept[first : last + 1]
+        for first, last in _runs([place for place, tags in enumerate(tags_of) if len(tags) > 1]):
+            choices = tags_of[first : last + 1]
             values = [scores[first + index, tags].tolist() for index, tags in enumerate(choices)]
             before = path[first - 1] if first else None
             after = path[last + 1] if last + 1 < len(path) else None
@@ -128,7 +128,7 @@ class BestPath:
         after: int | None,
     ) -> list[int]:
         transitions = self._transitions
-        reached = [
+        totals = [
             value + (transitions[before][tag] if before is not None else 0.0)
             for tag, value in zip(choices[0], values[0], strict=True)
         ]
@@ -137,19 +137,17 @@ class BestPath:
             previous = choices[index - 1]
             origins, sums = [], []
             for tag, value in zip(choices[index], values[index], strict=True):
-                found = [
-                    so_far + transitions[from_][tag] for so_far, from_ in zip(reached, previous, strict=True)
+                through = [
+                    total + transitions[from_][tag] for total, from_ in zip(totals, previous, strict=True)
                 ]
-                most = max(found)
-                origins.append(found.index(most))
-                sums.append(most + value)
+                best = max(through)
+                origins.append(through.index(best))
+                sums.append(best + value)
             came_from.append(origins)
-            reached = sums
+            totals = sums
         if after is not None:
-            reached = [
-                so_far + transitions[tag][after] for so_far, tag in zip(reached, choices[-1], strict=True)
-            ]
-        at = reached.index(max(reached))
+            totals = [total + transitions[tag][after] for total, tag in zip(totals, choices[-1], strict=True)]
+        at = totals.index(max(totals))
         path = [choices[-1][at]]
         for index in range(len(came_from) - 1, -1, -1):
             at = came_from[index][at]

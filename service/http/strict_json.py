@@ -49,11 +49,11 @@ def parse(body: bytes) -> Any:
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        seen: set[str] = set()
+        keys: set[str] = set()
         for key, _ in pairs:
-            if key in seen:
+            if key in keys:
                 raise JsonError(f"the key {key[:40]!a} stands twice in one object")
-            seen.add(key)
+            keys.add(key)
     return members
 
 

@@ -70,8 +70,8 @@ def add(path: Path, name: str) -> str:
         keys = read(path) if os.path.lexists(path) else ()
         if any(key.name == name for key in keys):
             raise KeyFileError(f"there is a key named {name}: revoke it first, or take another name")
-        key, kept = new_key(name)
-        write(path, (*keys, kept))
+        key, stored = new_key(name)
+        write(path, (*keys, stored))
     return key
 
 
@@ -83,10 +83,10 @@ def remove(path: Path, name: str) -> None:
     """
     with _changing(path):
         keys = read(path)
-        left = tuple(key for key in keys if key.name != name)
-        if len(left) == len(keys):
+        others = tuple(key for key in keys if key.name != name)
+        if len(others) == len(keys):
             raise KeyFileError(f"there is no key named {name!a}")
-        write(path, left)
+        write(path, others)
 
 
 def read(path: Path) -> tuple[Key, ...]:

@@ -67,21 +67,21 @@ def _fold_kind(directory: Path, kind: str) -> None:
     totals: defaultdict[str, float] = defaultdict(float)
     for path in [own, *dead] if own.exists() else dead:
         try:
-            read = list(MmapedDict.read_all_values_from_file(path))  # type: ignore[no-untyped-call]
+            values = list(MmapedDict.read_all_values_from_file(path))  # type: ignore[no-untyped-call]
         except Exception as error:  # noqa: BLE001  torn bytes fail in any way, and would fail every scrape
             _log.warning("the counts in %s are lost: %s", path, error)
             continue
-        for key, value, _, _ in read:
+        for key, value, _, _ in values:
             totals[key] += value
     # Write a new file and rename it: a master killed half-way leaves either the old or the new one.
     temporary = directory / f"{kind}_{_OF_THE_DEAD}.tmp"
     temporary.unlink(missing_ok=True)
-    written = MmapedDict(str(temporary))  # type: ignore[no-untyped-call]
+    new_file = MmapedDict(str(temporary))  # type: ignore[no-untyped-call]
     try:
         for key, value in totals.items():
-            written.write_value(key, value, 0.0)  # type: ignore[no-untyped-call]
+            new_file.write_value(key, value, 0.0)  # type: ignore[no-untyped-call]
     finally:
-        written.close()  # type: ignore[no-untyped-call]
+        new_file.close()  # type: ignore[no-untyped-call]
     temporary.replace(own)
     for path in dead:
         path.unlink(missing_ok=True)

@@ -77,9 +77,9 @@ def find(encoder: Encoder, lexical: Lexical, context: str, question: str) -> tup
         ),
         key=lambda pair: -pair[0],
     )
-    asked = kinds_asked(question)
-    if asked is not None:
-        pattern, kinds = asked
+    sought = kinds_asked(question)
+    if sought is not None:
+        pattern, kinds = sought
         for score, sentence in ranked[:_SENTENCES_SEARCHED]:
             candidates = [
                 span for span in spans_of(kinds, lexical.tokens(sentence.text), sentence.start)

@@ -45,9 +45,9 @@ def schema_of(task_input: TaskInput, levels: int) -> Schema | None:
     schema = task_input.parameters.get("schema")
     if schema is None:
         return None
-    counted = _check("parameters.schema", schema, levels)
-    if counted > MOST_NAMES:
-        raise TaskInputError("parameters.schema", f"{counted} names, at most {MOST_NAMES} are taken")
+    count = _check("parameters.schema", schema, levels)
+    if count > MOST_NAMES:
+        raise TaskInputError("parameters.schema", f"{count} names, at most {MOST_NAMES} are taken")
     checked: Schema = schema
     return checked
 
@@ -55,16 +55,16 @@ def schema_of(task_input: TaskInput, levels: int) -> Schema | None:
 def _check(field: str, level: Any, levels: int) -> int:
     if not isinstance(level, Mapping) or not level:
         raise TaskInputError(field, "expected an object with at least one name")
-    counted = len(level)
+    count = len(level)
     for name, below in level.items():
         if not name.strip() or len(name) > LONGEST_NAME:
             raise TaskInputError(field, f"a name must have 1 to {LONGEST_NAME} characters")
         place = f"{field}.{name}"
         if levels > 1:
-            counted += _check(place, below, levels - 1)
+            count += _check(place, below, levels - 1)
         elif below is not None:
             raise TaskInputError(place, "expected null here: this task's schema goes no deeper")
-    return counted
+    return count
 
 
 def qualified(name: str) -> tuple[str, str | None]:

@@ -35,11 +35,11 @@ def model_of(
 ) -> tuple[Any, Tokenizer, Configuration]:
     """``products``: float32 for bfloat16 weights, unless said otherwise."""
     from service.engines.gte.forward import GteModel
-    from service.engines.gte.precision import named
+    from service.engines.gte.precision import parse
 
     configuration = read_configuration(directory)
     products = products or ("float32" if precision == "bfloat16" else precision)
-    model = GteModel(directory, configuration, named(precision), named(products), threads)
+    model = GteModel(directory, configuration, parse(precision), parse(products), threads)
     return model, Tokenizer(directory, 512), configuration
 
 

@@ -122,6 +122,21 @@ def test_the_installed_program_renders(packages: Packages, kind: str, line: str)
     assert line in ran.stdout
 
 
+@pytest.mark.parametrize("page", ["any-application.md", "any-application.zh-CN.md"])
+def test_the_middleware_is_copied_by_the_line_of_its_page(
+    packages: Packages, page: str, tmp_path: Path
+) -> None:
+    """From the toolkit's environment, and then it works in another."""
+    (line,) = [
+        one.strip()
+        for one in (ROOT / "docs" / page).read_text(encoding="utf-8").splitlines()
+        if one.lstrip().startswith("cp ")
+    ]
+    path = f"{packages.environment / 'bin'}:/usr/bin:/bin"
+    run("env", f"PATH={path}", "bash", "-c", line.replace("/srv/shop/", str(tmp_path)), cwd=Path("/"))
+    run(sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import gte_progress")
+
+
 def test_man_pages_of_every_command_are_installed(packages: Packages) -> None:
     pages = packages.environment / "share" / "man" / "man1"
     assert {"gte-ops.1", "gte-ops-doctor.1", "gte-ops-backup-create.1"} <= {

@@ -115,10 +115,10 @@ def _attempt(source: Source, directory: Path, report: Report) -> tuple[str, str]
     finally:
         status = child_process.end_of_lost(process, channel, within=1.0)
     if failure is None:
-        ended = "was stopped" if status is None else f"ended with status {status}"
+        end = "was stopped" if status is None else f"ended with status {status}"
         if status is not None and status < 0:
-            ended = f"was ended by {signal.Signals(-status).name}"
-        failure = f"its process {ended}", ""
+            end = f"was ended by {signal.Signals(-status).name}"
+        failure = f"its process {end}", ""
     return failure
 
 

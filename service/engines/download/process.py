@@ -139,25 +139,27 @@ def _download(arriving: Path, staging: Path, model: str, channel: _Channel) -> S
         raise _FailedError(not_installed(error, "model")) from error
     files = needed(HubApi().get_model_files(model, recursive=True))
     total = sum(file.size for file in files)
-    missing = total - _bytes_in(arriving)
+    remaining = total - _bytes_in(arriving)
     free = shutil.disk_usage(staging).free
-    if missing > free:
-        raise _FailedError(f"the disk is full: {missing / 1e6:.0f} MB are needed, {free / 1e6:.0f} are free")
+    if remaining > free:
+        raise _FailedError(
+            f"the disk is full: {remaining / 1e6:.0f} MB are needed, {free / 1e6:.0f} are free"
+        )
     (staging / "total").write_text(str(total), encoding="ascii")
-    ended = threading.Event()
+    is_over = threading.Event()
 
-    def tell() -> None:
-        while not ended.wait(_LOOK):
+    def report() -> None:
+        while not is_over.wait(_LOOK):
             channel.say(state="downloading", done=min(_bytes_in(arriving), total), total=total)
 
     channel.say(state="downloading", done=min(_bytes_in(arriving), total), total=total)
-    teller = threading.Thread(target=tell, daemon=True)
-    teller.start()
+    reporter = threading.Thread(target=report, daemon=True)
+    reporter.start()
     try:
         snapshot_download(model, local_dir=str(arriving), allow_patterns=[file.name for file in files])
     finally:
-        ended.set()
-        teller.join()
+        is_over.set()
+        reporter.join()
     channel.say(state="checking", done=total, total=total)
     return files
 

@@ -126,7 +126,7 @@ class Forkserver:
             ready = self._messages.receive(time.monotonic() + LOAD_TIMEOUT, may_sleep=True)
         except LostError as lost:
             status = child_process.end_of_lost(self._process, self._channel, within=_STATUS_TIMEOUT)
-            raise _described(lost, f"the {self.name} process {self.pid}", status) from None
+            raise _with_process(lost, f"the {self.name} process {self.pid}", status) from None
         if not ready["ready"]:
             self.end()
             raise EngineUnavailableError(launch.kind, UnavailableReason(ready["reason"]), ready["detail"])
@@ -218,10 +218,10 @@ class Fork:
         """Kill it. Returns ``lost`` with the exit status, if the forkserver reports one."""
         status = self._forkserver.status_of(self.pid) if lost.reason is LossReason.ENDED else None
         self.end()
-        return _described(lost, f"the {self._forkserver.name} process {self.pid}", status)
+        return _with_process(lost, f"the {self._forkserver.name} process {self.pid}", status)
 
 
-def _described(lost: LostError, name: str, status: int | None) -> LostError:
+def _with_process(lost: LostError, name: str, status: int | None) -> LostError:
     if status is None:
         return LostError(lost.reason, f"{name} {lost}")
     if status < 0:

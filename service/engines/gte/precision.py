@@ -52,7 +52,7 @@ def products(precision: Precision, measured: Measured | None) -> Precision:
     return "bfloat16" if is_quick else "float32"
 
 
-def named(name: str) -> Precision:
+def parse(name: str) -> Precision:
     """The precision of that name.
 
     Raises:

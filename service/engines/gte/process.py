@@ -89,7 +89,7 @@ def _load(directory: Path, requested: str, threads: int) -> Loaded:
         measured = precisions.measure()
         precision = precisions.choose(measured)
     if requested != "auto":
-        precision = precisions.named(requested)
+        precision = precisions.parse(requested)
     products = precisions.products(precision, measured)
     model = GteModel(directory, configuration, precision, products, threads)
     facts = {

@@ -126,9 +126,9 @@ class UninluModel:
         encoding, window = self._tokenize([labels + text])[0], self._pipeline.max_len
         if len(encoding.ids) > window:
             # The last token is [SEP].
-            kept = encoding.offsets[window - 2][1] - len(labels)
+            length = encoding.offsets[window - 2][1] - len(labels)
             raise WindowExceededError(
-                "text" if kept > 0 else "labels", len(encoding.ids), window, max(0, kept)
+                "text" if length > 0 else "labels", len(encoding.ids), window, max(0, length)
             )
 
     def _tokenize_whole_prompts(self, texts: list[str], **options: Any) -> Any:
