@@ -47,6 +47,7 @@ _ALIKE = (
     "$server_port",
 )
 _MAX_SHOWN = 4
+_REFUSALS = (("401",), ("403",), ("404",), ("410",))
 CHALLENGE = "/.well-known/acme-challenge/"
 
 
@@ -786,7 +787,7 @@ def challenge(nginx_config: NginxConfig, target: Target, lineages: Lineages) -> 
 
     Source: RFC 8555, 8.3: the authority asks port 80 for /.well-known/acme-challenge/TOKEN."""
     renewals = [item.renewal for item in lineages.lineages if item.renewal.authenticator == "webroot"]
-    if not renewals or target.certificate is None:
+    if not renewals or target.certificate is None or not _may_refuse_plain_http(nginx_config):
         return
     from ops.interpret.routing.model import FileKind, OutcomeKind, StepKind, Surroundings
     from ops.interpret.routing.request import probe_request
@@ -822,6 +823,20 @@ def challenge(nginx_config: NginxConfig, target: Target, lineages: Lineages) -> 
             "server": computed.server_where,
         },
     )
+
+
+def _may_refuse_plain_http(config: NginxConfig) -> bool:
+    """Whether a block without TLS holds any rule that refuses: only then is the route worth computing."""
+
+    def refuses(directive: Directive) -> bool:
+        return (
+            directive.name == "deny"
+            or (directive.name == "return" and directive.args[:1] in _REFUSALS)
+            or any(map(refuses, directive.block or ()))
+        )
+
+    plain = (server for server in servers(config) if not all(listen.ssl for listen in server.listens))
+    return any(refuses(server.blocks[0]) for server in plain)
 
 
 def _words_at(computed: Route, decision: Decision) -> Text:

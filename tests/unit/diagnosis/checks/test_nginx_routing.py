@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import ops
 from ops.facts.base import NotSeen
 from ops.facts.host import Listener
 from ops.facts.nginx import NginxTest
@@ -409,3 +413,15 @@ def test_a_listener_that_is_seen_is_not_dead() -> None:
         "http://localhost:8000", host_names=BOTH, processes=listening(BACKEND, GUNICORN_LISTENER.address)
     )
     assert "NGX032" not in found(snapshot)
+
+
+def test_a_healthy_host_is_judged_without_the_model_of_routing() -> None:
+    program = (
+        "import sys\n"
+        "from ops.diagnosis.checks import CHECKS\n"
+        "from ops.diagnosis.engine import diagnose\n"
+        "from tests.unit.made_snapshot import HEALTHY\n"
+        "diagnose(HEALTHY, CHECKS)\n"
+        "assert not [name for name in sys.modules if name.startswith('ops.interpret.routing')]\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(ops.__file__).parents[1])
