@@ -76,6 +76,10 @@ class LogFormat(msgspec.Struct, frozen=True):
         match = self.pattern.match(line)
         return None if match is None else self._in_order((*match.groups(b""), b""))
 
+    def place(self, field: str) -> int:
+        """Which of the pattern's groups, from 0, holds a field; -1 where the format has none."""
+        return self.fields.index(field) if field in self.fields else -1
+
 
 @lru_cache(maxsize=64)
 def nginx_format(written: str, escape: str = "default") -> LogFormat | None:

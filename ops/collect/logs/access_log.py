@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from operator import itemgetter
 
-from ops.collect.logs.line import DISORDER, OWN_AGENT, Request, request_line
+from ops.collect.logs.line import DISORDER, OWN_AGENT, Request, logged_time, request_line
 from ops.collect.logs.lines import LogLines
 from ops.facts.base import NotSeen
 from ops.facts.logs import AccessLog
@@ -23,6 +25,8 @@ MAX_KEPT = 120
 # Of each, so many values for its median (the newest), so many addresses, so many lines.
 MAX_VALUES = 200
 MAX_ADDRESSES = 16
+MAX_PAIRS = 64
+MAX_TIMES = 4096
 MAX_LINES = 3
 MAX_QUOTED = 60
 MAX_LINE_CHARS = 300
@@ -40,7 +44,7 @@ class _Count:
     lengths: list[float] = field(default_factory=list)
     sent: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
-    upstreams: Counter[bytes] = field(default_factory=Counter)
+    upstreams: Counter[tuple[bytes, bytes]] = field(default_factory=Counter)
     newest: list[bytes] = field(default_factory=list)
 
     def add(self, request: Request, raw: bytes) -> None:
@@ -56,11 +60,30 @@ class _Count:
                 if value is not None:
                     values.append(value)
         if len(request.upstream) > 1:
-            address = _listed(request.upstream)[-1]
-            if address in self.upstreams or len(self.upstreams) < MAX_ADDRESSES:
-                self.upstreams[address] += 1
+            self.answered_by(request.upstream, request.upstream_status)
         if request.status >= b"400" and len(self.newest) < MAX_LINES:
             self.newest.append(raw)
+
+    def answered_by(self, upstream: bytes, status: bytes) -> None:
+        """Count the addresses that one request was sent to, as nginx lists them."""
+        pair = (upstream, status)
+        if pair in self.upstreams or len(self.upstreams) < MAX_PAIRS:
+            self.upstreams[pair] += 1
+
+    def repeat(self, at: float) -> None:
+        """Count one more of which `MAX_VALUES` samples are there already; the newest came first."""
+        self.count += 1
+        if at < self.first:
+            self.first = at
+        elif at > self.last:
+            self.last = at
+
+    def addresses(self) -> dict[str, int]:
+        """The addresses that answered last, the most frequent first."""
+        found: Counter[str] = Counter()
+        for (upstream, _), number in self.upstreams.items():
+            found[_shown(_listed(upstream)[-1], 120)] += number
+        return dict(found.most_common(MAX_ADDRESSES))
 
 
 class TrafficCount:
@@ -81,29 +104,27 @@ class TrafficCount:
         self._probed_since = math.inf if names_agents else probed_since - 1.0
         self._counts: dict[tuple[str, str, str], _Count] = {}
         self._by_request: dict[tuple[bytes, bytes, bytes], _Count] = {}
-        self._attempts: dict[bytes, tuple[Counter[bytes], float]] = {}
         self._probes: deque[tuple[Request, bytes]] = deque(maxlen=MAX_PROBES)
         self._omitted = 0
 
-    def add(self, request: Request, raw: bytes) -> None:
-        """Count one request."""
+    def add(self, request: Request, raw: bytes) -> _Count | None:
+        """Count one request, and tell where; None for one that is counted nowhere."""
         if request.time < self._since:
-            return
+            return None
         if request.agent.startswith(OWN_AGENT) or (
             request.time >= self._probed_since and _is_from_here(request.client)
         ):
             if len(self._probes) < MAX_PROBES:
                 self._probes.append((request, raw))
-            return
+            return None
         count = self._by_request.get((request.method, request.path, request.status)) or self._count_of(
             request
         )
         if count is None:
             self._omitted += 1
-            return
+            return None
         count.add(request, raw)
-        if len(request.upstream) > 1:
-            self._attempt(request)
+        return count
 
     def _count_of(self, request: Request) -> _Count | None:
         written = (request.method, request.path, request.status)
@@ -117,15 +138,24 @@ class TrafficCount:
             self._by_request[written] = self._counts[key]
         return self._counts[key]
 
-    def _attempt(self, request: Request) -> None:
-        statuses = _listed(request.upstream_status)
-        for at, address in enumerate(_listed(request.upstream)):
-            if address not in self._attempts:
-                if len(self._attempts) >= MAX_ADDRESSES:
-                    continue
-                self._attempts[address] = (Counter(), request.time)
-            status = statuses[at] if at < len(statuses) else b"-"
-            self._attempts[address][0][status if status.isdigit() else b"-"] += 1
+    def _attempts(self) -> tuple[Attempts, ...]:
+        """What each address behind nginx gave back, of all requests."""
+        statuses: dict[str, Counter[str]] = {}
+        last: dict[str, float] = {}
+        for count in self._counts.values():
+            for (upstream, answered), number in count.upstreams.items():
+                given = _listed(answered)
+                for at, written in enumerate(_listed(upstream)):
+                    address = _shown(written, 120)
+                    if address not in statuses and len(statuses) >= MAX_ADDRESSES:
+                        continue
+                    status = given[at].decode("utf-8", "replace") if at < len(given) else "-"
+                    statuses.setdefault(address, Counter())[status if status.isdigit() else "-"] += number
+                    last[address] = max(last.get(address, 0.0), count.last)
+        return tuple(
+            Attempts(address=address, statuses=dict(sorted(found.items())), last=last[address])
+            for address, found in statuses.items()
+        )
 
     def traffic(self) -> Traffic:
         """The facts."""
@@ -150,29 +180,78 @@ class TrafficCount:
                     lengths=_spread(count.lengths),
                     sent=_spread(count.sent),
                     seconds=_spread(count.seconds),
-                    upstreams={_shown(name, 120): number for name, number in count.upstreams.most_common()},
+                    upstreams=count.addresses(),
                     newest=tuple(map(shown_line, lines)),
                 )
             )
         return Traffic(
             since=self._since,
             answers=tuple(answers),
-            attempts=tuple(
-                Attempts(
-                    address=_shown(address, 120),
-                    statuses={
-                        _shown(status, 3) or "-": number for status, number in sorted(statuses.items())
-                    },
-                    last=last,
-                )
-                for address, (statuses, last) in self._attempts.items()
-            ),
+            attempts=self._attempts(),
             probes=tuple(_logged(request, raw) for request, raw in reversed(self._probes)),
             omitted=self._omitted + sum(count.count for _, count in left),
             tells=self._format.fields if self._format else (),
             is_shared=self._source.is_shared,
             is_conditional=self._source.is_conditional,
         )
+
+
+@dataclass(slots=True)
+class _Known:
+    """Requests that were written alike and answered alike: what they are counted in, and how often they came again."""
+
+    count: _Count
+    status: str
+    is_prediction: bool
+    repeats: int = 0
+
+
+class _Repeats:
+    """Most lines of a busy log differ in their time alone: once enough of a kind were read whole, the others are
+    counted by their request and status. It takes half the time."""
+
+    def __init__(self, log_format: LogFormat, counted_since: float) -> None:
+        self._match = log_format.pattern.match
+        parts = [log_format.place(field) for field in ("request", "method", "path", "status")]
+        self._key: Callable[[tuple[bytes, ...]], object] = itemgetter(*(part for part in parts if part >= 0))
+        self._time = log_format.place("time")
+        self._upstream = log_format.place("upstream")
+        self._upstream_status = log_format.place("upstream_status")
+        self._since = counted_since
+        self._times: dict[bytes, float | None] = {}
+        self.known: dict[object, _Known] = {}
+
+    def count(self, raw: bytes) -> bool:
+        """Count ``raw`` where it is one of a kind that is known; else nothing is done."""
+        match = self._match(raw)
+        if match is None:
+            return False
+        values = match.groups()
+        known = self.known.get(self._key(values))
+        if known is None or OWN_AGENT in raw:
+            return False
+        written = values[self._time]
+        at = self._times[written] if written in self._times else self._remember(written)
+        if at is None or at < self._since:
+            return False
+        known.repeats += 1
+        known.count.repeat(at)
+        if self._upstream >= 0 and len(values[self._upstream]) > 1:
+            status = values[self._upstream_status] if self._upstream_status >= 0 else b""
+            known.count.answered_by(values[self._upstream], status)
+        return True
+
+    def _remember(self, written: bytes) -> float | None:
+        if len(self._times) >= MAX_TIMES:
+            self._times.clear()
+        self._times[written] = at = logged_time(written)
+        return at
+
+    def know(self, raw: bytes, count: _Count, *, status: bytes, is_prediction: bool) -> None:
+        """From now on count what is written as ``raw`` in ``count``."""
+        match = self._match(raw)
+        if match is not None and len(self.known) < MAX_COUNTED:
+            self.known[self._key(match.groups())] = _Known(count, status.decode(), is_prediction)
 
 
 def _is_from_here(client: bytes) -> bool:
@@ -232,14 +311,18 @@ def count_requests(
     compiled = nginx_format(source.written, source.escape) if of_nginx and source.written else None
     if not of_nginx and source.written:
         compiled = gunicorn_format(source.written)
-    traffic = TrafficCount(source, compiled, max(since, float(int(counted_since))), probed_since)
+    counted = max(since, float(int(counted_since)))
+    traffic = TrafficCount(source, compiled, counted, probed_since)
+    again = _Repeats(compiled, counted) if compiled is not None and "agent" in compiled.fields else None
     statuses: Counter[str] = Counter()
-    requests = 0
-    last: float | None = None
+    times: list[float] = []
     predictions: list[float] = []
+    requests = 0
     prediction = f" {predict_path} ".encode()
     has_lines = has_times = found_beginning = False
     for raw in tail.lines():
+        if again is not None and again.count(raw):
+            continue
         has_lines = has_lines or bool(raw.strip())
         request = request_line(raw, compiled)
         # Among the lines of another log, what has no status is no request.
@@ -252,21 +335,30 @@ def count_requests(
         if request.time < since:
             continue
         requests += 1
-        last = request.time if last is None else max(last, request.time)
-        if prediction in raw:
+        times.append(request.time)
+        is_prediction = prediction in raw
+        if is_prediction:
             predictions.append(request.time)
         if request.status:
             statuses[request.status.decode()] += 1
-            traffic.add(request, raw)
+            count = traffic.add(request, raw)
+            if again is not None and count is not None and count.count >= MAX_VALUES:
+                again.know(raw, count, status=request.status, is_prediction=is_prediction)
     if has_lines and not has_times:
         return NotSeen(reason=safe_line(f"{source.path}: no line in it carries a time that is understood"))
+    for known in again.known.values() if again is not None else ():
+        requests += known.repeats
+        statuses[known.status] += known.repeats
+        seen = (known.count.first, known.count.last)
+        times += seen
+        predictions += seen if known.is_prediction else ()
     return AccessLog(
         path=safe_line(tail.path, 1000),
         size=tail.size,
         modified=tail.modified,
         requests=requests,
         statuses=dict(sorted(statuses.items())),
-        last=last,
+        last=max(times, default=None),
         last_prediction=max(predictions, default=None),
         first_prediction=min(predictions, default=None),
         complete=found_beginning or tail.is_whole,

@@ -205,7 +205,7 @@ def request_line(line: bytes, log_format: LogFormat | None) -> Request | None:
     if log_format is None or values is None:
         return _unformatted(line)
     written, request, method, path, status, length, sent, seconds, *others = values
-    at = _common_time(written) or _logged_time(written)
+    at = logged_time(written)
     if at is None:
         return None
     if request:
@@ -308,7 +308,7 @@ def _number(value: bytes | None) -> float | None:
         return None
 
 
-def _logged_time(written: bytes) -> float | None:
+def logged_time(written: bytes) -> float | None:
     """A time as nginx and gunicorn write it: $time_local, %(t)s, $time_iso8601, $msec."""
     at = _common_time(written.strip(b"[]"))
     if at is not None:

@@ -144,6 +144,30 @@ def test_the_logs_own_service_writes(tmp_path: Path) -> None:
     )
 
 
+def test_the_many_are_counted_as_the_few(tmp_path: Path) -> None:
+    """Once enough of a kind were read whole, the others are counted by request and status alone."""
+    timed = TIMED.replace('"$request"', '"$request" "$http_user_agent"')
+
+    def line(number: int) -> str:
+        request, status = (("POST /predict", 200), ("GET /a", 404))[number % 2]
+        agent = "gte-ops-doctor/1" if number % 100 == 50 else "curl"
+        at = stamp(NOW - 800 + number / 10)
+        return f'10.0.0.7 [{at}] "{request} HTTP/1.1" "{agent}" {status} 9 0.100 127.0.0.1:{number % 3} {status}\n'
+
+    log = read(tmp_path / "log", "".join(map(line, range(3000))), timed, counted_since=NOW - 780)
+    assert log.requests == 3000
+    assert log.statuses == {"200": 1500, "404": 1500}
+    assert log.last == NOW - 800 + 299
+    assert (log.first_prediction, log.last_prediction) == (NOW - 800, NOW - 800 + 299)
+    found = traffic(log)
+    counted = {answers.path: answers for answers in found.answers}
+    assert counted["/predict"].count == 1400 - 28, "without the probes, and what is older"
+    assert counted["/a"].count == 1400
+    assert (counted["/a"].first, counted["/a"].last) == (NOW - 780, NOW - 800 + 299)
+    assert sum(counted["/a"].upstreams.values()) == 1400
+    assert sum(sum(one.statuses.values()) for one in found.attempts) == 2800 - 28
+
+
 def test_many_paths_are_bounded_and_failures_kept(tmp_path: Path) -> None:
     paths = [f"/{chr(97 + n % 26)}{'x' * (n // 26)}" for n in range(MAX_COUNTED)]
     text = combined(100, "GET /broken", 502) + "".join(combined(90, f"GET {path}", 404) for path in paths)
