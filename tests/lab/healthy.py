@@ -458,6 +458,65 @@ def application_wants_a_key_and_says_403(_stack: Stack) -> None:
     """As FastAPI's HTTPBearer did."""
 
 
+@healthy(app=PLAIN_APP)
+def scanners_and_refused_clients_pass_by(stack: Stack) -> None:
+    """404 for what is not there, 401, 405 and 429: the client's, not the service's."""
+    for path in ("/wp-login.php", "/.env", "/admin/config.php", "/phpmyadmin/"):
+        assert stack.request(path=path).status in (403, 404)
+    assert stack.request(path="/predict").status == 405
+    for _ in range(5):
+        stack.request("POST", "/nothing", json_body={})
+
+
+@healthy(layout="guide", app=PLAIN_APP)
+def a_maintenance_page_was_shown(stack: Stack) -> None:
+    """nginx's own 503 for one path, which no request reaches the service by."""
+    stack.edit(
+        stack.site_file, "    location / {", "    location /maintenance { return 503; }\n    location / {"
+    )
+    for _ in range(6):
+        assert stack.request(path="/maintenance").status == 503
+
+
+@healthy(app=PLAIN_APP)
+def the_service_was_deployed_anew(stack: Stack) -> None:
+    """A row of 502 while it was down, a moment ago."""
+    stack.stop_gunicorn()
+    for _ in range(5):
+        assert stack.predict().status == 502
+    stack.start_gunicorn()
+    for _ in range(5):
+        assert stack.predict().status == 200
+
+
+@healthy(app=PLAIN_APP, layout="guide")
+def another_site_fails_in_a_log_of_its_own(stack: Stack) -> None:
+    """500 for another application's users."""
+    listen = f"{stack.address}:{stack.free_port()}"
+    (stack.nginx_dir / "conf.d" / "other.conf").write_text(
+        f"server {{ listen {listen}; server_name other.example; access_log {stack.logs}/other.log;\n"
+        f"error_log {stack.logs}/other-error.log; location / {{ return 500; }} }}\n"
+    )
+    stack.reload_nginx()
+    host, _, port = listen.rpartition(":")
+    for _ in range(5):
+        assert (
+            stack.client.request((host, int(port)), "GET", "/", tls=False, host="other.example").status == 500
+        )
+
+
+@healthy(
+    app=PLAIN_APP, layout="guide", nginx_extra='    log_format j escape=json \'{"t":"$msec","s":$status}\';'
+)
+def requests_are_logged_as_json(stack: Stack) -> None:
+    """Two values of each request, and no more."""
+    stack.edit(
+        stack.site_file, f"access_log {stack.nginx_access_log};", f"access_log {stack.nginx_access_log} j;"
+    )
+    for _ in range(5):
+        stack.predict()
+
+
 VARIANTS: tuple[Variant, ...] = tuple(value for value in globals().values() if isinstance(value, Variant))
 
 
