@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ops.collect.logs.service_logs import LogPlaces
 from ops.collect.logs.syslog import syslog_file
+from ops.collect.services.supervisors import supervisord_outputs
 from ops.facts.base import NotSeen
 from ops.facts.gunicorn import GunicornConfig
 from ops.facts.host import Process, Processes
@@ -38,11 +39,10 @@ def log_places(
     gunicorn: GunicornConfig | NotSeen,
     pidfile: Pidfile | NotSeen,
     unit: str | None,
-    outputs: tuple[str, ...] = (),
     probed_since: float = math.inf,
 ) -> LogPlaces:
-    """The places of this run. ``unit``: the system's unit that settings name for gunicorn; ``outputs``: the files that
-    supervisord writes its output to; ``probed_since``: when the probes began (Unix seconds)."""
+    """The places of this run. ``unit``: the system's unit that settings name for gunicorn; ``probed_since``: when the
+    probes began (Unix seconds)."""
     seen = processes if isinstance(processes, Processes) else Processes(processes=(), listeners=())
     master = gunicorn_topology.process_of(seen, target.gunicorn_master)
     nginx_master = next(nginx_topology.serving_masters(target, seen, pidfile), None)
@@ -50,15 +50,17 @@ def log_places(
     first, more = nginx_access_logs(nginx, target)
     streams = _NginxStreams(nginx_master)
     own_unit = master.unit if master else unit if unit and Path(SYSTEMD).is_dir() else None
+    # supervisord reads its programs by a pipe; without a process only its configuration tells.
+    error_link = _link(master, STANDARD_ERROR)
+    is_piped = master is None or (error_link or "").startswith("pipe:")
+    outputs = supervisord_outputs(target) if is_piped else ()
     return LogPlaces(
         nginx=first or streams.requests(nginx, target),
         nginx_more=more,
         nginx_streams=tuple(streams.errors(nginx, target)),
         gunicorn=gunicorn_access_log(target, master, gunicorn)
         or _gunicorn_requests(master, gunicorn, own_unit, outputs),
-        gunicorn_error=_or_syslog(
-            stream_place(_link(master, STANDARD_ERROR), master, own_unit, outputs), master, target
-        ),
+        gunicorn_error=_or_syslog(stream_place(error_link, master, own_unit, outputs), master, target),
         answering_since=answering_since(target, processes, pidfile),
         probed_since=probed_since,
         nginx_workers=tuple(worker.pid for worker in workers),

@@ -62,6 +62,17 @@ def supervisors(
     return tuple(accounts), tuple(outputs)
 
 
+def supervisord_outputs(target: Target) -> tuple[str, ...]:
+    """The files that supervisord writes the service's output to."""
+    return tuple(
+        path
+        for place in SUPERVISORD_PLACES
+        for program, options, _ in _programs(place)
+        if _is_the_service(options, target)
+        for path in _outputs(program, options)
+    )
+
+
 # --- systemd ---------------------------------------------------------------------------------------------------------
 
 
