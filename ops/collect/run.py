@@ -15,7 +15,7 @@ import msgspec
 
 from ops.collect.task import Task
 from ops.facts.base import NotSeen
-from ops.facts.certificates import Lineages, OldTls, Served
+from ops.facts.certificates import Lineages, OldTls, OtherDoor, Served
 from ops.facts.gunicorn import Gunicorn, GunicornConfig
 from ops.facts.host import Host, Process, Processes
 from ops.facts.machine import Machine
@@ -28,7 +28,7 @@ from ops.facts.target import Target
 from ops.interpret import gunicorn as gunicorn_topology
 from ops.interpret import nginx as nginx_topology
 from ops.interpret import target as target_topology
-from ops.interpret.address import is_loopback, join_address
+from ops.interpret.address import is_loopback, join_address, split_address
 from ops.interpret.commands import GUIDE_CONFIG_NAME, GUIDE_START_SCRIPT, FilesFound
 from ops.interpret.site import find_site
 from ops.settings import Settings
@@ -45,6 +45,8 @@ NGINX_TEST_SECONDS = 4.0
 _ENDS_BEFORE = "TLS ends before this host: nginx's site has no listen with ssl"
 # A handshake on this host, and one over the network, seconds.
 HANDSHAKE_SECONDS = 4.0
+# Further addresses of the front that are asked, beside the first.
+MAX_DOORS = 4
 FAR_SECONDS = 3.0
 # A service that has said nothing for so long is looked at as one that may not have started, seconds.
 SILENT_SECONDS = 1.2
@@ -135,6 +137,7 @@ def _collect(settings: Settings, since: float, probes: Probes, deadline: float) 
         resolution = resolution_task.wait(deadline)
         elsewhere = _start("resolved address", _elsewhere, probes, target, resolution, host, deadline)
         target = _dial_resolved(target, resolution, host)
+    doors = _other_doors(probes, target, config, resolution_task, host, deadline)
     rotation_task = _start("rotation rules", _rotation, settings, target)
     open_logs_task = _start("open logs", _open_logs, around.processes, target, deadline)
     behaviour = _probe(settings, around, probes, target, now - since, deadline)
@@ -153,6 +156,7 @@ def _collect(settings: Settings, since: float, probes: Probes, deadline: float) 
         rotation=rotation_task.wait(deadline),
         open_logs=open_logs_task.wait(deadline),
         **({"elsewhere": elsewhere.wait(deadline)} if elsewhere else {}),
+        other_doors=tuple(door for task in doors if isinstance(door := task.wait(deadline), OtherDoor)),
         **behaviour,
     )
 
@@ -357,6 +361,41 @@ def _elsewhere(
     port = urlsplit(target.url).port or 443
     place = join_address(resolution.addresses[0], port)
     return _served(probes, target, place, min(deadline, time.monotonic() + FAR_SECONDS))
+
+
+def _other_doors(
+    probes: Probes,
+    target: Target,
+    config: NginxConfig | NotSeen,
+    resolving: Task,
+    host: Host | NotSeen,
+    deadline: float,
+) -> list[Task]:
+    """The other ways to the front door, under way: each other address of this host's that the name resolves to, and
+    where nginx has certificates of several kinds, each kind. Nothing where there is one of each."""
+    if not target.front_tls or target.connect_to is None or not isinstance(host, Host):
+        return []
+    resolution = resolving.wait(deadline)
+    own, port = split_address(target.connect_to)
+    resolved = resolution.addresses if isinstance(resolution, Resolution) else ()
+    # Where the front is dialled at loopback, it stands for the one address of its family.
+    stood_for = next((a for a in resolved if is_loopback(own) and (":" in a) == (":" in own)), own)
+    others = [a for a in dict.fromkeys(resolved) if a in host.addresses and a not in (own, stood_for)]
+    ways = [(join_address(address, port), "") for address in others[:MAX_DOORS]]
+    site = find_site(config, target.domain, target.backend) if isinstance(config, NginxConfig) else None
+    if site and len(site.server.effective("ssl_certificate")) > 1:
+        ways += [(target.connect_to, "RSA"), (target.connect_to, "ECDSA")]
+    by = min(deadline, time.monotonic() + HANDSHAKE_SECONDS)
+
+    def ask(address: str, key: str) -> Task:
+        words = (address, target.domain, target.ca_file, key)
+        proxied = target.front_proxy_protocol
+        return Task(
+            f"front door {address} {key}",
+            lambda: probes.ask("other_door", words=words, deadline=by, proxied=proxied),
+        )
+
+    return [ask(address, key) for address, key in ways]
 
 
 def _probe(

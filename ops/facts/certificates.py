@@ -45,6 +45,17 @@ class Served(Facts, frozen=True):
     trust_code: int = 0
 
 
+class OtherDoor(Facts, frozen=True):
+    """Another way to the front door than the one that is asked: another address that the name resolves to and that is
+    this host's, or another kind of key (``key``: RSA or ECDSA) at the same one. ``failure``: why no connection came
+    about, as `Connection` has it."""
+
+    address: str
+    served: Served | NotSeen
+    key: str = ""
+    failure: str | None = None
+
+
 class OldTls(Facts, frozen=True):
     """Which withdrawn versions of TLS the front door shook hands with: TLSv1, TLSv1.1."""
 
@@ -142,6 +153,7 @@ class RenewalConf(Facts, frozen=True):
     authenticator: str | None = None
     server: str | None = None
     logs_dir: str | None = None
+    webroot: str | None = None
     renew_before: float | None = None
     autorenew: bool = True
     hooks: dict[str, str] = msgspec.field(default_factory=dict)

@@ -69,13 +69,16 @@ class Exchange(Facts, frozen=True):
 
 
 class Front(Facts, frozen=True):
-    """The front door, as a user meets it. ``hops``: redirects from the health URL, in order."""
+    """The front door, as a user meets it. ``hops``: redirects from the health URL, in order; ``challenge``: what an
+    authority meets that asks for a challenge of ACME (RFC 8555, 8.3) which is not there, redirects followed; empty
+    where nothing here is renewed that way."""
 
     connection: Connection
     plain: Exchange | NotSeen
     health: Exchange | NotSeen
     predict: Exchange | NotSeen
     hops: tuple[Exchange, ...] = ()
+    challenge: tuple[Exchange, ...] = ()
 
 
 class Repeats(Facts, frozen=True):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import msgspec
 
 from ops.facts.base import Facts, NotSeen
-from ops.facts.certificates import Certificates, Lineages, OldTls, Served
+from ops.facts.certificates import Certificates, Lineages, OldTls, OtherDoor, Served
 from ops.facts.files import Application, Environment, ModelAccess, ModelFiles
 from ops.facts.gunicorn import Gunicorn
 from ops.facts.host import Host, Processes
@@ -62,6 +62,7 @@ class Snapshot(Facts, frozen=True):
     open_logs: tuple[OpenLog, ...] | NotSeen = NotSeen(reason="open files were not looked at")
     machine: Machine | NotSeen = NotSeen(reason="the machine was not looked at")
     nginx_sockets: tuple[SocketView, ...] | NotSeen = ()
+    other_doors: tuple[OtherDoor, ...] | NotSeen = ()
     passed_over: tuple[str, ...] | NotSeen = ()
     host_names: HostNames | NotSeen = HostNames(addresses={})
     last_start: LastStart | NotSeen = NotSeen(reason="the service answers")

@@ -21,6 +21,7 @@ from typing import Any
 
 from tests.lab.authority import Authority
 from tests.lab.faults.app import PLAIN_APP
+from tests.lab.faults.tls import second_pair
 from tests.lab.stack import Stack
 from tests.lab.waiting import wait_for
 
@@ -515,6 +516,26 @@ def requests_are_logged_as_json(stack: Stack) -> None:
     )
     for _ in range(5):
         stack.predict()
+
+
+@healthy(layout="guide")
+def name_has_both_families(stack: Stack) -> None:
+    """A and AAAA, and a listen for each."""
+    https = f"{stack.address}:{stack.ports['https']}"
+    stack.edit(
+        stack.site_file,
+        f"listen {https} ssl;",
+        f"listen {https} ssl; listen [::1]:{stack.ports['https']} ssl;",
+    )
+    stack.resolver.answer(stack.domain, stack.address, "::1")
+    stack.config["target"]["expected_addresses"] = [stack.address, "::1"]
+    stack.write_config()
+
+
+@healthy(layout="guide")
+def certificates_of_both_kinds_of_key(stack: Stack) -> None:
+    """RSA beside ECDSA."""
+    second_pair(stack, "rsa")
 
 
 VARIANTS: tuple[Variant, ...] = tuple(value for value in globals().values() if isinstance(value, Variant))

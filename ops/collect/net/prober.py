@@ -112,7 +112,7 @@ def _is_for_everybody(request: Request) -> bool:
         if request.what == "front" and key and not _may_everybody_read(key):
             return False
         return not any((address or "").startswith("unix:") for address in addresses)
-    if request.what == "served" and (ca_file := request.words[2]):
+    if request.what in ("served", "other_door") and (ca_file := request.words[2]):
         return _may_everybody_read(ca_file)
     return True
 

@@ -9,7 +9,7 @@ import msgspec
 
 from ops.collect.net.connection import Deadline
 from ops.facts.base import NotSeen
-from ops.facts.certificates import OldTls, Served
+from ops.facts.certificates import OldTls, OtherDoor, Served
 from ops.facts.probes import Backend, Front, HostNames, Resolution, Upstreams
 from ops.facts.target import Target
 
@@ -19,6 +19,7 @@ RESULTS: Mapping[str, Any] = {
     "upstreams": Upstreams | NotSeen,
     "served": Served | NotSeen,
     "old_tls": OldTls | NotSeen,
+    "other_door": OtherDoor | NotSeen,
     "resolve": Resolution | NotSeen,
     "host_names": HostNames | NotSeen,
 }
@@ -58,6 +59,11 @@ def probe(request: Request, patience: Deadline) -> Any:
         case "old_tls":
             address, domain = request.words[:2]
             return tls.old_tls(address or "", domain or "", request.deadline, proxied=request.proxied)
+        case "other_door":
+            address, domain, ca_file, key = request.words
+            return tls.other_door(
+                address or "", domain or "", ca_file, request.deadline, key=key or "", proxied=request.proxied
+            )
         case "resolve":
             domain, resolver = request.words[:2]
             return dns.resolve(domain or "", resolver, request.deadline)

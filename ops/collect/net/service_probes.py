@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -41,6 +42,8 @@ REPEAT_WAIT = 3.0
 NEXT_ROUND = 0.25
 # Each is one thread for the time of one exchange.
 MAX_UPSTREAMS = 32
+# RFC 8555, 8.3: where an authority looks for its challenge.
+CHALLENGE_PATH = "/.well-known/acme-challenge/"
 REDIRECTS = (301, 302, 303, 307, 308)
 # Werkzeug's interactive debugger serves its own script to everyone who can reach the application.
 DEBUGGER_PATH = "/?__debugger__=yes&cmd=resource&f=debugger.js"
@@ -114,6 +117,7 @@ def probe_front(target: Target, patience: Deadline) -> Front:
     connection = _Running(lambda: connect(address, patience.deadline, patience))
     health = _Running(lambda: door.ask("GET", base + target.health_path))
     plain = _Running(lambda: plain_door.ask("GET", plain_base + target.health_path))
+    challenge = _Running(lambda: _challenge(target, doors))
     # Where no connection comes about, the prediction's is not waited for once more.
     connect_by = time.monotonic() + CONNECT_SECONDS
     health.wait(HEAD_START)
@@ -135,7 +139,24 @@ def probe_front(target: Target, patience: Deadline) -> Front:
         health=_seen(health.result()),
         predict=predict.result(),
         hops=hops,
+        challenge=outcome if isinstance(outcome := challenge.result(), tuple) else (),
     )
+
+
+def _challenge(target: Target, doors: Mapping[str, _Door]) -> tuple[Exchange, ...]:
+    """A challenge of ACME that nobody laid down, asked for as an authority does: at port 80, redirects followed."""
+    if not target.certificate or not target.certificate.startswith(target.letsencrypt_dir.rstrip("/") + "/"):
+        return ()
+    url = f"http://{_bracketed(target.domain)}{CHALLENGE_PATH}gte-ops-{secrets.token_hex(8)}"
+    hops: list[Exchange] = []
+    while len(hops) < MAX_HOPS:
+        answer = doors[urlsplit(url).scheme].ask("GET", url)
+        hops.append(answer.exchange)
+        following = _following(url, answer.location, target.domain) if _redirects(answer) else None
+        if following is None or following in [hop.url for hop in hops]:
+            break
+        url = following
+    return tuple(hops)
 
 
 def _own_address(url: str) -> str:

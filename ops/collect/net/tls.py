@@ -20,9 +20,9 @@ from ops.collect.net.connection import (
     proxy_line,
     reason_of,
 )
-from ops.collect.net.http_probe import exchange, sni
+from ops.collect.net.http_probe import connect, exchange, sni
 from ops.facts.base import NotSeen
-from ops.facts.certificates import Certificate, OldTls, Served
+from ops.facts.certificates import Certificate, OldTls, OtherDoor, Served
 from ops.interpret.address import split_address
 from ops.interpret.x509 import CertificateSet
 from ops.text.sanitize import safe_line
@@ -83,6 +83,64 @@ def served_certificate(
         protocol=seen.protocol,
         trust_error=verdict,
         trust_code=verdict_code,
+    )
+
+
+# The kinds of keys a server may have a certificate each for, and what of TLS 1.2 asks for them (ciphers(1)).
+KEY_CIPHERS = {"RSA": "aRSA", "ECDSA": "aECDSA"}
+
+
+def other_door(
+    address: str,
+    server_name: str,
+    ca_file: str | None,
+    deadline: float,
+    *,
+    key: str = "",
+    proxied: bool = False,
+) -> OtherDoor:
+    """What is presented at ``address``; with ``key`` to a client that takes that kind of key alone.
+
+    The kind is asked for in TLS 1.2, whose ciphers name it: `ssl` cannot choose the signatures of 1.3."""
+    if key:
+        served = _served_with(address, server_name, ca_file, Deadline(deadline), key, proxied=proxied)
+        return OtherDoor(address=address, key=key, served=served)
+    connection = connect(address, deadline)
+    if connection.failure is not None:
+        return OtherDoor(
+            address=address, failure=connection.failure, served=NotSeen(reason=connection.detail)
+        )
+    served = served_certificate(address, server_name, ca_file, deadline, proxied=proxied)
+    return OtherDoor(address=address, served=served)
+
+
+def _served_with(
+    address: str, server_name: str, ca_file: str | None, patience: Deadline, key: str, *, proxied: bool
+) -> Served | NotSeen:
+    trust = trust_of(ca_file)
+    shown: _Shown | OSError | ValueError | None = None
+    code, error = 0, None
+    for context in (trust.context, _unverifying()):
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        context.set_ciphers(f"{KEY_CIPHERS[key]}:!aNULL")
+        shown = _handshake(address, server_name, context, patience, proxied=proxied)
+        if not isinstance(shown, ssl.SSLCertVerificationError):
+            break
+        code, error = shown.verify_code, safe_line(str(shown.verify_message))
+    if not isinstance(shown, _Shown):
+        assert shown is not None  # noqa: S101  there are two contexts
+        return NotSeen(reason=safe_line(f"no handshake with a key of kind {key}: {_words(shown)}"))
+    chain = _chain(shown.chain)
+    if isinstance(chain, NotSeen):
+        return chain
+    known = trust.has_roots or not code
+    return Served(
+        address=address,
+        server_name=sni(server_name),
+        chain=chain,
+        protocol=shown.protocol,
+        trust_error=error if known else None,
+        trust_code=code if known else NO_ROOTS,
     )
 
 

@@ -237,6 +237,7 @@ def parse_renewal_conf(text: str, path: str) -> RenewalConf:
         authenticator=_line(of("renewalparams.authenticator")),
         server=_line(of("renewalparams.server"), 300),
         logs_dir=_line(of("renewalparams.logs_dir"), 600),
+        webroot=_line(of("renewalparams.webroot_path", "").split(",")[0].strip(), 600),
         renew_before=int(interval[1]) * _UNIT_SECONDS[interval[2]] if interval else None,
         autorenew=of("renewalparams.autorenew", "True").lower() not in ("false", "no", "off", "0"),
         hooks={

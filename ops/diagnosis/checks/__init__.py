@@ -13,6 +13,7 @@ from ops.diagnosis.checks import (
     host,
     model,
     net,
+    net_doors,
     net_holder,
     nginx,
     nginx_errors,
@@ -23,6 +24,7 @@ from ops.diagnosis.checks import (
     nginx_trust,
     safeguards,
     tls,
+    tls_challenge,
     tls_files,
 )
 from ops.diagnosis.finding import Check
@@ -31,8 +33,10 @@ CHECKS: tuple[Check, ...] = (
     *dns.CHECKS,
     *net.CHECKS,
     *net_holder.CHECKS,
+    *net_doors.CHECKS,
     *tls.CHECKS,
     *tls_files.CHECKS,
+    *tls_challenge.CHECKS,
     *nginx.CHECKS,
     *nginx_errors.CHECKS,
     *nginx_host.CHECKS,

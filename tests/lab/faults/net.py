@@ -134,3 +134,14 @@ def one_of_two_services_is_down_and_nobody_said_which_is_meant(stack: Stack) -> 
     # Other stacks' gunicorns run on this machine: the pidfile alone tells which is this host's.
     stack.config["gunicorn"] = {"pidfile": str(stack.gunicorn_pidfile)}
     stack.write_config()
+
+
+def refuses_ipv6(stack: Stack) -> bool:
+    """A client that takes the name's IPv6 address."""
+    answer = stack.client.request(("::1", stack.ports["https"]), "GET", "/health", tls=True)
+    return answer.error == "refused"
+
+
+@fault("NET011", sees=refuses_ipv6)
+def name_has_an_ipv6_address_and_nginx_no_listen_for_it(stack: Stack) -> None:
+    stack.resolver.answer(stack.domain, stack.address, "::1")

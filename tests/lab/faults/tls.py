@@ -7,6 +7,7 @@ import os
 import socket
 import ssl
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from tests.lab.authority import Authority, new_key, self_signed
 from tests.lab.faults.case import Sees, answers, fault, meets
@@ -312,3 +313,78 @@ def certificate_file_is_junk(stack: Stack) -> None:
     stack.certificate.resolve().write_bytes(b"\x1b[31mnot a certificate\x00\xff" * 50)
     stack.stop_nginx()
     stack.try_to_start_nginx()
+
+
+@fault("TLS024", sees=meets("expired"), explains=("TLS001",), layout="guide")
+def challenge_is_handed_to_the_application(stack: Stack) -> None:
+    """The redirect leads it to HTTPS, where every path is the application's."""
+    renewal = stack.letsencrypt / "renewal" / f"{stack.domain}.conf"
+    stack.replace_certificate(not_before=in_days(-91), not_after=in_days(-1))
+    renewal.write_text(renewal.read_text() + f"webroot_path = {stack.challenges},\n")
+
+
+@fault("TLS024", sees=meets("expired"), explains=("TLS001",), layout="guide")
+def challenge_is_redirected_for_ever(stack: Stack) -> None:
+    redirect = f"return 301 {stack.url}$request_uri;"
+    stack.edit(
+        stack.site_file,
+        redirect,
+        f"location /.well-known/ {{ return 301 http://$host$request_uri; }} location / {{ {redirect} }}",
+    )
+    stack.replace_certificate(not_before=in_days(-91), not_after=in_days(-1))
+
+
+def rsa_clients_meet_an_expired_one(stack: Stack) -> bool:
+    """A client that takes RSA alone."""
+    context = ssl.create_default_context(cafile=str(stack.ca_file))
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers("aRSA:!aNULL")
+    try:
+        with (
+            socket.create_connection(stack.https, 2) as raw,
+            context.wrap_socket(raw, server_hostname=stack.domain),
+        ):
+            return False
+    except ssl.SSLCertVerificationError as error:
+        return "expired" in str(error)
+
+
+def second_pair(stack: Stack, kind: str, **arguments: Any) -> None:
+    """A second certificate of another kind of key beside the first."""
+    issued = stack.authority.issue([stack.domain], kind=kind, **arguments)
+    certificate, key = stack.directory / "second.pem", stack.directory / "second.key"
+    key.touch(mode=0o600)
+    key.write_bytes(issued.key_pem)
+    certificate.write_bytes(issued.fullchain_pem)
+    name = f"server_name {stack.domain};"
+    text = stack.site_file.read_text()
+    at = text.index(name, text.index(" ssl;")) + len(name)
+    more = f"\n    ssl_certificate {certificate}; ssl_certificate_key {key}; ssl_ciphers DEFAULT;"
+    stack.site_file.write_text(text[:at] + more + text[at:])
+    stack.reload_nginx()
+
+
+@fault("TLS025", sees=rsa_clients_meet_an_expired_one, layout="guide")
+def certificate_for_rsa_has_expired_beside_the_one_for_ecdsa(stack: Stack) -> None:
+    second_pair(stack, "rsa", not_before=in_days(-91), not_after=in_days(-1))
+
+
+def ipv6_meets_another_certificate(stack: Stack) -> bool:
+    """A client that takes the name's IPv6 address."""
+    answer = stack.client.request(("::1", stack.ports["https"]), "GET", "/health", tls=True)
+    return "mismatch" in (answer.error or "")
+
+
+@fault("TLS025", sees=ipv6_meets_another_certificate, layout="guide")
+def another_server_block_answers_over_ipv6(stack: Stack) -> None:
+    issued = stack.authority.issue(["other.lab.example"])
+    certificate, key = stack.directory / "other.pem", stack.directory / "other.key"
+    certificate.write_bytes(issued.fullchain_pem)
+    key.touch(mode=0o600)
+    key.write_bytes(issued.key_pem)
+    (stack.nginx_dir / "conf.d" / "other.conf").write_text(
+        f"server {{ listen [::1]:{stack.ports['https']} ssl; server_name other.lab.example;\n"
+        f"ssl_certificate {certificate}; ssl_certificate_key {key}; return 404; }}\n"
+    )
+    stack.resolver.answer(stack.domain, stack.address, "::1")
+    stack.reload_nginx()

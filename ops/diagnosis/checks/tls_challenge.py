@@ -1,0 +1,129 @@
+"""Whether an authority that is to renew the certificate is let through to its challenge (RFC 8555, 8.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ops.diagnosis.finding import Evidence, Finding, check, quote
+from ops.facts.base import NotSeen
+from ops.facts.certificates import Lineage, Lineages, Served
+from ops.facts.nginx import Directive, NginxConfig
+from ops.facts.probes import Exchange, Front
+from ops.facts.target import Target
+from ops.interpret import nginx as nginx_topology
+from ops.interpret.address import split_address
+from ops.interpret.expiry import expiry, limits_for
+from ops.interpret.renewal import lineage_of
+from ops.text.language import Text
+
+CHALLENGE_PATH = "/.well-known/acme-challenge/"
+_REDIRECTS = (301, 302, 303, 307, 308)
+
+
+@check(
+    "tls.challenge",
+    "TLS024",
+    en="the authority that renews the certificate reaches its challenge",
+    zh="续期时 CA 能访问到验证文件",
+)
+def challenge(
+    target: Target,
+    served: Served,
+    front: Front,
+    lineages: Lineages | NotSeen,
+    nginx_config: NginxConfig,
+    taken_at: float,
+) -> Iterator[Finding]:
+    """TLS024: the certificate has ended or is overdue, and port 80 does not let its challenge through.
+
+    Where it was renewed in time, renewal works whatever this probe says."""
+    leaf = served.chain[0]
+    stand = expiry(
+        leaf.not_before, leaf.not_after, taken_at, limits=limits_for(leaf.names, target.expiry_rules)
+    )
+    lineage = None
+    if not isinstance(lineages, NotSeen):
+        lineage = lineage_of(target.certificate or "", target.certificate or "", lineages)
+    if stand.severity is None or not front.challenge or not _is_by_webroot(lineage):
+        return
+    last = front.challenge[-1]
+    place = _place(nginx_config, target, last.address)
+    refusal = _refusal(front.challenge, place, lineage)
+    if refusal is None:
+        return
+    where = place.where if place else "?"
+    yield Finding(
+        "TLS024",
+        (
+            *(quote(f"GET {hop.url}", _answer(hop)) for hop in front.challenge),
+            *((quote(where, place.written),) if place else ()),
+            Evidence(
+                f"tls {served.address}",
+                Text(en=f"serial {leaf.serial}: {refusal.en}", zh=f"序列号 {leaf.serial}：{refusal.zh}"),
+            ),
+        ),
+        {
+            "answer": _answer(last),
+            "where": where,
+            "webroot": (lineage.renewal.webroot if lineage else None) or "/var/www/html",
+            "lineage": lineage.name if lineage else target.domain,
+        },
+        severity=stand.severity,
+    )
+
+
+def _is_by_webroot(lineage: Lineage | None) -> bool:
+    """Whether the challenge is a file below the site's root: not where DNS, nginx's own plugin or a server of certbot's
+    own answers it."""
+    kind = lineage.renewal.authenticator if lineage else None
+    return kind in (None, "webroot", "manual")
+
+
+class _Place:
+    """Where nginx decides about the challenge: the location, and the directive in it."""
+
+    def __init__(self, scope: nginx_topology.Scope, directive: Directive) -> None:
+        self.scope, self.directive = scope, directive
+        self.where = f"{directive.file}:{directive.line}"
+        self.written = " ".join((directive.name, *directive.args))
+
+
+def _place(config: NginxConfig, target: Target, address: str) -> _Place | None:
+    host, port = split_address(address)
+    server = nginx_topology.chosen_server(nginx_topology.servers(config), host, port, target.domain)
+    if server is None:
+        return None
+    scope = server.location_for(CHALLENGE_PATH + "token") or server
+    for name in ("deny", "return", "proxy_pass", "rewrite", "auth_basic"):
+        if (directive := scope.first_own(name)) is not None:
+            return _Place(scope, directive)
+    return _Place(scope, scope.blocks[0])
+
+
+def _refusal(hops: tuple[Exchange, ...], place: _Place | None, lineage: Lineage | None) -> Text | None:
+    """Why the authority would not get its file; None where a file that lay there would be handed out."""
+    last = hops[-1]
+    if last.failure is not None:
+        return Text(
+            en=f"the challenge is not answered: {last.failure}", zh=f"验证请求没有应答：{last.failure}"
+        )
+    if last.status in _REDIRECTS:
+        return Text(
+            en="the challenge is redirected for ever, or elsewhere", zh="验证请求被循环重定向，或跳转到别处"
+        )
+    is_refused = last.status in (401, 403, 405, 429) or (last.status or 0) >= 500
+    # That the file is not there is right; that the application is asked for it is not.
+    is_proxied = last.status == 404 and place is not None and place.directive.name == "proxy_pass"
+    if is_refused or (is_proxied and lineage is not None and lineage.renewal.webroot is not None):
+        return Text(
+            en=f"renewals fail: the challenge is answered {last.status}",
+            zh=f"续期会失败：验证请求返回 {last.status}",
+        )
+    return None
+
+
+def _answer(hop: Exchange) -> str:
+    return hop.failure or f"{hop.status} {hop.header('location')}".strip()
+
+
+CHECKS = (challenge,)
