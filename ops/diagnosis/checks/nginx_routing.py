@@ -512,12 +512,15 @@ def replaced_answer(
     given = None if isinstance(probed.backend, NotSeen) else probed.backend.predict
     if not isinstance(given, Exchange) or given.status is None or given.status < 300:
         return
-    computed = probed.route(answer=given.status)
-    replacing = [step for step in computed.steps if step.kind is StepKind.ERROR_PAGE]
-    same = probed.answer.status == given.status and probed.answer.media_type == given.media_type
-    if not replacing or same or computed.outcome.kind is OutcomeKind.PROXIED:
+    if probed.answer.status == given.status and probed.answer.media_type == given.media_type:
         return
-    if computed.outcome.status is not None and computed.outcome.status != probed.answer.status:
+    # Whether the page of the error_page is there was not looked at.
+    either = (probed.route(answer=given.status), probed.route(answer=given.status, is_file=True))
+    computed = next((route for route in either if route.outcome.status == probed.answer.status), None)
+    if computed is None or computed.outcome.kind is OutcomeKind.PROXIED:
+        return
+    replacing = [step for step in computed.steps if step.kind is StepKind.ERROR_PAGE]
+    if not replacing:
         return
     yield Finding(
         "NGX037",

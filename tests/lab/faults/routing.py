@@ -160,3 +160,100 @@ def rule_against_hidden_files_covers_the_challenge(stack: Stack) -> None:
         "    location /.well-known/acme-challenge/ {",
         "    location ~ /\\. { deny all; }\n    location /.well-known/acme-challenge/ {",
     )
+
+
+# --- siblings, written before they were tried -------------------------------------------------------------------------
+
+
+# huashengdun/webssh#343: the location has no slash at its end, proxy_pass has one.
+@fault("NGX030", sees=answers(404))
+def prefix_of_the_path_is_cut_off(stack: Stack) -> None:
+    put_before(stack, "location /pre { proxy_pass http://gte_backend/; }")
+
+
+@fault("NGX030", sees=answers(404))
+def variable_in_proxy_pass_names_a_fixed_path(stack: Stack) -> None:
+    put_before(stack, f"location = /predict {{ set $api {stack.bind}; proxy_pass http://$api/v1/predict; }}")
+
+
+# sladkovm/docker-flask-gunicorn-nginx#1: only a path below is proxied.
+@fault("NGX031", sees=answers(404))
+def only_a_path_below_is_proxied(stack: Stack) -> None:
+    stack.edit(
+        stack.site_file,
+        LOCATION,
+        f"root {web_root(stack)};\n    {LOCATION.replace('location /', 'location /api/')}",
+    )
+
+
+# proxy_pass is not inherited by a location inside another one.
+@fault("NGX031", sees=answers(404))
+def nested_location_has_no_proxy_pass(stack: Stack) -> None:
+    stack.edit(
+        stack.site_file,
+        LOCATION,
+        LOCATION.replace("{", "{\n        location /predict { client_max_body_size 9m; }", 1),
+    )
+
+
+# A leading dot claims the name itself too.
+@fault("NGX034", sees=answers(403))
+def name_with_a_leading_dot_claims_the_name_first(stack: Stack) -> None:
+    (stack.nginx_dir / "conf.d" / "a-wild.conf").write_text(
+        f"server {{\n    listen {stack.address}:{stack.ports['https']} ssl;\n    server_name .{stack.domain};\n"
+        f"    ssl_certificate {stack.certificate};\n    ssl_certificate_key {stack.private_key};\n"
+        "    location / { return 403; }\n}\n"
+    )
+    stack.reload_nginx()
+
+
+@fault("NGX035", sees=answers(502))
+def every_server_of_the_upstream_is_marked_down(stack: Stack) -> None:
+    stack.edit(
+        stack.site_file,
+        f"server {stack.bind};",
+        f"server {stack.bind} down;\n    server {stack.address}:{stack.free_port()} down;",
+    )
+
+
+@fault("NGX036", sees=meets("WRONG_VERSION_NUMBER"))
+def http2_is_there_and_ssl_is_not(stack: Stack) -> None:
+    listen = f"listen {stack.address}:{stack.ports['https']} ssl;"
+    stack.edit(stack.site_file, listen, listen.replace(" ssl;", " http2;"))
+
+
+@fault("NGX037", sees=page(200), app=REFUSING_APP)
+def page_of_the_front_end_hides_the_refusal(stack: Stack) -> None:
+    root = web_root(stack)
+    put_before(
+        stack,
+        "location = /predict { proxy_pass http://gte_backend; proxy_intercept_errors on;"
+        " error_page 409 =200 /index.html; }\n"
+        f"    location = /index.html {{ root {root}; default_type text/html; }}",
+    )
+
+
+@fault("NGX038", sees=answers(403))
+def deny_all_was_left_behind(stack: Stack) -> None:
+    put_before(stack, "deny all;")
+
+
+@fault("NGX038", sees=lambda stack: stack.predict().status is None)
+def pattern_against_scanners_covers_the_api(stack: Stack) -> None:
+    put_before(stack, "location ~* (wp-admin|\\.php$|pred) { return 444; }")
+
+
+# NET004 is there too: nothing redirects to HTTPS any more.
+@fault(
+    "NGX039",
+    sees=lambda stack: _challenge(stack).status == 404,
+    first="NET004",
+    beside=("NET004",),
+    severity="warn",
+)
+def plain_http_answers_404_for_everything(stack: Stack) -> None:
+    stack.edit(
+        stack.site_file,
+        "    location /.well-known/acme-challenge/ {",
+        "    return 404;\n    location /.well-known/acme-challenge/ {",
+    )

@@ -310,6 +310,16 @@ CASES = [
         "text is empty",
         facts={"given": "422", "sent": "404"},
     ),
+    fires(
+        "NGX037",
+        "the page of the web front end takes its place with another status",
+        inside(
+            "proxy_intercept_errors on; error_page 422 =200 /index.html; location = /index.html { root /srv; }",
+            page(200, "App", **PREDICT),
+            backend__predict=exchange(422, '{"detail": "text is empty"}', **{**PREDICT, **AT_BACKEND}),
+        ),
+        facts={"given": "422", "sent": "200"},
+    ),
     quiet(
         "NGX037",
         "errors are not intercepted",
