@@ -17,6 +17,8 @@ _READS_SETTINGS = re.compile(
     r"|(?:backup|watchdog|notify|cert|config|render) [a-z][a-z-]*)(?![\w-])(?! --config)",
     re.ASCII,
 )
+# What means something in a basic regular expression, and our delimiter (sed(1), regex(7)).
+_SPECIAL = re.compile(r"[\\.*\[\]^$#]")
 _STOPS_A_PROCESS = re.compile(r"kill (\d+)\n")
 # A model is loaded before the service is ready.
 _WORKS_WITHIN = "2m"
@@ -46,6 +48,21 @@ def printed_steps(steps: Iterable[Text], confirm: str, settings_file: str | None
 def confirmation(code: str, *, is_fail: bool) -> str:
     """The command that shows whether a cause is gone: users are served again, or the check finds nothing."""
     return f"gte-ops doctor --wait-ok {_WORKS_WITHIN}" if is_fail else f"gte-ops doctor --only {code}"
+
+
+def replaced_in_line(place: str, old: str, new: str) -> str:
+    """The command that replaces ``old`` by ``new`` on one line; ``place`` is ``file:line``. A link stays a link."""
+    file, _, line = place.rpartition(":")
+    pattern = _SPECIAL.sub(r"\\\g<0>", old)
+    replacement = re.sub(r"[\\&#]", r"\\\g<0>", new)
+    script = f"{line}s#{pattern}#{replacement}#"
+    return f"sed -i --follow-symlinks {shlex.quote(script)} {shlex.quote(file)}"
+
+
+def put_before_line(place: str, words: str) -> str:
+    """The command that puts a line with ``words`` before the one at ``place``, ``file:line``."""
+    file, _, line = place.rpartition(":")
+    return f"sed -i --follow-symlinks {shlex.quote(f'{line}i {words}')} {shlex.quote(file)}"
 
 
 def with_settings(words: Text, settings_file: str | None) -> Text:

@@ -23,7 +23,7 @@ from tests.lab.waiting import NotInTimeError, wait_for
 
 LINE_SECONDS = 60.0
 # A model is loaded after a restart, and a client is asked until it is served.
-SERVED_WITHIN = 20.0
+SERVED_WITHIN = 12.0
 CONFIRMED_WITHIN = 40.0
 _TOUCHES_THE_MACHINE = re.compile(
     r"\b(?:systemctl|timedatectl|setsebool|certbot|apt|yum|pip|--install|useradd|journalctl|logrotate|mount)\b"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from ops.diagnosis.checks.gunicorn_settings import KNOWN_SETTINGS, MEANT
 from ops.diagnosis.checks.log_reading import entries_with, last_quote
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, check, quote, seen
+from ops.diagnosis.steps import replaced_in_line
 from ops.facts.base import NotSeen
 from ops.facts.gunicorn import Gunicorn, GunicornConfig, ProgressRecord
 from ops.facts.host import Processes
@@ -280,7 +281,7 @@ def _states(target: Target, activity: Activity, processes: Processes) -> list[tu
     en="gunicorn knows every setting in its file",
     zh="配置文件中的设置 gunicorn 都认识",
 )
-def settings(gunicorn: Gunicorn) -> Iterator[Finding]:
+def settings(gunicorn: Gunicorn, target: Target) -> Iterator[Finding]:
     """GUN008: names gunicorn ignores that nothing else in the file uses."""
     config = gunicorn.config
     if not isinstance(config, GunicornConfig):
@@ -291,7 +292,35 @@ def settings(gunicorn: Gunicorn) -> Iterator[Finding]:
             "GUN008",
             tuple(_ignored(config, name, likely) for name, likely in ignored.items()),
             {"names": ", ".join(ignored)},
+            fix=_renamed(config, ignored, target),
         )
+
+
+def _renamed(
+    config: GunicornConfig, ignored: Mapping[str, str | None], target: Target
+) -> tuple[str | Text, ...] | None:
+    """A line for each name whose meaning is beyond doubt; None if none is."""
+    meant = {
+        name: likely
+        for name, likely in ignored.items()
+        if likely in KNOWN_SETTINGS and likely not in config.assigned
+    }
+    lines = tuple(
+        replaced_in_line(f"{config.path}:{config.assigned[name].line}", name, likely or "")
+        for name, likely in meant.items()
+    )
+    rest = tuple(name for name in ignored if name not in meant)
+    advice = (
+        (
+            Text(
+                en=f"Correct by hand in {config.path}: {', '.join(rest)}",
+                zh=f"请自行改正 {config.path} 里的：{'、'.join(rest)}",
+            ),
+        )
+        if rest
+        else ()
+    )
+    return (*lines, *advice, target.restart_command) if lines else None
 
 
 def ignored_settings(config: GunicornConfig) -> dict[str, str | None]:

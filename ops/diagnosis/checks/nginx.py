@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import urljoin
@@ -13,6 +12,7 @@ from ops.diagnosis.checks.host import FEW_FILES
 from ops.diagnosis.checks.log_reading import nginx_entries, require_nginx_log
 from ops.diagnosis.door import is_our_own
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, Severity, check, quote, seen
+from ops.diagnosis.steps import put_before_line, replaced_in_line
 from ops.facts.base import NotSeen
 from ops.facts.host import Host, Processes
 from ops.facts.logs import AccessLog, Logs
@@ -227,6 +227,30 @@ def upstream(
             ),
         ),
         {"upstream": address, "listening": target.backend},
+        fix=_proxied_to_the_service(passed, address, target),
+    )
+
+
+def _proxied_to_the_service(
+    passed: nginx_topology.ProxyPass, dead: str, target: Target
+) -> tuple[str | Text, ...] | None:
+    """The one line to correct, if the address is written out there; None for the catalogue's own steps."""
+    place, listening = _written_at(passed, dead), target.backend
+    members = (passed.upstream.block or ()) if passed.upstream else ()
+    names = [d.args[0] for d in members if d.args and nginx_topology.normal_address(d.args[0]) == dead]
+    written = names[0] if names else dead
+    if "unix:" in dead + listening or (not names and dead not in passed.written):
+        return None
+    return (
+        Text(
+            en=f"If the service is meant to listen at {listening}: correct {place}. If nginx is right: set bind in"
+            f" {target.gunicorn_config_file or 'gunicorn.conf.py'} to {dead} instead",
+            zh=f"如果服务就应当监听 {listening}：改正 {place}。如果 nginx 写得对：把"
+            f" {target.gunicorn_config_file or 'gunicorn.conf.py'} 里的 bind 改为 {dead}",
+        ),
+        replaced_in_line(place, written, listening),
+        target.test_nginx,
+        target.reload_nginx,
     )
 
 
@@ -457,13 +481,12 @@ class _MisspeltName:
 
     def fix(self, domain: str) -> tuple[str | Text, ...]:
         """The line to correct, and the command that does it."""
-        pattern = self.name.replace(".", r"\.")
         return (
             Text(
                 en=f"{self.name} differs from {domain} in one letter ({self.file}, line {self.line}): correct it",
                 zh=f"{self.name} 与 {domain} 只差一个字母（{self.file} 第 {self.line} 行），请改正",
             ),
-            f"sed -i {shlex.quote(f'{self.line}s/{pattern}/{domain}/')} {shlex.quote(self.file)}",
+            replaced_in_line(f"{self.file}:{self.line}", self.name, domain),
         )
 
 
@@ -675,6 +698,13 @@ def limit_status(nginx_config: NginxConfig, target: Target) -> Iterator[Finding]
                 "NGX018",
                 (quote(where, f"limit_req {' '.join(limit[0].args)}"),),
                 {"zone": zone, "where": where},
+                fix=(
+                    put_before_line(where, "limit_req_status 429;"),
+                    target.test_nginx,
+                    target.reload_nginx,
+                )
+                if not scope.effective("limit_req_status")
+                else None,
             )
             return
 

@@ -9,7 +9,9 @@ from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, check, quot
 from ops.facts.base import NotSeen
 from ops.facts.host import Host, Processes
 from ops.facts.safeguards import Backups, OpenLog, Rotation, Schedule, WatchdogFacts
+from ops.facts.target import Target
 from ops.interpret.logrotate import covering, tears_lines
+from ops.interpret.nginx import title
 from ops.interpret.schedule import WATCHDOG_RUN, cron_period, jobs_running
 from ops.text.duration import age
 from ops.text.language import Text
@@ -54,7 +56,9 @@ def rotation(rotation: Rotation) -> Iterator[Finding]:
 
 
 @check("ops.open_logs", "OPS002", en="nothing writes to a rotated log", zh="没有进程还在写已轮转的日志")
-def open_logs(rotation: Rotation, open_logs: tuple[OpenLog, ...]) -> Iterator[Finding]:
+def open_logs(
+    rotation: Rotation, open_logs: tuple[OpenLog, ...], processes: Processes, target: Target
+) -> Iterator[Finding]:
     """OPS002: a process of nginx or gunicorn has a log open that was renamed or removed."""
     current = {log.resolved for log in rotation.logs}
     for item in _stale(open_logs, current):
@@ -69,8 +73,17 @@ def open_logs(rotation: Rotation, open_logs: tuple[OpenLog, ...]) -> Iterator[Fi
                     ),
                 ),
             ),
-            {"pid": str(item.pid), "path": item.path},
+            {"pid": str(item.pid), "path": item.path, "master": str(_master_of(item.pid, processes, target))},
         )
+
+
+def _master_of(pid: int, processes: Processes, target: Target) -> int:
+    """The master that has its workers reopen their logs, by USR1: nginx's and gunicorn's alike."""
+    if pid in target.gunicorn_workers and target.gunicorn_master is not None:
+        return target.gunicorn_master
+    by_pid = {process.pid: process for process in processes.processes}
+    parent = by_pid.get(by_pid[pid].ppid) if pid in by_pid else None
+    return parent.pid if parent is not None and title(parent).startswith("nginx: master process") else pid
 
 
 def _stale(logs: tuple[OpenLog, ...], current: set[str]) -> list[OpenLog]:

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
+
 import pytest
 
 from ops.diagnosis.catalogue import GUIDE_VALUES, catalogue
-from ops.diagnosis.steps import printed_steps, step_marks, with_settings
+from ops.diagnosis.steps import (
+    printed_steps,
+    put_before_line,
+    replaced_in_line,
+    step_marks,
+    with_settings,
+)
 from ops.text.language import Text, verbatim
 
 ADVICE = Text(en="Look at it first", zh="先看一看")
@@ -76,3 +85,29 @@ def test_a_command_within_a_sentence_names_it_too_in_both_languages() -> None:
     named = with_settings(text, "/a b")
     assert named.en == "Then schedule it: gte-ops render cron --config '/a b' --install"
     assert named.zh == "然后用gte-ops render cron --config '/a b' --install设置"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("127.0.0.1:8001", "127.0.0.1:8000"), ("a.b*[c]^$#d\\e", "x&y#z\\"), ("it's", "its")],
+)
+def test_the_command_that_edits_a_line_edits_that_line_alone_and_letter_by_letter(
+    tmp_path: Path, old: str, new: str
+) -> None:
+    file = tmp_path / "my site.conf"
+    file.write_text(f"{old}\nx {old} y\n127x0x0x1:8001\n")
+    link = tmp_path / "link"
+    link.symlink_to(file)
+    command = replaced_in_line(f"{link}:2", old, new)
+    subprocess.run(["sh", "-c", command], check=True, timeout=10)
+    assert file.read_text() == f"{old}\nx {new} y\n127x0x0x1:8001\n"
+    assert link.is_symlink()
+
+
+def test_the_command_that_adds_a_line_adds_it_before_the_place(tmp_path: Path) -> None:
+    file = tmp_path / "site.conf"
+    file.write_text("one\ntwo\n")
+    subprocess.run(
+        ["sh", "-c", put_before_line(f"{file}:2", "limit_req_status 429;")], check=True, timeout=10
+    )
+    assert file.read_text() == "one\nlimit_req_status 429;\ntwo\n"
