@@ -1,0 +1,9 @@
+"""Faults that people reported in public, rebuilt: what the doctor says of hosts that nobody had in mind when it was
+written. One module for a group of the kinds; each case names its source and is repaired as the reporter did.
+"""
+
+from tests.lab.reported import front, looking, routing, start, traffic
+from tests.lab.reported.case import Reported, reports_of
+
+_MODULES = (traffic, routing, start, front, looking)
+REPORTED: tuple[Reported, ...] = tuple(report for module in _MODULES for report in reports_of(module))

@@ -1,0 +1,45 @@
+"""Faults from public reports: a client meets each, the doctor explains it, and finds nothing once it is repaired."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.lab.reported import REPORTED
+from tests.lab.reported.case import Kind, Reported, Verdict, verdict
+from tests.lab.stack import Stack
+from tests.lab.test_looking_changes_nothing import changes, tree
+from tests.lab.waiting import wait_for
+
+# In CI: one of each kind, and a few more; the others with scripts/test --long.
+_SAMPLE = frozenset(kind for kind in Kind)
+
+
+def _each(reported: Reported) -> object:
+    first = next(other for other in REPORTED if other.kind is reported.kind)
+    marks = [] if reported is first else [pytest.mark.long]
+    if reported.known:
+        marks.append(pytest.mark.xfail(strict=True, reason=reported.known))
+    return pytest.param(reported, id=reported.name, marks=marks)
+
+
+@pytest.mark.parametrize("reported", map(_each, REPORTED))
+def test_a_reported_fault_is_explained_and_a_repaired_host_is_green(reported: Reported) -> None:
+    if reason := reported.impossible():
+        pytest.skip(reason)
+    with Stack(**reported.stack) as stack:
+        reported.inject(stack)
+        wait_for(lambda: reported.sees(stack), f"a client to meet {reported.name}", within=15, every=0.05)
+        before = tree(stack)
+        ran = stack.doctor()
+        assert changes(before, tree(stack)) == {}
+        told = f"{ran.codes} {ran.report.get('symptoms')} {ran.report.get('causes')} {ran.stderr}"
+        assert verdict(reported, ran) is Verdict.RIGHT, told
+        reported.repair(stack)
+        wait_for(lambda: not reported.sees(stack), "the repaired host to serve", within=15, every=0.05)
+        again = stack.doctor()
+        assert again.exit_code == 0, f"{again.codes} {again.report.get('causes')}"
+
+
+def test_every_kind_has_three_reports_of_its_own() -> None:
+    for kind in Kind:
+        assert len([reported for reported in REPORTED if reported.kind is kind]) >= 3, kind
