@@ -1,6 +1,6 @@
 """How often `gte-ops doctor` is right about faults that others reported in public: each once, by kind.
 
-    python -m benchmarks.doctor_reported [--lanes 2] [--only NAME] [--json FILE]
+    python -m benchmarks.doctor_reported [--lanes 2] [--only NAME] [--write docs/accuracy.md]
 
 Each trial rebuilds the reporter's host on a real nginx and gunicorn, waits until a client meets the fault, runs the
 doctor as a command, repairs the host as the reporter did, and runs it again. Prints Markdown.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,9 @@ from tests.lab.reported import REPORTED
 from tests.lab.reported.case import Kind, Reported, Verdict, verdict
 from tests.lab.stack import Stack
 from tests.lab.waiting import wait_for
+
+# How each fault was judged when the doctor met it first, before anything was changed for it. Never made anew.
+FIRST = Path(__file__).with_name("doctor_reported_first.json")
 
 
 @dataclass(frozen=True)
@@ -52,23 +56,39 @@ def tried(reported: Reported) -> Trial:
         return Trial(reported, why=f"{type(error).__name__}: {error}"[:600])
 
 
-def table(trials: list[Trial]) -> str:
-    """The share by kind, and each fault."""
-    lines = [
-        "| kind | faults | " + " | ".join(Verdict) + " |",
-        "|---|---|" + "---|" * len(Verdict),
+def table(trials: Sequence[Trial], first: Mapping[str, str]) -> str:
+    """The shares by kind, and each fault. ``first``: how each was judged at its very first try."""
+    lines = ["| kind | faults | right at the first try | right now |", "|---|---|---|---|"]
+    groups: list[tuple[str, list[Trial]]] = [
+        (kind, [trial for trial in trials if trial.reported.kind is kind]) for kind in Kind
     ]
-    for kind in Kind:
-        of_kind = [trial for trial in trials if trial.reported.kind is kind and trial.judged]
-        counts = [sum(trial.judged is judged for trial in of_kind) or "" for judged in Verdict]
-        lines.append(f"| {kind} | {len(of_kind)} | " + " | ".join(map(str, counts)) + " |")
-    lines += ["", "| fault | report | first cause | judged | repaired |", "|---|---|---|---|---|"]
+    for words, group in [*groups, ("all", list(trials))]:
+        before = [first[trial.reported.name] for trial in group if trial.reported.name in first]
+        now = [trial.judged for trial in group if trial.judged]
+        lines.append(f"| {words} | {len(group)} | {_share(before)} | {_share(now)} |")
+    lines += [
+        "",
+        "| fault | report | first try | now | first cause | repaired |",
+        "|---|---|---|---|---|---|",
+    ]
     for trial in trials:
+        reported = trial.reported
         judged = trial.judged or f"not tried: {trial.why.splitlines()[0]}"
-        green = ", ".join(trial.after) or "green"
-        first = next(iter(trial.named), "none")
-        lines.append(f"| {trial.reported.name} | {trial.reported.source} | {first} | {judged} | {green} |")
+        cells = (
+            reported.name,
+            reported.source,
+            first.get(reported.name, ""),
+            judged,
+            next(iter(trial.named), "none"),
+            ", ".join(trial.after) or "green",
+        )
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _share(judged: Sequence[str]) -> str:
+    right = sum(verdict is Verdict.RIGHT for verdict in map(Verdict, judged))
+    return f"{right} of {len(judged)}"
 
 
 def main() -> None:
@@ -76,7 +96,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--lanes", type=int, default=2, help="stacks at a time")
     parser.add_argument("--only", default="", help="faults whose name or kind holds this")
-    parser.add_argument("--json", type=Path, help="also write the verdicts here")
+    parser.add_argument("--write", type=Path, help="put the tables into this file, between its markers")
     options = parser.parse_args()
     chosen = [reported for reported in REPORTED if options.only in f"{reported.name} {reported.kind}"]
     trials = []
@@ -85,10 +105,13 @@ def main() -> None:
             trials.append(trial)
             told = trial.judged or trial.why
             print(f"{trial.reported.name}: {told} {trial.named} after {trial.after}", file=sys.stderr)
-    print(table(trials))
-    if options.json:
-        verdicts = {trial.reported.name: [trial.judged, *trial.named] for trial in trials}
-        options.json.write_text(json.dumps(verdicts, indent=1))
+    document = table(trials, json.loads(FIRST.read_text()))
+    print(document)
+    if options.write:
+        begin, end = "<!-- reported -->\n", "<!-- /reported -->"
+        words = options.write.read_text()
+        head, tail = words.partition(begin)[0], words.partition(end)[2]
+        options.write.write_text(f"{head}{begin}{document}\n{end}{tail}")
 
 
 if __name__ == "__main__":

@@ -11,14 +11,45 @@ from tests.lab.test_looking_changes_nothing import changes, tree
 from tests.lab.waiting import wait_for
 
 # In CI: one of each kind, and a few more; the others with scripts/test --long.
-_SAMPLE = frozenset(kind for kind in Kind)
+_SAMPLE = (
+    "database_belongs_to_another_user",
+    "variable_needs_a_resolver",
+)
+
+# What the doctor is known to answer wrongly, and how; docs/accuracy.md has it too. A mend takes its line out.
+_KNOWN_WRONG = {
+    "cookies_are_larger_than_nginx_reads": "wrong",
+    "database_belongs_to_another_user": "partly",
+    "auth_request_is_answered_404": "wrong",
+    "variable_needs_a_resolver": "wrong",
+    "built_pages_are_not_there": "wrong",
+    "store_behind_the_service_is_down": "wrong",
+    "slash_of_the_location_redirects": "partly",
+    "name_of_the_upstream_is_sent_as_host": "not proven",
+    "query_is_lost_in_a_proxy_pass_with_a_variable": "nothing wrong",
+    "rewrite_sends_a_path_the_service_does_not_have": "partly",
+    "two_sites_want_to_be_the_default": "partly",
+    "factory_is_named_without_its_parentheses": "partly",
+    "asgi_application_under_a_wsgi_worker": "partly",
+    "file_of_the_application_hides_a_package": "partly",
+    "configuration_is_written_for_another_python": "partly",
+    "nobody_listens_at_the_name_s_ipv6_address": "partly",
+    "rsa_certificate_beside_the_ecdsa_one_has_expired": "nothing wrong",
+    "one_server_of_two_is_another_service": "partly",
+    "key_has_a_pass_phrase": "partly",
+    "workers_of_a_killed_master_hold_the_door": "wrong",
+    "another_server_holds_the_port_for_plain_http": "partly",
+    "socket_file_of_a_killed_nginx_is_left": "partly",
+    "temporary_directory_was_cleaned_away": "not green once repaired",
+}
 
 
 def _each(reported: Reported) -> object:
     first = next(other for other in REPORTED if other.kind is reported.kind)
-    marks = [] if reported is first else [pytest.mark.long]
-    if reported.known:
-        marks.append(pytest.mark.xfail(strict=True, reason=reported.known))
+    sample = reported is first or reported.name in _SAMPLE
+    marks = [] if sample else [pytest.mark.long]
+    if known := _KNOWN_WRONG.get(reported.name):
+        marks.append(pytest.mark.xfail(strict=True, reason=known))
     return pytest.param(reported, id=reported.name, marks=marks)
 
 

@@ -39,8 +39,7 @@ class Verdict(StrEnum):
 @dataclass(frozen=True)
 class Reported:
     """One fault. ``codes``: those that would be right as the first cause; none where no code has to fit, and the
-    symptom's own evidence is the proof. ``says``: words of the proof or the fix. ``known``: why it is known to be
-    answered wrongly."""
+    symptom's own evidence is the proof. ``says``: words of the proof or the fix."""
 
     name: str
     kind: Kind
@@ -52,7 +51,6 @@ class Reported:
     says: tuple[str, ...]
     stack: dict[str, Any] = field(default_factory=dict)
     impossible: Callable[[], str | None] = lambda: None
-    known: str = ""
 
 
 def report(
@@ -64,7 +62,6 @@ def report(
     codes: tuple[str, ...],
     says: tuple[str, ...],
     impossible: Callable[[], str | None] = lambda: None,
-    known: str = "",
     **stack: Any,
 ) -> Callable[[Inject], Reported]:
     """Declare a fault: the function breaks the stack, ``sees`` is true once a client meets it, ``repair`` does what the
@@ -72,9 +69,7 @@ def report(
 
     def declare(inject: Inject) -> Reported:
         name = inject.__name__
-        return Reported(
-            name, kind, source, inject, sees, repair, frozenset(codes), says, stack, impossible, known
-        )
+        return Reported(name, kind, source, inject, sees, repair, frozenset(codes), says, stack, impossible)
 
     return declare
 
