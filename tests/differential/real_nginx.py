@@ -256,7 +256,9 @@ def _parsed(answer: bytes) -> Received:
     match = re.match(r"HTTP/\S+ (\d+)", lines[0])
     if match is None:
         return Received(None, {}, answer.decode("latin-1"))
-    pairs = [(name.lower(), value.strip()) for name, _, value in (line.partition(":") for line in lines[1:])]
+    pairs = [
+        (name.lower(), value.strip(" ")) for name, _, value in (line.partition(":") for line in lines[1:])
+    ]
     headers = dict(pairs)
     if headers.get("transfer-encoding") == "chunked":
         body = _unchunked(body)

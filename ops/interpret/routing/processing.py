@@ -203,7 +203,7 @@ class Processing:
                 ),
                 place(other),
             )
-        if self._is_alias_lost():
+        if self.state.variables.method in _READING_METHODS and self._is_alias_lost():
             rule, _ = files.path_rule(state.scope)
             return self._without_file(500, place(rule) if rule else "")
         return self.index if state.variables.uri.endswith("/") else self.static_file
