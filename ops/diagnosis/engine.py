@@ -209,6 +209,7 @@ def _cause(
             verbatim(root.verify) if root.verify else entry.verify_with(facts), values.get("settings_file")
         ),
         fix=entry.printed(map(_step, root.fix), facts) if root.fix else entry.fix_with(facts),
+        kind=root.kind,
     )
 
 

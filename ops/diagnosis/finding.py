@@ -34,7 +34,8 @@ class Finding:
     ``facts`` fills the placeholders of the catalogue's summary, verify and fix; a `Text` if the languages differ.
     ``severity`` None means the catalogue's own. ``summary`` and ``fix`` None mean the catalogue's sentence and steps; a
     step of ``fix`` is a command (a string) or a sentence. ``explains`` None means every symptom the catalogue lists; a
-    warning of what may come explains none of what users meet now."""
+    warning of what may come explains none of what users meet now. ``kind``: which of the defects behind the code it is,
+    where the code has several, for programs."""
 
     code: str
     evidence: tuple[Evidence, ...]
@@ -44,6 +45,7 @@ class Finding:
     verify: str | None = None
     fix: tuple[str | Text, ...] | None = None
     explains: tuple[str, ...] | None = None
+    kind: str = ""
 
 
 class NotJudgedError(Exception):

@@ -38,7 +38,9 @@ class Symptom:
 
 @dataclass(frozen=True)
 class Cause:
-    """A proven root cause. ``explains``: the symptoms' ids and the codes that only follow from it."""
+    """A proven root cause. ``explains``: the symptoms' ids and the codes that only follow from it.
+
+    ``kind``: which of the defects behind the code it is, where it has several; else empty."""
 
     code: str
     severity: Severity
@@ -48,6 +50,7 @@ class Cause:
     evidence: tuple[Evidence, ...]
     verify: Text
     fix: tuple[Text, ...]
+    kind: str = ""
 
     @property
     def learn(self) -> str:

@@ -25,6 +25,7 @@ from ops.supervision.action_record import with_begun_action, with_outcome
 from ops.supervision.alerts import WatchdogJournal
 from ops.supervision.escalation import Capabilities, Step
 from ops.supervision.evidence_capture import EvidenceCapture
+from ops.supervision.evidence_store import ReportedCause
 from ops.supervision.follow_up import has_new_worker, outcome_of
 from ops.supervision.health.assessment import Assessment
 from ops.supervision.observation import Observation
@@ -99,7 +100,7 @@ class Actor:
         self, assessment: Assessment, observation: Observation, state: WatchdogState, rules: Rules
     ) -> Capabilities:
         """What could be done here, asked only as far as this assessment needs it."""
-        causes: tuple[str, ...] = ()
+        causes: tuple[ReportedCause, ...] = ()
         if assessment.fault in _WITH_A_CAUSE and state.pending is None:
             now = observation.clocks.boottime
             patient = waits_for_the_doctor(assessment.fault, state, rules, now, resident=self.resident)
@@ -111,7 +112,8 @@ class Actor:
         return Capabilities(
             restart=supervisor is not None,
             reload=len(assessment.stuck) > 1 and can_reload(config, workers),
-            causes=causes,
+            causes=tuple(cause.code for cause in causes),
+            unfixable=tuple(c.code for c in causes if escalation.fails_again(c.code, c.kind)),
             fingerprint=self.evidence.fingerprint(state) if causes else "",
             refusal=refusal(supervisor) if supervisor is not None and may_restart else None,
         )

@@ -12,7 +12,8 @@ from pathlib import Path
 import msgspec
 
 from ops.control.launch import launch_path
-from ops.interpret.progress import until_stuck
+from ops.facts.probes import Exchange
+from ops.interpret.progress import FRESH_BEAT, until_stuck
 from ops.settings import Settings
 from ops.supervision import metrics, observe
 from ops.supervision.act import Actor
@@ -190,11 +191,16 @@ class Watchdog:
             return LOOK_AGAIN
         if assessment.state == ServiceState.UNDETERMINED:
             return None
-        if assessment.wants_dumps:
+        if assessment.wants_dumps and (self.resident or self._lacks_dumps(assessment)):
             return self.rules.dump_gap
         if self.resident and self.state.master_gone_since is not None and not assessment.confirmed:
             return LOOK_AGAIN
         return self._until_a_deadline(assessment, observation) if self.resident else None
+
+    def _lacks_dumps(self, assessment: Assessment) -> bool:
+        """Whether a worker has not been dumped twice yet: until then nothing can be said of it."""
+        known = [self.state.workers.get(str(process.pid)) for process in assessment.wants_dumps]
+        return any(worker is None or worker.same_stacks is None for worker in known)
 
     def _until_a_deadline(self, assessment: Assessment, observation: Observation) -> float | None:
         """Seconds until a request, a beat or a boot passes its deadline: the resident watchdog looks just then."""
@@ -205,9 +211,22 @@ class Watchdog:
             if w.record is not None
             for seconds in until_stuck(w.record, wall, self.rules.request_deadline, distrust_before)
         ]
+        if not isinstance(observation.health, Exchange) or observation.health.status is None:
+            left += self._until_dumps(observation)
         left += [
             self.rules.boot_deadline - w.seconds
             for w in assessment.workers
             if w.condition == WorkerCondition.BOOTING
         ]
         return max(LOOK_AGAIN, min(left) + 0.1) if left else None
+
+    def _until_dumps(self, observation: Observation) -> list[float]:
+        """Seconds until a main thread has not run for so long that its stack is wanted."""
+        limit = max(self.rules.request_deadline, FRESH_BEAT) - self.rules.dump_gap
+        now = observation.clocks.boottime
+        since = [
+            worker.still[str(w.pid)][1]
+            for w in observation.workers
+            if (worker := self.state.workers.get(str(w.pid))) is not None and str(w.pid) in worker.still
+        ]
+        return [moment + limit - now for moment in since if moment + limit > now]

@@ -10,13 +10,16 @@ from enum import StrEnum
 
 import msgspec
 
+from ops.interpret.start_failure import PASSING
 from ops.supervision.health.assessment import NOTHING, Assessment, WorkerAssessment
 from ops.supervision.rules import LONGEST_BACK_OFF, Rules
 from ops.supervision.state import MAX_ACTIONS, ActionKind, ActionOutcome, ActionRecord, Fault, WatchdogState
 from ops.text.language import Text
 
-# If the doctor proves one of these, a start ends as the last one did.
-UNFIXABLE_BY_START = ("GUN003", "GUN012", "ENV001")
+# If the doctor proves one of these, a start ends as the last one did, whatever it says of the last one.
+UNFIXABLE_BY_START = ("GUN012", "ENV001")
+# What the doctor says of a start that failed, by its kind.
+_FAILED_START = ("GUN001", "GUN003")
 RESTART_FAULTS = (
     Fault.MASTER_GONE,
     Fault.MASTER_HUNG,
@@ -36,12 +39,14 @@ class Capabilities:
     """What could be done on this host at present.
 
     ``reload``: memory is enough for both generations of workers, and the configuration on disk can be read. ``causes``:
-    codes that the doctor proved for this trouble. ``fingerprint``: of the files whose change may fix a failing start.
+    codes that the doctor proved for this trouble; ``unfixable``: those of them that no start fixes. ``fingerprint``: of
+    what changes when a failing start is repaired.
     ``refusal``: why the service must not be started as things are."""
 
     restart: bool
     reload: bool
     causes: tuple[str, ...] = ()
+    unfixable: tuple[str, ...] = ()
     fingerprint: str = ""
     refusal: Text | None = None
 
@@ -118,7 +123,9 @@ def _least_disruptive(
         # A stopped master that is continued keeps its workers and every request in flight.
         if assessment.fault == Fault.MASTER_STOPPED and not _was_tried(state, ActionKind.CONTINUE_MASTER):
             return ActionKind.CONTINUE_MASTER, None
-        return (ActionKind.RESTART if capabilities.restart else None), None
+        if capabilities.restart or assessment.fault != Fault.NOT_ANSWERING:
+            return (ActionKind.RESTART if capabilities.restart else None), None
+        # Nothing here can start the service, but its master starts a new worker for each that ends.
     stuck = assessment.stuck
     if not stuck:
         return None, None
@@ -139,10 +146,19 @@ def _was_tried(state: WatchdogState, kind: ActionKind) -> bool:
     return any(action.kind == kind and action.at >= since for action in state.actions)
 
 
+def fails_again(code: str, kind: str) -> bool:
+    """Whether a start would fail as the last one did. ``kind``: what the doctor says kept it from starting
+    (`ops/interpret/start_failure/`); some of these may have passed by themselves."""
+    if code not in _FAILED_START:
+        return code in UNFIXABLE_BY_START
+    # GUN001 alone says that nothing runs; GUN003, that the application could not be loaded.
+    return kind not in PASSING if kind else code == "GUN003"
+
+
 def _is_unfixable(state: WatchdogState, rules: Rules, capabilities: Capabilities, now: float) -> bool:
     """Whether a start would fail again: the doctor proved why, no file that matters has changed since, and the wait is
     not over."""
-    if not any(code in UNFIXABLE_BY_START for code in capabilities.causes):
+    if not capabilities.unfixable:
         return False
     if state.unfixable_fingerprint and capabilities.fingerprint != state.unfixable_fingerprint:
         return False
@@ -151,7 +167,7 @@ def _is_unfixable(state: WatchdogState, rules: Rules, capabilities: Capabilities
 
 
 def _unfixable_reason(capabilities: Capabilities) -> Text:
-    codes = ", ".join(code for code in capabilities.causes if code in UNFIXABLE_BY_START)
+    codes = ", ".join(capabilities.unfixable)
     return Text(
         en=f"a restart does not fix {codes}; it is tried again once a file changed, or later",
         zh=f"重启无法解决 {codes}；相关文件变化后或稍后再试",

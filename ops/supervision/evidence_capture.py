@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import time
+import zlib
 from pathlib import Path
 
 import msgspec
 
 from ops.settings import Settings
 from ops.supervision import observe, stacks
-from ops.supervision.evidence_store import EvidenceDirectory, directory_name
+from ops.supervision.evidence_store import EvidenceDirectory, ReportedCause, directory_name
 from ops.supervision.health.assess import assess
 from ops.supervision.health.assessment import Assessment
 from ops.supervision.health.master import gone_for
@@ -58,8 +59,8 @@ class EvidenceCapture:
         """The trouble is over: the next one gets a directory of its own."""
         self._directory = None
 
-    def causes(self, *, patient: bool) -> tuple[str, ...]:
-        """The codes of the causes the doctor found for this trouble (`EvidenceDirectory.causes`)."""
+    def causes(self, *, patient: bool) -> tuple[ReportedCause, ...]:
+        """The causes the doctor found for this trouble (`EvidenceDirectory.causes`)."""
         return self._directory.causes(patient=patient) if self._directory is not None else ()
 
     def assess(self, observation: Observation, state: WatchdogState) -> tuple[Assessment, WatchdogState]:
@@ -75,13 +76,17 @@ class EvidenceCapture:
         """``state`` after another stack dump of the suspected workers."""
         workers = dict(state.workers)
         now, gap = observation.clocks.boottime, self.rules.dump_gap
-        for process in assessment.wants_dumps[:MAX_DUMPS]:
-            before = workers.get(str(process.pid))
-            if before is None or (before.dump and now - before.dump_at < 0.8 * gap):
-                continue
+        due = [
+            (process, before)
+            for process in assessment.wants_dumps
+            if (before := workers.get(str(process.pid))) is not None
+            and not (before.dump and now - before.dump_at < 0.8 * gap)
+        ]
+        # Those that were never dumped first: with many workers, each has its turn.
+        for process, before in sorted(due, key=lambda item: item[1].dump_at)[:MAX_DUMPS]:
             dump = stacks.dump(process.pid)
             workers[str(process.pid)] = (
-                with_thread_dump(before, dump, now, self.rules)
+                with_thread_dump(process.pid, before, dump, now, self.rules)
                 if before.still
                 else with_dump(before, dump.digest, now, gap)
             )
@@ -118,7 +123,8 @@ class EvidenceCapture:
         if not (assessment.confirmed or assessment.wants_dumps or state.failures >= 2 or is_gone):
             return state
         directory = self.open(assessment, observation, state)
-        if state.pending is None and _needs_report(directory):
+        last_action = state.actions[-1].wall if state.actions else 0.0
+        if state.pending is None and _needs_report(directory, last_action):
             directory.put_observation(observation)
             directory.start_doctor(self.settings_path)
         if state.trouble is None or state.trouble.evidence:
@@ -143,10 +149,12 @@ class EvidenceCapture:
             self._directory.causes()
 
     def fingerprint(self, state: WatchdogState) -> str:
-        """The newest modification time among the files that decide whether a start works: it changes with a repair."""
+        """What changes with a repair: the newest modification time among the files that decide whether a start works,
+        and the access to the places that gunicorn writes to."""
         app_dir = self.settings.app.dir or state.subject.cwd
         config = observe.config_file(self.settings, state.subject.cwd)
-        candidates = [Path(config)] if config else []
+        candidates = [Path("/etc/passwd"), Path("/etc/group"), *([Path(config)] if config else [])]
+        candidates += [Path(word) for word in self.settings.gunicorn.start_command[:1]]
         if self.settings_path is not None:
             candidates.append(self.settings_path)
         if self.settings.app.python:
@@ -159,12 +167,33 @@ class EvidenceCapture:
         for path in candidates:
             with contextlib.suppress(OSError):
                 newest = max(newest, path.stat().st_mtime)
-        return f"{newest:.3f}"
+        return f"{newest:.3f} {zlib.crc32(self._access(state).encode()):08x}"
+
+    def _access(self, state: WatchdogState) -> str:
+        """Who may write where gunicorn writes: where a directory or a permission was missing, this changes with the
+        repair. Times do not count, since the directories may be used by others too."""
+        own, subject = self.settings.gunicorn, state.subject
+        written = [own.pidfile, own.error_log or subject.error_log, own.access_log or subject.access_log]
+        if subject.backend.startswith("unix:"):
+            written.append(subject.backend.removeprefix("unix:"))
+        access = []
+        for name in written:
+            if not name:
+                continue
+            place = next(
+                path for path in (Path(name), *Path(name).parents) if path.exists() or path == path.parent
+            )
+            with contextlib.suppress(OSError):
+                status = place.stat()
+                access.append(f"{place} {status.st_mode:o} {status.st_uid} {status.st_gid}")
+        return "\n".join(access)
 
 
-def _needs_report(directory: EvidenceDirectory) -> bool:
-    """Whether the doctor is to run: it never did for this trouble, or its report is old and it is not running."""
+def _needs_report(directory: EvidenceDirectory, last_action: float) -> bool:
+    """Whether the doctor is to run: it never did for this trouble, or its report is old, or older than the last action
+    (Unix seconds), and it is not running."""
     report = directory.path / "doctor.json"
     if not report.exists():
         return True
-    return not directory.doctor_runs and time.time() - report.stat().st_mtime > REPORT_SECONDS
+    written = report.stat().st_mtime
+    return not directory.doctor_runs and (time.time() - written > REPORT_SECONDS or written < last_action)

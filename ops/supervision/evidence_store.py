@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -44,6 +45,13 @@ _PROC_FILES = (
     "cgroup",
     "schedstat",
 )
+
+
+class ReportedCause(NamedTuple):
+    """A cause of the doctor's report: its code, and which of the defects behind the code it is (empty: not said)."""
+
+    code: str
+    kind: str = ""
 
 
 class EvidenceDirectory:
@@ -128,8 +136,8 @@ class EvidenceDirectory:
             # The service's boot comes first if both want the same cores.
             os.setpriority(os.PRIO_PROCESS, self._doctor.pid, 10)
 
-    def causes(self, *, patient: bool = True) -> tuple[str, ...]:
-        """The codes of the causes the doctor found; empty if there is no report.
+    def causes(self, *, patient: bool = True) -> tuple[ReportedCause, ...]:
+        """The causes the doctor found; empty if there is no report.
 
         ``patient``: wait for the doctor, and kill it if it takes too long. Otherwise use only a report that is there;
         the doctor then ends by itself."""
@@ -149,7 +157,7 @@ class EvidenceDirectory:
         self._keep_report(report)
         causes = report.get("causes") if isinstance(report, dict) else None
         return tuple(
-            str(cause["code"])
+            ReportedCause(str(cause["code"]), str(cause.get("kind", "")))
             for cause in (causes if isinstance(causes, list) else [])
             if isinstance(cause, dict) and "code" in cause and cause.get("severity") == "fail"
         )

@@ -44,12 +44,13 @@ class Worker(ProcessState, frozen=True):
 
     ``booting_by_control``: gunicorn's control socket says that it has never sent a heartbeat. ``threads``: nanoseconds
     that each thread has run, by thread id, read only if there is no record. ``descriptors``: how many are open, and the
-    limit, read only if /health fails."""
+    limit, and ``sockets``: the open sockets' inodes; both read only if /health fails."""
 
     record: ProgressRecord | None = None
     booting_by_control: bool = False
     threads: dict[str, int] = msgspec.field(default_factory=dict)
     descriptors: tuple[int, int] | None = None
+    sockets: tuple[int, ...] | None = None
 
 
 class Holder(Facts, frozen=True):

@@ -145,7 +145,12 @@ def _observe(settings: Settings, state: WatchdogState) -> ObservedService:
         msgspec.structs.replace(w, booting_by_control=w.pid in booting and w.record is None) for w in workers
     )
     if health.status is None or health.status >= 500:
-        workers = tuple(msgspec.structs.replace(w, descriptors=resources.descriptors(w.pid)) for w in workers)
+        workers = tuple(
+            msgspec.structs.replace(
+                w, descriptors=resources.descriptors(w.pid), sockets=resources.sockets(w.pid)
+            )
+            for w in workers
+        )
     observation = Observation(
         clocks=clocks(),
         backend=subject.backend,

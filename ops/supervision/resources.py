@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from pathlib import Path
 
 from ops.supervision.observation import Room
 
 # At most this many threads of one worker are read.
 MAX_THREADS = 256
+# And so many of its descriptors.
+MAX_DESCRIPTORS = 4096
 _CGROUP = Path("/sys/fs/cgroup")
 # A control group without a limit: v1 has a number near 2^63 (cgroup-v1/memory), v2 has "max".
 _NO_LIMIT = 1 << 60
@@ -35,6 +38,20 @@ def descriptors(pid: int) -> tuple[int, int] | None:
         return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir()), int(row.split()[3])
     except (OSError, ValueError, IndexError):
         return None
+
+
+def sockets(pid: int) -> tuple[int, ...] | None:
+    """The inodes of a process's sockets, among its first descriptors; None if they cannot be read."""
+    inodes = []
+    try:
+        for descriptor in itertools.islice(Path(f"/proc/{pid}/fd").iterdir(), MAX_DESCRIPTORS):
+            with contextlib.suppress(OSError):
+                target = str(descriptor.readlink())
+                if target.startswith("socket:["):
+                    inodes.append(int(target[8:-1]))
+    except (OSError, ValueError):
+        return None
+    return tuple(sorted(inodes))
 
 
 def room(pid: int) -> Room | None:

@@ -1,7 +1,8 @@
 """The stacks of a process's threads: from py-spy if it is installed, otherwise from the kernel.
 
 Two equal dumps some seconds apart show that nothing moves. Only threads that work on a request are compared: a worker's
-main loop moves in any case.
+main loop moves in any case. Where an event loop serves, its thread is the main one, and it is at work while the loop
+runs a request or any other callback: a request that awaits is on no stack.
 """
 
 from __future__ import annotations
@@ -15,12 +16,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ops.files.programs import trusted_program
+from ops.supervision.state import LoopWork
 
 DUMP_SECONDS = 5.0
 MAX_DUMP_CHARS = 256 * 1024
 # A frame of gunicorn's workers that is on the stack exactly while a request is processed (sync, gthread, 20.1 to 27).
 # py-spy puts the name of the class before it if it knows that.
 _REQUEST_FRAME = re.compile(r"^\s+(?:\w+\.)*handle_request \(", re.MULTILINE)
+# The same for event loops: uvicorn's protocols on asyncio and uvloop, gunicorn's own (asgi), Tornado's, and the
+# greenlets of gevent and eventlet, whose hub is on the stack while they all wait.
+_LOOP_REQUEST_FRAME = re.compile(
+    r"^\s+(?:[\w<>]+\.)*(?:run_asgi \(\S*uvicorn/|_handle_\w+ \(\S*gunicorn/asgi/|handle_request \(\S*tornado/"
+    r"|handle_request \(\S*gunicorn/workers/(?:base_async|ggevent|geventlet|gtornado)\.py)",
+    re.MULTILINE,
+)
+# asyncio has this frame on the stack exactly while it runs a callback (asyncio/events.py, Handle).
+_CALLBACK_FRAME = re.compile(r"^\s+(?:Handle\.)?_run \(\S*asyncio/events\.py", re.MULTILINE)
+# An application that is still being started: its worker boots.
+_BOOT_FRAME = re.compile(r"/lifespan(?:/on)?\.py|\bload_wsgi \(|\bload \(\S*uvicorn/config\.py")
 _THREAD = re.compile(r"^Thread .*$", re.MULTILINE)
 
 
@@ -28,11 +41,13 @@ _THREAD = re.compile(r"^Thread .*$", re.MULTILINE)
 class Stacks:
     """``text`` for people; ``digest`` of the stacks that are compared, empty if nothing could be read.
 
-    ``at_work``: the stacks of the threads that work on a request, by thread id; empty if they cannot be identified."""
+    ``at_work``: the stacks of the threads that work on a request, by thread id; empty if they cannot be identified.
+    ``loop_work``: what the event loop in the main thread runs, which is then at work too."""
 
     text: str
     digest: str
     at_work: dict[str, str] = field(default_factory=dict)
+    loop_work: LoopWork = LoopWork.NONE
 
     def digest_of(self, threads: Iterable[str]) -> str:
         """The digest of the stacks of some of the threads at work."""
@@ -53,10 +68,28 @@ def dump(pid: int) -> Stacks:
         for options in (["--nonblocking"], []):
             text = _run([program, "dump", *options, "--pid", str(pid)])
             if text is not None and _THREAD.search(text):
-                every = _by_thread(text)
-                at_work = {thread: stack for thread, stack in every.items() if _REQUEST_FRAME.search(stack)}
-                return Stacks(text, _digest("python", sorted((at_work or every).values())), at_work)
+                return read_stacks(text, pid)
     return _kernel_facts(pid)
+
+
+def read_stacks(text: str, pid: int) -> Stacks:
+    """py-spy's output for process ``pid``."""
+    every = _by_thread(text)
+    at_work = {thread: stack for thread, stack in every.items() if _REQUEST_FRAME.search(stack)}
+    # A thread's id is the process's only in the main thread; an application's own loops run in others.
+    main = str(pid)
+    work = _loop_work(every.get(main, ""))
+    if work != LoopWork.NONE:
+        at_work[main] = every[main]
+    return Stacks(text, _digest("python", sorted((at_work or every).values())), at_work, work)
+
+
+def _loop_work(stack: str) -> LoopWork:
+    if _LOOP_REQUEST_FRAME.search(stack):
+        return LoopWork.REQUEST
+    if _CALLBACK_FRAME.search(stack) and not _BOOT_FRAME.search(stack):
+        return LoopWork.CALLBACK
+    return LoopWork.NONE
 
 
 def _run(command: list[str]) -> str | None:

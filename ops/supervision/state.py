@@ -91,6 +91,14 @@ class ActionOutcome(StrEnum):
     CLEARED = "cleared"
 
 
+class LoopWork(StrEnum):
+    """What an event loop was running when its stack was dumped. NONE: it waited for events, or there is no loop."""
+
+    NONE = ""
+    REQUEST = "request"
+    CALLBACK = "callback"
+
+
 class WorkerState(msgspec.Struct, frozen=True):
     """What earlier cycles learned about one worker.
 
@@ -99,8 +107,9 @@ class WorkerState(msgspec.Struct, frozen=True):
 
     For a worker without a progress record: ``still`` maps each thread to its nanoseconds of CPU time and the moment
     since which that figure has not changed; ``examined_at`` is when its stacks were last dumped, ``at_work`` how many
-    threads were in a request then (None if that cannot be told), and ``stuck_threads`` are those of them that have not
-    run since.
+    threads were in a request then (None if that cannot be told), ``was_at_work`` whether one was at the dump before it
+    too, ``loop_work`` what its event loop was running, and ``stuck_threads`` are those in a request that have not run
+    since. ``sockets``: the inodes of its open sockets, while /health fails.
 
     Memory: ``resident`` at the last observation, ``least`` since the worker began to serve, and whether it is
     ``growing``."""
@@ -116,6 +125,9 @@ class WorkerState(msgspec.Struct, frozen=True):
     examined_at: float = 0.0
     at_work: int | None = None
     stuck_threads: tuple[str, ...] = ()
+    was_at_work: bool = False
+    loop_work: LoopWork = LoopWork.NONE
+    sockets: tuple[int, ...] = ()
     resident: int = 0
     least: int = 0
     growing: bool = False

@@ -49,7 +49,11 @@ def with_observation(observation: Observation, state: WatchdogState, rules: Rule
     undetermined = observation.own_trouble is not None
     answered = isinstance(observation.health, Exchange) and observation.health.status is not None
     marks = _answer_marks(observation)
-    alive = answered or any(value != state.answer_marks.get(name, value) for name, value in marks.items())
+    alive = (
+        answered
+        or any(value != state.answer_marks.get(name, value) for name, value in marks.items())
+        or _has_closed_sockets(observation, state)
+    )
     return msgspec.structs.replace(
         state,
         clocks=observation.clocks,
@@ -75,6 +79,18 @@ def _answer_marks(observation: Observation) -> dict[str, int]:
     if observation.access_log_size is not None:
         marks["access log"] = observation.access_log_size
     return marks
+
+
+def _has_closed_sockets(observation: Observation, state: WatchdogState) -> bool:
+    """Whether a worker has closed a socket since the last observation: what completes a request mostly does, and a
+    worker that hangs or spins does not."""
+    return any(
+        worker.sockets is not None
+        and (before := state.workers.get(str(worker.pid))) is not None
+        and before.start_ticks == worker.start_ticks
+        and not set(before.sockets) <= set(worker.sockets)
+        for worker in observation.workers
+    )
 
 
 def _control_failures(observation: Observation, state: WatchdogState) -> int:
@@ -115,6 +131,7 @@ def _with_worker(worker: Worker, before: WorkerState | None, now: float, rules: 
     after = msgspec.structs.replace(
         before,
         still=still,
+        sockets=worker.sockets or (),
         # A thread that ran after its stack was dumped may be anywhere.
         stuck_threads=tuple(
             thread
@@ -136,11 +153,21 @@ def _with_worker(worker: Worker, before: WorkerState | None, now: float, rules: 
     )
 
 
-def with_thread_dump(before: WorkerState, stacks: Stacks, now: float, rules: Rules) -> WorkerState:
-    """``before``, of a worker without a progress record, after a dump: which of its still threads are in a request."""
+def with_thread_dump(pid: int, before: WorkerState, stacks: Stacks, now: float, rules: Rules) -> WorkerState:
+    """``before``, of worker ``pid`` without a progress record, after a dump: which still threads are in a request."""
     at_work = tuple(thread for thread in before.still if thread in stacks.at_work)
     count = len(stacks.at_work) if stacks.digest.startswith("python:") else None
-    after = msgspec.structs.replace(before, examined_at=now, at_work=count, stuck_threads=at_work)
+    after = msgspec.structs.replace(
+        before,
+        examined_at=now,
+        at_work=count,
+        was_at_work=bool(before.dump and before.at_work),
+        stuck_threads=at_work,
+        loop_work=stacks.loop_work,
+    )
+    if str(pid) in stacks.at_work:
+        # A main thread that serves requests is the only one that does, or has the event loop that the others need.
+        return with_dump(after, stacks.digest_of([str(pid)]), now, rules.dump_gap)
     stuck = [thread for thread in at_work if now - after.still[thread][1] > rules.request_deadline]
     return with_dump(after, stacks.digest_of(stuck) if stuck else stacks.digest, now, rules.dump_gap)
 

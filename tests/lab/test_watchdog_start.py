@@ -146,6 +146,22 @@ def test_it_is_not_started_without_a_keys_file_that_was_there() -> None:
         assert facts(stack)["keys"] == str(keys)
 
 
+def test_what_cannot_start_is_tried_once_and_again_after_its_repair() -> None:
+    with watched(app=PLAIN_APP, app_progress=False, failures=1, wait="answering") as stack:
+        stack.config["target"]["ready_path"] = "/health"
+        stack.write_config()
+        assert once(stack).exit_code == HEALTHY
+        right = stack.gunicorn_conf.read_text()
+        stack.gunicorn_conf.write_text(right + '\nworker_class = "missing_package.Worker"\n')
+        stack.kill_gunicorn()
+        for _ in range(3):
+            assert once(stack).exit_code == FAILING
+        assert rungs(stack) == ["restart"], "its own words said that a second one fails too"
+        assert "GUN001" in status(stack)["trouble"]["causes"]
+        stack.gunicorn_conf.write_text(right)
+        rounds_until(stack, RECOVERED, at_most=4)
+
+
 # --- what lies in the way ---------------------------------------------------------------------------------------------
 
 

@@ -57,6 +57,7 @@ def process(
                 summary=summary_of(failure, last_start),
                 verify=_verify(failure),
                 fix=fix_for(failure, last_start, _place(target, last_start, gunicorn)),
+                kind=failure.kind,
             )
     elif (
         isinstance(pidfile, Pidfile)
@@ -175,6 +176,7 @@ def boot(
         summary=summary_of(failure, last_start),
         verify=_verify(failure),
         fix=fix_for(failure, last_start, place),
+        kind=failure.kind,
     )
 
 

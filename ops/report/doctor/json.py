@@ -73,7 +73,7 @@ def _cause(cause: Cause, language: Language) -> dict[str, Any]:
         "verify": command(cause.verify, language),
         "fix": [(command if is_command(step) else sentence)(step, language) for step in cause.fix],
         "learn": command(cause.learn, language),
-    }
+    } | ({"kind": cause.kind} if cause.kind else {})
 
 
 def _check(check: CheckResult, language: Language) -> dict[str, Any]:

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 from ops.facts.gunicorn import ProgressRecord
 from ops.interpret.process_ref import ProcessRef
-from ops.interpret.progress import blocked_for, in_flight_ages, silence
+from ops.interpret.progress import FRESH_BEAT, blocked_for, in_flight_ages, silence
 from ops.supervision.health.answer import ready_reason
 from ops.supervision.health.assessment import WorkerAssessment, WorkerCondition
 from ops.supervision.observation import STOPPED, TRACED, Observation, Worker
 from ops.supervision.rules import FLAT_SHARE, PATIENT_DEADLINES, Rules
-from ops.supervision.state import WatchdogState, WorkerState
+from ops.supervision.state import LoopWork, WatchdogState, WorkerState
 
 
 def assess_worker(
@@ -34,7 +34,9 @@ def assess_worker(
         unknown = WorkerAssessment(process, WorkerCondition.UNKNOWN, alive_for)
         if history is None:
             return unknown
-        return _by_threads(unknown, history, observation.clocks.boottime, state.subject.threads, rules)
+        now = observation.clocks.boottime
+        blocked = _by_loop(unknown, history, now, rules)
+        return blocked or _by_threads(unknown, history, now, state.subject.threads, rules)
     if worker.record.beat is not None:
         return _by_beat(
             process, worker.record, history, observation.clocks.wall, state.distrust_before, rules
@@ -118,6 +120,36 @@ def _by_beat(
         return WorkerAssessment(process, condition, blocked, path=path)
     # The beat is proof enough; the stacks show the line that blocks the loop.
     return WorkerAssessment(process, WorkerCondition.BLOCKED, blocked, path=path, wants_dump=True)
+
+
+def _by_loop(
+    unknown: WorkerAssessment, history: WorkerState, now: float, rules: Rules
+) -> WorkerAssessment | None:
+    """A worker without a progress record, by its main thread; None if that is not known to be a blocked event loop.
+
+    Every loop under gunicorn wakes up at least once a second to send the worker's heartbeat, so that one which has not
+    run for a deadline is blocked by what its stack shows. The first dump comes early enough for the second to decide at
+    the deadline."""
+    limit = max(rules.request_deadline, FRESH_BEAT)
+    main = str(unknown.process.pid)
+    if main not in history.still:
+        return None
+    since = history.still[main][1]
+    seconds = now - since
+    if seconds <= limit - rules.dump_gap:
+        return None
+    if since > history.examined_at:
+        return replace(unknown, wants_dump=True)
+    # What is no request may be the application's start, in a task of its own.
+    boots = history.loop_work == LoopWork.CALLBACK and unknown.seconds <= rules.boot_deadline
+    if boots or main not in history.stuck_threads:
+        return None
+    if seconds <= limit:
+        return replace(unknown, wants_dump=True)
+    if history.loop_work == LoopWork.NONE:
+        return None
+    condition = _by_stacks(WorkerCondition.BLOCKED, history.same_stacks)
+    return replace(unknown, condition=condition, seconds=seconds, wants_dump=True)
 
 
 def _by_threads(

@@ -151,8 +151,8 @@ def _suspected(suspects: tuple[WorkerAssessment, ...], workers: tuple[WorkerAsse
 def _unanswered(
     workers: tuple[WorkerAssessment, ...], observation: Observation, state: WatchdogState, rules: Rules
 ) -> Assessment:
-    """Nothing is answered, and no progress record accuses a worker: only a long silence with flat CPU and unchanged
-    stacks is evidence."""
+    """Nothing is answered, and no progress record accuses a worker: only a long silence is evidence, with unchanged
+    stacks where CPU is flat, and where it is not with every worker met in a request each time."""
     now = observation.clocks.boottime
     silent = now - (state.last_answer if state.last_answer is not None else now)
     health = observation.health
@@ -165,16 +165,34 @@ def _unanswered(
         ),
     )
     unconfirmed = Assessment(ServiceState.FAILING, Fault.NOT_ANSWERING, detail, workers)
-    if is_refused(observation) or silent <= OVERLOAD_DEADLINES * rules.request_deadline:
+    if is_refused(observation) or silent <= rules.request_deadline:
         return unconfirmed
     histories = [state.workers.get(str(w.process.pid), WorkerState(0, 0.0, 0.0)) for w in workers]
-    if any(history.share is None or history.share > FLAT_SHARE for history in histories):
+    if any(history.share is None for history in histories):
         return unconfirmed
-    # A worker without a thread in a request is idle. A service with an idle worker does not hang: it is hard to reach.
-    idle = any(history.at_work == 0 for history in histories)
-    unmoved = all(history.same_stacks for history in histories)
-    return replace(
-        unconfirmed,
-        workers=tuple(replace(w, wants_dump=True) for w in workers),
-        confirmed=not idle and unmoved and state.failures >= rules.failures,
+    dumped = tuple(replace(w, wants_dump=True) for w in workers)
+    proven = all(map(_serves_nothing, histories)) and silent > OVERLOAD_DEADLINES * rules.request_deadline
+    if not proven or state.failures < rules.failures:
+        return replace(unconfirmed, workers=dumped)
+    conditions = [WorkerCondition.LIVELOCK if _spins(h) else WorkerCondition.HUNG for h in histories]
+    accused = tuple(
+        replace(w, condition=condition, seconds=silent)
+        for w, condition in zip(dumped, conditions, strict=True)
     )
+    return replace(unconfirmed, workers=accused, confirmed=True)
+
+
+def _spins(history: WorkerState) -> bool:
+    return history.share is not None and history.share > FLAT_SHARE
+
+
+def _serves_nothing(history: WorkerState) -> bool:
+    """Whether a worker of a service that answers nobody is itself at a standstill: where it computes, it was met in a
+    request at both dumps; where it does not, its stacks are the same.
+
+    A worker without a thread in a request is idle. A service with an idle worker does not hang: it is hard to reach."""
+    if history.at_work == 0:
+        return False
+    if _spins(history):
+        return history.at_work is not None and history.same_stacks is not None and history.was_at_work
+    return bool(history.same_stacks)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ops.interpret.process_ref import ProcessRef
+from ops.interpret.start_failure import Kind
 from ops.supervision import escalation
-from ops.supervision.escalation import Allowance, Capabilities, Step
+from ops.supervision.escalation import Allowance, Capabilities, Step, fails_again
 from ops.supervision.health.assessment import Assessment, WorkerAssessment, WorkerCondition
 from ops.supervision.state import (
     ActionKind,
@@ -114,7 +116,9 @@ def test_nothing_to_start_it_with() -> None:
 
 
 def test_a_start_that_cannot_succeed_waits_for_a_change_or_its_time() -> None:
-    broken = Capabilities(restart=True, reload=False, causes=("GUN003",), fingerprint="1")
+    broken = Capabilities(
+        restart=True, reload=False, causes=("GUN003",), unfixable=("GUN003",), fingerprint="1"
+    )
     known = made_state(trouble=Trouble(Fault.MASTER_GONE, BOOT - 10, 0.0))
     assert step(failing(Fault.MASTER_GONE), known, broken).unfixable
     known = msgspec.structs.replace(known, unfixable_fingerprint="1")
@@ -125,6 +129,28 @@ def test_a_start_that_cannot_succeed_waits_for_a_change_or_its_time() -> None:
     assert step(failing(Fault.MASTER_GONE), waited, broken).action == ActionKind.RESTART
     unrelated = Capabilities(restart=True, reload=False, causes=("NGX003", "MOD001"), fingerprint="1")
     assert step(failing(Fault.MASTER_GONE), known, unrelated).action == ActionKind.RESTART
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "again"),
+    [
+        ("GUN001", "", False),
+        ("GUN001", Kind.LOG_DIRECTORY, True),
+        ("GUN001", Kind.WORKER_CLASS, True),
+        ("GUN001", Kind.ADDRESS_IN_USE, False),
+        ("GUN003", "", True),
+        ("GUN003", Kind.VARIABLE, True),
+        ("GUN003", Kind.CONNECTION, False),
+        ("GUN003", Kind.UNKNOWN, False),
+        ("GUN012", "", True),
+        ("ENV001", "", True),
+        ("NGX003", "", False),
+    ],
+)
+def test_what_the_last_start_failed_at_decides_whether_the_next_one_can_succeed(
+    code: str, kind: str, again: bool
+) -> None:
+    assert fails_again(code, kind) is again
 
 
 def test_the_budget() -> None:

@@ -126,9 +126,15 @@ def test_a_spent_budget_is_read_and_still_spent() -> None:
 def test_what_is_written_has_the_same_names_and_values(path: Path) -> None:
     before: dict[str, Any] = json.loads(path.read_bytes())
     after: dict[str, Any] = json.loads(to_json(from_json(path.read_bytes())))
-    assert {name: after[name] for name in before if name != "subject"} == {
-        name: value for name, value in before.items() if name != "subject"
-    }
+    for structure, was in [
+        (after, before),
+        *((after["workers"][pid], w) for pid, w in before["workers"].items()),
+    ]:
+        nested = ("subject", "workers")
+        assert {name: structure[name] for name in was if name not in nested} == {
+            name: value for name, value in was.items() if name not in nested
+        }
+    assert after["workers"].keys() == before["workers"].keys()
     assert {name: after["subject"][name] for name in before["subject"]} == before["subject"]
 
 
@@ -174,4 +180,4 @@ def test_the_doctors_report_in_the_evidence_is_read(tmp_path: Path) -> None:
     directory = EvidenceDirectory(tmp_path, "20261130T061835-worker_suspect")
     directory.put("look.json", "{}")
     shutil.copyfile(RECORDED / "doctor.json", directory.path / "doctor.json")
-    assert directory.causes() == ("GUN015", "ENV001")
+    assert [cause.code for cause in directory.causes()] == ["GUN015", "ENV001"]

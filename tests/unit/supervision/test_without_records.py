@@ -79,7 +79,7 @@ def test_a_request_that_had_begun_when_idle_threads_were_looked_at_is_found_at_i
     known = WorkerState(
         start_ticks=1010, cpu=9.0, cpu_at=BOOT, share=0.0, still={"91": (5, BOOT - 500), "92": (5, BOOT - 10)}
     )
-    known = with_thread_dump(known, Stacks("", "python:x", {"92": STACK}), BOOT, RULES)
+    known = with_thread_dump(101, known, Stacks("", "python:x", {"92": STACK}), BOOT, RULES)
     assert known.stuck_threads == ("92",)
     known = msgspec.structs.replace(known, still={**known.still, "92": (5, BOOT - 400)})
     assert judged(made_state(workers={"101": known}), threads=2)[0] == "suspect"
