@@ -125,7 +125,7 @@ def _by_beat(
 def _by_loop(
     unknown: WorkerAssessment, history: WorkerState, now: float, rules: Rules
 ) -> WorkerAssessment | None:
-    """A worker without a progress record, by its main thread; None if that is not known to be a blocked event loop.
+    """A worker without a progress record, by its main thread; None if its threads decide as in a worker without a loop.
 
     Every loop under gunicorn wakes up at least once a second to send the worker's heartbeat, so that one which has not
     run for a deadline is blocked by what its stack shows. The first dump comes early enough for the second to decide at
@@ -140,10 +140,11 @@ def _by_loop(
         return None
     if since > history.examined_at:
         return replace(unknown, wants_dump=True)
-    # What is no request may be the application's start, in a task of its own.
-    boots = history.loop_work == LoopWork.CALLBACK and unknown.seconds <= rules.boot_deadline
-    if boots or main not in history.stuck_threads:
+    if main not in history.stuck_threads:
         return None
+    if history.loop_work == LoopWork.CALLBACK and unknown.seconds <= rules.boot_deadline:
+        # It may be the application's start, in a task of its own.
+        return unknown
     if seconds <= limit:
         return replace(unknown, wants_dump=True)
     if history.loop_work == LoopWork.NONE:
