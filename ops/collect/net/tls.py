@@ -122,7 +122,7 @@ def _served_with(
     code, error = 0, None
     for context in (trust.context, _unverifying()):
         context.maximum_version = ssl.TLSVersion.TLSv1_2
-        context.set_ciphers(f"{KEY_CIPHERS[key]}:!aNULL")
+        context.set_ciphers(KEY_CIPHERS[key])
         shown = _handshake(address, server_name, context, patience, proxied=proxied)
         if not isinstance(shown, ssl.SSLCertVerificationError):
             break

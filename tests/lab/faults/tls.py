@@ -338,7 +338,7 @@ def rsa_clients_meet_an_expired_one(stack: Stack) -> bool:
     """A client that takes RSA alone."""
     context = ssl.create_default_context(cafile=str(stack.ca_file))
     context.maximum_version = ssl.TLSVersion.TLSv1_2
-    context.set_ciphers("aRSA:!aNULL")
+    context.set_ciphers("aRSA")
     try:
         with (
             socket.create_connection(stack.https, 2) as raw,
