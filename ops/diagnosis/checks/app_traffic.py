@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from urllib.parse import urlsplit
 
 from ops.diagnosis.checks.log_reading import (
     TOO_LONG,
@@ -16,10 +17,11 @@ from ops.diagnosis.checks.log_reading import (
 )
 from ops.diagnosis.checks.nginx_errors import of_this_site
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, check, quote
+from ops.diagnosis.symptom_evidence import answer_words
 from ops.facts.base import NotSeen
 from ops.facts.logs import Log, LogEntry, Logs
 from ops.facts.nginx import NginxConfig
-from ops.facts.probes import Backend, Exchange
+from ops.facts.probes import Backend, Exchange, Front
 from ops.facts.status import Severity
 from ops.facts.target import Target
 from ops.facts.traffic import Answers
@@ -259,7 +261,9 @@ def waiting(logs: Logs) -> Iterator[Finding]:
 
 
 @check("app.failing_share", "APP024", en="users' requests are answered", zh="用户请求都得到正常响应")
-def failing_share(logs: Logs, target: Target, nginx_config: NginxConfig | NotSeen) -> Iterator[Finding]:
+def failing_share(
+    logs: Logs, target: Target, nginx_config: NginxConfig | NotSeen, front: Front | NotSeen
+) -> Iterator[Finding]:
     """APP024: a share of users' requests fails (5xx) on the processes that serve now. The last of all: any cause that
     can be behind such answers goes before it.
 
@@ -279,6 +283,7 @@ def failing_share(logs: Logs, target: Target, nginx_config: NginxConfig | NotSee
             (
                 quote(located.path, _tally(failed)),
                 *(quote(located.path, line) for item in failed[:_QUOTED_LINES] for line in item.newest[:1]),
+                *_answered(front, failed),
                 *_said_meanwhile(logs, max(item.last for item in failed), target, nginx_config),
             ),
             {
@@ -289,6 +294,19 @@ def failing_share(logs: Logs, target: Target, nginx_config: NginxConfig | NotSee
             },
         )
         return
+
+
+def _answered(front: Front | NotSeen, failed: tuple[Answers, ...]) -> Iterator[Evidence]:
+    """What the doctor's own request was told where it failed like one of these."""
+    if isinstance(front, NotSeen):
+        return
+    for probe in (front.predict, front.health):
+        if isinstance(probe, Exchange) and any(
+            (item.method, item.path, item.status)
+            == (probe.method, urlsplit(probe.url).path, str(probe.status))
+            for item in failed
+        ):
+            yield quote(f"{probe.method} {probe.url}", answer_words(probe))
 
 
 def _is_failure(answers: Answers, located: LocatedTraffic, logs: Logs) -> bool:

@@ -8,7 +8,7 @@ import threading
 
 from tests.lab.client import Answer
 from tests.lab.faults.app import PLAIN_APP
-from tests.lab.faults.case import fault
+from tests.lab.faults.case import answers, fault
 from tests.lab.stack import Stack
 from tests.lab.waiting import wait_for
 
@@ -191,6 +191,17 @@ def error_answers_are_replaced_by_a_page(stack: Stack) -> None:
 def some_requests_fail_without_a_word(stack: Stack) -> None:
     for _ in range(3):
         stack.predict()
+
+
+@fault("NGX060", sees=answers(500), app=PLAIN_APP, layout="guide")
+def auth_request_leads_to_a_path_that_is_not_there(stack: Stack) -> None:
+    """Every request asks the service first whether it may, at a path that it does not have."""
+    stack.edit(
+        stack.site_file,
+        "    location / {\n        limit_req",
+        "    location = /_may { internal; proxy_pass http://gte_backend/may; proxy_http_version 1.1;"
+        ' proxy_set_header Connection ""; }\n    auth_request /_may;\n    location / {\n        limit_req',
+    )
 
 
 @fault("NGX045", severity="warn", sees=lambda stack: "[alert]" in stack.nginx_main_error_log.read_text())

@@ -29,6 +29,8 @@ from tests.unit.made_snapshot import (
     nginx_logs,
 )
 
+OWN_REQUEST = ', client: 10.0.0.7, server: gte-api.example.com, request: "POST /predict HTTP/1.1"'
+OF_LOGIN = OWN_REQUEST.replace("/predict", "/login")
 BODY = "/var/lib/nginx/body"
 REFUSED_LINE = f'*1 open() "{BODY}/0000000001" failed (13: Permission denied), client: 10.0.0.7, server: x'
 WORKER = Reader(pid=701, user="www-data", uid=33, gids=(33,))
@@ -275,6 +277,27 @@ CASES = [
         "no room: HST001",
         said('*3 pwrite() "/x" failed (28: No space left on device)', level="crit"),
     ),
+    # --- NGX060
+    *(
+        fires("NGX060", "nginx says why", said(f"*3 {line}{OF_LOGIN}"), named)
+        for line, named in (
+            ("upstream sent too big header while reading response header from upstream", "too big header"),
+            ("auth request unexpected status: 404 while sending to client", "status: 404"),
+            ("no resolver defined to resolve app.example", "app.example"),
+            ("app.example could not be resolved (3: Host not found)", "could not be resolved"),
+            ('rewrite or internal redirection cycle while processing "/x"', "redirection cycle"),
+            ('upstream sent duplicate header line: "Transfer-Encoding: chunked"', "duplicate header"),
+        )
+    ),
+    quiet(
+        "NGX060", "a file that is not there", said(f'*3 open() "/x" failed (2: No such file){OWN_REQUEST}')
+    ),
+    quiet(
+        "NGX060",
+        "such requests pass since",
+        said(f"*3 auth request unexpected status: 404{OWN_REQUEST}", answered("200", 3)),
+    ),
+    quiet("NGX060", "of before", said(f"*3 auth request unexpected status: 404{OWN_REQUEST}", ago=5000)),
 ]
 
 

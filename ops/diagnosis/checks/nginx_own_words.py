@@ -1,0 +1,201 @@
+"""Requests that nginx itself fails, by the line in which it says why."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ops.diagnosis.checks.log_reading import LocatedEntry, nginx_entries, require_nginx_log
+from ops.diagnosis.checks.nginx_errors import of_this_site
+from ops.diagnosis.finding import Finding, check, quote
+from ops.facts.base import NotSeen
+from ops.facts.logs import Logs
+from ops.facts.nginx import NginxConfig
+from ops.facts.probes import Exchange, Front
+from ops.facts.status import Severity
+from ops.facts.target import Target
+from ops.interpret.nginx import Scope, Server
+from ops.interpret.site import find_site
+from ops.interpret.traffic import judged_since, users_traffic
+from ops.text.language import Text
+
+_REQUEST = re.compile(r'request: "([A-Z]+) ([^ "?]*)')
+# From so many on a line is no accident of one client.
+_REPEATED = 3
+
+
+class _Kind(NamedTuple):
+    """One kind of line: its words, the directives that stand behind it, the innermost first, and what mends it; ``{0}``
+    is the first group of the words, ``{place}`` where the directive stands."""
+
+    words: re.Pattern[str]
+    directives: tuple[str, ...]
+    en: str
+    zh: str
+
+
+# ngx_http_upstream.c, ngx_http_auth_request_module.c, ngx_http_core_module.c, ngx_http_proxy_module.c.
+_KINDS = (
+    _Kind(
+        re.compile(r"upstream sent too big header while reading response header from upstream"),
+        ("proxy_buffer_size", "proxy_pass"),
+        "The service's headers are larger than proxy_buffer_size (4 or 8 KB by default), often by cookies: at {place}"
+        " write proxy_buffer_size 16k; proxy_buffers 8 16k; or let the service send less",
+        "后端的响应头（多半是 Cookie）超过 proxy_buffer_size（默认 4 或 8 KB）：在 {place} 写 proxy_buffer_size 16k; "
+        "proxy_buffers 8 16k; 或让后端少发一些",
+    ),
+    _Kind(
+        re.compile(r"auth request unexpected status: (\d+)"),
+        ("auth_request",),
+        "The subrequest of auth_request at {place} is answered {0}: only 2xx, 401 and 403 decide. Lead its location to"
+        " a path that the service answers so, or take auth_request out",
+        "{place} 的 auth_request 子请求得到 {0}：只有 2xx、401、403 才算数。让它的 location 指向会这样应答的路径，"
+        "或去掉 auth_request",
+    ),
+    _Kind(
+        re.compile(r"no resolver defined to resolve ([^\s,]+)"),
+        ("proxy_pass",),
+        "A name in a variable is resolved at each request: at {place} name a server for it (resolver ADDRESS; as in"
+        " /etc/resolv.conf), or write the address of {0}, or name it in an upstream block",
+        "变量里的域名在每次请求时解析：在 {place} 旁写 resolver 地址;（见 /etc/resolv.conf），或直接写 {0} 的地址，"
+        "或把它写进 upstream 块",
+    ),
+    _Kind(
+        re.compile(r"(\S+) could not be resolved \("),
+        ("resolver", "proxy_pass"),
+        "The name server at {place} does not resolve {0}: correct one of the two",
+        "{place} 的 DNS 服务器解析不了 {0}：改正其中之一",
+    ),
+    _Kind(
+        re.compile(
+            r'rewrite or internal redirection cycle while (?:internally redirecting to|processing) "([^"]*)"'
+        ),
+        ("try_files", "error_page", "rewrite", "index"),
+        "{place} leads to {0}, which leads there again, because the file is not there or the same location takes it:"
+        " put the file there, end try_files with =404, or give the service's paths a location with proxy_pass",
+        "{place} 转到 {0}，而 {0} 又回到同一处：文件不存在，或落入同一个 location。补上该文件，"
+        "或把 try_files 的最后一项改为 =404，或给后端的路径单独写带 proxy_pass 的 location",
+    ),
+    _Kind(
+        re.compile(
+            r"upstream sent (?:invalid header|duplicate header line|invalid status|invalid chunked response)"
+        ),
+        ("proxy_pass",),
+        "The service behind {place} answers what is no valid HTTP: correct the header that the line quotes in the"
+        " application",
+        "{place} 后面的服务返回了不合法的 HTTP：在应用里改正日志里引用的那个响应头",
+    ),
+    _Kind(
+        re.compile(r"upstream SSL certificate (?:verify error: \(([^)]*)\)|does not match \S+)"),
+        ("proxy_ssl_verify", "proxy_pass"),
+        "nginx does not trust the certificate of the server behind it: correct proxy_ssl_trusted_certificate and"
+        " proxy_ssl_name at {place}",
+        "nginx 不信任它后面服务器的证书：改正 {place} 处的 proxy_ssl_trusted_certificate 与 proxy_ssl_name",
+    ),
+    _Kind(
+        re.compile(r"invalid (?:URL prefix|port|host) in (?:upstream )?\"([^\"]*)\""),
+        ("proxy_pass",),
+        "The variable in proxy_pass at {place} gives {0}, which is no address: give it a value for every request",
+        "{place} 的 proxy_pass 里的变量得到 {0}，不是地址：让它在每个请求里都有值",
+    ),
+)
+
+
+@check("nginx.own_words", "NGX060", en="nginx serves the requests that it takes", zh="nginx 能处理收到的请求")
+def own_words(
+    logs: Logs, target: Target, nginx_config: NginxConfig, front: Front | NotSeen, taken_at: float
+) -> Iterator[Finding]:
+    """NGX060: nginx failed a request and said why, and no request for that path has passed since."""
+    require_nginx_log(logs)
+    since = judged_since(logs)
+    entries = of_this_site(nginx_entries(logs, ""), nginx_config, target)
+    told = [
+        (pair, kind, found)
+        for pair in entries
+        if pair[1].time >= since and pair[1].level in ("error", "crit")
+        for kind in _KINDS
+        if (found := kind.words.search(pair[1].text))
+    ]
+    lasting = [item for item in told if not _has_passed_since(item[0], logs, target, front, taken_at)]
+    if not lasting:
+        return
+    (log, entry), kind, found = lasting[-1]
+    same = [pair for pair, other, _ in lasting if other is kind]
+    request = _REQUEST.search(entry.text)
+    path = request[2] if request else "/"
+    site = find_site(nginx_config, target.domain, target.backend)
+    place = _place(site.server, path, kind.directives) if site else None
+    where = place or target.site_file or target.nginx_config_file
+    named = found[1] if found.groups() and found[1] else ""
+    met = path in (target.predict_path, target.health_path) and entry.time >= int(taken_at)
+    yield Finding(
+        "NGX060",
+        (
+            quote(log, entry.text),
+            *((quote(place, _written(site.server, path, kind)),) if site and place else ()),
+        ),
+        {
+            "count": str(len(same)),
+            "request": f"{request[1]} {path}" if request else "?",
+            "message": found[0],
+            "where": where,
+        },
+        severity=Severity.FAIL if met or len(same) >= _REPEATED else Severity.WARN,
+        verify=f"grep -F {shlex.quote(found[0][:60])} {shlex.quote(log)} | tail -n 5",
+        fix=(
+            Text(en=kind.en.format(named, place=where), zh=kind.zh.format(named, place=where)),
+            target.test_nginx,
+            target.reload_nginx,
+        ),
+    )
+
+
+def _has_passed_since(
+    pair: LocatedEntry, logs: Logs, target: Target, front: Front | NotSeen, taken_at: float
+) -> bool:
+    """Whether a later request of that kind was answered without an error: what was wrong was mended."""
+    _, entry = pair
+    request = _REQUEST.search(entry.text)
+    if request is None:
+        return False
+    method, path = request[1], request[2]
+    if isinstance(front, Front) and entry.time < int(taken_at):
+        for answer, asked in ((front.predict, target.predict_path), (front.health, target.health_path)):
+            if asked == path and isinstance(answer, Exchange) and (answer.status or 500) < 400:
+                return True
+    return any(
+        item.last > entry.time
+        for located in users_traffic(logs)
+        for item in located.traffic.answers
+        if (item.method, item.path) == (method, path) and item.status < "400"
+    )
+
+
+def _scopes(server: Server, path: str) -> tuple[Scope, ...]:
+    location = server.location_for(path)
+    return (server,) if location is None else (location, server)
+
+
+def _place(server: Server, path: str, directives: tuple[str, ...]) -> str | None:
+    """``FILE:LINE`` of the first of ``directives`` that is in force for ``path``; else of its location."""
+    scopes = _scopes(server, path)
+    for name in directives:
+        for scope in scopes:
+            if (effective := scope.effective(name)) and effective[-1].line:
+                return f"{effective[-1].file}:{effective[-1].line}"
+    block = scopes[0].blocks[0]
+    return f"{block.file}:{block.line}"
+
+
+def _written(server: Server, path: str, kind: _Kind) -> str:
+    for name in kind.directives:
+        for scope in _scopes(server, path):
+            if effective := scope.effective(name):
+                return f"{name} {' '.join(effective[-1].args)};"
+    location = server.location_for(path)
+    return f"location {location.written}" if location else "server"
+
+
+CHECKS = (own_words,)
