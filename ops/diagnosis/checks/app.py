@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from ops.diagnosis.checks.log_reading import raised_in
@@ -45,7 +46,9 @@ def debugger(target: Target, backend: Backend, processes: Processes | NotSeen) -
 
 
 @check("app.health", "APP002", en="the health endpoint reports success", zh="健康检查接口报告正常")
-def health(target: Target, backend: Backend, processes: Processes | NotSeen) -> Iterator[Finding]:
+def health(
+    target: Target, backend: Backend, processes: Processes | NotSeen, logs: Logs | NotSeen
+) -> Iterator[Finding]:
     """APP002: the backend's health path answers an error. Where predictions work all the same, a warning.
 
     A refusal (4xx) is the answer of a living application: it counts where the path was configured, or is the
@@ -62,6 +65,8 @@ def health(target: Target, backend: Backend, processes: Processes | NotSeen) -> 
                 "it wants a key" if wants_key else "the application may have another: set target.health_path"
             )
             raise NotJudgedError(NotSeen(reason=f"{target.health_path} answers {answer.status}: {why}"))
+    if _raises_as_predictions_do(target, backend, logs):
+        return  # APP004 says what
     first = answer.body.partition("\n")[0][:160]
     yield Finding(
         "APP002",
@@ -69,6 +74,84 @@ def health(target: Target, backend: Backend, processes: Processes | NotSeen) -> 
         {"status": str(answer.status), "body": first or "-"},
         severity=Severity.WARN if serves(backend, target) else None,
     )
+
+
+def _raises_as_predictions_do(target: Target, backend: Backend, logs: Logs | NotSeen) -> bool:
+    """Whether one and the same exception, of no path's own, is behind health and predictions."""
+    failed = all(
+        isinstance(answer, Exchange) and answer.status == 500 for answer in (backend.health, backend.predict)
+    )
+    if not failed or isinstance(logs, NotSeen) or not isinstance(logs.gunicorn_error, Log):
+        return False
+    newest = {
+        path: raised
+        for raised in raised_in(logs.gunicorn_error)
+        for path in (target.health_path, target.predict_path)
+        if path in raised.entry.text.partition("\n")[0].replace("[", " ").split()
+    }
+    health, predict = newest.get(target.health_path), newest.get(target.predict_path)
+    return health is not None and predict is not None and health.exception == predict.exception
+
+
+# What a server raises where it calls the application in a way that it does not know.
+_FACTORY = re.compile(
+    r"TypeError: (?:\w+\.)*(\w+)\(\) takes (?:no|[01] positional) arguments? ?(?:but|\().*given"
+)
+_ASGI = re.compile(r"TypeError: .*missing \d+ required positional arguments?: .*'send'")
+_WSGI = re.compile(r"TypeError: .*missing \d+ required positional arguments?: .*'start_response'")
+
+
+def _interface(exception: str, target: Target) -> tuple[Text, tuple[str | Text, ...]] | None:
+    """A sentence and the steps, where the server and the application do not speak the same interface."""
+    conf = target.gunicorn_config_file or target.restart_command
+    if found := _FACTORY.match(exception):
+        name = found[1]
+        return (
+            Text(
+                en=f"gunicorn serves the function {name}, which makes the application, in place of what it makes:"
+                f" {exception}.",
+                zh=f"gunicorn 加载的是创建应用的函数 {name}，而不是它创建的应用：{exception}。",
+            ),
+            (
+                Text(
+                    en=f"Have gunicorn call it: MODULE:{name}() in place of MODULE:{name}, in quotes, at the end of its"
+                    f" command line or in wsgi_app of {conf}",
+                    zh=f"让 gunicorn 调用它：命令行末尾（或 {conf} 的 wsgi_app）把 模块:{name} 改为"
+                    f" '模块:{name}()'，要加引号",
+                ),
+                target.restart_command,
+            ),
+        )
+    if _ASGI.match(exception):
+        return (
+            Text(
+                en=f"The application speaks ASGI, the workers WSGI: {exception}.",
+                zh=f"应用是 ASGI 接口，worker 却按 WSGI 调用它：{exception}。",
+            ),
+            (
+                Text(
+                    en=f"In {conf} set worker_class = 'uvicorn.workers.UvicornWorker' (on the command line: -k)",
+                    zh=f"在 {conf} 里设置 worker_class = 'uvicorn.workers.UvicornWorker'（命令行参数为 -k）",
+                ),
+                f"{target.python_command or target.python} -m pip install uvicorn",
+                target.restart_command,
+            ),
+        )
+    if _WSGI.match(exception):
+        return (
+            Text(
+                en=f"The application speaks WSGI, the workers ASGI: {exception}.",
+                zh=f"应用是 WSGI 接口，worker 却按 ASGI 调用它：{exception}。",
+            ),
+            (
+                Text(
+                    en=f"In {conf} set worker_class = 'gthread' (on the command line: -k)",
+                    zh=f"在 {conf} 里设置 worker_class = 'gthread'（命令行参数为 -k）",
+                ),
+                target.restart_command,
+            ),
+        )
+    return None
 
 
 @check(
@@ -130,7 +213,14 @@ def answers(
     ]
     if failing and isinstance(answer, Exchange):
         evidence.insert(0, quote(source, str(answer.status)))
-    yield Finding("APP004", tuple(evidence), {"exception": last.exception, "where": last.where})
+    misfit = _interface(last.exception, target) if "/site-packages/" in last.where else None
+    yield Finding(
+        "APP004",
+        tuple(evidence),
+        {"exception": last.exception, "where": last.where},
+        summary=misfit[0] if misfit else None,
+        fix=misfit[1] if misfit else None,
+    )
 
 
 @check(

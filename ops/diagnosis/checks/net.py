@@ -38,6 +38,7 @@ def front_door(
                     ),
                 ),
                 {"address": connection.address},
+                fix=_listen_too(target, connection.address),
             )
     elif connection.failure == "timeout":
         yield Finding(
@@ -45,6 +46,25 @@ def front_door(
             (quote(source, f"no answer in {connection.elapsed:.1f} s"),),
             {"address": connection.address, "waited": in_seconds(f"{connection.elapsed:.1f}")},
         )
+
+
+def _listen_too(target: Target, address: str) -> tuple[str | Text, ...] | None:
+    """The steps for an IPv6 address: a listen of its own beside the others. None: the catalogue's."""
+    host, port = split_address(address)
+    if ":" not in host:
+        return None
+    where = target.site_file or target.nginx_config_file
+    options = " ssl" if target.front_tls else ""
+    return (
+        Text(
+            en=f"In the server block of {where} add, beside its other listen: listen [::]:{port}{options};"
+            " where this host is to have no IPv6, take the AAAA record out of the name's zone",
+            zh=f"在 {where} 的 server 块里，在原有 listen 旁加上：listen [::]:{port}{options};"
+            "如果本机不打算提供 IPv6，则删除域名的 AAAA 记录",
+        ),
+        target.test_nginx,
+        target.reload_nginx,
+    )
 
 
 @check(

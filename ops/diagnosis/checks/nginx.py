@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import urljoin
@@ -14,7 +15,7 @@ from ops.diagnosis.door import is_our_own
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, Severity, check, quote, seen
 from ops.diagnosis.steps import put_before_line, replaced_in_line
 from ops.facts.base import NotSeen
-from ops.facts.host import Host, Processes
+from ops.facts.host import Host, Process, Processes
 from ops.facts.logs import AccessLog, Logs
 from ops.facts.machine import Machine, OpenFiles
 from ops.facts.nginx import NginxConfig, NginxTest, Pidfile
@@ -23,7 +24,7 @@ from ops.facts.target import Target
 from ops.interpret import gunicorn as gunicorn_topology
 from ops.interpret import nginx as nginx_topology
 from ops.interpret.address import split_address
-from ops.interpret.listeners import described, not_nginx
+from ops.interpret.listeners import described, not_nginx, taking
 from ops.interpret.service_name import identity, is_service, reaches_service
 from ops.interpret.site import find_site
 from ops.text.duration import UNIT_SECONDS
@@ -76,6 +77,10 @@ def process(
     """NGX002: no master for this configuration, and nothing listens at the front door; why its last start failed."""
     if any(nginx_topology.serving_masters(target, processes, nginx_pidfile)):
         return
+    orphans = _orphans(processes)
+    if orphans and front.connection.failure not in ("refused", "missing"):
+        yield _without_a_master(target, orphans, _failed_start(logs))
+        return
     if front.connection.failure not in ("refused", "missing"):
         owners = not_nginx(processes, target.connect_to or "", target, nginx_pidfile)
         who = ", ".join(map(described, owners)) or "nobody that is seen"
@@ -109,6 +114,16 @@ def process(
         return
     said = words[: where.start()] if where else words
     file, line = (where[1], where[2]) if where else (target.nginx_config_file, None)
+    in_use = _BIND_IN_USE.search(words)
+    if in_use is not None:
+        holders, mend = _in_use(in_use[1], processes)
+        yield Finding(
+            "NGX002",
+            (*evidence, quote(path, message), *holders),
+            summary=Text(en=f"nginx's last start failed: {said}", zh=f"nginx 上次启动失败：{said}"),
+            fix=(*mend, target.test_nginx, target.start_nginx),
+        )
+        return
     yield Finding(
         "NGX002",
         (*evidence, quote(path, message)),
@@ -118,6 +133,78 @@ def process(
             target.test_nginx,
             target.start_nginx,
         ),
+    )
+
+
+_BIND_IN_USE = re.compile(r"bind\(\) to (\S+) failed \(98: Address already in use\)")
+
+
+def _in_use(address: str, processes: Processes) -> tuple[tuple[Evidence, ...], tuple[str | Text, ...]]:
+    """Who holds an address that nginx could not bind, and what frees it. A socket's file stays where its nginx was
+    killed: nobody is behind it."""
+    pids = {pid for item in taking(processes, address) for pid in item.pids}
+    owners = [process for process in processes.processes if process.pid in pids]
+    if address.startswith("unix:"):
+        path = address.removeprefix("unix:")
+        if not owners:
+            left = Text(
+                en="nobody listens at this socket: its file was left", zh="没有进程监听这个套接字，只剩文件"
+            )
+            return (Evidence(path, left),), (f"rm -- {shlex.quote(path)}",)
+    shown = tuple(quote(described(owner), " ".join(owner.command)[:160]) for owner in owners)
+    if not owners:
+        return (), (f"ss -ltnp 'sport = :{address.rpartition(':')[2]}'",)
+    unit = next((owner.unit for owner in owners if owner.unit), None)
+    stop = (
+        f"systemctl disable --now {shlex.quote(unit)}" if unit else f"kill {' '.join(map(str, sorted(pids)))}"
+    )
+    words = Text(
+        en=f"{described(owners[0])} holds {address}. If it is to go: {stop}; if it is to stay, take that listen out of"
+        " nginx's configuration",
+        zh=f"{described(owners[0])} 占着 {address}。如果不需要它：{stop}；如果要保留，就从 nginx 配置里去掉这个 listen",
+    )
+    return shown, (words,)
+
+
+def _orphans(processes: Processes) -> tuple[Process, ...]:
+    """Workers of this host's nginx whose master is gone: killed, it did not end them."""
+    pids = {
+        process.pid
+        for process in processes.processes
+        if nginx_topology.title(process).startswith("nginx: master")
+    }
+    return tuple(
+        process
+        for process in processes.processes
+        if nginx_topology.title(process) == "nginx: worker process"
+        and process.ppid not in pids
+        and any(process.pid in item.pids for item in processes.listeners)
+    )
+
+
+def _without_a_master(
+    target: Target, orphans: tuple[Process, ...], failed: tuple[str, str] | None
+) -> Finding:
+    pids = " ".join(str(process.pid) for process in orphans)
+    return Finding(
+        "NGX002",
+        (
+            *(
+                Evidence(
+                    f"pid {worker.pid}",
+                    Text(en="nginx: worker process, without a master", zh="nginx worker，没有主进程"),
+                )
+                for worker in orphans[:4]
+            ),
+            *((quote(*failed),) if failed else ()),
+        ),
+        summary=Text(
+            en=f"nginx's master is gone, and its workers ({pids}) serve on with the configuration and the certificates"
+            " of then: nothing can be reloaded, and a start finds the ports taken.",
+            zh=f"nginx 主进程已不在，遗留的 worker（{pids}）仍用当时的配置和证书提供服务："
+            "无法 reload，新启动的 nginx 也抢不到端口。",
+        ),
+        fix=(f"kill -QUIT {pids}", target.test_nginx, target.start_nginx),
     )
 
 
@@ -679,7 +766,7 @@ def _redirecting(config: NginxConfig, target: Target) -> Iterator[str]:
     # A prefix location that ends in a slash and proxies redirects the path without it (nginx: location).
     for other in server.locations():
         if other.pattern == f"{target.predict_path}/":
-            yield f"{other.blocks[0].file}:{other.blocks[0].line}"
+            yield f"{other.where} (location {other.written})"
 
 
 @check("nginx.limit_status", "NGX018", en="the rate limit answers 429", zh="限流返回 429")

@@ -264,6 +264,9 @@ def files(
             return
         if "cannot load certificate" in line and ("Permission denied" not in line or host.is_root):
             path = line.partition('"')[2].partition('"')[0]
+            if any(words in line for words in _PASS_PHRASE):
+                yield _encrypted(path, line, target, severity)
+                return
             yield Finding(
                 "TLS012",
                 (quote("nginx -t", line),),
@@ -271,6 +274,41 @@ def files(
                 severity=severity,
             )
             return
+
+
+# OpenSSL's words where nobody types the pass phrase in, and where ssl_password_file has another.
+_PASS_PHRASE = ("problems getting password", "bad password read", "bad decrypt")
+
+
+def _encrypted(path: str, line: str, target: Target, severity: Severity | None) -> Finding:
+    """TLS012 for a key with a pass phrase that nginx does not have."""
+    key = shlex.quote(path)
+    return Finding(
+        "TLS012",
+        (quote("nginx -t", line),),
+        {"path": path, "problem": "encrypted"},
+        severity=severity,
+        summary=Text(
+            en=f"The key {path} has a pass phrase, and nginx has it from nobody: it starts by hand alone.",
+            zh=f"私钥 {path} 有密码短语，而 nginx 无处取得：只有人工输入才能启动。",
+        ),
+        fix=(
+            Text(
+                en=f"Take the pass phrase off (asks for it once): openssl pkey -in {key} -out {key}.plain, then put"
+                " that file in its place with the same owner and mode 0600",
+                zh=f"去掉密码短语（会询问一次）：openssl pkey -in {key} -out {key}.plain，"
+                "然后以相同属主、权限 0600 替换原文件",
+            ),
+            Text(
+                en="Or write the pass phrase into a file of root's with mode 0600, and beside ssl_certificate_key:"
+                " ssl_password_file FILE;",
+                zh="或把密码短语写入 root 所有、权限 0600 的文件，"
+                "并在 ssl_certificate_key 旁写：ssl_password_file 文件;",
+            ),
+            target.test_nginx,
+            target.start_nginx,
+        ),
+    )
 
 
 def _leading_to(file: PemFile | KeyFile) -> str:

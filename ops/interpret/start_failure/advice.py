@@ -326,6 +326,18 @@ _BEFORE = _t(
 )
 
 
+def _hidden(failure: StartFailure, _last: LastStart, _place: StartPlace) -> tuple[Text, ...]:
+    path, module = failure.values.get("path", "?"), failure.values.get("module", "?")
+    other = f"{path.removesuffix('.py')}_own.py"
+    return (
+        verbatim(f"mv -- {_q(path)} {_q(other)}"),
+        _t(
+            f"Where the application means this file and not the package, write import {module}_own",
+            f"应用里本来要导入这个文件（而不是包）的地方，改为 import {module}_own",
+        ),
+    )
+
+
 def _syntax(failure: StartFailure, _last: LastStart, _place: StartPlace) -> tuple[Text, ...]:
     path, line = failure.values.get("path", "?"), failure.values.get("line", "1")
     number = int(line) if line.isdigit() else 1
@@ -805,6 +817,7 @@ _STEPS: dict[Kind, _Steps] = {
     Kind.VERSION_CLASH: _clash,
     Kind.CIRCULAR: _correct,
     Kind.OWN_NAME: _correct,
+    Kind.HIDES: _hidden,
     Kind.ATTRIBUTE: _attribute,
     Kind.NOT_CALLABLE: _attribute,
     Kind.FACTORY_ARGUMENT: _factory,

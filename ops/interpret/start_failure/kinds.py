@@ -32,6 +32,7 @@ class Kind(StrEnum):
     VERSION_CLASH = "version_clash"
     CIRCULAR = "circular_import"
     OWN_NAME = "name_missing_in_own_module"
+    HIDES = "own_file_hides_package"
     ATTRIBUTE = "attribute_missing"
     NOT_CALLABLE = "application_is_none"
     FACTORY_ARGUMENT = "factory_takes_arguments"
@@ -87,7 +88,7 @@ class Kind(StrEnum):
 LOADING = frozenset(
     {
         Kind.VARIABLE, Kind.SETTINGS, Kind.OWN_MODULE, Kind.WSGI_MODULE, Kind.PACKAGE, Kind.VERSION_CLASH,
-        Kind.CIRCULAR, Kind.OWN_NAME, Kind.ATTRIBUTE, Kind.NOT_CALLABLE, Kind.FACTORY_ARGUMENT, Kind.SYNTAX,
+        Kind.CIRCULAR, Kind.HIDES, Kind.OWN_NAME, Kind.ATTRIBUTE, Kind.NOT_CALLABLE, Kind.FACTORY_ARGUMENT, Kind.SYNTAX,
         Kind.SOURCE_ENCODING, Kind.ENCODING, Kind.CONNECTION, Kind.FILE, Kind.FILE_FORBIDDEN, Kind.READ_ONLY,
         Kind.DISK_FULL, Kind.LIBRARY, Kind.MEMORY, Kind.KILLED, Kind.CRASHED, Kind.TOO_SLOW, Kind.OPEN_FILES,
         Kind.RUNS_ITSELF, Kind.EXITS, Kind.EXCEPTION,
@@ -457,6 +458,34 @@ PACKAGES = {
 }  # fmt: skip
 
 
+def _is_library(path: str) -> bool:
+    return any(mark in path for mark in ("site-packages/", "dist-packages/", "/lib/python", "/lib64/python"))
+
+
+def _hiding(trace: Trace, message: str) -> str | None:
+    """The application's file that Python takes for a package of that name: one that imports itself by its own name, or
+    that a library's import came to."""
+    found = re.match(
+        r"cannot import name '\w+' from partially initialized module '(\w+)' .*\((/[^)]+)\)$", message
+    )
+    if found and not _is_library(found[2]) and found[2].rpartition("/")[2] == f"{found[1]}.py":
+        return found[2] if any(path == found[2] for path, _, _ in trace.frames) else None
+    for (before, _, _), (after, _, function) in itertools.pairwise(trace.frames):
+        imports = _is_library(before) and "/importlib/" not in before and "/gunicorn/" not in before
+        if imports and after.startswith("/") and not _is_library(after) and function == "<module>":
+            return after
+    return None
+
+
+def _hides(trace: Trace, name: str, message: str, _last: LastStart | None) -> _Found:
+    if name not in ("ImportError", "AttributeError", "ModuleNotFoundError"):
+        return None
+    path = _hiding(trace, message)
+    return (
+        (Kind.HIDES, {"path": path, "module": path.rpartition("/")[2].removesuffix(".py")}) if path else None
+    )
+
+
 def _import_name(trace: Trace, name: str, message: str, _last: LastStart | None) -> _Found:
     if name == "AttributeError" and (
         found := re.match(r"(?:partially initialized )?module '([\w.]+)' has no attribute '(\w+)'", message)
@@ -550,7 +579,7 @@ def _resources(_trace: Trace, name: str, message: str, _last: LastStart | None) 
 
 
 _RULES: tuple[_Rule, ...] = (
-    _pidfile, _master_files, _variable, _module, _import_name, _syntax, _connection, _files, _resources,
+    _pidfile, _master_files, _variable, _hides, _module, _import_name, _syntax, _connection, _files, _resources,
 )  # fmt: skip
 
 

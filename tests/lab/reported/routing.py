@@ -45,6 +45,8 @@ JSON_APP = PLAIN_APP.replace('@app.post("/predict")', '@app.post("/predict.json"
 
 SLASHED = """location /predict/ {
         proxy_pass http://gte_backend;
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
         proxy_set_header Host $host;
         proxy_set_header X-Forwarded-Proto $scheme;
     }"""
@@ -139,6 +141,8 @@ def query_is_lost_in_a_proxy_pass_with_a_variable(stack: Stack) -> None:
 WRONG_ALIAS = """location = /predict {
         rewrite ^/(.*)$ /v2/$1 break;
         proxy_pass http://gte_backend;
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
         proxy_set_header Host $host;
         proxy_set_header X-Forwarded-Proto $scheme;
     }"""
