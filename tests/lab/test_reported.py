@@ -22,15 +22,10 @@ _KNOWN_WRONG = {
     "name_of_the_upstream_is_sent_as_host": "not proven",
     "query_is_lost_in_a_proxy_pass_with_a_variable": "nothing wrong",
     "two_sites_want_to_be_the_default": "partly",
-    "file_of_the_application_hides_a_package": "partly",
     "configuration_is_written_for_another_python": "partly",
-    "nobody_listens_at_the_name_s_ipv6_address": "partly",
     "rsa_certificate_beside_the_ecdsa_one_has_expired": "nothing wrong",
-    "one_server_of_two_is_another_service": "partly",
-    "key_has_a_pass_phrase": "partly",
-    "workers_of_a_killed_master_hold_the_door": "wrong",
-    "another_server_holds_the_port_for_plain_http": "partly",
-    "socket_file_of_a_killed_nginx_is_left": "partly",
+    "one_server_of_two_is_another_service": "nothing wrong",
+    "workers_of_a_killed_master_hold_the_door": "partly",
     "temporary_directory_was_cleaned_away": "not green once repaired",
 }
 
