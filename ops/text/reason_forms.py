@@ -46,6 +46,15 @@ _FORMS: tuple[tuple[str, str], ...] = (
         "{address} is served by {server} (pid {pid}), which is no gunicorn",
         "{address} 由 {server}（进程 {pid}）提供服务，不是 gunicorn",
     ),
+    ("no handshake with a key of kind {kind}: {why}", "无法用 {kind} 类型的密钥握手：{why}"),
+    (
+        "TLS ends before this host: nginx's site has no listen with ssl",
+        "TLS 在本机之前终止：nginx 的站点没有带 ssl 的 listen",
+    ),
+    (
+        "the front door wants {any}: the service is judged from behind",
+        "入口要求{any}：改为从后端判断服务",
+    ),
     # A run.
     ("the collector '{name}' failed: {any}", "采集器 {name} 出错：{any}"),
     ("'{name}' did not finish within the budget", "{name} 未能在时限内完成"),
