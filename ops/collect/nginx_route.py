@@ -16,7 +16,7 @@ from ops.facts.nginx import NginxConfig
 from ops.facts.probes import HostNames
 from ops.facts.target import Target
 from ops.interpret.nginx import proxied_names
-from ops.interpret.routing.model import FileKind, Request, Route, Surroundings
+from ops.interpret.routing.model import FileKind, RequestRoute, RoutedRequest, RouteSurroundings
 from ops.interpret.routing.route import route
 from ops.settings import Settings
 
@@ -54,10 +54,10 @@ def bundled_facts(path: Path) -> RoutingFacts:
     )
 
 
-def compute_route(config: NginxConfig, request: Request, facts: RoutingFacts) -> Route:
+def compute_route(config: NginxConfig, request: RoutedRequest, facts: RoutingFacts) -> RequestRoute:
     """The route of ``request``; each file that decides is looked at, where the files are this machine's."""
     files: dict[str, FileKind] = {}
-    around = Surroundings(names=facts.names, files=files, hostname=facts.hostname)
+    around = RouteSurroundings(names=facts.names, files=files, hostname=facts.hostname)
     computed = route(config, request, around)
     for _ in range(MAX_ROUNDS if facts.sees_files else 0):
         if not computed.asked:

@@ -12,7 +12,7 @@ from ops.facts.host import Process
 from ops.facts.nginx import Directive
 
 
-class LogPlace(msgspec.Struct, frozen=True):
+class LogLocation(msgspec.Struct, frozen=True):
     """One place: a file, a unit of the journal, or a program's lines in syslog's file. ``name``: the path or the unit;
     ``namer``: the user whose process writes to the file (`open_regular_file`); ``tags`` and ``pids``: by what its lines
     are known in syslog."""
@@ -26,14 +26,14 @@ class LogPlace(msgspec.Struct, frozen=True):
 
 def stream_place(
     link: str | None, process: Process | None, unit: str | None, outputs: Sequence[str]
-) -> LogPlace | NotSeen:
+) -> LogLocation | NotSeen:
     """Where a standard stream of ``process`` leads. ``link``: what /proc/PID/fd says of it, None where it may not be
     read; ``unit``: the system's unit of the program; ``outputs``: the files that supervisord writes it to."""
     if process is None or link is None:
         if outputs:
-            return LogPlace("file", outputs[0])
+            return LogLocation("file", outputs[0])
         if unit:
-            return LogPlace("journal", unit)
+            return LogLocation("journal", unit)
         return NotSeen(
             reason="where the standard output goes is not seen",
             needs_root=process is not None and link is None,
@@ -45,17 +45,17 @@ def stream_place(
     if link.startswith("/") and link.endswith(" (deleted)"):
         return NotSeen(reason="it goes to a file that was deleted")
     if link.startswith("/"):
-        return LogPlace("file", link, namer=process.uid)
+        return LogLocation("file", link, namer=process.uid)
     if link.startswith("socket:") and unit:
-        return LogPlace("journal", unit)
+        return LogLocation("journal", unit)
     if outputs:
-        return LogPlace("file", outputs[0])
+        return LogLocation("file", outputs[0])
     return NotSeen(reason="it goes to another program, which keeps no file that is known")
 
 
 def nginx_log_place(
     directive: Directive, unit: str | None, syslog_file: str | None
-) -> LogPlace | NotSeen | None:
+) -> LogLocation | NotSeen | None:
     """Where an error_log or access_log leads that goes to syslog; None for any other (ngx_http_log_module, 'Logging to
     syslog')."""
     if not directive.args or not directive.args[0].startswith("syslog:"):
@@ -64,7 +64,7 @@ def nginx_log_place(
     if not options.get("server", "").startswith("unix:"):
         return NotSeen(reason="it goes to the syslog of another host")
     if unit:
-        return LogPlace("journal", unit)
+        return LogLocation("journal", unit)
     if syslog_file:
-        return LogPlace("syslog", syslog_file, tags=(options.get("tag", "nginx"),))
+        return LogLocation("syslog", syslog_file, tags=(options.get("tag", "nginx"),))
     return NotSeen(reason="it goes to syslog, which keeps no file that is known")

@@ -19,7 +19,7 @@ from ops.facts.traffic import Answers, Traffic
 from ops.interpret import gunicorn as gunicorn_topology
 from ops.interpret import nginx as nginx_topology
 from ops.interpret.log_format import COMBINED, GUNICORN_DEFAULT
-from ops.interpret.log_place import LogPlace
+from ops.interpret.log_place import LogLocation
 from ops.interpret.site import find_site
 
 MAX_PATH_CHARS = 120
@@ -37,7 +37,7 @@ class AccessLogSource(msgspec.Struct, frozen=True):
     escape: str = "default"
     is_shared: bool = False
     is_conditional: bool = False
-    place: LogPlace | None = None
+    place: LogLocation | None = None
 
 
 def nginx_access_logs(

@@ -7,7 +7,7 @@ from typing import Any
 
 from ops.diagnosis.model import Status
 from ops.interpret.address import join_address
-from ops.interpret.routing.model import Header, OutcomeKind, Route, StepKind
+from ops.interpret.routing.model import Header, OutcomeKind, RequestRoute, StepKind
 from ops.interpret.routing.upstream import is_address
 from ops.interpret.routing.words import outcome_words
 from ops.report.model import BLANK, CommandReport, ReportLine
@@ -32,7 +32,7 @@ class RouteReport(CommandReport):
 
     command = "route"
 
-    def __init__(self, route: Route) -> None:
+    def __init__(self, route: RequestRoute) -> None:
         self.route = route
 
     @property
@@ -68,7 +68,7 @@ class RouteReport(CommandReport):
         return _document(self.route, language)
 
 
-def step_lines(route: Route, language: Language, indent: int = 0) -> Iterator[ReportLine]:
+def step_lines(route: RequestRoute, language: Language, indent: int = 0) -> Iterator[ReportLine]:
     """Each step of ``route``, and below it the place that decides it."""
     for number, step in enumerate(route.steps, 1):
         words = sentence(step.words, language)
@@ -83,14 +83,14 @@ def _place(where: str, indent: int) -> ReportLine:
     return ReportLine(without_controls(where), indent, "cyan", is_verbatim=True)
 
 
-def _request_line(route: Route, language: Language) -> str:
+def _request_line(route: RequestRoute, language: Language) -> str:
     request = route.request
     url = f"{request.scheme}://{request.host or '-'}{request.target}"
     at = _AT.to(language).format(join_address(request.address, request.port))
     return sentence(f"{request.method} {url} ({at})", language)
 
 
-def _sent_on_lines(route: Route, language: Language) -> Iterator[ReportLine]:
+def _sent_on_lines(route: RequestRoute, language: Language) -> Iterator[ReportLine]:
     passed = route.outcome.passed
     if passed is None:
         return
@@ -117,7 +117,7 @@ def _is_of_nginx(header: Header) -> bool:
     return bool(header.where) or header.name in ("Host", "Connection")
 
 
-def _document(route: Route, language: Language) -> dict[str, Any]:
+def _document(route: RequestRoute, language: Language) -> dict[str, Any]:
     request, outcome, passed = route.request, route.outcome, route.outcome.passed
     return {
         "request": {
@@ -160,7 +160,7 @@ def _document(route: Route, language: Language) -> dict[str, Any]:
     }
 
 
-def steps_document(route: Route, language: Language) -> list[dict[str, str]]:
+def steps_document(route: RequestRoute, language: Language) -> list[dict[str, str]]:
     """The steps of ``route``, each with its kind, ``file:line`` and words."""
     return [
         {"kind": step.kind.value, "where": step.where, "words": sentence(step.words, language)}

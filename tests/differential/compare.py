@@ -9,7 +9,15 @@ from pathlib import Path
 from ops.collect.services.nginx import parse_config
 from ops.collect.services.nginx_files import look_up
 from ops.facts.nginx import NginxConfig
-from ops.interpret.routing.model import FileKind, OutcomeKind, Passed, Request, Route, Surroundings, as_bytes
+from ops.interpret.routing.model import (
+    FileKind,
+    OutcomeKind,
+    Passed,
+    RequestRoute,
+    RoutedRequest,
+    RouteSurroundings,
+    as_bytes,
+)
 from ops.interpret.routing.route import route
 from ops.interpret.routing.server import bare_host
 from ops.interpret.routing.uri import BadUriError, normalize, split_target
@@ -53,9 +61,9 @@ def compare(
                 break
 
 
-def computed_route(config: NginxConfig, sent: Sent, answers: dict[str, int]) -> Route:
+def computed_route(config: NginxConfig, sent: Sent, answers: dict[str, int]) -> RequestRoute:
     """The model's route, with what is on the disk. ``answers``: of services that answer otherwise than asked to."""
-    request = Request(
+    request = RoutedRequest(
         method=sent.method,
         target=sent.target,
         host=sent.host,
@@ -70,7 +78,7 @@ def computed_route(config: NginxConfig, sent: Sent, answers: dict[str, int]) -> 
     )
     files: dict[str, FileKind] = {}
     while True:
-        around = Surroundings(files=files, answers=answers, answer=sent.answer)
+        around = RouteSurroundings(files=files, answers=answers, answer=sent.answer)
         computed = route(config, request, around)
         if not computed.asked:
             return computed
@@ -99,7 +107,9 @@ def _places(nginx: RealNginx, sites: list[Site]) -> dict[str, str]:
     return found
 
 
-def differences(sent: Sent, received: Received, computed: Route, places: dict[str, str]) -> Iterator[str]:
+def differences(
+    sent: Sent, received: Received, computed: RequestRoute, places: dict[str, str]
+) -> Iterator[str]:
     """Every way in which the route and what happened differ."""
     outcome = computed.outcome
     told = _told(sent, received, computed)
@@ -133,7 +143,7 @@ def _short(passed: Passed | None) -> str:
     return f"{passed.method} {passed.uri} {[s.address for s in passed.servers]}" if passed else ""
 
 
-def _told(sent: Sent, received: Received, computed: Route) -> str:
+def _told(sent: Sent, received: Received, computed: RequestRoute) -> str:
     outcome = computed.outcome
     steps = "".join(f"\n    {s.where.rpartition('/')[2]} {s.words.en}" for s in computed.steps)
     return (
@@ -143,7 +153,7 @@ def _told(sent: Sent, received: Received, computed: Route) -> str:
     )
 
 
-def _sent_on(received: Received, computed: Route) -> Iterator[str]:
+def _sent_on(received: Received, computed: RequestRoute) -> Iterator[str]:
     echo, passed = received.echo, computed.outcome.passed
     assert echo is not None
     assert passed is not None

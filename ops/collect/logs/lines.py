@@ -9,7 +9,7 @@ from ops.collect.logs.journal import JournalTail
 from ops.collect.logs.line import Program
 from ops.collect.logs.syslog import SyslogTail
 from ops.collect.logs.tail import LogTail
-from ops.interpret.log_place import LogPlace
+from ops.interpret.log_place import LogLocation
 
 # Read from the end, of the current file and the rotated one together.
 MAX_BYTES = 4 << 20
@@ -30,7 +30,7 @@ class LogLines(Protocol):
     def lines(self) -> Iterator[bytes]: ...
 
 
-def log_lines(place: LogPlace, since: float, program: Program) -> LogLines:
+def log_lines(place: LogLocation, since: float, program: Program) -> LogLines:
     """The lines of ``program`` at a place. Raises OSError or ValueError where they cannot be read."""
     if place.kind == "journal":
         return JournalTail(place.name, since, program)

@@ -17,7 +17,7 @@ from ops.facts.nginx import Directive, NginxConfig, Pidfile
 from ops.facts.target import Target
 from ops.interpret import gunicorn as gunicorn_topology
 from ops.interpret import nginx as nginx_topology
-from ops.interpret.log_place import LogPlace, nginx_log_place, stream_place
+from ops.interpret.log_place import LogLocation, nginx_log_place, stream_place
 from ops.interpret.site import find_site
 from ops.interpret.traffic import (
     AccessLogSource,
@@ -80,13 +80,13 @@ def _gunicorn_requests(
     return AccessLogSource(place.name, gunicorn_access_format(master, config), place=place)
 
 
-def _or_syslog(place: LogPlace | NotSeen, master: Process | None, target: Target) -> LogPlace | NotSeen:
+def _or_syslog(place: LogLocation | NotSeen, master: Process | None, target: Target) -> LogLocation | NotSeen:
     """Where the journal cannot be asked, rsyslog may have its lines too."""
     if isinstance(place, NotSeen) or place.kind != "journal" or _has_journal():
         return place
     file = syslog_file()
     pids = (*((master.pid,) if master else ()), *target.gunicorn_workers)
-    return LogPlace("syslog", file, tags=("gunicorn",), pids=pids) if file else place
+    return LogLocation("syslog", file, tags=("gunicorn",), pids=pids) if file else place
 
 
 def _has_journal() -> bool:
@@ -102,7 +102,7 @@ class _NginxStreams:
         self._master = master
         self._unit = master.unit if master and _has_journal() else None
 
-    def errors(self, config: NginxConfig | NotSeen, target: Target) -> Iterator[LogPlace | NotSeen]:
+    def errors(self, config: NginxConfig | NotSeen, target: Target) -> Iterator[LogLocation | NotSeen]:
         for directive in _directives(config, target, "error_log"):
             place = self._place(directive, STANDARD_ERROR)
             if place is not None:
@@ -124,7 +124,7 @@ class _NginxStreams:
                 )
         return None
 
-    def _place(self, directive: Directive, descriptor: int) -> LogPlace | NotSeen | None:
+    def _place(self, directive: Directive, descriptor: int) -> LogLocation | NotSeen | None:
         named = directive.args[0] if directive.args else ""
         if named == "stderr" or named.startswith(("/dev/std", "/dev/fd/", "/proc/self/fd/")):
             return stream_place(_link(self._master, descriptor), self._master, self._unit, ())

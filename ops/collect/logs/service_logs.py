@@ -19,7 +19,7 @@ from ops.facts.base import NotSeen
 from ops.facts.logs import AccessLog, Log, LogEntry, Logs
 from ops.facts.target import Target
 from ops.files.bounded_read import UntrustedFileError
-from ops.interpret.log_place import LogPlace
+from ops.interpret.log_place import LogLocation
 from ops.interpret.target import log_namer
 from ops.interpret.traffic import AccessLogSource
 from ops.text.sanitize import HIDDEN, safe_line, safe_text, without_controls, without_secrets
@@ -53,9 +53,9 @@ class LogPlaces(msgspec.Struct, frozen=True):
 
     nginx: AccessLogSource | NotSeen | None = None
     nginx_more: tuple[AccessLogSource, ...] = ()
-    nginx_streams: tuple[LogPlace | NotSeen, ...] = ()
+    nginx_streams: tuple[LogLocation | NotSeen, ...] = ()
     gunicorn: AccessLogSource | NotSeen | None = None
-    gunicorn_error: LogPlace | NotSeen | None = None
+    gunicorn_error: LogLocation | NotSeen | None = None
     answering_since: float = 0.0
     probed_since: float = math.inf
     nginx_workers: tuple[int, ...] = ()
@@ -70,13 +70,13 @@ def read_logs(target: Target, since: float, now: float, places: LogPlaces | None
         places = LogPlaces(nginx=nginx, gunicorn=gunicorn)
     times, path = (since, places.answering_since, places.probed_since), target.predict_path
     nginx_errors = {
-        safe_line(log, 1000): _error_log(LogPlace("file", log), since, now, "nginx")
+        safe_line(log, 1000): _error_log(LogLocation("file", log), since, now, "nginx")
         for log in target.nginx_error_logs[:MAX_LOGS]
     }
     for place in places.nginx_streams:
         stream = place if isinstance(place, NotSeen) else _error_log(place, since, now, "nginx")
         nginx_errors[stream.path if isinstance(stream, Log) else "error_log"] = stream
-    own = LogPlace("file", target.gunicorn_error_log or "", log_namer(target, "gunicorn_error_log"))
+    own = LogLocation("file", target.gunicorn_error_log or "", log_namer(target, "gunicorn_error_log"))
     return Logs(
         since=since,
         nginx_errors=nginx_errors,
@@ -95,7 +95,9 @@ def read_logs(target: Target, since: float, now: float, places: LogPlaces | None
     )
 
 
-def _error_log(place: LogPlace | NotSeen | None, since: float, now: float, program: Program) -> Log | NotSeen:
+def _error_log(
+    place: LogLocation | NotSeen | None, since: float, now: float, program: Program
+) -> Log | NotSeen:
     tail = _opened(place, since, program)
     if isinstance(tail, NotSeen):
         return tail
@@ -232,7 +234,7 @@ def _access_log(
     since, counted_since, probed_since = times
     if source is None or isinstance(source, NotSeen):
         return source or NotSeen(reason="no such log is configured")
-    tail = _opened(source.place or LogPlace("file", source.path, namer), since, program)
+    tail = _opened(source.place or LogLocation("file", source.path, namer), since, program)
     if isinstance(tail, NotSeen):
         return tail
     try:
@@ -249,7 +251,7 @@ def _access_log(
         return _unreadable(tail.path, error)
 
 
-def _opened(place: LogPlace | NotSeen | None, since: float, program: Program) -> LogLines | NotSeen:
+def _opened(place: LogLocation | NotSeen | None, since: float, program: Program) -> LogLines | NotSeen:
     if place is None or isinstance(place, NotSeen):
         return place or NotSeen(reason="no such log is configured")
     elsewhere = _elsewhere(place.name) if place.kind == "file" else None

@@ -30,7 +30,7 @@ from ops.interpret.service_name import asks_for_key, reaches_service, refuses_gu
 from ops.text.language import Text
 
 if TYPE_CHECKING:
-    from ops.interpret.routing.model import Decision, Route, UpstreamServer
+    from ops.interpret.routing.model import Decision, RequestRoute, UpstreamServer
 
 _GATEWAY_ERRORS = (502, 503, 504)
 # Answers that another judge explains (redirects, limits), or that somebody wants (a maintenance page, a password).
@@ -65,7 +65,7 @@ class _Probed:
 
     def route(
         self, *, answer: int | None = None, is_file: bool = False, config: NginxConfig | None = None
-    ) -> Route:
+    ) -> RequestRoute:
         from ops.interpret.routing.model import FileKind
         from ops.interpret.routing.request import probe_route
 
@@ -140,7 +140,7 @@ def _is_turned_down_by_the_application(probed: _Probed) -> bool:
     )
 
 
-def _is_of_another_site(probed: _Probed, computed: Route) -> bool:
+def _is_of_another_site(probed: _Probed, computed: RequestRoute) -> bool:
     """Whether the server block that answers is not meant for the name, and another one is: NGX011 says so."""
     blocks = servers(probed.config)
     domain = probed.target.domain
@@ -547,7 +547,7 @@ def replaced_answer(
 # --- where it is not sent on --------------------------------------------------------------------------------------
 
 
-def _decided(probed: _Probed) -> Route | None:
+def _decided(probed: _Probed) -> RequestRoute | None:
     """The route that ends at nginx with the answer that came, whichever files there are; None where there is none, or
     where the service itself would not have answered."""
     from ops.interpret.routing.model import OutcomeKind
@@ -792,12 +792,12 @@ def challenge(nginx_config: NginxConfig, target: Target, lineages: Lineages) -> 
     renewals = [item.renewal for item in lineages.lineages if item.renewal.authenticator == "webroot"]
     if not renewals or target.certificate is None or not _may_refuse_plain_http(nginx_config):
         return
-    from ops.interpret.routing.model import FileKind, OutcomeKind, StepKind, Surroundings
+    from ops.interpret.routing.model import FileKind, OutcomeKind, RouteSurroundings, StepKind
     from ops.interpret.routing.request import probe_request
     from ops.interpret.routing.route import route
 
     request = probe_request(target, "GET", f"{CHALLENGE}gte-ops", is_plain=True)
-    computed = route(nginx_config, request, Surroundings(assumed_file=FileKind.FILE))
+    computed = route(nginx_config, request, RouteSurroundings(assumed_file=FileKind.FILE))
     decision = computed.decision
     if (
         computed.outcome.kind is not OutcomeKind.RESPONSE
@@ -842,7 +842,7 @@ def _may_refuse_plain_http(config: NginxConfig) -> bool:
     return any(refuses(server.blocks[0]) for server in plain)
 
 
-def _words_at(computed: Route, decision: Decision) -> Text:
+def _words_at(computed: RequestRoute, decision: Decision) -> Text:
     """The step that decided, in words."""
     words = (
         step.words

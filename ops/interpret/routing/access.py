@@ -18,14 +18,14 @@ from ops.text.language import Text
 _BY_CODE = ("access_by_lua", "access_by_lua_block", "access_by_lua_file", "js_access")
 
 
-class Refusal(msgspec.Struct, frozen=True):
+class AccessRefusal(msgspec.Struct, frozen=True):
     """Why a request is not let in."""
 
     status: int
     where: str
 
 
-def refusal(state: State) -> Refusal | None:
+def refusal(state: State) -> AccessRefusal | None:
     """What the access phase answers; None where the request is let in. Raises UndeterminedError."""
     verdicts = [*_verdicts(state)]
     if first_argument(state.scope, "satisfy", "all")[0] == "any":
@@ -36,7 +36,7 @@ def refusal(state: State) -> Refusal | None:
     return next((verdict for verdict in verdicts if verdict is not None), None)
 
 
-def _verdicts(state: State) -> Iterator[Refusal | None]:
+def _verdicts(state: State) -> Iterator[AccessRefusal | None]:
     """One a mechanism that judges this request, in nginx's order; None lets it in."""
     yield from _by_address(state)
     yield from _by_password(state)
@@ -55,7 +55,7 @@ def _verdicts(state: State) -> Iterator[Refusal | None]:
         )
 
 
-def _by_address(state: State) -> Iterator[Refusal | None]:
+def _by_address(state: State) -> Iterator[AccessRefusal | None]:
     rules = effective_any(state.scope, ("allow", "deny"))
     client = state.variables.request.client
     if not rules:
@@ -79,9 +79,9 @@ def _by_address(state: State) -> Iterator[Refusal | None]:
             return
 
 
-def _ruled(state: State, name: str, where: str, words: str) -> Refusal | None:
+def _ruled(state: State, name: str, where: str, words: str) -> AccessRefusal | None:
     state.note(StepKind.ACCESS, where, words, words)
-    return None if name == "allow" else Refusal(403, where)
+    return None if name == "allow" else AccessRefusal(403, where)
 
 
 def _covers(rule: str, client: str) -> bool:
@@ -95,7 +95,7 @@ def _covers(rule: str, client: str) -> bool:
         return False
 
 
-def _by_password(state: State) -> Iterator[Refusal | None]:
+def _by_password(state: State) -> Iterator[AccessRefusal | None]:
     realm, where = first_argument(state.scope, "auth_basic", "off")
     if realm == "off" or as_text(state.variables.fill(realm, where)) == "off":
         return
@@ -106,7 +106,7 @@ def _by_password(state: State) -> Iterator[Refusal | None]:
             f"auth_basic {realm!r}: no Authorization header is sent",
             f"auth_basic {realm!r}：请求没有带 Authorization 头",
         )
-        yield Refusal(401, where)
+        yield AccessRefusal(401, where)
         return
     state.note(
         StepKind.ASSUMED,

@@ -10,7 +10,14 @@ from pathlib import PurePosixPath
 
 from ops.facts.nginx import Directive
 from ops.interpret.nginx import Location, Scope
-from ops.interpret.routing.model import FileKind, Surroundings, UndeterminedError, as_bytes, as_text, place
+from ops.interpret.routing.model import (
+    FileKind,
+    RouteSurroundings,
+    UndeterminedError,
+    as_bytes,
+    as_text,
+    place,
+)
 from ops.interpret.routing.values import Variables
 from ops.text.language import Text
 
@@ -18,7 +25,7 @@ from ops.text.language import Text
 class Disk:
     """What is at a path, as far as it was looked at; remembers each path that was asked for in vain."""
 
-    def __init__(self, around: Surroundings) -> None:
+    def __init__(self, around: RouteSurroundings) -> None:
         self._kinds: Mapping[str, FileKind] = around.files
         self._assumed = around.assumed_file
         self.asked: dict[str, None] = {}

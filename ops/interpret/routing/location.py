@@ -11,7 +11,7 @@ import msgspec
 
 from ops.interpret.nginx import Location, Scope, child_locations
 from ops.interpret.routing.model import as_bytes
-from ops.interpret.routing.patterns import Found
+from ops.interpret.routing.patterns import PatternMatch
 
 # Directives that make a location of its own kind of handler: the last one in a block counts.
 HANDLERS = (
@@ -43,7 +43,7 @@ OTHER_HANDLERS = (
 class Search(Protocol):
     """`Variables.search`: what a pattern captures stays captured."""
 
-    def __call__(self, pattern: str, subject: str, *, ignore_case: bool, where: str) -> Found | None:
+    def __call__(self, pattern: str, subject: str, *, ignore_case: bool, where: str) -> PatternMatch | None:
         """What ``pattern`` captures in ``subject``; None where it does not match."""
 
 

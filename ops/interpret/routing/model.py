@@ -63,7 +63,7 @@ class StepKind(StrEnum):
     UNKNOWN = "unknown"
 
 
-class Step(msgspec.Struct, frozen=True):
+class RouteStep(msgspec.Struct, frozen=True):
     """One step of nginx's. ``where``: ``file:line`` of what decides it, empty where a default does."""
 
     kind: StepKind
@@ -92,7 +92,7 @@ class FileKind(StrEnum):
     FORBIDDEN = "forbidden"
 
 
-class Request(msgspec.Struct, frozen=True):
+class RoutedRequest(msgspec.Struct, frozen=True):
     """One request as a client sends it.
 
     ``target``: the request line's target as sent (``/predict?x=1``); ``headers``: without Host, which is ``host``
@@ -112,7 +112,7 @@ class Request(msgspec.Struct, frozen=True):
     protocol: str = "HTTP/1.1"
 
 
-class Surroundings(msgspec.Struct, frozen=True):
+class RouteSurroundings(msgspec.Struct, frozen=True):
     """What decides beside the configuration.
 
     ``names``: the addresses each host name has by the system's resolver, as nginx asked it at its start; ``files``:
@@ -186,7 +186,7 @@ class Limit(msgspec.Struct, frozen=True):
     where: str
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class RouteOutcome(msgspec.Struct, frozen=True):
     """The end of a route. ``status``: what the client gets; ``where``: ``file:line`` of what decided it; ``location``:
     of a redirect; ``path``: of a file; ``reason``: why it is not known, or what is behind the status."""
 
@@ -200,15 +200,15 @@ class Outcome(msgspec.Struct, frozen=True):
     passed: Passed | None = None
 
 
-class Route(msgspec.Struct, frozen=True):
+class RequestRoute(msgspec.Struct, frozen=True):
     """What nginx does with ``request``: ``steps`` in order, and ``outcome``. ``listen_where``, ``server_where`` and
     ``location_where``: ``file:line`` of those last used; ``rivals``: ``file:line`` of server blocks whose claim to the
     same name nginx ignores; ``asked``: the files whose presence decides and that were not
     looked at; ``passed``: the last time it was sent on, also where its failure was answered otherwise."""
 
-    request: Request
-    steps: tuple[Step, ...]
-    outcome: Outcome
+    request: RoutedRequest
+    steps: tuple[RouteStep, ...]
+    outcome: RouteOutcome
     server_where: str = ""
     server_names: tuple[str, ...] = ()
     rivals: tuple[str, ...] = ()

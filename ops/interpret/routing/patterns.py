@@ -18,7 +18,7 @@ MAX_SECONDS = 0.2
 _LITERAL_BRACE = re.compile(r"(?<![\\])(?<!\\[pPxkgNo])\{(?!\d+(?:,\d*)?\})")
 
 
-class Found(dict[str, str]):
+class PatternMatch(dict[str, str]):
     """The groups of a match by number and by name; those that took no part are empty."""
 
 
@@ -30,7 +30,7 @@ def _compiled(pattern: str, ignore_case: bool) -> regex.Pattern[str]:
     return regex.compile(_LITERAL_BRACE.sub(r"\\{", as_bytes(unescaped(pattern))), flags)
 
 
-def search(pattern: str, subject: str, *, ignore_case: bool, where: str) -> Found | None:
+def search(pattern: str, subject: str, *, ignore_case: bool, where: str) -> PatternMatch | None:
     """What ``pattern`` (as the configuration has it) captures in ``subject`` (bytes), None where it does not match.
 
     Raises UndeterminedError for a pattern that cannot be read here, or that takes too long."""
@@ -52,6 +52,6 @@ def search(pattern: str, subject: str, *, ignore_case: bool, where: str) -> Foun
         ) from None
     if match is None:
         return None
-    found = Found({str(number): match[number] or "" for number in range((match.lastindex or 0) + 1)})
+    found = PatternMatch({str(number): match[number] or "" for number in range((match.lastindex or 0) + 1)})
     found.update({name: value or "" for name, value in match.groupdict().items()})
     return found

@@ -13,8 +13,8 @@ from ops.interpret.routing.limits import size
 from ops.interpret.routing.location import OTHER_HANDLERS, find_location, named_location
 from ops.interpret.routing.model import (
     FileKind,
-    Outcome,
     OutcomeKind,
+    RouteOutcome,
     StepKind,
     UndeterminedError,
     as_bytes,
@@ -46,10 +46,10 @@ class Processing:
     def __init__(self, state: State) -> None:
         self.state = state
 
-    def run(self) -> Outcome:
+    def run(self) -> RouteOutcome:
         """From the server's own rewrites to the end."""
         following: Next = self.server_rewrites()
-        while not isinstance(following, Outcome):
+        while not isinstance(following, RouteOutcome):
             following = following()
         return following
 
@@ -263,7 +263,7 @@ class Processing:
             return self._without_file(405, where)
         status = state.error_status or 200
         state.decide(StepKind.FILE, where, 200)
-        return Outcome(OutcomeKind.FILE, status, where, self.pending_location(), path=shown)
+        return RouteOutcome(OutcomeKind.FILE, status, where, self.pending_location(), path=shown)
 
     def _without_file(self, status: int, where: str, location: str | None = None) -> Next:
         self.state.decide(StepKind.FILE, where, status)
@@ -311,7 +311,7 @@ class Processing:
         """What becomes of the service's answer: intercepted or not."""
         state, status = self.state, self._status_of_service()
         if status is None:
-            return Outcome(OutcomeKind.PROXIED, None, where, passed=state.passed)
+            return RouteOutcome(OutcomeKind.PROXIED, None, where, passed=state.passed)
         if status == 0:
             return self.finalize(502, where)
         prefix = state.handler.name.removesuffix("_pass") if state.handler else "proxy"
@@ -327,7 +327,7 @@ class Processing:
                 f"{prefix}_intercept_errors：后端的 {status} 被替换",
             )
             return self.finalize(status, where)
-        return Outcome(OutcomeKind.PROXIED, state.error_status or status, where, passed=state.passed)
+        return RouteOutcome(OutcomeKind.PROXIED, state.error_status or status, where, passed=state.passed)
 
     def _status_of_service(self) -> int | None:
         """What the first server answers that takes connections; backup ones come last."""
@@ -352,15 +352,15 @@ class Processing:
 
     def respond(
         self, status: int, where: str, *, body: str | None = None, words: Text | None = None
-    ) -> Outcome:
+    ) -> RouteOutcome:
         """nginx answers by itself, past error_page."""
         shown = self.state.error_status or status
         location = self.pending_location()
-        return Outcome(OutcomeKind.RESPONSE, shown, where, location, body, reason=words or verbatim(""))
+        return RouteOutcome(OutcomeKind.RESPONSE, shown, where, location, body, reason=words or verbatim(""))
 
-    def closed(self, where: str) -> Outcome:
+    def closed(self, where: str) -> RouteOutcome:
         """nginx closes the connection."""
-        return Outcome(
+        return RouteOutcome(
             OutcomeKind.CLOSED,
             None,
             where,
@@ -383,7 +383,7 @@ class Processing:
                 if status in codes:
                     return self.error_page(status, overwrite, uri, directive)
         shown = 400 if status in _SHOWN_AS_400 else status
-        return Outcome(
+        return RouteOutcome(
             OutcomeKind.RESPONSE,
             shown,
             where,
@@ -410,7 +410,7 @@ class Processing:
             return self.named(uri, where)
         shown = overwrite if overwrite in REDIRECTS else 302
         state.error_status = shown
-        return Outcome(OutcomeKind.RESPONSE, shown, where, location=self.absolute(uri))
+        return RouteOutcome(OutcomeKind.RESPONSE, shown, where, location=self.absolute(uri))
 
     def redirect_internally(self, uri: str, arguments: str, where: str) -> Next:
         """Process a new URI from the server's rewrites on."""
@@ -448,13 +448,13 @@ class Processing:
         state.enter(location)
         return self.location_rewrites
 
-    def cycle(self) -> Outcome:
+    def cycle(self) -> RouteOutcome:
         """More rewrites and internal redirects than nginx follows."""
         words = Text(
             en="a cycle of rewrites or internal redirects: nginx gives up after 10",
             zh="重写或内部跳转循环：nginx 跟随 10 次后放弃",
         )
-        return Outcome(
+        return RouteOutcome(
             OutcomeKind.RESPONSE, 500, self.state.server.where, self.pending_location(), reason=words
         )
 

@@ -13,7 +13,7 @@ from ops.interpret.routing.files import enclosing_location
 from ops.interpret.routing.model import (
     Header,
     Passed,
-    Surroundings,
+    RouteSurroundings,
     UndeterminedError,
     as_bytes,
     as_text,
@@ -65,7 +65,7 @@ class UriState(msgspec.Struct, frozen=True):
     is_escaped: bool
 
 
-class Destination(msgspec.Struct, frozen=True):
+class ProxyDestination(msgspec.Struct, frozen=True):
     """A proxy_pass (or its like) taken apart, variables filled in (bytes)."""
 
     scheme: str
@@ -75,7 +75,7 @@ class Destination(msgspec.Struct, frozen=True):
     key: str
 
 
-def destination(directive: Directive, variables: Variables) -> Destination:
+def destination(directive: Directive, variables: Variables) -> ProxyDestination:
     """Scheme, host and URI of a proxy_pass or its like. Raises UndeterminedError."""
     written = directive.args[0]
     where = place(directive)
@@ -102,7 +102,7 @@ def destination(directive: Directive, variables: Variables) -> Destination:
             Text(en=f"no host can be read in {as_text(value)!r}", zh=f"从 {as_text(value)!r} 读不出主机"),
             where,
         )
-    return Destination(scheme, authority, uri, "$" in written, host)
+    return ProxyDestination(scheme, authority, uri, "$" in written, host)
 
 
 def _cut(rest: str) -> tuple[str, str]:
@@ -115,7 +115,9 @@ def _cut(rest: str) -> tuple[str, str]:
     return rest[:end], f"/{uri}" if uri.startswith("?") else uri
 
 
-def upstream_uri(found: Destination, scope: Scope, variables: Variables, state: UriState) -> tuple[str, bool]:
+def upstream_uri(
+    found: ProxyDestination, scope: Scope, variables: Variables, state: UriState
+) -> tuple[str, bool]:
     """The request target that the service gets (bytes), and whether the location's prefix was replaced."""
     if found.has_variables and found.uri:
         return found.uri, False
@@ -134,7 +136,7 @@ def pass_on(
     scope: Scope,
     http: Directive,
     variables: Variables,
-    around: Surroundings,
+    around: RouteSurroundings,
     state: UriState,
     version: tuple[int, ...],
 ) -> Passed:
@@ -169,10 +171,10 @@ def pass_on(
 
 def _resolve(
     directive: Directive,
-    found: Destination,
+    found: ProxyDestination,
     scope: Scope,
     http: Directive,
-    around: Surroundings,
+    around: RouteSurroundings,
     where: str,
 ) -> Resolved:
     if not found.has_variables or found.authority.is_unix or is_address(found.authority.host):
@@ -192,7 +194,7 @@ def _resolve(
     return msgspec.structs.replace(answered, at=at, problem=None)
 
 
-def _is_named_elsewhere(http: Directive, found: Destination) -> bool:
+def _is_named_elsewhere(http: Directive, found: ProxyDestination) -> bool:
     """Whether another proxy_pass without variables names the same host and port: nginx knows its addresses then."""
 
     def walk(block: Directive) -> bool:
@@ -214,7 +216,7 @@ def _is_named_elsewhere(http: Directive, found: Destination) -> bool:
     return walk(http)
 
 
-def _host_header(found: Destination, upstream: Directive | None) -> str:
+def _host_header(found: ProxyDestination, upstream: Directive | None) -> str:
     """$proxy_host: the host with its port, unless it is the scheme's own (ngx_http_proxy_set_vars)."""
     authority = found.authority
     if authority.is_unix:

@@ -9,7 +9,7 @@ from ops.facts.nginx import NginxConfig
 from ops.facts.probes import HostNames
 from ops.facts.target import Target
 from ops.interpret.address import join_host, split_address
-from ops.interpret.routing.model import FileKind, Request, Route, Surroundings
+from ops.interpret.routing.model import FileKind, RequestRoute, RoutedRequest, RouteSurroundings
 from ops.interpret.routing.route import route
 from ops.interpret.routing.upstream import is_address, split_authority
 
@@ -36,7 +36,7 @@ def named_request(
     address: str | None = None,
     client: str | None = None,
     body_length: int | None = None,
-) -> Request:
+) -> RoutedRequest:
     """The request for ``place``, a URL or a path of the target's site. ``address``: where it is sent, ``host`` or
     ``host:port``; by default where the target is reached, else this machine. Raises RequestError."""
     if place.startswith("/"):
@@ -52,7 +52,7 @@ def named_request(
     written = host if port == _USUAL_PORTS[scheme] else f"{host}:{port}"
     asked = next((value for name, value in headers if name.lower() == "host"), written)
     at, at_port = _address(host, port, address, target)
-    return Request(
+    return RoutedRequest(
         method=method,
         target=rest.partition("#")[0] if rest.startswith("/") else f"/{rest.partition('#')[0]}",
         host=asked,
@@ -84,7 +84,7 @@ def _address(host: str, port: int, address: str | None, target: Target | None) -
     return "127.0.0.1", port
 
 
-def probe_request(target: Target, method: str, path: str, *, is_plain: bool = False) -> Request:
+def probe_request(target: Target, method: str, path: str, *, is_plain: bool = False) -> RoutedRequest:
     """The request that the doctor's probe of the front door sends for ``path``."""
     scheme = "http" if is_plain else target.url.partition(":")[0]
     url = f"{scheme}://{join_host(target.domain)}{path}" if is_plain else target.url.rstrip("/") + path
@@ -110,10 +110,10 @@ def probe_route(
     *,
     answer: int | None = None,
     assumed_file: FileKind = FileKind.MISSING,
-) -> Route:
+) -> RequestRoute:
     """What nginx's configuration does with the probe of the front door, by default the prediction's. Files are taken to
     be ``assumed_file``: nobody looked, and those of an API's paths are missing. ``answer``: the status that the service
     gives."""
     names = host_names.addresses if isinstance(host_names, HostNames) else {}
-    around = Surroundings(names=names, assumed_file=assumed_file, answer=answer)
+    around = RouteSurroundings(names=names, assumed_file=assumed_file, answer=answer)
     return route(config, probe_request(target, method, path or target.predict_path), around)

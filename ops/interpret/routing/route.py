@@ -11,13 +11,13 @@ from ops.interpret.nginx import Server, http_block, servers
 from ops.interpret.routing.files import Disk, enclosing_location
 from ops.interpret.routing.limits import limits
 from ops.interpret.routing.model import (
-    Outcome,
     OutcomeKind,
-    Request,
-    Route,
-    Step,
+    RequestRoute,
+    RoutedRequest,
+    RouteOutcome,
+    RouteStep,
+    RouteSurroundings,
     StepKind,
-    Surroundings,
     UndeterminedError,
     as_bytes,
     as_text,
@@ -38,32 +38,34 @@ _PLAIN = Text(
 )
 
 
-def route(config: NginxConfig, request: Request, around: Surroundings | None = None) -> Route:
+def route(
+    config: NginxConfig, request: RoutedRequest, around: RouteSurroundings | None = None
+) -> RequestRoute:
     """What nginx does with ``request`` under ``config``. Pure; raises nothing: what cannot be known ends the route."""
-    return _Routing(config, request, around or Surroundings()).route()
+    return _Routing(config, request, around or RouteSurroundings()).route()
 
 
 class _Routing:
-    def __init__(self, config: NginxConfig, request: Request, around: Surroundings) -> None:
+    def __init__(self, config: NginxConfig, request: RoutedRequest, around: RouteSurroundings) -> None:
         self.config = config
         self.request = request
         self.around = around
         self.http = http_block(config)
         self.disk = Disk(around)
         self.state: State | None = None
-        self.steps: list[Step] = []
+        self.steps: list[RouteStep] = []
 
-    def route(self) -> Route:
+    def route(self) -> RequestRoute:
         try:
             outcome = self._run()
         except UndeterminedError as error:
             self._note(StepKind.UNKNOWN, error.where, error.reason)
-            outcome = Outcome(OutcomeKind.UNKNOWN, None, error.where, reason=error.reason)
+            outcome = RouteOutcome(OutcomeKind.UNKNOWN, None, error.where, reason=error.reason)
         state = self.state
         steps = tuple(state.steps if state else self.steps)
         location = enclosing_location(state.scope) if state else None
         handler = state.handler.name if state and state.handler else None
-        return Route(
+        return RequestRoute(
             request=self.request,
             steps=steps,
             outcome=outcome,
@@ -79,9 +81,9 @@ class _Routing:
         )
 
     def _note(self, kind: StepKind, where: str, words: Text) -> None:
-        (self.state.steps if self.state else self.steps).append(Step(kind, where, words))
+        (self.state.steps if self.state else self.steps).append(RouteStep(kind, where, words))
 
-    def _run(self) -> Outcome:
+    def _run(self) -> RouteOutcome:
         request = self.request
         everyone = servers(self.config)
         behind = door(everyone, request.address, request.port, self.around.names)
@@ -91,11 +93,11 @@ class _Routing:
                 zh=f"没有 server 块监听 {request.address} 端口 {request.port}",
             )
             self._note(StepKind.LISTEN, self.config.file, words)
-            return Outcome(OutcomeKind.NO_LISTENER, None, self.config.file, reason=words)
+            return RouteOutcome(OutcomeKind.NO_LISTENER, None, self.config.file, reason=words)
         self._note_socket(behind)
         if request.scheme == "https" and not behind.is_tls:
             self._note(StepKind.LISTEN, behind.socket.where, _PLAIN)
-            return Outcome(OutcomeKind.TLS_TO_PLAIN, None, behind.socket.where, reason=_PLAIN)
+            return RouteOutcome(OutcomeKind.TLS_TO_PLAIN, None, behind.socket.where, reason=_PLAIN)
         first = self._by_sni(behind)
         return self._request_line(behind, first)
 
@@ -135,7 +137,7 @@ class _Routing:
         )
         return chosen.server
 
-    def _request_line(self, behind: Door, first: Server) -> Outcome:
+    def _request_line(self, behind: Door, first: Server) -> RouteOutcome:
         request = msgspec.structs.replace(self.request, headers=_accepted(self.request.headers, first))
         variables = Variables(request, self.http, self.config.prefix, self.around.hostname)
         self.state = State(
@@ -213,7 +215,7 @@ class _Routing:
                 ),
             )
 
-    def _refuse(self, processing: Processing) -> Outcome:
+    def _refuse(self, processing: Processing) -> RouteOutcome:
         """400, before the other headers are read."""
         state = processing.state
         state.variables.request = msgspec.structs.replace(state.variables.request, headers=())
@@ -221,9 +223,9 @@ class _Routing:
         return self._finish(processing, 400)
 
     @staticmethod
-    def _finish(processing: Processing, status: int) -> Outcome:
+    def _finish(processing: Processing, status: int) -> RouteOutcome:
         following = processing.finalize(status, processing.state.server.where)
-        while not isinstance(following, Outcome):
+        while not isinstance(following, RouteOutcome):
             following = following()
         return following
 

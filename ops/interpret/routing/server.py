@@ -15,7 +15,7 @@ from ops.facts.nginx import Directive
 from ops.interpret.address import is_port
 from ops.interpret.nginx import Server
 from ops.interpret.routing.model import as_bytes, place
-from ops.interpret.routing.patterns import Found, search
+from ops.interpret.routing.patterns import PatternMatch, search
 
 _ANY_V4 = "0.0.0.0"  # noqa: S104  what nginx compares addresses with
 _ANY_V6 = "::"
@@ -141,7 +141,7 @@ class Choice(msgspec.Struct, frozen=True):
 
     server: Server
     written: str | None = None
-    captures: Found | None = None
+    captures: PatternMatch | None = None
     ignored: tuple[Server, ...] = ()
 
 

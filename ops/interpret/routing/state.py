@@ -11,12 +11,12 @@ from ops.interpret.routing.files import Disk
 from ops.interpret.routing.location import HANDLERS
 from ops.interpret.routing.model import (
     Decision,
-    Outcome,
     Passed,
-    Request,
-    Step,
+    RoutedRequest,
+    RouteOutcome,
+    RouteStep,
+    RouteSurroundings,
     StepKind,
-    Surroundings,
     place,
 )
 from ops.interpret.routing.values import Variables
@@ -32,15 +32,15 @@ class State:
     there; ``error_status``: the status the answer is given whatever answers (0: its own); ``is_error_page``: whether
     an error_page was taken, after which no other one is."""
 
-    request: Request
-    around: Surroundings
+    request: RoutedRequest
+    around: RouteSurroundings
     http: Directive
     version: tuple[int, ...]
     variables: Variables
     disk: Disk
     server: Server
     scope: Scope
-    steps: list[Step] = field(default_factory=list)
+    steps: list[RouteStep] = field(default_factory=list)
     handler: Directive | None = None
     is_unparsed_valid: bool = True
     has_location: bool = True
@@ -64,11 +64,11 @@ class State:
 
     def note(self, kind: StepKind, where: str, en: str, zh: str) -> None:
         """Add a step."""
-        self.steps.append(Step(kind, where, Text(en=en, zh=zh)))
+        self.steps.append(RouteStep(kind, where, Text(en=en, zh=zh)))
 
     def quote(self, kind: StepKind, directive: Directive) -> None:
         """Add a step in the directive's own words."""
-        self.steps.append(Step(kind, place(directive), verbatim(written(directive))))
+        self.steps.append(RouteStep(kind, place(directive), verbatim(written(directive))))
 
     def enter(self, scope: Scope) -> None:
         """Take the directives of ``scope`` into force (ngx_http_update_location_config)."""
@@ -87,7 +87,7 @@ class State:
         self.handler = own or self.handler
 
 
-Next = Outcome | Callable[[], "Next"]
+Next = RouteOutcome | Callable[[], "Next"]
 
 
 def handler_in_force(scope: Scope) -> Directive | None:

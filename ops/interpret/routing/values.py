@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 
 from ops.facts.nginx import Directive
 from ops.interpret.nginx import Scope
-from ops.interpret.routing.model import Request, UndeterminedError, as_bytes, place, unescaped
-from ops.interpret.routing.patterns import Found, search
+from ops.interpret.routing.model import RoutedRequest, UndeterminedError, as_bytes, place, unescaped
+from ops.interpret.routing.patterns import PatternMatch, search
 from ops.interpret.routing.uri import BadUriError, escape, split_target
 from ops.text.language import Text
 
@@ -36,7 +36,7 @@ class Variables:
     """The variables of one request. The state of the request itself (``uri``, ``arguments``, the scope in force) is
     written here by the steps that change it."""
 
-    def __init__(self, request: Request, http: Directive, prefix: str, hostname: str | None) -> None:
+    def __init__(self, request: RoutedRequest, http: Directive, prefix: str, hostname: str | None) -> None:
         self.request = request
         self.prefix = prefix.rstrip("/")
         # Set by try_files: an alias of a location given by a regular expression gets the URI behind it.
@@ -47,7 +47,7 @@ class Variables:
         self.unparsed = as_bytes(_origin_form(request.target))
         self.server_name = ""
         self.host = ""
-        self.captures: Found = Found()
+        self.captures: PatternMatch = PatternMatch()
         # A search that fails leaves the captures of the one before it in PCRE2, and none in PCRE.
         self._is_capture_doubtful = False
         self.named: dict[str, str] = {}
@@ -67,7 +67,7 @@ class Variables:
         are escaped for. Raises UndeterminedError."""
         out: list[str] = []
         position = 0
-        used: Found | None = None
+        used: PatternMatch | None = None
         was_doubtful = self._is_capture_doubtful
         text = as_bytes(unescaped(template))
         for match in _ANY.finditer(text):
@@ -123,7 +123,7 @@ class Variables:
             self.unknown.pop(name, None)
             self.named[name] = value
 
-    def search(self, pattern: str, subject: str, *, ignore_case: bool, where: str) -> Found | None:
+    def search(self, pattern: str, subject: str, *, ignore_case: bool, where: str) -> PatternMatch | None:
         """Search for ``pattern`` and take over what it captures: by number, and by name as variables.
 
         Raises UndeterminedError."""
@@ -147,7 +147,7 @@ class Variables:
             )
         return value
 
-    def capture(self, found: Found) -> None:
+    def capture(self, found: PatternMatch) -> None:
         """Take over what a regular expression has captured: by number, and by name as variables."""
         self.captures = found
         self._is_capture_doubtful = False
@@ -335,7 +335,7 @@ def _escaped(value: str, quote: frozenset[str] | None) -> str:
     return value if quote is None else escape(value, quote)
 
 
-def host_and_port(request: Request, host: str, port: int) -> str:
+def host_and_port(request: RoutedRequest, host: str, port: int) -> str:
     """``host`` with the port, unless it is the scheme's own."""
     usual = 443 if request.scheme == "https" else 80
     return host if port == usual else f"{host}:{port}"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ops.interpret.routing.model import Outcome, OutcomeKind, Passed, Route
+from ops.interpret.routing.model import OutcomeKind, Passed, RequestRoute, RouteOutcome
 from ops.text.language import Text
 
 
-def outcome_words(route: Route) -> Text:
+def outcome_words(route: RequestRoute) -> Text:
     """How the request ends, in one sentence."""
     outcome = route.outcome
     if outcome.kind is OutcomeKind.PROXIED and outcome.passed is not None:
@@ -42,7 +42,7 @@ def _passed(passed: Passed) -> Text:
     )
 
 
-def _response(outcome: Outcome) -> Text:
+def _response(outcome: RouteOutcome) -> Text:
     more = outcome.location or outcome.body
     tail = f": {more}" if more else ""
     zh_tail = f"：{more}" if more else ""

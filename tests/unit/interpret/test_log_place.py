@@ -6,7 +6,7 @@ import pytest
 
 from ops.facts.base import NotSeen
 from ops.facts.nginx import Directive
-from ops.interpret.log_place import LogPlace, nginx_log_place, stream_place
+from ops.interpret.log_place import LogLocation, nginx_log_place, stream_place
 from tests.unit.made_snapshot import process
 
 MASTER = process(900, 1, "gunicorn", uid=990)
@@ -17,9 +17,9 @@ OUTPUT = "/var/log/supervisor/shop-stdout.log"
 @pytest.mark.parametrize(
     ("link", "unit", "outputs", "place"),
     [
-        ("socket:[653020]", UNIT, (), LogPlace("journal", UNIT)),
-        ("/home/app/nohup.out", UNIT, (), LogPlace("file", "/home/app/nohup.out", namer=990)),
-        ("pipe:[12]", None, (OUTPUT,), LogPlace("file", OUTPUT)),
+        ("socket:[653020]", UNIT, (), LogLocation("journal", UNIT)),
+        ("/home/app/nohup.out", UNIT, (), LogLocation("file", "/home/app/nohup.out", namer=990)),
+        ("pipe:[12]", None, (OUTPUT,), LogLocation("file", OUTPUT)),
         ("pipe:[12]", None, (), "another program"),
         ("socket:[12]", None, (), "another program"),
         ("/dev/null", UNIT, (), "thrown away"),
@@ -28,10 +28,10 @@ OUTPUT = "/var/log/supervisor/shop-stdout.log"
     ],
 )
 def test_of_a_running_master(
-    link: str, unit: str | None, outputs: tuple[str, ...], place: LogPlace | str
+    link: str, unit: str | None, outputs: tuple[str, ...], place: LogLocation | str
 ) -> None:
     found = stream_place(link, MASTER, unit, outputs)
-    if isinstance(place, LogPlace):
+    if isinstance(place, LogLocation):
         assert found == place
     else:
         assert isinstance(found, NotSeen)
@@ -39,13 +39,13 @@ def test_of_a_running_master(
 
 
 def test_of_a_service_that_does_not_run() -> None:
-    assert stream_place(None, None, UNIT, ()) == LogPlace("journal", UNIT)
-    assert stream_place(None, None, UNIT, (OUTPUT,)) == LogPlace("file", OUTPUT)
+    assert stream_place(None, None, UNIT, ()) == LogLocation("journal", UNIT)
+    assert stream_place(None, None, UNIT, (OUTPUT,)) == LogLocation("file", OUTPUT)
     assert isinstance(stream_place(None, None, None, ()), NotSeen)
 
 
 def test_of_a_process_that_may_not_be_looked_at() -> None:
-    assert stream_place(None, MASTER, UNIT, ()) == LogPlace("journal", UNIT)
+    assert stream_place(None, MASTER, UNIT, ()) == LogLocation("journal", UNIT)
     unseen = stream_place(None, MASTER, None, ())
     assert isinstance(unseen, NotSeen)
     assert unseen.needs_root
@@ -62,19 +62,19 @@ def directive(*args: str) -> Directive:
             ("syslog:server=unix:/dev/log,tag=shop", "combined"),
             "nginx.service",
             None,
-            LogPlace("journal", "nginx.service"),
+            LogLocation("journal", "nginx.service"),
         ),
         (
             ("syslog:server=unix:/dev/log,tag=shop",),
             None,
             "/var/log/messages",
-            LogPlace("syslog", "/var/log/messages", tags=("shop",)),
+            LogLocation("syslog", "/var/log/messages", tags=("shop",)),
         ),
         (
             ("syslog:server=unix:/dev/log",),
             None,
             "/var/log/syslog",
-            LogPlace("syslog", "/var/log/syslog", tags=("nginx",)),
+            LogLocation("syslog", "/var/log/syslog", tags=("nginx",)),
         ),
         (("syslog:server=10.0.0.9:514",), "nginx.service", "/var/log/syslog", "another host"),
         (("syslog:server=unix:/dev/log",), None, None, "no file"),
@@ -83,7 +83,7 @@ def directive(*args: str) -> Directive:
     ],
 )
 def test_of_nginx(
-    args: tuple[str, ...], unit: str | None, file: str | None, place: LogPlace | str | None
+    args: tuple[str, ...], unit: str | None, file: str | None, place: LogLocation | str | None
 ) -> None:
     found = nginx_log_place(directive(*args), unit, file)
     if isinstance(place, str):

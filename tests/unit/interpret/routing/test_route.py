@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 
 from ops.facts.nginx import NginxConfig
-from ops.interpret.routing.model import FileKind, OutcomeKind, Request, Route, StepKind, Surroundings
+from ops.interpret.routing.model import (
+    FileKind,
+    OutcomeKind,
+    RequestRoute,
+    RoutedRequest,
+    RouteSurroundings,
+    StepKind,
+)
 from ops.interpret.routing.route import route
 from ops.interpret.routing.uri import BadUriError, normalize, unescape_redirect
 from tests.unit.made_snapshot import SITE_FILE, nginx_config
@@ -19,16 +26,16 @@ def config(site: str) -> NginxConfig:
     return nginx_config(site)
 
 
-def asked(target: str, method: str = "GET", **changes: Any) -> Request:
+def asked(target: str, method: str = "GET", **changes: Any) -> RoutedRequest:
     values: dict[str, Any] = {"host": "a.test", "address": "127.0.0.1", "port": 80, "client": "127.0.0.1"}
-    return Request(method=method, target=target, **(values | changes))
+    return RoutedRequest(method=method, target=target, **(values | changes))
 
 
-def routed(site: str, request: Request, **around: Any) -> Route:
-    return route(config(site), request, Surroundings(**around))
+def routed(site: str, request: RoutedRequest, **around: Any) -> RequestRoute:
+    return route(config(site), request, RouteSurroundings(**around))
 
 
-def inside(locations: str, target: str, method: str = "GET", **changes: Any) -> Route:
+def inside(locations: str, target: str, method: str = "GET", **changes: Any) -> RequestRoute:
     return routed(PLAIN.format(locations), asked(target, method, **changes), assumed_file=FileKind.MISSING)
 
 
