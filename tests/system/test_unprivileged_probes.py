@@ -145,6 +145,6 @@ def test_a_root_that_only_root_reads_is_read_by_root(spoiled: str | None, mode: 
 
 def test_every_probe_has_a_type_of_its_result() -> None:
     for what in probes.RESULTS:
-        asked = probes.Request(number=1, what=what, target=None, words=("127.0.0.1:1", "x", None))
+        asked = probes.ProbeRequest(number=1, what=what, target=None, words=("127.0.0.1:1", "x", None))
         answer = probes.probe(asked, probes.Probes(time.monotonic() + 0.5).patience)
         msgspec.json.decode(msgspec.json.encode(answer), type=probes.RESULTS[what])

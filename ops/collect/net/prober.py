@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from ops.collect.net.connection import Deadline
-from ops.collect.net.probes import RESULTS, Probes, Request, probe
+from ops.collect.net.probes import RESULTS, ProbeRequest, Probes, probe
 from ops.facts.base import NotSeen
 from ops.files.nofollow import path_entries
 from ops.files.unprivileged import UnprivilegedAccount, drop_privileges
@@ -58,7 +58,7 @@ class Prober(Probes):
 
     def ask(self, what: str, **arguments: Any) -> Any:
         """The result of one probe (`RESULTS`); NotSeen where the child is gone or answers nonsense."""
-        request = Request(number=0, what=what, **arguments)
+        request = ProbeRequest(number=0, what=what, **arguments)
         if not _is_for_everybody(request):
             return probe(request, self.patience)
         arrived = threading.Event()
@@ -66,14 +66,14 @@ class Prober(Probes):
             self._number += 1
             number = self._number
             self._waiting[number] = arrived
-        self.send(Request(number=number, what=what, **arguments))
+        self.send(ProbeRequest(number=number, what=what, **arguments))
         arrived.wait()
         try:
             return msgspec.json.decode(self._results.pop(number), type=RESULTS[what])
         except (KeyError, msgspec.DecodeError) as error:
             return NotSeen(reason=safe_line(f"the process that probes did not answer: {error}"))
 
-    def send(self, request: Request) -> None:
+    def send(self, request: ProbeRequest) -> None:
         """Hand a request over; a child that is gone is no error here."""
         with contextlib.suppress(OSError), self._lock:
             _write(self._socket, request)
@@ -99,7 +99,7 @@ class Prober(Probes):
             arrived.set()
 
 
-def _is_for_everybody(request: Request) -> bool:
+def _is_for_everybody(request: ProbeRequest) -> bool:
     """Whether a user that owns nothing can make this probe: not over a unix socket, nor with a root only root reads."""
     target = request.target
     if target is not None and request.what in ("front", "backend", "upstreams"):
@@ -140,7 +140,7 @@ class _FarPatience(Deadline):
         first = not self.is_cut
         super().cut(reason)
         if first:
-            self._prober.send(Request(number=0, reason=reason))
+            self._prober.send(ProbeRequest(number=0, reason=reason))
 
     def count_up_to(self, answered: int) -> None:
         """So many exchanges have been answered."""
@@ -174,7 +174,7 @@ def _serve(own: socket.socket, deadline: float) -> None:
 
     patience = _NearPatience(deadline, reply)
     while (content := _read(own)) is not None:
-        request = msgspec.json.decode(content, type=Request)
+        request = msgspec.json.decode(content, type=ProbeRequest)
         if not request.what:
             patience.cut(request.reason)
             continue
@@ -194,7 +194,7 @@ class _NearPatience(Deadline):
         self._reply(_Reply(number=0, answered=self.answered))
 
 
-def _answer(request: Request, patience: Deadline, reply: Callable[[_Reply], None]) -> None:
+def _answer(request: ProbeRequest, patience: Deadline, reply: Callable[[_Reply], None]) -> None:
     try:
         result = probe(request, patience)
     except Exception as error:  # noqa: BLE001  one probe's defect must not cost the others

@@ -25,7 +25,7 @@ RESULTS: Mapping[str, Any] = {
 }
 
 
-class Request(msgspec.Struct):
+class ProbeRequest(msgspec.Struct):
     """``what`` of `RESULTS` with its arguments; empty for a cut of all waits, with its reason. ``proxied``: the PROXY
     protocol's line is sent first."""
 
@@ -39,7 +39,7 @@ class Request(msgspec.Struct):
     reason: str = ""
 
 
-def probe(request: Request, patience: Deadline) -> Any:
+def probe(request: ProbeRequest, patience: Deadline) -> Any:
     """What a probe found, as `RESULTS` has it."""
     from ops.collect.net import dns, service_probes, tls
 
@@ -83,7 +83,7 @@ class Probes:
 
     def ask(self, what: str, **arguments: Any) -> Any:
         """The result of one probe (`RESULTS`)."""
-        return probe(Request(number=0, what=what, **arguments), self.patience)
+        return probe(ProbeRequest(number=0, what=what, **arguments), self.patience)
 
     def close(self) -> None:
         """Nothing is left to end."""
