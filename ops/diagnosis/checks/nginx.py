@@ -115,8 +115,8 @@ def process(
     said = words[: where.start()] if where else words
     file, line = (where[1], where[2]) if where else (target.nginx_config_file, None)
     in_use = _BIND_IN_USE.search(words)
-    if in_use is not None:
-        holders, mend = _in_use(in_use[1], processes)
+    holders, mend = _in_use(in_use[1], processes) if in_use is not None else ((), ())
+    if mend:
         yield Finding(
             "NGX002",
             (*evidence, quote(path, message), *holders),
@@ -140,8 +140,9 @@ _BIND_IN_USE = re.compile(r"bind\(\) to (\S+) failed \(98: Address already in us
 
 
 def _in_use(address: str, processes: Processes) -> tuple[tuple[Evidence, ...], tuple[str | Text, ...]]:
-    """Who holds an address that nginx could not bind, and what frees it. A socket's file stays where its nginx was
-    killed: nobody is behind it."""
+    """Who holds an address that nginx could not bind, and what frees it; nothing where nobody is seen.
+
+    A socket's file stays where its nginx was killed: nobody is behind it."""
     pids = {pid for item in taking(processes, address) for pid in item.pids}
     owners = [process for process in processes.processes if process.pid in pids]
     if address.startswith("unix:"):
@@ -153,7 +154,7 @@ def _in_use(address: str, processes: Processes) -> tuple[tuple[Evidence, ...], t
             return (Evidence(path, left),), (f"rm -- {shlex.quote(path)}",)
     shown = tuple(quote(described(owner), " ".join(owner.command)[:160]) for owner in owners)
     if not owners:
-        return (), (f"ss -ltnp 'sport = :{address.rpartition(':')[2]}'",)
+        return (), ()  # gone meanwhile, or not seen: nginx's own words then
     unit = next((owner.unit for owner in owners if owner.unit), None)
     stop = (
         f"systemctl disable --now {shlex.quote(unit)}" if unit else f"kill {' '.join(map(str, sorted(pids)))}"
