@@ -19,7 +19,8 @@ from ops.text.secret_scan.values import is_harmless
 # Directives whose arguments a judge, or the way from nginx to the service, reads; a test holds that these are all.
 JUDGED_DIRECTIVES = frozenset(
     {
-        "access_log", "alias", "allow", "deny", "error_log", "fastcgi_pass", "grpc_pass", "http", "index",
+        "access_log", "alias", "allow", "client_body_timeout", "client_header_timeout", "deny",
+        "error_log", "fastcgi_pass", "grpc_pass", "http", "index",
         "internal", "keepalive", "limit_except", "limit_req", "limit_req_status", "listen", "location",
         "log_format", "pid", "proxy_http_version", "proxy_intercept_errors", "proxy_pass",
         "proxy_read_timeout", "root", "scgi_pass", "server", "server_name", "ssl", "ssl_certificate",

@@ -38,6 +38,8 @@ REUSING_SINCE = (
 )  # from here on nginx speaks HTTP/1.1 and keeps connections by default (its CHANGES)
 DEFAULT_CONNECTIONS = 512  # ngx_core_module, worker_connections
 DEFAULT_LIMIT_STATUS = "503"  # ngx_http_limit_req_module, limit_req_status
+# Seconds. A lost packet is sent again after 1 s at first, then after 2 s more (RFC 6298, 2.1 and 5.5).
+SHORTEST_WAIT = 2.0
 # Below this share of all requests, the rate limit does its work rather than hurting users.
 SMALL_SHARE = 0.10
 # What the clients of the guide and of the documentation call themselves.
@@ -925,6 +927,57 @@ def _is_current(worker: OpenFiles, config: NginxConfig, processes: Processes | N
     return started is not None and started > max(config.modified.values())
 
 
+@check("nginx.slow_clients", "NGX070", en="nginx waits for slow clients", zh="nginx 会等待慢速客户端")
+def slow_clients(nginx_config: NginxConfig, target: Target) -> Iterator[Finding]:
+    """NGX070: client_header_timeout or client_body_timeout of the prediction's way is too short for one lost packet.
+
+    A connection's first headers are read under the value of the address's default server (ngx_http_core_module,
+    client_header_timeout), later ones under the site's own, the body under the location's."""
+    server = _site_server(nginx_config, target)
+    if server is None:
+        return
+    blocks = nginx_topology.servers(nginx_config)
+    usual = [listen for listen in server.listens if listen.ssl] or server.listens
+    waits: list[tuple[str, nginx_topology.Scope]] = [
+        ("client_header_timeout", _default_server(blocks, listen)) for listen in usual
+    ]
+    waits.append(("client_header_timeout", server))
+    waits.append(("client_body_timeout", server.location_for(target.predict_path) or server))
+    short = dict.fromkeys(
+        (f"{found.file}:{found.line}", f"{name} {found.args[0]};")
+        for name, scope in waits
+        for found in scope.effective(name)[-1:]
+        if found.args and _is_too_short(found.args[0])
+    )
+    if short:
+        yield Finding(
+            "NGX070",
+            tuple(quote(where, written) for where, written in short),
+            {
+                "written": " ".join(written for _, written in short),
+                "where": ", ".join(dict.fromkeys(where for where, _ in short)),
+            },
+        )
+
+
+def _default_server(
+    blocks: tuple[nginx_topology.Server, ...], listen: nginx_topology.Listen
+) -> nginx_topology.Server:
+    """The server of an address that is in charge before the client has said a name: the marked one, or the first."""
+    group = [
+        (server, other.default)
+        for server in blocks
+        for other in server.listens
+        if (other.host, other.port) == (listen.host, listen.port)
+    ]
+    return next((server for server, is_default in group if is_default), group[0][0])
+
+
+def _is_too_short(written: str) -> bool:
+    seconds = nginx_seconds(written)
+    return seconds is not None and seconds < SHORTEST_WAIT
+
+
 CHECKS = (
     program,
     process,
@@ -940,4 +993,5 @@ CHECKS = (
     limit_status,
     keepalive,
     worker_files,
+    slow_clients,
 )

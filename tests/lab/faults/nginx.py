@@ -399,3 +399,28 @@ def socket_is_in_a_private_tmp(stack: Stack) -> None:
         "gunicorn to listen in its own namespace",
         within=20,
     )
+
+
+def _stalled_upload(stack: Stack) -> str | None:
+    """What a client meets whose body stops after its first byte."""
+    return stack.request("POST", "/predict", body=b"{", headers={"Content-Length": "100"}).error
+
+
+def _is_hung_up_on_before_it_speaks(stack: Stack) -> bool:
+    with socket.create_connection(stack.https, timeout=5) as silent:
+        try:
+            return silent.recv(1) == b""
+        except TimeoutError:
+            return False
+
+
+@fault("NGX070", sees=lambda stack: _stalled_upload(stack) == "closed", severity="warn")
+def body_has_half_a_second_between_two_packets(stack: Stack) -> None:
+    stack.edit(stack.site_file, "client_body_timeout   30s;", "client_body_timeout 500ms;")
+
+
+@fault("NGX070", sees=_is_hung_up_on_before_it_speaks, severity="warn")
+def headers_have_one_second_to_arrive(stack: Stack) -> None:
+    # nginx reads them under the value of the address's default server: the name comes in them.
+    unknown = "server_name unknown-name.invalid;"
+    stack.edit(stack.site_file, unknown, f"{unknown} client_header_timeout 1;")

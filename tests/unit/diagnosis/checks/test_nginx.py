@@ -85,6 +85,19 @@ def edited(old: str, new: str, base: Snapshot = HEALTHY) -> Snapshot:
     return but(base, nginx_config=nginx_config(SITE.replace(old, new)))
 
 
+DEFAULT_SITE = "server {{ listen 443 ssl default_server; server_name x; {} }}"
+
+
+def waiting(timeouts: str, site: str = SITE) -> Snapshot:
+    """The site's HTTPS block with ``timeouts``."""
+    assert site.count("proxy_read_timeout 120s;") == 1
+    return but(
+        nginx_config=nginx_config(
+            site.replace("proxy_read_timeout 120s;", f"proxy_read_timeout 120s; {timeouts}")
+        )
+    )
+
+
 UNKNOWN_DIRECTIVE = 'nginx: [emerg] unknown directive "proxy_pas" in /etc/nginx/conf.d/gte-api.conf:21'
 TEST_FAILED = "nginx: configuration file /etc/nginx/nginx.conf test failed"
 
@@ -779,6 +792,73 @@ CASES: list[Case] = [
             gunicorn__config=gunicorn_config(worker_connections=4096),
         ),
     ),
+    fires(
+        "NGX070",
+        "half a second for each packet of the body",
+        waiting("client_body_timeout 500ms;"),
+        "client_body_timeout 500ms;",
+        severity="warn",
+        facts={"written": "client_body_timeout 500ms;", "where": f"{SITE_FILE}:16"},
+    ),
+    fires(
+        "NGX070",
+        "both, one of them of no time at all",
+        waiting("client_header_timeout 1; client_body_timeout 0;"),
+        facts={
+            "written": "client_header_timeout 1; client_body_timeout 0;",
+            "where": f"{SITE_FILE}:16",
+        },
+    ),
+    fires(
+        "NGX070",
+        "in the http block, for every site",
+        but(nginx_config=nginx_config(f"client_body_timeout 1s;{SITE}")),
+        facts={"where": f"{SITE_FILE}:1"},
+    ),
+    fires(
+        "NGX070",
+        "a connection's first headers are read under the value of the address's default server",
+        but(nginx_config=nginx_config(DEFAULT_SITE.format("client_header_timeout 1s;") + SITE)),
+        "client_header_timeout 1s;",
+    ),
+    quiet("NGX070", "exactly two seconds", waiting("client_header_timeout 2s; client_body_timeout 2000ms;")),
+    quiet(
+        "NGX070",
+        "the location itself waits long enough",
+        but(
+            waiting(
+                "client_body_timeout 1s;",
+                SITE.replace("limit_req zone", "client_body_timeout 30s; limit_req zone"),
+            )
+        ),
+    ),
+    quiet(
+        "NGX070",
+        "another location than the prediction's",
+        edited("location = /health {", "location = /health { client_body_timeout 1s;"),
+    ),
+    quiet(
+        "NGX070",
+        "another server of the address reads no body of ours",
+        but(nginx_config=nginx_config(DEFAULT_SITE.format("client_body_timeout 1s;") + SITE)),
+    ),
+    fires(
+        "NGX070",
+        "later headers of a kept connection are read under the site's own value",
+        waiting("client_header_timeout 1s;", DEFAULT_SITE.format("") + SITE),
+        "client_header_timeout 1s;",
+    ),
+    quiet(
+        "NGX070",
+        "a server of the address that is not its default one",
+        but(
+            nginx_config=nginx_config(
+                SITE + "server { listen 443 ssl; server_name x; client_header_timeout 1s; }"
+            )
+        ),
+    ),
+    quiet("NGX070", "the nearby timeouts are others", waiting("keepalive_timeout 0; send_timeout 1s;")),
+    quiet("NGX070", "what is no time is not guessed", waiting("client_body_timeout soon;")),
 ]
 
 
