@@ -73,7 +73,7 @@ CASES = """    fires("{code}", "TODO: the fault", HEALTHY),
 """
 FAULT = '''
 
-@fault("{code}", sees=lambda stack: stack.predict().status == 200, severity="warn")
+@fault("{code}", sees=lambda stack: stack.predict().status == "TODO", severity="warn")
 def {name}(stack: Stack) -> None:
     """TODO: break the stack; ``sees`` is what a client meets then."""
     raise NotImplementedError("{code}: TODO")

@@ -257,6 +257,8 @@ def test_between_codes_of_the_contract_precedence_is_the_contract_s_and_rules_of
     assert between == [
         "DNS003 > TLS004",
         "HST005 > APP005",
+        "NGX002 > TLS008",
+        "NGX002 > NGX004",
         "GUN003 > GUN007",
         "GUN003 > GUN014",
         "GUN003 > GUN004",
