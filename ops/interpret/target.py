@@ -96,21 +96,12 @@ def decide_target(
     listening = gunicorn_topology.listening_on(processes, pids)
     configured_bind = _configured_bind(gunicorn, master)
 
-    wanted_name = settings.target.domain or urlsplit(settings.target.url or "").hostname
-    known = config if isinstance(config, NginxConfig) else None
     near = next(iter((*listening, *configured_bind)), None)
-    nginx = SiteReading(known, build, find_site(known, wanted_name, near) if known else None)
-
-    domain = origins.first(
-        "domain",
-        (wanted_name, WRITTEN),
-        (public_name(nginx.server) if nginx.server else None, nginx.where),
-        ("localhost", "default"),
-    )
+    nginx = _site_reading(settings, config, build, near)
+    domain = _domain(settings, origins, nginx)
     url = (settings.target.url or f"https://{join_host(domain)}").rstrip("/")
     app = _application(settings, origins, master, files)
-    binary = build.get("program") or (known and known.binary) or settings.nginx.binary
-    config_file = known.file if known else settings.nginx.config_file or NGINX_CONFIG_FILE
+    program = _nginx_program(settings, nginx.config, build)
     return Target(
         domain=domain,
         url=url,
@@ -124,10 +115,7 @@ def decide_target(
         letsencrypt_dir=settings.tls.letsencrypt_dir,
         upstreams=nginx.upstreams(),
         other_sites=_other_sites(settings, nginx),
-        nginx_binary=binary,
-        nginx_installed="program" in build,
-        nginx_config_owner=known.owner if known else 0,
-        nginx_config_file=config_file,
+        **program,
         **_nginx_files(settings, origins, nginx),
         **_gunicorn_files(settings, origins, gunicorn, master),
         gunicorn_master=master.pid if master else None,
@@ -138,17 +126,51 @@ def decide_target(
             settings,
             host,
             files,
-            config_file,
-            binary,
+            program["nginx_config_file"],
+            program["nginx_binary"],
             build,
             app["app_dir"],
             app["python"],
             master,
             gunicorn.config,
             caller=processes.caller,
-            nginx_owner=known.owner if known else ROOT,
+            nginx_owner=program["nginx_config_owner"],
         ),
     )
+
+
+def _wanted_name(settings: Settings) -> str | None:
+    return settings.target.domain or urlsplit(settings.target.url or "").hostname
+
+
+def _site_reading(
+    settings: Settings, config: NginxConfig | NotSeen, build: dict[str, str], near: str | None
+) -> SiteReading:
+    """The service's server block. ``near``: where gunicorn listens, for a service that settings do not name."""
+    known = config if isinstance(config, NginxConfig) else None
+    site = find_site(known, _wanted_name(settings), near) if known else None
+    return SiteReading(known, build, site)
+
+
+def _domain(settings: Settings, origins: _Origins, nginx: SiteReading) -> str:
+    """The name that users come by."""
+    name: str = origins.first(
+        "domain",
+        (_wanted_name(settings), WRITTEN),
+        (public_name(nginx.server) if nginx.server else None, nginx.where),
+        ("localhost", "default"),
+    )
+    return name
+
+
+def _nginx_program(settings: Settings, known: NginxConfig | None, build: dict[str, str]) -> dict[str, Any]:
+    """nginx's program, its main file, and whose that is: root's if it was not read."""
+    return {
+        "nginx_binary": build.get("program") or (known and known.binary) or settings.nginx.binary,
+        "nginx_installed": "program" in build,
+        "nginx_config_owner": known.owner if known else ROOT,
+        "nginx_config_file": known.file if known else settings.nginx.config_file or NGINX_CONFIG_FILE,
+    }
 
 
 def _other_sites(settings: Settings, nginx: SiteReading) -> tuple[OtherSite, ...]:
