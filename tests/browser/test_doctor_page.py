@@ -174,8 +174,9 @@ def _printed(browser: Chromium) -> str:
 
 
 def _squeezed(text: Any) -> str:
-    """Lines are broken where the paper ends, at a hyphen too."""
-    return "".join(str(text).replace("\f", "").split())
+    """Lines are broken where the paper ends, at a hyphen too. Chinese has no font on every machine: a prediction's text
+    may leave nothing to read in the file."""
+    return "".join(character for character in str(text) if character.isascii() and not character.isspace())
 
 
 _ALL_VISIBLE = """

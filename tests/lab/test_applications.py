@@ -23,7 +23,22 @@ def test_the_doctor_blames_nothing(application: Application) -> None:
         assert ran.exit_code == 0, ran.stdout
 
 
-@pytest.mark.parametrize("application", APPLICATIONS, ids=lambda application: application.name)
+# One of each loop and one health path of each kind; the others as `long`.
+_SAMPLE = (
+    "fastapi under uvicorn's worker",
+    "django under sync workers",
+    "no health path",
+    "a key for the health path",
+)
+
+
+@pytest.mark.parametrize(
+    "application",
+    [
+        pytest.param(each, id=each.name, marks=() if each.name in _SAMPLE else pytest.mark.long)
+        for each in APPLICATIONS
+    ],
+)
 def test_the_watchdog_has_nothing_to_do(application: Application) -> None:
     with application.stack() as stack:
         write_minimal_config(stack, application)

@@ -171,7 +171,10 @@ def send_to_one(stack: Stack, path: str, mark: str) -> int:
     return victim
 
 
-@pytest.mark.parametrize(("app", "worker_class"), LOOPS)
+@pytest.mark.parametrize(
+    ("app", "worker_class"),
+    [LOOPS[0], *(pytest.param(*each.values, id=each.id, marks=pytest.mark.long) for each in LOOPS[1:])],
+)
 def test_a_request_that_awaits_for_ten_deadlines_costs_no_worker(app: str, worker_class: str) -> None:
     with recorded(app, worker_class, deadline="2s") as stack:
         before = {worker.pid for worker in stack.gunicorn_workers}

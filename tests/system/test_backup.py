@@ -137,7 +137,7 @@ def test_encrypted_it_opens_with_age_and_tar(host: Host, tmp_path: Path) -> None
 
 
 def test_the_list_is_as_the_contract_says(host: Host) -> None:
-    assert host.document("list") == {"backups": []}
+    assert host.document("list") == {"schema_version": 1, "status": "ok", "backups": []}
     host.run("create")
     host.configure(compression="gz")
     host.run()
@@ -271,7 +271,7 @@ def test_left_overs_are_removed_by_the_next_run_and_nothing_else(host: Host) -> 
     name = "gte-ops-a-20260101T000000Z.tar.zst"
     for left in (f"{name}.partial", f"{name}.sha256.partial", f"{name}.sha256", "mine.partial", "mine.tgz"):
         (host.backups / left).write_bytes(b"half")
-    assert host.document("list") == {"backups": []}
+    assert host.document("list") == {"schema_version": 1, "status": "ok", "backups": []}
     assert host.run("create").returncode == 0
     names = {p.name for p in host.backups.iterdir()}
     assert {"mine.partial", "mine.tgz"} <= names

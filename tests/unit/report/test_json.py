@@ -139,3 +139,12 @@ def test_chinese_is_written_as_it_is_and_escaped_only_where_it_must_be() -> None
     stream = ascii_stream()
     render("json", DoctorReport(DOWN), "zh", stream)
     assert json.loads(written(stream)) == json.loads(out.getvalue())
+
+
+def test_a_cause_of_several_kinds_says_which() -> None:
+    first = replace(DOWN.causes[0], kind="variable_missing")
+    found = document(replace(DOWN, causes=(first, *DOWN.causes[1:])))
+    assert [cause.get("kind") for cause in found["causes"]] == [
+        "variable_missing",
+        *[None] * (len(DOWN.causes) - 1),
+    ]

@@ -279,7 +279,7 @@ CASES = [
     ),
     # --- NGX060
     *(
-        fires("NGX060", "nginx says why", said(f"*3 {line}{OF_LOGIN}"), named)
+        fires("NGX060", f"nginx says why: {named}", said(f"*3 {line}{OF_LOGIN}"), named)
         for line, named in (
             ("upstream sent too big header while reading response header from upstream", "too big header"),
             ("auth request unexpected status: 404 while sending to client", "status: 404"),
