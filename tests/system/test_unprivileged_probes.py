@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -22,10 +23,12 @@ from ops.collect.net.prober import Prober, _may_everybody_read
 from ops.facts.base import NotSeen
 from ops.facts.probes import Front
 from ops.files.unprivileged import unprivileged_account
+from tests.lab.authority import self_signed
 from tests.lab.faults import CASES
 from tests.lab.stack import Stack
 from tests.lab.trial import broken
 from tests.lab.waiting import wait_for
+from tests.system.peer import peer, says
 from tests.unit.made_snapshot import TARGET
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has privileges to give up")
@@ -94,6 +97,74 @@ sys.stdin.read()
         wait_for(lambda: not child.is_running() or child.status() == "zombie", "the child to end")
 
 
+PAGE = """{"status": "北京", "note": "password=hunter2 https://user:hunter2@gte.example",
+"html": "<input name='token' value='hunter2'>", "command": "mysql -phunter2 --password hunter2"}""".encode(
+    "gbk"
+)
+
+
+@as_root
+def test_nothing_is_imported_once_privileges_are_given_up(tmp_path: Path) -> None:
+    """Python and the package may lie where the child cannot read."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json; charset=gbk\r\nContent-Length: %d\r\n\r\n"
+    record = tmp_path / "imports"
+    program = """
+import os, sys, time
+import msgspec
+from ops.collect.net.prober import Prober
+from ops.facts.base import NotSeen
+from ops.facts.target import Target
+from ops.files.unprivileged import unprivileged_account
+
+record = os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+def hook(event, arguments):
+    path = str(arguments[0]) if event in ("import", "open") else ""
+    code = event == "import" or path.startswith((sys.base_prefix, sys.prefix, os.getcwd()))
+    if path and code and os.geteuid():
+        os.write(record, f"{event} {path}\\n".encode())
+sys.addaudithook(hook)
+target = msgspec.json.decode(sys.argv[2], type=Target)
+secure = sys.argv[3]
+until = time.monotonic() + 20
+prober = Prober(unprivileged_account(), until)
+plain = target.connect_to
+results = [
+    prober.ask("front", target=target),
+    prober.ask("front", target=msgspec.structs.replace(target, url="https://gte.example", connect_to=secure)),
+    prober.ask("backend", target=target, repeat=True),
+    prober.ask("upstreams", target=target),
+    prober.ask("served", words=(secure, "gte.example", None), deadline=until),
+    prober.ask("old_tls", words=(secure, "gte.example"), deadline=until),
+    prober.ask("other_door", words=(secure, "gte.example", None, "ECDSA"), deadline=until),
+    prober.ask("other_door", words=(secure, "gte.example", None, ""), deadline=until),
+    prober.ask("resolve", words=("bücher.localhost", "127.0.0.1:1"), deadline=time.monotonic() + 1),
+    prober.ask("host_names", words=("localhost",)),
+]
+prober.close()
+sys.stdout.buffer.write(msgspec.json.encode(results))
+"""
+    issued = self_signed(["gte.example"])
+    (tmp_path / "pair.pem").write_bytes(issued.pem + issued.key_pem)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "pair.pem")
+    page = says(head % len(PAGE) + PAGE)
+    with peer(page) as plain, peer(page, tls=context) as secure:
+        target = msgspec.structs.replace(
+            TARGET,
+            url="http://gte.example",
+            connect_to=plain,
+            plain_connect_to=plain,
+            backend=plain,
+            upstreams=(plain,),
+        )
+        command = [sys.executable, "-c", program, str(record), msgspec.json.encode(target).decode(), secure]
+        output = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    assert record.read_text() == ""
+    assert output.count("北京") >= 6
+    assert "hunter2" not in output
+    assert "the probe failed" not in output
+
+
 @as_root
 def test_a_cut_ends_what_the_other_process_waits_for(silent: socket.socket) -> None:
     account = unprivileged_account()
@@ -144,7 +215,10 @@ def test_a_root_that_only_root_reads_is_read_by_root(spoiled: str | None, mode: 
 
 
 def test_every_probe_has_a_type_of_its_result() -> None:
+    words = {"other_door": ("127.0.0.1:1", "x", None, "")}
     for what in probes.RESULTS:
-        asked = probes.ProbeRequest(number=1, what=what, target=None, words=("127.0.0.1:1", "x", None))
+        asked = probes.ProbeRequest(
+            number=1, what=what, target=None, words=words.get(what, ("127.0.0.1:1", "x", None))
+        )
         answer = probes.probe(asked, probes.Probes(time.monotonic() + 0.5).patience)
         msgspec.json.decode(msgspec.json.encode(answer), type=probes.RESULTS[what])

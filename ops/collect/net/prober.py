@@ -7,7 +7,9 @@ its mode, and its peer is the service."""
 
 from __future__ import annotations
 
+import codecs
 import contextlib
+import importlib
 import os
 import signal
 import socket
@@ -27,6 +29,33 @@ from ops.files.unprivileged import UnprivilegedAccount, drop_privileges
 from ops.text.sanitize import safe_line
 
 _LENGTH = struct.Struct(">I")
+# What the probes need, and what they would otherwise import at the first name, answer or secret only: Python and this
+# package may lie where the child cannot read (a virtual environment below /root).
+_MODULES = (
+    "cryptography.hazmat.backends.openssl.backend",
+    "ops.collect.net.dns",
+    "ops.collect.net.host_names",
+    "ops.collect.net.service_probes",
+    "ops.collect.net.tls",
+    "ops.text.secret_scan.command_lines",
+    "ops.text.secret_scan.html",
+    "ops.text.secret_scan.names_in_text",
+    "ops.text.secret_scan.scan",
+    "ops.text.secret_scan.values",
+)
+# Each is a module, too: those of names (`ssl` and `socket` look them up), and those of the pages that servers send.
+_CHARSETS = (
+    "idna",
+    "punycode",
+    "ascii",
+    "utf-8",
+    "iso-8859-1",
+    "windows-1252",
+    "gb2312",
+    "gbk",
+    "gb18030",
+    "big5",
+)
 # A snapshot's answers are some ten kilobytes each.
 MAX_MESSAGE_BYTES = 8 << 20
 
@@ -155,14 +184,22 @@ def _be_the_child(
 ) -> None:  # does not return
     try:
         parents.close()
-        import ops.collect.net.dns
-        import ops.collect.net.service_probes
-        import ops.collect.net.tls  # noqa: F401
-
+        _import_all()
         drop_privileges(account, network=True)()
         _serve(own, deadline)
     finally:
         os._exit(0)
+
+
+def _import_all() -> None:
+    """Everything that a probe reads of Python and of this package."""
+    from ops.text.secret_scan import forms
+
+    for module in _MODULES:
+        importlib.import_module(module)
+    for charset in _CHARSETS:
+        codecs.lookup(charset)
+    forms.table()
 
 
 def _serve(own: socket.socket, deadline: float) -> None:
