@@ -69,12 +69,13 @@ class LastStart(Facts, frozen=True):
     """The service's last start, gathered where the service does not answer.
 
     ``words``: the newest source first. ``supervisors``: who keeps the service, as far as it is known. ``modules``:
-    where those modules lie that an import did not find. ``requirements``: normal names of the packages that files
-    beside the application list. ``versions``: of the packages that the words name. ``callables``: names that the
-    application's module binds and that look like an application or its factory. ``runs``, ``exits``: calls at import
-    that start a server, that end the process. ``holder``: the process that gunicorn's pidfile names. ``interpreter``:
-    the one that the words show. ``wsgi``: MODULE:NAME as the start command or settings have it.
-    ``broken_scripts``: scripts that are there, by path, with the interpreter of their first line, which is not."""
+    where those modules lie that an import did not find, and packages with the name of one that was not yet loaded.
+    ``requirements``: normal names of the packages that files beside the application list. ``versions``: of the packages
+    that the words name. ``callables``: names that the application's module binds and that look like an application or
+    its factory. ``runs``, ``exits``: calls at import that start a server, that end the process. ``holder``: the process
+    that gunicorn's pidfile names. ``interpreter``: the one that the words show. ``wsgi``: MODULE:NAME as the start
+    command or settings have it. ``broken_scripts``: scripts that are there, by path, with the interpreter of their
+    first line, which is not."""
 
     words: tuple[StartWords, ...] = ()
     supervisors: tuple[SupervisorAccount, ...] = ()

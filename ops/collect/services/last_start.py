@@ -73,6 +73,7 @@ _NAMED = re.compile(r"Failed to find attribute '\w+' in '([\w.]+)'")
 _CLASH = re.compile(
     r"(?:cannot import name '\w+' from|module) (?:partially initialized module )?'([A-Za-z_]\w*)"
 )
+_PARTIAL = re.compile(r"partially initialized module '([A-Za-z_]\w{0,99})'")
 _NOT_RUN = re.compile(r"(/[^\s:'\"]{1,400})'?: (?:not found|No such file or directory|cannot execute)")
 _INTERPRETER_LIB = re.compile(r'"(/[^"]{1,400})/lib(?:64)?/python3[^"/]*/site-packages/gunicorn/')
 _REQUIREMENT = re.compile(
@@ -107,7 +108,10 @@ def last_start_words(target: Target, settings: Settings, wsgi: str, pidfile: Pid
     return LastStart(
         words=words,
         supervisors=accounts,
-        modules=tuple(_modules(target.app_dir, {*_NO_MODULE.findall(said), module.partition(".")[0]})),
+        modules=(
+            *_modules(target.app_dir, {*_NO_MODULE.findall(said), module.partition(".")[0]}),
+            *_installed(said),
+        ),
         requirements=_requirements(target.app_dir),
         versions=_versions(said),
         callables=callables,
@@ -305,6 +309,16 @@ def _modules(app_dir: str, names: set[str]) -> Iterator[ModulePlace]:
         for directory in directories:
             if (directory / f"{name}.py").is_file() or (directory / name / "__init__.py").is_file():
                 yield ModulePlace(name=safe_line(name, 100), directory=safe_line(str(directory), 1000))
+
+
+def _installed(said: str) -> Iterator[ModulePlace]:
+    """Where packages lie that have the name of a module whose loading was not complete."""
+    names = sorted(set(_PARTIAL.findall(said)))[:8]
+    places = dict.fromkeys(directory for directory, _ in _PACKAGE_PATH.findall(said))
+    for name in names:
+        for place in list(places)[:3]:
+            if (Path(place) / name).is_dir() or (Path(place) / f"{name}.py").is_file():
+                yield ModulePlace(name=name, directory=safe_line(place, 1000))
 
 
 def _requirements(app_dir: str) -> tuple[str, ...]:

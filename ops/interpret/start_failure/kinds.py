@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import sys
 from collections.abc import Callable
 from enum import StrEnum
 
@@ -462,13 +463,31 @@ def _is_library(path: str) -> bool:
     return any(mark in path for mark in ("site-packages/", "dist-packages/", "/lib/python", "/lib64/python"))
 
 
-def _hiding(trace: Trace, message: str) -> str | None:
-    """The application's file that Python takes for a package of that name: one that imports itself by its own name, or
-    that a library's import came to."""
+def _is_package(module: str, last: LastStart | None) -> bool:
+    """Whether a package has that name: Python's own, one that the application lists or that is installed for it, or one
+    whose module is well known."""
+    if module in sys.stdlib_module_names or module in PACKAGES:
+        return True
+    if last is None:
+        return False
+    return _normal(module) in last.requirements or any(
+        place.name == module and _is_library(f"{place.directory}/") for place in last.modules
+    )
+
+
+def _hiding(trace: Trace, message: str, last: LastStart | None) -> str | None:
+    """The application's file that Python takes for a package of that name: one that is imported by the name of a
+    package while it is being loaded, or that a library's import came to. Modules of the application that import each
+    other hide nothing."""
     found = re.match(
         r"cannot import name '\w+' from partially initialized module '(\w+)' .*\((/[^)]+)\)$", message
     )
-    if found and not _is_library(found[2]) and found[2].rpartition("/")[2] == f"{found[1]}.py":
+    if (
+        found
+        and not _is_library(found[2])
+        and found[2].rpartition("/")[2] == f"{found[1]}.py"
+        and _is_package(found[1], last)
+    ):
         return found[2] if any(path == found[2] for path, _, _ in trace.frames) else None
     for (before, _, _), (after, _, function) in itertools.pairwise(trace.frames):
         imports = _is_library(before) and "/importlib/" not in before and "/gunicorn/" not in before
@@ -477,10 +496,10 @@ def _hiding(trace: Trace, message: str) -> str | None:
     return None
 
 
-def _hides(trace: Trace, name: str, message: str, _last: LastStart | None) -> _Found:
+def _hides(trace: Trace, name: str, message: str, last: LastStart | None) -> _Found:
     if name not in ("ImportError", "AttributeError", "ModuleNotFoundError"):
         return None
-    path = _hiding(trace, message)
+    path = _hiding(trace, message, last)
     return (
         (Kind.HIDES, {"path": path, "module": path.rpartition("/")[2].removesuffix(".py")}) if path else None
     )
