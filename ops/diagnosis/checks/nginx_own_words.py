@@ -11,17 +11,20 @@ from ops.diagnosis.checks.log_reading import LocatedEntry, nginx_entries, requir
 from ops.diagnosis.checks.nginx_errors import of_this_site
 from ops.diagnosis.finding import Finding, check, quote
 from ops.facts.base import NotSeen
-from ops.facts.logs import Logs
-from ops.facts.nginx import NginxConfig
+from ops.facts.host import Processes
+from ops.facts.logs import AccessLog, LogEntry, Logs
+from ops.facts.nginx import NginxConfig, Pidfile
 from ops.facts.probes import Exchange, Front
 from ops.facts.status import Severity
 from ops.facts.target import Target
-from ops.interpret.nginx import Scope, Server
+from ops.interpret.nginx import Scope, Server, nginx_workers, serving_masters
 from ops.interpret.site import find_site
 from ops.interpret.traffic import judged_since, users_traffic
 from ops.text.language import Text
 
 _REQUEST = re.compile(r'request: "([A-Z]+) ([^ "?]*)')
+# What the doctor's own requests for a challenge begin with (ops/collect/net/service_probes.py).
+OWN_CHALLENGE = "/.well-known/acme-challenge/gte-ops-"
 # From so many on a line is no accident of one client.
 _REPEATED = 3
 
@@ -105,16 +108,24 @@ _KINDS = (
 
 @check("nginx.own_words", "NGX060", en="nginx serves the requests that it takes", zh="nginx 能处理收到的请求")
 def own_words(
-    logs: Logs, target: Target, nginx_config: NginxConfig, front: Front | NotSeen, taken_at: float
+    logs: Logs,
+    target: Target,
+    nginx_config: NginxConfig,
+    front: Front | NotSeen,
+    processes: Processes | NotSeen,
+    nginx_pidfile: Pidfile | NotSeen,
+    taken_at: float,
 ) -> Iterator[Finding]:
     """NGX060: nginx failed a request and said why, and no request for that path has passed since."""
     require_nginx_log(logs)
-    since = judged_since(logs)
+    workers = _workers(target, processes, nginx_pidfile)
     entries = of_this_site(nginx_entries(logs, ""), nginx_config, target)
     told = [
         (pair, kind, found)
         for pair in entries
-        if pair[1].time >= since and pair[1].level in ("error", "crit")
+        if pair[1].level in ("error", "crit")
+        and _is_of_what_runs(pair[1], logs, workers)
+        and not _is_of_earlier_probe(pair[1], logs, taken_at)
         for kind in _KINDS
         if (found := kind.words.search(pair[1].text))
     ]
@@ -152,6 +163,42 @@ def own_words(
     )
 
 
+def _workers(
+    target: Target, processes: Processes | NotSeen, pidfile: Pidfile | NotSeen
+) -> frozenset[int] | None:
+    """The numbers of nginx's workers that serve now; None where they were not seen."""
+    if isinstance(processes, NotSeen):
+        return None
+    masters = serving_masters(target, processes, pidfile)
+    workers = [worker.pid for master in masters for worker in nginx_workers(processes.processes, master.pid)]
+    return frozenset(workers) or None
+
+
+def _is_of_what_runs(entry: LogEntry, logs: Logs, workers: frozenset[int] | None) -> bool:
+    """Whether it was written under the configuration that runs now. nginx logs whole seconds, and a process's start is
+    known to a second: about a reload only the worker's number tells."""
+    since = judged_since(logs)
+    if entry.time < since or workers is None or entry.pid is None:
+        return entry.time >= since
+    return entry.time > int(since) + 1 or entry.pid in workers
+
+
+def _is_of_earlier_probe(entry: LogEntry, logs: Logs, taken_at: float) -> bool:
+    """Whether an earlier run of the doctor asked for it, which this run has asked again; a challenge of ours, in any
+    run, is judged by TLS024."""
+    request = _REQUEST.search(entry.text)
+    if request is None:
+        return False
+    if request[2].startswith(OWN_CHALLENGE):
+        return True
+    return entry.time < int(taken_at) and any(
+        (probe.method, probe.path) == (request[1], request[2]) and abs(probe.time - entry.time) <= 1.0
+        for log in (logs.nginx_access, *logs.nginx_more_access.values())
+        if isinstance(log, AccessLog) and log.traffic is not None
+        for probe in log.traffic.probes
+    )
+
+
 def _has_passed_since(
     pair: LocatedEntry, logs: Logs, target: Target, front: Front | NotSeen, taken_at: float
 ) -> bool:
@@ -161,7 +208,8 @@ def _has_passed_since(
     if request is None:
         return False
     method, path = request[1], request[2]
-    if isinstance(front, Front) and entry.time < int(taken_at):
+    # A line in the second in which the run began was most likely written before its first probe.
+    if isinstance(front, Front) and entry.time <= taken_at:
         for answer, asked in ((front.predict, target.predict_path), (front.health, target.health_path)):
             if asked == path and isinstance(answer, Exchange) and (answer.status or 500) < 400:
                 return True

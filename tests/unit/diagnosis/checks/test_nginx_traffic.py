@@ -9,7 +9,7 @@ from ops.facts.base import NotSeen
 from ops.facts.files import AccessStep, Reader
 from ops.facts.probes import Upstreams
 from ops.facts.snapshot import Snapshot
-from ops.facts.traffic import Answers, RefusedFile, Spread
+from ops.facts.traffic import Answers, LoggedRequest, RefusedFile, Spread
 from tests.unit.diagnosis.checks.cases import Case, fires, hold, quiet
 from tests.unit.diagnosis.checks.test_app_traffic import LINE, NO_LOG, SERVED, at_nginx, host, logged
 from tests.unit.made_snapshot import (
@@ -18,6 +18,7 @@ from tests.unit.made_snapshot import (
     HEALTH,
     NGINX_ACCESS_LOG,
     NGINX_ERROR_LOG,
+    NGINX_WORKER,
     NOW,
     SITE,
     access_log,
@@ -72,6 +73,21 @@ def refused(
 def said(text: str, *answers: Answers, level: str = "error", ago: float = 60.0) -> Snapshot:
     """nginx's error log has ``text``, gunicorn's access log those ``answers``."""
     return but(host(*answers, SERVED), logs__nginx_errors=nginx_logs(entry(text, level=level, ago=ago)))
+
+
+def about_the_reload(pid: int) -> Snapshot:
+    """A worker of that number logged a failure in the second from which on the logs are judged."""
+    line = entry(f"*3 auth request unexpected status: 404{OF_LOGIN}", ago=900, pid=pid)
+    return but(host(SERVED), logs__nginx_errors=nginx_logs(line))
+
+
+def earlier_probe(path: str) -> Snapshot:
+    """Something failed at /login a minute ago; in that second an earlier run of the doctor had asked for ``path``."""
+    asked = LoggedRequest(time=NOW - 60, method="POST", path=path, status="500", line="")
+    seen = said(f"*3 auth request unexpected status: 404{OF_LOGIN}")
+    log = seen.logs.nginx_access
+    traffic = msgspec.structs.replace(log.traffic, probes=(asked,))
+    return but(seen, logs__nginx_access=msgspec.structs.replace(log, traffic=traffic))
 
 
 RESET = (
@@ -298,6 +314,26 @@ CASES = [
         said(f"*3 auth request unexpected status: 404{OWN_REQUEST}", answered("200", 3)),
     ),
     quiet("NGX060", "of before", said(f"*3 auth request unexpected status: 404{OWN_REQUEST}", ago=5000)),
+    quiet("NGX060", "by a worker of before, in the second of the reload", about_the_reload(NGINX_WORKER + 1)),
+    fires("NGX060", "by a worker of now, in the second of the reload", about_the_reload(NGINX_WORKER)),
+    quiet(
+        "NGX060",
+        "the doctor's own challenge",
+        said(
+            "*3 auth request unexpected status: 404"
+            + OWN_REQUEST.replace("POST /predict", "GET /.well-known/acme-challenge/gte-ops-d74df5556588dc7c")
+        ),
+    ),
+    fires(
+        "NGX060",
+        "an authority's challenge",
+        said(
+            "*3 auth request unexpected status: 404"
+            + OWN_REQUEST.replace("POST /predict", "GET /.well-known/acme-challenge/LoqXcYV8q5ONbJ")
+        ),
+    ),
+    quiet("NGX060", "an earlier run of the doctor asked for it", earlier_probe("/login")),
+    fires("NGX060", "an earlier run of the doctor asked for something else", earlier_probe("/health")),
 ]
 
 
