@@ -6,6 +6,7 @@ configuration. Run as a program inside fresh namespaces (see test_guide_host.py)
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pwd
@@ -128,6 +129,15 @@ def doctor(*arguments: str, user: str | None = None) -> dict[str, Any]:
     return {"report": report, "exit_code": ran.returncode, "stderr": ran.stderr}
 
 
+def are_reaped(processes: set[int]) -> bool:
+    """Whether those are out of the process table. This program is process 1 of its namespace and does what a host's
+    init does: zombies that nobody reaps would be another fault, beside which gunicorn refuses to start."""
+    for pid in processes:
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
+    return not any(Path(f"/proc/{pid}").exists() for pid in processes)
+
+
 def main(traps: list[str]) -> dict[str, Any]:
     """Bring the host up, look at it well, look at it as nobody, break it, look again."""
     overlay("/etc", "/root", "/var")
@@ -155,11 +165,14 @@ def main(traps: list[str]) -> dict[str, Any]:
         )
     }
     told["as nobody"] = doctor(user="nobody")
+    killed = {int(PIDFILE.read_text())}
     os.kill(int(PIDFILE.read_text()), signal.SIGKILL)
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
         words = entry.read_bytes()
         if b"gunicorn" in words and b"-c" in words:
+            killed.add(int(entry.parent.name))
             os.kill(int(entry.parent.name), signal.SIGKILL)
+    wait_for(lambda: are_reaped(killed), "gunicorn's processes to be gone")
     wait_for(lambda: client.request(("127.0.0.1", 443), "GET", "/predict", tls=True).status == 502, "a 502")
     told["gunicorn killed"] = doctor()
     return told
