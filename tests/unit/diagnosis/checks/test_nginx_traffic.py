@@ -86,6 +86,7 @@ def earlier_probe(path: str) -> Snapshot:
     asked = LoggedRequest(time=NOW - 60, method="POST", path=path, status="500", line="")
     seen = said(f"*3 auth request unexpected status: 404{OF_LOGIN}")
     log = seen.logs.nginx_access
+    assert log.traffic is not None
     traffic = msgspec.structs.replace(log.traffic, probes=(asked,))
     return but(seen, logs__nginx_access=msgspec.structs.replace(log, traffic=traffic))
 
@@ -321,7 +322,7 @@ CASES = [
         "the doctor's own challenge",
         said(
             "*3 auth request unexpected status: 404"
-            + OWN_REQUEST.replace("POST /predict", "GET /.well-known/acme-challenge/gte-ops-d74df5556588dc7c")
+            + OWN_REQUEST.replace("POST /predict", "GET /.well-known/acme-challenge/gte-ops-4081553726")
         ),
     ),
     fires(
