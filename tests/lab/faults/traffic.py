@@ -25,21 +25,30 @@ LIMITED_APP = (
     .replace("import Flask, jsonify", "import Flask, jsonify, request")
     .replace("return jsonify(result={})", "request.get_data()\n    return jsonify(result={})")
 )
-# The key is asked for before the body is read. The service answers and closes with the rest unread: the kernel then
-# resets the connection. The answer, held back by TCP_CORK (tcp(7)), is overtaken by the reset each time, and not only
-# now and then.
+# The key is asked for before the body is read. The service answers and closes with the rest unread, and the connection
+# is reset. TCP_CORK (tcp(7)) holds the answer back and SO_LINGER (socket(7)) resets at once, so the reset overtakes the
+# answer each time, and not only now and then.
 REFUSING_APP = """
 import json
 import socket
+import struct
+
+class Refusal:
+    def __init__(self, connection):
+        self.connection = connection
+    def __iter__(self):
+        yield b'{"error": "a key is required"}'
+    def close(self):
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.connection.close()
 
 def app(environ, start_response):
     length = int(environ.get("CONTENT_LENGTH") or 0)
     if length > 100_000:
         connection = environ["gunicorn.socket"]
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
-        connection.recv(1, socket.MSG_PEEK)
-        start_response("401 Unauthorized", [("Content-Type", "application/json")])
-        return [b'{"error": "a key is required"}']
+        start_response("401 Unauthorized", [("Content-Type", "application/json"), ("Connection", "close")])
+        return Refusal(connection)
     environ["wsgi.input"].read(length)
     start_response("200 OK", [("Content-Type", "application/json")])
     return [json.dumps({"status": "ok", "service": "refusing", "result": {}}).encode()]
