@@ -416,7 +416,7 @@ def nginx_seconds(written: str) -> float | None:
     return sum(int(number) * units[unit] for number, unit in parts)
 
 
-# More than one run has refused: health, prediction, plain HTTP, the challenge; what is refused is redirected no further.
+# More than one run has refused: health, prediction, plain HTTP, the challenge. What is refused redirects nowhere.
 OWN_REQUESTS = 8
 
 
