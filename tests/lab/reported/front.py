@@ -78,7 +78,7 @@ def _renew_rsa(stack: Stack) -> None:
     "certbot/certbot#2632",
     sees=lambda stack: "expired" in _meets_rsa(stack) and stack.predict().status == 200,
     repair=_renew_rsa,
-    codes=("TLS001",),
+    codes=("TLS001", "TLS025"),
     says=("RSA", "rsa.pem"),
     layout="guide",
 )
