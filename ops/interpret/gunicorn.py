@@ -134,27 +134,6 @@ def worker_class(master: Process | None, config: GunicornConfig | NotSeen | None
     return value if isinstance(value, str) and value else None
 
 
-# The distribution that each of gunicorn's own names needs (gunicorn: settings, worker_class).
-_WORKER_PACKAGES = {
-    "eventlet": "eventlet",
-    "gevent": "gevent",
-    "gevent_pywsgi": "gevent",
-    "gevent_wsgi": "gevent",
-    "tornado": "tornado",
-}
-# The distribution by the first name of a dotted path.
-_WORKER_MODULES = {"uvicorn": "uvicorn", "uvicorn_worker": "uvicorn-worker", "gevent": "gevent"}
-WORKER_PACKAGES = tuple(sorted({*_WORKER_PACKAGES.values(), *_WORKER_MODULES.values()}))
-
-
-def worker_package(name: str | None) -> str | None:
-    """The distribution that a worker class comes from, beside gunicorn; None where it needs none, or an unknown one."""
-    if name is None:
-        return None
-    own = name.removeprefix("egg:gunicorn#")
-    return _WORKER_PACKAGES.get(own) or _WORKER_MODULES.get(own.partition(".")[0] if "." in own else "")
-
-
 class Hints(msgspec.Struct, frozen=True):
     """What is known of this service's gunicorn before it is looked for; None where nothing was configured.
 

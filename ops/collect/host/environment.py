@@ -12,7 +12,7 @@ from ops.facts.base import NotSeen
 from ops.facts.files import Environment
 from ops.facts.target import Target
 from ops.files.bounded_read import read_regular_file
-from ops.interpret.gunicorn import WORKER_PACKAGES
+from ops.interpret.packages import WORKER_PACKAGES, normal_name
 from ops.settings import AppSettings
 from ops.text.sanitize import safe_line
 
@@ -24,11 +24,6 @@ MAX_PATH_FILES = 64
 MAX_LIST_BYTES = 65536
 _VERSION_DIRECTORY = re.compile(r"python3(\.\d+)?t?$")
 _NVIDIA_VENDOR = "0x10de"
-
-
-def normal_name(name: str) -> str:
-    """A package's name as names are compared (packaging.python.org: names and normalization)."""
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def environment(target: Target, settings: AppSettings) -> Environment | NotSeen:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from ops.collect.host.environment import normal_name, packages_in
+from ops.collect.host.environment import packages_in
 from ops.collect.logs.tail import LogTail
 from ops.collect.services.supervisors import supervisors
 from ops.facts.base import NotSeen
@@ -24,6 +24,7 @@ from ops.facts.start import LastStart, ModulePlace, PidfileHolder, SourceLine, S
 from ops.facts.target import Target
 from ops.files.bounded_read import open_regular_file, read_regular_file
 from ops.files.ownership import ROOT
+from ops.interpret.packages import normal_name
 from ops.interpret.start_failure.words import last_start
 from ops.interpret.target import log_namer
 from ops.settings import Settings

@@ -14,7 +14,8 @@ from ops.facts.host import Processes
 from ops.facts.logs import Log, Logs
 from ops.facts.probes import Backend, Exchange
 from ops.facts.target import Target
-from ops.interpret.gunicorn import WORKER_PACKAGES, process_of, worker_class, worker_package
+from ops.interpret.gunicorn import process_of, worker_class
+from ops.interpret.packages import WORKER_PACKAGES, required_name, worker_package
 from ops.interpret.service_name import serves
 from ops.interpret.target import WRITTEN
 from ops.text.language import Text
@@ -53,7 +54,7 @@ def packages(
         named = _missed_at_start(environment, logs)
         needed = ("gunicorn", *_worker_package(target, gunicorn, processes), *named)
         proofs = tuple(named.values())
-    missing = [name for name in dict.fromkeys(needed) if _normal(name) not in environment.packages]
+    missing = [name for name in dict.fromkeys(needed) if required_name(name) not in environment.packages]
     if "gunicorn" in missing and not written:
         # A guess at the interpreter that cannot be right, or that nothing vouches for, proves nothing.
         reason = f"whether the service runs on {environment.python}, which has no gunicorn: set app.python"
@@ -107,10 +108,6 @@ def _missed_at_start(environment: Environment, logs: Logs | NotSeen) -> dict[str
     if name not in KNOWN or name in environment.packages:
         return {}
     return {name: quote(raised[-1].where, raised[-1].exception)}
-
-
-def _normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", re.split(r"[\s<>=!~;\[]", name, maxsplit=1)[0]).lower()
 
 
 def _ready(backend: Backend, target: Target) -> bool:

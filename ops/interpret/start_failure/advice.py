@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 import msgspec
 
 from ops.facts.start import LastStart
+from ops.interpret.packages import worker_package
 from ops.interpret.start_failure.kinds import Kind, StartFailure
 from ops.text.language import Text, verbatim
 
@@ -370,15 +371,11 @@ def _encoding(failure: StartFailure, _last: LastStart, _place: StartPlace) -> tu
     )
 
 
-_WORKER_PACKAGES = {
-    "gevent": "gevent", "gevent_wsgi": "gevent", "gevent_pywsgi": "gevent", "eventlet": "eventlet",
-    "tornado": "tornado", "gthread": "gunicorn",
-}  # fmt: skip
-
-
 def _worker_class(failure: StartFailure, last: LastStart, place: StartPlace) -> tuple[Text, ...]:
     name = failure.values.get("name", "?")
-    package = _WORKER_PACKAGES.get(name) or re.sub(r"[^\w.-]", "", name.partition(".")[0]) or "?"
+    # gthread is gunicorn's own, and wants a newer one.
+    own = "gunicorn" if name == "gthread" else worker_package(name)
+    package = own or re.sub(r"[^\w.-]", "", name.partition(".")[0]) or "?"
     detail = failure.values.get("detail", "")
     python = _q(last.interpreter) if last.interpreter else place.python
     if found := re.search(r"requires (\w+) ([\d.]+) or higher", detail):

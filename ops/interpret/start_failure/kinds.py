@@ -16,6 +16,7 @@ from enum import StrEnum
 import msgspec
 
 from ops.facts.start import LastStart, StartWords, SupervisorAccount
+from ops.interpret.packages import normal_name
 from ops.interpret.start_failure.words import StartReading, Trace, read_start
 
 # Sources written to within so many seconds of the newest are of the same start.
@@ -431,7 +432,7 @@ def _module(trace: Trace, name: str, message: str, last: LastStart | None) -> _F
     if places:
         values["directory"] = places[0]
         return (Kind.WSGI_MODULE if named else Kind.OWN_MODULE), values
-    if last is not None and _normal(PACKAGES.get(first, first)) in last.requirements:
+    if last is not None and normal_name(PACKAGES.get(first, first)) in last.requirements:
         values["package"] = PACKAGES.get(first, first)
         values["listed"] = "yes"
         return Kind.PACKAGE, values
@@ -439,10 +440,6 @@ def _module(trace: Trace, name: str, message: str, last: LastStart | None) -> _F
         return Kind.WSGI_MODULE, values
     values["package"] = PACKAGES.get(first, first)
     return Kind.PACKAGE, values
-
-
-def _normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 # Packages whose module is called otherwise (PyPI).
@@ -470,7 +467,7 @@ def _is_package(module: str, last: LastStart | None) -> bool:
         return True
     if last is None:
         return False
-    return _normal(module) in last.requirements or any(
+    return normal_name(module) in last.requirements or any(
         place.name == module and _is_library(f"{place.directory}/") for place in last.modules
     )
 
