@@ -9,14 +9,13 @@ import msgspec
 
 from ops.facts.base import NotSeen
 from ops.facts.certificates import Served
-from ops.facts.probes import Backend, Exchange, Front, Resolution
+from ops.facts.probes import REDIRECTS, Backend, Exchange, Front, Resolution
 from ops.facts.snapshot import Snapshot
 from ops.facts.target import Target
 from ops.interpret.service_name import asks_for_key, is_prediction, refuses_guessed_prediction
 from ops.interpret.trust import covers
 
 _NAMED_STATUSES = {400, 403, 404, 405, 413, 429, 500, 502, 503, 504}
-_REDIRECTS = (301, 302, 303, 307, 308)
 
 
 class Observed(msgspec.Struct, frozen=True):
@@ -75,7 +74,7 @@ def _at_the_door(front: Front, backend: Backend | NotSeen, target: Target) -> It
     visited: list[str] = []
     for hop in front.hops:
         visited.append(hop.url)
-        if hop.status in _REDIRECTS and urljoin(hop.url, hop.header("location")) in visited:
+        if hop.status in REDIRECTS and urljoin(hop.url, hop.header("location")) in visited:
             yield Observed("redirect.loop", {"url": hop.url, "detail": hop.header("location")}, hop)
             break
     predict, health = front.predict, front.health
@@ -106,7 +105,7 @@ def _of_prediction(answer: Exchange, target: Target, backend: Backend | NotSeen)
         yield from _of_answer(answer)
         if answer.is_html and answer.status not in (429, 502, 503, 504):
             yield Observed("predict.html", values, answer)
-    elif answer.status in _REDIRECTS:
+    elif answer.status in REDIRECTS:
         yield Observed(
             "predict.redirect", {**values, "detail": f"{answer.status} {answer.header('location')}"}, answer
         )

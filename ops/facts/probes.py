@@ -21,6 +21,10 @@ class Resolution(Facts, frozen=True):
     is_literal: bool = False
 
 
+# The statuses whose Location is another place of what was asked for (RFC 9110, 15.4).
+REDIRECTS = (301, 302, 303, 307, 308)
+
+
 class Connection(Facts, frozen=True):
     """One TCP or unix connect. ``failure``: refused, timeout, unreachable, missing, permission, other."""
 

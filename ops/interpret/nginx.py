@@ -327,10 +327,21 @@ def chosen_server(candidates: Iterable[Server], host: str, port: int, name: str)
     for wanted in (host, "*"):
         group = [s for s in everyone if any(li.host == wanted and li.port == port for li in s.listens)]
         if group:
-            return _by_name(group, name.lower()) or next(
-                (s for s in group if any(li.default and li.port == port for li in s.listens)), group[0]
-            )
+            return _by_name(group, name.lower()) or default_server(group, wanted, port)
     return None
+
+
+def default_server(candidates: Iterable[Server], host: str, port: int) -> Server | None:
+    """The server block in charge of a listening address before the client has said a name: the one marked there, else
+    the first that listens there (ngx_http_core_module, listen)."""
+    group = [
+        (server, listen.default)
+        for server in candidates
+        for listen in server.listens
+        if (listen.host, listen.port) == (host, port)
+    ]
+    first = next((server for server, _ in group), None)
+    return next((server for server, is_default in group if is_default), first)
 
 
 def _by_name(group: list[Server], name: str) -> Server | None:

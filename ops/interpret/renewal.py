@@ -13,6 +13,10 @@ from ops.facts.safeguards import Schedule
 from ops.interpret.expiry import DAY, SHORT_LIFETIME
 from ops.interpret.schedule import Job, jobs_running
 
+# Where an authority looks for its challenge (RFC 8555, 8.3), and what the doctor's own requests for one begin with.
+CHALLENGE_PATH = "/.well-known/acme-challenge/"
+OWN_CHALLENGE = f"{CHALLENGE_PATH}gte-ops-"
+
 # certbot before 4.0 renews this long before the end, whatever the lifetime (its renew_before_expiry).
 FIXED_INTERVAL = 30 * DAY
 FOLLOWS_LIFETIME_SINCE = (4, 0)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ops.interpret.start_failure import Kind, StartPlace, fix_for, start_failure, summary_of
+from ops.interpret.start_failure.advice import StartPlace, fix_for, summary_of
+from ops.interpret.start_failure.kinds import Kind, start_failure
 from tests.system.failing_starts import STARTS, FailingStart, fail_to_start
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -21,9 +20,10 @@ from ops.collect.net.http_probe import (
     unverified_context,
 )
 from ops.facts.base import NotSeen
-from ops.facts.probes import Backend, Connection, Exchange, Front, Repeats, Upstreams
+from ops.facts.probes import REDIRECTS, Backend, Connection, Exchange, Front, Repeats, Upstreams
 from ops.facts.target import Target
 from ops.interpret.address import join_address, split_address
+from ops.interpret.renewal import OWN_CHALLENGE
 from ops.text.sanitize import safe_line
 
 __all__ = ["Deadline", "connect", "exchange", "probe_backend", "probe_front", "probe_upstreams"]
@@ -42,9 +42,6 @@ REPEAT_WAIT = 3.0
 NEXT_ROUND = 0.25
 # Each is one thread for the time of one exchange.
 MAX_UPSTREAMS = 32
-# RFC 8555, 8.3: where an authority looks for its challenge.
-CHALLENGE_PATH = "/.well-known/acme-challenge/"
-REDIRECTS = (301, 302, 303, 307, 308)
 # Werkzeug's interactive debugger serves its own script to everyone who can reach the application.
 DEBUGGER_PATH = "/?__debugger__=yes&cmd=resource&f=debugger.js"
 _PREDICT_HEADERS = {"Content-Type": "application/json", "Accept": "application/json"}
@@ -147,9 +144,11 @@ def _challenge(target: Target, doors: Mapping[str, _Door]) -> tuple[Exchange, ..
     """A challenge of ACME that nobody laid down, asked for as an authority does: at port 80, redirects followed."""
     if not target.certificate or not target.certificate.startswith(target.letsencrypt_dir.rstrip("/") + "/"):
         return ()
+    import secrets
+
     # Digits: a token that looks like a secret would be hidden in a bundle's logs, and no longer be known as ours.
-    token = f"gte-ops-{secrets.randbelow(10**10):010d}"
-    url = f"http://{_bracketed(target.domain)}{CHALLENGE_PATH}{token}"
+    token = f"{secrets.randbelow(10**10):010d}"
+    url = f"http://{_bracketed(target.domain)}{OWN_CHALLENGE}{token}"
     hops: list[Exchange] = []
     while len(hops) < MAX_HOPS:
         answer = doors[urlsplit(url).scheme].ask("GET", url)

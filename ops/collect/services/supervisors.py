@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 import re
 import subprocess
 import time
@@ -10,6 +9,7 @@ from collections.abc import Iterator
 from glob import glob
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ops.collect.logs.tail import LogTail
 from ops.facts.start import SupervisorAccount
@@ -19,6 +19,9 @@ from ops.files.nofollow import reason_not_to_trust
 from ops.files.programs import trusted_program
 from ops.settings import Settings
 from ops.text.sanitize import safe_line
+
+if TYPE_CHECKING:
+    import configparser
 
 # Where supervisord looks for its configuration (its documentation, Configuration File), and Debian keeps it.
 SUPERVISORD_PLACES = (
@@ -166,9 +169,14 @@ def _parsed(path: str) -> configparser.ConfigParser | None:
         if reason_not_to_trust(path) is not None:
             return None
         text = read_regular_file(path, MAX_CONFIG_BYTES).content.decode("utf-8", "replace")
+    except (OSError, ValueError):
+        return None
+    import configparser  # most hosts have no supervisord
+
+    try:
         parser = configparser.ConfigParser(interpolation=None, strict=False, inline_comment_prefixes=(" ;",))
         parser.read_string(text)
-    except (OSError, ValueError, configparser.Error):
+    except (ValueError, configparser.Error):
         return None
     return parser
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from ops.diagnosis.checks.log_reading import Raised, entries_with, last_quote, last_trouble, raised_in
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, check, quote
@@ -17,8 +19,11 @@ from ops.facts.probes import Backend, Exchange
 from ops.facts.start import LastStart
 from ops.facts.target import Target
 from ops.interpret.gunicorn import holder, process_of
-from ops.interpret.start_failure import Kind, StartFailure, StartPlace, fix_for, start_failure, summary_of
 from ops.text.language import Text, verbatim
+
+if TYPE_CHECKING:
+    from ops.interpret.start_failure.advice import StartPlace
+    from ops.interpret.start_failure.kinds import StartFailure
 
 _REFUSALS = ("refused", "missing")
 # Where the master loads the application before it forks (gunicorn, Arbiter.setup): no worker is there to log it.
@@ -47,18 +52,12 @@ def process(
         evidence = _absence(target, backend, gunicorn)
         if failure is None or isinstance(last_start, NotSeen):
             yield Finding("GUN001", (*evidence, *_trouble(logs)), fix=_past_pidfile(target, pidfile))
-        elif failure.kind is Kind.ADDRESS_IN_USE and not holder(processes, target.backend):
+        elif _was_address_in_use(failure) and not holder(processes, target.backend):
             # Whoever held it is gone.
             yield Finding("GUN001", (*evidence, *_words(failure)), summary=_gone(failure))
         else:
-            yield Finding(
-                "GUN001",
-                (*evidence, *_words(failure)),
-                summary=summary_of(failure, last_start),
-                verify=_verify(failure),
-                fix=fix_for(failure, last_start, _place(target, last_start, gunicorn)),
-                kind=failure.kind,
-            )
+            found = Finding("GUN001", (*evidence, *_words(failure)))
+            yield _explained(found, failure, target, last_start, gunicorn)
     elif (
         isinstance(pidfile, Pidfile)
         and not pidfile.missing
@@ -126,6 +125,12 @@ def _past_pidfile(target: Target, pidfile: Pidfile | NotSeen) -> tuple[Text, ...
     return (verbatim(f"rm -- {shlex.quote(pidfile.path)}"), verbatim(target.start_command))
 
 
+def _was_address_in_use(failure: StartFailure) -> bool:
+    from ops.interpret.start_failure.kinds import Kind
+
+    return failure.kind is Kind.ADDRESS_IN_USE
+
+
 def _gone(failure: StartFailure) -> Text:
     address = failure.values.get("address", "?")
     return Text(
@@ -167,17 +172,13 @@ def boot(
     evidence = _words(failure)
     if failure.where and not failure.quote.startswith(failure.where):
         evidence.insert(0, Evidence(failure.where, verbatim(failure.values.get("line") or failure.quote)))
-    place = _place(target, last_start, gunicorn)
     old = finding[0] if finding is not None else None
-    yield Finding(
+    found = Finding(
         "GUN003",
         (*evidence, *(old.evidence if old else ())),
         {"exception": failure.quote, "where": failure.where or (old.facts["where"] if old else "?")},
-        summary=summary_of(failure, last_start),
-        verify=_verify(failure),
-        fix=fix_for(failure, last_start, place),
-        kind=failure.kind,
     )
+    yield _explained(found, failure, target, last_start, gunicorn)
 
 
 def _boot_failure(log: Log) -> tuple[Finding, LogEntry] | None:
@@ -226,10 +227,29 @@ def last_failure(
         since = master.started
     if not isinstance(logs, NotSeen) and isinstance(logs.gunicorn_access, AccessLog):
         since = max(since, logs.gunicorn_access.last or 0.0)
+    from ops.interpret.start_failure.kinds import start_failure
+
     return start_failure(last, since=max(0.0, since - _ROUNDING))
 
 
+def _explained(
+    finding: Finding, failure: StartFailure, target: Target, last: LastStart, gunicorn: Gunicorn | NotSeen
+) -> Finding:
+    """``finding`` with the words, the command and the fix of the start that failed."""
+    from ops.interpret.start_failure.advice import fix_for, summary_of
+
+    return replace(
+        finding,
+        summary=summary_of(failure, last),
+        verify=_verify(failure),
+        fix=fix_for(failure, last, _place(target, last, gunicorn)),
+        kind=failure.kind,
+    )
+
+
 def _place(target: Target, last: LastStart, gunicorn: Gunicorn | NotSeen) -> StartPlace:
+    from ops.interpret.start_failure.advice import StartPlace
+
     config = None if isinstance(gunicorn, NotSeen) else gunicorn.config
     begin = target.start_command
     if target.gunicorn_master is not None:

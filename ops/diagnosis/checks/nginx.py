@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import urljoin
 
-from ops.diagnosis import nginx_message
 from ops.diagnosis.checks.host import FEW_FILES
 from ops.diagnosis.checks.log_reading import nginx_entries, require_nginx_log
 from ops.diagnosis.door import is_our_own
@@ -19,7 +18,7 @@ from ops.facts.host import Host, Process, Processes
 from ops.facts.logs import AccessLog, Logs
 from ops.facts.machine import Machine, OpenFiles
 from ops.facts.nginx import NginxConfig, NginxTest, Pidfile
-from ops.facts.probes import Backend, Exchange, Front, Upstreams
+from ops.facts.probes import REDIRECTS, Backend, Exchange, Front, Upstreams
 from ops.facts.target import Target
 from ops.interpret import gunicorn as gunicorn_topology
 from ops.interpret import nginx as nginx_topology
@@ -107,6 +106,8 @@ def process(
     if failed is None:
         yield Finding("NGX002", tuple(evidence))
         return
+    from ops.diagnosis import nginx_message
+
     path, message = failed
     is_tested = isinstance(nginx_test, NginxTest) and nginx_test.exit_code == 0
     words = nginx_message.without_process(message)
@@ -243,6 +244,8 @@ def configuration(
     if len(own) < len(failures) or not failures:
         reason = next((line for line in failures if line not in own), "nginx -t failed without saying why")
         raise NotJudgedError(NotSeen(reason=reason, needs_root=not host.is_root))
+    from ops.diagnosis import nginx_message
+
     line = own[0].partition("] ")[2] or own[0]
     where = _IN_FILE.search(line)
     serving = not isinstance(processes, NotSeen) and any(
@@ -690,7 +693,7 @@ def redirects(
     for hop in front.hops:
         visited.append(hop.url)
         onward = urljoin(hop.url, hop.header("location"))
-        if hop.status in (301, 302, 303, 307, 308) and onward in visited:
+        if hop.status in REDIRECTS and onward in visited:
             yield Finding(
                 "NGX013",
                 tuple(
@@ -701,12 +704,12 @@ def redirects(
             )
             break
     predict = front.predict
-    if not isinstance(predict, Exchange) or predict.status not in (301, 302, 303, 307, 308):
+    if not isinstance(predict, Exchange) or predict.status not in REDIRECTS:
         return
     at_app = (
         not isinstance(backend, NotSeen)
         and isinstance(backend.predict, Exchange)
-        and backend.predict.status in (301, 302, 303, 307, 308)
+        and backend.predict.status in REDIRECTS
     )
     location = predict.header("location")
     evidence = [quote(f"POST {predict.url}", f"{predict.status} Location: {location}")]
@@ -946,7 +949,8 @@ def slow_clients(nginx_config: NginxConfig, target: Target) -> Iterator[Finding]
     blocks = nginx_topology.servers(nginx_config)
     usual = [listen for listen in server.listens if listen.ssl] or server.listens
     waits: list[tuple[str, nginx_topology.Scope]] = [
-        ("client_header_timeout", _default_server(blocks, listen)) for listen in usual
+        ("client_header_timeout", nginx_topology.default_server(blocks, listen.host, listen.port) or server)
+        for listen in usual
     ]
     waits.append(("client_header_timeout", server))
     waits.append(("client_body_timeout", server.location_for(target.predict_path) or server))
@@ -965,19 +969,6 @@ def slow_clients(nginx_config: NginxConfig, target: Target) -> Iterator[Finding]
                 "where": ", ".join(dict.fromkeys(where for where, _ in short)),
             },
         )
-
-
-def _default_server(
-    blocks: tuple[nginx_topology.Server, ...], listen: nginx_topology.Listen
-) -> nginx_topology.Server:
-    """The server of an address that is in charge before the client has said a name: the marked one, or the first."""
-    group = [
-        (server, other.default)
-        for server in blocks
-        for other in server.listens
-        if (other.host, other.port) == (listen.host, listen.port)
-    ]
-    return next((server for server, is_default in group if is_default), group[0][0])
 
 
 def _is_too_short(written: str) -> bool:

@@ -18,13 +18,12 @@ from ops.facts.probes import Exchange, Front
 from ops.facts.status import Severity
 from ops.facts.target import Target
 from ops.interpret.nginx import Scope, Server, nginx_workers, serving_masters
+from ops.interpret.renewal import OWN_CHALLENGE
 from ops.interpret.site import find_site
 from ops.interpret.traffic import judged_since, users_traffic
 from ops.text.language import Text
 
 _REQUEST = re.compile(r'request: "([A-Z]+) ([^ "?]*)')
-# What the doctor's own requests for a challenge begin with (ops/collect/net/service_probes.py).
-OWN_CHALLENGE = "/.well-known/acme-challenge/gte-ops-"
 # From so many on a line is no accident of one client.
 _REPEATED = 3
 

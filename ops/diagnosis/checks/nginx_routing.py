@@ -21,11 +21,12 @@ from ops.facts.gunicorn import Gunicorn
 from ops.facts.host import Processes
 from ops.facts.logs import Logs
 from ops.facts.nginx import Directive, NginxConfig, NginxTest
-from ops.facts.probes import Backend, Exchange, Front, HostNames, Upstreams
+from ops.facts.probes import REDIRECTS, Backend, Exchange, Front, HostNames, Upstreams
 from ops.facts.target import Target
 from ops.interpret.address import join_address, same_address, split_address
 from ops.interpret.gunicorn import setting
 from ops.interpret.nginx import every, names_match, servers
+from ops.interpret.renewal import CHALLENGE_PATH
 from ops.interpret.service_name import asks_for_key, reaches_service, refuses_guessed_prediction, serves
 from ops.text.language import Text
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 _GATEWAY_ERRORS = (502, 503, 504)
 # Answers that another judge explains (redirects, limits), or that somebody wants (a maintenance page, a password).
-_NOT_SWALLOWED = (301, 302, 303, 307, 308, 401, 413, 429, 503)
+_NOT_SWALLOWED = (*REDIRECTS, 401, 413, 429, 503)
 # Conditions that hold for every client alike.
 _ALIKE = (
     "$request_method",
@@ -48,7 +49,6 @@ _ALIKE = (
 )
 _MAX_SHOWN = 4
 _REFUSALS = (("401",), ("403",), ("404",), ("410",))
-CHALLENGE = "/.well-known/acme-challenge/"
 
 
 @dataclass(frozen=True)
@@ -796,7 +796,7 @@ def challenge(nginx_config: NginxConfig, target: Target, lineages: Lineages) -> 
     from ops.interpret.routing.request import probe_request
     from ops.interpret.routing.route import route
 
-    request = probe_request(target, "GET", f"{CHALLENGE}gte-ops", is_plain=True)
+    request = probe_request(target, "GET", f"{CHALLENGE_PATH}gte-ops", is_plain=True)
     computed = route(nginx_config, request, RouteSurroundings(assumed_file=FileKind.FILE))
     decision = computed.decision
     if (
@@ -813,7 +813,7 @@ def challenge(nginx_config: NginxConfig, target: Target, lineages: Lineages) -> 
             quote(renewals[0].path, "authenticator = webroot"),
             Evidence(decision.where, _words_at(computed, decision)),
             Evidence(
-                f"gte-ops route http://{target.domain}{CHALLENGE}",
+                f"gte-ops route http://{target.domain}{CHALLENGE_PATH}",
                 Text(
                     en=f"location {computed.location} answers {decision.status}",
                     zh=f"location {computed.location} 返回 {decision.status}",

@@ -13,7 +13,7 @@ from ops.facts.base import NotSeen
 from ops.facts.host import Host, Process, Processes
 from ops.facts.logs import Logs
 from ops.facts.nginx import NginxConfig, NginxTest, Pidfile
-from ops.facts.probes import Backend, Exchange, Front, Upstreams
+from ops.facts.probes import REDIRECTS, Backend, Exchange, Front, Upstreams
 from ops.facts.target import Target
 from ops.interpret import nginx as nginx_topology
 from ops.interpret.address import is_loopback, same_address, split_address
@@ -25,7 +25,6 @@ from ops.text.language import Text
 # A file written just before a reload is as old as the workers that read it; both times are rounded.
 SLACK = 2.0
 _UPSTREAM = re.compile(r'upstream: "https?://(unix:[^:"]+|\[[^\]]+\]:\d+|[^/":]+:\d+)')
-_REDIRECTS = (301, 302, 303, 307, 308)
 
 
 @check("nginx.reload", "NGX004", en="nginx runs the configuration on disk", zh="nginx 运行的就是磁盘上的配置")
@@ -97,7 +96,7 @@ def _fails_at_nginx(front: Front, backend: Backend | NotSeen, target: Target, is
         return False
     if is_prediction(answer, target):
         return False
-    misled = answer.status in (404, 405, *_REDIRECTS) or (answer.status == 200 and answer.is_html)
+    misled = answer.status in (404, 405, *REDIRECTS) or (answer.status == 200 and answer.is_html)
     return misled or (is_contradicted and answer.status in (502, 504))
 
 

@@ -8,16 +8,13 @@ from ops.diagnosis.finding import Evidence, Finding, check, quote
 from ops.facts.base import NotSeen
 from ops.facts.certificates import Lineage, Lineages, Served
 from ops.facts.nginx import Directive, NginxConfig
-from ops.facts.probes import Exchange, Front
+from ops.facts.probes import REDIRECTS, Exchange, Front
 from ops.facts.target import Target
 from ops.interpret import nginx as nginx_topology
 from ops.interpret.address import split_address
 from ops.interpret.expiry import expiry, limits_for
-from ops.interpret.renewal import lineage_of
+from ops.interpret.renewal import CHALLENGE_PATH, lineage_of
 from ops.text.language import Text
-
-CHALLENGE_PATH = "/.well-known/acme-challenge/"
-_REDIRECTS = (301, 302, 303, 307, 308)
 
 
 @check(
@@ -107,7 +104,7 @@ def _refusal(hops: tuple[Exchange, ...], place: _Place | None, lineage: Lineage 
         return Text(
             en=f"the challenge is not answered: {last.failure}", zh=f"验证请求没有应答：{last.failure}"
         )
-    if last.status in _REDIRECTS:
+    if last.status in REDIRECTS:
         return Text(
             en="the challenge is redirected for ever, or elsewhere", zh="验证请求被循环重定向，或跳转到别处"
         )

@@ -7,6 +7,7 @@ ngx_http_special_response.c, ngx_http_try_files_module.c, ngx_http_index_module.
 from __future__ import annotations
 
 from ops.facts.nginx import Directive
+from ops.facts.probes import REDIRECTS
 from ops.interpret.address import join_host
 from ops.interpret.routing import access, files, proxy
 from ops.interpret.routing.limits import size
@@ -23,7 +24,7 @@ from ops.interpret.routing.model import (
     is_on,
     place,
 )
-from ops.interpret.routing.rewrite import REDIRECTS, Answered, Script
+from ops.interpret.routing.rewrite import Answered, Script
 from ops.interpret.routing.state import Next, State, handler_in_force, written
 from ops.interpret.routing.uri import escape, split_arguments
 from ops.text.language import Text, verbatim

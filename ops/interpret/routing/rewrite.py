@@ -10,13 +10,13 @@ from enum import StrEnum
 import msgspec
 
 from ops.facts.nginx import Directive
+from ops.facts.probes import REDIRECTS
 from ops.interpret.nginx import Scope
 from ops.interpret.routing.model import FileKind, StepKind, UndeterminedError, as_bytes, as_text, place
 from ops.interpret.routing.state import State, written
 from ops.interpret.routing.uri import ESCAPED_IN_ARGUMENTS, unescape_redirect
 from ops.text.language import Text
 
-REDIRECTS = (301, 302, 303, 307, 308)
 _OWN = ("set", "if", "rewrite", "return", "break")
 _BY_CODE = ("rewrite_by_lua", "rewrite_by_lua_block", "rewrite_by_lua_file")
 

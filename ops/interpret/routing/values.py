@@ -333,9 +333,3 @@ def _definitions(http: Directive) -> Iterator[tuple[str, Directive]]:
 
 def _escaped(value: str, quote: frozenset[str] | None) -> str:
     return value if quote is None else escape(value, quote)
-
-
-def host_and_port(request: RoutedRequest, host: str, port: int) -> str:
-    """``host`` with the port, unless it is the scheme's own."""
-    usual = 443 if request.scheme == "https" else 80
-    return host if port == usual else f"{host}:{port}"

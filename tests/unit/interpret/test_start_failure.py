@@ -12,7 +12,8 @@ from ops.collect.logs.journal import JournalRecord
 from ops.collect.services.last_start import clean_lines, journal_words
 from ops.collect.services.supervisors import read_show
 from ops.facts.start import LastStart, StartWords, SupervisorAccount
-from ops.interpret.start_failure import Kind, StartFailure, StartPlace, fix_for, start_failure, summary_of
+from ops.interpret.start_failure.advice import StartPlace, fix_for, summary_of
+from ops.interpret.start_failure.kinds import Kind, StartFailure, start_failure
 from ops.interpret.start_failure.words import last_start
 
 PLACE = StartPlace(

@@ -425,13 +425,22 @@ def test_a_listener_that_is_seen_is_not_dead() -> None:
     assert "NGX032" not in found(snapshot)
 
 
-def test_a_healthy_host_is_judged_without_the_model_of_routing() -> None:
+@pytest.mark.parametrize(
+    "module",
+    [
+        "ops.interpret.routing",
+        "ops.interpret.start_failure.kinds",
+        "ops.interpret.start_failure.advice",
+        "ops.diagnosis.nginx_message",
+    ],
+)
+def test_a_healthy_host_is_judged_without_what_explains_a_broken_one(module: str) -> None:
     program = (
         "import sys\n"
         "from ops.diagnosis.checks import CHECKS\n"
         "from ops.diagnosis.engine import diagnose\n"
         "from tests.unit.made_snapshot import HEALTHY\n"
         "diagnose(HEALTHY, CHECKS)\n"
-        "assert not [name for name in sys.modules if name.startswith('ops.interpret.routing')]\n"
+        f"assert not [name for name in sys.modules if name.startswith({module!r})]\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(ops.__file__).parents[1])
