@@ -21,8 +21,9 @@ class Process(Facts, frozen=True):
     the few variables that decide how a Flask application runs, None where it may not be read.
 
     ``uid``: the user who started it, ``is_nested``: it lives in a process namespace below the reader's (a container's),
-    ``is_setuid``: its program is set-user-ID, ``has_other_root``: its ``/`` is another one, ``unit``: the system's unit
-    that it belongs to: the kernel's word, where ``name`` and ``command`` are its own. None: not seen.
+    ``is_setuid``: its program is set-user-ID, ``has_other_root``: its ``/`` is another one, ``has_other_network``: so
+    is its network namespace, ``unit``: the system's unit that it belongs to: the kernel's word, where ``name`` and
+    ``command`` are its own. None: not seen.
     ``container``: the beginning of its container's number, where its control group names one."""
 
     pid: int
@@ -40,6 +41,7 @@ class Process(Facts, frozen=True):
     is_nested: bool = False
     is_setuid: bool | None = None
     has_other_root: bool | None = None
+    has_other_network: bool | None = None
     unit: str | None = None
     container: str | None = None
 

@@ -70,13 +70,18 @@ def is_nginx_program(executable: str | None) -> bool:
 
 def posing_as_nginx(processes: Processes) -> tuple[tuple[Process, Standing], ...]:
     """The processes that call themselves nginx's master and do not speak for the host's nginx, and how far each one's
-    word reaches."""
+    word reaches.
+
+    One in another network namespace serves none of this host's addresses, and is as a container's: the nginx that a
+    drill starts from a backup is one."""
     found = []
     for process in processes.processes:
         if not " ".join(process.command).strip().startswith("nginx: master process"):
             continue
         where = standing(process, processes.caller)
-        if where is not Standing.HOST:
+        if where is Standing.USER and process.has_other_network:
+            found.append((process, Standing.CONTAINER))
+        elif where is not Standing.HOST:
             found.append((process, where))
         elif not is_nginx_program(process.executable):
             found.append((process, Standing.USER))

@@ -19,12 +19,14 @@ _CONTAINER = re.compile(r"[-/]([0-9a-f]{12})[0-9a-f]{52}(?:\.scope)?(?:/|$)", re
 class ProcessStatus(msgspec.Struct, frozen=True):
     """``uid``: who started it (the real user id: a set-user-ID program is its caller's). ``is_nested``: it lives in a
     process namespace below ours, a container's. ``is_setuid``: its program is set-user-ID, so that anybody chose its
-    arguments; ``has_other_root``: its ``/`` is not ours. None: not seen."""
+    arguments; ``has_other_root``: its ``/`` is not ours; ``has_other_network``: its network namespace is not ours, so
+    that it cannot serve this host's addresses. None: not seen."""
 
     uid: int
     is_nested: bool
     is_setuid: bool | None = None
     has_other_root: bool | None = None
+    has_other_network: bool | None = None
 
 
 def process_status(pid: int) -> ProcessStatus | None:
@@ -47,7 +49,11 @@ def process_status(pid: int) -> ProcessStatus | None:
     if uid is None:
         return None
     return ProcessStatus(
-        uid=uid, is_nested=nested, is_setuid=_is_setuid(pid), has_other_root=_has_other_root(pid)
+        uid=uid,
+        is_nested=nested,
+        is_setuid=_is_setuid(pid),
+        has_other_root=_has_other_root(pid),
+        has_other_network=_has_other_network(pid),
     )
 
 
@@ -116,3 +122,16 @@ def _has_other_root(pid: int) -> bool | None:
 def _own_root() -> tuple[int, int]:
     status = os.stat("/")  # noqa: PTH116
     return status.st_dev, status.st_ino
+
+
+def _has_other_network(pid: int) -> bool | None:
+    """namespaces(7): the same inode number is the same namespace. Only root and the process's user may look."""
+    try:
+        return os.stat(f"/proc/{pid}/ns/net").st_ino != _own_network()  # noqa: PTH116
+    except OSError:
+        return None
+
+
+@lru_cache(maxsize=1)
+def _own_network() -> int:
+    return os.stat("/proc/self/ns/net").st_ino  # noqa: PTH116

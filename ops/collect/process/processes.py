@@ -197,6 +197,7 @@ def _process(process: psutil.Process, wanted: bool) -> Process | None:
             is_nested=status.is_nested,
             is_setuid=status.is_setuid,
             has_other_root=status.has_other_root,
+            has_other_network=status.has_other_network,
             unit=system_unit(process.pid),
             container=container_of(process.pid) if elsewhere else None,
         )

@@ -90,6 +90,14 @@ def test_who_only_calls_itself_nginx_is_shown_and_not_believed(decoy: dict[str, 
     assert [p.pid for p in serving_masters(TARGET, table, pidfile)] == [700]
 
 
+def test_an_nginx_that_cannot_serve_this_host_is_no_impostor_on_it() -> None:
+    """As a drill runs one: another user's, in a network namespace of its own."""
+    theirs = msgspec.structs.replace(MASTER, pid=666, uid=61234, has_other_network=True)
+    assert [where for _, where in posing_as_nginx(Processes(processes=(theirs,), listeners=()))] == [
+        Standing.CONTAINER
+    ]
+
+
 def test_a_user_s_nginx_serves_the_files_of_its_own_that_settings_name() -> None:
     theirs = msgspec.structs.replace(
         MASTER, uid=1000, command=("nginx: master process nginx -c /home/web/nginx.conf",)
