@@ -16,16 +16,17 @@ from ops.backups.create import Created
 from ops.backups.drill import Drill
 from ops.backups.restore.run import Preview, PreviewLine, RestoreOutcome
 from ops.backups.scan import Survey
-from ops.backups.signature import Checked
+from ops.backups.signature import SignatureCheck, SignatureState
 from ops.backups.verify import Verified
 from ops.collect.nginx_route import RoutingFacts, compute_route
-from ops.deployment.install import Installed
+from ops.deployment.install import FileChange, Installed
 from ops.deployment.render import RenderedFile
 from ops.diagnosis.checklist import ConfirmationState, Confirmed, Preflight, PreflightItem
 from ops.facts.nginx import NginxConfig
 from ops.facts.status import Status
 from ops.facts.target import Target
 from ops.interpret.routing.request import named_request
+from ops.notifications.message import MessageKind
 from ops.notifications.notify import Delivery
 from ops.report.backup import BackupListReport, BackupPlanReport, CreatedReport, PruneReport, VerifyReport
 from ops.report.certificates import CertificateReport
@@ -76,7 +77,12 @@ def _plan() -> CommandReport:
 
 
 def _verified(problem: bool) -> CommandReport:
-    verified = Verified(LONG_PATH, opened=True, encrypted=True, signature=Checked("good", "ops@example.com"))
+    verified = Verified(
+        LONG_PATH,
+        opened=True,
+        encrypted=True,
+        signature=SignatureCheck(SignatureState.GOOD, "ops@example.com"),
+    )
     verified.checks.append(Text(en="SHA-256", zh="SHA-256"))
     verified.notes.append(_REASON)
     if problem:
@@ -102,7 +108,7 @@ def _drill() -> CommandReport:
 def _delivery(outcome: Any) -> Delivery:
     return Delivery(
         key="test",
-        kind="test",
+        kind=MessageKind.TEST,
         index=0,
         destination="dingtalk://***@***",
         outcome=outcome,
@@ -174,9 +180,9 @@ REPORTS: dict[str, Callable[[], CommandReport]] = {
     "backup create --dry-run": _plan,
     "backup list": lambda: BackupListReport(
         [
-            (_listed(True), Checked("good", "ops")),
+            (_listed(True), SignatureCheck(SignatureState.GOOD, "ops")),
             (_listed(False), None),
-            (_listed(None), Checked("missing")),
+            (_listed(None), SignatureCheck(SignatureState.MISSING)),
         ],
         str(LONG_PATH.parent),
     ),
@@ -190,6 +196,6 @@ REPORTS: dict[str, Callable[[], CommandReport]] = {
     "render nginx": lambda: DeploymentFilesReport("nginx", _FILES),
     "render nginx --dry-run": lambda: DeploymentDiffReport("nginx", ["--- a\n", "+++ b\n", "+\tx\n"]),
     "render nginx --install": lambda: InstallReport(
-        "nginx", [Installed(str(LONG_PATH), "changed", f"{LONG_PATH}~")], ["systemctl reload nginx"]
+        "nginx", [Installed(str(LONG_PATH), FileChange.CHANGED, f"{LONG_PATH}~")], ["systemctl reload nginx"]
     ),
 }
