@@ -28,6 +28,7 @@ from ops.facts.target import Target
 from ops.interpret.routing.request import named_request
 from ops.notifications.message import MessageKind
 from ops.notifications.notify import Delivery
+from ops.repair.model import Outcome, Remedy, RemedyResult, Repair, Safety, StartGunicorn
 from ops.report.backup import BackupListReport, BackupPlanReport, CreatedReport, PruneReport, VerifyReport
 from ops.report.certificates import CertificateReport
 from ops.report.config import ConfigCheck, ConfigCheckReport, SettingsReport
@@ -37,6 +38,7 @@ from ops.report.explain import CauseListReport, ExplanationReport
 from ops.report.model import CommandReport
 from ops.report.notify import NotifyReport
 from ops.report.preflight import PreflightReport
+from ops.report.repair import RepairReport
 from ops.report.restore import DrillReport, RestoreReport
 from ops.report.route import RouteReport
 from ops.report.version import VersionReport
@@ -158,10 +160,21 @@ _FILES = (
     RenderedFile(path="/etc/cron.d/gte-ops", text="# 每周\n", mode=0o644),
 )
 
+
+def _repair() -> CommandReport:
+    cause = DOWN.causes[0]
+    remedy = Remedy(cause, Safety.SAFE, _REASON, StartGunicorn(), commands=(f"systemctl start {LONG_PATH}",))
+    result = RemedyResult(remedy, Outcome.FAILED, _REASON, copies=(str(LONG_PATH),))
+    return RepairReport(
+        Repair(Safety.SAFE, DOWN, (result,), HEALTHY, str(LONG_PATH)), "gte-ops doctor --fix --yes"
+    )
+
+
 REPORTS: dict[str, Callable[[], CommandReport]] = {
     "doctor": lambda: DoctorReport(DOWN),
     "doctor, healthy": lambda: DoctorReport(HEALTHY),
     "doctor, unexplained": lambda: DoctorReport(UNEXPLAINED),
+    "doctor --fix": _repair,
     "preflight": _preflight,
     "cert check": lambda: CertificateReport(TROUBLE),
     "explain": CauseListReport,
