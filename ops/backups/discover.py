@@ -12,10 +12,10 @@ from pathlib import Path
 
 from ops import __version__
 from ops.archive.manifest import NginxUse
-from ops.backups import sources
 from ops.backups.certbot_lock import LOCK_NAME
-from ops.backups.sources import Source
+from ops.collect import host_files
 from ops.collect.host.versions import certbot_version, installed, libraries
+from ops.collect.host_files import Source
 from ops.collect.run import Surroundings, look_around
 from ops.facts.nginx import NginxConfig
 from ops.files.bounded_read import read_regular_file
@@ -53,7 +53,7 @@ def make_plan(settings: Settings, settings_file: Path | None) -> BackupPlan:
     return BackupPlan(
         wanted=tuple(dict.fromkeys(_wanted(settings, settings_file, around, config, certbot, texts))),
         excluded=tuple(dict.fromkeys((backups, os.path.realpath(backups), *locks))),
-        pairs=tuple(dict.fromkeys(sources.nginx_key_pairs(config))) if config else (),
+        pairs=tuple(dict.fromkeys(host_files.nginx_key_pairs(config))) if config else (),
         nginx=NginxUse(
             binary=config.binary or settings.nginx.binary, config_file=config.file, prefix=config.prefix
         )
@@ -74,13 +74,13 @@ def _wanted(
 ) -> Iterator[Source]:
     if config is not None:
         own = compiled_path(around.build, "conf-path")
-        yield from sources.nginx_wanted(config, os.path.dirname(own) if own else None)  # noqa: PTH120
+        yield from host_files.nginx_wanted(config, os.path.dirname(own) if own else None)  # noqa: PTH120
     elif settings.nginx.config_file:
         yield Source("nginx", settings.nginx.config_file, named=True)
     for named in (settings.tls.certificate, settings.tls.private_key):
         if named:
             yield Source("certificate", named.replace("<domain>", around.target.domain), named=True)
-    yield from sources.certbot_wanted(certbot, texts, str(Path.home()))
+    yield from host_files.certbot_wanted(certbot, texts, str(Path.home()))
     yield from _gunicorn_wanted(settings, around)
     for place in settings.schedule.cron:
         yield Source("cron", place)
@@ -94,7 +94,7 @@ def _wanted(
 
 
 def _gunicorn_wanted(settings: Settings, around: Surroundings) -> Iterator[Source]:
-    units = list(sources.unit_wanted(settings.gunicorn.unit, settings.schedule.systemd))
+    units = list(host_files.unit_wanted(settings.gunicorn.unit, settings.schedule.systemd))
     own_units = [
         path
         for unit in units[: 2 * len(settings.schedule.systemd)]
@@ -104,7 +104,7 @@ def _gunicorn_wanted(settings: Settings, around: Surroundings) -> Iterator[Sourc
     file = around.target.gunicorn_config_file
     if file and file.startswith("/"):
         written = gunicorn_hints(settings, None, None).config_files
-        named_by_root = file in written or any(sources.unit_names(text, file) for text in unit_texts)
+        named_by_root = file in written or any(host_files.unit_names(text, file) for text in unit_texts)
         yield Source(
             "gunicorn",
             file,
@@ -112,12 +112,12 @@ def _gunicorn_wanted(settings: Settings, around: Surroundings) -> Iterator[Sourc
             only_file=True,
             namer=None if named_by_root else around.target.gunicorn_log_namer,
         )
-    yield from sources.start_command_wanted(settings.gunicorn.start_command)
+    yield from host_files.start_command_wanted(settings.gunicorn.start_command)
     if around.target.app_dir.startswith("/"):
         yield Source("gunicorn", f"{around.target.app_dir}/start-prod.sh")
     yield from units
     for text in unit_texts:
-        yield from sources.environment_files(text)
+        yield from host_files.environment_files(text)
 
 
 def _included(written: str) -> Iterator[Source]:
@@ -162,7 +162,7 @@ def _versions(around: Surroundings, certbot_texts: Iterable[str]) -> dict[str, s
     if not found["certbot"]:
         # Each renewal's file says which certbot wrote it.
         written = (
-            value for text in certbot_texts for key, value in sources.ini_values(text) if key == "version"
+            value for text in certbot_texts for key, value in host_files.ini_values(text) if key == "version"
         )
         found["certbot"] = max(written, default="")
     return {name: version for name, version in found.items() if version}

@@ -11,8 +11,8 @@ import stat
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ops.archive.manifest import MANIFEST_NAME, MAX_ENTRIES, Asked, EntryKind, ManifestEntry
-from ops.backups.sources import Source, is_program
+from ops.archive.manifest import MANIFEST_NAME, MAX_ENTRIES, Asked, Kind, ManifestEntry
+from ops.collect.host_files import Source, is_program
 from ops.errors import OpsError
 from ops.files.nofollow import trusted_users
 from ops.files.path_steps import PathSteps
@@ -30,7 +30,7 @@ _SPECIAL = {
 class Seen:
     """One file, directory or link as lstat showed it; ``version`` changes whenever it was written to or replaced."""
 
-    kind: EntryKind
+    kind: Kind
     mode: int
     uid: int
     gid: int
@@ -213,7 +213,7 @@ class _UntrustedLinkError(_LeftOutError):
 
 
 def _seen(path: str, status: os.stat_result) -> Seen:
-    kind: EntryKind = "file"
+    kind: Kind = "file"
     target = ""
     if stat.S_ISLNK(status.st_mode):
         kind = "link"

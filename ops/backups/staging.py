@@ -26,8 +26,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ops.backups.nginx_directives import objection
-from ops.backups.sources import reads_file
 from ops.backups.staging_directory import may_be_entered
+from ops.collect.host_files import reads_file
 from ops.errors import OpsError
 from ops.files.nofollow import reason_not_to_trust
 from ops.files.unprivileged import UnprivilegedAccount, drop_privileges, give, unprivileged_account

@@ -1,4 +1,4 @@
-"""What of a host belongs into a backup: paths, each with the part it belongs to and who named it. Nothing is read here.
+"""Which files make up the service on a host: paths, each with its part and who named it. Nothing is read here.
 
 Sources: nginx documentation (which paths are relative to the configuration's directory); certbot documentation, 'Where
 are my certificates?' and 'Configuration file'; systemd.unit(5), systemd.exec(5).
@@ -71,7 +71,7 @@ PROGRAM_DIRECTORIES = (
 
 @dataclass(frozen=True)
 class Source:
-    """One path to be saved, a directory with everything in it unless ``only_file``. ``what`` is the part it belongs to;
+    """One path, a directory with everything in it unless ``only_file``. ``what`` is the part it belongs to;
     ``named``: somebody wrote this path down, so that its absence is told; other places are looked at because programs
     do. ``namer``: the user whose process named it, and who speaks for files of that user's alone; None where root or
     the settings did."""
@@ -90,7 +90,7 @@ def nginx_wanted(config: NginxConfig, own_directory: str | None) -> Iterator[Sou
     yield Source("nginx", config.file, named=True)
     for file in config.files:
         yield Source("nginx", _below(config, file), named=True)
-    for directive in _every(config.directives):
+    for directive in every_directive(config.directives):
         if reads_file(directive.name) and directive.args and not _NO_PATH.search(directive.args[0]):
             name = directive.args[-1] if directive.name == "js_import" else directive.args[0]
             yield Source("nginx", _below(config, name), named=True)
@@ -100,7 +100,7 @@ def nginx_key_pairs(config: NginxConfig) -> Iterator[tuple[str, str]]:
     """The paths of certificates and their keys, as nginx pairs them: within one block, first with first."""
     for block in (
         Directive(name="main", args=(), file=config.file, line=0, block=config.directives),
-        *_every(config.directives),
+        *every_directive(config.directives),
     ):
         for prefix in ("", "proxy_", "grpc_", "uwsgi_"):
             children = block.block or ()
@@ -120,10 +120,11 @@ def _below(config: NginxConfig, name: str) -> str:
     return posixpath.join(posixpath.dirname(config.file), name)
 
 
-def _every(directives: Iterable[Directive]) -> Iterator[Directive]:
+def every_directive(directives: Iterable[Directive]) -> Iterator[Directive]:
+    """Each directive, and then those in its block."""
     for directive in directives:
         yield directive
-        yield from _every(directive.block or ())
+        yield from every_directive(directive.block or ())
 
 
 def certbot_wanted(directory: str, written: Iterable[str], home: str) -> Iterator[Source]:
