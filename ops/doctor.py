@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -16,11 +18,14 @@ from ops.diagnosis.catalogue import catalogue
 from ops.diagnosis.checks import CHECKS
 from ops.diagnosis.engine import diagnose, with_duration
 from ops.diagnosis.finding import Check, Finding
-from ops.diagnosis.model import Diagnosis
-from ops.errors import SettingsError, UsageError
+from ops.diagnosis.model import Diagnosis, Status
+from ops.errors import OpsError, SettingsError, UsageError
 from ops.facts.snapshot import Snapshot
 from ops.settings import Ignore, Settings
 from ops.text.sanitize import safe_line
+
+if TYPE_CHECKING:
+    from ops.baselines.keep import Present
 
 # How long `--wait-ok` waits before it looks again, seconds.
 BETWEEN_LOOKS = 0.5
@@ -45,15 +50,18 @@ def examine(
     hide_clients: bool = False,
     passed_over: Sequence[str] = (),
     settings_file: str | None = None,
+    settings_path: Path | None = None,
     unprivileged: bool = False,
+    keeps_baseline: bool = True,
 ) -> Examination:
     """Look at this host and say what is wrong with it.
 
     ``since``: how far back logs count (seconds); ``budget``: the whole run's length (seconds); ``only`` and ``skip``:
     ids of checks, their layers (``tls``) or codes of causes; ``bundle``: where to write what was seen, redacted, and
     then that is what is judged; ``passed_over``: configuration files that were not read, each with why;
-    ``settings_file``: what printed gte-ops commands need after --config;
-    ``unprivileged``: whether the network is probed by a process that is not root. Raises UsageError for a check or
+    ``settings_file``: what printed gte-ops commands need after --config; ``settings_path``: the file that was read;
+    ``unprivileged``: whether the network is probed by a process that is not root; ``keeps_baseline``: whether a healthy
+    host is remembered, where baselines are kept. Raises UsageError for a check or
     code that does not exist, BundleError."""
     chosen = chosen_checks(only, skip)
     _refuse_unknown_ignores(settings.doctor.ignore)
@@ -63,6 +71,14 @@ def examine(
         passed_over=tuple(map(safe_line, passed_over)),
         settings_file=settings_file,
     )
+    present = _compared(snapshot, settings, settings_path)
+    if present is not None:
+        from ops.baselines.keep import changes_since
+
+        snapshot = msgspec.structs.replace(
+            snapshot, changes=changes_since(present, settings, snapshot.target)
+        )
+    whole = snapshot
     if bundle is not None:
         from ops.facts.bundle import write_bundle
         from ops.interpret.redaction import redacted
@@ -71,7 +87,31 @@ def examine(
         snapshot = redacted(snapshot, hide_clients=hide_clients)
         write_bundle(bundle, snapshot, settings.doctor.ignore)
     diagnosis = diagnose(snapshot, chosen, settings.doctor.ignore)
+    if present is not None and keeps_baseline and not only and not skip and is_good(diagnosis):
+        from ops.baselines.keep import keep_if_changed
+
+        # What can be written neither helps nor hurts this run.
+        with contextlib.suppress(OpsError):
+            keep_if_changed(present, whole, settings)
     return Examination(snapshot, with_duration(diagnosis, time.monotonic() - started))
+
+
+def is_good(diagnosis: Diagnosis) -> bool:
+    """Whether the host may be remembered as it is: no user is affected, and all that takes was seen."""
+    return diagnosis.status in (Status.OK, Status.WARN) and not diagnosis.symptoms
+
+
+def _compared(snapshot: Snapshot, settings: Settings, settings_path: Path | None) -> Present | None:
+    """The host beside its baseline; None where none is kept, or this user may not read it."""
+    from ops.baselines.directory import baseline_directory
+
+    if not os.access(baseline_directory(settings), os.R_OK):
+        return None
+    from ops.baselines.keep import look
+
+    with contextlib.suppress(OSError):
+        return look(snapshot, settings, settings_path, "doctor")
+    return None
 
 
 def diagnose_bundle(path: Path, *, only: Sequence[str] = (), skip: Sequence[str] = ()) -> Diagnosis:

@@ -121,6 +121,7 @@ class DoctorOptions:
             hide_clients=self.hide_clients,
             passed_over=file.passed_over,
             settings_file=file.config_argument,
+            settings_path=file.path,
             unprivileged=self.unprivileged,
         )
 
@@ -257,12 +258,9 @@ def _fix(settings: Settings, file: SettingsFile, options: DoctorOptions) -> int:
     from ops.repair.model import Safety
     from ops.repair.run import command_to_apply, repair
     from ops.report.doctor.report import DoctorReport
-    from ops.report.formats.text import write_lines
-    from ops.report.repair import QUESTION, RepairReport, plan_lines, question_lines
-    from ops.report.sentences import readable_language
+    from ops.report.repair import pose, show_outcome, show_remedies, write_repair
 
-    form, level = options.form, Safety(options.fix or "safe")
-    language = readable_language(options.language, sys.stdout) if form == "text" else options.language
+    form, language, level = options.form, options.language, Safety(options.fix or "safe")
     interactive = form == "text" and sys.stdin.isatty() and sys.stdout.isatty()
     ask: Callable[[Remedy], bool] | None = None
     if options.yes:
@@ -270,15 +268,14 @@ def _fix(settings: Settings, file: SettingsFile, options: DoctorOptions) -> int:
     elif interactive and not options.dry_run:
 
         def ask(remedy: Remedy) -> bool:
-            write_lines(question_lines(remedy, language), sys.stdout)
-            return click.confirm(QUESTION.to(language), default=False)
+            return click.confirm(pose(remedy, language, sys.stdout), default=False)
 
     def show_plan(
         diagnosis: Diagnosis, remedies: tuple[Remedy, ...], cut_off: UnfinishedRemedy | None
     ) -> None:
         if form == "text":
             show("text", DoctorReport(diagnosis), language)
-            write_lines(plan_lines(remedies, cut_off, language), sys.stdout)
+            show_remedies(remedies, cut_off, language, sys.stdout)
             sys.stdout.flush()
 
     def tell(words: Text) -> None:
@@ -294,8 +291,11 @@ def _fix(settings: Settings, file: SettingsFile, options: DoctorOptions) -> int:
         ask=ask,
         tell=tell,
     )
-    again = command_to_apply(str(file.path) if file.path else None, level)
-    show(form, RepairReport(done, again), language)
+    if form == "json":
+        write_repair(done, language, sys.stdout)
+    else:
+        place = str(file.path) if file.path else None
+        show_outcome(done, language, sys.stdout, command_to_apply(place, level))
     return done.last.exit_code
 
 

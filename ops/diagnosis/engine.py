@@ -12,11 +12,22 @@ import msgspec
 from ops.diagnosis.catalogue import Catalogue, catalogue, fill_text
 from ops.diagnosis.door import from_behind
 from ops.diagnosis.finding import Check, Evidence, Finding, NotJudgedError, Severity
-from ops.diagnosis.model import Cause, CheckResult, CheckStatus, Diagnosis, Ignored, Status, Symptom
+from ops.diagnosis.model import (
+    Cause,
+    CheckResult,
+    CheckStatus,
+    Diagnosis,
+    Ignored,
+    LastGood,
+    RankedChange,
+    Status,
+    Symptom,
+)
 from ops.diagnosis.steps import with_settings
 from ops.diagnosis.symptom_evidence import evidence_of, log_commands, route_of
 from ops.diagnosis.symptoms import Observed, observed_symptoms
 from ops.facts.base import NotSeen
+from ops.facts.changes import Changes
 from ops.facts.gunicorn import Gunicorn
 from ops.facts.host import Host, Processes
 from ops.facts.nginx import Pidfile
@@ -43,6 +54,13 @@ def diagnose(snapshot: Snapshot, checks: Sequence[Check], ignore: Sequence[Ignor
     observed = observed_symptoms(snapshot)
     causes = find_causes(findings, observed, values, book)
     symptoms = tuple(_symptom(item, causes, snapshot, values, book) for item in observed)
+    ranked: tuple[RankedChange, ...] = ()
+    changes = snapshot.changes
+    if isinstance(changes, Changes) and changes.changes:
+        from ops.diagnosis.changes import read_changes
+
+        reading = read_changes(causes, symptoms, changes, snapshot, _utc_offset(snapshot), book)
+        causes, symptoms, ranked = reading.causes, reading.symptoms, reading.ranked
     causes, ignored = set_aside(causes, ignore, snapshot)
     return Diagnosis(
         status=overall_status(causes, symptoms, results, snapshot),
@@ -55,7 +73,15 @@ def diagnose(snapshot: Snapshot, checks: Sequence[Check], ignore: Sequence[Ignor
         unseen=_unseen(snapshot),
         ignored=ignored,
         utc_offset=_utc_offset(snapshot),
+        last_good=_last_good(changes),
+        changes=ranked,
     )
+
+
+def _last_good(changes: Changes | NotSeen) -> LastGood | None:
+    if isinstance(changes, NotSeen):
+        return None
+    return LastGood(changes.taken_at, changes.confirmed_at, changes.by, changes.omitted)
 
 
 def _symptom(
@@ -351,7 +377,7 @@ def _unseen(snapshot: Snapshot) -> tuple[tuple[str, Text], ...]:
     # the name leads nowhere else, or the service answers, is how it should be; a host without a watchdog is for OPS006
     # to say.
     refused = isinstance(snapshot.backend, Backend) and snapshot.backend.connection.failure
-    expected = ("elsewhere", "watchdog", "last_start")
+    expected = ("elsewhere", "watchdog", "last_start", "changes")
     moot = (*expected, "backend.") if refused else expected
     return tuple((place, words) for place, words in found if not place.startswith(moot))
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from ops.diagnosis.finding import Evidence, Severity
+from ops.facts.changes import Change
 from ops.facts.status import EXIT_CODES as EXIT_CODES
 from ops.facts.status import Status as Status
 from ops.text.language import Text
@@ -79,9 +80,29 @@ class Ignored:
 
 
 @dataclass(frozen=True)
+class RankedChange:
+    """One thing that differs from the last baseline. ``fits``: codes of the causes whose proof it is part of."""
+
+    change: Change
+    fits: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LastGood:
+    """The state that the host is compared with: when it was first recorded, when the service was last healthy with it
+    (Unix seconds), by whom it was recorded, and how many changes are left out."""
+
+    taken_at: float
+    confirmed_at: float
+    by: str
+    omitted: int = 0
+
+
+@dataclass(frozen=True)
 class Diagnosis:
     """One run's result. ``started_at`` is Unix seconds, ``utc_offset`` the host's own (seconds east); ``unseen`` lists
-    what could not be observed, and why; ``ignored`` what is proven and set aside."""
+    what could not be observed, and why; ``ignored`` what is proven and set aside; ``changes``: what differs
+    from ``last_good``, None if no baseline is kept."""
 
     status: Status
     target: dict[str, str]
@@ -93,6 +114,8 @@ class Diagnosis:
     unseen: tuple[tuple[str, Text | str], ...] = ()
     ignored: tuple[Ignored, ...] = ()
     utc_offset: int = 0
+    last_good: LastGood | None = None
+    changes: tuple[RankedChange, ...] = ()
 
     @property
     def exit_code(self) -> int:

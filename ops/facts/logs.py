@@ -46,8 +46,7 @@ class AccessLog(Facts, frozen=True):
 
 class Logs(Facts, frozen=True):
     """The logs of the site. ``since``: the window's beginning; ``nginx_more_access``: what else the site's locations
-    are logged to; ``serving``: the workers that served when they were read, nginx's and gunicorn's, none unless both
-    were seen."""
+    are logged to."""
 
     since: float
     nginx_errors: dict[str, Log | NotSeen]
@@ -56,4 +55,3 @@ class Logs(Facts, frozen=True):
     gunicorn_access: AccessLog | NotSeen
     nginx_more_access: dict[str, AccessLog | NotSeen] = msgspec.field(default_factory=dict)
     refused_files: tuple[RefusedFile, ...] = ()
-    serving: tuple[int, ...] = ()

@@ -11,6 +11,7 @@ import msgspec
 
 from ops.facts.base import Facts, NotSeen
 from ops.facts.certificates import Certificates, Lineages, OldTls, OtherDoor, Served
+from ops.facts.changes import Changes
 from ops.facts.files import Application, Environment, ModelAccess, ModelFiles
 from ops.facts.gunicorn import Gunicorn
 from ops.facts.host import Host, Processes
@@ -29,7 +30,7 @@ class Snapshot(Facts, frozen=True):
     ``elsewhere``: what is presented at the address the name resolves to, where that is not this host's own: behind
     address translation it is this very service. ``passed_over``: configuration files of gte-ops that were not read,
     each with why. ``settings_file``: the one that was read, None if none was or every command reads it by itself.
-    ``last_start``: gathered where the service does not answer."""
+    ``last_start``: gathered where the service does not answer. ``changes``: since the service was last healthy."""
 
     taken_at: float
     host: Host | NotSeen
@@ -68,6 +69,7 @@ class Snapshot(Facts, frozen=True):
     last_start: LastStart | NotSeen = NotSeen(reason="the service answers")
     elsewhere: Served | NotSeen = NotSeen(reason="the name leads to this host, or is not dialled")
     settings_file: str | NotSeen | None = None
+    changes: Changes | NotSeen = NotSeen(reason="no baseline has been recorded")
 
 
 def to_json(snapshot: Snapshot) -> bytes:

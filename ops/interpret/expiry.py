@@ -9,8 +9,8 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
-from ops.facts.certificates import ExpiryStage
 from ops.facts.status import Severity
 from ops.facts.target import ExpiryRule
 from ops.settings import TlsThreshold
@@ -26,6 +26,8 @@ LAST_DAY_COUNTS_ABOVE = 4 * DAY
 MOST_WARNING = 30 * DAY
 # Renewal that failed this often since it was due is broken, however much time is left.
 FAILED_TRIES = 2
+
+Stage = Literal["not_yet", "ok", "due", "warn", "fail", "page", "expired"]
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class Expiry:
     """Where a certificate stands. ``left`` is negative after the end; ``share``: of the lifetime, 0 to 1;
     ``due_at``: when renewal was or will be due, Unix seconds; ``failing``: renewal was tried in vain since."""
 
-    stage: ExpiryStage
+    stage: Stage
     left: float
     lifetime: float
     share: float
@@ -82,9 +84,9 @@ class Expiry:
     @property
     def severity(self) -> Severity | None:
         """How grave it is: ``due`` alone is none, the rest of the time belongs to renewal."""
-        if self.stage in (ExpiryStage.OK, ExpiryStage.DUE):
+        if self.stage in ("ok", "due"):
             return None
-        return Severity.WARN if self.stage == ExpiryStage.WARN else Severity.FAIL
+        return Severity.WARN if self.stage == "warn" else Severity.FAIL
 
 
 def marks_of(lifetime: float, limits: Limits = Limits(), due: float | None = None) -> Marks:
@@ -122,19 +124,19 @@ def expiry(
     lifetime, left = not_after - not_before, not_after - now
     marks = marks_of(lifetime, limits, due)
     failing = failed_since_due >= FAILED_TRIES and left < marks.due
-    stage = ExpiryStage.OK
+    stage: Stage = "ok"
     if now < not_before:
-        stage = ExpiryStage.NOT_YET
+        stage = "not_yet"
     elif left < 0:
-        stage = ExpiryStage.EXPIRED
+        stage = "expired"
     elif left < marks.page:
-        stage = ExpiryStage.PAGE
+        stage = "page"
     elif left < marks.fail:
-        stage = ExpiryStage.FAIL
+        stage = "fail"
     elif left < marks.warn or failing:
-        stage = ExpiryStage.WARN
+        stage = "warn"
     elif left < marks.due:
-        stage = ExpiryStage.DUE
+        stage = "due"
     return Expiry(
         stage=stage,
         left=left,

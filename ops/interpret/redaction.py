@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from ops.facts.changes import Changes
 from ops.facts.gunicorn import Gunicorn, GunicornConfig
 from ops.facts.host import Host, Process, Processes
 from ops.facts.nginx import NginxConfig
@@ -25,6 +26,7 @@ from ops.facts.target import Target
 from ops.interpret.gunicorn import is_gunicorn
 from ops.interpret.judged_settings import without_private_value
 from ops.interpret.nginx import nginx_workers, serving_masters, title
+from ops.interpret.redaction_changes import redacted_changes
 from ops.interpret.redaction_nginx import redacted_nginx
 from ops.interpret.redaction_schedule import redacted_rotation, redacted_schedule
 from ops.text.sanitize import HIDDEN, without_secrets
@@ -45,7 +47,7 @@ _COMPARED = frozenset(
         "host", "target", "certificates", "served", "elsewhere", "old_tls", "model", "model_access", "environment",
         "backups", "application", "machine", "open_logs", "footprint", "resolution",
         "fingerprint", "public_key", "serial", "subject", "issuer", "names", "path", "resolved", "file", "files",
-        "name",
+        "name", "what",
     }
 )  # fmt: skip
 # Fields that hold words in which one names the next: an option's argument, a header's value.
@@ -138,6 +140,8 @@ def _by_place(snapshot: Snapshot) -> Snapshot:
         changes["schedule"] = redacted_schedule(snapshot.schedule)
     if isinstance(snapshot.rotation, Rotation):
         changes["rotation"] = redacted_rotation(snapshot.rotation)
+    if isinstance(snapshot.changes, Changes):
+        changes["changes"] = redacted_changes(snapshot.changes)
     if isinstance(snapshot.processes, Processes):
         ours = _own_processes(snapshot, snapshot.processes)
         processes = tuple(_own(p) if p.pid in ours else _foreign(p) for p in snapshot.processes.processes)

@@ -1,17 +1,20 @@
-"""The result of one attempt to deliver a message, and the rules that distinguish 'no' from 'not now'."""
+"""What became of one attempt to tell one destination, and the rules that tell 'no' from 'not now'."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
-from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from ops.text.language import Text
 from ops.text.sanitize import safe_line
+
+# accepted: the peer said so. refused: it said no, and would say no again. failed: it may work later.
+# unusable: the entry of the settings is not a URL that anything can be sent to.
+Outcome = Literal["accepted", "refused", "failed", "unusable"]
 
 MAX_RETRY_AFTER_S = 3600.0
 MAX_REASON_CHARS = 240
@@ -36,24 +39,15 @@ _NOT_UNDERSTOOD = Text(
 )
 
 
-class DeliveryOutcome(StrEnum):
-    """What became of one attempt to deliver a message."""
-
-    ACCEPTED = "accepted"  # the peer said so
-    REFUSED = "refused"  # it said no, and would say no again
-    FAILED = "failed"  # a later attempt may succeed
-    UNUSABLE = "unusable"  # the settings' entry is not a URL that anything can be sent to
-
-
 class DeliveryResult(msgspec.Struct, frozen=True):
     """The outcome of one attempt. ``retry_after``: seconds the peer asked to be left alone, None where it did not."""
 
-    outcome: DeliveryOutcome
+    outcome: Outcome
     reason: Text = Text(en="", zh="")
     retry_after: float | None = None
 
 
-ACCEPTED = DeliveryResult(DeliveryOutcome.ACCEPTED)
+ACCEPTED = DeliveryResult("accepted")
 
 
 def temporary_status(status: int) -> bool:
@@ -68,7 +62,7 @@ def temporary_words(words: str) -> bool:
 
 def judge_status(status: int, headers: Mapping[str, str], now: float) -> DeliveryResult:
     """The verdict on an answer of which nothing but status and headers means anything."""
-    outcome = DeliveryOutcome.FAILED if temporary_status(status) else DeliveryOutcome.REFUSED
+    outcome: Outcome = "failed" if temporary_status(status) else "refused"
     form = _REDIRECTED if 300 <= status < 400 else _STATUS
     return DeliveryResult(outcome, _filled(form, status), retry_after(headers, now))
 
@@ -91,9 +85,7 @@ def judge_code(
     succeeded = 200 <= status < 300
     if code is None:
         if succeeded:
-            return DeliveryResult(
-                DeliveryOutcome.FAILED, _filled(_NOT_UNDERSTOOD, status), retry_after(headers, now)
-            )
+            return DeliveryResult("failed", _filled(_NOT_UNDERSTOOD, status), retry_after(headers, now))
         return judge_status(status, headers, now)
     if code == 0 and succeeded:
         return ACCEPTED
@@ -106,7 +98,7 @@ def judge_code(
     )
     asked = retry_after(headers, now)
     return DeliveryResult(
-        DeliveryOutcome.FAILED if temporary else DeliveryOutcome.REFUSED,
+        "failed" if temporary else "refused",
         reason,
         pauses.get(code) if asked is None and temporary else asked,
     )

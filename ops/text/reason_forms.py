@@ -78,6 +78,7 @@ _FORMS: tuple[tuple[str, str], ...] = (
     ("open files were not looked at", "没有查看已打开的文件"),
     ("the machine was not looked at", "没有查看主机资源"),
     ("the service answers", "服务有应答"),
+    ("no baseline has been recorded", "还没有记录基线"),
     ("the name leads to this host, or is not dialled", "域名指向本机，或没有连接它"),
     # Acting on processes, and repairs.
     ("process {first} has ended", "进程 {first} 已经结束"),

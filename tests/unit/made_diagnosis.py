@@ -8,7 +8,16 @@ from typing import Any
 
 from ops.diagnosis.catalogue import GUIDE_VALUES, catalogue
 from ops.diagnosis.finding import Evidence, quote
-from ops.diagnosis.model import Cause, CheckResult, CheckStatus, Diagnosis, Symptom
+from ops.diagnosis.model import (
+    Cause,
+    CheckResult,
+    CheckStatus,
+    Diagnosis,
+    LastGood,
+    RankedChange,
+    Symptom,
+)
+from ops.facts.changes import Change, ChangedLines, ChangeKind, PlaceKind
 from ops.facts.status import Status
 from ops.text.language import Text, verbatim
 
@@ -136,3 +145,43 @@ def written(stream: io.TextIOWrapper) -> str:
     content = stream.buffer
     assert isinstance(content, io.BytesIO)
     return content.getvalue().decode("ascii")
+
+
+CHANGED = replace(
+    DOWN,
+    last_good=LastGood(1_795_300_000.0, 1_795_308_000.0, "watchdog", omitted=3),
+    changes=(
+        RankedChange(
+            Change(
+                place=PlaceKind.NGINX,
+                what="/etc/nginx/conf.d/gte-api.conf",
+                kind=ChangeKind.CONTENT,
+                time=1_795_309_000.0,
+                by="gte-ops deploy mark 2.4 (ops)",
+                lines=(
+                    ChangedLines(
+                        line=12,
+                        before=("    server 127.0.0.1:8000;", "    keepalive 8;"),
+                        after=("    server 127.0.0.1:8001;", "    # password=hunter2"),
+                        names=("server", "keepalive"),
+                    ),
+                ),
+            ),
+            ("GUN001",),
+        ),
+        RankedChange(
+            Change(
+                place=PlaceKind.PACKAGE, what="flask", kind=ChangeKind.VALUE, before="3.0.0", after="3.1.0"
+            )
+        ),
+        RankedChange(
+            Change(
+                place=PlaceKind.CRON,
+                what="/etc/cron.d/gte-ops\x1b[31m",
+                kind=ChangeKind.ADDED,
+                time=None,
+                is_harmless=True,
+            )
+        ),
+    ),
+)

@@ -12,6 +12,8 @@ their numbers. An entry:
 - ``facts``: the placeholders, beside the target's own, that the check which proves the cause supplies.
 - ``verify``: one command that shows the cause.
 - ``fix``: steps, in order: a string is a command, a table ``{en, zh}`` a sentence.
+- ``places``: what can bring it about where it changes, `ops.facts.changes.PlaceKind`, alone or with the directives,
+  settings or packages that count: ``nginx:proxy_pass|server``; ``access`` among them: its owner or mode.
 - ``confirm``: one command that shows whether the fix worked, if `ops/diagnosis/steps.py` knows no better one.
 - ``en``, ``zh``: title; summary (one sentence about this very case); means; shows; prevent.
 
@@ -140,6 +142,7 @@ class CauseEntry(msgspec.Struct, frozen=True, kw_only=True):
     verify: Text
     fix: tuple[Text, ...]
     confirm: str | None = None
+    places: tuple[str, ...] = ()
 
     def summary_with(self, values: Mapping[str, str | Text]) -> Text:
         """The sentence about one case."""

@@ -62,10 +62,19 @@ def page_values(diagnosis: Diagnosis, language: Language) -> dict[str, Any]:
             }
             for check in diagnosis.checks
         ],
+        "changes": _changes(diagnosis, language),
         "unseen": [
             (sentence(place, language), sentence(reason, language)) for place, reason in diagnosis.unseen
         ],
     }
+
+
+def _changes(diagnosis: Diagnosis, language: Language) -> list[dict[str, Any]]:
+    if not diagnosis.changes:
+        return []
+    from ops.report.changes import page_changes
+
+    return page_changes(diagnosis, language)
 
 
 def _cause(cause: Cause, diagnosis: Diagnosis, language: Language) -> dict[str, Any]:

@@ -37,7 +37,16 @@ def to_document(diagnosis: Diagnosis, language: Language) -> dict[str, Any]:
             }
             for item in diagnosis.ignored
         ],
+        "changes": _changes(diagnosis, language),
     }
+
+
+def _changes(diagnosis: Diagnosis, language: Language) -> dict[str, Any] | None:
+    if diagnosis.last_good is None:
+        return None
+    from ops.report.changes import changes_document
+
+    return changes_document(diagnosis, language)
 
 
 def _symptom(symptom: Symptom, diagnosis: Diagnosis, language: Language) -> dict[str, Any]:

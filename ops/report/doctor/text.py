@@ -58,7 +58,11 @@ def report_lines(diagnosis: Diagnosis, language: Language) -> Iterator[ReportLin
         yield from cause_lines(number, cause, diagnosis, language)
     if cause_first:
         yield from _unexplained_lines(diagnosis, language)
-    if diagnosis.causes or diagnosis.symptoms or diagnosis.ignored:
+    if diagnosis.changes:
+        from ops.report.changes import change_lines
+
+        yield from change_lines(diagnosis, language)
+    if diagnosis.causes or diagnosis.symptoms or diagnosis.ignored or diagnosis.changes:
         yield BLANK
     for item in diagnosis.ignored:
         lead = _IGNORED.to(language).format(until=item.until, reason=sentence(item.reason, language))

@@ -27,6 +27,7 @@ _WORDS: dict[str, Text] = {
     "unseen": Text(en="Not seen", zh="未能看到"),
     "target": Text(en="What was looked at", zh="检查对象"),
     "ignored": Text(en="Known and set aside", zh="已知并忽略"),
+    "changes": Text(en="Changed since the service was last healthy", zh="服务上次健康之后的变更"),
     "until": Text(en="until", zh="截止"),
     "seconds": Text(en="s", zh="秒"),
 }

@@ -21,8 +21,7 @@ from ops.repair.model import (
     Safety,
     StartGunicorn,
 )
-from ops.report.formats.text import write
-from ops.report.repair import RepairReport
+from ops.report.repair import show_outcome
 from ops.text.language import Language, Text, verbatim
 from tests.unit.made_diagnosis import HEALTHY
 
@@ -58,7 +57,7 @@ def ran(first: Diagnosis, last: Diagnosis, *results: RemedyResult) -> Repair:
 
 def shown(repair: Repair, language: Language) -> str:
     out = io.StringIO()
-    write(RepairReport(repair, AGAIN), language, out)
+    show_outcome(repair, language, out, AGAIN)
     return out.getvalue()
 
 

@@ -16,20 +16,28 @@ from ops.backups.create import Created
 from ops.backups.drill import Drill
 from ops.backups.restore.run import Preview, PreviewLine, RestoreOutcome
 from ops.backups.scan import Survey
-from ops.backups.signature import SignatureCheck, SignatureState
+from ops.backups.signature import Checked
 from ops.backups.verify import Verified
+from ops.baselines.state import Baseline, FileState, Mark, Ordinary
+from ops.baselines.store import Stored
 from ops.collect.nginx_route import RoutingFacts, compute_route
-from ops.deployment.install import FileChange, Installed
+from ops.deployment.install import Installed
 from ops.deployment.render import RenderedFile
 from ops.diagnosis.checklist import ConfirmationState, Confirmed, Preflight, PreflightItem
+from ops.facts.changes import Change, ChangedLines, ChangeKind, PlaceKind
 from ops.facts.nginx import NginxConfig
 from ops.facts.status import Status
 from ops.facts.target import Target
 from ops.interpret.routing.request import named_request
-from ops.notifications.message import MessageKind
 from ops.notifications.notify import Delivery
-from ops.repair.model import Outcome, Remedy, RemedyResult, Repair, Safety, StartGunicorn
 from ops.report.backup import BackupListReport, BackupPlanReport, CreatedReport, PruneReport, VerifyReport
+from ops.report.baseline import (
+    BaselineAcceptReport,
+    BaselineDiffReport,
+    BaselineListReport,
+    BaselineReport,
+    DeployMarkReport,
+)
 from ops.report.certificates import CertificateReport
 from ops.report.config import ConfigCheck, ConfigCheckReport, SettingsReport
 from ops.report.deployment import DeploymentDiffReport, DeploymentFilesReport, InstallReport
@@ -38,7 +46,6 @@ from ops.report.explain import CauseListReport, ExplanationReport
 from ops.report.model import CommandReport
 from ops.report.notify import NotifyReport
 from ops.report.preflight import PreflightReport
-from ops.report.repair import RepairReport
 from ops.report.restore import DrillReport, RestoreReport
 from ops.report.route import RouteReport
 from ops.report.version import VersionReport
@@ -47,7 +54,7 @@ from ops.settings import Settings, SettingsFile
 from ops.supervision.state import Fault, ServiceState, WatchdogState
 from ops.text.language import Text, verbatim
 from tests.unit.certificates.test_check import TROUBLE
-from tests.unit.made_diagnosis import DOWN, HEALTHY, UNEXPLAINED
+from tests.unit.made_diagnosis import CHANGED, DOWN, HEALTHY, UNEXPLAINED
 from tests.unit.made_snapshot import HEALTHY as HOST
 
 # Wider than a narrow terminal, and with a name that is Chinese.
@@ -79,12 +86,7 @@ def _plan() -> CommandReport:
 
 
 def _verified(problem: bool) -> CommandReport:
-    verified = Verified(
-        LONG_PATH,
-        opened=True,
-        encrypted=True,
-        signature=SignatureCheck(SignatureState.GOOD, "ops@example.com"),
-    )
+    verified = Verified(LONG_PATH, opened=True, encrypted=True, signature=Checked("good", "ops@example.com"))
     verified.checks.append(Text(en="SHA-256", zh="SHA-256"))
     verified.notes.append(_REASON)
     if problem:
@@ -110,7 +112,7 @@ def _drill() -> CommandReport:
 def _delivery(outcome: Any) -> Delivery:
     return Delivery(
         key="test",
-        kind=MessageKind.TEST,
+        kind="test",
         index=0,
         destination="dingtalk://***@***",
         outcome=outcome,
@@ -155,26 +157,50 @@ def _watchdog_status() -> CommandReport:
     )
 
 
+_BASELINE = Stored(
+    12,
+    "0123456789ab",
+    1_795_309_200.0,
+    Baseline(
+        made_by="0.2.0",
+        taken_at=1_795_300_000.0,
+        looked_at=1_795_309_200.0,
+        by="watchdog",
+        files={str(LONG_PATH): FileState(PlaceKind.NGINX, 1, 1, 1, 1, 0o644, 0, 0, digest="0" * 64)},
+        values={PlaceKind.PACKAGE: {"flask": "3.1.0"}},
+        ordinary=Ordinary(0.5, 0.01, 0.2),
+    ),
+)
+_CHANGES = (
+    Change(
+        place=PlaceKind.NGINX,
+        what=str(LONG_PATH),
+        kind=ChangeKind.CONTENT,
+        time=1_795_309_000.0,
+        by="gte-ops deploy mark 发布 2.4 (ops)",
+        lines=(ChangedLines(line=12, before=("\tlisten 80;",), after=("\tlisten 81;", "\t# 中文")),),
+    ),
+    Change(place=PlaceKind.PACKAGE, what="flask", kind=ChangeKind.VALUE, before="3.0", after="3.1"),
+)
+
+
 _FILES = (
     RenderedFile(path="/etc/nginx/conf.d/gte.conf", text="server {\n\tlisten 443;\n}\n", mode=0o644),
     RenderedFile(path="/etc/cron.d/gte-ops", text="# 每周\n", mode=0o644),
 )
 
-
-def _repair() -> CommandReport:
-    cause = DOWN.causes[0]
-    remedy = Remedy(cause, Safety.SAFE, _REASON, StartGunicorn(), commands=(f"systemctl start {LONG_PATH}",))
-    result = RemedyResult(remedy, Outcome.FAILED, _REASON, copies=(str(LONG_PATH),))
-    return RepairReport(
-        Repair(Safety.SAFE, DOWN, (result,), HEALTHY, str(LONG_PATH)), "gte-ops doctor --fix --yes"
-    )
-
-
 REPORTS: dict[str, Callable[[], CommandReport]] = {
     "doctor": lambda: DoctorReport(DOWN),
     "doctor, healthy": lambda: DoctorReport(HEALTHY),
     "doctor, unexplained": lambda: DoctorReport(UNEXPLAINED),
-    "doctor --fix": _repair,
+    "doctor, changed": lambda: DoctorReport(CHANGED),
+    "baseline accept": lambda: BaselineAcceptReport(_BASELINE, (str(LONG_PATH),)),
+    "baseline accept, refused": lambda: BaselineAcceptReport(None),
+    "baseline list": lambda: BaselineListReport([_BASELINE], [Mark(1_795_309_000.0, "发布 2.4", "ops")]),
+    "baseline list, none": lambda: BaselineListReport([], []),
+    "baseline show": lambda: BaselineReport(_BASELINE),
+    "baseline diff": lambda: BaselineDiffReport(_BASELINE, _CHANGES),
+    "deploy mark": lambda: DeployMarkReport(Mark(1_795_309_000.0, "发布 2.4", "ops")),
     "preflight": _preflight,
     "cert check": lambda: CertificateReport(TROUBLE),
     "explain": CauseListReport,
@@ -193,9 +219,9 @@ REPORTS: dict[str, Callable[[], CommandReport]] = {
     "backup create --dry-run": _plan,
     "backup list": lambda: BackupListReport(
         [
-            (_listed(True), SignatureCheck(SignatureState.GOOD, "ops")),
+            (_listed(True), Checked("good", "ops")),
             (_listed(False), None),
-            (_listed(None), SignatureCheck(SignatureState.MISSING)),
+            (_listed(None), Checked("missing")),
         ],
         str(LONG_PATH.parent),
     ),
@@ -209,6 +235,6 @@ REPORTS: dict[str, Callable[[], CommandReport]] = {
     "render nginx": lambda: DeploymentFilesReport("nginx", _FILES),
     "render nginx --dry-run": lambda: DeploymentDiffReport("nginx", ["--- a\n", "+++ b\n", "+\tx\n"]),
     "render nginx --install": lambda: InstallReport(
-        "nginx", [Installed(str(LONG_PATH), FileChange.CHANGED, f"{LONG_PATH}~")], ["systemctl reload nginx"]
+        "nginx", [Installed(str(LONG_PATH), "changed", f"{LONG_PATH}~")], ["systemctl reload nginx"]
     ),
 }

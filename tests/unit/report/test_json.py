@@ -37,6 +37,7 @@ def test_the_whole_document() -> None:
         "checks",
         "unseen",
         "ignored",
+        "changes",
     ]
     assert found["schema_version"] == 1
     assert found["status"] == "fail"

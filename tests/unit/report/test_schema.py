@@ -17,7 +17,7 @@ from ops.facts.snapshot import Snapshot
 from ops.report import render
 from ops.report.doctor.report import DoctorReport
 from ops.text.language import Language
-from tests.unit.made_diagnosis import CRASHED, DOWN, HEALTHY, HOSTILE, ONLY_A_WARNING, UNEXPLAINED
+from tests.unit.made_diagnosis import CHANGED, CRASHED, DOWN, HEALTHY, HOSTILE, ONLY_A_WARNING, UNEXPLAINED
 from tests.unit.made_snapshot import HEALTHY as HEALTHY_HOST
 from tests.unit.made_snapshot import without_gunicorn, without_nginx
 
@@ -36,7 +36,7 @@ def test_the_schema_is_one() -> None:
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
-@pytest.mark.parametrize("diagnosis", [HEALTHY, DOWN, ONLY_A_WARNING, UNEXPLAINED, CRASHED, HOSTILE])
+@pytest.mark.parametrize("diagnosis", [HEALTHY, DOWN, ONLY_A_WARNING, UNEXPLAINED, CRASHED, HOSTILE, CHANGED])
 def test_every_report_is_valid(diagnosis: Diagnosis, language: Language) -> None:
     VALIDATOR.validate(document(diagnosis, language))
 
@@ -65,4 +65,7 @@ def test_it_knows_every_key_that_is_written() -> None:
     # ``kind``: of causes that have several, a start that failed for one (tests/unit/report/test_json.py).
     assert set(found["causes"][0]) | {"kind"} == set(SCHEMA["$defs"]["cause"]["properties"])
     assert set(found["checks"][0]) == set(SCHEMA["$defs"]["check"]["properties"])
+    changes = document(CHANGED)["changes"]
+    assert set(changes) == set(SCHEMA["$defs"]["changes"]["properties"])
+    assert set(changes["items"][0]) == set(SCHEMA["$defs"]["change"]["properties"])
     assert set(found["symptoms"][0]) == set(SCHEMA["$defs"]["symptom"]["properties"])

@@ -18,7 +18,6 @@ from ops.facts.certificates import (
     PemFile,
     RenewalAttempt,
     RenewalConf,
-    RenewalOutcome,
     Served,
 )
 from ops.facts.safeguards import Schedule
@@ -84,7 +83,7 @@ def runs(*attempts: RenewalAttempt, version: str = "4.1.0") -> CertbotRuns:
 
 
 def failed(ago: float, reason: str = "no") -> RenewalAttempt:
-    return RenewalAttempt(lineage=DOMAIN, time=NOW - ago, outcome=RenewalOutcome.FAILED, reason=reason)
+    return RenewalAttempt(lineage=DOMAIN, time=NOW - ago, outcome="failed", reason=reason)
 
 
 def lasting(lifetime: float, left: float, **changes: Any) -> Certificate:

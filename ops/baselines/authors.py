@@ -1,0 +1,133 @@
+"""Who made a change, and when, where the host has written it down: dpkg's and apt's logs, git's, certbot's, and the
+deployments that somebody marked. A file's owner says nothing of who wrote it."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from ops.baselines.state import Mark
+from ops.facts.changes import Change, PlaceKind
+from ops.files.bounded_read import open_regular_file
+from ops.text.sanitize import safe_line
+
+DPKG_LOG = "/var/log/dpkg.log"
+APT_HISTORY = "/var/log/apt/history.log"
+CERTBOT_LOG = "/var/log/letsencrypt/letsencrypt.log"
+# Of a log's end: weeks of packages.
+TAIL_BYTES = 256 << 10
+# A run of certbot or of git, and what it writes, seconds.
+NEAR = 60.0
+# A deployment is marked when it begins or after it, seconds.
+BEFORE_MARK, AFTER_MARK = 900.0, 900.0
+MAX_WORDS = 160
+_DPKG = re.compile(
+    r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (?:upgrade|install|remove) ([\w.+-]+)(?::\w+)? ", re.MULTILINE
+)
+_GIT = re.compile(
+    r"^[0-9a-f]{40,64} [0-9a-f]{40,64} (.{0,200}?) <[^>]*> (\d{1,12}) [+-]\d{4}\t(.*)$", re.MULTILINE
+)
+
+
+def with_authors(
+    changes: Iterable[Change], app_dir: str | None, letsencrypt_dir: str | None, marks: Sequence[Mark]
+) -> tuple[Change, ...]:
+    """``changes`` with ``by``, and with a time where a log alone tells it."""
+    found = list(changes)
+    kinds = {change.place for change in found}
+    dpkg = _tail(DPKG_LOG) if PlaceKind.HOST_PACKAGE in kinds else ""
+    history = _tail(APT_HISTORY) if dpkg else ""
+    git = _git_log(app_dir) if app_dir and PlaceKind.APPLICATION in kinds else ""
+    certbot_at = _modified(CERTBOT_LOG)
+    return tuple(
+        _with_author(change, dpkg, history, git, certbot_at, letsencrypt_dir or "/etc/letsencrypt", marks)
+        for change in found
+    )
+
+
+def _with_author(
+    change: Change,
+    dpkg: str,
+    history: str,
+    git: str,
+    certbot_at: float | None,
+    letsencrypt_dir: str,
+    marks: Sequence[Mark],
+) -> Change:
+    by, at = "", change.time
+    if change.place is PlaceKind.HOST_PACKAGE:
+        at = _dpkg_time(dpkg, change.what)
+        by = _apt_words(history, change.what) or ("dpkg" if at is not None else "")
+    elif change.place is PlaceKind.APPLICATION:
+        at, by = _git_words(git, change)
+    elif change.what.startswith(letsencrypt_dir + "/") and _is_near(at, certbot_at):
+        by = "certbot"
+    if not by:
+        mark = next(
+            (m for m in reversed(marks) if at is not None and -AFTER_MARK < at - m.time < BEFORE_MARK), None
+        )
+        words = f" ({mark.by})" if mark and mark.by else ""
+        by = f"gte-ops deploy mark {mark.text}{words}" if mark else ""
+    return msgspec.structs.replace(change, time=at, by=safe_line(by, MAX_WORDS))
+
+
+def _is_near(at: float | None, other: float | None) -> bool:
+    return at is not None and other is not None and abs(at - other) < NEAR
+
+
+def _dpkg_time(log: str, package: str) -> float | None:
+    rows = [match for match in _DPKG.finditer(log) if match[2] == package]
+    try:
+        return time.mktime(time.strptime(rows[-1][1], "%Y-%m-%d %H:%M:%S")) if rows else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def _apt_words(history: str, package: str) -> str:
+    """The command line of apt that changed the package last, and who asked for it (apt's history.log)."""
+    for stanza in reversed(history.split("\n\n")):
+        if re.search(rf"[ :]{re.escape(package)}(?::\w+)? \(", stanza):
+            command = re.search(r"^Commandline: (.*)$", stanza, re.MULTILINE)
+            person = re.search(r"^Requested-By: (.*)$", stanza, re.MULTILINE)
+            words = command[1] if command else "apt"
+            return f"{words} ({person[1]})" if person else words
+    return ""
+
+
+def _git_log(directory: str) -> str:
+    for place in (Path(directory), *list(Path(directory).parents)[:3]):
+        if (place / ".git").is_dir():
+            return _tail(str(place / ".git/logs/HEAD"))
+    return ""
+
+
+def _git_words(log: str, change: Change) -> tuple[float | None, str]:
+    """The entry of git's reflog that a change of the application belongs to: of the revision, the last one."""
+    rows = list(_GIT.finditer(log))
+    for row in reversed(rows):
+        at = float(row[2])
+        if change.what == "git" or _is_near(change.time, at):
+            return (at if change.what == "git" else change.time), f"git: {row[1]}: {row[3]}"
+    return change.time, ""
+
+
+def _tail(path: str) -> str:
+    try:
+        with open_regular_file(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            file.seek(max(0, size - TAIL_BYTES))
+            return file.read(TAIL_BYTES).decode("utf-8", "replace")
+    except (OSError, ValueError):
+        return ""
+
+
+def _modified(path: str) -> float | None:
+    try:
+        return Path(path).stat().st_mtime
+    except OSError:
+        return None

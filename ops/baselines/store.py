@@ -1,0 +1,215 @@
+"""The store of baselines: the last states that differ, and the content of their texts, each once.
+
+    DIRECTORY/states/000012-a1b2c3d4e5f6.json   a state; its time of change: when the service was last healthy with it
+    DIRECTORY/texts/<SHA-256>.z                 a file's content, compressed (zlib)
+    DIRECTORY/marks.jsonl                       deployments that somebody marked
+
+Whoever may write here could have the doctor name a wrong change: the directory is its owner's alone, and files with
+secrets are in it. A state is written after its texts, so that a crash leaves no state without them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import time
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from ops.baselines.state import VERSION, Baseline, Mark
+from ops.errors import OpsError
+from ops.files.atomic_file import write_atomically
+from ops.files.bounded_read import read_regular_file
+from ops.files.nofollow import reason_not_to_trust
+from ops.text.sanitize import safe_line
+
+# States that are kept, and bytes of all texts: what a host changes in a few weeks.
+MAX_STATES = 10
+MAX_TEXT_BYTES = 4 << 20
+MAX_STATE_BYTES = 4 << 20
+# As the largest text that is captured.
+# As the largest text that is captured.
+MAX_TEXT = 256 << 10
+MAX_MARKS = 200
+_STATE_NAME = re.compile(r"(\d{6,12})-([0-9a-f]{12})\.json")
+
+
+class BaselineError(OpsError):
+    """A baseline that cannot be read or written: where, why, what to do."""
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """One state of the store. ``number`` counts up; ``confirmed_at``: when the service was last healthy with it."""
+
+    number: int
+    id: str
+    confirmed_at: float
+    baseline: Baseline
+
+
+class BaselineStore:
+    """The store in ``directory``. Reading never raises for what is torn: that state does not count."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._states = directory / "states"
+        self._texts = directory / "texts"
+        self._marks = directory / "marks.jsonl"
+
+    # --- reading ------------------------------------------------------------------------------------------------
+
+    def exists(self) -> bool:
+        """Whether a baseline was ever to be kept here. Raises PermissionError where the caller may not look."""
+        return os.access(self.directory, os.F_OK) and bool(os.stat(self._states).st_mode)  # noqa: PTH116
+
+    def refuse_shared(self) -> None:
+        """Raises BaselineError if others than root and the caller could put files here."""
+        place = self.directory.absolute()
+        while not place.exists() and place != place.parent:
+            place = place.parent
+        if (why_not := reason_not_to_trust(str(place), listed=True)) is not None:
+            raise BaselineError(
+                f"{self.directory}: not used for baselines: {why_not}; give the watchdog's state a directory of its own"
+                " (watchdog.state_file), by default /var/lib/gte-ops"
+            )
+
+    def names(self) -> list[tuple[int, str, Path]]:
+        """Number, id and path of every state, the oldest first. Raises PermissionError."""
+        try:
+            entries = sorted(entry.name for entry in os.scandir(self._states))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        found = [(match, self._states / name) for name in entries if (match := _STATE_NAME.fullmatch(name))]
+        return sorted((int(match[1]), match[2], path) for match, path in found)
+
+    def latest(self) -> Stored | None:
+        """The newest state that can be read. Raises PermissionError."""
+        for number, id_, path in reversed(self.names()):
+            if (stored := self._read(number, id_, path)) is not None:
+                return stored
+        return None
+
+    def all(self) -> list[Stored]:
+        """Every state that can be read, the newest first. Raises PermissionError."""
+        read = (self._read(*name) for name in reversed(self.names()))
+        return [stored for stored in read if stored is not None]
+
+    def _read(self, number: int, id_: str, path: Path) -> Stored | None:
+        try:
+            file = read_regular_file(str(path), MAX_STATE_BYTES)
+            baseline = msgspec.json.decode(file.content, type=Baseline)
+        except PermissionError:
+            raise
+        except (OSError, ValueError, msgspec.MsgspecError, RecursionError):
+            return None
+        return Stored(number, id_, file.modified, baseline) if baseline.version == VERSION else None
+
+    def text(self, digest: str) -> bytes | None:
+        """The content that was kept under ``digest``; None if it was not, or is damaged."""
+        if not re.fullmatch(r"[0-9a-f]{64}", digest):
+            return None
+        try:
+            packed = read_regular_file(str(self._text_path(digest)), MAX_TEXT + 4096).content
+            decompressor = zlib.decompressobj()
+            return decompressor.decompress(packed, MAX_TEXT)
+        except (OSError, ValueError, zlib.error):
+            return None
+
+    def _text_path(self, digest: str) -> Path:
+        return self._texts / f"{digest}.z"
+
+    def marks(self) -> list[Mark]:
+        """The marked deployments, the oldest first."""
+        try:
+            lines = read_regular_file(str(self._marks), MAX_MARKS * 2000).content.splitlines()
+        except (OSError, ValueError):
+            return []
+        found = []
+        for line in lines:
+            with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
+                found.append(msgspec.json.decode(line, type=Mark))
+        return found
+
+    # --- writing ------------------------------------------------------------------------------------------------
+
+    def may_write(self) -> bool:
+        """Whether the caller keeps baselines here already, and nobody else could: where there is no store, a doctor
+        that only looks makes none."""
+        try:
+            return (
+                self._states.is_dir()
+                and os.access(self._states, os.W_OK)
+                and reason_not_to_trust(str(self._states), listed=True) is None
+            )
+        except OSError:
+            return False
+
+    def record(self, baseline: Baseline, texts: Mapping[str, bytes]) -> Stored:
+        """Make ``baseline`` the newest state; one that means the same as the newest is only confirmed.
+
+        ``texts``: contents by digest, for the files that are to be kept. Raises BaselineError."""
+        self.refuse_shared()
+        newest = self.latest()
+        if newest is not None and newest.id == baseline.id:
+            baseline = msgspec.structs.replace(
+                baseline, taken_at=newest.baseline.taken_at, by=newest.baseline.by
+            )
+        number = newest.number if newest is not None and newest.id == baseline.id else self._next_number()
+        path = self._states / f"{number:06d}-{baseline.id}.json"
+        try:
+            for directory in (self.directory, self._states, self._texts):
+                directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for digest, content in texts.items():
+                if not self._text_path(digest).exists():
+                    write_atomically(self._text_path(digest), zlib.compress(content, 6))
+            write_atomically(path, msgspec.json.encode(baseline))
+        except OSError as error:
+            raise _unwritable(error.filename or str(path), error) from None
+        self._prune()
+        return Stored(number, baseline.id, time.time(), baseline)
+
+    def confirm(self, stored: Stored) -> None:
+        """The service is healthy with this state now. A file system that is full or read-only is no reason to fail."""
+        with contextlib.suppress(OSError):
+            os.utime(self._states / f"{stored.number:06d}-{stored.id}.json")
+
+    def mark(self, mark: Mark) -> None:
+        """Add a deployment. Raises BaselineError."""
+        self.refuse_shared()
+        kept = [*self.marks()[1 - MAX_MARKS :], mark]
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            write_atomically(self._marks, b"".join(msgspec.json.encode(item) + b"\n" for item in kept))
+        except OSError as error:
+            raise _unwritable(str(self._marks), error) from None
+
+    def _next_number(self) -> int:
+        return max((number for number, _, _ in self.names()), default=0) + 1
+
+    def _prune(self) -> None:
+        """Drop the oldest states beyond the bounds, texts that no state needs, and what a killed writer left."""
+        with contextlib.suppress(OSError):
+            sizes = {entry.name.removesuffix(".z"): entry.stat().st_size for entry in os.scandir(self._texts)}
+            kept: set[str] = set()
+            for place, stored in enumerate(self.all()):
+                needed = kept | {file.digest for file in stored.baseline.files.values() if file.is_kept}
+                if place and (
+                    place >= MAX_STATES or sum(sizes.get(name, 0) for name in needed) > MAX_TEXT_BYTES
+                ):
+                    for _, _, path in self.names()[: -place or None]:
+                        path.unlink(missing_ok=True)
+                    break
+                kept = needed
+            for name in sizes.keys() - kept:
+                (self._texts / f"{name}.z").unlink(missing_ok=True)
+                (self._texts / name).unlink(missing_ok=True)
+            for left in self._states.glob(".*.tmp"):
+                left.unlink(missing_ok=True)
+
+
+def _unwritable(path: str, error: OSError) -> BaselineError:
+    return BaselineError(safe_line(f"{path}: cannot be written: {error.strerror or error}; run it as root"))

@@ -1,0 +1,274 @@
+"""Changes and causes: which change can have brought a proven cause about.
+
+A change is never a cause by itself. It belongs to a cause's proof if the catalogue says that such a place can bring the
+cause about (``places``), and if, of several that could, it is the one that the evidence names. How near to the outage
+it was made counts for nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from ops.diagnosis.catalogue import Catalogue
+from ops.diagnosis.finding import Evidence
+from ops.diagnosis.model import Cause, RankedChange, Symptom
+from ops.facts.base import NotSeen
+from ops.facts.changes import Change, ChangedLines, ChangeKind, Changes, PlaceKind
+from ops.facts.files import Application
+from ops.facts.logs import AccessLog, Log, Logs
+from ops.facts.snapshot import Snapshot
+from ops.text.language import Text, verbatim
+from ops.text.sanitize import safe_line
+from ops.text.timestamps import local_time
+
+MAX_SHOWN_CHARS = 160
+# Changes that are shown beside a symptom which nothing explains.
+MAX_TRY_NEXT = 3
+# Of these a change counts only where the evidence names it, or nothing else fits: every host has hundreds.
+_MANY = (PlaceKind.PACKAGE, PlaceKind.HOST_PACKAGE)
+_FAILED = re.compile(r"5\d\d|499|000")
+_KINDS: dict[ChangeKind, Text] = {
+    ChangeKind.ADDED: Text(en="added", zh="新增"),
+    ChangeKind.REMOVED: Text(en="removed", zh="删除"),
+    ChangeKind.CONTENT: Text(en="changed", zh="改动"),
+    ChangeKind.ACCESS: Text(en="changed", zh="改动"),
+    ChangeKind.LINK: Text(en="led elsewhere", zh="改变指向"),
+    ChangeKind.VALUE: Text(en="changed", zh="改变"),
+}
+
+
+@dataclass(frozen=True)
+class ChangeReading:
+    """The changes beside the diagnosis: ``causes`` and ``symptoms`` with what belongs to them, and every change, those
+    that fit a cause first."""
+
+    causes: tuple[Cause, ...]
+    symptoms: tuple[Symptom, ...]
+    ranked: tuple[RankedChange, ...]
+
+
+def read_changes(
+    causes: Sequence[Cause],
+    symptoms: Sequence[Symptom],
+    changes: Changes,
+    snapshot: Snapshot,
+    utc_offset: int,
+    book: Catalogue,
+) -> ChangeReading:
+    """The diagnosis with the changes in it. Pure."""
+    fits: dict[int, list[str]] = {}
+    completed = []
+    for cause in causes:
+        codes = (cause.code, *(name for name in cause.explains if name in book.codes))
+        chosen = _fitting(changes.changes, cause, codes, snapshot, book)
+        for number in chosen:
+            fits.setdefault(number, []).append(cause.code)
+        proof = tuple(change_evidence(changes.changes[n], snapshot.logs, utc_offset) for n in chosen)
+        completed.append(replace(cause, evidence=(*cause.evidence, *proof)) if proof else cause)
+    open_symptoms = [symptom for symptom in symptoms if not symptom.explained_by]
+    suspects = _suspects(changes.changes, open_symptoms, book) if open_symptoms else {}
+    order = sorted(
+        range(len(changes.changes)),
+        key=lambda n: (n not in fits, -suspects.get(n, 0), changes.changes[n].is_harmless),
+    )
+    ranked = tuple(RankedChange(changes.changes[n], tuple(fits.get(n, ()))) for n in order)
+    tried = tuple(item.change for item in ranked if not item.change.is_harmless)[:MAX_TRY_NEXT]
+    return ChangeReading(
+        tuple(completed),
+        tuple(_with_suspects(symptom, tried, snapshot.logs, utc_offset) for symptom in symptoms),
+        ranked,
+    )
+
+
+def _with_suspects(
+    symptom: Symptom, tried: Sequence[Change], logs: Logs | NotSeen, utc_offset: int
+) -> Symptom:
+    """A symptom that nothing explains, with the changes to look at and the command that shows them all."""
+    if symptom.explained_by or not tried:
+        return symptom
+    shown = tuple(change_evidence(change, logs, utc_offset) for change in tried)
+    return replace(
+        symptom,
+        evidence=(*symptom.evidence, *shown),
+        next=(verbatim("gte-ops baseline diff"), *symptom.next),
+    )
+
+
+# --- which change fits ------------------------------------------------------------------------------------------------
+
+
+def _fitting(
+    changes: Sequence[Change], cause: Cause, codes: Iterable[str], snapshot: Snapshot, book: Catalogue
+) -> list[int]:
+    """The changes, by number, that can have brought ``cause`` about, ``codes``: its own and those that only follow."""
+    places = [place for code in codes for place in book.entry(code).places]
+    able = [
+        n for n, change in enumerate(changes) if can_bring_about(change, places) and _is_run(change, snapshot)
+    ]
+    chosen: list[int] = []
+    for kind in dict.fromkeys(changes[n].place for n in able):
+        of_kind = [n for n in able if changes[n].place is kind]
+        named = [n for n in of_kind if _is_named(changes[n], cause)]
+        if named or kind not in _MANY:
+            chosen += named or of_kind
+    return sorted(chosen or able)
+
+
+def can_bring_about(change: Change, places: Iterable[str]) -> bool:
+    """Whether one of the catalogue's ``places`` (``KIND`` or ``KIND:NAME|NAME``) is what changed.
+
+    A change of access alone fits a place that names ``access``."""
+    if change.is_harmless:
+        return False
+    names = {name for lines in change.lines for name in lines.names} or {change.what}
+    for place in places:
+        kind, _, written = place.partition(":")
+        if kind != change.place:
+            continue
+        wanted = frozenset(written.split("|")) if written else frozenset()
+        if change.kind is ChangeKind.ACCESS:
+            if "access" in wanted:
+                return True
+        elif not wanted - {"access"}:
+            if not wanted:
+                return True
+        elif names & wanted or not (change.lines or change.kind is ChangeKind.VALUE):
+            return True
+    return False
+
+
+def _is_run(change: Change, snapshot: Snapshot) -> bool:
+    """Whether the service uses it: of the application's Python files those that it imports, as far as is known."""
+    application = snapshot.application
+    if change.place is not PlaceKind.APPLICATION or not change.what.endswith(".py"):
+        return True
+    if (
+        change.kind is ChangeKind.REMOVED
+        or not isinstance(application, Application)
+        or not application.modules
+    ):
+        return True
+    return any(module.path == change.what for module in application.modules)
+
+
+def _is_named(change: Change, cause: Cause) -> bool:
+    """Whether the cause's evidence or summary names the file (if a line, then a changed one), or the package."""
+    words = [cause.summary.en, *(f"{piece.source} {piece.detail.en}" for piece in cause.evidence)]
+    name = change.what
+    if "/" not in name:
+        return any(re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text, re.IGNORECASE) for text in words)
+    places = (name, name.rpartition("/")[2])
+    for text in words:
+        for match in re.finditer(r"|".join(map(re.escape, places)), text):
+            line = re.match(r":(\d+)|\W+line (\d+)", text[match.end() :])
+            if line is None or not change.lines or _covers(change.lines, int(line[1] or line[2])):
+                return True
+    return False
+
+
+def _covers(hunks: Sequence[ChangedLines], line: int) -> bool:
+    """Whether a changed piece holds ``line``, or is within the few lines of one statement."""
+    return any(hunk.line - 3 <= line <= hunk.line + len(hunk.after) + 3 for hunk in hunks)
+
+
+def _suspects(changes: Sequence[Change], symptoms: Sequence[Symptom], book: Catalogue) -> dict[int, int]:
+    """For each change the number of causes that can be behind ``symptoms`` and that it could bring about."""
+    met = {symptom.id for symptom in symptoms}
+    counts: dict[int, int] = {}
+    for code in book.codes:
+        entry = book.entry(code)
+        if not met.intersection(entry.explains):
+            continue
+        for number, change in enumerate(changes):
+            if can_bring_about(change, entry.places):
+                counts[number] = counts.get(number, 0) + 1
+    return counts
+
+
+# --- in words ---------------------------------------------------------------------------------------------------------
+
+
+def change_evidence(change: Change, logs: Logs | NotSeen, utc_offset: int) -> Evidence:
+    """One change as proof: where, when, how long before the first request that failed after it, what became of what."""
+    what, detail = change_place(change), change_words(change)
+    when = _moment(change, logs, utc_offset)
+    by = Text(en=f" ({change.by})" if change.by else "", zh=f"（{change.by}）" if change.by else "")
+    return Evidence(
+        what,
+        Text(
+            en=f"{_KINDS[change.kind].en}{when.en}{by.en}{f': {detail.en}' if detail.en else ''}",
+            zh=f"{when.zh}{_KINDS[change.kind].zh}{by.zh}{f'：{detail.zh}' if detail.zh else ''}",
+        ),
+    )
+
+
+def change_place(change: Change) -> str:
+    """The file, with the first changed line, or the name of what is no file."""
+    line = f":{change.lines[0].line}" if change.lines and change.kind is ChangeKind.CONTENT else ""
+    return f"{change.what}{line}"
+
+
+def change_words(change: Change) -> Text:
+    """What became of what, in one line; empty where nothing is known but that it differs."""
+    if change.kind in (ChangeKind.ACCESS, ChangeKind.LINK, ChangeKind.VALUE):
+        return _became(change.before, change.after)
+    if change.kind is ChangeKind.CONTENT and change.lines:
+        first = change.lines[0]
+        words = _became(_first(first.before), _first(first.after))
+        more = sum(max(len(hunk.before), len(hunk.after)) for hunk in change.lines) - 1
+        if more > 0:
+            return Text(en=f"{words.en} (+{more} more lines)", zh=f"{words.zh}（另有 {more} 行）")
+        return words
+    if change.kind is ChangeKind.CONTENT and change.after:
+        return _became(change.before, change.after)
+    return Text(en="", zh="")
+
+
+def _first(lines: Sequence[str]) -> str:
+    return next((line.strip() for line in lines if line.strip()), "")
+
+
+def _became(before: str, after: str) -> Text:
+    old, new = safe_line(before, MAX_SHOWN_CHARS), safe_line(after, MAX_SHOWN_CHARS)
+    if not old:
+        return Text(en=f"`{new}` is new", zh=f"新增 `{new}`")
+    if not new:
+        return Text(en=f"`{old}` is gone", zh=f"`{old}` 已不存在")
+    return Text(en=f"`{old}` became `{new}`", zh=f"`{old}` 变为 `{new}`")
+
+
+def _moment(change: Change, logs: Logs | NotSeen, utc_offset: int) -> Text:
+    if change.time is None:
+        return Text(en="", zh="")
+    at = local_time(change.time, utc_offset).strftime("%Y-%m-%d %H:%M:%S")
+    onset = first_failure(logs, change.time)
+    if onset is None:
+        return Text(en=f" {at}", zh=f"{at} ")
+    seconds = onset - change.time
+    length = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+    shown = f"{seconds:.0f} 秒" if seconds < 120 else f"{seconds / 60:.0f} 分钟"
+    return Text(
+        en=f" {at}, {length} before the first request that failed", zh=f"{at}（首个失败请求之前 {shown}）"
+    )
+
+
+def first_failure(logs: Logs | NotSeen, after: float) -> float | None:
+    """When the first user's request failed at or after ``after`` (Unix seconds), by the access log; where that shows
+    none, the first error that nginx or gunicorn logged. None where requests failed before it too, or no log tells."""
+    if isinstance(logs, NotSeen):
+        return None
+    access = logs.nginx_access
+    if isinstance(access, AccessLog) and access.traffic is not None:
+        failed = [answers.first for answers in access.traffic.answers if _FAILED.fullmatch(answers.status)]
+        if failed:
+            return min(failed) if min(failed) >= after - 1 else None
+    errors = [
+        entry.time
+        for log in (*logs.nginx_errors.values(), logs.gunicorn_error)
+        if isinstance(log, Log)
+        for entry in log.entries
+        if entry.level in ("error", "crit", "alert", "emerg", "critical")
+    ]
+    return min(errors) if errors and min(errors) >= after - 1 else None

@@ -1,0 +1,72 @@
+"""Changed lines as they may leave their host: of a file's lines only what is judged elsewhere too, of the rest that
+they changed."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from ops.facts.changes import Change, ChangedLines, Changes, PlaceKind
+from ops.interpret.redaction_nginx import JUDGED_DIRECTIVES
+from ops.text.sanitize import HIDDEN
+
+# Keys of a unit whose values name programs, users and limits (systemd.exec(5), systemd.service(5)).
+_UNIT_KEYS = frozenset(
+    {"User", "Group", "WorkingDirectory", "Restart", "Type", "PIDFile", "LimitNOFILE", "MemoryMax", "MemoryHigh",
+     "CPUQuota", "PrivateTmp", "EnvironmentFile", "After", "Wants", "Requires", "TimeoutStartSec", "TimeoutStopSec"}
+)  # fmt: skip
+# gunicorn's settings that hold an address, a number or a path.
+_GUNICORN_KEYS = frozenset(
+    {"bind", "workers", "threads", "worker_class", "timeout", "graceful_timeout", "keepalive", "preload_app", "pidfile",
+     "max_requests", "max_requests_jitter", "worker_connections", "backlog", "umask", "user", "group", "errorlog",
+     "accesslog", "loglevel", "reload", "chdir", "limit_request_line", "limit_request_fields",
+     "limit_request_field_size"}
+)  # fmt: skip
+_LEADING = re.compile(r"\s*(?:export\s+)?[\w.-]*\s*[=:]?")
+
+
+def redacted_changes(changes: Changes) -> Changes:
+    """``changes`` without the words of lines that nothing elsewhere reads."""
+    return msgspec.structs.replace(changes, changes=tuple(map(_redacted, changes.changes)))
+
+
+def _redacted(change: Change) -> Change:
+    return msgspec.structs.replace(change, lines=tuple(_hunk(hunk, change.place) for hunk in change.lines))
+
+
+def _hunk(hunk: ChangedLines, place: PlaceKind) -> ChangedLines:
+    if hunk.names and _open_names(place).issuperset(hunk.names):
+        return hunk
+    return msgspec.structs.replace(
+        hunk,
+        before=tuple(_hidden(line, place) for line in hunk.before),
+        after=tuple(_hidden(line, place) for line in hunk.after),
+    )
+
+
+def _open_names(place: PlaceKind) -> frozenset[str]:
+    match place:
+        case PlaceKind.NGINX:
+            return JUDGED_DIRECTIVES
+        case PlaceKind.GUNICORN:
+            return _GUNICORN_KEYS
+        case PlaceKind.UNIT:
+            return _UNIT_KEYS
+    return frozenset()
+
+
+def _hidden(line: str, place: PlaceKind) -> str:
+    """The name that the line begins with, where the format has one; of code and other texts nothing."""
+    if not line.strip():
+        return line
+    if place in (
+        PlaceKind.NGINX,
+        PlaceKind.GUNICORN,
+        PlaceKind.UNIT,
+        PlaceKind.ENVIRONMENT_FILE,
+        PlaceKind.SETTINGS,
+    ):
+        lead = _LEADING.match(line)
+        return f"{lead[0].rstrip() if lead else ''} {HIDDEN}"
+    return HIDDEN

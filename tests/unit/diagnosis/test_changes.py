@@ -1,0 +1,213 @@
+"""Which change is part of a cause's proof: by the place that can bring it about, and never by how recent it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import pytest
+
+from ops.diagnosis.catalogue import catalogue
+from ops.diagnosis.changes import can_bring_about, first_failure
+from ops.diagnosis.checks import CHECKS
+from ops.diagnosis.engine import diagnose
+from ops.diagnosis.model import Diagnosis
+from ops.facts.base import NotSeen
+from ops.facts.changes import Change, ChangedLines, ChangeKind, Changes, PlaceKind
+from ops.facts.snapshot import Snapshot, from_json, to_json
+from ops.facts.traffic import Answers
+from ops.interpret.redaction import redacted
+from tests.unit.made_snapshot import HEALTHY, NOW, but, exchange, without_gunicorn
+
+SITE = "/etc/nginx/conf.d/gte-api.conf"
+GUNICORN = "/root/build/gunicorn.conf.py"
+
+
+def change(place: PlaceKind, what: str, kind: ChangeKind = ChangeKind.CONTENT, **facts: Any) -> Change:
+    return Change(place=place, what=what, kind=kind, **{"time": NOW - 60, **facts})
+
+
+def lines(line: int, before: str, after: str, *names: str) -> tuple[ChangedLines, ...]:
+    return (ChangedLines(line=line, before=(before,), after=(after,), names=names),)
+
+
+BIND = change(PlaceKind.GUNICORN, GUNICORN, lines=lines(1, "bind = 'a'", "bind = 'b'", "bind"))
+ROTATION = change(
+    PlaceKind.LOGROTATE, "/etc/logrotate.d/gte", lines=lines(1, "daily", "weekly"), time=NOW - 1
+)
+COMMENT = change(PlaceKind.GUNICORN, GUNICORN, lines=lines(9, "", "# new"), is_harmless=True, time=NOW - 1)
+MODE = change(PlaceKind.NGINX, SITE, ChangeKind.ACCESS, before="0644 root:root", after="0600 root:root")
+PACKAGE = change(PlaceKind.PACKAGE, "rich", ChangeKind.VALUE, before="13", after="14", time=None)
+
+
+def with_changes(snapshot: Snapshot, *changes: Change) -> Snapshot:
+    found = Changes(taken_at=NOW - 7200, confirmed_at=NOW - 300, by="watchdog", changes=changes)
+    return msgspec.structs.replace(snapshot, changes=found)
+
+
+def fitting(diagnosis: Diagnosis) -> dict[str, list[Change]]:
+    found: dict[str, list[Change]] = {}
+    for item in diagnosis.changes:
+        for code in item.fits:
+            found.setdefault(code, []).append(item.change)
+    return found
+
+
+def proof(diagnosis: Diagnosis, code: str) -> Sequence[str]:
+    cause = next(cause for cause in diagnosis.causes if cause.code == code)
+    return [f"{piece.source}: {piece.detail.en}" for piece in cause.evidence]
+
+
+def test_the_guilty_change_is_part_of_the_proof_and_later_innocent_ones_are_not() -> None:
+    diagnosis = diagnose(with_changes(without_gunicorn(), BIND, ROTATION, COMMENT, MODE, PACKAGE), CHECKS)
+    assert diagnosis.causes[0].code == "GUN001"
+    assert fitting(diagnosis) == {"GUN001": [BIND]}
+    assert any(
+        line.startswith(f"{GUNICORN}:1: changed ") and "became" in line for line in proof(diagnosis, "GUN001")
+    )
+    assert len(diagnosis.changes) == 5
+    assert diagnosis.changes[0].change == BIND
+
+
+def test_a_change_alone_is_never_a_cause() -> None:
+    diagnosis = diagnose(with_changes(HEALTHY, BIND, MODE), CHECKS)
+    assert diagnosis.causes == diagnose(HEALTHY, CHECKS).causes
+    assert diagnosis.status == "ok"
+    assert fitting(diagnosis) == {}
+
+
+def test_without_a_baseline_nothing_is_said_of_changes() -> None:
+    diagnosis = diagnose(without_gunicorn(), CHECKS)
+    assert diagnosis.last_good is None
+    assert diagnosis.changes == ()
+    assert not any(place == "changes" for place, _ in diagnosis.unseen)
+
+
+def test_what_nothing_explains_gets_the_changes_to_try_next_the_likely_ones_first() -> None:
+    snapshot = but(HEALTHY, front__predict=exchange(status=405))
+    before = diagnose(snapshot, CHECKS)
+    assert [s.id for s in before.symptoms if not s.explained_by] == ["http.405"]
+    limit = change(
+        PlaceKind.NGINX, SITE, lines=lines(31, "", "limit_except GET { deny all; }", "limit_except")
+    )
+    diagnosis = diagnose(with_changes(snapshot, ROTATION, COMMENT, limit), CHECKS)
+    (symptom,) = (s for s in diagnosis.symptoms if not s.explained_by)
+    assert symptom.next[0].en == "gte-ops baseline diff"
+    sources = [piece.source for piece in symptom.evidence]
+    assert f"{SITE}:31" in sources
+    assert GUNICORN not in " ".join(sources), "comments are nothing to try"
+
+
+def test_of_several_files_that_fit_only_those_that_the_evidence_names_count() -> None:
+    snapshot = but(HEALTHY, front__predict=exchange(status=413, kind="text/html", server="nginx"))
+    named = change(PlaceKind.NGINX, SITE, lines=lines(30, "a;", "b;", "client_max_body_size"))
+    other = change(
+        PlaceKind.NGINX, "/etc/nginx/conf.d/other.conf", lines=lines(3, "a;", "b;", "client_max_body_size")
+    )
+    diagnosis = diagnose(with_changes(snapshot, named, other), CHECKS)
+    for code, found in fitting(diagnosis).items():
+        text = " ".join(proof(diagnose(snapshot, CHECKS), code))
+        assert found == ([named] if SITE in text else [named, other])
+
+
+@pytest.mark.parametrize(
+    ("changed", "place", "expected"),
+    [
+        (BIND, "gunicorn", True),
+        (BIND, "gunicorn:bind|workers", True),
+        (BIND, "gunicorn:workers", False),
+        (BIND, "gunicorn:access", False),
+        (BIND, "nginx", False),
+        (COMMENT, "gunicorn", False),
+        (MODE, "nginx", False),
+        (MODE, "nginx:access", True),
+        (MODE, "nginx:access|listen", True),
+        (PACKAGE, "package", True),
+        (PACKAGE, "package:rich", True),
+        (PACKAGE, "package:flask", False),
+        # A file whose text was not kept: which directive changed is not known.
+        (change(PlaceKind.NGINX, SITE), "nginx:listen", True),
+    ],
+)
+def test_a_place_of_the_catalogue_is_a_kind_and_perhaps_names(
+    changed: Change, place: str, expected: bool
+) -> None:
+    assert can_bring_about(changed, [place]) is expected
+
+
+def test_every_place_of_the_catalogue_is_a_kind_that_there_is() -> None:
+    book = catalogue()
+    places = [(code, place) for code in book.codes for place in book.entry(code).places]
+    assert len(places) > 200
+    kinds = {kind.value for kind in PlaceKind}
+    assert [(code, place) for code, place in places if place.partition(":")[0] not in kinds] == []
+
+
+def answers(status: str, first: float) -> Answers:
+    return Answers(method="POST", path="/predict", status=status, count=3, first=first, last=NOW)
+
+
+@pytest.mark.parametrize(
+    ("failed_at", "changed_at", "expected"),
+    [(NOW - 30, NOW - 60, NOW - 30), (NOW - 90, NOW - 60, None), (NOW - 60.5, NOW - 60, NOW - 60.5)],
+)
+def test_a_failure_is_told_after_a_change_only_where_none_came_before_it(
+    failed_at: float, changed_at: float, expected: float | None
+) -> None:
+    snapshot = but(
+        HEALTHY, logs__nginx_access__traffic__answers=(answers("200", NOW - 900), answers("502", failed_at))
+    )
+    assert first_failure(snapshot.logs, changed_at) == expected
+
+
+def test_without_logs_no_failure_is_told() -> None:
+    assert first_failure(NotSeen(reason="x"), NOW) is None
+
+
+def test_the_changes_travel_and_are_diagnosed_the_same() -> None:
+    snapshot = with_changes(without_gunicorn(), BIND, ROTATION, PACKAGE)
+    here, there = diagnose(snapshot, CHECKS), diagnose(from_json(to_json(snapshot)), CHECKS)
+    assert (here.causes, here.changes, here.last_good) == (there.causes, there.changes, there.last_good)
+
+
+SECRET = "Tr0ub4dor"
+UNIT = "/etc/systemd/system/a.service"
+HEADER = f"    proxy_set_header X-Api {SECRET};"
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        change(PlaceKind.NGINX, SITE, lines=lines(3, "x;", f"    set $key {SECRET};", "set")),
+        change(
+            PlaceKind.NGINX,
+            SITE,
+            lines=lines(3, "x;", HEADER, "proxy_set_header"),
+        ),
+        change(
+            PlaceKind.UNIT,
+            "/etc/systemd/system/a.service",
+            lines=lines(3, "", f"Environment=A={SECRET}", "Environment"),
+        ),
+        change(
+            PlaceKind.ENVIRONMENT_FILE, "/etc/gte.env", lines=lines(3, "", f"GREETING={SECRET}", "GREETING")
+        ),
+        change(PlaceKind.APPLICATION, "/srv/app.py", lines=lines(3, "", f"connect('{SECRET}')")),
+        change(PlaceKind.GUNICORN, GUNICORN, lines=lines(3, "", f"raw_env = ['A={SECRET}']", "raw_env")),
+        change(
+            PlaceKind.SETTINGS,
+            "/etc/gte-ops.toml",
+            lines=lines(3, "", f"urls = ['x://{SECRET}']", "notify.urls"),
+        ),
+    ],
+)
+def test_a_line_that_may_hold_a_secret_does_not_leave_the_host(secret: Change) -> None:
+    assert SECRET.encode() not in to_json(redacted(with_changes(HEALTHY, secret)))
+
+
+def test_what_is_judged_of_a_changed_line_leaves_the_host() -> None:
+    listen = change(PlaceKind.NGINX, SITE, lines=lines(3, "listen 80;", "listen 81;", "listen"))
+    clean = redacted(with_changes(HEALTHY, listen, BIND))
+    assert isinstance(clean.changes, Changes)
+    assert clean.changes.changes == (listen, BIND)
