@@ -24,7 +24,7 @@ MAX_CONTENT_BYTES = 64 << 30
 MAX_PATH_BYTES = 4095
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
-Kind = Literal["file", "directory", "link"]
+EntryKind = Literal["file", "directory", "link"]
 
 
 class ManifestError(ValueError):
@@ -41,7 +41,7 @@ class ManifestEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     """
 
     path: str
-    kind: Kind
+    kind: EntryKind
     mode: int
     uid: int
     gid: int
@@ -140,7 +140,7 @@ def check(manifest: Manifest) -> None:
     a link: whoever writes the entries in their order can then write nowhere else."""
     if len(manifest.entries) > MAX_ENTRIES:
         raise ManifestError(f"it lists {len(manifest.entries)} entries; at most {MAX_ENTRIES} are taken")
-    kinds: dict[str, Kind] = {}
+    kinds: dict[str, EntryKind] = {}
     total = 0
     for entry in manifest.entries:
         _check_path(entry.path)

@@ -6,20 +6,20 @@ from pathlib import Path
 
 from ops.archive.checksum import hash_stream
 from ops.backups.made_here import was_made_here
-from ops.backups.signature import Checked, SignatureError
+from ops.backups.signature import SignatureCheck, SignatureError, SignatureState
 from ops.files.nofollow import reason_not_to_trust
 from ops.text.language import Text
 from ops.text.sanitize import safe_line
 
 
-def reason_to_doubt(archive: Path, signature: Checked | None, backups: Path) -> Text | None:
+def reason_to_doubt(archive: Path, signature: SignatureCheck | None, backups: Path) -> Text | None:
     """Why somebody has to vouch for ``archive`` before its files are put on this host; None where nobody has to.
 
     ``signature``: what it is worth, None where no signer is known: then the list in ``backups`` counts. Raises
     SignatureError for a bad one, OSError."""
     if signature is not None:
         refuse_bad(archive, signature)
-    if signature is not None and signature.verdict == "missing":
+    if signature is not None and signature.state == SignatureState.MISSING:
         return unsigned_words()
     # It is read more than once: what was checked must be what is restored.
     if (why := reason_not_to_trust(str(archive))) is not None:
@@ -44,7 +44,7 @@ def unsigned_words() -> Text:
     )
 
 
-def refuse_bad(archive: Path, signature: Checked) -> None:
+def refuse_bad(archive: Path, signature: SignatureCheck) -> None:
     """Raises SignatureError for a bad signature."""
-    if signature.verdict == "bad":
+    if signature.state == SignatureState.BAD:
         raise SignatureError(f"{archive}: its signature is bad: {signature.detail}; nothing of it was used")

@@ -8,7 +8,7 @@ from pathlib import Path
 from ops.archive.listing import judge
 from ops.archive.name import backups_in
 from ops.backups.create import BackupError
-from ops.backups.signature import Checked, check_signature
+from ops.backups.signature import SignatureCheck, check_signature
 from ops.errors import OpsError
 from ops.settings import Settings
 from ops.text.language import Text
@@ -36,7 +36,7 @@ def newest(settings: Settings) -> tuple[Path, dict[Path, Text]]:
     raise BackupError(f"{directory}: there is no good backup in it{broken}; make one: gte-ops backup create")
 
 
-def signature_of(settings: Settings, archive: Path) -> Checked | None:
+def signature_of(settings: Settings, archive: Path) -> SignatureCheck | None:
     """What the signature of ``archive`` is worth, None where no signer is known. Raises OpsError."""
     signers = settings.backup.allowed_signers
     return check_signature(archive, signers) if signers else None

@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ops.archive.manifest import MANIFEST_NAME, MAX_ENTRIES, Asked, Kind, ManifestEntry
+from ops.archive.manifest import MANIFEST_NAME, MAX_ENTRIES, Asked, EntryKind, ManifestEntry
 from ops.collect.host_files import Source, is_program
 from ops.errors import OpsError
 from ops.files.nofollow import trusted_users
@@ -30,7 +30,7 @@ _SPECIAL = {
 class Seen:
     """One file, directory or link as lstat showed it; ``version`` changes whenever it was written to or replaced."""
 
-    kind: Kind
+    kind: EntryKind
     mode: int
     uid: int
     gid: int
@@ -213,7 +213,7 @@ class _UntrustedLinkError(_LeftOutError):
 
 
 def _seen(path: str, status: os.stat_result) -> Seen:
-    kind: Kind = "file"
+    kind: EntryKind = "file"
     target = ""
     if stat.S_ISLNK(status.st_mode):
         kind = "link"

@@ -13,8 +13,9 @@ from __future__ import annotations
 import os
 import pwd
 import subprocess
+from enum import StrEnum
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
 import msgspec
 
@@ -36,8 +37,6 @@ MAX_SIGNERS_BYTES = 1 << 20
 MAX_PRINCIPALS = 50
 _HEADER = b"-----BEGIN SSH SIGNATURE-----"
 
-Verdict = Literal["good", "bad", "missing"]
-
 
 class SignatureError(OpsError):
     """An archive was not signed, or its signature does not stand."""
@@ -45,10 +44,18 @@ class SignatureError(OpsError):
     exit_code = 2
 
 
-class Checked(msgspec.Struct, frozen=True):
-    """What a signature is worth. ``detail``: who made a good one, or what is wrong with a bad one."""
+class SignatureState(StrEnum):
+    """What a signature is worth."""
 
-    verdict: Verdict
+    GOOD = "good"
+    BAD = "bad"
+    MISSING = "missing"
+
+
+class SignatureCheck(msgspec.Struct, frozen=True):
+    """The result of checking a signature. ``detail``: who made a good one, or the defect of a bad one."""
+
+    state: SignatureState
     detail: str = ""
 
 
@@ -85,18 +92,20 @@ def sign(archive: Path, key: str) -> bytes:
     return done.stdout
 
 
-def check_signature(archive: Path, allowed_signers: str) -> Checked:
+def check_signature(archive: Path, allowed_signers: str) -> SignatureCheck:
     """Whether one of ``allowed_signers`` signed the bytes of ``archive``. Raises SignatureError where that cannot be
     told, OpsError for signers that others may have chosen."""
     signers, _ = _trusted(allowed_signers, "backup.allowed_signers")
     try:
         signature = read_regular_file(str(signature_path(archive)), MAX_SIGNATURE_BYTES)
     except FileNotFoundError:
-        return Checked("missing")
+        return SignatureCheck(SignatureState.MISSING)
     except (OSError, ValueError) as error:
-        return Checked("bad", safe_line(getattr(error, "strerror", None) or str(error)))
+        return SignatureCheck(SignatureState.BAD, safe_line(getattr(error, "strerror", None) or str(error)))
     if not signature.is_whole or not signature.content.startswith(_HEADER):
-        return Checked("bad", f"{signature_path(archive).name} is no signature of ssh-keygen's")
+        return SignatureCheck(
+            SignatureState.BAD, f"{signature_path(archive).name} is no signature of ssh-keygen's"
+        )
     try:
         with scratch_directory() as scratch, archive.open("rb") as content:
             # The signature may be anybody's: what reads it is not root. It has no need of a network, nor makes use of
@@ -123,23 +132,23 @@ def _reader() -> UnprivilegedAccount | None:
         raise SignatureError(f"this host has no user {NOBODY} (nobody); ssh-keygen needs one") from None
 
 
-def _check(content: BinaryIO, place: Path, drop: object) -> Checked:
+def _check(content: BinaryIO, place: Path, drop: object) -> SignatureCheck:
     options = {"cwd": place, "env": _environment(), "preexec_fn": drop}
     given = ["-s", "sig", "-f", "signers"]
     with open(os.devnull, "rb") as nothing:  # noqa: PTH123
         found = _run(["-Y", "find-principals", *given], nothing, CHECK_SECONDS, **options)
     principals = [line.split(",")[0] for line in found.stdout.decode(errors="replace").splitlines() if line]
     if found.returncode != 0 or not principals:
-        return Checked("bad", "none of the allowed signers made it")
+        return SignatureCheck(SignatureState.BAD, "none of the allowed signers made it")
     reason = ""
     for principal in principals[:MAX_PRINCIPALS]:
         content.seek(0)
         command = ["-Y", "verify", *given, "-I", principal, "-n", NAMESPACE]
         done = _run(command, content, CHECK_SECONDS, **options)
         if done.returncode == 0:
-            return Checked("good", safe_line(principal, 200))
+            return SignatureCheck(SignatureState.GOOD, safe_line(principal, 200))
         reason = _last_line(done.stderr or done.stdout)
-    return Checked("bad", reason)
+    return SignatureCheck(SignatureState.BAD, reason)
 
 
 def _trusted(path: str, setting: str) -> tuple[bytes, int]:

@@ -14,7 +14,7 @@ from ops.archive.name import checksum_path
 from ops.archive.pair import MAX_PEM_BYTES, pair_problem
 from ops.archive.reading import open_archive
 from ops.backups.authenticity import unsigned_words
-from ops.backups.signature import Checked
+from ops.backups.signature import SignatureCheck, SignatureState
 from ops.text.language import Text, verbatim
 
 MAX_SHOWN_LINKS = 20
@@ -30,7 +30,7 @@ class Verified:
     opened: bool = False
     encrypted: bool = False
     manifest: Manifest | None = None
-    signature: Checked | None = None
+    signature: SignatureCheck | None = None
     checks: list[Text] = field(default_factory=list)
     problems: list[Text] = field(default_factory=list)
     notes: list[Text] = field(default_factory=list)
@@ -50,7 +50,7 @@ def verify(
     path: Path,
     identities: Sequence[Identity],
     nginx_test: TreeTest | None,
-    signature: Checked | None = None,
+    signature: SignatureCheck | None = None,
     *,
     unsigned: bool = False,
 ) -> Verified:
@@ -98,11 +98,11 @@ def verify(
     return found
 
 
-def _judge_signature(found: Verified, signature: Checked, *, unsigned: bool) -> None:
-    if signature.verdict == "good":
+def _judge_signature(found: Verified, signature: SignatureCheck, *, unsigned: bool) -> None:
+    if signature.state == SignatureState.GOOD:
         words = Text(en=f"signature of {signature.detail}", zh=f"{signature.detail} 的签名")
         found.checks.append(words)
-    elif signature.verdict == "bad":
+    elif signature.state == SignatureState.BAD:
         words = Text(en=f"its signature is bad: {signature.detail}", zh=f"签名无效：{signature.detail}")
         found.problems.append(words)
     else:

@@ -23,6 +23,7 @@ from ops.facts.certificates import (
     CertbotRuns,
     Certificate,
     Certificates,
+    ExpiryStage,
     Lineage,
     Lineages,
     PemFile,
@@ -275,17 +276,17 @@ def _rule(leaf: Certificate, lineage: Lineage, inventory: Inventory) -> CertbotR
 
 def _dates(leaf: Certificate, stand: Expiry, opinion: _Opinion) -> None:
     until = when(leaf.not_after)
-    if stand.stage == "expired":
+    if stand.stage == ExpiryStage.EXPIRED:
         ago = age(-stand.left)
         opinion.say(
             f"it expired {ago} ago, at {until}", f"已于 {until} 过期（{ago} 前）", Status.FAIL, "TLS001"
         )
-    elif stand.stage == "not_yet":
+    elif stand.stage == ExpiryStage.NOT_YET:
         start = when(leaf.not_before)
         opinion.say(f"it is valid only from {start}", f"要到 {start} 才生效", Status.FAIL, "TLS003")
     elif stand.severity is not None:
         left, share = age(stand.left), f"{stand.share:.0%}"
-        last = stand.stage == "page"
+        last = stand.stage == ExpiryStage.PAGE
         opinion.say(
             f"{left} left ({share} of its lifetime){': act now' if last else ''}",
             f"只剩 {left}（有效期的 {share}）{'，请立即处理' if last else ''}",

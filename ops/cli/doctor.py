@@ -258,9 +258,12 @@ def _fix(settings: Settings, file: SettingsFile, options: DoctorOptions) -> int:
     from ops.repair.model import Safety
     from ops.repair.run import command_to_apply, repair
     from ops.report.doctor.report import DoctorReport
-    from ops.report.repair import pose, show_outcome, show_remedies, write_repair
+    from ops.report.formats.text import write_lines
+    from ops.report.repair import QUESTION, RepairReport, plan_lines, question_lines
+    from ops.report.sentences import readable_language
 
-    form, language, level = options.form, options.language, Safety(options.fix or "safe")
+    form, level = options.form, Safety(options.fix or "safe")
+    language = readable_language(options.language, sys.stdout) if form == "text" else options.language
     interactive = form == "text" and sys.stdin.isatty() and sys.stdout.isatty()
     ask: Callable[[Remedy], bool] | None = None
     if options.yes:
@@ -268,14 +271,15 @@ def _fix(settings: Settings, file: SettingsFile, options: DoctorOptions) -> int:
     elif interactive and not options.dry_run:
 
         def ask(remedy: Remedy) -> bool:
-            return click.confirm(pose(remedy, language, sys.stdout), default=False)
+            write_lines(question_lines(remedy, language), sys.stdout)
+            return click.confirm(QUESTION.to(language), default=False)
 
     def show_plan(
         diagnosis: Diagnosis, remedies: tuple[Remedy, ...], cut_off: UnfinishedRemedy | None
     ) -> None:
         if form == "text":
             show("text", DoctorReport(diagnosis), language)
-            show_remedies(remedies, cut_off, language, sys.stdout)
+            write_lines(plan_lines(remedies, cut_off, language), sys.stdout)
             sys.stdout.flush()
 
     def tell(words: Text) -> None:
@@ -291,11 +295,8 @@ def _fix(settings: Settings, file: SettingsFile, options: DoctorOptions) -> int:
         ask=ask,
         tell=tell,
     )
-    if form == "json":
-        write_repair(done, language, sys.stdout)
-    else:
-        place = str(file.path) if file.path else None
-        show_outcome(done, language, sys.stdout, command_to_apply(place, level))
+    again = command_to_apply(str(file.path) if file.path else None, level)
+    show(form, RepairReport(done, again), language)
     return done.last.exit_code
 
 

@@ -74,19 +74,14 @@ class BilingualCommand(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The options, and for a group its commands."""
+        if is_chinese() and (help_option := self.get_help_option(ctx)) is not None:
+            help_option.help = "显示本帮助并退出。"
         records = [record for parameter in self.get_params(ctx) if (record := parameter.get_help_record(ctx))]
         if records:
             with formatter.section("选项" if is_chinese() else "Options"):
                 formatter.write_dl(records)
         if isinstance(self, click.Group):
             self.format_commands(ctx, formatter)
-
-    def get_help_option(self, ctx: click.Context) -> click.Option | None:
-        """--help, with its own help in the reader's language."""
-        option = super().get_help_option(ctx)
-        if option is not None and is_chinese():
-            option.help = "显示本帮助并退出。"
-        return option
 
     def get_short_help_str(self, limit: int = 45) -> str:
         """The line in the list of commands."""

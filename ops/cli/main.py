@@ -1,4 +1,5 @@
-"""The command `gte-ops`: parse, call, render. Everything heavy is imported by the command that uses it."""
+"""The command `gte-ops`: parse, call, render. A command is imported when it is called, and everything heavy by the
+command that uses it."""
 
 from __future__ import annotations
 
@@ -9,21 +10,9 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from ops import __version__
-from ops.cli.backup import backup
-from ops.cli.baseline import baseline
-from ops.cli.cert import cert
-from ops.cli.config import config
-from ops.cli.deploy import deploy
-from ops.cli.doctor import doctor
-from ops.cli.explain import explain
+from ops.cli.command_modules import CommandModules
 from ops.cli.help import BilingualGroup, BilingualOption
-from ops.cli.notify import notify
 from ops.cli.options import language_option, written_option
-from ops.cli.preflight import preflight
-from ops.cli.render import render
-from ops.cli.route import route
-from ops.cli.version import version
-from ops.cli.watchdog import watchdog
 from ops.errors import ErrorKind, OpsError
 from ops.report import FORMATS
 
@@ -34,9 +23,26 @@ if TYPE_CHECKING:
 MISUSED = 3
 INTERRUPTED = 130
 
+COMMANDS = (
+    "backup",
+    "baseline",
+    "cert",
+    "config",
+    "deploy",
+    "doctor",
+    "explain",
+    "notify",
+    "preflight",
+    "render",
+    "route",
+    "version",
+    "watchdog",
+)
+
 
 @click.group(
     cls=BilingualGroup,
+    commands=CommandModules(COMMANDS),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     zh="诊断并守护 nginx 后面的 gunicorn 服务。",
 )
@@ -58,24 +64,6 @@ def commands(language: Language) -> None:
       gte-ops doctor            what is broken here, the proof, and the line that fixes it
       gte-ops explain GUN001    more about one cause
     """
-
-
-for _command in (
-    backup,
-    baseline,
-    cert,
-    config,
-    deploy,
-    doctor,
-    explain,
-    notify,
-    preflight,
-    render,
-    route,
-    version,
-    watchdog,
-):
-    commands.add_command(_command)
 
 
 def main() -> NoReturn:

@@ -20,7 +20,7 @@ from ops.cli.options import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ops.deployment.render import Deployment, Kind, RenderedFile
+    from ops.deployment.render import Deployment, DeploymentKind, RenderedFile
     from ops.text.language import Language
 
 KIND_NAMES = ("nginx", "systemd", "logrotate", "cron", "prometheus")
@@ -59,7 +59,7 @@ KIND_NAMES = ("nginx", "systemd", "logrotate", "cron", "prometheus")
 @report_format_option
 @language_option
 def render(
-    kind: Kind,
+    kind: DeploymentKind,
     config: str | None,
     in_place: bool,
     dry_run: bool,
@@ -105,18 +105,18 @@ def render(
 
 
 def _install(
-    kind: Kind,
+    kind: DeploymentKind,
     files: Sequence[RenderedFile],
     deployment: Deployment,
     root: Path,
     form: str,
     language: Language,
 ) -> None:
-    from ops.deployment.install import install, next_steps
+    from ops.deployment.install import FileChange, install, next_steps
     from ops.report.deployment import InstallReport
 
     done = install(kind, files, root, deployment.test_nginx)
-    changed = any(item.state != "unchanged" for item in done)
+    changed = any(item.state != FileChange.UNCHANGED for item in done)
     steps = next_steps(kind, files, root, changed=changed, reload_nginx=deployment.reload_nginx)
     show(form, InstallReport(kind, done, steps), language)
     if kind == "logrotate":

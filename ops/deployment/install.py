@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from ops.collect.host.schedule import parse_cron_line
@@ -24,7 +25,7 @@ from ops.deployment.render import (
     CERT_METRICS,
     CHECKS_ACCOUNT,
     DIRECTORIES_FILE,
-    Kind,
+    DeploymentKind,
     RenderedFile,
     accounts_of,
 )
@@ -53,12 +54,20 @@ class RefusedError(OpsError):
     exit_code = 2
 
 
+class FileChange(StrEnum):
+    """What an installation did to one file."""
+
+    NEW = "new"
+    CHANGED = "changed"
+    UNCHANGED = "unchanged"
+
+
 @dataclass(frozen=True)
 class Installed:
-    """What became of one file: ``state`` is new, changed or unchanged; ``kept`` is the old content's place."""
+    """One file after the installation. ``kept``: the path of the copy of its old content."""
 
     path: str
-    state: str
+    state: FileChange
     kept: str | None = None
 
 
@@ -81,7 +90,7 @@ def changes(files: Sequence[RenderedFile], root: Path) -> Iterator[str]:
 
 
 def install(
-    kind: Kind, files: Sequence[RenderedFile], root: Path, nginx_test: Sequence[str]
+    kind: DeploymentKind, files: Sequence[RenderedFile], root: Path, nginx_test: Sequence[str]
 ) -> list[Installed]:
     """Puts ``files`` in place below ``root``, and returns what became of each. On a host with systemd the accounts and
     directories that units need are made too.
@@ -102,7 +111,7 @@ def install(
     try:
         for file in files:
             done.append(_put(file, place(file, root)))
-        if kind == "nginx" and on_host and any(item.state != "unchanged" for item in done):
+        if kind == "nginx" and on_host and any(item.state != FileChange.UNCHANGED for item in done):
             _accepted_by_nginx(nginx_test)
         if kind == "systemd" and on_host:
             _make_accounts()
@@ -139,7 +148,7 @@ def reason_not_to_replace(path: Path) -> str | None:
     return listed if listed or not os.path.lexists(path) else reason_not_to_trust(str(path))
 
 
-def validate(kind: Kind, files: Sequence[RenderedFile], *, on_host: bool) -> None:
+def validate(kind: DeploymentKind, files: Sequence[RenderedFile], *, on_host: bool) -> None:
     """Raises RefusedError for a file that the program it is for refuses; nginx is asked once its file is in place.
 
     Where that program is not installed nothing can be asked. ``on_host`` False: the files are for another tree, and
@@ -221,7 +230,7 @@ def _run_for(path: str, command: list[str]) -> None:
         )
 
 
-def _ask(kind: Kind, command: list[str], name: str, *, on_host: bool) -> None:
+def _ask(kind: DeploymentKind, command: list[str], name: str, *, on_host: bool) -> None:
     try:
         ran = subprocess.run(command, capture_output=True, text=True, timeout=TOOL_SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -262,13 +271,15 @@ def _check_crontab(file: RenderedFile) -> None:
 def _put(file: RenderedFile, path: Path) -> Installed:
     old = present_text(path)
     if old == file.text and path.stat().st_mode & 0o777 == file.mode:
-        return Installed(str(path), "unchanged")
+        return Installed(str(path), FileChange.UNCHANGED)
     path.parent.mkdir(parents=True, exist_ok=True)
     kept = keep_copy(path) if old is not None and old != file.text else None
     with taking_its_name(path, path.with_name(f".{path.name}.{os.getpid()}{KEPT}")) as out:
         os.fchmod(out.fileno(), file.mode)
         out.write(file.text.encode())
-    return Installed(str(path), "new" if old is None else "changed", str(kept) if kept else None)
+    return Installed(
+        str(path), FileChange.NEW if old is None else FileChange.CHANGED, str(kept) if kept else None
+    )
 
 
 def keep_copy(path: Path, *, hidden: bool = False) -> Path:
@@ -307,7 +318,7 @@ def _put_back(done: Sequence[Installed]) -> None:
         with contextlib.suppress(OSError):
             if item.kept:
                 Path(item.kept).replace(item.path)
-            elif item.state == "new":
+            elif item.state == FileChange.NEW:
                 Path(item.path).unlink()
 
 
@@ -348,7 +359,7 @@ def present_text(path: Path) -> str | None:
 
 
 def next_steps(
-    kind: Kind, files: Sequence[RenderedFile], root: Path, *, changed: bool, reload_nginx: str
+    kind: DeploymentKind, files: Sequence[RenderedFile], root: Path, *, changed: bool, reload_nginx: str
 ) -> list[str]:
     """What is left to be done by hand, as commands. ``changed``: whether a file is new or another than it was."""
     if root != Path("/"):
@@ -360,7 +371,7 @@ def next_steps(
     return [*steps, *(_commands(kind, files, reload_nginx) if changed else [])]
 
 
-def _commands(kind: Kind, files: Sequence[RenderedFile], reload_nginx: str) -> list[str]:
+def _commands(kind: DeploymentKind, files: Sequence[RenderedFile], reload_nginx: str) -> list[str]:
     if kind == "nginx":
         return [reload_nginx]
     if kind == "systemd":

@@ -31,8 +31,8 @@ CERT_METRICS = "/var/lib/gte-ops-cert/gte_ops_cert.prom"
 # The account of the certificate check and the drill.
 CHECKS_ACCOUNT = "gte-ops"
 
-Kind = Literal["nginx", "systemd", "logrotate", "cron", "prometheus"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+DeploymentKind = Literal["nginx", "systemd", "logrotate", "cron", "prometheus"]
+KINDS: tuple[DeploymentKind, ...] = get_args(DeploymentKind)
 
 # What neither sh, nor cron (%), nor systemd (%, $) gives a meaning.
 _WORD = re.compile(r"[A-Za-z0-9_@+=:,./~-]+")
@@ -201,7 +201,7 @@ class RenderedFile:
     mode: int = 0o644
 
 
-def render(kind: Kind, deployment: Deployment) -> tuple[RenderedFile, ...]:
+def render(kind: DeploymentKind, deployment: Deployment) -> tuple[RenderedFile, ...]:
     """The files of one kind for this deployment. Raises UsageError for a value that would not be read as one word."""
     _refuse_unsafe(deployment)
     return _RENDERERS[kind](deployment)
@@ -407,7 +407,7 @@ def _filled(text: str, deployment: Deployment, places: Mapping[str, str]) -> str
     return pattern.sub(lambda match: replacements[match.group()], text)
 
 
-_RENDERERS: dict[Kind, Callable[[Deployment], tuple[RenderedFile, ...]]] = {
+_RENDERERS: dict[DeploymentKind, Callable[[Deployment], tuple[RenderedFile, ...]]] = {
     "nginx": _nginx,
     "systemd": _systemd,
     "logrotate": _logrotate,

@@ -10,14 +10,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ops.facts.base import Facts, NotSeen
-from ops.facts.certificates import CertbotRuns, Certificate, KeyFile, Lineages, PemFile, Served
+from ops.facts.certificates import CertbotRuns, Certificate, ExpiryStage, KeyFile, Lineages, PemFile, Served
 from ops.facts.safeguards import Schedule
 from ops.facts.status import EXIT_CODES
 from ops.facts.status import Status as Status
 from ops.facts.target import ExpiryRule
 from ops.text.language import Text
-
-Stage = Literal["not_yet", "ok", "due", "warn", "fail", "page", "expired"]
 
 
 class Endpoint(Facts, frozen=True):
@@ -103,7 +101,7 @@ class Judged:
     where: str
     status: Status
     certificate: Certificate | None = None
-    stage: Stage | None = None
+    stage: ExpiryStage | None = None
     left: float | None = None
     share: float | None = None
     warn_below: float | None = None

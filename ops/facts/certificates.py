@@ -63,6 +63,18 @@ class OldTls(Facts, frozen=True):
     accepted: tuple[str, ...]
 
 
+class ExpiryStage(StrEnum):
+    """How near a certificate's end is; ``ops/interpret/expiry.py`` has the rule."""
+
+    NOT_YET = "not_yet"  # it is not valid yet
+    OK = "ok"
+    DUE = "due"  # renewal is due
+    WARN = "warn"
+    FAIL = "fail"
+    PAGE = "page"  # a person has to act
+    EXPIRED = "expired"
+
+
 class PemDefectKind(StrEnum):
     """What can be wrong with the lines of a PEM file."""
 
@@ -198,13 +210,21 @@ class Lineages(Facts, frozen=True):
     deploy_hooks: tuple[str, ...] = ()
 
 
+class RenewalOutcome(StrEnum):
+    """How an attempt to renew a lineage ended. The values are in bundles."""
+
+    RENEWED = "renewed"
+    FAILED = "failed"
+    NOT_DUE = "not_due"
+
+
 class RenewalAttempt(Facts, frozen=True):
-    """What certbot's log says of one lineage in one run. ``outcome``: renewed, failed, not_due; ``reason``: certbot's
-    own words, the authority's detail first."""
+    """One lineage in one run of certbot, by certbot's log. ``reason``: certbot's own words, the authority's detail
+    first."""
 
     lineage: str
     time: float
-    outcome: str
+    outcome: RenewalOutcome
     reason: str = ""
 
 

@@ -33,7 +33,8 @@ class ModelFiles(Facts, frozen=True):
 
 class AccessStep(Facts, frozen=True):
     """One directory to pass through, or file to read, on the way into the model. ``has_acl``: an access control list
-    decides for all but the owner, and was not read."""
+    decides for all but the owner, and was not read. ``changed``: when its owner, its mode or its content changed last
+    (Unix seconds)."""
 
     path: str
     is_directory: bool
@@ -41,6 +42,7 @@ class AccessStep(Facts, frozen=True):
     gid: int
     mode: int
     has_acl: bool = False
+    changed: float = 0.0
 
 
 class Reader(Facts, frozen=True):

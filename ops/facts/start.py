@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 import msgspec
 
 from ops.facts.base import Facts
@@ -24,7 +26,7 @@ class SupervisorAccount(Facts, frozen=True):
     (exit-code, signal, start-limit-hit, ...) or supervisord's (FATAL, BACKOFF, spawnerr); ``status``: the exit code;
     ``signal``: the signal's number; ``words``: its line in a log, where it has one; ``source``: where that stands.
     ``program``, ``directory``, ``user``, ``group``, ``output``: what it is told to run, in which directory, as whom,
-    and the file that takes what it prints."""
+    and the file that takes what it prints. ``config``: the file of supervisord's that has its section."""
 
     manager: str
     unit: str
@@ -40,6 +42,7 @@ class SupervisorAccount(Facts, frozen=True):
     user: str | None = None
     group: str | None = None
     output: str | None = None
+    config: str | None = None
 
 
 class ModulePlace(Facts, frozen=True):
@@ -55,6 +58,58 @@ class SourceLine(Facts, frozen=True):
     path: str
     line: int
     call: str
+
+
+class Default(StrEnum):
+    """What a read of a variable yields where the variable is not set."""
+
+    REQUIRED = "required"
+    NONE = "none"
+    EMPTY = "empty"
+    VALUE = "value"
+
+
+class Use(StrEnum):
+    """What a statement does with a variable's value, as far as its failure depends on it.
+
+    ``UNSET``: it is run where the variable is not set or empty (``if not X: raise``); ``VALUE``: where the value is not
+    as a condition wants it; ``NAME``: the value is the name of what is looked up (getattr, import_module)."""
+
+    UNSET = "unset"
+    VALUE = "value"
+    NAME = "name"
+
+
+class EnvironmentRead(Facts, frozen=True):
+    """Where the application's source reads a variable of the environment.
+
+    ``target``: the name that the value is given; ``frame``: FILE:LINE of the traceback's statement that uses it, where
+    one does; ``default``: what is there without the variable; ``use``: what that statement does with it."""
+
+    name: str
+    path: str
+    line: int
+    default: Default = Default.REQUIRED
+    target: str | None = None
+    frame: str | None = None
+    use: Use | None = None
+
+
+class EnvironmentFile(Facts, frozen=True):
+    """A file beside the application that sets variables. ``names``: theirs, never the values."""
+
+    path: str
+    names: tuple[str, ...]
+
+
+class Mention(Facts, frozen=True):
+    """A file or a port that the statement at ``frame`` (FILE:LINE) names. ``is_near``: another statement of its module
+    does."""
+
+    frame: str
+    file: str | None = None
+    port: int | None = None
+    is_near: bool = False
 
 
 class PidfileHolder(Facts, frozen=True):
@@ -75,7 +130,10 @@ class LastStart(Facts, frozen=True):
     its factory. ``runs``, ``exits``: calls at import that start a server, that end the process. ``holder``: the process
     that gunicorn's pidfile names. ``interpreter``: the one that the words show. ``wsgi``: MODULE:NAME as the start
     command or settings have it. ``broken_scripts``: scripts that are there, by path, with the interpreter of their
-    first line, which is not."""
+    first line, which is not. ``reads``: of the environment, those first that the traceback's statements use, the
+    innermost frame first; ``mentions``: files and ports in those statements; ``prefixes``: of the variables of a class
+    of settings; ``environment_files``: beside the application; ``migrations``: what the interpreter is given to make
+    the database's tables."""
 
     words: tuple[StartWords, ...] = ()
     supervisors: tuple[SupervisorAccount, ...] = ()
@@ -89,3 +147,8 @@ class LastStart(Facts, frozen=True):
     interpreter: str | None = None
     wsgi: str = "?"
     broken_scripts: dict[str, str] = msgspec.field(default_factory=dict)
+    reads: tuple[EnvironmentRead, ...] = ()
+    mentions: tuple[Mention, ...] = ()
+    prefixes: dict[str, str] = msgspec.field(default_factory=dict)
+    environment_files: tuple[EnvironmentFile, ...] = ()
+    migrations: str | None = None

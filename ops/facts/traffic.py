@@ -22,7 +22,8 @@ class Answers(Facts, frozen=True):
     ``path`` is without its query; numbers and other identifiers in it are ``*``. ``lengths``: of the requests (bytes,
     nginx's request_length); ``sent``: of the answers' bodies (bytes); ``seconds``: how long they took; each None where
     the format does not tell. ``upstreams``: the addresses that answered last; ``newest``: of failures the newest lines,
-    newest first."""
+    newest first. Of failures (5xx): how many requests with the same method for the same path were answered otherwise
+    since the newest (``followed``), and before the oldest (``preceded``)."""
 
     method: str
     path: str
@@ -35,6 +36,8 @@ class Answers(Facts, frozen=True):
     seconds: Spread | None = None
     upstreams: dict[str, int] = msgspec.field(default_factory=dict)
     newest: tuple[str, ...] = ()
+    followed: int = 0
+    preceded: int = 0
 
 
 class Attempts(Facts, frozen=True):
@@ -63,7 +66,7 @@ class LoggedRequest(Facts, frozen=True):
 class Traffic(Facts, frozen=True):
     """The requests in one access log from ``since`` on, without gte-ops' own: those are ``probes``, oldest first.
 
-    ``since``: the window's beginning, or later: when the oldest process that answers now was started.
+    ``since``: the window's beginning, or later: the second in which the oldest process that answers now was started.
     ``omitted``: requests whose path is not among ``answers`` because there were too many paths; ``tells``: the fields
     that the configured format has, empty where the lines were read without one; ``is_shared``: another service's
     requests stand in the log too; ``is_conditional``: some requests are not logged (access_log ... if=)."""

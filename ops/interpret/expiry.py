@@ -9,8 +9,8 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
 
+from ops.facts.certificates import ExpiryStage
 from ops.facts.status import Severity
 from ops.facts.target import ExpiryRule
 from ops.settings import TlsThreshold
@@ -26,8 +26,6 @@ LAST_DAY_COUNTS_ABOVE = 4 * DAY
 MOST_WARNING = 30 * DAY
 # Renewal that failed this often since it was due is broken, however much time is left.
 FAILED_TRIES = 2
-
-Stage = Literal["not_yet", "ok", "due", "warn", "fail", "page", "expired"]
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ class Expiry:
     """Where a certificate stands. ``left`` is negative after the end; ``share``: of the lifetime, 0 to 1;
     ``due_at``: when renewal was or will be due, Unix seconds; ``failing``: renewal was tried in vain since."""
 
-    stage: Stage
+    stage: ExpiryStage
     left: float
     lifetime: float
     share: float
@@ -84,9 +82,9 @@ class Expiry:
     @property
     def severity(self) -> Severity | None:
         """How grave it is: ``due`` alone is none, the rest of the time belongs to renewal."""
-        if self.stage in ("ok", "due"):
+        if self.stage in (ExpiryStage.OK, ExpiryStage.DUE):
             return None
-        return Severity.WARN if self.stage == "warn" else Severity.FAIL
+        return Severity.WARN if self.stage == ExpiryStage.WARN else Severity.FAIL
 
 
 def marks_of(lifetime: float, limits: Limits = Limits(), due: float | None = None) -> Marks:
@@ -124,19 +122,19 @@ def expiry(
     lifetime, left = not_after - not_before, not_after - now
     marks = marks_of(lifetime, limits, due)
     failing = failed_since_due >= FAILED_TRIES and left < marks.due
-    stage: Stage = "ok"
+    stage = ExpiryStage.OK
     if now < not_before:
-        stage = "not_yet"
+        stage = ExpiryStage.NOT_YET
     elif left < 0:
-        stage = "expired"
+        stage = ExpiryStage.EXPIRED
     elif left < marks.page:
-        stage = "page"
+        stage = ExpiryStage.PAGE
     elif left < marks.fail:
-        stage = "fail"
+        stage = ExpiryStage.FAIL
     elif left < marks.warn or failing:
-        stage = "warn"
+        stage = ExpiryStage.WARN
     elif left < marks.due:
-        stage = "due"
+        stage = ExpiryStage.DUE
     return Expiry(
         stage=stage,
         left=left,

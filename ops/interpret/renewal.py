@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 import msgspec
 
 from ops.facts.base import NotSeen
-from ops.facts.certificates import CertbotRuns, Lineage, Lineages, RenewalAttempt
+from ops.facts.certificates import CertbotRuns, Lineage, Lineages, RenewalAttempt, RenewalOutcome
 from ops.facts.safeguards import Schedule
 from ops.interpret.expiry import DAY, SHORT_LIFETIME
 from ops.interpret.schedule import Job, jobs_running
@@ -90,8 +90,8 @@ def failures_since(
     """The attempts to renew ``lineage`` that failed since ``moment`` and since its last success."""
     failed: list[RenewalAttempt] = []
     for attempt in attempts_of(lineage, runs):
-        if attempt.outcome == "renewed":
+        if attempt.outcome == RenewalOutcome.RENEWED:
             failed.clear()
-        elif attempt.outcome == "failed" and attempt.time >= moment:
+        elif attempt.outcome == RenewalOutcome.FAILED and attempt.time >= moment:
             failed.append(attempt)
     return tuple(failed)

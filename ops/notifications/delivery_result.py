@@ -1,20 +1,17 @@
-"""What became of one attempt to tell one destination, and the rules that tell 'no' from 'not now'."""
+"""The result of one attempt to deliver a message, and the rules that distinguish 'no' from 'not now'."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
-from typing import Any, Literal
+from enum import StrEnum
+from typing import Any
 
 import msgspec
 
 from ops.text.language import Text
 from ops.text.sanitize import safe_line
-
-# accepted: the peer said so. refused: it said no, and would say no again. failed: it may work later.
-# unusable: the entry of the settings is not a URL that anything can be sent to.
-Outcome = Literal["accepted", "refused", "failed", "unusable"]
 
 MAX_RETRY_AFTER_S = 3600.0
 MAX_REASON_CHARS = 240
@@ -39,15 +36,24 @@ _NOT_UNDERSTOOD = Text(
 )
 
 
+class DeliveryOutcome(StrEnum):
+    """What became of one attempt to deliver a message."""
+
+    ACCEPTED = "accepted"  # the peer said so
+    REFUSED = "refused"  # it said no, and would say no again
+    FAILED = "failed"  # a later attempt may succeed
+    UNUSABLE = "unusable"  # the settings' entry is not a URL that anything can be sent to
+
+
 class DeliveryResult(msgspec.Struct, frozen=True):
     """The outcome of one attempt. ``retry_after``: seconds the peer asked to be left alone, None where it did not."""
 
-    outcome: Outcome
+    outcome: DeliveryOutcome
     reason: Text = Text(en="", zh="")
     retry_after: float | None = None
 
 
-ACCEPTED = DeliveryResult("accepted")
+ACCEPTED = DeliveryResult(DeliveryOutcome.ACCEPTED)
 
 
 def temporary_status(status: int) -> bool:
@@ -62,7 +68,7 @@ def temporary_words(words: str) -> bool:
 
 def judge_status(status: int, headers: Mapping[str, str], now: float) -> DeliveryResult:
     """The verdict on an answer of which nothing but status and headers means anything."""
-    outcome: Outcome = "failed" if temporary_status(status) else "refused"
+    outcome = DeliveryOutcome.FAILED if temporary_status(status) else DeliveryOutcome.REFUSED
     form = _REDIRECTED if 300 <= status < 400 else _STATUS
     return DeliveryResult(outcome, _filled(form, status), retry_after(headers, now))
 
@@ -85,7 +91,9 @@ def judge_code(
     succeeded = 200 <= status < 300
     if code is None:
         if succeeded:
-            return DeliveryResult("failed", _filled(_NOT_UNDERSTOOD, status), retry_after(headers, now))
+            return DeliveryResult(
+                DeliveryOutcome.FAILED, _filled(_NOT_UNDERSTOOD, status), retry_after(headers, now)
+            )
         return judge_status(status, headers, now)
     if code == 0 and succeeded:
         return ACCEPTED
@@ -98,7 +106,7 @@ def judge_code(
     )
     asked = retry_after(headers, now)
     return DeliveryResult(
-        "failed" if temporary else "refused",
+        DeliveryOutcome.FAILED if temporary else DeliveryOutcome.REFUSED,
         reason,
         pauses.get(code) if asked is None and temporary else asked,
     )

@@ -13,12 +13,13 @@ The rules, and why:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import Literal
 
 import msgspec
 
-from ops.notifications.delivery_result import MAX_RETRY_AFTER_S, DeliveryResult
-from ops.notifications.message import MAX_TITLE_CHARS, Message
+from ops.notifications.delivery_result import MAX_RETRY_AFTER_S, DeliveryOutcome, DeliveryResult
+from ops.notifications.message import MAX_TITLE_CHARS, Message, MessageKind
 from ops.text.language import Text
 
 HOURLY = 12
@@ -34,16 +35,24 @@ MAX_HELD_TITLES = 10
 # How many messages one destination gets in one round.
 ROUND_LETTERS = 5
 HELD_KEY = "gte-ops.held-back"
-
-# queued: will be told. known: was told, or will be, and has not ended. unheard-of: the end of something that never
-# began. held-back: counted for the message that sums up. no-destination: notify.urls is empty.
-Added = Literal["queued", "known", "unheard-of", "held-back", "no-destination"]
+# The kinds of message that report a trouble.
+_OPENING = (MessageKind.TROUBLE, MessageKind.PAGE)
 
 _HELD_TITLE = Text(en="{} more messages were held back", zh="另有 {} 条消息被合并")
 _HELD_LIMIT = Text(
     en="More than {} messages in an hour; among those not sent one by one:",
     zh="一小时内超过 {} 条消息，未逐条发送的包括：",
 )
+
+
+class QueueOutcome(StrEnum):
+    """What became of a message that was handed to the outbox."""
+
+    QUEUED = "queued"  # it will be sent
+    KNOWN = "known"  # its trouble was reported before, or will be, and has not ended
+    UNHEARD_OF = "unheard-of"  # the end of a trouble that was never reported
+    HELD_BACK = "held-back"  # over the limit: counted for the summary
+    NO_DESTINATION = "no-destination"  # notify.urls is empty
 
 
 class LedgerEntry(msgspec.Struct):
@@ -64,7 +73,7 @@ class Opened(msgspec.Struct):
     """A trouble without its recovery. ``heard``: the destinations that accepted it; ``kinds``: what was told of it."""
 
     message: Message
-    kinds: list[str]
+    kinds: list[MessageKind]
     heard: list[str] = []
 
 
@@ -102,18 +111,18 @@ class GivenUp(msgspec.Struct, frozen=True):
     attempts: int
 
 
-def add(ledger: Ledger, message: Message, destinations: Sequence[str], now: float) -> Added:
+def add(ledger: Ledger, message: Message, destinations: Sequence[str], now: float) -> QueueOutcome:
     """Take in one message for ``destinations`` (ids)."""
     if not destinations:
-        return "no-destination"
-    if message.kind == "recovered":
+        return QueueOutcome.NO_DESTINATION
+    if message.kind == MessageKind.RECOVERED:
         return _close(ledger, message, destinations, now)
     opened = ledger.opened.get(message.key)
     if opened is not None and message.kind in opened.kinds:
-        return "known"
+        return QueueOutcome.KNOWN
     if opened is not None:
         opened.kinds.append(message.kind)
-    elif message.kind != "test":
+    elif message.kind != MessageKind.TEST:
         ledger.opened[message.key] = Opened(message, [message.kind])
         _bound_opened(ledger, now)
     return _queue(ledger, LedgerEntry(0, message, now, dict.fromkeys(destinations, 0)), now)
@@ -146,7 +155,7 @@ def settle(
     entry = next((found for found in ledger.entries if found.number == sent.number), None)
     attempts = (entry or sent).pending.get(destination, 0) + 1
     retry_at = None
-    if verdict.outcome == "failed":
+    if verdict.outcome == DeliveryOutcome.FAILED:
         route = ledger.routes.setdefault(destination, Route(0, 0.0))
         route.failures += 1
         route.not_before = now + max(pause(route.failures, chance), verdict.retry_after or 0.0)
@@ -155,7 +164,7 @@ def settle(
             retry_at = route.not_before
     else:
         ledger.routes.pop(destination, None)
-    if verdict.outcome == "accepted":
+    if verdict.outcome == DeliveryOutcome.ACCEPTED:
         _heard(ledger, sent, destination)
     if entry and retry_at is None:
         entry.pending.pop(destination, None)
@@ -169,12 +178,12 @@ def pause(failures: int, chance: float) -> float:
     return float(longest * (1 - chance / 2))
 
 
-def _close(ledger: Ledger, message: Message, destinations: Sequence[str], now: float) -> Added:
+def _close(ledger: Ledger, message: Message, destinations: Sequence[str], now: float) -> QueueOutcome:
     opened = ledger.opened.pop(message.key, None)
     if opened is None:
-        return "unheard-of"
+        return QueueOutcome.UNHEARD_OF
     for entry in ledger.entries:
-        if entry.message.key == message.key and entry.message.kind in ("trouble", "page"):
+        if entry.message.key == message.key and entry.message.kind in _OPENING:
             entry.pending.clear()
     _sweep(ledger)
     return _queue(
@@ -186,13 +195,13 @@ def _close(ledger: Ledger, message: Message, destinations: Sequence[str], now: f
     )
 
 
-def _queue(ledger: Ledger, entry: LedgerEntry, now: float) -> Added:
-    limit = HOURLY + PAGES if entry.message.kind == "page" else HOURLY
+def _queue(ledger: Ledger, entry: LedgerEntry, now: float) -> QueueOutcome:
+    limit = HOURLY + PAGES if entry.message.kind == MessageKind.PAGE else HOURLY
     if _recent(ledger, now) >= limit:
         _hold(ledger, entry.message)
-        return "held-back"
+        return QueueOutcome.HELD_BACK
     _append(ledger, entry, now)
-    return "queued"
+    return QueueOutcome.QUEUED
 
 
 def _append(ledger: Ledger, entry: LedgerEntry, now: float) -> None:
@@ -201,7 +210,9 @@ def _append(ledger: Ledger, entry: LedgerEntry, now: float) -> None:
     ledger.queued_at.append(now)
     ledger.entries.append(entry)
     while len(ledger.entries) > MAX_ENTRIES:
-        oldest = next((found for found in ledger.entries if found.message.kind != "page"), ledger.entries[0])
+        oldest = next(
+            (found for found in ledger.entries if found.message.kind != MessageKind.PAGE), ledger.entries[0]
+        )
         ledger.entries.remove(oldest)
         _hold(ledger, oldest.message)
 
@@ -231,14 +242,14 @@ def _tell_held(ledger: Ledger, destinations: Sequence[str], now: float) -> None:
         for language in ("en", "zh")
     }
     title = Text(en=_HELD_TITLE.en.format(held.count), zh=_HELD_TITLE.zh.format(held.count))
-    message = Message(HELD_KEY, "trouble", title, Text(en=bodies["en"], zh=bodies["zh"]), now)
+    message = Message(HELD_KEY, MessageKind.TROUBLE, title, Text(en=bodies["en"], zh=bodies["zh"]), now)
     ledger.held = Held()
     _append(ledger, LedgerEntry(0, message, now, dict.fromkeys(destinations, 0)), now)
 
 
 def _heard(ledger: Ledger, sent: LedgerEntry, destination: str) -> None:
     """Note that ``destination`` knows of the trouble, also where its recovery was queued while it was being sent."""
-    if sent.message.kind not in ("trouble", "page"):
+    if sent.message.kind not in _OPENING:
         return
     lists = [found.heard for key, found in ledger.opened.items() if key == sent.message.key]
     lists += [

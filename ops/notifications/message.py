@@ -1,18 +1,16 @@
-"""What people are told."""
+"""Messages to people: their content, and the text that is sent."""
 
 from __future__ import annotations
 
 import socket
 from datetime import UTC, datetime
-from typing import Literal
+from enum import StrEnum
 
 import msgspec
 
 from ops.text.duration import age
 from ops.text.language import Language, Text
 from ops.text.sanitize import safe_line, safe_text
-
-Kind = Literal["trouble", "recovered", "page", "test"]
 
 # Every message carries it: robots that demand a keyword (DingTalk, Feishu) can be given this one.
 PREFIX = "[gte-ops]"
@@ -26,16 +24,24 @@ _LATE = Text(en="delivered {} late", zh="延迟 {} 送达")
 _BEGAN = Text(en="It began {}: {}", zh="始于 {}：{}")
 
 
-class Message(msgspec.Struct, frozen=True):
-    """One thing to tell.
+class MessageKind(StrEnum):
+    """What a message is about. The values are on disk, in the outbox."""
 
-    ``key`` names the trouble (``GUN003``, ``worker-4711``): what is told once until its recovery is told. ``kind``:
-    ``trouble`` when it begins, ``recovered`` when it ends, ``page`` when a person has to act, ``test``.
+    TROUBLE = "trouble"  # a trouble has begun
+    RECOVERED = "recovered"  # it has ended
+    PAGE = "page"  # a person has to act
+    TEST = "test"
+
+
+class Message(msgspec.Struct, frozen=True):
+    """A message to people.
+
+    ``key`` identifies the trouble (``GUN003``, ``worker-4711``): it is reported once until it has recovered.
     ``at``: when it happened, seconds since the epoch.
     """
 
     key: str
-    kind: Kind
+    kind: MessageKind
     title: Text
     body: Text
     at: float

@@ -6,10 +6,10 @@ import time
 from collections.abc import Sequence
 
 from ops.errors import OpsError, SettingsError
-from ops.notifications.delivery_result import DeliveryResult
+from ops.notifications.delivery_result import DeliveryOutcome, DeliveryResult
 from ops.notifications.destination import Destination, destinations, masked, unusable
-from ops.notifications.ledger import Added
-from ops.notifications.message import Kind, Message, headline, wording
+from ops.notifications.ledger import QueueOutcome
+from ops.notifications.message import Message, MessageKind, headline, wording
 from ops.notifications.outbox import Delivery, Outbox
 from ops.notifications.worker import Letter, Report, Round
 from ops.notifications.worker_client import send_round
@@ -17,11 +17,12 @@ from ops.settings import Settings
 from ops.text.language import Language, Text
 
 __all__ = [
-    "Added",
     "Delivery",
-    "Kind",
+    "DeliveryOutcome",
     "Message",
+    "MessageKind",
     "Outbox",
+    "QueueOutcome",
     "check_urls",
     "exit_code",
     "masked",
@@ -55,7 +56,7 @@ def send_test(settings: Settings, language: Language, within: float = TEST_WITHI
             "notify.urls is empty: nobody would be told; add one, e.g. dingtalk://SECRET@TOKEN"
         )
     now = time.time()
-    message = Message("test", "test", _TITLE, _BODY, now)
+    message = Message("test", MessageKind.TEST, _TITLE, _BODY, now)
     title, body = headline(message, language), wording(message, language, now)
     reports: dict[int, Report] = {}
     routes = tuple(
@@ -66,9 +67,11 @@ def send_test(settings: Settings, language: Language, within: float = TEST_WITHI
     except OSError as error:
         raise OpsError(f"the sending process could not be started: {error.strerror or error}") from None
     for number, target in enumerate(targets):
-        if number in reports and reports[number].verdict.outcome == "unusable":
+        if number in reports and reports[number].verdict.outcome == DeliveryOutcome.UNUSABLE:
             raise unusable(target.index, target.url, reports[number].verdict.reason.to(language))
-    late = DeliveryResult("failed", Text(en=_NO_ANSWER.en.format(within), zh=_NO_ANSWER.zh.format(within)))
+    late = DeliveryResult(
+        DeliveryOutcome.FAILED, Text(en=_NO_ANSWER.en.format(within), zh=_NO_ANSWER.zh.format(within))
+    )
     return tuple(
         _delivery(target, message, reports.get(number, Report(number, late, within)))
         for number, target in enumerate(targets)
@@ -79,7 +82,7 @@ def exit_code(deliveries: Sequence[Delivery]) -> int:
     """0 where every destination accepted, 2 where one did not, 3 without any."""
     if not deliveries:
         return 3
-    return 0 if all(delivery.outcome == "accepted" for delivery in deliveries) else 2
+    return 0 if all(delivery.outcome == DeliveryOutcome.ACCEPTED for delivery in deliveries) else 2
 
 
 def _delivery(target: Destination, message: Message, report: Report) -> Delivery:

@@ -12,10 +12,10 @@ from typing import TypeVar
 
 import msgspec
 
-from ops.notifications.delivery_result import DeliveryResult, Outcome
+from ops.notifications.delivery_result import DeliveryOutcome, DeliveryResult
 from ops.notifications.destination import Destination, destinations
-from ops.notifications.ledger import MAX_AGE_S, Added, GivenUp, Ledger, LedgerEntry, add, due, settle
-from ops.notifications.message import Kind, Message, bounded, headline, wording
+from ops.notifications.ledger import MAX_AGE_S, GivenUp, Ledger, LedgerEntry, QueueOutcome, add, due, settle
+from ops.notifications.message import Message, MessageKind, bounded, headline, wording
 from ops.notifications.store import Store, StoreError, TornError
 from ops.notifications.worker import Letter, Report, Round
 from ops.notifications.worker_client import send_round
@@ -49,10 +49,10 @@ class Delivery(msgspec.Struct, frozen=True):
     """
 
     key: str
-    kind: Kind
+    kind: MessageKind
     index: int
     destination: str
-    outcome: Outcome
+    outcome: DeliveryOutcome
     reason: Text = Text(en="", zh="")
     retry_at: float | None = None
     attempts: int = 1
@@ -79,10 +79,10 @@ class Outbox:
         self._problems: list[Text] = []
         self._guard = threading.RLock()
 
-    def add(self, message: Message, now: float | None = None) -> Added:
+    def add(self, message: Message, now: float | None = None) -> QueueOutcome:
         """Take in a message; returns what became of it at once, without any network. ``now``: default the clock."""
         if not self._destinations:
-            return "no-destination"
+            return QueueOutcome.NO_DESTINATION
         moment = time.time() if now is None else now
         fit = bounded(message)
         return self._change(lambda ledger: add(ledger, fit, self._ids(), moment))
@@ -140,11 +140,11 @@ class Outbox:
 
         def record(number: int, verdict: DeliveryResult, seconds: float) -> None:
             name, entry = unsettled.pop(number)
-            if verdict.outcome == "unusable":
+            if verdict.outcome == DeliveryOutcome.UNUSABLE:
                 ended.add(name)
                 # What Apprise cannot use does not become usable by waiting.
-                verdict = DeliveryResult("refused", verdict.reason)
-            elif verdict.outcome == "failed":
+                verdict = DeliveryResult(DeliveryOutcome.REFUSED, verdict.reason)
+            elif verdict.outcome == DeliveryOutcome.FAILED:
                 ended.add(name)
             moment = now + time.monotonic() - begun
             chance = random.random()  # noqa: S311  (jitter is no secret)
@@ -176,7 +176,7 @@ class Outbox:
         for number, (name, _) in letters:
             # Of each destination only the first letter without a verdict was tried.
             if number in unsettled and name not in ended:
-                record(number, DeliveryResult("failed", reason), time.monotonic() - begun)
+                record(number, DeliveryResult(DeliveryOutcome.FAILED, reason), time.monotonic() - begun)
         return tuple(deliveries)
 
     def _letter(self, number: int, name: str, entry: LedgerEntry, now: float) -> Letter:
@@ -198,7 +198,10 @@ class Outbox:
             en=_TOO_OLD.en.format(waited, item.attempts), zh=_TOO_OLD.zh.format(waited, item.attempts)
         )
         return _delivery(
-            destination, item.entry.message, DeliveryResult("failed", reason), attempts=item.attempts
+            destination,
+            item.entry.message,
+            DeliveryResult(DeliveryOutcome.FAILED, reason),
+            attempts=item.attempts,
         )
 
     def _change(self, change: Callable[[Ledger], Result]) -> Result:

@@ -21,7 +21,7 @@ from apprise.plugins.base import NotifyBase
 from ops.notifications.bots.dingtalk import DINGTALK
 from ops.notifications.bots.feishu import FEISHU, LARK
 from ops.notifications.bots.wecom import WECOM
-from ops.notifications.delivery_result import DeliveryResult, judge_code
+from ops.notifications.delivery_result import DeliveryOutcome, DeliveryResult, judge_code
 from ops.notifications.webhook_bot import Address, Vendor, fitting, hint_for, read_answer, usable_endpoint
 from ops.text.language import Text
 
@@ -81,7 +81,7 @@ class RobotPlugin(_Base):  # type: ignore[misc]
                 self.endpoint + quote(asked.path), urlencode(asked.query), json.dumps(asked.document).encode()
             )
         except (requests.RequestException, OSError) as error:
-            self.verdict = DeliveryResult("failed", trouble(error, self.socket_read_timeout))
+            self.verdict = DeliveryResult(DeliveryOutcome.FAILED, trouble(error, self.socket_read_timeout))
             return False
         try:
             document = json.loads(content)
@@ -97,7 +97,7 @@ class RobotPlugin(_Base):  # type: ignore[misc]
             hint=hint_for(self.vendor, code, words),
             now=now,
         )
-        return self.verdict.outcome == "accepted"
+        return self.verdict.outcome == DeliveryOutcome.ACCEPTED
 
     def _post(self, url: str, query: str, document: bytes) -> tuple[int, Any, bytes]:
         """Status, headers and the beginning of the body. Raises requests' exceptions."""

@@ -22,8 +22,9 @@ from typing import Any
 
 import msgspec
 
-from ops.notifications.delivery_result import ACCEPTED, DeliveryResult, temporary_status
+from ops.notifications.delivery_result import ACCEPTED, DeliveryOutcome, DeliveryResult, temporary_status
 from ops.notifications.destination import scrubbed
+from ops.notifications.message import MessageKind
 from ops.text.language import Text, verbatim
 
 # Apprise's plug-ins log this where the peer answered with anything but 2xx.
@@ -43,7 +44,7 @@ class Letter(msgspec.Struct, frozen=True):
     number: int
     title: str
     body: str
-    kind: str
+    kind: MessageKind
 
 
 class Round(msgspec.Struct, frozen=True):
@@ -90,9 +91,11 @@ def _send_route(
         try:
             verdict = _send(url, letter, asset, max(0.5, deadline - started))
         except Exception as error:  # noqa: BLE001  (a plug-in's defect is that destination's failure, no one else's)
-            verdict = DeliveryResult("failed", verbatim(scrubbed(f"{type(error).__name__}: {error}", url)))
+            verdict = DeliveryResult(
+                DeliveryOutcome.FAILED, verbatim(scrubbed(f"{type(error).__name__}: {error}", url))
+            )
         report(Report(letter.number, verdict, time.monotonic() - started))
-        if verdict.outcome in ("failed", "unusable"):
+        if verdict.outcome in (DeliveryOutcome.FAILED, DeliveryOutcome.UNUSABLE):
             return
 
 
@@ -104,17 +107,17 @@ def _send(url: str, letter: Letter, asset: Any, within: float) -> DeliveryResult
     try:
         plugin = apprise.Apprise.instantiate(url, asset=asset, suppress_exceptions=False)
     except MalformedUrlError as error:
-        return DeliveryResult("unusable", verbatim(str(error)))
+        return DeliveryResult(DeliveryOutcome.UNUSABLE, verbatim(str(error)))
     except Exception:  # noqa: BLE001  (each plug-in refuses a URL in its own way; the message may quote it)
         plugin = None
     if plugin is None:
-        return DeliveryResult("unusable", _UNKNOWN_URL)
+        return DeliveryResult(DeliveryOutcome.UNUSABLE, _UNKNOWN_URL)
     plugin.socket_connect_timeout = min(plugin.socket_connect_timeout, within)
     plugin.socket_read_timeout = min(max(plugin.socket_read_timeout, 10.0), within)
     kinds = {
-        "trouble": apprise.NotifyType.FAILURE,
-        "page": apprise.NotifyType.FAILURE,
-        "recovered": apprise.NotifyType.SUCCESS,
+        MessageKind.TROUBLE: apprise.NotifyType.FAILURE,
+        MessageKind.PAGE: apprise.NotifyType.FAILURE,
+        MessageKind.RECOVERED: apprise.NotifyType.SUCCESS,
     }
     with _complaints() as said:
         accepted = plugin.notify(
@@ -135,7 +138,7 @@ def _from_log(said: list[str], url: str) -> DeliveryResult:
     statuses = [int(match[1]) for line in said if (match := _STATUS_IN_LOG.search(line))]
     permanent = bool(statuses) and not any(temporary_status(status) for status in statuses)
     reason = verbatim(scrubbed(said[-1], url)) if said else _NO_REASON
-    return DeliveryResult("refused" if permanent else "failed", reason)
+    return DeliveryResult(DeliveryOutcome.REFUSED if permanent else DeliveryOutcome.FAILED, reason)
 
 
 @contextlib.contextmanager
@@ -160,7 +163,9 @@ def _complaints() -> Iterator[list[str]]:
 
 def refuse_all(work: Round, why: str, report: Callable[[Report], None]) -> None:
     """Send nothing, and report ``why`` for each destination's first letter: the later ones wait behind it."""
-    verdict = DeliveryResult("failed", Text(en=_STILL_ROOT.en.format(why), zh=_STILL_ROOT.zh.format(why)))
+    verdict = DeliveryResult(
+        DeliveryOutcome.FAILED, Text(en=_STILL_ROOT.en.format(why), zh=_STILL_ROOT.zh.format(why))
+    )
     for _, letters in work.routes:
         for letter in letters[:1]:
             report(Report(letter.number, verdict, 0.0))

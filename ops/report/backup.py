@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ops.archive.listing import Listed
     from ops.backup import BackupOutcome
     from ops.backups.scan import Survey
-    from ops.backups.signature import Checked
+    from ops.backups.signature import SignatureCheck
     from ops.backups.verify import Verified
 
 _LISTED: dict[bool | None, Text] = {
@@ -65,7 +65,7 @@ class BackupListReport(CommandReport):
 
     command = "backup list"
 
-    def __init__(self, backups: Sequence[tuple[Listed, Checked | None]], directory: str) -> None:
+    def __init__(self, backups: Sequence[tuple[Listed, SignatureCheck | None]], directory: str) -> None:
         self._backups = backups
         self._directory = directory
 
@@ -93,7 +93,7 @@ class BackupListReport(CommandReport):
                     "encrypted": each.name.encrypted,
                     "good": each.good,
                     "reason": each.reason.to(language),
-                    "signature": signature.verdict if signature else None,
+                    "signature": signature.state if signature else None,
                 }
                 for each, signature in self._backups
             ]
@@ -277,7 +277,7 @@ class VerifyReport(CommandReport):
             "good": verified.good,
             "encrypted": verified.encrypted,
             "opened": verified.opened,
-            "signature": verified.signature.verdict if verified.signature else None,
+            "signature": verified.signature.state if verified.signature else None,
             "created_at": _iso(verified.manifest.created_at) if verified.manifest else None,
             "checked": [each.to(language) for each in verified.checks],
             "problems": [each.to(language) for each in verified.problems],
@@ -307,8 +307,8 @@ def _warning(words: str) -> ReportLine:
     return ReportLine(_plain(words), is_warning=True)
 
 
-def _signature_words(signature: Checked) -> Text:
-    words = _SIGNATURES[signature.verdict]
+def _signature_words(signature: SignatureCheck) -> Text:
+    words = _SIGNATURES[signature.state]
     return Text(en=words.en.format(signature.detail), zh=words.zh.format(signature.detail))
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ops.deployment.install import Installed
-from ops.deployment.render import Kind, RenderedFile
+from ops.deployment.install import FileChange, Installed
+from ops.deployment.render import DeploymentKind, RenderedFile
 from ops.report.model import CommandReport, ReportLine, command_line
 from ops.text.language import Language, Text
 
 _STATES = {
-    "new": Text(en="installed", zh="已安装"),
-    "changed": Text(en="replaced", zh="已替换"),
-    "unchanged": Text(en="unchanged", zh="未变"),
+    FileChange.NEW: Text(en="installed", zh="已安装"),
+    FileChange.CHANGED: Text(en="replaced", zh="已替换"),
+    FileChange.UNCHANGED: Text(en="unchanged", zh="未变"),
 }
 _BEFORE = Text(en=" (before: {})", zh="（原文件：{}）")
 _NEXT = Text(en="Next:", zh="接下来：")
@@ -22,7 +22,7 @@ _NEXT = Text(en="Next:", zh="接下来：")
 class DeploymentFilesReport(CommandReport):
     """The rendered files: one as it is; several with their places between them, as comments."""
 
-    def __init__(self, kind: Kind, files: Sequence[RenderedFile]) -> None:
+    def __init__(self, kind: DeploymentKind, files: Sequence[RenderedFile]) -> None:
         self.command = f"render {kind}"
         self._files = files
 
@@ -46,7 +46,7 @@ class DeploymentFilesReport(CommandReport):
 class DeploymentDiffReport(CommandReport):
     """What --install would change: the lines of a diff, none if nothing."""
 
-    def __init__(self, kind: Kind, diff: Sequence[str]) -> None:
+    def __init__(self, kind: DeploymentKind, diff: Sequence[str]) -> None:
         self.command = f"render {kind} --dry-run"
         self._diff = "".join(diff)
 
@@ -63,7 +63,7 @@ class DeploymentDiffReport(CommandReport):
 class InstallReport(CommandReport):
     """What became of each file, and what is left to do."""
 
-    def __init__(self, kind: Kind, installed: Sequence[Installed], steps: Sequence[str]) -> None:
+    def __init__(self, kind: DeploymentKind, installed: Sequence[Installed], steps: Sequence[str]) -> None:
         self.command = f"render {kind} --install"
         self._installed = installed
         self._steps = steps

@@ -6,16 +6,16 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ops.diagnosis.model import Status
-from ops.notifications.notify import Delivery, exit_code
+from ops.notifications.notify import Delivery, DeliveryOutcome, exit_code
 from ops.report.model import CommandReport, ReportCase, ReportLine
 from ops.text.language import Language, Text
 
 _STATUSES: dict[int, Status] = {0: Status.OK, 2: Status.FAIL, 3: Status.UNKNOWN}
 
 _OUTCOMES = {
-    "accepted": Text(en="accepted", zh="已接受"),
-    "refused": Text(en="REFUSED ", zh="被拒绝"),
-    "failed": Text(en="FAILED  ", zh="失败  "),
+    DeliveryOutcome.ACCEPTED: Text(en="accepted", zh="已接受"),
+    DeliveryOutcome.REFUSED: Text(en="REFUSED ", zh="被拒绝"),
+    DeliveryOutcome.FAILED: Text(en="FAILED  ", zh="失败  "),
 }
 _ALL = Text(en="All {} accepted the message.", zh="全部 {} 个目标均已接受。")
 _SOME = Text(
@@ -32,7 +32,7 @@ class NotifyReport(CommandReport):
 
     def __init__(self, deliveries: Sequence[Delivery]) -> None:
         self.deliveries = deliveries
-        self.accepted = sum(delivery.outcome == "accepted" for delivery in deliveries)
+        self.accepted = sum(delivery.outcome == DeliveryOutcome.ACCEPTED for delivery in deliveries)
 
     @property
     def status(self) -> Status:
@@ -75,7 +75,7 @@ class NotifyReport(CommandReport):
             ReportCase(
                 "gte-ops.notify",
                 f"notify.urls[{delivery.index}] {delivery.destination}",
-                "pass" if delivery.outcome == "accepted" else "fail",
+                "pass" if delivery.outcome == DeliveryOutcome.ACCEPTED else "fail",
                 delivery.reason.to(language),
                 seconds=delivery.seconds,
             )
@@ -88,5 +88,5 @@ class NotifyReport(CommandReport):
             f"{delivery.seconds:4.1f} s  notify.urls[{delivery.index}] {delivery.destination}"
             + (f"  {reason}" if reason else ""),
             lead=f"{_OUTCOMES[delivery.outcome].to(language)}  ",
-            lead_style="bold green" if delivery.outcome == "accepted" else "bold red",
+            lead_style="bold green" if delivery.outcome == DeliveryOutcome.ACCEPTED else "bold red",
         )

@@ -1,21 +1,19 @@
-"""The report of `doctor --fix`, before and after: for a person, and as a part of the JSON document."""
+"""The report of `doctor --fix`: the plan, before anything is done, and the outcome with the second diagnosis."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, TextIO
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from ops.diagnosis.catalogue import catalogue, is_command
-from ops.diagnosis.model import Cause
+from ops.diagnosis.model import Cause, Status
 from ops.diagnosis.steps import step_marks
 from ops.repair.audit_log import UnfinishedRemedy
 from ops.repair.model import Outcome, Remedy, RemedyResult, Repair, Safety, brings_back, helps
 from ops.report.doctor.json import to_document
 from ops.report.doctor.text import verdict
-from ops.report.formats.json import enveloped
-from ops.report.json_document import write_document
-from ops.report.sentences import command, readable_language, sentence
-from ops.report.terminal import Page
+from ops.report.model import BLANK, CommandReport, ReportLine, command_line
+from ops.report.sentences import command, sentence
 from ops.text.language import Language, Text
 
 _REMEDIES = Text(en="Remedies", zh="修复方案")
@@ -75,7 +73,7 @@ _FIXED = Text(en="fixed", zh="已修复")
 _REMAINING = Text(en="still there", zh="仍然存在")
 _NEW = Text(en="new", zh="新出现")
 _LOG = Text(en="Log: ", zh="日志：")
-_QUESTION = Text(en="Do it?", zh="执行？")
+QUESTION = Text(en="Do it?", zh="执行？")
 _UNFINISHED = Text(
     en="The last --fix was cut off ({time}) at {code}: {what}",
     zh="上一次 --fix 在 {code} 处中断（{time}）：{what}",
@@ -83,115 +81,150 @@ _UNFINISHED = Text(
 _OLD_FILE = Text(en="{path} as it was before: {copy}", zh="{path} 修改前的副本：{copy}")
 
 
-def show_remedies(
-    remedies: Sequence[Remedy], cut_off: UnfinishedRemedy | None, language: Language, out: TextIO
-) -> None:
-    """Show the plan: each remedy with its command or diff, or what to do by hand. ``cut_off``: the remedy that an
-    earlier run did not end."""
-    language = readable_language(language, out)
-    page = Page(out)
-    page.blank()
+def plan_lines(
+    remedies: Sequence[Remedy], cut_off: UnfinishedRemedy | None, language: Language
+) -> Iterator[ReportLine]:
+    """The plan: each remedy with its command or diff, or the steps by hand. ``cut_off``: the remedy that an earlier run
+    did not end."""
+    yield BLANK
     if cut_off is not None:
-        _show_unfinished(page, cut_off, language)
+        yield from _unfinished_lines(cut_off, language)
     if not remedies:
-        page.prose(_NOTHING.to(language))
+        yield ReportLine(_NOTHING.to(language))
         return
-    page.prose(_REMEDIES.to(language), style="bold")
+    yield ReportLine(_REMEDIES.to(language), style="bold")
     for number, remedy in enumerate(remedies, 1):
-        page.prose(
-            sentence(remedy.what, language),
-            lead=f"{number}. {remedy.cause.code}  ",
-            lead_style="bold",
+        yield ReportLine(
+            sentence(remedy.what, language), lead=f"{number}. {remedy.cause.code}  ", lead_style="bold"
         )
         if remedy.action is None:
-            page.prose(_BY_HAND.to(language), indent=5)
+            yield ReportLine(_BY_HAND.to(language), indent=5)
             for mark, step in step_marks(remedy.cause.fix):
-                page.command(_step(step, language), indent=7, lead=mark)
-            for line in remedy.diff:
-                page.command(line, indent=5)
-            continue
-        page.prose(
-            _safety(remedy, language), indent=5, style="green" if remedy.safety is Safety.SAFE else "yellow"
-        )
-        for words in remedy.commands:
-            page.command(command(words, language), indent=5, lead="$ ")
+                yield command_line(_step(step, language), indent=7, lead=mark)
+        else:
+            style = "green" if remedy.safety is Safety.SAFE else "yellow"
+            yield ReportLine(_safety(remedy, language), indent=5, style=style)
+            for words in remedy.commands:
+                yield command_line(command(words, language), indent=5, lead="$ ")
         for line in remedy.diff:
-            page.command(line, indent=5)
+            yield command_line(line, indent=5)
 
 
-def _show_unfinished(page: Page, cut_off: UnfinishedRemedy, language: Language) -> None:
+def _unfinished_lines(cut_off: UnfinishedRemedy, language: Language) -> Iterator[ReportLine]:
     words = {name: sentence(getattr(cut_off, name), language) for name in ("time", "code", "what")}
-    page.prose(_UNFINISHED.to(language).format(**words), style="yellow")
+    yield ReportLine(_UNFINISHED.to(language).format(**words), style="yellow")
     for path, copy in cut_off.copies:
-        page.command(
-            _OLD_FILE.to(language).format(path=command(path, language), copy=command(copy, language)),
-            indent=5,
+        old_file = {"path": command(path, language), "copy": command(copy, language)}
+        yield command_line(_OLD_FILE.to(language).format(**old_file), indent=5)
+
+
+def question_lines(remedy: Remedy, language: Language) -> Iterator[ReportLine]:
+    """The remedy, above the question, which is short because a prompt that wraps is not shown whole."""
+    yield BLANK
+    yield ReportLine(sentence(remedy.what, language), lead=f"{remedy.cause.code}  ", lead_style="bold")
+
+
+class RepairReport(CommandReport):
+    """What `gte-ops doctor --fix` did, or would do, and the last diagnosis. ``again``: the command that applies the
+    plan."""
+
+    command = "doctor --fix"
+
+    def __init__(self, repair: Repair, again: str) -> None:
+        self._repair = repair
+        self._again = again
+
+    @property
+    def status(self) -> Status:
+        """The last diagnosis's."""
+        return self._repair.last.status
+
+    def lines(self, language: Language) -> Iterator[ReportLine]:
+        """The outcome of each remedy and the second diagnosis; without --yes, what it would do."""
+        repair = self._repair
+        if not any(item.remedy.action for item in repair.results):
+            return
+        yield BLANK
+        if repair.log is None:
+            yield from self._forecast_lines(language)
+            return
+        for item in repair.results:
+            if item.remedy.action is not None:
+                yield from _result_lines(item, language)
+        if repair.acted:
+            yield from self._second_diagnosis_lines(language)
+        yield command_line(repair.log, lead=_LOG.to(language))
+
+    def document(self, language: Language) -> dict[str, Any]:
+        """The document of the last diagnosis, with the key ``fix`` added."""
+        repair = self._repair
+        fix = {
+            "level": repair.level,
+            "acted": repair.acted,
+            "log": repair.log,
+            "before": {"status": repair.first.status, "causes": _codes(repair.first.causes)},
+            "fixed": list(repair.fixed),
+            "not_fixed": list(repair.not_fixed),
+            "remaining": list(repair.remaining),
+            "new": list(repair.new),
+            "remedies": [_result(item, language) for item in repair.results],
+        }
+        return to_document(repair.last, language) | {"fix": fix}
+
+    def _forecast_lines(self, language: Language) -> Iterator[ReportLine]:
+        """What --yes would do, what is left to a person, and whether users get their service back."""
+        repair = self._repair
+        remedies = [result.remedy for result in repair.results]
+        everything = _unique(remedies)
+        done = [remedy for remedy in remedies if helps(remedy, repair.level)]
+        risky = [remedy for remedy in remedies if remedy.action and not helps(remedy, repair.level)]
+        by_hand = [remedy for remedy in remedies if remedy.action is None]
+        counts = {
+            "done": len(_unique(done)),
+            "all": len(everything),
+            "codes": _listed(_unique(done), language),
+        }
+        words = [_UNCHANGED.to(language)]
+        words.append((_WOULD[repair.level] if done else _WOULD_NOTHING).to(language).format(**counts))
+        if risky:
+            words.append(_AT_A_RISK.to(language).format(_listed(_unique(risky), language)))
+        if by_hand:
+            words.append(_LEFT_BY_HAND.to(language).format(_listed(_unique(by_hand), language)))
+        back = brings_back(remedies, repair.level)
+        if back is False and brings_back(remedies, Safety.RISKY):
+            words.append(_RISKY_BRINGS_BACK.to(language))
+        elif back is not None:
+            words.append(_BRINGS_BACK[back].to(language))
+        yield ReportLine((" " if language == "en" else "").join(words))
+        if done or risky:
+            yield command_line(self._again, lead=_APPLY.to(language))
+
+    def _second_diagnosis_lines(self, language: Language) -> Iterator[ReportLine]:
+        repair, colon = self._repair, _COLON.to(language)
+        yield BLANK
+        yield ReportLine(
+            verdict(repair.last, language), lead=f"{_AFTER.to(language)}{colon}", lead_style="bold"
         )
-
-
-def show_outcome(repair: Repair, language: Language, out: TextIO, again: str) -> None:
-    """Show the outcome of each remedy and the second diagnosis. ``again``: the command that applies the plan."""
-    language = readable_language(language, out)
-    page = Page(out)
-    if not any(item.remedy.action for item in repair.results):
-        return
-    page.blank()
-    if repair.log is None:
-        _show_prospect(page, repair, language, again)
-        return
-    for item in repair.results:
-        if item.remedy.action is not None:
-            _show_result(page, item, language)
-    if repair.acted:
-        page.blank()
-        colon = _COLON.to(language)
-        page.prose(verdict(repair.last, language), lead=f"{_AFTER.to(language)}{colon}", lead_style="bold")
         for words, codes in ((_FIXED, repair.fixed), (_REMAINING, repair.remaining), (_NEW, repair.new)):
             if codes:
                 titles = ", ".join(f"{code} {catalogue().entry(code).title.to(language)}" for code in codes)
-                page.prose(titles, indent=2, lead=f"{words.to(language)}{colon}")
-        _show_not_fixed(page, repair, language)
-    page.command(repair.log, lead=_LOG.to(language))
+                yield ReportLine(titles, indent=2, lead=f"{words.to(language)}{colon}")
+        if repair.not_fixed:
+            yield from _not_fixed_lines(repair, language)
 
 
-def _show_prospect(page: Page, repair: Repair, language: Language, again: str) -> None:
-    """What the same run with --yes would do, what is left to a person, and whether users get their service back."""
-    remedies = [result.remedy for result in repair.results]
-    everything = _unique(remedies)
-    done = [remedy for remedy in remedies if helps(remedy, repair.level)]
-    risky = [remedy for remedy in remedies if remedy.action and not helps(remedy, repair.level)]
-    by_hand = [remedy for remedy in remedies if remedy.action is None]
-    counts = {"done": len(_unique(done)), "all": len(everything), "codes": _listed(_unique(done), language)}
-    words = [_UNCHANGED.to(language)]
-    words.append((_WOULD[repair.level] if done else _WOULD_NOTHING).to(language).format(**counts))
-    if risky:
-        words.append(_AT_A_RISK.to(language).format(_listed(_unique(risky), language)))
-    if by_hand:
-        words.append(_LEFT_BY_HAND.to(language).format(_listed(_unique(by_hand), language)))
-    back = brings_back(remedies, repair.level)
-    if back is False and brings_back(remedies, Safety.RISKY):
-        words.append(_RISKY_BRINGS_BACK.to(language))
-    elif back is not None:
-        words.append(_BRINGS_BACK[back].to(language))
-    page.prose((" " if language == "en" else "").join(words))
-    if done or risky:
-        page.command(again, lead=_APPLY.to(language))
-
-
-def _show_not_fixed(page: Page, repair: Repair, language: Language) -> None:
-    """That a repair did not help, what keeps users from the service now, and what to do next."""
-    if not repair.not_fixed:
-        return
+def _not_fixed_lines(repair: Repair, language: Language) -> Iterator[ReportLine]:
+    """Which repairs did not help, what keeps users from the service now, and what to do next."""
     codes = _listed(repair.not_fixed, language)
     new = next((c for c in repair.last.causes if c.code in repair.new and c.severity == "fail"), None)
     if new is None:
-        page.prose(_NOT_FIXED_ONLY.to(language).format(codes=codes), indent=2, style="bold red")
+        yield ReportLine(_NOT_FIXED_ONLY.to(language).format(codes=codes), indent=2, style="bold red")
         return
     words = {"codes": codes, "title": sentence(new.title, language), "new": new.code}
-    page.prose(_NOT_FIXED.to(language).format(**words), indent=2, style="bold red")
-    page.prose(_NEXT.to(language), indent=2)
+    yield ReportLine(_NOT_FIXED.to(language).format(**words), indent=2, style="bold red")
+    yield ReportLine(_NEXT.to(language), indent=2)
     for mark, step in step_marks(new.fix):
-        page.command(_step(step, language), indent=4, lead=mark)
+        yield command_line(_step(step, language), indent=4, lead=mark)
 
 
 def _unique(remedies: Sequence[Remedy]) -> list[str]:
@@ -202,7 +235,7 @@ def _listed(codes: Sequence[str], language: Language) -> str:
     return (", " if language == "en" else "、").join(codes)
 
 
-def _show_result(page: Page, item: RemedyResult, language: Language) -> None:
+def _result_lines(item: RemedyResult, language: Language) -> Iterator[ReportLine]:
     details = [sentence(item.detail, language)] if item.detail else []
     before, after = sentence(item.before, language), sentence(item.after, language)
     if before or after:
@@ -211,9 +244,9 @@ def _show_result(page: Page, item: RemedyResult, language: Language) -> None:
     words = _OUTCOMES[item.outcome].to(language)
     if details:
         words += _COLON.to(language) + separator.join(details)
-    page.prose(words, lead=f"{item.remedy.cause.code}  ", lead_style=_STYLES.get(item.outcome, "bold"))
+    yield ReportLine(words, lead=f"{item.remedy.cause.code}  ", lead_style=_STYLES.get(item.outcome, "bold"))
     for copy in item.copies:
-        page.command(_COPY.to(language).format(command(copy, language)), indent=8)
+        yield command_line(_COPY.to(language).format(command(copy, language)), indent=8)
 
 
 def _safety(remedy: Remedy, language: Language) -> str:
@@ -224,32 +257,6 @@ def _safety(remedy: Remedy, language: Language) -> str:
 
 def _step(step: Text, language: Language) -> str:
     return command(step, language) if is_command(step) else sentence(step, language)
-
-
-def pose(remedy: Remedy, language: Language, out: TextIO) -> str:
-    """Show the remedy and return the question, which is short because a prompt that wraps is not shown whole."""
-    language = readable_language(language, out)
-    page = Page(out)
-    page.blank()
-    page.prose(sentence(remedy.what, language), lead=f"{remedy.cause.code}  ", lead_style="bold")
-    return _QUESTION.to(language)
-
-
-def write_repair(repair: Repair, language: Language, out: TextIO) -> None:
-    """Write the document of the last diagnosis, with the key ``fix`` added."""
-    document = enveloped(repair.last.status, to_document(repair.last, language))
-    document["fix"] = {
-        "level": repair.level,
-        "acted": repair.acted,
-        "log": repair.log,
-        "before": {"status": repair.first.status, "causes": _codes(repair.first.causes)},
-        "fixed": list(repair.fixed),
-        "not_fixed": list(repair.not_fixed),
-        "remaining": list(repair.remaining),
-        "new": list(repair.new),
-        "remedies": [_result(item, language) for item in repair.results],
-    }
-    write_document(document, out)
 
 
 def _codes(causes: Sequence[Cause]) -> list[str]:

@@ -92,17 +92,3 @@ class Page:
         if not self._wraps or columns <= MIN_PROSE_COLUMNS:
             return [words.rstrip()]
         return wrap(words, columns - cell_len(lead), columns - self._hang(lead))
-
-    def prose(
-        self, words: str, indent: int = 0, style: str = "", lead: str = "", lead_style: str = ""
-    ) -> None:
-        """``lead`` (a number, a code) and then ``words``, continued under the words where they do not fit."""
-        self.line(ReportLine(words, indent, style, lead, lead_style))
-
-    def command(self, words: str, indent: int = 0, lead: str = "") -> None:
-        """A command on one line, however long."""
-        self.line(ReportLine(words, indent, "cyan", lead, is_verbatim=True))
-
-    def blank(self) -> None:
-        """An empty line."""
-        self.line(ReportLine())

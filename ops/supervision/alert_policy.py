@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 
+from ops.notifications.message import MessageKind
 from ops.supervision.alerts import Notifier, WatchdogJournal, fault_name, recovery_body, trouble_body
 from ops.supervision.escalation import Step
 from ops.supervision.health.assessment import ALIVE, Assessment
@@ -50,7 +50,7 @@ class AlertPolicy:
             return state
         doing = ACTIONS[step.action] if step.action else (step.why if step.why.en else None)
         body = trouble_body(assessment.detail, trouble.causes, evidence, doing, trouble.wall)
-        kind: Literal["page", "trouble"] = "page" if step.action is None else "trouble"
+        kind = MessageKind.PAGE if step.action is None else MessageKind.TROUBLE
         self.notifier.notify("watchdog", kind, fault_name(assessment.fault), body, observation.clocks.wall)
         trouble = msgspec.structs.replace(
             trouble,
@@ -74,7 +74,7 @@ class AlertPolicy:
         name = fault_name(trouble.fault)
         title = Text(en=f"recovered: {name.en}", zh=f"已恢复：{name.zh}")
         body = recovery_body(trouble.fault, seconds, trouble.actions, trouble.evidence)
-        self.notifier.notify("watchdog", "recovered", title, body, now.wall)
+        self.notifier.notify("watchdog", MessageKind.RECOVERED, title, body, now.wall)
         return msgspec.structs.replace(state, last_recovery_seconds=round(seconds, 3))
 
     def saturation(
@@ -84,7 +84,7 @@ class AlertPolicy:
         now = observation.clocks
         if state.saturation_announced and assessment.state == ServiceState.HEALTHY:
             title = Text(en="no longer saturated", zh="不再饱和")
-            self.notifier.notify("saturated", "recovered", title, assessment.detail, now.wall)
+            self.notifier.notify("saturated", MessageKind.RECOVERED, title, assessment.detail, now.wall)
             return msgspec.structs.replace(state, saturation_announced=False)
         lasted = now.boottime - state.state_since
         if (
@@ -94,7 +94,7 @@ class AlertPolicy:
         ):
             self.journal.note("saturated", seconds=round(lasted, 1), detail=assessment.detail.en)
             title = fault_name(Fault.SATURATED)
-            self.notifier.notify("saturated", "trouble", title, assessment.detail, now.wall)
+            self.notifier.notify("saturated", MessageKind.TROUBLE, title, assessment.detail, now.wall)
             return msgspec.structs.replace(state, saturation_announced=True)
         return state
 
@@ -102,7 +102,7 @@ class AlertPolicy:
         """The state file was torn, and has been set aside as ``aside``."""
         self.notifier.notify(
             "watchdog-state",
-            "page",
+            MessageKind.PAGE,
             Text(en="the watchdog's state file was torn", zh="watchdog 的状态文件损坏"),
             Text(
                 en=f"it was set aside as {aside}; budgets begin anew",

@@ -11,7 +11,7 @@ import threading
 import time
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from ops.supervision.sentences import ACTIONS, FAULTS
 from ops.supervision.state import ActionKind, Fault
@@ -20,6 +20,7 @@ from ops.text.language import Language, Text
 from ops.text.sanitize import safe_line
 
 if TYPE_CHECKING:
+    from ops.notifications.message import MessageKind
     from ops.notifications.notify import Outbox
 
 # How long one series of deliveries may take, seconds.
@@ -67,9 +68,7 @@ class Notifier:
             except Exception as error:  # noqa: BLE001  an unusable outbox must not keep the service down
                 journal.note("notify_unusable", detail=safe_line(str(error)))
 
-    def notify(
-        self, key: str, kind: Literal["trouble", "recovered", "page"], title: Text, body: Text, wall: float
-    ) -> None:
+    def notify(self, key: str, kind: MessageKind, title: Text, body: Text, wall: float) -> None:
         """Queue one message, without any network."""
         if self._outbox is None:
             return
@@ -101,12 +100,12 @@ class Notifier:
             return True
 
     def _deliver(self) -> None:
-        from ops.notifications.notify import Outbox
+        from ops.notifications.notify import DeliveryOutcome, Outbox
 
         try:
             now = time.time()
             for delivery in Outbox(*self._arguments).deliver(now, now + DELIVERY_SECONDS):
-                if delivery.outcome != "accepted":
+                if delivery.outcome != DeliveryOutcome.ACCEPTED:
                     self._journal.note(
                         "notify",
                         outcome=delivery.outcome,

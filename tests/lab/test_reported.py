@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from tests.lab.reported import REPORTED
@@ -29,7 +27,45 @@ _KNOWN_WRONG = {
     "log_was_moved_and_nobody_was_told": "partly",
     "one_server_of_two_is_another_service": "nothing wrong",
     "workers_of_a_killed_master_hold_the_door": "partly",
-    "temporary_directory_was_cleaned_away": "not green once repaired",
+}
+# Of the second collection.
+_KNOWN_WRONG |= {
+    "home_above_the_static_files_is_closed": "nothing wrong",
+    "every_form_is_taken_for_a_forgery": "nothing wrong",
+    "directory_of_uploads_belongs_to_another_user": "partly",
+    "framework_has_a_limit_of_its_own_and_says_400": "wrong",
+    "download_is_cut_off_by_the_worker_s_timeout": "partly",
+    "browsers_are_told_twice_who_may_ask": "nothing wrong",
+    "service_may_open_too_few_files": "partly",
+    "alias_without_its_slash": "nothing wrong",
+    "prefix_is_not_taken_away": "wrong",
+    "headers_of_the_server_block_are_not_inherited": "partly",
+    "token_is_not_passed_on": "nothing wrong",
+    "map_has_no_default": "wrong",
+    "file_that_the_service_hands_over_is_not_found": "nothing wrong",
+    "module_is_not_loaded_any_more": "partly",
+    "name_of_a_server_is_too_long_for_the_hash": "partly",
+    "site_without_a_certificate_shares_the_port": "partly",
+    "directory_for_the_workers_files_is_gone": "partly",
+    "django_is_not_told_its_settings": "partly",
+    "second_name_of_the_site_is_not_in_the_certificate": "nothing wrong",
+    "ciphers_are_for_another_kind_of_key": "not proven",
+    "key_is_too_small_for_this_openssl": "partly",
+    "intermediate_has_expired_and_the_certificate_has_not": "nothing wrong",
+    "name_is_misspelt_and_strangers_are_rejected": "not proven",
+    "another_nginx_of_this_host_holds_the_door": "partly",
+    "old_gunicorn_shares_the_port": "not proven",
+    "door_is_open_over_ipv6_alone": "partly",
+    "traceback_is_in_the_application_s_own_log": "partly",
+    "traceback_is_in_the_file_of_the_standard_output": "partly",
+    "daemon_has_no_error_log": "wrong",
+    "redirect_to_the_slash_leaves_https": "partly",
+    "server_limits_its_own_concurrency": "wrong",
+    "uvicorn_by_itself_is_down": "wrong",
+    "websocket_is_not_upgraded": "nothing wrong",
+    "gunicorn_drops_a_header_that_nginx_sets": "not proven",
+    "long_polls_end_with_the_page": "false alarm",
+    "service_lives_below_a_path": "false alarm",
 }
 
 
@@ -54,10 +90,8 @@ def test_a_reported_fault_is_explained_and_a_repaired_host_is_green(reported: Re
         assert changes(before, tree(stack)) == {}
         told = f"{ran.codes} {ran.report.get('symptoms')} {ran.report.get('causes')} {ran.stderr}"
         assert verdict(reported, ran) is Verdict.RIGHT, told
-        # Logs have whole seconds, and a process's start is known to a second (btime in proc(5)): what was met just
-        # before the repair looks like what came after it.
-        met = int(time.time())
-        wait_for(lambda: time.time() >= met + 2, "those seconds to be over", every=0.02)
+        if reported.kind is Kind.HEALTHY:
+            return
         reported.repair(stack)
         wait_for(lambda: not reported.sees(stack), "the repaired host to serve", within=15, every=0.05)
         again = stack.doctor()

@@ -35,7 +35,7 @@ class FailingStart:
     """``files``: contents by name; ``conf``: gunicorn's configuration, ``DIR`` is the directory; ``values``: facts that
     the classification has to have caught; ``where``: the end of FILE:LINE. ``prepare`` returns what is to be closed;
     ``says``: until these words stand in the output three times, where it does not end by itself. ``drop``: without
-    capabilities."""
+    capabilities. ``source``: the public report; ``without``: variables that are not set."""
 
     name: str
     kind: Kind
@@ -53,6 +53,8 @@ class FailingStart:
     drop: bool = False
     slow: bool = False
     fix: tuple[str, ...] = ()
+    source: str = ""
+    without: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return self.name
@@ -101,6 +103,8 @@ def _run(command: list[str], start: FailingStart, directory: Path, output: Path)
         "LC_ALL": "C.UTF-8",
         **start.environment,
     }
+    for name in start.without:
+        del environment[name]
     with output.open("ab") as file:
         process = subprocess.Popen(
             command,
@@ -258,9 +262,9 @@ STARTS: tuple[FailingStart, ...] = (
     FailingStart(
         "package that is listed",
         Kind.PACKAGE,
-        {"app.py": "import dotenv\n", "requirements.txt": "python-dotenv>=1\n"},
-        values={"package": "python-dotenv", "listed": "yes"},
-        fix=("-m pip install python-dotenv",),
+        {"app.py": "import serial\n", "requirements.txt": "pyserial>=3\n"},
+        values={"package": "pyserial", "listed": "yes"},
+        fix=("-m pip install pyserial",),
     ),
     FailingStart(
         "own module in another directory",

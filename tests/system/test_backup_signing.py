@@ -259,7 +259,7 @@ def test_a_signature_is_read_without_privileges(
         return done
 
     monkeypatch.setattr(subprocess, "run", watched)
-    assert check_signature(signed, str(key.signers)).verdict == "good"
+    assert check_signature(signed, str(key.signers)).state == "good"
     assert seen
     assert 0 not in seen
 

@@ -9,6 +9,21 @@ import pytest
 from ops.interpret.start_failure.advice import StartPlace, fix_for, summary_of
 from ops.interpret.start_failure.kinds import Kind, start_failure
 from tests.system.failing_starts import STARTS, FailingStart, fail_to_start
+from tests.system.reported_starts import REPORTED, VARIANTS
+
+# One of a kind of those that were reported.
+SAMPLE = (
+    "home directory", "number with a comment behind it", "settings of pydantic with a prefix", "key that is no key",
+    "log of Django may not be written", "configuration without its section", "application parses gunicorn's arguments",
+    "settings module that is not there", "package for forms",
+)  # fmt: skip
+CASES = [
+    *STARTS,
+    *(
+        pytest.param(start, marks=() if start.name in SAMPLE else pytest.mark.long, id=start.name)
+        for start in (*REPORTED, *VARIANTS)
+    ),
+]
 
 
 def _place(directory: Path) -> StartPlace:
@@ -19,7 +34,7 @@ def _place(directory: Path) -> StartPlace:
     )
 
 
-@pytest.mark.parametrize("start", STARTS, ids=str)
+@pytest.mark.parametrize("start", CASES, ids=str)
 def test_the_last_words_say_why_it_did_not_start(start: FailingStart, tmp_path: Path) -> None:
     last = fail_to_start(start, tmp_path)
     failure = start_failure(last)
@@ -43,11 +58,13 @@ def test_the_last_words_say_why_it_did_not_start(start: FailingStart, tmp_path: 
 
 
 def test_every_kind_has_words_of_its_own() -> None:
-    tried = {start.kind for start in STARTS}
+    tried = {start.kind for start in (*STARTS, *REPORTED, *VARIANTS)}
     assert len(tried) >= 25
     # What this machine cannot bring about without systemd, another file system or a full disk.
     assert set(Kind) - tried == {
         Kind.START_LIMIT, Kind.UNKNOWN, Kind.READ_ONLY, Kind.DISK_FULL, Kind.HOST_UNKNOWN,
         # A worker that has never reported is not ended by gunicorn 20.1 and later.
         Kind.TOO_SLOW,
+        # A database server's refusal: its words are tried in tests/unit/interpret/test_start_failure.py.
+        Kind.DATABASE_REFUSES,
     }  # fmt: skip

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from ops.notifications.message import MessageKind
 from ops.notifications.notify import Message, Outbox
 from ops.text.language import verbatim
 from tests.system.conftest import eventually
@@ -98,7 +99,13 @@ def check_delivering(tmp_path: Path, kills: int) -> None:
             outbox = Outbox(path, [url], "en")
             for n in range(3):
                 outbox.add(
-                    Message(f"K{n}", "trouble", verbatim(f"number {n} is told"), verbatim(""), time.time())
+                    Message(
+                        f"K{n}",
+                        MessageKind.TROUBLE,
+                        verbatim(f"number {n} is told"),
+                        verbatim(""),
+                        time.time(),
+                    )
                 )
             now, cut = time.time(), 0
             while outbox.waiting():
@@ -150,7 +157,9 @@ def test_two_processes_lose_nothing_and_send_nothing_twice(tmp_path: Path) -> No
         outbox = Outbox(path, [url], "en")
         for n in range(10):
             outbox.add(
-                Message(f"K{n}", "trouble", verbatim(f"number {n} is told"), verbatim(""), time.time())
+                Message(
+                    f"K{n}", MessageKind.TROUBLE, verbatim(f"number {n} is told"), verbatim(""), time.time()
+                )
             )
         readers = [run(tmp_path, DELIVERING, str(path), url, str(time.time())) for _ in range(2)]
         for reader in readers:
@@ -177,7 +186,9 @@ def test_a_stopped_holder_of_the_lock_stops_nobody(tmp_path: Path) -> None:
         holder.send_signal(signal.SIGSTOP)
         outbox = Outbox(path, ["dingtalk://TokenToken"], "en")
         started = time.monotonic()
-        assert outbox.add(Message("K", "page", verbatim("t"), verbatim("b"), time.time())) == "queued"
+        assert (
+            outbox.add(Message("K", MessageKind.PAGE, verbatim("t"), verbatim("b"), time.time())) == "queued"
+        )
         assert time.monotonic() - started < 4
         assert outbox.waiting() == 1
         assert "locked by another process" in outbox.problems()[0].en

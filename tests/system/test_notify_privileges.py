@@ -21,6 +21,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from ops.notifications.message import MessageKind
 from ops.notifications.worker import Letter, Report, Round
 from ops.notifications.worker_client import send_round
 from tests.system.conftest import ROOT, eventually
@@ -29,7 +30,7 @@ from tests.system.robot_endpoint import Endpoint, mail_server, robot_endpoint
 from tests.system.test_notify_command import RUN
 
 IS_ROOT = os.geteuid() == 0
-LETTER = Letter(0, "title", "body", "test")
+LETTER = Letter(0, "title", "body", MessageKind.TEST)
 _CAP_SETUID, _PR_CAPBSET_DROP = 7, 24  # linux/capability.h, linux/prctl.h
 
 
@@ -47,7 +48,9 @@ def endpoint() -> Iterator[Endpoint]:
 
 def send(*urls: str, within: float = 15.0) -> list[Report]:
     reports: list[Report] = []
-    routes = tuple((url, (Letter(number, "title", "body", "test"),)) for number, url in enumerate(urls))
+    routes = tuple(
+        (url, (Letter(number, "title", "body", MessageKind.TEST),)) for number, url in enumerate(urls)
+    )
     send_round(Round(routes, within), reports.append)
     return sorted(reports, key=lambda report: report.number)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ops.notifications.message import MessageKind
 from ops.notifications.notify import Delivery, Message, Outbox
 from ops.text.language import verbatim
 from tests.system.peer import peer, request_of
@@ -31,7 +32,10 @@ def proxy() -> Iterator[RecordingProxy]:
 def deliver(tmp_path: Path, *urls: str) -> list[Delivery]:
     """The deliveries of one message to ``urls``, in their order."""
     outbox = Outbox(tmp_path / "outbox.json", urls, "en")
-    assert outbox.add(Message("K", "trouble", verbatim("hangs"), verbatim("proof"), time.time())) == "queued"
+    assert (
+        outbox.add(Message("K", MessageKind.TROUBLE, verbatim("hangs"), verbatim("proof"), time.time()))
+        == "queued"
+    )
     now = time.time()
     deliveries = sorted(outbox.deliver(now, now + 15), key=lambda item: item.index)
     assert [item.index for item in deliveries] == list(range(len(urls)))

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ops.notifications.message import Kind
+from ops.notifications.message import MessageKind
 from ops.notifications.notify import Message, Outbox
 from ops.notifications.outbox import Delivery
 from ops.text.language import Language, Text, verbatim
@@ -34,7 +34,7 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def message(
     key: str = "GUN003",
-    kind: Kind = "trouble",
+    kind: MessageKind = MessageKind.TROUBLE,
     title: str = "the worker hangs",
     at: float | None = None,
     body: str = "proof",
@@ -177,7 +177,7 @@ def test_what_failed_arrives_in_the_next_round_and_once(endpoint: Endpoint, tmp_
     urls = [f"dingtalk://again1?endpoint={endpoint.url}", f"dingtalk://fine2?endpoint={endpoint.url}"]
     outbox, told = tell(tmp_path, urls)
     assert [told[n].outcome for n in (0, 1)] == ["failed", "accepted"]
-    outbox.add(message(kind="recovered", title="the worker was replaced", at=time.time()))
+    outbox.add(message(kind=MessageKind.RECOVERED, title="the worker was replaced", at=time.time()))
     later = time.time() + 60
     again = outbox.deliver(later, later + 10)
     assert sorted((item.index, item.kind, item.outcome) for item in again) == [

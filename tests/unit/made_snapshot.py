@@ -549,6 +549,7 @@ HEALTHY = Snapshot(
         nginx_access=access_log(NGINX_ACCESS_LOG, {"200": 120}),
         gunicorn_error=gunicorn_log(),
         gunicorn_access=access_log(GUNICORN_ACCESS_LOG, {"200": 120}),
+        serving=(*GUNICORN_WORKERS, NGINX_WORKER),
     ),
     lineages=Lineages(directory="/etc/letsencrypt", lineages=(lineage(),)),
     old_tls=OldTls(address=FRONT, accepted=()),

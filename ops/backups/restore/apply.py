@@ -34,8 +34,9 @@ from ops.backups.restore.authority import (
     unstaged,
 )
 from ops.backups.restore.difference import MAX_FILE_BYTES, content_difference
-from ops.backups.restore.journal import MetadataRecord, PathExchange, RestoreJournal
+from ops.backups.restore.journal import MetadataRecord, PathExchange, RestoreJournal, RestoreState
 from ops.backups.restore.plan import (
+    Difference,
     Item,
     MetadataChange,
     Owners,
@@ -259,7 +260,9 @@ def _digest(tree: NoFollowTree, place: str) -> str:
 
 def content_changes(tree: NoFollowTree, prospect: RestorePreview) -> dict[str, list[str | Text]]:
     """The lines to show for each file whose content changes. Reads the archive once more. Raises ArchiveError."""
-    wanted = {change.path: change for change in prospect.plan.changes if change.difference == "content"}
+    wanted = {
+        change.path: change for change in prospect.plan.changes if change.difference == Difference.CONTENT
+    }
     shown: dict[str, list[str | Text]] = {}
     if not wanted:
         return shown
@@ -300,7 +303,7 @@ class Restoration:
             id=self._id,
             root=str(tree.root),
             archive=str(prospect.archive),
-            state="preparing",
+            state=RestoreState.PREPARING,
             stages=(),
             pinned=dict(prospect.pinned),
         )
@@ -320,7 +323,7 @@ class Restoration:
             if confirmation is not None:
                 self._confirm(confirmation)
             self._decided = True
-            self._record(state="done")
+            self._record(state=RestoreState.DONE)
         except BaseException as error:
             with undisturbed():
                 problem = self._put_back(confirmation)
@@ -460,7 +463,7 @@ class Restoration:
             place = self._prospect.places[adjustment.path]
             kept.append(MetadataRecord(place, before.mode, before.uid, before.gid, adjustment.mode, uid, gid))
         self._touched = True
-        self._record(state="exchanging", swaps=self._exchanges, kept=tuple(kept))
+        self._record(state=RestoreState.EXCHANGING, swaps=self._exchanges, kept=tuple(kept))
         for item, exchange in zip(plan.items, self._exchanges, strict=True):
             here = _find(tree, exchange.path)
             if (here and here.version) != (item.before and item.before.version):
@@ -505,11 +508,11 @@ class Restoration:
             if self._decided:
                 # `done` may stand on the disk already, though the disk failed behind it.
                 with contextlib.suppress(OSError):
-                    self._record(state="exchanging")
+                    self._record(state=RestoreState.EXCHANGING)
             if self._touched:
                 _, left = journals.undo(self._tree, self._journal)
                 try:
-                    self._record(state="undone")
+                    self._record(state=RestoreState.UNDONE)
                 except OSError:
                     # No room for a word: without the journal nothing can be undone twice.
                     journals.remove_journal(self._directory)

@@ -19,8 +19,8 @@ import errno
 import fcntl
 import os
 from collections.abc import Iterator
+from enum import StrEnum
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 
@@ -34,7 +34,15 @@ STAGE_PREFIX = ".gte-ops-restore-"
 MAX_JOURNAL_BYTES = 256 << 20
 # What a path answers once somebody has laid another directory, a file or a link in the place of one above it.
 _REPLACED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE)
-State = Literal["preparing", "exchanging", "undone", "done"]
+
+
+class RestoreState(StrEnum):
+    """How far a restore has come. The values are on disk, in the journal."""
+
+    PREPARING = "preparing"
+    EXCHANGING = "exchanging"
+    UNDONE = "undone"
+    DONE = "done"
 
 
 class RestoreLockedError(OpsError):
@@ -72,7 +80,7 @@ class RestoreJournal(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     root: str
     archive: str
-    state: State
+    state: RestoreState
     stages: tuple[str, ...]
     swaps: tuple[PathExchange, ...] = ()
     kept: tuple[MetadataRecord, ...] = ()
@@ -86,7 +94,7 @@ class Recovery(msgspec.Struct, frozen=True):
 
     archive: str
     root: str
-    state: State
+    state: RestoreState
     put_back: int
     left: tuple[str, ...]
     reload: bool
@@ -247,9 +255,9 @@ def recover(directory: Path) -> Recovery | None:
     tree = NoFollowTree(Path(journal.root))
     put_back, left = 0, tuple[str, ...]()
     try:
-        if journal.state == "exchanging":
+        if journal.state == RestoreState.EXCHANGING:
             put_back, left = undo(tree, journal)
-            write_journal(directory, msgspec.structs.replace(journal, state="undone"))
+            write_journal(directory, msgspec.structs.replace(journal, state=RestoreState.UNDONE))
         clear_stages(tree, journal)
         remove_journal(directory)
     finally:
@@ -260,7 +268,7 @@ def recover(directory: Path) -> Recovery | None:
         state=journal.state,
         put_back=put_back,
         left=tuple(tree.shown(path) for path in left),
-        reload=journal.reloaded and journal.state in ("exchanging", "undone"),
+        reload=journal.reloaded and journal.state in (RestoreState.EXCHANGING, RestoreState.UNDONE),
     )
 
 

@@ -6,14 +6,24 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from enum import StrEnum
 
 from ops.archive.manifest import Manifest, ManifestEntry, resolve
 from ops.errors import UsageError
 from ops.files.nofollow_tree import Found
 from ops.text.language import Text
 
-Difference = Literal["new", "kind", "content", "target", "mode", "owner", "surplus"]
+
+class Difference(StrEnum):
+    """How a path on the host differs from the backup's entry."""
+
+    NEW = "new"
+    KIND = "kind"
+    CONTENT = "content"
+    TARGET = "target"
+    MODE = "mode"
+    OWNER = "owner"
+    SURPLUS = "surplus"
 
 
 @dataclass(frozen=True)
@@ -228,9 +238,9 @@ class _Planner:
 
     def _compare(self, entry: ManifestEntry, here: Present | None) -> list[Difference]:
         differences = _differences(entry, here, self._owners)
-        if "owner" in differences and not self._owners.may_set:
+        if Difference.OWNER in differences and not self._owners.may_set:
             self._owners_kept += 1
-            differences.remove("owner")
+            differences.remove(Difference.OWNER)
         found = here.found if here else None
         self._changes += [Change(entry.path, difference, entry, found) for difference in differences]
         return differences
@@ -241,7 +251,7 @@ class _Planner:
         if entry.path in self._replaced:
             self._begin_item(entry, here.found)
             self._changes += [
-                Change(path, "surplus", None, found.found)
+                Change(path, Difference.SURPLUS, None, found.found)
                 for path in surplus
                 if (found := self._present.get(path))
             ]
@@ -270,19 +280,19 @@ class _Planner:
 
 def _differences(entry: ManifestEntry, here: Present | None, owners: Owners) -> list[Difference]:
     if here is None:
-        return ["new"]
+        return [Difference.NEW]
     found = here.found
     if found.kind != entry.kind:
-        return ["kind"]
+        return [Difference.KIND]
     differences: list[Difference] = []
     if entry.kind == "file" and here.sha256 != entry.sha256:
-        differences.append("content")
+        differences.append(Difference.CONTENT)
     if entry.kind == "link" and found.target != entry.target:
-        differences.append("target")
+        differences.append(Difference.TARGET)
     if entry.kind != "link" and found.mode != entry.mode:
-        differences.append("mode")
+        differences.append(Difference.MODE)
     if (found.uid, found.gid) != owners.wanted(entry):
-        differences.append("owner")
+        differences.append(Difference.OWNER)
     return differences
 
 
@@ -291,7 +301,7 @@ def _differs_inside(
 ) -> bool:
     inside = [entry for entry in entries if is_below(entry.path, directory)]
     surplus = {path for path in present if is_below(path, directory)} - {entry.path for entry in inside}
-    kept = () if owners.may_set else ("owner",)
+    kept = () if owners.may_set else (Difference.OWNER,)
     return bool(surplus) or any(
         set(_differences(entry, present.get(entry.path), owners)) - set(kept) for entry in inside
     )
@@ -307,13 +317,13 @@ def _is_behind_link(change: Change, present: Mapping[str, Present]) -> bool:
 
 
 _WORDS: dict[Difference, Text] = {
-    "new": Text(en="is missing and will be created", zh="不存在，将创建"),
-    "kind": Text(en="is a {before} and will be a {after}", zh="现为 {before}，将变为 {after}"),
-    "content": Text(en="content changes", zh="内容将改变"),
-    "target": Text(en="link changes from {before} to {after}", zh="链接将由 {before} 改为 {after}"),
-    "mode": Text(en="mode changes from {before} to {after}", zh="权限将由 {before} 改为 {after}"),
-    "owner": Text(en="owner changes from {before} to {after}", zh="属主将由 {before} 改为 {after}"),
-    "surplus": Text(
+    Difference.NEW: Text(en="is missing and will be created", zh="不存在，将创建"),
+    Difference.KIND: Text(en="is a {before} and will be a {after}", zh="现为 {before}，将变为 {after}"),
+    Difference.CONTENT: Text(en="content changes", zh="内容将改变"),
+    Difference.TARGET: Text(en="link changes from {before} to {after}", zh="链接将由 {before} 改为 {after}"),
+    Difference.MODE: Text(en="mode changes from {before} to {after}", zh="权限将由 {before} 改为 {after}"),
+    Difference.OWNER: Text(en="owner changes from {before} to {after}", zh="属主将由 {before} 改为 {after}"),
+    Difference.SURPLUS: Text(
         en="is not in the backup and will go with its directory", zh="不在备份中，将随所在目录一并移除"
     ),
 }
@@ -324,13 +334,13 @@ def words_of(change: Change, owners: Owners) -> Text:
     before = after = ""
     entry, found = change.entry, change.before
     if entry is not None and found is not None:
-        if change.difference == "kind":
+        if change.difference == Difference.KIND:
             before, after = found.kind, entry.kind
-        elif change.difference == "target":
+        elif change.difference == Difference.TARGET:
             before, after = found.target, entry.target
-        elif change.difference == "mode":
+        elif change.difference == Difference.MODE:
             before, after = f"{found.mode:04o}", f"{entry.mode:04o}"
-        elif change.difference == "owner":
+        elif change.difference == Difference.OWNER:
             wanted = owners.wanted(entry)
             before = f"{_name(owners.users, found.uid)}:{_name(owners.groups, found.gid)}"
             after = f"{_name(owners.users, wanted[0])}:{_name(owners.groups, wanted[1])}"

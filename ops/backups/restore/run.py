@@ -18,10 +18,10 @@ from ops.backups.certbot_lock import certbot_lock
 from ops.backups.create import CERTBOT_WAIT
 from ops.backups.newest import newest_good, signature_of
 from ops.backups.restore.apply import Restoration, RestorePreview, content_changes, look
-from ops.backups.restore.journal import Recovery, only_restore, recover, recover_if_idle
-from ops.backups.restore.plan import is_below, parents, words_of
+from ops.backups.restore.journal import Recovery, RestoreState, only_restore, recover, recover_if_idle
+from ops.backups.restore.plan import Difference, is_below, parents, words_of
 from ops.backups.restore.rollback_backup import drop_oldest, keep_replaced
-from ops.backups.signature import SignatureError
+from ops.backups.signature import SignatureError, SignatureState
 from ops.errors import OpsError
 from ops.files.nofollow_tree import NoFollowTree
 from ops.settings import Settings
@@ -112,7 +112,7 @@ def _reload_after(settings: Settings, recovery: Recovery | None) -> None:
 def recovery_words(recovery: Recovery) -> Text:
     """What became of the restore that was killed."""
     left = ", ".join(recovery.left[:5])
-    if recovery.state == "done":
+    if recovery.state == RestoreState.DONE:
         return Text(
             en=f"an earlier restore of {recovery.archive} was complete; what it had left over was removed",
             zh=f"此前对 {recovery.archive} 的恢复已完成，其遗留的临时文件已清除",
@@ -205,7 +205,7 @@ def rehearse(
     chosen = _archive(settings, archive)
     if (signature := signature_of(settings, chosen)) is not None:
         refuse_bad(chosen, signature)
-        if signature.verdict == "missing" and not unsigned:
+        if signature.state == SignatureState.MISSING and not unsigned:
             raise SignatureError(f"{chosen}: {unsigned_words().en}; add --unsigned to try it all the same")
     try:
         with _opened():
@@ -335,7 +335,7 @@ def _preview(tree: NoFollowTree, prospect: RestorePreview) -> Preview:
     shown = set()
     lines = []
     for change in prospect.plan.changes:
-        first = change.difference == "content" and change.path not in shown
+        first = change.difference == Difference.CONTENT and change.path not in shown
         shown.add(change.path)
         lines.append(
             PreviewLine(

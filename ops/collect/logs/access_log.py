@@ -36,7 +36,9 @@ _QUERY = re.compile(r"\?[^\s\"']+")
 
 @dataclass(slots=True)
 class _Count:
-    """Requests of one method, path and status."""
+    """Requests of one method, path and status. Of failures (5xx): ``answered`` are the counts of the same method and
+    path that were answered otherwise, ``followed`` how many of those stand behind the newest failure, ``passed`` behind
+    the oldest met so far."""
 
     first: float
     last: float
@@ -46,9 +48,16 @@ class _Count:
     seconds: list[float] = field(default_factory=list)
     upstreams: Counter[tuple[bytes, bytes]] = field(default_factory=Counter)
     newest: list[bytes] = field(default_factory=list)
+    answered: list[_Count] | None = None
+    followed: int = 0
+    passed: int = 0
+
+    def successes(self) -> int:
+        """How many requests like these were answered without a failure, of the lines read so far."""
+        return sum(count.count for count in self.answered or ())
 
     def add(self, request: Request, raw: bytes) -> None:
-        self.count += 1
+        self._number()
         self.first = min(self.first, request.time)
         self.last = max(self.last, request.time)
         if self.count <= MAX_VALUES:  # newest first
@@ -64,6 +73,13 @@ class _Count:
         if request.status >= b"400" and len(self.newest) < MAX_LINES:
             self.newest.append(raw)
 
+    def _number(self) -> None:
+        self.count += 1
+        if self.answered is not None:
+            self.passed = self.successes()
+            if self.count == 1:
+                self.followed = self.passed
+
     def answered_by(self, upstream: bytes, status: bytes) -> None:
         """Count the addresses that one request was sent to, as nginx lists them."""
         pair = (upstream, status)
@@ -72,7 +88,7 @@ class _Count:
 
     def repeat(self, at: float) -> None:
         """Count one more of which `MAX_VALUES` samples are there already; the newest came first."""
-        self.count += 1
+        self._number()
         if at < self.first:
             self.first = at
         elif at > self.last:
@@ -104,6 +120,7 @@ class TrafficCount:
         self._probed_since = math.inf if names_agents else probed_since - 1.0
         self._counts: dict[tuple[str, str, str], _Count] = {}
         self._by_request: dict[tuple[bytes, bytes, bytes], _Count] = {}
+        self._answered: dict[tuple[str, str], list[_Count]] = {}
         self._probes: deque[tuple[Request, bytes]] = deque(maxlen=MAX_PROBES)
         self._omitted = 0
 
@@ -133,10 +150,21 @@ class TrafficCount:
         if key not in self._counts:
             if len(self._counts) >= MAX_COUNTED:
                 return None
-            self._counts[key] = _Count(request.time, request.time)
+            self._counts[key] = self._new_count(key, request.time)
         if len(self._by_request) < MAX_COUNTED:
             self._by_request[written] = self._counts[key]
         return self._counts[key]
+
+    def _new_count(self, key: tuple[str, str, str], at: float) -> _Count:
+        """A count that knows, or is one of, those of its method and path that were answered without a failure."""
+        method, path, status = key
+        count = _Count(at, at)
+        answered = self._answered.setdefault((method, path), [])
+        if status >= "500":
+            count.answered = answered
+        elif status != "499":
+            answered.append(count)
+        return count
 
     def _attempts(self) -> tuple[Attempts, ...]:
         """What each address behind nginx gave back, of all requests."""
@@ -182,6 +210,8 @@ class TrafficCount:
                     seconds=_spread(count.seconds),
                     upstreams=count.addresses(),
                     newest=tuple(map(shown_line, lines)),
+                    followed=count.followed,
+                    preceded=count.successes() - count.passed,
                 )
             )
         return Traffic(

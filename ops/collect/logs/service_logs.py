@@ -81,6 +81,9 @@ def read_logs(target: Target, since: float, now: float, places: LogPlaces | None
         since=since,
         nginx_errors=nginx_errors,
         refused_files=refused_files(nginx_errors, places.nginx_workers),
+        serving=(*target.gunicorn_workers, *places.nginx_workers)
+        if target.gunicorn_workers and places.nginx_workers
+        else (),
         nginx_access=_access_log(places.nginx, times, path, "nginx"),
         gunicorn_error=_error_log(
             own if target.gunicorn_error_log else places.gunicorn_error, since, now, "gunicorn"

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 from ops.collect.process.process_status import container_of, process_status, system_unit
-from ops.collect.process.start_time import start_ticks
+from ops.collect.process.start_time import start_ticks, start_time
 from ops.facts.host import Listener, Process, Processes
 from ops.files.nofollow import trusted_users
 from ops.files.time_limit import AbandonedReads
@@ -179,6 +179,7 @@ def _process(process: psutil.Process, wanted: bool) -> Process | None:
         status = process_status(process.pid)
         if status is None:
             raise psutil.NoSuchProcess(process.pid)
+        ticks = start_ticks(process.pid)
         # A container's paths lead to other files here.
         elsewhere = status.is_nested or status.has_other_root
         return Process(
@@ -188,11 +189,11 @@ def _process(process: psutil.Process, wanted: bool) -> Process | None:
             command=safe_words(command[:64]),
             user=process.username(),
             state=process.status(),
-            started=process.create_time(),
+            started=start_time(ticks) if ticks else process.create_time(),
             cwd=None if elsewhere else _allowed(process.cwd),
             environment=_telling_environment(process),
             executable=None if elsewhere else _allowed(process.exe),
-            start_ticks=start_ticks(process.pid),
+            start_ticks=ticks,
             uid=status.uid,
             is_nested=status.is_nested,
             is_setuid=status.is_setuid,

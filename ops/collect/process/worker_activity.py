@@ -14,6 +14,7 @@ import psutil
 from ops.collect.logs.line import access_line
 from ops.collect.net.connection import Deadline
 from ops.collect.process.processes import accept_queues
+from ops.collect.process.start_time import start_ticks, start_time
 from ops.collect.services.gunicorn import read_progress
 from ops.facts.base import NotSeen
 from ops.facts.gunicorn import ProgressRecord
@@ -51,7 +52,8 @@ def read(target: Target, progress_dir: str | None) -> ActivityReading:
             states[pid] = process.status()
             times = process.cpu_times()
             cpu[pid] = times.user + times.system
-            started[pid] = process.create_time()
+            ticks = start_ticks(pid)
+            started[pid] = start_time(ticks) if ticks else process.create_time()
         except psutil.Error:
             states[pid] = "gone"
     progress = read_progress(progress_dir)

@@ -24,6 +24,7 @@ from ops.facts.certificates import (
     PemFile,
     RenewalAttempt,
     RenewalConf,
+    RenewalOutcome,
 )
 from ops.files.bounded_read import open_regular_file, read_regular_file
 from ops.text.sanitize import safe_line
@@ -310,7 +311,7 @@ def parse_certbot_log(text: str, path: str) -> CertbotRuns:
     moment = 0.0
     detail = ""
 
-    def note(lineage: str, outcome: str, reason: str = "") -> None:
+    def note(lineage: str, outcome: RenewalOutcome, reason: str = "") -> None:
         attempts.append(
             RenewalAttempt(
                 lineage=safe_line(lineage, 255), time=moment, outcome=outcome, reason=safe_line(reason, 400)
@@ -336,10 +337,11 @@ def parse_certbot_log(text: str, path: str) -> CertbotRuns:
             detail = detail or told[1]
         elif failed := _FAILED.search(message):
             reason = f"{detail} ({failed[2]})" if detail else failed[2]
-            note(failed[1], "failed", reason)
+            note(failed[1], RenewalOutcome.FAILED, reason)
             detail = ""
         elif (ended := _OUTCOME.search(message)) and ended[2] != "failure":
-            note(ended[1], "renewed" if ended[2] == "success" else "not_due")
+            renewed = ended[2] == "success"
+            note(ended[1], RenewalOutcome.RENEWED if renewed else RenewalOutcome.NOT_DUE)
     return CertbotRuns(
         path=path, last_run=last, version=version, attempts=tuple(attempts[-MAX_ATTEMPTS:]), since=since
     )

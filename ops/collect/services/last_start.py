@@ -17,6 +17,12 @@ import psutil
 
 from ops.collect.host.environment import packages_in
 from ops.collect.logs.tail import LogTail
+from ops.collect.services.start_source import (
+    MAX_SOURCE_BYTES,
+    environment_files,
+    migrations_command,
+    read_sources,
+)
 from ops.collect.services.supervisors import supervisors
 from ops.facts.base import NotSeen
 from ops.facts.nginx import Pidfile
@@ -39,7 +45,6 @@ MAX_LINES = 160
 MAX_LINE_CHARS = 400
 MAX_SOURCES = 6
 MAX_LISTED = 2000
-MAX_SOURCE_BYTES = 1 << 20
 MAX_JOURNAL_AGE = 7 * 86400.0
 # systemd's own words (src/core/unit.c, src/core/execute.c): a start begins; the program could not be run.
 _SYSTEMD_STARTS = re.compile(r"(?:Started|Starting) ")
@@ -68,6 +73,7 @@ _FROZEN = re.compile(r'^\s*File "<frozen (?:importlib|zipimport)')
 _CARETS = re.compile(r"^\s*[~^]+\s*$")
 _INPUT_VALUE = re.compile(r"input_value=.*?, input_type=")
 _NO_MODULE = re.compile(r"No module named '?([A-Za-z_]\w*)")
+_NO_SUBMODULE = re.compile(r"No module named '?([A-Za-z_]\w*(?:\.\w+)+)")
 _PACKAGE_PATH = re.compile(r'"(/[^"]{1,400}/(?:site|dist)-packages)/([\w-]+)')
 # gunicorn's own words for the module it was told to serve.
 _NAMED = re.compile(r"Failed to find attribute '\w+' in '([\w.]+)'")
@@ -106,11 +112,13 @@ def last_start_words(target: Target, settings: Settings, wsgi: str, pidfile: Pid
     module = named[-1] if named else wsgi.partition(":")[0]
     source = _module_source(target.app_dir, module)
     runs, exits, callables = _statements(*source) if source else ((), (), ())
+    read = read_sources(target.app_dir, said, [(each.path, each.line) for each in exits])
     return LastStart(
         words=words,
         supervisors=accounts,
         modules=(
             *_modules(target.app_dir, {*_NO_MODULE.findall(said), module.partition(".")[0]}),
+            *_modules(target.app_dir, {*_NO_SUBMODULE.findall(said), *([module] if "." in module else [])}),
             *_installed(said),
         ),
         requirements=_requirements(target.app_dir),
@@ -122,6 +130,11 @@ def last_start_words(target: Target, settings: Settings, wsgi: str, pidfile: Pid
         interpreter=_interpreter(said),
         wsgi=safe_line(wsgi, 200),
         broken_scripts=_broken_scripts(said, accounts),
+        reads=read.reads,
+        mentions=read.mentions,
+        prefixes=read.prefixes,
+        environment_files=environment_files(target.app_dir),
+        migrations=migrations_command(target.app_dir),
     )
 
 
@@ -308,7 +321,8 @@ def _modules(app_dir: str, names: set[str]) -> Iterator[ModulePlace]:
     directories.append(root.parent)
     for name in sorted(filter(None, names))[:8]:
         for directory in directories:
-            if (directory / f"{name}.py").is_file() or (directory / name / "__init__.py").is_file():
+            inner = directory.joinpath(*name.split("."))
+            if inner.with_suffix(".py").is_file() or (inner / "__init__.py").is_file():
                 yield ModulePlace(name=safe_line(name, 100), directory=safe_line(str(directory), 1000))
 
 
@@ -424,7 +438,7 @@ def _statements(
             line = SourceLine(path=safe_line(path, 1000), line=call[1], call=safe_line(call[0], 60))
             if _RUNS.fullmatch(call[0]) and not call[0].startswith(("subprocess.", "asyncio.")):
                 runs.append(line)
-            elif call[0] in _EXITS:
+            elif call[0] in _EXITS or call[0].endswith(".parse_args"):
                 exits.append(line)
     return tuple(runs[:3]), tuple(exits[:3]), tuple(dict.fromkeys(names))[:8]
 
@@ -464,6 +478,9 @@ def _bound(statement: ast.stmt) -> list[str]:
 
 
 def _calls(statement: ast.stmt) -> list[tuple[str, int]]:
+    if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Call):
+        called = ast.unparse(statement.value.func)[:100]
+        return [(called, statement.lineno)] if called.endswith(".parse_args") else []
     if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
         return [(ast.unparse(statement.value.func)[:100], statement.lineno)]
     if isinstance(statement, ast.Raise) and statement.exc is not None:

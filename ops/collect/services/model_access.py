@@ -101,5 +101,6 @@ def walk(path: Path, steps: dict[str, AccessStep]) -> bool:
             gid=status.st_gid,
             mode=stat.S_IMODE(status.st_mode),
             has_acl=has_acl,
+            changed=status.st_ctime,
         )
     return True

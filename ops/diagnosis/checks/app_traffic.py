@@ -16,6 +16,13 @@ from ops.diagnosis.checks.log_reading import (
     require_nginx_log,
 )
 from ops.diagnosis.checks.nginx_errors import of_this_site
+from ops.diagnosis.checks.nginx_traffic import explained_by_mended_file
+from ops.diagnosis.checks.past_failures import (
+    belongs,
+    is_of_before_the_start,
+    is_of_earlier_worker,
+    is_over,
+)
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, check, quote
 from ops.diagnosis.symptom_evidence import answer_words
 from ops.facts.base import NotSeen
@@ -58,20 +65,18 @@ def some_requests(backend: Backend, logs: Logs) -> Iterator[Finding]:
     if isinstance(probe, Exchange) and (probe.failure or (probe.status or 0) >= 500):
         return  # APP004, or what keeps the service from answering at all
     log = logs.gunicorn_error
-    located, failed = _failed(logs, "500")
-    if not failed or located is None:
+    located, answered = _failed(logs, "500")
+    if not answered or located is None:
         return
+    failed = [item for item in answered if not is_of_before_the_start(item, located.traffic.since, logs)]
     if isinstance(log, NotSeen):
         raise NotJudgedError(log)
-    # gunicorn's sync worker raises SystemExit through handle_abort when it is timed out: that is GUN004.
-    raised = [
-        item
-        for item in raised_in(log)
-        if item.entry.time >= located.traffic.since
-        and "Exception in worker process" not in item.entry.text
-        and not item.exception.startswith(("SystemExit", "KeyboardInterrupt"))
+    pairs = [
+        (answers, item)
+        for item in _raised_while_serving(log, located.traffic.since, logs)
+        for answers in failed
+        if belongs(item, answers, SAME_REQUEST) and not is_over(item.exception, answers, located)
     ]
-    pairs = [(answers, item) for item in raised for answers in failed if _belongs(item, answers)]
     if not pairs:
         return
     answers, newest = pairs[-1]
@@ -96,12 +101,17 @@ def some_requests(backend: Backend, logs: Logs) -> Iterator[Finding]:
     )
 
 
-def _belongs(raised: Raised, answers: Answers) -> bool:
-    """Whether a traceback is that of one of these requests: it names their path, or was logged with one of them."""
-    first = raised.entry.text.partition("\n")[0]
-    if answers.path in first.replace("[", " ").split():
-        return True
-    return answers.first - SAME_REQUEST <= raised.entry.time <= answers.last + SAME_REQUEST
+def _raised_while_serving(log: Log, since: float, logs: Logs) -> list[Raised]:
+    """The exceptions that requests met, of the processes that serve now.
+
+    gunicorn's sync worker raises SystemExit through handle_abort when it is timed out: that is GUN004."""
+    return [
+        item
+        for item in raised_in(log)
+        if not is_of_earlier_worker(item.entry, since, logs)
+        and "Exception in worker process" not in item.entry.text
+        and not item.exception.startswith(("SystemExit", "KeyboardInterrupt"))
+    ]
 
 
 def _failed(logs: Logs, *statuses: str) -> tuple[LocatedTraffic | None, tuple[Answers, ...]]:
@@ -180,7 +190,9 @@ def header_limit(logs: Logs) -> Iterator[Finding]:
     """APP022: gunicorn refuses requests before the application sees them, and says why in its error log."""
     log = logs.gunicorn_error
     since = judged_since(logs)
-    entries = [entry for entry in entries_with(log, *TOO_LONG) if entry.time >= since]
+    entries = [
+        entry for entry in entries_with(log, *TOO_LONG) if not is_of_earlier_worker(entry, since, logs)
+    ]
     if not entries or isinstance(log, NotSeen):
         return
     located, refused = _failed(logs, "414", "431", "400")
@@ -272,7 +284,11 @@ def failing_share(
     successes or go on: a row of them that has ended, with only successes behind it, was a deployment."""
     chosen = (*users_traffic(logs)[:1], *all_traffic(logs)[:1])
     for located in chosen:
-        failed = tuple(item for item in located.traffic.answers if _is_failure(item, located, logs))
+        failed = tuple(
+            item
+            for item in located.traffic.answers
+            if _is_failure(item, located, logs) and not _is_past(item, located, logs)
+        )
         if not failed:
             continue
         count = sum(item.count for item in failed)
@@ -324,6 +340,20 @@ def _is_failure(answers: Answers, located: LocatedTraffic, logs: Logs) -> bool:
     if answers.status in ("502", "504"):
         return answers.count >= 2 and not _is_over(answers, located)
     return True
+
+
+def _is_past(answers: Answers, located: LocatedTraffic, logs: Logs) -> bool:
+    """Whether such failures tell nothing of now: of before the start, or of what has been mended since."""
+    since = located.traffic.since
+    if is_of_before_the_start(answers, since, logs) or explained_by_mended_file(answers, logs):
+        return True
+    log = logs.gunicorn_error
+    raised = [
+        item
+        for item in (_raised_while_serving(log, since, logs) if isinstance(log, Log) else ())
+        if belongs(item, answers, SAME_REQUEST)
+    ]
+    return bool(raised) and all(is_over(item.exception, answers, located) for item in raised)
 
 
 def _is_over(answers: Answers, located: LocatedTraffic) -> bool:

@@ -145,7 +145,9 @@ def premature_close(
     log = logs.gunicorn_error
     ends = entries_with(log, *_WORKER_ENDED)
     unexplained = [
-        (path, entry) for path, entry in entries if entry.time >= master.started and not _is_told(entry, ends)
+        (path, entry)
+        for path, entry in entries
+        if entry.time >= int(master.started) and not _is_told(entry, ends)
     ]
     if not unexplained:
         return

@@ -9,15 +9,15 @@ from typing import NamedTuple
 
 from ops.diagnosis.checks.log_reading import LocatedEntry, nginx_entries, require_nginx_log
 from ops.diagnosis.checks.nginx_errors import of_this_site
+from ops.diagnosis.checks.past_failures import is_of_earlier_worker
 from ops.diagnosis.finding import Finding, check, quote
 from ops.facts.base import NotSeen
-from ops.facts.host import Processes
 from ops.facts.logs import AccessLog, LogEntry, Logs
-from ops.facts.nginx import NginxConfig, Pidfile
+from ops.facts.nginx import NginxConfig
 from ops.facts.probes import Exchange, Front
 from ops.facts.status import Severity
 from ops.facts.target import Target
-from ops.interpret.nginx import Scope, Server, nginx_workers, serving_masters
+from ops.interpret.nginx import Scope, Server
 from ops.interpret.renewal import OWN_CHALLENGE
 from ops.interpret.site import find_site
 from ops.interpret.traffic import judged_since, users_traffic
@@ -111,19 +111,17 @@ def own_words(
     target: Target,
     nginx_config: NginxConfig,
     front: Front | NotSeen,
-    processes: Processes | NotSeen,
-    nginx_pidfile: Pidfile | NotSeen,
     taken_at: float,
 ) -> Iterator[Finding]:
     """NGX060: nginx failed a request and said why, and no request for that path has passed since."""
     require_nginx_log(logs)
-    workers = _workers(target, processes, nginx_pidfile)
+    since = judged_since(logs)
     entries = of_this_site(nginx_entries(logs, ""), nginx_config, target)
     told = [
         (pair, kind, found)
         for pair in entries
         if pair[1].level in ("error", "crit")
-        and _is_of_what_runs(pair[1], logs, workers)
+        and not is_of_earlier_worker(pair[1], since, logs)
         and not _is_of_earlier_probe(pair[1], logs, taken_at)
         for kind in _KINDS
         if (found := kind.words.search(pair[1].text))
@@ -160,26 +158,6 @@ def own_words(
             target.reload_nginx,
         ),
     )
-
-
-def _workers(
-    target: Target, processes: Processes | NotSeen, pidfile: Pidfile | NotSeen
-) -> frozenset[int] | None:
-    """The numbers of nginx's workers that serve now; None where they were not seen."""
-    if isinstance(processes, NotSeen):
-        return None
-    masters = serving_masters(target, processes, pidfile)
-    workers = [worker.pid for master in masters for worker in nginx_workers(processes.processes, master.pid)]
-    return frozenset(workers) or None
-
-
-def _is_of_what_runs(entry: LogEntry, logs: Logs, workers: frozenset[int] | None) -> bool:
-    """Whether it was written under the configuration that runs now. nginx logs whole seconds, and a process's start is
-    known to a second: about a reload only the worker's number tells."""
-    since = judged_since(logs)
-    if entry.time < since or workers is None or entry.pid is None:
-        return entry.time >= since
-    return entry.time > int(since) + 1 or entry.pid in workers
 
 
 def _is_of_earlier_probe(entry: LogEntry, logs: Logs, taken_at: float) -> bool:

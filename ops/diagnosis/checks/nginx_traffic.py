@@ -15,10 +15,11 @@ from ops.diagnosis.checks.log_reading import (
     require_nginx_log,
 )
 from ops.diagnosis.checks.nginx_errors import of_this_site
+from ops.diagnosis.checks.past_failures import is_of_earlier_worker, names_path
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, check, quote
 from ops.facts.base import NotSeen
 from ops.facts.files import AccessStep, Reader
-from ops.facts.logs import Logs
+from ops.facts.logs import Log, Logs
 from ops.facts.nginx import NginxConfig
 from ops.facts.probes import Backend, Exchange, Front, Upstreams
 from ops.facts.status import Severity
@@ -65,29 +66,29 @@ def files(logs: Logs) -> Iterator[Finding]:
     """NGX040: [crit] open() or mkdir() failed, and the way to the file is still closed to nginx's workers."""
     unclear: NotSeen | None = None
     for refused in logs.refused_files:
-        obstacle = _obstacle(refused)
-        if isinstance(obstacle, NotSeen):
-            unclear = obstacle
-        elif obstacle is not None:
+        found = obstacle(refused)
+        if isinstance(found, NotSeen):
+            unclear = found
+        elif found is not None:
             user = refused.reader.user if refused.reader else "?"
-            count, place, words = refused.count, obstacle.directory, obstacle.words
+            count, place, words = refused.count, found.directory, found.words
             yield Finding(
                 "NGX040",
-                (quote(refused.log, refused.entry.partition("\n")[0]), *obstacle.evidence),
+                (quote(refused.log, refused.entry.partition("\n")[0]), *found.evidence),
                 {"count": str(count), "path": refused.path, "directory": place, "user": user},
                 summary=Text(
                     en=f"nginx's workers ({user}) could not use {refused.path}, {count} times: {place} {words.en}.",
                     zh=f"nginx 的工作进程（用户 {user}）有 {count} 次无法使用 {refused.path}：{place} {words.zh}。",
                 ),
                 verify=f"namei -l {shlex.quote(_directory(refused))}",
-                fix=obstacle.fix,
+                fix=found.fix,
             )
             return
     if unclear is not None:
         raise NotJudgedError(unclear)
 
 
-class _Obstacle(NamedTuple):
+class Obstacle(NamedTuple):
     """What keeps nginx from a file: the directory, what is wrong with it, the commands that mend it."""
 
     directory: str
@@ -100,17 +101,17 @@ def _directory(refused: RefusedFile) -> str:
     return refused.path.rpartition("/")[0] or "/"
 
 
-def _obstacle(refused: RefusedFile) -> _Obstacle | NotSeen | None:
+def obstacle(refused: RefusedFile) -> Obstacle | NotSeen | None:
     """What stands in the way now; None where nothing does."""
     directory, reader = _directory(refused), refused.reader
     place = shlex.quote(directory)
     if refused.error == READ_ONLY:
         words = Text(en="lies on a read-only file system", zh="所在的文件系统是只读的")
-        return _Obstacle(directory, words, (f"findmnt -T {place}",))
+        return Obstacle(directory, words, (f"findmnt -T {place}",))
     if refused.missing is not None:
         owner = (f"chown {shlex.quote(reader.user)} {place}",) if reader else ()
         words = Text(en="is not there", zh="不存在")
-        return _Obstacle(refused.missing, words, (f"mkdir -p {place}", *owner))
+        return Obstacle(refused.missing, words, (f"mkdir -p {place}", *owner))
     if refused.error not in (DENIED, NOT_PERMITTED):
         return None
     if reader is None:
@@ -128,19 +129,42 @@ def _obstacle(refused: RefusedFile) -> _Obstacle | NotSeen | None:
     return None if refused.complete else NotSeen(reason=f"the whole way to {directory}", needs_root=True)
 
 
-def _closed(step: AccessStep, reader: Reader, *, is_last: bool) -> _Obstacle:
+def _closed(step: AccessStep, reader: Reader, *, is_last: bool) -> Obstacle:
     place = shlex.quote(step.path)
     fix: tuple[str, ...]
     if is_last:
         fix = (f"chown {shlex.quote(reader.user)} {place}", f"chmod u+rwx {place}")
     else:
         fix = (f"chmod {'u' if reader.uid == step.uid else 'o'}+x {place}",)
-    return _Obstacle(
+    return Obstacle(
         step.path,
         Text(en="is closed to that user", zh="不允许该用户进入或写入"),
         fix,
         (quote(f"stat {step.path}", f"{step.mode:04o}, uid {step.uid}, gid {step.gid}"),),
     )
+
+
+def explained_by_mended_file(answers: Answers, logs: Logs) -> bool:
+    """Whether each of these failures has nginx's line of a file that it could not use, and can use since."""
+    mended = [item for item in logs.refused_files if _is_mended(item)]
+    lines = sum(
+        1
+        for log in logs.nginx_errors.values()
+        if isinstance(log, Log)
+        for entry in log.entries
+        if names_path(entry, answers.path)
+        and any(
+            f"{item.path.rpartition('/')[0]}/" in entry.text and f"({item.error}: " in entry.text
+            for item in mended
+        )
+    )
+    return lines >= answers.count
+
+
+def _is_mended(refused: RefusedFile) -> bool:
+    """Nothing is in the way now, and the way was changed after the last refusal."""
+    changed = max((step.changed for step in refused.steps), default=0.0)
+    return obstacle(refused) is None and changed >= int(refused.last)
 
 
 @check(
@@ -157,7 +181,8 @@ def unread_body(logs: Logs, target: Target, nginx_config: NginxConfig | NotSeen)
     entries = [
         (path, entry)
         for path, entry in of_this_site(nginx_entries(logs, *_HUNG_UP), nginx_config, target)
-        if entry.time >= since and (_WHILE_SENDING in entry.text or _WHILE_READING in entry.text)
+        if not is_of_earlier_worker(entry, since, logs)
+        and (_WHILE_SENDING in entry.text or _WHILE_READING in entry.text)
     ]
     for path, entry in reversed(entries):
         request = _REQUEST.search(entry.text)
@@ -211,7 +236,8 @@ def header_limit(logs: Logs, front: Front | NotSeen) -> Iterator[Finding]:
     """NGX042: 414 or 431 that the service did not answer; 400 with nginx's own page for headers that are too large."""
     own = service_traffic(logs)
     since = judged_since(logs)
-    if any(entry.time >= since for entry in entries_with(logs.gunicorn_error, *TOO_LONG)):
+    refused = entries_with(logs.gunicorn_error, *TOO_LONG)
+    if not all(is_of_earlier_worker(entry, since, logs) for entry in refused):
         return  # APP022: gunicorn refuses them, and its access log need not have them
     said = nginx_entries(
         logs, "client sent too long URI", "client sent too long header line", "too large header"
@@ -292,7 +318,7 @@ def dead_server(
         failed = [
             (path, entry)
             for path, entry in nginx_entries(logs, address)
-            if entry.time >= since and _names(entry.text, address)
+            if not is_of_earlier_worker(entry, since, logs) and _names(entry.text, address)
         ]
         met = sum(item.count for located in users_traffic(logs)[:1] for item in located.answers("502", "504"))
         answer = answers[address]
@@ -371,7 +397,7 @@ def critical(logs: Logs) -> Iterator[Finding]:
         for path, entry in nginx_entries(logs, "")
         if entry.level in ("crit", "alert")
         # The worker that a signal ended is not among those that answer now.
-        and (entry.time >= since or "exited on signal" in entry.text)
+        and ("exited on signal" in entry.text or not is_of_earlier_worker(entry, since, logs))
         and not any(words in entry.text for words in (*_NOISE, *_JUDGED_ELSEWHERE))
         and entry.text not in refused
         and not any(

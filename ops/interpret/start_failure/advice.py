@@ -112,9 +112,28 @@ def _values(failure: StartFailure, last: LastStart) -> dict[str, str]:
         "said_zh": f"；退出前的最后一句：{said}" if said else "",
         "interpreter_en": f" ({given['interpreter']})" if "interpreter" in given else "",
         "interpreter_zh": f"（{given['interpreter']}）" if "interpreter" in given else "",
+        **_module_words(given),
+        "path_en": f" {given['path']}" if "path" in given else "",
+        "path_zh": f" {given['path']}" if "path" in given else "",
+        "port_en": f" {given['port']}" if "port" in given else "",
+        "port_zh": f" {given['port']}" if "port" in given else "",
         "unit_en": f" ({unit} names it)" if unit else "",
         "unit_zh": f"（由 {unit} 指定）" if unit else "",
         **given,
+    }
+
+
+def _module_words(given: Mapping[str, str]) -> dict[str, str]:
+    """Why a module of a package of the application's own is not there, and who names it."""
+    file, package, directory = given.get("file"), given.get("package", "?"), given.get("directory", "?")
+    variable = given.get("variable")
+    return {
+        "variable_en": f", which {variable} names" if variable else "",
+        "variable_zh": f"（由 {variable} 指定）" if variable else "",
+        "reason_en": f"{file} is a file and no package"
+        if file
+        else f"the package {package} in {directory} does not hold it",
+        "reason_zh": f"{file} 是文件，不是包" if file else f"{directory} 里的包 {package} 没有它",
     }
 
 
@@ -150,43 +169,90 @@ def _setting(place: StartPlace, name: str) -> Text:
 
 
 def _variable(failure: StartFailure, last: LastStart, place: StartPlace) -> tuple[Text, ...]:
+    """Where the variable is read, where this host's start takes it from, and how to see that the service has it."""
     names = [name.strip() for name in failure.values.get("name", "?").split(",")]
+    held = next((f for f in last.environment_files if set(names) <= set(f.names)), None)
+    steps = [*_shown(failure.where)]
+    if held is not None and failure.kind is Kind.VARIABLE:
+        steps.append(
+            _t(
+                f"{held.path} sets it, but nothing gives that file to the service:",
+                f"{held.path} 里设置了它，但服务启动时没有读这个文件：",
+            )
+        )
+    return (*steps, *_set_at_the_start(names, held.path if held else None, failure, last, place))
+
+
+def _shown(where: str | None) -> tuple[Text, ...]:
+    """The line itself, as a command."""
+    path, _, line = (where or "").rpartition(":")
+    if not line.isdigit() or not path.startswith("/"):
+        return ()
+    return (verbatim(f"sed -n {line}p {_q(path)}"),)
+
+
+def _set_at_the_start(
+    names: list[str], file: str | None, failure: StartFailure, last: LastStart, place: StartPlace
+) -> tuple[Text, ...]:
     assigned = ", ".join(f'"{name}=VALUE"' for name in names)
     listed = " ".join(f"{name}=VALUE" for name in names)
-    shown = _t(
-        f"What the application does with it stands at {failure.where}; a variable that is set in a login shell"
-        " (.bashrc, export) does not reach the service",
-        f"用途见 {failure.where}；在登录 shell 里设置的变量（.bashrc、export）到不了服务进程",
+    pattern = "|".join(names)
+    login = _t(
+        "A variable that is set in a login shell (.bashrc, export) does not reach the service",
+        "在登录 shell 里设置的变量（.bashrc、export）到不了服务进程",
     )
     if place.unit:
+        by_file = f"EnvironmentFile={file}" if file else f"Environment={listed}"
         return (
             verbatim(f"systemctl edit {place.unit}"),
             _t(
-                f"There, below [Service]: Environment={listed} (or EnvironmentFile= with a file of mode 0600)",
-                f"在其中的 [Service] 下写：Environment={listed}（机密请写进权限 0600 的文件，用 EnvironmentFile=）",
+                f"There, below [Service]: {by_file}"
+                + ("" if file else " (a secret: EnvironmentFile= with a file of mode 0600)"),
+                f"在其中的 [Service] 下写：{by_file}"
+                + ("" if file else "（机密请写进权限 0600 的文件，用 EnvironmentFile=）"),
             ),
-            shown,
+            _t(
+                f"{login.en}; whether it has it, after the start, without showing it: "
+                f"tr '\\0' '\\n' </proc/$(systemctl show -p MainPID --value {place.unit})/environ | "
+                f"grep -cE '^({pattern})='",
+                f"{login.zh}；启动后检查是否生效（不显示值）："
+                f"tr '\\0' '\\n' </proc/$(systemctl show -p MainPID --value {place.unit})/environ | "
+                f"grep -cE '^({pattern})='",
+            ),
         )
     program = next((a for a in last.supervisors if a.manager == "supervisord"), None)
     if program is not None:
         quoted = ",".join(f'{name}="VALUE"' for name in names)
+        config = program.config or "supervisord's configuration"
+        ort = program.config or "supervisord 配置"
         return (
             _t(
-                f"In [program:{program.unit}] of supervisord's configuration: environment={quoted}",
-                f"在 supervisord 配置的 [program:{program.unit}] 里写：environment={quoted}",
+                f"In [program:{program.unit}] of {config}: environment={quoted} (a % in a value is written %%)",
+                f"在 {ort} 的 [program:{program.unit}] 里写：environment={quoted}（值里的 % 写成 %%）",
             ),
-            shown,
+            login,
             verbatim("supervisorctl update"),
         )
     if place.script:
         lines = "; ".join(f"export {name}=VALUE" for name in names)
+        if file:
+            lines = f"set -a; . {_q(file)}; set +a"
         return (
             _t(
                 f"Set it in the environment of the start: in {place.script}, above the line that starts "
                 f"gunicorn: {lines}",
                 f"在启动环境里设置：在 {place.script} 中启动 gunicorn 的那一行之前写 {lines}",
             ),
-            shown,
+            login,
+        )
+    if "config" in failure.values:
+        return (
+            _t(
+                "The configuration file itself reads it, before raw_env counts: set it in the environment of the "
+                f"start: env {listed} {place.start}",
+                f"是配置文件自己读取它，此时 raw_env 尚未生效：在启动环境里设置：env {listed} {place.start}",
+            ),
+            login,
         )
     return (
         _t(
@@ -194,7 +260,179 @@ def _variable(failure: StartFailure, last: LastStart, place: StartPlace) -> tupl
             f"{place.config or 'its configuration'}",
             f"在 gunicorn 的启动环境里设置：{place.config or '配置文件'} 里写 raw_env = [{assigned}]",
         ),
+        login,
+    )
+
+
+def _submodule(failure: StartFailure, last: LastStart, place: StartPlace) -> tuple[Text, ...]:
+    given = failure.values
+    module, directory = given.get("module", "?"), given.get("directory", "?")
+    if file := given.get("file"):
+        choices = ", ".join(f"{module.partition('.')[0]}:{each}" for each in last.callables[:5])
+        first = module.partition(".")[0]
+        return (
+            _t(
+                f"Have gunicorn serve the file itself ({choices or f'{first}:NAME'}) in place of {place.wsgi}, in "
+                f"{place.script or place.unit or place.start}; or rename {file}, if a package {first} is meant",
+                f"让 gunicorn 直接加载这个文件（{choices or f'{first}:名称'}），而不是 {place.wsgi}，改 "
+                f"{place.script or place.unit or place.start}；如果本来指的是包 {first}，则给 {file} 改名",
+            ),
+        )
+    package = str(PurePosixPath(directory, *given.get("package", "?").split(".")))
+    shown = verbatim(f"ls -la {_q(package)}")
+    if variable := given.get("variable"):
+        names = [variable]
+        return (
+            shown,
+            _t(
+                f"{variable} names {module}: give it the module that is there, or bring the file back",
+                f"{variable} 指定了 {module}：改成实际存在的模块，或恢复该文件",
+            ),
+            *_shown(failure.where),
+            *_set_at_the_start(names, None, failure, last, place)[:2],
+        )
+    return (
         shown,
+        _t(
+            f"Bring {module} back, or correct the import at {failure.where or place.wsgi}",
+            f"恢复 {module}，或修正 {failure.where or place.wsgi} 处的导入",
+        ),
+    )
+
+
+def _relative_import(failure: StartFailure, _last: LastStart, place: StartPlace) -> tuple[Text, ...]:
+    path = PurePosixPath((failure.where or place.app_dir + "/?").rpartition(":")[0])
+    package = path.parent
+    name = place.wsgi.partition(":")[2] or "app"
+    wsgi = f"{package.name}.{path.stem}:{name}"
+    return (
+        _t(
+            f"Start gunicorn in the directory above, with the package's name: chdir = {str(package.parent)!r} in "
+            f"{place.config or place.start}"
+            + (" (WorkingDirectory= in the unit)" if place.unit else "")
+            + f", and {wsgi} in place of {place.wsgi}",
+            f"在上一级目录启动 gunicorn，并带上包名：在 {place.config or place.start} 里设 chdir = "
+            f"{str(package.parent)!r}"
+            + ("（或 unit 的 WorkingDirectory=）" if place.unit else "")
+            + f"，并把 {place.wsgi} 改成 {wsgi}",
+        ),
+    )
+
+
+def _data_file(failure: StartFailure, _last: LastStart, place: StartPlace) -> tuple[Text, ...]:
+    path = failure.values.get("path", "?")
+    whole = str(PurePosixPath(place.app_dir, path))
+    python = place.python
+    look = f"ls -l {_q(whole)}"
+    if path.endswith(".json"):
+        look = f"{python} -m json.tool {_q(whole)} /dev/null"
+    return (
+        verbatim(look),
+        _t(
+            f"Correct {whole}, or the path at {failure.where}: {failure.values.get('detail', failure.quote)}"
+            + (
+                ""
+                if path.startswith("/")
+                else "; the path is relative to the directory that gunicorn starts in"
+            ),
+            f"更正 {whole}，或 {failure.where} 处的路径：{failure.values.get('detail', failure.quote)}"
+            + ("" if path.startswith("/") else "；它是相对路径，从 gunicorn 的启动目录算起"),
+        ),
+    )
+
+
+def _database_file(failure: StartFailure, _last: LastStart, place: StartPlace) -> tuple[Text, ...]:
+    path = failure.values.get("path")
+    whole = PurePosixPath(place.app_dir, path) if path else None
+    shown = (verbatim(f"namei -l {_q(str(whole.parent))}"),) if whole else _shown(failure.where)
+    directory = str(whole.parent) if whole else "its directory"
+    ort = str(whole.parent) if whole else "它所在的目录"
+    return (
+        *shown,
+        _t(
+            f"Make {directory} where it is missing, and give it and the file to the service's user: SQLite writes its "
+            "journal beside the file, so the directory has to be writable too",
+            f"如果 {ort} 不存在就创建，并让服务用户拥有目录和文件：SQLite 要在文件旁写日志，目录也必须可写",
+        ),
+    )
+
+
+def _table(failure: StartFailure, last: LastStart, place: StartPlace) -> tuple[Text, ...]:
+    python = _q(last.interpreter) if last.interpreter else place.python
+    if last.migrations is None:
+        return (
+            *_shown(failure.where),
+            _t(
+                "Make the tables by the application's own command (its README), as the service's user, against the "
+                "database that the service uses",
+                "用应用自己的建表命令（见其 README），以服务用户身份，对服务所用的数据库执行",
+            ),
+        )
+    return (
+        _t(
+            "As the service's user and with its environment, so that it is the service's own database:",
+            "以服务用户身份、在服务的环境变量下执行，确保是服务所用的数据库：",
+        ),
+        verbatim(f"cd {_q(place.app_dir)} && {python} {last.migrations}"),
+    )
+
+
+def _database_refuses(failure: StartFailure, _last: LastStart, _place: StartPlace) -> tuple[Text, ...]:
+    return (
+        *_shown(failure.where),
+        _t(
+            "Compare user, password and database in the application's settings with the database's own: "
+            f"{failure.values.get('detail', failure.quote)}",
+            f"核对应用配置里的用户、密码、库名与数据库的实际设置：{failure.values.get('detail', failure.quote)}",
+        ),
+    )
+
+
+def _own_port(failure: StartFailure, _last: LastStart, place: StartPlace) -> tuple[Text, ...]:
+    port = failure.values.get("port")
+    look = f"ss -ltnp | grep {_q(':' + port)}" if port else "ss -ltnp"
+    return (
+        verbatim(look),
+        _t(
+            f"If another program holds it: end that, or choose another port at {failure.where}. If it is a worker of "
+            f"this service: bind it once, in the master (when_ready in {place.config or 'the configuration'}), or "
+            "serve it by a route of the application",
+            f"如果是别的程序占用：结束它，或在 {failure.where} 换端口。如果是本服务的 worker：只在主进程里监听一次"
+            f"（{place.config or '配置文件'} 的 when_ready），或改由应用的一个路由提供",
+        ),
+    )
+
+
+def _arguments(failure: StartFailure, _last: LastStart, _place: StartPlace) -> tuple[Text, ...]:
+    where = failure.where or "?"
+    call = failure.values.get("call", "parse_args")
+    return (
+        *_shown(failure.where),
+        _t(
+            f'Put {call}() at {where} below `if __name__ == "__main__":`, or call parse_known_args([]): gunicorn only '
+            "imports the module; what the application needs comes from its environment"
+            if failure.where
+            else 'Put the call of parse_args() below `if __name__ == "__main__":`, or call parse_known_args([]): '
+            "gunicorn only imports the module; what the application needs comes from its environment",
+            f'把 {where} 处的 {call}() 放到 `if __name__ == "__main__":` 之下，或改用 parse_known_args([])：'
+            "gunicorn 只导入模块，应用的参数改由环境变量提供"
+            if failure.where
+            else '把调用 parse_args() 的地方放到 `if __name__ == "__main__":` 之下，或改用 parse_known_args([])：'
+            "gunicorn 只导入模块，应用的参数改由环境变量提供",
+        ),
+    )
+
+
+def _worker_directory(failure: StartFailure, _last: LastStart, place: StartPlace) -> tuple[Text, ...]:
+    path = failure.values.get("path", "?")
+    setting = _setting(place, "worker_tmp_dir")
+    return (
+        verbatim(f"mkdir -p {_q(path)}"),
+        _t(
+            f"It is gone after each boot where it lies below /run or /dev/shm: then rather correct {setting.en} "
+            "(/dev/shm itself, or drop the setting)",
+            f"如果在 /run 或 /dev/shm 下，每次开机都会消失：应改为更正 {setting.zh}（写 /dev/shm 本身，或去掉该设置）",
+        ),
     )
 
 
@@ -385,6 +623,16 @@ def _worker_class(failure: StartFailure, last: LastStart, place: StartPlace) -> 
     else:
         command = f"{python} -m pip install {_q(package)}"
     setting = _setting(place, "worker_class")
+    if "Entry point (" in detail and name in _REMOVED_CLASSES:
+        return (
+            _t(
+                f"This version of gunicorn has no {name} workers any more, whatever is installed: choose another class "
+                f"(gthread, or gevent with the package gevent): {setting.en}",
+                f"这个版本的 gunicorn 已不再有 {name} worker，装什么包都没用：换一个类（gthread，或装 gevent 包后用 "
+                f"gevent）：{setting.zh}",
+            ),
+            *([verbatim(f"sed -i {_q(_set_class(name))} {_q(place.config)}")] if place.config else []),
+        )
     return (
         _t(
             "Install what the worker class needs, for the service's own interpreter:",
@@ -396,6 +644,15 @@ def _worker_class(failure: StartFailure, last: LastStart, place: StartPlace) -> 
             f"或改用 gunicorn 自带的类（sync、gthread）：{setting.zh}",
         ),
     )
+
+
+# gunicorn, 27.0: the workers of eventlet were removed.
+_REMOVED_CLASSES = ("eventlet",)
+
+
+def _set_class(name: str) -> str:
+    """sed's command that gives the setting gunicorn's own threads in place of ``name``."""
+    return rf"s/^\(\s*worker_class\s*=\s*\)[\"']{name}[\"']/\1\"gthread\"/"
 
 
 def _configuration(failure: StartFailure, _last: LastStart, place: StartPlace) -> tuple[Text, ...]:
@@ -515,7 +772,7 @@ def _directory(failure: StartFailure, _last: LastStart, place: StartPlace) -> tu
 
 
 def _forbidden(failure: StartFailure, _last: LastStart, place: StartPlace) -> tuple[Text, ...]:
-    path = failure.values.get("path", "?")
+    path = str(PurePosixPath(place.app_dir, failure.values.get("path", "?")))
     return (
         verbatim(f"namei -l {_q(path)}"),
         _t(
@@ -807,6 +1064,16 @@ def _look(failure: StartFailure, _last: LastStart, place: StartPlace) -> tuple[T
 
 _STEPS: dict[Kind, _Steps] = {
     Kind.VARIABLE: _variable,
+    Kind.VARIABLE_VALUE: _variable,
+    Kind.SUBMODULE: _submodule,
+    Kind.RELATIVE_IMPORT: _relative_import,
+    Kind.DATA_FILE: _data_file,
+    Kind.DATABASE_FILE: _database_file,
+    Kind.TABLE: _table,
+    Kind.DATABASE_REFUSES: _database_refuses,
+    Kind.PORT_OF_ITS_OWN: _own_port,
+    Kind.PARSES_ARGUMENTS: _arguments,
+    Kind.WORKER_DIRECTORY: _worker_directory,
     Kind.SETTINGS: _correct,
     Kind.WSGI_MODULE: _wsgi_module,
     Kind.OWN_MODULE: _wsgi_module,

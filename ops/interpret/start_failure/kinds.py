@@ -15,7 +15,7 @@ from enum import StrEnum
 
 import msgspec
 
-from ops.facts.start import LastStart, StartWords, SupervisorAccount
+from ops.facts.start import Default, EnvironmentRead, LastStart, StartWords, SupervisorAccount, Use
 from ops.interpret.packages import normal_name
 from ops.interpret.start_failure.words import StartReading, Trace, read_start
 
@@ -27,9 +27,12 @@ class Kind(StrEnum):
     """What kept the service from starting."""
 
     VARIABLE = "missing_variable"
+    VARIABLE_VALUE = "malformed_variable"
     SETTINGS = "invalid_settings"
     OWN_MODULE = "module_not_on_path"
     WSGI_MODULE = "wsgi_module_not_found"
+    SUBMODULE = "module_missing_in_own_package"
+    RELATIVE_IMPORT = "relative_import_without_package"
     PACKAGE = "package_missing"
     VERSION_CLASH = "version_clash"
     CIRCULAR = "circular_import"
@@ -42,6 +45,7 @@ class Kind(StrEnum):
     SOURCE_ENCODING = "source_is_not_utf8"
     ENCODING = "wrong_encoding"
     WORKER_CLASS = "worker_class"
+    WORKER_DIRECTORY = "worker_temporary_directory"
     CONFIG_MISSING = "configuration_file_missing"
     CONFIG_FAILS = "configuration_file_fails"
     SETTING_VALUE = "invalid_setting"
@@ -67,6 +71,10 @@ class Kind(StrEnum):
     CONNECTION = "connection_refused_at_import"
     FILE = "file_missing_at_import"
     FILE_FORBIDDEN = "file_not_readable"
+    DATA_FILE = "file_not_as_expected"
+    DATABASE_FILE = "database_file_not_opened"
+    TABLE = "table_missing"
+    DATABASE_REFUSES = "database_refuses"
     READ_ONLY = "read_only_file_system"
     DISK_FULL = "disk_full"
     LIBRARY = "shared_library_missing"
@@ -76,6 +84,8 @@ class Kind(StrEnum):
     TOO_SLOW = "loading_exceeds_timeout"
     OPEN_FILES = "too_many_open_files"
     RUNS_ITSELF = "application_runs_itself"
+    PORT_OF_ITS_OWN = "application_binds_taken_port"
+    PARSES_ARGUMENTS = "application_parses_arguments"
     EXITS = "application_exits"
     INTERPRETER = "interpreter_missing"
     PROGRAM = "program_missing"
@@ -89,7 +99,9 @@ class Kind(StrEnum):
 # What a worker fails at while it loads the application: GUN003. Everything else keeps the master from running.
 LOADING = frozenset(
     {
-        Kind.VARIABLE, Kind.SETTINGS, Kind.OWN_MODULE, Kind.WSGI_MODULE, Kind.PACKAGE, Kind.VERSION_CLASH,
+        Kind.VARIABLE, Kind.VARIABLE_VALUE, Kind.SETTINGS, Kind.SUBMODULE, Kind.RELATIVE_IMPORT, Kind.DATA_FILE,
+        Kind.DATABASE_FILE, Kind.TABLE, Kind.DATABASE_REFUSES, Kind.PORT_OF_ITS_OWN, Kind.PARSES_ARGUMENTS,
+        Kind.OWN_MODULE, Kind.WSGI_MODULE, Kind.PACKAGE, Kind.VERSION_CLASH,
         Kind.CIRCULAR, Kind.HIDES, Kind.OWN_NAME, Kind.ATTRIBUTE, Kind.NOT_CALLABLE, Kind.FACTORY_ARGUMENT, Kind.SYNTAX,
         Kind.SOURCE_ENCODING, Kind.ENCODING, Kind.CONNECTION, Kind.FILE, Kind.FILE_FORBIDDEN, Kind.READ_ONLY,
         Kind.DISK_FULL, Kind.LIBRARY, Kind.MEMORY, Kind.KILLED, Kind.CRASHED, Kind.TOO_SLOW, Kind.OPEN_FILES,
@@ -102,7 +114,7 @@ LOADING = frozenset(
 PASSING = frozenset(
     {
         Kind.UNKNOWN, Kind.CONNECTION, Kind.ADDRESS_IN_USE, Kind.START_LIMIT, Kind.MEMORY, Kind.KILLED,
-        Kind.HOST_UNKNOWN, Kind.PIDFILE_HELD,
+        Kind.HOST_UNKNOWN, Kind.PIDFILE_HELD, Kind.PORT_OF_ITS_OWN, Kind.DATABASE_REFUSES,
     }
 )  # fmt: skip
 
@@ -260,7 +272,7 @@ def _of_configuration(reading: StartReading) -> _Proof:
     where = next((f"{file}:{line}" for file, line, _ in reversed(trace.frames) if file == path), path)
     values["exception"] = _first_line(trace.exception)
     inner = _exception_rule(trace, None)
-    if inner is not None and inner.kind in (Kind.VARIABLE, Kind.PACKAGE, Kind.SYNTAX):
+    if inner.kind in (Kind.VARIABLE, Kind.PACKAGE, Kind.SYNTAX):
         return msgspec.structs.replace(inner, where=where, values=inner.values | {"config": path})
     return _Proof(Kind.CONFIG_FAILS, values["exception"], where, values)
 
@@ -327,18 +339,24 @@ def _first_line(words: str) -> str:
 
 
 def _by_trace(reading: StartReading, last: LastStart) -> _Proof | None:
+    """By the newest traceback; where it says nothing of a kind, by the one that was its direct cause."""
+    outer: _Proof | None = None
     for trace in reversed(reading.traces):
-        if not trace.exception:
+        if not trace.exception or (outer is not None and not trace.is_cause):
             continue
         proof = _exception_rule(trace, last)
-        if proof is not None:
-            return proof
-    return None
+        if proof.kind is not Kind.EXCEPTION:
+            where = proof.where if trace.own or outer is None else outer.where
+            return msgspec.structs.replace(proof, where=where)
+        outer = outer or proof
+    return outer
 
 
-def _exception_rule(trace: Trace, last: LastStart | None) -> _Proof | None:
+def _exception_rule(trace: Trace, last: LastStart | None) -> _Proof:
     """The kind of an exception while gunicorn loaded something."""
     place = trace.own or trace.last
+    if place and _NOBODYS.search(place[0]):
+        place = None
     where = f"{place[0]}:{place[1]}" if place else None
     words = _first_line(trace.exception)
     name, _, message = words.partition(": ")
@@ -352,6 +370,8 @@ def _exception_rule(trace: Trace, last: LastStart | None) -> _Proof | None:
     return _Proof(Kind.EXCEPTION, words, where, {"exception": words})
 
 
+# No line of these is to be corrected.
+_NOBODYS = re.compile(r"/lib(?:64)?/python[\d.]+/importlib/|/gunicorn/(?:workers|app)/\w+\.py$")
 _Found = tuple[Kind, dict[str, str]] | None
 _Rule = Callable[[Trace, str, str, "LastStart | None"], _Found]
 
@@ -371,6 +391,8 @@ def _pidfile(trace: Trace, name: str, message: str, _last: LastStart | None) -> 
 def _master_files(trace: Trace, name: str, message: str, _last: LastStart | None) -> _Found:
     if name == "PermissionError" and _is_in(trace, "gunicorn/workers/workertmp.py", "gunicorn/glogging.py"):
         return Kind.NOT_ROOT, {}
+    if found := re.search(r"(\S+) doesn't exist\. Can't create workertmp", message):
+        return Kind.WORKER_DIRECTORY, {"path": found[1]}
     if found := re.search(r'(?:certfile|keyfile) "([^"]+)" does not exist', message):
         return Kind.TLS_FILE, {"path": found[1]}
     if found := re.match(r"[Ff]ile ([^ ]+) does not exists?", message):
@@ -378,18 +400,25 @@ def _master_files(trace: Trace, name: str, message: str, _last: LastStart | None
     return None
 
 
-def _variable(trace: Trace, name: str, message: str, _last: LastStart | None) -> _Found:
+def _variable(trace: Trace, name: str, message: str, last: LastStart | None) -> _Found:
     bare = message.strip().strip("'\"")
     if name == "KeyError" and _ENVIRON_NAME.match(bare):
         if any(_OS_ENVIRON.search(path) for path, _, _ in trace.frames[-3:]):
             return Kind.VARIABLE, {"name": bare}
         return None
+    if found := re.search(r"[Ee]nvironment variable ['\"]?(\w+)['\"]? (?:is )?invalid\b:?(.*)", message):
+        return Kind.VARIABLE_VALUE, {"name": found[1], "detail": (found[2].strip() or message).rstrip(".")}
+    if by_setting := _setting_from_variable(message, last):
+        return by_setting
     if found := _VARIABLE_SAID.search(f"{message} "):
         return Kind.VARIABLE, {"name": next(filter(None, found.groups()))}
     if name == "UndefinedValueError" and (found := re.match(r"(\w+) not found", message)):
         return Kind.VARIABLE, {"name": found[1]}
     if name == "ValidationError":
-        return _settings(trace)
+        return _settings(trace, last) or _dynaconf(trace, message, last)
+    if found := re.match(r'error parsing value for field "(\w+)" from source "EnvSettingsSource"', message):
+        prefix = next(iter(last.prefixes.values()), "") if last and len(last.prefixes) == 1 else ""
+        return Kind.VARIABLE_VALUE, {"name": f"{prefix}{found[1]}".upper(), "detail": message[:200]}
     if name == "ImproperlyConfigured":
         if "DJANGO_SETTINGS_MODULE" in message:
             return Kind.VARIABLE, {"name": "DJANGO_SETTINGS_MODULE"}
@@ -398,25 +427,96 @@ def _variable(trace: Trace, name: str, message: str, _last: LastStart | None) ->
     return None
 
 
-def _settings(trace: Trace) -> _Found:
+def _setting_from_variable(message: str, last: LastStart | None) -> _Found:
+    """'The SECRET_KEY setting must not be empty': the variable whose value that setting is given."""
+    if last is None or not re.search(r"must (?:not )?be|not set|required|missing|not configured", message):
+        return None
+    named = set(re.findall(r"[A-Z][A-Z0-9_]{2,79}", message))
+    for read in last.reads:
+        if read.target in named and read.default is not Default.VALUE:
+            return Kind.VARIABLE, {"name": read.name, "where": f"{read.path}:{read.line}"}
+    return None
+
+
+def _settings(trace: Trace, last: LastStart | None) -> _Found:
     """pydantic's: '2 validation errors for Settings', then a field and its complaint, in pairs."""
     lines = trace.exception.splitlines()[1:]
     pairs = [
-        (field.strip(), complaint.strip())
+        (field.strip(), complaint.strip().partition(" [type=")[0])
         for field, complaint in itertools.pairwise(lines)
         if not field.startswith(" ") and complaint.startswith(" ")
     ]
     missing = [field for field, complaint in pairs if complaint.lower().startswith("field required")]
     found = re.search(r"for (\w+)", trace.exception)
-    values = {"model": found[1] if found else "?"}
-    if missing and _is_in(trace, "pydantic_settings/", "pydantic/env_settings"):
-        return Kind.VARIABLE, {"name": ", ".join(field.upper() for field in missing[:8]), **values}
+    model = found[1] if found else "?"
+    values = {"model": model}
+    by_environment = _is_in(trace, "pydantic_settings/", "pydantic/env_settings")
+    prefix = last.prefixes.get(model, "") if last else ""
+    if missing and by_environment:
+        return Kind.VARIABLE, {"name": ", ".join(f"{prefix}{f}".upper() for f in missing[:8]), **values}
+    if pairs and by_environment:
+        names = ", ".join(f"{prefix}{field.partition('.')[0]}".upper() for field, _ in pairs[:4])
+        return Kind.VARIABLE_VALUE, {"name": names, "detail": "; ".join(c for _, c in pairs[:4]), **values}
     if pairs:
-        return Kind.SETTINGS, {
-            "detail": "; ".join(f"{f}: {c.partition(' [type=')[0]}" for f, c in pairs[:4]),
-            **values,
-        }
+        return Kind.SETTINGS, {"detail": "; ".join(f"{f}: {c}" for f, c in pairs[:4]), **values}
     return None
+
+
+def _dynaconf(trace: Trace, message: str, last: LastStart | None) -> _Found:
+    """dynaconf's validators: 'TOKEN is required in env main', 'PORT must ... but it is ...'."""
+    found = re.match(r"(\w[\w.]{0,79}) (is required|must )", message)
+    if found is None or not _is_in(trace, "dynaconf/"):
+        return None
+    prefix = last.prefixes.get("*", "DYNACONF_") if last else "DYNACONF_"
+    name = prefix + found[1].upper().replace(".", "__")
+    return (Kind.VARIABLE if found[2] == "is required" else Kind.VARIABLE_VALUE), {
+        "name": name,
+        "detail": message.partition(" but it is ")[0][:200],
+    }
+
+
+_IS_NONE = re.compile(r"NoneType|\bNone\b")
+_IS_EMPTY = re.compile(r"''|\bempty\b")
+_OF_A_VALUE = (
+    "TypeError", "ValueError", "AttributeError", "KeyError", "JSONDecodeError", "ArgumentError", "Error",
+    "InvalidOperation", "ConversionSyntax", "ZoneInfoNotFoundError", "InvalidURI", "ConfigurationError", "InvalidURL",
+    "LocationParseError", "UnicodeError", "ValidationError", "ImproperlyConfigured", "RuntimeError", "BadDsn",
+    "NoSuchModuleError", "AssertionError", "LookupError",
+)  # fmt: skip
+
+
+def _about(reads: list[EnvironmentRead], name: str, message: str) -> tuple[list[EnvironmentRead], Kind]:
+    """Of the variables that a statement uses, those that the exception is about, and whether they are not set."""
+    checked = [read for read in reads if read.use in (Use.UNSET, Use.VALUE)]
+    if checked:
+        same = [read for read in checked if read.use is checked[0].use]
+        return same, Kind.VARIABLE if checked[0].use is Use.UNSET else Kind.VARIABLE_VALUE
+    none = [read for read in reads if read.default is Default.NONE]
+    empty = [read for read in reads if read.default is Default.EMPTY]
+    if none and (_IS_NONE.search(message) or name in ("TypeError", "AttributeError")):
+        return none, Kind.VARIABLE
+    if empty and (_IS_EMPTY.search(message) or len(empty) == len(reads)):
+        return empty, Kind.VARIABLE
+    if none and _IS_EMPTY.search(message):
+        return none, Kind.VARIABLE
+    return reads, Kind.VARIABLE_VALUE
+
+
+def _environment(trace: Trace, name: str, message: str, last: LastStart | None) -> _Found:
+    """A statement of the traceback that uses a variable of the environment, and an exception about its value."""
+    if last is None or name not in _OF_A_VALUE:
+        return None
+    own = [f"{path}:{line}" for path, line, _ in reversed(trace.frames)]
+    used = [read for frame in own for read in last.reads if read.frame == frame]
+    if not used or (_IS_NONE.search(message) and all(r.default is Default.VALUE for r in used)):
+        return None
+    nearest = [read for read in used if read.frame == used[0].frame]
+    named, kind = _about(nearest, name, message)
+    names = list(dict.fromkeys(read.name for read in named))[:6]
+    values = {"name": ", ".join(names), "where": f"{named[0].path}:{named[0].line}"}
+    if kind is Kind.VARIABLE_VALUE:
+        values["detail"] = f"{name}: {message}"[:300].rstrip(".") if message else name
+    return kind, values
 
 
 def _module(trace: Trace, name: str, message: str, last: LastStart | None) -> _Found:
@@ -429,6 +529,8 @@ def _module(trace: Trace, name: str, message: str, last: LastStart | None) -> _F
     # gunicorn itself imports it, and no line of the application's does.
     named = trace.own is None and _is_in(trace, "gunicorn/util.py")
     places = [place.directory for place in last.modules if place.name == first] if last else []
+    if places and module != first and (inner := _submodule(trace, message, module, places[0], last)):
+        return inner
     if places:
         values["directory"] = places[0]
         return (Kind.WSGI_MODULE if named else Kind.OWN_MODULE), values
@@ -440,6 +542,22 @@ def _module(trace: Trace, name: str, message: str, last: LastStart | None) -> _F
         return Kind.WSGI_MODULE, values
     values["package"] = PACKAGES.get(first, first)
     return Kind.PACKAGE, values
+
+
+def _submodule(trace: Trace, message: str, module: str, directory: str, last: LastStart | None) -> _Found:
+    """A package of the application's own that lacks a module; or a file that stands in the package's place."""
+    values = {"module": module, "package": module.rpartition(".")[0], "directory": directory}
+    values["name"] = module.rpartition(".")[2]
+    if "is not a package" in message:
+        values["file"] = f"{directory}/{module.partition('.')[0]}.py"
+        return Kind.SUBMODULE, values
+    if last is None or any(place.name == module for place in last.modules):
+        return None
+    if _is_in(trace, "django/conf/__init__.py"):
+        values["variable"] = "DJANGO_SETTINGS_MODULE"
+        read = next((r for r in last.reads if r.name == "DJANGO_SETTINGS_MODULE"), None)
+        values |= {"where": f"{read.path}:{read.line}"} if read else {}
+    return Kind.SUBMODULE, values
 
 
 # Packages whose module is called otherwise (PyPI).
@@ -493,6 +611,21 @@ def _hiding(trace: Trace, message: str, last: LastStart | None) -> str | None:
     return None
 
 
+def _looked_up(trace: Trace, name: str, message: str, last: LastStart | None) -> _Found:
+    """A variable names what is looked up, and that is not there: getattr(logging, os.environ["LEVEL"])."""
+    if last is None or name not in ("AttributeError", "ModuleNotFoundError", "ImportError"):
+        return None
+    own = {f"{path}:{line}" for path, line, _ in trace.frames}
+    read = next((r for r in last.reads if r.frame in own and r.use is Use.NAME), None)
+    if read is None:
+        return None
+    return Kind.VARIABLE_VALUE, {
+        "name": read.name,
+        "detail": f"{name}: {message}"[:300],
+        "where": f"{read.path}:{read.line}",
+    }
+
+
 def _hides(trace: Trace, name: str, message: str, last: LastStart | None) -> _Found:
     if name not in ("ImportError", "AttributeError", "ModuleNotFoundError"):
         return None
@@ -511,6 +644,8 @@ def _import_name(trace: Trace, name: str, message: str, _last: LastStart | None)
         return _clash(trace, found[1], found[2])
     if name != "ImportError":
         return None
+    if message.startswith("attempted relative import"):
+        return Kind.RELATIVE_IMPORT, {}
     found = re.match(
         r"cannot import name '(\w+)' from (partially initialized module )?'([\w.]+)'(.*)", message
     )
@@ -562,6 +697,86 @@ def _files(_trace: Trace, name: str, message: str, _last: LastStart | None) -> _
     return None
 
 
+_INSTALL = re.compile(r"pip3? install (?:-U |--upgrade )?['\"]?([A-Za-z0-9][\w.\[\],-]{0,79})")
+_UNINSTALLED = re.compile(
+    r"['\"`]?(?P<a>[A-Za-z][\w.-]{0,79})['\"`]? (?:package |library |module )?(?:is|are) not installed"
+    r"|requires? (?:the )?['\"`](?P<b>[A-Za-z][\w.-]{0,79})['\"`] (?:package |library )?to be installed"
+    r"|[Pp]lease install (?:the )?['\"`]?(?P<c>[A-Za-z][\w.-]{0,79})"
+)
+
+
+def _uninstalled(trace: Trace, _name: str, message: str, _last: LastStart | None) -> _Found:
+    """A library that says in its own words which package it is short of."""
+    if (trace.last or ("",))[0] == (trace.own or ("",))[0]:
+        return None
+    advice = _INSTALL.search(trace.exception)
+    said = _UNINSTALLED.search(message)
+    if advice is None and said is None:
+        return None
+    package = advice[1] if advice else next(filter(None, said.groups()), "?") if said else "?"
+    return Kind.PACKAGE, {"module": package, "package": package, "listed": "yes"}
+
+
+_TABLE = re.compile(
+    r"no such table: (?P<a>[\w.]{1,80})|relation \"(?P<b>[\w.]{1,80})\" does not exist"
+    r"|[Tt]able '(?P<c>[\w.]{1,120})' doesn't exist"
+)
+_DATABASE_REFUSES = re.compile(
+    r"password authentication failed for user|Access denied for user|no pg_hba\.conf entry|NOAUTH|WRONGPASS"
+    r"|[Aa]uthentication failed|(?:database|role) \"[^\"]+\" does not exist|Unknown database '"
+)
+
+
+def _database(trace: Trace, _name: str, message: str, last: LastStart | None) -> _Found:
+    words = trace.exception
+    if found := _TABLE.search(words):
+        return Kind.TABLE, {"table": next(filter(None, found.groups()))}
+    if "unable to open database file" in words or "attempt to write a readonly database" in words:
+        path = _mentioned(trace, last, (".db", ".sqlite", ".sqlite3"))
+        return Kind.DATABASE_FILE, {"path": path} if path else {}
+    if found := _DATABASE_REFUSES.search(words):
+        return Kind.DATABASE_REFUSES, {"detail": message[:200]}
+    return None
+
+
+def _mentioned(trace: Trace, last: LastStart | None, endings: tuple[str, ...]) -> str | None:
+    """The file that the traceback's own statements name, the innermost first; else one that their module opens."""
+    own = [f"{path}:{line}" for path, line, _ in reversed(trace.frames)]
+    named = [m for frame in own for m in (last.mentions if last else ()) if m.frame == frame and m.file]
+    fitting = [m for m in named if (m.file or "").endswith(endings)]
+    return next((m.file for m in sorted(fitting, key=lambda m: m.is_near)), None)
+
+
+_PARSERS = {
+    "JSONDecodeError": (".json",), "TOMLDecodeError": (".toml",), "TomlDecodeError": (".toml",),
+    "ScannerError": (".yaml", ".yml"), "ParserError": (".yaml", ".yml", ".csv"), "ComposerError": (".yaml", ".yml"),
+    "ConstructorError": (".yaml", ".yml"), "NoSectionError": (".ini", ".cfg", ".conf"),
+    "NoOptionError": (".ini", ".cfg", ".conf"), "MissingSectionHeaderError": (".ini", ".cfg", ".conf"),
+    "DuplicateSectionError": (".ini", ".cfg", ".conf"), "DuplicateOptionError": (".ini", ".cfg", ".conf"),
+    "ParsingError": (".ini", ".cfg", ".conf"), "ParseError": (".xml",),
+    "KeyError": (".json", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".conf"),
+    "ReaderError": (".yaml", ".yml"),
+}  # fmt: skip
+
+
+def _data_file(trace: Trace, name: str, message: str, last: LastStart | None) -> _Found:
+    """A file that the application reads and that is not as a parser expects it."""
+    endings = _PARSERS.get(name)
+    path = _mentioned(trace, last, endings) if endings else None
+    if path is None:
+        return None
+    return Kind.DATA_FILE, {"path": path, "detail": f"{name}: {message}"[:300]}
+
+
+def _port(trace: Trace, _name: str, message: str, last: LastStart | None) -> _Found:
+    """The application binds a port of its own while it is loaded."""
+    if "[Errno 98]" not in message or not trace.own or _is_in(trace, "gunicorn/sock.py"):
+        return None
+    frame = f"{trace.own[0]}:{trace.own[1]}"
+    port = next((str(m.port) for m in (last.mentions if last else ()) if m.frame == frame and m.port), None)
+    return Kind.PORT_OF_ITS_OWN, {"port": port} if port else {}
+
+
 _REFUSED = re.compile(
     r"[Cc]onnection refused|Connect call failed|could not connect|Can't connect to|Error \d+ connecting to"
     r"|Name or service not known|Temporary failure in name resolution"
@@ -595,7 +810,8 @@ def _resources(_trace: Trace, name: str, message: str, _last: LastStart | None) 
 
 
 _RULES: tuple[_Rule, ...] = (
-    _pidfile, _master_files, _variable, _hides, _module, _import_name, _syntax, _connection, _files, _resources,
+    _pidfile, _master_files, _variable, _looked_up, _hides, _module, _uninstalled, _import_name, _syntax, _database,
+    _connection, _files, _resources, _port, _environment, _data_file,
 )  # fmt: skip
 
 
@@ -631,9 +847,17 @@ def _by_ends(reading: StartReading, last: LastStart) -> _Proof | None:
     if newest is None:
         return None
     if newest.code is not None:
-        exits = next(iter(last.exits), None)
-        quote = f"Worker (pid:{newest.pid}) exited with code {newest.code}"
         before = _said_before(reading)
+        if newest.code == 2 and before and re.match(r"\S+: error: ", before):
+            parses = next((e for e in last.exits if e.call.endswith("parse_args")), None)
+            place = f"{parses.path}:{parses.line}" if parses else None
+            values = {"call": parses.call if parses else "parse_args"}
+            return _Proof(Kind.PARSES_ARGUMENTS, before, place, values)
+        exits = next((e for e in last.exits if not e.call.endswith("parse_args")), None)
+        quote = f"Worker (pid:{newest.pid}) exited with code {newest.code}"
+        if by_variable := _exit_for_a_variable(last, before, f"{exits.path}:{exits.line}" if exits else None):
+            kind, values = by_variable
+            return _Proof(kind, before or quote, values.pop("where", None), values)
         values = {
             "code": str(newest.code),
             **({"call": exits.call} if exits else {}),
@@ -647,6 +871,21 @@ def _by_ends(reading: StartReading, last: LastStart) -> _Proof | None:
     signal = newest.signal or "?"
     kind = Kind.KILLED if signal in ("SIGKILL", "9") else Kind.CRASHED
     return _Proof(kind, f"Worker (pid:{newest.pid}) was sent {signal}", None, {"signal": signal})
+
+
+def _exit_for_a_variable(last: LastStart, said: str | None, exits: str | None) -> _Found:
+    """The application ends itself because a variable is not as it wants it: by its words, or by the condition."""
+    if said and (found := _VARIABLE_SAID.search(f"{said} ")):
+        return Kind.VARIABLE, {"name": next(filter(None, found.groups()))}
+    read = next(
+        (r for r in last.reads if exits and r.frame == exits and r.use in (Use.UNSET, Use.VALUE)), None
+    )
+    if read is None:
+        return None
+    values = {"name": read.name, "where": f"{read.path}:{read.line}"}
+    if read.use is Use.UNSET:
+        return Kind.VARIABLE, values
+    return Kind.VARIABLE_VALUE, {**values, "detail": said or "the application ends itself"}
 
 
 def _said_before(reading: StartReading) -> str | None:

@@ -31,6 +31,7 @@ _LOADING = re.compile(
     r"|/bin/gunicorn\"|<frozen runpy>|/runpy\.py|starlette/routing\.py\", line \d+, in (?:lifespan|startup)"
     r"|gunicorn/arbiter\.py\", line \d+, in (?:setup|start|init_signals)"
 )
+_IMPORTING = re.compile(r"in (?:load_wsgi|import_app|load_wsgiapp|load_config_from_module_name_or_filename)$")
 _SERVING = re.compile(r"in (?:handle_request|handle|wsgi_app|full_dispatch_request|run_asgi|__call__)$")
 # What a shell, an interpreter or a supervisor says where the program itself does not come to run.
 _NOT_RUN = re.compile(
@@ -65,11 +66,12 @@ class Ended(msgspec.Struct, frozen=True):
 
 class Trace(msgspec.Struct, frozen=True):
     """A traceback. ``exception``: its last words, over several lines where they are; ``frames``: file, line, function;
-    ``is_master``: it ended gunicorn itself, and no worker of it."""
+    ``is_master``: it ended gunicorn itself, and no worker of it; ``is_cause``: of the traceback behind it."""
 
     exception: str
     frames: tuple[tuple[str, int, str], ...]
     is_master: bool = False
+    is_cause: bool = False
 
     @property
     def own(self) -> tuple[str, int] | None:
@@ -186,14 +188,18 @@ def _class_detail(behind: Sequence[str]) -> str:
 def _traces(shown: Sequence[str], last_timed: int) -> list[Trace]:
     """The tracebacks of loading, each with what ended it. A request's are none of the start's."""
     found = []
+    is_next = False
     for at, line in enumerate(shown):
         if not line.strip().endswith(_TRACEBACK):
             continue
         frames: list[tuple[str, int, str]] = []
         raw: list[str] = []
         exception: list[str] = []
+        is_cause = is_chained = False
         for following in shown[at + 1 :]:
             frame = _FRAME.match(following)
+            is_cause = following.startswith("The above exception was the direct cause")
+            is_chained = is_cause or following.startswith("During handling of the above")
             if frame is not None and not exception:
                 frames.append((frame[1], int(frame[2]), frame[3] or ""))
                 raw.append(following)
@@ -210,12 +216,18 @@ def _traces(shown: Sequence[str], last_timed: int) -> list[Trace]:
                 exception.append(following)
         text = "\n".join(raw)
         before = shown[at - 1] if at else ""
-        named = "Exception in worker process" in before or "Exception in worker process" in line
-        if not named and (not _LOADING.search(text) or any(_SERVING.search(x.strip()) for x in raw)):
+        named = is_next or "Exception in worker process" in before or "Exception in worker process" in line
+        is_import = any(_IMPORTING.search(x.strip()) for x in raw)
+        if not (named or is_import) and (
+            not _LOADING.search(text) or any(_SERVING.search(x.strip()) for x in raw)
+        ):
+            is_next = False
             continue
+        # One that is chained to it is told in the same breath.
+        is_next = named and is_chained
         # A worker's stands inside the log of its master; one that ended gunicorn has nothing behind it.
         is_master = not named and at > last_timed and "init_process" not in text
-        found.append(Trace("\n".join(exception).strip(), tuple(frames), is_master))
+        found.append(Trace("\n".join(exception).strip(), tuple(frames), is_master, is_cause))
     return found
 
 

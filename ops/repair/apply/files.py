@@ -12,7 +12,7 @@ from pathlib import Path
 from ops.collect.services.nginx import read_pidfile
 from ops.control.pidfile import NamedPidfile, change_pidfile
 from ops.control.signals import send
-from ops.deployment.install import install, present_text
+from ops.deployment.install import FileChange, install, present_text
 from ops.deployment.render import RenderedFile
 from ops.files.nofollow import resolve, trusted_users
 from ops.files.ownership import distrust
@@ -31,7 +31,7 @@ from ops.text.reasons import reason
 from ops.text.sanitize import safe_line
 
 LOGS_REOPEN_WITHIN = 10.0
-_STATES = {"new": "新建", "changed": "已更改", "unchanged": "未变"}
+_STATES = {FileChange.NEW: "新建", FileChange.CHANGED: "已更改", FileChange.UNCHANGED: "未变"}
 
 
 def apply_to_files(
@@ -139,7 +139,7 @@ def _install_rotation(action: InstallRotation) -> AppliedChange:
     return AppliedChange(
         after=Text(
             en=", ".join(f"{item.path}: {item.state}" for item in installed),
-            zh="、".join(f"{item.path}：{_STATES.get(item.state, item.state)}" for item in installed),
+            zh="、".join(f"{item.path}：{_STATES[item.state]}" for item in installed),
         ),
         copies=tuple(item.kept for item in installed if item.kept),
         detail=Text(

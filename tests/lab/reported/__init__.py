@@ -2,8 +2,36 @@
 written. One module for a group of the kinds; each case names its source and is repaired as the reporter did.
 """
 
-from tests.lab.reported import front, looking, routing, start, traffic
+from tests.lab.reported import (
+    boot,
+    certificate,
+    front,
+    healthy,
+    holder,
+    log,
+    looking,
+    paths,
+    routing,
+    share,
+    start,
+    traffic,
+    worker,
+)
 from tests.lab.reported.case import Reported, reports_of
 
-_MODULES = (traffic, routing, start, front, looking)
+_MODULES = (
+    traffic,
+    routing,
+    start,
+    front,
+    looking,
+    share,
+    paths,
+    boot,
+    certificate,
+    holder,
+    log,
+    worker,
+    healthy,
+)
 REPORTED: tuple[Reported, ...] = tuple(report for module in _MODULES for report in reports_of(module))

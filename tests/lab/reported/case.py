@@ -24,6 +24,10 @@ class Kind(StrEnum):
     EACH = "one of several is broken"
     DOOR = "the front door's holder"
     LOOKING = "looking must not hide it"
+    CERTIFICATE = "certificates of all forms"
+    LOG = "logs elsewhere"
+    APPLICATION = "other applications and workers"
+    HEALTHY = "unusual, and healthy"
 
 
 class Verdict(StrEnum):
@@ -34,6 +38,7 @@ class Verdict(StrEnum):
     WRONG = "wrong"
     UNPROVEN = "not proven"
     NOTHING = "nothing wrong"
+    FALSE_ALARM = "false alarm"
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,12 @@ def report(
     return declare
 
 
+def healthy(source: str, *, serves: Sees, **stack: Any) -> Callable[[Inject], Reported]:
+    """Declare a host on which nothing is wrong: the function makes it unusual, ``serves`` is true while its users are
+    served, and nothing is to be repaired."""
+    return report(Kind.HEALTHY, source, sees=serves, repair=lambda _: None, codes=(), says=(), **stack)
+
+
 def reports_of(module: ModuleType) -> tuple[Reported, ...]:
     """The reports a module declares, in the order it does."""
     return tuple(value for value in vars(module).values() if isinstance(value, Reported))
@@ -105,10 +116,13 @@ def verdict(reported: Reported, ran: Report) -> Verdict:
     """How far what was said goes.
 
     Right: the first cause is of the codes (or none is asked for) and it, or the symptom's evidence, has all the words.
-    Partly: a cause of the codes anywhere, or all the words. Nothing: not one cause or symptom.
+    Partly: a cause of the codes anywhere, or all the words. Nothing: not one cause or symptom. On a healthy host,
+    anything named is a false alarm.
     """
     causes = ran.report.get("causes", [])
     symptoms = ran.report.get("symptoms", [])
+    if reported.kind is Kind.HEALTHY:
+        return Verdict.FALSE_ALARM if causes or symptoms or ran.exit_code else Verdict.RIGHT
     if not causes and not symptoms:
         return Verdict.NOTHING
     proofs = [_text(cause) for cause in causes] + [_text(symptom) for symptom in symptoms]

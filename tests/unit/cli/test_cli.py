@@ -248,8 +248,9 @@ def test_an_interrupt_is_silent(run: Run, monkeypatch: pytest.MonkeyPatch, error
     assert (code, out, err.strip()) == (130, "", "")
 
 
-def test_the_version_is_told_without_the_heavy_libraries() -> None:
-    heavy = ("cryptography", "psutil", "rich", "dns", "crossplane", "msgspec", "requests")
+def test_the_version_is_told_without_the_heavy_libraries_and_without_any_command() -> None:
+    libraries = ("cryptography", "psutil", "rich", "dns", "crossplane", "msgspec", "requests")
+    heavy = (*libraries, *(f"ops.cli.{name}" for name in ops.cli.main.COMMANDS))
     program = f"""import sys
 from ops.cli.main import main
 try:
@@ -313,6 +314,12 @@ def test_an_unknown_id_is_refused_with_the_nearest(wanted: str, words: str) -> N
             chosen_checks(only, skip)
         assert repr(wanted) in str(refused.value)
         assert words.lower() in str(refused.value).lower()
+
+
+def test_a_command_of_every_name_is_there() -> None:
+    commands = ops.cli.main.commands.commands
+    assert tuple(commands) == ops.cli.main.COMMANDS
+    assert [command.name for command in commands.values()] == list(commands)
 
 
 def test_the_made_host_is_whole() -> None:

@@ -187,3 +187,41 @@ def test_secrets_and_control_characters_are_not_kept(tmp_path: Path) -> None:
     assert "hunter2" not in words
     assert "c2lnbmF0dXJl" not in words
     assert words.isprintable()
+
+
+def test_of_failures_how_many_requests_were_answered_before_and_since(tmp_path: Path) -> None:
+    lines = [
+        (200, 90),
+        (200, 80),
+        (502, 70),
+        (404, 60),
+        (502, 50),
+        (499, 45),
+        (200, 40),
+        (200, 30),
+        (200, 20),
+    ]
+    found = traffic(
+        read(
+            tmp_path / "log",
+            "".join(combined(ago, "POST /predict", status) for status, ago in lines)
+            + combined(10, "GET /predict", 200),
+        )
+    )
+    failed = found.answers[0]
+    assert (failed.status, failed.count, failed.preceded, failed.followed) == ("502", 2, 2, 3)
+
+
+def test_so_in_a_busy_log_whose_lines_are_counted_by_their_like(tmp_path: Path) -> None:
+    many = 300
+    found = traffic(
+        read(
+            tmp_path / "log",
+            combined(90, "POST /predict", 200) * many
+            + (combined(60, "POST /predict", 500) + combined(60, "POST /predict", 200)) * many
+            + combined(30, "POST /predict", 200) * many,
+        )
+    )
+    failed = found.answers[0]
+    assert (failed.count, failed.followed) == (many, many + 1)
+    assert failed.preceded == many

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
+import time
 
 import pytest
 
 from ops.collect.process import processes as table
+from ops.collect.process.start_time import start_ticks, start_time
 from ops.facts.host import Process
 from tests.unit.made_snapshot import process
 
@@ -75,3 +78,15 @@ def test_a_process_that_cannot_be_read_takes_one_thread_however_often_the_table_
     found, unread = table.read_each(range(1, 6), read, 100)
     assert [one.pid for one in found] == [1, 2, 3, 4, 5], "once it can be read, it is"
     assert unread == ()
+
+
+def test_a_process_start_is_known_to_a_clock_tick() -> None:
+    before = time.time()
+    child = subprocess.Popen(["sleep", "60"])
+    after = time.time()
+    try:
+        started = start_time(start_ticks(child.pid))
+    finally:
+        child.kill()
+        child.wait()
+    assert before - 0.02 <= started <= after + 0.02

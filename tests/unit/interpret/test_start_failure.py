@@ -11,7 +11,7 @@ import pytest
 from ops.collect.logs.journal import JournalRecord
 from ops.collect.services.last_start import clean_lines, journal_words
 from ops.collect.services.supervisors import read_show
-from ops.facts.start import LastStart, StartWords, SupervisorAccount
+from ops.facts.start import EnvironmentFile, LastStart, StartWords, SupervisorAccount
 from ops.interpret.start_failure.advice import StartPlace, fix_for, summary_of
 from ops.interpret.start_failure.kinds import Kind, StartFailure, start_failure
 from ops.interpret.start_failure.words import last_start
@@ -183,6 +183,17 @@ def test_workers_that_end_as_soon_as_they_begin_are_a_start_that_fails(kind: Kin
         ("OSError: [Errno 28] No space left on device: '/srv/shop/cache'", Kind.DISK_FULL, {}),
         ("sqlalchemy.exc.ArgumentError: Could not parse rfc1738 URL from string ''", Kind.EXCEPTION, {}),
         ("KeyError: 'shop'", Kind.EXCEPTION, {}),
+        ('psycopg2.OperationalError: FATAL:  password authentication failed for user "shop"', Kind.DATABASE_REFUSES,
+         {}),
+        ("pymysql.err.OperationalError: (1045, \"Access denied for user 'shop'@'localhost' (using password: YES)\")",
+         Kind.DATABASE_REFUSES, {}),
+        ("redis.exceptions.AuthenticationError: NOAUTH Authentication required.", Kind.DATABASE_REFUSES, {}),
+        ('psycopg.OperationalError: connection failed: FATAL:  database "shop" does not exist', Kind.DATABASE_REFUSES,
+         {}),
+        ('psycopg.errors.UndefinedTable: relation "orders" does not exist', Kind.TABLE, {"table": "orders"}),
+        ("pymysql.err.ProgrammingError: (1146, \"Table 'shop.orders' doesn't exist\")", Kind.TABLE,
+         {"table": "shop.orders"}),
+        ("ImportError: attempted relative import beyond top-level package", Kind.RELATIVE_IMPORT, {}),
     ],
 )  # fmt: skip
 def test_the_words_of_an_exception_at_import(said: str, kind: Kind, values: dict[str, str]) -> None:
@@ -210,6 +221,78 @@ def test_pydantic_settings_name_their_variables_and_never_a_value() -> None:
     failure = start_failure(LastStart(words=(lines,)))
     assert failure is not None
     assert (failure.kind, failure.values["name"]) == (Kind.VARIABLE, "DB_HOST, DB_NAME")
+
+
+CHAINED = """\
+[2026-11-30 06:18:03 +0000] [101] [ERROR] Exception in worker process
+Traceback (most recent call last):
+  File "/usr/lib/python3.11/logging/__init__.py", line 1213, in _open
+    return open_func(self.baseFilename, self.mode,
+PermissionError: [Errno 13] Permission denied: '/var/log/shop.log'
+
+{bridge}
+
+Traceback (most recent call last):
+  File "/srv/shop/venv/lib/python3.11/site-packages/gunicorn/workers/base.py", line 138, in init_process
+    self.load_wsgi()
+  File "/srv/shop/wsgi.py", line 4, in <module>
+    application = get_wsgi_application()
+ValueError: Unable to configure handler 'file'
+[2026-11-30 06:18:03 +0000] [100] [ERROR] Worker (pid:101) exited with code 3.
+[2026-11-30 06:18:03 +0000] [100] [ERROR] Reason: Worker failed to boot.
+"""
+
+
+def test_the_direct_cause_of_an_exception_says_what_it_is_about() -> None:
+    failure = failure_of(
+        STARTED
+        + CHAINED.format(bridge="The above exception was the direct cause of the following exception:")
+    )
+    assert failure is not None
+    assert (failure.kind, failure.values["path"]) == (Kind.FILE_FORBIDDEN, "/var/log/shop.log")
+    assert failure.where == "/srv/shop/wsgi.py:4", "the line of the application's, not one of Python's own"
+
+
+def test_an_exception_that_was_handled_is_no_cause() -> None:
+    failure = failure_of(
+        STARTED + CHAINED.format(bridge="During handling of the above exception, another exception occurred:")
+    )
+    assert failure is not None
+    assert failure.kind is Kind.EXCEPTION
+
+
+def test_a_file_of_variables_that_the_start_does_not_read_is_given_to_it() -> None:
+    failure = failure_of(STARTED + BOOT_FAILED)
+    assert failure is not None
+    held = EnvironmentFile(path="/srv/shop/.env", names=("DEBUG", "SHOP_URL"))
+    steps = [step.en for step in fix_for(failure, LastStart(environment_files=(held,)), PLACE)]
+    assert "sed -n 2p /srv/shop/app.py" in steps
+    assert any("EnvironmentFile=/srv/shop/.env" in step for step in steps)
+    other = EnvironmentFile(path="/srv/shop/.env", names=("DEBUG",))
+    steps = [step.en for step in fix_for(failure, LastStart(environment_files=(other,)), PLACE)]
+    assert not any("/srv/shop/.env" in step for step in steps)
+
+
+def test_a_configuration_file_that_reads_a_variable_is_not_helped_by_its_own_raw_env() -> None:
+    config = """
+Failed to read config file: /c.py
+Traceback (most recent call last):
+  File "/srv/v/lib/python3.11/site-packages/gunicorn/app/base.py", line 112, in get_config_from_filename
+    spec.loader.exec_module(mod)
+  File "/c.py", line 3, in <module>
+    bind = os.environ["SHOP_BIND"]
+  File "<frozen os>", line 679, in __getitem__
+KeyError: 'SHOP_BIND'
+"""
+    failure = failure_of(config)
+    assert failure is not None
+    place = StartPlace(
+        start="gunicorn -c /c.py app:app", begin="gunicorn -c /c.py app:app", app_dir="/srv/shop", python="python3",
+        wsgi="app:app", config="/c.py",
+    )  # fmt: skip
+    steps = "\n".join(step.en for step in fix_for(failure, LastStart(), place))
+    assert "env SHOP_BIND=VALUE gunicorn -c /c.py app:app" in steps
+    assert "raw_env = [" not in steps
 
 
 def test_a_variable_is_set_where_this_host_starts_the_service() -> None:

@@ -10,17 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ops.notifications import ledger as rules
-from ops.notifications.delivery_result import ACCEPTED, DeliveryResult
+from ops.notifications.delivery_result import ACCEPTED, DeliveryOutcome, DeliveryResult
 from ops.notifications.ledger import Ledger, add, due, pause, settle
-from ops.notifications.message import Kind, Message
+from ops.notifications.message import Message, MessageKind
 from ops.text.language import Text, verbatim
 
 NOW = 1_795_300_000.0
-FAILED = DeliveryResult("failed", verbatim("HTTP 502"))
-REFUSED = DeliveryResult("refused", verbatim("sign not match"))
+FAILED = DeliveryResult(DeliveryOutcome.FAILED, verbatim("HTTP 502"))
+REFUSED = DeliveryResult(DeliveryOutcome.REFUSED, verbatim("sign not match"))
 
 
-def message(key: str = "GUN003", kind: Kind = "trouble", at: float = NOW) -> Message:
+def message(key: str = "GUN003", kind: MessageKind = MessageKind.TROUBLE, at: float = NOW) -> Message:
     return Message(key, kind, Text(en=f"{kind} {key}", zh=f"{kind} {key}"), verbatim("body"), at)
 
 
@@ -47,10 +47,10 @@ def test_a_trouble_is_told_once_until_it_ended() -> None:
     assert [add(ledger, message(at=NOW + n), ["a", "b"], NOW + n) for n in range(3)] == ["known"] * 3
     assert deliver(ledger, "a", NOW) == ["trouble GUN003"]
     assert add(ledger, message(), ["a", "b"], NOW + 60) == "known"
-    assert add(ledger, message(kind="page"), ["a", "b"], NOW + 60) == "queued"
-    assert add(ledger, message(kind="page"), ["a", "b"], NOW + 61) == "known"
-    assert add(ledger, message(kind="recovered"), ["a", "b"], NOW + 90) == "queued"
-    assert add(ledger, message(kind="recovered"), ["a", "b"], NOW + 91) == "unheard-of"
+    assert add(ledger, message(kind=MessageKind.PAGE), ["a", "b"], NOW + 60) == "queued"
+    assert add(ledger, message(kind=MessageKind.PAGE), ["a", "b"], NOW + 61) == "known"
+    assert add(ledger, message(kind=MessageKind.RECOVERED), ["a", "b"], NOW + 90) == "queued"
+    assert add(ledger, message(kind=MessageKind.RECOVERED), ["a", "b"], NOW + 91) == "unheard-of"
     assert add(ledger, message(), ["a", "b"], NOW + 92) == "queued"
 
 
@@ -58,7 +58,7 @@ def test_a_recovery_takes_the_place_of_a_trouble_that_was_not_told() -> None:
     ledger = Ledger()
     add(ledger, message(), ["a", "b"], NOW)
     deliver(ledger, "a", NOW)
-    add(ledger, message(kind="recovered", at=NOW + 50), ["a", "b"], NOW + 50)
+    add(ledger, message(kind=MessageKind.RECOVERED, at=NOW + 50), ["a", "b"], NOW + 50)
     work, _ = due(ledger, ["a", "b"], NOW + 50)
     for name in ("a", "b"):
         assert [entry.message.kind for entry in work[name]] == ["recovered"]
@@ -72,7 +72,7 @@ def test_a_trouble_that_is_being_sent_while_its_recovery_comes_is_not_told_twice
     ledger = Ledger()
     add(ledger, message(), ["a", "b"], NOW)
     work, _ = due(ledger, ["a", "b"], NOW)
-    add(ledger, message(kind="recovered"), ["a", "b"], NOW + 1)
+    add(ledger, message(kind=MessageKind.RECOVERED), ["a", "b"], NOW + 1)
     settle(ledger, work["a"][0], "a", ACCEPTED, NOW + 2, 0.5)
     assert ledger.entries[0].heard == ["a"]
 
@@ -97,7 +97,9 @@ def test_the_peers_own_pause_is_kept() -> None:
     ledger = Ledger()
     add(ledger, message(), ["a"], NOW)
     (entry,) = due(ledger, ["a"], NOW)[0]["a"]
-    _, retry_at = settle(ledger, entry, "a", DeliveryResult("failed", verbatim("429"), 900.0), NOW, 1.0)
+    _, retry_at = settle(
+        ledger, entry, "a", DeliveryResult(DeliveryOutcome.FAILED, verbatim("429"), 900.0), NOW, 1.0
+    )
     assert retry_at == NOW + 900
     assert not due(ledger, ["a"], NOW + 899)[0]
     assert due(ledger, ["a"], NOW + 900)[0]
@@ -155,7 +157,7 @@ def test_a_flood_becomes_one_message() -> None:
     ledger = Ledger()
     added = [add(ledger, message(f"K{n}"), ["a"], NOW + n) for n in range(50)]
     assert added == ["queued"] * rules.HOURLY + ["held-back"] * (50 - rules.HOURLY)
-    assert add(ledger, message("P", "page"), ["a"], NOW + 60) == "queued"
+    assert add(ledger, message("P", MessageKind.PAGE), ["a"], NOW + 60) == "queued"
     told = []
     for minute in range(62):
         told += deliver(ledger, "a", NOW + 60 * minute)
@@ -215,7 +217,7 @@ def test_whatever_happens_nobody_is_told_the_same_twice(steps: list[Any]) -> Non
 
 
 @pytest.mark.parametrize("kind", ["trouble", "page", "recovered"])
-def test_without_destinations_nothing_is_kept(kind: Kind) -> None:
+def test_without_destinations_nothing_is_kept(kind: MessageKind) -> None:
     ledger = Ledger()
     assert add(ledger, message(kind=kind), [], NOW) == "no-destination"
     assert ledger == Ledger()

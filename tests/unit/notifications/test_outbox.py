@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from ops.notifications.delivery_result import ACCEPTED, DeliveryResult
-from ops.notifications.message import Kind
+from ops.notifications.delivery_result import ACCEPTED, DeliveryOutcome, DeliveryResult
+from ops.notifications.message import MessageKind
 from ops.notifications.notify import Message
 from ops.notifications.outbox import Outbox
 
@@ -26,7 +26,9 @@ URLS = ("dingtalk://SECtopsecret@TokenToken", "feishu://OtherToken-1")
 NOW = 1_795_300_000.0
 
 
-def message(key: str = "GUN003", kind: Kind = "trouble", at: float = NOW, body: str = "proof") -> Message:
+def message(
+    key: str = "GUN003", kind: MessageKind = MessageKind.TROUBLE, at: float = NOW, body: str = "proof"
+) -> Message:
     return Message(key, kind, Text(en=f"{kind} {key}", zh=f"{kind} {key}"), verbatim(body), at)
 
 
@@ -68,7 +70,9 @@ def test_a_message_waits_across_runs_and_is_delivered_once(path: Path) -> None:
 
 
 def test_the_file_is_private_and_holds_no_url(path: Path) -> None:
-    outbox = Outbox(path, URLS, "en", send=Post(dingtalk=DeliveryResult("failed", verbatim("HTTP 502"))))
+    outbox = Outbox(
+        path, URLS, "en", send=Post(dingtalk=DeliveryResult(DeliveryOutcome.FAILED, verbatim("HTTP 502")))
+    )
     outbox.add(message(body="password=hunter22 \x1b[2J"), NOW)
     outbox.deliver(NOW, NOW + 10)
     for file in path.parent.iterdir():
@@ -151,13 +155,13 @@ def test_who_is_not_accepted_in_time_is_tried_again(path: Path) -> None:
 
 
 def test_a_recovery_tells_the_trouble_to_who_has_not_heard_of_it(path: Path) -> None:
-    down = Post(dingtalk=DeliveryResult("failed", verbatim("HTTP 502")))
+    down = Post(dingtalk=DeliveryResult(DeliveryOutcome.FAILED, verbatim("HTTP 502")))
     outbox = Outbox(path, URLS, "zh", send=down)
     outbox.add(message(body="worker 4711 hangs"), NOW)
     outbox.deliver(NOW, NOW + 10)
     up = Post()
     outbox = Outbox(path, URLS, "zh", send=up)
-    outbox.add(message(kind="recovered", at=NOW + 600, body="replaced"), NOW + 600)
+    outbox.add(message(kind=MessageKind.RECOVERED, at=NOW + 600, body="replaced"), NOW + 600)
     outbox.deliver(NOW + 600, NOW + 610)
     (ding,) = [body for url, _, body in up.sent if url.startswith("dingtalk")]
     (feishu,) = [body for url, _, body in up.sent if url.startswith("feishu")]

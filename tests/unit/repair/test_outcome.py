@@ -21,7 +21,8 @@ from ops.repair.model import (
     Safety,
     StartGunicorn,
 )
-from ops.report.repair import show_outcome
+from ops.report.formats.text import write
+from ops.report.repair import RepairReport
 from ops.text.language import Language, Text, verbatim
 from tests.unit.made_diagnosis import HEALTHY
 
@@ -57,7 +58,7 @@ def ran(first: Diagnosis, last: Diagnosis, *results: RemedyResult) -> Repair:
 
 def shown(repair: Repair, language: Language) -> str:
     out = io.StringIO()
-    show_outcome(repair, language, out, AGAIN)
+    write(RepairReport(repair, AGAIN), language, out)
     return out.getvalue()
 
 

@@ -16,12 +16,12 @@ from ops.backups.create import Created
 from ops.backups.drill import Drill
 from ops.backups.restore.run import Preview, PreviewLine, RestoreOutcome
 from ops.backups.scan import Survey
-from ops.backups.signature import Checked
+from ops.backups.signature import SignatureCheck, SignatureState
 from ops.backups.verify import Verified
 from ops.baselines.state import Baseline, FileState, Mark, Ordinary
 from ops.baselines.store import Stored
 from ops.collect.nginx_route import RoutingFacts, compute_route
-from ops.deployment.install import Installed
+from ops.deployment.install import FileChange, Installed
 from ops.deployment.render import RenderedFile
 from ops.diagnosis.checklist import ConfirmationState, Confirmed, Preflight, PreflightItem
 from ops.facts.changes import Change, ChangedLines, ChangeKind, PlaceKind
@@ -29,7 +29,9 @@ from ops.facts.nginx import NginxConfig
 from ops.facts.status import Status
 from ops.facts.target import Target
 from ops.interpret.routing.request import named_request
+from ops.notifications.message import MessageKind
 from ops.notifications.notify import Delivery
+from ops.repair.model import Outcome, Remedy, RemedyResult, Repair, Safety, StartGunicorn
 from ops.report.backup import BackupListReport, BackupPlanReport, CreatedReport, PruneReport, VerifyReport
 from ops.report.baseline import (
     BaselineAcceptReport,
@@ -46,6 +48,7 @@ from ops.report.explain import CauseListReport, ExplanationReport
 from ops.report.model import CommandReport
 from ops.report.notify import NotifyReport
 from ops.report.preflight import PreflightReport
+from ops.report.repair import RepairReport
 from ops.report.restore import DrillReport, RestoreReport
 from ops.report.route import RouteReport
 from ops.report.version import VersionReport
@@ -86,7 +89,12 @@ def _plan() -> CommandReport:
 
 
 def _verified(problem: bool) -> CommandReport:
-    verified = Verified(LONG_PATH, opened=True, encrypted=True, signature=Checked("good", "ops@example.com"))
+    verified = Verified(
+        LONG_PATH,
+        opened=True,
+        encrypted=True,
+        signature=SignatureCheck(SignatureState.GOOD, "ops@example.com"),
+    )
     verified.checks.append(Text(en="SHA-256", zh="SHA-256"))
     verified.notes.append(_REASON)
     if problem:
@@ -112,7 +120,7 @@ def _drill() -> CommandReport:
 def _delivery(outcome: Any) -> Delivery:
     return Delivery(
         key="test",
-        kind="test",
+        kind=MessageKind.TEST,
         index=0,
         destination="dingtalk://***@***",
         outcome=outcome,
@@ -189,10 +197,21 @@ _FILES = (
     RenderedFile(path="/etc/cron.d/gte-ops", text="# 每周\n", mode=0o644),
 )
 
+
+def _repair() -> CommandReport:
+    cause = DOWN.causes[0]
+    remedy = Remedy(cause, Safety.SAFE, _REASON, StartGunicorn(), commands=(f"systemctl start {LONG_PATH}",))
+    result = RemedyResult(remedy, Outcome.FAILED, _REASON, copies=(str(LONG_PATH),))
+    return RepairReport(
+        Repair(Safety.SAFE, DOWN, (result,), HEALTHY, str(LONG_PATH)), "gte-ops doctor --fix --yes"
+    )
+
+
 REPORTS: dict[str, Callable[[], CommandReport]] = {
     "doctor": lambda: DoctorReport(DOWN),
     "doctor, healthy": lambda: DoctorReport(HEALTHY),
     "doctor, unexplained": lambda: DoctorReport(UNEXPLAINED),
+    "doctor --fix": _repair,
     "doctor, changed": lambda: DoctorReport(CHANGED),
     "baseline accept": lambda: BaselineAcceptReport(_BASELINE, (str(LONG_PATH),)),
     "baseline accept, refused": lambda: BaselineAcceptReport(None),
@@ -219,9 +238,9 @@ REPORTS: dict[str, Callable[[], CommandReport]] = {
     "backup create --dry-run": _plan,
     "backup list": lambda: BackupListReport(
         [
-            (_listed(True), Checked("good", "ops")),
+            (_listed(True), SignatureCheck(SignatureState.GOOD, "ops")),
             (_listed(False), None),
-            (_listed(None), Checked("missing")),
+            (_listed(None), SignatureCheck(SignatureState.MISSING)),
         ],
         str(LONG_PATH.parent),
     ),
@@ -235,6 +254,6 @@ REPORTS: dict[str, Callable[[], CommandReport]] = {
     "render nginx": lambda: DeploymentFilesReport("nginx", _FILES),
     "render nginx --dry-run": lambda: DeploymentDiffReport("nginx", ["--- a\n", "+++ b\n", "+\tx\n"]),
     "render nginx --install": lambda: InstallReport(
-        "nginx", [Installed(str(LONG_PATH), "changed", f"{LONG_PATH}~")], ["systemctl reload nginx"]
+        "nginx", [Installed(str(LONG_PATH), FileChange.CHANGED, f"{LONG_PATH}~")], ["systemctl reload nginx"]
     ),
 }

@@ -22,7 +22,7 @@ from ops.diagnosis.model import CheckStatus
 from ops.facts.gunicorn import ConfigValue, Gunicorn, GunicornConfig
 from ops.facts.nginx import Directive, NginxTest
 from ops.interpret.redaction import redacted
-from ops.notifications.message import Message, bounded
+from ops.notifications.message import Message, MessageKind, bounded
 from ops.report import render
 from ops.report.doctor.report import DoctorReport
 from ops.supervision.alerts import WatchdogJournal
@@ -133,7 +133,7 @@ def journal(written: str) -> str:
 def message(written: str) -> str:
     """A message as it is stored and sent."""
     words = Text(en=written, zh=written)
-    return msgspec.json.encode(bounded(Message(written, "trouble", words, words, 1.0))).decode()
+    return msgspec.json.encode(bounded(Message(written, MessageKind.TROUBLE, words, words, 1.0))).decode()
 
 
 def command_line(written: str) -> str:

@@ -18,6 +18,7 @@ from ops.facts.certificates import (
     PemFile,
     RenewalAttempt,
     RenewalConf,
+    RenewalOutcome,
     Served,
 )
 from ops.facts.safeguards import Schedule
@@ -83,7 +84,7 @@ def runs(*attempts: RenewalAttempt, version: str = "4.1.0") -> CertbotRuns:
 
 
 def failed(ago: float, reason: str = "no") -> RenewalAttempt:
-    return RenewalAttempt(lineage=DOMAIN, time=NOW - ago, outcome="failed", reason=reason)
+    return RenewalAttempt(lineage=DOMAIN, time=NOW - ago, outcome=RenewalOutcome.FAILED, reason=reason)
 
 
 def lasting(lifetime: float, left: float, **changes: Any) -> Certificate:

@@ -1,0 +1,87 @@
+"""Which of users' failed requests tell nothing of what runs now: those of before the last start, and those whose cause
+has gone since."""
+
+from __future__ import annotations
+
+import re
+
+from ops.diagnosis.checks.log_reading import Raised
+from ops.facts.logs import Log, LogEntry, Logs
+from ops.facts.traffic import Answers
+from ops.interpret.traffic import LocatedTraffic
+
+# Exceptions of what lies outside the application (files, sockets, databases, other services), by their class's name: it
+# can be mended without a new start. What raises any other stays as it is until other code runs.
+_OF_THE_HOST = re.compile(
+    r"^(?:[\w.]+\.)?(?:\w*(?:Operational|Interface|Connection|ConnectionRefused|ConnectionReset|ConnectionAborted"
+    r"|BrokenPipe|Timeout|ServerSelectionTimeout|Permission|FileNotFound|NotADirectory|BlockingIO|OS|IO|URL|MaxRetry"
+    r"|Redis|Busy|ReadOnly)Error|\w*(?:Connect|Read|Connection|Pool)Timeout|gaierror|herror|timeout)\b"
+)
+# How likely so many successes in a row may be by chance, while the fault is still there.
+_BY_CHANCE = 0.01
+_REQUEST = re.compile(r'[\s"\[\]?]+')
+
+
+def is_of_earlier_worker(entry: LogEntry, since: float, logs: Logs) -> bool:
+    """Whether a line of a log was written before what runs now was started at ``since``.
+
+    Lines have whole seconds: of those in the very second of the start the worker's number tells, where it is there."""
+    if entry.time < int(since) or entry.time >= int(since) + 1:
+        return entry.time < int(since)
+    return bool(logs.serving) and entry.pid is not None and entry.pid not in logs.serving
+
+
+def is_of_before_the_start(answers: Answers, since: float, logs: Logs) -> bool:
+    """Whether failures that all were logged in the very second of the start (``since``) came before it: by the number
+    of the worker that complained of them; where none did, by successes behind the last of them."""
+    if answers.last >= int(since) + 1:
+        return False
+    pids = {
+        entry.pid
+        for entry in _entries(logs)
+        if entry.pid is not None and abs(entry.time - answers.last) <= 1.0 and names_path(entry, answers.path)
+    }
+    if logs.serving and pids:
+        return pids.isdisjoint(logs.serving)
+    return answers.followed > 0
+
+
+def is_over(exception: str, answers: Answers, located: LocatedTraffic) -> bool:
+    """Whether an exception of what lies outside the application has ended: more successes of the same requests have
+    followed than chance gives while a share of them fails."""
+    if not _OF_THE_HOST.match(exception):
+        return False
+    probes = [
+        probe
+        for probe in located.traffic.probes
+        if (probe.method, probe.path) == (answers.method, answers.path) and probe.time > answers.last
+    ]
+    if any(probe.status >= "500" for probe in probes):
+        return False
+    served = sum(
+        item.count
+        for item in located.traffic.answers
+        if (item.method, item.path) == (answers.method, answers.path) and item.status < "499"
+    )
+    among = max(0, served - answers.followed - answers.preceded)
+    share = (answers.count + 1) / (answers.count + among + 2)
+    return bool((1.0 - share) ** (answers.followed + len(probes)) < _BY_CHANCE)
+
+
+def belongs(raised: Raised, answers: Answers, within: float) -> bool:
+    """Whether a traceback is that of one of these requests: it names their path, or was logged at most ``within``
+    seconds before or after one of them."""
+    if names_path(raised.entry, answers.path):
+        return True
+    return answers.first - within <= raised.entry.time <= answers.last + within
+
+
+def _entries(logs: Logs) -> tuple[LogEntry, ...]:
+    every = (*logs.nginx_errors.values(), logs.gunicorn_error)
+    return tuple(entry for log in every if isinstance(log, Log) for entry in log.entries)
+
+
+def names_path(entry: LogEntry, path: str) -> bool:
+    """Whether an entry's first line names the path: gunicorn's ``Error handling request POST /x``, Flask's ``Exception
+    on /x [POST]``, nginx's ``request: "POST /x?y HTTP/1.1"``."""
+    return path in _REQUEST.split(entry.text.partition("\n")[0])
