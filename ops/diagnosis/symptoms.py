@@ -13,7 +13,7 @@ from ops.facts.probes import REDIRECTS, Backend, Exchange, Front, Resolution
 from ops.facts.snapshot import Snapshot
 from ops.facts.target import Target
 from ops.interpret.service_name import asks_for_key, is_prediction, refuses_guessed_prediction
-from ops.interpret.trust import covers
+from ops.interpret.trust import covers, signed_path
 
 _NAMED_STATUSES = {400, 403, 404, 405, 413, 429, 500, 502, 503, 504}
 
@@ -52,7 +52,8 @@ def _distrust(served: Served, target: Target, now: float) -> str:
     """What a browser would object to, in OpenSSL's words; empty where it would not."""
     leaf = served.chain[0]
     objections = []
-    if now > leaf.not_after:
+    # Above the intermediate that signed it, newer clients may know another way.
+    if any(now > item.not_after for item in signed_path(served.chain)[:2] if not item.self_signed):
         objections.append("certificate has expired")
     if now < leaf.not_before:
         objections.append("certificate is not yet valid")

@@ -25,8 +25,8 @@ JUDGED_DIRECTIVES = frozenset(
         "internal", "keepalive", "limit_except", "limit_req", "limit_req_status", "listen", "location",
         "log_format", "pid", "proxy_http_version", "proxy_intercept_errors", "proxy_pass",
         "proxy_read_timeout", "root", "scgi_pass", "server", "server_name", "ssl", "ssl_certificate",
-        "ssl_certificate_key", "ssl_protocols", "try_files", "upstream", "user", "uwsgi_pass",
-        "worker_connections", "worker_rlimit_nofile",
+        "ssl_certificate_key", "ssl_ciphers", "ssl_protocols", "ssl_reject_handshake", "try_files",
+        "upstream", "user", "uwsgi_pass", "worker_connections", "worker_rlimit_nofile",
     }
 )  # fmt: skip
 # Directives of which a part is read: see below.

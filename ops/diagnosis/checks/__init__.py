@@ -27,6 +27,7 @@ from ops.diagnosis.checks import (
     tls,
     tls_challenge,
     tls_files,
+    tls_handshake,
 )
 from ops.diagnosis.finding import Check
 
@@ -38,6 +39,7 @@ CHECKS: tuple[Check, ...] = (
     *tls.CHECKS,
     *tls_files.CHECKS,
     *tls_challenge.CHECKS,
+    *tls_handshake.CHECKS,
     *nginx.CHECKS,
     *nginx_errors.CHECKS,
     *nginx_host.CHECKS,

@@ -25,10 +25,12 @@ from ops.facts.nginx import NginxConfig, Pidfile
 from ops.facts.safeguards import Schedule
 from ops.facts.target import Target
 from ops.interpret import nginx as nginx_topology
+from ops.interpret.address import split_address
 from ops.interpret.expiry import expiry, limits_for
 from ops.interpret.renewal import lineage_of, renewers
 from ops.interpret.site import find_site
 from ops.interpret.trust import covers, may_have_issued, place_in, signed_path
+from ops.settings import is_host
 from ops.text.duration import age
 from ops.text.language import Text
 
@@ -57,13 +59,26 @@ def when(moment: float) -> str:
     zh="所提供的证书在有效期内",
 )
 def dates(served: Served, taken_at: float, target: Target | NotSeen) -> Iterator[Finding]:
-    """TLS001 expired, TLS002 expires soon (share of its lifetime), TLS003 not valid yet."""
+    """TLS001 expired, TLS002 expires soon (share of its lifetime), TLS003 not valid yet.
+
+    An intermediate that has expired counts like the certificate where it signed that itself; one above it may be a
+    cross-certificate that newer clients do without: a warning."""
     leaf = served.chain[0]
     source = f"tls {served.address}"
-    if taken_at > leaf.not_after:
-        evidence = quote(source, f"notAfter {when(leaf.not_after)}, serial {leaf.serial}")
+    path = signed_path(served.chain)
+    old = next((c for c in path if taken_at > c.not_after and not c.self_signed), None)
+    if old is not None:
+        evidence = quote(source, f"{old.subject}: notAfter {when(old.not_after)}, serial {old.serial}")
         yield Finding(
-            "TLS001", (evidence,), {"expired_at": when(leaf.not_after), "ago": age(taken_at - leaf.not_after)}
+            "TLS001",
+            (evidence,),
+            {"expired_at": when(old.not_after), "ago": age(taken_at - old.not_after)},
+            severity=None if old in path[:2] else Severity.WARN,
+            summary=None if old is leaf else _old_intermediate(old, taken_at),
+            verify=None if old is leaf or isinstance(target, NotSeen) else _dates_of_all(target),
+            fix=None
+            if old is leaf or isinstance(target, NotSeen)
+            else _newer_intermediate(path, old, target),
         )
     elif taken_at < leaf.not_before:
         yield Finding(
@@ -84,18 +99,112 @@ def dates(served: Served, taken_at: float, target: Target | NotSeen) -> Iterator
         )
 
 
+def _old_intermediate(old: Certificate, now: float) -> Text:
+    at, ago = when(old.not_after), age(now - old.not_after)
+    return Text(
+        en=f"The intermediate certificate {old.subject} that is sent expired at {at}, {ago} ago; the site's own is"
+        " within its dates.",
+        zh=f"所发送的中间证书 {old.subject} 已于 {at} 过期，距今 {ago}；站点自己的证书仍在有效期内。",
+    )
+
+
+def _dates_of_all(target: Target) -> str:
+    return (
+        f"openssl s_client -connect {target.connect_to} -servername {target.domain} -showcerts </dev/null 2>/dev/null"
+        " | openssl storeutl -noout -text -certs /dev/stdin | grep -E 'Subject:|Not After'"
+    )
+
+
+def _newer_intermediate(
+    path: Sequence[Certificate], old: Certificate, target: Target
+) -> tuple[str | Text, ...]:
+    """The steps that put the intermediate of now in the old one's place: its authority serves it where the certificate
+    below says (RFC 5280, 4.2.2.1), or sends it with the certificate that it issues anew."""
+    file = target.certificate or "?"
+    url = path[path.index(old) - 1].issuer_url
+    source = Text(
+        en=f"In {file} replace the block of {old.subject} by the one that its authority issues now"
+        + (f": {url}" if url else ""),
+        zh=f"把 {file} 里 {old.subject} 的那一段换成其 CA 现行的证书" + (f"：{url}" if url else ""),
+    )
+    managed = target.certificate is not None and target.certificate.startswith(target.letsencrypt_dir)
+    name = posixpath.basename(posixpath.dirname(file))
+    renew = (f"certbot renew --force-renewal --cert-name {shlex.quote(name)}",) if managed else ()
+    return (*renew, source, target.test_nginx, target.reload_nginx)
+
+
 @check("tls.name", "TLS004", en="the served certificate covers the name", zh="所提供的证书包含该域名")
-def name(served: Served, target: Target) -> Iterator[Finding]:
-    """TLS004: no SAN matches the target host."""
+def name(served: Served, target: Target, nginx_config: NginxConfig | NotSeen) -> Iterator[Finding]:
+    """TLS004: no SAN matches the target host; as a warning, another name of the same site that users may type."""
     leaf = served.chain[0]
-    if target.origin.get("domain") == "default" or covers(leaf, target.domain):
+    if target.origin.get("domain") == "default":
         return
     names = ", ".join(leaf.names) or "-"
-    yield Finding(
-        "TLS004",
-        (quote(f"tls {served.address} SNI {served.server_name or '-'}", f"subjectAltName: {names}"),),
-        {"names": names},
+    shown = quote(f"tls {served.address} SNI {served.server_name or '-'}", f"subjectAltName: {names}")
+    if not covers(leaf, target.domain):
+        yield Finding("TLS004", (shown,), {"names": names})
+        return
+    other = next(_uncovered(leaf, target, nginx_config), None)
+    if other is not None:
+        wanted = " ".join(f"-d {shlex.quote(each)}" for each in dict.fromkeys((*leaf.names, other.name)))
+        yield Finding(
+            "TLS004",
+            (quote(other.where, f"server_name ... {other.name}"), shown),
+            {"names": names},
+            severity=Severity.WARN,
+            summary=Text(
+                en=f"The site answers to {other.name} too, and its certificate is for {names} alone.",
+                zh=f"站点也以 {other.name} 对外服务，但证书只签给 {names}。",
+            ),
+            verify=f"openssl s_client -connect {target.connect_to} -servername {other.name} </dev/null 2>/dev/null"
+            " | openssl x509 -noout -ext subjectAltName",
+            fix=(
+                Text(
+                    en=f"Where nobody is to use {other.name}, take it out of server_name at {other.where}; else have"
+                    " the certificate issued for both:",
+                    zh=f"如果没人使用 {other.name}，就从 {other.where} 的 server_name 里去掉；"
+                    "否则重新申请包含两者的证书：",
+                ),
+                f"certbot --nginx --expand {wanted}",
+                target.reload_nginx,
+            ),
+            explains=(),
+        )
+
+
+class _OtherName(NamedTuple):
+    """A name of the site beside the target's, and where it stands."""
+
+    name: str
+    where: str
+
+
+def _uncovered(
+    leaf: Certificate, target: Target, nginx_config: NginxConfig | NotSeen
+) -> Iterator[_OtherName]:
+    """Names of the site's block that its certificate does not cover: the target's with another first label before or
+    without it, as www is. Of others it is not known that anybody asks for them here."""
+    site = (
+        find_site(nginx_config, target.domain, target.backend)
+        if isinstance(nginx_config, NginxConfig)
+        else None
     )
+    if site is None or not any(listen.ssl for listen in site.server.listens):
+        return
+    host, port = split_address(target.connect_to) if target.connect_to else ("", 0)
+    everyone = nginx_topology.servers(nginx_config) if isinstance(nginx_config, NginxConfig) else ()
+    domain = target.domain.lower()
+    for directive in site.server.own("server_name"):
+        for written in directive.args:
+            name = written.lower()
+            if (
+                not is_host(name)
+                or not (name == f"www.{domain}" or domain == f"www.{name}")
+                or covers(leaf, name)
+            ):
+                continue
+            if nginx_topology.chosen_server(everyone, host, port, name) in (None, site.server):
+                yield _OtherName(name, f"{directive.file}:{directive.line}")
 
 
 @check(

@@ -388,3 +388,24 @@ def another_server_block_answers_over_ipv6(stack: Stack) -> None:
     )
     stack.resolver.answer(stack.domain, stack.address, "::1")
     stack.reload_nginx()
+
+
+@fault("TLS026", sees=meets("tls: "), layout="guide", key="rsa")
+def ciphers_are_for_ecdsa_keys_alone(stack: Stack) -> None:
+    """The key is RSA, and TLS 1.2 the newest version."""
+    stack.edit(
+        stack.site_file,
+        "ssl_protocols TLSv1.2 TLSv1.3;",
+        "ssl_protocols TLSv1.2; ssl_ciphers ECDHE-ECDSA-AES128-GCM-SHA256;",
+    )
+
+
+@fault("TLS027", sees=meets("tls: "), layout="guide")
+def default_server_rejects_what_the_site_listens_elsewhere_for(stack: Stack) -> None:
+    """The site was moved to another port, and the default server stayed."""
+    listen = f"listen {stack.address}:{stack.ports['https']} ssl"
+    stack.edit(stack.site_file, f"{listen};", f"listen {stack.address}:{stack.free_port()} ssl;", apply=False)
+    (stack.nginx_dir / "conf.d" / "default.conf").write_text(
+        f"server {{ {listen} default_server; ssl_reject_handshake on; }}\n"
+    )
+    stack.reload_nginx()

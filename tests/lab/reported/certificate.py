@@ -154,7 +154,7 @@ REJECTING = "server {{ listen {0}:{1} ssl default_server; ssl_reject_handshake o
     "nginx-proxy/nginx-proxy#2572",
     sees=meets("tls:"),
     repair=lambda stack: stack.edit(stack.site_file, "gte.lab.exmaple", stack.domain),
-    codes=("NGX011",),
+    codes=("NGX011", "TLS027"),
     says=("ssl_reject_handshake", "000-default.conf:", "gte.lab.exmaple"),
     app=PLAIN_APP,
     layout="guide",

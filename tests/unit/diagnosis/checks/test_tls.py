@@ -42,6 +42,7 @@ from tests.unit.made_snapshot import (
     SITE,
     but,
     certificate,
+    exchange,
     lineage,
     nginx_config,
     processes,
@@ -199,7 +200,106 @@ def left_behind(*newer: ArchivedPair, left: float) -> Snapshot:
     return but(lasting(90, left), lineages=lineage_set(newer=newer))
 
 
+def two_names(*names: str, listens: str = "listen 443 ssl;") -> Snapshot:
+    """The site answers to these names."""
+    written = SITE.replace(
+        f"listen 443 ssl;\n    server_name {DOMAIN};", f"{listens}\n    server_name {' '.join(names)};"
+    )
+    assert written.count(" ".join(names)) >= 1
+    return but(nginx_config=nginx_config(written))
+
+
+def ended(detail: str, site: str) -> Snapshot:
+    """nginx ends the handshake with an alert."""
+    broken = exchange(failure="tls", detail=f"TLS handshake: {detail}")
+    return but(
+        front__health=broken,
+        front__predict=broken,
+        served=NotSeen(reason="no handshake"),
+        nginx_config=nginx_config(site),
+    )
+
+
+def with_ciphers(ciphers: str, protocols: str = "TLSv1.2") -> str:
+    return SITE.replace(
+        "listen 443 ssl;", f"listen 443 ssl; ssl_protocols {protocols}; ssl_ciphers {ciphers};"
+    )
+
+
+REJECTING = "server { listen 443 ssl default_server; ssl_reject_handshake on; }"
+UNRECOGNIZED, NO_CIPHER = "tlsv1 unrecognized name", "sslv3 alert handshake failure"
+OLD_INTERMEDIATE = msgspec.structs.replace(INTERMEDIATE, not_after=NOW - DAY)
+CROSS_SIGNED = msgspec.structs.replace(
+    INTERMEDIATE,
+    subject="C=US,O=ISRG,CN=ISRG Root X1",
+    issuer="O=Digital Signature Trust Co.,CN=DST Root CA X3",
+    fingerprint="2c" * 32,
+    not_after=NOW - DAY,
+)
+
+
 CASES: list[Case] = [
+    fires(
+        "TLS001",
+        "the intermediate that signed it is past its dates",
+        served(chain=(certificate(), OLD_INTERMEDIATE)),
+        "CN=R10",
+        severity="fail",
+        facts={"ago": "24h"},
+    ),
+    fires(
+        "TLS001",
+        "an old cross-certificate above it, which newer clients do without",
+        served(chain=(certificate(), INTERMEDIATE, CROSS_SIGNED)),
+        severity="warn",
+    ),
+    quiet(
+        "TLS001",
+        "what did not sign it is past its dates",
+        served(
+            chain=(certificate(), INTERMEDIATE, msgspec.structs.replace(CROSS_SIGNED, subject="CN=other"))
+        ),
+    ),
+    fires(
+        "TLS004",
+        "the name with www is the site's too",
+        two_names(DOMAIN, f"www.{DOMAIN}"),
+        f"www.{DOMAIN}",
+        severity="warn",
+    ),
+    quiet("TLS004", "another name, which may lead elsewhere", two_names(DOMAIN, "old.example.org")),
+    quiet("TLS004", "a name of this machine", two_names(DOMAIN, "localhost", "_")),
+    fires(
+        "TLS027",
+        "the site's name is misspelt, and the default server rejects",
+        ended(
+            UNRECOGNIZED,
+            SITE.replace(f"server_name {DOMAIN};\n    ssl", "server_name gte-api.exmaple.com;\n    ssl")
+            + REJECTING,
+        ),
+        "gte-api.exmaple.com",
+        "ssl_reject_handshake on;",
+    ),
+    quiet("TLS027", "strangers alone are rejected", ended(UNRECOGNIZED, SITE + REJECTING)),
+    quiet("TLS027", "the handshake comes about", but(nginx_config=nginx_config(REJECTING + SITE))),
+    fires(
+        "TLS026",
+        "ciphers for RSA keys alone",
+        ended(NO_CIPHER, with_ciphers("ECDHE-RSA-AES128-GCM-SHA256:AES128-SHA")),
+        "ECDHE-RSA-AES128-GCM-SHA256",
+        facts={"key": "ECDSA"},
+    ),
+    quiet(
+        "TLS026",
+        "one of them is for ECDSA keys",
+        ended(NO_CIPHER, with_ciphers("ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES128-GCM-SHA256")),
+    ),
+    quiet(
+        "TLS026",
+        "TLS 1.3 is allowed",
+        ended(NO_CIPHER, with_ciphers("ECDHE-RSA-AES128-GCM-SHA256", "TLSv1.2 TLSv1.3")),
+    ),
+    quiet("TLS026", "the handshake comes about", but(nginx_config=nginx_config(with_ciphers("AES128-SHA")))),
     fires(
         "TLS001",
         "notAfter is past",

@@ -1,0 +1,173 @@
+"""Why nginx ends the handshake before there is a certificate to judge: by its configuration.
+
+Sources: nginx documentation, ngx_http_ssl_module (ssl_ciphers, ssl_protocols, ssl_reject_handshake); ciphers(1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+from ops.diagnosis.checks.tls import OUTDATED
+from ops.diagnosis.finding import Evidence, Finding, check, quote
+from ops.diagnosis.steps import replaced_in_line
+from ops.facts.base import NotSeen
+from ops.facts.certificates import Certificates, PemFile
+from ops.facts.nginx import NginxConfig, NginxTest
+from ops.facts.probes import Exchange, Front
+from ops.facts.target import Target
+from ops.interpret import nginx as nginx_topology
+from ops.interpret.address import split_address
+from ops.interpret.nginx import Server
+from ops.interpret.site import find_site
+from ops.text.language import Text
+
+# nginx's own default.
+_DEFAULT_CIPHERS = "HIGH:!aNULL:!MD5"
+# How `ssl` names what a cipher is signed with, by the kind of key that signs so.
+_SIGNED_WITH = {"RSA": "auth-rsa", "EC": "auth-ecdsa"}
+_KEY_NAMES = {"RSA": "RSA", "EC": "ECDSA"}
+_OLD_VERSIONS = frozenset({"SSLv2", "SSLv3", *OUTDATED, "TLSv1.2"})
+
+
+def _refused(front: Front) -> Exchange | None:
+    """The probe whose handshake nginx ended; None where one came about."""
+    asked = [answer for answer in (front.predict, front.health) if isinstance(answer, Exchange)]
+    ended = [answer for answer in asked if answer.failure == "tls"]
+    return ended[0] if ended and len(ended) == len(asked) else None
+
+
+def _chosen(config: NginxConfig, target: Target, test: NginxTest | NotSeen) -> Server | None:
+    """The server block that the handshake is made with; None where the files on disk are not what runs."""
+    if target.connect_to is None or (isinstance(test, NginxTest) and test.exit_code != 0):
+        return None
+    host, port = split_address(target.connect_to)
+    return nginx_topology.chosen_server(nginx_topology.servers(config), host, port, target.domain)
+
+
+@check(
+    "tls_handshake.rejected",
+    "TLS027",
+    en="nginx takes handshakes for the name",
+    zh="nginx 接受针对该域名的 TLS 握手",
+)
+def rejected(
+    front: Front, nginx_config: NginxConfig, target: Target, nginx_test: NginxTest | NotSeen
+) -> Iterator[Finding]:
+    """TLS027: the server block that is chosen for the name has ssl_reject_handshake on, and the handshake was ended."""
+    answer, server = _refused(front), _chosen(nginx_config, target, nginx_test)
+    if answer is None or server is None or server.value("ssl_reject_handshake") != "on":
+        return
+    switch = server.effective("ssl_reject_handshake")[-1]
+    where = f"{switch.file}:{switch.line}"
+    site = find_site(nginx_config, target.domain, target.backend)
+    named = site.server.first_own("server_name") if site is not None and site.server != server else None
+    evidence = [
+        quote(target.connect_to or "tls", answer.detail or "tls"),
+        quote(where, "ssl_reject_handshake on;"),
+    ]
+    if named is not None:
+        place, written = f"{named.file}:{named.line}", " ".join(named.args)
+        evidence.append(quote(place, f"server_name {written};"))
+        fix: tuple[str | Text, ...] = (
+            Text(
+                en=f"The site's server block has server_name {written} ({place}): write the name that users type,"
+                f" {target.domain}",
+                zh=f"站点的 server 块写的是 server_name {written}（{place}）：改成用户访问的域名 {target.domain}",
+            ),
+            *((replaced_in_line(place, written, target.domain),) if len(named.args) == 1 else ()),
+        )
+    else:
+        fix = (
+            Text(
+                en=f"Give the site a server block of its own with server_name {target.domain}, or delete"
+                f" ssl_reject_handshake at {where}",
+                zh=f"为站点单独写一个 server_name {target.domain} 的 server 块，或删除 {where} 的 ssl_reject_handshake",
+            ),
+        )
+    yield Finding(
+        "TLS027",
+        tuple(evidence),
+        {"where": where, "names": " ".join(server.names) or "-"},
+        fix=(*fix, target.test_nginx, target.reload_nginx),
+    )
+
+
+@check(
+    "tls_handshake.ciphers",
+    "TLS026",
+    en="the ciphers that nginx allows fit the certificate's key",
+    zh="nginx 允许的加密套件与证书密钥类型相符",
+)
+def ciphers(
+    front: Front,
+    nginx_config: NginxConfig,
+    target: Target,
+    certificates: Certificates | NotSeen,
+    nginx_test: NginxTest | NotSeen,
+) -> Iterator[Finding]:
+    """TLS026: the handshake was ended, TLS 1.3 is not allowed, and no cipher of ssl_ciphers is signed with a key of the
+    certificate's kind."""
+    answer, server = _refused(front), _chosen(nginx_config, target, nginx_test)
+    if answer is None or server is None or isinstance(certificates, NotSeen):
+        return
+    written = server.effective("ssl_ciphers")
+    versions = server.effective("ssl_protocols")
+    if not written or not written[-1].args or not isinstance(certificates.leaf, PemFile):
+        return
+    if versions and not set(versions[-1].args) <= _OLD_VERSIONS:
+        return  # the ciphers of TLS 1.3 go with every key
+    if len(server.effective("ssl_certificate")) != 1 or not certificates.leaf.certificates:
+        return
+    kind = certificates.leaf.certificates[0].key_type.partition(" ")[0]
+    signed_with = _signatures(written[-1].args[0])
+    if (
+        kind not in _SIGNED_WITH
+        or not signed_with
+        or _SIGNED_WITH[kind] in signed_with
+        or "auth-any" in signed_with
+    ):
+        return
+    line = written[-1]
+    where, key = f"{line.file}:{line.line}", _KEY_NAMES[kind]
+    yield Finding(
+        "TLS026",
+        (
+            quote(target.connect_to or "tls", answer.detail or "tls"),
+            quote(where, f"ssl_ciphers {line.args[0]};"),
+            Evidence(
+                certificates.leaf.path,
+                Text(
+                    en=f"the certificate's key: {key} ({certificates.leaf.certificates[0].key_type})",
+                    zh=f"证书的密钥：{key}（{certificates.leaf.certificates[0].key_type}）",
+                ),
+            ),
+        ),
+        {"where": where, "key": key},
+        fix=(
+            Text(
+                en=f"Take a list that has ciphers for {key} keys, as nginx's own default at {where}:",
+                zh=f"把 {where} 换成含有 {key} 套件的列表，例如 nginx 的默认值：",
+            ),
+            replaced_in_line(where, line.args[0], _DEFAULT_CIPHERS),
+            target.test_nginx,
+            target.reload_nginx,
+        ),
+    )
+
+
+@lru_cache(maxsize=8)
+def _signatures(written: str) -> frozenset[str]:
+    """What the ciphers of a list are signed with, those of TLS 1.3 left out; empty where OpenSSL takes none of it."""
+    import ssl
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.set_ciphers(written)
+    except ssl.SSLError:
+        return frozenset()
+    return frozenset(
+        str(cipher["auth"]) for cipher in context.get_ciphers() if cipher.get("protocol") != "TLSv1.3"
+    )
+
+
+CHECKS = (rejected, ciphers)
