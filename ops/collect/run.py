@@ -15,7 +15,7 @@ import msgspec
 
 from ops.collect.task import Task
 from ops.facts.base import NotSeen
-from ops.facts.certificates import Lineages, OldTls, OtherDoor, Served
+from ops.facts.certificates import Lineages, OldTls, OtherDoor, PemFile, Served
 from ops.facts.gunicorn import Gunicorn, GunicornConfig
 from ops.facts.host import Host, Process, Processes
 from ops.facts.machine import Machine
@@ -156,7 +156,7 @@ def _collect(settings: Settings, since: float, probes: Probes, deadline: float) 
         rotation=rotation_task.wait(deadline),
         open_logs=open_logs_task.wait(deadline),
         **({"elsewhere": elsewhere.wait(deadline)} if elsewhere else {}),
-        other_doors=tuple(door for task in doors if isinstance(door := task.wait(deadline), OtherDoor)),
+        other_doors=_with_files([task.wait(deadline) for task in doors], config),
         **behaviour,
     )
 
@@ -396,6 +396,26 @@ def _other_doors(
         )
 
     return [ask(address, key) for address, key in ways]
+
+
+def _with_files(doors: list[Any], config: NginxConfig | NotSeen) -> tuple[OtherDoor, ...]:
+    """The doors that were tried, each with the certificates that nginx's configuration has for its address."""
+    tried = tuple(door for door in doors if isinstance(door, OtherDoor))
+    if not tried or not isinstance(config, NginxConfig):
+        return tried
+    from ops.collect.services.certificate_files import pem_file
+
+    return tuple(
+        msgspec.structs.replace(
+            door,
+            files=tuple(
+                file
+                for path in nginx_topology.certificates_at(config, door.address)
+                if isinstance(file := pem_file(path), PemFile)
+            ),
+        )
+        for door in tried
+    )
 
 
 def _probe(

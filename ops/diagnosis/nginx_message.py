@@ -34,9 +34,16 @@ def without_process(message: str) -> str:
     return _PROCESS.sub("", message)
 
 
-def advice(message: str, file: str, line: str | None, main_file: str) -> Text:
+def advice(message: str, file: str, line: str | None, main_file: str, other: str | None = None) -> Text:
     """What to change at ``file``, ``line``, by nginx's ``message``; ``main_file`` is nginx.conf. Some messages name no
-    line."""
+    line. ``other``: ``FILE:LINE`` of the first of what is there twice."""
+    said = _advice(message, file, line, main_file)
+    if other is None:
+        return said
+    return Text(en=f"{said.en} (the first is at {other})", zh=f"{said.zh}（前一处在 {other}）")
+
+
+def _advice(message: str, file: str, line: str | None, main_file: str) -> Text:
     words = without_process(message).strip()
     place = (
         Text(en=f"{file}, line {line}", zh=f"{file} 第 {line} 行")
@@ -141,6 +148,37 @@ _KINDS: tuple[tuple[re.Pattern[str], _Explain], ...] = (
         _told(
             "{place}: another server block has it for {0} already: keep default_server and such options in one of them",
             "{place}：另一个 server 块已对 {0} 声明过：default_server 之类的选项只保留在其中一个里",
+        ),
+    ),
+    (
+        re.compile(r"^a duplicate listen (\S+)"),
+        _told(
+            "{place}: this server block listens on {0} twice: delete one of the two",
+            "{place}：同一个 server 块两次监听 {0}，请删掉一个",
+        ),
+    ),
+    (
+        re.compile(r'^duplicate "log_format" name "([^"]+)"'),
+        _told(
+            "{place}: log_format {0} is defined twice: delete or rename one",
+            "{place}：log_format {0} 定义了两次，请删掉或改名",
+        ),
+    ),
+    (
+        re.compile(
+            r'^(?:\w+ "([^"]+)" is already bound|duplicate zone "([^"]+)"'
+            r'|the shared memory zone "([^"]+)" is already|the size \d+ of shared memory zone "([^"]+)" conflicts)'
+        ),
+        _told(
+            "{place}: the zone {0}{1}{2}{3} is defined twice: delete or rename one",
+            "{place}：zone {0}{1}{2}{3} 定义了两次，请删掉或改名",
+        ),
+    ),
+    (
+        re.compile(r'^(?:conflicting parameter "([^"]+)"|duplicate (default) map parameter)'),
+        _told(
+            "{place}: {0}{1} is there twice in this block: delete one",
+            "{place}：同一个块里有两个 {0}{1}，请删掉一个",
         ),
     ),
     (

@@ -48,12 +48,13 @@ class Served(Facts, frozen=True):
 class OtherDoor(Facts, frozen=True):
     """Another way to the front door than the one that is asked: another address that the name resolves to and that is
     this host's, or another kind of key (``key``: RSA or ECDSA) at the same one. ``failure``: why no connection came
-    about, as `Connection` has it."""
+    about, as `Connection` has it. ``files``: the certificates that server blocks listening there name."""
 
     address: str
     served: Served | NotSeen
     key: str = ""
     failure: str | None = None
+    files: tuple[PemFile, ...] = ()
 
 
 class OldTls(Facts, frozen=True):

@@ -17,10 +17,11 @@ from ops.facts.base import NotSeen
 from ops.facts.host import Process, Processes
 from ops.facts.nginx import Directive, NginxConfig, Pidfile
 from ops.facts.target import Target
-from ops.interpret.address import is_port, join_address
+from ops.interpret.address import is_port, join_address, split_address
 from ops.interpret.authority import is_nginx_program, may_name, speaks_for, speaks_for_host
 
 MAX_SEARCH_SECONDS = 0.05
+MAX_CERTIFICATES = 16
 _REPETITION = re.compile(r"[*+{]|(?<!\()\?")
 _REPEATED_GROUP = re.compile(r"\)[*+{?]")
 
@@ -293,6 +294,20 @@ def servers(config: NginxConfig) -> tuple[Server, ...]:
             # Without listen nginx uses *:80.
             found.append(Server((directive, *outer), names, listens or (Listen("*", 80, False, False),)))
     return tuple(found)
+
+
+def certificates_at(config: NginxConfig, address: str) -> dict[str, Directive]:
+    """The certificate files of the server blocks that listen at ``address``, each with its directive."""
+    host, port = split_address(address)
+    found: dict[str, Directive] = {}
+    for server in servers(config):
+        if any(li.port == port and li.host in ("*", host) for li in server.listens):
+            for directive in server.effective("ssl_certificate"):
+                written = directive.args[0] if directive.args else ""
+                # Not a path: data in the configuration, a key in a device, a variable (ngx_ssl_certificate).
+                if written and "$" not in written and ":" not in written.partition("/")[0]:
+                    found.setdefault(str(PurePosixPath(config.file).parent / directive.args[0]), directive)
+    return dict(list(found.items())[:MAX_CERTIFICATES])
 
 
 def parse_listen(args: tuple[str, ...]) -> Listen | None:

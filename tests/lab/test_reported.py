@@ -21,12 +21,7 @@ _KNOWN_WRONG = {
     "database_belongs_to_another_user": "partly",
     "name_of_the_upstream_is_sent_as_host": "not proven",
     "query_is_lost_in_a_proxy_pass_with_a_variable": "nothing wrong",
-    "two_sites_want_to_be_the_default": "partly",
-    "configuration_is_written_for_another_python": "partly",
-    "rsa_certificate_beside_the_ecdsa_one_has_expired": "partly",
-    "log_was_moved_and_nobody_was_told": "partly",
     "one_server_of_two_is_another_service": "nothing wrong",
-    "workers_of_a_killed_master_hold_the_door": "partly",
 }
 # Of the second collection.
 _KNOWN_WRONG |= {

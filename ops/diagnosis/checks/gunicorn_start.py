@@ -171,7 +171,7 @@ def boot(
         return
     evidence = _words(failure)
     if failure.where and not failure.quote.startswith(failure.where):
-        evidence.insert(0, Evidence(failure.where, verbatim(failure.values.get("line") or failure.quote)))
+        evidence.insert(0, Evidence(failure.where, verbatim(failure.quote)))
     old = finding[0] if finding is not None else None
     found = Finding(
         "GUN003",

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from ops.diagnosis.checks.tls import NO_PATH, when
 from ops.diagnosis.finding import Evidence, Finding, Severity, check, quote
-from ops.facts.certificates import Certificate, OtherDoor, Served
+from ops.facts.base import NotSeen
+from ops.facts.certificates import Certificate, Lineages, OtherDoor, PemFile, Served
+from ops.facts.nginx import NginxConfig
 from ops.facts.probes import Front
 from ops.facts.target import Target
 from ops.interpret.address import split_address
+from ops.interpret.nginx import certificates_at
+from ops.interpret.renewal import lineage_of
 from ops.interpret.trust import covers
 from ops.text.language import Text
 
@@ -45,10 +51,15 @@ def addresses(front: Front, other_doors: tuple[OtherDoor, ...]) -> Iterator[Find
     zh="每个地址、每种密钥提供的证书都正常",
 )
 def other_certificates(
-    target: Target, served: Served, other_doors: tuple[OtherDoor, ...], taken_at: float
+    target: Target,
+    served: Served,
+    other_doors: tuple[OtherDoor, ...],
+    taken_at: float,
+    nginx_config: NginxConfig | NotSeen,
+    lineages: Lineages | NotSeen,
 ) -> Iterator[Finding]:
     """TLS025: the certificate at another address, or of another kind of key, would not be accepted, while the one that
-    is asked first would."""
+    is asked first would; which file it is from, and what renews that."""
     if _objections(served, target, taken_at):
         return
     for door in other_doors:
@@ -57,6 +68,7 @@ def other_certificates(
             continue
         objections = _objections(there, target, taken_at)
         if objections:
+            place = _Place.of(door, there, nginx_config, target, taken_at)
             yield Finding(
                 "TLS025",
                 (
@@ -65,14 +77,80 @@ def other_certificates(
                         f"{_described(there.chain[0])}: {objections}",
                     ),
                     quote(f"tls {served.address}", _described(served.chain[0])),
+                    *place.evidence,
                 ),
                 {
                     "door": f"{door.address} ({door.key})" if door.key else door.address,
                     "objections": objections,
                 },
                 severity=Severity.FAIL,
+                fix=place.fix(target, lineages),
             )
             return
+
+
+class _Place(NamedTuple):
+    """Where a bad certificate comes from: the file that holds it, or (``is_renewed``) one that holds a good one of the
+    same kind by now; None where neither was found. ``where``: FILE:LINE of its ssl_certificate."""
+
+    file: PemFile | None = None
+    where: str = "?"
+    is_renewed: bool = False
+
+    @classmethod
+    def of(
+        cls, door: OtherDoor, there: Served, config: NginxConfig | NotSeen, target: Target, now: float
+    ) -> _Place:
+        """By what the files hold."""
+        named = {} if isinstance(config, NotSeen) else certificates_at(config, door.address)
+        leaf = there.chain[0]
+
+        def found(file: PemFile, *, is_renewed: bool) -> _Place:
+            directive = named.get(file.path)
+            return cls(file, f"{directive.file}:{directive.line}" if directive else "?", is_renewed)
+
+        holding = [file for file in door.files if file.certificates]
+        for file in holding:
+            if file.certificates[0].fingerprint == leaf.fingerprint:
+                return found(file, is_renewed=False)
+        kind = leaf.key_type.split()[:1]
+        for file in holding:
+            own = file.certificates[0]
+            is_good = own.not_before <= now < own.not_after and covers(own, target.domain)
+            if is_good and own.key_type.split()[:1] == kind and own.not_before > leaf.not_before:
+                return found(file, is_renewed=True)
+        return cls()
+
+    @property
+    def evidence(self) -> tuple[Evidence, ...]:
+        """The directive, and what the file holds."""
+        if self.file is None:
+            return ()
+        return (
+            quote(self.where, f"ssl_certificate {self.file.path}"),
+            quote(self.file.path, _described(self.file.certificates[0])),
+        )
+
+    def fix(self, target: Target, lineages: Lineages | NotSeen) -> tuple[str | Text, ...] | None:
+        """Renew that file, by its lineage where certbot keeps it; a renewed one wants the reload alone."""
+        if self.file is None:
+            return None
+        reload = (target.test_nginx, target.reload_nginx)
+        if self.is_renewed:
+            return reload
+        path = self.file.path
+        lineage = None if isinstance(lineages, NotSeen) else lineage_of(path, self.file.resolved, lineages)
+        if lineage is not None:
+            return (f"certbot renew --cert-name {shlex.quote(lineage.name)}", *reload)
+        return (
+            Text(
+                en=f"Renew {path} (ssl_certificate at {self.where}) the way it was issued; it is none of certbot's."
+                " If nobody needs it any more, delete that line and its ssl_certificate_key",
+                zh=f"按当初签发的方式续期 {path}（{self.where} 的 ssl_certificate）；它不归 certbot 管。"
+                "如果已无人需要，删掉这一行和对应的 ssl_certificate_key",
+            ),
+            *reload,
+        )
 
 
 def _described(leaf: Certificate) -> str:

@@ -80,7 +80,7 @@ def process(
         return
     orphans = _orphans(processes)
     if orphans and front.connection.failure not in ("refused", "missing"):
-        yield _without_a_master(target, orphans, _failed_start(logs))
+        yield _without_a_master(target, orphans, _failed_start(logs, are_served=True))
         return
     if front.connection.failure not in ("refused", "missing"):
         owners = not_nginx(processes, target.connect_to or "", target, nginx_pidfile)
@@ -212,8 +212,9 @@ def _without_a_master(
     )
 
 
-def _failed_start(logs: Logs | NotSeen) -> tuple[str, str] | None:
-    """nginx's newest [emerg] since the last request that it answered, with its log; None without one."""
+def _failed_start(logs: Logs | NotSeen, *, are_served: bool = False) -> tuple[str, str] | None:
+    """nginx's newest [emerg] since the last request that it answered, with its log; None without one. ``are_served``:
+    workers of an earlier start still answer, so that requests do not show that a later start succeeded."""
     if isinstance(logs, NotSeen):
         return None
     served = logs.nginx_access.last if isinstance(logs.nginx_access, AccessLog) else None
@@ -223,7 +224,7 @@ def _failed_start(logs: Logs | NotSeen) -> tuple[str, str] | None:
         if entry.level == "emerg" and "still could not bind" not in entry.text
     ]
     newest = max(emergencies, default=None)
-    if newest is None or (served is not None and newest[0] < served):
+    if newest is None or (not are_served and served is not None and newest[0] < served):
         return None
     return newest[1], newest[2]
 
@@ -235,6 +236,7 @@ def configuration(
     target: Target,
     processes: Processes | NotSeen,
     nginx_pidfile: Pidfile | NotSeen,
+    nginx_config: NginxConfig | NotSeen,
 ) -> Iterator[Finding]:
     """NGX003: nginx -t fails for the configuration itself; a permission the doctor lacks is never this."""
     if nginx_test.exit_code == 0:
@@ -253,17 +255,34 @@ def configuration(
     )
     message = nginx_message.without_process(line[: where.start()] if where else line)
     file, number = (where[1], where[2]) if where else (target.nginx_config_file, "?")
+    other = _other_place(nginx_config, message, file, number)
     yield Finding(
         "NGX003",
-        (quote(" ".join(nginx_test.command), line),),
+        (quote(" ".join(nginx_test.command), line), *other),
         {"message": message, "file": file, "line": number},
         severity=Severity.WARN if serving else None,
         fix=(
-            nginx_message.advice(message, file, where[2] if where else None, target.nginx_config_file),
+            nginx_message.advice(
+                message,
+                file,
+                where[2] if where else None,
+                target.nginx_config_file,
+                other=other[0].source if other else None,
+            ),
             target.test_nginx,
             target.reload_nginx if serving else target.start_nginx,
         ),
     )
+
+
+def _other_place(config: NginxConfig | NotSeen, message: str, file: str, line: str) -> tuple[Evidence, ...]:
+    """Where the first stands of what nginx says is there twice."""
+    from ops.diagnosis.nginx_duplicates import first_declaration
+
+    if isinstance(config, NotSeen) or not line.isdecimal():
+        return ()
+    first = first_declaration(config, message, file, int(line))
+    return (quote(f"{first.file}:{first.line}", f"{first.name} {' '.join(first.args)}"),) if first else ()
 
 
 def _failures(test: NginxTest) -> list[str]:

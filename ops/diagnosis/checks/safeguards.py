@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, check, quote
 from ops.facts.base import NotSeen
 from ops.facts.host import Host, Processes
-from ops.facts.safeguards import Backups, OpenLog, Rotation, Schedule, WatchdogFacts
+from ops.facts.safeguards import Backups, OpenLog, Rotation, RotationRule, Schedule, WatchdogFacts
 from ops.facts.target import Target
 from ops.interpret.logrotate import covering, tears_lines
 from ops.interpret.nginx import title
@@ -59,9 +59,12 @@ def rotation(rotation: Rotation) -> Iterator[Finding]:
 def open_logs(
     rotation: Rotation, open_logs: tuple[OpenLog, ...], processes: Processes, target: Target
 ) -> Iterator[Finding]:
-    """OPS002: a process of nginx or gunicorn has a log open that was renamed or removed."""
+    """OPS002: a process of nginx or gunicorn has a log open that was renamed or removed; which rule did not tell it."""
     current = {log.resolved for log in rotation.logs}
     for item in _stale(open_logs, current):
+        master = _master_of(item.pid, processes, target)
+        program = _program_of(master, processes, target)
+        rule = _rule_of(item, rotation)
         yield Finding(
             "OPS002",
             (
@@ -73,8 +76,45 @@ def open_logs(
                     ),
                 ),
             ),
-            {"pid": str(item.pid), "path": item.path, "master": str(_master_of(item.pid, processes, target))},
+            {"pid": str(item.pid), "path": item.path, "master": str(master), "program": program},
+            fix=(f"kill -USR1 {master}", _to_tell(program, rule)),
         )
+
+
+def _program_of(master: int, processes: Processes, target: Target) -> str:
+    """What writes the log, in a word."""
+    if master == target.gunicorn_master:
+        return "gunicorn"
+    process = next((process for process in processes.processes if process.pid == master), None)
+    if process is None:
+        return "?"
+    return "nginx" if title(process).startswith("nginx:") else process.name
+
+
+def _rule_of(item: OpenLog, rotation: Rotation) -> RotationRule | None:
+    """The first rule that takes the log which a renamed or removed file was."""
+    was = [log for log in rotation.logs if item.path.startswith(log.resolved)]
+    longest = max(was, key=lambda log: len(log.resolved), default=None)
+    taking = covering(rotation.rules, (longest.path, longest.resolved)) if longest else ()
+    return next(iter(taking), None)
+
+
+def _to_tell(program: str, rule: RotationRule | None) -> Text:
+    """What must tell the program from now on."""
+    if rule is None:
+        return Text(
+            en=f"No rule of logrotate takes this log: whatever moved it has to send USR1 to {program}'s master"
+            " afterwards; gte-ops render logrotate shows a rule that does",
+            zh=f"没有 logrotate 规则管这份日志：移走它的脚本事后要给 {program} 主进程发 USR1；"
+            "gte-ops render logrotate 会给出这样的规则",
+        )
+    where = f"{rule.file}:{rule.line}"
+    return Text(
+        en=f"Correct the postrotate part of the rule at {where}: it has to reach {program}'s master;"
+        " gte-ops render logrotate shows a working one",
+        zh=f"修正 {where} 这条规则里的 postrotate，让它通知到 {program} 主进程；"
+        "gte-ops render logrotate 会给出可用的写法",
+    )
 
 
 def _master_of(pid: int, processes: Processes, target: Target) -> int:

@@ -186,6 +186,13 @@ def _of_reading(words: StartWords, reading: StartReading, last: LastStart) -> St
         frame[0].endswith("gunicorn/arbiter.py") and frame[2] == "setup"
         for frame in reading.traces[-1].frames
     )
+    # gunicorn reads its configuration before it is a master: no worker fails, whatever that file does.
+    is_loading = "config" not in proof.values and (
+        proof.kind in LOADING
+        or is_preload
+        or (traced and proof.kind not in _MASTER)
+        or (proof.kind is Kind.UNKNOWN and ends_of_workers)
+    )
     return StartFailure(
         proof.kind,
         proof.quote,
@@ -193,10 +200,7 @@ def _of_reading(words: StartWords, reading: StartReading, last: LastStart) -> St
         words.time,
         proof.where,
         proof.values,
-        proof.kind in LOADING
-        or is_preload
-        or (traced and proof.kind not in _MASTER)
-        or (proof.kind is Kind.UNKNOWN and ends_of_workers),
+        is_loading,
         len(reading.ends),
     )
 

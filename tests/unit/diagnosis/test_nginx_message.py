@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from ops.collect.services.nginx import parse_config
+from ops.diagnosis.nginx_duplicates import first_declaration
 from ops.diagnosis.nginx_message import advice, without_process
+from ops.facts.nginx import NginxConfig
 
 MAIN = "/etc/nginx/nginx.conf"
 SITE = "/etc/nginx/conf.d/gte-api.conf"
@@ -67,6 +70,8 @@ BROKEN = {
     "server { include /nonexistent/x.conf; }": "/nonexistent/x.conf does not exist",
     "server { limit_req zone=absent; }": "the zone absent is used and defined nowhere",
     "server { listen 127.0.0.1:1 sll; }": "sll is no value that it takes",
+    "log_format a x; log_format a y;": "log_format a is defined twice",
+    "map $uri $x { a 1; a 2; }": "a is there twice in this block",
 }
 
 
@@ -84,6 +89,82 @@ def test_what_the_real_nginx_says_is_understood(tmp_path: Path, text: str, expec
     where = re.search(r" in (\S+):(\d+)$", line)
     message, number = (line[: where.start()], where[2]) if where else (line, None)
     assert expected in advice(message, where[1] if where else str(main), number, str(main)).en, line
+
+
+# Each line by itself; the first and the second of the pair stand in the lines that are given.
+TWICE = (
+    (("server {{ listen {A} default_server; }}", "server {{ listen {A} default_server; }}"), 1),
+    (("server {{ listen 8801 default_server; }}", "server {{ listen *:8801 default_server; }}"), 1),
+    (
+        (
+            "server {{ listen [::1]:{P}; listen {A} default_server; }}",
+            "server {{ listen [::1]:{P} default_server; server_name a; }}",
+            "server {{ listen [::1]:{P} default_server; server_name b; }}",
+        ),
+        2,
+    ),
+    (
+        (
+            "server {{ listen unix:{D}/s default_server; }}",
+            "server {{ listen unix:{D}/s default_server; }}",
+        ),
+        1,
+    ),
+    (("server {{ listen {A} backlog=9; }}", "server {{ listen {A} backlog=8; }}"), 1),
+    (("server {{", "listen {A};", "server_name a;", "listen {A} ssl; }}"), 2),
+    (("upstream a {{ server 127.0.0.1:1; }}", "upstream a {{ server 127.0.0.1:1; }}"), 1),
+    (("log_format a x;", "", "log_format a y;"), 1),
+    (
+        (
+            "limit_req_zone $binary_remote_addr zone=a:1m rate=1r/s;",
+            "limit_req_zone $uri zone=a:1m rate=1r/s;",
+        ),
+        1,
+    ),
+    (
+        ("proxy_cache_path {D}/a keys_zone=b:1m;", "", "proxy_cache_path {D}/b levels=1 keys_zone=b:1m;"),
+        1,
+    ),
+    (("server {{ root /x; }}", "server {{", "root /a;", "location / {{ root /c; }}", "root /b; }}"), 3),
+    (
+        (
+            "server {{ location /a {{ }} }}",
+            "server {{",
+            "location /a {{ }}",
+            "location = /a {{ }}",
+            "location /a {{",
+            "return 204; }} }}",
+        ),
+        3,
+    ),
+    (("map $uri $y {{ a 1; }} map $uri $x {{", "a 1;", "b 2;", "a 3; }}"), 2),
+    (("map $uri $x {{", "default 1;", "b 2;", "default 3; }}"), 2),
+)
+
+
+@pytest.mark.parametrize(("lines", "first"), TWICE, ids=lambda value: str(value)[:60])
+def test_of_what_is_there_twice_the_first_is_named_too(
+    tmp_path: Path, lines: tuple[str, ...], first: int
+) -> None:
+    """The real nginx names the second place alone."""
+    site, main = tmp_path / "site.conf", tmp_path / "nginx.conf"
+    names = {"A": "127.0.0.1:8802", "P": "8803", "D": str(tmp_path)}
+    site.write_text("".join(f"{line.format(**names)}\n" for line in lines))
+    main.write_text(
+        f"pid {tmp_path}/pid; error_log {tmp_path}/log;\nevents {{ }}\nhttp {{ include {site}; }}\n"
+    )
+    printed = subprocess.run(
+        ["nginx", "-t", "-c", str(main)], capture_output=True, text=True, timeout=20, check=False
+    ).stderr
+    line = next(line for line in printed.splitlines() if "[emerg]" in line).partition("] ")[2]
+    where = re.search(r" in (\S+):(\d+)$", line)
+    assert where is not None
+    config = parse_config(str(main), str(tmp_path), None, None)
+    assert isinstance(config, NginxConfig)
+    message = without_process(line[: where.start()])
+    other = first_declaration(config, message, where[1], int(where[2]))
+    assert other is not None, line
+    assert (other.file, other.line) == (str(site), first), line
 
 
 def test_the_number_of_a_connection_goes_with_the_process() -> None:

@@ -438,3 +438,37 @@ def test_every_kind_has_a_sentence_in_both_languages() -> None:
     sentences = tomllib.loads((Path(package.__file__).parent / "sentences.toml").read_text())
     assert set(sentences) == set(Kind)
     assert all(words["en"] and words["zh"] and words["en"] != words["zh"] for words in sentences.values())
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind"),
+    [
+        (
+            "  File \"/srv/shop/gunicorn.conf.py\", line 2\n    print 'starting'\n    ^^^^^\n"
+            "SyntaxError: Missing parentheses in call to 'print'. Did you mean print(...)?",
+            Kind.SYNTAX,
+        ),
+        (
+            '  File "/srv/shop/gunicorn.conf.py", line 2, in <module>\n    bind = os.environ["BIND"]\n'
+            '  File "<frozen os>", line 679, in __getitem__\n'
+            "KeyError: 'BIND'",
+            Kind.VARIABLE,
+        ),
+        (
+            '  File "/srv/shop/gunicorn.conf.py", line 2, in <module>\n    import prometheus_client\n'
+            "ModuleNotFoundError: No module named 'prometheus_client'",
+            Kind.PACKAGE,
+        ),
+    ],
+)
+def test_a_configuration_file_that_fails_is_no_worker_s_failure(raised: str, kind: Kind) -> None:
+    lines = (
+        "Failed to read config file: /srv/shop/gunicorn.conf.py\n"
+        "Traceback (most recent call last):\n"
+        '  File "/srv/shop/venv/lib/python3.11/site-packages/gunicorn/app/base.py", line 108, in get_config\n'
+        "    spec.loader.exec_module(mod)\n"
+    )
+    words = StartWords(source="/srv/shop/out.log", time=1.0, lines=tuple((lines + raised).splitlines()))
+    failure = start_failure(LastStart(words=(words,)))
+    assert failure is not None
+    assert (failure.kind, failure.is_loading) == (kind, False)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from typing import Any
 
 import msgspec
 import pytest
 
+from ops.diagnosis.checks import CHECKS
+from ops.diagnosis.engine import diagnose
 from ops.facts.base import NotSeen
-from ops.facts.certificates import Certificate, Lineages, OtherDoor, RenewalConf, Served
+from ops.facts.certificates import Certificate, Lineages, OtherDoor, PemFile, RenewalConf, Served
 from ops.facts.probes import Exchange
 from ops.facts.snapshot import Snapshot
 from tests.unit.diagnosis.checks.cases import Case, fires, found, hold, quiet
@@ -18,6 +21,7 @@ from tests.unit.made_snapshot import (
     FRONT,
     HEALTHY,
     INTERMEDIATE,
+    LINEAGE,
     NOW,
     SITE,
     SITE_FILE,
@@ -32,6 +36,7 @@ from tests.unit.made_snapshot import (
 
 V6 = "[2001:db8::10]:443"
 RSA = {"fingerprint": "12" * 32, "key_type": "RSA 2048"}
+NEW_RSA = {"fingerprint": "13" * 32, "key_type": "RSA 2048", "not_before": NOW - 60}
 CHALLENGE = f"http://{DOMAIN}/.well-known/acme-challenge/gte-ops-0"
 
 
@@ -51,6 +56,21 @@ def doors(*others: OtherDoor, snapshot: Snapshot = HEALTHY) -> Snapshot:
 
 def of_kind(leaf: Certificate, **changes: Any) -> OtherDoor:
     return OtherDoor(address=FRONT, key="RSA", served=served_at(FRONT, leaf, **changes))
+
+
+RSA_FILE = "/etc/nginx/rsa.pem"
+
+
+def by_files(written: str, served: Certificate, on_disk: Certificate | None = None) -> Snapshot:
+    """nginx has a second certificate, for RSA; the file that holds it may have been renewed since."""
+    path = str(PurePosixPath("/etc/nginx") / written)
+    second = f"    ssl_certificate {written}; ssl_certificate_key rsa.key;\n    ssl_certificate_key"
+    file = PemFile(path=path, resolved=path, certificates=(on_disk or served,))
+    door = OtherDoor(address=FRONT, key="RSA", served=served_at(FRONT, served), files=(file,))
+    return but(
+        other_doors=(door,),
+        nginx_config=nginx_config(SITE.replace("    ssl_certificate_key", second, 1)),
+    )
 
 
 def challenged(
@@ -140,6 +160,13 @@ CASES: list[Case] = [
             of_kind(certificate(**RSA), trust_code=20, trust_error="unable to get local issuer certificate")
         ),
     ),
+    fires(
+        "TLS025",
+        "the one for RSA is in a file of its own that nobody renews",
+        by_files("rsa.pem", certificate(**RSA, not_after=NOW - 60)),
+        f"{SITE_FILE}:13 ssl_certificate {RSA_FILE}",
+        f"{RSA_FILE} RSA 2048",
+    ),
     quiet("TLS025", "both are good", doors(of_kind(certificate(**RSA)))),
     quiet("TLS025", "it is the same certificate", doors(of_kind(certificate(not_after=NOW - 60)))),
     quiet(
@@ -199,8 +226,6 @@ def test_case(case: Case) -> None:
 
 
 def test_the_challenge_goes_before_the_expired_certificate() -> None:
-    from ops.diagnosis.checks import CHECKS
-    from ops.diagnosis.engine import diagnose
 
     causes = diagnose(challenged(at_80(301, location=CHALLENGE)), CHECKS).causes
     assert [cause.code for cause in causes] == ["TLS024"]
@@ -209,3 +234,29 @@ def test_the_challenge_goes_before_the_expired_certificate() -> None:
     assert any("location ^~ /.well-known/acme-challenge/ { root /var/www/html;" in step for step in steps)
     assert f"certbot renew --cert-name {DOMAIN}" in steps
     assert "TLS001" in found(msgspec.structs.replace(challenged(at_80(403)), lineages=NotSeen(reason="-")))
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "first"),
+    [
+        (
+            by_files("rsa.pem", certificate(**RSA, not_after=NOW - 60)),
+            f"Renew {RSA_FILE} (ssl_certificate at {SITE_FILE}:13)",
+        ),
+        (
+            by_files(f"{LINEAGE}/fullchain.pem", certificate(**RSA, not_after=NOW - 60)),
+            f"certbot renew --cert-name {DOMAIN}",
+        ),
+        (
+            by_files("rsa.pem", certificate(**RSA, not_after=NOW - 60), certificate(**NEW_RSA)),
+            "nginx -t",
+        ),
+        (
+            by_files("rsa.pem", certificate(**RSA, not_after=NOW - 60), certificate(fingerprint="34" * 32)),
+            f"Renew the certificate that {FRONT} (RSA) presents",
+        ),
+    ],
+)
+def test_the_file_that_is_to_be_renewed_is_named(snapshot: Snapshot, first: str) -> None:
+    cause = next(cause for cause in diagnose(snapshot, CHECKS).causes if cause.code == "TLS025")
+    assert cause.fix[0].en.startswith(first), cause.fix

@@ -252,6 +252,29 @@ CASES: list[Case] = [
             ),
         ),
     ),
+    fires(
+        "NGX002",
+        "workers of a killed master serve on, and a start since failed at their ports",
+        but(
+            processes=processes(
+                (
+                    process(NGINX_WORKER, 1, "nginx: worker process"),
+                    *GUNICORN_PROCESSES,
+                ),
+                listeners=(
+                    Listener(address="0.0.0.0:443", pids=(NGINX_WORKER,), queued=0),
+                    GUNICORN_LISTENER,
+                ),
+            ),
+            nginx_pidfile=Pidfile(path="/run/nginx.pid", missing=True),
+            # They have answered since.
+            logs__nginx_errors=nginx_logs(
+                entry("bind() to 0.0.0.0:443 failed (98: Address already in use)", level="emerg", ago=30)
+            ),
+        ),
+        "worker process, without a master",
+        "98: Address already in use",
+    ),
     quiet("NGX002", "the processes could not be seen", but(without_nginx(), processes=NotSeen(reason="-"))),
     quiet(
         "NGX002",

@@ -9,9 +9,11 @@ from ops.facts.base import NotSeen
 from ops.facts.host import Process
 from ops.facts.safeguards import Backup, CronEntry, LogFile, OpenLog, RotationRule, WatchdogFacts
 from ops.facts.snapshot import Snapshot
-from tests.unit.diagnosis.checks.cases import Case, fires, hold, quiet
+from ops.text.language import Text
+from tests.unit.diagnosis.checks.cases import Case, fires, found, hold, quiet
 from tests.unit.made_snapshot import (
     GUNICORN_ACCESS_LOG,
+    GUNICORN_ERROR_LOG,
     GUNICORN_MASTER,
     HEALTHY,
     NGINX_ACCESS_LOG,
@@ -145,13 +147,14 @@ CASES: list[Case] = [
         writing(opened(f"{NGINX_ACCESS_LOG}.1"), opened(f"{NGINX_ACCESS_LOG}.1", NGINX_WORKER)),
         "gte-access.log.1, 512 bytes",
         severity="warn",
-        facts={"pid": str(NGINX_MASTER), "path": f"{NGINX_ACCESS_LOG}.1"},
+        facts={"pid": str(NGINX_MASTER), "path": f"{NGINX_ACCESS_LOG}.1", "program": "nginx"},
     ),
     fires(
         "OPS002",
         "a removed log",
         writing(opened(GUNICORN_ACCESS_LOG, GUNICORN_MASTER, deleted=True)),
         "(deleted)",
+        facts={"program": "gunicorn"},
     ),
     quiet("OPS002", "each writes to the log of that name", HEALTHY),
     quiet("OPS002", "its open files may not be read", but(open_logs=NotSeen(reason="-", needs_root=True))),
@@ -257,3 +260,20 @@ CASES: list[Case] = [
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_case(case: Case) -> None:
     hold(case)
+
+
+def _second_step(snapshot: Snapshot) -> str:
+    step = (found(snapshot)["OPS002"].fix or ())[1]
+    assert isinstance(step, Text)
+    return step.en
+
+
+def test_the_rule_that_did_not_tell_the_program_is_named() -> None:
+    moved = writing(opened(f"{NGINX_ACCESS_LOG}-20261122"))
+    rule = moved.rotation.rules[0]
+    assert f"the rule at {rule.file}:{rule.line}: it has to reach nginx's master" in _second_step(moved)
+
+
+def test_where_no_rule_takes_the_log_something_else_moved_it() -> None:
+    by_a_script = but(writing(opened(f"{GUNICORN_ERROR_LOG}.old", GUNICORN_MASTER)), rotation__rules=())
+    assert "whatever moved it has to send USR1 to gunicorn's master" in _second_step(by_a_script)
