@@ -46,7 +46,8 @@ class AccessLog(Facts, frozen=True):
 
 class Logs(Facts, frozen=True):
     """The logs of the site. ``since``: the window's beginning; ``nginx_more_access``: what else the site's locations
-    are logged to; ``serving``: the workers that served when they were read, nginx's and gunicorn's, none unless both
+    are logged to; ``refused_files``: those that nginx could not use, ``service_files`` the application, by its
+    exceptions; ``serving``: the workers that served when they were read, nginx's and gunicorn's, none unless both
     were seen."""
 
     since: float
@@ -56,4 +57,5 @@ class Logs(Facts, frozen=True):
     gunicorn_access: AccessLog | NotSeen
     nginx_more_access: dict[str, AccessLog | NotSeen] = msgspec.field(default_factory=dict)
     refused_files: tuple[RefusedFile, ...] = ()
+    service_files: tuple[RefusedFile, ...] = ()
     serving: tuple[int, ...] = ()

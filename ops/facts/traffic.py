@@ -82,12 +82,12 @@ class Traffic(Facts, frozen=True):
 
 
 class RefusedFile(Facts, frozen=True):
-    """A file that nginx could not open or make while it served a request: what it logged, and the way there as it is
-    now.
+    """A file that nginx or the application could not open or make while it served a request: what was logged, and the
+    way there as it is now.
 
-    ``error``: the number (errno(3)); ``entry``: the newest line of its kind, ``count`` how many there are; ``steps``:
-    the directories from the root on; ``missing``: the first that is not there; ``complete``: all of them were seen;
-    ``reader``: as whom nginx's workers run, None where none was seen."""
+    ``error``: the number (errno(3)); ``entry``: the newest line of its kind, or the exception's; ``count`` how many
+    there are; ``steps``: the directories from the root on; ``missing``: the first that is not there; ``complete``: all
+    of them were seen; ``reader``: as whom the workers run, None where none was seen."""
 
     path: str
     error: int

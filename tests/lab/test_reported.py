@@ -18,7 +18,6 @@ _SAMPLE = (
 
 # What the doctor is known to answer wrongly, and how; docs/accuracy.md has it too. A mend takes its line out.
 _KNOWN_WRONG = {
-    "database_belongs_to_another_user": "partly",
     "name_of_the_upstream_is_sent_as_host": "not proven",
     "query_is_lost_in_a_proxy_pass_with_a_variable": "nothing wrong",
     "one_server_of_two_is_another_service": "nothing wrong",
@@ -27,7 +26,6 @@ _KNOWN_WRONG = {
 _KNOWN_WRONG |= {
     "home_above_the_static_files_is_closed": "nothing wrong",
     "every_form_is_taken_for_a_forgery": "nothing wrong",
-    "directory_of_uploads_belongs_to_another_user": "partly",
     "framework_has_a_limit_of_its_own_and_says_400": "wrong",
     "download_is_cut_off_by_the_worker_s_timeout": "partly",
     "browsers_are_told_twice_who_may_ask": "nothing wrong",

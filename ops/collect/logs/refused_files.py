@@ -49,7 +49,7 @@ def refused_files(logs: dict[str, Log | NotSeen], workers: Iterable[int]) -> tup
                 count=count,
                 last=entry.time,
                 steps=tuple(steps.values()),
-                missing=_first_missing(directory),
+                missing=first_missing(directory),
                 complete=complete,
                 reader=reader,
             )
@@ -57,7 +57,7 @@ def refused_files(logs: dict[str, Log | NotSeen], workers: Iterable[int]) -> tup
     return tuple(found)
 
 
-def _first_missing(directory: str) -> str | None:
+def first_missing(directory: str) -> str | None:
     for place in (*reversed(Path(directory).parents), Path(directory)):
         try:
             place.lstat()

@@ -15,6 +15,7 @@ from ops.collect.logs.journal import JournalError
 from ops.collect.logs.line import DISORDER, READERS, LogLine, Program, is_request
 from ops.collect.logs.lines import LogLines, log_lines
 from ops.collect.logs.refused_files import refused_files
+from ops.collect.logs.service_files import service_files
 from ops.facts.base import NotSeen
 from ops.facts.logs import AccessLog, Log, LogEntry, Logs
 from ops.facts.target import Target
@@ -77,6 +78,9 @@ def read_logs(target: Target, since: float, now: float, places: LogPlaces | None
         stream = place if isinstance(place, NotSeen) else _error_log(place, since, now, "nginx")
         nginx_errors[stream.path if isinstance(stream, Log) else "error_log"] = stream
     own = LogLocation("file", target.gunicorn_error_log or "", log_namer(target, "gunicorn_error_log"))
+    gunicorn_error = _error_log(
+        own if target.gunicorn_error_log else places.gunicorn_error, since, now, "gunicorn"
+    )
     return Logs(
         since=since,
         nginx_errors=nginx_errors,
@@ -85,9 +89,8 @@ def read_logs(target: Target, since: float, now: float, places: LogPlaces | None
         if target.gunicorn_workers and places.nginx_workers
         else (),
         nginx_access=_access_log(places.nginx, times, path, "nginx"),
-        gunicorn_error=_error_log(
-            own if target.gunicorn_error_log else places.gunicorn_error, since, now, "gunicorn"
-        ),
+        gunicorn_error=gunicorn_error,
+        service_files=service_files(gunicorn_error, target),
         gunicorn_access=_access_log(
             places.gunicorn, times, path, "gunicorn", log_namer(target, "gunicorn_access_log")
         ),

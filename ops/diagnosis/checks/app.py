@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from ops.diagnosis.checks.app_files import file_refusal
 from ops.diagnosis.checks.log_reading import raised_in
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, Severity, check, quote
 from ops.facts.base import NotSeen
@@ -214,6 +215,16 @@ def answers(
     if failing and isinstance(answer, Exchange):
         evidence.insert(0, quote(source, str(answer.status)))
     misfit = _interface(last.exception, target) if "/site-packages/" in last.where else None
+    refusal = file_refusal(last.exception, logs, target)
+    if refusal is not None:
+        words, evidence = refusal.words, [*evidence, *refusal.evidence]
+        misfit = (
+            Text(
+                en=f"Predictions fail with {last.exception}: {words.en}.",
+                zh=f"预测失败（{last.exception}）：{words.zh}。",
+            ),
+            refusal.fix,
+        )
     yield Finding(
         "APP004",
         tuple(evidence),

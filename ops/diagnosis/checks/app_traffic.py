@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from urllib.parse import urlsplit
 
+from ops.diagnosis.checks.app_files import file_refusal, is_open_again
 from ops.diagnosis.checks.log_reading import (
     TOO_LONG,
     TROUBLE_LEVELS,
@@ -59,7 +60,7 @@ _LIMITS = re.compile(r"\((\d+) > (\d+)\)")
     en="no request of users makes the application raise",
     zh="用户请求没有让应用抛出异常",
 )
-def some_requests(backend: Backend, logs: Logs) -> Iterator[Finding]:
+def some_requests(backend: Backend, logs: Logs, target: Target) -> Iterator[Finding]:
     """APP020: answers with status 500 and their traceback, while the doctor's own prediction passes."""
     probe = backend.predict
     if isinstance(probe, Exchange) and (probe.failure or (probe.status or 0) >= 500):
@@ -75,13 +76,16 @@ def some_requests(backend: Backend, logs: Logs) -> Iterator[Finding]:
         (answers, item)
         for item in _raised_while_serving(log, located.traffic.since, logs)
         for answers in failed
-        if belongs(item, answers, SAME_REQUEST) and not is_over(item.exception, answers, located)
+        if belongs(item, answers, SAME_REQUEST)
+        and not is_over(item.exception, answers, located)
+        and not is_open_again(item.exception, logs)
     ]
     if not pairs:
         return
     answers, newest = pairs[-1]
     count = sum(item.count for item in failed)
     total = sum({(a.method, a.path): located.total_like(a) for a in failed}.values())
+    refusal = file_refusal(newest.exception, logs, target)
     yield Finding(
         "APP020",
         (
@@ -89,6 +93,7 @@ def some_requests(backend: Backend, logs: Logs) -> Iterator[Finding]:
             *(quote(located.path, line) for line in answers.newest[:1]),
             quote(log.path, newest.entry.text.partition("\n")[0]),
             quote(newest.where, newest.exception),
+            *(refusal.evidence if refusal else ()),
         ),
         {
             "count": str(count),
@@ -98,6 +103,13 @@ def some_requests(backend: Backend, logs: Logs) -> Iterator[Finding]:
             "where": newest.where,
         },
         severity=Severity.FAIL if count >= AFFECTED_SHARE * total else Severity.WARN,
+        summary=Text(
+            en=f"{count} of {total} requests for {answers.path} failed with {newest.exception}: {refusal.words.en}.",
+            zh=f"{answers.path} 的 {total} 个请求里有 {count} 个失败（{newest.exception}）：{refusal.words.zh}。",
+        )
+        if refusal
+        else None,
+        fix=refusal.fix if refusal else None,
     )
 
 
@@ -353,7 +365,9 @@ def _is_past(answers: Answers, located: LocatedTraffic, logs: Logs) -> bool:
         for item in (_raised_while_serving(log, since, logs) if isinstance(log, Log) else ())
         if belongs(item, answers, SAME_REQUEST)
     ]
-    return bool(raised) and all(is_over(item.exception, answers, located) for item in raised)
+    return bool(raised) and all(
+        is_over(item.exception, answers, located) or is_open_again(item.exception, logs) for item in raised
+    )
 
 
 def _is_over(answers: Answers, located: LocatedTraffic) -> bool:

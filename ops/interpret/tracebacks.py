@@ -1,0 +1,42 @@
+"""What a traceback says of a file that an application could not use. Pure."""
+
+from __future__ import annotations
+
+import errno
+import re
+
+import msgspec
+
+# str() of an OSError with a file's name: "PermissionError: [Errno 13] Permission denied: '/srv/media/a'".
+_OS_ERROR = re.compile(r"^(?:\w+\.)*\w+: \[Errno (\d{1,3})\] [^:\n]{1,80}: '([^'\n]{1,1000})'", re.MULTILINE)
+# SQLite's words for SQLITE_READONLY, SQLITE_CANTOPEN and SQLITE_PERM (sqlite3ErrStr); frameworks wrap them.
+_SQLITE = re.compile(
+    r"^.{0,200}?(?:OperationalError|DatabaseError)\b.{0,200}"
+    r"(attempt to write a readonly database|unable to open database file|access permission denied).{0,200}$",
+    re.MULTILINE,
+)
+REFUSED = (errno.EPERM, errno.ENOENT, errno.EACCES, errno.EROFS)
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """A file that was refused. ``path`` is None where the words name none; ``error``: errno(3), SQLite's as EACCES;
+    ``exception``: the traceback's line."""
+
+    exception: str
+    error: int
+    path: str | None = None
+
+
+def refusal_in(text: str) -> Refusal | None:
+    """The last one that a traceback in ``text`` ends with; None where it is about something else."""
+    if "Traceback (most recent call last)" not in text:
+        return None
+    named = [match for match in _OS_ERROR.finditer(text) if int(match[1]) in REFUSED]
+    if named:
+        return Refusal(_line(text, named[-1].start()), int(named[-1][1]), named[-1][2])
+    found = list(_SQLITE.finditer(text))
+    return Refusal(_line(text, found[-1].start()), errno.EACCES) if found else None
+
+
+def _line(text: str, at: int) -> str:
+    return text[at:].partition("\n")[0].strip()
