@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -172,24 +171,3 @@ def _is_same(present: Present) -> bool:
         and before.baseline.values == present.baseline.values
         and before.baseline.directories == present.baseline.directories
     )
-
-
-def is_unchanged(baseline: Baseline) -> bool:
-    """Whether every file and directory has the signature that the baseline has: nothing is read. What a file's status
-    does not show (an address, a boot) is not asked."""
-    for path, file in baseline.files.items():
-        try:
-            status = os.stat(path)  # noqa: PTH116
-        except (OSError, ValueError):
-            return False
-        now = (
-            status.st_size,
-            status.st_mtime_ns,
-            status.st_ctime_ns,
-            status.st_ino,
-            status.st_uid,
-            status.st_gid,
-        )
-        if now != (file.size, file.mtime, file.ctime, file.inode, file.uid, file.gid):
-            return False
-    return directory_times(baseline.directories) == baseline.directories

@@ -32,12 +32,12 @@ REFUSED = 2
     cls=BilingualGroup,
     zh="""服务健康时主机的样子：哪些文件、哪些版本；以及此后变了什么。
 
-    有了基线之后，健康的 gte-ops doctor 会更新它，故障时与之比较。""",
+    服务持续健康时由 watchdog 记录；gte-ops doctor 在故障时与之比较。""",
 )
 def baseline() -> None:
     """The host as it was while the service was healthy, and what has changed since. 健康时的基线与此后的变更。
 
-    Once one is kept, a healthy run of gte-ops doctor renews it, and one during an outage compares with it.
+    The watchdog records it while the service stays healthy; gte-ops doctor compares with it.
 
     \b
     Example:

@@ -19,6 +19,7 @@ from ops.supervision import metrics, observe
 from ops.supervision.act import Actor
 from ops.supervision.alert_policy import AlertPolicy
 from ops.supervision.alerts import Notifier, WatchdogJournal
+from ops.supervision.baseline_keeper import BaselineKeeper, accept_command
 from ops.supervision.escalation import Step
 from ops.supervision.evidence_capture import EvidenceCapture
 from ops.supervision.health.assessment import ALIVE, Assessment, WorkerCondition
@@ -82,6 +83,7 @@ class Watchdog:
         )
         self.state = self.state_store.load(clocks())
         self.launches = Launches(launch_path(settings), journal)
+        self.baseline = BaselineKeeper(settings, accept_command(settings_path), resident=resident)
         self._metrics_trouble = False
         self._state_trouble = False
         if self.state_store.set_aside is not None:
@@ -104,6 +106,7 @@ class Watchdog:
         step, state = self._decide(assessment, observation, state, paused=paused)
         acted, state = self._act(step, assessment, observation, state)
         self._record(state, paused=paused)
+        self.baseline.after_cycle(state, observation.clocks, paused=paused)
         again_after = self._again_after(assessment, observation, acted=acted)
         return CycleOutcome(assessment, step, paused, acted, again_after)
 
