@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -66,6 +67,8 @@ def certificate_from_der(der: bytes) -> Certificate:
     return _read(der)[1]
 
 
+# The same chain is served, lies in files and in certbot's lineage.
+@lru_cache(maxsize=64)
 def _read(der: bytes) -> tuple[x509.Certificate, Certificate]:
     with warnings.catch_warnings():
         # Old certificates break small rules (serial zero, v1 with extensions); that is no news here.

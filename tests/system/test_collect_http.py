@@ -13,7 +13,14 @@ import msgspec
 import pytest
 
 from ops.collect.net.http_probe import MAX_KEPT_CHARS, connect, exchange
-from ops.collect.net.service_probes import MAX_HOPS, Deadline, probe_backend, probe_front, probe_upstreams
+from ops.collect.net.service_probes import (
+    DEBUGGER_KEEPS,
+    MAX_HOPS,
+    Deadline,
+    probe_backend,
+    probe_front,
+    probe_upstreams,
+)
 from ops.facts.probes import Exchange
 from ops.facts.target import Target
 from tests.lab.authority import self_signed
@@ -424,6 +431,16 @@ def test_the_backend_is_asked_for_everything() -> None:
         seen = probe_backend(target(backend=address), Deadline(time.monotonic() + 5))
     found = [seen.health, seen.ready, seen.predict, seen.debugger]
     assert [each.status for each in found if isinstance(each, Exchange)] == [200, 503, 200, 200]
+
+
+def test_of_the_page_in_place_of_a_debugger_the_beginning_is_kept() -> None:
+    page = b"<!doctype html>" + b"a" * 5000
+    whole = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(page), page)
+    answers = dict.fromkeys(("GET /health", "GET /ready", "POST /predict"), OK)
+    with peer(site({**answers, "GET /?__debugger__=yes&cmd=resource&f=debugger.js": whole})) as address:
+        seen = probe_backend(target(backend=address), Deadline(time.monotonic() + 5))
+    assert isinstance(seen.debugger, Exchange)
+    assert (seen.debugger.body, seen.debugger.detail) == (page[:DEBUGGER_KEEPS].decode(), "")
 
 
 def test_a_dead_backend_is_not_asked_four_times() -> None:

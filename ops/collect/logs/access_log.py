@@ -7,6 +7,7 @@ import re
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from operator import itemgetter
 
 from ops.collect.logs.line import DISORDER, OWN_AGENT, Request, logged_time, request_line
@@ -307,6 +308,7 @@ def _logged(request: Request, raw: bytes) -> LoggedRequest:
     )
 
 
+@lru_cache(maxsize=1024)
 def _shown(word: bytes, limit: int) -> str:
     """A value of a line; empty for the dash of one that is not there."""
     return "" if word == b"-" else safe_line(word.decode("utf-8", "replace"), limit)

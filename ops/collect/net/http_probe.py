@@ -86,6 +86,7 @@ def exchange(
     server_name: str | None = None,
     connect_by: float | None = None,
     preface: bytes = b"",
+    keep_bytes: int = MAX_BODY_BYTES,
 ) -> Exchange:
     """One request for ``url`` sent to ``address``, and what came back: see `ask`."""
     return ask(
@@ -99,6 +100,7 @@ def exchange(
         server_name=server_name,
         connect_by=connect_by,
         preface=preface,
+        keep_bytes=keep_bytes,
     ).exchange
 
 
@@ -110,12 +112,13 @@ class HttpAnswer(NamedTuple):
 
 
 class _Wanted(NamedTuple):
-    """One request, where it goes and when it was begun."""
+    """One request, where it goes, when it was begun, and how much of the answer's body is kept."""
 
     method: str
     url: str
     address: str
     started: float
+    keep_bytes: int
 
     def failed(self, failure: str, detail: str) -> HttpAnswer:
         """What is told where no whole answer came."""
@@ -143,13 +146,15 @@ def ask(
     server_name: str | None = None,
     connect_by: float | None = None,
     preface: bytes = b"",
+    keep_bytes: int = MAX_BODY_BYTES,
 ) -> HttpAnswer:
     """One request for ``url`` sent to ``address``.
 
     ``tls``: None decides by the URL's scheme, True wraps without verifying (trust is for ops/collect/net/tls.py),
     a context is used as it is. ``server_name``: the SNI, by default the URL's host. ``connect_by``: how long the
-    connection alone is waited for (time.monotonic). ``preface``: sent before anything else (`proxy_line`)."""
-    wanted = _Wanted(method, url, address, time.monotonic())
+    connection alone is waited for (time.monotonic). ``preface``: sent before anything else (`proxy_line`);
+    ``keep_bytes``: how much of the body is looked at, once it was read."""
+    wanted = _Wanted(method, url, address, time.monotonic(), keep_bytes)
     phase = _Phase()
     wire: DialledConnection | None = None
     try:
@@ -241,7 +246,7 @@ def _read(wanted: _Wanted, response: http.client.HTTPResponse, wire: DialledConn
     if wire.is_ended or wire.is_cut_off:
         return wanted.failed("closed", "the peer closed the connection in the middle of the answer's head")
     content, elapsed, trouble = _body(response, wire, wanted.started)
-    text, shortened = kept_body(content, _charset(response.headers.get("Content-Type")))
+    text, shortened = kept_body(content[: wanted.keep_bytes], _charset(response.headers.get("Content-Type")))
     exchange = Exchange(
         method=wanted.method,
         url=safe_line(wanted.url, MAX_HEADER_CHARS),

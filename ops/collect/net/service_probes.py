@@ -10,6 +10,7 @@ from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from ops.collect.net.connection import CONNECT_SECONDS, Deadline, ShorterDeadline, proxy_line
 from ops.collect.net.http_probe import (
+    MAX_BODY_BYTES,
     PROXIED,
     HttpAnswer,
     ask,
@@ -44,6 +45,8 @@ NEXT_ROUND = 0.25
 MAX_UPSTREAMS = 32
 # Werkzeug's interactive debugger serves its own script to everyone who can reach the application.
 DEBUGGER_PATH = "/?__debugger__=yes&cmd=resource&f=debugger.js"
+# Where there is no debugger, that is the application's first page: a whole page is looked through for secrets in vain.
+DEBUGGER_KEEPS = 300
 _PREDICT_HEADERS = {"Content-Type": "application/json", "Accept": "application/json"}
 
 
@@ -249,15 +252,17 @@ def probe_backend(target: Target, patience: Deadline, *, repeat: bool = False) -
             debugger=missing,
         )
 
-    def get(path: str, within: Deadline = patience) -> _Running:
-        return _Running(lambda: exchange("GET", base + path, address, within, headers=PROXIED))
+    def get(path: str, within: Deadline = patience, keep_bytes: int = MAX_BODY_BYTES) -> _Running:
+        return _Running(
+            lambda: exchange("GET", base + path, address, within, headers=PROXIED, keep_bytes=keep_bytes)
+        )
 
     # The scheme is that of the connection (plain); what the user's was, the header tells, as nginx does.
     base = f"http://{_bracketed(target.domain)}"
     health = get(target.health_path)
     health.wait(HEAD_START)
     ready = get(target.ready_path)
-    debugger = get(DEBUGGER_PATH)
+    debugger = get(DEBUGGER_PATH, keep_bytes=DEBUGGER_KEEPS)
     quick = time.monotonic() + QUICK_START
     ready.wait(QUICK_START)
     debugger.wait(max(0.0, quick - time.monotonic()))

@@ -90,7 +90,7 @@ def _check(check: CheckResult, language: Language) -> dict[str, Any]:
     return {
         "id": check.id,
         "status": check.status,
-        "summary": sentence(check.summary, language),
+        "summary": check.summary.to(language),  # no foreign word: the check's title, or the cause's
         "duration_ms": round(check.duration_ms, 1),
         "skipped_because": None if because is None else sentence(because, language),
     }

@@ -432,15 +432,21 @@ def test_a_listener_that_is_seen_is_not_dead() -> None:
         "ops.interpret.start_failure.kinds",
         "ops.interpret.start_failure.advice",
         "ops.diagnosis.nginx_message",
+        "ops.text.secret_scan.scan",
+        "ops.text.secret_scan.names",
     ],
 )
 def test_a_healthy_host_is_judged_without_what_explains_a_broken_one(module: str) -> None:
     program = (
-        "import sys\n"
+        "import io, sys\n"
         "from ops.diagnosis.checks import CHECKS\n"
         "from ops.diagnosis.engine import diagnose\n"
+        "from ops.report import render\n"
+        "from ops.report.doctor.report import DoctorReport\n"
         "from tests.unit.made_snapshot import HEALTHY\n"
-        "diagnose(HEALTHY, CHECKS)\n"
+        "report = DoctorReport(diagnose(HEALTHY, CHECKS))\n"
+        "for form, language in (('json', 'en'), ('json', 'zh'), ('text', 'en'), ('text', 'zh')):\n"
+        "    render(form, report, language, io.StringIO())\n"
         f"assert not [name for name in sys.modules if name.startswith({module!r})]\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(ops.__file__).parents[1])
