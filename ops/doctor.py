@@ -7,7 +7,6 @@ import difflib
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +30,7 @@ if TYPE_CHECKING:
 BETWEEN_LOOKS = 0.5
 
 
-@dataclass(frozen=True)
-class Examination:
+class Examination(msgspec.Struct, frozen=True):
     """What was seen, and what follows from it."""
 
     snapshot: Snapshot
@@ -135,9 +133,8 @@ def wait_until_ok(look: Callable[[], Diagnosis], patience: float) -> Diagnosis:
 
 
 def _refuse_unknown_ignores(ignore: Sequence[Ignore]) -> None:
-    known = catalogue().codes
     for entry in ignore:
-        if entry.code not in known:
+        if entry.code not in (known := catalogue().codes):
             near = difflib.get_close_matches(entry.code, known, n=3, cutoff=0.5)
             raise SettingsError(
                 f"doctor.ignore: no cause is called {entry.code!r}"
@@ -173,7 +170,7 @@ def narrowed(check: Check, codes: tuple[str, ...]) -> Check:
     def judge(**inputs: Any) -> Iterator[Finding]:
         return (finding for finding in check.judge(**inputs) if finding.code in codes)
 
-    return replace(check, codes=codes, judge=judge)
+    return msgspec.structs.replace(check, codes=codes, judge=judge)
 
 
 def _wants(code: str, check: Check, only: Sequence[str], skip: Sequence[str]) -> bool:

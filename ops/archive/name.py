@@ -45,7 +45,7 @@ def parse_name(name: str) -> ArchiveName | None:
     if match is None:
         return None
     try:
-        time = datetime.strptime(match["time"], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
+        time = datetime.fromisoformat(match["time"]).replace(tzinfo=UTC)
     except ValueError:
         return None
     if time.timestamp() < 0:  # strftime would not write such a year in four digits again

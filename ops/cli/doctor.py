@@ -6,9 +6,8 @@ import contextlib
 import gc
 import io
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import click
 
@@ -51,8 +50,7 @@ def _without_collector() -> Iterator[None]:
         gc.enable()
 
 
-@dataclass(frozen=True, kw_only=True)
-class DoctorOptions:
+class DoctorOptions(NamedTuple):
     """What was asked for on the command line; durations in seconds. Each is an option of `doctor` below."""
 
     config: str | None

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+
+import msgspec
+from msgspec.structs import replace
 
 from ops.diagnosis.catalogue import Catalogue
 from ops.diagnosis.finding import Evidence
@@ -39,8 +41,7 @@ _KINDS: dict[ChangeKind, Text] = {
 }
 
 
-@dataclass(frozen=True)
-class ChangeReading:
+class ChangeReading(msgspec.Struct, frozen=True):
     """The changes beside the diagnosis: ``causes`` and ``symptoms`` with what belongs to them, and every change, those
     that fit a cause first."""
 

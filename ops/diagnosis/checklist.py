@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 from ops.diagnosis.model import EXIT_CODES, Cause, CheckResult, Diagnosis, Status
 from ops.text.language import Text
@@ -19,8 +20,7 @@ class ConfirmationState(StrEnum):
     NOT_NEEDED = "not_needed"
 
 
-@dataclass(frozen=True)
-class PreflightItem:
+class PreflightItem(msgspec.Struct, frozen=True):
     """One thing to confirm: the causes that must not be found. ``codes`` are the catalogue's."""
 
     id: str
@@ -28,8 +28,7 @@ class PreflightItem:
     codes: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Confirmed:
+class Confirmed(msgspec.Struct, frozen=True):
     """How one confirmation went: its checks, and the causes found."""
 
     confirmation: PreflightItem
@@ -38,8 +37,7 @@ class Confirmed:
     causes: tuple[Cause, ...]
 
 
-@dataclass(frozen=True)
-class Preflight:
+class Preflight(msgspec.Struct, frozen=True):
     """All confirmations, and the diagnosis they stand on."""
 
     confirmed: tuple[Confirmed, ...]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 import msgspec
+from msgspec.structs import replace
 
 from ops.diagnosis.catalogue import Catalogue, catalogue, fill_text
 from ops.diagnosis.door import from_behind
@@ -188,6 +188,8 @@ def find_causes(
     """Root findings, ordered by what to fix first.
 
     Each takes over the codes that only follow from it, and the worse severity of the two."""
+    if not findings:
+        return ()
     proven = {finding.code: finding for finding in findings}
     roots = [f for f in findings if not any(_outranks(other, f, book) for other in findings)]
     causes = [

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
+
+import msgspec
 
 from ops.facts.base import NotSeen
 from ops.facts.snapshot import Snapshot
@@ -14,8 +15,7 @@ from ops.text.language import Text, verbatim
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Evidence:
+class Evidence(msgspec.Struct, frozen=True):
     """One thing that was observed, and where."""
 
     source: str
@@ -27,8 +27,7 @@ def quote(source: str, words: str) -> Evidence:
     return Evidence(source, verbatim(words))
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(msgspec.Struct, frozen=True):
     """A cause from the catalogue, proven on this host.
 
     ``facts`` fills the placeholders of the catalogue's summary, verify and fix; a `Text` if the languages differ.
@@ -39,7 +38,7 @@ class Finding:
 
     code: str
     evidence: tuple[Evidence, ...]
-    facts: Mapping[str, str | Text] = field(default_factory=dict)
+    facts: Mapping[str, str | Text] = msgspec.field(default_factory=dict)
     severity: Severity | None = None
     summary: Text | None = None
     verify: str | None = None
@@ -66,8 +65,7 @@ def seen(value: T | NotSeen) -> T:
 Judge = Callable[..., Iterator[Finding]]
 
 
-@dataclass(frozen=True)
-class Check:
+class Check(msgspec.Struct, frozen=True):
     """One judgement over declared inputs.
 
     ``needs``: the snapshot's sections the judge is given; any of them not seen means the check is skipped.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 from ops.diagnosis.finding import Evidence, Severity
 from ops.facts.changes import Change
@@ -22,8 +23,7 @@ class CheckStatus(StrEnum):
     ERROR = "error"
 
 
-@dataclass(frozen=True)
-class Symptom:
+class Symptom(msgspec.Struct, frozen=True):
     """What a user meets. ``explained_by``: codes of the causes behind it; empty means unexplained.
 
     Of one that is unexplained: ``evidence``, the answer's own words and the log lines of the very request that showed
@@ -37,8 +37,7 @@ class Symptom:
     next: tuple[Text, ...] = ()
 
 
-@dataclass(frozen=True)
-class Cause:
+class Cause(msgspec.Struct, frozen=True):
     """A proven root cause. ``explains``: the symptoms' ids and the codes that only follow from it.
 
     ``kind``: which of the defects behind the code it is, where it has several; else empty."""
@@ -59,8 +58,7 @@ class Cause:
         return f"gte-ops explain {self.code}"
 
 
-@dataclass(frozen=True)
-class CheckResult:
+class CheckResult(msgspec.Struct, frozen=True):
     """How one check went. ``skipped_because`` is set where it was skipped or crashed."""
 
     id: str
@@ -70,8 +68,7 @@ class CheckResult:
     skipped_because: Text | None = None
 
 
-@dataclass(frozen=True)
-class Ignored:
+class Ignored(msgspec.Struct, frozen=True):
     """A proven cause that the configuration sets aside: why, and through which day (ISO 8601)."""
 
     cause: Cause
@@ -79,16 +76,14 @@ class Ignored:
     until: str
 
 
-@dataclass(frozen=True)
-class RankedChange:
+class RankedChange(msgspec.Struct, frozen=True):
     """One thing that differs from the last baseline. ``fits``: codes of the causes whose proof it is part of."""
 
     change: Change
     fits: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class LastGood:
+class LastGood(msgspec.Struct, frozen=True):
     """The state that the host is compared with: when it was first recorded, when the service was last healthy with it
     (Unix seconds), by whom it was recorded, and how many changes are left out."""
 
@@ -98,8 +93,7 @@ class LastGood:
     omitted: int = 0
 
 
-@dataclass(frozen=True)
-class Diagnosis:
+class Diagnosis(msgspec.Struct, frozen=True):
     """One run's result. ``started_at`` is Unix seconds, ``utc_offset`` the host's own (seconds east); ``unseen`` lists
     what could not be observed, and why; ``ignored`` what is proven and set aside; ``changes``: what differs
     from ``last_good``, None if no baseline is kept."""

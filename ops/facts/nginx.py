@@ -7,7 +7,7 @@ import msgspec
 from ops.facts.base import Facts
 
 
-class Directive(Facts, frozen=True):
+class Directive(Facts, frozen=True, cache_hash=True):
     """One directive of the configuration, includes resolved. ``block`` is None for a simple directive."""
 
     name: str
@@ -43,6 +43,9 @@ class NginxConfig(Facts, frozen=True):
     owner: int = 0
     distrusted: str | None = None
     is_partly_read: bool = False
+
+    def __hash__(self) -> int:
+        return hash((self.file, self.directives))
 
 
 class NginxTest(Facts, frozen=True):

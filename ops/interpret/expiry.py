@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+import msgspec
 
 from ops.facts.certificates import ExpiryStage
 from ops.facts.status import Severity
@@ -28,12 +29,14 @@ MOST_WARNING = 30 * DAY
 FAILED_TRIES = 2
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """What an operator set for some names in place of the rule; None leaves the rule in force."""
 
     warn: Margin | None = None
     fail: Margin | None = None
+
+
+NO_LIMITS = Limits()
 
 
 def rules_of(thresholds: Iterable[TlsThreshold]) -> tuple[ExpiryRule, ...]:
@@ -56,8 +59,7 @@ def limits_for(names: Iterable[str], rules: Iterable[ExpiryRule]) -> Limits:
     return Limits()
 
 
-@dataclass(frozen=True)
-class Marks:
+class Marks(msgspec.Struct, frozen=True):
     """Seconds before the end at which renewal is due, and at which each stage begins."""
 
     due: float
@@ -66,8 +68,7 @@ class Marks:
     page: float
 
 
-@dataclass(frozen=True)
-class Expiry:
+class Expiry(msgspec.Struct, frozen=True):
     """Where a certificate stands. ``left`` is negative after the end; ``share``: of the lifetime, 0 to 1;
     ``due_at``: when renewal was or will be due, Unix seconds; ``failing``: renewal was tried in vain since."""
 
@@ -87,7 +88,7 @@ class Expiry:
         return Severity.WARN if self.stage == ExpiryStage.WARN else Severity.FAIL
 
 
-def marks_of(lifetime: float, limits: Limits = Limits(), due: float | None = None) -> Marks:
+def marks_of(lifetime: float, limits: Limits = NO_LIMITS, due: float | None = None) -> Marks:
     """The marks of a certificate that lives ``lifetime`` seconds. ``due``: where its renewal begins by another rule."""
     short = lifetime < SHORT_LIFETIME
     warn = 0.35 * lifetime if short else min(0.25 * lifetime, MOST_WARNING)
@@ -112,7 +113,7 @@ def expiry(
     not_after: float,
     now: float,
     *,
-    limits: Limits = Limits(),
+    limits: Limits = NO_LIMITS,
     due: float | None = None,
     failed_since_due: int = 0,
 ) -> Expiry:

@@ -275,6 +275,7 @@ def main_block(config: NginxConfig) -> Directive:
     return Directive(name="main", args=(), file=config.file, line=0, block=config.directives)
 
 
+@lru_cache(maxsize=4)
 def servers(config: NginxConfig) -> tuple[Server, ...]:
     """Every server block of the http level, in the order nginx reads them."""
     http = http_block(config)

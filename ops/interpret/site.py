@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import PurePosixPath
 
 import msgspec
@@ -33,9 +34,10 @@ def find_site(config: NginxConfig, domain: str | None, backend: str | None) -> N
     return next((group[0] for group in chosen if group), None)
 
 
-def _sites(config: NginxConfig) -> list[NginxSiteConfig]:
+@lru_cache(maxsize=4)
+def _sites(config: NginxConfig) -> tuple[NginxSiteConfig, ...]:
     by_tls = sorted(nginx_topology.servers(config), key=lambda s: not any(item.ssl for item in s.listens))
-    return [NginxSiteConfig(s, nginx_topology.proxy_passes(config, s)) for s in by_tls]
+    return tuple(NginxSiteConfig(s, nginx_topology.proxy_passes(config, s)) for s in by_tls)
 
 
 def proxied_sites(config: NginxConfig) -> tuple[NginxSiteConfig, ...]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PERCENT = re.compile(r"(\d{1,3}(?:\.\d{1,6})?)\s*%")
@@ -14,8 +15,7 @@ class Seconds(float):
     """A length of time in seconds."""
 
 
-@dataclass(frozen=True)
-class Margin:
+class Margin(msgspec.Struct, frozen=True):
     """Time left: so many seconds, or a share (0 to 1) of a whole that is known later."""
 
     seconds: float | None = None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from ops.diagnosis.catalogue import GUIDE_VALUES, catalogue
 from ops.diagnosis.finding import Evidence, quote

@@ -6,9 +6,10 @@ import math
 import re
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import lru_cache
 from operator import itemgetter
+
+import msgspec
 
 from ops.collect.logs.line import DISORDER, OWN_AGENT, Request, logged_time, request_line
 from ops.collect.logs.lines import LogLines
@@ -35,8 +36,7 @@ MAX_PROBES = 60
 _QUERY = re.compile(r"\?[^\s\"']+")
 
 
-@dataclass(slots=True)
-class _Count:
+class _Count(msgspec.Struct):
     """Requests of one method, path and status. Of failures (5xx): ``answered`` are the counts of the same method and
     path that were answered otherwise, ``followed`` how many of those stand behind the newest failure, ``passed`` behind
     the oldest met so far."""
@@ -44,11 +44,11 @@ class _Count:
     first: float
     last: float
     count: int = 0
-    lengths: list[float] = field(default_factory=list)
-    sent: list[float] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
-    upstreams: Counter[tuple[bytes, bytes]] = field(default_factory=Counter)
-    newest: list[bytes] = field(default_factory=list)
+    lengths: list[float] = msgspec.field(default_factory=list)
+    sent: list[float] = msgspec.field(default_factory=list)
+    seconds: list[float] = msgspec.field(default_factory=list)
+    upstreams: Counter[tuple[bytes, bytes]] = msgspec.field(default_factory=Counter)
+    newest: list[bytes] = msgspec.field(default_factory=list)
     answered: list[_Count] | None = None
     followed: int = 0
     passed: int = 0
@@ -227,8 +227,7 @@ class TrafficCount:
         )
 
 
-@dataclass(slots=True)
-class _Known:
+class _Known(msgspec.Struct):
     """Requests that were written alike and answered alike: what they are counted in, and how often they came again."""
 
     count: _Count

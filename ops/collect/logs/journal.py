@@ -14,6 +14,7 @@ from itertools import islice
 from typing import IO, NamedTuple
 
 from ops.collect.logs.line import READERS, Program, access_line, is_request
+from ops.collect.logs.lines import JournalError
 from ops.files.programs import refused_program, trusted_program
 
 # journalctl finds a unit's entries by its index and begins at the newest: that many, no more bytes, no longer.
@@ -31,10 +32,6 @@ _NGINX_START = re.compile(rb"nginx: \[(\w{1,10})\] (.*)", re.DOTALL)
 # nginx's and gunicorn's own prefix in what they send to syslog: the host, unless told not to, and the tag.
 _TAGGED = re.compile(rb"(?:[\w.-]{1,64} )?[\w.-]{1,64}: ?(.*)", re.DOTALL)
 _UNIT = re.compile(r"[\w@:.\\][\w@:.\\-]{0,199}")
-
-
-class JournalError(OSError):
-    """The journal cannot be read; the message says why."""
 
 
 class JournalRecord(NamedTuple):

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
-from ops.collect.logs.journal import JournalTail
 from ops.collect.logs.line import Program
-from ops.collect.logs.syslog import SyslogTail
 from ops.collect.logs.tail import LogTail
 from ops.interpret.log_place import LogLocation
 
 # Read from the end, of the current file and the rotated one together.
 MAX_BYTES = 4 << 20
+
+
+class JournalError(OSError):
+    """The journal cannot be read; the message says why."""
 
 
 class LogLines(Protocol):
@@ -33,7 +35,11 @@ class LogLines(Protocol):
 def log_lines(place: LogLocation, since: float, program: Program) -> LogLines:
     """The lines of ``program`` at a place. Raises OSError or ValueError where they cannot be read."""
     if place.kind == "journal":
+        from ops.collect.logs.journal import JournalTail
+
         return JournalTail(place.name, since, program)
     if place.kind == "syslog":
+        from ops.collect.logs.syslog import SyslogTail
+
         return SyslogTail(place.name, since, MAX_BYTES, place.tags, place.pids)
     return LogTail(place.name, since, MAX_BYTES, place.namer)

@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ops.collect.logs.service_logs import LogPlaces
-from ops.collect.logs.syslog import syslog_file
-from ops.collect.services.supervisors import supervisord_outputs
 from ops.facts.base import NotSeen
 from ops.facts.gunicorn import GunicornConfig
 from ops.facts.host import Process, Processes
@@ -53,7 +51,7 @@ def log_places(
     # supervisord reads its programs by a pipe; without a process only its configuration tells.
     error_link = _link(master, STANDARD_ERROR)
     is_piped = master is None or (error_link or "").startswith("pipe:")
-    outputs = supervisord_outputs(target) if is_piped else ()
+    outputs = _supervisord_outputs(target) if is_piped else ()
     return LogPlaces(
         nginx=first or streams.requests(nginx, target),
         nginx_more=more,
@@ -84,9 +82,21 @@ def _or_syslog(place: LogLocation | NotSeen, master: Process | None, target: Tar
     """Where the journal cannot be asked, rsyslog may have its lines too."""
     if isinstance(place, NotSeen) or place.kind != "journal" or _has_journal():
         return place
-    file = syslog_file()
+    file = _syslog_file()
     pids = (*((master.pid,) if master else ()), *target.gunicorn_workers)
     return LogLocation("syslog", file, tags=("gunicorn",), pids=pids) if file else place
+
+
+def _supervisord_outputs(target: Target) -> tuple[str, ...]:
+    from ops.collect.services.supervisors import supervisord_outputs
+
+    return supervisord_outputs(target)
+
+
+def _syslog_file() -> str | None:
+    from ops.collect.logs.syslog import syslog_file
+
+    return syslog_file()
 
 
 def _has_journal() -> bool:
@@ -128,7 +138,8 @@ class _NginxStreams:
         named = directive.args[0] if directive.args else ""
         if named == "stderr" or named.startswith(("/dev/std", "/dev/fd/", "/proc/self/fd/")):
             return stream_place(_link(self._master, descriptor), self._master, self._unit, ())
-        return nginx_log_place(directive, self._unit, syslog_file())
+        file = _syslog_file() if named.startswith("syslog:") else None
+        return nginx_log_place(directive, self._unit, file)
 
 
 def _directives(config: NginxConfig | NotSeen, target: Target, name: str) -> tuple[Directive, ...]:

@@ -11,9 +11,8 @@ from pathlib import Path
 import msgspec
 
 from ops.collect.logs.access_log import count_requests
-from ops.collect.logs.journal import JournalError
 from ops.collect.logs.line import DISORDER, READERS, LogLine, Program, is_request
-from ops.collect.logs.lines import LogLines, log_lines
+from ops.collect.logs.lines import JournalError, LogLines, log_lines
 from ops.collect.logs.refused_files import refused_files
 from ops.collect.logs.service_files import service_files
 from ops.facts.base import NotSeen

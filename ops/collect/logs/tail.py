@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import errno
-import gzip
 import io
 import os
 import re
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
@@ -22,9 +20,10 @@ MAX_LISTED = 10_000
 _OTHER_COMPRESSIONS = (".zst", ".xz", ".bz2")
 STEP_BYTES = 256 * 1024
 MAX_LINE_BYTES = 8 * 1024
+# What stands behind a log's name once it was rotated: ``log.1``, or by logrotate's ``dateext`` ``log-20261122``.
+_ROTATED = re.compile(r"(?:\.1|-\d{8}[-\d]*)(?:\.(?:gz|zst|xz|bz2))?", re.ASCII)
 
 
-@dataclass
 class LogTail:
     """Lines newest first. ``since``: a rotated file untouched since then is not looked into (Unix seconds); ``namer``:
     the user whose process named the log (`open_regular_file`).
@@ -32,17 +31,11 @@ class LogTail:
     After the lines are used up, ``is_whole`` tells whether the logs' very beginning was reached within ``limit``
     bytes. Raises OSError or ValueError when opened where the log cannot be read."""
 
-    path: str
-    since: float
-    limit: int
-    namer: int | None = None
-    size: int = 0
-    modified: float = 0.0
-    is_whole: bool = False
-    _left: int = field(default=0, init=False)
-
-    def __post_init__(self) -> None:
-        with open_regular_file(self.path, namer=self.namer) as file:
+    def __init__(self, path: str, since: float, limit: int, namer: int | None = None) -> None:
+        self.path, self.since, self.limit, self.namer = path, since, limit, namer
+        self.is_whole = False
+        self._left = 0
+        with open_regular_file(path, namer=namer) as file:
             status = os.fstat(file.fileno())
         self.size, self.modified = status.st_size, status.st_mtime
 
@@ -72,15 +65,15 @@ class LogTail:
         self.is_whole = is_all and self._left > 0
 
     def _earlier(self) -> str | None:
-        """The file that the log was before its last rotation, where it was touched within the window: ``log.1``, or by
-        logrotate's ``dateext`` ``log-20261122``, each compressed or not."""
+        """The file that the log was before its last rotation, where it was touched within the window."""
         named = Path(self.path)
-        rotated = re.compile(
-            re.escape(named.name) + r"(?:\.1|-\d{8}[-\d]*)(?:\.(?:gz|zst|xz|bz2))?", re.ASCII
-        )
         try:
             with os.scandir(named.parent) as entries:
-                found = [e.name for e in islice(entries, MAX_LISTED) if rotated.fullmatch(e.name)]
+                found = [
+                    entry.name
+                    for entry in islice(entries, MAX_LISTED)
+                    if entry.name.startswith(named.name) and _ROTATED.fullmatch(entry.name, len(named.name))
+                ]
             newest = max(found, key=lambda name: (named.parent / name).stat().st_mtime, default=None)
         except (OSError, ValueError):
             return None
@@ -132,6 +125,8 @@ def _unpacked(file: BinaryIO, keep: int) -> tuple[BinaryIO, bool]:
     """The last ``keep`` bytes of a gzip file, and whether they are all of it.
 
     Raises OSError, EOFError, zlib.error where it is damaged or unpacks to more than `MAX_UNPACKED_BYTES`."""
+    import gzip
+
     kept = bytearray()
     total = 0
     with gzip.GzipFile(fileobj=file) as plain:

@@ -173,7 +173,9 @@ class DialledConnection:
 
     def start_tls(self, context: ssl.SSLContext, server_name: str | None) -> None:
         """Shake hands. Raises ssl.SSLError, OSError, OutOfTimeError; ValueError for an impossible name."""
-        wrapped = context.wrap_socket(self._sock, server_hostname=server_name, do_handshake_on_connect=False)
+        # Bytes: for a string Python loads the tables of IDNA, though the name is ASCII (`sni`).
+        name = server_name.encode("ascii") if server_name else None
+        wrapped = context.wrap_socket(self._sock, server_hostname=name, do_handshake_on_connect=False)
         self._sock = wrapped
         self._persist(wrapped.do_handshake, select.POLLIN)
 

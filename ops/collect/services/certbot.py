@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 from ops.collect.services.certificate_files import key_file, pem_file
@@ -349,6 +349,6 @@ def parse_certbot_log(text: str, path: str) -> CertbotRuns:
 
 def _moment(written: str) -> float | None:
     try:
-        return time.mktime(time.strptime(written, "%Y-%m-%d %H:%M:%S"))
+        return datetime.fromisoformat(written).timestamp()
     except (ValueError, OverflowError):
         return None

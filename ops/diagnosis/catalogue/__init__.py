@@ -28,7 +28,7 @@ import itertools
 import re
 import shlex
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -184,24 +184,48 @@ class SymptomEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Catalogue:
-    """Every cause and symptom there is, and which cause goes before which."""
+    """Every cause and symptom there is, and which cause goes before which.
 
-    def __init__(self, source: str) -> None:
+    ``read`` gives the TOML document. Nothing is read before it is asked for: a healthy host needs none of it."""
+
+    def __init__(self, read: Callable[[], str]) -> None:
+        self._read = read
+        self._entries: dict[str, CauseEntry] = {}
+
+    @functools.cached_property
+    def _source(self) -> tuple[str, dict[str, str]]:
+        """What stands before the first entry, and each entry by its code, as TOML."""
+        source = self._read()
         headers = list(_ENTRY_HEADER.finditer(source))
         starts = [header.start() for header in headers] + [len(source)]
-        self._parts = {
-            header[1]: source[begin:end]
-            for header, begin, end in zip(headers, starts, starts[1:], strict=False)
-        }
-        head = tomllib.loads(source[: starts[0]])
-        self._entries: dict[str, CauseEntry] = {}
-        self._symptoms = {
-            name: msgspec.convert(words, SymptomEntry) for name, words in head["symptoms"].items()
-        }
-        self.rules: tuple[str, ...] = tuple(head["precedence"]["rules"])
-        # Causes that only say that something fails: any that can be behind the same symptoms goes before them.
-        self.last: frozenset[str] = frozenset(head["precedence"].get("last", ()))
-        self._below = _closure(self.rules)
+        entries = zip(headers, starts, starts[1:], strict=False)
+        return source[: starts[0]], {header[1]: source[begin:end] for header, begin, end in entries}
+
+    @property
+    def _parts(self) -> dict[str, str]:
+        return self._source[1]
+
+    @functools.cached_property
+    def _head(self) -> dict[str, Any]:
+        return tomllib.loads(self._source[0])
+
+    @functools.cached_property
+    def _symptoms(self) -> dict[str, SymptomEntry]:
+        return {name: msgspec.convert(words, SymptomEntry) for name, words in self._head["symptoms"].items()}
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """Chains of codes: each is the cause of those behind it."""
+        return tuple(self._head["precedence"]["rules"])
+
+    @functools.cached_property
+    def last(self) -> frozenset[str]:
+        """Causes that only say that something fails: any that can be behind the same symptoms goes before them."""
+        return frozenset(self._head["precedence"].get("last", ()))
+
+    @functools.cached_property
+    def _below(self) -> dict[str, frozenset[str]]:
+        return _closure(self.rules)
 
     @property
     def codes(self) -> tuple[str, ...]:
@@ -249,7 +273,7 @@ class Catalogue:
 @functools.cache
 def catalogue() -> Catalogue:
     """The catalogue that comes with the toolkit."""
-    return Catalogue(source("precedence", "symptoms", *LAYERS))
+    return Catalogue(lambda: source("precedence", "symptoms", *LAYERS))
 
 
 def source(*files: str) -> str:

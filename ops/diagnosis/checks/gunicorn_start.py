@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from ops.diagnosis.checks.log_reading import Raised, entries_with, last_quote, last_trouble, raised_in
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, check, quote

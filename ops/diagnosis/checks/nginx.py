@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
 from urllib.parse import urljoin
+
+import msgspec
 
 from ops.diagnosis.checks.host import FEW_FILES
 from ops.diagnosis.checks.log_reading import nginx_entries, require_nginx_log
@@ -590,8 +591,7 @@ def server_block(
     )
 
 
-@dataclass(frozen=True)
-class _MisspeltName:
+class _MisspeltName(msgspec.Struct, frozen=True):
     """A server_name that is one letter away from the domain."""
 
     name: str

@@ -8,7 +8,6 @@ ngx_http_upstream_module (server), ngx_http_rewrite_module."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -51,8 +50,7 @@ _MAX_SHOWN = 4
 _REFUSALS = (("401",), ("403",), ("404",), ("410",))
 
 
-@dataclass(frozen=True)
-class _Probed:
+class _Probed(msgspec.Struct, frozen=True):
     """One probe of the front door beside the same of the service, and where the configuration leads it."""
 
     config: NginxConfig

@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from ops.collect.logs import journal
-from ops.collect.logs.journal import JournalError, JournalTail, journal_lines, parsed_records
+from ops.collect.logs.journal import JournalTail, journal_lines, parsed_records
 from ops.collect.logs.line import Program
+from ops.collect.logs.lines import JournalError
 from ops.collect.logs.service_logs import LogPlaces, read_logs
 from ops.collect.logs.syslog import syslog_line
 from ops.facts.base import NotSeen

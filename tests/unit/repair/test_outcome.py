@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from ops.diagnosis.catalogue import GUIDE_VALUES, catalogue
 from ops.diagnosis.model import Cause, Diagnosis

@@ -4,11 +4,11 @@ import io
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from ops.diagnosis.finding import quote
 from ops.diagnosis.model import Diagnosis

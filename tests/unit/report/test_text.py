@@ -5,10 +5,10 @@ import re
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 import ops.report
 from ops.diagnosis.catalogue import GUIDE_VALUES, catalogue

@@ -8,11 +8,11 @@ import json
 import re
 import shlex
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from ops.collect.logs.service_logs import entry_text
 from ops.collect.net.http_probe import kept_body
