@@ -176,6 +176,19 @@ class TargetSettings(Section, frozen=True):
             since="0.1.0",
         ),
     ] = "result"
+    headers_file: Annotated[
+        str,
+        key(
+            "File of lines `Name: value`: headers that the doctor and the watchdog send where a path wants a key. Only"
+            " its owner may read it (mode 0600). They are sent to the service's own gunicorn and, over verified TLS, to"
+            " the front door before it; never shown.",
+            "每行一个 `名称: 值` 的文件：路径需要密钥时，doctor 和 watchdog 发送的请求头。只能由属主读取（权限 0600）。"
+            "只发给本服务自己的 gunicorn，以及它前面证书校验通过的入口；绝不显示。",
+            example="/etc/gte-ops/headers",
+            since="0.3.0",
+            unset=_NONE,
+        ),
+    ] = ""
     slow_after_s: Annotated[
         float,
         key(

@@ -19,6 +19,8 @@ from ops.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from ops.settings import Settings
+    from ops.supervision.alerts import WatchdogJournal
     from ops.supervision.state_store import StateStore
     from ops.text.language import Language
 
@@ -74,6 +76,7 @@ def _once(config: str | None, form: str, language: Language) -> int:
     journal = WatchdogJournal(sys.stderr)
     try:
         refuse_shared_places(settings)
+        _note_unusable_headers(settings, journal)
         with locked(settings):
             clean_up(settings)
             runner = Watchdog(settings, path, language, journal, resident=False)
@@ -95,6 +98,22 @@ def _once(config: str | None, form: str, language: Language) -> int:
     return UNDETERMINED
 
 
+def _note_unusable_headers(settings: Settings, journal: WatchdogJournal) -> None:
+    """Say that the file of headers cannot be used. It is no reason not to watch: the cycles send none."""
+    if not settings.target.headers_file:
+        return
+    from ops.collect.net.private_headers import read_private_headers
+    from ops.errors import SettingsError
+    from ops.text.sanitize import safe_line
+
+    try:
+        detail = read_private_headers(settings.target.headers_file).unread
+    except SettingsError as error:
+        detail = safe_line(str(error))
+    if detail:
+        journal.note("headers_unusable", detail=detail)
+
+
 def _serve(config: str | None, language: Language) -> int:
     from ops.supervision.alerts import WatchdogJournal
     from ops.supervision.cycle import Watchdog
@@ -106,6 +125,7 @@ def _serve(config: str | None, language: Language) -> int:
     journal = WatchdogJournal(sys.stdout)
     try:
         refuse_shared_places(settings)
+        _note_unusable_headers(settings, journal)
         with locked(settings):
             clean_up(settings)
             runner = Watchdog(settings, path, language, journal, resident=True)

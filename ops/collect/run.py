@@ -86,7 +86,7 @@ def look_around(settings: Settings, deadline: float) -> Surroundings:
         master,
         _files(settings, master),
     )
-    target = msgspec.structs.replace(target, other_gunicorns=others)
+    target = msgspec.structs.replace(target, other_gunicorns=others, headers_unread=_headers_unread(target))
     return Surroundings(host, processes, config, build, gunicorn, target)
 
 
@@ -159,6 +159,15 @@ def _collect(settings: Settings, since: float, probes: Probes, deadline: float) 
         other_doors=_with_files([task.wait(deadline) for task in doors], config),
         **behaviour,
     )
+
+
+def _headers_unread(target: Target) -> str:
+    """Why this user may not read the file of headers; empty where it was read. Raises SettingsError."""
+    if target.headers_file is None:
+        return ""
+    from ops.collect.net.private_headers import read_private_headers
+
+    return read_private_headers(target.headers_file).unread
 
 
 def _reachable_by_reload(
@@ -439,7 +448,8 @@ def _probe(
     main_polls = _main_thread_only_polls(around)
     # A worker of another kind takes no connection while it is stuck; and records say more than probes.
     repeat = main_polls and len(target.gunicorn_workers) > 1 and not before.progress
-    answers = _ask(probes, target, deadline, repeat=repeat) | _host_names(probes, around.config)
+    headers = _private_headers(target)
+    answers = _ask(probes, target, deadline, headers, repeat=repeat) | _host_names(probes, around.config)
     tasks = answers | _read_files(settings, around, target, deadline)
     tasks["last_start"] = Task(
         "last start", lambda: _last_start(settings, around, target, answers["backend"])
@@ -485,17 +495,38 @@ def _last_start(
     return last_start_words(target, settings, settings.app.wsgi, around.gunicorn.pidfile)
 
 
-def _ask(probes: Probes, target: Target, deadline: float, *, repeat: bool) -> dict[str, Task]:
-    """The probes over the network, under way. ``repeat``: the service is asked several times at once."""
+def _private_headers(target: Target) -> dict[str, str]:
+    """The headers that settings name a file of. Raises SettingsError."""
+    if target.headers_file is None or target.headers_unread:
+        return {}
+    from ops.collect.net.private_headers import read_private_headers
+
+    return read_private_headers(target.headers_file).headers
+
+
+def _ask(
+    probes: Probes, target: Target, deadline: float, headers: dict[str, str], *, repeat: bool
+) -> dict[str, Task]:
+    """The probes over the network, under way. ``headers``: private ones; ``repeat``: the service is asked several times
+    at once."""
+    # The front door hands them on to whoever is behind it.
+    own = headers if headers and _is_the_service_s(target) else {}
     address = target.connect_to or ""
     shake_by = min(deadline, time.monotonic() + HANDSHAKE_SECONDS)
     return {
-        "front": Task("front door", lambda: probes.ask("front", target=target)),
-        "backend": Task("backend", lambda: probes.ask("backend", target=target, repeat=repeat)),
+        "front": Task("front door", lambda: probes.ask("front", target=target, headers=own)),
+        "backend": Task("backend", lambda: probes.ask("backend", target=target, repeat=repeat, headers=own)),
         "upstreams": Task("upstreams", lambda: probes.ask("upstreams", target=target)),
         "served": Task("served certificate", lambda: _at_the_front(probes, target, address, shake_by)),
         "old_tls": Task("old TLS versions", lambda: _old_tls(probes, target, address, shake_by)),
     }
+
+
+def _is_the_service_s(target: Target) -> bool:
+    """Whether the service's own master is who listens at its address: what goes there, goes to nobody else."""
+    from ops.collect.net.private_headers import listens
+
+    return target.gunicorn_master is not None and listens(target.gunicorn_master, target.backend)
 
 
 def _host_names(probes: Probes, config: NginxConfig | NotSeen) -> dict[str, Task]:

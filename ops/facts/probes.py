@@ -38,7 +38,8 @@ class Exchange(Facts, frozen=True):
     """One HTTP request and what came back.
 
     ``failure`` is None when a whole response head was read; else refused, timeout, reset, closed, unreachable,
-    missing, permission, tls, malformed. ``body`` is the beginning, decoded, control characters removed."""
+    missing, permission, tls, malformed. ``body`` is the beginning, decoded, control characters removed.
+    ``private_headers``: names of the configured headers that were sent with it."""
 
     method: str
     url: str
@@ -49,6 +50,7 @@ class Exchange(Facts, frozen=True):
     headers: tuple[tuple[str, str], ...] = ()
     body: str = ""
     elapsed: float = 0.0
+    private_headers: tuple[str, ...] = ()
 
     def header(self, name: str) -> str:
         """The first header called ``name``, or the empty string."""

@@ -34,7 +34,8 @@ class Target(Facts, frozen=True):
     settings name them; None where it is not seen. ``front_tls``: whether the front address speaks TLS (a balancer
     before this host may end it); ``front_proxy_protocol``, ``plain_proxy_protocol``: whether a connection there begins
     with a line of the PROXY protocol; ``front_without_tls``: where a site is reached that has no TLS of its own, behind
-    a balancer perhaps; ``client_certificate``, ``client_key``: what is shown where one is asked for."""
+    a balancer perhaps; ``client_certificate``, ``client_key``: what is shown where one is asked for;
+    ``headers_file``: of the headers that the probes send, ``headers_unread``: why they are not."""
 
     domain: str
     url: str
@@ -89,5 +90,7 @@ class Target(Facts, frozen=True):
     front_without_tls: str | None = None
     client_certificate: str | None = None
     client_key: str | None = None
+    headers_file: str | None = None
+    headers_unread: str = ""
     expiry_rules: tuple[ExpiryRule, ...] = ()
     origin: dict[str, str] = msgspec.field(default_factory=dict)

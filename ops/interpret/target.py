@@ -112,6 +112,7 @@ def decide_target(
         ca_file=settings.tls.ca_file or None,
         client_certificate=settings.tls.client_certificate or None,
         client_key=settings.tls.client_key or None,
+        headers_file=settings.target.headers_file or None,
         letsencrypt_dir=settings.tls.letsencrypt_dir,
         upstreams=nginx.upstreams(),
         other_sites=_other_sites(settings, nginx),

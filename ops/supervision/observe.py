@@ -18,10 +18,12 @@ import msgspec
 
 from ops.collect.net.connection import Deadline
 from ops.collect.net.http_probe import PROXIED, exchange
+from ops.collect.net.private_headers import listens, read_private_headers, without_private
 from ops.collect.process.control_socket import NoAnswerError, ask
 from ops.collect.process.process_status import ProcessStatus, process_status
 from ops.collect.services.gunicorn import read_config, read_progress
 from ops.control import launch
+from ops.errors import SettingsError
 from ops.facts.base import NotSeen
 from ops.facts.host import Process, Processes
 from ops.facts.probes import Exchange
@@ -132,10 +134,11 @@ def _observe(settings: Settings, state: WatchdogState) -> ObservedService:
     booting: frozenset[int] = frozenset()
     if master is not None and settings.gunicorn.control_socket:
         control, booting = _ask_control(settings.gunicorn.control_socket)
-    health = _probe(subject, settings.target.health_path)
+    headers = _private_headers(settings, subject, master)
+    health = _probe(subject, settings.target.health_path, headers)
     answered = health.status is not None
     ready = (
-        _probe(subject, settings.target.ready_path)
+        _probe(subject, settings.target.ready_path, headers)
         if answered and master is not None
         else NotSeen(reason="/health did not answer" if not answered else "no master is seen")
     )
@@ -167,11 +170,22 @@ def _observe(settings: Settings, state: WatchdogState) -> ObservedService:
     return ObservedService(observation, subject)
 
 
-def _probe(subject: Subject, path: str) -> Exchange:
+def _private_headers(settings: Settings, subject: Subject, master: ProcessState | None) -> dict[str, str]:
+    """The headers that settings name a file of, for the service's own master alone. A file that cannot be used any more
+    ends no cycle: without a key the answer is still that of a living service, or none."""
+    if not settings.target.headers_file or master is None or not listens(master.pid, subject.backend):
+        return {}
+    with contextlib.suppress(SettingsError):
+        return read_private_headers(settings.target.headers_file).headers
+    return {}
+
+
+def _probe(subject: Subject, path: str, private: dict[str, str]) -> Exchange:
     """Probe as nginx forwards: by the site's name, and with the header for HTTPS. An application may require both."""
     deadline = Deadline(time.monotonic() + PROBE_SECONDS)
     url = f"http://{join_host(subject.host or 'localhost')}{path}"
-    return exchange("GET", url, subject.backend, deadline, headers=PROXIED)
+    answer = exchange("GET", url, subject.backend, deadline, headers={**PROXIED, **private})
+    return without_private(answer, private) if private else answer
 
 
 def _size(path: str) -> int | None:

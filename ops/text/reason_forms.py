@@ -214,6 +214,19 @@ _FORMS: tuple[tuple[str, str], ...] = (
     ),
     # gunicorn, the application, the model.
     ("{path} answers {status}: {any}", "{path} 返回 {status}：{any}"),
+    (
+        "it refuses the key that target.headers_file holds ({names} of {path})",
+        "它拒绝 target.headers_file 中的密钥（{path} 里的 {names}）",
+    ),
+    (
+        "it wants a key; what target.headers_file holds goes to the service's own gunicorn alone",
+        "需要密钥；target.headers_file 的内容只发给本服务自己的 gunicorn",
+    ),
+    (
+        "it wants a key: target.headers_file sends one. The answer: {any}",
+        "需要密钥：可用 target.headers_file 发送。应答：{any}",
+    ),
+    ("it wants a key: {why}", "需要密钥：{why}"),
     ("it wants a key", "需要密钥"),
     (
         "the application may have another: set target.health_path",

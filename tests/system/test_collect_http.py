@@ -23,7 +23,7 @@ from ops.collect.net.service_probes import (
 )
 from ops.facts.probes import Exchange
 from ops.facts.target import Target
-from tests.lab.authority import self_signed
+from tests.lab.authority import Authority, self_signed
 from tests.system.peer import Manners, free_port, peer, repeats, request_of, resets, says, silent
 
 URL = "http://gte.example/health"
@@ -409,6 +409,57 @@ def test_https_and_http_that_send_to_each_other(tmp_path: Path) -> None:
         known = target(url="https://gte.example", connect_to=secure, plain_connect_to=plain)
         hops = probe_front(known, Deadline(time.monotonic() + 5)).hops
     assert [hop.url.partition(":")[0] for hop in hops] == ["https", "http", "https"]
+
+
+def recording(received: list[str]) -> Manners:
+    def manners(sock: socket.socket) -> None:
+        received.append(request_of(sock).decode())
+        sock.sendall(OK)
+
+    return manners
+
+
+@pytest.mark.parametrize(
+    ("names", "is_trusted", "arrives"),
+    [(["gte.example"], True, True), (["gte.example"], False, False), (["other.example"], True, False)],
+    ids=["verified", "an authority that nobody knows", "another name"],
+)
+def test_private_headers_go_through_the_front_door_over_verified_tls_alone(
+    names: list[str], is_trusted: bool, arrives: bool, tmp_path: Path
+) -> None:
+    authority = Authority()
+    issued = authority.issue(names)
+    (tmp_path / "pair.pem").write_bytes(issued.fullchain_pem + issued.key_pem)
+    (tmp_path / "root.pem").write_bytes(authority.root.pem)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "pair.pem")
+    secure_requests: list[str] = []
+    plain_requests: list[str] = []
+    with peer(recording(plain_requests)) as plain, peer(recording(secure_requests), tls=context) as secure:
+        known = target(
+            url="https://gte.example",
+            connect_to=secure,
+            plain_connect_to=plain,
+            ca_file=str(tmp_path / "root.pem") if is_trusted else None,
+        )
+        seen = probe_front(known, Deadline(time.monotonic() + 5), {"X-Api-Key": "hunter2"})
+    assert isinstance(seen.health, Exchange)
+    assert isinstance(seen.predict, Exchange)
+    assert (seen.health.status, seen.predict.status) == (200, 200)
+    sent = [request for request in secure_requests if "X-Api-Key: hunter2" in request]
+    assert sorted(request.split()[0] for request in sent) == (["GET", "POST"] if arrives else [])
+    assert seen.health.private_headers == (("X-Api-Key",) if arrives else ())
+    assert plain_requests
+    assert "hunter2" not in "".join(plain_requests)
+
+
+def test_private_headers_never_go_through_a_front_door_without_tls() -> None:
+    requests: list[str] = []
+    with peer(recording(requests)) as address:
+        known = target(connect_to=address, plain_connect_to=address)
+        probe_front(known, Deadline(time.monotonic() + 5), {"X-Api-Key": "hunter2"})
+    assert requests
+    assert "hunter2" not in "".join(requests)
 
 
 def test_a_dead_front_door() -> None:

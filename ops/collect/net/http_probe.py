@@ -395,6 +395,25 @@ def unverified_context(certificate: str | None = None, key: str | None = None) -
     return context
 
 
+def verified_context(
+    ca_file: str | None, certificate: str | None = None, key: str | None = None
+) -> ssl.SSLContext | None:
+    """TLS that accepts the certificate of that very name alone, by the system's roots and ``ca_file``'s.
+
+    None where those cannot be loaded."""
+    try:
+        context = ssl.create_default_context()
+        if ca_file:
+            context.load_verify_locations(cafile=ca_file)
+    except (OSError, ValueError):
+        return None
+    context.set_alpn_protocols(["http/1.1"])
+    if certificate:
+        with contextlib.suppress(OSError, ValueError):
+            context.load_cert_chain(certificate, key, password="")
+    return context
+
+
 def _tls_words(error: ssl.SSLError) -> str:
     if isinstance(error, ssl.SSLEOFError):
         return "the peer closed the connection"

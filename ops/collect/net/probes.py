@@ -27,7 +27,7 @@ RESULTS: Mapping[str, Any] = {
 
 class ProbeRequest(msgspec.Struct):
     """``what`` of `RESULTS` with its arguments; empty for a cut of all waits, with its reason. ``proxied``: the PROXY
-    protocol's line is sent first."""
+    protocol's line is sent first; ``headers``: private ones (`ops.collect.net.private_headers`)."""
 
     number: int
     what: str = ""
@@ -37,6 +37,7 @@ class ProbeRequest(msgspec.Struct):
     repeat: bool = False
     proxied: bool = False
     reason: str = ""
+    headers: dict[str, str] = {}
 
 
 def probe(request: ProbeRequest, patience: Deadline) -> Any:
@@ -46,9 +47,11 @@ def probe(request: ProbeRequest, patience: Deadline) -> Any:
     target = request.target
     match request.what:
         case "front" if target:
-            return service_probes.probe_front(target, patience)
+            return service_probes.probe_front(target, patience, request.headers)
         case "backend" if target:
-            return service_probes.probe_backend(target, patience, repeat=request.repeat)
+            return service_probes.probe_backend(
+                target, patience, repeat=request.repeat, headers=request.headers
+            )
         case "upstreams" if target:
             return service_probes.probe_upstreams(target, patience)
         case "served":

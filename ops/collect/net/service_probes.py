@@ -20,7 +20,9 @@ from ops.collect.net.http_probe import (
     host_header,
     sni,
     unverified_context,
+    verified_context,
 )
+from ops.collect.net.private_headers import without_private
 from ops.facts.base import NotSeen
 from ops.facts.probes import REDIRECTS, Backend, Connection, Exchange, Front, Repeats, Upstreams
 from ops.facts.target import Target
@@ -79,7 +81,15 @@ class _Running:
 class _Door:
     """One address of the front and how it is spoken to."""
 
-    def __init__(self, address: str, target: Target, patience: Deadline, *, is_plain: bool = False) -> None:
+    def __init__(
+        self,
+        address: str,
+        target: Target,
+        patience: Deadline,
+        *,
+        is_plain: bool = False,
+        private: Mapping[str, str] | None = None,
+    ) -> None:
         self.address = address
         self._patience = patience
         is_proxied = target.plain_proxy_protocol if is_plain else target.front_proxy_protocol
@@ -90,6 +100,12 @@ class _Door:
         self._headers = PROXIED if ends_before else {}
         self._preface = proxy_line(address) if is_proxied else b""
         self._name = sni(target.domain)
+        self._private = private or {}
+        self._verified = (
+            verified_context(target.ca_file, target.client_certificate, target.client_key)
+            if self._private and has_tls and self._name
+            else None
+        )
 
     def ask(self, method: str, url: str, headers: Mapping[str, str] | None = None, **more: Any) -> HttpAnswer:
         """One request there, see `http_probe.ask`."""
@@ -98,25 +114,40 @@ class _Door:
             url,
             self.address,
             self._patience,
-            headers={**self._headers, **(headers or {})},
-            tls=self._context,
-            server_name=self._name,
-            preface=self._preface,
-            **more,
+            **{
+                "headers": {**self._headers, **(headers or {})},
+                "tls": self._context,
+                "server_name": self._name,
+                "preface": self._preface,
+                **more,
+            },
         )
 
+    def ask_with_key(
+        self, method: str, url: str, headers: Mapping[str, str] | None = None, **more: Any
+    ) -> HttpAnswer:
+        """One request with the private headers, where the door proves that it is the service's; without them where it
+        does not."""
+        if self._verified is not None:
+            secret = {**(headers or {}), **self._private}
+            answer = self.ask(method, url, secret, tls=self._verified, **more)
+            if answer.exchange.failure != "tls":
+                return HttpAnswer(without_private(answer.exchange, self._private), answer.location)
+        return self.ask(method, url, headers, **more)
 
-def probe_front(target: Target, patience: Deadline) -> Front:
-    """The front door as users meet it: plain HTTP, the health path, a prediction, where redirects lead."""
+
+def probe_front(target: Target, patience: Deadline, headers: Mapping[str, str] | None = None) -> Front:
+    """The front door as users meet it: plain HTTP, the health path, a prediction, where redirects lead. ``headers``:
+    private ones, for the health path and the prediction over verified TLS."""
     address = target.connect_to or _own_address(target.url)
     base = target.url.rstrip("/")
     plain_base = f"http://{_bracketed(target.domain)}"
     plain_address = target.plain_connect_to or join_address(split_address(address)[0], 80)
-    door = _Door(address, target, patience)
+    door = _Door(address, target, patience, private=headers)
     plain_door = _Door(plain_address, target, patience, is_plain=True)
     doors = {"https": door, "http": plain_door if base.startswith("https") else door}
     connection = _Running(lambda: connect(address, patience.deadline, patience))
-    health = _Running(lambda: door.ask("GET", base + target.health_path))
+    health = _Running(lambda: door.ask_with_key("GET", base + target.health_path))
     plain = _Running(lambda: plain_door.ask("GET", plain_base + target.health_path))
     challenge = _Running(lambda: _challenge(target, doors))
     # Where no connection comes about, the prediction's is not waited for once more.
@@ -124,7 +155,7 @@ def probe_front(target: Target, patience: Deadline) -> Front:
     health.wait(HEAD_START)
     predict = _Running(
         lambda: (
-            door.ask(
+            door.ask_with_key(
                 "POST",
                 base + target.predict_path,
                 _PREDICT_HEADERS,
@@ -234,10 +265,17 @@ def _normal(url: str) -> str:
     return f"{parts.scheme}://{host_header(url).lower()}{parts.path or '/'}?{parts.query}"
 
 
-def probe_backend(target: Target, patience: Deadline, *, repeat: bool = False) -> Backend:
+def probe_backend(
+    target: Target,
+    patience: Deadline,
+    *,
+    repeat: bool = False,
+    headers: Mapping[str, str] | None = None,
+) -> Backend:
     """The service itself, past nginx. Health first and alone, then what is quick, then a prediction.
 
-    ``repeat``: also ask the health path several times over, so that every worker is met."""
+    ``repeat``: also ask the health path several times over, so that every worker is met; ``headers``: private ones, of
+    the service's own paths."""
     address = target.backend
     connection = connect(address, patience.deadline, patience)
     if connection.failure is not None:
@@ -251,10 +289,16 @@ def probe_backend(target: Target, patience: Deadline, *, repeat: bool = False) -
             debugger=missing,
         )
 
-    def get(path: str, within: Deadline = patience, keep_bytes: int = MAX_BODY_BYTES) -> _Running:
-        return _Running(
-            lambda: exchange("GET", base + path, address, within, headers=PROXIED, keep_bytes=keep_bytes)
+    private = headers or {}
+
+    def send(method: str, path: str, within: Deadline, more: Mapping[str, str], **rest: Any) -> Exchange:
+        answer = exchange(
+            method, base + path, address, within, headers={**more, **PROXIED, **private}, **rest
         )
+        return without_private(answer, private) if private else answer
+
+    def get(path: str, within: Deadline = patience, keep_bytes: int = MAX_BODY_BYTES) -> _Running:
+        return _Running(lambda: send("GET", path, within, {}, keep_bytes=keep_bytes))
 
     # The scheme is that of the connection (plain); what the user's was, the header tells, as nginx does.
     base = f"http://{_bracketed(target.domain)}"
@@ -267,14 +311,7 @@ def probe_backend(target: Target, patience: Deadline, *, repeat: bool = False) -
     debugger.wait(max(0.0, quick - time.monotonic()))
 
     def ask_prediction() -> Exchange:
-        return exchange(
-            "POST",
-            base + target.predict_path,
-            address,
-            patience,
-            body=target.predict_body,
-            headers={**_PREDICT_HEADERS, **PROXIED},
-        )
+        return send("POST", target.predict_path, patience, _PREDICT_HEADERS, body=target.predict_body)
 
     repeats = _Running(lambda: _ask_again(get, target, patience)) if repeat else None
     predict = _Running(ask_prediction).result()

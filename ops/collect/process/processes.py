@@ -38,7 +38,7 @@ def processes() -> Processes:
     holders: dict[str, set[int]] = defaultdict(set)
     private: dict[str, set[int]] = defaultdict(set)
     for connection in psutil.net_connections(kind="all"):
-        if address := _listening_address(connection):
+        if address := listening_address(connection):
             of = holders if _is_our_path(address, connection.pid) else private
             of[address].update({connection.pid} if connection.pid else set())
     queues = accept_queues()
@@ -219,7 +219,8 @@ def _telling_environment(process: psutil.Process) -> dict[str, str] | None:
     return {name: safe_line(values[name]) for name in _TELLING_VARIABLES if name in values}
 
 
-def _listening_address(connection: object) -> str | None:
+def listening_address(connection: object) -> str | None:
+    """Where a socket of a process (psutil) listens; None for one that does not."""
     family = getattr(connection, "family", None)
     local = getattr(connection, "laddr", None)
     if family == socket.AF_UNIX:

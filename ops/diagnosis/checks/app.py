@@ -16,6 +16,7 @@ from ops.facts.target import Target
 from ops.interpret.gunicorn import foreign_holders, holder
 from ops.interpret.service_name import is_own, is_prediction, refuses_guessed_prediction, serves
 from ops.text.language import Text, in_seconds
+from ops.text.sanitize import safe_line
 
 _TRUE = ("1", "true", "yes", "on", "t")
 
@@ -63,7 +64,9 @@ def health(
         wants_key = answer.status in (401, 403)
         if wants_key or target.origin.get("health_path", "default") == "default":
             why = (
-                "it wants a key" if wants_key else "the application may have another: set target.health_path"
+                _about_the_key(answer, target)
+                if wants_key
+                else "the application may have another: set target.health_path"
             )
             raise NotJudgedError(NotSeen(reason=f"{target.health_path} answers {answer.status}: {why}"))
     if _raises_as_predictions_do(target, backend, logs):
@@ -75,6 +78,19 @@ def health(
         {"status": str(answer.status), "body": first or "-"},
         severity=Severity.WARN if serves(backend, target) else None,
     )
+
+
+def _about_the_key(answer: Exchange, target: Target) -> str:
+    """What a path that is closed to the probe wants, and what was shown to it."""
+    if answer.private_headers:
+        names = ", ".join(answer.private_headers)
+        return f"it refuses the key that target.headers_file holds ({names} of {target.headers_file})"
+    if target.headers_unread:
+        return f"it wants a key: {target.headers_unread}"
+    if target.headers_file is not None:
+        return "it wants a key; what target.headers_file holds goes to the service's own gunicorn alone"
+    said = safe_line(answer.body.partition("\n")[0], 100)
+    return f"it wants a key: target.headers_file sends one. The answer: {said}" if said else "it wants a key"
 
 
 def _raises_as_predictions_do(target: Target, backend: Backend, logs: Logs | NotSeen) -> bool:

@@ -1,0 +1,115 @@
+"""Headers that open the service's door to the probes: a key of its own, read from a file that only its owner reads.
+
+They go to the service's own gunicorn and, over TLS that was verified, to the front door; to nobody else. No report,
+bundle or log shows a value: what an answer repeats of one is hidden.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Mapping
+
+import msgspec
+
+from ops.errors import SettingsError
+from ops.facts.probes import Exchange
+from ops.files.bounded_read import open_regular_file
+from ops.files.ownership import ROOT
+from ops.interpret.address import same_address
+from ops.text.sanitize import safe_line
+from ops.text.secret_scan import HIDDEN
+
+MAX_BYTES = 64 << 10
+MAX_HEADERS = 16
+# RFC 9110: a field's name is a token, its value has no control character.
+_LINE = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)")
+# What says where a request goes and where it ends is not for a file to decide.
+_NOT_THESE = ("host", "content-length", "transfer-encoding", "connection", "te", "trailer", "upgrade")
+# A shorter value would hide ordinary words of an answer.
+MIN_HIDDEN = 4
+
+
+class PrivateHeaders(msgspec.Struct, frozen=True):
+    """``unread``: why the file was not read by this user; then nothing is sent."""
+
+    path: str
+    headers: dict[str, str] = {}
+    unread: str = ""
+
+
+def read_private_headers(path: str) -> PrivateHeaders:
+    """The headers in a file of lines ``Name: value``; empty lines and those that begin with # do not count.
+
+    Raises SettingsError for a file that is not there, that others may read, or that has another line; what it holds is
+    not repeated."""
+    named = f"target.headers_file {safe_line(path, 400)}"
+    try:
+        with open_regular_file(path) as file:
+            status = os.fstat(file.fileno())
+            content = file.read(MAX_BYTES + 1)
+    except PermissionError:
+        return PrivateHeaders(path, unread=safe_line(f"{path} may not be read", 400))
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise SettingsError(f"{named}: {safe_line(why, 200)}") from None
+    if status.st_uid not in (ROOT, os.geteuid()):
+        raise SettingsError(f"{named} belongs to user {status.st_uid}: it must be root's or the caller's")
+    if stat.S_IMODE(status.st_mode) & 0o077:
+        raise SettingsError(f"{named} may be read or written by others: chmod 600 {safe_line(path, 400)}")
+    if len(content) > MAX_BYTES:
+        raise SettingsError(f"{named} is larger than {MAX_BYTES >> 10} KiB")
+    return PrivateHeaders(path, _parsed(named, content.decode("latin-1")))
+
+
+def _parsed(named: str, text: str) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        found = _LINE.fullmatch(line)
+        if found is None:
+            raise SettingsError(f"{named}, line {number}: not a header 'Name: value'")
+        if found[1].lower() in _NOT_THESE:
+            raise SettingsError(f"{named}, line {number}: {found[1]} is the probe's own and cannot be set")
+        if not (value := found[2].strip(" \t")):
+            raise SettingsError(f"{named}, line {number}: {found[1]} has no value")
+        headers[found[1]] = value
+    if not headers:
+        raise SettingsError(f"{named} has no header 'Name: value'")
+    if len(headers) > MAX_HEADERS:
+        raise SettingsError(f"{named} has more than {MAX_HEADERS} headers")
+    return headers
+
+
+def listens(pid: int, address: str) -> bool:
+    """Whether this process itself listens at ``address``; what cannot be seen is not so."""
+    import psutil
+
+    from ops.collect.process.processes import listening_address
+
+    try:
+        connections = psutil.Process(pid).net_connections(kind="all")
+    except (psutil.Error, OSError, ValueError):
+        return False
+    held = (listening_address(connection) for connection in connections)
+    return any(each is not None and same_address(each, address) for each in held)
+
+
+def without_private(exchange: Exchange, headers: Mapping[str, str]) -> Exchange:
+    """``exchange`` with the names of what was sent, and without a value that the answer repeats."""
+    values = sorted((v for v in headers.values() if len(v) >= MIN_HIDDEN), key=len, reverse=True)
+
+    def clean(words: str) -> str:
+        for value in values:
+            words = words.replace(value, HIDDEN)
+        return words
+
+    return msgspec.structs.replace(
+        exchange,
+        private_headers=tuple(headers),
+        detail=clean(exchange.detail),
+        headers=tuple((name, clean(value)) for name, value in exchange.headers),
+        body=clean(exchange.body),
+    )
