@@ -18,8 +18,6 @@ _SAMPLE = (
 
 # What the doctor is known to answer wrongly, and how; docs/accuracy.md has it too. A mend takes its line out.
 _KNOWN_WRONG = {
-    "name_of_the_upstream_is_sent_as_host": "not proven",
-    "query_is_lost_in_a_proxy_pass_with_a_variable": "nothing wrong",
     "one_server_of_two_is_another_service": "nothing wrong",
 }
 # Of the second collection.

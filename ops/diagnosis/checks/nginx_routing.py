@@ -50,7 +50,7 @@ _MAX_SHOWN = 4
 _REFUSALS = (("401",), ("403",), ("404",), ("410",))
 
 
-class _Probed(msgspec.Struct, frozen=True):
+class ProbedPrediction(msgspec.Struct, frozen=True):
     """One probe of the front door beside the same of the service, and where the configuration leads it."""
 
     config: NginxConfig
@@ -108,14 +108,14 @@ class _Probed(msgspec.Struct, frozen=True):
         )
 
 
-def _probed(
+def probed_prediction(
     config: NginxConfig,
     target: Target,
     front: Front,
     backend: Backend | NotSeen,
     nginx_test: NginxTest | NotSeen,
     host_names: HostNames | NotSeen,
-) -> _Probed | None:
+) -> ProbedPrediction | None:
     """The prediction that did not arrive as it should; None where there is nothing to explain."""
     answer = front.predict
     if (
@@ -124,11 +124,11 @@ def _probed(
         or (isinstance(nginx_test, NginxTest) and nginx_test.exit_code != 0)
     ):
         return None
-    probed = _Probed(config, target, answer, backend, host_names, "POST", target.predict_path)
+    probed = ProbedPrediction(config, target, answer, backend, host_names, "POST", target.predict_path)
     return None if _is_turned_down_by_the_application(probed) else probed
 
 
-def _is_turned_down_by_the_application(probed: _Probed) -> bool:
+def _is_turned_down_by_the_application(probed: ProbedPrediction) -> bool:
     backend = probed.backend
     return (
         isinstance(backend, Backend)
@@ -138,7 +138,7 @@ def _is_turned_down_by_the_application(probed: _Probed) -> bool:
     )
 
 
-def _is_of_another_site(probed: _Probed, computed: RequestRoute) -> bool:
+def _is_of_another_site(probed: ProbedPrediction, computed: RequestRoute) -> bool:
     """Whether the server block that answers is not meant for the name, and another one is: NGX011 says so."""
     blocks = servers(probed.config)
     domain = probed.target.domain
@@ -164,7 +164,7 @@ def listen_ssl(
     host_names: HostNames | NotSeen,
 ) -> Iterator[Finding]:
     """NGX036: TLS is spoken to a port whose listen directives have no ssl, and the handshake fails."""
-    probed = _probed(nginx_config, target, front, backend, nginx_test, host_names)
+    probed = probed_prediction(nginx_config, target, front, backend, nginx_test, host_names)
     if probed is None:
         return
     from ops.interpret.routing.model import OutcomeKind
@@ -206,18 +206,18 @@ def rivals(
     host_names: HostNames | NotSeen,
 ) -> Iterator[Finding]:
     """NGX034: two blocks claim the name; nginx takes the first, and only the other leads to the service."""
-    probed = _probed(nginx_config, target, front, backend, nginx_test, host_names)
+    probed = probed_prediction(nginx_config, target, front, backend, nginx_test, host_names)
     if probed is None:
         return
     computed = probed.route()
     if not computed.rivals or not probed.is_alive:
         return
     leads = computed.outcome.passed
-    if leads is not None and _leads_to_service(leads.servers, target):
+    if leads is not None and leads_to_service(leads.servers, target):
         return
     other = probed.route(config=_without_block(nginx_config, computed.server_where))
     passed = other.outcome.passed
-    if passed is None or not _leads_to_service(passed.servers, target):
+    if passed is None or not leads_to_service(passed.servers, target):
         return
     yield Finding(
         "NGX034",
@@ -246,7 +246,7 @@ def _without_block(config: NginxConfig, where: str) -> NginxConfig:
     )
 
 
-def _leads_to_service(found: tuple[UpstreamServer, ...], target: Target) -> bool:
+def leads_to_service(found: tuple[UpstreamServer, ...], target: Target) -> bool:
     return any(same_address(target.backend, server.address) for server in found)
 
 
@@ -271,7 +271,7 @@ def scheme(
     logs: Logs | NotSeen,
 ) -> Iterator[Finding]:
     """NGX033: TLS to a port that speaks plain HTTP, or plain HTTP to a service that is set up for TLS."""
-    probed = _probed(nginx_config, target, front, backend, nginx_test, host_names)
+    probed = probed_prediction(nginx_config, target, front, backend, nginx_test, host_names)
     if probed is None:
         return
     passed = probed.route().outcome.passed
@@ -294,11 +294,7 @@ def scheme(
         fixed = passed.written.replace("https://", "http://").replace("grpcs://", "grpc://")
     else:
         certfile = _certfile(gunicorn)
-        if (
-            certfile is None
-            or passed.scheme != "http"
-            or not _leads_to_service(passed.servers, probed.target)
-        ):
+        if certfile is None or passed.scheme != "http" or not leads_to_service(passed.servers, probed.target):
             return
         evidence = (quote("gunicorn certfile", certfile), *_logged(logs, "prematurely closed connection"))
         fixed = passed.written.replace("http://", "https://")
@@ -315,7 +311,7 @@ def scheme(
     )
 
 
-def _plain_status(address: str, probed: _Probed, upstreams: Upstreams | NotSeen) -> int | None:
+def _plain_status(address: str, probed: ProbedPrediction, upstreams: Upstreams | NotSeen) -> int | None:
     """What plain HTTP to ``address`` was answered; None where nothing was."""
     if same_address(probed.target.backend, address):
         health = None if isinstance(probed.backend, NotSeen) else probed.backend.health
@@ -353,7 +349,7 @@ def names(
 ) -> Iterator[Finding]:
     """NGX032: a name in proxy_pass leads to addresses where nobody listens, the service listens on the same port of
     another address. Where some of them answer, nginx's log has to name one of the others."""
-    probed = _probed(nginx_config, target, front, backend, nginx_test, host_names)
+    probed = probed_prediction(nginx_config, target, front, backend, nginx_test, host_names)
     if probed is None:
         return
     passed = probed.route().outcome.passed
@@ -402,7 +398,7 @@ def names(
     )
 
 
-def _addresses(probed: _Probed, name: str) -> tuple[str, ...]:
+def _addresses(probed: ProbedPrediction, name: str) -> tuple[str, ...]:
     names = {} if isinstance(probed.host_names, NotSeen) else probed.host_names.addresses
     return names.get(name.lower(), ())
 
@@ -434,7 +430,7 @@ def path(
     host_names: HostNames | NotSeen,
 ) -> Iterator[Finding]:
     """NGX030: the service gets another path than the client asked for, and only that one does not predict."""
-    probed = _probed(nginx_config, target, front, backend, nginx_test, host_names)
+    probed = probed_prediction(nginx_config, target, front, backend, nginx_test, host_names)
     if probed is None:
         return
     computed = probed.route()
@@ -451,7 +447,7 @@ def path(
         or probed.answer.failure
         or probed.answer.status in _GATEWAY_ERRORS
         or passed.scheme not in ("http", "https")
-        or not _leads_to_service(passed.servers, probed.target)
+        or not leads_to_service(passed.servers, probed.target)
     ):
         return
     rewrites = [step for step in computed.steps if step.kind is StepKind.REWRITE]
@@ -502,7 +498,7 @@ def replaced_answer(
     host_names: HostNames | NotSeen,
 ) -> Iterator[Finding]:
     """NGX037: the service answers with an error of its own, and nginx sends a page or another status in its place."""
-    probed = _probed(nginx_config, target, front, backend, nginx_test, host_names)
+    probed = probed_prediction(nginx_config, target, front, backend, nginx_test, host_names)
     if probed is None:
         return
     from ops.interpret.routing.model import OutcomeKind, StepKind
@@ -545,7 +541,7 @@ def replaced_answer(
 # --- where it is not sent on --------------------------------------------------------------------------------------
 
 
-def _decided(probed: _Probed) -> RequestRoute | None:
+def _decided(probed: ProbedPrediction) -> RequestRoute | None:
     """The route that ends at nginx with the answer that came, whichever files there are; None where there is none, or
     where the service itself would not have answered."""
     from ops.interpret.routing.model import OutcomeKind
@@ -586,7 +582,7 @@ def files(
     host_names: HostNames | NotSeen,
 ) -> Iterator[Finding]:
     """NGX031: files answer, for no location proxies the path."""
-    probed = _probed(nginx_config, target, front, backend, nginx_test, host_names)
+    probed = probed_prediction(nginx_config, target, front, backend, nginx_test, host_names)
     if probed is None:
         return
     from ops.interpret.routing.model import StepKind
@@ -651,7 +647,7 @@ def rules(
     """NGX038: a return, a rule for nobody or a list of methods answers in the service's place.
 
     Quiet for what depends on who asks, and for redirects, limits and maintenance pages."""
-    probed = _probed(nginx_config, target, front, backend, nginx_test, host_names)
+    probed = probed_prediction(nginx_config, target, front, backend, nginx_test, host_names)
     if probed is None:
         return
     from ops.interpret.routing.model import StepKind

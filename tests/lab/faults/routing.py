@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.lab.client import Answer
+from tests.lab.faults.app import PLAIN_APP
 from tests.lab.faults.case import answers, fault, meets, page
 from tests.lab.stack import Stack
 
@@ -257,3 +258,60 @@ def plain_http_answers_404_for_everything(stack: Stack) -> None:
         "    location /.well-known/acme-challenge/ {",
         "    return 404;\n    location /.well-known/acme-challenge/ {",
     )
+
+
+# TANGO#79 and many: no proxy_set_header Host, and an application that lists its hosts.
+HOST = "        proxy_set_header Host $host;\n"
+HOST_CHECK = """
+@app.before_request
+def known_host():
+    from flask import abort, request
+    if request.host.partition(":")[0] not in ("DOMAIN", "127.0.0.1"):
+        abort(STATUS)
+"""
+
+
+@fault(
+    "NGX080", sees=answers(400), app=PLAIN_APP, layout="guide", says=("gte_backend", "proxy_set_header Host")
+)
+def upstream_s_name_is_sent_as_host(stack: Stack) -> None:
+    check = HOST_CHECK.replace("DOMAIN", stack.domain).replace("STATUS", "400")
+    stack.app_file.write_text(PLAIN_APP + check)
+    stack.reload_gunicorn()
+    stack.edit(stack.site_file, HOST, "")
+
+
+@fault("NGX080", sees=answers(404), app=PLAIN_APP, layout="guide", says=("api.internal", "$host"))
+def host_of_another_name_is_sent(stack: Stack) -> None:
+    check = HOST_CHECK.replace("DOMAIN", stack.domain).replace("STATUS", "404")
+    stack.app_file.write_text(PLAIN_APP + check)
+    stack.reload_gunicorn()
+    stack.edit(stack.site_file, HOST, HOST.replace("$host", "api.internal"))
+
+
+SEARCH_APP = PLAIN_APP.replace("import Flask, jsonify", "import Flask, jsonify, request") + (
+    """
+@app.get("/search")
+def search():
+    if "q" not in request.args:
+        return jsonify(error="the parameter q is missing"), 422
+    return jsonify(hits=[])
+"""
+)
+
+
+def _finds_no_query(stack: Stack) -> bool:
+    return {stack.request(path="/api/search?q=beijing").status for _ in range(3)} == {422}
+
+
+# askdarcel-web#40
+@fault("NGX081", sees=_finds_no_query, app=SEARCH_APP, layout="guide", says=("/api/search", "$is_args$args"))
+def capture_in_proxy_pass_leaves_the_query_out(stack: Stack) -> None:
+    put_before(
+        stack, "location ~ ^/api/(.*)$ { proxy_pass http://gte_backend/$1; proxy_set_header Host $host; }"
+    )
+
+
+@fault("NGX081", sees=_finds_no_query, app=SEARCH_APP, layout="guide", says=("/api/search", "Take the ?"))
+def rewrite_ends_with_a_question_mark(stack: Stack) -> None:
+    put_before(stack, "location /api/ { rewrite ^/api/(.*)$ /$1? break; proxy_pass http://gte_backend; }")

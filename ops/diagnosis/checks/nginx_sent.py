@@ -1,0 +1,241 @@
+"""What nginx sends the service of a request beside its path: the host and the query.
+
+Sources: nginx documentation, ngx_http_proxy_module (proxy_set_header, proxy_pass), ngx_http_rewrite_module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from ops.diagnosis.checks.nginx_routing import leads_to_service, probed_prediction
+from ops.diagnosis.finding import Evidence, Finding, Severity, check, quote
+from ops.diagnosis.steps import put_before_line, replaced_in_line
+from ops.facts.base import NotSeen
+from ops.facts.logs import AccessLog, Logs
+from ops.facts.nginx import Directive, NginxConfig, NginxTest
+from ops.facts.probes import Backend, Exchange, Front, HostNames
+from ops.facts.target import Target
+from ops.facts.traffic import Answers
+from ops.interpret.nginx import Scope
+from ops.interpret.site import find_site
+from ops.interpret.traffic import users_traffic
+from ops.text.language import Text
+
+if TYPE_CHECKING:
+    from ops.interpret.routing.model import RequestRoute
+
+# How applications answer a host that they do not serve: Django and Starlette 400, Flask (SERVER_NAME) and others 404,
+# servers of HTTP 421 (RFC 9110, 15.5.20).
+_REFUSE_A_HOST = (400, 403, 404, 421)
+# How they answer a request whose parameters are missing.
+_REFUSE_PARAMETERS = ("400", "422", "500")
+_MAX_COMPUTED = 8
+# Stands in for the client's query; it holds nothing that nginx would change.
+_QUERY = "gte=1"
+
+
+@check(
+    "nginx.sent_host",
+    "NGX080",
+    en="the service is told the host that was asked for",
+    zh="后端收到的 Host 与请求的一致",
+)
+def sent_host(
+    nginx_config: NginxConfig,
+    target: Target,
+    front: Front,
+    backend: Backend | NotSeen,
+    nginx_test: NginxTest | NotSeen,
+    host_names: HostNames | NotSeen,
+    logs: Logs | NotSeen,
+) -> Iterator[Finding]:
+    """NGX080: the service refuses the request that nginx sends with another Host, and predicts when it is asked with
+    the site's own."""
+    probed = probed_prediction(nginx_config, target, front, backend, nginx_test, host_names)
+    if probed is None or not probed.is_served or probed.answer.status not in _REFUSE_A_HOST:
+        return
+    computed = probed.route()
+    passed = computed.outcome.passed
+    if (
+        passed is None
+        or passed.scheme not in ("http", "https")
+        or not leads_to_service(passed.servers, target)
+        or passed.uri.partition("?")[0] != probed.path
+        or _name(passed.host) == target.domain.lower()
+    ):
+        return
+    line = _service_s_line(logs, probed.answer, probed.path)
+    if line is None and _is_nginx_s_page(probed.answer):
+        return
+    scope = _scope(nginx_config, target, probed.path)
+    yield Finding(
+        "NGX080",
+        (
+            probed.seen(),
+            *((line,) if line is not None else ()),
+            Evidence(
+                passed.where,
+                Text(
+                    en=f"{passed.directive} {passed.written}: the service gets Host {passed.host}",
+                    zh=f"{passed.directive} {passed.written}：后端收到的 Host 是 {passed.host}",
+                ),
+            ),
+            probed.behind(),
+        ),
+        {
+            "sent": passed.host,
+            "status": str(probed.answer.status),
+            "where": next(
+                (h.where for h in passed.headers if h.name.lower() == "host" and h.where), passed.where
+            ),
+        },
+        fix=(*_host_edit(scope, passed.where), target.test_nginx, target.reload_nginx),
+    )
+
+
+def _name(host: str) -> str:
+    """A Host header's name, without its port."""
+    name, _, port = host.lower().rpartition(":")
+    return name if port.isdecimal() and name else host.lower()
+
+
+def _service_s_line(logs: Logs | NotSeen, answer: Exchange, path: str) -> Evidence | None:
+    """That the service gave the probe this answer, by its own access log."""
+    log = None if isinstance(logs, NotSeen) else logs.gunicorn_access
+    if not isinstance(log, AccessLog) or log.traffic is None:
+        return None
+    status = str(answer.status)
+    own = [p for p in log.traffic.probes if (p.method, p.path, p.status) == (answer.method, path, status)]
+    return quote(log.path, own[-1].line) if own else None
+
+
+def _is_nginx_s_page(answer: Exchange) -> bool:
+    """Whether nginx made this page itself (ngx_http_special_response.c): its end names the server."""
+    return "<hr><center>" in answer.body and "nginx" in answer.body.rpartition("<hr><center>")[2]
+
+
+def _scope(config: NginxConfig, target: Target, path: str) -> Scope | None:
+    site = find_site(config, target.domain, target.backend)
+    return (site.server.location_for(path) or site.server) if site else None
+
+
+def _host_edit(scope: Scope | None, proxy_pass: str) -> tuple[str, ...]:
+    """The command that has nginx send the client's Host: in the block whose proxy_set_header are in force, for one of
+    its own would switch those of the blocks around it off."""
+    headers = scope.effective("proxy_set_header") if scope is not None else ()
+    wrong = next((d for d in headers if d.args and d.args[0].lower() == "host" and len(d.args) == 2), None)
+    if wrong is not None:
+        return (replaced_in_line(f"{wrong.file}:{wrong.line}", wrong.args[1], "$host"),)
+    first: Directive | None = next(iter(headers), None)
+    place = f"{first.file}:{first.line}" if first is not None else proxy_pass
+    return (put_before_line(place, "proxy_set_header Host $host;"),)
+
+
+@check(
+    "nginx.sent_query",
+    "NGX081",
+    en="the service gets the query of a request",
+    zh="后端能收到请求的查询参数",
+)
+def sent_query(
+    nginx_config: NginxConfig,
+    target: Target,
+    logs: Logs,
+    host_names: HostNames | NotSeen,
+    nginx_test: NginxTest | NotSeen,
+) -> Iterator[Finding]:
+    """NGX081: requests with a query are answered as those without their parameters are, and nginx takes it away."""
+    if isinstance(nginx_test, NginxTest) and nginx_test.exit_code != 0:
+        return
+    computed = 0
+    for located in users_traffic(logs):
+        for answers in located.answers(*_REFUSE_PARAMETERS):
+            with_query = next((line for line in answers.newest if _has_query(line, answers)), None)
+            if with_query is None or computed >= _MAX_COMPUTED:
+                continue
+            computed += 1
+            lost = _lost(nginx_config, target, host_names, answers)
+            if lost is None:
+                continue
+            total = located.total_like(answers)
+            asked = f"{answers.path}?{_QUERY}"
+            yield Finding(
+                "NGX081",
+                (
+                    quote(located.path, with_query),
+                    quote(
+                        located.path, f"{answers.count} x {answers.method} {answers.path} {answers.status}"
+                    ),
+                    Evidence(
+                        lost.where,
+                        Text(
+                            en=f"{lost.written}: of {answers.method} {asked} the service gets {lost.uri}",
+                            zh=f"{lost.written}：{answers.method} {asked} 到后端变成 {lost.uri}",
+                        ),
+                    ),
+                ),
+                {
+                    "count": str(answers.count),
+                    "total": str(total),
+                    "path": answers.path,
+                    "method": answers.method,
+                    "asked": asked,
+                    "where": lost.where,
+                    "status": answers.status,
+                },
+                severity=Severity.FAIL if 2 * answers.count >= total else Severity.WARN,
+                fix=(*lost.fix, target.test_nginx, target.reload_nginx),
+            )
+            return
+
+
+def _has_query(line: str, answers: Answers) -> bool:
+    """Whether a line as it is kept (queries cut to ``?…``) is of a request with one."""
+    return f"{answers.method} " in line and "?…" in line.partition(f"{answers.method} ")[2].partition(" ")[0]
+
+
+class _LostQuery(NamedTuple):
+    """Where a query is taken away: ``file:line``, the directive there, what the service gets, what keeps the query."""
+
+    where: str
+    written: str
+    uri: str
+    fix: tuple[str | Text, ...]
+
+
+def _lost(
+    config: NginxConfig, target: Target, host_names: HostNames | NotSeen, answers: Answers
+) -> _LostQuery | None:
+    from ops.interpret.routing.model import StepKind
+    from ops.interpret.routing.request import probe_route
+
+    route: RequestRoute = probe_route(config, target, host_names, answers.method, f"{answers.path}?{_QUERY}")
+    passed = route.outcome.passed
+    if passed is None or passed.scheme not in ("http", "https") or _QUERY in passed.uri:
+        return None
+    if "$" in passed.written.partition("://")[2].partition("/")[2]:
+        fixed = f"{passed.written}$is_args$args"
+        return _LostQuery(
+            passed.where,
+            f"{passed.directive} {passed.written}",
+            passed.uri,
+            (replaced_in_line(passed.where, f"{passed.written};", f"{fixed};"),),
+        )
+    rewrites = [step for step in route.steps if step.kind is StepKind.REWRITE]
+    if not rewrites:
+        return None
+    where = rewrites[-1].where
+    return _LostQuery(
+        where,
+        rewrites[-1].words.en,
+        passed.uri,
+        (
+            Text(
+                en=f"Take the ? from the end of the replacement at {where}: with it nginx leaves the query out",
+                zh=f"去掉 {where} 替换串末尾的 ?：有它时 nginx 会丢掉查询参数",
+            ),
+        ),
+    )
+
+
+CHECKS = (sent_host, sent_query)
