@@ -34,7 +34,7 @@ class EmbeddingsRequest(BaseModel):
 
     input: str | Texts = Field(description="one text or several; token numbers are not taken")
     model: str | None = Field(None, description="accepted and not used: the service has one model")
-    encoding_format: Literal["float", "base64"] = "float"
+    encoding_format: Literal["float", "base64"] | None = Field("float", description="null: float")
     dimensions: int | None = Field(None, description="only the model's own dimension is taken")
     input_type: Literal["query", "passage"] = Field(
         "query", description="not of OpenAI: whether the texts are searched with or searched in"
@@ -139,7 +139,7 @@ def _require_dimension(requested: int, dimension: int) -> None:
         )
 
 
-def encoded(vector: Sequence[float], encoding_format: str) -> list[float] | str:
+def encoded(vector: Sequence[float], encoding_format: str | None) -> list[float] | str:
     """A vector as numbers, or as base64 of little-endian 32-bit floats."""
     if encoding_format == "base64":
         return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode("ascii")

@@ -12,6 +12,8 @@ from typing import Any, NoReturn
 
 # An escaped surrogate, paired or not; only a body that has one is checked for lone ones.
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
+# Windows' tools write a byte order mark before UTF-8; a parser may ignore it (RFC 8259, 8.1).
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class JsonError(ValueError):
@@ -19,11 +21,12 @@ class JsonError(ValueError):
 
 
 def parse(body: bytes) -> Any:
-    """The value in ``body`` (UTF-8).
+    """The value in ``body`` (UTF-8, with or without a byte order mark).
 
     Raises:
         JsonError: not UTF-8, not JSON, a repeated key, NaN or infinity, nested too deeply, a lone surrogate.
     """
+    body = body.removeprefix(_BYTE_ORDER_MARK)
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -52,6 +52,17 @@ def test_what_is_refused_and_why(body: bytes, said: str) -> None:
         parse(body)
 
 
+def test_a_byte_order_mark_before_the_body_is_ignored() -> None:
+    """Windows PowerShell sends one."""
+    assert parse(b'\xef\xbb\xbf{"a": "\xe5\xad\x97"}') == {"a": "字"}
+
+
+@pytest.mark.parametrize("body", [b"\xef\xbb\xbf", b"\xef\xbb\xbf\xef\xbb\xbf{}", b"{}\xef\xbb\xbf"])
+def test_a_byte_order_mark_anywhere_else_is_refused(body: bytes) -> None:
+    with pytest.raises(JsonError):
+        parse(body)
+
+
 def test_a_surrogate_pair_is_one_character() -> None:
     assert parse(rb'"\ud83d\ude00"') == "\N{GRINNING FACE}"
 
