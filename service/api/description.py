@@ -20,6 +20,7 @@ from service.tasks.task import Task
 
 _SCHEME = "key"
 _NULL = {"type": "null"}
+_OPENAI_ERROR = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/OpenAIError"}}}}
 # Characters that alone are no context for a question, as a class of a regular expression.
 _NO_CONTEXT = re.escape("".join(char for char in EDGES if not char.isspace())) + r"\s"
 
@@ -61,8 +62,8 @@ def corrected(description: dict[str, Any], here: Context) -> dict[str, Any]:
                 answers.setdefault("default", {"description": "an error", **predict.PROBLEM_CONTENT})
             if with_keys and access.needs_key(path):
                 operation["security"] = [{_SCHEME: []}]
-                # 400 has the schema of the route's errors.
-                answers["401"] = {**answers["400"], "description": "unauthorized (with WWW-Authenticate)"}
+                content = _OPENAI_ERROR if path.startswith(OPENAI_PREFIX) else predict.PROBLEM_CONTENT
+                answers["401"] = {"description": "unauthorized (with WWW-Authenticate)", **content}
     return description
 
 

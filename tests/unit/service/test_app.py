@@ -192,3 +192,19 @@ def test_a_body_with_very_many_faults_is_refused_without_telling_each(client: Fl
     assert answer.json is not None
     assert answer.json["code"] == "bad_request"
     assert "5000 of its values" in answer.json["detail"]
+
+
+def test_the_served_model_is_listed_and_described_by_its_id() -> None:
+    served = client_with({EngineKind.ENCODER: LetterEncoder})
+    (model,) = served.get("/v1/models").json["data"]
+    assert (model["id"], model["object"]) == ("letters", "model")
+    assert served.get("/v1/models/letters").json == model
+    other = served.get("/v1/models/gpt/4")
+    assert (other.status_code, other.json["error"]["param"]) == (404, "model")
+    assert "letters" in other.json["error"]["message"]
+
+
+def test_no_model_is_listed_while_none_is_available() -> None:
+    without = client_with({})
+    assert without.get("/v1/models").json == {"object": "list", "data": []}
+    assert without.get("/v1/models/letters").status_code == 404

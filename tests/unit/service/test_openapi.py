@@ -120,5 +120,7 @@ def test_keys_are_described_where_they_are_used(tmp_path: Path) -> None:
     for path in ("/predict", "/v1/embeddings"):
         assert paths[path]["post"]["security"] == [{"key": []}]
         assert "401" in paths[path]["post"]["responses"]
+    assert {"security", "responses"} <= paths["/v1/models"]["get"].keys()
+    assert "401" in paths["/v1/models"]["get"]["responses"]
     assert not any("security" in paths[path]["get"] for path in ("/health", "/ready", "/tasks", "/metrics"))
     assert "securitySchemes" not in described(application())["components"]
