@@ -215,10 +215,14 @@ class Clock:
 class Limits:
     """Limits of one request: the service's defaults, until ``/tasks`` has answered its own."""
 
-    max_batch: int = 256
-    max_batch_chars: int = 10_000
+    max_batch: int = 2048
+    max_batch_chars: int = 1024 * 1024
     max_body_bytes: int = 1024 * 1024
 
+
+# What this client puts into one request at most, so that its answer comes in time and a repetition costs little.
+_BATCH = 256  # texts
+_BATCH_CHARS = 10_000  # Unicode characters
 
 # The service gives no longer answer.
 _MOST_BYTES = 256 * 1024 * 1024
@@ -247,14 +251,16 @@ def retry_after(value: str | None, now: datetime) -> float | None:
 
 
 def batches(texts: Sequence[str], limits: Limits) -> Iterator[Sequence[str]]:
-    """``texts`` in order, in the fewest batches within the limits. A text that alone exceeds a limit is a batch of its
-    own, which the service refuses."""
+    """``texts`` in order, in the fewest batches within the limits and this client's own. A text that alone exceeds a
+    limit of the service is a batch of its own, which the service refuses."""
+    most = min(limits.max_batch, _BATCH)
+    most_chars = min(limits.max_batch_chars, _BATCH_CHARS)
     start = characters = size = 0
     for index, text in enumerate(texts):
         length = len(json.dumps(text, ensure_ascii=False).encode("utf-8", "surrogatepass")) + 2
         if index > start and (
-            index - start >= limits.max_batch
-            or characters + len(text) > limits.max_batch_chars
+            index - start >= most
+            or characters + len(text) > most_chars
             or size + length > limits.max_body_bytes - _BESIDE_TEXTS
         ):
             yield texts[start:index]

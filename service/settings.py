@@ -189,11 +189,13 @@ class Settings:
     max_batch_chars: Annotated[
         int,
         Variable(
-            "Most characters of all texts of one request.",
-            "一个请求所有文本的总字数上限。",
+            "Most characters of all texts of one request. The body's size and GTE_PREDICTION_TIMEOUT bound a request"
+            " anyway.",
+            "一个请求所有文本的总字数上限。请求体大小和 GTE_PREDICTION_TIMEOUT 本来就限制了一个请求。",
             example="50000",
             since="0.1.0",
             unit="characters",
+            default=("GTE_MAX_BODY_BYTES: no further bound", "GTE_MAX_BODY_BYTES：不再另设上限"),
         ),
     ]
     max_body_bytes: Annotated[
@@ -476,6 +478,7 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         raise SettingsError(
             f"{PREFIX}MODEL_DOWNLOAD=1: set {PREFIX}MODEL_DIR, the directory to download into"
         )
+    body_bytes = _integer(environ, "MAX_BODY_BYTES", 1024 * 1024, least=1)
     return Settings(
         engine=engine,
         model_dir=Path(model_dir) if model_dir else None,
@@ -492,9 +495,10 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         result_cache=_integer(environ, "RESULT_CACHE", 0, least=0),
         load_wait=_seconds(environ, "LOAD_WAIT", 5.0),
         max_text_chars=_integer(environ, "MAX_TEXT_CHARS", 5000, least=1),
-        max_batch=_integer(environ, "MAX_BATCH", 256, least=1),
-        max_batch_chars=_integer(environ, "MAX_BATCH_CHARS", 10_000, least=1),
-        max_body_bytes=_integer(environ, "MAX_BODY_BYTES", 1024 * 1024, least=1),
+        max_batch=_integer(environ, "MAX_BATCH", 2048, least=1),
+        # A character takes at least one byte.
+        max_batch_chars=_integer(environ, "MAX_BATCH_CHARS", body_bytes, least=1),
+        max_body_bytes=body_bytes,
         threads=threads,
         max_concurrent=concurrent,
         max_queue=queue,

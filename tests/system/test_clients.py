@@ -256,6 +256,13 @@ def langchain(service: Gunicorn, key: str, **options: Any) -> OpenAIEmbeddings:
     return OpenAIEmbeddings(base_url=f"{url_of(service)}/v1", api_key=key, max_retries=0, **options)  # type: ignore[arg-type]
 
 
+def test_langchain_with_its_own_chunk_size(tmp_path: Path) -> None:
+    """Up to a thousand texts in one request."""
+    with gunicorn(tmp_path) as service:
+        embeddings = langchain(service, "none", check_embedding_ctx_length=False)
+        assert len(embeddings.embed_documents([str(number) for number in range(300)])) == 300
+
+
 def test_langchain_that_leaves_the_texts_as_they_are(keyed: tuple[Gunicorn, str]) -> None:
     embeddings = langchain(*keyed, check_embedding_ctx_length=False, chunk_size=8)
     vectors = embeddings.embed_documents([f"第{number}条" for number in range(10)])

@@ -208,3 +208,19 @@ def test_no_model_is_listed_while_none_is_available() -> None:
     without = client_with({})
     assert without.get("/v1/models").json == {"object": "list", "data": []}
     assert without.get("/v1/models/letters").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("count", "length"),
+    [(16, 700), (32, 400), (100, 450), (2048, 30)],
+    ids=["RAGFlow", "Haystack", "LlamaIndex", "OpenAI's limit"],
+)
+def test_the_batches_of_known_clients_fit_into_one_request(count: int, length: int) -> None:
+    served = client_with(
+        {EngineKind.ENCODER: LetterEncoder}, settings=replace(read_settings({}), load_wait=0.0)
+    )
+    texts = [f"{number:04}" + "字" * (length - 4) for number in range(count)]
+    answer = served.post("/v1/embeddings", json={"model": "m", "input": texts})
+    assert [one["index"] for one in answer.json["data"]] == list(range(count))
+    one_more = served.post("/v1/embeddings", json={"model": "m", "input": ["a"] * 2049})
+    assert one_more.json["error"]["code"] == "batch_too_large"

@@ -325,6 +325,11 @@ def test_batches_keep_the_order_and_the_limits(
             assert len(sent.encode("utf-8", "surrogatepass")) <= size + 2
 
 
+def test_a_batch_stays_small_where_the_service_would_take_more() -> None:
+    assert [len(batch) for batch in batches(["a"] * 600, Limits())] == [256, 256, 88]
+    assert [len(batch) for batch in batches(["字" * 4000] * 5, Limits())] == [2, 2, 1]
+
+
 def test_a_long_list_goes_in_several_requests_by_the_services_own_limits() -> None:
     def vectors(body: Any) -> Reply:
         return predicted({"embeddings": [[float(text)] for text in body["input_text"]], "dimension": 1})
