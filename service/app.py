@@ -7,7 +7,18 @@ from flask_openapi3.openapi import OpenAPI
 from pydantic import ValidationError
 
 from service.admission.gate import Admission
-from service.api import access, description, embeddings, errors, health, metrics, models, page, predict
+from service.api import (
+    access,
+    description,
+    embeddings,
+    errors,
+    health,
+    metrics,
+    models,
+    page,
+    predict,
+    rerank,
+)
 from service.api.json_request import JsonRequest, invalid_fields
 from service.engines.registry import EngineRegistry, engines_of
 from service.http import unread_body
@@ -84,7 +95,7 @@ def _register_routes(app: Service, settings: Settings) -> None:
     if settings.api_keys_file is not None:
         access.register(app, Keyring(settings.api_keys_file))
     unread_body.register(app)
-    for group in (health.api, predict.api, embeddings.api, models.api, metrics.api):
+    for group in (health.api, predict.api, embeddings.api, models.api, rerank.api, metrics.api):
         app.register_api(group)
     app.register_blueprint(page.api)
     page.register_docs(app)

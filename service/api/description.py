@@ -52,6 +52,7 @@ def corrected(description: dict[str, Any], here: Context) -> dict[str, Any]:
         dimensions = schemas["EmbeddingsRequest"]["properties"]["dimensions"]
         dimensions["anyOf"] = [{"type": "integer", "const": here.engines.encoder().dimension}, _NULL]
     schemas["EmbeddingsRequest"]["properties"]["input"] |= {"anyOf": [_text(settings), _texts(settings)]}
+    _limit_rerank(schemas, settings)
     description["components"] = components
     for path, operations in description["paths"].items():
         for operation in operations.values():
@@ -73,6 +74,14 @@ def _text(settings: Settings) -> dict[str, Any]:
 
 def _texts(settings: Settings) -> dict[str, Any]:
     return {"type": "array", "items": _text(settings), "minItems": 1, "maxItems": settings.max_batch}
+
+
+def _limit_rerank(schemas: dict[str, Any], settings: Settings) -> None:
+    schemas["Document"]["properties"]["text"] |= _text(settings)
+    request = schemas["RerankRequest"]["properties"]
+    request["query"] |= _text(settings)
+    document = {"anyOf": [_text(settings), {"$ref": "#/components/schemas/Document"}]}
+    request["documents"] |= {**_texts(settings), "items": document}
 
 
 def _request(task: Task, parameters: dict[str, Any], here: Context) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import base64
 import struct
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from flask import Response, g
 from flask_openapi3.blueprint import APIBlueprint
@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from service.api.answers import json_answer
+from service.api.field_names import field_names
+from service.api.json_request import WHOLE
 from service.api.predict import model_of
 from service.engines.interface import EngineKind
 from service.http.problems import Problem
@@ -35,16 +37,12 @@ class EmbeddingsRequest(BaseModel):
     input: str | Texts = Field(description="one text or several; token numbers are not taken")
     model: str | None = Field(None, description="accepted and not used: the service has one model")
     encoding_format: Literal["float", "base64"] | None = Field("float", description="null: float")
-    dimensions: int | None = Field(None, description="only the model's own dimension is taken")
+    dimensions: Annotated[int, WHOLE] | None = Field(
+        None, description="only the model's own dimension is taken"
+    )
     input_type: Literal["query", "passage"] = Field(
         "query", description="not of OpenAI: whether the texts are searched with or searched in"
     )
-
-    @field_validator("dimensions", mode="before")
-    @classmethod
-    def _whole_number(cls, value: Any) -> Any:
-        # In JSON Schema 2.0 is an integer; pydantic refuses it.
-        return int(value) if isinstance(value, float) and value.is_integer() else value
 
     @field_validator("input", mode="before")
     @classmethod
@@ -104,14 +102,8 @@ def embeddings(body: EmbeddingsRequest) -> Response:
     if body.dimensions is not None and here.engines.failure(EngineKind.ENCODER) is None:
         # Before anything is computed.
         _require_dimension(body.dimensions, here.engines.encoder().dimension)
-    try:
+    with field_names({"input_text": "input"}):
         result = run.predict(here, embedding.TASK, body.input, {"role": body.input_type}).result
-    except Problem as problem:
-        # The same checks, but the field has another name in this API.
-        if problem.field is not None and problem.field.startswith("input_text"):
-            problem.field = problem.field.replace("input_text", "input", 1)
-            problem.detail = problem.detail.replace("input_text", "input", 1)
-        raise
     if body.dimensions is not None:
         _require_dimension(body.dimensions, result["dimension"])
     texts = [body.input] if isinstance(body.input, str) else body.input

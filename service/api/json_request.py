@@ -3,13 +3,22 @@
 from typing import Any
 
 from flask import Request
-from pydantic import ValidationError
+from pydantic import BeforeValidator, ValidationError
 from werkzeug.exceptions import HTTPException
 
 from service.http.problems import Problem
 from service.http.strict_json import JsonError, parse
 
 _MOST_ERRORS = 1000
+_UNION_BRANCHES = ("str", "int", "Document")
+
+
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+# Of an integer: in JSON Schema 2.0 is one; pydantic, strict, refuses it.
+WHOLE = BeforeValidator(_whole)
 
 
 class JsonRequest(Request):
@@ -65,7 +74,7 @@ def invalid_fields(error: ValidationError) -> Problem:
     worst = max(errors, key=lambda one: len(one["loc"]))
     # The location has names of union branches ("str", "list[str]") among the names of fields.
     field = ".".join(
-        str(part) for part in worst["loc"] if part not in ("str", "int") and "[" not in str(part)
+        part for part in map(str, worst["loc"]) if part not in _UNION_BRANCHES and "[" not in part
     )
     union = any(one["loc"][:1] == worst["loc"][:1] and one is not worst for one in errors)
     message = worst["msg"]

@@ -224,3 +224,53 @@ def test_the_batches_of_known_clients_fit_into_one_request(count: int, length: i
     assert [one["index"] for one in answer.json["data"]] == list(range(count))
     one_more = served.post("/v1/embeddings", json={"model": "m", "input": ["a"] * 2049})
     assert one_more.json["error"]["code"] == "batch_too_large"
+
+
+# --- /v1/rerank -------------------------------------------------------------------------------------------
+
+
+def test_documents_come_in_the_order_of_their_closeness(client: FlaskClient) -> None:
+    documents = ["xyz", "abc", {"text": "abx"}]
+    answer = client.post("/v1/rerank", json={"model": "m", "query": "abc", "documents": documents}).json
+    assert [(one["index"], one["document"]["text"]) for one in answer["results"]] == [
+        (1, "abc"),
+        (2, "abx"),
+        (0, "xyz"),
+    ]
+    scores = [one["relevance_score"] for one in answer["results"]]
+    assert scores == sorted(scores, reverse=True)
+    assert (scores[0], scores[2]) == (pytest.approx(1.0), 0.0)
+    assert (answer["model"], answer["usage"]["total_tokens"]) == ("letters", 12)
+
+
+@pytest.mark.parametrize("name", ["top_n", "top_k"])
+def test_only_so_many_documents_come_back_and_without_their_texts_on_request(
+    client: FlaskClient, name: str
+) -> None:
+    request = {"query": "abc", "documents": ["xyz", "abc"], name: 1, "return_documents": False}
+    (result,) = client.post("/v1/rerank", json=request).json["results"]
+    assert result == {"index": 1, "relevance_score": pytest.approx(1.0)}
+
+
+@pytest.mark.parametrize(
+    ("request_", "field"),
+    [
+        ({"documents": ["a"]}, "query"),
+        ({"query": "a"}, "documents"),
+        ({"query": "", "documents": ["a"]}, "query"),
+        ({"query": "a", "documents": []}, "documents"),
+        ({"query": "a", "documents": ["b", " "]}, "documents.1"),
+        ({"query": "a", "documents": ["b", "字" * 51]}, "documents.1"),
+        ({"query": "a", "documents": ["b"] * 4}, "documents"),
+        ({"query": "a", "documents": ["b"], "top_n": 0}, "top_n"),
+        ({"query": "a", "documents": [{"title": "b"}]}, "documents.0.text"),
+        ({"query": "a", "documents": [1]}, "documents.0"),
+    ],
+)
+def test_a_request_to_rerank_that_is_refused_names_the_field_by_its_name_here(
+    client: FlaskClient, request_: dict[str, Any], field: str
+) -> None:
+    answer = client.post("/v1/rerank", json=request_)
+    assert answer.status_code == 400
+    assert answer.json["error"]["param"] == field
+    assert field.partition(".")[0] in answer.json["error"]["message"]

@@ -1,0 +1,110 @@
+"""``/v1/rerank``: the rerank request of Jina's and Cohere's APIs, as RAGFlow, Dify and FastGPT send it.
+
+No cross-encoder stands behind it: the scores are the encoder's cosines, as ``similarity`` gives them. They order
+documents by topic; two models' scores cannot be compared, and a threshold has to be chosen for this model.
+"""
+
+from typing import Annotated, Any
+
+from flask import Response, g
+from flask_openapi3.blueprint import APIBlueprint
+from flask_openapi3.models.tag import Tag
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+
+from service.api.answers import json_answer
+from service.api.embeddings import OpenAIError
+from service.api.field_names import field_names
+from service.api.json_request import WHOLE
+from service.api.predict import model_of
+from service.prediction import run
+from service.prediction.context import context
+from service.tasks import rerank
+
+api = APIBlueprint(
+    "rerank", __name__, abp_tags=[Tag(name="rerank", description="Jina's and Cohere's rerank API")]
+)
+
+
+class Document(BaseModel):
+    """A document as an object, as Cohere's older clients send it; its other fields are ignored."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    text: str
+
+
+class RerankRequest(BaseModel):
+    """The request. Other fields of those APIs (``max_chunks_per_doc``) are ignored, as their clients expect."""
+
+    model_config = ConfigDict(
+        strict=True,
+        extra="ignore",
+        json_schema_extra={
+            "example": {
+                "model": "gte",
+                "query": "北京冬奥会",
+                "documents": ["2022年冬奥会在北京举行", "今天天气很好"],
+            }
+        },
+    )
+
+    query: str
+    # Validation ends at the first that is neither: see Texts.
+    documents: Annotated[list[str | Document], Field(fail_fast=True)]
+    model: str | None = Field(None, description="accepted and not used: the service has one model")
+    top_n: Annotated[int, Field(ge=1), WHOLE] | None = Field(
+        None, validation_alias=AliasChoices("top_n", "top_k"), description="how many results; null: all"
+    )
+    return_documents: bool | None = Field(True, description="false: without the documents' texts")
+
+
+class RerankResult(BaseModel):
+    """A document's place in the request, and its score."""
+
+    index: int
+    relevance_score: float = Field(description="the cosine of query and document, from 0 to 1")
+    document: Document | None = None
+
+
+class RerankAnswer(BaseModel):
+    """The results, the closest first."""
+
+    id: str
+    model: str
+    results: list[RerankResult]
+    usage: dict[str, int]
+
+
+@api.post(
+    "/v1/rerank",
+    responses={
+        200: RerankAnswer,
+        400: OpenAIError,
+        413: OpenAIError,
+        415: OpenAIError,
+        503: OpenAIError,
+        504: OpenAIError,
+    },
+    summary="Documents in the order of their closeness to a query",
+)
+def rerank_documents(body: RerankRequest) -> Response:
+    """The closest ``top_n`` documents; of equally close ones the earlier first."""
+    g.task = rerank.TASK.name
+    here = context()
+    documents = [document if isinstance(document, str) else document.text for document in body.documents]
+    with field_names({"input_text": "query", "parameters.candidates": "documents"}):
+        scores = run.predict(here, rerank.TASK, body.query, {"candidates": documents}).result["scores"]
+    closest = sorted(range(len(documents)), key=lambda index: -scores[index])[: body.top_n]
+    results: list[dict[str, Any]] = [{"index": index, "relevance_score": scores[index]} for index in closest]
+    if body.return_documents is not False:
+        for result in results:
+            result["document"] = {"text": documents[result["index"]]}
+    tokens = sum(map(here.engines.encoder().count_tokens, [body.query, *documents]))
+    return json_answer(
+        {
+            "id": g.request_id,
+            "model": model_of(here, rerank.TASK),
+            "results": results,
+            "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+        }
+    )
