@@ -37,7 +37,8 @@ UNITS = {
     "tokens": Text(en="tokens", zh="token"),
     "vectors": Text(en="vectors", zh="个向量"),
 }
-TYPES: dict[type, Text] = {
+TYPES: dict[type | types.GenericAlias, Text] = {
+    tuple[str, ...]: Text(en="texts, separated by commas", zh="文本，以逗号分隔"),
     str: Text(en="text", zh="文本"),
     Path: Text(en="path", zh="路径"),
     int: Text(en="whole number", zh="整数"),

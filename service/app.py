@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from service.admission.gate import Admission
 from service.api import (
     access,
+    cors,
     description,
     embeddings,
     errors,
@@ -92,6 +93,8 @@ def _flask_application(settings: Settings) -> Service:
 
 def _register_routes(app: Service, settings: Settings) -> None:
     errors.register(app)
+    if settings.cors_origins:
+        cors.register(app, settings.cors_origins)
     if settings.api_keys_file is not None:
         access.register(app, Keyring(settings.api_keys_file))
     unread_body.register(app)

@@ -6,6 +6,7 @@ languages: ``scripts/reference`` generates ``docs/configuration.md`` from that.
 """
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -288,6 +289,17 @@ class Settings:
             default=("none: no key is needed", "无：不需要密钥"),
         ),
     ]
+    cors_origins: Annotated[
+        tuple[str, ...],
+        Variable(
+            "Origins whose pages may call the API from a browser, separated by commas (`https://app.example.com`), or"
+            " `*` for all.",
+            "允许其网页在浏览器中调用 API 的来源，以逗号分隔（`https://app.example.com`），`*` 表示全部。",
+            example="https://app.example.com",
+            since="0.2.0",
+            default=("none", "无"),
+        ),
+    ]
 
 
 @dataclass(frozen=True)
@@ -453,6 +465,9 @@ _DEFAULT_THREADS_GTE = 80
 # Threads that predictions never use: one each for /health, /ready, /metrics and the page.
 _RESERVED_THREADS = 4
 
+# Browsers send it in small letters and without a path; Electron's pages have schemes of their own (app://obsidian.md).
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9.\[\]:_-]+")
+
 _LARGEST = 2**31 - 1
 _LONGEST = 86_400  # seconds
 
@@ -506,6 +521,7 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         prediction_timeout=_seconds(environ, "PREDICTION_TIMEOUT", 60.0),
         progress_dir=Path(environ.get(PREFIX + "PROGRESS_DIR") or "/run/gte-api/progress"),
         api_keys_file=Path(keys_file) if keys_file else None,
+        cors_origins=_origins(environ),
     )
 
 
@@ -562,6 +578,19 @@ def unknown_names(environ: Mapping[str, str] = os.environ) -> list[str]:
         for name in environ
         if name.startswith(PREFIX) and not name.startswith(_TOOLKIT_PREFIX) and name not in _SETTINGS_NAMES
     )
+
+
+def _origins(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Of ``CORS_ORIGINS``: ``*`` alone, or scheme://host[:port] each (RFC 6454, 6.2)."""
+    origins = tuple(
+        filter(None, (part.strip() for part in environ.get(PREFIX + "CORS_ORIGINS", "").split(",")))
+    )
+    for origin in origins:
+        if not _ORIGIN.fullmatch(origin) and origins != ("*",):
+            raise SettingsError(
+                f"{PREFIX}CORS_ORIGINS={origin!r}: expected * alone, or origins such as https://app.example.com"
+            )
+    return origins
 
 
 def _worker_class(environ: Mapping[str, str]) -> str:

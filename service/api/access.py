@@ -40,8 +40,14 @@ def register(app: Flask, keyring: Keyring) -> None:
 
     def require_key() -> None:
         rule = request.url_rule
-        # No rule: 404 or 405, which reveal no more than the public description of the API.
-        if rule is None or not needs_key(rule.rule) or request.blueprint in _OPEN_BLUEPRINTS:
+        # No rule: 404 or 405, which reveal no more than the public description of the API. A browser sends no key with
+        # its question before a request (Fetch, CORS-preflight fetch), and the answer does nothing.
+        if (
+            rule is None
+            or request.method == "OPTIONS"
+            or not needs_key(rule.rule)
+            or request.blueprint in _OPEN_BLUEPRINTS
+        ):
             return
         scheme, _, key = request.headers.get("Authorization", "").strip().partition(" ")
         if scheme.lower() != "bearer" or not key.strip():

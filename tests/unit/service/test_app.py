@@ -3,6 +3,7 @@
 import json
 import threading
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from service.app import create_app
 from service.engines.interface import EngineKind
 from service.engines.registry import EngineRegistry, Loader
 from service.prediction.context import _KEY, Context
-from service.settings import Settings, read_settings
+from service.settings import Settings, SettingsError, read_settings
 from service.tasks.registry import TASKS
 from tests.unit.service.test_tasks import LetterEncoder, TableLexical
 
@@ -274,3 +275,49 @@ def test_a_request_to_rerank_that_is_refused_names_the_field_by_its_name_here(
     assert answer.status_code == 400
     assert answer.json["error"]["param"] == field
     assert field.partition(".")[0] in answer.json["error"]["message"]
+
+
+# --- cross-origin requests --------------------------------------------------------------------------------
+
+_PREFLIGHT = {
+    "Origin": "https://app.example.com",
+    "Access-Control-Request-Method": "POST",
+    "Access-Control-Request-Headers": "authorization,content-type,x-stainless-os",
+}
+
+
+def test_no_page_of_another_origin_reads_an_answer_unless_it_is_allowed_to(client: FlaskClient) -> None:
+    for answer in (
+        client.options("/v1/embeddings", headers=_PREFLIGHT),
+        client.get("/health", headers={"Origin": "https://app.example.com"}),
+    ):
+        assert not [name for name, _ in answer.headers if name.startswith("Access-Control")]
+
+
+def test_a_page_of_an_allowed_origin_may_call_the_api_with_a_key(tmp_path: Path) -> None:
+    settings = replace(
+        SETTINGS, cors_origins=("https://app.example.com",), api_keys_file=tmp_path / "keys.json"
+    )
+    served = client_with({EngineKind.ENCODER: LetterEncoder}, settings=settings)
+    preflight = served.options("/v1/embeddings", headers=_PREFLIGHT)
+    assert preflight.status_code == 200
+    assert preflight.headers["Access-Control-Allow-Origin"] == "https://app.example.com"
+    assert "authorization" in preflight.headers["Access-Control-Allow-Headers"]
+    refused = served.post(
+        "/v1/embeddings", json={"input": "a"}, headers={"Origin": "https://app.example.com"}
+    )
+    assert (refused.status_code, refused.headers["Access-Control-Allow-Origin"]) == (
+        401,
+        "https://app.example.com",
+    )
+    assert "X-Request-ID" in refused.headers["Access-Control-Expose-Headers"]
+    stranger = served.options("/v1/embeddings", headers={**_PREFLIGHT, "Origin": "https://evil.example"})
+    assert "Access-Control-Allow-Origin" not in stranger.headers
+
+
+@pytest.mark.parametrize(
+    "origin", ["app.example.com", "https://app.example.com/", "*, https://a.b", "https://*.b"]
+)
+def test_an_origin_that_no_browser_sends_ends_the_start(origin: str) -> None:
+    with pytest.raises(SettingsError, match="GTE_CORS_ORIGINS"):
+        read_settings({"GTE_CORS_ORIGINS": origin})
