@@ -49,8 +49,8 @@ class Attempts(Facts, frozen=True):
 
 
 class LoggedRequest(Facts, frozen=True):
-    """One line of an access log, read. ``client``, ``request_id``, ``upstream`` and ``upstream_status`` are empty where
-    the format does not tell."""
+    """One line of an access log, read. ``line`` is empty if an earlier run asked. ``client``, ``request_id``,
+    ``upstream`` and ``upstream_status`` are empty where the format does not tell."""
 
     time: float
     method: str

@@ -58,7 +58,9 @@ def _own(probes: tuple[LoggedRequest, ...], exchange: Exchange, taken_at: float)
     alike = [
         probe
         for probe in probes
-        if probe.time >= int(taken_at) and (probe.method, probe.path) == (exchange.method, path)
+        if probe.line
+        and probe.time >= int(taken_at)
+        and (probe.method, probe.path) == (exchange.method, path)
     ]
     named = exchange.header("x-request-id")
     by_id = [probe for probe in alike if named and probe.request_id == named]

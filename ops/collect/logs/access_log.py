@@ -119,6 +119,8 @@ class TrafficCount:
         # Where the format has no agent, what this host asked since then is taken for the probes', by whole seconds.
         names_agents = log_format is None or "agent" in log_format.fields
         self._probed_since = math.inf if names_agents else probed_since - 1.0
+        # Only lines of this run's probes are read by people (`ops/interpret/probe_lines.py`).
+        self._quoted_since = probed_since - 1.0 if math.isfinite(probed_since) else -math.inf
         self._counts: dict[tuple[str, str, str], _Count] = {}
         self._by_request: dict[tuple[bytes, bytes, bytes], _Count] = {}
         self._answered: dict[tuple[str, str], list[_Count]] = {}
@@ -219,7 +221,10 @@ class TrafficCount:
             since=self._since,
             answers=tuple(answers),
             attempts=self._attempts(),
-            probes=tuple(_logged(request, raw) for request, raw in reversed(self._probes)),
+            probes=tuple(
+                _logged(request, shown_line(raw) if request.time >= self._quoted_since else "")
+                for request, raw in reversed(self._probes)
+            ),
             omitted=self._omitted + sum(count.count for _, count in left),
             tells=self._format.fields if self._format else (),
             is_shared=self._source.is_shared,
@@ -293,13 +298,13 @@ def shown_line(raw: bytes) -> str:
     return safe_line(_QUERY.sub("?…", raw.decode("utf-8", "replace")), MAX_LINE_CHARS)
 
 
-def _logged(request: Request, raw: bytes) -> LoggedRequest:
+def _logged(request: Request, line: str) -> LoggedRequest:
     return LoggedRequest(
         time=request.time,
         method=_shown(request.method, 20),
         path=_shown(request.path.partition(b"?")[0], 200),
         status=_shown(request.status, 3),
-        line=shown_line(raw),
+        line=line,
         client=_shown(request.client, 60),
         request_id=_shown(request.request_id, 80),
         upstream=_shown(request.upstream, 200),

