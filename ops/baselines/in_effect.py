@@ -16,6 +16,8 @@ from ops.facts.target import Target
 from ops.interpret.gunicorn import arguments, process_of, setting
 from ops.interpret.nginx import nginx_workers, serving_masters
 
+# A process's start is known to a tick of the kernel's clock, and its boot to a second (proc(5), /proc/stat, btime).
+SLACK = 2.0
 _OF_NGINX = (PlaceKind.NGINX, PlaceKind.CERTIFICATE)
 _OF_WORKERS = (PlaceKind.GUNICORN, PlaceKind.APPLICATION, PlaceKind.MODEL, PlaceKind.PACKAGE)
 _OF_MASTER = (PlaceKind.UNIT, PlaceKind.ENVIRONMENT_FILE, PlaceKind.COMMAND)
@@ -65,7 +67,7 @@ def in_effect(present: Baseline, before: Baseline, times: Loaded) -> Baseline:
     for path, file in present.files.items():
         read_at = times.of(file.place)
         old = before.files.get(path)
-        if read_at is None or file.ctime / 1e9 <= read_at or (old and old.meaning == file.meaning):
+        if read_at is None or file.ctime / 1e9 <= read_at + SLACK or (old and old.meaning == file.meaning):
             continue
         if old is None:
             del files[path]
@@ -75,6 +77,6 @@ def in_effect(present: Baseline, before: Baseline, times: Loaded) -> Baseline:
         # One that was removed may still be in effect; of what is read each time it is not.
         if path not in present.files and times.of(old.place) is not None and old.place in _OF_NGINX:
             directory = present.directories.get(path.rpartition("/")[0])
-            if directory is not None and directory / 1e9 > (times.nginx or 0.0):
+            if directory is not None and directory / 1e9 > (times.nginx or 0.0) + SLACK:
                 files[path] = old
     return msgspec.structs.replace(present, files=files)

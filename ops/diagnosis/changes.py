@@ -20,7 +20,11 @@ from ops.facts.base import NotSeen
 from ops.facts.changes import Change, ChangedLines, ChangeKind, Changes, PlaceKind
 from ops.facts.files import Application
 from ops.facts.logs import AccessLog, Log, Logs
+from ops.facts.nginx import Directive, NginxConfig
 from ops.facts.snapshot import Snapshot
+from ops.facts.target import Target
+from ops.interpret.nginx import names_match, servers
+from ops.interpret.site import find_site
 from ops.text.language import Text, verbatim
 from ops.text.sanitize import safe_line
 from ops.text.timestamps import local_time
@@ -62,8 +66,7 @@ def read_changes(
     fits: dict[int, list[str]] = {}
     completed = []
     for cause in causes:
-        codes = (cause.code, *(name for name in cause.explains if name in book.codes))
-        chosen = _fitting(changes.changes, cause, codes, snapshot, book)
+        chosen = _fitting(changes.changes, cause, snapshot, book)
         for number in chosen:
             fits.setdefault(number, []).append(cause.code)
         proof = tuple(change_evidence(changes.changes[n], snapshot.logs, utc_offset) for n in chosen)
@@ -100,21 +103,20 @@ def _with_suspects(
 # --- which change fits ------------------------------------------------------------------------------------------------
 
 
-def _fitting(
-    changes: Sequence[Change], cause: Cause, codes: Iterable[str], snapshot: Snapshot, book: Catalogue
-) -> list[int]:
-    """The changes, by number, that can have brought ``cause`` about, ``codes``: its own and those that only follow."""
-    places = [place for code in codes for place in book.entry(code).places]
-    able = [
-        n for n, change in enumerate(changes) if can_bring_about(change, places) and _is_run(change, snapshot)
-    ]
+def _fitting(changes: Sequence[Change], cause: Cause, snapshot: Snapshot, book: Catalogue) -> list[int]:
+    """The changes, by number, that can have brought ``cause`` about."""
+    places = book.entry(cause.code).places
+    able = [n for n, change in enumerate(changes) if can_bring_about(change, places)]
+    named = [n for n in able if _is_named(changes[n], cause)]
     chosen: list[int] = []
     for kind in dict.fromkeys(changes[n].place for n in able):
-        of_kind = [n for n in able if changes[n].place is kind]
-        named = [n for n in of_kind if _is_named(changes[n], cause)]
-        if named or kind not in _MANY:
-            chosen += named or of_kind
-    return sorted(chosen or able)
+        of_kind = [n for n in named if changes[n].place is kind]
+        if not of_kind and (kind not in _MANY or not named):
+            of_kind = [n for n in able if changes[n].place is kind and _is_used(changes[n], snapshot)]
+        chosen += of_kind
+    # A package that nothing names is looked at where no other change fits.
+    others = [n for n in chosen if changes[n].place not in _MANY or n in named]
+    return sorted(others or chosen)
 
 
 def can_bring_about(change: Change, places: Iterable[str]) -> bool:
@@ -140,18 +142,43 @@ def can_bring_about(change: Change, places: Iterable[str]) -> bool:
     return False
 
 
-def _is_run(change: Change, snapshot: Snapshot) -> bool:
-    """Whether the service uses it: of the application's Python files those that it imports, as far as is known."""
-    application = snapshot.application
+def _is_used(change: Change, snapshot: Snapshot) -> bool:
+    """Whether the service uses what changed, as far as is known: of the application's Python files those that it
+    imports; of nginx's configuration what does not stand in another site's server block."""
+    application, config, target = snapshot.application, snapshot.nginx_config, snapshot.target
+    if change.place is PlaceKind.NGINX and isinstance(config, NginxConfig) and isinstance(target, Target):
+        return not _is_of_other_site(change, config, target)
     if change.place is not PlaceKind.APPLICATION or not change.what.endswith(".py"):
         return True
-    if (
-        change.kind is ChangeKind.REMOVED
-        or not isinstance(application, Application)
-        or not application.modules
-    ):
+    if change.kind is ChangeKind.REMOVED or not isinstance(application, Application):
         return True
     return any(module.path == change.what for module in application.modules)
+
+
+def _is_of_other_site(change: Change, config: NginxConfig, target: Target) -> bool:
+    """Whether every changed line stands in a server block that neither serves the target nor bears its name."""
+    if not change.lines or change.kind is ChangeKind.REMOVED:
+        return False
+    own = find_site(config, target.domain, target.backend)
+    others = [
+        (server.blocks[0].line, _last_line(server.blocks[0], change.what))
+        for server in servers(config)
+        if server.blocks[0].file == change.what
+        and not names_match(server, target.domain)
+        and (own is None or server.where != own.server.where)
+    ]
+    return all(
+        any(first <= number <= last for first, last in others)
+        for hunk in change.lines
+        for number, line in enumerate(hunk.after or ("",), hunk.line)
+        if not line.lstrip().startswith("#") and (line.strip() or not hunk.after)
+    )
+
+
+def _last_line(block: Directive, file: str) -> int:
+    """The last line of a block: at least the one after its last directive, where the brace is."""
+    inner = [_last_line(item, file) for item in block.block or () if item.file == file]
+    return max(inner, default=block.line) + (block.block is not None)
 
 
 def _is_named(change: Change, cause: Cause) -> bool:

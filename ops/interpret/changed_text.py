@@ -18,7 +18,9 @@ MAX_HUNKS = 20
 MAX_HUNK_LINES = 12
 _WORD = re.compile(r"\s*([\w.-]+)")
 _KEY = re.compile(r"\s*(?:export\s+)?([\w.-]+)\s*[=:]")
+_PROGRAM = re.compile(r"[A-Za-z][\w.-]+")
 _TABLE = re.compile(r"\s*\[+\s*([\w.-]+)\s*\]+")
+_FREE = (PlaceKind.NGINX, PlaceKind.LOGROTATE, PlaceKind.CRON, PlaceKind.SETTINGS)
 _BY_KEY = (PlaceKind.UNIT, PlaceKind.ENVIRONMENT_FILE, PlaceKind.SETTINGS, PlaceKind.RENEWAL)
 
 
@@ -50,10 +52,10 @@ def changed_lines(before: str, after: str, place: PlaceKind) -> tuple[tuple[Chan
 
 
 def _effective(lines: Sequence[str], place: PlaceKind) -> list[str]:
-    """The lines that mean something. Where a line begins counts in Python; elsewhere blanks around it do not."""
-    if place in (PlaceKind.APPLICATION, PlaceKind.GUNICORN):
-        return [line.rstrip() for line in lines if not _is_blank(line, place)]
-    return [line.strip() for line in lines if not _is_blank(line, place)]
+    """The lines that mean something. Where a line begins counts in Python and in PEM, and in these formats does not."""
+    if place in _FREE:
+        return [line.strip() for line in lines if not _is_blank(line, place)]
+    return [line.rstrip() for line in lines if not _is_blank(line, place)]
 
 
 def _is_blank(line: str, place: PlaceKind) -> bool:
@@ -62,12 +64,21 @@ def _is_blank(line: str, place: PlaceKind) -> bool:
 
 
 def _names(lines: Sequence[str], begin: int, end: int, place: PlaceKind) -> list[str]:
-    """The statements that the lines from ``begin`` up to ``end`` belong to."""
-    return [
-        name
-        for number in range(begin, end)
-        if not _is_blank(lines[number], place) and (name := _statement(lines, number, place))
-    ]
+    """The statements that the lines from ``begin`` up to ``end`` belong to; of a crontab the programs they run."""
+    found: list[str] = []
+    for number in range(begin, end):
+        if _is_blank(lines[number], place):
+            continue
+        if place is PlaceKind.CRON:
+            found += _programs(lines[number])
+        elif name := _statement(lines, number, place):
+            found.append(name)
+    return found
+
+
+def _programs(line: str) -> list[str]:
+    """The words of a crontab's entry that may name a program or what it is to do (crontab(5)), without directories."""
+    return [word.rpartition("/")[2] for word in line.split() if _PROGRAM.fullmatch(word.rpartition("/")[2])]
 
 
 def _statement(lines: Sequence[str], number: int, place: PlaceKind) -> str:

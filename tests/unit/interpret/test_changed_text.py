@@ -79,9 +79,16 @@ def test_comments_and_blank_lines_are_harmless(place: PlaceKind, old: str, new: 
     assert changed_lines(old, new, place)[1]
 
 
-def test_where_a_line_of_python_begins_is_no_blank() -> None:
-    old, new = "if x:\n    a()\n    b()\n", "if x:\n    a()\nb()\n"
-    assert not changed_lines(old, new, PlaceKind.APPLICATION)[1]
+@pytest.mark.parametrize(
+    ("place", "old", "new"),
+    [
+        (PlaceKind.APPLICATION, "if x:\n    a()\n    b()\n", "if x:\n    a()\nb()\n"),
+        # RFC 7468, 2: no blank before the dashes.
+        (PlaceKind.CERTIFICATE, "-----BEGIN CERTIFICATE-----\n", "  -----BEGIN CERTIFICATE-----\n"),
+    ],
+)
+def test_where_a_line_begins_may_mean_something(place: PlaceKind, old: str, new: str) -> None:
+    assert not changed_lines(old, new, place)[1]
 
 
 def test_a_comment_beside_a_change_is_left_out() -> None:
@@ -95,3 +102,9 @@ def test_any_two_texts_are_compared(old: str, new: str, place: PlaceKind) -> Non
     hunks, is_harmless = changed_lines(old, new, place)
     assert changed_lines(old, old, place) == ((), True)
     assert hunks or is_harmless
+
+
+def test_an_entry_of_cron_names_its_programs() -> None:
+    old, new = "17 3 * * * root /usr/bin/certbot -q renew\n", "17 3 * * 1 root /usr/bin/certbot -q renew\n"
+    (hunk,), _ = changed_lines(old, new, PlaceKind.CRON)
+    assert hunk.names == ("root", "certbot", "renew")
