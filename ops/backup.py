@@ -25,6 +25,7 @@ from ops.errors import OpsError
 from ops.files.atomic_file import flush_directory
 from ops.settings import BackupSettings, Settings
 from ops.text.language import Text
+from ops.text.reasons import chinese
 
 # `create` leaves these be whatever the policy: what was made by hand before a change outlives the day's own backup.
 SPARED_BY_CREATE = 3
@@ -113,7 +114,12 @@ def list_backups(settings: Settings) -> list[Listed]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise OpsError(f"{directory}: {error.strerror or error}; run it as root") from None
+        raise OpsError(
+            Text(
+                en=f"{directory}: {error.strerror or error}; run it as root",
+                zh=f"{directory}: {chinese(error.strerror or error)}；请以 root 运行",
+            )
+        ) from None
 
 
 def verify_backup(
@@ -153,7 +159,10 @@ def prune_backups(settings: Settings, *, dry_run: bool) -> list[Path]:
             return _pruned(settings.backup, known_good=None)
         except OSError as error:
             raise BackupError(
-                f"{error.filename or directory}: {error.strerror}; not all was removed"
+                Text(
+                    en=f"{error.filename or directory}: {error.strerror}; not all was removed",
+                    zh=f"{error.filename or directory}: {chinese(error.strerror)}；未能全部删除",
+                )
             ) from None
 
 
@@ -161,7 +170,12 @@ def _cleaned(directory: Path) -> list[Path]:
     try:
         return create.remove_left_overs(directory)
     except OSError as error:
-        raise BackupError(f"{directory}: {error.strerror or error}; left-overs cannot be removed") from None
+        raise BackupError(
+            Text(
+                en=f"{directory}: {error.strerror or error}; left-overs cannot be removed",
+                zh=f"{directory}: {chinese(error.strerror or error)}；无法清除残留文件",
+            )
+        ) from None
 
 
 def _unkept(own: BackupSettings, known_good: Path | None, spare: int = 0) -> list[retention.Backup]:

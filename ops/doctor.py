@@ -21,6 +21,7 @@ from ops.diagnosis.model import Diagnosis, Status
 from ops.errors import OpsError, SettingsError, UsageError
 from ops.facts.snapshot import Snapshot
 from ops.settings import Ignore, Settings
+from ops.text.language import Text
 from ops.text.sanitize import safe_line
 
 if TYPE_CHECKING:
@@ -137,8 +138,12 @@ def _refuse_unknown_ignores(ignore: Sequence[Ignore]) -> None:
         if entry.code not in (known := catalogue().codes):
             near = difflib.get_close_matches(entry.code, known, n=3, cutoff=0.5)
             raise SettingsError(
-                f"doctor.ignore: no cause is called {entry.code!r}"
-                + (f"; the nearest are {', '.join(near)}" if near else "; gte-ops explain lists them")
+                Text(
+                    en=f"doctor.ignore: no cause is called {entry.code!r}"
+                    + (f"; the nearest are {', '.join(near)}" if near else "; gte-ops explain lists them"),
+                    zh=f"doctor.ignore：没有名为 {entry.code!r} 的故障代码"
+                    + (f"；最接近的是 {'、'.join(near)}" if near else "；gte-ops explain 列出全部代码"),
+                )
             )
 
 
@@ -151,8 +156,16 @@ def chosen_checks(only: Sequence[str], skip: Sequence[str]) -> tuple[Check, ...]
             known = [name for check in CHECKS for name in (check.id, *check.codes)]
             near = _nearest(wanted, known)
             raise UsageError(
-                f"no check or cause is called {wanted!r}"
-                + (f"; the nearest are {', '.join(near)}" if near else f"; layers: {', '.join(_layers())}")
+                Text(
+                    en=f"no check or cause is called {wanted!r}"
+                    + (
+                        f"; the nearest are {', '.join(near)}"
+                        if near
+                        else f"; layers: {', '.join(_layers())}"
+                    ),
+                    zh=f"没有名为 {wanted!r} 的检查项或故障代码"
+                    + (f"；最接近的是 {'、'.join(near)}" if near else f"；可选的层：{'、'.join(_layers())}"),
+                )
             )
     kept = ((check, tuple(c for c in check.codes if _wants(c, check, only, skip))) for check in CHECKS)
     return tuple(check if codes == check.codes else narrowed(check, codes) for check, codes in kept if codes)

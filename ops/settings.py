@@ -23,6 +23,8 @@ from ops.errors import SettingsError
 from ops.files.bounded_read import read_regular_file
 from ops.files.nofollow import reason_not_to_trust
 from ops.text.duration import Seconds, parse_duration, parse_margin
+from ops.text.language import Text
+from ops.text.reasons import chinese
 
 DEFAULT_PREDICT_BODY = '{"task_type": "ner", "input_text": "2022年北京冬奥会在北京举行"}'
 SEARCH_PATH = ("./gte-ops.toml", "/etc/gte-ops/gte-ops.toml")
@@ -956,7 +958,12 @@ def find_settings_file(option: str | None, environ: Mapping[str, str] | None = N
     for named, origin in ((option, "--config"), (values.get("GTE_OPS_CONFIG"), "$GTE_OPS_CONFIG")):
         if named:
             if not Path(named).exists():
-                raise SettingsError(f"{named}: no such file (named by {origin}); check the path")
+                raise SettingsError(
+                    Text(
+                        en=f"{named}: no such file (named by {origin}); check the path",
+                        zh=f"{named}: 文件不存在（由 {origin} 指定）；请检查路径",
+                    )
+                )
             return SettingsFile(Path(named))
     passed_over: list[str] = []
     for name in SEARCH_PATH:
@@ -990,16 +997,30 @@ def read_settings_file(path: Path) -> bytes:
     """The bytes of a configuration file. Raises SettingsError, also for a file that others could have written."""
     if path.exists() and (why_not := reason_not_to_read(path)) is not None:
         raise SettingsError(
-            f"{path}: not read: {why_not}, and what it names is run; give both to root, or to who runs this:"
-            " chown and chmod go-w"
+            Text(
+                en=f"{path}: not read: {why_not}, and what it names is run; give both to root, or to who runs this:"
+                " chown and chmod go-w",
+                zh=f"{path}: 不予读取：{chinese(why_not)}，而其中写明的程序会被运行；请让文件和目录归 root"
+                " 或当前用户所有（chown），并去掉他人的写权限（chmod go-w）",
+            )
         )
     try:
         read = read_regular_file(str(path), MAX_FILE_BYTES)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
-        raise SettingsError(f"{path}: cannot be read: {why}; check the path and its mode") from None
+        raise SettingsError(
+            Text(
+                en=f"{path}: cannot be read: {why}; check the path and its mode",
+                zh=f"{path}: 无法读取：{chinese(why)}；请检查路径及其权限",
+            )
+        ) from None
     if not read.is_whole:
-        raise SettingsError(f"{path}: larger than 1 MiB; this is not a gte-ops.toml")
+        raise SettingsError(
+            Text(
+                en=f"{path}: larger than 1 MiB; this is not a gte-ops.toml",
+                zh=f"{path}: 超过 1 MiB，不是 gte-ops.toml",
+            )
+        )
     return read.content
 
 
@@ -1007,14 +1028,18 @@ def parse_settings(content: bytes, name: str) -> Settings:
     """Typed settings from the bytes of a TOML file called ``name``. Raises SettingsError."""
     document = parse_document(content, name)
     if (unknown := next(_unknown_keys(document, Settings, ""), None)) is not None:
-        raise SettingsError(f"{name}: {unknown}")
+        raise _in_file(name, unknown)
     try:
         settings = _convert(document)
-    except ValueError as error:
-        raise SettingsError(f"{name}: {error}") from None
+    except SettingsError as error:
+        raise _in_file(name, error.words) from None
     if (unusable := next(_unusable_values(settings), None)) is not None:
-        raise SettingsError(f"{name}: {unusable}")
+        raise _in_file(name, unusable)
     return settings
+
+
+def _in_file(name: str, words: Text) -> SettingsError:
+    return SettingsError(Text(en=f"{name}: {words.en}", zh=f"{name}: {words.to('zh')}"))
 
 
 def parse_document(content: bytes, name: str) -> dict[str, Any]:
@@ -1023,15 +1048,27 @@ def parse_document(content: bytes, name: str) -> dict[str, Any]:
         return tomllib.loads(content.decode("utf-8"))
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
-        raise SettingsError(f"{name}: line {line}: not UTF-8 text; save the file as UTF-8") from None
+        raise SettingsError(
+            Text(
+                en=f"{name}: line {line}: not UTF-8 text; save the file as UTF-8",
+                zh=f"{name}: 第 {line} 行：不是 UTF-8 文本；请以 UTF-8 保存文件",
+            )
+        ) from None
     except ValueError as error:  # TOMLDecodeError, and int's own for a number of thousands of digits
-        raise SettingsError(f"{name}: not valid TOML: {error}") from None
+        raise SettingsError(
+            Text(en=f"{name}: not valid TOML: {error}", zh=f"{name}: 不是有效的 TOML：{error}")
+        ) from None
     except RecursionError:
-        raise SettingsError(f"{name}: nested too deeply; this is not a gte-ops.toml") from None
+        raise SettingsError(
+            Text(
+                en=f"{name}: nested too deeply; this is not a gte-ops.toml",
+                zh=f"{name}: 嵌套过深，不是 gte-ops.toml",
+            )
+        ) from None
 
 
-def settings_errors(document: Mapping[str, Any]) -> tuple[str, ...]:
-    """All that is wrong with a document, unknown keys first: which key, and what would be right. Empty: it can be used.
+def settings_errors(document: Mapping[str, Any]) -> tuple[Text, ...]:
+    """Every error of a document, unknown keys first: the key, and what would be right. Empty: it can be used.
 
     `parse_settings` names the first alone."""
     unknown = list(_unknown_keys(document, Settings, ""))
@@ -1050,35 +1087,40 @@ def _known_parts(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 yield {section: {key: value}}
 
 
-def _errors_of(part: dict[str, Any]) -> Iterator[str]:
+def _errors_of(part: dict[str, Any]) -> Iterator[Text]:
     if any(_unknown_keys(part, Settings, "")):
         return  # said already
     try:
         yield from _unusable_values(_convert(part))
-    except ValueError as error:
-        yield str(error)
+    except SettingsError as error:
+        yield error.words
 
 
 def _convert(document: Mapping[str, Any]) -> Settings:
-    """The document as settings. Raises ValueError: which key has which wrong type."""
+    """The document as settings. Raises SettingsError: which key has which wrong type."""
     try:
         return msgspec.convert(document, Settings, dec_hook=_decode_seconds)
     except msgspec.ValidationError as error:
         what, _, where = str(error).partition(" - at `$.")
         key = where.rstrip("`") or "the file"
-        raise ValueError(f"{key}: {what[:1].lower()}{what[1:]}") from None
+        raise SettingsError(
+            Text(en=f"{key}: {what[:1].lower()}{what[1:]}", zh=f"{key}: {chinese(what)}")
+        ) from None
 
 
-def _unusable_values(settings: Settings) -> Iterator[str]:
-    """What is of the right type and nevertheless of no use."""
+def _unusable_values(settings: Settings) -> Iterator[Text]:
+    """Values of the right type that cannot be used."""
     yield from _dead_ends(settings.target)
     yield from _no_margins(settings.tls)
 
 
-def _dead_ends(target: TargetSettings) -> Iterator[str]:
-    """A name, a URL or an address that nobody could dial."""
+def _dead_ends(target: TargetSettings) -> Iterator[Text]:
+    """Names, URLs and addresses that nothing can connect to."""
     if target.domain and not is_host(target.domain):
-        yield f"target.domain: {target.domain!r} is no host name; write it like gte-api.example.com"
+        yield Text(
+            en=f"target.domain: {target.domain!r} is no host name; write it like gte-api.example.com",
+            zh=f"target.domain：{target.domain!r} 不是主机名；写法如 gte-api.example.com",
+        )
     if target.url:
         try:
             parts = urlsplit(target.url)
@@ -1087,22 +1129,29 @@ def _dead_ends(target: TargetSettings) -> Iterator[str]:
             usable = False
         if not usable:
             right = "https://gte-api.example.com"
-            yield f"target.url: {target.url!r} cannot be dialled; write it like {right}"
+            yield Text(
+                en=f"target.url: {target.url!r} cannot be dialled; write it like {right}",
+                zh=f"target.url：无法连接 {target.url!r}；写法如 {right}",
+            )
     for key, address in (("connect_to", target.connect_to), ("connect_to_http", target.connect_to_http)):
         host, _, port = (address or "").rpartition(":")
         if address and not (host and port.isdecimal()):
-            yield f"target.{key}: {address!r} names no port; write it like 127.0.0.1:8443"
+            yield Text(
+                en=f"target.{key}: {address!r} names no port; write it like 127.0.0.1:8443",
+                zh=f"target.{key}：{address!r} 没有端口；写法如 127.0.0.1:8443",
+            )
 
 
-def _no_margins(tls: TlsSettings) -> Iterator[str]:
-    """A threshold that is neither a time left nor a share."""
+def _no_margins(tls: TlsSettings) -> Iterator[Text]:
+    """Thresholds that are neither a time left nor a share."""
     for number, rule in enumerate(tls.thresholds):
         for key, written in (("warn", rule.warn), ("fail", rule.fail)):
             try:
                 if written is not None:
                     parse_margin(written)
             except ValueError as error:
-                yield f"tls.thresholds[{number}].{key}: {error}"
+                place = f"tls.thresholds[{number}].{key}"
+                yield Text(en=f"{place}: {error}", zh=f"{place}: {chinese(error)}")
 
 
 def is_host(written: str) -> bool:
@@ -1120,11 +1169,14 @@ def _decode_seconds(kind: type, value: Any) -> Seconds:
     raise ValueError(f"{value!r} is not a duration; write it like 10s, 15m, 36h or 7d")
 
 
-def _unknown_keys(table: Mapping[str, Any], kind: type[Section], prefix: str) -> Iterator[str]:
+def _unknown_keys(table: Mapping[str, Any], kind: type[Section], prefix: str) -> Iterator[Text]:
     hints = get_type_hints(kind)
     for key, value in table.items():
         if key not in hints:
-            yield f"unknown key {prefix}{key}{_nearest(key, hints, prefix)}"
+            nearest = _nearest(key, hints, prefix)
+            yield Text(
+                en=f"unknown key {prefix}{key}; {nearest.en}", zh=f"未知的键 {prefix}{key}；{nearest.zh}"
+            )
             continue
         inner = next((k for k in (hints[key], *get_args(hints[key])) if _is_section(k)), None)
         if inner is not None:
@@ -1137,15 +1189,14 @@ def _is_section(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, Section)
 
 
-def _nearest(key: str, hints: Mapping[str, Any], prefix: str) -> str:
-    close = difflib.get_close_matches(key, hints, n=1, cutoff=0.5)
-    if close:
-        return f"; did you mean {prefix}{close[0]}?"
+def _nearest(key: str, hints: Mapping[str, Any], prefix: str) -> Text:
+    """What may have been meant."""
+    close = [prefix + name for name in difflib.get_close_matches(key, hints, n=1, cutoff=0.5)]
     elsewhere = [
         f"{section}.{key}"
         for section, kind in get_type_hints(Settings).items()
         if _is_section(kind) and key in get_type_hints(kind)
     ]
-    if elsewhere:
-        return f"; did you mean {elsewhere[0]}?"
-    return f"; known here: {', '.join(sorted(hints))}"
+    if meant := next(iter(close + elsewhere), None):
+        return Text(en=f"did you mean {meant}?", zh=f"是否指 {meant}？")
+    return Text(en=f"known here: {', '.join(sorted(hints))}", zh=f"此处可用的键：{'、'.join(sorted(hints))}")

@@ -113,7 +113,12 @@ def _reread(watchdog: Watchdog) -> Watchdog:
     try:
         settings = load_settings(watchdog.settings_path)
         if settings.watchdog.state_file != watchdog.settings.watchdog.state_file:
-            raise OpsError("watchdog.state_file changed: restart the watchdog for that")
+            raise OpsError(
+                Text(
+                    en="watchdog.state_file changed: restart the watchdog for that",
+                    zh="watchdog.state_file 已改变：需重启 watchdog 才能生效",
+                )
+            )
         refuse_shared_places(settings)
     except OpsError as error:
         watchdog.journal.note("configuration_kept", detail=safe_line(str(error)))

@@ -12,6 +12,8 @@ from typing import Any, BinaryIO, Protocol, cast
 
 from ops.archive.error import ArchiveError, LockedArchiveError
 from ops.errors import OpsError
+from ops.text.language import Text
+from ops.text.reasons import chinese
 
 MAX_IDENTITY_BYTES = 1 << 20
 Recipient = Any
@@ -31,8 +33,12 @@ def recipients(written: Sequence[str]) -> list[Recipient]:
             found.append(kind.Recipient.from_str(words.strip()))
         except (pyrage.RecipientError, ValueError):
             raise OpsError(
-                f"backup.recipients: {words!r} is no age recipient; write age1... as age-keygen -y prints it,"
-                " or an SSH public key"
+                Text(
+                    en=f"backup.recipients: {words!r} is no age recipient; write age1... as age-keygen -y prints it,"
+                    " or an SSH public key",
+                    zh=f"backup.recipients：{words!r} 不是 age 接收方；请填写 age-keygen -y 输出的 age1...，或 SSH"
+                    " 公钥",
+                )
             ) from None
     return found
 
@@ -48,11 +54,20 @@ def read_identities(path: Path) -> list[Identity]:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
             if mode & 0o077:
                 raise OpsError(
-                    f"{path}: others than its owner may use this identity file (mode {mode:04o}); chmod 600 {path}"
+                    Text(
+                        en=f"{path}: others than its owner may use this identity file (mode {mode:04o}); chmod 600"
+                        f" {path}",
+                        zh=f"{path}: 除属主外，其他用户也能使用此密钥文件（权限 {mode:04o}）；请执行 chmod 600 {path}",
+                    )
                 )
             content = file.read(MAX_IDENTITY_BYTES)
     except OSError as error:
-        raise OpsError(f"{path}: the identity file cannot be read: {error.strerror or error}") from None
+        raise OpsError(
+            Text(
+                en=f"{path}: the identity file cannot be read: {error.strerror or error}",
+                zh=f"{path}: 无法读取密钥文件：{chinese(error.strerror or error)}",
+            )
+        ) from None
     try:
         if b"PRIVATE KEY-----" in content:
             return [pyrage.ssh.Identity.from_buffer(content)]
@@ -61,10 +76,13 @@ def read_identities(path: Path) -> list[Identity]:
     except (pyrage.IdentityError, ValueError):
         # Neither the line nor the error's words: both may hold the key.
         raise OpsError(
-            f"{path}: not an age identity file, nor an SSH private key without a passphrase"
+            Text(
+                en=f"{path}: not an age identity file, nor an SSH private key without a passphrase",
+                zh=f"{path}: 既不是 age 密钥文件，也不是无口令的 SSH 私钥",
+            )
         ) from None
     if not found:
-        raise OpsError(f"{path}: there is no identity in this file")
+        raise OpsError(Text(en=f"{path}: there is no identity in this file", zh=f"{path}: 文件中没有密钥"))
     return found
 
 

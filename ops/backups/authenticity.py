@@ -47,4 +47,9 @@ def unsigned_words() -> Text:
 def refuse_bad(archive: Path, signature: SignatureCheck) -> None:
     """Raises SignatureError for a bad signature."""
     if signature.state == SignatureState.BAD:
-        raise SignatureError(f"{archive}: its signature is bad: {signature.detail}; nothing of it was used")
+        raise SignatureError(
+            Text(
+                en=f"{archive}: its signature is bad: {signature.detail}; nothing of it was used",
+                zh=f"{archive}: 签名无效：{signature.detail}；未使用其中任何内容",
+            )
+        )

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ops.errors import OpsError
+from ops.text.language import Text
 
 LOCK_NAME = ".certbot.lock"
 POLL_SECONDS = 0.1
@@ -44,8 +45,11 @@ def certbot_lock(directory: Path, wait: float) -> Iterator[bool]:
         if descriptor is None:
             if time.monotonic() > deadline:
                 raise OpsError(
-                    f"{directory}: certbot has been at work there for {wait:g} s ({path} is locked);"
-                    " wait until it is done, then try again"
+                    Text(
+                        en=f"{directory}: certbot has been at work there for {wait:g} s ({path} is locked);"
+                        " wait until it is done, then try again",
+                        zh=f"{directory}: certbot 已占用 {wait:g} 秒（{path} 已加锁）；请等它结束后重试",
+                    )
                 )
             time.sleep(POLL_SECONDS)
     try:

@@ -18,6 +18,8 @@ from ops.archive.checksum import hash_stream
 from ops.archive.name import companions
 from ops.errors import OpsError
 from ops.files.programs import refused_program, trusted_path, trusted_program
+from ops.text.language import Text
+from ops.text.reasons import chinese
 from ops.text.sanitize import safe_line
 
 # A gigabyte over a slow line takes its time; one that says nothing for a day hangs.
@@ -50,13 +52,24 @@ def parse_destination(written: str) -> CopyDestination:
 
     Raises OpsError for anything else."""
     tool, colon, place = written.partition(":")
+    forms = "rclone:REMOTE:PATH, restic:REPOSITORY, ssh:HOST:DIR, ssh://USER@HOST:PORT/DIR"
     hint = "write rclone:REMOTE:PATH, restic:REPOSITORY, ssh:HOST:DIR or ssh://USER@HOST:PORT/DIR"
     if not (colon and place and tool in ("rclone", "restic", "ssh")):
-        raise OpsError(f"{safe_line(written, 200)!r} is no destination; {hint}")
+        raise OpsError(
+            Text(
+                en=f"{safe_line(written, 200)!r} is no destination; {hint}",
+                zh=f"{safe_line(written, 200)!r} 不是有效的目标；写法：{forms}",
+            )
+        )
     # What begins with a minus would be taken for an option.
     if tool != "ssh":
         if place.startswith("-"):
-            raise OpsError(f"{safe_line(written, 200)!r} is no destination; {hint}")
+            raise OpsError(
+                Text(
+                    en=f"{safe_line(written, 200)!r} is no destination; {hint}",
+                    zh=f"{safe_line(written, 200)!r} 不是有效的目标；写法：{forms}",
+                )
+            )
         return CopyDestination(tool, place)
     port = None
     if place.startswith("//"):
@@ -78,7 +91,12 @@ def parse_destination(written: str) -> CopyDestination:
         or "\0" in place
         or "\n" in place
     ):
-        raise OpsError(f"{safe_line(written, 200)!r} is no destination; {hint}")
+        raise OpsError(
+            Text(
+                en=f"{safe_line(written, 200)!r} is no destination; {hint}",
+                zh=f"{safe_line(written, 200)!r} 不是有效的目标；写法：{forms}",
+            )
+        )
     return CopyDestination(tool, place, host, port)
 
 
@@ -94,7 +112,9 @@ def _program(destination: CopyDestination) -> str:
     if program is None:
         package = "openssh-client" if tool == "ssh" else tool
         why = refused_program(tool) or f"{tool} is not installed; apt-get install {package}"
-        raise OpsError(f"{destination}: {safe_line(why)}")
+        raise OpsError(
+            Text(en=f"{destination}: {safe_line(why)}", zh=f"{destination}: {chinese(safe_line(why))}")
+        )
     return program
 
 
@@ -145,7 +165,10 @@ def _restic(archive: Path, digest: str, destination: CopyDestination) -> None:
     )
     if not isinstance(snapshot, str):
         raise CopyError(
-            f"{destination}: restic did not say which snapshot it made; look at it: restic snapshots"
+            Text(
+                en=f"{destination}: restic did not say which snapshot it made; look at it: restic snapshots",
+                zh=f"{destination}: restic 没有说明生成了哪个快照；请用 restic snapshots 查看",
+            )
         )
     dump = [_program(destination), "--repo", destination.place, "dump", snapshot, files[0]]
     try:
@@ -160,9 +183,19 @@ def _restic(archive: Path, digest: str, destination: CopyDestination) -> None:
             found = hash_stream(process.stdout)  # type: ignore[arg-type]
             trouble = process.stderr.read() if process.stderr else b""
     except OSError as error:
-        raise CopyError(f"{destination}: restic does not run: {error.strerror}") from None
+        raise CopyError(
+            Text(
+                en=f"{destination}: restic does not run: {error.strerror}",
+                zh=f"{destination}: restic 无法运行：{chinese(error.strerror)}",
+            )
+        ) from None
     if process.returncode != 0:
-        raise CopyError(f"{destination}: the copy cannot be read back: {_last_line(trouble)}")
+        raise CopyError(
+            Text(
+                en=f"{destination}: the copy cannot be read back: {_last_line(trouble)}",
+                zh=f"{destination}: 无法读回副本：{_last_line(trouble)}",
+            )
+        )
     _compare(found, digest, destination)
 
 
@@ -206,7 +239,12 @@ def _ssh(archive: Path, digest: str, destination: CopyDestination) -> None:
 def _compare(said: str, digest: str, destination: CopyDestination) -> None:
     found = _DIGEST.search(said)
     if found is None or found[1] != digest:
-        raise CopyError(f"{destination}: the copy is not what was sent; its SHA-256 differs. Copy it again")
+        raise CopyError(
+            Text(
+                en=f"{destination}: the copy is not what was sent; its SHA-256 differs. Copy it again",
+                zh=f"{destination}: 副本与原文件的 SHA-256 不符；请重新复制",
+            )
+        )
 
 
 def _run(destination: CopyDestination, command: list[str], stdin: object = subprocess.DEVNULL) -> str:
@@ -220,12 +258,25 @@ def _run(destination: CopyDestination, command: list[str], stdin: object = subpr
             check=False,  # type: ignore[call-overload]
         )
     except OSError as error:
-        raise CopyError(f"{destination}: {destination.tool} does not run: {error.strerror}") from None
+        raise CopyError(
+            Text(
+                en=f"{destination}: {destination.tool} does not run: {error.strerror}",
+                zh=f"{destination}: {destination.tool} 无法运行：{chinese(error.strerror)}",
+            )
+        ) from None
     except subprocess.TimeoutExpired:
-        raise CopyError(f"{destination}: {destination.tool} was not done after a day") from None
+        raise CopyError(
+            Text(
+                en=f"{destination}: {destination.tool} was not done after a day",
+                zh=f"{destination}: {destination.tool} 一天后仍未完成",
+            )
+        ) from None
     if done.returncode != 0:
         raise CopyError(
-            f"{destination}: {destination.tool} failed ({done.returncode}): {_last_line(done.stderr)}"
+            Text(
+                en=f"{destination}: {destination.tool} failed ({done.returncode}): {_last_line(done.stderr)}",
+                zh=f"{destination}: {destination.tool} 失败（{done.returncode}）：{_last_line(done.stderr)}",
+            )
         )
     return str(done.stdout.decode(errors="replace"))
 

@@ -51,6 +51,8 @@ from ops.backups.scan import Survey
 from ops.backups.signature import sign
 from ops.errors import OpsError
 from ops.files.atomic_file import flush_directory
+from ops.text.language import Text
+from ops.text.reasons import chinese
 from ops.text.sanitize import safe_line
 
 # How often the sources are read again because something changed, and how often because of one file.
@@ -95,15 +97,28 @@ def prepare_directory(directory: Path) -> None:
             directory.mkdir(mode=0o700)
         status = directory.stat()
         if not stat.S_ISDIR(status.st_mode):
-            raise BackupError(f"{directory}: not a directory; set backup.dir to one")
+            raise BackupError(
+                Text(
+                    en=f"{directory}: not a directory; set backup.dir to one",
+                    zh=f"{directory}: 不是目录；请把 backup.dir 设为目录",
+                )
+            )
         if status.st_mode & stat.S_ISVTX or status.st_uid != os.geteuid():
             raise BackupError(
-                f"{directory}: others keep files there too; set backup.dir to a directory of its own"
+                Text(
+                    en=f"{directory}: others keep files there too; set backup.dir to a directory of its own",
+                    zh=f"{directory}: 其他用户也在其中存放文件；请把 backup.dir 设为专用目录",
+                )
             )
         if status.st_mode & 0o077:
             directory.chmod(0o700)
     except OSError as error:
-        raise BackupError(f"{directory}: {error.strerror or error}; no backup was made") from None
+        raise BackupError(
+            Text(
+                en=f"{directory}: {error.strerror or error}; no backup was made",
+                zh=f"{directory}: {chinese(error.strerror or error)}；未作备份",
+            )
+        ) from None
 
 
 @contextlib.contextmanager
@@ -115,7 +130,12 @@ def locked(directory: Path, wait: float = LOCK_WAIT) -> Iterator[None]:
             directory / LOCK_NAME, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
         )
     except OSError as error:
-        raise BackupError(f"{directory}: {error.strerror or error}; it cannot be locked") from None
+        raise BackupError(
+            Text(
+                en=f"{directory}: {error.strerror or error}; it cannot be locked",
+                zh=f"{directory}: {chinese(error.strerror or error)}；无法加锁",
+            )
+        ) from None
     try:
         while True:
             try:
@@ -124,11 +144,20 @@ def locked(directory: Path, wait: float = LOCK_WAIT) -> Iterator[None]:
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     raise BackupError(
-                        f"{directory}: another run has been at work there for {wait:g} s; try again when it is done"
+                        Text(
+                            en=f"{directory}: another run has been at work there for {wait:g} s; try again when it is"
+                            " done",
+                            zh=f"{directory}: 另一次运行已占用 {wait:g} 秒；请等它结束后重试",
+                        )
                     ) from None
                 time.sleep(0.1)
             except OSError as error:
-                raise BackupError(f"{directory}: {error.strerror or error}; it cannot be locked") from None
+                raise BackupError(
+                    Text(
+                        en=f"{directory}: {error.strerror or error}; it cannot be locked",
+                        zh=f"{directory}: {chinese(error.strerror or error)}；无法加锁",
+                    )
+                ) from None
         yield
     finally:
         os.close(descriptor)
@@ -183,10 +212,14 @@ def create(
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         raise BackupError(
-            f"no backup was made: {where}{error.strerror or error}; earlier backups in {directory} are as they were"
+            Text(
+                en=f"no backup was made: {where}{error.strerror or error}; earlier backups in {directory} are as they"
+                " were",
+                zh=f"未作备份：{where}{chinese(error.strerror or error)}；{directory} 中原有的备份没有变化",
+            )
         ) from None
     except (ManifestError, ArchiveError) as error:
-        raise BackupError(f"no backup was made: {error}") from None
+        raise BackupError(Text(en=f"no backup was made: {error}", zh=f"未作备份：{chinese(error)}")) from None
     finally:
         os.umask(previous)
 
@@ -254,7 +287,12 @@ def free_name(directory: Path, now: float, host: str, compression: Compression, 
         # Whatever their form: the later of two of one second is to be listed as the newer.
         if number not in taken and not (directory / name).exists():
             return name
-    raise BackupError(f"{directory}: a thousand backups of this second are there already")
+    raise BackupError(
+        Text(
+            en=f"{directory}: a thousand backups of this second are there already",
+            zh=f"{directory}: 这一秒内已有一千份备份",
+        )
+    )
 
 
 class _Retries:
@@ -286,8 +324,12 @@ class _Retries:
         self._mismatched_since = self._mismatched_since or time.monotonic()
         if time.monotonic() - self._mismatched_since > PAIR_WAIT:
             raise BackupError(
-                f"no backup was made: {error.certificate} and {error.key}: {error.problem};"
-                " finish the renewal, or remove the pair, then try again"
+                Text(
+                    en=f"no backup was made: {error.certificate} and {error.key}: {error.problem};"
+                    " finish the renewal, or remove the pair, then try again",
+                    zh=f"未作备份：{error.certificate} 与 {error.key}：{chinese(error.problem)}；"
+                    "请完成续期或移走这对文件后重试",
+                )
             )
         self._attempt -= 1
 
@@ -298,7 +340,10 @@ class _Retries:
             self.complaints[path] = "it kept changing while it was read"
         if self._attempt >= 10 * ATTEMPTS:
             raise BackupError(
-                f"no backup was made: too much changes while it is read, {path} for one; see backup.include"
+                Text(
+                    en=f"no backup was made: too much changes while it is read, {path} for one; see backup.include",
+                    zh=f"未作备份：读取期间变化的文件过多，例如 {path}；请检查 backup.include",
+                )
             )
 
 
@@ -327,7 +372,12 @@ def _write_once(order: _Order, plan: BackupPlan, retries: _Retries) -> tuple[Man
     captured = capture(plan, retries.complaints, order.progress)
     manifest = _manifest(order, plan, captured, retries.complaints)
     if not any(item.kind == "file" for item in manifest.entries):
-        raise BackupError("no backup was made: there is nothing to save on this host; see backup.include")
+        raise BackupError(
+            Text(
+                en="no backup was made: there is nothing to save on this host; see backup.include",
+                zh="未作备份：本机没有可备份的内容；请检查 backup.include",
+            )
+        )
     digest = _write(order, manifest, captured)
     changed = _difference(captured.survey, list_sources(plan, retries.complaints))
     if changed is not None:
@@ -419,7 +469,10 @@ def _read_back(partial: Path, digest: str, progress: Progress) -> int:
 
         if hash_stream(file, step) != digest:
             raise BackupError(
-                f"no backup was made: what was written to {partial} is not what is read back; look at the disk"
+                Text(
+                    en=f"no backup was made: what was written to {partial} is not what is read back; look at the disk",
+                    zh=f"未作备份：从 {partial} 读回的内容与写入的不一致；请检查磁盘",
+                )
             )
     return size
 

@@ -157,7 +157,7 @@ def _ready(
             root, run, use.config_file, prefix=use.prefix, binary=nginx.binary, build=nginx.build
         )
     except ScratchError as error:
-        drill.add("nginx_test", Status.FAIL, str(error), str(error))
+        drill.add("nginx_test", Status.FAIL, error.words.en, error.words.to("zh"))
         return None
     except UntestedError as error:
         words = untested(error)

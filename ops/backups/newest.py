@@ -12,6 +12,7 @@ from ops.backups.signature import SignatureCheck, check_signature
 from ops.errors import OpsError
 from ops.settings import Settings
 from ops.text.language import Text
+from ops.text.reasons import chinese
 
 
 def newest_good(settings: Settings) -> Path:
@@ -31,9 +32,21 @@ def newest(settings: Settings) -> tuple[Path, dict[Path, Text]]:
                     return path, passed_over
                 passed_over[path] = reason
         except PermissionError as error:
-            raise OpsError(f"{directory}: {error.strerror}; run it as root") from None
-    broken = "".join(f"; {path.name}: {reason.en}" for path, reason in list(passed_over.items())[:3])
-    raise BackupError(f"{directory}: there is no good backup in it{broken}; make one: gte-ops backup create")
+            raise OpsError(
+                Text(
+                    en=f"{directory}: {error.strerror}; run it as root",
+                    zh=f"{directory}: {chinese(error.strerror)}；请以 root 运行",
+                )
+            ) from None
+    named = list(passed_over.items())[:3]
+    broken = "".join(f"; {path.name}: {reason.en}" for path, reason in named)
+    broken_zh = "".join(f"；{path.name}：{reason.to('zh')}" for path, reason in named)
+    raise BackupError(
+        Text(
+            en=f"{directory}: there is no good backup in it{broken}; make one: gte-ops backup create",
+            zh=f"{directory}: 没有完好的备份{broken_zh}；请用 gte-ops backup create 制作一份",
+        )
+    )
 
 
 def signature_of(settings: Settings, archive: Path) -> SignatureCheck | None:

@@ -55,7 +55,7 @@ def try_nginx(
     except UntestedError as error:
         return None, untested(error)
     except OpsError as error:
-        return False, Text(en=str(error), zh=str(error))
+        return False, error.words
     if test.passed is None:
         return None, Text(en=f"nginx -t was not run: {test.reason}", zh=f"未能运行 nginx -t：{test.reason}")
     if not test.passed:
@@ -65,7 +65,7 @@ def try_nginx(
 
 def untested(error: UntestedError) -> Text:
     """That a configuration was not given to nginx, and why."""
-    return Text(en=f"not tested by nginx: {error.why.en}", zh=f"未经 nginx 测试：{error.why.zh}")
+    return Text(en=f"not tested by nginx: {error.words.en}", zh=f"未经 nginx 测试：{error.words.to('zh')}")
 
 
 class HostNginx(msgspec.Struct, frozen=True):

@@ -9,6 +9,7 @@ from pathlib import Path
 from ops.archive.name import ArchiveName
 from ops.errors import OpsError
 from ops.settings import Keep
+from ops.text.language import Text
 
 Backup = tuple[ArchiveName, Path]
 
@@ -18,10 +19,18 @@ def check_policy(keep: Keep) -> None:
     numbers = {"daily": keep.daily, "weekly": keep.weekly, "monthly": keep.monthly}
     for name, number in numbers.items():
         if number < 0:
-            raise OpsError(f"backup.keep.{name}: {number} makes no sense; write 0 or more")
+            raise OpsError(
+                Text(
+                    en=f"backup.keep.{name}: {number} makes no sense; write 0 or more",
+                    zh=f"backup.keep.{name}：{number} 无效；请填写 0 或更大的数",
+                )
+            )
     if not any(numbers.values()):
         raise OpsError(
-            "backup.keep: this would keep no backup at all; set daily, weekly or monthly to 1 or more"
+            Text(
+                en="backup.keep: this would keep no backup at all; set daily, weekly or monthly to 1 or more",
+                zh="backup.keep：这样一份备份也不会保留；请把 daily、weekly 或 monthly 设为 1 或更大",
+            )
         )
 
 

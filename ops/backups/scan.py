@@ -16,6 +16,7 @@ from ops.collect.host_files import Source, is_program
 from ops.errors import OpsError
 from ops.files.nofollow import trusted_users
 from ops.files.path_steps import PathSteps
+from ops.text.language import Text
 from ops.text.sanitize import safe_line
 
 _SPECIAL = {
@@ -200,7 +201,12 @@ class _Walker:
             raise _LeftOutError("its name is the manifest's")
         found = _seen(path, status)
         if len(self.result.seen) > MAX_ENTRIES:
-            raise OpsError(f"there are more than {MAX_ENTRIES} files to save; name less in backup.include")
+            raise OpsError(
+                Text(
+                    en=f"there are more than {MAX_ENTRIES} files to save; name less in backup.include",
+                    zh=f"要备份的文件超过 {MAX_ENTRIES} 个；请缩小 backup.include 的范围",
+                )
+            )
         return found
 
 

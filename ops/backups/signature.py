@@ -26,6 +26,8 @@ from ops.files.bounded_read import read_regular_file
 from ops.files.nofollow import reason_not_to_trust
 from ops.files.programs import refused_program, trusted_program
 from ops.files.unprivileged import NOBODY, UnprivilegedAccount, drop_privileges, give
+from ops.text.language import Text
+from ops.text.reasons import chinese
 from ops.text.sanitize import safe_line
 
 NAMESPACE = "gte-ops-backup"
@@ -66,10 +68,20 @@ def check_signing_key(path: str) -> None:
     if b"PRIVATE KEY-----" in content:
         if mode & 0o077:
             raise OpsError(
-                f"{path}: others than its owner may use this key of backup.signing_key (mode {mode:04o}); chmod 600 it"
+                Text(
+                    en=f"{path}: others than its owner may use this key of backup.signing_key (mode {mode:04o});"
+                    " chmod 600 it",
+                    zh=f"{path}: 除属主外，其他用户也能使用 backup.signing_key 的这个密钥（权限 {mode:04o}）；请执行"
+                    " chmod 600",
+                )
             )
     elif not content.lstrip().startswith((b"ssh-", b"ecdsa-", b"sk-")):
-        raise OpsError(f"{path}, of backup.signing_key, is neither an SSH private key nor a public one")
+        raise OpsError(
+            Text(
+                en=f"{path}, of backup.signing_key, is neither an SSH private key nor a public one",
+                zh=f"backup.signing_key 的 {path} 既不是 SSH 私钥，也不是公钥",
+            )
+        )
     _program()
 
 
@@ -88,7 +100,12 @@ def sign(archive: Path, key: str) -> bytes:
             env=environment, start_new_session=True,
         )  # fmt: skip
     if done.returncode != 0 or not done.stdout.startswith(_HEADER):
-        raise SignatureError(f"{key}: ssh-keygen did not sign: {_last_line(done.stderr)}")
+        raise SignatureError(
+            Text(
+                en=f"{key}: ssh-keygen did not sign: {_last_line(done.stderr)}",
+                zh=f"{key}: ssh-keygen 未能签名：{_last_line(done.stderr)}",
+            )
+        )
     return done.stdout
 
 
@@ -119,7 +136,12 @@ def check_signature(archive: Path, allowed_signers: str) -> SignatureCheck:
             return _check(content, place, drop=drop_privileges(account, network=True))
     except OSError as error:
         where = error.filename or archive
-        raise SignatureError(f"{where}: {error.strerror or error}; the signature was not checked") from None
+        raise SignatureError(
+            Text(
+                en=f"{where}: {error.strerror or error}; the signature was not checked",
+                zh=f"{where}: {chinese(error.strerror or error)}；未核对签名",
+            )
+        ) from None
 
 
 def _reader() -> UnprivilegedAccount | None:
@@ -129,7 +151,12 @@ def _reader() -> UnprivilegedAccount | None:
     try:
         return UnprivilegedAccount(NOBODY, pwd.getpwuid(NOBODY).pw_gid)
     except KeyError:
-        raise SignatureError(f"this host has no user {NOBODY} (nobody); ssh-keygen needs one") from None
+        raise SignatureError(
+            Text(
+                en=f"this host has no user {NOBODY} (nobody); ssh-keygen needs one",
+                zh=f"本机没有用户 {NOBODY}（nobody）；ssh-keygen 需要它",
+            )
+        ) from None
 
 
 def _check(content: BinaryIO, place: Path, drop: object) -> SignatureCheck:
@@ -157,10 +184,19 @@ def _trusted(path: str, setting: str) -> tuple[bytes, int]:
         read = read_regular_file(path, MAX_SIGNERS_BYTES)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
-        raise OpsError(f"{path}, of {setting}, cannot be read: {why}") from None
+        raise OpsError(
+            Text(
+                en=f"{path}, of {setting}, cannot be read: {why}",
+                zh=f"无法读取 {setting} 的 {path}：{chinese(why)}",
+            )
+        ) from None
     if (why_not := reason_not_to_trust(str(Path(path).absolute()))) is not None:
         raise OpsError(
-            f"{path}, of {setting}, is not used: {why_not}; only root, or who runs this, may be able to change it"
+            Text(
+                en=f"{path}, of {setting}, is not used: {why_not}; only root, or who runs this, may be able to change"
+                " it",
+                zh=f"{setting} 的 {path} 不予使用：{chinese(why_not)}；它只能由 root 或当前用户改动",
+            )
         )
     return read.content, read.mode
 
@@ -169,7 +205,14 @@ def _program() -> str:
     program = trusted_program("ssh-keygen")
     if program is None:
         refused = refused_program("ssh-keygen")
-        raise SignatureError(refused or "ssh-keygen is not installed; apt-get install openssh-client")
+        raise SignatureError(
+            Text(
+                en=refused or "ssh-keygen is not installed; apt-get install openssh-client",
+                zh=chinese(refused)
+                if refused
+                else "未安装 ssh-keygen；请执行 apt-get install openssh-client",
+            )
+        )
     return program
 
 
@@ -190,10 +233,18 @@ def _run(
             **options,
         )
     except subprocess.TimeoutExpired:
-        raise SignatureError(f"ssh-keygen {arguments[1]} was not done after {seconds:g} s") from None
+        raise SignatureError(
+            Text(
+                en=f"ssh-keygen {arguments[1]} was not done after {seconds:g} s",
+                zh=f"ssh-keygen {arguments[1]} 在 {seconds:g} 秒内未完成",
+            )
+        ) from None
     except (OSError, subprocess.SubprocessError) as error:
         raise SignatureError(
-            f"ssh-keygen does not run: {getattr(error, 'strerror', None) or error}"
+            Text(
+                en=f"ssh-keygen does not run: {getattr(error, 'strerror', None) or error}",
+                zh=f"ssh-keygen 无法运行：{chinese(getattr(error, 'strerror', None) or error)}",
+            )
         ) from None
 
 

@@ -90,12 +90,8 @@ class ScratchError(OpsError):
 
 
 class UntestedError(OpsError):
-    """The configuration is not given to any nginx. That says nothing about the backup's being whole."""
-
-    def __init__(self, why: Text) -> None:
-        """``why``: what of it is the reason."""
-        self.why = why
-        super().__init__(why.en)
+    """The configuration is not given to any nginx, for the reason in the message. The backup may be whole"
+    " nevertheless."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +163,12 @@ def make_ready(
     confine_links(root)
     staged = below(root, config_file)
     if not staged.is_file():
-        raise ScratchError(f"{config_file} is not in the backup; without it no nginx can be started from it")
+        raise ScratchError(
+            Text(
+                en=f"{config_file} is not in the backup; without it no nginx can be started from it",
+                zh=f"{config_file} 不在备份中；缺少它就无法用此备份启动 nginx",
+            )
+        )
     configuration = _Staged(
         root, str(PurePosixPath(config_file).parent), prefix, _module_directories(build), [Path(binary)]
     )
@@ -359,7 +360,12 @@ class _Staged:
         shown = self.shown(path)
         try:
             if path.stat().st_size > MAX_FILE_BYTES:
-                raise ScratchError(f"{shown} is larger than 4 MiB; this is no nginx configuration")
+                raise ScratchError(
+                    Text(
+                        en=f"{shown} is larger than 4 MiB; this is no nginx configuration",
+                        zh=f"{shown} 超过 4 MiB，不是 nginx 配置",
+                    )
+                )
             payload = crossplane.parse(
                 str(path), single=True, catch_errors=True, check_ctx=False, check_args=False, strict=False
             )

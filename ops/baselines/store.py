@@ -25,6 +25,8 @@ from ops.errors import OpsError
 from ops.files.atomic_file import write_atomically
 from ops.files.bounded_read import read_regular_file
 from ops.files.nofollow import reason_not_to_trust
+from ops.text.language import Text
+from ops.text.reasons import chinese
 from ops.text.sanitize import safe_line
 
 # States that are kept, and bytes of all texts: what a host changes in a few weeks.
@@ -73,8 +75,12 @@ class BaselineStore:
             place = place.parent
         if (why_not := reason_not_to_trust(str(place), listed=True)) is not None:
             raise BaselineError(
-                f"{self.directory}: not used for baselines: {why_not}; give the watchdog's state a directory of its own"
-                " (watchdog.state_file), by default /var/lib/gte-ops"
+                Text(
+                    en=f"{self.directory}: not used for baselines: {why_not}; give the watchdog's state a directory of"
+                    " its own (watchdog.state_file), by default /var/lib/gte-ops",
+                    zh=f"{self.directory}: 不能用于存放基线：{chinese(why_not)}；"
+                    "请为 watchdog 的状态指定专用目录（watchdog.state_file），默认为 /var/lib/gte-ops",
+                )
             )
 
     def names(self) -> list[tuple[int, str, Path]]:
@@ -212,4 +218,10 @@ class BaselineStore:
 
 
 def _unwritable(path: str, error: OSError) -> BaselineError:
-    return BaselineError(safe_line(f"{path}: cannot be written: {error.strerror or error}; run it as root"))
+    place, why = safe_line(path), error.strerror or error
+    return BaselineError(
+        Text(
+            en=f"{place}: cannot be written: {why}; run it as root",
+            zh=f"{place}: 无法写入：{chinese(why)}；请以 root 运行",
+        )
+    )

@@ -9,6 +9,8 @@ from ops.errors import UsageError
 from ops.facts.certificate_inventory import Endpoint, Review
 from ops.interpret.address import is_port, join_address
 from ops.settings import Settings, is_host
+from ops.text.language import Text
+from ops.text.reasons import chinese
 
 STARTTLS = {"smtp": 25, "imap": 143, "pop3": 110}
 HTTPS_PORT = 443
@@ -45,16 +47,36 @@ def endpoint(written: str, starttls: str | None, origin: str) -> Endpoint:
     Raises UsageError, naming what is supported."""
     match = _FORM.fullmatch(written.strip())
     if match is None:
-        raise UsageError(f"{origin}: {written!r} is no endpoint; write HOST, HOST:PORT or smtp://HOST")
+        raise UsageError(
+            Text(
+                en=f"{origin}: {written!r} is no endpoint; write HOST, HOST:PORT or smtp://HOST",
+                zh=f"{chinese(origin)}：{written!r} 不是有效的端点；写法：HOST、HOST:PORT 或 smtp://HOST",
+            )
+        )
     scheme = (match["scheme"] or "").lower()
     if scheme and scheme not in (*STARTTLS, "https", "tls"):
-        raise UsageError(f"{origin}: {scheme}:// is not supported; supported: https, {', '.join(STARTTLS)}")
+        raise UsageError(
+            Text(
+                en=f"{origin}: {scheme}:// is not supported; supported: https, {', '.join(STARTTLS)}",
+                zh=f"{chinese(origin)}：不支持 {scheme}://；支持 https、{'、'.join(STARTTLS)}",
+            )
+        )
     protocol = scheme if scheme in STARTTLS else starttls
     if protocol is not None and protocol not in STARTTLS:
-        raise UsageError(f"--starttls {protocol} is not supported; supported: {', '.join(STARTTLS)}")
+        raise UsageError(
+            Text(
+                en=f"--starttls {protocol} is not supported; supported: {', '.join(STARTTLS)}",
+                zh=f"不支持 --starttls {protocol}；支持 {'、'.join(STARTTLS)}",
+            )
+        )
     host, port = _host_and_port(match["rest"], STARTTLS.get(protocol or "", HTTPS_PORT))
     if not is_host(host) or not 0 < port < 65536:
-        raise UsageError(f"{origin}: {written!r} names no host or no port; write HOST or HOST:PORT")
+        raise UsageError(
+            Text(
+                en=f"{origin}: {written!r} names no host or no port; write HOST or HOST:PORT",
+                zh=f"{chinese(origin)}：{written!r} 缺少主机或端口；写法：HOST 或 HOST:PORT",
+            )
+        )
     return Endpoint(
         address=join_address(host, port), name=host, expected=True, origin=origin, starttls=protocol
     )

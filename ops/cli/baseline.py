@@ -17,6 +17,8 @@ from ops.cli.options import (
     settings_from,
     show,
 )
+from ops.errors import UsageError
+from ops.text.language import Text
 
 if TYPE_CHECKING:
     from ops.baselines.store import BaselineStore, Stored
@@ -182,20 +184,33 @@ def _readable(store: BaselineStore) -> list[Stored]:
     try:
         return store.all()
     except PermissionError:
-        raise BaselineError(f"{store.directory}: permission denied; run it as root") from None
+        raise BaselineError(
+            Text(
+                en=f"{store.directory}: permission denied; run it as root",
+                zh=f"{store.directory}: 权限不足；请以 root 运行",
+            )
+        ) from None
 
 
 def _chosen(store: BaselineStore, number: int | None) -> Stored:
-    """The baseline of that number, or the newest. Raises click.UsageError, BaselineError."""
+    """The baseline of that number, or the newest. Raises UsageError, BaselineError."""
     from ops.baselines.store import BaselineError
 
     states = _readable(store)
     if not states:
         raise BaselineError(
-            "no baseline is kept yet: run gte-ops baseline accept while the service is healthy"
+            Text(
+                en="no baseline is kept yet: run gte-ops baseline accept while the service is healthy",
+                zh="还没有基线：服务健康时运行 gte-ops baseline accept 即可记录",
+            )
         )
     chosen = next((stored for stored in states if number in (None, stored.number)), None)
     if chosen is None:
         there = ", ".join(str(stored.number) for stored in states)
-        raise click.UsageError(f"there is no baseline {number}; there are {there}")
+        raise UsageError(
+            Text(
+                en=f"there is no baseline {number}; there are {there}",
+                zh=f"没有编号为 {number} 的基线；现有 {there}",
+            )
+        )
     return chosen

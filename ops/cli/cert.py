@@ -17,6 +17,9 @@ from ops.cli.options import (
     settings_from,
     show,
 )
+from ops.errors import UsageError
+from ops.text.language import Text
+from ops.text.reasons import chinese
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -93,14 +96,20 @@ def check(
     import io
 
     from ops.certificates.check import check as run
-    from ops.errors import UsageError
     from ops.report import render
     from ops.report.certificates import CertificateReport
 
     if not 0.1 <= timeout <= 120:
-        raise click.BadParameter("choose between 0.1s and 2m", param_hint="--timeout")
+        raise UsageError(
+            Text(en="--timeout: choose between 0.1s and 2m", zh="--timeout：须在 0.1s 与 2m 之间")
+        )
     if starttls and not endpoints:
-        raise UsageError("--starttls needs an endpoint: gte-ops cert check --starttls smtp mail.example.com")
+        raise UsageError(
+            Text(
+                en="--starttls needs an endpoint: gte-ops cert check --starttls smtp mail.example.com",
+                zh="--starttls 需要一个端点：gte-ops cert check --starttls smtp mail.example.com",
+            )
+        )
     settings = settings_from(config)
     review = run(settings, endpoints, starttls, timeout=timeout, progress=_Progress(sys.stderr))
     if output is None:
@@ -122,7 +131,12 @@ def _write(output: str, words: str) -> None:
         write_atomically(Path(output), words.encode(), MODE)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise OpsError(f"{output}: cannot be written: {reason}; check the path and its mode") from None
+        raise OpsError(
+            Text(
+                en=f"{output}: cannot be written: {reason}; check the path and its mode",
+                zh=f"{output}: 无法写入：{chinese(reason)}；请检查路径及其权限",
+            )
+        ) from None
 
 
 class _Progress:

@@ -9,6 +9,8 @@ import click
 
 from ops.cli.help import BilingualGroup
 from ops.cli.options import config_option, find_file, language_option, report_format_option, show
+from ops.errors import UsageError
+from ops.text.language import Text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,15 +86,18 @@ def check(file: str | None, config: str | None, form: str, language: Language) -
 
     from ops.report.config import ConfigCheck, ConfigCheckReport
     from ops.settings import SettingsFile
+    from ops.text.reasons import reason
 
     if file and config:
-        raise click.UsageError("give FILE or --config FILE, not both")
+        raise UsageError(
+            Text(en="give FILE or --config FILE, not both", zh="FILE 与 --config FILE 只能给出一个")
+        )
     settings_file = SettingsFile(Path(file)) if file else find_file(config)
     # A file that was passed over is the one that was meant, and every command goes on without it.
     result = (
         _checked(settings_file.path)
         if settings_file.path
-        else ConfigCheck(None, (), settings_file.passed_over)
+        else ConfigCheck(None, (), tuple(map(reason, settings_file.passed_over)))
     )
     show(form, ConfigCheckReport(result), language)
     sys.exit(result.exit_code)
@@ -143,35 +148,43 @@ def _checked(path: Path) -> ConfigCheck:
         content = read_settings_file(path)
         document = parse_document(content, name)
     except SettingsError as error:
-        return ConfigCheck(name, (), (str(error).removeprefix(f"{name}: "),))
+        return ConfigCheck(name, (), (_without_name(error.words, name),))
     errors = settings_errors(document)
     if not errors:
         errors = _refused_by_commands(parse_settings(content, name))
     return ConfigCheck(name, tuple(sorted(keys_in(document))), errors)
 
 
-def _refused_by_commands(settings: Settings) -> tuple[str, ...]:
-    """What is of the right form and would be refused by the command that uses it."""
+def _without_name(words: Text, name: str) -> Text:
+    """An error of the file called ``name``, whose line begins with that name already."""
+    return Text(en=words.en.removeprefix(f"{name}: "), zh=words.to("zh").removeprefix(f"{name}: "))
+
+
+def _refused_by_commands(settings: Settings) -> tuple[Text, ...]:
+    """Values of the right form that the command which uses them would refuse."""
     from ops.backups.copies import parse_destination
     from ops.backups.retention import check_policy
     from ops.errors import OpsError
     from ops.notifications.destination import destinations
     from ops.settings import MAX_BUDGET, MIN_BUDGET
 
-    errors = []
+    errors: list[Text] = []
     if not MIN_BUDGET <= settings.doctor.budget <= MAX_BUDGET:
-        errors.append("doctor.budget: choose between 1s and 5m")
+        errors.append(
+            Text(en="doctor.budget: choose between 1s and 5m", zh="doctor.budget：须在 1s 与 5m 之间")
+        )
     try:
         check_policy(settings.backup.keep)
     except OpsError as error:
-        errors.append(str(error))
+        errors.append(error.words)
     for number, written in enumerate(settings.backup.to):
         try:
             parse_destination(written)
         except OpsError as error:
-            errors.append(f"backup.to[{number}]: {error}")
+            place = f"backup.to[{number}]"
+            errors.append(Text(en=f"{place}: {error}", zh=f"{place}: {error.words.to('zh')}"))
     try:
         destinations(settings.notify.urls)
     except OpsError as error:
-        errors.append(str(error))
+        errors.append(error.words)
     return tuple(errors)

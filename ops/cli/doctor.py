@@ -21,6 +21,8 @@ from ops.cli.options import (
     report_format_option,
     show,
 )
+from ops.errors import UsageError
+from ops.text.language import Text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from ops.repair.audit_log import UnfinishedRemedy
     from ops.repair.model import Remedy
     from ops.settings import Settings, SettingsFile
-    from ops.text.language import Language, Text
+    from ops.text.language import Language
 
 CLEAR = "\x1b[2J\x1b[H"
 
@@ -71,7 +73,7 @@ class DoctorOptions(NamedTuple):
     unprivileged: bool
 
     def check(self) -> None:
-        """Raises click.UsageError for options that make no sense together."""
+        """Raises UsageError for options that make no sense together."""
         self._check_sources()
         self._check_fix()
 
@@ -79,36 +81,68 @@ class DoctorOptions(NamedTuple):
         host_options = {"--bundle": self.bundle, "--watch": self.watch, "--wait-ok": self.wait_ok}
         given = [name for name, value in host_options.items() if value is not None]
         if self.from_bundle is not None and given:
-            raise click.UsageError(f"--from-bundle looks at no host: leave out {given[0]}")
+            raise UsageError(
+                Text(
+                    en=f"--from-bundle looks at no host: leave out {given[0]}",
+                    zh=f"--from-bundle 不查看主机：请去掉 {given[0]}",
+                )
+            )
         if len(given) > 1:
-            raise click.UsageError(f"{given[0]} and {given[1]} do not go together: choose one")
+            raise UsageError(
+                Text(
+                    en=f"{given[0]} and {given[1]} do not go together: choose one",
+                    zh=f"{given[0]} 与 {given[1]} 不能同时使用：请选择一个",
+                )
+            )
         if self.hide_clients and self.bundle is None:
-            raise click.UsageError("--hide-clients says what goes into a bundle: add --bundle FILE")
+            raise UsageError(
+                Text(
+                    en="--hide-clients says what goes into a bundle: add --bundle FILE",
+                    zh="--hide-clients 只影响诊断包：请加上 --bundle FILE",
+                )
+            )
         if self.watch is not None and (self.watch < 1 or self.form != "text"):
-            raise click.UsageError("--watch takes 1s or more, and shows text")
+            raise UsageError(
+                Text(en="--watch takes 1s or more, and shows text", zh="--watch 的间隔至少 1s，且只输出文本")
+            )
 
     def _check_fix(self) -> None:
         if self.fix is None and (self.yes or self.dry_run):
-            raise click.UsageError(f"{'--yes' if self.yes else '--dry-run'} goes with --fix")
+            raise UsageError(
+                Text(
+                    en=f"{'--yes' if self.yes else '--dry-run'} goes with --fix",
+                    zh=f"{'--yes' if self.yes else '--dry-run'} 须与 --fix 合用",
+                )
+            )
         if self.fix is None:
             return
         if self.yes and self.dry_run:
-            raise click.UsageError("--yes and --dry-run contradict each other")
+            raise UsageError(
+                Text(en="--yes and --dry-run contradict each other", zh="--yes 与 --dry-run 互相矛盾")
+            )
         if self.bundle or self.from_bundle or self.watch or self.wait_ok:
-            raise click.UsageError(
-                "--fix repairs this host, once: leave out --bundle, --from-bundle, --watch, --wait-ok"
+            raise UsageError(
+                Text(
+                    en="--fix repairs this host, once: leave out --bundle, --from-bundle, --watch, --wait-ok",
+                    zh="--fix 只修复本机一次：请去掉 --bundle、--from-bundle、--watch、--wait-ok",
+                )
             )
         if self.form not in ("text", "json"):
-            raise click.UsageError("--fix reports as text or json")
+            raise UsageError(Text(en="--fix reports as text or json", zh="--fix 只支持 text 和 json 格式"))
 
     def look(self, settings: Settings, file: SettingsFile) -> Examination:
-        """Examine this host. Raises click.BadParameter for a budget out of bounds."""
+        """Examine this host. Raises UsageError for a budget out of bounds."""
         from ops.doctor import examine
         from ops.settings import MAX_BUDGET, MIN_BUDGET
 
         budget = settings.doctor.budget if self.budget is None else self.budget
         if not MIN_BUDGET <= budget <= MAX_BUDGET:
-            raise click.BadParameter("choose between 1s and 5m", param_hint="--budget or doctor.budget")
+            raise UsageError(
+                Text(
+                    en="--budget or doctor.budget: choose between 1s and 5m",
+                    zh="--budget 或 doctor.budget：须在 1s 与 5m 之间",
+                )
+            )
         return examine(
             settings,
             since=settings.doctor.since if self.since is None else self.since,

@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 
+from ops.errors import UsageError
+
 _EXAMPLE = "\b\nExample:\n"
 # A line's end between Chinese words, where no blank is meant.
 _JOINT = re.compile(r"\n(?=[^!-~])|(?<=[^!-~])\n")
@@ -48,6 +50,14 @@ class BilingualCommand(click.Command):
     def __init__(self, *arguments: Any, zh: str = "", **attributes: Any) -> None:
         super().__init__(*arguments, **attributes)
         self.zh = inspect.cleandoc(zh)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command. A UsageError leaves with the command's name, whose --help says what is possible."""
+        try:
+            return super().invoke(ctx)
+        except UsageError as error:
+            error.command = error.command or ctx.command_path
+            raise
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The line that shows how the command is called."""

@@ -11,9 +11,9 @@ import click
 
 from ops import __version__
 from ops.cli.command_modules import CommandModules
-from ops.cli.help import BilingualGroup, BilingualOption
+from ops.cli.help import BilingualGroup, BilingualOption, is_chinese
 from ops.cli.options import language_option, written_option
-from ops.errors import ErrorKind, OpsError
+from ops.errors import ErrorKind, OpsError, UsageError
 from ops.report import FORMATS
 
 if TYPE_CHECKING:
@@ -82,10 +82,11 @@ def main() -> NoReturn:
         click.echo(error.format_message(), err=True)
         sys.exit(MISUSED)
     except click.ClickException as error:
-        hint = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "gte-ops"
-        _fail(f"{error.format_message()} (see {hint} --help)", ErrorKind.USAGE, MISUSED)
+        _fail(_click_message(error), ErrorKind.USAGE, MISUSED)
+    except UsageError as error:
+        _fail(_see_help(error.words.to(_language()), error.command), error.kind, error.exit_code)
     except OpsError as error:
-        _fail(str(error), error.kind, error.exit_code)
+        _fail(error.words.to(_language()), error.kind, error.exit_code)
     except BrokenPipeError:
         # The reader of the report went away; nothing is left to say to anyone (Python docs: note on SIGPIPE).
         sys.stderr.close()
@@ -96,6 +97,27 @@ def main() -> NoReturn:
         )
         _fail(words, ErrorKind.DEFECT, MISUSED)
     sys.exit(0)
+
+
+def _language() -> Language:
+    """The language of an error on standard error, also if the command line cannot be parsed."""
+    from ops.report.sentences import can_show
+
+    return "zh" if is_chinese() and can_show("故障", sys.stderr) else "en"
+
+
+def _click_message(error: click.ClickException) -> str:
+    """click's own message, which is English, in the reader's language."""
+    from ops.text.reasons import reason
+
+    command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "gte-ops"
+    return _see_help(reason(error.format_message()).to(_language()), command)
+
+
+def _see_help(message: str, command: str) -> str:
+    if not command:
+        return message
+    return f"{message}（见 {command} --help）" if _language() == "zh" else f"{message} (see {command} --help)"
 
 
 def _fail(message: str, kind: ErrorKind, exit_code: int) -> NoReturn:
@@ -117,7 +139,7 @@ def _report_error(message: str, kind: ErrorKind, exit_code: int) -> None:
     from ops.report.error import ErrorReport
 
     with contextlib.suppress(OSError):
-        show(form, ErrorReport(message, kind, exit_code), "en")
+        show(form, ErrorReport(message, kind, exit_code), _language())
         sys.stdout.flush()
 
 

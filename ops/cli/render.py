@@ -16,6 +16,8 @@ from ops.cli.options import (
     settings_and_path,
     show,
 )
+from ops.errors import UsageError
+from ops.text.language import Text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,7 +89,9 @@ def render(
 
     settings, path = settings_and_path(config)
     if root is not None and not (in_place or dry_run):
-        raise click.UsageError("--root goes with --install or --dry-run")
+        raise UsageError(
+            Text(en="--root goes with --install or --dry-run", zh="--root 须与 --install 或 --dry-run 合用")
+        )
     if root is None:
         deployment, root = deployment_here(settings, path), Path("/")
     else:
@@ -127,7 +131,6 @@ def _install(
 
 
 def _warn_of_root(unit: str, language: Language) -> None:
-    from ops.text.language import Text
 
     words = Text(
         en=f"gte-ops: {unit} runs as root, as gunicorn does on this host: whoever takes over the service has the host; "

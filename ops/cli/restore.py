@@ -16,13 +16,15 @@ from ops.cli.options import (
     settings_from,
     show,
 )
+from ops.errors import UsageError
+from ops.text.language import Text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ops.backups.restore.run import Preview
     from ops.report.model import ReportLine
-    from ops.text.language import Language, Text
+    from ops.text.language import Language
 
 DECLINED = 1
 unsigned_option = option(
@@ -118,7 +120,7 @@ def restore(
 
 
 class _Questions:
-    """What a person is shown and asked before a restore. Raises click.UsageError if nobody can be asked."""
+    """What a person is shown and asked before a restore. Raises UsageError if nobody can be asked."""
 
     def __init__(self, form: str, language: Language, *, dry_run: bool, yes: bool, unsigned: bool) -> None:
         from ops.report.sentences import readable_language
@@ -130,7 +132,12 @@ class _Questions:
         self._unsigned = unsigned
         interactive = sys.stdin.isatty() and sys.stdout.isatty() and form == "text"
         if not (dry_run or yes or interactive):
-            raise click.UsageError("there is no terminal to ask on: give --yes, or --dry-run to look first")
+            raise UsageError(
+                Text(
+                    en="there is no terminal to ask on: give --yes, or --dry-run to look first",
+                    zh="没有可供询问的终端：请加 --yes，或先用 --dry-run 查看",
+                )
+            )
         self.may_vouch = unsigned or interactive
 
     def ask(self, preview: Preview) -> bool:

@@ -11,6 +11,9 @@ import click
 
 from ops.cli.help import BilingualCommand
 from ops.cli.options import config_option, language_option, option, report_format_option, settings_from, show
+from ops.errors import UsageError
+from ops.text.language import Text
+from ops.text.reasons import chinese
 
 if TYPE_CHECKING:
     from ops.text.language import Language
@@ -112,14 +115,21 @@ def route(
 
     method, place = _method_and_place(words)
     if client is not None and not is_address(client):
-        raise click.BadParameter(f"{client!r} is no IP address", param_hint="--client")
+        raise UsageError(
+            Text(en=f"--client: {client!r} is no IP address", zh=f"--client：{client!r} 不是 IP 地址")
+        )
     if from_bundle is not None:
         facts = bundled_facts(from_bundle)
     else:
         settings = settings_from(config)
         facts = routing_facts(settings, settings.doctor.budget)
     if not isinstance(facts.config, NginxConfig):
-        raise OpsError(f"nginx's configuration: {facts.config.reason}")
+        raise OpsError(
+            Text(
+                en=f"nginx's configuration: {facts.config.reason}",
+                zh=f"nginx 的配置：{chinese(facts.config.reason)}",
+            )
+        )
     try:
         request = named_request(
             method,
@@ -131,20 +141,28 @@ def route(
             body_length=body_size,
         )
     except RequestError as error:
-        raise click.UsageError(str(error)) from None
+        raise UsageError(str(error)) from None
     computed = compute_route(facts.config, request, facts)
     show(form, RouteReport(computed), language)
     sys.exit(UNKNOWN if computed.outcome.kind is OutcomeKind.UNKNOWN else 0)
 
 
 def _method_and_place(words: tuple[str, ...]) -> tuple[str, str]:
-    """Raises click.UsageError."""
+    """Raises UsageError."""
     if len(words) == 1:
         return "GET", words[0]
     if len(words) != 2:
-        raise click.UsageError(
-            "give a URL or a path, and before it the method if it is not GET: POST /predict"
+        raise UsageError(
+            Text(
+                en="give a URL or a path, and before it the method if it is not GET: POST /predict",
+                zh="请给出 URL 或路径；方法不是 GET 时写在前面：POST /predict",
+            )
         )
     if not _METHOD.fullmatch(words[0].upper()):
-        raise click.UsageError(f"{words[0]!r} is no method: GET, POST, ...")
+        raise UsageError(
+            Text(
+                en=f"{words[0]!r} is no method: GET, POST, ...",
+                zh=f"{words[0]!r} 不是请求方法：应为 GET、POST 等",
+            )
+        )
     return words[0].upper(), words[1]

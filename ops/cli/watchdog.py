@@ -17,6 +17,9 @@ from ops.cli.options import (
     settings_from,
     show,
 )
+from ops.errors import UsageError
+from ops.text.language import Text
+from ops.text.reasons import chinese
 
 if TYPE_CHECKING:
     from ops.settings import Settings
@@ -68,7 +71,6 @@ def _once(config: str | None, form: str, language: Language) -> int:
     from ops.report.watchdog import WatchdogOnceReport
     from ops.supervision.alerts import WatchdogJournal
     from ops.supervision.cycle import Watchdog
-    from ops.supervision.state_store import LockedError
     from ops.text.sanitize import safe_line
     from ops.watchdog import clean_up, locked, refuse_shared_places, run_once
 
@@ -83,18 +85,17 @@ def _once(config: str | None, form: str, language: Language) -> int:
             result = run_once(runner)
             show(form, WatchdogOnceReport(runner, result), language)
             return result.exit_code
-    except LockedError as error:
-        event, detail, kind = "locked", str(error), ErrorKind.LOCKED
     except OpsError as error:
-        event, detail, kind = "refused", safe_line(str(error)), error.kind
+        event = "locked" if error.kind == ErrorKind.LOCKED else "refused"
+        detail, shown, kind = safe_line(str(error)), error.words.to(language), error.kind
     except Exception as error:  # noqa: BLE001  exit code 1 would say 'acted and recovered'
         event, detail = "round_failed", safe_line(f"{type(error).__name__}: {error}")
-        kind = ErrorKind.DEFECT
+        shown, kind = detail, ErrorKind.DEFECT
     journal.note(event, detail=detail)
     if form != "text":
         from ops.report.error import ErrorReport
 
-        show(form, ErrorReport(detail, kind, UNDETERMINED), language)
+        show(form, ErrorReport(shown, kind, UNDETERMINED), language)
     return UNDETERMINED
 
 
@@ -160,14 +161,15 @@ def pause(duration: str, config: str | None, form: str, language: Language) -> N
     from ops.report.watchdog import WatchdogChangeReport
     from ops.supervision.state_store import LONGEST_PAUSE, Pause
     from ops.text.duration import parse_duration
-    from ops.text.language import Text
 
     try:
         seconds = float(parse_duration(duration))
     except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="DURATION") from None
+        raise UsageError(Text(en=f"DURATION: {error}", zh=f"DURATION：{chinese(error)}")) from None
     if not 0 < seconds <= LONGEST_PAUSE:
-        raise click.BadParameter("choose more than nothing and at most 7d", param_hint="DURATION")
+        raise UsageError(
+            Text(en="DURATION: choose more than nothing and at most 7d", zh="DURATION：须大于 0，且不超过 7d")
+        )
     now = time.time()
     try:
         by = getpass.getuser()
@@ -195,7 +197,6 @@ def resume(config: str | None, form: str, language: Language) -> None:
       gte-ops watchdog resume
     """
     from ops.report.watchdog import WatchdogChangeReport
-    from ops.text.language import Text
 
     store = _store(config)
     try:
@@ -224,7 +225,6 @@ def forget(config: str | None, form: str, language: Language) -> None:
     from ops.control import launch
     from ops.report.watchdog import WatchdogChangeReport
     from ops.supervision.state_store import refuse_shared_directory
-    from ops.text.language import Text
 
     path = launch.launch_path(settings_from(config))
     refuse_shared_directory(path.parent)
@@ -278,4 +278,9 @@ def _store(config: str | None) -> StateStore:
 def _unwritable(path: str, error: OSError) -> Exception:
     from ops.errors import OpsError
 
-    return OpsError(f"{path}: {error.strerror or error}; run it as the watchdog's user")
+    return OpsError(
+        Text(
+            en=f"{path}: {error.strerror or error}; run it as the watchdog's user",
+            zh=f"{path}: {chinese(error.strerror or error)}；请以 watchdog 的用户运行",
+        )
+    )

@@ -28,7 +28,6 @@ from ops.files.programs import search, trusted_program
 from ops.interpret.process_ref import ProcessRef
 from ops.settings import Settings
 from ops.text.language import Text
-from ops.text.reasons import reason
 from ops.text.sanitize import safe_line
 
 # Seconds for a master that still reacts to end gracefully.
@@ -55,11 +54,7 @@ _NOT_INHERITED = (
 
 
 class RestartError(OpsError):
-    """The service could not be started; ``words`` say where it failed."""
-
-    def __init__(self, words: str | Text) -> None:
-        self.words = words if isinstance(words, Text) else reason(words)
-        super().__init__(self.words.en)
+    """The service could not be started."""
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,8 @@ from ops.files.atomic_file import taking_its_name
 from ops.files.bounded_read import open_regular_file
 from ops.files.nofollow import reason_not_to_trust
 from ops.files.programs import refused_program, trusted_program
+from ops.text.language import Text
+from ops.text.reasons import chinese
 from ops.text.sanitize import safe_line
 
 TOOL_SECONDS = 60.0
@@ -103,8 +105,13 @@ def install(
         _refuse_shared(file, root)
     if kind == "nginx" and on_host and not nginx_test:
         raise RefusedError(
-            "nginx -t is not run as root on what others may change (gte-ops doctor says what: NGX022), and without "
-            "that test nothing is installed; nothing was changed"
+            Text(
+                en="nginx -t is not run as root on what others may change (gte-ops doctor says what: NGX022), and"
+                " without "
+                "that test nothing is installed; nothing was changed",
+                zh="他人可改动的内容不会以 root 执行 nginx -t（gte-ops doctor 会指出：NGX022），未经该测试则不安装；"
+                "未作任何改动",
+            )
         )
     validate(kind, files, on_host=on_host)
     done: list[Installed] = []
@@ -118,7 +125,12 @@ def install(
     except OSError as error:
         _put_back(done)
         where = error.filename or root
-        raise OpsError(f"{where}: {error.strerror or error}; nothing was changed, run it as root") from None
+        raise OpsError(
+            Text(
+                en=f"{where}: {error.strerror or error}; nothing was changed, run it as root",
+                zh=f"{where}: {chinese(error.strerror or error)}；未作任何改动，请以 root 运行",
+            )
+        ) from None
     except BaseException:
         _put_back(done)
         raise
@@ -133,8 +145,13 @@ def _refuse_shared(file: RenderedFile, root: Path) -> None:
         why = f"a link leads out of {root}"
     if why is not None:
         raise RefusedError(
-            f"{path}: {safe_line(why)}; nothing was changed: give the directory to root alone, or write there what "
-            "the command prints without --install"
+            Text(
+                en=f"{path}: {safe_line(why)}; nothing was changed: give the directory to root alone, or write there"
+                " what "
+                "the command prints without --install",
+                zh=f"{path}: {chinese(safe_line(why))}；未作任何改动：请让该目录只归 root，或把不带 --install"
+                " 时的输出自行写入",
+            )
         )
 
 
@@ -212,7 +229,12 @@ def _program(name: str) -> str | None:
     may change it: without its word nothing is put in place."""
     program = trusted_program(name)
     if program is None and (refused := refused_program(name)) is not None:
-        raise RefusedError(f"{safe_line(refused)}; nothing was changed")
+        raise RefusedError(
+            Text(
+                en=f"{safe_line(refused)}; nothing was changed",
+                zh=f"{chinese(safe_line(refused))}；未作任何改动",
+            )
+        )
     return program
 
 
@@ -221,12 +243,18 @@ def _run_for(path: str, command: list[str]) -> None:
         ran = subprocess.run(command, capture_output=True, text=True, timeout=TOOL_SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise RefusedError(
-            f"{path}: {Path(command[0]).name} does not run: {safe_line(str(error))}; nothing was changed"
+            Text(
+                en=f"{path}: {Path(command[0]).name} does not run: {safe_line(str(error))}; nothing was changed",
+                zh=f"{path}: {Path(command[0]).name} 无法运行：{chinese(safe_line(str(error)))}；未作任何改动",
+            )
         ) from None
     if ran.returncode:
         said = next((line for line in ran.stderr.splitlines() if line.strip()), f"exit code {ran.returncode}")
         raise RefusedError(
-            f"{path}: {Path(command[0]).name} refuses it: {safe_line(said)}; nothing was changed"
+            Text(
+                en=f"{path}: {Path(command[0]).name} refuses it: {safe_line(said)}; nothing was changed",
+                zh=f"{path}: {Path(command[0]).name} 不接受它：{safe_line(said)}；未作任何改动",
+            )
         )
 
 
@@ -235,7 +263,10 @@ def _ask(kind: DeploymentKind, command: list[str], name: str, *, on_host: bool) 
         ran = subprocess.run(command, capture_output=True, text=True, timeout=TOOL_SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise RefusedError(
-            f"{name}: {Path(command[0]).name} could not test it: {safe_line(str(error))}; nothing was changed"
+            Text(
+                en=f"{name}: {Path(command[0]).name} could not test it: {safe_line(str(error))}; nothing was changed",
+                zh=f"{name}: {Path(command[0]).name} 无法检查它：{chinese(safe_line(str(error)))}；未作任何改动",
+            )
         ) from None
     lines = [line for line in (ran.stderr + ran.stdout).splitlines() if line.strip()]
     # systemd-analyze speaks of other units too, logrotate of everything it would do.
@@ -248,7 +279,10 @@ def _ask(kind: DeploymentKind, command: list[str], name: str, *, on_host: bool) 
         own = [line for line in own if not _NOT_HERE.search(line)]
     if own:
         raise RefusedError(
-            f"{name}: {Path(command[0]).name} refuses it: {safe_line(own[0])}; nothing was changed"
+            Text(
+                en=f"{name}: {Path(command[0]).name} refuses it: {safe_line(own[0])}; nothing was changed",
+                zh=f"{name}: {Path(command[0]).name} 不接受它：{safe_line(own[0])}；未作任何改动",
+            )
         )
 
 
@@ -256,7 +290,12 @@ def _check_crontab(file: RenderedFile) -> None:
     """cron(8) ignores a file with a dot in its name, and the last line without its end."""
     name = Path(file.path).name
     if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or not file.text.endswith("\n"):
-        raise RefusedError(f"{file.path}: cron would pass over it; nothing was changed")
+        raise RefusedError(
+            Text(
+                en=f"{file.path}: cron would pass over it; nothing was changed",
+                zh=f"{file.path}: cron 会忽略它；未作任何改动",
+            )
+        )
     for number, line in enumerate(file.text.splitlines(), 1):
         words = line.strip()
         if not words or words.startswith("#") or re.match(r"[A-Z_]+=", words):
@@ -264,7 +303,10 @@ def _check_crontab(file: RenderedFile) -> None:
         entry = parse_cron_line(line, file.path, number, users_own=False)
         if entry is None or not _CRON_WHEN.fullmatch(entry.when):
             raise RefusedError(
-                f"{file.path}:{number}: no crontab entry: {safe_line(line)}; nothing was changed"
+                Text(
+                    en=f"{file.path}:{number}: no crontab entry: {safe_line(line)}; nothing was changed",
+                    zh=f"{file.path}:{number}：不是有效的 crontab 条目：{safe_line(line)}；未作任何改动",
+                )
             )
 
 
@@ -336,12 +378,20 @@ def _accepted_by_nginx(command: Sequence[str]) -> None:
             stdin=subprocess.DEVNULL,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise RefusedError(f"nginx -t: {safe_line(str(error))}; the old files are back") from None
+        raise RefusedError(
+            Text(
+                en=f"nginx -t: {safe_line(str(error))}; the old files are back",
+                zh=f"nginx -t：{chinese(safe_line(str(error)))}；已恢复原文件",
+            )
+        ) from None
     if ran.returncode:
         said = [line for line in ran.stderr.splitlines() if "[emerg]" in line] or ran.stderr.splitlines()
         raise RefusedError(
-            f"nginx refuses its configuration with the new files: {safe_line(said[0] if said else '?')}; "
-            "the old files are back"
+            Text(
+                en=f"nginx refuses its configuration with the new files: {safe_line(said[0] if said else '?')}; "
+                "the old files are back",
+                zh=f"nginx 不接受加入新文件后的配置：{safe_line(said[0] if said else '?')}；已恢复原文件",
+            )
         )
 
 
@@ -353,9 +403,16 @@ def present_text(path: Path) -> str | None:
     except FileNotFoundError:
         return None
     except UnicodeDecodeError:
-        raise OpsError(f"{path}: not UTF-8 text; move it away first") from None
+        raise OpsError(
+            Text(en=f"{path}: not UTF-8 text; move it away first", zh=f"{path}: 不是 UTF-8 文本；请先移走它")
+        ) from None
     except OSError as error:
-        raise OpsError(f"{path}: {error.strerror or error}; run it as root") from None
+        raise OpsError(
+            Text(
+                en=f"{path}: {error.strerror or error}; run it as root",
+                zh=f"{path}: {chinese(error.strerror or error)}；请以 root 运行",
+            )
+        ) from None
 
 
 def next_steps(

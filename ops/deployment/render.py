@@ -115,7 +115,11 @@ def render_nginx(site: NginxSite) -> dict[str, str]:
         value = getattr(site, field.name)
         if isinstance(value, str) and _NOT_A_PLAIN_WORD.search(value):
             raise UsageError(
-                f"nginx {field.name}: {value!r} has characters that nginx's syntax gives a meaning; use plain ones"
+                Text(
+                    en=f"nginx {field.name}: {value!r} has characters that nginx's syntax gives a meaning; use plain"
+                    " ones",
+                    zh=f"nginx {field.name}：{value!r} 含有对 nginx 语法有特殊含义的字符；请只用普通字符",
+                )
             )
     for name, place in _PLACES.items():
         replacements[place.format(getattr(example, name))] = place.format(getattr(site, name))
@@ -222,7 +226,10 @@ def _refuse_unsafe(deployment: Deployment) -> None:
 def _refuse_word(name: str, word: str, allowed: re.Pattern[str] = _WORD) -> None:
     if not allowed.fullmatch(word):
         raise UsageError(
-            f"{name}: {word!r} has characters that a shell, cron or systemd gives a meaning; use plain ones"
+            Text(
+                en=f"{name}: {word!r} has characters that a shell, cron or systemd gives a meaning; use plain ones",
+                zh=f"{name}: {word!r} 含有对 shell、cron 或 systemd 有特殊含义的字符；请只用普通字符",
+            )
         )
 
 

@@ -13,6 +13,8 @@ from ops import __version__
 from ops.errors import OpsError
 from ops.facts.snapshot import Snapshot
 from ops.settings import Ignore
+from ops.text.language import Text
+from ops.text.reasons import chinese
 from ops.text.sanitize import safe_line
 
 VERSION = 1
@@ -56,10 +58,18 @@ def write_bundle(path: Path, snapshot: Snapshot, ignore: tuple[Ignore, ...]) -> 
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     except FileExistsError:
-        raise BundleError(f"{path}: is there already; remove it or choose another name") from None
+        raise BundleError(
+            Text(
+                en=f"{path}: is there already; remove it or choose another name",
+                zh=f"{path}: 已存在；请删除它或另选文件名",
+            )
+        ) from None
     except OSError as error:
         raise BundleError(
-            f"{path}: cannot be written: {error.strerror}; choose a directory that can"
+            Text(
+                en=f"{path}: cannot be written: {error.strerror}; choose a directory that can",
+                zh=f"{path}: 无法写入：{chinese(error.strerror)}；请换一个可写的目录",
+            )
         ) from None
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -70,7 +80,10 @@ def write_bundle(path: Path, snapshot: Snapshot, ignore: tuple[Ignore, ...]) -> 
         path.unlink(missing_ok=True)
         if isinstance(error, OSError):
             raise BundleError(
-                f"{path}: cannot be written: {error.strerror}; make room or choose another place"
+                Text(
+                    en=f"{path}: cannot be written: {error.strerror}; make room or choose another place",
+                    zh=f"{path}: 无法写入：{chinese(error.strerror)}；请腾出空间或换一个位置",
+                )
             ) from None
         raise
 
@@ -81,29 +94,50 @@ def read_bundle(path: Path) -> Bundle:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise BundleError(f"{path}: cannot be read: {error.strerror}; check the path and its mode") from None
+        raise BundleError(
+            Text(
+                en=f"{path}: cannot be read: {error.strerror}; check the path and its mode",
+                zh=f"{path}: 无法读取：{chinese(error.strerror)}；请检查路径及其权限",
+            )
+        ) from None
     if content.startswith(_GZIP):
         content = _decompressed(path, content)
     if len(content) > MAX_BYTES:
         raise BundleError(
-            f"{path}: larger than {MAX_BYTES >> 20} MiB; this is not a bundle of gte-ops doctor"
+            Text(
+                en=f"{path}: larger than {MAX_BYTES >> 20} MiB; this is not a bundle of gte-ops doctor",
+                zh=f"{path}: 超过 {MAX_BYTES >> 20} MiB，不是 gte-ops doctor 的诊断包",
+            )
         )
     try:
         version = msgspec.json.decode(content, type=_BundleVersion)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise BundleError(f"{path}: not a bundle; make one with: gte-ops doctor --bundle FILE") from None
+        raise BundleError(
+            Text(
+                en=f"{path}: not a bundle; make one with: gte-ops doctor --bundle FILE",
+                zh=f"{path}: 不是诊断包；请用 gte-ops doctor --bundle FILE 制作",
+            )
+        ) from None
     made_by = safe_line(version.made_by, 40)
     if version.bundle_version != VERSION:
         raise BundleError(
-            f"{path}: a bundle of format {version.bundle_version}, made by gte-ops {made_by}; this is gte-ops"
-            f" {__version__}, which reads format {VERSION}: use the version that made it"
+            Text(
+                en=f"{path}: a bundle of format {version.bundle_version}, made by gte-ops {made_by}; this is gte-ops"
+                f" {__version__}, which reads format {VERSION}: use the version that made it",
+                zh=f"{path}: 格式为 {version.bundle_version} 的诊断包，由 gte-ops {made_by} 制作；当前 gte-ops"
+                f" {__version__} 只能读取格式 {VERSION}，请使用制作它的版本",
+            )
         )
     try:
         return msgspec.json.decode(content, type=Bundle)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BundleError(
-            f"{path}: damaged, or changed by hand: {safe_line(str(error), 200)} (made by gte-ops {made_by},"
-            f" this is {__version__})"
+            Text(
+                en=f"{path}: damaged, or changed by hand: {safe_line(str(error), 200)} (made by gte-ops {made_by},"
+                f" this is {__version__})",
+                zh=f"{path}: 已损坏或被手工改动：{safe_line(str(error), 200)}（由 gte-ops {made_by} 制作，当前版本"
+                f" {__version__}）",
+            )
         ) from None
 
 
@@ -113,7 +147,17 @@ def _decompressed(path: Path, content: bytes) -> bytes:
     try:
         plain = decompressor.decompress(content, MAX_BYTES + 1)
     except zlib.error as error:
-        raise BundleError(f"{path}: damaged: {error}; copy it again from its host") from None
+        raise BundleError(
+            Text(
+                en=f"{path}: damaged: {error}; copy it again from its host",
+                zh=f"{path}: 已损坏：{error}；请从源主机重新复制",
+            )
+        ) from None
     if not decompressor.eof and len(plain) <= MAX_BYTES:
-        raise BundleError(f"{path}: cut off; copy it again from its host")
+        raise BundleError(
+            Text(
+                en=f"{path}: cut off; copy it again from its host",
+                zh=f"{path}: 文件不完整；请从源主机重新复制",
+            )
+        )
     return plain

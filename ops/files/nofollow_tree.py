@@ -20,6 +20,7 @@ from ops.errors import OpsError
 from ops.files.nofollow import path_entry, trusted_users
 from ops.files.ownership import PathEntry
 from ops.files.path_steps import PathSteps
+from ops.text.language import Text
 
 _STEP = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2  # linux/fs.h
@@ -41,7 +42,10 @@ class UntrustedLinkError(OpsError):
     def __init__(self, link: str, uid: int) -> None:
         """For the link at the path ``link``, as it is shown."""
         super().__init__(
-            f"{link}: a link of user {uid} that leads to what is not that user's is not followed"
+            Text(
+                en=f"{link}: a link of user {uid} that leads to what is not that user's is not followed",
+                zh=f"{link}: 用户 {uid} 的链接指向不属于该用户的内容，不予跟随",
+            )
         )
         self.link, self.uid = link, uid
 
@@ -104,7 +108,10 @@ class NoFollowTree:
             if part == "..":
                 if not done and not self.is_host:
                     raise EscapeError(
-                        f"{path}: a link on the way leads out of {self.root}; nothing was restored"
+                        Text(
+                            en=f"{path}: a link on the way leads out of {self.root}; nothing was restored",
+                            zh=f"{path}: 途中的链接指向 {self.root} 之外；未恢复任何内容",
+                        )
                     )
                 done = done[:-1]
             elif (link := self._link(here := "/".join((*done, part))) if steps else None) is None:
@@ -113,8 +120,12 @@ class NoFollowTree:
                 if link.target.startswith("/"):
                     if not self.is_host:
                         raise EscapeError(
-                            f"{self.shown(here)} is a link to {link.target}, out of {self.root};"
-                            " nothing was restored"
+                            Text(
+                                en=f"{self.shown(here)} is a link to {link.target}, out of {self.root};"
+                                " nothing was restored",
+                                zh=f"{self.shown(here)} 是指向 {link.target} 的链接，在 {self.root} 之外；"
+                                "未恢复任何内容",
+                            )
                         )
                     done = []
                 if link.uid not in trusted:

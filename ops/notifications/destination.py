@@ -10,9 +10,11 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from ops.errors import SettingsError
 from ops.notifications.webhook_bot import on_this_machine
+from ops.text.language import Text
 from ops.text.sanitize import HIDDEN, safe_line
 
 MAX_DESTINATIONS = 20
+_NO_URL = Text(en="not an Apprise URL", zh="不是 Apprise 地址")
 MAX_URL_CHARS = 2000
 
 _SCHEME = re.compile(r"\s*([A-Za-z0-9]{1,32})://(?=\S)")
@@ -103,16 +105,24 @@ def destinations(urls: Sequence[str]) -> tuple[Destination, ...]:
             raise unusable(index, url)
         found.setdefault(url.strip(), Destination(index, url.strip()))
     if len(found) > MAX_DESTINATIONS:
-        raise SettingsError(f"notify.urls: {len(found)} destinations; at most {MAX_DESTINATIONS} are told")
+        raise SettingsError(
+            Text(
+                en=f"notify.urls: {len(found)} destinations; at most {MAX_DESTINATIONS} are told",
+                zh=f"notify.urls：共 {len(found)} 个目标，最多只能有 {MAX_DESTINATIONS} 个",
+            )
+        )
     return tuple(found.values())
 
 
-def unusable(index: int, url: str, why: str = "") -> SettingsError:
+def unusable(index: int, url: str, why: Text = _NO_URL) -> SettingsError:
     """The error for an entry that nothing can be sent to: one line, its number counted from 0, no secret."""
-    reason = why or "not an Apprise URL"
     return SettingsError(
-        f"notify.urls[{index}] ({masked(url)}): {reason}; write it like dingtalk://SECRET@TOKEN,"
-        " feishu://SECRET@TOKEN, wecombot://KEY or mailtos://user:password@example.com"
+        Text(
+            en=f"notify.urls[{index}] ({masked(url)}): {why.en}; write it like dingtalk://SECRET@TOKEN,"
+            " feishu://SECRET@TOKEN, wecombot://KEY or mailtos://user:password@example.com",
+            zh=f"notify.urls[{index}]（{masked(url)}）：{why.zh}；写法如 dingtalk://SECRET@TOKEN、"
+            "feishu://SECRET@TOKEN、wecombot://KEY 或 mailtos://user:password@example.com",
+        )
     )
 
 

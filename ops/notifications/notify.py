@@ -15,6 +15,7 @@ from ops.notifications.worker import Letter, Report, Round
 from ops.notifications.worker_client import send_round
 from ops.settings import Settings
 from ops.text.language import Language, Text
+from ops.text.reasons import chinese
 
 __all__ = [
     "Delivery",
@@ -53,7 +54,10 @@ def send_test(settings: Settings, language: Language, within: float = TEST_WITHI
     targets = destinations(settings.notify.urls)
     if not targets:
         raise SettingsError(
-            "notify.urls is empty: nobody would be told; add one, e.g. dingtalk://SECRET@TOKEN"
+            Text(
+                en="notify.urls is empty: nobody would be told; add one, e.g. dingtalk://SECRET@TOKEN",
+                zh="notify.urls 为空，无人会收到通知；请至少添加一个，例如 dingtalk://SECRET@TOKEN",
+            )
         )
     now = time.time()
     message = Message("test", MessageKind.TEST, _TITLE, _BODY, now)
@@ -65,10 +69,15 @@ def send_test(settings: Settings, language: Language, within: float = TEST_WITHI
     try:
         send_round(Round(routes, within), lambda report: reports.__setitem__(report.number, report))
     except OSError as error:
-        raise OpsError(f"the sending process could not be started: {error.strerror or error}") from None
+        raise OpsError(
+            Text(
+                en=f"the sending process could not be started: {error.strerror or error}",
+                zh=f"无法启动发送进程：{chinese(error.strerror or error)}",
+            )
+        ) from None
     for number, target in enumerate(targets):
         if number in reports and reports[number].verdict.outcome == DeliveryOutcome.UNUSABLE:
-            raise unusable(target.index, target.url, reports[number].verdict.reason.to(language))
+            raise unusable(target.index, target.url, reports[number].verdict.reason)
     late = DeliveryResult(
         DeliveryOutcome.FAILED, Text(en=_NO_ANSWER.en.format(within), zh=_NO_ANSWER.zh.format(within))
     )

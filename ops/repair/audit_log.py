@@ -19,6 +19,8 @@ from ops.collect.logs.tail import LogTail
 from ops.errors import OpsError
 from ops.files.nofollow import reason_not_to_trust
 from ops.settings import Settings
+from ops.text.language import Text
+from ops.text.reasons import chinese
 from ops.text.sanitize import safe_line
 
 NAME = "fix.jsonl"
@@ -42,20 +44,31 @@ class AuditLog:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             if (why := reason_not_to_trust(str(self.path.parent), listed=True)) is not None:
-                raise OpsError(f"{self.path}: {safe_line(why)}: without a log of its own --fix does nothing")
+                raise OpsError(
+                    Text(
+                        en=f"{self.path}: {safe_line(why)}: without a log of its own --fix does nothing",
+                        zh=f"{self.path}: {chinese(safe_line(why))}；没有自己的日志，--fix 不作任何改动",
+                    )
+                )
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
             self._descriptor = os.open(self.path, flags, 0o600)
             os.fchmod(self._descriptor, 0o600)
         except OSError as error:
             raise OpsError(
-                f"{self.path}: {error.strerror or error}: without its log --fix does nothing; run it as root"
+                Text(
+                    en=f"{self.path}: {error.strerror or error}: without its log --fix does nothing; run it as root",
+                    zh=f"{self.path}: {chinese(error.strerror or error)}；没有日志，--fix 不作任何改动；请以 root 运行",
+                )
             ) from None
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(self._descriptor)
             raise OpsError(
-                f"another gte-ops doctor --fix is running ({self.path}); wait for its end"
+                Text(
+                    en=f"another gte-ops doctor --fix is running ({self.path}); wait for its end",
+                    zh=f"另一个 gte-ops doctor --fix 正在运行（{self.path}）；请等它结束",
+                )
             ) from None
         return self
 
@@ -75,7 +88,12 @@ class AuditLog:
             os.write(self._descriptor, json.dumps(line, ensure_ascii=False).encode() + b"\n")
             os.fsync(self._descriptor)
         except OSError as error:
-            raise OpsError(f"{self.path}: {error.strerror or error}; nothing more is done") from None
+            raise OpsError(
+                Text(
+                    en=f"{self.path}: {error.strerror or error}; nothing more is done",
+                    zh=f"{self.path}: {chinese(error.strerror or error)}；不再作任何改动",
+                )
+            ) from None
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------

@@ -22,9 +22,15 @@ FORMATS = ("text", "json", "nagios", "html", "junit", "prometheus")
 def writer(form: str) -> Writer:
     """The writer of ``form``. Raises `UsageError` for a format there is none for."""
     from ops.errors import UsageError
+    from ops.text.language import Text
 
     if form not in FORMATS:
-        raise UsageError(f"there is no format {form!r}; choose one of {', '.join(FORMATS)}")
+        raise UsageError(
+            Text(
+                en=f"there is no format {form!r}; choose one of {', '.join(FORMATS)}",
+                zh=f"没有 {form!r} 这种格式；可选：{'、'.join(FORMATS)}",
+            )
+        )
     # Imported when it is asked for: HTML alone costs more than the diagnosis.
     write: Writer = importlib.import_module(f"ops.report.formats.{form}").write
     return write

@@ -36,7 +36,7 @@ class ConfigCheck:
 
     file: str | None
     keys_set: tuple[str, ...]
-    errors: tuple[str, ...]
+    errors: tuple[Text, ...]
 
     @property
     def exit_code(self) -> int:
@@ -138,33 +138,36 @@ class ConfigCheckReport(CommandReport):
 
     def __init__(self, check: ConfigCheck) -> None:
         self._check = check
-        self._errors = [safe_line(error, _MAX_ERROR_CHARS) for error in check.errors]
 
     @property
     def status(self) -> Status:
         """ok, or unknown: no command can run with that file."""
-        return Status.UNKNOWN if self._errors else Status.OK
+        return Status.UNKNOWN if self._check.errors else Status.OK
 
     def lines(self, language: Language) -> Iterator[ReportLine]:
         """A line for each error, then the verdict."""
         check = self._check
         name = safe_line(check.file or "gte-ops.toml", 300)
-        for error in self._errors:
+        errors = self._error_lines(language)
+        for error in errors:
             yield ReportLine(error, lead=f"{name}: ")
-        if self._errors:
-            yield ReportLine(_UNUSABLE.to(language).format(name, len(self._errors)))
+        if errors:
+            yield ReportLine(_UNUSABLE.to(language).format(name, len(errors)))
         elif check.file is None:
             yield ReportLine(_NO_FILE.to(language).format(", ".join(SEARCH_PATH)))
         else:
             yield ReportLine(_USABLE.to(language).format(name, len(check.keys_set)))
 
-    def document(self, language: Language) -> dict[str, Any]:  # noqa: ARG002  errors quote the file's own words
-        """``errors``: one sentence each, in English."""
+    def document(self, language: Language) -> dict[str, Any]:
+        """``errors``: one sentence each."""
         return {
             "file": self._check.file,
             "keys_set": list(self._check.keys_set),
-            "errors": self._errors,
+            "errors": self._error_lines(language),
         }
+
+    def _error_lines(self, language: Language) -> list[str]:
+        return [safe_line(error.to(language), _MAX_ERROR_CHARS) for error in self._check.errors]
 
 
 def _file_line(file: SettingsFile, language: Language) -> str:

@@ -28,7 +28,7 @@ class ErrorReport(CommandReport):
         """As the exit code; unknown for any that is no judgement."""
         return _STATUSES.get(self._exit_code, Status.UNKNOWN)
 
-    def lines(self, language: Language) -> Iterator[ReportLine]:  # noqa: ARG002  messages are English
+    def lines(self, language: Language) -> Iterator[ReportLine]:  # noqa: ARG002  the message is in the reader's already
         """The message."""
         yield ReportLine(self._message)
 

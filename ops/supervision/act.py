@@ -32,6 +32,7 @@ from ops.supervision.observation import Observation
 from ops.supervision.rules import Rules
 from ops.supervision.state import ActionKind, ActionOutcome, Fault, WatchdogState
 from ops.supervision.state_store import StateStore
+from ops.text.language import Text
 from ops.text.sanitize import safe_line
 
 # While the state cannot be written, the budget is what this process remembers, and at most this.
@@ -182,9 +183,9 @@ class Actor:
     ) -> None:
         supervisor = self._supervisor()
         if supervisor is None:
-            raise OpsError("nothing here can start the service")
+            raise OpsError(Text(en="nothing here can start the service", zh="没有可用的方式启动服务"))
         if master is None and observe.observe(self.settings, state).observation.master is not None:
-            raise GoneError("a master has come up by itself meanwhile")
+            raise GoneError(Text(en="a master has come up by itself meanwhile", zh="期间已有主进程自行启动"))
         left = {*state.subject.workers, *(ProcessRef(w.pid, w.start_ticks) for w in observation.workers)}
         left |= {ProcessRef(h.pid, h.start_ticks) for h in assessment.holders if h.ours and h.pid != 1}
         backend = observation.backend

@@ -17,12 +17,14 @@ from typing import Self
 
 import msgspec
 
-from ops.errors import OpsError
+from ops.errors import ErrorKind, OpsError
 from ops.files.atomic_file import write_atomically
 from ops.files.bounded_read import read_regular_file
 from ops.files.nofollow import reason_not_to_trust
 from ops.supervision.observation import Clocks
 from ops.supervision.state import WatchdogState, from_json, to_json
+from ops.text.language import Text
+from ops.text.reasons import chinese
 from ops.text.sanitize import safe_line
 
 MAX_FILE_BYTES = 4 << 20
@@ -34,8 +36,10 @@ KEPT_TORN = 3
 LOCK_ATTEMPTS = 3
 
 
-class LockedError(Exception):
+class LockedError(OpsError):
     """Another watchdog holds the lock."""
+
+    kind = ErrorKind.LOCKED
 
 
 def refuse_shared_directory(directory: Path) -> None:
@@ -47,8 +51,13 @@ def refuse_shared_directory(directory: Path) -> None:
     why_not = reason_not_to_trust(str(place), listed=True)
     if why_not is not None:
         raise OpsError(
-            f"{directory}: not used for the watchdog's state or evidence: {why_not}; give it a directory of its own "
-            "(watchdog.state_file, watchdog.evidence_dir), by default /var/lib/gte-ops"
+            Text(
+                en=f"{directory}: not used for the watchdog's state or evidence: {why_not}; give it a directory of"
+                " its own "
+                "(watchdog.state_file, watchdog.evidence_dir), by default /var/lib/gte-ops",
+                zh=f"{directory}: 不能用于 watchdog 的状态或证据：{chinese(why_not)}；"
+                "请为它指定专用目录（watchdog.state_file、watchdog.evidence_dir），默认为 /var/lib/gte-ops",
+            )
         )
 
 
@@ -186,7 +195,9 @@ class Lock:
                 self._descriptor = descriptor
                 return self
         os.close(descriptor)
-        raise LockedError(f"another watchdog holds {self._path}")
+        raise LockedError(
+            Text(en=f"another watchdog holds {self._path}", zh=f"另一个 watchdog 正占用 {self._path}")
+        )
 
     def _bind_instead(self) -> None:
         # If no lock file can be made: a name in the abstract socket namespace (unix(7)) ends with its holder as well.
@@ -197,7 +208,12 @@ class Lock:
         except OSError:
             self._socket.close()
             self._socket = None
-            raise LockedError("another watchdog runs for the same state file") from None
+            raise LockedError(
+                Text(
+                    en="another watchdog runs for the same state file",
+                    zh="另一个 watchdog 正使用同一个状态文件",
+                )
+            ) from None
 
     def __exit__(self, *_: object) -> None:
         if self._descriptor is not None:

@@ -1,4 +1,4 @@
-"""The forms of the reasons why something was not seen, English beside Chinese.
+"""The forms of the reasons why something was not seen, and of libraries' messages, English beside Chinese.
 
 Facts hold a reason as an English sentence with names, paths and the system's own words in it, and so does a bundle,
 which may be of an earlier version. A report in Chinese looks for the form and says it in Chinese; a sentence of no
@@ -317,6 +317,47 @@ _FORMS: tuple[tuple[str, str], ...] = (
         "a process of this machine cannot be looked at, which keeps its memory locked: {any}",
         "本机有一个进程锁住了内存，无法查看：{any}",
     ),
+    # Command lines (click) and values of the settings (msgspec).
+    ("no such command {name}. did you mean {other}?", "没有命令 {name}。是否指 {other}？"),
+    (
+        "no such command {name}. (did you mean one of: {other}?)",
+        "没有命令 {name}。（是否指其中之一：{other}？）",
+    ),
+    ("no such command {name}.", "没有命令 {name}。"),
+    ("no such option {name}. did you mean {other}?", "没有选项 {name}。是否指 {other}？"),
+    (
+        "no such option {name}. (did you mean one of: {other}?)",
+        "没有选项 {name}。（是否指其中之一：{other}？）",
+    ),
+    ("no such option {name}. (possible options: {other})", "没有选项 {name}。（可能是：{other}）"),
+    ("no such option {name}.", "没有选项 {name}。"),
+    ("option {name} requires an argument.", "选项 {name} 需要一个值。"),
+    ("option {name} does not take a value.", "选项 {name} 不带值。"),
+    ("got unexpected extra argument ({words})", "多余的参数：{words}"),
+    ("got unexpected extra arguments ({words})", "多余的参数：{words}"),
+    ("missing argument {name}.", "缺少参数 {name}。"),
+    ("missing option {name}.", "缺少选项 {name}。"),
+    ("missing command.", "缺少命令。"),
+    ("command line", "命令行"),
+    ("invalid value for {name}: {any}", "{name} 的值无效：{any}"),
+    ("{value} is not one of {values}.", "{value} 不在可选值 {values} 之中。"),
+    ("{value} is not a valid {kind}.", "{value} 不是有效的 {kind}。"),
+    ("{value} is not in the range {range}.", "{value} 不在范围 {range} 之内。"),
+    ("{kind} {value} does not exist.", "{kind} {value} 不存在。"),
+    ("{value} is no header: write NAME: VALUE", "{value} 不是请求头：写法为 NAME: VALUE"),
+    (
+        "{value} is not a duration; write it like 10s, 15m, 36h or 7d",
+        "{value} 不是时长；写法如 10s、15m、36h 或 7d",
+    ),
+    (
+        "{value} is no time left; write it like 20d, 36h or 25%",
+        "{value} 不是剩余时间；写法如 20d、36h 或 25%",
+    ),
+    ("expected {type}, got {other}", "应为 {type}，实际为 {other}"),
+    ("expected {type}", "应为 {type}"),
+    ("invalid enum value {value}", "不支持的值 {value}"),
+    ("object missing required field {name}", "缺少必需的键 {name}"),
+    ("object contains unknown field {name}", "含有未知的键 {name}"),
     # Two reasons, and a path before one.
     ("{path}: {why}; {why_too}", "{path}：{why}；{why_too}"),
     ("{path}: {why}", "{path}：{why}"),

@@ -1,4 +1,4 @@
-"""Why something was not seen, in the reader's language."""
+"""English reasons in the reader's language: why something was not seen, and messages that others word."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ class Reason(Text, frozen=True):
         from ops.text.reason_forms import in_chinese
 
         return in_chinese(self.en) or self.zh
+
+
+def chinese(words: object) -> str:
+    """An English reason in Chinese; as it is if it has no known form. For a message that quotes one."""
+    return reason(str(words)).to("zh")
 
 
 def reason(words: str) -> Reason:

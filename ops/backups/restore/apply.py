@@ -56,6 +56,9 @@ from ops.files.nofollow_tree import Found, NoFollowTree, UntrustedLinkError
 from ops.files.ownership import PathEntry, distrust
 from ops.files.signals import undisturbed
 from ops.text.language import Text
+from ops.text.reasons import chinese
+
+_AS_IT_WAS = Text(en="everything is as it was", zh="一切保持原样")
 
 
 class RestoreError(OpsError):
@@ -132,10 +135,18 @@ def look(
         plan = without_refused(plan, links, refused)
     except PermissionError as error:
         raise OpsError(
-            f"{error.filename}: may not be read; restore as root, or choose what is yours"
+            Text(
+                en=f"{error.filename}: may not be read; restore as root, or choose what is yours",
+                zh=f"{error.filename}: 无权读取；请以 root 恢复，或只选择自己的文件",
+            )
         ) from None
     except OSError as error:
-        raise RestoreError(f"{error.filename}: {error.strerror}; nothing was restored") from None
+        raise RestoreError(
+            Text(
+                en=f"{error.filename}: {error.strerror}; nothing was restored",
+                zh=f"{error.filename}: {chinese(error.strerror)}；未恢复任何内容",
+            )
+        ) from None
     return RestorePreview(archive, manifest, identities, plan, owners, places, pinned)
 
 
@@ -330,11 +341,23 @@ class Restoration:
             if isinstance(error, OSError):
                 where = error.filename2 or error.filename
                 what = f"{where}: {error.strerror}" if where else str(error.strerror or error)
-                raise RestoreError(f"the restore failed: {what}; {problem}") from None
+                raise RestoreError(
+                    Text(
+                        en=f"the restore failed: {what}; {problem.en}",
+                        zh=f"恢复失败：{chinese(what)}；{problem.zh}",
+                    )
+                ) from None
             if isinstance(error, _RestoreRefusedError):
-                raise RestoreError(f"the restore was refused: {error}; {problem}") from None
-            if isinstance(error, Exception) and not problem.endswith("as it was"):
-                raise RestoreError(f"{error}; {problem}") from None
+                raise RestoreError(
+                    Text(
+                        en=f"the restore was refused: {error}; {problem.en}",
+                        zh=f"恢复未获接受：{error.words.to('zh')}；{problem.zh}",
+                    )
+                ) from None
+            if isinstance(error, Exception) and problem != _AS_IT_WAS:
+                raise RestoreError(
+                    Text(en=f"{error}; {problem.en}", zh=f"{chinese(error)}；{problem.zh}")
+                ) from None
             raise
         with undisturbed(), contextlib.suppress(OSError):
             # What is left behind here is removed by the next run: the journal says `done`.
@@ -380,7 +403,10 @@ class Restoration:
         found = self._tree.find(place)
         if found is None or found.kind == "directory" or item.entries[0].kind == "directory":
             raise _RestoreRefusedError(
-                f"{self._tree.shown(place)}: this file system cannot exchange directories (RENAME_EXCHANGE)"
+                Text(
+                    en=f"{self._tree.shown(place)}: this file system cannot exchange directories (RENAME_EXCHANGE)",
+                    zh=f"{self._tree.shown(place)}: 此文件系统不支持目录互换（RENAME_EXCHANGE）",
+                )
             )
         self._tree.second_name(place, second)
         self._check_taken(place, second, found)
@@ -396,7 +422,9 @@ class Restoration:
             common = posixpath.commonpath([f"/{h}" for h in together]).strip("/")
             ways = _staging_directories(tree, home)
             if not ways:
-                raise _RestoreRefusedError(f"{tree.shown(home)}: may not be written")
+                raise _RestoreRefusedError(
+                    Text(en=f"{tree.shown(home)}: may not be written", zh=f"{tree.shown(home)}: 不可写")
+                )
             # The highest that is no higher than needed, else the next above that others have no say in.
             within = [place for place in ways if not common or is_below(place, common)]
             stage = within[-1] if within else ways[0]
@@ -417,7 +445,12 @@ class Restoration:
         directories: list[tuple[str, ManifestEntry]] = []
         with open_archive(self._prospect.archive, self._prospect.identities) as opened:
             if opened.manifest != self._prospect.manifest:
-                raise _RestoreRefusedError(f"{self._prospect.archive} is another file than a moment ago")
+                raise _RestoreRefusedError(
+                    Text(
+                        en=f"{self._prospect.archive} is another file than a moment ago",
+                        zh=f"{self._prospect.archive} 已被换成另一个文件",
+                    )
+                )
             for member in opened.members():
                 entry, spot = member.entry, spots.get(member.entry.path)
                 if spot is None:
@@ -467,9 +500,7 @@ class Restoration:
         for item, exchange in zip(plan.items, self._exchanges, strict=True):
             here = _find(tree, exchange.path)
             if (here and here.version) != (item.before and item.before.version):
-                raise _RestoreRefusedError(
-                    f"{tree.shown(exchange.path)} was changed by somebody else meanwhile"
-                )
+                raise _changed_meanwhile(tree.shown(exchange.path))
             if not exchange.had:
                 tree.move(exchange.staged, exchange.path)
             elif exchange.second:
@@ -492,7 +523,7 @@ class Restoration:
         if posixpath.dirname(place) in self._prospect.pinned and (
             (here and here.version) != (before and before.version)
         ):
-            raise _RestoreRefusedError(f"{self._tree.shown(place)} was changed by somebody else meanwhile")
+            raise _changed_meanwhile(self._tree.shown(place))
 
     def _confirm(self, confirmation: RestoreValidation) -> None:
         if problem := confirmation.test():
@@ -501,8 +532,8 @@ class Restoration:
         if problem := confirmation.apply():
             raise _RestoreRefusedError(problem)
 
-    def _put_back(self, confirmation: RestoreValidation | None) -> str:
-        """Undoes whatever was done; says how that went."""
+    def _put_back(self, confirmation: RestoreValidation | None) -> Text:
+        """Undo whatever was done. Returns a sentence on how that went."""
         left: tuple[str, ...] = ()
         try:
             if self._decided:
@@ -520,16 +551,29 @@ class Restoration:
             journals.remove_journal(self._directory)
         except OSError as error:
             where = error.filename2 or error.filename or self._directory
-            return (
-                f"putting everything back failed too: {where}: {error.strerror};"
-                " run `gte-ops backup restore` again: it goes on with that first"
+            return Text(
+                en=f"putting everything back failed too: {where}: {error.strerror};"
+                " run `gte-ops backup restore` again: it goes on with that first",
+                zh=f"撤销也失败了：{where}：{chinese(error.strerror)}；"
+                "请再次运行 `gte-ops backup restore`，它会先完成撤销",
             )
         again = confirmation.reapply() if confirmation and self._journal.reloaded else None
         if left:
             shown = ", ".join(self._tree.shown(path) for path in left[:3])
-            return f"everything was put back but what somebody else changed meanwhile: {shown}"
-        return f"everything was put back, but {again}" if again else "everything is as it was"
+            return Text(
+                en=f"everything was put back but what somebody else changed meanwhile: {shown}",
+                zh=f"除他人期间改动的内容外，均已放回：{shown}",
+            )
+        if again:
+            return Text(en=f"everything was put back, but {again}", zh=f"均已放回，但 {chinese(again)}")
+        return _AS_IT_WAS
 
 
-class _RestoreRefusedError(Exception):
-    """Why a restore may not stand."""
+class _RestoreRefusedError(OpsError):
+    """Why a restore must be undone."""
+
+
+def _changed_meanwhile(path: str) -> _RestoreRefusedError:
+    return _RestoreRefusedError(
+        Text(en=f"{path} was changed by somebody else meanwhile", zh=f"{path} 期间被他人改动")
+    )

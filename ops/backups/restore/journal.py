@@ -28,6 +28,7 @@ from ops.errors import OpsError
 from ops.files.atomic_file import flush_directory, taking_its_name
 from ops.files.nofollow import trusted_users
 from ops.files.nofollow_tree import Found, NoFollowTree
+from ops.text.language import Text
 
 JOURNAL_NAME = ".gte-ops-restore.json"
 STAGE_PREFIX = ".gte-ops-restore-"
@@ -111,7 +112,10 @@ def only_restore(directory: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise RestoreLockedError(
-                f"{directory}: another restore is at work here; wait for it to end"
+                Text(
+                    en=f"{directory}: another restore is at work here; wait for it to end",
+                    zh=f"{directory}: 另一次恢复正在进行；请等它结束",
+                )
             ) from None
         yield
     finally:
@@ -131,14 +135,22 @@ def read_journal(directory: Path) -> RestoreJournal | None:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
             if (uid := os.fstat(descriptor).st_uid) not in trusted_users():
-                raise OpsError(f"{path} is of user {uid}: no restore of yours wrote it; remove it")
+                raise OpsError(
+                    Text(
+                        en=f"{path} is of user {uid}: no restore of yours wrote it; remove it",
+                        zh=f"{path} 属于用户 {uid}，不是你的恢复写下的；请删除它",
+                    )
+                )
             return msgspec.json.decode(file.read(MAX_JOURNAL_BYTES), type=RestoreJournal)
     except FileNotFoundError:
         return None
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise OpsError(
-            f"{path}: the journal of a restore that did not end cannot be read ({error});"
-            " compare with the backup before it, then remove this file"
+            Text(
+                en=f"{path}: the journal of a restore that did not end cannot be read ({error});"
+                " compare with the backup before it, then remove this file",
+                zh=f"{path}: 无法读取未完成的恢复的日志（{error}）；请与恢复前的备份核对，然后删除此文件",
+            )
         ) from None
 
 

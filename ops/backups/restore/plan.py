@@ -142,7 +142,10 @@ def chosen_entries(
         found = inside if inside in by_path else resolve(inside, by_path)
         if found not in by_path:
             raise UsageError(
-                f"{path} is not in this backup; `gte-ops backup restore --dry-run` shows what is"
+                Text(
+                    en=f"{path} is not in this backup; `gte-ops backup restore --dry-run` shows what is",
+                    zh=f"{path} 不在此备份中；用 `gte-ops backup restore --dry-run` 查看其中的内容",
+                )
             )
         wanted.append(found)
     above = {parent for path in wanted for parent in parents(path)}

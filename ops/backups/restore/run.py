@@ -26,6 +26,7 @@ from ops.errors import OpsError
 from ops.files.nofollow_tree import NoFollowTree
 from ops.settings import Settings
 from ops.text.language import Text
+from ops.text.reasons import chinese
 
 if TYPE_CHECKING:
     from ops.backups.drill import Drill
@@ -95,7 +96,10 @@ def finish_earlier(settings: Settings, directory: Path | None = None) -> Recover
         recovery = recover_if_idle(place)
     except OSError as error:
         raise OpsError(
-            f"{place}: a restore was killed, and cannot be undone: {error.filename}: {error.strerror or error}"
+            Text(
+                en=f"{place}: a restore was killed, and cannot be undone: {error.filename}: {error.strerror or error}",
+                zh=f"{place}: 有一次恢复被强行终止，且无法撤销：{error.filename}：{chinese(error.strerror or error)}",
+            )
         ) from None
     _reload_after(settings, recovery)
     return recovery
@@ -106,7 +110,12 @@ def _reload_after(settings: Settings, recovery: Recovery | None) -> None:
         from ops.backups.restore.validate import reload_host
 
         if problem := reload_host(settings):
-            raise OpsError(f"a restore that was killed was undone, but {problem}")
+            raise OpsError(
+                Text(
+                    en=f"a restore that was killed was undone, but {problem}",
+                    zh=f"被强行终止的恢复已撤销，但 {chinese(problem)}",
+                )
+            )
 
 
 def recovery_words(recovery: Recovery) -> Text:
@@ -174,15 +183,24 @@ def _check_authenticity(
     try:
         doubt = reason_to_doubt(chosen, signature, Path(settings.backup.dir))
     except OSError as error:
-        raise OpsError(f"{chosen}: {error.strerror or error}; nothing was restored") from None
+        raise OpsError(
+            Text(
+                en=f"{chosen}: {error.strerror or error}; nothing was restored",
+                zh=f"{chosen}: {chinese(error.strerror or error)}；未恢复任何内容",
+            )
+        ) from None
     if doubt is None or dry_run:
         return
     if vouch is None:
         raise SignatureError(
-            f"{chosen}: {doubt.en}; look at it (restore --dry-run), then add --unsigned to restore it all the same"
+            Text(
+                en=f"{chosen}: {doubt.en}; look at it (restore --dry-run), then add --unsigned to restore it all the"
+                " same",
+                zh=f"{chosen}: {doubt.zh}；先用 restore --dry-run 查看，确认后加 --unsigned 恢复",
+            )
         )
     if not vouch(Text(en=f"{chosen}: {doubt.en}", zh=f"{chosen}：{doubt.zh}")):
-        raise DeclinedError("nothing was restored")
+        raise DeclinedError(Text(en="nothing was restored", zh="未恢复任何内容"))
 
 
 def rehearse(
@@ -206,13 +224,23 @@ def rehearse(
     if (signature := signature_of(settings, chosen)) is not None:
         refuse_bad(chosen, signature)
         if signature.state == SignatureState.MISSING and not unsigned:
-            raise SignatureError(f"{chosen}: {unsigned_words().en}; add --unsigned to try it all the same")
+            raise SignatureError(
+                Text(
+                    en=f"{chosen}: {unsigned_words().en}; add --unsigned to try it all the same",
+                    zh=f"{chosen}: {unsigned_words().zh}；仍要演练请加 --unsigned",
+                )
+            )
     try:
         with _opened():
             return drill.rehearse(chosen, identities, settings.nginx.binary)
     except OSError as error:
         where = error.filename or chosen
-        raise OpsError(f"{where}: {error.strerror or error}; the drill was not finished") from None
+        raise OpsError(
+            Text(
+                en=f"{where}: {error.strerror or error}; the drill was not finished",
+                zh=f"{where}: {chinese(error.strerror or error)}；演练未完成",
+            )
+        ) from None
 
 
 def _carry_out(
@@ -283,7 +311,12 @@ def _make(directory: Path, *, private: bool) -> None:
     try:
         directory.mkdir(mode=0o700 if private else 0o755, parents=True, exist_ok=True)
     except OSError as error:
-        raise OpsError(f"{directory}: {error.strerror or error}; nothing was restored") from None
+        raise OpsError(
+            Text(
+                en=f"{directory}: {error.strerror or error}; nothing was restored",
+                zh=f"{directory}: {chinese(error.strerror or error)}；未恢复任何内容",
+            )
+        ) from None
 
 
 def _recover(settings: Settings, keeper: Path) -> Recovery | None:
@@ -291,7 +324,10 @@ def _recover(settings: Settings, keeper: Path) -> Recovery | None:
         recovery = recover(keeper)
     except OSError as error:
         raise OpsError(
-            f"{keeper}: a restore was killed, and cannot be undone: {error.filename}: {error.strerror or error}"
+            Text(
+                en=f"{keeper}: a restore was killed, and cannot be undone: {error.filename}: {error.strerror or error}",
+                zh=f"{keeper}: 有一次恢复被强行终止，且无法撤销：{error.filename}：{chinese(error.strerror or error)}",
+            )
         ) from None
     _reload_after(settings, recovery)
     return recovery
@@ -306,7 +342,12 @@ def _tree(root: Path, *, dry_run: bool) -> Iterator[NoFollowTree]:
         try:
             tree = NoFollowTree(place)
         except OSError as error:
-            raise OpsError(f"{root}: {error.strerror or error}; --root names a directory") from None
+            raise OpsError(
+                Text(
+                    en=f"{root}: {error.strerror or error}; --root names a directory",
+                    zh=f"{root}: {chinese(error.strerror or error)}；--root 须是目录",
+                )
+            ) from None
         stack.callback(tree.close)
         tree.root = root
         yield tree
@@ -318,7 +359,7 @@ def _opened() -> Iterator[None]:
     try:
         yield
     except LockedArchiveError as error:
-        raise OpsError(str(error)) from None
+        raise OpsError(error.words) from None
 
 
 def _archive(settings: Settings, written: str | None) -> Path:

@@ -361,7 +361,7 @@ def _entry(code: str, table: dict[str, Any]) -> CauseEntry:
     english, chinese = table.pop("en"), table.pop("zh")
     if english.keys() != chinese.keys():
         raise OpsError(
-            f"{code}: the texts {sorted(english.keys() ^ chinese.keys())} are in one language only"
+            verbatim(f"{code}: the texts {sorted(english.keys() ^ chinese.keys())} are in one language only")
         )
     texts = {name: {"en": words, "zh": chinese[name]} for name, words in english.items()}
     table["verify"] = _both(table["verify"])
@@ -398,4 +398,11 @@ def _unknown(kind: str, name: str, known: Iterable[str]) -> UnknownCodeError:
     names = list(known)
     near = difflib.get_close_matches(name.upper() if kind == "cause" else name, names, n=3, cutoff=0.5)
     hint = f"the nearest are {', '.join(near)}" if near else f"they run from {names[0]} to {names[-1]}"
-    return UnknownCodeError(f"the catalogue has no {kind} {name!r}; {hint}")
+    hint_zh = f"最接近的是 {'、'.join(near)}" if near else f"代码从 {names[0]} 到 {names[-1]}"
+    kind_zh = "故障代码" if kind == "cause" else "现象"
+    return UnknownCodeError(
+        Text(
+            en=f"the catalogue has no {kind} {name!r}; {hint}",
+            zh=f"目录中没有{kind_zh} {name!r}；{hint_zh}",
+        )
+    )

@@ -5,7 +5,6 @@ One applier for each area. Whatever acts on a process or replaces a file is shar
 
 from __future__ import annotations
 
-from ops.control.restart import RestartError
 from ops.diagnosis.steps import with_settings
 from ops.errors import OpsError
 from ops.repair.apply.files import apply_to_files
@@ -77,11 +76,9 @@ class Applier:
             change = self._dispatch(action)
         except NotAppliedError as ended:
             return RemedyResult(remedy, ended.outcome, self._detail(ended.detail))
-        except RestartError as error:
+        except OpsError as error:
             words = Text(en=safe_line(error.words.en), zh=safe_line(error.words.to("zh")))
             return RemedyResult(remedy, Outcome.FAILED, self._detail(words))
-        except OpsError as error:
-            return RemedyResult(remedy, Outcome.FAILED, self._detail(reason(safe_line(str(error)))))
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             return RemedyResult(

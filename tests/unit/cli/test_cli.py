@@ -94,6 +94,49 @@ def test_misuse_is_one_line_on_standard_error_and_exits_3(run: Run, args: list[s
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["doctr"], "没有命令 'doctr'。是否指 'doctor'？（见 gte-ops --help）"),
+        (["doctor", "--nonsense"], "没有选项 '--nonsense'。（见 gte-ops doctor --help）"),
+        (["doctor", "--since", "soon"], "'--since' 的值无效：'soon' 不是时长；写法如 10s、15m、36h 或 7d"),
+        (
+            ["doctor", "--budget", "1h"],
+            "--budget 或 doctor.budget：须在 1s 与 5m 之间（见 gte-ops doctor --help）",
+        ),
+        (
+            ["doctor", "--config", "/no/such.toml"],
+            "/no/such.toml: 文件不存在（由 --config 指定）；请检查路径",
+        ),
+        (["doctor", "--only", "GUN999"], "没有名为 'GUN999' 的检查项或故障代码"),
+        (
+            ["doctor", "--from-bundle", "/no/such.json"],
+            "/no/such.json: 无法读取：文件或目录不存在；请检查路径及其权限",
+        ),
+        (["doctor", "--watch", "5s", "--wait-ok", "1m"], "--watch 与 --wait-ok 不能同时使用：请选择一个"),
+        (["explain", "GUN999"], "目录中没有故障代码 'GUN999'"),
+        (["watchdog", "pause", "9d"], "DURATION：须大于 0，且不超过 7d"),
+        (["backup", "restore"], "没有可供询问的终端"),
+        (["cert", "check", "smtp://"], "不是有效的端点"),
+    ],
+)
+def test_a_chinese_reader_reads_errors_in_chinese(run: Run, args: list[str], words: str) -> None:
+    code, _, err = run(*args, "--lang", "zh")
+    assert code == 3
+    assert words in err
+
+
+def test_an_error_in_a_report_is_in_the_reader_s_language(run: Run) -> None:
+    Path("gte-ops.toml").write_text('[target]\ndomian = "x"\n')
+    for language, words in (
+        ("en", "gte-ops.toml: unknown key target.domian; did you mean target.domain?"),
+        ("zh", "gte-ops.toml: 未知的键 target.domian；是否指 target.domain？"),
+    ):
+        _, out, err = run("doctor", "--format", "json", "--lang", language)
+        assert json.loads(out)["error"]["message"] == words
+        assert words in err
+
+
 def test_a_configuration_that_cannot_be_used_is_one_line(run: Run) -> None:
     Path("gte-ops.toml").write_text('[target]\ndomian = "\\u001b[31mx"\n')
     code, out, err = run("doctor")

@@ -386,7 +386,7 @@ def test_a_file_has_errors_exactly_where_a_command_refuses_it_and_the_first_is_a
     if errors:
         with pytest.raises(SettingsError) as refused:
             parse_settings(text.encode(), "x")
-        assert str(refused.value).removeprefix("x: ") in errors
+        assert str(refused.value).removeprefix("x: ") in [error.en for error in errors]
     else:
         parse_settings(text.encode(), "x")
 

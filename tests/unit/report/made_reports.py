@@ -225,7 +225,7 @@ REPORTS: dict[str, Callable[[], CommandReport]] = {
     "explain": CauseListReport,
     "explain GUN012": functools.partial(ExplanationReport, "gun012"),
     "config show": lambda: SettingsReport(Settings(), SettingsFile(LONG_PATH), {}),
-    "config check": lambda: ConfigCheckReport(ConfigCheck(str(LONG_PATH), (), ("unknown key x.y",))),
+    "config check": lambda: ConfigCheckReport(ConfigCheck(str(LONG_PATH), (), (_REASON,))),
     "notify test": lambda: NotifyReport([_delivery("accepted"), _delivery("refused"), _delivery("failed")]),
     "route": _route,
     "version": lambda: VersionReport({"gte-ops": "0.2.0", "nginx": "1.26.0"}),

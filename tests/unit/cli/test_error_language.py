@@ -1,0 +1,64 @@
+"""No error of the toolkit is in English alone: each is raised in both languages, or as a reason that has a form."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import ops
+from ops.text.reason_forms import in_chinese
+
+ROOT = Path(ops.__file__).parent
+# What an archive holds, and what programs say, is quoted in English.
+QUOTING = ("ArchiveError", "LockedArchiveError", "UndecodableArchiveError")
+
+
+def _is_english_alone(node: ast.expr) -> bool:
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return in_chinese(node.value) is None
+    if not isinstance(node, ast.JoinedStr):
+        return False
+    # nginx's words at a reload come with their colon.
+    parts = [
+        str(part.value)
+        if isinstance(part, ast.Constant)
+        else ": /x/7"
+        if "said" in ast.unparse(part)
+        else "/x/7"
+        for part in node.values
+    ]
+    words = "".join(parts)
+    # A program and what it printed is the same in both languages.
+    return bool(words.replace("/x/7", "").strip(": ")) and in_chinese(words) is None
+
+
+def _raised() -> Iterator[tuple[str, ast.Call]]:
+    sources = {file: ast.parse(file.read_text(encoding="utf-8")) for file in sorted(ROOT.rglob("*.py"))}
+    names = {
+        node.name
+        for tree in sources.values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef) and node.name.endswith("Error")
+        if {getattr(base, "id", "") for base in node.bases} & {"OpsError", "SettingsError", "UsageError"}
+    } | {"OpsError", "SettingsError", "UsageError"}
+    for file, tree in sources.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in names:
+                yield f"{file.relative_to(ROOT)}:{node.lineno}", node
+
+
+RAISED = list(_raised())
+
+
+def test_the_errors_of_the_source_are_found() -> None:
+    assert len(RAISED) > 120
+
+
+def test_no_error_is_raised_in_english_alone() -> None:
+    plain = [
+        f"{place} {ast.unparse(call)[:100]}"
+        for place, call in RAISED
+        if ast.unparse(call.func) not in QUOTING and any(map(_is_english_alone, call.args))
+    ]
+    assert plain == []
