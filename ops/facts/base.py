@@ -1,4 +1,4 @@
-"""What every fact is, and what was not seen."""
+"""The base class of facts, and the value for what was not seen."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import msgspec
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Base of everything observed."""
+    """Base of everything that is observed."""
 
 
 class NotSeen(Facts, frozen=True):
-    """Something that could not be observed, and why. ``needs_root``: root would have seen it; ``is_refused``: it could
-    have been, and was not, because of whose word it is."""
+    """Something that could not be observed, and why. ``needs_root``: root would have seen it; ``is_refused``: it was
+    not read because users who are not trusted could have written it."""
 
     reason: str
     needs_root: bool = False

@@ -1,4 +1,4 @@
-"""A diagnosis to go: one file with the snapshot, made on the broken host and diagnosed anywhere to the same report."""
+"""A bundle: one file with the snapshot, made on the broken host, which gives the same report anywhere."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from ops.text.reasons import chinese
 from ops.text.sanitize import safe_line
 
 VERSION = 1
-# A snapshot is some hundred kilobytes; its log excerpts are bounded where they are read.
+# A snapshot is a few hundred kilobytes; log excerpts are bounded when they are read.
 MAX_BYTES = 64 << 20
 _GZIP = b"\x1f\x8b"
 
 
 class BundleError(OpsError):
-    """A bundle that cannot be written or read: which file, why, what to do."""
+    """A bundle that cannot be written or read. The message names the file, the reason and the remedy."""
 
 
 class Bundle(msgspec.Struct, frozen=True, kw_only=True):
-    """``ignore`` is what the broken host's configuration sets aside: the report is to be the same elsewhere."""
+    """``ignore``: the causes that the broken host's configuration ignores, so that the report is the same elsewhere."""
 
     bundle_version: int
     made_by: str
@@ -37,16 +37,16 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _BundleVersion(msgspec.Struct):
-    """What is read of a bundle before its content is trusted to be of this version."""
+    """The part of a bundle that is read first, to know whether the rest is of this version."""
 
     bundle_version: int
     made_by: str = "an unknown version"
 
 
 def write_bundle(path: Path, snapshot: Snapshot, ignore: tuple[Ignore, ...]) -> None:
-    """Write ``snapshot``, mode 0600: as JSON to read and to redact by hand, compressed where the name ends in .gz.
+    """Write ``snapshot``, mode 0600: as JSON that can be read and redacted by hand, compressed if the name ends in .gz.
 
-    Raises BundleError; a file that is there is never overwritten, and no half-written one is left."""
+    Raises BundleError; an existing file is never overwritten, and no half-written one is left."""
     content = msgspec.json.format(
         msgspec.json.encode(
             Bundle(bundle_version=VERSION, made_by=__version__, snapshot=snapshot, ignore=ignore)
@@ -89,7 +89,7 @@ def write_bundle(path: Path, snapshot: Snapshot, ignore: tuple[Ignore, ...]) -> 
 
 
 def read_bundle(path: Path) -> Bundle:
-    """The bundle in ``path``. Raises BundleError; what it holds came from elsewhere and is only data."""
+    """The bundle in ``path``. Raises BundleError. The content is untrusted and only data."""
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
@@ -142,7 +142,7 @@ def read_bundle(path: Path) -> Bundle:
 
 
 def _decompressed(path: Path, content: bytes) -> bytes:
-    """What the gzip stream holds, no more than a bundle may. Raises BundleError."""
+    """The decompressed content, at most as large as a bundle may be. Raises BundleError."""
     decompressor = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
     try:
         plain = decompressor.decompress(content, MAX_BYTES + 1)

@@ -1,7 +1,7 @@
-"""Every certificate that matters on a host: what was found of each, and what was judged of it.
+"""Every certificate that matters on a host: the facts about each, and the judgement.
 
-`Inventory` is plain data, filled by ``ops/collect/services/certificate_inventory.py``; `Review` is what
-``ops/certificates/assess.py`` says of it and what the reports render.
+`Inventory` is plain data, filled by ``ops/collect/services/certificate_inventory.py``; `Review` is the result of
+``ops/certificates/assess.py``, which the reports render.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from ops.text.language import Text
 
 
 class Endpoint(Facts, frozen=True):
-    """Somewhere TLS is served. ``name`` is asked for (SNI), empty for none; ``expected``: the certificate must cover
-    it; ``starttls``: smtp, imap, pop3 or None; ``origin``: who named it; ``file``: the certificate configured."""
+    """A place where TLS is served. ``name``: sent as SNI, empty for none; ``expected``: the certificate must cover it;
+    ``starttls``: smtp, imap, pop3 or None; ``origin``: the source of the endpoint; ``file``: the configured
+    certificate."""
 
     address: str
     name: str
@@ -31,19 +32,20 @@ class Endpoint(Facts, frozen=True):
 
     @property
     def where(self) -> str:
-        """The address, with the protocol before TLS."""
+        """The address, after the protocol that precedes TLS."""
         return f"{self.starttls}://{self.address}" if self.starttls else self.address
 
 
 class ServedThere(Facts, frozen=True):
-    """What an endpoint presents."""
+    """An endpoint, and the chain that it presents."""
 
     endpoint: Endpoint
     served: Served | NotSeen
 
 
 class FilePair(Facts, frozen=True):
-    """A certificate file with the key that belongs to it. ``used_by``: who names it; ``lineage``: certbot's name."""
+    """A certificate file with the key that belongs to it. ``used_by``: the configurations that name it; ``lineage``:
+    certbot's name for it."""
 
     certificate: PemFile | NotSeen
     path: str
@@ -53,9 +55,10 @@ class FilePair(Facts, frozen=True):
 
 
 class Inventory(Facts, frozen=True):
-    """All that was found. ``workers_started``: nginx's workers, Unix seconds; ``unseen``: what could not be looked at.
+    """All facts. ``workers_started``: start times of nginx's workers, Unix seconds; ``unseen``: what could not be
+    examined.
 
-    ``complete`` is False where only named endpoints were asked for."""
+    ``complete`` is False if only the endpoints of the command line were examined."""
 
     taken_at: float
     has_systemd: bool
@@ -73,7 +76,7 @@ class Inventory(Facts, frozen=True):
 
 @dataclass(frozen=True)
 class Remark:
-    """Something to say of one certificate. ``severity`` None: good to know, no more."""
+    """A remark on one certificate. ``severity`` None: for information only."""
 
     text: Text
     severity: Status | None = None
@@ -81,7 +84,7 @@ class Remark:
 
 @dataclass(frozen=True)
 class Renewal:
-    """Who renews a lineage and how that went. Times are Unix seconds."""
+    """The jobs that renew a lineage, and their results. Times are Unix seconds."""
 
     jobs: tuple[str, ...]
     due_at: float | None = None
@@ -94,7 +97,7 @@ class Renewal:
 
 @dataclass(frozen=True)
 class Judged:
-    """One certificate. ``certificate`` None where none could be read; ``left``: seconds."""
+    """One certificate. ``certificate`` None if none could be read; ``left``: seconds until it ends."""
 
     name: str
     source: Literal["file", "served"]
@@ -117,7 +120,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Review:
-    """All certificates, the gravest first."""
+    """All certificates, the most severe first."""
 
     taken_at: float
     status: Status
@@ -126,5 +129,5 @@ class Review:
 
     @property
     def exit_code(self) -> int:
-        """As monitoring plugins have it: 0 ok, 1 warning, 2 critical, 3 unknown."""
+        """The exit code of monitoring plugins: 0 ok, 1 warning, 2 critical, 3 unknown."""
         return EXIT_CODES[self.status]

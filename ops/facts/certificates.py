@@ -12,9 +12,9 @@ from ops.facts.base import Facts, NotSeen
 class Certificate(Facts, frozen=True):
     """One X.509 certificate. ``public_key`` and ``fingerprint`` are SHA-256 in hex; names are as in the SAN.
 
-    ``key_id``, ``issuer_key_id``: the identifiers of its own and of its issuer's key, in hex, where it names them (RFC
-    5280, 4.2.1.1 and 4.2.1.2). ``signed_by``: the fingerprint of the certificate beside it whose key made its
-    signature; empty where none beside it did, None where that was not looked at."""
+    ``key_id``, ``issuer_key_id``: the identifiers of its own and of its issuer's key, in hex, if it has them (RFC 5280,
+    4.2.1.1 and 4.2.1.2). ``signed_by``: the fingerprint of the certificate in the same file or chain that signed it;
+    empty if none of them did, None if that was not examined."""
 
     subject: str
     issuer: str
@@ -34,8 +34,8 @@ class Certificate(Facts, frozen=True):
 
 
 class Served(Facts, frozen=True):
-    """What the front door presents for the name. ``trust_error`` is OpenSSL's verdict on the chain, dates and name
-    left out, None where it chains to a trusted root."""
+    """The chain that the front door presents for the name. ``trust_error``: OpenSSL's error for the chain, ignoring
+    dates and names; None if it chains to a trusted root."""
 
     address: str
     server_name: str | None
@@ -46,9 +46,9 @@ class Served(Facts, frozen=True):
 
 
 class OtherDoor(Facts, frozen=True):
-    """Another way to the front door than the one that is asked: another address that the name resolves to and that is
-    this host's, or another kind of key (``key``: RSA or ECDSA) at the same one. ``failure``: why no connection came
-    about, as `Connection` has it. ``files``: the certificates that server blocks listening there name."""
+    """Another way to the front door: another address of this host that the name resolves to, or another kind of key
+    (``key``: RSA or ECDSA) at the same address. ``failure``: why there was no connection, as in `Connection`.
+    ``files``: the certificates that server blocks listening there name."""
 
     address: str
     served: Served | NotSeen
@@ -58,7 +58,7 @@ class OtherDoor(Facts, frozen=True):
 
 
 class OldTls(Facts, frozen=True):
-    """Which withdrawn versions of TLS the front door shook hands with: TLSv1, TLSv1.1."""
+    """The deprecated versions of TLS that the front door accepts: TLSv1, TLSv1.1."""
 
     address: str
     accepted: tuple[str, ...]
@@ -77,7 +77,7 @@ class ExpiryStage(StrEnum):
 
 
 class PemDefectKind(StrEnum):
-    """What can be wrong with the lines of a PEM file."""
+    """Defects in the lines of a PEM file."""
 
     JOINED = "joined"
     BEHIND_TEXT = "behind_text"
@@ -96,9 +96,8 @@ class PemDefectKind(StrEnum):
 
 
 class PemDefect(Facts, frozen=True):
-    """One thing that is wrong with a PEM file: at which line, in the block of which label, which begins at which line
-    (0: none does). ``is_hidden``: OpenSSL passes over that block in silence; ``is_whole``: nothing of what it holds is
-    lost."""
+    """A defect of a PEM file: its line, the label of its block, and the line where the block begins (0: no block).
+    ``is_hidden``: OpenSSL silently skips that block; ``is_whole``: its content is complete nevertheless."""
 
     kind: PemDefectKind
     line: int
@@ -112,8 +111,8 @@ class PemFile(Facts, frozen=True):
     """A file of certificates. ``problem``: missing, dangling, unreadable, not_pem, empty.
 
     ``certificates``: as OpenSSL loads them; ``places``: the first and the last line of each; ``hidden``: those that it
-    passes over, because of how they are written. ``key``: the hash of the
-    public half of a private key that is among them. ``mode``: the file's permissions."""
+    skips because of how they are written. ``key``: the hash of the public half of a private key in the same file.
+    ``mode``: the file's permissions."""
 
     path: str
     resolved: str
@@ -129,7 +128,7 @@ class PemFile(Facts, frozen=True):
 
 
 class KeyFile(Facts, frozen=True):
-    """A private key file; nothing of the key but the hash of its public half is kept."""
+    """A private key file; only the hash of its public half is kept."""
 
     path: str
     resolved: str
@@ -142,10 +141,10 @@ class KeyFile(Facts, frozen=True):
 
 
 class Certificates(Facts, frozen=True):
-    """Certificate and key files that belong to the site, and authorities found beside them.
+    """Certificate and key files of the site, and authorities found beside them.
 
-    Where certificate and key are no pair, ``other_keys`` and ``other_certificates`` are files beside them that do make
-    one with the certificate, and with the key."""
+    If certificate and key are not a pair, ``other_keys`` and ``other_certificates`` are the files beside them that
+    match the certificate, and the key."""
 
     leaf: PemFile | NotSeen
     key: KeyFile | NotSeen
@@ -155,9 +154,9 @@ class Certificates(Facts, frozen=True):
 
 
 class RenewalConf(Facts, frozen=True):
-    """certbot's account of how a lineage is renewed (renewal/NAME.conf). ``files``: where it says certificate, key and
-    chain lie, by stem. ``hooks`` by kind: pre, post, deploy. ``renew_before``: seconds, None where certbot's own rule
-    counts. ``problem``: missing, unreadable, malformed."""
+    """certbot's renewal configuration of a lineage (renewal/NAME.conf). ``files``: its paths of certificate, key and
+    chain, by stem. ``hooks`` by kind: pre, post, deploy. ``renew_before``: seconds, None if certbot's own rule applies.
+    ``problem``: missing, unreadable, malformed."""
 
     path: str
     version: str | None = None
@@ -175,7 +174,7 @@ class RenewalConf(Facts, frozen=True):
 
 
 class ArchivedPair(Facts, frozen=True):
-    """One version of a lineage in archive/NAME, whole: cert, chain, fullchain and privkey with one number.
+    """One complete version of a lineage in archive/NAME: cert, chain, fullchain and privkey with the same number.
 
     ``matches``: its key belongs to its certificate."""
 
@@ -188,9 +187,9 @@ class ArchivedPair(Facts, frozen=True):
 
 class Lineage(Facts, frozen=True):
     """One certificate that certbot keeps. ``linked``: the files in live/NAME are links into archive/NAME, as certbot
-    makes them and demands. ``renewed``: when its newest certificate was written. ``outside``: what leads out of
-    certbot's directory and was not followed. ``newer``: whole versions in the archive above the one that live/NAME
-    links to, the newest first."""
+    requires. ``renewed``: when its newest certificate was written. ``outside``: links that lead out of certbot's
+    directory and were not followed. ``newer``: complete versions in the archive that are newer than the one in
+    live/NAME, the newest first."""
 
     name: str
     live: str
@@ -230,7 +229,8 @@ class RenewalAttempt(Facts, frozen=True):
 
 
 class CertbotRuns(Facts, frozen=True):
-    """certbot's runs that stand in its logs. ``since``: the oldest line that was read; ``version``: the last run's."""
+    """certbot's runs according to its logs. ``since``: the time of the oldest line that was read; ``version``: the last
+    run's."""
 
     path: str
     last_run: float | None

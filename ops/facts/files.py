@@ -7,7 +7,7 @@ from ops.facts.base import Facts
 
 class ModelFile(Facts, frozen=True):
     """One file that a model is loaded from. ``problem``: empty, lfs_pointer, truncated, overlong, not_json, absent (an
-    index names it), unreadable (not seen by us); ``detail`` says more, in numbers or names."""
+    index names it), unreadable (for this user); ``detail``: numbers or names."""
 
     path: str
     size: int = 0
@@ -32,9 +32,9 @@ class ModelFiles(Facts, frozen=True):
 
 
 class AccessStep(Facts, frozen=True):
-    """One directory to pass through, or file to read, on the way into the model. ``has_acl``: an access control list
-    decides for all but the owner, and was not read. ``changed``: when its owner, its mode or its content changed last
-    (Unix seconds)."""
+    """A directory to traverse, or a file to read, when the model is loaded. ``has_acl``: it has an access control list,
+    which decides for everybody but the owner and was not read. ``changed``: when its owner, its mode or its content
+    changed last (Unix seconds)."""
 
     path: str
     is_directory: bool
@@ -46,7 +46,8 @@ class AccessStep(Facts, frozen=True):
 
 
 class Reader(Facts, frozen=True):
-    """As whom the service reads files. ``overrides``: a capability lets it read everything (capabilities(7))."""
+    """The user and groups with which the service reads files. ``overrides``: a capability lets it read everything
+    (capabilities(7))."""
 
     pid: int
     user: str
@@ -56,7 +57,8 @@ class Reader(Facts, frozen=True):
 
 
 class ModelAccess(Facts, frozen=True):
-    """The way to every file of the model, from the root, and who has to go it. ``complete``: seen to its end."""
+    """The directories from the root to every file of the model, and the user who reads them. ``complete``: all of them
+    were seen."""
 
     reader: Reader
     steps: tuple[AccessStep, ...]
@@ -64,9 +66,9 @@ class ModelAccess(Facts, frozen=True):
 
 
 class Environment(Facts, frozen=True):
-    """The packages an interpreter finds, version by normal name: of those that the service may need only.
+    """The packages an interpreter finds, version by normalised name, only those that the service may need.
 
-    ``required``: what `app.requires` lists, None where it is not set. ``nvidia_devices``: signs of a GPU."""
+    ``required``: the list in `app.requires`, None if it is not set. ``nvidia_devices``: devices that indicate a GPU."""
 
     python: str
     directories: tuple[str, ...]
@@ -77,14 +79,14 @@ class Environment(Facts, frozen=True):
 
 
 class SourceFile(Facts, frozen=True):
-    """A file that is read once, when the service starts: its path and when it was last written."""
+    """A file that is read once, when the service starts: its path and the time of its last change."""
 
     path: str
     modified: float
 
 
 class Application(Facts, frozen=True):
-    """gunicorn's configuration file, and the application's modules, those changed last first."""
+    """gunicorn's configuration file and the application's modules, the most recently changed first."""
 
     config: SourceFile | None
     modules: tuple[SourceFile, ...]

@@ -11,8 +11,8 @@ from ops.facts.nginx import Pidfile
 
 
 class ConfigValue(Facts, frozen=True):
-    """One name assigned in gunicorn's configuration file. ``value`` is JSON-able where ``known``; an expression that
-    cannot be evaluated without running it is not known."""
+    """One name assigned in gunicorn's configuration file. If ``known``, ``value`` can be written as JSON; an expression
+    that cannot be evaluated without running it is not known."""
 
     line: int
     known: bool
@@ -23,9 +23,9 @@ class ConfigValue(Facts, frozen=True):
 class GunicornConfig(Facts, frozen=True):
     """gunicorn's configuration file, read but not executed.
 
-    ``assigned``: every top-level assignment, with its value where it is a setting that something reads.
-    ``other_names``: names bound by import, def or class. ``read_names``: names some expression in the file uses.
-    ``missing``/``error``: why there is nothing to read."""
+    ``assigned``: every top-level assignment, with its value if it is a setting that some check reads. ``other_names``:
+    names bound by import, def or class. ``read_names``: names that expressions in the file use. ``missing``, ``error``:
+    why nothing could be read."""
 
     path: str
     missing: bool = False
@@ -37,14 +37,14 @@ class GunicornConfig(Facts, frozen=True):
 
 
 class InFlight(Facts, frozen=True):
-    """A request a worker is working on since ``since``."""
+    """A request that a worker has been processing since ``since``."""
 
     path: str
     since: float
 
 
 class ProgressRecord(Facts, frozen=True):
-    """One worker's own account (contract: service.md, Progress records).
+    """One worker's progress record (contract: service.md, Progress records).
 
     ``beat``: when its event loop last ran; None if no event loop serves its requests."""
 

@@ -1,4 +1,4 @@
-"""The host: who looks, its processes, and what listens."""
+"""The host, its processes, and its listening sockets."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from ops.facts.base import Facts
 
 
 class Host(Facts, frozen=True):
-    """The machine and who is looking at it. ``utc_offset``: its local time, seconds east of UTC."""
+    """The machine, and the user who examines it. ``utc_offset``: its local time, seconds east of UTC."""
 
     hostname: str
     addresses: tuple[str, ...]
@@ -17,14 +17,14 @@ class Host(Facts, frozen=True):
 
 
 class Process(Facts, frozen=True):
-    """One process. ``state`` is ps's word (running, sleeping, stopped, zombie, ...); ``environment`` holds only
-    the few variables that decide how a Flask application runs, None where it may not be read.
+    """One process. ``state``: as ps names it (running, sleeping, stopped, zombie, ...). ``environment``: only the few
+    variables that decide how a Flask application runs, None if it may not be read.
 
-    ``uid``: the user who started it, ``is_nested``: it lives in a process namespace below the reader's (a container's),
-    ``is_setuid``: its program is set-user-ID, ``has_other_root``: its ``/`` is another one, ``has_other_network``: so
-    is its network namespace, ``unit``: the system's unit that it belongs to: the kernel's word, where ``name`` and
-    ``command`` are its own. None: not seen.
-    ``container``: the beginning of its container's number, where its control group names one."""
+    ``uid``: the user who started it, ``is_nested``: it is in a process namespace below the reader's (a container),
+    ``is_setuid``: its program is set-user-ID, ``has_other_root``: it has another ``/``, ``has_other_network``: it has
+    another network namespace, ``unit``: its systemd unit, by the kernel, whereas the process itself chooses ``name``
+    and ``command``. None: not seen. ``container``: the beginning of its container's id, if its control group has
+    one."""
 
     pid: int
     ppid: int
@@ -48,7 +48,7 @@ class Process(Facts, frozen=True):
 
 class Listener(Facts, frozen=True):
     """A listening socket. ``address`` is ``ip:port``, ``[ip6]:port`` or ``unix:/path``; ``queued`` is the number of
-    connections waiting to be accepted (None: not seen), ``pids`` who holds it (empty: not seen)."""
+    connections waiting to be accepted (None: not seen), ``pids``: the processes that hold it (empty: not seen)."""
 
     address: str
     pids: tuple[int, ...] = ()
@@ -56,9 +56,9 @@ class Listener(Facts, frozen=True):
 
 
 class Processes(Facts, frozen=True):
-    """Web-related processes, everything that listens, and who is behind the listeners. ``caller``: the effective user
-    id of the run that read them; ``unread``: processes of which reading did not end; ``private``: unix sockets whose
-    path leads to them in their holders' mount namespaces alone."""
+    """Web-related processes, everything that listens, and the processes that hold the sockets. ``caller``: the
+    effective user id of the run that read them; ``unread``: processes whose data could not be read in time;
+    ``private``: unix sockets whose path exists only in their holders' mount namespaces."""
 
     processes: tuple[Process, ...]
     listeners: tuple[Listener, ...]

@@ -18,7 +18,7 @@ class LogEntry(Facts, frozen=True):
 
 
 class Log(Facts, frozen=True):
-    """The entries of one log in the window, newest last. ``complete``: the window begins inside what was read."""
+    """The entries of one log in the window, newest last. ``complete``: what was read covers the whole window."""
 
     path: str
     size: int
@@ -29,8 +29,8 @@ class Log(Facts, frozen=True):
 
 class AccessLog(Facts, frozen=True):
     """One access log in the window, counted: ``statuses`` by code as text. ``first_prediction`` and
-    ``last_prediction``: when the first and the last request for the predict path were logged, that is answered.
-    ``traffic``: what users asked and were answered, without gte-ops' own requests."""
+    ``last_prediction``: when the first and the last request for the predict path were logged, that is, answered.
+    ``traffic``: users' requests and their answers, without gte-ops' own."""
 
     path: str
     size: int
@@ -45,10 +45,9 @@ class AccessLog(Facts, frozen=True):
 
 
 class Logs(Facts, frozen=True):
-    """The logs of the site. ``since``: the window's beginning; ``nginx_more_access``: what else the site's locations
-    are logged to; ``refused_files``: those that nginx could not use, ``service_files`` the application, by its
-    exceptions; ``serving``: the workers that served when they were read, nginx's and gunicorn's, none unless both
-    were seen."""
+    """The logs of the site. ``since``: the window's beginning; ``nginx_more_access``: further access logs of the site's
+    locations; ``refused_files``: those that nginx could not use, ``service_files`` the application, by its exceptions;
+    ``serving``: the workers that served when they were read, nginx's and gunicorn's, none unless both were seen."""
 
     since: float
     nginx_errors: dict[str, Log | NotSeen]

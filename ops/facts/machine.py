@@ -6,8 +6,9 @@ from ops.facts.base import Facts, NotSeen
 
 
 class FileSystem(Facts, frozen=True):
-    """A writable file system the stack writes to. ``total`` and ``free`` in bytes as df counts them; ``inodes`` 0 where
-    their number is not fixed. ``consumer``: where little is left, what fills most of it as far as was looked."""
+    """A writable file system the stack writes to. ``total`` and ``free`` in bytes as df counts them; ``inodes`` 0 if
+    their number is not fixed. ``consumer``: if little space is left, the largest directory or file among those
+    examined."""
 
     mount: str
     places: tuple[str, ...]
@@ -21,7 +22,7 @@ class FileSystem(Facts, frozen=True):
 
 
 class Memory(Facts, frozen=True):
-    """The machine's memory in bytes; pages moved to and from swap while it was watched."""
+    """The machine's memory in bytes; and the pages swapped in and out while it was observed."""
 
     total: int
     available: int
@@ -37,15 +38,15 @@ class MemoryGroup(Facts, frozen=True):
 
 
 class CpuTime(Facts, frozen=True):
-    """Processor time of the whole machine while it was watched, in clock ticks; ``stolen`` by the hypervisor."""
+    """Processor time of the whole machine while it was observed, in clock ticks; ``stolen`` by the hypervisor."""
 
     ticks: int
     stolen: int
 
 
 class CpuGroup(Facts, frozen=True):
-    """A control group of the service with a CPU quota, while it was watched: periods in which it wanted to run, those
-    in which the quota stopped it, and the seconds it lost."""
+    """A control group of the service with a CPU quota, while it was observed: periods in which it was runnable, those
+    in which the quota throttled it, and the seconds lost."""
 
     path: str
     periods: int
@@ -54,8 +55,8 @@ class CpuGroup(Facts, frozen=True):
 
 
 class OpenFiles(Facts, frozen=True):
-    """A process's soft limit of open files, and how many it has (None: may not be seen). ``process``: nginx or
-    gunicorn."""
+    """A process's soft limit of open files, and the number it has open (None: not permitted to see). ``process``: nginx
+    or gunicorn."""
 
     pid: int
     process: str
@@ -64,7 +65,7 @@ class OpenFiles(Facts, frozen=True):
 
 
 class Clock(Facts, frozen=True):
-    """A time daemon's own account: how far the clock is off, in seconds."""
+    """A time daemon's own estimate of the clock's offset, in seconds."""
 
     source: str
     offset: float
@@ -72,7 +73,7 @@ class Clock(Facts, frozen=True):
 
 
 class Machine(Facts, frozen=True):
-    """What the machine leaves to the service."""
+    """The resources that the machine leaves to the service."""
 
     file_systems: tuple[FileSystem, ...] = ()
     memory: Memory | NotSeen = NotSeen(reason="it was not looked at")
@@ -84,14 +85,14 @@ class Machine(Facts, frozen=True):
 
 
 class Footprint(Facts, frozen=True):
-    """The machine's available memory, and by worker what it holds alone (USS), in bytes."""
+    """The machine's available memory, and by worker the memory that it does not share (USS), in bytes."""
 
     available: int
     private: dict[int, int]
 
 
 class KernelKill(Facts, frozen=True):
-    """A process that the kernel killed for want of memory, in the kernel's words."""
+    """A process that the kernel killed because memory ran out, by the kernel's log."""
 
     time: float
     pid: int
@@ -99,15 +100,15 @@ class KernelKill(Facts, frozen=True):
 
 
 class OomCounter(Facts, frozen=True):
-    """A memory cgroup that holds the service and nothing else: how often the kernel killed something in it, since it
-    was made. ``path``: the file that says so."""
+    """A memory cgroup that contains only the service: how often the kernel has killed a process in it since it was
+    created. ``path``: the file with the count."""
 
     path: str
     oom_kills: int
 
 
 class KernelLog(Facts, frozen=True):
-    """The kernel's out-of-memory kills in the window, and the service's own memory cgroup where it has one."""
+    """The kernel's out-of-memory kills in the window, and the service's own memory cgroup if it has one."""
 
     kills: tuple[KernelKill, ...] | NotSeen
     group: OomCounter | None = None

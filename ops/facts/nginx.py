@@ -1,4 +1,4 @@
-"""nginx: its configuration on disk, what ``nginx -t`` says, its pidfile."""
+"""nginx: its configuration on disk, the output of ``nginx -t``, its pidfile."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Directive(Facts, frozen=True, cache_hash=True):
 
 
 class ParseError(Facts, frozen=True):
-    """Where the configuration could not be parsed or an included file not read."""
+    """A place in the configuration that could not be parsed, or an included file that could not be read."""
 
     file: str
     line: int | None
@@ -28,9 +28,9 @@ class ParseError(Facts, frozen=True):
 
 class NginxConfig(Facts, frozen=True):
     """The configuration on disk as one tree. ``modified``: when each of its files was last changed; ``owner``: the user
-    that the main file belongs to; ``distrusted``: why nginx itself is not run on it, None where it may be: somebody
-    else than root and the caller could change its program, one of its files or code that it loads, or
-    (``is_partly_read``) not all of it was read here, and who could change the rest is not known."""
+    that the main file belongs to; ``distrusted``: why nginx is not run on it, None if it may be: users other than root
+    and the caller could change its program, one of its files or code that it loads, or (``is_partly_read``) not all of
+    it was read, so that it is not known who could change the rest."""
 
     binary: str | None
     version: str | None
@@ -57,8 +57,9 @@ class NginxTest(Facts, frozen=True):
 
 
 class Pidfile(Facts, frozen=True):
-    """A pidfile. ``pid`` is None where it holds no number; ``missing`` where it is not there; ``uid``: whose it is;
-    ``is_alive``: some process has that number, whosever it is; ``is_zombie``: one that has ended and was not reaped."""
+    """A pidfile. ``pid`` is None if it holds no number; ``missing``: it does not exist; ``uid``: its owner;
+    ``is_alive``: some process has that pid, whichever it is; ``is_zombie``: that process has ended and was not
+    reaped."""
 
     path: str
     pid: int | None = None
@@ -70,14 +71,14 @@ class Pidfile(Facts, frozen=True):
 
     @property
     def is_in_the_way(self) -> bool:
-        """Whether gunicorn refuses to start beside it: it takes any process with this number, a zombie too, for its
-        running self (gunicorn, pidfile.py; kill(2))."""
+        """Whether gunicorn refuses to start because of it: it takes any process with this pid, even a zombie, for a
+        running instance (gunicorn, pidfile.py; kill(2))."""
         return self.is_alive or self.is_zombie
 
 
 class SocketView(Facts, frozen=True):
-    """A unix socket that nginx proxies to: whether the path leads to it for whoever looks (``is_here``), and for
-    nginx's master (``is_nginx_s``), which may have mounts of its own."""
+    """A unix socket that nginx proxies to: whether it exists at this path for this process (``is_here``), and for
+    nginx's master (``is_nginx_s``), which may have other mounts."""
 
     path: str
     nginx_pid: int

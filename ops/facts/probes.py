@@ -1,4 +1,4 @@
-"""What answered: the name, the front door, the service, its upstreams, and the workers meanwhile."""
+"""The answers of the resolvers, the front door, the service and its upstreams, and the workers' activity meanwhile."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from ops.facts.gunicorn import ProgressRecord
 
 
 class Resolution(Facts, frozen=True):
-    """The name, asked of one resolver. ``failure``: nxdomain, no_address, timeout, refused, servfail, unreachable."""
+    """The answer of one resolver for the name. ``failure``: nxdomain, no_address, timeout, refused, servfail,
+    unreachable."""
 
     name: str
     resolver: str
@@ -21,7 +22,7 @@ class Resolution(Facts, frozen=True):
     is_literal: bool = False
 
 
-# The statuses whose Location is another place of what was asked for (RFC 9110, 15.4).
+# The statuses whose Location is another URL of the requested resource (RFC 9110, 15.4).
 REDIRECTS = (301, 302, 303, 307, 308)
 
 
@@ -35,9 +36,9 @@ class Connection(Facts, frozen=True):
 
 
 class Exchange(Facts, frozen=True):
-    """One HTTP request and what came back.
+    """One HTTP request and its response.
 
-    ``failure`` is None when a whole response head was read; else refused, timeout, reset, closed, unreachable,
+    ``failure`` is None if a complete response head was read; else refused, timeout, reset, closed, unreachable,
     missing, permission, tls, malformed. ``body`` is the beginning, decoded, control characters removed.
     ``private_headers``: names of the configured headers that were sent with it."""
 
@@ -63,11 +64,11 @@ class Exchange(Facts, frozen=True):
 
     @property
     def is_html(self) -> bool:
-        """Whether a page came back."""
+        """Whether the response is an HTML page."""
         return self.media_type in ("text/html", "application/xhtml+xml")
 
     def json(self) -> Any:
-        """The body parsed, None where it is not JSON (or was longer than what is kept)."""
+        """The parsed body, None if it is not JSON (or was longer than the part that is kept)."""
         try:
             return msgspec.json.decode(self.body.encode())
         except (msgspec.DecodeError, UnicodeEncodeError):
@@ -75,9 +76,9 @@ class Exchange(Facts, frozen=True):
 
 
 class Front(Facts, frozen=True):
-    """The front door, as a user meets it. ``hops``: redirects from the health URL, in order; ``challenge``: what an
-    authority meets that asks for a challenge of ACME (RFC 8555, 8.3) which is not there, redirects followed; empty
-    where nothing here is renewed that way."""
+    """The front door, as users see it. ``hops``: redirects from the health URL, in order; ``challenge``: the responses
+    to a request for an ACME challenge (RFC 8555, 8.3) that does not exist, redirects followed; empty if nothing on this
+    host is renewed that way."""
 
     connection: Connection
     plain: Exchange | NotSeen
@@ -88,16 +89,17 @@ class Front(Facts, frozen=True):
 
 
 class Repeats(Facts, frozen=True):
-    """The health path asked several times over. ``answered``: the seconds each answer took; ``unanswered``: the seconds
-    that each of the others was waited for in vain."""
+    """Several requests for the health path. ``answered``: the seconds that each answer took; ``unanswered``: the
+    seconds waited for each of the others."""
 
     answered: tuple[float, ...]
     unanswered: tuple[float, ...]
 
 
 class Backend(Facts, frozen=True):
-    """The service itself, past nginx, at ``address``. ``predict_again``: where the first prediction was slow, one more,
-    asked of a service that is warm then. ``repeats``: where several workers keep no records, each is to be met."""
+    """The service itself, at ``address``, not through nginx. ``predict_again``: if the first prediction was slow, a
+    second one, when the service is warm. ``repeats``: further requests to reach each worker, if several workers keep no
+    progress records."""
 
     address: str
     connection: Connection
@@ -110,25 +112,26 @@ class Backend(Facts, frozen=True):
 
 
 class Upstreams(Facts, frozen=True):
-    """Every address nginx proxies this site to, other than the backend's own: its answer to the health path.
+    """The answer to the health path of every address that nginx proxies this site to, other than the backend's own.
 
-    ``others``: a connection to each address of the sites that were not chosen (`Target.other_sites`)."""
+    ``others``: a connection to each address of the other sites (`Target.other_sites`)."""
 
     answers: dict[str, Exchange]
     others: tuple[Connection, ...] = ()
 
 
 class HostNames(Facts, frozen=True):
-    """The addresses that the system's resolver gives each host name that nginx's configuration proxies to, in its
-    order. nginx asked it once, when it was started or reloaded."""
+    """The addresses that the system's resolver gives for each host name that nginx proxies to, in the resolver's order.
+    nginx itself resolved the names once, when it was started or reloaded."""
 
     addresses: dict[str, tuple[str, ...]]
 
 
 class WorkerActivity(Facts, frozen=True):
-    """What one process did while it was watched: CPU seconds and completed requests at both ends (None: not seen).
+    """One process's activity while it was observed: CPU seconds and completed requests at the start and the end (None:
+    not seen).
 
-    ``has_beaten``: whether it has ever given gunicorn a sign of life; one that has not is booting."""
+    ``has_beaten``: whether it has sent gunicorn a heartbeat; one that has not is booting."""
 
     pid: int
     state: str
@@ -138,9 +141,9 @@ class WorkerActivity(Facts, frozen=True):
 
 
 class Activity(Facts, frozen=True):
-    """Signs of life of the service during the probes. ``queued``: the accept queue at both ends. ``deadlocked``:
-    workers whose threads all wait for each other and will never run again, where that is every worker; ``hanging``:
-    those of several of which the same is true while they hold a request of ours."""
+    """The service's activity during the probes. ``queued``: the accept queue at the start and the end. ``deadlocked``:
+    workers whose threads all wait for each other and will never run again, if that is every worker; ``hanging``: such
+    workers among several, if they hold one of our requests."""
 
     seconds: float
     workers: tuple[WorkerActivity, ...]

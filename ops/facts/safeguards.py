@@ -1,4 +1,4 @@
-"""Log rotation, backups, the watchdog, and what runs them."""
+"""Log rotation, backups, the watchdog, and the schedules that run them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class RotationRule(Facts, frozen=True):
 
 
 class LogFile(Facts, frozen=True):
-    """A log of the service. ``resolved``: its path without links; ``is_file``: it is there, and no pipe or device."""
+    """A log of the service. ``resolved``: its path without links; ``is_file``: it exists and is a regular file."""
 
     path: str
     resolved: str
@@ -26,8 +26,8 @@ class LogFile(Facts, frozen=True):
 
 
 class Rotation(Facts, frozen=True):
-    """The rotation rules in force and the logs they should take. ``unread``: files that were not read, or that
-    logrotate itself passes over."""
+    """The rotation rules in force and the logs that they should rotate. ``unread``: files that were not read, or that
+    logrotate itself skips."""
 
     files: tuple[str, ...]
     rules: tuple[RotationRule, ...]
@@ -36,8 +36,8 @@ class Rotation(Facts, frozen=True):
 
 
 class OpenLog(Facts, frozen=True):
-    """A file that a process of nginx or gunicorn has open for writing: a log, or what it was before it was renamed or
-    ``deleted``. ``size`` in bytes."""
+    """A file that a process of nginx or gunicorn has open for writing: a log, possibly renamed since, or ``deleted``.
+    ``size`` in bytes."""
 
     pid: int
     path: str
@@ -46,10 +46,11 @@ class OpenLog(Facts, frozen=True):
 
 
 class Backup(Facts, frozen=True):
-    """One archive. ``is_own``: made by gte-ops, by its name; ``created_at`` is from there, else the file's time.
+    """One archive. ``is_own``: made by gte-ops, judging by its name; ``created_at``: from the name, else the file's
+    time.
 
-    ``verified``: it can be read and is what was written (False: why not stands in ``reason``); None: not looked into.
-    ``loose_links``: certificates' links in it whose files are not."""
+    ``verified``: it can be read and is as it was written (False: ``reason`` says why not); None: not checked.
+    ``loose_links``: certificates' links in it whose target is missing from it."""
 
     path: str
     created_at: float
@@ -62,7 +63,7 @@ class Backup(Facts, frozen=True):
 
 
 class Backups(Facts, frozen=True):
-    """The archives in the backup directory and the guide's own, the newest first. ``max_age``: seconds after which one
+    """The archives in the backup directory and in the guide's, the newest first. ``max_age``: seconds after which one
     is too old."""
 
     directory: str
@@ -71,7 +72,7 @@ class Backups(Facts, frozen=True):
 
 
 class WatchdogAction(Facts, frozen=True):
-    """One thing the watchdog did: a rung of its ladder (kill_worker, restart, ...), and to which worker."""
+    """One action of the watchdog (kill_worker, restart, ...), and its worker."""
 
     time: float
     rung: str
@@ -79,8 +80,8 @@ class WatchdogAction(Facts, frozen=True):
 
 
 class WatchdogFacts(Facts, frozen=True):
-    """What the watchdog last wrote of itself. ``gave_up``: it does nothing for now; ``actions``: those it remembers;
-    ``done``: the same, one by one. ``interval``: seconds between two rounds, as configured."""
+    """The state that the watchdog last saved. ``gave_up``: it takes no action for now; ``actions``: the number of
+    recorded actions; ``done``: those actions. ``interval``: seconds between two cycles, as configured."""
 
     path: str
     last_round: float | None
@@ -92,7 +93,7 @@ class WatchdogFacts(Facts, frozen=True):
 
 class CronEntry(Facts, frozen=True):
     """One entry of a crontab, or one script that an entry runs by run-parts. ``script``: the beginning of the shell
-    script that the command begins with, without comments; empty where it is a program."""
+    script that the command runs, without comments; empty if it runs a program."""
 
     file: str
     line: int
@@ -103,8 +104,8 @@ class CronEntry(Facts, frozen=True):
 
 
 class Timer(Facts, frozen=True):
-    """One systemd timer and what its service runs. ``when``: its On... settings as written. ``enabled``: wanted by some
-    target, and neither it nor its service masked."""
+    """One systemd timer and the command of its service. ``when``: its On... settings as written. ``enabled``: wanted by
+    some target, and neither it nor its service masked."""
 
     name: str
     file: str
@@ -124,7 +125,7 @@ class BootService(Facts, frozen=True):
 
 
 class Schedule(Facts, frozen=True):
-    """What runs by itself. ``unseen``: the places that could not be read."""
+    """Everything that runs on a schedule. ``unseen``: the places that could not be read."""
 
     cron: tuple[CronEntry, ...]
     timers: tuple[Timer, ...]

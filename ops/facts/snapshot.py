@@ -1,8 +1,8 @@
-"""What was observed on a host at one moment: plain data, no judgement.
+"""The observations on a host at one moment: plain data, no judgement.
 
-A collector fills one section. What it could not see is `NotSeen` with the reason, never an empty value that
-looks like 'fine'. The whole serialises to JSON and back, so a snapshot taken on the broken host is judged elsewhere.
-Times are Unix seconds; durations are seconds; sizes are bytes.
+Each collector fills one section. What it could not see is `NotSeen` with the reason, never an empty value that could be
+taken for a good one. A snapshot can be written as JSON and read back, so one taken on the broken host can be diagnosed
+elsewhere. Times are Unix seconds; durations are seconds; sizes are bytes.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ from ops.facts.target import Target
 class Snapshot(Facts, frozen=True):
     """Everything one run observed.
 
-    ``elsewhere``: what is presented at the address the name resolves to, where that is not this host's own: behind
-    address translation it is this very service. ``passed_over``: configuration files of gte-ops that were not read,
-    each with why. ``settings_file``: the one that was read, None if none was or every command reads it by itself.
-    ``last_start``: gathered where the service does not answer. ``changes``: since the service was last healthy."""
+    ``elsewhere``: the certificate at the address that the name resolves to, if that is not an address of this host;
+    with address translation it may still be this service. ``passed_over``: configuration files of gte-ops that were not
+    read, each with why. ``settings_file``: the one that was read; None if none was, or if every command finds it by
+    itself. ``last_start``: collected only if the service does not answer. ``changes``: since the service was last
+    healthy."""
 
     taken_at: float
     host: Host | NotSeen
@@ -78,5 +79,5 @@ def to_json(snapshot: Snapshot) -> bytes:
 
 
 def from_json(content: bytes) -> Snapshot:
-    """The snapshot in ``content``. Raises msgspec.ValidationError or DecodeError where it is none."""
+    """The snapshot in ``content``. Raises msgspec.ValidationError or DecodeError if it is none."""
     return msgspec.json.decode(content, type=Snapshot)

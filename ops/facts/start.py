@@ -1,4 +1,4 @@
-"""How the service's last start ended, by every word that is left of it."""
+"""How the service's last start ended, by all logs that remain of it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ops.facts.base import Facts
 
 
 class StartWords(Facts, frozen=True):
-    """The last start's words in one place, oldest first, control characters and secrets removed.
+    """The last start's lines in one log, oldest first, control characters and secrets removed.
 
     ``source``: the file, or the command that shows them; ``time``: when the last of them was written."""
 
@@ -20,13 +20,13 @@ class StartWords(Facts, frozen=True):
 
 
 class SupervisorAccount(Facts, frozen=True):
-    """What a supervisor says of the service's last run.
+    """A supervisor's record of the service's last run.
 
-    ``manager``: systemd or supervisord; ``unit``: the unit's or the program's name; ``result``: systemd's word for it
-    (exit-code, signal, start-limit-hit, ...) or supervisord's (FATAL, BACKOFF, spawnerr); ``status``: the exit code;
-    ``signal``: the signal's number; ``words``: its line in a log, where it has one; ``source``: where that stands.
-    ``program``, ``directory``, ``user``, ``group``, ``output``: what it is told to run, in which directory, as whom,
-    and the file that takes what it prints. ``config``: the file of supervisord's that has its section."""
+    ``manager``: systemd or supervisord; ``unit``: the unit's or the program's name; ``result``: systemd's result
+    (exit-code, signal, start-limit-hit, ...) or supervisord's state (FATAL, BACKOFF, spawnerr); ``status``: the exit
+    code; ``signal``: the signal's number; ``words``: its line in a log, if any; ``source``: that log. ``program``,
+    ``directory``, ``user``, ``group``, ``output``: the configured program, its working directory, user and group, and
+    the file that receives its output. ``config``: the file of supervisord's that has its section."""
 
     manager: str
     unit: str
@@ -61,7 +61,7 @@ class SourceLine(Facts, frozen=True):
 
 
 class Default(StrEnum):
-    """What a read of a variable yields where the variable is not set."""
+    """The result of reading a variable that is not set."""
 
     REQUIRED = "required"
     NONE = "none"
@@ -72,8 +72,8 @@ class Default(StrEnum):
 class Use(StrEnum):
     """What a statement does with a variable's value, as far as its failure depends on it.
 
-    ``UNSET``: it is run where the variable is not set or empty (``if not X: raise``); ``VALUE``: where the value is not
-    as a condition wants it; ``NAME``: the value is the name of what is looked up (getattr, import_module)."""
+    ``UNSET``: it runs if the variable is not set or empty (``if not X: raise``); ``VALUE``: it runs if the value does
+    not meet a condition; ``NAME``: the value is the name of what is looked up (getattr, import_module)."""
 
     UNSET = "unset"
     VALUE = "value"
@@ -81,10 +81,10 @@ class Use(StrEnum):
 
 
 class EnvironmentRead(Facts, frozen=True):
-    """Where the application's source reads a variable of the environment.
+    """A place in the application's source that reads an environment variable.
 
-    ``target``: the name that the value is given; ``frame``: FILE:LINE of the traceback's statement that uses it, where
-    one does; ``default``: what is there without the variable; ``use``: what that statement does with it."""
+    ``target``: the name that the value is assigned to; ``frame``: FILE:LINE of the traceback's statement that uses it,
+    if any; ``default``: the value without the variable; ``use``: what that statement does with it."""
 
     name: str
     path: str
@@ -121,19 +121,19 @@ class PidfileHolder(Facts, frozen=True):
 
 
 class LastStart(Facts, frozen=True):
-    """The service's last start, gathered where the service does not answer.
+    """The service's last start, collected if the service does not answer.
 
-    ``words``: the newest source first. ``supervisors``: who keeps the service, as far as it is known. ``modules``:
-    where those modules lie that an import did not find, and packages with the name of one that was not yet loaded.
-    ``requirements``: normal names of the packages that files beside the application list. ``versions``: of the packages
-    that the words name. ``callables``: names that the application's module binds and that look like an application or
-    its factory. ``runs``, ``exits``: calls at import that start a server, that end the process. ``holder``: the process
-    that gunicorn's pidfile names. ``interpreter``: the one that the words show. ``wsgi``: MODULE:NAME as the start
-    command or settings have it. ``broken_scripts``: scripts that are there, by path, with the interpreter of their
-    first line, which is not. ``reads``: of the environment, those first that the traceback's statements use, the
-    innermost frame first; ``mentions``: files and ports in those statements; ``prefixes``: of the variables of a class
-    of settings; ``environment_files``: beside the application; ``migrations``: what the interpreter is given to make
-    the database's tables."""
+    ``words``: the newest source first. ``supervisors``: the service's supervisors, as far as they are known.
+    ``modules``: the directories of modules that an import did not find, and packages with the same name as a module
+    that was not fully loaded. ``requirements``: normalised names of the packages in requirements files beside the
+    application. ``versions``: of the packages that the lines mention. ``callables``: names bound in the application's
+    module that look like an application or its factory. ``runs``, ``exits``: calls at import that start a server, and
+    that end the process. ``holder``: the process in gunicorn's pidfile. ``interpreter``: the one that the lines show.
+    ``wsgi``: MODULE:NAME in the start command or the settings. ``broken_scripts``: existing scripts by path, with the
+    interpreter in their first line, which does not exist. ``reads``: of the environment, those first that the
+    traceback's statements use, the innermost frame first; ``mentions``: files and ports in those statements;
+    ``prefixes``: of the variables of a class of settings; ``environment_files``: beside the application;
+    ``migrations``: what the interpreter is given to make the database's tables."""
 
     words: tuple[StartWords, ...] = ()
     supervisors: tuple[SupervisorAccount, ...] = ()

@@ -1,4 +1,4 @@
-"""The judgements that commands share. On the wire each is its value."""
+"""The judgements that commands share. In JSON each is its value."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Status(StrEnum):
-    """A command's judgement, of the whole or of one thing. FAIL: users are affected; UNKNOWN: it was not judged."""
+    """A command's judgement, of the whole or of one item. FAIL: users are affected; UNKNOWN: it could not be judged."""
 
     OK = "ok"
     WARN = "warn"
@@ -15,7 +15,7 @@ class Status(StrEnum):
 
 
 class Severity(StrEnum):
-    """How grave a cause is. FAIL: users are affected now."""
+    """The severity of a cause. FAIL: users are affected now."""
 
     FAIL = "fail"
     WARN = "warn"

@@ -1,4 +1,4 @@
-"""What is diagnosed: where users come in, where the service should be, which files belong to it."""
+"""The target of a diagnosis: the addresses that users connect to, the service's address, and its files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ops.text.duration import Margin
 
 
 class ExpiryRule(Facts, frozen=True):
-    """When certificates whose names match a pattern of ``names`` are told as ending soon, as settings have it."""
+    """When certificates whose names match a pattern of ``names`` are reported as ending soon, by the settings."""
 
     names: tuple[str, ...]
     warn: Margin | None = None
@@ -25,17 +25,17 @@ class OtherSite(Facts, frozen=True):
 
 
 class Target(Facts, frozen=True):
-    """What is diagnosed: where users come in, where the service should be, which files belong to it.
+    """The target of a diagnosis: the addresses that users connect to, the service's address, and its files.
 
-    ``origin`` tells for each field where its value was found. Addresses: ``ip:port`` or ``unix:/path``.
-    ``nginx_config_owner``: the user that nginx's configuration file belongs to; ``other_gunicorns``: masters that are
-    another service's; ``other_sites``: what else nginx proxies, where no settings say which site is meant;
-    ``gunicorn_log_namer``: the user who runs gunicorn, and so whose word its logs are where no
-    settings name them; None where it is not seen. ``front_tls``: whether the front address speaks TLS (a balancer
-    before this host may end it); ``front_proxy_protocol``, ``plain_proxy_protocol``: whether a connection there begins
-    with a line of the PROXY protocol; ``front_without_tls``: where a site is reached that has no TLS of its own, behind
-    a balancer perhaps; ``client_certificate``, ``client_key``: what is shown where one is asked for;
-    ``headers_file``: of the headers that the probes send, ``headers_unread``: why they are not."""
+    ``origin`` says for each field where its value was found. Addresses: ``ip:port`` or ``unix:/path``.
+    ``nginx_config_owner``: the owner of nginx's configuration file; ``other_gunicorns``: masters of other services;
+    ``other_sites``: the other sites that nginx proxies, if no settings say which one is meant; ``gunicorn_log_namer``:
+    the user who runs gunicorn, who has named its logs if the settings do not; None if not seen. ``front_tls``: whether
+    the front address speaks TLS (a balancer before this host may end it); ``front_proxy_protocol``,
+    ``plain_proxy_protocol``: whether a connection there begins with a line of the PROXY protocol;
+    ``front_without_tls``: where a site is reached that has no TLS of its own, behind a balancer perhaps;
+    ``client_certificate``, ``client_key``: what is shown where one is asked for; ``headers_file``: of the headers that
+    the probes send, ``headers_unread``: why they are not."""
 
     domain: str
     url: str

@@ -1,4 +1,4 @@
-"""What users asked and were answered, as the access logs have it: counted by path and status."""
+"""Users' requests and their answers according to the access logs, counted by path and status."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ops.facts.files import AccessStep, Reader
 
 
 class Spread(Facts, frozen=True):
-    """Values of several requests: the least, the one in the middle, the most."""
+    """Values of several requests: minimum, median, maximum."""
 
     least: float
     median: float
@@ -17,11 +17,11 @@ class Spread(Facts, frozen=True):
 
 
 class Answers(Facts, frozen=True):
-    """Requests with one method for one path that were answered with one status: how many, and the first and the last.
+    """Requests with the same method, path and status: their number, the first and the last.
 
     ``path`` is without its query; numbers and other identifiers in it are ``*``. ``lengths``: of the requests (bytes,
-    nginx's request_length); ``sent``: of the answers' bodies (bytes); ``seconds``: how long they took; each None where
-    the format does not tell. ``upstreams``: the addresses that answered last; ``newest``: of failures the newest lines,
+    nginx's request_length); ``sent``: of the answers' bodies (bytes); ``seconds``: how long they took; each None if the
+    format does not have it. ``upstreams``: the addresses that answered last; ``newest``: the newest lines of failures,
     newest first. Of failures (5xx): how many requests with the same method for the same path were answered otherwise
     since the newest (``followed``), and before the oldest (``preceded``)."""
 
@@ -41,7 +41,7 @@ class Answers(Facts, frozen=True):
 
 
 class Attempts(Facts, frozen=True):
-    """How often nginx asked one address behind it, by what came back: a status, or ``-`` where nothing did."""
+    """The number of nginx's requests to one upstream address, by the status of the answer, or ``-`` for none."""
 
     address: str
     statuses: dict[str, int]
@@ -64,12 +64,12 @@ class LoggedRequest(Facts, frozen=True):
 
 
 class Traffic(Facts, frozen=True):
-    """The requests in one access log from ``since`` on, without gte-ops' own: those are ``probes``, oldest first.
+    """The requests in one access log since ``since``, without gte-ops' own, which are ``probes``, oldest first.
 
     ``since``: the window's beginning, or later: the second in which the oldest process that answers now was started.
     ``omitted``: requests whose path is not among ``answers`` because there were too many paths; ``tells``: the fields
-    that the configured format has, empty where the lines were read without one; ``is_shared``: another service's
-    requests stand in the log too; ``is_conditional``: some requests are not logged (access_log ... if=)."""
+    of the configured format, empty if the lines were parsed without one; ``is_shared``: the log has another service's
+    requests too; ``is_conditional``: some requests are not logged (access_log ... if=)."""
 
     since: float
     answers: tuple[Answers, ...] = ()
@@ -82,12 +82,12 @@ class Traffic(Facts, frozen=True):
 
 
 class RefusedFile(Facts, frozen=True):
-    """A file that nginx or the application could not open or make while it served a request: what was logged, and the
-    way there as it is now.
+    """A file that nginx or the application could not open or create while it served a request: the log line, and the
+    directories to the file as they are now.
 
-    ``error``: the number (errno(3)); ``entry``: the newest line of its kind, or the exception's; ``count`` how many
-    there are; ``steps``: the directories from the root on; ``missing``: the first that is not there; ``complete``: all
-    of them were seen; ``reader``: as whom the workers run, None where none was seen."""
+    ``error``: the number (errno(3)); ``entry``: the newest line of its kind, or the exception's; ``count``: the number
+    of them; ``steps``: the directories from the root on; ``missing``: the first that does not exist; ``complete``: all
+    of them were seen; ``reader``: the user of the workers, None if none was seen."""
 
     path: str
     error: int

@@ -1,5 +1,5 @@
-"""Reading a file that somebody else named: never a pipe or a device, never more than a bound, and never another file
-than its namer could have read."""
+"""Reading a file whose path came from somebody else: never a pipe or a device, never more than a bound, and never a
+file that this somebody could not have read."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ from ops.files.ownership import may_write
 
 
 class UntrustedFileError(OSError):
-    """A file that is there and is not opened: who named it, or laid a link to it, could not have read it."""
+    """A file that exists and is not opened: whoever named it, or linked to it, could not have read it."""
 
 
 class RegularFile(msgspec.Struct, frozen=True):
-    """The beginning of a file and its inode's facts. ``is_whole``: nothing lies behind ``content``; ``uid``: its
-    owner."""
+    """The beginning of a file and its inode's facts. ``is_whole``: ``content`` is all of it; ``uid``: its owner."""
 
     content: bytes
     size: int
@@ -31,7 +30,7 @@ class RegularFile(msgspec.Struct, frozen=True):
 
 
 def read_regular_file(path: str, limit: int) -> RegularFile:
-    """At most ``limit`` bytes of ``path``. Raises OSError; ValueError for an impossible path."""
+    """Read at most ``limit`` bytes of ``path``. Raises OSError; ValueError for an impossible path."""
     with open_regular_file(path) as file:
         status = os.fstat(file.fileno())
         content = file.read(limit + 1)
@@ -46,15 +45,15 @@ def read_regular_file(path: str, limit: int) -> RegularFile:
 
 
 def open_regular_file(path: str, *, namer: int | None = None) -> BinaryIO:
-    """``path`` opened for reading, without waiting.
+    """Open ``path`` for reading, without blocking.
 
-    ``namer``: the user whose process says that it writes to this file; of a user other than root and the caller only a
-    file that user may write is opened. A link is followed only where it is root's or the caller's, or leads to a file
-    of the link's own owner, and where others could have made another name of a file, it must be their own: what they
-    could not read themselves is not read for them.
+    ``namer``: the user whose process says that it writes to this file. Unless that is root or the caller, the file is
+    opened only if that user may write it. A link is followed only if root or the caller owns it, or if its owner also
+    owns the file it leads to. A file with several names is opened only if others could not have made one of them, or
+    own the file. So nothing is read on behalf of users who could not read it themselves.
 
-    Raises OSError, EINVAL for what is no regular file; UntrustedFileError, ELOOP for a link or a name that is not
-    followed, EXDEV for a file that ``namer`` may not write; ValueError."""
+    Raises OSError: EINVAL if it is no regular file; UntrustedFileError: ELOOP for a link or a name that is not
+    followed, EXDEV for a file that ``namer`` may not write. Raises ValueError for an impossible path."""
     found, entries = resolve(path)
     try:
         status = os.fstat(found)
@@ -77,7 +76,7 @@ def open_regular_file(path: str, *, namer: int | None = None) -> BinaryIO:
                 if not may_write(status.st_mode, status.st_uid, status.st_gid, namer, groups):
                     why = f"user {namer} names a file of user {status.st_uid} that it may not write"
                     raise UntrustedFileError(errno.EXDEV, why, path)
-        # Opened by its descriptor: the very file that was looked at. A pipe put in its place is not met.
+        # Opened by its descriptor, so it is the file that was checked, whatever has replaced it since.
         flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
         return os.fdopen(os.open(f"/proc/self/fd/{found}", flags), "rb")
     finally:

@@ -1,7 +1,7 @@
-"""Who may change what lies at a path, and opening it so that nobody can have it be another file.
+"""Who may change the file at a path, and opening it so that nobody can substitute another.
 
-One resolver for all: each step of a path is opened by itself, no link is followed by the kernel (openat(2) with
-O_NOFOLLOW), and who owns each step is looked at on the way."""
+The only path resolver: it opens each step by itself, lets the kernel follow no link (openat(2) with O_NOFOLLOW), and
+records the owner of each step."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _ACCESS_LIST = "system.posix_acl_access"  # acl(5)
 
 
 def trusted_users() -> frozenset[int]:
-    """The users whose word this run believes: root, and who runs it."""
+    """The users that this run trusts: root, and the user who runs it."""
     return frozenset({ROOT, os.geteuid()})
 
 
 def path_entries(path: str) -> tuple[PathEntry, ...]:
-    """Every step from ``/`` to what ``path`` leads to. Raises OSError (ELOOP for too many links); ValueError."""
+    """Every step from ``/`` to the target of ``path``. Raises OSError (ELOOP for too many links); ValueError."""
     descriptor, entries = resolve(path)
     os.close(descriptor)
     return entries
 
 
 def resolve(path: str) -> tuple[int, tuple[PathEntry, ...]]:
-    """A descriptor of what ``path`` leads to (O_PATH, the caller closes it), and every step to it, links included.
+    """A descriptor of the target of ``path`` (O_PATH; the caller closes it), and every step to it, links included.
 
     Raises OSError, ELOOP for more links than the kernel follows; ValueError for an impossible path."""
     steps = PathSteps(path if path.startswith("/") else f"{os.getcwd()}/{path}")  # noqa: PTH109
@@ -77,10 +77,10 @@ def resolve(path: str) -> tuple[int, tuple[PathEntry, ...]]:
 
 
 def reason_not_to_trust(path: str, *, listed: bool = False) -> str | None:
-    """Why somebody else than root or the caller decides what lies at ``path``; None where nobody does. ``listed``: it
-    is a directory of which every file counts.
+    """Why users other than root and the caller can change what is at ``path``; None if they cannot. ``listed``: it is a
+    directory of which every file counts.
 
-    What cannot be looked at is not trusted."""
+    A path that cannot be examined is not trusted."""
     try:
         return distrust(path_entries(path), trusted_users(), listed=listed)
     except (OSError, ValueError) as error:
@@ -88,7 +88,7 @@ def reason_not_to_trust(path: str, *, listed: bool = False) -> str | None:
 
 
 def groups_of(uid: int) -> frozenset[int]:
-    """The groups that a user is in; empty for one without a name."""
+    """The groups of a user; empty for a user without a name."""
     try:
         known = pwd.getpwuid(uid)
     except KeyError:
@@ -97,7 +97,7 @@ def groups_of(uid: int) -> frozenset[int]:
 
 
 def path_entry(place: str, descriptor: int) -> PathEntry:
-    """Who owns and who may write the opened step ``place``. Raises OSError."""
+    """The owner and the mode of the opened step ``place``. Raises OSError."""
     status = os.fstat(descriptor)
     shared = bool(status.st_mode & stat.S_IWGRP) and not stat.S_ISLNK(status.st_mode)
     return PathEntry(
@@ -110,7 +110,7 @@ def path_entry(place: str, descriptor: int) -> PathEntry:
 
 
 def _has_access_list(descriptor: int) -> bool:
-    """With an access control list the group's bits are its mask: whom it names they do not say (acl(5))."""
+    """With an access control list the group's bits are its mask, and do not tell whom it names (acl(5))."""
     try:
         return bool(os.getxattr(f"/proc/self/fd/{descriptor}", _ACCESS_LIST))
     except OSError as error:
@@ -118,7 +118,8 @@ def _has_access_list(descriptor: int) -> bool:
 
 
 def _has_other_members(gid: int, owner: int) -> bool:
-    """Whether anybody but root, the caller and the owner is in a group; of one without a name nobody knows who is."""
+    """Whether a group has members other than root, the caller and the owner; True for a group without a name, whose
+    members are unknown."""
     trusted = {*trusted_users(), owner}
     try:
         members = grp.getgrgid(gid).gr_mem

@@ -1,5 +1,5 @@
-"""A directory tree in which no step of a path is taken blindly: every directory on the way is opened by itself, and a
-symbolic link is never followed by the kernel (openat(2) with O_NOFOLLOW).
+"""A directory tree in which every directory of a path is opened by itself, and the kernel never follows a symbolic link
+(openat(2) with O_NOFOLLOW).
 
 Paths are relative to the tree's root and without a leading slash, as in a backup's manifest.
 """
@@ -28,19 +28,19 @@ CHUNK_BYTES = 1 << 18
 
 
 class EscapeError(OpsError):
-    """A path would leave the directory that a restore was told to stay in."""
+    """A path would leave the directory to which a restore is confined."""
 
     exit_code = 2
 
 
 class UntrustedLinkError(OpsError):
-    """A link on the way is another user's, and leads to what is not that user's. ``link``: its path; ``uid``: its
-    owner."""
+    """A link on the way belongs to another user, and leads to something that does not belong to that user. ``link``:
+    its path; ``uid``: its owner."""
 
     exit_code = 2
 
     def __init__(self, link: str, uid: int) -> None:
-        """For the link at the path ``link``, as it is shown."""
+        """``link``: the path as it is shown."""
         super().__init__(
             Text(
                 en=f"{link}: a link of user {uid} that leads to what is not that user's is not followed",
@@ -52,7 +52,7 @@ class UntrustedLinkError(OpsError):
 
 @dataclass(frozen=True)
 class Found:
-    """What lies at a path. ``kind`` as in a manifest, ``other`` for a device, a socket or a pipe."""
+    """An entry of the file system. ``kind`` as in a manifest, or ``other`` for a device, a socket or a pipe."""
 
     kind: str
     mode: int
@@ -66,8 +66,8 @@ class Found:
 
     @property
     def version(self) -> tuple[int, ...]:
-        """What changes when somebody else writes or replaces it."""
-        # A directory's size and time change with its entries; its entries are compared by themselves.
+        """Values that change if somebody writes to it or replaces it."""
+        # A directory's size and time change with its entries, which are compared by themselves.
         own = () if self.kind == "directory" else (self.size, self.modified_ns)
         return (self.device, self.inode, self.mode, self.uid, self.gid, *own)
 
@@ -75,18 +75,18 @@ class Found:
 class NoFollowTree:
     """The tree below ``root``. With ``root`` the host's own ``/``, absolute links are followed as on the host.
 
-    A link is followed only where it is root's or the caller's, or leads to what belongs to the link's own owner: a link
-    has nothing done that its owner could not do himself."""
+    A link is followed only if root or the caller owns it, or if its owner also owns its target: so a link achieves
+    nothing that its owner could not do directly."""
 
     def __init__(self, root: Path) -> None:
-        """Opens ``root``. Raises OSError."""
+        """Open ``root``. Raises OSError."""
         self.root = root
         self.is_host = os.path.realpath(root) == "/"
         self._root = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._pinned: dict[str, tuple[int, int]] = {}
 
     def close(self) -> None:
-        """Lets go of the root."""
+        """Close the root."""
         os.close(self._root)
 
     def shown(self, path: str) -> str:
@@ -94,13 +94,13 @@ class NoFollowTree:
         return str(self.root / path)
 
     def resolve(self, path: str) -> str:
-        """``path`` with the links among its parents followed; what it names itself stays as it is.
+        """``path`` with the links among its parents followed; a link at ``path`` itself is not.
 
-        Raises EscapeError where a link leads out of the tree, UntrustedLinkError, OSError where there is a circle or no
+        Raises EscapeError if a link leads out of the tree, UntrustedLinkError, OSError for a cycle of links or no
         access."""
         trusted = trusted_users()
         done: list[str] = []
-        # Links of others that are being followed: how many parts of the path wait behind each, and whose it is.
+        # Other users' links being followed: how many parts of the path remain after each, its path and its owner.
         open_links: list[tuple[int, str, int]] = []
         steps = PathSteps(path, self.shown(path))
         while steps:
@@ -142,14 +142,14 @@ class NoFollowTree:
         return found if found is not None and found.kind == "link" else None
 
     def _find_any(self, path: str) -> Found | None:
-        """`find`; None also where a file stands among the parents."""
+        """`find`; None also if one of the parents is a file."""
         try:
             return self.find(path)
         except NotADirectoryError:
             return None
 
     def steps(self, directory: str) -> tuple[PathEntry, ...]:
-        """Every directory from below the root to ``directory``, in which no link is, with itself. Raises OSError."""
+        """Every directory below the root down to ``directory`` itself, which contains no link. Raises OSError."""
         steps = []
         path = ""
         for part in directory.split("/") if directory else ():
@@ -159,8 +159,8 @@ class NoFollowTree:
         return tuple(steps)
 
     def pin(self, directories: Mapping[str, tuple[int, int]]) -> None:
-        """From now on each of ``directories`` (path to device and inode) is worked in only as long as it is that one:
-        whatever else comes to lie at the path meanwhile, OSError (ESTALE) is raised."""
+        """From now on work in each of ``directories`` (path to device and inode) only as long as it is the same one:
+        OSError (ESTALE) is raised if it has been replaced."""
         self._pinned.update(directories)
 
     def _check_pinned(self, path: str, descriptor: int) -> None:
@@ -194,7 +194,7 @@ class NoFollowTree:
             yield descriptor, posixpath.basename(path) or "."
 
     def find(self, path: str) -> Found | None:
-        """What lies at ``path``, None where nothing does. Raises OSError where a step to it is no directory."""
+        """The entry at ``path``, None if there is none. Raises OSError if a step to it is no directory."""
         try:
             with self.parent(path) as (descriptor, name):
                 status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
@@ -215,7 +215,7 @@ class NoFollowTree:
         )
 
     def names(self, path: str) -> list[str]:
-        """What is in the directory ``path``, sorted. Raises OSError."""
+        """The names in the directory ``path``, sorted. Raises OSError."""
         with self.directory(path) as descriptor:
             readable = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=descriptor)
             try:
@@ -238,7 +238,7 @@ class NoFollowTree:
             return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=descriptor)
 
     def mount(self, path: str) -> str:
-        """Which mount the directory at ``path`` is on: renames stay within one (rename(2), EXDEV)."""
+        """The mount of the directory at ``path``: a rename must stay within one mount (rename(2), EXDEV)."""
         with self.directory(path) as descriptor:
             with contextlib.suppress(OSError):
                 for line in Path(f"/proc/self/fdinfo/{descriptor}").read_text().splitlines():
@@ -264,17 +264,17 @@ class NoFollowTree:
             os.symlink(target, name, dir_fd=descriptor)
 
     def second_name(self, path: str, other: str) -> None:
-        """A hard link ``other`` to what lies at ``path``. Raises OSError."""
+        """Make a hard link ``other`` to the file at ``path``. Raises OSError."""
         with self.parent(path) as (here, name), self.parent(other) as (there, new):
             os.link(name, new, src_dir_fd=here, dst_dir_fd=there, follow_symlinks=False)
 
     def replace(self, path: str, over: str) -> None:
-        """``path`` takes the place of ``over``. Raises OSError."""
+        """Rename ``path`` to ``over``, replacing it. Raises OSError."""
         with self.parent(path) as (here, name), self.parent(over) as (there, new):
             os.replace(name, new, src_dir_fd=here, dst_dir_fd=there)
 
     def move(self, path: str, new_path: str) -> None:
-        """``path`` moves to where nothing is. Raises OSError, FileExistsError where something is."""
+        """Rename ``path`` to ``new_path``. Raises OSError, FileExistsError if that exists."""
         with self.parent(path) as (here, name), self.parent(new_path) as (there, new):
             try:
                 _renameat2(here, name, there, new, _RENAME_NOREPLACE)
@@ -288,12 +288,12 @@ class NoFollowTree:
                 os.rename(name, new, src_dir_fd=here, dst_dir_fd=there)
 
     def exchange(self, path: str, other: str) -> None:
-        """Both paths swap what lies there, at one instant (renameat2(2), RENAME_EXCHANGE). Raises OSError."""
+        """Exchange the two paths atomically (renameat2(2), RENAME_EXCHANGE). Raises OSError."""
         with self.parent(path) as (here, name), self.parent(other) as (there, new):
             _renameat2(here, name, there, new, _RENAME_EXCHANGE)
 
     def can_exchange(self, directory: str) -> bool:
-        """Whether the file system under ``directory`` swaps names; tried on two files of our own. Raises OSError."""
+        """Whether the file system under ``directory`` can exchange names; tried on two new files. Raises OSError."""
         names = [f"{directory}/.{letter}" for letter in "ab"]
         for name in names:
             os.close(self.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
@@ -311,11 +311,12 @@ class NoFollowTree:
     def set_facts(
         self, path: str, *, mode: int | None, owner: tuple[int, int] | None, modified_ns: int | None = None
     ) -> None:
-        """Owner first: a change of owner takes set-user-ID bits away (chown(2)). ``mode`` None for a link.
+        """Set owner, mode and time, the owner first: a change of owner clears set-user-ID bits (chown(2)). ``mode``
+        None for a link.
 
         Raises OSError."""
         with self.parent(path) as (descriptor, name):
-            # chown and chmod are of what was opened and looked at: by name they could meet what was put there since.
+            # chown and chmod act on the descriptor that was checked: by name they could act on a replacement.
             opened = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=descriptor)
             try:
                 self._check_pinned(path, opened)
@@ -329,7 +330,7 @@ class NoFollowTree:
                 os.utime(name, ns=(modified_ns, modified_ns), dir_fd=descriptor, follow_symlinks=False)
 
     def sync(self, directory: str) -> None:
-        """Makes the names in ``directory`` durable. Raises OSError."""
+        """Make the names in ``directory`` durable. Raises OSError."""
         descriptor = self.open(directory or ".", os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(descriptor)
@@ -337,7 +338,7 @@ class NoFollowTree:
             os.close(descriptor)
 
     def remove(self, path: str) -> None:
-        """Removes ``path`` and all below it; nothing where it is not there. Raises OSError."""
+        """Remove ``path`` and everything below it, if it exists. Raises OSError."""
         found = self.find(path)
         if found is None:
             return
@@ -361,7 +362,7 @@ def _kind(mode: int) -> str:
     return "link" if stat.S_ISLNK(mode) else "other"
 
 
-# What file systems, kernels and C libraries without renameat2's flags answer.
+# The errors of file systems, kernels and C libraries without renameat2's flags.
 _UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 
 

@@ -1,6 +1,6 @@
-"""Who could change what lies at a path, by owners and modes alone: the rules, without looking.
+"""The rules for who could change what is at a path, by owners and modes. Pure.
 
-``ops/files/nofollow.py`` looks; who may say what of processes stands in ``ops/interpret/authority.py``."""
+``ops/files/nofollow.py`` reads owners and modes; the rules for processes are in ``ops/interpret/authority.py``."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ ROOT = 0
 
 
 class PathEntry(msgspec.Struct, frozen=True):
-    """One step of a path from ``/`` down, links included. ``mode`` with the file's type; ``is_shared_group``: somebody
-    beside the owner is in its group, or an access control list names others."""
+    """One step of a path from ``/`` down, links included. ``mode`` with the file's type; ``is_shared_group``: its group
+    has members besides the owner, or an access control list names others."""
 
     path: str
     uid: int
@@ -23,11 +23,11 @@ class PathEntry(msgspec.Struct, frozen=True):
 
 
 def distrust(entries: Sequence[PathEntry], trusted: Collection[int], *, listed: bool = False) -> str | None:
-    """Why somebody outside ``trusted`` (user ids) could put another file in the place of a path's last entry, or write
-    to it; None where nobody could. ``listed``: it is a directory of which every file counts, new ones too.
+    """Why users outside ``trusted`` (user ids) could replace a path's last entry or write to it; None if they could
+    not. ``listed``: it is a directory of which every file counts, new ones too.
 
-    A sticky directory that everybody may write (``/tmp``) keeps what is a trusted user's (unlink(2), EPERM), and of a
-    link only the owner counts: its mode is never looked at (symlink(7))."""
+    In a sticky directory that everybody may write (``/tmp``) nobody can remove a trusted user's file (unlink(2),
+    EPERM). Of a link only the owner counts: its mode has no effect (symlink(7))."""
     for number, entry in enumerate(entries, 1):
         if entry.uid not in trusted:
             return f"{entry.path} belongs to user {entry.uid}"

@@ -1,5 +1,4 @@
-"""The steps of a path that are still to be taken, links included: what every walk that follows links itself has in
-common. No file is looked at here."""
+"""The remaining steps of a path, links included, for every walk that follows links itself. Reads no file."""
 
 from __future__ import annotations
 
@@ -12,12 +11,13 @@ MAX_LINKS = 40  # Linux: MAXSYMLINKS
 class PathSteps:
     """The names of a path, the next one first; a link's target takes the link's place (path_resolution(7)).
 
-    ``.`` and empty names are left out; ``..`` is a step of its own, for the directory it leads to depends on the walk.
+    ``.`` and empty names are left out; ``..`` is a step of its own, because the directory it leads to depends on the
+    walk.
     """
 
     def __init__(self, path: str, shown: str = "") -> None:
-        """The steps of ``path``, from the root or from wherever the walk begins. ``shown``: the path as errors name it,
-        if not as it is written."""
+        """The steps of ``path``, from the root or from wherever the walk begins. ``shown``: the path in errors, by
+        default ``path``."""
         self._path = shown or path
         self._waiting = _names(path)
         self._links = 0
@@ -31,7 +31,7 @@ class PathSteps:
         return self._waiting.pop()
 
     def follow(self, target: str) -> None:
-        """Puts a link's ``target`` before the steps that are left. Raises OSError, ELOOP for more links than the kernel
+        """Insert a link's ``target`` before the remaining steps. Raises OSError, ELOOP for more links than the kernel
         follows in one path."""
         self._links += 1
         if self._links > MAX_LINKS:

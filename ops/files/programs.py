@@ -1,4 +1,4 @@
-"""Programs by their names, found only where nobody but root and the caller decides what they are."""
+"""Programs by name, found only if no user but root and the caller could have replaced them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 
 from ops.files.nofollow import reason_not_to_trust
 
-# execve(2): an interpreter's line is read so far (BINPRM_BUF_SIZE).
+# execve(2): the kernel reads this much of an interpreter's line (BINPRM_BUF_SIZE).
 _LINE_BYTES = 256
 
 
 def search(name: str, path: str | None = None) -> str | None:
-    """Where ``name`` is found among the absolute directories of ``path`` (default: $PATH); None where it is not.
+    """The path of ``name`` in the absolute directories of ``path`` (default: $PATH); None if it is in none.
 
     A name with a slash is its own place. An empty or relative entry would be the working directory."""
     if "/" in name:
@@ -27,7 +27,7 @@ def search(name: str, path: str | None = None) -> str | None:
 
 
 def trusted_program(name: str) -> str | None:
-    """Where ``name`` is found on $PATH and only root or the caller may change it; None where that is nowhere.
+    """The path of ``name`` on $PATH, if only root or the caller may change it; else None.
 
     Every program that is not named by its whole path is found by this."""
     place = search(name)
@@ -35,14 +35,15 @@ def trusted_program(name: str) -> str | None:
 
 
 def refused_program(name: str) -> str | None:
-    """Why the ``name`` that is found on $PATH is not run, in one line; None where it is, or there is none."""
+    """Why the ``name`` on $PATH is not run, in one line; None if it is run, or does not exist."""
     place = search(name)
     why_not = reason_not_to_run(place) if place is not None and os.path.lexists(place) else None
     return f"{place} is not run: {why_not}" if why_not is not None else None
 
 
 def trusted_path(path: str) -> str:
-    """A $PATH for what root runs: its absolute directories that nobody but root and the caller may write to."""
+    """A $PATH for programs that root runs: only absolute directories to which no user but root and the caller may
+    write."""
     trusted = (
         directory
         for directory in path.split(os.pathsep)
@@ -52,8 +53,8 @@ def trusted_path(path: str) -> str:
 
 
 def reason_not_to_run(program: str, path: str | None = None) -> str | None:
-    """Why somebody else than root or the caller decides what ``program`` does when it is run: the file itself, and
-    what a script's first line names, with env(1)'s argument on ``path`` (default: $PATH). None where nobody does."""
+    """Why users other than root and the caller can change what ``program`` does: the file itself, and the interpreter
+    in a script's first line, with env(1)'s argument on ``path`` (default: $PATH). None if they cannot."""
     why_not = reason_not_to_trust(program)
     if why_not is not None:
         return why_not
@@ -62,7 +63,7 @@ def reason_not_to_run(program: str, path: str | None = None) -> str | None:
 
 
 def _interpreters(program: str, path: str | None) -> list[str]:
-    """The files that a script's first line names; none for what is no script."""
+    """The files that a script's first line names; none if it is no script."""
     try:
         with Path(program).open("rb") as file:
             line = file.read(_LINE_BYTES).partition(b"\n")[0]

@@ -1,4 +1,4 @@
-"""Owner, permissions and times of files as they were before something ran."""
+"""Restoring owner, permissions and times of files after a program has run."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def restored_metadata(paths: Iterable[Path]) -> Iterator[None]:
-    """While it lasts, whatever happens to owner, permissions and modification time of ``paths`` is put back at the end.
+    """At the end of the block, restore owner, permissions and modification time of ``paths``.
 
-    By descriptors: what is put back goes to the very files of the beginning, whatever has their names by then. A file's
-    time is left where its content has changed."""
+    This works on descriptors opened at the start, so the same files are restored, whatever has their names by then. A
+    file whose content has changed keeps its new time."""
     with contextlib.ExitStack() as opened:
         before: list[tuple[int, os.stat_result]] = []
         for path in dict.fromkeys(paths):
@@ -28,7 +28,7 @@ def restored_metadata(paths: Iterable[Path]) -> Iterator[None]:
             yield
         finally:
             for descriptor, facts in before:
-                with contextlib.suppress(OSError):  # not the caller's to give back
+                with contextlib.suppress(OSError):  # not permitted to the caller
                     _put_back(f"/proc/self/fd/{descriptor}", facts, os.fstat(descriptor))
 
 

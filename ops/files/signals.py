@@ -1,4 +1,4 @@
-"""Signals that would end the program, while it does what must not be left half done."""
+"""Signals that would end the program during work that must not be left half done."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import NoReturn
 
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
-    """No Ctrl-C, SIGTERM nor SIGHUP in here."""
+    """Defer Ctrl-C, SIGTERM and SIGHUP during the block."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {}
     with contextlib.suppress(ValueError):  # not the main thread
@@ -24,7 +24,7 @@ def undisturbed() -> Iterator[None]:
 
 
 def end_in_order() -> None:
-    """From here on SIGTERM and SIGHUP end the program as Ctrl-C does: everything is cleaned up on the way out."""
+    """From here on SIGTERM and SIGHUP end the program as Ctrl-C does, with all cleanup."""
 
     def interrupted(_number: int, _frame: FrameType | None) -> NoReturn:
         raise KeyboardInterrupt

@@ -1,8 +1,8 @@
-"""Running a program so that what it creates or changes is gone with it: in a mount namespace of its own, with an
-overlay over each directory that it may write to (mount_namespaces(7); Linux, overlayfs.rst).
+"""Running a program whose changes to files vanish when it ends: in a mount namespace of its own, with an overlay over
+each directory that it may write to (mount_namespaces(7); Linux, overlayfs.rst).
 
-Used for programs that only look, and touch files while they do: ``nginx -t`` opens its logs, writes what it refuses
-into them, and gives its temporary directories to its user.
+For programs that only check something but change files on the way: ``nginx -t`` opens its logs, writes its errors to
+them, and changes the owner of its temporary directories.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import msgspec
 # linux/sched.h, linux/mount.h
 _CLONE_NEWNS = 0x00020000
 _MS_BIND, _MS_REC, _MS_PRIVATE = 0x1000, 0x4000, 0x40000
-# The memory that everything written away takes at the most.
+# An upper bound of the memory for everything that is written.
 _SIZE = "16m"
-# A directory that every host with sysfs has and no program of ours needs: there the discarded files lie.
+# Every host with sysfs has this directory, and none of our programs needs it: it holds the discarded files.
 _SCRATCH = "/sys/fs"
 _KERNELS = ("/proc", "/sys", "/dev")
 MAX_MOUNTS = 64
@@ -29,11 +29,11 @@ _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
 class NoThrowawayError(Exception):
-    """These places cannot be covered; the message says which, and why."""
+    """A directory cannot be covered; the message says which, and why."""
 
 
 class _Cover(msgspec.Struct, frozen=True):
-    """A directory to be covered, and the mounts below it, which the overlay would hide."""
+    """A directory to cover, and the mounts below it, which the overlay would hide."""
 
     path: bytes
     mode: int
@@ -43,12 +43,12 @@ class _Cover(msgspec.Struct, frozen=True):
 
 
 def discarding_writes(directories: Iterable[str], files: Iterable[str]) -> Callable[[], None]:
-    """What a child does between fork and exec (`subprocess.Popen`, ``preexec_fn``): what it writes into ``files``, and
-    whatever it makes or changes in ``directories``, lasts as long as it does, and nobody else sees it.
+    """A function for a child to call between fork and exec (`subprocess.Popen`, ``preexec_fn``): what the child then
+    writes to ``files``, and changes in ``directories``, vanishes with it, and no other process sees it.
 
-    ``files`` that are there look empty to it: none is copied, however large. Raises NoThrowawayError where a directory
-    cannot be covered; the child raises OSError, which Popen passes on as SubprocessError, where it may have no
-    namespace (it takes CAP_SYS_ADMIN)."""
+    Existing ``files`` look empty to it, because none is copied, however large. Raises NoThrowawayError if a directory
+    cannot be covered. The child raises OSError, which Popen reports as SubprocessError, if it may not create a
+    namespace (that takes CAP_SYS_ADMIN)."""
     mounts = _mount_points()
     covers = [_cover(path, mounts) for path in _outermost_first(directories, mounts)]
     bound = [
@@ -78,7 +78,7 @@ def discarding_writes(directories: Iterable[str], files: Iterable[str]) -> Calla
 
 
 def _overlay(mount: Callable[..., None], scratch: str, cover: _Cover) -> None:
-    # By descriptors: what the overlay covers has no path any more.
+    # By descriptors: files below the overlay have no path any more.
     lower = os.open(cover.path, os.O_PATH | os.O_DIRECTORY)
     below = [(os.open(path, os.O_PATH), path) for path in cover.mounts]
     os.mkdir(scratch, 0o700)  # noqa: PTH102  between fork and exec
@@ -100,7 +100,7 @@ def _outermost_first(directories: Iterable[str], mounts: tuple[str, ...]) -> lis
     chosen: list[str] = []
     for path in sorted(set(map(os.path.realpath, directories))):
         if _is_beyond(path) or not Path(path).is_dir() or os.statvfs(path).f_flag & os.ST_RDONLY:
-            continue  # nothing is changed there, or nothing is to be tried out there
+            continue  # read-only, or one of the kernel's own file systems
         above = next((other for other in chosen if path.startswith(other + "/")), None)
         if above is None or any(path == m or path.startswith(m + "/") for m in _below(above, mounts)):
             chosen.append(path)

@@ -1,12 +1,12 @@
 """Giving up on reads that may never end.
 
 /proc/PID/cmdline and /proc/PID/environ are the process's own memory: if that is mapped from a file system that does not
-answer, a user's own (FUSE) included, whoever reads them waits in state D. Nothing ends such a thread; it can only be
-left behind. `AbandonedReads` keeps count of those, so that a resident process does not collect one each time it reads.
+answer (a user's FUSE, for example), the reader waits in state D. Such a thread cannot be ended, only abandoned.
+`AbandonedReads` counts them, so that a resident process does not collect one at every read.
 
 `within` bounds one read as a whole. The table of processes (`ops/collect/process/processes.py`) bounds each of many
 reads, and must go on with the others: a thread for each of hundreds of processes would cost more than reading them, so
-one thread reads until it is held up, and only then is it abandoned.
+one thread reads until it blocks, and only then is it abandoned.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable, Hashable
 from typing import TypeVar
 
 T = TypeVar("T")
-# While so many reads have been abandoned and have not ended, `within` begins no other.
+# While this many abandoned reads have not ended, `within` starts no other.
 MAX_ABANDONED = 4
 
 
@@ -25,17 +25,17 @@ class BlockedError(Exception):
 
 
 class AbandonedReads:
-    """Threads that were left behind in a read, by what they read, until that read ends after all."""
+    """Abandoned threads, by the key of what they read, until the read ends after all."""
 
     def __init__(self) -> None:
         self._threads: dict[Hashable, threading.Thread] = {}
 
     def add(self, key: Hashable, thread: threading.Thread) -> None:
-        """Leave ``thread`` behind, which reads ``key``."""
+        """Abandon ``thread``, which reads ``key``."""
         self._threads[key] = thread
 
     def keys(self) -> frozenset[Hashable]:
-        """What is still being read."""
+        """The keys that are still being read."""
         self._threads = {key: thread for key, thread in self._threads.items() if thread.is_alive()}
         return frozenset(self._threads)
 
@@ -49,7 +49,7 @@ _abandoned = AbandonedReads()
 
 
 def within(seconds: float, read: Callable[[], T]) -> T:
-    """What ``read`` returns or raises. Raises BlockedError if it takes longer; its thread is then abandoned."""
+    """Return or raise the result of ``read``. Raises BlockedError if it takes longer; its thread is then abandoned."""
     if len(_abandoned.keys()) >= MAX_ABANDONED:
         raise BlockedError("earlier reads have not ended yet")
     results: list[T] = []

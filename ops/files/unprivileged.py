@@ -1,9 +1,9 @@
-"""Running a program that reads foreign bytes with no privilege of its caller's: not root, no capability, no gain by
-set-user-ID, and where it needs none, no network.
+"""Running a program that reads untrusted data without its caller's privileges: not root, no capability, no gain by
+set-user-ID, and no network unless it needs one.
 
-Used for what parses data that somebody else wrote: the nginx of a backup's configuration, the sender of notifications.
-A caller that is not root has no privilege to give up but the capabilities that its unit gave it (AmbientCapabilities=),
-which stay its own; its programs run as itself.
+For programs that parse data written by others: the nginx that loads a backup's configuration, the sender of
+notifications. A caller that is not root has only the capabilities of its unit (AmbientCapabilities=), which it does not
+pass on; its programs run as the same user.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from pathlib import Path
 import msgspec
 
 NOBODY = 65534  # Linux: overflowuid, the kernel's own nobody
-# Where systemd takes the users of DynamicUser= from (systemd: UIDs and GIDs): no package and no administrator allocates
-# there. Of nobody's processes and files there may be others on the host; of a fresh number's there are none.
+# The range of systemd's DynamicUser= (systemd: UIDs and GIDs), in which no package or administrator allocates. Other
+# processes and files of nobody may exist on the host; a fresh number has none.
 _DYNAMIC = range(61184, 65520)
 _ATTEMPTS = 20
 # linux/sched.h, linux/prctl.h, linux/sockios.h, net/if.h
@@ -40,7 +40,7 @@ class UnprivilegedAccount(msgspec.Struct, frozen=True):
 
 
 def unprivileged_account() -> UnprivilegedAccount | None:
-    """An account for one run; None where the caller cannot become another user: it is not root, or root of a user
+    """An account for one run; None if the caller cannot become another user: it is not root, or root of a user
     namespace that has no other user."""
     if os.geteuid() != 0:
         return None
@@ -53,11 +53,11 @@ def unprivileged_account() -> UnprivilegedAccount | None:
 
 
 def drop_privileges(account: UnprivilegedAccount | None, *, network: bool) -> Callable[[], None]:
-    """What a child does between fork and exec (`subprocess.Popen`, ``preexec_fn``) to become ``account``.
+    """A function for a child to call between fork and exec (`subprocess.Popen`, ``preexec_fn``) to become ``account``.
 
-    ``network``: whether it keeps the host's network; without it has a loopback interface of its own and nothing else.
-    The child ends with its parent. Raises OSError in the child, which Popen passes on as SubprocessError: nothing is
-    run with more than was meant."""
+    ``network``: whether it keeps the host's network; otherwise it has only a loopback interface of its own. The child
+    ends with its parent. Raises OSError in the child, which Popen reports as SubprocessError: the program never runs
+    with more privileges than intended."""
     # Loaded before the fork: between fork and exec no import and no allocation of locks is safe.
     libc = ctypes.CDLL(None, use_errno=True)
 
@@ -72,23 +72,23 @@ def drop_privileges(account: UnprivilegedAccount | None, *, network: bool) -> Ca
             os.setresuid(account.uid, account.uid, account.uid)
         _clear_ambient(libc)
         _call(libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
-        # A change of user clears it (prctl(2)): last.
+        # Last, because a change of user clears it (prctl(2)).
         _call(libc.prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0))
 
     return drop
 
 
 def keep_capabilities() -> None:
-    """Pass the capabilities that a unit or setpriv(1) gave to this process on to no program that it starts.
+    """Keep the capabilities that a unit or setpriv(1) gave to this process from the programs that it starts.
 
-    Without it, whatever a process that is not root starts has them too (capabilities(7), ambient)."""
+    Otherwise the programs of a process that is not root inherit them (capabilities(7), ambient)."""
     if os.geteuid() != 0:
         _clear_ambient(ctypes.CDLL(None))
 
 
 def give(path: Path, account: UnprivilegedAccount | None) -> None:
-    """Give a directory tree that this process made for ``account`` to it. Links are given, not followed. Raises
-    OSError."""
+    """Change the owner of a directory tree that this process made to ``account``. Links are changed, not followed.
+    Raises OSError."""
     if account is None:
         return
     os.chown(path, account.uid, account.gid, follow_symlinks=False)
@@ -98,7 +98,7 @@ def give(path: Path, account: UnprivilegedAccount | None) -> None:
 
 
 def _clear_ambient(libc: ctypes.CDLL) -> None:
-    # It fails on kernels before 4.3 alone, which know no ambient capabilities.
+    # It fails only on kernels before 4.3, which have no ambient capabilities.
     libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
 
 
@@ -109,7 +109,7 @@ def _call(result: int) -> None:
 
 
 def _bring_up_loopback() -> None:
-    """netdevice(7): a network namespace begins with its loopback interface down, and 127.0.0.1 on nobody."""
+    """Bring up loopback: in a new network namespace it is down and without 127.0.0.1 (netdevice(7))."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         request = struct.pack("16sH22x", b"lo", 0)
         (flags,) = struct.unpack_from("H", fcntl.ioctl(control, _SIOCGIFFLAGS, request), 16)
@@ -136,7 +136,7 @@ def _has_name(uid: int) -> bool:
 
 
 def _is_mapped(uid: int) -> bool:
-    """Whether this user namespace has such a user (user_namespaces(7), uid_map): in a small one it may not."""
+    """Whether this user namespace has such a user (user_namespaces(7), uid_map); a small one may not."""
     try:
         rows = [line.split() for line in Path("/proc/self/uid_map").read_text().splitlines()]
     except OSError:
