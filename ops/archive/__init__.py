@@ -1,1 +1,1 @@
-"""What a backup file is: its name, manifest, layout, encryption and checksum. How one is made: ops.backups."""
+"""The format of a backup file: its name, manifest, layout, encryption and checksum. ops.backups makes them."""

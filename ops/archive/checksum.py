@@ -20,7 +20,7 @@ def checksum_line(digest: str, name: str) -> bytes:
 
 
 def hash_stream(file: BinaryIO, progress: Callable[[int], None] | None = None) -> str:
-    """SHA-256, in hex, of what is left in ``file``; ``progress`` is told the number of bytes of each step."""
+    """SHA-256, in hex, of the rest of ``file``; ``progress`` is called with the number of bytes of each step."""
     digest = hashlib.sha256()
     buffer = bytearray(CHUNK_BYTES)
     view = memoryview(buffer)
@@ -32,8 +32,8 @@ def hash_stream(file: BinaryIO, progress: Callable[[int], None] | None = None) -
 
 
 def checksum_problem(archive: Path) -> str | None:
-    """Why ``archive`` is not what its checksum file says, None where it is. Raises FileNotFoundError where it has no
-    checksum file; OSError where either cannot be read."""
+    """How ``archive`` differs from its checksum file, None if it does not. Raises FileNotFoundError if it has no
+    checksum file, OSError if either cannot be read."""
     with checksum_path(archive).open("rb") as file:
         line = _LINE.fullmatch(file.read(1024))
     if line is None:

@@ -23,7 +23,7 @@ Identity = Any
 def recipients(written: Sequence[str]) -> list[Recipient]:
     """Recipients from their text: ``age1...``, or an SSH public key (ssh-ed25519, ssh-rsa).
 
-    Raises OpsError naming the first that is none."""
+    Raises OpsError that names the first invalid one."""
     import pyrage
 
     found = []
@@ -46,7 +46,7 @@ def recipients(written: Sequence[str]) -> list[Recipient]:
 def read_identities(path: Path) -> list[Identity]:
     """The identities in an age key file (one AGE-SECRET-KEY-... a line, # for comments) or an SSH private key.
 
-    Raises OpsError where it cannot be read, holds none, or others than its owner may read it."""
+    Raises OpsError if it cannot be read, holds none, or users other than its owner may read it."""
     import pyrage
 
     try:
@@ -74,7 +74,7 @@ def read_identities(path: Path) -> list[Identity]:
         lines = (line.strip() for line in content.decode("ascii").splitlines())
         found = [pyrage.x25519.Identity.from_str(line) for line in lines if line and not line.startswith("#")]
     except (pyrage.IdentityError, ValueError):
-        # Neither the line nor the error's words: both may hold the key.
+        # Without the line and the error's message: both may contain the key.
         raise OpsError(
             Text(
                 en=f"{path}: not an age identity file, nor an SSH private key without a passphrase",
@@ -87,10 +87,11 @@ def read_identities(path: Path) -> list[Identity]:
 
 
 class ChunkReader:
-    """``read()`` over chunks. What making a chunk raised is kept in ``error``: pyrage would tell it as its own."""
+    """``read()`` over chunks. An exception raised while making a chunk is kept in ``error``, because pyrage would
+    report it as its own."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
-        """Reads ``chunks`` as they come."""
+        """``chunks``: read as they come."""
         self._chunks = chunks
         self._rest = memoryview(b"")
         self.error: BaseException | None = None
@@ -111,20 +112,20 @@ class ChunkReader:
 
 
 class Writable(Protocol):
-    """What takes bytes."""
+    """A consumer of bytes."""
 
     def write(self, content: bytes, /) -> int:
-        """Takes all of ``content``."""
+        """Write all of ``content``."""
         ...
 
     def flush(self) -> None:
-        """Passes on what was taken."""
+        """Pass on what was written."""
         ...
 
 
 def encrypt(chunks: Iterator[bytes], target: Writable, to: Sequence[Recipient]) -> None:
-    """Writes ``chunks``, encrypted to the recipients ``to``, into ``target``. Raises what making a chunk or writing
-    raised."""
+    """Write ``chunks``, encrypted to the recipients ``to``, to ``target``. Raises the exceptions of making a chunk or
+    writing it."""
     import pyrage
 
     source, sink = ChunkReader(chunks), _Sink(target)
@@ -152,10 +153,10 @@ class _Sink:
 
 @contextmanager
 def decrypted(file: BinaryIO, identities: Sequence[Identity], name: str) -> Iterator[BinaryIO]:
-    """The plain stream behind ``file``. Only authenticated parts of it are handed out (age: 64 KiB each); that the
-    last one was met is known when the stream has been read to its end: a cut-off file raises there.
+    """The decrypted stream of ``file``. It returns only authenticated parts (age: 64 KiB each). A truncated file is
+    detected when the stream has been read to its end.
 
-    Raises LockedArchiveError or ArchiveError, with ``name`` as its path, on reading or on leaving."""
+    Raises LockedArchiveError or ArchiveError, with ``name`` as its path, on reading or on leaving the block."""
     import pyrage
 
     if not identities:
@@ -174,9 +175,9 @@ def decrypted(file: BinaryIO, identities: Sequence[Identity], name: str) -> Iter
     stream = _Plain(os.fdopen(read_end, "rb", buffering=1 << 16), worker, failed, name)
     worker.start()
     try:
-        yield cast("BinaryIO", stream)  # read() is all that is used
+        yield cast("BinaryIO", stream)  # only read() is used
     finally:
-        # Closing wakes a worker that waits for room in the pipe.
+        # Closing wakes a thread that waits for room in the pipe.
         stream.close()
         worker.join()
 

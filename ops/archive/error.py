@@ -14,7 +14,7 @@ class ArchiveError(OpsError):
     exit_code = 2
 
     def __init__(self, path: Path | str, reason: str) -> None:
-        """``reason``: what is wrong with it; it may quote the archive and is made fit to be shown."""
+        """``reason``: its defect; it may quote the archive and is sanitised."""
         self.path = str(path)
         self.reason = safe_line(reason, 500)
         super().__init__(f"{path}: {self.reason}")

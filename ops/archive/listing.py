@@ -1,4 +1,4 @@
-"""The backups that lie in a directory, and which of them are good."""
+"""The backups in a directory, and which of them are good."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ops.text.language import Text
 
 @dataclass(frozen=True)
 class Listed:
-    """One backup. ``good`` is None where it cannot be told; ``reason`` says what it rests on."""
+    """One backup. ``good`` is None if that cannot be determined; ``reason`` explains the judgement."""
 
     name: ArchiveName
     path: Path
@@ -24,7 +24,7 @@ class Listed:
 
 
 def list_backups(directory: Path) -> list[Listed]:
-    """Every backup in ``directory``, the newest first, each judged. Raises OSError where it cannot be read."""
+    """Every backup in ``directory``, judged, the newest first. Raises OSError if it cannot be read."""
     return [_listed(name, path) for name, path in backups_in(directory)]
 
 
@@ -38,8 +38,9 @@ def _listed(name: ArchiveName, path: Path) -> Listed:
 
 
 def judge(path: Path, *, encrypted: bool) -> tuple[bool | None, Text]:
-    """Whether the archive is as it was when it was made: by its SHA-256, which is written beside it once all of it has
-    been read back from the disk; and, not encrypted, whether its manifest reads. `gte-ops backup verify` does more."""
+    """Whether the archive is unchanged since it was made, by its SHA-256, which is written beside it once all of it has
+    been read back from the disk; and, if it is not encrypted, whether its manifest can be read. `gte-ops backup verify`
+    does more."""
     try:
         problem = checksum_problem(path)
     except FileNotFoundError:

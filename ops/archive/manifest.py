@@ -1,6 +1,6 @@
-"""The manifest of a backup: what is in it, what was asked for and was not there, and what it was made with.
+"""The manifest of a backup: its contents, the requested paths that were missing, and the versions of the programs.
 
-It is the archive's first member, so that a reader knows every size and name before it meets the first of them.
+It is the archive's first member, so that a reader knows every size and name before the first of them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SCHEMA_VERSION = 1
 MANIFEST_NAME = "gte-ops-manifest.json"
 MAX_MANIFEST_BYTES = 64 << 20
 MAX_ENTRIES = 200_000
-# Together; a configuration that is larger than this is none.
+# Of all files together; no configuration is larger.
 MAX_CONTENT_BYTES = 64 << 30
 # Linux: PATH_MAX with its terminating zero.
 MAX_PATH_BYTES = 4095
@@ -28,16 +28,16 @@ EntryKind = Literal["file", "directory", "link"]
 
 
 class ManifestError(ValueError):
-    """The manifest cannot be what `gte-ops backup create` wrote."""
+    """`gte-ops backup create` cannot have written this manifest."""
 
 
 class ManifestEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One file, directory or symbolic link.
 
-    ``path`` is the host's, without the leading slash. ``owner`` and ``group`` are names where the host had any (else
+    ``path`` is the host's, without the leading slash. ``owner`` and ``group`` are names if the host had any (else
     empty); ``modified_ns`` is mtime in nanoseconds of Unix time. Files alone have ``size`` (bytes) and ``sha256``
-    (hex), links alone ``target`` as it is written in the link. ``whole``: everything that was in this directory is in
-    the archive, so that whatever else lies there at restoring came later.
+    (hex), links alone ``target`` as it is written in the link. ``whole``: everything in this directory is in the
+    archive, so that any other file found there at a restore is newer.
     """
 
     path: str
@@ -55,9 +55,8 @@ class ManifestEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Something that was to be saved. ``what`` is the part it belongs to (nginx, certbot, gunicorn, unit, cron,
-    logrotate, gte-ops, include, ...), ``path`` the host's path. ``missing``: why it is not in the archive, else
-    empty."""
+    """A path that was to be saved. ``what`` is the part it belongs to (nginx, certbot, gunicorn, unit, cron, logrotate,
+    gte-ops, include, ...), ``path`` the host's path. ``missing``: why it is not in the archive, else empty."""
 
     what: str
     path: str
@@ -65,7 +64,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class NginxUse(msgspec.Struct, frozen=True, kw_only=True):
-    """How nginx was told its configuration: what ``nginx -t`` on the restored tree needs. Host paths."""
+    """How nginx was given its configuration, for ``nginx -t`` on the restored tree. Host paths."""
 
     binary: str
     config_file: str
@@ -73,16 +72,15 @@ class NginxUse(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Pair(msgspec.Struct, frozen=True, kw_only=True):
-    """A certificate file and the file of its key, as nginx or certbot pairs them; paths as entries have them."""
+    """A certificate file and the file of its key, as nginx or certbot pairs them; paths as in the entries."""
 
     certificate: str
     key: str
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """One backup. ``created_at`` is Unix time; ``versions`` by program (gte-ops, python, nginx, gunicorn, certbot),
-    those that were found; ``left_out``: what lay in a directory that was taken, and why it was not taken
-    (path to reason)."""
+    """One backup. ``created_at`` is Unix time; ``versions`` by program (gte-ops, python, nginx, gunicorn, certbot), as
+    far as found; ``left_out``: files in the saved directories that were not saved (path to reason)."""
 
     schema_version: int = SCHEMA_VERSION
     created_at: float
@@ -97,12 +95,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def content_bytes(self) -> int:
-        """The size of all files together."""
+        """The total size of all files."""
         return sum(entry.size for entry in self.entries)
 
     @property
     def missing(self) -> tuple[Asked, ...]:
-        """What was asked for and is not in the archive."""
+        """The requested paths that are not in the archive."""
         return tuple(asked for asked in self.asked if asked.missing)
 
 
@@ -111,9 +109,9 @@ class _ManifestVersion(msgspec.Struct):
 
 
 def encode(manifest: Manifest) -> bytes:
-    """The manifest as it lies in the archive: JSON with one line to each entry, so that it reads and compares well.
+    """The manifest as written to the archive: JSON with one line for each entry, which is easy to read and to compare.
 
-    Raises ManifestError where a name is not UTF-8."""
+    Raises ManifestError if a name is not UTF-8."""
     try:
         return msgspec.json.format(msgspec.json.encode(manifest), indent=1)
     except (UnicodeEncodeError, msgspec.MsgspecError) as error:
@@ -121,7 +119,7 @@ def encode(manifest: Manifest) -> bytes:
 
 
 def decode(content: bytes) -> Manifest:
-    """The manifest in ``content``, checked. Raises ManifestError."""
+    """The parsed and checked manifest in ``content``. Raises ManifestError."""
     try:
         version = msgspec.json.decode(content, type=_ManifestVersion).schema_version
         if version != SCHEMA_VERSION:
@@ -136,8 +134,8 @@ def decode(content: bytes) -> Manifest:
 
 
 def check(manifest: Manifest) -> None:
-    """Raises ManifestError unless every entry has its own plain place below the root, and no file lies below a file or
-    a link: whoever writes the entries in their order can then write nowhere else."""
+    """Raises ManifestError unless every entry has a path of its own below the root, and no entry is below a file or a
+    link: writing the entries in order then cannot write outside the root."""
     if len(manifest.entries) > MAX_ENTRIES:
         raise ManifestError(f"it lists {len(manifest.entries)} entries; at most {MAX_ENTRIES} are taken")
     kinds: dict[str, EntryKind] = {}
@@ -147,7 +145,7 @@ def check(manifest: Manifest) -> None:
         if entry.path in kinds:
             raise ManifestError(f"it lists {_shown(entry.path)} twice")
         parent = posixpath.dirname(entry.path)
-        # Directories stand before what is in them, so the parent alone decides.
+        # Directories come before their contents, so it is enough to check the parent.
         if parent and kinds.get(parent) != "directory":
             instead = f"a {kinds[parent]}" if parent in kinds else "not among the directories before it"
             raise ManifestError(f"{_shown(entry.path)} would lie in {_shown(parent)}, which is {instead}")
@@ -177,7 +175,7 @@ def _check_kind(entry: ManifestEntry) -> None:
         raise ManifestError(f"{shown} has an impossible mode, {entry.mode}")
     if not (0 <= entry.uid < 1 << 32 and 0 <= entry.gid < 1 << 32):
         raise ManifestError(f"{shown} has an impossible owner, {entry.uid}:{entry.gid}")
-    # ext4 and XFS count to 2446 and 2486; beyond 64 bits of nanoseconds no call takes it.
+    # ext4 and XFS count to 2446 and 2486; no system call takes more than 64 bits of nanoseconds.
     if not -(1 << 62) < entry.modified_ns < 1 << 63:
         raise ManifestError(f"{shown} has an impossible time")
     if entry.kind == "file":
@@ -200,8 +198,8 @@ def _check_kind(entry: ManifestEntry) -> None:
 
 
 def link_place(path: str, target: str) -> str | None:
-    """Where a link at ``path`` points, as a path below the root ('' for the root itself), by its words alone; an
-    absolute target counts from the root. None where it climbs above the root."""
+    """The target of a link at ``path``, as a path below the root ('' for the root itself), computed from the text
+    alone; an absolute target counts from the root. None if it leads above the root."""
     place = [] if target.startswith("/") else path.split("/")[:-1]
     for part in target.split("/"):
         if part == "..":
@@ -214,7 +212,7 @@ def link_place(path: str, target: str) -> str | None:
 
 
 def resolve(path: str, entries: Mapping[str, ManifestEntry]) -> str | None:
-    """Where ``path`` leads when the archive's own links are followed; None above the root or round in a circle."""
+    """The target of ``path`` when the archive's own links are followed; None above the root or in a cycle."""
     place: list[str] = []
     waiting = [part for part in reversed(path.split("/")) if part]
     hops = 0
@@ -242,7 +240,7 @@ def resolve(path: str, entries: Mapping[str, ManifestEntry]) -> str | None:
 
 
 def loose_links(entries: Iterable[ManifestEntry]) -> Iterator[tuple[ManifestEntry, str]]:
-    """Links whose target is not in the archive, each with why."""
+    """Links whose target is not in the archive, each with the reason."""
     by_path = {entry.path: entry for entry in entries}
     for entry in by_path.values():
         if entry.kind != "link":

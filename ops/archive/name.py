@@ -1,4 +1,4 @@
-"""How backups are called: gte-ops-HOST-20261122T224500Z.tar.zst, with .age behind it where it is encrypted."""
+"""The names of backups: gte-ops-HOST-20261122T224500Z.tar.zst, with .age appended if it is encrypted."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _NAME = re.compile(
 
 
 class ArchiveName(msgspec.Struct, frozen=True, order=True):
-    """A backup's name, taken apart; backups order by when they were made. ``created_at`` is Unix time, ``number`` tells
-    apart those of one second."""
+    """A parsed name of a backup; names sort by creation time. ``created_at`` is Unix time, ``number`` distinguishes
+    backups of the same second."""
 
     created_at: float
     number: int
@@ -40,7 +40,7 @@ class ArchiveName(msgspec.Struct, frozen=True, order=True):
 
 
 def parse_name(name: str) -> ArchiveName | None:
-    """``name`` taken apart; None where it is not a backup's, partial files included."""
+    """The parsed ``name``; None if it is not a backup's, which includes partial files."""
     match = _NAME.fullmatch(name)
     if match is None:
         return None
@@ -48,7 +48,7 @@ def parse_name(name: str) -> ArchiveName | None:
         time = datetime.fromisoformat(match["time"]).replace(tzinfo=UTC)
     except ValueError:
         return None
-    if time.timestamp() < 0:  # strftime would not write such a year in four digits again
+    if time.timestamp() < 0:  # strftime would not write such a year with four digits
         return None
     return ArchiveName(
         created_at=time.timestamp(),
@@ -60,7 +60,7 @@ def parse_name(name: str) -> ArchiveName | None:
 
 
 def host_part(hostname: str) -> str:
-    """A host's name as a part of a file's."""
+    """A host's name in the form used in file names."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", hostname)[:64].strip("-.") or "host"
 
 
@@ -70,12 +70,12 @@ def checksum_path(archive: Path) -> Path:
 
 
 def signature_path(archive: Path) -> Path:
-    """The file beside ``archive`` that holds its signature, where it is signed."""
+    """The file beside ``archive`` that holds its signature, if it is signed."""
     return archive.with_name(archive.name + SIGNATURE)
 
 
 def companions(archive: Path) -> tuple[Path, ...]:
-    """The files beside ``archive`` that belong to it, whether they are there or not."""
+    """The files beside ``archive`` that belong to it, whether they exist or not."""
     return (checksum_path(archive), signature_path(archive))
 
 
@@ -90,8 +90,8 @@ def backups_in(directory: Path) -> list[tuple[ArchiveName, Path]]:
 
 
 def left_over_in(directory: Path) -> list[Path]:
-    """What runs that were killed left in ``directory``: partial files, checksums and signatures without their archive.
-    Only files that bear a backup's name. Raises OSError."""
+    """Files that killed runs left in ``directory``: partial files, checksums and signatures without their archive. Only
+    files with a backup's name. Raises OSError."""
     names = {path.name for path in directory.iterdir()}
     left = []
     for name in names:

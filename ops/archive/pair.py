@@ -9,8 +9,8 @@ _KEY = re.compile(rb"-----BEGIN ([A-Z0-9 ]*)PRIVATE KEY-----.*?-----END \1PRIVAT
 
 
 def pair_problem(certificate: bytes, key: bytes) -> str | None:
-    """Why the PEM texts ``certificate`` (its first one counts, RFC 8446 4.4.2) and ``key`` do not belong together; None
-    where they do, or where the key is encrypted and cannot be compared. No word of the key is told."""
+    """Why the PEM texts ``certificate`` (its first one counts, RFC 8446 4.4.2) and ``key`` are not a pair; None if they
+    are, or if the key is encrypted and cannot be compared. The answer contains nothing of the key."""
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 

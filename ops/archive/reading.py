@@ -1,11 +1,12 @@
-"""Reading a backup that may be anybody's: nothing in it is believed before it is checked, and memory stays flat.
+"""Reading a backup of unknown origin: nothing in it is trusted before it is checked, and memory use is constant.
 
     with open_archive(path, identities) as archive:
         archive.manifest
         for member in archive.members():
             for chunk in member.chunks(): ...
 
-An archive that was read to its end without an error holds exactly what its manifest says. Nothing is written here.
+An archive that was read to its end without an error contains exactly what its manifest says. This module writes
+nothing.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ from ops.archive.manifest import MANIFEST_NAME, Manifest, ManifestEntry
 from ops.archive.name import Compression
 
 CHUNK_BYTES = 1 << 18
-# Extended headers hold a path or two; more is an attack on memory.
+# Extended headers hold a path or two; a larger one would only exhaust memory.
 MAX_EXTENDED_BYTES = 64 << 10
-# RFC 8878 asks every decoder for 8 MiB; what writing.py makes needs 2.
+# RFC 8878 asks every decoder for 8 MiB; the archives of writing.py need 2.
 MAX_WINDOW_BYTES = 8 << 20
 _KINDS = {
     tarfile.REGTYPE: "file",
@@ -57,26 +58,27 @@ class _Readable(Protocol):
 
 
 class _MemberRefusedError(Exception):
-    """Why the archive is refused, before its path is put to it."""
+    """Why the archive is refused, before the path is added."""
 
 
 class Member(msgspec.Struct, frozen=True):
-    """One entry of the archive. ``chunks`` is read once, before the next member; what is not read is still checked."""
+    """One entry of the archive. ``chunks`` is read once, before the next member; unread content is checked all the
+    same."""
 
     entry: ManifestEntry
     _chunks: Iterator[bytes]
 
     def chunks(self) -> Iterator[bytes]:
-        """The file's content in pieces; nothing for a directory or a link. Raises ArchiveError, at the latest behind
-        the last piece, where it is not the content that the manifest promises."""
+        """The file's content in pieces; nothing for a directory or a link. Raises ArchiveError, at the latest after the
+        last piece, if the content is not the manifest's."""
         return self._chunks
 
 
 class Archive:
-    """An opened archive: its manifest, and once through its members in the manifest's order."""
+    """An open archive: its manifest, and a single pass over its members in the manifest's order."""
 
     def __init__(self, path: Path, stream: _Readable, *, encrypted: bool) -> None:
-        """Reads and checks the manifest. Raises ArchiveError."""
+        """Read and check the manifest. Raises ArchiveError."""
         self.path = path
         self.encrypted = encrypted
         self._tar = _Tar(stream)
@@ -84,7 +86,7 @@ class Archive:
             self.manifest: Manifest = self._read_manifest()
 
     def members(self) -> Iterator[Member]:
-        """Every member, each checked against the manifest; behind the last one, that nothing follows.
+        """Every member, checked against the manifest; after the last one, that nothing follows.
 
         Raises ArchiveError."""
         seen: set[str] = set()
@@ -102,7 +104,7 @@ class Archive:
             chunks = self._content(entry)
             yield Member(entry, chunks)
             for _ in chunks:
-                pass  # what the caller did not read is checked all the same
+                pass  # content that the caller did not read is checked all the same
         with self._named():
             extra = self._tar.next_header()
             if extra is not None:
@@ -134,13 +136,13 @@ class Archive:
 
     @contextmanager
     def _named(self) -> Iterator[None]:
-        """Puts the archive's path to every reason for which it is refused."""
+        """Add the archive's path to every reason for refusing it."""
         try:
             yield
         except _MemberRefusedError as error:
             raise ArchiveError(self.path, str(error)) from None
         except (OSError, EOFError, zlib.error) as error:
-            # gzip tells damage by BadGzipFile, EOFError or zlib.error; a disk that fails has a number.
+            # gzip reports damage as BadGzipFile, EOFError or zlib.error; an error of the disk has an errno.
             if isinstance(error, OSError) and error.errno is not None:
                 raise ArchiveError(self.path, f"it cannot be read: {error.strerror}") from None
             raise ArchiveError(self.path, f"its compression is damaged: {error}") from None
@@ -157,10 +159,10 @@ def _zstd_error() -> type[Exception]:
 
 @contextmanager
 def open_archive(path: Path, identities: Sequence[Identity] = ()) -> Iterator[Archive]:
-    """The archive at ``path``, its manifest read and checked. What it is, is told by its first bytes, not by its name.
+    """The archive at ``path``, with its manifest read and checked. Its first bytes decide its format, not its name.
 
-    Raises LockedArchiveError where it is encrypted and none of ``identities`` opens it, ArchiveError where it is
-    damaged or not a backup of this program."""
+    Raises LockedArchiveError if it is encrypted and none of ``identities`` opens it, ArchiveError if it is damaged or
+    not a backup of this program."""
     with ExitStack() as stack:
         try:
             file: IO[bytes] = stack.enter_context(path.open("rb"))
@@ -195,14 +197,14 @@ def _decompressed(stream: _Readable, compression: Compression) -> _Readable:
     reader: _Readable = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES).stream_reader(
         stream,  # type: ignore[arg-type]
         read_size=CHUNK_BYTES,
-        # So that whatever stands behind the frame is met instead of ignored.
+        # So that data after the frame is detected instead of ignored.
         read_across_frames=True,
     )
     return reader
 
 
 class _Peeked:
-    """A stream whose first bytes can be looked at."""
+    """A stream whose first bytes can be inspected before they are read."""
 
     def __init__(self, stream: _Readable) -> None:
         self._stream = stream
@@ -233,8 +235,8 @@ class _Header(msgspec.Struct, frozen=True):
 
 
 class _Tar:
-    """The members of a pax tar, strictly: plain files, directories and symbolic links, and extended headers of
-    a bounded size. The standard library's reader takes more than that, and reads extended headers of any size."""
+    """The members of a pax tar, strictly: regular files, directories and symbolic links, and extended headers of a
+    bounded size. The standard library's reader accepts more than that, and extended headers of any size."""
 
     def __init__(self, stream: _Readable) -> None:
         self._stream = stream
@@ -264,7 +266,7 @@ class _Tar:
             return _header(info, extended)
 
     def content(self, size: int) -> Iterator[bytes]:
-        """The ``size`` bytes behind the header."""
+        """The ``size`` bytes after the header."""
         self._padding = -size % tarfile.BLOCKSIZE
         left = size
         while left:
@@ -275,7 +277,7 @@ class _Tar:
             yield chunk
 
     def expect_end(self) -> None:
-        """Raises unless nothing but one more block of zeros (or padding up to tar's record size) is left."""
+        """Raises unless only one more block of zeros (or padding up to tar's record size) follows."""
         left = b""
         while len(left) <= tarfile.RECORDSIZE:
             chunk = self._stream.read(tarfile.RECORDSIZE + 1 - len(left))
@@ -356,7 +358,7 @@ def _header(info: tarfile.TarInfo, extended: dict[str, str]) -> _Header:
 
 
 def _compare(header: _Header, entry: ManifestEntry) -> None:
-    """Raises unless plain tar would restore what the manifest says."""
+    """Raises unless an ordinary tar would restore the same as the manifest says."""
     for name in ("kind", "size", "target", "mode", "uid", "gid"):
         here, promised = getattr(header, name), getattr(entry, name)
         if here != promised:
