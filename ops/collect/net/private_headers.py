@@ -18,6 +18,8 @@ from ops.facts.probes import Exchange
 from ops.files.bounded_read import open_regular_file
 from ops.files.ownership import ROOT
 from ops.interpret.address import same_address
+from ops.text.language import Text
+from ops.text.reasons import chinese
 from ops.text.sanitize import safe_line
 from ops.text.secret_scan import HIDDEN
 
@@ -53,13 +55,27 @@ def read_private_headers(path: str) -> PrivateHeaders:
         return PrivateHeaders(path, unread=safe_line(f"{path} may not be read", 400))
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise SettingsError(f"{named}: {safe_line(why, 200)}") from None
+        raise SettingsError(
+            Text(en=f"{named}: {safe_line(why, 200)}", zh=f"{named}: {chinese(safe_line(why, 200))}")
+        ) from None
     if status.st_uid not in (ROOT, os.geteuid()):
-        raise SettingsError(f"{named} belongs to user {status.st_uid}: it must be root's or the caller's")
+        raise SettingsError(
+            Text(
+                en=f"{named} belongs to user {status.st_uid}: it must be root's or the caller's",
+                zh=f"{named} 属于用户 {status.st_uid}：它必须属于 root 或当前用户",
+            )
+        )
     if stat.S_IMODE(status.st_mode) & 0o077:
-        raise SettingsError(f"{named} may be read or written by others: chmod 600 {safe_line(path, 400)}")
+        raise SettingsError(
+            Text(
+                en=f"{named} may be read or written by others: chmod 600 {safe_line(path, 400)}",
+                zh=f"{named} 可被他人读写：请执行 chmod 600 {safe_line(path, 400)}",
+            )
+        )
     if len(content) > MAX_BYTES:
-        raise SettingsError(f"{named} is larger than {MAX_BYTES >> 10} KiB")
+        raise SettingsError(
+            Text(en=f"{named} is larger than {MAX_BYTES >> 10} KiB", zh=f"{named} 超过 {MAX_BYTES >> 10} KiB")
+        )
     return PrivateHeaders(path, _parsed(named, content.decode("latin-1")))
 
 
@@ -70,16 +86,38 @@ def _parsed(named: str, text: str) -> dict[str, str]:
             continue
         found = _LINE.fullmatch(line)
         if found is None:
-            raise SettingsError(f"{named}, line {number}: not a header 'Name: value'")
+            raise SettingsError(
+                Text(
+                    en=f"{named}, line {number}: not a header 'Name: value'",
+                    zh=f"{named} 第 {number} 行：不是 'Name: value' 形式的请求头",
+                )
+            )
         if found[1].lower() in _NOT_THESE:
-            raise SettingsError(f"{named}, line {number}: {found[1]} is the probe's own and cannot be set")
+            raise SettingsError(
+                Text(
+                    en=f"{named}, line {number}: {found[1]} is the probe's own and cannot be set",
+                    zh=f"{named} 第 {number} 行：{found[1]} 由探测自身使用，不能设置",
+                )
+            )
         if not (value := found[2].strip(" \t")):
-            raise SettingsError(f"{named}, line {number}: {found[1]} has no value")
+            raise SettingsError(
+                Text(
+                    en=f"{named}, line {number}: {found[1]} has no value",
+                    zh=f"{named} 第 {number} 行：{found[1]} 没有值",
+                )
+            )
         headers[found[1]] = value
     if not headers:
-        raise SettingsError(f"{named} has no header 'Name: value'")
+        raise SettingsError(
+            Text(en=f"{named} has no header 'Name: value'", zh=f"{named} 中没有 'Name: value' 形式的请求头")
+        )
     if len(headers) > MAX_HEADERS:
-        raise SettingsError(f"{named} has more than {MAX_HEADERS} headers")
+        raise SettingsError(
+            Text(
+                en=f"{named} has more than {MAX_HEADERS} headers",
+                zh=f"{named} 中的请求头超过 {MAX_HEADERS} 个",
+            )
+        )
     return headers
 
 
