@@ -7,6 +7,7 @@ from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.wrappers import Response as BaseResponse
 
+from service.http.log_text import printable
 from service.http.problems import Problem, from_http_status
 from service.http.request_id import HEADER, choose
 from service.monitoring import metrics
@@ -38,7 +39,11 @@ def _identify() -> None:
     g.started = time.perf_counter()
     g.request_id = choose(request.headers.get(HEADER))
     raw = str(request.environ.get("RAW_URI") or request.path)
-    request.environ[LOG_PATH] = raw.partition("?")[0]
+    request.environ[LOG_PATH] = printable(raw.partition("?")[0])
+    agent = request.environ.get("HTTP_USER_AGENT")
+    if agent is not None:
+        # gunicorn logs it from here.
+        request.environ["HTTP_USER_AGENT"] = printable(agent)
 
 
 def _finish(response: Response) -> Response:

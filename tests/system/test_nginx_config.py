@@ -196,7 +196,9 @@ def test_body_as_large_as_the_service_takes_passes(echo: Stack) -> None:
 
 
 def test_slow_backend_gets_504(echo: Stack) -> None:
-    assert_problem(echo.request(path="/slow?seconds=3"), 504, "timeout")
+    answer = echo.request(path="/slow?seconds=3")
+    assert_problem(answer, 504, "timeout")
+    assert answer.headers["Retry-After"] == "10"
 
 
 def test_errors_of_the_backend_pass_untouched(echo: Stack) -> None:
@@ -382,7 +384,9 @@ def test_dead_backend_gets_502(echo: Stack) -> None:
     echo.kill_gunicorn()
     try:
         for path in ("/predict", "/health", "/ready", "/metrics"):
-            assert_problem(echo.request(path=path), 502, "bad_gateway")
+            answer = echo.request(path=path)
+            assert_problem(answer, 502, "bad_gateway")
+            assert answer.headers["Retry-After"] == "5"
         openai = echo.request("POST", "/v1/embeddings", json_body={})
         assert (openai.status, openai.content_type) == (502, "application/json")
         assert openai.json()["error"]["code"] == "bad_gateway"

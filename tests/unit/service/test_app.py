@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flask import request
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 
+from service.api.errors import LOG_PATH
 from service.app import create_app
 from service.engines.interface import EngineKind
 from service.engines.registry import EngineRegistry, Loader
@@ -321,3 +323,17 @@ def test_a_page_of_an_allowed_origin_may_call_the_api_with_a_key(tmp_path: Path)
 def test_an_origin_that_no_browser_sends_ends_the_start(origin: str) -> None:
     with pytest.raises(SettingsError, match="GTE_CORS_ORIGINS"):
         read_settings({"GTE_CORS_ORIGINS": origin})
+
+
+def test_no_control_character_of_a_client_reaches_the_access_log(client: FlaskClient) -> None:
+    """Bytes of a path and of a header are decoded as Latin-1: 0x9b would be CSI."""
+    environ = {
+        "RAW_URI": "/\x9b2J\x7f?q=1",
+        "HTTP_USER_AGENT": "curl\x9b31m\x85 中文".encode().decode("latin-1"),
+    }
+    with client:
+        client.get("/health", environ_overrides=environ)
+        logged = [request.environ[LOG_PATH], request.environ["HTTP_USER_AGENT"]]
+    assert logged[0] == "/\\x9B2J\\x7F"
+    assert logged[1].startswith("curl")
+    assert not any("\x7f" <= character <= "\x9f" for text in logged for character in text), logged
