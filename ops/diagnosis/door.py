@@ -13,13 +13,14 @@ import msgspec
 
 from ops.diagnosis.checks.log_reading import nginx_entries
 from ops.facts.base import NotSeen
-from ops.facts.logs import LogEntry, Logs
+from ops.facts.logs import Logs
 from ops.facts.nginx import Directive, NginxConfig
 from ops.facts.probes import Backend, Exchange
 from ops.facts.snapshot import Snapshot
 from ops.facts.target import Target
 from ops.interpret import nginx as nginx_topology
 from ops.interpret.address import is_loopback, split_address
+from ops.interpret.probe_lines import of_others
 from ops.interpret.site import find_site
 from ops.text.sanitize import safe_line
 
@@ -163,10 +164,4 @@ def _are_our_own(logs: Logs | NotSeen, taken_at: float) -> bool:
     if isinstance(logs, NotSeen):
         return False
     entries = [entry for _, entry in nginx_entries(logs, "limiting")]
-    return bool(entries) and all(is_our_own(entry, taken_at) for entry in entries)
-
-
-def is_our_own(entry: LogEntry, taken_at: float) -> bool:
-    """Whether a line of nginx's error log is about a request of this very run: its time, and from this machine."""
-    client = entry.text.partition("client: ")[2].partition(",")[0]
-    return entry.time >= int(taken_at) and is_loopback(client)
+    return bool(entries) and not of_others(entries, logs, taken_at)

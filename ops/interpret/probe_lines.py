@@ -1,9 +1,9 @@
-"""The log lines that belong to one of the doctor's own requests, by its time, its path, its id and who sent it."""
+"""The log lines that belong to gte-ops' own requests, by their time, their path, their id and who sent them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit
 
 import msgspec
@@ -12,8 +12,11 @@ from ops.facts.base import NotSeen
 from ops.facts.logs import AccessLog, Log, LogEntry, Logs
 from ops.facts.probes import Exchange
 from ops.facts.traffic import LoggedRequest
+from ops.interpret.address import is_loopback
 
 MAX_ERRORS = 3
+# As many as one run can have refused: health, prediction, plain HTTP, the challenge. What is refused redirects nowhere.
+MAX_REFUSED = 8
 _TROUBLE = ("warning", "warn", "error", "critical", "crit", "alert", "emerg", "fatal")
 # nginx's error log: ngx_http_log_error_handler.
 _REQUEST = re.compile(r'request: "([A-Z]+) ([^ "?]*)')
@@ -30,6 +33,47 @@ def lines_of_probe(logs: Logs, exchange: Exchange, taken_at: float) -> tuple[Loc
     """What nginx and the service logged about ``exchange``, which was sent after ``taken_at`` (Unix seconds): the line
     of each access log, then what the error logs say of it."""
     return (*_requests(logs, exchange, taken_at), *_errors(logs, exchange, taken_at))
+
+
+def of_others(entries: Sequence[LogEntry], logs: Logs, taken_at: float) -> list[LogEntry]:
+    """Those of nginx's ``entries`` that are about requests of others than gte-ops.
+
+    This run's own are known by their time and by coming from this machine. The log has whole seconds: if more entries
+    than one run can cause are known so, others asked from here in the same second, and all of them count."""
+    known = [entry for entry in entries if _is_of_this_run(entry, taken_at)]
+    is_exact = len(known) <= MAX_REFUSED
+    return [
+        entry
+        for entry in entries
+        if not (is_exact and _is_of_this_run(entry, taken_at))
+        and not is_of_earlier_run(entry, logs, taken_at)
+    ]
+
+
+def is_of_earlier_run(entry: LogEntry, logs: Logs, taken_at: float) -> bool:
+    """Whether an entry of nginx's error log is about a request that failed in an earlier run of gte-ops: the access log
+    has it with gte-ops' agent."""
+    request = _REQUEST.search(entry.text)
+    if request is None or entry.time >= int(taken_at):
+        return False
+    client = _client(entry)
+    return any(
+        (probe.method, probe.path) == (request[1], request[2])
+        and abs(probe.time - entry.time) <= 1.0
+        and probe.status >= "400"
+        and probe.client in ("", client)
+        for log in (logs.nginx_access, *logs.nginx_more_access.values())
+        if isinstance(log, AccessLog) and log.traffic is not None
+        for probe in log.traffic.probes
+    )
+
+
+def _is_of_this_run(entry: LogEntry, taken_at: float) -> bool:
+    return entry.time >= int(taken_at) and is_loopback(_client(entry))
+
+
+def _client(entry: LogEntry) -> str:
+    return entry.text.partition("client: ")[2].partition(",")[0]
 
 
 def latest_trouble(logs: Logs) -> tuple[LocatedLine, ...]:

@@ -11,7 +11,6 @@ import msgspec
 
 from ops.diagnosis.checks.host import FEW_FILES
 from ops.diagnosis.checks.log_reading import nginx_entries, require_nginx_log
-from ops.diagnosis.door import is_our_own
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, Severity, check, quote, seen
 from ops.diagnosis.steps import put_before_line, replaced_in_line
 from ops.facts.base import NotSeen
@@ -25,6 +24,7 @@ from ops.interpret import gunicorn as gunicorn_topology
 from ops.interpret import nginx as nginx_topology
 from ops.interpret.address import split_address
 from ops.interpret.listeners import described, not_nginx, taking
+from ops.interpret.probe_lines import of_others
 from ops.interpret.service_name import identity, is_service, reaches_service
 from ops.interpret.site import find_site
 from ops.text.duration import UNIT_SECONDS
@@ -439,10 +439,6 @@ def nginx_seconds(written: str) -> float | None:
     return sum(int(number) * units[unit] for number, unit in parts)
 
 
-# More than one run has refused: health, prediction, plain HTTP, the challenge. What is refused redirects nowhere.
-OWN_REQUESTS = 8
-
-
 @check(
     "nginx.rate_limit", "NGX008", en="the rate limit lets legitimate requests pass", zh="限流没有误伤正常请求"
 )
@@ -456,9 +452,8 @@ def rate_limit(
         for path, entry in nginx_entries(logs, "limiting requests")
         if "dry run" not in entry.text
     ]
-    entries = [(path, entry) for path, entry in limited if not is_our_own(entry, taken_at)]
-    if len(limited) - len(entries) > OWN_REQUESTS:
-        entries = limited  # the log knows seconds alone: in this run's first one, others asked from this machine too
+    others = frozenset(of_others([entry for _, entry in limited], logs, taken_at))
+    entries = [(path, entry) for path, entry in limited if entry in others]
     limits = _limit_statuses(nginx_config, target)
     answered = {str(x.status) for x in (front.health, front.predict) if isinstance(x, Exchange)}
     access = logs.nginx_access

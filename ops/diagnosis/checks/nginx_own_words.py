@@ -12,12 +12,13 @@ from ops.diagnosis.checks.nginx_errors import of_this_site
 from ops.diagnosis.checks.past_failures import is_of_earlier_worker
 from ops.diagnosis.finding import Finding, check, quote
 from ops.facts.base import NotSeen
-from ops.facts.logs import AccessLog, LogEntry, Logs
+from ops.facts.logs import LogEntry, Logs
 from ops.facts.nginx import NginxConfig
 from ops.facts.probes import Exchange, Front
 from ops.facts.status import Severity
 from ops.facts.target import Target
 from ops.interpret.nginx import Scope, Server
+from ops.interpret.probe_lines import is_of_earlier_run
 from ops.interpret.renewal import OWN_CHALLENGE
 from ops.interpret.site import find_site
 from ops.interpret.traffic import judged_since, users_traffic
@@ -118,7 +119,8 @@ def own_words(
         for pair in entries
         if pair[1].level in ("error", "crit")
         and not is_of_earlier_worker(pair[1], since, logs)
-        and not _is_of_earlier_probe(pair[1], logs, taken_at)
+        and not _is_of_own_challenge(pair[1])
+        and not is_of_earlier_run(pair[1], logs, taken_at)  # this run has asked again
         for kind in _KINDS
         if (found := re.search(kind.words, pair[1].text))
     ]
@@ -156,20 +158,10 @@ def own_words(
     )
 
 
-def _is_of_earlier_probe(entry: LogEntry, logs: Logs, taken_at: float) -> bool:
-    """Whether an earlier run of the doctor asked for it, which this run has asked again; a challenge of ours, in any
-    run, is judged by TLS024."""
+def _is_of_own_challenge(entry: LogEntry) -> bool:
+    """Whether gte-ops asked for it as an authority does, in whatever run: TLS024 judges that."""
     request = _REQUEST.search(entry.text)
-    if request is None:
-        return False
-    if request[2].startswith(OWN_CHALLENGE):
-        return True
-    return entry.time < int(taken_at) and any(
-        (probe.method, probe.path) == (request[1], request[2]) and abs(probe.time - entry.time) <= 1.0
-        for log in (logs.nginx_access, *logs.nginx_more_access.values())
-        if isinstance(log, AccessLog) and log.traffic is not None
-        for probe in log.traffic.probes
-    )
+    return request is not None and request[2].startswith(OWN_CHALLENGE)
 
 
 def _has_passed_since(

@@ -6,11 +6,17 @@ from typing import Any
 
 import msgspec
 
-from ops.facts.logs import Log, Logs
+from ops.facts.logs import Log, LogEntry, Logs
 from ops.facts.probes import Exchange
 from ops.facts.snapshot import Snapshot
 from ops.facts.traffic import LoggedRequest
-from ops.interpret.probe_lines import latest_trouble, lines_of_probe
+from ops.interpret.probe_lines import (
+    MAX_REFUSED,
+    is_of_earlier_run,
+    latest_trouble,
+    lines_of_probe,
+    of_others,
+)
 from tests.unit.made_snapshot import (
     GUNICORN_ACCESS_LOG,
     GUNICORN_ERROR_LOG,
@@ -107,3 +113,38 @@ def test_where_nothing_belongs_to_it_the_newest_trouble_of_each_log() -> None:
     )
     assert [(line.path, line.line) for line in latest_trouble(found)] == [(NGINX_ERROR_LOG, "newer")]
     assert isinstance(found.gunicorn_error, Log)
+
+
+# --- whose requests they are ---
+
+
+def limited(ago: float, client: str = "127.0.0.1", asked: str = "POST /predict") -> LogEntry:
+    words = f'limiting requests, excess: 1.0 by zone "a", client: {client}, server: x, request: "{asked} HTTP/1.1"'
+    return entry(words, ago=ago, level="error")
+
+
+def test_what_this_run_had_refused_is_of_no_other() -> None:
+    own, user, before = limited(0), limited(0, "203.0.113.9"), limited(60)
+    assert of_others([before, own, user], logs(), NOW) == [before, user]
+
+
+def test_more_than_one_run_asks_for_is_of_others() -> None:
+    many = [limited(0)] * (MAX_REFUSED + 1)
+    assert of_others(many[1:], logs(), NOW) == []
+    assert of_others(many, logs(), NOW) == many
+
+
+def test_what_an_earlier_run_had_refused_is_known_by_the_access_log() -> None:
+    known = logs((logged("", ago=60, status="429"),))
+    assert of_others([limited(60)], known, NOW) == []
+    for other in (limited(50), limited(60, asked="POST /other"), limited(60, asked="GET /predict")):
+        assert of_others([other], known, NOW) == [other]
+    assert is_of_earlier_run(limited(60), known, NOW)
+    assert not is_of_earlier_run(limited(60), known, NOW - 100), "this run itself"
+
+
+def test_another_client_or_a_request_that_passed_is_no_earlier_run_s() -> None:
+    passed = logs((logged("", ago=60, status="200"),))
+    assert of_others([limited(60)], passed, NOW) == [limited(60)]
+    elsewhere = msgspec.structs.replace(logged("", ago=60, status="429"), client="10.0.0.1")
+    assert of_others([limited(60)], logs((elsewhere,)), NOW) == [limited(60)]
