@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from ops.facts.base import Facts, NotSeen
-from ops.facts.traffic import RefusedFile, Traffic
+from ops.facts.traffic import RefusedFile, Traffic, UnservedFile
 
 
 class LogEntry(Facts, frozen=True):
@@ -58,3 +58,4 @@ class Logs(Facts, frozen=True):
     refused_files: tuple[RefusedFile, ...] = ()
     service_files: tuple[RefusedFile, ...] = ()
     serving: tuple[int, ...] = ()
+    unserved_files: tuple[UnservedFile, ...] = ()

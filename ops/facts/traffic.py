@@ -99,3 +99,24 @@ class RefusedFile(Facts, frozen=True):
     missing: str | None = None
     complete: bool = True
     reader: Reader | None = None
+
+
+class UnservedFile(Facts, frozen=True):
+    """A file that nginx was to send to a client and could not open: what it logged, and what is so now.
+
+    ``request``: method and path as the line has them; ``error``: the number (errno(3)); ``steps``: the way to the file
+    from the root on; ``lies_at``: where a file of that name is, read with a slash more or a directory less (empty:
+    nowhere); ``is_there``: the file itself is there by now. The others are those of `RefusedFile`."""
+
+    path: str
+    error: int
+    request: str
+    entry: str
+    log: str
+    count: int
+    last: float
+    steps: tuple[AccessStep, ...] = ()
+    complete: bool = True
+    reader: Reader | None = None
+    lies_at: str = ""
+    is_there: bool = False

@@ -22,18 +22,15 @@ _KNOWN_WRONG = {
 }
 # Of the second collection.
 _KNOWN_WRONG |= {
-    "home_above_the_static_files_is_closed": "nothing wrong",
     "every_form_is_taken_for_a_forgery": "nothing wrong",
     "framework_has_a_limit_of_its_own_and_says_400": "wrong",
     "download_is_cut_off_by_the_worker_s_timeout": "partly",
     "browsers_are_told_twice_who_may_ask": "nothing wrong",
     "service_may_open_too_few_files": "partly",
-    "alias_without_its_slash": "nothing wrong",
     "prefix_is_not_taken_away": "wrong",
     "headers_of_the_server_block_are_not_inherited": "partly",
     "token_is_not_passed_on": "nothing wrong",
     "map_has_no_default": "wrong",
-    "file_that_the_service_hands_over_is_not_found": "nothing wrong",
     "module_is_not_loaded_any_more": "partly",
     "name_of_a_server_is_too_long_for_the_hash": "partly",
     "site_without_a_certificate_shares_the_port": "partly",

@@ -15,6 +15,7 @@ from ops.collect.logs.line import DISORDER, READERS, LogLine, Program, is_reques
 from ops.collect.logs.lines import JournalError, LogLines, log_lines
 from ops.collect.logs.refused_files import refused_files
 from ops.collect.logs.service_files import service_files
+from ops.collect.logs.unserved_files import unserved_files
 from ops.facts.base import NotSeen
 from ops.facts.logs import AccessLog, Log, LogEntry, Logs
 from ops.facts.target import Target
@@ -84,6 +85,7 @@ def read_logs(target: Target, since: float, now: float, places: LogPlaces | None
         since=since,
         nginx_errors=nginx_errors,
         refused_files=refused_files(nginx_errors, places.nginx_workers),
+        unserved_files=unserved_files(nginx_errors, places.nginx_workers),
         serving=(*target.gunicorn_workers, *places.nginx_workers)
         if target.gunicorn_workers and places.nginx_workers
         else (),

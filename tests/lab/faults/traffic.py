@@ -8,7 +8,7 @@ import threading
 
 from tests.lab.client import Answer
 from tests.lab.faults.app import PLAIN_APP
-from tests.lab.faults.case import answers, fault
+from tests.lab.faults.case import Sees, answers, fault
 from tests.lab.stack import Stack
 from tests.lab.waiting import wait_for
 
@@ -224,3 +224,29 @@ def a_worker_of_nginx_crashes(stack: Stack) -> None:
     (worker,) = stack.nginx_workers
     worker.send_signal(signal.SIGSEGV)
     wait_for(lambda: stack.predict().status == 200, "nginx to serve with another worker")
+
+
+def _media(stack: Stack, directive: str, mode: int = 0o644) -> None:
+    """nginx serves the uploads; one is there."""
+    media = stack.directory / "media"
+    media.mkdir()
+    (media / "scan.pdf").write_text("%PDF")
+    (media / "scan.pdf").chmod(mode)
+    place = "    location / {\n        limit_req"
+    stack.edit(stack.site_file, place, f"    location /media/ {{ {directive}; }}\n{place}")
+
+
+def _asked_for_scan(status: int) -> Sees:
+    return lambda stack: {stack.request(path="/media/scan.pdf").status for _ in range(3)} == {status}
+
+
+@fault("NGX046", sees=_asked_for_scan(404), layout="guide", app=PLAIN_APP)
+def root_keeps_the_prefix_of_the_location(stack: Stack) -> None:
+    """root where alias was meant."""
+    _media(stack, f"root {stack.directory}/media")
+
+
+@fault("NGX046", sees=_asked_for_scan(403), impossible=_needs_root, layout="guide", app=PLAIN_APP)
+def uploads_are_their_owner_s_alone(stack: Stack) -> None:
+    """The service writes them with umask 077."""
+    _media(stack, f"alias {stack.directory}/media/", 0o600)

@@ -1,0 +1,94 @@
+"""The files that nginx was to send and could not open: the way to each, and where else it may be."""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+
+from ops.collect.services.model_access import reader_of, walk
+from ops.facts.base import NotSeen
+from ops.facts.files import AccessStep
+from ops.facts.logs import Log, LogEntry
+from ops.facts.traffic import UnservedFile
+
+MAX_FILES = 6
+MAX_PARTS = 12
+# ngx_http_static_module: a file that is not there, or that nginx's workers may not read.
+_UNSERVED = re.compile(r'open\(\) "(/[^"]{1,1000})" failed \((2|13): ')
+_REQUEST = re.compile(r'request: "([A-Z]{1,20}) ([^ "?]{0,1000})')
+
+
+def unserved_files(logs: dict[str, Log | NotSeen], workers: Iterable[int]) -> tuple[UnservedFile, ...]:
+    """One for each directory and error, the newest first. ``workers``: nginx's, one of which says as whom they run."""
+    newest: dict[tuple[str, str], tuple[re.Match[str], str, LogEntry, int]] = {}
+    for log_path, log in logs.items():
+        for entry in log.entries if isinstance(log, Log) else ():
+            match = _UNSERVED.search(entry.text) if entry.level == "error" else None
+            if match is None:
+                continue
+            key = (match[1].rpartition("/")[0], match[2])
+            count = newest[key][3] if key in newest else 0
+            if count == 0 or entry.time >= newest[key][2].time:
+                newest[key] = (match, log_path, entry, count + 1)
+    if not newest:
+        return ()
+    chosen = sorted(newest.values(), key=lambda item: item[2].time, reverse=True)[:MAX_FILES]
+    reader = next(filter(None, map(reader_of, workers)), None)
+    return tuple(_looked_at(*item, reader) for item in chosen)
+
+
+def _looked_at(match: re.Match[str], log: str, entry: LogEntry, count: int, reader: object) -> UnservedFile:
+    from ops.facts.files import Reader
+
+    path, error = match[1], int(match[2])
+    request = _REQUEST.search(entry.text)
+    steps: dict[str, AccessStep] = {}
+    complete = walk(Path(path), steps) if error == errno.EACCES else True
+    is_there = _is_file(path)
+    lies_at = (
+        ""
+        if error != errno.ENOENT or is_there
+        else next(filter(_is_file, _readings(path, request[2] if request else "")), "")
+    )
+    return UnservedFile(
+        path=path,
+        error=error,
+        request=f"{request[1]} {request[2]}" if request else "",
+        entry=entry.text,
+        log=log,
+        count=count,
+        last=entry.time,
+        steps=tuple(steps.values()),
+        complete=complete,
+        reader=reader if isinstance(reader, Reader) else None,
+        lies_at=lies_at,
+        is_there=is_there,
+    )
+
+
+def _readings(path: str, asked: str) -> Iterator[str]:
+    """``path`` with a slash more where two directories' names run together, with one directory less, and with the whole
+    path that was ``asked`` for: what alias and root are mistaken for (ngx_http_core_module)."""
+    parts = PurePosixPath(path).parts[1:]
+    if not 2 <= len(parts) <= MAX_PARTS:
+        return
+    for at, part in enumerate(parts):
+        for cut in range(len(part) - 1, 0, -1):
+            if Path("/", *parts[:at], part[:cut]).is_dir():
+                yield "/" + "/".join((*parts[:at], part[:cut], part[cut:], *parts[at + 1 :]))
+                break
+    for at in range(1, len(parts) - 1):
+        yield "/" + "/".join((*parts[:at], *parts[at + 1 :]))
+    plain = PurePosixPath(asked).parts[1:]
+    if plain and ".." not in plain and plain[-1] == parts[-1]:
+        for at in range(1, len(parts)):
+            yield "/" + "/".join((*parts[:at], *plain))
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        return False

@@ -1,0 +1,198 @@
+"""Files that nginx is to send by itself, and cannot open.
+
+Sources: nginx documentation, ngx_http_core_module (root, alias); ngx_http_static_module."""
+
+from __future__ import annotations
+
+import errno
+import shlex
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ops.diagnosis.checks.log_reading import nginx_entries
+from ops.diagnosis.checks.nginx_errors import of_this_site
+from ops.diagnosis.checks.past_failures import is_of_earlier_worker
+from ops.diagnosis.finding import Evidence, Finding, check, quote
+from ops.diagnosis.steps import replaced_in_line
+from ops.facts.logs import LogEntry, Logs
+from ops.facts.nginx import NginxConfig
+from ops.facts.status import Severity
+from ops.facts.target import Target
+from ops.facts.traffic import UnservedFile
+from ops.interpret.access import READ, SEARCH, may
+from ops.interpret.nginx import Location, Server
+from ops.interpret.site import find_site
+from ops.interpret.traffic import judged_since
+from ops.text.language import Text
+
+# From so many on a line is no accident of one client.
+_REPEATED = 3
+
+
+@check(
+    "nginx.unserved_files",
+    "NGX046",
+    en="nginx finds and may read the files that it is to send",
+    zh="nginx 能找到并读取要发送的文件",
+)
+def unserved(logs: Logs, target: Target, nginx_config: NginxConfig) -> Iterator[Finding]:
+    """NGX046: open() failed for a file of the site: its way is closed to nginx's workers (13), or the file lies beside
+    where nginx looks (2). A file that is nowhere is the client's mistake."""
+    since = judged_since(logs)
+    site = find_site(nginx_config, target.domain, target.backend)
+    for file in logs.unserved_files:
+        entry = LogEntry(time=file.last, level="error", pid=None, text=file.entry)
+        if not of_this_site(((file.log, entry),), nginx_config, target):
+            continue
+        place = _served_from(site.server, file.path) if site else None
+        if file.error == errno.EACCES:
+            mend = _opened_way(file)
+        elif file.lies_at and not is_of_earlier_worker(_with_pid(entry, logs), since, logs):
+            mend = _found_again(file, place)
+        else:
+            mend = None
+        if mend is None:
+            continue
+        yield Finding(
+            "NGX046",
+            (
+                quote(file.log, file.entry.partition("\n")[0]),
+                *((quote(place.where, f"{place.name} {place.path};"),) if place else ()),
+                *mend.evidence,
+            ),
+            {"count": str(file.count), "request": file.request or "?", "path": file.path},
+            severity=Severity.FAIL if file.count >= _REPEATED else Severity.WARN,
+            summary=mend.summary,
+            verify=f"namei -l {shlex.quote(file.lies_at or file.path)}",
+            fix=(*mend.fix, *((target.test_nginx, target.reload_nginx) if mend.reloads else ())),
+        )
+        return
+
+
+class _ServedFrom(NamedTuple):
+    """The root or alias that a path on disk begins with, and the location that it stands in."""
+
+    name: str
+    path: str
+    where: str
+    location: str
+
+
+class _Mend(NamedTuple):
+    """What is wrong with one file, and the steps that mend it."""
+
+    summary: Text
+    fix: tuple[str | Text, ...]
+    evidence: tuple[Evidence, ...] = ()
+    reloads: bool = False
+
+
+def _with_pid(entry: LogEntry, logs: Logs) -> LogEntry:
+    """The entry as the log has it, with the worker that wrote it."""
+    return next(
+        (pair[1] for pair in nginx_entries(logs, entry.text[:80]) if pair[1].text == entry.text), entry
+    )
+
+
+def _served_from(server: Server, path: str) -> _ServedFrom | None:
+    """The longest of the site's root and alias directives that the path begins with."""
+    found = [
+        _ServedFrom(
+            directive.name,
+            directive.args[0],
+            f"{directive.file}:{directive.line}",
+            scope.pattern if isinstance(scope, Location) and not scope.modifier.startswith("~") else "",
+        )
+        for scope in (server, *server.locations())
+        for name in ("alias", "root")
+        for directive in scope.own(name)
+        if directive.args and path.startswith(directive.args[0])
+    ]
+    return max(found, key=lambda each: len(each.path), default=None)
+
+
+def _opened_way(file: UnservedFile) -> _Mend | None:
+    """The step on the way to the file that is closed to nginx's workers now; None where none is known to be."""
+    if file.reader is None:
+        return None
+    for step in file.steps:
+        if may(file.reader, step, SEARCH if step.is_directory else READ) is not False:
+            continue
+        right = "x" if step.is_directory else "r"
+        who = "u" if file.reader.uid == step.uid else "o"
+        return _Mend(
+            Text(
+                en=f"nginx answered 403 for {file.request or '?'}, {file.count} times: its workers ({file.reader.user})"
+                f" may not read {file.path}, because {step.path} is closed to that user.",
+                zh=f"nginx 对 {file.request or '?'} 返回了 {file.count} 次 403：工作进程（用户 {file.reader.user}）"
+                f"读不了 {file.path}，因为 {step.path} 不允许该用户{'进入' if step.is_directory else '读取'}。",
+            ),
+            (f"chmod {who}+{right} {shlex.quote(step.path)}",),
+            (quote(f"stat {step.path}", f"{step.mode:04o}, uid {step.uid}, gid {step.gid}"),),
+        )
+    return None
+
+
+def _found_again(file: UnservedFile, place: _ServedFrom | None) -> _Mend | None:
+    """The file is beside where nginx looks, and what root and alias make of a path explains it; None otherwise."""
+    misread = _misread(file, place) if place is not None else None
+    if misread is None:
+        return None
+    request, path, there = file.request or "?", file.path, file.lies_at
+    return _Mend(
+        Text(
+            en=f"nginx answered 404 for {request}, {file.count} times: it looks for {path}, and the file is {there}.",
+            zh=f"nginx 对 {request} 返回了 {file.count} 次 404：它找的是 {path}，而文件是 {there}。",
+        ),
+        misread,
+        (Evidence(there, Text(en="the file is here", zh="文件在这里")),),
+        reloads=True,
+    )
+
+
+def _misread(file: UnservedFile, place: _ServedFrom) -> tuple[Text, str] | None:
+    """What to write in place of a root or alias that leads to another path than was meant."""
+    base, where = place.location, place.where
+    start = place.path.rstrip("/")
+    rest = file.path[len(place.path) :]
+    if (
+        place.name == "alias"
+        and base.endswith("/")
+        and start == place.path
+        and file.lies_at == f"{start}/{rest}"
+    ):
+        return (
+            Text(
+                en=f"alias replaces the location's prefix, its slash included: end alias with a slash ({where}):",
+                zh=f"alias 会替换 location 的前缀（包括末尾的斜杠）：{where} 的 alias 末尾要加斜杠：",
+            ),
+            replaced_in_line(where, f"alias {place.path};", f"alias {place.path}/;"),
+        )
+    if (
+        place.name == "root"
+        and base.endswith("/")
+        and file.path == f"{start}{base}{file.path[len(start + base) :]}"
+    ):
+        if file.lies_at != f"{start}/{file.path[len(start + base) :]}":
+            return None
+        return (
+            Text(
+                en=f"root keeps the location's prefix {base} in the path, alias replaces it: write alias in place of"
+                f" root ({where}):",
+                zh=f"root 会把 location 的前缀 {base} 保留在路径里，alias 才会替换它：{where} 的 root 要改成 alias：",
+            ),
+            replaced_in_line(where, f"root {place.path};", f"alias {start}/;"),
+        )
+    if place.name == "alias" and base and file.lies_at == f"{start}{base.rstrip('/')}/{rest.lstrip('/')}":
+        return (
+            Text(
+                en=f"alias takes the location's prefix {base} away, root keeps it: write root in place of alias"
+                f" ({where}):",
+                zh=f"alias 会去掉 location 的前缀 {base}，root 才会保留它：{where} 的 alias 要改成 root：",
+            ),
+            replaced_in_line(where, f"alias {place.path};", f"root {start or '/'};"),
+        )
+    return None
+
+
+CHECKS = (unserved,)
