@@ -449,7 +449,9 @@ def _probe(
     # A worker of another kind takes no connection while it is stuck; and records say more than probes.
     repeat = main_polls and len(target.gunicorn_workers) > 1 and not before.progress
     headers = _private_headers(target)
-    answers = _ask(probes, target, deadline, headers, repeat=repeat) | _host_names(probes, around.config)
+    answers = _ask(probes, target, around.config, deadline, headers, repeat=repeat) | _host_names(
+        probes, around.config
+    )
     tasks = answers | _read_files(settings, around, target, deadline)
     tasks["last_start"] = Task(
         "last start", lambda: _last_start(settings, around, target, answers["backend"])
@@ -504,8 +506,36 @@ def _private_headers(target: Target) -> dict[str, str]:
     return read_private_headers(target.headers_file).headers
 
 
+def _backend(
+    probes: Probes, target: Target, config: NginxConfig | NotSeen, headers: dict[str, str], *, repeat: bool
+) -> Backend | NotSeen:
+    """What the service answers; where it has no such path, as nginx asks it, or without the location's prefix."""
+    found: Backend | NotSeen = probes.ask("backend", target=target, repeat=repeat, headers=headers)
+    if isinstance(found, NotSeen) or isinstance(config, NotSeen):
+        return found
+    refused = [x.status for x in (found.predict, found.health) if isinstance(x, Exchange)]
+    if 404 not in refused and 405 not in refused:
+        return found
+    from ops.collect import handed_on
+
+    if (inner := handed_on.as_handed_on(target, config)) is not None:
+        again = probes.ask("backend", target=inner, repeat=repeat, headers=headers)
+        return again if isinstance(again, Backend) and not handed_on.lacks_a_path(again) else found
+    if (inner := handed_on.without_prefix(target, config)) is not None:
+        again = probes.ask("backend", target=inner, headers=headers)
+        if isinstance(again, Backend) and isinstance(again.predict, Exchange):
+            return msgspec.structs.replace(found, without_prefix=again.predict)
+    return found
+
+
 def _ask(
-    probes: Probes, target: Target, deadline: float, headers: dict[str, str], *, repeat: bool
+    probes: Probes,
+    target: Target,
+    config: NginxConfig | NotSeen,
+    deadline: float,
+    headers: dict[str, str],
+    *,
+    repeat: bool,
 ) -> dict[str, Task]:
     """The probes over the network, under way. ``headers``: private ones; ``repeat``: the service is asked several times
     at once."""
@@ -515,7 +545,7 @@ def _ask(
     shake_by = min(deadline, time.monotonic() + HANDSHAKE_SECONDS)
     return {
         "front": Task("front door", lambda: probes.ask("front", target=target, headers=own)),
-        "backend": Task("backend", lambda: probes.ask("backend", target=target, repeat=repeat, headers=own)),
+        "backend": Task("backend", lambda: _backend(probes, target, config, own, repeat=repeat)),
         "upstreams": Task("upstreams", lambda: probes.ask("upstreams", target=target)),
         "served": Task("served certificate", lambda: _at_the_front(probes, target, address, shake_by)),
         "old_tls": Task("old TLS versions", lambda: _old_tls(probes, target, address, shake_by)),

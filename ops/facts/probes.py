@@ -99,7 +99,8 @@ class Repeats(Facts, frozen=True):
 class Backend(Facts, frozen=True):
     """The service itself, at ``address``, not through nginx. ``predict_again``: if the first prediction was slow, a
     second one, when the service is warm. ``repeats``: further requests to reach each worker, if several workers keep no
-    progress records."""
+    progress records. ``without_prefix``: the prediction without the prefix of the location that hands it on, if the
+    service has no such path."""
 
     address: str
     connection: Connection
@@ -109,6 +110,7 @@ class Backend(Facts, frozen=True):
     debugger: Exchange | NotSeen
     predict_again: Exchange | NotSeen | None = None
     repeats: Repeats | None = None
+    without_prefix: Exchange | None = None
 
 
 class Upstreams(Facts, frozen=True):

@@ -27,7 +27,6 @@ _KNOWN_WRONG |= {
     "download_is_cut_off_by_the_worker_s_timeout": "partly",
     "browsers_are_told_twice_who_may_ask": "nothing wrong",
     "service_may_open_too_few_files": "partly",
-    "prefix_is_not_taken_away": "wrong",
     "headers_of_the_server_block_are_not_inherited": "partly",
     "token_is_not_passed_on": "nothing wrong",
     "map_has_no_default": "wrong",
@@ -49,7 +48,6 @@ _KNOWN_WRONG |= {
     "websocket_is_not_upgraded": "nothing wrong",
     "gunicorn_drops_a_header_that_nginx_sets": "not proven",
     "long_polls_end_with_the_page": "false alarm",
-    "service_lives_below_a_path": "false alarm",
 }
 
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import msgspec
 
 from ops.diagnosis.checks.log_reading import nginx_entries
 from ops.diagnosis.finding import Evidence, Finding, Severity, check, quote
+from ops.diagnosis.steps import replaced_in_line
 from ops.facts.base import NotSeen
 from ops.facts.certificates import Lineages
 from ops.facts.gunicorn import Gunicorn
@@ -30,7 +32,7 @@ from ops.interpret.service_name import asks_for_key, reaches_service, refuses_gu
 from ops.text.language import Text
 
 if TYPE_CHECKING:
-    from ops.interpret.routing.model import Decision, RequestRoute, UpstreamServer
+    from ops.interpret.routing.model import Decision, Passed, RequestRoute, UpstreamServer
 
 _GATEWAY_ERRORS = (502, 503, 504)
 # Answers that another judge explains (redirects, limits), or that somebody wants (a maintenance page, a password).
@@ -429,13 +431,35 @@ def path(
     nginx_test: NginxTest | NotSeen,
     host_names: HostNames | NotSeen,
 ) -> Iterator[Finding]:
-    """NGX030: the service gets another path than the client asked for, and only that one does not predict."""
+    """NGX030: the service gets another path than the client asked for, and only that one does not predict; or the same,
+    and it predicts without the location's prefix."""
     probed = probed_prediction(nginx_config, target, front, backend, nginx_test, host_names)
     if probed is None:
         return
     computed = probed.route()
     passed = computed.outcome.passed
     if passed is None:
+        return
+    shorter = backend.without_prefix if isinstance(backend, Backend) else None
+    if shorter is not None and reaches_service(shorter, target):
+        asked, there = f"{probed.method} {probed.path}", urlsplit(shorter.url).path
+        yield Finding(
+            "NGX030",
+            (
+                probed.seen(),
+                quote(computed.location_where, f"location {computed.location}"),
+                quote(passed.where, f"{passed.directive} {passed.written}: {passed.method} {passed.uri}"),
+                quote(f"{shorter.method} {target.backend}{there}", str(shorter.status)),
+            ),
+            {"asked": asked, "got": f"{passed.method} {passed.uri}", "where": passed.where, "fixed": ""},
+            summary=Text(
+                en=f"nginx hands {asked} on with the location's prefix, and the service has its paths without it: it"
+                f" answers {shorter.method} {there}.",
+                zh=f"nginx 把 {asked} 连同 location 的前缀一起转给后端，而后端的路径不带这个前缀："
+                f"它能处理 {shorter.method} {there}。",
+            ),
+            fix=_take_prefix_away(computed, passed, target),
+        )
         return
     from ops.interpret.routing.model import StepKind
     from ops.interpret.routing.uri import escape
@@ -480,6 +504,36 @@ def path(
             "where": where,
             "fixed": fixed,
         },
+    )
+
+
+def _take_prefix_away(computed: RequestRoute, passed: Passed, target: Target) -> tuple[str | Text, ...]:
+    """The steps that have nginx put a slash in the prefix's place."""
+    old = f"{passed.directive} {passed.written};"
+    new = f"{passed.directive} {passed.written}/;"
+    either = Text(
+        en="or, where the application is to know the prefix, set it there (FastAPI's root_path, Flask's"
+        " APPLICATION_ROOT)",
+        zh="或者让应用自己带上这个前缀（FastAPI 的 root_path、Flask 的 APPLICATION_ROOT）",
+    )
+    if not computed.location.endswith("/") or "$" in passed.written or passed.written.count("/") > 2:
+        return (
+            Text(
+                en=f"At {computed.location_where} end the location and its {passed.directive} with a slash,"
+                f" {either.en}",
+                zh=f"在 {computed.location_where}，location 和 {passed.directive} 末尾都加上斜杠；{either.zh}",
+            ),
+            target.test_nginx,
+            target.reload_nginx,
+        )
+    return (
+        Text(
+            en=f"A slash behind the address replaces the location's prefix ({passed.where}): {new} {either.en}",
+            zh=f"地址末尾的斜杠会替换 location 的前缀（{passed.where}）：{new} {either.zh}",
+        ),
+        replaced_in_line(passed.where, old, new),
+        target.test_nginx,
+        target.reload_nginx,
     )
 
 

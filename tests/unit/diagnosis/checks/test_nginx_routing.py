@@ -106,7 +106,32 @@ def challenged(rule: str, authenticator: str = "webroot") -> Snapshot:
     )
 
 
+def prefixed(location: str, shorter: Exchange | None) -> Snapshot:
+    """Users ask below /api, the service answers 404 there, and ``shorter`` without that prefix."""
+    return inside(
+        location,
+        NOT_FOUND,
+        target__predict_path="/api/predict",
+        backend__predict=page(404, "Not Found", **PREDICT, **AT_BACKEND),
+        backend__without_prefix=shorter,
+    )
+
+
+SHORTER = exchange(200, PREDICTION, **PREDICT, **AT_BACKEND)
 CASES = [
+    fires(
+        "NGX030",
+        "the service has its paths without the location's prefix",
+        prefixed("location /api/ { proxy_pass http://gte_backend; }", SHORTER),
+        "location /api/",
+        "127.0.0.1:8000/predict",
+        facts={"asked": "POST /api/predict", "got": "POST /api/predict"},
+    ),
+    quiet(
+        "NGX030",
+        "the service has no such path without the prefix either",
+        prefixed("location /api/ { proxy_pass http://gte_backend; }", page(404, "Not Found", **PREDICT)),
+    ),
     fires(
         "NGX030",
         "proxy_pass ends in a slash: the service gets POST /",
@@ -450,3 +475,11 @@ def test_a_healthy_host_is_judged_without_what_explains_a_broken_one(module: str
         f"assert not [name for name in sys.modules if name.startswith({module!r})]\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(ops.__file__).parents[1])
+
+
+def test_a_prefix_is_taken_away_by_a_slash() -> None:
+    fix = found(CASES[0].snapshot)["NGX030"].fix or ()
+    assert "proxy_pass http://gte_backend/;" in str(fix[1])
+    longer = prefixed("location /api { proxy_pass http://gte_backend; }", SHORTER)
+    advice = (found(longer)["NGX030"].fix or ())[0]
+    assert "end the location and its proxy_pass with a slash" in str(advice)
