@@ -81,6 +81,55 @@ def _misplaced(match: re.Match[str], place: Text, is_main: bool) -> Text:
     )
 
 
+# What directives of modules that are packaged by themselves begin with, and Debian's name of the package.
+_PACKAGES = (
+    ("brotli", "libnginx-mod-http-brotli-filter"),
+    ("more_", "libnginx-mod-http-headers-more-filter"),
+    ("geoip2", "libnginx-mod-http-geoip2"),
+    ("geoip_", "libnginx-mod-http-geoip"),
+    ("js_", "libnginx-mod-http-js"),
+    ("lua_", "libnginx-mod-http-lua"),
+    ("perl", "libnginx-mod-http-perl"),
+    ("image_filter", "libnginx-mod-http-image-filter"),
+    ("xslt_", "libnginx-mod-http-xslt-filter"),
+    ("fancyindex", "libnginx-mod-http-fancyindex"),
+    ("echo", "libnginx-mod-http-echo"),
+    ("auth_pam", "libnginx-mod-http-auth-pam"),
+    ("upload_progress", "libnginx-mod-http-uploadprogress"),
+    ("nchan_", "libnginx-mod-nchan"),
+    ("rtmp", "libnginx-mod-rtmp"),
+    ("stream", "libnginx-mod-stream"),
+)
+
+
+def _unknown(match: re.Match[str], place: Text, _is_main: bool) -> Text:
+    name = match[1]
+    told = Text(
+        en=f"{place.en}: this nginx knows no directive {name}: correct its spelling, or load the module that has it",
+        zh=f"{place.zh}：这个 nginx 没有 {name} 指令，请改正拼写，或加载提供它的模块",
+    )
+    package = next((package for begins, package in _PACKAGES if name.startswith(begins)), None)
+    if package is None and "_by_lua" in name:
+        package = "libnginx-mod-http-lua"
+    if package is None:
+        return told
+    return Text(
+        en=f"{told.en} (Debian, Ubuntu: apt install {package}, and at the top of nginx.conf"
+        " include /etc/nginx/modules-enabled/*.conf; or load_module ...;), or delete the line",
+        zh=f"{told.zh}（Debian、Ubuntu：apt install {package}，并在 nginx.conf 最前面写"
+        " include /etc/nginx/modules-enabled/*.conf; 或 load_module ...;），或删除这一行",
+    )
+
+
+def _larger_hash(match: re.Match[str], _place: Text, _is_main: bool) -> Text:
+    # ngx_hash_init: it is a bucket that one long name does not fit, or the table that many do not.
+    lines = " ".join(f"{name} {int(size) * 2};" for name, size in re.findall(r"(\w+_size): (\d+)", match[0]))
+    return Text(
+        en=f"A name is too long for nginx's table of names, or there are too many: in http {{ }} write {lines}",
+        zh=f"有名称太长或太多，nginx 的哈希表放不下：在 http {{ }} 中写 {lines}",
+    )
+
+
 def _told(en: str, zh: str) -> _Explain:
     """A sentence with ``{place}`` and the match's groups as ``{0}``, ``{1}``."""
 
@@ -95,10 +144,7 @@ _KINDS: tuple[tuple[re.Pattern[str], _Explain], ...] = (
     (re.compile(r'^"([^"]+)" directive is not allowed here'), _misplaced),
     (
         re.compile(r'^unknown directive "([^"]*)"'),
-        _told(
-            "{place}: this nginx knows no directive {0}: correct its spelling, or load the module that has it",
-            "{place}：这个 nginx 没有 {0} 指令，请改正拼写，或加载提供它的模块",
-        ),
+        _unknown,
     ),
     (
         re.compile(r'^directive "([^"]*)" (?:is not terminated by ";"|has no opening)'),
@@ -216,8 +262,28 @@ _KINDS: tuple[tuple[re.Pattern[str], _Explain], ...] = (
     (
         re.compile(r'^no "ssl_certificate" is defined'),
         _told(
-            "{place}: listen … ssl needs ssl_certificate and ssl_certificate_key in the same server block",
-            "{place}：listen … ssl 需要同一个 server 块里有 ssl_certificate 和 ssl_certificate_key",
+            "{place}: listen … ssl needs ssl_certificate and ssl_certificate_key in the same server block; so does the"
+            " block that comes first at a port where another one has ssl. A block that is to serve nobody takes"
+            " ssl_reject_handshake on; instead",
+            "{place}：listen … ssl 需要同一个 server 块里有 ssl_certificate 和 ssl_certificate_key；"
+            "同一端口上只要有一个块写了 ssl，排在最前面的块也需要。不提供服务的块可以改写 ssl_reject_handshake on;",
+        ),
+    ),
+    (re.compile(r"^could not build (?:the )?\w+, you should increase .*"), _larger_hash),
+    (
+        re.compile(r'^SSL_CTX_use_certificate\("([^"]+)"\) failed .*:(?:ee|ca) key too small'),
+        _told(
+            "The key of {0} is too small for this host's OpenSSL, which wants 2048 bits of RSA or an ECDSA key: have"
+            " the certificate issued for a new key (certbot renew --force-renewal --key-type rsa --rsa-key-size 2048)",
+            "{0} 的密钥太短，本机的 OpenSSL 至少要求 2048 位 RSA 或 ECDSA 密钥：换新密钥重新签发证书"
+            "（certbot renew --force-renewal --key-type rsa --rsa-key-size 2048）",
+        ),
+    ),
+    (
+        re.compile(r'^SSL_CTX_use_certificate\("([^"]+)"\) failed .*:(?:ee|ca) md too weak'),
+        _told(
+            "{0} is signed with a digest that this host's OpenSSL takes no more (SHA-1, MD5): have it issued anew",
+            "{0} 的签名用了本机 OpenSSL 不再接受的摘要算法（SHA-1、MD5）：请重新签发",
         ),
     ),
     (

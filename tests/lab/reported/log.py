@@ -20,8 +20,23 @@ OWN_LOG_APP = ORDERS_APP.replace(
     "app = Flask(__name__)\n",
     """app = Flask(__name__)
 import logging.handlers
-app.logger.addHandler(logging.handlers.RotatingFileHandler("LOG", maxBytes=1_000_000))
+own = logging.handlers.RotatingFileHandler("LOG", maxBytes=1_000_000)
+own.setFormatter(logging.Formatter("%(asctime)s %(levelname)s in %(module)s: %(message)s"))
+app.logger.handlers = [own]
 """,
+)
+
+
+PRINTING_APP = (
+    ORDERS_APP
+    + """
+import traceback
+
+@app.errorhandler(Exception)
+def failed(error):
+    traceback.print_exc()
+    return jsonify(error="try again later"), 500
+"""
 )
 
 
@@ -55,7 +70,7 @@ def traceback_is_in_the_application_s_own_log(stack: Stack) -> None:
     repair=_mend_orders,
     codes=("APP020",),
     says=("KeyError: 'CNY'", "/orders", "gunicorn-output.log"),
-    app=ORDERS_APP,
+    app=PRINTING_APP,
 )
 def traceback_is_in_the_file_of_the_standard_output(stack: Stack) -> None:
     """fail-nicely-django#1, opera-sds-pcm#319: what supervisord or a shell writes of it; errorlog is another file."""
@@ -65,7 +80,7 @@ def traceback_is_in_the_file_of_the_standard_output(stack: Stack) -> None:
 def _no_error_log(stack: Stack) -> None:
     lines = stack.gunicorn_conf.read_text().splitlines(keepends=True)
     stack.gunicorn_conf.write_text(
-        "".join(line for line in lines if not line.startswith(("errorlog", "capture_output")))
+        "".join(line for line in lines if not line.startswith(("errorlog", "capture_output", "enable_stdio")))
     )
     del stack.config["gunicorn"]["error_log"]
     stack.write_config()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from ops.collect.handed_on import as_handed_on, lacks_a_path, without_prefix
@@ -10,7 +12,7 @@ from ops.facts.snapshot import Snapshot
 from ops.facts.target import Target
 from tests.unit.made_snapshot import AT_BACKEND, HEALTHY, SITE, but, nginx_config, page
 
-PATHS = {
+PATHS: dict[str, Any] = {
     "target__predict_path": "/api/ml/predict",
     "target__health_path": "/api/ml/health",
     "target__ready_path": "/api/ml/ready",

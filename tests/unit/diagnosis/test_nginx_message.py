@@ -12,6 +12,7 @@ from ops.collect.services.nginx import parse_config
 from ops.diagnosis.nginx_duplicates import first_declaration
 from ops.diagnosis.nginx_message import advice, without_process
 from ops.facts.nginx import NginxConfig
+from ops.text.language import Text
 
 MAIN = "/etc/nginx/nginx.conf"
 SITE = "/etc/nginx/conf.d/gte-api.conf"
@@ -169,3 +170,38 @@ def test_of_what_is_there_twice_the_first_is_named_too(
 
 def test_the_number_of_a_connection_goes_with_the_process() -> None:
     assert without_process("12#12: *7 open() failed") == "open() failed"
+
+
+def advised(message: str) -> Text:
+    return advice(message, "/etc/nginx/site.conf", "3", "/etc/nginx/nginx.conf")
+
+
+@pytest.mark.parametrize(
+    ("name", "package"),
+    [("brotli_static", "brotli"), ("more_set_headers", "headers-more"), ("content_by_lua_block", "http-lua")],
+)
+def test_a_directive_of_a_module_names_its_package(name: str, package: str) -> None:
+    told = advised(f'unknown directive "{name}"')
+    assert package in told.en
+    assert "load_module" in told.en
+    assert package in told.zh
+
+
+def test_a_hash_that_is_too_small_is_doubled() -> None:
+    one = advised("could not build server_names_hash, you should increase server_names_hash_bucket_size: 64")
+    assert "server_names_hash_bucket_size 128;" in one.en
+    two = advised(
+        "could not build the types_hash, you should increase either types_hash_max_size: 1024 or"
+        " types_hash_bucket_size: 32"
+    )
+    assert "types_hash_max_size 2048; types_hash_bucket_size 64;" in two.zh
+
+
+@pytest.mark.parametrize(("reason", "words"), [("ee key too small", "2048"), ("ca md too weak", "SHA-1")])
+def test_a_certificate_that_openssl_refuses_says_why(reason: str, words: str) -> None:
+    told = advised(
+        f'SSL_CTX_use_certificate("/c/full.pem") failed (SSL: error:0A00018F:SSL routines::{reason})'
+    )
+    assert "/c/full.pem" in told.en
+    assert words in told.en
+    assert words in told.zh
