@@ -46,8 +46,10 @@ class AccessLog(Facts, frozen=True):
 
 class Logs(Facts, frozen=True):
     """The logs of the site. ``since``: the window's beginning; ``nginx_more_access``: further access logs of the site's
-    locations; ``refused_files``: those that nginx could not use, ``service_files`` the application, by its exceptions;
-    ``serving``: the workers that served when they were read, nginx's and gunicorn's, none unless both were seen."""
+    locations; ``refused_files``: those that nginx could not use, ``unserved_files`` those that it could not send,
+    ``service_files`` the application, by its exceptions; ``application``: logs of the application's own, read if
+    requests were refused or failed; ``serving``: the workers that served when they were read, nginx's and gunicorn's,
+    none unless both were seen."""
 
     since: float
     nginx_errors: dict[str, Log | NotSeen]
@@ -59,3 +61,4 @@ class Logs(Facts, frozen=True):
     service_files: tuple[RefusedFile, ...] = ()
     serving: tuple[int, ...] = ()
     unserved_files: tuple[UnservedFile, ...] = ()
+    application: tuple[Log, ...] = ()

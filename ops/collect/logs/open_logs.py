@@ -61,11 +61,11 @@ def _of_process(pid: int, names: tuple[str, ...]) -> Iterator[OpenLog]:
             flags = (folder.parent / "fdinfo" / entry).read_text()
         except FileNotFoundError:
             continue
-        if stat.S_ISREG(status.st_mode) and _is_writing(flags):
+        if stat.S_ISREG(status.st_mode) and is_writing(flags):
             yield OpenLog(pid=pid, path=path, deleted=link.endswith(DELETED), size=status.st_size)
 
 
-def _is_writing(fdinfo: str) -> bool:
+def is_writing(fdinfo: str) -> bool:
     """Whether the descriptor may be written to (proc(5), fdinfo: flags in octal)."""
     flags = next((line.split()[1] for line in fdinfo.splitlines() if line.startswith("flags:")), "0")
     return int(flags, 8) & os.O_ACCMODE != os.O_RDONLY

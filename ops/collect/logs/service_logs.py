@@ -71,15 +71,19 @@ def read_logs(target: Target, since: float, now: float, places: LogPlaces | None
         places = LogPlaces(nginx=nginx, gunicorn=gunicorn)
     times, path = (since, places.answering_since, places.probed_since), target.predict_path
     nginx_errors = {
-        safe_line(log, 1000): _error_log(LogLocation("file", log), since, now, "nginx")
+        safe_line(log, 1000): error_log(LogLocation("file", log), since, now, "nginx")
         for log in target.nginx_error_logs[:MAX_LOGS]
     }
     for place in places.nginx_streams:
-        stream = place if isinstance(place, NotSeen) else _error_log(place, since, now, "nginx")
+        stream = place if isinstance(place, NotSeen) else error_log(place, since, now, "nginx")
         nginx_errors[stream.path if isinstance(stream, Log) else "error_log"] = stream
     own = LogLocation("file", target.gunicorn_error_log or "", log_namer(target, "gunicorn_error_log"))
-    gunicorn_error = _error_log(
+    gunicorn_error = error_log(
         own if target.gunicorn_error_log else places.gunicorn_error, since, now, "gunicorn"
+    )
+    nginx_access = _access_log(places.nginx, times, path, "nginx")
+    gunicorn_access = _access_log(
+        places.gunicorn, times, path, "gunicorn", log_namer(target, "gunicorn_access_log")
     )
     return Logs(
         since=since,
@@ -89,12 +93,11 @@ def read_logs(target: Target, since: float, now: float, places: LogPlaces | None
         serving=(*target.gunicorn_workers, *places.nginx_workers)
         if target.gunicorn_workers and places.nginx_workers
         else (),
-        nginx_access=_access_log(places.nginx, times, path, "nginx"),
+        nginx_access=nginx_access,
         gunicorn_error=gunicorn_error,
         service_files=service_files(gunicorn_error, target),
-        gunicorn_access=_access_log(
-            places.gunicorn, times, path, "gunicorn", log_namer(target, "gunicorn_access_log")
-        ),
+        gunicorn_access=gunicorn_access,
+        application=_of_application(target, gunicorn_error, (nginx_access, gunicorn_access), since, now),
         nginx_more_access={
             safe_line(source.path, 1000): _access_log(source, times, path, "nginx")
             for source in places.nginx_more[:MAX_MORE_LOGS]
@@ -102,9 +105,10 @@ def read_logs(target: Target, since: float, now: float, places: LogPlaces | None
     )
 
 
-def _error_log(
+def error_log(
     place: LogLocation | NotSeen | None, since: float, now: float, program: Program
 ) -> Log | NotSeen:
+    """The entries of one error log from ``since`` on."""
     tail = _opened(place, since, program)
     if isinstance(tail, NotSeen):
         return tail
@@ -147,6 +151,26 @@ def _error_log(
         entries=tuple(reversed(gathered.entries)),
         complete=(found_beginning or tail.is_whole) and not gathered.is_thinned,
     )
+
+
+def _of_application(
+    target: Target,
+    gunicorn_error: Log | NotSeen,
+    access: tuple[AccessLog | NotSeen, ...],
+    since: float,
+    now: float,
+) -> tuple[Log, ...]:
+    """The application's own logs, where some request of users was refused or failed."""
+    counted = [log.traffic for log in access if isinstance(log, AccessLog) and log.traffic is not None]
+    failed = [item for traffic in counted for item in traffic.answers if item.status >= "400"]
+    if not failed:
+        return ()
+    worst = [item.last for item in failed if item.status >= "500"] or [item.last for item in failed]
+    from ops.collect.logs.application_logs import application_logs
+
+    own = gunicorn_error.path if isinstance(gunicorn_error, Log) else ""
+    known = (own, target.gunicorn_error_log or "", target.gunicorn_access_log or "")
+    return application_logs(target.gunicorn_workers, known, since, now, max(worst))
 
 
 class _Continuation:

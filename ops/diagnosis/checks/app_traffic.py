@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Iterator
 from urllib.parse import urlsplit
 
@@ -70,11 +71,12 @@ def some_requests(backend: Backend, logs: Logs, target: Target) -> Iterator[Find
     if not answered or located is None:
         return
     failed = [item for item in answered if not is_of_before_the_start(item, located.traffic.since, logs)]
-    if isinstance(log, NotSeen):
+    if isinstance(log, NotSeen) and not logs.application:
         raise NotJudgedError(log)
     pairs = [
-        (answers, item)
-        for item in _raised_while_serving(log, located.traffic.since, logs)
+        (answers, item, own.path)
+        for own in _service_logs(logs)
+        for item in _raised_while_serving(own, located.traffic.since, logs)
         for answers in failed
         if belongs(item, answers, SAME_REQUEST)
         and not is_over(item.exception, answers, located)
@@ -82,7 +84,7 @@ def some_requests(backend: Backend, logs: Logs, target: Target) -> Iterator[Find
     ]
     if not pairs:
         return
-    answers, newest = pairs[-1]
+    answers, newest, source = sorted(pairs, key=lambda pair: pair[1].entry.time)[-1]
     count = sum(item.count for item in failed)
     total = sum({(a.method, a.path): located.total_like(a) for a in failed}.values())
     refusal = file_refusal(newest.exception, logs, target)
@@ -91,7 +93,7 @@ def some_requests(backend: Backend, logs: Logs, target: Target) -> Iterator[Find
         (
             quote(located.path, _tally(failed)),
             *(quote(located.path, line) for line in answers.newest[:1]),
-            quote(log.path, newest.entry.text.partition("\n")[0]),
+            quote(source, newest.entry.text.partition("\n")[0]),
             quote(newest.where, newest.exception),
             *(refusal.evidence if refusal else ()),
         ),
@@ -109,8 +111,15 @@ def some_requests(backend: Backend, logs: Logs, target: Target) -> Iterator[Find
         )
         if refusal
         else None,
+        verify=f"grep -n -A 30 Traceback {shlex.quote(source)} | tail -n 40",
         fix=refusal.fix if refusal else None,
     )
+
+
+def _service_logs(logs: Logs) -> tuple[Log, ...]:
+    """gunicorn's error log, and the application's own."""
+    own = (logs.gunicorn_error,) if isinstance(logs.gunicorn_error, Log) else ()
+    return (*own, *logs.application)
 
 
 def _raised_while_serving(log: Log, since: float, logs: Logs) -> list[Raised]:
@@ -320,8 +329,26 @@ def failing_share(
                 "path": f"{worst.method} {worst.path}",
                 "statuses": ", ".join(sorted({item.status for item in failed})),
             },
+            fix=_no_log_kept(logs, target),
         )
         return
+
+
+def _no_log_kept(logs: Logs, target: Target) -> tuple[str | Text, ...] | None:
+    """Where the service's errors go nowhere, the first step is to keep them; None: the catalogue's."""
+    log = logs.gunicorn_error
+    if not isinstance(log, NotSeen) or log.needs_root or logs.application:
+        return None
+    place = target.gunicorn_config_file or "gunicorn.conf.py"
+    return (
+        Text(
+            en=f"Why they fail stands in no log ({log.reason}). In {place} set errorlog to a file (errorlog ="
+            ' "/var/log/NAME/error.log") and capture_output = True; the next failure leaves its traceback there',
+            zh=f"失败原因没有留在任何日志里（{log.reason}）。在 {place} 里把 errorlog 设为文件（errorlog ="
+            ' "/var/log/NAME/error.log"），并设 capture_output = True；下次失败就会留下 traceback',
+        ),
+        target.restart_command,
+    )
 
 
 def _answered(front: Front | NotSeen, failed: tuple[Answers, ...]) -> Iterator[Evidence]:

@@ -1,0 +1,61 @@
+"""A header that nginx sets for the service: the line that does, or the one that does not count, and where to write it.
+
+Source: nginx documentation, ngx_http_proxy_module (proxy_set_header: inherited only where the inner level has none)."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ops.facts.nginx import Directive, NginxConfig
+from ops.facts.target import Target
+from ops.interpret.site import find_site
+from ops.text.language import Text
+
+
+class SentHeader(msgspec.Struct, frozen=True):
+    """``sent``: the line that sets the header for a path. ``lost``: where there is none, one of an outer block, which
+    does not count because of ``instead``. ``where``: file:line of the line that hands the path on."""
+
+    sent: Directive | None
+    lost: Directive | None = None
+    instead: Directive | None = None
+    where: str = ""
+
+
+def sent_header(config: NginxConfig, target: Target, path: str, name: str) -> SentHeader | None:
+    """What nginx makes of the header ``name`` for ``path``; None where it does not hand the path on."""
+    site = find_site(config, target.domain, target.backend)
+    location = site.server.location_for(path) if site else None
+    if location is None or not (passes := location.effective("proxy_pass")):
+        return None
+    where = f"{passes[-1].file}:{passes[-1].line}"
+    effective = location.effective("proxy_set_header")
+    sent = _named(effective, name)
+    if sent is not None or not effective:
+        return SentHeader(sent, where=where)
+    lost = next(
+        (
+            found
+            for block in location.blocks
+            if (found := _named(tuple(d for d in block.block or () if d.name == "proxy_set_header"), name))
+        ),
+        None,
+    )
+    return SentHeader(None, lost, effective[0], where)
+
+
+def _named(directives: tuple[Directive, ...], name: str) -> Directive | None:
+    return next((d for d in directives if d.args and d.args[0].lower() == name.lower()), None)
+
+
+def how_to_send(header: SentHeader, line: str) -> Text:
+    """Where to write ``line``, and why the one that is there does not count."""
+    if header.lost is None or header.instead is None:
+        return Text(en=f"Beside {header.where} write: {line}", zh=f"在 {header.where} 旁写：{line}")
+    lost, instead = (f"{d.file}:{d.line}" for d in (header.lost, header.instead))
+    return Text(
+        en=f"Beside {header.where} write: {line} The one at {lost} is not inherited there, because a block inside has a"
+        f" proxy_set_header of its own ({instead}); so repeat all that are needed",
+        zh=f"在 {header.where} 旁写：{line} {lost} 处的那一行不会被继承，"
+        f"因为里层的块有自己的 proxy_set_header（{instead}）；需要的各行都要在里层重写一遍",
+    )
