@@ -10,7 +10,7 @@ import pytest
 
 from ops.collect.logs import lines as log_lines
 from ops.collect.logs import tail
-from ops.collect.logs.service_logs import MAX_ENTRIES, MAX_OF_ONE_SHAPE, _error_log, entry_text, read_logs
+from ops.collect.logs.service_logs import MAX_ENTRIES, MAX_OF_ONE_SHAPE, entry_text, error_log, read_logs
 from ops.facts.base import NotSeen
 from ops.facts.logs import AccessLog, Log, Logs
 from ops.facts.target import Target
@@ -333,7 +333,7 @@ def test_a_master_that_could_not_load_the_application_is_an_entry_of_its_own(
     """Python's own traceback has no time: it is the last thing in the log, and so as old as its last change."""
     path = tmp_path / "error.log"
     path.write_bytes(before + PRELOAD * times)
-    log = _error_log(
+    log = error_log(
         LogLocation("file", str(path)), path.stat().st_mtime - 900, path.stat().st_mtime + 5, "gunicorn"
     )
     assert isinstance(log, Log)
@@ -342,7 +342,7 @@ def test_a_master_that_could_not_load_the_application_is_an_entry_of_its_own(
     assert found.text.splitlines()[0] == "Traceback (most recent call last):"
     assert 'arbiter.py", line 163, in setup' in found.text
     assert found.text.endswith("ModuleNotFoundError: No module named 'nothing'")
-    old = _error_log(
+    old = error_log(
         LogLocation("file", str(path)), path.stat().st_mtime + 60, path.stat().st_mtime + 960, "gunicorn"
     )
     assert not isinstance(old, Log) or old.entries == ()
