@@ -58,7 +58,7 @@ def journalctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def read(**places: object) -> Logs:
     values: dict[str, object] = dict.fromkeys(Target.__struct_fields__, None)
-    values |= {"nginx_error_logs": (), "origin": {}, "predict_path": "/predict"}
+    values |= {"nginx_error_logs": (), "origin": {}, "predict_path": "/predict", "gunicorn_workers": ()}
     return read_logs(Target(**values), BEGINNING, NOW, LogPlaces(**places))  # type: ignore[arg-type]
 
 

@@ -22,7 +22,7 @@ SINCE = NOW - 900
 
 def read(**paths: Any) -> Logs:
     values: dict[str, Any] = dict.fromkeys(Target.__struct_fields__, None)
-    values |= {"nginx_error_logs": (), "origin": {}, **paths}
+    values |= {"nginx_error_logs": (), "origin": {}, "gunicorn_workers": (), **paths}
     return read_logs(Target(**values), SINCE, NOW)
 
 
