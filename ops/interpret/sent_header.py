@@ -14,7 +14,7 @@ from ops.text.language import Text
 
 class SentHeader(msgspec.Struct, frozen=True):
     """``sent``: the line that sets the header for a path. ``lost``: where there is none, one of an outer block, which
-    does not count because of ``instead``. ``where``: file:line of the line that hands the path on."""
+    does not count because of ``instead``. ``where``: file:line beside which another line of its kind counts."""
 
     sent: Directive | None
     lost: Directive | None = None
@@ -28,8 +28,9 @@ def sent_header(config: NginxConfig, target: Target, path: str, name: str) -> Se
     location = site.server.location_for(path) if site else None
     if location is None or not (passes := location.effective("proxy_pass")):
         return None
-    where = f"{passes[-1].file}:{passes[-1].line}"
     effective = location.effective("proxy_set_header")
+    beside = effective[0] if effective else passes[-1]
+    where = f"{beside.file}:{beside.line}"
     sent = _named(effective, name)
     if sent is not None or not effective:
         return SentHeader(sent, where=where)

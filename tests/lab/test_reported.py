@@ -22,18 +22,15 @@ _KNOWN_WRONG = {
 }
 # Of the second collection.
 _KNOWN_WRONG |= {
-    "every_form_is_taken_for_a_forgery": "nothing wrong",
     "framework_has_a_limit_of_its_own_and_says_400": "wrong",
     "download_is_cut_off_by_the_worker_s_timeout": "partly",
     "browsers_are_told_twice_who_may_ask": "nothing wrong",
     "service_may_open_too_few_files": "partly",
-    "headers_of_the_server_block_are_not_inherited": "partly",
     "token_is_not_passed_on": "nothing wrong",
     "map_has_no_default": "wrong",
     "directory_for_the_workers_files_is_gone": "partly",
     "django_is_not_told_its_settings": "partly",
     "another_nginx_of_this_host_holds_the_door": "partly",
-    "old_gunicorn_shares_the_port": "not proven",
     "door_is_open_over_ipv6_alone": "partly",
     "redirect_to_the_slash_leaves_https": "partly",
     "server_limits_its_own_concurrency": "wrong",

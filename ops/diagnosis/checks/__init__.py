@@ -2,6 +2,7 @@
 
 from ops.diagnosis.checks import (
     app,
+    app_refusals,
     app_traffic,
     dns,
     env,
@@ -59,6 +60,7 @@ CHECKS: tuple[Check, ...] = (
     *gunicorn_workers.CHECKS,
     *app.CHECKS,
     *app_traffic.CHECKS,
+    *app_refusals.CHECKS,
     *model.CHECKS,
     *host.CHECKS,
     *env.CHECKS,

@@ -16,6 +16,7 @@ from ops.diagnosis.checks.log_reading import (
     nginx_entries,
     raised_in,
     require_nginx_log,
+    service_logs,
 )
 from ops.diagnosis.checks.nginx_errors import of_this_site
 from ops.diagnosis.checks.nginx_traffic import explained_by_mended_file
@@ -75,7 +76,7 @@ def some_requests(backend: Backend, logs: Logs, target: Target) -> Iterator[Find
         raise NotJudgedError(log)
     pairs = [
         (answers, item, own.path)
-        for own in _service_logs(logs)
+        for own in service_logs(logs)
         for item in _raised_while_serving(own, located.traffic.since, logs)
         for answers in failed
         if belongs(item, answers, SAME_REQUEST)
@@ -114,12 +115,6 @@ def some_requests(backend: Backend, logs: Logs, target: Target) -> Iterator[Find
         verify=f"grep -n -A 30 Traceback {shlex.quote(source)} | tail -n 40",
         fix=refusal.fix if refusal else None,
     )
-
-
-def _service_logs(logs: Logs) -> tuple[Log, ...]:
-    """gunicorn's error log, and the application's own."""
-    own = (logs.gunicorn_error,) if isinstance(logs.gunicorn_error, Log) else ()
-    return (*own, *logs.application)
 
 
 def _raised_while_serving(log: Log, since: float, logs: Logs) -> list[Raised]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from ops.diagnosis.checks.gunicorn_settings import KNOWN_SETTINGS, MEANT
@@ -11,7 +12,7 @@ from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, check, quot
 from ops.diagnosis.steps import replaced_in_line
 from ops.facts.base import NotSeen
 from ops.facts.gunicorn import Gunicorn, GunicornConfig, ProgressRecord
-from ops.facts.host import Processes
+from ops.facts.host import Process, Processes
 from ops.facts.logs import AccessLog, Log, Logs
 from ops.facts.probes import Activity, Backend, Exchange, Repeats
 from ops.facts.target import Target
@@ -20,12 +21,15 @@ from ops.interpret.gunicorn import (
     arguments,
     foreign_holders,
     holder,
+    is_gunicorn,
     is_listening,
     process_of,
     setting,
+    wsgi,
 )
 from ops.interpret.progress import all_stuck, beat_age, in_flight_ages, stuck_for
 from ops.interpret.service_name import is_service, serves
+from ops.interpret.traffic import users_traffic
 from ops.text.duration import age
 from ops.text.language import Text, in_seconds, listed
 
@@ -391,4 +395,65 @@ def port(target: Target, processes: Processes, backend: Backend, logs: Logs | No
         yield Finding("GUN012", (last_quote(log.path, clashes),), {"pid": "?", "command": "?"})
 
 
-CHECKS = (master, timeouts, capacity, settings, port)
+@check(
+    "gunicorn.shared_port",
+    "GUN019",
+    en="no other application shares the service's port",
+    zh="没有别的应用与本服务共用端口",
+)
+def shared_port(target: Target, processes: Processes, logs: Logs | NotSeen) -> Iterator[Finding]:
+    """GUN019: beside this service's gunicorn another server of another application listens at the same address, which
+    reuse_port lets it (socket(7), SO_REUSEPORT): the kernel shares the connections between both."""
+    owners = holder(processes, target.backend)
+    own = next((p for p in processes.processes if p.pid == target.gunicorn_master), None)
+    members = {target.gunicorn_master, *target.gunicorn_workers, None}
+    if own is None or not any(p.pid in members for p in owners):
+        return
+    mine = wsgi(own), own.cwd
+    for owner in owners:
+        master = next((p for p in processes.processes if p.pid == owner.ppid and is_gunicorn(p)), owner)
+        # An upgrade in progress (USR2) has the new master below the old one; systemd holds sockets for others.
+        if (
+            {owner.pid, owner.ppid, master.pid, master.ppid} & members
+            or owner.pid == 1
+            or own.ppid == master.pid
+        ):
+            continue
+        if not is_gunicorn(master) or (wsgi(master), master.cwd) == mine:
+            continue
+        command = _shortened(master)
+        yield Finding(
+            "GUN019",
+            (
+                quote(f"ss -ltnp {target.backend}", f"pid {owner.pid} {command}"),
+                quote(f"ss -ltnp {target.backend}", f"pid {own.pid} {_shortened(own)}"),
+                *(() if isinstance(logs, NotSeen) else _now_so_now_otherwise(logs, target)),
+            ),
+            {"pid": str(master.pid), "command": command},
+        )
+        return
+
+
+def _shortened(process: Process) -> str:
+    """A command line without its middle: how it begins, and the application at its end."""
+    command = " ".join(process.command) or process.name
+    return command if len(command) <= 160 else f"{command[:100]} ... {command[-50:]}"
+
+
+def _now_so_now_otherwise(logs: Logs, target: Target) -> Iterator[Evidence]:
+    """How users' requests for the service's own paths were answered, where they were so in more than one way."""
+    own_paths = (target.predict_path, target.health_path)
+    for located in users_traffic(logs):
+        counts = Counter[tuple[str, str]]()
+        for answers in located.traffic.answers:
+            if answers.path in own_paths:
+                counts[answers.path, answers.status] += answers.count
+        for path in own_paths:
+            statuses = {status: n for (asked, status), n in counts.items() if asked == path}
+            if len(statuses) > 1:
+                told = ", ".join(f"{n} x {status}" for status, n in sorted(statuses.items()))
+                yield quote(located.path, f"{path}: {told}")
+                return
+
+
+CHECKS = (master, timeouts, capacity, settings, port, shared_port)

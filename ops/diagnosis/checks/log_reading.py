@@ -31,6 +31,12 @@ def entries_with(log: Log | NotSeen, *phrases: str) -> tuple[LogEntry, ...]:
     return tuple(entry for entry in log.entries if any(phrase in entry.text for phrase in phrases))
 
 
+def service_logs(logs: Logs) -> tuple[Log, ...]:
+    """gunicorn's error log, and the application's own."""
+    own = (logs.gunicorn_error,) if isinstance(logs.gunicorn_error, Log) else ()
+    return (*own, *logs.application)
+
+
 def nginx_entries(logs: Logs, *phrases: str) -> tuple[LocatedEntry, ...]:
     """The entries of all nginx error logs that contain any of ``phrases``, each with its file, oldest first."""
     found = [

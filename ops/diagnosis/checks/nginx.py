@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import urljoin
 
 import msgspec
@@ -715,6 +716,7 @@ def redirects(
                     for x in front.hops[:4]
                 ),
                 {"loop_url": onward},
+                **_told_plain_http(target, backend, nginx_config),
             )
             break
     predict = front.predict
@@ -741,6 +743,38 @@ def redirects(
         if at_app
         else _redirected_by_nginx(target, nginx_config),
     )
+
+
+def _told_plain_http(
+    target: Target, backend: Backend | NotSeen, config: NginxConfig | NotSeen
+) -> dict[str, Any]:
+    """The sentence and the steps where the service redirects because nginx does not tell it that the user spoke HTTPS:
+    past nginx, and told so, it answers."""
+    if isinstance(backend, NotSeen) or isinstance(config, NotSeen):
+        return {}
+    told = backend.health
+    if not isinstance(told, Exchange) or told.status is None or told.status in REDIRECTS:
+        return {}
+    from ops.interpret.sent_header import how_to_send, sent_header
+
+    header = sent_header(config, target, target.health_path, "X-Forwarded-Proto")
+    if header is None or header.sent is not None:
+        return {}
+    line = "proxy_set_header X-Forwarded-Proto $scheme;"
+    return {
+        "summary": Text(
+            en=f"The service redirects to HTTPS for ever, because nginx does not pass X-Forwarded-Proto on for"
+            f" {target.health_path}; told so, it answers {told.status}.",
+            zh=f"后端不停跳转到 HTTPS：nginx 没有为 {target.health_path} 传入 X-Forwarded-Proto；"
+            f"带上它时后端返回 {told.status}。",
+        ),
+        "fix": (
+            how_to_send(header, line),
+            put_before_line(header.where, line),
+            target.test_nginx,
+            target.reload_nginx,
+        ),
+    }
 
 
 def _redirected_by_the_application(target: Target, backend: Backend | NotSeen) -> tuple[str | Text, ...]:

@@ -251,3 +251,34 @@ def access_log_is_another_user_s_link_to_a_file_of_root_s(stack: Stack) -> None:
     stack.gunicorn_access_log.symlink_to(secret)
     os.chown(stack.gunicorn_access_log, 65534, 65534, follow_symlinks=False)
     stack.start_gunicorn()
+
+
+@fault(
+    "GUN019",
+    sees=lambda stack: {stack.predict().status for _ in range(16)} >= {200, 500},
+    app=PLAIN_APP,
+    layout="guide",
+    gunicorn_extra="reuse_port = True",
+    site={"rate": "6000r/m", "burst": "500"},
+)
+def gunicorn_of_an_older_checkout_listens_too(stack: Stack) -> None:
+    """The same module of another directory, started by hand in a terminal that is still open."""
+    old = stack.run / "old"
+    old.mkdir()
+    (old / "app.py").write_text(
+        PLAIN_APP.replace("return jsonify(result", "raise KeyError(1)\n    return jsonify(result")
+    )
+    gunicorn = str(Path(sys.executable).with_name("gunicorn"))
+    log = old / "error.log"
+    stack.spawn(
+        gunicorn,
+        "--reuse-port",
+        "-b",
+        stack.bind,
+        "--chdir",
+        str(old),
+        "--error-logfile",
+        str(log),
+        "app:app",
+    )
+    wait_for(lambda: log.exists() and "Booting worker" in log.read_text(), "the old one to serve", within=20)

@@ -71,6 +71,34 @@ QUIETLY_FAILING_APP = PLAIN_APP.replace(
 VALIDATING_APP = QUIETLY_FAILING_APP.replace('"the store is gone"), 500', '"no such task"), 400')
 
 
+FORM_APP = """
+from django.conf import settings
+from django.core.wsgi import get_wsgi_application
+from django.http import JsonResponse
+from django.urls import path
+from django.views.decorators.csrf import csrf_exempt
+
+settings.configure(
+    SECRET_KEY="lab", ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], DEBUG=False,
+    MIDDLEWARE=["django.middleware.csrf.CsrfViewMiddleware"],
+    LOGGING={"version": 1, "disable_existing_loggers": False,
+             "formatters": {"dated": {"format": "%(asctime)s %(levelname)s %(message)s"}},
+             "handlers": {"file": {"class": "logging.FileHandler", "filename": "django.log", "formatter": "dated"}},
+             "loggers": {"django.security.csrf": {"handlers": ["file"], "level": "INFO"}}},
+)
+
+def form(request):
+    return JsonResponse({"stored": True})
+
+urlpatterns = [
+    path("health", lambda request: JsonResponse({"status": "ok", "service": "forms"})),
+    path("predict", csrf_exempt(lambda request: JsonResponse({"result": {}}))),
+    path("contact", form),
+]
+app = get_wsgi_application()
+"""
+
+
 def predict(stack: Stack, text: str, *, task: str = "ner", timeout: float = 10.0) -> Answer:
     """A prediction of one's own, by the front door."""
     body = {"task_type": task, "input_text": text}
@@ -87,6 +115,25 @@ def some_input_raises(stack: Stack) -> None:
 @fault("APP021", sees=lambda stack: predict(stack, "北" * 2000).status == 413, app=LIMITED_APP)
 def application_has_a_limit_of_its_own(_stack: Stack) -> None:
     """MAX_CONTENT_LENGTH below client_max_body_size."""
+
+
+CONTACT = """    location = /contact {
+        proxy_pass http://gte_backend;
+        proxy_set_header X-Forwarded-Proto $scheme;
+    }
+"""
+
+
+def _send_form(stack: Stack) -> int | None:
+    """As a browser does from a page of the site."""
+    return stack.request("POST", "/contact", headers={"Origin": f"https://{stack.domain}"}).status
+
+
+@fault("APP025", sees=lambda stack: _send_form(stack) == 403, app=FORM_APP, layout="guide")
+def form_reaches_django_under_the_upstream_s_name(stack: Stack) -> None:
+    """A location of its own for the form, with one header of its own: none of the others is inherited."""
+    place = "    location / {\n        limit_req"
+    stack.edit(stack.site_file, place, f"{CONTACT}\n{place}")
 
 
 def _needs_root() -> str | None:

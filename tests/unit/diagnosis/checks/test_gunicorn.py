@@ -30,11 +30,13 @@ from tests.unit.made_snapshot import (
     GUNICORN_WORKERS,
     HEALTH,
     HEALTHY,
+    NGINX_ACCESS_LOG,
     NGINX_LISTENERS,
     NGINX_PROCESSES,
     NOW,
     PREDICT,
     access_log,
+    answered,
     but,
     entry,
     exchange,
@@ -43,6 +45,7 @@ from tests.unit.made_snapshot import (
     process,
     processes,
     timed_out,
+    traffic,
     without_gunicorn,
 )
 
@@ -174,6 +177,23 @@ DOWN_SINCE_BOOT = but(
 SQUATTER = process(4242, 1, "python3", "-m", "http.server", "8000")
 IN_USE = entry("Connection in use: ('127.0.0.1', 8000)", ago=30)
 LISTENING = "Listening at: http://127.0.0.1:8000 (900)"
+OLD_GUNICORN = tuple(
+    process(
+        pid,
+        parent,
+        "/usr/bin/python3",
+        "/usr/bin/gunicorn",
+        "--reuse-port",
+        "-b",
+        "127.0.0.1:8000",
+        "old:app",
+    )
+    for pid, parent in ((4300, 1), (4301, 4300))
+)
+ANSWERED_BY_BOTH = msgspec.structs.replace(
+    access_log(NGINX_ACCESS_LOG, {"200": 7, "404": 5}),
+    traffic=traffic(answered("200", 7), answered("404", 5)),
+)
 
 
 def in_state(state: str, *pids: int, base: Snapshot = HEALTHY) -> Snapshot:
@@ -182,6 +202,13 @@ def in_state(state: str, *pids: int, base: Snapshot = HEALTHY) -> Snapshot:
         msgspec.structs.replace(p, state=state) if p.pid in pids else p for p in GUNICORN_PROCESSES
     )
     return but(base, processes=processes(NGINX_PROCESSES, changed))
+
+
+def beside(*others: Process, base: Snapshot = HEALTHY) -> Snapshot:
+    """These listen where the service does (reuse_port)."""
+    shared = Listener(address=BACKEND, pids=(*GUNICORN_LISTENER.pids, *(p.pid for p in others)))
+    sharing = processes(NGINX_PROCESSES, GUNICORN_PROCESSES, others, listeners=(*NGINX_LISTENERS, shared))
+    return msgspec.structs.replace(base, processes=sharing)
 
 
 CASES: list[Case] = [
@@ -536,6 +563,33 @@ CASES: list[Case] = [
             backend__health=page(500, "x", **AT_BACKEND),
             backend__predict=page(500, "x", **AT_BACKEND),
         ),
+    ),
+    fires(
+        "GUN019",
+        "an old gunicorn listens beside the service's",
+        beside(*OLD_GUNICORN),
+        "pid 4300 /usr/bin/python3 /usr/bin/gunicorn",
+        "old:app",
+        severity="fail",
+        facts={"pid": "4300"},
+    ),
+    fires(
+        "GUN019",
+        "users are answered now so, now otherwise",
+        beside(*OLD_GUNICORN, base=but(logs__nginx_access=ANSWERED_BY_BOTH)),
+        "/predict: 7 x 200, 5 x 404",
+    ),
+    quiet("GUN019", "its own workers alone", HEALTHY),
+    quiet("GUN019", "a program that is no gunicorn", beside(SQUATTER)),
+    quiet(
+        "GUN019",
+        "a second one of the same application shares the load",
+        beside(process(4300, 1, *GUNICORN_PROCESSES[0].command, cwd="/root/build")),
+    ),
+    quiet(
+        "GUN019",
+        "an upgrade in progress: the new master is the old one's child",
+        beside(process(4300, 900, *OLD_GUNICORN[0].command), process(4301, 4300, *OLD_GUNICORN[0].command)),
     ),
 ]
 

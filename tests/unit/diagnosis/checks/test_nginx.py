@@ -608,6 +608,12 @@ CASES: list[Case] = [
         facts={"loop_url": f"{URL}/health"},
     ),
     fires("NGX013", "a URL leads to itself", but(front__hops=(hop(f"{URL}/health", f"{URL}/health", 302),))),
+    fires(
+        "NGX013",
+        "the service answers whoever says that he spoke HTTPS",
+        but(front__hops=(hop(f"{URL}/health", f"{URL}/health"),), backend__health=exchange(200, HEALTH)),
+        severity="fail",
+    ),
     quiet(
         "NGX013",
         "a chain that ends",
