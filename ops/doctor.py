@@ -26,6 +26,8 @@ from ops.text.sanitize import safe_line
 
 if TYPE_CHECKING:
     from ops.baselines.keep import Present
+    from ops.baselines.store import Stored
+    from ops.settings import SettingsFile
 
 # How long `--wait-ok` waits before it looks again, seconds.
 BETWEEN_LOOKS = 0.5
@@ -107,10 +109,50 @@ def _compared(snapshot: Snapshot, settings: Settings, settings_path: Path | None
     if not os.access(baseline_directory(settings), os.R_OK):
         return None
     from ops.baselines.keep import look
+    from ops.baselines.store import BaselineStore
 
+    if not BaselineStore(baseline_directory(settings)).may_read():
+        return None
     with contextlib.suppress(OSError):
         return look(snapshot, settings, settings_path, "doctor")
     return None
+
+
+class AcceptedBaseline(msgspec.Struct, frozen=True):
+    """What became of the wish to remember the host.
+
+    ``stored``: None where users are affected; ``pending``: files that were changed and that no process has loaded, of
+    which the former content stays."""
+
+    stored: Stored | None
+    pending: tuple[str, ...] = ()
+
+
+def accept_baseline(
+    settings: Settings, file: SettingsFile, by: str, *, force: bool = False, unprivileged: bool = False
+) -> AcceptedBaseline:
+    """Remember the host as it is, if the doctor finds no user affected; ``force``: in any case, and as it is on disk.
+
+    ``by``: whose wish it is (watchdog, accept, restore). Raises BaselineError."""
+    from ops.baselines.directory import baseline_directory
+    from ops.baselines.keep import look, not_loaded, record
+    from ops.baselines.store import BaselineStore
+
+    BaselineStore(baseline_directory(settings)).refuse_shared()
+    seen = examine(
+        settings,
+        since=settings.doctor.since,
+        budget=settings.doctor.budget,
+        settings_file=file.config_argument,
+        settings_path=file.path,
+        unprivileged=unprivileged,
+        keeps_baseline=False,
+    )
+    if not force and not is_good(seen.diagnosis):
+        return AcceptedBaseline(None)
+    present = look(seen.snapshot, settings, file.path, by)
+    pending = () if force else not_loaded(present, seen.snapshot)
+    return AcceptedBaseline(record(present, seen.snapshot, settings, everything=force), pending)
 
 
 def diagnose_bundle(path: Path, *, only: Sequence[str] = (), skip: Sequence[str] = ()) -> Diagnosis:

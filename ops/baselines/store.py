@@ -64,9 +64,12 @@ class BaselineStore:
 
     # --- reading ------------------------------------------------------------------------------------------------
 
-    def exists(self) -> bool:
-        """Whether a baseline was ever to be kept here. Raises PermissionError where the caller may not look."""
-        return os.access(self.directory, os.F_OK) and bool(os.stat(self._states).st_mode)  # noqa: PTH116
+    def may_read(self) -> bool:
+        """Whether states are kept here, for the caller to read, and only root and the caller can have written them."""
+        return os.access(self._states, os.R_OK | os.X_OK) and self._distrust() is None
+
+    def _distrust(self) -> str | None:
+        return reason_not_to_trust(str(self._states), listed=True)
 
     def refuse_shared(self) -> None:
         """Raises BaselineError if others than root and the caller could put files here."""
@@ -146,11 +149,7 @@ class BaselineStore:
         """Whether the caller keeps baselines here already, and nobody else could: where there is no store, a doctor
         that only looks makes none."""
         try:
-            return (
-                self._states.is_dir()
-                and os.access(self._states, os.W_OK)
-                and reason_not_to_trust(str(self._states), listed=True) is None
-            )
+            return self._states.is_dir() and os.access(self._states, os.W_OK) and self._distrust() is None
         except OSError:
             return False
 

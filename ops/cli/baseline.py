@@ -69,20 +69,14 @@ def accept(config: str | None, force: bool, by: str, form: str, language: Langua
       gte-ops baseline accept             after a deployment that works
       gte-ops baseline accept --force     as it is, whatever the doctor says
     """
-    from ops.baselines.keep import look, not_loaded, record
-    from ops.doctor import is_good
+    from ops.doctor import accept_baseline
     from ops.report.baseline import BaselineAcceptReport
 
     settings, file = read_settings(config)
-    _store(settings).refuse_shared()
-    seen = _examine(settings, file, is_background=by == "watchdog")
-    if not force and not is_good(seen.diagnosis):
-        show(form, BaselineAcceptReport(None), language)
+    accepted = accept_baseline(settings, file, by, force=force, unprivileged=by == "watchdog")
+    show(form, BaselineAcceptReport(accepted.stored, accepted.pending), language)
+    if accepted.stored is None:
         sys.exit(REFUSED)
-    present = look(seen.snapshot, settings, file.path, by)
-    pending = () if force else not_loaded(present, seen.snapshot)
-    stored = record(present, seen.snapshot, settings, everything=force)
-    show(form, BaselineAcceptReport(stored, pending), language)
 
 
 @baseline.command("list", zh="列出保存的基线，最新的在前，以及标记过的部署。")
@@ -157,7 +151,7 @@ def diff(since: int | None, until: int | None, config: str | None, form: str, la
     show(form, BaselineDiffReport(before, found.changes if isinstance(found, Changes) else ()), language)
 
 
-def _examine(settings: Settings, file: SettingsFile, *, is_background: bool = False) -> Examination:
+def _examine(settings: Settings, file: SettingsFile) -> Examination:
     from ops.doctor import examine
 
     return examine(
@@ -166,7 +160,6 @@ def _examine(settings: Settings, file: SettingsFile, *, is_background: bool = Fa
         budget=settings.doctor.budget,
         settings_file=file.config_argument,
         settings_path=file.path,
-        unprivileged=is_background,
         keeps_baseline=False,
     )
 

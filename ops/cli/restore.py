@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from ops.cli.options import (
     config_option,
     language_option,
     option,
+    read_settings,
     report_format_option,
     settings_from,
     show,
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
     from ops.backups.restore.run import Preview
     from ops.report.model import ReportLine
+    from ops.settings import Settings, SettingsFile
     from ops.text.language import Language
 
 DECLINED = 1
@@ -104,8 +107,9 @@ def restore(
     dry_run = options["dry_run"]
     questions = _Questions(form, language, dry_run=dry_run, yes=options["yes"], unsigned=options["unsigned"])
     end_in_order()
+    settings, file = read_settings(options["config"])
     outcome = run(
-        settings_from(options["config"]),
+        settings,
         archive,
         paths,
         root=Path(options["root"]).absolute() if options["root"] else HOST,
@@ -115,8 +119,23 @@ def restore(
         ask=questions.ask,
     )
     show(form, RestoreReport(outcome, dry_run=dry_run), language)
+    if outcome.restored and options["root"] is None:
+        _renew_baseline(settings, file)
     declined = not (outcome.restored or dry_run or outcome.preview.is_empty)
     sys.exit(DECLINED if declined else outcome.exit_code)
+
+
+def _renew_baseline(settings: Settings, file: SettingsFile) -> None:
+    """What was put back, and works, is how the host is meant to be: remember it where baselines are kept."""
+    from ops.baselines.directory import baseline_directory
+    from ops.baselines.store import BaselineStore
+    from ops.doctor import accept_baseline
+    from ops.errors import OpsError
+
+    if BaselineStore(baseline_directory(settings)).may_write():
+        # The restore is done and reported; a baseline that is not renewed is renewed by the watchdog.
+        with contextlib.suppress(OpsError):
+            accept_baseline(settings, file, "restore")
 
 
 class _Questions:

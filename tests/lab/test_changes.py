@@ -4,6 +4,7 @@ though they were made closer to the outage."""
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ from tests.lab.faults import CASES
 from tests.lab.faults.case import Case
 from tests.lab.stack import Stack
 from tests.lab.waiting import wait_for
+from tests.system.made_backup import make_backup
 
 # The fault, and what its change is called; a part of a path in the stack's directory.
 GUILTY = {
@@ -218,6 +220,42 @@ def test_a_healthy_doctor_renews_the_baseline_and_a_failing_one_does_not() -> No
         refused = stack.gte_ops("baseline", "accept", "--config", str(stack.config_file))
         assert refused.exit_code == 2
         assert "not recorded" in refused.stdout
+
+
+@pytest.mark.long
+def test_what_a_restore_put_back_is_the_baseline() -> None:
+    with healthy() as stack:
+        parts = tuple(str(path).lstrip("/") for path in (stack.nginx_dir, stack.letsencrypt, stack.cron))
+        stack.edit(stack.site_file, "keepalive 32;", "keepalive 24;")
+        shutil.rmtree(stack.backups)
+        stack.backups.mkdir()
+        make_backup(
+            Path("/"),
+            stack.backups,
+            created_at=1_700_000_000,
+            only=parts,
+            letsencrypt_dir=str(stack.letsencrypt),
+        )
+        stack.edit(stack.site_file, "keepalive 24;", "keepalive 8;")
+        config = str(stack.config_file)
+        ran = stack.gte_ops("backup", "restore", "--config", config, "--yes", "--unsigned")
+        assert ran.exit_code == 0, f"{ran.stdout}{ran.stderr}"
+        listed = json.loads(stack.gte_ops("baseline", "list", "--config", config, "--format", "json").stdout)
+        assert [baseline["by"] for baseline in listed["baselines"]] == ["restore", "accept"]
+        assert stack.doctor().report["changes"]["items"] == []
+
+
+@pytest.mark.long
+def test_a_marked_deployment_is_named_beside_its_changes() -> None:
+    with healthy() as stack:
+        config = str(stack.config_file)
+        assert stack.gte_ops("deploy", "mark", "release 2.4", "--config", config).exit_code == 0
+        stack.edit(stack.site_file, f"server {stack.bind};", f"server {stack.address}:{stack.free_port()};")
+        wait_for(lambda: stack.predict().status == 502, "a client to meet the deployment")
+        ran = stack.doctor()
+        (item,) = ran.report["changes"]["items"]
+        assert item["by"].startswith("gte-ops deploy mark release 2.4")
+        assert "release 2.4" in ChangeReport(ran, frozenset()).evidence("NGX005")
 
 
 @pytest.mark.long

@@ -129,6 +129,14 @@ def test_a_directory_that_others_may_write_is_refused(tmp_path: Path) -> None:
     assert not store.may_write()
 
 
+def test_a_store_that_others_could_have_written_is_not_read(store: BaselineStore) -> None:
+    store.record(state(), {})
+    assert store.may_read()
+    (store.directory / "states").chmod(0o777)
+    assert not store.may_read()
+    assert not store.may_write()
+
+
 def test_a_doctor_that_only_looks_makes_no_store(store: BaselineStore) -> None:
     assert not store.may_write()
     store.record(state(), {})
