@@ -18,6 +18,7 @@ MAX_HUNKS = 20
 MAX_HUNK_LINES = 12
 _WORD = re.compile(r"\s*([\w.-]+)")
 _KEY = re.compile(r"\s*(?:export\s+)?([\w.-]+)\s*[=:]")
+_FURTHER = re.compile(r"[;{]\s*([a-z]\w*)")
 _PROGRAM = re.compile(r"[A-Za-z][\w.-]+")
 _TABLE = re.compile(r"\s*\[+\s*([\w.-]+)\s*\]+")
 _FREE = (PlaceKind.NGINX, PlaceKind.LOGROTATE, PlaceKind.CRON, PlaceKind.SETTINGS)
@@ -71,7 +72,11 @@ def _names(lines: Sequence[str], begin: int, end: int, place: PlaceKind) -> list
             continue
         if place is PlaceKind.CRON:
             found += _programs(lines[number])
-        elif name := _statement(lines, number, place):
+            continue
+        if place is PlaceKind.NGINX:
+            # Several directives may stand on one line.
+            found += _FURTHER.findall(lines[number].partition(" #")[0])
+        if name := _statement(lines, number, place):
             found.append(name)
     return found
 

@@ -43,6 +43,12 @@ def test_a_changed_line_of_nginx_has_its_number_and_its_directive(
     assert new in hunk.after[0]
 
 
+def test_every_directive_of_a_changed_line_is_named() -> None:
+    old, new = "server { listen 80; }\n", "server { listen 80; return 301 /x; }\n"
+    (hunk,), _ = changed_lines(old, new, PlaceKind.NGINX)
+    assert set(hunk.names) == {"server", "listen", "return"}
+
+
 @pytest.mark.parametrize(
     ("place", "old", "new", "names"),
     [
