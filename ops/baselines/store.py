@@ -26,7 +26,7 @@ from ops.files.atomic_file import write_atomically
 from ops.files.bounded_read import read_regular_file
 from ops.files.nofollow import reason_not_to_trust
 from ops.text.language import Text
-from ops.text.reasons import chinese
+from ops.text.reasons import reason
 from ops.text.sanitize import safe_line
 
 # States that are kept, and bytes of all texts: what a host changes in a few weeks.
@@ -77,12 +77,13 @@ class BaselineStore:
         while not place.exists() and place != place.parent:
             place = place.parent
         if (why_not := reason_not_to_trust(str(place), listed=True)) is not None:
+            why = reason(why_not)
             raise BaselineError(
                 Text(
-                    en=f"{self.directory}: not used for baselines: {why_not}; give the watchdog's state a directory of"
-                    " its own (watchdog.state_file), by default /var/lib/gte-ops",
-                    zh=f"{self.directory}: 不能用于存放基线：{chinese(why_not)}；"
-                    "请为 watchdog 的状态指定专用目录（watchdog.state_file），默认为 /var/lib/gte-ops",
+                    en=f"{self.directory}: not used for baselines: {why.en}; give the watchdog's state a"
+                    " directory of its own (watchdog.state_file), by default /var/lib/gte-ops",
+                    zh=f"{self.directory}：不能存放基线：{why.zh}；请让 watchdog 的状态文件"
+                    "（watchdog.state_file）使用单独的目录，默认是 /var/lib/gte-ops",
                 )
             )
 
@@ -217,10 +218,10 @@ class BaselineStore:
 
 
 def _unwritable(path: str, error: OSError) -> BaselineError:
-    place, why = safe_line(path), error.strerror or error
+    why = reason(error.strerror or str(error))
     return BaselineError(
         Text(
-            en=f"{place}: cannot be written: {why}; run it as root",
-            zh=f"{place}: 无法写入：{chinese(why)}；请以 root 运行",
+            en=safe_line(f"{path}: cannot be written: {why.en}; run it as root"),
+            zh=safe_line(f"{path}：无法写入：{why.zh}；请以 root 运行"),
         )
     )

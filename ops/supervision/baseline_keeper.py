@@ -7,13 +7,18 @@ decides, in a process of its own: the watchdog sees the service behind nginx, no
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
+
 from ops.baselines.directory import baseline_directory
+from ops.files.atomic_file import write_atomically
+from ops.files.bounded_read import read_regular_file
 from ops.settings import Settings
 from ops.supervision.observation import Clocks
 from ops.supervision.state import ServiceState, WatchdogState
@@ -27,6 +32,7 @@ CONFIRM_EVERY = 60.0
 AFTER_A_CHANGE, WITHOUT_A_CHANGE = 300.0, 3600.0
 # Within these a run of `--once` waits for the doctor: its unit may end every process with it (systemd.kill(5)).
 WAIT_SECONDS = 30.0
+MAX_NOTE_BYTES = 4096
 
 
 def accept_command(settings_path: Path | None) -> tuple[str, ...]:
@@ -34,6 +40,13 @@ def accept_command(settings_path: Path | None) -> tuple[str, ...]:
     # -P, and a directory of root's: nothing is imported from the watchdog's current directory.
     own = (sys.executable, "-P", "-m", "ops.cli", "baseline", "accept", "--by", "watchdog")
     return (*own, *(("--config", str(settings_path.absolute())) if settings_path is not None else ()))
+
+
+class _Asked(msgspec.Struct, frozen=True):
+    """When the doctor was asked last (Unix seconds), about files of which digest."""
+
+    digest: str
+    at: float
 
 
 class BaselineKeeper:
@@ -44,8 +57,6 @@ class BaselineKeeper:
         self._command = tuple(command)
         self._resident = resident
         self._recording: subprocess.Popen[bytes] | None = None
-        self._signature: object = None
-        self._asked_at: float | None = None
         self._confirmed_at: float | None = None
 
     def after_cycle(self, state: WatchdogState, now: Clocks, *, paused: bool) -> None:
@@ -74,11 +85,25 @@ class BaselineKeeper:
                 store.confirm(latest)
                 self._confirmed_at = now.boottime
             return
-        gap = WITHOUT_A_CHANGE if signature == self._signature else AFTER_A_CHANGE
-        if self._asked_at is not None and now.boottime - self._asked_at < gap:
-            return
-        self._signature, self._asked_at = signature, now.boottime
-        self._record()
+        digest = hashlib.sha256(repr(signature).encode()).hexdigest()
+        if self._is_due(digest, now.wall):
+            self._record()
+
+    def _is_due(self, digest: str, wall: float) -> bool:
+        """Whether the doctor is to be asked about the files of this digest, which is then noted: runs of `--once` from
+        cron know of each other by the note alone. Raises OSError if it cannot be written."""
+        note = self._directory / "asked.json"
+        try:
+            asked = msgspec.json.decode(read_regular_file(str(note), MAX_NOTE_BYTES).content, type=_Asked)
+        except (OSError, ValueError, msgspec.MsgspecError):
+            asked = None
+        # A note of the future is from before the clock was set back.
+        if asked is not None and asked.at <= wall:
+            gap = WITHOUT_A_CHANGE if asked.digest == digest else AFTER_A_CHANGE
+            if wall - asked.at < gap:
+                return False
+        write_atomically(note, msgspec.json.encode(_Asked(digest, wall)))
+        return True
 
     def _record(self) -> None:
         with contextlib.suppress(OSError):

@@ -29,7 +29,9 @@ HEALTHY = WatchdogState(service_state=ServiceState.HEALTHY, state_since=1000.0)
 
 
 class Host:
-    """A file of nginx's, a store with its state, and a keeper whose command writes a line to a file."""
+    """A file of nginx's, a store with its state, and a command that writes a line to a file.
+
+    Each cycle has a new keeper, as the runs of `--once` from cron have."""
 
     def __init__(self, directory: Path) -> None:
         self.file = directory / "nginx.conf"
@@ -42,8 +44,8 @@ class Host:
         )
         self.store = BaselineStore(baseline_directory(settings))
         self.asked = directory / "asked"
-        command = ("sh", "-c", f"echo asked >> {self.asked}")
-        self.keeper = BaselineKeeper(settings, command, resident=False)
+        self.settings = settings
+        self.command = ("sh", "-c", f"echo asked >> {self.asked}")
 
     def record(self) -> None:
         found = capture({str(self.file): PlaceKind.NGINX}, {}, 0.0)
@@ -60,7 +62,8 @@ class Host:
 
     def cycle(self, at: float, state: WatchdogState = HEALTHY, *, paused: bool = False) -> int:
         """One cycle ``at`` seconds on the boot clock: how often the doctor has been asked until now."""
-        self.keeper.after_cycle(state, Clocks(wall=at, monotonic=at, boottime=at), paused=paused)
+        keeper = BaselineKeeper(self.settings, self.command, resident=False)
+        keeper.after_cycle(state, Clocks(wall=at, monotonic=at, boottime=at), paused=paused)
         return len(self.asked.read_text().splitlines()) if self.asked.exists() else 0
 
 
@@ -112,6 +115,11 @@ def test_a_changed_file_is_not_confirmed_and_the_doctor_is_asked_once(host: Host
     assert host.cycle(SETTLED_AT + WITHOUT_A_CHANGE + 1) == 2
     host.file.write_text("listen 8082;\n# and more\n")
     assert host.cycle(SETTLED_AT + WITHOUT_A_CHANGE + AFTER_A_CHANGE + 2) == 3
+
+
+def test_a_clock_that_was_set_back_does_not_silence_it(host: Host) -> None:
+    assert host.cycle(SETTLED_AT + 86400) == 1
+    assert host.cycle(SETTLED_AT) == 2
 
 
 def test_a_file_that_is_gone_and_a_new_directory_are_changes(host: Host) -> None:
