@@ -1,4 +1,4 @@
-"""Whether an archive is what an operator of this host made, as far as that can be told without asking."""
+"""Whether an operator of this host made an archive, as far as that can be determined without asking."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from ops.text.sanitize import safe_line
 
 
 def reason_to_doubt(archive: Path, signature: SignatureCheck | None, backups: Path) -> Text | None:
-    """Why somebody has to vouch for ``archive`` before its files are put on this host; None where nobody has to.
+    """Why somebody has to vouch for ``archive`` before its files are restored on this host; None if nobody has to.
 
-    ``signature``: what it is worth, None where no signer is known: then the list in ``backups`` counts. Raises
+    ``signature``: the result of its check, None if no signer is known; then the list in ``backups`` decides. Raises
     SignatureError for a bad one, OSError."""
     if signature is not None:
         refuse_bad(archive, signature)
     if signature is not None and signature.state == SignatureState.MISSING:
         return unsigned_words()
-    # It is read more than once: what was checked must be what is restored.
+    # It is read more than once, so others must not be able to change it in between.
     if (why := reason_not_to_trust(str(archive))) is not None:
         words = safe_line(why)
         return Text(
@@ -37,7 +37,7 @@ def reason_to_doubt(archive: Path, signature: SignatureCheck | None, backups: Pa
 
 
 def unsigned_words() -> Text:
-    """That a signature is missing."""
+    """The sentence for a missing signature."""
     return Text(
         en="it is not signed, and backup.allowed_signers asks for a signature",
         zh="没有签名，而 backup.allowed_signers 要求签名",

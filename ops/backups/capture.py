@@ -1,4 +1,4 @@
-"""One consistent reading of a backup's sources: every file's size and SHA-256, as long as nothing changes meanwhile."""
+"""One consistent reading of a backup's sources: every file's size and SHA-256, provided nothing changes meanwhile."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class PairMismatchError(Exception):
 
 @dataclass(frozen=True)
 class Captured:
-    """The sources as one reading saw them."""
+    """The sources at the time of one reading."""
 
     survey: Survey
     entries: tuple[ManifestEntry, ...]
@@ -56,12 +56,12 @@ class Captured:
 
 
 def list_sources(plan: BackupPlan, left_out: dict[str, str]) -> Survey:
-    """Everything that the plan names, as it is on the host now; opens nothing."""
+    """Everything that the plan names, as it is on the host now; opens no file."""
     return survey(plan.wanted, plan.excluded, left_out)
 
 
 def capture(plan: BackupPlan, left_out: dict[str, str], progress: Progress) -> Captured:
-    """Reads every source once, for its size and SHA-256, and compares each certificate with its key.
+    """Read every source once, for its size and SHA-256, and compare each certificate with its key.
 
     Raises SourceChangedError, SourceUnreadableError, PairMismatchError, OSError."""
     sources = list_sources(plan, left_out)
@@ -88,7 +88,7 @@ def _entries(sources: Survey, progress: Progress) -> tuple[ManifestEntry, ...]:
 
 
 def content(path: str, version: tuple[int, ...], size: int) -> Iterator[bytes]:
-    """The ``size`` bytes of the file at ``path``, in chunks, while it is still the file that ``version`` describes.
+    """The ``size`` bytes of the file at ``path``, in chunks, as long as its version is ``version``.
 
     Raises SourceChangedError, SourceUnreadableError, OSError."""
     try:
@@ -109,7 +109,7 @@ def content(path: str, version: tuple[int, ...], size: int) -> Iterator[bytes]:
                 raise SourceChangedError(path)
             left -= len(chunk)
             yield chunk
-        # It grew, or was written to in place, while it was read.
+        # It grew, or was overwritten in place, while it was read.
         if _version(descriptor) != version:
             raise SourceChangedError(path)
     finally:
@@ -132,14 +132,14 @@ def _version(descriptor: int) -> tuple[int, ...]:
 def _matching_pairs(
     plan: BackupPlan, sources: Survey, entries: tuple[ManifestEntry, ...]
 ) -> tuple[Pair, ...]:
-    """The certificate and key pairs whose files are both in the backup. Raises PairMismatchError for one that does not
-    match, and what ``content`` raises."""
+    """The pairs of certificate and key whose files are both in the backup. Raises PairMismatchError for one that does
+    not match, and the exceptions of ``content``."""
     by_path = {f"/{item.path}": item for item in entries}
     pairs = []
     for certificate, key in dict.fromkeys((*plan.pairs, *_lineage_pairs(plan.letsencrypt_dir, sources))):
         files = [os.path.realpath(name) for name in (certificate, key)]
         if not all(_is_small_file(by_path.get(file)) for file in files):
-            continue  # a missing file is reported with what was asked for
+            continue  # a missing file is reported with the requested paths
         problem = pair_problem(*(_whole(file, sources) for file in files))
         if problem:
             raise PairMismatchError(certificate, key, problem)

@@ -1,4 +1,4 @@
-"""certbot's own lock on its configuration directory, held as certbot holds it.
+"""certbot's own lock on its configuration directory, used in the same way as certbot does.
 
 Source: certbot, certbot/_internal/lock.py and util.lock_dir_until_exit: ``.certbot.lock`` in the directory, locked with
 lockf, removed before it is released.
@@ -23,10 +23,10 @@ POLL_SECONDS = 0.1
 
 @contextlib.contextmanager
 def certbot_lock(directory: Path, wait: float) -> Iterator[bool]:
-    """Holds the lock, so that no certbot changes the tree; False where there is no tree, or where this user may not
-    lock it (and so could not read its keys either).
+    """Hold the lock, so that no certbot changes the tree.
 
-    Raises OpsError where certbot is still at work after ``wait`` seconds."""
+    Yields False if there is no tree, or if this user may not lock it (and so could not read its keys either). Raises
+    OpsError if certbot still runs after ``wait`` seconds."""
     path = directory / LOCK_NAME
     deadline = time.monotonic() + wait
     descriptor = None
@@ -55,14 +55,15 @@ def certbot_lock(directory: Path, wait: float) -> Iterator[bool]:
     try:
         yield True
     finally:
-        # Removed while it is still locked, as certbot does, or another's new lock could be removed.
+        # Remove it while it is still locked, as certbot does; afterwards it could be another process's new lock.
         with contextlib.suppress(FileNotFoundError):
             path.unlink()
         os.close(descriptor)
 
 
 def _try(path: Path) -> int | None:
-    """The locked descriptor; None where the file was replaced meanwhile. Raises OSError, EAGAIN where it is held."""
+    """The locked descriptor; None if the file was replaced meanwhile. Raises OSError: EAGAIN if another process holds
+    it."""
     descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600)
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -74,7 +75,7 @@ def _try(path: Path) -> int | None:
                 return kept
         return None
     except PermissionError as error:
-        # lockf may say EACCES for 'held'; open says it for 'not yours'.
+        # lockf may fail with EACCES for a held lock; open fails with it for missing permission.
         raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from error
     finally:
         if descriptor >= 0:

@@ -1,4 +1,4 @@
-"""Copies off the host, by the tools that are made for it: rclone, restic, ssh. Each copy is read back and compared.
+"""Copies to other hosts by rclone, restic or ssh. Each copy is read back and compared.
 
 Their passwords and keys are the operator's: environment (RESTIC_PASSWORD_FILE, RCLONE_CONFIG), ~/.ssh, an agent.
 """
@@ -22,20 +22,20 @@ from ops.text.language import Text
 from ops.text.reasons import chinese
 from ops.text.sanitize import safe_line
 
-# A gigabyte over a slow line takes its time; one that says nothing for a day hangs.
+# A gigabyte over a slow line takes long; a tool that runs for a day hangs.
 MAX_SECONDS = 24 * 3600.0
 _DIGEST = re.compile(r"\b([0-9a-f]{64})\b")
 
 
 class CopyError(OpsError):
-    """The backup lies on this host; its copy does not lie where it was to go."""
+    """The backup was made, but could not be copied."""
 
     exit_code = 2
 
 
 @dataclass(frozen=True)
 class CopyDestination:
-    """``tool`` is rclone, restic or ssh; ``place`` what it is told; ``port`` is ssh's, where one was given."""
+    """``tool`` is rclone, restic or ssh; ``place``: its argument; ``port``: ssh's, if given."""
 
     tool: str
     place: str
@@ -43,7 +43,7 @@ class CopyDestination:
     port: int | None = None
 
     def __str__(self) -> str:
-        """Fit to be shown."""
+        """The destination, sanitised for display."""
         return safe_line(f"{self.tool}:{self.host + ':' if self.host else ''}{self.place}", 300)
 
 
@@ -61,7 +61,7 @@ def parse_destination(written: str) -> CopyDestination:
                 zh=f"{safe_line(written, 200)!r} 不是有效的目标；写法：{forms}",
             )
         )
-    # What begins with a minus would be taken for an option.
+    # A leading minus would be taken for an option.
     if tool != "ssh":
         if place.startswith("-"):
             raise OpsError(
@@ -101,12 +101,12 @@ def parse_destination(written: str) -> CopyDestination:
 
 
 def check_installed(destination: CopyDestination) -> None:
-    """Raises OpsError where the tool is not there, or not run: before a backup is made, not after."""
+    """Raises OpsError if the tool is missing or must not be run, before a backup is made."""
     _program(destination)
 
 
 def _program(destination: CopyDestination) -> str:
-    """The tool's place. Raises OpsError where it is not there, or others than root and the caller may change it."""
+    """The tool's path. Raises OpsError if it is missing, or users other than root and the caller may change it."""
     tool = destination.tool
     program = trusted_program(tool)
     if program is None:
@@ -119,12 +119,12 @@ def _program(destination: CopyDestination) -> str:
 
 
 def _environment() -> dict[str, str]:
-    """The caller's own: the tools find each other on $PATH (restic starts rclone and ssh)."""
+    """The caller's environment: the tools find each other on $PATH (restic starts rclone and ssh)."""
     return {**os.environ, "PATH": trusted_path(os.environ.get("PATH", os.defpath))}
 
 
 def copy(archive: Path, digest: str, destination: CopyDestination) -> None:
-    """Copies the archive with its checksum and signature, reads the copy back and compares it with ``digest``.
+    """Copy the archive with its checksum and signature, read the copy back and compare it with ``digest``.
 
     Raises CopyError."""
     check_installed(destination)
@@ -142,7 +142,7 @@ def _rclone(archive: Path, digest: str, destination: CopyDestination) -> None:
             [_program(destination), "copyto", "--", str(file), _joined(destination.place, file.name)],
         )
     there = _joined(destination.place, archive.name)
-    # --download: many stores know no SHA-256 of their own, and it is what lies there that counts.
+    # --download: many stores have no SHA-256 of their own, and the stored bytes are what counts.
     said = _run(destination, [_program(destination), "hashsum", "sha256", "--download", "--", there])
     _compare(said, digest, destination)
 

@@ -1,7 +1,7 @@
-"""Making one backup: the sources are read twice and compared, the archive is written aside, flushed, read back from
-the disk and hashed, and only then does it get its name.
+"""Making one backup: the sources are read twice and compared; the archive is written under a temporary name, flushed,
+read back from the disk and hashed, and only then renamed.
 
-Every step leaves earlier backups alone: until the last rename there is nothing but files that end in .partial.
+No step touches earlier backups: until the last rename there are only files that end in .partial.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ from ops.text.language import Text
 from ops.text.reasons import chinese
 from ops.text.sanitize import safe_line
 
-# How often the sources are read again because something changed, and how often because of one file.
+# How often the sources are read again because something changed, and how often because of the same file.
 ATTEMPTS = 6
 CHANGES_PER_FILE = 3
 PAUSE_SECONDS = 0.2
@@ -65,15 +65,15 @@ LOCK_WAIT = 120.0
 
 
 class BackupError(OpsError):
-    """No backup was made; earlier ones are as they were."""
+    """No backup was made; earlier ones are unchanged."""
 
     exit_code = 2
 
 
 @dataclass(frozen=True)
 class Created:
-    """The backup that was made. ``complaints``: what is not in it though it should be, path to reason; ``unsigned``:
-    why it is not signed though it should be."""
+    """The backup that was made. ``complaints``: paths missing from it, with the reason; ``unsigned``: why a required
+    signature is missing."""
 
     path: Path
     manifest: Manifest
@@ -89,9 +89,9 @@ class Created:
 
 
 def prepare_directory(directory: Path) -> None:
-    """Makes the directory, mode 0700, or sees to it that nobody else may look into it. Raises BackupError."""
+    """Make the directory with mode 0700, or remove other users' access to it. Raises BackupError."""
     try:
-        # parents get the umask's mode; the last one is ours alone
+        # parents get the umask's mode; only the last one is private
         directory.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError):
             directory.mkdir(mode=0o700)
@@ -123,7 +123,7 @@ def prepare_directory(directory: Path) -> None:
 
 @contextlib.contextmanager
 def locked(directory: Path, wait: float = LOCK_WAIT) -> Iterator[None]:
-    """One run at a time in this directory. Raises BackupError where another is at work after ``wait`` seconds."""
+    """Allow one run at a time in this directory. Raises BackupError if another still runs after ``wait`` seconds."""
     deadline = time.monotonic() + wait
     try:
         descriptor = os.open(
@@ -164,7 +164,8 @@ def locked(directory: Path, wait: float = LOCK_WAIT) -> Iterator[None]:
 
 
 def remove_left_overs(directory: Path) -> list[Path]:
-    """Removes what killed runs left; only under the lock, or it could be another run's. Raises OSError."""
+    """Remove the files that killed runs left. Requires the lock: otherwise they could belong to a running one. Raises
+    OSError."""
     left = left_over_in(directory)
     for path in left:
         path.unlink()
@@ -175,7 +176,7 @@ def remove_left_overs(directory: Path) -> list[Path]:
 
 
 class _Hashing:
-    """A file that is written, and the SHA-256 of what was."""
+    """A file, and the SHA-256 of the bytes written so far."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -202,10 +203,10 @@ def create(
     signing_key: str,
     progress: Progress,
 ) -> Created:
-    """Makes one backup in ``directory``, which the caller has locked. ``plan_again`` looks around anew; without a
-    ``signing_key`` it is not signed.
+    """Make one backup in ``directory``, which the caller has locked. ``plan_again`` plans anew from the host; without a
+    ``signing_key`` the backup is not signed.
 
-    Raises BackupError, with nothing left behind, where it cannot be made."""
+    Raises BackupError if it cannot be made; then no file is left behind."""
     previous = os.umask(0o077)
     try:
         return _create(plan_again, directory, host, compression, recipients, signing_key, progress)
@@ -226,7 +227,7 @@ def create(
 
 @dataclass(frozen=True)
 class _Order:
-    """What is to be written where. ``plan_again`` looks around the host anew; ``created_at``: Unix seconds."""
+    """The parameters of one backup. ``plan_again`` plans anew from the host; ``created_at``: Unix seconds."""
 
     plan_again: Callable[[], BackupPlan]
     partial: Path
@@ -259,7 +260,7 @@ def _create(
         record(directory, digest, path.name)
         publish(partial, path, digest, signature)
     except BaseException:
-        # Only the last name makes it a backup; a checksum or a signature alone is none either.
+        # Only the rename of the archive makes it a backup; a checksum or a signature alone does not.
         for left in (partial, *(() if path.exists() else companions(path))):
             left.unlink(missing_ok=True)
         raise
@@ -269,7 +270,7 @@ def _create(
 
 
 def signature_of(archive: Path, signing_key: str) -> tuple[bytes | None, str]:
-    """The signature of ``archive``, or why there is none: an archive without one is better than no archive."""
+    """The signature of ``archive``, or the reason why there is none: an unsigned archive is better than none."""
     if not signing_key:
         return None, ""
     try:
@@ -284,7 +285,7 @@ def free_name(directory: Path, now: float, host: str, compression: Compression, 
     taken = {name.number for name, _ in backups_in(directory) if name.created_at == second}
     for number in range(1, 1000):
         name = str(ArchiveName(second, number, host_part(host), compression, encrypted))
-        # Whatever their form: the later of two of one second is to be listed as the newer.
+        # Whatever their form: of two backups of the same second, the later must be listed as the newer.
         if number not in taken and not (directory / name).exists():
             return name
     raise BackupError(
@@ -296,8 +297,8 @@ def free_name(directory: Path, now: float, host: str, compression: Compression, 
 
 
 class _Retries:
-    """What kept the sources from being read consistently so far. ``complaints``: path to why it is not in the backup,
-    or not as it is now."""
+    """The obstacles to a consistent reading so far. ``complaints``: path to the reason why it is missing from the
+    backup or out of date."""
 
     def __init__(self) -> None:
         self.complaints: dict[str, str] = {}
@@ -307,20 +308,20 @@ class _Retries:
 
     @property
     def is_last(self) -> bool:
-        """Whether a file that changes is to be taken as it was before, instead of trying once more."""
+        """Whether a changing file is to be taken as it is, instead of trying once more."""
         return self._attempt >= ATTEMPTS
 
     def begin(self) -> None:
-        """Counts one more attempt."""
+        """Count one more attempt."""
         self._attempt += 1
 
     def unreadable(self, error: SourceUnreadableError) -> None:
-        """Leaves the file out; the attempt does not count."""
+        """Leave the file out; the attempt does not count."""
         self.complaints[error.path] = error.reason
         self._attempt -= 1
 
     def mismatched(self, error: PairMismatchError) -> None:
-        """Waits for a renewal to end; the attempt does not count. Raises BackupError after PAIR_WAIT seconds."""
+        """Wait for a renewal to end; the attempt does not count. Raises BackupError after PAIR_WAIT seconds."""
         self._mismatched_since = self._mismatched_since or time.monotonic()
         if time.monotonic() - self._mismatched_since > PAIR_WAIT:
             raise BackupError(
@@ -334,7 +335,7 @@ class _Retries:
         self._attempt -= 1
 
     def changed(self, path: str) -> None:
-        """Leaves the file out if it keeps changing. Raises BackupError if ever new ones do."""
+        """Leave the file out if it keeps changing. Raises BackupError if too many files do."""
         self._changes[path] = self._changes.get(path, 0) + 1
         if self._changes[path] >= CHANGES_PER_FILE or self.is_last:
             self.complaints[path] = "it kept changing while it was read"
@@ -348,8 +349,8 @@ class _Retries:
 
 
 def _write_consistent(order: _Order, plan: BackupPlan) -> tuple[Manifest, str, dict[str, str]]:
-    """Writes the archive again and again until nothing changed from the first reading to the last. Returns its
-    manifest, its SHA-256, and what is not in it as it should be (path to reason).
+    """Write the archive repeatedly until nothing changed between the first reading and the last. Returns its manifest,
+    its SHA-256, and the paths that are missing or out of date (path to reason).
 
     Raises BackupError, OSError."""
     retries = _Retries()
@@ -418,8 +419,8 @@ def _manifest(order: _Order, plan: BackupPlan, captured: Captured, complaints: d
 
 
 def _write(order: _Order, manifest: Manifest, captured: Captured) -> str:
-    """The second pass: reads every file again, into the archive, and compares it with the first. Returns the archive's
-    SHA-256.
+    """The second pass: read every file again, into the archive, and compare it with the first reading. Returns the
+    archive's SHA-256.
 
     Raises SourceChangedError, SourceUnreadableError, OSError."""
     total, done = manifest.content_bytes, 0
@@ -436,7 +437,7 @@ def _write(order: _Order, manifest: Manifest, captured: Captured) -> str:
             raise SourceChangedError(path)
         order.progress("writing", done, total)
 
-    # Never through a link that somebody put there, never into a file that somebody else has open.
+    # Never through a link that somebody placed there, nor into a file that another process has open.
     order.partial.unlink(missing_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(order.partial, flags, 0o600)
@@ -454,9 +455,9 @@ def _write(order: _Order, manifest: Manifest, captured: Captured) -> str:
 
 
 def _read_back(partial: Path, digest: str, progress: Progress) -> int:
-    """Reads the archive from the disk and compares it with what was written. Returns its size in bytes."""
+    """Read the archive back from the disk and compare it with the bytes written. Returns its size in bytes."""
     with partial.open("rb", buffering=0) as file:
-        # So that it is the disk that answers and not the cache; where the system will not, the cache does.
+        # Read from the disk instead of the cache, if the system supports that.
         with contextlib.suppress(OSError):
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         size = os.fstat(file.fileno()).st_size
@@ -478,8 +479,8 @@ def _read_back(partial: Path, digest: str, progress: Progress) -> int:
 
 
 def publish(partial: Path, path: Path, digest: str, signature: bytes | None) -> None:
-    """Gives the archive its name. Checksum and signature go first: an archive is never there without them. Raises
-    OSError."""
+    """Rename the archive to its final name. Checksum and signature go first, so that no archive exists without them.
+    Raises OSError."""
     _write_beside(checksum_path(path), checksum_line(digest, path.name))
     if signature is not None:
         _write_beside(signature_path(path), signature)

@@ -1,4 +1,4 @@
-"""What this host has to be backed up, found by looking around: paths, key pairs, versions."""
+"""Discovering what to back up on this host: paths, key pairs, versions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ops.interpret.nginx import compiled_path
 from ops.interpret.target import gunicorn_hints
 from ops.settings import LogrotateSettings, Settings
 
-# How long looking around may take, seconds.
+# Time limit of the discovery, seconds.
 LOOK_SECONDS = 8.0
 MAX_TEXT_BYTES = 1 << 20
 MAX_RENEWALS = 5000
@@ -32,7 +32,7 @@ MAX_RENEWALS = 5000
 @dataclass(frozen=True)
 class BackupPlan:
     """``wanted`` paths; ``excluded`` ones; ``pairs`` of certificate and key paths (certbot's lineages come with the
-    tree); how nginx is told its configuration; versions by program."""
+    tree); nginx's configuration arguments; versions by program."""
 
     wanted: tuple[Source, ...]
     excluded: tuple[str, ...]
@@ -43,7 +43,7 @@ class BackupPlan:
 
 
 def make_plan(settings: Settings, settings_file: Path | None) -> BackupPlan:
-    """Looks at processes and configurations of this host; reads no key."""
+    """Inspect processes and configurations of this host; read no key."""
     around = look_around(settings, time.monotonic() + LOOK_SECONDS)
     certbot = os.path.abspath(settings.tls.letsencrypt_dir)  # noqa: PTH100  links are to be kept
     texts = tuple(_certbot_texts(Path(certbot)))
@@ -123,7 +123,7 @@ def _gunicorn_wanted(settings: Settings, around: Surroundings) -> Iterator[Sourc
 def _included(written: str) -> Iterator[Source]:
     path = os.path.abspath(os.path.expanduser(written))  # noqa: PTH100, PTH111
     found = sorted(glob.glob(path)) if glob.has_magic(path) else []  # noqa: PTH207
-    # A pattern that matches nothing is told of like a path that is not there.
+    # A pattern that matches nothing is reported like a missing path.
     for match in found or [path]:
         yield Source("include", match, named=True)
 
@@ -140,7 +140,7 @@ def _certbot_texts(directory: Path) -> Iterator[str]:
 
 
 def _text(path: Path) -> str:
-    """A text file's content; empty where there is none: that it is missing is told when it is taken."""
+    """A text file's content; empty if it does not exist, which is reported when it is captured."""
     try:
         return read_regular_file(str(path), MAX_TEXT_BYTES).content.decode("utf-8", "replace")
     except (OSError, ValueError):
@@ -151,7 +151,7 @@ def _text(path: Path) -> str:
 
 
 def _versions(around: Surroundings, certbot_texts: Iterable[str]) -> dict[str, str]:
-    """By program, as far as it can be told without running it: starting certbot alone takes half a second."""
+    """Versions by program, as far as known without running it: starting certbot alone takes half a second."""
     found = {
         "gte-ops": __version__,
         "python": platform.python_version(),
@@ -160,7 +160,7 @@ def _versions(around: Surroundings, certbot_texts: Iterable[str]) -> dict[str, s
         "certbot": certbot_version(),
     }
     if not found["certbot"]:
-        # Each renewal's file says which certbot wrote it.
+        # Each renewal configuration names the certbot version that wrote it.
         written = (
             value for text in certbot_texts for key, value in host_files.ini_values(text) if key == "version"
         )

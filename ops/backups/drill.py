@@ -1,8 +1,8 @@
-"""A restore rehearsed: a backup's tree below a scratch directory, an nginx and a certbot that take it for the host's.
+"""The restore drill: restore a backup below a scratch directory, and run an nginx and a certbot on it.
 
-Nothing of the host is touched: the scratch directory is this run's own, the ports are spare ones of loopback, and both
-end with the run, however it ends. The archive may be anybody's: both programs are this host's, run as a user who owns
-nothing else, and in a network of their own.
+It does not touch the host: the scratch directory belongs to this run, the ports are free ones on loopback, and
+everything is removed however the run ends. The archive is untrusted: both programs are this host's own, run as a user
+who owns nothing else, in a network namespace of their own.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ START_SECONDS = 10.0
 SITE_SECONDS = 5.0
 STOP_SECONDS = 5.0
 CERTBOT_SECONDS = 120.0
-# Ports are chosen before nginx takes them; somebody may be faster.
+# Ports are chosen before nginx binds them; another process may be faster.
 STARTS = 3
 MAX_LOG_BYTES = 1 << 20
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -62,7 +62,7 @@ CLONE_NEWNET = 0x40000000  # linux/sched.h
 
 @dataclass(frozen=True)
 class DrillCheck:
-    """One thing that was tried. ``name``: archive, nginx_test, nginx_start, served or certbot."""
+    """One check of a drill. ``name``: archive, nginx_test, nginx_start, served or certbot."""
 
     name: str
     result: Status
@@ -71,7 +71,7 @@ class DrillCheck:
 
 @dataclass
 class Drill:
-    """What was found of ``archive``."""
+    """The results for ``archive``."""
 
     archive: Path
     checks: list[DrillCheck] = field(default_factory=list)
@@ -79,7 +79,7 @@ class Drill:
 
     @property
     def result(self) -> Status:
-        """``fail`` where anything failed, ``unknown`` where something could not be tried."""
+        """``fail`` if anything failed, ``unknown`` if something could not be tried."""
         results = {check.result for check in self.checks}
         return (
             Status.FAIL
@@ -90,20 +90,20 @@ class Drill:
         )
 
     def add(self, name: str, result: Status, en: str, zh: str) -> None:
-        """Notes one check."""
+        """Add one check."""
         self.checks.append(_check(name, result, Text(en=en, zh=zh)))
 
 
 def _check(name: str, result: Status, words: Text) -> DrillCheck:
-    """One check; ``words`` may quote what a program or an archive says."""
+    """One check; ``words`` may quote a program or an archive."""
     return DrillCheck(name, result, Text(en=safe_line(words.en), zh=safe_line(words.zh)))
 
 
 def rehearse(archive: Path, identities: Sequence[Identity], program: str) -> Drill:
-    """Restores ``archive`` below a scratch directory, serves it by this host's nginx, and removes everything again.
+    """Restore ``archive`` below a scratch directory, serve it by this host's nginx, and remove everything again.
 
-    ``program``: that nginx, by name or path. Raises ArchiveError, OSError; and whatever interrupts it, with nothing
-    left behind."""
+    ``program``: that nginx, by name or path. Raises ArchiveError, OSError, and whatever interrupts it; nothing is left
+    behind."""
     started = time.monotonic()
     drill = Drill(archive)
     with scratch_directory() as scratch:
@@ -173,10 +173,10 @@ def _ready(
 
 
 def _started(drill: Drill, spare: SpareNginx, scratch: Path, *, last: bool) -> bool:
-    """Starts the spare nginx and asks it for everything; False where a port was taken by somebody faster."""
+    """Start the spare nginx and request everything from it; False if another process took a port first."""
     config = parse_config(str(spare.config_file), str(spare.run), spare.command[0], None)
     sites = tuple(tls_sites(config)) if isinstance(config, NginxConfig) else ()
-    # Not in `run`, which is nginx's: what it lays there is not written to.
+    # Not in `run`, which belongs to nginx: this process writes to nothing there.
     output = scratch / "output.log"
     try:
         with output.open("wb") as said:
@@ -229,7 +229,7 @@ def _started(drill: Drill, spare: SpareNginx, scratch: Path, *, last: bool) -> b
 
 
 def _end_with_us() -> Callable[[], None]:
-    """Where this process is killed, nginx gets SIGTERM (prctl(2)): after SIGKILL its workers would go on."""
+    """If this process is killed, nginx gets SIGTERM (prctl(2)): after a SIGKILL its workers would continue."""
     libc = ctypes.CDLL(None)
 
     def ask() -> None:
@@ -239,7 +239,7 @@ def _end_with_us() -> Callable[[], None]:
 
 
 def _listens(process: subprocess.Popen[bytes], spare: SpareNginx) -> bool:
-    """Whether the master has its pidfile, which it writes once it holds all its sockets."""
+    """Whether the master has written its pidfile, which it does once it has bound all its sockets."""
     deadline = time.monotonic() + START_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         if (spare.run / "nginx.pid").exists():
@@ -282,15 +282,15 @@ def _ask(drill: Drill, spare: SpareNginx, site: ProbedSite) -> None:
 
 
 def in_network_of(pid: int, work: Callable[[], None]) -> None:
-    """Does ``work`` in the network namespace of process ``pid``, where its loopback is. Raises OSError, and what
-    ``work`` raises."""
+    """Run ``work`` in the network namespace of process ``pid``, whose loopback it needs. Raises OSError, and the
+    exceptions of ``work``."""
     libc = ctypes.CDLL(None, use_errno=True)
     failed: list[BaseException] = []
 
     def enter() -> None:
         try:
             with Path(f"/proc/{pid}/ns/net").open("rb") as namespace:
-                # setns(2): of the calling thread alone, which ends with the work.
+                # setns(2) affects only the calling thread, which ends with the work.
                 if libc.setns(namespace.fileno(), CLONE_NEWNET) != 0:
                     number = ctypes.get_errno()
                     raise OSError(number, os.strerror(number), f"/proc/{pid}/ns/net")
@@ -306,7 +306,7 @@ def in_network_of(pid: int, work: Callable[[], None]) -> None:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """SIGTERM to the master ends its workers too; what is left in its session is killed."""
+    """SIGTERM to the master ends its workers too; remaining processes of its session are killed."""
     with contextlib.suppress(ProcessLookupError):
         process.terminate()
     try:
@@ -321,9 +321,9 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def relocate_renewals(root: Path, letsencrypt_dir: str) -> list[str]:
-    """Rewrites the absolute paths in renewal/*.conf to the staged tree below ``root``; returns the lineages' names.
+    """Rewrite the absolute paths in renewal/*.conf to the staged tree below ``root``; return the lineages' names.
 
-    certbot keeps them as ``key = value`` (configobj); whatever value lies in its directory is moved with it."""
+    certbot keeps them as ``key = value`` (configobj); every value that is a path in its directory is rewritten."""
     names = []
     staged = below(root, letsencrypt_dir)
     for conf in sorted((staged / "renewal").glob("*.conf")):
@@ -342,10 +342,10 @@ def relocate_renewals(root: Path, letsencrypt_dir: str) -> list[str]:
 
 
 def _certbot(drill: Drill, manifest: Manifest, identities: Sequence[Identity], scratch: Path) -> None:
-    """Has certbot list the lineages of the restored tree."""
+    """Have certbot list the lineages of the restored tree."""
     if not any(entry.path == manifest.letsencrypt_dir.strip("/") for entry in manifest.entries):
         return
-    # A tree of its own: the other was nginx's.
+    # A separate tree, because the other one belonged to nginx.
     root = scratch / "certbot"
     unpack(drill.archive, identities, root, MAX_FILE_BYTES)
     confine_links(root)
@@ -407,7 +407,7 @@ def _certbot_check(
 
 
 def _judged_listing(names: Sequence[str], status: int, output: str, errors: str, root: Path) -> DrillCheck:
-    """The check by what ``certbot certificates`` answered: ``output`` lists the lineages that it recognises."""
+    """The check by the output of ``certbot certificates``, which lists the lineages that it recognises."""
     listed = set(re.findall(r"^\s*Certificate Name: (\S+)", output, re.MULTILINE))
     missing = [name for name in names if name not in listed]
     if status == 0 and not missing:
@@ -420,7 +420,7 @@ def _judged_listing(names: Sequence[str], status: int, output: str, errors: str,
     lines = [line.strip() for line in (output + errors).replace(str(root), "").strip().splitlines()]
     denied = next((line for line in lines if "PermissionError" in line), None)
     if denied is not None:
-        # This host's own cli.ini, for one, that only root may read: it says nothing of the backup.
+        # For example this host's own cli.ini, which only root may read: that says nothing about the backup.
         words = Text(en=f"certbot did not run: {denied}", zh=f"certbot 未能运行：{denied}")
         return _check("certbot", Status.UNKNOWN, words)
     reason = next((line for line in lines if "rror" in line or "invalid" in line), None)

@@ -1,7 +1,7 @@
-"""Which archives this host made: a list that root alone keeps, in the directory of backups.
+"""The archives that this host made: a list that only root can write, in the backup directory.
 
-What an archive says of its origin is anybody's to write. A directory that was copied from another host counts for
-nothing here: the list names the machine it was kept on (machine-id(5), hashed)."""
+An archive's own statement of its origin can be forged. A directory copied from another host does not count: the list
+names the machine that it belongs to (machine-id(5), hashed)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LINE = re.compile(rb"([0-9a-f]{64})  [^/\n]{1,255}")
 
 
 def record(backups: Path, digest: str, name: str) -> None:
-    """Notes that the archive with this SHA-256 is made here. Raises OSError."""
+    """Record that the archive with this SHA-256 was made here. Raises OSError."""
     lines = [*_lines(backups)[-KEPT:], checksum_line(digest, name).rstrip()]
     write_atomically(backups / LIST_NAME, b"\n".join((_heading(), *lines)) + b"\n")
 
@@ -33,7 +33,7 @@ def was_made_here(backups: Path, digest: str) -> bool:
 
 
 def _lines(backups: Path) -> list[bytes]:
-    """The lines of this machine's list; none where there is no list, or others may have written it."""
+    """The lines of this machine's list; none if there is no list, or others may have written it."""
     try:
         descriptor = os.open(backups / LIST_NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:

@@ -1,4 +1,4 @@
-"""The newest good backup, and what its signature is worth."""
+"""The newest good backup, and the check of its signature."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ops.text.reasons import chinese
 
 
 def newest_good(settings: Settings) -> Path:
-    """The newest backup that is as it was made. Raises OpsError where there is none."""
+    """The newest backup that is unchanged since it was made. Raises OpsError if there is none."""
     return newest(settings)[0]
 
 
 def newest(settings: Settings) -> tuple[Path, dict[Path, Text]]:
-    """The newest good backup, and those newer that are not, each with the reason. Raises OpsError."""
+    """The newest good backup, and the newer ones that are not good, each with the reason. Raises OpsError."""
     passed_over: dict[Path, Text] = {}
     directory = Path(settings.backup.dir)
     with suppress(FileNotFoundError):
@@ -50,6 +50,6 @@ def newest(settings: Settings) -> tuple[Path, dict[Path, Text]]:
 
 
 def signature_of(settings: Settings, archive: Path) -> SignatureCheck | None:
-    """What the signature of ``archive`` is worth, None where no signer is known. Raises OpsError."""
+    """The check of the signature of ``archive``, None if no signer is known. Raises OpsError."""
     signers = settings.backup.allowed_signers
     return check_signature(archive, signers) if signers else None

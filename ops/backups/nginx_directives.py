@@ -1,8 +1,9 @@
-"""Which directives of a configuration that somebody else wrote are given to an nginx.
+"""The directives of an untrusted configuration that may be given to an nginx.
 
-nginx runs code while it only reads its configuration: modules, Perl, scripts, engines of OpenSSL. So what is given to
-it is known by name: the directives of nginx's own modules and of a few others that load nothing, run nothing and write
-no file but those that `ops.backups.staging` leads elsewhere. Whatever else that nginx understands is not tried.
+nginx can run code while reading its configuration: modules, Perl, scripts, engines of OpenSSL. So only directives known
+by name are allowed: those of nginx's own modules and of a few others that load nothing, run nothing and write no file
+except those that `ops.backups.staging` redirects. A configuration with any other directive that this nginx understands
+is not tried.
 
 Sources: nginx documentation, alphabetical index of directives; the documentation of each module named below.
 """
@@ -16,7 +17,7 @@ from collections.abc import Callable, Sequence
 from ops.text.language import Text
 from ops.text.sanitize import safe_line
 
-# nginx's own directives that are younger than crossplane's table, or that it leaves out.
+# nginx's own directives that are missing from crossplane's table, mostly newer ones.
 _NEWER = frozenset(
     """
     add_header_inherit add_trailer_inherit auth_delay early_hints epoll_events fastcgi_allow_upstream
@@ -55,17 +56,17 @@ _PACKAGED = frozenset(
     vhost_traffic_status vhost_traffic_status_zone vhost_traffic_status_display vhost_traffic_status_display_format
     """.split()  # noqa: SIM905
 )
-# In crossplane's table, and not harmless: they keep state in files of their own, or write profiles.
+# In crossplane's table, but not harmless: they keep state in files of their own, or write profiles.
 _EXCLUDED = frozenset({"google_perftools_profiles", "keyval_zone", "state", "upstream_conf", "zone_sync"})
 _CODE = re.compile(
     r"load_module|ssl_engine|perl(?:_\w+)?|js_\w+|njs_\w+|\w*lua\w*|passenger_\w+|wasm\w*|modsecurity\w*"
     r"|opentracing\w*|otel_\w+|auth_pam\w*|exec(?:_\w+)?"
 )
 # nginx documentation, ssl_certificate_key: a key of an OpenSSL engine, or of a provider's store, each of which is code.
-# Where a variable is to tell, it may tell such a one.
+# The value of a variable may be one of these.
 _KEY_IN_CODE = re.compile(r"(?:engine|store):|(?!data:).*\$", re.DOTALL)
 _KEY = re.compile(r"(?:\w+_)?ssl_certificate(?:_key)?")
-# SSL_CONF_cmd(3): of its commands those that name no file.
+# SSL_CONF_cmd(3): the commands that name no file.
 _CONF_COMMAND = re.compile(r"(?:\w+_)?ssl_conf_command")
 _PLAIN_COMMANDS = frozenset(
     """
@@ -76,10 +77,10 @@ _PLAIN_COMMANDS = frozenset(
 
 
 def objection(name: str, args: Sequence[str], place: str, understands: Callable[[str], bool]) -> Text | None:
-    """Why a configuration with this directive is not given to nginx, None where it may be. ``place`` is FILE:LINE.
+    """Why a configuration with this directive is not given to nginx, None if it may be. ``place`` is FILE:LINE.
 
-    ``understands`` tells whether that nginx may have a directive of this name: one that it has not it refuses in its
-    own words. Of ``load_module`` only the caller can tell whether the file is the host's own: it is not asked here."""
+    ``understands`` says whether that nginx may know a directive of this name; an unknown one it refuses by itself.
+    ``load_module`` is not decided here: only the caller knows whether the file is the host's own."""
     shown = safe_line(f"{place} {' '.join((name, *args[:1]))}", 200)
     runs_code = Text(en=f"it loads code ({shown})", zh=f"其中会加载代码（{shown}）")
     if _CODE.fullmatch(name):
@@ -107,5 +108,5 @@ def _known() -> frozenset[str]:
 
 
 def is_known(name: str) -> bool:
-    """Whether this is a directive of nginx's own, or of a module known here, that loads and runs nothing."""
+    """Whether this directive of nginx, or of a known module, loads and runs nothing."""
     return name in _known() and not _CODE.fullmatch(name)

@@ -21,16 +21,16 @@ from ops.files.programs import reason_not_to_run
 from ops.text.language import Text
 
 SECONDS = 30.0
-# A configuration's own files are smaller; data that backup.include names is not needed to load it.
+# Configuration files are smaller; data from backup.include is not needed to load them.
 MAX_FILE_BYTES = 64 << 20
 
 
 def try_nginx(
     path: Path, manifest: Manifest, identities: Sequence[Identity], *, program: str
 ) -> tuple[bool | None, Text]:
-    """Whether nginx loads the configuration in the archive, as far as that can be tried here; and what it said.
+    """Whether nginx loads the configuration in the archive, as far as that can be tried here; and its output.
 
-    ``program``: this host's nginx, by name or path. What the manifest calls nginx is never run."""
+    ``program``: this host's nginx, by name or path. A program named by the manifest is never run."""
     use = manifest.nginx
     if use is None:
         return None, Text(en="there is no nginx configuration in it", zh="其中没有 nginx 配置")
@@ -64,19 +64,19 @@ def try_nginx(
 
 
 def untested(error: UntestedError) -> Text:
-    """That a configuration was not given to nginx, and why."""
+    """The sentence that a configuration was not given to nginx, and why."""
     return Text(en=f"not tested by nginx: {error.words.en}", zh=f"未经 nginx 测试：{error.words.to('zh')}")
 
 
 class HostNginx(msgspec.Struct, frozen=True):
-    """This host's nginx, and what ``nginx -V`` tells of it."""
+    """This host's nginx, and the facts of ``nginx -V``."""
 
     binary: str
     build: dict[str, str]
 
 
 def host_nginx(program: str) -> HostNginx | Text:
-    """The nginx that archives are tried with, or why there is none."""
+    """The nginx for trying archives, or the reason why there is none."""
     binary = find_binary(program, ())
     if binary is None:
         return Text(en="nginx is not installed here", zh="本机未安装 nginx")
@@ -89,11 +89,11 @@ def host_nginx(program: str) -> HostNginx | Text:
 
 
 def unpack(path: Path, identities: Sequence[Identity], root: Path, largest: int) -> None:
-    """Writes the archive's tree below ``root``, which must not exist yet, for this user's eyes alone: owners and modes
-    are not put back. Files larger than ``largest`` bytes are left out. Raises ArchiveError; OSError, ENOSPC also where
-    it would take more than half of what is free: a small archive may unpack to a disk full of nothing.
+    """Write the archive's tree below ``root``, which must not exist yet, readable only by this user: owners and modes
+    are not restored. Files larger than ``largest`` bytes are left out. Raises ArchiveError; OSError, ENOSPC also if it
+    would take more than half of the free space: a small archive may expand to fill a disk.
 
-    The reader has seen to it that nothing lies below a link and no path climbs, so plain names are safe here."""
+    The reader has checked that nothing is below a link and that no path contains '..', so plain paths are safe here."""
     root.mkdir(mode=0o700)
     with open_archive(path, identities) as archive:
         needed = sum(entry.size for entry in archive.manifest.entries if entry.size <= largest)

@@ -1,4 +1,4 @@
-"""Whether nginx serves what lies on disk: its TLS sites, their leaves, its reload, the health behind it."""
+"""Whether nginx serves the files on disk: its TLS sites, their leaves, its reload, the health behind it."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ MAX_CERTIFICATE_BYTES = 1 << 20
 HANDSHAKE_SECONDS = 3.0
 HEALTH_SECONDS = 5.0
 ASK_AGAIN = 0.1
-# nginx tries a taken port five times before it says this (ngx_open_listening_sockets), half a second apart.
+# nginx tries a taken port five times, half a second apart, before it logs this (ngx_open_listening_sockets).
 _STILL = "still could not bind()"
 
 
 @dataclass(frozen=True)
 class ProbedSite:
-    """One name that nginx serves by TLS. ``address`` is where it is dialled; ``certificates`` are the files one of
-    which it presents."""
+    """One name that nginx serves by TLS. ``address``: where to connect; ``certificates``: the files of which it
+    presents one."""
 
     name: str
     address: str
@@ -42,7 +42,7 @@ class ProbedSite:
 
 
 def tls_sites(config: NginxConfig) -> Iterator[ProbedSite]:
-    """One site for each server block with a certificate that can be asked for by a name of its own."""
+    """One site for each server block with a certificate and a name of its own."""
     everyone = servers(config)
     for server in everyone:
         if server.value("ssl_reject_handshake") == "on":
@@ -63,7 +63,7 @@ def _doors(server: Server) -> Iterator[tuple[tuple[str, int], str]]:
     on = any(d.args == ("on",) for d in server.own("ssl"))
     for directive in server.own("listen"):
         listen = parse_listen(directive.args) if directive.args else None
-        # Behind proxy_protocol nginx waits for another protocol; quic is no TCP.
+        # With proxy_protocol nginx expects another protocol; quic is not TCP.
         other = {"proxy_protocol", "quic", "udp"} & set(directive.args)
         if listen is None or not listen.port or other or not (listen.ssl or on):
             continue
@@ -82,7 +82,7 @@ def leaf_fingerprint(path: str) -> str:
 
 
 def leaf_problem(site: ProbedSite, deadline: float) -> str | None:
-    """Why ``site`` does not present the leaf on disk, None where it does; asked until ``deadline`` (monotonic)."""
+    """Why ``site`` does not present the leaf on disk, None if it does; tried until ``deadline`` (monotonic)."""
     try:
         wanted = {leaf_fingerprint(path) for path in site.certificates}
     except (OSError, ValueError) as error:
@@ -104,7 +104,7 @@ def leaf_problem(site: ProbedSite, deadline: float) -> str | None:
 
 
 def health_problem(target: Target, deadline: float) -> str | None:
-    """Why the service's health path does not answer 200 through nginx, None where it does."""
+    """Why the service's health path does not answer 200 through nginx, None if it does."""
     url = target.url.rstrip("/") + target.health_path
     while True:
         soon = min(deadline, time.monotonic() + HEALTH_SECONDS)
@@ -118,13 +118,13 @@ def health_problem(target: Target, deadline: float) -> str | None:
 
 
 class ReloadError(OpsError):
-    """nginx did not take up its configuration."""
+    """nginx did not start to use its new configuration."""
 
 
 def reload_nginx(masters: Sequence[ProcessRef], error_logs: Iterable[str], deadline: float) -> None:
     """SIGHUP to each master, until it has new workers (nginx documentation, Controlling nginx).
 
-    Raises ReloadError where none appear by ``deadline``, with the error log's word for it; NotAllowedError."""
+    Raises ReloadError if none appear by ``deadline``, with the error log's line; NotAllowedError."""
     logs = [(Path(path), _size(path)) for path in error_logs]
     before = {master: _workers(master) for master in masters}
     for master in masters:
@@ -157,7 +157,7 @@ def _workers(master: ProcessRef) -> set[int]:
 
 
 def emergency(line: str) -> str:
-    """What follows [emerg] in a line of nginx's, without its process's number; empty where there is none."""
+    """The text after [emerg] in a line of nginx's log, without the process's number; empty if there is none."""
     return re.sub(r"^\d+#\d+: ", "", line.partition("[emerg]")[2].strip())
 
 
@@ -169,7 +169,7 @@ def _size(path: str) -> int:
 
 
 def _said(logs: Iterable[tuple[Path, int]]) -> str:
-    """The first [emerg] that was written since, behind a colon, once nginx has given up."""
+    """The first [emerg] line since then, after a colon, once nginx has given up."""
     for path, size in logs:
         try:
             with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Which backups stay: the newest of each of the last days, weeks and months that have any, and always a good one."""
+"""The backups to keep: the newest of each of the last days, weeks and months that have any, and always a good one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Backup = tuple[ArchiveName, Path]
 
 
 def check_policy(keep: Keep) -> None:
-    """Raises OpsError for a policy that would keep nothing, or makes no sense."""
+    """Raises OpsError for a policy that would keep nothing, or is invalid."""
     numbers = {"daily": keep.daily, "weekly": keep.weekly, "monthly": keep.monthly}
     for name, number in numbers.items():
         if number < 0:
@@ -37,11 +37,11 @@ def check_policy(keep: Keep) -> None:
 def to_remove(
     backups: Sequence[Backup], keep: Keep, is_good: Callable[[Path], bool], spare: int = 0
 ) -> list[Backup]:
-    """What the policy does not keep, the oldest first. Each host's backups are counted by themselves.
+    """The backups that the policy does not keep, the oldest first. Each host's backups are counted separately.
 
-    ``is_good`` is asked only where the answer decides: a broken backup is not kept in place of a good one, and the
-    newest good one stays whatever the policy says. Where none is good, nothing is removed. The ``spare`` newest of a
-    host stay beyond the policy. Raises OpsError."""
+    ``is_good`` is called only if the answer matters: a broken backup is not kept instead of a good one, and the newest
+    good one stays whatever the policy says. If none is good, nothing is removed. The ``spare`` newest of a host stay
+    beyond the policy. Raises OpsError."""
     check_policy(keep)
     removed: list[Backup] = []
     for host in {name.host for name, _ in backups}:

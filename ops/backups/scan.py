@@ -1,4 +1,4 @@
-"""Files as they lie on the host: what a backup takes, with the links and directories on the way to it."""
+"""The files on the host that a backup saves, with the links and directories on the way to them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SPECIAL = {
 
 @dataclass(frozen=True)
 class Seen:
-    """One file, directory or link as lstat showed it; ``version`` changes whenever it was written to or replaced."""
+    """One file, directory or link by lstat; ``version`` changes whenever it is written to or replaced."""
 
     kind: EntryKind
     mode: int
@@ -43,8 +43,8 @@ class Seen:
 
 @dataclass
 class Survey:
-    """Everything to be saved, by host path; what was asked for; what was left out and why; what could not be looked at
-    (path to reason), though it should have been."""
+    """Everything to save, by host path; the requested paths; the paths left out, and those that could not be read (path
+    to reason)."""
 
     seen: dict[str, Seen] = field(default_factory=dict)
     whole: set[str] = field(default_factory=set)
@@ -53,15 +53,15 @@ class Survey:
     failed: dict[str, str] = field(default_factory=dict)
 
     def fingerprint(self) -> dict[str, tuple[int, ...]]:
-        """What tells whether anything was added, removed or written to since. Of a directory only its mode and owner
-        count: that something unrelated came into it is no change of what is saved."""
+        """A value that changes if anything is added, removed or written to. Of a directory only mode and owner count:
+        an unrelated new entry does not change what is saved."""
         return {path: found.version for path, found in self.seen.items()}
 
 
 def survey(wanted: Iterable[Source], excluded: Iterable[str], left_out: dict[str, str]) -> Survey:
-    """Looks at every wanted path. ``excluded`` ones are passed over in silence, those of ``left_out`` are told of.
+    """Scan every wanted path. ``excluded`` ones are silently skipped, those of ``left_out`` are reported.
 
-    Raises OpsError where there is more than a backup takes."""
+    Raises OpsError if there are more files than a backup may hold."""
     walker = _Walker(Survey(left_out=dict(left_out)), frozenset(excluded))
     for item in dict.fromkeys(wanted):
         walker.take(item)
@@ -79,7 +79,8 @@ class _Walker:
         """One wanted path, with the links it leads through."""
         try:
             real = self._follow(wanted.path, namer=wanted.namer)
-            # nginx's own directory has a link to a document root in it on some hosts; certbot's tree is all certbot's.
+            # nginx's own directory contains a link to a document root on some hosts; certbot's tree contains only
+            # certbot's files.
             if real is not None and self.result.seen[real].kind == "directory" and not wanted.only_file:
                 self._walk(real, follow=wanted.what != "nginx")
         except OSError as error:
@@ -96,13 +97,13 @@ class _Walker:
         self.result.asked.append(Asked(what=wanted.what, path=safe_line(path, 1000), missing=missing))
 
     def _follow(self, path: str, *, namer: int | None = None) -> str | None:
-        """Takes what ``path`` leads to, and every directory and link on the way; returns its real path. None for the
-        root itself or an excluded place.
+        """Add the target of ``path``, and every directory and link on the way; return its real path. None for the root
+        itself or an excluded path.
 
-        Raises _LeftOutError where a link on the way is another user's and leads to what is not that user's, and where
-        ``namer`` is another user and it is no file of that user's."""
+        Raises _LeftOutError if a link on the way belongs to another user and leads to something that does not, and if
+        ``namer`` is another user who does not own the file."""
         place, steps = "", PathSteps(path)
-        # What lies on the way to nothing is not taken.
+        # The steps to a missing path are not saved.
         way: dict[str, Seen] = {}
         while steps:
             part = steps.take()
@@ -164,12 +165,12 @@ class _Walker:
             self.result.whole.add(directory)
 
     def _lead(self, link: str, *, follow: bool) -> None:
-        """What a link in a directory points to is taken too, unless it is a directory of its own size and purpose."""
+        """The target of a link in a directory is saved too, unless it is a directory with a purpose of its own."""
         try:
             is_directory = stat.S_ISDIR(os.stat(link).st_mode)  # noqa: PTH116  a str in, ten thousand times
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-                return  # it dangles on the host as it will in the backup
+                return  # it dangles on the host, and may dangle in the backup
             raise
         real = os.path.realpath(link)
         if is_directory and (not follow or is_program(real) or real.count("/") < 2):
@@ -179,10 +180,10 @@ class _Walker:
             if taken is not None and is_directory:
                 self._walk(taken, follow=follow)
         except _UntrustedLinkError as error:
-            # Said of the link alone: what it leads to may be wanted for its own sake.
+            # Reported for the link only: its target may be wanted for itself.
             self.result.left_out[safe_line(link, 1000)] = str(error)
         except _LeftOutError as error:
-            # /dev/null, which masks a unit: the link itself says it all.
+            # /dev/null, which masks a unit: the link itself is all there is.
             self.result.left_out[safe_line(real, 1000)] = str(error)
 
     def _look(self, path: str) -> Seen:
@@ -211,11 +212,11 @@ class _Walker:
 
 
 class _LeftOutError(Exception):
-    """Something that no backup takes."""
+    """A file that no backup can hold."""
 
 
 class _UntrustedLinkError(_LeftOutError):
-    """A link whose owner has no say in what it leads to."""
+    """A link whose owner does not own its target."""
 
 
 def _seen(path: str, status: os.stat_result) -> Seen:
@@ -246,7 +247,7 @@ def _seen(path: str, status: os.stat_result) -> Seen:
 
 
 def entry(path: str, found: Seen, *, whole: bool, size: int = 0, sha256: str = "") -> ManifestEntry:
-    """The manifest's entry for what was seen at the host path ``path``."""
+    """The manifest's entry for the scanned host path ``path``."""
     return ManifestEntry(
         path=path.lstrip("/"),
         kind=found.kind,

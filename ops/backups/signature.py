@@ -1,7 +1,7 @@
 """Signatures of archives, made and checked by OpenSSH's ssh-keygen.
 
-``ARCHIVE.sig`` is a detached signature of the archive's bytes as they lie there, encrypted or not, so that who has the
-file and the signers can check it without anything of this program:
+``ARCHIVE.sig`` is a detached signature of the archive's bytes as stored, encrypted or not, so that anybody with the
+file and the signers can check it without this program:
 
     ssh-keygen -Y verify -f SIGNERS -I PRINCIPAL -n gte-ops-backup -s ARCHIVE.sig <ARCHIVE
 
@@ -31,7 +31,7 @@ from ops.text.reasons import chinese
 from ops.text.sanitize import safe_line
 
 NAMESPACE = "gte-ops-backup"
-# Somebody may have to touch a hardware key; an archive of many gigabytes is hashed.
+# Somebody may have to touch a hardware key; and an archive of many gigabytes takes long to hash.
 SIGN_SECONDS = 120.0
 CHECK_SECONDS = 600.0
 MAX_SIGNATURE_BYTES = 64 << 10
@@ -41,13 +41,13 @@ _HEADER = b"-----BEGIN SSH SIGNATURE-----"
 
 
 class SignatureError(OpsError):
-    """An archive was not signed, or its signature does not stand."""
+    """An archive was not signed, or its signature is not valid."""
 
     exit_code = 2
 
 
 class SignatureState(StrEnum):
-    """What a signature is worth."""
+    """The result of checking a signature."""
 
     GOOD = "good"
     BAD = "bad"
@@ -62,8 +62,8 @@ class SignatureCheck(msgspec.Struct, frozen=True):
 
 
 def check_signing_key(path: str) -> None:
-    """Raises OpsError, one line, where ``path`` is no key that may be signed with: a private key that others may read,
-    a file that others may write, no key at all."""
+    """Raises OpsError, one line, if ``path`` must not be used for signing: a private key that others may read, a file
+    that others may write, no key at all."""
     content, mode = _trusted(path, "backup.signing_key")
     if b"PRIVATE KEY-----" in content:
         if mode & 0o077:
@@ -90,7 +90,7 @@ def sign(archive: Path, key: str) -> bytes:
 
     Raises SignatureError, one line."""
     check_signing_key(key)
-    # A session of its own has no terminal: nobody is asked for a passphrase; that is the agent's affair.
+    # A new session has no terminal, so that nobody is asked for a passphrase; that is left to the agent.
     environment = _environment() | {
         name: os.environ[name] for name in ("SSH_AUTH_SOCK",) if name in os.environ
     }
@@ -110,8 +110,8 @@ def sign(archive: Path, key: str) -> bytes:
 
 
 def check_signature(archive: Path, allowed_signers: str) -> SignatureCheck:
-    """Whether one of ``allowed_signers`` signed the bytes of ``archive``. Raises SignatureError where that cannot be
-    told, OpsError for signers that others may have chosen."""
+    """Whether one of ``allowed_signers`` signed the bytes of ``archive``. Raises SignatureError if that cannot be
+    determined, OpsError for signers that others may have written."""
     signers, _ = _trusted(allowed_signers, "backup.allowed_signers")
     try:
         signature = read_regular_file(str(signature_path(archive)), MAX_SIGNATURE_BYTES)
@@ -125,8 +125,8 @@ def check_signature(archive: Path, allowed_signers: str) -> SignatureCheck:
         )
     try:
         with scratch_directory() as scratch, archive.open("rb") as content:
-            # The signature may be anybody's: what reads it is not root. It has no need of a network, nor makes use of
-            # one; that it has one lets it run where namespaces cannot be made.
+            # The signature is untrusted, so the program that reads it is not root. It needs no network and uses none;
+            # keeping the network lets it run on hosts where namespaces cannot be created.
             place = scratch / "signature"
             place.mkdir(mode=0o700)
             (place / "signers").write_bytes(signers)
@@ -145,7 +145,7 @@ def check_signature(archive: Path, allowed_signers: str) -> SignatureCheck:
 
 
 def _reader() -> UnprivilegedAccount | None:
-    """Who reads signatures: nobody, since ssh-keygen does not run as a user that the host has no name for."""
+    """The account that reads signatures: nobody, since ssh-keygen does not run as a user without a name."""
     if os.geteuid() != 0:
         return None
     try:
@@ -179,7 +179,7 @@ def _check(content: BinaryIO, place: Path, drop: object) -> SignatureCheck:
 
 
 def _trusted(path: str, setting: str) -> tuple[bytes, int]:
-    """A file's content and mode, where nobody but root and the caller may have written it. Raises OpsError."""
+    """A file's content and mode. Raises OpsError if users other than root and the caller may have written it."""
     try:
         read = read_regular_file(path, MAX_SIGNERS_BYTES)
     except (OSError, ValueError) as error:

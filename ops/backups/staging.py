@@ -1,9 +1,9 @@
-"""A host's files staged under a scratch directory, made ready for a spare nginx that touches nothing of the host.
+"""Staging a host's files below a scratch directory, prepared for a spare nginx that does not touch the host.
 
-The staged nginx configuration may be anybody's. It is read and written through the parser, directive by directive:
-what would run code is refused before any nginx sees it, paths lead into the scratch directory, ports become spare ones
-of loopback, requests are passed to nobody, names are not looked up, and what only the host's own nginx may do is left
-out. The nginx that loads it has no privilege and, where root starts it, no network (`ops.files.unprivileged`).
+The staged nginx configuration is untrusted. It is parsed and rewritten directive by directive: directives that could
+run code are refused before any nginx sees them, paths are redirected into the scratch directory, ports become free ones
+on loopback, requests are passed to nobody, names are not resolved, and actions reserved for the host's own nginx are
+left out. The nginx that loads it has no privileges and, if root starts it, no network (`ops.files.unprivileged`).
 
 Sources: nginx documentation, core functionality and ngx_http_core_module; src/core/ngx_conf_file.c (which paths are
 relative to the configuration's directory, and which to the prefix).
@@ -37,7 +37,7 @@ from ops.text.sanitize import safe_line
 
 LOOPBACK = "127.0.0.1"
 MAX_FILE_BYTES = 4 << 20
-# Of all files together; blocks in blocks, and includes in includes.
+# Of all files together; nested blocks, and nested includes.
 MAX_BYTES = 16 << 20
 MAX_DEPTH = 20
 MAX_BLOCKS = 50
@@ -55,28 +55,28 @@ _WRITTEN = frozenset(
         "working_directory",
     }
 )
-# The spare nginx is told these in its own words, or does without: it has one worker, no other user to become, and the
+# The spare nginx gets other values for these, or none: it has one worker, cannot become another user, and keeps the
 # environment that it is given.
 _REPLACED = frozenset(
     {"daemon", "debug_points", "env", "lock_file", "master_process", "pid", "user", "worker_processes"}
 )
-# What is fetched is not kept.
+# Responses are not cached.
 _LEFT_OUT = re.compile(r"(?:proxy|fastcgi|uwsgi|scgi)_store(?:_access)?")
-# What stands in these blocks are keys and values, not directives.
+# The content of these blocks is keys and values, not directives.
 _TABLES = frozenset({"map", "geo", "geoip2", "types", "split_clients", "charset_map", "match"})
-# Directives that name whom nginx passes requests to.
+# Directives that name the destination of requests.
 _PASSES = frozenset(
     {"proxy_pass", "fastcgi_pass", "uwsgi_pass", "scgi_pass", "grpc_pass", "memcached_pass", "pass"}
 )
-# Directives that name hosts, which nginx looks up while it reads them.
+# Directives that name hosts, which nginx resolves while it reads them.
 _NAMES_HOSTS = frozenset({"auth_http", "resolver", "set_real_ip_from"})
 _URL = re.compile(r"(?P<scheme>[A-Za-z]+://)?(?P<host>\[[^\]]*\]|[^/:?]+)(?P<rest>.*)", re.DOTALL)
-# Where a distribution keeps nginx's modules; where it was built to look comes from `nginx -V`.
+# The distributions' directories of nginx's modules; the built-in one comes from `nginx -V`.
 _MODULE_DIRECTORIES = ("/usr/lib/nginx/modules", "/usr/lib64/nginx/modules")
-# Patterns that glob(3) and Python's read differently.
+# Patterns that glob(3) and Python's glob read differently.
 _ODD_PATTERN = re.compile(r"\\|\[[.:=]")
 _NO_PATH = re.compile(r"^(?:data|engine|store):|^\$|^(?:off|on)?$")
-# Options of `listen` that make no sense on a spare port, or that a plain client would have to speak.
+# Options of `listen` that make no sense on a spare port, or need a protocol that a plain client does not speak.
 _DROPPED_OPTIONS = re.compile(
     r"^(?:ipv6only=.*|reuseport|fastopen=.*|setfib=.*|accept_filter=.*|proxy_protocol)$"
 )
@@ -86,7 +86,7 @@ _OPEN_QUOTE = re.compile(r'(?<!\\)((?:\\\\)*)"')
 
 
 class ScratchError(OpsError):
-    """The staged tree cannot be made ready; the message says which file of the host is the reason."""
+    """The staged tree cannot be prepared; the message names the host's file that is the reason."""
 
 
 class UntestedError(OpsError):
@@ -98,9 +98,9 @@ class UntestedError(OpsError):
 class SpareNginx:
     """A staged configuration that a spare nginx can load.
 
-    ``root`` stands for the host's ``/``; ``run`` holds everything it writes; ``config_file`` is nginx.conf below
-    ``root``. ``command`` starts it in the foreground; with ``-t`` behind, it only tests. ``addresses``: the host's
-    listen addresses, as written, and what stands for them here. ``account``: who owns the tree and is to run it."""
+    ``root`` represents the host's ``/``; ``run`` holds everything it writes; ``config_file`` is nginx.conf below
+    ``root``. ``command`` starts it in the foreground; with ``-t`` appended, it only tests. ``addresses``: the host's
+    listen addresses, as written, and their replacements. ``account``: the owner of the tree, as whom it runs."""
 
     root: Path
     run: Path
@@ -110,8 +110,8 @@ class SpareNginx:
     account: UnprivilegedAccount | None = None
 
     def options(self, then: Callable[[], None] | None = None) -> dict[str, Any]:
-        """What `subprocess.Popen` is to be told, so that it runs with no privilege, no network and nothing of this
-        process's environment. ``then`` is called in the child before its program is."""
+        """The arguments of `subprocess.Popen` for running without privileges, network and this process's environment.
+        ``then`` is called in the child before its program starts."""
         drop = drop_privileges(self.account, network=False)
 
         def enter() -> None:
@@ -134,15 +134,15 @@ class SpareNginx:
 
 @dataclass(frozen=True)
 class ScratchTest:
-    """What ``nginx -t`` says of a staged configuration, its paths as on the host. ``passed`` is None where it was not
-    run to its end; ``lines`` then say why."""
+    """The result of ``nginx -t`` on a staged configuration, with the host's paths. ``passed`` is None if it did not run
+    to its end; ``lines`` then say why."""
 
     passed: bool | None
     lines: tuple[str, ...]
 
     @property
     def reason(self) -> str:
-        """The line that says most: the first error, else the first line."""
+        """The most informative line: the first error, else the first line."""
         errors = [line for line in self.lines if "[emerg]" in line]
         return next(iter((*errors, *self.lines)), "nginx -t said nothing")
 
@@ -150,14 +150,14 @@ class ScratchTest:
 def make_ready(
     root: Path, run: Path, config_file: str, *, prefix: str, binary: str, build: Mapping[str, str]
 ) -> SpareNginx:
-    """Rewrites the nginx configuration staged below ``root`` for a spare nginx that writes below ``run`` alone.
+    """Rewrite the nginx configuration staged below ``root`` for a spare nginx that writes only below ``run``.
 
-    ``config_file`` and ``prefix`` are the host's (`read_config` of ops.collect.services.nginx tells them); ``build`` is
-    what `build_facts` there tells of ``binary``. Symbolic links below ``root`` are made to stay below it. Where the
-    caller is root, both trees are given to an account without privileges, which is to run it.
-    Raises ScratchError where the configuration is missing or cannot be parsed, UntestedError where no nginx may be
-    given it, OSError where the disk refuses."""
-    # nginx changes into no directory, but its paths must hold whatever the caller's is.
+    ``config_file`` and ``prefix`` are the host's (from `read_config` of ops.collect.services.nginx); ``build``: the
+    result of `build_facts` for ``binary``. Symbolic links below ``root`` are rewritten to stay below it. If the caller
+    is root, both trees are given to an account without privileges, which is to run it. Raises ScratchError if the
+    configuration is missing or cannot be parsed, UntestedError if it may be given to no nginx, OSError if the disk
+    fails."""
+    # nginx does not change its working directory, but its paths must be valid whatever the caller's is.
     root, run = root.resolve(), run.resolve()
     run.mkdir(mode=0o700, parents=True, exist_ok=True)
     confine_links(root)
@@ -199,25 +199,25 @@ def try_configuration(spare: SpareNginx, timeout: float) -> ScratchTest:
         return ScratchTest(None, (not_started(spare, error),))
     said = spare.in_host_words(done.stderr.decode(errors="replace")).splitlines()[:MAX_LINES]
     lines = tuple(safe_line(line) for line in said)
-    # Names of other hosts are not looked up; where one slipped through, that says nothing about the configuration.
+    # Names of other hosts are not resolved; if one was missed, that says nothing about the configuration.
     is_lookup = done.returncode != 0 and any("host not found" in line for line in lines if "[emerg]" in line)
     return ScratchTest(None if is_lookup else done.returncode == 0, lines)
 
 
 def not_started(spare: SpareNginx, error: Exception) -> str:
-    """Why the spare nginx did not start, in one line. SubprocessError is what giving up the privileges ends with."""
+    """Why the spare nginx did not start, in one line. SubprocessError: giving up the privileges failed."""
     if isinstance(error, OSError):
         return safe_line(f"{spare.command[0]} does not run: {error.strerror or error}")
     return "nginx cannot be run here without privileges and network: that takes CAP_SYS_ADMIN (unshare(2))"
 
 
 def below(root: Path, path: str) -> Path:
-    """Where the host's absolute ``path`` lies below ``root``; ``..`` does not lead out of it."""
+    """The path below ``root`` of the host's absolute ``path``; ``..`` does not lead out of it."""
     return root / os.path.normpath("/" + path).lstrip("/")
 
 
 def confine_links(root: Path) -> None:
-    """Makes every symbolic link below ``root`` lead where it would lead were ``root`` the host's ``/``."""
+    """Rewrite every symbolic link below ``root`` to lead where it would if ``root`` were the host's ``/``."""
     for directory, directories, files in os.walk(root):
         for name in (*directories, *files):
             link = Path(directory, name)
@@ -233,7 +233,7 @@ def confine_links(root: Path) -> None:
 
 
 def _module_directories(build: Mapping[str, str]) -> tuple[str, ...]:
-    """Where this host keeps the modules of the nginx that ``build`` tells of."""
+    """The directories of this host with the modules of the nginx in ``build``."""
     if "prefix" not in build:
         return _MODULE_DIRECTORIES
     prefix = PurePosixPath(build["prefix"])
@@ -242,10 +242,10 @@ def _module_directories(build: Mapping[str, str]) -> tuple[str, ...]:
 
 @dataclass
 class _Staged:
-    """The staged configuration as it is read, before anything of it is rewritten.
+    """The staged configuration as read, before it is rewritten.
 
-    ``programs``: nginx, and the modules that it has loaded so far; ``contexts``: the files that belong to it, and
-    whether each is a table's; ``upstreams``: names that are no host's, in lower case."""
+    ``programs``: nginx, and the modules that it has loaded so far; ``contexts``: its files, and whether each is a table
+    of values; ``upstreams``: names that are not hosts, in lower case."""
 
     root: Path
     config_directory: str
@@ -262,12 +262,12 @@ class _Staged:
         return "/" + str(path.relative_to(self.root))
 
     def review(self, path: Path, context: str, depth: int) -> None:
-        """Reads one staged file and what it includes. Raises UntestedError for what no nginx may be given,
+        """Read one staged file and its includes. Raises UntestedError for directives that no nginx may be given,
         ScratchError."""
         is_table = context in _TABLES
         if path in self.contexts:
             if self.contexts[path] != is_table:
-                # As keys and values its words are not looked at, and it is rewritten once.
+                # In a table of values the words are not checked, and a file is rewritten only once.
                 words = self.shown(path)
                 raise UntestedError(
                     Text(
@@ -305,7 +305,7 @@ class _Staged:
                 self._review_block(path, node["block"], name, depth, blocks + 1)
 
     def _review_module(self, written: str, place: str) -> None:
-        """Only a module of this host's own nginx is loaded, which root installed."""
+        """Only modules of this host's own nginx, installed by root, are loaded."""
         module = self.module(written)
         directories = {os.path.realpath(each) for each in self.module_directories}
         why = Text(en="it is none of the modules of this host's nginx", zh="不是本机 nginx 自带的模块")
@@ -321,18 +321,18 @@ class _Staged:
         )
 
     def _understands(self, name: str) -> bool:
-        """Whether this nginx, or a module of it, may have a directive of this name: whether its file has the word. What
-        is no program itself, but starts one, may have any."""
+        """Whether this nginx, or a module of it, may know a directive of this name: whether its file contains the word.
+        A script that starts another program may know any."""
         word = name.encode(errors="replace") + b"\0"
         contents = (program.read_bytes() for program in self.programs)
         return any(word in content or not content.startswith(b"\x7fELF") for content in contents)
 
     def module(self, written: str) -> Path:
-        """The host's file, and none of the archive's, that ``load_module`` names; its path counts from the prefix."""
+        """The host's file (never the archive's) of ``load_module``; its path is relative to the prefix."""
         return Path(os.path.realpath(PurePosixPath(self.prefix) / written))
 
     def included(self, written: str) -> list[Path]:
-        """The staged paths that an include names, as written and below the root. Raises UntestedError."""
+        """The staged paths of an include, as written and below the root. Raises UntestedError."""
         mapped = str(self.read(written))
         found = sorted(glob.glob(mapped)) if glob.has_magic(mapped) else [mapped]  # noqa: PTH207  as nginx does
         if _ODD_PATTERN.search(written) or any(map(glob.has_magic, found)):
@@ -346,12 +346,12 @@ class _Staged:
         return [Path(each) for each in found]
 
     def real(self, path: Path) -> Path | None:
-        """The file itself, where a link may lead to one that another include names; None where there is none."""
+        """The file itself: a link may lead to one that another include names. None if there is none."""
         real = path.resolve()
         return real if real.is_file() and real.is_relative_to(self.root) else None
 
     def read(self, written: str) -> Path:
-        """Where what nginx reads relative to its configuration's directory is staged."""
+        """The staged path of a file relative to the configuration's directory."""
         return below(self.root, str(PurePosixPath(self.config_directory) / written))
 
     def _parse(self, path: Path) -> list[dict[str, Any]]:
@@ -395,7 +395,7 @@ class _Rewriting:
     at_http: set[str] = field(default_factory=set)
 
     def file(self, path: Path, context: str, depth: int) -> None:
-        """Rewrites one staged file and what it includes."""
+        """Rewrite one staged file and its includes."""
         if path in self.written:
             return
         self.written.add(path)
@@ -421,21 +421,21 @@ class _Rewriting:
             yield node
 
     def _include(self, pattern: str, context: str, depth: int) -> Iterator[dict[str, Any]]:
-        """Each file by its own name: nginx is to read those that were looked at, and no other."""
+        """Each file by its own name: nginx must read exactly the files that were checked."""
         for each in self.staged.included(pattern):
             if (real := self.staged.real(each)) is not None:
                 self.file(real, context, depth + 1)
-            yield _node("include", str(each))  # where there is none, nginx says so
+            yield _node("include", str(each))  # if there is none, nginx reports it
 
     def _directive(self, node: dict[str, Any], name: str, context: str) -> bool:
-        """Rewrites one directive in place; False where it is to be left out."""
+        """Rewrite one directive in place; False if it is to be left out."""
         args: list[str] = node["args"]
         if context == "http":
             self.at_http.add(name)
         if (context == "main" and name in _REPLACED) or _LEFT_OUT.fullmatch(name):
             return False
         if name == "load_module" and args:
-            # A program's part, not a kept file: the module of the nginx that runs here.
+            # Part of the program, not a saved file: the module of this host's nginx.
             node["args"] = [str(self.staged.module(args[0]))]
         elif reads_file(name) and args and not _NO_PATH.search(args[0]):
             node["args"] = [str(self.staged.read(args[0])), *args[1:]]
@@ -459,15 +459,15 @@ class _Rewriting:
 
     @property
     def _nowhere(self) -> str:
-        """Where requests are passed to instead: a socket on which nobody listens."""
+        """The replacement destination of requests: a socket on which nobody listens."""
         return f"unix:{self.run}/nowhere.sock"
 
     def _passed_nowhere(self, name: str, written: str, context: str) -> str:
-        """The destination of a request, which reaches nobody: an archive's configuration asks no service of this host,
-        and no other host, for anything."""
+        """A destination that reaches nobody: an archive's configuration must not contact any service of this host or
+        another."""
         scheme, separator, rest = written.partition("://") if "://" in written else ("", "", written)
         if "$" in written:
-            # Of stream's proxy_pass, which stands in a server block, it is an address, of http's a URL.
+            # In stream, whose proxy_pass is in a server block, it is an address; in http it is a URL.
             default = "http://" if name == "proxy_pass" and context != "server" else ""
             return (f"{scheme}://" if separator and "$" not in scheme else default) + self._nowhere
         if _host_of(rest).lower() in self.staged.upstreams:
@@ -485,7 +485,7 @@ class _Rewriting:
     def _log(self, written: str) -> str:
         if written in ("off", "stderr") or written.startswith("memory:"):
             return written
-        # A drill is none of the system log's business.
+        # A drill does not write to the system log.
         return str(self._written("/syslog.log" if written.startswith("syslog:") else written))
 
     def _address(self, written: str) -> str:
@@ -511,7 +511,7 @@ class _Rewriting:
         yield _node("error_log", str(self.run / "error.log"))
 
     def _http(self) -> Iterator[dict[str, Any]]:
-        """In place of the compiled-in paths (``nginx -V``), which are the host's."""
+        """Directives that replace the compiled-in paths (``nginx -V``), which are the host's."""
         for kind in _TEMPORARY:
             option = f"http-{kind.replace('_', '-')}-temp-path"
             if option in self.build and f"{kind}_temp_path" not in self.at_http:
@@ -525,7 +525,7 @@ def _node(name: str, *args: str) -> dict[str, Any]:
 
 
 def _without_name(written: str) -> str:
-    """Loopback in place of a host that nginx would look up."""
+    """Loopback instead of a host that nginx would resolve."""
     match = _URL.fullmatch(written)
     if match is None or "$" in written or "=" in written or _is_address(written):
         return written
@@ -549,7 +549,7 @@ def _is_address(host: str) -> bool:
 
 
 def _address_key(written: str) -> str:
-    """One spelling for one address of nginx's: ``*:80``, ``[::]:80``, ``host:port``, ``unix:/path``."""
+    """A canonical spelling of an address: ``*:80``, ``[::]:80``, ``host:port``, ``unix:/path``."""
     if written.startswith("unix:"):
         return written
     if is_port(written):
@@ -561,7 +561,7 @@ def _address_key(written: str) -> str:
 
 
 def _spare_port(taken: Any) -> int:
-    """A port of loopback that nothing holds now, and that was not given away before."""
+    """A free port of loopback that was not handed out before."""
     given = {address.rpartition(":")[2] for address in taken}
     with contextlib.ExitStack() as held:
         while True:
@@ -573,7 +573,7 @@ def _spare_port(taken: Any) -> int:
 
 
 def _write(path: Path, tree: list[dict[str, Any]]) -> None:
-    # A file that may only be read is replaced all the same.
+    # A read-only file is replaced all the same.
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".gte-ops-")
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.writelines(_lines(tree, ""))
@@ -581,7 +581,7 @@ def _write(path: Path, tree: list[dict[str, Any]]) -> None:
 
 
 def _lines(tree: list[dict[str, Any]], margin: str) -> Iterator[str]:
-    """The tree as text. Not crossplane.build: that leaves a word that begins with # unquoted, a comment to nginx."""
+    """The tree as text. Not crossplane.build, which leaves a word that begins with # unquoted: a comment to nginx."""
     import crossplane
 
     for node in tree:

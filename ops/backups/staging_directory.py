@@ -1,4 +1,4 @@
-"""The directory in which an archive's content is tried, and which goes with the run."""
+"""The directory in which an archive's content is tried, removed at the end of the run."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _USUAL = ("/var/tmp", "/tmp", "/run")  # noqa: S108  mkdtemp makes a directory o
 
 @contextlib.contextmanager
 def scratch_directory() -> Iterator[Path]:
-    """A directory of this run's own that goes with it; what killed runs left goes too.
+    """A private directory, removed at the end of the run; leftovers of killed runs are removed too.
 
-    Nobody else can list it; a program without privileges can reach what it is given in there. It lies in $TMPDIR or
-    /tmp, or, where not everybody may enter that, in /var/tmp. Raises OSError."""
+    Nobody else can list it; a program without privileges can reach the files in it that it is given. It is in $TMPDIR
+    or /tmp, or in /var/tmp if not everybody may enter those. Raises OSError."""
     base = _base()
     _sweep(base)
-    # Between the making and the lock another run may take it for a killed one's; ours then fails by itself.
+    # Between creation and lock another run may take it for a killed one's and remove it; then this run fails.
     with undisturbed():
         scratch = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
         lock = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -48,7 +48,7 @@ def _base() -> Path:
 
 
 def may_be_entered(place: Path) -> bool:
-    """Whether a user without privileges reaches what lies in a directory."""
+    """Whether a user without privileges can reach the files in a directory."""
     try:
         return all(each.stat().st_mode & stat.S_IXOTH for each in (place, *place.parents))
     except OSError:
@@ -66,6 +66,6 @@ def _sweep(base: Path) -> None:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(left, ignore_errors=True)
         except BlockingIOError:
-            pass  # a run at work
+            pass  # a running one
         finally:
             os.close(lock)

@@ -22,9 +22,8 @@ MAX_SHOWN_LINKS = 20
 
 @dataclass
 class Verified:
-    """What was found. ``opened``: its content was read, every byte of it. ``problems``: why it is not good; ``notes``:
-    what one should know of it all the same; ``checks``: what was looked at and found right; ``signature``: what it is
-    worth, None where no signer is known."""
+    """The result. ``opened``: every byte of its content was read; ``problems``: why it is not good; ``notes``: other
+    remarks; ``checks``: the checks that passed; ``signature``: the result of its check, None if no signer is known."""
 
     path: Path
     opened: bool = False
@@ -37,7 +36,7 @@ class Verified:
 
     @property
     def good(self) -> bool | None:
-        """None where nothing could be compared with anything."""
+        """None if nothing could be compared."""
         if self.problems:
             return False
         return True if self.checks else None
@@ -54,17 +53,17 @@ def verify(
     *,
     unsigned: bool = False,
 ) -> Verified:
-    """Everything that can be proven of the archive at ``path``.
+    """Verify the archive at ``path``.
 
     ``nginx_test`` restores the tree into a scratch directory and lets nginx test it; None skips that. ``signature``:
-    what was found of it, which must be good, or missing and ``unsigned``. Raises OpsError for identities that do not
-    open it, nothing for an archive that is broken."""
+    the result of its check, which must be good, or missing if ``unsigned``. Raises OpsError for identities that do not
+    open it; a broken archive raises nothing."""
     found = Verified(path, signature=signature)
     _check_sum(found)
     if signature is not None:
         _judge_signature(found, signature, unsigned=unsigned)
     if found.problems:
-        return found  # whatever it holds, it is not what was made
+        return found  # whatever it contains, it was changed since it was made
     try:
         contents = _read_through(found, identities)
     except LockedArchiveError:
@@ -135,7 +134,7 @@ def _check_sum(found: Verified) -> None:
 
 
 def _read_through(found: Verified, identities: Sequence[Identity]) -> dict[str, bytes]:
-    """Reads every byte; returns what the key pairs need, by path."""
+    """Read every byte; return the contents of the key pairs' files, by path."""
     contents: dict[str, bytes] = {}
     with open_archive(found.path, identities) as archive:
         manifest = found.manifest = archive.manifest

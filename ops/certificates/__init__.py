@@ -1,1 +1,1 @@
-"""Every certificate of the host, judged: the use case behind cert check."""
+"""The use case of `cert check`: judge every certificate of the host."""

@@ -1,4 +1,4 @@
-"""What is to be said of each certificate of an inventory: pure, by the same rules as the doctor's."""
+"""Judging each certificate of an inventory. Pure; by the same rules as the doctor."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ GRAVITY: dict[Status, int] = {Status.FAIL: 0, Status.WARN: 1, Status.UNKNOWN: 2,
 
 
 def review(inventory: Inventory) -> Review:
-    """Every certificate judged, the gravest first; among equals the one that ends first."""
+    """Judge every certificate; the most severe first, among equals the one that ends first."""
     kept = (
         {x.name: x for x in inventory.lineages.lineages} if isinstance(inventory.lineages, Lineages) else {}
     )
@@ -62,7 +62,7 @@ def review(inventory: Inventory) -> Review:
 
 
 class _Opinion:
-    """What gathers about one certificate while it is judged."""
+    """The findings on one certificate, collected while it is judged."""
 
     def __init__(self) -> None:
         self.reasons: list[str] = []
@@ -181,7 +181,8 @@ def _of_endpoint(
             "TLS004",
         )
     pair = files.get(end.file or "")
-    # A catch-all without a name is met by nobody who asked for one: whom its certificate convinces does not matter.
+    # A catch-all without a name serves no client that asked for a name, so it does not matter whether its certificate
+    # is trusted.
     complete = None if not end.expected else _trust(place, pair, opinion)
     matches = _against_disk(leaf, pair, opinion, inventory)
     return _judged(
@@ -252,7 +253,7 @@ def _against_disk(
 
 
 def _stand(leaf: Certificate, lineage: Lineage | None, inventory: Inventory) -> Expiry:
-    """Where ``leaf`` stands, by settings for its names, certbot's rule, and the tries since renewal was due."""
+    """The expiry of ``leaf``, by the settings for its names, certbot's rule, and the attempts since renewal was due."""
     limits = limits_for(leaf.names, inventory.rules)
     if lineage is None:
         return expiry(leaf.not_before, leaf.not_after, inventory.taken_at, limits=limits)

@@ -27,8 +27,8 @@ def check(
 ) -> Review:
     """Judge every certificate found on this host, or those of the endpoints in ``places`` (``HOST[:PORT]``) alone.
 
-    ``starttls``: the protocol before TLS; ``timeout``: how long one endpoint is waited for, seconds. Raises UsageError
-    for a place or protocol that cannot be meant."""
+    ``starttls``: the protocol before TLS; ``timeout``: seconds to wait for one endpoint. Raises UsageError for an
+    invalid endpoint or protocol."""
     named = [endpoint(place, starttls, "command line") for place in places]
     configured = [endpoint(place, None, "gte-ops.toml") for place in settings.tls.endpoints]
 
@@ -44,7 +44,7 @@ def check(
 def endpoint(written: str, starttls: str | None, origin: str) -> Endpoint:
     """``HOST[:PORT]``, ``[V6]:PORT``, or with the protocol before it: ``smtp://HOST``, ``https://HOST``.
 
-    Raises UsageError, naming what is supported."""
+    Raises UsageError that names the supported ones."""
     match = _FORM.fullmatch(written.strip())
     if match is None:
         raise UsageError(

@@ -1,1 +1,1 @@
-"""Restore: planned, staged, exchanged, validated, and rolled back where it does not hold."""
+"""Restore: plan, stage, exchange, validate, and roll back if validation fails."""

@@ -1,9 +1,8 @@
-"""Restoring a backup: look, stage, exchange, confirm, or put everything back.
+"""Restoring a backup: compare, stage, exchange, validate, or undo everything.
 
-The new files are staged whole and durable on the file systems of their places before the first of them is touched.
-Then each path is exchanged at one instant, so that it is old or new and never absent; nginx tests and reads the
-result; and unless everything confirms it, every path is exchanged back. A run that is killed is ended by the next one
-(`ops.backups.restore.journal`).
+All new files are staged durably on their target file systems before the first path is touched. Then each path is
+exchanged atomically, so that it is old or new and never absent; nginx tests and loads the result; and unless all checks
+pass, every path is exchanged back. The next run finishes a killed one (`ops.backups.restore.journal`).
 """
 
 from __future__ import annotations
@@ -62,16 +61,16 @@ _AS_IT_WAS = Text(en="everything is as it was", zh="一切保持原样")
 
 
 class RestoreError(OpsError):
-    """The restore failed. The message says at what, and that everything is as it was, or what is not."""
+    """The restore failed. The message says where, and whether everything was undone."""
 
     exit_code = 2
 
 
 @dataclass(frozen=True)
 class RestorePreview:
-    """A restore that was looked at and not begun. ``places``: each entry's path with the links above it followed.
-    ``pinned``: the directories on which others have a say, path to device and inode; what is done in them is done in
-    those that were looked at, whatever was laid in their place since."""
+    """A restore that was planned and not begun. ``places``: each entry's path with the links above it followed.
+    ``pinned``: directories that other users can replace, path to device and inode; the restore works only in these very
+    directories."""
 
     archive: Path
     manifest: Manifest
@@ -83,19 +82,19 @@ class RestorePreview:
 
     @property
     def replaced(self) -> tuple[str, ...]:
-        """The places, as in ``places``, where something lies that will be exchanged."""
+        """The paths, as in ``places``, of existing entries that will be exchanged."""
         return tuple(self.places[item.path] for item in self.plan.items if item.before is not None)
 
     @property
     def adjusted(self) -> tuple[str, ...]:
-        """The places of directories that stay and change their mode or owner."""
+        """The paths of directories that stay and change their mode or owner."""
         return tuple(self.places[adjustment.path] for adjustment in self.plan.adjustments)
 
 
 @dataclass(frozen=True)
 class RestoreValidation:
-    """What has to hold before a restore counts: ``test`` (nothing was reloaded yet), then ``apply``, which reloads
-    and asks. Each says what is wrong, or None. ``reapply`` follows after everything was put back."""
+    """The checks that a restore must pass: ``test`` (before any reload), then ``apply``, which reloads and probes. Each
+    returns the problem, or None. ``reapply`` follows after everything was undone."""
 
     test: Callable[[], str | None]
     apply: Callable[[], str | None]
@@ -117,9 +116,10 @@ def known_owners() -> Owners:
 def look(
     tree: NoFollowTree, archive: Path, identities: Sequence[Identity], paths: Sequence[str]
 ) -> RestorePreview:
-    """What restoring ``paths`` (all without any) of ``archive`` into ``tree`` would change.
+    """The changes that restoring ``paths`` (all if empty) of ``archive`` into ``tree`` would make.
 
-    Raises ArchiveError, UsageError for a path that is not in it, EscapeError, OpsError where this user may not look."""
+    Raises ArchiveError, UsageError for a path that is not in it, EscapeError, OpsError if this user may not read a
+    path."""
     with open_archive(archive, identities) as opened:
         manifest = opened.manifest
     entries, named = chosen_entries(manifest, paths)
@@ -153,14 +153,14 @@ def look(
 def _places(
     tree: NoFollowTree, entries: Sequence[ManifestEntry]
 ) -> tuple[dict[str, str], tuple[RefusedItem, ...]]:
-    """Where each entry's path leads, and what lies behind a link that is not followed, the topmost of it alone."""
+    """The resolved path of each entry, and the topmost path behind each link that is not followed."""
     places: dict[str, str] = {}
     refused: list[RefusedItem] = []
     behind: set[str] = set()
     for entry in entries:
         if any(parent in behind for parent in parents(entry.path)):
             continue
-        # Every parent is looked at, also of what is not there: that is where an escape would show.
+        # Every parent is checked, also of missing paths, to detect an escape.
         try:
             places[entry.path] = tree.resolve(entry.path)
         except UntrustedLinkError as error:
@@ -176,9 +176,9 @@ def _judge(
     places: Mapping[str, str],
     owners: Owners,
 ) -> tuple[dict[str, Text], dict[str, tuple[int, int]]]:
-    """What of ``plan`` root does not do, with the reason, and the directories to pin for what it does.
+    """The parts of ``plan`` that root must not do, with the reason, and the directories to pin for the others.
 
-    Another caller has no more power over a place than who decides there left him: the kernel judges."""
+    For other callers the kernel's permission checks suffice."""
     refused: dict[str, Text] = {}
     pinned: dict[str, tuple[int, int]] = {}
     if not owners.may_set:
@@ -214,8 +214,8 @@ def _judge(
 
 
 def _staging_directories(tree: NoFollowTree, home: str) -> list[str]:
-    """The directories at and above ``home``, on its mount, where this user may make one that stays this user's; the
-    nearest first."""
+    """The directories at and above ``home``, on the same mount, in which this user may make a directory that only this
+    user controls; the nearest first."""
     mount = tree.mount(home)
     above = [home, *parents(home), *([""] if home else [])]
     return [place for place in above if tree.mount(place) == mount and _is_ours(tree, place)]
@@ -259,7 +259,7 @@ def _find(tree: NoFollowTree, place: str) -> Found | None:
     try:
         return tree.find(place)
     except NotADirectoryError:
-        return None  # a file stands where the backup has a directory: it is a change of its own
+        return None  # a file instead of the backup's directory is a change of its own
 
 
 def _digest(tree: NoFollowTree, place: str) -> str:
@@ -270,7 +270,7 @@ def _digest(tree: NoFollowTree, place: str) -> str:
 
 
 def content_changes(tree: NoFollowTree, prospect: RestorePreview) -> dict[str, list[str | Text]]:
-    """The lines to show for each file whose content changes. Reads the archive once more. Raises ArchiveError."""
+    """The diff lines of each file whose content changes. Reads the archive once more. Raises ArchiveError."""
     wanted = {
         change.path: change for change in prospect.plan.changes if change.difference == Difference.CONTENT
     }
@@ -304,10 +304,10 @@ def _bounded(chunks: Iterator[bytes]) -> bytes:
 
 
 class Restoration:
-    """One restore of a prospect into ``tree``, its journal kept in ``directory``, whose lock is held."""
+    """One restore of a preview into ``tree``, with its journal in ``directory``, whose lock is held."""
 
     def __init__(self, tree: NoFollowTree, directory: Path, prospect: RestorePreview) -> None:
-        """Nothing happens yet."""
+        """Does nothing yet."""
         self._tree, self._directory, self._prospect = tree, directory, prospect
         self._id = secrets.token_hex(4)
         self._journal = RestoreJournal(
@@ -323,10 +323,10 @@ class Restoration:
         self._decided = False
 
     def run(self, keep: Callable[[], None], confirmation: RestoreValidation | None) -> None:
-        """Restores. ``keep`` makes what is about to be replaced safe, after everything was staged.
+        """Restore. ``keep`` backs up everything that is about to be replaced, after staging.
 
-        Raises RestoreError where anything failed and was put back; ArchiveError before anything was touched; and what
-        interrupted it, after everything was put back."""
+        Raises RestoreError if anything failed and was undone; ArchiveError before anything was touched; and the
+        interruption, after everything was undone."""
         try:
             self._stage()
             keep()
@@ -360,7 +360,7 @@ class Restoration:
                 ) from None
             raise
         with undisturbed(), contextlib.suppress(OSError):
-            # What is left behind here is removed by the next run: the journal says `done`.
+            # The next run removes the rest: the journal says `done`.
             journals.clear_stages(self._tree, self._journal)
             journals.remove_journal(self._directory)
 
@@ -412,7 +412,7 @@ class Restoration:
         self._check_taken(place, second, found)
 
     def _stages(self) -> dict[str, str]:
-        """For each item, a staging directory on the mount of its place, as high as this user may make one."""
+        """A staging directory for each item, on the same mount, as high in the tree as this user may make one."""
         tree = self._tree
         homes = {u.path: posixpath.dirname(self._prospect.places[u.path]) for u in self._prospect.plan.items}
         mounts = {home: tree.mount(home) for home in set(homes.values())}
@@ -425,14 +425,14 @@ class Restoration:
                 raise _RestoreRefusedError(
                     Text(en=f"{tree.shown(home)}: may not be written", zh=f"{tree.shown(home)}: 不可写")
                 )
-            # The highest that is no higher than needed, else the next above that others have no say in.
+            # The highest one within the common directory, else the next above that other users do not control.
             within = [place for place in ways if not common or is_below(place, common)]
             stage = within[-1] if within else ways[0]
             chosen[home] = posixpath.join(stage, f"{journals.STAGE_PREFIX}{self._id}")
         return {path: chosen[home] for path, home in homes.items()}
 
     def _spots(self, stages: Mapping[str, str]) -> dict[str, str]:
-        """Where each entry is staged."""
+        """The staging path of each entry."""
         spots = {}
         for number, item in enumerate(self._prospect.plan.items):
             for entry in item.entries:
@@ -441,7 +441,8 @@ class Restoration:
         return spots
 
     def _extract(self, spots: Mapping[str, str]) -> None:
-        """Writes the entries to their spots. The archive is read to its end: only then is it known to be whole."""
+        """Write the entries to their staging paths. The archive is read to its end, which alone shows that it is
+        complete."""
         directories: list[tuple[str, ManifestEntry]] = []
         with open_archive(self._prospect.archive, self._prospect.identities) as opened:
             if opened.manifest != self._prospect.manifest:
@@ -518,7 +519,7 @@ class Restoration:
             tree.sync(directory)
 
     def _check_taken(self, place: str, taken: str, before: Found | None) -> None:
-        """What others may have put at ``place`` since it was looked at is not taken from there."""
+        """Refuse if other users have replaced ``place`` since it was checked."""
         here = self._tree.find(taken)
         if posixpath.dirname(place) in self._prospect.pinned and (
             (here and here.version) != (before and before.version)
@@ -537,7 +538,7 @@ class Restoration:
         left: tuple[str, ...] = ()
         try:
             if self._decided:
-                # `done` may stand on the disk already, though the disk failed behind it.
+                # `done` may be on the disk already, although a later write failed.
                 with contextlib.suppress(OSError):
                     self._record(state=RestoreState.EXCHANGING)
             if self._touched:
@@ -545,7 +546,7 @@ class Restoration:
                 try:
                     self._record(state=RestoreState.UNDONE)
                 except OSError:
-                    # No room for a word: without the journal nothing can be undone twice.
+                    # The disk is full: remove the journal, so that nothing is undone twice.
                     journals.remove_journal(self._directory)
             journals.clear_stages(self._tree, self._journal)
             journals.remove_journal(self._directory)

@@ -1,9 +1,9 @@
-"""Whether root may restore something at a place over which others decide. Pure: owners and modes in, a reason out.
+"""Whether root may restore to a path that other users control. Pure: owners and modes in, a reason out.
 
-The rule: there root does only what the user whose place it is could have done. So what is restored, what lies there
-now and every directory above belong to that one user, who may write the directory that holds it; nothing is given to
-another owner and no file becomes set-user-ID. Otherwise a user has a file of theirs backed up, then lays another
-directory in the place of its own, and root writes there.
+The rule: root does only what the user who controls the path could have done. So the restored entry, the existing entry
+and every directory above must belong to that one user, who may write the directory that holds it; ownership does not
+change to another user and no file becomes set-user-ID. Otherwise a user could have a file backed up, replace its
+directory by a link or another directory, and make root write there.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ GroupsOf = Callable[[int], Collection[int]]
 
 
 def is_shared(steps: Sequence[PathEntry], trusted: Collection[int]) -> bool:
-    """Whether anybody outside ``trusted`` could have had a say in what the directory behind ``steps`` is, or holds.
+    """Whether users outside ``trusted`` could have replaced the directory behind ``steps``, or entries in it.
 
-    A sticky directory counts too: whoever was there first chose what lies at a name in it."""
+    A sticky directory counts too: whoever came first chose the entry of a name in it."""
     return any(distrust((step,), trusted, listed=True) is not None for step in steps)
 
 
@@ -36,9 +36,10 @@ def reason_to_refuse_item(
     trusted: Collection[int],
     groups_of: GroupsOf,
 ) -> Text | None:
-    """Why ``entries``, exchanged as one, are not restored in the directory ``holder``, whose ``steps`` are shared.
+    """Why ``entries``, exchanged as one, are not restored in the directory ``holder``, whose ``steps`` other users
+    control.
 
-    ``before``: what lies there now, the place itself first."""
+    ``before``: the existing entries, the path itself first."""
     wanted = {owners.wanted(entry)[0] for entry in entries}
     owner = owners.wanted(entries[0])[0]
     believed = {*trusted, owner}
@@ -74,7 +75,7 @@ def reason_to_refuse_metadata(
 
 
 def refused_link(link: str, uid: int) -> Text:
-    """Why what lies behind a link is not restored."""
+    """Why entries behind a link are not restored."""
     return Text(
         en=f"{link} is a link of user {uid} to what is not that user's",
         zh=f"{link} 是用户 {uid} 的链接，指向不属于该用户的目录",
@@ -82,7 +83,7 @@ def refused_link(link: str, uid: int) -> Text:
 
 
 def unstaged(place: str) -> Text:
-    """Why something is not restored that could only be prepared in a directory of another user's."""
+    """Why an entry is not restored if it could only be staged in another user's directory."""
     return Text(
         en=f"the file system of {place} has no directory that is root's alone to prepare it in",
         zh=f"{place} 所在的文件系统中没有仅属 root 的目录可供准备文件",

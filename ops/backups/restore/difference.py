@@ -1,4 +1,4 @@
-"""A change of a file's content, as a person may see it: a unified diff of text, and never a secret."""
+"""A change of a file's content for display: a unified diff of text, without secrets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NOT_TEXT = Text(en="content not shown: not a text, or a large one", zh="内容�
 
 
 def is_private(path: str, *modes: int) -> bool:
-    """Whether a file's content is nobody's but its owner's: by its mode, before or after, or by what it is called."""
+    """Whether a file's content is private to its owner: by its mode, before or after, or by its name."""
     name = posixpath.basename(path)
     return (
         any(not mode & 0o007 for mode in modes)

@@ -1,15 +1,15 @@
-"""What a restore that was killed left behind, and the rule by which the next run ends it.
+"""The journal of a restore, and the rule by which the next run finishes a killed one.
 
-The journal is written and made durable before each phase, never during one; which paths were exchanged already is told
-by the inodes:
+The journal is made durable before each phase and not changed during one; the inodes show which paths were exchanged
+already:
 
-- ``preparing``: nothing was touched. What was staged is removed.
-- ``exchanging``: the restore was not confirmed. Every path that holds the new inode gets the old one back, in
-  reverse order; then ``undone``.
-- ``undone``, ``done``: decided. What is left of the staging directory is removed.
+- ``preparing``: nothing was touched. Staged files are removed.
+- ``exchanging``: the restore was not validated. Every path that has the new inode gets the old one back, in reverse
+  order; then ``undone``.
+- ``undone``, ``done``: decided. The rest of the staging directory is removed.
 
-Each of these can be repeated, so a run that is killed while it recovers is recovered by the next. A path that somebody
-else replaced meanwhile is left to them and told.
+Each of these can be repeated, so the next run can finish one that is killed during recovery. A path that somebody else
+replaced meanwhile is left alone and reported.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from ops.text.language import Text
 JOURNAL_NAME = ".gte-ops-restore.json"
 STAGE_PREFIX = ".gte-ops-restore-"
 MAX_JOURNAL_BYTES = 256 << 20
-# What a path answers once somebody has laid another directory, a file or a link in the place of one above it.
+# The errors of a path after somebody replaced a directory above it by another directory, a file or a link.
 _REPLACED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE)
 
 
@@ -47,11 +47,11 @@ class RestoreState(StrEnum):
 
 
 class RestoreLockedError(OpsError):
-    """Another restore is at work."""
+    """Another restore is running."""
 
 
 class PathExchange(msgspec.Struct, frozen=True):
-    """One path and what takes its place. ``device`` and ``inode`` are the new content's. ``had``: something lay there;
+    """One path and its replacement. ``device`` and ``inode``: of the new content; ``had``: the path existed before;
     ``second``: its second name in the staging directory, on file systems that cannot exchange."""
 
     path: str
@@ -75,8 +75,8 @@ class MetadataRecord(msgspec.Struct, frozen=True):
 
 
 class RestoreJournal(msgspec.Struct, frozen=True, kw_only=True):
-    """One restore under way. ``stages``: the directories that it made; ``reloaded``: nginx may have read the new
-    files; ``pinned``: directories on which others have a say, path to device and inode."""
+    """One restore under way. ``stages``: the directories that it made; ``reloaded``: nginx may have read the new files;
+    ``pinned``: directories that other users control, path to device and inode."""
 
     id: str
     root: str
@@ -90,8 +90,8 @@ class RestoreJournal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Recovery(msgspec.Struct, frozen=True):
-    """What became of a restore that did not end: ``state`` as it was found, how many paths were put back, which were
-    left because somebody changed them since, and whether nginx has to read the old files again."""
+    """The recovery of an unfinished restore: ``state`` as found, how many paths were undone, which were left because
+    somebody changed them since, and whether nginx has to load the old files again."""
 
     archive: str
     root: str
@@ -103,7 +103,7 @@ class Recovery(msgspec.Struct, frozen=True):
 
 @contextlib.contextmanager
 def only_restore(directory: Path) -> Iterator[None]:
-    """Holds the lock of one restore at a time: flock(2) on ``directory`` itself, gone with the process.
+    """Allow one restore at a time: flock(2) on ``directory`` itself, released with the process.
 
     Raises RestoreLockedError, OSError."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -123,13 +123,13 @@ def only_restore(directory: Path) -> Iterator[None]:
 
 
 def write_journal(directory: Path, journal: RestoreJournal) -> None:
-    """Puts ``journal`` in place, durably, at one instant. Raises OSError; then the one before stands."""
+    """Replace the journal atomically and durably. Raises OSError; then the previous one remains."""
     with taking_its_name(directory / JOURNAL_NAME, directory / f"{JOURNAL_NAME}.new") as file:
         file.write(msgspec.json.encode(journal))
 
 
 def read_journal(directory: Path) -> RestoreJournal | None:
-    """The journal in ``directory``, None where no restore is under way. Raises OpsError for one that cannot be read."""
+    """The journal in ``directory``, None if no restore is under way. Raises OpsError for one that cannot be read."""
     path = directory / JOURNAL_NAME
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -155,15 +155,15 @@ def read_journal(directory: Path) -> RestoreJournal | None:
 
 
 def remove_journal(directory: Path) -> None:
-    """The restore has ended. Raises OSError."""
+    """Remove the journal: the restore has ended. Raises OSError."""
     (directory / f"{JOURNAL_NAME}.new").unlink(missing_ok=True)
     (directory / JOURNAL_NAME).unlink(missing_ok=True)
     flush_directory(directory)
 
 
 def undo(tree: NoFollowTree, journal: RestoreJournal) -> tuple[int, tuple[str, ...]]:
-    """Puts back what was exchanged, the last first, however far it came. Returns how many paths were put back, and
-    those left because they are neither old nor new any more. Raises OSError; may then be called again."""
+    """Undo the exchanges, the last one first, however many there were. Returns how many paths were undone, and those
+    left because they are neither old nor new any more. Raises OSError; may then be called again."""
     put_back, left = 0, []
     touched: set[str] = set()
     tree.pin(journal.pinned)
@@ -184,7 +184,7 @@ def undo(tree: NoFollowTree, journal: RestoreJournal) -> tuple[int, tuple[str, .
         if (
             found is None
             or found.kind != "directory"
-            # Owner and mode are two calls, so either may be old or new by itself.
+            # Owner and mode are set by two calls, so each may be old or new.
             or found.mode not in (kept.mode, kept.new_mode)
             or found.uid not in (kept.uid, kept.new_uid)
             or found.gid not in (kept.gid, kept.new_gid)
@@ -205,7 +205,7 @@ def undo(tree: NoFollowTree, journal: RestoreJournal) -> tuple[int, tuple[str, .
 
 
 def _put_back(tree: NoFollowTree, exchange: PathExchange) -> bool | None:
-    """Undoes one exchange: True where it was undone, False where there is nothing to undo, None where somebody replaced
+    """Undo one exchange. Returns True if it was undone, False if there was nothing to undo, None if somebody replaced
     the path since. Raises OSError."""
     here, staged = _find(tree, exchange.path), tree.find(exchange.staged)
     new = (exchange.device, exchange.inode)
@@ -220,14 +220,16 @@ def _put_back(tree: NoFollowTree, exchange: PathExchange) -> bool | None:
     else:
         tree.exchange(exchange.staged, exchange.path)
         taken = tree.find(exchange.staged)
-        if taken is None or (taken.device, taken.inode) != new:  # somebody was faster than this look at it
+        if (
+            taken is None or (taken.device, taken.inode) != new
+        ):  # somebody replaced it between the check and the exchange
             tree.exchange(exchange.staged, exchange.path)
             return None
     return True
 
 
 def _find(tree: NoFollowTree, path: str) -> Found | None:
-    """What lies at ``path``; None also where another has replaced a directory above it. Raises OSError."""
+    """The entry at ``path``; None also if somebody has replaced a directory above it. Raises OSError."""
     try:
         return tree.find(path)
     except OSError as error:
@@ -239,7 +241,7 @@ def _find(tree: NoFollowTree, path: str) -> Found | None:
 def _was_changed_since(
     tree: NoFollowTree, exchange: PathExchange, *, is_there: bool, is_staged: bool
 ) -> bool:
-    """Whether a path that does not hold the new content was exchanged all the same: somebody replaced it since."""
+    """Whether a path without the new content was exchanged nevertheless, and replaced since."""
     if is_staged:
         return False  # not exchanged yet, or put back already
     if exchange.second:
@@ -248,18 +250,18 @@ def _was_changed_since(
 
 
 def clear_stages(tree: NoFollowTree, journal: RestoreJournal) -> None:
-    """Removes what the restore staged and what it took away. Raises OSError."""
+    """Remove the staged files and the replaced ones. Raises OSError."""
     for stage in journal.stages:
-        # The journal is ours, and yet: nothing but a staging directory is ever removed.
+        # Although the journal is our own, remove nothing but staging directories.
         if _is_stage(stage):
             with contextlib.suppress(NotADirectoryError):
                 tree.remove(stage)
 
 
 def recover(directory: Path) -> Recovery | None:
-    """Ends a restore that was killed, by the rule above; None where there is none. Call with the lock held.
+    """Finish a killed restore by the rule above; None if there is none. Call with the lock held.
 
-    Raises OpsError where the journal cannot be read, OSError where the disk refuses; the journal then stays."""
+    Raises OpsError if the journal cannot be read, OSError if the disk fails; the journal then stays."""
     journal = read_journal(directory)
     if journal is None:
         (directory / f"{JOURNAL_NAME}.new").unlink(missing_ok=True)
@@ -285,7 +287,7 @@ def recover(directory: Path) -> Recovery | None:
 
 
 def recover_if_idle(directory: Path) -> Recovery | None:
-    """`recover`, unless another process is restoring just now; None also where the directory does not exist.
+    """`recover`, unless another process is restoring right now; None also if the directory does not exist.
 
     Raises OpsError, OSError."""
     try:

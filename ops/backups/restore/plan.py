@@ -1,5 +1,5 @@
-"""What a restore would change: a backup's entries compared with what is there now. Pure; `ops.backups.restore.apply`
-reads and writes."""
+"""The changes of a restore: a backup's entries compared with the host's. Pure; `ops.backups.restore.apply` reads and
+writes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Difference(StrEnum):
 
 @dataclass(frozen=True)
 class Present:
-    """What lies at an entry's path: the facts, a file's SHA-256 where its size is the entry's, a directory's names."""
+    """The existing entry at a path: its facts, a file's SHA-256 if its size matches, a directory's names."""
 
     found: Found
     sha256: str = ""
@@ -37,7 +37,7 @@ class Present:
 
 @dataclass(frozen=True)
 class Change:
-    """One difference. ``entry`` is None for a file that is there, but not in the backup (`surplus`)."""
+    """One difference. ``entry`` is None for a file that exists but is not in the backup (`surplus`)."""
 
     path: str
     difference: Difference
@@ -47,8 +47,8 @@ class Change:
 
 @dataclass(frozen=True)
 class Item:
-    """A path that is exchanged as a whole; with a directory, everything below it. ``entries`` are what it will hold,
-    the unit's own first; ``before`` is what lies there now."""
+    """A path that is exchanged as a whole; with a directory, everything below it. ``entries``: its new content, the
+    path itself first; ``before``: the existing entry."""
 
     path: str
     entries: tuple[ManifestEntry, ...]
@@ -68,7 +68,7 @@ class MetadataChange:
 
 @dataclass(frozen=True)
 class RefusedItem:
-    """A path that is not restored, and why: others decide what lies there."""
+    """A path that is not restored because other users control it, and why."""
 
     path: str
     reason: Text
@@ -88,14 +88,14 @@ class RestorePlan:
 
     @property
     def is_empty(self) -> bool:
-        """Whether everything is as in the backup already."""
+        """Whether everything is already as in the backup."""
         return not self.items and not self.adjustments
 
 
 def without_refused(
     plan: RestorePlan, refused_links: Sequence[RefusedItem], refused: Mapping[str, Text]
 ) -> RestorePlan:
-    """``plan`` without the items and directories in ``refused`` (path to reason); ``refused_links`` is named beside
+    """``plan`` without the items and directories in ``refused`` (path to reason); ``refused_links`` are listed with
     them."""
     items = {item.path for item in plan.items if item.path in refused}
     return replace(
@@ -120,7 +120,7 @@ class Owners:
     may_set: bool
 
     def wanted(self, entry: ManifestEntry) -> tuple[int, int]:
-        """The numbers for an entry: its names' where this machine knows them, else its own."""
+        """The ids for an entry: those of its names if this machine knows them, else the entry's own."""
         return self.users.get(entry.owner, entry.uid), self.groups.get(entry.group, entry.gid)
 
 
@@ -174,7 +174,7 @@ def exchanged_whole(manifest: Manifest, entries: Collection[ManifestEntry]) -> f
     """The directories that are replaced, not merged: those in certbot's archive/.
 
     certbot takes the highest number there for the newest certificate (certbot/_internal/storage.py, newest available
-    version): a file left over from after the backup would be linked again at the next renewal."""
+    version): a file from after the backup would be linked again at the next renewal."""
     if not manifest.letsencrypt_dir:
         return frozenset()
     written = posixpath.join(manifest.letsencrypt_dir.strip("/"), "archive")
@@ -193,10 +193,10 @@ def make_plan(
     owners: Owners,
     named: Collection[str] = (),
 ) -> RestorePlan:
-    """What has to change so that ``entries`` lie there as in the backup.
+    """The changes that make the host's entries equal to ``entries``.
 
-    ``present``: what lies at the entries' paths, and below the directories ``whole``, which are replaced. ``named``:
-    the paths that were asked for; directories above them are made where they lack and otherwise left alone."""
+    ``present``: the existing entries at these paths, and below the directories ``whole``, which are replaced.
+    ``named``: the requested paths; directories above them are created if missing and otherwise left alone."""
     replaced = frozenset(path for path in whole if _differs_inside(path, entries, present, owners))
     planner = _Planner(frozenset(entry.path for entry in entries), replaced, present, owners)
     for entry in entries:
@@ -207,7 +207,8 @@ def make_plan(
 
 
 class _Planner:
-    """Sorts each entry, parents first, into what is exchanged, what only changes mode or owner, and what stays."""
+    """Sorts the entries, parents first, into those that are exchanged, those that only change mode or owner, and those
+    that stay."""
 
     def __init__(
         self,
@@ -219,7 +220,7 @@ class _Planner:
         """``known``: the paths of all entries; ``replaced``: the directories that are exchanged with all they hold."""
         self._known, self._replaced = known, replaced
         self._present, self._owners = present, owners
-        # What is exchanged: by its topmost path, the entries it will hold, and what is there now.
+        # The exchanged items: by topmost path, the new entries, and the existing one.
         self._items: dict[str, list[ManifestEntry]] = {}
         self._before: dict[str, Found | None] = {}
         self._adjustments: list[MetadataChange] = []
@@ -228,7 +229,7 @@ class _Planner:
         self._owners_kept = 0
 
     def add(self, entry: ManifestEntry) -> None:
-        """Compares one entry with what is at its path."""
+        """Compare one entry with the existing one at its path."""
         here = self._present.get(entry.path)
         differences = self._compare(entry, here)
         root = next((path for path in parents(entry.path) if path in self._items), None)
@@ -311,7 +312,8 @@ def _differs_inside(
 
 
 def _is_directory_behind_link(entry: ManifestEntry, here: Present | None) -> bool:
-    """The host has a link where the backup has a directory: what lies behind it is restored, and the link stays."""
+    """Whether the host has a link instead of the backup's directory: then the entries behind the link are restored, and
+    the link stays."""
     return here is not None and entry.kind == "directory" and here.found.kind == "link"
 
 
@@ -333,7 +335,7 @@ _WORDS: dict[Difference, Text] = {
 
 
 def words_of(change: Change, owners: Owners) -> Text:
-    """One change, said without its path."""
+    """The sentence for one change, without its path."""
     before = after = ""
     entry, found = change.entry, change.before
     if entry is not None and found is not None:

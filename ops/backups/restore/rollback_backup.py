@@ -1,7 +1,7 @@
-"""What a restore is about to replace, as a backup of its own.
+"""A backup of everything that a restore is about to replace.
 
-It lies in a directory beside the backups, where neither `list` nor `prune` looks: it holds no more than was replaced,
-and must never be taken for the newest backup of the host.
+It is stored in a directory of its own, which `list` and `prune` ignore: it contains only the replaced files, and must
+not be taken for the newest backup of the host.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ def keep_replaced(
     signing_key: str,
     letsencrypt_dir: str,
 ) -> tuple[Path, str]:
-    """A backup of what lies at ``places``, with all below them, in its directory below ``backups``;
-    of ``directories`` nothing but mode and owner. Returns its path, and why it is not signed though it should be.
+    """Back up ``places`` with everything below them, into a directory below ``backups``; of ``directories`` only mode
+    and owner. Returns its path, and why a required signature is missing.
 
-    Raises OSError, OpsError; nothing is left behind then."""
+    Raises OSError, OpsError; then no file is left behind."""
     directory = backups / DIRECTORY_NAME
     directory.mkdir(mode=0o700, exist_ok=True)
     for left in left_over_in(directory):
@@ -90,7 +90,7 @@ def keep_replaced(
 
 
 def drop_oldest(backups: Path) -> None:
-    """Keeps the newest `KEPT` of them. Raises OSError."""
+    """Remove all but the newest `KEPT` of them. Raises OSError."""
     for _, path in backups_in(backups / DIRECTORY_NAME)[KEPT:]:
         path.unlink()
         for beside in companions(path):

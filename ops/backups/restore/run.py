@@ -32,20 +32,20 @@ if TYPE_CHECKING:
     from ops.backups.drill import Drill
 
 HOST = Path("/")
-# The parts of a backup after whose change gunicorn has to be started anew to read it.
+# The parts of a backup whose change gunicorn reads only after a restart.
 _GUNICORN_PARTS = ("gunicorn", "unit")
 
 
 class DeclinedError(OpsError):
-    """Somebody was asked and said no."""
+    """The operator was asked and declined."""
 
     exit_code = 1
 
 
 @dataclass(frozen=True)
 class PreviewLine:
-    """One change: the path as in the backup, and where on the host that leads, what kind of change, in words, and the
-    lines of its diff."""
+    """One change: the path as in the backup, its path on the host, the kind of change, a sentence, and the lines of its
+    diff."""
 
     path: str
     place: str
@@ -56,8 +56,8 @@ class PreviewLine:
 
 @dataclass(frozen=True)
 class Preview:
-    """What a restore would change. ``left``: paths that are not in the backup and stay; ``refused``: paths that are not
-    restored, because others decide what lies there, each with why."""
+    """The changes that a restore would make. ``left``: paths that are not in the backup and stay; ``refused``: paths
+    that are not restored because other users control them, each with the reason."""
 
     archive: Path
     root: Path
@@ -74,7 +74,8 @@ class Preview:
 
 @dataclass
 class RestoreOutcome:
-    """What was done. ``safety``: the backup of what was replaced; ``notes``: what is left to the operator."""
+    """The result of a restore. ``safety``: the backup of the replaced files; ``notes``: remaining work for the
+    operator."""
 
     preview: Preview
     recovery: Recovery | None
@@ -84,13 +85,13 @@ class RestoreOutcome:
 
     @property
     def exit_code(self) -> int:
-        """1 where something is not as in the backup, though nothing failed."""
+        """1 if something differs from the backup although nothing failed."""
         return 1 if self.preview.owners_kept or self.preview.refused else 0
 
 
 def finish_earlier(settings: Settings, directory: Path | None = None) -> Recovery | None:
-    """Ends a restore that was killed (`ops.backups.restore.journal`), and has nginx read what was put back; None where
-    there is none. Raises OpsError."""
+    """Finish a killed restore (`ops.backups.restore.journal`), and have nginx load the old files; None if there is
+    none. Raises OpsError."""
     place = directory or Path(settings.backup.dir)
     try:
         recovery = recover_if_idle(place)
@@ -119,7 +120,7 @@ def _reload_after(settings: Settings, recovery: Recovery | None) -> None:
 
 
 def recovery_words(recovery: Recovery) -> Text:
-    """What became of the restore that was killed."""
+    """The sentence on how a killed restore was finished."""
     left = ", ".join(recovery.left[:5])
     if recovery.state == RestoreState.DONE:
         return Text(
@@ -145,10 +146,10 @@ def restore(
     vouch: Callable[[Text], bool] | None,
     ask: Callable[[Preview], bool],
 ) -> RestoreOutcome:
-    """Restores ``paths`` of ``archive`` (the newest good one for None) below ``root``, after ``ask`` has said yes.
+    """Restore ``paths`` of ``archive`` (the newest good one for None) below ``root``, if ``ask`` agrees.
 
-    ``vouch`` is asked before, with the reason, where nothing shows that an operator of this host made the archive; None
-    where nobody can be asked. Raises OpsError (RestoreError where it failed and was put back)."""
+    ``vouch`` is asked first, with the reason, if nothing shows that an operator of this host made the archive; None if
+    nobody can be asked. Raises OpsError (RestoreError if it failed and was undone)."""
     on_host = root.resolve() == HOST
     identities = read_identities(Path(identity)) if identity else []
     keeper = Path(settings.backup.dir) if on_host else root
@@ -176,7 +177,7 @@ def restore(
 def _check_authenticity(
     settings: Settings, chosen: Path, vouch: Callable[[Text], bool] | None, *, on_host: bool, dry_run: bool
 ) -> None:
-    """Raises SignatureError for an archive with a bad signature, and for one that nobody vouches for; DeclinedError."""
+    """Raises SignatureError for an archive with a bad signature, or one that nobody vouches for; DeclinedError."""
     signature = signature_of(settings, chosen)
     if signature is None and not on_host:
         return
@@ -211,8 +212,8 @@ def rehearse(
     unsigned: bool,
     tell: Callable[[Text], None],
 ) -> Drill:
-    """A drill with ``archive``, or with the newest good one. ``unsigned``: even where it lacks the signature that
-    settings ask for; ``tell`` hears of a killed restore that was ended first.
+    """Run a drill with ``archive``, or with the newest good one. ``unsigned``: even without the signature that the
+    settings require; ``tell`` reports a killed restore that was finished first.
 
     Raises OpsError."""
     from ops.backups import drill
@@ -293,7 +294,7 @@ def _carry_out(
                 )
             )
     certbot = Path(prospect.manifest.letsencrypt_dir or "/nonexistent")
-    # So that no renewal comes between; below a root certbot knows nothing of it.
+    # Against a concurrent renewal; below another root there is none.
     with certbot_lock(certbot, CERTBOT_WAIT) if on_host else contextlib.nullcontext():
         Restoration(tree, keeper, prospect).run(keep, confirm)
     outcome.restored = True
@@ -355,7 +356,7 @@ def _tree(root: Path, *, dry_run: bool) -> Iterator[NoFollowTree]:
 
 @contextlib.contextmanager
 def _opened() -> Iterator[None]:
-    """An archive that only lacks its identity is not a bad one: nothing was tried (exit code 3)."""
+    """An archive that cannot be decrypted without an identity is not a bad one: nothing was tried (exit code 3)."""
     try:
         yield
     except LockedArchiveError as error:
@@ -398,7 +399,7 @@ def _preview(tree: NoFollowTree, prospect: RestorePreview) -> Preview:
 
 
 def _place(prospect: RestorePreview, path: str) -> str:
-    """Where ``path`` leads; of what is not in the backup, by its directory."""
+    """The resolved ``path``; of one that is not in the backup, by its directory."""
     known = prospect.places.get(path)
     if known is not None:
         return known

@@ -1,4 +1,4 @@
-"""Whether the host's nginx takes what was restored: the test, the reload, the certificates served, the health."""
+"""Whether the host's nginx accepts the restored files: test, reload, served certificates, health."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ BEFORE_SECONDS = 3.0
 
 @dataclass(frozen=True)
 class Before:
-    """How things stood before the restore: what failed then is not held against it."""
+    """The state before the restore: checks that failed then do not count against it."""
 
     sites: dict[ProbedSite, str | None]
     health: str | None
 
 
 def concerns_nginx(around: Surroundings, letsencrypt_dir: str, places: Iterable[str]) -> bool:
-    """Whether one of the absolute ``places`` is a file of nginx's configuration, or one that it names."""
+    """Whether one of the absolute ``places`` is a file of nginx's configuration, or named by it."""
     config = around.config
     if not isinstance(config, NginxConfig):
-        return True  # it may be what is missing
+        return True  # it may be the missing one
     named = {*config.files, *_arguments(config.directives)}
     homes = (posixpath.dirname(config.file), letsencrypt_dir.rstrip("/") or "/nonexistent")
     return any(place in named or any(is_below(place, home) for home in homes) for place in places)
@@ -62,8 +62,8 @@ def _arguments(directives: Iterable[Directive]) -> Iterable[str]:
 
 
 def confirmation(settings: Settings, around: Surroundings, tell: Callable[[Text], None]) -> RestoreValidation:
-    """The three steps for this host; call it before anything is touched. ``around``: the host as it is then; ``tell``
-    hears what could not be checked."""
+    """The three checks for this host; call it before anything is touched. ``around``: the host at that time; ``tell``
+    reports what could not be checked."""
     before = _before(around) if serving_now(around) else None
     now = around
 
@@ -95,7 +95,7 @@ def confirmation(settings: Settings, around: Surroundings, tell: Callable[[Text]
 
 
 def reload_host(settings: Settings) -> str | None:
-    """Has nginx read what lies on disk now, where it runs and would take it; what is wrong otherwise."""
+    """Have nginx load the files on disk, if it runs; the problem, or None."""
     around = look_around(settings, time.monotonic() + LOOK_SECONDS)
     masters = serving_now(around)
     if not masters:
@@ -120,7 +120,7 @@ def serving_now(around: Surroundings) -> tuple[ProcessRef, ...]:
 def _before(around: Surroundings) -> Before:
     sites = tuple(tls_sites(around.config)) if isinstance(around.config, NginxConfig) else ()
     deadline = time.monotonic() + BEFORE_SECONDS
-    # One question each: waiting is for what was restored.
+    # One request each: only restored files are worth waiting for.
     return Before(
         sites={site: leaf_problem(site, min(deadline, time.monotonic() + 0.5)) for site in sites},
         health=health_problem(around.target, min(deadline, time.monotonic() + 1.0)),
@@ -146,7 +146,7 @@ def _test(around: Surroundings, tell: Callable[[Text], None]) -> str | None:
 
 
 def first_error(tested: NginxTest) -> str:
-    """What `nginx -t` holds against the configuration, in its own words."""
+    """The error of `nginx -t`, quoted; None if there is none."""
     errors = [line for line in tested.lines if "[emerg]" in line]
     words = next(iter((*errors, *tested.lines)), "it said nothing")
     return emergency(words) or words
@@ -158,7 +158,7 @@ def _serves(around: Surroundings, before: Before, tell: Callable[[Text], None]) 
     for site in sites:
         problem = leaf_problem(site, deadline)
         if problem and problem == before.sites.get(site):
-            # No handshake was to be had there before either: another address, a firewall.
+            # There was no handshake before the restore either: another address, a firewall.
             tell(verbatim(problem))
         elif problem:
             return problem
