@@ -90,8 +90,7 @@ class ScratchError(OpsError):
 
 
 class UntestedError(OpsError):
-    """The configuration is not given to any nginx, for the reason in the message. The backup may be whole"
-    " nevertheless."""
+    """The configuration is given to no nginx; the message says why. The backup may be complete nevertheless."""
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""The deployment's files: this host's values, rendered and installed."""
+"""The deployment's files: this host's values, rendering and installation."""

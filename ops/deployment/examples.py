@@ -1,10 +1,10 @@
-"""The example files that everything rendered is made of: ``deploy/`` of the source, and ``ops/logrotate``."""
+"""The example files that rendering starts from: ``deploy/`` of the source, and ``ops/logrotate``."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-# setup.py copies deploy/ here. A checkout has no such directory.
+# setup.py copies deploy/ here for a build. A checkout has no such directory.
 _PACKAGED = Path(__file__).with_name("files")
 _CHECKED_OUT = Path(__file__).parents[2] / "deploy"
 
@@ -20,5 +20,5 @@ def rotation_example(name: str) -> str:
 
 
 def deployment_files() -> Path:
-    """The files of ``deploy/``: those of the installed package, in a checkout those at its top."""
+    """The files of ``deploy/``: in the installed package, or at the top of a checkout."""
     return _PACKAGED if _PACKAGED.is_dir() else _CHECKED_OUT

@@ -1,6 +1,7 @@
-"""Rendered files put in place: validated first, what was there kept beside, and put back where nginx refuses the whole.
+"""Installing rendered files: validate them first, keep the old ones beside them, and put those back if nginx refuses
+the whole.
 
-Each file is written aside and renamed, so that nobody reads half of one.
+Each file is written under another name and renamed, so that nobody reads half of one.
 """
 
 from __future__ import annotations
@@ -39,19 +40,19 @@ from ops.text.reasons import chinese
 from ops.text.sanitize import safe_line
 
 TOOL_SECONDS = 60.0
-# Where Debian's node_exporter looks for files (prometheus-node-exporter, --collector.textfile.directory).
+# The directory that Debian's node_exporter reads (prometheus-node-exporter, --collector.textfile.directory).
 TEXTFILES = Path("/var/lib/prometheus/node-exporter")
-# Old copies end so that no program loads them: logrotate, run-parts and cron pass over names with a tilde, and an
-# include of *.conf does not match.
+# The suffix of old copies, so that no program loads them: logrotate, run-parts and cron pass over names with a tilde,
+# and an include of *.conf does not match.
 KEPT = "~"
-# What systemd-analyze says of a file for another tree, whose programs are not on this machine.
+# The messages of systemd-analyze for another tree's file, whose programs are missing on this machine.
 _NOT_HERE = re.compile(r"is not executable|[Nn]o such file or directory")
 _ACCOUNTS = re.compile(r"(?m)^(\s+(?:su|create 0\d{3})) \S+ \S+$")
 _CRON_WHEN = re.compile(r"(?:[\d*,/-]+ ){4}[\d*,/A-Za-z-]+|@\w+")
 
 
 class RefusedError(OpsError):
-    """A file did not stand its test, and nothing was changed."""
+    """A file did not pass its test, and nothing was changed."""
 
     exit_code = 2
 
@@ -74,13 +75,13 @@ class Installed:
 
 
 def place(file: RenderedFile, root: Path) -> Path:
-    """Where a file goes: below ``root``, and where a link there leads."""
+    """The target path of a file: below ``root``, with a link there followed."""
     path = root / file.path.lstrip("/")
     return path.resolve() if path.is_symlink() and root == Path("/") else path
 
 
 def changes(files: Sequence[RenderedFile], root: Path) -> Iterator[str]:
-    """A unified diff from what is there to what would be."""
+    """A unified diff from the present files to the new ones."""
     for file in files:
         path = place(file, root)
         old = present_text(path)
@@ -94,12 +95,12 @@ def changes(files: Sequence[RenderedFile], root: Path) -> Iterator[str]:
 def install(
     kind: DeploymentKind, files: Sequence[RenderedFile], root: Path, nginx_test: Sequence[str]
 ) -> list[Installed]:
-    """Puts ``files`` in place below ``root``, and returns what became of each. On a host with systemd the accounts and
-    directories that units need are made too.
+    """Install ``files`` below ``root``, and return the result for each. On a host with systemd, create the accounts and
+    directories that units need.
 
-    ``nginx_test``: the command that tests nginx's configuration on this host, empty where it must not be run. Raises
-    RefusedError, the old state being back, where a file does not pass its test, or others than root and the caller
-    have a say in its place; OpsError where it cannot be written."""
+    ``nginx_test``: the command that tests nginx's configuration on this host, empty if it must not be run. Raises
+    RefusedError, after restoring the old state, if a file does not pass its test, or users other than root and the
+    caller control its path; OpsError if it cannot be written."""
     on_host = root == Path("/")
     for file in files:
         _refuse_shared(file, root)
@@ -138,7 +139,7 @@ def install(
 
 
 def _refuse_shared(file: RenderedFile, root: Path) -> None:
-    """Raises RefusedError where others have a say in what lies at a file's place, or a link leads out of the tree."""
+    """Raises RefusedError if other users control a file's path, or a link leads out of the tree."""
     path = place(file, root)
     why = reason_not_to_replace(root / file.path.lstrip("/")) or reason_not_to_replace(path)
     if why is None and not path.parent.resolve().is_relative_to(root.resolve()):
@@ -156,8 +157,8 @@ def _refuse_shared(file: RenderedFile, root: Path) -> None:
 
 
 def reason_not_to_replace(path: Path) -> str | None:
-    """Why no file is put in this place: others than root and the caller could change or exchange what lies there, or
-    lay something beside it. None where nobody else could."""
+    """Why no file is installed at this path: users other than root and the caller could change or replace it, or add
+    files beside it. None if they could not."""
     above = path.parent
     while not os.path.lexists(above):
         above = above.parent
@@ -166,10 +167,10 @@ def reason_not_to_replace(path: Path) -> str | None:
 
 
 def validate(kind: DeploymentKind, files: Sequence[RenderedFile], *, on_host: bool) -> None:
-    """Raises RefusedError for a file that the program it is for refuses; nginx is asked once its file is in place.
+    """Raises RefusedError for a file that its program refuses; nginx tests its file once it is installed.
 
-    Where that program is not installed nothing can be asked. ``on_host`` False: the files are for another tree, and
-    programs and users they name may be missing here."""
+    If that program is not installed, there is no test. ``on_host`` False: the files are for another tree, and programs
+    and users that they name may be missing here."""
     if kind == "cron":
         for file in files:
             _check_crontab(file)
@@ -188,7 +189,7 @@ def validate(kind: DeploymentKind, files: Sequence[RenderedFile], *, on_host: bo
             if file.path.endswith((".scrape.yml", ".d/gte-ops.conf")):
                 continue
             copy = Path(folder) / Path(file.path).name
-            # The users of another tree are not this machine's.
+            # Another tree's users do not exist on this machine.
             text = file.text if on_host else _ACCOUNTS.sub(r"\1 root root", file.text)
             copy.write_text(text, encoding="utf-8")
             copy.chmod(0o644)
@@ -197,7 +198,8 @@ def validate(kind: DeploymentKind, files: Sequence[RenderedFile], *, on_host: bo
 
 
 def _check_accounts(files: Sequence[RenderedFile]) -> None:
-    """Makes accounts and directories below a scratch root. Only root can; for others it is the accounts' dry run."""
+    """Create accounts and directories below a scratch root. Only root can; for others it is a dry run of the
+    accounts."""
     texts = {file.path: file.text for file in files}
     make_accounts, make_directories = _program("systemd-sysusers"), _program("systemd-tmpfiles")
     if make_accounts is None:
@@ -215,7 +217,7 @@ def _check_accounts(files: Sequence[RenderedFile]) -> None:
 
 
 def _make_accounts() -> None:
-    """Both programs leave what is there already as it is."""
+    """Both programs leave existing accounts and directories unchanged."""
     for name, arguments in (
         ("systemd-sysusers", [ACCOUNTS_FILE]),
         ("systemd-tmpfiles", ["--create", DIRECTORIES_FILE]),
@@ -225,8 +227,8 @@ def _make_accounts() -> None:
 
 
 def _program(name: str) -> str | None:
-    """Where a program lies; None where it is not installed. Raises RefusedError where others than root and the caller
-    may change it: without its word nothing is put in place."""
+    """The path of a program; None if it is not installed. Raises RefusedError if users other than root and the caller
+    may change it, because without its test nothing is installed."""
     program = trusted_program(name)
     if program is None and (refused := refused_program(name)) is not None:
         raise RefusedError(
@@ -269,7 +271,7 @@ def _ask(kind: DeploymentKind, command: list[str], name: str, *, on_host: bool) 
             )
         ) from None
     lines = [line for line in (ran.stderr + ran.stdout).splitlines() if line.strip()]
-    # systemd-analyze speaks of other units too, logrotate of everything it would do.
+    # systemd-analyze reports on other units too, logrotate on everything it would do.
     own = [line for line in lines if name in line] if kind == "systemd" else lines
     if kind == "logrotate":
         own = [line for line in lines if line.startswith("error:")]
@@ -325,18 +327,19 @@ def _put(file: RenderedFile, path: Path) -> Installed:
 
 
 def keep_copy(path: Path, *, hidden: bool = False) -> Path:
-    """A dated copy beside the file, with owner, mode and times. ``hidden``: no include may take it, not even ``*``.
+    """Make a dated copy beside the file, with owner, mode and times. ``hidden``: no include may match it, not even
+    ``*``.
 
-    Ask `reason_not_to_replace` first. Raises OSError."""
+    Call `reason_not_to_replace` first. Raises OSError."""
     stamp = time.strftime("%Y%m%dT%H%M%S")
-    # An include of everything in sites-enabled would load the copy as well, but not one whose name begins with a dot.
+    # An include of everything in sites-enabled would also load the copy, unless its name begins with a dot.
     dot = "." if hidden or path.parent.name == "sites-enabled" else ""
     kept = path.with_name(f"{dot}{path.name}.{stamp}{KEPT}")
     content, status = path.read_bytes(), path.stat()
     number = 1
     while True:
         try:
-            # O_EXCL: whoever laid a link under this name has nothing written through it.
+            # O_EXCL: nothing is written through a link that somebody placed under this name.
             copy = os.open(kept, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             break
         except FileExistsError:
@@ -367,7 +370,7 @@ def _put_back(done: Sequence[Installed]) -> None:
 def _accepted_by_nginx(command: Sequence[str]) -> None:
     program = _program(command[0])
     if program is None:
-        return  # no nginx here yet: it will read the file when it is installed
+        return  # no nginx here yet: it will read the file once it is installed
     try:
         ran = subprocess.run(
             [program, *command[1:]],
@@ -396,7 +399,7 @@ def _accepted_by_nginx(command: Sequence[str]) -> None:
 
 
 def present_text(path: Path) -> str | None:
-    """The file's text, None where there is none. Raises OpsError for what is no text file."""
+    """The file's text, None if it does not exist. Raises OpsError if it is no text file."""
     try:
         with open_regular_file(str(path)) as file:
             return file.read().decode()
@@ -418,7 +421,7 @@ def present_text(path: Path) -> str | None:
 def next_steps(
     kind: DeploymentKind, files: Sequence[RenderedFile], root: Path, *, changed: bool, reload_nginx: str
 ) -> list[str]:
-    """What is left to be done by hand, as commands. ``changed``: whether a file is new or another than it was."""
+    """The remaining manual steps, as commands. ``changed``: whether any file is new or changed."""
     if root != Path("/"):
         return [f"systemd-sysusers --root={root}"] if kind == "systemd" and changed else []
     accounts = accounts_of(files)
@@ -456,7 +459,7 @@ def _account_command(name: str) -> str:
 
 
 def _metrics_commands() -> Iterator[str]:
-    """The certificate check's own directory, and the link by which node_exporter finds its file."""
+    """The certificate check's own directory, and the link through which node_exporter finds its file."""
     metrics, link = Path(CERT_METRICS), TEXTFILES / Path(CERT_METRICS).name
     if not metrics.parent.is_dir():
         yield f"install -d -m 0755 -o {CHECKS_ACCOUNT} -g {CHECKS_ACCOUNT} {metrics.parent}"

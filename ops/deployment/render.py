@@ -1,9 +1,9 @@
 """Deployment files for one host, made from the examples under ``deploy/`` and ``ops/logrotate/``.
 
-The examples are the one source: each loads as it stands, for gte-api.example.com with the deployment guide's paths.
-A host's own values replace the example's, literally and in one pass. An engine of templates or a rebuild from a parse
-tree would cost the file its readability or its comments; the price here is a table of what may be replaced, and each
-entry must be met in the example, so the two cannot drift apart unnoticed.
+The examples are the only source: each is valid as it is, for gte-api.example.com with the deployment guide's paths. A
+host's own values replace the example's, literally and in one pass. A template engine or a rebuild from a parse tree
+would cost readability or the comments; the price of this way is a table of replaceable texts, each of which must occur
+in the example, so that the two cannot drift apart unnoticed.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ NGINX_FILES = ("conf.d/gte-api.conf", "snippets/gte-api-errors.conf")
 
 CRON_FILES = ("gte-ops-watchdog", "gte-ops-backup", "gte-ops-cert", "gte-ops-logrotate")
 PROMETHEUS_FILES = ("gte-ops.rules.yml", "gte-ops.scrape.yml")
-# Read by systemd-sysusers and systemd-tmpfiles, wherever the units lie (sysusers.d(5), tmpfiles.d(5)).
+# Read by systemd-sysusers and systemd-tmpfiles, wherever the units are (sysusers.d(5), tmpfiles.d(5)).
 ACCOUNTS_FILE = "/etc/sysusers.d/gte-ops.conf"
 DIRECTORIES_FILE = "/etc/tmpfiles.d/gte-ops.conf"
-# Where the certificate check writes, being nobody who may write to node_exporter's own directory.
+# The directory that the certificate check writes to, because it may not write to node_exporter's own.
 CERT_METRICS = "/var/lib/gte-ops-cert/gte_ops_cert.prom"
 # The account of the certificate check and the drill.
 CHECKS_ACCOUNT = "gte-ops"
@@ -34,21 +34,22 @@ CHECKS_ACCOUNT = "gte-ops"
 DeploymentKind = Literal["nginx", "systemd", "logrotate", "cron", "prometheus"]
 KINDS: tuple[DeploymentKind, ...] = get_args(DeploymentKind)
 
-# What neither sh, nor cron (%), nor systemd (%, $) gives a meaning.
+# Characters without a special meaning in sh, cron (%) and systemd (%, $).
 _WORD = re.compile(r"[A-Za-z0-9_@+=:,./~-]+")
 _COMMAND_LINE = re.compile(r"[A-Za-z0-9_@+=:,./~() -]+")
-# What makes an application the toolkit's own service, which reads GTE_* variables.
+# The application of the toolkit's own service, which reads GTE_* variables.
 _OWN_SERVICE = re.compile(r"service\.(?:app|gunicorn_conf)\b")
-# Commands that are run and no part of any file.
+# Commands that are run, and are not part of any file.
 _NOT_WRITTEN = ("test_nginx", "reload_nginx")
-# Paths that are a part of other values in the examples: the text around them.
+# Paths inside other values of the examples: the text around them.
 _PLACES_ELSEWHERE = {"app_dir": "WorkingDirectory={}", "programs": "{}/gunicorn"}
 
-# As whom a unit (User=) or a line of a crontab (setpriv(1)) runs.
+# The user of a unit (User=) or a crontab line (setpriv(1)).
 _RUNS_AS = re.compile(r"(?:^User=|--reuid )([A-Za-z0-9_.-]+)", re.MULTILINE)
 _AS_ROOT = "# As gunicorn runs on this host now. How it gets an account of its own: docs/privileges.md.\n"
 
-# What nginx would not read as one plain word (nginx.org/en/docs/beginners_guide.html#conf_structure).
+# Characters that nginx would not read as part of one plain word
+# (nginx.org/en/docs/beginners_guide.html#conf_structure).
 _NOT_A_PLAIN_WORD = re.compile(r"""[\s;{}"'$\\#]|^$""")
 
 
@@ -56,10 +57,10 @@ _NOT_A_PLAIN_WORD = re.compile(r"""[\s;{}"'$\\#]|^$""")
 class NginxSite:
     """One site's values, the defaults being the example's own.
 
-    ``http`` and ``https`` are what ``listen`` takes: a port or address:port. ``public_url`` is where plain HTTP is
-    redirected to, without a slash at the end; ``backend`` is host:port or unix:/path. Sizes and times are nginx's
-    (``1m``, ``120s``); ``rate`` is requests as limit_req_zone takes them, ``burst`` a count. ``reject_unknown_names``:
-    nginx knows ssl_reject_handshake (1.19.4), so that a handshake for another name fails.
+    ``http`` and ``https``: arguments of ``listen``, a port or address:port. ``public_url``: the target of redirects
+    from plain HTTP, without a trailing slash; ``backend``: host:port or unix:/path. Sizes and times are in nginx's form
+    (``1m``, ``120s``); ``rate``: as in limit_req_zone, ``burst``: a count. ``reject_unknown_names``: nginx has
+    ssl_reject_handshake (1.19.4), so that a handshake for another name fails.
     """
 
     domain: str = "gte-api.example.com"
@@ -79,13 +80,12 @@ class NginxSite:
     reject_unknown_names: bool = False
 
 
-# The certificate that a TLS server for unknown names needs where nginx cannot reject the handshake.
+# The certificate that a TLS server for unknown names needs if nginx cannot reject the handshake.
 _SHOWN_TO_ANYBODY = re.compile(
     r"    # From nginx 1\.19\.4 on .*\n(?:    # .*\n)*    ssl_certificate .*\n    ssl_certificate_key .*\n"
 )
 
-# The example's text around each value, {} standing for the value. The order matters where one text begins with
-# another: the longer first.
+# The example's text around each value, with {} for the value. If one text begins with another, the longer comes first.
 _PLACES = {
     "certificate": "{}",
     "private_key": "{}",
@@ -107,7 +107,8 @@ _PLACES = {
 def render_nginx(site: NginxSite) -> dict[str, str]:
     """The site's nginx files: their path below nginx's directory, and their text.
 
-    Raises UsageError for a value that nginx would not read as one word: it could end the directive and begin another.
+    Raises UsageError for a value that nginx would not read as one word, and that could end the directive and begin
+    another.
     """
     example = NginxSite()
     replacements: dict[str, str] = {}
@@ -137,8 +138,8 @@ def render_nginx(site: NginxSite) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class RotatedLog:
-    """A log in our rotation rule. ``owner``: user and group of the new file, None for the old one's; ``su``: as whom
-    logrotate works in its directory (logrotate(8), su)."""
+    """A log in our rotation rule. ``owner``: user and group of the new file, None for the old one's; ``su``: the user
+    with whose rights logrotate works in its directory (logrotate(8), su)."""
 
     path: str
     writer: Literal["nginx", "gunicorn"]
@@ -151,13 +152,13 @@ class RotatedLog:
 class Deployment:
     """One host's values for everything but the nginx site, the defaults being the examples' own.
 
-    Paths are absolute. ``programs`` holds gunicorn, ``gte_ops`` is the toolkit's program. ``gunicorn_arguments`` is its
-    command line behind the program. ``nginx_owner`` and ``gunicorn_owner``: user and group of their logs;
-    ``nginx_su`` and ``gunicorn_su``: as whom logrotate works in a directory that is not root's alone (logrotate(8),
-    su); ``rotated``: each log by itself, where the host was looked at. ``not_rotated``: why further logs are left out.
-    ``rotated_elsewhere``: logs that another rule takes already, and the file it stands in. ``daemon``: gunicorn
-    forks into the background. ``gunicorn_note``: what is to be said of a running gunicorn that is another user's.
-    ``watchdog_writes``: further directories that the watchdog writes to.
+    Paths are absolute. ``programs`` holds gunicorn, ``gte_ops`` is the toolkit's program. ``gunicorn_arguments``: its
+    arguments. ``nginx_owner`` and ``gunicorn_owner``: user and group of their logs; ``nginx_su`` and ``gunicorn_su``:
+    the user with whose rights logrotate works in a directory that others than root may write (logrotate(8), su);
+    ``rotated``: each log by itself, if the host was examined. ``not_rotated``: why further logs are left out.
+    ``rotated_elsewhere``: logs that another rule already rotates, with that rule's file. ``daemon``: gunicorn forks
+    into the background. ``gunicorn_note``: a remark on a running gunicorn of another user. ``watchdog_writes``: further
+    directories that the watchdog writes to.
     """
 
     site: NginxSite = NginxSite()
@@ -173,7 +174,7 @@ class Deployment:
     gunicorn_arguments: str = "-c python:service.gunicorn_conf service.app:create_app()"
     daemon: bool = False
     gunicorn_pidfile: str = "/run/gte-api/gunicorn.pid"
-    rotation_pidfile: str | None = None  # the same, where it is not said
+    rotation_pidfile: str | None = None  # None: gunicorn_pidfile
     gunicorn_access_log: str = "/var/log/gte-api/access.log"
     gunicorn_error_log: str = "/var/log/gte-api/error.log"
     gunicorn_owner: tuple[str, str] = ("gte-api", "gte-api")
@@ -212,7 +213,8 @@ def render(kind: DeploymentKind, deployment: Deployment) -> tuple[RenderedFile, 
 
 
 def _refuse_unsafe(deployment: Deployment) -> None:
-    """Values stand in unit files, crontabs and shell scripts: only what none of them gives a meaning may pass."""
+    """Values go into unit files, crontabs and shell scripts, so only characters without a special meaning in any of
+    them are allowed."""
     for field in fields(Deployment):
         value = getattr(deployment, field.name)
         words = [value] if isinstance(value, str) else list(_strings(value))
@@ -251,7 +253,7 @@ def _nginx(deployment: Deployment) -> tuple[RenderedFile, ...]:
 
 
 def is_plain_argument(word: str) -> bool:
-    """Whether a shell and systemd read ``word`` as it is written, so that it may stand in a command line."""
+    """Whether a shell and systemd read ``word`` literally, so that it may be part of a command line."""
     return " " not in word and _COMMAND_LINE.fullmatch(word) is not None
 
 
@@ -262,7 +264,7 @@ def _systemd(deployment: Deployment) -> tuple[RenderedFile, ...]:
     logs = (deployment.gunicorn_access_log, deployment.gunicorn_error_log, deployment.gunicorn_pidfile)
     folders = (*(str(PurePosixPath(path).parent) for path in logs), deployment.progress_dir)
     writes = [f for f in dict.fromkeys(folders) if not f.startswith(own)]
-    # A daemon says nothing to systemd: its pidfile does.
+    # A daemon does not notify systemd, which reads its pidfile instead.
     pidfile = f"PIDFile={deployment.gunicorn_pidfile}"
     kind = f"Type=forking\n{pidfile}\n" if deployment.daemon else "Type=notify\n"
     service = {
@@ -279,7 +281,7 @@ def _systemd(deployment: Deployment) -> tuple[RenderedFile, ...]:
         service["; variables: docs/api.md."] = "."
     watchdog = {"ProtectSystem=strict\n": _writable(deployment.watchdog_writes)}
     if {"/run", "/var/run"} & set(deployment.watchdog_writes):
-        watchdog["ReadOnlyPaths=/run\n"] = ""  # of both settings for one path the stricter counts
+        watchdog["ReadOnlyPaths=/run\n"] = ""  # of two settings for one path the stricter applies
     names = {
         "gte-api.service": (deployment.unit, service),
         "gte-ops-watchdog.service": ("gte-ops-watchdog.service", watchdog),
@@ -295,7 +297,7 @@ def _systemd(deployment: Deployment) -> tuple[RenderedFile, ...]:
         )
         for example, (name, places) in names.items()
     )
-    # First what the units need: their accounts and directories.
+    # First the accounts and directories that the units need.
     return (*_accounts(deployment), *units)
 
 
@@ -306,9 +308,9 @@ def _own_settings() -> list[str]:
 
 
 def _accounts(deployment: Deployment) -> Iterator[RenderedFile]:
-    """The accounts that the units name, and the directories that must be there before a unit's sandbox is made.
+    """The accounts in the units, and the directories that must exist before a unit's sandbox is set up.
 
-    A service that runs as another user here keeps that user and needs neither an account nor a directory of ours."""
+    A service that already runs as another user keeps that user and needs neither an account nor a directory of ours."""
     own = Deployment().gunicorn_owner
     for path in (ACCOUNTS_FILE, DIRECTORIES_FILE):
         text = _filled(deployment_example("systemd", path.removeprefix("/etc/")), deployment, {})
@@ -324,7 +326,7 @@ def accounts_of(files: Sequence[RenderedFile]) -> tuple[str, ...]:
 
 
 def _writable(folders: Sequence[str]) -> str:
-    # Created by others or not there yet: a unit must start all the same (systemd.exec(5), the leading minus).
+    # Created by other programs or missing so far: a unit must start all the same (systemd.exec(5), the leading minus).
     lines = "".join(f"ReadWritePaths=-{folder}\n" for folder in folders)
     return f"ProtectSystem=strict\n{lines}"
 
@@ -372,7 +374,7 @@ def _logrotate(deployment: Deployment) -> tuple[RenderedFile, ...]:
 
 
 def _usual_logs(deployment: Deployment) -> tuple[RotatedLog, ...]:
-    """The logs as the configuration alone says them."""
+    """The logs by the configuration alone."""
     site, own = deployment.site, deployment
     return (
         *(
@@ -401,7 +403,7 @@ def _prometheus(deployment: Deployment) -> tuple[RenderedFile, ...]:
 
 
 def _filled(text: str, deployment: Deployment, places: Mapping[str, str]) -> str:
-    """``text`` with the deployment's values in the examples' places, in one pass."""
+    """``text`` with the deployment's values instead of the example's, replaced in one pass."""
     examples, replacements = Deployment(), dict(places)
     for field in fields(Deployment):
         example, value = getattr(examples, field.name), getattr(deployment, field.name)

@@ -1,9 +1,9 @@
-"""Whose word a unit is made from: the gunicorn that runs, where it may speak for the host's service.
+"""The running gunicorn that a unit may be made from, if it can be trusted to be the host's service.
 
-A unit runs for the host, and anybody may start a gunicorn. One of root's or the caller's is believed. Another user's
-is believed for its own user alone, and where more than its own words says that it is the service: the kernel saw it
-listen where the configuration or nginx says the service is, it is in the pidfile that the configuration names, or it
-belongs to whom the configured files belong to."""
+A unit runs for the host, but any user can start a gunicorn. One of root or the caller is trusted. One of another user
+is trusted only for its own user, and only if independent evidence shows that it is the service: it listens at the
+address in the configuration or in nginx's, its pid is in the configured pidfile, or its user owns the configured
+files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ops.text.sanitize import safe_line
 
 
 def running_gunicorn(settings: Settings, around: Surroundings | None) -> Process | None:
-    """The service's master, where what it says may go into the host's units; None where none runs or it may not."""
+    """The service's master, if its values may go into the host's units; None if none runs or they may not."""
     master, processes = _master(around), _processes(around)
     if around is None or master is None or processes is None:
         return None
@@ -33,7 +33,7 @@ def running_gunicorn(settings: Settings, around: Surroundings | None) -> Process
 
 
 def located_gunicorn(around: Surroundings | None) -> Process | None:
-    """The master that was found, whoever runs it, but no container's: it speaks for its own user's files at least."""
+    """The running master, whoever runs it, except in a container: it is trusted at least for its own user's files."""
     master, processes = _master(around), _processes(around)
     if master is None or processes is None or standing(master, processes.caller) is Standing.CONTAINER:
         return None
@@ -41,7 +41,7 @@ def located_gunicorn(around: Surroundings | None) -> Process | None:
 
 
 def gunicorn_note(settings: Settings, around: Surroundings | None) -> Text | None:
-    """What is to be said of a gunicorn that is not root's, nor the caller's; None where there is nothing."""
+    """A remark on a gunicorn that belongs neither to root nor to the caller; None if there is none."""
     master, processes = _master(around), _processes(around)
     if master is None or processes is None or standing(master, processes.caller) is Standing.HOST:
         return None
@@ -73,7 +73,7 @@ def _master(around: Surroundings | None) -> Process | None:
 
 
 def _is_the_service(settings: Settings, around: Surroundings, processes: Processes, master: Process) -> bool:
-    """Whether more than a user's process itself says that it is the service."""
+    """Whether evidence other than the process's own values shows that it is the service."""
     owners = {uid for path in _configured(settings) if (uid := _owner(path)) is not None} - trusted_users()
     if owners and master.uid not in owners:
         return False

@@ -1,4 +1,4 @@
-"""What a deployment's files have to say on this host: settings first, then what is found, then the examples' own."""
+"""The values of a deployment's files on this host: from the settings, else from the host, else from the examples."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ from ops.interpret.target import log_namer
 from ops.settings import AppSettings, Settings
 from ops.text.language import Text, verbatim
 
-# How long looking at the host may take, seconds.
+# Time limit for examining the host, seconds.
 LOOK_SECONDS = 10.0
 # nginx's CHANGES: the directive ssl_reject_handshake.
 REJECTS_HANDSHAKES = (1, 19, 4)
 _EXAMPLE = Deployment()
-# Values of the target that the running gunicorn may have said.
+# Values of the target that may come from the running gunicorn.
 _OF_GUNICORN = ("backend", "app_dir", "gunicorn_access_log", "gunicorn_error_log")
 
 
@@ -55,7 +55,7 @@ def deployment_here(settings: Settings, settings_file: Path | None) -> Deploymen
 
 
 def deployment_in_image(settings: Settings, settings_file: Path | None, root: Path) -> Deployment:
-    """The deployment as settings alone say it, for a tree under ``root`` that is no running host."""
+    """The deployment by the settings alone, for a tree under ``root`` that is not a running host."""
     file = root / _logrotate_file(settings).lstrip("/")
     rules = rules_of([str(path) for path in sorted(file.parent.glob("*")) if path != file])
     inside = tuple(
@@ -70,7 +70,7 @@ def _logrotate_file(settings: Settings) -> str:
 
 
 class _Builder:
-    """Puts the values together. ``around`` is None for an image: nothing is looked at but the tree's own rules."""
+    """Combine the values. ``around`` is None for an image: then only the tree's own rules are read."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class _Builder:
         self.is_disbelieved = self.note is not None and self.master is None
 
     def deployment(self) -> Deployment:
-        """Everything that render needs to know."""
+        """All inputs of a rendering."""
         settings = self.settings
         site = self._site()
         nginx_owner, gunicorn_owner = self._nginx_user(), self._gunicorn_user()
@@ -98,8 +98,8 @@ class _Builder:
         )
         gunicorn_su = None
         if gunicorn_owner == _EXAMPLE.gunicorn_owner and access == _EXAMPLE.gunicorn_access_log:
-            gunicorn_su = _EXAMPLE.gunicorn_su  # the directory is that user's, once systemd has made it
-        # A user's own gunicorn may name its own logs, service or not: each is taken on the terms of whose it is.
+            gunicorn_su = _EXAMPLE.gunicorn_su  # the directory belongs to that user once systemd has made it
+        # A user's gunicorn may name its own logs, whether it is the service or not: each is treated by its owner.
         writer = _account_of(self.located) if self.is_disbelieved and self.located else gunicorn_owner
         rotated, not_rotated = self._rotated(
             site,
@@ -166,14 +166,14 @@ class _Builder:
         )
 
     def _found(self, name: str, written: str | None, example: str) -> str:
-        """A value of the target: what settings say, else what was found, else the example's. What the target only
-        takes from the deployment guide, or by default, was not found."""
+        """A value of the target: from the settings, else as found, else the example's. A value that the target has only
+        from the deployment guide, or by default, does not count as found."""
         if not written and self.is_disbelieved and name in _OF_GUNICORN:
             return example
         return self._said(name, written, example)
 
     def _said(self, name: str, written: str | None, example: str) -> str:
-        """`_found`, whoever's gunicorn said it."""
+        """`_found`, from whichever user's gunicorn."""
         if written:
             return written
         if self.target is None or self.target.origin.get(name) in (None, "guide", "default"):
@@ -213,16 +213,16 @@ class _Builder:
         )
 
     def _upstream(self) -> str | None:
-        """Where nginx looks for the service."""
+        """The service's address in nginx's configuration."""
         return next(iter(self.target.upstreams), None) if self.target else None
 
     def _nginx_version(self) -> tuple[int, ...]:
-        """Of the nginx that is to read the files; empty where it does not say, and in an image."""
+        """The version of the nginx that is to read the files; empty if unknown, and in an image."""
         words = self.around.build.get("version", "") if self.around else ""
         return tuple(int(part) for part in words.split(".") if part.isdecimal())
 
     def _listens(self, port: int) -> tuple[str, str]:
-        """What the site that is there listens on; by default port 80 and the URL's."""
+        """The listen addresses of the existing site; by default port 80 and the URL's port."""
         config = self.around.config if self.around else None
         site = (
             find_site(config, self.settings.target.domain, None) if isinstance(config, NginxConfig) else None
@@ -238,7 +238,7 @@ class _Builder:
         return written(False, 80), written(True, port)
 
     def _nginx_user(self) -> tuple[str, str]:
-        """Whom nginx's workers run as, and the group that reads its logs."""
+        """The user of nginx's workers, and the group that reads its logs."""
         config = self.around.config if self.around else None
         words: tuple[str, ...] = ()
         if isinstance(config, NginxConfig):
@@ -252,15 +252,16 @@ class _Builder:
         return user, group
 
     def _gunicorn_user(self) -> tuple[str, str]:
-        """Whom the running gunicorn belongs to; the account in place of root, if the service can start as that."""
+        """The user of the running gunicorn; instead of root, the service's own account, if the service can start with
+        it."""
         master = self.master
         if master is None or (master.user == "root" and self._fits_the_account()):
             return _EXAMPLE.gunicorn_owner
         return _account_of(master)
 
     def _fits_the_account(self) -> bool:
-        """Whether the service would start as an account of its own: everybody may reach its programs, and it writes
-        below the directories that the unit makes for it."""
+        """Whether the service would start with an account of its own: everybody can reach its programs, and it writes
+        only below the directories that the unit makes for it."""
         read = (self._found("app_dir", self.settings.app.dir, _EXAMPLE.app_dir), self._programs())
         target, gunicorn = self.target, self.settings.gunicorn
         written = (
@@ -280,7 +281,7 @@ class _Builder:
         nginx_owner: tuple[str, str],
         gunicorn_owner: tuple[str, str],
     ) -> tuple[tuple[RotatedLog, ...] | None, tuple[Text, ...]]:
-        """The logs of our rule, each on the terms of who may say so, and why others are left out; None for an image."""
+        """The logs of our rule, each with the rights of its namer, and why others are left out; None for an image."""
         if self.around is None or self.target is None:
             return None, ()
         found: list[RotatedLog] = []
@@ -301,17 +302,17 @@ class _Builder:
         return tuple(found), tuple(refused)
 
     def _gunicorn_namer(self, field: str) -> int | None:
-        """The user whose process named a log of gunicorn's; None where settings did."""
+        """The user whose process named gunicorn's log; None if the settings did."""
         namer = log_namer(self.target, field) if self.target else None
         processes = self.around.processes if self.around else None
         if namer is not None and self.target and isinstance(processes, Processes):
             master = process_of(processes, self.target.gunicorn_master)
             if master is not None and standing(master, processes.caller) is Standing.CONTAINER:
-                return NOBODY  # its root is not this host's
+                return NOBODY  # its root directory is not this host's
         return namer
 
     def _nginx_namer(self) -> int | None:
-        """Who names nginx's logs, where that is another user than root and the caller."""
+        """The user who names nginx's logs, if that is neither root nor the caller."""
         config = self.around.config if self.around else None
         if not isinstance(config, NginxConfig):
             return None
@@ -329,11 +330,11 @@ class _Builder:
         return test_command(config, self.around.build)
 
     def _programs(self) -> str:
-        """Where gunicorn's program lies."""
+        """The path of gunicorn's program."""
         if self.settings.app.python:
             return str(PurePosixPath(self.settings.app.python).parent)
         if self.master is not None:
-            # Started as venv/bin/gunicorn it lies below the directory that it was started in.
+            # Started as venv/bin/gunicorn, it is below the directory in which it was started.
             scripts = (PurePosixPath(self.master.cwd or "", word) for word in self.master.command[:3])
             found = next((p for p in scripts if p.is_absolute() and p.name == "gunicorn"), None)
             if found:
@@ -345,7 +346,7 @@ class _Builder:
         return str(own) if self.around is not None and own.exists() else _EXAMPLE.gte_ops
 
     def _gunicorn_arguments(self) -> str:
-        """What gunicorn is started with: as settings say, else as the running one was started, else the example's."""
+        """gunicorn's arguments: from the settings, else those of the running one, else the example's."""
         config = self._gunicorn_config()
         file = self.settings.gunicorn.config_file
         wsgi = self.settings.app.wsgi
@@ -359,7 +360,7 @@ class _Builder:
         return f"-c {file} {wsgi}" if file else _EXAMPLE.gunicorn_arguments
 
     def _gunicorn_config(self) -> GunicornConfig | NotSeen | None:
-        """gunicorn's file: the one that settings name, else the running gunicorn's."""
+        """gunicorn's configuration file: from the settings, else the running gunicorn's."""
         if self.around is None or (self.is_disbelieved and self.settings.gunicorn.config_file is None):
             return None
         return self.around.gunicorn.config
@@ -371,7 +372,7 @@ class _Builder:
         return False
 
     def _gunicorn_pidfile(self, master: Process | None) -> str:
-        """The pidfile that settings or ``master`` name."""
+        """The pidfile of the settings or of ``master``."""
         if self.settings.gunicorn.pidfile:
             return self.settings.gunicorn.pidfile
         named = self.target.gunicorn_pidfile if self.target else None
@@ -380,7 +381,7 @@ class _Builder:
         return _EXAMPLE.gunicorn_pidfile
 
     def _may_name_pidfile(self, master: Process) -> bool:
-        """Whether the pidfile that a user's gunicorn names is a file that this user wrote."""
+        """Whether the pidfile of a user's gunicorn was written by this user."""
         pidfile = self.around.gunicorn.pidfile if self.around else None
         if master.uid is None or master.uid in trusted_users():
             return True
@@ -406,7 +407,7 @@ class _Builder:
 
 
 def _terms(path: str, namer: int | None, owner: tuple[str, str], *, is_nginx: bool) -> LogTerms | Text:
-    """On what terms our rule takes a log; why it does not take it. ``owner``: who writes to it."""
+    """How our rule rotates a log, or why it does not. ``owner``: the user who writes to it."""
     if (refusal := name_refusal(path)) is not None:
         return refusal
     trusted = trusted_users()
@@ -422,12 +423,13 @@ def _terms(path: str, namer: int | None, owner: tuple[str, str], *, is_nginx: bo
     believed = namer is None or namer in trusted
     usual = path in (_EXAMPLE.gunicorn_access_log, _EXAMPLE.gunicorn_error_log)
     if believed and owner == own and usual and (place is None or writer is not None):
-        # The directory is that user's, once systemd has made it.
+        # The directory belongs to that user once systemd has made it.
         return LogTerms(owner=own, su=_EXAMPLE.gunicorn_su)
     if place is None:
         if not believed:
             return refused(path, Text(en="its directory is not there", zh="目录不存在"))
-        # Whose the directory will be is not known: never root's logrotate in what may be the service's.
+        # The directory's future owner is unknown: logrotate must not work as root in a directory that may be the
+        # service's.
         return LogTerms(owner=owner, su=None if is_nginx or owner[0] == "root" else owner)
     holder = place.owner or writer
     groups = user_groups(holder.uid) if holder else ()
@@ -435,7 +437,7 @@ def _terms(path: str, namer: int | None, owner: tuple[str, str], *, is_nginx: bo
 
 
 def _account_of(process: Process) -> tuple[str, str]:
-    """The user and group that a process runs as, by their names, or by their numbers where they have none."""
+    """The user and group of a process, by name, or by number if they have none."""
     try:
         user = pwd.getpwnam(process.user) if process.uid is None else pwd.getpwuid(process.uid)
     except KeyError:
@@ -454,7 +456,7 @@ def _group_of(process: Process) -> int | None:
 
 
 def _everybody_reaches(path: Path) -> bool:
-    """Whether every directory down to ``path`` lets everybody through."""
+    """Whether everybody may traverse every directory down to ``path``."""
     try:
         return all(place.stat().st_mode & 0o001 for place in (path, *path.parents))
     except OSError:

@@ -1,1 +1,1 @@
-"""How a message reaches people: what is queued (ledger, store, outbox) and how it is sent (transport, robots)."""
+"""Messages to people: the queue (ledger, store, outbox), and sending (worker, bots)."""

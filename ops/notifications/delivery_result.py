@@ -16,9 +16,9 @@ from ops.text.sanitize import safe_line
 MAX_RETRY_AFTER_S = 3600.0
 MAX_REASON_CHARS = 240
 
-# RFC 9110, 15.5.9 and 15.6; RFC 8470, 5.2; RFC 6585, 4. Every other 4xx says that the request itself is wrong.
+# RFC 9110, 15.5.9 and 15.6; RFC 8470, 5.2; RFC 6585, 4. Every other 4xx means that the request itself is wrong.
 _TEMPORARY_STATUSES = frozenset({408, 425, 429})
-# Peers add codes faster than they document them; what they call busy or too fast is worth another attempt.
+# Vendors add codes faster than they document them; an answer that says busy or too fast is worth another attempt.
 _TEMPORARY_WORDS = re.compile(
     r"too (?:many|fast)|frequen|rate.?limit|freq out of limit|over limit|system busy|time.?out|try again"
     r"|限流|频率|过于频繁|繁忙|超时|稍后",
@@ -37,7 +37,7 @@ _NOT_UNDERSTOOD = Text(
 
 
 class DeliveryOutcome(StrEnum):
-    """What became of one attempt to deliver a message."""
+    """The outcome of one attempt to deliver a message."""
 
     ACCEPTED = "accepted"  # the peer said so
     REFUSED = "refused"  # it said no, and would say no again
@@ -46,7 +46,7 @@ class DeliveryOutcome(StrEnum):
 
 
 class DeliveryResult(msgspec.Struct, frozen=True):
-    """The outcome of one attempt. ``retry_after``: seconds the peer asked to be left alone, None where it did not."""
+    """The result of one attempt. ``retry_after``: seconds that the peer asked to wait, None if it did not."""
 
     outcome: DeliveryOutcome
     reason: Text = Text(en="", zh="")
@@ -62,12 +62,12 @@ def temporary_status(status: int) -> bool:
 
 
 def temporary_words(words: str) -> bool:
-    """Whether the peer's own words say 'not now'."""
+    """Whether the peer's message says 'not now'."""
     return bool(_TEMPORARY_WORDS.search(words))
 
 
 def judge_status(status: int, headers: Mapping[str, str], now: float) -> DeliveryResult:
-    """The verdict on an answer of which nothing but status and headers means anything."""
+    """Judge an answer by status and headers alone."""
     outcome = DeliveryOutcome.FAILED if temporary_status(status) else DeliveryOutcome.REFUSED
     form = _REDIRECTED if 300 <= status < 400 else _STATUS
     return DeliveryResult(outcome, _filled(form, status), retry_after(headers, now))
@@ -83,10 +83,10 @@ def judge_code(
     hint: Text | None,
     now: float,
 ) -> DeliveryResult:
-    """The verdict on a robot's answer: the code inside it decides, not the HTTP status around it.
+    """Judge a robot's answer: its error code decides, not the HTTP status.
 
-    ``code`` and ``words``: the robot's own error code and message, None where the answer held none. ``pauses``: the
-    vendor's temporary codes and how long each asks for (seconds). ``hint``: what the reader should look at.
+    ``code`` and ``words``: the robot's error code and message, None if the answer has none. ``pauses``: the vendor's
+    temporary codes, each with the seconds to wait. ``hint``: advice for the reader.
     """
     succeeded = 200 <= status < 300
     if code is None:
@@ -113,9 +113,9 @@ def judge_code(
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Seconds until the peer wants to hear from us again, at most an hour.
+    """Seconds until the next attempt that the peer asks for, at most an hour.
 
-    Retry-After holds seconds or a date (RFC 9110, 10.2.3); Feishu's gateway says x-ogw-ratelimit-reset, in seconds.
+    Retry-After holds seconds or a date (RFC 9110, 10.2.3); Feishu's gateway sends x-ogw-ratelimit-reset, in seconds.
     """
     for name in ("Retry-After", "x-ogw-ratelimit-reset"):
         written = (headers.get(name) or "").strip()[:64]
@@ -130,7 +130,7 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
 
 
 def number(value: Any) -> int | None:
-    """A robot's code as a number; robots behind gateways have been seen to quote it."""
+    """A robot's code as a number; some gateways are known to send it as a string."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int):

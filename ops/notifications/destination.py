@@ -1,4 +1,4 @@
-"""The destinations of ``notify.urls``: how each is told apart and shown without its secrets."""
+"""The destinations of ``notify.urls``: their ids, and their form without secrets for display."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NO_URL = Text(en="not an Apprise URL", zh="不是 Apprise 地址")
 MAX_URL_CHARS = 2000
 
 _SCHEME = re.compile(r"\s*([A-Za-z0-9]{1,32})://(?=\S)")
-# Schemes whose host part is a host. Everywhere else it may be a token (dingtalk://TOKEN, tgram://TOKEN).
+# Schemes whose host part is a host. For all others it may be a token (dingtalk://TOKEN, tgram://TOKEN).
 _HOST_IS_A_HOST = frozenset(
     {
         "http",
@@ -37,7 +37,7 @@ _HOST_IS_A_HOST = frozenset(
     | {"ntfy", "ntfys", "mmost", "mmosts", "rocket", "rockets", "matrix", "matrixs", "apprise", "apprises"}
 )
 _HOST_NAME = re.compile(r"(?:[a-z0-9-]{1,40}\.)+(?:[a-z]{2,12}|\d{1,3})", re.IGNORECASE)
-# Words shorter than this are in too many sentences to be struck out of them.
+# Shorter words occur in too many sentences to be masked.
 _MIN_SECRET_CHARS = 4
 _MIN_PART_CHARS = 6
 
@@ -52,10 +52,10 @@ class Destination:
 
     @cached_property
     def id(self) -> str:
-        """What the outbox knows it by.
+        """The id in the outbox.
 
-        Slow on purpose (scrypt, RFC 7914): a URL may hold a person's mail password, and who reads the outbox must not
-        be able to try a dictionary against this.
+        Deliberately slow (scrypt, RFC 7914): a URL may contain a mail password, and a reader of the outbox must not be
+        able to run a dictionary attack on this.
         """
         return hashlib.scrypt(self.url.encode(), salt=b"gte-ops notify", n=2**12, r=8, p=1, dklen=12).hex()
 
@@ -64,7 +64,7 @@ class Destination:
 
 
 def masked(url: str) -> str:
-    """``url`` as people may read it: the scheme, the host where it certainly is one, and nothing that opens a door."""
+    """``url`` for display: the scheme, the host if it certainly is one, and no secret."""
     scheme = _SCHEME.match(url)
     if scheme is None:
         return HIDDEN
@@ -83,17 +83,17 @@ def masked(url: str) -> str:
 
 
 def scrubbed(words: str, url: str) -> str:
-    """``words`` (a peer's, a library's) without any part of ``url`` that could be a secret."""
+    """``words`` (of a peer or a library) without any part of ``url`` that could be a secret."""
     for secret in sorted(_secrets(url), key=len, reverse=True):
         words = re.sub(re.escape(secret), HIDDEN, words, flags=re.IGNORECASE)
     return safe_line(words, 300)
 
 
 def destinations(urls: Sequence[str]) -> tuple[Destination, ...]:
-    """The entries of ``notify.urls``, each once.
+    """The entries of ``notify.urls``, without duplicates.
 
-    Raises SettingsError naming the first entry that cannot be a URL. Whether Apprise knows its scheme is found out
-    when something is sent: loading 150 plug-ins takes half a second.
+    Raises SettingsError that names the first entry that cannot be a URL. Whether Apprise knows the scheme shows only
+    when something is sent: loading its 150 plug-ins takes half a second.
     """
     found: dict[str, Destination] = {}
     for index, url in enumerate(urls):
@@ -127,7 +127,7 @@ def unusable(index: int, url: str, why: Text = _NO_URL) -> SettingsError:
 
 
 def _secrets(url: str) -> set[str]:
-    """Every piece of ``url`` but its scheme and a host that may be shown."""
+    """Every part of ``url`` except its scheme and a host that may be shown."""
     shown = masked(url)
     try:
         parts = urlsplit(url.strip())
@@ -137,7 +137,7 @@ def _secrets(url: str) -> set[str]:
         pieces += re.split(r"[&=]", parts.query)
     except ValueError:
         pieces = [url.strip(), *re.split(r"[:/@?&=]+", url)[1:]]
-    # Keys made of several words (SG.xxx.yyy) are quoted in part, too.
+    # Keys of several parts (SG.xxx.yyy) may be quoted in part.
     pieces += [part for piece in pieces for part in piece.split(".") if len(part) >= _MIN_PART_CHARS]
     every = {form for piece in pieces for form in (piece, unquote(piece))}
     return {piece for piece in every if len(piece) >= _MIN_SECRET_CHARS and piece not in shown}

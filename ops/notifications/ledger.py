@@ -1,13 +1,14 @@
-"""What is still to be told to whom: the outbox's state and its rules, without any input or output.
+"""The outbox's state and its rules: which message still goes to which destination. Pure.
 
 The rules, and why:
-- A trouble is told once until its recovery is told: one outage, one message.
-- At most HOURLY messages enter in an hour (pages: PAGES more); what exceeds that is counted and told in one message
-  as soon as there is room. A robot of DingTalk or WeCom is silenced after 20 in a minute, its readers long before.
+- A trouble is reported once until it has recovered: one outage, one message.
+- At most HOURLY messages are queued in an hour (pages: PAGES more); the rest is counted and reported in one message as
+  soon as there is room. A robot of DingTalk or WeCom is blocked after 20 in a minute, and people stop reading long
+  before.
 - Destinations are independent: each has its own back-off, its own attempts, its own order of messages.
-- After a failure: FIRST_PAUSE_S, doubled after each further one, up to LONGEST_PAUSE_S, less up to half by chance, and
-  never sooner than the peer asked. Given up after MAX_ATTEMPTS attempts or MAX_AGE_S.
-- A recovery goes to who heard of the trouble; who did not, gets both in one message.
+- After a failure: wait FIRST_PAUSE_S, doubled after each further one, up to LONGEST_PAUSE_S, minus a random part of up
+  to half, and never less than the peer asked for. Give up after MAX_ATTEMPTS attempts or MAX_AGE_S.
+- A recovery goes to every destination; one that did not receive the trouble gets both in one message.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ MAX_ENTRIES = 100
 MAX_OPEN = 300
 MAX_OPEN_AGE_S = 30 * 24 * 3600.0
 MAX_HELD_TITLES = 10
-# How many messages one destination gets in one round.
+# The number of messages for one destination in one round.
 ROUND_LETTERS = 5
 HELD_KEY = "gte-ops.held-back"
 # The kinds of message that report a trouble.
@@ -46,7 +47,7 @@ _HELD_LIMIT = Text(
 
 
 class QueueOutcome(StrEnum):
-    """What became of a message that was handed to the outbox."""
+    """The outcome of handing a message to the outbox."""
 
     QUEUED = "queued"  # it will be sent
     KNOWN = "known"  # its trouble was reported before, or will be, and has not ended
@@ -56,9 +57,9 @@ class QueueOutcome(StrEnum):
 
 
 class LedgerEntry(msgspec.Struct):
-    """A message on its way. ``pending``: attempts so far, by destination that has not settled it yet.
+    """A queued message. ``pending``: attempts so far, for each destination that is not settled.
 
-    ``began``: the trouble that this recovery ends; ``heard``: the destinations that know of it.
+    ``began``: the trouble that this recovery ends; ``heard``: the destinations that received it.
     """
 
     number: int
@@ -70,7 +71,8 @@ class LedgerEntry(msgspec.Struct):
 
 
 class Opened(msgspec.Struct):
-    """A trouble without its recovery. ``heard``: the destinations that accepted it; ``kinds``: what was told of it."""
+    """A trouble without its recovery. ``heard``: the destinations that accepted it; ``kinds``: the kinds of its
+    messages so far."""
 
     message: Message
     kinds: list[MessageKind]
@@ -92,7 +94,7 @@ class Held(msgspec.Struct):
 
 
 class Ledger(msgspec.Struct):
-    """The whole state. Destinations are named by the hash of their URL; no URL is in here."""
+    """The whole state. Destinations are identified by the hash of their URL; it contains no URL."""
 
     version: Literal[1] = 1
     next_number: int = 1
@@ -104,7 +106,7 @@ class Ledger(msgspec.Struct):
 
 
 class GivenUp(msgspec.Struct, frozen=True):
-    """A message that a destination will not get any more."""
+    """A message that will not be sent to a destination any more."""
 
     entry: LedgerEntry
     destination: str
@@ -112,7 +114,7 @@ class GivenUp(msgspec.Struct, frozen=True):
 
 
 def add(ledger: Ledger, message: Message, destinations: Sequence[str], now: float) -> QueueOutcome:
-    """Take in one message for ``destinations`` (ids)."""
+    """Queue one message for ``destinations`` (ids)."""
     if not destinations:
         return QueueOutcome.NO_DESTINATION
     if message.kind == MessageKind.RECOVERED:
@@ -131,13 +133,13 @@ def add(ledger: Ledger, message: Message, destinations: Sequence[str], now: floa
 def due(
     ledger: Ledger, destinations: Sequence[str], now: float
 ) -> tuple[dict[str, list[LedgerEntry]], list[GivenUp]]:
-    """What to try now, by destination and in order; and what has become too old to be tried."""
+    """The messages to send now, by destination and in order; and those that have become too old."""
     given_up = _expire(ledger, destinations, now)
     _tell_held(ledger, destinations, now)
     work: dict[str, list[LedgerEntry]] = {}
     for destination in destinations:
         route = ledger.routes.get(destination)
-        # A pause longer than any that is ever set means that the clock was put back since.
+        # A pause longer than any that is set means that the clock was set back since.
         if route and now < route.not_before <= now + LONGEST_PAUSE_S + MAX_RETRY_AFTER_S:
             continue
         if letters := [entry for entry in ledger.entries if destination in entry.pending]:
@@ -148,7 +150,7 @@ def due(
 def settle(
     ledger: Ledger, sent: LedgerEntry, destination: str, verdict: DeliveryResult, now: float, chance: float
 ) -> tuple[int, float | None]:
-    """Record the verdict on one attempt at ``sent``, an entry that `due` handed out.
+    """Record the result of one attempt to send ``sent``, an entry returned by `due`.
 
     ``chance``: 0 to 1, for the jitter. Returns the attempts so far, and when to try again (None: never).
     """
@@ -173,7 +175,7 @@ def settle(
 
 
 def pause(failures: int, chance: float) -> float:
-    """Seconds after the ``failures``-th failure in a row; ``chance`` (0 to 1) takes away up to half."""
+    """Seconds after the ``failures``-th failure in a row; ``chance`` (0 to 1) subtracts up to half."""
     longest = min(FIRST_PAUSE_S * 2 ** min(failures - 1, 20), LONGEST_PAUSE_S)
     return float(longest * (1 - chance / 2))
 
@@ -218,7 +220,7 @@ def _append(ledger: Ledger, entry: LedgerEntry, now: float) -> None:
 
 
 def _recent(ledger: Ledger, now: float) -> int:
-    """How many entered in the last hour. Times ahead of the clock count for nothing: it was put back."""
+    """The number queued in the last hour. Times in the future do not count: the clock was set back."""
     ledger.queued_at = [at for at in ledger.queued_at if now - 3600.0 < at <= now]
     return len(ledger.queued_at)
 
@@ -248,7 +250,7 @@ def _tell_held(ledger: Ledger, destinations: Sequence[str], now: float) -> None:
 
 
 def _heard(ledger: Ledger, sent: LedgerEntry, destination: str) -> None:
-    """Note that ``destination`` knows of the trouble, also where its recovery was queued while it was being sent."""
+    """Record that ``destination`` received the trouble, also if its recovery was queued while it was being sent."""
     if sent.message.kind not in _OPENING:
         return
     lists = [found.heard for key, found in ledger.opened.items() if key == sent.message.key]
@@ -263,7 +265,7 @@ def _heard(ledger: Ledger, sent: LedgerEntry, destination: str) -> None:
 
 
 def _expire(ledger: Ledger, destinations: Sequence[str], now: float) -> list[GivenUp]:
-    """Take out what is too old, and what was meant for destinations that are no longer configured."""
+    """Remove messages that are too old, and those for destinations that are no longer configured."""
     given_up = []
     for entry in ledger.entries:
         for destination, attempts in list(entry.pending.items()):

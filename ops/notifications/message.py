@@ -12,12 +12,12 @@ from ops.text.duration import age
 from ops.text.language import Language, Text
 from ops.text.sanitize import safe_line, safe_text
 
-# Every message carries it: robots that demand a keyword (DingTalk, Feishu) can be given this one.
+# In every message, as the keyword for robots that require one (DingTalk, Feishu).
 PREFIX = "[gte-ops]"
 MAX_TITLE_CHARS = 200
 MAX_BODY_CHARS = 3000
 MAX_KEY_CHARS = 200
-# A message that waited longer says so: "down" read an hour late is not "down now".
+# A message delivered later than this says so: "down" an hour ago is not "down now".
 LATE_AFTER_S = 300.0
 
 _LATE = Text(en="delivered {} late", zh="延迟 {} 送达")
@@ -48,7 +48,7 @@ class Message(msgspec.Struct, frozen=True):
 
 
 def bounded(message: Message) -> Message:
-    """The message fit to be stored and sent: no control characters, no credentials, no more than a screen."""
+    """The message, sanitised for storing and sending: no control characters, no credentials, at most a screen."""
     return Message(
         key=safe_line(message.key, MAX_KEY_CHARS),
         kind=message.kind,
@@ -63,14 +63,14 @@ def bounded(message: Message) -> Message:
 
 
 def headline(message: Message, language: Language) -> str:
-    """The title as it is sent."""
+    """The title as sent."""
     return f"{PREFIX} {message.title.to(language)}"
 
 
 def wording(message: Message, language: Language, now: float, began: Message | None = None) -> str:
-    """The body as it is sent: what happened, where and when.
+    """The body as sent: what happened, where and when.
 
-    ``began``: the trouble whose recovery this is, for a destination that never heard of it.
+    ``began``: the trouble whose recovery this is, for a destination that did not receive it.
     """
     lines = [message.body.to(language)]
     if began is not None:
@@ -83,7 +83,7 @@ def wording(message: Message, language: Language, now: float, began: Message | N
 
 
 def local_time(at: float) -> str:
-    """``at`` (seconds since the epoch) as this host's clock on the wall shows it, with its offset."""
+    """``at`` (seconds since the epoch) in this host's local time, with its offset."""
     try:
         return datetime.fromtimestamp(at, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S %z")
     except (ValueError, OverflowError, OSError):

@@ -1,4 +1,4 @@
-"""Telling people: the front door of ops/notifications, and the test message."""
+"""The interface of ops/notifications, and the test message."""
 
 from __future__ import annotations
 
@@ -46,10 +46,11 @@ def check_urls(urls: Sequence[str]) -> None:
 
 
 def send_test(settings: Settings, language: Language, within: float = TEST_WITHIN_S) -> tuple[Delivery, ...]:
-    """Send one message to every configured destination, past the outbox; one Delivery each, in the settings' order.
+    """Send one message to every configured destination, bypassing the outbox; one Delivery each, in the settings'
+    order.
 
-    ``within``: seconds for all of them. Raises SettingsError where none is configured or an entry cannot be used, and
-    OpsError where no process can be started.
+    ``within``: seconds for all of them. Raises SettingsError if none is configured or an entry cannot be used, and
+    OpsError if no process can be started.
     """
     targets = destinations(settings.notify.urls)
     if not targets:
@@ -88,7 +89,7 @@ def send_test(settings: Settings, language: Language, within: float = TEST_WITHI
 
 
 def exit_code(deliveries: Sequence[Delivery]) -> int:
-    """0 where every destination accepted, 2 where one did not, 3 without any."""
+    """0 if every destination accepted, 2 if one did not, 3 if there is none."""
     if not deliveries:
         return 3
     return 0 if all(delivery.outcome == DeliveryOutcome.ACCEPTED for delivery in deliveries) else 2

@@ -1,4 +1,4 @@
-"""The outbox: messages are taken in at once and delivered when it suits, across runs and crashes."""
+"""The outbox: messages are queued at once and delivered later, across runs and crashes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ops.notifications.worker_client import send_round
 from ops.text.duration import age
 from ops.text.language import Language, Text
 
-# Loading Apprise alone takes about one second on a slow host; with less than this a round is not begun.
+# Loading Apprise alone takes about one second on a slow host; with less time than this no round is started.
 MIN_ROUND_S = 2.0
 
 _SET_ASIDE = Text(
@@ -41,10 +41,10 @@ Send = Callable[[Round, Callable[[Report], None]], None]
 
 
 class Delivery(msgspec.Struct, frozen=True):
-    """What became of one attempt to tell one destination.
+    """The result of one attempt to deliver a message to one destination.
 
-    ``index``: its place in notify.urls, from 0; ``destination``: its masked URL. ``refused`` is final. ``failed`` is
-    tried again at ``retry_at`` (seconds since the epoch), or was given up where that is None. ``seconds``: how long the
+    ``index``: its index in notify.urls, from 0; ``destination``: its masked URL. ``refused`` is final. ``failed`` is
+    tried again at ``retry_at`` (seconds since the epoch), or was given up if that is None. ``seconds``: how long the
     attempt took.
     """
 
@@ -62,9 +62,9 @@ class Delivery(msgspec.Struct, frozen=True):
 class Outbox:
     """Messages on their way to ``urls``, kept in ``path`` (mode 0600, no URL in it).
 
-    Raises SettingsError for an entry of ``urls`` that cannot be a URL. Nothing else raises: where the file cannot be
-    used, messages are kept in memory and sent all the same, and `problems` says so. The rules of what is told, held
-    back and retried stand in ops/notifications/ledger.py. Several processes may use one file.
+    Raises SettingsError for an entry of ``urls`` that cannot be a URL. Nothing else raises: if the file cannot be used,
+    messages are kept in memory and sent all the same, and `problems` reports it. The rules for queueing and retrying
+    are in ops/notifications/ledger.py. Several processes may use one file.
     """
 
     def __init__(
@@ -74,13 +74,13 @@ class Outbox:
         self._destinations: tuple[Destination, ...] = destinations(urls)
         self._language: Language = language
         self._send = send
-        # The ledger, while it cannot be written.
+        # The ledger in memory, while the file cannot be written.
         self._afloat: Ledger | None = None
         self._problems: list[Text] = []
         self._guard = threading.RLock()
 
     def add(self, message: Message, now: float | None = None) -> QueueOutcome:
-        """Take in a message; returns what became of it at once, without any network. ``now``: default the clock."""
+        """Queue a message; return the outcome at once, without any network. ``now``: default the clock."""
         if not self._destinations:
             return QueueOutcome.NO_DESTINATION
         moment = time.time() if now is None else now
@@ -88,9 +88,10 @@ class Outbox:
         return self._change(lambda ledger: add(ledger, fit, self._ids(), moment))
 
     def deliver(self, now: float, deadline: float) -> tuple[Delivery, ...]:
-        """Try what is due; returns one Delivery an attempt, at the latest at ``deadline`` (seconds since the epoch).
+        """Send the messages that are due; return one Delivery for each attempt, at the latest at ``deadline`` (seconds
+        since the epoch).
 
-        Empty where nothing is due, where another process is delivering, and where less than MIN_ROUND_S is left.
+        Empty if nothing is due, if another process is delivering, or if less than MIN_ROUND_S is left.
         """
         ends = time.monotonic() + (deadline - now)
         if not self.waiting() or deadline - now < MIN_ROUND_S:
@@ -99,26 +100,26 @@ class Outbox:
             with self._store.sending() as mine:
                 return self._round(now, ends) if mine else ()
         except StoreError as error:
-            # Better told twice, by another process too, than not at all.
+            # A duplicate from another process is better than no message.
             self._problem(error)
             return self._round(now, ends)
 
     def waiting(self) -> int:
-        """How many messages are not yet settled everywhere. Cheap: one small file is read."""
+        """The number of messages not yet settled everywhere. Cheap: it reads one small file."""
         if not self._destinations:
             return 0
         with self._guard:
             try:
                 ledger = self._store.read() if self._afloat is None else self._afloat
             except TornError:
-                return 1  # what is in it comes to light when it is set aside
+                return 1  # its content is found when it is set aside
             except StoreError as error:
                 self._problem(error)
                 return 0
             return len(ledger.entries) + (1 if ledger.held.count else 0)
 
     def problems(self) -> tuple[Text, ...]:
-        """What went wrong with the file since this was last asked."""
+        """The problems with the file since the last call."""
         with self._guard:
             if self._store.torn is not None:
                 name = str(self._store.torn)
@@ -135,14 +136,14 @@ class Outbox:
         owners = {destination.id: destination for destination in self._destinations}
         letters = list(enumerate((name, entry) for name, entries in work.items() for entry in entries))
         unsettled = dict(letters)
-        ended: set[str] = set()  # destinations whose later letters wait behind one that failed
+        ended: set[str] = set()  # destinations whose later messages wait behind one that failed
         begun = time.monotonic()
 
         def record(number: int, verdict: DeliveryResult, seconds: float) -> None:
             name, entry = unsettled.pop(number)
             if verdict.outcome == DeliveryOutcome.UNUSABLE:
                 ended.add(name)
-                # What Apprise cannot use does not become usable by waiting.
+                # A URL that Apprise cannot use does not become usable later.
                 verdict = DeliveryResult(DeliveryOutcome.REFUSED, verdict.reason)
             elif verdict.outcome == DeliveryOutcome.FAILED:
                 ended.add(name)
@@ -174,7 +175,7 @@ class Outbox:
             why, detail = _NOT_STARTED, error.strerror or type(error).__name__
         reason = Text(en=why.en.format(detail), zh=why.zh.format(detail))
         for number, (name, _) in letters:
-            # Of each destination only the first letter without a verdict was tried.
+            # Of each destination only the first message without a result was tried.
             if number in unsettled and name not in ended:
                 record(number, DeliveryResult(DeliveryOutcome.FAILED, reason), time.monotonic() - begun)
         return tuple(deliveries)
@@ -205,7 +206,7 @@ class Outbox:
         )
 
     def _change(self, change: Callable[[Ledger], Result]) -> Result:
-        """Apply ``change`` to the ledger and write it; kept in memory where that cannot be done."""
+        """Apply ``change`` to the ledger and write it; keep it in memory if that fails."""
         with self._guard, contextlib.ExitStack() as held:
             ledger, writable = self._afloat, True
             try:
@@ -228,7 +229,7 @@ class Outbox:
             return result
 
     def _last_known(self) -> Ledger:
-        """The file's content without its lock, for as far as it can be had."""
+        """The file's content, read without its lock; empty if it cannot be read."""
         try:
             return self._store.read()
         except (StoreError, TornError):

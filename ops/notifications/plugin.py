@@ -1,8 +1,8 @@
-"""Apprise's plug-ins for the chat robots, in place of its own.
+"""Apprise plug-ins for the chat robots that replace Apprise's own.
 
-Apprise 2.2 looks at the HTTP status alone for dingtalk://, feishu://, lark:// and wecombot://, so what a robot refuses
-with HTTP 200 counts as delivered, and it signs nothing for Feishu. These keep its URL forms and options. They are
-registered the way Apprise documents for replacing a plug-in: `NotificationManager.add(..., force=True)`.
+For dingtalk://, feishu://, lark:// and wecombot:// Apprise 2.2 checks only the HTTP status, so that a message refused
+with HTTP 200 counts as delivered; and it does not sign for Feishu. These keep its URL forms and options. They are
+registered as Apprise documents it for replacing a plug-in: `NotificationManager.add(..., force=True)`.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from ops.notifications.delivery_result import DeliveryOutcome, DeliveryResult, j
 from ops.notifications.webhook_bot import Address, Vendor, fitting, hint_for, read_answer, usable_endpoint
 from ops.text.language import Text
 
-# Apprise ships types for some of its functions only; what is half typed is taken as untyped.
+# Apprise has types for only some of its functions, so it is treated as untyped.
 _Base: Any = NotifyBase
 _Manager: Any = NotificationManager
 
-# A robot's answer has a hundred bytes; whatever sends more is not one.
+# A robot's answer has about a hundred bytes; a longer one comes from something else.
 MAX_ANSWER_BYTES = 64 * 1024
 
 _NO_AUTHORITIES = Text(
@@ -40,17 +40,17 @@ _TIMED_OUT = Text(en="no answer within {:.0f} s", zh="{:.0f} 秒内没有应答"
 
 
 class MalformedUrlError(Exception):
-    """The URL holds no usable token, secret or endpoint; the text says which, and quotes nothing of it."""
+    """The URL has no usable token, secret or endpoint; the message says which, and quotes nothing of it."""
 
 
 class RobotPlugin(_Base):  # type: ignore[misc]
-    """One chat robot. ``verdict`` holds what became of the last message."""
+    """One chat robot. ``verdict``: the result of the last message."""
 
     vendor: ClassVar[Vendor]
     # Apprise would put a carriage return between title and body for a peer without titles; `send` joins them itself.
     title_maxlen = 250
     body_maxlen = 1 << 20
-    request_rate_per_sec = 0.0  # how often to send is the outbox's business
+    request_rate_per_sec = 0.0  # the outbox decides how often to send
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class RobotPlugin(_Base):  # type: ignore[misc]
         self.verdict: DeliveryResult | None = None
 
     def send(self, body: str, title: str = "", **_: Any) -> bool:
-        """Post one text; True where the robot accepted it. Raises nothing: ``verdict`` says what went wrong."""
+        """Post one text; True if the robot accepted it. Raises nothing; ``verdict`` has the error."""
         now = time.time()
         text = fitting(f"{title}\n{body}" if title else body, self.vendor.max_bytes)
         asked = self.vendor.compose(self.address, text, now)
@@ -107,7 +107,7 @@ class RobotPlugin(_Base):  # type: ignore[misc]
             headers={"Content-Type": "application/json; charset=utf-8", "User-Agent": "gte-ops"},
             verify=self.verify_certificate,
             timeout=(self.socket_connect_timeout, self.socket_read_timeout),
-            # The token is in the URL: it is not carried to wherever an answer points.
+            # The token is in the URL: do not send it to the target of a redirect.
             allow_redirects=False,
             stream=True,
         ) as answer:
@@ -131,7 +131,7 @@ class RobotPlugin(_Base):  # type: ignore[misc]
 
     @property
     def url_identifier(self) -> tuple[str, str, str | None]:
-        """What tells this robot from others, for Apprise."""
+        """The identity of this robot, for Apprise."""
         return (self.vendor.schema, self.address.token, self.address.secret)
 
     @classmethod

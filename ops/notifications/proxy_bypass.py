@@ -19,9 +19,10 @@ import urllib.request
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 
-# A resolver that does not answer: behind a proxy there may be none for the names of other networks.
+# For a resolver that does not answer: behind a proxy there may be none for the names of other networks.
 RESOLVE_S = 2.0
-# RFC 1112, 4 and RFC 6666: no host has these. Who may bind to them may bind to anything (sysctl ip_nonlocal_bind).
+# RFC 1112, 4 and RFC 6666: no host has these addresses. If binding to them succeeds, binding to any address does
+# (sysctl ip_nonlocal_bind).
 _OWNED_BY_NOBODY = {socket.AF_INET: "240.0.0.1", socket.AF_INET6: "100::1"}
 _ANY_PORT = 9
 
@@ -29,17 +30,17 @@ _ANY_PORT = 9
 def is_this_host(host: str) -> bool:
     """Whether ``host``, a URL's, is this host: loopback, the unspecified address, or an address of an interface here.
 
-    Names are resolved, in RESOLVE_S at most; one that does not resolve is another host's.
+    Names are resolved, within RESOLVE_S; a name that does not resolve counts as another host's.
     """
     name = unquote(host).strip("[]").rstrip(".").lower()
-    if name == "localhost" or name.endswith(".localhost"):  # RFC 6761, 6.3: whatever a resolver says
+    if name == "localhost" or name.endswith(".localhost"):  # RFC 6761, 6.3: regardless of the resolver
         return True
     return bool(name) and any(_is_own(*place) for place in _resolve(name))
 
 
 def install() -> None:
-    """Have Requests and urllib, in this process, reach this host without a proxy, and follow no redirect that leads
-    from this host elsewhere or from elsewhere to this host: the message and its token stay where they were sent."""
+    """Make Requests and urllib, in this process, connect to this host without a proxy, and follow no redirect from this
+    host to another or the reverse: the message and its token go nowhere else."""
     import requests
     from requests.adapters import HTTPAdapter
     from requests.utils import select_proxy
@@ -48,7 +49,7 @@ def install() -> None:
     get_redirect_target = requests.Session.get_redirect_target
     proxy_bypass = urllib.request.proxy_bypass
 
-    # The last step before the connection, for redirects as well; the proxies are chosen by then.
+    # The last step before the connection, also for redirects; the proxies have been chosen by then.
     @functools.wraps(send)
     def send_direct(
         self: HTTPAdapter,
@@ -90,7 +91,7 @@ def _host(url: str | None) -> str:
 
 def _resolve(name: str) -> list[tuple[int, Any]]:
     """Families and socket addresses of ``name``, inet_aton's spellings of an address (``127.1``, ``0x7f000001``)
-    included; empty where it has none."""
+    included; empty if it has none."""
     with contextlib.suppress(OSError, ValueError):
         return _look_up(name, socket.AI_NUMERICHOST)
     found: list[tuple[int, Any]] = []

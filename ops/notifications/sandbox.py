@@ -1,8 +1,8 @@
-"""How the process that sends gives up root, after it has loaded what it needs.
+"""How the sending process gives up root, after it has loaded everything it needs.
 
-It parses what peers answer, with a hundred plug-ins of somebody else's, so it does that as a user who owns nothing.
-Python and its packages may lie where that user cannot read (a virtual environment below /root): everything is
-imported, and the certificates are read, before.
+It parses peers' answers with more than a hundred third-party plug-ins, and does that as a user who owns nothing. Python
+and its packages may be unreadable for that user (a virtual environment below /root), so everything is imported, and the
+certificates are read, before.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ops.files.unprivileged import drop_privileges, unprivileged_account
 
-# What Requests, smtplib and the codecs import at the first request only.
+# Modules that Requests, smtplib and the codecs import only at the first request.
 _IMPORTED_LATE = (
     "charset_normalizer",
     "email.generator",
@@ -47,8 +47,8 @@ _PASSED_ON = frozenset(
 
 
 def environment_for_sending(environment: Mapping[str, str]) -> dict[str, str]:
-    """The part of ``environment`` that the sending process is given: how to find Python's modules, certificates,
-    proxies and names. Of the rest, some is a secret."""
+    """The part of ``environment`` that the sending process gets: how to find Python's modules, certificates, proxies
+    and names. Other variables may be secrets."""
     return {
         name: value
         for name, value in environment.items()
@@ -57,10 +57,11 @@ def environment_for_sending(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def enter(urls: Iterable[str]) -> None:
-    """Load the plug-ins that ``urls`` need, then become a user without privileges. Who is not root stays who he is.
+    """Load the plug-ins that ``urls`` need, then become a user without privileges. A process that is not root keeps its
+    user.
 
-    To be called before the process has threads: no_new_privs is a thread's (prctl(2)). Raises OSError where root
-    cannot be given up; nothing may be sent then."""
+    Call it before the process has threads: no_new_privs belongs to a thread (prctl(2)). Raises OSError if root cannot
+    be given up; then nothing may be sent."""
     _load(urls)
     account = unprivileged_account()
     if account is not None:
@@ -78,13 +79,13 @@ def _load(urls: Iterable[str]) -> None:
             importlib.import_module(name)
     asset = apprise.AppriseAsset(storage_mode="memory")
     for url in urls:
-        # Apprise imports all its plug-ins for the first, and some of them more for the first of their own.
+        # Apprise imports all its plug-ins for the first URL, and some plug-ins import more when first used.
         with contextlib.suppress(Exception):
             apprise.Apprise.instantiate(url, asset=asset)
 
 
 def _keep_certificates_readable() -> None:
-    """Hold the files of certificate authorities open: read by root, they are read again by nobody."""
+    """Keep the files of certificate authorities readable: opened by root, they are read again as nobody."""
     import certifi
 
     bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
@@ -99,7 +100,7 @@ def _keep_certificates_readable() -> None:
 
 
 def _held(path: str) -> str | None:
-    """A path to a copy of the file in memory, for as long as this process lives; None where there is no such file."""
+    """A path to a copy of the file in memory, valid as long as this process lives; None if there is no such file."""
     if not path:
         return None
     try:
@@ -107,6 +108,6 @@ def _held(path: str) -> str | None:
         descriptor = os.memfd_create("certificates")
         with os.fdopen(os.dup(descriptor), "wb") as file:
             file.write(content)
-    except OSError:  # what is missing is said by whoever needs it
+    except OSError:  # whoever needs a missing file reports it
         return None
     return f"/proc/self/fd/{descriptor}"

@@ -1,4 +1,4 @@
-"""The outbox's file: whole after any crash, never read by others, one writer at a time."""
+"""The outbox's file: intact after any crash, not readable by others, one writer at a time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import msgspec
 
 from ops.notifications.ledger import Ledger
 
-# A holder that is stopped must not stop the watchdog: who waits longer goes on without the file.
+# A stopped holder must not stop the watchdog: after this time it continues without the file.
 LOCK_WITHIN_S = 2.0
 MAX_FILE_BYTES = 4 << 20
 MAX_TORN_FILES = 5
@@ -22,22 +22,22 @@ _PRIVATE = 0o600
 
 
 class StoreError(Exception):
-    """The file could not be read or written now; the text says why."""
+    """The file could not be read or written now; the message says why."""
 
 
 class TornError(Exception):
-    """The file holds something that is no ledger."""
+    """The file's content is not a ledger."""
 
 
 class Store:
-    """One ledger in one file. ``<name>.lock`` serialises its changes, ``<name>.sending`` those who send."""
+    """One ledger in one file. ``<name>.lock`` serialises changes, ``<name>.sending`` deliveries."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.torn: Path | None = None
 
     def read(self) -> Ledger:
-        """The ledger as it lies there; an empty one where there is no file. Raises StoreError, TornError."""
+        """The ledger in the file; an empty one if there is no file. Raises StoreError, TornError."""
         try:
             with self.path.open("rb") as file:
                 content = file.read(MAX_FILE_BYTES + 1)
@@ -55,8 +55,8 @@ class Store:
     def read_or_set_aside(self) -> Ledger:
         """`read`, but a torn file is set aside as ``<name>.torn-<time>``, which ``torn`` then names.
 
-        To be called while `changing` is held: it must not be another's new file that is moved. Losing a few messages
-        is better than never sending one again. Raises StoreError where the file cannot even be read.
+        Call it while `changing` is held, so that it does not move another process's new file. Losing a few messages is
+        better than never sending one again. Raises StoreError if the file cannot even be read.
         """
         try:
             return self.read()
@@ -85,7 +85,7 @@ class Store:
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[None]:
-        """Held while the file is read and replaced. Raises StoreError where it is not to be had."""
+        """A lock for reading and replacing the file. Raises StoreError if it cannot be taken."""
         with self._locked(f"{self.path.name}.lock", LOCK_WITHIN_S) as held:
             if not held:
                 raise StoreError(
@@ -95,13 +95,13 @@ class Store:
 
     @contextlib.contextmanager
     def sending(self) -> Iterator[bool]:
-        """Held while messages are sent; False where another process is sending them. Raises StoreError."""
+        """A lock for sending; False if another process is sending. Raises StoreError."""
         with self._locked(f"{self.path.name}.sending", 0.0) as held:
             yield held
 
     @contextlib.contextmanager
     def _locked(self, name: str, within: float) -> Iterator[bool]:
-        """A lock that dies with its holder (flock); False where it could not be had ``within`` seconds."""
+        """A lock released with its holder (flock); False if it could not be taken ``within`` seconds."""
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             descriptor = os.open(

@@ -1,4 +1,4 @@
-"""What the chat robots of DingTalk, Feishu and WeCom have in common; each vendor's rules stand in its own module."""
+"""The common part of the chat robots of DingTalk, Feishu and WeCom; each vendor's rules are in a module of its own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ops.text.language import Text
 
 @dataclass(frozen=True)
 class Address:
-    """Which robot: its token, the secret it checks signatures with, whom to mention."""
+    """A robot's address: its token, the secret for signatures, the people to mention."""
 
     token: str = field(repr=False)
     secret: str | None = field(default=None, repr=False)
@@ -24,7 +24,7 @@ class Address:
 
 @dataclass(frozen=True)
 class BotRequest:
-    """What is posted: path and query below the vendor's host, and the JSON document."""
+    """The request to post: path and query below the vendor's host, and the JSON document."""
 
     path: str = field(repr=False)
     query: Mapping[str, str] = field(repr=False)
@@ -41,10 +41,10 @@ class Compose(Protocol):
 class Vendor:
     """One vendor's rules.
 
-    ``host``: where its robots live, with the scheme. ``native``: the webhook's URL as the vendor's page shows it, with
-    a group ``token``. ``max_bytes``: longest text, UTF-8. ``codes``: where the answer holds its code, in order of
-    preference; ``words``: where it holds the message. ``pauses``: codes that say 'not now' and the seconds to wait.
-    ``hints``: what to look at, by pattern over code and message.
+    ``host``: the host of its robots, with the scheme. ``native``: the webhook's URL as the vendor's page shows it, with
+    a group ``token``. ``max_bytes``: longest text, UTF-8. ``codes``: the answer's fields with the error code, in order
+    of preference; ``words``: the fields with the message. ``pauses``: temporary codes and the seconds to wait.
+    ``hints``: advice, by pattern over code and message.
     """
 
     name: str
@@ -62,9 +62,9 @@ class Vendor:
 
 
 def read_answer(vendor: Vendor, document: Any) -> tuple[int | None, str]:
-    """The code and the words of a robot's answer; no code where this is not an answer of such a robot.
+    """The code and the message of a robot's answer; no code if this is not an answer of such a robot.
 
-    Where several codes are given (Feishu answers with both generations' fields), one that is not 0 counts.
+    If there are several codes (Feishu answers with both generations' fields), one that is not 0 counts.
     """
     if not isinstance(document, dict):
         return None, ""
@@ -74,14 +74,14 @@ def read_answer(vendor: Vendor, document: Any) -> tuple[int | None, str]:
 
 
 def hint_for(vendor: Vendor, code: int | None, words: str) -> Text | None:
-    """What the reader should look at after this refusal."""
+    """Advice for the reader after this refusal."""
     return next((hint for form, hint in vendor.hints if form.search(f"{code} {words}")), None)
 
 
 def usable_endpoint(endpoint: str) -> bool:
-    """Whether robots may be called at ``endpoint`` (scheme, host and port) in place of the vendor's host.
+    """Whether robots may be called at ``endpoint`` (scheme, host and port) instead of the vendor's host.
 
-    The token is a password, so it travels over TLS; plain HTTP is for a relay on this very machine.
+    The token is a password, so it travels over TLS; plain HTTP is only for a relay on this machine.
     """
     try:
         parts = urlsplit(endpoint)
@@ -98,7 +98,7 @@ def usable_endpoint(endpoint: str) -> bool:
 
 
 def on_this_machine(host: str) -> bool:
-    """Whether ``host`` is surely this machine: its loopback address, or the name that RFC 6761, 6.3 keeps for it."""
+    """Whether ``host`` is certainly this machine: its loopback address, or the name reserved for it (RFC 6761, 6.3)."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -106,7 +106,8 @@ def on_this_machine(host: str) -> bool:
 
 
 def fitting(text: str, max_bytes: int) -> str:
-    """``text`` cut to ``max_bytes`` of UTF-8, between characters: vendors count bytes, and a Chinese one has three."""
+    """``text`` cut to ``max_bytes`` of UTF-8, between characters: vendors count bytes, and a Chinese character has
+    three."""
     encoded = text.encode("utf-8", "replace")
     if len(encoded) <= max_bytes:
         return encoded.decode("utf-8")

@@ -1,11 +1,11 @@
-"""The process that sends: `python -m ops.notifications.worker`, started by ops.notifications.worker_client for a round.
+"""The sending process: `python -m ops.notifications.worker`, started by ops.notifications.worker_client for a round.
 
-A process of its own because Apprise with its plug-ins takes more memory than the whole watchdog may, and because a
-hanging destination can then be ended at the deadline, which a thread cannot. It reads one JSON line from standard
-input (URLs are passwords: they are in no argument list and no environment) and writes one JSON line a message sent.
-To each the parent answers with its number once the verdict is on disk; only then the same destination's next message
-is sent, so that a crash of either costs one duplicate and no more. It ends when standard input does: it never outlives
-its parent. Started by root, it becomes a user without privileges before it connects to anyone.
+It is a separate process because Apprise with its plug-ins takes more memory than the whole watchdog may, and because a
+process with a hanging destination can be ended at the deadline, unlike a thread. It reads one JSON line from standard
+input (URLs are passwords: they are in no argument list and no environment) and writes one JSON line for each message
+sent. The parent answers with its number once the result is on disk; only then is the same destination's next message
+sent, so that a crash of either costs at most one duplicate. It ends when standard input does, so it never outlives its
+parent. Started by root, it becomes a user without privileges before it connects to anyone.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ops.notifications.destination import scrubbed
 from ops.notifications.message import MessageKind
 from ops.text.language import Text, verbatim
 
-# Apprise's plug-ins log this where the peer answered with anything but 2xx.
+# Apprise's plug-ins log this if the peer did not answer 2xx.
 _STATUS_IN_LOG = re.compile(r"\berror=(\d{3})\b")
 
 _UNKNOWN_URL = Text(en="not a URL that Apprise can use", zh="不是 Apprise 可用的地址")
@@ -39,7 +39,7 @@ _STILL_ROOT = Text(
 
 
 class Letter(msgspec.Struct, frozen=True):
-    """One message for one destination. ``number``: what its verdict is reported under."""
+    """One message for one destination. ``number``: identifies it in reports."""
 
     number: int
     title: str
@@ -48,14 +48,14 @@ class Letter(msgspec.Struct, frozen=True):
 
 
 class Round(msgspec.Struct, frozen=True):
-    """Everything to send in one process: letters by URL, in order. ``within``: seconds for all."""
+    """All messages of one process: letters by URL, in order. ``within``: seconds for all."""
 
     routes: tuple[tuple[str, tuple[Letter, ...]], ...]
     within: float
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What became of one letter, and how many seconds it took."""
+    """The result for one letter, and the seconds it took."""
 
     number: int
     verdict: DeliveryResult
@@ -63,9 +63,9 @@ class Report(msgspec.Struct, frozen=True):
 
 
 def send_all(work: Round, report: Callable[[Report], None]) -> None:
-    """Send every letter, destinations side by side; behind one that was not accepted its later ones wait.
+    """Send every letter, destinations in parallel; a destination's later letters wait behind one that was not accepted.
 
-    ``report`` returns once the verdict is safe.
+    ``report`` returns once the result is on disk.
     """
     import apprise
 
@@ -134,7 +134,7 @@ def _send(url: str, letter: Letter, asset: Any, within: float) -> DeliveryResult
 
 
 def _from_log(said: list[str], url: str) -> DeliveryResult:
-    """The verdict on a plug-in of Apprise's own, which says no more than a log line."""
+    """The result of one of Apprise's own plug-ins, which only writes a log line."""
     statuses = [int(match[1]) for line in said if (match := _STATUS_IN_LOG.search(line))]
     permanent = bool(statuses) and not any(temporary_status(status) for status in statuses)
     reason = verbatim(scrubbed(said[-1], url)) if said else _NO_REASON
@@ -143,7 +143,8 @@ def _from_log(said: list[str], url: str) -> DeliveryResult:
 
 @contextlib.contextmanager
 def _complaints() -> Iterator[list[str]]:
-    """What Apprise warns of in this thread meanwhile. Nothing below warning: its debug lines hold whole URLs."""
+    """Collect Apprise's warnings in this thread during the block. Nothing below warning: its debug lines contain whole
+    URLs."""
     said: list[str] = []
     thread = threading.get_ident()
 
@@ -172,21 +173,21 @@ def refuse_all(work: Round, why: str, report: Callable[[Report], None]) -> None:
 
 
 class Parent:
-    """Who started this process: hears the reports, and says which of them are safe."""
+    """The process that started this one: it receives the reports, and confirms those on disk."""
 
     def __init__(self) -> None:
         self._change = threading.Condition()
         self._safe: set[int] = set()
 
     def report(self, result: Report) -> None:
-        """Hand over one verdict; returns when it is on disk."""
+        """Hand over one result; return when it is on disk."""
         with self._change:
             sys.stdout.buffer.write(msgspec.json.encode(result) + b"\n")
             sys.stdout.buffer.flush()
             self._change.wait_for(lambda: result.number in self._safe)
 
     def listen(self) -> None:
-        """Take in the answers; ends this process when its parent has gone."""
+        """Read the confirmations; end this process when its parent has gone."""
         for line in sys.stdin.buffer:
             with self._change:
                 self._safe.add(int(line))
@@ -195,11 +196,11 @@ class Parent:
 
 
 def main() -> None:
-    """Send the round that standard input holds, one report a line on standard output."""
+    """Send the round from standard input, and write one report a line to standard output."""
     from ops.notifications import proxy_bypass, sandbox
     from ops.notifications.plugin import register
 
-    # Nothing of a library's logging reaches anyone: it may quote a URL.
+    # Discard the libraries' logs, which may quote a URL.
     logging.getLogger("apprise").propagate = False
     logging.getLogger("apprise").addHandler(logging.NullHandler())
     work = msgspec.json.decode(sys.stdin.buffer.readline(), type=Round)
@@ -216,7 +217,7 @@ def main() -> None:
         refuse_all(work, still_root, parent.report)
     else:
         send_all(work, parent.report)
-    # Threads that still hang are not waited for, and neither is what a library runs at the interpreter's end.
+    # Do not wait for hanging threads, nor for the libraries' exit handlers.
     os._exit(0)
 
 

@@ -1,4 +1,4 @@
-"""Starts the process that sends, and never waits for it past the deadline."""
+"""Starting the sending process, and never waiting for it past the deadline."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from ops.notifications.worker import Report, Round
 from ops.text.language import Text
 from ops.text.sanitize import safe_line
 
-# The sender gives up a little earlier than it is ended, so that it can say why.
+# The sender gives up a little before it is ended, so that it can report why.
 _MARGIN_S = 0.5
 _MAX_LINE_BYTES = 1 << 16
 _MAX_REASON_CHARS = 400
 
 
 def send_round(work: Round, report: Callable[[Report], None]) -> None:
-    """Send everything in ``work`` within ``work.within`` seconds, calling ``report`` as each verdict arrives.
+    """Send everything in ``work`` within ``work.within`` seconds, calling ``report`` with each result.
 
-    A destination's next letter is sent after ``report`` returned for the one before it. A letter without a verdict was
-    not settled in time. The process reads what strangers answer: whatever it says, each letter is reported once at
-    most. Raises OSError where no process can be started.
+    A destination's next letter is sent after ``report`` returned for the one before it. A letter without a result was
+    not settled in time. The process reads untrusted answers: whatever it writes, each letter is reported at most once.
+    Raises OSError if no process can be started.
     """
     deadline = time.monotonic() + work.within
     handed = msgspec.structs.replace(work, within=max(0.5, work.within - _MARGIN_S))
@@ -63,7 +63,7 @@ def _converse(
     if stdin is None or stdout is None:  # pipes were asked for
         return
     with contextlib.suppress(BrokenPipeError):
-        # Some tens of kilobytes at most; a child that does not read them is ended by the deadline below.
+        # At most some tens of kilobytes; a child that does not read them is ended at the deadline below.
         os.set_blocking(stdin.fileno(), False)
         while work and (left := deadline - time.monotonic()) > 0:
             try:
@@ -92,11 +92,11 @@ def _converse(
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the process and whatever it started, and take its status, so that nothing is left behind."""
+    """End the process and its children, and reap it."""
     with contextlib.suppress(OSError):
         if process.stdin is not None:
             process.stdin.close()
-    # It leads a session of its own, and has not been waited for yet: the group cannot be anyone else's.
+    # It leads a session of its own and has not been reaped yet, so the process group is certainly its own.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -105,7 +105,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _bounded(report: Report) -> Report:
-    """A report as it may be shown and kept."""
+    """A report, sanitised for showing and storing."""
     told = report.verdict
     reason = Text(
         en=safe_line(told.reason.en, _MAX_REASON_CHARS), zh=safe_line(told.reason.zh, _MAX_REASON_CHARS)
@@ -115,7 +115,7 @@ def _bounded(report: Report) -> Report:
 
 
 def _environment() -> dict[str, str]:
-    """What the sending process gets of the parent's environment, with this very package first."""
+    """The sending process's environment: part of the parent's, with this package first on the module path."""
     environment = environment_for_sending(os.environ)
     here = str(Path(ops.__file__).resolve().parent.parent)
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [here, environment.get("PYTHONPATH")]))

@@ -1,1 +1,1 @@
-"""Chat robots, one module a service."""
+"""Chat bots, one module for each service."""

@@ -10,12 +10,13 @@ import re
 from ops.notifications.webhook_bot import Address, BotRequest, Vendor
 from ops.text.language import Text
 
-# A robot that has said more than 20 messages in a minute is silenced for ten minutes.
+# A robot that sends more than 20 messages in a minute is blocked for ten minutes.
 _SILENCED_S = 600.0
 
 
 def signature(secret: str, timestamp_ms: int) -> str:
-    """Base64 of HMAC-SHA256, keyed with the secret, over ``timestamp\\nsecret``; goes into the query, quoted there."""
+    """Base64 of HMAC-SHA256, keyed with the secret, over ``timestamp\\nsecret``; goes, percent-encoded, into the
+    query."""
     signed = hmac.new(secret.encode(), f"{timestamp_ms}\n{secret}".encode(), hashlib.sha256)
     return base64.b64encode(signed.digest()).decode()
 
@@ -37,7 +38,7 @@ DINGTALK = Vendor(
         r"https://oapi\.dingtalk\.com/robot/send/?\?(?:.*&)?access_token=(?P<token>[^&#]+)", re.I
     ),
     token_form=re.compile(r"[A-Za-z0-9_-]{1,128}"),
-    max_bytes=18000,  # the whole request may have 20000
+    max_bytes=18000,  # the whole request may have 20000 bytes
     signs=True,
     codes=("errcode",),
     words=("errmsg",),

@@ -12,7 +12,7 @@ from typing import Any
 from ops.notifications.webhook_bot import Address, BotRequest, Vendor
 from ops.text.language import Text
 
-# Text messages know this one tag; a log line quoted in a message must not summon the whole group.
+# Text messages interpret this tag; a log line quoted in a message must not notify the whole group.
 _AT_TAG = re.compile(r"<(?=/?at\b)", re.IGNORECASE)
 
 
@@ -39,10 +39,10 @@ FEISHU = Vendor(
     token_form=re.compile(r"[A-Za-z0-9_-]{1,128}"),
     max_bytes=18000,  # the whole request may have 20 KB
     signs=True,
-    # The first generation answered StatusCode, today's answers code; a success carries both.
+    # The first generation of bots answered StatusCode, today's answer code; a success has both.
     codes=("code", "StatusCode"),
     words=("msg", "StatusMessage"),
-    # 9499 is both 'too many request' and 'Bad Request': its words decide (delivery_result.temporary_words).
+    # 9499 is both 'too many request' and 'Bad Request': the message decides (delivery_result.temporary_words).
     pauses={11232: 60.0, 11233: 60.0, 99991400: 60.0, 230020: 60.0, 2200: 30.0},
     hints=(
         (
