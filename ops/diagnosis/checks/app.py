@@ -143,7 +143,7 @@ def _interface(exception: str, target: Target) -> tuple[Text, tuple[str | Text, 
         return (
             Text(
                 en=f"The application speaks ASGI, the workers WSGI: {exception}.",
-                zh=f"应用是 ASGI 接口，worker 却按 WSGI 调用它：{exception}。",
+                zh=f"应用是 ASGI 接口，工作进程却按 WSGI 调用它：{exception}。",
             ),
             (
                 Text(
@@ -158,7 +158,7 @@ def _interface(exception: str, target: Target) -> tuple[Text, tuple[str | Text, 
         return (
             Text(
                 en=f"The application speaks WSGI, the workers ASGI: {exception}.",
-                zh=f"应用是 WSGI 接口，worker 却按 ASGI 调用它：{exception}。",
+                zh=f"应用是 WSGI 接口，工作进程却按 ASGI 调用它：{exception}。",
             ),
             (
                 Text(

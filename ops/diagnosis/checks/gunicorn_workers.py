@@ -216,7 +216,7 @@ def stuck(
             {"pid": str(activity.hanging[0]), "age": in_seconds(str(waited))},
             summary=Text(
                 en=f"Worker {pids} takes requests and will never answer them, while the others serve.",
-                zh=f"worker {pids} 接收请求却永远不会应答，其余 worker 正常服务。",
+                zh=f"工作进程 {pids} 接收请求却永远不会应答，其余工作进程正常服务。",
             ),
         )
 

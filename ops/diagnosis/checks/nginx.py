@@ -198,7 +198,7 @@ def _without_a_master(
             *(
                 Evidence(
                     f"pid {worker.pid}",
-                    Text(en="nginx: worker process, without a master", zh="nginx worker，没有主进程"),
+                    Text(en="nginx: worker process, without a master", zh="nginx 工作进程，没有主进程"),
                 )
                 for worker in orphans[:4]
             ),
@@ -207,7 +207,7 @@ def _without_a_master(
         summary=Text(
             en=f"nginx's master is gone, and its workers ({pids}) serve on with the configuration and the certificates"
             " of then: nothing can be reloaded, and a start finds the ports taken.",
-            zh=f"nginx 主进程已不在，遗留的 worker（{pids}）仍用当时的配置和证书提供服务："
+            zh=f"nginx 主进程已不在，遗留的工作进程（{pids}）仍用当时的配置和证书提供服务："
             "无法 reload，新启动的 nginx 也抢不到端口。",
         ),
         fix=(f"kill -QUIT {pids}", target.test_nginx, target.start_nginx),

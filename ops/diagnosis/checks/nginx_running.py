@@ -67,7 +67,7 @@ def reload(
             path,
             Text(
                 en=f"changed {age(later)} after nginx's worker {oldest.pid} started",
-                zh=f"在 nginx 的 worker {oldest.pid} 启动 {age(later)} 之后改过",
+                zh=f"在 nginx 的工作进程 {oldest.pid} 启动 {age(later)} 之后改过",
             ),
         )
         for path in changed[:4]

@@ -69,7 +69,7 @@ def summary_of(failure: StartFailure, last: LastStart) -> Text:
     if failure.count > 1:
         text = Text(
             en=f"{text.en[:-1]}; {failure.count} workers ended like that in a row.",
-            zh=f"{text.zh[:-1]}；已有 {failure.count} 个 worker 接连这样退出。",
+            zh=f"{text.zh[:-1]}；已有 {failure.count} 个工作进程接连这样退出。",
         )
     return text
 
@@ -397,7 +397,7 @@ def _own_port(failure: StartFailure, _last: LastStart, place: StartPlace) -> tup
             f"If another program holds it: end that, or choose another port at {failure.where}. If it is a worker of "
             f"this service: bind it once, in the master (when_ready in {place.config or 'the configuration'}), or "
             "serve it by a route of the application",
-            f"如果是别的程序占用：结束它，或在 {failure.where} 换端口。如果是本服务的 worker：只在主进程里监听一次"
+            f"如果是别的程序占用：结束它，或在 {failure.where} 换端口。如果是本服务的工作进程：只在主进程里监听一次"
             f"（{place.config or '配置文件'} 的 when_ready），或改由应用的一个路由提供",
         ),
     )
@@ -628,7 +628,7 @@ def _worker_class(failure: StartFailure, last: LastStart, place: StartPlace) -> 
             _t(
                 f"This version of gunicorn has no {name} workers any more, whatever is installed: choose another class "
                 f"(gthread, or gevent with the package gevent): {setting.en}",
-                f"这个版本的 gunicorn 已不再有 {name} worker，装什么包都没用：换一个类（gthread，或装 gevent 包后用 "
+                f"这个版本的 gunicorn 已不再有 {name} 工作进程，装什么包都没用：换一个类（gthread，或装 gevent 包后用 "
                 f"gevent）：{setting.zh}",
             ),
             *([verbatim(f"sed -i {_q(_set_class(name))} {_q(place.config)}")] if place.config else []),
@@ -636,7 +636,7 @@ def _worker_class(failure: StartFailure, last: LastStart, place: StartPlace) -> 
     return (
         _t(
             "Install what the worker class needs, for the service's own interpreter:",
-            "用服务自己的解释器安装该 worker 类需要的包：",
+            "用服务自己的解释器安装该工作进程类需要的包：",
         ),
         verbatim(command),
         _t(
