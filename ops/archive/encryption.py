@@ -26,11 +26,11 @@ def recipients(written: Sequence[str]) -> list[Recipient]:
     Raises OpsError that names the first invalid one."""
     import pyrage
 
-    found = []
+    parsed_recipients = []
     for words in written:
         try:
             kind = pyrage.ssh if words.lstrip().startswith("ssh-") else pyrage.x25519
-            found.append(kind.Recipient.from_str(words.strip()))
+            parsed_recipients.append(kind.Recipient.from_str(words.strip()))
         except (pyrage.RecipientError, ValueError):
             raise OpsError(
                 Text(
@@ -40,7 +40,7 @@ def recipients(written: Sequence[str]) -> list[Recipient]:
                     " 公钥",
                 )
             ) from None
-    return found
+    return parsed_recipients
 
 
 def read_identities(path: Path) -> list[Identity]:
@@ -72,7 +72,9 @@ def read_identities(path: Path) -> list[Identity]:
         if b"PRIVATE KEY-----" in content:
             return [pyrage.ssh.Identity.from_buffer(content)]
         lines = (line.strip() for line in content.decode("ascii").splitlines())
-        found = [pyrage.x25519.Identity.from_str(line) for line in lines if line and not line.startswith("#")]
+        identities = [
+            pyrage.x25519.Identity.from_str(line) for line in lines if line and not line.startswith("#")
+        ]
     except (pyrage.IdentityError, ValueError):
         # Without the line and the error's message: both may contain the key.
         raise OpsError(
@@ -81,9 +83,9 @@ def read_identities(path: Path) -> list[Identity]:
                 zh=f"{path}: 既不是 age 密钥文件，也不是无口令的 SSH 私钥",
             )
         ) from None
-    if not found:
+    if not identities:
         raise OpsError(Text(en=f"{path}: there is no identity in this file", zh=f"{path}: 文件中没有密钥"))
-    return found
+    return identities
 
 
 class ChunkReader:

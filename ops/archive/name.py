@@ -81,12 +81,12 @@ def companions(archive: Path) -> tuple[Path, ...]:
 
 def backups_in(directory: Path) -> list[tuple[ArchiveName, Path]]:
     """The finished backups in ``directory``, the newest first. Raises OSError."""
-    found = []
+    backups = []
     for path in directory.iterdir():
         name = parse_name(path.name)
         if name is not None and path.is_file() and not path.is_symlink():
-            found.append((name, path))
-    return sorted(found, reverse=True)
+            backups.append((name, path))
+    return sorted(backups, reverse=True)
 
 
 def left_over_in(directory: Path) -> list[Path]:

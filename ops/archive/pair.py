@@ -20,7 +20,7 @@ def pair_problem(certificate: bytes, key: bytes) -> str | None:
         der = next(pem_blocks(certificate), None)
         if der is None:
             return "the certificate file holds no certificate"
-        wanted = certificate_from_der(der).public_key
+        certificate_public_key = certificate_from_der(der).public_key
     except ValueError as error:
         return f"the certificate cannot be read: {error}"
     block = _KEY.search(key)
@@ -29,7 +29,7 @@ def pair_problem(certificate: bytes, key: bytes) -> str | None:
     if b"ENCRYPTED" in block[0][:200]:
         return None
     try:
-        found = spki_hash(load_pem_private_key(block[0] + b"\n", password=None).public_key())
+        key_public_key = spki_hash(load_pem_private_key(block[0] + b"\n", password=None).public_key())
     except (ValueError, TypeError, UnsupportedAlgorithm):
         return "the private key cannot be read"
-    return None if found == wanted else "key and certificate do not belong together"
+    return None if key_public_key == certificate_public_key else "key and certificate do not belong together"

@@ -89,7 +89,7 @@ class Archive:
         """Every member, checked against the manifest; after the last one, that nothing follows.
 
         Raises ArchiveError."""
-        seen: set[str] = set()
+        earlier_paths: set[str] = set()
         known = None
         for entry in self.manifest.entries:
             with self._named():
@@ -98,9 +98,9 @@ class Archive:
                     raise _MemberRefusedError(f"{_shown(entry.path)} is in its manifest, but not in it")
                 if header.path != entry.path:
                     known = known or {entry.path for entry in self.manifest.entries}
-                    raise _MemberRefusedError(_misplaced(header.path, seen, known, entry.path))
+                    raise _MemberRefusedError(_misplaced(header.path, earlier_paths, known, entry.path))
                 _compare(header, entry)
-            seen.add(entry.path)
+            earlier_paths.add(entry.path)
             chunks = self._content(entry)
             yield Member(entry, chunks)
             for _ in chunks:
@@ -108,7 +108,7 @@ class Archive:
         with self._named():
             extra = self._tar.next_header()
             if extra is not None:
-                raise _MemberRefusedError(_misplaced(extra.path, seen, seen, ""))
+                raise _MemberRefusedError(_misplaced(extra.path, earlier_paths, earlier_paths, ""))
             self._tar.expect_end()
 
     def _content(self, entry: ManifestEntry) -> Iterator[bytes]:
@@ -125,8 +125,8 @@ class Archive:
     def _read_manifest(self) -> Manifest:
         header = self._tar.next_header()
         if header is None or header.path != MANIFEST_NAME or header.kind != "file":
-            found = "it is empty" if header is None else f"it begins with {_shown(header.path)}"
-            raise _MemberRefusedError(f"it has no manifest: {found} instead of {MANIFEST_NAME}")
+            problem = "it is empty" if header is None else f"it begins with {_shown(header.path)}"
+            raise _MemberRefusedError(f"it has no manifest: {problem} instead of {MANIFEST_NAME}")
         if header.size > manifests.MAX_MANIFEST_BYTES:
             raise _MemberRefusedError(f"its manifest is larger than {manifests.MAX_MANIFEST_BYTES >> 20} MiB")
         try:
@@ -368,9 +368,9 @@ def _compare(header: _Header, entry: ManifestEntry) -> None:
             )
 
 
-def _misplaced(path: str, seen: set[str], known: set[str], expected: str) -> str:
+def _misplaced(path: str, earlier_paths: set[str], known: set[str], expected: str) -> str:
     shown = _shown(path)
-    if path in seen:
+    if path in earlier_paths:
         return f"{shown} is in it twice"
     if path.startswith("/"):
         return f"{shown} is an absolute path"

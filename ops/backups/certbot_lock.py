@@ -71,8 +71,8 @@ def _try(path: Path) -> int | None:
         with contextlib.suppress(FileNotFoundError):
             there = path.stat()
             if (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino):
-                kept, descriptor = descriptor, -1
-                return kept
+                locked, descriptor = descriptor, -1
+                return locked
         return None
     except PermissionError as error:
         # lockf may fail with EACCES for a held lock; open fails with it for missing permission.

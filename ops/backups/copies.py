@@ -143,8 +143,8 @@ def _rclone(archive: Path, digest: str, destination: CopyDestination) -> None:
         )
     there = _joined(destination.place, archive.name)
     # --download: many stores have no SHA-256 of their own, and the stored bytes are what counts.
-    said = _run(destination, [_program(destination), "hashsum", "sha256", "--download", "--", there])
-    _compare(said, digest, destination)
+    output = _run(destination, [_program(destination), "hashsum", "sha256", "--download", "--", there])
+    _compare(output, digest, destination)
 
 
 def _joined(place: str, name: str) -> str:
@@ -154,11 +154,11 @@ def _joined(place: str, name: str) -> str:
 def _restic(archive: Path, digest: str, destination: CopyDestination) -> None:
     files = [str(file.absolute()) for file in (archive, *_beside(archive))]
     command = [_program(destination), "--repo", destination.place, "--json"]
-    said = _run(destination, [*command, "backup", "--tag", "gte-ops", "--", *files])
+    output = _run(destination, [*command, "backup", "--tag", "gte-ops", "--", *files])
     snapshot = next(
         (
             message.get("snapshot_id")
-            for message in map(_message, said.splitlines())
+            for message in map(_message, output.splitlines())
             if message.get("snapshot_id")
         ),
         None,
@@ -180,7 +180,7 @@ def _restic(archive: Path, digest: str, destination: CopyDestination) -> None:
             env=_environment(),
         ) as process:
             assert process.stdout is not None  # noqa: S101  piped
-            found = hash_stream(process.stdout)  # type: ignore[arg-type]
+            copy_digest = hash_stream(process.stdout)  # type: ignore[arg-type]
             trouble = process.stderr.read() if process.stderr else b""
     except OSError as error:
         raise CopyError(
@@ -196,7 +196,7 @@ def _restic(archive: Path, digest: str, destination: CopyDestination) -> None:
                 zh=f"{destination}: 无法读回副本：{_last_line(trouble)}",
             )
         )
-    _compare(found, digest, destination)
+    _compare(copy_digest, digest, destination)
 
 
 def _message(line: str) -> dict[str, object]:
@@ -236,9 +236,9 @@ def _ssh(archive: Path, digest: str, destination: CopyDestination) -> None:
         _run(destination, [*ssh, f"mv -f {place}.partial {place}"])
 
 
-def _compare(said: str, digest: str, destination: CopyDestination) -> None:
-    found = _DIGEST.search(said)
-    if found is None or found[1] != digest:
+def _compare(output: str, digest: str, destination: CopyDestination) -> None:
+    match = _DIGEST.search(output)
+    if match is None or match[1] != digest:
         raise CopyError(
             Text(
                 en=f"{destination}: the copy is not what was sent; its SHA-256 differs. Copy it again",

@@ -77,9 +77,9 @@ def _wanted(
         yield from host_files.nginx_wanted(config, os.path.dirname(own) if own else None)  # noqa: PTH120
     elif settings.nginx.config_file:
         yield Source("nginx", settings.nginx.config_file, named=True)
-    for named in (settings.tls.certificate, settings.tls.private_key):
-        if named:
-            yield Source("certificate", named.replace("<domain>", around.target.domain), named=True)
+    for path in (settings.tls.certificate, settings.tls.private_key):
+        if path:
+            yield Source("certificate", path.replace("<domain>", around.target.domain), named=True)
     yield from host_files.certbot_wanted(certbot, texts, str(Path.home()))
     yield from _gunicorn_wanted(settings, around)
     for place in settings.schedule.cron:
@@ -122,9 +122,9 @@ def _gunicorn_wanted(settings: Settings, around: Surroundings) -> Iterator[Sourc
 
 def _included(written: str) -> Iterator[Source]:
     path = os.path.abspath(os.path.expanduser(written))  # noqa: PTH100, PTH111
-    found = sorted(glob.glob(path)) if glob.has_magic(path) else []  # noqa: PTH207
+    matches = sorted(glob.glob(path)) if glob.has_magic(path) else []  # noqa: PTH207
     # A pattern that matches nothing is reported like a missing path.
-    for match in found or [path]:
+    for match in matches or [path]:
         yield Source("include", match, named=True)
 
 
@@ -152,17 +152,17 @@ def _text(path: Path) -> str:
 
 def _versions(around: Surroundings, certbot_texts: Iterable[str]) -> dict[str, str]:
     """Versions by program, as far as known without running it: starting certbot alone takes half a second."""
-    found = {
+    versions = {
         "gte-ops": __version__,
         "python": platform.python_version(),
         "nginx": around.build.get("version", ""),
         "gunicorn": installed("gunicorn", libraries(around.target.python)),
         "certbot": certbot_version(),
     }
-    if not found["certbot"]:
+    if not versions["certbot"]:
         # Each renewal configuration names the certbot version that wrote it.
         written = (
             value for text in certbot_texts for key, value in host_files.ini_values(text) if key == "version"
         )
-        found["certbot"] = max(written, default="")
-    return {name: version for name, version in found.items() if version}
+        versions["certbot"] = max(written, default="")
+    return {name: version for name, version in versions.items() if version}

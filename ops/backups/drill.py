@@ -123,7 +123,7 @@ def _serve(
     drill: Drill, manifest: Manifest, identities: Sequence[Identity], scratch: Path, program: str
 ) -> None:
     use = manifest.nginx
-    found = host_nginx(program) if use else None
+    nginx = host_nginx(program) if use else None
     for attempt in range(STARTS):
         root, run = scratch / "root", scratch / f"run{attempt}"
         shutil.rmtree(root, ignore_errors=True)
@@ -136,15 +136,15 @@ def _serve(
                 f"{count} files restored below a scratch root",
                 f"已在临时目录恢复 {count} 个文件",
             )
-        if use is None or found is None:
+        if use is None or nginx is None:
             drill.add(
                 "nginx_test", Status.UNKNOWN, "there is no nginx configuration in it", "备份中没有 nginx 配置"
             )
             return
-        if isinstance(found, Text):
-            drill.add("nginx_test", Status.UNKNOWN, found.en, found.zh)
+        if isinstance(nginx, Text):
+            drill.add("nginx_test", Status.UNKNOWN, nginx.en, nginx.zh)
             return
-        spare = _ready(drill, use, found, root, run, first=not attempt)
+        spare = _ready(drill, use, nginx, root, run, first=not attempt)
         if spare is None or _started(drill, spare, scratch, last=attempt == STARTS - 1):
             return
 
@@ -179,10 +179,10 @@ def _started(drill: Drill, spare: SpareNginx, scratch: Path, *, last: bool) -> b
     # Not in `run`, which belongs to nginx: this process writes to nothing there.
     output = scratch / "output.log"
     try:
-        with output.open("wb") as said:
+        with output.open("wb") as log:
             process = subprocess.Popen(
                 spare.command,
-                stdout=said,
+                stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 **spare.options(_end_with_us()),

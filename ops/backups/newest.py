@@ -38,9 +38,9 @@ def newest(settings: Settings) -> tuple[Path, dict[Path, Text]]:
                     zh=f"{directory}: {chinese(error.strerror)}；请以 root 运行",
                 )
             ) from None
-    named = list(passed_over.items())[:3]
-    broken = "".join(f"; {path.name}: {reason.en}" for path, reason in named)
-    broken_zh = "".join(f"；{path.name}：{reason.to('zh')}" for path, reason in named)
+    first_ones = list(passed_over.items())[:3]
+    broken = "".join(f"; {path.name}: {reason.en}" for path, reason in first_ones)
+    broken_zh = "".join(f"；{path.name}：{reason.to('zh')}" for path, reason in first_ones)
     raise BackupError(
         Text(
             en=f"{directory}: there is no good backup in it{broken}; make one: gte-ops backup create",

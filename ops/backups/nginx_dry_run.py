@@ -34,9 +34,9 @@ def try_nginx(
     use = manifest.nginx
     if use is None:
         return None, Text(en="there is no nginx configuration in it", zh="其中没有 nginx 配置")
-    found = host_nginx(program)
-    if isinstance(found, Text):
-        return None, Text(en=f"nginx -t was not run: {found.en}", zh=f"未能运行 nginx -t：{found.zh}")
+    host = host_nginx(program)
+    if isinstance(host, Text):
+        return None, Text(en=f"nginx -t was not run: {host.en}", zh=f"未能运行 nginx -t：{host.zh}")
     try:
         with scratch_directory() as scratch:
             unpack(path, identities, scratch / "root", MAX_FILE_BYTES)
@@ -45,8 +45,8 @@ def try_nginx(
                 scratch / "run",
                 use.config_file,
                 prefix=use.prefix,
-                binary=found.binary,
-                build=found.build,
+                binary=host.binary,
+                build=host.build,
             )
             test = try_configuration(spare, SECONDS)
     except OSError as error:

@@ -84,13 +84,13 @@ def leaf_fingerprint(path: str) -> str:
 def leaf_problem(site: ProbedSite, deadline: float) -> str | None:
     """Why ``site`` does not present the leaf on disk, None if it does; tried until ``deadline`` (monotonic)."""
     try:
-        wanted = {leaf_fingerprint(path) for path in site.certificates}
+        fingerprints = {leaf_fingerprint(path) for path in site.certificates}
     except (OSError, ValueError) as error:
         return f"{site.name}: the certificate on disk cannot be read: {error}"
     while True:
         soon = min(deadline, time.monotonic() + HANDSHAKE_SECONDS)
         served = served_certificate(site.address, site.name, None, soon)
-        if not isinstance(served, NotSeen) and served.chain[0].fingerprint in wanted:
+        if not isinstance(served, NotSeen) and served.chain[0].fingerprint in fingerprints:
             return None
         if time.monotonic() + ASK_AGAIN > deadline:
             break
@@ -99,7 +99,7 @@ def leaf_problem(site: ProbedSite, deadline: float) -> str | None:
         return f"{site.name}: {served.reason}"
     return (
         f"{site.name}: {site.address} serves the certificate {served.chain[0].fingerprint[:16]}…,"
-        f" and {site.certificates[0]} holds {min(wanted)[:16]}…"
+        f" and {site.certificates[0]} holds {min(fingerprints)[:16]}…"
     )
 
 
@@ -133,9 +133,9 @@ def reload_nginx(masters: Sequence[ProcessRef], error_logs: Iterable[str], deadl
         while not _workers(master) - old:
             if not is_alive(master):
                 raise ReloadError(f"nginx (process {master.pid}) ended at its reload{_said(logs)}")
-            said = _said(logs)
-            if said or time.monotonic() > deadline:
-                raise ReloadError(f"nginx kept its old configuration at the reload{said}")
+            log_words = _said(logs)
+            if log_words or time.monotonic() > deadline:
+                raise ReloadError(f"nginx kept its old configuration at the reload{log_words}")
             time.sleep(0.02)
 
 
@@ -146,14 +146,14 @@ def _workers(master: ProcessRef) -> set[int]:
         children = psutil.Process(master.pid).children()
     except psutil.Error:
         return set()
-    found = set()
+    workers = set()
     for child in children:
         try:
             if "shutting down" not in " ".join(child.cmdline()) and child.status() != psutil.STATUS_ZOMBIE:
-                found.add(child.pid)
+                workers.add(child.pid)
         except psutil.Error:
             continue
-    return found
+    return workers
 
 
 def emergency(line: str) -> str:

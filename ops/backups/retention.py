@@ -51,14 +51,14 @@ def to_remove(
 
 
 def _to_remove(newest_first: list[Backup], keep: Keep, is_good: Callable[[Path], bool]) -> list[Backup]:
-    kept: set[Path] = set()
+    remaining: set[Path] = set()
     for number, period in ((keep.daily, _day), (keep.weekly, _week), (keep.monthly, _month)):
         buckets: dict[tuple[int, ...], list[Path]] = {}
         for name, path in newest_first:
             buckets.setdefault(period(name), []).append(path)
         for rivals in list(buckets.values())[:number]:
-            kept.add(_best(rivals, is_good))
-    going = [backup for backup in newest_first if backup[1] not in kept]
+            remaining.add(_best(rivals, is_good))
+    going = [backup for backup in newest_first if backup[1] not in remaining]
     if not going:
         return []
     safe = next((path for _, path in newest_first if is_good(path)), None)

@@ -55,7 +55,7 @@ class Survey:
     def fingerprint(self) -> dict[str, tuple[int, ...]]:
         """A value that changes if anything is added, removed or written to. Of a directory only mode and owner count:
         an unrelated new entry does not change what is saved."""
-        return {path: found.version for path, found in self.seen.items()}
+        return {path: file.version for path, file in self.seen.items()}
 
 
 def survey(wanted: Iterable[Source], excluded: Iterable[str], left_out: dict[str, str]) -> Survey:
@@ -113,19 +113,19 @@ class _Walker:
             here = f"{place}/{part}"
             if here in self.excluded:
                 return None
-            found = way[here] = self._look(here)
-            if found.kind == "link":
-                steps.follow(found.target)
-                if found.target.startswith("/"):
+            entry = way[here] = self._look(here)
+            if entry.kind == "link":
+                steps.follow(entry.target)
+                if entry.target.startswith("/"):
                     place = ""
-            elif steps and found.kind != "directory":
+            elif steps and entry.kind != "directory":
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), here)
             else:
                 place = here
         end = way.get(place)
-        for link, found in way.items():
-            if found.kind == "link" and found.uid not in self._trusted and (not end or end.uid != found.uid):
-                raise _UntrustedLinkError(f"{link} is a link of user {found.uid} to what is not that user's")
+        for link, entry in way.items():
+            if entry.kind == "link" and entry.uid not in self._trusted and (not end or end.uid != entry.uid):
+                raise _UntrustedLinkError(f"{link} is a link of user {entry.uid} to what is not that user's")
         if (
             namer is not None
             and namer not in self._trusted
@@ -200,7 +200,7 @@ class _Walker:
             raise _LeftOutError("its name is not UTF-8") from None
         if path == f"/{MANIFEST_NAME}":
             raise _LeftOutError("its name is the manifest's")
-        found = _seen(path, status)
+        entry = _seen(path, status)
         if len(self.result.seen) > MAX_ENTRIES:
             raise OpsError(
                 Text(
@@ -208,7 +208,7 @@ class _Walker:
                     zh=f"要备份的文件超过 {MAX_ENTRIES} 个；请缩小 backup.include 的范围",
                 )
             )
-        return found
+        return entry
 
 
 class _LeftOutError(Exception):

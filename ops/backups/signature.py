@@ -163,9 +163,11 @@ def _check(content: BinaryIO, place: Path, drop: object) -> SignatureCheck:
     options = {"cwd": place, "env": _environment(), "preexec_fn": drop}
     given = ["-s", "sig", "-f", "signers"]
     with open(os.devnull, "rb") as nothing:  # noqa: PTH123
-        found = _run(["-Y", "find-principals", *given], nothing, CHECK_SECONDS, **options)
-    principals = [line.split(",")[0] for line in found.stdout.decode(errors="replace").splitlines() if line]
-    if found.returncode != 0 or not principals:
+        principals_run = _run(["-Y", "find-principals", *given], nothing, CHECK_SECONDS, **options)
+    principals = [
+        line.split(",")[0] for line in principals_run.stdout.decode(errors="replace").splitlines() if line
+    ]
+    if principals_run.returncode != 0 or not principals:
         return SignatureCheck(SignatureState.BAD, "none of the allowed signers made it")
     reason = ""
     for principal in principals[:MAX_PRINCIPALS]:

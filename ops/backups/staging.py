@@ -118,11 +118,11 @@ class SpareNginx:
             if then is not None:
                 then()
 
-        kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "TZ") if name in os.environ}
+        environment = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "TZ") if name in os.environ}
         return {
             "stdin": subprocess.DEVNULL,
             "cwd": self.run,
-            "env": {"PATH": os.defpath, **kept},
+            "env": {"PATH": os.defpath, **environment},
             "preexec_fn": enter,
         }
 
@@ -224,11 +224,11 @@ def confine_links(root: Path) -> None:
                 continue
             written = str(link.readlink())
             home = PurePosixPath("/") / link.parent.relative_to(root)
-            wanted = below(root, str(home / written))
-            climbs = os.path.normpath(link.parent / written) != str(wanted)
+            target = below(root, str(home / written))
+            climbs = os.path.normpath(link.parent / written) != str(target)
             if written.startswith("/") or climbs:
                 link.unlink()
-                link.symlink_to(os.path.relpath(wanted, link.parent))
+                link.symlink_to(os.path.relpath(target, link.parent))
 
 
 def _module_directories(build: Mapping[str, str]) -> tuple[str, ...]:
@@ -333,8 +333,8 @@ class _Staged:
     def included(self, written: str) -> list[Path]:
         """The staged paths of an include, as written and below the root. Raises UntestedError."""
         mapped = str(self.read(written))
-        found = sorted(glob.glob(mapped)) if glob.has_magic(mapped) else [mapped]  # noqa: PTH207  as nginx does
-        if _ODD_PATTERN.search(written) or any(map(glob.has_magic, found)):
+        matches = sorted(glob.glob(mapped)) if glob.has_magic(mapped) else [mapped]  # noqa: PTH207  as nginx does
+        if _ODD_PATTERN.search(written) or any(map(glob.has_magic, matches)):
             words = safe_line(written, 200)
             raise UntestedError(
                 Text(
@@ -342,7 +342,7 @@ class _Staged:
                     zh=f"include 的匹配模式过于特殊（{words}）",
                 )
             )
-        return [Path(each) for each in found]
+        return [Path(each) for each in matches]
 
     def real(self, path: Path) -> Path | None:
         """The file itself: a link may lead to one that another include names. None if there is none."""
@@ -443,8 +443,8 @@ class _Rewriting:
         elif name in _WRITTEN and args and not _NO_PATH.search(args[0]):
             node["args"] = [str(self._written(args[0])), *args[1:]]
         elif name in ("root", "alias") and args and args[0].startswith("/"):
-            kept = below(self.staged.root, args[0])
-            node["args"] = [str(kept) if kept.exists() else args[0]]
+            path = below(self.staged.root, args[0])
+            node["args"] = [str(path) if path.exists() else args[0]]
         elif name == "listen" and args and context == "server":
             node["args"] = [self._address(args[0]), *(o for o in args[1:] if not _DROPPED_OPTIONS.match(o))]
         elif name == "server" and context == "upstream" and args:

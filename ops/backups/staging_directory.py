@@ -41,10 +41,10 @@ def scratch_directory() -> Iterator[Path]:
 
 
 def _base() -> Path:
-    wanted = Path(tempfile.gettempdir()).resolve()
+    preferred = Path(tempfile.gettempdir()).resolve()
     if os.geteuid() != 0:
-        return wanted
-    return next((place for place in (wanted, *map(Path, _USUAL)) if may_be_entered(place)), wanted)
+        return preferred
+    return next((place for place in (preferred, *map(Path, _USUAL)) if may_be_entered(place)), preferred)
 
 
 def may_be_entered(place: Path) -> bool:

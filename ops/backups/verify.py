@@ -58,65 +58,65 @@ def verify(
     ``nginx_test`` restores the tree into a scratch directory and lets nginx test it; None skips that. ``signature``:
     the result of its check, which must be good, or missing if ``unsigned``. Raises OpsError for identities that do not
     open it; a broken archive raises nothing."""
-    found = Verified(path, signature=signature)
-    _check_sum(found)
+    verified = Verified(path, signature=signature)
+    _check_sum(verified)
     if signature is not None:
-        _judge_signature(found, signature, unsigned=unsigned)
-    if found.problems:
-        return found  # whatever it contains, it was changed since it was made
+        _judge_signature(verified, signature, unsigned=unsigned)
+    if verified.problems:
+        return verified  # whatever it contains, it was changed since it was made
     try:
-        contents = _read_through(found, identities)
+        contents = _read_through(verified, identities)
     except LockedArchiveError:
         if identities:
             raise
-        found.encrypted = True
-        found.notes.append(
+        verified.encrypted = True
+        verified.notes.append(
             Text(
                 en="it is encrypted: without the identity nothing more than its SHA-256 was checked (--identity FILE)",
                 zh="已加密：没有私钥，只核对了 SHA-256（用 --identity FILE 指定私钥文件）",
             )
         )
-        return found
+        return verified
     except ArchiveError as error:
-        found.problems.append(verbatim(error.reason))
-        return found
-    assert found.manifest is not None  # noqa: S101  it was read
-    found.opened = True
-    _check_pairs(found, found.manifest, contents)
-    _check_links(found, found.manifest)
-    for asked in found.manifest.missing:
-        found.notes.append(
+        verified.problems.append(verbatim(error.reason))
+        return verified
+    assert verified.manifest is not None  # noqa: S101  it was read
+    verified.opened = True
+    _check_pairs(verified, verified.manifest, contents)
+    _check_links(verified, verified.manifest)
+    for asked in verified.manifest.missing:
+        verified.notes.append(
             Text(
                 en=f"{asked.path} was to be saved and is not in it: {asked.missing}",
                 zh=f"{asked.path} 应备份但不在其中：{asked.missing}",
             )
         )
-    if nginx_test is not None and found.manifest.nginx is not None and not found.problems:
-        passed, words = nginx_test(path, found.manifest, identities)
-        {True: found.checks, False: found.problems, None: found.notes}[passed].append(words)
-    return found
+    if nginx_test is not None and verified.manifest.nginx is not None and not verified.problems:
+        passed, words = nginx_test(path, verified.manifest, identities)
+        {True: verified.checks, False: verified.problems, None: verified.notes}[passed].append(words)
+    return verified
 
 
-def _judge_signature(found: Verified, signature: SignatureCheck, *, unsigned: bool) -> None:
+def _judge_signature(verified: Verified, signature: SignatureCheck, *, unsigned: bool) -> None:
     if signature.state == SignatureState.GOOD:
         words = Text(en=f"signature of {signature.detail}", zh=f"{signature.detail} 的签名")
-        found.checks.append(words)
+        verified.checks.append(words)
     elif signature.state == SignatureState.BAD:
         words = Text(en=f"its signature is bad: {signature.detail}", zh=f"签名无效：{signature.detail}")
-        found.problems.append(words)
+        verified.problems.append(words)
     else:
-        (found.notes if unsigned else found.problems).append(unsigned_words())
+        (verified.notes if unsigned else verified.problems).append(unsigned_words())
 
 
-def _check_sum(found: Verified) -> None:
+def _check_sum(verified: Verified) -> None:
     try:
-        problem = checksum_problem(found.path)
+        problem = checksum_problem(verified.path)
     except FileNotFoundError:
-        if not found.path.exists():
-            found.problems.append(Text(en="it does not exist", zh="文件不存在"))
+        if not verified.path.exists():
+            verified.problems.append(Text(en="it does not exist", zh="文件不存在"))
             return
-        name = checksum_path(found.path).name
-        found.notes.append(
+        name = checksum_path(verified.path).name
+        verified.notes.append(
             Text(
                 en=f"{name} is not beside it: its bytes cannot be compared with what was made",
                 zh=f"旁边没有 {name}，无法核对归档本身",
@@ -125,33 +125,33 @@ def _check_sum(found: Verified) -> None:
         return
     except OSError as error:
         words = error.strerror or str(error)
-        found.problems.append(Text(en=f"it cannot be read: {words}", zh=f"无法读取：{words}"))
+        verified.problems.append(Text(en=f"it cannot be read: {words}", zh=f"无法读取：{words}"))
         return
     if problem:
-        found.problems.append(Text(en=problem, zh=f"校验和不符，文件已损坏：{problem}"))
+        verified.problems.append(Text(en=problem, zh=f"校验和不符，文件已损坏：{problem}"))
     else:
-        found.checks.append(Text(en="SHA-256 of the archive", zh="归档的 SHA-256"))
+        verified.checks.append(Text(en="SHA-256 of the archive", zh="归档的 SHA-256"))
 
 
-def _read_through(found: Verified, identities: Sequence[Identity]) -> dict[str, bytes]:
+def _read_through(verified: Verified, identities: Sequence[Identity]) -> dict[str, bytes]:
     """Read every byte; return the contents of the key pairs' files, by path."""
     contents: dict[str, bytes] = {}
-    with open_archive(found.path, identities) as archive:
-        manifest = found.manifest = archive.manifest
-        found.encrypted = archive.encrypted
+    with open_archive(verified.path, identities) as archive:
+        manifest = verified.manifest = archive.manifest
+        verified.encrypted = archive.encrypted
         by_path = {entry.path: entry for entry in manifest.entries}
         needed = {resolve(name, by_path) for pair in manifest.pairs for name in (pair.certificate, pair.key)}
         for member in archive.members():
             if member.entry.path in needed and member.entry.size <= MAX_PEM_BYTES:
                 contents[member.entry.path] = b"".join(member.chunks())
     files = sum(entry.kind == "file" for entry in manifest.entries)
-    found.checks.append(
+    verified.checks.append(
         Text(en=f"manifest and the SHA-256 of {files} files", zh=f"清单与 {files} 个文件的 SHA-256")
     )
     return contents
 
 
-def _check_pairs(found: Verified, manifest: Manifest, contents: dict[str, bytes]) -> None:
+def _check_pairs(verified: Verified, manifest: Manifest, contents: dict[str, bytes]) -> None:
     by_path = {entry.path: entry for entry in manifest.entries}
     for pair in manifest.pairs:
         parts = [contents.get(resolve(name, by_path) or "") for name in (pair.certificate, pair.key)]
@@ -160,13 +160,13 @@ def _check_pairs(found: Verified, manifest: Manifest, contents: dict[str, bytes]
         else:
             problem = pair_problem(parts[0], parts[1])
         if problem:
-            found.problems.append(verbatim(f"/{pair.certificate}, /{pair.key}: {problem}"))
-    if manifest.pairs and not found.problems:
+            verified.problems.append(verbatim(f"/{pair.certificate}, /{pair.key}: {problem}"))
+    if manifest.pairs and not verified.problems:
         count = len(manifest.pairs)
-        found.checks.append(Text(en=f"{count} certificates with their keys", zh=f"{count} 对证书与私钥"))
+        verified.checks.append(Text(en=f"{count} certificates with their keys", zh=f"{count} 对证书与私钥"))
 
 
-def _check_links(found: Verified, manifest: Manifest) -> None:
+def _check_links(verified: Verified, manifest: Manifest) -> None:
     live = f"{manifest.letsencrypt_dir.strip('/')}/live/"
     loose = list(loose_links(manifest.entries))
     for entry, why in loose[:MAX_SHOWN_LINKS]:
@@ -174,12 +174,12 @@ def _check_links(found: Verified, manifest: Manifest) -> None:
             en=f"/{entry.path} -> {entry.target}: {why}",
             zh=f"/{entry.path} -> {entry.target}：目标不在归档中",
         )
-        (found.problems if entry.path.startswith(live) else found.notes).append(words)
+        (verified.problems if entry.path.startswith(live) else verified.notes).append(words)
     if len(loose) > MAX_SHOWN_LINKS:
         count = len(loose) - MAX_SHOWN_LINKS
-        found.notes.append(Text(en=f"and {count} more links of this kind", zh=f"另有 {count} 个同类链接"))
+        verified.notes.append(Text(en=f"and {count} more links of this kind", zh=f"另有 {count} 个同类链接"))
     links = sum(entry.kind == "link" for entry in manifest.entries) - len(loose)
     if links:
-        found.checks.append(
+        verified.checks.append(
             Text(en=f"{links} links lead to what is in it", zh=f"{links} 个链接的目标都在其中")
         )

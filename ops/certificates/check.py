@@ -29,14 +29,14 @@ def check(
 
     ``starttls``: the protocol before TLS; ``timeout``: seconds to wait for one endpoint. Raises UsageError for an
     invalid endpoint or protocol."""
-    named = [endpoint(place, starttls, "command line") for place in places]
+    endpoints = [endpoint(place, starttls, "command line") for place in places]
     configured = [endpoint(place, None, "gte-ops.toml") for place in settings.tls.endpoints]
 
     from ops.certificates.assess import review
     from ops.collect.services.certificate_inventory import take_inventory
 
     inventory = take_inventory(
-        settings, named or configured, everything=not named, timeout=timeout, progress=progress
+        settings, endpoints or configured, everything=not endpoints, timeout=timeout, progress=progress
     )
     return review(inventory)
 

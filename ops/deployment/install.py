@@ -251,11 +251,13 @@ def _run_for(path: str, command: list[str]) -> None:
             )
         ) from None
     if ran.returncode:
-        said = next((line for line in ran.stderr.splitlines() if line.strip()), f"exit code {ran.returncode}")
+        first_line = next(
+            (line for line in ran.stderr.splitlines() if line.strip()), f"exit code {ran.returncode}"
+        )
         raise RefusedError(
             Text(
-                en=f"{path}: {Path(command[0]).name} refuses it: {safe_line(said)}; nothing was changed",
-                zh=f"{path}: {Path(command[0]).name} 不接受它：{safe_line(said)}；未作任何改动",
+                en=f"{path}: {Path(command[0]).name} refuses it: {safe_line(first_line)}; nothing was changed",
+                zh=f"{path}: {Path(command[0]).name} 不接受它：{safe_line(first_line)}；未作任何改动",
             )
         )
 
@@ -317,12 +319,12 @@ def _put(file: RenderedFile, path: Path) -> Installed:
     if old == file.text and path.stat().st_mode & 0o777 == file.mode:
         return Installed(str(path), FileChange.UNCHANGED)
     path.parent.mkdir(parents=True, exist_ok=True)
-    kept = keep_copy(path) if old is not None and old != file.text else None
+    copy = keep_copy(path) if old is not None and old != file.text else None
     with taking_its_name(path, path.with_name(f".{path.name}.{os.getpid()}{KEPT}")) as out:
         os.fchmod(out.fileno(), file.mode)
         out.write(file.text.encode())
     return Installed(
-        str(path), FileChange.NEW if old is None else FileChange.CHANGED, str(kept) if kept else None
+        str(path), FileChange.NEW if old is None else FileChange.CHANGED, str(copy) if copy else None
     )
 
 
@@ -388,12 +390,12 @@ def _accepted_by_nginx(command: Sequence[str]) -> None:
             )
         ) from None
     if ran.returncode:
-        said = [line for line in ran.stderr.splitlines() if "[emerg]" in line] or ran.stderr.splitlines()
+        errors = [line for line in ran.stderr.splitlines() if "[emerg]" in line] or ran.stderr.splitlines()
         raise RefusedError(
             Text(
-                en=f"nginx refuses its configuration with the new files: {safe_line(said[0] if said else '?')}; "
+                en=f"nginx refuses its configuration with the new files: {safe_line(errors[0] if errors else '?')}; "
                 "the old files are back",
-                zh=f"nginx 不接受加入新文件后的配置：{safe_line(said[0] if said else '?')}；已恢复原文件",
+                zh=f"nginx 不接受加入新文件后的配置：{safe_line(errors[0] if errors else '?')}；已恢复原文件",
             )
         )
 
@@ -436,10 +438,10 @@ def _commands(kind: DeploymentKind, files: Sequence[RenderedFile], reload_nginx:
         return [reload_nginx]
     if kind == "systemd":
         units = [Path(file.path).name for file in files]
-        wanted = [
+        directories = [
             name for name in units if name.endswith(".timer") or f"{Path(name).stem}.timer" not in units
         ]
-        services = [name for name in wanted if not name.endswith(".conf")]
+        services = [name for name in directories if not name.endswith(".conf")]
         return ["systemctl daemon-reload", f"systemctl enable --now {' '.join(services)}"]
     if kind == "prometheus":
         return ["promtool check config /etc/prometheus/prometheus.yml", "systemctl reload prometheus"]

@@ -321,8 +321,8 @@ def _accounts(deployment: Deployment) -> Iterator[RenderedFile]:
 
 def accounts_of(files: Sequence[RenderedFile]) -> tuple[str, ...]:
     """The accounts that units and cron entries run as by name, beside root."""
-    named = (name for file in files for name in _RUNS_AS.findall(file.text))
-    return tuple(dict.fromkeys(name for name in named if name != "root" and not name.isdecimal()))
+    accounts = (name for file in files for name in _RUNS_AS.findall(file.text))
+    return tuple(dict.fromkeys(name for name in accounts if name != "root" and not name.isdecimal()))
 
 
 def _writable(folders: Sequence[str]) -> str:

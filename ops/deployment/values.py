@@ -65,8 +65,8 @@ def deployment_in_image(settings: Settings, settings_file: Path | None, root: Pa
 
 
 def _logrotate_file(settings: Settings) -> str:
-    named = [path for path in settings.logrotate.config_files if path != MAIN_FILE]
-    return named[-1] if named else _EXAMPLE.logrotate_file
+    configured = [path for path in settings.logrotate.config_files if path != MAIN_FILE]
+    return configured[-1] if configured else _EXAMPLE.logrotate_file
 
 
 class _Builder:
@@ -284,7 +284,7 @@ class _Builder:
         """The logs of our rule, each with the rights of its namer, and why others are left out; None for an image."""
         if self.around is None or self.target is None:
             return None, ()
-        found: list[RotatedLog] = []
+        logs: list[RotatedLog] = []
         refused: list[Text] = []
         namer = self._nginx_namer()
         names: list[tuple[str, Literal["nginx", "gunicorn"], int | None, tuple[str, str]]] = [
@@ -298,8 +298,8 @@ class _Builder:
             if isinstance(terms, Text):
                 refused.append(terms)
             else:
-                found.append(RotatedLog(path, writer, terms.mode, terms.owner, terms.su))
-        return tuple(found), tuple(refused)
+                logs.append(RotatedLog(path, writer, terms.mode, terms.owner, terms.su))
+        return tuple(logs), tuple(refused)
 
     def _gunicorn_namer(self, field: str) -> int | None:
         """The user whose process named gunicorn's log; None if the settings did."""
@@ -336,9 +336,9 @@ class _Builder:
         if self.master is not None:
             # Started as venv/bin/gunicorn, it is below the directory in which it was started.
             scripts = (PurePosixPath(self.master.cwd or "", word) for word in self.master.command[:3])
-            found = next((p for p in scripts if p.is_absolute() and p.name == "gunicorn"), None)
-            if found:
-                return os.path.normpath(found.parent)
+            program = next((p for p in scripts if p.is_absolute() and p.name == "gunicorn"), None)
+            if program:
+                return os.path.normpath(program.parent)
         return _EXAMPLE.programs
 
     def _own_program(self) -> str:
@@ -375,9 +375,9 @@ class _Builder:
         """The pidfile of the settings or of ``master``."""
         if self.settings.gunicorn.pidfile:
             return self.settings.gunicorn.pidfile
-        named = self.target.gunicorn_pidfile if self.target else None
-        if master is not None and named and self._may_name_pidfile(master):
-            return named
+        pidfile = self.target.gunicorn_pidfile if self.target else None
+        if master is not None and pidfile and self._may_name_pidfile(master):
+            return pidfile
         return _EXAMPLE.gunicorn_pidfile
 
     def _may_name_pidfile(self, master: Process) -> bool:
@@ -397,13 +397,13 @@ class _Builder:
         return tuple(folder for folder in dict.fromkeys(folders) if folder != own)
 
     def _elsewhere(self, logs: tuple[str, ...], own_file: str) -> list[tuple[str, str]]:
-        found = []
+        rules = []
         for log in dict.fromkeys(logs):
             names = (log,) if self.around is None else (log, os.path.realpath(log))
             others = [rule.file for rule in covering(self.rules, names) if rule.file != own_file]
             if others:
-                found.append((log, others[0]))
-        return found
+                rules.append((log, others[0]))
+        return rules
 
 
 def _terms(path: str, namer: int | None, owner: tuple[str, str], *, is_nginx: bool) -> LogTerms | Text:

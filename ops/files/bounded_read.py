@@ -54,9 +54,9 @@ def open_regular_file(path: str, *, namer: int | None = None) -> BinaryIO:
 
     Raises OSError: EINVAL if it is no regular file; UntrustedFileError: ELOOP for a link or a name that is not
     followed, EXDEV for a file that ``namer`` may not write. Raises ValueError for an impossible path."""
-    found, entries = resolve(path)
+    descriptor, entries = resolve(path)
     try:
-        status = os.fstat(found)
+        status = os.fstat(descriptor)
         if stat.S_ISDIR(status.st_mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
         if not stat.S_ISREG(status.st_mode):
@@ -78,6 +78,6 @@ def open_regular_file(path: str, *, namer: int | None = None) -> BinaryIO:
                     raise UntrustedFileError(errno.EXDEV, why, path)
         # Opened by its descriptor, so it is the file that was checked, whatever has replaced it since.
         flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-        return os.fdopen(os.open(f"/proc/self/fd/{found}", flags), "rb")
+        return os.fdopen(os.open(f"/proc/self/fd/{descriptor}", flags), "rb")
     finally:
-        os.close(found)
+        os.close(descriptor)

@@ -138,8 +138,8 @@ class NoFollowTree:
         return "/".join(done)
 
     def _link(self, path: str) -> Found | None:
-        found = self._find_any(path)
-        return found if found is not None and found.kind == "link" else None
+        entry = self._find_any(path)
+        return entry if entry is not None and entry.kind == "link" else None
 
     def _find_any(self, path: str) -> Found | None:
         """`find`; None also if one of the parents is a file."""
@@ -164,10 +164,10 @@ class NoFollowTree:
         self._pinned.update(directories)
 
     def _check_pinned(self, path: str, descriptor: int) -> None:
-        wanted = self._pinned.get(path)
-        if wanted is not None:
+        pinned = self._pinned.get(path)
+        if pinned is not None:
             status = os.fstat(descriptor)
-            if (status.st_dev, status.st_ino) != wanted:
+            if (status.st_dev, status.st_ino) != pinned:
                 raise OSError(errno.ESTALE, "it was replaced by another meanwhile", self.shown(path))
 
     @contextlib.contextmanager
@@ -339,16 +339,16 @@ class NoFollowTree:
 
     def remove(self, path: str) -> None:
         """Remove ``path`` and everything below it, if it exists. Raises OSError."""
-        found = self.find(path)
-        if found is None:
+        entry = self.find(path)
+        if entry is None:
             return
-        if found.kind == "directory":
+        if entry.kind == "directory":
             with contextlib.suppress(PermissionError):
                 self.set_facts(path, mode=0o700, owner=None)
             for name in self.names(path):
                 self.remove(f"{path}/{name}")
         with self.parent(path) as (descriptor, name):
-            if found.kind == "directory":
+            if entry.kind == "directory":
                 os.rmdir(name, dir_fd=descriptor)
             else:
                 os.unlink(name, dir_fd=descriptor)

@@ -98,11 +98,13 @@ def judge_code(
     if code == 0 and succeeded:
         return ACCEPTED
     temporary = code in pauses or temporary_words(words) or (not succeeded and temporary_status(status))
-    said = f"{code} {safe_line(words, MAX_REASON_CHARS)}".strip()
+    answer = f"{code} {safe_line(words, MAX_REASON_CHARS)}".strip()
     if not succeeded:
-        said = f"HTTP {status}, {said}"
+        answer = f"HTTP {status}, {answer}"
     reason = (
-        Text(en=said, zh=said) if hint is None else Text(en=f"{said} ({hint.en})", zh=f"{said}（{hint.zh}）")
+        Text(en=answer, zh=answer)
+        if hint is None
+        else Text(en=f"{answer} ({hint.en})", zh=f"{answer}（{hint.zh}）")
     )
     asked = retry_after(headers, now)
     return DeliveryResult(

@@ -95,7 +95,7 @@ def destinations(urls: Sequence[str]) -> tuple[Destination, ...]:
     Raises SettingsError that names the first entry that cannot be a URL. Whether Apprise knows the scheme shows only
     when something is sent: loading its 150 plug-ins takes half a second.
     """
-    found: dict[str, Destination] = {}
+    by_url: dict[str, Destination] = {}
     for index, url in enumerate(urls):
         if (
             _SCHEME.match(url) is None
@@ -103,15 +103,15 @@ def destinations(urls: Sequence[str]) -> tuple[Destination, ...]:
             or re.search(r"[\x00-\x20\x7f]", url.strip())
         ):
             raise unusable(index, url)
-        found.setdefault(url.strip(), Destination(index, url.strip()))
-    if len(found) > MAX_DESTINATIONS:
+        by_url.setdefault(url.strip(), Destination(index, url.strip()))
+    if len(by_url) > MAX_DESTINATIONS:
         raise SettingsError(
             Text(
-                en=f"notify.urls: {len(found)} destinations; at most {MAX_DESTINATIONS} are told",
-                zh=f"notify.urls：共 {len(found)} 个目标，最多只能有 {MAX_DESTINATIONS} 个",
+                en=f"notify.urls: {len(by_url)} destinations; at most {MAX_DESTINATIONS} are told",
+                zh=f"notify.urls：共 {len(by_url)} 个目标，最多只能有 {MAX_DESTINATIONS} 个",
             )
         )
-    return tuple(found.values())
+    return tuple(by_url.values())
 
 
 def unusable(index: int, url: str, why: Text = _NO_URL) -> SettingsError:

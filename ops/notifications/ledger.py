@@ -154,7 +154,7 @@ def settle(
 
     ``chance``: 0 to 1, for the jitter. Returns the attempts so far, and when to try again (None: never).
     """
-    entry = next((found for found in ledger.entries if found.number == sent.number), None)
+    entry = next((candidate for candidate in ledger.entries if candidate.number == sent.number), None)
     attempts = (entry or sent).pending.get(destination, 0) + 1
     retry_at = None
     if verdict.outcome == DeliveryOutcome.FAILED:
@@ -213,7 +213,8 @@ def _append(ledger: Ledger, entry: LedgerEntry, now: float) -> None:
     ledger.entries.append(entry)
     while len(ledger.entries) > MAX_ENTRIES:
         oldest = next(
-            (found for found in ledger.entries if found.message.kind != MessageKind.PAGE), ledger.entries[0]
+            (candidate for candidate in ledger.entries if candidate.message.kind != MessageKind.PAGE),
+            ledger.entries[0],
         )
         ledger.entries.remove(oldest)
         _hold(ledger, oldest.message)
@@ -253,11 +254,11 @@ def _heard(ledger: Ledger, sent: LedgerEntry, destination: str) -> None:
     """Record that ``destination`` received the trouble, also if its recovery was queued while it was being sent."""
     if sent.message.kind not in _OPENING:
         return
-    lists = [found.heard for key, found in ledger.opened.items() if key == sent.message.key]
+    lists = [later.heard for key, later in ledger.opened.items() if key == sent.message.key]
     lists += [
-        found.heard
-        for found in ledger.entries
-        if found.message.key == sent.message.key and found.number > sent.number
+        later.heard
+        for later in ledger.entries
+        if later.message.key == sent.message.key and later.number > sent.number
     ]
     for heard in lists:
         if destination not in heard:

@@ -125,8 +125,8 @@ class Outbox:
                 name = str(self._store.torn)
                 self._problems.append(Text(en=_SET_ASIDE.en.format(name), zh=_SET_ASIDE.zh.format(name)))
                 self._store.torn = None
-            found, self._problems = tuple(self._problems), []
-            return found
+            problems, self._problems = tuple(self._problems), []
+            return problems
 
     def _round(self, now: float, ends: float) -> tuple[Delivery, ...]:
         work, given_up = self._change(lambda ledger: due(ledger, self._ids(), now))
@@ -193,7 +193,7 @@ class Outbox:
         return tuple(destination.id for destination in self._destinations)
 
     def _abandoned(self, item: GivenUp, now: float) -> Delivery:
-        destination = next(found for found in self._destinations if found.id == item.destination)
+        destination = next(candidate for candidate in self._destinations if candidate.id == item.destination)
         waited = age(max(MAX_AGE_S, now - item.entry.queued_at))
         reason = Text(
             en=_TOO_OLD.en.format(waited, item.attempts), zh=_TOO_OLD.zh.format(waited, item.attempts)

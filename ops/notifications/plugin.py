@@ -211,10 +211,15 @@ def trouble(error: BaseException, waited: float) -> Text:
     chain: list[BaseException] = []
     pending: list[object] = [error]
     while pending and len(chain) < 12:
-        found = pending.pop(0)
-        if isinstance(found, BaseException) and found not in chain:
-            chain.append(found)
-            pending += [found.__cause__, found.__context__, getattr(found, "reason", None), *found.args]
+        current = pending.pop(0)
+        if isinstance(current, BaseException) and current not in chain:
+            chain.append(current)
+            pending += [
+                current.__cause__,
+                current.__context__,
+                getattr(current, "reason", None),
+                *current.args,
+            ]
     names = {type(link).__name__ for link in chain}
     if any(isinstance(link, ssl.SSLCertVerificationError) for link in chain):
         return Text(en="its certificate is not trusted here", zh="对方证书不受本机信任")

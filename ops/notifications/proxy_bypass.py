@@ -94,17 +94,17 @@ def _resolve(name: str) -> list[tuple[int, Any]]:
     included; empty if it has none."""
     with contextlib.suppress(OSError, ValueError):
         return _look_up(name, socket.AI_NUMERICHOST)
-    found: list[tuple[int, Any]] = []
+    addresses: list[tuple[int, Any]] = []
 
     def ask() -> None:
         with contextlib.suppress(OSError, ValueError):
-            found.extend(_look_up(name, 0))
+            addresses.extend(_look_up(name, 0))
 
     # getaddrinfo(3) has no time limit.
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(RESOLVE_S)
-    return list(found)
+    return list(addresses)
 
 
 def _look_up(name: str, flags: int) -> list[tuple[int, Any]]:

@@ -119,8 +119,8 @@ class Store:
         with contextlib.suppress(OSError):
             self.path.rename(aside)
             self.torn = aside
-            kept = sorted(self.path.parent.glob(f"{self.path.name}.torn-*"))
-            for old in kept[:-MAX_TORN_FILES]:
+            torn_files = sorted(self.path.parent.glob(f"{self.path.name}.torn-*"))
+            for old in torn_files[:-MAX_TORN_FILES]:
                 old.unlink()
 
     def _sync_directory(self) -> None:

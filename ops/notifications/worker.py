@@ -119,7 +119,7 @@ def _send(url: str, letter: Letter, asset: Any, within: float) -> DeliveryResult
         MessageKind.PAGE: apprise.NotifyType.FAILURE,
         MessageKind.RECOVERED: apprise.NotifyType.SUCCESS,
     }
-    with _complaints() as said:
+    with _complaints() as complaints:
         accepted = plugin.notify(
             title=letter.title,
             body=letter.body,
@@ -130,14 +130,14 @@ def _send(url: str, letter: Letter, asset: Any, within: float) -> DeliveryResult
         verdict = plugin.verdict
         reason = Text(en=scrubbed(verdict.reason.en, url), zh=scrubbed(verdict.reason.zh, url))
         return DeliveryResult(verdict.outcome, reason, verdict.retry_after)
-    return ACCEPTED if accepted else _from_log(said, url)
+    return ACCEPTED if accepted else _from_log(complaints, url)
 
 
-def _from_log(said: list[str], url: str) -> DeliveryResult:
+def _from_log(complaints: list[str], url: str) -> DeliveryResult:
     """The result of one of Apprise's own plug-ins, which only writes a log line."""
-    statuses = [int(match[1]) for line in said if (match := _STATUS_IN_LOG.search(line))]
+    statuses = [int(match[1]) for line in complaints if (match := _STATUS_IN_LOG.search(line))]
     permanent = bool(statuses) and not any(temporary_status(status) for status in statuses)
-    reason = verbatim(scrubbed(said[-1], url)) if said else _NO_REASON
+    reason = verbatim(scrubbed(complaints[-1], url)) if complaints else _NO_REASON
     return DeliveryResult(DeliveryOutcome.REFUSED if permanent else DeliveryOutcome.FAILED, reason)
 
 
@@ -145,19 +145,19 @@ def _from_log(said: list[str], url: str) -> DeliveryResult:
 def _complaints() -> Iterator[list[str]]:
     """Collect Apprise's warnings in this thread during the block. Nothing below warning: its debug lines contain whole
     URLs."""
-    said: list[str] = []
+    complaints: list[str] = []
     thread = threading.get_ident()
 
     class ComplaintHandler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            if record.thread == thread and len(said) < 20:
-                said.append(record.getMessage()[:1000])
+            if record.thread == thread and len(complaints) < 20:
+                complaints.append(record.getMessage()[:1000])
 
     listener = ComplaintHandler(logging.WARNING)
     log = logging.getLogger("apprise")
     log.addHandler(listener)
     try:
-        yield said
+        yield complaints
     finally:
         log.removeHandler(listener)
 

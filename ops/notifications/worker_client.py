@@ -106,12 +106,12 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def _bounded(report: Report) -> Report:
     """A report, sanitised for showing and storing."""
-    told = report.verdict
+    result = report.verdict
     reason = Text(
-        en=safe_line(told.reason.en, _MAX_REASON_CHARS), zh=safe_line(told.reason.zh, _MAX_REASON_CHARS)
+        en=safe_line(result.reason.en, _MAX_REASON_CHARS), zh=safe_line(result.reason.zh, _MAX_REASON_CHARS)
     )
-    pause = None if told.retry_after is None else min(max(told.retry_after, 0.0), MAX_RETRY_AFTER_S)
-    return Report(report.number, DeliveryResult(told.outcome, reason, pause), max(report.seconds, 0.0))
+    pause = None if result.retry_after is None else min(max(result.retry_after, 0.0), MAX_RETRY_AFTER_S)
+    return Report(report.number, DeliveryResult(result.outcome, reason, pause), max(report.seconds, 0.0))
 
 
 def _environment() -> dict[str, str]:

@@ -122,15 +122,17 @@ def look(
     path."""
     with open_archive(archive, identities) as opened:
         manifest = opened.manifest
-    entries, named = chosen_entries(manifest, paths)
+    entries, requested = chosen_entries(manifest, paths)
     whole = exchanged_whole(manifest, entries)
-    whole = frozenset(path for path in whole if not named or any(is_below(path, name) for name in named))
+    whole = frozenset(
+        path for path in whole if not requested or any(is_below(path, name) for name in requested)
+    )
     owners = known_owners()
     try:
         places, links = _places(tree, entries)
         entries = tuple(entry for entry in entries if entry.path in places)
         present = dict(_present(tree, entries, places, whole))
-        plan = make_plan(entries, present, whole, owners, named)
+        plan = make_plan(entries, present, whole, owners, requested)
         refused, pinned = _judge(tree, plan, present, places, owners)
         plan = without_refused(plan, links, refused)
     except PermissionError as error:
@@ -233,25 +235,25 @@ def _present(
     known = {entry.path for entry in entries}
     for entry in entries:
         place = places[entry.path]
-        found = _find(tree, place)
-        if found is None:
+        entry_here = _find(tree, place)
+        if entry_here is None:
             continue
         digest, names = "", tuple[str, ...]()
-        if entry.kind == found.kind == "file" and entry.size == found.size:
+        if entry.kind == entry_here.kind == "file" and entry.size == entry_here.size:
             digest = _digest(tree, place)
-        if entry.kind == found.kind == "directory" and entry.whole:
+        if entry.kind == entry_here.kind == "directory" and entry.whole:
             names = tuple(tree.names(place))
-        yield entry.path, Present(found, digest, names)
-        if entry.path in whole and found.kind == "directory":
+        yield entry.path, Present(entry_here, digest, names)
+        if entry.path in whole and entry_here.kind == "directory":
             yield from (pair for pair in _surplus(tree, entry.path, place) if pair[0] not in known)
 
 
 def _surplus(tree: NoFollowTree, path: str, place: str) -> Iterator[tuple[str, Present]]:
     for name in tree.names(place):
-        found = _find(tree, f"{place}/{name}")
-        if found is not None:
-            yield f"{path}/{name}", Present(found)
-            if found.kind == "directory":
+        entry = _find(tree, f"{place}/{name}")
+        if entry is not None:
+            yield f"{path}/{name}", Present(entry)
+            if entry.kind == "directory":
                 yield from _surplus(tree, f"{path}/{name}", f"{place}/{name}")
 
 
@@ -271,15 +273,15 @@ def _digest(tree: NoFollowTree, place: str) -> str:
 
 def content_changes(tree: NoFollowTree, prospect: RestorePreview) -> dict[str, list[str | Text]]:
     """The diff lines of each file whose content changes. Reads the archive once more. Raises ArchiveError."""
-    wanted = {
+    changed = {
         change.path: change for change in prospect.plan.changes if change.difference == Difference.CONTENT
     }
     shown: dict[str, list[str | Text]] = {}
-    if not wanted:
+    if not changed:
         return shown
     with open_archive(prospect.archive, prospect.identities) as opened:
         for member in opened.members():
-            change = wanted.get(member.entry.path)
+            change = changed.get(member.entry.path)
             if change is None or change.before is None:
                 continue
             new = _bounded(member.chunks())
@@ -293,11 +295,11 @@ def content_changes(tree: NoFollowTree, prospect: RestorePreview) -> dict[str, l
 
 
 def _bounded(chunks: Iterator[bytes]) -> bytes:
-    kept = b""
+    content = b""
     for chunk in chunks:
-        if len(kept) <= MAX_FILE_BYTES:
-            kept += chunk
-    return kept
+        if len(content) <= MAX_FILE_BYTES:
+            content += chunk
+    return content
 
 
 # --- acting -----------------------------------------------------------------------------------------------------------
@@ -400,8 +402,8 @@ class Restoration:
         self._exchanges = tuple(exchanges)
 
     def _give_second_name(self, item: Item, place: str, second: str) -> None:
-        found = self._tree.find(place)
-        if found is None or found.kind == "directory" or item.entries[0].kind == "directory":
+        entry = self._tree.find(place)
+        if entry is None or entry.kind == "directory" or item.entries[0].kind == "directory":
             raise _RestoreRefusedError(
                 Text(
                     en=f"{self._tree.shown(place)}: this file system cannot exchange directories (RENAME_EXCHANGE)",
@@ -409,7 +411,7 @@ class Restoration:
                 )
             )
         self._tree.second_name(place, second)
-        self._check_taken(place, second, found)
+        self._check_taken(place, second, entry)
 
     def _stages(self) -> dict[str, str]:
         """A staging directory for each item, on the same mount, as high in the tree as this user may make one."""
@@ -490,14 +492,16 @@ class Restoration:
 
     def _exchange(self) -> None:
         plan, tree = self._prospect.plan, self._tree
-        kept = []
+        directories_kept = []
         for adjustment in plan.adjustments:
             before = adjustment.before
             uid, gid = adjustment.owner or (before.uid, before.gid)
             place = self._prospect.places[adjustment.path]
-            kept.append(MetadataRecord(place, before.mode, before.uid, before.gid, adjustment.mode, uid, gid))
+            directories_kept.append(
+                MetadataRecord(place, before.mode, before.uid, before.gid, adjustment.mode, uid, gid)
+            )
         self._touched = True
-        self._record(state=RestoreState.EXCHANGING, swaps=self._exchanges, kept=tuple(kept))
+        self._record(state=RestoreState.EXCHANGING, swaps=self._exchanges, kept=tuple(directories_kept))
         for item, exchange in zip(plan.items, self._exchanges, strict=True):
             here = _find(tree, exchange.path)
             if (here and here.version) != (item.before and item.before.version):
@@ -509,11 +513,11 @@ class Restoration:
             else:
                 tree.exchange(exchange.staged, exchange.path)
                 self._check_taken(exchange.path, exchange.staged, item.before)
-        for change in kept:
+        for change in directories_kept:
             owner = (change.new_uid, change.new_gid) if self._prospect.owners.may_set else None
             tree.set_facts(change.path, mode=change.new_mode, owner=owner)
         directories = {posixpath.dirname(exchange.path) for exchange in self._exchanges} | {
-            c.path for c in kept
+            c.path for c in directories_kept
         }
         for directory in sorted({*directories, *self._journal.stages}):
             tree.sync(directory)

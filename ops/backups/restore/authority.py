@@ -40,7 +40,7 @@ def reason_to_refuse_item(
     control.
 
     ``before``: the existing entries, the path itself first."""
-    wanted = {owners.wanted(entry)[0] for entry in entries}
+    new_owners = {owners.wanted(entry)[0] for entry in entries}
     owner = owners.wanted(entries[0])[0]
     believed = {*trusted, owner}
     if reason := _say_of_others(steps[:-1], believed) or _owner_of_others(steps[-1:], believed):
@@ -51,9 +51,9 @@ def reason_to_refuse_item(
             en=f"user {owner}, whose it is in the backup, may not write {steps[-1].path}",
             zh=f"它在备份中属于用户 {owner}，而该用户无权写入 {steps[-1].path}",
         )
-    if reason := _two_owners(wanted | {found.uid for found in before}):
+    if reason := _two_owners(new_owners | {entry_here.uid for entry_here in before}):
         return reason
-    known = {holder.gid, *groups, *(found.gid for found in before[:1])}
+    known = {holder.gid, *groups, *(entry_here.gid for entry_here in before[:1])}
     return _special_bits(entries, owners, known)
 
 

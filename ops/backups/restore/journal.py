@@ -179,22 +179,22 @@ def undo(tree: NoFollowTree, journal: RestoreJournal) -> tuple[int, tuple[str, .
             touched.update((_directory(exchange.path), _directory(exchange.staged)))
         elif was_new is None:
             left.append(exchange.path)
-    for kept in reversed(journal.kept):
-        found = _find(tree, kept.path)
+    for change in reversed(journal.kept):
+        entry = _find(tree, change.path)
         if (
-            found is None
-            or found.kind != "directory"
+            entry is None
+            or entry.kind != "directory"
             # Owner and mode are set by two calls, so each may be old or new.
-            or found.mode not in (kept.mode, kept.new_mode)
-            or found.uid not in (kept.uid, kept.new_uid)
-            or found.gid not in (kept.gid, kept.new_gid)
-            or journal.pinned.get(kept.path, (found.device, found.inode)) != (found.device, found.inode)
+            or entry.mode not in (change.mode, change.new_mode)
+            or entry.uid not in (change.uid, change.new_uid)
+            or entry.gid not in (change.gid, change.new_gid)
+            or journal.pinned.get(change.path, (entry.device, entry.inode)) != (entry.device, entry.inode)
         ):
-            left.append(kept.path)
-        elif (found.mode, found.uid, found.gid) != (kept.mode, kept.uid, kept.gid):
-            tree.set_facts(kept.path, mode=kept.mode, owner=(kept.uid, kept.gid))
+            left.append(change.path)
+        elif (entry.mode, entry.uid, entry.gid) != (change.mode, change.uid, change.gid):
+            tree.set_facts(change.path, mode=change.mode, owner=(change.uid, change.gid))
             put_back += 1
-            touched.add(kept.path)
+            touched.add(change.path)
     for directory in sorted(touched):
         try:
             tree.sync(directory)

@@ -139,15 +139,15 @@ def chosen_entries(
         inside = posixpath.normpath(path).strip("/")
         if inside in ("", "."):
             return manifest.entries, ()
-        found = inside if inside in by_path else resolve(inside, by_path)
-        if found not in by_path:
+        target = inside if inside in by_path else resolve(inside, by_path)
+        if target not in by_path:
             raise UsageError(
                 Text(
                     en=f"{path} is not in this backup; `gte-ops backup restore --dry-run` shows what is",
                     zh=f"{path} 不在此备份中；用 `gte-ops backup restore --dry-run` 查看其中的内容",
                 )
             )
-        wanted.append(found)
+        wanted.append(target)
     above = {parent for path in wanted for parent in parents(path)}
     chosen = tuple(
         entry
@@ -164,10 +164,10 @@ def is_below(path: str, directory: str) -> bool:
 
 def parents(path: str) -> list[str]:
     """The directories above ``path``, the nearest first; not the root."""
-    found = []
+    directories = []
     while path := posixpath.dirname(path):
-        found.append(path)
-    return found
+        directories.append(path)
+    return directories
 
 
 def exchanged_whole(manifest: Manifest, entries: Collection[ManifestEntry]) -> frozenset[str]:
@@ -245,8 +245,8 @@ class _Planner:
         if Difference.OWNER in differences and not self._owners.may_set:
             self._owners_kept += 1
             differences.remove(Difference.OWNER)
-        found = here.found if here else None
-        self._changes += [Change(entry.path, difference, entry, found) for difference in differences]
+        present = here.found if here else None
+        self._changes += [Change(entry.path, difference, entry, present) for difference in differences]
         return differences
 
     def _add_directory(self, entry: ManifestEntry, here: Present, differences: Sequence[Difference]) -> None:
@@ -255,9 +255,9 @@ class _Planner:
         if entry.path in self._replaced:
             self._begin_item(entry, here.found)
             self._changes += [
-                Change(path, Difference.SURPLUS, None, found.found)
+                Change(path, Difference.SURPLUS, None, present.found)
                 for path in surplus
-                if (found := self._present.get(path))
+                if (present := self._present.get(path))
             ]
             return
         if entry.whole:
@@ -285,17 +285,17 @@ class _Planner:
 def _differences(entry: ManifestEntry, here: Present | None, owners: Owners) -> list[Difference]:
     if here is None:
         return [Difference.NEW]
-    found = here.found
-    if found.kind != entry.kind:
+    present = here.found
+    if present.kind != entry.kind:
         return [Difference.KIND]
     differences: list[Difference] = []
     if entry.kind == "file" and here.sha256 != entry.sha256:
         differences.append(Difference.CONTENT)
-    if entry.kind == "link" and found.target != entry.target:
+    if entry.kind == "link" and present.target != entry.target:
         differences.append(Difference.TARGET)
-    if entry.kind != "link" and found.mode != entry.mode:
+    if entry.kind != "link" and present.mode != entry.mode:
         differences.append(Difference.MODE)
-    if (found.uid, found.gid) != owners.wanted(entry):
+    if (present.uid, present.gid) != owners.wanted(entry):
         differences.append(Difference.OWNER)
     return differences
 
@@ -305,9 +305,9 @@ def _differs_inside(
 ) -> bool:
     inside = [entry for entry in entries if is_below(entry.path, directory)]
     surplus = {path for path in present if is_below(path, directory)} - {entry.path for entry in inside}
-    kept = () if owners.may_set else (Difference.OWNER,)
+    ignored = () if owners.may_set else (Difference.OWNER,)
     return bool(surplus) or any(
-        set(_differences(entry, present.get(entry.path), owners)) - set(kept) for entry in inside
+        set(_differences(entry, present.get(entry.path), owners)) - set(ignored) for entry in inside
     )
 
 
@@ -337,18 +337,18 @@ _WORDS: dict[Difference, Text] = {
 def words_of(change: Change, owners: Owners) -> Text:
     """The sentence for one change, without its path."""
     before = after = ""
-    entry, found = change.entry, change.before
-    if entry is not None and found is not None:
+    entry, present = change.entry, change.before
+    if entry is not None and present is not None:
         if change.difference == Difference.KIND:
-            before, after = found.kind, entry.kind
+            before, after = present.kind, entry.kind
         elif change.difference == Difference.TARGET:
-            before, after = found.target, entry.target
+            before, after = present.target, entry.target
         elif change.difference == Difference.MODE:
-            before, after = f"{found.mode:04o}", f"{entry.mode:04o}"
+            before, after = f"{present.mode:04o}", f"{entry.mode:04o}"
         elif change.difference == Difference.OWNER:
-            wanted = owners.wanted(entry)
-            before = f"{_name(owners.users, found.uid)}:{_name(owners.groups, found.gid)}"
-            after = f"{_name(owners.users, wanted[0])}:{_name(owners.groups, wanted[1])}"
+            owner = owners.wanted(entry)
+            before = f"{_name(owners.users, present.uid)}:{_name(owners.groups, present.gid)}"
+            after = f"{_name(owners.users, owner[0])}:{_name(owners.groups, owner[1])}"
     words = _WORDS[change.difference]
     return Text(
         en=words.en.format(before=before, after=after), zh=words.zh.format(before=before, after=after)

@@ -102,13 +102,13 @@ def _entries(
 ) -> Iterator[ManifestEntry]:
     above = {parent for place in (*places, *directories) for parent in parents(place)}
     above.update(directories)
-    found: dict[str, tuple[Found, bool]] = {}
+    entries: dict[str, tuple[Found, bool]] = {}
     for path in above:
         if (here := tree.find(path)) is not None:
-            found[path] = (here, False)
+            entries[path] = (here, False)
     for place in places:
-        found.update(_below(tree, place))
-    for path, (here, whole) in sorted(found.items()):
+        entries.update(_below(tree, place))
+    for path, (here, whole) in sorted(entries.items()):
         yield _entry(tree, path, here, whole)
 
 

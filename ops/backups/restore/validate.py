@@ -50,9 +50,9 @@ def concerns_nginx(around: Surroundings, letsencrypt_dir: str, places: Iterable[
     config = around.config
     if not isinstance(config, NginxConfig):
         return True  # it may be the missing one
-    named = {*config.files, *_arguments(config.directives)}
+    paths = {*config.files, *_arguments(config.directives)}
     homes = (posixpath.dirname(config.file), letsencrypt_dir.rstrip("/") or "/nonexistent")
-    return any(place in named or any(is_below(place, home) for home in homes) for place in places)
+    return any(place in paths or any(is_below(place, home) for home in homes) for place in places)
 
 
 def _arguments(directives: Iterable[Directive]) -> Iterable[str]:
@@ -113,8 +113,8 @@ def serving_now(around: Surroundings) -> tuple[ProcessRef, ...]:
         return ()
     pidfile = read_pidfile(around.target.nginx_pidfile) if around.target.nginx_pidfile else None
     known = pidfile or NotSeen(reason="no pidfile is configured")
-    found: Iterable[Process] = serving_masters(around.target, around.processes, known)
-    return tuple(ProcessRef(master.pid, master.start_ticks) for master in found)
+    masters: Iterable[Process] = serving_masters(around.target, around.processes, known)
+    return tuple(ProcessRef(master.pid, master.start_ticks) for master in masters)
 
 
 def _before(around: Surroundings) -> Before:
