@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from glob import glob
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ops.collect.logs.tail import LogTail
 from ops.facts.start import SupervisorAccount
 from ops.facts.target import Target
 from ops.files.bounded_read import read_regular_file
 from ops.files.nofollow import reason_not_to_trust
+from ops.files.ownership import ROOT
 from ops.files.programs import trusted_program
 from ops.settings import Settings
 from ops.text.sanitize import safe_line
@@ -31,6 +34,7 @@ SUPERVISORD_PLACES = (
 )
 MAX_CONFIG_BYTES = 256 << 10
 MAX_INCLUDED = 64
+MAX_LISTED = 2000
 MAX_LOG_BYTES = 256 << 10
 SYSTEMCTL_SECONDS = 1.0
 _PROPERTIES = (
@@ -56,11 +60,11 @@ def supervisors(
             accounts += [account] if account else []
             outputs += files
     for place in SUPERVISORD_PLACES:
-        for program, options, log in _programs(place):
-            if not _is_the_service(options, target):
+        for each in _programs(place):
+            if not _is_the_service(each.options, target):
                 continue
-            outputs += _outputs(program, options)
-            account = _newest_word(program, options.get("command", ""), log)
+            outputs += _outputs(each)
+            account = _newest_word(each)
             accounts += [account] if account else []
     return tuple(accounts), tuple(outputs)
 
@@ -70,9 +74,9 @@ def supervisord_outputs(target: Target) -> tuple[str, ...]:
     return tuple(
         path
         for place in SUPERVISORD_PLACES
-        for program, options, _ in _programs(place)
-        if _is_the_service(options, target)
-        for path in _outputs(program, options)
+        for each in _programs(place)
+        if _is_the_service(each.options, target)
+        for path in _outputs(each)
     )
 
 
@@ -146,22 +150,38 @@ def _unix(written: str) -> float | None:
 # --- supervisord -----------------------------------------------------------------------------------------------------
 
 
-def _programs(place: str) -> Iterator[tuple[str, configparser.SectionProxy, str]]:
-    """supervisord's programs by its configuration, each with supervisord's own log."""
+class _Program(NamedTuple):
+    """A program of supervisord's: its name and options, the file they stand in, supervisord's own log, and the start of
+    the names of the logs that it makes by itself (childlogdir, identifier)."""
+
+    name: str
+    options: configparser.SectionProxy
+    file: str
+    log: str
+    children: tuple[str, str]
+
+
+def _programs(place: str) -> Iterator[_Program]:
+    """supervisord's programs by its configuration."""
     parser = _parsed(place)
     if parser is None:
         return
-    log = parser.get("supervisord", "logfile", fallback="supervisord.log").replace(
-        "%(here)s", str(Path(place).parent)
-    )
-    parsers = [parser]
+    here = str(Path(place).parent)
+
+    def own(key: str, default: str) -> str:
+        return parser.get("supervisord", key, fallback=default).replace("%(here)s", here)
+
+    log = own("logfile", "supervisord.log")
+    children = (own("childlogdir", tempfile.gettempdir()), own("identifier", "supervisor"))
+    parsers = [(place, parser)]
     for pattern in parser.get("include", "files", fallback="").split()[:16]:
         whole = str(Path(place).parent / pattern.replace("%(here)s", str(Path(place).parent)))
-        parsers += [inner for path in islice(sorted(glob(whole)), MAX_INCLUDED) if (inner := _parsed(path))]  # noqa: PTH207
-    for each in parsers:
+        paths = islice(sorted(glob(whole)), MAX_INCLUDED)  # noqa: PTH207
+        parsers += [(path, inner) for path in paths if (inner := _parsed(path))]
+    for path, each in parsers:
         for section in each.sections():
             if section.startswith("program:"):
-                yield section.partition(":")[2], each[section], log
+                yield _Program(section.partition(":")[2], each[section], path, log, children)
 
 
 def _parsed(path: str) -> configparser.ConfigParser | None:
@@ -190,15 +210,43 @@ def _is_the_service(options: configparser.SectionProxy, target: Target) -> bool:
     )
 
 
-def _outputs(program: str, options: configparser.SectionProxy) -> list[str]:
-    paths = (options.get(key, "") for key in ("stderr_logfile", "stdout_logfile"))
-    return [path.replace("%(program_name)s", program) for path in paths if path.startswith("/")]
+def _outputs(program: _Program) -> list[str]:
+    """The files that take its output: those that are named, and those that supervisord makes by itself (AUTO)."""
+    found: list[str] = []
+    for channel in ("stderr", "stdout"):
+        path = program.options.get(f"{channel}_logfile", "AUTO").strip()
+        if path.startswith("/"):
+            found.append(path.replace("%(program_name)s", program.name))
+        elif path.upper() == "AUTO":
+            found += _made_by_itself(program, channel)
+    return found
 
 
-def _newest_word(program: str, command: str, log: str) -> SupervisorAccount | None:
+def _made_by_itself(program: _Program, channel: str) -> Iterator[str]:
+    """By supervisord's own names for its children's logs (its documentation, stdout_logfile), the newest first. Others
+    may write to such a directory: what is not root's or the caller's is not believed."""
+    directory, identifier = program.children
+    begin = f"{program.name}-{channel}---{identifier}-"
+    made: list[tuple[float, str]] = []
+    try:
+        with os.scandir(directory) as entries:
+            for entry in islice(entries, MAX_LISTED):
+                if entry.name.startswith(begin) and entry.is_file(follow_symlinks=False):
+                    status = entry.stat(follow_symlinks=False)
+                    if status.st_uid in (ROOT, os.geteuid()):
+                        made.append((status.st_mtime, entry.path))
+    except OSError:
+        return
+    yield from (path for _, path in sorted(made, reverse=True)[:2])
+
+
+_SPAWN_ERROR = re.compile(r"spawnerr: .*?\bcommand(?: at)? '([^']*)'")
+
+
+def _newest_word(program: _Program) -> SupervisorAccount | None:
     """supervisord's own last line about a program: why it ended, or could not be run. What it says of a program that it
     cannot run names the command alone."""
-    quoted = re.escape(program)
+    quoted, command, log = re.escape(program.name), program.options.get("command", ""), program.log
     telling = re.compile(
         rf"spawnerr: .*|exited: (?:{quoted}) .*|gave up: (?:{quoted}) .*|(?:success|spawned): '?{quoted}'?.*"
     )
@@ -211,9 +259,7 @@ def _newest_word(program: str, command: str, log: str) -> SupervisorAccount | No
             if found is None:
                 continue
             words = safe_line(found[0], 300)
-            if words.startswith("spawnerr") and not any(
-                quoted in command for quoted in words.split("'")[1:2]
-            ):
+            if (named := _SPAWN_ERROR.match(words)) and named[1] not in command:
                 continue
             if words.startswith("success"):
                 return fallback
@@ -222,7 +268,9 @@ def _newest_word(program: str, command: str, log: str) -> SupervisorAccount | No
             status = re.search(r"exit status (\d+)", words)
             account = SupervisorAccount(
                 manager="supervisord",
-                unit=safe_line(program, 100),
+                unit=safe_line(program.name, 100),
+                config=safe_line(program.file, 1000),
+                directory=safe_line(program.options.get("directory", ""), 400) or None,
                 source=safe_line(log, 1000),
                 result="FATAL"
                 if "FATAL" in words

@@ -829,8 +829,19 @@ def _not_root(_failure: StartFailure, _last: LastStart, place: StartPlace) -> tu
     )
 
 
-def _work_directory(failure: StartFailure, _last: LastStart, place: StartPlace) -> tuple[Text, ...]:
+def _work_directory(failure: StartFailure, last: LastStart, place: StartPlace) -> tuple[Text, ...]:
     path = failure.values.get("path")
+    program = next((a for a in last.supervisors if a.manager == "supervisord" and path == a.directory), None)
+    if program is not None and path:
+        section = f"[program:{program.unit}]"
+        return (
+            verbatim(f"namei -l {_q(path)}"),
+            _t(
+                f"Correct directory= in {section} of {program.config}, or bring the directory back",
+                f"更正 {program.config} 的 {section} 里的 directory=，或恢复该目录",
+            ),
+            verbatim("supervisorctl update"),
+        )
     where = (
         f"WorkingDirectory= in {failure.values['unit']}"
         if "unit" in failure.values

@@ -226,6 +226,7 @@ _ERRORS: tuple[tuple[re.Pattern[str], Kind], ...] = tuple(
         (r"'(?P<name>[^']*)' is not a valid port number", Kind.ADDRESS_INVALID),
         (r"Failed to read config file: (?P<path>\S+)", Kind.CONFIG_FAILS),
         (r"No module named '?gunicorn", Kind.NO_GUNICORN),
+        (r"couldn't chdir to (?P<path>/\S+): E[A-Z]+$", Kind.DIRECTORY),
         (r"Failed at step CHDIR spawning|requested working directory failed", Kind.DIRECTORY),
         (r"Failed at step USER spawning|determine user credentials", Kind.USER),
         (r"Failed at step GROUP spawning|determine group credentials", Kind.GROUP),

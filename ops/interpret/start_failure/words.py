@@ -36,7 +36,7 @@ _SERVING = re.compile(r"in (?:handle_request|handle|wsgi_app|full_dispatch_reque
 # What a shell, an interpreter or a supervisor says where the program itself does not come to run.
 _NOT_RUN = re.compile(
     r"(?:not found|No such file or directory|[Pp]ermission denied|bad interpreter.*|cannot execute.*"
-    r"|Exec format error|No module named '?gunicorn'?\S*|can't open file .*)$"
+    r"|Exec format error|couldn't chdir to /\S+: E[A-Z]+|No module named '?gunicorn'?\S*|can't open file .*)$"
 )
 _SHELL = re.compile(
     r"^(?:/\S{1,500}|sh|bash|dash|env|nohup|sudo|runuser|exec|\S{1,200}python[\d.]*|supervisor|setpriv"
