@@ -1,10 +1,11 @@
 """How many faults their printed fix mends without thought: every fault of the lab, each line run as it stands.
 
-    python -m benchmarks.fix_lines [--lanes 2] [--only NAME] [--write docs/accuracy.md]
+    python -m benchmarks.fix_lines [--lanes 2] [--only NAME] [--minutes 40] [--write docs/accuracy.md]
 
 Each trial brings up a real nginx and gunicorn, causes the fault, runs the lines of the fix that the doctor prints
 first, in order, and asks a client (`tests/lab/fix_trial.py`). Advice is passed over, and so are lines that would change
-the machine. Prints Markdown.
+the machine. With ``--minutes`` no trial is begun after that long; one fault of each cause comes before the second of
+any. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 import importlib.metadata
 import platform
 import sys
+import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -40,6 +42,16 @@ def trial(case: Case) -> FixTrial | str:
     for line in done.lines:
         print(f"             {line.exit_code} {line.words[:160]} {line.why}", file=sys.stderr, flush=True)
     return done
+
+
+def by_turns(cases: Sequence[Case]) -> list[Case]:
+    """One fault of each cause, then the second of those that have two, and so on."""
+    turns: Counter[str] = Counter()
+    ranked = []
+    for case in cases:
+        ranked.append((turns[case.code], case))
+        turns[case.code] += 1
+    return [case for _, case in sorted(ranked, key=lambda item: item[0])]
 
 
 def table(trials: Sequence[FixTrial], untried: int) -> str:
@@ -71,17 +83,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--lanes", type=int, default=2)
     parser.add_argument("--only", default="")
+    parser.add_argument("--minutes", type=float, default=600.0)
     parser.add_argument("--write", type=Path, action="append", default=[])
     arguments = parser.parse_args()
-    cases = [case for case in CASES if arguments.only in f"{case.code} {case.name}"]
+    cases = by_turns([case for case in CASES if arguments.only in f"{case.code} {case.name}"])
+    give_up = time.monotonic() + 60 * arguments.minutes
+
+    def in_time(case: Case) -> FixTrial | str:
+        return trial(case) if time.monotonic() < give_up else "no time was left"
+
     with ThreadPoolExecutor(arguments.lanes) as pool:
-        results = list(pool.map(trial, cases))
+        results = list(pool.map(in_time, cases))
     trials = [item for item in results if isinstance(item, FixTrial)]
     for case, item in zip(cases, results, strict=True):
         if isinstance(item, str):
             print(f"not tried  {case.code} {case.name}: {item}", file=sys.stderr)
     version = importlib.metadata.version("gte-ops")
-    head = f"gte-ops {version}, Python {platform.python_version()}, {datetime.now(UTC):%Y-%m-%d}.\n\n"
+    head = (
+        f"gte-ops {version}, Python {platform.python_version()}, {datetime.now(UTC):%Y-%m-%d}: {len(trials)} of the"
+        f" {len(cases)} faults of the lab.\n\n"
+    )
     text = head + table(trials, len(results) - len(trials)) + "\n"
     for path in arguments.write:
         page = path.read_text(encoding="utf-8")

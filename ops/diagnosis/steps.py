@@ -53,7 +53,8 @@ def confirmation(code: str, *, is_fail: bool) -> str:
 def replaced_in_line(place: str, old: str, new: str) -> str:
     """The command that replaces ``old`` by ``new`` on one line; ``place`` is ``file:line``. A link stays a link."""
     file, _, line = place.rpartition(":")
-    pattern = _SPECIAL.sub(r"\\\g<0>", old)
+    # Words may be set apart by more than one space in the file.
+    pattern = _SPECIAL.sub(r"\\\g<0>", old).replace(" ", r"[[:space:]]\+")
     replacement = re.sub(r"[\\&#]", r"\\\g<0>", new)
     script = f"{line}s#{pattern}#{replacement}#"
     return f"sed -i --follow-symlinks {shlex.quote(script)} {shlex.quote(file)}"
@@ -63,6 +64,18 @@ def put_before_line(place: str, words: str) -> str:
     """The command that puts a line with ``words`` before the one at ``place``, ``file:line``."""
     file, _, line = place.rpartition(":")
     return f"sed -i --follow-symlinks {shlex.quote(f'{line}i {words}')} {shlex.quote(file)}"
+
+
+def put_after_line(place: str, words: str) -> str:
+    """The command that puts a line with ``words`` behind the one at ``place``, ``file:line``."""
+    file, _, line = place.rpartition(":")
+    return f"sed -i --follow-symlinks {shlex.quote(f'{line}a {words}')} {shlex.quote(file)}"
+
+
+def without_line(place: str) -> str:
+    """The command that takes the line at ``place``, ``file:line``, out."""
+    file, _, line = place.rpartition(":")
+    return f"sed -i --follow-symlinks {shlex.quote(f'{line}d')} {shlex.quote(file)}"
 
 
 def with_settings(words: Text, settings_file: str | None) -> Text:

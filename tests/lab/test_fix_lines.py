@@ -23,6 +23,18 @@ _MENDED_BY_THEIR_LINES = (
     "key_is_readable_by_everybody",
     "nobody_makes_backups",
     "one_worker_waits_for_a_lock",
+    # A line of a file is changed in its place.
+    "slash_behind_proxy_pass_replaces_the_path",
+    "restart_sets_the_only_live_server_aside",
+    "ssl_is_missing_on_the_listen_directive",
+    "error_answers_are_replaced_by_a_page",
+    "only_a_path_below_is_proxied",
+    "https_redirects_to_itself",
+    "nginx_gives_up_before_the_backend_answers",
+    "headers_have_one_second_to_arrive",
+    "tls_1_1_is_allowed_by_the_configuration",
+    "reloader_is_on_by_the_file",
+    "workers_are_never_recycled",
 )
 _NAMED = {case.name: case for case in CASES}
 

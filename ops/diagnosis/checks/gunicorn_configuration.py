@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from typing import Any
 
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, check, quote
+from ops.diagnosis.steps import replaced_in_line
 from ops.facts.base import NotSeen
 from ops.facts.files import Application, ModelFiles
 from ops.facts.gunicorn import Gunicorn, GunicornConfig
@@ -77,7 +79,10 @@ def reload(target: Target, processes: Processes, gunicorn: Gunicorn) -> Iterator
     if value:
         place = place_of("reload", "reload", master, gunicorn.config)
         words = "--reload" if "reload" in told else "reload = True"
-        yield Finding("GUN009", (quote(place, words),))
+        line = replaced_in_line(place, "True", "False") if ":" in place else None
+        yield Finding(
+            "GUN009", (quote(place, words),), fix=(line, target.restart_command) if line is not None else None
+        )
 
 
 @check("gunicorn.recycling", "GUN013", en="workers are recycled", zh="工作进程会定期回收")
@@ -103,9 +108,21 @@ def recycling(target: Target, processes: Processes, gunicorn: Gunicorn) -> Itera
                     ),
                 ),
             ),
+            fix=None
+            if gunicorn.config.missing
+            else (
+                f"printf '\\nmax_requests = 1000\\nmax_requests_jitter = 100\\n' >>{shlex.quote(gunicorn.config.path)}",
+                target.restart_command,
+            ),
         )
     else:
-        yield Finding("GUN013", (quote(place, f"max_requests = {value}"),))
+        file, _, line = place.rpartition(":")
+        edited = f"sed -i --follow-symlinks '{line}s#=.*#= 1000#' {shlex.quote(file)}" if file else None
+        yield Finding(
+            "GUN013",
+            (quote(place, f"max_requests = {value}"),),
+            fix=(edited, target.restart_command) if edited else None,
+        )
 
 
 # Between a file's time and a process's start lie the file system's clock and a fork; contract, GUN011. Seconds.

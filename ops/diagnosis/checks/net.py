@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ops.diagnosis.finding import Evidence, Finding, check, quote
+from ops.diagnosis.steps import replaced_in_line
 from ops.facts.base import NotSeen
+from ops.facts.gunicorn import Gunicorn, GunicornConfig
 from ops.facts.host import Processes
 from ops.facts.nginx import Pidfile
 from ops.facts.probes import Backend, Exchange, Front, Upstreams
@@ -73,7 +75,9 @@ def _listen_too(target: Target, address: str) -> tuple[str | Text, ...] | None:
     en="the backend is reachable through nginx only",
     zh="后端只能经由 nginx 访问",
 )
-def exposed_backend(target: Target, processes: Processes, backend: Backend | NotSeen) -> Iterator[Finding]:
+def exposed_backend(
+    target: Target, processes: Processes, backend: Backend | NotSeen, gunicorn: Gunicorn | NotSeen
+) -> Iterator[Finding]:
     """NET003: the service's own socket listens beyond loopback."""
     members = {target.gunicorn_master, *target.gunicorn_workers}
     is_served = not isinstance(backend, NotSeen) and _answers_as_service(backend)
@@ -97,8 +101,22 @@ def exposed_backend(target: Target, processes: Processes, backend: Backend | Not
                     ),
                 ),
                 {"listening": listener.address, "port": str(port)},
+                fix=_bound_to_loopback(host, gunicorn, target),
             )
             return
+
+
+def _bound_to_loopback(
+    host: str, gunicorn: Gunicorn | NotSeen, target: Target
+) -> tuple[str | Text, ...] | None:
+    """The line of gunicorn's configuration that binds every address, changed; None where none does."""
+    config = None if isinstance(gunicorn, NotSeen) else gunicorn.config
+    if not isinstance(config, GunicornConfig) or "bind" not in config.assigned:
+        return None
+    bind = config.assigned["bind"]
+    if host != "0.0.0.0" or not bind.known or host not in str(bind.value):  # noqa: S104
+        return None
+    return (replaced_in_line(f"{config.path}:{bind.line}", host, "127.0.0.1"), target.restart_command)
 
 
 def _answers_as_service(backend: Backend) -> bool:

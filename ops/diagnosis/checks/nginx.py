@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from collections.abc import Iterator
@@ -13,12 +14,12 @@ import msgspec
 from ops.diagnosis.checks.host import FEW_FILES
 from ops.diagnosis.checks.log_reading import nginx_entries, require_nginx_log
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, Severity, check, quote, seen
-from ops.diagnosis.steps import put_before_line, replaced_in_line
+from ops.diagnosis.steps import put_before_line, replaced_in_line, without_line
 from ops.facts.base import NotSeen
 from ops.facts.host import Host, Process, Processes
 from ops.facts.logs import AccessLog, Logs
 from ops.facts.machine import Machine, OpenFiles
-from ops.facts.nginx import NginxConfig, NginxTest, Pidfile
+from ops.facts.nginx import Directive, NginxConfig, NginxTest, Pidfile
 from ops.facts.probes import REDIRECTS, Backend, Exchange, Front, Upstreams
 from ops.facts.target import Target
 from ops.interpret import gunicorn as gunicorn_topology
@@ -394,8 +395,27 @@ def health_location(nginx_config: NginxConfig, target: Target) -> Iterator[Findi
                 "NGX006",
                 (quote(where, f"location {location.written} {{ return {' '.join(directive.args)}; }}"),),
                 {"location": location.written, "where": where},
+                fix=_proxied(nginx_config, server, directive, target),
             )
             return
+
+
+def _proxied(
+    config: NginxConfig, server: nginx_topology.Server | None, answered: Directive, target: Target
+) -> tuple[str | Text, ...] | None:
+    """The return of a location replaced by the proxy_pass that predictions take; None where that replaces the path."""
+    passed = nginx_topology.proxy_pass_for(config, server, target.predict_path) if server else None
+    if passed is None or "/" in passed.written.partition("://")[2] or "$" in passed.written:
+        return None
+    return (
+        replaced_in_line(
+            f"{answered.file}:{answered.line}",
+            f"return {' '.join(answered.args)};",
+            f"proxy_pass {passed.written};",
+        ),
+        target.test_nginx,
+        target.reload_nginx,
+    )
 
 
 @check("nginx.timeout", "NGX007", en="nginx waits long enough for the service", zh="nginx 等待服务的时间足够")
@@ -428,6 +448,31 @@ def timeout(
         "NGX007",
         tuple(evidence),
         {"timeout": in_seconds(f"{allowed:g}"), "took": in_seconds(f"{backend.predict.elapsed:.1f}")},
+        fix=_longer(scope, written, backend.predict.elapsed, target),
+    )
+
+
+def _longer(
+    scope: nginx_topology.Scope, written: str | None, took: float, target: Target
+) -> tuple[str | Text, ...] | None:
+    """proxy_read_timeout at twice what an answer takes, nginx's own default at least."""
+    wanted = f"proxy_read_timeout {max(60, math.ceil(2 * took))}s;"
+    found, passed = scope.effective("proxy_read_timeout"), scope.first_own("proxy_pass")
+    if found and written:
+        place = f"{found[-1].file}:{found[-1].line}"
+        line = replaced_in_line(place, f"proxy_read_timeout {written};", wanted)
+    elif passed is not None:
+        line = put_before_line(f"{passed.file}:{passed.line}", wanted)
+    else:
+        return None
+    return (
+        line,
+        target.test_nginx,
+        target.reload_nginx,
+        Text(
+            en="Keep gunicorn's timeout a little below it; then find out why it takes that long",
+            zh="gunicorn 的 timeout 应略小于它；然后查清为何这么慢",
+        ),
     )
 
 
@@ -716,7 +761,10 @@ def redirects(
                     for x in front.hops[:4]
                 ),
                 {"loop_url": onward},
-                **_told_plain_http(target, backend, nginx_config),
+                **(
+                    {"fix": _without_redirect(nginx_config, target, hop)}
+                    | _told_plain_http(target, backend, nginx_config)
+                ),
             )
             break
     predict = front.predict
@@ -775,6 +823,30 @@ def _told_plain_http(
             target.reload_nginx,
         ),
     }
+
+
+def _without_redirect(
+    config: NginxConfig | NotSeen, target: Target, hop: Exchange
+) -> tuple[str | Text, ...] | None:
+    """The redirect of the HTTPS block taken out, where it stands alone on its line; None where the application sends
+    it, or nothing else of the block answers."""
+    server = _site_server(config, target) if isinstance(config, NginxConfig) else None
+    if server is None or not any(listen.ssl for listen in server.listens) or not target.front_tls:
+        return None
+    found = [d for d in server.own("return") if d.args and d.args[0] == str(hop.status)]
+    inner = [d for d in server.blocks[0].block or () if d not in found]
+    if len(found) != 1 or any((d.file, d.line) == (found[0].file, found[0].line) for d in inner):
+        return None
+    place = f"{found[0].file}:{found[0].line}"
+    return (
+        Text(
+            en=f"Keep the redirect to HTTPS in the port 80 block only: {place} is of the block that serves HTTPS",
+            zh=f"跳转到 HTTPS 只保留在 80 端口的块里：{place} 属于提供 HTTPS 的块",
+        ),
+        without_line(place),
+        target.test_nginx,
+        target.reload_nginx,
+    )
 
 
 def _redirected_by_the_application(target: Target, backend: Backend | NotSeen) -> tuple[str | Text, ...]:
@@ -896,7 +968,30 @@ def keepalive(nginx_config: NginxConfig, target: Target) -> Iterator[Finding]:
         "NGX017",
         (quote(f"{pool.file}:{pool.line}", f"keepalive {' '.join(pool.args)}"), quote(where, told)),
         {"where": where},
+        fix=_reusing(culprit, scope, sent, target),
     )
+
+
+def _reusing(
+    culprit: Directive, scope: nginx_topology.Scope, sent: list[Directive], target: Target
+) -> tuple[str | Text, ...] | None:
+    """The line that keeps nginx from reusing a connection, changed; None where more than a line has to be."""
+    where = f"{culprit.file}:{culprit.line}"
+    if culprit.name == "proxy_http_version":
+        line = replaced_in_line(where, "proxy_http_version 1.0", "proxy_http_version 1.1")
+    elif culprit.name == "proxy_set_header":
+        # What is in the place of the value, in quotes or not: the name of the header stays as it is written.
+        script = r's#\(Connection[[:space:]]\+\)[^;]*;#\1"";#I'
+        line = (
+            f"sed -i --follow-symlinks {shlex.quote(str(culprit.line) + script)} {shlex.quote(culprit.file)}"
+        )
+    elif culprit.name == "proxy_pass" and scope.first_own("proxy_set_header") is not None:
+        # Of headers that are set here none is inherited any more: one more does no harm only beside others.
+        words = "proxy_http_version 1.1;" + ("" if sent else ' proxy_set_header Connection "";')
+        line = put_before_line(where, words)
+    else:
+        return None
+    return (line, target.test_nginx, target.reload_nginx)
 
 
 def _version(config: NginxConfig) -> tuple[int, ...]:
@@ -1016,6 +1111,15 @@ def slow_clients(nginx_config: NginxConfig, target: Target) -> Iterator[Finding]
                 "written": " ".join(written for _, written in short),
                 "where": ", ".join(dict.fromkeys(where for where, _ in short)),
             },
+            fix=(
+                Text(
+                    en="nginx's own default is 60s: a slow client is no attack before that",
+                    zh="nginx 的默认值是 60s：在此之前，慢客户端并不是攻击",
+                ),
+                *(replaced_in_line(where, written, f"{written.split()[0]} 60s;") for where, written in short),
+                target.test_nginx,
+                target.reload_nginx,
+            ),
         )
 
 

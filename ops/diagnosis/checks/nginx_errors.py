@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from ops.diagnosis.checks.log_reading import LocatedEntry, entries_with, nginx_entries, require_nginx_log
 from ops.diagnosis.finding import Finding, NotJudgedError, check, quote
+from ops.diagnosis.steps import put_before_line, replaced_in_line
 from ops.facts.base import NotSeen
 from ops.facts.host import Processes
 from ops.facts.logs import AccessLog, Log, LogEntry, Logs
@@ -15,6 +16,7 @@ from ops.facts.probes import Exchange, Front
 from ops.facts.target import Target
 from ops.interpret.service_name import reaches_service
 from ops.interpret.site import find_site
+from ops.text.language import Text
 
 _SERVER = re.compile(r", server: ([^,]*),")
 # "connect() to unix:/run/x.sock failed (13: Permission denied) while connecting to upstream"
@@ -71,6 +73,38 @@ def body_size(
             *((quote(access.path, f"{refused} x 413"),) if isinstance(access, AccessLog) else ()),
         ),
         {"count": str(max(len(entries), refused))},
+        fix=_larger_bodies([entry.text for _, entry in entries], nginx_config, target),
+    )
+
+
+def _larger_bodies(
+    said: list[str], config: NginxConfig | NotSeen, target: Target
+) -> tuple[str | Text, ...] | None:
+    """client_max_body_size as large as the largest body that was refused, 50 MiB at least."""
+    site = find_site(config, target.domain, target.backend) if isinstance(config, NginxConfig) else None
+    scope = (site.server.location_for(target.predict_path) or site.server) if site else None
+    if scope is None:
+        return None
+    sizes = [
+        int(found[1]) for text in said if (found := re.search(r"too large body: (\d{1,15}) bytes", text))
+    ]
+    wanted = f"client_max_body_size {max(50, -(-max(sizes, default=0) // (1 << 20)))}m;"
+    limits, passed = scope.effective("client_max_body_size"), scope.first_own("proxy_pass")
+    if limits:
+        written = f"client_max_body_size {' '.join(limits[-1].args)};"
+        line = replaced_in_line(f"{limits[-1].file}:{limits[-1].line}", written, wanted)
+    elif passed is not None:
+        line = put_before_line(f"{passed.file}:{passed.line}", wanted)
+    else:
+        return None
+    return (
+        Text(
+            en="If the service accepts bodies of that size; else let clients send smaller batches:",
+            zh="如果服务接受这么大的请求体；否则让客户端减小批量：",
+        ),
+        line,
+        target.test_nginx,
+        target.reload_nginx,
     )
 
 

@@ -7,6 +7,7 @@ ngx_http_upstream_module (server), ngx_http_rewrite_module."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -15,7 +16,7 @@ import msgspec
 
 from ops.diagnosis.checks.log_reading import nginx_entries
 from ops.diagnosis.finding import Evidence, Finding, Severity, check, quote
-from ops.diagnosis.steps import replaced_in_line
+from ops.diagnosis.steps import put_after_line, replaced_in_line
 from ops.facts.base import NotSeen
 from ops.facts.certificates import Lineages
 from ops.facts.gunicorn import Gunicorn
@@ -187,6 +188,17 @@ def listen_ssl(
             quote(where, written),
         ),
         {"where": where, "listen": written, "fixed": fixed, "listen_port": str(computed.request.port)},
+        fix=_edited(where, written, fixed, probed.target) if listen else None,
+    )
+
+
+def _edited(where: str, old: str, new: str, target: Target) -> tuple[str | Text, ...]:
+    """One line of nginx's configuration, changed, tested and loaded."""
+    return (
+        Text(en=f"In {where} replace {old} by: {new}", zh=f"在 {where} 把 {old} 改为：{new}"),
+        replaced_in_line(where, old, new),
+        target.test_nginx,
+        target.reload_nginx,
     )
 
 
@@ -310,6 +322,7 @@ def scheme(
             "spoken": "TLS" if speaks_tls else "HTTP",
             "expected": "HTTP" if speaks_tls else "TLS",
         },
+        fix=_edited(passed.where, passed.written, fixed, target),
     )
 
 
@@ -397,7 +410,15 @@ def names(
             "where": dead[0].where,
             "fixed": join_address(host, port),
         },
+        fix=_edited(dead[0].where, _written_name(passed, dead[0]), join_address(host, port), target),
     )
+
+
+def _written_name(passed: Passed, server: UpstreamServer) -> str:
+    """A server's name as it is written, with its port where it has one."""
+    authority = passed.written.partition("://")[2].partition("/")[0]
+    written = authority if passed.upstream is None else _named(server)
+    return written or server.name
 
 
 def _addresses(probed: ProbedPrediction, name: str) -> tuple[str, ...]:
@@ -504,6 +525,9 @@ def path(
             "where": where,
             "fixed": fixed,
         },
+        fix=_edited(where, f"{passed.directive} {passed.written};", fixed, target)
+        if fixed and where == passed.where
+        else None,
     )
 
 
@@ -677,6 +701,34 @@ def files(
             "server": computed.server_where,
             "pass_to": _pass_to(probed.target.backend),
         },
+        fix=_proxied_path(computed, probed),
+    )
+
+
+def _proxied_path(computed: RequestRoute, probed: ProbedPrediction) -> tuple[str | Text, ...] | None:
+    """A location of the path's own, behind the line on which the server's block begins; None where that line holds
+    more."""
+    place, path = computed.server_where, probed.path
+    inner = [
+        d
+        for server in servers(probed.config)
+        if f"{server.blocks[0].file}:{server.blocks[0].line}" == place
+        for d in server.blocks[0].block or ()
+    ]
+    file, _, line = place.rpartition(":")
+    is_alone = all(d.file != file or d.line > int(line) for d in inner)
+    if not inner or not is_alone or not re.fullmatch(r"/[\w./~-]*", path):
+        return None
+    forwarded = "proxy_set_header Host $host; proxy_set_header X-Forwarded-Proto $scheme;"
+    words = f"location = {path} {{ proxy_pass {_pass_to(probed.target.backend)}; {forwarded} }}"
+    return (
+        Text(
+            en=f"In the server block at {place} give {path} a location of its own:",
+            zh=f"在 {place} 的 server 块里为 {path} 单独加一个 location：",
+        ),
+        put_after_line(place, words),
+        probed.target.test_nginx,
+        probed.target.reload_nginx,
     )
 
 
@@ -811,6 +863,9 @@ def lone_upstream(
             "fixed": f"server {' '.join((_named(server), *kept, 'max_fails=0'))};",
         },
         severity=Severity.WARN if is_over else None,
+        fix=_edited(
+            server.where, written, f"server {' '.join((_named(server), *kept, 'max_fails=0'))};", target
+        ),
     )
 
 

@@ -17,6 +17,7 @@ from ops.diagnosis.checks.log_reading import (
 from ops.diagnosis.checks.nginx_errors import of_this_site
 from ops.diagnosis.checks.past_failures import is_of_earlier_worker, names_path
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, check, quote
+from ops.diagnosis.steps import put_before_line, replaced_in_line
 from ops.facts.base import NotSeen
 from ops.facts.files import AccessStep, Reader
 from ops.facts.logs import Log, Logs
@@ -25,6 +26,7 @@ from ops.facts.probes import Backend, Exchange, Front, Upstreams
 from ops.facts.status import Severity
 from ops.facts.target import Target
 from ops.facts.traffic import Answers, RefusedFile
+from ops.interpret import nginx as nginx_topology
 from ops.interpret.access import SEARCH, WRITE, may
 from ops.interpret.site import find_site
 from ops.interpret.traffic import judged_since, service_traffic, users_traffic
@@ -379,8 +381,23 @@ def replaced_errors(logs: Logs, nginx_config: NginxConfig, target: Target) -> It
                 "path": f"{answers.method} {answers.path}",
                 "where": f"{switch.file}:{switch.line}",
             },
+            fix=_not_intercepted(location, target),
         )
         return
+
+
+def _not_intercepted(location: nginx_topology.Location, target: Target) -> tuple[str | Text, ...] | None:
+    """The interception switched off in the API's own location alone."""
+    own, passed = location.first_own("proxy_intercept_errors"), location.first_own("proxy_pass")
+    if own is not None:
+        line = replaced_in_line(
+            f"{own.file}:{own.line}", "proxy_intercept_errors on", "proxy_intercept_errors off"
+        )
+    elif passed is not None:
+        line = put_before_line(f"{passed.file}:{passed.line}", "proxy_intercept_errors off;")
+    else:
+        return None
+    return (line, target.test_nginx, target.reload_nginx)
 
 
 @check(

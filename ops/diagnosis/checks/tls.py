@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, Severity, check, quote, seen
+from ops.diagnosis.steps import replaced_in_line
 from ops.facts.base import NotSeen
 from ops.facts.certificates import (
     Certificate,
@@ -488,17 +489,26 @@ def versions(
         for version in accepted
     ]
     allowed: tuple[str, ...] = ()
+    lines: list[str] = []
     if isinstance(nginx_config, NginxConfig):
         site = find_site(nginx_config, target.domain, target.backend)
         for directive in site.server.effective("ssl_protocols") if site else ():
             allowed = tuple(version for version in directive.args if version in OUTDATED)
             if allowed:
-                evidence.append(
-                    quote(f"{directive.file}:{directive.line}", f"ssl_protocols {' '.join(directive.args)};")
+                place, written = (
+                    f"{directive.file}:{directive.line}",
+                    f"ssl_protocols {' '.join(directive.args)};",
                 )
+                evidence.append(quote(place, written))
+                lines.append(replaced_in_line(place, written, "ssl_protocols TLSv1.2 TLSv1.3;"))
     if evidence:
         found = [version for version in OUTDATED if version in (*accepted, *allowed)]
-        yield Finding("TLS009", tuple(evidence), {"version": ", ".join(OUTDATED[v] for v in found)})
+        yield Finding(
+            "TLS009",
+            tuple(evidence),
+            {"version": ", ".join(OUTDATED[v] for v in found)},
+            fix=(*lines, target.test_nginx, target.reload_nginx) if lines else None,
+        )
     elif isinstance(old_tls, NotSeen):
         raise NotJudgedError(old_tls)
 

@@ -10,10 +10,12 @@ import pytest
 from ops.diagnosis.catalogue import GUIDE_VALUES, catalogue
 from ops.diagnosis.steps import (
     printed_steps,
+    put_after_line,
     put_before_line,
     replaced_in_line,
     step_marks,
     with_settings,
+    without_line,
 )
 from ops.text.language import Text, verbatim
 
@@ -111,3 +113,22 @@ def test_the_command_that_adds_a_line_adds_it_before_the_place(tmp_path: Path) -
         ["sh", "-c", put_before_line(f"{file}:2", "limit_req_status 429;")], check=True, timeout=10
     )
     assert file.read_text() == "one\nlimit_req_status 429;\ntwo\n"
+
+
+def test_words_that_the_file_sets_apart_by_more_than_a_space_are_found(tmp_path: Path) -> None:
+    file = tmp_path / "site.conf"
+    file.write_text("    client_max_body_size \t 4k;\n")
+    command = replaced_in_line(f"{file}:1", "client_max_body_size 4k;", "client_max_body_size 50m;")
+    subprocess.run(["sh", "-c", command], check=True, timeout=10)
+    assert file.read_text() == "    client_max_body_size 50m;\n"
+
+
+def test_the_commands_that_add_behind_a_line_and_take_one_out(tmp_path: Path) -> None:
+    file = tmp_path / "site.conf"
+    file.write_text("server {\n    return 301 x;\n}\n")
+    subprocess.run(
+        ["sh", "-c", put_after_line(f"{file}:1", "location = /a { return 200; }")], check=True, timeout=10
+    )
+    assert file.read_text() == "server {\nlocation = /a { return 200; }\n    return 301 x;\n}\n"
+    subprocess.run(["sh", "-c", without_line(f"{file}:3")], check=True, timeout=10)
+    assert file.read_text() == "server {\nlocation = /a { return 200; }\n}\n"
