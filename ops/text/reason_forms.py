@@ -59,6 +59,7 @@ _FORMS: tuple[tuple[str, str], ...] = (
     ("the collector '{name}' failed: {any}", "采集器 {name} 出错：{any}"),
     ("'{name}' did not finish within the budget", "{name} 未能在时限内完成"),
     ("the probe did not finish", "探测没有完成"),
+    ("no time was left to wait for an answer to {any}", "没有时间等待 {any} 的应答"),
     ("the probe failed: {any}", "探测出错：{any}"),
     ("the process that probes did not answer: {any}", "探测进程没有应答：{any}"),
     ("no probe is called {name}", "没有名为 {name} 的探测"),

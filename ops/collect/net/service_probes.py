@@ -38,6 +38,8 @@ MAX_HOPS = 10
 HEAD_START = 1.0
 # The same for the other quick requests.
 QUICK_START = 0.5
+# What had less time than this to answer before the run's end has not failed to, seconds.
+LEAST_WAIT = 0.5
 # Several at once make every worker take one; each is waited for so long, seconds.
 REPEATS_PER_WORKER = 3
 REPEAT_ROUNDS = 2
@@ -167,9 +169,9 @@ def probe_front(target: Target, patience: Deadline, headers: Mapping[str, str] |
     hops = _hops(health.result(), plain.result(), target.domain, doors)
     return Front(
         connection=_or_other(connection.result(), address),
-        plain=_seen(plain.result()),
-        health=_seen(health.result()),
-        predict=predict.result(),
+        plain=_seen(plain.result(), patience),
+        health=_seen(health.result(), patience),
+        predict=_seen(predict.result(), patience),
         hops=hops,
         challenge=outcome if isinstance(outcome := challenge.result(), tuple) else (),
     )
@@ -202,10 +204,16 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _seen(outcome: object) -> Exchange | NotSeen:
+def _seen(outcome: object, patience: Deadline) -> Exchange | NotSeen:
+    """What an exchange told: no answer tells nothing if the run's time was over before one could have come, as on a
+    host whose processors are all busy. A wait that was cut tells why."""
     if isinstance(outcome, HttpAnswer):
-        return outcome.exchange
-    return outcome if isinstance(outcome, Exchange | NotSeen) else NotSeen(reason="the probe did not finish")
+        outcome = outcome.exchange
+    if not isinstance(outcome, Exchange):
+        return outcome if isinstance(outcome, NotSeen) else NotSeen(reason="the probe did not finish")
+    if outcome.failure == "timeout" and outcome.elapsed < LEAST_WAIT and not patience.is_cut:
+        return NotSeen(reason=f"no time was left to wait for an answer to {outcome.method} {outcome.url}")
+    return outcome
 
 
 def _or_other(outcome: object, address: str) -> Connection:
@@ -322,10 +330,10 @@ def probe_backend(
     return Backend(
         address=address,
         connection=connection,
-        health=health.result(),
-        ready=ready.result(),
-        predict=predict,
-        debugger=debugger.result(),
+        health=_seen(health.result(), patience),
+        ready=_seen(ready.result(), patience),
+        predict=_seen(predict, patience),
+        debugger=_seen(debugger.result(), patience),
         repeats=told if repeats and isinstance(told := repeats.result(), Repeats) else None,
         **again,
     )
