@@ -449,9 +449,8 @@ def _probe(
     # A worker of another kind takes no connection while it is stuck; and records say more than probes.
     repeat = main_polls and len(target.gunicorn_workers) > 1 and not before.progress
     headers = _private_headers(target)
-    answers = _ask(probes, target, around.config, deadline, headers, repeat=repeat) | _host_names(
-        probes, around.config
-    )
+    answers = _ask(probes, target, around.config, deadline, headers, repeat=repeat)
+    answers |= _host_names(probes, around.config, target)
     tasks = answers | _read_files(settings, around, target, deadline)
     tasks["last_start"] = Task(
         "last start", lambda: _last_start(settings, around, target, answers["backend"])
@@ -559,10 +558,18 @@ def _is_the_service_s(target: Target) -> bool:
     return target.gunicorn_master is not None and listens(target.gunicorn_master, target.backend)
 
 
-def _host_names(probes: Probes, config: NginxConfig | NotSeen) -> dict[str, Task]:
-    """What the names that nginx proxies to resolve to, under way; nothing where it proxies to addresses alone."""
-    names = nginx_topology.proxied_names(config) if isinstance(config, NginxConfig) else ()
-    return {"host_names": Task("host names", lambda: probes.ask("host_names", words=names))} if names else {}
+def _host_names(probes: Probes, config: NginxConfig | NotSeen, target: Target) -> dict[str, Task]:
+    """What the names that nginx proxies to resolve to, and who takes connections there for this site, under way;
+    nothing where it proxies to addresses alone."""
+    if not isinstance(config, NginxConfig) or not (names := nginx_topology.proxied_names(config)):
+        return {}
+    site = find_site(config, target.domain, target.backend)
+    servers = (
+        server for passed in (site.passes if site else ()) for server in nginx_topology.named_servers(passed)
+    )
+    dialled = dict.fromkeys(f"{name}:{port}" for name, port, _ in servers)
+    words = (*names, *dialled)
+    return {"host_names": Task("host names", lambda: probes.ask("host_names", words=words))}
 
 
 def _read_files(settings: Settings, around: Surroundings, target: Target, deadline: float) -> dict[str, Task]:

@@ -78,6 +78,15 @@ def without_line(place: str) -> str:
     return f"sed -i --follow-symlinks {shlex.quote(f'{line}d')} {shlex.quote(file)}"
 
 
+def replaced_statement(place: str, name: str, new: str) -> str:
+    """The command that puts ``new`` (or nothing) in place of nginx's directive ``name``, which ends on the line that it
+    begins on; ``place`` is ``file:line``."""
+    file, _, line = place.rpartition(":")
+    replacement = re.sub(r"[\\&#]", r"\\\g<0>", new)
+    script = f"{line}s#{name} [^;]*;#{replacement}#"
+    return f"sed -i --follow-symlinks {shlex.quote(script)} {shlex.quote(file)}"
+
+
 def with_settings(words: Text, settings_file: str | None) -> Text:
     """``words`` with every gte-ops command made to read ``settings_file``, from whatever directory it is run."""
     if settings_file is None:

@@ -124,9 +124,11 @@ class Upstreams(Facts, frozen=True):
 
 class HostNames(Facts, frozen=True):
     """The addresses that the system's resolver gives for each host name that nginx proxies to, in the resolver's order.
-    nginx itself resolved the names once, when it was started or reloaded."""
+    nginx itself resolved the names once, when it was started or reloaded. ``dialled``: a connection to each address at
+    the ports that this site is proxied to."""
 
     addresses: dict[str, tuple[str, ...]]
+    dialled: tuple[Connection, ...] = ()
 
 
 class WorkerActivity(Facts, frozen=True):

@@ -504,6 +504,7 @@ def normal_address(authority: str, url: str = "http://") -> str:
 
 
 _PASSES = ("proxy_pass", "grpc_pass", "uwsgi_pass", "fastcgi_pass", "scgi_pass")
+_NAMED_SERVER = re.compile(r"([A-Za-z0-9][\w.-]*)(?::(\d{1,5}))?", re.ASCII)
 _PASSED_HOST = re.compile(
     r"(?:\w+://)?([A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?\.?)(?::\d+)?(?:[/?].*)?", re.ASCII
 )
@@ -523,6 +524,26 @@ def proxied_names(config: NginxConfig) -> tuple[str, ...]:
             yield from walk(directive)
 
     return tuple(dict.fromkeys(name for name in walk(http) if name not in blocks))
+
+
+def named_servers(passed: ProxyPass) -> tuple[tuple[str, int, str], ...]:
+    """The servers behind a proxy_pass that are written as host names: name, port, and ``file:line``. nginx connects to
+    every address that the system gives such a name, of both families (ngx_http_upstream_module, server)."""
+    if passed.upstream is not None:
+        written = [
+            (d.args[0], f"{d.file}:{d.line}")
+            for d in passed.upstream.block or ()
+            if d.name == "server" and d.args and "down" not in d.args[1:]
+        ]
+    else:
+        written = [(passed.written.partition("://")[2].partition("/")[0], passed.where)]
+    default = 443 if passed.written.startswith("https") else 80
+    found = []
+    for authority, where in written:
+        match = _NAMED_SERVER.fullmatch(authority)
+        if match and not match[1].replace(".", "").isdecimal():
+            found.append((match[1].lower(), int(match[2] or default), where))
+    return tuple(found)
 
 
 def log_paths(config: NginxConfig, scope: Scope, name: str) -> tuple[str, ...]:

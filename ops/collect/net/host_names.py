@@ -7,8 +7,14 @@ import threading
 import time
 from collections.abc import Iterable
 
+from ops.collect.net.connection import Deadline, ShorterDeadline
+from ops.collect.net.http_probe import connect
+from ops.facts.probes import Connection, HostNames
+from ops.interpret.address import join_address
+
 MAX_NAMES = 32
 SECONDS = 2.0
+JOIN_SECONDS = 0.2
 
 
 def host_names(names: Iterable[str], seconds: float = SECONDS) -> dict[str, tuple[str, ...]]:
@@ -24,6 +30,32 @@ def host_names(names: Iterable[str], seconds: float = SECONDS) -> dict[str, tupl
     for thread in threads:
         thread.join(max(0.0, give_up - time.monotonic()))
     return dict(found)
+
+
+def resolved_and_dialled(words: Iterable[str], patience: Deadline) -> HostNames:
+    """The addresses of each host name, and a connection to each address of a ``NAME:PORT``."""
+    asked = [word.partition(":") for word in words]
+    addresses = host_names(dict.fromkeys(name for name, _, _ in asked))
+    places = dict.fromkeys(
+        join_address(address, int(port))
+        for name, _, port in asked
+        if port
+        for address in addresses.get(name, ())
+    )
+    found: dict[str, Connection] = {}
+    shorter = ShorterDeadline(patience, time.monotonic() + SECONDS)
+
+    def dial(place: str) -> None:
+        found[place] = connect(place, shorter.deadline, shorter)
+
+    threads = [
+        threading.Thread(target=dial, args=(place,), daemon=True) for place in list(places)[:MAX_NAMES]
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, shorter.deadline - time.monotonic()) + JOIN_SECONDS)
+    return HostNames(addresses=addresses, dialled=tuple(found[place] for place in places if place in found))
 
 
 def _resolve(name: str, found: dict[str, tuple[str, ...]]) -> None:

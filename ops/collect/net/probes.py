@@ -71,9 +71,9 @@ def probe(request: ProbeRequest, patience: Deadline) -> Any:
             domain, resolver = request.words[:2]
             return dns.resolve(domain or "", resolver, request.deadline)
         case "host_names":
-            from ops.collect.net.host_names import host_names
+            from ops.collect.net.host_names import resolved_and_dialled
 
-            return HostNames(addresses=host_names(name for name in request.words if name))
+            return resolved_and_dialled([word for word in request.words if word], patience)
     return NotSeen(reason=f"no probe is called {request.what}")
 
 

@@ -14,7 +14,7 @@ import msgspec
 from ops.diagnosis.checks.host import FEW_FILES
 from ops.diagnosis.checks.log_reading import nginx_entries, require_nginx_log
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, Severity, check, quote, seen
-from ops.diagnosis.steps import put_before_line, replaced_in_line, without_line
+from ops.diagnosis.steps import put_before_line, replaced_in_line, replaced_statement, without_line
 from ops.facts.base import NotSeen
 from ops.facts.host import Host, Process, Processes
 from ops.facts.logs import AccessLog, Logs
@@ -29,6 +29,7 @@ from ops.interpret.listeners import described, not_nginx, taking
 from ops.interpret.probe_lines import of_others
 from ops.interpret.service_name import identity, is_service, reaches_service
 from ops.interpret.site import find_site
+from ops.interpret.traffic import users_traffic
 from ops.text.duration import UNIT_SECONDS
 from ops.text.language import Text, in_seconds
 
@@ -46,6 +47,8 @@ SHORTEST_WAIT = 2.0
 SMALL_SHARE = 0.10
 # What the clients of the guide and of the documentation call themselves.
 CLIENTS = {"curl": "curl/8.5.0", "python-requests": "python-requests/2.32.3"}
+# How a program answers a path that it does not have.
+_OF_ANOTHER_PROGRAM = ("404", "405", "410", "501")
 REFUSALS = ("403", "404", "406", "410", "444")
 _IN_FILE = re.compile(r" in (\S+):(\d+)$")
 _PLAIN_NAME = re.compile(r"[\w.-]+\Z", re.ASCII)
@@ -395,24 +398,35 @@ def health_location(nginx_config: NginxConfig, target: Target) -> Iterator[Findi
                 "NGX006",
                 (quote(where, f"location {location.written} {{ return {' '.join(directive.args)}; }}"),),
                 {"location": location.written, "where": where},
-                fix=_proxied(nginx_config, server, directive, target),
+                fix=_asked_of_the_service(nginx_config, server, location, directive, target),
             )
             return
 
 
-def _proxied(
-    config: NginxConfig, server: nginx_topology.Server | None, answered: Directive, target: Target
+def _asked_of_the_service(
+    config: NginxConfig,
+    server: nginx_topology.Server | None,
+    location: nginx_topology.Location,
+    answer: Directive,
+    target: Target,
 ) -> tuple[str | Text, ...] | None:
-    """The return of a location replaced by the proxy_pass that predictions take; None where that replaces the path."""
+    """The edit that has the service answer its health path, line by line: what the location added to nginx's own answer
+    (add_header Content-Type) would be added to the service's."""
     passed = nginx_topology.proxy_pass_for(config, server, target.predict_path) if server else None
-    if passed is None or "/" in passed.written.partition("://")[2] or "$" in passed.written:
+    if passed is None or not passed.determined or {"/", "$"} & set(passed.written.partition("://")[2]):
         return None
+    added = [
+        d
+        for d in location.own("add_header")
+        if d.args[:1] and d.args[0].lower() == "content-type" and d.file == answer.file
+    ]
+    edits = [(answer, f"proxy_pass {passed.written};"), *((d, "") for d in added)]
+    if any(";" in word for d, _ in edits for word in d.args):
+        return None
+    # Bottom up, so that the lines above keep their numbers.
+    ordered = sorted(edits, key=lambda edit: -edit[0].line)
     return (
-        replaced_in_line(
-            f"{answered.file}:{answered.line}",
-            f"return {' '.join(answered.args)};",
-            f"proxy_pass {passed.written};",
-        ),
+        *(replaced_statement(f"{d.file}:{d.line}", d.name, new) for d, new in ordered),
         target.test_nginx,
         target.reload_nginx,
     )
@@ -689,16 +703,23 @@ def proxied_service(
     backend: Backend,
     front: Front,
     processes: Processes | NotSeen,
+    logs: Logs | NotSeen,
 ) -> Iterator[Finding]:
-    """NGX012: the upstream answers, but as another program: no service identity, another holder of the port."""
+    """NGX012: the upstream, or one server of several, answers as another program: no service identity, another holder
+    of the port."""
     server = _site_server(nginx_config, target)
     passed = server and nginx_topology.proxy_pass_for(nginx_config, server, target.predict_path)
-    if not passed or (isinstance(front.predict, Exchange) and reaches_service(front.predict, target)):
+    # Of several servers the doctor's own request met one.
+    is_shared = isinstance(front.predict, Exchange) and reaches_service(front.predict, target)
+    if not passed or (is_shared and len(passed.addresses) < 2):
         return
+    failed = _failed_predictions(logs, target)
     members = {target.gunicorn_master, *target.gunicorn_workers}
     for address in passed.addresses:
         answer = backend.health if address == target.backend else upstreams.answers.get(address)
         if not isinstance(answer, Exchange) or answer.status is None or _is_same(answer, backend):
+            continue
+        if is_shared and (_is_backup(passed, address) or not _is_another(answer, backend)):
             continue
         if answer.header("server").startswith("Werkzeug"):
             continue  # APP006 tells that better
@@ -716,10 +737,14 @@ def proxied_service(
             continue  # not seen whose it is
         owner = owners[0] if owners else None
         told = f"pid {owner.pid} {' '.join(owner.command)[:120]}" if owner else "?"
+        place = _written_at(passed, address)
+        is_one_of_several = len(passed.addresses) > 1 and place != passed.where
         yield Finding(
             "NGX012",
             (
                 quote(passed.where, f"proxy_pass {passed.written}"),
+                *((quote(place, f"server {address}"),) if is_one_of_several else ()),
+                *failed,
                 quote(
                     f"GET {address}{target.health_path}",
                     f"{answer.status} Server: {server_header or '-'}, {answer.media_type or '-'}: {answer.body[:80]}",
@@ -727,8 +752,55 @@ def proxied_service(
                 *((quote(f"ss -ltnp {address}", told),) if owner else ()),
             ),
             {"upstream": address, "answer": f"{answer.status} {answer.media_type}".strip(), "owner": told},
+            severity=Severity.WARN if is_shared and not failed else None,
+            fix=(
+                Text(
+                    en=f"Take server {address}; at {place} out, or lead it to this service: {told} answers there",
+                    zh=f"去掉 {place} 的 server {address};，或让它指向本服务：在那里应答的是 {told}",
+                ),
+                target.test_nginx,
+                target.reload_nginx,
+            )
+            if is_one_of_several
+            else None,
         )
         return
+
+
+def _failed_predictions(logs: Logs | NotSeen, target: Target) -> tuple[Evidence, ...]:
+    """Users' predictions that were answered as by a program without that path."""
+    if isinstance(logs, NotSeen):
+        return ()
+    found = [
+        quote(located.path, f"{item.count} x {item.method} {item.path} {item.status}")
+        for located in users_traffic(logs)
+        for item in located.traffic.answers
+        if item.path == target.predict_path and item.status in _OF_ANOTHER_PROGRAM
+    ]
+    return tuple(found[:2])
+
+
+def _is_backup(passed: nginx_topology.ProxyPass, address: str) -> bool:
+    """Whether nginx asks this server only while all others fail (ngx_http_upstream_module, backup)."""
+    return any(
+        "backup" in member.args[1:]
+        for member in (passed.upstream.block or () if passed.upstream else ())
+        if member.name == "server"
+        and member.args
+        and nginx_topology.normal_address(member.args[0]) == address
+    )
+
+
+def _is_another(answer: Exchange, backend: Backend) -> bool:
+    """Whether an answer to the health path is certainly none of the service's, whose own health is given."""
+    own = backend.health
+    if not isinstance(own, Exchange) or own.status is None or own.status >= 400:
+        return False
+    if identity(own) is not None and identity(answer) is not None:
+        return identity(own) != identity(answer)
+    # A page with 5xx may be the service's own trouble.
+    is_page = answer.is_html and not own.is_html and (answer.status or 500) < 500
+    return str(answer.status) in _OF_ANOTHER_PROGRAM or is_page
 
 
 def _is_same(answer: Exchange, backend: Backend) -> bool:

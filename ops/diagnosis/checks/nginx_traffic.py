@@ -22,12 +22,14 @@ from ops.facts.base import NotSeen
 from ops.facts.files import AccessStep, Reader
 from ops.facts.logs import Log, Logs
 from ops.facts.nginx import NginxConfig
-from ops.facts.probes import Backend, Exchange, Front, Upstreams
+from ops.facts.probes import Backend, Exchange, Front, HostNames, Upstreams
 from ops.facts.status import Severity
 from ops.facts.target import Target
 from ops.facts.traffic import Answers, RefusedFile
 from ops.interpret import nginx as nginx_topology
 from ops.interpret.access import SEARCH, WRITE, may
+from ops.interpret.address import join_address
+from ops.interpret.nginx import ProxyPass, named_servers
 from ops.interpret.site import find_site
 from ops.interpret.traffic import judged_since, service_traffic, users_traffic
 from ops.text.language import Text
@@ -301,11 +303,17 @@ def dead_server(
     target: Target,
     upstreams: Upstreams,
     backend: Backend,
+    host_names: HostNames | NotSeen,
 ) -> Iterator[Finding]:
-    """NGX043: one address of several that nginx shares the requests between does not take connections, others do."""
+    """NGX043: one address of several that nginx shares the requests between does not take connections, others do:
+    servers of an upstream, or the addresses of one name."""
     site = find_site(nginx_config, target.domain, target.backend)
     since = judged_since(logs)
     for passed in site.passes if site else ():
+        half = _half_of_a_name(passed, host_names, logs)
+        if half is not None:
+            yield half
+            return
         answers = {
             address: backend.health if address == target.backend else upstreams.answers.get(address)
             for address in passed.addresses
@@ -336,6 +344,69 @@ def dead_server(
             severity=Severity.FAIL if met else Severity.WARN,
         )
         return
+
+
+def _half_of_a_name(passed: ProxyPass, host_names: HostNames | NotSeen, logs: Logs) -> Finding | None:
+    """A name in proxy_pass or in an upstream with several addresses (localhost: 127.0.0.1 and ::1), of which one takes
+    no connection.
+
+    nginx asks them in turn. One that refuses costs a line in the error log, for the request goes on to the next; it
+    ends in 502 while that one fails too, for nginx leaves a server out for fail_timeout. One that is silent costs
+    proxy_connect_timeout."""
+    dialled = {} if isinstance(host_names, NotSeen) else {c.address: c for c in host_names.dialled}
+    for name, port, where in named_servers(passed):
+        addresses = () if isinstance(host_names, NotSeen) else host_names.addresses.get(name, ())
+        tried = [dialled[place] for ip in addresses if (place := join_address(ip, port)) in dialled]
+        dead = [one for one in tried if one.failure is not None]
+        alive = [one.address for one in tried if one.failure is None]
+        if not dead or not alive:
+            continue
+        since = judged_since(logs)
+        failed = [
+            (path, entry)
+            for path, entry in nginx_entries(logs, *(one.address for one in dead))
+            if not is_of_earlier_worker(entry, since, logs)
+        ]
+        met = sum(item.count for located in users_traffic(logs)[:1] for item in located.answers("502", "504"))
+        is_silent = any(one.failure == "timeout" for one in dead)
+        costs = (
+            Text(
+                en="nginx waits proxy_connect_timeout (60 s) for it before it tries the other",
+                zh="nginx 要等满 proxy_connect_timeout（默认 60 秒）才会换另一个",
+            )
+            if is_silent
+            else Text(
+                en="nginx goes on to the other at once, and answers 502 (no live upstreams) while that one fails too",
+                zh="nginx 会立即换另一个；另一个也失败时就返回 502（no live upstreams）",
+            )
+        )
+        fixed = next((a for a in alive if not a.startswith("[")), alive[0])
+        first = dead[0]
+        return Finding(
+            "NGX043",
+            (
+                quote(first.address, first.detail or str(first.failure)),
+                quote(where, f"proxy_pass {passed.written}"),
+                quote(f"getent ahosts {name}", ", ".join(addresses)),
+                *(quote(path, entry.text) for path, entry in failed[-1:]),
+            ),
+            {"address": first.address, "alive": ", ".join(alive), "count": str(len(failed)), "met": str(met)},
+            severity=Severity.FAIL if met or is_silent else Severity.WARN,
+            summary=Text(
+                en=f"{name} is {' and '.join(addresses)} to nginx, and {first.address} takes no connection: {costs.en}."
+                f" nginx's log has {len(failed)} failed attempts; {met} requests ended in 502 or 504.",
+                zh=f"{name} 在 nginx 看来是 {'、'.join(addresses)}，其中 {first.address} 连不上：{costs.zh}。"
+                f"nginx 日志里有 {len(failed)} 次失败的尝试，{met} 个请求以 502 或 504 结束。",
+            ),
+            fix=(
+                Text(
+                    en=f"At {where} write the address that answers, {fixed}, in place of {name}:{port}; or have the"
+                    f" service listen on every address of {name}",
+                    zh=f"{where} 处把 {name}:{port} 改为能连上的地址 {fixed}；或者让服务监听 {name} 的每个地址",
+                ),
+            ),
+        )
+    return None
 
 
 def _names(text: str, address: str) -> bool:

@@ -15,6 +15,7 @@ from ops.facts.nginx import NginxTest, ParseError, Pidfile
 from ops.facts.probes import Connection, Exchange, Upstreams
 from ops.facts.snapshot import Snapshot
 from tests.unit.diagnosis.checks.cases import Case, fires, found, hold, quiet
+from tests.unit.diagnosis.checks.test_app_traffic import logged
 from tests.unit.made_snapshot import (
     AT_BACKEND,
     BACKEND,
@@ -37,6 +38,7 @@ from tests.unit.made_snapshot import (
     SITE_FILE,
     URL,
     access_log,
+    answered,
     but,
     directives,
     entry,
@@ -119,6 +121,19 @@ def proxied_to(address: str, answer: Exchange | None, **more: Any) -> Snapshot:
         upstreams=Upstreams(answers={} if answer is None else {address: answer}),
         front__predict=page(502, "502 Bad Gateway", **PREDICT),
         **more,
+    )
+
+
+ANOTHER_SERVICE = exchange(200, '{"status": "ok", "service": "shop"}', address=ELSEWHERE)
+
+
+def two_servers(second: Exchange, *, options: str = "", failed: int = 0) -> Snapshot:
+    """nginx shares requests between the service and ``second``; the doctor's own met the service."""
+    met = (answered("404", failed),) if failed else ()
+    return but(
+        edited("{ server 127.0.0.1:8000;", f"{{\nserver 127.0.0.1:9000{options}; server 127.0.0.1:8000;"),
+        upstreams=Upstreams(answers={ELSEWHERE: second}),
+        logs__nginx_access=logged(NGINX_ACCESS_LOG, *met, answered("200", 9)),
     )
 
 
@@ -578,6 +593,36 @@ CASES: list[Case] = [
             front__predict=exchange(404, '{"detail": "Not Found"}', **PREDICT),
         ),
     ),
+    fires(
+        "NGX012",
+        "one server of two is another service: every second request fails, the doctor's did not",
+        two_servers(ANOTHER_SERVICE, failed=9),
+        f"{SITE_FILE}:4 server 127.0.0.1:9000",
+        "9 x POST /predict 404",
+        severity="fail",
+        facts={"upstream": ELSEWHERE, "answer": "200 application/json"},
+    ),
+    fires(
+        "NGX012",
+        "nobody has met it yet",
+        two_servers(page(404, "Not Found", address=ELSEWHERE)),
+        severity="warn",
+    ),
+    quiet(
+        "NGX012",
+        "the second server is asked in need only",
+        two_servers(ANOTHER_SERVICE, options=" backup"),
+    ),
+    quiet(
+        "NGX012",
+        "the second server is another instance, whose health has no name",
+        two_servers(exchange(200, "ok", address=ELSEWHERE)),
+    ),
+    quiet(
+        "NGX012",
+        "the second instance is not well, which is no other program",
+        two_servers(page(503, "starting", address=ELSEWHERE)),
+    ),
     quiet("NGX012", "the service answers through nginx", HEALTHY),
     quiet("NGX012", "nobody answers there: refused is GUN001 or NGX005", without_gunicorn()),
     quiet(
@@ -941,3 +986,16 @@ def test_without_an_error_log_the_window_is_not_called_quiet(judged: Check) -> N
             list(judged.judge(**judged.inputs(but(logs__nginx_errors=logs))))
     one = {NGINX_ERROR_LOG: unseen, **{k: v for k, v in nginx_logs().items() if k != NGINX_ERROR_LOG}}
     assert list(judged.judge(**judged.inputs(but(logs__nginx_errors=one)))) == []
+
+
+def test_the_edit_of_a_health_location_is_shown_line_by_line() -> None:
+    own = edited(
+        "location = /health { proxy_pass http://gte_backend; }",
+        'location /health {\n add_header Content-Type text/plain;\n return 200 "OK";\n}',
+    )
+    assert found(own)["NGX006"].fix == (
+        f"sed -i --follow-symlinks '24s#return [^;]*;#proxy_pass http://gte_backend;#' {SITE_FILE}",
+        f"sed -i --follow-symlinks '23s#add_header [^;]*;##' {SITE_FILE}",
+        "nginx -t",
+        "systemctl reload nginx",
+    )

@@ -7,9 +7,10 @@ import pytest
 
 from ops.facts.base import NotSeen
 from ops.facts.files import AccessStep, Reader
-from ops.facts.probes import Upstreams
+from ops.facts.probes import Connection, HostNames, Upstreams
 from ops.facts.snapshot import Snapshot
 from ops.facts.traffic import Answers, LoggedRequest, RefusedFile, Spread
+from ops.interpret.address import join_address
 from tests.unit.diagnosis.checks.cases import Case, fires, hold, quiet
 from tests.unit.diagnosis.checks.test_app_traffic import LINE, NO_LOG, SERVED, at_nginx, host, logged
 from tests.unit.made_snapshot import (
@@ -21,6 +22,7 @@ from tests.unit.made_snapshot import (
     NGINX_WORKER,
     NOW,
     SITE,
+    SITE_FILE,
     access_log,
     answered,
     but,
@@ -115,6 +117,22 @@ INTERCEPTED = nginx_config(
     ).replace("location = /health", "error_page 400 404 500 502 503 504 /50x.html;\n    location = /health")
 )
 UNPROCESSED = answered("400", 3, newest=(LINE,))
+
+
+def by_name(
+    *addresses: str, dead: dict[str, str] | None = None, name: str = "localhost", port: int = 8000
+) -> Snapshot:
+    """The upstream's server is written as a name with these addresses."""
+    refused = dead or {}
+    places = [join_address(address, port) for address in addresses]
+    return but(
+        nginx_config=nginx_config(SITE.replace("server 127.0.0.1:8000;", f"server {name}:{port};")),
+        host_names=HostNames(
+            addresses={name: addresses},
+            dialled=tuple(Connection(address=place, failure=refused.get(place)) for place in places),
+        ),
+    )
+
 
 CASES = [
     # --- NGX040
@@ -227,6 +245,28 @@ CASES = [
         ),
         severity="fail",
         facts={"met": "40"},
+    ),
+    fires(
+        "NGX043",
+        "one address of the name refuses: nginx asks it in turn",
+        by_name("127.0.0.1", "::1", dead={"[::1]:8000": "refused"}),
+        "[::1]:8000",
+        f"{SITE_FILE}:3",
+        "getent ahosts localhost 127.0.0.1, ::1",
+        severity="warn",
+        facts={"address": "[::1]:8000", "alive": "127.0.0.1:8000"},
+    ),
+    fires(
+        "NGX043",
+        "one address of the name is silent: a delay",
+        by_name("10.0.0.5", "10.0.0.6", dead={"10.0.0.6:8000": "timeout"}, name="api.internal"),
+        severity="fail",
+    ),
+    quiet("NGX043", "every address of the name answers", by_name("127.0.0.1", "::1")),
+    quiet(
+        "NGX043",
+        "not one does: that is another cause",
+        by_name("127.0.0.1", "::1", dead={"[::1]:8000": "refused", "127.0.0.1:8000": "refused"}),
     ),
     quiet(
         "NGX043",
