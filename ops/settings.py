@@ -638,6 +638,18 @@ class ModelSettings(Section, frozen=True):
             unset=_FOUND,
         ),
     ] = None
+    source: Annotated[
+        str | None,
+        key(
+            "Where the model's files are fetched from, as a fix is to name it: an address, or ``modelscope:NAME`` or"
+            " ``huggingface:NAME``. Known for the guide's model.",
+            "模型文件的下载来源，修复步骤里会写出来：一个地址，或 ``modelscope:名称``、``huggingface:名称``。"
+            "部署指南里的模型无需填写。",
+            example="https://models.example.com/gte",
+            since="0.3.0",
+            unset=_NONE,
+        ),
+    ] = None
 
 
 class LogrotateSettings(Section, frozen=True):

@@ -91,6 +91,7 @@ class Target(Facts, frozen=True):
     client_certificate: str | None = None
     client_key: str | None = None
     headers_file: str | None = None
+    model_source: str | None = None
     headers_unread: str = ""
     expiry_rules: tuple[ExpiryRule, ...] = ()
     origin: dict[str, str] = msgspec.field(default_factory=dict)

@@ -30,7 +30,9 @@ JUDGED_DIRECTIVES = frozenset(
     }
 )  # fmt: skip
 # Directives of which a part is read: see below.
-PARTLY_JUDGED = frozenset({"error_page", "if", "map", "proxy_set_header", "return", "rewrite", "set"})
+PARTLY_JUDGED = frozenset(
+    {"add_header", "error_page", "if", "map", "proxy_set_header", "return", "rewrite", "set"}
+)
 _LOOKUP_BLOCKS = frozenset({"map", "geo", "split_clients"})
 _LOOKUP_WORDS = frozenset({"default", "include", "hostnames", "volatile", "ranges", ""})
 _CONNECTION_VALUES = frozenset({"", "close", "keep-alive", "upgrade"})
@@ -115,6 +117,8 @@ def _arguments(directive: Directive, followed: frozenset[str]) -> tuple[str, ...
         case "proxy_set_header" if len(args) == 2:
             kept = _PLAIN_HEADERS.fullmatch(args[0]) or is_harmless(args[1], Strength.PASSWORD)
             return args if kept else (args[0], _hidden(args[1]))
+        case "add_header" if args:
+            return (args[0], *map(_hidden, args[1:]))
         case "set" if len(args) == 2:
             return args if args[0].removeprefix("$") in followed else (args[0], _hidden(args[1]))
     return tuple(map(_hidden, args))

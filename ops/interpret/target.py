@@ -238,7 +238,13 @@ def _application(
         (settings.model.dir, WRITTEN),
         (f"{app_dir}/{GUIDE_MODEL}" if files.model_parent else None, "guide"),
     )
-    return {"app_dir": app_dir, "python": python, "model_dir": model_dir}
+    is_guide_s = bool(model_dir) and str(model_dir).rstrip("/").endswith(f"/{GUIDE_MODEL}")
+    source = f"modelscope:{GUIDE_MODEL}" if is_guide_s else None
+    if settings.model.source:
+        from ops.text.sanitize import without_secrets
+
+        source = without_secrets(settings.model.source)
+    return {"app_dir": app_dir, "python": python, "model_dir": model_dir, "model_source": source}
 
 
 def _configured_bind(gunicorn: Gunicorn, master: Process | None) -> tuple[str, ...]:

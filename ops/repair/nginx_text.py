@@ -38,6 +38,15 @@ def replace_statement(text: str, line: int, name: str, statement: str) -> str:
     return text[: tokens[0].begin] + statement + text[tokens[-1].end :]
 
 
+def without_statement(text: str, line: int, name: str) -> str:
+    """``text`` without the simple directive ``name`` on ``line``; the line goes with it where nothing else is on it.
+    Raises NotLocatedError."""
+    lines = replace_statement(text, line, name, "").splitlines(keepends=True)
+    if not lines[line - 1].strip():
+        del lines[line - 1]
+    return "".join(lines)
+
+
 def replace_argument(text: str, line: int, name: str, old: str, new: str) -> str:
     """``text`` with the first argument of ``name`` on ``line``, which is ``old``, replaced. Raises NotLocatedError."""
     tokens = _statement(text, line, name)

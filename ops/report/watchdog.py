@@ -190,10 +190,19 @@ def _texts(status: WatchdogStatus) -> list[Text]:
     def line(en: str, zh: str) -> None:
         lines.append(Text(en=en, zh=zh))
 
-    name = STATES[state.service_state]
-    since = age(max(0.0, status.now - state.state_wall)) if state.state_wall else "?"
-    line(f"state: {name.en} for {since}", f"状态：{name.zh}，已持续 {since}")
-    if state.clocks is not None:
+    if state.clocks is None and status.trouble:
+        pass  # told below
+    elif state.clocks is None:
+        # Nothing is known of the service: no cycle has ended yet.
+        if status.running:
+            line("the watchdog's first cycle has not ended yet", "watchdog 的第一次检查还没有结束")
+        else:
+            line("the watchdog has never run", "watchdog 从未运行过")
+    else:
+        name = STATES[state.service_state]
+        since = f" for {age(max(0.0, status.now - state.state_wall))}" if state.state_wall else ""
+        since_zh = f"，已持续 {age(max(0.0, status.now - state.state_wall))}" if state.state_wall else ""
+        line(f"state: {name.en}{since}", f"状态：{name.zh}{since_zh}")
         ago = age(max(0.0, status.now - state.clocks.wall))
         run = _RUNNING[0 if status.running else 1]
         line(f"last cycle: {ago} ago; {run.en}", f"上次检查：{ago} 前；{run.zh}")

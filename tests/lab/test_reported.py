@@ -18,10 +18,6 @@ _SAMPLE = (
 
 # What the doctor is known to answer wrongly, and how; docs/accuracy.md has it too. A mend takes its line out.
 _KNOWN_WRONG = {
-    "one_server_of_two_is_another_service": "nothing wrong",
-}
-# Of the second collection.
-_KNOWN_WRONG |= {
     "framework_has_a_limit_of_its_own_and_says_400": "wrong",
     "download_is_cut_off_by_the_worker_s_timeout": "partly",
     "browsers_are_told_twice_who_may_ask": "nothing wrong",

@@ -421,6 +421,7 @@ TARGET = Target(
     python="/root/build/venv/bin/python",
     python_command="/root/build/venv/bin/python",
     model_dir=MODEL_DIR,
+    model_source="modelscope:iic/nlp_gte_sentence-embedding_chinese-large",
     request_deadline=120.0,
     boot_deadline=300.0,
     start_command="systemctl start gte-api.service",

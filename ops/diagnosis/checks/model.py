@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
@@ -117,11 +118,50 @@ def files(model: ModelFiles, target: Target, backend: Backend | NotSeen) -> Iter
                 en=f"Model file {first.path}: {words.en}.", zh=f"模型文件 {first.path} 有问题：{words.zh}。"
             ),
             severity=_severity(backend, target),
+            fix=_fetched_again(first, words, target),
         )
         return
     unread = next((file for file in model.files if file.problem == "unreadable"), None)
     if unread is not None:
         raise NotJudgedError(NotSeen(reason=f"{unread.path}: {unread.detail}", needs_root=True))
+
+
+def _fetched_again(file: ModelFile, problem: Text, target: Target) -> tuple[str | Text, ...]:
+    """How a file of the model is had again, by where the model is from."""
+    directory = target.model_dir or str(PurePosixPath(file.path).parent)
+    name = (
+        str(PurePosixPath(file.path).relative_to(directory)) if file.path.startswith(directory) else file.path
+    )
+    hub, _, model = (target.model_source or "").partition(":")
+    fetch: str | Text
+    if file.problem == "lfs_pointer":
+        fetch = f"git -C {shlex.quote(directory)} lfs pull --include {shlex.quote(name)}"
+    elif hub == "modelscope":
+        words = (model, shlex.quote(name), shlex.quote(directory))
+        fetch = "modelscope download --model {} {} --local_dir {}".format(*map(str, words))
+    elif hub == "huggingface":
+        fetch = f"hf download {shlex.quote(model)} {shlex.quote(name)} --local-dir {shlex.quote(directory)}"
+    else:
+        source = target.model_source
+        en = (
+            f" from {source.rstrip('/')}/{name}"
+            if source
+            else "; gte-ops does not know the source: set model.source in gte-ops.toml"
+        )
+        zh = (
+            f"：{source.rstrip('/')}/{name}"
+            if source
+            else "；gte-ops 不知道下载来源：请在 gte-ops.toml 里设置 model.source"
+        )
+        fetch = Text(
+            en=f"Fetch {file.path} again ({problem.en}){en}", zh=f"重新下载 {file.path}（{problem.zh}）{zh}"
+        )
+    compare = Text(
+        en="Save it under another name, compare size and SHA-256 with the source's, then rename it",
+        zh="先存成别的文件名，与来源处的大小和 SHA-256 核对后再改名",
+    )
+    by_hub = isinstance(fetch, str)
+    return (fetch, *(() if by_hub else (compare,)), target.restart_command)
 
 
 def _problem(file: ModelFile) -> Text:

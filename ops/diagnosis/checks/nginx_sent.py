@@ -190,8 +190,8 @@ def sent_query(
 
 
 def _has_query(line: str, answers: Answers) -> bool:
-    """Whether a line as it is kept (queries cut to ``?…``) is of a request with one."""
-    return f"{answers.method} " in line and "?…" in line.partition(f"{answers.method} ")[2].partition(" ")[0]
+    """Whether a line as it is kept (its query cut out behind the ``?``) is of a request with one."""
+    return "?" in line.partition(f"{answers.method} ")[2].partition(" ")[0]
 
 
 class _LostQuery(NamedTuple):
@@ -231,8 +231,8 @@ def _lost(
         passed.uri,
         (
             Text(
-                en=f"Take the ? from the end of the replacement at {where}: with it nginx leaves the query out",
-                zh=f"去掉 {where} 替换串末尾的 ?：有它时 nginx 会丢掉查询参数",
+                en=f"Take the question mark from the end of the replacement at {where}: it drops the query",
+                zh=f"去掉 {where} 替换串末尾的问号：有它时 nginx 会丢掉查询参数",
             ),
         ),
     )

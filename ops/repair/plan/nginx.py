@@ -11,7 +11,13 @@ from ops.interpret import nginx as nginx_rules
 from ops.interpret.service_name import is_prediction
 from ops.interpret.site import find_site
 from ops.repair.model import EditNginx, FileEdit, ReloadNginx, Remedy, Safety, StartNginx
-from ops.repair.nginx_text import NotLocatedError, insert_before, replace_argument, replace_statement
+from ops.repair.nginx_text import (
+    NotLocatedError,
+    insert_before,
+    replace_argument,
+    replace_statement,
+    without_statement,
+)
 from ops.repair.plan.case import NO_NGINX, NO_PLAN, Case, difference, identity, not_edited
 from ops.text.language import Text
 from ops.text.reasons import reason
@@ -193,13 +199,23 @@ def _ask_the_service_for_health(case: Case) -> Iterator[Remedy]:
         yield case.by_hand(NO_PLAN)
         return
     statement = f"proxy_pass {passed.written};"
+    # What it added to nginx's own answer would be added to the service's.
+    added = {
+        (d.file, d.line): d.name
+        for d in (location.own("add_header") if location else ())
+        if d.args[:1] and d.args[0].lower() == "content-type"
+    }
+    answers = (returns.file, returns.line)
 
     def edited(text: str, line: int, name: str) -> str:
-        return replace_statement(text, line, name, statement)
+        if name != "return":
+            return without_statement(text, line, name)
+        again = without_statement(text, line, added[answers]) if answers in added else text
+        return replace_statement(again, line, name, statement)
 
     yield _nginx_edit(
         case,
-        {(returns.file, returns.line): "return"},
+        {**added, answers: "return"},
         edited,
         Text(en="pass health checks on to the service", zh="把健康检查转发给服务"),
         Text(

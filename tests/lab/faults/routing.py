@@ -312,6 +312,12 @@ def capture_in_proxy_pass_leaves_the_query_out(stack: Stack) -> None:
     )
 
 
-@fault("NGX081", sees=_finds_no_query, app=SEARCH_APP, layout="guide", says=("/api/search", "Take the ?"))
+@fault(
+    "NGX081",
+    sees=_finds_no_query,
+    app=SEARCH_APP,
+    layout="guide",
+    says=("/api/search", "Take the question mark"),
+)
 def rewrite_ends_with_a_question_mark(stack: Stack) -> None:
     put_before(stack, "location /api/ { rewrite ^/api/(.*)$ /$1? break; proxy_pass http://gte_backend; }")

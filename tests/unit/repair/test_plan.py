@@ -406,6 +406,23 @@ def test_a_health_location_is_passed_on_only_at_a_risk() -> None:
     assert remedy.action.edits[0].after.decode() == SITE
 
 
+@pytest.mark.parametrize(
+    "own",
+    [
+        "location = /health {\n        add_header Content-Type text/plain;\n        return 200 OK;\n    }",
+        "location = /health { add_header Content-Type text/plain; return 200 OK; }",
+    ],
+)
+def test_what_was_added_to_nginx_s_own_answer_goes_with_it(own: str) -> None:
+    """Added to the service's answer it would be a second Content-Type."""
+    site = SITE.replace("location = /health { proxy_pass http://gte_backend; }", own)
+    remedy = only("NGX006", but(nginx_config=nginx_config(site)), files={SITE_FILE: site.encode()})
+    assert isinstance(remedy.action, EditNginx)
+    after = remedy.action.edits[0].after.decode()
+    assert "add_header" not in after
+    assert "".join(after.split()) == "".join(SITE.split())
+
+
 # --- files ------------------------------------------------------------------------------------------------------------
 
 

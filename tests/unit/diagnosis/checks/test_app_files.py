@@ -11,7 +11,7 @@ from ops.facts.files import AccessStep, Reader
 from ops.facts.snapshot import Snapshot
 from ops.facts.traffic import RefusedFile
 from ops.text.language import Text
-from tests.unit.diagnosis.checks.cases import found
+from tests.unit.diagnosis.checks.cases import Case, fires, found, hold, quiet
 from tests.unit.diagnosis.checks.test_app import RAISED
 from tests.unit.diagnosis.checks.test_app_traffic import SERVED, logged
 from tests.unit.made_snapshot import (
@@ -19,6 +19,7 @@ from tests.unit.made_snapshot import (
     GUNICORN_ACCESS_LOG,
     GUNICORN_ERROR_LOG,
     GUNICORN_WORKERS,
+    NGINX_ACCESS_LOG,
     NOW,
     PREDICT,
     answered,
@@ -72,6 +73,32 @@ def host(*files: RefusedFile, exception: str | None = None, **changes: Any) -> S
 
 CLOSED = refused(UPLOAD, "/srv/media/a b.pdf", directory("/srv/media"), missing="/srv/media/a b.pdf")
 LOCKED = refused(DATABASE, "/srv/shop/shop.db", directory("/srv/shop", 1000), file("/srv/shop/shop.db"))
+
+
+CASES = [
+    fires(
+        "APP020",
+        "the directory of uploads is another user's",
+        host(CLOSED),
+        "stat /srv/media 0755, uid 0, gid 0",
+        severity="fail",
+    ),
+    fires(
+        "APP024",
+        "nginx's log alone has the failures, and the way is still closed",
+        but(host(CLOSED), logs__nginx_access=logged(NGINX_ACCESS_LOG, answered("500", 3), SERVED)),
+    ),
+    quiet(
+        "APP020",
+        "its owner was changed since",
+        host(refused(UPLOAD, "/srv/media/x", directory("/srv/media", 1000, changed=NOW - 30))),
+    ),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_case(case: Case) -> None:
+    hold(case)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ from ops.facts.files import AccessStep, ModelAccess, ModelFile, Reader
 from ops.facts.gunicorn import ProgressRecord
 from ops.facts.snapshot import Snapshot
 from ops.interpret.access import READ, may
-from tests.unit.diagnosis.checks.cases import Case, fires, hold, quiet
+from ops.text.language import Text
+from tests.unit.diagnosis.checks.cases import Case, fires, found, hold, quiet
 from tests.unit.made_snapshot import (
     AT_BACKEND,
     GUNICORN_PROCESSES,
@@ -225,3 +226,31 @@ def test_what_was_not_seen_is_not_called_in_order(check: Any, snapshot: Snapshot
 )
 def test_the_first_class_that_fits_decides(mode: int, uid: int, gid: int, allowed: bool) -> None:
     assert may(SERVICE, file(WEIGHTS, mode, uid, gid), READ) is allowed
+
+
+def _steps(snapshot: Snapshot) -> list[str]:
+    fix = found(snapshot)["MOD005"].fix or ()
+    return [step.en if isinstance(step, Text) else step for step in fix]
+
+
+@pytest.mark.parametrize(
+    ("source", "problem", "first"),
+    [
+        (
+            "modelscope:iic/nlp_gte",
+            "truncated",
+            f"modelscope download --model iic/nlp_gte model.safetensors --local_dir {MODEL_DIR}",
+        ),
+        ("huggingface:a/gte", "truncated", f"hf download a/gte model.safetensors --local-dir {MODEL_DIR}"),
+        ("https://models.example.com/gte/", "truncated", "from https://models.example.com/gte/model.safetensors"),
+        (None, "truncated", "gte-ops does not know the source: set model.source in gte-ops.toml"),
+        ("modelscope:iic/nlp_gte", "lfs_pointer", f"git -C {MODEL_DIR} lfs pull --include model.safetensors"),
+    ],
+)  # fmt: skip
+def test_where_the_file_is_to_be_had_is_said(source: str | None, problem: str, first: str) -> None:
+    steps = _steps(but(broken(problem, detail="300 bytes of 400"), target__model_source=source))
+    assert first in steps[0]
+    assert any("Git LFS" in step or "lfs" in step for step in steps) is (problem == "lfs_pointer")
+    if source is None:
+        assert "300 bytes of 400" in steps[0]
+        assert "compare size and SHA-256" in steps[1]

@@ -189,7 +189,7 @@ def test_a_host_that_is_written_wrongly_is_replaced() -> None:
 
 def test_the_query_is_put_behind_the_variables() -> None:
     assert "#http://gte_backend/$1$is_args$args;#" in _first_step(asked(CAPTURED), "NGX081")
-    assert "Take the ? from the end" in _first_step(asked(REWRITTEN), "NGX081")
+    assert "Take the question mark from the end" in _first_step(asked(REWRITTEN), "NGX081")
 
 
 def test_a_hostile_path_is_quoted_in_what_is_printed() -> None:
