@@ -20,7 +20,6 @@ _SAMPLE = (
 _KNOWN_WRONG = {
     "framework_has_a_limit_of_its_own_and_says_400": "wrong",
     "download_is_cut_off_by_the_worker_s_timeout": "partly",
-    "browsers_are_told_twice_who_may_ask": "nothing wrong",
     "service_may_open_too_few_files": "partly",
     "token_is_not_passed_on": "nothing wrong",
     "map_has_no_default": "wrong",

@@ -136,6 +136,29 @@ def form_reaches_django_under_the_upstream_s_name(stack: Stack) -> None:
     stack.edit(stack.site_file, place, f"{CONTACT}\n{place}")
 
 
+TALISMAN_APP = PLAIN_APP + (
+    """
+@app.after_request
+def secured(response):
+    response.headers["Strict-Transport-Security"] = "max-age=31536000"
+    return response
+"""
+)
+
+
+def _strict_twice(stack: Stack) -> bool:
+    return len(stack.request().headers.get_all("Strict-Transport-Security") or []) == 2
+
+
+@fault("NGX047", severity="warn", sees=_strict_twice, app=TALISMAN_APP, layout="guide")
+def nginx_and_the_framework_are_both_strict(stack: Stack) -> None:
+    """In the server block, and by flask-talisman."""
+    place = "    location / {\n        limit_req"
+    stack.edit(
+        stack.site_file, place, f"    add_header Strict-Transport-Security max-age=63072000 always;\n{place}"
+    )
+
+
 def _needs_root() -> str | None:
     return None if os.geteuid() == 0 else "nginx's workers are another user only where the stack runs as root"
 
