@@ -192,6 +192,7 @@ def write_minimal_config(stack: Stack, application: Application) -> None:
 OTHER_SERVERS = (
     ("uvicorn", "app:app", "--host", "{host}", "--port", "{port}"),
     ("hypercorn", "app:app", "--bind", "{host}:{port}"),
+    ("hypercorn", "app:app", "--worker-class", "trio", "--bind", "{host}:{port}"),
 )
 
 

@@ -48,7 +48,13 @@ def test_the_watchdog_has_nothing_to_do(application: Application) -> None:
         assert {process.pid for process in stack.gunicorn_workers} == before
 
 
-@pytest.mark.parametrize("server", OTHER_SERVERS, ids=lambda server: server[0])
+@pytest.mark.parametrize(
+    "server",
+    [
+        pytest.param(each, id=" ".join(each[:4:3]), marks=pytest.mark.long if "trio" in each else ())
+        for each in OTHER_SERVERS
+    ],
+)
 def test_a_server_that_is_no_gunicorn_is_named_and_left_alone(server: tuple[str, ...]) -> None:
     with other_server(server) as (stack, process):
         doctor = stack.doctor()
