@@ -5,6 +5,7 @@ written. One module for a group of the kinds; each case names its source and is 
 from tests.lab.reported import (
     boot,
     certificate,
+    first_list,
     front,
     healthy,
     holder,
@@ -33,5 +34,6 @@ _MODULES = (
     log,
     worker,
     healthy,
+    first_list,
 )
 REPORTED: tuple[Reported, ...] = tuple(report for module in _MODULES for report in reports_of(module))

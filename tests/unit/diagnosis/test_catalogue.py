@@ -414,3 +414,8 @@ def test_checks_supply_every_fact_that_their_cause_asks_for() -> None:
         if set(catalogue().entry(code).facts) - names
     }
     assert not missing
+
+
+def test_no_brace_is_doubled_in_what_is_printed() -> None:
+    """Braces are filled in by name alone: a doubled one would be printed, and nginx takes none."""
+    assert "{{" not in source("precedence", "symptoms", *LAYERS)
