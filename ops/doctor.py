@@ -25,7 +25,7 @@ from ops.text.language import Text
 from ops.text.sanitize import safe_line
 
 if TYPE_CHECKING:
-    from ops.baselines.keep import Present
+    from ops.baselines.keep import HostState
     from ops.baselines.store import Stored
     from ops.settings import SettingsFile
 
@@ -102,7 +102,7 @@ def is_good(diagnosis: Diagnosis) -> bool:
     return diagnosis.status in (Status.OK, Status.WARN) and not diagnosis.symptoms
 
 
-def _compared(snapshot: Snapshot, settings: Settings, settings_path: Path | None) -> Present | None:
+def _compared(snapshot: Snapshot, settings: Settings, settings_path: Path | None) -> HostState | None:
     """The host beside its baseline; None where none is kept, or this user may not read it."""
     from ops.baselines.directory import baseline_directory
 

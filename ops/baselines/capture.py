@@ -24,7 +24,7 @@ RACY_SECONDS = 2.0
 _PRIVATE = b"PRIVATE KEY-----"
 
 
-class Captured(msgspec.Struct, frozen=True):
+class CapturedFiles(msgspec.Struct, frozen=True):
     """``files`` that are there; ``missing``: paths at which nothing is; ``texts``: contents that were read, by digest.
 
     What may not be looked at is in none of them."""
@@ -34,7 +34,9 @@ class Captured(msgspec.Struct, frozen=True):
     texts: dict[str, bytes]
 
 
-def capture(places: Mapping[str, PlaceKind], known: Mapping[str, FileState], known_at: float) -> Captured:
+def capture(
+    places: Mapping[str, PlaceKind], known: Mapping[str, FileState], known_at: float
+) -> CapturedFiles:
     """``places``: what to look at. ``known``: states of ``known_at`` (Unix seconds): what has not changed since is
     not read again."""
     files: dict[str, FileState] = {}
@@ -61,7 +63,7 @@ def capture(places: Mapping[str, PlaceKind], known: Mapping[str, FileState], kno
             missing.append(path)
         except (OSError, ValueError):
             continue
-    return Captured(files, tuple(missing), texts)
+    return CapturedFiles(files, tuple(missing), texts)
 
 
 def look(path: str, place: PlaceKind) -> FileState | None:

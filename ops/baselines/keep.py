@@ -23,7 +23,7 @@ from ops.settings import Settings
 MAX_CHANGES = 200
 
 
-class Present(msgspec.Struct, frozen=True):
+class HostState(msgspec.Struct, frozen=True):
     """The host now. ``texts``: contents that were read, by digest; ``missing``: paths that are in the baseline, and at
     which nothing is; ``before``: the baseline it is held against, None if there is none."""
 
@@ -40,7 +40,7 @@ def look(
     by: str,
     *,
     against: Stored | None = None,
-) -> Present:
+) -> HostState:
     """The state of the host as ``snapshot`` found it, beside the newest baseline or the one it is held ``against``.
 
     Raises PermissionError where the store may not be read."""
@@ -65,7 +65,7 @@ def look(
         ordinary=values_of_host.ordinary(snapshot),
     )
     missing = tuple(path for path in captured.missing if known is not None and path in known.files)
-    return Present(baseline, captured.texts, missing, before)
+    return HostState(baseline, captured.texts, missing, before)
 
 
 def _dpkg(known: Baseline | None, times: Mapping[str, int]) -> dict[str, str]:
@@ -77,7 +77,7 @@ def _dpkg(known: Baseline | None, times: Mapping[str, int]) -> dict[str, str]:
     return values_of_host.dpkg_packages()
 
 
-def changes_since(present: Present, settings: Settings, target: Target | NotSeen) -> Changes | NotSeen:
+def changes_since(present: HostState, settings: Settings, target: Target | NotSeen) -> Changes | NotSeen:
     """What differs from the newest baseline; NotSeen where there is none."""
     if present.before is None:
         return NotSeen(reason="no baseline has been recorded")
@@ -122,7 +122,7 @@ def changes_between(before: Stored, after: Stored, settings: Settings) -> tuple[
     return compare(before.baseline, after.baseline, store.text, store.text, gone, since)
 
 
-def not_loaded(present: Present, snapshot: Snapshot) -> tuple[str, ...]:
+def not_loaded(present: HostState, snapshot: Snapshot) -> tuple[str, ...]:
     """The files that were changed and that no process has loaded since."""
     if present.before is None:
         return ()
@@ -138,7 +138,7 @@ def not_loaded(present: Present, snapshot: Snapshot) -> tuple[str, ...]:
     )
 
 
-def record(present: Present, snapshot: Snapshot, settings: Settings, *, everything: bool = False) -> Stored:
+def record(present: HostState, snapshot: Snapshot, settings: Settings, *, everything: bool = False) -> Stored:
     """Make the present state the newest baseline, as far as it is in effect; ``everything``: as it is on disk.
 
     Raises BaselineError."""
@@ -151,7 +151,7 @@ def record(present: Present, snapshot: Snapshot, settings: Settings, *, everythi
     return store.record(baseline, present.texts)
 
 
-def keep_if_changed(present: Present, snapshot: Snapshot, settings: Settings) -> None:
+def keep_if_changed(present: HostState, snapshot: Snapshot, settings: Settings) -> None:
     """After a healthy run that only looks: record what differs, or confirm the baseline, where one is kept already."""
     store = BaselineStore(baseline_directory(settings))
     if not store.may_write():
@@ -162,7 +162,7 @@ def keep_if_changed(present: Present, snapshot: Snapshot, settings: Settings) ->
     record(present, snapshot, settings)
 
 
-def _is_same(present: Present) -> bool:
+def _is_same(present: HostState) -> bool:
     """Whether the stored state still is the present one, its signatures included: then nothing is read twice."""
     before = present.before
     return (

@@ -18,7 +18,7 @@ _SQLITE = re.compile(
 REFUSED = (errno.EPERM, errno.ENOENT, errno.EACCES, errno.EROFS)
 
 
-class Refusal(msgspec.Struct, frozen=True):
+class FileError(msgspec.Struct, frozen=True):
     """A file that was refused. ``path`` is None where the words name none; ``error``: errno(3), SQLite's as EACCES;
     ``exception``: the traceback's line."""
 
@@ -27,15 +27,15 @@ class Refusal(msgspec.Struct, frozen=True):
     path: str | None = None
 
 
-def refusal_in(text: str) -> Refusal | None:
+def refusal_in(text: str) -> FileError | None:
     """The last one that a traceback in ``text`` ends with; None where it is about something else."""
     if "Traceback (most recent call last)" not in text:
         return None
     named = [match for match in _OS_ERROR.finditer(text) if int(match[1]) in REFUSED]
     if named:
-        return Refusal(_line(text, named[-1].start()), int(named[-1][1]), named[-1][2])
+        return FileError(_line(text, named[-1].start()), int(named[-1][1]), named[-1][2])
     found = list(_SQLITE.finditer(text))
-    return Refusal(_line(text, found[-1].start()), errno.EACCES) if found else None
+    return FileError(_line(text, found[-1].start()), errno.EACCES) if found else None
 
 
 def _line(text: str, at: int) -> str:

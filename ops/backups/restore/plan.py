@@ -36,7 +36,7 @@ class Present:
 
 
 @dataclass(frozen=True)
-class Change:
+class PathDifference:
     """One difference. ``entry`` is None for a file that exists but is not in the backup (`surplus`)."""
 
     path: str
@@ -81,7 +81,7 @@ class RestorePlan:
 
     items: tuple[Item, ...]
     adjustments: tuple[MetadataChange, ...]
-    changes: tuple[Change, ...]
+    changes: tuple[PathDifference, ...]
     untouched: tuple[str, ...]
     owners_kept: int
     refused: tuple[RefusedItem, ...] = ()
@@ -224,7 +224,7 @@ class _Planner:
         self._items: dict[str, list[ManifestEntry]] = {}
         self._before: dict[str, Found | None] = {}
         self._adjustments: list[MetadataChange] = []
-        self._changes: list[Change] = []
+        self._changes: list[PathDifference] = []
         self._untouched: list[str] = []
         self._owners_kept = 0
 
@@ -246,7 +246,9 @@ class _Planner:
             self._owners_kept += 1
             differences.remove(Difference.OWNER)
         present = here.found if here else None
-        self._changes += [Change(entry.path, difference, entry, present) for difference in differences]
+        self._changes += [
+            PathDifference(entry.path, difference, entry, present) for difference in differences
+        ]
         return differences
 
     def _add_directory(self, entry: ManifestEntry, here: Present, differences: Sequence[Difference]) -> None:
@@ -255,7 +257,7 @@ class _Planner:
         if entry.path in self._replaced:
             self._begin_item(entry, here.found)
             self._changes += [
-                Change(path, Difference.SURPLUS, None, present.found)
+                PathDifference(path, Difference.SURPLUS, None, present.found)
                 for path in surplus
                 if (present := self._present.get(path))
             ]
@@ -317,7 +319,7 @@ def _is_directory_behind_link(entry: ManifestEntry, here: Present | None) -> boo
     return here is not None and entry.kind == "directory" and here.found.kind == "link"
 
 
-def _is_behind_link(change: Change, present: Mapping[str, Present]) -> bool:
+def _is_behind_link(change: PathDifference, present: Mapping[str, Present]) -> bool:
     return change.entry is not None and _is_directory_behind_link(change.entry, present.get(change.path))
 
 
@@ -334,7 +336,7 @@ _WORDS: dict[Difference, Text] = {
 }
 
 
-def words_of(change: Change, owners: Owners) -> Text:
+def words_of(change: PathDifference, owners: Owners) -> Text:
     """The sentence for one change, without its path."""
     before = after = ""
     entry, present = change.entry, change.before

@@ -68,7 +68,7 @@ def other_certificates(
             continue
         objections = _objections(there, target, taken_at)
         if objections:
-            place = _Place.of(door, there, nginx_config, target, taken_at)
+            place = _CertificateSource.of(door, there, nginx_config, target, taken_at)
             yield Finding(
                 "TLS025",
                 (
@@ -89,7 +89,7 @@ def other_certificates(
             return
 
 
-class _Place(NamedTuple):
+class _CertificateSource(NamedTuple):
     """Where a bad certificate comes from: the file that holds it, or (``is_renewed``) one that holds a good one of the
     same kind by now; None where neither was found. ``where``: FILE:LINE of its ssl_certificate."""
 
@@ -100,12 +100,12 @@ class _Place(NamedTuple):
     @classmethod
     def of(
         cls, door: OtherDoor, there: Served, config: NginxConfig | NotSeen, target: Target, now: float
-    ) -> _Place:
+    ) -> _CertificateSource:
         """By what the files hold."""
         named = {} if isinstance(config, NotSeen) else certificates_at(config, door.address)
         leaf = there.chain[0]
 
-        def found(file: PemFile, *, is_renewed: bool) -> _Place:
+        def found(file: PemFile, *, is_renewed: bool) -> _CertificateSource:
             directive = named.get(file.path)
             return cls(file, f"{directive.file}:{directive.line}" if directive else "?", is_renewed)
 
