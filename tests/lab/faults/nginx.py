@@ -168,6 +168,8 @@ def gunicorn_was_moved_to_another_port(stack: Stack) -> None:
     "NGX006",
     sees=lambda stack: stack.request().text == "OK",
     severity="warn",
+    # Its add_header puts a second Content-Type beside nginx's own.
+    beside=("NGX047",),
     layout="guide",
     traps=["health answered by nginx"],
 )
