@@ -463,25 +463,39 @@ def path(
         return
     shorter = backend.without_prefix if isinstance(backend, Backend) else None
     if shorter is not None and reaches_service(shorter, target):
-        asked, there = f"{probed.method} {probed.path}", urlsplit(shorter.url).path
-        yield Finding(
-            "NGX030",
-            (
-                probed.seen(),
-                quote(computed.location_where, f"location {computed.location}"),
-                quote(passed.where, f"{passed.directive} {passed.written}: {passed.method} {passed.uri}"),
-                quote(f"{shorter.method} {target.backend}{there}", str(shorter.status)),
-            ),
-            {"asked": asked, "got": f"{passed.method} {passed.uri}", "where": passed.where, "fixed": ""},
-            summary=Text(
-                en=f"nginx hands {asked} on with the location's prefix, and the service has its paths without it: it"
-                f" answers {shorter.method} {there}.",
-                zh=f"nginx 把 {asked} 连同 location 的前缀一起转给后端，而后端的路径不带这个前缀："
-                f"它能处理 {shorter.method} {there}。",
-            ),
-            fix=_take_prefix_away(computed, passed, target),
-        )
-        return
+        yield _keeps_prefix(probed, computed, passed, shorter, target)
+    else:
+        yield from _changes_path(probed, computed, passed, target)
+
+
+def _keeps_prefix(
+    probed: ProbedPrediction, computed: RequestRoute, passed: Passed, shorter: Exchange, target: Target
+) -> Finding:
+    """The service gets the location's prefix, and answers ``shorter``, the same request without it."""
+    asked, there = f"{probed.method} {probed.path}", urlsplit(shorter.url).path
+    return Finding(
+        "NGX030",
+        (
+            probed.seen(),
+            quote(computed.location_where, f"location {computed.location}"),
+            quote(passed.where, f"{passed.directive} {passed.written}: {passed.method} {passed.uri}"),
+            quote(f"{shorter.method} {target.backend}{there}", str(shorter.status)),
+        ),
+        {"asked": asked, "got": f"{passed.method} {passed.uri}", "where": passed.where, "fixed": ""},
+        summary=Text(
+            en=f"nginx hands {asked} on with the location's prefix, and the service has its paths without it: it"
+            f" answers {shorter.method} {there}.",
+            zh=f"nginx 把 {asked} 连同 location 的前缀一起转给后端，而后端的路径不带这个前缀："
+            f"它能处理 {shorter.method} {there}。",
+        ),
+        fix=_take_prefix_away(computed, passed, target),
+    )
+
+
+def _changes_path(
+    probed: ProbedPrediction, computed: RequestRoute, passed: Passed, target: Target
+) -> Iterator[Finding]:
+    """The service gets another path than the client asked for, and it predicts at the client's."""
     from ops.interpret.routing.model import StepKind
     from ops.interpret.routing.uri import escape
 
