@@ -1,4 +1,4 @@
-"""The Flask application's answers, asked past nginx."""
+"""Judges of the Flask application's answers, requested directly, not through nginx."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ def debugger(target: Target, backend: Backend, processes: Processes | NotSeen) -
 def health(
     target: Target, backend: Backend, processes: Processes | NotSeen, logs: Logs | NotSeen
 ) -> Iterator[Finding]:
-    """APP002: the backend's health path answers an error. Where predictions work all the same, a warning.
+    """APP002: the backend's health path answers an error. A warning if predictions work nevertheless.
 
-    A refusal (4xx) is the answer of a living application: it counts where the path was configured, or is the
-    toolkit's own service's, and no key is asked for."""
+    A refusal (4xx) shows that the application runs. It counts only if the service is the toolkit's own, or if the path
+    was configured and no key is required (401, 403)."""
     answer = backend.health
     if not isinstance(processes, NotSeen) and foreign_holders(processes, target):
         return
@@ -70,7 +70,7 @@ def health(
             )
             raise NotJudgedError(NotSeen(reason=f"{target.health_path} answers {answer.status}: {why}"))
     if _raises_as_predictions_do(target, backend, logs):
-        return  # APP004 says what
+        return  # APP004 reports the exception
     first = answer.body.partition("\n")[0][:160]
     yield Finding(
         "APP002",
@@ -81,7 +81,7 @@ def health(
 
 
 def _about_the_key(answer: Exchange, target: Target) -> str:
-    """What a path that is closed to the probe wants, and what was shown to it."""
+    """Say that the health path requires a key, and which one the probe sent, or why it sent none."""
     if answer.private_headers:
         names = ", ".join(answer.private_headers)
         return f"it refuses the key that target.headers_file holds ({names} of {target.headers_file})"
@@ -94,7 +94,7 @@ def _about_the_key(answer: Exchange, target: Target) -> str:
 
 
 def _raises_as_predictions_do(target: Target, backend: Backend, logs: Logs | NotSeen) -> bool:
-    """Whether one and the same exception, of no path's own, is behind health and predictions."""
+    """Whether the same exception, specific to neither path, fails both health and predictions."""
     failed = all(
         isinstance(answer, Exchange) and answer.status == 500 for answer in (backend.health, backend.predict)
     )
@@ -110,7 +110,7 @@ def _raises_as_predictions_do(target: Target, backend: Backend, logs: Logs | Not
     return health is not None and predict is not None and health.exception == predict.exception
 
 
-# What a server raises where it calls the application in a way that it does not know.
+# Exceptions that a server logs if it calls the application through the wrong interface.
 _FACTORY = re.compile(
     r"TypeError: (?:\w+\.)*(\w+)\(\) takes (?:no|[01] positional) arguments? ?(?:but|\().*given"
 )
@@ -119,7 +119,7 @@ _WSGI = re.compile(r"TypeError: .*missing \d+ required positional arguments?: .*
 
 
 def _interface(exception: str, target: Target) -> tuple[Text, tuple[str | Text, ...]] | None:
-    """A sentence and the steps, where the server and the application do not speak the same interface."""
+    """A sentence and the steps if server and application use different interfaces; otherwise None."""
     conf = target.gunicorn_config_file or target.restart_command
     if found := _FACTORY.match(exception):
         name = found[1]
@@ -181,7 +181,7 @@ def _interface(exception: str, target: Target) -> tuple[Text, tuple[str | Text, 
 def answers(
     target: Target, backend: Backend, logs: Logs | NotSeen, processes: Processes | NotSeen
 ) -> Iterator[Finding]:
-    """APP003: the backend answers the predict path with a page. APP004: 5xx with a traceback in its log."""
+    """APP003: the backend answers the predict path with an HTML page. APP004: 5xx with a traceback in its log."""
     if not isinstance(processes, NotSeen) and foreign_holders(processes, target):
         return
     answer = backend.predict
@@ -215,7 +215,7 @@ def answers(
         r
         for r in raised_in(logs.gunicorn_error)
         if "Exception in worker process" not in r.entry.text
-        # gunicorn's sync worker raises SystemExit through handle_abort when it is timed out: that is GUN004.
+        # gunicorn's sync worker raises SystemExit in handle_abort if it exceeds the timeout: that is GUN004.
         and "handle_abort" not in r.entry.text
         and not r.exception.startswith(("SystemExit", "KeyboardInterrupt"))
     ]
@@ -259,7 +259,7 @@ def answers(
 def server(
     target: Target, backend: Backend, upstreams: Upstreams | NotSeen, processes: Processes | NotSeen
 ) -> Iterator[Finding]:
-    """APP006: the Server header is Werkzeug's, at the backend or at an address nginx proxies to."""
+    """APP006: the backend, or an address that nginx proxies to, sends Werkzeug's Server header."""
     candidates = [(target.backend, x) for x in (backend.health, backend.predict)]
     if not isinstance(upstreams, NotSeen):
         candidates += list(upstreams.answers.items())
@@ -283,7 +283,7 @@ def server(
 
 @check("app.contract", "APP007", en="the answer to a prediction is one", zh="预测接口返回的是预测结果")
 def contract(target: Target, backend: Backend, processes: Processes | NotSeen) -> Iterator[Finding]:
-    """APP007: 200 with a body that misses the contract. A page is APP003."""
+    """APP007: 200 with a body that violates the contract. An HTML page is APP003."""
     if not isinstance(processes, NotSeen) and foreign_holders(processes, target):
         return
     answer = backend.predict
@@ -313,7 +313,7 @@ def contract(target: Target, backend: Backend, processes: Processes | NotSeen) -
 
 
 def _problem(answer: Exchange, key: str) -> Text:
-    """What the body lacks."""
+    """Say what the body lacks."""
     body = answer.json()
     if isinstance(body, dict):
         there = ", ".join(sorted(map(str, body))[:8]) or "-"
@@ -331,9 +331,9 @@ def _problem(answer: Exchange, key: str) -> Text:
 def speed(
     target: Target, backend: Backend, activity: Activity | NotSeen, logs: Logs | NotSeen, taken_at: float
 ) -> Iterator[Finding]:
-    """APP005: a warm prediction takes longer than slow_after_s past nginx, and not for waiting in a queue.
+    """APP005: a warm prediction, requested directly, takes longer than slow_after_s, and no requests are queued.
 
-    Warm is one that was asked after another had been answered, or the first where the log knows earlier ones."""
+    A prediction is warm if another was answered before it, in this run or by the service's log."""
     first, again = backend.predict, backend.predict_again
     if (
         not isinstance(first, Exchange)
@@ -342,7 +342,7 @@ def speed(
     ):
         return
     if isinstance(activity, Activity) and any(activity.queued):
-        return  # the time went into waiting: GUN006
+        return  # requests waited in the queue: GUN006
     slow = again
     if not isinstance(again, Exchange) or (
         again.failure == "timeout" and again.elapsed <= target.slow_after_s
@@ -375,7 +375,7 @@ def speed(
 
 
 def _predicted_before(logs: Logs | NotSeen, now: float) -> bool:
-    """Whether the service's log knows a prediction from before this run."""
+    """Whether the service's log has a prediction from before this run."""
     log = logs.gunicorn_access if isinstance(logs, Logs) else None
     return isinstance(log, AccessLog) and log.first_prediction is not None and log.first_prediction < int(now)
 

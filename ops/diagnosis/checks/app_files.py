@@ -1,4 +1,4 @@
-"""A file that the application may not use: who may go which step of the way, and what mends it."""
+"""Find the step of a file's path that the application may not access, and the fix."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ops.facts.traffic import RefusedFile
 from ops.interpret.access import READ, SEARCH, WRITE, may
 from ops.text.language import Text
 
-# The system's own: what lies there is handed to no service, whatever a line of a log says.
+# System directories: no fix gives anything below them to a service, whatever a log line names.
 _SYSTEM = ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/sbin", "/sys", "/usr")
 
 
 class FileRefusal(NamedTuple):
-    """What keeps the application from its file: the evidence, a sentence of it, the steps that mend it."""
+    """The reason why the application cannot use a file: the evidence, a sentence, and the steps that fix it."""
 
     evidence: tuple[Evidence, ...]
     words: Text
@@ -27,7 +27,7 @@ class FileRefusal(NamedTuple):
 
 
 def file_refusal(exception: str, logs: Logs, target: Target) -> FileRefusal | None:
-    """What stands in the way to the file that ``exception`` is about; None where that is not seen, or no more so."""
+    """Return the obstacle on the path of the file that ``exception`` names; None if none is seen, or no longer."""
     for refused in _about(exception, logs):
         if refused.error == errno.EROFS:
             return _read_only(refused)
@@ -42,7 +42,7 @@ def file_refusal(exception: str, logs: Logs, target: Target) -> FileRefusal | No
 
 
 def is_open_again(exception: str, logs: Logs) -> bool:
-    """Whether the way to the file is open by now, and was changed after the last such exception: it was mended."""
+    """Whether the cause was fixed: the file is accessible now, and its path changed since the last such exception."""
     about = _about(exception, logs)
     if not about or any(refused.error == errno.EROFS for refused in about):
         return False
@@ -58,7 +58,7 @@ def _about(exception: str, logs: Logs) -> tuple[RefusedFile, ...]:
 
 
 def _closed(refused: RefusedFile, reader: Reader) -> AccessStep | None:
-    """The first step that ``reader`` may not go."""
+    """The first step of the path that ``reader`` may not access."""
     directory = _directory(refused)
     makes_files = refused.missing is not None or _is_sqlite(refused)
     for step in refused.steps:
@@ -76,7 +76,7 @@ def _directory(refused: RefusedFile) -> str:
 
 
 def _is_sqlite(refused: RefusedFile) -> bool:
-    """Its words name no file, and it makes its journal beside the database: it writes into the directory too."""
+    """Whether SQLite refused: its message has no errno. It writes a journal beside the database, into the directory."""
     return "[Errno" not in refused.entry
 
 

@@ -1,4 +1,4 @@
-"""Requests of users that the framework refuses, by its own words in the service's logs.
+"""User requests that the framework refuses, found by its messages in the service's logs.
 
 Sources: Django documentation, CSRF_TRUSTED_ORIGINS and SECURE_PROXY_SSL_HEADER; django.middleware.csrf."""
 
@@ -30,7 +30,7 @@ _FOREIGN = re.compile(
 
 
 class _Refused(NamedTuple):
-    """One line of a log: where it stands, its words, the origin that was refused, and the path."""
+    """One refusal in a log: the log's path, the line, the refused origin, and the path of the request."""
 
     log: str
     line: str
@@ -45,7 +45,7 @@ class _Refused(NamedTuple):
     zh="应用接受本站页面提交的表单",
 )
 def trusted_origins(logs: Logs, target: Target, nginx_config: NginxConfig | NotSeen) -> Iterator[Finding]:
-    """APP025: the framework's defence against forged requests refuses an origin that is the site's own."""
+    """APP025: the framework's protection against forged requests (CSRF) refuses the site's own origin."""
     site = (
         find_site(nginx_config, target.domain, target.backend)
         if isinstance(nginx_config, NginxConfig)
@@ -78,7 +78,7 @@ def trusted_origins(logs: Logs, target: Target, nginx_config: NginxConfig | NotS
 
 
 class _Untold(NamedTuple):
-    """A header without which the framework cannot know the origin as its own."""
+    """A missing or wrong header that the framework needs to recognise the origin as its own."""
 
     where: str
     seen: str
@@ -86,7 +86,7 @@ class _Untold(NamedTuple):
 
 
 def _untold(config: NginxConfig, target: Target, path: str, origin: str) -> Iterator[_Untold]:
-    """The headers that tell scheme and name of the request, where nginx does not send them for ``path``."""
+    """The headers for the request's scheme and host that nginx does not send, or sends wrong, for ``path``."""
     proto = sent_header(config, target, path, "X-Forwarded-Proto")
     if proto is not None and proto.sent is None and origin.startswith("https:"):
         line = "proxy_set_header X-Forwarded-Proto $scheme;"
@@ -98,7 +98,7 @@ def _untold(config: NginxConfig, target: Target, path: str, origin: str) -> Iter
     host = sent_header(config, target, path, "Host")
     if host is None:
         return
-    # $host has no port, and a browser names one in Origin that is not its scheme's own.
+    # $host has no port, but a browser's Origin has one if it is not the scheme's default.
     wanted = "$http_host" if urlsplit(origin).port else "$host"
     line = f"proxy_set_header Host {wanted};"
     if host.sent is None:
@@ -122,7 +122,7 @@ def _refused(logs: Logs) -> Iterator[_Refused]:
         for entry in log.entries:
             if "checking failed - " not in entry.text or is_of_earlier_worker(entry, since, logs):
                 continue
-            # Django's own format has no time: its lines follow another's as if they were its continuation.
+            # Django's own format has no time, so its lines are read as continuations of the entry before them.
             for line in entry.text.splitlines():
                 if (found := _FOREIGN.search(line)) is not None:
                     yield _Refused(log.path, line.strip(), found[1], found[2] or "")

@@ -1,4 +1,4 @@
-"""What users' own requests show of the application, where the doctor's short prediction passes."""
+"""Judges of the application by users' requests, for failures that the doctor's short prediction does not show."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ from ops.facts.traffic import Answers
 from ops.interpret.traffic import LocatedTraffic, all_traffic, judged_since, service_traffic, users_traffic
 from ops.text.language import Text
 
-# From this share of a route's requests on users are said to be affected; below it a warning stands.
+# At or above this share of a route's requests, users are affected (fail); below it, a warning.
 AFFECTED_SHARE = 0.01
-# Single exceptions and hiccups of busy services lie below this share of a route's requests: a report of them every
-# night is read by nobody.
+# Single exceptions and hiccups of busy services stay below this share of a route's requests: nobody would read a
+# nightly report of them.
 NOTED_SHARE = 0.001
-# A client that leaves is a user's own decision now and then: so many, and so large a share, are not.
+# Some clients leave by their own decision; this many, and this share, do not.
 LEAVING_CLIENTS = 3
 LEAVING_SHARE = 0.05
 AFFECTED_LEAVING_SHARE = 0.2
-# A page that somebody leaves at once was not too slow, seconds.
+# Seconds. A client that leaves sooner did not find the answer slow.
 PATIENCE = 1.0
-# How far apart an access log's line and the traceback behind it may stand, seconds: both write whole seconds, and the
-# one at the request's end.
+# Seconds between an access log's line and its traceback, at most: both write whole seconds, and the access log writes
+# when the request ends.
 SAME_REQUEST = 2.0
 _QUOTED_LINES = 3
 _LIMITS = re.compile(r"\((\d+) > (\d+)\)")
@@ -63,10 +63,10 @@ _LIMITS = re.compile(r"\((\d+) > (\d+)\)")
     zh="用户请求没有让应用抛出异常",
 )
 def some_requests(backend: Backend, logs: Logs, target: Target) -> Iterator[Finding]:
-    """APP020: answers with status 500 and their traceback, while the doctor's own prediction passes."""
+    """APP020: answers with status 500 and their traceback, while the doctor's own prediction does not fail."""
     probe = backend.predict
     if isinstance(probe, Exchange) and (probe.failure or (probe.status or 0) >= 500):
-        return  # APP004, or what keeps the service from answering at all
+        return  # APP004, or the cause that keeps the service from answering
     log = logs.gunicorn_error
     located, answered = _failed(logs, "500")
     if not answered or located is None:
@@ -118,9 +118,9 @@ def some_requests(backend: Backend, logs: Logs, target: Target) -> Iterator[Find
 
 
 def _raised_while_serving(log: Log, since: float, logs: Logs) -> list[Raised]:
-    """The exceptions that requests met, of the processes that serve now.
+    """The exceptions raised while serving requests, by the processes that serve now.
 
-    gunicorn's sync worker raises SystemExit through handle_abort when it is timed out: that is GUN004."""
+    gunicorn's sync worker raises SystemExit in handle_abort if it exceeds the timeout: that is GUN004."""
     return [
         item
         for item in raised_in(log)
@@ -131,7 +131,7 @@ def _raised_while_serving(log: Log, since: float, logs: Logs) -> list[Raised]:
 
 
 def _failed(logs: Logs, *statuses: str) -> tuple[LocatedTraffic | None, tuple[Answers, ...]]:
-    """The first log that has answers with any of ``statuses``, and those."""
+    """The first log that has answers with any of ``statuses``, and these answers."""
     for located in all_traffic(logs):
         if found := located.answers(*statuses):
             return located, found
@@ -144,7 +144,7 @@ def _tally(answers: Iterable[Answers]) -> str:
 
 @check("app.size_limit", "APP021", en="the application takes users' bodies", zh="应用没有拒收用户的请求体")
 def size_limit(target: Target, logs: Logs, nginx_config: NginxConfig | NotSeen) -> Iterator[Finding]:
-    """APP021: 413 that the service answered: its own log has it, or nginx's without nginx's own error line."""
+    """APP021: the service answers 413: its own log shows it, or nginx's access log has more than nginx's error log."""
     own = service_traffic(logs)
     at_service = own.answers("413") if own else ()
     at_nginx = [(item, answers) for item in users_traffic(logs) for answers in item.answers("413")]
@@ -155,7 +155,7 @@ def size_limit(target: Target, logs: Logs, nginx_config: NginxConfig | NotSeen) 
     )
     if not at_service:
         if own is not None:
-            return  # the service's log has none: nginx answered
+            return  # the service's log has no 413: nginx answered
         require_nginx_log(logs)
         if sum(answers.count for _, answers in at_nginx) <= len(refused_by_nginx):
             return
@@ -203,7 +203,7 @@ def size_limit(target: Target, logs: Logs, nginx_config: NginxConfig | NotSeen) 
     zh="请求行和请求头没有超过后端的上限",
 )
 def header_limit(logs: Logs) -> Iterator[Finding]:
-    """APP022: gunicorn refuses requests before the application sees them, and says why in its error log."""
+    """APP022: gunicorn refuses requests before the application sees them, and logs why in its error log."""
     log = logs.gunicorn_error
     since = judged_since(logs)
     entries = [
@@ -217,7 +217,7 @@ def header_limit(logs: Logs) -> Iterator[Finding]:
     is_line = "Request Line" in newest.text
     is_uvicorn = "Invalid HTTP request" in newest.text
     if is_uvicorn and not refused:
-        return  # a scanner's bytes; no request of HTTP was refused
+        return  # a scanner's bytes: no HTTP request was refused
     yield Finding(
         "APP022",
         (
@@ -239,12 +239,12 @@ def header_limit(logs: Logs) -> Iterator[Finding]:
 
 @check("app.waiting", "APP023", en="clients wait for their answers", zh="客户端能等到响应")
 def waiting(logs: Logs) -> Iterator[Finding]:
-    """APP023: a share of a route's clients leaves before the answer (499), after a wait where the log tells of it."""
+    """APP023: a share of a route's clients leaves before the answer (499), after a wait if the log has times."""
     for located in users_traffic(logs):
         for left in located.answers("499"):
             total = located.total_like(left)
             waited = left.seconds.median if left.seconds is not None else None
-            # Without the time it is not known whether they waited: twice the share, then.
+            # Without times it is unknown whether they waited: require twice the share.
             needed = LEAVING_SHARE if waited is not None else 2 * LEAVING_SHARE
             if left.count < LEAVING_CLIENTS or left.count < needed * total:
                 continue
@@ -292,12 +292,12 @@ def waiting(logs: Logs) -> Iterator[Finding]:
 def failing_share(
     logs: Logs, target: Target, nginx_config: NginxConfig | NotSeen, front: Front | NotSeen
 ) -> Iterator[Finding]:
-    """APP024: a share of users' requests fails (5xx) on the processes that serve now. The last of all: any cause that
-    can be behind such answers goes before it.
+    """APP024: a share of users' requests fails (5xx) on the processes that serve now. Ranked last: any cause that can
+    explain such answers has precedence.
 
-    4xx are not counted: scanners, missing keys and rate limits are the client's. 503 counts only where most requests
-    of the route get it, from the service: to refuse some under load is its task. 502 and 504 count where they lie among
-    successes or go on: a row of them that has ended, with only successes behind it, was a deployment."""
+    4xx are not counted: clients cause them (scanners, missing keys, rate limits). 503 counts only if the service
+    answers at least half of the route's requests with it (and three): refusing some under load is its task. 502 and 504
+    count if they occur among successes or continue: an ended series that only successes follow was a deployment."""
     chosen = (*users_traffic(logs)[:1], *all_traffic(logs)[:1])
     for located in chosen:
         failed = tuple(
@@ -330,7 +330,7 @@ def failing_share(
 
 
 def _no_log_kept(logs: Logs, target: Target) -> tuple[str | Text, ...] | None:
-    """Where the service's errors go nowhere, the first step is to keep them; None: the catalogue's."""
+    """Return steps to enable an error log if the service writes none; None for the catalogue's steps."""
     log = logs.gunicorn_error
     if not isinstance(log, NotSeen) or log.needs_root or logs.application:
         return None
@@ -347,7 +347,7 @@ def _no_log_kept(logs: Logs, target: Target) -> tuple[str | Text, ...] | None:
 
 
 def _answered(front: Front | NotSeen, failed: tuple[Answers, ...]) -> Iterator[Evidence]:
-    """What the doctor's own request was told where it failed like one of these."""
+    """Quote the answer to the doctor's own request if it failed like one of these."""
     if isinstance(front, NotSeen):
         return
     for probe in (front.predict, front.health):
@@ -377,7 +377,7 @@ def _is_failure(answers: Answers, located: LocatedTraffic, logs: Logs) -> bool:
 
 
 def _is_past(answers: Answers, located: LocatedTraffic, logs: Logs) -> bool:
-    """Whether such failures tell nothing of now: of before the start, or of what has been mended since."""
+    """Whether such failures are irrelevant now: from before the start, or with a cause fixed since."""
     since = located.traffic.since
     if is_of_before_the_start(answers, since, logs) or explained_by_mended_file(answers, logs):
         return True
@@ -393,7 +393,7 @@ def _is_past(answers: Answers, located: LocatedTraffic, logs: Logs) -> bool:
 
 
 def _is_over(answers: Answers, located: LocatedTraffic) -> bool:
-    """Whether the failures lie in a row with only successes behind it."""
+    """Whether the failures form one series that only successes follow."""
     successes = [
         item
         for item in located.traffic.answers
@@ -410,7 +410,7 @@ def _is_over(answers: Answers, located: LocatedTraffic) -> bool:
 def _said_meanwhile(
     logs: Logs, time: float, target: Target, config: NginxConfig | NotSeen
 ) -> Iterator[Evidence]:
-    """What both error logs said about the time of the newest failure."""
+    """Quote both error logs from around the time of the newest failure."""
     nginx = [
         (path, entry)
         for path, entry in of_this_site(nginx_entries(logs, ""), config, target)

@@ -1,4 +1,4 @@
-"""The name users type."""
+"""Judges of the domain name that users enter."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FAILURES = {
 }
 
 
-# As the protocol's own words have it, in a Chinese sentence too.
+# The protocol's own terms, used in Chinese sentences too.
 _TERMS = {
     "nxdomain": "NXDOMAIN",
     "no_address": "no A/AAAA",
@@ -35,13 +35,13 @@ _TERMS = {
     "servfail": "SERVFAIL",
     "unreachable": "unreachable",
 }
-# Failures of the resolver rather than of the name: the detail says which one was asked and how long it was waited for.
+# Failures of the resolver rather than of the name: the detail has the resolver queried and the time waited for it.
 _WHO_AND_HOW_LONG = ("timeout", "servfail", "refused", "unreachable")
 
 
 @check("dns.resolution", "DNS001", en="the name resolves", zh="域名可以解析")
 def resolution(resolution: Resolution) -> Iterator[Finding]:
-    """DNS001: the resolver gave no address."""
+    """DNS001: the resolver returned no address."""
     if resolution.is_literal or resolution.failure is None:
         return
     how = _FAILURES.get(resolution.failure, Text(en=resolution.failure, zh=resolution.failure))
@@ -58,7 +58,7 @@ def resolution(resolution: Resolution) -> Iterator[Finding]:
 def address(
     resolution: Resolution, host: Host, target: Target, elsewhere: Served | NotSeen, served: Served | NotSeen
 ) -> Iterator[Finding]:
-    """DNS002: no resolved address is expected or this host's own, nor this service behind address translation."""
+    """DNS002: no resolved address is expected or this host's own, and none leads here by address translation."""
     if resolution.is_literal or not resolution.addresses:
         return
     expected = target.expected_addresses or host.addresses
@@ -91,7 +91,7 @@ def address(
 
 @check("dns.literal", "DNS003", en="users are sent to a name", zh="对外公布的是域名")
 def literal(resolution: Resolution, target: Target, served: Served) -> Iterator[Finding]:
-    """DNS003: the URL's host is an IP address that no trusted certificate vouches for."""
+    """DNS003: the URL's host is an IP address, and the certificate does not cover it or is not trusted."""
     if not resolution.is_literal or not target.url.startswith("https:"):
         return
     leaf = served.chain[0]

@@ -1,4 +1,4 @@
-"""The Python environment the service runs in."""
+"""Judges of the Python environment that the service runs in."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def packages(
 ) -> Iterator[Finding]:
     """ENV001: a package that `app.requires` lists has no metadata in the service's environment.
 
-    Without such a list only what is proven to be needed: gunicorn, what its worker class comes from, what a start is
-    known to have failed for, and what the GTE model takes if the service is set up to serve it. An application that
-    answers has its packages, wherever they are."""
+    Without such a list, only packages proven to be needed: gunicorn, the package of its worker class, a package whose
+    import failed at the start, and the GTE model's packages if the service is set up to serve it. An application that
+    answers has its own packages, wherever they are installed."""
     needed: tuple[str, ...]
     written = target.origin.get("python") == WRITTEN
     proofs: tuple[Evidence, ...] = ()
@@ -56,7 +56,7 @@ def packages(
         proofs = tuple(named.values())
     missing = [name for name in dict.fromkeys(needed) if required_name(name) not in environment.packages]
     if "gunicorn" in missing and not written:
-        # A guess at the interpreter that cannot be right, or that nothing vouches for, proves nothing.
+        # A guessed interpreter without gunicorn is wrong, or at least unconfirmed: it proves nothing.
         reason = f"whether the service runs on {environment.python}, which has no gunicorn: set app.python"
         raise NotJudgedError(NotSeen(reason=reason))
     if environment.required is None and (why := _serves_the_model(target, backend, logs)):
@@ -84,7 +84,7 @@ def packages(
 
 
 def _answers(backend: Backend | NotSeen) -> bool:
-    """Whether the application itself answers something, be it a refusal: it has been imported."""
+    """Whether the application itself answers, a refusal included: then it has been imported."""
     answers = () if isinstance(backend, NotSeen) else (backend.health, backend.predict)
     return any(isinstance(answer, Exchange) and (answer.status or 500) < 500 for answer in answers)
 
@@ -92,14 +92,14 @@ def _answers(backend: Backend | NotSeen) -> bool:
 def _worker_package(
     target: Target, gunicorn: Gunicorn | NotSeen, processes: Processes | NotSeen
 ) -> tuple[str, ...]:
-    """What the worker class comes from, by gunicorn's command line and file."""
+    """The package that provides the worker class, by gunicorn's command line and configuration file."""
     master = None if isinstance(processes, NotSeen) else process_of(processes, target.gunicorn_master)
     package = worker_package(worker_class(master, None if isinstance(gunicorn, NotSeen) else gunicorn.config))
     return (package,) if package else ()
 
 
 def _missed_at_start(environment: Environment, logs: Logs | NotSeen) -> dict[str, Evidence]:
-    """The distributions whose modules the last failed import named and that are not installed, with the log's line."""
+    """The known, not installed distribution whose module the last exception could not import, with the log's line."""
     if isinstance(logs, NotSeen) or not isinstance(logs.gunicorn_error, Log):
         return {}
     raised = raised_in(logs.gunicorn_error)
@@ -115,8 +115,8 @@ def _ready(backend: Backend, target: Target) -> bool:
 
 
 def _serves_the_model(target: Target, backend: Backend | NotSeen, logs: Logs | NotSeen) -> Evidence | None:
-    """Proof that the GTE model directory is set up to be served: the service says so, or failed to import what it
-    takes."""
+    """Proof that the service is set up to serve the GTE model: its health answer says so, or it failed to import one of
+    the model's packages."""
     if target.model_dir is None:
         return None
     health = None if isinstance(backend, NotSeen) else backend.health
@@ -133,7 +133,7 @@ def _serves_the_model(target: Target, backend: Backend | NotSeen, logs: Logs | N
 
 @check("env.versions", "ENV002", en="the service's packages are new enough", zh="依赖包版本满足要求")
 def versions(environment: Environment) -> Iterator[Finding]:
-    """ENV002: the installed version is below the floor."""
+    """ENV002: an installed version is older than the oldest that works."""
     for name, floor in FLOORS.items():
         installed = environment.packages.get(name)
         if not installed:
@@ -154,8 +154,8 @@ def versions(environment: Environment) -> Iterator[Finding]:
 
 @check("env.accelerator", "ENV003", en="torch's build suits this machine", zh="torch 的构建与机器相符")
 def accelerator(environment: Environment) -> Iterator[Finding]:
-    """ENV003: torch is a CUDA build, by its tag or, where it has none, by the libraries installed for it, and there is
-    no NVIDIA device. (The wheel on PyPI for Linux is a CUDA build without a tag.)"""
+    """ENV003: torch is a CUDA build, by its tag or, without a tag, by the libraries installed for it, and there is no
+    NVIDIA device. (PyPI's wheel for Linux is a CUDA build without a tag.)"""
     build = environment.packages.get("torch")
     if not build or environment.nvidia_devices:
         return

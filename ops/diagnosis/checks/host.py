@@ -1,4 +1,4 @@
-"""The machine: space, memory, the clock, descriptors, processor time."""
+"""Judges of the machine: disk space, memory, the clock, file descriptors, CPU time."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from ops.text.language import Text
 FULL, SHORT = 0.02, 0.10
 SHORT_MEMORY = 0.10
 NEAR_LIMIT = 0.90
-# Pages a second to and from swap, 4 MiB/s with pages of 4 KiB: more than a machine shows that merely once swapped.
+# Pages a second to and from swap; 4 MiB/s with pages of 4 KiB. A machine that only swapped once stays below it.
 THRASHING = 1000.0
 WRONG_CLOCK = 60.0
 FEW_FILES = 1024
 MANY_USED = 0.80
-# A quota that stops the service in some period is doing its work; one in four, it is in the way.
+# A quota may stop the service in a few periods; in one of four it slows the service down.
 THROTTLED_SHARE, THROTTLED_PERIODS = 0.25, 2
-# Of all processors' time, over a watch of at least so many ticks: single ticks are noise.
+# The least stolen share of all processors' time, and the least stolen ticks: single ticks are noise.
 STOLEN_SHARE, STOLEN_TICKS = 0.20, 20
 NO_SPACE = "28: No space left on device", "[Errno 28] No space left on device"
 _NAMED_FILE = re.compile(r"[\"'](/[^\"']+)[\"']")
@@ -89,7 +89,7 @@ def _refused_writes(logs: Logs) -> list[tuple[str, LogEntry]]:
 
 
 def _file_system_of(refused: tuple[str, LogEntry], file_systems: tuple[FileSystem, ...]) -> FileSystem | None:
-    """Where the file lies that could not be written: the one the line names, else the log itself."""
+    """The file system of the file that could not be written: the file that the entry names, else the log itself."""
     log, entry = refused
     named = _NAMED_FILE.search(entry.text)
     path = named[1] if named else log
@@ -98,7 +98,7 @@ def _file_system_of(refused: tuple[str, LogEntry], file_systems: tuple[FileSyste
 
 
 def _left(fs: FileSystem) -> float:
-    """The share that is free, of space or of inodes, whichever is less."""
+    """The free share of space or of inodes, whichever is less."""
     inodes = fs.inodes_free / fs.inodes if fs.inodes else 1.0
     return min(fs.free / fs.total, inodes)
 
@@ -122,7 +122,7 @@ def _size(count: float) -> str:
 
 @check("host.memory", "HST002", en="there is memory to spare", zh="内存充足")
 def memory(machine: Machine) -> Iterator[Finding]:
-    """HST002: available under 10 %, pages going to and from swap, or the service near its control group's limit."""
+    """HST002: under 10 % available, heavy swapping, or the service near its control group's memory limit."""
     tight = [group for group in machine.memory_groups if group.used > NEAR_LIMIT * group.limit]
     if tight:
         group = max(tight, key=lambda g: g.used / g.limit)
@@ -162,9 +162,9 @@ def memory(machine: Machine) -> Iterator[Finding]:
 
 @check("host.clock", "HST003", en="the clock is right", zh="系统时间准确")
 def clock(machine: Machine, front: Front | NotSeen, host: Host, taken_at: float) -> Iterator[Finding]:
-    """HST003: the time daemon measured over 60 s, or answers from another machine carry a Date that far away.
+    """HST003: the time daemon measured an offset over 60 s, or answers from another machine have a Date that far off.
 
-    The Date of a server on this host is this host's own clock, and proves nothing."""
+    The Date of a server on this host comes from this host's own clock and proves nothing."""
     for daemon in () if isinstance(machine.clocks, NotSeen) else machine.clocks:
         if abs(daemon.offset) > WRONG_CLOCK:
             yield Finding(
@@ -183,13 +183,13 @@ def clock(machine: Machine, front: Front | NotSeen, host: Host, taken_at: float)
         for answer in (front.plain, front.health, front.predict)
         if isinstance(answer, Exchange)
         and not _is_here(answer.address, host)
-        # An answer from a cache is as old as it is (RFC 9111, 5.1).
+        # The Date of a cached answer is as old as the answer (RFC 9111, 5.1).
         and not answer.header("age")
         and (at := _date(answer)) is not None
     ]
     if not dated or any(abs(offset) <= WRONG_CLOCK + answer.elapsed for answer, offset in dated):
         return
-    # Their clock ahead of ours: ours is behind.
+    # If their clock is ahead of ours, ours is behind: negate.
     offset = -min((offset for _, offset in dated), key=abs)
     yield Finding(
         "HST003",
@@ -241,7 +241,7 @@ def open_files(machine: Machine) -> Iterator[Finding]:
             for item in told.values()
         ),
         {"process": f"{worst.process} ({worst.pid})", "limit": str(worst.soft), "used": _used(worst)},
-        # Room to spare now explains no failure; where nginx said that it ran out, NGX015's symptoms are added.
+        # With descriptors to spare, this explains no failure; if nginx logged that it ran out, NGX015 has the symptoms.
         explains=None if _used_share(worst) > MANY_USED else (),
     )
 
@@ -256,7 +256,7 @@ def _used(item: OpenFiles) -> str:
 
 @check("host.cpu", "HST005", en="the service gets its CPU time", zh="服务能拿到 CPU 时间")
 def cpu(machine: Machine) -> Iterator[Finding]:
-    """HST005: while it was watched, a quota stopped the service, or the hypervisor took the processor."""
+    """HST005: during the observation a quota stopped the service, or the hypervisor took CPU time (steal)."""
     throttled = [
         group
         for group in machine.cpu_groups

@@ -1,4 +1,4 @@
-"""What judges look for in log entries."""
+"""Searches in log entries that judges share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ops.facts.base import NotSeen
 from ops.facts.logs import Log, LogEntry, Logs
 
 TROUBLE_LEVELS = ("warning", "warn", "error", "critical", "crit", "alert", "emerg", "fatal")
-# The last "File" line before the exception is where it was raised.
+# The last "File" line before the exception names the place that raised it.
 _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
 _RAISED = re.compile(r"^([A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Warning|[A-Z]\w+))(?:: (.*))?$")
 
@@ -20,12 +20,12 @@ _RAISED = re.compile(r"^([A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Warnin
 # gunicorn/http/errors.py (LimitRequestLine, LimitRequestHeaders), uvicorn's h11 and httptools protocols.
 TOO_LONG = ("Request Line is too large", "limit request headers fields", "Invalid HTTP request received")
 
-# An entry with the file it stands in.
+# The path of a log file, and an entry of it.
 LocatedEntry = tuple[str, LogEntry]
 
 
 def entries_with(log: Log | NotSeen, *phrases: str) -> tuple[LogEntry, ...]:
-    """The entries that contain any of ``phrases``, oldest first; none where the log was not seen."""
+    """The entries that contain any of ``phrases``, oldest first; none if the log was not seen."""
     if isinstance(log, NotSeen):
         return ()
     return tuple(entry for entry in log.entries if any(phrase in entry.text for phrase in phrases))
@@ -46,26 +46,26 @@ def nginx_entries(logs: Logs, *phrases: str) -> tuple[LocatedEntry, ...]:
 
 
 def require_nginx_log(logs: Logs) -> None:
-    """Raises NotJudgedError where not one of nginx's error logs was seen."""
+    """Raises NotJudgedError if none of nginx's error logs was seen."""
     unseen = [log for log in logs.nginx_errors.values() if isinstance(log, NotSeen)]
     if len(unseen) == len(logs.nginx_errors):
         raise NotJudgedError(unseen[0] if unseen else NotSeen(reason="nginx writes no error log to a file"))
 
 
 def last_trouble(log: Log) -> Evidence | None:
-    """The newest entry that is more than information, quoted; None where there is none."""
+    """Quote the newest entry of level warning or above; None if there is none."""
     troubles = [entry for entry in log.entries if entry.level in TROUBLE_LEVELS]
     return last_quote(log.path, troubles) if troubles else None
 
 
 def last_quote(path: str, entries: Iterable[LogEntry]) -> Evidence:
-    """The newest of ``entries``, quoted: its first line."""
+    """Quote the first line of the last of ``entries``."""
     *_, last = entries
     return quote(path, last.text.partition("\n")[0])
 
 
 class Raised(msgspec.Struct, frozen=True):
-    """An exception in a log: the entry, the traceback's last line, and ``file:line`` of where it was raised."""
+    """An exception in a log: the entry, the traceback's last line, and ``file:line`` of the code that raised it."""
 
     entry: LogEntry
     exception: str
@@ -73,13 +73,13 @@ class Raised(msgspec.Struct, frozen=True):
 
 
 def raised_in(log: Log) -> tuple[Raised, ...]:
-    """Every exception whose traceback stands in the log, oldest first."""
+    """Every exception with a traceback in the log, oldest first."""
     found = ((entry, exception_in(entry.text)) for entry in log.entries)
     return tuple(Raised(entry, *told) for entry, told in found if told is not None)
 
 
 def exception_in(text: str) -> tuple[str, str] | None:
-    """The exception a traceback ends with, and ``file:line`` of where it was raised; None where there is none."""
+    """The exception that ends a traceback, and ``file:line`` of the code that raised it; None without a traceback."""
     if "Traceback (most recent call last)" not in text:
         return None
     raised = None

@@ -1,4 +1,4 @@
-"""The production model's files."""
+"""Judges of the production model's files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ops.text.sanitize import safe_line
     "model.directory", "MOD001", "MOD002", "MOD003", en="the model's files are in place", zh="模型文件就位"
 )
 def directory(model: ModelFiles, target: Target, backend: Backend | NotSeen) -> Iterator[Finding]:
-    """MOD001 missing, MOD002 one directory too deep, MOD003 still an archive. Warn where another engine serves."""
+    """MOD001: missing. MOD002: one directory too deep. MOD003: still an archive. A warning if another engine serves."""
     severity = _severity(backend, target)
     if not model.exists or (model.is_directory and not model.entries):
         if model.archives:
@@ -55,7 +55,7 @@ def directory(model: ModelFiles, target: Target, backend: Backend | NotSeen) -> 
 
 @check("model.access", "MOD004", en="the service may read the model", zh="服务有权读取模型")
 def access(model_access: ModelAccess, target: Target, backend: Backend | NotSeen) -> Iterator[Finding]:
-    """MOD004: the mode bits shut the service's user out of a file of the model, or of a directory on the way to it."""
+    """MOD004: the mode bits deny the service's user a file of the model, or a directory on its path."""
     reader = model_access.reader
     verdicts = [
         (step, may(reader, step, SEARCH if step.is_directory else READ)) for step in model_access.steps
@@ -105,7 +105,7 @@ _PROBLEMS = {
 
 @check("model.files", "MOD005", en="the model's files are complete", zh="模型文件完整")
 def files(model: ModelFiles, target: Target, backend: Backend | NotSeen) -> Iterator[Finding]:
-    """MOD005: empty, a Git LFS pointer, not as long as its header says, or named by an index and not there."""
+    """MOD005: a file is empty, a Git LFS pointer, not as long as its header says, not JSON, or absent but indexed."""
     broken = [file for file in model.files if file.problem in _PROBLEMS]
     if broken:
         first = broken[0]
@@ -127,7 +127,7 @@ def files(model: ModelFiles, target: Target, backend: Backend | NotSeen) -> Iter
 
 
 def _fetched_again(file: ModelFile, problem: Text, target: Target) -> tuple[str | Text, ...]:
-    """How a file of the model is had again, by where the model is from."""
+    """The steps to download a file of the model again from the model's source."""
     directory = target.model_dir or str(PurePosixPath(file.path).parent)
     name = (
         str(PurePosixPath(file.path).relative_to(directory)) if file.path.startswith(directory) else file.path
@@ -170,7 +170,7 @@ def _problem(file: ModelFile) -> Text:
     return Text(en=words.en + more, zh=words.zh + more)
 
 
-# Reasons of /ready (contract, service.md) that no waiting mends.
+# Reasons of /ready (contract, service.md) that waiting does not resolve.
 _LASTING = ("model_missing", "load_failed")
 
 
@@ -182,9 +182,9 @@ def loaded(
     activity: Activity | NotSeen,
     taken_at: float,
 ) -> Iterator[Finding]:
-    """MOD006: /ready says that the model is missing or did not load, or that it still loads after the boot deadline.
+    """MOD006: /ready reports that the model is missing or failed to load, or still loads it after the boot deadline.
 
-    A worker whose own record says that it boots is GUN017."""
+    A worker that is booting by its own record is GUN017."""
     answer = backend.ready
     told = answer.json() if isinstance(answer, Exchange) and answer.status == 503 else None
     if not isinstance(answer, Exchange) or not isinstance(told, dict):
@@ -221,12 +221,12 @@ def loaded(
 
 
 def _severity(backend: Backend | NotSeen, target: Target) -> Severity | None:
-    """Warn where the service is ready all the same: another engine serves."""
+    """WARN if the service is ready nevertheless: another engine serves."""
     return None if isinstance(backend, NotSeen) or not _is_ready(backend, target) else Severity.WARN
 
 
 def _is_ready(backend: Backend, target: Target) -> bool:
-    """Whether /ready says so; where there is no such path, whether a prediction comes."""
+    """Whether /ready answers 200; if there is no such path, whether a prediction is answered."""
     if isinstance(backend.ready, Exchange) and backend.ready.status == 200:
         return True
     unknown = not isinstance(backend.ready, Exchange) or backend.ready.status == 404
