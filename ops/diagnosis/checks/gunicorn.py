@@ -1,4 +1,4 @@
-"""gunicorn: its master, its workers, its settings."""
+"""Judges of gunicorn: its master, timeouts, capacity, settings and port."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ from ops.text.duration import age
 from ops.text.language import Text, in_seconds, listed
 
 _STOPPED = ("stopped", "tracing-stop")
-# A worker that used this share of a core while it was watched spins; below the other it is blocked.
+# A worker that uses more than this share of a core while observed is spinning; otherwise it is blocked.
 SPINNING = 0.8
-# What the front door's probes add to the requests a worker completes: plain, health, prediction, redirects.
+# Requests that the front door's probes add to those a worker completes: plain, health, prediction, redirects.
 PROBES_THROUGH_NGINX = 4
 SLOW_HEALTH = 1.0
 
@@ -104,7 +104,7 @@ def capacity(
     logs: Logs | NotSeen,
     taken_at: float,
 ) -> Iterator[Finding]:
-    """GUN006: requests queue while others complete. GUN007: connections are taken, and nothing completes."""
+    """GUN006: requests queue while others complete. GUN007: connections are accepted, and no request completes."""
     if _is_another_cause(target, backend, activity, processes, taken_at):
         return
     unanswered = [
@@ -114,7 +114,7 @@ def capacity(
     queues = _queue_evidence(target, backend, activity, completes)
     states = _states(target, activity, processes)
     told = listed(words for _, words in states)
-    # What is stopped (state T) runs on where it was; a restart would lose the requests in progress.
+    # SIGCONT resumes a stopped process (state T); a restart would lose the requests in progress.
     ours = (target.gunicorn_master, *target.gunicorn_workers)
     stopped = tuple(str(p.pid) for p in processes.processes if p.pid in ours and p.state == "stopped")
     fix = (f"kill -CONT {' '.join(stopped)}",) if stopped else None
@@ -144,11 +144,11 @@ def capacity(
 def _is_another_cause(
     target: Target, backend: Backend, activity: Activity, processes: Processes, taken_at: float
 ) -> bool:
-    """Whether something else than the service's capacity is behind its silence, which other judges name."""
+    """Whether a cause other than capacity, which another judge reports, explains the silence."""
     hangs = [stuck_for(r, taken_at, target.request_deadline) for r in activity.progress]
     # Some workers hang and others do not: GUN015, by their records or by our probes.
     some_hang = any(hangs) and not all_stuck(activity.progress, taken_at, target.request_deadline)
-    # Nobody serves yet: within its deadline that is a boot, past it GUN017.
+    # No worker serves yet: within the boot deadline that is normal, after it GUN017.
     boots = activity.workers and all(worker.has_beaten is False for worker in activity.workers)
     return (
         backend.connection.failure is not None
@@ -162,7 +162,7 @@ def _is_another_cause(
 def _queue_evidence(
     target: Target, backend: Backend, activity: Activity, completes: Evidence | None
 ) -> tuple[Evidence, ...]:
-    """That requests queue while others complete; empty where they do not."""
+    """Evidence that requests queue while others complete; empty if they do not."""
     ready = backend.ready.json() if isinstance(backend.ready, Exchange) else None
     saturated = isinstance(ready, dict) and ready.get("reason") == "saturated"
     queued = [count for count in activity.queued if count]
@@ -188,8 +188,8 @@ def _silence_evidence(target: Target, backend: Backend, first: Exchange, waited:
 
 
 def share_hangs(activity: Activity, backend: Backend | NotSeen) -> Repeats | None:
-    """Probes of which a share hangs for good, proven: workers of several hold a request of ours and will never run
-    again, while others answer at once. None where that is not so: a slow answer is no hang."""
+    """The repeated probes if a share of them provably hangs for ever: some workers hold such a request and can never
+    run again, while others answer at once. Otherwise None: a slow answer is no hang."""
     repeats = None if isinstance(backend, NotSeen) else backend.repeats
     if repeats is None or not activity.hanging or not repeats.answered or not repeats.unanswered:
         return None
@@ -197,21 +197,21 @@ def share_hangs(activity: Activity, backend: Backend | NotSeen) -> Repeats | Non
 
 
 def _some_answer(backend: Backend) -> bool:
-    """Whether of the probes that meet every worker some are answered and some are not: that is no service that does not
-    answer, whatever the others wait for."""
+    """Whether some of the repeated probes, which reach every worker, are answered and some are not: then the service
+    does answer, whatever the others wait for."""
     return backend.repeats is not None and bool(backend.repeats.answered and backend.repeats.unanswered)
 
 
 def _past_deadline(activity: Activity, target: Target, now: float) -> tuple[Evidence, ...]:
-    """Proof by their own records that every worker is stuck: its oldest request in flight for longer than the deadline,
-    and nothing completed for as long. Empty where one of them is not."""
+    """Proof by the workers' records that each of them is stuck: its oldest request has been in flight for longer than
+    the deadline, and none completed for as long. Empty if any of them is not."""
     if not all_stuck(activity.progress, now, target.request_deadline):
         return ()
     return tuple(by_its_record(record, now) for record in activity.progress)
 
 
 def by_its_record(record: ProgressRecord, now: float) -> Evidence:
-    """What a stuck worker's own account says."""
+    """Evidence from a stuck worker's own progress record."""
     blocked = beat_age(record, now)
     if blocked is not None:
         return Evidence(
@@ -234,7 +234,7 @@ def by_its_record(record: ProgressRecord, now: float) -> Evidence:
 def _completions(
     activity: Activity, backend: Backend, logs: Logs | NotSeen, taken_at: float
 ) -> Evidence | None:
-    """Proof that requests complete: more than our own probes by the workers' records, or a prediction by the log."""
+    """Proof that requests complete: the workers' records count more than our probes, or the log has a prediction."""
     asked = (backend.health, backend.ready, backend.predict, backend.debugger)
     own = sum(isinstance(x, Exchange) and x.status is not None for x in asked) + PROBES_THROUGH_NGINX
     done = sum(w.completed[1] - w.completed[0] for w in activity.workers if w.completed)
@@ -254,7 +254,7 @@ def _completions(
 
 
 def _states(target: Target, activity: Activity, processes: Processes) -> list[tuple[int, Text]]:
-    """What each stuck process is doing: stopped, spinning or blocked."""
+    """State of each stuck process: stopped, deadlocked, spinning or blocked."""
     found: list[tuple[int, Text]] = []
     master = process_of(processes, target.gunicorn_master)
     if master is not None and master.state in _STOPPED:
@@ -286,7 +286,7 @@ def _states(target: Target, activity: Activity, processes: Processes) -> list[tu
     zh="配置文件中的设置 gunicorn 都认识",
 )
 def settings(gunicorn: Gunicorn, target: Target) -> Iterator[Finding]:
-    """GUN008: names gunicorn ignores that nothing else in the file uses."""
+    """GUN008: the file assigns names that gunicorn ignores and that nothing else in it uses."""
     config = gunicorn.config
     if not isinstance(config, GunicornConfig):
         return
@@ -303,7 +303,7 @@ def settings(gunicorn: Gunicorn, target: Target) -> Iterator[Finding]:
 def _renamed(
     config: GunicornConfig, ignored: Mapping[str, str | None], target: Target
 ) -> tuple[str | Text, ...] | None:
-    """A line for each name whose meaning is beyond doubt; None if none is."""
+    """A correcting line for each name with an unambiguous meaning; None if no name has one."""
     meant = {
         name: likely
         for name, likely in ignored.items()
@@ -329,7 +329,7 @@ def _renamed(
 
 def ignored_settings(config: GunicornConfig) -> dict[str, str | None]:
     """The names that gunicorn ignores and nothing else in the file uses, each with the setting that was probably
-    meant; None where none is near."""
+    meant; None if no setting is similar."""
     return {
         name: MEANT.get(name)
         or next(iter(difflib.get_close_matches(name, KNOWN_SETTINGS, n=1, cutoff=0.75)), None)
@@ -343,7 +343,7 @@ def ignored_settings(config: GunicornConfig) -> dict[str, str | None]:
 
 def _ignored(config: GunicornConfig, name: str, likely: str | None) -> Evidence:
     value = config.assigned[name]
-    # No other value: a name that gunicorn does not know may be anything, a password too.
+    # Quote no other values: a name that gunicorn does not know may hold anything, even a password.
     is_plain = value.known and (value.value is None or isinstance(value.value, bool))
     written = f"{name} = {value.value}" if is_plain else name
     return Evidence(
@@ -366,7 +366,7 @@ def port(target: Target, processes: Processes, backend: Backend, logs: Logs | No
     others = set(target.other_gunicorns)
     is_another_s = any({p.pid, p.ppid} & others for p in holder(processes, target.backend))
     answers = serves(backend, target) or (isinstance(backend.health, Exchange) and is_service(backend.health))
-    # Whoever answers may be a container's service behind a proxy; another's gunicorn may answer what it likes.
+    # A container's service behind a proxy may give this answer; another service's gunicorn may give any answer.
     if answers and not is_another_s:
         return
     foreign = foreign_holders(processes, target)
@@ -402,8 +402,8 @@ def port(target: Target, processes: Processes, backend: Backend, logs: Logs | No
     zh="没有别的应用与本服务共用端口",
 )
 def shared_port(target: Target, processes: Processes, logs: Logs | NotSeen) -> Iterator[Finding]:
-    """GUN019: beside this service's gunicorn another server of another application listens at the same address, which
-    reuse_port lets it (socket(7), SO_REUSEPORT): the kernel shares the connections between both."""
+    """GUN019: a gunicorn of another application listens at this service's address too, which reuse_port allows
+    (socket(7), SO_REUSEPORT): the kernel distributes the connections between both."""
     owners = holder(processes, target.backend)
     own = next((p for p in processes.processes if p.pid == target.gunicorn_master), None)
     members = {target.gunicorn_master, *target.gunicorn_workers, None}
@@ -412,7 +412,7 @@ def shared_port(target: Target, processes: Processes, logs: Logs | NotSeen) -> I
     mine = wsgi(own), own.cwd
     for owner in owners:
         master = next((p for p in processes.processes if p.pid == owner.ppid and is_gunicorn(p)), owner)
-        # An upgrade in progress (USR2) has the new master below the old one; systemd holds sockets for others.
+        # During an upgrade (USR2) the new master is a child of the old one; systemd (pid 1) holds sockets for others.
         if (
             {owner.pid, owner.ppid, master.pid, master.ppid} & members
             or owner.pid == 1
@@ -435,13 +435,13 @@ def shared_port(target: Target, processes: Processes, logs: Logs | NotSeen) -> I
 
 
 def _shortened(process: Process) -> str:
-    """A command line without its middle: how it begins, and the application at its end."""
+    """Return the command line without its middle; the end names the application."""
     command = " ".join(process.command) or process.name
     return command if len(command) <= 160 else f"{command[:100]} ... {command[-50:]}"
 
 
 def _now_so_now_otherwise(logs: Logs, target: Target) -> Iterator[Evidence]:
-    """How users' requests for the service's own paths were answered, where they were so in more than one way."""
+    """Quote the statuses of users' requests for one of the service's own paths if they differ."""
     own_paths = (target.predict_path, target.health_path)
     for located in users_traffic(logs):
         counts = Counter[tuple[str, str]]()

@@ -1,4 +1,4 @@
-"""What gunicorn runs with: settings that do not belong into production."""
+"""Judges of gunicorn's settings in force, and of code or configuration that changed since its start."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from ops.text.language import Text
 
 
 def determined(name: str, option: str, master: Process, config: GunicornConfig | NotSeen) -> Any:
-    """One of gunicorn's settings as it is in force, None where it is set nowhere.
+    """The value in force of one of gunicorn's settings, None if it is set nowhere.
 
-    ``option``: its long name on the command line. Raises NotJudgedError where it may be set in a place that was not,
-    or cannot be, read."""
+    ``option``: its long name on the command line. Raises NotJudgedError if it may be set in a place that was not, or
+    cannot be, read."""
     told = options(arguments(master))
     if option in told:
         return told[option]
@@ -51,7 +51,7 @@ def determined(name: str, option: str, master: Process, config: GunicornConfig |
 
 
 def running_master(target: Target, processes: Processes) -> Process:
-    """The service's master. Raises NotJudgedError where it does not run: then nothing is in force."""
+    """The service's master. Raises NotJudgedError if it does not run: then no setting is in force."""
     master = process_of(processes, target.gunicorn_master)
     if master is None:
         raise NotJudgedError(NotSeen(reason="gunicorn does not run"))
@@ -59,7 +59,7 @@ def running_master(target: Target, processes: Processes) -> Process:
 
 
 def place_of(name: str, option: str, master: Process, config: GunicornConfig | NotSeen) -> str:
-    """Where a setting in force was found: the command line, or a line of the file."""
+    """The place of a setting in force: the command line, GUNICORN_CMD_ARGS, a line of the file, or ``gunicorn``."""
     if option in options(master.command):
         return f"pid {master.pid}"
     if option in options(arguments(master)):
@@ -71,10 +71,10 @@ def place_of(name: str, option: str, master: Process, config: GunicornConfig | N
 
 @check("gunicorn.reload", "GUN009", en="gunicorn does not run with --reload", zh="gunicorn 没有开启 --reload")
 def reload(target: Target, processes: Processes, gunicorn: Gunicorn) -> Iterator[Finding]:
-    """GUN009: on the command line, in GUNICORN_CMD_ARGS or in the configuration file."""
+    """GUN009: reload is set on the command line, in GUNICORN_CMD_ARGS or in the configuration file."""
     master = running_master(target, processes)
     told = options(arguments(master))
-    # On the command line it is a flag: its presence is its value.
+    # On the command line it is a flag without a value.
     value = "reload" in told or determined("reload", "reload", master, gunicorn.config)
     if value:
         place = place_of("reload", "reload", master, gunicorn.config)
@@ -87,14 +87,14 @@ def reload(target: Target, processes: Processes, gunicorn: Gunicorn) -> Iterator
 
 @check("gunicorn.recycling", "GUN013", en="workers are recycled", zh="工作进程会定期回收")
 def recycling(target: Target, processes: Processes, gunicorn: Gunicorn) -> Iterator[Finding]:
-    """GUN013: max_requests is set nowhere, or to 0, which is gunicorn's default and means never."""
+    """GUN013: max_requests is not set, or is 0, which is gunicorn's default and means never."""
     master = running_master(target, processes)
     value = determined("max_requests", "max-requests", master, gunicorn.config)
     if value is not None and str(value).strip() not in ("0", ""):
         return
     place = place_of("max_requests", "max-requests", master, gunicorn.config)
     if value is None:
-        assert isinstance(gunicorn.config, GunicornConfig)  # noqa: S101  else it would not be determined
+        assert isinstance(gunicorn.config, GunicornConfig)  # noqa: S101  determined() raises otherwise
         yield Finding(
             "GUN013",
             (
@@ -125,7 +125,7 @@ def recycling(target: Target, processes: Processes, gunicorn: Gunicorn) -> Itera
         )
 
 
-# Between a file's time and a process's start lie the file system's clock and a fork; contract, GUN011. Seconds.
+# Seconds. A file's time and a process's start differ by the file system's clock and a fork (contract, GUN011).
 SAME_MOMENT = 2.0
 
 
@@ -142,10 +142,10 @@ def currency(
     application: Application,
     activity: Activity | NotSeen,
 ) -> Iterator[Finding]:
-    """GUN011: the configuration or a module changed after the oldest worker started; with preload_app a
-    module after the master did.
+    """GUN011: the configuration or a module changed after the oldest worker started; with preload_app, a
+    module after the master started.
 
-    A worker that drains is on its way out after a reload: it does not count."""
+    Draining workers do not count: they are about to end after a reload."""
     master = running_master(target, processes)
     records = () if isinstance(activity, NotSeen) else activity.progress
     draining = {record.pid for record in records if record.phase == "draining"}
@@ -202,10 +202,10 @@ def memory(
     model: ModelFiles | NotSeen,
     backend: Backend | NotSeen,
 ) -> Iterator[Finding]:
-    """GUN010: so many workers times what the largest holds, or will hold of the model, is more than there is.
+    """GUN010: the workers need more than the available memory, each as much as the largest or as its copy of the model.
 
-    Weights in safetensors are mapped and so shared between workers; a checkpoint of another kind is not, unless the
-    master loads it for all."""
+    Safetensors weights are mapped and so shared between workers; other checkpoints are not, unless the master loads
+    them for all (preload_app)."""
     master = running_master(target, processes)
     count = len(target.gunicorn_workers)
     if not count:
@@ -238,7 +238,7 @@ def memory(
 
 
 def _weights(model: ModelFiles | NotSeen) -> tuple[int, int]:
-    """The weights' size on disk that each worker loads for itself, and that all share."""
+    """The size on disk, in bytes, of the weights that each worker loads for itself, and of those that all share."""
     files = () if isinstance(model, NotSeen) else model.files
     mapped = sum(file.size for file in files if file.path.endswith(".safetensors"))
     loaded = sum(file.size for file in files if file.path.endswith((".bin", ".pt", ".pth")))
@@ -246,7 +246,7 @@ def _weights(model: ModelFiles | NotSeen) -> tuple[int, int]:
 
 
 def _is_embedded(backend: Backend | NotSeen) -> bool:
-    """Whether the service says that it serves another model than the one in the directory."""
+    """Whether the health answer says that the service uses its embedded engine, not the model in the directory."""
     health = None if isinstance(backend, NotSeen) else backend.health
     body = health.json() if isinstance(health, Exchange) else None
     return isinstance(body, dict) and body.get("engine") == "embedded"

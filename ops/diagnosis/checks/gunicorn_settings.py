@@ -1,6 +1,6 @@
-"""The settings gunicorn knows, over its versions 20.1 to 27.0.
+"""The settings that gunicorn knows, over its versions 20.1 to 27.0.
 
-gunicorn takes any other name in its configuration file without a word (gunicorn/app/base.py sets only known ones).
+gunicorn silently ignores any other name in its configuration file (gunicorn/app/base.py sets only known ones).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ KNOWN_SETTINGS: frozenset[str] = frozenset(
     }
 )  # fmt: skip
 
-# Names people write, and the setting they mean where spelling alone does not lead there.
+# Names people write, and the settings they mean, if spelling alone does not find them.
 MEANT: dict[str, str] = {
     "preload": "preload_app",
     "bind_ssl": "certfile and keyfile",

@@ -1,4 +1,4 @@
-"""Whether gunicorn runs and its workers load the application; where not, why the last start failed, by its words."""
+"""Judges whether gunicorn runs and its workers load the application; if not, why its last start failed."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from ops.interpret.start_failure.kinds import StartFailure
 
 _REFUSALS = ("refused", "missing")
-# Where the master loads the application before it forks (gunicorn, Arbiter.setup): no worker is there to log it.
+# The master loads the application before it forks (gunicorn, Arbiter.setup), so no worker logs the failure.
 _PRELOADS = re.compile(r'gunicorn/arbiter\.py", line \d+, in setup')
-# Log times are whole seconds, and a file is written to a moment after the event.
+# Seconds. Log times are whole seconds, and a log is written a moment after the event.
 _ROUNDING = 2.0
 
 
@@ -42,8 +42,8 @@ def process(
     logs: Logs | NotSeen,
     last_start: LastStart | NotSeen,
 ) -> Iterator[Finding]:
-    """GUN001: no master, and the bind address refuses; where the last start failed, why. GUN002: it runs, but its
-    pidfile names another process."""
+    """GUN001: no master, and the bind address refuses or is missing, or cannot be reached after a failed start, which
+    the finding then explains. GUN002: the master runs, but its pidfile names another process."""
     pidfile = gunicorn.pidfile
     if target.gunicorn_master is None:
         failure = last_failure(target, processes, logs, last_start)
@@ -54,7 +54,7 @@ def process(
         if failure is None or isinstance(last_start, NotSeen):
             yield Finding("GUN001", (*evidence, *_trouble(logs)), fix=_past_pidfile(target, pidfile))
         elif _was_address_in_use(failure) and not holder(processes, target.backend):
-            # Whoever held it is gone.
+            # The process that held it is gone.
             yield Finding("GUN001", (*evidence, *_words(failure)), summary=_gone(failure))
         else:
             found = Finding("GUN001", (*evidence, *_words(failure)))
@@ -82,7 +82,7 @@ def process(
 
 
 def _absence(target: Target, backend: Backend, gunicorn: Gunicorn) -> list[Evidence]:
-    """That there is no master, and what its files say."""
+    """Evidence that there is no master, and from its pidfile and configuration."""
     pidfile = gunicorn.pidfile
     evidence = [
         quote(f"tcp {target.backend}", backend.connection.detail or str(backend.connection.failure)),
@@ -96,7 +96,7 @@ def _absence(target: Target, backend: Backend, gunicorn: Gunicorn) -> list[Evide
 
 
 def _who_is_named(pidfile: Pidfile) -> Text:
-    """What is wrong with the process that a pidfile names."""
+    """Describe the process that a pidfile names, and whether it keeps gunicorn from starting."""
     if pidfile.is_zombie:
         return Text(
             en=f"process {pidfile.pid} is a zombie (state Z), so gunicorn refuses to start",
@@ -120,7 +120,7 @@ def _trouble(logs: Logs | NotSeen) -> tuple[Evidence, ...]:
 
 
 def _past_pidfile(target: Target, pidfile: Pidfile | NotSeen) -> tuple[Text, ...] | None:
-    """gunicorn takes any living process in it for its running self, and refuses to start (gunicorn, pidfile.py)."""
+    """Steps to remove a pidfile that keeps gunicorn from starting: its process exists (gunicorn, pidfile.py)."""
     if not isinstance(pidfile, Pidfile) or not pidfile.is_in_the_way:
         return None
     return (verbatim(f"rm -- {shlex.quote(pidfile.path)}"), verbatim(target.start_command))
@@ -158,7 +158,7 @@ def boot(
     gunicorn: Gunicorn | NotSeen,
 ) -> Iterator[Finding]:
     """GUN003: the workers of the last start, or its master before it forked (preload_app), failed to load the
-    application, and the service does not answer since."""
+    application, and the service does not answer."""
     if isinstance(backend.health, Exchange) and backend.health.status is not None:
         return
     failure = last_failure(target, processes, logs, last_start)
@@ -183,7 +183,7 @@ def boot(
 
 
 def _boot_failure(log: Log) -> tuple[Finding, LogEntry] | None:
-    """'Worker failed to boot' and its like with the exception, and the last entry that says so."""
+    """A finding for 'Worker failed to boot' or a like message with its exception, and the last such entry."""
     failures = entries_with(
         log, "Worker failed to boot", "App failed to load", "Exception in worker process", "Reason: Worker"
     )
@@ -209,7 +209,7 @@ def _boot_failure(log: Log) -> tuple[Finding, LogEntry] | None:
 
 
 def _served_since(logs: Logs, failure: LogEntry) -> bool:
-    """Whether it has served since: what keeps it from answering now is something else."""
+    """Whether the service has answered requests since: then this failure does not explain the present silence."""
     access = logs.gunicorn_access
     return isinstance(access, AccessLog) and access.last is not None and access.last > failure.time
 
@@ -220,7 +220,7 @@ def _served_since(logs: Logs, failure: LogEntry) -> bool:
 def last_failure(
     target: Target, processes: Processes | NotSeen, logs: Logs | NotSeen, last: LastStart | NotSeen
 ) -> StartFailure | None:
-    """Why the last start failed: by words younger than the running master, and than the last request answered."""
+    """Why the last start failed, by messages newer than the running master and the last answered request."""
     if isinstance(last, NotSeen):
         return None
     since = 0.0
@@ -236,7 +236,7 @@ def last_failure(
 def _explained(
     finding: Finding, failure: StartFailure, target: Target, last: LastStart, gunicorn: Gunicorn | NotSeen
 ) -> Finding:
-    """``finding`` with the words, the command and the fix of the start that failed."""
+    """Return ``finding`` with the summary, the verify command and the fix of the failed start."""
     from ops.interpret.start_failure.advice import fix_for, summary_of
 
     return replace(

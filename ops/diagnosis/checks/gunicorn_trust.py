@@ -1,4 +1,4 @@
-"""What gunicorn says of files that are not its own is not believed, and said."""
+"""Judge of log files that gunicorn names but does not own: they are not read, and that is reported."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ops.text.reasons import reason
 
 @check("gunicorn.logs", "GUN018", en="gunicorn's logs are its own", zh="gunicorn 的日志归它自己所有")
 def logs_of_its_own(target: Target, logs: Logs) -> Iterator[Finding]:
-    """GUN018: a log that gunicorn names is a file that its user may not write, or lies behind another's link."""
+    """GUN018: gunicorn names a log that its user may not write, or that is behind another user's symbolic link."""
     named = {
         target.gunicorn_error_log: logs.gunicorn_error,
         target.gunicorn_access_log: logs.gunicorn_access,

@@ -1,4 +1,4 @@
-"""gunicorn's workers: how they ended, and which of them hang."""
+"""Judges of gunicorn's workers: those that died, and those that hang."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ _NUMBERS = {
     "11": "SIGSEGV",
     "31": "SIGSYS",
 }
-# signal(7): these end a process that did not ask for it; SIGTERM and SIGINT are how workers are asked to end.
+# signal(7): these signals are crashes; SIGTERM and SIGINT ask a worker to end.
 _CRASHES = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE", "SIGSYS", "SIGTRAP")
-# The kernel's word and gunicorn's of one death differ by this much at most: rounding, and a busy master. Seconds.
+# Seconds. The kernel's and gunicorn's log times of one death differ by this at most: rounding, and a busy master.
 ONE_DEATH = 30.0
-# What the watchdog did counts for this long: it asks first and kills later. Seconds.
+# Seconds. A watchdog action can explain a death for this long: it first asks a process to end, and kills it later.
 WATCHDOG_REACH = 120.0
-# A master that was told to end kills what is left after its graceful timeout; seconds.
+# Seconds. A stopping master kills the remaining workers after its graceful timeout.
 SHUTDOWN = 60.0
 
 
 class Death(msgspec.Struct, frozen=True):
-    """A worker's end on a signal, as gunicorn logged it."""
+    """A worker's death by a signal, as gunicorn logged it."""
 
     entry: LogEntry
     pid: int
@@ -55,8 +55,8 @@ class Death(msgspec.Struct, frozen=True):
 
 
 def deaths(log: Log) -> tuple[Death, ...]:
-    """Every death by a signal that ends a process against its will, oldest first, but for those that a timeout
-    explains: gunicorn itself sends SIGABRT and SIGKILL to a worker that took too long (GUN004)."""
+    """Every death by SIGKILL or a crash signal, oldest first, except those that a timeout explains: gunicorn itself
+    sends SIGABRT and SIGKILL to a worker that took too long (GUN004)."""
     timed_out = {
         int(found[1])
         for entry in entries_with(log, "WORKER TIMEOUT")
@@ -74,7 +74,7 @@ def deaths(log: Log) -> tuple[Death, ...]:
 
 
 def killed_by_kernel(death: Death, kernel: KernelLog | NotSeen) -> KernelKill | None:
-    """The kernel's own word that it killed this worker for want of memory."""
+    """The kernel's own record that it killed this worker for lack of memory, None without one."""
     if death.signal != "SIGKILL" or isinstance(kernel, NotSeen) or isinstance(kernel.kills, NotSeen):
         return None
     return next(
@@ -83,14 +83,14 @@ def killed_by_kernel(death: Death, kernel: KernelLog | NotSeen) -> KernelKill | 
 
 
 def counted_by_group(kernel: KernelLog | NotSeen) -> OomCounter | None:
-    """The cgroup that counts a kill, where the kernel's own log, which names the process, may not be read."""
+    """The cgroup that counted a kill, if the kernel's log, which names the process, could not be read; else None."""
     if isinstance(kernel, NotSeen) or not isinstance(kernel.kills, NotSeen) or kernel.group is None:
         return None
     return kernel.group if kernel.group.oom_kills > 0 else None
 
 
 def was_meant(death: Death, log: Log, watchdog: WatchdogFacts | NotSeen) -> bool:
-    """Whether a SIGKILL is known to be the watchdog's, or the master's own while it ended."""
+    """Whether a SIGKILL is known to come from the watchdog, or from the master while it stopped."""
     if death.signal != "SIGKILL":
         return False
     at = death.entry.time
@@ -110,9 +110,9 @@ def was_meant(death: Death, log: Log, watchdog: WatchdogFacts | NotSeen) -> bool
     zh="没有工作进程被杀或崩溃",
 )
 def died(logs: Logs, kernel: KernelLog | NotSeen, watchdog: WatchdogFacts | NotSeen) -> Iterator[Finding]:
-    """GUN005: a SIGKILL that the kernel owns to, for want of memory. GUN014: a crash, or a SIGKILL nobody owns to.
+    """GUN005: a SIGKILL that the kernel recorded, for lack of memory. GUN014: a crash, or a SIGKILL of unknown origin.
 
-    gunicorn's own 'Perhaps out of memory?' stands in its log after every SIGKILL and proves nothing."""
+    gunicorn logs 'Perhaps out of memory?' after every SIGKILL, so the message proves nothing."""
     log = seen(logs.gunicorn_error)
     unexplained = []
     starved: list[tuple[Death, Evidence]] = []
@@ -159,9 +159,9 @@ def died(logs: Logs, kernel: KernelLog | NotSeen, watchdog: WatchdogFacts | NotS
 def stuck(
     target: Target, activity: Activity, backend: Backend | NotSeen, taken_at: float
 ) -> Iterator[Finding]:
-    """GUN015: by its own record a worker is past the request deadline and completes nothing; another has completed
-    requests since that one began to wait. Without records: a share of repeated probes hangs, in a worker none of whose
-    threads can ever run again."""
+    """GUN015: by its own record a worker has exceeded the request deadline and completes nothing, while another has
+    completed requests since the wait began. Without records: a share of the repeated probes hangs, in workers whose
+    threads can never run again."""
     now = taken_at + activity.seconds
     held_for = {r.pid: stuck_for(r, now, target.request_deadline) for r in activity.progress}
     found = [(record, held) for record in activity.progress if (held := held_for[record.pid]) is not None]
@@ -225,13 +225,13 @@ def stuck(
 def booting(
     target: Target, processes: Processes, activity: Activity, backend: Backend | NotSeen, taken_at: float
 ) -> Iterator[Finding]:
-    """GUN017: alive for longer than a boot may take, and not ready: by its own record where an application keeps one
-    and says when it is ready, else by its never having given gunicorn a sign of life."""
+    """GUN017: a worker has lived longer than the boot deadline and is not ready: by its own record, if the application
+    keeps one and reports when it is ready, or because it has never sent gunicorn's master a heartbeat."""
     records = {record.pid: record for record in activity.progress}
     answer = None if isinstance(backend, NotSeen) else backend.ready
     told = answer.json() if isinstance(answer, Exchange) and answer.status == 503 else None
     loads = isinstance(told, dict) and told.get("reason") == "loading"
-    # An application that never reports ready keeps all its workers "booting": that is no boot that hangs.
+    # An application that never reports ready leaves all its workers "booting": then the phase proves no hang.
     reports = loads or any(record.phase != "booting" for record in records.values())
     alive_for = {p.pid: taken_at + activity.seconds - p.started for p in processes.processes}
     hung = []
