@@ -1,4 +1,4 @@
-"""Reaching the front door, and doors that should not be open."""
+"""Judges of connections: to the front door, and to the backend past nginx."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PERMANENT = (301, 308)
 def front_door(
     target: Target, front: Front, processes: Processes, nginx_pidfile: Pidfile | NotSeen
 ) -> Iterator[Finding]:
-    """NET001: refused though nginx runs. NET002: no answer to the connection at all."""
+    """NET001: the connection is refused although nginx runs. NET002: it times out."""
     connection = front.connection
     source = f"tcp {connection.address}"
     if connection.failure == "refused":
@@ -51,7 +51,7 @@ def front_door(
 
 
 def _listen_too(target: Target, address: str) -> tuple[str | Text, ...] | None:
-    """The steps for an IPv6 address: a listen of its own beside the others. None: the catalogue's."""
+    """Steps to add a listen for an IPv6 address; None for the catalogue's steps."""
     host, port = split_address(address)
     if ":" not in host:
         return None
@@ -85,7 +85,7 @@ def exposed_backend(
         if listener.address.startswith("unix:"):
             continue
         host, port = split_address(listener.address)
-        # Whoever holds the address: another program that took it is GUN012, and no way past nginx to the service.
+        # The holder must be the service: if another program holds its address, that is GUN012, and no way around nginx.
         ours = members.intersection(listener.pids) or (
             is_served
             and same_address(listener.address, target.backend)
@@ -109,7 +109,7 @@ def exposed_backend(
 def _bound_to_loopback(
     host: str, gunicorn: Gunicorn | NotSeen, target: Target
 ) -> tuple[str | Text, ...] | None:
-    """The line of gunicorn's configuration that binds every address, changed; None where none does."""
+    """Change the line of gunicorn's configuration that binds every address; None if no such line is known."""
     config = None if isinstance(gunicorn, NotSeen) else gunicorn.config
     if not isinstance(config, GunicornConfig) or "bind" not in config.assigned:
         return None
@@ -127,12 +127,12 @@ def _answers_as_service(backend: Backend) -> bool:
 
 @check("net.plain_http", "NET004", en="plain HTTP is redirected to HTTPS", zh="HTTP 跳转到 HTTPS")
 def plain_http(target: Target, front: Front) -> Iterator[Finding]:
-    """NET004: port 80 answers other than a permanent redirect to HTTPS."""
+    """NET004: port 80 answers something other than a permanent redirect to HTTPS."""
     plain = front.plain
     if not isinstance(plain, Exchange) or plain.status is None or not target.url.startswith("https:"):
         return
     if not target.front_tls:
-        return  # a balancer before this host speaks TLS with users, and plainly with nginx
+        return  # a load balancer ends users' TLS and speaks plain HTTP with nginx
     location = plain.header("location")
     if plain.status in _PERMANENT and location.startswith("https://"):
         return
@@ -144,7 +144,7 @@ def plain_http(target: Target, front: Front) -> Iterator[Finding]:
     "net.other_services", "NET020", en="other services behind nginx answer", zh="nginx 后面的其他服务有应答"
 )
 def other_services(target: Target, upstreams: Upstreams) -> Iterator[Finding]:
-    """NET020: nothing says which of several services is meant, and one that was not chosen takes no connection."""
+    """NET020: no setting says which of several services is meant, and one that was not chosen accepts no connection."""
     by_address = {connection.address: connection for connection in upstreams.others}
     for site in target.other_sites:
         connection = by_address.get(site.address)

@@ -1,4 +1,4 @@
-"""Every way to the front door: each address of the name, and each kind of key."""
+"""Judges of the front door at each address of the name and with each key type."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ops.text.language import Text
     zh="域名解析到的每个地址都能连到入口",
 )
 def addresses(front: Front, other_doors: tuple[OtherDoor, ...]) -> Iterator[Finding]:
-    """NET011: the name resolves to another address of this host's too, and nothing takes connections there."""
+    """NET011: the name also resolves to another address of this host, which accepts no connections."""
     if front.connection.failure is not None:
         return
     for door in other_doors:
@@ -58,8 +58,8 @@ def other_certificates(
     nginx_config: NginxConfig | NotSeen,
     lineages: Lineages | NotSeen,
 ) -> Iterator[Finding]:
-    """TLS025: the certificate at another address, or of another kind of key, would not be accepted, while the one that
-    is asked first would; which file it is from, and what renews that."""
+    """TLS025: clients would reject the certificate at another address, or with another key type, but accept the one
+    that the doctor received first. The fix names its file and how to renew it."""
     if _objections(served, target, taken_at):
         return
     for door in other_doors:
@@ -90,8 +90,8 @@ def other_certificates(
 
 
 class _CertificateSource(NamedTuple):
-    """Where a bad certificate comes from: the file that holds it, or (``is_renewed``) one that holds a good one of the
-    same kind by now; None where neither was found. ``where``: FILE:LINE of its ssl_certificate."""
+    """The source of a bad certificate: the file that holds it, or (``is_renewed``) one that now holds a good one of the
+    same key type; None if neither was found. ``where``: FILE:LINE of its ssl_certificate."""
 
     file: PemFile | None = None
     where: str = "?"
@@ -101,7 +101,7 @@ class _CertificateSource(NamedTuple):
     def of(
         cls, door: OtherDoor, there: Served, config: NginxConfig | NotSeen, target: Target, now: float
     ) -> _CertificateSource:
-        """By what the files hold."""
+        """Find the source by the certificates in the files."""
         named = {} if isinstance(config, NotSeen) else certificates_at(config, door.address)
         leaf = there.chain[0]
 
@@ -123,7 +123,7 @@ class _CertificateSource(NamedTuple):
 
     @property
     def evidence(self) -> tuple[Evidence, ...]:
-        """The directive, and what the file holds."""
+        """Quote the directive and the file's certificate."""
         if self.file is None:
             return ()
         return (
@@ -132,7 +132,7 @@ class _CertificateSource(NamedTuple):
         )
 
     def fix(self, target: Target, lineages: Lineages | NotSeen) -> tuple[str | Text, ...] | None:
-        """Renew that file, by its lineage where certbot keeps it; a renewed one wants the reload alone."""
+        """Steps to renew the file, by its lineage if certbot manages it; a renewed file needs only the reload."""
         if self.file is None:
             return None
         reload = (target.test_nginx, target.reload_nginx)
@@ -159,7 +159,7 @@ def _described(leaf: Certificate) -> str:
 
 
 def _objections(there: Served, target: Target, now: float) -> str:
-    """What a client would object to, in OpenSSL's words; empty where it would not."""
+    """A client's objections to the certificate, in OpenSSL's words; empty if it would accept it."""
     leaf = there.chain[0]
     found = []
     if now > leaf.not_after:

@@ -1,4 +1,4 @@
-"""Who holds the front address."""
+"""Judge of the process that listens at the front address."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from ops.text.language import Text
 def holder(
     target: Target, front: Front, processes: Processes, nginx_pidfile: Pidfile | NotSeen
 ) -> Iterator[Finding]:
-    """NET010: another program takes the connections that are nginx's, and they do not lead to the service.
+    """NET010: another program accepts the connections meant for nginx, and they do not reach the service.
 
-    Where they do lead there, it is a balancer or a proxy of the operator's."""
+    If they reach it, the program is a load balancer or proxy that the operator set up."""
     is_served = isinstance(front.predict, Exchange) and reaches_service(front.predict, target)
     if front.connection.failure is not None or target.connect_to is None or is_served:
         return
@@ -72,7 +72,7 @@ def _sentence(address: str, owner: Process, master: Process | None) -> Text:
 
 
 def _published(owner: Process) -> Iterator[Evidence]:
-    """The container's port that a proxy of docker's publishes (docker-proxy -container-ip IP -container-port PORT)."""
+    """The container's port that docker-proxy publishes (docker-proxy -container-ip IP -container-port PORT)."""
     options = dict(zip(owner.command, owner.command[1:], strict=False))
     address, port = options.get("-container-ip"), options.get("-container-port")
     if owner.name.startswith("docker-proxy") and address and port:
@@ -96,7 +96,7 @@ def _steps(target: Target, owner: Process, master: Process | None) -> Iterator[s
         yield f"docker stop $(docker ps -q --filter publish={port})"
     elif owner.container:
         yield f"docker stop {owner.container} || podman stop {owner.container}"
-    elif owner.unit and owner.ppid == 1:  # what cron or supervisord started is not the whole unit
+    elif owner.unit and owner.ppid == 1:  # else cron or supervisord started it, and the unit has more
         yield f"systemctl disable --now {shlex.quote(owner.unit)}"
     else:
         yield f"kill {owner.pid}"

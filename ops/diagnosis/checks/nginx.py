@@ -1,4 +1,4 @@
-"""nginx itself: its process, its configuration, where it sends requests."""
+"""Judges of nginx itself: its process, its configuration, the servers that it proxies to."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ REUSING_SINCE = (
     1,
     29,
     7,
-)  # from here on nginx speaks HTTP/1.1 and keeps connections by default (its CHANGES)
+)  # since this version nginx speaks HTTP/1.1 and keeps connections by default (its CHANGES)
 DEFAULT_CONNECTIONS = 512  # ngx_core_module, worker_connections
 DEFAULT_LIMIT_STATUS = "503"  # ngx_http_limit_req_module, limit_req_status
-# Seconds. A lost packet is sent again after 1 s at first, then after 2 s more (RFC 6298, 2.1 and 5.5).
+# Seconds. TCP sends a lost packet again after 1 s, then after 2 s more (RFC 6298, 2.1 and 5.5).
 SHORTEST_WAIT = 2.0
-# Below this share of all requests, the rate limit does its work rather than hurting users.
+# Below this share of all requests, the rate limit works as intended and users are not affected.
 SMALL_SHARE = 0.10
-# What the clients of the guide and of the documentation call themselves.
+# The User-Agent of each client in the guide and the documentation.
 CLIENTS = {"curl": "curl/8.5.0", "python-requests": "python-requests/2.32.3"}
-# How a program answers a path that it does not have.
+# Statuses with which a program answers a path that it does not have.
 _OF_ANOTHER_PROGRAM = ("404", "405", "410", "501")
 REFUSALS = ("403", "404", "406", "410", "444")
 _IN_FILE = re.compile(r" in (\S+):(\d+)$")
@@ -61,7 +61,7 @@ def _site_server(config: NginxConfig, target: Target) -> nginx_topology.Server |
 
 @check("nginx.program", "NGX001", en="nginx is installed", zh="nginx 已安装")
 def program(target: Target, front: Front | NotSeen) -> Iterator[Finding]:
-    """NGX001: the configured binary is not found. Warn where something serves at the front door all the same."""
+    """NGX001: the configured binary is not found. A warning if the front door accepts connections nevertheless."""
     if target.nginx_installed:
         return
     serving = isinstance(front, Front) and front.connection.failure is None
@@ -81,7 +81,7 @@ def process(
     logs: Logs | NotSeen,
     nginx_test: NginxTest | NotSeen,
 ) -> Iterator[Finding]:
-    """NGX002: no master for this configuration, and nothing listens at the front door; why its last start failed."""
+    """NGX002: no master runs this configuration, and nothing, or only orphaned workers, listens at the front door."""
     if any(nginx_topology.serving_masters(target, processes, nginx_pidfile)):
         return
     orphans = _orphans(processes)
@@ -119,7 +119,7 @@ def process(
     words = nginx_message.without_process(message)
     where = _IN_FILE.search(words)
     if where is not None and is_tested and "host not found" not in words:
-        yield Finding("NGX002", tuple(evidence))  # it has been corrected since
+        yield Finding("NGX002", tuple(evidence))  # the configuration has been corrected since
         return
     said = words[: where.start()] if where else words
     file, line = (where[1], where[2]) if where else (target.nginx_config_file, None)
@@ -149,9 +149,9 @@ _BIND_IN_USE = re.compile(r"bind\(\) to (\S+) failed \(98: Address already in us
 
 
 def _in_use(address: str, processes: Processes) -> tuple[tuple[Evidence, ...], tuple[str | Text, ...]]:
-    """Who holds an address that nginx could not bind, and what frees it; nothing where nobody is seen.
+    """The processes that hold an address which nginx could not bind, and the steps to free it; empty if none is seen.
 
-    A socket's file stays where its nginx was killed: nobody is behind it."""
+    A killed nginx leaves its unix socket's file behind, at which no process listens."""
     pids = {pid for item in taking(processes, address) for pid in item.pids}
     owners = [process for process in processes.processes if process.pid in pids]
     if address.startswith("unix:"):
@@ -163,7 +163,7 @@ def _in_use(address: str, processes: Processes) -> tuple[tuple[Evidence, ...], t
             return (Evidence(path, left),), (f"rm -- {shlex.quote(path)}",)
     shown = tuple(quote(described(owner), " ".join(owner.command)[:160]) for owner in owners)
     if not owners:
-        return (), ()  # gone meanwhile, or not seen: nginx's own words then
+        return (), ()  # gone meanwhile, or not seen: quote only nginx's message
     unit = next((owner.unit for owner in owners if owner.unit), None)
     stop = (
         f"systemctl disable --now {shlex.quote(unit)}" if unit else f"kill {' '.join(map(str, sorted(pids)))}"
@@ -177,7 +177,7 @@ def _in_use(address: str, processes: Processes) -> tuple[tuple[Evidence, ...], t
 
 
 def _orphans(processes: Processes) -> tuple[Process, ...]:
-    """Workers of this host's nginx whose master is gone: killed, it did not end them."""
+    """Listening workers of this host's nginx without a master: a killed master does not end its workers."""
     pids = {
         process.pid
         for process in processes.processes
@@ -219,8 +219,8 @@ def _without_a_master(
 
 
 def _failed_start(logs: Logs | NotSeen, *, are_served: bool = False) -> tuple[str, str] | None:
-    """nginx's newest [emerg] since the last request that it answered, with its log; None without one. ``are_served``:
-    workers of an earlier start still answer, so that requests do not show that a later start succeeded."""
+    """The log and text of nginx's newest [emerg] since the last request that it answered; None without one.
+    ``are_served``: workers of an earlier start still answer, so requests do not prove that a later start succeeded."""
     if isinstance(logs, NotSeen):
         return None
     served = logs.nginx_access.last if isinstance(logs.nginx_access, AccessLog) else None
@@ -244,7 +244,7 @@ def configuration(
     nginx_pidfile: Pidfile | NotSeen,
     nginx_config: NginxConfig | NotSeen,
 ) -> Iterator[Finding]:
-    """NGX003: nginx -t fails for the configuration itself; a permission the doctor lacks is never this."""
+    """NGX003: nginx -t fails because of the configuration itself, not because the doctor lacks a permission."""
     if nginx_test.exit_code == 0:
         return
     failures = _failures(nginx_test)
@@ -282,7 +282,7 @@ def configuration(
 
 
 def _other_place(config: NginxConfig | NotSeen, message: str, file: str, line: str) -> tuple[Evidence, ...]:
-    """Where the first stands of what nginx says is there twice."""
+    """Quote the first declaration if nginx reports a duplicate; empty if it is not known."""
     from ops.diagnosis.nginx_duplicates import first_declaration
 
     if isinstance(config, NotSeen) or not line.isdecimal():
@@ -296,7 +296,7 @@ def _failures(test: NginxTest) -> list[str]:
 
 
 def own_failures(test: NginxTest, host: Host) -> list[str]:
-    """What keeps the configuration itself from loading: not what the doctor merely may not open."""
+    """The failures of the configuration itself, without those about files that the doctor may not open."""
     if test.exit_code == 0:
         return []
     return [line for line in _failures(test) if host.is_root or "Permission denied" not in line]
@@ -311,9 +311,9 @@ def own_failures(test: NginxTest, host: Host) -> list[str]:
 def upstream(
     nginx_config: NginxConfig, target: Target, upstreams: Upstreams, backend: Backend, front: Front | NotSeen
 ) -> Iterator[Finding]:
-    """NGX005: the proxied address refuses while gunicorn is healthy at another.
+    """NGX005: no proxied address accepts connections, while the service answers at another.
 
-    Where predictions pass all the same, nginx runs another configuration than this: NGX004."""
+    If predictions pass nevertheless, nginx runs a different configuration: NGX004."""
     if (
         isinstance(front, Front)
         and isinstance(front.predict, Exchange)
@@ -352,7 +352,7 @@ def upstream(
 def _proxied_to_the_service(
     passed: nginx_topology.ProxyPass, dead: str, target: Target
 ) -> tuple[str | Text, ...] | None:
-    """The one line to correct, if the address is written out there; None for the catalogue's own steps."""
+    """Steps to correct the line that contains the address; None, for the catalogue's steps, if none contains it."""
     place, listening = _written_at(passed, dead), target.backend
     members = (passed.upstream.block or ()) if passed.upstream else ()
     names = [d.args[0] for d in members if d.args and nginx_topology.normal_address(d.args[0]) == dead]
@@ -373,7 +373,7 @@ def _proxied_to_the_service(
 
 
 def _written_at(passed: nginx_topology.ProxyPass, address: str) -> str:
-    """``file:line`` of the upstream's server that names ``address``, else of the proxy_pass."""
+    """``file:line`` of the upstream's server directive for ``address``, else of the proxy_pass."""
     for member in (passed.upstream.block or ()) if passed.upstream else ():
         if (
             member.name == "server"
@@ -386,7 +386,7 @@ def _written_at(passed: nginx_topology.ProxyPass, address: str) -> str:
 
 @check("nginx.health_location", "NGX006", en="health checks reach the service", zh="健康检查能到达服务")
 def health_location(nginx_config: NginxConfig, target: Target) -> Iterator[Finding]:
-    """NGX006: the health location returns a success without proxying."""
+    """NGX006: the health location returns 2xx itself, without proxying."""
     server = _site_server(nginx_config, target)
     location = server.location_for(target.health_path) if server else None
     if location is None or any(location.own("proxy_pass")):
@@ -410,8 +410,8 @@ def _asked_of_the_service(
     answer: Directive,
     target: Target,
 ) -> tuple[str | Text, ...] | None:
-    """The edit that has the service answer its health path, line by line: what the location added to nginx's own answer
-    (add_header Content-Type) would be added to the service's."""
+    """Edits, line by line, that proxy the health path to the service. They also remove the location's add_header
+    Content-Type, which would be added to the service's answer."""
     passed = nginx_topology.proxy_pass_for(config, server, target.predict_path) if server else None
     if passed is None or not passed.determined or {"/", "$"} & set(passed.written.partition("://")[2]):
         return None
@@ -423,7 +423,7 @@ def _asked_of_the_service(
     edits = [(answer, f"proxy_pass {passed.written};"), *((d, "") for d in added)]
     if any(";" in word for d, _ in edits for word in d.args):
         return None
-    # Bottom up, so that the lines above keep their numbers.
+    # Edit bottom up, so that the lines above keep their numbers.
     ordered = sorted(edits, key=lambda edit: -edit[0].line)
     return (
         *(replaced_statement(f"{d.file}:{d.line}", d.name, new) for d, new in ordered),
@@ -436,7 +436,7 @@ def _asked_of_the_service(
 def timeout(
     nginx_config: NginxConfig, target: Target, front: Front, backend: Backend, logs: Logs
 ) -> Iterator[Finding]:
-    """NGX007: 504 with 'upstream timed out', while the backend answers later than proxy_read_timeout."""
+    """NGX007: nginx logs 'upstream timed out', and the backend answers only after proxy_read_timeout."""
     entries = nginx_entries(logs, "upstream timed out")
     require_nginx_log(logs)
     server = _site_server(nginx_config, target)
@@ -469,7 +469,7 @@ def timeout(
 def _longer(
     scope: nginx_topology.Scope, written: str | None, took: float, target: Target
 ) -> tuple[str | Text, ...] | None:
-    """proxy_read_timeout at twice what an answer takes, nginx's own default at least."""
+    """Steps to set proxy_read_timeout to twice the time of an answer, at least nginx's default; None if not placed."""
     wanted = f"proxy_read_timeout {max(60, math.ceil(2 * took))}s;"
     found, passed = scope.effective("proxy_read_timeout"), scope.first_own("proxy_pass")
     if found and written:
@@ -491,7 +491,7 @@ def _longer(
 
 
 def nginx_seconds(written: str) -> float | None:
-    """Seconds from nginx's time form (``30s``, ``1m30s``, ``500ms``, ``60``); None where it is none."""
+    """Seconds from nginx's time format (``30s``, ``1m30s``, ``500ms``, ``60``); None if it is not valid."""
     units = {**UNIT_SECONDS, "w": 7 * UNIT_SECONDS["d"], "": 1.0}
     parts = re.findall(r"(\d+)(ms|[smhdw]|)", written.replace(" ", ""))
     if not parts or "".join(n + u for n, u in parts) != written.replace(" ", ""):
@@ -505,7 +505,7 @@ def nginx_seconds(written: str) -> float | None:
 def rate_limit(
     logs: Logs, front: Front, target: Target, nginx_config: NginxConfig | NotSeen, taken_at: float
 ) -> Iterator[Finding]:
-    """NGX008: 'limiting requests' in the window with answers to match. Warn where the share is small."""
+    """NGX008: 'limiting requests' in the window, and answers with the limit's status. A warning if few."""
     require_nginx_log(logs)
     limited = [
         (path, entry)
@@ -540,7 +540,7 @@ def rate_limit(
 
 
 def _limit_statuses(config: NginxConfig | NotSeen, target: Target) -> set[str]:
-    """What the site's rate limits answer; both usual ones where the configuration was not seen."""
+    """The statuses of the site's rate limits; both usual ones if no limit is seen."""
     server = None if isinstance(config, NotSeen) else _site_server(config, target)
     scopes: tuple[nginx_topology.Scope, ...] = (server, *server.locations()) if server else ()
     found = {
@@ -553,7 +553,7 @@ def _limit_statuses(config: NginxConfig | NotSeen, target: Target) -> set[str]:
 
 @check("nginx.user_agents", "NGX010", en="documented clients are let in", zh="文档中的客户端可以访问")
 def user_agents(nginx_config: NginxConfig, target: Target) -> Iterator[Finding]:
-    """NGX010: an `if` on the User-Agent refuses the very clients the service is documented with."""
+    """NGX010: an `if` on the User-Agent refuses clients that the service's documentation uses."""
     server = _site_server(nginx_config, target)
     if server is None:
         return
@@ -590,9 +590,9 @@ def _agent_matches(condition: tuple[str, ...], agent: str) -> bool:
 def server_block(
     nginx_config: NginxConfig, nginx_test: NginxTest | NotSeen, target: Target, front: Front
 ) -> Iterator[Finding]:
-    """NGX011: nginx's default page, or a server block whose server_name does not match.
+    """NGX011: nginx's default page answers, or a server block whose server_name does not match.
 
-    Not judged where the door does not let the doctor in: that is said here, once."""
+    Not judged if the front door refuses the doctor's requests; only this judge reports that, so it appears once."""
     if isinstance(front.predict, NotSeen) and front.connection.failure is None:
         raise NotJudgedError(front.predict)
     answers = [x for x in (front.predict, front.health) if isinstance(x, Exchange) and x.status is not None]
@@ -606,7 +606,7 @@ def server_block(
     host, port = split_address(target.connect_to)
     blocks = nginx_topology.servers(nginx_config)
     chosen = nginx_topology.chosen_server(blocks, host, port, target.domain)
-    # A file that does not load is not what answers: its names prove nothing.
+    # nginx does not run a configuration that does not load, so its names prove nothing.
     loads = isinstance(nginx_test, NotSeen) or nginx_test.exit_code == 0
     foreign = loads and chosen is not None and not nginx_topology.names_match(chosen, target.domain)
     site = _site_server(nginx_config, target)
@@ -654,7 +654,7 @@ class _MisspeltName(msgspec.Struct, frozen=True):
     line: int
 
     def fix(self, domain: str) -> tuple[str | Text, ...]:
-        """The line to correct, and the command that does it."""
+        """The line to correct, and the command that corrects it."""
         return (
             Text(
                 en=f"{self.name} differs from {domain} in one letter ({self.file}, line {self.line}): correct it",
@@ -665,7 +665,7 @@ class _MisspeltName(msgspec.Struct, frozen=True):
 
 
 def _one_letter_off(config: NginxConfig, domain: str) -> Iterator[_MisspeltName]:
-    """The plain server names that differ from ``domain`` by one letter put in, left out, replaced or exchanged."""
+    """Plain server names that differ from ``domain`` by one letter inserted, left out or replaced, or two exchanged."""
     for server in nginx_topology.servers(config):
         for directive in server.own("server_name"):
             for name in directive.args:
@@ -705,11 +705,11 @@ def proxied_service(
     processes: Processes | NotSeen,
     logs: Logs | NotSeen,
 ) -> Iterator[Finding]:
-    """NGX012: the upstream, or one server of several, answers as another program: no service identity, another holder
-    of the port."""
+    """NGX012: the upstream, or one of its servers, answers as another program: it lacks the service's identity, and the
+    service's processes do not hold the port."""
     server = _site_server(nginx_config, target)
     passed = server and nginx_topology.proxy_pass_for(nginx_config, server, target.predict_path)
-    # Of several servers the doctor's own request met one.
+    # With several servers, the doctor's own request reached only one of them.
     is_shared = isinstance(front.predict, Exchange) and reaches_service(front.predict, target)
     if not passed or (is_shared and len(passed.addresses) < 2):
         return
@@ -722,7 +722,7 @@ def proxied_service(
         if is_shared and (_is_backup(passed, address) or not _is_another(answer, backend)):
             continue
         if answer.header("server").startswith("Werkzeug"):
-            continue  # APP006 tells that better
+            continue  # APP006 is more specific
         if (
             address == target.backend
             and isinstance(backend.predict, Exchange)
@@ -734,7 +734,7 @@ def proxied_service(
             continue
         server_header = answer.header("server")
         if not owners and server_header.startswith("gunicorn"):
-            continue  # not seen whose it is
+            continue  # its owner is not visible: it may be the service's
         owner = owners[0] if owners else None
         told = f"pid {owner.pid} {' '.join(owner.command)[:120]}" if owner else "?"
         place = _written_at(passed, address)
@@ -768,7 +768,7 @@ def proxied_service(
 
 
 def _failed_predictions(logs: Logs | NotSeen, target: Target) -> tuple[Evidence, ...]:
-    """Users' predictions that were answered as by a program without that path."""
+    """Users' predictions that were answered as if by a program without that path."""
     if isinstance(logs, NotSeen):
         return ()
     found = [
@@ -781,7 +781,7 @@ def _failed_predictions(logs: Logs | NotSeen, target: Target) -> tuple[Evidence,
 
 
 def _is_backup(passed: nginx_topology.ProxyPass, address: str) -> bool:
-    """Whether nginx asks this server only while all others fail (ngx_http_upstream_module, backup)."""
+    """Whether nginx uses this server only while the primary servers fail (ngx_http_upstream_module, backup)."""
     return any(
         "backup" in member.args[1:]
         for member in (passed.upstream.block or () if passed.upstream else ())
@@ -792,19 +792,19 @@ def _is_backup(passed: nginx_topology.ProxyPass, address: str) -> bool:
 
 
 def _is_another(answer: Exchange, backend: Backend) -> bool:
-    """Whether an answer to the health path is certainly none of the service's, whose own health is given."""
+    """Whether an answer to the health path is certainly not the service's, compared with its own health answer."""
     own = backend.health
     if not isinstance(own, Exchange) or own.status is None or own.status >= 400:
         return False
     if identity(own) is not None and identity(answer) is not None:
         return identity(own) != identity(answer)
-    # A page with 5xx may be the service's own trouble.
+    # A page with 5xx may be the service's own failure.
     is_page = answer.is_html and not own.is_html and (answer.status or 500) < 500
     return str(answer.status) in _OF_ANOTHER_PROGRAM or is_page
 
 
 def _is_same(answer: Exchange, backend: Backend) -> bool:
-    """Whether a health answer is the service's: its own name where the service is known to give one."""
+    """Whether a health answer is the service's: it has an identity, and the same one if the service's is known."""
     expected = identity(backend.health) if isinstance(backend.health, Exchange) else None
     named = identity(answer)
     return named is not None and (expected is None or named == expected)
@@ -820,7 +820,7 @@ def _is_same(answer: Exchange, backend: Backend) -> bool:
 def redirects(
     front: Front, backend: Backend | NotSeen, target: Target, nginx_config: NginxConfig | NotSeen
 ) -> Iterator[Finding]:
-    """NGX013: the same URL recurs. NGX014: a POST to the predict path is redirected, at nginx or at the app."""
+    """NGX013: redirects lead to the same URL again. NGX014: nginx or the app redirects a POST to the predict path."""
     visited: list[str] = []
     for hop in front.hops:
         visited.append(hop.url)
@@ -868,8 +868,8 @@ def redirects(
 def _told_plain_http(
     target: Target, backend: Backend | NotSeen, config: NginxConfig | NotSeen
 ) -> dict[str, Any]:
-    """The sentence and the steps where the service redirects because nginx does not tell it that the user spoke HTTPS:
-    past nginx, and told so, it answers."""
+    """The sentence and the steps if the service redirects because nginx does not send it X-Forwarded-Proto: requested
+    directly, with that header, it answers."""
     if isinstance(backend, NotSeen) or isinstance(config, NotSeen):
         return {}
     told = backend.health
@@ -900,8 +900,8 @@ def _told_plain_http(
 def _without_redirect(
     config: NginxConfig | NotSeen, target: Target, hop: Exchange
 ) -> tuple[str | Text, ...] | None:
-    """The redirect of the HTTPS block taken out, where it stands alone on its line; None where the application sends
-    it, or nothing else of the block answers."""
+    """Steps to remove the HTTPS block's own redirect, if it is alone on its line; None if the block has none, or more
+    than one, of this status."""
     server = _site_server(config, target) if isinstance(config, NginxConfig) else None
     if server is None or not any(listen.ssl for listen in server.listens) or not target.front_tls:
         return None
@@ -958,7 +958,7 @@ def _redirected_by_nginx(target: Target, config: NginxConfig | NotSeen) -> tuple
 
 
 def _redirecting(config: NginxConfig, target: Target) -> Iterator[str]:
-    """Each place of the site that may redirect the predict path: ``FILE:LINE``."""
+    """``FILE:LINE`` of each directive or location of the site that may redirect the predict path."""
     server = _site_server(config, target)
     if server is None:
         return
@@ -968,7 +968,7 @@ def _redirecting(config: NginxConfig, target: Target) -> Iterator[str]:
     yield from (f"{directive.file}:{directive.line}" for directive in directives)
     if directives:
         return
-    # A prefix location that ends in a slash and proxies redirects the path without it (nginx: location).
+    # A proxying prefix location that ends in a slash redirects the path without the slash (nginx: location).
     for other in server.locations():
         if other.pattern == f"{target.predict_path}/":
             yield f"{other.where} (location {other.written})"
@@ -976,7 +976,7 @@ def _redirecting(config: NginxConfig, target: Target) -> Iterator[str]:
 
 @check("nginx.limit_status", "NGX018", en="the rate limit answers 429", zh="限流返回 429")
 def limit_status(nginx_config: NginxConfig, target: Target) -> Iterator[Finding]:
-    """NGX018: limit_req without limit_req_status 429."""
+    """NGX018: limit_req with limit_req_status 503, nginx's default."""
     server = _site_server(nginx_config, target)
     if server is None:
         return
@@ -1003,7 +1003,7 @@ def limit_status(nginx_config: NginxConfig, target: Target) -> Iterator[Finding]
 
 @check("nginx.keepalive", "NGX017", en="connections to the service are reused", zh="到后端的连接会被复用")
 def keepalive(nginx_config: NginxConfig, target: Target) -> Iterator[Finding]:
-    """NGX017: the upstream has keepalive, and the location speaks HTTP/1.0 or sends Connection: close or upgrade.
+    """NGX017: the upstream has keepalive, but the location speaks HTTP/1.0 or sends Connection: close or upgrade.
 
     Defaults by version: ngx_http_proxy_module, proxy_http_version and proxy_set_header."""
     server = _site_server(nginx_config, target)
@@ -1047,18 +1047,18 @@ def keepalive(nginx_config: NginxConfig, target: Target) -> Iterator[Finding]:
 def _reusing(
     culprit: Directive, scope: nginx_topology.Scope, sent: list[Directive], target: Target
 ) -> tuple[str | Text, ...] | None:
-    """The line that keeps nginx from reusing a connection, changed; None where more than a line has to be."""
+    """Change the line that keeps nginx from reusing connections; None if one line is not enough."""
     where = f"{culprit.file}:{culprit.line}"
     if culprit.name == "proxy_http_version":
         line = replaced_in_line(where, "proxy_http_version 1.0", "proxy_http_version 1.1")
     elif culprit.name == "proxy_set_header":
-        # What is in the place of the value, in quotes or not: the name of the header stays as it is written.
+        # Replace the value, quoted or not, and keep the header's name as it is written.
         script = r's#\(Connection[[:space:]]\+\)[^;]*;#\1"";#I'
         line = (
             f"sed -i --follow-symlinks {shlex.quote(str(culprit.line) + script)} {shlex.quote(culprit.file)}"
         )
     elif culprit.name == "proxy_pass" and scope.first_own("proxy_set_header") is not None:
-        # Of headers that are set here none is inherited any more: one more does no harm only beside others.
+        # The first proxy_set_header of a level ends inheritance, so add one only beside others.
         words = "proxy_http_version 1.1;" + ("" if sent else ' proxy_set_header Connection "";')
         line = put_before_line(where, words)
     else:
@@ -1067,7 +1067,7 @@ def _reusing(
 
 
 def _version(config: NginxConfig) -> tuple[int, ...]:
-    """nginx's version as numbers; newer than any where it was not told: no default is held against it then."""
+    """nginx's version as numbers; (99,) if unknown, so that no old version's default is assumed."""
     return tuple(int(part) for part in (config.version or "99").split(".") if part.isdecimal())
 
 
@@ -1080,9 +1080,9 @@ def _version(config: NginxConfig) -> tuple[int, ...]:
 def worker_files(
     nginx_config: NginxConfig, machine: Machine | NotSeen, processes: Processes | NotSeen
 ) -> Iterator[Finding]:
-    """NGX020: worker_connections is more than the files a worker may open. By nginx's documentation it counts the
-    connections to proxied servers too, and open files bound it. nginx's own warning (ngx_event_module_init) holds it
-    against the higher one of worker_rlimit_nofile and the master's limit, though workers have the former.
+    """NGX020: worker_connections exceeds the files that a worker may open. By nginx's documentation it includes the
+    connections to proxied servers, and open files limit it. nginx's own warning (ngx_event_module_init) compares it
+    with the higher of worker_rlimit_nofile and the master's limit, although workers have the former.
 
     A worker's limit under 1024 is HST004, whatever worker_connections is."""
     connections = _number(nginx_config, "worker_connections")
@@ -1104,9 +1104,9 @@ def worker_files(
 def _file_limit(
     config: NginxConfig, machine: Machine | NotSeen, processes: Processes | NotSeen
 ) -> tuple[int, Evidence]:
-    """How many files a worker may open, and what says so: worker_rlimit_nofile, else the limit that workers have.
+    """The files that a worker may open, with the evidence: worker_rlimit_nofile, or the lowest limit of a worker.
 
-    Raises NotJudgedError where neither is known."""
+    Raises NotJudgedError if neither is known."""
     allowed = _number(config, "worker_rlimit_nofile")
     if allowed is None:
         workers = _nginx_files(seen(machine))
@@ -1114,7 +1114,7 @@ def _file_limit(
             reason = "no worker of nginx runs, and worker_rlimit_nofile is not set"
             raise NotJudgedError(NotSeen(reason=reason))
     else:
-        # Where the system refuses what worker_rlimit_nofile asks for, nginx goes on with the limit that it has.
+        # If the system refuses the limit of worker_rlimit_nofile, nginx continues with its current one.
         workers = tuple(
             item
             for item in (() if isinstance(machine, NotSeen) else _nginx_files(machine))
@@ -1131,10 +1131,10 @@ def _nginx_files(machine: Machine) -> tuple[OpenFiles, ...]:
 
 
 def _number(config: NginxConfig, name: str) -> tuple[int, Evidence] | None:
-    """The number that the directive ``name``, which nginx allows once and in one place alone, has, and where it is
-    written; None where it is not.
+    """The number of the directive ``name``, which nginx allows only once and in one context, with a quotation; None if
+    it is not set.
 
-    Raises NotJudgedError where what is written is no number."""
+    Raises NotJudgedError if its argument is no number."""
     directive = next(nginx_topology.every(config, name), None)
     if directive is None:
         return None
@@ -1145,7 +1145,7 @@ def _number(config: NginxConfig, name: str) -> tuple[int, Evidence] | None:
 
 
 def _is_current(worker: OpenFiles, config: NginxConfig, processes: Processes | NotSeen) -> bool:
-    """Whether a worker was started after every file of the configuration was last changed: it has what they say."""
+    """Whether a worker started after the last change of any configuration file: then it runs what they say."""
     if isinstance(processes, NotSeen) or not config.modified:
         return False
     started = next((p.started for p in processes.processes if p.pid == worker.pid), None)
@@ -1154,10 +1154,10 @@ def _is_current(worker: OpenFiles, config: NginxConfig, processes: Processes | N
 
 @check("nginx.slow_clients", "NGX070", en="nginx waits for slow clients", zh="nginx 会等待慢速客户端")
 def slow_clients(nginx_config: NginxConfig, target: Target) -> Iterator[Finding]:
-    """NGX070: client_header_timeout or client_body_timeout of the prediction's way is too short for one lost packet.
+    """NGX070: client_header_timeout or client_body_timeout, in force for predictions, is too short for a lost packet.
 
-    A connection's first headers are read under the value of the address's default server (ngx_http_core_module,
-    client_header_timeout), later ones under the site's own, the body under the location's."""
+    The address's default server sets the value for a connection's first headers (ngx_http_core_module,
+    client_header_timeout), the site's own server for later ones, and the location for the body."""
     server = _site_server(nginx_config, target)
     if server is None:
         return

@@ -1,4 +1,4 @@
-"""What nginx's error logs prove: limits met, the backend forbidden or hanging up."""
+"""Judges of nginx's error logs: exceeded limits, a forbidden backend, connections that the backend closed."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ _SERVER = re.compile(r", server: ([^,]*),")
 # "connect() to unix:/run/x.sock failed (13: Permission denied) while connecting to upstream"
 _REASON = re.compile(r"connect\(\)(?: to \S+)? failed \(\d+: [^)]*\)")
 _EXHAUSTED = ("worker_connections are not enough", "Too many open files")
-# gunicorn's words for a worker whose end is accounted for: a time-out, a signal, an order to stop or reload.
+# gunicorn's messages that explain a worker's end: a timeout, a signal, an order to stop or reload.
 _WORKER_ENDED = (
     "WORKER TIMEOUT",
     "was sent SIG",
     *(f"Handling signal: {name}" for name in ("hup", "term", "quit", "int", "ttou", "usr2", "winch")),
 )
-# How far apart the two logs may tell of one event, seconds: both write whole seconds, and a worker that is told to end
-# may take a moment.
+# Seconds between both logs' entries of one event, at most: both write whole seconds, and a worker may take a moment
+# to end.
 SAME_EVENT = 5.0
 
 
 def of_this_site(
     entries: tuple[LocatedEntry, ...], config: NginxConfig | NotSeen, target: Target
 ) -> tuple[LocatedEntry, ...]:
-    """Those entries that name no server block (``server: ...``), or the site's own: others share the log."""
+    """Entries that name no server block (``server: ...``) or the site's own; other sites may share the log."""
     site = None if isinstance(config, NotSeen) else find_site(config, target.domain, target.backend)
-    # nginx writes the block's first name (ngx_http_log_error), nothing for a block without one.
+    # nginx writes the block's first name (ngx_http_log_error), or nothing for a block without a name.
     ours = {"", target.domain, *(site.server.names[:1] if site else ())}
     return tuple(
         (path, entry)
@@ -80,7 +80,7 @@ def body_size(
 def _larger_bodies(
     said: list[str], config: NginxConfig | NotSeen, target: Target
 ) -> tuple[str | Text, ...] | None:
-    """client_max_body_size as large as the largest body that was refused, 50 MiB at least."""
+    """Steps to set client_max_body_size to the largest refused body, at least 50 MiB; None if no place is known."""
     site = find_site(config, target.domain, target.backend) if isinstance(config, NginxConfig) else None
     scope = (site.server.location_for(target.predict_path) or site.server) if site else None
     if scope is None:
@@ -115,12 +115,12 @@ def _larger_bodies(
     zh="nginx 的连接数和描述符够用",
 )
 def capacity(logs: Logs) -> Iterator[Finding]:
-    """NGX015: out of worker_connections or descriptors, in any error log that the configuration names."""
+    """NGX015: nginx ran out of worker_connections or descriptors, by any error log that the configuration names."""
     entries = nginx_entries(logs, *_EXHAUSTED)
     require_nginx_log(logs)
     if not entries:
         return
-    # One quotation a kind, the newest: a flood says the same thing many times.
+    # Quote only the newest entry of each kind: a flood repeats the same message.
     newest = {words: found[-1] for words in _EXHAUSTED if (found := nginx_entries(logs, words))}
     yield Finding(
         "NGX015",
@@ -133,7 +133,7 @@ def capacity(logs: Logs) -> Iterator[Finding]:
 def permission(
     logs: Logs, front: Front, target: Target, nginx_config: NginxConfig | NotSeen, taken_at: float
 ) -> Iterator[Finding]:
-    """NGX016: connect() ... (13: Permission denied) in the window, and not mended since."""
+    """NGX016: connect() ... (13: Permission denied) in the window, and not fixed since."""
     require_nginx_log(logs)
     denied = nginx_entries(logs, "(13: Permission denied)")
     entries = [
@@ -144,7 +144,7 @@ def permission(
     if not entries:
         return
     path, entry = entries[-1]
-    # A mode or a policy does not come and go: where predictions pass and no connect failed meanwhile, it was mended.
+    # Modes and policies do not change by themselves: if predictions pass and no connect failed meanwhile, it was fixed.
     passes = isinstance(front.predict, Exchange) and reaches_service(front.predict, target)
     if passes and entry.time < int(taken_at):
         return
@@ -165,8 +165,8 @@ def permission(
 def premature_close(
     logs: Logs, target: Target, nginx_config: NginxConfig | NotSeen, processes: Processes
 ) -> Iterator[Finding]:
-    """NGX019: 'upstream prematurely closed connection' in the window, under the master of now, and at a time when
-    gunicorn's log accounts for no worker's end."""
+    """NGX019: 'upstream prematurely closed connection' in the window, since the present master started, at a time for
+    which gunicorn's log explains no worker's end."""
     require_nginx_log(logs)
     entries = of_this_site(
         nginx_entries(logs, "upstream prematurely closed connection"), nginx_config, target
@@ -175,7 +175,7 @@ def premature_close(
         return
     master = next((p for p in processes.processes if p.pid == target.gunicorn_master), None)
     if master is None:
-        return  # what is not running any more has taken its connections with it
+        return  # gunicorn is not running: its end closed the connections
     log = logs.gunicorn_error
     ends = entries_with(log, *_WORKER_ENDED)
     unexplained = [
@@ -200,7 +200,7 @@ def _is_told(entry: LogEntry, ends: tuple[LogEntry, ...]) -> bool:
 
 
 def _said_at(log: Log, time: float) -> str:
-    """The entry nearest to ``time`` within a few seconds: what a person would look at next; ``-`` where none is."""
+    """The first line of the entry nearest to ``time``, within ``SAME_EVENT`` seconds; ``-`` if there is none."""
     near = [entry for entry in log.entries if abs(entry.time - time) <= SAME_EVENT]
     return min(near, key=lambda e: abs(e.time - time)).text.partition("\n")[0] if near else "-"
 

@@ -1,4 +1,4 @@
-"""nginx among this host's processes: whether its pidfile names it, and whether it sees the service's socket."""
+"""Judges of nginx on this host: whether its pidfile names it, and whether it sees the service's socket."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ops.text.language import Text
 
 @check("nginx.pidfile", "NGX050", en="nginx's pidfile names its master", zh="nginx 的 pidfile 指向其主进程")
 def pidfile(target: Target, processes: Processes, nginx_pidfile: Pidfile) -> Iterator[Finding]:
-    """NGX050: the master runs, and its pidfile is empty, gone or names another process: a reload does not reach it."""
+    """NGX050: the master runs, but its pidfile is empty, missing or names another process: a reload cannot reach it."""
     master = nginx_topology.unnamed_master(target, processes, nginx_pidfile)
     if master is None:
         return
@@ -55,7 +55,7 @@ def socket(
     processes: Processes,
     front: Front | NotSeen,
 ) -> Iterator[Finding]:
-    """NGX051: a process listens at the path that nginx proxies to, in a mount namespace that nginx does not share."""
+    """NGX051: a process listens at the path that nginx proxies to, but nginx does not share its mount namespace."""
     if (
         isinstance(front, Front)
         and isinstance(front.predict, Exchange)
@@ -95,7 +95,7 @@ def socket(
 
 
 def _listens_elsewhere(view: SocketView, processes: Processes) -> Process | None:
-    """The process that listens at the path where nginx does not see it."""
+    """The process that listens at the path, if nginx does not see its socket."""
     if view.is_nginx_s:
         return None
     listeners = processes.listeners if view.is_here else processes.private

@@ -1,4 +1,4 @@
-"""Requests that nginx itself fails, by the line in which it says why."""
+"""Judge of requests that nginx itself failed, by the reason in its error log."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from ops.interpret.traffic import judged_since, users_traffic
 from ops.text.language import Text
 
 _REQUEST = re.compile(r'request: "([A-Z]+) ([^ "?]*)')
-# From so many on a line is no accident of one client.
+# This many lines are no accident of a single client.
 _REPEATED = 3
 
 
 class _Kind(NamedTuple):
-    """One kind of line: its words, the directives that stand behind it, the innermost first, and what mends it; ``{0}``
-    is the first group of the words (a regular expression), ``{place}`` where the directive stands."""
+    """One kind of line: its words (a regular expression), the directives that cause it, innermost first, and the fix;
+    ``{0}`` is the first group of the words, ``{place}`` the place of the directive."""
 
     words: str
     directives: tuple[str, ...]
@@ -110,7 +110,7 @@ def own_words(
     front: Front | NotSeen,
     taken_at: float,
 ) -> Iterator[Finding]:
-    """NGX060: nginx failed a request and said why, and no request for that path has passed since."""
+    """NGX060: nginx failed a request and logged why, and no request of that method and path has succeeded since."""
     require_nginx_log(logs)
     since = judged_since(logs)
     entries = of_this_site(nginx_entries(logs, ""), nginx_config, target)
@@ -120,7 +120,7 @@ def own_words(
         if pair[1].level in ("error", "crit")
         and not is_of_earlier_worker(pair[1], since, logs)
         and not _is_of_own_challenge(pair[1])
-        and not is_of_earlier_run(pair[1], logs, taken_at)  # this run has asked again
+        and not is_of_earlier_run(pair[1], logs, taken_at)  # this run has sent it again
         for kind in _KINDS
         if (found := re.search(kind.words, pair[1].text))
     ]
@@ -159,7 +159,7 @@ def own_words(
 
 
 def _is_of_own_challenge(entry: LogEntry) -> bool:
-    """Whether gte-ops asked for it as an authority does, in whatever run: TLS024 judges that."""
+    """Whether gte-ops, in any run, sent the request as a certificate authority would: TLS024 judges that."""
     request = _REQUEST.search(entry.text)
     return request is not None and request[2].startswith(OWN_CHALLENGE)
 
@@ -167,13 +167,13 @@ def _is_of_own_challenge(entry: LogEntry) -> bool:
 def _has_passed_since(
     pair: LocatedEntry, logs: Logs, target: Target, front: Front | NotSeen, taken_at: float
 ) -> bool:
-    """Whether a later request of that kind was answered without an error: what was wrong was mended."""
+    """Whether a later request of the same method and path was answered without an error: then it was fixed."""
     _, entry = pair
     request = _REQUEST.search(entry.text)
     if request is None:
         return False
     method, path = request[1], request[2]
-    # A line in the second in which the run began was most likely written before its first probe.
+    # A line from the second in which the run began most likely precedes its first probe.
     if isinstance(front, Front) and entry.time <= taken_at:
         for answer, asked in ((front.predict, target.predict_path), (front.health, target.health_path)):
             if asked == path and isinstance(answer, Exchange) and (answer.status or 500) < 400:
@@ -192,7 +192,7 @@ def _scopes(server: Server, path: str) -> tuple[Scope, ...]:
 
 
 def _place(server: Server, path: str, directives: tuple[str, ...]) -> str | None:
-    """``FILE:LINE`` of the first of ``directives`` that is in force for ``path``; else of its location."""
+    """``FILE:LINE`` of the first of ``directives`` in force for ``path``; else of its location or server block."""
     scopes = _scopes(server, path)
     for name in directives:
         for scope in scopes:
