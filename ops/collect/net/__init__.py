@@ -1,1 +1,1 @@
-"""What answers over the network: connections, TLS, HTTP, DNS."""
+"""Probes over the network: connections, TLS, HTTP, DNS."""

@@ -1,4 +1,4 @@
-"""A connection that never outlasts its deadline, however slowly the peer drips."""
+"""A connection that never outlasts its deadline, however slowly the peer sends."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from ops.text.sanitize import safe_line
 T = TypeVar("T")
 
 READ_SIZE = 16 * 1024
-# A lost SYN is sent again after one second, and then after three (RFC 6298, 2.1 and 5.5): what has not answered the
-# second by now is dropped.
+# The kernel repeats a lost SYN after one second, and again after three (RFC 6298, 2.1 and 5.5). Give up once the
+# second SYN has had time to be answered.
 CONNECT_SECONDS = 1.6
-# A unix socket whose backlog is full refuses a non-blocking connect; it is asked again this often, seconds.
+# A unix socket with a full backlog refuses a non-blocking connect; retry at this interval, in seconds.
 BACKLOG_RETRY = 0.02
 
 _FAILURES = {
@@ -48,29 +48,29 @@ _FAILURES = {
 
 
 class OutOfTimeError(OSError):
-    """The deadline passed or the wait was cut; the message says which."""
+    """The deadline passed or the wait was cut; the message names which."""
 
 
 class AddressError(OSError):
-    """An address that cannot be dialled as it is written."""
+    """An address that cannot be dialled as written."""
 
 
 def failure_of(error: OSError) -> str:
-    """The snapshot's word for what went wrong while connecting, sending or receiving."""
+    """Return the snapshot's word for an error while connecting, sending or receiving."""
     if isinstance(error, OutOfTimeError | TimeoutError):
         return "timeout"
     return _FAILURES.get(error.errno or 0, "other")
 
 
 def reason_of(error: OSError) -> str:
-    """The error in the system's words, on one line."""
+    """Return the error in the system's words, on one line."""
     return safe_line((error.strerror or str(error) or type(error).__name__).lower())
 
 
 class Deadline:
-    """How long exchanges wait: until ``deadline`` (time.monotonic), or until somebody cuts the wait short.
+    """How long exchanges wait: until ``deadline`` (time.monotonic), or until `cut` is called.
 
-    A pipe stands beside every socket that is waited for, so that `cut` wakes all of them at once."""
+    Every wait polls a pipe together with its socket, so that `cut` wakes all of them at once."""
 
     def __init__(self, deadline: float) -> None:
         self.deadline = deadline
@@ -87,23 +87,23 @@ class Deadline:
 
     @property
     def answered(self) -> int:
-        """How many of the exchanges have been answered."""
+        """The number of exchanges that have been answered."""
         return self._answered
 
     def count_answer(self) -> None:
-        """Another exchange was answered."""
+        """Count one more answered exchange."""
         with self._lock:
             self._answered += 1
 
     def cut(self, reason: str) -> None:
-        """End every exchange under way, and every later one, as timed out. The first reason stays."""
+        """End every current and later exchange as timed out. Only the first reason is kept."""
         with self._lock:
             if self._why is None:
                 self._why = safe_line(reason)
                 os.write(self._waker, b"x")
 
     def wait(self, sock: socket.socket | None, events: int, deadline: float) -> None:
-        """Return once ``sock`` is ready for poll's ``events``. Raises OutOfTimeError at the deadline, at a cut."""
+        """Wait until ``sock`` is ready for poll's ``events``. Raises OutOfTimeError at the deadline or at a cut."""
         poll = select.poll()
         poll.register(self._woken, select.POLLIN)
         if sock is not None:
@@ -116,7 +116,7 @@ class Deadline:
 
 
 class ShorterDeadline(Deadline):
-    """The patience of ``whole``, but no longer than until ``deadline``; what cuts the one cuts the other."""
+    """The deadline of ``whole``, but no later than ``deadline``; cutting one cuts the other."""
 
     def __init__(self, whole: Deadline, deadline: float) -> None:
         self.deadline = min(deadline, whole.deadline)
@@ -124,24 +124,24 @@ class ShorterDeadline(Deadline):
 
     @property
     def is_cut(self) -> bool:
-        """Whether the whole was cut."""
+        """Whether ``whole`` was cut."""
         return self._whole.is_cut
 
     @property
     def answered(self) -> int:
-        """How many of the whole's exchanges have been answered."""
+        """The number of exchanges of ``whole`` that have been answered."""
         return self._whole.answered
 
     def count_answer(self) -> None:
-        """Another of the whole's exchanges was answered."""
+        """Count one more answered exchange of ``whole``."""
         self._whole.count_answer()
 
     def cut(self, reason: str) -> None:
-        """Cut the whole."""
+        """Cut ``whole``."""
         self._whole.cut(reason)
 
     def wait(self, sock: socket.socket | None, events: int, deadline: float) -> None:
-        """As the whole does, until this deadline at the latest."""
+        """Wait as ``whole`` does, until this deadline at the latest."""
         self._whole.wait(sock, events, min(deadline, self.deadline))
 
 
@@ -152,10 +152,10 @@ def _close_both(*descriptors: int) -> None:
 
 
 class DialledConnection:
-    """One connection, plain or TLS; quacks like the socket http.client wants: sendall, makefile, close.
+    """One connection, plain or TLS, with the socket methods that http.client calls: sendall, makefile, close.
 
-    At most ``limit`` bytes are ever read: behind them the stream looks ended and ``is_cut_off`` is true.
-    ``deadline`` may be moved while it is in use."""
+    At most ``limit`` bytes are ever read: after them the stream looks ended and ``is_cut_off`` is true.
+    ``deadline`` may be changed while the connection is in use."""
 
     def __init__(self, sock: socket.socket, patience: Deadline, limit: int) -> None:
         self._sock = sock
@@ -172,8 +172,8 @@ class DialledConnection:
         return self._sock if isinstance(self._sock, ssl.SSLSocket) else None
 
     def start_tls(self, context: ssl.SSLContext, server_name: str | None) -> None:
-        """Shake hands. Raises ssl.SSLError, OSError, OutOfTimeError; ValueError for an impossible name."""
-        # Bytes: for a string Python loads the tables of IDNA, though the name is ASCII (`sni`).
+        """Perform the TLS handshake. Raises ssl.SSLError, OSError, OutOfTimeError; ValueError for an invalid name."""
+        # Pass bytes: for a string Python loads the IDNA tables, although the name is ASCII (`sni`).
         name = server_name.encode("ascii") if server_name else None
         wrapped = context.wrap_socket(self._sock, server_hostname=name, do_handshake_on_connect=False)
         self._sock = wrapped
@@ -187,7 +187,7 @@ class DialledConnection:
             view = view[sent:]
 
     def receive(self, size: int) -> bytes:
-        """Some bytes, none at the end. Raises OSError, OutOfTimeError."""
+        """Receive up to ``size`` bytes, none at the end. Raises OSError, OutOfTimeError."""
         wanted = min(size, self._left, READ_SIZE)
         if wanted <= 0:
             self.is_cut_off = True
@@ -199,7 +199,7 @@ class DialledConnection:
         return piece
 
     def makefile(self, _mode: str = "rb", *_: object) -> io.BufferedReader:
-        """The stream to read from."""
+        """Return the stream to read from."""
         return io.BufferedReader(_Stream(self), READ_SIZE)
 
     def close(self) -> None:
@@ -208,7 +208,7 @@ class DialledConnection:
 
     def _persist(self, operation: Callable[[], T], events: int) -> T:
         while True:
-            # Asked before each try: with a peer that always has one more byte, the wait never sees the clock.
+            # Check before each try: if the peer always has one more byte, the wait below never checks the clock.
             if time.monotonic() >= self.deadline or self._patience.is_cut:
                 self._patience.wait(None, 0, self.deadline)
             try:
@@ -236,7 +236,7 @@ class _Stream(io.RawIOBase):
 
 
 def dial(address: str, patience: Deadline, limit: int, deadline: float | None = None) -> DialledConnection:
-    """A connection to ``ip:port``, ``[v6]:port`` or ``unix:/path``; a host name is tried address by address.
+    """Connect to ``ip:port``, ``[v6]:port`` or ``unix:/path``; try a host name address by address.
 
     Raises OSError (see `failure_of`), OutOfTimeError, AddressError."""
     until = min(time.monotonic() + CONNECT_SECONDS, patience.deadline)
@@ -261,7 +261,7 @@ def dial(address: str, patience: Deadline, limit: int, deadline: float | None = 
 
 
 def proxy_line(address: str) -> bytes:
-    """The line a balancer sends first (haproxy, PROXY protocol version 1): a connection of this machine's own."""
+    """Return the line a balancer sends first (haproxy, PROXY protocol version 1), with this machine as the source."""
     host, port = split_address(address)
     kind, own = ("TCP6", "::1") if ":" in host else ("TCP4", "127.0.0.1")
     return f"PROXY {kind} {own} {host.partition('%')[0] or own} 65535 {port}\r\n".encode()
@@ -270,7 +270,7 @@ def proxy_line(address: str) -> bytes:
 def _connect(sock: socket.socket, place: tuple[str, int] | str, patience: Deadline, until: float) -> None:
     code = _start_connect(sock, place)
     while code == errno.EAGAIN:
-        # AF_UNIX with a full backlog: there is nothing to poll for.
+        # AF_UNIX with a full backlog: poll cannot wait for room.
         with contextlib.suppress(OutOfTimeError):
             patience.wait(None, 0, time.monotonic() + BACKLOG_RETRY)
         if patience.is_cut or time.monotonic() >= until:
@@ -310,7 +310,7 @@ def _places(address: str, until: float) -> list[tuple[socket.AddressFamily, tupl
 
 
 def _family(host: str) -> socket.AddressFamily | None:
-    # An IPv6 literal may carry a zone (fe80::1%eth0), which inet_pton does not know.
+    # An IPv6 literal may carry a zone (fe80::1%eth0), which inet_pton does not accept.
     for family in (socket.AF_INET, socket.AF_INET6):
         with contextlib.suppress(OSError, ValueError):
             socket.inet_pton(family, host.partition("%")[0])

@@ -1,6 +1,6 @@
-"""What the service's name resolves to.
+"""Resolve the service's name.
 
-One named resolver is asked as it is; else the host's own way is followed: /etc/hosts, then /etc/resolv.conf.
+A given resolver is asked directly; otherwise look in /etc/hosts, then ask the servers of /etc/resolv.conf.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from ops.facts.probes import Resolution
 from ops.interpret.address import split_address
 from ops.text.sanitize import safe_line
 
-# A resolver that says nothing for so long is called dead, all tries and servers together, seconds.
+# Time limit for all tries and servers together, in seconds; after it the resolver counts as dead.
 PATIENCE = 1.8
-# Silent for so long: the question is repeated, and the next server is asked beside the first, seconds.
+# After this silence, ask the next server in parallel, or repeat the question if none is left, in seconds.
 PATIENCE_PER_TRY = 0.6
-# One family answered with addresses: how long the other is still waited for, seconds.
+# Once one address family has answered, wait this long for the other, in seconds.
 PATIENCE_FOR_OTHER_FAMILY = 0.5
 MAX_SERVERS = 3
 MAX_ADDRESSES = 64
@@ -46,10 +46,10 @@ RESOLV_CONF = "/etc/resolv.conf"
 
 
 def resolve(name: str, resolver: str | None, deadline: float) -> Resolution | NotSeen:
-    """The addresses of ``name``; ``resolver`` is ``ip[:port]`` or None for the host's own way.
+    """Return the addresses of ``name``; ``resolver`` is ``ip[:port]``, or None for the host's own configuration.
 
-    Done at ``deadline`` (time.monotonic) or after `PATIENCE`, whichever comes first; NotSeen where the deadline left
-    less time for an answer than one try takes."""
+    Returns by ``deadline`` (time.monotonic) or after `PATIENCE`, whichever comes first; NotSeen if the question timed
+    out and the deadline left less time than one try takes."""
     wanted = name.strip().rstrip(".").lower()
     literal = _literal(wanted)
     shown = safe_line(name)
@@ -86,7 +86,7 @@ def _read(path: str) -> str:
 
 
 def in_hosts_file(content: str, name: str) -> tuple[str, ...]:
-    """The addresses that lines of hosts(5) give ``name`` (lower case, no final dot)."""
+    """Return the addresses that the lines of a hosts(5) file give ``name`` (lower case, no final dot)."""
     found: dict[str, None] = {}
     for row in content.splitlines():
         words = row.partition("#")[0].split()
@@ -99,19 +99,19 @@ def in_hosts_file(content: str, name: str) -> tuple[str, ...]:
 
 
 class ResolvConf(msgspec.Struct, frozen=True):
-    """What resolv.conf(5) says: servers in order, search domains, how many dots make a name absolute."""
+    """The contents of resolv.conf(5): servers in order, search domains, the number of dots in an absolute name."""
 
     servers: list[str]
     search: tuple[str, ...] = ()
     ndots: int = 1
 
     def searched(self, name: str) -> tuple[str, ...]:
-        """The domains to append where ``name`` alone has too few dots to be meant absolutely."""
+        """Return the domains to append: none if ``name`` has enough dots to be absolute."""
         return self.search if name.count(".") < self.ndots else ()
 
 
 def parse_resolv_conf(content: str) -> ResolvConf:
-    """The servers, search list and ndots of a resolv.conf; without a server this host's own, as libc does."""
+    """Return the servers, search list and ndots of a resolv.conf. Without a server, use 127.0.0.1, as libc does."""
     servers: list[str] = []
     search: tuple[str, ...] = ()
     ndots = 1
@@ -166,7 +166,7 @@ class _Outcome(msgspec.Struct, frozen=True):
 
 
 def _questions(name: str) -> dict[int, Question] | None:
-    """An A and an AAAA question by message id, None for what is no name."""
+    """Return an A and an AAAA question by message id, None for an invalid name."""
     try:
         labels = name_of(name)
     except ValueError:
@@ -177,7 +177,7 @@ def _questions(name: str) -> dict[int, Question] | None:
 
 
 class _Server(msgspec.Struct):
-    """One server under way: its socket and what it has answered so far, by question id."""
+    """One server being asked: its socket, and its answers so far by question id."""
 
     address: str
     sock: socket.socket | None = None
@@ -186,7 +186,7 @@ class _Server(msgspec.Struct):
 
 
 class _Asking:
-    """The two questions put to servers: the first alone, each next beside it once it is silent or broken."""
+    """Put two questions to the servers: first to one alone, then in parallel to the next if it is silent or fails."""
 
     def __init__(self, questions: dict[int, Question], servers: list[str], until: float) -> None:
         self._questions = questions
@@ -196,7 +196,7 @@ class _Asking:
         self._until = until
 
     def outcome(self) -> _Outcome:
-        """Addresses, or the most telling failure. All sockets are closed."""
+        """Return addresses, or the most informative failure, and close all sockets."""
         try:
             return self._run()
         finally:
@@ -240,7 +240,7 @@ class _Asking:
             socket.inet_pton(family, host.partition("%")[0])
             server.sock = socket.socket(family, socket.SOCK_DGRAM)
             server.sock.setblocking(False)
-            # Connected: the kernel drops what others send, and an ICMP refusal comes back as an error.
+            # Connect the socket: the kernel then drops datagrams from others and reports an ICMP refusal as an error.
             server.sock.connect((host, port))
         except (OSError, OverflowError, ValueError) as error:
             server.trouble = _Outcome("unreachable", _words(error))
@@ -266,7 +266,7 @@ class _Asking:
         except BlockingIOError:
             return
         except OSError as error:
-            # ICMP says that nobody listens there.
+            # ICMP reported that nothing listens there.
             server.trouble = _Outcome("unreachable", _words(error))
             return
         answer = read_answer(wire, self._questions)
@@ -300,13 +300,13 @@ class _Asking:
             received += piece
         return received
 
-    # What the answers so far amount to.
+    # Evaluate the answers so far.
 
     def _has_addresses(self) -> bool:
         return any(answer.addresses for server in self._asked for answer in server.answers.values())
 
     def _decided(self) -> _Outcome | None:
-        """The outcome once nothing still awaited could change it."""
+        """Return the outcome once no pending answer could change it."""
         for server in self._asked:
             if len(server.answers) < len(self._questions):
                 continue
@@ -315,7 +315,7 @@ class _Asking:
                 return _Outcome(None, addresses=found)
             codes = {answer.rcode for answer in server.answers.values()}
             if codes <= {NOERROR, NXDOMAIN}:
-                # An authoritative 'no' ends the search, as it does for libc.
+                # A negative answer ends the search, as in libc.
                 return _no(codes)
             server.trouble = server.trouble or _failed(codes)
         if not self._waiting and all(server.trouble is not None for server in self._asked):
@@ -342,7 +342,7 @@ def _words(error: Exception) -> str:
 
 
 def _place(server: str) -> tuple[str, int]:
-    """Host and port of a server as written: ``ip``, ``ip:port``, ``[v6]:port`` or a bare IPv6 address."""
+    """Return host and port of a server written as ``ip``, ``ip:port``, ``[v6]:port`` or a bare IPv6 address."""
     if _literal(server) is not None:
         return server.strip("[]"), DNS_PORT
     host, port = split_address(server)

@@ -1,6 +1,6 @@
-"""DNS messages as far as addresses are asked for: one question out, one answer read (RFC 1035, 4; RFC 6891, 6.1).
+"""DNS messages for address look-ups: write one question, read one answer (RFC 1035, 4; RFC 6891, 6.1).
 
-Everything that comes in is untrusted: no length is believed, and what is malformed is no answer.
+All input is untrusted: every length is checked, and a malformed message counts as no answer.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import msgspec
 A, CNAME, AAAA, OPT = 1, 5, 28, 41
 INTERNET = 1
 NOERROR, FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED = range(6)
-# What a datagram may carry on every path without being fragmented (DNS flag day 2020).
+# The largest datagram that no usual path fragments (DNS flag day 2020).
 PAYLOAD = 1232
 MAX_NAME_BYTES = 255
 MAX_LABEL_BYTES = 63
 MAX_ALIASES = 16
-# Pointers within one name: no name has more labels.
+# Pointers followed within one name: no name has more labels.
 MAX_HOPS = 127
 _RESPONSE, _TRUNCATED, _RECURSION = 0x8000, 0x0200, 0x0100
 _OPCODE = 0x7800
@@ -35,11 +35,11 @@ Name = tuple[bytes, ...]
 
 
 class MalformedMessageError(ValueError):
-    """Bytes that are no DNS message."""
+    """The bytes are not a DNS message."""
 
 
 class Question(msgspec.Struct, frozen=True):
-    """The addresses of one family, asked for. ``name``: its labels in lower case; ``kind``: `A` or `AAAA`."""
+    """A question for the addresses of one family. ``name``: labels in lower case; ``kind``: `A` or `AAAA`."""
 
     id: int
     name: Name
@@ -47,7 +47,7 @@ class Question(msgspec.Struct, frozen=True):
 
     @property
     def wire(self) -> bytes:
-        """The message: recursion desired, EDNS announced with `PAYLOAD`."""
+        """The encoded message: recursion desired, EDNS announced with `PAYLOAD`."""
         counts = (self.id, _RECURSION, 1, 0, 0, 1)
         name = b"".join(bytes([len(label)]) + label for label in self.name) + b"\0"
         asked = name + _octets(self.kind) + _octets(INTERNET)
@@ -56,7 +56,7 @@ class Question(msgspec.Struct, frozen=True):
 
 
 class DnsAnswer(msgspec.Struct, frozen=True):
-    """What a server answered: its code, and the addresses at the end of the alias chain in the answer's order."""
+    """A server's answer: its code, and the addresses at the end of the alias chain, in the answer's order."""
 
     id: int
     rcode: int
@@ -65,7 +65,8 @@ class DnsAnswer(msgspec.Struct, frozen=True):
 
 
 def name_of(words: str) -> Name:
-    """The labels of a name. Raises ValueError for what is no name (RFC 1035, 2.3.4; other alphabets by RFC 3490)."""
+    """Return the labels of a name, IDNA-encoded (RFC 3490) if not ASCII. Raises ValueError for an invalid name (RFC
+    1035, 2.3.4)."""
     written = words.rstrip(".").lower()
     labels = tuple((written if written.isascii() else written.encode("idna").decode()).encode().split(b"."))
     if not all(0 < len(label) <= MAX_LABEL_BYTES for label in labels):
@@ -76,14 +77,14 @@ def name_of(words: str) -> Name:
 
 
 def rcode_words(code: int) -> str:
-    """A response code's name (RFC 1035, 4.1.1), or its number."""
+    """Return a response code's name (RFC 1035, 4.1.1), or its number."""
     return _WORDS.get(code, f"RCODE {code}")
 
 
 def read_answer(wire: bytes, questions: Mapping[int, Question]) -> DnsAnswer | None:
-    """The answer to one of ``questions`` (by id), None for anything else, however broken.
+    """Read the answer to one of ``questions`` (by id); return None for anything else, however broken.
 
-    Of a truncated one nothing but that it is: the question is asked again over TCP (RFC 2181, 9)."""
+    A truncated answer is returned without addresses: the caller asks again over TCP (RFC 2181, 9)."""
     try:
         return _answer(wire, questions)
     except MalformedMessageError:
@@ -97,7 +98,7 @@ def _answer(wire: bytes, questions: Mapping[int, Question]) -> DnsAnswer | None:
         return None
     rcode = flags & 15
     if asked == 0:
-        # Servers that refuse may leave the question out.
+        # A server that refuses may omit the question.
         return DnsAnswer(number, rcode, is_truncated=False, addresses=()) if rcode else None
     name, place = _name(wire, 12)
     is_ours = name == question.name and _number(wire, place) == question.kind
@@ -115,7 +116,8 @@ def _answer(wire: bytes, questions: Mapping[int, Question]) -> DnsAnswer | None:
 
 
 class _DnsRecord(msgspec.Struct, frozen=True):
-    """``place`` and ``size``: of its data in the message; ``extended``: the first octet of its time to live."""
+    """One record. ``place``, ``size``: its data's offset and length in the message; ``extended``: first octet of its
+    TTL."""
 
     name: Name
     kind: int
@@ -161,7 +163,7 @@ def _addresses(wire: bytes, records: list[_DnsRecord], question: Question) -> tu
 
 
 def _name(wire: bytes, place: int) -> tuple[Name, int]:
-    """The name at ``place`` in lower case, and where what follows it begins. A pointer leads backwards only."""
+    """Return the name at ``place`` in lower case, and the offset behind it. A pointer may only point backwards."""
     labels: list[bytes] = []
     length = 1
     end: int | None = None

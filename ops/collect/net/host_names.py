@@ -1,4 +1,4 @@
-"""What the system's resolver says of the host names that nginx sends requests to: /etc/hosts, then DNS."""
+"""Resolve the host names that nginx sends requests to with the system's resolver: /etc/hosts, then DNS."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ JOIN_SECONDS = 0.2
 
 
 def host_names(names: Iterable[str], seconds: float = SECONDS) -> dict[str, tuple[str, ...]]:
-    """The addresses of each of ``names``, in the resolver's order; a name without any, or without an answer within
-    ``seconds``, is left out."""
+    """Return the addresses of each of ``names``, in the resolver's order. Leave out a name without addresses or without
+    an answer within ``seconds``."""
     found: dict[str, tuple[str, ...]] = {}
     threads = [
         threading.Thread(target=_resolve, args=(name, found), daemon=True) for name in list(names)[:MAX_NAMES]
@@ -33,7 +33,7 @@ def host_names(names: Iterable[str], seconds: float = SECONDS) -> dict[str, tupl
 
 
 def resolved_and_dialled(words: Iterable[str], patience: Deadline) -> HostNames:
-    """The addresses of each host name, and a connection to each address of a ``NAME:PORT``."""
+    """Resolve each host name, and connect to each address of a ``NAME:PORT``."""
     asked = [word.partition(":") for word in words]
     addresses = host_names(dict.fromkeys(name for name, _, _ in asked))
     places = dict.fromkeys(
@@ -60,7 +60,7 @@ def resolved_and_dialled(words: Iterable[str], patience: Deadline) -> HostNames:
 
 def _resolve(name: str, found: dict[str, tuple[str, ...]]) -> None:
     try:
-        # As ngx_inet_resolve_host asks.
+        # The same arguments as nginx's ngx_inet_resolve_host.
         entries = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
     except (OSError, UnicodeError):
         return

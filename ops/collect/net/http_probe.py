@@ -1,7 +1,7 @@
-"""One HTTP request and the raw truth of what came back.
+"""Send one HTTP request and return the raw answer.
 
-No redirect is followed, no proxy of the environment used, no cookie kept; and no peer, however hostile, makes
-an exchange longer than its deadline or larger than what is kept.
+It follows no redirect, uses no proxy of the environment and keeps no cookie; no peer, however hostile, makes
+an exchange last beyond its deadline or grow beyond its size limit.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from ops.text.sanitize import HIDDEN, safe_line, safe_text, without_controls
 USER_AGENT = f"gte-ops-doctor/{__version__}"
 MAX_BODY_BYTES = 64 * 1024
 MAX_KEPT_CHARS = 4096
-# Everything that may be read of one answer: a head of http.client's own bounds is larger than any real one.
+# Read limit for one answer: the share for the head is larger than any real head.
 MAX_ANSWER_BYTES = MAX_BODY_BYTES + 256 * 1024
 MAX_KEPT_HEADERS = 64
 MAX_HEADER_CHARS = 2000
 MAX_CONTENT_TYPE_CHARS = 500
-# Python's own encodings that no web server names; decoding some takes seconds for what is kept of a body.
+# Python's own encodings, which no web server names; some take seconds to decode a body of `MAX_BODY_BYTES`.
 _NO_CHARSETS = ("idna", "punycode", "raw_unicode_escape", "unicode_escape")
-# A body that has begun and drips is given up after this long; until it begins, the deadline alone counts.
+# Time limit for a body after its first part, in seconds; until then only the deadline counts.
 BODY_SECONDS = 2.0
 _SECRET_HEADERS = (
     "set-cookie",
@@ -54,7 +54,7 @@ _EXCHANGE_FAILURES = (*_CONNECT_FAILURES, "reset")
 
 
 def connect(address: str, deadline: float, patience: Deadline | None = None) -> Connection:
-    """One connect to ``ip:port``, ``[v6]:port`` or ``unix:/path``, until ``deadline`` (time.monotonic)."""
+    """Connect once to ``ip:port``, ``[v6]:port`` or ``unix:/path``, until ``deadline`` (time.monotonic)."""
     started = time.monotonic()
     try:
         dial(address, patience or Deadline(deadline), limit=0, deadline=deadline).close()
@@ -70,7 +70,7 @@ def connect(address: str, deadline: float, patience: Deadline | None = None) -> 
     return Connection(address=address, elapsed=time.monotonic() - started)
 
 
-# The scheme is that of the connection (plain); what the user's was, the header tells, as nginx and balancers do.
+# The URL's scheme is the connection's (plain); the header carries the user's scheme, as nginx and balancers send it.
 PROXIED = {"X-Forwarded-Proto": "https"}
 
 
@@ -88,7 +88,7 @@ def exchange(
     preface: bytes = b"",
     keep_bytes: int = MAX_BODY_BYTES,
 ) -> Exchange:
-    """One request for ``url`` sent to ``address``, and what came back: see `ask`."""
+    """Send one request for ``url`` to ``address`` and return the exchange: see `ask`."""
     return ask(
         method,
         url,
@@ -105,14 +105,14 @@ def exchange(
 
 
 class HttpAnswer(NamedTuple):
-    """An exchange, and its Location as received: the one kept in the exchange may have secrets hidden."""
+    """An exchange, and its Location as received: the exchange itself may have secrets in it hidden."""
 
     exchange: Exchange
     location: str = ""
 
 
 class _Wanted(NamedTuple):
-    """One request, where it goes, when it was begun, and how much of the answer's body is kept."""
+    """One request, its address, its start (time.monotonic), and the number of bytes of the answer's body to keep."""
 
     method: str
     url: str
@@ -121,7 +121,7 @@ class _Wanted(NamedTuple):
     keep_bytes: int
 
     def failed(self, failure: str, detail: str) -> HttpAnswer:
-        """What is told where no whole answer came."""
+        """Return the answer that records a failed exchange."""
         return HttpAnswer(
             Exchange(
                 method=self.method,
@@ -148,12 +148,12 @@ def ask(
     preface: bytes = b"",
     keep_bytes: int = MAX_BODY_BYTES,
 ) -> HttpAnswer:
-    """One request for ``url`` sent to ``address``.
+    """Send one request for ``url`` to ``address`` and return the answer.
 
-    ``tls``: None decides by the URL's scheme, True wraps without verifying (trust is for ops/collect/net/tls.py),
-    a context is used as it is. ``server_name``: the SNI, by default the URL's host. ``connect_by``: how long the
-    connection alone is waited for (time.monotonic). ``preface``: sent before anything else (`proxy_line`);
-    ``keep_bytes``: how much of the body is looked at, once it was read."""
+    ``tls``: None decides by the URL's scheme, True wraps without verifying (ops/collect/net/tls.py checks trust),
+    a context is used as it is. ``server_name``: the SNI, by default the URL's host. ``connect_by``: the deadline for
+    connecting alone (time.monotonic). ``preface``: sent before anything else (`proxy_line`);
+    ``keep_bytes``: how much of the body is used after reading it."""
     wanted = _Wanted(method, url, address, time.monotonic(), keep_bytes)
     phase = _Phase()
     wire: DialledConnection | None = None
@@ -170,7 +170,7 @@ def ask(
         connection = http.client.HTTPConnection("localhost")
         connection.sock = cast(Any, wire)
         _send(connection, method, url, body, headers or {})
-        # Not connection.getresponse(): that closes the connection before the body is read.
+        # Not connection.getresponse(): it closes the connection before the body is read.
         response = http.client.HTTPResponse(cast(Any, wire), method=method)
         response.begin()
         patience.count_answer()
@@ -183,7 +183,7 @@ def ask(
         ArithmeticError,
         RecursionError,
     ) as error:
-        # The last four: what http.client and the e-mail parser below it let through for answers nobody thought of.
+        # The last four: http.client and the e-mail parser below it raise them for unforeseen answers.
         return wanted.failed(*_failure(error, phase.name, wire, time.monotonic() - wanted.started))
     finally:
         if wire is not None:
@@ -191,7 +191,7 @@ def ask(
 
 
 def _failure(error: Exception, phase: str, wire: DialledConnection | None, elapsed: float) -> tuple[str, str]:
-    """The kind of a failure, as `Exchange` has it, and its words. ``phase``: what was under way."""
+    """Return the kind of a failure, as in `Exchange`, and its words. ``phase``: the step that failed."""
     if isinstance(error, ssl.SSLError):
         return "tls", f"{phase}: {_tls_words(error)}"
     if isinstance(error, http.client.HTTPException):
@@ -220,7 +220,7 @@ def _send(
     headers: Mapping[str, str],
 ) -> None:
     parts = urlsplit(url)
-    # RFC 9112 3.2.1: the origin form; what is not ASCII is percent-encoded as browsers do it.
+    # RFC 9112 3.2.1: the origin form; percent-encode what is not ASCII, as browsers do.
     path = quote(urlunsplit(("", "", parts.path or "/", parts.query, "")), safe="/%?=&:+,;@!$'()*~[]")
     connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
     content = body.encode() if isinstance(body, str) else body
@@ -236,13 +236,13 @@ def _send(
     names = {name.lower() for name in headers}
     for name, value in (*((n, v) for n, v in sent.items() if n.lower() not in names), *headers.items()):
         connection.putheader(name, value)
-    # A server may answer and close before it has read the body (413); its answer still waits to be read.
+    # A server may answer and close before it has read the body (413); its answer can still be read.
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         connection.endheaders(content)
 
 
 def _read(wanted: _Wanted, response: http.client.HTTPResponse, wire: DialledConnection) -> HttpAnswer:
-    # http.client takes the end of the stream for the end of the head.
+    # http.client mistakes the end of the stream for the end of the head.
     if wire.is_ended or wire.is_cut_off:
         return wanted.failed("closed", "the peer closed the connection in the middle of the answer's head")
     content, elapsed, trouble = _body(response, wire, wanted.started)
@@ -263,7 +263,7 @@ def _read(wanted: _Wanted, response: http.client.HTTPResponse, wire: DialledConn
 def _body(
     response: http.client.HTTPResponse, wire: DialledConnection, started: float
 ) -> tuple[bytes, float, str]:
-    """The body's beginning, seconds until its first part, and what was wrong with it."""
+    """Return the beginning of the body, the seconds until its first part, and a description of any fault."""
     content = bytearray()
     declared = response.length
     elapsed = time.monotonic() - started
@@ -287,7 +287,7 @@ def _body(
 
 
 def _charset(content_type: str | None) -> str | None:
-    """The charset a Content-Type names. Of an endless value the beginning alone is parsed: it takes quadratic time."""
+    """Return the charset of a Content-Type. Parse only the beginning of the value: parsing takes quadratic time."""
     message = Message()
     message["Content-Type"] = " ".join((content_type or "")[:MAX_CONTENT_TYPE_CHARS].split())
     try:
@@ -297,9 +297,9 @@ def _charset(content_type: str | None) -> str | None:
 
 
 def kept_body(content: bytes, charset: str | None) -> tuple[str, str]:
-    """What is kept of a body, and what was done to it: at most `MAX_KEPT_CHARS`, no controls, no secrets.
+    """Return the kept part of a body (at most `MAX_KEPT_CHARS`, no controls, no secrets) and a note on shortened JSON.
 
-    JSON stays JSON, so that judges can read it: where it is too long, lists and strings are shortened."""
+    JSON stays JSON, so that judges can read it: if it is too long, lists and strings are shortened."""
     try:
         name = codecs.lookup(charset or "utf-8").name.replace("-", "_")
         whole = content.decode("utf-8" if name in _NO_CHARSETS else name, "replace")
@@ -357,7 +357,7 @@ def _kept_headers(headers: list[tuple[str, str]]) -> tuple[tuple[str, str], ...]
 
 
 def host_header(url: str) -> str:
-    """The Host field for ``url`` (RFC 9110 7.2): IDNA for the name, the port unless the scheme's own."""
+    """Return the Host field for ``url`` (RFC 9110 7.2): the name in IDNA, the port if not the scheme's default."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     if not host.isascii():
@@ -370,7 +370,7 @@ def host_header(url: str) -> str:
 
 
 def sni(host: str | None) -> str | None:
-    """``host`` as TLS sends it (RFC 6066 3): no final dot, IDNA; Python leaves IP literals out by itself."""
+    """Return ``host`` as TLS sends it (RFC 6066 3): no final dot, IDNA. Python itself leaves out IP literals."""
     host = (host or "").rstrip(".")
     if host.isascii():
         return host or None
@@ -381,10 +381,10 @@ def sni(host: str | None) -> str | None:
 
 
 def unverified_context(certificate: str | None = None, key: str | None = None) -> ssl.SSLContext:
-    """TLS that accepts any certificate: the answer is wanted here, whom to trust is judged elsewhere.
+    """Return a context that accepts any certificate: only the answer matters here, trust is judged elsewhere.
 
-    ``certificate`` and ``key``: files of what is shown to a server that asks who is there; without a word where they
-    cannot be loaded, for the server's own answer says what is missing."""
+    ``certificate`` and ``key``: files of the client certificate for a server that requests one. Ignore files that
+    cannot be loaded: the server's own answer reports what is missing."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -398,9 +398,8 @@ def unverified_context(certificate: str | None = None, key: str | None = None) -
 def verified_context(
     ca_file: str | None, certificate: str | None = None, key: str | None = None
 ) -> ssl.SSLContext | None:
-    """TLS that accepts the certificate of that very name alone, by the system's roots and ``ca_file``'s.
-
-    None where those cannot be loaded."""
+    """Return a context that accepts only a valid certificate for the server's name, by the system's roots and
+    ``ca_file``; None if those cannot be loaded."""
     try:
         context = ssl.create_default_context()
         if ca_file:

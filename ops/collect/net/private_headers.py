@@ -1,7 +1,7 @@
-"""Headers that open the service's door to the probes: a key of its own, read from a file that only its owner reads.
+"""Headers that authenticate the probes to the service: a key of their own, read from a file only its owner can read.
 
-They go to the service's own gunicorn and, over TLS that was verified, to the front door; to nobody else. No report,
-bundle or log shows a value: what an answer repeats of one is hidden.
+They are sent to the service's own gunicorn and, over verified TLS, to the front door; to nobody else. No report,
+bundle or log shows a value: if an answer repeats one, it is hidden.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from ops.text.secret_scan import HIDDEN
 
 MAX_BYTES = 64 << 10
 MAX_HEADERS = 16
-# RFC 9110: a field's name is a token, its value has no control character.
+# RFC 9110: a field name is a token; a field value has no control characters.
 _LINE = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)")
-# What says where a request goes and where it ends is not for a file to decide.
+# A file must not decide where a request goes or where it ends.
 _NOT_THESE = ("host", "content-length", "transfer-encoding", "connection", "te", "trailer", "upgrade")
-# A shorter value would hide ordinary words of an answer.
+# Hiding a shorter value would hide ordinary words of an answer.
 MIN_HIDDEN = 4
 
 
 class PrivateHeaders(msgspec.Struct, frozen=True):
-    """``unread``: why the file was not read by this user; then nothing is sent."""
+    """The headers of one file. ``unread``: why this user could not read the file; then no header is sent."""
 
     path: str
     headers: dict[str, str] = {}
@@ -42,10 +42,10 @@ class PrivateHeaders(msgspec.Struct, frozen=True):
 
 
 def read_private_headers(path: str) -> PrivateHeaders:
-    """The headers in a file of lines ``Name: value``; empty lines and those that begin with # do not count.
+    """Return the headers of a file with lines ``Name: value``; empty lines and lines that begin with # are ignored.
 
-    Raises SettingsError for a file that is not there, that others may read, or that has another line; what it holds is
-    not repeated."""
+    Raises SettingsError if the file is missing, too large, accessible to others, neither root's nor the caller's, or
+    has any other line, no header or too many. The error never repeats a value."""
     named = f"target.headers_file {safe_line(path, 400)}"
     try:
         with open_regular_file(path) as file:
@@ -122,7 +122,7 @@ def _parsed(named: str, text: str) -> dict[str, str]:
 
 
 def listens(pid: int, address: str) -> bool:
-    """Whether this process itself listens at ``address``; what cannot be seen is not so."""
+    """Return whether this process itself listens at ``address``; False if that cannot be seen."""
     import psutil
 
     from ops.collect.process.processes import listening_address
@@ -136,7 +136,7 @@ def listens(pid: int, address: str) -> bool:
 
 
 def without_private(exchange: Exchange, headers: Mapping[str, str]) -> Exchange:
-    """``exchange`` with the names of what was sent, and without a value that the answer repeats."""
+    """Return ``exchange`` with the names of the headers sent, and with every value that the answer repeats hidden."""
     values = sorted((v for v in headers.values() if len(v) >= MIN_HIDDEN), key=len, reverse=True)
 
     def clean(words: str) -> str:

@@ -1,9 +1,9 @@
-"""The probes over the network in a process of no privilege: what peers send is parsed there, and not as root.
+"""Run the network probes in an unprivileged process, so that root never parses what peers send.
 
-The watchdog's doctor runs as root while something is wrong, and asks whoever answers at the service's addresses. The
-child is forked before the first thread, imports what it needs, becomes a user that owns nothing, and hands back plain
-facts, which are decoded as such. A unix socket is dialled by the parent all the same: who may connect to it is said by
-its mode, and its peer is the service."""
+The watchdog's doctor runs as root while something is wrong, and any process may answer at the service's addresses. The
+child is forked before the first thread, imports what it needs, becomes a user that owns nothing, and returns plain
+facts, which the parent decodes as such. The parent still dials unix sockets itself: the socket's mode decides which
+users may connect, and its peer is the service."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from ops.files.unprivileged import UnprivilegedAccount, drop_privileges
 from ops.text.sanitize import safe_line
 
 _LENGTH = struct.Struct(">I")
-# What the probes need, and what they would otherwise import at the first name, answer or secret only: Python and this
-# package may lie where the child cannot read (a virtual environment below /root).
+# Modules that the probes would otherwise import at the first name, answer or secret. Import them before the fork: the
+# child may be unable to read Python and this package (a virtual environment below /root).
 _MODULES = (
     "cryptography.hazmat.backends.openssl.backend",
     "ops.collect.net.dns",
@@ -43,7 +43,7 @@ _MODULES = (
     "ops.text.secret_scan.scan",
     "ops.text.secret_scan.values",
 )
-# Each is a module, too: those of names (`ssl` and `socket` look them up), and those of the pages that servers send.
+# Each is a module, too: the codecs of names (`ssl` and `socket` look them up), and those of pages that servers send.
 _CHARSETS = (
     "idna",
     "punycode",
@@ -56,12 +56,12 @@ _CHARSETS = (
     "gb18030",
     "big5",
 )
-# A snapshot's answers are some ten kilobytes each.
+# Each answer in a snapshot is about ten kilobytes.
 MAX_MESSAGE_BYTES = 8 << 20
 
 
 class _Reply(msgspec.Struct):
-    """The result of a request as JSON; number 0: how many exchanges have been answered so far."""
+    """The result of a request as JSON; number 0 carries the count of exchanges answered so far."""
 
     number: int
     result: msgspec.Raw = msgspec.Raw(b"null")
@@ -69,10 +69,10 @@ class _Reply(msgspec.Struct):
 
 
 class Prober(Probes):
-    """The child, from the parent's side."""
+    """The parent's handle of the child."""
 
     def __init__(self, account: UnprivilegedAccount, deadline: float) -> None:
-        """Forks: call it before any thread is started. ``deadline``: of all exchanges (time.monotonic)."""
+        """Fork the child: call this before any thread is started. ``deadline``: of all exchanges (time.monotonic)."""
         self._socket, theirs = socket.socketpair()
         self._lock = threading.Lock()
         self._waiting: dict[int, threading.Event] = {}
@@ -86,7 +86,7 @@ class Prober(Probes):
         threading.Thread(target=self._receive, name="prober", daemon=True).start()
 
     def ask(self, what: str, **arguments: Any) -> Any:
-        """The result of one probe (`RESULTS`); NotSeen where the child is gone or answers nonsense."""
+        """Run one probe and return its result (`RESULTS`); NotSeen if the child is gone or its reply is invalid."""
         request = ProbeRequest(number=0, what=what, **arguments)
         if not _is_for_everybody(request):
             return probe(request, self.patience)
@@ -103,7 +103,7 @@ class Prober(Probes):
             return NotSeen(reason=safe_line(f"the process that probes did not answer: {error}"))
 
     def send(self, request: ProbeRequest) -> None:
-        """Hand a request over; a child that is gone is no error here."""
+        """Send a request to the child; ignore a child that is gone."""
         with contextlib.suppress(OSError), self._lock:
             _write(self._socket, request)
 
@@ -129,7 +129,8 @@ class Prober(Probes):
 
 
 def _is_for_everybody(request: ProbeRequest) -> bool:
-    """Whether a user that owns nothing can make this probe: not over a unix socket, nor with a root only root reads."""
+    """Return whether the unprivileged child can run this probe: it needs no unix socket, and no key or authority that
+    only root can read."""
     target = request.target
     if target is not None and request.what in ("front", "backend", "upstreams"):
         addresses = {
@@ -147,32 +148,32 @@ def _is_for_everybody(request: ProbeRequest) -> bool:
 
 
 def _may_everybody_read(path: str) -> bool:
-    """By the modes of the file and of every directory above it (path_resolution(7))."""
+    """Return whether the modes of the file and of every directory above it let everybody read it (path_resolution(7));
+    True if they cannot be read."""
     try:
         *above, file = path_entries(path)
     except (OSError, ValueError):
-        return True  # the probe says what is wrong with it
+        return True  # the probe reports the error
     directories = (entry for entry in above if stat.S_ISDIR(entry.mode))
     return bool(file.mode & stat.S_IROTH) and all(entry.mode & stat.S_IXOTH for entry in directories)
 
 
 class _FarPatience(Deadline):
-    """The patience of exchanges that another process makes: a cut is sent there, and how many were answered comes
-    back."""
+    """The deadline of exchanges that the child makes: it sends cuts to the child and receives the count of answers."""
 
     def __init__(self, deadline: float, prober: Prober) -> None:
         super().__init__(deadline)
         self._prober = prober
 
     def cut(self, reason: str) -> None:
-        """End every exchange under way there. The first reason stays."""
+        """End every exchange of the child. Only the first reason is kept."""
         first = not self.is_cut
         super().cut(reason)
         if first:
             self._prober.send(ProbeRequest(number=0, reason=reason))
 
     def count_up_to(self, answered: int) -> None:
-        """So many exchanges have been answered."""
+        """Record that ``answered`` exchanges have been answered."""
         self._answered = max(self._answered, answered)
 
 
@@ -192,7 +193,7 @@ def _be_the_child(
 
 
 def _import_all() -> None:
-    """Everything that a probe reads of Python and of this package."""
+    """Import everything of Python and of this package that a probe needs."""
     from ops.text.secret_scan import forms
 
     for module in _MODULES:
@@ -219,14 +220,14 @@ def _serve(own: socket.socket, deadline: float) -> None:
 
 
 class _NearPatience(Deadline):
-    """Tells the parent of each exchange that was answered."""
+    """The child's deadline, which reports each answered exchange to the parent."""
 
     def __init__(self, deadline: float, reply: Callable[[_Reply], None]) -> None:
         super().__init__(deadline)
         self._reply = reply
 
     def count_answer(self) -> None:
-        """Another exchange was answered."""
+        """Count one more answered exchange and report the total."""
         super().count_answer()
         self._reply(_Reply(number=0, answered=self.answered))
 
@@ -248,7 +249,7 @@ def _write(to: socket.socket, message: msgspec.Struct) -> None:
 
 
 def _read(source: socket.socket) -> bytes | None:
-    """One message; None at the end. Raises OSError, also for one that is too long."""
+    """Read one message; None at the end. Raises OSError, also if the message is too long."""
     head = _exactly(source, _LENGTH.size)
     if head is None:
         return None

@@ -1,4 +1,4 @@
-"""The probes over the network by name, so that this process or one of less privilege can be asked for them."""
+"""The network probes by name, so that this process or one with fewer privileges can run them."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ RESULTS: Mapping[str, Any] = {
 
 
 class ProbeRequest(msgspec.Struct):
-    """``what`` of `RESULTS` with its arguments; empty for a cut of all waits, with its reason. ``proxied``: the PROXY
-    protocol's line is sent first; ``headers``: private ones (`ops.collect.net.private_headers`)."""
+    """A probe, ``what`` (a key of `RESULTS`), with its arguments; an empty ``what`` cuts all waits with ``reason``.
+    ``proxied``: send the PROXY protocol's line first; ``headers``: private ones (`ops.collect.net.private_headers`)."""
 
     number: int
     what: str = ""
@@ -41,7 +41,7 @@ class ProbeRequest(msgspec.Struct):
 
 
 def probe(request: ProbeRequest, patience: Deadline) -> Any:
-    """What a probe found, as `RESULTS` has it."""
+    """Run a probe and return its result, of the type in `RESULTS`."""
     from ops.collect.net import dns, service_probes, tls
 
     target = request.target
@@ -78,15 +78,15 @@ def probe(request: ProbeRequest, patience: Deadline) -> Any:
 
 
 class Probes:
-    """Probes made by this very process."""
+    """Probes run by this process itself."""
 
     def __init__(self, deadline: float) -> None:
         """``deadline``: of all exchanges (time.monotonic)."""
         self.patience = Deadline(deadline)
 
     def ask(self, what: str, **arguments: Any) -> Any:
-        """The result of one probe (`RESULTS`)."""
+        """Run one probe and return its result (`RESULTS`)."""
         return probe(ProbeRequest(number=0, what=what, **arguments), self.patience)
 
     def close(self) -> None:
-        """Nothing is left to end."""
+        """Do nothing: there is no other process to end."""

@@ -1,4 +1,4 @@
-"""What the front door, the service and its upstreams answer over HTTP."""
+"""Probe the front door, the service and its upstreams over HTTP."""
 
 from __future__ import annotations
 
@@ -33,30 +33,30 @@ from ops.text.sanitize import safe_line
 __all__ = ["Deadline", "connect", "exchange", "probe_backend", "probe_front", "probe_upstreams"]
 
 MAX_HOPS = 10
-# How long the health probe has the service to itself before a prediction is asked for, seconds: one
-# synchronous worker busy with our own prediction must not make /health look dead.
+# The health probe has the service to itself this long before the prediction is sent, in seconds: a single
+# synchronous worker that is busy with our own prediction must not make /health look dead.
 HEAD_START = 1.0
-# The same for the other quick requests.
+# The same for the other short requests.
 QUICK_START = 0.5
-# What had less time than this to answer before the run's end has not failed to, seconds.
+# A request that had less time than this before the run's end does not count as unanswered, in seconds.
 LEAST_WAIT = 0.5
-# Several at once make every worker take one; each is waited for so long, seconds.
+# Several requests at once reach every worker; wait `REPEAT_WAIT` seconds for them.
 REPEATS_PER_WORKER = 3
 REPEAT_ROUNDS = 2
 MAX_REPEATS = 16
 REPEAT_WAIT = 3.0
 NEXT_ROUND = 0.25
-# Each is one thread for the time of one exchange.
+# Each upstream takes one thread for the time of one exchange.
 MAX_UPSTREAMS = 32
-# Werkzeug's interactive debugger serves its own script to everyone who can reach the application.
+# Werkzeug's interactive debugger serves its own script to every client of the application.
 DEBUGGER_PATH = "/?__debugger__=yes&cmd=resource&f=debugger.js"
-# Where there is no debugger, that is the application's first page: a whole page is looked through for secrets in vain.
+# Without a debugger, the answer is the application's first page; do not scan a whole page for secrets.
 DEBUGGER_KEEPS = 300
 _PREDICT_HEADERS = {"Content-Type": "application/json", "Accept": "application/json"}
 
 
 class _Running:
-    """A function in a thread of its own; what it returns is waited for."""
+    """A function run in its own thread; `result` waits for its return value."""
 
     def __init__(self, function: Callable[[], Any]) -> None:
         self._function = function
@@ -81,7 +81,7 @@ class _Running:
 
 
 class _Door:
-    """One address of the front and how it is spoken to."""
+    """One address of the front, with its protocols (PROXY, TLS) and headers."""
 
     def __init__(
         self,
@@ -95,7 +95,7 @@ class _Door:
         self.address = address
         self._patience = patience
         is_proxied = target.plain_proxy_protocol if is_plain else target.front_proxy_protocol
-        # Where a balancer before this host ends TLS, the header says what the user spoke.
+        # If a balancer in front of this host ends TLS, send the header with the user's scheme.
         ends_before = not is_plain and target.url.startswith("https") and not target.front_tls
         has_tls = target.front_tls and target.url.startswith("https") and not is_plain
         self._context = unverified_context(target.client_certificate, target.client_key) if has_tls else False
@@ -110,7 +110,7 @@ class _Door:
         )
 
     def ask(self, method: str, url: str, headers: Mapping[str, str] | None = None, **more: Any) -> HttpAnswer:
-        """One request there, see `http_probe.ask`."""
+        """Send one request to this address, see `http_probe.ask`."""
         return ask(
             method,
             url,
@@ -128,8 +128,7 @@ class _Door:
     def ask_with_key(
         self, method: str, url: str, headers: Mapping[str, str] | None = None, **more: Any
     ) -> HttpAnswer:
-        """One request with the private headers, where the door proves that it is the service's; without them where it
-        does not."""
+        """Send one request: with the private headers if the server's certificate verifies, otherwise without them."""
         if self._verified is not None:
             secret = {**(headers or {}), **self._private}
             answer = self.ask(method, url, secret, tls=self._verified, **more)
@@ -139,8 +138,8 @@ class _Door:
 
 
 def probe_front(target: Target, patience: Deadline, headers: Mapping[str, str] | None = None) -> Front:
-    """The front door as users meet it: plain HTTP, the health path, a prediction, where redirects lead. ``headers``:
-    private ones, for the health path and the prediction over verified TLS."""
+    """Probe the front door as users see it: plain HTTP, the health path, a prediction, the chain of redirects.
+    ``headers``: private ones, for the health path and the prediction over verified TLS."""
     address = target.connect_to or _own_address(target.url)
     base = target.url.rstrip("/")
     plain_base = f"http://{_bracketed(target.domain)}"
@@ -152,7 +151,7 @@ def probe_front(target: Target, patience: Deadline, headers: Mapping[str, str] |
     health = _Running(lambda: door.ask_with_key("GET", base + target.health_path))
     plain = _Running(lambda: plain_door.ask("GET", plain_base + target.health_path))
     challenge = _Running(lambda: _challenge(target, doors))
-    # Where no connection comes about, the prediction's is not waited for once more.
+    # One limit for connecting: if health cannot connect, the prediction does not wait as long again.
     connect_by = time.monotonic() + CONNECT_SECONDS
     health.wait(HEAD_START)
     predict = _Running(
@@ -178,10 +177,10 @@ def probe_front(target: Target, patience: Deadline, headers: Mapping[str, str] |
 
 
 def _challenge(target: Target, doors: Mapping[str, _Door]) -> tuple[Exchange, ...]:
-    """A challenge of ACME that nobody laid down, asked for as an authority does: at port 80, redirects followed."""
+    """Request an ACME challenge that does not exist, as an authority would: at port 80, following redirects."""
     if not target.certificate or not target.certificate.startswith(target.letsencrypt_dir.rstrip("/") + "/"):
         return ()
-    # Digits: a token that looks like a secret would be hidden in a bundle's logs, and no longer be known as ours.
+    # Digits only: a token that looks like a secret would be hidden in a bundle's logs and not be recognised as ours.
     token = f"{int.from_bytes(os.urandom(8)) % 10**10:010d}"
     url = f"http://{_bracketed(target.domain)}{OWN_CHALLENGE}{token}"
     hops: list[Exchange] = []
@@ -205,8 +204,8 @@ def _bracketed(host: str) -> str:
 
 
 def _seen(outcome: object, patience: Deadline) -> Exchange | NotSeen:
-    """What an exchange told: no answer tells nothing if the run's time was over before one could have come, as on a
-    host whose processors are all busy. A wait that was cut tells why."""
+    """Return the exchange, or NotSeen if the run ended before an answer could have come, as on a host whose processors
+    are all busy. A wait that was cut stays an exchange: its detail gives the reason."""
     if isinstance(outcome, HttpAnswer):
         outcome = outcome.exchange
     if not isinstance(outcome, Exchange):
@@ -224,9 +223,9 @@ def _or_other(outcome: object, address: str) -> Connection:
 
 
 def _hops(health: object, plain: object, domain: str, doors: Mapping[str, _Door]) -> tuple[Exchange, ...]:
-    """The chain of redirects: from the health URL, or from plain HTTP where only that redirects.
+    """Return the chain of redirects: from the health URL, or from plain HTTP if only that redirects.
 
-    A loop shows as a last hop that repeats an earlier URL (that answer again, not asked twice)."""
+    A loop ends with a hop that repeats an earlier URL (the earlier answer again, not a second request)."""
     answers = {_normal(a.exchange.url): a for a in (plain, health) if isinstance(a, HttpAnswer)}
     current = next((a for a in (health, plain) if isinstance(a, HttpAnswer) and _redirects(a)), None)
     if current is None:
@@ -255,7 +254,7 @@ def _redirects(answer: HttpAnswer) -> bool:
 
 
 def _following(url: str, location: str, domain: str) -> str | None:
-    """Where a redirect leads, None where that is another host, another scheme or nonsense."""
+    """Return the URL a redirect leads to, None for another host, another scheme or an invalid URL."""
     try:
         following = urljoin(url, location)
         parts = urlsplit(following)
@@ -280,10 +279,10 @@ def probe_backend(
     repeat: bool = False,
     headers: Mapping[str, str] | None = None,
 ) -> Backend:
-    """The service itself, past nginx. Health first and alone, then what is quick, then a prediction.
+    """Probe the service itself, bypassing nginx: health first and alone, then the short requests, then a prediction.
 
-    ``repeat``: also ask the health path several times over, so that every worker is met; ``headers``: private ones, of
-    the service's own paths."""
+    ``repeat``: also request the health path several times, so that every worker is reached; ``headers``: private ones,
+    sent with every request."""
     address = target.backend
     connection = connect(address, patience.deadline, patience)
     if connection.failure is not None:
@@ -308,7 +307,7 @@ def probe_backend(
     def get(path: str, within: Deadline = patience, keep_bytes: int = MAX_BODY_BYTES) -> _Running:
         return _Running(lambda: send("GET", path, within, {}, keep_bytes=keep_bytes))
 
-    # The scheme is that of the connection (plain); what the user's was, the header tells, as nginx does.
+    # The URL's scheme is the connection's (plain); the header carries the user's scheme, as nginx sends it.
     base = f"http://{_bracketed(target.domain)}"
     health = get(target.health_path)
     health.wait(HEAD_START)
@@ -325,7 +324,7 @@ def probe_backend(
     predict = _Running(ask_prediction).result()
     again = {}
     if isinstance(predict, Exchange) and predict.status == 200 and predict.elapsed > target.slow_after_s:
-        # The first may have warmed the service up, or waited for the front door's behind one worker.
+        # The first may have warmed up the service, or waited behind the front door's prediction for a single worker.
         again["predict_again"] = _Running(ask_prediction).result()
     return Backend(
         address=address,
@@ -340,7 +339,8 @@ def probe_backend(
 
 
 def _ask_again(get: Callable[[str, Deadline], _Running], target: Target, patience: Deadline) -> Repeats:
-    """Round by round, several at once: a worker with a thread left takes one when its fellow has another."""
+    """Request the health path in rounds, several at once: while one worker is busy, another with a free thread takes
+    the next request."""
     shorter = ShorterDeadline(patience, time.monotonic() + REPEAT_WAIT)
     running: list[_Running] = []
     for _ in range(REPEAT_ROUNDS):
@@ -360,7 +360,7 @@ def _ask_again(get: Callable[[str, Deadline], _Running], target: Target, patienc
 
 
 def probe_upstreams(target: Target, patience: Deadline) -> Upstreams:
-    """What answers the health path at every other address nginx proxies this site to, and who takes connections for the
+    """Request the health path at every other address nginx proxies this site to, and connect to the addresses of the
     sites that were not chosen."""
     url = f"http://{_bracketed(target.domain)}{target.health_path}"
     others = [address for address in dict.fromkeys(target.upstreams) if address != target.backend]

@@ -1,4 +1,4 @@
-"""TLS that begins in the middle of a mail protocol, by Python's own clients (RFC 3207, RFC 2595)."""
+"""STARTTLS in mail protocols, by Python's own clients (RFC 3207, RFC 2595)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ PORTS = {"smtp": 25, "imap": 143, "pop3": 110}
 
 
 def secured(protocol: str, host: str, port: int, context: ssl.SSLContext, timeout: float) -> ssl.SSLSocket:
-    """A TLS connection after the server agreed to begin TLS. ``timeout`` bounds each step, seconds.
+    """Connect, ask the server to start TLS, and return the TLS socket. ``timeout`` bounds each step, in seconds.
 
-    Raises OSError (ssl.SSLError included), and OSError in the server's words where it does not agree."""
+    Raises OSError (ssl.SSLError included); if the server refuses, OSError in the server's words."""
     client: Any = None
     try:
         if protocol == "smtp":

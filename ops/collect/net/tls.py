@@ -1,4 +1,4 @@
-"""What the front door presents: the certificate chain, and OpenSSL's verdict on its trust alone."""
+"""The certificate chain that the front door presents, and OpenSSL's verdict on its trust alone."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from ops.interpret.address import split_address
 from ops.interpret.x509 import CertificateSet
 from ops.text.sanitize import safe_line
 
-# OpenSSL's X509_V_FLAG_NO_CHECK_TIME (x509_vfy.h): dates are judged on their own, so that an expired certificate
-# under a private root shows both.
+# OpenSSL's X509_V_FLAG_NO_CHECK_TIME (x509_vfy.h): dates are judged separately, so that an expired certificate
+# under a private root shows both faults.
 NO_CHECK_TIME = 0x200000
 # A handshake carries the chain; nginx's own limit on what a peer may send is 100 KiB (OpenSSL's max_cert_list).
 MAX_HANDSHAKE_BYTES = 1 << 20
 MAX_CHAIN = 16
-# The trust cannot be told: not a verdict of OpenSSL's, whose codes are not negative.
+# Trust is unknown. OpenSSL's own codes are never negative.
 NO_ROOTS = -1
 
 
@@ -47,11 +47,11 @@ def served_certificate(
     starttls: str | None = None,
     proxied: bool = False,
 ) -> Served | NotSeen:
-    """The chain served at ``address`` for ``server_name``, verified against the system's roots and ``ca_file``.
+    """Return the chain served at ``address`` for ``server_name``, verified against the system's roots and ``ca_file``.
 
-    Dates and the name are left to the judges. ``trust_code`` is OpenSSL's (0: chains to a trusted root), or
-    `NO_ROOTS` where this host has none to compare with. ``trust``: those roots, already read; ``starttls``: smtp, imap
-    or pop3; ``proxied``: the PROXY protocol's line is sent first. NotSeen where no handshake succeeds by
+    The judges check the dates and the name. ``trust_code`` is OpenSSL's (0: chains to a trusted root), or
+    `NO_ROOTS` if this host has no roots. ``trust``: those roots, already read; ``starttls``: smtp, imap
+    or pop3; ``proxied``: send the PROXY protocol's line first. NotSeen if no handshake succeeds by
     ``deadline``."""
     patience = Deadline(deadline)
     plainly = functools.partial(_handshake, proxied=proxied)
@@ -60,12 +60,12 @@ def served_certificate(
     tried = trust or _trust_at_hand(ca_file)
     seen = shake(address, server_name, tried.context, patience)
     if isinstance(seen, ssl.SSLCertVerificationError) and trust is None:
-        # More roots can only make it trusted.
+        # The system's file of all roots is read only now: more roots can turn distrust into trust, never the reverse.
         tried = trust_of(ca_file)
         seen = shake(address, server_name, tried.context, patience)
     if isinstance(seen, ssl.SSLCertVerificationError):
         verdict_code, verdict = seen.verify_code, safe_line(str(seen.verify_message))
-        # The chain of a connection that was refused is not told; what the server sends is asked for again.
+        # OpenSSL does not hand out the chain of a refused connection: connect again without verifying.
         seen = shake(address, server_name, _unverifying(), patience)
     if not isinstance(seen, _Shown):
         return NotSeen(reason=_why_not(seen, address, patience))
@@ -86,7 +86,7 @@ def served_certificate(
     )
 
 
-# The kinds of keys a server may have a certificate each for, and what of TLS 1.2 asks for them (ciphers(1)).
+# A server may have one certificate for each kind of key; these TLS 1.2 cipher strings (ciphers(1)) select each kind.
 KEY_CIPHERS = {"RSA": "aRSA", "ECDSA": "aECDSA"}
 
 
@@ -99,9 +99,9 @@ def other_door(
     key: str = "",
     proxied: bool = False,
 ) -> OtherDoor:
-    """What is presented at ``address``; with ``key`` to a client that takes that kind of key alone.
+    """Return the chain presented at ``address``; with ``key``, to a client that accepts only that kind of key.
 
-    The kind is asked for in TLS 1.2, whose ciphers name it: `ssl` cannot choose the signatures of 1.3."""
+    The kind is requested in TLS 1.2, whose ciphers name it: `ssl` cannot choose the signatures of 1.3."""
     if key:
         served = _served_with(address, server_name, ca_file, Deadline(deadline), key, proxied=proxied)
         return OtherDoor(address=address, key=key, served=served)
@@ -145,9 +145,9 @@ def _served_with(
 
 
 def old_tls(address: str, server_name: str, deadline: float, *, proxied: bool = False) -> OldTls | NotSeen:
-    """Which withdrawn versions (RFC 8996) the server at ``address`` still shakes hands with.
+    """Return the withdrawn TLS versions (RFC 8996) that the server at ``address`` still accepts.
 
-    NotSeen where neither could be tried: nothing answers, or this host's OpenSSL has them no more."""
+    NotSeen if none was accepted and one could not be tried: nothing answers, or this host's OpenSSL lacks it."""
     patience = Deadline(deadline)
     accepted: list[str] = []
     trouble = ""
@@ -156,7 +156,7 @@ def old_tls(address: str, server_name: str, deadline: float, *, proxied: bool = 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
             try:
-                # OpenSSL 3 has the old versions below its security level 1 only (SSL_CTX_set_security_level).
+                # OpenSSL 3 allows the old versions only at security level 0 (SSL_CTX_set_security_level).
                 context.set_ciphers("DEFAULT:@SECLEVEL=0")
                 context.minimum_version = context.maximum_version = version
             except (ssl.SSLError, ValueError) as error:
@@ -183,7 +183,7 @@ def old_tls(address: str, server_name: str, deadline: float, *, proxied: bool = 
 
 
 class Trust(msgspec.Struct, frozen=True):
-    """What chains are compared with. ``trouble``: why the configured authority is of no use, or empty."""
+    """The roots that chains are verified against. ``trouble``: why the configured authority is unusable, or empty."""
 
     context: ssl.SSLContext
     has_roots: bool
@@ -191,19 +191,19 @@ class Trust(msgspec.Struct, frozen=True):
 
 
 def trust_of(ca_file: str | None) -> Trust:
-    """The system's roots and ``ca_file``. To be made once for many endpoints."""
+    """Load the system's roots and ``ca_file``. Call it once for many endpoints."""
     context = _verifying()
     context.load_default_certs()
     trouble = _add(ca_file, context)
     places = ssl.get_default_verify_paths()
-    # A directory of roots is looked into only when a chain is verified.
+    # OpenSSL reads a directory of roots only while it verifies a chain, so the store's statistics leave it out.
     has_roots = bool(context.cert_store_stats()["x509_ca"]) or _has_entries(places.capath)
     return Trust(context, has_roots, trouble)
 
 
 def _trust_at_hand(ca_file: str | None) -> Trust:
-    """``ca_file`` and the system's directory of roots, in which a root is looked up by its name's hash. The system's
-    one file of all roots is left out: reading it costs more than the handshake."""
+    """Load ``ca_file`` and the system's directory of roots, in which OpenSSL finds a root by its name's hash. Leave out
+    the system's single file of all roots: reading it costs more than the handshake."""
     context = _verifying()
     if capath := ssl.get_default_verify_paths().capath:
         with contextlib.suppress(OSError):
@@ -221,7 +221,7 @@ def _verifying() -> ssl.SSLContext:
 
 
 def _add(ca_file: str | None, context: ssl.SSLContext) -> str:
-    """Why ``ca_file`` is of no use, empty where its certificates are now trusted, too."""
+    """Make ``context`` trust ``ca_file`` too. Return why that failed, or an empty string."""
     try:
         if ca_file:
             context.load_verify_locations(cafile=ca_file)
@@ -272,8 +272,8 @@ def _handshake(
 def _mail_handshake(
     protocol: str, address: str, server_name: str, context: ssl.SSLContext, patience: Deadline
 ) -> _Shown | OSError | ValueError:
-    """The same inside a mail protocol. The name goes out as it is dialled: mail clients do so, too."""
-    # Python's mail clients cost more to import than a handshake takes.
+    """Do the same inside a mail protocol. The SNI is the dialled host, as mail clients send it."""
+    # Imported only here: importing Python's mail clients takes longer than a handshake.
     from ops.collect.net.starttls import secured
 
     del server_name
@@ -289,7 +289,8 @@ def _mail_handshake(
 
 
 def _sent_chain(secured: ssl.SSLSocket) -> tuple[bytes, ...]:
-    """What the server sent, leaf first, as DER. Public since Python 3.13; the C object has had it since 3.10."""
+    """Return the chain the server sent, leaf first, as DER. The method is public since Python 3.13; the C object has
+    had it since 3.10."""
     public = getattr(secured, "get_unverified_chain", None)
     if public is not None:
         return tuple(bytes(der) for der in public()[:MAX_CHAIN])
@@ -314,7 +315,7 @@ def _chain(sent: tuple[bytes, ...]) -> tuple[Certificate, ...] | NotSeen:
 
 
 def _why_not(error: OSError | ValueError, address: str, patience: Deadline) -> str:
-    """Why there was no handshake, in one line."""
+    """Return why the handshake failed, in one line."""
     if isinstance(error, OutOfTimeError):
         return f"no TLS handshake with {address} in time: {error}"
     if isinstance(error, ssl.SSLError):
