@@ -1,1 +1,1 @@
-"""nginx, gunicorn, certbot, logrotate and the application, as they lie on disk."""
+"""Read the files of nginx, gunicorn, certbot, logrotate and the application."""

@@ -1,4 +1,4 @@
-"""The files whose code the service runs, when they changed, and what its workers hold in memory."""
+"""The files whose code the service runs, their modification times, and the memory its workers hold."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ KEPT = 20
 
 
 def application(target: Target, wsgi: str) -> Application:
-    """gunicorn's configuration file, and the application's module with all it imports from its own directory.
+    """Return gunicorn's configuration file, and the application's module with all it imports from its own directory.
 
-    ``wsgi``: as gunicorn is told, ``package.module:name``. What is imported from elsewhere is no file of the
-    application, and a script beside it that nothing imports is none of it either."""
+    ``wsgi``: gunicorn's argument, ``package.module:name``. Modules imported from elsewhere do not count as the
+    application's, nor does a script beside it that nothing imports."""
     root = Path(target.app_dir)
     found: dict[Path, SourceFile] = {}
     waiting = [wsgi.partition(":")[0]]
@@ -53,7 +53,7 @@ def _seen(path: str | None) -> SourceFile | None:
 
 
 def _files_of(root: Path, module: str) -> list[Path]:
-    """The files that ``import module`` runs: its own, and those of the packages it lies in."""
+    """Return the files that ``import module`` runs: its own, and the ``__init__.py`` of each package around it."""
     parts = [part for part in module.split(".") if part.isidentifier()]
     if not parts or len(parts) != len(module.split(".")):
         return []
@@ -79,7 +79,7 @@ def _imported(source: bytes, package: str) -> set[str]:
 
 
 def footprint(target: Target) -> Footprint:
-    """What is left of the machine's memory, and what each worker alone holds of it, bytes."""
+    """Return the machine's available memory and each worker's private memory (USS), in bytes."""
     private: dict[int, int] = {}
     for pid in target.gunicorn_workers:
         try:

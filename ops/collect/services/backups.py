@@ -1,7 +1,7 @@
-"""The backups on this host, the guide's own tar files included, and whether the newest could be restored.
+"""Find the backups on this host, including the guide's own tar files, and check whether the newest can be restored.
 
-A look of bounded cost: the newest files are hashed, and listed where they are no archive of this program; one that is
-too large for it is not seen, which is never 'good'. `gte-ops backup verify` does the whole.
+The cost is bounded: the newest files are hashed and, if they are not this program's archives, listed; a file that is
+too large is reported as not inspected, never as 'good'. `gte-ops backup verify` does the full check.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ from ops.files.bounded_read import open_regular_file
 from ops.settings import BackupSettings
 from ops.text.sanitize import safe_line
 
-# The guide's: tar -czf gte-prod-backup-$(date +%Y%m%d).tar.gz, wherever it was run.
+# The guide's command: tar -czf gte-prod-backup-$(date +%Y%m%d).tar.gz, in any directory.
 GUIDE_PATTERN = "gte-prod-backup-*.tar.gz"
 _ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.gz.age", ".tar.zst.age")
 MAX_LISTED = 200
-# How many of the newest are looked into, and how large they may be.
+# Number of the newest backups to inspect, and their size limits.
 MAX_OPENED = 3
 MAX_BYTES = 128 << 20
 MAX_UNPACKED_BYTES = 512 << 20
 MAX_MEMBERS = 100_000
-# Where a certificate's links lie, and what they lead to.
+# The directory of a certificate's links.
 _LIVE = "letsencrypt/live/"
 
 
 class _TooMuchError(Exception):
-    """More than a doctor's look may cost."""
+    """Limit exceeded: too large to inspect during a run."""
 
 
 def backups(settings: BackupSettings, places: tuple[str, ...], deadline: float) -> Backups | NotSeen:
-    """What lies in the backup directory, and the guide's archives there and in ``places``, the newest first.
+    """Return the backups in the backup directory, and the guide's archives in ``places``, the newest first.
 
-    NotSeen where the directory may not be read."""
+    NotSeen if none was found and a directory could not be read."""
     folder = Path(settings.dir)
     unseen: list[NotSeen] = []
     found = list(_in_directory(folder, unseen))
@@ -80,7 +80,7 @@ def _in_directory(folder: Path, unseen: list[NotSeen]) -> Iterator[Backup]:
 
 def _guides(folder: Path, unseen: list[NotSeen]) -> Iterator[Backup]:
     try:
-        # Not glob(): it finds nothing where it may not look.
+        # Not glob(): it hides a directory that may not be read.
         paths = sorted(path for path in folder.iterdir() if fnmatch.fnmatch(path.name, GUIDE_PATTERN))
         yield from _files(iter(paths))
     except PermissionError:
@@ -107,7 +107,7 @@ def _files(paths: Iterator[Path]) -> Iterator[Backup]:
 
 
 def _looked_into(item: Backup, deadline: float) -> Backup:
-    """``item`` with what its content shows."""
+    """Return ``item`` with the facts that its content shows."""
     path = Path(item.path)
     try:
         if item.size > MAX_BYTES:
@@ -125,7 +125,7 @@ def _looked_into(item: Backup, deadline: float) -> Backup:
     except _TooMuchError as limit:
         return _with(item, reason=f"not looked into: {limit}")
     except LockedArchiveError:
-        # The identity is kept elsewhere: the hash beside it is all that can be compared here.
+        # The identity is kept elsewhere: only the hash beside the archive can be compared here.
         return _with(item, verified=True if hashed else None, reason="encrypted")
     except ArchiveError as error:
         return _with(item, verified=False, reason=error.reason)
@@ -142,7 +142,7 @@ def _with(item: Backup, **changes: Any) -> Backup:
 
 
 def _own(path: Path, hashed: bool, deadline: float) -> tuple[str, ...]:
-    """Loose links of a certificate in an archive of this program. Without its hash it is read to the end."""
+    """Return the loose links of a certificate in one of this program's archives. Without a hash, read it to the end."""
     with open_archive(path) as archive:
         loose = tuple(entry.path for entry, _ in loose_links(archive.manifest.entries) if _LIVE in entry.path)
         if not hashed:
@@ -154,7 +154,7 @@ def _own(path: Path, hashed: bool, deadline: float) -> tuple[str, ...]:
 
 
 def _foreign(path: Path, deadline: float) -> tuple[str, ...]:
-    """The same for any tar file, which is listed to its end. Raises ArchiveError where it breaks off."""
+    """Do the same for any tar file, listing it to its end. Raises ArchiveError if it is damaged or empty."""
     names: set[str] = set()
     links: list[tuple[str, str]] = []
     try:
@@ -184,7 +184,7 @@ class _Bounded:
         self._stream, self._deadline, self._left = stream, deadline, MAX_UNPACKED_BYTES
 
     def read(self, size: int) -> bytes:
-        """The next bytes. Raises _TooMuchError."""
+        """Return the next bytes. Raises _TooMuchError."""
         if time.monotonic() > self._deadline:
             raise _TooMuchError("no time left")
         content: bytes = self._stream.read(size)
@@ -195,7 +195,7 @@ class _Bounded:
 
 
 def _stream(file: IO[bytes], deadline: float) -> Any:
-    """The uncompressed bytes, by what the first ones say (gzip: RFC 1952; zstd: RFC 8878)."""
+    """Return a stream of the uncompressed bytes; the first bytes name the format (gzip: RFC 1952; zstd: RFC 8878)."""
     magic = file.read(4)
     file.seek(0)
     if magic[:2] == b"\x1f\x8b":

@@ -1,7 +1,7 @@
-"""certbot's directory as it lies there: lineages, renewal configurations, hooks, and what its logs tell of its runs.
+"""Read certbot's directory: lineages, renewal configurations and hooks, and the runs recorded in its logs.
 
 The layout is certbot's (eff-certbot.readthedocs.io, "Where are my certificates?"): live/NAME/*.pem are links into
-archive/NAME, and renewal/NAME.conf says how to renew. Whatever leads out of the directory is named and not followed.
+archive/NAME, and renewal/NAME.conf configures the renewal. A path out of the directory is reported and not followed.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MAX_LOGS = 5
 MAX_ATTEMPTS = 2000
 DEFAULT_LOGS = "/var/log/letsencrypt"
 STEMS = ("cert", "privkey", "chain", "fullchain")
-# Files of one archive that are looked at by name, and versions above the live one that are read.
+# Limits on file names checked in one archive, and on versions above the live one that are read.
 MAX_ARCHIVED = 5000
 MAX_NEWER = 3
 _VERSION = re.compile(r"/(cert|privkey|chain|fullchain)(\d{1,6})\.pem$")
@@ -56,9 +56,9 @@ _UNIT_SECONDS = {
 
 
 def lineages(directory: str, only: str | None = None) -> Lineages | NotSeen:
-    """Every lineage below ``directory``, or the one called ``only``.
+    """Return every lineage below ``directory``, or the one called ``only``.
 
-    NotSeen where the directory is not there, or may not be read without root."""
+    NotSeen if the directory has no lineages, or cannot be read without root."""
     root = Path(directory)
     try:
         names = _names(root)
@@ -77,7 +77,7 @@ def lineages(directory: str, only: str | None = None) -> Lineages | NotSeen:
 
 
 def _names(root: Path) -> list[str] | None:
-    """The lineages' names, from live/ and from the renewal configurations; None where there is neither folder."""
+    """Return the lineages' names, from live/ and from the renewal configurations; None if neither folder exists."""
     found: set[str] = set()
     seen = False
     for folder, suffix in ((root / "live", ""), (root / "renewal", ".conf")):
@@ -116,7 +116,7 @@ def _lineage(root: Path, name: str) -> Lineage:
 
 
 def _newer(archive: Path, live: Path, root: Path) -> Iterator[ArchivedPair]:
-    """The whole versions above the one that ``live`` leads to, the newest first, at most `MAX_NEWER`."""
+    """Yield the complete versions above the one that ``live`` links to, the newest first, at most `MAX_NEWER`."""
     linked = _VERSION.search(os.path.realpath(live))
     if linked is None or not os.path.realpath(live).startswith(os.path.realpath(archive) + os.sep):
         return
@@ -143,7 +143,7 @@ def _newer(archive: Path, live: Path, root: Path) -> Iterator[ArchivedPair]:
 
 
 def _guarded(path: Path, root: Path, outside: list[str]) -> NotSeen | None:
-    """Why a file of a lineage is not read: its link leads out of certbot's directory."""
+    """Return NotSeen if a file of a lineage links out of certbot's directory, and add it to ``outside``; else None."""
     real = os.path.realpath(path)
     if os.path.lexists(path) and not _is_within(real, root):
         outside.append(safe_line(f"{path} -> {real}", 600))
@@ -166,7 +166,7 @@ def _leads_into(link: Path, archive: Path) -> bool:
 
 
 def _newest(archive: Path) -> float | None:
-    """When the newest certificate of the archive was written."""
+    """Return the modification time of the archive's newest certificate."""
     newest: float | None = None
     with contextlib.suppress(OSError, ValueError), os.scandir(archive) as entries:
         for entry in entries:
@@ -203,7 +203,7 @@ def _renewal_conf(path: Path) -> RenewalConf:
 
 
 def parse_renewal_conf(text: str, path: str) -> RenewalConf:
-    """certbot's renewal configuration (ConfigObj: assignments, sections in brackets, a comment after #)."""
+    """Parse certbot's renewal configuration (ConfigObj: assignments, sections in brackets, comment lines after #)."""
     values: dict[str, str] = {}
     section = ""
     for number, line in enumerate(text.splitlines(), 1):
@@ -275,7 +275,7 @@ _DETAIL = re.compile(r"^\s*Detail:\s*(.*)$")
 
 
 def certbot_runs(directory: str) -> CertbotRuns | NotSeen:
-    """What the logs in ``directory`` tell of certbot's runs; NotSeen where there are none, or without root."""
+    """Return certbot's runs by its logs in ``directory``; NotSeen if there are none, or if they need root to read."""
     names = ["letsencrypt.log", *(f"letsencrypt.log.{number}" for number in range(1, MAX_LOGS))]
     texts: list[str] = []
     for name in names:
@@ -303,7 +303,7 @@ def _tail(path: str) -> str:
 
 
 def parse_certbot_log(text: str, path: str) -> CertbotRuns:
-    """The runs in ``text``, oldest first. Times are the host's local time, as certbot writes them."""
+    """Return the runs in ``text``, oldest first. Times are in the host's local time, as certbot writes them."""
     attempts: list[RenewalAttempt] = []
     version: str | None = None
     last: float | None = None

@@ -1,4 +1,4 @@
-"""Certificate and key files on disk: what nginx would load, and authorities that lie beside them."""
+"""Certificate and key files on disk: those that nginx would load, and the authorities beside them."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from ops.text.sanitize import safe_line
 
 MAX_FILE_BYTES = 1 << 20
 MAX_CERTIFICATES = 50
-# Files looked at beside the certificate; a directory of a thousand is a store, not a lineage.
+# Limits on files read beside the certificate; a directory of a thousand files is a store, not a lineage.
 MAX_NEARBY = 20
 MAX_LISTED = 1000
 NEARBY_SUFFIXES = (".pem", ".crt", ".cer", ".ca-bundle")
 KEY_SUFFIXES = (".pem", ".key")
-# nginx takes these instead of a path (ngx_ssl_certificate): data in the configuration, a key in a device, a variable.
+# nginx accepts these instead of a path (ngx_ssl_certificate): data in the configuration, a key in a device, a variable.
 _NO_PATH = re.compile(r"^(?:data|engine|store):|\$")
 _KEY_LINE = re.compile(rb"-----(BEGIN|END) ([A-Z0-9 ]{0,40})PRIVATE KEY-----")
 
 
 def certificate_files(target: Target) -> Certificates:
-    """The files named by the target, the authorities beside the certificate, and where certificate and key are no pair,
-    what lies beside them and makes one."""
+    """Return the files named by the target, the authorities beside the certificate, and, if certificate and key do not
+    match, files beside them that do."""
     known = CertificateSet()
     leaf = pem_file(target.certificate, known) if target.certificate else _unnamed("certificate")
     key = key_file(target.private_key) if target.private_key else _unnamed("private key")
@@ -53,14 +53,14 @@ def certificate_files(target: Target) -> Certificates:
 
 
 def _signed(file: PemFile | NotSeen, known: CertificateSet) -> PemFile | NotSeen:
-    """``file`` with who of the known certificates signed each of its own."""
+    """Return ``file`` with the known certificate that signed each of its own."""
     if isinstance(file, NotSeen):
         return file
     return msgspec.structs.replace(file, certificates=tuple(map(known.signed, file.certificates)))
 
 
 def is_path(written: str) -> bool:
-    """Whether nginx takes this value of ssl_certificate for the path of a file."""
+    """Return whether nginx reads this value of ssl_certificate as the path of a file."""
     return not _NO_PATH.search(written)
 
 
@@ -69,9 +69,10 @@ def _unnamed(what: str) -> NotSeen:
 
 
 def pem_file(path: str, known: CertificateSet | None = None) -> PemFile | NotSeen:
-    """The certificates in the file at ``path``; what is wrong with it stands in ``problem`` and ``defects``.
+    """Return the certificates in the file at ``path``; its faults are in ``problem`` and ``defects``.
 
-    ``known``: gets them, to tell later who signed whom; without it that is told among the file's own."""
+    ``known``: a set to add them to, so that the caller can find signers later; without it, signers are found among the
+    file's own certificates."""
     if _NO_PATH.search(path):
         return NotSeen(reason=safe_line(f"{path} is not the path of a file"))
     shown, resolved = safe_line(path, 1000), _resolved(path)
@@ -96,7 +97,7 @@ def pem_file(path: str, known: CertificateSet | None = None) -> PemFile | NotSee
 
 
 def _with_content(file: PemFile, content: bytes, known: CertificateSet) -> PemFile:
-    """``file`` with what its blocks hold."""
+    """Return ``file`` with the content of its PEM blocks."""
     certificates: list[Certificate] = []
     places: list[tuple[int, int]] = []
     defects: list[PemDefect] = []
@@ -139,7 +140,7 @@ def _with_content(file: PemFile, content: bytes, known: CertificateSet) -> PemFi
 
 
 def key_file(path: str) -> KeyFile | NotSeen:
-    """What can be told of the private key at ``path`` without keeping a word of it."""
+    """Return the facts about the private key at ``path`` without keeping any part of it."""
     if _NO_PATH.search(path):
         return NotSeen(reason=safe_line(f"{path} is not the path of a file"))
     shown, resolved = safe_line(path, 1000), _resolved(path)
@@ -175,20 +176,20 @@ def key_file(path: str) -> KeyFile | NotSeen:
 
 
 def _public_half(content: bytes) -> tuple[str | None, str | None, str]:
-    """The hash of the key's public half, or the problem and its detail. No word of the key goes into either."""
+    """Return the hash of the key's public half, or the problem and its detail. Neither holds any part of the key."""
     block = _key_block(content)
     if block is None:
         return None, "not_pem", _instead(content)
     if b"ENCRYPTED PRIVATE KEY-----" in block or b"Proc-Type: 4,ENCRYPTED" in block:
         return None, "encrypted", "the key is encrypted: nginx needs ssl_password_file to read it"
     try:
-        # The public half alone is wanted: proving an RSA key's primes would take a twentieth of a second each.
+        # Only the public half is needed: proving the primes of an RSA key takes a twentieth of a second for each key.
         key = load_pem_private_key(block + b"\n", password=None, unsafe_skip_rsa_key_validation=True)
         return spki_hash(key.public_key()), None, ""
     except TypeError:
         return None, "encrypted", "the key is encrypted: nginx needs ssl_password_file to read it"
     except (ValueError, UnsupportedAlgorithm) as error:
-        # The error's own words name ASN.1 places, never key material; its kind is enough all the same.
+        # The error's words name positions in ASN.1, never key material; still, its type is enough.
         return (
             None,
             "not_pem",
@@ -197,19 +198,19 @@ def _public_half(content: bytes) -> tuple[str | None, str | None, str]:
 
 
 def _key_defects(content: bytes) -> tuple[PemDefect, ...]:
-    """What keeps OpenSSL from the file's private key: nothing where it finds one that is whole."""
+    """Return the defect that keeps OpenSSL from reading the file's private key: none if one key is intact."""
     keys = [block for block in read_pem(content) if block.is_key]
     if any(block.defect is None for block in keys):
         return ()
     if not keys:
         whole = whole_file_defect(content)
         return () if whole is None else (whole,)
-    # What cannot be decoded may be of a kind that is not known here: the key's own reading says so.
+    # Only defects of the PEM lines count here: `_public_half` reports a key that is undecodable or of another kind.
     return tuple(block.defect for block in keys if block.defect is not None)[:1]
 
 
 def _key_block(content: bytes) -> bytes | None:
-    """The first private key's PEM block that has an end, in one pass: however many beginnings there are."""
+    """Return the first private key's PEM block that has an end, in one pass, however many BEGIN lines there are."""
     lines = list(_KEY_LINE.finditer(content))
     ends: dict[bytes, re.Match[bytes]] = {}
     block = None
@@ -230,7 +231,7 @@ def _content_problem(content: bytes, is_whole: bool) -> tuple[str | None, str]:
 
 
 def _instead(content: bytes) -> str:
-    """What a file without the wanted PEM block is, as far as it can be told."""
+    """Describe the content of a file without the wanted PEM block, as far as it can be recognised."""
     if re.match(rb"\x30[\x80-\x84]", content):
         return "it is DER, not PEM (openssl x509 -inform der converts it)"
     if content.startswith((b"\xff\xfe", b"\xfe\xff")) or content[:200].count(b"\0") > 20:
@@ -257,7 +258,7 @@ def _problem(path: str, error: OSError | ValueError) -> tuple[str, str]:
 
 
 def _dangling(path: str) -> str | None:
-    """The first symbolic link on the way to ``path`` whose target is not there."""
+    """Return the first symbolic link on the way to ``path`` whose target does not exist."""
     places = (*reversed(Path(path).parents), Path(path))
     with contextlib.suppress(OSError, ValueError):
         return next((str(place) for place in places if place.is_symlink() and not place.exists()), None)
@@ -269,7 +270,7 @@ def _denied(path: str, error: PermissionError) -> str:
 
 
 def _real(path: str | Path) -> str:
-    """``path`` with its links followed as far as they lead."""
+    """Return ``path`` with its links resolved as far as possible."""
     try:
         return os.path.realpath(path)
     except (OSError, ValueError):
@@ -288,11 +289,11 @@ def _status(path: str) -> tuple[float | None, int | None]:
     return status.st_mtime, stat.S_IMODE(status.st_mode)
 
 
-# --- what lies beside the certificate ---
+# --- files beside the certificate ---
 
 
 def _nearby(target: Target, known: CertificateSet) -> Iterator[PemFile]:
-    """Authorities in PEM files of the certificate's directory, as named and as resolved."""
+    """Yield the PEM files with authorities in the certificate's directory, as named and as resolved."""
     if not target.certificate or _NO_PATH.search(target.certificate):
         return
     certificate = target.certificate
@@ -305,7 +306,7 @@ def _nearby(target: Target, known: CertificateSet) -> Iterator[PemFile]:
 
 
 def _keys_of(public_key: str, leaf: PemFile, key: KeyFile) -> Iterator[KeyFile]:
-    """Private keys beside the pair that belong to a certificate with ``public_key``."""
+    """Yield the private keys beside the pair that belong to a certificate with ``public_key``."""
     for path in _beside((key.path, leaf.path), KEY_SUFFIXES, but=(key.path,)):
         found = key_file(path)
         if isinstance(found, KeyFile) and found.public_key == public_key:
@@ -313,7 +314,7 @@ def _keys_of(public_key: str, leaf: PemFile, key: KeyFile) -> Iterator[KeyFile]:
 
 
 def _certificates_of(public_key: str, leaf: PemFile, key: KeyFile) -> Iterator[PemFile]:
-    """Certificates beside the pair that belong to the key of ``public_key``; the most complete file first."""
+    """Yield the certificates beside the pair that belong to the key of ``public_key``, the most complete file first."""
     found = [
         file
         for path in _beside((leaf.path, key.path), NEARBY_SUFFIXES, but=(leaf.path,))
@@ -328,8 +329,8 @@ def _certificates_of(public_key: str, leaf: PemFile, key: KeyFile) -> Iterator[P
 def _beside(
     named: tuple[str, ...], suffixes: tuple[str, ...], *, but: tuple[str, ...], first: tuple[str, ...] = ()
 ) -> Iterator[str]:
-    """At most `MAX_NEARBY` files with one of ``suffixes`` in the directories of ``named``, as named and as resolved;
-    each file once, none of ``but``."""
+    """Yield at most `MAX_NEARBY` files with one of ``suffixes`` in the directories of ``named``, as named and as
+    resolved; each file once, none of ``but``, those in ``first`` first."""
     seen = {_real(path) for path in but}
     count = 0
     for path in (*first, *_candidates(named, suffixes)):

@@ -1,4 +1,4 @@
-"""Every certificate that matters on this host, found by itself: nginx's, certbot's, those served."""
+"""Find every certificate that matters on this host: nginx's, certbot's, and those served."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ops.interpret import nginx as nginx_topology
 from ops.interpret.expiry import rules_of
 from ops.settings import Settings
 
-# Endpoints looked at side by side: mostly waiting, so more than there are cores.
+# Endpoints probed in parallel: they mostly wait, so use more than the number of cores.
 WORKERS = 48
 MAX_ENDPOINTS = 2000
 MAX_FILES = 5000
@@ -37,9 +37,9 @@ def take_inventory(
     timeout: float,
     progress: Progress = lambda _done, _all: None,
 ) -> Inventory:
-    """What there is. ``named``: endpoints from the command line or settings; ``everything``: and all of this host's.
+    """Return the inventory. ``named``: endpoints from the command line or settings; ``everything``: add this host's.
 
-    ``timeout``: how long one endpoint is waited for, seconds."""
+    ``timeout``: the limit for one endpoint, in seconds."""
     from ops.collect.host.host import host
 
     machine = host()
@@ -110,7 +110,7 @@ def _schedule(settings: Settings) -> Schedule:
 
 
 def _runs(settings: Settings, found: Lineages | NotSeen) -> CertbotRuns | NotSeen:
-    """certbot's logs: where settings say, else where a renewal configuration says, else where certbot has them."""
+    """Read certbot's logs in the directory from the settings, else from a renewal configuration, else the default."""
     if isinstance(found, NotSeen):
         return NotSeen(reason="there are no lineages")
     told = (lineage.renewal.logs_dir for lineage in found.lineages)
@@ -122,7 +122,7 @@ def _runs(settings: Settings, found: Lineages | NotSeen) -> CertbotRuns | NotSee
 
 
 class _Site:
-    """A server block that speaks TLS: its certificate files, paired with keys, and where it listens."""
+    """A server block that speaks TLS: its certificate files, paired with keys, and its listen addresses."""
 
     def __init__(
         self,
@@ -134,7 +134,7 @@ class _Site:
 
 
 def _nginx(settings: Settings) -> tuple[NginxConfig | NotSeen, tuple[float, ...]]:
-    """nginx's configuration, and when the workers that serve it started."""
+    """Return nginx's configuration, and the start times of the workers that serve it."""
     from ops.collect.process.processes import processes
     from ops.collect.services import nginx
 
@@ -162,7 +162,7 @@ def _sites(config: NginxConfig) -> Iterator[_Site]:
         keys = [d.args[0] for d in server.effective("ssl_certificate_key") if d.args]
         if not listens or not certificates or server.value("ssl_reject_handshake") == "on":
             continue
-        # nginx pairs them in the order they are written (ngx_http_ssl_module).
+        # nginx pairs them in the order of the configuration (ngx_http_ssl_module).
         pairs = tuple(
             (_absolute(base, path), _absolute(base, keys[number]) if number < len(keys) else None)
             for number, path in enumerate(certificates)
@@ -178,7 +178,7 @@ def _absolute(base: PurePosixPath, path: str) -> str:
 def _files(
     settings: Settings, sites: Sequence[_Site], found: Lineages | NotSeen, kept: dict[str, str]
 ) -> tuple[FilePair, ...]:
-    """Every certificate file once, with who names it."""
+    """Return every certificate file once, with the places that name it."""
     users: dict[tuple[str, str | None], list[str]] = {}
     for site in sites:
         for pair in site.pairs:
@@ -206,7 +206,7 @@ def _files(
 
 
 def _endpoints(sites: Sequence[_Site], files: Iterable[FilePair]) -> Iterator[Endpoint]:
-    """Each name at each address that nginx picks this very block for."""
+    """Yield each name at each address for which nginx selects exactly this block."""
     leaves = {
         pair.path: pair.certificate.certificates[0]
         for pair in files
@@ -223,17 +223,17 @@ def _endpoints(sites: Sequence[_Site], files: Iterable[FilePair]) -> Iterator[En
                         name=name,
                         expected=expected,
                         origin=site.server.where,
-                        # Of several certificates the client's ciphers choose: disk and wire cannot be compared.
+                        # With several certificates the client's ciphers decide: do not compare disk and wire.
                         file=file if len(site.pairs) == 1 else None,
                     )
 
 
 def _names(names: Sequence[str], leaf: Certificate | None) -> Iterator[tuple[str, bool]]:
-    """The names to ask for, and whether the certificate must cover them. A catch-all is asked without a name."""
+    """Yield the names to request, and whether the certificate must cover them. Request a catch-all without a name."""
     if not names:
         yield "", False
     for name in names:
-        # RFC 6761, 6.4: what ends with .invalid is nobody's name, and stands for every other in a catch-all.
+        # RFC 6761, 6.4: names that end with .invalid belong to nobody; configurations use one to mark a catch-all.
         if name in ("", "_") or name.startswith("~") or name.endswith(".invalid"):
             yield "", False
         elif name.startswith((".", "*.")):
@@ -246,13 +246,13 @@ def _names(names: Sequence[str], leaf: Certificate | None) -> Iterator[tuple[str
             yield name, True
 
 
-# --- looking ---
+# --- probing ---
 
 
 def look(
     endpoints: Sequence[Endpoint], ca_file: str | None, timeout: float, progress: Progress
 ) -> tuple[ServedThere, ...]:
-    """What each endpoint presents, many side by side, none waited for longer than ``timeout`` seconds."""
+    """Return the chain that each endpoint presents. Probe many in parallel, each for at most ``timeout`` seconds."""
     if not endpoints:
         return ()
     trust = trust_of(ca_file)

@@ -21,20 +21,20 @@ from ops.interpret.authority import may_name
 from ops.interpret.judged_settings import without_private_value
 from ops.text.sanitize import safe_line
 
-# The tree of a file takes some 500 times its size in memory; gunicorn's own example, all comments, has 8 KiB.
+# A syntax tree takes about 500 times its file's size in memory; gunicorn's own example, all comments, has 8 KiB.
 MAX_CONFIG_BYTES = 64 << 10
 MAX_VALUE_CHARS = 4096
 MAX_VALUES_CHARS = 256 << 10
 MAX_RECORD_BYTES = 1 << 20
 MAX_RECORDS = 512
-# Entries of a directory that are looked at, in any order.
+# Limit on directory entries read, in any order.
 MAX_LISTED = 10_000
-# A record is replaced by rename; one that is torn all the same is read again this often.
+# Workers replace a record by rename; if one is torn all the same, try this many times.
 READ_ATTEMPTS = 3
 
 
 def read_config(path: str) -> GunicornConfig | NotSeen:
-    """The settings in gunicorn's configuration file, by its syntax alone."""
+    """Return the settings in gunicorn's configuration file, from its syntax alone."""
     try:
         read = read_regular_file(path, MAX_CONFIG_BYTES)
     except FileNotFoundError:
@@ -51,10 +51,10 @@ def read_config(path: str) -> GunicornConfig | NotSeen:
 
 
 def parse_config(path: str, content: bytes) -> GunicornConfig:
-    """Names assigned at the top level of a gunicorn configuration file, and the values of `JUDGED_SETTINGS`."""
+    """Return the names assigned at the top level of a gunicorn configuration file, with values that are not private."""
     try:
         with warnings.catch_warnings():
-            # What Python thinks of the file's style is no word of ours.
+            # Python's warnings about the file's style are not ours to print.
             warnings.simplefilter("ignore")
             tree = ast.parse(content, filename=path)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -90,9 +90,9 @@ def parse_config(path: str, content: bytes) -> GunicornConfig:
 
 
 def _statements(body: list[ast.stmt]) -> list[ast.stmt]:
-    """The module's statements, those inside if/try/with/for included: they bind module names too."""
+    """Return the module's statements, including those inside if/try/with/for/while: they bind module names too."""
     found = []
-    # A chain of elif is nested as deep as it is long.
+    # A list, not recursion: a chain of elif is nested as deep as it is long.
     waiting = body[::-1]
     while waiting:
         statement = waiting.pop()
@@ -107,9 +107,9 @@ def _statements(body: list[ast.stmt]) -> list[ast.stmt]:
 
 
 class _GunicornReading:
-    """The assignments of one file. A value that refers to others is as large as they are together: names that double
-    each other forty times would fill the memory, so that no value is larger than `MAX_VALUE_CHARS`, nor all of them
-    than `MAX_VALUES_CHARS`, as JSON."""
+    """The assignments of one file. A value that refers to others is as large as they are together, and names that
+    double each other forty times would fill the memory. So no value may exceed `MAX_VALUE_CHARS`, nor all of them
+    together `MAX_VALUES_CHARS`, as JSON."""
 
     def __init__(self) -> None:
         self.assigned: dict[str, ConfigValue] = {}
@@ -118,7 +118,7 @@ class _GunicornReading:
         self._left_of_all = MAX_VALUES_CHARS
 
     def assign(self, names: Sequence[str], node: ast.expr, line: int) -> None:
-        """``names`` are bound to the expression ``node``."""
+        """Bind ``names`` to the expression ``node``."""
         source, value, size = "(nested too deeply)", None, 0
         self._left = min(MAX_VALUE_CHARS, self._left_of_all)
         try:
@@ -127,7 +127,7 @@ class _GunicornReading:
             written = msgspec.json.encode(value)
             size = len(written)
             self._left_of_all -= size * len(names)
-            # What does not survive the snapshot's JSON (inf, a lone surrogate) is not known.
+            # A value that does not survive the snapshot's JSON (inf, a lone surrogate) counts as unknown.
             known = self._left_of_all >= 0 and msgspec.json.decode(written) == value
         except (ValueError, TypeError, ArithmeticError, KeyError, RecursionError):
             known = False
@@ -142,7 +142,8 @@ class _GunicornReading:
             raise ValueError("too large")
 
     def _evaluate(self, node: ast.expr) -> Any:
-        """The value of an expression made of literals, earlier names, + - * //, f-strings and the processor count.
+        """Return the value of an expression made of literals, earlier names, + - * //, f-strings, int(), str() and the
+        processor count.
 
         Raises ValueError for everything else: nothing of the file is run."""
         match node:
@@ -188,7 +189,7 @@ class _GunicornReading:
 
 
 def read_progress(directory: str | None) -> tuple[ProgressRecord, ...] | NotSeen:
-    """The workers' progress records; torn ones are read again, records of processes that are gone are left out."""
+    """Return the workers' progress records. Read torn ones again; leave out records of processes that are gone."""
     if not directory:
         return NotSeen(reason="no directory of progress records is configured (app.progress_dir)")
     try:
@@ -228,7 +229,7 @@ def _read_record(path: Path) -> ProgressRecord | None:
         return None
     if record.start_ticks != start_ticks(record.pid):
         return None
-    # A worker writes its own: another user's file about it is forged.
+    # A worker writes its own record: another user's file about it is forged.
     status = process_status(record.pid)
     if status is None or not may_name(read.uid, status.uid, os.geteuid()):
         return None

@@ -1,5 +1,5 @@
-"""What is left of the service's last start where it does not answer: words in logs, supervisors' accounts, and what
-the host holds of the names in those words. Everything is read within bounds; nothing of it is run."""
+"""The traces of the last start of a service that does not answer: words in logs, supervisors' accounts, and the files
+and packages that those words name. Everything is read within limits; nothing is run."""
 
 from __future__ import annotations
 
@@ -39,23 +39,23 @@ from ops.text.sanitize import safe_line, safe_text
 if TYPE_CHECKING:
     from ops.collect.logs.journal import JournalRecord
 
-# Of each source, from its end.
+# Limits for each source, counted from its end.
 MAX_BYTES = 256 << 10
 MAX_LINES = 160
 MAX_LINE_CHARS = 400
 MAX_SOURCES = 6
 MAX_LISTED = 2000
 MAX_JOURNAL_AGE = 7 * 86400.0
-# systemd's own words (src/core/unit.c, src/core/execute.c): a start begins; the program could not be run.
+# systemd's messages (src/core/unit.c, src/core/execute.c) when a start begins, and when the program could not be run.
 _SYSTEMD_STARTS = re.compile(r"(?:Started|Starting) ")
 _SYSTEMD_FAILED = re.compile(
     r"Failed at step|Failed to (?:locate|execute|determine|set up|open|load)|Unable to locate executable"
     r"|Changing to the requested working directory failed|Main process could not have been executed"
 )
-# Older words are hardly the last start's.
+# Older words are unlikely to be from the last start.
 MAX_AGE = 90 * 86400.0
 SECONDS = 1.5
-# Where a start's output goes by its name, beside the application or gunicorn's own log.
+# Names of files that may hold a start's output, beside the application or gunicorn's own log.
 _OUTPUT_NAME = re.compile(
     r"nohup\.out|.*(?:gunicorn|uvicorn|start|std(?:out|err)|output|console|service|app|web|err)\S*"
     r"\.(?:log|out|err|txt)",
@@ -75,7 +75,7 @@ _INPUT_VALUE = re.compile(r"input_value=.*?, input_type=")
 _NO_MODULE = re.compile(r"No module named '?([A-Za-z_]\w*)")
 _NO_SUBMODULE = re.compile(r"No module named '?([A-Za-z_]\w*(?:\.\w+)+)")
 _PACKAGE_PATH = re.compile(r'"(/[^"]{1,400}/(?:site|dist)-packages)/([\w-]+)')
-# gunicorn's own words for the module it was told to serve.
+# gunicorn's error names the module that it was to serve.
 _NAMED = re.compile(r"Failed to find attribute '\w+' in '([\w.]+)'")
 _CLASH = re.compile(
     r"(?:cannot import name '\w+' from|module) (?:partially initialized module )?'([A-Za-z_]\w*)"
@@ -101,8 +101,8 @@ _EXITS = ("sys.exit", "exit", "quit", "os._exit", "SystemExit")
 
 
 def last_start_words(target: Target, settings: Settings, wsgi: str, pidfile: Pidfile | NotSeen) -> LastStart:
-    """The last words of the service's last start, and what they name. ``wsgi``: MODULE:NAME as gunicorn is "
-    "given it."""
+    """Return the last words of the service's last start, and the things they name. ``wsgi``: gunicorn's argument
+    MODULE:NAME, used if the start command has none."""
     deadline = time.monotonic() + SECONDS
     accounts, outputs = supervisors(target, settings, deadline)
     words = tuple(sorted(_words(target, settings, outputs, deadline), key=lambda w: -w.time))
@@ -139,7 +139,7 @@ def last_start_words(target: Target, settings: Settings, wsgi: str, pidfile: Pid
 
 
 def wsgi_of_command(command: str) -> str | None:
-    """MODULE:NAME at the end of a start command; None where it names none."""
+    """Return the MODULE:NAME at the end of a start command; None if it has none."""
     last = command.split()[-1] if command.split() else ""
     module, colon, _ = last.partition(":")
     return last if colon and all(part.isidentifier() for part in module.split(".")) else None
@@ -151,7 +151,7 @@ def wsgi_of_command(command: str) -> str | None:
 def _words(
     target: Target, settings: Settings, outputs: Sequence[str], deadline: float
 ) -> Iterator[StartWords]:
-    """The last start's words of every place where they may stand."""
+    """Yield the last start's words from every place that may hold them."""
     error_log = target.gunicorn_error_log
     trusted = _trusted(target)
     taken: set[tuple[int, int]] = set()
@@ -175,7 +175,7 @@ def _words(
 
 
 def _of_journal(settings: Settings) -> StartWords | None:
-    """The words in the journal of the unit that settings name."""
+    """Return the words in the journal of the unit that the settings name."""
     from ops.collect.logs.journal import unit_records
 
     unit = settings.gunicorn.unit
@@ -189,8 +189,8 @@ def _of_journal(settings: Settings) -> StartWords | None:
 
 
 def journal_words(unit: str, records: Sequence[JournalRecord]) -> StartWords | None:
-    """A unit's journal entries, oldest first, as the words of its last start: gunicorn's, and of systemd's own those
-    alone that say why it could not run the program."""
+    """Return the words of a unit's last start from its journal entries, oldest first: gunicorn's, and of systemd's only
+    those that give the reason why it could not run the program."""
     lines: list[str] = []
     newest = 0.0
     for record in records:
@@ -209,7 +209,7 @@ def journal_words(unit: str, records: Sequence[JournalRecord]) -> StartWords | N
 
 
 def _trusted(target: Target) -> frozenset[int]:
-    """The users whose word counts where a file is only guessed to be the service's."""
+    """Return the users whose files are accepted if a file is only guessed to be the service's."""
     found = {ROOT, os.geteuid()}
     for path in (target.app_dir, target.gunicorn_config_file):
         try:
@@ -222,8 +222,8 @@ def _trusted(target: Target) -> frozenset[int]:
 def _of_file(
     path: str, namer: int | None, owners: frozenset[int] | None, taken: set[tuple[int, int]]
 ) -> StartWords | None:
-    """``owners``: whose the file has to be, and that it has to speak of a start, where nothing but its name says that
-    it is the service's."""
+    """Return the last start's words in a file. ``owners``: set if only the file's name suggests that it is the
+    service's; then one of them must own it, and it must mention a start."""
     try:
         with open_regular_file(path, namer=namer) as file:
             status = os.fstat(file.fileno())
@@ -245,8 +245,7 @@ def _of_file(
 
 
 def clean_lines(lines: Sequence[str]) -> tuple[str, ...]:
-    """The last of ``lines`` fit to be kept: without the import system's own frames, control characters and "
-    "secrets."""
+    """Return the last of ``lines`` without the import system's own frames, control characters and secrets."""
     kept: list[str] = []
     skip = False
     for line in lines:
@@ -259,13 +258,13 @@ def clean_lines(lines: Sequence[str]) -> tuple[str, ...]:
     words = "\n".join(
         _INPUT_VALUE.sub("input_value=..., input_type=", k[:MAX_LINE_CHARS]) for k in kept[-MAX_LINES:]
     )
-    # An indented first line would lose its indentation to a strip; which ones are frames is read from that.
+    # The "|" keeps a strip from removing the first line's indentation, by which frames are recognised.
     clean = safe_text("|" + words, MAX_LINES * MAX_LINE_CHARS)[1:]
     return tuple(clean.split("\n")) if clean.strip() else ()
 
 
 def _redirections(target: Target) -> Iterator[str]:
-    """Files that the start command, or the script it runs, sends its output to."""
+    """Yield the files that the start command, or the script it runs, redirects output to."""
     command = target.start_command
     texts = [command]
     for word in command.split():
@@ -282,7 +281,7 @@ def _redirections(target: Target) -> Iterator[str]:
 
 
 def _neighbours(target: Target) -> Iterator[str]:
-    """Files beside the application and gunicorn's log that by their names hold a start's output, the newest first."""
+    """Yield files beside the application and gunicorn's log that by their names hold a start's output, newest first."""
     directories = [target.app_dir, str(Path(target.app_dir) / "logs")]
     if target.gunicorn_error_log:
         directories.append(str(Path(target.gunicorn_error_log).parent))
@@ -300,11 +299,11 @@ def _neighbours(target: Target) -> Iterator[str]:
     yield from (path for _, path in sorted(found, reverse=True)[:4])
 
 
-# --- what the words name ---------------------------------------------------------------------------------------------
+# --- things that the words name --------------------------------------------------------------------------------------
 
 
 def _modules(app_dir: str, names: set[str]) -> Iterator[ModulePlace]:
-    """Where those modules lie: in the application's directory, one below it, or beside it."""
+    """Yield the places of these modules: the application's directory, the ones directly below it, and its parent."""
     root = Path(app_dir)
     directories = [root]
     try:
@@ -327,7 +326,7 @@ def _modules(app_dir: str, names: set[str]) -> Iterator[ModulePlace]:
 
 
 def _installed(said: str) -> Iterator[ModulePlace]:
-    """Where packages lie that have the name of a module whose loading was not complete."""
+    """Yield the places of installed packages that share the name of a partially initialized module."""
     names = sorted(set(_PARTIAL.findall(said)))[:8]
     places = dict.fromkeys(directory for directory, _ in _PACKAGE_PATH.findall(said))
     for name in names:
@@ -337,7 +336,7 @@ def _installed(said: str) -> Iterator[ModulePlace]:
 
 
 def _requirements(app_dir: str) -> tuple[str, ...]:
-    """Normal names of the packages that files beside the application list."""
+    """Return the normal names of the packages that requirement files beside the application list."""
     names: set[str] = set()
     for file in _REQUIREMENT_FILES:
         try:
@@ -351,7 +350,7 @@ def _requirements(app_dir: str) -> tuple[str, ...]:
 
 
 def _versions(said: str) -> dict[str, str]:
-    """Versions of the packages between which a name is missing."""
+    """Return the versions of packages that clash: one lacks a name that another imports from it."""
     wanted = {normal_name(name) for name in _CLASH.findall(said)}
     if not wanted:
         return {}
@@ -365,7 +364,7 @@ def _versions(said: str) -> dict[str, str]:
 
 
 def _interpreter(said: str) -> str | None:
-    """The interpreter of the virtual environment that the words' frames of gunicorn lie in."""
+    """Return the interpreter of the virtual environment that gunicorn's frames in the words belong to."""
     found = None
     for prefix in _INTERPRETER_LIB.findall(said):
         found = prefix
@@ -376,8 +375,8 @@ def _interpreter(said: str) -> str | None:
 
 
 def _broken_scripts(said: str, accounts: Sequence[SupervisorAccount]) -> dict[str, str]:
-    """Scripts that could not be run because the interpreter of their first line is gone. A shell calls both 'not
-    found', the script and its interpreter (execve(2), ENOENT)."""
+    """Return the scripts that could not be run because the interpreter in their first line is gone. A shell reports a
+    missing script and a missing interpreter alike as 'not found' (execve(2), ENOENT)."""
     paths = _NOT_RUN.findall("\n".join((said, *(account.words for account in accounts))))
     found: dict[str, str] = {}
     for path in dict.fromkeys(paths[-4:]):
@@ -421,8 +420,8 @@ def _module_source(app_dir: str, module: str) -> tuple[str, bytes] | None:
 def _statements(
     path: str, content: bytes
 ) -> tuple[tuple[SourceLine, ...], tuple[SourceLine, ...], tuple[str, ...]]:
-    """Calls that start a server and that end the process when the module is imported, and the names it binds that look
-    like an application or a factory of one."""
+    """Return the calls that start a server or end the process when the module is imported, and the names it binds that
+    look like an application or a factory of one."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -444,7 +443,7 @@ def _statements(
 
 
 def _imported(body: list[ast.stmt]) -> Iterator[ast.stmt]:
-    """The statements that an import runs: not those below ``if __name__ == "__main__":``."""
+    """Yield the statements that an import runs: not those below ``if __name__ == "__main__":``."""
     waiting = body[::-1]
     while waiting:
         statement = waiting.pop()

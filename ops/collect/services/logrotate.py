@@ -1,4 +1,4 @@
-"""The rotation rules in force, and which of the service's logs there are to rotate."""
+"""The rotation rules in force, and the service's logs to be rotated."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MAX_FILES = 500
 
 
 def rotation(settings: LogrotateSettings, target: Target) -> Rotation:
-    """The rules of the configured files; of the whole system's where nothing was configured."""
+    """Return the rules of the configured files; if none are configured, those of the whole system as well."""
     named: tuple[str, ...] = settings.config_files
     if named == LogrotateSettings().config_files:
         named = (MAIN_FILE, *named)
@@ -42,7 +42,7 @@ def rotation(settings: LogrotateSettings, target: Target) -> Rotation:
 
 
 def rules_of(files: Iterable[str]) -> tuple[RotationRule, ...]:
-    """The rules in exactly these files and what they include."""
+    """Return the rules in exactly these files and their includes."""
     reader = _Reader()
     for path in files:
         if not path.endswith(TABOO):
@@ -51,7 +51,7 @@ def rules_of(files: Iterable[str]) -> tuple[RotationRule, ...]:
 
 
 def service_logs(target: Target) -> Iterator[LogFile]:
-    """The logs of this service, whether there or not, links resolved."""
+    """Yield the logs of this service, existing or not, with links resolved."""
     names = (
         target.nginx_access_log,
         next(iter(target.nginx_error_logs), None),
@@ -67,7 +67,8 @@ def service_logs(target: Target) -> Iterator[LogFile]:
 
 
 def log_place(path: str) -> LogPlace | None:
-    """Where a log lies; None where its directory is not there. Raises OSError; ValueError for an impossible path."""
+    """Return a log's directories, file and owners; None if its directory does not exist. Raises OSError; ValueError for
+    an impossible path."""
     try:
         directory, directories = resolve(str(PurePosixPath(path).parent))
     except (FileNotFoundError, NotADirectoryError):
@@ -100,7 +101,7 @@ def log_place(path: str) -> LogPlace | None:
 
 
 def account(uid: int, gid: int) -> RotationAccount:
-    """A user and a group by their names; by number where they have none."""
+    """Return a user and a group with their names, or their numbers as names if they have none."""
     user, group = str(uid), str(gid)
     with contextlib.suppress(KeyError):
         user = pwd.getpwuid(uid).pw_name
@@ -110,7 +111,8 @@ def account(uid: int, gid: int) -> RotationAccount:
 
 
 def user_groups(uid: int) -> tuple[RotationAccount, ...]:
-    """A user in each of its groups, the primary one first; one without a name has the group of its own number."""
+    """Return a user in each of its groups, the primary one first; a user without a name has the group of its own
+    number."""
     try:
         first = pwd.getpwuid(uid).pw_gid
     except KeyError:
@@ -119,7 +121,7 @@ def user_groups(uid: int) -> tuple[RotationAccount, ...]:
 
 
 class _Reader:
-    """Reads files with what they include, each once."""
+    """Reads files and their includes, each once."""
 
     def __init__(self) -> None:
         self.seen: dict[str, None] = {}
@@ -127,7 +129,7 @@ class _Reader:
         self.unread: list[NotSeen] = []
 
     def read(self, path: str, inherited: dict[str, str]) -> dict[str, str]:
-        """Reads one file; returns the options in force behind it."""
+        """Read one file and return the options in force after it."""
         real = os.path.realpath(path)
         if real in self.seen or len(self.seen) >= MAX_FILES:
             return inherited
@@ -142,7 +144,7 @@ class _Reader:
             self.unread.append(NotSeen(reason=safe_line(f"{path} cannot be read: {error}")))
             return inherited
         self.seen[real] = None
-        # logrotate passes over what others could have written (logrotate(8), include).
+        # logrotate ignores files that others could have written (logrotate(8), include).
         if file.mode & 0o022:
             self.unread.append(NotSeen(reason=f"{path} is ignored by logrotate: writable by group or others"))
             return inherited

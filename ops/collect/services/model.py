@@ -1,4 +1,4 @@
-"""The model directory as it lies on disk: whether it is there, too deep, still an archive, or incomplete."""
+"""The model directory on disk: whether it exists, is nested too deep, is still an archive, or is incomplete."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from ops.files.bounded_read import open_regular_file
 from ops.text.sanitize import safe_line
 
 MAX_ENTRIES = 200
-# What `modelscope download` and people who copy models leave beside the directory.
+# Archives that `modelscope download` and people who copy models leave beside the directory.
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".7z", ".rar")
 CONFIG = "config.json"
-# What a model is loaded from; README, licence and pictures beside it are not.
+# Files that a model is loaded from; README, licence and pictures are not.
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".onnx")
 _TEXTS = ("vocab.txt", "merges.txt")
 MAX_FILES = 64
 # Git LFS leaves a text file of three lines in place of the content (its specification, "The Pointer").
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
-# Of a JSON file, or of a safetensors header, no more than this is read.
+# Read limit for a JSON file or a safetensors header.
 MAX_JSON_BYTES = 16 << 20
 # A zip archive ends with a record of 22 bytes and a comment of at most 64 KiB (APPNOTE.TXT, 4.3.16).
 _ZIP_BEGIN, _ZIP_END = b"PK\x03\x04", b"PK\x05\x06"
@@ -32,7 +32,7 @@ _ZIP_TAIL = 22 + 65535
 
 
 def model_files(path: str | None) -> ModelFiles | NotSeen:
-    """What lies at ``path`` and beside it; NotSeen where none is configured or it may not be looked into."""
+    """Return the files at ``path`` and beside it; NotSeen if no directory is configured or it may not be read."""
     if not path:
         return NotSeen(reason="no model directory is configured")
     directory = Path(os.path.normpath(path))
@@ -67,7 +67,7 @@ def _look(directory: Path) -> ModelFiles:
 
 
 def is_loaded(name: str) -> bool:
-    """Whether a file of this name is one that a model is loaded from."""
+    """Return whether a model is loaded from a file of this name."""
     return not name.startswith(".") and (name.endswith((*WEIGHTS, ".json", ".model")) or name in _TEXTS)
 
 
@@ -83,7 +83,7 @@ def _files(directory: Path, names: tuple[str, ...]) -> tuple[ModelFile, ...]:
         except IsADirectoryError:
             continue
         except OSError as error:
-            is_gone = isinstance(error, FileNotFoundError)  # a link whose target is not there
+            is_gone = isinstance(error, FileNotFoundError)  # a dangling link
             found.append(
                 ModelFile(
                     path=safe_line(str(path), 1000),
@@ -104,7 +104,7 @@ def _is_there(path: Path) -> bool:
     try:
         return _mode(path) is not None
     except (OSError, ValueError):
-        return True  # not ours to say
+        return True  # unknown: do not report it as absent
 
 
 def _examined(path: Path, file: BinaryIO) -> ModelFile:
@@ -123,7 +123,7 @@ def _examined(path: Path, file: BinaryIO) -> ModelFile:
         if size <= MAX_JSON_BYTES and _decoded(file.read(size)) is None:
             problem = "not_json"
     elif head.startswith(_ZIP_BEGIN):
-        # What torch.save writes is a zip archive: one whose end is not there was cut off.
+        # torch.save writes a zip archive: if its end record is missing, the file was cut off.
         file.seek(max(0, size - _ZIP_TAIL))
         if _ZIP_END not in file.read(_ZIP_TAIL):
             problem, detail = "truncated", f"{size} bytes, the archive's end is missing"
@@ -131,8 +131,8 @@ def _examined(path: Path, file: BinaryIO) -> ModelFile:
 
 
 def _safetensors(file: BinaryIO, size: int) -> tuple[str | None, str]:
-    """Whether the file is as long as its header says: 8 bytes with the header's length, the header, and the tensors
-    one after another to the very end (safetensors' README, "Format")."""
+    """Compare the file's size with its header and return the problem and its detail. The file is 8 bytes with the
+    header's length, the header, and the tensors one after another to the very end (safetensors' README, "Format")."""
     file.seek(0)
     length = int.from_bytes(file.read(8), "little")
     if size < 8 + length:
@@ -157,7 +157,7 @@ def _safetensors(file: BinaryIO, size: int) -> tuple[str | None, str]:
 
 
 def _named_by_index(file: BinaryIO) -> tuple[str, ...]:
-    """The weight files that an index names (Hugging Face: sharded checkpoints)."""
+    """Return the weight files that an index names (Hugging Face: sharded checkpoints)."""
     file.seek(0)
     index = _decoded(file.read(MAX_JSON_BYTES))
     shards = index.get("weight_map") if isinstance(index, dict) else None
@@ -173,7 +173,7 @@ def _decoded(content: bytes) -> Any:
 
 
 def is_archive(name: str, model: str) -> bool:
-    """Whether ``name`` is what ``model`` would be unpacked from: its own name and an archive's ending."""
+    """Return whether ``model`` would be unpacked from ``name``: the model's name with an archive's suffix."""
     lower, stem = name.lower(), model.lower()
     if not lower.startswith(stem) or lower == stem:
         return False

@@ -1,4 +1,4 @@
-"""Who the service is to the file system, and the way it has to go to the model's files."""
+"""The service's credentials, and the permissions on the path to the model's files."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ops.facts.files import AccessStep, ModelAccess, Reader
 from ops.facts.target import Target
 from ops.text.sanitize import safe_line
 
-# capabilities(7): either lets a process read whatever the modes say.
+# capabilities(7): either lets a process read regardless of the modes.
 _CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH = 1, 2
 
 
 def model_access(target: Target) -> ModelAccess | NotSeen:
-    """Owners and modes from the root to every file of the model, and who the service's worker is."""
+    """Return owners and modes from the root to every file of the model, and the credentials of the service's worker."""
     if not target.model_dir:
         return NotSeen(reason="no model directory is configured")
     pids = (*target.gunicorn_workers, *((target.gunicorn_master,) if target.gunicorn_master else ()))
@@ -30,15 +30,15 @@ def model_access(target: Target) -> ModelAccess | NotSeen:
 
 
 def reader_of(pid: int) -> Reader | None:
-    """The credentials that decide over a process's access to files (proc(5), status; credentials(7)); None where it is
-    gone."""
+    """Return the credentials that decide a process's access to files (proc(5), status; credentials(7)); None if the
+    process is gone."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines()
     except OSError:
         return None
     facts = {name: words.split() for name, _, words in (line.partition(":") for line in lines)}
     try:
-        # Real, effective, saved, and last the one for the file system.
+        # The fields are real, effective, saved and file system id.
         uid, gid = int(facts["Uid"][3]), int(facts["Gid"][3])
         capabilities = int(facts["CapEff"][0], 16)
         groups = tuple(dict.fromkeys((gid, *(int(word) for word in facts["Groups"]))))
@@ -58,7 +58,7 @@ def reader_of(pid: int) -> Reader | None:
 
 
 def ways_into(directory: Path) -> tuple[tuple[AccessStep, ...], bool]:
-    """Every directory and file that loading the model touches, links followed; False where some were not seen."""
+    """Return every directory and file that loading the model touches, following links; False if some were not seen."""
     steps: dict[str, AccessStep] = {}
     complete = walk(directory, steps)
     if str(directory) in steps and steps[str(directory)].is_directory:
@@ -73,8 +73,8 @@ def ways_into(directory: Path) -> tuple[tuple[AccessStep, ...], bool]:
 
 
 def walk(path: Path, steps: dict[str, AccessStep]) -> bool:
-    """Puts the steps from the root to ``path``, and to what it links to, into ``steps``. False where one could not be
-    looked at."""
+    """Add the steps from the root to ``path``, and to its link's target, to ``steps``. Return False if one could not be
+    inspected."""
     places = [*reversed(path.parents), path]
     try:
         real = path.resolve()
@@ -89,10 +89,10 @@ def walk(path: Path, steps: dict[str, AccessStep]) -> bool:
             status = place.stat()
             has_acl = "system.posix_acl_access" in os.listxattr(place)
         except (FileNotFoundError, NotADirectoryError):
-            return True  # that it is not there is another cause
+            return True  # a missing file is a different cause
         except PermissionError:
             return False
-        except OSError:  # a file system without such attributes
+        except OSError:  # the file system has no such attributes
             has_acl = False
         steps[str(place)] = AccessStep(
             path=safe_line(str(place), 1000),

@@ -1,4 +1,4 @@
-"""nginx's configuration as it lies on disk, and what ``nginx -t`` says of it."""
+"""Read nginx's configuration from disk, and test it with ``nginx -t``."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _USUAL_PLACES = (
     "/usr/local/nginx/sbin/nginx",
     "/opt/nginx/sbin/nginx",
 )
-# nginx documentation, 'Building nginx from Sources': what configure takes where it is not told.
+# The defaults of configure (nginx documentation, 'Building nginx from Sources').
 _COMPILED_IN = {
     "prefix": "/usr/local/nginx",
     "conf-path": "conf/nginx.conf",
@@ -53,21 +53,21 @@ _COMPILED_IN = {
     **{f"http-{name}-temp-path": f"{name}_temp" for name in ("proxy", "fastcgi", "uwsgi", "scgi")},
 }
 GUIDE_CONFIG_FILE = "/etc/nginx/nginx.conf"
-# Of all files together; directives each time they are included.
+# Limits for all files together; a directive counts each time its file is included.
 MAX_FILE_BYTES = 4 << 20
 MAX_DIRECTIVES = 200_000
 INCLUDE_COUNTS_FOR = 20
-# Blocks in blocks, includes in includes, files one pattern may match, and errors told.
+# Limits on nested blocks, nested includes, files one pattern may match, and errors reported.
 MAX_DEPTH = 50
 MAX_INCLUDES = 20
 MAX_LISTED = 10_000
 MAX_ERRORS = 100
-# What Python's glob and glob(3), which nginx asks, read alike: names, *, ?, and sets of plain characters.
+# Patterns that Python's glob and nginx's glob(3) read alike: names, *, ?, and sets of plain characters.
 _PLAIN_PATTERN = re.compile(r"(?:[^][*?\\]|[*?]|\[[\w.]-?[\w.-]*\])*")
 _NAMES_A_FILE = re.compile(r"\b(?:include|load_module)\s+([^;{}\s]+)\s*;")
 # Directives whose first argument `nginx -t` may create as a file, or as a directory.
 _CREATED_FILES = ("error_log", "access_log", "pid", "lock_file")
-# How nginx ends a line about a file that it may not open or make: EPERM, EACCES, EROFS.
+# Endings of nginx's lines about a file that it may not open or create: EPERM, EACCES, EROFS.
 _REFUSED_TO_OPEN = ("(1: Operation not permitted)", "(13: Permission denied)", "(30: Read-only file system)")
 _CREATED_DIRECTORIES = (
     *(f"{name}_temp_path" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")),
@@ -76,8 +76,8 @@ _CREATED_DIRECTORIES = (
 
 
 def find_binary(name: str, masters: Iterable[Process]) -> str | None:
-    """The nginx program: the running master's own, what PATH or the usual places hold, else None. One that nobody but
-    root and the caller may change goes before one that others may."""
+    """Return the nginx program: the running master's own, else one in PATH or the usual places, else None. Prefer one
+    that only root and the caller may change."""
     running = [master.executable for master in masters if master.executable] if name == "nginx" else []
     usual = _USUAL_PLACES if name == "nginx" else ()
     candidates = (*running, search(name), *usual)
@@ -86,8 +86,8 @@ def find_binary(name: str, masters: Iterable[Process]) -> str | None:
 
 
 def build_facts(binary: str, timeout: float) -> dict[str, str]:
-    """``nginx -V``: version and the compiled-in paths, by configure option; empty where it does not run, or is not run
-    because others than root and the caller may change it."""
+    """Run ``nginx -V`` and return version and compiled-in paths, by configure option; empty if it does not run, or is
+    not run because users other than root and the caller may change it."""
     if reason_not_to_run(binary) is not None:
         return {}
     try:
@@ -98,8 +98,8 @@ def build_facts(binary: str, timeout: float) -> dict[str, str]:
 
 
 def parse_build(printed: str) -> dict[str, str]:
-    """The facts in what ``nginx -V`` printed: ``version`` and each ``--name=value``, paths as they are compiled in: a
-    relative one counts from the prefix. What was not given to configure has its default."""
+    """Parse the output of ``nginx -V``: ``version`` and each ``--name=value``. Paths stay as compiled in: a relative
+    one is relative to the prefix. Options that were not given to configure have their defaults."""
     facts = {}
     if match := re.search(r"nginx version: \S*?/([0-9.]+)", printed):
         facts["version"] = match[1]
@@ -118,9 +118,10 @@ def parse_build(printed: str) -> dict[str, str]:
 def read_config(
     binary: str | None, build: dict[str, str], file: str | None, masters: Iterable[Process]
 ) -> NginxConfig | NotSeen:
-    """The configuration with its includes, as one tree.
+    """Return the configuration with its includes, as one tree.
 
-    ``file``: what settings name; else the running master's ``-c``, the compiled-in path, the guide's path."""
+    ``file``: the path in the settings; without it, use the running master's ``-c``, the compiled-in path, the path
+    beside the binary, or the guide's path."""
     running = next((flags for master in masters if (flags := _flags(master.command))), {})
     prefix = running.get("-p") or build.get("prefix") or "/etc/nginx"
     name = file or running.get("-c") or build.get("conf-path") or _beside(binary) or GUIDE_CONFIG_FILE
@@ -134,14 +135,14 @@ def read_config(
 
 
 def _beside(binary: str | None) -> str | None:
-    """The configuration of an nginx that was not asked, in the layout that its sources install (``sbin`` beside
-    ``conf``)."""
+    """Return the configuration of an nginx that did not run ``-V``, in the layout that its sources install (``sbin``
+    beside ``conf``)."""
     beside = Path(binary).parent.parent / "conf" / "nginx.conf" if binary else None
     return str(beside) if beside and beside.is_file() else None
 
 
 def parse_config(name: str, prefix: str, binary: str | None, version: str | None) -> NginxConfig | NotSeen:
-    """The tree below the file ``name``, by crossplane."""
+    """Parse the file ``name`` and its includes with crossplane."""
     reading = _NginxReading(name)
     try:
         parsed = reading.parse(name)
@@ -170,7 +171,7 @@ def parse_config(name: str, prefix: str, binary: str | None, version: str | None
 
 
 def _format_word(argument: str) -> str:
-    """A word of a log_format, which may be long, and names variables where others have values."""
+    """Return a word of a log_format within its own limit: it may be long, and holds variable names, not values."""
     return without_controls(argument)[:MAX_FORMAT_CHARS]
 
 
@@ -183,8 +184,8 @@ def _modified(files: Iterable[str]) -> dict[str, float]:
 
 
 def _distrusted(config: NginxConfig, reading: _NginxReading) -> str | None:
-    """Why nginx is not run on a configuration (`NginxConfig.distrusted`): what somebody else puts there would run as
-    whoever runs nginx."""
+    """Return why nginx must not run on a configuration (`NginxConfig.distrusted`), or None: code that another user puts
+    there would run as the user that runs nginx."""
     code = (path for path in loaded_code(config) if os.path.lexists(path))
     programs = (reason_not_to_run(path) for path in filter(None, (config.binary,)))
     reasons = (*programs, *map(reason_not_to_trust, (*reading.parsed, *code)))
@@ -195,17 +196,17 @@ def _distrusted(config: NginxConfig, reading: _NginxReading) -> str | None:
 
 
 def _matching(pattern: str) -> tuple[list[str], list[str]]:
-    """The files that an include names, one more than are taken at the most, and the directories it looks through."""
+    """Return the files that an include names (at most one above the limit), and the directories it searches."""
     if not glob.has_magic(pattern):
         return [pattern], []
-    # The pattern may be absolute, and is glob(3)'s: not what Path.glob takes.
+    # The pattern may be absolute and follows glob(3): Path.glob does not accept it.
     names = sorted(islice(glob.iglob(pattern), MAX_LISTED + 1))  # noqa: PTH207
     directories = islice(glob.iglob(os.path.dirname(pattern)), MAX_LISTED)  # noqa: PTH120, PTH207
     return names, list(directories)
 
 
 def _who_could_make(path: str) -> str | None:
-    """Why somebody else than root and the caller could put a file where none is; None where nobody could."""
+    """Return why a user other than root and the caller could create the file at ``path``; None if nobody could."""
     above = Path(path).parent
     while not os.path.lexists(above) and above != above.parent:
         above = above.parent
@@ -213,17 +214,17 @@ def _who_could_make(path: str) -> str | None:
 
 
 class _NginxReading:
-    """One configuration as it is read: its files, what was wrong with them, and how much of the bounds is left.
+    """The reading of one configuration: its files, their errors, and the remaining limits.
 
     crossplane reads one file at a time and follows no include itself: it would open pipes and devices, and files that
-    include each other twice on each of twenty levels are a million."""
+    include each other twice on each of twenty levels would expand to a million."""
 
     def __init__(self, main: str) -> None:
         self.parsed: dict[str, list[dict[str, Any]]] = {}
         self.errors: list[ParseError] = []
         self.listings: dict[str, None] = {}
-        # Includes that nginx may follow and this reading did not: because of whose they are, because nothing is there
-        # yet, and because of a bound of ours or a pattern that glob(3) reads otherwise.
+        # Includes that nginx may follow but this reading did not: refused for their owner, absent so far, and unread
+        # for one of our limits or a pattern that glob(3) reads differently.
         self.refused: list[str] = []
         self.absent: list[str] = []
         self.unread: list[str] = []
@@ -234,9 +235,9 @@ class _NginxReading:
         self._directives_left = MAX_DIRECTIVES
 
     def parse(self, file: str) -> list[dict[str, Any]]:
-        """The statements of one file; what crossplane could not take stands in ``errors``.
+        """Parse one file and return its statements; add what crossplane could not parse to ``errors``.
 
-        Raises OSError for what is no readable file, ValueError for one that is too large."""
+        Raises OSError if it is not a readable file, ValueError if it is too large."""
         import crossplane
 
         if file in self.parsed:
@@ -248,7 +249,7 @@ class _NginxReading:
             self._bytes_left -= status.st_size
             if not self.parsed:
                 self.owner = status.st_uid
-            # By its descriptor: what has the name by now may be a pipe.
+            # Parse the open descriptor: by now the name may belong to a pipe.
             place = f"/proc/self/fd/{opened.fileno()}"
             payload = crossplane.parse(
                 place, single=True, catch_errors=True, check_ctx=False, check_args=False, strict=False
@@ -264,8 +265,8 @@ class _NginxReading:
     def tree(
         self, parsed: list[dict[str, Any]], file: str, around: tuple[str, ...], depth: int = 0
     ) -> Iterator[Directive]:
-        """The directives of ``parsed``, includes resolved. ``around``: the files that include ``file``."""
-        shown = without_controls(file)  # a name that is not UTF-8 would not go into the snapshot's JSON
+        """Yield the directives of ``parsed`` with includes resolved. ``around``: the files that include ``file``."""
+        shown = without_controls(file)  # the snapshot's JSON cannot hold a name that is not UTF-8
         for node in parsed:
             if self._directives_left <= 0:
                 return
@@ -324,11 +325,11 @@ class _NginxReading:
             self.absent.append(name)
         elif isinstance(error, UntrustedFileError):
             self.refused.append(f"{name}: {words}")
-        elif not isinstance(error, PermissionError):  # nginx, run by who runs this, may not read it either
+        elif not isinstance(error, PermissionError):  # nginx, run by the same user, may not read it either
             self.unread.append(f"{name} was not read: {words}")
 
     def look_behind_errors(self) -> None:
-        """Where crossplane ends, nginx may go on: what the rest of a file includes or loads is looked at as words."""
+        """Search files that crossplane could not parse for includes and modules, as text: nginx may read further."""
         for file in self.broken:
             text = read_regular_file(file, MAX_FILE_BYTES).content.decode(errors="replace")
             for match in _NAMES_A_FILE.finditer(text):
@@ -347,7 +348,7 @@ class _NginxReading:
                         self._follow(name, file)
 
     def _follow(self, name: str, file: str) -> None:
-        """Read what ``name`` includes in its turn, for whose it is alone."""
+        """Read the files that ``name`` includes in its turn, only to check their owners."""
         try:
             deque(self.tree(self.parse(name), name, (file,)), maxlen=0)
         except (OSError, ValueError) as error:
@@ -361,7 +362,7 @@ class _NginxReading:
 
 
 def _flags(command: tuple[str, ...]) -> dict[str, str]:
-    """The ``-c`` and ``-p`` of a running nginx: its title repeats its command line as one string."""
+    """Return the ``-c`` and ``-p`` of a running nginx: its title repeats its command line as one string."""
     words = " ".join(command).partition("master process")[2].split()
     return {flag: value for flag, value in pairwise(words) if flag in ("-c", "-p")}
 
@@ -369,9 +370,9 @@ def _flags(command: tuple[str, ...]) -> dict[str, str]:
 def test_config(config: NginxConfig, build: dict[str, str], timeout: float) -> NginxTest | NotSeen:
     """Run ``nginx -t`` on the configuration, and leave the host as it was.
 
-    nginx opens (and so creates) its logs, pidfile and temporary directories even when it only tests, writes what it
-    refuses into its error log, and gives the directories to its user (ngx_create_paths): root's test runs where all of
-    that is thrown away. Where that is not to be had, what was absent is removed and what was changed is put back."""
+    nginx opens (and so creates) its logs, pidfile and temporary directories even when it only tests, writes its
+    errors into its error log, and gives the directories to its user (ngx_create_paths). As root, run the test where all
+    writes are discarded. If that is not possible, remove what the test created and restore the metadata it changed."""
     if config.binary is None:
         return NotSeen(reason="nginx's program was not found")
     if config.distrusted is not None:
@@ -398,8 +399,8 @@ def test_config(config: NginxConfig, build: dict[str, str], timeout: float) -> N
 def _thrown_away(
     command: tuple[str, ...], config: NginxConfig, build: dict[str, str], timeout: float
 ) -> subprocess.CompletedProcess[bytes] | None:
-    """The test where nothing that it writes lasts; None where such a place is not to be had: it takes root, and a
-    kernel and a sandbox that allow it. Raises TimeoutExpired, OSError."""
+    """Run the test where its writes are discarded; None if that is not possible: it requires root, and a kernel and a
+    sandbox that allow it. Raises TimeoutExpired."""
     if os.geteuid() != 0:
         return None
     touched = [str(path) for path in _would_create(config, build)]
@@ -418,8 +419,8 @@ def _thrown_away(
 def _put_back(
     command: tuple[str, ...], config: NginxConfig, build: dict[str, str], timeout: float
 ) -> subprocess.CompletedProcess[bytes]:
-    """The test among the host's own files; afterwards empty ones that it made are removed, and owner, mode and times of
-    the others are as before. Raises TimeoutExpired, OSError."""
+    """Run the test on the host's own files; then remove the empty ones it created, and restore owner, mode and times of
+    the others. Raises TimeoutExpired, OSError."""
     touched = list(_would_create(config, build))
     absent = [path for path in touched if not path.exists()]
     with restored_metadata((*touched, *(path.parent for path in touched))):
@@ -444,7 +445,7 @@ def _run(
 
 
 def _is_confined() -> bool:
-    """Whether this process runs in a sandbox, as root too: all of ours set no_new_privs (proc(5), NoNewPrivs)."""
+    """Return whether this process runs in a sandbox, even as root: all ours set no_new_privs (proc(5), NoNewPrivs)."""
     try:
         return "\nNoNewPrivs:\t1\n" in Path("/proc/self/status").read_text()
     except OSError:
@@ -452,7 +453,7 @@ def _is_confined() -> bool:
 
 
 def test_command(config: NginxConfig, build: dict[str, str]) -> tuple[str, ...]:
-    """The ``nginx -t`` that tests exactly this file; without options where the defaults name it already."""
+    """Return the ``nginx -t`` command that tests exactly this file; without options if the defaults select it."""
     command = [config.binary or "nginx", "-t"]
     if config.prefix != build.get("prefix", config.prefix):
         command += ["-p", config.prefix]
@@ -467,7 +468,7 @@ def _would_create(config: NginxConfig, build: dict[str, str]) -> Iterator[Path]:
             if directive.name in (*_CREATED_FILES, *_CREATED_DIRECTORIES) and directive.args:
                 yield directive.args[0]
             if directive.name == "listen" and directive.args and directive.args[0].startswith("unix:/"):
-                yield directive.args[0].removeprefix("unix:")  # bound, and removed again
+                yield directive.args[0].removeprefix("unix:")  # nginx binds it and removes it again
             yield from walk(directive.block or ())
 
     compiled = (
@@ -482,7 +483,8 @@ def _would_create(config: NginxConfig, build: dict[str, str]) -> Iterator[Path]:
 
 
 def _remove_empty(path: Path) -> None:
-    """In a directory of others' it stays: they may have laid another directory there since it was absent."""
+    """Remove an empty file or directory that the test created. Keep it in a directory that other users may change: they
+    may have put another one there since."""
     try:
         directory, entries = resolve(str(path.parent))
     except (OSError, ValueError):
@@ -496,13 +498,13 @@ def _remove_empty(path: Path) -> None:
         elif stat.S_ISREG(facts.st_mode) and facts.st_size == 0 and time.time() - facts.st_ctime < 60:
             os.unlink(path.name, dir_fd=directory)
     except OSError:
-        return  # never created, or already in use: nothing of ours
+        return  # never created, or already in use
     finally:
         os.close(directory)
 
 
 def read_pidfile(path: str) -> Pidfile:
-    """The process id in ``path``."""
+    """Return the process id in ``path``, and whether that process is alive."""
     try:
         read = read_regular_file(path, 64)
     except FileNotFoundError:
@@ -511,7 +513,7 @@ def read_pidfile(path: str) -> Pidfile:
         return Pidfile(path=path, unreadable=getattr(error, "strerror", None) or str(error))
     words = read.content.split()
     pid = int(words[0]) if words and words[0].isdigit() else 0
-    # Linux: PID_MAX_LIMIT is 2^22; what no process can have is no process id.
+    # Linux: PID_MAX_LIMIT is 2^22; a number above it is no process id.
     if not 0 < pid <= 1 << 22:
         return Pidfile(path=path, uid=read.uid)
     return Pidfile(path=path, pid=pid, uid=read.uid, is_alive=is_running(pid), is_zombie=is_zombie(pid))

@@ -1,4 +1,4 @@
-"""What is at the paths that decide how nginx routes a request: whether, never what is in them."""
+"""Look up the kind of the files that decide how nginx routes a request; never read their content."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 
 from ops.interpret.routing.model import FileKind
 
-# Of one request's route: try_files and index name a few.
+# Limit for one request's route: try_files and index name only a few paths.
 MAX_PATHS = 200
 
 
 def look_up(paths: Iterable[str]) -> dict[str, FileKind]:
-    """The kind of each of ``paths``, links followed as nginx follows them."""
+    """Return the kind of each of ``paths``, following links as nginx does."""
     return {path: _kind(path) for path in list(paths)[:MAX_PATHS]}
 
 

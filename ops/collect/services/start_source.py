@@ -1,5 +1,5 @@
-"""What the application's own source says at the places that a failed start's traceback names: the variables of the
-environment that are read there, the files, the ports. The source is parsed, never run."""
+"""Read the application's source at the places that a failed start's traceback names: the environment variables, files
+and ports used there. The source is parsed, never run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ MAX_FILES = 12
 MAX_READS = 40
 _FRAME = re.compile(r'^\s*File "([^"]{1,1000})", line (\d{1,9})(?:, in (\S+))?')
 _NAME = re.compile(r"[A-Za-z_]\w{0,79}")
-# What django-environ, environs and python-decouple read a variable by: env("X"), env.int("X"), config("X").
+# Objects and methods by which django-environ, environs and python-decouple read a variable: env("X"), env.int("X"),
+# config("X").
 _OBJECTS = ("env", "environ", "ENV")
 _CASTS = frozenset(
     {"str", "int", "bool", "float", "list", "json", "url", "db", "db_url", "path", "decimal", "date", "datetime",
@@ -41,7 +42,8 @@ class _Source(msgspec.Struct, frozen=True):
 
 
 class SourceReading(msgspec.Struct, frozen=True):
-    """``prefixes``: of a class of settings (pydantic) or of all (dynaconf, by the name ``*``)."""
+    """The facts found in the source. ``prefixes``: by the name of a settings class (pydantic), or by ``*`` for all
+    (dynaconf)."""
 
     reads: tuple[EnvironmentRead, ...] = ()
     mentions: tuple[Mention, ...] = ()
@@ -49,8 +51,8 @@ class SourceReading(msgspec.Struct, frozen=True):
 
 
 def read_sources(app_dir: str, said: str, ends: Sequence[tuple[str, int]] = ()) -> SourceReading:
-    """Of the frames in ``said`` that lie in the application's directory, the innermost first. ``ends``: file and line
-    of statements that end the process."""
+    """Read the source at the frames in ``said`` that are in the application's directory, the innermost first. ``ends``:
+    file and line of statements that end the process."""
     frames = [*_own_frames(app_dir, said), *ends]
     sources: dict[str, _Source] = {}
     for path, _ in frames:
@@ -76,7 +78,7 @@ def read_sources(app_dir: str, said: str, ends: Sequence[tuple[str, int]] = ()) 
 
 
 def environment_files(app_dir: str) -> tuple[EnvironmentFile, ...]:
-    """Files beside the application that set variables, with the names alone."""
+    """Return the files beside the application that set variables, with only the variables' names."""
     found = []
     for name in _ENVIRONMENT_FILES:
         path = str((Path(app_dir) / name).resolve()) if ".." in name else str(Path(app_dir) / name)
@@ -91,7 +93,8 @@ def environment_files(app_dir: str) -> tuple[EnvironmentFile, ...]:
 
 
 def migrations_command(app_dir: str) -> str | None:
-    """What makes the tables of the application's database: by the files of Django, Alembic, Flask-Migrate."""
+    """Return the command that creates the tables of the application's database, judged by the files of Django,
+    Flask-Migrate and Alembic."""
     root = Path(app_dir)
     if (root / "manage.py").is_file():
         return "manage.py migrate"
@@ -113,7 +116,7 @@ def _own_frames(app_dir: str, said: str) -> list[tuple[str, int]]:
 
 
 def _load(path: str, app_dir: str, sources: dict[str, _Source], *, follow: bool) -> None:
-    """A file, and the application's own modules that it imports or names as settings."""
+    """Load a file, and the application's own modules that it imports or names as settings."""
     if path in sources or len(sources) >= MAX_FILES:
         return
     try:
@@ -133,7 +136,7 @@ def _load(path: str, app_dir: str, sources: dict[str, _Source], *, follow: bool)
 
 
 def _imports(tree: ast.Module) -> Iterator[str]:
-    """Modules as paths without '.py': imported ones, and the one that DJANGO_SETTINGS_MODULE is set to."""
+    """Yield modules as paths without '.py': the imported ones, and the value of DJANGO_SETTINGS_MODULE."""
     for node in islice(ast.walk(tree), 20_000):
         if isinstance(node, ast.Import):
             yield from (name.name.replace(".", "/") for name in node.names)
@@ -153,7 +156,7 @@ def _imports(tree: ast.Module) -> Iterator[str]:
 
 
 def _environment_reads(path: str, tree: ast.Module) -> Iterator[tuple[EnvironmentRead, ast.AST]]:
-    """Every read of a variable, with what it is assigned to."""
+    """Yield every read of a variable, with its node and the target it is assigned to."""
     targets = _targets(tree)
     for node in islice(ast.walk(tree), 50_000):
         read = _read(node)
@@ -211,7 +214,7 @@ def _named(node: ast.AST, default: Default) -> tuple[str, Default] | None:
 
 
 def _targets(tree: ast.Module) -> dict[int, str]:
-    """By the identity of a node, the name, attribute or key that its statement assigns."""
+    """Map the identity of each node to the name, attribute or key that its statement assigns."""
     found: dict[int, str] = {}
     for statement in islice(ast.walk(tree), 50_000):
         if isinstance(statement, ast.Assign):
@@ -240,7 +243,8 @@ def _target(node: ast.expr) -> str | None:
 
 
 def _statement(tree: ast.Module, line: int) -> ast.AST | None:
-    """The innermost statement that spans a line; of a compound one, its head."""
+    """Return the innermost statement that spans a line; for if, while, for and with, only its head; for a definition or
+    try, None."""
     best: ast.AST | None = None
     for node in islice(ast.walk(tree), 50_000):
         if not isinstance(node, ast.stmt) or not node.lineno <= line <= (node.end_lineno or node.lineno):
@@ -260,7 +264,7 @@ def _statement(tree: ast.Module, line: int) -> ast.AST | None:
 def _used(
     statement: ast.AST, source: _Source, sources: dict[str, _Source], frame: str
 ) -> Iterator[EnvironmentRead]:
-    """What the statement of a frame does with variables: those of its conditions first."""
+    """Yield the variables that a frame's statement uses: those of its conditions first."""
     for condition in _conditions(source.tree, statement):
         use = _use(condition)
         for read, _ in _with_nodes(condition, source, sources):
@@ -273,7 +277,7 @@ def _used(
 def _with_nodes(
     statement: ast.AST, source: _Source, sources: dict[str, _Source]
 ) -> Iterator[tuple[EnvironmentRead, ast.AST]]:
-    """The reads in the statement itself; then those behind a name that it uses."""
+    """Yield the reads in the statement itself; then those assigned to a name that it uses."""
     nodes = list(islice(ast.walk(statement), 5000))
     inside = {id(node) for node in nodes}
     yield from ((read, node) for read, node in source.reads if id(node) in inside)
@@ -287,7 +291,8 @@ def _with_nodes(
 
 
 def _conditions(tree: ast.Module, statement: ast.AST) -> Iterator[ast.AST]:
-    """The conditions under which a statement that ends the loading is run, the nearest first; an assertion's own."""
+    """Yield the conditions under which a statement ends the loading, the nearest first; an assertion's own condition,
+    negated."""
     if isinstance(statement, ast.Assert):
         yield ast.UnaryOp(op=ast.Not(), operand=statement.test)
     if not isinstance(statement, ast.Raise | ast.Expr):
@@ -302,7 +307,7 @@ def _conditions(tree: ast.Module, statement: ast.AST) -> Iterator[ast.AST]:
 
 
 def _use(condition: ast.AST) -> Use:
-    """Whether a condition holds for a variable that is not set, or for a value that is not wanted."""
+    """Return whether a condition holds for an unset variable or for an unwanted value."""
     for node in ast.walk(condition):
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
             return Use.UNSET
@@ -316,7 +321,7 @@ def _use(condition: ast.AST) -> Use:
 
 
 def _looked_up(statement: ast.AST) -> set[int]:
-    """The nodes whose value is a name to be looked up."""
+    """Return the nodes whose value is passed to a look-up by name (`_LOOK_UPS`)."""
     found: set[int] = set()
     for node in islice(ast.walk(statement), 5000):
         if isinstance(node, ast.Call) and ast.unparse(node.func)[-60:].rpartition(".")[2] in _LOOK_UPS:
@@ -353,7 +358,7 @@ def _keyword(node: ast.AST, name: str) -> str | None:
 
 
 def _mentions(statement: ast.AST, tree: ast.Module, frame: str) -> Iterator[Mention]:
-    """Files and ports that the statement names; and files that its module opens or reads, behind those."""
+    """Yield the files and ports that the statement names; then the files that its module opens or reads."""
     for node in islice(ast.walk(statement), 5000):
         value = node.value if isinstance(node, ast.Constant) else None
         if isinstance(value, str) and _FILE.fullmatch(value):

@@ -1,4 +1,4 @@
-"""What systemd and supervisord say of the service's last run, and where supervisord puts its output."""
+"""Read what systemd and supervisord report about the service's last run, and the files its output goes to."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ops.text.sanitize import safe_line
 if TYPE_CHECKING:
     import configparser
 
-# Where supervisord looks for its configuration (its documentation, Configuration File), and Debian keeps it.
+# The paths where supervisord looks for its configuration (its documentation, Configuration File), and Debian's path.
 SUPERVISORD_PLACES = (
     "/etc/supervisor/supervisord.conf",
     "/etc/supervisord.conf",
@@ -49,7 +49,7 @@ _UNIT_NAME = re.compile(r"^[\w@:.\\-]{1,200}$")
 def supervisors(
     target: Target, settings: Settings, deadline: float
 ) -> tuple[tuple[SupervisorAccount, ...], tuple[str, ...]]:
-    """Their accounts of the service, and the files that they write its output to. ``deadline``: monotonic time."""
+    """Return their accounts of the service, and the files they write its output to. ``deadline``: time.monotonic."""
     accounts: list[SupervisorAccount] = []
     outputs: list[str] = []
     unit = settings.gunicorn.unit
@@ -70,7 +70,7 @@ def supervisors(
 
 
 def supervisord_outputs(target: Target) -> tuple[str, ...]:
-    """The files that supervisord writes the service's output to."""
+    """Return the files that supervisord writes the service's output to."""
     return tuple(
         path
         for place in SUPERVISORD_PLACES
@@ -92,7 +92,7 @@ def _show(unit: str, seconds: float) -> str | None:
         ran = subprocess.run(
             command, capture_output=True, timeout=seconds, check=False, stdin=subprocess.DEVNULL
         )
-        if ran.returncode != 0:  # before systemd 247 there is no --timestamp
+        if ran.returncode != 0:  # systemd before 247 has no --timestamp
             ran = subprocess.run(
                 [word for word in command if not word.startswith("--timestamp")],
                 capture_output=True, timeout=seconds, check=False, stdin=subprocess.DEVNULL,
@@ -103,8 +103,8 @@ def _show(unit: str, seconds: float) -> str | None:
 
 
 def read_show(unit: str, printed: str) -> tuple[SupervisorAccount | None, tuple[str, ...]]:
-    """What `systemctl show` printed of a unit: its account of the last run, None for a unit that is not loaded or has
-    not run; and the files that its output goes to."""
+    """Parse the output of `systemctl show` for a unit: return the account of its last run, None if the unit is not
+    loaded or is active; and the files that its output goes to."""
     values = dict(line.partition("=")[::2] for line in printed.splitlines() if "=" in line)
     files = tuple(
         value.partition(":")[2]
@@ -151,8 +151,8 @@ def _unix(written: str) -> float | None:
 
 
 class _Program(NamedTuple):
-    """A program of supervisord's: its name and options, the file they stand in, supervisord's own log, and the start of
-    the names of the logs that it makes by itself (childlogdir, identifier)."""
+    """A program in supervisord's configuration: name, options and the file that sets them, supervisord's own log, and
+    childlogdir and identifier, which name the logs that supervisord creates by itself."""
 
     name: str
     options: configparser.SectionProxy
@@ -162,7 +162,7 @@ class _Program(NamedTuple):
 
 
 def _programs(place: str) -> Iterator[_Program]:
-    """supervisord's programs by its configuration."""
+    """Yield the programs of supervisord's configuration."""
     parser = _parsed(place)
     if parser is None:
         return
@@ -202,7 +202,7 @@ def _parsed(path: str) -> configparser.ConfigParser | None:
 
 
 def _is_the_service(options: configparser.SectionProxy, target: Target) -> bool:
-    """Whether a program is this service: by its directory, its configuration file or its address."""
+    """Return whether a program is this service, by its directory, configuration file, address or start command."""
     command = options.get("command", "")
     signs = [target.app_dir, target.gunicorn_config_file, target.backend, target.start_command]
     return options.get("directory", "").rstrip("/") == target.app_dir or any(
@@ -211,7 +211,7 @@ def _is_the_service(options: configparser.SectionProxy, target: Target) -> bool:
 
 
 def _outputs(program: _Program) -> list[str]:
-    """The files that take its output: those that are named, and those that supervisord makes by itself (AUTO)."""
+    """Return the files of a program's output: those named, and those that supervisord creates by itself (AUTO)."""
     found: list[str] = []
     for channel in ("stderr", "stdout"):
         path = program.options.get(f"{channel}_logfile", "AUTO").strip()
@@ -223,8 +223,8 @@ def _outputs(program: _Program) -> list[str]:
 
 
 def _made_by_itself(program: _Program, channel: str) -> Iterator[str]:
-    """By supervisord's own names for its children's logs (its documentation, stdout_logfile), the newest first. Others
-    may write to such a directory: what is not root's or the caller's is not believed."""
+    """Yield the logs that have supervisord's own names for its children's logs (its documentation, stdout_logfile), the
+    newest first. Others may write to such a directory: ignore files that do not belong to root or the caller."""
     directory, identifier = program.children
     begin = f"{program.name}-{channel}---{identifier}-"
     made: list[tuple[float, str]] = []
@@ -244,8 +244,8 @@ _SPAWN_ERROR = re.compile(r"spawnerr: .*?\bcommand(?: at)? '([^']*)'")
 
 
 def _newest_word(program: _Program) -> SupervisorAccount | None:
-    """supervisord's own last line about a program: why it ended, or could not be run. What it says of a program that it
-    cannot run names the command alone."""
+    """Return supervisord's last line about a program: why it ended, or could not be run. The line about a program that
+    it cannot run names only the command."""
     quoted, command, log = re.escape(program.name), program.options.get("command", ""), program.log
     telling = re.compile(
         rf"spawnerr: .*|exited: (?:{quoted}) .*|gave up: (?:{quoted}) .*|(?:success|spawned): '?{quoted}'?.*"

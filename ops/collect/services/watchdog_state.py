@@ -1,4 +1,4 @@
-"""What the watchdog's state file says of the watchdog itself."""
+"""Read the watchdog's own state from its state file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class _Action(msgspec.Struct):
 
 
 class _State(msgspec.Struct):
-    """The part of the file that is read here; the rest is the watchdog's own (`ops/supervision/state.py`)."""
+    """The part of the file that is read here; `ops/supervision/state.py` has the rest."""
 
     clocks: _Clocks | None = None
     holding: bool = False
@@ -32,7 +32,7 @@ class _State(msgspec.Struct):
 
 
 def watchdog_state(path: str, interval: float) -> WatchdogFacts | NotSeen:
-    """The state in ``path``; NotSeen where no watchdog has ever written there, or where it cannot be read."""
+    """Return the state in ``path``; NotSeen if no watchdog has ever written it, or it cannot be read."""
     try:
         state = msgspec.json.decode(read_regular_file(path, MAX_FILE_BYTES).content, type=_State)
     except FileNotFoundError:
