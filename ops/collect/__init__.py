@@ -1,1 +1,1 @@
-"""All input: what touches the host, side by side and within a budget. Nothing here judges."""
+"""All input: collectors read the host in parallel, within a budget. Nothing here judges."""

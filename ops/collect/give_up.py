@@ -1,4 +1,4 @@
-"""When waiting for the service's answers is pointless: what its processes do tells before the budget is over."""
+"""Stop waiting for the service's answers early, if the state of its processes shows that none will come."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from ops.collect.process.worker_activity import ActivityReading
 from ops.collect.task import Task
 from ops.facts.target import Target
 
-# How long an answer is waited for before the service's processes are looked at, and then looked at again, seconds.
+# Seconds to wait for an answer before the first look at the service's processes, and between further looks.
 FIRST_LOOK = 1.0
 LOOK_AGAIN = 0.2
-# So often in a row no worker of the look before is left, and none of the new ones has served.
+# Consecutive looks at which all workers are new and none has given a sign of life, before we give up.
 LOOKS_AT_ENDING = 3
-# For so long a worker that can never go on keeps requests of ours from their answers, seconds.
+# Seconds that a worker which can never go on may hold requests of ours, before we give up.
 SHARE_HANGS = 2.0
 
 
 class Watch:
-    """Looks at the workers from time to time, and remembers from look to look what tells a stuck one from an idle."""
+    """Look at the workers from time to time, and keep what distinguishes a stuck worker from an idle one."""
 
     def __init__(
         self,
@@ -35,8 +35,8 @@ class Watch:
         *,
         main_polls: bool,
     ) -> None:
-        """``before``: the workers before anything was asked; ``main_polls``: they take connections in their main thread
-        and serve them in others (gthread)."""
+        """``before``: the workers before any request was sent; ``main_polls``: they accept connections in their main
+        thread and serve them in others (gthread)."""
         self._target, self._progress_dir, self._before = target, progress_dir, before
         self._patience, self._main_polls = patience, main_polls
         self._workers = target.gunicorn_workers
@@ -50,8 +50,8 @@ class Watch:
         self._ended_looks = 0
 
     def until_answered(self, answers: Sequence[Task], backend: Task, deadline: float) -> ActivityReading:
-        """Wait for ``answers``, of which ``backend`` is the service's own, at most until ``deadline`` (time.monotonic);
-        cut the wait short once the workers tell enough. The workers as they are then."""
+        """Wait for ``answers``, of which ``backend`` is the service's own, at most until ``deadline`` (time.monotonic),
+        and return the state of the workers; cut the wait short once no answer can come."""
         began = time.monotonic()
         look = began + FIRST_LOOK
         while True:
@@ -70,8 +70,8 @@ class Watch:
     def _look(self, reading: ActivityReading, *, owes: bool) -> list[int]:
         """The workers that can never go on. ``owes``: the service itself owes an answer.
 
-        An idle worker looks the same: it proves something only of all, and while the service owes an answer; of several
-        that serve in threads only where each has taken a request of ours, and owes it since the last look."""
+        An idle worker looks the same, so this is proof only if the service owes an answer and all workers are stuck; if
+        several serve in threads, only for those that have held a request of ours since the last look."""
         now = {pid: threads.waiting(pid) for pid in self._workers}
         stuck: list[int] = []
         if owes and not (self._main_polls and reading.queued):
@@ -85,7 +85,7 @@ class Watch:
         return stuck
 
     def _count_generations(self) -> None:
-        """How often in a row every worker was another than at the look before, and none had given a sign of life."""
+        """Count the consecutive looks at which all workers were new and none had given a sign of life."""
         master = self._target.gunicorn_master
         workers = frozenset(worker_activity.children(master)) if master is not None else frozenset()
         is_new = not workers & self._generation
@@ -107,7 +107,7 @@ class Watch:
         self._deadlocked = self._hanging if len(self._hanging) == everyone else ()
 
     def _why_pointless(self, reading: ActivityReading, stuck: list[int], budget: float) -> str | None:
-        """Why no answer is to be waited for any more; None where one may still come. ``budget``: seconds in all."""
+        """Why waiting is pointless; None if an answer may still come. ``budget``: seconds in total."""
         limit = self._target.request_deadline
         if worker_activity.nobody_can_answer(reading, self._workers):
             return "every worker is stopped"
@@ -121,7 +121,7 @@ class Watch:
         if worker_activity.nobody_boots(reading, self._target):
             return "every worker is past its boot deadline"
         if worker_activity.all_silent_for(reading, min(budget, limit)):
-            # The records have waited for us: nothing completed for as long as we would wait.
+            # The records show the past: nothing has completed for as long as we would wait.
             return "no worker has completed anything for longer than the budget"
         if worker_activity.ours_is_with_the_stuck(self._before, reading, limit):
             return "a worker is past its request deadline, and the others have nothing of ours"

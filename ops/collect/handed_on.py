@@ -1,6 +1,6 @@
-"""The service asked as nginx asks it, where it does not have the paths that users ask for.
+"""The paths that nginx requests from the service, if they differ from those that users request.
 
-A location may take a prefix away (proxy_pass with a URI, rewrite); then the service has its paths without it."""
+A location may remove a prefix (proxy_pass with a URI, rewrite); the service then has its paths without it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NO_NAMES = NotSeen(reason="names were not asked for")
 
 
 def lacks_a_path(backend: object) -> bool:
-    """Whether the service says that it has no such path as was asked for."""
+    """Whether the service answered that it does not have a requested path."""
     return isinstance(backend, Backend) and any(
         isinstance(answer, Exchange) and answer.status in _NO_SUCH_PATH
         for answer in (backend.predict, backend.health)
@@ -26,7 +26,7 @@ def lacks_a_path(backend: object) -> bool:
 
 
 def as_handed_on(target: Target, config: NginxConfig) -> Target | None:
-    """The target with the paths that nginx hands on to the service; None where they are those that users ask for."""
+    """The target with the paths that nginx requests from the service; None if users request the same ones."""
     paths = {
         name: _handed_on(
             probe_route(config, target, _NO_NAMES, method, getattr(target, name)), getattr(target, name)
@@ -38,8 +38,8 @@ def as_handed_on(target: Target, config: NginxConfig) -> Target | None:
 
 
 def without_prefix(target: Target, config: NginxConfig) -> Target | None:
-    """The target with the paths that are left without the prefix of the prediction's location; None where it has none,
-    or nginx takes it away already."""
+    """The target with its paths without the prefix of the prediction's location; None if that has no prefix, or nginx
+    removes it already."""
     route = probe_route(config, target, _NO_NAMES)
     prefix = route.location.rpartition(" ")[2].rstrip("/")
     if (

@@ -1,4 +1,4 @@
-"""Which files make up the service on a host: paths, each with its part and who named it. Nothing is read here.
+"""The files that make up the service on a host: paths, each with its part and its namer. Nothing is read here.
 
 Sources: nginx documentation (which paths are relative to the configuration's directory); certbot documentation, 'Where
 are my certificates?' and 'Configuration file'; systemd.unit(5), systemd.exec(5).
@@ -47,13 +47,13 @@ NGINX_FILES = frozenset(
         ),
     }
 )
-# nginx takes these instead of a path: data in the configuration, a key in a device, a variable, nothing.
+# nginx accepts these instead of a path: data in the configuration, a key in a device, a variable, nothing.
 _NO_PATH = re.compile(r"^(?:data|engine|store):|\$|^(?:off|on)?$")
-# What of renewal/*.conf and cli.ini is a path, but not one to be saved: it lies in the tree, or holds no configuration.
+# Paths in renewal/*.conf and cli.ini that are not saved: they are inside the tree, or hold no configuration.
 _CERTBOT_OWN = re.compile(
     r"^(?:archive_dir|cert|privkey|chain|fullchain|webroot.*|config_dir|work_dir|logs_dir|server|.*_path_.*|nginx_server_root)$"
 )
-# Programs and what packages install come with the package, not with the backup.
+# Programs and other files of packages are reinstalled from the package, not restored from the backup.
 PROGRAM_DIRECTORIES = (
     "/usr",
     "/bin",
@@ -71,10 +71,10 @@ PROGRAM_DIRECTORIES = (
 
 @dataclass(frozen=True)
 class Source:
-    """One path, a directory with everything in it unless ``only_file``. ``what`` is the part it belongs to;
-    ``named``: somebody wrote this path down, so that its absence is told; other places are looked at because programs
-    do. ``namer``: the user whose process named it, and who speaks for files of that user's alone; None where root or
-    the settings did."""
+    """One path; a directory includes everything in it unless ``only_file``. ``what``: the part it belongs to;
+    ``named``: a file or setting names this path, so its absence is reported (other paths are programs' defaults);
+    ``namer``: the user whose process named it, who may name only files of that user; None if root or the settings
+    did."""
 
     what: str
     path: str
@@ -84,7 +84,7 @@ class Source:
 
 
 def nginx_wanted(config: NginxConfig, own_directory: str | None) -> Iterator[Source]:
-    """Every file nginx reads, and its own directory as a whole where the configuration is the one compiled in."""
+    """Every file that nginx reads, and its whole directory if the configuration is in ``own_directory``."""
     if own_directory and posixpath.dirname(config.file) == own_directory:
         yield Source("nginx", own_directory, named=True)
     yield Source("nginx", config.file, named=True)
@@ -97,7 +97,7 @@ def nginx_wanted(config: NginxConfig, own_directory: str | None) -> Iterator[Sou
 
 
 def nginx_key_pairs(config: NginxConfig) -> Iterator[tuple[str, str]]:
-    """The paths of certificates and their keys, as nginx pairs them: within one block, first with first."""
+    """The paths of certificates and their keys, paired as nginx does: in order, within one block."""
     for block in (
         Directive(name="main", args=(), file=config.file, line=0, block=config.directives),
         *every_directive(config.directives),
@@ -112,7 +112,7 @@ def nginx_key_pairs(config: NginxConfig) -> Iterator[tuple[str, str]]:
 
 
 def reads_file(name: str) -> bool:
-    """Whether a directive called ``name`` names a file that nginx reads; its first argument (of js_import the last)."""
+    """Whether the directive ``name`` names a file that nginx reads: in its first argument (in js_import the last)."""
     return name in NGINX_FILES or name.endswith("_by_lua_file")
 
 
@@ -121,16 +121,16 @@ def _below(config: NginxConfig, name: str) -> str:
 
 
 def every_directive(directives: Iterable[Directive]) -> Iterator[Directive]:
-    """Each directive, and then those in its block."""
+    """Each directive, followed by those in its block."""
     for directive in directives:
         yield directive
         yield from every_directive(directive.block or ())
 
 
 def certbot_wanted(directory: str, written: Iterable[str], home: str) -> Iterator[Source]:
-    """The whole certbot tree, and what lies outside it that a renewal needs.
+    """The whole certbot tree, and the files outside it that a renewal needs.
 
-    ``written``: the texts of cli.ini and renewal/*.conf; ``home``: root's, where certbot looks too."""
+    ``written``: the texts of cli.ini and renewal/*.conf; ``home``: root's home, which certbot reads too."""
     yield Source("certbot", directory)
     yield Source("certbot", posixpath.join(home, ".config/letsencrypt/cli.ini"))
     for text in written:
@@ -144,13 +144,13 @@ def certbot_wanted(directory: str, written: Iterable[str], home: str) -> Iterato
             for number, word in enumerate(_words(value) if is_command else [value]):
                 name = home + word[1:] if word.startswith("~/") else word
                 if name.startswith("/") and not is_program(name) and not _inside(name, directory):
-                    # Behind the program stand its arguments: some are files it needs, some what it makes.
+                    # The program's arguments follow it: some are files that it needs, others it creates.
                     named = not is_command or number == 0
                     yield Source("certbot", name, named=named, only_file=is_command)
 
 
 def ini_values(text: str) -> Iterator[tuple[str, str]]:
-    """The ``key = value`` lines, keys with underscores as certbot stores them."""
+    """The ``key = value`` lines; keys have underscores, as certbot stores them."""
     for line in text.splitlines():
         key, equals, value = line.partition("=")
         key = key.strip().replace("-", "_")
@@ -168,7 +168,7 @@ def _words(command: str) -> list[str]:
 
 
 def unit_wanted(unit: str, directories: Sequence[str]) -> Iterator[Source]:
-    """The service's unit with its drop-ins wherever it lies, and what was written by hand for programs beside it."""
+    """The service's unit with its drop-ins in each directory, and the administrator's units for related programs."""
     for place in directories:
         yield Source("unit", posixpath.join(place, unit))
         yield Source("unit", posixpath.join(place, f"{unit}.d"))
@@ -181,7 +181,7 @@ def unit_wanted(unit: str, directories: Sequence[str]) -> Iterator[Source]:
 
 
 def environment_files(unit_text: str) -> Iterator[Source]:
-    """What ``EnvironmentFile=`` names; a minus before it says that it may be absent."""
+    """The files that ``EnvironmentFile=`` names; a leading minus means that the file may be absent."""
     for key, value in ini_values(unit_text):
         path = value.removeprefix("-")
         if key == "EnvironmentFile" and path.startswith("/") and "%" not in path:
@@ -205,7 +205,7 @@ def start_command_wanted(command: str | Sequence[str]) -> Iterator[Source]:
 
 
 def is_program(path: str) -> bool:
-    """Whether ``path`` is the system's or a package's own."""
+    """Whether ``path`` belongs to the system or to a package."""
     return any(_inside(path, place) for place in PROGRAM_DIRECTORIES if not path.startswith("/usr/local/"))
 
 

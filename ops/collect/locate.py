@@ -1,4 +1,4 @@
-"""This service's gunicorn master among all processes of the machine, by the same rules for every command."""
+"""Find this service's gunicorn master among the machine's processes, by the same rules for every command."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ _USER = re.compile(rb"^User[ \t]*=[ \t]*([^\s#;]+)[ \t]*$", re.MULTILINE)
 
 
 def locate_master(processes: Processes, settings: Settings, hints: Hints) -> Process | None:
-    """`find_master` with what the file system knows of the hints: where their links lead, whose their files are, and
-    whether the pidfile's process is configured to write it."""
+    """`find_master` with hints completed from the file system: the targets of links, the owners of files, and whether
+    the pidfile's process is configured to write it."""
     return gunicorn_topology.find_master(processes, completed(processes, settings, hints))
 
 
 def completed(processes: Processes, settings: Settings, hints: Hints) -> Hints:
-    """``hints`` with what only the file system knows of them."""
+    """``hints`` completed with what only the file system shows."""
     places = (*hints.config_files, *hints.app_dirs)
-    # What the service itself writes is its user's; where root made it, it tells nothing.
+    # The service's user owns what the service writes; a file that root made proves nothing.
     written = (hints.pidfile_read, settings.app.progress_dir)
     accounts = (_owner(place) for place in written if place)
     named = gunicorn_topology.pidfile_process(processes, hints)
@@ -55,7 +55,7 @@ def completed(processes: Processes, settings: Settings, hints: Hints) -> Hints:
 
 
 def public_host(settings: Settings, processes: Processes, backend: str) -> str:
-    """The name that users reach the service by: settings', else that of nginx's site for ``backend``; localhost."""
+    """The host name that users use: from settings, else from nginx's site for ``backend``, else localhost."""
     named = settings.target.domain or urlsplit(settings.target.url or "").hostname
     if named:
         return named
@@ -68,7 +68,7 @@ def public_host(settings: Settings, processes: Processes, backend: str) -> str:
 
 
 def _bind_of(config_files: tuple[str, ...]) -> str | None:
-    """Where the configured file says that gunicorn listens."""
+    """The first address that gunicorn's configuration file binds; None if it assigns none."""
     for path in config_files[:1]:
         config = read_config(path)
         if isinstance(config, GunicornConfig) and "bind" in config.assigned:
@@ -77,7 +77,7 @@ def _bind_of(config_files: tuple[str, ...]) -> str | None:
 
 
 def _unit_user(settings: Settings) -> int | None:
-    """The user of the service's unit (systemd.exec(5), User=), where a unit is there and names one other than root."""
+    """The user of the service's unit (systemd.exec(5), User=); None without a unit or a user, or for root."""
     for place in settings.schedule.systemd:
         try:
             read = read_regular_file(str(Path(place) / settings.gunicorn.unit), MAX_UNIT_BYTES)
@@ -92,7 +92,7 @@ def _unit_user(settings: Settings) -> int | None:
 
 
 def own_pidfile(master: Process) -> str | NotSeen:
-    """The pidfile that a gunicorn was told to write, absolute; empty for none."""
+    """The absolute path of the pidfile that a gunicorn is configured to write; empty for none."""
     path = gunicorn_topology.config_path(master)
     config = read_config(path) if path else NotSeen(reason="which configuration file it reads")
     value = gunicorn_topology.setting("pidfile", "pid", gunicorn_topology.arguments(master), config)

@@ -1,4 +1,4 @@
-"""The route of a request through this host's nginx: its configuration, the names it resolved, the files that decide."""
+"""The route of a request through this host's nginx, from its configuration, resolved names and files."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from ops.interpret.routing.model import FileKind, RequestRoute, RoutedRequest, R
 from ops.interpret.routing.route import route
 from ops.settings import Settings
 
-# Each round looks at the files that the round before asked for: try_files, index and error_page lead on.
+# Each round checks the files that the previous one needed: try_files, index and error_page lead to more.
 MAX_ROUNDS = 30
 
 
 class RoutingFacts(msgspec.Struct, frozen=True):
-    """What a route follows from. ``sees_files``: whether the files are this machine's to look at."""
+    """The facts that determine a route. ``sees_files``: whether the files are on this machine."""
 
     config: NginxConfig | NotSeen
     target: Target | None
@@ -35,7 +35,7 @@ class RoutingFacts(msgspec.Struct, frozen=True):
 
 
 def routing_facts(settings: Settings, budget: float) -> RoutingFacts:
-    """This host's. ``budget``: seconds."""
+    """The facts of this host. ``budget``: seconds."""
     around = look_around(settings, time.monotonic() + budget)
     names = host_names(proxied_names(around.config)) if isinstance(around.config, NginxConfig) else {}
     hostname = None if isinstance(around.host, NotSeen) else around.host.hostname
@@ -43,7 +43,7 @@ def routing_facts(settings: Settings, budget: float) -> RoutingFacts:
 
 
 def bundled_facts(path: Path) -> RoutingFacts:
-    """Those of the host that a bundle was made on. Raises BundleError."""
+    """The facts of the host that a bundle was made on. Raises BundleError."""
     snapshot = read_bundle(path).snapshot
     return RoutingFacts(
         snapshot.nginx_config,
@@ -55,7 +55,7 @@ def bundled_facts(path: Path) -> RoutingFacts:
 
 
 def compute_route(config: NginxConfig, request: RoutedRequest, facts: RoutingFacts) -> RequestRoute:
-    """The route of ``request``; each file that decides is looked at, where the files are this machine's."""
+    """The route of ``request``; the files that decide it are checked if they are on this machine."""
     files: dict[str, FileKind] = {}
     around = RouteSurroundings(names=facts.names, files=files, hostname=facts.hostname)
     computed = route(config, request, around)

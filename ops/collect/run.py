@@ -1,7 +1,7 @@
-"""Collection: everything that touches the host, side by side and within a budget, into one Snapshot.
+"""Collect everything about the host into one Snapshot, in parallel and within a budget.
 
-First what is there (host, processes, nginx's and gunicorn's configuration), from which the target follows; then how it
-behaves (name, certificate, answers, logs). Nothing here judges.
+First the state (host, processes, nginx's and gunicorn's configuration), which determines the target; then the behaviour
+(name, certificate, answers, logs). Nothing here judges.
 """
 
 from __future__ import annotations
@@ -37,23 +37,23 @@ if TYPE_CHECKING:
     from ops.collect.logs.service_logs import LogPlaces
     from ops.collect.net.probes import Probes
 
-# Kept back from the budget for judging and rendering, seconds.
+# Seconds of the budget reserved for judging and rendering.
 RESERVE = 0.4
-# Whose shell the guide's commands are typed into.
+# The home of the user who types the guide's commands.
 GUIDE_HOME = "/root"
 NGINX_TEST_SECONDS = 4.0
 _ENDS_BEFORE = "TLS ends before this host: nginx's site has no listen with ssl"
-# A handshake on this host, and one over the network, seconds.
+# Time limit of a handshake on this host, seconds; FAR_SECONDS is that of one over the network.
 HANDSHAKE_SECONDS = 4.0
-# Further addresses of the front that are asked, beside the first.
+# Further addresses of the front that are probed, besides the first.
 MAX_DOORS = 4
 FAR_SECONDS = 3.0
-# A service that has said nothing for so long is looked at as one that may not have started, seconds.
+# After so many seconds without an answer, the service may not have started: its last start is read.
 SILENT_SECONDS = 1.2
 
 
 class Surroundings(msgspec.Struct, frozen=True):
-    """What is there, before anything is asked: processes, configuration, and the target that follows from them."""
+    """The state before any probe: processes, configuration, and the target that they determine."""
 
     host: Host | NotSeen
     processes: Processes | NotSeen
@@ -64,13 +64,13 @@ class Surroundings(msgspec.Struct, frozen=True):
 
 
 def look_around(settings: Settings, deadline: float) -> Surroundings:
-    """The first half of a snapshot: no probe, no log. ``deadline`` is monotonic time."""
+    """Collect the first half of a snapshot: no probe, no log. ``deadline`` is monotonic time."""
     host_task = _start("host", _host)
     processes = _start("processes", _processes).wait(deadline)
     found = processes if isinstance(processes, Processes) else Processes(processes=(), listeners=())
     masters = nginx_topology.nginx_masters(found)
     outcome = _start("nginx configuration", _nginx, settings, masters).wait(deadline)
-    # Where nobody could look, nothing is said to be missing.
+    # If the configuration could not be read, do not report nginx as missing.
     config, build = (outcome, {"program": settings.nginx.binary}) if isinstance(outcome, NotSeen) else outcome
     host = host_task.wait(deadline)
     gunicorn, master, others = _gunicorn(settings, found, config)
@@ -91,8 +91,8 @@ def look_around(settings: Settings, deadline: float) -> Surroundings:
 
 
 def collect(settings: Settings, since: float, budget: float, *, unprivileged: bool = False) -> Snapshot:
-    """One snapshot of the host. ``since``: how far back logs are read; ``budget``: the whole run's length (seconds);
-    ``unprivileged``: what peers send is parsed in a process that is not root (`Prober`)."""
+    """Take one snapshot of the host. ``since``: how far back logs are read; ``budget``: the whole run's length (both in
+    seconds); ``unprivileged``: peers' data is parsed in a process that is not root (`Prober`)."""
     started = time.monotonic()
     deadline = started + max(budget - RESERVE, budget / 2)
     probes = _probes(deadline, unprivileged=unprivileged)
@@ -117,9 +117,9 @@ def _probes(deadline: float, *, unprivileged: bool) -> Probes:
 
 def _collect(settings: Settings, since: float, probes: Probes, deadline: float) -> Snapshot:
     now = time.time()
-    # The slowest imports begin at once, under the first round's system calls.
+    # The slowest imports start now, in parallel with the first round's system calls.
     warm = _start("libraries", _import_libraries)
-    # A resolver that is silent is waited for longest.
+    # A silent resolver takes longest, so resolve a configured name first.
     named = settings.target.domain
     resolver = settings.target.resolver or None
     early = _start("dns", _resolve, probes, named, resolver, deadline) if named else None
@@ -162,7 +162,7 @@ def _collect(settings: Settings, since: float, probes: Probes, deadline: float) 
 
 
 def _headers_unread(target: Target) -> str:
-    """Why this user may not read the file of headers; empty where it was read. Raises SettingsError."""
+    """Why this user may not read the file of headers; empty if it was read or none is set. Raises SettingsError."""
     if target.headers_file is None:
         return ""
     from ops.collect.net.private_headers import read_private_headers
@@ -173,7 +173,7 @@ def _headers_unread(target: Target) -> str:
 def _reachable_by_reload(
     target: Target, processes: Processes | NotSeen, pidfile: Pidfile | NotSeen
 ) -> Target:
-    """``target`` with a reload that reaches nginx's master where its pidfile does not name it."""
+    """``target`` with a reload command that names nginx's master by pid if its pidfile does not."""
     if isinstance(processes, NotSeen):
         return target
     master = nginx_topology.unnamed_master(target, processes, pidfile)
@@ -259,7 +259,7 @@ def _read_pidfile(path: str | None) -> Pidfile | NotSeen:
 def _gunicorn(
     settings: Settings, processes: Processes, config: NginxConfig | NotSeen
 ) -> tuple[Gunicorn, Process | None, tuple[int, ...]]:
-    """gunicorn's files, this service's master (each helps to find the other), and the masters that are another's."""
+    """gunicorn's files, this service's master (each helps to find the other), and the masters of other services."""
     from ops.collect.locate import completed, locate_master
     from ops.collect.services.gunicorn import read_config, read_progress
     from ops.collect.services.nginx import read_pidfile
@@ -285,7 +285,7 @@ def _gunicorn(
         elif master is None:
             pidfile = read_pidfile(target_topology.GUIDE_PIDFILE)
     if master is None and isinstance(facts, GunicornConfig) and not named.bind:
-        # The file may say where it listens, or its pidfile who it is.
+        # The file may name the address, or the pidfile the process.
         bind = (
             gunicorn_topology.bind_addresses(facts.assigned["bind"].value) if "bind" in facts.assigned else ()
         )
@@ -332,8 +332,8 @@ def _resolve(probes: Probes, domain: str, resolver: str | None, deadline: float)
 
 
 def _dial_resolved(target: Target, resolution: object, host: object) -> Target:
-    """The target dialled at the address its name resolves to, where that is this machine's own; where it is another's
-    and nginx has no TLS for the site, as a balancer dials it."""
+    """The target with the address that its name resolves to, if that is this machine's; if it is another machine's and
+    nginx has no TLS for the site, with the address that a balancer connects to."""
     if not isinstance(resolution, Resolution) or not isinstance(host, Host) or target.connect_to is None:
         return target
     known = {*host.addresses, "127.0.0.1", "::1"}
@@ -360,8 +360,8 @@ def _dial_resolved(target: Target, resolution: object, host: object) -> Target:
 def _elsewhere(
     probes: Probes, target: Target, resolution: object, host: object, deadline: float
 ) -> Served | NotSeen:
-    """What the resolved address presents where it is not this host's own nor expected: behind address translation
-    it is this very service."""
+    """The certificate at the resolved address, if that is neither this host's nor expected: behind address translation
+    it is still this service."""
     if not isinstance(resolution, Resolution) or not isinstance(host, Host) or not resolution.addresses:
         return NotSeen(reason="the name did not resolve")
     known = (*host.addresses, *target.expected_addresses)
@@ -380,14 +380,14 @@ def _other_doors(
     host: Host | NotSeen,
     deadline: float,
 ) -> list[Task]:
-    """The other ways to the front door, under way: each other address of this host's that the name resolves to, and
-    where nginx has certificates of several kinds, each kind. Nothing where there is one of each."""
+    """Start probes of the other ways to the front door: each further address of this host that the name resolves to,
+    and each kind of certificate if nginx may have several. None if there is one of each."""
     if not target.front_tls or target.connect_to is None or not isinstance(host, Host):
         return []
     resolution = resolving.wait(deadline)
     own, port = split_address(target.connect_to)
     resolved = resolution.addresses if isinstance(resolution, Resolution) else ()
-    # Where the front is dialled at loopback, it stands for the one address of its family.
+    # If the front is dialled at loopback, that covers the first resolved address of the same family.
     stood_for = next((a for a in resolved if is_loopback(own) and (":" in a) == (":" in own)), own)
     others = [a for a in dict.fromkeys(resolved) if a in host.addresses and a not in (own, stood_for)]
     ways = [(join_address(address, port), "") for address in others[:MAX_DOORS]]
@@ -408,7 +408,7 @@ def _other_doors(
 
 
 def _with_files(doors: list[Any], config: NginxConfig | NotSeen) -> tuple[OtherDoor, ...]:
-    """The doors that were tried, each with the certificates that nginx's configuration has for its address."""
+    """The probed doors, each with the certificate files that nginx's configuration has for its address."""
     tried = tuple(door for door in doors if isinstance(door, OtherDoor))
     if not tried or not isinstance(config, NginxConfig):
         return tried
@@ -435,8 +435,8 @@ def _probe(
     since: float,
     deadline: float,
 ) -> dict[str, Any]:
-    """How the stack behaves, by the snapshot's section: all probes at once, the wait for them ended early once it is
-    pointless, and last the logs: what the probes themselves provoked stands in them too."""
+    """Probe the stack, and return the results by the snapshot's section. All probes run at once; the wait for them ends
+    early if it is pointless; the logs are read last, so that they include the probes' own entries."""
     from ops.collect.give_up import Watch
     from ops.collect.host import machine
     from ops.collect.logs import kernel, service_logs
@@ -446,7 +446,7 @@ def _probe(
     before = worker_activity.read(target, settings.app.progress_dir)
     totals = machine.counters(target)
     main_polls = _main_thread_only_polls(around)
-    # A worker of another kind takes no connection while it is stuck; and records say more than probes.
+    # A worker of another kind accepts no connection while it is stuck; progress records show more than probes.
     repeat = main_polls and len(target.gunicorn_workers) > 1 and not before.progress
     headers = _private_headers(target)
     answers = _ask(probes, target, around.config, deadline, headers, repeat=repeat)
@@ -486,7 +486,7 @@ def _log_places(settings: Settings, around: Surroundings, target: Target, probed
 def _last_start(
     settings: Settings, around: Surroundings, target: Target, backend: Task
 ) -> LastStart | NotSeen:
-    """The last start's words where ``backend``, what the service answers, has said nothing for a moment."""
+    """The last start's output, if ``backend`` (the service's answers) has no status after a moment."""
     found = backend.wait(time.monotonic() + SILENT_SECONDS)
     answer = found.health if isinstance(found, Backend) else None
     if isinstance(answer, Exchange) and answer.status is not None:
@@ -497,7 +497,7 @@ def _last_start(
 
 
 def _private_headers(target: Target) -> dict[str, str]:
-    """The headers that settings name a file of. Raises SettingsError."""
+    """The headers from the file that settings name. Raises SettingsError."""
     if target.headers_file is None or target.headers_unread:
         return {}
     from ops.collect.net.private_headers import read_private_headers
@@ -508,7 +508,7 @@ def _private_headers(target: Target) -> dict[str, str]:
 def _backend(
     probes: Probes, target: Target, config: NginxConfig | NotSeen, headers: dict[str, str], *, repeat: bool
 ) -> Backend | NotSeen:
-    """What the service answers; where it has no such path, as nginx asks it, or without the location's prefix."""
+    """The service's answers; if it lacks a path, ask for the paths that nginx requests, or without the prefix."""
     found: Backend | NotSeen = probes.ask("backend", target=target, repeat=repeat, headers=headers)
     if isinstance(found, NotSeen) or isinstance(config, NotSeen):
         return found
@@ -536,9 +536,9 @@ def _ask(
     *,
     repeat: bool,
 ) -> dict[str, Task]:
-    """The probes over the network, under way. ``headers``: private ones; ``repeat``: the service is asked several times
-    at once."""
-    # The front door hands them on to whoever is behind it.
+    """Start the probes over the network. ``headers``: private ones; ``repeat``: send the service several requests at
+    once."""
+    # The front door passes private headers on to any process that listens at the backend's address.
     own = headers if headers and _is_the_service_s(target) else {}
     address = target.connect_to or ""
     shake_by = min(deadline, time.monotonic() + HANDSHAKE_SECONDS)
@@ -552,15 +552,15 @@ def _ask(
 
 
 def _is_the_service_s(target: Target) -> bool:
-    """Whether the service's own master is who listens at its address: what goes there, goes to nobody else."""
+    """Whether the service's own master listens at its address, so that no other process receives the requests."""
     from ops.collect.net.private_headers import listens
 
     return target.gunicorn_master is not None and listens(target.gunicorn_master, target.backend)
 
 
 def _host_names(probes: Probes, config: NginxConfig | NotSeen, target: Target) -> dict[str, Task]:
-    """What the names that nginx proxies to resolve to, and who takes connections there for this site, under way;
-    nothing where it proxies to addresses alone."""
+    """Start resolving the names that nginx proxies to, and connecting to those of this site; nothing if nginx proxies
+    to addresses alone."""
     if not isinstance(config, NginxConfig) or not (names := nginx_topology.proxied_names(config)):
         return {}
     site = find_site(config, target.domain, target.backend)
@@ -573,7 +573,7 @@ def _host_names(probes: Probes, config: NginxConfig | NotSeen, target: Target) -
 
 
 def _read_files(settings: Settings, around: Surroundings, target: Target, deadline: float) -> dict[str, Task]:
-    """What lies on this host beside the configuration, under way."""
+    """Start reading this host's files and state besides the configuration."""
     from ops.collect.host import environment, machine, schedule
     from ops.collect.services import (
         application,
@@ -610,7 +610,7 @@ def _read_files(settings: Settings, around: Surroundings, target: Target, deadli
 
 
 def _nginx_processes(target: Target, processes: Processes | NotSeen) -> tuple[Process, ...]:
-    """The workers of this configuration's nginx: they hold the connections."""
+    """The workers of the nginx that serves this configuration: they hold the connections."""
     if isinstance(processes, NotSeen):
         return ()
     masters = nginx_topology.serving_masters(target, processes, _read_pidfile(target.nginx_pidfile))
@@ -644,7 +644,7 @@ def _old_tls(probes: Probes, target: Target, address: str, deadline: float) -> O
 
 
 def _lineages(target: Target) -> Lineages | NotSeen:
-    """certbot's lineage of the target's certificate, where the certificate lies in certbot's directory."""
+    """certbot's lineage of the target's certificate, if the certificate is in certbot's directory."""
     from ops.collect.services.certbot import lineages
 
     live = Path(target.letsencrypt_dir) / "live"
@@ -655,12 +655,12 @@ def _lineages(target: Target) -> Lineages | NotSeen:
 
 
 def _main_thread_only_polls(around: Surroundings) -> bool:
-    """Whether gunicorn's workers take connections in their main thread and serve them in others (gthread)."""
+    """Whether gunicorn's workers accept connections in their main thread and serve them in others (gthread)."""
     processes = around.processes.processes if isinstance(around.processes, Processes) else ()
     master = next((p for p in processes if p.pid == around.target.gunicorn_master), None)
     told, config = gunicorn_topology.arguments(master), around.gunicorn.config
     kind = gunicorn_topology.worker_class(master, config)
     threads = str(gunicorn_topology.setting("threads", "threads", told, config))
-    # gunicorn makes a sync worker with several threads one of these (its settings, "threads").
+    # gunicorn uses gthread for a sync worker with several threads (its settings, "threads").
     has_threads = kind in (None, "sync") and threads.isdigit() and int(threads) > 1
     return bool(kind == "gthread" or has_threads)

@@ -1,4 +1,4 @@
-"""Collectors side by side, each in its own thread, none waited for past the deadline."""
+"""Run collectors in parallel, each in its own thread; none is awaited past the deadline."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class Task:
-    """A function under way. Its thread is a daemon: one that hangs in a system call does not keep the process."""
+    """A running function. Its thread is a daemon: if it hangs in a system call, the process can still exit."""
 
     def __init__(self, name: str, function: Callable[[], Any]) -> None:
         self.name = name
@@ -36,11 +36,11 @@ class Task:
 
     @property
     def is_done(self) -> bool:
-        """Whether it has returned."""
+        """Whether the function has returned."""
         return self._done.is_set()
 
     def wait(self, deadline: float) -> Any:
-        """What it returned; NotSeen where it failed or was not done at ``deadline`` (time.monotonic)."""
+        """Return the function's result; NotSeen if it failed or was not done at ``deadline`` (time.monotonic)."""
         if not self._done.wait(max(0.0, deadline - time.monotonic())):
             return NotSeen(reason=f"'{self.name}' did not finish within the budget")
         return self._outcome
