@@ -1,4 +1,4 @@
-"""What the time daemon says of this machine's clock."""
+"""The offset of this machine's clock, as its time daemon measured it."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _UNITS = {
 
 
 def clocks() -> tuple[Clock, ...] | NotSeen:
-    """What chrony and systemd-timesyncd, where they run, measured last; why they were not asked, where others than root
-    and the caller may change their programs."""
+    """The last measurements of chrony and systemd-timesyncd, if they run; NotSeen if there is none because users other
+    than root and the caller may change one of their programs."""
     told = []
     if (said := _said("chronyc", "-c", "tracking")) is not None:
         told.append(parse_chrony(said))
-    # Where systemd is not the init there is nobody to answer timedatectl (sd_booted(3)).
+    # If systemd is not the init, no process answers timedatectl (sd_booted(3)).
     if (
         Path("/run/systemd/timesync").is_dir()
         and (said := _said("timedatectl", "timesync-status")) is not None
@@ -46,8 +46,8 @@ def clocks() -> tuple[Clock, ...] | NotSeen:
 
 
 def parse_chrony(said: str) -> Clock | None:
-    """``chronyc -c tracking``: the fifth field is how far the clock is from NTP time, in seconds; the last is the leap
-    status (chronyc(1))."""
+    """Parse ``chronyc -c tracking``: the fifth field is the clock's offset from NTP time, in seconds; the last is the
+    leap status (chronyc(1))."""
     fields = said.strip().split(",")
     try:
         offset = float(fields[4])
@@ -58,7 +58,7 @@ def parse_chrony(said: str) -> Clock | None:
 
 
 def parse_timesync(said: str) -> Clock | None:
-    """``timedatectl timesync-status``: the line that begins with Offset, a time span."""
+    """Parse ``timedatectl timesync-status``: the line that begins with Offset holds a time span."""
     line = next((line for line in said.splitlines() if line.strip().startswith("Offset:")), None)
     if line is None:
         return None

@@ -1,4 +1,4 @@
-"""The Python environment that the service runs in, by its packages' metadata: nothing of it is run."""
+"""The Python environment that the service runs in, read from its packages' metadata; none of it is run."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from ops.interpret.packages import WORKER_PACKAGES, normal_name
 from ops.settings import AppSettings
 from ops.text.sanitize import safe_line
 
-# What the encoder of the guide's service needs where its model is served, beside Flask and gunicorn.
+# Packages that the encoder of the guide's service needs to serve its model, besides Flask and gunicorn.
 MODEL_PACKAGES = ("torch", "transformers", "modelscope")
 MAX_PACKAGES = 20_000
 MAX_PATH_FILES = 64
-# Of a .pth file or a pyvenv.cfg.
+# Size limit of a .pth file or a pyvenv.cfg.
 MAX_LIST_BYTES = 65536
 _VERSION_DIRECTORY = re.compile(r"python3(\.\d+)?t?$")
 _NVIDIA_VENDOR = "0x10de"
 
 
 def environment(target: Target, settings: AppSettings) -> Environment | NotSeen:
-    """Which of the packages the service may need are installed where its interpreter looks, and in which version."""
+    """The packages that the service may need and that its interpreter finds, with their versions."""
     python = Path(target.python)
     if not python.exists():
         return NotSeen(reason=safe_line(f"{python} does not exist: which interpreter the service runs on"))
@@ -59,9 +59,9 @@ def _home(target: Target) -> Path | None:
 
 
 def package_directories(python: Path, home: Path | None = None) -> tuple[Path, ...]:
-    """Where an interpreter looks for packages (Python's documentation: site, venv), by files alone.
+    """The directories that an interpreter searches for packages (Python's documentation: site, venv), from files alone.
 
-    ``home``: of the user it runs as, for packages installed by `pip install --user`."""
+    ``home``: the home of its user, for packages installed by `pip install --user`."""
     prefix = python.parent.parent
     config = _venv_config(prefix / "pyvenv.cfg")
     if config is None:
@@ -86,11 +86,11 @@ def _venv_config(path: Path) -> dict[str, str] | None:
 
 
 def _of_base(python: Path) -> list[Path]:
-    """The directories of an interpreter that is not a virtual environment's."""
+    """The package directories of an interpreter outside a virtual environment."""
     real = python.resolve()
     version = real.name if re.fullmatch(r"python3\.\d+", real.name) else ""
     found = []
-    # Debian keeps its own packages and the administrator's apart (Debian Python Policy, 2.5).
+    # Debian separates its own packages from the administrator's (Debian Python Policy, 2.5).
     for prefix in dict.fromkeys((real.parent.parent, Path("/usr/local"))):
         if prefix == Path("/usr/local") != real.parent.parent and real.parent.parent != Path("/usr"):
             continue
@@ -115,7 +115,7 @@ def _below(prefix: Path, kind: str) -> list[Path]:
 
 
 def _path_files(directory: Path) -> list[Path]:
-    """The directories that .pth files add (site: a line is a path, unless it begins with import)."""
+    """The directories that .pth files add (site: each line is a path, unless it begins with import)."""
     found = []
     try:
         names = sorted(entry.name for entry in os.scandir(directory) if entry.name.endswith(".pth"))
@@ -136,7 +136,7 @@ def _path_files(directory: Path) -> list[Path]:
 
 
 def packages_in(directories: Iterable[Path]) -> dict[str, str]:
-    """Version by name, of everything whose metadata lies in ``directories``; the first directory wins."""
+    """Version by name of every package with metadata in ``directories``; the first directory wins."""
     found: dict[str, str] = {}
     for directory in directories:
         try:
@@ -145,7 +145,7 @@ def packages_in(directories: Iterable[Path]) -> dict[str, str]:
             continue
         for name in names[:MAX_PACKAGES]:
             stem, dot, kind = name.rpartition(".")
-            # pip renames what it is about to remove to begin with a tilde.
+            # pip prefixes a package with a tilde before it removes it.
             if not dot or kind not in ("dist-info", "egg-info", "egg-link") or name.startswith("~"):
                 continue
             package, _, version = stem.partition("-")

@@ -1,4 +1,4 @@
-"""The file systems the service writes to: what is left on them, and where one is short, what fills it."""
+"""The file systems the service writes to: the free space on each, and the biggest consumer if one is short."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pathlib import Path
 from ops.facts.machine import FileSystem
 from ops.text.sanitize import safe_line
 
-# Below this share of free space or inodes the biggest consumer is looked for.
+# Search for the biggest consumer if less than this share of space or inodes is free.
 SHORT = 0.10
-# The look at what fills a file system ends after so many entries or seconds, whichever comes first.
+# The search for the consumer ends after so many entries or seconds, whichever comes first.
 MAX_ENTRIES = 40_000
 WALK_SECONDS = 0.6
 MAX_PLACES = 64
 
 
 def file_systems(places: Iterable[str]) -> tuple[FileSystem, ...]:
-    """The writable file systems on which ``places`` (directories, existing or not) lie."""
+    """The writable file systems that hold ``places`` (directories, existing or not)."""
     found: dict[int, list[str]] = defaultdict(list)
     for place in list(dict.fromkeys(places))[:MAX_PLACES]:
         there = _existing(place)
@@ -31,7 +31,7 @@ def file_systems(places: Iterable[str]) -> tuple[FileSystem, ...]:
 
 
 def _existing(place: str) -> Path | None:
-    """The directory, or the nearest one above it that is there."""
+    """The directory, or its nearest existing ancestor."""
     try:
         path = Path(os.path.realpath(place))
         while not path.is_dir():
@@ -48,7 +48,7 @@ def _file_system(places: tuple[str, ...]) -> FileSystem | None:
         facts = os.statvfs(places[0])
     except OSError:
         return None
-    # As df counts: what is kept back for root is neither used nor free.
+    # Like df: space reserved for root is neither used nor free.
     total = (facts.f_blocks - facts.f_bfree + facts.f_bavail) * facts.f_frsize
     if total <= 0 or facts.f_flag & os.ST_RDONLY:
         return None
@@ -72,7 +72,7 @@ def _file_system(places: tuple[str, ...]) -> FileSystem | None:
 
 
 def mount_of(path: Path) -> Path:
-    """The topmost directory above ``path`` on the same file system."""
+    """The topmost ancestor of ``path`` on the same file system."""
     device = path.stat().st_dev
     while path != path.parent and path.parent.stat().st_dev == device:
         path = path.parent
@@ -80,10 +80,11 @@ def mount_of(path: Path) -> Path:
 
 
 def biggest(mount: Path, places: Iterable[str], *, by_entries: bool) -> tuple[str | None, int, int]:
-    """What fills ``mount`` within a bounded look, the service's own ``places`` first: the path, its bytes and entries.
+    """Find the biggest consumer of ``mount`` in a bounded search, the service's own ``places`` first; return its path,
+    bytes and entries.
 
-    The deepest file or directory that holds more than half of what the one above it holds; None where nothing was
-    seen. ``by_entries``: inodes are short, not bytes."""
+    Each step down goes to a child with more than half of its parent's total, the first step to the largest child. The
+    path is None if nothing was seen. ``by_entries``: count inodes, not bytes."""
     device = mount.stat().st_dev
     sizes: dict[str, int] = defaultdict(int)
     counts: dict[str, int] = defaultdict(int)
@@ -135,7 +136,7 @@ def _add(
     while True:
         sizes[path] += size
         counts[path] += 1
-        above = os.path.dirname(path)  # noqa: PTH120  once per entry: a Path each would cost more than the look
+        above = os.path.dirname(path)  # noqa: PTH120  once per entry: building a Path costs more than the stat
         if path == root or above == path:
             return
         children[above].add(path)

@@ -14,7 +14,7 @@ from ops.facts.host import Host
 
 
 def host() -> Host:
-    """Who looks, from where, and under which addresses this machine is known."""
+    """The caller's user, and this machine's name, addresses, init and UTC offset."""
     addresses = {
         entry.address.partition("%")[0]
         for entries in psutil.net_if_addrs().values()
@@ -26,7 +26,7 @@ def host() -> Host:
         addresses=tuple(sorted(addresses)),
         user=_user(),
         is_root=os.geteuid() == 0,
-        # sd_booted(3): this directory exists exactly where systemd is the init.
+        # sd_booted(3): this directory exists if and only if systemd is the init.
         has_systemd=Path("/run/systemd/system").is_dir(),
         utc_offset=time.localtime().tm_gmtoff,
     )

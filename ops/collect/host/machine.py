@@ -1,4 +1,4 @@
-"""What the machine leaves to the service: space, memory, descriptors, CPU, and the right time."""
+"""The machine's resources that the service may use: disk space, memory, descriptors, CPU; and its clock."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ops.facts.target import Target
 from ops.interpret import nginx as nginx_topology
 from ops.text.sanitize import safe_line
 
-# Directories of nginx's where bodies and answers are buffered: the directive, and the configure option behind it.
+# Directives for directories in which nginx buffers bodies and answers, and the configure options of their defaults.
 _BUFFERS = {
     "client_body_temp_path": "http-client-body-temp-path",
     "proxy_temp_path": "http-proxy-temp-path",
@@ -31,8 +31,8 @@ MAX_PROCESSES = 256
 
 
 class Counters(msgspec.Struct, frozen=True):
-    """The machine's running totals at one moment. ``ticks`` and ``steal``: CPU time since boot, of
-    all processors (None: not told)."""
+    """The machine's running totals at one moment. ``ticks`` and ``steal``: CPU time since boot, of all processors
+    (``ticks`` is None if unknown)."""
 
     at: float
     ticks: int | None
@@ -42,7 +42,7 @@ class Counters(msgspec.Struct, frozen=True):
 
 
 def counters(target: Target) -> Counters:
-    """The totals now, of the machine and of the service's control groups."""
+    """Read the current totals of the machine and of the service's control groups."""
     ticks: int | None = None
     steal = 0
     fields = _first_line("/proc/stat").split()
@@ -66,9 +66,9 @@ def machine(
     nginx: tuple[Process, ...],
     further: tuple[str | None, ...],
 ) -> Machine:
-    """What can be told at one look; `between` adds what takes two.
+    """The facts that one reading gives; `between` adds those that need two.
 
-    ``nginx``: the processes whose descriptors count; ``further``: more directories the stack writes to."""
+    ``nginx``: processes whose descriptors are counted; ``further``: more directories that the stack writes to."""
     told = _pairs("/proc/meminfo")
     memory: Memory | NotSeen = NotSeen(reason="/proc/meminfo does not tell how much memory is available")
     if "MemTotal:" in told and "MemAvailable:" in told:
@@ -83,7 +83,7 @@ def machine(
 
 
 def between(facts: Machine, before: Counters, after: Counters) -> Machine:
-    """``facts`` with what happened between two readings of the totals."""
+    """``facts`` with the differences between two readings of the totals."""
     import msgspec
 
     seconds = after.at - before.at
@@ -135,7 +135,7 @@ def _open_files(target: Target, nginx: tuple[Process, ...]) -> Iterator[OpenFile
 
 
 def _soft_limit(pid: int) -> int | None:
-    """RLIMIT_NOFILE of a running process; None where it cannot be read. Unlimited is a very large number."""
+    """RLIMIT_NOFILE of a running process; None if it cannot be read. Unlimited is a very large number."""
     for line in _text(f"/proc/{pid}/limits").splitlines():
         if line.startswith("Max open files"):
             written = line.split()[3]
@@ -144,7 +144,7 @@ def _soft_limit(pid: int) -> int | None:
 
 
 def _descriptors(pid: int) -> int | None:
-    """How many descriptors a process holds; None where that may not be seen."""
+    """The number of descriptors that a process holds, at most MAX_DESCRIPTORS; None if it may not be read."""
     count = 0
     try:
         with os.scandir(f"/proc/{pid}/fd") as entries:

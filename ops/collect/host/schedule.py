@@ -1,7 +1,7 @@
-"""What runs by itself on this host: cron entries, systemd timers, and services that start with it.
+"""The programs that this host starts by itself: cron entries, systemd timers, and services enabled at boot.
 
-Read as cron and systemd read them, as far as it matters for 'does anything run this command?': crontab(5), cron(8) of
-Debian, run-parts(8), systemd.unit(5), systemd.timer(5). Nothing is executed.
+The files are parsed as cron and systemd do, as far as needed to tell whether anything runs a command: crontab(5),
+cron(8) of Debian, run-parts(8), systemd.unit(5), systemd.timer(5). Nothing is executed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ops.settings import ScheduleSettings
 from ops.text.sanitize import safe_line, safe_text
 
 MAX_FILE_BYTES = 256 << 10
-# Names looked at in one directory; Debian's /lib/systemd/system has some three hundred.
+# Names listed in one directory; Debian's /lib/systemd/system has about three hundred.
 MAX_NAMES = 3000
 MAX_ENTRIES = 500
 MAX_ENTRIES_OF_FILE = 100
@@ -39,7 +39,7 @@ _WANTS = (".wants", ".requires", ".upholds")
 
 
 def schedule(settings: ScheduleSettings) -> Schedule:
-    """Everything found in the places that settings name. What could not be read stands in ``unseen``."""
+    """Everything in the places that settings name. ``unseen`` lists the places that could not be read."""
     unseen: list[NotSeen] = []
     cron: list[CronEntry] = []
     for place in settings.cron:
@@ -58,7 +58,7 @@ def schedule(settings: ScheduleSettings) -> Schedule:
 
 def _cron_place(place: str, unseen: list[NotSeen]) -> Iterator[CronEntry]:
     try:
-        names = sorted(os.listdir(place))[:MAX_NAMES]  # noqa: PTH208  names alone are wanted
+        names = sorted(os.listdir(place))[:MAX_NAMES]  # noqa: PTH208  only names are needed
     except NotADirectoryError:
         yield from _crontab(place, _is_users_own(Path(place).parent), unseen)
         return
@@ -74,7 +74,7 @@ def _cron_place(place: str, unseen: list[NotSeen]) -> Iterator[CronEntry]:
 
 
 def _is_users_own(directory: Path) -> bool:
-    """Whether the files of ``directory`` are users' crontabs, named for the user: without the column for one."""
+    """Whether the files of ``directory`` are users' crontabs: named after the user, without a user column."""
     return directory.name == "crontabs" or directory.parts[-2:] == ("spool", "cron")
 
 
@@ -95,9 +95,9 @@ def _crontab(path: str, users_own: bool, unseen: list[NotSeen]) -> Iterator[Cron
 
 
 def parse_cron_line(line: str, path: str, number: int, users_own: bool) -> CronEntry | None:
-    """One line of a crontab; None for a comment, a variable, or what cron would not take either.
+    """Parse one line of a crontab; None for a comment, a variable, or a line that cron rejects.
 
-    ``users_own``: a user's crontab, which has no column for the user."""
+    ``users_own``: a user's crontab, which has no user column."""
     words = line.strip()
     if not words or words.startswith("#") or _ASSIGNMENT.match(words):
         return None
@@ -112,7 +112,7 @@ def parse_cron_line(line: str, path: str, number: int, users_own: bool) -> CronE
         if len(named) < 2:
             return None
         user, rest = named
-    # An unescaped % ends the command; what follows is its standard input (crontab(5)).
+    # An unescaped % ends the command; the rest is its standard input (crontab(5)).
     command = re.split(r"(?<!\\)%", rest, maxsplit=1)[0].replace("\\%", "%").strip()
     return CronEntry(
         file=path,
@@ -125,7 +125,7 @@ def parse_cron_line(line: str, path: str, number: int, users_own: bool) -> CronE
 
 
 def _run_parts(directory: str, caller: CronEntry, unseen: list[NotSeen]) -> Iterator[CronEntry]:
-    """The scripts that an entry runs by run-parts (/etc/cron.daily), as entries of their own."""
+    """The scripts that an entry runs through run-parts (/etc/cron.daily), as separate entries."""
     try:
         names = sorted(os.listdir(directory))[:MAX_NAMES]  # noqa: PTH208
     except FileNotFoundError:
@@ -147,7 +147,7 @@ def _run_parts(directory: str, caller: CronEntry, unseen: list[NotSeen]) -> Iter
 
 
 def _script_of(command: str) -> str:
-    """The script that a command begins with, or hands to a shell; empty where there is none."""
+    """The script that a command runs directly or through a shell; empty if there is none."""
     try:
         words = shlex.split(command)
     except ValueError:
@@ -157,7 +157,7 @@ def _script_of(command: str) -> str:
 
 
 def _script(path: str) -> str:
-    """The beginning of the shell script ``path`` without comments; empty for a program and what cannot be read."""
+    """The beginning of the shell script ``path`` without comments; empty for a binary or an unreadable file."""
     try:
         content = read_regular_file(path, MAX_FILE_BYTES).content
     except (OSError, ValueError):
@@ -172,7 +172,7 @@ def _script(path: str) -> str:
 
 
 class _Units(msgspec.Struct):
-    """Unit files by name, the first directory winning as systemd's load path does, and the names that are enabled."""
+    """Unit files by name (the first directory wins, as in systemd's load path), and the names of enabled units."""
 
     files: dict[str, Path] = msgspec.field(default_factory=dict)
     drop_ins: dict[str, list[Path]] = msgspec.field(default_factory=dict)
@@ -212,7 +212,7 @@ class _Units(msgspec.Struct):
             return False
 
     def values(self, name: str) -> dict[str, list[str]]:
-        """The assignments of a unit with its drop-ins, by ``Section.Key``; an empty one resets what came before."""
+        """The assignments of a unit with its drop-ins, by ``Section.Key``; an empty value resets the earlier ones."""
         paths = [self.files[name]] if name in self.files else []
         values: dict[str, list[str]] = {}
         for path in (*paths, *self.drop_ins.get(name, ())):
@@ -224,7 +224,7 @@ class _Units(msgspec.Struct):
         return values
 
     def commands(self, name: str) -> tuple[str, ...]:
-        """What the service runs. The prefixes of ExecStart (systemd.service(5)) are left out."""
+        """The commands that the service runs, without the prefixes of ExecStart (systemd.service(5))."""
         return tuple(
             safe_line(command.lstrip("@-:+!"), MAX_COMMAND_CHARS)
             for command in self.values(name).get("Service.ExecStart", ())
@@ -232,7 +232,7 @@ class _Units(msgspec.Struct):
 
 
 def parse_unit(text: str) -> Iterator[tuple[str, str]]:
-    """``Section.Key`` and value of every assignment of a unit file, continued lines joined."""
+    """``Section.Key`` and the value of each assignment in a unit file; continued lines are joined."""
     section = ""
     for line in re.sub(r"\\\r?\n\s*", " ", text).splitlines():
         words = line.strip()

@@ -1,4 +1,4 @@
-"""Versions of what the toolkit watches, told without importing or starting any of it where that can be avoided."""
+"""Versions of the programs that the toolkit watches, read without importing or starting them if possible."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ OPENSSL_SECONDS = 3.0
 
 
 def versions(nginx: str, service_pythons: Iterable[str]) -> dict[str, str]:
-    """By program; one that is not found is left out. ``nginx`` is its version as ``nginx -V`` says it,
-    ``service_pythons`` the paths that gunicorn's interpreter is known by: one in a virtual environment is a link."""
+    """Versions by program; one that is not found is left out. ``nginx``: its version as ``nginx -V`` prints it;
+    ``service_pythons``: the known paths of gunicorn's interpreter (in a virtual environment it is a link)."""
     places = [place for python in service_pythons for place in libraries(python)]
     found = {
         "gte-ops": __version__,
@@ -34,7 +34,7 @@ def versions(nginx: str, service_pythons: Iterable[str]) -> dict[str, str]:
 
 
 def certbot_version() -> str:
-    """certbot's, by its package: starting it takes half a second. Empty where it is not found."""
+    """certbot's version, from its package's metadata: starting it takes half a second. Empty if not found."""
     return installed("certbot", libraries(interpreter(search("certbot"))))
 
 
@@ -52,7 +52,7 @@ def interpreter(script: str | None) -> str | None:
 
 
 def libraries(python: str | None) -> list[str]:
-    """Where the packages of an interpreter lie."""
+    """The directories that may hold an interpreter's packages."""
     if python is None:
         return []
     beside = Path(python).parent.parent
@@ -64,7 +64,7 @@ def libraries(python: str | None) -> list[str]:
 
 
 def installed(package: str, places: Iterable[str]) -> str:
-    """The version of a package, by the name of its metadata; empty where it is in none of the places."""
+    """The version of a package, from the name of its metadata; empty if it is in none of ``places``."""
     for place in places:
         for path in glob.glob(f"{glob.escape(place)}/{package}-*-info"):  # noqa: PTH207
             if match := _VERSIONED.search(path):
@@ -73,7 +73,7 @@ def installed(package: str, places: Iterable[str]) -> str:
 
 
 def _openssl() -> str:
-    """The openssl program's, as it says it; empty where it is not there, or not run."""
+    """The version that the openssl program prints; empty if it is missing, not trusted or fails."""
     program = trusted_program("openssl")
     if program is None:
         return ""
