@@ -1,1 +1,1 @@
-"""What was logged."""
+"""Logs of the service, the journal and the kernel."""

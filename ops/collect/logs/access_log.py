@@ -1,4 +1,4 @@
-"""Access logs, read from their end within a bound, and counted: by status, and by path and status."""
+"""Read access logs from their end within a bound, and count requests by status, and by method, path and status."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from ops.interpret.log_format import LogFormat, gunicorn_format, nginx_format
 from ops.interpret.traffic import AccessLogSource, general_path
 from ops.text.sanitize import safe_line
 
-# Methods, paths and statuses counted apart; what comes beyond is counted in `Traffic.omitted`. Kept of them: the most
-# frequent, and before them those that failed.
+# Combinations of method, path and status that are counted; further ones are counted in `Traffic.omitted`. Of them the
+# failures are kept first, then the most frequent.
 MAX_COUNTED = 2000
 MAX_KEPT = 120
-# Of each, so many values for its median (the newest), so many addresses, so many lines.
+# Limits for each combination: values for its median (the newest), addresses, lines.
 MAX_VALUES = 200
 MAX_ADDRESSES = 16
 MAX_PAIRS = 64
@@ -37,9 +37,9 @@ _QUERY = re.compile(r"\?[^\s\"']+")
 
 
 class _Count(msgspec.Struct):
-    """Requests of one method, path and status. Of failures (5xx): ``answered`` are the counts of the same method and
-    path that were answered otherwise, ``followed`` how many of those stand behind the newest failure, ``passed`` behind
-    the oldest met so far."""
+    """Requests of one method, path and status. For failures (5xx): ``answered`` are the counts of the same method and
+    path with other statuses (except 499), ``followed`` the number of those after the newest failure, ``passed`` after
+    the oldest failure read so far."""
 
     first: float
     last: float
@@ -54,7 +54,7 @@ class _Count(msgspec.Struct):
     passed: int = 0
 
     def successes(self) -> int:
-        """How many requests like these were answered without a failure, of the lines read so far."""
+        """The number of requests in ``answered``, in the lines read so far."""
         return sum(count.count for count in self.answered or ())
 
     def add(self, request: Request, raw: bytes) -> None:
@@ -82,13 +82,13 @@ class _Count(msgspec.Struct):
                 self.followed = self.passed
 
     def answered_by(self, upstream: bytes, status: bytes) -> None:
-        """Count the addresses that one request was sent to, as nginx lists them."""
+        """Count the addresses that nginx lists for one request, with their statuses."""
         pair = (upstream, status)
         if pair in self.upstreams or len(self.upstreams) < MAX_PAIRS:
             self.upstreams[pair] += 1
 
     def repeat(self, at: float) -> None:
-        """Count one more of which `MAX_VALUES` samples are there already; the newest came first."""
+        """Count one more request without its values, after `MAX_VALUES` newer ones."""
         self._number()
         if at < self.first:
             self.first = at
@@ -96,7 +96,7 @@ class _Count(msgspec.Struct):
             self.last = at
 
     def addresses(self) -> dict[str, int]:
-        """The addresses that answered last, the most frequent first."""
+        """The number of requests by the last address tried, the most frequent first."""
         found: Counter[str] = Counter()
         for (upstream, _), number in self.upstreams.items():
             found[_shown(_listed(upstream)[-1], 120)] += number
@@ -104,7 +104,7 @@ class _Count(msgspec.Struct):
 
 
 class TrafficCount:
-    """What is counted of one log's requests, newest first."""
+    """Counts of one log's requests, added newest first."""
 
     def __init__(
         self,
@@ -116,10 +116,10 @@ class TrafficCount:
         self._source = source
         self._format = log_format
         self._since = since
-        # Where the format has no agent, what this host asked since then is taken for the probes', by whole seconds.
+        # If the format has no agent, requests from this host since then count as probes (times are whole seconds).
         names_agents = log_format is None or "agent" in log_format.fields
         self._probed_since = math.inf if names_agents else probed_since - 1.0
-        # Only lines of this run's probes are read by people (`ops/interpret/probe_lines.py`).
+        # Only lines of this run's probes are shown (`ops/interpret/probe_lines.py`).
         self._quoted_since = probed_since - 1.0 if math.isfinite(probed_since) else -math.inf
         self._counts: dict[tuple[str, str, str], _Count] = {}
         self._by_request: dict[tuple[bytes, bytes, bytes], _Count] = {}
@@ -128,7 +128,7 @@ class TrafficCount:
         self._omitted = 0
 
     def add(self, request: Request, raw: bytes) -> _Count | None:
-        """Count one request, and tell where; None for one that is counted nowhere."""
+        """Count one request and return its count; None if it is not counted."""
         if request.time < self._since:
             return None
         if request.agent.startswith(OWN_AGENT) or (
@@ -159,7 +159,7 @@ class TrafficCount:
         return self._counts[key]
 
     def _new_count(self, key: tuple[str, str, str], at: float) -> _Count:
-        """A count that knows, or is one of, those of its method and path that were answered without a failure."""
+        """Return a new count: a failure refers to the successes of its method and path, a success is added to them."""
         method, path, status = key
         count = _Count(at, at)
         answered = self._answered.setdefault((method, path), [])
@@ -170,7 +170,7 @@ class TrafficCount:
         return count
 
     def _attempts(self) -> tuple[Attempts, ...]:
-        """What each address behind nginx gave back, of all requests."""
+        """The statuses that each address behind nginx returned, over all requests."""
         statuses: dict[str, Counter[str]] = {}
         last: dict[str, float] = {}
         for count in self._counts.values():
@@ -189,7 +189,7 @@ class TrafficCount:
         )
 
     def traffic(self) -> Traffic:
-        """The facts."""
+        """The facts about the counted requests."""
         ranked = sorted(
             self._counts.items(),
             key=lambda item: (item[0][2] < "500" and item[0][2] != "499", -item[1].count),
@@ -233,7 +233,7 @@ class TrafficCount:
 
 
 class _Known(msgspec.Struct):
-    """Requests that were written alike and answered alike: what they are counted in, and how often they came again."""
+    """Requests logged with the same text and status: their count, and the number of repeats."""
 
     count: _Count
     status: str
@@ -242,8 +242,8 @@ class _Known(msgspec.Struct):
 
 
 class _Repeats:
-    """Most lines of a busy log differ in their time alone: once enough of a kind were read whole, the others are
-    counted by their request and status. It takes half the time."""
+    """Count repeated lines by their request and status, once enough of a kind were parsed completely. Most lines of a
+    busy log differ only in their time, so this halves the time."""
 
     def __init__(self, log_format: LogFormat, counted_since: float) -> None:
         self._match = log_format.pattern.match
@@ -257,7 +257,7 @@ class _Repeats:
         self.known: dict[object, _Known] = {}
 
     def count(self, raw: bytes) -> bool:
-        """Count ``raw`` where it is one of a kind that is known; else nothing is done."""
+        """Count ``raw`` if its kind is known, and return whether it was counted."""
         match = self._match(raw)
         if match is None:
             return False
@@ -283,7 +283,7 @@ class _Repeats:
         return at
 
     def know(self, raw: bytes, count: _Count, *, status: bytes, is_prediction: bool) -> None:
-        """From now on count what is written as ``raw`` in ``count``."""
+        """Count further lines of the same kind as ``raw`` in ``count``."""
         match = self._match(raw)
         if match is not None and len(self.known) < MAX_COUNTED:
             self.known[self._key(match.groups())] = _Known(count, status.decode(), is_prediction)
@@ -294,7 +294,7 @@ def _is_from_here(client: bytes) -> bool:
 
 
 def shown_line(raw: bytes) -> str:
-    """A line of a log as it is kept: without queries, secrets and control characters, bounded."""
+    """A log line for the report: without queries, secrets and control characters, bounded."""
     return safe_line(_QUERY.sub("?…", raw.decode("utf-8", "replace")), MAX_LINE_CHARS)
 
 
@@ -314,12 +314,12 @@ def _logged(request: Request, line: str) -> LoggedRequest:
 
 @lru_cache(maxsize=1024)
 def _shown(word: bytes, limit: int) -> str:
-    """A value of a line; empty for the dash of one that is not there."""
+    """A value of a line; empty for a dash, which stands for a missing value."""
     return "" if word == b"-" else safe_line(word.decode("utf-8", "replace"), limit)
 
 
 def _listed(written: bytes) -> list[bytes]:
-    """nginx's lists: a comma between servers that were tried, a colon between groups (ngx_http_upstream_module)."""
+    """Split nginx's lists: commas between the servers tried, colons between groups (ngx_http_upstream_module)."""
     return written.replace(b" : ", b", ").split(b", ")
 
 
@@ -340,10 +340,10 @@ def count_requests(
     of_nginx: bool,
     probed_since: float = math.inf,
 ) -> AccessLog | NotSeen:
-    """An access log from ``since`` on; its traffic from ``counted_since`` on; ``probed_since``: when this run's probes
-    began (Unix seconds).
+    """Count an access log from ``since`` on, and its traffic from ``counted_since`` on; ``probed_since``: the start of
+    this run's probes (all Unix seconds).
 
-    Raises OSError or ValueError where the log cannot be read."""
+    Raises OSError or ValueError if the log cannot be read."""
     compiled = nginx_format(source.written, source.escape) if of_nginx and source.written else None
     if not of_nginx and source.written:
         compiled = gunicorn_format(source.written)
@@ -361,7 +361,7 @@ def count_requests(
             continue
         has_lines = has_lines or bool(raw.strip())
         request = request_line(raw, compiled)
-        # Among the lines of another log, what has no status is no request.
+        # In a log with other lines, a line without a status is no request.
         if request is None or (source.place is not None and not request.status):
             continue
         has_times = True

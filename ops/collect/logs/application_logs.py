@@ -1,4 +1,4 @@
-"""The files that the application itself logs to: those that the service's workers have open for writing."""
+"""The application's own log files: those that the service's workers have open for writing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NAMED_AS_LOG = re.compile(r"\.(?:log|out|err|txt|jsonl?)(?:[.-]\d+)?$|(?:^|/)(?
 _STREAMS = ("1", "2")
 _BEGINS = b"Traceback (most recent call last):"
 _MAX_LINES, _MAX_TRACEBACKS = 120, 4
-# Not failures, but answers that frameworks raise: 404 and its like.
+# Exceptions that frameworks raise as answers (404 and the like), not failures.
 _ANSWERS = (
     b"werkzeug.exceptions.",
     b"starlette.exceptions.",
@@ -31,9 +31,9 @@ _ANSWERS = (
 def application_logs(
     workers: Iterable[int], known: Iterable[str], since: float, now: float, failed_at: float
 ) -> tuple[Log, ...]:
-    """Those of ``workers``, without the ``known`` ones, that were written to since then; the newest first.
+    """The logs of ``workers``, except the ``known`` ones, that were written to after ``since``; the newest first.
 
-    ``failed_at``: when the last request failed (Unix seconds)."""
+    ``failed_at``: the time of the last failed request. All times are Unix seconds."""
     passed_over = {os.path.realpath(path) for path in known if path}
     found: dict[str, tuple[float, int]] = {}
     for pid in list(workers)[:MAX_WORKERS]:
@@ -50,7 +50,7 @@ def _open_files(pid: int) -> Iterator[tuple[str, float, int]]:
     folder = Path(f"/proc/{pid}/fd")
     try:
         user = folder.parent.stat().st_uid
-        names = sorted(os.listdir(folder))[:MAX_DESCRIPTORS]  # noqa: PTH208  names alone
+        names = sorted(os.listdir(folder))[:MAX_DESCRIPTORS]  # noqa: PTH208  only names
     except OSError:
         return
     for name in names:
@@ -79,8 +79,8 @@ def _read(path: str, user: int, times: tuple[float, float, float]) -> Log | None
 
 
 def _untimed(path: str, user: int, since: float, failed_at: float) -> Log | None:
-    """A file whose lines have no times: the newest tracebacks of different exceptions, taken to be of the time at which
-    the last request failed, or the file was last written to if that is earlier."""
+    """Read a file whose lines have no times: the newest traceback of each exception, dated to the last failed request,
+    or to the file's last write if that is earlier. None without tracebacks."""
     blocks: dict[bytes, list[bytes]] = {}
     block: list[bytes] = []
     try:
@@ -115,5 +115,5 @@ def _untimed(path: str, user: int, since: float, failed_at: float) -> Log | None
 
 
 def _exception(block: list[bytes]) -> bytes:
-    """The line that names the exception, of a block whose lines stand newest first."""
+    """The line that names the exception, in a block of lines ordered newest first."""
     return next((line for line in block if line.strip() and not line.startswith((b" ", _BEGINS))), b"")

@@ -1,4 +1,4 @@
-"""The journal's lines of one unit or program, as if they stood in a file: read by journalctl, within bounds."""
+"""The journal's lines of one unit, as a log file would hold them: read through journalctl, within bounds."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from ops.collect.logs.line import READERS, Program, access_line, is_request
 from ops.collect.logs.lines import JournalError
 from ops.files.programs import refused_program, trusted_program
 
-# journalctl finds a unit's entries by its index and begins at the newest: that many, no more bytes, no longer.
+# journalctl finds a unit's entries by its index, the newest first. Limits: entries, bytes, seconds.
 MAX_LINES = 5000
 MAX_BYTES = 4 << 20
 SECONDS = 1.5
 MAX_MESSAGE_BYTES = 16 * 1024
-# Lines of one traceback are written at once.
+# The lines of one traceback are written within so many seconds.
 SAME_WRITE = 1.0
 _FIELDS = "MESSAGE,PRIORITY,_PID,SYSLOG_IDENTIFIER"
 # syslog(3)
 _LEVELS = ("critical", "critical", "critical", "error", "warning", "info", "info", "debug")
 _NGINX_LEVELS = ("emerg", "alert", "crit", "error", "warn", "notice", "info", "debug")
 _NGINX_START = re.compile(rb"nginx: \[(\w{1,10})\] (.*)", re.DOTALL)
-# nginx's and gunicorn's own prefix in what they send to syslog: the host, unless told not to, and the tag.
+# The prefix of nginx's and gunicorn's messages to syslog: the host (unless configured away) and the tag.
 _TAGGED = re.compile(rb"(?:[\w.-]{1,64} )?[\w.-]{1,64}: ?(.*)", re.DOTALL)
 _UNIT = re.compile(r"[\w@:.\\][\w@:.\\-]{0,199}")
 
 
 class JournalRecord(NamedTuple):
-    """One entry of the journal. ``time``: Unix seconds; ``priority``: syslog(3)'s."""
+    """One entry of the journal. ``time``: Unix seconds; ``priority``: as in syslog(3)."""
 
     time: float
     pid: int | None
@@ -45,9 +45,9 @@ class JournalRecord(NamedTuple):
 
 @dataclass
 class JournalTail:
-    """A unit's lines newest first, like `LogTail`. ``program``: whose lines they are.
+    """A unit's lines, newest first, like `LogTail`. ``program``: the program that writes them.
 
-    Raises JournalError where there is no journal for us."""
+    Raises JournalError if the journal cannot be read."""
 
     unit: str
     since: float
@@ -73,9 +73,9 @@ class JournalTail:
 
 
 def unit_records(unit: str, since: float) -> tuple[list[JournalRecord], bool]:
-    """The newest entries of a unit, oldest first, and whether they are all since then (Unix seconds).
+    """The newest entries of a unit, oldest first, and whether they are all entries after ``since`` (Unix seconds).
 
-    Raises JournalError where there is no journal for us."""
+    Raises JournalError if journalctl cannot be run, or ``unit`` is no name of a unit."""
     program = trusted_program("journalctl")
     if program is None:
         raise JournalError(refused_program("journalctl") or "journalctl is not installed")
@@ -99,7 +99,7 @@ def unit_records(unit: str, since: float) -> tuple[list[JournalRecord], bool]:
     except OSError as error:
         raise JournalError(f"journalctl: {error.strerror}") from None
     try:
-        assert process.stdout is not None  # noqa: S101  it was asked for
+        assert process.stdout is not None  # noqa: S101  stdout is a pipe
         content, is_all = _read(process.stdout, time.monotonic() + SECONDS)
     finally:
         process.kill()
@@ -110,7 +110,7 @@ def unit_records(unit: str, since: float) -> tuple[list[JournalRecord], bool]:
 
 
 def _read(stream: IO[bytes], deadline: float) -> tuple[bytes, bool]:
-    """What comes until the end, the bound or the deadline, and whether it is all."""
+    """Read until the end, the bound or the deadline; return the bytes, and whether the end was reached."""
     content = bytearray()
     while len(content) < MAX_BYTES:
         ready, _, _ = select.select([stream], [], [], max(0.0, deadline - time.monotonic()))
@@ -124,7 +124,7 @@ def _read(stream: IO[bytes], deadline: float) -> tuple[bytes, bool]:
 
 
 def parsed_records(content: bytes) -> Iterator[JournalRecord]:
-    """The entries that ``journalctl --output=json`` printed; a line that was cut off is left out."""
+    """Parse the output of ``journalctl --output=json``; skip a line that was cut off."""
     for line in content.splitlines():
         try:
             record = json.loads(line)
@@ -139,7 +139,7 @@ def parsed_records(content: bytes) -> Iterator[JournalRecord]:
 
 
 def _message(value: object) -> bytes:
-    """journalctl's JSON has text as a string, other bytes as a list of numbers, and null for what is too large."""
+    """The bytes of a message: journalctl's JSON has text as a string, other bytes as numbers, null if too large."""
     if isinstance(value, str):
         return value.encode("utf-8", "replace")[:MAX_MESSAGE_BYTES]
     if isinstance(value, list):
@@ -152,8 +152,7 @@ def _message(value: object) -> bytes:
 def journal_lines(records: Iterable[JournalRecord], program: Program) -> list[bytes]:
     """The lines of ``records`` (oldest first) as a log file would have them, newest first.
 
-    A line that has no time of its own gets the journal's, unless it goes on with the one before: then it is part of a
-    traceback."""
+    A line without a time gets the journal's, unless it continues the previous one: then it is part of a traceback."""
     written: list[bytes] = []
     before: JournalRecord | None = None
     for record in records:

@@ -1,4 +1,4 @@
-"""What the kernel says of processes it killed for want of memory."""
+"""The kernel's records of processes that it killed because memory ran out."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _KILLED = re.compile(r"(?:[Oo]ut of memory|oom)[^:]*: Kill(?:ed)? process (\d+) 
 
 
 def kernel_log(target: Target, since: float) -> KernelLog | NotSeen:
-    """The out-of-memory kills from ``since`` on (Unix seconds), and the counters of the service's memory cgroup."""
+    """Read the out-of-memory kills from ``since`` on (Unix seconds), and the counter of the service's memory cgroup."""
     try:
         kills = _from_device(since)
     except OSError as error:
@@ -44,8 +44,8 @@ def kernel_log(target: Target, since: float) -> KernelLog | NotSeen:
 
 
 def _from_device(since: float) -> tuple[KernelKill, ...] | NotSeen:
-    """Raises OSError where the device may not be read (kernel.dmesg_restrict)."""
-    # Records bear the time since boot, on the clock that stands still while the machine sleeps (dev-kmsg, ABI).
+    """Read the kills from /dev/kmsg. Raises OSError if it may not be read (kernel.dmesg_restrict)."""
+    # Records have the time since boot, by the clock that stops while the machine sleeps (dev-kmsg, ABI).
     offset = time.time() - time.monotonic()
     descriptor = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     kills: list[KernelKill] = []
@@ -57,7 +57,7 @@ def _from_device(since: float) -> tuple[KernelKill, ...] | NotSeen:
             except BlockingIOError:
                 break
             except OSError as error:
-                if error.errno == errno.EPIPE:  # it was overwritten before it was read
+                if error.errno == errno.EPIPE:  # the record was overwritten before it was read
                     continue
                 raise
             if time.monotonic() > deadline:
@@ -78,7 +78,7 @@ def _from_device(since: float) -> tuple[KernelKill, ...] | NotSeen:
 
 
 def _from_journal(since: float) -> tuple[KernelKill, ...] | None:
-    """The same from the journal, which members of its groups may read; None where that tells nothing."""
+    """Read the kills from the journal, which members of its groups may read; None if it cannot be read or is empty."""
     program = trusted_program("journalctl")
     if program is None:
         return None
@@ -113,8 +113,8 @@ def _keep(kills: list[KernelKill], at: float, text: str, since: float) -> None:
 
 
 def oom_counter(target: Target) -> OomCounter | None:
-    """The memory cgroup of gunicorn's master and how often something in it was killed (cgroups(7); cgroup v2:
-    memory.events, v1: memory.oom_control). None where that cannot be read, or the group is not the service's alone."""
+    """The memory cgroup of gunicorn's master, and the number of kills in it (cgroups(7); cgroup v2: memory.events, v1:
+    memory.oom_control). None if it cannot be read, or holds processes other than the service's."""
     if target.gunicorn_master is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""One line of a log, read: nginx's and gunicorn's error logs, and access logs."""
+"""Parse one line of a log: nginx's and gunicorn's error logs, and access logs."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ LEVELS = (
     "emerg",
     "fatal",
 )
-# How far an entry may stand behind its successor and still belong after it in time, seconds.
+# Seconds by which an entry's time may be later than that of the entry written after it.
 DISORDER = 60.0
 
 
 class LogLine(NamedTuple):
-    """The first line of an entry. ``level`` is lower case, empty where none is written."""
+    """The first line of an entry. ``level`` is lower case, empty if the line has none."""
 
     time: float
     level: str
@@ -39,7 +39,7 @@ class LogLine(NamedTuple):
 
 
 _NGINX = re.compile(rb"(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) \[(\w{1,10})\] (\d{1,10})#\d+: ?(.*)", re.DOTALL)
-# gunicorn's own, Flask's ([date,ms] LEVEL in module: ...), and what logging.basicConfig and its like make of it.
+# The formats of gunicorn, of Flask ([date,ms] LEVEL in module: ...), and of logging.basicConfig and the like.
 _DATE = rb"(\d{4})-(\d\d)-(\d\d)[ T](\d\d):(\d\d):(\d\d)(?:[.,]\d{1,9})?"
 _STAMPED = re.compile(rb"\[?" + _DATE + rb" ?(Z|[+-]\d\d:?\d\d)?\]?[ :|-]*(.*)", re.DOTALL)
 _GUNICORN = re.compile(rb"\[(\d{1,10})\] \[([A-Za-z]{1,10})\] ?(.*)", re.DOTALL)
@@ -48,7 +48,7 @@ _LEVEL_WORD = re.compile(rb"\b(DEBUG|INFO|WARNING|ERROR|CRITICAL|FATAL)\b")
 
 
 def nginx_line(line: bytes, newest: float) -> LogLine | None:
-    """A line of nginx's error log; None where it has no time of its own. ``newest``: see `local_time`."""
+    """Parse a line of nginx's error log; None if it has no time of its own. ``newest``: see `local_time`."""
     found = _NGINX.match(line)
     if found is None:
         return None
@@ -58,7 +58,7 @@ def nginx_line(line: bytes, newest: float) -> LogLine | None:
 
 
 def gunicorn_line(line: bytes, newest: float) -> LogLine | None:
-    """A line of gunicorn's error log, of Flask's or Python's logging in it, or JSON; None without a time."""
+    """Parse a line of gunicorn's error log, of Flask's or Python's logging in it, or JSON; None without a time."""
     if line.startswith(b"{"):
         return _json_line(line, newest)
     found = _STAMPED.match(line)
@@ -93,7 +93,7 @@ def _json_line(line: bytes, newest: float) -> LogLine | None:
 
 
 def _of_record(record: object, newest: float) -> LogLine | None:
-    """Raises RecursionError for one nested too deeply to be shown."""
+    """The line that a JSON record holds. Raises RecursionError if it is nested too deeply to be shown."""
     if not isinstance(record, dict):
         return None
     at = next((t for key in _JSON_TIMES if (t := _json_time(record.get(key), newest)) is not None), None)
@@ -114,7 +114,7 @@ def _json_time(value: object, newest: float) -> float | None:
     if isinstance(value, int | float) and not isinstance(value, bool):
         if not 1e9 < value < 1e14:
             return None
-        # Seconds, or milliseconds as JavaScript counts.
+        # Seconds, or milliseconds as in JavaScript.
         return value / 1000 if value > 1e11 else float(value)
     if not isinstance(value, str):
         return None
@@ -123,7 +123,7 @@ def _json_time(value: object, newest: float) -> float | None:
 
 
 Program = Literal["nginx", "gunicorn"]
-# How a program's error log is read.
+# The parser of each program's error log.
 READERS: dict[Program, Callable[[bytes, float], LogLine | None]] = {
     "nginx": nginx_line,
     "gunicorn": gunicorn_line,
@@ -141,24 +141,24 @@ _MONTHS = {
 _COMMON_TIME = re.compile(rb"(\d\d)/([A-Z][a-z]{2})/(\d{4}):(\d\d):(\d\d):(\d\d) ([+-]\d{4})")
 _ISO_TIME = re.compile(_DATE + rb" ?(Z|[+-]\d\d:?\d\d)")
 _UNIX_TIME = re.compile(rb"[\"'](?:msec|ts|time|timestamp)[\"']\s*:\s*[\"']?(\d{10})(?:\.\d+)?\b")
-# $request as nginx and gunicorn quote it; a quote inside is escaped (\x22, \").
+# $request as nginx and gunicorn quote it; quotes inside are escaped (\x22, \").
 _INSIDE = rb"[^\"\\]*(?:\\.[^\"\\]*)*"
 _QUOTED = re.compile(rb"\"" + _INSIDE + rb"\"", re.DOTALL)
-# The combined format, which most lines are in: one match instead of three.
+# The combined format, the most common: one match instead of three.
 _COMBINED = re.compile(rb"[^\[\"{]*\[([^\]]{26})\] \"" + _INSIDE + rb"\" (\d{3})(?: |$)", re.DOTALL)
 _STATUS_BEHIND = re.compile(rb" (\d{3})(?: |$)")
 _STATUS_NAMED = re.compile(rb"\bstatus[\"']?\s*[=:]\s*[\"']?(\d{3})\b")
 
 
 class Access(NamedTuple):
-    """One request as logged. ``status`` is None where the format does not tell it."""
+    """One request as logged. ``status`` is None if the format does not contain it."""
 
     time: float
     status: str | None
 
 
 def access_line(line: bytes) -> Access | None:
-    """A line of an access log: combined, any format with its bracketed time, or JSON. None without a time."""
+    """Parse a line of an access log: combined, any format with its bracketed time, or JSON. None without a time."""
     combined = _COMBINED.match(line)
     if combined is not None and (at := _common_time(combined[1])) is not None:
         return Access(at, combined[2].decode())
@@ -181,8 +181,8 @@ def access_line(line: bytes) -> Access | None:
 
 
 class Request(NamedTuple):
-    """One request as logged, as far as its line tells. Sizes are bytes, ``seconds`` is how long it took; ``path`` may
-    have a query, ``upstream`` and ``upstream_status`` are nginx's lists."""
+    """One request as logged; a field that its line lacks is empty or None. Sizes are bytes, ``seconds`` the duration;
+    ``path`` may have a query, ``upstream`` and ``upstream_status`` are nginx's lists."""
 
     time: float
     status: bytes
@@ -199,8 +199,8 @@ class Request(NamedTuple):
 
 
 def request_line(line: bytes, log_format: LogFormat | None) -> Request | None:
-    """A line of an access log by its configured format; where there is none, or the line was written with another, by
-    what such lines have in common. None without a time; ``status`` is empty where the line does not tell it."""
+    """Parse a line of an access log by its configured format; if there is none, or the line was written with another,
+    by the parts that such lines share. None without a time; ``status`` is empty if the line has none."""
     values = log_format.values(line) if log_format is not None else None
     if log_format is None or values is None:
         return _unformatted(line)
@@ -227,12 +227,12 @@ _ASKED = re.compile(rb"\"[A-Z]{2,20} \S{1,8000} HTTP/[\d.]+\\?\"[^\"]{0,40}\b\d{
 
 
 def is_request(line: bytes) -> bool:
-    """Whether a line is one of an access log: some programs write both logs to one place."""
+    """Whether a line belongs to an access log: some programs write both logs to one place."""
     return _ASKED.search(line) is not None
 
 
 _REQUEST = re.compile(rb"\"([A-Z][A-Z_-]{1,20}) (\S{1,8000})(?: HTTP/[\d.]+)?\"(?: \d{3} (\d+)\b)?")
-# What applications call things in JSON, by field.
+# The names that applications use in JSON, by field.
 _JSON_NAMES = {
     "method": ("method", "request_method", "verb", "http_method"),
     "path": ("path", "uri", "request_uri", "url", "request_path"),
@@ -256,7 +256,7 @@ def _unformatted(line: bytes) -> Request | None:
     match = _REQUEST.search(line)
     if match is None:
         return Request(access.time, status)
-    # gte-ops' own requests are known by their agent, wherever it stands.
+    # gte-ops' own requests are known by their agent, anywhere after the request.
     agent = OWN_AGENT if OWN_AGENT in line[match.end() :] else b""
     client = line.partition(b" ")[0] if match.start() > line.find(b" ") else b""
     return Request(
@@ -296,7 +296,7 @@ OWN_AGENT = b"gte-ops"
 
 
 def _split_request(request: bytes) -> tuple[bytes, bytes]:
-    """Method and path of a request line; empty where it is none."""
+    """Method and path of a request line; empty if it is none."""
     words = request.split(b" ", 2)
     return (words[0], words[1]) if len(words) > 1 and words[0].isalpha() else (b"", b"")
 
@@ -309,7 +309,7 @@ def _number(value: bytes | None) -> float | None:
 
 
 def logged_time(written: bytes) -> float | None:
-    """A time as nginx and gunicorn write it: $time_local, %(t)s, $time_iso8601, $msec."""
+    """Parse a time as nginx and gunicorn write it: $time_local, %(t)s, $time_iso8601, $msec."""
     at = _common_time(written.strip(b"[]"))
     if at is not None:
         return at
@@ -323,7 +323,7 @@ def _status(line: bytes, start: int) -> str | None:
     if line[start : start + 1] == b'"':
         start += 1  # the time itself was quoted
     if not line.startswith(b"{"):
-        # Each quoted string once, from left to right: a request that itself looks like a status is skipped whole.
+        # Check each quoted string once, from left to right: a status inside a request is skipped with it.
         while (opening := line.find(b'"', start)) >= 0:
             quoted = _QUOTED.match(line, opening)
             if quoted is None:
@@ -349,7 +349,7 @@ def _common_time(written: bytes) -> float | None:
 
 
 def stamp_time(fields: tuple[int, ...], zone: bytes | None, newest: float) -> float | None:
-    """Unix seconds of year, month, day, hour, minute, second in ``zone`` (+0800, +08:00, Z), or local without."""
+    """Unix seconds of year, month, day, hour, minute, second in ``zone`` (+0800, +08:00, Z), or in local time."""
     return local_time(fields, newest) if not zone else _zoned(fields, zone)
 
 
@@ -361,7 +361,7 @@ def _zoned(fields: tuple[int, ...], zone: bytes) -> float | None:
         offset = -offset
     try:
         year, month, day, hour, minute, second = fields
-        # A leap second (60) is logged as such by nobody we know; the clock's words are taken as they are.
+        # Count a leap second (60) as 59: datetime does not accept it, and no program we know logs it.
         moment = datetime(year, month, day, hour, minute, min(second, 59), tzinfo=timezone(offset))
         return moment.astimezone(UTC).timestamp()
     except (ValueError, OverflowError):
@@ -369,8 +369,8 @@ def _zoned(fields: tuple[int, ...], zone: bytes) -> float | None:
 
 
 def local_time(fields: tuple[int, ...], newest: float) -> float | None:
-    """Unix seconds of a local time. In the hour that the clocks repeat, the later reading that is not behind
-    ``newest``, the time of the entry written after this one."""
+    """Unix seconds of a local time. In the hour that clocks repeat, the latest reading that is not after ``newest``
+    (give or take DISORDER), the time of the entry written after this one."""
     readings = _local_readings(fields)
     if len(readings) < 2:
         return readings[0] if readings else None

@@ -1,4 +1,4 @@
-"""The lines of a log, wherever it is kept: a file, the journal, syslog's file."""
+"""The lines of a log, whether it is in a file, the journal or syslog's file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ops.collect.logs.line import Program
 from ops.collect.logs.tail import LogTail
 from ops.interpret.log_place import LogLocation
 
-# Read from the end, of the current file and the rotated one together.
+# Bytes to read from the end of the current file and the rotated one together.
 MAX_BYTES = 4 << 20
 
 
@@ -18,7 +18,7 @@ class JournalError(OSError):
 
 
 class LogLines(Protocol):
-    """Lines newest first. ``path`` names the place; ``is_whole``, once they are used up: the log begins there."""
+    """Lines, newest first. ``path`` names the log; ``is_whole``, once they are used up: its beginning was reached."""
 
     @property
     def path(self) -> str: ...
@@ -33,7 +33,7 @@ class LogLines(Protocol):
 
 
 def log_lines(place: LogLocation, since: float, program: Program) -> LogLines:
-    """The lines of ``program`` at a place. Raises OSError or ValueError where they cannot be read."""
+    """The lines of ``program`` at ``place``. Raises OSError or ValueError if they cannot be read."""
     if place.kind == "journal":
         from ops.collect.logs.journal import JournalTail
 

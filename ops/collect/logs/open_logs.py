@@ -1,4 +1,4 @@
-"""Which files nginx's and gunicorn's processes have open where their logs should be."""
+"""The log files, current or rotated, that nginx's and gunicorn's processes have open for writing."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ops.facts.safeguards import LogFile, OpenLog
 
 MAX_DESCRIPTORS = 4096
 DELETED = " (deleted)"
-# A rotation under way renames first and tells the processes then: what is seen twice, this far apart, is no moment.
+# A rotation renames the file before it signals the processes: a state seen twice, this far apart, is not transient.
 SETTLE_SECONDS = 0.4
 
 
 def open_logs(pids: Iterable[int], logs: Iterable[LogFile], deadline: float) -> tuple[OpenLog, ...] | NotSeen:
     """Every file open for writing that is one of ``logs``, or was before it was renamed or removed.
 
-    Files that are not the log of that name any more are looked at twice. NotSeen where no process could be read."""
+    Renamed or removed files are checked twice. NotSeen if permission was denied and nothing was found."""
     processes, names = tuple(pids), tuple(log.resolved for log in logs)
     found, refused = _look(processes, names)
     if any(item.deleted or item.path not in names for item in found):
@@ -48,7 +48,7 @@ def _look(pids: tuple[int, ...], names: tuple[str, ...]) -> tuple[list[OpenLog],
 
 def _of_process(pid: int, names: tuple[str, ...]) -> Iterator[OpenLog]:
     folder = Path(f"/proc/{pid}/fd")
-    for entry in sorted(os.listdir(folder))[:MAX_DESCRIPTORS]:  # noqa: PTH208  names alone
+    for entry in sorted(os.listdir(folder))[:MAX_DESCRIPTORS]:  # noqa: PTH208  only names
         try:
             link = os.readlink(folder / entry)  # noqa: PTH115  not a path: it may end in " (deleted)"
         except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Where nginx's and gunicorn's lines go: their configurations first, then what the kernel says of their streams."""
+"""The places of nginx's and gunicorn's logs: from their configurations, else from the links of their open streams."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def log_places(
     unit: str | None,
     probed_since: float = math.inf,
 ) -> LogPlaces:
-    """The places of this run. ``unit``: the system's unit that settings name for gunicorn; ``probed_since``: when the
-    probes began (Unix seconds)."""
+    """The places of the logs. ``unit``: the system unit that settings name for gunicorn; ``probed_since``: the start of
+    this run's probes (Unix seconds)."""
     seen = processes if isinstance(processes, Processes) else Processes(processes=(), listeners=())
     master = gunicorn_topology.process_of(seen, target.gunicorn_master)
     nginx_master = next(nginx_topology.serving_masters(target, seen, pidfile), None)
@@ -48,7 +48,7 @@ def log_places(
     first, more = nginx_access_logs(nginx, target)
     streams = _NginxStreams(nginx_master)
     own_unit = master.unit if master else unit if unit and Path(SYSTEMD).is_dir() else None
-    # supervisord reads its programs by a pipe; without a process only its configuration tells.
+    # supervisord reads its programs' output through a pipe; without a process, only its configuration names the file.
     error_link = _link(master, STANDARD_ERROR)
     is_piped = master is None or (error_link or "").startswith("pipe:")
     outputs = _supervisord_outputs(target) if is_piped else ()
@@ -68,7 +68,7 @@ def log_places(
 def _gunicorn_requests(
     master: Process | None, config: GunicornConfig | NotSeen, unit: str | None, outputs: tuple[str, ...]
 ) -> AccessLogSource | NotSeen | None:
-    """gunicorn's access log where it goes to standard output (``accesslog = "-"``)."""
+    """gunicorn's access log if it goes to standard output (``accesslog = "-"``)."""
     told = gunicorn_topology.arguments(master)
     if gunicorn_topology.setting("accesslog", "access-logfile", told, config) != "-":
         return None
@@ -79,7 +79,7 @@ def _gunicorn_requests(
 
 
 def _or_syslog(place: LogLocation | NotSeen, master: Process | None, target: Target) -> LogLocation | NotSeen:
-    """Where the journal cannot be asked, rsyslog may have its lines too."""
+    """``place``, or syslog's file if the journal cannot be read: rsyslog may copy the journal's lines."""
     if isinstance(place, NotSeen) or place.kind != "journal" or _has_journal():
         return place
     file = _syslog_file()
@@ -106,7 +106,7 @@ def _has_journal() -> bool:
 
 
 class _NginxStreams:
-    """nginx's logs of the site that are no files: its standard streams, and syslog."""
+    """The site's nginx logs that are not files: its standard streams, and syslog."""
 
     def __init__(self, master: Process | None) -> None:
         self._master = master
@@ -151,6 +151,6 @@ def _link(process: Process | None, descriptor: int) -> str | None:
     if process is None:
         return None
     try:
-        return os.readlink(f"/proc/{process.pid}/fd/{descriptor}")  # noqa: PTH115  not a path: a socket, a pipe
+        return os.readlink(f"/proc/{process.pid}/fd/{descriptor}")  # noqa: PTH115  may be no path: a socket, a pipe
     except OSError:
         return None

@@ -1,4 +1,4 @@
-"""The files that nginx's error logs say it could not open or make, and the way to them as it is now."""
+"""The files that nginx could not open or create, from its error logs, and the current permissions on their paths."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ops.facts.logs import Log, LogEntry
 from ops.facts.traffic import RefusedFile
 
 MAX_DIRECTORIES = 4
-# ngx_open_tempfile, ngx_create_full_path, ngx_ext_rename_file: what a worker does with a body that does not fit memory.
+# ngx_open_tempfile, ngx_create_full_path, ngx_ext_rename_file: a worker writes a body too large for memory to a file.
 _REFUSED = re.compile(
     r'(?:open|mkdir|rename)\(\) "([^"]{1,1000})"(?: to "[^"]{1,1000}")? failed \((\d{1,3}): '
 )
@@ -22,14 +22,14 @@ _LEVELS = ("crit", "alert")
 
 
 def refused_files(logs: dict[str, Log | NotSeen], workers: Iterable[int]) -> tuple[RefusedFile, ...]:
-    """One for each directory and error. ``workers``: nginx's, one of which says as whom they run."""
+    """The refused files, one for each directory and error. ``workers``: nginx's pids; one of them shows their user."""
     newest: dict[tuple[str, int], tuple[str, str, LogEntry, int]] = {}
     for log_path, log in logs.items():
         for entry in log.entries if isinstance(log, Log) else ():
             match = _REFUSED.search(entry.text) if entry.level in _LEVELS else None
             if match is None or not match[1].startswith("/"):
                 continue
-            key = (os.path.dirname(match[1]), int(match[2]))  # noqa: PTH120  words of a log
+            key = (os.path.dirname(match[1]), int(match[2]))  # noqa: PTH120  text from a log
             count = newest[key][3] if key in newest else 0
             if count == 0 or entry.time >= newest[key][2].time:
                 newest[key] = (match[1], log_path, entry, count + 1)

@@ -1,4 +1,4 @@
-"""The files that the application's exceptions say it could not use, and the way to them as it is now."""
+"""The files that the application could not use, from its exceptions, and the current permissions on their paths."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ MAX_FILES = 6
 MAX_SOURCE_BYTES = 256 * 1024
 MAX_ENTRIES = 300
 _FRAME = re.compile(r'File "([^"]{1,500}\.py)", line \d+')
-# A database's file as an application names it: a path, or SQLAlchemy's URL.
+# A database file as an application names it: a path or SQLAlchemy's URL.
 _LITERAL = re.compile(
     rb"""['"](?:sqlite(?:\+\w+)?:///)?([^'"\n\x00]{1,300}?\.(?:db3?|sqlite3?))(?:\?[^'"\n]*)?['"]"""
 )
 _SUFFIXES = (".db", ".db3", ".sqlite", ".sqlite3")
-# Where frameworks keep a database, beside the application: Flask's instance folder, and custom.
+# Directories below the application in which a database may be: Flask's instance folder, and common names.
 _BESIDE = ("", "instance", "data", "db", "var")
 
 
 def service_files(log: Log | NotSeen, target: Target) -> tuple[RefusedFile, ...]:
-    """One for each file of the newest exception of its kind; for SQLite, which names none, those that it may be."""
+    """The files of the newest exception of each kind; for SQLite, which names no file, the candidates."""
     newest: dict[str, tuple[LogEntry, int]] = {}
     for entry in log.entries if isinstance(log, Log) else ():
         refusal = refusal_in(entry.text)
@@ -70,8 +70,8 @@ def service_files(log: Log | NotSeen, target: Target) -> tuple[RefusedFile, ...]
 
 
 def _databases(text: str, target: Target, pids: Iterable[int]) -> Iterator[str]:
-    """The SQLite files that the application may mean, the likeliest first: those that its source names where it raised,
-    those that its workers have open, those that lie beside it."""
+    """The SQLite files that the application may mean, the likeliest first: those named in the source files of the
+    traceback, those that its workers have open, those in its directories."""
     places = [Path(target.app_dir, name) for name in _BESIDE] if target.app_dir else []
     candidates: dict[str, None] = {}
     literal: set[str] = set()

@@ -1,4 +1,4 @@
-"""What nginx and gunicorn logged within the window, whatever the logs' size."""
+"""Read the entries that nginx and gunicorn logged within the window, from logs of any size."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from ops.interpret.traffic import AccessLogSource
 from ops.text.sanitize import HIDDEN, safe_line, safe_text, without_controls, without_secrets
 
 MAX_LOGS = 16
-# Access logs of the site's locations, beside its own.
+# Access logs of the site's locations, besides its own.
 MAX_MORE_LOGS = 4
 MAX_ENTRIES = 2000
-# Entries of one shape kept: a flood of one notice must not crowd out the one line that matters.
+# Entries kept of one shape: a flood of one notice must not displace the one relevant line.
 MAX_OF_ONE_SHAPE = 500
 MAX_ENTRY_CHARS = 4000
-# Of an entry over many lines, its first and its last are kept: an exception's name stands at a traceback's end.
+# Lines kept of a long entry, from its start and its end: a traceback ends with the exception's name.
 FIRST_LINES = 16
 LAST_LINES = 43
 
@@ -47,10 +47,10 @@ _ELSEWHERE = {
 
 
 class LogPlaces(msgspec.Struct, frozen=True):
-    """Where the service's lines go, and how requests are written: nginx's log of the site, those of its locations,
-    gunicorn's. ``nginx_streams``: error logs of nginx that are no files of their own; ``gunicorn_error``: where
-    gunicorn's goes if that is none; ``answering_since``: since when those answer that answer now (`answering_since`);
-    ``probed_since``: when this run's probes began; ``nginx_workers``: their pids."""
+    """The places of the service's logs, and the formats of requests: nginx's log of the site, those of its locations,
+    gunicorn's. ``nginx_streams``: error logs of nginx that are not separate files; ``gunicorn_error``: the place of
+    gunicorn's if it is not a separate file; ``answering_since``: when the present workers began to answer
+    (`ops.interpret.traffic`); ``probed_since``: the start of this run's probes; ``nginx_workers``: pids."""
 
     nginx: AccessLogSource | NotSeen | None = None
     nginx_more: tuple[AccessLogSource, ...] = ()
@@ -63,8 +63,8 @@ class LogPlaces(msgspec.Struct, frozen=True):
 
 
 def read_logs(target: Target, since: float, now: float, places: LogPlaces | None = None) -> Logs:
-    """The target's logs from ``since`` to ``now`` (Unix seconds). ``places``: what the configurations say of the logs;
-    without them the formats of access logs are not known."""
+    """Read the target's logs from ``since`` to ``now`` (Unix seconds). ``places``: the logs' places by configuration;
+    without them the formats of access logs are unknown."""
     if places is None:
         named = (target.nginx_access_log, target.gunicorn_access_log)
         nginx, gunicorn = (AccessLogSource(path) if path else None for path in named)
@@ -108,7 +108,7 @@ def read_logs(target: Target, since: float, now: float, places: LogPlaces | None
 def error_log(
     place: LogLocation | NotSeen | None, since: float, now: float, program: Program
 ) -> Log | NotSeen:
-    """The entries of one error log from ``since`` on."""
+    """Read the entries of one error log from ``since`` on."""
     tail = _opened(place, since, program)
     if isinstance(tail, NotSeen):
         return tail
@@ -160,7 +160,7 @@ def _of_application(
     since: float,
     now: float,
 ) -> tuple[Log, ...]:
-    """The application's own logs, where some request of users was refused or failed."""
+    """Read the application's own logs, if any request of users was refused or failed."""
     counted = [log.traffic for log in access if isinstance(log, AccessLog) and log.traffic is not None]
     failed = [item for traffic in counted for item in traffic.answers if item.status >= "400"]
     if not failed:
@@ -174,7 +174,7 @@ def _of_application(
 
 
 class _Continuation:
-    """Lines without a time of their own, met from the last to the first; they belong to the entry above them."""
+    """Lines without a time of their own, added from the last to the first; they belong to the entry above them."""
 
     def __init__(self) -> None:
         self.last: list[bytes] = []
@@ -189,7 +189,7 @@ class _Continuation:
             self.first.append(line)
 
     def lines(self) -> list[bytes]:
-        """In the log's order, with a mark where some were left out."""
+        """The lines in the log's order, with a mark in place of those left out."""
         omitted = self.count - len(self.last) - len(self.first)
         mark = [f"… {omitted} lines …".encode()] if omitted else []
         return [*reversed(self.first), *mark, *reversed(self.last)]
@@ -198,11 +198,12 @@ class _Continuation:
 def _without_preload(
     lines: _Continuation, tail: LogLines, since: float, now: float, gathered: _Gathered
 ) -> _Continuation:
-    """The lines at a log's end, without the traceback of a master that could not load the application before it forked.
+    """Return the lines at a log's end; if they hold the traceback of a master that could not load the application
+    before it forked, add it to ``gathered`` and return none.
 
-    gunicorn does not log it (preload_app, Arbiter.setup): Python writes it to standard error, and so to the error log
-    where capture_output or a redirection leads there, without a time. It is an entry of its own, of the time at which
-    the log was last written to: what stands above it is older and has nothing to do with it."""
+    gunicorn does not log it (preload_app, Arbiter.setup): Python writes it to standard error without a time, and so to
+    the error log with capture_output or a redirection. It becomes an entry of its own, with the time of the log's last
+    write; the lines above it are older and unrelated."""
     kept = lines.lines()
     setup = next((at for at in range(len(kept) - 1, -1, -1) if _PRELOAD_FRAME.search(kept[at])), None)
     if setup is None:
@@ -239,14 +240,14 @@ class _Gathered:
 
 
 def entry_text(first: bytes, continuation: list[bytes]) -> str:
-    """An entry as it is kept: its beginning and, where it is long, its end rather than its middle."""
+    """The text kept of an entry; if it is long, its middle is cut out."""
     text = "\n".join(line.decode("utf-8", "replace").rstrip("\r") for line in (first, *continuation))
     if "PRIVATE KEY-----" in text:
-        # Without its BEGIN line, left out with the middle, the key would not be recognised any more.
+        # If the middle with its BEGIN line were cut out first, the key would not be recognised.
         text = _BASE64_LINE.sub(HIDDEN, text)
     room = MAX_ENTRY_CHARS - 100
     if len(text) > room:
-        # Before it is cut: what is left of a secret that is cut in two is not recognised any more.
+        # Hide secrets before cutting: half a secret would not be recognised.
         text = without_secrets(without_controls(text))
     if len(text) > room:
         head = room // 4
@@ -261,7 +262,7 @@ def _access_log(
     program: Program,
     namer: int | None = None,
 ) -> AccessLog | NotSeen:
-    """``times``: the window's beginning, `LogPlaces.answering_since`, `LogPlaces.probed_since`."""
+    """Count one access log. ``times``: the window's start, `LogPlaces.answering_since`, `LogPlaces.probed_since`."""
     since, counted_since, probed_since = times
     if source is None or isinstance(source, NotSeen):
         return source or NotSeen(reason="no such log is configured")
@@ -297,7 +298,8 @@ def _opened(place: LogLocation | NotSeen | None, since: float, program: Program)
 
 
 def _elsewhere(path: str) -> str | None:
-    """Where a log goes that is no file: a word of the configuration, or (in containers) a link to a stream."""
+    """The destination of a log that is no file: a keyword of the configuration, or (in containers) a link to a stream;
+    None for a file."""
     if path in _ELSEWHERE:
         return _ELSEWHERE[path]
     if path.startswith(("syslog:", "memory:", "syslog+", "udp:")):
@@ -305,10 +307,10 @@ def _elsewhere(path: str) -> str | None:
     place = path
     for _ in range(8):
         if place.startswith(("/dev/std", "/dev/fd/", "/proc/")):
-            # Opened, it would be this program's own stream.
+            # Opening it would open this program's own stream.
             return "it goes to a standard stream of the service, not to a file"
         try:
-            place = str(Path(place).parent / os.readlink(place))  # noqa: PTH115  one step, not all
+            place = str(Path(place).parent / os.readlink(place))  # noqa: PTH115  one link, not the whole chain
         except (OSError, ValueError):
             return None
     return None

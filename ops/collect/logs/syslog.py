@@ -1,4 +1,4 @@
-"""What a program's lines in /var/log/syslog or messages hold, as if they stood in a file of its own."""
+"""A program's lines in /var/log/syslog or messages, as if it had a log file of its own."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 
 from ops.collect.logs.tail import LogTail
 
-# Where rsyslog and syslog-ng write what no rule takes elsewhere: Debian's place, then Red Hat's.
+# The default files of rsyslog and syslog-ng: Debian's, then Red Hat's.
 PLACES = ("/var/log/syslog", "/var/log/messages")
-# RFC 3164 and RFC 5424's time stamps; nginx names the host once more, in what it sends to /dev/log.
+# The time stamps of RFC 3164 and RFC 5424; nginx repeats the host in the messages that it sends to /dev/log.
 _LINE = re.compile(
     rb"(?:<\d{1,3}>)?(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d|\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d)) (\S+) "
     rb"(?:\1 )?([^\s\[:]{1,80})(?:\[(\d{1,10})\])?: ?(.*)",
@@ -23,7 +23,7 @@ _LINE = re.compile(
 class SyslogTail:
     """A program's lines newest first, like `LogTail`. ``tags``: its names in the file, ``pids``: its processes.
 
-    Raises OSError or ValueError where the file cannot be read."""
+    Raises OSError or ValueError if the file cannot be read."""
 
     file: str
     since: float
@@ -39,7 +39,7 @@ class SyslogTail:
 
     @property
     def size(self) -> int:
-        """The file's, bytes."""
+        """The file's size, bytes."""
         return self._tail.size
 
     @property
@@ -53,13 +53,13 @@ class SyslogTail:
         return self._tail.is_whole
 
     def lines(self) -> Iterator[bytes]:
-        """Each of the program's lines without what syslog puts before it."""
+        """Each of the program's lines, newest first, without the prefix that syslog adds."""
         for line in self._tail.lines():
             yield from syslog_line(line, self.tags, self.pids)
 
 
 def syslog_line(line: bytes, tags: Sequence[str], pids: Collection[int]) -> list[bytes]:
-    """What one line holds of a program: its own lines, newest first; none where it is another program's."""
+    """The program's own lines in one line of the file, newest first; none if it is another program's."""
     match = _LINE.match(line)
     if match is None:
         return []
@@ -72,5 +72,5 @@ def syslog_line(line: bytes, tags: Sequence[str], pids: Collection[int]) -> list
 
 
 def syslog_file() -> str | None:
-    """The file that this host's syslog writes; None where there is none."""
+    """The file that this host's syslog writes; None if there is none."""
     return next((place for place in PLACES if Path(place).is_file()), None)

@@ -1,4 +1,4 @@
-"""The lines of a log from its end backwards, into the rotated file before it, within a bound."""
+"""Read a log's lines from its end backwards, on into the previous rotated file, within a bound."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from typing import BinaryIO
 
 from ops.files.bounded_read import open_regular_file
 
-# Of a compressed log so much is unpacked, from its beginning; its end alone is kept.
+# A compressed log is unpacked from its beginning, up to this size; only its end is kept.
 MAX_UNPACKED_BYTES = 64 << 20
 MAX_LISTED = 10_000
 _OTHER_COMPRESSIONS = (".zst", ".xz", ".bz2")
 STEP_BYTES = 256 * 1024
 MAX_LINE_BYTES = 8 * 1024
-# What stands behind a log's name once it was rotated: ``log.1``, or by logrotate's ``dateext`` ``log-20261122``.
+# The suffix of a rotated log's name: ``log.1``, or ``log-20261122`` with logrotate's ``dateext``.
 _ROTATED = re.compile(r"(?:\.1|-\d{8}[-\d]*)(?:\.(?:gz|zst|xz|bz2))?", re.ASCII)
 
 
 class LogTail:
-    """Lines newest first. ``since``: a rotated file untouched since then is not looked into (Unix seconds); ``namer``:
-    the user whose process named the log (`open_regular_file`).
+    """A log's lines, newest first. ``since``: a rotated file not modified since then is not read (Unix seconds);
+    ``namer``: the user whose process named the log (`open_regular_file`).
 
-    After the lines are used up, ``is_whole`` tells whether the logs' very beginning was reached within ``limit``
-    bytes. Raises OSError or ValueError when opened where the log cannot be read."""
+    Once the lines are used up, ``is_whole`` tells whether the beginning of the logs was reached within ``limit`` bytes.
+    Raises OSError or ValueError on construction if the log cannot be read."""
 
     def __init__(self, path: str, since: float, limit: int, namer: int | None = None) -> None:
         self.path, self.since, self.limit, self.namer = path, since, limit, namer
@@ -40,7 +40,7 @@ class LogTail:
         self.size, self.modified = status.st_size, status.st_mtime
 
     def lines(self) -> Iterator[bytes]:
-        """Each line without its end, newest first, at most `MAX_LINE_BYTES` of it: its beginning and its end."""
+        """Each line without its newline, newest first; the middle of a line over `MAX_LINE_BYTES` is cut out."""
         self._left, self.is_whole = self.limit, False
         with open_regular_file(self.path, namer=self.namer) as file:
             yield from self._backwards(file)
@@ -50,7 +50,9 @@ class LogTail:
         if earlier is None:
             self.is_whole = True
             return
-        if earlier.endswith(_OTHER_COMPRESSIONS):  # not unpacked: the window then begins before what is read
+        if earlier.endswith(
+            _OTHER_COMPRESSIONS
+        ):  # not unpacked: the window begins in a file that is not read
             return
         try:
             with open_regular_file(earlier, namer=self.namer) as file:
@@ -65,7 +67,7 @@ class LogTail:
         self.is_whole = is_all and self._left > 0
 
     def _earlier(self) -> str | None:
-        """The file that the log was before its last rotation, where it was touched within the window."""
+        """The newest rotated file of the log, if it was modified within the window."""
         named = Path(self.path)
         try:
             with os.scandir(named.parent) as entries:
@@ -92,7 +94,7 @@ class LogTail:
         first = True
         while position > 0:
             if self._left <= 0:
-                # What is carried is the end of a line whose beginning lies outside.
+                # The carried bytes end a line that begins before the bound.
                 return
             step = min(STEP_BYTES, position, self._left)
             position -= step
@@ -100,7 +102,7 @@ class LogTail:
             file.seek(position)
             block = file.read(step)
             if len(block) < step:
-                # Truncated under our hands (copytruncate): what was read stands, the rest is gone.
+                # Truncated during the read (copytruncate): keep the lines read so far, the rest is gone.
                 return
             pieces = (block + carried).split(b"\n")
             carried = pieces[0]
@@ -115,16 +117,17 @@ class LogTail:
 
 
 def _shortened(line: bytes) -> bytes:
-    """A line within `MAX_LINE_BYTES`: a status stands behind the longest URL, an exception's name before its text."""
+    """A line within `MAX_LINE_BYTES`, with both ends: a status follows a long URL, an exception's name precedes its
+    text."""
     if len(line) <= MAX_LINE_BYTES:
         return line
     return line[: MAX_LINE_BYTES // 2] + line[-MAX_LINE_BYTES // 2 :]
 
 
 def _unpacked(file: BinaryIO, keep: int) -> tuple[BinaryIO, bool]:
-    """The last ``keep`` bytes of a gzip file, and whether they are all of it.
+    """The last ``keep`` bytes of an unpacked gzip file, and whether they are all of it.
 
-    Raises OSError, EOFError, zlib.error where it is damaged or unpacks to more than `MAX_UNPACKED_BYTES`."""
+    Raises OSError, EOFError, zlib.error if it is damaged or unpacks to more than `MAX_UNPACKED_BYTES`."""
     import gzip
 
     kept = bytearray()

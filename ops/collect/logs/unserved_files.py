@@ -1,4 +1,4 @@
-"""The files that nginx was to send and could not open: the way to each, and where else it may be."""
+"""The files that nginx could not open to serve: the permissions on each path, and another place that may be meant."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from ops.facts.traffic import UnservedFile
 
 MAX_FILES = 6
 MAX_PARTS = 12
-# ngx_http_static_module: a file that is not there, or that nginx's workers may not read.
+# ngx_http_static_module: a file that does not exist, or that nginx's workers may not read.
 _UNSERVED = re.compile(r'open\(\) "(/[^"]{1,1000})" failed \((2|13): ')
 _REQUEST = re.compile(r'request: "([A-Z]{1,20}) ([^ "?]{0,1000})')
 
 
 def unserved_files(logs: dict[str, Log | NotSeen], workers: Iterable[int]) -> tuple[UnservedFile, ...]:
-    """One for each directory and error, the newest first. ``workers``: nginx's, one of which says as whom they run."""
+    """The unserved files, one for each directory and error, the newest first. ``workers``: nginx's pids; one of them
+    shows their user."""
     newest: dict[tuple[str, str], tuple[re.Match[str], str, LogEntry, int]] = {}
     for log_path, log in logs.items():
         for entry in log.entries if isinstance(log, Log) else ():
@@ -69,8 +70,8 @@ def _looked_at(match: re.Match[str], log: str, entry: LogEntry, count: int, read
 
 
 def _readings(path: str, asked: str) -> Iterator[str]:
-    """``path`` with a slash more where two directories' names run together, with one directory less, and with the whole
-    path that was ``asked`` for: what alias and root are mistaken for (ngx_http_core_module)."""
+    """The paths that may have been meant if alias and root were confused (ngx_http_core_module): ``path`` with a slash
+    added between two joined directory names, with one directory removed, and with the whole path ``asked`` for."""
     parts = PurePosixPath(path).parts[1:]
     if not 2 <= len(parts) <= MAX_PARTS:
         return
