@@ -1,1 +1,1 @@
-"""What the kernel says of processes."""
+"""Facts about processes, from the kernel."""

@@ -1,4 +1,4 @@
-"""Which process has accepted a connection of ours."""
+"""Find the processes that have accepted our connections."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ Ends = tuple[str, int, str, int]
 
 
 def held(address: str, pids: Iterable[int]) -> dict[int, frozenset[Ends]]:
-    """Of this process's open TCP connections to ``address`` those that each of ``pids`` has accepted.
+    """This process's open TCP connections to ``address``, by the process of ``pids`` that has accepted them.
 
-    A process of which that cannot be seen is left out; a unix socket's other end is not to be seen this way."""
+    A process without any, or that may not be read, is left out; a unix socket's peer cannot be found this way."""
     if address.startswith("unix:"):
         return {}
     own = {

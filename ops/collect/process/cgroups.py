@@ -1,4 +1,4 @@
-"""The control groups a process lives in, and the limits they set (Linux: admin-guide/cgroup-v2.rst, cgroup-v1/)."""
+"""The control groups of a process, and their limits (Linux: admin-guide/cgroup-v2.rst, cgroup-v1/)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ MAX_FILE_BYTES = 64 * 1024
 
 
 class Throttling(msgspec.Struct, frozen=True):
-    """A group's counters since it was made: periods in which it ran, those in which it was stopped, seconds so lost."""
+    """A group's counters since its creation: periods in which it ran, periods in which it was throttled, and the
+    seconds lost to throttling."""
 
     periods: int
     throttled: int
@@ -35,7 +36,7 @@ def cpu_counters(pids: Iterable[int]) -> dict[str, Throttling]:
 
 
 def cpu_groups(before: dict[str, Throttling], after: dict[str, Throttling]) -> tuple[CpuGroup, ...]:
-    """What each group met between two readings."""
+    """The difference of each group's counters between two readings."""
     return tuple(
         CpuGroup(
             path=path,
@@ -49,8 +50,8 @@ def cpu_groups(before: dict[str, Throttling], after: dict[str, Throttling]) -> t
 
 
 def memory_groups(pids: Iterable[int]) -> tuple[MemoryGroup, ...]:
-    """Every group with a memory limit that one of ``pids`` is in. ``used`` leaves out file cache that is not in use:
-    the kernel drops it before it denies memory."""
+    """Every group with a memory limit that one of ``pids`` is in. ``used`` excludes inactive file cache: the kernel
+    drops it before it denies memory."""
     found: dict[str, MemoryGroup] = {}
     for directory in _directories(pids, "memory"):
         limit = _number(directory / "memory.max") or _number(directory / "memory.limit_in_bytes")
@@ -65,7 +66,7 @@ def memory_groups(pids: Iterable[int]) -> tuple[MemoryGroup, ...]:
 
 
 def _directories(pids: Iterable[int], controller: str) -> Iterator[Path]:
-    """The group of each process for one controller, and every group around it, as they are mounted here."""
+    """The directories of each process's group for one controller, and of its parent groups, as mounted here."""
     mounts = _mounts()
     passed: set[Path] = set()
     for pid in pids:
@@ -85,7 +86,7 @@ def _directories(pids: Iterable[int], controller: str) -> Iterator[Path]:
 
 
 def _mounts() -> dict[str, tuple[str, str]]:
-    """Where the hierarchies are mounted, and which group of theirs: by controller, "" for version 2 (proc(5))."""
+    """The mount point and the mounted group of each hierarchy, by controller; "" for version 2 (proc(5))."""
     found: dict[str, tuple[str, str]] = {}
     for line in _lines(Path("/proc/self/mountinfo")):
         left, _, right = line.partition(" - ")
@@ -126,6 +127,6 @@ def _number(path: Path) -> int | None:
 
 
 def _pairs(path: Path) -> dict[str, int]:
-    """``name number`` on each line."""
+    """Parse a file with ``name number`` on each line."""
     pairs = (line.split() for line in _lines(path))
     return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdecimal()}

@@ -1,6 +1,6 @@
-"""gunicorn's control socket (gunicorn >= 25): one question, one answer, never longer than its deadline.
+"""Query gunicorn's control socket (gunicorn >= 25): one request, one answer, within a deadline.
 
-The protocol: a length in four bytes, big endian, then JSON, both ways (gunicorn, ctl/protocol.py).
+The protocol: a length in four bytes, big endian, then JSON, in both directions (gunicorn, ctl/protocol.py).
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ MAX_ANSWER_BYTES = 1 << 20
 
 
 class NoAnswerError(Exception):
-    """The socket is there, and nobody answered in time."""
+    """The socket exists, but gunicorn did not answer in time."""
 
 
 def ask(path: str, command: str, *, seconds: float) -> dict[str, Any] | NotSeen:
-    """The answer's ``data`` for ``command`` (``show workers``). `NotSeen` where there is no socket to ask, or its
-    answer is none. Raises NoAnswerError when nothing came within ``seconds``: the master's loop does not turn."""
+    """Send ``command`` (such as ``show workers``) and return the answer's ``data``. `NotSeen` if the socket cannot be
+    used, or the answer is invalid. Raises NoAnswerError without an answer within ``seconds``: the master's loop is
+    blocked."""
     deadline = time.monotonic() + seconds
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:

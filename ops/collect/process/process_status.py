@@ -1,6 +1,6 @@
-"""Whose a process is, by the kernel's word alone: its command line and its title are its own memory.
+"""The owner and context of a process, from the kernel alone: a process can change its command line and title.
 
-Apart from the table of processes, whose library a round of the watchdog need not load."""
+Separate from the table of processes, whose library the watchdog's rounds do not load."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _CONTAINER = re.compile(r"[-/]([0-9a-f]{12})[0-9a-f]{52}(?:\.scope)?(?:/|$)", re
 
 
 class ProcessStatus(msgspec.Struct, frozen=True):
-    """``uid``: who started it (the real user id: a set-user-ID program is its caller's). ``is_nested``: it lives in a
-    process namespace below ours, a container's. ``is_setuid``: its program is set-user-ID, so that anybody chose its
-    arguments; ``has_other_root``: its ``/`` is not ours; ``has_other_network``: its network namespace is not ours, so
-    that it cannot serve this host's addresses. None: not seen."""
+    """``uid``: the real user id (for a set-user-ID program its caller's). ``is_nested``: it runs in a process namespace
+    below ours, as in a container. ``is_setuid``: its program is set-user-ID, so any user may have chosen its arguments;
+    ``has_other_root``: its ``/`` is not ours; ``has_other_network``: its network namespace is not ours, so it cannot
+    serve this host's addresses. None: not seen."""
 
     uid: int
     is_nested: bool
@@ -30,10 +30,10 @@ class ProcessStatus(msgspec.Struct, frozen=True):
 
 
 def process_status(pid: int) -> ProcessStatus | None:
-    """None where the process is gone or hidden.
+    """Read the status of a process; None if it is gone or hidden.
 
     proc(5), /proc/pid/status: ``Uid`` is real, effective, saved, file system; ``NSpid`` is the process's number in each
-    namespace from the reader's down to its own: of our own namespace's processes there is one."""
+    namespace from the reader's down to its own: a single number for a process in our namespace."""
     try:
         with Path(f"/proc/{pid}/status").open("rb") as file:
             text = file.read(4096)
@@ -58,10 +58,10 @@ def process_status(pid: int) -> ProcessStatus | None:
 
 
 def system_unit(pid: int) -> str | None:
-    """The unit of the system's that a process belongs to, by its control group: nobody but root puts one there. A
-    user's own units lie below user.slice and do not count (systemd: Control Groups).
+    """The system unit that a process belongs to, by its control group: only root can place a process there. A user's
+    own units are below user.slice and do not count (systemd: Control Groups).
 
-    None where it belongs to none, or systemd does not run."""
+    None if it belongs to none, or systemd does not run."""
     try:
         rows = Path(f"/proc/{pid}/cgroup").read_text(errors="replace").splitlines()
     except OSError:
@@ -74,8 +74,8 @@ def system_unit(pid: int) -> str | None:
 
 
 def container_of(pid: int) -> str | None:
-    """The beginning of the number of the container a process lives in, as ``docker ps`` and ``podman ps`` print it, by
-    its control group. None where that names none."""
+    """The beginning of the ID of a process's container, as ``docker ps`` and ``podman ps`` print it, from its control
+    group. None if that names no container."""
     try:
         rows = Path(f"/proc/{pid}/cgroup").read_text(errors="replace")
     except OSError:
@@ -84,17 +84,17 @@ def container_of(pid: int) -> str | None:
 
 
 def is_running(pid: int) -> bool:
-    """Whether there is such a process that has not ended: a zombie only waits to be reaped (proc(5), stat field 3)."""
+    """Whether the process exists and has not ended: a zombie only waits to be reaped (proc(5), stat field 3)."""
     return _state(pid) not in ("", "Z", "X")
 
 
 def is_zombie(pid: int) -> bool:
-    """Whether there is such a process that has ended and that its parent has not reaped."""
+    """Whether the process has ended and its parent has not reaped it."""
     return _state(pid) == "Z"
 
 
 def _state(pid: int) -> str:
-    """The letter of proc(5), stat field 3; empty for no process."""
+    """The state letter (proc(5), stat field 3); empty if there is no such process."""
     try:
         stat_line = Path(f"/proc/{pid}/stat").read_text(errors="replace")
         return stat_line.rpartition(")")[2].split()[0]
@@ -110,7 +110,7 @@ def _is_setuid(pid: int) -> bool | None:
 
 
 def _has_other_root(pid: int) -> bool | None:
-    """A unit with a mount namespace of its own (PrivateTmp=) keeps the host's root; a container has one of its own."""
+    """Whether the root differs from ours: a unit with its own mounts (PrivateTmp=) shares it, a container does not."""
     try:
         status = os.stat(f"/proc/{pid}/root")  # noqa: PTH116
     except OSError:
@@ -125,7 +125,7 @@ def _own_root() -> tuple[int, int]:
 
 
 def _has_other_network(pid: int) -> bool | None:
-    """namespaces(7): the same inode number is the same namespace. Only root and the process's user may look."""
+    """Whether the network namespace, by its inode (namespaces(7)), is not ours. Only root and its user may read it."""
     try:
         return os.stat(f"/proc/{pid}/ns/net").st_ino != _own_network()  # noqa: PTH116
     except OSError:

@@ -1,4 +1,4 @@
-"""Processes of the web stack, and everything that listens."""
+"""Processes of the web stack, and all listening sockets."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _WEB_BYTES = re.compile(_WEB.pattern.encode(), re.IGNORECASE)
 _TELLING_VARIABLES = ("FLASK_DEBUG", "FLASK_ENV", "FLASK_APP", "GUNICORN_CMD_ARGS")
 MAX_PROCESSES = 400
 MAX_PRIVATE = 200
-# How long one process may take to be read, seconds, and how many may take longer before the rest is left.
+# Time limit for reading one process, seconds, and the number that may exceed it before the rest is skipped.
 READ_SECONDS = 0.5
 MAX_UNREAD = 4
 _abandoned = AbandonedReads()
 
 
 def processes() -> Processes:
-    """Web-related processes and all listening TCP sockets and bound unix sockets of the machine."""
+    """Read the machine's web-related processes, and all its listening TCP sockets and bound unix sockets."""
     holders: dict[str, set[int]] = defaultdict(set)
     private: dict[str, set[int]] = defaultdict(set)
     for connection in psutil.net_connections(kind="all"):
@@ -43,7 +43,7 @@ def processes() -> Processes:
             of[address].update({connection.pid} if connection.pid else set())
     queues = accept_queues()
     wanted = set().union(*holders.values()) if holders else set()
-    # Whoever fills the table with names like these must not hide the host's own and who listens.
+    # A user who fills the table with such names must not displace listening processes and the host's own.
     order = sorted(psutil.pids(), key=lambda pid: (pid not in wanted, not _is_trusted(pid)))
     found, unread = read_each(order, lambda pid: _read(pid, pid in wanted), MAX_PROCESSES)
     return Processes(
@@ -62,8 +62,8 @@ def processes() -> Processes:
 
 
 def _is_our_path(address: str, pid: int | None) -> bool:
-    """Whether a unix socket's path is one of this host's tree: a process with mounts of its own has bound a name there
-    that leads elsewhere here, or nowhere. True where that may not be seen."""
+    """Whether a unix socket's path is in this host's tree: if a process with its own mounts bound it, the same path may
+    lead elsewhere here, or nowhere. True if that may not be read."""
     if not address.startswith("unix:") or pid is None:
         return True
     path = address.removeprefix("unix:")
@@ -85,10 +85,10 @@ def _is_our_path(address: str, pid: int | None) -> bool:
 def read_each(
     pids: Sequence[int], read: Callable[[int], Process | None], limit: int
 ) -> tuple[tuple[Process, ...], tuple[int, ...]]:
-    """At most ``limit`` processes that ``read`` takes, and the pids of which reading did not end.
+    """Read at most ``limit`` processes with ``read``; return them, and the pids that could not be read in time.
 
-    One thread reads until it is held up by a process that cannot be read to its end (`ops/files/time_limit.py`), then
-    another goes on. A process that still holds up an earlier thread of ours is not tried again."""
+    One thread reads until a process blocks it (`ops/files/time_limit.py`), then another continues. A process that still
+    blocks an earlier thread of ours is not tried again."""
     blocked = _abandoned.keys()
     unread = [pid for pid in pids if pid in blocked]
     left = deque(pid for pid in pids if pid not in blocked)
@@ -104,7 +104,7 @@ def read_each(
 
 
 class _ProcessReader:
-    """A thread that takes pids from ``left`` and puts what it read into ``found``, until it is given up."""
+    """A thread that takes pids from ``left`` and adds their processes to ``found``, until it is abandoned."""
 
     def __init__(
         self, left: deque[int], read: Callable[[int], Process | None], found: list[Process], limit: int
@@ -132,7 +132,7 @@ class _ProcessReader:
                     self._found.append(facts)
 
     def wait(self) -> int | None:
-        """None once all is read; else the pid at which it was given up."""
+        """Wait for the thread to end, and return None; if one pid takes too long, abandon it and return that pid."""
         while True:
             self.thread.join(READ_SECONDS / 5)
             with self._lock:
@@ -160,7 +160,7 @@ def _is_trusted(pid: int) -> bool:
 
 
 def _may_be_web(pid: int) -> bool:
-    """Whether the name or the command line has one of the words: two small files, where psutil reads a dozen."""
+    """Whether the name or the command line has one of the words: reads two small files instead of psutil's dozen."""
     try:
         for file in ("comm", "cmdline"):
             if _WEB_BYTES.search(Path(f"/proc/{pid}/{file}").read_bytes()):
@@ -220,7 +220,7 @@ def _telling_environment(process: psutil.Process) -> dict[str, str] | None:
 
 
 def listening_address(connection: object) -> str | None:
-    """Where a socket of a process (psutil) listens; None for one that does not."""
+    """The address at which a socket (psutil) listens; None if it does not listen."""
     family = getattr(connection, "family", None)
     local = getattr(connection, "laddr", None)
     if family == socket.AF_UNIX:
@@ -231,7 +231,7 @@ def listening_address(connection: object) -> str | None:
 
 
 def accept_queues() -> dict[str, int]:
-    """Connections waiting to be accepted on each listening TCP socket, by address.
+    """The number of connections waiting to be accepted on listening TCP sockets, by address.
 
     For a socket in LISTEN the kernel shows the accept queue's length as rx_queue (proc(5), /proc/net/tcp)."""
     queues: dict[str, int] = {}

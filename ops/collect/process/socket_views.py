@@ -1,4 +1,4 @@
-"""Unix sockets as nginx sees them: a process may have mounts of its own (PrivateTmp=, a container)."""
+"""Check unix sockets from nginx's view: a process may have its own mounts (PrivateTmp=, a container)."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ MAX_SOCKETS = 32
 
 
 def socket_views(addresses: Iterable[str], nginx_pid: int | None) -> tuple[SocketView, ...] | NotSeen:
-    """How the unix sockets among ``addresses`` look from here and from nginx's master.
+    """Whether each unix socket among ``addresses`` exists here, and in the view of nginx's master.
 
-    NotSeen where there are any, and nginx does not run or its tree may not be looked into."""
+    NotSeen if there are any, and nginx does not run or its tree may not be read."""
     paths = [
         address.removeprefix("unix:") for address in dict.fromkeys(addresses) if address.startswith("unix:/")
     ]

@@ -1,4 +1,4 @@
-"""When a process started. Apart from the table of processes, whose library a round of the watchdog need not load."""
+"""Start times of processes. Separate from the table of processes, whose library the watchdog's rounds do not load."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def start_ticks(pid: int) -> int:
-    """When the process started, in clock ticks since boot (proc(5), stat field 22); 0 where it cannot be read."""
+    """The start of a process, in clock ticks since boot (proc(5), stat field 22); 0 if it cannot be read."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
         return int(stat.rpartition(")")[2].split()[19])
@@ -17,9 +17,9 @@ def start_ticks(pid: int) -> int:
 
 
 def start_time(ticks: int) -> float:
-    """When a process started (Unix seconds) that started ``ticks`` after the boot, exact to a clock tick.
+    """Convert a start ``ticks`` after boot to Unix seconds, exact to a clock tick.
 
-    Both are counted by CLOCK_BOOTTIME (proc(5), clock_gettime(2)). btime of /proc/stat, by which other tools add it up,
-    is the boot in whole seconds: up to a second too early."""
+    Both use CLOCK_BOOTTIME (proc(5), clock_gettime(2)). Other tools add btime of /proc/stat, which is the boot time in
+    whole seconds: up to a second too early."""
     age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
     return time.time() - age

@@ -1,4 +1,4 @@
-"""Whether a process can still do anything: what each of its threads waits for (proc(5), /proc/pid/task/tid/syscall)."""
+"""Detect a deadlocked process by the system calls that its threads wait in (proc(5), /proc/pid/task/tid/syscall)."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ MAX_THREADS = 256
 # System call numbers: arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/unistd.h.
 _FUTEX = {"x86_64": "202", "aarch64": "98"}
 _POLLS = {"x86_64": {"232", "281", "7", "271", "23", "270"}, "aarch64": {"22", "73", "72"}}
-# futex(2): the operation's low bits, and the flag that only threads of the same process can end the wait.
+# futex(2): the operations (low bits), the flag for locks within one process, and the mask of the operation.
 _WAIT, _WAIT_BITSET, _PRIVATE, _COMMAND = 0, 9, 128, 0x7F
 
 
 class Waiting(msgspec.Struct, frozen=True):
-    """What every thread of a process waited for at one moment, and how often each had run until then."""
+    """The system call of each thread at one moment, and its number of voluntary context switches (both as text)."""
 
     calls: dict[str, str]
     switches: dict[str, str]
 
 
 def waiting(pid: int) -> Waiting | None:
-    """A reading of all threads; None where it may not be seen, or there are too many."""
+    """Read all threads of a process; None if they may not be read, or are too many."""
     calls: dict[str, str] = {}
     switches: dict[str, str] = {}
     try:
@@ -43,12 +43,12 @@ def waiting(pid: int) -> Waiting | None:
 
 
 def can_never_go_on(pid: int, before: Waiting | None, after: Waiting | None, *, main_polls: bool) -> bool:
-    """Whether every thread waits, without a time limit, for another thread of the same process, and none has run in
-    between: then none of them will ever run again.
+    """Whether every thread waits, without a time limit, for another thread of the same process, and none has run
+    between the readings: then none will ever run again.
 
-    ``main_polls``: the main thread only takes connections and hands them on (gunicorn's gthread): its waiting for the
-    network frees nobody. A wait that has a time limit, or that another process can end (a pipe, a socket, a shared
-    lock), proves nothing."""
+    ``main_polls``: the main thread only accepts connections and passes them on (gunicorn's gthread), so its wait for
+    the network releases no other thread. A wait with a time limit, or one that another process can end (a pipe, a
+    socket, a shared lock), proves nothing."""
     if before is None or after is None or before.calls.keys() != after.calls.keys():
         return False
     machine = platform.machine()
@@ -64,7 +64,7 @@ def can_never_go_on(pid: int, before: Waiting | None, after: Waiting | None, *, 
 
 
 def waits_for_its_own(call: str, machine: str) -> bool:
-    """Whether a line of /proc/pid/syscall is a futex wait without time limit on a lock of the process itself."""
+    """Whether a line of /proc/pid/syscall is a futex wait, without a time limit, on a private lock of the process."""
     fields = call.split()
     if len(fields) < 5 or fields[0] != _FUTEX.get(machine):
         return False

@@ -28,7 +28,7 @@ from ops.interpret.target import log_namer
 
 
 class ActivityReading(msgspec.Struct, frozen=True):
-    """One moment: states, CPU seconds and times of start by pid, progress records, the accept queue's length."""
+    """One reading: states, CPU seconds and start times by pid, progress records, the accept queue's length."""
 
     at: float
     states: dict[int, str]
@@ -42,7 +42,7 @@ class ActivityReading(msgspec.Struct, frozen=True):
 
 
 def read(target: Target, progress_dir: str | None) -> ActivityReading:
-    """The present state of the service's processes."""
+    """Read the present state of the service's processes."""
     states: dict[int, str] = {}
     cpu: dict[int, float] = {}
     started: dict[int, float] = {}
@@ -69,7 +69,7 @@ def read(target: Target, progress_dir: str | None) -> ActivityReading:
 
 
 def children(master: int) -> tuple[int, ...]:
-    """The processes that a master has at this moment; none where it is gone."""
+    """The pids of a master's present children; none if it is gone."""
     try:
         return tuple(child.pid for child in psutil.Process(master).children())
     except psutil.Error:
@@ -77,11 +77,11 @@ def children(master: int) -> tuple[int, ...]:
 
 
 def has_beaten(pid: int) -> bool | None:
-    """Whether a gunicorn worker has given its master a sign of life; None where that cannot be seen.
+    """Whether a gunicorn worker has given its master a sign of life; None if that cannot be read.
 
-    Until the first one the file between them (workers/workertmp.py) has the time and the mode it was made with. Each
-    sign sets its time to the monotonic clock's, which is far from the calendar's; before gunicorn 20.1 it took turns
-    at the modes 0 and 1. A worker that has not got to its loop is booting: gunicorn's timeout is not for it."""
+    Until the first sign, their shared file (workers/workertmp.py) keeps its original time and mode. Each sign sets its
+    time to the monotonic clock's, which is far from the calendar's; before gunicorn 20.1 it alternated between the
+    modes 0 and 1. A worker that has not reached its loop is booting, and gunicorn's timeout does not apply."""
     try:
         with os.scandir(f"/proc/{pid}/fd") as entries:
             for entry in entries:
@@ -95,7 +95,7 @@ def has_beaten(pid: int) -> bool | None:
 
 
 def queued_at(address: str) -> int | None:
-    """Connections waiting to be accepted at one address; None where it cannot be seen."""
+    """The number of connections waiting to be accepted at one address; None if it cannot be read."""
     if address.startswith("unix:"):
         return _queued_at_unix(address.removeprefix("unix:"))
     counts = [count for listening, count in accept_queues().items() if same_address(listening, address)]
@@ -103,7 +103,7 @@ def queued_at(address: str) -> int | None:
 
 
 def _queued_at_unix(path: str) -> int | None:
-    # The kernel tells a unix socket's queue only through sock_diag; ss(8) asks it.
+    # The kernel reports a unix socket's queue only through sock_diag, which ss(8) queries.
     program = trusted_program("ss")
     if program is None:
         return None
@@ -121,7 +121,7 @@ def _queued_at_unix(path: str) -> int | None:
 
 
 def compare(before: ActivityReading, after: ActivityReading, workers: tuple[int, ...]) -> Activity:
-    """What happened between two readings."""
+    """The activity between two readings."""
     completed_before = {r.pid: r.completed for r in before.progress}
     completed_after = {r.pid: r.completed for r in after.progress}
     return Activity(
@@ -162,28 +162,28 @@ def nobody_boots(reading: ActivityReading, target: Target) -> bool:
 
 
 def all_silent_for(reading: ActivityReading, seconds: float) -> bool:
-    """Whether by their own records every worker has had a request in flight for longer than ``seconds`` and completed
-    nothing for as long."""
+    """Whether, by the progress records, every worker has had a request in flight for longer than ``seconds`` and
+    completed nothing for as long."""
     return all_stuck(reading.progress, reading.at, seconds)
 
 
 def ours_is_with_the_stuck(before: ActivityReading, reading: ActivityReading, deadline: float) -> bool:
-    """Whether by their own records some workers are past their request deadline, and what we ask is with them: the
-    others work on nothing that came since ``before``."""
+    """Whether, by the progress records, some workers are past their request deadline and hold our requests: the others
+    have no request that arrived after ``before``."""
     moving = [r for r in reading.progress if stuck_for(r, reading.at, deadline) is None]
     is_mixed = 0 < len(moving) < len(reading.progress)
     return is_mixed and not any(item.since >= before.at for record in moving for item in record.in_flight)
 
 
-# Those of the doctor's own requests that may complete without its knowing it yet.
+# The number of the doctor's own requests that may have completed before the doctor notices.
 OWN_PROBES = 4
-# What a log gained is looked at no further than this; hundreds of lines.
+# Bytes that are read of a log's new lines: enough for hundreds of lines.
 MAX_GAINED_BYTES = 64 * 1024
 
 
 class OthersRequests:
-    """Whether requests other than our own complete since ``before``: by the workers' records, else by the service's own
-    access log."""
+    """Detect completed requests other than our own since ``before``, by the workers' progress records or the service's
+    own access log."""
 
     def __init__(self, before: ActivityReading, target: Target, patience: Deadline) -> None:
         self._before, self._patience = before, patience
@@ -192,7 +192,7 @@ class OthersRequests:
         self._size = self._log_size()
 
     def complete(self, reading: ActivityReading) -> bool:
-        """Whether more have completed than can be ours."""
+        """Whether more requests have completed than can be ours."""
         own = self._patience.answered + OWN_PROBES
         return completions(self._before, reading) > own or self._logged() > own
 
@@ -203,7 +203,7 @@ class OthersRequests:
             return None
 
     def _logged(self) -> int:
-        """Predictions that the log gained, not counting those of the second in which we began: it may be older."""
+        """The number of predictions added to the log, except in the second in which we began: they may be older."""
         if self._log is None or self._size is None:
             return 0
         try:
@@ -219,6 +219,6 @@ class OthersRequests:
 
 
 def completions(before: ActivityReading, after: ActivityReading) -> int:
-    """Requests completed between two readings, by the workers' records."""
+    """The number of requests completed between two readings, by the progress records."""
     earlier = {r.pid: r.completed for r in before.progress}
     return sum(max(0, r.completed - earlier.get(r.pid, r.completed)) for r in after.progress)
