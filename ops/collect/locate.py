@@ -36,9 +36,9 @@ def locate_master(processes: Processes, settings: Settings, hints: Hints) -> Pro
 
 
 def completed(processes: Processes, settings: Settings, hints: Hints) -> Hints:
-    """``hints`` completed with what only the file system shows."""
+    """``hints`` completed with facts that only the file system shows."""
     places = (*hints.config_files, *hints.app_dirs)
-    # The service's user owns what the service writes; a file that root made proves nothing.
+    # The service's user owns the files that the service writes; one that root made proves nothing.
     written = (hints.pidfile_read, settings.app.progress_dir)
     accounts = (_owner(place) for place in written if place)
     named = gunicorn_topology.pidfile_process(processes, hints)

@@ -1,1 +1,1 @@
-"""The machine and what is installed on it."""
+"""Facts about the machine and its installed software."""

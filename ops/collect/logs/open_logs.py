@@ -41,7 +41,7 @@ def _look(pids: tuple[int, ...], names: tuple[str, ...]) -> tuple[list[OpenLog],
                 found[item] = None
         except PermissionError:
             refused = True
-        except OSError:  # it ended while we looked
+        except OSError:  # the process ended meanwhile
             continue
     return list(found), refused
 

@@ -148,7 +148,7 @@ def _read(pid: int, wanted: bool) -> Process | None:
         return None
     try:
         return _process(psutil.Process(pid), wanted)
-    except psutil.Error:  # it ended while we looked
+    except psutil.Error:  # the process ended meanwhile
         return None
 
 
@@ -165,7 +165,7 @@ def _may_be_web(pid: int) -> bool:
         for file in ("comm", "cmdline"):
             if _WEB_BYTES.search(Path(f"/proc/{pid}/{file}").read_bytes()):
                 return True
-    except OSError:  # it ended while we looked, or is hidden from us
+    except OSError:  # the process ended meanwhile, or is hidden from us
         return False
     return False
 
