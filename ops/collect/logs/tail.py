@@ -50,9 +50,7 @@ class LogTail:
         if earlier is None:
             self.is_whole = True
             return
-        if earlier.endswith(
-            _OTHER_COMPRESSIONS
-        ):  # not unpacked: the window begins in a file that is not read
+        if earlier.endswith(_OTHER_COMPRESSIONS):  # not unpacked: the window begins before the lines read
             return
         try:
             with open_regular_file(earlier, namer=self.namer) as file:
