@@ -1,1 +1,1 @@
-"""The baseline: the host's files and values as they were while the service was last healthy, and what differs now."""
+"""The baseline: the host's files and values from when the service was last healthy, and the changes since then."""

@@ -1,5 +1,6 @@
-"""Who made a change, and when, where the host has written it down: dpkg's and apt's logs, git's, certbot's, and the
-deployments that somebody marked. A file's owner says nothing of who wrote it."""
+"""The author and the time of a change, from the logs of dpkg, apt, git and certbot and from marked deployments.
+
+A file's owner does not show who wrote it."""
 
 from __future__ import annotations
 
@@ -19,11 +20,11 @@ from ops.text.sanitize import safe_line
 DPKG_LOG = "/var/log/dpkg.log"
 APT_HISTORY = "/var/log/apt/history.log"
 CERTBOT_LOG = "/var/log/letsencrypt/letsencrypt.log"
-# Of a log's end: weeks of packages.
+# Read from the end of a log: holds weeks of package changes.
 TAIL_BYTES = 256 << 10
-# A run of certbot or of git, and what it writes, seconds.
+# Between a run of certbot or git and the files it writes, seconds.
 NEAR = 60.0
-# A deployment is marked when it begins or after it, seconds.
+# Between a change and the mark of its deployment, which is set when that begins or after it, seconds.
 BEFORE_MARK, AFTER_MARK = 900.0, 900.0
 MAX_WORDS = 160
 _DPKG = re.compile(
@@ -37,7 +38,7 @@ _GIT = re.compile(
 def with_authors(
     changes: Iterable[Change], app_dir: str | None, letsencrypt_dir: str | None, marks: Sequence[Mark]
 ) -> tuple[Change, ...]:
-    """``changes`` with ``by``, and with a time where a log alone tells it."""
+    """Return ``changes`` with ``by`` filled in, and with the time if only a log has it."""
     found = list(changes)
     kinds = {change.place for change in found}
     dpkg = _tail(DPKG_LOG) if PlaceKind.HOST_PACKAGE in kinds else ""
@@ -89,7 +90,7 @@ def _dpkg_time(log: str, package: str) -> float | None:
 
 
 def _apt_words(history: str, package: str) -> str:
-    """The command line of apt that changed the package last, and who asked for it (apt's history.log)."""
+    """Return apt's command line that last changed the package, and the user who ran it (apt's history.log)."""
     for stanza in reversed(history.split("\n\n")):
         if re.search(rf"[ :]{re.escape(package)}(?::\w+)? \(", stanza):
             command = re.search(r"^Commandline: (.*)$", stanza, re.MULTILINE)
@@ -107,7 +108,7 @@ def _git_log(directory: str) -> str:
 
 
 def _git_words(log: str, change: Change) -> tuple[float | None, str]:
-    """The entry of git's reflog that a change of the application belongs to: of the revision, the last one."""
+    """Return time and author of a change of the application from git's reflog; of the revision, the last entry's."""
     rows = list(_GIT.finditer(log))
     for row in reversed(rows):
         at = float(row[2])

@@ -1,4 +1,4 @@
-"""The files as they are now. Each is looked at (stat); it is read only where that differs from what is known of it."""
+"""Capture the present files: stat each, and read it only if its status differs from the known one."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from ops.facts.changes import PlaceKind
 from ops.files.bounded_read import open_regular_file
 
 MAX_TEXT_BYTES = 256 << 10
-# A larger file is told by its size, its beginning and its end.
+# A larger file is identified by its size, its beginning and its end.
 MAX_HASHED_BYTES = 8 << 20
 HEAD_BYTES = 64 << 10
 MAX_FILES = 3000
-# A file that was written just before it was read may have been written again in the same tick of the clock.
+# A file written just before it was read may have been written again within the same clock tick.
 RACY_SECONDS = 2.0
 _PRIVATE = b"PRIVATE KEY-----"
 
 
 class CapturedFiles(msgspec.Struct, frozen=True):
-    """``files`` that are there; ``missing``: paths at which nothing is; ``texts``: contents that were read, by digest.
+    """``files`` that exist; ``missing``: paths that do not exist; ``texts``: contents that were read, by digest.
 
-    What may not be looked at is in none of them."""
+    A path that may not be inspected is in none of them."""
 
     files: dict[str, FileState]
     missing: tuple[str, ...]
@@ -37,8 +37,8 @@ class CapturedFiles(msgspec.Struct, frozen=True):
 def capture(
     places: Mapping[str, PlaceKind], known: Mapping[str, FileState], known_at: float
 ) -> CapturedFiles:
-    """``places``: what to look at. ``known``: states of ``known_at`` (Unix seconds): what has not changed since is
-    not read again."""
+    """Capture the files at ``places``. ``known``: states from ``known_at`` (Unix seconds); a file that has not
+    changed since then is not read again."""
     files: dict[str, FileState] = {}
     missing: list[str] = []
     texts: dict[str, bytes] = {}
@@ -67,7 +67,7 @@ def capture(
 
 
 def look(path: str, place: PlaceKind) -> FileState | None:
-    """The state of a regular file without its content; None for anything else. Raises OSError, ValueError."""
+    """Return the state of a regular file without its content; None for anything else. Raises OSError, ValueError."""
     status = os.stat(path)  # noqa: PTH116
     if not stat.S_ISREG(status.st_mode):
         return None
@@ -92,7 +92,7 @@ def _read(path: str, looked: FileState, texts: dict[str, bytes]) -> FileState:
         content = file.read(limit)
         digest = hashlib.sha256(content)
         if len(content) < size:
-            # Not all of it: the size, the beginning (a safetensors' header) and the end stand for the rest.
+            # Too large to read whole: hash the size, the beginning (a safetensors' header) and the end.
             file.seek(max(len(content), size - HEAD_BYTES))
             digest.update(b"%d" % size + file.read(HEAD_BYTES))
     name = digest.hexdigest()
@@ -114,7 +114,7 @@ def _is_text(content: bytes) -> bool:
 
 
 def directory_times(directories: Iterable[str]) -> dict[str, int]:
-    """When each directory's entries last changed (nanoseconds); one that is not there is left out."""
+    """Return when each directory's entries last changed (nanoseconds); omit directories that do not exist."""
     found: dict[str, int] = {}
     for directory in directories:
         try:
@@ -125,7 +125,7 @@ def directory_times(directories: Iterable[str]) -> dict[str, int]:
 
 
 def removal_time(path: str) -> float | None:
-    """When what was at ``path`` went, at the latest: when its directory last changed. None if that is gone too."""
+    """Return the latest time at which ``path`` was removed: its directory's last change; None if that is gone too."""
     try:
         return os.stat(posixpath.dirname(path)).st_mtime  # noqa: PTH116
     except (OSError, ValueError):

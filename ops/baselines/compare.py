@@ -1,4 +1,4 @@
-"""Two states of the host: what differs. Pure; who made a change stands in `ops/baselines/authors.py`."""
+"""Compare two states of the host. Pure; `ops/baselines/authors.py` finds the author of a change."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from ops.facts.changes import Change, ChangedLines, ChangeKind, PlaceKind
 from ops.interpret.changed_text import changed_lines
 from ops.text.sanitize import without_controls
 
-# A change that a clock dates later than this after the comparison has no time, seconds.
+# A time further in the future than this, seconds, is a wrong clock's: the change gets no time.
 FUTURE = 60.0
 MAX_LINE_CHARS = 300
-# Values in which a name that is only there, or only gone, is a change: all of them were seen, or none.
+# Values that are seen all or not at all: a name that was added or removed is a change.
 _COMPLETE = (PlaceKind.PACKAGE,)
 
 Content = Callable[[str], bytes | None]
@@ -28,11 +28,11 @@ def compare(
     removed_at: Mapping[str, float | None],
     since: float,
 ) -> tuple[Change, ...]:
-    """What differs, oldest first, what has no time last.
+    """Return the changes, oldest first, those without a time last.
 
-    ``text_before``, ``text_after``: a content by its digest. ``removed_at``: the paths that are gone, and when. A file
-    that was not in ``before`` is a change if its directory was looked through then, or if it was made ``since`` (Unix
-    seconds): any other is only read for the first time."""
+    ``text_before``, ``text_after`` return a content by its digest. ``removed_at``: the removed paths, with times. A
+    file that is not in ``before`` is a change if ``before`` lists its directory, or if its ctime is later than
+    ``since`` (Unix seconds); any other is merely read for the first time."""
     changes = [
         *_files(before, after, text_before, text_after, removed_at, since),
         *_values(before, after),
@@ -99,7 +99,7 @@ def _changed(
         return Change(
             place=new.place, what=path, kind=ChangeKind.LINK, time=at, before=old.link, after=new.link or path
         )
-    # The inode's time alone tells of a change of owner or mode (inode(7)).
+    # A change of owner or mode sets only the inode's ctime (inode(7)).
     at = _plausible(new.ctime / 1e9, now)
     return Change(
         place=new.place, what=path, kind=ChangeKind.ACCESS, time=at, before=_access(old), after=_access(new)
@@ -107,7 +107,7 @@ def _changed(
 
 
 def _time(file: FileState, since: float) -> float:
-    """When the content came to be here: a copy may bring an older time of its own along, the inode's is then right."""
+    """Return when the content arrived here. A copy may keep an older mtime; then use the inode's ctime."""
     return file.mtime / 1e9 if file.mtime / 1e9 > since else file.ctime / 1e9
 
 
@@ -118,7 +118,7 @@ def _plausible(at: float | None, now: float) -> float | None:
 def _lines(
     old: FileState | None, new: FileState | None, text_before: Content, text_after: Content
 ) -> tuple[tuple[ChangedLines, ...], bool]:
-    """The lines that differ, and whether they are comments alone; nothing where one of the texts was not kept."""
+    """Return the lines that differ, and whether they are only comments; no lines if one of the texts was not kept."""
     texts: list[str] = []
     for file, content in ((old, text_before), (new, text_after)):
         if file is None:
@@ -128,7 +128,7 @@ def _lines(
         if read is None:
             return (), False
         texts.append(read.decode("utf-8", "replace"))
-    place = (new or old).place  # type: ignore[union-attr]  # one of them is there
+    place = (new or old).place  # type: ignore[union-attr]  # at least one is not None
     hunks, is_harmless = changed_lines(texts[0], texts[1], place)
     return tuple(_bounded(hunk) for hunk in hunks), is_harmless
 

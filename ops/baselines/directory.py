@@ -1,4 +1,4 @@
-"""Where baselines are kept. A module of its own: every run of the doctor asks, and most hosts have none."""
+"""The baselines' directory. A module of its own: every doctor run needs it, but most hosts have no baselines."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from ops.settings import Settings
 
 
 def baseline_directory(settings: Settings) -> Path:
-    """Where this service's baselines are: beside the watchdog's state."""
+    """Return the directory of this service's baselines: beside the watchdog's state."""
     state_file = Path(settings.watchdog.state_file)
     return state_file.with_name(f"{state_file.stem}-baselines")

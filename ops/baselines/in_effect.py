@@ -1,7 +1,7 @@
-"""What of the files on disk is in effect. Pure.
+"""Find which of the files on disk are in effect. Pure.
 
-An edited file that nginx or gunicorn has not loaded yet proves nothing by a service that is healthy: the outage comes
-with the reload. Of such a file the baseline keeps what it had."""
+A healthy service does not prove an edited file good before nginx or gunicorn has loaded it: the outage may come with
+the reload. For such a file the baseline keeps its earlier state."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ops.facts.target import Target
 from ops.interpret.gunicorn import arguments, process_of, setting
 from ops.interpret.nginx import nginx_workers, serving_masters
 
-# A process's start is known to a tick of the kernel's clock, and its boot to a second (proc(5), /proc/stat, btime).
+# proc(5) gives a process's start in clock ticks since boot, and the boot time in seconds (/proc/stat, btime).
 SLACK = 2.0
 _OF_NGINX = (PlaceKind.NGINX, PlaceKind.CERTIFICATE)
 _OF_WORKERS = (PlaceKind.GUNICORN, PlaceKind.APPLICATION, PlaceKind.MODEL, PlaceKind.PACKAGE)
@@ -24,15 +24,15 @@ _OF_MASTER = (PlaceKind.UNIT, PlaceKind.ENVIRONMENT_FILE, PlaceKind.COMMAND)
 
 
 class Loaded(msgspec.Struct, frozen=True):
-    """When nginx last read its files, gunicorn's workers theirs, and gunicorn's master its environment (Unix seconds);
-    None if no such process was seen."""
+    """The times at which nginx and gunicorn's workers last read their files, and gunicorn's master its environment
+    (Unix seconds); None if no such process was seen."""
 
     nginx: float | None = None
     workers: float | None = None
     master: float | None = None
 
     def of(self, place: PlaceKind) -> float | None:
-        """When files of this kind were last read; None where that is not known, or they are read each time."""
+        """Return when files of this kind were last read; None if that is unknown, or if they are read each time."""
         if place in _OF_NGINX:
             return self.nginx
         if place in _OF_WORKERS:
@@ -41,7 +41,7 @@ class Loaded(msgspec.Struct, frozen=True):
 
 
 def loaded(snapshot: Snapshot) -> Loaded:
-    """The processes' times. The oldest worker counts: a worker that replaces a dead one does not read nginx's files."""
+    """Return the processes' times. Use the oldest worker's: one that replaces a dead worker rereads no nginx files."""
     target, processes = snapshot.target, snapshot.processes
     if not isinstance(target, Target) or not isinstance(processes, Processes):
         return Loaded()
@@ -62,7 +62,7 @@ def loaded(snapshot: Snapshot) -> Loaded:
 
 
 def in_effect(present: Baseline, before: Baseline, times: Loaded) -> Baseline:
-    """``present``, but of files that no process has loaded since they changed what ``before`` had."""
+    """Return ``present`` with the state from ``before`` for files that no process has loaded since they changed."""
     files = dict(present.files)
     for path, file in present.files.items():
         read_at = times.of(file.place)
@@ -74,7 +74,7 @@ def in_effect(present: Baseline, before: Baseline, times: Loaded) -> Baseline:
         else:
             files[path] = old
     for path, old in before.files.items():
-        # One that was removed may still be in effect; of what is read each time it is not.
+        # nginx still uses a removed file until it reloads.
         if path not in present.files and times.of(old.place) is not None and old.place in _OF_NGINX:
             directory = present.directories.get(path.rpartition("/")[0])
             if directory is not None and directory / 1e9 > (times.nginx or 0.0) + SLACK:

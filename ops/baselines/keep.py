@@ -1,4 +1,4 @@
-"""Use case: what differs from the last baseline (`changes_since`), and recording the present state (`record`)."""
+"""Use case: compare with the last baseline (`changes_since`), and record the present state (`record`)."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ MAX_CHANGES = 200
 
 
 class HostState(msgspec.Struct, frozen=True):
-    """The host now. ``texts``: contents that were read, by digest; ``missing``: paths that are in the baseline, and at
-    which nothing is; ``before``: the baseline it is held against, None if there is none."""
+    """The host now. ``texts``: contents that were read, by digest; ``missing``: paths of the baseline that no longer
+    exist; ``before``: the baseline to compare with, None if there is none."""
 
     baseline: Baseline
     texts: dict[str, bytes]
@@ -41,15 +41,15 @@ def look(
     *,
     against: Stored | None = None,
 ) -> HostState:
-    """The state of the host as ``snapshot`` found it, beside the newest baseline or the one it is held ``against``.
+    """Return the state of the host as ``snapshot`` found it, with the baseline ``against``, by default the newest.
 
-    Raises PermissionError where the store may not be read."""
+    Raises PermissionError if the store may not be read."""
     before = against or BaselineStore(baseline_directory(settings)).latest()
     sources = find_sources(snapshot, settings, None if settings_file is None else str(settings_file))
     known = before.baseline if before else None
     places = dict(sources.files)
     if known is not None:
-        # What this run could not locate is looked at all the same: what broke may be the very way to it.
+        # Also inspect files that this run could not locate: the fault may be in what leads to them.
         places = {path: file.place for path, file in known.files.items()} | places
     captured = capture(places, known.files if known else {}, known.looked_at if known else 0.0)
     directories = {*sources.directories, *(known.directories if known else ())}
@@ -69,7 +69,7 @@ def look(
 
 
 def _dpkg(known: Baseline | None, times: Mapping[str, int]) -> dict[str, str]:
-    """The host's packages; where dpkg has written nothing since, the ones that are known."""
+    """Return the host's packages; the known ones if dpkg's database has not changed since."""
     path = values_of_host.DPKG_STATUS
     if known is not None and path in times and known.directories.get(path) == times[path]:
         packages = known.values.get(PlaceKind.HOST_PACKAGE, {})
@@ -78,14 +78,14 @@ def _dpkg(known: Baseline | None, times: Mapping[str, int]) -> dict[str, str]:
 
 
 def changes_since(present: HostState, settings: Settings, target: Target | NotSeen) -> Changes | NotSeen:
-    """What differs from the newest baseline; NotSeen where there is none."""
+    """Return what differs from ``present.before``; NotSeen if there is no baseline."""
     if present.before is None:
         return NotSeen(reason="no baseline has been recorded")
     before, confirmed_at = present.before.baseline, present.before.confirmed_at
     store = BaselineStore(baseline_directory(settings))
     if before.id == present.baseline.id:
         return Changes(taken_at=before.taken_at, confirmed_at=confirmed_at, by=before.by)
-    # Only where something differs: difflib is not needed on a host as it was.
+    # Imported only if something differs: an unchanged host does not need difflib.
     from ops.baselines.authors import with_authors
     from ops.baselines.compare import compare
 
@@ -113,7 +113,7 @@ def changes_since(present: HostState, settings: Settings, target: Target | NotSe
 
 
 def changes_between(before: Stored, after: Stored, settings: Settings) -> tuple[Change, ...]:
-    """What differs between two baselines."""
+    """Return the changes between two baselines."""
     from ops.baselines.compare import compare
 
     store = BaselineStore(baseline_directory(settings))
@@ -123,7 +123,7 @@ def changes_between(before: Stored, after: Stored, settings: Settings) -> tuple[
 
 
 def not_loaded(present: HostState, snapshot: Snapshot) -> tuple[str, ...]:
-    """The files that were changed and that no process has loaded since."""
+    """Return the changed files that no process has loaded since."""
     if present.before is None:
         return ()
     from ops.baselines.in_effect import in_effect, loaded
@@ -139,7 +139,7 @@ def not_loaded(present: HostState, snapshot: Snapshot) -> tuple[str, ...]:
 
 
 def record(present: HostState, snapshot: Snapshot, settings: Settings, *, everything: bool = False) -> Stored:
-    """Make the present state the newest baseline, as far as it is in effect; ``everything``: as it is on disk.
+    """Make the present state, as far as it is in effect, the newest baseline; ``everything``: the state on disk.
 
     Raises BaselineError."""
     store = BaselineStore(baseline_directory(settings))
@@ -152,7 +152,7 @@ def record(present: HostState, snapshot: Snapshot, settings: Settings, *, everyt
 
 
 def keep_if_changed(present: HostState, snapshot: Snapshot, settings: Settings) -> None:
-    """After a healthy run that only looks: record what differs, or confirm the baseline, where one is kept already."""
+    """Record what differs or confirm the baseline after a healthy read-only run, if baselines are already kept here."""
     store = BaselineStore(baseline_directory(settings))
     if not store.may_write():
         return
@@ -163,7 +163,7 @@ def keep_if_changed(present: HostState, snapshot: Snapshot, settings: Settings) 
 
 
 def _is_same(present: HostState) -> bool:
-    """Whether the stored state still is the present one, its signatures included: then nothing is read twice."""
+    """Whether the stored state equals the present one. Signatures count: a stale one has its file read at each run."""
     before = present.before
     return (
         before is not None

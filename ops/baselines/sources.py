@@ -1,5 +1,5 @@
-"""Which files the baseline holds: those that the doctor reads, by the kind of place. Little is read: directories, and a
-unit's text for the files that it names."""
+"""The files that the baseline holds: those that the doctor reads, by kind of place. Finding them reads only
+directories, and the units for the files that they name."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ops.settings import Settings
 
 MAX_UNIT_BYTES = 1 << 20
 MAX_LISTED = 200
-# Of the application: files, directory entries that are looked at, depth.
+# Limits for the application: files, inspected directory entries, depth.
 MAX_CODE_FILES = 600
 MAX_ENTRIES = 6000
 MAX_DEPTH = 6
@@ -46,14 +46,14 @@ HOST_FILES = ("/etc/hosts", "/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/gai.
 
 
 class Sources(msgspec.Struct, frozen=True):
-    """``files``: the kind of place of each path; ``directories``: those in which a new file would count."""
+    """``files``: the kind of place of each path; ``directories``: those in which a new file is a change."""
 
     files: dict[str, PlaceKind]
     directories: tuple[str, ...]
 
 
 def find_sources(snapshot: Snapshot, settings: Settings, settings_file: str | None) -> Sources:
-    """The files of this host. What one run could not locate is missing here, and stays in the baseline."""
+    """Find the files of this host. Files that this run could not locate are missing here, but stay in the baseline."""
     files: dict[str, PlaceKind] = {}
     directories: dict[str, None] = {}
     own_unit = settings.gunicorn.unit
@@ -92,7 +92,7 @@ def find_sources(snapshot: Snapshot, settings: Settings, settings_file: str | No
 
 
 def _is_file(path: str) -> bool:
-    """Whether a regular file is there, or nothing is: the baseline knows whether something was."""
+    """Whether ``path`` is a regular file. One that was removed is still known from the baseline."""
     try:
         return stat.S_ISREG(os.stat(path).st_mode)  # noqa: PTH116
     except (OSError, ValueError):
@@ -113,7 +113,7 @@ def _gunicorn(settings: Settings, target: Target) -> Iterator[str]:
 
 
 def _units(settings: Settings) -> Iterator[tuple[PlaceKind, str]]:
-    """The service's unit and nginx's, their drop-ins, and the files of variables that the service's names."""
+    """Yield the service's unit and nginx's, their drop-ins, and the environment files that the service's unit names."""
     own, places = settings.gunicorn.unit, settings.schedule.systemd
     for unit in filter(None, (own, "nginx.service")):
         for place in places:
@@ -142,7 +142,7 @@ def _model(directory: str | None) -> Iterator[str]:
 
 
 def _listed(place: str) -> Iterator[str]:
-    """The files in a directory, or the file."""
+    """Yield the files in the directory ``place``, or ``place`` itself if it is a file."""
     names = _names(place)
     yield from (posixpath.join(place, name) for name in names[:MAX_LISTED]) if names else (place,)
 
@@ -155,8 +155,8 @@ def _names(directory: str) -> Sequence[str]:
 
 
 def _code(root: str, model: str | None, directories: dict[str, None]) -> Iterator[str]:
-    """The application's files below ``root``, without environments, caches and the model; ``directories`` gets those
-    that hold code."""
+    """Yield the application's files below ``root``, without virtual environments, caches and the model. Add the
+    directories that hold code to ``directories``."""
     waiting, entries, found = [(root, 0)], 0, 0
     while waiting and entries < MAX_ENTRIES and found < MAX_CODE_FILES:
         directory, depth = waiting.pop(0)

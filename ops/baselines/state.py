@@ -1,4 +1,4 @@
-"""One state of the host: every file that the doctor reads, and the values beside them. Plain data."""
+"""One state of the host: every file that the doctor reads, and further values. Plain data."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ VERSION = 1
 
 
 class FileState(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One file. Times in nanoseconds; ``inode`` tells a file from one that took its name.
+    """One file. Times in nanoseconds; ``inode`` distinguishes a file from one that replaced it.
 
-    ``link``: where the path really leads, if a link is on the way to it; ``digest``: SHA-256 of the content, or of the
-    beginning of a large file, with the size; ``is_kept``: the content itself is in the store under that digest."""
+    ``link``: the real path, if ``path`` contains a link; ``digest``: SHA-256 of the content, or of a large file's
+    beginning, size and end; ``is_kept``: the store holds the content itself under that digest."""
 
     place: PlaceKind
     size: int
@@ -31,17 +31,17 @@ class FileState(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def signature(self) -> tuple[object, ...]:
-        """What changes when somebody writes, replaces, or gives away the file (inode(7))."""
+        """The values that change if the file is written, replaced, or given another owner (inode(7))."""
         return (self.size, self.mtime, self.ctime, self.inode, self.mode, self.uid, self.gid, self.link)
 
     @property
     def meaning(self) -> tuple[object, ...]:
-        """What makes a difference: a file that was only touched has the same."""
+        """The values that make a change; touching a file does not alter them."""
         return (self.place, self.digest, self.mode, self.uid, self.gid, self.link)
 
 
 class Ordinary(msgspec.Struct, frozen=True):
-    """What is usual here: load of one minute, seconds that /health and a prediction took; None if not seen."""
+    """The usual values here: one-minute load, seconds that /health and a prediction took; None if not seen."""
 
     load: float | None = None
     health_seconds: float | None = None
@@ -49,10 +49,10 @@ class Ordinary(msgspec.Struct, frozen=True):
 
 
 class Baseline(msgspec.Struct, frozen=True, kw_only=True):
-    """A state, when it was recorded (Unix seconds) and by whom.
+    """A state, the time of its recording (Unix seconds) and its author.
 
-    ``looked_at``: when the files were looked at last; ``values``: by place and name; ``directories``: times of the
-    directories in which a new file would count."""
+    ``looked_at``: when the files were last inspected; ``values``: by place and name; ``directories``: times of the
+    directories in which a new file is a change."""
 
     version: int = VERSION
     made_by: str
@@ -66,7 +66,7 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def id(self) -> str:
-        """The same for states that mean the same."""
+        """A hash of the content; equal for states that differ in no file's ``meaning`` and no value."""
         content = (
             sorted((path, *file.meaning) for path, file in self.files.items()),
             sorted((kind, sorted(values.items())) for kind, values in self.values.items()),
@@ -75,7 +75,7 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """A deployment that a pipeline or a person has marked. ``by``: the user."""
+    """A deployment that a pipeline or a person marked. ``by``: the user."""
 
     time: float
     text: str = ""

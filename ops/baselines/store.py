@@ -1,11 +1,11 @@
-"""The store of baselines: the last states that differ, and the content of their texts, each once.
+"""The store of baselines: the last distinct states, and the contents of their texts, each stored once.
 
-    DIRECTORY/states/000012-a1b2c3d4e5f6.json   a state; its time of change: when the service was last healthy with it
+    DIRECTORY/states/000012-a1b2c3d4e5f6.json   a state; its mtime: when the service was last healthy with it
     DIRECTORY/texts/<SHA-256>.z                 a file's content, compressed (zlib)
     DIRECTORY/marks.jsonl                       deployments that somebody marked
 
-Whoever may write here could have the doctor name a wrong change: the directory is its owner's alone, and files with
-secrets are in it. A state is written after its texts, so that a crash leaves no state without them.
+Only its owner may access the directory: it holds files with secrets, and anybody who could write here could make the
+doctor report a wrong change. A state is written after its texts, so that a crash leaves no state without them.
 """
 
 from __future__ import annotations
@@ -29,19 +29,18 @@ from ops.text.language import Text
 from ops.text.reasons import reason
 from ops.text.sanitize import safe_line
 
-# States that are kept, and bytes of all texts: what a host changes in a few weeks.
+# Number of states, and bytes of all texts: the changes of a few weeks.
 MAX_STATES = 10
 MAX_TEXT_BYTES = 4 << 20
 MAX_STATE_BYTES = 4 << 20
-# As the largest text that is captured.
-# As the largest text that is captured.
+# The largest text that is captured has this size.
 MAX_TEXT = 256 << 10
 MAX_MARKS = 200
 _STATE_NAME = re.compile(r"(\d{6,12})-([0-9a-f]{12})\.json")
 
 
 class BaselineError(OpsError):
-    """A baseline that cannot be read or written: where, why, what to do."""
+    """A baseline cannot be read or written: path, reason and remedy."""
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -54,7 +53,7 @@ class Stored(msgspec.Struct, frozen=True):
 
 
 class BaselineStore:
-    """The store in ``directory``. Reading never raises for what is torn: that state does not count."""
+    """The store in ``directory``. Reading skips damaged states and does not raise for them."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -65,14 +64,14 @@ class BaselineStore:
     # --- reading ------------------------------------------------------------------------------------------------
 
     def may_read(self) -> bool:
-        """Whether states are kept here, for the caller to read, and only root and the caller can have written them."""
+        """Whether the caller can read the states here, and only root and the caller can have written them."""
         return os.access(self._states, os.R_OK | os.X_OK) and self._distrust() is None
 
     def _distrust(self) -> str | None:
         return reason_not_to_trust(str(self._states), listed=True)
 
     def refuse_shared(self) -> None:
-        """Raises BaselineError if others than root and the caller could put files here."""
+        """Raise BaselineError if anybody but root and the caller could put files here."""
         place = self.directory.absolute()
         while not place.exists() and place != place.parent:
             place = place.parent
@@ -88,7 +87,7 @@ class BaselineStore:
             )
 
     def names(self) -> list[tuple[int, str, Path]]:
-        """Number, id and path of every state, the oldest first. Raises PermissionError."""
+        """Return number, id and path of every state, the oldest first. Raises PermissionError."""
         try:
             entries = sorted(entry.name for entry in os.scandir(self._states))
         except (FileNotFoundError, NotADirectoryError):
@@ -97,14 +96,14 @@ class BaselineStore:
         return sorted((int(match[1]), match[2], path) for match, path in found)
 
     def latest(self) -> Stored | None:
-        """The newest state that can be read. Raises PermissionError."""
+        """Return the newest readable state. Raises PermissionError."""
         for number, id_, path in reversed(self.names()):
             if (stored := self._read(number, id_, path)) is not None:
                 return stored
         return None
 
     def all(self) -> list[Stored]:
-        """Every state that can be read, the newest first. Raises PermissionError."""
+        """Return every readable state, the newest first. Raises PermissionError."""
         read = (self._read(*name) for name in reversed(self.names()))
         return [stored for stored in read if stored is not None]
 
@@ -119,7 +118,7 @@ class BaselineStore:
         return Stored(number, id_, file.modified, baseline) if baseline.version == VERSION else None
 
     def text(self, digest: str) -> bytes | None:
-        """The content that was kept under ``digest``; None if it was not, or is damaged."""
+        """Return the content stored under ``digest``; None if it is missing or damaged."""
         if not re.fullmatch(r"[0-9a-f]{64}", digest):
             return None
         try:
@@ -133,7 +132,7 @@ class BaselineStore:
         return self._texts / f"{digest}.z"
 
     def marks(self) -> list[Mark]:
-        """The marked deployments, the oldest first."""
+        """Return the marked deployments, the oldest first."""
         try:
             lines = read_regular_file(str(self._marks), MAX_MARKS * 2000).content.splitlines()
         except (OSError, ValueError):
@@ -147,17 +146,17 @@ class BaselineStore:
     # --- writing ------------------------------------------------------------------------------------------------
 
     def may_write(self) -> bool:
-        """Whether the caller keeps baselines here already, and nobody else could: where there is no store, a doctor
-        that only looks makes none."""
+        """Whether the caller already keeps baselines here, and only root and the caller can write here. A read-only run
+        of the doctor does not create a store."""
         try:
             return self._states.is_dir() and os.access(self._states, os.W_OK) and self._distrust() is None
         except OSError:
             return False
 
     def record(self, baseline: Baseline, texts: Mapping[str, bytes]) -> Stored:
-        """Make ``baseline`` the newest state; one that means the same as the newest is only confirmed.
+        """Make ``baseline`` the newest state; if it equals the newest by id, keep that one's number, time and author.
 
-        ``texts``: contents by digest, for the files that are to be kept. Raises BaselineError."""
+        ``texts``: contents by digest, of the files that are kept. Raises BaselineError."""
         self.refuse_shared()
         newest = self.latest()
         if newest is not None and newest.id == baseline.id:
@@ -179,7 +178,7 @@ class BaselineStore:
         return Stored(number, baseline.id, time.time(), baseline)
 
     def confirm(self, stored: Stored) -> None:
-        """The service is healthy with this state now. A file system that is full or read-only is no reason to fail."""
+        """Note that the service is healthy with this state now. Ignore a full or read-only file system."""
         with contextlib.suppress(OSError):
             os.utime(self._states / f"{stored.number:06d}-{stored.id}.json")
 
@@ -197,7 +196,7 @@ class BaselineStore:
         return max((number for number, _, _ in self.names()), default=0) + 1
 
     def _prune(self) -> None:
-        """Drop the oldest states beyond the bounds, texts that no state needs, and what a killed writer left."""
+        """Delete the oldest states beyond the limits, unused texts, and temporary files of killed writers."""
         with contextlib.suppress(OSError):
             sizes = {entry.name.removesuffix(".z"): entry.stat().st_size for entry in os.scandir(self._texts)}
             kept: set[str] = set()

@@ -1,4 +1,4 @@
-"""Whether anything has changed, by the files' status alone: what the watchdog asks at each cycle. Nothing is read."""
+"""Detect changes by the files' status alone, without reading any, for the watchdog at each cycle."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Signature = tuple[tuple[int, ...] | None, ...]
 
 
 def stored_signature(baseline: Baseline) -> Signature:
-    """What `present_signature` is while nothing has changed."""
+    """Return the value that `present_signature` has while nothing has changed."""
     files = (
         (file.size, file.mtime, file.ctime, file.inode, file.mode, file.uid, file.gid)
         for file in baseline.files.values()
@@ -20,9 +20,9 @@ def stored_signature(baseline: Baseline) -> Signature:
 
 
 def present_signature(baseline: Baseline) -> Signature:
-    """The status of each file and directory of the baseline now; None for one that is gone or may not be looked at.
+    """Return the present status of each file and directory of the baseline; None if it is gone or not accessible.
 
-    Where a link leads shows in the inode. What no file's status tells (an address, the kernel) is not asked."""
+    A link's target shows in the inode. Values that no file's status shows (an address, the kernel) are left out."""
     return (
         *(_status(path) for path in baseline.files),
         *(_directory(path) for path in baseline.directories),

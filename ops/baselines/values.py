@@ -1,6 +1,6 @@
-"""What the baseline holds beside files: packages, the kernel, addresses, the served certificate, the start command.
+"""The baseline's values beside files: packages, the kernel, addresses, the served certificate, the start command.
 
-From the snapshot, and from what is read in a moment: package databases are files, and no package manager is run."""
+They come from the snapshot and from files that are read quickly, such as package databases; no package manager runs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ops.text.sanitize import safe_line, safe_words
 
 DPKG_STATUS = "/var/lib/dpkg/status"
 MAX_DPKG_BYTES = 32 << 20
-# What the service stands on, as Debian names it.
+# The packages that the service depends on, by Debian's names.
 _HOST_PACKAGES = re.compile(
     rb"^Package: (nginx(?:-[a-z-]+)?|libnginx-mod-[a-z0-9-]+|openssl|libssl\d[\w.]*|python3(?:\.\d+)?|libc6"
     rb"|gunicorn|ca-certificates|certbot|logrotate|systemd)\n",
@@ -39,7 +39,7 @@ Values = dict[PlaceKind, dict[str, str]]
 
 
 def find_values(snapshot: Snapshot, dpkg: dict[str, str]) -> Values:
-    """What is known of each place. A value that this run could not see is left out; ``dpkg``: the host's packages."""
+    """Return the values of each place, without those that this run could not see. ``dpkg``: the host's packages."""
     values: Values = {PlaceKind.HOST: _host()}
     target = snapshot.target
     if isinstance(target, Target):
@@ -64,7 +64,7 @@ def find_values(snapshot: Snapshot, dpkg: dict[str, str]) -> Values:
 
 
 def ordinary(snapshot: Snapshot) -> Ordinary:
-    """What is usual here, for `gte-ops baseline show`."""
+    """Return the usual values here, for `gte-ops baseline show`."""
     health = snapshot.backend.health if isinstance(snapshot.backend, Backend) else None
     predict = snapshot.front.predict if isinstance(snapshot.front, Front) else None
     return Ordinary(
@@ -91,7 +91,7 @@ def _packages(target: Target) -> dict[str, str]:
 
 
 def dpkg_packages() -> dict[str, str]:
-    """The host's packages by dpkg's own database (dpkg(1), /var/lib/dpkg/status); empty on other distributions."""
+    """Return the host's packages from dpkg's database (dpkg(1), /var/lib/dpkg/status); empty on other distributions."""
     try:
         content = read_regular_file(DPKG_STATUS, MAX_DPKG_BYTES).content
     except (OSError, ValueError):
@@ -107,7 +107,7 @@ def dpkg_packages() -> dict[str, str]:
 
 
 def git_revision(directory: Path) -> str:
-    """The commit that is checked out in ``directory`` or above it (gitrepository-layout(5)); empty if there is none."""
+    """Return the commit checked out in ``directory`` or above it (gitrepository-layout(5)); empty if there is none."""
     for place in (directory, *list(directory.parents)[:3]):
         if (git := place / ".git").is_dir():
             head = _git_file(git / "HEAD")
