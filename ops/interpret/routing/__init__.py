@@ -1,1 +1,1 @@
-"""What nginx does with one request, computed from its configuration by nginx's own rules. Pure: data in and out."""
+"""Compute how nginx handles one request, from its configuration and by nginx's own rules. Pure: data in and out."""

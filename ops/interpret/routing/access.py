@@ -1,4 +1,4 @@
-"""Who is let in: allow and deny, auth_basic, auth_request, satisfy; and the limits on how often.
+"""Access control: allow and deny, auth_basic, auth_request, satisfy; and the rate limits.
 
 Source: nginx documentation, ngx_http_access_module, ngx_http_auth_basic_module, ngx_http_core_module (satisfy).
 """
@@ -19,14 +19,14 @@ _BY_CODE = ("access_by_lua", "access_by_lua_block", "access_by_lua_file", "js_ac
 
 
 class AccessRefusal(msgspec.Struct, frozen=True):
-    """Why a request is not let in."""
+    """A refused request. ``where``: ``file:line`` of the directive that refuses it."""
 
     status: int
     where: str
 
 
 def refusal(state: State) -> AccessRefusal | None:
-    """What the access phase answers; None where the request is let in. Raises UndeterminedError."""
+    """Return the access phase's refusal; None if the request is admitted. Raises UndeterminedError."""
     verdicts = [*_verdicts(state)]
     if first_argument(state.scope, "satisfy", "all")[0] == "any":
         if any(verdict is None for verdict in verdicts) or not verdicts:
@@ -37,7 +37,7 @@ def refusal(state: State) -> AccessRefusal | None:
 
 
 def _verdicts(state: State) -> Iterator[AccessRefusal | None]:
-    """One a mechanism that judges this request, in nginx's order; None lets it in."""
+    """Yield a verdict for each mechanism that applies to this request, in nginx's order; None admits it."""
     yield from _by_address(state)
     yield from _by_password(state)
     for directive in state.scope.effective("auth_request"):
@@ -118,7 +118,7 @@ def _by_password(state: State) -> Iterator[AccessRefusal | None]:
 
 
 def note_rate_limits(state: State) -> None:
-    """Name limit_req and limit_conn in force: whether one strikes depends on the other requests."""
+    """Note the limit_req and limit_conn in force. They may refuse the request, depending on the other requests."""
     for name, status in (("limit_req", "limit_req_status"), ("limit_conn", "limit_conn_status")):
         for directive in state.scope.effective(name):
             refused = first_argument(state.scope, status, "503")[0]
@@ -131,5 +131,5 @@ def note_rate_limits(state: State) -> None:
 
 
 def is_internal(scope: Scope) -> bool:
-    """Whether only nginx itself may lead here."""
+    """Whether only internal redirects reach this block."""
     return bool(scope.effective("internal"))

@@ -1,4 +1,4 @@
-"""Files: which path on disk a URI means, what try_files and index make of it, what is sent.
+"""Files: map a URI to a path on disk (root, alias), and look up what is there for try_files and index.
 
 Sources: nginx documentation, ngx_http_core_module (root, alias, try_files), ngx_http_index_module.
 """
@@ -23,7 +23,7 @@ from ops.text.language import Text
 
 
 class Disk:
-    """What is at a path, as far as it was looked at; remembers each path that was asked for in vain."""
+    """The kinds of the paths that were inspected. ``asked`` collects the requested paths whose kind is not known."""
 
     def __init__(self, around: RouteSurroundings) -> None:
         self._kinds: Mapping[str, FileKind] = around.files
@@ -31,7 +31,7 @@ class Disk:
         self.asked: dict[str, None] = {}
 
     def kind(self, path: str, where: str) -> FileKind:
-        """What is at ``path`` (bytes). Raises UndeterminedError where it was not looked at and nothing is assumed."""
+        """Return the kind of ``path`` (bytes). Raises UndeterminedError if it was not inspected and none is assumed."""
         shown = as_text(path)
         known = self._kinds.get(shown) or self._kinds.get(shown.rstrip("/"))
         if known is not None:
@@ -45,7 +45,7 @@ class Disk:
 
 
 def path_rule(scope: Scope) -> tuple[Directive | None, Scope]:
-    """The `root` or `alias` in force, and the block that has it."""
+    """Return the `root` or `alias` in force, and the scope that begins at its block."""
     for number, block in enumerate(scope.blocks):
         own = [d for d in block.block or () if d.name in ("root", "alias") and d.args]
         if own:
@@ -54,7 +54,7 @@ def path_rule(scope: Scope) -> tuple[Directive | None, Scope]:
 
 
 def document_root(scope: Scope, variables: Variables) -> str:
-    """The directory (bytes) of `root`, or of `alias`, absolute."""
+    """Return the absolute directory (bytes) of `root` or `alias`."""
     rule, _ = path_rule(scope)
     written = rule.args[0] if rule else "html"
     if rule is not None and rule.name == "root" and len(written) > 1:
@@ -64,8 +64,8 @@ def document_root(scope: Scope, variables: Variables) -> str:
 
 
 def alias_length(scope: Scope) -> int | None:
-    """How much of the URI an alias takes the place of: the location's own prefix; None without alias, and -1 in a
-    location given by a regular expression, where the alias is the whole path."""
+    """Return the length of the URI's part that an alias replaces: the location's prefix. None without alias; -1 if a
+    regular expression defines the location, or if there is none: the alias is then the whole path."""
     rule, holder = path_rule(scope)
     if rule is None or rule.name != "alias":
         return None
@@ -76,7 +76,7 @@ def alias_length(scope: Scope) -> int | None:
 
 
 def enclosing_location(scope: Scope) -> Location | None:
-    """The innermost location around a scope, itself included."""
+    """Return the innermost location around a scope, or the scope itself if it is one."""
     from ops.interpret.nginx import location_of
 
     for number, block in enumerate(scope.blocks):
@@ -86,7 +86,7 @@ def enclosing_location(scope: Scope) -> Location | None:
 
 
 def file_path(scope: Scope, variables: Variables, uri: str) -> str:
-    """The path (bytes) that ``uri`` means (ngx_http_map_uri_to_path)."""
+    """Return the path (bytes) for ``uri`` (ngx_http_map_uri_to_path)."""
     root = document_root(scope, variables)
     length = alias_length(scope)
     if length is None:
@@ -97,5 +97,5 @@ def file_path(scope: Scope, variables: Variables, uri: str) -> str:
 
 
 def parent(path: str) -> str:
-    """The directory of a path (bytes)."""
+    """Return the directory of a path (bytes)."""
     return str(PurePosixPath(path).parent)

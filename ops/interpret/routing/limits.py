@@ -1,4 +1,4 @@
-"""The limits and time-outs in force where a request is handled, with nginx's defaults."""
+"""The limits and time-outs in force for a request, with nginx's defaults."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ops.interpret.nginx import Scope
 from ops.interpret.routing.model import Limit, place
 
-# nginx documentation: ngx_http_core_module, and of each module that sends requests on, the time-outs of its own.
+# nginx documentation: ngx_http_core_module; for _SENT_ON, each module that sends requests on (proxy, fastcgi, ...).
 _DEFAULTS = (
     ("client_max_body_size", "1m"),
     ("client_body_buffer_size", "16k"),
@@ -32,7 +32,7 @@ _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
 def limits(scope: Scope, handler: str | None) -> tuple[Limit, ...]:
-    """Every limit in force in ``scope``; ``handler``: the directive that sends the request on, None where none does."""
+    """Return every limit in force in ``scope``. ``handler``: the directive that sends the request on, None without."""
     return tuple(_limits(scope, handler))
 
 
@@ -52,6 +52,6 @@ def _limits(scope: Scope, handler: str | None) -> Iterator[Limit]:
 
 
 def size(written: str) -> int | None:
-    """Bytes of nginx's size (``10m``, ``8k``, ``0``); None where it is none."""
+    """Return nginx's size (``10m``, ``8k``, ``0``) in bytes; None if it is not a size."""
     match = re.fullmatch(r"(\d{1,12})([kmg]?)", written.lower())
     return int(match[1]) * _UNITS[match[2]] if match else None

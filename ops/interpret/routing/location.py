@@ -1,4 +1,4 @@
-"""Which location handles a path: exact, longest prefix (final with ^~), first regular expression, nested ones inside.
+"""Find the location for a path: exact, longest prefix (final with ^~), first regular expression, then nested ones.
 
 Sources: nginx documentation, ngx_http_core_module (location); ngx_http_core_find_location.
 """
@@ -13,7 +13,7 @@ from ops.interpret.nginx import Location, Scope, child_locations
 from ops.interpret.routing.model import as_bytes
 from ops.interpret.routing.patterns import PatternMatch
 
-# Directives that make a location of its own kind of handler: the last one in a block counts.
+# Directives that send requests on; the last one in a block applies.
 HANDLERS = (
     "proxy_pass",
     "fastcgi_pass",
@@ -41,16 +41,16 @@ OTHER_HANDLERS = (
 
 
 class Search(Protocol):
-    """`Variables.search`: what a pattern captures stays captured."""
+    """The type of `Variables.search`, which keeps the captures of a match as variables."""
 
     def __call__(self, pattern: str, subject: str, *, ignore_case: bool, where: str) -> PatternMatch | None:
-        """What ``pattern`` captures in ``subject``; None where it does not match."""
+        """Return the captures of ``pattern`` in ``subject``; None if it does not match."""
 
 
 class Match(msgspec.Struct, frozen=True):
-    """The location of a path; None where the server's own level handles it. ``is_redirect``: nginx answers the path
-    without its last slash with a redirect to the location; ``is_final``: no regular expression around it is tried any
-    more."""
+    """The location of a path; None if the server block itself handles it. ``is_redirect``: the path lacks the
+    location's last slash, and nginx redirects to the location; ``is_final``: nginx tries no further regular
+    expression of the outer levels."""
 
     location: Location | None
     is_redirect: bool = False
@@ -58,7 +58,7 @@ class Match(msgspec.Struct, frozen=True):
 
 
 def find_location(scope: Scope, uri: str, search: Search) -> Match:
-    """The location inside ``scope`` for the decoded path ``uri`` (bytes). Raises UndeterminedError."""
+    """Return the location inside ``scope`` for the decoded path ``uri`` (bytes). Raises UndeterminedError."""
     return _find(scope, uri, search) or Match(None)
 
 
@@ -81,8 +81,8 @@ def _find(scope: Scope, uri: str, search: Search) -> Match | None:
 
 
 def _static(children: tuple[Location, ...], uri: str) -> Match | None:
-    """The exact location, the prefix location, or the one that is the path with a slash behind it and sends requests
-    on."""
+    """Return the exact location, the longest prefix location, or one that sends requests on and equals the path plus
+    a slash."""
     exact = next((x for x in children if x.modifier == "=" and as_bytes(x.pattern) == uri), None)
     if exact is not None:
         return Match(exact, is_final=True)
@@ -107,5 +107,5 @@ def _sends_on(location: Location) -> bool:
 
 
 def named_location(server: Scope, name: str) -> Location | None:
-    """The location ``@name`` of a server block."""
+    """Return the location ``@name`` of a server block."""
     return next((x for x in child_locations(server) if not x.modifier and x.pattern == name), None)

@@ -1,7 +1,7 @@
-"""What a route is made of: the request, what is known beside the configuration, the steps, the end.
+"""The parts of a route: the request, the facts beside the configuration, the steps, the outcome.
 
-URIs, patterns and values are kept as nginx sees them, byte by byte: a str whose every character is one byte
-(`as_bytes`). `as_text` makes words of it again.
+URIs, patterns and values are kept as nginx sees them, byte by byte: each character of the str is one byte
+(`as_bytes`). `as_text` converts it back to text.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ops.text.language import Text, verbatim
 
 
 def as_bytes(words: str) -> str:
-    """``words`` as nginx reads them: one character a byte of their UTF-8 form."""
+    """Return ``words`` as nginx reads them: one character for each byte of their UTF-8 form."""
     return words.encode("utf-8", "surrogateescape").decode("latin-1")
 
 
@@ -27,19 +27,19 @@ _ESCAPED = {"t": "\t", "n": "\n", "r": "\r"}
 
 
 def unescaped(written: str) -> str:
-    """An argument as nginx takes it: the escapes that it knows in its configuration resolved (ngx_conf_read_token)."""
+    """Return an argument with the escapes of nginx's configuration resolved (ngx_conf_read_token)."""
     if "\\" not in written:
         return written
     return _WRITTEN_ESCAPE.sub(lambda match: _ESCAPED.get(match[1], match[1]), written)
 
 
 def as_text(value: str) -> str:
-    """A value of nginx's as words; bytes that are no UTF-8 are shown as escapes."""
+    """Return a value of nginx's as text, with bytes that are not UTF-8 as escapes."""
     return value.encode("latin-1", "replace").decode("utf-8", "backslashreplace")
 
 
 class StepKind(StrEnum):
-    """What a step is about."""
+    """The subject of a step."""
 
     LISTEN = "listen"
     SERVER = "server"
@@ -64,7 +64,7 @@ class StepKind(StrEnum):
 
 
 class RouteStep(msgspec.Struct, frozen=True):
-    """One step of nginx's. ``where``: ``file:line`` of what decides it, empty where a default does."""
+    """One step of nginx's. ``where``: ``file:line`` of the directive that decides it, empty if a default does."""
 
     kind: StepKind
     where: str
@@ -72,10 +72,10 @@ class RouteStep(msgspec.Struct, frozen=True):
 
 
 class OutcomeKind(StrEnum):
-    """How a request ends at nginx."""
+    """The kind of a request's end at nginx."""
 
-    RESPONSE = "response"  # nginx answers by itself
-    FILE = "file"  # a file is sent
+    RESPONSE = "response"  # nginx itself answers
+    FILE = "file"  # nginx sends a file
     PROXIED = "proxied"
     CLOSED = "closed"  # without an answer
     NO_LISTENER = "no listener"
@@ -84,7 +84,7 @@ class OutcomeKind(StrEnum):
 
 
 class FileKind(StrEnum):
-    """What is at a path."""
+    """The kind of a path."""
 
     FILE = "file"
     DIRECTORY = "directory"
@@ -96,8 +96,8 @@ class RoutedRequest(msgspec.Struct, frozen=True):
     """One request as a client sends it.
 
     ``target``: the request line's target as sent (``/predict?x=1``); ``headers``: without Host, which is ``host``
-    (None: HTTP/1.0 without any); ``sni``: the name of the TLS handshake (None: none is sent); ``client``: its address
-    as nginx sees it (None: not known); ``body_length``: of the body, bytes (None: no body)."""
+    (None: no Host header, as HTTP/1.0 allows); ``sni``: the name in the TLS handshake (None: none is sent);
+    ``client``: its address as nginx sees it (None: not known); ``body_length``: in bytes (None: no body)."""
 
     method: str
     target: str
@@ -113,12 +113,12 @@ class RoutedRequest(msgspec.Struct, frozen=True):
 
 
 class RouteSurroundings(msgspec.Struct, frozen=True):
-    """What decides beside the configuration.
+    """The facts beside the configuration that decide a route.
 
-    ``names``: the addresses each host name has by the system's resolver, as nginx asked it at its start; ``files``:
-    what is at each path that was looked at; ``assumed_file``: what is taken to be at every other one (None: the route
-    stops there). ``answers``: the status that the service at each address answers, 0 where nobody takes the
-    connection; ``answer``: that of every other one (None: the route ends there)."""
+    ``names``: each host name's addresses by the system's resolver, which nginx asks at its start; ``files``: the kind
+    of each inspected path; ``assumed_file``: the kind assumed for every other path (None: the route stops there).
+    ``answers``: the status that the service at each address answers, 0 if nothing accepts the connection; ``answer``:
+    that of every other address (None: the route ends there)."""
 
     names: Mapping[str, tuple[str, ...]] = {}
     files: Mapping[str, FileKind] = {}
@@ -129,7 +129,7 @@ class RouteSurroundings(msgspec.Struct, frozen=True):
 
 
 class UpstreamServer(msgspec.Struct, frozen=True):
-    """One address requests are sent to. ``where``: ``file:line`` that names it; ``parameters``: as they are written."""
+    """One address that requests are sent to. ``where``: its ``file:line``; ``parameters``: as in the configuration."""
 
     address: str
     where: str
@@ -141,7 +141,7 @@ class UpstreamServer(msgspec.Struct, frozen=True):
 
 
 class Header(msgspec.Struct, frozen=True):
-    """A header sent to the service. ``value`` None: known only at run time, ``written`` says by what."""
+    """A header sent to the service. ``value``: None if known only at run time; ``written``: its configured value."""
 
     name: str
     value: str | None
@@ -150,9 +150,9 @@ class Header(msgspec.Struct, frozen=True):
 
 
 class Passed(msgspec.Struct, frozen=True):
-    """How a request is sent on. ``uri`` is the request target that the service gets; ``scheme``: http, https, grpc,
-    grpcs, fastcgi, uwsgi, suwsgi, scgi, memcached. ``is_path_replaced``: the location's prefix was replaced by the URI
-    that the directive names. ``upstream``: the name of the upstream block, None where there is none."""
+    """A request as it is sent on. ``uri``: the request target that the service gets; ``scheme``: http, https, grpc,
+    grpcs, fastcgi, uwsgi, scgi, memcached. ``is_path_replaced``: the directive's URI replaced the location's prefix.
+    ``upstream``: the name of the upstream block, None without one."""
 
     directive: str
     where: str
@@ -170,8 +170,8 @@ class Passed(msgspec.Struct, frozen=True):
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """What first decided the answer, whatever an error_page made of it: a return, who is let in, a limit, a file, or
-    the service (`StepKind.PROXY`). ``status``: what it answers; None: the service's."""
+    """The first decision about the answer, before any error_page: a return, access control, a limit, a file, or the
+    service (`StepKind.PROXY`). ``status``: the status that it answers; None: the service's."""
 
     kind: StepKind
     where: str
@@ -179,7 +179,7 @@ class Decision(msgspec.Struct, frozen=True):
 
 
 class Limit(msgspec.Struct, frozen=True):
-    """A limit or time-out in force. ``where`` is empty where the default of nginx is."""
+    """A limit or time-out in force. ``where``: empty for nginx's default."""
 
     name: str
     value: str
@@ -187,8 +187,8 @@ class Limit(msgspec.Struct, frozen=True):
 
 
 class RouteOutcome(msgspec.Struct, frozen=True):
-    """The end of a route. ``status``: what the client gets; ``where``: ``file:line`` of what decided it; ``location``:
-    of a redirect; ``path``: of a file; ``reason``: why it is not known, or what is behind the status."""
+    """The end of a route. ``status``: the client's; ``where``: ``file:line`` of the directive that decided it;
+    ``location``: of a redirect; ``path``: of a file; ``reason``: why the end is unknown, or the cause of the status."""
 
     kind: OutcomeKind
     status: int | None = None
@@ -201,10 +201,10 @@ class RouteOutcome(msgspec.Struct, frozen=True):
 
 
 class RequestRoute(msgspec.Struct, frozen=True):
-    """What nginx does with ``request``: ``steps`` in order, and ``outcome``. ``listen_where``, ``server_where`` and
-    ``location_where``: ``file:line`` of those last used; ``rivals``: ``file:line`` of server blocks whose claim to the
-    same name nginx ignores; ``asked``: the files whose presence decides and that were not
-    looked at; ``passed``: the last time it was sent on, also where its failure was answered otherwise."""
+    """nginx's handling of ``request``: ``steps`` in order, and ``outcome``. ``server_where`` and ``location_where``:
+    ``file:line`` of the last blocks used; ``rivals``: ``file:line`` of server blocks that also claim the name, which
+    nginx ignores; ``asked``: files that decide the route, but were not inspected; ``passed``: the request as it was
+    last sent on, even if nginx then answered a failure itself."""
 
     request: RoutedRequest
     steps: tuple[RouteStep, ...]
@@ -221,7 +221,7 @@ class RequestRoute(msgspec.Struct, frozen=True):
 
 
 class UndeterminedError(Exception):
-    """What decides here cannot be known from the configuration: why, and where it stands."""
+    """The configuration does not determine the next step. ``where``: ``file:line`` of the directive in question."""
 
     def __init__(self, reason: Text, where: str = "") -> None:
         super().__init__(reason.en)
@@ -230,12 +230,12 @@ class UndeterminedError(Exception):
 
 
 def place(directive: Directive) -> str:
-    """``file:line``."""
+    """Return the directive's ``file:line``."""
     return f"{directive.file}:{directive.line}"
 
 
 def first_argument(scope: Scope, name: str, default: str) -> tuple[str, str]:
-    """The first argument of the directive ``name`` in force, and where it stands (empty: the default)."""
+    """Return the first argument of the directive ``name`` in force, and its ``file:line`` (empty: the default)."""
     directives = [d for d in scope.effective(name) if d.args]
     return (directives[-1].args[0], place(directives[-1])) if directives else (default, "")
 

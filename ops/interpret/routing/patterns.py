@@ -1,4 +1,4 @@
-"""nginx's regular expressions (PCRE), searched byte by byte within a time limit."""
+"""nginx's regular expressions (PCRE), matched against bytes within a time limit."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     import regex
 
 MAX_SECONDS = 0.2
-# A brace that opens no repetition is a literal one to PCRE, and a fuzzy match to the module `regex`.
+# A brace that opens no repetition is literal in PCRE, but starts a fuzzy match in the module `regex`.
 _LITERAL_BRACE = re.compile(r"(?<![\\])(?<!\\[pPxkgNo])\{(?!\d+(?:,\d*)?\})")
 
 
 class PatternMatch(dict[str, str]):
-    """The groups of a match by number and by name; those that took no part are empty."""
+    """The groups of a match by number and by name; unmatched groups are empty."""
 
 
 @lru_cache(maxsize=1024)
@@ -31,9 +31,9 @@ def _compiled(pattern: str, ignore_case: bool) -> regex.Pattern[str]:
 
 
 def search(pattern: str, subject: str, *, ignore_case: bool, where: str) -> PatternMatch | None:
-    """What ``pattern`` (as the configuration has it) captures in ``subject`` (bytes), None where it does not match.
+    """Return the captures of ``pattern`` (as in the configuration) in ``subject`` (bytes); None if it does not match.
 
-    Raises UndeterminedError for a pattern that cannot be read here, or that takes too long."""
+    Raises UndeterminedError if the pattern is incomplete or invalid here, or takes too long."""
     import regex
 
     if HIDDEN in pattern or pattern.endswith("…"):

@@ -1,4 +1,4 @@
-"""nginx's phases for one request: server, rewrites, location, access, files, and what answers in the end.
+"""nginx's phases for one request: server, rewrites, location, access, files, and the answer.
 
 Sources: nginx documentation, 'How nginx processes a request', 'Development guide: HTTP phases'; ngx_http_core_module.c,
 ngx_http_special_response.c, ngx_http_try_files_module.c, ngx_http_index_module.c, ngx_http_static_module.c.
@@ -29,7 +29,7 @@ from ops.interpret.routing.state import Next, State, handler_in_force, written
 from ops.interpret.routing.uri import escape, split_arguments
 from ops.text.language import Text, verbatim
 
-CLOSE = 444  # nginx's own status: close the connection without an answer
+CLOSE = 444  # nginx's own status: closes the connection without an answer
 TO_HTTPS = 497  # plain HTTP on a TLS port
 _SHOWN_AS_400 = (494, 495, 496, TO_HTTPS)
 _KINDS = {
@@ -42,13 +42,13 @@ _READING_METHODS = ("GET", "HEAD", "POST")
 
 
 class Processing:
-    """The phases of one request. Each returns the next phase, or the end."""
+    """The phases of one request. Each returns the next phase or the outcome."""
 
     def __init__(self, state: State) -> None:
         self.state = state
 
     def run(self) -> RouteOutcome:
-        """From the server's own rewrites to the end."""
+        """Run the phases from the server's own rewrites to the outcome."""
         following: Next = self.server_rewrites()
         while not isinstance(following, RouteOutcome):
             following = following()
@@ -57,14 +57,14 @@ class Processing:
     # --- the phases -------------------------------------------------------------------------------------------------
 
     def server_rewrites(self) -> Next:
-        """set, if, rewrite, return of the server block, before any location is looked for."""
+        """Run set, if, rewrite and return of the server block, before the search for a location."""
         state = self.state
         state.scope = state.variables.scope = state.server
         result = Script(state).run(state.server.blocks[0], state.server)
         return self.answered(result) if isinstance(result, Answered) else self.find_location
 
     def find_location(self) -> Next:
-        """Find the location; refuse a body that is too large there."""
+        """Find the location; refuse a body that exceeds its client_max_body_size."""
         state = self.state
         state.handler = None
         state.uri_changed = False
@@ -111,7 +111,7 @@ class Processing:
         return self.location_rewrites
 
     def location_rewrites(self) -> Next:
-        """set, if, rewrite, return of the location; with a new URI the location is looked for again."""
+        """Run set, if, rewrite and return of the location; search for a location again if the URI changed."""
         state = self.state
         if state.scope.blocks[0].name not in ("server", "limit_except"):
             result = Script(state).run(state.scope.blocks[0], state.scope)
@@ -125,7 +125,7 @@ class Processing:
         return self.find_location
 
     def let_in(self) -> Next:
-        """Rate limits, then access."""
+        """Note the rate limits, then check access."""
         access.note_rate_limits(self.state)
         refusal = access.refusal(self.state)
         if refusal is not None:
@@ -134,7 +134,7 @@ class Processing:
         return self.try_files
 
     def try_files(self) -> Next:
-        """The first name of try_files that is there, else its last word."""
+        """Use the first name of try_files that exists, else its last argument."""
         state = self.state
         directive = state.scope.first_own("try_files")
         if directive is None:
@@ -162,7 +162,7 @@ class Processing:
         return self._last_of_try_files(directive.args[-1], where, alias)
 
     def _tried(self, name: str, where: str, alias: int | None) -> str:
-        """What a name of try_files means below the root: with an alias, without the location's prefix."""
+        """Return a name of try_files as a path below the root: with an alias, without the location's prefix."""
         uri = self.state.variables.fill(name, where)
         if alias and alias > 0 and "$" in name and self.state.variables.uri[:alias] == uri[:alias]:
             return uri[alias:]
@@ -189,7 +189,7 @@ class Processing:
         return self.redirect_internally(*split_arguments(target), where)
 
     def content(self) -> Next:
-        """The directive that answers here, else a file."""
+        """Answer by the location's handler, else with a file."""
         state = self.state
         if state.handler is not None:
             return self.send_on(state.handler)
@@ -210,11 +210,11 @@ class Processing:
         return self.index if state.variables.uri.endswith("/") else self.static_file
 
     def _is_alias_lost(self) -> bool:
-        """nginx answers 500: an alias "cannot be used in location where URI was rewritten" (by break)."""
+        """Whether nginx answers 500: "alias cannot be used in location where URI was rewritten" (by break)."""
         return files.alias_length(self.state.scope) is not None and not self.state.has_location
 
     def index(self) -> Next:
-        """The first index file that is there."""
+        """Redirect internally to the first index file that exists."""
         state, variables = self.state, self.state.variables
         rule, _ = files.path_rule(state.scope)
         where = place(rule) if rule else ""
@@ -245,7 +245,7 @@ class Processing:
         return self._without_file(403, where)
 
     def static_file(self) -> Next:
-        """The file of the URI; only GET and HEAD get it."""
+        """Send the URI's file; nginx does so only for GET and HEAD."""
         state, variables = self.state, self.state.variables
         rule, _ = files.path_rule(state.scope)
         where = place(rule) if rule else ""
@@ -271,7 +271,7 @@ class Processing:
         return self.finalize(status, where, location)
 
     def send_on(self, directive: Directive) -> Next:
-        """proxy_pass and its like."""
+        """Send the request on by proxy_pass or a similar directive."""
         state = self.state
         in_force = handler_in_force(state.scope)
         if in_force is None:
@@ -309,7 +309,7 @@ class Processing:
         return self._answer_of(passed.where)
 
     def _answer_of(self, where: str) -> Next:
-        """What becomes of the service's answer: intercepted or not."""
+        """Pass the service's answer on, or replace it if nginx intercepts errors."""
         state, status = self.state, self._status_of_service()
         if status is None:
             return RouteOutcome(OutcomeKind.PROXIED, None, where, passed=state.passed)
@@ -331,7 +331,7 @@ class Processing:
         return RouteOutcome(OutcomeKind.PROXIED, state.error_status or status, where, passed=state.passed)
 
     def _status_of_service(self) -> int | None:
-        """What the first server answers that takes connections; backup ones come last."""
+        """Return the status of the first server that accepts connections; try backup servers last."""
         around, passed = self.state.around, self.state.passed
         servers = (
             sorted((s for s in passed.servers if not s.is_down), key=lambda s: s.is_backup) if passed else []
@@ -339,10 +339,10 @@ class Processing:
         statuses = [around.answers.get(server.address, around.answer) for server in servers]
         return next((status for status in statuses if status != 0), 0) if statuses else around.answer
 
-    # --- ends and turns ---------------------------------------------------------------------------------------------
+    # --- outcomes and redirects -------------------------------------------------------------------------------------
 
     def answered(self, answer: Answered) -> Next:
-        """What `return` or a redirecting `rewrite` answers."""
+        """Answer as `return` or a redirecting `rewrite` says."""
         self.state.decide(StepKind.RETURN, answer.where, answer.status)
         if answer.location is not None or not answer.has_text:
             return self.finalize(answer.status, answer.where, answer.location)
@@ -354,13 +354,13 @@ class Processing:
     def respond(
         self, status: int, where: str, *, body: str | None = None, words: Text | None = None
     ) -> RouteOutcome:
-        """nginx answers by itself, past error_page."""
+        """Let nginx itself answer, without error_page."""
         shown = self.state.error_status or status
         location = self.pending_location()
         return RouteOutcome(OutcomeKind.RESPONSE, shown, where, location, body, reason=words or verbatim(""))
 
     def closed(self, where: str) -> RouteOutcome:
-        """nginx closes the connection."""
+        """Close the connection without an answer."""
         return RouteOutcome(
             OutcomeKind.CLOSED,
             None,
@@ -369,7 +369,7 @@ class Processing:
         )
 
     def finalize(self, status: int, where: str, location: str | None = None) -> Next:
-        """An error or a redirect: by the error_page for it, else by nginx's own page."""
+        """Answer an error or a redirect with its error_page, else with nginx's own page."""
         state = self.state
         if status == CLOSE:
             return self.closed(where)
@@ -392,7 +392,7 @@ class Processing:
         )
 
     def error_page(self, status: int, overwrite: int | None, written_uri: str, directive: Directive) -> Next:
-        """Answer with an error_page: a file or location of this server's, or a redirect."""
+        """Answer with an error_page: a file or location of this server, or a redirect."""
         state, where = self.state, place(directive)
         if overwrite is not None:
             state.error_status = overwrite
@@ -414,7 +414,7 @@ class Processing:
         return RouteOutcome(OutcomeKind.RESPONSE, shown, where, location=self.absolute(uri))
 
     def redirect_internally(self, uri: str, arguments: str, where: str) -> Next:
-        """Process a new URI from the server's rewrites on."""
+        """Process a new URI, beginning with the server's rewrites."""
         state = self.state
         state.uri_changes -= 1
         if state.uri_changes == 0:
@@ -429,7 +429,7 @@ class Processing:
         return self.server_rewrites
 
     def named(self, name: str, where: str) -> Next:
-        """Go on in the location ``@name``."""
+        """Continue in the location ``@name``."""
         state = self.state
         state.uri_changes -= 1
         if state.uri_changes == 0:
@@ -450,7 +450,7 @@ class Processing:
         return self.location_rewrites
 
     def cycle(self) -> RouteOutcome:
-        """More rewrites and internal redirects than nginx follows."""
+        """Answer 500: there are more rewrites and internal redirects than nginx follows."""
         words = Text(
             en="a cycle of rewrites or internal redirects: nginx gives up after 10",
             zh="重写或内部跳转循环：nginx 跟随 10 次后放弃",
@@ -460,11 +460,11 @@ class Processing:
         )
 
     def pending_location(self) -> str | None:
-        """The Location header that was set on the way, also where an error_page answers; None without any."""
+        """Return the Location header set so far, which an error_page's answer also carries; None without any."""
         return None if self.state.location is None else self.absolute(self.state.location)
 
     def absolute(self, location: str) -> str:
-        """The Location header as it is sent: a path is completed with scheme, host and port (absolute_redirect)."""
+        """Return the Location header as sent: a path gets scheme, host and port in front (absolute_redirect)."""
         state, request = self.state, self.state.request
         if not location.startswith("/") or not is_on(state.scope, "absolute_redirect", default=True):
             return as_text(location)
@@ -478,7 +478,7 @@ class Processing:
 
 
 def error_pages(state: State) -> list[tuple[frozenset[int], int | None, str, Directive]]:
-    """The error_page directives in force: statuses, the status the answer is given (0: its own, None: the error's),
+    """Return the error_page directives in force: statuses, the answer's new status (0: its own, None: the error's),
     the URI, and the directive."""
     pages = []
     for directive in state.scope.effective("error_page"):

@@ -1,4 +1,4 @@
-"""How a request is sent on: the URI that the service gets, Host and the other headers, the addresses.
+"""Send a request on: the URI that the service gets, Host and the other headers, the addresses.
 
 Source: nginx documentation, ngx_http_proxy_module (proxy_pass, proxy_set_header), ngx_http_proxy_create_request.
 """
@@ -34,7 +34,7 @@ from ops.interpret.routing.uri import escape
 from ops.interpret.routing.values import Variables
 from ops.text.language import Text
 
-# nginx 1.29.7 and later speak HTTP/1.1 to the service and keep the connection (its CHANGES).
+# nginx 1.29.7 and later use HTTP/1.1 to the service and keep the connection (nginx's CHANGES).
 KEEPS_CONNECTIONS_SINCE = (1, 29, 7)
 _OTHER_PROTOCOLS = {
     "uwsgi_pass": "uwsgi",
@@ -42,7 +42,7 @@ _OTHER_PROTOCOLS = {
     "scgi_pass": "scgi",
     "memcached_pass": "memcached",
 }
-# Headers of the client's that nginx does not pass on unless proxy_set_header says so.
+# Headers of the client that nginx passes on only if proxy_set_header sets them.
 _NOT_PASSED = (
     "host",
     "connection",
@@ -56,8 +56,8 @@ _NOT_PASSED = (
 
 
 class UriState(msgspec.Struct, frozen=True):
-    """What of the request decides the URI that is sent on. ``unparsed``: the request target as it came, None once a
-    rewrite or an internal redirect has replaced it; ``has_location``: the location's prefix may be replaced;
+    """The request's state that decides the URI sent on. ``unparsed``: the request target as received, None after a
+    rewrite or an internal redirect replaced it; ``has_location``: the location's prefix may be replaced;
     ``is_escaped``: the path is escaped again."""
 
     unparsed: str | None
@@ -66,7 +66,7 @@ class UriState(msgspec.Struct, frozen=True):
 
 
 class ProxyDestination(msgspec.Struct, frozen=True):
-    """A proxy_pass (or its like) taken apart, variables filled in (bytes)."""
+    """The parts of a proxy_pass or a similar directive, with variables filled in (bytes)."""
 
     scheme: str
     authority: Authority
@@ -76,7 +76,7 @@ class ProxyDestination(msgspec.Struct, frozen=True):
 
 
 def destination(directive: Directive, variables: Variables) -> ProxyDestination:
-    """Scheme, host and URI of a proxy_pass or its like. Raises UndeterminedError."""
+    """Return scheme, host and URI of a proxy_pass or a similar directive. Raises UndeterminedError."""
     written = directive.args[0]
     where = place(directive)
     value = variables.fill(written, where)
@@ -106,7 +106,7 @@ def destination(directive: Directive, variables: Variables) -> ProxyDestination:
 
 
 def _cut(rest: str) -> tuple[str, str]:
-    """Host and URI of what stands behind ``http://``; a socket's path ends at a colon."""
+    """Split the text after ``http://`` into host and URI; a socket's path ends at a colon."""
     if rest.startswith("unix:"):
         path, _, uri = rest.removeprefix("unix:").partition(":")
         return f"unix:{path}", uri
@@ -118,7 +118,7 @@ def _cut(rest: str) -> tuple[str, str]:
 def upstream_uri(
     found: ProxyDestination, scope: Scope, variables: Variables, state: UriState
 ) -> tuple[str, bool]:
-    """The request target that the service gets (bytes), and whether the location's prefix was replaced."""
+    """Return the request target that the service gets (bytes), and whether the location's prefix was replaced."""
     if found.has_variables and found.uri:
         return found.uri, False
     if not found.uri and state.unparsed is not None:
@@ -140,7 +140,7 @@ def pass_on(
     state: UriState,
     version: tuple[int, ...],
 ) -> Passed:
-    """How the request is sent on by ``directive``. Raises UndeterminedError."""
+    """Return the request as ``directive`` sends it on. Raises UndeterminedError."""
     where = place(directive)
     found = destination(directive, variables)
     uri, is_replaced = upstream_uri(found, scope, variables, state)
@@ -195,7 +195,7 @@ def _resolve(
 
 
 def _is_named_elsewhere(http: Directive, found: ProxyDestination) -> bool:
-    """Whether another proxy_pass without variables names the same host and port: nginx knows its addresses then."""
+    """Whether a proxy_pass without variables has the same host and port: nginx then already knows the addresses."""
 
     def walk(block: Directive) -> bool:
         for d in block.block or ():
@@ -217,7 +217,7 @@ def _is_named_elsewhere(http: Directive, found: ProxyDestination) -> bool:
 
 
 def _host_header(found: ProxyDestination, upstream: Directive | None) -> str:
-    """$proxy_host: the host with its port, unless it is the scheme's own (ngx_http_proxy_set_vars)."""
+    """Return $proxy_host: the host, with its port unless that is the scheme's default (ngx_http_proxy_set_vars)."""
     authority = found.authority
     if authority.is_unix:
         return "localhost"
@@ -231,7 +231,7 @@ def _host_header(found: ProxyDestination, upstream: Directive | None) -> str:
 def _headers(
     scope: Scope, variables: Variables, proxy_host: str, version: tuple[int, ...]
 ) -> tuple[Header, ...]:
-    """The headers that nginx writes; an empty value is not sent. The client's own follow where they are passed on."""
+    """Return the headers that nginx sets, without empty ones, then the client's own if nginx passes them on."""
     written = [d for d in scope.effective("proxy_set_header") if len(d.args) == 2]
     keeps = version >= KEEPS_CONNECTIONS_SINCE
     sent: list[Header] = []

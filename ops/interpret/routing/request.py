@@ -1,4 +1,4 @@
-"""Requests to be routed: what an operator names, and what the doctor's own probes sent."""
+"""Requests to route: those that an operator asks about, and those of the doctor's own probes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ops.interpret.routing.upstream import is_address, split_authority
 
 _URL = re.compile(r"(https?)://(\[[0-9A-Fa-f:.]+\]|[^/?#:\[\]]+)(?::(\d{1,5}))?([/?#].*)?", re.DOTALL)
 _USUAL_PORTS = {"http": 80, "https": 443}
-# As ops/collect/net sends them.
+# The headers that ops/collect/net sends.
 _PROBE_HEADERS = (
     ("User-Agent", "gte-ops"),
     ("Accept", "application/json"),
@@ -24,7 +24,7 @@ _PROBE_HEADERS = (
 
 
 class RequestError(ValueError):
-    """What is wrong with a request that was asked for: one line."""
+    """An operator's request is invalid. The message is one line."""
 
 
 def named_request(
@@ -37,8 +37,8 @@ def named_request(
     client: str | None = None,
     body_length: int | None = None,
 ) -> RoutedRequest:
-    """The request for ``place``, a URL or a path of the target's site. ``address``: where it is sent, ``host`` or
-    ``host:port``; by default where the target is reached, else this machine. Raises RequestError."""
+    """Return the request for ``place``, a URL or a path of the target's site. ``address``: its destination, ``host``
+    or ``host:port``; by default the target's address, else this machine. Raises RequestError."""
     if place.startswith("/"):
         if target is None:
             raise RequestError("no site of this host is known: give the whole URL, http://NAME/PATH")
@@ -85,7 +85,7 @@ def _address(host: str, port: int, address: str | None, target: Target | None) -
 
 
 def probe_request(target: Target, method: str, path: str, *, is_plain: bool = False) -> RoutedRequest:
-    """The request that the doctor's probe of the front door sends for ``path``."""
+    """Return the request that the doctor's probe of the public URL sends for ``path``."""
     scheme = "http" if is_plain else target.url.partition(":")[0]
     url = f"{scheme}://{join_host(target.domain)}{path}" if is_plain else target.url.rstrip("/") + path
     dialled = target.plain_connect_to if is_plain else target.connect_to
@@ -111,9 +111,8 @@ def probe_route(
     answer: int | None = None,
     assumed_file: FileKind = FileKind.MISSING,
 ) -> RequestRoute:
-    """What nginx's configuration does with the probe of the front door, by default the prediction's. Files are taken to
-    be ``assumed_file``: nobody looked, and those of an API's paths are missing. ``answer``: the status that the service
-    gives."""
+    """Return the route of the doctor's probe of the public URL, by default the prediction's. Every file is assumed to
+    be ``assumed_file``: none was inspected, and an API's paths have no files. ``answer``: the service's status."""
     names = host_names.addresses if isinstance(host_names, HostNames) else {}
     around = RouteSurroundings(names=names, assumed_file=assumed_file, answer=answer)
     return route(config, probe_request(target, method, path or target.predict_path), around)

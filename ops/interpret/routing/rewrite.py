@@ -1,4 +1,4 @@
-"""The rewrite module: set, if, rewrite, return and break of one block, in the order in which they stand.
+"""The rewrite module: set, if, rewrite, return and break of one block, in the order of the configuration.
 
 Source: nginx documentation, ngx_http_rewrite_module; ngx_http_script.c.
 """
@@ -22,15 +22,15 @@ _BY_CODE = ("rewrite_by_lua", "rewrite_by_lua_block", "rewrite_by_lua_file")
 
 
 class Ending(StrEnum):
-    """How the directives of a block end."""
+    """How a run through a block's directives ends."""
 
     THROUGH = "through"
     EXIT = "exit"
 
 
 class Answered(msgspec.Struct, frozen=True):
-    """What `return` or a redirecting `rewrite` answers. ``has_text``: with a text of its own (``body``; None: only the
-    running nginx knows it), past nginx's own page and error_page."""
+    """The answer of `return` or a redirecting `rewrite`. ``has_text``: it has its own text (``body``; None: known only
+    to the running nginx), without nginx's own page and error_page."""
 
     status: int
     where: str
@@ -43,14 +43,14 @@ Result = Ending | Answered
 
 
 class Script:
-    """One run through a block's directives. Captures are escaped for arguments until a `rewrite` has matched."""
+    """One run through a block's directives. Until a `rewrite` matches, captures are escaped for arguments."""
 
     def __init__(self, state: State) -> None:
         self.state = state
         self._quotes = True
 
     def run(self, block: Directive, scope: Scope) -> Result:
-        """Run the directives of ``block``; ``scope`` is what an `if` in it adds itself to."""
+        """Run the directives of ``block``; an `if` in it adds its own block to ``scope``."""
         for directive in block.block or ():
             if directive.name in _OWN:
                 result = getattr(self, f"_{directive.name}")(directive, scope)
@@ -75,7 +75,7 @@ class Script:
         except UndeterminedError as error:
             if name == "args":
                 raise
-            # It ends the route only where something depends on it.
+            # The unknown value ends the route only if a later directive uses it.
             self.state.variables.unknown[name] = error
             self.state.quote(StepKind.SET, directive)
             return Ending.THROUGH
@@ -143,7 +143,7 @@ class Script:
         if status in REDIRECTS:
             text = args[1] if len(args) > 1 else ""
             return Answered(status, where, location=self.state.variables.fill(text, where))
-        # From 400 on without a text nginx answers with its own page, or with the error_page for it.
+        # Without a text, nginx answers 400 and above with the error_page for it or with its own page.
         if status >= 400 and len(args) == 1:
             return Answered(status, where)
         self.state.variables.status = self.state.error_status or status

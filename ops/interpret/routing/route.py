@@ -1,4 +1,4 @@
-"""The route of one request through nginx: `route`, and what the doctor puts under a symptom from it."""
+"""The route of one request through nginx (`route`)."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _PLAIN = Text(
 def route(
     config: NginxConfig, request: RoutedRequest, around: RouteSurroundings | None = None
 ) -> RequestRoute:
-    """What nginx does with ``request`` under ``config``. Pure; raises nothing: what cannot be known ends the route."""
+    """Return nginx's handling of ``request`` under ``config``. Pure; raises nothing: an unknown ends the route."""
     return _Routing(config, request, around or RouteSurroundings()).route()
 
 
@@ -123,7 +123,7 @@ class _Routing:
             )
 
     def _by_sni(self, behind: Door) -> Server:
-        """The server block that the handshake is made with: its certificate, and its rules for the request line."""
+        """Return the server block for the handshake, which gives the certificate and the request line's rules."""
         if self.request.scheme != "https" or not self.request.sni:
             return behind.default
         chosen = choose(behind, self.request.sni.lower())
@@ -189,7 +189,7 @@ class _Routing:
         return processing.run()
 
     def _by_host(self, behind: Door, host: str) -> None:
-        assert self.state is not None  # noqa: S101  made by the caller
+        assert self.state is not None  # noqa: S101  set by the caller
         variables = self.state.variables
         chosen = choose(behind, host)
         self.state.server = chosen.server
@@ -216,7 +216,7 @@ class _Routing:
             )
 
     def _refuse(self, processing: Processing) -> RouteOutcome:
-        """400, before the other headers are read."""
+        """Answer 400, before the other headers are read."""
         state = processing.state
         state.variables.request = msgspec.structs.replace(state.variables.request, headers=())
         state.body_length = None
@@ -231,7 +231,8 @@ class _Routing:
 
 
 def _accepted(headers: tuple[tuple[str, str], ...], server: Server) -> tuple[tuple[str, str], ...]:
-    """The headers that nginx takes: an underscore or another sign makes it ignore one (underscores_in_headers)."""
+    """Return the headers that nginx accepts. By default it ignores names with characters other than letters, digits
+    and hyphens (ignore_invalid_headers, underscores_in_headers)."""
     if not is_on(server, "ignore_invalid_headers", default=True):
         return headers
     more = "-_" if is_on(server, "underscores_in_headers", default=False) else "-"
@@ -239,7 +240,7 @@ def _accepted(headers: tuple[tuple[str, str], ...], server: Server) -> tuple[tup
 
 
 def _server_name(server: Server) -> str:
-    """$server_name: the first name (bytes)."""
+    """Return $server_name: the first name (bytes)."""
     first = next(iter(server.names), "")
     return as_bytes(first if first.startswith("~") else first.lower().removeprefix("."))
 

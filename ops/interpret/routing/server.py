@@ -1,4 +1,4 @@
-"""Which server block takes a request: by the address it comes in at, then by the name that is asked for.
+"""Find the server block for a request: by the address that receives it, then by the requested name.
 
 Sources: nginx documentation, 'How nginx processes a request', 'Server names', ngx_http_core_module (listen,
 server_name).
@@ -17,7 +17,7 @@ from ops.interpret.nginx import Server
 from ops.interpret.routing.model import as_bytes, place
 from ops.interpret.routing.patterns import PatternMatch, search
 
-_ANY_V4 = "0.0.0.0"  # noqa: S104  what nginx compares addresses with
+_ANY_V4 = "0.0.0.0"  # noqa: S104  only compared with listen addresses
 _ANY_V6 = "::"
 
 
@@ -34,12 +34,12 @@ class Socket(msgspec.Struct, frozen=True):
 
     @property
     def where(self) -> str:
-        """``file:line`` of its listen directive; empty where there is none."""
+        """The ``file:line`` of its listen directive; empty without one."""
         return place(self.directive) if self.directive else ""
 
 
 class Door(msgspec.Struct, frozen=True):
-    """One socket's share of the configuration: the server blocks behind it in order, and its default one."""
+    """One socket with its server blocks, in order, and its default server."""
 
     socket: Socket
     servers: tuple[Server, ...]
@@ -49,7 +49,7 @@ class Door(msgspec.Struct, frozen=True):
 
 
 def sockets(server: Server, names: Mapping[str, tuple[str, ...]]) -> Iterator[Socket]:
-    """Every address the block listens on; without listen it is port 80 of every IPv4 one."""
+    """Yield every address that the block listens on, without QUIC; by default port 80 of every IPv4 address."""
     directives = [d for d in server.own("listen") if d.args]
     if not directives:
         yield Socket(_ANY_V4, 80, None)
@@ -110,8 +110,8 @@ def _canonical(host: str) -> str:
 def door(
     servers: Iterable[Server], host: str, port: int, names: Mapping[str, tuple[str, ...]]
 ) -> Door | None:
-    """The socket that takes a connection to ``host:port``, and the server blocks behind it: the most specific address
-    decides. None where nothing in the configuration listens there."""
+    """Return the socket that accepts a connection to ``host:port``, and its server blocks: the most specific address
+    wins. None if nothing in the configuration listens there."""
     everyone = list(servers)
     wanted = _canonical(host.strip("[]"))
     by_server = [(server, socket) for server in everyone for socket in sockets(server, names)]
@@ -136,8 +136,8 @@ def door(
 
 
 class Choice(msgspec.Struct, frozen=True):
-    """The server block for a name. ``written``: the server_name that matched, None where it is the default server;
-    ``captures``: of a regular expression; ``ignored``: blocks whose claim to the same name nginx ignores."""
+    """The server block for a name. ``written``: the server_name that matched, None for the default server;
+    ``captures``: of a regular expression; ``ignored``: later blocks with the same name, which nginx ignores."""
 
     server: Server
     written: str | None = None
@@ -146,7 +146,7 @@ class Choice(msgspec.Struct, frozen=True):
 
 
 class _Names:
-    """The names behind one socket as nginx registers them: of two that conflict the later one is ignored, and
+    """The names of one socket as nginx registers them: nginx ignores the later of two that conflict, and
     ``.example.com`` conflicts with ``example.com`` and with ``*.example.com`` (ngx_hash_add_key)."""
 
     def __init__(self, servers: Iterable[Server]) -> None:
@@ -179,7 +179,7 @@ class _Names:
             self._claims[key] = (server, name)
 
     def find(self, host: str) -> tuple[str, Server, str] | None:
-        """The registered name that covers ``host``, its block, and the name as it is written."""
+        """Return the registered name that covers ``host``, its block, and the name as configured."""
         for key in _candidates(host):
             if key in self._claims:
                 return key, *self._claims[key]
@@ -187,7 +187,7 @@ class _Names:
 
 
 def choose(behind: Door, host: str) -> Choice:
-    """The block for the name ``host`` (lower case, no port): exact, longest leading wildcard, longest trailing
+    """Return the block for the name ``host`` (lower case, no port): exact, longest leading wildcard, longest trailing
     wildcard, first regular expression, else the default server. Raises UndeterminedError."""
     host = as_bytes(host)
     names = _Names(behind.servers)
@@ -203,7 +203,7 @@ def choose(behind: Door, host: str) -> Choice:
 
 
 def _candidates(host: str) -> Iterator[str]:
-    """The forms of server_name that cover ``host``, the strongest first."""
+    """Yield the forms of server_name that cover ``host``, by falling precedence."""
     yield host
     labels = host.split(".")
     for start in range(1, len(labels)):
@@ -213,7 +213,7 @@ def _candidates(host: str) -> Iterator[str]:
 
 
 def bare_host(written: str) -> tuple[str, bool]:
-    """The name in a Host header without its port and its last dot, in lower case; whether nginx takes it at all
+    """Return the name in a Host header in lower case, without port and last dot, and whether nginx accepts it
     (ngx_http_validate_host)."""
     if not written or any(ch <= " " or ch in "/\\\x7f" for ch in written):
         return "", False

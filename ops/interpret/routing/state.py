@@ -1,4 +1,4 @@
-"""The state of one request on its way through nginx."""
+"""The state of one request in nginx."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from ops.interpret.routing.model import (
 from ops.interpret.routing.values import Variables
 from ops.text.language import Text, verbatim
 
-# NGX_HTTP_MAX_URI_CHANGES and one more: rewrites and internal redirects of one request.
+# NGX_HTTP_MAX_URI_CHANGES + 1: the limit on rewrites and internal redirects of one request.
 MAX_URI_CHANGES = 11
 
 
 @dataclass
 class State:
     """One request's state. ``scope``: the block whose directives are in force; ``handler``: the directive that answers
-    there; ``error_status``: the status the answer is given whatever answers (0: its own); ``is_error_page``: whether
-    an error_page was taken, after which no other one is."""
+    there; ``error_status``: the status that replaces the answer's own (0: none); ``is_error_page``: whether an
+    error_page was used, after which nginx uses no other."""
 
     request: RoutedRequest
     around: RouteSurroundings
@@ -59,7 +59,7 @@ class State:
     decision: Decision | None = None
 
     def decide(self, kind: StepKind, where: str, status: int | None) -> None:
-        """Remember what decided the answer first."""
+        """Record the decision about the answer, if it is the first."""
         self.decision = self.decision or Decision(kind, where, status)
 
     def note(self, kind: StepKind, where: str, en: str, zh: str) -> None:
@@ -71,7 +71,7 @@ class State:
         self.steps.append(RouteStep(kind, place(directive), verbatim(written(directive))))
 
     def enter(self, scope: Scope) -> None:
-        """Take the directives of ``scope`` into force (ngx_http_update_location_config)."""
+        """Apply the directives of ``scope`` (ngx_http_update_location_config)."""
         own = own_handler(scope)
         limited = scope.first_own("limit_except")
         if limited is not None and not _allows(limited, self.variables.method):
@@ -91,14 +91,14 @@ Next = RouteOutcome | Callable[[], "Next"]
 
 
 def handler_in_force(scope: Scope) -> Directive | None:
-    """The directive that sends requests on in ``scope``: its own, and in an `if` or limit_except the location's."""
+    """Return the directive that sends requests on in ``scope``: its own; in `if` and limit_except also the parent's."""
     if scope.blocks[0].name in ("if", "limit_except"):
         return own_handler(scope) or own_handler(Scope(scope.blocks[1:]))
     return own_handler(scope)
 
 
 def own_handler(scope: Scope) -> Directive | None:
-    """The directive of the block itself that sends requests on: the last one counts."""
+    """Return the last directive of the block itself that sends requests on."""
     own = [d for d in scope.blocks[0].block or () if d.name in HANDLERS and d.args]
     return own[-1] if own else None
 
@@ -109,7 +109,7 @@ def _allows(limited: Directive, method: str) -> bool:
 
 
 def written(directive: Directive) -> str:
-    """A directive as the configuration has it, without its block."""
+    """Return a directive as in the configuration, without its block."""
     arguments = " ".join(directive.args)
     if directive.name == "if":
         arguments = f"({arguments})"
@@ -117,7 +117,7 @@ def written(directive: Directive) -> str:
 
 
 def effective_any(scope: Scope, names: Iterable[str]) -> tuple[Directive, ...]:
-    """The directives of several names that apply together, in order: the innermost level that has any of them."""
+    """Return the directives with any of ``names``, in order, from the innermost level that has one."""
     wanted = frozenset(names)
     for block in scope.blocks:
         if found := tuple(d for d in block.block or () if d.name in wanted):

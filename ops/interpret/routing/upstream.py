@@ -1,8 +1,8 @@
-"""Where requests are sent to: upstream blocks, host names, addresses.
+"""The destinations of requests: upstream blocks, host names, addresses.
 
 Sources: nginx documentation, ngx_http_upstream_module (server), ngx_http_proxy_module (proxy_pass),
-ngx_http_core_module (resolver). nginx asks the system's resolver for the names in its configuration once, at its
-start, and takes every address it gets, IPv4 and IPv6.
+ngx_http_core_module (resolver). nginx resolves the names in its configuration once, at its start, by the system's
+resolver, and uses every address, IPv4 and IPv6.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ DEFAULT_PORTS = {"https": 443, "http": 80, "grpc": 80, "grpcs": 443}
 
 
 class Authority(msgspec.Struct, frozen=True):
-    """The host and the port of a URL; the port as it is written, None where it is not."""
+    """The host and the port of a URL; ``port`` is None if the URL has none."""
 
     host: str
     port: int | None
@@ -29,7 +29,7 @@ class Authority(msgspec.Struct, frozen=True):
 
 
 class Resolved(msgspec.Struct, frozen=True):
-    """The servers behind an authority. ``upstream``: the block of that name; ``problem``: why there is none."""
+    """The servers of an authority. ``upstream``: the block of that name; ``problem``: why there are no servers."""
 
     servers: tuple[UpstreamServer, ...]
     upstream: Directive | None = None
@@ -38,7 +38,7 @@ class Resolved(msgspec.Struct, frozen=True):
 
 
 def split_authority(written: str) -> Authority | None:
-    """``host:port``, ``[v6]:port`` or ``unix:/path``; None where it is none of these."""
+    """Parse ``host:port``, ``[v6]:port`` or ``unix:/path``; return None for anything else."""
     if written.startswith("unix:"):
         return Authority(written.rstrip(":"), None, is_unix=True)
     if written.startswith("["):
@@ -53,7 +53,7 @@ def split_authority(written: str) -> Authority | None:
 
 
 def find_upstream(http: Directive, authority: Authority) -> Directive | None:
-    """The upstream block of that name."""
+    """Return the upstream block of that name; None if there is none."""
     if authority.is_unix or authority.port is not None:
         return None
     return next(
@@ -76,7 +76,7 @@ def resolve(
     names: Mapping[str, tuple[str, ...]],
     where: str,
 ) -> Resolved:
-    """Every server behind ``authority`` as nginx knows it from its start."""
+    """Return every server of ``authority``, as nginx resolved it at its start."""
     upstream = find_upstream(http, authority)
     if upstream is None:
         servers = tuple(_addressed(authority, DEFAULT_PORTS.get(scheme, 80), names, where, ()))

@@ -1,4 +1,4 @@
-"""URIs as nginx reads and writes them: decoding, normalising, escaping (ngx_http_parse.c, ngx_string.c)."""
+"""nginx's decoding, normalising and escaping of URIs (ngx_http_parse.c, ngx_string.c)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ ESCAPED_IN_ARGUMENTS = _ESCAPED_ALWAYS | frozenset("&+;")
 
 
 class BadUriError(Exception):
-    """A request target that nginx answers 400."""
+    """nginx answers 400 for this request target."""
 
 
 def split_target(target: str) -> tuple[str | None, str]:
-    """Host (None: none is named) and the rest of a request target: ``http://host/path`` names one (RFC 9112, 3.2.2).
+    """Split a request target into host and rest; the host is None unless it is ``http://host/path`` (RFC 9112, 3.2.2).
 
     Raises BadUriError."""
     if target.startswith("/"):
@@ -30,14 +30,14 @@ def split_target(target: str) -> tuple[str | None, str]:
 
 
 def normalize(target: str, *, merge_slashes: bool) -> tuple[str, str, bool, bool]:
-    """Path (decoded, dot segments resolved, slashes merged) and arguments of a request target, whether it held escapes,
-    and whether its path held a plus sign. Raises BadUriError where nginx answers 400."""
+    """Return path (decoded, dot segments resolved, slashes merged) and arguments of a request target, whether its path
+    has escapes, and whether it has a plus sign. Raises BadUriError if nginx answers 400."""
     if any(ch <= " " or ch == "\x7f" for ch in target):
         raise BadUriError
     before, _, _ = target.partition("#")
     path, question, arguments = before.partition("?")
     out: list[str] = []
-    # How the last segment began: "" inside a word, "/" behind a slash, "." and ".." behind that.
+    # The start of the last segment: "" inside a word, "/" after a slash, "." and ".." after a slash and dots.
     state = ""
     has_plus = "+" in path
     position = 0
@@ -57,7 +57,7 @@ def normalize(target: str, *, merge_slashes: bool) -> tuple[str, str, bool, bool
 
 
 def _decoded(path: str, position: int) -> tuple[str, bool, int]:
-    """The next character, whether it is taken literally, and where the one behind it begins."""
+    """Return the next character, whether it is literal, and the position after it."""
     if path[position] != "%":
         return path[position], False, position + 1
     digits = path[position + 1 : position + 3]
@@ -88,7 +88,7 @@ def _take(out: list[str], state: str, ch: str, *, merge_slashes: bool) -> str:
 
 
 def _up(out: list[str]) -> None:
-    """Take the last segment away, its two dots and all. Raises BadUriError above the root."""
+    """Remove ``/..`` and the segment before it. Raises BadUriError above the root."""
     del out[-3:]
     while out and out[-1] != "/":
         out.pop()
@@ -97,12 +97,12 @@ def _up(out: list[str]) -> None:
 
 
 def escape(words: str, characters: frozenset[str] = ESCAPED_IN_URI) -> str:
-    """``words`` with each of ``characters`` as ``%XX``."""
+    """Return ``words`` with each of ``characters`` as ``%XX``."""
     return "".join(f"%{ord(ch):02X}" if ch in characters else ch for ch in words)
 
 
 def unescape_redirect(words: str) -> str:
-    """What ``rewrite`` makes of a redirect's escapes: those of plain characters are decoded, up to a question mark
+    """Decode a redirect's escapes as ``rewrite`` does: those of plain characters, up to a question mark
     (ngx_unescape_uri, NGX_UNESCAPE_REDIRECT)."""
     out: list[str] = []
     position = 0
@@ -131,6 +131,6 @@ def unescape_redirect(words: str) -> str:
 
 
 def split_arguments(uri: str) -> tuple[str, str]:
-    """Path and arguments of a URI that the configuration names."""
+    """Split a URI of the configuration into path and arguments."""
     path, _, arguments = uri.partition("?")
     return path, arguments

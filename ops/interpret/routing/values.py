@@ -1,4 +1,4 @@
-"""Variables: what ``$uri``, ``$arg_x``, ``$http_x``, a ``map`` or a ``set`` amounts to for one request.
+"""Variables: the values of ``$uri``, ``$arg_x``, ``$http_x``, a ``map`` or a ``set`` for one request.
 
 Sources: nginx documentation, 'Alphabetical index of variables', ngx_http_map_module, ngx_http_rewrite_module.
 """
@@ -17,7 +17,7 @@ from ops.text.language import Text
 
 _ANY = re.compile(r"\$(?:\{(?P<braced>\w+)\}|(?P<digit>[1-9])|(?P<name>[A-Za-z_]\w*))", re.ASCII)
 _GROUP = re.compile(r"\(\?P?[<'](\w+)[>']", re.ASCII)
-# Directives that define a variable by what only the running nginx has.
+# Directives that define a variable known only to the running nginx; the position of its name in their arguments.
 _DEFINING = {
     "geo": -1,
     "split_clients": -1,
@@ -33,13 +33,13 @@ _DEFINING = {
 
 
 class Variables:
-    """The variables of one request. The state of the request itself (``uri``, ``arguments``, the scope in force) is
-    written here by the steps that change it."""
+    """The variables of one request. Its phases write the request's own state here (``uri``, ``arguments``, the scope
+    in force)."""
 
     def __init__(self, request: RoutedRequest, http: Directive, prefix: str, hostname: str | None) -> None:
         self.request = request
         self.prefix = prefix.rstrip("/")
-        # Set by try_files: an alias of a location given by a regular expression gets the URI behind it.
+        # Set by try_files: the URI is appended to the alias of a location that a regular expression defines.
         self.adds_uri_to_alias = False
         self.method = request.method
         self.uri = "/"
@@ -48,12 +48,12 @@ class Variables:
         self.server_name = ""
         self.host = ""
         self.captures: PatternMatch = PatternMatch()
-        # A search that fails leaves the captures of the one before it in PCRE2, and none in PCRE.
+        # After a failed search the earlier captures remain with PCRE2, but not with PCRE.
         self._is_capture_doubtful = False
         self.named: dict[str, str] = {}
-        # Variables of `set` whose value only the running nginx knows, and why.
+        # Variables of `set` with a value that only the running nginx knows, and why.
         self.unknown: dict[str, UndeterminedError] = {}
-        # Of the answer under way: 0 while there is none.
+        # The status of the current answer; 0 without one.
         self.status = 0
         self.proxy: dict[str, str] = {}
         self.scope: Scope | None = None
@@ -63,8 +63,8 @@ class Variables:
         self._cached: dict[str, str] = {}
 
     def fill(self, template: str, where: str, *, quote: frozenset[str] | None = None) -> str:
-        """``template`` (as the configuration has it) with every variable's value. ``quote``: characters that captures
-        are escaped for. Raises UndeterminedError."""
+        """Return ``template`` (as in the configuration) with the values of its variables. ``quote``: characters to
+        escape in captures. Raises UndeterminedError."""
         out: list[str] = []
         position = 0
         used: PatternMatch | None = None
@@ -90,7 +90,7 @@ class Variables:
         return "".join(out) + text[position:]
 
     def value(self, name: str, where: str) -> str:
-        """The variable ``name``; empty where it is not set. Raises UndeterminedError where only nginx knows it."""
+        """Return the variable ``name``; empty if it is not set. Raises UndeterminedError if only nginx knows it."""
         if len(name) == 1 and name in "123456789":
             return self._captured(name, where)
         if name in self.unknown:
@@ -124,7 +124,7 @@ class Variables:
             self.named[name] = value
 
     def search(self, pattern: str, subject: str, *, ignore_case: bool, where: str) -> PatternMatch | None:
-        """Search for ``pattern`` and take over what it captures: by number, and by name as variables.
+        """Search for ``pattern`` and store its captures: by number, and by name as variables.
 
         Raises UndeterminedError."""
         found = search(pattern, subject, ignore_case=ignore_case, where=where)
@@ -148,17 +148,17 @@ class Variables:
         return value
 
     def capture(self, found: PatternMatch) -> None:
-        """Take over what a regular expression has captured: by number, and by name as variables."""
+        """Store the captures of a regular expression: by number, and by name as variables."""
         self.captures = found
         self._is_capture_doubtful = False
         self.named.update({name: value for name, value in found.items() if not name.isdecimal()})
 
     def _own(self, name: str) -> str | None:
-        """A variable of nginx's core; None where it is none of those that are known here."""
+        """Return a variable of nginx's core; None if it is not known here."""
         for prefix, lookup in (("arg_", self._argument), ("http_", self._header), ("cookie_", self._cookie)):
             if name.startswith(prefix):
                 return lookup(name.removeprefix(prefix))
-        # Apart from the others: they may be written with variables themselves.
+        # Computed only on request: `root` and `alias` may contain variables themselves.
         if name == "document_root":
             return self._root()
         if name == "request_filename":
@@ -199,7 +199,7 @@ class Variables:
         return values.get(name)
 
     def _argument(self, name: str) -> str:
-        """The value of the first argument called ``name``, as it stands in the URI (names count in any case)."""
+        """Return the first argument named ``name``, still escaped as in the URI (the name's case does not matter)."""
         for word in self.arguments.split("&"):
             key, equals, value = word.partition("=")
             if equals and key.lower() == name.lower():
@@ -237,7 +237,7 @@ class Variables:
         return None if self.scope is None else file_path(self.scope, self, self.uri)
 
     def _mapped(self, name: str) -> str:
-        """The value of a map's variable, asked once a request unless it is volatile (ngx_http_map_module)."""
+        """Return a map's variable, evaluated once per request unless it is volatile (ngx_http_map_module)."""
         directive = self._maps[name]
         children = directive.block or ()
         is_volatile = any(line.name == "volatile" and not line.args for line in children)
@@ -314,7 +314,7 @@ def _every(block: Directive, name: str) -> Iterator[Directive]:
 
 
 def _declared(block: Directive) -> Iterator[str]:
-    """The variables that `set` and named groups of regular expressions give values, and that are empty until then."""
+    """Yield the variables that `set` and named groups of regular expressions assign; they are empty until then."""
     for directive in block.block or ():
         if directive.name == "set" and directive.args:
             yield directive.args[0].removeprefix("$")

@@ -1,4 +1,4 @@
-"""A route's end in words, for a report and for a symptom without a cause."""
+"""A route's outcome in words, for a report and for a symptom without a cause."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from ops.text.language import Text
 
 
 def outcome_words(route: RequestRoute) -> Text:
-    """How the request ends, in one sentence."""
+    """Describe the outcome of the request in one sentence."""
     outcome = route.outcome
     if outcome.kind is OutcomeKind.PROXIED and outcome.passed is not None:
         return _passed(outcome.passed)
