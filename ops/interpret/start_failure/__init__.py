@@ -1,4 +1,4 @@
-"""Why the service's last start failed, by its own last words, and what mends that on this host. Pure.
+"""Find out from the logs why the service's last start failed, and how to fix that on this host. Pure.
 
-Nothing is imported here: every diagnosis reads the words (`words`), and only one of a failed start needs the kinds
-(`kinds`) and what to do about them (`advice`), which take a healthy run's time to load."""
+This file imports nothing: every diagnosis needs `words`, but only the diagnosis of a failed start needs `kinds` and
+`advice`, and loading these would slow down a healthy run."""

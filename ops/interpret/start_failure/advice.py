@@ -1,6 +1,6 @@
-"""What a start's failure means in a sentence, and the steps that mend it on this host.
+"""Explain a failed start in a sentence, and give the steps that fix it on this host.
 
-A step that is the same in both languages is a command that runs as it stands; everything else a person has to decide.
+A step that is the same in both languages is a command that can be run unchanged; any other needs a person's decision.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _UNIT = re.compile(r"systemctl (?:start|restart) ([\w.@:-]+)$")
 
 
 class StartPlace(msgspec.Struct, frozen=True):
-    """How the service is started on this host.
+    """The start of the service on this host.
 
-    ``start``: the command; ``begin``: the one that takes up the mended state, a restart where a master still runs;
-    ``python``: the interpreter as a command; ``config``: gunicorn's configuration file."""
+    ``start``: the command; ``begin``: the command to use after the fix, a restart if a master still runs; ``python``:
+    the interpreter as a command; ``config``: gunicorn's configuration file."""
 
     start: str
     begin: str
@@ -39,13 +39,13 @@ class StartPlace(msgspec.Struct, frozen=True):
 
     @property
     def unit(self) -> str | None:
-        """The systemd unit that starts it."""
+        """The systemd unit that starts the service; None without one."""
         found = _UNIT.match(self.start)
         return found[1] if found else None
 
     @property
     def script(self) -> str | None:
-        """The script that starts it."""
+        """The script that starts the service; None without one."""
         try:
             words = shlex.split(self.start)
         except ValueError:
@@ -58,7 +58,7 @@ def _t(en: str, zh: str) -> Text:
 
 
 def summary_of(failure: StartFailure, last: LastStart) -> Text:
-    """One sentence about this start."""
+    """Describe this start's failure in one sentence."""
     values = _values(failure, last)
     template = _sentences()[failure.kind]
     where = failure.where or ""
@@ -124,7 +124,7 @@ def _values(failure: StartFailure, last: LastStart) -> dict[str, str]:
 
 
 def _module_words(given: Mapping[str, str]) -> dict[str, str]:
-    """Why a module of a package of the application's own is not there, and who names it."""
+    """Return the words for a module missing from the application's own package: the reason, and what names it."""
     file, package, directory = given.get("file"), given.get("package", "?"), given.get("directory", "?")
     variable = given.get("variable")
     return {
@@ -151,7 +151,7 @@ _Steps = Callable[[StartFailure, LastStart, StartPlace], tuple[Text, ...]]
 
 
 def fix_for(failure: StartFailure, last: LastStart, place: StartPlace) -> tuple[Text, ...]:
-    """The steps that mend what kept the service from starting; the last starts it."""
+    """Return the steps that fix the failed start; the last step starts the service."""
     steps = _STEPS.get(failure.kind, _look)(failure, last, place)
     limit = any(account.result == "start-limit-hit" for account in last.supervisors)
     reset = (verbatim(f"systemctl reset-failed {place.unit}"),) if limit and place.unit else ()
@@ -163,13 +163,13 @@ def _q(words: str) -> str:
 
 
 def _setting(place: StartPlace, name: str) -> Text:
-    """Where a setting of gunicorn's is written."""
+    """Return the words for a setting of gunicorn's and its file."""
     file = place.config or place.start
     return Text(en=f"{name} in {file}", zh=f"{file} 里的 {name}")
 
 
 def _variable(failure: StartFailure, last: LastStart, place: StartPlace) -> tuple[Text, ...]:
-    """Where the variable is read, where this host's start takes it from, and how to see that the service has it."""
+    """Return the steps: show the line that reads the variable, set it for this host's start, check that it is set."""
     names = [name.strip() for name in failure.values.get("name", "?").split(",")]
     held = next((f for f in last.environment_files if set(names) <= set(f.names)), None)
     steps = [*_shown(failure.where)]
@@ -184,7 +184,7 @@ def _variable(failure: StartFailure, last: LastStart, place: StartPlace) -> tupl
 
 
 def _shown(where: str | None) -> tuple[Text, ...]:
-    """The line itself, as a command."""
+    """Return the command that shows the line ``where``."""
     path, _, line = (where or "").rpartition(":")
     if not line.isdigit() or not path.startswith("/"):
         return ()
@@ -611,7 +611,7 @@ def _encoding(failure: StartFailure, _last: LastStart, _place: StartPlace) -> tu
 
 def _worker_class(failure: StartFailure, last: LastStart, place: StartPlace) -> tuple[Text, ...]:
     name = failure.values.get("name", "?")
-    # gthread is gunicorn's own, and wants a newer one.
+    # gthread is part of gunicorn, so it needs a newer gunicorn.
     own = "gunicorn" if name == "gthread" else worker_package(name)
     package = own or re.sub(r"[^\w.-]", "", name.partition(".")[0]) or "?"
     detail = failure.values.get("detail", "")
@@ -646,12 +646,12 @@ def _worker_class(failure: StartFailure, last: LastStart, place: StartPlace) -> 
     )
 
 
-# gunicorn, 27.0: the workers of eventlet were removed.
+# gunicorn 27.0 removed the eventlet workers.
 _REMOVED_CLASSES = ("eventlet",)
 
 
 def _set_class(name: str) -> str:
-    """sed's command that gives the setting gunicorn's own threads in place of ``name``."""
+    """Return the sed script that sets worker_class to gthread in place of ``name``."""
     return rf"s/^\(\s*worker_class\s*=\s*\)[\"']{name}[\"']/\1\"gthread\"/"
 
 
@@ -730,7 +730,7 @@ def _bind(failure: StartFailure, _last: LastStart, place: StartPlace) -> tuple[T
 
 
 def _directory(failure: StartFailure, _last: LastStart, place: StartPlace) -> tuple[Text, ...]:
-    """A directory that is to be there before the start."""
+    """Return the steps that create a directory that must exist before the start."""
     path = failure.values.get("path")
     if path is None:
         unit = failure.values.get("unit", place.unit or "?")
@@ -1054,7 +1054,7 @@ def _limit(failure: StartFailure, _last: LastStart, place: StartPlace) -> tuple[
 
 
 def _look(failure: StartFailure, _last: LastStart, place: StartPlace) -> tuple[Text, ...]:
-    """Nothing is claimed: the words, and where there are more."""
+    """Return the steps for an unknown cause: show more of the log, and quote the message."""
     unit = failure.values.get("unit") or place.unit
     is_file = failure.source.startswith("/")
     look = (

@@ -1,8 +1,8 @@
-"""Why a start failed: the words of gunicorn, Python, a shell or a supervisor, by the kind of defect behind them.
+"""Classify a failed start by the messages of gunicorn, Python, a shell or a supervisor.
 
-A rule is a pattern over one place of the reading (the exception, gunicorn's own error, its complaints about the
-address) and the kind it proves; its named groups are the facts. The first that fits decides. Words that none fits are
-of kind ``UNKNOWN``: they are quoted, and nothing is claimed.
+A rule is a pattern for one part of the reading (the exception, gunicorn's own error, its errors about the address)
+and the kind that it proves; its named groups are the facts. The first match decides. A message without a match is of
+kind ``UNKNOWN``: it is only quoted.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from ops.facts.start import Default, EnvironmentRead, LastStart, StartWords, Sup
 from ops.interpret.packages import normal_name
 from ops.interpret.start_failure.words import StartReading, Trace, read_start
 
-# Sources written to within so many seconds of the newest are of the same start.
+# Sources written within this many seconds of the newest belong to the same start.
 SAME_START = 90.0
 
 
 class Kind(StrEnum):
-    """What kept the service from starting."""
+    """The kind of defect that kept the service from starting."""
 
     VARIABLE = "missing_variable"
     VARIABLE_VALUE = "malformed_variable"
@@ -96,7 +96,7 @@ class Kind(StrEnum):
     UNKNOWN = "unknown"
 
 
-# What a worker fails at while it loads the application: GUN003. Everything else keeps the master from running.
+# Defects that make a worker fail while it loads the application: GUN003. All others keep the master from running.
 LOADING = frozenset(
     {
         Kind.VARIABLE, Kind.VARIABLE_VALUE, Kind.SETTINGS, Kind.SUBMODULE, Kind.RELATIVE_IMPORT, Kind.DATA_FILE,
@@ -110,7 +110,7 @@ LOADING = frozenset(
 )  # fmt: skip
 
 
-# What may have passed by itself: the next start may succeed as things are.
+# Defects that may disappear by themselves: the next start may succeed without a fix.
 PASSING = frozenset(
     {
         Kind.UNKNOWN, Kind.CONNECTION, Kind.ADDRESS_IN_USE, Kind.START_LIMIT, Kind.MEMORY, Kind.KILLED,
@@ -120,10 +120,10 @@ PASSING = frozenset(
 
 
 class StartFailure(msgspec.Struct, frozen=True):
-    """Why the last start failed. ``quote``: the words that prove it, ``source``: where they stand, ``time``: when they
-    were written; ``where``: FILE:LINE of the application's, if it has a part in it; ``values``: the kind's facts;
-    ``is_loading``: a worker, or the master in its stead, failed while it loaded the application; ``count``: so many
-    workers ended."""
+    """The reason for the failure of the last start. ``quote``: the message that proves it; ``source``: its log;
+    ``time``: when it was written; ``where``: FILE:LINE in the application, if that is involved; ``values``: the kind's
+    facts; ``is_loading``: a worker, or the master in its place, failed while it loaded the application; ``count``:
+    the number of workers that ended."""
 
     kind: Kind
     quote: str
@@ -143,9 +143,9 @@ class _Proof(msgspec.Struct, frozen=True):
 
 
 def start_failure(last: LastStart, since: float = 0.0) -> StartFailure | None:
-    """Why the last start failed; None where no words of a failing start are left.
+    """Return why the last start failed; None if no log has a failed start.
 
-    ``since``: when the service is known to have served last (Unix seconds): older words are another start's."""
+    ``since``: when the service is known to have last served (Unix seconds); older lines belong to another start."""
     told = [(words, read_start(words.lines)) for words in last.words if words.time >= since]
     failing = [(words, reading) for words, reading in told if reading.has_failed]
     newest = max((words.time for words, _ in failing), default=0.0)
@@ -162,7 +162,7 @@ def start_failure(last: LastStart, since: float = 0.0) -> StartFailure | None:
 
 
 def _clearer(best: StartFailure | None, other: StartFailure) -> StartFailure:
-    """The first, unless only the second says what is wrong."""
+    """Return ``best``, unless only ``other`` shows the defect."""
     return other if best is None or (best.kind in _VAGUE and other.kind not in _VAGUE) else best
 
 
@@ -186,7 +186,7 @@ def _of_reading(words: StartWords, reading: StartReading, last: LastStart) -> St
         frame[0].endswith("gunicorn/arbiter.py") and frame[2] == "setup"
         for frame in reading.traces[-1].frames
     )
-    # gunicorn reads its configuration before it is a master: no worker fails, whatever that file does.
+    # gunicorn reads its configuration before the master runs: a fault in that file fails no worker.
     is_loading = "config" not in proof.values and (
         proof.kind in LOADING
         or is_preload
@@ -268,7 +268,7 @@ def _invalid_setting(reading: StartReading) -> dict[str, str]:
 
 
 def _of_configuration(reading: StartReading) -> _Proof:
-    """gunicorn's configuration file raised: its path, and what."""
+    """Return the proof for a configuration file of gunicorn's that raised: its path and the exception."""
     path = (reading.error or "").rpartition("config file: ")[2].strip()
     trace = reading.traces[-1] if reading.traces else None
     values = {"path": path}
@@ -318,7 +318,7 @@ def _by_binds(reading: StartReading) -> _Proof | None:
 
 
 def _address(written: str) -> str:
-    """``('127.0.0.1', 8000)`` as ``127.0.0.1:8000``."""
+    """Convert ``('127.0.0.1', 8000)`` to ``127.0.0.1:8000``."""
     found = re.match(r"\('([^']*)', (\d+)", written)
     return f"{found[1]}:{found[2]}" if found else written
 
@@ -344,7 +344,7 @@ def _first_line(words: str) -> str:
 
 
 def _by_trace(reading: StartReading, last: LastStart) -> _Proof | None:
-    """By the newest traceback; where it says nothing of a kind, by the one that was its direct cause."""
+    """Classify by the newest traceback; if it shows no kind, by the traceback that is its direct cause."""
     outer: _Proof | None = None
     for trace in reversed(reading.traces):
         if not trace.exception or (outer is not None and not trace.is_cause):
@@ -358,7 +358,7 @@ def _by_trace(reading: StartReading, last: LastStart) -> _Proof | None:
 
 
 def _exception_rule(trace: Trace, last: LastStart | None) -> _Proof:
-    """The kind of an exception while gunicorn loaded something."""
+    """Classify an exception from while gunicorn loaded something."""
     place = trace.own or trace.last
     if place and _NOBODYS.search(place[0]):
         place = None
@@ -375,7 +375,7 @@ def _exception_rule(trace: Trace, last: LastStart | None) -> _Proof:
     return _Proof(Kind.EXCEPTION, words, where, {"exception": words})
 
 
-# No line of these is to be corrected.
+# Files of Python's and gunicorn's own, which nobody has to correct.
 _NOBODYS = re.compile(r"/lib(?:64)?/python[\d.]+/importlib/|/gunicorn/(?:workers|app)/\w+\.py$")
 _Found = tuple[Kind, dict[str, str]] | None
 _Rule = Callable[[Trace, str, str, "LastStart | None"], _Found]
@@ -433,7 +433,7 @@ def _variable(trace: Trace, name: str, message: str, last: LastStart | None) -> 
 
 
 def _setting_from_variable(message: str, last: LastStart | None) -> _Found:
-    """'The SECRET_KEY setting must not be empty': the variable whose value that setting is given."""
+    """Find the variable that sets the named setting, for 'The SECRET_KEY setting must not be empty'."""
     if last is None or not re.search(r"must (?:not )?be|not set|required|missing|not configured", message):
         return None
     named = set(re.findall(r"[A-Z][A-Z0-9_]{2,79}", message))
@@ -444,7 +444,7 @@ def _setting_from_variable(message: str, last: LastStart | None) -> _Found:
 
 
 def _settings(trace: Trace, last: LastStart | None) -> _Found:
-    """pydantic's: '2 validation errors for Settings', then a field and its complaint, in pairs."""
+    """Read pydantic's message: '2 validation errors for Settings', then pairs of a field and its error."""
     lines = trace.exception.splitlines()[1:]
     pairs = [
         (field.strip(), complaint.strip().partition(" [type=")[0])
@@ -468,7 +468,7 @@ def _settings(trace: Trace, last: LastStart | None) -> _Found:
 
 
 def _dynaconf(trace: Trace, message: str, last: LastStart | None) -> _Found:
-    """dynaconf's validators: 'TOKEN is required in env main', 'PORT must ... but it is ...'."""
+    """Read dynaconf's validation errors: 'TOKEN is required in env main', 'PORT must ... but it is ...'."""
     found = re.match(r"(\w[\w.]{0,79}) (is required|must )", message)
     if found is None or not _is_in(trace, "dynaconf/"):
         return None
@@ -491,7 +491,7 @@ _OF_A_VALUE = (
 
 
 def _about(reads: list[EnvironmentRead], name: str, message: str) -> tuple[list[EnvironmentRead], Kind]:
-    """Of the variables that a statement uses, those that the exception is about, and whether they are not set."""
+    """Return those of a statement's variables that the exception is about, and the kind: missing or malformed."""
     checked = [read for read in reads if read.use in (Use.UNSET, Use.VALUE)]
     if checked:
         same = [read for read in checked if read.use is checked[0].use]
@@ -508,7 +508,7 @@ def _about(reads: list[EnvironmentRead], name: str, message: str) -> tuple[list[
 
 
 def _environment(trace: Trace, name: str, message: str, last: LastStart | None) -> _Found:
-    """A statement of the traceback that uses a variable of the environment, and an exception about its value."""
+    """Match an exception about an environment variable's value with a statement of the traceback that uses it."""
     if last is None or name not in _OF_A_VALUE:
         return None
     own = [f"{path}:{line}" for path, line, _ in reversed(trace.frames)]
@@ -531,7 +531,7 @@ def _module(trace: Trace, name: str, message: str, last: LastStart | None) -> _F
     module = found[1]
     first = module.partition(".")[0]
     values = {"module": module, "first": first}
-    # gunicorn itself imports it, and no line of the application's does.
+    # gunicorn itself imports the module, not a line of the application.
     named = trace.own is None and _is_in(trace, "gunicorn/util.py")
     places = [place.directory for place in last.modules if place.name == first] if last else []
     if places and module != first and (inner := _submodule(trace, message, module, places[0], last)):
@@ -550,7 +550,7 @@ def _module(trace: Trace, name: str, message: str, last: LastStart | None) -> _F
 
 
 def _submodule(trace: Trace, message: str, module: str, directory: str, last: LastStart | None) -> _Found:
-    """A package of the application's own that lacks a module; or a file that stands in the package's place."""
+    """Match a module missing from the application's own package, or a file found in place of the package."""
     values = {"module": module, "package": module.rpartition(".")[0], "directory": directory}
     values["name"] = module.rpartition(".")[2]
     if "is not a package" in message:
@@ -565,7 +565,7 @@ def _submodule(trace: Trace, message: str, module: str, directory: str, last: La
     return Kind.SUBMODULE, values
 
 
-# Packages whose module is called otherwise (PyPI).
+# PyPI's package names that differ from the module's name.
 PACKAGES = {
     "dotenv": "python-dotenv", "yaml": "PyYAML", "cv2": "opencv-python-headless", "PIL": "Pillow",
     "sklearn": "scikit-learn", "bs4": "beautifulsoup4", "MySQLdb": "mysqlclient", "psycopg2": "psycopg2-binary",
@@ -584,8 +584,8 @@ def _is_library(path: str) -> bool:
 
 
 def _is_package(module: str, last: LastStart | None) -> bool:
-    """Whether a package has that name: Python's own, one that the application lists or that is installed for it, or one
-    whose module is well known."""
+    """Whether a package has that name: in Python's standard library, in the application's requirements, installed for
+    it, or in `PACKAGES`."""
     if module in sys.stdlib_module_names or module in PACKAGES:
         return True
     if last is None:
@@ -596,8 +596,8 @@ def _is_package(module: str, last: LastStart | None) -> bool:
 
 
 def _hiding(trace: Trace, message: str, last: LastStart | None) -> str | None:
-    """The application's file that Python takes for a package of that name: one that is imported by the name of a
-    package while it is being loaded, or that a library's import came to. Modules of the application that import each
+    """Return the application's file that Python imports in place of a package of that name: one that is imported by
+    the package's name while it is still being loaded, or by a library. Modules of the application that import each
     other hide nothing."""
     found = re.match(
         r"cannot import name '\w+' from partially initialized module '(\w+)' .*\((/[^)]+)\)$", message
@@ -617,7 +617,7 @@ def _hiding(trace: Trace, message: str, last: LastStart | None) -> str | None:
 
 
 def _looked_up(trace: Trace, name: str, message: str, last: LastStart | None) -> _Found:
-    """A variable names what is looked up, and that is not there: getattr(logging, os.environ["LEVEL"])."""
+    """Match a failed lookup of a name that a variable gives: getattr(logging, os.environ["LEVEL"])."""
     if last is None or name not in ("AttributeError", "ModuleNotFoundError", "ImportError"):
         return None
     own = {f"{path}:{line}" for path, line, _ in trace.frames}
@@ -665,7 +665,7 @@ def _import_name(trace: Trace, name: str, message: str, _last: LastStart | None)
 
 
 def _clash(trace: Trace, module: str, wanted: str) -> _Found:
-    """Who wants a name that another package's version does not have."""
+    """Return the version clash of ``module``, which lacks ``wanted``, and the package that imports it, if one does."""
     last = trace.last[0] if trace.last else ""
     inside = re.search(r"(?:site|dist)-packages/([\w-]+?)(?:\.py)?(?:/|$)", last)
     values = {"module": module, "name": wanted, "package": module.partition(".")[0]}
@@ -711,7 +711,7 @@ _UNINSTALLED = re.compile(
 
 
 def _uninstalled(trace: Trace, _name: str, message: str, _last: LastStart | None) -> _Found:
-    """A library that says in its own words which package it is short of."""
+    """Match a library's own message about a package that it needs."""
     if (trace.last or ("",))[0] == (trace.own or ("",))[0]:
         return None
     advice = _INSTALL.search(trace.exception)
@@ -745,7 +745,7 @@ def _database(trace: Trace, _name: str, message: str, last: LastStart | None) ->
 
 
 def _mentioned(trace: Trace, last: LastStart | None, endings: tuple[str, ...]) -> str | None:
-    """The file that the traceback's own statements name, the innermost first; else one that their module opens."""
+    """Return the file that the traceback's statements name, the innermost first, else one that their module opens."""
     own = [f"{path}:{line}" for path, line, _ in reversed(trace.frames)]
     named = [m for frame in own for m in (last.mentions if last else ()) if m.frame == frame and m.file]
     fitting = [m for m in named if (m.file or "").endswith(endings)]
@@ -765,7 +765,7 @@ _PARSERS = {
 
 
 def _data_file(trace: Trace, name: str, message: str, last: LastStart | None) -> _Found:
-    """A file that the application reads and that is not as a parser expects it."""
+    """Match a file that the application reads, but whose content the parser rejects."""
     endings = _PARSERS.get(name)
     path = _mentioned(trace, last, endings) if endings else None
     if path is None:
@@ -774,7 +774,7 @@ def _data_file(trace: Trace, name: str, message: str, last: LastStart | None) ->
 
 
 def _port(trace: Trace, _name: str, message: str, last: LastStart | None) -> _Found:
-    """The application binds a port of its own while it is loaded."""
+    """Match an application that binds a port of its own, already in use, while it is loaded."""
     if "[Errno 98]" not in message or not trace.own or _is_in(trace, "gunicorn/sock.py"):
         return None
     frame = f"{trace.own[0]}:{trace.own[1]}"
@@ -820,11 +820,11 @@ _RULES: tuple[_Rule, ...] = (
 )  # fmt: skip
 
 
-# --- lines, and workers that end -------------------------------------------------------------------------------------
+# --- lines, and exiting workers --------------------------------------------------------------------------------------
 
 
 def _by_lines(reading: StartReading) -> _Proof | None:
-    """What gunicorn prints without a traceback where the application is not what it was told."""
+    """Classify the messages that gunicorn prints, without a traceback, about a wrong application object."""
     for line in reversed(reading.tail):
         if found := re.search(r"Failed to find attribute '(\w+)' in '([\w.]+)'", line):
             return _Proof(Kind.ATTRIBUTE, line.strip(), None, {"name": found[1], "module": found[2]})
@@ -879,7 +879,7 @@ def _by_ends(reading: StartReading, last: LastStart) -> _Proof | None:
 
 
 def _exit_for_a_variable(last: LastStart, said: str | None, exits: str | None) -> _Found:
-    """The application ends itself because a variable is not as it wants it: by its words, or by the condition."""
+    """Match an application that exits because of a variable, by its message or by the condition before the exit."""
     if said and (found := _VARIABLE_SAID.search(f"{said} ")):
         return Kind.VARIABLE, {"name": next(filter(None, found.groups()))}
     read = next(
@@ -894,16 +894,16 @@ def _exit_for_a_variable(last: LastStart, said: str | None, exits: str | None) -
 
 
 def _said_before(reading: StartReading) -> str | None:
-    """What the application printed before its worker ended."""
+    """Return the application's last line before its worker ended."""
     for line in reversed(reading.tail):
         if not re.match(r"\[\d{4}-", line) and line.strip():
             return line.strip()[:200]
     return None
 
 
-# --- a supervisor's account ------------------------------------------------------------------------------------------
+# --- a supervisor's report -------------------------------------------------------------------------------------------
 
-# systemd.exec(5), Process Exit Codes: what happened between fork and exec.
+# systemd.exec(5), Process Exit Codes: failures between fork and exec.
 _SYSTEMD_STATUS = {
     200: Kind.DIRECTORY, 203: Kind.PROGRAM, 209: Kind.LOG_DIRECTORY, 216: Kind.GROUP, 217: Kind.USER,
     208: Kind.LOG_DIRECTORY, 222: Kind.LOG_DIRECTORY, 238: Kind.PIDFILE_DIRECTORY, 240: Kind.LOG_DIRECTORY,
@@ -915,7 +915,7 @@ SYSTEMD_NAMES = {
 
 
 def _told_to(account: SupervisorAccount, kind: Kind) -> dict[str, str]:
-    """Of what the unit tells systemd, that which it could not do."""
+    """Return the unit and its setting that systemd could not apply."""
     told = {
         Kind.PROGRAM: ("path", account.program),
         Kind.DIRECTORY: ("path", account.directory),
@@ -928,7 +928,7 @@ def _told_to(account: SupervisorAccount, kind: Kind) -> dict[str, str]:
 
 
 def _of_account(account: SupervisorAccount) -> StartFailure | None:
-    """What a supervisor's account alone proves."""
+    """Return the failure that a supervisor's report alone proves; None if it reports none."""
     time = account.time or 0.0
     if account.manager == "systemd":
         status = account.status

@@ -1,4 +1,4 @@
-"""The last start's part of a log, and what ended it: gunicorn's own error, a traceback, workers that end."""
+"""Read the last start from a log, and what ended it: gunicorn's own error, a traceback, or exiting workers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 
 # gunicorn's lines: "[2026-11-30 06:18:03 +0000] [15129] [ERROR] Reason: Worker failed to boot."
 _STAMPED = re.compile(r"^\[\d{4}-\d\d-\d\d [\d:]{8}[^\]]{0,10}\] \[(\d{1,10})\] \[([A-Z]{1,10})\] ?(.*)")
-# A line of any logging with a time of its own.
+# A log line of any program that begins with a time.
 _TIMED = re.compile(r"^\[?\d{4}[-/]\d\d[-/]\d\d[ T]\d\d:\d\d:\d\d")
 _TRACEBACK = "Traceback (most recent call last):"
 _FRAME = re.compile(r'^\s*File "([^"]{1,1000})", line (\d{1,9})(?:, in (\S+))?')
@@ -20,11 +20,11 @@ _EXITED = re.compile(
 _SIGNALLED = re.compile(
     r"[Ww]orker (?:\(pid:|with pid )\s?(\d+)\)? was (?:sent|terminated due to signal) (\w+)"
 )
-# Up to gunicorn 20.1 the master does not say that a worker ended with a code; the worker itself says that it does.
+# Up to gunicorn 20.1 the master does not log a worker's exit code; only the worker logs that it exits.
 _LEAVING = re.compile(r"Worker exiting \(pid: (\d+)\)$")
 _TIMED_OUT = re.compile(r"WORKER TIMEOUT \(pid:\s?(\d+)\)")
 _BOOTING = re.compile(r"Booting worker with pid: (\d+)")
-# Frames through which gunicorn, or a worker of another package, loads the application or starts itself.
+# Frames in which gunicorn, or another package's worker, loads the application or starts itself.
 _LOADING = re.compile(
     r"gunicorn/app/(?:wsgiapp|base|pasterapp)\.py|gunicorn/util\.py|gunicorn/pidfile\.py|gunicorn/sock\.py"
     r"|gunicorn/config\.py|gunicorn/glogging\.py|gunicorn/workers/workertmp\.py"
@@ -33,7 +33,7 @@ _LOADING = re.compile(
 )
 _IMPORTING = re.compile(r"in (?:load_wsgi|import_app|load_wsgiapp|load_config_from_module_name_or_filename)$")
 _SERVING = re.compile(r"in (?:handle_request|handle|wsgi_app|full_dispatch_request|run_asgi|__call__)$")
-# What a shell, an interpreter or a supervisor says where the program itself does not come to run.
+# Messages of a shell, an interpreter or a supervisor that cannot run the program.
 _NOT_RUN = re.compile(
     r"(?:not found|No such file or directory|[Pp]ermission denied|bad interpreter.*|cannot execute.*"
     r"|Exec format error|couldn't chdir to /\S+: E[A-Z]+|No module named '?gunicorn'?\S*|can't open file .*)$"
@@ -42,20 +42,19 @@ _SHELL = re.compile(
     r"^(?:/\S{1,500}|sh|bash|dash|env|nohup|sudo|runuser|exec|\S{1,200}python[\d.]*|supervisor|setpriv"
     r"|\S{1,200}\.service)\b.{0,400}: "
 )
-# What a server of the application's own says where it is started by the import of its module.
+# Messages of the application's own server if importing the module starts it.
 _RUNNING = re.compile(
     r"^ \* (?:Serving Flask app|Running on http)|Port \d+ is in use by another program|Uvicorn running on http"
     r"|Starting development server at"
 )
-# A worker that lived for longer had loaded the application, seconds.
+# A worker that lived longer than this, seconds, had loaded the application.
 LONG = 300.0
 _GUNICORN = re.compile(r"/bin/gunicorn$|/gunicorn/(?:app/\w+|workers/\w+|arbiter|util|config)\.py$")
 _LIBRARY = ("site-packages/", "dist-packages/", "/lib/python", "/lib64/python")
 
 
 class Ended(msgspec.Struct, frozen=True):
-    """How one worker ended: its exit code, its signal, or that it reported nothing within the timeout; ``after`` so
-    many seconds."""
+    """The end of one worker: by exit code, signal, or timeout. ``after``: its lifetime in seconds."""
 
     pid: int
     code: int | None = None
@@ -65,8 +64,8 @@ class Ended(msgspec.Struct, frozen=True):
 
 
 class Trace(msgspec.Struct, frozen=True):
-    """A traceback. ``exception``: its last words, over several lines where they are; ``frames``: file, line, function;
-    ``is_master``: it ended gunicorn itself, and no worker of it; ``is_cause``: of the traceback behind it."""
+    """A traceback. ``exception``: its message, which may have several lines; ``frames``: file, line, function;
+    ``is_master``: it ended gunicorn's master, not a worker; ``is_cause``: it is the direct cause of the next one."""
 
     exception: str
     frames: tuple[tuple[str, int, str], ...]
@@ -75,7 +74,7 @@ class Trace(msgspec.Struct, frozen=True):
 
     @property
     def own(self) -> tuple[str, int] | None:
-        """The last frame that lies in no library: the application's."""
+        """File and line of the last frame in the application's own code, not in a library or gunicorn."""
         for path, line, _ in reversed(self.frames):
             is_library = path.startswith("<") or any(mark in path for mark in _LIBRARY)
             if not is_library and not _GUNICORN.search(path):
@@ -84,19 +83,19 @@ class Trace(msgspec.Struct, frozen=True):
 
     @property
     def last(self) -> tuple[str, int] | None:
-        """The last frame that has a file."""
+        """File and line of the last frame that has a file."""
         return next(
             ((path, line) for path, line, _ in reversed(self.frames) if not path.startswith("<")), None
         )
 
 
 class StartReading(msgspec.Struct, frozen=True):
-    """What one source says of the last start.
+    """One source's lines of the last start, parsed.
 
-    ``error``: gunicorn's own last word before it ended ('Error: ...', a usage, a shell's complaint); ``binds``: its
-    complaints about the address; ``traces``: of loading, oldest first; ``ends``: of workers; ``is_over``: the master
-    gave up, by these words; ``serves_itself``: a server of the application's own began to run; ``tail``:
-    the last lines as they are."""
+    ``error``: gunicorn's last error before it ended ('Error: ...', a usage error, a shell's message); ``binds``: its
+    errors about the address; ``traces``: of loading, oldest first; ``ends``: of workers; ``is_over``: the lines show
+    that the master gave up; ``reason``: its 'Reason: ...'; ``serves_itself``: a line of the application's own server,
+    which began to run; ``tail``: the last lines, unchanged."""
 
     tail: tuple[str, ...]
     error: str | None = None
@@ -109,7 +108,7 @@ class StartReading(msgspec.Struct, frozen=True):
 
     @property
     def has_failed(self) -> bool:
-        """Whether these are the words of a start that failed, whatever the reason."""
+        """Whether these lines are from a failed start, for whatever reason."""
         return bool(
             self.error
             or self.is_over
@@ -120,15 +119,15 @@ class StartReading(msgspec.Struct, frozen=True):
 
     @property
     def loops(self) -> bool:
-        """Whether workers end as soon as they have begun, again and again."""
+        """Whether several workers ended soon after their boot."""
         return len(self.ends) >= 2
 
 
 def last_start(lines: Sequence[str]) -> tuple[str, ...]:
-    """Of a log's lines, oldest first, those of the last start.
+    """Return those of a log's lines, oldest first, that belong to the last start.
 
-    It begins with gunicorn's 'Starting gunicorn' or the reload that came after, or behind the orderly end of the run
-    before: what fails before gunicorn has a logger has no such line."""
+    It begins at gunicorn's 'Starting gunicorn' or a later reload, or after the orderly end of the previous run: a
+    start that fails before gunicorn has a logger has no line of its own."""
     begin = 0
     for at, line in enumerate(lines):
         if "Starting gunicorn " in line or "Hang up: Master" in line:
@@ -139,7 +138,7 @@ def last_start(lines: Sequence[str]) -> tuple[str, ...]:
 
 
 def read_start(lines: Sequence[str]) -> StartReading:
-    """What the lines of one start (`last_start`) say."""
+    """Parse the lines of one start (`last_start`)."""
     shown = [line for line in lines if line.strip()]
     stamped = [_STAMPED.match(line) for line in shown]
     last_timed = max((at for at, line in enumerate(shown) if _TIMED.match(line)), default=-1)
@@ -163,7 +162,7 @@ def read_start(lines: Sequence[str]) -> StartReading:
 
 
 def _own_error(shown: Sequence[str], last_timed: int) -> str | None:
-    """gunicorn's 'Error: ...' and its like, where nothing with a time stands behind it."""
+    """Return gunicorn's 'Error: ...' or a similar line, if no line with a time follows it."""
     for at in range(len(shown) - 1, last_timed, -1):
         line = shown[at].strip()
         if line.startswith("Error: "):
@@ -178,7 +177,7 @@ def _own_error(shown: Sequence[str], last_timed: int) -> str | None:
 
 
 def _class_detail(behind: Sequence[str]) -> str:
-    """The exception behind "class uri '...' invalid or not found:", which has its traceback in brackets."""
+    """Return the exception after "class uri '...' invalid or not found:", which has its traceback in brackets."""
     if not behind or not behind[0].startswith("["):
         return ""
     raised = [line.strip() for line in behind if re.match(r"[A-Za-z_][\w.]*(?:Error|Exception)\b", line)]
@@ -186,7 +185,7 @@ def _class_detail(behind: Sequence[str]) -> str:
 
 
 def _traces(shown: Sequence[str], last_timed: int) -> list[Trace]:
-    """The tracebacks of loading, each with what ended it. A request's are none of the start's."""
+    """Return the tracebacks of loading, each with its exception. A request's tracebacks do not belong to the start."""
     found = []
     is_next = False
     for at, line in enumerate(shown):
@@ -223,23 +222,23 @@ def _traces(shown: Sequence[str], last_timed: int) -> list[Trace]:
         ):
             is_next = False
             continue
-        # One that is chained to it is told in the same breath.
+        # A traceback chained to this one follows directly and belongs to the same failure.
         is_next = named and is_chained
-        # A worker's stands inside the log of its master; one that ended gunicorn has nothing behind it.
+        # The master's log goes on after a worker's traceback; nothing follows one that ended gunicorn.
         is_master = not named and at > last_timed and "init_process" not in text
         found.append(Trace("\n".join(exception).strip(), tuple(frames), is_master, is_cause))
     return found
 
 
 def _ends_exception(exception: Sequence[str], following: str) -> bool:
-    """gunicorn prints an exception's words a second time, for standard error."""
+    """Whether ``following`` ends the exception: gunicorn prints its message a second time, for standard error."""
     words = exception[0].partition(": ")[2] or exception[0]
     return following.strip() == words.strip() or following.startswith(words[:60]) or len(exception) > 20
 
 
 def _ends(lines: Sequence[str]) -> tuple[Ended, ...]:
-    """How workers ended that were booted in these lines, oldest first; none where one of them outlived a later one, or
-    lived for long: then it is no start that fails, but a worker that failed."""
+    """Return the ends of workers that were booted in these lines, oldest first, without those that lived for long.
+    Return none if a worker outlives a later one: then the start succeeded, and only a worker failed."""
     booted: dict[int, datetime | None] = {}
     ends: dict[int, Ended] = {}
     for line in lines:
@@ -262,7 +261,7 @@ def _ends(lines: Sequence[str]) -> tuple[Ended, ...]:
 
 
 def _leaving(lines: Sequence[str], booted: Mapping[int, datetime | None]) -> dict[int, Ended]:
-    """Workers that said that they end, of at least three: one that ends now and then has served."""
+    """Return the workers that logged their exit, if there are at least three: fewer may have ended after serving."""
     ends: dict[int, Ended] = {}
     for line in lines:
         found = _STAMPED.match(line)
