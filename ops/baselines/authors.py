@@ -108,7 +108,7 @@ def _git_log(directory: str) -> str:
 
 
 def _git_words(log: str, change: Change) -> tuple[float | None, str]:
-    """Return time and author of a change of the application from git's reflog; of the revision, the last entry's."""
+    """Return time and author of an application change from git's reflog; for the revision, from the last entry."""
     rows = list(_GIT.finditer(log))
     for row in reversed(rows):
         at = float(row[2])

@@ -163,7 +163,7 @@ def keep_if_changed(present: HostState, snapshot: Snapshot, settings: Settings) 
 
 
 def _is_same(present: HostState) -> bool:
-    """Whether the stored state equals the present one. Signatures count: a stale one has its file read at each run."""
+    """Whether the stored state equals the present one. Signatures count: a stale one makes each run read its file."""
     before = present.before
     return (
         before is not None

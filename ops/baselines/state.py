@@ -36,7 +36,7 @@ class FileState(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def meaning(self) -> tuple[object, ...]:
-        """The values that make a change; touching a file does not alter them."""
+        """The values that count as a change if they differ; touching a file does not alter them."""
         return (self.place, self.digest, self.mode, self.uid, self.gid, self.link)
 
 

@@ -178,7 +178,7 @@ class BaselineStore:
         return Stored(number, baseline.id, time.time(), baseline)
 
     def confirm(self, stored: Stored) -> None:
-        """Note that the service is healthy with this state now. Ignore a full or read-only file system."""
+        """Record that the service is healthy with this state now. Ignore a full or read-only file system."""
         with contextlib.suppress(OSError):
             os.utime(self._states / f"{stored.number:06d}-{stored.id}.json")
 

@@ -1,4 +1,4 @@
-"""The baseline's values beside files: packages, the kernel, addresses, the served certificate, the start command.
+"""The baseline's values that are not files: packages, kernel, addresses, the served certificate, the start command.
 
 They come from the snapshot and from files that are read quickly, such as package databases; no package manager runs."""
 

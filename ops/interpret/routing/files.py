@@ -1,4 +1,4 @@
-"""Files: map a URI to a path on disk (root, alias), and look up what is there for try_files and index.
+"""Map a URI to a path on disk (root, alias), and look up the kinds of files for try_files and index.
 
 Sources: nginx documentation, ngx_http_core_module (root, alias, try_files), ngx_http_index_module.
 """

@@ -1,4 +1,4 @@
-"""The parts of a route: the request, the facts beside the configuration, the steps, the outcome.
+"""The parts of a route: the request, the facts outside the configuration, the steps, the outcome.
 
 URIs, patterns and values are kept as nginx sees them, byte by byte: each character of the str is one byte
 (`as_bytes`). `as_text` converts it back to text.
@@ -113,7 +113,7 @@ class RoutedRequest(msgspec.Struct, frozen=True):
 
 
 class RouteSurroundings(msgspec.Struct, frozen=True):
-    """The facts beside the configuration that decide a route.
+    """The facts outside the configuration that decide a route.
 
     ``names``: each host name's addresses by the system's resolver, which nginx asks at its start; ``files``: the kind
     of each inspected path; ``assumed_file``: the kind assumed for every other path (None: the route stops there).

@@ -210,7 +210,7 @@ class Processing:
         return self.index if state.variables.uri.endswith("/") else self.static_file
 
     def _is_alias_lost(self) -> bool:
-        """Whether nginx answers 500: "alias cannot be used in location where URI was rewritten" (by break)."""
+        """Whether nginx answers 500: an alias "cannot be used in location ... where URI was rewritten" (by break)."""
         return files.alias_length(self.state.scope) is not None and not self.state.has_location
 
     def index(self) -> Next:

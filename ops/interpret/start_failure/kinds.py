@@ -358,7 +358,7 @@ def _by_trace(reading: StartReading, last: LastStart) -> _Proof | None:
 
 
 def _exception_rule(trace: Trace, last: LastStart | None) -> _Proof:
-    """Classify an exception from while gunicorn loaded something."""
+    """Classify an exception that was raised while gunicorn loaded something."""
     place = trace.own or trace.last
     if place and _NOBODYS.search(place[0]):
         place = None
