@@ -221,7 +221,7 @@ class RequestRoute(msgspec.Struct, frozen=True):
 
 
 class UndeterminedError(Exception):
-    """The configuration does not determine the next step. ``where``: ``file:line`` of the directive in question."""
+    """The configuration does not determine the next step. ``reason``: why; ``where``: the directive's ``file:line``."""
 
     def __init__(self, reason: Text, where: str = "") -> None:
         super().__init__(reason.en)
