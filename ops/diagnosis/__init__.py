@@ -1,1 +1,1 @@
-"""From facts to causes: the catalogue, the checks, and the engine that finds what explains what."""
+"""Turn facts into causes: the catalogue, the checks, and the engine."""

@@ -1,8 +1,7 @@
-"""Changes and causes: which change can have brought a proven cause about.
+"""Find the changes that can have led to a proven cause.
 
-A change is never a cause by itself. It belongs to a cause's proof if the catalogue says that such a place can bring the
-cause about (``places``), and if, of several that could, it is the one that the evidence names. How near to the outage
-it was made counts for nothing.
+A change is never a cause by itself. It belongs to a cause's proof if the catalogue lists its place (``places``) for the
+cause and, if several changes fit, the evidence names it. The time between the change and the outage does not count.
 """
 
 from __future__ import annotations
@@ -30,9 +29,9 @@ from ops.text.sanitize import safe_line
 from ops.text.timestamps import local_time
 
 MAX_SHOWN_CHARS = 160
-# Changes that are shown beside a symptom which nothing explains.
+# Maximum number of changes shown beside an unexplained symptom.
 MAX_TRY_NEXT = 3
-# Of these a change counts only where the evidence names it, or nothing else fits: every host has hundreds.
+# A change of these kinds counts only if the evidence names it or nothing else fits: every host has hundreds.
 _MANY = (PlaceKind.PACKAGE, PlaceKind.HOST_PACKAGE)
 _FAILED = re.compile(r"5\d\d|499|000")
 _KINDS: dict[ChangeKind, Text] = {
@@ -46,8 +45,7 @@ _KINDS: dict[ChangeKind, Text] = {
 
 
 class ChangeReading(msgspec.Struct, frozen=True):
-    """The changes beside the diagnosis: ``causes`` and ``symptoms`` with what belongs to them, and every change, those
-    that fit a cause first."""
+    """``causes`` and ``symptoms`` with their changes as evidence, and every change, those that fit a cause first."""
 
     causes: tuple[Cause, ...]
     symptoms: tuple[Symptom, ...]
@@ -62,7 +60,7 @@ def read_changes(
     utc_offset: int,
     book: Catalogue,
 ) -> ChangeReading:
-    """The diagnosis with the changes in it. Pure."""
+    """Add the changes to the causes and symptoms. Pure."""
     fits: dict[int, list[str]] = {}
     completed = []
     for cause in causes:
@@ -89,7 +87,7 @@ def read_changes(
 def _with_suspects(
     symptom: Symptom, tried: Sequence[Change], logs: Logs | NotSeen, utc_offset: int
 ) -> Symptom:
-    """A symptom that nothing explains, with the changes to look at and the command that shows them all."""
+    """Add to an unexplained symptom the changes to look at and the command that shows them all."""
     if symptom.explained_by or not tried:
         return symptom
     shown = tuple(change_evidence(change, logs, utc_offset) for change in tried)
@@ -104,7 +102,7 @@ def _with_suspects(
 
 
 def _fitting(changes: Sequence[Change], cause: Cause, snapshot: Snapshot, book: Catalogue) -> list[int]:
-    """The changes, by number, that can have brought ``cause`` about."""
+    """The changes, by index, that can have led to ``cause``."""
     places = book.entry(cause.code).places
     able = [n for n, change in enumerate(changes) if can_bring_about(change, places)]
     named = [n for n in able if _is_named(changes[n], cause)]
@@ -114,15 +112,15 @@ def _fitting(changes: Sequence[Change], cause: Cause, snapshot: Snapshot, book: 
         if not of_kind and (kind not in _MANY or not named):
             of_kind = [n for n in able if changes[n].place is kind and _is_used(changes[n], snapshot)]
         chosen += of_kind
-    # A package that nothing names is looked at where no other change fits.
+    # A package that no evidence names counts only if no other change fits.
     others = [n for n in chosen if changes[n].place not in _MANY or n in named]
     return sorted(others or chosen)
 
 
 def can_bring_about(change: Change, places: Iterable[str]) -> bool:
-    """Whether one of the catalogue's ``places`` (``KIND`` or ``KIND:NAME|NAME``) is what changed.
+    """Whether the change is at one of the catalogue's ``places`` (``KIND`` or ``KIND:NAME|NAME``).
 
-    A change of access alone fits a place that names ``access``."""
+    A change of access fits only a place that names ``access``."""
     if change.is_harmless:
         return False
     names = {name for lines in change.lines for name in lines.names} or {change.what}
@@ -143,8 +141,8 @@ def can_bring_about(change: Change, places: Iterable[str]) -> bool:
 
 
 def _is_used(change: Change, snapshot: Snapshot) -> bool:
-    """Whether the service uses what changed, as far as is known: of the application's Python files those that it
-    imports; of nginx's configuration what does not stand in another site's server block."""
+    """Whether the service uses the changed thing, as far as is known: of the application's Python files, those that it
+    imports; of nginx's configuration, lines outside of other sites' server blocks."""
     application, config, target = snapshot.application, snapshot.nginx_config, snapshot.target
     if change.place is PlaceKind.NGINX and isinstance(config, NginxConfig) and isinstance(target, Target):
         return not _is_of_other_site(change, config, target)
@@ -156,7 +154,7 @@ def _is_used(change: Change, snapshot: Snapshot) -> bool:
 
 
 def _is_of_other_site(change: Change, config: NginxConfig, target: Target) -> bool:
-    """Whether every changed line stands in a server block that neither serves the target nor bears its name."""
+    """Whether every changed line is in a server block that neither serves the target nor has its name."""
     if not change.lines or change.kind is ChangeKind.REMOVED:
         return False
     own = find_site(config, target.domain, target.backend)
@@ -176,13 +174,13 @@ def _is_of_other_site(change: Change, config: NginxConfig, target: Target) -> bo
 
 
 def _last_line(block: Directive, file: str) -> int:
-    """The last line of a block: at least the one after its last directive, where the brace is."""
+    """The last line of a block, estimated: the brace is on the line after its last directive."""
     inner = [_last_line(item, file) for item in block.block or () if item.file == file]
     return max(inner, default=block.line) + (block.block is not None)
 
 
 def _is_named(change: Change, cause: Cause) -> bool:
-    """Whether the cause's evidence or summary names the file (if a line, then a changed one), or the package."""
+    """Whether the cause's evidence or summary names the package or file; a line that it names must be changed."""
     words = [cause.summary.en, *(f"{piece.source} {piece.detail.en}" for piece in cause.evidence)]
     name = change.what
     if "/" not in name:
@@ -197,12 +195,12 @@ def _is_named(change: Change, cause: Cause) -> bool:
 
 
 def _covers(hunks: Sequence[ChangedLines], line: int) -> bool:
-    """Whether a changed piece holds ``line``, or is within the few lines of one statement."""
+    """Whether a changed piece includes ``line`` or is a few lines away: one statement may span several."""
     return any(hunk.line - 3 <= line <= hunk.line + len(hunk.after) + 3 for hunk in hunks)
 
 
 def _suspects(changes: Sequence[Change], symptoms: Sequence[Symptom], book: Catalogue) -> dict[int, int]:
-    """For each change the number of causes that can be behind ``symptoms`` and that it could bring about."""
+    """For each change, the number of causes that can explain ``symptoms`` and that the change could lead to."""
     met = {symptom.id for symptom in symptoms}
     counts: dict[int, int] = {}
     for code in book.codes:
@@ -219,7 +217,7 @@ def _suspects(changes: Sequence[Change], symptoms: Sequence[Symptom], book: Cata
 
 
 def change_evidence(change: Change, logs: Logs | NotSeen, utc_offset: int) -> Evidence:
-    """One change as proof: where, when, how long before the first request that failed after it, what became of what."""
+    """One change as evidence: its place, time and author, the time to the next failed request, and both contents."""
     what, detail = change_place(change), change_words(change)
     when = _moment(change, logs, utc_offset)
     by = Text(en=f" ({change.by})" if change.by else "", zh=f"（{change.by}）" if change.by else "")
@@ -233,13 +231,13 @@ def change_evidence(change: Change, logs: Logs | NotSeen, utc_offset: int) -> Ev
 
 
 def change_place(change: Change) -> str:
-    """The file, with the first changed line, or the name of what is no file."""
+    """The file with its first changed line, or the name if the thing is no file."""
     line = f":{change.lines[0].line}" if change.lines and change.kind is ChangeKind.CONTENT else ""
     return f"{change.what}{line}"
 
 
 def change_words(change: Change) -> Text:
-    """What became of what, in one line; empty where nothing is known but that it differs."""
+    """The old and the new content in one line; empty if they are not known."""
     if change.kind in (ChangeKind.ACCESS, ChangeKind.LINK, ChangeKind.VALUE):
         return _became(change.before, change.after)
     if change.kind is ChangeKind.CONTENT and change.lines:
@@ -283,8 +281,8 @@ def _moment(change: Change, logs: Logs | NotSeen, utc_offset: int) -> Text:
 
 
 def first_failure(logs: Logs | NotSeen, after: float) -> float | None:
-    """When the first user's request failed at or after ``after`` (Unix seconds), by the access log; where that shows
-    none, the first error that nginx or gunicorn logged. None where requests failed before it too, or no log tells."""
+    """When the first user's request failed at or after ``after`` (Unix seconds), by the access log; if that has no
+    failure, the first error that nginx or gunicorn logged. None if requests failed before it too, or no log has it."""
     if isinstance(logs, NotSeen):
         return None
     access = logs.nginx_access

@@ -1,4 +1,4 @@
-"""What a preflight is made of: the one thing its reports render."""
+"""The result of a preflight, which all its reports render."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ops.text.language import Text
 
 
 class ConfirmationState(StrEnum):
-    """How one confirmation went."""
+    """The outcome of one confirmation."""
 
     CONFIRMED = "confirmed"
     WARN = "warn"
@@ -29,7 +29,7 @@ class PreflightItem(msgspec.Struct, frozen=True):
 
 
 class Confirmed(msgspec.Struct, frozen=True):
-    """How one confirmation went: its checks, and the causes found."""
+    """The outcome of one confirmation, its checks, and the causes found."""
 
     confirmation: PreflightItem
     standing: ConfirmationState
@@ -38,14 +38,14 @@ class Confirmed(msgspec.Struct, frozen=True):
 
 
 class Preflight(msgspec.Struct, frozen=True):
-    """All confirmations, and the diagnosis they stand on."""
+    """All confirmations, and the diagnosis that they are based on."""
 
     confirmed: tuple[Confirmed, ...]
     diagnosis: Diagnosis
 
     @property
     def status(self) -> Status:
-        """fail and warn as found; unknown where something could not be confirmed; else ok."""
+        """fail if anything failed, else unknown if something could not be confirmed, else warn or ok."""
         standings = {item.standing for item in self.confirmed}
         if ConfirmationState.FAIL in standings:
             return Status.FAIL

@@ -1,7 +1,7 @@
-"""What the front door asks of whoever comes, and the doctor does not have: then the service is judged from behind.
+"""Recognize nginx's access control: if it refuses the doctor, the service is judged by its own answers.
 
-A door that lets in only those it knows is no fault. Each demand stands in nginx's configuration, and the answer is the
-one that the demand gives; what the service itself answers is never taken for the door's.
+Access control is no fault. A refusal counts only if a directive in nginx's configuration gives that status, and the
+service itself does not answer with the same status.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from ops.interpret.probe_lines import of_others
 from ops.interpret.site import find_site
 from ops.text.sanitize import safe_line
 
-# ngx_http_ssl_module: 400 for browsers; 495 and 496 are nginx's own codes behind it.
+# ngx_http_ssl_module: browsers get 400; 495 and 496 are nginx's own codes for it.
 _CERTIFICATE_STATUSES = (400, 403, 495, 496)
 DEFAULT_LIMIT_STATUS = "503"  # ngx_http_limit_req_module, ngx_http_limit_conn_module
 
 
 def from_behind(snapshot: Snapshot) -> Snapshot:
-    """``snapshot`` without the answers that only say that the doctor is not let in: they are `NotSeen`, with what the
-    door wants and where that is written."""
+    """Return ``snapshot`` with `NotSeen` for each answer that only refuses the doctor; the reason names the requirement
+    and its place in the configuration."""
     front, target, config = snapshot.front, snapshot.target, snapshot.nginx_config
     if (
         isinstance(front, NotSeen)
@@ -57,7 +57,7 @@ def from_behind(snapshot: Snapshot) -> Snapshot:
 def _demand(
     snapshot: Snapshot, config: NginxConfig, target: Target, answer: Exchange, path: str
 ) -> str | None:
-    """What the door wants of this request, with its place; None where nothing that is configured gives this answer."""
+    """The front door's requirement for this request, with its place; None if no directive gives this answer."""
     if answer.status is None or answer.status < 400 or _is_the_service_s(answer, snapshot.backend):
         return None
     if (scope := _scope(config, target, answer.address, path)) is None:
@@ -75,7 +75,7 @@ def _scope(config: NginxConfig, target: Target, address: str, path: str) -> ngin
 
 
 def _is_the_service_s(answer: Exchange, backend: Backend | NotSeen) -> bool:
-    """Whether the service itself answers so."""
+    """Whether the service itself answers with this status."""
     if isinstance(backend, NotSeen):
         return False
     asked = backend.predict if answer.method == "POST" else backend.health
@@ -83,7 +83,7 @@ def _is_the_service_s(answer: Exchange, backend: Backend | NotSeen) -> bool:
 
 
 def _client(address: str) -> str:
-    """The address that nginx sees the doctor come from, where it dials ``address``."""
+    """The doctor's address as nginx sees it if the doctor dials ``address``."""
     host = split_address(address)[0]
     if is_loopback(host):
         return "::1" if ":" in host else "127.0.0.1"
@@ -119,7 +119,7 @@ def _place(directive: Directive) -> str:
 
 
 def _condition(scope: nginx_topology.Scope, variable: str) -> Directive | None:
-    """An `if` of the scope that answers by a variable."""
+    """An `if` of the scope whose condition has ``variable``."""
     for block in scope.blocks:
         for inner in block.block or ():
             if inner.name == "if" and any(variable in word for word in inner.args):
@@ -128,7 +128,7 @@ def _condition(scope: nginx_topology.Scope, variable: str) -> Directive | None:
 
 
 def _closed(scope: nginx_topology.Scope) -> Directive | None:
-    """The `return 503` of the scope, in an `if` or alone."""
+    """The scope's `return 503`, inside or outside of an `if`."""
     for block in scope.blocks:
         if block.name not in ("location", "server"):
             return None
@@ -140,7 +140,7 @@ def _closed(scope: nginx_topology.Scope) -> Directive | None:
 
 
 def _denied(scope: nginx_topology.Scope, client: str) -> Directive | None:
-    """The rule that shuts ``client`` out, where it lets others in (ngx_http_access_module: the first that fits)."""
+    """The rule that denies ``client`` but not everybody (ngx_http_access_module: the first match counts)."""
     for block in scope.blocks:
         rules = [d for d in block.block or () if d.name in ("allow", "deny") and d.args]
         if rules:
@@ -160,7 +160,7 @@ def _fits(rule: str, client: str) -> bool:
 
 
 def _are_our_own(logs: Logs | NotSeen, taken_at: float) -> bool:
-    """Whether nobody was limited but the doctor, as far as the log goes back."""
+    """Whether nginx limited only the doctor, as far as the log goes back."""
     if isinstance(logs, NotSeen):
         return False
     entries = [entry for _, entry in nginx_entries(logs, "limiting")]

@@ -1,4 +1,4 @@
-"""From a snapshot to a diagnosis: run the checks, then separate causes from what only follows from them."""
+"""Diagnose a snapshot: run the checks, then separate causes from their consequences."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ _PASSED = Text(en="in order", zh="正常")
 
 
 def diagnose(snapshot: Snapshot, checks: Sequence[Check], ignore: Sequence[Ignore] = ()) -> Diagnosis:
-    """Judge ``snapshot`` with ``checks``, setting aside what ``ignore`` names. A pure function of its arguments but for
-    the durations it reports."""
+    """Judge ``snapshot`` with ``checks``, and set aside the causes that ``ignore`` names. Pure, but for the durations
+    that it reports."""
     snapshot = from_behind(snapshot)
     book = catalogue()
     results, findings = run_checks(snapshot, checks, book)
@@ -87,7 +87,7 @@ def _last_good(changes: Changes | NotSeen) -> LastGood | None:
 def _symptom(
     item: Observed, causes: Sequence[Cause], snapshot: Snapshot, values: dict[str, str], book: Catalogue
 ) -> Symptom:
-    """``item`` with what is behind it; where nothing is, with all that can be read about it."""
+    """``item`` with the causes that explain it; if there are none, with evidence, route and commands to try."""
     summary = fill_text(book.symptom(item.id), {**values, **item.values})
     explained_by = tuple(cause.code for cause in causes if item.id in cause.explains)
     if explained_by:
@@ -109,7 +109,7 @@ def _utc_offset(snapshot: Snapshot) -> int:
 def set_aside(
     causes: Sequence[Cause], ignore: Sequence[Ignore], snapshot: Snapshot
 ) -> tuple[tuple[Cause, ...], tuple[Ignored, ...]]:
-    """The causes that count, and those that are ignored. An entry whose last day has passed is evidence, no more."""
+    """Separate the causes that count from those that are ignored. An expired entry only adds evidence."""
     today = local_time(snapshot.taken_at, _utc_offset(snapshot)).date()
     entries = {entry.code: entry for entry in sorted(ignore, key=lambda entry: entry.until)}
     counting: list[Cause] = []
@@ -135,7 +135,7 @@ def set_aside(
 def run_checks(
     snapshot: Snapshot, checks: Iterable[Check], book: Catalogue
 ) -> tuple[tuple[CheckResult, ...], tuple[Finding, ...]]:
-    """Every check's result and all findings, one a code. A check that crashes is named and costs no other."""
+    """Return every check's result and all findings, one per code. A crash of one check does not affect the others."""
     results: list[CheckResult] = []
     findings: dict[str, Finding] = {}
     for check in checks:
@@ -153,12 +153,12 @@ def run_checks(
                     found.append(finding)
             except NotJudgedError as unseen:
                 status, summary, skipped = CheckStatus.SKIP, check.looks_at, _reason(unseen.unseen)
-            except Exception as error:  # noqa: BLE001  a defect in one judge must not cost the others
+            except Exception as error:  # noqa: BLE001  a defect in one judge must not stop the others
                 status, summary = CheckStatus.ERROR, check.looks_at
                 skipped = verbatim(safe_line(f"{type(error).__name__}: {error}"))
         for finding in found:
             earlier = findings.get(finding.code)
-            # One cause a code: a second file that is missing is more evidence, not another cause.
+            # One cause per code: a second missing file is more evidence, not another cause.
             findings[finding.code] = (
                 replace(earlier, evidence=(*earlier.evidence, *finding.evidence)) if earlier else finding
             )
@@ -187,7 +187,7 @@ def find_causes(
 ) -> tuple[Cause, ...]:
     """Root findings, ordered by what to fix first.
 
-    Each takes over the codes that only follow from it, and the worse severity of the two."""
+    Each takes over the codes that only follow from it, and the worst severity among them."""
     if not findings:
         return ()
     proven = {finding.code: finding for finding in findings}
@@ -246,8 +246,8 @@ def _step(step: str | Text) -> Text:
 
 
 def _outranks(left: Finding, right: Finding, book: Catalogue) -> bool:
-    """Whether ``left`` is the cause and ``right`` only follows from it: by a rule, or because ``right`` is named last
-    and ``left`` can be behind answers of its kind."""
+    """Whether ``left`` is the cause and ``right`` only follows from it: by a rule, or because the catalogue puts
+    ``right`` last and both can explain the same symptom."""
     if book.outranks(left.code, right.code):
         return True
     if right.code not in book.last or left.code in book.last:
@@ -273,7 +273,7 @@ def overall_status(
 
 
 def host_values(snapshot: Snapshot) -> dict[str, str]:
-    """What fills the catalogue's placeholders about this host as it is now."""
+    """The values of the catalogue's placeholders, by the target and the host's present state."""
     target = snapshot.target
     if isinstance(target, NotSeen):
         return {}
@@ -281,7 +281,7 @@ def host_values(snapshot: Snapshot) -> dict[str, str]:
     runs = isinstance(snapshot.processes, Processes) and any(
         serving_masters(target, snapshot.processes, snapshot.nginx_pidfile)
     )
-    # A reload finds nobody where nginx does not run; a start is refused where it does.
+    # A reload fails if nginx does not run; a start fails if it does.
     values["apply_nginx"] = target.reload_nginx if runs else target.start_nginx
     pidfile = snapshot.gunicorn.pidfile if isinstance(snapshot.gunicorn, Gunicorn) else None
     if target.gunicorn_master is None and isinstance(pidfile, Pidfile) and pidfile.is_in_the_way:
@@ -295,7 +295,7 @@ def host_values(snapshot: Snapshot) -> dict[str, str]:
 
 
 def target_values(target: Target) -> dict[str, str]:
-    """What fills the catalogue's placeholders about this host."""
+    """The values of the catalogue's placeholders, by the target alone."""
     host, _, port = (target.connect_to or f"{target.domain}:").rpartition(":")
     if target.backend.startswith("unix:"):
         socket = shlex.quote(target.backend.removeprefix("unix:"))
@@ -375,9 +375,9 @@ def _unseen(snapshot: Snapshot) -> tuple[tuple[str, Text], ...]:
     if isinstance(snapshot.processes, Processes) and snapshot.processes.unread:
         pids = ", ".join(map(str, snapshot.processes.unread))
         found.append(("processes.unread", reason(f"reading these processes did not end: {pids}")))
-    # Where nobody takes the connection there is nothing more to see: that stands in the connection's failure. And that
-    # the name leads nowhere else, or the service answers, is how it should be; a host without a watchdog is for OPS006
-    # to say.
+    # If the backend refuses the connection, nothing behind it can be seen: the connection's failure reports that. The
+    # expected sections are unseen on a healthy host: the name leads nowhere else, and the service answers. OPS006
+    # reports a missing watchdog.
     refused = isinstance(snapshot.backend, Backend) and snapshot.backend.connection.failure
     expected = ("elsewhere", "watchdog", "last_start", "changes")
     moot = (*expected, "backend.") if refused else expected
@@ -385,5 +385,5 @@ def _unseen(snapshot: Snapshot) -> tuple[tuple[str, Text], ...]:
 
 
 def with_duration(diagnosis: Diagnosis, seconds: float) -> Diagnosis:
-    """``diagnosis`` with the whole run's length in it."""
+    """Return ``diagnosis`` with the duration of the whole run."""
     return replace(diagnosis, duration_ms=seconds * 1000)

@@ -1,4 +1,4 @@
-"""What judges say: findings, and how a check is declared."""
+"""Findings, which judges yield, and the declaration of checks."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ T = TypeVar("T")
 
 
 class Evidence(msgspec.Struct, frozen=True):
-    """One thing that was observed, and where."""
+    """One observation and its source."""
 
     source: str
     detail: Text
 
 
 def quote(source: str, words: str) -> Evidence:
-    """Evidence in the source's own words, the same in both languages."""
+    """Return evidence in the source's own words, the same in both languages."""
     return Evidence(source, verbatim(words))
 
 
@@ -33,8 +33,8 @@ class Finding(msgspec.Struct, frozen=True):
     ``facts`` fills the placeholders of the catalogue's summary, verify and fix; a `Text` if the languages differ.
     ``severity`` None means the catalogue's own. ``summary`` and ``fix`` None mean the catalogue's sentence and steps; a
     step of ``fix`` is a command (a string) or a sentence. ``explains`` None means every symptom the catalogue lists; a
-    warning of what may come explains none of what users meet now. ``kind``: which of the defects behind the code it is,
-    where the code has several, for programs."""
+    warning about the future explains no present symptom. ``kind`` is the particular defect, for programs, if the code
+    covers several."""
 
     code: str
     evidence: tuple[Evidence, ...]
@@ -48,7 +48,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class NotJudgedError(Exception):
-    """A judge met something that was not seen and without which it cannot say 'in order'."""
+    """Something was not seen without which a judge cannot decide 'in order'."""
 
     def __init__(self, unseen: NotSeen) -> None:
         super().__init__(unseen.reason)
@@ -56,7 +56,7 @@ class NotJudgedError(Exception):
 
 
 def seen(value: T | NotSeen) -> T:
-    """``value``. Raises NotJudgedError where it was not seen."""
+    """Return ``value``. Raises NotJudgedError if it was not seen."""
     if isinstance(value, NotSeen):
         raise NotJudgedError(value)
     return value
@@ -68,8 +68,8 @@ Judge = Callable[..., Iterator[Finding]]
 class Check(msgspec.Struct, frozen=True):
     """One judgement over declared inputs.
 
-    ``needs``: the snapshot's sections the judge is given; any of them not seen means the check is skipped.
-    ``welcomes``: sections it takes as they are, `NotSeen` included."""
+    ``needs``: the snapshot's sections that the judge needs; if one was not seen, the check is skipped.
+    ``welcomes``: the sections that it takes as they are, `NotSeen` included."""
 
     id: str
     looks_at: Text
@@ -79,16 +79,16 @@ class Check(msgspec.Struct, frozen=True):
     judge: Judge
 
     def inputs(self, snapshot: Snapshot) -> dict[str, Any]:
-        """Exactly what the judge may read."""
+        """The sections that the judge may read, and no others."""
         return {name: getattr(snapshot, name) for name in (*self.needs, *self.welcomes)}
 
 
 def check(id: str, *codes: str, en: str, zh: str) -> Callable[[Judge], Check]:  # noqa: A002
-    """Declare a check. The judge's parameters are its inputs: each is named as a section of `Snapshot`, and one
-    annotated ``X | NotSeen`` is passed on even when it was not seen."""
+    """Declare a check. The judge's parameters are its inputs: each has the name of a section of `Snapshot`, and one
+    annotated ``X | NotSeen`` is passed on even if it was not seen."""
 
     def declare(judge: Judge) -> Check:
-        # As they are written: to resolve seventy of them takes longer than all the judging.
+        # Do not resolve the annotations: for seventy checks that takes longer than all the judging.
         hints = {name: str(hint) for name, hint in judge.__annotations__.items() if name != "return"}
         welcomes = tuple(name for name, hint in hints.items() if "NotSeen" in hint.split(" | "))
         needs = tuple(name for name in hints if name not in welcomes)

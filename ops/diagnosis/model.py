@@ -1,4 +1,4 @@
-"""What a diagnosis is made of: the one thing every report renders."""
+"""The diagnosis, which every report renders, and its parts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ops.text.language import Text
 
 
 class CheckStatus(StrEnum):
-    """How one check went. SKIP: something it needs was not seen; ERROR: the check itself broke."""
+    """The outcome of one check. SKIP: something it needs was not seen; ERROR: the check itself crashed."""
 
     PASS = "pass"  # noqa: S105  no password
     WARN = "warn"
@@ -24,10 +24,10 @@ class CheckStatus(StrEnum):
 
 
 class Symptom(msgspec.Struct, frozen=True):
-    """What a user meets. ``explained_by``: codes of the causes behind it; empty means unexplained.
+    """A failure that users see. ``explained_by``: codes of the causes that explain it; empty means unexplained.
 
-    Of one that is unexplained: ``evidence``, the answer's own words and the log lines of the very request that showed
-    it; ``route``, its way through nginx, each step with FILE:LINE; ``next``, commands to try."""
+    An unexplained one has ``evidence``, the answer's own words and the log lines of the request that showed it;
+    ``route``, the request's way through nginx, each step with FILE:LINE; ``next``, commands to try."""
 
     id: str
     summary: Text
@@ -40,7 +40,7 @@ class Symptom(msgspec.Struct, frozen=True):
 class Cause(msgspec.Struct, frozen=True):
     """A proven root cause. ``explains``: the symptoms' ids and the codes that only follow from it.
 
-    ``kind``: which of the defects behind the code it is, where it has several; else empty."""
+    ``kind``: the particular defect if the code covers several; else empty."""
 
     code: str
     severity: Severity
@@ -54,12 +54,12 @@ class Cause(msgspec.Struct, frozen=True):
 
     @property
     def learn(self) -> str:
-        """The command that tells more."""
+        """The command that explains the cause in detail."""
         return f"gte-ops explain {self.code}"
 
 
 class CheckResult(msgspec.Struct, frozen=True):
-    """How one check went. ``skipped_because`` is set where it was skipped or crashed."""
+    """The result of one check. ``skipped_because`` is set if it was skipped or crashed."""
 
     id: str
     status: CheckStatus
@@ -69,7 +69,7 @@ class CheckResult(msgspec.Struct, frozen=True):
 
 
 class Ignored(msgspec.Struct, frozen=True):
-    """A proven cause that the configuration sets aside: why, and through which day (ISO 8601)."""
+    """A proven cause that the configuration sets aside: the reason, and the last day (ISO 8601)."""
 
     cause: Cause
     reason: str
@@ -77,15 +77,15 @@ class Ignored(msgspec.Struct, frozen=True):
 
 
 class RankedChange(msgspec.Struct, frozen=True):
-    """One thing that differs from the last baseline. ``fits``: codes of the causes whose proof it is part of."""
+    """One difference from the last baseline. ``fits``: codes of the causes whose evidence includes it."""
 
     change: Change
     fits: tuple[str, ...] = ()
 
 
 class LastGood(msgspec.Struct, frozen=True):
-    """The state that the host is compared with: when it was first recorded, when the service was last healthy with it
-    (Unix seconds), by whom it was recorded, and how many changes are left out."""
+    """The baseline of the comparison: when it was first recorded, when the service was last healthy with it (Unix
+    seconds), by whom it was recorded, and the number of changes left out."""
 
     taken_at: float
     confirmed_at: float
@@ -95,8 +95,8 @@ class LastGood(msgspec.Struct, frozen=True):
 
 class Diagnosis(msgspec.Struct, frozen=True):
     """One run's result. ``started_at`` is Unix seconds, ``utc_offset`` the host's own (seconds east); ``unseen`` lists
-    what could not be observed, and why; ``ignored`` what is proven and set aside; ``changes``: what differs
-    from ``last_good``, None if no baseline is kept."""
+    the places that could not be observed, and why; ``ignored`` the proven causes that are set aside; ``changes`` the
+    differences from ``last_good``, which is None if no baseline is kept."""
 
     status: Status
     target: dict[str, str]

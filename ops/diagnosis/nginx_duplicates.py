@@ -1,4 +1,4 @@
-"""Where something stands that `nginx -t` says is there twice: nginx names the second place alone. Pure."""
+"""Find the first place of a duplicate that `nginx -t` reports: nginx names only the second. Pure."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _Takes = Callable[[Directive], bool]
 
 
 def first_declaration(config: NginxConfig, message: str, file: str, line: int) -> Directive | None:
-    """The other directive that ``message`` (without its place, which is ``file``, ``line``) is about; None where the
-    message is about no duplicate, or the other was not found."""
+    """The other directive that ``message`` (without its place, which is ``file``, ``line``) is about; None if the
+    message reports no duplicate, or the other was not found."""
     for pattern, candidates in _KINDS:
         if match := pattern.search(message):
             others = (found for found in candidates(config, match, (file, line)) if found.line)
@@ -23,7 +23,7 @@ def first_declaration(config: NginxConfig, message: str, file: str, line: int) -
 
 
 def _listens(options: frozenset[str]) -> Callable[..., Iterator[Directive]]:
-    """listen directives for the address of the message; with ``options`` those that have one of them."""
+    """Find listen directives for the message's address; given ``options``, only those with one of them."""
 
     def found(config: NginxConfig, match: re.Match[str], _place: tuple[str, int]) -> Iterator[Directive]:
         wanted = match[1]
@@ -36,7 +36,7 @@ def _listens(options: frozenset[str]) -> Callable[..., Iterator[Directive]]:
 
 
 def _is_for(directive: Directive, address: str) -> bool:
-    """Whether a listen directive is for an address as nginx prints it: 0.0.0.0:80, [::]:80, unix:/path."""
+    """Whether a listen directive is for ``address`` as nginx prints it: 0.0.0.0:80, [::]:80, unix:/path."""
     listen = parse_listen(directive.args)
     if address.startswith("unix:"):
         return directive.args[0] == address
@@ -56,7 +56,7 @@ def _is_for(directive: Directive, address: str) -> bool:
 
 
 def _named(*names: str) -> Callable[..., Iterator[Directive]]:
-    """Directives with one of ``names`` whose first argument is the message's."""
+    """Find directives with one of ``names`` whose first argument is in the message."""
 
     def found(config: NginxConfig, match: re.Match[str], _place: tuple[str, int]) -> Iterator[Directive]:
         return (d for name in names for d in every(config, name) if d.args[:1] == (match[1],))
@@ -65,7 +65,7 @@ def _named(*names: str) -> Callable[..., Iterator[Directive]]:
 
 
 def _zones(config: NginxConfig, match: re.Match[str], _place: tuple[str, int]) -> Iterator[Directive]:
-    """Directives that declare the shared memory zone of the message."""
+    """Yield directives that declare the message's shared memory zone."""
     for directive in _all(config.directives):
         declares = directive.name == "zone" and directive.args[:1] == (match[1],)
         words = (_ZONE_WORDS.match(word) for word in directive.args)
@@ -76,13 +76,13 @@ def _zones(config: NginxConfig, match: re.Match[str], _place: tuple[str, int]) -
 
 
 def _siblings(takes: Callable[[re.Match[str]], _Takes]) -> Callable[..., Iterator[Directive]]:
-    """Directives in the block that the message's place is in."""
+    """Find duplicates in the block of the message's place."""
 
     def found(config: NginxConfig, match: re.Match[str], place: tuple[str, int]) -> Iterator[Directive]:
         is_it = takes(match)
         for block in _blocks(config.directives):
             same = [directive for directive in block if is_it(directive)]
-            # nginx names the line in which the second ends: that of a block's opening is before it.
+            # nginx names the line on which the second ends; a block opens on an earlier line.
             if any(d.file == place[0] and d.line == place[1] for d in same) or (
                 len(same) > 1 and any(d.file == place[0] and d.line <= place[1] for d in same[1:])
             ):
@@ -120,7 +120,7 @@ def _blocks(directives: tuple[Directive, ...]) -> Iterator[tuple[Directive, ...]
             yield from _blocks(directive.block)
 
 
-# What a listen directive may have once for each address (ngx_http_core_module, listen).
+# Options that listen may have only once per address (ngx_http_core_module, listen).
 _SOCKET_OPTIONS = frozenset(
     {"backlog", "rcvbuf", "sndbuf", "accept_filter", "deferred", "setfib", "fastopen", "ipv6only"}
     | {"reuseport", "so_keepalive", "bind"}

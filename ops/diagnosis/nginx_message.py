@@ -1,4 +1,4 @@
-"""What an error of `nginx -t` asks for, as one sentence in both languages. Pure."""
+"""Turn an error of `nginx -t` into one sentence of advice in both languages. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ops.text.language import Text
 
 # 22030#22030: nginx's process and thread, before every message (ngx_log_error_core).
 _PROCESS = re.compile(r"^\d+#\d+: (?:\*\d+ )?")
-# Where each is allowed, by nginx's documentation: outside of every block, or in http { } alone.
+# Directives that nginx's documentation allows only outside of every block, or only in http { }.
 _MAIN_ONLY = frozenset(
     {
         "daemon", "env", "events", "http", "load_module", "lock_file", "master_process", "mail", "pid",
@@ -30,13 +30,13 @@ _HTTP_ONLY = frozenset(
 
 
 def without_process(message: str) -> str:
-    """``message`` without the number of nginx's process."""
+    """Return ``message`` without the number of nginx's process."""
     return _PROCESS.sub("", message)
 
 
 def advice(message: str, file: str, line: str | None, main_file: str, other: str | None = None) -> Text:
-    """What to change at ``file``, ``line``, by nginx's ``message``; ``main_file`` is nginx.conf. Some messages name no
-    line. ``other``: ``FILE:LINE`` of the first of what is there twice."""
+    """Advise on a change at ``file``, ``line``, by nginx's ``message``; ``main_file`` is nginx.conf. Some messages name
+    no line. ``other`` is ``FILE:LINE`` of the first of two duplicates."""
     said = _advice(message, file, line, main_file)
     if other is None:
         return said
@@ -81,7 +81,7 @@ def _misplaced(match: re.Match[str], place: Text, is_main: bool) -> Text:
     )
 
 
-# What directives of modules that are packaged by themselves begin with, and Debian's name of the package.
+# Prefixes of directives whose modules are packaged separately, and Debian's package names.
 _PACKAGES = (
     ("brotli", "libnginx-mod-http-brotli-filter"),
     ("more_", "libnginx-mod-http-headers-more-filter"),
@@ -122,7 +122,7 @@ def _unknown(match: re.Match[str], place: Text, _is_main: bool) -> Text:
 
 
 def _larger_hash(match: re.Match[str], _place: Text, _is_main: bool) -> Text:
-    # ngx_hash_init: it is a bucket that one long name does not fit, or the table that many do not.
+    # ngx_hash_init: either a long name does not fit a bucket, or many names do not fit the table.
     lines = " ".join(f"{name} {int(size) * 2};" for name, size in re.findall(r"(\w+_size): (\d+)", match[0]))
     return Text(
         en=f"A name is too long for nginx's table of names, or there are too many: in http {{ }} write {lines}",
@@ -131,7 +131,7 @@ def _larger_hash(match: re.Match[str], _place: Text, _is_main: bool) -> Text:
 
 
 def _told(en: str, zh: str) -> _Explain:
-    """A sentence with ``{place}`` and the match's groups as ``{0}``, ``{1}``."""
+    """Return an explanation that fills in ``{place}`` and the match's groups as ``{0}``, ``{1}``."""
 
     def explain(match: re.Match[str], place: Text, _is_main: bool) -> Text:
         groups = [group or "" for group in match.groups()]

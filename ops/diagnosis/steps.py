@@ -1,4 +1,4 @@
-"""The steps of a fix as they are printed: each command on a line of its own, ready to be typed, the last one a proof.
+"""Print the steps of a fix: each command on a line of its own, ready to be typed; the last one confirms the fix.
 
 A step that is the same in both languages is a command; every other one is advice.
 """
@@ -17,10 +17,10 @@ _READS_SETTINGS = re.compile(
     r"|(?:backup|watchdog|notify|cert|config|render) [a-z][a-z-]*)(?![\w-])(?! --config)",
     re.ASCII,
 )
-# What means something in a basic regular expression, and our delimiter (sed(1), regex(7)).
+# Special characters of a basic regular expression, and our delimiter (sed(1), regex(7)).
 _SPECIAL = re.compile(r"[\\.*\[\]^$#]")
 _STOPS_A_PROCESS = re.compile(r"kill (\d+)\n")
-# A model is loaded before the service is ready.
+# The service loads a model before it is ready.
 _WORKS_WITHIN = "2m"
 
 
@@ -30,7 +30,7 @@ def is_command(step: Text) -> bool:
 
 
 def step_marks(steps: Iterable[Text]) -> Iterator[tuple[str, Text]]:
-    """Each step and the mark before it: a number for what can be typed, a dash for advice."""
+    """Yield each step with the mark before it: a number for a command, a dash for advice."""
     number = 0
     for step in steps:
         number += is_command(step)
@@ -38,9 +38,9 @@ def step_marks(steps: Iterable[Text]) -> Iterator[tuple[str, Text]]:
 
 
 def printed_steps(steps: Iterable[Text], confirm: str, settings_file: str | None) -> tuple[Text, ...]:
-    """``steps`` as they are printed, with ``confirm``, the command that shows whether they worked, at the end."""
+    """Return ``steps`` as they are printed, followed by ``confirm``, the command that shows whether they worked."""
     lines = [line for step in (*steps, verbatim(confirm)) for line in _lines(step)]
-    # Two causes of a fix may ask for the same command in a row: a test of nginx, a restart.
+    # One step may end with the command that begins the next: a test of nginx, a restart.
     unique = [line for before, line in zip([None, *lines], lines, strict=False) if line != before]
     return tuple(with_settings(line, settings_file) for line in unique)
 
@@ -51,9 +51,9 @@ def confirmation(code: str, *, is_fail: bool) -> str:
 
 
 def replaced_in_line(place: str, old: str, new: str) -> str:
-    """The command that replaces ``old`` by ``new`` on one line; ``place`` is ``file:line``. A link stays a link."""
+    """The command that replaces ``old`` with ``new`` on one line; ``place`` is ``file:line``. Symbolic links remain."""
     file, _, line = place.rpartition(":")
-    # Words may be set apart by more than one space in the file.
+    # The file may have more than one space between words.
     pattern = _SPECIAL.sub(r"\\\g<0>", old).replace(" ", r"[[:space:]]\+")
     replacement = re.sub(r"[\\&#]", r"\\\g<0>", new)
     script = f"{line}s#{pattern}#{replacement}#"
@@ -61,26 +61,26 @@ def replaced_in_line(place: str, old: str, new: str) -> str:
 
 
 def put_before_line(place: str, words: str) -> str:
-    """The command that puts a line with ``words`` before the one at ``place``, ``file:line``."""
+    """The command that inserts a line with ``words`` before the one at ``place``, ``file:line``."""
     file, _, line = place.rpartition(":")
     return f"sed -i --follow-symlinks {shlex.quote(f'{line}i {words}')} {shlex.quote(file)}"
 
 
 def put_after_line(place: str, words: str) -> str:
-    """The command that puts a line with ``words`` behind the one at ``place``, ``file:line``."""
+    """The command that inserts a line with ``words`` after the one at ``place``, ``file:line``."""
     file, _, line = place.rpartition(":")
     return f"sed -i --follow-symlinks {shlex.quote(f'{line}a {words}')} {shlex.quote(file)}"
 
 
 def without_line(place: str) -> str:
-    """The command that takes the line at ``place``, ``file:line``, out."""
+    """The command that deletes the line at ``place``, ``file:line``."""
     file, _, line = place.rpartition(":")
     return f"sed -i --follow-symlinks {shlex.quote(f'{line}d')} {shlex.quote(file)}"
 
 
 def replaced_statement(place: str, name: str, new: str) -> str:
-    """The command that puts ``new`` (or nothing) in place of nginx's directive ``name``, which ends on the line that it
-    begins on; ``place`` is ``file:line``."""
+    """The command that replaces nginx's directive ``name``, which begins and ends on one line, with ``new`` (or
+    nothing); ``place`` is ``file:line``."""
     file, _, line = place.rpartition(":")
     replacement = re.sub(r"[\\&#]", r"\\\g<0>", new)
     script = f"{line}s#{name} [^;]*;#{replacement}#"
@@ -88,7 +88,7 @@ def replaced_statement(place: str, name: str, new: str) -> str:
 
 
 def with_settings(words: Text, settings_file: str | None) -> Text:
-    """``words`` with every gte-ops command made to read ``settings_file``, from whatever directory it is run."""
+    """Return ``words`` in which every gte-ops command reads ``settings_file``, whatever directory it is run in."""
     if settings_file is None:
         return words
     option = f" --config {shlex.quote(settings_file)}"

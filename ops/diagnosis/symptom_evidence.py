@@ -1,5 +1,5 @@
-"""What is read under a symptom that no cause explains: the answer's own words, the lines that the probe left in the
-logs, the request's way through nginx, and the commands to try next. Pure."""
+"""Evidence about a symptom that no cause explains: the answer's own words, the probe's lines in the logs, the
+request's way through nginx, and the commands to try next. Pure."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from ops.facts.target import Target
 from ops.interpret.probe_lines import LocatedLine, latest_trouble, lines_of_probe
 
 MAX_WORDS = 240
-# RFC 9457, and what frameworks call the same.
+# Keys of RFC 9457, and frameworks' names for the same.
 _TELLING_KEYS = ("title", "detail", "reason", "message", "msg", "error", "errors", "description", "code")
 _TITLE = re.compile(r"<(title|h1)[^>]*>(.*?)</\1>", re.IGNORECASE | re.DOTALL)
 _TAGS = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.IGNORECASE | re.DOTALL)
 
 
 def evidence_of(exchange: Exchange | None, snapshot: Snapshot) -> tuple[Evidence, ...]:
-    """What can be read about one symptom. ``exchange``: the probe that showed it, None where it was no request."""
+    """The evidence about one symptom. ``exchange``: the probe that showed it, None if it was no request."""
     return tuple(_evidence(exchange, snapshot))
 
 
@@ -43,7 +43,7 @@ def _evidence(exchange: Exchange | None, snapshot: Snapshot) -> Iterator[Evidenc
 
 
 def _past_nginx(exchange: Exchange, backend: Backend | NotSeen) -> Iterator[Evidence]:
-    """What the service itself answers to the same request, and what it says of its readiness."""
+    """Yield the service's own answer to the same request, and its readiness answer if it is not ready."""
     if isinstance(backend, NotSeen):
         return
     path = urlsplit(exchange.url).path
@@ -58,7 +58,7 @@ def _past_nginx(exchange: Exchange, backend: Backend | NotSeen) -> Iterator[Evid
 
 def answer_words(exchange: Exchange) -> str:
     """Status, media type, server, and the answer's own words: a problem's detail, a page's title, a text's first line;
-    of a request without an answer what came in its place."""
+    for a request without an answer, its failure."""
     if exchange.failure is not None:
         return f"{exchange.failure}: {exchange.detail}" if exchange.detail else exchange.failure
     head = " ".join(filter(None, (str(exchange.status), exchange.media_type)))
@@ -82,8 +82,8 @@ def _words(exchange: Exchange) -> str:
 
 
 def route_of(exchange: Exchange | None, snapshot: Snapshot) -> tuple[Evidence, ...]:
-    """The request's way through nginx, step by step: FILE:LINE and what is decided there. Empty where nginx did not
-    answer, or its configuration was not read."""
+    """The request's way through nginx, step by step: FILE:LINE and the decision there. Empty if nginx did not answer
+    or its configuration was not read."""
     config, target = snapshot.nginx_config, snapshot.target
     if not isinstance(config, NginxConfig) or not isinstance(target, Target):
         return ()
@@ -110,7 +110,7 @@ def route_of(exchange: Exchange | None, snapshot: Snapshot) -> tuple[Evidence, .
 
 
 def log_commands(snapshot: Snapshot) -> dict[str, str]:
-    """The commands that show the end of nginx's and gunicorn's error logs where those are in no file of their own."""
+    """The commands that show the end of nginx's and gunicorn's error logs, in a file or in the journal."""
     logs = snapshot.logs
     if isinstance(logs, NotSeen):
         return {}

@@ -1,4 +1,4 @@
-"""What a user meets at the front door, read off the snapshot. Symptoms are observations: none names a cause."""
+"""Find in a snapshot the failures that users see at the front door. Symptoms are observations: none names a cause."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NAMED_STATUSES = {400, 403, 404, 405, 413, 429, 500, 502, 503, 504}
 
 
 class Observed(msgspec.Struct, frozen=True):
-    """One symptom: its id in the catalogue, the values its sentence is filled with, and the request that showed it."""
+    """One symptom: its id in the catalogue, the values for its sentence, and the request that showed it."""
 
     id: str
     values: dict[str, str]
@@ -49,17 +49,17 @@ def _symptoms(snapshot: Snapshot, target: Target) -> Iterator[Observed]:
 
 
 def _distrust(served: Served, target: Target, now: float) -> str:
-    """What a browser would object to, in OpenSSL's words; empty where it would not."""
+    """A browser's objections, in OpenSSL's words; empty if there are none."""
     leaf = served.chain[0]
     objections = []
-    # Above the intermediate that signed it, newer clients may know another way.
+    # Above the intermediate that signed the leaf, newer clients may know another path.
     if any(now > item.not_after for item in signed_path(served.chain)[:2] if not item.self_signed):
         objections.append("certificate has expired")
     if now < leaf.not_before:
         objections.append("certificate is not yet valid")
     if target.origin.get("domain") != "default" and not covers(leaf, target.domain):
         objections.append("hostname mismatch")
-    if served.trust_code > 0:  # below: this host has no roots to judge by
+    if served.trust_code > 0:  # negative: this host has no roots to judge by
         objections.append(served.trust_error or f"verify code {served.trust_code}")
     return "; ".join(objections)
 
@@ -81,13 +81,13 @@ def _at_the_door(front: Front, backend: Backend | NotSeen, target: Target) -> It
     predict, health = front.predict, front.health
     if isinstance(predict, Exchange) and not _is_no_prediction(predict, backend, target):
         yield from _of_prediction(predict, target, backend)
-    # Users do not ask for /health; what monitoring meets there counts where it is a failure of the service.
+    # Users do not request /health, but monitoring does: only failures of the service count there.
     if isinstance(health, Exchange) and (health.failure or (health.status or 0) >= 500):
         yield from _of_answer(health)
 
 
 def _is_no_prediction(answer: Exchange, backend: Backend | NotSeen, target: Target) -> bool:
-    """Whether nginx hands on the application's own refusal of a prediction that nobody configured."""
+    """Whether nginx passes on the application's own refusal of a prediction that nobody configured."""
     return (
         isinstance(backend, Backend)
         and refuses_guessed_prediction(backend, target)
