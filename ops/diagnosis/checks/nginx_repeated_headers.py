@@ -1,4 +1,4 @@
-"""Headers of an answer that must come once, and come from the service and from nginx.
+"""Response headers that must come once, but come from both the service and nginx.
 
 Sources: Fetch standard, CORS check (one Access-Control-Allow-Origin); RFC 9110, 5.3; nginx documentation,
 ngx_http_headers_module (add_header adds beside what the service sent)."""
@@ -14,7 +14,7 @@ from ops.facts.probes import Backend, Exchange, Front
 from ops.facts.target import Target
 from ops.interpret.site import find_site
 
-# Two values of any of these are refused by browsers, or neither counts.
+# Browsers refuse two values of any of these, or use neither.
 _ONCE = (
     "Access-Control-Allow-Origin",
     "Access-Control-Allow-Credentials",
@@ -31,7 +31,7 @@ _ONCE = (
     zh="只应出现一次的响应头没有重复",
 )
 def repeated(front: Front, backend: Backend, target: Target, nginx_config: NginxConfig) -> Iterator[Finding]:
-    """NGX047: users get a header twice that the service sends once, because nginx adds it too."""
+    """NGX047: the service sends a header once, and users get it twice because nginx adds it too."""
     for path, whole, own in (
         (target.predict_path, front.predict, backend.predict),
         (target.health_path, front.health, backend.health),

@@ -1,6 +1,6 @@
-"""Where nginx's rules lead the request that the probe made: computed from the configuration, held against what came.
+"""The probe's route through nginx, computed from the configuration and compared with the answer that came.
 
-Each judge is silent where predictions pass, and where the files on disk do not load: nginx runs others then.
+Each judge is silent if predictions pass, or if the files on disk do not load: nginx runs others then.
 
 Sources: nginx documentation, ngx_http_core_module (listen, location, server_name), ngx_http_proxy_module (proxy_pass),
 ngx_http_upstream_module (server), ngx_http_rewrite_module."""
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from ops.interpret.routing.model import Decision, Passed, RequestRoute, UpstreamServer
 
 _GATEWAY_ERRORS = (502, 503, 504)
-# Answers that another judge explains (redirects, limits), or that somebody wants (a maintenance page, a password).
+# Answers that another judge explains (redirects, limits), or that are intended (a maintenance page, a password).
 _NOT_SWALLOWED = (*REDIRECTS, 401, 413, 429, 503)
-# Conditions that hold for every client alike.
+# Variables of conditions that do not depend on the client.
 _ALIKE = (
     "$request_method",
     "$uri",
@@ -54,7 +54,7 @@ _REFUSALS = (("401",), ("403",), ("404",), ("410",))
 
 
 class ProbedPrediction(msgspec.Struct, frozen=True):
-    """One probe of the front door beside the same of the service, and where the configuration leads it."""
+    """One probe of the front door, the service's own answers, and the configuration that routes the probe."""
 
     config: NginxConfig
     target: Target
@@ -82,7 +82,7 @@ class ProbedPrediction(msgspec.Struct, frozen=True):
 
     @property
     def is_served(self) -> bool:
-        """Whether the service itself answers this request as it should."""
+        """Whether the service itself answers this request correctly."""
         if isinstance(self.backend, NotSeen):
             return False
         return serves(self.backend, self.target) or (
@@ -99,12 +99,12 @@ class ProbedPrediction(msgspec.Struct, frozen=True):
         )
 
     def seen(self) -> Evidence:
-        """What came instead of the service's answer."""
+        """The answer that came instead of the service's."""
         got = self.answer.status or self.answer.detail or self.answer.failure
         return quote(f"{self.method} {self.answer.url}", str(got))
 
     def behind(self) -> Evidence:
-        """That the service answers the same request itself."""
+        """Evidence that the service itself answers the same request."""
         return Evidence(
             f"{self.method} {self.target.backend}{self.path}",
             Text(en="the service answers there", zh="服务在此地址应答"),
@@ -119,7 +119,7 @@ def probed_prediction(
     nginx_test: NginxTest | NotSeen,
     host_names: HostNames | NotSeen,
 ) -> ProbedPrediction | None:
-    """The prediction that did not arrive as it should; None where there is nothing to explain."""
+    """The prediction that failed at the front door; None if there is nothing to explain."""
     answer = front.predict
     if (
         not isinstance(answer, Exchange)
@@ -142,7 +142,7 @@ def _is_turned_down_by_the_application(probed: ProbedPrediction) -> bool:
 
 
 def _is_of_another_site(probed: ProbedPrediction, computed: RequestRoute) -> bool:
-    """Whether the server block that answers is not meant for the name, and another one is: NGX011 says so."""
+    """Whether the server block that answers is not meant for the name, but another one is: NGX011 reports that."""
     blocks = servers(probed.config)
     domain = probed.target.domain
     answering = [server for server in blocks if server.where == computed.server_where]
@@ -166,7 +166,7 @@ def listen_ssl(
     nginx_test: NginxTest | NotSeen,
     host_names: HostNames | NotSeen,
 ) -> Iterator[Finding]:
-    """NGX036: TLS is spoken to a port whose listen directives have no ssl, and the handshake fails."""
+    """NGX036: clients speak TLS to a port whose listen directives have no ssl, and the handshake fails."""
     probed = probed_prediction(nginx_config, target, front, backend, nginx_test, host_names)
     if probed is None:
         return
@@ -193,7 +193,7 @@ def listen_ssl(
 
 
 def _edited(where: str, old: str, new: str, target: Target) -> tuple[str | Text, ...]:
-    """One line of nginx's configuration, changed, tested and loaded."""
+    """The steps that change one line of nginx's configuration, test it and load it."""
     return (
         Text(en=f"In {where} replace {old} by: {new}", zh=f"在 {where} 把 {old} 改为：{new}"),
         replaced_in_line(where, old, new),
@@ -246,7 +246,7 @@ def rivals(
 
 
 def _without_block(config: NginxConfig, where: str) -> NginxConfig:
-    """The configuration without the server block at ``where``."""
+    """Return the configuration without the server block at ``where``."""
 
     def kept(directive: Directive) -> bool:
         return not (directive.name == "server" and f"{directive.file}:{directive.line}" == where)
@@ -264,7 +264,7 @@ def leads_to_service(found: tuple[UpstreamServer, ...], target: Target) -> bool:
     return any(same_address(target.backend, server.address) for server in found)
 
 
-# --- where it is sent on ------------------------------------------------------------------------------------------
+# --- requests passed on --------------------------------------------------------------------------------------------
 
 
 @check(
@@ -284,7 +284,7 @@ def scheme(
     gunicorn: Gunicorn | NotSeen,
     logs: Logs | NotSeen,
 ) -> Iterator[Finding]:
-    """NGX033: TLS to a port that speaks plain HTTP, or plain HTTP to a service that is set up for TLS."""
+    """NGX033: nginx speaks TLS to a port that speaks plain HTTP, or plain HTTP to a service that is set up for TLS."""
     probed = probed_prediction(nginx_config, target, front, backend, nginx_test, host_names)
     if probed is None:
         return
@@ -327,7 +327,7 @@ def scheme(
 
 
 def _plain_status(address: str, probed: ProbedPrediction, upstreams: Upstreams | NotSeen) -> int | None:
-    """What plain HTTP to ``address`` was answered; None where nothing was."""
+    """The status of the answer to plain HTTP at ``address``; None if none came."""
     if same_address(probed.target.backend, address):
         health = None if isinstance(probed.backend, NotSeen) else probed.backend.health
         return health.status if isinstance(health, Exchange) else None
@@ -362,8 +362,8 @@ def names(
     processes: Processes | NotSeen,
     logs: Logs | NotSeen,
 ) -> Iterator[Finding]:
-    """NGX032: a name in proxy_pass leads to addresses where nobody listens, the service listens on the same port of
-    another address. Where some of them answer, nginx's log has to name one of the others."""
+    """NGX032: a name in proxy_pass resolves to addresses on which nobody listens, and the service listens on the same
+    port of another address. If some of the addresses answer, nginx's log must name one of the others."""
     probed = probed_prediction(nginx_config, target, front, backend, nginx_test, host_names)
     if probed is None:
         return
@@ -415,7 +415,7 @@ def names(
 
 
 def _written_name(passed: Passed, server: UpstreamServer) -> str:
-    """A server's name as it is written, with its port where it has one."""
+    """A server's name as it is written, with its port if it has one."""
     authority = passed.written.partition("://")[2].partition("/")[0]
     written = authority if passed.upstream is None else _named(server)
     return written or server.name
@@ -452,8 +452,8 @@ def path(
     nginx_test: NginxTest | NotSeen,
     host_names: HostNames | NotSeen,
 ) -> Iterator[Finding]:
-    """NGX030: the service gets another path than the client asked for, and only that one does not predict; or the same,
-    and it predicts without the location's prefix."""
+    """NGX030: the service gets another path than the client requested, and predicts at the requested one; or it gets
+    the same path, and predicts at the one without the location's prefix."""
     probed = probed_prediction(nginx_config, target, front, backend, nginx_test, host_names)
     if probed is None:
         return
@@ -546,7 +546,7 @@ def _changes_path(
 
 
 def _take_prefix_away(computed: RequestRoute, passed: Passed, target: Target) -> tuple[str | Text, ...]:
-    """The steps that have nginx put a slash in the prefix's place."""
+    """The steps that make nginx replace the location's prefix with a slash."""
     old = f"{passed.directive} {passed.written};"
     new = f"{passed.directive} {passed.written}/;"
     either = Text(
@@ -589,7 +589,7 @@ def replaced_answer(
     nginx_test: NginxTest | NotSeen,
     host_names: HostNames | NotSeen,
 ) -> Iterator[Finding]:
-    """NGX037: the service answers with an error of its own, and nginx sends a page or another status in its place."""
+    """NGX037: the service answers with an error of its own, and nginx sends a page or another status instead."""
     probed = probed_prediction(nginx_config, target, front, backend, nginx_test, host_names)
     if probed is None:
         return
@@ -600,7 +600,7 @@ def replaced_answer(
         return
     if probed.answer.status == given.status and probed.answer.media_type == given.media_type:
         return
-    # Whether the page of the error_page is there was not looked at.
+    # Nobody checked whether error_page's file exists: try both.
     either = (probed.route(answer=given.status), probed.route(answer=given.status, is_file=True))
     computed = next((route for route in either if route.outcome.status == probed.answer.status), None)
     if computed is None or computed.outcome.kind is OutcomeKind.PROXIED:
@@ -630,12 +630,12 @@ def replaced_answer(
     )
 
 
-# --- where it is not sent on --------------------------------------------------------------------------------------
+# --- requests that nginx answers itself ----------------------------------------------------------------------------
 
 
 def _decided(probed: ProbedPrediction) -> RequestRoute | None:
-    """The route that ends at nginx with the answer that came, whichever files there are; None where there is none, or
-    where the service itself would not have answered."""
+    """The route that ends at nginx with the answer that came, whether or not the file exists; None if there is none, or
+    if the service itself would not have answered."""
     from ops.interpret.routing.model import OutcomeKind
 
     if not probed.is_served or probed.answer.status in _GATEWAY_ERRORS:
@@ -673,7 +673,7 @@ def files(
     nginx_test: NginxTest | NotSeen,
     host_names: HostNames | NotSeen,
 ) -> Iterator[Finding]:
-    """NGX031: files answer, for no location proxies the path."""
+    """NGX031: nginx looks for a file, because no location proxies the path."""
     probed = probed_prediction(nginx_config, target, front, backend, nginx_test, host_names)
     if probed is None:
         return
@@ -720,8 +720,8 @@ def files(
 
 
 def _proxied_path(computed: RequestRoute, probed: ProbedPrediction) -> tuple[str | Text, ...] | None:
-    """A location of the path's own, behind the line on which the server's block begins; None where that line holds
-    more."""
+    """The steps that add a location for the path after the line on which the server block begins; None if that line
+    has more."""
     place, path = computed.server_where, probed.path
     inner = [
         d
@@ -764,9 +764,9 @@ def rules(
     nginx_test: NginxTest | NotSeen,
     host_names: HostNames | NotSeen,
 ) -> Iterator[Finding]:
-    """NGX038: a return, a rule for nobody or a list of methods answers in the service's place.
+    """NGX038: a return, a rule that lets nobody in or a list of methods answers instead of the service.
 
-    Quiet for what depends on who asks, and for redirects, limits and maintenance pages."""
+    Silent about rules that depend on the client, and about redirects, limits and maintenance pages."""
     probed = probed_prediction(nginx_config, target, front, backend, nginx_test, host_names)
     if probed is None:
         return
@@ -780,7 +780,7 @@ def rules(
         return
     conditions = [step for step in computed.steps if step.kind is StepKind.IF]
     if any(not any(word in step.words.en for word in _ALIKE) for step in conditions):
-        return  # by what a client is or sends: NGX010 and the like
+        return  # depends on the client: NGX010 and similar checks
     words = _words_at(computed, decision)
     if decision.kind is StepKind.ACCESS and not _refuses_everyone(probed.config, decision.where):
         return
@@ -831,8 +831,8 @@ def lone_upstream(
     logs: Logs | NotSeen,
     host_names: HostNames | NotSeen,
 ) -> Iterator[Finding]:
-    """NGX035: 'no live upstreams' of a group of several servers, of which one alone is in use, while the service
-    answers; or every server of the group is marked down.
+    """NGX035: nginx logs 'no live upstreams' for a group of several servers, of which only one is in use or all are
+    marked down, while the service answers.
 
     A group of one server is never set aside (ngx_http_upstream_module, server: max_fails)."""
     groups = {d.args[0] for d in every(nginx_config, "upstream") if d.args and len(_members(d)) > 1}
@@ -888,7 +888,7 @@ def _members(upstream: Directive) -> list[Directive]:
 
 
 def _named(server: UpstreamServer) -> str:
-    """The server as it is written: by its name where it has one."""
+    """The server as it is written: by its name if it has one."""
     from ops.interpret.routing.upstream import is_address
 
     if server.address.startswith("unix:") or is_address(server.name):
@@ -903,9 +903,9 @@ def _named(server: UpstreamServer) -> str:
     zh="ACME 验证请求能到达 certbot 的目录",
 )
 def challenge(nginx_config: NginxConfig, target: Target, lineages: Lineages) -> Iterator[Finding]:
-    """NGX039: the certificate is renewed by files below a webroot, and nginx refuses the path of the challenge.
+    """NGX039: renewal uses files below a webroot, and nginx refuses the path of the challenge.
 
-    Source: RFC 8555, 8.3: the authority asks port 80 for /.well-known/acme-challenge/TOKEN."""
+    Source: RFC 8555, 8.3: the authority requests from port 80 /.well-known/acme-challenge/TOKEN."""
     renewals = [item.renewal for item in lineages.lineages if item.renewal.authenticator == "webroot"]
     if not renewals or target.certificate is None or not _may_refuse_plain_http(nginx_config):
         return
@@ -947,7 +947,7 @@ def challenge(nginx_config: NginxConfig, target: Target, lineages: Lineages) -> 
 
 
 def _may_refuse_plain_http(config: NginxConfig) -> bool:
-    """Whether a block without TLS holds any rule that refuses: only then is the route worth computing."""
+    """Whether a block without TLS has any rule that refuses; if not, the route need not be computed."""
 
     def refuses(directive: Directive) -> bool:
         return (
@@ -961,7 +961,7 @@ def _may_refuse_plain_http(config: NginxConfig) -> bool:
 
 
 def _words_at(computed: RequestRoute, decision: Decision) -> Text:
-    """The step that decided, in words."""
+    """The description of the step that decided."""
     words = (
         step.words
         for step in reversed(computed.steps)

@@ -1,4 +1,4 @@
-"""Whether nginx runs the configuration that lies on disk."""
+"""Whether nginx runs the configuration on disk."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ops.interpret.site import NginxSiteConfig, find_site
 from ops.text.duration import age
 from ops.text.language import Text
 
-# A file written just before a reload is as old as the workers that read it; both times are rounded.
+# Seconds. A file written just before a reload is as old as the workers that read it; both times are rounded.
 SLACK = 2.0
 _UPSTREAM = re.compile(r'upstream: "https?://(unix:[^:"]+|\[[^\]]+\]:\d+|[^/":]+:\d+)')
 
@@ -41,8 +41,8 @@ def reload(
     logs: Logs | NotSeen,
     taken_at: float,
 ) -> Iterator[Finding]:
-    """NGX004: a file changed more than 2 s after the oldest current worker started, or what nginx does contradicts the
-    files. A file that does not load is NGX003."""
+    """NGX004: a file changed more than 2 s after the oldest current worker started, or nginx's behaviour contradicts
+    the files. A file that does not load is NGX003."""
     masters = tuple(nginx_topology.serving_masters(target, processes, nginx_pidfile))
     workers = tuple(w for m in masters for w in nginx_topology.nginx_workers(processes.processes, m.pid))
     if not workers or (isinstance(nginx_test, NginxTest) and own_failures(nginx_test, host)):
@@ -90,7 +90,7 @@ def reload(
 
 
 def _fails_at_nginx(front: Front, backend: Backend | NotSeen, target: Target, is_contradicted: bool) -> bool:
-    """Whether users meet a failure that the service itself does not have, of the kind an older configuration makes."""
+    """Whether users get a failure that the service itself does not have and an older configuration can cause."""
     answer = front.predict
     if isinstance(backend, NotSeen) or not serves(backend, target) or not isinstance(answer, Exchange):
         return False
@@ -101,7 +101,7 @@ def _fails_at_nginx(front: Front, backend: Backend | NotSeen, target: Target, is
 
 
 def _listening(config: NginxConfig, processes: Processes, nginx: tuple[Process, ...]) -> Iterator[Evidence]:
-    """Ports that the files name and nginx does not listen on, and the reverse. Silent where either is not known."""
+    """Ports that the files name but nginx does not listen on, and the reverse. Silent if either is unknown."""
     pids = {process.pid for process in nginx}
     held = {
         split_address(item.address)[1]
@@ -119,7 +119,7 @@ def _listening(config: NginxConfig, processes: Processes, nginx: tuple[Process, 
             wanted.setdefault(listen.port, f"{directive.file}:{directive.line}")
     blocks = (server.blocks[0] for server in nginx_topology.servers(config))
     if any(all(d.name != "listen" for d in block.block or ()) for block in blocks):
-        return  # without listen the port depends on who started nginx
+        return  # without listen the port depends on the user that started nginx
     for port, where in wanted.items():
         if port not in held:
             yield Evidence(
@@ -147,7 +147,7 @@ def _forwarding(
     backend: Backend | NotSeen,
     upstreams: Upstreams | NotSeen,
 ) -> Iterator[Evidence]:
-    """Predictions pass, although nobody is where the file sends them."""
+    """Predictions pass, although nobody listens at the addresses in the file."""
     passed = nginx_topology.proxy_pass_for(config, site.server, target.predict_path) if site else None
     if (
         passed is None
@@ -180,8 +180,8 @@ def _logged(
     taken_at: float,
     workers: set[int],
 ) -> Iterator[Evidence]:
-    """A current worker has just tried an upstream that the file does not name. Silent where the file names one by a
-    host name. What a worker wrote that a reload has sent away since tells nothing."""
+    """A current worker has just tried an upstream that the file does not name. Silent if the file names one by a host
+    name. Lines of workers that a reload has replaced since do not count."""
     if site is None or isinstance(logs, NotSeen) or not site.passes:
         return
     addresses = {address for item in site.passes for address in item.addresses}
@@ -202,7 +202,7 @@ def _logged(
 
 
 def _is_named(tried: str, address: str) -> bool:
-    """Whether an address nginx tried is the one the file names: localhost may have been either loopback."""
+    """Whether the address that nginx tried is the one in the file: localhost may have been either loopback."""
     if same_address(tried, address):
         return True
     (host, port), (named, named_port) = split_address(tried), split_address(address)
@@ -215,7 +215,7 @@ def _is_literal(address: str) -> bool:
 
 
 def _returned(site: NginxSiteConfig | None, target: Target, front: Front | NotSeen) -> Iterator[Evidence]:
-    """The file answers a path itself with one status, and another came."""
+    """The file makes nginx itself answer a path with one status, and another came."""
     if site is None or isinstance(front, NotSeen):
         return
     if nginx_topology.has_conditions(site.server):
@@ -232,7 +232,7 @@ def _returned(site: NginxSiteConfig | None, target: Target, front: Front | NotSe
             and isinstance(answer, Exchange)
             and answer.status is not None
             and answer.status != int(written)
-            # nginx may answer these before it looks at the location's return.
+            # nginx may give these answers before it reaches the location's return.
             and answer.status not in (400, 403, 413, 421, 429, 503)
         ):
             yield Evidence(

@@ -1,4 +1,4 @@
-"""What nginx sends the service of a request beside its path: the host and the query.
+"""The host and the query that nginx sends to the service.
 
 Sources: nginx documentation, ngx_http_proxy_module (proxy_set_header, proxy_pass), ngx_http_rewrite_module."""
 
@@ -24,13 +24,13 @@ from ops.text.language import Text
 if TYPE_CHECKING:
     from ops.interpret.routing.model import RequestRoute
 
-# How applications answer a host that they do not serve: Django and Starlette 400, Flask (SERVER_NAME) and others 404,
-# servers of HTTP 421 (RFC 9110, 15.5.20).
+# Answers of applications to a host that they do not serve: Django and Starlette 400, Flask (SERVER_NAME) and others
+# 404, HTTP servers 421 (RFC 9110, 15.5.20).
 _REFUSE_A_HOST = (400, 403, 404, 421)
-# How they answer a request whose parameters are missing.
+# Their answers to a request without its parameters.
 _REFUSE_PARAMETERS = ("400", "422", "500")
 _MAX_COMPUTED = 8
-# Stands in for the client's query; it holds nothing that nginx would change.
+# Replaces the client's query; nginx would not change any of it.
 _QUERY = "gte=1"
 
 
@@ -49,8 +49,8 @@ def sent_host(
     host_names: HostNames | NotSeen,
     logs: Logs | NotSeen,
 ) -> Iterator[Finding]:
-    """NGX080: the service refuses the request that nginx sends with another Host, and predicts when it is asked with
-    the site's own."""
+    """NGX080: the service refuses the request that nginx sends with another Host, and predicts if it gets the site's
+    own."""
     probed = probed_prediction(nginx_config, target, front, backend, nginx_test, host_names)
     if probed is None or not probed.is_served or probed.answer.status not in _REFUSE_A_HOST:
         return
@@ -100,7 +100,7 @@ def _name(host: str) -> str:
 
 
 def _service_s_line(logs: Logs | NotSeen, answer: Exchange, path: str) -> Evidence | None:
-    """That the service gave the probe this answer, by its own access log."""
+    """The line of the service's access log which shows that the service gave the probe this answer."""
     log = None if isinstance(logs, NotSeen) else logs.gunicorn_access
     if not isinstance(log, AccessLog) or log.traffic is None:
         return None
@@ -110,7 +110,7 @@ def _service_s_line(logs: Logs | NotSeen, answer: Exchange, path: str) -> Eviden
 
 
 def _is_nginx_s_page(answer: Exchange) -> bool:
-    """Whether nginx made this page itself (ngx_http_special_response.c): its end names the server."""
+    """Whether nginx made this page itself (ngx_http_special_response.c): its last line names the server."""
     return "<hr><center>" in answer.body and "nginx" in answer.body.rpartition("<hr><center>")[2]
 
 
@@ -120,8 +120,8 @@ def _scope(config: NginxConfig, target: Target, path: str) -> Scope | None:
 
 
 def _host_edit(scope: Scope | None, proxy_pass: str) -> tuple[str, ...]:
-    """The command that has nginx send the client's Host: in the block whose proxy_set_header are in force, for one of
-    its own would switch those of the blocks around it off."""
+    """The command that makes nginx send the client's Host. It edits the block whose proxy_set_header directives are in
+    force, because one in an inner block would disable all of them."""
     headers = scope.effective("proxy_set_header") if scope is not None else ()
     wrong = next((d for d in headers if d.args and d.args[0].lower() == "host" and len(d.args) == 2), None)
     if wrong is not None:
@@ -144,7 +144,7 @@ def sent_query(
     host_names: HostNames | NotSeen,
     nginx_test: NginxTest | NotSeen,
 ) -> Iterator[Finding]:
-    """NGX081: requests with a query are answered as those without their parameters are, and nginx takes it away."""
+    """NGX081: requests with a query get an answer for missing parameters, because nginx removes the query."""
     if isinstance(nginx_test, NginxTest) and nginx_test.exit_code != 0:
         return
     computed = 0
@@ -190,12 +190,12 @@ def sent_query(
 
 
 def _has_query(line: str, answers: Answers) -> bool:
-    """Whether a line as it is kept (its query cut out behind the ``?``) is of a request with one."""
+    """Whether a kept line (its query is cut off after the ``?``) is of a request with a query."""
     return "?" in line.partition(f"{answers.method} ")[2].partition(" ")[0]
 
 
 class _LostQuery(NamedTuple):
-    """Where a query is taken away: ``file:line``, the directive there, what the service gets, what keeps the query."""
+    """A removed query: the place (``file:line``), the directive there, the URI that the service gets, and the fix."""
 
     where: str
     written: str

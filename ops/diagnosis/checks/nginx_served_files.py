@@ -1,4 +1,4 @@
-"""Files that nginx is to send by itself, and cannot open.
+"""Files that nginx should send itself, but cannot open.
 
 Sources: nginx documentation, ngx_http_core_module (root, alias); ngx_http_static_module."""
 
@@ -25,7 +25,7 @@ from ops.interpret.site import find_site
 from ops.interpret.traffic import judged_since
 from ops.text.language import Text
 
-# From so many on a line is no accident of one client.
+# So many failures are no accident of one client.
 _REPEATED = 3
 
 
@@ -36,8 +36,8 @@ _REPEATED = 3
     zh="nginx 能找到并读取要发送的文件",
 )
 def unserved(logs: Logs, target: Target, nginx_config: NginxConfig) -> Iterator[Finding]:
-    """NGX046: open() failed for a file of the site: its way is closed to nginx's workers (13), or the file lies beside
-    where nginx looks (2). A file that is nowhere is the client's mistake."""
+    """NGX046: open() failed for a file of the site: nginx's workers may not reach or read it (13), or it is at another
+    path than nginx tries (2). A file that exists nowhere is the client's mistake."""
     since = judged_since(logs)
     site = find_site(nginx_config, target.domain, target.backend)
     for file in logs.unserved_files:
@@ -70,7 +70,7 @@ def unserved(logs: Logs, target: Target, nginx_config: NginxConfig) -> Iterator[
 
 
 class _ServedFrom(NamedTuple):
-    """The root or alias that a path on disk begins with, and the location that it stands in."""
+    """The root or alias that a path on disk begins with, and its location."""
 
     name: str
     path: str
@@ -79,7 +79,7 @@ class _ServedFrom(NamedTuple):
 
 
 class _Mend(NamedTuple):
-    """What is wrong with one file, and the steps that mend it."""
+    """The fault of one file, and the steps that fix it."""
 
     summary: Text
     fix: tuple[str | Text, ...]
@@ -88,7 +88,7 @@ class _Mend(NamedTuple):
 
 
 def _with_pid(entry: LogEntry, logs: Logs) -> LogEntry:
-    """The entry as the log has it, with the worker that wrote it."""
+    """The log's own entry, with the pid of the worker that wrote it."""
     return next(
         (pair[1] for pair in nginx_entries(logs, entry.text[:80]) if pair[1].text == entry.text), entry
     )
@@ -112,7 +112,7 @@ def _served_from(server: Server, path: str) -> _ServedFrom | None:
 
 
 def _opened_way(file: UnservedFile) -> _Mend | None:
-    """The step on the way to the file that is closed to nginx's workers now; None where none is known to be."""
+    """The fix for the file or directory that nginx's workers may not read or enter now; None if none is known."""
     if file.reader is None:
         return None
     for step in file.steps:
@@ -134,7 +134,7 @@ def _opened_way(file: UnservedFile) -> _Mend | None:
 
 
 def _found_again(file: UnservedFile, place: _ServedFrom | None) -> _Mend | None:
-    """The file is beside where nginx looks, and what root and alias make of a path explains it; None otherwise."""
+    """The fix if root and alias explain why nginx does not look at the path of the file; None otherwise."""
     misread = _misread(file, place) if place is not None else None
     if misread is None:
         return None
@@ -151,7 +151,7 @@ def _found_again(file: UnservedFile, place: _ServedFrom | None) -> _Mend | None:
 
 
 def _misread(file: UnservedFile, place: _ServedFrom) -> tuple[Text, str] | None:
-    """What to write in place of a root or alias that leads to another path than was meant."""
+    """The correction of a root or alias that leads to a wrong path: advice and command."""
     base, where = place.location, place.where
     start = place.path.rstrip("/")
     rest = file.path[len(place.path) :]

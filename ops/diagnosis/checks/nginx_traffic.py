@@ -1,4 +1,4 @@
-"""What users' own requests show of nginx, where the doctor's short prediction passes."""
+"""Faults of nginx that users' own requests show although the doctor's short prediction passes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from ops.interpret.traffic import judged_since, service_traffic, users_traffic
 from ops.text.language import Text
 
 NOT_THERE, DENIED, NOT_PERMITTED, READ_ONLY = 2, 13, 1, 30
-# How far apart nginx's error log and gunicorn's access log may tell of one request, seconds: both write whole seconds.
+# Seconds between the lines of one request in nginx's error log and gunicorn's access log: both write whole seconds.
 SAME_REQUEST = 2.0
 _HUNG_UP = ("(104: Connection reset by peer)", "(32: Broken pipe)")
 _WHILE_SENDING = "while sending request to upstream"
@@ -43,10 +43,10 @@ _WHILE_READING = "while reading response header from upstream"
 _REQUEST = re.compile(r'request: "([A-Z]+) ([^ "?]*)')
 _UPSTREAM = re.compile(r'upstream: "https?://(unix:[^:"]+|\[[^\]"]+\]:\d+|[^/"]+)')
 _CHANGING = ("POST", "PUT", "PATCH", "DELETE")
-# What nginx makes of these by itself, whatever the service answers: a page for them hides nothing.
+# nginx gives these itself, whatever the service answers: an error page for them hides nothing.
 _OWN_STATUSES = ("502", "503", "504")
-# [crit] and [alert] lines that say nothing of this host: clients that break off a handshake, and what an old worker
-# notes when it ends after a reload.
+# [crit] and [alert] lines that are no fault of this host: clients that break off a handshake, and an old worker's
+# lines when it ends after a reload.
 _NOISE = (
     "SSL_do_handshake() failed",
     "SSL_read() failed",
@@ -54,7 +54,7 @@ _NOISE = (
     "SSL_shutdown() failed",
     "open socket #",
 )
-# What has a cause of its own, and is judged there by what is so now.
+# Lines for which another check judges the present state.
 _JUDGED_ELSEWHERE = (
     "connect() ",
     "No space left on device",
@@ -67,7 +67,7 @@ _JUDGED_ELSEWHERE = (
 
 @check("nginx.files", "NGX040", en="nginx can write its temporary files", zh="nginx 能写临时文件")
 def files(logs: Logs) -> Iterator[Finding]:
-    """NGX040: [crit] open() or mkdir() failed, and the way to the file is still closed to nginx's workers."""
+    """NGX040: [crit] open() or mkdir() failed, and nginx's workers still cannot use the file's directory."""
     unclear: NotSeen | None = None
     for refused in logs.refused_files:
         found = obstacle(refused)
@@ -93,7 +93,7 @@ def files(logs: Logs) -> Iterator[Finding]:
 
 
 class Obstacle(NamedTuple):
-    """What keeps nginx from a file: the directory, what is wrong with it, the commands that mend it."""
+    """An obstacle between nginx and a file: the directory, its fault, the commands that fix it."""
 
     directory: str
     words: Text
@@ -106,7 +106,7 @@ def _directory(refused: RefusedFile) -> str:
 
 
 def obstacle(refused: RefusedFile) -> Obstacle | NotSeen | None:
-    """What stands in the way now; None where nothing does."""
+    """The present obstacle; None if there is none."""
     directory, reader = _directory(refused), refused.reader
     place = shlex.quote(directory)
     if refused.error == READ_ONLY:
@@ -129,7 +129,7 @@ def obstacle(refused: RefusedFile) -> Obstacle | NotSeen | None:
             return NotSeen(reason=f"{step.path} has an access control list (see getfacl)")
         if not allowed:
             return _closed(step, reader, is_last=is_last)
-    # Open by now: it was mended; or something else than modes denies it (SELinux, AppArmor, a unit's sandbox).
+    # The modes allow it: somebody fixed them, or something else denies it (SELinux, AppArmor, a unit's sandbox).
     return None if refused.complete else NotSeen(reason=f"the whole way to {directory}", needs_root=True)
 
 
@@ -149,7 +149,7 @@ def _closed(step: AccessStep, reader: Reader, *, is_last: bool) -> Obstacle:
 
 
 def explained_by_mended_file(answers: Answers, logs: Logs) -> bool:
-    """Whether each of these failures has nginx's line of a file that it could not use, and can use since."""
+    """Whether nginx logged for each of these failures a file that it could not use then, and can use now."""
     mended = [item for item in logs.refused_files if _is_mended(item)]
     lines = sum(
         1
@@ -166,7 +166,7 @@ def explained_by_mended_file(answers: Answers, logs: Logs) -> bool:
 
 
 def _is_mended(refused: RefusedFile) -> bool:
-    """Nothing is in the way now, and the way was changed after the last refusal."""
+    """Whether there is no obstacle now, and the path was changed after the last refusal."""
     changed = max((step.changed for step in refused.steps), default=0.0)
     return obstacle(refused) is None and changed >= int(refused.last)
 
@@ -178,8 +178,8 @@ def _is_mended(refused: RefusedFile) -> bool:
     zh="后端读完请求体才断开连接",
 )
 def unread_body(logs: Logs, target: Target, nginx_config: NginxConfig | NotSeen) -> Iterator[Finding]:
-    """NGX041: the connection was reset while nginx still sent the request, or before it had read the answer that the
-    service's log says it gave."""
+    """NGX041: the connection was reset while nginx still sent the request, or before nginx had read the answer that is
+    in the service's log."""
     require_nginx_log(logs)
     since = judged_since(logs)
     entries = [
@@ -214,7 +214,7 @@ def unread_body(logs: Logs, target: Target, nginx_config: NginxConfig | NotSeen)
 
 
 def _answer_at(logs: Logs, request: re.Match[str] | None, time: float) -> Answers | None:
-    """The refusal (4xx, 5xx) of such a request that the service's log has at about that time."""
+    """The refusal (4xx, 5xx) of such a request in the service's log at about that time."""
     own = service_traffic(logs)
     if own is None or request is None:
         return None
@@ -237,12 +237,12 @@ def _answer_at(logs: Logs, request: re.Match[str] | None, time: float) -> Answer
     zh="请求行和请求头没有超过 nginx 的上限",
 )
 def header_limit(logs: Logs, front: Front | NotSeen) -> Iterator[Finding]:
-    """NGX042: 414 or 431 that the service did not answer; 400 with nginx's own page for headers that are too large."""
+    """NGX042: nginx itself answered 414, 431 or 494, or 400 with its own page for headers that are too large."""
     own = service_traffic(logs)
     since = judged_since(logs)
     refused = entries_with(logs.gunicorn_error, *TOO_LONG)
     if not all(is_of_earlier_worker(entry, since, logs) for entry in refused):
-        return  # APP022: gunicorn refuses them, and its access log need not have them
+        return  # APP022: gunicorn refuses them, and may not log them in its access log
     said = nginx_entries(
         logs, "client sent too long URI", "client sent too long header line", "too large header"
     )
@@ -275,7 +275,7 @@ _LINE = Text(
 
 def _is_header_page(answers: Answers, front: Front | NotSeen) -> bool:
     """Whether these bodies are as long as nginx's page '400 Request Header Or Cookie Too Large'
-    (ngx_http_special_response.c); its end names the server as the Server header does."""
+    (ngx_http_special_response.c); its last line names the server as the Server header does."""
     if answers.sent is None or isinstance(front, NotSeen):
         return False
     asked = (front.plain, front.health, front.predict)
@@ -305,7 +305,7 @@ def dead_server(
     backend: Backend,
     host_names: HostNames | NotSeen,
 ) -> Iterator[Finding]:
-    """NGX043: one address of several that nginx shares the requests between does not take connections, others do:
+    """NGX043: nginx distributes requests among several addresses, of which one does not take connections and others do:
     servers of an upstream, or the addresses of one name."""
     site = find_site(nginx_config, target.domain, target.backend)
     since = judged_since(logs)
@@ -347,11 +347,11 @@ def dead_server(
 
 
 def _half_of_a_name(passed: ProxyPass, host_names: HostNames | NotSeen, logs: Logs) -> Finding | None:
-    """A name in proxy_pass or in an upstream with several addresses (localhost: 127.0.0.1 and ::1), of which one takes
-    no connection.
+    """NGX043 for a name in proxy_pass or in an upstream with several addresses (localhost: 127.0.0.1 and ::1), of which
+    one takes no connection.
 
-    nginx asks them in turn. One that refuses costs a line in the error log, for the request goes on to the next; it
-    ends in 502 while that one fails too, for nginx leaves a server out for fail_timeout. One that is silent costs
+    nginx tries them in turn. If one refuses, nginx logs an error and sends the request to the next; while that one
+    fails too, the request ends in 502, because nginx leaves a server out for fail_timeout. A silent one costs
     proxy_connect_timeout."""
     dialled = {} if isinstance(host_names, NotSeen) else {c.address: c for c in host_names.dialled}
     for name, port, where in named_servers(passed):
@@ -421,7 +421,7 @@ def _names(text: str, address: str) -> bool:
     zh="nginx 原样转发后端的错误响应",
 )
 def replaced_errors(logs: Logs, nginx_config: NginxConfig, target: Target) -> Iterator[Finding]:
-    """NGX044: proxy_intercept_errors with an error_page for a status that the service answered to a call of its API."""
+    """NGX044: proxy_intercept_errors and an error_page replace a status that the service gave to a call of its API."""
     own = service_traffic(logs)
     site = find_site(nginx_config, target.domain, target.backend)
     if site is None:
@@ -458,7 +458,7 @@ def replaced_errors(logs: Logs, nginx_config: NginxConfig, target: Target) -> It
 
 
 def _not_intercepted(location: nginx_topology.Location, target: Target) -> tuple[str | Text, ...] | None:
-    """The interception switched off in the API's own location alone."""
+    """The steps that switch the interception off only in the API's own location."""
     own, passed = location.first_own("proxy_intercept_errors"), location.first_own("proxy_pass")
     if own is not None:
         line = replaced_in_line(
@@ -484,7 +484,7 @@ def critical(logs: Logs) -> Iterator[Finding]:
         (path, entry)
         for path, entry in nginx_entries(logs, "")
         if entry.level in ("crit", "alert")
-        # The worker that a signal ended is not among those that answer now.
+        # A worker that a signal ended is not one of the present workers.
         and ("exited on signal" in entry.text or not is_of_earlier_worker(entry, since, logs))
         and not any(words in entry.text for words in (*_NOISE, *_JUDGED_ELSEWHERE))
         and entry.text not in refused

@@ -1,4 +1,4 @@
-"""Whose word about nginx was not believed: what was refused looks like an accident or like an attack, and is said."""
+"""Report processes and files that were not trusted about nginx: each may be an accident or an attack."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_SHOWN = 8
 @check("nginx.impostor", "NGX021", en="who calls itself nginx is nginx", zh="自称 nginx 的就是 nginx")
 def impostor(target: Target, processes: Processes) -> Iterator[Finding]:
     """NGX021: a process of another user than root and the caller, or of another program, has the title of nginx's
-    master. A container's nginx is a container's, and no more; a user's whose configuration settings name is known."""
+    master. A container's nginx does not count, nor does that of the user that owns the target's configuration."""
     posers = [
         process
         for process, where in posing_as_nginx(processes)
@@ -50,7 +50,7 @@ def _seen(process: Process) -> Evidence:
     "nginx.trust", "NGX022", en="only root changes what nginx loads", zh="只有 root 能修改 nginx 加载的内容"
 )
 def trust(nginx_config: NginxConfig, nginx_test: NginxTest | NotSeen) -> Iterator[Finding]:
-    """NGX022: nginx was not run on its configuration, for somebody else could have written part of it."""
+    """NGX022: `nginx -t` was not run, because users other than root could have written part of the configuration."""
     refused = isinstance(nginx_test, NotSeen) and nginx_test.is_refused
     if nginx_config.distrusted is not None and refused and not nginx_config.is_partly_read:
         yield Finding(

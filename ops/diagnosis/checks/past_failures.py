@@ -1,5 +1,5 @@
-"""Which of users' failed requests tell nothing of what runs now: those of before the last start, and those whose cause
-has gone since."""
+"""Recognize users' failed requests that are no evidence about the running service: those before the last start, and
+those whose cause has ended since."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from ops.facts.logs import Log, LogEntry, Logs
 from ops.facts.traffic import Answers
 from ops.interpret.traffic import LocatedTraffic
 
-# Exceptions of what lies outside the application (files, sockets, databases, other services), by their class's name: it
-# can be mended without a new start. What raises any other stays as it is until other code runs.
+# Names of exception classes from outside the application (files, sockets, databases, other services): their cause can
+# end without a restart. The cause of any other exception remains until other code runs.
 _OF_THE_HOST = re.compile(
     r"^(?:[\w.]+\.)?(?:\w*(?:Operational|Interface|Connection|ConnectionRefused|ConnectionReset|ConnectionAborted"
     r"|BrokenPipe|Timeout|ServerSelectionTimeout|Permission|FileNotFound|NotADirectory|BlockingIO|OS|IO|URL|MaxRetry"
     r"|Redis|Busy|ReadOnly)Error|\w*(?:Connect|Read|Connection|Pool)Timeout|gaierror|herror|timeout)\b"
 )
-# How likely so many successes in a row may be by chance, while the fault is still there.
+# A fault is over if so many successes in a row are less probable than this while it persists.
 _BY_CHANCE = 0.01
 _REQUEST = re.compile(r'[\s"\[\]?]+')
 
 
 def is_of_earlier_worker(entry: LogEntry, since: float, logs: Logs) -> bool:
-    """Whether a line of a log was written before what runs now was started at ``since``.
+    """Whether a log line was written before the running processes were started at ``since``.
 
-    Lines have whole seconds: of those in the very second of the start the worker's number tells, where it is there."""
+    Log times are whole seconds: in the second of the start the worker's pid decides, if the line has one."""
     if entry.time < int(since) or entry.time >= int(since) + 1:
         return entry.time < int(since)
     return bool(logs.serving) and entry.pid is not None and entry.pid not in logs.serving
 
 
 def is_of_before_the_start(answers: Answers, since: float, logs: Logs) -> bool:
-    """Whether failures that all were logged in the very second of the start (``since``) came before it: by the number
-    of the worker that complained of them; where none did, by successes behind the last of them."""
+    """Whether failures that were all logged by the second of the start (``since``) came before it: by the pid of the
+    worker that logged them; if none did, by successes after the last of them."""
     if answers.last >= int(since) + 1:
         return False
     pids = {
@@ -47,8 +47,8 @@ def is_of_before_the_start(answers: Answers, since: float, logs: Logs) -> bool:
 
 
 def is_over(exception: str, answers: Answers, located: LocatedTraffic) -> bool:
-    """Whether an exception of what lies outside the application has ended: more successes of the same requests have
-    followed than chance gives while a share of them fails."""
+    """Whether an exception from outside the application has ended: the same requests have succeeded since then more
+    often than is probable while a share of them fails."""
     if not _OF_THE_HOST.match(exception):
         return False
     probes = [
@@ -69,8 +69,8 @@ def is_over(exception: str, answers: Answers, located: LocatedTraffic) -> bool:
 
 
 def belongs(raised: Raised, answers: Answers, within: float) -> bool:
-    """Whether a traceback is that of one of these requests: it names their path, or was logged at most ``within``
-    seconds before or after one of them."""
+    """Whether a traceback belongs to one of these requests: it names their path, or was logged at most ``within``
+    seconds before the first or after the last of them."""
     if names_path(raised.entry, answers.path):
         return True
     return answers.first - within <= raised.entry.time <= answers.last + within

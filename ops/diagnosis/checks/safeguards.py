@@ -1,4 +1,4 @@
-"""The safeguards themselves."""
+"""Checks of the safeguards: log rotation, backups, the watchdog, and the configuration."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ops.text.language import Text
 
 @check("ops.rotation", "OPS001", en="every log of the service is rotated", zh="服务的日志都有轮转")
 def rotation(rotation: Rotation) -> Iterator[Finding]:
-    """OPS001: a log that no logrotate rule takes, or whose rule compresses it while it is still written to."""
+    """OPS001: no logrotate rule covers a log, or its rule compresses it while a process still writes to it."""
     present = [log for log in rotation.logs if log.is_file]
     rules = {log.path: covering(rotation.rules, (log.path, log.resolved)) for log in present}
     bare = [path for path, taking in rules.items() if not taking]
@@ -59,7 +59,7 @@ def rotation(rotation: Rotation) -> Iterator[Finding]:
 def open_logs(
     rotation: Rotation, open_logs: tuple[OpenLog, ...], processes: Processes, target: Target
 ) -> Iterator[Finding]:
-    """OPS002: a process of nginx or gunicorn has a log open that was renamed or removed; which rule did not tell it."""
+    """OPS002: a process of nginx or gunicorn has a renamed or removed log open; the fix names the rule to correct."""
     current = {log.resolved for log in rotation.logs}
     for item in _stale(open_logs, current):
         master = _master_of(item.pid, processes, target)
@@ -82,7 +82,7 @@ def open_logs(
 
 
 def _program_of(master: int, processes: Processes, target: Target) -> str:
-    """What writes the log, in a word."""
+    """The name of the program that writes the log."""
     if master == target.gunicorn_master:
         return "gunicorn"
     process = next((process for process in processes.processes if process.pid == master), None)
@@ -92,7 +92,7 @@ def _program_of(master: int, processes: Processes, target: Target) -> str:
 
 
 def _rule_of(item: OpenLog, rotation: Rotation) -> RotationRule | None:
-    """The first rule that takes the log which a renamed or removed file was."""
+    """The first rule that covers the former log of a renamed or removed file."""
     was = [log for log in rotation.logs if item.path.startswith(log.resolved)]
     longest = max(was, key=lambda log: len(log.resolved), default=None)
     taking = covering(rotation.rules, (longest.path, longest.resolved)) if longest else ()
@@ -100,7 +100,7 @@ def _rule_of(item: OpenLog, rotation: Rotation) -> RotationRule | None:
 
 
 def _to_tell(program: str, rule: RotationRule | None) -> Text:
-    """What must tell the program from now on."""
+    """Advice on notifying the program after each rotation."""
     if rule is None:
         return Text(
             en=f"No rule of logrotate takes this log: whatever moved it has to send USR1 to {program}'s master"
@@ -118,7 +118,7 @@ def _to_tell(program: str, rule: RotationRule | None) -> Text:
 
 
 def _master_of(pid: int, processes: Processes, target: Target) -> int:
-    """The master that has its workers reopen their logs, by USR1: nginx's and gunicorn's alike."""
+    """The master, nginx's or gunicorn's, that makes its workers reopen their logs at USR1."""
     if pid in target.gunicorn_workers and target.gunicorn_master is not None:
         return target.gunicorn_master
     by_pid = {process.pid: process for process in processes.processes}
@@ -127,7 +127,7 @@ def _master_of(pid: int, processes: Processes, target: Target) -> int:
 
 
 def _stale(logs: tuple[OpenLog, ...], current: set[str]) -> list[OpenLog]:
-    """One a file: its workers only follow their master."""
+    """Stale logs, one per file: the workers only follow their master."""
     found: dict[tuple[str, bool], OpenLog] = {}
     for item in logs:
         if item.deleted or item.path not in current:
@@ -144,9 +144,9 @@ def _stale(logs: tuple[OpenLog, ...], current: set[str]) -> list[OpenLog]:
     zh="有可恢复的备份",
 )
 def backup(taken_at: float, backups: Backups) -> Iterator[Finding]:
-    """OPS003: none, or none recent; OPS004: the newest is damaged; OPS005: certificates' links without their files.
+    """OPS003: no backup, or none recent; OPS004: the newest is damaged; OPS005: certificates' links lack their files.
 
-    One fault, one cause: that no good one is left beside a newest that is damaged or hollow is not told again."""
+    If the newest is damaged or incomplete, do not also report that no good backup is left."""
     if not backups.backups:
         nothing = Text(en="there is none", zh="一份也没有")
         evidence = Evidence(backups.directory, Text(en="no archive lies there", zh="目录里没有备份文件"))
@@ -163,7 +163,7 @@ def backup(taken_at: float, backups: Backups) -> Iterator[Finding]:
             "OPS003", (Evidence(newest.path, told),), {"newest": newest.path}, summary=_newest(told)
         )
     for item in backups.backups:
-        # An old one that a newer replaced hurts nobody; one that is still being made does.
+        # An old backup that a newer one has replaced does no harm; one within the allowed age does.
         if item.loose_links and (item is newest or taken_at - item.created_at <= backups.max_age):
             yield Finding(
                 "OPS005",
@@ -184,7 +184,7 @@ def _newest(told: Text) -> Text:
     return Text(en=f"The newest backup: {told.en}.", zh=f"最近一份备份：{told.zh}。")
 
 
-# A round that restarts the service takes up to a minute and a half, and cron knows no seconds.
+# Seconds. A cycle that restarts the service takes up to a minute and a half, and cron's unit is the minute.
 _SHORTEST_SILENCE = 180.0
 
 
@@ -196,7 +196,7 @@ def watching(
     schedule: Schedule,
     watchdog: WatchdogFacts | NotSeen,
 ) -> Iterator[Finding]:
-    """OPS006: nothing runs the watchdog, or it is meant to run and has not for three intervals."""
+    """OPS006: nothing runs the watchdog, or it should run and has not for three intervals."""
     jobs = [job for job in jobs_running(schedule, WATCHDOG_RUN, has_systemd=host.has_systemd) if not job.idle]
     hidden = next((unseen for unseen in schedule.unseen if unseen.needs_root), None)
     if not jobs and hidden:
@@ -211,7 +211,7 @@ def watching(
         silent = None if watchdog.last_round is None else taken_at - watchdog.last_round
         period = max((cron_period(job.when) for job in jobs), default=0.0)
         allowed = max(3 * max(watchdog.interval, period), _SHORTEST_SILENCE)
-        # Without a schedule it may be another supervisor's; but one whose process is gone will not run again.
+        # Without a schedule another supervisor may run it; but without its process it will not run again.
         resident = any(WATCHDOG_RUN.search(" ".join(p.command)) for p in processes.processes)
         if (jobs and silent is None) or ((jobs or resident) and (silent or 0.0) <= allowed):
             return
@@ -244,7 +244,7 @@ def watching(
 
 @check("ops.watchdog", "OPS007", en="the watchdog still acts", zh="watchdog 仍在起作用")
 def watchdog(taken_at: float, watchdog: WatchdogFacts | NotSeen) -> Iterator[Finding]:
-    """OPS007: the watchdog's state says that it holds still. Where none has run there is nothing to hold."""
+    """OPS007: the watchdog has suspended its actions, by its state. Silent if none has run."""
     if isinstance(watchdog, NotSeen):
         if watchdog.needs_root:
             raise NotJudgedError(watchdog)
@@ -268,7 +268,7 @@ def watchdog(taken_at: float, watchdog: WatchdogFacts | NotSeen) -> Iterator[Fin
 
 @check("ops.configuration", "OPS008", en="gte-ops.toml is read", zh="gte-ops.toml 已读取")
 def configuration(passed_over: tuple[str, ...]) -> Iterator[Finding]:
-    """OPS008: a configuration is there that somebody else could have written; it was not read."""
+    """OPS008: a configuration was not read, because somebody else could have written it."""
     if passed_over:
         evidence = tuple(quote("gte-ops", line) for line in passed_over)
         yield Finding("OPS008", evidence, {"file": passed_over[0].partition(": not read: ")[0]})

@@ -1,4 +1,4 @@
-"""Certificates: the one served, and the files on disk."""
+"""Checks of the served certificate, its renewal, and the TLS versions."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ from ops.settings import is_host
 from ops.text.duration import age
 from ops.text.language import Text
 
-# After a renewal certbot runs its hooks; certificates are looked at in the middle of that, too. Seconds.
+# Seconds. After a renewal certbot runs its hooks; a run may see the certificates before the hooks end.
 RELOAD_GRACE = 600.0
-# Withdrawn by RFC 8996; as nginx and OpenSSL write them, and as people do.
+# Versions that RFC 8996 withdrew: the spelling of nginx and OpenSSL, and the usual one.
 OUTDATED = {"TLSv1": "TLS 1.0", "TLSv1.1": "TLS 1.1"}
 # OpenSSL's verify codes (x509_vfy.h) that mean: no path to a trusted root.
 NO_PATH = {2, 18, 19, 20, 21}
 
 
 def when(moment: float) -> str:
-    """A certificate's date as openssl prints it for people: UTC, to the minute."""
+    """A certificate's date for people: UTC, to the minute."""
     try:
         return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M UTC")
     except (OverflowError, ValueError, OSError):
@@ -62,8 +62,8 @@ def when(moment: float) -> str:
 def dates(served: Served, taken_at: float, target: Target | NotSeen) -> Iterator[Finding]:
     """TLS001 expired, TLS002 expires soon (share of its lifetime), TLS003 not valid yet.
 
-    An intermediate that has expired counts like the certificate where it signed that itself; one above it may be a
-    cross-certificate that newer clients do without: a warning."""
+    An expired intermediate counts like the certificate if it signed the certificate itself; one above it may be a
+    cross-certificate that newer clients do not need: a warning."""
     leaf = served.chain[0]
     source = f"tls {served.address}"
     path = signed_path(served.chain)
@@ -119,8 +119,8 @@ def _dates_of_all(target: Target) -> str:
 def _newer_intermediate(
     path: Sequence[Certificate], old: Certificate, target: Target
 ) -> tuple[str | Text, ...]:
-    """The steps that put the intermediate of now in the old one's place: its authority serves it where the certificate
-    below says (RFC 5280, 4.2.2.1), or sends it with the certificate that it issues anew."""
+    """The steps that replace the old intermediate with the present one: its authority serves it at the URL in the
+    certificate below (RFC 5280, 4.2.2.1), or sends it with a newly issued certificate."""
     file = target.certificate or "?"
     url = path[path.index(old) - 1].issuer_url
     source = Text(
@@ -136,7 +136,7 @@ def _newer_intermediate(
 
 @check("tls.name", "TLS004", en="the served certificate covers the name", zh="所提供的证书包含该域名")
 def name(served: Served, target: Target, nginx_config: NginxConfig | NotSeen) -> Iterator[Finding]:
-    """TLS004: no SAN matches the target host; as a warning, another name of the same site that users may type."""
+    """TLS004: no SAN matches the target host; a warning if none matches another likely name of the site."""
     leaf = served.chain[0]
     if target.origin.get("domain") == "default":
         return
@@ -174,7 +174,7 @@ def name(served: Served, target: Target, nginx_config: NginxConfig | NotSeen) ->
 
 
 class _OtherName(NamedTuple):
-    """A name of the site beside the target's, and where it stands."""
+    """A name of the site other than the target's, and its place."""
 
     name: str
     where: str
@@ -183,8 +183,8 @@ class _OtherName(NamedTuple):
 def _uncovered(
     leaf: Certificate, target: Target, nginx_config: NginxConfig | NotSeen
 ) -> Iterator[_OtherName]:
-    """Names of the site's block that its certificate does not cover: the target's with another first label before or
-    without it, as www is. Of others it is not known that anybody asks for them here."""
+    """Names of the site's block that its certificate does not cover: the target's with ``www.`` added or removed.
+    Nothing shows that anybody uses other names here."""
     site = (
         find_site(nginx_config, target.domain, target.backend)
         if isinstance(nginx_config, NginxConfig)
@@ -219,8 +219,8 @@ def _uncovered(
 def chain(
     served: Served, certificates: Certificates | NotSeen, target: Target | NotSeen
 ) -> Iterator[Finding]:
-    """TLS020 where an intermediate is sent that did not sign the certificate, TLS006 where the one that did is not sent
-    and exists, TLS005 otherwise."""
+    """TLS020 if an intermediate is sent that did not sign the certificate, TLS006 if the one that did exists but is not
+    sent, TLS005 otherwise."""
     if served.trust_code not in NO_PATH:
         return
     leaf = served.chain[0]
@@ -231,7 +231,7 @@ def chain(
     last = path[-1]
     if not last.self_signed:
         on_disk = _issuer_on_disk(last, certificates)
-        # Whom a signature leads to is told where signatures were looked at alone.
+        # An intermediate is known to be foreign only if signatures were checked.
         foreign = [
             c
             for c in served.chain
@@ -251,7 +251,7 @@ def chain(
                 fix=misplaced.fix,
             )
             return
-        # A public authority names where its own certificate is fetched (RFC 5280, 4.2.2.1): an intermediate.
+        # A public authority gives the URL of its own certificate (RFC 5280, 4.2.2.1): an intermediate.
         is_intermediate = not on_disk.authority.self_signed if on_disk else last is leaf and last.issuer_url
         if is_intermediate:
             yield Finding(
@@ -269,7 +269,7 @@ def chain(
 
 
 class _OnDisk(NamedTuple):
-    """Where an issuer lies: its file, its first and last line there (0: not known)."""
+    """The place of an issuer: its file, and its first and last line there (0: not known)."""
 
     path: str
     authority: Certificate
@@ -277,7 +277,7 @@ class _OnDisk(NamedTuple):
 
 
 def _issuer_on_disk(certificate: Certificate, certificates: Certificates | NotSeen) -> _OnDisk | None:
-    """Where the issuer of ``certificate`` lies; an intermediate rather than a root of one name."""
+    """The place of ``certificate``'s issuer; an intermediate rather than a root of the same name."""
     if isinstance(certificates, NotSeen):
         return None
     files = (*((certificates.leaf,) if isinstance(certificates.leaf, PemFile) else ()), *certificates.nearby)
@@ -308,7 +308,7 @@ def _described(certificate: Certificate) -> str:
 def _missing(
     source: str, served: Served, last: Certificate, on_disk: _OnDisk | None
 ) -> tuple[Evidence, Evidence]:
-    """How much is sent, and where the missing intermediate is."""
+    """The number of certificates sent, and the place of the missing intermediate."""
     count = len(served.chain)
     sent = Text(
         en=f"{count} certificate{'s' if count > 1 else ''} sent, issued by {last.issuer}",
@@ -323,7 +323,7 @@ def _missing(
 
 
 def _of_several(served: Served, last: Certificate) -> Text | None:
-    """The sentence where more than the leaf is sent; None where it is the catalogue's."""
+    """The summary if more than the leaf is sent; None for the catalogue's."""
     count = len(served.chain)
     if count == 1:
         return None
@@ -335,8 +335,8 @@ def _of_several(served: Served, last: Certificate) -> Text | None:
 
 
 class _Misplaced(NamedTuple):
-    """A wrong intermediate in the site's file: where it and the right one are, and how the one replaces the other
-    (None: not known)."""
+    """A wrong intermediate in the site's file: its place, evidence of it and of the right one, and the fix (None: not
+    known)."""
 
     where: str
     proof: tuple[Evidence, ...]
@@ -391,7 +391,7 @@ def renewed(
     nginx_pidfile: Pidfile | NotSeen,
     taken_at: float,
 ) -> Iterator[Finding]:
-    """TLS008: the file is newer than what is served. Warn while the served one is still valid."""
+    """TLS008: the file is newer than the served certificate. A warning while the served one is still valid."""
     file, leaf = seen(certificates.leaf), served.chain[0]
     if file.problem == "unreadable":
         raise NotJudgedError(NotSeen(reason=f"{file.path}: {file.detail}", needs_root=True))
@@ -423,9 +423,9 @@ def renewed(
     zh="certbot 的链接指向最新的证书",
 )
 def archive(target: Target, served: Served, lineages: Lineages, taken_at: float) -> Iterator[Finding]:
-    """TLS023: the archive holds a whole, valid and newer version, and what is served from the older one ends soon.
+    """TLS023: the archive has a complete, valid and newer version, and the older one that is served expires soon.
 
-    While the older one is good for long, somebody may have gone back to it on purpose."""
+    While the older one is valid for long, somebody may have gone back to it on purpose."""
     leaf = served.chain[0]
     lineage = lineage_of(target.certificate or "", target.certificate or "", lineages)
     stand = expiry(
@@ -464,9 +464,9 @@ def archive(target: Target, served: Served, lineages: Lineages, taken_at: float)
 
 
 def is_stale(leaf: Certificate, file: PemFile, workers_started: Sequence[float], now: float) -> bool:
-    """Whether ``leaf`` is served although ``file`` holds what was put in its place.
+    """Whether ``leaf`` is served although ``file`` holds its replacement.
 
-    A hook needs its time: for ten minutes after the file changed nothing is said, unless what is served has expired."""
+    A hook needs time: for ten minutes after the file changed, the answer is no unless ``leaf`` has expired."""
     on_disk = file.certificates[0]
     if on_disk.fingerprint == leaf.fingerprint:
         return False
@@ -480,7 +480,7 @@ def is_stale(leaf: Certificate, file: PemFile, workers_started: Sequence[float],
 def versions(
     target: Target, old_tls: OldTls | NotSeen, nginx_config: NginxConfig | NotSeen
 ) -> Iterator[Finding]:
-    """TLS009: a handshake of TLS 1.0 or 1.1 succeeds, or ssl_protocols of the site allows one (RFC 8996)."""
+    """TLS009: a handshake of TLS 1.0 or 1.1 succeeds, or the site's ssl_protocols allows one (RFC 8996)."""
     accepted = old_tls.accepted if isinstance(old_tls, OldTls) else ()
     evidence = [
         Evidence(
@@ -521,9 +521,9 @@ def renewal(
     lineages: Lineages | NotSeen,
     schedule: Schedule | NotSeen,
 ) -> Iterator[Finding]:
-    """TLS011: the certificate is a lineage of certbot's, and has no renewal configuration, or no schedule runs renewal.
+    """TLS011: the certificate is a lineage of certbot's, but certbot does not renew it, or no schedule runs renewal.
 
-    A certificate from elsewhere is renewed by whoever made it: nothing is proven about it."""
+    Certificates from elsewhere are renewed by other means: nothing is proven about them."""
     if not target.certificate or target.origin.get("certificate") == "guide":
         return
     resolved = certificates.leaf.resolved if isinstance(certificates.leaf, PemFile) else target.certificate
@@ -542,9 +542,9 @@ def renewal(
 def nothing_renews(
     lineage: Lineage, schedule: Schedule | NotSeen, *, has_systemd: bool
 ) -> tuple[Evidence, ...]:
-    """The proof that nothing renews ``lineage``; empty where something does.
+    """The evidence that nothing renews ``lineage``; empty if something does.
 
-    Raises NotJudgedError where nothing was found, but a place in which it may stand could not be read."""
+    Raises NotJudgedError if nothing was found, but one of the places could not be read."""
     conf = lineage.renewal
     if conf.problem == "missing":
         words = Text(

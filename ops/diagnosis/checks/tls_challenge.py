@@ -1,4 +1,4 @@
-"""Whether an authority that is to renew the certificate is let through to its challenge (RFC 8555, 8.3)."""
+"""Whether the authority that renews the certificate can reach its challenge (RFC 8555, 8.3)."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def challenge(
     nginx_config: NginxConfig,
     taken_at: float,
 ) -> Iterator[Finding]:
-    """TLS024: the certificate has ended or is overdue, and port 80 does not let its challenge through.
+    """TLS024: the certificate has expired or is overdue, and port 80 does not serve its challenge.
 
-    Where it was renewed in time, renewal works whatever this probe says."""
+    If it was renewed in time, renewal works whatever this probe shows."""
     leaf = served.chain[0]
     stand = expiry(
         leaf.not_before, leaf.not_after, taken_at, limits=limits_for(leaf.names, target.expiry_rules)
@@ -70,14 +70,14 @@ def challenge(
 
 
 def _is_by_webroot(lineage: Lineage | None) -> bool:
-    """Whether the challenge is a file below the site's root: not where DNS, nginx's own plugin or a server of certbot's
-    own answers it."""
+    """Whether the challenge is a file below the site's root: certbot's DNS and nginx plugins and its own server need
+    none."""
     kind = lineage.renewal.authenticator if lineage else None
     return kind in (None, "webroot", "manual")
 
 
 class _Place:
-    """Where nginx decides about the challenge: the location, and the directive in it."""
+    """The place of nginx's decision about the challenge: the location, and the directive in it."""
 
     def __init__(self, scope: nginx_topology.Scope, directive: Directive) -> None:
         self.scope, self.directive = scope, directive
@@ -98,7 +98,7 @@ def _place(config: NginxConfig, target: Target, address: str) -> _Place | None:
 
 
 def _refusal(hops: tuple[Exchange, ...], place: _Place | None, lineage: Lineage | None) -> Text | None:
-    """Why the authority would not get its file; None where a file that lay there would be handed out."""
+    """Why the authority would not get its file; None if nginx would send a file that exists."""
     last = hops[-1]
     if last.failure is not None:
         return Text(
@@ -109,7 +109,7 @@ def _refusal(hops: tuple[Exchange, ...], place: _Place | None, lineage: Lineage 
             en="the challenge is redirected for ever, or elsewhere", zh="验证请求被循环重定向，或跳转到别处"
         )
     is_refused = last.status in (401, 403, 405, 429) or (last.status or 0) >= 500
-    # That the file is not there is right; that the application is asked for it is not.
+    # A missing file is correct; a request that is passed to the application is not.
     is_proxied = last.status == 404 and place is not None and place.directive.name == "proxy_pass"
     if is_refused or (is_proxied and lineage is not None and lineage.renewal.webroot is not None):
         return Text(

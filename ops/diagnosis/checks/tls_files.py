@@ -1,4 +1,4 @@
-"""Certificate and key files on disk: whether nginx can load them, whether they belong together, who may read them."""
+"""Checks of certificate and key files on disk: whether nginx can load them, whether they match, and their modes."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def _serves(
 
 
 def _configured(target: Target, certificates: Certificates) -> Iterator[PemFile | KeyFile]:
-    """The two files, where nginx's configuration or settings name them."""
+    """The certificate and key file, if nginx's configuration or the settings name them."""
     for file, origin in ((certificates.leaf, "certificate"), (certificates.key, "private_key")):
         if not isinstance(file, NotSeen) and target.origin.get(origin) != "guide":
             yield file
 
 
 def _pair(certificates: Certificates) -> tuple[PemFile, KeyFile] | None:
-    """Certificate and key where they are known and are no pair."""
+    """Certificate and key if both are known and do not match."""
     leaf, key = certificates.leaf, certificates.key
     if (
         isinstance(leaf, PemFile)
@@ -88,7 +88,7 @@ _IN_PLACE = "sed -i --follow-symlinks"
 
 
 def _mending(file: PemFile | KeyFile, defect: PemDefect) -> str | Text:
-    """The command that puts the lines right; a sentence where the content itself is lost."""
+    """The command that corrects the lines; a sentence if the content itself is lost."""
     path, line = shlex.quote(file.path), defect.line
     kind = "x509" if isinstance(file, PemFile) else "pkey"
     into = f"{path}.new && cat {path}.new > {path} && rm {path}.new"
@@ -136,7 +136,7 @@ def lines(
     processes: Processes | NotSeen,
     nginx_pidfile: Pidfile | NotSeen,
 ) -> Iterator[Finding]:
-    """TLS021: a block of the certificate or key file is not written as OpenSSL reads it."""
+    """TLS021: a block of the certificate or key file does not have the format that OpenSSL reads."""
     broken = [file for file in _configured(target, certificates) if file.defects]
     if not broken:
         return
@@ -157,7 +157,7 @@ def lines(
             zh=f"{file.path} 第 {defect.line} 行：{_FAULTS[defect.kind].zh}。",
         ),
         fix=(
-            # From the end of the file upwards: a line put in moves those below it.
+            # Edit from the end of the file upwards: an inserted line moves those below it.
             *dict.fromkeys(_mending(item, fault) for item in broken for fault in reversed(item.defects[:8])),
             *_then(target, serving=_serves(target, processes, nginx_pidfile, front)),
         ),
@@ -178,7 +178,7 @@ def order(
     processes: Processes | NotSeen,
     nginx_pidfile: Pidfile | NotSeen,
 ) -> Iterator[Finding]:
-    """TLS022: the certificate of the key is in the file, behind another one: the first counts (RFC 8446, 4.4.2)."""
+    """TLS022: the key's certificate is in the file, but after another one: the first counts (RFC 8446, 4.4.2)."""
     if (pair := _pair(certificates)) is None:
         return
     file, key = pair
@@ -208,7 +208,7 @@ def order(
 
 
 def _position(file: PemFile, key: KeyFile) -> int | None:
-    """Where in the file the certificate of the key is, None where it is not."""
+    """The index of the key's certificate in the file, None if it is not there."""
     return next((n for n, c in enumerate(file.certificates) if c.public_key == key.public_key), None)
 
 
@@ -231,7 +231,7 @@ def files(
     processes: Processes | NotSeen,
     nginx_pidfile: Pidfile | NotSeen,
 ) -> Iterator[Finding]:
-    """TLS012: a file nginx needs is missing or unreadable. TLS007: key and certificate differ."""
+    """TLS012: a file that nginx needs is missing or unusable. TLS007: key and certificate differ."""
     serving = _serves(target, processes, nginx_pidfile, front)
     severity: Severity | None = Severity.WARN if serving else None
     unusable = [f for f in _configured(target, certificates) if f.problem not in (None, "encrypted")]
@@ -257,7 +257,7 @@ def files(
                 fix=tuple(_pairing(target, certificates, *pair, serving=serving)),
             )
         return
-    # Another server block's files break the whole configuration just the same.
+    # The files of another server block break the whole configuration too.
     for line in _refused(nginx_test):
         if "key values mismatch" in line:
             yield Finding("TLS007", (quote("nginx -t", line),), severity=severity)
@@ -276,7 +276,7 @@ def files(
             return
 
 
-# OpenSSL's words where nobody types the pass phrase in, and where ssl_password_file has another.
+# OpenSSL's words if nobody types the pass phrase in, or if ssl_password_file has another.
 _PASS_PHRASE = ("problems getting password", "bad password read", "bad decrypt")
 
 
@@ -320,12 +320,12 @@ def _refused(test: NginxTest | NotSeen) -> tuple[str, ...]:
 
 
 def _is_laid_out_wrongly(file: PemFile, key: KeyFile) -> bool:
-    """Whether the key's certificate is in the file after all: behind another, or where OpenSSL passes over it."""
+    """Whether the key's certificate is in the file: after another, or in a block that OpenSSL skips."""
     return _position(file, key) is not None or any(c.public_key == key.public_key for c in file.hidden)
 
 
 def _half(file: PemFile | KeyFile, other: PemFile | KeyFile) -> Evidence:
-    """One of the two files: whose public key it has, and when it was written."""
+    """Evidence about one of the two files: its public key, and when it was written."""
     public = file.public_key if isinstance(file, KeyFile) else file.certificates[0].public_key
     words = f"public key sha256 {(public or '')[:16]}…"
     if file.modified is None:
@@ -343,7 +343,7 @@ def _half(file: PemFile | KeyFile, other: PemFile | KeyFile) -> Evidence:
 def _pairing(
     target: Target, certificates: Certificates, leaf: PemFile, key: KeyFile, *, serving: bool
 ) -> Iterator[str | Text]:
-    """How the two become a pair: by the file beside them that fits, else by a new pair."""
+    """The steps that make the two match: with the file beside them that fits, else with a new pair."""
     keys, others = certificates.other_keys, certificates.other_certificates
     newer = others and others[0].certificates[0].not_after > leaf.certificates[0].not_after
     if keys and not newer:
@@ -362,12 +362,12 @@ def _pairing(
 
 
 def _then(target: Target, *, serving: bool) -> tuple[str, str]:
-    """What has nginx take up files that were put right."""
+    """The commands that make nginx load the corrected files."""
     return target.test_nginx, target.reload_nginx if serving else target.start_nginx
 
 
 def _lead_to(file: PemFile | KeyFile, other: str, directive: str, target: Target) -> str | Text:
-    """The link moved on, as certbot keeps them; else the directive."""
+    """The command that points certbot's link to ``other``; if there is none, the directive to set."""
     here = PurePosixPath(file.path).parent
     if file.resolved != file.path and PurePosixPath(other).parent == PurePosixPath(file.resolved).parent:
         return f"ln -sfn {shlex.quote(posixpath.relpath(other, here))} {shlex.quote(file.path)}"
@@ -378,7 +378,7 @@ def _lead_to(file: PemFile | KeyFile, other: str, directive: str, target: Target
 
 
 def _lineage_name(target: Target) -> str | None:
-    """certbot's name of the certificate, by its path."""
+    """certbot's name for the certificate, from its path."""
     live = PurePosixPath(target.letsencrypt_dir) / "live"
     path = PurePosixPath(target.certificate or "/")
     return path.relative_to(live).parts[0] if path.is_relative_to(live) and path != live else None
@@ -386,8 +386,8 @@ def _lineage_name(target: Target) -> str | None:
 
 @check("tls.key", "TLS010", en="nobody else can read the private key", zh="其他用户无法读取私钥")
 def key_mode(certificates: Certificates) -> Iterator[Finding]:
-    """TLS010: a file with the private key is readable by its group or by everybody: the one its path leads to, or the
-    certificate's where the key is in that too."""
+    """TLS010: a file with the private key is readable by its group or by everybody: the one that its path leads to, or
+    the certificate's if the key is in that too."""
     key = seen(certificates.key)
     leaf = certificates.leaf
     open_files = [

@@ -1,4 +1,4 @@
-"""Why nginx ends the handshake before there is a certificate to judge: by its configuration.
+"""Configurations that make nginx end the handshake before there is a certificate to judge.
 
 Sources: nginx documentation, ngx_http_ssl_module (ssl_ciphers, ssl_protocols, ssl_reject_handshake); ciphers(1)."""
 
@@ -23,21 +23,21 @@ from ops.text.language import Text
 
 # nginx's own default.
 _DEFAULT_CIPHERS = "HIGH:!aNULL:!MD5"
-# How `ssl` names what a cipher is signed with, by the kind of key that signs so.
+# The signature of a cipher, as `ssl` names it, by the kind of key.
 _SIGNED_WITH = {"RSA": "auth-rsa", "EC": "auth-ecdsa"}
 _KEY_NAMES = {"RSA": "RSA", "EC": "ECDSA"}
 _OLD_VERSIONS = frozenset({"SSLv2", "SSLv3", *OUTDATED, "TLSv1.2"})
 
 
 def _refused(front: Front) -> Exchange | None:
-    """The probe whose handshake nginx ended; None where one came about."""
+    """The probe whose handshake nginx ended; None if any handshake succeeded."""
     asked = [answer for answer in (front.predict, front.health) if isinstance(answer, Exchange)]
     ended = [answer for answer in asked if answer.failure == "tls"]
     return ended[0] if ended and len(ended) == len(asked) else None
 
 
 def _chosen(config: NginxConfig, target: Target, test: NginxTest | NotSeen) -> Server | None:
-    """The server block that the handshake is made with; None where the files on disk are not what runs."""
+    """The server block for the handshake; None if the address is unknown or the files on disk do not load."""
     if target.connect_to is None or (isinstance(test, NginxTest) and test.exit_code != 0):
         return None
     host, port = split_address(target.connect_to)
@@ -53,7 +53,7 @@ def _chosen(config: NginxConfig, target: Target, test: NginxTest | NotSeen) -> S
 def rejected(
     front: Front, nginx_config: NginxConfig, target: Target, nginx_test: NginxTest | NotSeen
 ) -> Iterator[Finding]:
-    """TLS027: the server block that is chosen for the name has ssl_reject_handshake on, and the handshake was ended."""
+    """TLS027: nginx ended the handshake, and the server block for the name has ssl_reject_handshake on."""
     answer, server = _refused(front), _chosen(nginx_config, target, nginx_test)
     if answer is None or server is None or server.value("ssl_reject_handshake") != "on":
         return
@@ -105,8 +105,8 @@ def ciphers(
     certificates: Certificates | NotSeen,
     nginx_test: NginxTest | NotSeen,
 ) -> Iterator[Finding]:
-    """TLS026: the handshake was ended, TLS 1.3 is not allowed, and no cipher of ssl_ciphers is signed with a key of the
-    certificate's kind."""
+    """TLS026: nginx ended the handshake, TLS 1.3 is not allowed, and no cipher of ssl_ciphers is signed with a key of
+    the certificate's kind."""
     answer, server = _refused(front), _chosen(nginx_config, target, nginx_test)
     if answer is None or server is None or isinstance(certificates, NotSeen):
         return
@@ -115,7 +115,7 @@ def ciphers(
     if not written or not written[-1].args or not isinstance(certificates.leaf, PemFile):
         return
     if versions and not set(versions[-1].args) <= _OLD_VERSIONS:
-        return  # the ciphers of TLS 1.3 go with every key
+        return  # the ciphers of TLS 1.3 work with every key
     if len(server.effective("ssl_certificate")) != 1 or not certificates.leaf.certificates:
         return
     kind = certificates.leaf.certificates[0].key_type.partition(" ")[0]
@@ -157,7 +157,7 @@ def ciphers(
 
 @lru_cache(maxsize=8)
 def _signatures(written: str) -> frozenset[str]:
-    """What the ciphers of a list are signed with, those of TLS 1.3 left out; empty where OpenSSL takes none of it."""
+    """The signatures of a list's ciphers, without those of TLS 1.3; empty if OpenSSL accepts none of the list."""
     import ssl
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
