@@ -1,7 +1,7 @@
 """Response headers that must come once, but come from both the service and nginx.
 
 Sources: Fetch standard, CORS check (one Access-Control-Allow-Origin); RFC 9110, 5.3; nginx documentation,
-ngx_http_headers_module (add_header adds beside what the service sent)."""
+ngx_http_headers_module (add_header does not replace the service's headers)."""
 
 from __future__ import annotations
 

@@ -600,7 +600,7 @@ def replaced_answer(
         return
     if probed.answer.status == given.status and probed.answer.media_type == given.media_type:
         return
-    # Nobody checked whether error_page's file exists: try both.
+    # It is unknown whether error_page's file exists: try both.
     either = (probed.route(answer=given.status), probed.route(answer=given.status, is_file=True))
     computed = next((route for route in either if route.outcome.status == probed.answer.status), None)
     if computed is None or computed.outcome.kind is OutcomeKind.PROXIED:

@@ -134,7 +134,7 @@ def _opened_way(file: UnservedFile) -> _Mend | None:
 
 
 def _found_again(file: UnservedFile, place: _ServedFrom | None) -> _Mend | None:
-    """The fix if root and alias explain why nginx does not look at the path of the file; None otherwise."""
+    """The fix if a confusion of root and alias explains why nginx does not find the file; None otherwise."""
     misread = _misread(file, place) if place is not None else None
     if misread is None:
         return None

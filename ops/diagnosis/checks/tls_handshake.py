@@ -30,7 +30,7 @@ _OLD_VERSIONS = frozenset({"SSLv2", "SSLv3", *OUTDATED, "TLSv1.2"})
 
 
 def _refused(front: Front) -> Exchange | None:
-    """The probe whose handshake nginx ended; None if any handshake succeeded."""
+    """The first probe, if nginx ended the handshake of every probe; None otherwise."""
     asked = [answer for answer in (front.predict, front.health) if isinstance(answer, Exchange)]
     ended = [answer for answer in asked if answer.failure == "tls"]
     return ended[0] if ended and len(ended) == len(asked) else None
