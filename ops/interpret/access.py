@@ -1,4 +1,4 @@
-"""Whether a user may go a way through the file system, by owners and modes (path_resolution(7))."""
+"""Check a user's access to a step of a path, by owners and modes (path_resolution(7))."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ SEARCH, WRITE, READ = 0o1, 0o2, 0o4
 
 
 def may(reader: Reader, step: AccessStep, needed: int) -> bool | None:
-    """Whether ``reader`` has every right of ``needed`` (`SEARCH`, `WRITE`, `READ`, added) at one step; None where an
+    """Whether ``reader`` has every right in ``needed`` (the sum of `SEARCH`, `WRITE`, `READ`) at one step; None if an
     access control list decides (acl(5): the owner's entry is always the mode's)."""
     if reader.overrides:
         return True

@@ -1,4 +1,4 @@
-"""Addresses of sockets as text: ``ip:port``, ``[ip6]:port`` or ``unix:/path``."""
+"""Socket addresses as text: ``ip:port``, ``[ip6]:port`` or ``unix:/path``."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import ipaddress
 
 
 def join_address(host: str, port: int) -> str:
-    """``ip:port`` with the brackets IPv6 needs."""
+    """Return ``ip:port``, with an IPv6 address in brackets."""
     return f"{join_host(host)}:{port}"
 
 
 def join_host(host: str) -> str:
-    """The host as it stands in a URL: IPv6 in brackets (RFC 3986, 3.2.2)."""
+    """Return the host in the form of a URL: IPv6 in brackets (RFC 3986, 3.2.2)."""
     return f"[{host}]" if ":" in host else host
 
 
 def split_address(address: str) -> tuple[str, int]:
-    """Host and port of ``ip:port`` or ``[v6]:port``; port 0 where none is written."""
+    """Split ``ip:port`` or ``[v6]:port`` into host and port; port 0 if there is none."""
     host, _, port = address.rpartition(":")
     if not is_port(port):
         return address.strip("[]"), 0
@@ -24,7 +24,7 @@ def split_address(address: str) -> tuple[str, int]:
 
 
 def is_port(written: str) -> bool:
-    """Whether this is a port number; ``str.isdigit`` would take a superscript for one."""
+    """Whether this may be a port number; ``str.isdigit`` would accept superscripts."""
     return written.isdecimal() and len(written) <= 5
 
 
@@ -34,7 +34,7 @@ def is_wildcard(host: str) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a bind host is reachable from this machine alone."""
+    """Whether a bind host is reachable only from this machine."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -42,7 +42,7 @@ def is_loopback(host: str) -> bool:
 
 
 def dialled(address: str) -> str:
-    """The address to connect to for a listening one: loopback where it listens everywhere."""
+    """Return the address to connect to for a listening one: loopback if that is a wildcard."""
     if address.startswith("unix:"):
         return address
     host, port = split_address(address)
@@ -50,7 +50,7 @@ def dialled(address: str) -> str:
 
 
 def same_address(listening: str, wanted: str) -> bool:
-    """Whether a socket listening at one address takes connections to the other."""
+    """Whether a socket that listens at one address accepts connections to the other."""
     if listening == wanted or dialled(listening) == dialled(wanted):
         return True
     if listening.startswith("unix:") or wanted.startswith("unix:"):

@@ -1,10 +1,10 @@
-"""Whose word counts: which process, file or record may decide what this program does, and for whom.
+"""Decide which processes, files and records to trust, and for which users.
 
-A command line and a title are a process's own memory, a pidfile and a record are a file's content: each says what its
-owner wants. What the kernel says of it (user, namespaces, owner and mode of a file) is proof. The rule: nobody's word
-makes a run of root's do what its owner could not have done itself.
+A command line and a title are a process's own memory, a pidfile and a record are the content of a file: their owner
+can write anything there. The kernel's facts (user, namespaces, owner and mode of a file) are proof. The rule: no
+untrusted statement makes root do something that the user behind the statement could not have done.
 
-``caller`` is the effective user id of the run that looked; root's and the caller's own word is believed.
+``caller`` is the effective user id of the run that collected the facts; root and the caller are trusted.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ops.files.ownership import ROOT
 
 
 class Standing(StrEnum):
-    """How far a process's word reaches: for the host, for its own user's files, or in its container alone."""
+    """The scope in which a process is trusted: the host, the files of its own user, or its container alone."""
 
     HOST = "host"
     USER = "user"
@@ -25,12 +25,12 @@ class Standing(StrEnum):
 
 
 def standing(process: Process, caller: int) -> Standing:
-    """A process of root's or of the caller's among this host's own speaks for the host.
+    """Return the scope of trust: the host for a process of root or the caller that is in no container.
 
-    Not one whose program is set-user-ID: whoever called it chose its title."""
+    A set-user-ID program is not trusted for the host: the user that started it chose its title."""
     if process.is_nested or process.has_other_root:
         return Standing.CONTAINER
-    if process.uid is None:  # a snapshot of before the user id was kept
+    if process.uid is None:  # a snapshot from before the user id was recorded
         return Standing.HOST if process.user == "root" else Standing.USER
     if process.uid in (ROOT, caller) and not process.is_setuid:
         return Standing.HOST
@@ -38,42 +38,43 @@ def standing(process: Process, caller: int) -> Standing:
 
 
 def speaks_for_host(process: Process, caller: int) -> bool:
-    """Whether what a process says of programs and configurations is believed."""
+    """Whether a process is trusted about the host's programs and configurations."""
     return standing(process, caller) is Standing.HOST
 
 
 def speaks_for(process: Process, owner: int, caller: int) -> bool:
-    """Whether a process is believed about the files of user ``owner``: its own user's, and the host's about all."""
+    """Whether a process is trusted about the files of user ``owner``: the host's for all users."""
     where = standing(process, caller)
     of_user = where is Standing.USER and process.uid == owner and not process.is_setuid
     return where is Standing.HOST or of_user
 
 
 def may_name(owner: int, process_uid: int, caller: int) -> bool:
-    """Whether a file of user ``owner`` (a pidfile, a progress record) may name a process of ``process_uid``: root's and
-    the caller's any, another user's only that user's own."""
+    """Whether a file of user ``owner`` (a pidfile, a progress record) may name a process of ``process_uid``: a file of
+    root or the caller may name any process, another user's file only a process of that user."""
     return owner in (ROOT, caller, process_uid)
 
 
 # --- nginx --------------------------------------------------------------------------------------------------------
 
-# What the program of an nginx is called: its own name, or that of a well-known build of it, perhaps with a suffix.
+# The names of nginx's program and of well-known builds of it; a suffix may follow.
 _NGINX_PROGRAMS = ("nginx", "openresty", "angie", "tengine", "freenginx")
 
 
 def is_nginx_program(executable: str | None) -> bool:
-    """Whether a process's program may be an nginx; true where it was not seen. The kernel marks a replaced one."""
+    """Whether a process's program may be nginx; true if it was not seen."""
     if executable is None:
         return True
+    # The kernel marks the executable of a replaced program (proc(5), /proc/pid/exe).
     return PurePosixPath(executable.removesuffix(" (deleted)")).name.startswith(_NGINX_PROGRAMS)
 
 
 def posing_as_nginx(processes: Processes) -> tuple[tuple[Process, Standing], ...]:
-    """The processes that call themselves nginx's master and do not speak for the host's nginx, and how far each one's
-    word reaches.
+    """Return the processes with the title of nginx's master that are not trusted for the host's nginx, each with its
+    scope of trust.
 
-    One in another network namespace serves none of this host's addresses, and is as a container's: the nginx that a
-    drill starts from a backup is one."""
+    A process in another network namespace serves none of this host's addresses, and counts as a container's: a drill
+    starts such an nginx from a backup."""
     found = []
     for process in processes.processes:
         if not " ".join(process.command).strip().startswith("nginx: master process"):

@@ -1,4 +1,4 @@
-"""Who takes the connections to an address, and whether that is nginx."""
+"""Find the processes that accept the connections to an address, and decide whether one is nginx."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from ops.interpret.nginx import serving_masters, title
 
 
 def taking(processes: Processes, address: str) -> tuple[Listener, ...]:
-    """The listening sockets that take a connection to ``address``: its own before those of every address, and of these
-    its own family's before the other's (ipv6(7), IPV6_V6ONLY)."""
+    """Return the listening sockets that accept a connection to ``address``: its own, else wildcards of its own family,
+    else wildcards of the other (ipv6(7), IPV6_V6ONLY)."""
     host, port = split_address(address)
     same_port = [
         item
@@ -23,7 +23,7 @@ def taking(processes: Processes, address: str) -> tuple[Listener, ...]:
     own = tuple(item for item in same_port if split_address(item.address)[0] == host)
     everywhere = [item for item in same_port if is_wildcard(split_address(item.address)[0])]
     family = tuple(item for item in everywhere if (":" in split_address(item.address)[0]) == (":" in host))
-    # A socket of IPv6 may take connections of IPv4; never the reverse.
+    # An IPv6 socket may accept IPv4 connections; never the reverse.
     other = tuple(item for item in everywhere if ":" not in host and item not in family)
     return own or family or other
 
@@ -31,10 +31,10 @@ def taking(processes: Processes, address: str) -> tuple[Listener, ...]:
 def not_nginx(
     processes: Processes, address: str, target: Target, pidfile: Pidfile | NotSeen
 ) -> tuple[Process, ...]:
-    """The processes that take the connections to ``address`` where none of them is the nginx of this configuration.
+    """Return the processes that accept the connections to ``address`` if none is the nginx of this configuration.
 
-    Empty where that nginx is among them, where nobody was seen, and where it is an nginx of this host of which nothing
-    says that it runs another configuration. systemd (pid 1) holds a socket for somebody."""
+    Empty if that nginx is among them, if no process was seen, if an nginx of this host is not known to run another
+    configuration, or if systemd (pid 1), which holds sockets for other programs, is among them."""
     pids = {pid for item in taking(processes, address) for pid in item.pids}
     owners = tuple(p for p in processes.processes if p.pid in pids)
     masters = {master.pid for master in serving_masters(target, processes, pidfile)}
@@ -44,7 +44,7 @@ def not_nginx(
 
 
 def _may_be_ours(process: Process, processes: Processes, target: Target) -> bool:
-    """Whether an nginx of this host may run the configuration that is looked at, for all that is seen of it."""
+    """Whether a process is an nginx of this host that may run the configuration under diagnosis, by its known facts."""
     if not speaks_for_host(process, processes.caller) or not is_nginx_program(process.executable):
         return False
     if not title(process).startswith("nginx: "):
@@ -59,7 +59,7 @@ def _may_be_ours(process: Process, processes: Processes, target: Target) -> bool
 
 
 def described(process: Process) -> str:
-    """A process in one line: number, name, user, and the unit or the container it belongs to."""
+    """Return one line about a process: pid, name, user, and its container or unit."""
     belongs = [f"user {process.user}"]
     if process.container or process.is_nested or process.has_other_root:
         belongs.append(f"container {process.container or '?'}")

@@ -1,4 +1,4 @@
-"""nginx's configuration as servers, locations and upstreams, by nginx's own rules of choice.
+"""nginx's configuration as servers, locations and upstreams, selected by nginx's own rules.
 
 Sources: nginx documentation, 'How nginx processes a request', 'Server names', ngx_http_core_module (location,
 listen), ngx_http_upstream_module.
@@ -27,7 +27,7 @@ _REPEATED_GROUP = re.compile(r"\)[*+{?]")
 
 
 def nginx_masters(processes: Processes) -> tuple[Process, ...]:
-    """The nginx master processes that speak for this host: root's or the caller's own, in no container."""
+    """Return the nginx master processes that are trusted for this host: root's or the caller's, in no container."""
     return tuple(
         p
         for p in processes.processes
@@ -38,8 +38,8 @@ def nginx_masters(processes: Processes) -> tuple[Process, ...]:
 
 
 def compiled_path(build: Mapping[str, str], option: str, prefix: str | None = None) -> str | None:
-    """A path that ``nginx -V`` names (``conf-path``, ``pid-path``, ...), absolute: a relative one counts from the
-    prefix nginx runs with, by default the compiled-in one (nginx documentation, 'Command-line parameters', -p)."""
+    """Return a path from ``nginx -V`` (``conf-path``, ``pid-path``, ...); None if there is none. A relative path is
+    below nginx's prefix, by default the compiled-in one (nginx documentation, 'Command-line parameters', -p)."""
     written = build.get(option)
     if not written or written == "stderr":
         return None
@@ -47,15 +47,15 @@ def compiled_path(build: Mapping[str, str], option: str, prefix: str | None = No
 
 
 def title(process: Process) -> str:
-    """The command line as one string: a title set at run time comes cut into words, or as one word."""
+    """Return the command line as one string: a title set at run time may be one word or several."""
     return " ".join(process.command).strip()
 
 
 def serving_masters(target: Target, processes: Processes, pidfile: Pidfile | NotSeen) -> Iterator[Process]:
-    """The running master processes that serve this configuration: the pidfile's, or one whose title names the file.
+    """Yield the master processes that serve this configuration: the pidfile's, or one with the file in its title.
 
-    A master that names no configuration file runs the default one. Beside the host's own a user's nginx counts for
-    the files that are this user's, where settings name them."""
+    A master that names no configuration file runs the default one. An nginx of another user counts if that user
+    owns the configuration file, which settings then name."""
     for master in processes.processes:
         named = title(master)
         if not (
@@ -73,8 +73,8 @@ def serving_masters(target: Target, processes: Processes, pidfile: Pidfile | Not
 
 
 def unnamed_master(target: Target, processes: Processes, pidfile: Pidfile | NotSeen) -> Process | None:
-    """The one master of this host that serves this configuration where its pidfile does not name it: whoever reloads
-    by that file does not reach it. None where the file is in order, cannot be read, or may not be the master's."""
+    """Return the one master of this host that serves this configuration if its pidfile does not name it: a reload by
+    that file does not reach it. None if the file is correct, cannot be read, or may not be the master's."""
     if not isinstance(pidfile, Pidfile) or pidfile.unreadable is not None:
         return None
     masters = tuple(serving_masters(target, processes, pidfile))
@@ -97,39 +97,39 @@ def _names(pidfile: Pidfile | NotSeen, master: Process, caller: int) -> bool:
 
 
 def nginx_workers(processes: Iterable[Process], master: int) -> tuple[Process, ...]:
-    """The current workers of one master; those shutting down after a reload are left out."""
+    """Return the current workers of one master, without those that shut down after a reload."""
     return tuple(p for p in processes if p.ppid == master and title(p) == "nginx: worker process")
 
 
 class Scope(msgspec.Struct, frozen=True):
-    """A directive's block with the blocks around it, innermost first."""
+    """A block and the blocks around it, innermost first."""
 
     blocks: tuple[Directive, ...]
 
     def own(self, name: str) -> Iterator[Directive]:
-        """The block's own directives called ``name``."""
+        """Yield the block's own directives with this name."""
         return (d for d in self.blocks[0].block or () if d.name == name)
 
     def first_own(self, name: str) -> Directive | None:
-        """The first of the block's own directives called ``name``."""
+        """Return the first of the block's own directives with this name; None if there is none."""
         return next(self.own(name), None)
 
     def effective(self, name: str) -> tuple[Directive, ...]:
-        """The directives called ``name`` that apply here: the innermost level that has any (nginx's inheritance)."""
+        """Return the directives ``name`` in force here: those of the innermost level with any (inheritance)."""
         for block in self.blocks:
             if found := tuple(d for d in block.block or () if d.name == name):
                 return found
         return ()
 
     def value(self, name: str) -> str | None:
-        """The first argument of the effective directive ``name``."""
+        """Return the first argument of the last effective directive ``name``; None if there is none."""
         found = self.effective(name)
         return found[-1].args[0] if found and found[-1].args else None
 
 
 class Listen(msgspec.Struct, frozen=True):
-    """One listen directive. ``host`` is ``*`` for every address, or ``unix:/path`` with port 0; ``only_ipv6``: every
-    one of IPv6 alone; ``proxy_protocol``: each connection begins with who it is from, as a balancer says."""
+    """One listen directive. ``host`` is ``*`` for every address, or ``unix:/path`` with port 0; ``only_ipv6``: ``*`` is
+    IPv6 alone; ``proxy_protocol``: a balancer sends the client's address at the start of each connection."""
 
     host: str
     port: int
@@ -140,7 +140,7 @@ class Listen(msgspec.Struct, frozen=True):
 
     @property
     def dialled(self) -> str:
-        """Where it is reached from this machine."""
+        """The address to connect to from this machine."""
         if self.host.startswith("unix:"):
             return self.host
         everywhere = "::1" if self.only_ipv6 else "127.0.0.1"
@@ -160,7 +160,7 @@ class Location(Scope, frozen=True):
 
     @property
     def written(self) -> str:
-        """As the file has it: ``= /health``."""
+        """Modifier and pattern as in the file: ``= /health``."""
         return f"{self.modifier} {self.pattern}".strip()
 
 
@@ -176,11 +176,11 @@ class Server(Scope, frozen=True):
         return f"{self.blocks[0].file}:{self.blocks[0].line}"
 
     def locations(self) -> tuple[Location, ...]:
-        """Its locations, nested ones behind the ones around them."""
+        """Return its locations; nested ones follow the ones around them."""
         return tuple(_locations(self.blocks))
 
     def location_for(self, path: str) -> Location | None:
-        """The location that handles ``path``: exact, then longest prefix (final with ^~), then first regex."""
+        """Return the location for ``path``: exact, else longest prefix if it has ^~, first regex, else that prefix."""
         locations = self.locations()
         for location in locations:
             if location.modifier == "=" and location.pattern == path:
@@ -200,13 +200,13 @@ def _matches(location: Location, path: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def pattern_found(pattern: str, words: str, *, ignore_case: bool) -> bool:
-    """Whether a regular expression of nginx (PCRE) is found in ``words``; not where Python cannot read it, nor where
-    the search takes longer than `MAX_SEARCH_SECONDS` (PCRE gives up too: pcre_match_limit)."""
+    """Whether a regular expression of nginx (PCRE) matches in ``words``; false if Python cannot compile it, or if the
+    search exceeds `MAX_SEARCH_SECONDS` (PCRE has a limit too: pcre_match_limit)."""
     try:
         if len(_REPETITION.findall(pattern)) < 2 and not _REPEATED_GROUP.search(pattern):
             flags = re.IGNORECASE if ignore_case else re.NOFLAG
             return re.search(re.sub(r"\(\?<(?![=!])", "(?P<", pattern), words, flags) is not None
-        # A repeated group, or one repetition behind another, can take for ever: Python's own module cannot be stopped.
+        # A repeated group, or one repetition after another, can take forever: `re` has no time limit.
         import regex
 
         options = regex.IGNORECASE if ignore_case else 0
@@ -219,7 +219,7 @@ def pattern_found(pattern: str, words: str, *, ignore_case: bool) -> bool:
 
 
 def child_locations(scope: Scope) -> tuple[Location, ...]:
-    """The locations that stand directly in a block."""
+    """Return the locations directly inside a block."""
     return tuple(_children(scope.blocks))
 
 
@@ -230,7 +230,7 @@ def _children(blocks: tuple[Directive, ...]) -> Iterator[Location]:
 
 
 def location_of(blocks: tuple[Directive, ...]) -> Location:
-    """The location whose block is the first of ``blocks``."""
+    """Return the location of the first of ``blocks``."""
     args = blocks[0].args
     modifier, pattern = (args[0], args[1]) if len(args) >= 2 else _glued(args[0])
     return Location(blocks, modifier, pattern)
@@ -243,7 +243,7 @@ def _locations(blocks: tuple[Directive, ...]) -> Iterator[Location]:
 
 
 def _glued(argument: str) -> tuple[str, str]:
-    """nginx accepts ``location =/path``: the modifier glued to the pattern."""
+    """Split modifier and pattern: nginx accepts ``location =/path`` without a blank."""
     for modifier in ("^~", "~*", "=", "~"):
         if argument.startswith(modifier):
             return modifier, argument[len(modifier) :]
@@ -251,13 +251,13 @@ def _glued(argument: str) -> tuple[str, str]:
 
 
 def has_conditions(scope: Scope) -> bool:
-    """Whether the block itself decides by more than the path: `if`, `rewrite`, `error_page`, a server's own return."""
+    """Whether the block's own directives may change the answer: `if`, `rewrite`, `error_page`, a server's `return`."""
     names = ("if", "rewrite", "error_page", *(("return",) if isinstance(scope, Server) else ()))
     return any(d.name in names for d in scope.blocks[0].block or ())
 
 
 def http_block(config: NginxConfig) -> Directive:
-    """The http block, several merged; empty where there is none."""
+    """Return all http blocks merged into one; an empty block if there is none."""
     blocks = [d for d in config.directives if d.name == "http"]
     inner = tuple(child for d in blocks for child in d.block or ())
     first = blocks[0] if blocks else None
@@ -271,13 +271,13 @@ def http_block(config: NginxConfig) -> Directive:
 
 
 def main_block(config: NginxConfig) -> Directive:
-    """The file's top level as a block, so that inheritance reaches it."""
+    """Return the file's top level as a block, so that its directives are inherited."""
     return Directive(name="main", args=(), file=config.file, line=0, block=config.directives)
 
 
 @lru_cache(maxsize=4)
 def servers(config: NginxConfig) -> tuple[Server, ...]:
-    """Every server block of the http level, in the order nginx reads them."""
+    """Return every server block of the http level, in the order nginx reads them."""
     http = http_block(config)
     outer = (http, main_block(config))
     found = []
@@ -292,27 +292,27 @@ def servers(config: NginxConfig) -> tuple[Server, ...]:
             has_ssl_on = any(d.name == "ssl" and d.args == ("on",) for d in directive.block)
             if has_ssl_on:
                 listens = tuple(msgspec.structs.replace(item, ssl=True) for item in listens)
-            # Without listen nginx uses *:80.
+            # nginx uses *:80 for a server without listen.
             found.append(Server((directive, *outer), names, listens or (Listen("*", 80, False, False),)))
     return tuple(found)
 
 
 def certificates_at(config: NginxConfig, address: str) -> dict[str, Directive]:
-    """The certificate files of the server blocks that listen at ``address``, each with its directive."""
+    """Return the certificate files of the server blocks that listen at ``address``, each with its directive."""
     host, port = split_address(address)
     found: dict[str, Directive] = {}
     for server in servers(config):
         if any(li.port == port and li.host in ("*", host) for li in server.listens):
             for directive in server.effective("ssl_certificate"):
                 written = directive.args[0] if directive.args else ""
-                # Not a path: data in the configuration, a key in a device, a variable (ngx_ssl_certificate).
+                # Skip what is no path: data in the configuration, a key in a device, a variable (ngx_ssl_certificate).
                 if written and "$" not in written and ":" not in written.partition("/")[0]:
                     found.setdefault(str(PurePosixPath(config.file).parent / directive.args[0]), directive)
     return dict(list(found.items())[:MAX_CERTIFICATES])
 
 
 def parse_listen(args: tuple[str, ...]) -> Listen | None:
-    """A listen directive's arguments; None where the port is no number."""
+    """Parse the arguments of a listen directive; return None if the port is not a number."""
     address, options = args[0], args[1:]
     ssl, default = "ssl" in options, "default_server" in options or "default" in options
     proxied = "proxy_protocol" in options
@@ -328,14 +328,14 @@ def parse_listen(args: tuple[str, ...]) -> Listen | None:
         port = port or "80"
     if not is_port(port):
         return None
-    # ipv6only is on unless it is switched off (ngx_http_core_module, listen; since 1.3.4).
+    # The default of ipv6only is on (ngx_http_core_module, listen; since 1.3.4).
     only_ipv6 = host == "::" and "ipv6only=off" not in options
     everywhere = host in ("*", "0.0.0.0", "::")  # noqa: S104
     return Listen("*" if everywhere else host, int(port), ssl, default, only_ipv6, proxied)
 
 
 def chosen_server(candidates: Iterable[Server], host: str, port: int, name: str) -> Server | None:
-    """The server block nginx picks for a connection to ``host:port`` with Host ``name``.
+    """Return the server block nginx selects for a connection to ``host:port`` with Host ``name``; None if none listens.
 
     The most specific address decides first, then the name: exact, longest leading wildcard, longest trailing
     wildcard, first regular expression, else the default server (marked, or the first)."""
@@ -348,7 +348,7 @@ def chosen_server(candidates: Iterable[Server], host: str, port: int, name: str)
 
 
 def default_server(candidates: Iterable[Server], host: str, port: int) -> Server | None:
-    """The server block in charge of a listening address before the client has said a name: the one marked there, else
+    """Return the server block of a listening address before the client has sent a name: the one marked as default, else
     the first that listens there (ngx_http_core_module, listen)."""
     group = [
         (server, listen.default)
@@ -386,12 +386,12 @@ def _name_rank(pattern: str, name: str) -> tuple[int, int] | None:
 
 
 def names_match(server: Server, name: str) -> bool:
-    """Whether one of the block's server_names covers ``name``."""
+    """Whether one of the block's server_names matches ``name``."""
     return any(_name_rank(pattern, name.lower()) is not None for pattern in server.names)
 
 
 class ProxyPass(msgspec.Struct, frozen=True):
-    """One proxy_pass: the addresses it leads to. ``determined`` is False where a variable decides at run time."""
+    """One proxy_pass and its addresses. ``determined`` is False if a variable selects the address at run time."""
 
     location: Scope
     written: str
@@ -402,7 +402,7 @@ class ProxyPass(msgspec.Struct, frozen=True):
 
 
 def proxy_passes(config: NginxConfig, server: Server) -> tuple[ProxyPass, ...]:
-    """Every proxy_pass of a server block, resolved through its upstreams."""
+    """Return every proxy_pass of a server block, resolved through its upstreams."""
     scopes: tuple[Scope, ...] = (server, *server.locations())
     return tuple(
         resolve_proxy_pass(config, scope, directive)
@@ -419,7 +419,7 @@ def _with_ifs(scope: Scope) -> Iterator[Directive]:
 
 
 def proxy_pass_for(config: NginxConfig, server: Server, path: str) -> ProxyPass | None:
-    """Where a request for ``path`` is proxied to, None where it is not proxied."""
+    """Return the proxy_pass for ``path``; None if it is not proxied."""
     location = server.location_for(path)
     directive = next(iter(location.own("proxy_pass")), None) if location else None
     if location is None or directive is None or not directive.args:
@@ -428,7 +428,7 @@ def proxy_pass_for(config: NginxConfig, server: Server, path: str) -> ProxyPass 
 
 
 def resolve_proxy_pass(config: NginxConfig, scope: Scope, directive: Directive) -> ProxyPass:
-    """The addresses behind one proxy_pass."""
+    """Resolve one proxy_pass to its addresses."""
     url = directive.args[0]
     where = f"{directive.file}:{directive.line}"
     authority = _authority(url, scope)
@@ -453,7 +453,7 @@ def resolve_proxy_pass(config: NginxConfig, scope: Scope, directive: Directive) 
 
 
 def _authority(url: str, scope: Scope) -> str | None:
-    """Host and port of a proxy_pass URL; None where a variable is in it that `set` to a constant does not explain."""
+    """Return host and port of a proxy_pass URL; None if it has a variable that is not `set` to a constant."""
     match = re.match(r"(?:https?|\$\w+)://(unix:[^:]+|[^/]+)", url)
     authority = match[1] if match else url if url.startswith("$") else None
     if authority is None:
@@ -472,10 +472,10 @@ def _authority(url: str, scope: Scope) -> str | None:
 
 
 def usual_value(config: NginxConfig, scope: Scope, written: str) -> str | None:
-    """What a value amounts to for a request without any special header; None where a variable decides otherwise.
+    """Return the value for a request without any special header; None if another variable decides.
 
-    A variable is followed through `set` to a constant and through a `map` over ``$http_...``, which is empty then
-    (ngx_http_map_module: the empty string's own line, else the default, else empty)."""
+    A variable is resolved through `set` to a constant and through a `map` over ``$http_...``, which is then empty
+    (ngx_http_map_module: the line of the empty string, else the default, else empty)."""
     if "$" not in written:
         return written
     variable = written.replace("${", "$").replace("}", "")
@@ -492,7 +492,7 @@ def usual_value(config: NginxConfig, scope: Scope, written: str) -> str | None:
 
 
 def normal_address(authority: str, url: str = "http://") -> str:
-    """``ip:port`` or ``unix:/path`` from what proxy_pass or an upstream's server names; port 80 or 443 by scheme."""
+    """Return a proxy_pass's or upstream server's ``ip:port`` or ``unix:/path``; default port 80 or 443 by scheme."""
     if authority.startswith("unix:"):
         return authority.partition("unix:")[2].partition(":")[0].join(("unix:", ""))
     port = "443" if url.startswith("https") else "80"
@@ -511,7 +511,7 @@ _PASSED_HOST = re.compile(
 
 
 def proxied_names(config: NginxConfig) -> tuple[str, ...]:
-    """The host names that requests are sent to: nginx asked the system for their addresses at its start."""
+    """Return the host names that nginx proxies to: it resolved them when it started."""
     http = http_block(config)
     blocks = {d.args[0].lower() for d in http.block or () if d.name == "upstream" and d.args}
 
@@ -527,8 +527,8 @@ def proxied_names(config: NginxConfig) -> tuple[str, ...]:
 
 
 def named_servers(passed: ProxyPass) -> tuple[tuple[str, int, str], ...]:
-    """The servers behind a proxy_pass that are written as host names: name, port, and ``file:line``. nginx connects to
-    every address that the system gives such a name, of both families (ngx_http_upstream_module, server)."""
+    """Return name, port and ``file:line`` of the servers that a proxy_pass reaches by host name. nginx connects to all
+    addresses, of both families, to which the system resolves such a name (ngx_http_upstream_module, server)."""
     if passed.upstream is not None:
         written = [
             (d.args[0], f"{d.file}:{d.line}")
@@ -547,12 +547,12 @@ def named_servers(passed: ProxyPass) -> tuple[tuple[str, int, str], ...]:
 
 
 def log_paths(config: NginxConfig, scope: Scope, name: str) -> tuple[str, ...]:
-    """The files an effective error_log or access_log directive writes to, relative ones below the prefix."""
+    """Return the files that the effective error_log or access_log directives write to, as absolute paths."""
     return tuple(log_path(config, d) for d in scope.effective(name) if d.args and is_file_log(d.args[0]))
 
 
 def log_path(config: NginxConfig, directive: Directive) -> str:
-    """The file that one error_log or access_log directive names, absolute."""
+    """Return the file of one error_log or access_log directive; a relative path is below the prefix."""
     return str(PurePosixPath(config.prefix) / directive.args[0])
 
 
@@ -566,7 +566,7 @@ def is_file_log(destination: str) -> bool:
 
 
 def every(config: NginxConfig, name: str) -> Iterator[Directive]:
-    """Every directive called ``name``, at any depth."""
+    """Return every directive with this name, at any depth."""
 
     def walk(directives: Iterable[Directive]) -> Iterator[Directive]:
         for directive in directives:
@@ -579,17 +579,17 @@ def every(config: NginxConfig, name: str) -> Iterator[Directive]:
 
 # --- what a configuration loads -----------------------------------------------------------------------------------
 
-# Directives whose arguments name code: nginx loads or runs it while it reads the configuration, as whoever started it.
+# Directives with code as arguments: while nginx reads them, it loads or runs that code as the user that started nginx.
 _LOADS_CODE = re.compile(
     r"load_module|ssl_engine|perl\w*|js_\w+|njs_\w+|\w*lua\w*|passenger_\w+|wasm\w*|modsecurity_\w+|opentracing_\w+"
 )
 
 
 def loaded_code(config: NginxConfig) -> tuple[str, ...]:
-    """The files and directories of code that a configuration names, absolute: modules, scripts, search paths.
+    """Return the absolute paths of all code that a configuration names: modules, scripts, search paths.
 
-    A relative name counts from the prefix (nginx documentation, load_module) and, for scripts, from the directory of
-    the main file: both are named."""
+    A relative name is below the prefix (nginx documentation, load_module) or, for scripts, below the directory of the
+    main file: the result contains both."""
     bases = (PurePosixPath(config.prefix), PurePosixPath(config.file).parent)
     found: dict[str, None] = {}
 
@@ -597,7 +597,7 @@ def loaded_code(config: NginxConfig) -> tuple[str, ...]:
         for directive in directives:
             if _LOADS_CODE.fullmatch(directive.name):
                 for argument in directive.args:
-                    # lua_package_path names several, with a pattern at each one's end.
+                    # lua_package_path contains several paths, each with a pattern at its end.
                     for word in argument.split(";"):
                         place = word.partition("?")[0]
                         if "/" in place or place.endswith((".so", ".lua", ".js", ".pm", ".pl", ".wasm")):

@@ -1,6 +1,6 @@
-"""A header that nginx sets for the service: the line that does, or the one that does not count, and where to write it.
+"""Find the line that sets a header for the service, or the line that is not inherited, and the place to write it.
 
-Source: nginx documentation, ngx_http_proxy_module (proxy_set_header: inherited only where the inner level has none)."""
+Source: nginx documentation, ngx_http_proxy_module (proxy_set_header: inherited only if the inner level has none)."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ops.text.language import Text
 
 
 class SentHeader(msgspec.Struct, frozen=True):
-    """``sent``: the line that sets the header for a path. ``lost``: where there is none, one of an outer block, which
-    does not count because of ``instead``. ``where``: file:line beside which another line of its kind counts."""
+    """``sent``: the line that sets the header for a path. ``lost``: if there is none, a line of an outer block that is
+    not inherited because of ``instead``. ``where``: the ``file:line`` beside which a new line takes effect."""
 
     sent: Directive | None
     lost: Directive | None = None
@@ -23,7 +23,7 @@ class SentHeader(msgspec.Struct, frozen=True):
 
 
 def sent_header(config: NginxConfig, target: Target, path: str, name: str) -> SentHeader | None:
-    """What nginx makes of the header ``name`` for ``path``; None where it does not hand the path on."""
+    """Return how nginx sets the header ``name`` for ``path``; None if it does not proxy the path."""
     site = find_site(config, target.domain, target.backend)
     location = site.server.location_for(path) if site else None
     if location is None or not (passes := location.effective("proxy_pass")):
@@ -50,7 +50,7 @@ def _named(directives: tuple[Directive, ...], name: str) -> Directive | None:
 
 
 def how_to_send(header: SentHeader, line: str) -> Text:
-    """Where to write ``line``, and why the one that is there does not count."""
+    """Say where to write ``line``, and why the existing one has no effect."""
     if header.lost is None or header.instead is None:
         return Text(en=f"Beside {header.where} write: {line}", zh=f"在 {header.where} 旁写：{line}")
     lost, instead = (f"{d.file}:{d.line}" for d in (header.lost, header.instead))

@@ -22,10 +22,10 @@ class NginxSiteConfig(msgspec.Struct, frozen=True):
 
 
 def find_site(config: NginxConfig, domain: str | None, backend: str | None) -> NginxSiteConfig | None:
-    """The server block of the service.
+    """Return the server block of the service; None if there is none.
 
-    With a domain: the block named so that proxies, TLS before plain. Without one: the block that proxies to the
-    backend, whatever it is called; else the one named so that does not proxy; else the first that proxies at all."""
+    In order: a block that has the domain as a name and proxies; any block that proxies to the backend; a block that
+    has the name and does not proxy; any block that proxies. TLS comes before plain HTTP."""
     sites = _sites(config)
     proxying = [s for s in sites if s.passes]
     named = [s for s in sites if domain and nginx_topology.names_match(s.server, domain)]
@@ -41,12 +41,12 @@ def _sites(config: NginxConfig) -> tuple[NginxSiteConfig, ...]:
 
 
 def proxied_sites(config: NginxConfig) -> tuple[NginxSiteConfig, ...]:
-    """Every server block that proxies, TLS before plain."""
+    """Return every server block that proxies, TLS before plain HTTP."""
     return tuple(site for site in _sites(config) if site.passes)
 
 
 def public_name(server: nginx_topology.Server) -> str | None:
-    """The first server_name that is a plain host name."""
+    """Return the first server_name that is a plain host name; None if there is none."""
     return next(
         (
             n
@@ -61,8 +61,8 @@ def public_name(server: nginx_topology.Server) -> str | None:
 
 
 class SiteReading(msgspec.Struct, frozen=True):
-    """What nginx's configuration and ``nginx -V`` (``build``) say of the service. Where the configuration was not read,
-    or no block of it serves the target, the answers are empty."""
+    """The facts about the service in nginx's configuration and in ``nginx -V`` (``build``). They are empty if the
+    configuration was not read, or if none of its blocks serves the target."""
 
     config: NginxConfig | None
     build: Mapping[str, str]
@@ -79,26 +79,26 @@ class SiteReading(msgspec.Struct, frozen=True):
         return self.server.where if self.server else ""
 
     def upstreams(self) -> tuple[str, ...]:
-        """Every address the block proxies to, as it is dialled."""
+        """Return every address the block proxies to, in the form to connect to."""
         passes = self.site.passes if self.site else ()
         return tuple(dict.fromkeys(dialled(address) for item in passes for address in item.addresses))
 
     def file_of(self, directive: str) -> str | None:
-        """The file a directive of the block names, absolute; None where it names none or a variable decides."""
+        """Return the absolute path of the file a directive names; None if it names no file or contains a variable."""
         value = self.server.value(directive) if self.server else None
         if self.config is None or not value or "$" in value or value.startswith(("data:", "engine:")):
             return None
         return str(PurePosixPath(self.config.file).parent / value)
 
     def access_log(self) -> str | None:
-        """The first file the block logs requests to."""
+        """Return the first file the block logs requests to; None if there is none."""
         if self.config is None or self.server is None:
             return None
         return next(iter(nginx_topology.log_paths(self.config, self.server, "access_log")), None)
 
     def error_logs(self) -> tuple[str, ...]:
-        """The block's error log, then every other one: some lines land in the default server's. Without any directive,
-        the compiled-in one."""
+        """Return the block's error logs, then all others: some lines go to the default server's log. Without any
+        directive, return the compiled-in log."""
         if self.config is None:
             return ()
         scope = self.server or nginx_topology.Scope((nginx_topology.main_block(self.config),))
@@ -112,14 +112,14 @@ class SiteReading(msgspec.Struct, frozen=True):
         return tuple(dict.fromkeys(found)) or ((compiled,) if compiled else ())
 
     def pidfile(self) -> str | None:
-        """The pid directive's file."""
+        """Return the pid directive's file; None if there is none."""
         if self.config is None:
             return None
         value = next((d.args[0] for d in self.config.directives if d.name == "pid" and d.args), None)
         return str(PurePosixPath(self.config.prefix) / value) if value else None
 
     def front(self, port: int, *, ssl: bool) -> nginx_topology.Listen | None:
-        """Where the block is reached: its own listen on the port, else another of the same kind."""
+        """Return the block's listen on the port, else another of the same kind (``ssl``); None if there is none."""
         if self.server is None:
             return None
         candidates = sorted(
@@ -129,8 +129,8 @@ class SiteReading(msgspec.Struct, frozen=True):
         return next(iter(candidates), None)
 
     def begins_with_proxy_line(self, listen: nginx_topology.Listen) -> bool:
-        """Whether a connection there begins with a line of the PROXY protocol: every listen of the socket says so for
-        all (ngx_http_core_module, listen)."""
+        """Whether a connection there begins with a line of the PROXY protocol: the option on any listen of a socket
+        applies to all of them (ngx_http_core_module, listen)."""
         if self.config is None:
             return listen.proxy_protocol
         return any(

@@ -1,4 +1,4 @@
-"""What is to be diagnosed: settings first, then what was found on the host, then the deployment guide's own values."""
+"""Determine the target: from settings first, then from the facts of the host, then from the deployment guide."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ MAX_OTHER_SITES = 16
 
 
 class _Origins(msgspec.Struct):
-    """Remembers where each value came from while the target is put together."""
+    """Records the origin of each value of the target."""
 
     of: dict[str, str] = msgspec.field(default_factory=dict)
 
     def first(self, name: str, *candidates: tuple[Any, str]) -> Any:
-        """The first candidate that has a value; None without one."""
+        """Return the first candidate with a value, and record its origin; None if there is none."""
         for value, origin in candidates:
             if value:
                 self.of[name] = origin
@@ -51,7 +51,7 @@ class _Origins(msgspec.Struct):
 
 
 def log_namer(target: Target, field: str) -> int | None:
-    """The user whose process named a log of gunicorn's (``gunicorn_error_log``, ``gunicorn_access_log``); None where
+    """Return the user whose process named gunicorn's log (``gunicorn_error_log``, ``gunicorn_access_log``); None if
     settings or the guide did."""
     return target.gunicorn_log_namer if target.origin.get(field) == OF_GUNICORN else None
 
@@ -59,7 +59,7 @@ def log_namer(target: Target, field: str) -> int | None:
 def gunicorn_hints(
     settings: Settings, pidfile: Pidfile | None, site: NginxSiteConfig | None
 ) -> gunicorn_topology.Hints:
-    """What settings and nginx tell of this service's gunicorn."""
+    """Return the hints from settings and nginx for finding this service's gunicorn."""
     own = settings.gunicorn
     started_with = gunicorn_topology.config_of_command(own.start_command, settings.app.dir)
     configured = own.config_file or started_with
@@ -86,10 +86,10 @@ def decide_target(
     master: Process | None,
     files: FilesFound,
 ) -> Target:
-    """Everything the probes and judges need to know of what they look at.
+    """Return the target that probes and checks use.
 
-    ``build``: what ``nginx -V`` says, and under ``program`` where nginx was found. Raises nothing: where nothing is
-    configured and nothing was found, the guide's values stand."""
+    ``build``: the values of ``nginx -V``, and nginx's path as ``program`` if it was found. Raises nothing: values that
+    are neither configured nor found are the guide's."""
     origins = _Origins()
     workers = gunicorn_topology.workers_of(processes.processes, master.pid) if master else ()
     pids = [p.pid for p in (*((master,) if master else ()), *workers)]
@@ -147,14 +147,14 @@ def _wanted_name(settings: Settings) -> str | None:
 def _site_reading(
     settings: Settings, config: NginxConfig | NotSeen, build: dict[str, str], near: str | None
 ) -> SiteReading:
-    """The service's server block. ``near``: where gunicorn listens, for a service that settings do not name."""
+    """Find the service's server block. ``near``: gunicorn's address, for a service that settings do not name."""
     known = config if isinstance(config, NginxConfig) else None
     site = find_site(known, _wanted_name(settings), near) if known else None
     return SiteReading(known, build, site)
 
 
 def _domain(settings: Settings, origins: _Origins, nginx: SiteReading) -> str:
-    """The name that users come by."""
+    """Return the name that users connect to."""
     name: str = origins.first(
         "domain",
         (_wanted_name(settings), WRITTEN),
@@ -165,7 +165,7 @@ def _domain(settings: Settings, origins: _Origins, nginx: SiteReading) -> str:
 
 
 def _nginx_program(settings: Settings, known: NginxConfig | None, build: dict[str, str]) -> dict[str, Any]:
-    """nginx's program, its main file, and whose that is: root's if it was not read."""
+    """Return nginx's program, its main file, and the owner of that file: root if it was not read."""
     return {
         "nginx_binary": build.get("program") or (known and known.binary) or settings.nginx.binary,
         "nginx_installed": "program" in build,
@@ -175,7 +175,7 @@ def _nginx_program(settings: Settings, known: NginxConfig | None, build: dict[st
 
 
 def _other_sites(settings: Settings, nginx: SiteReading) -> tuple[OtherSite, ...]:
-    """The sites that nginx proxies beside the chosen one; none where settings say which service is meant."""
+    """Return the other sites that nginx proxies; none if settings identify the service."""
     own, target = settings.gunicorn, settings.target
     if nginx.config is None or nginx.site is None:
         return ()
@@ -197,7 +197,7 @@ def _other_sites(settings: Settings, nginx: SiteReading) -> tuple[OtherSite, ...
 
 
 def _asked(settings: Settings, origins: _Origins) -> dict[str, Any]:
-    """What is asked of the service and expected of its answers, as settings have it."""
+    """Return the settings for the probes' requests and for the answers they expect."""
     target, usual = settings.target, TargetSettings()
     for name in ("health_path", "predict_path", "predict_body"):
         origins.first(name, (getattr(target, name) != getattr(usual, name), WRITTEN), ("default", "default"))
@@ -219,7 +219,7 @@ def _asked(settings: Settings, origins: _Origins) -> dict[str, Any]:
 def _application(
     settings: Settings, origins: _Origins, master: Process | None, files: FilesFound
 ) -> dict[str, Any]:
-    """The application's directory, its interpreter and its model's."""
+    """Return the application's directory, its interpreter, and its model's directory and source."""
     app_dir = origins.first(
         "app_dir",
         (settings.app.dir, WRITTEN),
@@ -253,13 +253,13 @@ def _configured_bind(gunicorn: Gunicorn, master: Process | None) -> tuple[str, .
 
 
 def _doors(settings: Settings, origins: _Origins, nginx: SiteReading, url: str) -> dict[str, Any]:
-    """Where HTTPS and plain HTTP are dialled, and how."""
+    """Return the addresses to connect to for HTTPS and plain HTTP, and the protocols that they expect."""
     parts = urlsplit(url)
     port = parts.port or (80 if parts.scheme == "http" else 443)
     is_https = parts.scheme == "https"
     listen = nginx.front(port, ssl=is_https)
     without_tls = _listen_without_tls(nginx, port) if is_https else None
-    # What settings dial may be another machine's door, a balancer's perhaps.
+    # The configured address may belong to another machine, for example a balancer.
     dialled_listen = next(
         (item for item in (listen, without_tls) if item and _leads_to(settings.target.connect_to, item)), None
     )
@@ -287,7 +287,7 @@ def _doors(settings: Settings, origins: _Origins, nginx: SiteReading, url: str) 
 
 
 def _leads_to(connect_to: str | None, listen: Listen) -> bool:
-    """Whether what settings dial is that very socket; true where they dial nothing."""
+    """Whether the configured address is this socket; true if none is configured."""
     if connect_to is None or connect_to == listen.dialled:
         return True
     host, port = split_address(connect_to)
@@ -295,7 +295,7 @@ def _leads_to(connect_to: str | None, listen: Listen) -> bool:
 
 
 def _listen_without_tls(nginx: SiteReading, port: int) -> Listen | None:
-    """The plain listen of a site that has no other, and none on HTTPS's own port: TLS may end before this host."""
+    """Return the plain listen of a site without TLS and without a listen on the HTTPS port: a balancer may end TLS."""
     if nginx.server is None or any(item.ssl or item.port == port for item in nginx.server.listens):
         return None
     return nginx.front(80, ssl=False)
@@ -310,10 +310,10 @@ def _backend(
     gunicorn: Gunicorn,
     master: Process | None,
 ) -> str:
-    """Where the service is, or should be."""
+    """Return the address of the service, or the one that it should have."""
     wanted = settings.gunicorn.bind and gunicorn_topology.normal_bind(settings.gunicorn.bind)
     if wanted and listening and not any(same_address(address, wanted) for address in listening):
-        wanted = None  # the service runs, but elsewhere: that is where it is
+        wanted = None  # the service runs at another address: use that one
     config = gunicorn.config
     passes = nginx.site.passes if nginx.site else ()
     return dialled(
@@ -334,7 +334,7 @@ def _backend(
 def _certificate_files(
     settings: Settings, origins: _Origins, nginx: SiteReading, domain: str
 ) -> dict[str, Any]:
-    """The certificate and key that nginx serves the name with."""
+    """Return the certificate and key that nginx uses for the name."""
     lineage = PurePosixPath(settings.tls.letsencrypt_dir) / "live" / domain
     wanted = {
         "certificate": (settings.tls.certificate, "ssl_certificate", "fullchain.pem"),
@@ -352,7 +352,7 @@ def _certificate_files(
 
 
 def _nginx_files(settings: Settings, origins: _Origins, nginx: SiteReading) -> dict[str, Any]:
-    """nginx's own files for the site."""
+    """Return nginx's own files for the site."""
     configured = "nginx's configuration"
     error_log = settings.nginx.error_log
     error_logs = dict.fromkeys((*((error_log,) if error_log else ()), *nginx.error_logs()))
@@ -385,7 +385,7 @@ def _nginx_files(settings: Settings, origins: _Origins, nginx: SiteReading) -> d
 def _gunicorn_files(
     settings: Settings, origins: _Origins, gunicorn: Gunicorn, master: Process | None
 ) -> dict[str, Any]:
-    """gunicorn's own files; a log that goes to standard error (``-``) is none."""
+    """Return gunicorn's own files; a log to standard error (``-``) is not a file."""
     told = gunicorn_topology.arguments(master)
 
     def log(name: str, written: str | None, option: str, key: str, guide: str) -> str | None:
