@@ -1,1 +1,1 @@
-"""What stands where: pure readings of collected facts that collectors and judges share."""
+"""Pure functions that interpret collected facts, for collectors and checks."""

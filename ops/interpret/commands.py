@@ -1,4 +1,4 @@
-"""The command lines that start and reload the service and nginx on this host, as a person would type them."""
+"""The command lines that start and reload the service and nginx on this host, for a person to type."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from ops.settings import Settings
 
 GUIDE_CONFIG_NAME = "gunicorn.conf.py"
 GUIDE_START_SCRIPT = "start-prod.sh"
-# Commands of a supervisor, which knows `restart` as well (systemctl(1), service(8), docker(1)).
+# Start commands of a supervisor that has a `restart` command as well (systemctl(1), service(8), docker(1)).
 _SUPERVISED_START = re.compile(
     r"((?:sudo )?(?:systemctl|supervisorctl|docker|podman|rc-service \S+|service \S+|/etc/init\.d/\S+)"
     r"(?: -\S+)*) start\b"
 )
-# gunicorn's default (settings, graceful_timeout), seconds; and how much longer its master may take.
+# gunicorn's default (settings, graceful_timeout) and the additional time its master may take, seconds.
 _GRACEFUL_SECONDS = 30
 _MARGIN_SECONDS = 5
 
 
 class FilesFound(msgspec.Struct, frozen=True):
-    """Which of the guide's files exist on this host: what a collector looked up for the target."""
+    """Whether each of the guide's files exists on this host; a collector checked this for the target."""
 
     model_parent: bool = False
     start_script: bool = False
@@ -39,7 +39,7 @@ class FilesFound(msgspec.Struct, frozen=True):
 
 
 def as_user_of(process: Process, words: str) -> str:
-    """A command line as that process's user: what it was taken from is that user's word."""
+    """Return a command line that runs ``words`` as the process's user, because they come from that user's process."""
     return f"{_become(process)} sh -c {shlex.quote(words)}"
 
 
@@ -49,7 +49,7 @@ def _become(process: Process) -> str:
 
 
 def _become_number(uid: int | str) -> str:
-    """For a user whose name is not known."""
+    """Return the prefix that runs a command as a user without a known name."""
     return f"setpriv --reuid={uid} --regid={uid} --clear-groups --"
 
 
@@ -68,12 +68,11 @@ def commands(
     caller: int,
     nginx_owner: int,
 ) -> dict[str, Any]:
-    """By the target's field: start_command, restart_command, start_nginx, reload_nginx, test_nginx, python_command.
+    """Return values by the target's field: start_command, restart_command, start_nginx, reload_nginx, test_nginx,
+    nginx_default_config, python_command.
 
-    ``restart_command`` may be several lines, to be run one after the other.
-
-    What follows from the word of another user's gunicorn is to be run as that user; so is an nginx whose configuration
-    is another user's (``nginx_owner``)."""
+    ``restart_command`` may have several lines, to be run in order. Commands that come from another user's gunicorn run
+    as that user; so does nginx if its configuration is another user's (``nginx_owner``)."""
     own_user = master if master is not None and not speaks_for_host(master, caller) else None
     given = settings.gunicorn.start_command
     start = given if isinstance(given, str) else shlex.join(given)
@@ -119,8 +118,8 @@ def commands(
 
 
 def _restart(start: str, master: Process | None, config: GunicornConfig | NotSeen) -> str:
-    """The restart of a service that ``start`` starts. Without a supervisor, starting does nothing while the old master
-    lives: it is ended first, and waited for."""
+    """Return the commands that restart the service that ``start`` starts. Without a supervisor, ``start`` does nothing
+    while the old master runs: the commands first end it and wait for it."""
     if match := _SUPERVISED_START.match(start):
         return f"{match[1]} restart{start[match.end() :]}"
     if master is None or not start:

@@ -1,4 +1,4 @@
-"""Which processes are this service's gunicorn, and what its command line and configuration say."""
+"""Find the processes of this service's gunicorn, and read its command line and configuration."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SHORT = {"-c": "config", "-b": "bind", "-p": "pid", "-w": "workers", "-k": "wor
 
 
 def is_gunicorn(process: Process) -> bool:
-    """Whether a process is a gunicorn master or worker, by its command line or the title setproctitle gave it."""
+    """Whether a process is a gunicorn master or worker, by its command line or its title from setproctitle."""
     command = process.command
     if not command:
         return process.name.startswith("gunicorn")
@@ -33,15 +33,15 @@ def is_gunicorn(process: Process) -> bool:
     return program == "gunicorn" or (program.startswith(("python", "pypy")) and "gunicorn" in words)
 
 
-# Programs that serve Python applications and are no gunicorn, by the names of their commands.
+# The commands of servers for Python applications other than gunicorn.
 _APPLICATION_SERVERS = frozenset(
     {"daphne", "granian", "hypercorn", "uvicorn", "uwsgi", "uwsgi-core", "waitress-serve"}
 )
 
 
 def application_server(processes: Processes, process: Process) -> str | None:
-    """Which server of Python applications, gunicorn apart, a process belongs to: by its command line, or that of the
-    process that started it (their workers are started by multiprocessing). None where it is none."""
+    """Return the server of Python applications, other than gunicorn, that a process belongs to; None if it is none. The
+    parents' command lines count too, because multiprocessing starts the workers of these servers."""
     here: Process | None = process
     for _ in range(3):
         if here is None or is_gunicorn(here):
@@ -55,48 +55,48 @@ def application_server(processes: Processes, process: Process) -> str | None:
 
 
 def gunicorn_masters(processes: Iterable[Process]) -> tuple[Process, ...]:
-    """The gunicorn processes whose parent is none."""
+    """Return the gunicorn processes with a parent that is not gunicorn, without zombies."""
     everyone = tuple(processes)
     ours = {p.pid for p in everyone if is_gunicorn(p)}
     return tuple(p for p in everyone if p.pid in ours and p.ppid not in ours and p.state != "zombie")
 
 
 def workers_of(processes: Iterable[Process], master: int) -> tuple[Process, ...]:
-    """The living children of a master."""
+    """Return the living gunicorn children of a master."""
     return tuple(p for p in processes if p.ppid == master and p.state != "zombie" and is_gunicorn(p))
 
 
 def process_of(processes: Processes, pid: int | None) -> Process | None:
-    """The process ``pid``; None where it is not among those seen."""
+    """Return the process ``pid``; None if it was not seen."""
     return next((p for p in processes.processes if p.pid == pid), None)
 
 
 def arguments(master: Process | None) -> tuple[str, ...]:
-    """Everything that a master was told beside its file: GUNICORN_CMD_ARGS, then its command line, which wins
-    (gunicorn: configuration overview). Nothing where its paths are a container's."""
+    """Return a master's GUNICORN_CMD_ARGS, then its command line, which takes precedence (gunicorn: configuration
+    overview). Empty if it runs in a container, because its paths are not this host's."""
     if master is None or master.is_nested or master.has_other_root:
         return ()
     try:
         given = shlex.split((master.environment or {}).get("GUNICORN_CMD_ARGS", ""))
-    except ValueError:  # a quotation that does not end: gunicorn would not have started with it
+    except ValueError:  # an unclosed quotation: gunicorn would not have started with it
         given = []
     return (*given, *master.command)
 
 
 def wsgi(master: Process | None) -> str | None:
-    """The application on a master's command line, ``package.module:name``; None where none stands there."""
+    """Return the application on a master's command line, ``package.module:name``; None if it has none."""
     last = master.command[-1] if master and master.command else ""
     module, colon, _ = last.partition(":")
     return last if colon and all(part.isidentifier() for part in module.split(".")) else None
 
 
-# What systemd does itself: a unit needs no daemon.
+# Options that a unit must not have: systemd does this itself.
 _AS_DAEMON = ("-D", "--daemon")
 
 
 def started_arguments(master: Process | None) -> tuple[str, ...]:
-    """GUNICORN_CMD_ARGS and what follows gunicorn's name on a master's command line, without what makes a daemon of it;
-    nothing where the command line is only a title (setproctitle)."""
+    """Return GUNICORN_CMD_ARGS and the arguments after gunicorn's name on a master's command line, without the options
+    that make it a daemon. Empty if the command line is only a title (setproctitle)."""
     words = () if master is None else master.command
     place = next((n for n, word in enumerate(words[:6]) if PurePosixPath(word).name == "gunicorn"), None)
     if place is None:
@@ -106,14 +106,14 @@ def started_arguments(master: Process | None) -> tuple[str, ...]:
 
 
 def interpreter(master: Process) -> str | None:
-    """The interpreter on a master's command line, as it was called: a virtual environment's own, where /proc's link
-    leads on to the one it was made from. None where the command line names none by its path."""
+    """Return the path of the interpreter on a master's command line; None if it has none. In a virtual environment this
+    is the environment's own, while the link in /proc leads to the one that it was made from."""
     word = master.command[0] if master.command else ""
     return word if word.startswith("/") and PurePosixPath(word).name.startswith(("python", "pypy")) else None
 
 
 def options(command: tuple[str, ...]) -> dict[str, str]:
-    """The long and short options on a gunicorn command line, by long name. Of several the last counts."""
+    """Return the options on a gunicorn command line by their long names. The last of several counts."""
     found: dict[str, str] = {}
     for index, word in enumerate(command):
         following = command[index + 1] if index + 1 < len(command) else ""
@@ -128,19 +128,19 @@ def options(command: tuple[str, ...]) -> dict[str, str]:
 
 
 def worker_class(master: Process | None, config: GunicornConfig | NotSeen | None) -> str | None:
-    """The worker class that a master was told, as a name of gunicorn's or a dotted path; None where it is the default
-    or not known."""
+    """Return a master's configured worker class, a name of gunicorn's or a dotted path; None if it is the default or is
+    not known."""
     value = setting("worker_class", "worker-class", arguments(master), config)
     return value if isinstance(value, str) and value else None
 
 
 class Hints(msgspec.Struct, frozen=True):
-    """What is known of this service's gunicorn before it is looked for; None where nothing was configured.
+    """The known facts for finding this service's gunicorn; None for those that are not configured.
 
-    ``pidfile_read``: the one that was read, configured or not; ``pidfile_uid``: whose it is; ``pidfile_is_own``:
-    whether the process in it is configured to write this very file, None where that is not known; ``config_files`` and
-    ``app_dirs``: as configured, and where links lead; ``owners``: the users that these files belong to; ``accounts``:
-    the users as whom the service is known to run, empty where that is not known; ``unit``: its unit of the system's."""
+    ``pidfile_read``: the pidfile that was read, configured or not; ``pidfile_uid``: its owner; ``pidfile_is_own``:
+    whether the process in it is configured to write this file, None if that is not known; ``config_files`` and
+    ``app_dirs``: as configured, and with links resolved; ``owners``: the owners of these files; ``accounts``: the users
+    that the service runs as, empty if they are not known; ``unit``: its system unit."""
 
     bind: str | None = None
     pidfile: str | None = None
@@ -157,17 +157,17 @@ class Hints(msgspec.Struct, frozen=True):
 
 
 def find_master(processes: Processes, hints: Hints) -> Process | None:
-    """This service's master among all gunicorns of the machine.
+    """Return this service's master among all gunicorns of the machine; None if it is not found.
 
-    In order: the one in the service's unit; the pidfile's process, where it is the service's (`belongs`); one started
-    with the configured file; one that listens where the service should or where nginx proxies to; one that runs in the
-    application's directory; without any of these hints, the only one that the pidfile does not disown.
+    In order: the one in the service's unit; the pidfile's process, if it is the service's (`belongs`); one started
+    with the configured file; one that listens at the service's address or at one that nginx proxies to; one that runs
+    in the application's directory; without any of these hints, the only one that the pidfile does not exclude.
 
-    What a process says of itself (its command line) and where it runs counts for root, the caller and the users whose
-    files the service's are. Who listens is the kernel's word, and anybody may listen at an address that is free: of
-    another user's gunicorn it counts where the service is known to run as that user, or its file and directory are the
-    service's (`_may_serve`). A container's counts where it listens: its paths are not this host's. A set-user-ID
-    program's arguments are anybody's."""
+    The command line and directory of a process count if it is root's, the caller's, or a user's that owns the service's
+    files or runs the service. Listeners come from the kernel, but any user may listen at a free address: another
+    user's gunicorn counts by its address if the service runs as that user, or if its file or directory is the
+    service's (`_may_serve`). A container counts only by its address: its paths are not this host's. A set-user-ID
+    program never counts: any user may choose its arguments."""
     masters = [m for m in gunicorn_masters(processes.processes) if not m.is_setuid]
     by_pid = {m.pid: m for m in masters if _may_serve(m, hints, processes.caller)}
     known = {processes.caller, ROOT, *hints.owners, *hints.accounts}
@@ -201,7 +201,7 @@ def find_master(processes: Processes, hints: Hints) -> Process | None:
 
 
 def other_masters(processes: Processes, hints: Hints) -> tuple[int, ...]:
-    """The gunicorn masters that are not this service's, wherever they listen."""
+    """Return the gunicorn masters that cannot be this service's, at any address."""
     return tuple(
         m.pid
         for m in gunicorn_masters(processes.processes)
@@ -210,7 +210,7 @@ def other_masters(processes: Processes, hints: Hints) -> tuple[int, ...]:
 
 
 def _may_serve(master: Process, hints: Hints, caller: int) -> bool:
-    """Whether a gunicorn that listens at the service's address may be the service."""
+    """Whether a gunicorn that listens at the service's address may be the service's."""
     if master.uid is None or master.uid in (ROOT, caller, *hints.owners, *hints.accounts):
         return True
     if hints.accounts:
@@ -221,16 +221,16 @@ def _may_serve(master: Process, hints: Hints, caller: int) -> bool:
 
 
 def pidfile_process(processes: Processes, hints: Hints) -> Process | None:
-    """The gunicorn master whose number the pidfile holds, whoever it belongs to."""
+    """Return the gunicorn master with the pid in the pidfile, of any user; None if there is none."""
     return next((m for m in gunicorn_masters(processes.processes) if m.pid == hints.pidfile_pid), None)
 
 
 def belongs(processes: Processes, master: Process, hints: Hints) -> bool:
-    """Whether the pidfile's process is this service's: a number alone may have become another gunicorn's.
+    """Whether the pidfile's process is this service's: its pid may have become another gunicorn's.
 
-    Not where the pidfile is another user's. The first that is known decides: whether the process is configured to write
-    this very pidfile, whether it was started with the configured file, where it listens, which directory it runs in.
-    Where nothing is known that could tell, it is."""
+    False for a container, for a set-user-ID program, and if the pidfile is another user's. The first known fact
+    decides: whether the process is configured to write this pidfile, the file it was started with, the address it
+    listens at, the directory it runs in. True if none of them is known."""
     if standing(master, processes.caller) is Standing.CONTAINER or master.is_setuid:
         return False
     if master.uid is not None and not may_name(hints.pidfile_uid, master.uid, processes.caller):
@@ -241,9 +241,8 @@ def belongs(processes: Processes, master: Process, hints: Hints) -> bool:
 
 
 def _agrees(processes: Processes, master: Process, hints: Hints) -> bool:
-    """Whether the first thing that is known of a process is as the service's: the file it was started with, where it
-    listens, the directory it runs in. Of two instances in one directory the other's file or address tells them
-    apart."""
+    """Whether the first known fact about a process is the service's: the file it was started with, its address, its
+    directory. The file or address distinguishes two instances in one directory."""
     started_with = config_path(master)
     if hints.config_files and started_with is not None:
         return started_with in hints.config_files
@@ -257,7 +256,7 @@ def _agrees(processes: Processes, master: Process, hints: Hints) -> bool:
 
 
 def config_path(master: Process) -> str | None:
-    """The configuration file on the master's command line, absolute; gunicorn.conf.py in its directory otherwise."""
+    """Return the absolute configuration file of a master's command line, default gunicorn.conf.py in its directory."""
     given = options(arguments(master)).get("config")
     if given and not given.startswith("python:"):
         return str(PurePosixPath(master.cwd or "/") / given.removeprefix("file:"))
@@ -265,9 +264,9 @@ def config_path(master: Process) -> str | None:
 
 
 def config_of_command(command: str | Sequence[str], directory: str | None) -> str | None:
-    """The configuration file that a start command names for gunicorn, absolute; None where it names none.
+    """Return the absolute configuration file that a start command names for gunicorn; None if it names none.
 
-    ``directory``: where it is started."""
+    ``directory``: the directory it starts in."""
     try:
         words = tuple(shlex.split(command) if isinstance(command, str) else command)
     except ValueError:
@@ -282,7 +281,7 @@ def config_of_command(command: str | Sequence[str], directory: str | None) -> st
 
 
 def setting(name: str, option: str, command: tuple[str, ...], config: GunicornConfig | NotSeen | None) -> Any:
-    """One of gunicorn's settings: the command line wins over the file; None where neither says or it is not known."""
+    """Return one of gunicorn's settings, from the command line or else from the file; None if it is not known."""
     on_line = options(command).get(option)
     if on_line:
         return on_line
@@ -292,15 +291,15 @@ def setting(name: str, option: str, command: tuple[str, ...], config: GunicornCo
 
 
 def bind_addresses(value: Any) -> tuple[str, ...]:
-    """``ip:port`` or ``unix:/path`` for gunicorn's ``bind``, a string, list or comma-separated."""
+    """Return gunicorn's ``bind``, a list or comma-separated string, as ``ip:port`` or ``unix:/path`` addresses."""
     items = value if isinstance(value, list) else str(value).split(",") if value else []
     return tuple(filter(None, (normal_bind(str(item).strip()) for item in items if str(item).strip())))
 
 
 def normal_bind(written: str) -> str:
-    """One bind address in the form listeners are named by. Default port 8000 (gunicorn: settings, bind).
+    """Return one bind address in the form of listeners' addresses. Default port 8000 (gunicorn: settings, bind).
 
-    Empty for ``fd://3``: which address a socket has that somebody else opened stands with that one."""
+    Empty for ``fd://3``: the process that opened the socket chose its address."""
     if written.startswith("fd://"):
         return ""
     written = written.removeprefix("tcp://").removeprefix("http://")
@@ -316,30 +315,30 @@ def normal_bind(written: str) -> str:
 
 
 def listening_on(processes: Processes, pids: Iterable[int]) -> tuple[str, ...]:
-    """The addresses any of ``pids`` listens on."""
+    """Return the addresses any of ``pids`` listens on."""
     wanted = set(pids)
     return tuple(item.address for item in processes.listeners if wanted.intersection(item.pids))
 
 
 def holder(processes: Processes, address: str) -> tuple[Process, ...]:
-    """The processes that hold a listening address; empty where nobody does or it was not seen."""
+    """Return the processes that listen at an address; empty if none does or they were not seen."""
     pids = {pid for item in processes.listeners if same_address(item.address, address) for pid in item.pids}
     return tuple(p for p in processes.processes if p.pid in pids)
 
 
 def belongs_to(process: Process, target: Target) -> bool:
-    """Whether a process is this service's gunicorn; where its master is not known, any gunicorn that may be it."""
+    """Whether a process is this service's gunicorn; if the master is not known, any gunicorn that may be it."""
     if target.gunicorn_master is None:
         return is_gunicorn(process) and not {process.pid, process.ppid} & set(target.other_gunicorns)
     return target.gunicorn_master in (process.pid, process.ppid)
 
 
 def foreign_holders(processes: Processes, target: Target) -> tuple[Process, ...]:
-    """Who holds the service's address, where that is somebody else alone. systemd (pid 1) holds it for the service."""
+    """Return the processes at the service's address if all are foreign. systemd (pid 1) holds it for the service."""
     owners = holder(processes, target.backend)
     return () if any(belongs_to(p, target) or p.pid == 1 for p in owners) else owners
 
 
 def is_listening(processes: Processes, address: str) -> bool:
-    """Whether anything listens there, its holder visible or not."""
+    """Whether any process listens there, even one that was not seen."""
     return any(same_address(item.address, address) for item in processes.listeners)

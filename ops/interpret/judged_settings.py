@@ -1,4 +1,4 @@
-"""Which of gunicorn's settings are judged, and so which values of its file go into a snapshot."""
+"""The gunicorn settings that checks read, and the values that may go into a snapshot."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ MAX_SOURCE_CHARS = 120
 _NUMBERS = frozenset({"graceful_timeout", "max_requests", "threads", "timeout"})
 _SWITCHES = frozenset({"daemon", "preload_app", "reload"})
 _WORDS = frozenset({"access_log_format", "accesslog", "certfile", "errorlog", "pidfile", "worker_class"})
-# The settings whose values something reads; of every other name the file's own line is enough.
+# The settings whose values are read; for every other name its line number is enough.
 JUDGED_SETTINGS = _NUMBERS | _SWITCHES | _WORDS | {"bind"}
 _UNKNOWN = "..."
-# gunicorn takes numbers and switches as words too (gunicorn/config.py: validate_pos_int, validate_bool).
+# gunicorn accepts numbers and switches as strings too (gunicorn/config.py: validate_pos_int, validate_bool).
 _NUMBER = re.compile(r"\s*[+-]?\d{1,9}(?:\.\d{1,6})?\s*")
 _SWITCH = re.compile(r"\s*(?:true|false|yes|no|on|off|0|1|)\s*", re.IGNORECASE)
 # HOST:PORT, unix:PATH, fd://NUMBER
@@ -25,12 +25,12 @@ _ADDRESS = re.compile(r"[^\s:@]{0,255}|(?:unix|fd):\S{1,255}|[^\s@]{0,255}:\d{0,
 
 
 def without_private_value(name: str, value: ConfigValue) -> ConfigValue:
-    """An assignment as it goes into the snapshot: any other name in the file may hold a password."""
-    # True, False and None hide nothing, and tell which setting was meant.
+    """Return an assignment as a snapshot contains it: any name that is not judged may hold a password."""
+    # True, False and None hold no secret.
     if value.known and (value.value is None or isinstance(value.value, bool)):
         return value
     if name in JUDGED_SETTINGS:
-        # An expression may hold anything, and so may a value that gunicorn would refuse.
+        # An expression may hold a secret, and so may a value that gunicorn would refuse.
         if value.known and _is_of_its_type(name, value.value):
             return msgspec.structs.replace(value, source=safe_line(repr(value.value), MAX_SOURCE_CHARS))
         return ConfigValue(line=value.line, known=False, source=_UNKNOWN)
@@ -43,7 +43,7 @@ def without_private_value(name: str, value: ConfigValue) -> ConfigValue:
 
 
 def _is_of_its_type(name: str, value: object) -> bool:
-    """Whether a value is of the kind that gunicorn takes for the setting, or a number."""
+    """Whether a value is a number, or has the form that gunicorn accepts for the setting."""
     if isinstance(value, list):
         return name == "bind" and all(_is_of_its_type(name, one) for one in value)
     if not isinstance(value, str):

@@ -1,10 +1,10 @@
-"""Names of Python distributions: how they are compared, and which of them a worker class of gunicorn comes from."""
+"""Compare names of Python distributions, and find the one that provides a gunicorn worker class."""
 
 from __future__ import annotations
 
 import re
 
-# The distribution that each of gunicorn's own names needs beside it (gunicorn: settings, worker_class).
+# The distribution that each of gunicorn's own worker classes needs (gunicorn: settings, worker_class).
 _OF_CLASS = {
     "eventlet": "eventlet",
     "gevent": "gevent",
@@ -12,23 +12,23 @@ _OF_CLASS = {
     "gevent_wsgi": "gevent",
     "tornado": "tornado",
 }
-# The distribution by the first name of a dotted path.
+# The distribution for the first name of a dotted path.
 _OF_MODULE = {"uvicorn": "uvicorn", "uvicorn_worker": "uvicorn-worker", "gevent": "gevent"}
 WORKER_PACKAGES = tuple(sorted({*_OF_CLASS.values(), *_OF_MODULE.values()}))
 
 
 def normal_name(name: str) -> str:
-    """A distribution's name as names are compared (packaging.python.org: names and normalization)."""
+    """Return a distribution's name in its normal form (packaging.python.org: names and normalization)."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def required_name(requirement: str) -> str:
-    """The compared name of what a requirement asks for (PEP 508): ``Flask>=3`` asks for ``flask``."""
+    """Return the normal name of a requirement's distribution (PEP 508): ``flask`` for ``Flask>=3``."""
     return normal_name(re.split(r"[\s<>=!~;\[]", requirement, maxsplit=1)[0])
 
 
 def worker_package(name: str | None) -> str | None:
-    """The distribution that a worker class comes from, beside gunicorn; None where it needs none, or an unknown one."""
+    """Return the distribution that a worker class needs besides gunicorn; None if it needs none, or is unknown."""
     if name is None:
         return None
     own = name.removeprefix("egg:gunicorn#")

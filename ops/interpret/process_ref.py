@@ -1,4 +1,4 @@
-"""A process beyond doubt: a pid alone may be another process's by the time it is used."""
+"""An unambiguous reference to a process: a pid alone may belong to another process when it is used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of the schedule runs a given command, and really runs."""
+"""Find the scheduled jobs that run a given command, and those of them that do nothing here."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import msgspec
 
 from ops.facts.safeguards import Schedule
 
-# Debian's cron entries for certbot and logrotate end here where systemd is the init system: its timers do the work.
+# Debian's cron entries for certbot and logrotate do nothing if systemd is the init system: its timers do the work.
 NOT_UNDER_SYSTEMD = re.compile(
     r"!\s+-d\s+[\"']?/run/systemd/system|"
     r"\[\s+-d\s+/run/systemd/system\s+\]\s*(?:;\s*then|&&)\s*exit\b"
 )
-# A run of the watchdog, and no word to the one that runs.
+# A run of the watchdog, not a command to a running one.
 WATCHDOG_RUN = re.compile(r"(?:gte-ops|ops\.cli)\b(?:\s+-\S+)*\s+watchdog\b(?!\s+(?:pause|resume|status))")
 
 
 class Job(msgspec.Struct, frozen=True):
-    """Something scheduled. ``where``: the file and line, or the unit; ``idle``: why it does nothing here, or None."""
+    """A scheduled job. ``where``: the file and line, or the unit; ``idle``: why it does nothing here, or None."""
 
     where: str
     when: str
@@ -28,8 +28,8 @@ class Job(msgspec.Struct, frozen=True):
 
 
 def jobs_running(schedule: Schedule, wanted: re.Pattern[str], *, has_systemd: bool) -> Iterator[Job]:
-    """Every cron entry, timer and service at boot whose command or script ``wanted`` finds; those that do nothing
-    here included, with the reason in ``idle``."""
+    """Yield every cron entry, timer and service at boot with a command or script that matches ``wanted``. Those that do
+    nothing here have the reason in ``idle``."""
     for entry in schedule.cron:
         if wanted.search(entry.command) or wanted.search(entry.script):
             guarded = NOT_UNDER_SYSTEMD.search(entry.command) or NOT_UNDER_SYSTEMD.search(entry.script)
@@ -50,9 +50,10 @@ def jobs_running(schedule: Schedule, wanted: re.Pattern[str], *, has_systemd: bo
 
 
 def cron_period(when: str) -> float:
-    """About how many seconds lie between two runs of a cron entry; 0 for what is none (a timer, a service at boot).
+    """Estimate the seconds between two runs of a cron entry; 0 for other jobs (a timer, a service at boot).
 
-    Coarse, and never too short: every minute, every so many, else the coarsest column that is fixed (crontab(5))."""
+    Coarse, and never too short: every minute, every N minutes, else an hour, a day or 31 days, by the coarsest column
+    that is fixed (crontab(5))."""
     fields = {"@hourly": "0 * * * *", "@daily": "0 0 * * *", "@midnight": "0 0 * * *"}.get(when, when).split()
     if len(fields) != 5:
         return 0.0

@@ -1,4 +1,4 @@
-"""Whose answer it is: the service's, or another program's."""
+"""Decide whether an answer is the service's or another program's."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from ops.facts.target import Target
 
 _SPEAKS_OF_A_KEY = re.compile(r"authenticat|api[ _-]?key|credential|\btoken\b", re.IGNORECASE)
 
-# How the toolkit's own service calls itself.
+# The name in the health answers of the toolkit's own service.
 OWN = "gte"
 _NO_SUCH_PATH = (404, 405)
-# What frameworks answer to a body that is not theirs: Flask and Django 400 and 415, FastAPI 422.
+# The status for a body that an application does not expect: 400 and 415 of Flask and Django, 422 of FastAPI.
 _ANOTHER_BODY = (400, 415, 422)
 
 
 def identity(answer: Exchange) -> str | None:
-    """What a health answer calls itself: its ``service``, else its ``status`` word; None where it is no health answer.
+    """Return the ``service`` of a health answer, else its ``status`` word; None if it is no health answer.
 
-    Problem details (RFC 9457) carry a status too, but as a number."""
+    Problem details (RFC 9457) have a status too, but as a number."""
     body = answer.json()
     if answer.status is None or not isinstance(body, dict):
         return None
@@ -28,13 +28,13 @@ def identity(answer: Exchange) -> str | None:
 
 
 def is_own(backend: Backend) -> bool:
-    """Whether the toolkit's own service answers, by what its health answer calls itself (contract, service.md)."""
+    """Whether the toolkit's own service answers, by the name in its health answer (contract, service.md)."""
     return isinstance(backend.health, Exchange) and identity(backend.health) == OWN
 
 
 def refuses_guessed_prediction(backend: Backend, target: Target) -> bool:
-    """Whether the application itself turns the test prediction down as another kind of application would: it has no
-    such path, or wants another body, and neither was configured. It proves nothing of what its users ask."""
+    """Whether an application of another kind refuses the test prediction: it has no such path, or expects another body,
+    and that path or body was not configured. Such an answer is no evidence about its users' requests."""
     answer = backend.predict
     if not isinstance(answer, Exchange) or is_own(backend):
         return False
@@ -52,7 +52,7 @@ def is_service(answer: Exchange) -> bool:
 
 
 def is_prediction(answer: Exchange, target: Target) -> bool:
-    """Whether an answer is a prediction: 200 and JSON that carries the expected key (a long body: it begins so)."""
+    """Whether an answer is a prediction: 200 and JSON with the expected key (anywhere in a body that was cut)."""
     if answer.status != 200 or answer.is_html:
         return False
     body = answer.json()
@@ -62,20 +62,20 @@ def is_prediction(answer: Exchange, target: Target) -> bool:
 
 
 def asks_for_key(answer: Exchange) -> bool:
-    """Whether a service refuses for want of a key: 401 in JSON, with or without the challenge that RFC 9110 (15.5.2)
-    asks for, or 403 in JSON that speaks of a key or of who is asking.
+    """Whether a service refuses a request without a key: 401 in JSON, with or without the challenge that RFC 9110
+    (15.5.2) requires, or 403 in JSON that mentions a key or authentication.
 
-    A page is what nginx's own `auth_basic` answers."""
+    nginx's own `auth_basic` answers with a page, not with JSON."""
     if answer.status not in (401, 403) or not isinstance(answer.json(), dict):
         return False
     return answer.status == 401 or _SPEAKS_OF_A_KEY.search(answer.body) is not None
 
 
 def reaches_service(answer: Exchange, target: Target) -> bool:
-    """Whether a question for a prediction arrives at the service: it predicts, or asks who wants to know."""
+    """Whether a prediction request reaches the service: it predicts, or asks for a key."""
     return is_prediction(answer, target) or asks_for_key(answer)
 
 
 def serves(backend: Backend, target: Target) -> bool:
-    """Whether the service itself predicts."""
+    """Whether the backend answers with a prediction."""
     return isinstance(backend.predict, Exchange) and is_prediction(backend.predict, target)

@@ -1,4 +1,4 @@
-"""What a traceback says of a file that an application could not use. Pure."""
+"""Find in a traceback the file that an application could not use. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 
 # str() of an OSError with a file's name: "PermissionError: [Errno 13] Permission denied: '/srv/media/a'".
 _OS_ERROR = re.compile(r"^(?:\w+\.)*\w+: \[Errno (\d{1,3})\] [^:\n]{1,80}: '([^'\n]{1,1000})'", re.MULTILINE)
-# SQLite's words for SQLITE_READONLY, SQLITE_CANTOPEN and SQLITE_PERM (sqlite3ErrStr); frameworks wrap them.
+# SQLite's messages for SQLITE_READONLY, SQLITE_CANTOPEN and SQLITE_PERM (sqlite3ErrStr); frameworks wrap them.
 _SQLITE = re.compile(
     r"^.{0,200}?(?:OperationalError|DatabaseError)\b.{0,200}"
     r"(attempt to write a readonly database|unable to open database file|access permission denied).{0,200}$",
@@ -19,8 +19,8 @@ REFUSED = (errno.EPERM, errno.ENOENT, errno.EACCES, errno.EROFS)
 
 
 class FileError(msgspec.Struct, frozen=True):
-    """A file that was refused. ``path`` is None where the words name none; ``error``: errno(3), SQLite's as EACCES;
-    ``exception``: the traceback's line."""
+    """A file that was refused. ``path``: None if the message names none; ``error``: errno(3), EACCES for SQLite's;
+    ``exception``: the line of the traceback that names the error."""
 
     exception: str
     error: int
@@ -28,7 +28,7 @@ class FileError(msgspec.Struct, frozen=True):
 
 
 def refusal_in(text: str) -> FileError | None:
-    """The last one that a traceback in ``text`` ends with; None where it is about something else."""
+    """Return the last file refused in the tracebacks of ``text``, OSErrors before SQLite's; None if there is none."""
     if "Traceback (most recent call last)" not in text:
         return None
     named = [match for match in _OS_ERROR.finditer(text) if int(match[1]) in REFUSED]
