@@ -1,7 +1,7 @@
-"""How near a certificate's end is, by its own lifetime: 200 days, 90, 45 and six are each judged sensibly.
+"""Judge how near a certificate's end is, relative to its lifetime: 200 days, 90, 45 or six.
 
-Fixed numbers of days cry wolf over short certificates and wake too late for long ones. The marks here are shares of the
-lifetime, bounded in days; renewal is due at a third of it (half under ten days), as certbot does it since 4.0.
+Fixed numbers of days are false alarms for short certificates and too late for long ones. The marks here are shares of
+the lifetime, bounded in days; renewal is due at a third of it (half under ten days), as in certbot since 4.0.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from ops.text.duration import Margin, parse_margin
 
 HOUR = 3600.0
 DAY = 24 * HOUR
-# Below this a lifetime is short: shares count that would be noise on a long one.
+# A shorter lifetime has its own shares: on a long lifetime they would give false alarms.
 SHORT_LIFETIME = 10 * DAY
-# Nobody sleeps through the last day, unless a day is an ordinary part of so short a life.
+# The last day is an emergency, unless the lifetime is so short that one day is a normal margin.
 LAST_DAY = DAY
 LAST_DAY_COUNTS_ABOVE = 4 * DAY
 MOST_WARNING = 30 * DAY
-# Renewal that failed this often since it was due is broken, however much time is left.
+# Renewal that failed this often since it was due is broken, even if much time is left.
 FAILED_TRIES = 2
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """What an operator set for some names in place of the rule; None leaves the rule in force."""
+    """An operator's limits for some names, in place of the rule; None keeps the rule."""
 
     warn: Margin | None = None
     fail: Margin | None = None
@@ -40,7 +40,7 @@ NO_LIMITS = Limits()
 
 
 def rules_of(thresholds: Iterable[TlsThreshold]) -> tuple[ExpiryRule, ...]:
-    """The settings' thresholds as facts."""
+    """Return the settings' thresholds as facts."""
     return tuple(
         ExpiryRule(names=rule.names, warn=_margin(rule.warn), fail=_margin(rule.fail)) for rule in thresholds
     )
@@ -51,7 +51,7 @@ def _margin(written: str | None) -> Margin | None:
 
 
 def limits_for(names: Iterable[str], rules: Iterable[ExpiryRule]) -> Limits:
-    """The limits of the first rule one of whose patterns matches one of ``names``; none where no rule does."""
+    """Return the limits of the first rule with a pattern that matches one of ``names``; else empty limits."""
     known = [name.lower() for name in names]
     for rule in rules:
         if any(fnmatch.fnmatchcase(name, pattern.lower()) for name in known for pattern in rule.names):
@@ -69,8 +69,8 @@ class Marks(msgspec.Struct, frozen=True):
 
 
 class Expiry(msgspec.Struct, frozen=True):
-    """Where a certificate stands. ``left`` is negative after the end; ``share``: of the lifetime, 0 to 1;
-    ``due_at``: when renewal was or will be due, Unix seconds; ``failing``: renewal was tried in vain since."""
+    """A certificate's stage. ``left``: seconds, negative after the end; ``share``: of the lifetime, 0 to 1; ``due_at``:
+    when renewal is due, Unix seconds; ``failing``: since then, renewal failed `FAILED_TRIES` times or more."""
 
     stage: ExpiryStage
     left: float
@@ -82,14 +82,14 @@ class Expiry(msgspec.Struct, frozen=True):
 
     @property
     def severity(self) -> Severity | None:
-        """How grave it is: ``due`` alone is none, the rest of the time belongs to renewal."""
+        """The severity; None for ``due``, because renewal still has time, and for ``ok``."""
         if self.stage in (ExpiryStage.OK, ExpiryStage.DUE):
             return None
         return Severity.WARN if self.stage == ExpiryStage.WARN else Severity.FAIL
 
 
 def marks_of(lifetime: float, limits: Limits = NO_LIMITS, due: float | None = None) -> Marks:
-    """The marks of a certificate that lives ``lifetime`` seconds. ``due``: where its renewal begins by another rule."""
+    """Return the marks for a lifetime in seconds. ``due``: the mark for renewal, if another rule determines it."""
     short = lifetime < SHORT_LIFETIME
     warn = 0.35 * lifetime if short else min(0.25 * lifetime, MOST_WARNING)
     if limits.warn is not None:
@@ -98,7 +98,7 @@ def marks_of(lifetime: float, limits: Limits = NO_LIMITS, due: float | None = No
     if limits.fail is not None:
         fail = limits.fail.of(lifetime)
     else:
-        # A tenth of ten years is no emergency: nothing is grave before it is worth a warning.
+        # A tenth of ten years is no emergency: a failure must not come before the warning.
         fail = min(max(page, (0.15 if short else 0.10) * lifetime), warn)
     return Marks(
         due=due if due is not None else lifetime / (2 if short else 3),
@@ -117,9 +117,9 @@ def expiry(
     due: float | None = None,
     failed_since_due: int = 0,
 ) -> Expiry:
-    """Where a certificate valid from ``not_before`` to ``not_after`` stands at ``now`` (Unix seconds).
+    """Judge a certificate valid from ``not_before`` to ``not_after`` at ``now`` (Unix seconds).
 
-    ``failed_since_due``: attempts to renew it that failed since renewal was due."""
+    ``failed_since_due``: the number of attempts to renew it that failed since renewal was due."""
     lifetime, left = not_after - not_before, not_after - now
     marks = marks_of(lifetime, limits, due)
     failing = failed_since_due >= FAILED_TRIES and left < marks.due

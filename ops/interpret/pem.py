@@ -1,7 +1,7 @@
-"""A PEM file as its blocks, as OpenSSL reads it line by line, and what is wrong with the lines.
+"""Split a PEM file into blocks as OpenSSL does, line by line, and find malformed lines.
 
-RFC 7468 and OpenSSL's PEM_read_bio: a block begins on a line that holds its BEGIN marker and nothing else but blanks
-behind it. A BEGIN that stands anywhere else is no beginning: OpenSSL passes over the block without a word.
+RFC 7468 and OpenSSL's PEM_read_bio: a block begins on a line that holds only its BEGIN marker and trailing blanks.
+OpenSSL does not recognize a BEGIN marker anywhere else, and skips that block without an error.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import msgspec
 
 from ops.facts.certificates import PemDefect, PemDefectKind
 
-# RFC 7468 labels, and the older ones OpenSSL still takes (PEM_STRING_X509, _OLD, _TRUSTED).
+# RFC 7468 labels, and the older ones that OpenSSL still accepts (PEM_STRING_X509, _OLD, _TRUSTED).
 CERTIFICATE_LABELS = ("CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE")
 MAX_BLOCKS = 500
 _MARKER = re.compile(rb"-----(BEGIN|END) ([A-Z0-9 ]{1,40})-----")
-# What word processors and careless copying make of a marker: other dashes, or not five of them.
+# A marker damaged by a word processor or by copying: other dashes, or not five of them.
 _BAD_MARKER = re.compile(
     "^(?!-----BEGIN [A-Z0-9 ]{1,40}-----\\s*$)[-\u2010-\u2015\u2212]{1,12} ?"
     "BEGIN ((?:TRUSTED |X509 )?CERTIFICATE|[A-Z ]{0,20}PRIVATE KEY) ?[-\u2010-\u2015\u2212]{1,12}[ \\t\\r]*$",
@@ -31,8 +31,8 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class PemBlock(msgspec.Struct, frozen=True):
-    """One block. ``line`` and ``last_line``: of its BEGIN and of its end, from 1. ``der``: its content, None where that
-    cannot be decoded. ``is_hidden``: OpenSSL does not see it begin."""
+    """One block. ``line`` and ``last_line``: the lines of its BEGIN and of its end, from 1. ``der``: its content, None
+    if that cannot be decoded. ``is_hidden``: OpenSSL does not recognize its BEGIN."""
 
     label: str
     line: int
@@ -43,12 +43,12 @@ class PemBlock(msgspec.Struct, frozen=True):
 
     @property
     def is_certificate(self) -> bool:
-        """Whether it holds a certificate, by its label."""
+        """Whether its label is a certificate's."""
         return self.label in CERTIFICATE_LABELS
 
     @property
     def is_key(self) -> bool:
-        """Whether it holds a private key, by its label."""
+        """Whether its label is a private key's."""
         return self.label.endswith("PRIVATE KEY")
 
 
@@ -60,7 +60,7 @@ class _Open(msgspec.Struct):
 
 
 def read_pem(content: bytes) -> tuple[PemBlock, ...]:
-    """The blocks of ``content``, in order, at most `MAX_BLOCKS`; those that a comment switches off are left out."""
+    """Return the blocks of ``content`` in order, at most `MAX_BLOCKS`, without those that are commented out."""
     blocks = []
     for block in _blocks(content):
         blocks.append(block)
@@ -70,7 +70,7 @@ def read_pem(content: bytes) -> tuple[PemBlock, ...]:
 
 
 def whole_file_defect(content: bytes) -> PemDefect | None:
-    """What is wrong with the file as a whole: its form, or its line ends."""
+    """Return the defect of the whole file (its encoding, its line ends) or of a BEGIN marker; None if it has none."""
     if re.match(rb"\x30[\x80-\x84]", content):
         return PemDefect(kind=PemDefectKind.DER, line=1)
     if content.startswith((b"\xff\xfe", b"\xfe\xff")) or content[:200].count(b"\0") > 20:
@@ -83,13 +83,13 @@ def whole_file_defect(content: bytes) -> PemDefect | None:
 
 
 def has_no_lines(content: bytes) -> bool:
-    """Whether carriage returns alone divide it: to OpenSSL that is one long line."""
+    """Whether its line ends are carriage returns alone: OpenSSL reads that as one long line."""
     words = content.strip()
     return b"\n" not in words and b"\r" in words
 
 
 def bad_marker(content: bytes) -> PemDefect | None:
-    """A line that was meant for a BEGIN marker and is none."""
+    """Return the defect of the first malformed BEGIN marker; None if there is none."""
     text = content.decode("utf-8", "replace")
     if (found := _BAD_MARKER.search(text)) is None:
         return None
@@ -110,7 +110,7 @@ def _blocks(content: bytes) -> Iterator[PemBlock]:
             joined = _is_behind_an_end(content, marker.start())
             is_open = current is not None
             if current is not None:
-                # Its END is missing: OpenSSL reads on, through the next block to that one's END.
+                # Its END is missing: OpenSSL reads through the next block up to the END of that block.
                 yield _block(
                     content, current, marker.start(), line - 1, PemDefectKind.NO_END, hidden=swallowed
                 )
@@ -129,7 +129,7 @@ def _blocks(content: bytes) -> Iterator[PemBlock]:
 
 
 def _line_before(content: bytes, at: int) -> bytes:
-    """What stands on the line of ``at`` before it; of a long one the end."""
+    """Return the text before ``at`` on its line: the last 400 bytes at most."""
     begin = content.rfind(b"\n", max(0, at - 400), at) + 1
     return content[max(begin, at - 400) : at].removeprefix(_BYTE_ORDER_MARK)
 
@@ -157,7 +157,7 @@ def _start_defect(content: bytes, marker: re.Match[bytes], *, joined: bool) -> P
     return PemDefectKind.ONE_LINE if rest[:200].strip() else None
 
 
-# OpenSSL passes over a block that begins so.
+# OpenSSL skips a block that has one of these defects.
 _HIDING = (
     PemDefectKind.BEHIND_TEXT,
     PemDefectKind.INDENTED,
@@ -200,8 +200,8 @@ def _block(
 
 
 def _decoded(body: bytes) -> tuple[bytes | None, PemDefectKind | None, int]:
-    """The content, or what keeps it from being decoded and at which byte of ``body``. An encrypted key's stays as it is
-    (RFC 1421 headers)."""
+    """Decode ``body``: return its DER, its defect, and the byte of ``body`` at which the defect is. An encrypted key
+    (RFC 1421 headers) is not decoded."""
     if b"Proc-Type:" in body[:200]:
         return None, None, 0
     if bad := _NOT_BASE64.search(body):
@@ -218,7 +218,7 @@ def _decoded(body: bytes) -> tuple[bytes | None, PemDefectKind | None, int]:
 
 
 def _length(der: bytes) -> int:
-    """How long the first DER element says that it is (X.690 8.1.3); 0 where it does not say."""
+    """Return the length of the first DER element by its own header (X.690 8.1.3); 0 if the header has none."""
     if len(der) < 2:
         return 0
     if der[1] < 0x80:
@@ -228,5 +228,5 @@ def _length(der: bytes) -> int:
 
 
 def first_element(der: bytes) -> bytes:
-    """The first DER element of ``der``: OpenSSL's TRUSTED form appends its own settings behind the certificate."""
+    """Return the first DER element of ``der``: OpenSSL's TRUSTED form appends its own settings to the certificate."""
     return der[: _length(der) or len(der)]

@@ -1,4 +1,4 @@
-"""Who renews a certificate of certbot's, when it is due, and how often that was tried."""
+"""Find the jobs that renew certbot's certificates, the rule for when they are due, and past attempts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ops.facts.safeguards import Schedule
 from ops.interpret.expiry import DAY, SHORT_LIFETIME
 from ops.interpret.schedule import Job, jobs_running
 
-# Where an authority looks for its challenge (RFC 8555, 8.3), and what the doctor's own requests for one begin with.
+# The path of an authority's challenges (RFC 8555, 8.3), and the prefix of the doctor's own requests for one.
 CHALLENGE_PATH = "/.well-known/acme-challenge/"
 OWN_CHALLENGE = f"{CHALLENGE_PATH}gte-ops-"
 
@@ -21,7 +21,7 @@ OWN_CHALLENGE = f"{CHALLENGE_PATH}gte-ops-"
 FIXED_INTERVAL = 30 * DAY
 FOLLOWS_LIFETIME_SINCE = (4, 0)
 
-# What in a schedule renews: certbot's own subcommands, its snap and image, and scripts that say so by their name.
+# Commands that renew: certbot's own subcommands, its snap and image, and scripts with such a name.
 RENEWS = re.compile(
     r"\bcertbot(?:-auto)?\b[^;|&\n]*\b(?:renew|certonly|run)\b"
     r"|\bcertbot\.renew\b"
@@ -32,7 +32,7 @@ RENEWS = re.compile(
 
 
 def lineage_of(path: str, resolved: str, lineages: Lineages) -> Lineage | None:
-    """The lineage a certificate file belongs to, by the path it is named by or the one that leads to."""
+    """Return the lineage of a certificate file, by its configured or its resolved path; None if it has none."""
     for lineage in lineages.lineages:
         archive = str(PurePosixPath(lineages.directory) / "archive" / lineage.name) + "/"
         if path.startswith(lineage.live + "/") or resolved.startswith(archive):
@@ -41,13 +41,13 @@ def lineage_of(path: str, resolved: str, lineages: Lineages) -> Lineage | None:
 
 
 def renewers(schedule: Schedule, *, has_systemd: bool) -> tuple[Job, ...]:
-    """Everything scheduled that runs renewal; what does nothing here carries the reason in ``idle``."""
+    """Return all scheduled jobs that run renewal; those that do nothing here have the reason in ``idle``."""
     return tuple(jobs_running(schedule, RENEWS, has_systemd=has_systemd))
 
 
 class CertbotRule(msgspec.Struct, frozen=True):
-    """When certbot renews a lineage: so many seconds before the end. ``too_old``: by its fixed rule it would renew at
-    every run; ``wasteful``: it renews while more than half of the lifetime is left."""
+    """When certbot renews a lineage. ``before_end``: seconds before its end; ``too_old``: that is the lifetime or more,
+    so certbot renews at every run; ``wasteful``: it renews while more than half of the lifetime is left."""
 
     version: str | None
     before_end: float
@@ -56,7 +56,7 @@ class CertbotRule(msgspec.Struct, frozen=True):
 
 
 def certbot_rule(lineage: Lineage, lifetime: float, runs: CertbotRuns | NotSeen) -> CertbotRule:
-    """The rule in force for ``lineage``, by its renewal configuration and by the certbot that ran last."""
+    """Return the rule for ``lineage``, from its renewal configuration and the version of certbot that ran last."""
     last = runs.version if isinstance(runs, CertbotRuns) else None
     version = last or lineage.renewal.version
     ours = lifetime / (2 if lifetime < SHORT_LIFETIME else 3)
@@ -78,7 +78,7 @@ def _is_before_4(version: str | None) -> bool:
 
 
 def attempts_of(lineage: Lineage, runs: CertbotRuns | NotSeen) -> tuple[RenewalAttempt, ...]:
-    """The runs that dealt with ``lineage``, oldest first."""
+    """Return certbot's attempts for ``lineage``, oldest first."""
     if isinstance(runs, NotSeen):
         return ()
     return tuple(attempt for attempt in runs.attempts if attempt.lineage == lineage.name)
@@ -87,7 +87,7 @@ def attempts_of(lineage: Lineage, runs: CertbotRuns | NotSeen) -> tuple[RenewalA
 def failures_since(
     lineage: Lineage, runs: CertbotRuns | NotSeen, moment: float
 ) -> tuple[RenewalAttempt, ...]:
-    """The attempts to renew ``lineage`` that failed since ``moment`` and since its last success."""
+    """Return the attempts to renew ``lineage`` that failed since ``moment`` and since its last success."""
     failed: list[RenewalAttempt] = []
     for attempt in attempts_of(lineage, runs):
         if attempt.outcome == RenewalOutcome.RENEWED:

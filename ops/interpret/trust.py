@@ -1,4 +1,4 @@
-"""Whether a certificate speaks for a name, and who signed it."""
+"""Check whether a certificate covers a name, and find its issuers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ops.facts.certificates import Certificate, PemFile
 
 
 def covers(certificate: Certificate, host: str) -> bool:
-    """Whether a SAN matches ``host``; a wildcard stands for one label (RFC 9525, 6.3)."""
+    """Whether a SAN matches ``host``; a wildcard matches one label (RFC 9525, 6.3)."""
     host = host.lower().rstrip(".")
     return any(
         name.lower() == host
@@ -26,9 +26,9 @@ def may_have_issued(issuer: Certificate, certificate: Certificate) -> bool:
 
 
 def signed_path(chain: Sequence[Certificate]) -> tuple[Certificate, ...]:
-    """The first certificate of ``chain`` and who signed it, and who signed that, as far as they are in it.
+    """Return the first certificate of ``chain`` and its successive issuers, as far as ``chain`` contains them.
 
-    By the signatures where they were checked, else by names."""
+    Issuers are matched by signature if the signatures were checked, else by name."""
     path = [chain[0]]
     while not path[-1].self_signed and (issuer := _signer(path[-1], chain)) not in (None, *path):
         assert issuer is not None  # noqa: S101  for mypy: None is in the tuple above
@@ -43,6 +43,6 @@ def _signer(certificate: Certificate, chain: Sequence[Certificate]) -> Certifica
 
 
 def place_in(file: PemFile, fingerprint: str) -> tuple[int, int] | None:
-    """The first and the last line of a certificate in ``file``; None where it is not there."""
+    """Return the first and the last line of a certificate in ``file``; None if it is not there."""
     pairs = zip(file.certificates, file.places, strict=False)
     return next((place for certificate, place in pairs if certificate.fingerprint == fingerprint), None)

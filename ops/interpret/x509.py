@@ -1,4 +1,4 @@
-"""One X.509 certificate as facts: DER or PEM in, `ops.facts.certificates.Certificate` out."""
+"""Convert X.509 certificates from DER or PEM to facts (`ops.facts.certificates.Certificate`)."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ MAX_NAMES = 500
 
 
 def pem_blocks(content: bytes) -> Iterator[bytes]:
-    """The DER of every certificate in ``content`` that OpenSSL loads, in order. Raises ValueError at the first that is
-    damaged."""
+    """Yield the DER of every certificate in ``content`` that OpenSSL loads, in order. Raises ValueError at the first
+    damaged one."""
     visible = (block for block in read_pem(content) if block.is_certificate and not block.is_hidden)
     for number, block in enumerate(visible, 1):
         if block.defect is not None:
@@ -52,26 +52,26 @@ _WORDS = {
 
 
 def defect_words(defect: PemDefect) -> str:
-    """What is wrong, as a predicate."""
+    """Return a description of the defect, as a predicate."""
     return _WORDS[defect.kind]
 
 
 def certificate_der(block: PemBlock) -> bytes:
-    """The certificate's own DER in a block that could be decoded."""
+    """Return the DER of the certificate alone, from a decoded block."""
     der = block.der or b""
     return first_element(der) if block.label.startswith("TRUSTED") else der
 
 
 def certificate_from_der(der: bytes) -> Certificate:
-    """The facts of one certificate. Raises ValueError where it cannot be read."""
+    """Return the facts of one certificate. Raises ValueError if it cannot be read."""
     return _read(der)[1]
 
 
-# The same chain is served, lies in files and in certbot's lineage.
+# The same chain is read from a connection, from files and from certbot's lineage.
 @lru_cache(maxsize=64)
 def _read(der: bytes) -> tuple[x509.Certificate, Certificate]:
     with warnings.catch_warnings():
-        # Old certificates break small rules (serial zero, v1 with extensions); that is no news here.
+        # Old certificates break small rules (serial zero, v1 with extensions), which do not matter here.
         warnings.simplefilter("ignore")
         try:
             certificate = x509.load_der_x509_certificate(der)
@@ -81,20 +81,20 @@ def _read(der: bytes) -> tuple[x509.Certificate, Certificate]:
 
 
 class CertificateSet:
-    """Certificates that lie or are sent together: who of them signed whom."""
+    """The certificates of one file or one connection, to find the signer of each among them."""
 
     def __init__(self) -> None:
         self._known: dict[str, x509.Certificate] = {}
 
     def add(self, der: bytes) -> Certificate:
-        """The facts of one more. Raises ValueError where it cannot be read."""
+        """Add a certificate and return its facts. Raises ValueError if it cannot be read."""
         certificate, facts = _read(der)
         self._known.setdefault(facts.fingerprint, certificate)
         return facts
 
     def signed(self, facts: Certificate) -> Certificate:
-        """``facts`` with ``signed_by``, once all are added. An issuer by name whose signature cannot be checked here
-        (an algorithm that is unknown or switched off) is believed."""
+        """Return ``facts`` with ``signed_by``; call this after all are added. If the signature cannot be checked (by an
+        algorithm that is unknown or disabled), the issuer's name is enough."""
         certificate = self._known.get(facts.fingerprint)
         if certificate is None:
             return facts
@@ -112,7 +112,7 @@ class CertificateSet:
         return msgspec.structs.replace(facts, signed_by="")
 
 
-# What cryptography raises beside ValueError for a certificate it cannot take.
+# The errors of cryptography, besides ValueError, for a certificate that it cannot read.
 _UNREADABLE = (
     x509.InvalidVersion,
     x509.DuplicateExtension,
@@ -124,7 +124,7 @@ _UNREADABLE = (
 
 
 def certificate_facts(certificate: x509.Certificate) -> Certificate:
-    """What is kept of one certificate. Raises ValueError where its basic fields cannot be read."""
+    """Return the facts of one certificate. Raises ValueError if its basic fields cannot be read."""
     der = certificate.public_bytes(Encoding.DER)
     return Certificate(
         subject=_name(certificate, "subject"),
@@ -153,8 +153,8 @@ def _key_id(certificate: x509.Certificate, extension: Any, field: str) -> str:
 
 
 def spki_hash(public_key: object) -> str:
-    """SHA-256, in hex, of a public key's SubjectPublicKeyInfo: what tells whether key and certificate belong
-    together. Raises ValueError for a key without that form."""
+    """Return the SHA-256, in hex, of a public key's SubjectPublicKeyInfo: it is equal for a key and its certificate.
+    Raises ValueError for a key without that form."""
     try:
         der = public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)  # type: ignore[attr-defined]
     except (AttributeError, UnsupportedAlgorithm, TypeError) as error:
@@ -185,7 +185,7 @@ def _public_key_hash(certificate: x509.Certificate) -> str:
     try:
         return spki_hash(certificate.public_key())
     except (ValueError, UnsupportedAlgorithm):
-        # A kind of key cryptography does not know: comparable to nothing, and never equal to a known one.
+        # cryptography does not know this type of key: the empty hash never equals that of a known key.
         return ""
 
 
@@ -197,7 +197,7 @@ def _is_self_signed(certificate: x509.Certificate) -> bool:
     except InvalidSignature:
         return False
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        # The signature cannot be checked here (SHA-1 under a strict policy, an unknown algorithm); names decide.
+        # The signature cannot be checked here (SHA-1 under a strict policy, an unknown algorithm): the names decide.
         return certificate.subject == certificate.issuer
     return True
 
@@ -210,7 +210,7 @@ def _is_authority(certificate: x509.Certificate) -> bool:
 
 
 def _issuer_url(certificate: x509.Certificate) -> str:
-    """Where the issuer's own certificate is fetched (caIssuers, RFC 5280 4.2.2.1), empty where none is named."""
+    """Return the URL of the issuer's own certificate (caIssuers, RFC 5280 4.2.2.1); empty if there is none."""
     try:
         access = certificate.extensions.get_extension_for_class(x509.AuthorityInformationAccess).value
     except x509.ExtensionNotFound:
@@ -224,7 +224,7 @@ def _issuer_url(certificate: x509.Certificate) -> str:
 
 
 def _is_web(place: x509.GeneralName) -> bool:
-    # The field may hold an LDAP address or a directory name too.
+    # The field may also contain an LDAP address or a directory name.
     return isinstance(place, x509.UniformResourceIdentifier) and place.value.startswith(
         ("http://", "https://")
     )
