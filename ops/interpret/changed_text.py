@@ -1,7 +1,7 @@
-"""Two versions of a text file: which lines changed, and to which statements they belong. Pure.
+"""Compare two versions of a text file: the changed lines and the statements they belong to. Pure.
 
-The formats at hand (nginx, Python, units, TOML, crontabs, logrotate's rules) have `#` comments in common; a unit's may
-begin with `;` too (systemd.syntax(7)).
+All formats read here (nginx, Python, units, TOML, crontabs, logrotate's rules) have `#` comments; a unit's comments
+may begin with `;` too (systemd.syntax(7)).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from ops.facts.changes import ChangedLines, PlaceKind
 
-# A file with more lines is compared as a whole: difflib takes quadratic time on texts without common lines.
+# The lines of a longer file are not compared: difflib takes quadratic time on texts without common lines.
 MAX_LINES = 4000
 MAX_HUNKS = 20
 MAX_HUNK_LINES = 12
@@ -26,9 +26,9 @@ _BY_KEY = (PlaceKind.UNIT, PlaceKind.ENVIRONMENT_FILE, PlaceKind.SETTINGS, Place
 
 
 def changed_lines(before: str, after: str, place: PlaceKind) -> tuple[tuple[ChangedLines, ...], bool]:
-    """What was replaced, in the order of the file, and whether comments and blank lines are all that differs.
+    """Return the changed pieces, in the order of the file, and whether only comments and blank lines differ.
 
-    More than ``MAX_HUNKS`` pieces, or lines of one piece beyond ``MAX_HUNK_LINES``, are left out."""
+    The result has at most ``MAX_HUNKS`` pieces of at most ``MAX_HUNK_LINES`` lines each."""
     old, new = before.splitlines(), after.splitlines()
     is_harmless = _effective(old, place) == _effective(new, place)
     if len(old) > MAX_LINES or len(new) > MAX_LINES:
@@ -53,7 +53,7 @@ def changed_lines(before: str, after: str, place: PlaceKind) -> tuple[tuple[Chan
 
 
 def _effective(lines: Sequence[str], place: PlaceKind) -> list[str]:
-    """The lines that mean something. Where a line begins counts in Python and in PEM, and in these formats does not."""
+    """Return the lines that have an effect, without their indentation in the formats that ignore it (`_FREE`)."""
     if place in _FREE:
         return [line.strip() for line in lines if not _is_blank(line, place)]
     return [line.rstrip() for line in lines if not _is_blank(line, place)]
@@ -65,7 +65,7 @@ def _is_blank(line: str, place: PlaceKind) -> bool:
 
 
 def _names(lines: Sequence[str], begin: int, end: int, place: PlaceKind) -> list[str]:
-    """The statements that the lines from ``begin`` up to ``end`` belong to; of a crontab the programs they run."""
+    """Return the statements that the lines from ``begin`` up to ``end`` belong to; in a crontab, their programs."""
     found: list[str] = []
     for number in range(begin, end):
         if _is_blank(lines[number], place):
@@ -74,7 +74,7 @@ def _names(lines: Sequence[str], begin: int, end: int, place: PlaceKind) -> list
             found += _programs(lines[number])
             continue
         if place is PlaceKind.NGINX:
-            # Several directives may stand on one line.
+            # One line may contain several directives.
             found += _FURTHER.findall(lines[number].partition(" #")[0])
         if name := _statement(lines, number, place):
             found.append(name)
@@ -82,12 +82,12 @@ def _names(lines: Sequence[str], begin: int, end: int, place: PlaceKind) -> list
 
 
 def _programs(line: str) -> list[str]:
-    """The words of a crontab's entry that may name a program or what it is to do (crontab(5)), without directories."""
+    """Return the words of a crontab entry that may be a program or its arguments (crontab(5)), without directories."""
     return [word.rpartition("/")[2] for word in line.split() if _PROGRAM.fullmatch(word.rpartition("/")[2])]
 
 
 def _statement(lines: Sequence[str], number: int, place: PlaceKind) -> str:
-    """The name of the statement that line ``number`` (from 0) is part of; empty where the format has none."""
+    """Return the name of the statement that contains line ``number`` (from 0); empty if the format has none."""
     match place:
         case PlaceKind.NGINX:
             # A simple directive ends with a semicolon, a block with a brace (nginx, Beginner's Guide).

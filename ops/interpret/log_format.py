@@ -1,4 +1,4 @@
-"""Access log formats as they are configured, turned into readers of the lines they write.
+"""Compile configured access log formats into patterns that read their lines.
 
 Sources: nginx documentation, ngx_http_log_module (log_format, escape) and the variables of ngx_http_core_module and
 ngx_http_upstream_module; gunicorn's setting access_log_format.
@@ -13,7 +13,7 @@ from operator import itemgetter
 
 import msgspec
 
-# nginx documentation, ngx_http_log_module: the format that is always there.
+# nginx documentation, ngx_http_log_module: the predefined format.
 COMBINED = (
     '$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent '
     '"$http_referer" "$http_user_agent"'
@@ -21,7 +21,7 @@ COMBINED = (
 GUNICORN_DEFAULT = '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"'
 MAX_FORMAT_CHARS = 8000
 
-# What is read of a line: each field with the nginx variables and gunicorn atoms that hold it, the best first.
+# The fields to read from a line, each with the nginx variables and gunicorn atoms that contain it, the best first.
 FIELDS: dict[str, tuple[str, ...]] = {
     "time": ("msec", "time_iso8601", "time_local", "t"),
     "request": ("request", "r"),
@@ -37,11 +37,11 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "client": ("remote_addr", "realip_remote_addr", "h"),
     "request_id": ("request_id", "http_x_request_id", "{x-request-id}o", "{x-request-id}i"),
 }
-# By what a duration is divided to become seconds.
+# Divisors that convert a duration to seconds.
 _DIVISORS = {"D": 1e6, "M": 1e3}
 
 _LIST = rb"[^\s,\"']*+(?:(?:, | : )[^\s,\"']++)*+"
-# Values whose form is known; all others are anything up to what stands behind them.
+# Values with a known form; any other value extends to the text that follows it in the format.
 _FORMS = {
     "time_local": rb"\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}",
     "time_iso8601": rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:Z|[+-]\d\d:\d\d)",
@@ -63,8 +63,8 @@ _GUNICORN_ATOM = re.compile(r"%\((\{[^}]{1,200}\}[a-z]|[a-zA-Z])\)[sd]|%%")
 
 
 class LogFormat(msgspec.Struct, frozen=True):
-    """One format. ``pattern`` reads a line's beginning, up to the last value of interest; ``fields``: the name of each
-    of its groups; ``divisor``: by what ``seconds`` is divided."""
+    """One format. ``pattern`` matches the beginning of a line, up to the last value to read; ``fields``: the names of
+    its groups; ``divisor``: converts the duration to seconds."""
 
     pattern: re.Pattern[bytes]
     fields: tuple[str, ...]
@@ -72,19 +72,19 @@ class LogFormat(msgspec.Struct, frozen=True):
     _in_order: Callable[[tuple[bytes, ...]], tuple[bytes, ...]]
 
     def values(self, line: bytes) -> tuple[bytes, ...] | None:
-        """The line's values in the order of `FIELDS`, empty where the format has none; None where it is not of it."""
+        """Return a line's values in the order of `FIELDS`, empty if the format has none; None if it does not match."""
         match = self.pattern.match(line)
         return None if match is None else self._in_order((*match.groups(b""), b""))
 
     def place(self, field: str) -> int:
-        """Which of the pattern's groups, from 0, holds a field; -1 where the format has none."""
+        """Return the index, from 0, of a field's group in the pattern; -1 if the format does not have the field."""
         return self.fields.index(field) if field in self.fields else -1
 
 
 @lru_cache(maxsize=64)
 def nginx_format(written: str, escape: str = "default") -> LogFormat | None:
-    """The reader for a ``log_format``: its strings joined. ``escape``: default, json or none. None where no line of it
-    could tell when and how a request was answered."""
+    """Compile a ``log_format``, its strings joined. ``escape``: default, json or none. Return None if it lacks
+    the time or the status of a request."""
     quoted = rb"(?:[^\"\\]|\\.)*+" if escape == "json" else rb"[^\"]*+"
     pieces: list[str] = []
     names: list[str] = []
@@ -98,7 +98,7 @@ def nginx_format(written: str, escape: str = "default") -> LogFormat | None:
 
 @lru_cache(maxsize=64)
 def gunicorn_format(written: str) -> LogFormat | None:
-    """The reader for gunicorn's ``access_log_format``; None as for `nginx_format`."""
+    """Compile gunicorn's ``access_log_format``; return None as `nginx_format` does."""
     pieces, names = [""], []
     at = 0
     for found in _GUNICORN_ATOM.finditer(written[:MAX_FORMAT_CHARS]):
@@ -115,7 +115,7 @@ def gunicorn_format(written: str) -> LogFormat | None:
 
 
 def _compiled(pieces: list[str], names: list[str], quoted: bytes) -> LogFormat | None:
-    """The pattern of ``pieces`` with a value between each two."""
+    """Compile ``pieces`` with one of the values ``names`` between each two."""
     best: dict[str, tuple[int, int]] = {}
     for at, name in enumerate(names):
         for field, candidates in FIELDS.items():
@@ -132,11 +132,11 @@ def _compiled(pieces: list[str], names: list[str], quoted: bytes) -> LogFormat |
         pattern.append(re.escape(pieces[at].encode()))
         form = _FORMS.get(name) or _anything(pieces[at], pieces[at + 1], quoted)
         if name in _FORMS:
-            form = b"(?:" + form + b"|-?)"  # a variable without a value: a dash, or nothing in JSON
+            form = b"(?:" + form + b"|-?)"  # a variable without a value is a dash, or empty in JSON
         pattern.append(b"(" + form + b")" if at in chosen else b"(?:" + form + b")")
         if at in chosen:
             fields.append(chosen[at])
-    # What ends the last value counts, or it would be cut short.
+    # Without the character that ends it, the last value could be cut short.
     pattern.append(re.escape(pieces[last + 1][:1].encode()))
     try:
         compiled = re.compile(b"".join(pattern), re.DOTALL)
@@ -148,7 +148,7 @@ def _compiled(pieces: list[str], names: list[str], quoted: bytes) -> LogFormat |
 
 
 def _anything(before: str, behind: str, quoted: bytes) -> bytes:
-    """A value of any form. Each is read in one way only: a line can make no reader try many."""
+    """Return the pattern of a value of any form. It never backtracks, so that no line can make the search slow."""
     if before.endswith('"') and behind.startswith('"'):
         return quoted
     if not behind:

@@ -1,4 +1,4 @@
-"""Where a program's lines go that are in no log file of its own: decided from what its streams and settings show."""
+"""Locate a program's log lines that are not in a log file of its own, by its streams and settings."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ops.facts.nginx import Directive
 
 class LogLocation(msgspec.Struct, frozen=True):
     """One place: a file, a unit of the journal, or a program's lines in syslog's file. ``name``: the path or the unit;
-    ``namer``: the user whose process writes to the file (`open_regular_file`); ``tags`` and ``pids``: by what its lines
-    are known in syslog."""
+    ``namer``: the user whose process writes to the file (`open_regular_file`); ``tags`` and ``pids``: they identify the
+    program's lines in syslog."""
 
     kind: Literal["file", "journal", "syslog"]
     name: str
@@ -27,8 +27,8 @@ class LogLocation(msgspec.Struct, frozen=True):
 def stream_place(
     link: str | None, process: Process | None, unit: str | None, outputs: Sequence[str]
 ) -> LogLocation | NotSeen:
-    """Where a standard stream of ``process`` leads. ``link``: what /proc/PID/fd says of it, None where it may not be
-    read; ``unit``: the system's unit of the program; ``outputs``: the files that supervisord writes it to."""
+    """Return the place of a standard stream of ``process``. ``link``: its link in /proc/PID/fd, None if that cannot be
+    read; ``unit``: the program's system unit; ``outputs``: the files that supervisord writes the stream to."""
     if process is None or link is None:
         if outputs:
             return LogLocation("file", outputs[0])
@@ -56,8 +56,8 @@ def stream_place(
 def nginx_log_place(
     directive: Directive, unit: str | None, syslog_file: str | None
 ) -> LogLocation | NotSeen | None:
-    """Where an error_log or access_log leads that goes to syslog; None for any other (ngx_http_log_module, 'Logging to
-    syslog')."""
+    """Return the place of an error_log or access_log that goes to syslog; None for any other (nginx documentation,
+    'Logging to syslog')."""
     if not directive.args or not directive.args[0].startswith("syslog:"):
         return None
     options = dict(part.partition("=")[::2] for part in directive.args[0].removeprefix("syslog:").split(","))

@@ -1,7 +1,7 @@
-"""logrotate's configuration: which rule takes which log, and what it does with it; which log a rule of ours may take.
+"""Read logrotate's configuration, match its rules with logs, and decide which logs a rule of ours may rotate.
 
 The language is logrotate(8)'s: one directive a line, paths or patterns before a block, shell between ``postrotate``
-and ``endscript``. Only what decides whether a log is rotated without losing lines is read out of it.
+and ``endscript``. The parser keeps only what decides whether a log is rotated without losing lines.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ops.text.language import Text
 from ops.text.sanitize import safe_line
 
 _SCRIPTS = ("prerotate", "postrotate", "firstaction", "lastaction", "preremove")
-# Written `noX` to switch X off again (logrotate(8)).
+# Options that `noX` switches off again (logrotate(8)).
 _SWITCHES = (
     "compress",
     "delaycompress",
@@ -33,7 +33,7 @@ _SWITCHES = (
     "mail",
     "olddir",
 )
-# Files that an included directory may hold and logrotate passes over (logrotate(8), tabooext).
+# Endings of files that logrotate ignores in an included directory (logrotate(8), tabooext).
 TABOO = (
     ",v",
     ".cfsaved",
@@ -55,7 +55,7 @@ TABOO = (
 
 
 class Parsed(msgspec.Struct):
-    """One file: its rules, what it sets for all, and the paths it includes."""
+    """One file: its rules, its global options, and the paths it includes."""
 
     rules: list[RotationRule] = msgspec.field(default_factory=list)
     options: dict[str, str] = msgspec.field(default_factory=dict)
@@ -63,9 +63,9 @@ class Parsed(msgspec.Struct):
 
 
 def parse(text: str, file: str, inherited: dict[str, str]) -> Parsed:
-    """The rules in ``text``. ``inherited``: the options in force where this file is read; a block's own come last.
+    """Parse ``text``. ``inherited``: the options in force at the place of its include; a block's own override them.
 
-    Never raises: what is not understood is passed over, as the doctor judges only what it read."""
+    Never raises: directives that it does not understand are skipped, because checks judge only what was read."""
     found = Parsed(options=dict(inherited))
     patterns: list[str] = []
     lines = _logical_lines(text)
@@ -130,7 +130,7 @@ def _script(lines: Iterator[tuple[int, str]]) -> str:
 
 
 def _directive(line: str) -> tuple[str, str, str]:
-    """Name and value, written ``size 1M`` or ``size=1M``."""
+    """Split ``size 1M`` or ``size=1M`` into name, separator and value."""
     match = re.match(r"([A-Za-z]+)(\s*=\s*|\s+|$)(.*)", line)
     return (match[1].lower(), match[2], match[3].strip()) if match else ("", "", "")
 
@@ -147,7 +147,7 @@ def _words(written: str) -> list[str]:
 
 
 def covers(rule: RotationRule, log: str) -> bool:
-    """Whether one of the rule's patterns matches the path, part by part, as glob(3) does."""
+    """Whether one of the rule's patterns matches the path, part by part as in glob(3)."""
     parts = PurePosixPath(log).parts
     return any(_matches(PurePosixPath(pattern).parts, parts) for pattern in rule.patterns)
 
@@ -160,28 +160,28 @@ def _matches(pattern: tuple[str, ...], path: tuple[str, ...]) -> bool:
 
 
 def covering(rules: Iterable[RotationRule], paths: Iterable[str]) -> tuple[RotationRule, ...]:
-    """The rules that take a log known by any of ``paths`` (as it is named, and with its links resolved)."""
+    """Return the rules that match any of a log's ``paths`` (as configured, and with links resolved)."""
     names = tuple(paths)
     return tuple(rule for rule in rules if any(covers(rule, name) for name in names))
 
 
 def tears_lines(rule: RotationRule) -> bool:
-    """Whether lines written after the rotation are lost: the file is compressed, and nobody was told to open the new
-    one. Measured without it: 59,685 of 63,000 lines lost."""
+    """Whether lines written after the rotation are lost: the file is compressed, and there is no script to make the
+    writer open the new one. Measured without a script: 59,685 of 63,000 lines lost."""
     told = any(rule.scripts.get(name) for name in ("postrotate", "lastaction"))
     return "compress" in rule.options and "copytruncate" not in rule.options and not told
 
 
 # --- a rule of our own ------------------------------------------------------------------------------------------------
 
-# What logrotate reads as one plain name: no blank, quote or brace, nothing that glob(3) gives a meaning.
+# A path that logrotate reads as one plain name: no blank, quote or brace, no special character of glob(3).
 _PLAIN_NAME = re.compile(r"/[A-Za-z0-9_@+=:,./~-]+")
 USUAL_MODE = 0o640
 _SYSTEM_LOGS = "/var/log"
 
 
 class RotationAccount(msgspec.Struct, frozen=True):
-    """A user with one of its groups, by id and as logrotate is to name them."""
+    """A user and one of its groups: the ids, and the names for logrotate."""
 
     uid: int
     gid: int
@@ -190,11 +190,11 @@ class RotationAccount(msgspec.Struct, frozen=True):
 
 
 class LogPlace(msgspec.Struct, frozen=True):
-    """A log as it lies there now.
+    """The present state of a log and its directory.
 
-    ``directories``: every step to it, links included; ``file``: the log itself, None where it is not there yet;
-    ``links``: its hard links; ``owner``: its owner and group. ``directory_owner``, ``directory_mode``: of the directory
-    it lies in."""
+    ``directories``: every step to it, links included; ``file``: the log itself, None if it does not exist yet;
+    ``links``: the number of its hard links; ``owner``: its owner and group. ``directory_owner``, ``directory_mode``:
+    those of its directory."""
 
     path: str
     directories: tuple[PathEntry, ...]
@@ -206,8 +206,8 @@ class LogPlace(msgspec.Struct, frozen=True):
 
 
 class LogTerms(msgspec.Struct, frozen=True):
-    """How a log is made anew (``create MODE OWNER GROUP``; without ``owner`` as the one before), and as whom logrotate
-    works in its directory (``su``)."""
+    """The mode and owner of a new log (``create MODE OWNER GROUP``; without ``owner`` the old one's), and the user and
+    group that logrotate runs as in its directory (``su``)."""
 
     mode: int = USUAL_MODE
     owner: tuple[str, str] | None = None
@@ -215,7 +215,7 @@ class LogTerms(msgspec.Struct, frozen=True):
 
 
 def name_refusal(path: str) -> Text | None:
-    """Why a log cannot be named in a rule; None where it can."""
+    """Return the reason why a rule cannot name a log; None if it can."""
     if _PLAIN_NAME.fullmatch(path):
         return None
     return refused(
@@ -236,14 +236,14 @@ def log_terms(
     *,
     writer_is_given: bool = False,
 ) -> LogTerms | Text:
-    """The terms on which our rule takes a log, or why it does not: nobody's word has root's logrotate rename, or give
-    away, what its speaker could not.
+    """Return the terms for a log in our rule, or the reason to leave it out: a user must not get root's logrotate to
+    rename or give away a file if that user could not do so itself.
 
-    ``namer``: the user whose process named the log, None where settings did. ``writer``: who writes to it, as far as
-    the host says so; ``writer_is_given``: a log of root's becomes the writer's anyway (nginx's master does so).
-    ``groups``: the log's owner in each of its groups, the primary one first; ``writer`` where it is not there yet. A
-    log keeps its owner. Where others could exchange what lies in its directory, logrotate works there as the owner,
-    never as root."""
+    ``namer``: the user whose process named the log, None if settings did. ``writer``: the user that writes to it, if
+    the host shows that; ``writer_is_given``: root's log becomes the writer's anyway (nginx's master does so).
+    ``groups``: the log's owner (or ``writer`` if there is no log yet) in each of its groups, the primary one first. A
+    log keeps its owner. If other users could replace files in its directory, logrotate runs there as the owner; as root
+    only in the system's log directory (`_is_left_to_a_group`)."""
     refusal = name_refusal(place.path) or _file_refusal(place, namer, trusted)
     if refusal is not None:
         return refusal
@@ -252,7 +252,7 @@ def log_terms(
     if exposed is not None and owner is not None and owner.uid not in trusted:
         there, gids = place.directory_owner, [member.gid for member in groups]
         if may_write(place.directory_mode, there.uid, there.gid, owner.uid, gids):
-            # A group that the user is not in would be a gift.
+            # The new log must not go to a group that the user is not in.
             as_whom = next(
                 (member for member in groups if member.gid == owner.gid), next(iter(groups), owner)
             )
@@ -303,15 +303,15 @@ def _file_refusal(place: LogPlace, namer: int | None, trusted: Collection[int]) 
 
 
 def _among_roots(place: LogPlace, given: RotationAccount | None) -> LogTerms:
-    """Where nobody else can exchange the file. ``given``: who gets a log of root's anyway."""
+    """Return the terms if no other user can replace the file. ``given``: the user that gets root's log anyway."""
     if given is not None and (place.owner is None or place.owner.uid == ROOT):
         return LogTerms(USUAL_MODE, (given.user, given.group))
     return LogTerms(_mode(place.file), (place.owner.user, place.owner.group) if place.owner else None)
 
 
 def _is_left_to_a_group(place: LogPlace, trusted: Collection[int]) -> bool:
-    """Whether it lies in the system's own directory of logs, and beside root only that directory's group may write
-    there: Ubuntu's is the group syslog's, and its logrotate.conf says `su root adm`."""
+    """Whether the log is in the system's log directory, and only root and that directory's group may write there:
+    Ubuntu's belongs to the group syslog, and its logrotate.conf has `su root adm`."""
     return (
         place.directories[-1].path == _SYSTEM_LOGS
         and place.directory_owner.uid == ROOT
@@ -321,11 +321,11 @@ def _is_left_to_a_group(place: LogPlace, trusted: Collection[int]) -> bool:
 
 
 def _mode(file: PathEntry | None) -> int:
-    """As now, with nothing for others; its owner writes to it."""
+    """Return the log's mode without rights for others; its owner may read and write."""
     return USUAL_MODE if file is None else stat.S_IMODE(file.mode) & 0o660 | 0o600
 
 
 def refused(path: str, why: Text) -> Text:
-    """The one line that says why our rule leaves a log out."""
+    """Return the line that explains why our rule leaves a log out."""
     shown = safe_line(path)
     return Text(en=f"{shown} is not rotated: {safe_line(why.en)}", zh=f"不轮转 {shown}：{safe_line(why.zh)}")

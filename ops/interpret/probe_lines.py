@@ -1,4 +1,4 @@
-"""The log lines that belong to gte-ops' own requests, by their time, their path, their id and who sent them."""
+"""Find the log lines of gte-ops' own requests, by time, path, request id and client."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ops.facts.traffic import LoggedRequest
 from ops.interpret.address import is_loopback
 
 MAX_ERRORS = 3
-# As many as one run can have refused: health, prediction, plain HTTP, the challenge. What is refused redirects nowhere.
+# At most this many requests of one run are refused (health, prediction, plain HTTP, the challenge, no redirects).
 MAX_REFUSED = 8
 _TROUBLE = ("warning", "warn", "error", "critical", "crit", "alert", "emerg", "fatal")
 # nginx's error log: ngx_http_log_error_handler.
@@ -30,16 +30,16 @@ class LocatedLine(msgspec.Struct, frozen=True):
 
 
 def lines_of_probe(logs: Logs, exchange: Exchange, taken_at: float) -> tuple[LocatedLine, ...]:
-    """What nginx and the service logged about ``exchange``, which was sent after ``taken_at`` (Unix seconds): the line
-    of each access log, then what the error logs say of it."""
+    """Return the lines of nginx and the service about ``exchange``, which was sent after ``taken_at`` (Unix seconds):
+    one from each access log, then those from the error logs."""
     return (*_requests(logs, exchange, taken_at), *_errors(logs, exchange, taken_at))
 
 
 def of_others(entries: Sequence[LogEntry], logs: Logs, taken_at: float) -> list[LogEntry]:
-    """Those of nginx's ``entries`` that are about requests of others than gte-ops.
+    """Return those of nginx's ``entries`` that are not about requests of gte-ops.
 
-    This run's own are known by their time and by coming from this machine. The log has whole seconds: if more entries
-    than one run can cause are known so, others asked from here in the same second, and all of them count."""
+    Entries of this run have a time after ``taken_at`` and a client on this machine. The log has whole seconds: if there
+    are more of these than one run can cause, other local clients sent requests too, and all of them are returned."""
     known = [entry for entry in entries if _is_of_this_run(entry, taken_at)]
     is_exact = len(known) <= MAX_REFUSED
     return [
@@ -52,7 +52,7 @@ def of_others(entries: Sequence[LogEntry], logs: Logs, taken_at: float) -> list[
 
 def is_of_earlier_run(entry: LogEntry, logs: Logs, taken_at: float) -> bool:
     """Whether an entry of nginx's error log is about a request that failed in an earlier run of gte-ops: the access log
-    has it with gte-ops' agent."""
+    contains that request with gte-ops' user agent."""
     request = _REQUEST.search(entry.text)
     if request is None or entry.time >= int(taken_at):
         return False
@@ -77,7 +77,7 @@ def _client(entry: LogEntry) -> str:
 
 
 def latest_trouble(logs: Logs) -> tuple[LocatedLine, ...]:
-    """The newest line above information of each error log in the window, where nothing belongs to the probe itself."""
+    """Return the newest line of each error log that is a warning or worse, if no line belongs to the probe itself."""
     found = []
     for log in (*logs.nginx_errors.values(), logs.gunicorn_error):
         troubles = [entry for entry in log.entries if entry.level in _TROUBLE] if isinstance(log, Log) else []
@@ -96,9 +96,9 @@ def _requests(logs: Logs, exchange: Exchange, taken_at: float) -> Iterator[Locat
 
 
 def _own(probes: tuple[LoggedRequest, ...], exchange: Exchange, taken_at: float) -> LoggedRequest | None:
-    """The request among ``probes``: by its id where the answer names one, else by its status, else the newest alike."""
+    """Return the newest of ``probes`` with the answer's request id, else with its status, else with its path."""
     path = urlsplit(exchange.url).path or "/"
-    # Access logs have whole seconds.
+    # Access logs may have whole seconds.
     alike = [
         probe
         for probe in probes
@@ -130,7 +130,7 @@ def _since(log: Log | NotSeen, taken_at: float) -> list[LogEntry]:
 
 
 def _shown(entry: LogEntry) -> str:
-    """An entry's first line, and of a traceback the last: the exception."""
+    """Return an entry's first line, and its last one if it has several: the exception of a traceback."""
     first, _, rest = entry.text.partition("\n")
     last = rest.rstrip().rpartition("\n")[2].strip()
     return f"{first} … {last}" if last else first

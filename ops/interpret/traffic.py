@@ -1,4 +1,4 @@
-"""Which access logs tell of the service's requests, and what is made of them: pure readings."""
+"""Find the access logs of the service's requests, and interpret their traffic. Pure."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from ops.interpret.log_place import LogLocation
 from ops.interpret.site import find_site
 
 MAX_PATH_CHARS = 120
-# A part of a path that names one thing of many: a number, a hash, a UUID, a long token.
+# A part of a path that identifies one object: a number, a hash, a UUID, a long token.
 _IDENTIFIER = re.compile(r"\d+|(?=[^/]*\d)[0-9a-fA-F-]{8,}|[\w~.=-]{33,}")
 
 
 class AccessLogSource(msgspec.Struct, frozen=True):
-    """One file that requests are logged to, and how. ``written`` is None where the format is not known; ``escape``:
-    nginx's; ``is_shared``: another service's requests stand there too; ``is_conditional``: not every request does;
-    ``place``: where they go instead of a file of their own, among other lines."""
+    """One access log and its format. ``written``: the format, None if it is not known; ``escape``: nginx's parameter;
+    ``is_shared``: it contains another service's requests too; ``is_conditional``: it does not contain every request;
+    ``place``: the place of the lines if they are not in a file of their own."""
 
     path: str
     written: str | None = None
@@ -43,7 +43,7 @@ class AccessLogSource(msgspec.Struct, frozen=True):
 def nginx_access_logs(
     config: NginxConfig | NotSeen, target: Target
 ) -> tuple[AccessLogSource | None, tuple[AccessLogSource, ...]]:
-    """The target's access log of nginx (None where it has none), and what its locations are logged to besides."""
+    """Return nginx's access log for the target (None if there is none), and the other access logs of its locations."""
     named = target.nginx_access_log
     if isinstance(config, NotSeen):
         return (AccessLogSource(named) if named else None), ()
@@ -69,7 +69,7 @@ def _source(config: NginxConfig, directive: Directive, shared: frozenset[str]) -
 
 
 def access_log_source(config: NginxConfig, directive: Directive) -> AccessLogSource:
-    """What one access_log directive says, wherever it leads."""
+    """Return the source that one access_log directive describes; its destination may be no file."""
     options = [word for word in directive.args[1:] if "=" not in word and word != "gzip"]
     written, escape = _log_format(config, options[0] if options else "combined")
     return AccessLogSource(
@@ -81,7 +81,7 @@ def access_log_source(config: NginxConfig, directive: Directive) -> AccessLogSou
 
 
 def _log_format(config: NginxConfig, name: str) -> tuple[str | None, str]:
-    """A format's text, its strings joined as nginx does, and its escape (ngx_http_log_module)."""
+    """Return a format's text, its strings joined as nginx joins them, and its escape (ngx_http_log_module)."""
     for directive in nginx_topology.http_block(config).block or ():
         if directive.name == "log_format" and directive.args[:1] == (name,):
             words = list(directive.args[1:])
@@ -91,7 +91,7 @@ def _log_format(config: NginxConfig, name: str) -> tuple[str | None, str]:
 
 
 def _paths_of_others(config: NginxConfig, ours: nginx_topology.Server) -> frozenset[str]:
-    """The files that server blocks of other names log to which serve an application of their own."""
+    """Return the access logs of server blocks that have other names and proxy to an application."""
     names = set(ours.names)
     others = (
         server
@@ -116,7 +116,7 @@ def _serves(directive: Directive) -> bool:
 def gunicorn_access_log(
     target: Target, master: Process | None, config: GunicornConfig | NotSeen
 ) -> AccessLogSource | None:
-    """gunicorn's access log, with its format where the command line or the file tells it."""
+    """Return gunicorn's access log and its format; None if there is no log."""
     if not target.gunicorn_access_log:
         return None
     written = gunicorn_access_format(master, config)
@@ -124,7 +124,7 @@ def gunicorn_access_log(
 
 
 def gunicorn_access_format(master: Process | None, config: GunicornConfig | NotSeen) -> str | None:
-    """gunicorn's access_log_format; None where it is set somewhere that was not read."""
+    """Return gunicorn's access_log_format; None if it is set in a place that was not read."""
     told = gunicorn_topology.arguments(master)
     written = gunicorn_topology.setting("access_log_format", "access-logformat", told, config)
     if isinstance(written, str):
@@ -136,8 +136,8 @@ def gunicorn_access_format(master: Process | None, config: GunicornConfig | NotS
 
 
 def answering_since(target: Target, processes: Processes | NotSeen, pidfile: Pidfile | NotSeen) -> float:
-    """When the oldest worker that answers now was started, gunicorn's or nginx's, whichever is younger (Unix seconds).
-    What was answered before tells nothing of the code and the configuration that run now. 0 where none was seen."""
+    """Return the start of the oldest current worker, of gunicorn or of nginx, whichever is later (Unix seconds); 0 if
+    none was seen. Earlier answers are no evidence about the running code and configuration."""
     if isinstance(processes, NotSeen):
         return 0.0
     workers = [p.started for p in processes.processes if p.pid in target.gunicorn_workers]
@@ -151,7 +151,7 @@ def answering_since(target: Target, processes: Processes | NotSeen, pidfile: Pid
 
 @lru_cache(maxsize=4096)
 def general_path(path: str) -> str:
-    """A request's path without its query, its identifiers as ``*``: requests for one route count together."""
+    """Return a request's path without its query, with ``*`` for identifiers: requests for one route count together."""
     if "://" in path[:10]:
         path = "/" + path.partition("://")[2].partition("/")[2]
     plain = path.partition("?")[0].partition("#")[0]
@@ -173,17 +173,17 @@ class LocatedTraffic(msgspec.Struct, frozen=True):
     traffic: Traffic
 
     def answers(self, *statuses: str) -> tuple[Answers, ...]:
-        """What was answered with any of ``statuses``."""
+        """Return the answers with any of ``statuses``."""
         return tuple(item for item in self.traffic.answers if item.status in statuses)
 
     def total_like(self, answers: Answers) -> int:
-        """All requests with the same method for the same path."""
+        """Count all requests with the same method and path."""
         same = (answers.method, answers.path)
         return sum(item.count for item in self.traffic.answers if (item.method, item.path) == same)
 
 
 def users_traffic(logs: Logs) -> tuple[LocatedTraffic, ...]:
-    """What nginx answered, log by log; not from a log that tells of another application's requests too."""
+    """Return nginx's traffic, log by log, without logs that also contain another application's requests."""
     found = (
         (log, log.traffic) for log in (logs.nginx_access, *logs.nginx_more_access.values()) if _is_read(log)
     )
@@ -195,7 +195,7 @@ def users_traffic(logs: Logs) -> tuple[LocatedTraffic, ...]:
 
 
 def service_traffic(logs: Logs) -> LocatedTraffic | None:
-    """What the service answered by its own log; None where that was not seen."""
+    """Return the traffic in the service's own log; None if the log was not seen."""
     log = logs.gunicorn_access
     if isinstance(log, NotSeen) or log.traffic is None:
         return None
@@ -203,7 +203,7 @@ def service_traffic(logs: Logs) -> LocatedTraffic | None:
 
 
 def all_traffic(logs: Logs) -> tuple[LocatedTraffic, ...]:
-    """The service's own log first, then nginx's."""
+    """Return the traffic in the service's own log, then in nginx's logs."""
     own = service_traffic(logs)
     return (*((own,) if own else ()), *users_traffic(logs))
 
@@ -213,5 +213,5 @@ def _is_read(log: AccessLog | NotSeen) -> TypeGuard[AccessLog]:
 
 
 def judged_since(logs: Logs) -> float:
-    """From when on a log's entries tell of what runs now: see `answering_since`."""
+    """Return the time (Unix seconds) from which log entries are about the running processes: see `answering_since`."""
     return max((item.traffic.since for item in all_traffic(logs)), default=logs.since)
