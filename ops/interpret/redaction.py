@@ -1,8 +1,8 @@
-"""A snapshot made fit to leave its host: without credentials, query strings and, on request, clients' addresses.
+"""Redact a snapshot before it leaves its host: remove credentials, query strings and, on request, clients' addresses.
 
-Private keys never enter a snapshot; here goes what a log, a command line or a configuration may hold beside them: by
-name and by form (`ops.text.secret_scan`), and by place. What is judged keeps its shape, so that the same causes are
-found.
+Private keys never enter a snapshot. This module removes other secrets of logs, command lines and configurations: by
+name and by form (`ops.text.secret_scan`), and by place. Facts that checks read keep their form, so that the same
+causes are found.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from ops.text.secret_scan.command_lines import without_secret_arguments
 from ops.text.secret_scan.entropy import without_random_words
 from ops.text.secret_scan.values import is_secret
 
-# The query of a request line, of a logged URL, or of a header: all between '?' and the next blank, quote or bracket.
+# The query of a request line, a logged URL or a header: from '?' to the next blank, quote or bracket.
 _QUERY = re.compile(r"(?<=[\w/.%~:+@-])\?[^\s\"'<>|)]+")
 _ADDRESS = re.compile(
     r"(?<![\w.:])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7})(?![\w.])"
 )
-# Sections whose words come from requests; elsewhere a '?' is a pattern of nginx's or a placeholder.
+# Sections with text from requests; elsewhere a '?' is a pattern of nginx's or a placeholder.
 _FROM_REQUESTS = ("logs", "front", "backend", "upstreams")
-# Sections and fields of hashes, names and paths that are compared, or that say which file is meant.
+# Sections and fields with hashes, names and paths that are compared, or that identify a file.
 _COMPARED = frozenset(
     {
         "host", "target", "certificates", "served", "elsewhere", "old_tls", "model", "model_access", "environment",
@@ -50,15 +50,15 @@ _COMPARED = frozenset(
         "name", "what",
     }
 )  # fmt: skip
-# Fields that hold words in which one names the next: an option's argument, a header's value.
+# Fields with lists in which one word names the next: an option's argument, a header's value.
 _WORDS_IN_PAIRS = ("args", "headers", "command", "commands")
 _NAME = re.compile(r"-{0,2}[\w.-]{1,80}")
-# Of the toolkit's own watchdog, its name and what it was told to do.
+# The commands of the toolkit's own watchdog, which are kept.
 _WATCHDOG_VERBS = ("pause", "resume", "status")
 
 
 def redacted(snapshot: Snapshot, *, hide_clients: bool = False) -> Snapshot:
-    """``snapshot`` without secrets; ``hide_clients``: clients' addresses become ``client-1``, ``client-2``, ..."""
+    """Return ``snapshot`` without secrets. ``hide_clients``: clients' addresses become ``client-1``, ``client-2``..."""
     plain = msgspec.to_builtins(_by_place(snapshot))
     known = snapshot.host.addresses if isinstance(snapshot.host, Host) else ()
     hide = _client_hider(known) if hide_clients else None
@@ -69,24 +69,24 @@ def redacted(snapshot: Snapshot, *, hide_clients: bool = False) -> Snapshot:
 
 
 def redacted_plain(value: Any) -> Any:
-    """Plain data (`msgspec.to_builtins`) of any kind, without secrets."""
+    """Return plain data (`msgspec.to_builtins`) of any kind without secrets."""
     return _Cleaning(from_requests=False, hide=None).value(value)
 
 
 def redacted_text(words: str) -> str:
-    """A text of any length, without secrets and words that look like keys."""
+    """Return a text without secrets and without words that look like keys."""
     return without_random_words(without_secrets(words))
 
 
 class _Cleaning:
-    """What is done to every word of a section. ``from_requests``: its query strings go; ``hide``: its addresses."""
+    """Redacts the strings of a section. ``from_requests``: query strings too and, by ``hide``, clients' addresses."""
 
     def __init__(self, *, from_requests: bool, hide: Callable[[str], str] | None) -> None:
         self._from_requests = from_requests
         self._hide = hide
 
     def value(self, value: Any, key: str = "", *, hashes: bool = False) -> Any:
-        """``value`` without secrets. ``key``: the field it is in; ``hashes``: it holds some that are compared."""
+        """Return ``value`` without secrets. ``key``: its field; ``hashes``: keep hashes, because they are compared."""
         if isinstance(value, str):
             return self._words(value, hashes=hashes)
         if isinstance(value, list | tuple):
@@ -112,7 +112,7 @@ class _Cleaning:
 
 
 def _without_paired(items: Iterable[Any]) -> list[Any]:
-    """``--token VALUE``, ``proxy_set_header Authorization VALUE``, ``("Set-Cookie", VALUE)``."""
+    """Hide the values in ``--token VALUE``, ``proxy_set_header Authorization VALUE``, ``("Set-Cookie", VALUE)``."""
     found = list(items)
     if not all(isinstance(item, str) for item in found):
         return found
@@ -127,7 +127,7 @@ def _without_paired(items: Iterable[Any]) -> list[Any]:
 
 
 def _by_place(snapshot: Snapshot) -> Snapshot:
-    """``snapshot`` without what nothing reads of configurations, and of other people's processes."""
+    """Return ``snapshot`` without the parts of configurations and of foreign processes that are not read."""
     changes: dict[str, Any] = {}
     if isinstance(snapshot.nginx_config, NginxConfig):
         changes["nginx_config"] = redacted_nginx(snapshot.nginx_config)
@@ -150,7 +150,7 @@ def _by_place(snapshot: Snapshot) -> Snapshot:
 
 
 def _own_processes(snapshot: Snapshot, processes: Processes) -> set[int]:
-    """The target's gunicorn, and the nginx that serves it."""
+    """Return the pids of the target's gunicorn, and of the nginx that serves it."""
     target = snapshot.target
     if not isinstance(target, Target):
         return set()
@@ -161,11 +161,11 @@ def _own_processes(snapshot: Snapshot, processes: Processes) -> set[int]:
 
 
 def _own(process: Process) -> Process:
-    """GUNICORN_CMD_ARGS is a command line of gunicorn's: the variables it sets go."""
+    """Hide secret arguments in GUNICORN_CMD_ARGS, which is a command line of gunicorn's."""
     told = (process.environment or {}).get("GUNICORN_CMD_ARGS", "")
     try:
         words = shlex.split(told)
-    except ValueError:  # a quotation that does not end: nothing is read of it
+    except ValueError:  # an unclosed quotation: hide it all
         words = [HIDDEN]
     shown = list(without_secret_arguments(("gunicorn", *words))[1:])
     if shown == words and HIDDEN not in words:
@@ -175,12 +175,12 @@ def _own(process: Process) -> Process:
 
 
 def _foreign(process: Process) -> Process:
-    """Of another's process, which program it is: what tells one kind of process from another stays."""
+    """Reduce a foreign process to the facts that identify its program."""
     return msgspec.structs.replace(
         process,
         command=_kind(process),
         cwd=None,
-        # By its program an nginx is told from what only has its title.
+        # The executable distinguishes nginx from a program that only has its title.
         executable=process.executable if title(process).startswith("nginx: ") else None,
         environment=None if process.environment is None else {},
     )
@@ -189,7 +189,7 @@ def _foreign(process: Process) -> Process:
 def _kind(process: Process) -> tuple[str, ...]:
     shown = title(process)
     if shown.startswith("nginx: master process"):
-        # Which configuration it names is what others are told apart by.
+        # The configuration file in the title distinguishes masters.
         words = shown.removeprefix("nginx: master process").split()
         named = [word for at, word in enumerate(words) if at == 0 or "-c" in words[at - 1 : at + 1]]
         return (" ".join(("nginx: master process", *named)),)
@@ -213,7 +213,7 @@ def _is_watchdog(process: Process) -> bool:
 
 
 def _client_hider(known: tuple[str, ...]) -> Callable[[str], str]:
-    """Replaces every address that is neither loopback nor one of the host's ``known`` ones, the same by the same."""
+    """Return a function that gives each address a name of its own, except loopback and the host's ``known`` ones."""
     names: dict[str, str] = {}
 
     def name_of(match: re.Match[str]) -> str:

@@ -1,5 +1,4 @@
-"""Changed lines as they may leave their host: of a file's lines only what is judged elsewhere too, of the rest that
-they changed."""
+"""Redact changed lines: keep those that a snapshot contains elsewhere too, and of others only that they changed."""
 
 from __future__ import annotations
 
@@ -11,12 +10,12 @@ from ops.facts.changes import Change, ChangedLines, Changes, PlaceKind
 from ops.interpret.redaction_nginx import JUDGED_DIRECTIVES
 from ops.text.sanitize import HIDDEN
 
-# Keys of a unit whose values name programs, users and limits (systemd.exec(5), systemd.service(5)).
+# Keys of a unit with programs, users and limits as values (systemd.exec(5), systemd.service(5)).
 _UNIT_KEYS = frozenset(
     {"User", "Group", "WorkingDirectory", "Restart", "Type", "PIDFile", "LimitNOFILE", "MemoryMax", "MemoryHigh",
      "CPUQuota", "PrivateTmp", "EnvironmentFile", "After", "Wants", "Requires", "TimeoutStartSec", "TimeoutStopSec"}
 )  # fmt: skip
-# gunicorn's settings that hold an address, a number or a path.
+# gunicorn's settings with an address, a number, a path or a name as value.
 _GUNICORN_KEYS = frozenset(
     {"bind", "workers", "threads", "worker_class", "timeout", "graceful_timeout", "keepalive", "preload_app", "pidfile",
      "max_requests", "max_requests_jitter", "worker_connections", "backlog", "umask", "user", "group", "errorlog",
@@ -27,7 +26,7 @@ _LEADING = re.compile(r"\s*(?:export\s+)?[\w.-]*\s*[=:]?")
 
 
 def redacted_changes(changes: Changes) -> Changes:
-    """``changes`` without the words of lines that nothing elsewhere reads."""
+    """Return ``changes`` with the text hidden of all lines that are not read elsewhere."""
     return msgspec.structs.replace(changes, changes=tuple(map(_redacted, changes.changes)))
 
 
@@ -57,7 +56,7 @@ def _open_names(place: PlaceKind) -> frozenset[str]:
 
 
 def _hidden(line: str, place: PlaceKind) -> str:
-    """The name that the line begins with, where the format has one; of code and other texts nothing."""
+    """Keep the name at the beginning of a line if the format has one; hide lines of other formats completely."""
     if not line.strip():
         return line
     if place in (

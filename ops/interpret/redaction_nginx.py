@@ -1,7 +1,7 @@
-"""nginx's configuration as it may leave its host: of most directives the name, of those that are judged the arguments.
+"""Redact nginx's configuration: keep all directives' names, and the arguments only of those that checks read.
 
-A configuration holds keys where nobody looks for them: in the lines of a `map`, in what `if` compares, in what
-`return` answers, in the code of an embedded language.
+A configuration has keys in unexpected places: in the lines of a `map`, in the condition of an `if`, in the answer of
+a `return`, in the code of an embedded language.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ops.text.sanitize import HIDDEN
 from ops.text.secret_scan.names import Strength
 from ops.text.secret_scan.values import is_harmless
 
-# Directives whose arguments a judge, or the way from nginx to the service, reads; a test holds that these are all.
+# Directives with arguments that a check or the routing of requests reads; a test ensures that the list is complete.
 JUDGED_DIRECTIVES = frozenset(
     {
         "access_log", "alias", "allow", "client_body_timeout", "client_header_timeout", "deny",
@@ -29,18 +29,18 @@ JUDGED_DIRECTIVES = frozenset(
         "upstream", "user", "uwsgi_pass", "worker_connections", "worker_rlimit_nofile",
     }
 )  # fmt: skip
-# Directives of which a part is read: see below.
+# Directives with arguments that are read in part: see `_arguments` and `_lookup_line`.
 PARTLY_JUDGED = frozenset(
     {"add_header", "error_page", "if", "map", "proxy_set_header", "return", "rewrite", "set"}
 )
 _LOOKUP_BLOCKS = frozenset({"map", "geo", "split_clients"})
 _LOOKUP_WORDS = frozenset({"default", "include", "hostnames", "volatile", "ranges", ""})
 _CONNECTION_VALUES = frozenset({"", "close", "keep-alive", "upgrade"})
-# Headers with which nginx tells the service about the client.
+# Headers in which nginx sends the service facts about the client.
 _PLAIN_HEADERS = re.compile(
     r"(?i)connection|host|upgrade|x-real-ip|x-forwarded-\w+|x-request-id|accept-encoding"
 )
-# What `if` compares with a word out of a fixed set, or with the name of a client.
+# Variables that `if` compares with a word of a fixed set, or with a user agent.
 _PLAIN_VARIABLES = frozenset(
     {
         "$http_user_agent",
@@ -59,7 +59,7 @@ _PLAIN_QUERY_VALUE = re.compile(r"[a-z]{0,5}|\$\{?\w+\}?|\d{1,5}")
 
 
 def redacted_nginx(config: NginxConfig) -> NginxConfig:
-    """``config`` with the arguments hidden that nothing reads."""
+    """Return ``config`` with all arguments hidden that are not read."""
     followed = frozenset(_followed(config.directives))
     return msgspec.structs.replace(
         config, directives=tuple(_redacted(directive, followed) for directive in config.directives)
@@ -67,7 +67,7 @@ def redacted_nginx(config: NginxConfig) -> NginxConfig:
 
 
 def _followed(directives: tuple[Directive, ...]) -> Iterator[str]:
-    """The variables that lead to the service, or say what nginx sends as Connection: their values are read."""
+    """Yield the variables in proxy_pass, and in the Connection header for the service: their values are read."""
     for directive in directives:
         if directive.name == "proxy_pass":
             yield from _VARIABLES.findall(" ".join(directive.args))
@@ -94,7 +94,7 @@ def _redacted(directive: Directive, followed: frozenset[str]) -> Directive:
 
 
 def _lookup_line(line: Directive, is_followed: bool) -> Directive:
-    """One line of a `map`: what it is looked up by is as private as what is found."""
+    """Redact one line of a `map`: its key is as private as its value."""
     name = line.name if line.name in _LOOKUP_WORDS else HIDDEN
     args = tuple(
         arg if is_followed and (arg.lower() in _CONNECTION_VALUES or arg.startswith("$")) else _hidden(arg)
@@ -125,7 +125,7 @@ def _arguments(directive: Directive, followed: frozenset[str]) -> tuple[str, ...
 
 
 def _is_target(argument: str, name: str) -> bool:
-    """A status, a URL or a path; of `rewrite` the pattern too."""
+    """Whether an argument is a status, a URL or a path, or for `rewrite` the pattern or the flag."""
     return argument.startswith(("http://", "https://", "/", "$", "@", "=")) or (
         name == "rewrite" and (argument.startswith("^") or argument.isalpha())
     )
@@ -140,5 +140,5 @@ def _without_query(argument: str) -> str:
 
 
 def _hidden(argument: str) -> str:
-    """Switches, sizes and times hold no secret."""
+    """Hide an argument, except switches, sizes and times, which contain no secret."""
     return argument if _SWITCH.fullmatch(argument) or not argument else HIDDEN

@@ -1,7 +1,7 @@
-"""What runs by itself, as it may leave its host: the commands that are judged, and of every other the program's name.
+"""Redact scheduled commands: keep those that checks read, and of every other only the program's name.
 
-A cron entry or a rotation's script talks to other machines: with a header, a token in an address's path, a password in
-a file of its own making. Who judges reads whether certificates are renewed and the service is watched.
+A cron entry or a rotation's script may contain secrets: a header, a token in the path of a URL, a password that it
+writes to a file. Checks read only whether certificates are renewed and the service is watched.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from ops.interpret.renewal import RENEWS
 from ops.interpret.schedule import NOT_UNDER_SYSTEMD, WATCHDOG_RUN
 from ops.text.sanitize import HIDDEN
 
-# Everything that a judge looks for in scheduled commands; a test holds that these are all.
+# All patterns that checks search for in scheduled commands; a test ensures that the list is complete.
 JUDGED_COMMANDS = (RENEWS, WATCHDOG_RUN, NOT_UNDER_SYSTEMD)
 
 _SEPARATORS = re.compile(r"(&&|\|\||[;|\n])")
 _PROGRAM = re.compile(r"[\w./+\[-]{1,200}")
 _URL_PATH = re.compile(r"(://[^\s/\"'<>]{1,255}+/)[^\s\"'<>]++")
-# curl --header VALUE, -d VALUE: what is sent along.
+# Options with data to send: curl --header VALUE, -d VALUE.
 _CLIENT = re.compile(r"\b(?:curl|wget|https?|xh)\b")
 _SENT = re.compile(
     r"((?<![\w-])(?:-[HdFTA]|--(?:header|data|form|user-agent|post-data|body-data)[\w-]{0,20})[ =]?)"
@@ -32,7 +32,7 @@ _SENT = re.compile(
 
 
 def redacted_schedule(schedule: Schedule) -> Schedule:
-    """``schedule`` with the commands hidden that nothing reads."""
+    """Return ``schedule`` with all commands hidden that are not read."""
     replace = msgspec.structs.replace
     return replace(
         schedule,
@@ -46,7 +46,7 @@ def redacted_schedule(schedule: Schedule) -> Schedule:
 
 
 def redacted_rotation(rotation: Rotation) -> Rotation:
-    """``rotation`` with its scripts hidden: whether there is one is all that is read."""
+    """Return ``rotation`` with its scripts hidden: checks only read whether there is one."""
     return msgspec.structs.replace(
         rotation,
         rules=tuple(
@@ -59,7 +59,7 @@ def redacted_rotation(rotation: Rotation) -> Rotation:
 
 
 def _judged(words: str) -> str:
-    """A command line or script: the commands a judge finds, and the names of the other programs."""
+    """Reduce a command line or script to the commands that checks search for, and the names of the other programs."""
     spans = [match.span() for pattern in JUDGED_COMMANDS for match in pattern.finditer(words)]
     return "".join(_parts(words, spans))
 
