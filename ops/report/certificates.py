@@ -301,7 +301,7 @@ def _samples(review: Review) -> Iterator[Samples]:
     )
     yield metric(
         "matches_disk",
-        "Whether what is served is what lies in the configured file.",
+        "Whether the certificate that is served is the one in the configured file.",
         ((labels, None if one.matches_disk is None else float(one.matches_disk)) for labels, one in labelled),
     )
     yield from _renewal_samples(renewals, metric)

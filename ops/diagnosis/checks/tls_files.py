@@ -58,9 +58,9 @@ def _pair(certificates: Certificates) -> tuple[PemFile, KeyFile] | None:
 
 _FAULTS = {
     PemDefectKind.JOINED: Text(
-        en="BEGIN stands behind the END of the block before it", zh="BEGIN 紧跟在上一块的 END 后面，没有换行"
+        en="BEGIN follows the END of the block before it", zh="BEGIN 紧跟在上一块的 END 后面，没有换行"
     ),
-    PemDefectKind.BEHIND_TEXT: Text(en="BEGIN stands behind other text", zh="BEGIN 前面还有别的文字"),
+    PemDefectKind.BEHIND_TEXT: Text(en="BEGIN follows other text", zh="BEGIN 前面还有别的文字"),
     PemDefectKind.INDENTED: Text(
         en="BEGIN is indented: the block is passed over", zh="BEGIN 前有空白，整块被忽略"
     ),

@@ -429,7 +429,7 @@ def _worker_directory(failure: StartFailure, _last: LastStart, place: StartPlace
     return (
         verbatim(f"mkdir -p {_q(path)}"),
         _t(
-            f"It is gone after each boot where it lies below /run or /dev/shm: then rather correct {setting.en} "
+            f"It is gone after each boot if it is below /run or /dev/shm: then rather correct {setting.en} "
             "(/dev/shm itself, or drop the setting)",
             f"如果在 /run 或 /dev/shm 下，每次开机都会消失：应改为更正 {setting.zh}（写 /dev/shm 本身，或去掉该设置）",
         ),
@@ -442,7 +442,7 @@ def _wsgi_module(failure: StartFailure, _last: LastStart, place: StartPlace) -> 
     if directory and directory != place.app_dir:
         return (
             _t(
-                f"{module} lies in {directory}: set pythonpath = {directory!r} (or chdir) in "
+                f"{module} is in {directory}: set pythonpath = {directory!r} (or chdir) in "
                 f"{place.config or place.start}",
                 f"{module} 在 {directory}：在 {place.config or place.start} 里设置 pythonpath = "
                 f"{directory!r}（或 chdir）",
@@ -451,7 +451,7 @@ def _wsgi_module(failure: StartFailure, _last: LastStart, place: StartPlace) -> 
     if directory:
         return (
             _t(
-                f"{module} lies in {directory}, but gunicorn was started elsewhere: "
+                f"{module} is in {directory}, but gunicorn was started elsewhere: "
                 + (
                     f"WorkingDirectory={directory} in the unit"
                     if place.unit
@@ -467,7 +467,7 @@ def _wsgi_module(failure: StartFailure, _last: LastStart, place: StartPlace) -> 
         )
     return (
         _t(
-            f"No module {module} lies in {place.app_dir} or a directory in it: correct MODULE in MODULE:NAME "
+            f"There is no module {module} in {place.app_dir} or a directory in it: correct MODULE in MODULE:NAME "
             f"({place.wsgi}) where gunicorn is started, or bring the file back",
             f"{place.app_dir} 及其子目录里都没有模块 {module}：更正启动 gunicorn "
             f"处的“模块:名称”（{place.wsgi}），或恢复该文件",
@@ -489,7 +489,7 @@ def _package(failure: StartFailure, last: LastStart, place: StartPlace) -> tuple
             f"如果 {module} 来自第三方包：用服务自己的解释器安装，PyPI 上的 {name}：{command}",
         ),
         _t(
-            f"If it is the application's own module: it does not lie in {place.app_dir}; bring it back, or "
+            f"If it is the application's own module: it is not in {place.app_dir}; bring it back, or "
             f"correct the import at {failure.where}",
             f"如果它是应用自己的模块：{place.app_dir} 里没有它，请恢复该文件，或修正 {failure.where} 处的 import",
         ),
@@ -992,7 +992,7 @@ def _exits(_failure: StartFailure, last: LastStart, place: StartPlace) -> tuple[
     module = re.sub(r"[^\w.]", "", place.wsgi.partition(":")[0])
     steps = [
         _t(
-            f"See why {each.path}:{each.line} calls {each.call} and mend what it checks",
+            f"See why {each.path}:{each.line} calls {each.call} and fix what it checks",
             f"看 {each.path}:{each.line} 为何调用 {each.call}，解决它检查的问题",
         )
         for each in last.exits[:3]
@@ -1049,7 +1049,7 @@ def _limit(failure: StartFailure, _last: LastStart, place: StartPlace) -> tuple[
     unit = failure.values.get("unit", place.unit or "?")
     return (
         verbatim(f"journalctl -u {_q(unit)} -n 50 --no-pager"),
-        _t("Mend what those lines say, then:", "先解决这些行里的问题，然后："),
+        _t("Fix what those lines say, then:", "先解决这些行里的问题，然后："),
     )
 
 
@@ -1067,7 +1067,7 @@ def _look(failure: StartFailure, _last: LastStart, place: StartPlace) -> tuple[T
     return (
         *((verbatim(look),) if look else ()),
         _t(
-            f"Mend what it says ({failure.quote[:160]}) before the next start",
+            f"Fix what it says ({failure.quote[:160]}) before the next start",
             f"先解决它说的问题（{failure.quote[:160]}），再启动",
         ),
     )

@@ -164,7 +164,7 @@ joined = _of(
     "keybase/keybase-issues#1283",
     _start_with_whole_bundle,
     "fullchain.pem:",
-    "BEGIN stands behind the END",
+    "BEGIN follows the END",
     "sed -i",
 )
 other_intermediate = _of(
