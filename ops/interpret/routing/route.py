@@ -6,7 +6,7 @@ import string
 
 import msgspec
 
-from ops.facts.nginx import NginxConfig
+from ops.facts.nginx import NginxConfig, ParseError
 from ops.interpret.nginx import Server, http_block, servers
 from ops.interpret.routing.files import Disk, enclosing_location
 from ops.interpret.routing.limits import limits
@@ -43,6 +43,17 @@ def route(
 ) -> RequestRoute:
     """Return nginx's handling of ``request`` under ``config``. Pure; raises nothing: an unknown ends the route."""
     return _Routing(config, request, around or RouteSurroundings()).route()
+
+
+def _unread(error: ParseError) -> UndeterminedError:
+    """The server block may stand in what was not read."""
+    return UndeterminedError(
+        Text(
+            en=f"not all of the configuration could be read: {error.message}",
+            zh=f"配置未能全部读取：{error.message}",
+        ),
+        error.file if error.line is None else f"{error.file}:{error.line}",
+    )
 
 
 class _Routing:
@@ -87,6 +98,8 @@ class _Routing:
         request = self.request
         everyone = servers(self.config)
         behind = door(everyone, request.address, request.port, self.around.names)
+        if behind is None and self.config.errors:
+            raise _unread(self.config.errors[0])
         if behind is None:
             words = Text(
                 en=f"no server block listens on {request.address} port {request.port}",

@@ -86,6 +86,18 @@ def test_what_cannot_be_known_ends_with_exit_code_3_and_says_where(run: Run, tmp
     assert f"{tmp_path}/nginx.conf:9" in out
 
 
+@pytest.mark.parametrize("cut", ["location /predict", "listen 8080", "http {"])
+def test_a_configuration_that_breaks_off_is_not_taken_for_one_without_the_server(
+    run: Run, tmp_path: Path, cut: str
+) -> None:
+    file = tmp_path / "nginx.conf"
+    file.write_text(file.read_text().partition(cut)[0] + cut)
+    code, out, _ = run("http://a.test:8080/predict")
+    assert code == 3
+    assert "not all of the configuration could be read" in out
+    assert "no server block listens" not in out
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
     [
