@@ -1,15 +1,18 @@
 """Headers that authenticate the probes to the service: a key of their own, read from a file only its owner can read.
 
 They are sent to the service's own gunicorn and, over verified TLS, to the front door; to nobody else. No report,
-bundle or log shows a value: if an answer repeats one, it is hidden.
+bundle or log shows a value: if an answer repeats one, with its scheme (`Bearer`) or without, it is hidden.
 """
 
 from __future__ import annotations
 
+import binascii
+import contextlib
+import json
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
@@ -31,6 +34,7 @@ _LINE = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}):[ \t]*([^\x00-\x08\x0a-
 _NOT_THESE = ("host", "content-length", "transfer-encoding", "connection", "te", "trailer", "upgrade")
 # Hiding a shorter value would hide ordinary words of an answer.
 MIN_HIDDEN = 4
+_HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"})
 
 
 class PrivateHeaders(msgspec.Struct, frozen=True):
@@ -137,7 +141,9 @@ def listens(pid: int, address: str) -> bool:
 
 def without_private(exchange: Exchange, headers: Mapping[str, str]) -> Exchange:
     """Return ``exchange`` with the names of the headers sent, and with every value that the answer repeats hidden."""
-    values = sorted((v for v in headers.values() if len(v) >= MIN_HIDDEN), key=len, reverse=True)
+    values = sorted(
+        {form for name, value in headers.items() for form in _forms(name, value)}, key=len, reverse=True
+    )
 
     def clean(words: str) -> str:
         for value in values:
@@ -151,3 +157,19 @@ def without_private(exchange: Exchange, headers: Mapping[str, str]) -> Exchange:
         headers=tuple((name, clean(value)) for name, value in exchange.headers),
         body=clean(exchange.body),
     )
+
+
+def _forms(name: str, value: str) -> Iterator[str]:
+    """What may repeat a header's value: itself, its key without the scheme (RFC 9110, 11.4), what Basic encodes
+    (RFC 7617), a cookie's value; each as JSON and as HTML write it too."""
+    scheme, _, key = value.partition(" ")
+    parts = [value, key.strip()]
+    if scheme.lower() == "basic":
+        with contextlib.suppress(ValueError):
+            pair = binascii.a2b_base64(key.strip()).decode("utf-8", "replace")
+            parts += [pair, pair.partition(":")[2]]
+    if name.lower() == "cookie":
+        parts += [pair.partition("=")[2].strip() for pair in value.split(";")]
+    for part in parts:
+        if len(part) >= MIN_HIDDEN:
+            yield from (part, json.dumps(part)[1:-1], part.translate(_HTML))

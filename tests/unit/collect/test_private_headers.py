@@ -81,6 +81,32 @@ def test_an_answer_that_repeats_a_value_does_not_show_it() -> None:
     assert shown.body.startswith("no such key: ")
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "repeated"),
+    [
+        ("Authorization", f"Bearer {KEY}", KEY),
+        ("Authorization", "Basic YWxpY2U6d29uZGVybGFuZA==", "wonderland"),
+        ("Authorization", "Basic YWxpY2U6d29uZGVybGFuZA==", "YWxpY2U6d29uZGVybGFuZA=="),
+        ("Cookie", "session=f00dcafe; theme=dark", "f00dcafe"),
+        ("X-Key", 'a"b<c>d', 'a\\"b<c>d'),
+        ("X-Key", 'a"b<c>d', "a&quot;b&lt;c&gt;d"),
+    ],
+)
+def test_a_part_of_a_value_that_opens_the_door_is_not_shown_either(
+    name: str, value: str, repeated: str
+) -> None:
+    answer = Exchange(
+        method="GET",
+        url="http://x/health",
+        address="127.0.0.1:1",
+        status=401,
+        body=f"no such key: {repeated}.",
+    )
+    shown = without_private(answer, {name: value})
+    assert repeated not in shown.body
+    assert shown.body.startswith("no such key: ")
+
+
 def test_who_does_not_listen_there_is_not_the_service() -> None:
     import socket
 
