@@ -296,7 +296,7 @@ class Settings:
             " `*` for all.",
             "允许其网页在浏览器中调用 API 的来源，以逗号分隔（`https://app.example.com`），`*` 表示全部。",
             example="https://app.example.com",
-            since="0.2.0",
+            since="0.3.0",
             default=("none", "无"),
         ),
     ]

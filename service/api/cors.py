@@ -1,5 +1,6 @@
 """Cross-origin requests: which pages may call the API from a browser (Fetch, CORS protocol). Off unless set."""
 
+import re
 from collections.abc import Sequence
 
 from flask import Flask
@@ -17,8 +18,14 @@ def register(app: Flask, origins: Sequence[str]) -> None:
 
     CORS(
         app,
-        origins=list(origins),
+        origins=[_pattern(origin) if "[" in origin else origin for origin in origins],
         methods=["GET", "POST", "OPTIONS"],
         expose_headers=[HEADER, "Retry-After"],
         max_age=_SECONDS,
     )
+
+
+def _pattern(origin: str) -> re.Pattern[str]:
+    """``origin`` and no other. Flask-CORS takes a text with brackets, as an IPv6 address has, for a regular
+    expression, which fits other origins and not this one."""
+    return re.compile(re.escape(origin) + r"\Z", re.IGNORECASE)

@@ -317,6 +317,18 @@ def test_a_page_of_an_allowed_origin_may_call_the_api_with_a_key(tmp_path: Path)
     assert "Access-Control-Allow-Origin" not in stranger.headers
 
 
+def test_an_origin_at_an_ipv6_address_is_allowed_and_no_other() -> None:
+    settings = replace(SETTINGS, cors_origins=("http://[::1]:3000",))
+    served = client_with({EngineKind.ENCODER: LetterEncoder}, settings=settings)
+
+    def allowed(origin: str) -> str | None:
+        return served.get("/health", headers={"Origin": origin}).headers.get("Access-Control-Allow-Origin")
+
+    assert allowed("http://[::1]:3000") == "http://[::1]:3000"
+    for stranger in ("http://1:3000", "http://1:3000.evil.example", "http://[::1]:30001"):
+        assert allowed(stranger) is None, stranger
+
+
 @pytest.mark.parametrize(
     "origin", ["app.example.com", "https://app.example.com/", "*, https://a.b", "https://*.b"]
 )
