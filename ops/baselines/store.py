@@ -71,17 +71,23 @@ class BaselineStore:
         return reason_not_to_trust(str(self._states), listed=True)
 
     def refuse_shared(self) -> None:
-        """Raise BaselineError if anybody but root and the caller could put files here."""
+        """Raise BaselineError if others than root and the caller could put files here, or the caller may not look."""
         place = self.directory.absolute()
-        while not place.exists() and place != place.parent:
-            place = place.parent
-        if (why_not := reason_not_to_trust(str(place), listed=True)) is not None:
+        try:
+            while not place.exists() and place != place.parent:
+                place = place.parent
+        except PermissionError:
+            raise unreadable(self.directory) from None
+        why_not = reason_not_to_trust(str(place), listed=True)
+        if why_not is None and self._states.exists():
+            why_not = self._distrust()
+        if why_not is not None:
             why = reason(why_not)
             raise BaselineError(
                 Text(
                     en=f"{self.directory}: not used for baselines: {why.en}; give the watchdog's state a"
                     " directory of its own (watchdog.state_file), by default /var/lib/gte-ops",
-                    zh=f"{self.directory}：不能存放基线：{why.zh}；请让 watchdog 的状态文件"
+                    zh=f"{self.directory}：不能存放基线：{why.to('zh')}；请让 watchdog 的状态文件"
                     "（watchdog.state_file）使用单独的目录，默认是 /var/lib/gte-ops",
                 )
             )
@@ -90,7 +96,9 @@ class BaselineStore:
         """Return number, id and path of every state, the oldest first. Raises PermissionError."""
         try:
             entries = sorted(entry.name for entry in os.scandir(self._states))
-        except (FileNotFoundError, NotADirectoryError):
+        except PermissionError:
+            raise
+        except OSError:  # it is not there, is no directory, or is a link that leads to itself
             return []
         found = [(match, self._states / name) for name in entries if (match := _STATE_NAME.fullmatch(name))]
         return sorted((int(match[1]), match[2], path) for match, path in found)
@@ -216,11 +224,21 @@ class BaselineStore:
                 left.unlink(missing_ok=True)
 
 
+def unreadable(directory: Path) -> BaselineError:
+    """The store may not be read by this user."""
+    return BaselineError(
+        Text(
+            en=f"{directory}: permission denied; run it as root",
+            zh=f"{directory}: 权限不足；请以 root 运行",
+        )
+    )
+
+
 def _unwritable(path: str, error: OSError) -> BaselineError:
     why = reason(error.strerror or str(error))
     return BaselineError(
         Text(
             en=safe_line(f"{path}: cannot be written: {why.en}; run it as root"),
-            zh=safe_line(f"{path}：无法写入：{why.zh}；请以 root 运行"),
+            zh=safe_line(f"{path}：无法写入：{why.to('zh')}；请以 root 运行"),
         )
     )

@@ -119,8 +119,8 @@ def show_command(number: int | None, config: str | None, form: str, language: La
 
     不带 FROM 时从最新的基线算起。密钥不显示。"""
 )
-@click.argument("since", metavar="FROM", type=int, required=False)
-@click.argument("until", metavar="TO", type=int, required=False)
+@click.argument("since", metavar="[FROM]", type=int, required=False)
+@click.argument("until", metavar="[TO]", type=int, required=False)
 @config_option
 @report_format_option
 @language_option
@@ -172,17 +172,14 @@ def _store(settings: Settings) -> BaselineStore:
 
 
 def _readable(store: BaselineStore) -> list[Stored]:
-    from ops.baselines.store import BaselineError
+    """Every state. Raises BaselineError, also where others could have written one."""
+    from ops.baselines.store import unreadable
 
+    store.refuse_shared()
     try:
         return store.all()
     except PermissionError:
-        raise BaselineError(
-            Text(
-                en=f"{store.directory}: permission denied; run it as root",
-                zh=f"{store.directory}: 权限不足；请以 root 运行",
-            )
-        ) from None
+        raise unreadable(store.directory) from None
 
 
 def _chosen(store: BaselineStore, number: int | None) -> Stored:

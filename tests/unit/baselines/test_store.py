@@ -137,6 +137,22 @@ def test_a_store_that_others_could_have_written_is_not_read(store: BaselineStore
     assert not store.may_write()
 
 
+def test_why_a_directory_is_refused_is_said_in_chinese_too(tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared").chmod(0o777)
+    with pytest.raises(BaselineError) as refused:
+        BaselineStore(tmp_path / "shared").mark(Mark(time=1.0))
+    assert "任何人都可以写" in refused.value.words.to("zh")
+
+
+def test_a_link_that_leads_to_itself_is_no_store(store: BaselineStore) -> None:
+    store.directory.mkdir()
+    (store.directory / "states").symlink_to("states")
+    assert store.all() == []
+    with pytest.raises(BaselineError, match="cannot be written"):
+        store.record(state(a=file()), {})
+
+
 def test_a_doctor_that_only_looks_makes_no_store(store: BaselineStore) -> None:
     assert not store.may_write()
     store.record(state(), {})

@@ -413,3 +413,21 @@ def test_help_is_chinese_for_who_reads_chinese(run: Run, words: tuple[str, ...])
     assert out.startswith("用法：")
     for english in ("Options:", "Usage:", "Show this", "Language of", "Read this"):
         assert english not in out
+
+
+@pytest.mark.parametrize("command", ["list", "show", "diff"])
+@pytest.mark.parametrize("writable", ["state-baselines", "state-baselines/states"])
+def test_a_baseline_that_others_could_have_written_is_not_shown(
+    run: Run, tmp_path: Path, command: str, writable: str
+) -> None:
+    states = tmp_path / "state-baselines" / "states"
+    states.mkdir(parents=True)
+    (tmp_path / writable).chmod(0o777)
+    (tmp_path / "gte-ops.toml").write_text(f'[watchdog]\nstate_file = "{tmp_path}/state.json"\n')
+    code, out, err = run("baseline", command)
+    assert (code, out) == (3, "")
+    assert "not used for baselines: everybody may write" in err
+
+
+def test_the_usage_of_baseline_diff_says_that_both_numbers_may_be_left_out(run: Run) -> None:
+    assert "[FROM] [TO]" in run("baseline", "diff", "--help")[1]
