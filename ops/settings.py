@@ -1124,6 +1124,7 @@ def _unusable_values(settings: Settings) -> Iterator[Text]:
     """Values of the right type that cannot be used."""
     yield from _dead_ends(settings.target)
     yield from _no_margins(settings.tls)
+    yield from _no_file(settings.watchdog.state_file)
 
 
 def _dead_ends(target: TargetSettings) -> Iterator[Text]:
@@ -1164,6 +1165,16 @@ def _no_margins(tls: TlsSettings) -> Iterator[Text]:
             except ValueError as error:
                 place = f"tls.thresholds[{number}].{key}"
                 yield Text(en=f"{place}: {error}", zh=f"{place}: {chinese(error)}")
+
+
+def _no_file(state_file: str) -> Iterator[Text]:
+    """A path that ends with no name: other files are named after the state's and lie beside it."""
+    if Path(state_file).name in ("", ".."):
+        right = "/var/lib/gte-ops/watchdog.json"
+        yield Text(
+            en=f"watchdog.state_file: {state_file!r} names no file; write it like {right}",
+            zh=f"watchdog.state_file：{state_file!r} 不是文件路径；写法如 {right}",
+        )
 
 
 def is_host(written: str) -> bool:

@@ -222,6 +222,11 @@ def test_an_address_to_dial_names_its_port(key: str) -> None:
     assert getattr(parse(f'[target]\n{key} = "[::1]:8443"').target, key) == "[::1]:8443"
 
 
+@pytest.mark.parametrize("path", ["", ".", "/", "/var/lib/gte-ops/.."])
+def test_the_watchdog_s_state_file_has_a_name(path: str) -> None:
+    assert "names no file" in refusal(f'[watchdog]\nstate_file = "{path}"')
+
+
 # --- Where the file is ---
 
 
