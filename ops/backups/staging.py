@@ -33,6 +33,7 @@ from ops.files.nofollow import reason_not_to_trust
 from ops.files.unprivileged import UnprivilegedAccount, drop_privileges, give, unprivileged_account
 from ops.interpret.address import is_port
 from ops.text.language import Text
+from ops.text.reasons import chinese
 from ops.text.sanitize import safe_line
 
 LOOPBACK = "127.0.0.1"
@@ -313,7 +314,7 @@ class _Staged:
             if distrusted is None:
                 self.programs.append(module)
                 return
-            why = Text(en=distrusted, zh=distrusted)
+            why = Text(en=distrusted, zh=chinese(distrusted))
         shown = safe_line(f"{place} load_module {written}", 200)
         raise UntestedError(
             Text(en=f"it loads code ({shown}): {why.en}", zh=f"其中会加载代码（{shown}）：{why.zh}")

@@ -16,6 +16,7 @@ from ops.archive.reading import open_archive
 from ops.backups.authenticity import unsigned_words
 from ops.backups.signature import SignatureCheck, SignatureState
 from ops.text.language import Text, verbatim
+from ops.text.reasons import chinese, reason
 
 MAX_SHOWN_LINKS = 20
 
@@ -78,7 +79,7 @@ def verify(
         )
         return verified
     except ArchiveError as error:
-        verified.problems.append(verbatim(error.reason))
+        verified.problems.append(reason(error.reason))
         return verified
     assert verified.manifest is not None  # noqa: S101  it was read
     verified.opened = True
@@ -125,7 +126,7 @@ def _check_sum(verified: Verified) -> None:
         return
     except OSError as error:
         words = error.strerror or str(error)
-        verified.problems.append(Text(en=f"it cannot be read: {words}", zh=f"无法读取：{words}"))
+        verified.problems.append(Text(en=f"it cannot be read: {words}", zh=f"无法读取：{chinese(words)}"))
         return
     if problem:
         verified.problems.append(Text(en=problem, zh=f"校验和不符，文件已损坏：{problem}"))

@@ -16,7 +16,7 @@ _VERIFY = Text(en="Verify", zh="验证")
 _FIX = Text(en="Fix", zh="修复")
 _PREVENT = Text(en="Prevent", zh="预防")
 _USUALLY: dict[str, Text] = {
-    "fail": Text(en="usually: users are hurt now", zh="通常：用户已受影响"),
+    "fail": Text(en="usually: users are affected now", zh="通常：用户已受影响"),
     "warn": Text(en="usually: a warning", zh="通常：警告"),
 }
 _EXAMPLE_HOST = Text(

@@ -24,6 +24,7 @@ _FORMS: tuple[tuple[str, str], ...] = (
     ),
     ("{path} does not exist", "{path} 不存在"),
     ("{path} may not be read", "无权读取 {path}"),
+    ("it cannot be read: {any}", "无法读取：{any}"),
     ("{path} cannot be read: {why}", "无法读取 {path}：{why}"),
     ("{path} cannot be looked at: {why}", "无法查看 {path}：{why}"),
     ("{path} cannot be parsed: {any}", "无法解析 {path}：{any}"),
@@ -319,6 +320,47 @@ _FORMS: tuple[tuple[str, str], ...] = (
         "a process of this machine cannot be looked at, which keeps its memory locked: {any}",
         "本机有一个进程锁住了内存，无法查看：{any}",
     ),
+    # Why an archive is refused.
+    ("it is empty", "文件为空"),
+    (
+        "it is neither zstd, gzip nor age: not a backup of gte-ops",
+        "既不是 zstd、gzip 也不是 age，不是 gte-ops 的备份",
+    ),
+    ("it is cut off", "归档不完整，末尾被截断"),
+    ("its compression is damaged: {any}", "压缩数据已损坏：{any}"),
+    ("its encryption is damaged: {any}", "加密数据已损坏：{any}"),
+    (
+        "it is encrypted; give the identity that opens it (--identity FILE)",
+        "已加密；请用 --identity FILE 指定私钥文件",
+    ),
+    ("it is encrypted, and not to any of the identities given", "已加密，给出的私钥都无法解密"),
+    (
+        "it has no manifest: it is empty instead of {name}",
+        "没有清单：归档为空，应有 {name}",
+    ),
+    (
+        "it has no manifest: it begins with {member} instead of {name}",
+        "没有清单：以 {member} 开头，而不是 {name}",
+    ),
+    ("its manifest is larger than {size} MiB", "清单超过 {size} MiB"),
+    (
+        "its manifest is refused: it was made by another version of gte-ops (schema_version {version}, this one reads "
+        "{other})",
+        "不接受其清单：由其他版本的 gte-ops 制作（schema_version {version}，本版本读取 {other}）",
+    ),
+    ("its manifest is refused: {any}", "不接受其清单：{any}"),
+    ("{path} is in its manifest, but not in it", "清单里有 {path}，归档中却没有"),
+    (
+        "{path} is not the file its manifest describes: it is damaged",
+        "{path} 与清单中的描述不符：已损坏",
+    ),
+    (
+        "{path} is not what its manifest says: {name} {value}, not {other}",
+        "{path} 与清单不符：{name} 为 {value}，应为 {other}",
+    ),
+    ("there is something behind the archive's end", "归档结尾之后还有内容"),
+    ("there is something between two members", "两个成员之间有多余的内容"),
+    ("a tar header is damaged: {any}", "tar 头已损坏：{any}"),
     # Command lines (click) and values of the settings (msgspec).
     ("no such command {name}. did you mean {other}?", "没有命令 {name}。是否指 {other}？"),
     (
@@ -343,10 +385,25 @@ _FORMS: tuple[tuple[str, str], ...] = (
     ("command line", "命令行"),
     ("invalid value for {name}: {any}", "{name} 的值无效：{any}"),
     ("{value} is not one of {values}.", "{value} 不在可选值 {values} 之中。"),
+    ("{value} is not a valid integer.", "{value} 不是整数。"),
+    ("{value} is not a valid integer range.", "{value} 不是整数。"),
     ("{value} is not a valid {kind}.", "{value} 不是有效的 {kind}。"),
     ("{value} is not in the range {range}.", "{value} 不在范围 {range} 之内。"),
     ("{kind} {value} does not exist.", "{kind} {value} 不存在。"),
     ("{value} is no header: write NAME: VALUE", "{value} 不是请求头：写法为 NAME: VALUE"),
+    (
+        "no site of this host is known: give the whole URL, http://NAME/PATH",
+        "不知道本机的站点：请给出完整的 URL，http://NAME/PATH",
+    ),
+    (
+        "{value} is no URL and no path: begin with http://, https:// or /",
+        "{value} 既不是 URL 也不是路径：应以 http://、https:// 或 / 开头",
+    ),
+    ("{value} is no port: 1 to 65535", "{value} 不是端口：应为 1 到 65535"),
+    (
+        "{value} is no address: an IP address, with :PORT if it is another",
+        "{value} 不是地址：应为 IP 地址，端口不同时加 :PORT",
+    ),
     (
         "{value} is not a duration; write it like 10s, 15m, 36h or 7d",
         "{value} 不是时长；写法如 10s、15m、36h 或 7d",

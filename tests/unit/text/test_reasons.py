@@ -125,6 +125,25 @@ def test_a_reason_within_a_reason_is_chinese_too() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ("'ftp://x' is no URL and no path: begin with http://, https:// or /", "既不是 URL 也不是路径"),
+        ("'x' is no address: an IP address, with :PORT if it is another", "不是地址"),
+        ("99999 is no port: 1 to 65535", "不是端口"),
+        ("no site of this host is known: give the whole URL, http://NAME/PATH", "不知道本机的站点"),
+        ("Invalid value for '--body-size': 'abc' is not a valid integer range.", "不是整数"),
+        ("Invalid value for '[NUMBER]': 'x' is not a valid integer.", "不是整数"),
+        ("it is neither zstd, gzip nor age: not a backup of gte-ops", "不是 gte-ops 的备份"),
+        ("it cannot be read: Is a directory", "无法读取：是目录"),
+        ("etc/nginx/nginx.conf is not the file its manifest describes: it is damaged", "已损坏"),
+    ],
+)
+def test_what_an_operator_mistyped_or_a_damaged_archive_is_said_in_chinese(words: str, shown: str) -> None:
+    assert shown in reason(words).to("zh")
+    assert not english_runs(reason(words).to("zh"))
+
+
 def _unseen_sections() -> Iterator[tuple[str, Snapshot]]:
     """A made host of which one section was not seen, and one of which nothing was."""
     names = [name for name in Snapshot.__struct_fields__ if name != "taken_at"]
