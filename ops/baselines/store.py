@@ -236,9 +236,11 @@ def unreadable(directory: Path) -> BaselineError:
 
 def _unwritable(path: str, error: OSError) -> BaselineError:
     why = reason(error.strerror or str(error))
+    # On a full disk root is no help.
+    hint = ("; run it as root", "；请以 root 运行") if isinstance(error, PermissionError) else ("", "")
     return BaselineError(
         Text(
-            en=safe_line(f"{path}: cannot be written: {why.en}; run it as root"),
-            zh=safe_line(f"{path}：无法写入：{why.to('zh')}；请以 root 运行"),
+            en=safe_line(f"{path}: cannot be written: {why.en}{hint[0]}"),
+            zh=safe_line(f"{path}：无法写入：{why.to('zh')}{hint[1]}"),
         )
     )

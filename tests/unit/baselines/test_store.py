@@ -145,6 +145,13 @@ def test_why_a_directory_is_refused_is_said_in_chinese_too(tmp_path: Path) -> No
     assert "任何人都可以写" in refused.value.words.to("zh")
 
 
+def test_root_is_not_asked_for_where_root_is_no_help(store: BaselineStore) -> None:
+    store.directory.write_text("")
+    with pytest.raises(BaselineError, match="cannot be written") as refused:
+        store.mark(Mark(time=1.0))
+    assert "as root" not in str(refused.value)
+
+
 def test_a_link_that_leads_to_itself_is_no_store(store: BaselineStore) -> None:
     store.directory.mkdir()
     (store.directory / "states").symlink_to("states")
