@@ -7,6 +7,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -18,6 +19,8 @@ _EXAMPLE = "\b\nExample:\n"
 _JOINT = re.compile(r"\n(?=[^!-~])|(?<=[^!-~])\n")
 # What follows a command in an example, in English.
 _REMARK = re.compile(r" {3,}.*$", re.MULTILINE)
+# click's table: its first column at most, and the blanks before and behind it.
+_FIRST_COLUMN, _BESIDE = 30, 4
 
 
 def is_chinese() -> bool:
@@ -86,10 +89,14 @@ class BilingualCommand(click.Command):
         """The options, and for a group its commands."""
         if is_chinese() and (help_option := self.get_help_option(ctx)) is not None:
             help_option.help = "显示本帮助并退出。"
-        records = [record for parameter in self.get_params(ctx) if (record := parameter.get_help_record(ctx))]
+        records = [
+            record
+            for parameter in self.get_params(ctx)
+            if (record := parameter.get_help_record(ctx)) and record[1]  # of an argument the usage says all
+        ]
         if records:
             with formatter.section("选项" if is_chinese() else "Options"):
-                formatter.write_dl(records)
+                formatter.write_dl(_wrapped(records, formatter.width) if is_chinese() else records)
         if isinstance(self, click.Group):
             self.format_commands(ctx, formatter)
 
@@ -117,7 +124,16 @@ class BilingualGroup(BilingualCommand, click.Group):
             if command and not command.hidden
         ]
         with formatter.section("命令"):
-            formatter.write_dl(rows)
+            formatter.write_dl(_wrapped(rows, formatter.width))
 
 
 BilingualGroup.group_class = BilingualGroup
+
+
+def _wrapped(rows: Sequence[tuple[str, str]], width: int) -> list[tuple[str, str]]:
+    """``rows`` of a table with their Chinese wrapped by columns, in lines that click leaves as they are (``\\b``)."""
+    from ops.report.wrap import wrap
+
+    first = min(max((len(name) for name, _ in rows), default=0), _FIRST_COLUMN)
+    room = max(width - first - _BESIDE, 10)
+    return [(name, "\b\n" + "\n".join(wrap(words, room, room))) for name, words in rows]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 import pytest
+from rich.cells import cell_len
 
 import ops.cli.main
 import ops.doctor
@@ -431,3 +432,22 @@ def test_a_baseline_that_others_could_have_written_is_not_shown(
 
 def test_the_usage_of_baseline_diff_says_that_both_numbers_may_be_left_out(run: Run) -> None:
     assert "[FROM] [TO]" in run("baseline", "diff", "--help")[1]
+
+
+@pytest.mark.parametrize("words", [(), ("doctor",), ("backup", "restore"), ("watchdog",)])
+def test_no_option_s_chinese_help_is_wider_than_60_columns(
+    run: Run, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    out = run(*words, "--help", "--lang", "zh")[1]
+    table = out.partition("选项：")[2] or out.partition("选项:")[2]
+    assert table
+    assert [line for line in table.splitlines() if cell_len(line) > 60] == []
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_no_row_of_the_options_is_without_words(run: Run, language: str) -> None:
+    out = run("backup", "restore", "--help", "--lang", language)[1]
+    assert "[ARCHIVE] [PATH]...\n" in out
+    assert "  [ARCHIVE]\n" not in out
+    assert not [line for line in out.splitlines() if line != line.rstrip()]
