@@ -10,7 +10,14 @@ from tests.lab.stack import Stack
 from tests.lab.waiting import wait_for
 
 
-@pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)
+# In CI every second variant; the others with scripts/test --long.
+@pytest.mark.parametrize(
+    "variant",
+    [
+        pytest.param(variant, id=variant.name, marks=[pytest.mark.long] if number % 2 else [])
+        for number, variant in enumerate(VARIANTS)
+    ],
+)
 def test_a_healthy_host_is_green(variant: Variant) -> None:
     with Stack(**variant.stack) as stack:
         variant.arrange(stack)
