@@ -23,7 +23,7 @@ from ops.facts.nginx import NginxConfig
 from ops.facts.safeguards import Rotation, Schedule
 from ops.facts.snapshot import Snapshot
 from ops.facts.target import Target
-from ops.interpret.gunicorn import is_gunicorn
+from ops.interpret.gunicorn import holder, is_gunicorn
 from ops.interpret.judged_settings import without_private_value
 from ops.interpret.nginx import nginx_workers, serving_masters, title
 from ops.interpret.redaction_changes import redacted_changes
@@ -155,6 +155,9 @@ def _own_processes(snapshot: Snapshot, processes: Processes) -> set[int]:
     if not isinstance(target, Target):
         return set()
     ours = {pid for pid in (target.gunicorn_master, *target.gunicorn_workers) if pid is not None}
+    # A second gunicorn at the service's address answers the service's users.
+    sharing = [process for process in holder(processes, target.backend) if is_gunicorn(process)]
+    ours |= {pid for process in sharing for pid in (process.pid, process.ppid) if pid > 1}
     for master in serving_masters(target, processes, snapshot.nginx_pidfile):
         ours |= {master.pid, *(worker.pid for worker in nginx_workers(processes.processes, master.pid))}
     return ours

@@ -19,7 +19,7 @@ from ops.text.secret_scan.values import is_harmless
 # Directives with arguments that a check or the routing of requests reads; a test ensures that the list is complete.
 JUDGED_DIRECTIVES = frozenset(
     {
-        "access_log", "alias", "allow", "client_body_timeout", "client_header_timeout", "deny",
+        "access_log", "alias", "allow", "client_body_timeout", "client_header_timeout", "client_max_body_size", "deny",
         "proxy_buffer_size", "proxy_ssl_verify",
         "error_log", "fastcgi_pass", "grpc_pass", "http", "index",
         "internal", "keepalive", "limit_except", "limit_req", "limit_req_status", "listen", "location",

@@ -235,7 +235,7 @@ BAD_JSON = {
     "two values": b"{} {}",
     "single quotes": b"{'task_type': 'ner'}",
     "not UTF-8": b'{"task_type": "\xff"}',
-    "byte order mark": b"\xef\xbb\xbf{}",
+    "two byte order marks": b"\xef\xbb\xbf\xef\xbb\xbf{}",
     "NaN": b'{"task_type": NaN}',
     "too large a number": b'{"task_type": 1e999}',
     "too many digits": b'{"task_type": ' + b"9" * 5000 + b"}",

@@ -107,7 +107,8 @@ def _open_databases(pid: int) -> Iterator[str]:
             links = [os.readlink(entry.path) for _, entry in zip(range(MAX_ENTRIES), entries, strict=False)]  # noqa: PTH115
     except OSError:
         return
-    yield from (link for link in links if link.endswith(_SUFFIXES))
+    # Libraries keep databases of their own among the user's caches (XDG Base Directory Specification).
+    yield from (link for link in links if link.endswith(_SUFFIXES) and "/.cache/" not in link)
 
 
 def _lying_in(directory: Path) -> list[str]:

@@ -39,7 +39,7 @@ HEAD_START = 1.0
 # The same for the other short requests.
 QUICK_START = 0.5
 # A request that had less time than this before the run's end does not count as unanswered, in seconds.
-LEAST_WAIT = 0.5
+LEAST_WAIT = 0.2
 # Several requests at once reach every worker; wait `REPEAT_WAIT` seconds for them.
 REPEATS_PER_WORKER = 3
 REPEAT_ROUNDS = 2
