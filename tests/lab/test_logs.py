@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 from tests.lab.faults.traffic import RAISING_FOR_SOME_APP, predict
 from tests.lab.stack import Stack
+from tests.lab.waiting import wait_for
 
 STREAMS = 'accesslog = "-"\nerrorlog = "-"\ncapture_output = False\n'
 
@@ -13,6 +16,9 @@ def test_both_logs_of_gunicorn_in_the_file_that_its_output_goes_to() -> None:
         for name in ("error_log", "access_log"):
             stack.config["gunicorn"].pop(name, None)
         stack.write_config()
+        # Lines in the very second of the start may belong to the process before it.
+        started = int(time.time())
+        wait_for(lambda: time.time() >= started + 1, "the second of the start to be over", every=0.02)
         assert predict(stack, "b").status == 500
         assert predict(stack, "a").status == 200
         ran = stack.doctor()
