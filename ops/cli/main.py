@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # Usage errors end with 3, 'unknown', so that a monitoring system never reads a typing error as 'critical'.
 MISUSED = 3
 INTERRUPTED = 130
+PIPE_CLOSED = 141  # 128 + SIGPIPE, as shells count a program that nobody reads any more
 
 COMMANDS = (
     "backup",
@@ -73,6 +74,7 @@ def main() -> NoReturn:
         from ops.files.unprivileged import keep_capabilities
 
         keep_capabilities()
+    stdout = sys.stdout
     try:
         commands(prog_name="gte-ops", standalone_mode=False)
     except (click.exceptions.Abort, KeyboardInterrupt):
@@ -87,10 +89,11 @@ def main() -> NoReturn:
         _fail(_see_help(error.words.to(_language()), error.command), error.kind, error.exit_code)
     except OpsError as error:
         _fail(error.words.to(_language()), error.kind, error.exit_code)
-    except BrokenPipeError:
-        # The reader of the report went away; nothing is left to say to anyone (Python docs: note on SIGPIPE).
-        sys.stderr.close()
-        sys.exit(0)
+    except SystemExit:
+        # click replaces the stream whose reader has gone away, and exits with 1, which would read as 'warning'.
+        if sys.stdout is not stdout:
+            sys.exit(PIPE_CLOSED)
+        raise
     except Exception as error:  # noqa: BLE001  Python's own exit code 1 would read as 'warning'
         words = (
             f"{_where(error)}: {type(error).__name__}: {error}; nothing was judged, please report this line"

@@ -466,6 +466,11 @@ def _probe(
     results["activity"] = worker_activity.compare(before, after, target.gunicorn_workers)
     if isinstance(results["machine"], Machine):
         results["machine"] = machine.between(results["machine"], totals, machine.counters(target))
+    if headers:
+        from ops.collect.net.private_headers import without_private_words
+
+        for name in ("logs", "last_start"):
+            results[name] = without_private_words(results[name], headers)
     return results
 
 

@@ -13,10 +13,12 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Mapping
+from typing import TypeVar
 
 import msgspec
 
 from ops.errors import SettingsError
+from ops.facts.base import Facts
 from ops.facts.probes import Exchange
 from ops.files.bounded_read import open_regular_file
 from ops.files.ownership import ROOT
@@ -35,6 +37,9 @@ _NOT_THESE = ("host", "content-length", "transfer-encoding", "connection", "te",
 # Hiding a shorter value would hide ordinary words of an answer.
 MIN_HIDDEN = 4
 _HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"})
+
+
+FactsT = TypeVar("FactsT", bound=Facts)
 
 
 class PrivateHeaders(msgspec.Struct, frozen=True):
@@ -141,9 +146,7 @@ def listens(pid: int, address: str) -> bool:
 
 def without_private(exchange: Exchange, headers: Mapping[str, str]) -> Exchange:
     """Return ``exchange`` with the names of the headers sent, and with every value that the answer repeats hidden."""
-    values = sorted(
-        {form for name, value in headers.items() for form in _forms(name, value)}, key=len, reverse=True
-    )
+    values = _values(headers)
 
     def clean(words: str) -> str:
         for value in values:
@@ -156,6 +159,21 @@ def without_private(exchange: Exchange, headers: Mapping[str, str]) -> Exchange:
         detail=clean(exchange.detail),
         headers=tuple((name, clean(value)) for name, value in exchange.headers),
         body=clean(exchange.body),
+    )
+
+
+def without_private_words(facts: FactsT, headers: Mapping[str, str]) -> FactsT:
+    """Return ``facts`` with every value of a header hidden: an application may log the key that it was sent."""
+    content = msgspec.json.encode(facts)
+    for value in _values(headers):
+        content = content.replace(json.dumps(value, ensure_ascii=False)[1:-1].encode(), HIDDEN.encode())
+    return msgspec.json.decode(content, type=type(facts))
+
+
+def _values(headers: Mapping[str, str]) -> list[str]:
+    """Every form of every value, the longest first."""
+    return sorted(
+        {form for name, value in headers.items() for form in _forms(name, value)}, key=len, reverse=True
     )
 
 

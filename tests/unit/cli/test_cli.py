@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -451,3 +452,14 @@ def test_no_row_of_the_options_is_without_words(run: Run, language: str) -> None
     assert "[ARCHIVE] [PATH]...\n" in out
     assert "  [ARCHIVE]\n" not in out
     assert not [line for line in out.splitlines() if line != line.rstrip()]
+
+
+def test_a_report_that_nobody_reads_any_more_is_no_verdict() -> None:
+    """128 + SIGPIPE, as of any program before a closed pipe: 1 would read as a warning, 0 as health."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    ran = subprocess.run(
+        [sys.executable, "-m", "ops.cli", "explain"], stdout=writing, stderr=subprocess.PIPE, check=False
+    )
+    os.close(writing)
+    assert (ran.returncode, ran.stderr) == (141, b"")

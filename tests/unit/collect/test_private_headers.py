@@ -7,8 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from ops.collect.net.private_headers import listens, read_private_headers, without_private
+from ops.collect.net.private_headers import (
+    listens,
+    read_private_headers,
+    without_private,
+    without_private_words,
+)
 from ops.errors import SettingsError
+from ops.facts.logs import Log, LogEntry
 from ops.facts.probes import Exchange
 
 KEY = "s3cret-key-of-the-lab"
@@ -118,3 +124,16 @@ def test_who_does_not_listen_there_is_not_the_service() -> None:
         assert listens(os.getpid(), address)
         assert not listens(os.getppid(), address)
         assert not listens(os.getpid(), "127.0.0.1:1")
+
+
+def test_a_key_that_the_application_logs_is_hidden_in_what_is_read_of_the_log() -> None:
+    text = 'ValueError: nobody is called zebra "horse" piano\n  Bearer zebra "horse" piano'
+    log = Log(
+        path="/var/log/gte.log",
+        size=1,
+        modified=1.0,
+        entries=(LogEntry(time=1.0, level="error", pid=None, text=text),),
+    )
+    log = without_private_words(log, {"Authorization": 'Bearer zebra "horse" piano'})
+    assert "horse" not in log.entries[0].text
+    assert log.entries[0].text.startswith("ValueError: nobody is called ***")
