@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
@@ -463,18 +463,28 @@ def path(
         return
     shorter = backend.without_prefix if isinstance(backend, Backend) else None
     if shorter is not None and reaches_service(shorter, target):
-        yield _keeps_prefix(probed, computed, passed, shorter, target)
+        proof: _PathProof | None = _keeps_prefix(probed, computed, passed, shorter, target)
     else:
-        yield from _changes_path(probed, computed, passed, target)
+        proof = _changes_path(probed, computed, passed, target)
+    if proof is not None:
+        yield Finding("NGX030", proof.evidence, proof.facts, summary=proof.summary, fix=proof.fix)
+
+
+class _PathProof(NamedTuple):
+    """That the service gets another path than it serves: the parts of the finding."""
+
+    evidence: tuple[Evidence, ...]
+    facts: dict[str, str | Text]
+    fix: tuple[str | Text, ...] | None
+    summary: Text | None = None
 
 
 def _keeps_prefix(
     probed: ProbedPrediction, computed: RequestRoute, passed: Passed, shorter: Exchange, target: Target
-) -> Finding:
+) -> _PathProof:
     """The service gets the location's prefix, and answers ``shorter``, the same request without it."""
     asked, there = f"{probed.method} {probed.path}", urlsplit(shorter.url).path
-    return Finding(
-        "NGX030",
+    return _PathProof(
         (
             probed.seen(),
             quote(computed.location_where, f"location {computed.location}"),
@@ -494,7 +504,7 @@ def _keeps_prefix(
 
 def _changes_path(
     probed: ProbedPrediction, computed: RequestRoute, passed: Passed, target: Target
-) -> Iterator[Finding]:
+) -> _PathProof | None:
     """The service gets another path than the client asked for, and it predicts at the client's."""
     from ops.interpret.routing.model import StepKind
     from ops.interpret.routing.uri import escape
@@ -508,7 +518,7 @@ def _changes_path(
         or passed.scheme not in ("http", "https")
         or not leads_to_service(passed.servers, probed.target)
     ):
-        return
+        return None
     rewrites = [step for step in computed.steps if step.kind is StepKind.REWRITE]
     changing = () if passed.is_path_replaced else tuple(quote(s.where, s.words.en) for s in rewrites[-1:])
     where = passed.where if passed.is_path_replaced or not rewrites else rewrites[-1].where
@@ -518,8 +528,7 @@ def _changes_path(
         if passed.is_path_replaced and not passed.written.partition("://")[2].startswith("unix:")
         else ""
     )
-    yield Finding(
-        "NGX030",
+    return _PathProof(
         (
             probed.seen(),
             quote(computed.location_where, f"location {computed.location}"),
