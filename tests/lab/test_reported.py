@@ -23,7 +23,6 @@ _KNOWN_WRONG = {
     "service_may_open_too_few_files": "partly",
     "token_is_not_passed_on": "nothing wrong",
     "map_has_no_default": "wrong",
-    "directory_for_the_workers_files_is_gone": "partly",
     "django_is_not_told_its_settings": "partly",
     "another_nginx_of_this_host_holds_the_door": "partly",
     "door_is_open_over_ipv6_alone": "partly",
