@@ -118,6 +118,21 @@ def _compared(snapshot: Snapshot, settings: Settings, settings_path: Path | None
     return None
 
 
+def examine_for_baseline(
+    settings: Settings, file: SettingsFile, *, unprivileged: bool = False
+) -> Examination:
+    """The host as the settings ask for it, without recording it. Raises UsageError."""
+    return examine(
+        settings,
+        since=settings.doctor.since,
+        budget=settings.doctor.budget,
+        settings_file=file.config_argument,
+        settings_path=file.path,
+        unprivileged=unprivileged,
+        keeps_baseline=False,
+    )
+
+
 class AcceptedBaseline(msgspec.Struct, frozen=True):
     """What became of the wish to remember the host.
 
@@ -139,15 +154,7 @@ def accept_baseline(
     from ops.baselines.store import BaselineStore
 
     BaselineStore(baseline_directory(settings)).refuse_shared()
-    seen = examine(
-        settings,
-        since=settings.doctor.since,
-        budget=settings.doctor.budget,
-        settings_file=file.config_argument,
-        settings_path=file.path,
-        unprivileged=unprivileged,
-        keeps_baseline=False,
-    )
+    seen = examine_for_baseline(settings, file, unprivileged=unprivileged)
     if not force and not is_good(seen.diagnosis):
         return AcceptedBaseline(None)
     present = look(seen.snapshot, settings, file.path, by)

@@ -20,7 +20,7 @@ from ops.errors import OpsError
 from ops.files.programs import refused_program, trusted_path, trusted_program
 from ops.text.language import Text
 from ops.text.reasons import chinese
-from ops.text.sanitize import safe_line
+from ops.text.sanitize import last_line, safe_line
 
 # A gigabyte over a slow line takes long; a tool that runs for a day hangs.
 MAX_SECONDS = 24 * 3600.0
@@ -192,8 +192,8 @@ def _restic(archive: Path, digest: str, destination: CopyDestination) -> None:
     if process.returncode != 0:
         raise CopyError(
             Text(
-                en=f"{destination}: the copy cannot be read back: {_last_line(trouble)}",
-                zh=f"{destination}: 无法读回副本：{_last_line(trouble)}",
+                en=f"{destination}: the copy cannot be read back: {last_line(trouble)}",
+                zh=f"{destination}: 无法读回副本：{last_line(trouble)}",
             )
         )
     _compare(copy_digest, digest, destination)
@@ -274,13 +274,8 @@ def _run(destination: CopyDestination, command: list[str], stdin: object = subpr
     if done.returncode != 0:
         raise CopyError(
             Text(
-                en=f"{destination}: {destination.tool} failed ({done.returncode}): {_last_line(done.stderr)}",
-                zh=f"{destination}: {destination.tool} 失败（{done.returncode}）：{_last_line(done.stderr)}",
+                en=f"{destination}: {destination.tool} failed ({done.returncode}): {last_line(done.stderr)}",
+                zh=f"{destination}: {destination.tool} 失败（{done.returncode}）：{last_line(done.stderr)}",
             )
         )
     return str(done.stdout.decode(errors="replace"))
-
-
-def _last_line(words: bytes) -> str:
-    lines = [line for line in words.decode(errors="replace").splitlines() if line.strip()]
-    return safe_line(lines[-1]) if lines else "it said nothing"

@@ -28,7 +28,7 @@ from ops.files.programs import refused_program, trusted_program
 from ops.files.unprivileged import NOBODY, UnprivilegedAccount, drop_privileges, give
 from ops.text.language import Text
 from ops.text.reasons import chinese
-from ops.text.sanitize import safe_line
+from ops.text.sanitize import last_line, safe_line
 
 NAMESPACE = "gte-ops-backup"
 # Somebody may have to touch a hardware key; and an archive of many gigabytes takes long to hash.
@@ -102,8 +102,8 @@ def sign(archive: Path, key: str) -> bytes:
     if done.returncode != 0 or not done.stdout.startswith(_HEADER):
         raise SignatureError(
             Text(
-                en=f"{key}: ssh-keygen did not sign: {_last_line(done.stderr)}",
-                zh=f"{key}: ssh-keygen 未能签名：{_last_line(done.stderr)}",
+                en=f"{key}: ssh-keygen did not sign: {last_line(done.stderr)}",
+                zh=f"{key}: ssh-keygen 未能签名：{last_line(done.stderr)}",
             )
         )
     return done.stdout
@@ -176,7 +176,7 @@ def _check(content: BinaryIO, place: Path, drop: object) -> SignatureCheck:
         done = _run(command, content, CHECK_SECONDS, **options)
         if done.returncode == 0:
             return SignatureCheck(SignatureState.GOOD, safe_line(principal, 200))
-        reason = _last_line(done.stderr or done.stdout)
+        reason = last_line(done.stderr or done.stdout)
     return SignatureCheck(SignatureState.BAD, reason)
 
 
@@ -248,8 +248,3 @@ def _run(
                 zh=f"ssh-keygen 无法运行：{chinese(getattr(error, 'strerror', None) or error)}",
             )
         ) from None
-
-
-def _last_line(words: bytes) -> str:
-    lines = [line for line in words.decode(errors="replace").splitlines() if line.strip()]
-    return safe_line(lines[-1]) if lines else "it said nothing"

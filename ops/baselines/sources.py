@@ -6,7 +6,6 @@ from __future__ import annotations
 import glob
 import os
 import posixpath
-import stat
 from collections.abc import Iterator, Sequence
 
 import msgspec
@@ -88,15 +87,9 @@ def find_sources(snapshot: Snapshot, settings: Settings, settings_file: str | No
     if settings_file:
         add(PlaceKind.SETTINGS, iter((os.path.abspath(settings_file),)))  # noqa: PTH100  links are to be kept
     add(PlaceKind.HOST, iter(HOST_FILES))
-    return Sources({path: place for path, place in files.items() if _is_file(path)}, tuple(directories))
-
-
-def _is_file(path: str) -> bool:
-    """Whether ``path`` is a regular file. One that was removed is still known from the baseline."""
-    try:
-        return stat.S_ISREG(os.stat(path).st_mode)  # noqa: PTH116
-    except (OSError, ValueError):
-        return False
+    # A file that was removed is still known from the baseline. Path.is_file raises where a directory is closed.
+    present = {path: place for path, place in files.items() if os.path.isfile(path)}  # noqa: PTH113
+    return Sources(present, tuple(directories))
 
 
 def _certbot(directory: str) -> Iterator[str]:

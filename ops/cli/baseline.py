@@ -22,8 +22,7 @@ from ops.text.language import Text
 
 if TYPE_CHECKING:
     from ops.baselines.store import BaselineStore, Stored
-    from ops.doctor import Examination
-    from ops.settings import Settings, SettingsFile
+    from ops.settings import Settings
     from ops.text.language import Language
 
 # The service is not healthy: nothing was recorded.
@@ -135,6 +134,7 @@ def diff(since: int | None, until: int | None, config: str | None, form: str, la
       gte-ops baseline diff 3 5
     """
     from ops.baselines.keep import changes_between, changes_since, look
+    from ops.doctor import examine_for_baseline
     from ops.facts.changes import Changes
     from ops.report.baseline import BaselineDiffReport
 
@@ -145,23 +145,10 @@ def diff(since: int | None, until: int | None, config: str | None, form: str, la
         changes = changes_between(before, _chosen(store, until), settings)
         show(form, BaselineDiffReport(before, changes), language)
         return
-    snapshot = _examine(settings, file).snapshot
+    snapshot = examine_for_baseline(settings, file).snapshot
     present = look(snapshot, settings, file.path, "accept", against=before)
     found = changes_since(present, settings, snapshot.target)
     show(form, BaselineDiffReport(before, found.changes if isinstance(found, Changes) else ()), language)
-
-
-def _examine(settings: Settings, file: SettingsFile) -> Examination:
-    from ops.doctor import examine
-
-    return examine(
-        settings,
-        since=settings.doctor.since,
-        budget=settings.doctor.budget,
-        settings_file=file.config_argument,
-        settings_path=file.path,
-        keeps_baseline=False,
-    )
 
 
 def _store(settings: Settings) -> BaselineStore:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import resource
-import stat
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -133,7 +132,7 @@ def read_launch(pid: int) -> Launch | None:
         return None
     if environment is None or not cwd.startswith("/"):
         return None
-    files = tuple(name for name, path in _named_files(environment, cwd) if _is_file(path))
+    files = tuple(name for name, path in _named_files(environment, cwd) if os.path.isfile(path))  # noqa: PTH113  Path.is_file raises where a directory is closed
     return Launch(account, cwd, umask, environment, limits, files)
 
 
@@ -178,13 +177,6 @@ def _named_files(environment: Iterable[bytes], cwd: str) -> list[tuple[str, str]
         if value and _NAME.match(name) and _NAMES_A_FILE.search(name) and not _OWN_FILE.search(name):
             found.append((name, str(Path(cwd) / value)))
     return found
-
-
-def _is_file(path: str) -> bool:
-    try:
-        return stat.S_ISREG(os.stat(path).st_mode)  # noqa: PTH116
-    except (OSError, ValueError):
-        return False
 
 
 # --- what has to be the same ------------------------------------------------------------------------------------------

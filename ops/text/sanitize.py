@@ -39,6 +39,12 @@ def without_secrets(words: str) -> str:
     return without_secrets(words)
 
 
+def last_line(output: bytes) -> str:
+    """The last line of a program's output that is not blank, safe to print."""
+    lines = [line for line in output.decode(errors="replace").splitlines() if line.strip()]
+    return safe_line(lines[-1]) if lines else "it said nothing"
+
+
 def safe_text(words: str, limit: int = MAX_QUOTE_CHARS) -> str:
     """``words`` fit to be stored and shown over several lines: escapes and secrets removed, at most ``limit`` chars."""
     # Bound first: the patterns run over what is kept, not over a gigabyte.

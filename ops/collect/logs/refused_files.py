@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+import msgspec
+
 from ops.collect.services.model_access import reader_of, walk
 from ops.facts.base import NotSeen
 from ops.facts.files import AccessStep
@@ -38,26 +40,30 @@ def refused_files(logs: dict[str, Log | NotSeen], workers: Iterable[int]) -> tup
     reader = next(filter(None, map(reader_of, workers)), None)
     found: list[RefusedFile] = []
     for (directory, error), (path, log_path, entry, count) in list(newest.items())[:MAX_DIRECTORIES]:
-        steps: dict[str, AccessStep] = {}
-        complete = walk(Path(directory), steps)
-        found.append(
-            RefusedFile(
-                path=path,
-                error=error,
-                entry=entry.text,
-                log=log_path,
-                count=count,
-                last=entry.time,
-                steps=tuple(steps.values()),
-                missing=first_missing(directory),
-                complete=complete,
-                reader=reader,
-            )
+        refusal = RefusedFile(
+            path=path,
+            error=error,
+            entry=entry.text,
+            log=log_path,
+            count=count,
+            last=entry.time,
+            steps=(),
+            reader=reader,
         )
+        found.append(with_way(refusal, directory))
     return tuple(found)
 
 
-def first_missing(directory: str) -> str | None:
+def with_way(refusal: RefusedFile, place: str) -> RefusedFile:
+    """``refusal`` with the steps of the way to ``place``, and the first of them that does not exist."""
+    steps: dict[str, AccessStep] = {}
+    complete = walk(Path(place), steps)
+    return msgspec.structs.replace(
+        refusal, steps=tuple(steps.values()), missing=_first_missing(place), complete=complete
+    )
+
+
+def _first_missing(directory: str) -> str | None:
     for place in (*reversed(Path(directory).parents), Path(directory)):
         try:
             place.lstat()

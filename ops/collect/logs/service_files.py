@@ -7,10 +7,9 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ops.collect.logs.refused_files import first_missing
-from ops.collect.services.model_access import reader_of, walk
+from ops.collect.logs.refused_files import with_way
+from ops.collect.services.model_access import reader_of
 from ops.facts.base import NotSeen
-from ops.facts.files import AccessStep
 from ops.facts.logs import Log, LogEntry
 from ops.facts.target import Target
 from ops.facts.traffic import RefusedFile
@@ -50,22 +49,17 @@ def service_files(log: Log | NotSeen, target: Target) -> tuple[RefusedFile, ...]
         paths = (refusal.path,) if refusal.path else tuple(_databases(entry.text, target, pids))
         for path in paths[: MAX_FILES - len(found)]:
             absolute = os.path.normpath(Path(target.app_dir or "/", path))
-            steps: dict[str, AccessStep] = {}
-            complete = walk(Path(absolute), steps)
-            found.append(
-                RefusedFile(
-                    path=safe_line(absolute, 1000),
-                    error=refusal.error,
-                    entry=refusal.exception,
-                    log=log.path,
-                    count=count,
-                    last=entry.time,
-                    steps=tuple(steps.values()),
-                    missing=first_missing(absolute),
-                    complete=complete,
-                    reader=reader,
-                )
+            refused = RefusedFile(
+                path=safe_line(absolute, 1000),
+                error=refusal.error,
+                entry=refusal.exception,
+                log=log.path,
+                count=count,
+                last=entry.time,
+                steps=(),
+                reader=reader,
             )
+            found.append(with_way(refused, absolute))
     return tuple(found)
 
 
