@@ -35,8 +35,15 @@ _KNOWN_WRONG = {
 }
 
 
+# Not always green in the run right after the repair: a failure in the very second of the restart, in a log without the
+# workers' pids, may count as after it. Seen in three of five runs; with scripts/test --long only.
+_NOT_ALWAYS_GREEN = ("factory_is_named_without_its_parentheses",)
+
+
 def _each(reported: Reported) -> object:
-    first = next(other for other in REPORTED if other.kind is reported.kind)
+    first = next(
+        other for other in REPORTED if other.kind is reported.kind and other.name not in _NOT_ALWAYS_GREEN
+    )
     sample = reported is first or reported.name in _SAMPLE
     marks = [] if sample else [pytest.mark.long]
     if known := _KNOWN_WRONG.get(reported.name):
