@@ -20,23 +20,23 @@ Recipient = Any
 Identity = Any
 
 
-def recipients(written: Sequence[str]) -> list[Recipient]:
+def recipients(texts: Sequence[str]) -> list[Recipient]:
     """Recipients from their text: ``age1...``, or an SSH public key (ssh-ed25519, ssh-rsa).
 
     Raises OpsError that names the first invalid one."""
     import pyrage
 
     parsed_recipients = []
-    for words in written:
+    for text in texts:
         try:
-            kind = pyrage.ssh if words.lstrip().startswith("ssh-") else pyrage.x25519
-            parsed_recipients.append(kind.Recipient.from_str(words.strip()))
+            kind = pyrage.ssh if text.lstrip().startswith("ssh-") else pyrage.x25519
+            parsed_recipients.append(kind.Recipient.from_str(text.strip()))
         except (pyrage.RecipientError, ValueError):
             raise OpsError(
                 Text(
-                    en=f"backup.recipients: {words!r} is no age recipient; write age1... as age-keygen -y prints it,"
+                    en=f"backup.recipients: {text!r} is no age recipient; write age1... as age-keygen -y prints it,"
                     " or an SSH public key",
-                    zh=f"backup.recipients：{words!r} 不是 age 接收方；请填写 age-keygen -y 输出的 age1...，或 SSH"
+                    zh=f"backup.recipients：{text!r} 不是 age 接收方；请填写 age-keygen -y 输出的 age1...，或 SSH"
                     " 公钥",
                 )
             ) from None
@@ -108,9 +108,9 @@ class ChunkReader:
         except BaseException as error:
             self.error = error
             raise
-        taken = self._rest[:size] if size >= 0 else self._rest
-        self._rest = self._rest[len(taken) :]
-        return bytes(taken)
+        piece = self._rest[:size] if size >= 0 else self._rest
+        self._rest = self._rest[len(piece) :]
+        return bytes(piece)
 
 
 class Writable(Protocol):

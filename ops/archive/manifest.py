@@ -101,7 +101,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def missing(self) -> tuple[Asked, ...]:
         """The requested paths that are not in the archive."""
-        return tuple(asked for asked in self.asked if asked.missing)
+        return tuple(request for request in self.asked if request.missing)
 
 
 class _ManifestVersion(msgspec.Struct):
@@ -170,31 +170,33 @@ def _check_path(path: str) -> None:
 
 
 def _check_kind(entry: ManifestEntry) -> None:
-    shown = _shown(entry.path)
+    display_path = _shown(entry.path)
     if not 0 <= entry.mode <= 0o7777:
-        raise ManifestError(f"{shown} has an impossible mode, {entry.mode}")
+        raise ManifestError(f"{display_path} has an impossible mode, {entry.mode}")
     if not (0 <= entry.uid < 1 << 32 and 0 <= entry.gid < 1 << 32):
-        raise ManifestError(f"{shown} has an impossible owner, {entry.uid}:{entry.gid}")
+        raise ManifestError(f"{display_path} has an impossible owner, {entry.uid}:{entry.gid}")
     # ext4 and XFS count to 2446 and 2486; no system call takes more than 64 bits of nanoseconds.
     if not -(1 << 62) < entry.modified_ns < 1 << 63:
-        raise ManifestError(f"{shown} has an impossible time")
+        raise ManifestError(f"{display_path} has an impossible time")
     if entry.kind == "file":
         if entry.size < 0 or not _DIGEST.fullmatch(entry.sha256) or entry.target:
-            raise ManifestError(f"{shown} has no size or no SHA-256")
+            raise ManifestError(f"{display_path} has no size or no SHA-256")
         return
     if entry.size or entry.sha256:
-        raise ManifestError(f"{shown} is a {entry.kind} with content")
+        raise ManifestError(f"{display_path} is a {entry.kind} with content")
     if entry.kind == "link":
         if (
             not entry.target
             or "\0" in entry.target
             or len(entry.target.encode("utf-8", "replace")) > MAX_PATH_BYTES
         ):
-            raise ManifestError(f"{shown} is a link to nowhere")
+            raise ManifestError(f"{display_path} is a link to nowhere")
         if link_place(entry.path, entry.target) is None:
-            raise ManifestError(f"{shown} is a link that leads out of the root: {_shown(entry.target)}")
+            raise ManifestError(
+                f"{display_path} is a link that leads out of the root: {_shown(entry.target)}"
+            )
     elif entry.target:
-        raise ManifestError(f"{shown} is a directory with a link's target")
+        raise ManifestError(f"{display_path} is a directory with a link's target")
 
 
 def link_place(path: str, target: str) -> str | None:

@@ -93,15 +93,15 @@ def left_over_in(directory: Path) -> list[Path]:
     """Files that killed runs left in ``directory``: partial files, checksums and signatures without their archive. Only
     files with a backup's name. Raises OSError."""
     names = {path.name for path in directory.iterdir()}
-    left = []
+    paths = []
     for name in names:
         stem = name.removesuffix(PARTIAL)
         if name.endswith(PARTIAL):
             if parse_name(_archive_of(stem)) is not None:
-                left.append(directory / name)
+                paths.append(directory / name)
         elif (archive := _archive_of(name)) != name and parse_name(archive) and archive not in names:
-            left.append(directory / name)
-    return sorted(left)
+            paths.append(directory / name)
+    return sorted(paths)
 
 
 def _archive_of(name: str) -> str:

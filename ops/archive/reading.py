@@ -90,15 +90,17 @@ class Archive:
 
         Raises ArchiveError."""
         earlier_paths: set[str] = set()
-        known = None
+        listed_paths = None
         for entry in self.manifest.entries:
             with self._named():
                 header = self._tar.next_header()
                 if header is None:
                     raise _MemberRefusedError(f"{_shown(entry.path)} is in its manifest, but not in it")
                 if header.path != entry.path:
-                    known = known or {entry.path for entry in self.manifest.entries}
-                    raise _MemberRefusedError(_misplaced(header.path, earlier_paths, known, entry.path))
+                    listed_paths = listed_paths or {entry.path for entry in self.manifest.entries}
+                    raise _MemberRefusedError(
+                        _misplaced(header.path, earlier_paths, listed_paths, entry.path)
+                    )
                 _compare(header, entry)
             earlier_paths.add(entry.path)
             chunks = self._content(entry)
@@ -217,8 +219,8 @@ class _Peeked:
     def read(self, size: int = -1) -> bytes:
         if not self._first:
             return self._stream.read(size)
-        taken, self._first = (self._first, b"") if size < 0 else (self._first[:size], self._first[size:])
-        return taken
+        piece, self._first = (self._first, b"") if size < 0 else (self._first[:size], self._first[size:])
+        return piece
 
 
 # --- tar -----------------------------------------------------------------------------------------------------
@@ -268,25 +270,25 @@ class _Tar:
     def content(self, size: int) -> Iterator[bytes]:
         """The ``size`` bytes after the header."""
         self._padding = -size % tarfile.BLOCKSIZE
-        left = size
-        while left:
-            chunk = self._stream.read(min(left, CHUNK_BYTES))
+        remaining = size
+        while remaining:
+            chunk = self._stream.read(min(remaining, CHUNK_BYTES))
             if not chunk:
                 raise _MemberRefusedError("it is cut off")
-            left -= len(chunk)
+            remaining -= len(chunk)
             yield chunk
 
     def expect_end(self) -> None:
         """Raises unless only one more block of zeros (or padding up to tar's record size) follows."""
-        left = b""
-        while len(left) <= tarfile.RECORDSIZE:
-            chunk = self._stream.read(tarfile.RECORDSIZE + 1 - len(left))
+        tail = b""
+        while len(tail) <= tarfile.RECORDSIZE:
+            chunk = self._stream.read(tarfile.RECORDSIZE + 1 - len(tail))
             if not chunk:
                 break
-            left += chunk
-        if len(left) < tarfile.BLOCKSIZE:
+            tail += chunk
+        if len(tail) < tarfile.BLOCKSIZE:
             raise _MemberRefusedError("it is cut off")
-        if len(left) > tarfile.RECORDSIZE or left.strip(b"\0"):
+        if len(tail) > tarfile.RECORDSIZE or tail.strip(b"\0"):
             raise _MemberRefusedError("there is something behind the archive's end")
 
     def _skip_padding(self) -> None:
@@ -295,13 +297,13 @@ class _Tar:
         self._padding = 0
 
     def _exactly(self, size: int) -> bytes:
-        parts, left = [], size
-        while left:
-            chunk = self._stream.read(left)
+        parts, remaining = [], size
+        while remaining:
+            chunk = self._stream.read(remaining)
             if not chunk:
                 raise _MemberRefusedError("it is cut off")
             parts.append(chunk)
-            left -= len(chunk)
+            remaining -= len(chunk)
         return b"".join(parts)
 
 
@@ -325,27 +327,29 @@ def _pax_records(content: bytes) -> dict[str, str]:
 
 def _header(info: tarfile.TarInfo, extended: dict[str, str]) -> _Header:
     path = extended.pop("path", info.name)
-    shown = _shown(path)
+    display_path = _shown(path)
     kind = _KINDS.get(info.type)
     if kind is None:
         what = _REFUSED.get(info.type, f"an entry of type {info.type!r}")
-        raise _MemberRefusedError(f"{shown} is {what}; only files, directories and symbolic links are taken")
+        raise _MemberRefusedError(
+            f"{display_path} is {what}; only files, directories and symbolic links are taken"
+        )
     target = extended.pop("linkpath", info.linkname)
     numbers = {"size": info.size, "uid": info.uid, "gid": info.gid}
     for name in numbers:
-        written = extended.pop(name, None)
-        if written is not None:
-            if not (written.isdecimal() and written.isascii() and len(written) < 20):
-                raise _MemberRefusedError(f"{shown} has a damaged {name}")
-            numbers[name] = int(written)
+        digits = extended.pop(name, None)
+        if digits is not None:
+            if not (digits.isdecimal() and digits.isascii() and len(digits) < 20):
+                raise _MemberRefusedError(f"{display_path} has a damaged {name}")
+            numbers[name] = int(digits)
     for name in ("mtime", "uname", "gname"):
         extended.pop(name, None)
     if extended:
         raise _MemberRefusedError(
-            f"{shown} has an extended header of an unknown kind, {_shown(next(iter(extended)))}"
+            f"{display_path} has an extended header of an unknown kind, {_shown(next(iter(extended)))}"
         )
     if kind != "file" and numbers["size"]:
-        raise _MemberRefusedError(f"{shown} is a {kind} with content")
+        raise _MemberRefusedError(f"{display_path} is a {kind} with content")
     return _Header(
         path=path.removesuffix("/") if kind == "directory" else path,
         kind=kind,
@@ -368,17 +372,17 @@ def _compare(header: _Header, entry: ManifestEntry) -> None:
             )
 
 
-def _misplaced(path: str, earlier_paths: set[str], known: set[str], expected: str) -> str:
-    shown = _shown(path)
+def _misplaced(path: str, earlier_paths: set[str], listed_paths: set[str], expected: str) -> str:
+    display_path = _shown(path)
     if path in earlier_paths:
-        return f"{shown} is in it twice"
+        return f"{display_path} is in it twice"
     if path.startswith("/"):
-        return f"{shown} is an absolute path"
+        return f"{display_path} is an absolute path"
     if ".." in path.split("/"):
-        return f"{shown} climbs out by '..'"
-    if path in known:
-        return f"{_shown(expected)} is in its manifest, but not where it should stand: {shown} stands there"
-    return f"{shown} is in it, but not in its manifest"
+        return f"{display_path} climbs out by '..'"
+    if path in listed_paths:
+        return f"{_shown(expected)} is in its manifest, but not where it should stand: {display_path} stands there"
+    return f"{display_path} is in it, but not in its manifest"
 
 
 def _shown(words: str) -> str:

@@ -49,12 +49,12 @@ def resolve(path: str) -> tuple[int, tuple[PathEntry, ...]]:
                     names.pop()
                 continue
             place = "/" + "/".join((*names, name))
-            opened = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=current)
+            step = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=current)
             try:
-                entry = path_entry(place, opened)
+                entry = path_entry(place, step)
                 entries.append(entry)
                 if stat.S_ISLNK(entry.mode):
-                    target = os.readlink("", dir_fd=opened)
+                    target = os.readlink("", dir_fd=step)
                     steps.follow(target)
                     if target.startswith("/"):
                         while above:
@@ -63,11 +63,11 @@ def resolve(path: str) -> tuple[int, tuple[PathEntry, ...]]:
                         names.clear()
                     continue
                 above.append(current)
-                current, opened = opened, -1
+                current, step = step, -1
                 names.append(name)
             finally:
-                if opened >= 0:
-                    os.close(opened)
+                if step >= 0:
+                    os.close(step)
         result, current = current, -1
         return result, tuple(entries)
     finally:
@@ -90,10 +90,10 @@ def reason_not_to_trust(path: str, *, listed: bool = False) -> str | None:
 def groups_of(uid: int) -> frozenset[int]:
     """The groups of a user; empty for a user without a name."""
     try:
-        known = pwd.getpwuid(uid)
+        account = pwd.getpwuid(uid)
     except KeyError:
         return frozenset()
-    return frozenset(os.getgrouplist(known.pw_name, known.pw_gid))
+    return frozenset(os.getgrouplist(account.pw_name, account.pw_gid))
 
 
 def path_entry(place: str, descriptor: int) -> PathEntry:

@@ -99,23 +99,23 @@ class NoFollowTree:
         Raises EscapeError if a link leads out of the tree, UntrustedLinkError, OSError for a cycle of links or no
         access."""
         trusted = trusted_users()
-        done: list[str] = []
+        names: list[str] = []
         # Other users' links being followed: how many parts of the path remain after each, its path and its owner.
         open_links: list[tuple[int, str, int]] = []
         steps = PathSteps(path, self.shown(path))
         while steps:
             part = steps.take()
             if part == "..":
-                if not done and not self.is_host:
+                if not names and not self.is_host:
                     raise EscapeError(
                         Text(
                             en=f"{path}: a link on the way leads out of {self.root}; nothing was restored",
                             zh=f"{path}: 途中的链接指向 {self.root} 之外；未恢复任何内容",
                         )
                     )
-                done = done[:-1]
-            elif (link := self._link(here := "/".join((*done, part))) if steps else None) is None:
-                done.append(part)
+                names = names[:-1]
+            elif (link := self._link(here := "/".join((*names, part))) if steps else None) is None:
+                names.append(part)
             else:
                 if link.target.startswith("/"):
                     if not self.is_host:
@@ -127,15 +127,15 @@ class NoFollowTree:
                                 "未恢复任何内容",
                             )
                         )
-                    done = []
+                    names = []
                 if link.uid not in trusted:
                     open_links.append((len(steps), here, link.uid))
                 steps.follow(link.target)
             while open_links and len(steps) <= open_links[-1][0]:
                 _, place, uid = open_links.pop()
-                if (end := self._find_any("/".join(done))) is None or end.uid != uid:
+                if (end := self._find_any("/".join(names))) is None or end.uid != uid:
                     raise UntrustedLinkError(self.shown(place), uid)
-        return "/".join(done)
+        return "/".join(names)
 
     def _link(self, path: str) -> Found | None:
         entry = self._find_any(path)
@@ -317,15 +317,15 @@ class NoFollowTree:
         Raises OSError."""
         with self.parent(path) as (descriptor, name):
             # chown and chmod act on the descriptor that was checked: by name they could act on a replacement.
-            opened = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=descriptor)
+            target = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=descriptor)
             try:
-                self._check_pinned(path, opened)
+                self._check_pinned(path, target)
                 if owner is not None:
-                    os.chown(f"/proc/self/fd/{opened}", *owner)
+                    os.chown(f"/proc/self/fd/{target}", *owner)
                 if mode is not None:
-                    os.chmod(f"/proc/self/fd/{opened}", mode)  # noqa: PTH101
+                    os.chmod(f"/proc/self/fd/{target}", mode)  # noqa: PTH101
             finally:
-                os.close(opened)
+                os.close(target)
             if modified_ns is not None:
                 os.utime(name, ns=(modified_ns, modified_ns), dir_fd=descriptor, follow_symlinks=False)
 

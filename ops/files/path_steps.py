@@ -15,10 +15,10 @@ class PathSteps:
     walk.
     """
 
-    def __init__(self, path: str, shown: str = "") -> None:
-        """The steps of ``path``, from the root or from wherever the walk begins. ``shown``: the path in errors, by
-        default ``path``."""
-        self._path = shown or path
+    def __init__(self, path: str, display_path: str = "") -> None:
+        """The steps of ``path``, from the root or from wherever the walk begins. ``display_path``: the path in errors,
+        by default ``path``."""
+        self._path = display_path or path
         self._waiting = _names(path)
         self._links = 0
 

@@ -18,8 +18,8 @@ def search(name: str, path: str | None = None) -> str | None:
     A name with a slash is its own place. An empty or relative entry would be the working directory."""
     if "/" in name:
         return name
-    given = os.environ.get("PATH", os.defpath) if path is None else path
-    for directory in given.split(os.pathsep):
+    search_path = os.environ.get("PATH", os.defpath) if path is None else path
+    for directory in search_path.split(os.pathsep):
         place = f"{directory}/{name}"
         if directory.startswith("/") and _is_executable(place):
             return place

@@ -15,14 +15,14 @@ def restored_metadata(paths: Iterable[Path]) -> Iterator[None]:
 
     This works on descriptors opened at the start, so the same files are restored, whatever has their names by then. A
     file whose content has changed keeps its new time."""
-    with contextlib.ExitStack() as opened:
+    with contextlib.ExitStack() as descriptors:
         before: list[tuple[int, os.stat_result]] = []
         for path in dict.fromkeys(paths):
             try:
                 descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
             except (OSError, ValueError):
                 continue
-            opened.callback(os.close, descriptor)
+            descriptors.callback(os.close, descriptor)
             before.append((descriptor, os.fstat(descriptor)))
         try:
             yield

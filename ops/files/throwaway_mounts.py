@@ -97,14 +97,14 @@ def _overlay(mount: Callable[..., None], scratch: str, cover: _Cover) -> None:
 
 def _outermost_first(directories: Iterable[str], mounts: tuple[str, ...]) -> list[str]:
     """Each directory once, without those that the overlay of one above them covers."""
-    chosen: list[str] = []
+    outermost: list[str] = []
     for path in sorted(set(map(os.path.realpath, directories))):
         if _is_beyond(path) or not Path(path).is_dir() or os.statvfs(path).f_flag & os.ST_RDONLY:
             continue  # read-only, or one of the kernel's own file systems
-        above = next((other for other in chosen if path.startswith(other + "/")), None)
+        above = next((other for other in outermost if path.startswith(other + "/")), None)
         if above is None or any(path == m or path.startswith(m + "/") for m in _below(above, mounts)):
-            chosen.append(path)
-    return chosen
+            outermost.append(path)
+    return outermost
 
 
 def _is_beyond(path: str) -> bool:
