@@ -93,22 +93,34 @@ class CertificateSet:
         return facts
 
     def signed(self, facts: Certificate) -> Certificate:
-        """Return ``facts`` with ``signed_by``; call this after all are added. If the signature cannot be checked (by an
-        algorithm that is unknown or disabled), the issuer's name is enough."""
+        """Return ``facts`` with ``signed_by``; call this after all are added.
+
+        The one certificate that has the issuer's name and key identifier (RFC 5280 4.2.1.1) is the issuer: the
+        signature is not computed, which loads OpenSSL's bindings (10 ms) and proves no more; a handshake checks it. In
+        all other cases the signature decides, or the name if it cannot be checked (algorithm unknown or disabled)."""
         certificate = self._known.get(facts.fingerprint)
         if certificate is None:
             return facts
         if facts.self_signed:
             return msgspec.structs.replace(facts, signed_by=facts.fingerprint)
-        for fingerprint, other in self._known.items():
-            if fingerprint != facts.fingerprint and other.subject == certificate.issuer:
-                try:
-                    certificate.verify_directly_issued_by(other)
-                except InvalidSignature:
-                    continue
-                except (ValueError, TypeError, UnsupportedAlgorithm):
-                    pass
+        issuers = {
+            fingerprint: other
+            for fingerprint, other in self._known.items()
+            if fingerprint != facts.fingerprint and other.subject == certificate.issuer
+        }
+        key_id = facts.issuer_key_id
+        if key_id and len(issuers) == 1:
+            ((fingerprint, other),) = issuers.items()
+            if _key_id(other, x509.SubjectKeyIdentifier, "digest") == key_id:
                 return msgspec.structs.replace(facts, signed_by=fingerprint)
+        for fingerprint, other in issuers.items():
+            try:
+                certificate.verify_directly_issued_by(other)
+            except InvalidSignature:
+                continue
+            except (ValueError, TypeError, UnsupportedAlgorithm):
+                pass
+            return msgspec.structs.replace(facts, signed_by=fingerprint)
         return msgspec.structs.replace(facts, signed_by="")
 
 

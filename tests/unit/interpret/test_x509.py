@@ -3,6 +3,8 @@
 import contextlib
 import hashlib
 import ipaddress
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,7 +17,7 @@ from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ops.interpret.x509 import certificate_from_der, pem_blocks, spki_hash
+from ops.interpret.x509 import CertificateSet, certificate_from_der, pem_blocks, spki_hash
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 KEY = ec.generate_private_key(ec.SECP256R1())
@@ -159,3 +161,80 @@ def test_no_bytes_raise_anything_but_value_error(content: bytes) -> None:
     for function in (certificate_from_der, lambda c: list(pem_blocks(b"-----BEGIN CERTIFICATE-----\n" + c))):
         with contextlib.suppress(ValueError):
             function(content)
+
+
+ISSUER, RENEWED, STRANGER = (ec.generate_private_key(ec.SECP256R1()) for _ in range(3))
+
+
+def authority_certificate(key: Any, identifier: bool = True, issuer: str = "issuer") -> bytes:
+    builder = _named("issuer", issuer, key)
+    if identifier:
+        builder = builder.add_extension(
+            x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
+        )
+    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
+
+
+def issued(issuer: Any, identifier: Any = None) -> bytes:
+    """A leaf that ``issuer`` signed, with the key identifier of ``identifier``."""
+    builder = _named("leaf", "issuer", KEY)
+    if identifier is not None:
+        extension = x509.AuthorityKeyIdentifier.from_issuer_public_key(identifier.public_key())
+        builder = builder.add_extension(extension, critical=False)
+    return builder.sign(issuer, hashes.SHA256()).public_bytes(Encoding.DER)
+
+
+def _named(subject: str, issuer: str, key: Any) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)]))
+        .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(START)
+        .not_valid_after(START + timedelta(days=90))
+    )
+
+
+@pytest.mark.parametrize(
+    ("leaf", "others", "signer"),
+    [
+        (issued(ISSUER, ISSUER), [authority_certificate(ISSUER)], 0),
+        (issued(ISSUER), [authority_certificate(ISSUER)], 0),
+        (issued(ISSUER), [authority_certificate(STRANGER), authority_certificate(ISSUER)], 1),
+        (issued(ISSUER, ISSUER), [authority_certificate(RENEWED), authority_certificate(ISSUER)], 1),
+        (issued(ISSUER, ISSUER), [authority_certificate(STRANGER)], None),
+        (issued(ISSUER), [authority_certificate(STRANGER)], None),
+        (issued(ISSUER, ISSUER), [authority_certificate(ISSUER, identifier=False)], 0),
+        (issued(ISSUER, ISSUER), [], None),
+    ],
+    ids=[
+        "the key identifier",
+        "no identifier: the signature",
+        "two of one name: the signature",
+        "renewed under a new key",
+        "the same name, another key",
+        "the same name, another key, no identifier",
+        "an issuer without identifier",
+        "no issuer",
+    ],
+)
+def test_who_signed_a_certificate(leaf: bytes, others: list[bytes], signer: int | None) -> None:
+    known = CertificateSet()
+    facts = known.add(leaf)
+    issuers = [known.add(other) for other in others]
+    assert known.signed(facts).signed_by == ("" if signer is None else issuers[signer].fingerprint)
+
+
+def test_a_certificate_with_its_issuers_identifier_needs_no_bindings() -> None:
+    """Loading them took a fortieth of the healthy doctor's run."""
+    script = """
+import sys
+from ops.interpret.x509 import CertificateSet
+known = CertificateSet()
+leaf, issuer = (known.add(bytes.fromhex(der)) for der in sys.argv[1:])
+assert known.signed(leaf).signed_by == issuer.fingerprint
+assert "cryptography.hazmat.backends.openssl.backend" not in sys.modules
+"""
+    arguments = [issued(ISSUER, ISSUER).hex(), authority_certificate(ISSUER, issuer="root").hex()]
+    subprocess.run([sys.executable, "-c", script, *arguments], check=True)
