@@ -33,8 +33,8 @@ def as_handed_on(target: Target, config: NginxConfig) -> Target | None:
         )
         for name, method in (("predict_path", "POST"), ("health_path", "GET"), ("ready_path", "GET"))
     }
-    changed = msgspec.structs.replace(target, **paths)
-    return None if changed == target else changed
+    inner = msgspec.structs.replace(target, **paths)
+    return None if inner == target else inner
 
 
 def without_prefix(target: Target, config: NginxConfig) -> Target | None:
@@ -57,5 +57,5 @@ def without_prefix(target: Target, config: NginxConfig) -> Target | None:
 
 
 def _handed_on(route: RequestRoute, path: str) -> str:
-    passed = route.outcome.passed
-    return passed.uri.partition("?")[0] if passed is not None and passed.uri.startswith("/") else path
+    request = route.outcome.passed
+    return request.uri.partition("?")[0] if request is not None and request.uri.startswith("/") else path

@@ -127,13 +127,13 @@ def every_directive(directives: Iterable[Directive]) -> Iterator[Directive]:
         yield from every_directive(directive.block or ())
 
 
-def certbot_wanted(directory: str, written: Iterable[str], home: str) -> Iterator[Source]:
+def certbot_wanted(directory: str, texts: Iterable[str], home: str) -> Iterator[Source]:
     """The whole certbot tree, and the files outside it that a renewal needs.
 
-    ``written``: the texts of cli.ini and renewal/*.conf; ``home``: root's home, which certbot reads too."""
+    ``texts``: those of cli.ini and renewal/*.conf; ``home``: root's home, which certbot reads too."""
     yield Source("certbot", directory)
     yield Source("certbot", posixpath.join(home, ".config/letsencrypt/cli.ini"))
-    for text in written:
+    for text in texts:
         for key, value in ini_values(text):
             if _CERTBOT_OWN.match(key):
                 continue
@@ -145,8 +145,8 @@ def certbot_wanted(directory: str, written: Iterable[str], home: str) -> Iterato
                 name = home + word[1:] if word.startswith("~/") else word
                 if name.startswith("/") and not is_program(name) and not _inside(name, directory):
                     # The program's arguments follow it: some are files that it needs, others it creates.
-                    named = not is_command or number == 0
-                    yield Source("certbot", name, named=named, only_file=is_command)
+                    is_named = not is_command or number == 0
+                    yield Source("certbot", name, named=is_named, only_file=is_command)
 
 
 def ini_values(text: str) -> Iterator[tuple[str, str]]:

@@ -39,26 +39,28 @@ def completed(processes: Processes, settings: Settings, hints: Hints) -> Hints:
     """``hints`` completed with facts that only the file system shows."""
     places = (*hints.config_files, *hints.app_dirs)
     # The service's user owns the files that the service writes; one that root made proves nothing.
-    written = (hints.pidfile_read, settings.app.progress_dir)
-    accounts = (_owner(place) for place in written if place)
-    named = gunicorn_topology.pidfile_process(processes, hints)
-    known = (*hints.accounts, *filter(None, accounts), *filter(None, (_unit_user(settings),)))
+    service_files = (hints.pidfile_read, settings.app.progress_dir)
+    accounts = (_owner(place) for place in service_files if place)
+    pidfile_process = gunicorn_topology.pidfile_process(processes, hints)
+    all_accounts = (*hints.accounts, *filter(None, accounts), *filter(None, (_unit_user(settings),)))
     return msgspec.structs.replace(
         hints,
         config_files=_with_targets(hints.config_files),
         app_dirs=_with_targets(hints.app_dirs),
         bind=hints.bind or _bind_of(hints.config_files),
         owners=tuple(dict.fromkeys(uid for place in places if (uid := _owner(place)) is not None)),
-        accounts=tuple(dict.fromkeys(known)),
-        pidfile_is_own=_writes(named, hints.pidfile_read) if named and hints.pidfile_read else None,
+        accounts=tuple(dict.fromkeys(all_accounts)),
+        pidfile_is_own=_writes(pidfile_process, hints.pidfile_read)
+        if pidfile_process and hints.pidfile_read
+        else None,
     )
 
 
 def public_host(settings: Settings, processes: Processes, backend: str) -> str:
     """The host name that users use: from settings, else from nginx's site for ``backend``, else localhost."""
-    named = settings.target.domain or urlsplit(settings.target.url or "").hostname
-    if named:
-        return named
+    name = settings.target.domain or urlsplit(settings.target.url or "").hostname
+    if name:
+        return name
     masters = nginx_masters(processes)
     binary = find_binary(settings.nginx.binary, masters)
     build = build_facts(binary, NGINX_SECONDS) if binary else {}

@@ -67,19 +67,19 @@ def look_around(settings: Settings, deadline: float) -> Surroundings:
     """Collect the first half of a snapshot: no probe, no log. ``deadline`` is monotonic time."""
     host_task = _start("host", _host)
     processes = _start("processes", _processes).wait(deadline)
-    found = processes if isinstance(processes, Processes) else Processes(processes=(), listeners=())
-    masters = nginx_topology.nginx_masters(found)
+    all_processes = processes if isinstance(processes, Processes) else Processes(processes=(), listeners=())
+    masters = nginx_topology.nginx_masters(all_processes)
     outcome = _start("nginx configuration", _nginx, settings, masters).wait(deadline)
     # If the configuration could not be read, do not report nginx as missing.
     config, build = (outcome, {"program": settings.nginx.binary}) if isinstance(outcome, NotSeen) else outcome
     host = host_task.wait(deadline)
-    gunicorn, master, others = _gunicorn(settings, found, config)
+    gunicorn, master, others = _gunicorn(settings, all_processes, config)
     target = target_topology.decide_target(
         settings,
         host
         if isinstance(host, Host)
         else Host(hostname="", addresses=(), user="", is_root=False, has_systemd=False),
-        found,
+        all_processes,
         config,
         build,
         gunicorn,
@@ -120,9 +120,9 @@ def _collect(settings: Settings, since: float, probes: Probes, deadline: float) 
     # The slowest imports start now, in parallel with the first round's system calls.
     warm = _start("libraries", _import_libraries)
     # A silent resolver takes longest, so resolve a configured name first.
-    named = settings.target.domain
+    name = settings.target.domain
     resolver = settings.target.resolver or None
-    early = _start("dns", _resolve, probes, named, resolver, deadline) if named else None
+    early = _start("dns", _resolve, probes, name, resolver, deadline) if name else None
     around = look_around(settings, deadline)
     config, host = around.config, around.host
     pidfile = _read_pidfile(around.target.nginx_pidfile)
@@ -264,27 +264,27 @@ def _gunicorn(
     from ops.collect.services.gunicorn import read_config, read_progress
     from ops.collect.services.nginx import read_pidfile
 
-    named = settings.gunicorn
-    pidfile = read_pidfile(named.pidfile) if named.pidfile else None
+    own_settings = settings.gunicorn
+    pidfile = read_pidfile(own_settings.pidfile) if own_settings.pidfile else None
     site = find_site(config, settings.target.domain, None) if isinstance(config, NginxConfig) else None
     hints = completed(processes, settings, target_topology.gunicorn_hints(settings, pidfile, site))
     master = gunicorn_topology.find_master(processes, hints)
     others = gunicorn_topology.other_masters(processes, hints)
     app_dir = settings.app.dir or (master.cwd if master else None) or target_topology.GUIDE_APP_DIR
     path = (
-        named.config_file
+        own_settings.config_file
         or (gunicorn_topology.config_path(master) if master else None)
         or str(Path(app_dir) / GUIDE_CONFIG_NAME)
     )
     facts = read_config(path)
     if pidfile is None:
-        told = gunicorn_topology.arguments(master)
-        written = gunicorn_topology.setting("pidfile", "pid", told, facts)
-        if isinstance(written, str) and written:
-            pidfile = read_pidfile(str(Path((master.cwd if master else None) or app_dir) / written))
+        arguments = gunicorn_topology.arguments(master)
+        pidfile_setting = gunicorn_topology.setting("pidfile", "pid", arguments, facts)
+        if isinstance(pidfile_setting, str) and pidfile_setting:
+            pidfile = read_pidfile(str(Path((master.cwd if master else None) or app_dir) / pidfile_setting))
         elif master is None:
             pidfile = read_pidfile(target_topology.GUIDE_PIDFILE)
-    if master is None and isinstance(facts, GunicornConfig) and not named.bind:
+    if master is None and isinstance(facts, GunicornConfig) and not own_settings.bind:
         # The file may name the address, or the pidfile the process.
         bind = (
             gunicorn_topology.bind_addresses(facts.assigned["bind"].value) if "bind" in facts.assigned else ()
@@ -336,8 +336,8 @@ def _dial_resolved(target: Target, resolution: object, host: object) -> Target:
     nginx has no TLS for the site, with the address that a balancer connects to."""
     if not isinstance(resolution, Resolution) or not isinstance(host, Host) or target.connect_to is None:
         return target
-    known = {*host.addresses, "127.0.0.1", "::1"}
-    if target.front_without_tls and resolution.addresses and not known & {*resolution.addresses}:
+    own_addresses = {*host.addresses, "127.0.0.1", "::1"}
+    if target.front_without_tls and resolution.addresses and not own_addresses & {*resolution.addresses}:
         # A balancer before this host ends TLS.
         return msgspec.structs.replace(
             target,
@@ -364,8 +364,8 @@ def _elsewhere(
     it is still this service."""
     if not isinstance(resolution, Resolution) or not isinstance(host, Host) or not resolution.addresses:
         return NotSeen(reason="the name did not resolve")
-    known = (*host.addresses, *target.expected_addresses)
-    if any(address in known or is_loopback(address) for address in resolution.addresses):
+    expected_addresses = (*host.addresses, *target.expected_addresses)
+    if any(address in expected_addresses or is_loopback(address) for address in resolution.addresses):
         return NotSeen(reason="the name leads to this host")
     port = urlsplit(target.url).port or 443
     place = join_address(resolution.addresses[0], port)
@@ -409,9 +409,9 @@ def _other_doors(
 
 def _with_files(doors: list[Any], config: NginxConfig | NotSeen) -> tuple[OtherDoor, ...]:
     """The probed doors, each with the certificate files that nginx's configuration has for its address."""
-    tried = tuple(door for door in doors if isinstance(door, OtherDoor))
-    if not tried or not isinstance(config, NginxConfig):
-        return tried
+    probed_doors = tuple(door for door in doors if isinstance(door, OtherDoor))
+    if not probed_doors or not isinstance(config, NginxConfig):
+        return probed_doors
     from ops.collect.services.certificate_files import pem_file
 
     return tuple(
@@ -423,7 +423,7 @@ def _with_files(doors: list[Any], config: NginxConfig | NotSeen) -> tuple[OtherD
                 if isinstance(file := pem_file(path), PemFile)
             ),
         )
-        for door in tried
+        for door in probed_doors
     )
 
 
@@ -492,8 +492,8 @@ def _last_start(
     settings: Settings, around: Surroundings, target: Target, backend: Task
 ) -> LastStart | NotSeen:
     """The last start's output, if ``backend`` (the service's answers) has no status after a moment."""
-    found = backend.wait(time.monotonic() + SILENT_SECONDS)
-    answer = found.health if isinstance(found, Backend) else None
+    outcome = backend.wait(time.monotonic() + SILENT_SECONDS)
+    answer = outcome.health if isinstance(outcome, Backend) else None
     if isinstance(answer, Exchange) and answer.status is not None:
         return NotSeen(reason="the service answers")
     from ops.collect.services.last_start import last_start_words
@@ -514,22 +514,22 @@ def _backend(
     probes: Probes, target: Target, config: NginxConfig | NotSeen, headers: dict[str, str], *, repeat: bool
 ) -> Backend | NotSeen:
     """The service's answers; if it lacks a path, ask for the paths that nginx requests, or without the prefix."""
-    found: Backend | NotSeen = probes.ask("backend", target=target, repeat=repeat, headers=headers)
-    if isinstance(found, NotSeen) or isinstance(config, NotSeen):
-        return found
-    refused = [x.status for x in (found.predict, found.health) if isinstance(x, Exchange)]
-    if 404 not in refused and 405 not in refused:
-        return found
+    answers: Backend | NotSeen = probes.ask("backend", target=target, repeat=repeat, headers=headers)
+    if isinstance(answers, NotSeen) or isinstance(config, NotSeen):
+        return answers
+    statuses = [x.status for x in (answers.predict, answers.health) if isinstance(x, Exchange)]
+    if 404 not in statuses and 405 not in statuses:
+        return answers
     from ops.collect import handed_on
 
     if (inner := handed_on.as_handed_on(target, config)) is not None:
         again = probes.ask("backend", target=inner, repeat=repeat, headers=headers)
-        return again if isinstance(again, Backend) and not handed_on.lacks_a_path(again) else found
+        return again if isinstance(again, Backend) and not handed_on.lacks_a_path(again) else answers
     if (inner := handed_on.without_prefix(target, config)) is not None:
         again = probes.ask("backend", target=inner, headers=headers)
         if isinstance(again, Backend) and isinstance(again.predict, Exchange):
-            return msgspec.structs.replace(found, without_prefix=again.predict)
-    return found
+            return msgspec.structs.replace(answers, without_prefix=again.predict)
+    return answers
 
 
 def _ask(
@@ -570,7 +570,9 @@ def _host_names(probes: Probes, config: NginxConfig | NotSeen, target: Target) -
         return {}
     site = find_site(config, target.domain, target.backend)
     servers = (
-        server for passed in (site.passes if site else ()) for server in nginx_topology.named_servers(passed)
+        server
+        for proxied_place in (site.passes if site else ())
+        for server in nginx_topology.named_servers(proxied_place)
     )
     dialled = dict.fromkeys(f"{name}:{port}" for name, port, _ in servers)
     words = (*names, *dialled)
@@ -644,8 +646,8 @@ def _old_tls(probes: Probes, target: Target, address: str, deadline: float) -> O
     if not target.front_tls:
         return NotSeen(reason=_ENDS_BEFORE)
     words, proxied = (address, target.domain), target.front_proxy_protocol
-    tried: OldTls | NotSeen = probes.ask("old_tls", words=words, deadline=deadline, proxied=proxied)
-    return tried
+    outcome: OldTls | NotSeen = probes.ask("old_tls", words=words, deadline=deadline, proxied=proxied)
+    return outcome
 
 
 def _lineages(target: Target) -> Lineages | NotSeen:
@@ -663,9 +665,9 @@ def _main_thread_only_polls(around: Surroundings) -> bool:
     """Whether gunicorn's workers accept connections in their main thread and serve them in others (gthread)."""
     processes = around.processes.processes if isinstance(around.processes, Processes) else ()
     master = next((p for p in processes if p.pid == around.target.gunicorn_master), None)
-    told, config = gunicorn_topology.arguments(master), around.gunicorn.config
+    arguments, config = gunicorn_topology.arguments(master), around.gunicorn.config
     kind = gunicorn_topology.worker_class(master, config)
-    threads = str(gunicorn_topology.setting("threads", "threads", told, config))
+    threads = str(gunicorn_topology.setting("threads", "threads", arguments, config))
     # gunicorn uses gthread for a sync worker with several threads (its settings, "threads").
     has_threads = kind in (None, "sync") and threads.isdigit() and int(threads) > 1
     return bool(kind == "gthread" or has_threads)

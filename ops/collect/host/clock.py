@@ -30,25 +30,25 @@ _UNITS = {
 def clocks() -> tuple[Clock, ...] | NotSeen:
     """The last measurements of chrony and systemd-timesyncd, if they run; NotSeen if there is none because users other
     than root and the caller may change one of their programs."""
-    told = []
-    if (said := _said("chronyc", "-c", "tracking")) is not None:
-        told.append(parse_chrony(said))
+    measurements = []
+    if (output := _said("chronyc", "-c", "tracking")) is not None:
+        measurements.append(parse_chrony(output))
     # If systemd is not the init, no process answers timedatectl (sd_booted(3)).
     if (
         Path("/run/systemd/timesync").is_dir()
-        and (said := _said("timedatectl", "timesync-status")) is not None
+        and (output := _said("timedatectl", "timesync-status")) is not None
     ):
-        told.append(parse_timesync(said))
-    refused = filter(None, map(refused_program, ("chronyc", "timedatectl")))
-    if not told and (reason := next(refused, None)) is not None:
+        measurements.append(parse_timesync(output))
+    reasons = filter(None, map(refused_program, ("chronyc", "timedatectl")))
+    if not measurements and (reason := next(reasons, None)) is not None:
         return NotSeen(reason=safe_line(reason), is_refused=True)
-    return tuple(clock for clock in told if clock is not None)
+    return tuple(clock for clock in measurements if clock is not None)
 
 
-def parse_chrony(said: str) -> Clock | None:
+def parse_chrony(output: str) -> Clock | None:
     """Parse ``chronyc -c tracking``: the fifth field is the clock's offset from NTP time, in seconds; the last is the
     leap status (chronyc(1))."""
-    fields = said.strip().split(",")
+    fields = output.strip().split(",")
     try:
         offset = float(fields[4])
     except (IndexError, ValueError):
@@ -57,17 +57,17 @@ def parse_chrony(said: str) -> Clock | None:
     return Clock(source="chronyc tracking", offset=offset, synchronised=synchronised)
 
 
-def parse_timesync(said: str) -> Clock | None:
+def parse_timesync(output: str) -> Clock | None:
     """Parse ``timedatectl timesync-status``: the line that begins with Offset holds a time span."""
-    line = next((line for line in said.splitlines() if line.strip().startswith("Offset:")), None)
+    line = next((line for line in output.splitlines() if line.strip().startswith("Offset:")), None)
     if line is None:
         return None
-    written = line.partition(":")[2].strip()
-    spans = _SPAN.findall(written)
+    text = line.partition(":")[2].strip()
+    spans = _SPAN.findall(text)
     if not spans:
         return None
     size = sum(abs(float(number)) * _UNITS[unit] for number, unit in spans)
-    offset = -size if written.startswith("-") else size
+    offset = -size if text.startswith("-") else size
     return Clock(source="timedatectl timesync-status", offset=offset, synchronised=True)
 
 
@@ -76,9 +76,9 @@ def _said(name: str, *arguments: str) -> str | None:
     if program is None:
         return None
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             [program, *arguments], capture_output=True, timeout=SECONDS, check=False, stdin=subprocess.DEVNULL
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.decode(errors="replace")[:4000] if done.returncode == 0 else None
+    return process.stdout.decode(errors="replace")[:4000] if process.returncode == 0 else None

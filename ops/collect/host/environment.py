@@ -36,14 +36,14 @@ def environment(target: Target, settings: AppSettings) -> Environment | NotSeen:
         return NotSeen(reason=safe_line(f"where {python} keeps its packages"))
     installed = packages_in((*directories, Path(target.app_dir)))
     required = tuple(safe_line(name, 100) for name in settings.requires or ())
-    wanted = {
+    names = {
         normal_name(name) for name in (*required, "flask", "gunicorn", *WORKER_PACKAGES, *MODEL_PACKAGES)
     }
     return Environment(
         python=str(python),
         directories=tuple(safe_line(str(directory), 1000) for directory in directories),
         required=required if settings.requires is not None else None,
-        packages={name: version for name, version in installed.items() if name in wanted},
+        packages={name: version for name, version in installed.items() if name in names},
         nvidia_packages=tuple(sorted(name for name in installed if name.startswith("nvidia-"))),
         nvidia_devices=nvidia_devices(),
     )
@@ -65,16 +65,16 @@ def package_directories(python: Path, home: Path | None = None) -> tuple[Path, .
     prefix = python.parent.parent
     config = _venv_config(prefix / "pyvenv.cfg")
     if config is None:
-        found = _of_base(python)
+        directories = _of_base(python)
         if home is not None:
-            found += [home / ".local" / "lib" / d.parent.name / "site-packages" for d in found]
+            directories += [home / ".local" / "lib" / d.parent.name / "site-packages" for d in directories]
     else:
-        found = _below(prefix, "site-packages")
+        directories = _below(prefix, "site-packages")
         if config.get("include-system-site-packages", "").lower() == "true" and config.get("home"):
-            found += _of_base(Path(config["home"]) / "python3")
-    for directory in tuple(found):
-        found += _path_files(directory)
-    return tuple(dict.fromkeys(found))
+            directories += _of_base(Path(config["home"]) / "python3")
+    for directory in tuple(directories):
+        directories += _path_files(directory)
+    return tuple(dict.fromkeys(directories))
 
 
 def _venv_config(path: Path) -> dict[str, str] | None:
@@ -89,34 +89,34 @@ def _of_base(python: Path) -> list[Path]:
     """The package directories of an interpreter outside a virtual environment."""
     real = python.resolve()
     version = real.name if re.fullmatch(r"python3\.\d+", real.name) else ""
-    found = []
+    directories = []
     # Debian separates its own packages from the administrator's (Debian Python Policy, 2.5).
     for prefix in dict.fromkeys((real.parent.parent, Path("/usr/local"))):
         if prefix == Path("/usr/local") != real.parent.parent and real.parent.parent != Path("/usr"):
             continue
         for kind in ("site-packages", "dist-packages"):
-            found += [
+            directories += [
                 directory
                 for directory in _below(prefix, kind)
                 if not version or directory.parent.name in (version, "python3")
             ]
-    return found
+    return directories
 
 
 def _below(prefix: Path, kind: str) -> list[Path]:
-    found = []
+    directories = []
     for lib in ("lib", "lib64"):
         try:
             names = sorted(entry.name for entry in os.scandir(prefix / lib))
         except OSError:
             continue
-        found += [prefix / lib / name / kind for name in names if _VERSION_DIRECTORY.match(name)]
-    return [directory for directory in found if directory.is_dir()]
+        directories += [prefix / lib / name / kind for name in names if _VERSION_DIRECTORY.match(name)]
+    return [directory for directory in directories if directory.is_dir()]
 
 
 def _path_files(directory: Path) -> list[Path]:
     """The directories that .pth files add (site: each line is a path, unless it begins with import)."""
-    found = []
+    directories = []
     try:
         names = sorted(entry.name for entry in os.scandir(directory) if entry.name.endswith(".pth"))
     except OSError:
@@ -131,13 +131,13 @@ def _path_files(directory: Path) -> list[Path]:
             if line.strip() and not line.startswith(("#", "import ", "import\t")) and "\0" not in line:
                 added = directory / line.strip()
                 if added.is_dir():
-                    found.append(added)
-    return found
+                    directories.append(added)
+    return directories
 
 
 def packages_in(directories: Iterable[Path]) -> dict[str, str]:
     """Version by name of every package with metadata in ``directories``; the first directory wins."""
-    found: dict[str, str] = {}
+    packages: dict[str, str] = {}
     for directory in directories:
         try:
             names = [entry.name for entry in os.scandir(directory)]
@@ -151,23 +151,23 @@ def packages_in(directories: Iterable[Path]) -> dict[str, str]:
             package, _, version = stem.partition("-")
             if kind == "egg-info":
                 version = re.sub(r"-py3(\.\d+)?$", "", version)
-            found.setdefault(normal_name(package), safe_line(version, 100))
-    return found
+            packages.setdefault(normal_name(package), safe_line(version, 100))
+    return packages
 
 
 def nvidia_devices() -> tuple[str, ...]:
     """Signs of an NVIDIA GPU: its devices, its driver, or a card of that vendor on the bus."""
-    found = [
+    signs = [
         str(path)
         for pattern in ("nvidia[0-9]*", "nvidiactl", "nvmap", "dxg")
         for path in Path("/dev").glob(pattern)
     ]
     if Path("/proc/driver/nvidia").exists():
-        found.append("/proc/driver/nvidia")
+        signs.append("/proc/driver/nvidia")
     for vendor in sorted(Path("/sys/bus/pci/devices").glob("*/vendor"))[:512]:
         try:
             if vendor.read_text().strip() == _NVIDIA_VENDOR:
-                found.append(str(vendor.parent))
+                signs.append(str(vendor.parent))
         except OSError:
             continue
-    return tuple(found)
+    return tuple(signs)

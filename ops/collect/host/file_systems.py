@@ -21,13 +21,13 @@ MAX_PLACES = 64
 
 def file_systems(places: Iterable[str]) -> tuple[FileSystem, ...]:
     """The writable file systems that hold ``places`` (directories, existing or not)."""
-    found: dict[int, list[str]] = defaultdict(list)
+    places_by_device: dict[int, list[str]] = defaultdict(list)
     for place in list(dict.fromkeys(places))[:MAX_PLACES]:
         there = _existing(place)
         if there is not None:
-            found[there.stat().st_dev].append(str(there))
-    told = (_file_system(tuple(dict.fromkeys(there))) for there in found.values())
-    return tuple(fact for fact in told if fact is not None)
+            places_by_device[there.stat().st_dev].append(str(there))
+    facts = (_file_system(tuple(dict.fromkeys(there))) for there in places_by_device.values())
+    return tuple(fact for fact in facts if fact is not None)
 
 
 def _existing(place: str) -> Path | None:
@@ -92,13 +92,13 @@ def biggest(mount: Path, places: Iterable[str], *, by_entries: bool) -> tuple[st
     ends = time.monotonic() + WALK_SECONDS
     root = str(mount)
     queue = deque([*dict.fromkeys(places), root])
-    seen: set[str] = set()
+    visited: set[str] = set()
     looked = 0
     while queue and looked < MAX_ENTRIES and time.monotonic() < ends:
         directory = queue.popleft()
-        if directory in seen:
+        if directory in visited:
             continue
-        seen.add(directory)
+        visited.add(directory)
         try:
             with os.scandir(directory) as entries:
                 for entry in entries:

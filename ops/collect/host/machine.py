@@ -69,10 +69,10 @@ def machine(
     """The facts that one reading gives; `between` adds those that need two.
 
     ``nginx``: processes whose descriptors are counted; ``further``: more directories that the stack writes to."""
-    told = _pairs("/proc/meminfo")
+    pairs = _pairs("/proc/meminfo")
     memory: Memory | NotSeen = NotSeen(reason="/proc/meminfo does not tell how much memory is available")
-    if "MemTotal:" in told and "MemAvailable:" in told:
-        memory = Memory(total=told["MemTotal:"] * 1024, available=told["MemAvailable:"] * 1024)
+    if "MemTotal:" in pairs and "MemAvailable:" in pairs:
+        memory = Memory(total=pairs["MemTotal:"] * 1024, available=pairs["MemAvailable:"] * 1024)
     return Machine(
         file_systems=file_systems((*_written_to(target, config, build), *filter(None, further))),
         memory=memory,
@@ -119,16 +119,16 @@ def _written_to(target: Target, config: NginxConfig | NotSeen, build: dict[str, 
     yield target.letsencrypt_dir
     prefix = config.prefix if isinstance(config, NginxConfig) else "/"
     for directive, option in _BUFFERS.items():
-        named = () if isinstance(config, NotSeen) else nginx_topology.every(config, directive)
-        written = [d.args[0] for d in named if d.args]
-        for place in written or filter(None, [build.get(option)]):
+        directives = () if isinstance(config, NotSeen) else nginx_topology.every(config, directive)
+        places = [d.args[0] for d in directives if d.args]
+        for place in places or filter(None, [build.get(option)]):
             yield str(Path(prefix) / place)
     yield "/tmp"  # noqa: S108  gunicorn's heartbeat files (worker_tmp_dir) and Python's temporary ones
 
 
 def _open_files(target: Target, nginx: tuple[Process, ...]) -> Iterator[OpenFiles]:
-    named = [(process.pid, "nginx") for process in nginx]
-    for pid, name in (*named, *((pid, "gunicorn") for pid in _service(target))):
+    nginx_processes = [(process.pid, "nginx") for process in nginx]
+    for pid, name in (*nginx_processes, *((pid, "gunicorn") for pid in _service(target))):
         soft = _soft_limit(pid)
         if soft is not None:
             yield OpenFiles(pid=pid, process=name, soft=soft, used=_descriptors(pid))
@@ -138,8 +138,8 @@ def _soft_limit(pid: int) -> int | None:
     """RLIMIT_NOFILE of a running process; None if it cannot be read. Unlimited is a very large number."""
     for line in _text(f"/proc/{pid}/limits").splitlines():
         if line.startswith("Max open files"):
-            written = line.split()[3]
-            return 1 << 60 if written == "unlimited" else int(written) if written.isdecimal() else None
+            text = line.split()[3]
+            return 1 << 60 if text == "unlimited" else int(text) if text.isdecimal() else None
     return None
 
 

@@ -108,10 +108,10 @@ def parse_cron_line(line: str, path: str, number: int, users_own: bool) -> CronE
     when, rest = " ".join(fields[:count]), fields[count]
     user = Path(path).name
     if not users_own:
-        named = rest.split(None, 1)
-        if len(named) < 2:
+        parts = rest.split(None, 1)
+        if len(parts) < 2:
             return None
-        user, rest = named
+        user, rest = parts
     # An unescaped % ends the command; the rest is its standard input (crontab(5)).
     command = re.split(r"(?<!\\)%", rest, maxsplit=1)[0].replace("\\%", "%").strip()
     return CronEntry(
@@ -188,7 +188,7 @@ class _Units(msgspec.Struct):
                 if name.endswith((".timer", ".service")):
                     units.files.setdefault(name, path)
                 elif name.endswith(_WANTS):
-                    units.enabled.update(wanted.name for wanted in units._listed(path))
+                    units.enabled.update(link.name for link in units._listed(path))
                 elif name.endswith((".timer.d", ".service.d")):
                     units.drop_ins.setdefault(name.removesuffix(".d"), []).extend(
                         extra for extra in units._listed(path) if extra.suffix == ".conf"
@@ -257,9 +257,9 @@ def _timers(units: _Units) -> Iterator[Timer]:
             enabled=name in units.enabled and not units.is_masked(name) and not units.is_masked(service),
             when=tuple(
                 safe_line(f"{key.removeprefix('Timer.')}={value}", 200)
-                for key, found in values.items()
+                for key, texts in values.items()
                 if key.startswith("Timer.On")
-                for value in found
+                for value in texts
             ),
             service=safe_line(service, 200),
             commands=commands,

@@ -22,7 +22,7 @@ def versions(nginx: str, service_pythons: Iterable[str]) -> dict[str, str]:
     """Versions by program; one that is not found is left out. ``nginx``: its version as ``nginx -V`` prints it;
     ``service_pythons``: the known paths of gunicorn's interpreter (in a virtual environment it is a link)."""
     places = [place for python in service_pythons for place in libraries(python)]
-    found = {
+    by_program = {
         "gte-ops": __version__,
         "python": platform.python_version(),
         "nginx": nginx,
@@ -30,7 +30,7 @@ def versions(nginx: str, service_pythons: Iterable[str]) -> dict[str, str]:
         "certbot": certbot_version(),
         "openssl": _openssl(),
     }
-    return {name: version for name, version in found.items() if version}
+    return {name: version for name, version in by_program.items() if version}
 
 
 def certbot_version() -> str:

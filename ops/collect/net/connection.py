@@ -183,16 +183,16 @@ class DialledConnection:
         """Send everything. Raises OSError, OutOfTimeError."""
         view = memoryview(data)
         while view:
-            sent = self._persist(lambda piece=view: self._sock.send(piece), select.POLLOUT)  # type: ignore[misc]
-            view = view[sent:]
+            count = self._persist(lambda piece=view: self._sock.send(piece), select.POLLOUT)  # type: ignore[misc]
+            view = view[count:]
 
     def receive(self, size: int) -> bytes:
         """Receive up to ``size`` bytes, none at the end. Raises OSError, OutOfTimeError."""
-        wanted = min(size, self._left, READ_SIZE)
-        if wanted <= 0:
+        limit = min(size, self._left, READ_SIZE)
+        if limit <= 0:
             self.is_cut_off = True
             return b""
-        piece = self._persist(lambda: self._sock.recv(wanted), select.POLLIN)
+        piece = self._persist(lambda: self._sock.recv(limit), select.POLLIN)
         self._left -= len(piece)
         self.received += len(piece)
         self.is_ended = self.is_ended or not piece
@@ -214,12 +214,12 @@ class DialledConnection:
             try:
                 return operation()
             except ssl.SSLWantReadError:
-                wanted = select.POLLIN
+                awaited_events = select.POLLIN
             except ssl.SSLWantWriteError:
-                wanted = select.POLLOUT
+                awaited_events = select.POLLOUT
             except BlockingIOError:
-                wanted = events
-            self._patience.wait(self._sock, wanted, self.deadline)
+                awaited_events = events
+            self._patience.wait(self._sock, awaited_events, self.deadline)
 
 
 class _Stream(io.RawIOBase):
@@ -301,12 +301,12 @@ def _places(address: str, until: float) -> list[tuple[socket.AddressFamily, tupl
         return [(literal, (host, port))]
     from ops.collect.net.dns import resolve
 
-    found = resolve(host, None, until)
-    if isinstance(found, NotSeen):
-        raise OutOfTimeError(f"{host}: {found.reason}")
-    if found.failure is not None:
-        raise AddressError(f"{host} does not resolve: {found.detail or found.failure}")
-    return [(family, (ip, port)) for ip in found.addresses if (family := _family(ip)) is not None]
+    resolution = resolve(host, None, until)
+    if isinstance(resolution, NotSeen):
+        raise OutOfTimeError(f"{host}: {resolution.reason}")
+    if resolution.failure is not None:
+        raise AddressError(f"{host} does not resolve: {resolution.detail or resolution.failure}")
+    return [(family, (ip, port)) for ip in resolution.addresses if (family := _family(ip)) is not None]
 
 
 def _family(host: str) -> socket.AddressFamily | None:

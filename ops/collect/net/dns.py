@@ -50,21 +50,23 @@ def resolve(name: str, resolver: str | None, deadline: float) -> Resolution | No
 
     Returns by ``deadline`` (time.monotonic) or after `PATIENCE`, whichever comes first; NotSeen if the question timed
     out and the deadline left less time than one try takes."""
-    wanted = name.strip().rstrip(".").lower()
-    literal = _literal(wanted)
-    shown = safe_line(name)
+    plain_name = name.strip().rstrip(".").lower()
+    literal = _literal(plain_name)
+    display_name = safe_line(name)
     if literal is not None:
-        return Resolution(name=shown, resolver="", addresses=(literal,), is_literal=True)
+        return Resolution(name=display_name, resolver="", addresses=(literal,), is_literal=True)
     if resolver is not None:
-        return _ask_servers(shown, wanted, [resolver], (), deadline)
-    listed = in_hosts_file(_read(HOSTS_FILE), wanted)
-    if not listed and (wanted == "localhost" or wanted.endswith(".localhost")):
-        listed = ("127.0.0.1", "::1")  # RFC 6761, 6.3
-        return Resolution(name=shown, resolver="localhost", addresses=listed)
-    if listed:
-        return Resolution(name=shown, resolver=HOSTS_FILE, addresses=listed)
+        return _ask_servers(display_name, plain_name, [resolver], (), deadline)
+    addresses = in_hosts_file(_read(HOSTS_FILE), plain_name)
+    if not addresses and (plain_name == "localhost" or plain_name.endswith(".localhost")):
+        addresses = ("127.0.0.1", "::1")  # RFC 6761, 6.3
+        return Resolution(name=display_name, resolver="localhost", addresses=addresses)
+    if addresses:
+        return Resolution(name=display_name, resolver=HOSTS_FILE, addresses=addresses)
     configured = parse_resolv_conf(_read(RESOLV_CONF))
-    return _ask_servers(shown, wanted, configured.servers, configured.searched(wanted), deadline)
+    return _ask_servers(
+        display_name, plain_name, configured.servers, configured.searched(plain_name), deadline
+    )
 
 
 def _literal(name: str) -> str | None:
@@ -87,15 +89,15 @@ def _read(path: str) -> str:
 
 def in_hosts_file(content: str, name: str) -> tuple[str, ...]:
     """Return the addresses that the lines of a hosts(5) file give ``name`` (lower case, no final dot)."""
-    found: dict[str, None] = {}
+    addresses: dict[str, None] = {}
     for row in content.splitlines():
         words = row.partition("#")[0].split()
         if len(words) < 2 or name not in (word.lower().rstrip(".") for word in words[1:]):
             continue
         address = _literal(words[0])
         if address is not None:
-            found[address] = None
-    return tuple(found)
+            addresses[address] = None
+    return tuple(addresses)
 
 
 class ResolvConf(msgspec.Struct, frozen=True):
@@ -134,12 +136,12 @@ def parse_resolv_conf(content: str) -> ResolvConf:
 
 
 def _ask_servers(
-    shown: str, name: str, servers: list[str], search: Iterable[str], deadline: float
+    display_name: str, name: str, servers: list[str], search: Iterable[str], deadline: float
 ) -> Resolution | NotSeen:
     resolver = ", ".join(safe_line(server, 80) for server in servers)
     started = time.monotonic()
     until = min(deadline, started + PATIENCE)
-    outcome = _Outcome("nxdomain", f"{shown!r} is not a name that can be asked for")
+    outcome = _Outcome("nxdomain", f"{display_name!r} is not a name that can be asked for")
     # With search domains the bare name comes last (resolv.conf(5), ndots).
     for candidate in (*(f"{name}.{domain}" for domain in search if domain), name):
         questions = _questions(candidate)
@@ -151,7 +153,7 @@ def _ask_servers(
     if outcome.failure == "timeout" and deadline - started < min(PATIENCE, PATIENCE_PER_TRY):
         return NotSeen(reason="no time was left for the resolver to answer")
     return Resolution(
-        name=shown,
+        name=display_name,
         resolver=resolver,
         addresses=outcome.addresses,
         failure=outcome.failure,
@@ -310,9 +312,9 @@ class _Asking:
         for server in self._asked:
             if len(server.answers) < len(self._questions):
                 continue
-            found = _addresses(server.answers.values())
-            if found:
-                return _Outcome(None, addresses=found)
+            addresses = _addresses(server.answers.values())
+            if addresses:
+                return _Outcome(None, addresses=addresses)
             codes = {answer.rcode for answer in server.answers.values()}
             if codes <= {NOERROR, NXDOMAIN}:
                 # A negative answer ends the search, as in libc.
@@ -324,14 +326,14 @@ class _Asking:
 
     def _exhausted(self) -> _Outcome:
         for server in self._asked:
-            found = _addresses(server.answers.values())
-            if found:
-                return _Outcome(None, addresses=found)
+            addresses = _addresses(server.answers.values())
+            if addresses:
+                return _Outcome(None, addresses=addresses)
         troubles = [server.trouble for server in self._asked if server.trouble is not None]
-        told = next((t for t in troubles if t.failure in ("servfail", "refused")), None)
+        refusal = next((t for t in troubles if t.failure in ("servfail", "refused")), None)
         silent = [server for server in self._asked if server.trouble is None]
-        if told is not None:
-            return told
+        if refusal is not None:
+            return refusal
         if silent or not troubles:
             return _Outcome("timeout", f"no answer within {time.monotonic() - self._started:.1f} s")
         return troubles[0]
@@ -350,8 +352,8 @@ def _place(server: str) -> tuple[str, int]:
 
 
 def _addresses(answers: Iterable[DnsAnswer]) -> tuple[str, ...]:
-    found = [address for answer in answers for address in answer.addresses]
-    return tuple(sorted(dict.fromkeys(found), key=lambda address: ":" in address))[:MAX_ADDRESSES]
+    addresses = [address for answer in answers for address in answer.addresses]
+    return tuple(sorted(dict.fromkeys(addresses), key=lambda address: ":" in address))[:MAX_ADDRESSES]
 
 
 def _no(codes: set[int]) -> _Outcome:

@@ -50,9 +50,9 @@ class Question(msgspec.Struct, frozen=True):
         """The encoded message: recursion desired, EDNS announced with `PAYLOAD`."""
         counts = (self.id, _RECURSION, 1, 0, 0, 1)
         name = b"".join(bytes([len(label)]) + label for label in self.name) + b"\0"
-        asked = name + _octets(self.kind) + _octets(INTERNET)
+        question = name + _octets(self.kind) + _octets(INTERNET)
         edns = b"\0" + _octets(OPT) + _octets(PAYLOAD) + bytes(6)
-        return b"".join(map(_octets, counts)) + asked + edns
+        return b"".join(map(_octets, counts)) + question + edns
 
 
 class DnsAnswer(msgspec.Struct, frozen=True):
@@ -67,8 +67,8 @@ class DnsAnswer(msgspec.Struct, frozen=True):
 def name_of(words: str) -> Name:
     """Return the labels of a name, IDNA-encoded (RFC 3490) if not ASCII. Raises ValueError for an invalid name (RFC
     1035, 2.3.4)."""
-    written = words.rstrip(".").lower()
-    labels = tuple((written if written.isascii() else written.encode("idna").decode()).encode().split(b"."))
+    text = words.rstrip(".").lower()
+    labels = tuple((text if text.isascii() else text.encode("idna").decode()).encode().split(b"."))
     if not all(0 < len(label) <= MAX_LABEL_BYTES for label in labels):
         raise ValueError(f"a part of the name is empty or longer than {MAX_LABEL_BYTES} bytes")
     if sum(len(label) + 1 for label in labels) >= MAX_NAME_BYTES:
@@ -92,17 +92,17 @@ def read_answer(wire: bytes, questions: Mapping[int, Question]) -> DnsAnswer | N
 
 
 def _answer(wire: bytes, questions: Mapping[int, Question]) -> DnsAnswer | None:
-    number, flags, asked, answers, authorities, others = (_number(wire, 2 * i) for i in range(6))
+    number, flags, question_count, answers, authorities, others = (_number(wire, 2 * i) for i in range(6))
     question = questions.get(number)
     if question is None or not flags & _RESPONSE or flags & _OPCODE:
         return None
     rcode = flags & 15
-    if asked == 0:
+    if question_count == 0:
         # A server that refuses may omit the question.
         return DnsAnswer(number, rcode, is_truncated=False, addresses=()) if rcode else None
     name, place = _name(wire, 12)
     is_ours = name == question.name and _number(wire, place) == question.kind
-    if asked != 1 or not is_ours or _number(wire, place + 2) != INTERNET:
+    if question_count != 1 or not is_ours or _number(wire, place + 2) != INTERNET:
         return None
     if flags & _TRUNCATED:
         return DnsAnswer(number, rcode, is_truncated=True, addresses=())
@@ -138,7 +138,7 @@ def _records(wire: bytes, place: int, count: int) -> Iterator[_DnsRecord]:
 
 
 def _addresses(wire: bytes, records: list[_DnsRecord], question: Question) -> tuple[str, ...]:
-    found: dict[Name, list[str]] = {}
+    addresses: dict[Name, list[str]] = {}
     aliases: dict[Name, Name] = {}
     family, size = _ADDRESSES[question.kind]
     for record in records:
@@ -153,13 +153,13 @@ def _addresses(wire: bytes, records: list[_DnsRecord], question: Question) -> tu
             if record.size != size:
                 raise MalformedMessageError
             packed = wire[record.place : record.place + size]
-            found.setdefault(record.name, []).append(socket.inet_ntop(family, packed))
+            addresses.setdefault(record.name, []).append(socket.inet_ntop(family, packed))
     name = question.name
     for _ in range(MAX_ALIASES):
-        if name in found or name not in aliases:
+        if name in addresses or name not in aliases:
             break
         name = aliases[name]
-    return tuple(found.get(name, ()))
+    return tuple(addresses.get(name, ()))
 
 
 def _name(wire: bytes, place: int) -> tuple[Name, int]:

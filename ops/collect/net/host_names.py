@@ -20,33 +20,34 @@ JOIN_SECONDS = 0.2
 def host_names(names: Iterable[str], seconds: float = SECONDS) -> dict[str, tuple[str, ...]]:
     """Return the addresses of each of ``names``, in the resolver's order. Leave out a name without addresses or without
     an answer within ``seconds``."""
-    found: dict[str, tuple[str, ...]] = {}
+    addresses: dict[str, tuple[str, ...]] = {}
     threads = [
-        threading.Thread(target=_resolve, args=(name, found), daemon=True) for name in list(names)[:MAX_NAMES]
+        threading.Thread(target=_resolve, args=(name, addresses), daemon=True)
+        for name in list(names)[:MAX_NAMES]
     ]
     give_up = time.monotonic() + seconds
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(max(0.0, give_up - time.monotonic()))
-    return dict(found)
+    return dict(addresses)
 
 
 def resolved_and_dialled(words: Iterable[str], patience: Deadline) -> HostNames:
     """Resolve each host name, and connect to each address of a ``NAME:PORT``."""
-    asked = [word.partition(":") for word in words]
-    addresses = host_names(dict.fromkeys(name for name, _, _ in asked))
+    requests = [word.partition(":") for word in words]
+    addresses = host_names(dict.fromkeys(name for name, _, _ in requests))
     places = dict.fromkeys(
         join_address(address, int(port))
-        for name, _, port in asked
+        for name, _, port in requests
         if port
         for address in addresses.get(name, ())
     )
-    found: dict[str, Connection] = {}
+    connections: dict[str, Connection] = {}
     shorter = ShorterDeadline(patience, time.monotonic() + SECONDS)
 
     def dial(place: str) -> None:
-        found[place] = connect(place, shorter.deadline, shorter)
+        connections[place] = connect(place, shorter.deadline, shorter)
 
     threads = [
         threading.Thread(target=dial, args=(place,), daemon=True) for place in list(places)[:MAX_NAMES]
@@ -55,13 +56,15 @@ def resolved_and_dialled(words: Iterable[str], patience: Deadline) -> HostNames:
         thread.start()
     for thread in threads:
         thread.join(max(0.0, shorter.deadline - time.monotonic()) + JOIN_SECONDS)
-    return HostNames(addresses=addresses, dialled=tuple(found[place] for place in places if place in found))
+    return HostNames(
+        addresses=addresses, dialled=tuple(connections[place] for place in places if place in connections)
+    )
 
 
-def _resolve(name: str, found: dict[str, tuple[str, ...]]) -> None:
+def _resolve(name: str, addresses: dict[str, tuple[str, ...]]) -> None:
     try:
         # The same arguments as nginx's ngx_inet_resolve_host.
         entries = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
     except (OSError, UnicodeError):
         return
-    found[name] = tuple(dict.fromkeys(str(address[0]).partition("%")[0] for *_, address in entries))
+    addresses[name] = tuple(dict.fromkeys(str(address[0]).partition("%")[0] for *_, address in entries))

@@ -154,7 +154,7 @@ def ask(
     a context is used as it is. ``server_name``: the SNI, by default the URL's host. ``connect_by``: the deadline for
     connecting alone (time.monotonic). ``preface``: sent before anything else (`proxy_line`);
     ``keep_bytes``: how much of the body is used after reading it."""
-    wanted = _Wanted(method, url, address, time.monotonic(), keep_bytes)
+    request = _Wanted(method, url, address, time.monotonic(), keep_bytes)
     phase = _Phase()
     wire: DialledConnection | None = None
     try:
@@ -174,7 +174,7 @@ def ask(
         response = http.client.HTTPResponse(cast(Any, wire), method=method)
         response.begin()
         patience.count_answer()
-        return _read(wanted, response, wire)
+        return _read(request, response, wire)
     except (
         OSError,
         http.client.HTTPException,
@@ -184,7 +184,7 @@ def ask(
         RecursionError,
     ) as error:
         # The last four: http.client and the e-mail parser below it raise them for unforeseen answers.
-        return wanted.failed(*_failure(error, phase.name, wire, time.monotonic() - wanted.started))
+        return request.failed(*_failure(error, phase.name, wire, time.monotonic() - request.started))
     finally:
         if wire is not None:
             wire.close()
@@ -203,8 +203,8 @@ def _failure(error: Exception, phase: str, wire: DialledConnection | None, elaps
         failure = failure_of(error)
         if phase == "TLS handshake" and failure == "reset":
             return "tls", "TLS handshake: the peer reset the connection"
-        known = failure if failure in _EXCHANGE_FAILURES else "unreachable"
-        return known, _waited(error, phase, elapsed)
+        kind = failure if failure in _EXCHANGE_FAILURES else "unreachable"
+        return kind, _waited(error, phase, elapsed)
     return "malformed", safe_line(f"{phase}: {type(error).__name__}: {error}")
 
 
@@ -224,7 +224,7 @@ def _send(
     path = quote(urlunsplit(("", "", parts.path or "/", parts.query, "")), safe="/%?=&:+,;@!$'()*~[]")
     connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
     content = body.encode() if isinstance(body, str) else body
-    sent = {
+    own_headers = {
         "Host": host_header(url),
         "User-Agent": USER_AGENT,
         "Accept": "*/*",
@@ -232,25 +232,28 @@ def _send(
         "Connection": "close",
     }
     if content is not None:
-        sent["Content-Length"] = str(len(content))
+        own_headers["Content-Length"] = str(len(content))
     names = {name.lower() for name in headers}
-    for name, value in (*((n, v) for n, v in sent.items() if n.lower() not in names), *headers.items()):
+    for name, value in (
+        *((n, v) for n, v in own_headers.items() if n.lower() not in names),
+        *headers.items(),
+    ):
         connection.putheader(name, value)
     # A server may answer and close before it has read the body (413); its answer can still be read.
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         connection.endheaders(content)
 
 
-def _read(wanted: _Wanted, response: http.client.HTTPResponse, wire: DialledConnection) -> HttpAnswer:
+def _read(request: _Wanted, response: http.client.HTTPResponse, wire: DialledConnection) -> HttpAnswer:
     # http.client mistakes the end of the stream for the end of the head.
     if wire.is_ended or wire.is_cut_off:
-        return wanted.failed("closed", "the peer closed the connection in the middle of the answer's head")
-    content, elapsed, trouble = _body(response, wire, wanted.started)
-    text, shortened = kept_body(content[: wanted.keep_bytes], _charset(response.headers.get("Content-Type")))
+        return request.failed("closed", "the peer closed the connection in the middle of the answer's head")
+    content, elapsed, trouble = _body(response, wire, request.started)
+    text, shortened = kept_body(content[: request.keep_bytes], _charset(response.headers.get("Content-Type")))
     exchange = Exchange(
-        method=wanted.method,
-        url=safe_line(wanted.url, MAX_HEADER_CHARS),
-        address=wanted.address,
+        method=request.method,
+        url=safe_line(request.url, MAX_HEADER_CHARS),
+        address=request.address,
         detail="; ".join(filter(None, (trouble, shortened))),
         status=response.status,
         headers=_kept_headers(response.getheaders()),
@@ -265,7 +268,7 @@ def _body(
 ) -> tuple[bytes, float, str]:
     """Return the beginning of the body, the seconds until its first part, and a description of any fault."""
     content = bytearray()
-    declared = response.length
+    length = response.length
     elapsed = time.monotonic() - started
     trouble = ""
     try:
@@ -281,8 +284,8 @@ def _body(
         trouble = f"the body was not complete after {time.monotonic() - started:.1f} s"
     except (http.client.HTTPException, OSError, ValueError) as error:
         trouble = safe_line(f"the body broke off: {type(error).__name__}: {error}")
-    if not trouble and declared is not None and len(content) < min(declared, MAX_BODY_BYTES):
-        trouble = f"the body ended after {len(content)} of {declared} bytes"
+    if not trouble and length is not None and len(content) < min(length, MAX_BODY_BYTES):
+        trouble = f"the body ended after {len(content)} of {length} bytes"
     return bytes(content), elapsed, trouble
 
 

@@ -55,7 +55,7 @@ def read_private_headers(path: str) -> PrivateHeaders:
 
     Raises SettingsError if the file is missing, too large, accessible to others, neither root's nor the caller's, or
     has any other line, no header or too many. The error never repeats a value."""
-    named = f"target.headers_file {safe_line(path, 400)}"
+    setting = f"target.headers_file {safe_line(path, 400)}"
     try:
         with open_regular_file(path) as file:
             status = os.fstat(file.fileno())
@@ -65,66 +65,71 @@ def read_private_headers(path: str) -> PrivateHeaders:
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise SettingsError(
-            Text(en=f"{named}: {safe_line(why, 200)}", zh=f"{named}: {chinese(safe_line(why, 200))}")
+            Text(en=f"{setting}: {safe_line(why, 200)}", zh=f"{setting}: {chinese(safe_line(why, 200))}")
         ) from None
     if status.st_uid not in (ROOT, os.geteuid()):
         raise SettingsError(
             Text(
-                en=f"{named} belongs to user {status.st_uid}: it must be root's or the caller's",
-                zh=f"{named} 属于用户 {status.st_uid}：它必须属于 root 或当前用户",
+                en=f"{setting} belongs to user {status.st_uid}: it must be root's or the caller's",
+                zh=f"{setting} 属于用户 {status.st_uid}：它必须属于 root 或当前用户",
             )
         )
     if stat.S_IMODE(status.st_mode) & 0o077:
         raise SettingsError(
             Text(
-                en=f"{named} may be read or written by others: chmod 600 {safe_line(path, 400)}",
-                zh=f"{named} 可被他人读写：请执行 chmod 600 {safe_line(path, 400)}",
+                en=f"{setting} may be read or written by others: chmod 600 {safe_line(path, 400)}",
+                zh=f"{setting} 可被他人读写：请执行 chmod 600 {safe_line(path, 400)}",
             )
         )
     if len(content) > MAX_BYTES:
         raise SettingsError(
-            Text(en=f"{named} is larger than {MAX_BYTES >> 10} KiB", zh=f"{named} 超过 {MAX_BYTES >> 10} KiB")
+            Text(
+                en=f"{setting} is larger than {MAX_BYTES >> 10} KiB",
+                zh=f"{setting} 超过 {MAX_BYTES >> 10} KiB",
+            )
         )
-    return PrivateHeaders(path, _parsed(named, content.decode("latin-1")))
+    return PrivateHeaders(path, _parsed(setting, content.decode("latin-1")))
 
 
-def _parsed(named: str, text: str) -> dict[str, str]:
+def _parsed(setting: str, text: str) -> dict[str, str]:
     headers: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
-        found = _LINE.fullmatch(line)
-        if found is None:
+        match = _LINE.fullmatch(line)
+        if match is None:
             raise SettingsError(
                 Text(
-                    en=f"{named}, line {number}: not a header 'Name: value'",
-                    zh=f"{named} 第 {number} 行：不是 'Name: value' 形式的请求头",
+                    en=f"{setting}, line {number}: not a header 'Name: value'",
+                    zh=f"{setting} 第 {number} 行：不是 'Name: value' 形式的请求头",
                 )
             )
-        if found[1].lower() in _NOT_THESE:
+        if match[1].lower() in _NOT_THESE:
             raise SettingsError(
                 Text(
-                    en=f"{named}, line {number}: {found[1]} is the probe's own and cannot be set",
-                    zh=f"{named} 第 {number} 行：{found[1]} 由探测自身使用，不能设置",
+                    en=f"{setting}, line {number}: {match[1]} is the probe's own and cannot be set",
+                    zh=f"{setting} 第 {number} 行：{match[1]} 由探测自身使用，不能设置",
                 )
             )
-        if not (value := found[2].strip(" \t")):
+        if not (value := match[2].strip(" \t")):
             raise SettingsError(
                 Text(
-                    en=f"{named}, line {number}: {found[1]} has no value",
-                    zh=f"{named} 第 {number} 行：{found[1]} 没有值",
+                    en=f"{setting}, line {number}: {match[1]} has no value",
+                    zh=f"{setting} 第 {number} 行：{match[1]} 没有值",
                 )
             )
-        headers[found[1]] = value
+        headers[match[1]] = value
     if not headers:
         raise SettingsError(
-            Text(en=f"{named} has no header 'Name: value'", zh=f"{named} 中没有 'Name: value' 形式的请求头")
+            Text(
+                en=f"{setting} has no header 'Name: value'", zh=f"{setting} 中没有 'Name: value' 形式的请求头"
+            )
         )
     if len(headers) > MAX_HEADERS:
         raise SettingsError(
             Text(
-                en=f"{named} has more than {MAX_HEADERS} headers",
-                zh=f"{named} 中的请求头超过 {MAX_HEADERS} 个",
+                en=f"{setting} has more than {MAX_HEADERS} headers",
+                zh=f"{setting} 中的请求头超过 {MAX_HEADERS} 个",
             )
         )
     return headers
@@ -140,8 +145,8 @@ def listens(pid: int, address: str) -> bool:
         connections = psutil.Process(pid).net_connections(kind="all")
     except (psutil.Error, OSError, ValueError):
         return False
-    held = (listening_address(connection) for connection in connections)
-    return any(each is not None and same_address(each, address) for each in held)
+    addresses = (listening_address(connection) for connection in connections)
+    return any(each is not None and same_address(each, address) for each in addresses)
 
 
 def without_private(exchange: Exchange, headers: Mapping[str, str]) -> Exchange:

@@ -172,9 +172,9 @@ class _FarPatience(Deadline):
         if first:
             self._prober.send(ProbeRequest(number=0, reason=reason))
 
-    def count_up_to(self, answered: int) -> None:
-        """Record that ``answered`` exchanges have been answered."""
-        self._answered = max(self._answered, answered)
+    def count_up_to(self, count: int) -> None:
+        """Record that ``count`` exchanges have been answered."""
+        self._answered = max(self._answered, count)
 
 
 # --- the child --------------------------------------------------------------------------------------------------------

@@ -232,20 +232,20 @@ def _hops(health: object, plain: object, domain: str, doors: Mapping[str, _Door]
         return ()
     hops = [current.exchange]
     url = current.exchange.url
-    passed = {_normal(url)}
+    visited_urls = {_normal(url)}
     while current is not None and _redirects(current) and len(hops) < MAX_HOPS:
         following = _following(url, current.location, domain)
         if following is None:
             break
         url = following
-        known = _normal(url)
-        if known not in answers:
-            answers[known] = doors[urlsplit(url).scheme].ask("GET", url)
-        current = answers[known]
+        normal_url = _normal(url)
+        if normal_url not in answers:
+            answers[normal_url] = doors[urlsplit(url).scheme].ask("GET", url)
+        current = answers[normal_url]
         hops.append(current.exchange)
-        if known in passed:
+        if normal_url in visited_urls:
             break
-        passed.add(known)
+        visited_urls.add(normal_url)
     return tuple(hops)
 
 
@@ -333,7 +333,9 @@ def probe_backend(
         ready=_seen(ready.result(), patience),
         predict=_seen(predict, patience),
         debugger=_seen(debugger.result(), patience),
-        repeats=told if repeats and isinstance(told := repeats.result(), Repeats) else None,
+        repeats=repeat_answers
+        if repeats and isinstance(repeat_answers := repeats.result(), Repeats)
+        else None,
         **again,
     )
 
@@ -344,14 +346,14 @@ def _ask_again(get: Callable[[str, Deadline], _Running], target: Target, patienc
     shorter = ShorterDeadline(patience, time.monotonic() + REPEAT_WAIT)
     running: list[_Running] = []
     for _ in range(REPEAT_ROUNDS):
-        asked = [
+        requests = [
             get(target.health_path, shorter)
             for _ in range(min(REPEATS_PER_WORKER * len(target.gunicorn_workers), MAX_REPEATS))
         ]
         next_round = time.monotonic() + NEXT_ROUND
-        for one in asked:
+        for one in requests:
             one.wait(max(0.0, next_round - time.monotonic()))
-        running += asked
+        running += requests
     outcomes = [outcome for one in running if isinstance(outcome := one.result(), Exchange)]
     return Repeats(
         answered=tuple(outcome.elapsed for outcome in outcomes if outcome.status is not None),

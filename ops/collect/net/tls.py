@@ -57,30 +57,30 @@ def served_certificate(
     plainly = functools.partial(_handshake, proxied=proxied)
     shake = plainly if starttls is None else functools.partial(_mail_handshake, starttls)
     verdict_code, verdict = 0, None
-    tried = trust or _trust_at_hand(ca_file)
-    seen = shake(address, server_name, tried.context, patience)
-    if isinstance(seen, ssl.SSLCertVerificationError) and trust is None:
+    roots = trust or _trust_at_hand(ca_file)
+    session = shake(address, server_name, roots.context, patience)
+    if isinstance(session, ssl.SSLCertVerificationError) and trust is None:
         # The system's file of all roots is read only now: more roots can turn distrust into trust, never the reverse.
-        tried = trust_of(ca_file)
-        seen = shake(address, server_name, tried.context, patience)
-    if isinstance(seen, ssl.SSLCertVerificationError):
-        verdict_code, verdict = seen.verify_code, safe_line(str(seen.verify_message))
+        roots = trust_of(ca_file)
+        session = shake(address, server_name, roots.context, patience)
+    if isinstance(session, ssl.SSLCertVerificationError):
+        verdict_code, verdict = session.verify_code, safe_line(str(session.verify_message))
         # OpenSSL does not hand out the chain of a refused connection: connect again without verifying.
-        seen = shake(address, server_name, _unverifying(), patience)
-    if not isinstance(seen, _Shown):
-        return NotSeen(reason=_why_not(seen, address, patience))
-    if verdict_code and not tried.has_roots:
+        session = shake(address, server_name, _unverifying(), patience)
+    if not isinstance(session, _Shown):
+        return NotSeen(reason=_why_not(session, address, patience))
+    if verdict_code and not roots.has_roots:
         verdict_code, verdict = NO_ROOTS, "this host has no root certificates to compare with"
-    if verdict is not None and tried.trouble:
-        verdict = f"{verdict}; {tried.trouble}"
-    chain = _chain(seen.chain)
+    if verdict is not None and roots.trouble:
+        verdict = f"{verdict}; {roots.trouble}"
+    chain = _chain(session.chain)
     if isinstance(chain, NotSeen):
         return chain
     return Served(
         address=address,
         server_name=sni(server_name),
         chain=chain,
-        protocol=seen.protocol,
+        protocol=session.protocol,
         trust_error=verdict,
         trust_code=verdict_code,
     )
@@ -118,29 +118,29 @@ def _served_with(
     address: str, server_name: str, ca_file: str | None, patience: Deadline, key: str, *, proxied: bool
 ) -> Served | NotSeen:
     trust = trust_of(ca_file)
-    shown: _Shown | OSError | ValueError | None = None
+    session: _Shown | OSError | ValueError | None = None
     code, error = 0, None
     for context in (trust.context, _unverifying()):
         context.maximum_version = ssl.TLSVersion.TLSv1_2
         context.set_ciphers(KEY_CIPHERS[key])
-        shown = _handshake(address, server_name, context, patience, proxied=proxied)
-        if not isinstance(shown, ssl.SSLCertVerificationError):
+        session = _handshake(address, server_name, context, patience, proxied=proxied)
+        if not isinstance(session, ssl.SSLCertVerificationError):
             break
-        code, error = shown.verify_code, safe_line(str(shown.verify_message))
-    if not isinstance(shown, _Shown):
-        assert shown is not None  # noqa: S101  there are two contexts
-        return NotSeen(reason=safe_line(f"no handshake with a key of kind {key}: {_words(shown)}"))
-    chain = _chain(shown.chain)
+        code, error = session.verify_code, safe_line(str(session.verify_message))
+    if not isinstance(session, _Shown):
+        assert session is not None  # noqa: S101  there are two contexts
+        return NotSeen(reason=safe_line(f"no handshake with a key of kind {key}: {_words(session)}"))
+    chain = _chain(session.chain)
     if isinstance(chain, NotSeen):
         return chain
-    known = trust.has_roots or not code
+    is_conclusive = trust.has_roots or not code
     return Served(
         address=address,
         server_name=sni(server_name),
         chain=chain,
-        protocol=shown.protocol,
-        trust_error=error if known else None,
-        trust_code=code if known else NO_ROOTS,
+        protocol=session.protocol,
+        trust_error=error if is_conclusive else None,
+        trust_code=code if is_conclusive else NO_ROOTS,
     )
 
 
@@ -278,11 +278,11 @@ def _mail_handshake(
 
     del server_name
     host, port = split_address(address)
-    left = patience.deadline - time.monotonic()
-    if left <= 0:
+    seconds = patience.deadline - time.monotonic()
+    if seconds <= 0:
         return OutOfTimeError("deadline passed")
     try:
-        with secured(protocol, host, port, context, left) as tls:
+        with secured(protocol, host, port, context, seconds) as tls:
             return _Shown(_sent_chain(tls), tls.version() or "")
     except (OSError, ValueError) as error:
         return error
@@ -302,16 +302,20 @@ def _sent_chain(secured: ssl.SSLSocket) -> tuple[bytes, ...]:
     return (leaf,) if leaf else ()
 
 
-def _chain(sent: tuple[bytes, ...]) -> tuple[Certificate, ...] | NotSeen:
+def _chain(ders: tuple[bytes, ...]) -> tuple[Certificate, ...] | NotSeen:
     chain: list[Certificate] = []
-    known = CertificateSet()
-    for der in sent:
+    certificates = CertificateSet()
+    for der in ders:
         try:
-            chain.append(known.add(der))
+            chain.append(certificates.add(der))
         except ValueError as error:
             if not chain:
                 return NotSeen(reason=safe_line(f"the served certificate cannot be read: {error}"))
-    return tuple(map(known.signed, chain)) if chain else NotSeen(reason="the server presented no certificate")
+    return (
+        tuple(map(certificates.signed, chain))
+        if chain
+        else NotSeen(reason="the server presented no certificate")
+    )
 
 
 def _why_not(error: OSError | ValueError, address: str, patience: Deadline) -> str:

@@ -22,12 +22,12 @@ def held(address: str, pids: Iterable[int]) -> dict[int, frozenset[Ends]]:
         for ours, theirs in _connections(psutil.Process().pid)
         if same_address(join_address(theirs[0], theirs[1]), address)
     }
-    found: dict[int, frozenset[Ends]] = {}
+    connections: dict[int, frozenset[Ends]] = {}
     for pid in pids if own else ():
         accepted = {(*local, *remote) for local, remote in _connections(pid)}
         if common := own & accepted:
-            found[pid] = frozenset(common)
-    return found
+            connections[pid] = frozenset(common)
+    return connections
 
 
 def _connections(pid: int) -> list[tuple[tuple[str, int], tuple[str, int]]]:

@@ -23,16 +23,16 @@ class Throttling(msgspec.Struct, frozen=True):
 
 def cpu_counters(pids: Iterable[int]) -> dict[str, Throttling]:
     """The counters of every group with a CPU quota that one of ``pids`` is in, by the group's directory."""
-    found: dict[str, Throttling] = {}
+    counters: dict[str, Throttling] = {}
     for directory in _directories(pids, "cpu"):
         name = str(directory)
-        if name in found or not _has_quota(directory):
+        if name in counters or not _has_quota(directory):
             continue
-        told = _pairs(directory / "cpu.stat")
-        if "nr_periods" in told:
-            lost = told.get("throttled_usec", 0) / 1e6 + told.get("throttled_time", 0) / 1e9
-            found[name] = Throttling(told["nr_periods"], told.get("nr_throttled", 0), lost)
-    return found
+        pairs = _pairs(directory / "cpu.stat")
+        if "nr_periods" in pairs:
+            seconds = pairs.get("throttled_usec", 0) / 1e6 + pairs.get("throttled_time", 0) / 1e9
+            counters[name] = Throttling(pairs["nr_periods"], pairs.get("nr_throttled", 0), seconds)
+    return counters
 
 
 def cpu_groups(before: dict[str, Throttling], after: dict[str, Throttling]) -> tuple[CpuGroup, ...]:
@@ -52,23 +52,23 @@ def cpu_groups(before: dict[str, Throttling], after: dict[str, Throttling]) -> t
 def memory_groups(pids: Iterable[int]) -> tuple[MemoryGroup, ...]:
     """Every group with a memory limit that one of ``pids`` is in. ``used`` excludes inactive file cache: the kernel
     drops it before it denies memory."""
-    found: dict[str, MemoryGroup] = {}
+    groups: dict[str, MemoryGroup] = {}
     for directory in _directories(pids, "memory"):
         limit = _number(directory / "memory.max") or _number(directory / "memory.limit_in_bytes")
         current = _number(directory / "memory.current") or _number(directory / "memory.usage_in_bytes")
         # Version 1 writes 'no limit' as the largest number of whole pages.
         if limit is None or current is None or limit > 1 << 60:
             continue
-        told = _pairs(directory / "memory.stat")
-        cache = told.get("total_inactive_file", told.get("inactive_file", 0))
-        found[str(directory)] = MemoryGroup(path=str(directory), limit=limit, used=max(0, current - cache))
-    return tuple(found.values())
+        pairs = _pairs(directory / "memory.stat")
+        cache = pairs.get("total_inactive_file", pairs.get("inactive_file", 0))
+        groups[str(directory)] = MemoryGroup(path=str(directory), limit=limit, used=max(0, current - cache))
+    return tuple(groups.values())
 
 
 def _directories(pids: Iterable[int], controller: str) -> Iterator[Path]:
     """The directories of each process's group for one controller, and of its parent groups, as mounted here."""
     mounts = _mounts()
-    passed: set[Path] = set()
+    visited: set[Path] = set()
     for pid in pids:
         for line in _lines(Path(f"/proc/{pid}/cgroup")):
             number, _, rest = line.partition(":")
@@ -79,35 +79,35 @@ def _directories(pids: Iterable[int], controller: str) -> Iterator[Path]:
             place, root = mounts[key]
             inside = path.removeprefix(root.rstrip("/")) if path.startswith(root) else path
             directory = Path(place + inside.rstrip("/"))
-            while directory not in passed and str(directory).startswith(place):
-                passed.add(directory)
+            while directory not in visited and str(directory).startswith(place):
+                visited.add(directory)
                 yield directory
                 directory = directory.parent
 
 
 def _mounts() -> dict[str, tuple[str, str]]:
     """The mount point and the mounted group of each hierarchy, by controller; "" for version 2 (proc(5))."""
-    found: dict[str, tuple[str, str]] = {}
+    mounts: dict[str, tuple[str, str]] = {}
     for line in _lines(Path("/proc/self/mountinfo")):
-        left, _, right = line.partition(" - ")
-        fields, tail = left.split(), right.split()
+        head, _, right = line.partition(" - ")
+        fields, tail = head.split(), right.split()
         if len(fields) < 5 or len(tail) < 3:
             continue
         if tail[0] == "cgroup2":
-            found.setdefault("", (fields[4], fields[3]))
+            mounts.setdefault("", (fields[4], fields[3]))
         elif tail[0] == "cgroup":
             for name in tail[2].split(","):
                 if name in ("cpu", "memory"):
-                    found.setdefault(name, (fields[4], fields[3]))
-    return found
+                    mounts.setdefault(name, (fields[4], fields[3]))
+    return mounts
 
 
 def _has_quota(directory: Path) -> bool:
     quota = next(iter(_lines(directory / "cpu.max")), None)
     if quota is not None:
         return not quota.startswith("max")
-    written = _number(directory / "cpu.cfs_quota_us")
-    return written is not None and written > 0
+    microseconds = _number(directory / "cpu.cfs_quota_us")
+    return microseconds is not None and microseconds > 0
 
 
 def _lines(path: Path) -> list[str]:
@@ -119,9 +119,9 @@ def _lines(path: Path) -> list[str]:
 
 
 def _number(path: Path) -> int | None:
-    written = next(iter(_lines(path)), "").strip()
+    text = next(iter(_lines(path)), "").strip()
     try:
-        return int(written)
+        return int(text)
     except ValueError:
         return None
 

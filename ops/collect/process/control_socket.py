@@ -47,10 +47,10 @@ def ask(path: str, command: str, *, seconds: float) -> dict[str, Any] | NotSeen:
 def _receive(sock: socket.socket, count: int, deadline: float) -> bytes:
     received = bytearray()
     while len(received) < count:
-        left = deadline - time.monotonic()
-        if left <= 0:
+        seconds = deadline - time.monotonic()
+        if seconds <= 0:
             raise TimeoutError
-        sock.settimeout(left)
+        sock.settimeout(seconds)
         piece = sock.recv(count - len(received))
         if not piece:
             raise ConnectionResetError("closed in the middle of an answer")

@@ -42,12 +42,12 @@ def processes() -> Processes:
             of = holders if _is_our_path(address, connection.pid) else private
             of[address].update({connection.pid} if connection.pid else set())
     queues = accept_queues()
-    wanted = set().union(*holders.values()) if holders else set()
+    listening_pids = set().union(*holders.values()) if holders else set()
     # A user who fills the table with such names must not displace listening processes and the host's own.
-    order = sorted(psutil.pids(), key=lambda pid: (pid not in wanted, not _is_trusted(pid)))
-    found, unread = read_each(order, lambda pid: _read(pid, pid in wanted), MAX_PROCESSES)
+    order = sorted(psutil.pids(), key=lambda pid: (pid not in listening_pids, not _is_trusted(pid)))
+    facts, unread = read_each(order, lambda pid: _read(pid, pid in listening_pids), MAX_PROCESSES)
     return Processes(
-        processes=tuple(found),
+        processes=tuple(facts),
         listeners=tuple(
             Listener(address=address, pids=tuple(sorted(pids)), queued=queues.get(address))
             for address, pids in sorted(holders.items())
@@ -91,25 +91,25 @@ def read_each(
     blocks an earlier thread of ours is not tried again."""
     blocked = _abandoned.keys()
     unread = [pid for pid in pids if pid in blocked]
-    left = deque(pid for pid in pids if pid not in blocked)
-    found: list[Process] = []
+    queue = deque(pid for pid in pids if pid not in blocked)
+    facts: list[Process] = []
     held_up = 0
-    while left and len(found) < limit and held_up < MAX_UNREAD:
-        reader = _ProcessReader(left, read, found, limit)
+    while queue and len(facts) < limit and held_up < MAX_UNREAD:
+        reader = _ProcessReader(queue, read, facts, limit)
         if (pid := reader.wait()) is not None:
             held_up += 1
             unread.append(pid)
             _abandoned.add(pid, reader.thread)
-    return tuple(found[:limit]), tuple(unread)
+    return tuple(facts[:limit]), tuple(unread)
 
 
 class _ProcessReader:
-    """A thread that takes pids from ``left`` and adds their processes to ``found``, until it is abandoned."""
+    """A thread that takes pids from ``queue`` and adds their processes to ``facts``, until it is abandoned."""
 
     def __init__(
-        self, left: deque[int], read: Callable[[int], Process | None], found: list[Process], limit: int
+        self, queue: deque[int], read: Callable[[int], Process | None], facts: list[Process], limit: int
     ) -> None:
-        self._left, self._read, self._found, self._limit = left, read, found, limit
+        self._queue, self._read, self._facts, self._limit = queue, read, facts, limit
         self._lock = threading.Lock()
         self._given_up = False
         self._current: int | None = None
@@ -118,8 +118,8 @@ class _ProcessReader:
         self.thread.start()
 
     def _run(self) -> None:
-        while self._left and len(self._found) < self._limit:
-            pid = self._left.popleft()
+        while self._queue and len(self._facts) < self._limit:
+            pid = self._queue.popleft()
             self._current, self._since = pid, time.monotonic()
             try:
                 facts = self._read(pid)
@@ -129,7 +129,7 @@ class _ProcessReader:
                 if self._given_up:
                     return
                 if facts is not None:
-                    self._found.append(facts)
+                    self._facts.append(facts)
 
     def wait(self) -> int | None:
         """Wait for the thread to end, and return None; if one pid takes too long, abandon it and return that pid."""
@@ -143,11 +143,11 @@ class _ProcessReader:
                     return self._current
 
 
-def _read(pid: int, wanted: bool) -> Process | None:
-    if not wanted and not _may_be_web(pid):
+def _read(pid: int, is_listening: bool) -> Process | None:
+    if not is_listening and not _may_be_web(pid):
         return None
     try:
-        return _process(psutil.Process(pid), wanted)
+        return _process(psutil.Process(pid), is_listening)
     except psutil.Error:  # the process ended meanwhile
         return None
 
@@ -170,11 +170,11 @@ def _may_be_web(pid: int) -> bool:
     return False
 
 
-def _process(process: psutil.Process, wanted: bool) -> Process | None:
+def _process(process: psutil.Process, is_listening: bool) -> Process | None:
     with process.oneshot():
         name = process.name()
         command = process.cmdline()
-        if not wanted and not _WEB.search(name) and not _WEB.search(" ".join(command[:3])):
+        if not is_listening and not _WEB.search(name) and not _WEB.search(" ".join(command[:3])):
             return None
         status = process_status(process.pid)
         if status is None:
