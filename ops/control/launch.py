@@ -156,13 +156,13 @@ def _facts(content: bytes) -> dict[str, str]:
 
 
 def _limits(content: bytes) -> dict[str, tuple[int, int]]:
-    found = {}
+    limits = {}
     for line in content.decode(errors="replace").splitlines():
         for title, name in _LIMITS.items():
             if line.startswith(f"{title} "):
                 soft, hard = line[len(title) :].split()[:2]
-                found[name] = (_limit(soft), _limit(hard))
-    return found
+                limits[name] = (_limit(soft), _limit(hard))
+    return limits
 
 
 def _limit(word: str) -> int:
@@ -171,12 +171,12 @@ def _limit(word: str) -> int:
 
 def _named_files(environment: Iterable[bytes], cwd: str) -> list[tuple[str, str]]:
     """The variables that name a file for the service to read, each with the file's path."""
-    found = []
+    files = []
     for entry in environment:
         name, _, value = os.fsdecode(entry).partition("=")
         if value and _NAME.match(name) and _NAMES_A_FILE.search(name) and not _OWN_FILE.search(name):
-            found.append((name, str(Path(cwd) / value)))
-    return found
+            files.append((name, str(Path(cwd) / value)))
+    return files
 
 
 # --- what has to be the same ------------------------------------------------------------------------------------------
@@ -230,15 +230,15 @@ def launch_path(settings: Settings) -> Path:
 def load(path: Path) -> Remembered | None:
     """Read the file; None if there is none, or it cannot be read."""
     try:
-        kept = msgspec.json.decode(read_regular_file(str(path), MAX_FILE_BYTES).content, type=Remembered)
+        launch = msgspec.json.decode(read_regular_file(str(path), MAX_FILE_BYTES).content, type=Remembered)
     except (OSError, ValueError, msgspec.MsgspecError, RecursionError):
         return None
-    return kept if kept.version == VERSION else None
+    return launch if launch.version == VERSION else None
 
 
-def save(path: Path, kept: Remembered) -> None:
+def save(path: Path, launch: Remembered) -> None:
     """Write the file. Raises OSError."""
-    write_atomically(path, msgspec.json.encode(kept), 0o600)
+    write_atomically(path, msgspec.json.encode(launch), 0o600)
 
 
 def forget(path: Path) -> bool:

@@ -46,32 +46,32 @@ class NamedPidfile(msgspec.Struct, frozen=True):
 
 
 class Stale(msgspec.Struct, frozen=True):
-    """A pidfile that was in the way of a start; ``kept``: why it could not be removed, None if it was."""
+    """A pidfile that was in the way of a start; ``failure``: why it could not be removed, None if it was."""
 
     path: str
     detail: str
-    kept: str | None = None
+    failure: str | None = None
 
 
 def pidfiles(settings: Settings, command: tuple[str, ...], cwd: str | None) -> tuple[NamedPidfile, ...]:
     """The pidfiles that matter at a start by ``command`` in ``cwd``: the one of the settings, and the one that gunicorn
     writes by its command line or its configuration file (named by that file's owner)."""
-    named = [NamedPidfile(settings.gunicorn.pidfile)] if settings.gunicorn.pidfile else []
+    candidates = [NamedPidfile(settings.gunicorn.pidfile)] if settings.gunicorn.pidfile else []
     options = gunicorn_topology.options(gunicorn_words(command))
     where = Path(cwd or "/")
     if options.get("pid"):
-        named.append(NamedPidfile(str(where / options["pid"])))
-        return _each_once(named)
-    given = options.get("config") or settings.gunicorn.config_file or "gunicorn.conf.py"
-    config = str(where / given.removeprefix("file:"))
+        candidates.append(NamedPidfile(str(where / options["pid"])))
+        return _each_once(candidates)
+    config_option = options.get("config") or settings.gunicorn.config_file or "gunicorn.conf.py"
+    config = str(where / config_option.removeprefix("file:"))
     value = gunicorn_topology.setting("pidfile", "pid", (), read_config(config))
     if isinstance(value, str) and value:
-        named.append(NamedPidfile(str(where / value), _owner(config)))
-    return _each_once(named)
+        candidates.append(NamedPidfile(str(where / value), _owner(config)))
+    return _each_once(candidates)
 
 
-def _each_once(named: Iterable[NamedPidfile]) -> tuple[NamedPidfile, ...]:
-    return tuple({item.path: item for item in reversed(tuple(named))}.values())
+def _each_once(candidates: Iterable[NamedPidfile]) -> tuple[NamedPidfile, ...]:
+    return tuple({item.path: item for item in reversed(tuple(candidates))}.values())
 
 
 def _owner(path: str) -> int | None:
@@ -81,26 +81,26 @@ def _owner(path: str) -> int | None:
         return None
 
 
-def remove_stale(settings: Settings, named: Iterable[NamedPidfile]) -> tuple[Stale, ...]:
-    """Remove each of ``named`` that a start would take for a running master. Call it while no master of this service
-    runs.
+def remove_stale(settings: Settings, candidates: Iterable[NamedPidfile]) -> tuple[Stale, ...]:
+    """Remove each of ``candidates`` that a start would take for a running master. Call it while no master of this
+    service runs.
 
     Raises InUseError if one of them names this service after all."""
     from ops.collect.process.processes import processes
 
     stale = []
     everyone: Processes | None = None
-    for item in named:
-        why = _in_the_way(item.path)
+    for candidate in candidates:
+        why = _in_the_way(candidate.path)
         if why is None:
             continue
         everyone = everyone or processes()
-        pid = _names_this_service(settings, everyone, item.path)
+        pid = _names_this_service(settings, everyone, candidate.path)
         if pid is not None:
             raise InUseError(
-                f"{item.path} names process {pid}, which is this service's gunicorn; nothing was started"
+                f"{candidate.path} names process {pid}, which is this service's gunicorn; nothing was started"
             )
-        stale.append(Stale(item.path, why, _remove(item)))
+        stale.append(Stale(candidate.path, why, _remove(candidate)))
     return tuple(stale)
 
 
@@ -157,17 +157,17 @@ def _counts_as_running(number: int) -> str | None:
     )
 
 
-def _remove(named: NamedPidfile) -> str | None:
+def _remove(pidfile: NamedPidfile) -> str | None:
     """Remove what is in a pidfile's place; why not, None if it is gone."""
     try:
-        refusal = change_pidfile(named)
+        refusal = change_pidfile(pidfile)
     except (OSError, ValueError) as error:
         return getattr(error, "strerror", None) or str(error)
     return refusal.en if refusal is not None else None
 
 
 def change_pidfile(
-    named: NamedPidfile, *, content: bytes | None = None, number: int | None = None
+    pidfile: NamedPidfile, *, content: bytes | None = None, number: int | None = None
 ) -> Text | None:
     """Remove what is in a pidfile's place, or give it other ``content``; why it was left alone, None if it was changed.
 
@@ -175,12 +175,12 @@ def change_pidfile(
     kernel refuses what that user could not do itself. No link is followed. ``number``: only a regular file with a
     single name, of the deciding user if there is one, that holds this number is touched. Raises OSError, ValueError;
     FileNotFoundError if the file is another one by now."""
-    directory, _, name = named.path.rpartition("/")
+    directory, _, name = pidfile.path.rpartition("/")
     parent, entries = resolve(directory or "/")
     try:
         status = os.stat(name, dir_fd=parent, follow_symlinks=False)
         owner = status.st_uid if number is not None else None
-        users = deciders((*(entry.uid for entry in entries), owner, named.namer), trusted_users())
+        users = deciders((*(entry.uid for entry in entries), owner, pidfile.namer), trusted_users())
         if len(users) > 1:
             return Text(en="several users decide where it lies", zh="它的位置由多个用户决定")
         if number is not None and (refusal := _reason_to_leave(status, users)) is not None:

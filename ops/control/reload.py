@@ -28,10 +28,10 @@ def can_reload(config_file: str | None, workers: tuple[int, ...]) -> bool:
             return False
     import psutil
 
-    used = 0
+    resident = 0
     for pid in workers:
         try:
-            used += psutil.Process(pid).memory_info().rss
+            resident += psutil.Process(pid).memory_info().rss
         except psutil.Error:
             continue
-    return bool(psutil.virtual_memory().available > HEADROOM * used)
+    return bool(psutil.virtual_memory().available > HEADROOM * resident)

@@ -91,18 +91,18 @@ def find_supervisor(settings: Settings, output: Path) -> Supervisor | None:
     if settings.gunicorn.unit and SYSTEMD_RUNS.is_dir():
         for place in settings.schedule.systemd:
             if (Path(place) / settings.gunicorn.unit).exists():
-                named = pidfiles(settings, (), settings.app.dir)
-                return Supervisor(settings.gunicorn.unit, (), None, output, pidfiles=named)
-    given = settings.gunicorn.start_command
+                files = pidfiles(settings, (), settings.app.dir)
+                return Supervisor(settings.gunicorn.unit, (), None, output, pidfiles=files)
+    start_command = settings.gunicorn.start_command
     try:
-        argv = tuple(shlex.split(given) if isinstance(given, str) else given)
+        argv = tuple(shlex.split(start_command) if isinstance(start_command, str) else start_command)
     except ValueError:
         return None
     if not argv:
         return None
     cwd = settings.app.dir if settings.app.dir and Path(settings.app.dir).is_dir() else None
-    kept = load(launch_path(settings))
-    launch = kept.launch if kept else None
+    remembered = load(launch_path(settings))
+    launch = remembered.launch if remembered else None
     where = launch.cwd if launch else cwd
     return Supervisor(None, argv, cwd, output, launch, pidfiles(settings, argv, where))
 
@@ -158,9 +158,9 @@ def refusal(supervisor: Supervisor) -> Text | None:
     if supervisor.unit is not None:
         return None
     launch = supervisor.launch
-    gone = missing_file(launch) if launch is not None else None
-    if gone is not None:
-        name, path = gone[0], safe_line(gone[1], 200)
+    missing = missing_file(launch) if launch is not None else None
+    if missing is not None:
+        name, path = missing[0], safe_line(missing[1], 200)
         return Text(
             en=f"the service ran with {name}={path}, which is gone or may not be read: it is not started without it; "
             "put the file back, or start the service by hand",
@@ -171,16 +171,16 @@ def refusal(supervisor: Supervisor) -> Text | None:
     if not plan.is_roots:
         return None
     names = {os.fsdecode(name): os.fsdecode(value) for name, value in _environment(plan).items()}
-    refused = reason_not_to_run_as_root(
+    objection = reason_not_to_run_as_root(
         plan.argv, plan.cwd or str(Path.cwd()), names, any_cwd=_script_changes_user(plan.argv)
     )
-    if refused is None:
+    if objection is None:
         return None
-    why_not, shown = safe_line(refused.why, 200), safe_line(refused.what, 200)
+    why_not, program = safe_line(objection.why, 200), safe_line(objection.what, 200)
     return Text(
-        en=f"root does not run {shown}: {why_not}; make it root's own, or let gunicorn.start_command change the user "
+        en=f"root does not run {program}: {why_not}; make it root's own, or let gunicorn.start_command change the user "
         "(setpriv --reuid=USER ...)",
-        zh=f"root 不会运行 {shown}：{why_not}；请把它改为 root 所有，"
+        zh=f"root 不会运行 {program}：{why_not}；请把它改为 root 所有，"
         "或在 gunicorn.start_command 中切换用户（setpriv --reuid=用户 ...）",
     )
 
@@ -205,12 +205,12 @@ def restart(
     the caller's child, in its own session, and not ended with the caller. Raises RestartError, NotAllowedError."""
     if (why_not := refusal(supervisor)) is not None:
         raise RestartError(why_not)
-    left = end((master,), GRACE) if master and reacts else kill((master,)) if master else ()
+    survivors = end((master,), GRACE) if master and reacts else kill((master,)) if master else ()
     # Workers end by themselves when their master has gone, except stuck ones, and those hold the port.
-    left += kill(workers)
-    if left:
+    survivors += kill(workers)
+    if survivors:
         raise RestartError(
-            f"process {left[0].pid} survives SIGKILL (uninterruptible sleep); a start would collide with it"
+            f"process {survivors[0].pid} survives SIGKILL (uninterruptible sleep); a start would collide with it"
         )
     deadline = time.monotonic() + PORT_FREE_WITHIN
     while not is_free():
@@ -288,10 +288,10 @@ def _run_as(plan: StartPlan) -> str:
 
 def _environment(plan: StartPlan) -> Mapping[bytes, bytes]:
     """The command's environment: the remembered one, else the caller's own."""
-    given = plan.launch.variables if plan.launch is not None else _own_environment()
+    environment = plan.launch.variables if plan.launch is not None else _own_environment()
     if not plan.is_roots:
-        return given
-    safe = trusted_environment({os.fsdecode(name): os.fsdecode(value) for name, value in given.items()})
+        return environment
+    safe = trusted_environment({os.fsdecode(name): os.fsdecode(value) for name, value in environment.items()})
     return {os.fsencode(name): os.fsencode(value) for name, value in safe.items()}
 
 

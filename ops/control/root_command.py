@@ -263,16 +263,16 @@ class _Review:
     def _gunicorn(self, words: tuple[str, ...], cwd: str) -> Iterator[Refusal]:
         """Refusals of what gunicorn loads besides: its configuration file, and the directories that this names
         (settings: config, chdir, pythonpath)."""
-        given = options(words)
-        file = _joined(cwd, given.get("config", "gunicorn.conf.py").removeprefix("file:"))
+        own_options = options(words)
+        file = _joined(cwd, own_options.get("config", "gunicorn.conf.py").removeprefix("file:"))
         yield from self._existing(file)
         config = read_config(file)
         assigned = config.assigned if isinstance(config, GunicornConfig) else {}
         for key in ("chdir", "pythonpath"):
-            value = given.get(key) or (assigned[key].value if key in assigned else None)
+            value = own_options.get(key) or (assigned[key].value if key in assigned else None)
             for item in value.split(",") if isinstance(value, str) else ():
                 yield from self._existing(_joined(cwd, item))
-        chdir = _joined(cwd, given.get("chdir", "."))
+        chdir = _joined(cwd, own_options.get("chdir", "."))
         for word in words:
             if _MODULE.match(word):
                 yield from self._module(word, chdir)

@@ -62,23 +62,23 @@ def is_alive(process: ProcessRef) -> bool:
 def wait_until_gone(processes: Iterable[ProcessRef], seconds: float) -> tuple[ProcessRef, ...]:
     """Wait at most ``seconds`` for ``processes`` to end; returns those that did not."""
     deadline = time.monotonic() + seconds
-    left = tuple(processes)
-    while (left := tuple(p for p in left if is_alive(p))) and time.monotonic() < deadline:
+    alive = tuple(processes)
+    while (alive := tuple(p for p in alive if is_alive(p))) and time.monotonic() < deadline:
         time.sleep(0.02)
-    return left
+    return alive
 
 
 def end(processes: Iterable[ProcessRef], seconds: float) -> tuple[ProcessRef, ...]:
     """Send SIGTERM, and after ``seconds`` SIGKILL to the rest; returns the processes that survive even that.
 
     Raises NotAllowedError."""
-    left = tuple(processes)
+    alive = tuple(processes)
     for number, limit in ((signal.SIGTERM, seconds), (signal.SIGKILL, 5.0)):
-        for process in left:
+        for process in alive:
             with contextlib.suppress(GoneError):
                 send(process, number)
-        left = wait_until_gone(left, limit)
-    return left
+        alive = wait_until_gone(alive, limit)
+    return alive
 
 
 def kill(processes: Iterable[ProcessRef]) -> tuple[ProcessRef, ...]:

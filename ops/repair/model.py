@@ -315,8 +315,8 @@ class Repair:
     @property
     def new(self) -> tuple[str, ...]:
         """Codes that only the last diagnosis has."""
-        known = _codes(self.first)
-        return tuple(cause.code for cause in self.last.causes if cause.code not in known)
+        first_codes = _codes(self.first)
+        return tuple(cause.code for cause in self.last.causes if cause.code not in first_codes)
 
 
 def helps(remedy: Remedy, level: Safety) -> bool:

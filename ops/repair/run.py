@@ -49,8 +49,8 @@ def repair(
     log_path = audit_log_path(settings)
     show(first, remedies, unfinished(log_path))
     if ask is None or not any(helps(remedy, level) for remedy in remedies):
-        shown = tuple(_not_applied(remedy, level) for remedy in remedies)
-        return Repair(level, first, shown, first, None)
+        not_applied = tuple(_not_applied(remedy, level) for remedy in remedies)
+        return Repair(level, first, not_applied, first, None)
     end_in_order()
     results: list[RemedyResult] = []
     with AuditLog(log_path) as audit_log, contextlib.ExitStack() as stack:
@@ -71,9 +71,9 @@ def repair(
                 results.append(RemedyResult(remedy, Outcome.DECLINED))
             else:
                 results.append(applier.apply(remedy))
-        done = Repair(level, first, tuple(results), first, str(log_path))
-        if not done.acted:
-            return done
+        provisional = Repair(level, first, tuple(results), first, str(log_path))
+        if not provisional.acted:
+            return provisional
         tell(Text(en="diagnosing again", zh="正在重新诊断"))
         last = look().diagnosis
         verified = Repair(level, first, tuple(results), last, str(log_path))
@@ -96,5 +96,5 @@ def _not_applied(remedy: Remedy, level: Safety) -> RemedyResult:
 
 def command_to_apply(settings_path: str | None, level: Safety) -> str:
     """The command that applies what was only shown."""
-    chosen = f" --config {shlex.quote(settings_path)}" if settings_path else ""
-    return f"gte-ops doctor{chosen} --fix{'=risky' if level is Safety.RISKY else ''} --yes"
+    config_option = f" --config {shlex.quote(settings_path)}" if settings_path else ""
+    return f"gte-ops doctor{config_option} --fix{'=risky' if level is Safety.RISKY else ''} --yes"

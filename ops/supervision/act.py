@@ -186,15 +186,15 @@ class Actor:
             raise OpsError(Text(en="nothing here can start the service", zh="没有可用的方式启动服务"))
         if master is None and observe.observe(self.settings, state).observation.master is not None:
             raise GoneError(Text(en="a master has come up by itself meanwhile", zh="期间已有主进程自行启动"))
-        left = {*state.subject.workers, *(ProcessRef(w.pid, w.start_ticks) for w in observation.workers)}
-        left |= {ProcessRef(h.pid, h.start_ticks) for h in assessment.holders if h.ours and h.pid != 1}
+        processes = {*state.subject.workers, *(ProcessRef(w.pid, w.start_ticks) for w in observation.workers)}
+        processes |= {ProcessRef(h.pid, h.start_ticks) for h in assessment.holders if h.ours and h.pid != 1}
         backend = observation.backend
         self.journal.note("start", **how_it_starts(supervisor))
         process = restart(
             supervisor,
             self.settings,
             master=master,
-            workers=left,
+            workers=processes,
             reacts=assessment.fault in (Fault.NO_WORKERS, Fault.NOT_ANSWERING),
             is_free=lambda: observe.is_free(backend),
             tell=self._note_stale,
@@ -203,7 +203,7 @@ class Actor:
             self._started.append(process)
 
     def _note_stale(self, stale: Stale) -> None:
-        outcome = f"not removed: {stale.kept}" if stale.kept else "removed"
+        outcome = f"not removed: {stale.failure}" if stale.failure else "removed"
         self.journal.note("stale_pidfile", detail=safe_line(f"{stale.path}: {stale.detail}; {outcome}"))
 
     def _supervisor(self) -> Supervisor | None:
@@ -240,8 +240,8 @@ def how_it_starts(supervisor: Supervisor) -> dict[str, Any]:
     plan = plan_start(supervisor)
     if plan.launch is not None:
         return {"user": plan.launch.account.uid, "environment": "remembered"}
-    known = "none is remembered" if supervisor.launch is None else "the start command changes the user itself"
-    return {"user": os.geteuid(), "environment": f"the watchdog's own: {known}"}
+    why = "none is remembered" if supervisor.launch is None else "the start command changes the user itself"
+    return {"user": os.geteuid(), "environment": f"the watchdog's own: {why}"}
 
 
 def waits_for_the_doctor(

@@ -143,14 +143,14 @@ def trouble_body(
 
 def recovery_body(fault: Fault, seconds: float, actions: tuple[ActionKind, ...], evidence: str) -> Text:
     """The text of the message when a trouble ends: what it was, what was done, how long it took."""
-    done = [ACTIONS[action] for action in actions]
+    steps = [ACTIONS[action] for action in actions]
     en = [
         f"{fault_name(fault).en}; over after {age(seconds)}",
-        f"action: {'; '.join(d.en for d in done) or 'none, it came back by itself'}",
+        f"action: {'; '.join(d.en for d in steps) or 'none, it came back by itself'}",
     ]
     zh = [
         f"{fault_name(fault).zh}；{age(seconds)} 后恢复",
-        f"处理：{'；'.join(d.zh for d in done) or '无，自行恢复'}",
+        f"处理：{'；'.join(d.zh for d in steps) or '无，自行恢复'}",
     ]
     if evidence:
         en.append(f"evidence: {evidence}")

@@ -94,13 +94,15 @@ class BaselineKeeper:
         cron know of each other by the note alone. Raises OSError if it cannot be written."""
         note = self._directory / "asked.json"
         try:
-            asked = msgspec.json.decode(read_regular_file(str(note), MAX_NOTE_BYTES).content, type=_Asked)
+            last_request = msgspec.json.decode(
+                read_regular_file(str(note), MAX_NOTE_BYTES).content, type=_Asked
+            )
         except (OSError, ValueError, msgspec.MsgspecError):
-            asked = None
+            last_request = None
         # A note of the future is from before the clock was set back.
-        if asked is not None and asked.at <= wall:
-            gap = WITHOUT_A_CHANGE if asked.digest == digest else AFTER_A_CHANGE
-            if wall - asked.at < gap:
+        if last_request is not None and last_request.at <= wall:
+            gap = WITHOUT_A_CHANGE if last_request.digest == digest else AFTER_A_CHANGE
+            if wall - last_request.at < gap:
                 return False
         write_atomically(note, msgspec.json.encode(_Asked(digest, wall)))
         return True

@@ -202,26 +202,26 @@ class Watchdog:
 
     def _lacks_dumps(self, assessment: Assessment) -> bool:
         """Whether a worker has not been dumped twice yet: until then nothing can be said of it."""
-        known = [self.state.workers.get(str(process.pid)) for process in assessment.wants_dumps]
-        return any(worker is None or worker.same_stacks is None for worker in known)
+        states = [self.state.workers.get(str(process.pid)) for process in assessment.wants_dumps]
+        return any(worker is None or worker.same_stacks is None for worker in states)
 
     def _until_a_deadline(self, assessment: Assessment, observation: Observation) -> float | None:
         """Seconds until a request, a beat or a boot passes its deadline: the resident watchdog looks just then."""
         wall, distrust_before = observation.clocks.wall, self.state.distrust_before
-        left = [
+        seconds_left = [
             seconds
             for w in observation.workers
             if w.record is not None
             for seconds in until_stuck(w.record, wall, self.rules.request_deadline, distrust_before)
         ]
         if not isinstance(observation.health, Exchange) or observation.health.status is None:
-            left += self._until_dumps(observation)
-        left += [
+            seconds_left += self._until_dumps(observation)
+        seconds_left += [
             self.rules.boot_deadline - w.seconds
             for w in assessment.workers
             if w.condition == WorkerCondition.BOOTING
         ]
-        return max(LOOK_AGAIN, min(left) + 0.1) if left else None
+        return max(LOOK_AGAIN, min(seconds_left) + 0.1) if seconds_left else None
 
     def _until_dumps(self, observation: Observation) -> list[float]:
         """Seconds until a main thread has not run for so long that its stack is wanted."""

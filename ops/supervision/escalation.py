@@ -130,8 +130,8 @@ def _least_disruptive(
     if not stuck:
         return None, None
     first = stuck[0]
-    left = rules.budget - used(state, rules, state.clocks.boottime if state.clocks else 0.0)
-    if len(stuck) > 1 and left < len(stuck):
+    budget_left = rules.budget - used(state, rules, state.clocks.boottime if state.clocks else 0.0)
+    if len(stuck) > 1 and budget_left < len(stuck):
         if capabilities.reload and not _was_tried(state, ActionKind.RELOAD):
             return ActionKind.RELOAD, first
         if capabilities.restart and len(stuck) == len(assessment.workers):

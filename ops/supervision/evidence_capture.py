@@ -173,11 +173,11 @@ class EvidenceCapture:
         """Who may write where gunicorn writes: where a directory or a permission was missing, this changes with the
         repair. Times do not count, since the directories may be used by others too."""
         own, subject = self.settings.gunicorn, state.subject
-        written = [own.pidfile, own.error_log or subject.error_log, own.access_log or subject.access_log]
+        outputs = [own.pidfile, own.error_log or subject.error_log, own.access_log or subject.access_log]
         if subject.backend.startswith("unix:"):
-            written.append(subject.backend.removeprefix("unix:"))
+            outputs.append(subject.backend.removeprefix("unix:"))
         access = []
-        for name in written:
+        for name in outputs:
             if not name:
                 continue
             place = next(
@@ -195,5 +195,7 @@ def _needs_report(directory: EvidenceDirectory, last_action: float) -> bool:
     report = directory.path / "doctor.json"
     if not report.exists():
         return True
-    written = report.stat().st_mtime
-    return not directory.doctor_runs and (time.time() - written > REPORT_SECONDS or written < last_action)
+    written_at = report.stat().st_mtime
+    return not directory.doctor_runs and (
+        time.time() - written_at > REPORT_SECONDS or written_at < last_action
+    )

@@ -22,7 +22,7 @@ class InterruptibleSleep:
 
     def sleep(self, seconds: float, master: ProcessRef | None) -> None:
         """Sleep for ``seconds``, or until a signal comes or ``master`` ends (the end of a process wakes only once)."""
-        with contextlib.ExitStack() as opened:
+        with contextlib.ExitStack() as stack:
             waiting = select.poll()
             waiting.register(self._woken, select.POLLIN)
             descriptor = -1
@@ -32,7 +32,7 @@ class InterruptibleSleep:
                 except (AttributeError, OSError):  # it has just ended, or the kernel is older than 5.3
                     descriptor = -1
                 else:
-                    opened.callback(os.close, descriptor)
+                    stack.callback(os.close, descriptor)
                     waiting.register(descriptor, select.POLLIN)
                 if not is_alive(master):
                     self._ended = master

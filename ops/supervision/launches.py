@@ -42,12 +42,12 @@ class Launches:
         # A start time counts in ticks of 10 ms, and can appear a little earlier than the clock it is compared with.
         if not is_same and since is not None and observation.master.started >= since - 1.0:
             now = _read(master.pid)
-            gone = _lost(recorded.launch, now) if now is not None else ()
+            lost = _lost(recorded.launch, now) if now is not None else ()
             other_user = now is not None and now.account.uid != recorded.launch.account.uid
-            recorded = Remembered(recorded.launch, master, boot_id(), gone, other_user)
+            recorded = Remembered(recorded.launch, master, boot_id(), lost, other_user)
             self._save(recorded)
-            if gone or other_user:
-                self._journal.note("environment_changed", pid=master.pid, without=gone, other_user=other_user)
+            if lost or other_user:
+                self._journal.note("environment_changed", pid=master.pid, without=lost, other_user=other_user)
             is_same = True
         if not is_same:
             return msgspec.structs.replace(state, environment_lost=(), other_user=False)

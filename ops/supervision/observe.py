@@ -112,10 +112,10 @@ def observe(settings: Settings, state: WatchdogState) -> ObservedService:
 
 def _check_descriptors() -> None:
     """Raises OSError if an observation would run out of descriptors midway, which looks like the service's failure."""
-    with contextlib.ExitStack() as opened:
+    with contextlib.ExitStack() as stack:
         for _ in range(DESCRIPTORS_NEEDED):
             descriptor = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-            opened.callback(os.close, descriptor)
+            stack.callback(os.close, descriptor)
 
 
 def _observe(settings: Settings, state: WatchdogState) -> ObservedService:
@@ -136,11 +136,11 @@ def _observe(settings: Settings, state: WatchdogState) -> ObservedService:
         control, booting = _ask_control(settings.gunicorn.control_socket)
     headers = _private_headers(settings, subject, master)
     health = _probe(subject, settings.target.health_path, headers)
-    answered = health.status is not None
+    has_answer = health.status is not None
     ready = (
         _probe(subject, settings.target.ready_path, headers)
-        if answered and master is not None
-        else NotSeen(reason="/health did not answer" if not answered else "no master is seen")
+        if has_answer and master is not None
+        else NotSeen(reason="/health did not answer" if not has_answer else "no master is seen")
     )
     # Last, together with the clocks: else what a worker did while the probes waited would look older than it is.
     workers = _workers(settings, master) if master else ()
@@ -307,7 +307,7 @@ def _may_be_worker(master: ProcessStatus | None, child: ProcessStatus | None) ->
 
 
 def _find(
-    settings: Settings, known: Subject
+    settings: Settings, last_subject: Subject
 ) -> tuple[ProcessState | None, Subject, tuple[Holder, ...] | NotSeen]:
     """Search all processes of the machine: the master if there is one, the service as it can be recognised by later,
     and who else listens at its address."""
@@ -316,7 +316,7 @@ def _find(
     from ops.collect.services.nginx import read_pidfile
 
     everyone = within(TABLE_SECONDS, processes)
-    table = _without_orphans(everyone, known)
+    table = _without_orphans(everyone, last_subject)
     pidfile_path = settings.gunicorn.pidfile or (
         None if settings.gunicorn.bind or settings.gunicorn.config_file else GUIDE_PIDFILE
     )
@@ -327,25 +327,25 @@ def _find(
         # It runs as the user it ran as before, until the operator says otherwise (gte-ops watchdog forget).
         hints = msgspec.structs.replace(hints, accounts=(remembered.launch.account.uid,))
     process = locate_master(table, settings, hints)
-    if process is None and known.command:
-        process = _as_known(table, known)
+    if process is None and last_subject.command:
+        process = _as_known(table, last_subject)
     master = process_state(process.pid) if process else None
     if process is None or master is None:
-        backend = _backend(settings, table, None, known)
-        host = known.host or public_host(settings, everyone, backend)
-        subject = msgspec.structs.replace(known, backend=backend, master=None, host=host)
+        backend = _backend(settings, table, None, last_subject)
+        host = last_subject.host or public_host(settings, everyone, backend)
+        subject = msgspec.structs.replace(last_subject, backend=backend, master=None, host=host)
         whole = completed(everyone, settings, hints)
         owners = (*whole.owners, *whole.accounts)
-        return None, subject, _holders(settings, everyone, backend, known, owners)
-    subject = _subject(settings, table, process, known)
+        return None, subject, _holders(settings, everyone, backend, last_subject, owners)
+    subject = _subject(settings, table, process, last_subject)
     return master, subject, ()
 
 
-def _without_orphans(table: Processes, known: Subject) -> Processes:
+def _without_orphans(table: Processes, last_subject: Subject) -> Processes:
     """The table without workers that outlive their master: they have its command line, but their parent is no gunicorn.
 
     The new master of an upgrade (USR2) was such a child too, but has workers of its own."""
-    workers = set(known.workers)
+    workers = set(last_subject.workers)
     parents = {process.ppid for process in table.processes if gunicorn_topology.is_gunicorn(process)}
     return msgspec.structs.replace(
         table,
@@ -355,24 +355,28 @@ def _without_orphans(table: Processes, known: Subject) -> Processes:
     )
 
 
-def _as_known(table: Processes, known: Subject) -> Process | None:
+def _as_known(table: Processes, last_subject: Subject) -> Process | None:
     """A master started with the command of the last one, by the same user, if the settings do not identify it."""
     masters = gunicorn_topology.gunicorn_masters(table.processes)
-    same = [m for m in masters if _is_like(m, known, table.caller)]
+    same = [m for m in masters if _is_like(m, last_subject, table.caller)]
     return same[0] if len(same) == 1 else None
 
 
-def _is_like(process: Process, known: Subject, caller: int) -> bool:
+def _is_like(process: Process, last_subject: Subject, caller: int) -> bool:
     """Whether a process was started as the service was. Anybody can forge a command line; nobody can forge the user."""
-    if not known.command or process.command != known.command or (process.cwd or "") != known.cwd:
+    if (
+        not last_subject.command
+        or process.command != last_subject.command
+        or (process.cwd or "") != last_subject.cwd
+    ):
         return False
-    return speaks_for(process, ROOT if known.uid is None else known.uid, caller)
+    return speaks_for(process, ROOT if last_subject.uid is None else last_subject.uid, caller)
 
 
-def _subject(settings: Settings, table: Processes, master: Process, known: Subject) -> Subject:
+def _subject(settings: Settings, table: Processes, master: Process, last_subject: Subject) -> Subject:
     from ops.collect.locate import public_host
 
-    path = config_file(settings, master.cwd or known.cwd, gunicorn_topology.config_path(master))
+    path = config_file(settings, master.cwd or last_subject.cwd, gunicorn_topology.config_path(master))
     config = read_config(path) if path else NotSeen(reason="no configuration file")
 
     def log(configured: str | None, name: str, option: str) -> str:
@@ -383,7 +387,7 @@ def _subject(settings: Settings, table: Processes, master: Process, known: Subje
             str(Path(master.cwd or "/") / value) if isinstance(value, str) and value not in ("-", "") else ""
         )
 
-    backend = _backend(settings, table, master, known)
+    backend = _backend(settings, table, master, last_subject)
     return Subject(
         backend=backend,
         master=ProcessRef(master.pid, master.start_ticks),
@@ -414,7 +418,7 @@ def config_file(settings: Settings, cwd: str, on_command_line: str | None = None
     return str(path) if path.exists() else None
 
 
-def _backend(settings: Settings, table: Processes, master: Process | None, known: Subject) -> str:
+def _backend(settings: Settings, table: Processes, master: Process | None, last_subject: Subject) -> str:
     configured = settings.gunicorn.bind and gunicorn_topology.normal_bind(settings.gunicorn.bind)
     if master is not None:
         pids = [master.pid, *(w.pid for w in gunicorn_topology.workers_of(table.processes, master.pid))]
@@ -425,15 +429,15 @@ def _backend(settings: Settings, table: Processes, master: Process | None, known
             return dialled(listening[0])
     if configured:
         return dialled(configured)
-    path = config_file(settings, known.cwd)
+    path = config_file(settings, last_subject.cwd)
     config = read_config(path) if path else NotSeen(reason="no configuration file")
     arguments = gunicorn_topology.arguments(master)
     addresses = gunicorn_topology.bind_addresses(gunicorn_topology.setting("bind", "bind", arguments, config))
-    return dialled(next(iter(addresses), None) or known.backend or gunicorn_topology.DEFAULT_BIND)
+    return dialled(next(iter(addresses), None) or last_subject.backend or gunicorn_topology.DEFAULT_BIND)
 
 
 def _holders(
-    settings: Settings, table: Processes, backend: str, known: Subject, users: tuple[int, ...]
+    settings: Settings, table: Processes, backend: str, last_subject: Subject, users: tuple[int, ...]
 ) -> tuple[Holder, ...] | NotSeen:
     """Who listens at the service's address. ``users``: the owners of the service's files.
 
@@ -451,17 +455,17 @@ def _holders(
         )
     if not owners and gunicorn_topology.is_listening(table, backend):
         return NotSeen(reason=f"somebody listens at {backend}", needs_root=True)
-    workers = set(known.workers)
+    workers = set(last_subject.workers)
     config = settings.gunicorn.config_file
-    is_gunicorns = bool(known.command or config or settings.gunicorn.start_command)
+    is_gunicorns = bool(last_subject.command or config or settings.gunicorn.start_command)
     holders = []
     for owner in owners:
-        trusted = (ROOT if known.uid is None else known.uid, *users)
+        trusted = (ROOT if last_subject.uid is None else last_subject.uid, *users)
         may_claim = any(speaks_for(owner, uid, table.caller) for uid in trusted)
         ours = (
             owner.pid == 1
             or ProcessRef(owner.pid, owner.start_ticks) in workers
-            or _is_like(owner, known, table.caller)
+            or _is_like(owner, last_subject, table.caller)
             or (
                 may_claim
                 and gunicorn_topology.is_gunicorn(owner)

@@ -63,8 +63,8 @@ def room(pid: int) -> Room | None:
 def _host() -> Room | None:
     try:
         rows = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
-        known = {row[0]: int(row[1]) * 1024 for row in rows if len(row) > 1}
-        return Room(known["MemAvailable:"] + known["SwapFree:"], known["MemTotal:"] + known["SwapTotal:"])
+        sizes = {row[0]: int(row[1]) * 1024 for row in rows if len(row) > 1}
+        return Room(sizes["MemAvailable:"] + sizes["SwapFree:"], sizes["MemTotal:"] + sizes["SwapTotal:"])
     except (OSError, ValueError, KeyError):
         return None
 
@@ -96,9 +96,9 @@ def _group(group: Path, limit_name: str, usage_name: str, reclaimable: str) -> R
         limit = int((group / limit_name).read_text())  # ValueError for "max": no limit
         if limit >= _NO_LIMIT:
             return None
-        used = int((group / usage_name).read_text())
+        usage = int((group / usage_name).read_text())
         stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
         # The kernel reclaims pages of files that have not been used lately before memory runs out.
-        return Room(max(0, limit - used + int(stat.get(reclaimable, 0))), limit)
+        return Room(max(0, limit - usage + int(stat.get(reclaimable, 0))), limit)
     except (OSError, ValueError):
         return None

@@ -47,10 +47,10 @@ def with_observation(observation: Observation, state: WatchdogState, rules: Rule
     """``state`` after this observation, before it is assessed."""
     now = observation.clocks.boottime
     undetermined = observation.own_trouble is not None
-    answered = isinstance(observation.health, Exchange) and observation.health.status is not None
+    has_answer = isinstance(observation.health, Exchange) and observation.health.status is not None
     marks = _answer_marks(observation)
     alive = (
-        answered
+        has_answer
         or any(value != state.answer_marks.get(name, value) for name, value in marks.items())
         or _has_closed_sockets(observation, state)
     )

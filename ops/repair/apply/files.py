@@ -88,16 +88,16 @@ def _mend_pidfile(action: MendPidfile) -> AppliedChange:
     present = read_pidfile(action.path)
     if present.missing or present.pid == action.master.pid:
         raise not_needed("it is already correct, or removed", "已经正确，或已被删除")
-    changed = blocked(f"{action.path} has changed meanwhile", f"{action.path} 刚被改动过")
+    changed_meanwhile = blocked(f"{action.path} has changed meanwhile", f"{action.path} 刚被改动过")
     if present.pid != action.number:
-        raise changed
+        raise changed_meanwhile
     content = f"{action.master.pid}\n".encode() if action.keeps else None
     try:
         refusal = change_pidfile(
             NamedPidfile(action.path, action.namer), content=content, number=action.number
         )
     except FileNotFoundError:
-        raise changed from None
+        raise changed_meanwhile from None
     if refusal is not None:
         raise blocked(f"{action.path}: {refusal.en}", f"{action.path}：{refusal.zh}")
     after = verbatim(str(action.master.pid)) if action.keeps else Text(en="removed", zh="已删除")

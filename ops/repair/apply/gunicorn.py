@@ -125,7 +125,7 @@ class GunicornApplier:
 
     def _log_stale_pidfile(self, stale: Stale) -> None:
         self.session.audit_log.note(
-            "stale pidfile", path=stale.path, detail=stale.detail, kept=stale.kept or ""
+            "stale pidfile", path=stale.path, detail=stale.detail, kept=stale.failure or ""
         )
 
     def _supervisor(self) -> Supervisor:

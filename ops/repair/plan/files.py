@@ -95,10 +95,10 @@ def _close_key(case: Case) -> Iterator[Remedy]:
     if not isinstance(key, KeyFile) or key.mode is None:
         yield case.by_hand(NO_PLAN)
         return
-    closed, owners = key.mode & 0o660, key.mode & 0o600
+    without_others, owner_only = key.mode & 0o660, key.mode & 0o600
     alone = case.context.key_group_is_owners
     if key.mode & 0o007 or alone:
-        after = owners if alone else closed
+        after = owner_only if alone else without_others
         yield case.remedy(
             Safety.SAFE,
             ChangeMode(key.resolved, key.mode, after),
@@ -111,16 +111,16 @@ def _close_key(case: Case) -> Iterator[Remedy]:
     if key.mode & 0o040 and not alone:
         yield case.remedy(
             Safety.RISKY,
-            ChangeMode(key.resolved, closed, owners),
+            ChangeMode(key.resolved, without_others, owner_only),
             Text(
-                en=f"mode {closed:04o} of {key.resolved} becomes {owners:04o}",
-                zh=f"{key.resolved} 的权限由 {closed:04o} 改为 {owners:04o}",
+                en=f"mode {without_others:04o} of {key.resolved} becomes {owner_only:04o}",
+                zh=f"{key.resolved} 的权限由 {without_others:04o} 改为 {owner_only:04o}",
             ),
             risk=Text(
                 en="another program may read the key by its group",
                 zh="别的程序可能靠属组读取这个私钥",
             ),
-            commands=(f"chmod {owners:o} {shlex.quote(key.resolved)}",),
+            commands=(f"chmod {owner_only:o} {shlex.quote(key.resolved)}",),
         )
 
 
@@ -168,8 +168,8 @@ def _install_rotation(case: Case) -> Iterator[Remedy]:
             )
         )
         return
-    changed = tuple(file for file in files if file.present != file.text)
-    if not changed:
+    rewrites = tuple(file for file in files if file.present != file.text)
+    if not rewrites:
         yield case.by_hand(
             Text(
                 en="our logrotate rule is in place already; another one is in its way",
@@ -177,7 +177,7 @@ def _install_rotation(case: Case) -> Iterator[Remedy]:
             )
         )
         return
-    if not any(parse(file.text, file.path, {}).rules for file in changed):
+    if not any(parse(file.text, file.path, {}).rules for file in rewrites):
         yield case.by_hand(
             Text(
                 en="; ".join(reason.en for reason in case.context.not_rotated),
@@ -187,12 +187,12 @@ def _install_rotation(case: Case) -> Iterator[Remedy]:
             else NO_PLAN
         )
         return
-    paths = ", ".join(file.path for file in changed)
+    paths = ", ".join(file.path for file in rewrites)
     left_out = case.context.not_rotated
-    replaced = any(file.present is not None for file in changed)
+    replaced = any(file.present is not None for file in rewrites)
     yield case.remedy(
         Safety.RISKY if replaced else Safety.SAFE,
-        InstallRotation(changed, left_out),
+        InstallRotation(rewrites, left_out),
         Text(
             en="; ".join((f"install our logrotate rule: {paths}", *(reason.en for reason in left_out))),
             zh="；".join((f"安装 logrotate 规则：{paths}", *(reason.zh for reason in left_out))),

@@ -60,8 +60,8 @@ def _start_gunicorn(case: Case) -> Iterator[Remedy]:
 
 def _fails_again(case: Case) -> bool:
     """Whether the next start would fail as the last one did: its words say so."""
-    seen = case.snapshot
-    failure = last_failure(case.target, seen.processes, seen.logs, seen.last_start)
+    snapshot = case.snapshot
+    failure = last_failure(case.target, snapshot.processes, snapshot.logs, snapshot.last_start)
     return failure is not None and failure.kind not in PASSING
 
 
@@ -154,11 +154,11 @@ def _rename_settings(case: Case) -> Iterator[Remedy]:
     before = case.context.files.get(config.path, b"")
     text = before.decode("utf-8", "surrogateescape")
     renamed: dict[str, str] = {}
-    for name, meant in ignored_settings(config).items():
-        if meant in KNOWN_SETTINGS and meant not in config.assigned and meant not in renamed.values():
-            changed = _renamed(text, config.assigned[name].line, name, meant)
-            if changed is not None:
-                text, renamed[name] = changed, meant
+    for name, setting in ignored_settings(config).items():
+        if setting in KNOWN_SETTINGS and setting not in config.assigned and setting not in renamed.values():
+            edited = _renamed(text, config.assigned[name].line, name, setting)
+            if edited is not None:
+                text, renamed[name] = edited, setting
     if not renamed:
         yield case.by_hand(NO_PLAN)
         return
@@ -166,7 +166,7 @@ def _rename_settings(case: Case) -> Iterator[Remedy]:
     if (why := case.context.not_edited.get(config.path)) is not None:
         yield case.by_hand(not_edited(why), tuple(difference(edit)))
         return
-    names = ", ".join(f"{name} -> {meant}" for name, meant in renamed.items())
+    names = ", ".join(f"{name} -> {setting}" for name, setting in renamed.items())
     yield case.remedy(
         Safety.RISKY,
         EditGunicorn(edit, identity(master)),
@@ -183,15 +183,15 @@ def _rename_settings(case: Case) -> Iterator[Remedy]:
     )
 
 
-def _renamed(text: str, line: int, name: str, meant: str) -> str | None:
+def _renamed(text: str, line: int, name: str, setting: str) -> str | None:
     """``text`` with the name assigned on ``line`` replaced; None if it is not there, or the result is no Python."""
     lines = text.splitlines(keepends=True)
     if not 0 < line <= len(lines):
         return None
-    changed, count = re.subn(
-        rf"^(\s*){re.escape(name)}(?=\s*(?::[^=]*)?=)", rf"\g<1>{meant}", lines[line - 1]
+    edited, count = re.subn(
+        rf"^(\s*){re.escape(name)}(?=\s*(?::[^=]*)?=)", rf"\g<1>{setting}", lines[line - 1]
     )
-    lines[line - 1] = changed
+    lines[line - 1] = edited
     try:
         ast.parse("".join(lines))
     except (SyntaxError, ValueError, RecursionError):

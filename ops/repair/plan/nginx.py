@@ -87,15 +87,15 @@ def _reload_breaks(case: Case) -> Text | None:
             en=f"users are served now, and the files on disk have no site for {case.target.domain} any more",
             zh=f"用户目前正常，而磁盘上的配置已没有 {case.target.domain} 的站点",
         )
-    passed = nginx_rules.proxy_pass_for(config, site.server, case.target.predict_path)
-    if passed is None or not passed.determined or not isinstance(upstreams, Upstreams):
+    proxy_pass = nginx_rules.proxy_pass_for(config, site.server, case.target.predict_path)
+    if proxy_pass is None or not proxy_pass.determined or not isinstance(upstreams, Upstreams):
         return None
-    answers = [upstreams.answers.get(address) for address in passed.addresses]
+    answers = [upstreams.answers.get(address) for address in proxy_pass.addresses]
     if answers and all(answer is not None and answer.failure for answer in answers):
         return Text(
-            en=f"users are served now, and the file on disk sends them to {', '.join(passed.addresses)},"
+            en=f"users are served now, and the file on disk sends them to {', '.join(proxy_pass.addresses)},"
             " where nobody answers",
-            zh=f"用户目前正常，而磁盘上的配置会把请求转到 {'、'.join(passed.addresses)}，那里无人应答",
+            zh=f"用户目前正常，而磁盘上的配置会把请求转到 {'、'.join(proxy_pass.addresses)}，那里无人应答",
         )
     return None
 
@@ -136,33 +136,33 @@ def _answer_429(case: Case) -> Iterator[Remedy]:
 def _proxy_to_the_service(case: Case) -> Iterator[Remedy]:
     """NGX005: replace the one dead address by the service's own."""
     config, server = case.snapshot.nginx_config, _site_server(case)
-    passed = (
+    proxy_pass = (
         nginx_rules.proxy_pass_for(config, server, case.target.predict_path)
         if isinstance(config, NginxConfig) and server
         else None
     )
-    if passed is None or len(passed.addresses) != 1:
+    if proxy_pass is None or len(proxy_pass.addresses) != 1:
         yield case.by_hand(NO_PLAN)
         return
-    backend, dead = case.target.backend, passed.addresses[0]
-    if passed.upstream is not None:
+    backend, dead = case.target.backend, proxy_pass.addresses[0]
+    if proxy_pass.upstream is not None:
         members = [
             d
-            for d in passed.upstream.block or ()
+            for d in proxy_pass.upstream.block or ()
             if d.name == "server" and d.args and nginx_rules.normal_address(d.args[0]) == dead
         ]
         places = {(d.file, d.line): "server" for d in members}
         old = {(d.file, d.line): d.args[0] for d in members}
         new = dict.fromkeys(places, backend)
     else:
-        file, _, line = passed.where.rpartition(":")
-        scheme, mark, rest = passed.written.partition("://")
+        file, _, line = proxy_pass.where.rpartition(":")
+        scheme, mark, rest = proxy_pass.written.partition("://")
         authority = rest.partition("/")[0]
         if not mark or backend.startswith("unix:") or authority.startswith("unix:"):
             yield case.by_hand(NO_PLAN)
             return
         places = {(file, int(line)): "proxy_pass"}
-        old = {(file, int(line)): passed.written}
+        old = {(file, int(line)): proxy_pass.written}
         new = {(file, int(line)): f"{scheme}://{backend}{rest[len(authority) :]}"}
     by_line = {line: (old[file, line], new[file, line]) for file, line in places}
 
@@ -189,16 +189,16 @@ def _ask_the_service_for_health(case: Case) -> Iterator[Remedy]:
     config, server = case.snapshot.nginx_config, _site_server(case)
     location = server.location_for(case.target.health_path) if server else None
     returns = location.first_own("return") if location else None
-    passed = (
+    proxy_pass = (
         nginx_rules.proxy_pass_for(config, server, case.target.predict_path)
         if isinstance(config, NginxConfig) and server
         else None
     )
-    plain = passed is not None and passed.determined and "$" not in passed.written
-    if returns is None or passed is None or not plain or "/" in passed.written.partition("://")[2]:
+    plain = proxy_pass is not None and proxy_pass.determined and "$" not in proxy_pass.written
+    if returns is None or proxy_pass is None or not plain or "/" in proxy_pass.written.partition("://")[2]:
         yield case.by_hand(NO_PLAN)
         return
-    statement = f"proxy_pass {passed.written};"
+    statement = f"proxy_pass {proxy_pass.written};"
     # What it added to nginx's own answer would be added to the service's.
     added = {
         (d.file, d.line): d.name

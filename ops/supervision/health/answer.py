@@ -74,10 +74,10 @@ def with_descriptors(observation: Observation, detail: Text) -> Text:
     for worker in observation.workers:
         if worker.descriptors is None or worker.descriptors[0] < worker.descriptors[1] - FEW_DESCRIPTORS:
             continue
-        used, limit = worker.descriptors
+        open_count, limit = worker.descriptors
         detail = Text(
-            en=f"{detail.en}; worker {worker.pid} has {used} of {limit} descriptors open",
-            zh=f"{detail.zh}；工作进程 {worker.pid} 已打开 {used}/{limit} 个文件描述符",
+            en=f"{detail.en}; worker {worker.pid} has {open_count} of {limit} descriptors open",
+            zh=f"{detail.zh}；工作进程 {worker.pid} 已打开 {open_count}/{limit} 个文件描述符",
         )
     return detail
 

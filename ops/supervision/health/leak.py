@@ -53,13 +53,13 @@ def assess_leak(
     leak: Leak, workers: tuple[WorkerAssessment, ...], state: WatchdogState, rules: Rules
 ) -> Assessment:
     """The service with one leaking worker."""
-    least, size, left = leak.least >> 20, leak.resident >> 20, leak.available >> 20
+    least, size, available = leak.least >> 20, leak.resident >> 20, leak.available >> 20
     return Assessment(
         ServiceState.FAILING,
         Fault.WORKER_LEAKING,
         Text(
-            en=f"worker {leak.pid} has grown from {least} to {size} MiB, and {left} MiB of memory are left",
-            zh=f"工作进程 {leak.pid} 从 {least} MiB 增长到 {size} MiB，内存仅剩 {left} MiB",
+            en=f"worker {leak.pid} has grown from {least} to {size} MiB, and {available} MiB of memory are left",
+            zh=f"工作进程 {leak.pid} 从 {least} MiB 增长到 {size} MiB，内存仅剩 {available} MiB",
         ),
         tuple(
             replace(w, condition=WorkerCondition.LEAKING, all_wedged=False, path="", wants_dump=False)

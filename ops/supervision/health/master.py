@@ -38,7 +38,7 @@ def assess_master(master: ProcessState, state: WatchdogState, rules: Rules) -> A
 
 def assess_without_master(observation: Observation, state: WatchdogState, rules: Rules) -> Assessment:
     """No master was found: gone, replaced by another program, or another user's and so out of sight."""
-    answered = isinstance(observation.health, Exchange) and observation.health.status is not None
+    has_answer = isinstance(observation.health, Exchange) and observation.health.status is not None
     holders = () if isinstance(observation.holders, NotSeen) else observation.holders
     conflicting = tuple(holder for holder in holders if not holder.ours)
     if conflicting and all(holder.server for holder in conflicting):
@@ -54,7 +54,7 @@ def assess_without_master(observation: Observation, state: WatchdogState, rules:
             ),
             holders=conflicting,
         )
-    if answered and not holders:
+    if has_answer and not holders:
         # Somebody serves, perhaps another user's process that cannot be seen: there is nothing to act on.
         return assess_answer(observation)
     if isinstance(observation.holders, NotSeen) and not is_refused(observation):

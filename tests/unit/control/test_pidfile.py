@@ -71,7 +71,7 @@ def test_what_is_no_pidfile_is_in_the_way(tmp_path: Path, make: Callable[[Path],
     path = tmp_path / "gunicorn.pid"
     make(path)
     (stale,) = removed(path)
-    assert (stale.path, stale.kept) == (str(path), None)
+    assert (stale.path, stale.failure) == (str(path), None)
     assert not os.path.lexists(path)
     assert sorted(tmp_path.iterdir()) in ([], [tmp_path / "elsewhere"]), "what a link leads to stays"
 
@@ -114,7 +114,7 @@ def test_what_cannot_be_removed_is_said(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr("ops.control.pidfile.os.unlink", refuse)
     (stale,) = removed(path)
-    assert stale.kept == "Operation not permitted"
+    assert stale.failure == "Operation not permitted"
 
 
 def test_the_pidfile_of_this_very_service_is_never_stale(tmp_path: Path) -> None:
@@ -168,10 +168,10 @@ def file_of(directory: Path, *, uid: int) -> Path:
 def test_what_the_user_who_names_it_could_not_remove_stays(tmp_path: Path) -> None:
     path = file_of(tmp_path / "run", uid=0)
     (stale,) = remove_stale(Settings(), [NamedPidfile(str(path), USER)])
-    assert (stale.kept, path.exists()) == (f"user {USER}: Permission denied", True)
+    assert (stale.failure, path.exists()) == (f"user {USER}: Permission denied", True)
     own = file_of(tmp_path / "own", uid=USER)
     (stale,) = remove_stale(Settings(), [NamedPidfile(str(own), USER)])
-    assert (stale.kept, own.exists()) == (None, False)
+    assert (stale.failure, own.exists()) == (None, False)
 
 
 @as_root
@@ -188,7 +188,7 @@ def test_a_users_link_to_roots_pidfile_is_not_followed(tmp_path: Path) -> None:
 def test_where_several_users_decide_nothing_is_removed(tmp_path: Path) -> None:
     path = file_of(tmp_path / "own", uid=USER)
     (stale,) = remove_stale(Settings(), [NamedPidfile(str(path), USER - 1)])
-    assert (stale.kept, path.exists()) == ("several users decide where it lies", True)
+    assert (stale.failure, path.exists()) == ("several users decide where it lies", True)
 
 
 @as_root
@@ -228,4 +228,4 @@ def test_a_zombie_counts_as_running_for_gunicorn_and_its_pidfile_is_removed(
     pidfile = read_pidfile(str(path))
     assert (pidfile.is_alive, pidfile.is_zombie, pidfile.is_in_the_way) == (False, True, True)
     (stale,) = removed(path)
-    assert (stale.path, stale.kept, path.exists()) == (str(path), None, False)
+    assert (stale.path, stale.failure, path.exists()) == (str(path), None, False)
