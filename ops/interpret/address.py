@@ -23,9 +23,9 @@ def split_address(address: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def is_port(written: str) -> bool:
+def is_port(text: str) -> bool:
     """Whether this may be a port number; ``str.isdigit`` would accept superscripts."""
-    return written.isdecimal() and len(written) <= 5
+    return text.isdecimal() and len(text) <= 5
 
 
 def is_wildcard(host: str) -> bool:
@@ -49,11 +49,11 @@ def dialled(address: str) -> str:
     return f"127.0.0.1:{port}" if is_wildcard(host) or host == "localhost" else address
 
 
-def same_address(listening: str, wanted: str) -> bool:
+def same_address(listening: str, address: str) -> bool:
     """Whether a socket that listens at one address accepts connections to the other."""
-    if listening == wanted or dialled(listening) == dialled(wanted):
+    if listening == address or dialled(listening) == dialled(address):
         return True
-    if listening.startswith("unix:") or wanted.startswith("unix:"):
+    if listening.startswith("unix:") or address.startswith("unix:"):
         return False
-    (host, port), (_, wanted_port) = split_address(listening), split_address(wanted)
-    return port == wanted_port and is_wildcard(host)
+    (host, port), (_, address_port) = split_address(listening), split_address(address)
+    return port == address_port and is_wildcard(host)

@@ -75,15 +75,15 @@ def posing_as_nginx(processes: Processes) -> tuple[tuple[Process, Standing], ...
 
     A process in another network namespace serves none of this host's addresses, and counts as a container's: a drill
     starts such an nginx from a backup."""
-    found = []
+    impostors = []
     for process in processes.processes:
         if not " ".join(process.command).strip().startswith("nginx: master process"):
             continue
         where = standing(process, processes.caller)
         if where is Standing.USER and process.has_other_network:
-            found.append((process, Standing.CONTAINER))
+            impostors.append((process, Standing.CONTAINER))
         elif where is not Standing.HOST:
-            found.append((process, where))
+            impostors.append((process, where))
         elif not is_nginx_program(process.executable):
-            found.append((process, Standing.USER))
-    return tuple(found)
+            impostors.append((process, Standing.USER))
+    return tuple(impostors)

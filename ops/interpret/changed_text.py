@@ -66,19 +66,19 @@ def _is_blank(line: str, place: PlaceKind) -> bool:
 
 def _names(lines: Sequence[str], begin: int, end: int, place: PlaceKind) -> list[str]:
     """Return the statements that the lines from ``begin`` up to ``end`` belong to; in a crontab, their programs."""
-    found: list[str] = []
+    names: list[str] = []
     for number in range(begin, end):
         if _is_blank(lines[number], place):
             continue
         if place is PlaceKind.CRON:
-            found += _programs(lines[number])
+            names += _programs(lines[number])
             continue
         if place is PlaceKind.NGINX:
             # One line may contain several directives.
-            found += _FURTHER.findall(lines[number].partition(" #")[0])
+            names += _FURTHER.findall(lines[number].partition(" #")[0])
         if name := _statement(lines, number, place):
-            found.append(name)
-    return found
+            names.append(name)
+    return names
 
 
 def _programs(line: str) -> list[str]:
@@ -102,7 +102,7 @@ def _statement(lines: Sequence[str], number: int, place: PlaceKind) -> str:
             while number > 0 and lines[number - 1].rstrip().endswith("\\"):
                 number -= 1
             key = _first(_KEY, lines[number])
-            table = next((found for line in reversed(lines[:number]) if (found := _first(_TABLE, line))), "")
+            table = next((name for line in reversed(lines[:number]) if (name := _first(_TABLE, line))), "")
             return f"{table}.{key}" if place is PlaceKind.SETTINGS and table and key else key
         case _:
             return ""

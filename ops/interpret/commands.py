@@ -74,8 +74,8 @@ def commands(
     ``restart_command`` may have several lines, to be run in order. Commands that come from another user's gunicorn run
     as that user; so does nginx if its configuration is another user's (``nginx_owner``)."""
     own_user = master if master is not None and not speaks_for_host(master, caller) else None
-    given = settings.gunicorn.start_command
-    start = given if isinstance(given, str) else shlex.join(given)
+    command = settings.gunicorn.start_command
+    start = command if isinstance(command, str) else shlex.join(command)
     restart = _restart(start, master, config)
     if not start and host.has_systemd and files.unit:
         start, restart = (

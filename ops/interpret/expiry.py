@@ -46,15 +46,15 @@ def rules_of(thresholds: Iterable[TlsThreshold]) -> tuple[ExpiryRule, ...]:
     )
 
 
-def _margin(written: str | None) -> Margin | None:
-    return None if written is None else parse_margin(written)
+def _margin(text: str | None) -> Margin | None:
+    return None if text is None else parse_margin(text)
 
 
 def limits_for(names: Iterable[str], rules: Iterable[ExpiryRule]) -> Limits:
     """Return the limits of the first rule with a pattern that matches one of ``names``; else empty limits."""
-    known = [name.lower() for name in names]
+    lowered = [name.lower() for name in names]
     for rule in rules:
-        if any(fnmatch.fnmatchcase(name, pattern.lower()) for name in known for pattern in rule.names):
+        if any(fnmatch.fnmatchcase(name, pattern.lower()) for name in lowered for pattern in rule.names):
             return Limits(rule.warn, rule.fail)
     return Limits()
 

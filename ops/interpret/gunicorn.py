@@ -47,8 +47,8 @@ def application_server(processes: Processes, process: Process) -> str | None:
         if here is None or is_gunicorn(here):
             return None
         program, *words = [PurePosixPath(word).name for word in here.command[:6]] or [here.name]
-        named = (program, *words) if program.startswith(("python", "pypy")) else (program,)
-        if server := next((word for word in named if word in _APPLICATION_SERVERS), None):
+        programs = (program, *words) if program.startswith(("python", "pypy")) else (program,)
+        if server := next((word for word in programs if word in _APPLICATION_SERVERS), None):
             return server
         here = process_of(processes, here.ppid)
     return None
@@ -77,10 +77,10 @@ def arguments(master: Process | None) -> tuple[str, ...]:
     if master is None or master.is_nested or master.has_other_root:
         return ()
     try:
-        given = shlex.split((master.environment or {}).get("GUNICORN_CMD_ARGS", ""))
+        environment_arguments = shlex.split((master.environment or {}).get("GUNICORN_CMD_ARGS", ""))
     except ValueError:  # an unclosed quotation: gunicorn would not have started with it
-        given = []
-    return (*given, *master.command)
+        environment_arguments = []
+    return (*environment_arguments, *master.command)
 
 
 def wsgi(master: Process | None) -> str | None:
@@ -101,8 +101,8 @@ def started_arguments(master: Process | None) -> tuple[str, ...]:
     place = next((n for n, word in enumerate(words[:6]) if PurePosixPath(word).name == "gunicorn"), None)
     if place is None:
         return ()
-    given = arguments(master)[: -len(words)]
-    return tuple(word for word in (*given, *words[place + 1 :]) if word not in _AS_DAEMON)
+    environment_arguments = arguments(master)[: -len(words)]
+    return tuple(word for word in (*environment_arguments, *words[place + 1 :]) if word not in _AS_DAEMON)
 
 
 def interpreter(master: Process) -> str | None:
@@ -114,17 +114,17 @@ def interpreter(master: Process) -> str | None:
 
 def options(command: tuple[str, ...]) -> dict[str, str]:
     """Return the options on a gunicorn command line by their long names. The last of several counts."""
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     for index, word in enumerate(command):
         following = command[index + 1] if index + 1 < len(command) else ""
         if word.startswith("--"):
             name, equals, value = word[2:].partition("=")
-            found[name] = value if equals else following
+            values[name] = value if equals else following
         elif word in _SHORT:
-            found[_SHORT[word]] = following
+            values[_SHORT[word]] = following
         elif word[:2] in _SHORT and len(word) > 2 and not word.startswith("--"):
-            found[_SHORT[word[:2]]] = word[2:].lstrip("=")
-    return found
+            values[_SHORT[word[:2]]] = word[2:].lstrip("=")
+    return values
 
 
 def worker_class(master: Process | None, config: GunicornConfig | NotSeen | None) -> str | None:
@@ -170,15 +170,15 @@ def find_master(processes: Processes, hints: Hints) -> Process | None:
     program never counts: any user may choose its arguments."""
     masters = [m for m in gunicorn_masters(processes.processes) if not m.is_setuid]
     by_pid = {m.pid: m for m in masters if _may_serve(m, hints, processes.caller)}
-    known = {processes.caller, ROOT, *hints.owners, *hints.accounts}
+    accounts = {processes.caller, ROOT, *hints.owners, *hints.accounts}
     here = [m for m in masters if standing(m, processes.caller) is not Standing.CONTAINER]
-    ours = [m for m in here if m.uid is None or m.uid in known]
+    ours = [m for m in here if m.uid is None or m.uid in accounts]
     supervised = [m for m in here if hints.unit is not None and m.unit == hints.unit]
     if len(supervised) == 1:
         return supervised[0]
-    named = pidfile_process(processes, hints)
-    if named is not None and belongs(processes, named, hints):
-        return named
+    pidfile_master = pidfile_process(processes, hints)
+    if pidfile_master is not None and belongs(processes, pidfile_master, hints):
+        return pidfile_master
     for master in ours:
         if config_path(master) in hints.config_files:
             return master
@@ -196,8 +196,8 @@ def find_master(processes: Processes, hints: Hints) -> Process | None:
         return inside[0]
     if any((hints.bind, hints.pidfile, hints.config_files, hints.app_dirs)):
         return None
-    left = [m for m in here if m is not named and _may_serve(m, hints, processes.caller)]
-    return left[0] if len(left) == 1 else None
+    candidates = [m for m in here if m is not pidfile_master and _may_serve(m, hints, processes.caller)]
+    return candidates[0] if len(candidates) == 1 else None
 
 
 def other_masters(processes: Processes, hints: Hints) -> tuple[int, ...]:
@@ -257,10 +257,10 @@ def _agrees(processes: Processes, master: Process, hints: Hints) -> bool:
 
 def config_path(master: Process) -> str | None:
     """Return the absolute configuration file of a master's command line, default gunicorn.conf.py in its directory."""
-    given = options(arguments(master)).get("config")
-    if given and not given.startswith("python:"):
-        return str(PurePosixPath(master.cwd or "/") / given.removeprefix("file:"))
-    return str(PurePosixPath(master.cwd) / "gunicorn.conf.py") if master.cwd and not given else None
+    file = options(arguments(master)).get("config")
+    if file and not file.startswith("python:"):
+        return str(PurePosixPath(master.cwd or "/") / file.removeprefix("file:"))
+    return str(PurePosixPath(master.cwd) / "gunicorn.conf.py") if master.cwd and not file else None
 
 
 def config_of_command(command: str | Sequence[str], directory: str | None) -> str | None:
@@ -273,11 +273,11 @@ def config_of_command(command: str | Sequence[str], directory: str | None) -> st
         return None
     if not any(PurePosixPath(word).name == "gunicorn" for word in words):
         return None
-    given = options(words).get("config")
-    if not given or given.startswith("python:"):
+    file = options(words).get("config")
+    if not file or file.startswith("python:"):
         return None
-    path = PurePosixPath(directory or "/") / given.removeprefix("file:")
-    return str(path) if directory or given.startswith("/") else None
+    path = PurePosixPath(directory or "/") / file.removeprefix("file:")
+    return str(path) if directory or file.startswith("/") else None
 
 
 def setting(name: str, option: str, command: tuple[str, ...], config: GunicornConfig | NotSeen | None) -> Any:
@@ -296,28 +296,28 @@ def bind_addresses(value: Any) -> tuple[str, ...]:
     return tuple(filter(None, (normal_bind(str(item).strip()) for item in items if str(item).strip())))
 
 
-def normal_bind(written: str) -> str:
+def normal_bind(bind: str) -> str:
     """Return one bind address in the form of listeners' addresses. Default port 8000 (gunicorn: settings, bind).
 
     Empty for ``fd://3``: the process that opened the socket chose its address."""
-    if written.startswith("fd://"):
+    if bind.startswith("fd://"):
         return ""
-    written = written.removeprefix("tcp://").removeprefix("http://")
-    if written.startswith("unix:"):
-        return "unix:" + written.removeprefix("unix:").removeprefix("//")
-    if written.startswith(":"):
-        written = "0.0.0.0" + written  # noqa: S104
-    host, colon, port = written.rpartition(":")
-    if not colon or written.endswith("]"):
-        host, port = written, "8000"
+    bind = bind.removeprefix("tcp://").removeprefix("http://")
+    if bind.startswith("unix:"):
+        return "unix:" + bind.removeprefix("unix:").removeprefix("//")
+    if bind.startswith(":"):
+        bind = "0.0.0.0" + bind  # noqa: S104
+    host, colon, port = bind.rpartition(":")
+    if not colon or bind.endswith("]"):
+        host, port = bind, "8000"
     host = "127.0.0.1" if host == "localhost" else host
     return f"{host}:{port}"
 
 
 def listening_on(processes: Processes, pids: Iterable[int]) -> tuple[str, ...]:
     """Return the addresses any of ``pids`` listens on."""
-    wanted = set(pids)
-    return tuple(item.address for item in processes.listeners if wanted.intersection(item.pids))
+    owners = set(pids)
+    return tuple(item.address for item in processes.listeners if owners.intersection(item.pids))
 
 
 def holder(processes: Processes, address: str) -> tuple[Process, ...]:

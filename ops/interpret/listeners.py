@@ -52,9 +52,9 @@ def _may_be_ours(process: Process, processes: Processes, target: Target) -> bool
     master = process
     if not title(process).startswith("nginx: master process"):
         master = next((p for p in processes.processes if p.pid == process.ppid), process)
-    named = title(master).partition(" -c ")[2].split()
-    if named and named[0].startswith("/"):
-        return named[0] == target.nginx_config_file
+    arguments = title(master).partition(" -c ")[2].split()
+    if arguments and arguments[0].startswith("/"):
+        return arguments[0] == target.nginx_config_file
     return master.executable in (None, target.nginx_binary) or not target.nginx_binary.startswith("/")
 
 

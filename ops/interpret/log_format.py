@@ -82,34 +82,34 @@ class LogFormat(msgspec.Struct, frozen=True):
 
 
 @lru_cache(maxsize=64)
-def nginx_format(written: str, escape: str = "default") -> LogFormat | None:
+def nginx_format(text: str, escape: str = "default") -> LogFormat | None:
     """Compile a ``log_format``, its strings joined. ``escape``: default, json or none. Return None if it lacks
     the time or the status of a request."""
     quoted = rb"(?:[^\"\\]|\\.)*+" if escape == "json" else rb"[^\"]*+"
     pieces: list[str] = []
     names: list[str] = []
     at = 0
-    for found in _NGINX_VARIABLE.finditer(written[:MAX_FORMAT_CHARS]):
-        pieces.append(written[at : found.start()])
-        names.append((found[1] or found[2]).lower())
-        at = found.end()
-    return _compiled([*pieces, written[at:MAX_FORMAT_CHARS]], names, quoted)
+    for match in _NGINX_VARIABLE.finditer(text[:MAX_FORMAT_CHARS]):
+        pieces.append(text[at : match.start()])
+        names.append((match[1] or match[2]).lower())
+        at = match.end()
+    return _compiled([*pieces, text[at:MAX_FORMAT_CHARS]], names, quoted)
 
 
 @lru_cache(maxsize=64)
-def gunicorn_format(written: str) -> LogFormat | None:
+def gunicorn_format(text: str) -> LogFormat | None:
     """Compile gunicorn's ``access_log_format``; return None as `nginx_format` does."""
     pieces, names = [""], []
     at = 0
-    for found in _GUNICORN_ATOM.finditer(written[:MAX_FORMAT_CHARS]):
-        pieces[-1] += written[at : found.start()]
-        if found[1] is None:
+    for match in _GUNICORN_ATOM.finditer(text[:MAX_FORMAT_CHARS]):
+        pieces[-1] += text[at : match.start()]
+        if match[1] is None:
             pieces[-1] += "%"
         else:
-            names.append(found[1] if len(found[1]) == 1 else found[1].lower())
+            names.append(match[1] if len(match[1]) == 1 else match[1].lower())
             pieces.append("")
-        at = found.end()
-    pieces[-1] += written[at:MAX_FORMAT_CHARS]
+        at = match.end()
+    pieces[-1] += text[at:MAX_FORMAT_CHARS]
     # gunicorn puts a backslash before a quote in a value (SafeAtoms).
     return _compiled(pieces, names, rb"(?:[^\"\\]|\\.)*+")
 
@@ -125,17 +125,17 @@ def _compiled(pieces: list[str], names: list[str], quoted: bytes) -> LogFormat |
                     best[field] = (rank, at)
     if "time" not in best or "status" not in best:
         return None
-    chosen = {at: field for field, (_, at) in best.items()}
-    last = max(chosen)
+    field_at = {at: field for field, (_, at) in best.items()}
+    last = max(field_at)
     pattern, fields = [], []
     for at, name in enumerate(names[: last + 1]):
         pattern.append(re.escape(pieces[at].encode()))
         form = _FORMS.get(name) or _anything(pieces[at], pieces[at + 1], quoted)
         if name in _FORMS:
             form = b"(?:" + form + b"|-?)"  # a variable without a value is a dash, or empty in JSON
-        pattern.append(b"(" + form + b")" if at in chosen else b"(?:" + form + b")")
-        if at in chosen:
-            fields.append(chosen[at])
+        pattern.append(b"(" + form + b")" if at in field_at else b"(?:" + form + b")")
+        if at in field_at:
+            fields.append(field_at[at])
     # Without the character that ends it, the last value could be cut short.
     pattern.append(re.escape(pieces[last + 1][:1].encode()))
     try:

@@ -66,7 +66,7 @@ def parse(text: str, file: str, inherited: dict[str, str]) -> Parsed:
     """Parse ``text``. ``inherited``: the options in force at the place of its include; a block's own override them.
 
     Never raises: directives that it does not understand are skipped, because checks judge only what was read."""
-    found = Parsed(options=dict(inherited))
+    result = Parsed(options=dict(inherited))
     patterns: list[str] = []
     lines = _logical_lines(text)
     for number, line in lines:
@@ -74,17 +74,17 @@ def parse(text: str, file: str, inherited: dict[str, str]) -> Parsed:
             before, brace, after = line.partition("{")
             patterns += _words(before)
             if brace:
-                found.rules.append(_block(file, number, tuple(patterns), after, lines, found.options))
+                result.rules.append(_block(file, number, tuple(patterns), after, lines, result.options))
                 patterns = []
             continue
         name, _, value = _directive(line)
         if name == "include":
-            found.includes.append(value)
+            result.includes.append(value)
         elif name in _SCRIPTS:
             _script(lines)
         else:
-            _set(found.options, name, value)
-    return found
+            _set(result.options, name, value)
+    return result
 
 
 def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
@@ -121,12 +121,12 @@ def _block(
 
 
 def _script(lines: Iterator[tuple[int, str]]) -> str:
-    kept = []
+    script = []
     for _, line in lines:
         if line == "endscript":
             break
-        kept.append(line)
-    return "\n".join(kept)
+        script.append(line)
+    return "\n".join(script)
 
 
 def _directive(line: str) -> tuple[str, str, str]:
@@ -142,8 +142,8 @@ def _set(options: dict[str, str], name: str, value: str) -> None:
         options[name] = value
 
 
-def _words(written: str) -> list[str]:
-    return [m[1] or m[2] or m[3] or "" for m in re.finditer(r"\"([^\"]*)\"|'([^']*)'|(\S+)", written)]
+def _words(text: str) -> list[str]:
+    return [m[1] or m[2] or m[3] or "" for m in re.finditer(r"\"([^\"]*)\"|'([^']*)'|(\S+)", text)]
 
 
 def covers(rule: RotationRule, log: str) -> bool:
@@ -154,8 +154,8 @@ def covers(rule: RotationRule, log: str) -> bool:
 
 def _matches(pattern: tuple[str, ...], path: tuple[str, ...]) -> bool:
     return len(pattern) == len(path) and all(
-        fnmatch.fnmatchcase(part, wanted) and (not part.startswith(".") or wanted.startswith("."))
-        for part, wanted in zip(path, pattern, strict=True)
+        fnmatch.fnmatchcase(part, glob) and (not part.startswith(".") or glob.startswith("."))
+        for part, glob in zip(path, pattern, strict=True)
     )
 
 
@@ -168,8 +168,8 @@ def covering(rules: Iterable[RotationRule], paths: Iterable[str]) -> tuple[Rotat
 def tears_lines(rule: RotationRule) -> bool:
     """Whether lines written after the rotation are lost: the file is compressed, and there is no script to make the
     writer open the new one. Measured without a script: 59,685 of 63,000 lines lost."""
-    told = any(rule.scripts.get(name) for name in ("postrotate", "lastaction"))
-    return "compress" in rule.options and "copytruncate" not in rule.options and not told
+    has_script = any(rule.scripts.get(name) for name in ("postrotate", "lastaction"))
+    return "compress" in rule.options and "copytruncate" not in rule.options and not has_script
 
 
 # --- a rule of our own ------------------------------------------------------------------------------------------------
@@ -302,10 +302,10 @@ def _file_refusal(place: LogPlace, namer: int | None, trusted: Collection[int]) 
     return refused(place.path, why) if why else None
 
 
-def _among_roots(place: LogPlace, given: RotationAccount | None) -> LogTerms:
-    """Return the terms if no other user can replace the file. ``given``: the user that gets root's log anyway."""
-    if given is not None and (place.owner is None or place.owner.uid == ROOT):
-        return LogTerms(USUAL_MODE, (given.user, given.group))
+def _among_roots(place: LogPlace, account: RotationAccount | None) -> LogTerms:
+    """Return the terms if no other user can replace the file. ``account``: the user that gets root's log anyway."""
+    if account is not None and (place.owner is None or place.owner.uid == ROOT):
+        return LogTerms(USUAL_MODE, (account.user, account.group))
     return LogTerms(_mode(place.file), (place.owner.user, place.owner.group) if place.owner else None)
 
 
@@ -327,5 +327,5 @@ def _mode(file: PathEntry | None) -> int:
 
 def refused(path: str, why: Text) -> Text:
     """Return the line that explains why our rule leaves a log out."""
-    shown = safe_line(path)
-    return Text(en=f"{shown} is not rotated: {safe_line(why.en)}", zh=f"不轮转 {shown}：{safe_line(why.zh)}")
+    name = safe_line(path)
+    return Text(en=f"{name} is not rotated: {safe_line(why.en)}", zh=f"不轮转 {name}：{safe_line(why.zh)}")

@@ -40,10 +40,10 @@ def nginx_masters(processes: Processes) -> tuple[Process, ...]:
 def compiled_path(build: Mapping[str, str], option: str, prefix: str | None = None) -> str | None:
     """Return a path from ``nginx -V`` (``conf-path``, ``pid-path``, ...); None if there is none. A relative path is
     below nginx's prefix, by default the compiled-in one (nginx documentation, 'Command-line parameters', -p)."""
-    written = build.get(option)
-    if not written or written == "stderr":
+    value = build.get(option)
+    if not value or value == "stderr":
         return None
-    return str(PurePosixPath(prefix or build.get("prefix") or "/") / written)
+    return str(PurePosixPath(prefix or build.get("prefix") or "/") / value)
 
 
 def title(process: Process) -> str:
@@ -57,17 +57,17 @@ def serving_masters(target: Target, processes: Processes, pidfile: Pidfile | Not
     A master that names no configuration file runs the default one. An nginx of another user counts if that user
     owns the configuration file, which settings then name."""
     for master in processes.processes:
-        named = title(master)
+        words = title(master)
         if not (
-            named.startswith("nginx: master process")
+            words.startswith("nginx: master process")
             and speaks_for(master, target.nginx_config_owner, processes.caller)
             and is_nginx_program(master.executable)
         ):
             continue
         if (
             _names(pidfile, master, processes.caller)
-            or f" -c {target.nginx_config_file} " in f"{named} "
-            or (" -c " not in named and target.nginx_config_file == target.nginx_default_config)
+            or f" -c {target.nginx_config_file} " in f"{words} "
+            or (" -c " not in words and target.nginx_config_file == target.nginx_default_config)
         ):
             yield master
 
@@ -117,14 +117,14 @@ class Scope(msgspec.Struct, frozen=True):
     def effective(self, name: str) -> tuple[Directive, ...]:
         """Return the directives ``name`` in force here: those of the innermost level with any (inheritance)."""
         for block in self.blocks:
-            if found := tuple(d for d in block.block or () if d.name == name):
-                return found
+            if directives := tuple(d for d in block.block or () if d.name == name):
+                return directives
         return ()
 
     def value(self, name: str) -> str | None:
         """Return the first argument of the last effective directive ``name``; None if there is none."""
-        found = self.effective(name)
-        return found[-1].args[0] if found and found[-1].args else None
+        directives = self.effective(name)
+        return directives[-1].args[0] if directives and directives[-1].args else None
 
 
 class Listen(msgspec.Struct, frozen=True):
@@ -280,7 +280,7 @@ def servers(config: NginxConfig) -> tuple[Server, ...]:
     """Return every server block of the http level, in the order nginx reads them."""
     http = http_block(config)
     outer = (http, main_block(config))
-    found = []
+    blocks = []
     for directive in http.block or ():
         if directive.name == "server" and directive.block is not None:
             names = tuple(name for d in directive.block if d.name == "server_name" for name in d.args)
@@ -293,22 +293,22 @@ def servers(config: NginxConfig) -> tuple[Server, ...]:
             if has_ssl_on:
                 listens = tuple(msgspec.structs.replace(item, ssl=True) for item in listens)
             # nginx uses *:80 for a server without listen.
-            found.append(Server((directive, *outer), names, listens or (Listen("*", 80, False, False),)))
-    return tuple(found)
+            blocks.append(Server((directive, *outer), names, listens or (Listen("*", 80, False, False),)))
+    return tuple(blocks)
 
 
 def certificates_at(config: NginxConfig, address: str) -> dict[str, Directive]:
     """Return the certificate files of the server blocks that listen at ``address``, each with its directive."""
     host, port = split_address(address)
-    found: dict[str, Directive] = {}
+    files: dict[str, Directive] = {}
     for server in servers(config):
         if any(li.port == port and li.host in ("*", host) for li in server.listens):
             for directive in server.effective("ssl_certificate"):
-                written = directive.args[0] if directive.args else ""
+                file = directive.args[0] if directive.args else ""
                 # Skip what is no path: data in the configuration, a key in a device, a variable (ngx_ssl_certificate).
-                if written and "$" not in written and ":" not in written.partition("/")[0]:
-                    found.setdefault(str(PurePosixPath(config.file).parent / directive.args[0]), directive)
-    return dict(list(found.items())[:MAX_CERTIFICATES])
+                if file and "$" not in file and ":" not in file.partition("/")[0]:
+                    files.setdefault(str(PurePosixPath(config.file).parent / directive.args[0]), directive)
+    return dict(list(files.items())[:MAX_CERTIFICATES])
 
 
 def parse_listen(args: tuple[str, ...]) -> Listen | None:
@@ -340,10 +340,10 @@ def chosen_server(candidates: Iterable[Server], host: str, port: int, name: str)
     The most specific address decides first, then the name: exact, longest leading wildcard, longest trailing
     wildcard, first regular expression, else the default server (marked, or the first)."""
     everyone = list(candidates)
-    for wanted in (host, "*"):
-        group = [s for s in everyone if any(li.host == wanted and li.port == port for li in s.listens)]
+    for listen_host in (host, "*"):
+        group = [s for s in everyone if any(li.host == listen_host and li.port == port for li in s.listens)]
         if group:
-            return _by_name(group, name.lower()) or default_server(group, wanted, port)
+            return _by_name(group, name.lower()) or default_server(group, listen_host, port)
     return None
 
 
@@ -471,14 +471,14 @@ def _authority(url: str, scope: Scope) -> str | None:
     return None if "$" in authority else authority
 
 
-def usual_value(config: NginxConfig, scope: Scope, written: str) -> str | None:
+def usual_value(config: NginxConfig, scope: Scope, template: str) -> str | None:
     """Return the value for a request without any special header; None if another variable decides.
 
     A variable is resolved through `set` to a constant and through a `map` over ``$http_...``, which is then empty
     (ngx_http_map_module: the line of the empty string, else the default, else empty)."""
-    if "$" not in written:
-        return written
-    variable = written.replace("${", "$").replace("}", "")
+    if "$" not in template:
+        return template
+    variable = template.replace("${", "$").replace("}", "")
     for block in scope.blocks:
         for d in block.block or ():
             if d.name == "set" and len(d.args) == 2 and d.args[0] == variable:
@@ -498,9 +498,9 @@ def normal_address(authority: str, url: str = "http://") -> str:
     port = "443" if url.startswith("https") else "80"
     if authority.startswith("["):
         return authority if "]:" in authority else f"{authority}:{port}"
-    host, colon, given = authority.partition(":")
+    host, colon, explicit_port = authority.partition(":")
     host = "127.0.0.1" if host == "localhost" else host
-    return f"{host}:{given if colon else port}"
+    return f"{host}:{explicit_port if colon else port}"
 
 
 _PASSES = ("proxy_pass", "grpc_pass", "uwsgi_pass", "fastcgi_pass", "scgi_pass")
@@ -526,24 +526,24 @@ def proxied_names(config: NginxConfig) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in walk(http) if name not in blocks))
 
 
-def named_servers(passed: ProxyPass) -> tuple[tuple[str, int, str], ...]:
+def named_servers(proxy_pass: ProxyPass) -> tuple[tuple[str, int, str], ...]:
     """Return name, port and ``file:line`` of the servers that a proxy_pass reaches by host name. nginx connects to all
     addresses, of both families, to which the system resolves such a name (ngx_http_upstream_module, server)."""
-    if passed.upstream is not None:
-        written = [
+    if proxy_pass.upstream is not None:
+        authorities = [
             (d.args[0], f"{d.file}:{d.line}")
-            for d in passed.upstream.block or ()
+            for d in proxy_pass.upstream.block or ()
             if d.name == "server" and d.args and "down" not in d.args[1:]
         ]
     else:
-        written = [(passed.written.partition("://")[2].partition("/")[0], passed.where)]
-    default = 443 if passed.written.startswith("https") else 80
-    found = []
-    for authority, where in written:
+        authorities = [(proxy_pass.written.partition("://")[2].partition("/")[0], proxy_pass.where)]
+    default = 443 if proxy_pass.written.startswith("https") else 80
+    names = []
+    for authority, where in authorities:
         match = _NAMED_SERVER.fullmatch(authority)
         if match and not match[1].replace(".", "").isdecimal():
-            found.append((match[1].lower(), int(match[2] or default), where))
-    return tuple(found)
+            names.append((match[1].lower(), int(match[2] or default), where))
+    return tuple(names)
 
 
 def log_paths(config: NginxConfig, scope: Scope, name: str) -> tuple[str, ...]:
@@ -591,7 +591,7 @@ def loaded_code(config: NginxConfig) -> tuple[str, ...]:
     A relative name is below the prefix (nginx documentation, load_module) or, for scripts, below the directory of the
     main file: the result contains both."""
     bases = (PurePosixPath(config.prefix), PurePosixPath(config.file).parent)
-    found: dict[str, None] = {}
+    paths: dict[str, None] = {}
 
     def walk(directives: Iterable[Directive]) -> None:
         for directive in directives:
@@ -601,8 +601,8 @@ def loaded_code(config: NginxConfig) -> tuple[str, ...]:
                     for word in argument.split(";"):
                         place = word.partition("?")[0]
                         if "/" in place or place.endswith((".so", ".lua", ".js", ".pm", ".pl", ".wasm")):
-                            found.update(dict.fromkeys(str(base / place) for base in bases))
+                            paths.update(dict.fromkeys(str(base / place) for base in bases))
             walk(directive.block or ())
 
     walk(config.directives)
-    return tuple(found)
+    return tuple(paths)

@@ -91,20 +91,20 @@ def has_no_lines(content: bytes) -> bool:
 def bad_marker(content: bytes) -> PemDefect | None:
     """Return the defect of the first malformed BEGIN marker; None if there is none."""
     text = content.decode("utf-8", "replace")
-    if (found := _BAD_MARKER.search(text)) is None:
+    if (match := _BAD_MARKER.search(text)) is None:
         return None
     return PemDefect(
-        kind=PemDefectKind.DASHES, line=text.count("\n", 0, found.start()) + 1, label=found[1].strip()
+        kind=PemDefectKind.DASHES, line=text.count("\n", 0, match.start()) + 1, label=match[1].strip()
     )
 
 
 def _blocks(content: bytes) -> Iterator[PemBlock]:
     current: _Open | None = None
     swallowed = False
-    line, counted = 1, 0
+    line, position = 1, 0
     for marker in _MARKER.finditer(content):
-        line += content.count(b"\n", counted, marker.start())
-        counted = marker.start()
+        line += content.count(b"\n", position, marker.start())
+        position = marker.start()
         label = marker[2]
         if marker[1] == b"BEGIN":
             joined = _is_behind_an_end(content, marker.start())
@@ -124,7 +124,7 @@ def _blocks(content: bytes) -> Iterator[PemBlock]:
             yield _block(content, current, marker.start(), line, wrong, hidden=swallowed)
             current, swallowed = None, False
     if current is not None:
-        last = line + content.count(b"\n", counted, len(content.rstrip()))
+        last = line + content.count(b"\n", position, len(content.rstrip()))
         yield _block(content, current, len(content), last, PemDefectKind.NO_END, hidden=swallowed)
 
 
@@ -167,22 +167,22 @@ _HIDING = (
 
 
 def _block(
-    content: bytes, opened: _Open, end: int, last: int, ending: PemDefectKind | None, *, hidden: bool
+    content: bytes, begin: _Open, end: int, last: int, ending: PemDefectKind | None, *, hidden: bool
 ) -> PemBlock:
-    body = content[opened.begins : end]
-    label = opened.label.decode("ascii")
+    body = content[begin.begins : end]
+    label = begin.label.decode("ascii")
     if rb"\n" in body[:200]:
-        body, opened.start = body.replace(rb"\n", b"\n"), PemDefectKind.ESCAPED
+        body, begin.start = body.replace(rb"\n", b"\n"), PemDefectKind.ESCAPED
     der, fault, offset = _decoded(body)
-    kind, line = opened.start, opened.line
+    kind, line = begin.start, begin.line
     if kind is None and ending is not None:
         kind, line = ending, last
     elif kind is None and fault is not None:
-        kind, line = fault, opened.line + body.count(b"\n", 0, offset)
-    is_hidden = hidden or opened.start in _HIDING
+        kind, line = fault, begin.line + body.count(b"\n", 0, offset)
+    is_hidden = hidden or begin.start in _HIDING
     return PemBlock(
         label=label,
-        line=opened.line,
+        line=begin.line,
         last_line=last,
         der=der,
         defect=None
@@ -191,7 +191,7 @@ def _block(
             kind=kind,
             line=line,
             label=label,
-            begins=opened.line,
+            begins=begin.line,
             is_hidden=is_hidden,
             is_whole=der is not None,
         ),

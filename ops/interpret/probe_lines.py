@@ -40,8 +40,8 @@ def of_others(entries: Sequence[LogEntry], logs: Logs, taken_at: float) -> list[
 
     Entries of this run have a time after ``taken_at`` and a client on this machine. The log has whole seconds: if there
     are more of these than one run can cause, other local clients sent requests too, and all of them are returned."""
-    known = [entry for entry in entries if _is_of_this_run(entry, taken_at)]
-    is_exact = len(known) <= MAX_REFUSED
+    own = [entry for entry in entries if _is_of_this_run(entry, taken_at)]
+    is_exact = len(own) <= MAX_REFUSED
     return [
         entry
         for entry in entries
@@ -78,12 +78,12 @@ def _client(entry: LogEntry) -> str:
 
 def latest_trouble(logs: Logs) -> tuple[LocatedLine, ...]:
     """Return the newest line of each error log that is a warning or worse, if no line belongs to the probe itself."""
-    found = []
+    lines = []
     for log in (*logs.nginx_errors.values(), logs.gunicorn_error):
         troubles = [entry for entry in log.entries if entry.level in _TROUBLE] if isinstance(log, Log) else []
         if troubles and isinstance(log, Log):
-            found.append(LocatedLine(log.path, _shown(troubles[-1])))
-    return tuple(found)
+            lines.append(LocatedLine(log.path, _shown(troubles[-1])))
+    return tuple(lines)
 
 
 def _requests(logs: Logs, exchange: Exchange, taken_at: float) -> Iterator[LocatedLine]:
@@ -106,8 +106,8 @@ def _own(probes: tuple[LoggedRequest, ...], exchange: Exchange, taken_at: float)
         and probe.time >= int(taken_at)
         and (probe.method, probe.path) == (exchange.method, path)
     ]
-    named = exchange.header("x-request-id")
-    by_id = [probe for probe in alike if named and probe.request_id == named]
+    request_id = exchange.header("x-request-id")
+    by_id = [probe for probe in alike if request_id and probe.request_id == request_id]
     by_status = [probe for probe in alike if probe.status == str(exchange.status)]
     return next(iter((by_id or by_status or alike)[::-1]), None)
 
@@ -115,8 +115,8 @@ def _own(probes: tuple[LoggedRequest, ...], exchange: Exchange, taken_at: float)
 def _errors(logs: Logs, exchange: Exchange, taken_at: float) -> Iterator[LocatedLine]:
     path = urlsplit(exchange.url).path or "/"
     for log_path, log in logs.nginx_errors.items():
-        asked = [(entry, _REQUEST.search(entry.text)) for entry in _since(log, taken_at)]
-        own = [entry for entry, match in asked if match and (match[1], match[2]) == (exchange.method, path)]
+        pairs = [(entry, _REQUEST.search(entry.text)) for entry in _since(log, taken_at)]
+        own = [entry for entry, match in pairs if match and (match[1], match[2]) == (exchange.method, path)]
         yield from (LocatedLine(log_path, _shown(entry)) for entry in own[-MAX_ERRORS:])
     service = logs.gunicorn_error
     troubles = [entry for entry in _since(service, taken_at) if entry.level in _TROUBLE]

@@ -47,10 +47,10 @@ def until_stuck(
     """Return the seconds until each request, or the event loop that serves all of them, will have taken too long."""
     beat = beat_age(record, wall, distrust_before)
     if beat is not None:
-        left: tuple[float, ...] = (max(deadline, FRESH_BEAT) - beat,)
+        remaining: tuple[float, ...] = (max(deadline, FRESH_BEAT) - beat,)
     else:
-        left = tuple(deadline - age for age in in_flight_ages(record, wall, distrust_before))
-    return tuple(seconds for seconds in left if seconds > 0)
+        remaining = tuple(deadline - age for age in in_flight_ages(record, wall, distrust_before))
+    return tuple(seconds for seconds in remaining if seconds > 0)
 
 
 def stuck_for(record: ProgressRecord, wall: float, deadline: float) -> float | None:

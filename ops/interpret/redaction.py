@@ -60,8 +60,8 @@ _WATCHDOG_VERBS = ("pause", "resume", "status")
 def redacted(snapshot: Snapshot, *, hide_clients: bool = False) -> Snapshot:
     """Return ``snapshot`` without secrets. ``hide_clients``: clients' addresses become ``client-1``, ``client-2``..."""
     plain = msgspec.to_builtins(_by_place(snapshot))
-    known = snapshot.host.addresses if isinstance(snapshot.host, Host) else ()
-    hide = _client_hider(known) if hide_clients else None
+    own_addresses = snapshot.host.addresses if isinstance(snapshot.host, Host) else ()
+    hide = _client_hider(own_addresses) if hide_clients else None
     for section, value in plain.items():
         clean = _Cleaning(from_requests=section in _FROM_REQUESTS, hide=hide)
         plain[section] = clean.value(value, hashes=section in _COMPARED)
@@ -113,14 +113,14 @@ class _Cleaning:
 
 def _without_paired(items: Iterable[Any]) -> list[Any]:
     """Hide the values in ``--token VALUE``, ``proxy_set_header Authorization VALUE``, ``("Set-Cookie", VALUE)``."""
-    found = list(items)
-    if not all(isinstance(item, str) for item in found):
-        return found
-    found = list(without_secret_arguments(found))
-    for at, item in enumerate(found[:-1]):
-        if _NAME.fullmatch(item) and is_secret(item, found[at + 1]):
-            found[at + 1] = HIDDEN
-    return found
+    values = list(items)
+    if not all(isinstance(item, str) for item in values):
+        return values
+    values = list(without_secret_arguments(values))
+    for at, item in enumerate(values[:-1]):
+        if _NAME.fullmatch(item) and is_secret(item, values[at + 1]):
+            values[at + 1] = HIDDEN
+    return values
 
 
 # --- by place --------------------------------------------------------------------------------------------------------
@@ -165,15 +165,15 @@ def _own_processes(snapshot: Snapshot, processes: Processes) -> set[int]:
 
 def _own(process: Process) -> Process:
     """Hide secret arguments in GUNICORN_CMD_ARGS, which is a command line of gunicorn's."""
-    told = (process.environment or {}).get("GUNICORN_CMD_ARGS", "")
+    arguments = (process.environment or {}).get("GUNICORN_CMD_ARGS", "")
     try:
-        words = shlex.split(told)
+        words = shlex.split(arguments)
     except ValueError:  # an unclosed quotation: hide it all
         words = [HIDDEN]
-    shown = list(without_secret_arguments(("gunicorn", *words))[1:])
-    if shown == words and HIDDEN not in words:
+    plain_words = list(without_secret_arguments(("gunicorn", *words))[1:])
+    if plain_words == words and HIDDEN not in words:
         return process
-    environment = {**(process.environment or {}), "GUNICORN_CMD_ARGS": shlex.join(shown)}
+    environment = {**(process.environment or {}), "GUNICORN_CMD_ARGS": shlex.join(plain_words)}
     return msgspec.structs.replace(process, environment=environment)
 
 
@@ -190,14 +190,14 @@ def _foreign(process: Process) -> Process:
 
 
 def _kind(process: Process) -> tuple[str, ...]:
-    shown = title(process)
-    if shown.startswith("nginx: master process"):
+    text = title(process)
+    if text.startswith("nginx: master process"):
         # The configuration file in the title distinguishes masters.
-        words = shown.removeprefix("nginx: master process").split()
-        named = [word for at, word in enumerate(words) if at == 0 or "-c" in words[at - 1 : at + 1]]
-        return (" ".join(("nginx: master process", *named)),)
-    if shown.startswith("nginx: "):
-        return ((re.match(r"nginx: [a-z ]{0,40}", shown) or ["nginx:"])[0].strip(),)
+        words = text.removeprefix("nginx: master process").split()
+        file_words = [word for at, word in enumerate(words) if at == 0 or "-c" in words[at - 1 : at + 1]]
+        return (" ".join(("nginx: master process", *file_words)),)
+    if text.startswith("nginx: "):
+        return ((re.match(r"nginx: [a-z ]{0,40}", text) or ["nginx:"])[0].strip(),)
     if is_gunicorn(process):
         return ("gunicorn",)
     if _is_watchdog(process):
@@ -215,18 +215,18 @@ def _is_watchdog(process: Process) -> bool:
 # --- clients ---------------------------------------------------------------------------------------------------------
 
 
-def _client_hider(known: tuple[str, ...]) -> Callable[[str], str]:
-    """Return a function that gives each address a name of its own, except loopback and the host's ``known`` ones."""
+def _client_hider(own_addresses: tuple[str, ...]) -> Callable[[str], str]:
+    """Return a function that gives each address a name of its own, except loopback and ``own_addresses``."""
     names: dict[str, str] = {}
 
     def name_of(match: re.Match[str]) -> str:
-        written = match[0]
+        text = match[0]
         try:
-            address = ip_address(written)
+            address = ip_address(text)
         except ValueError:
-            return written
-        if address.is_loopback or address.is_unspecified or written in known:
-            return written
+            return text
+        if address.is_loopback or address.is_unspecified or text in own_addresses:
+            return text
         return names.setdefault(str(address), f"client-{len(names) + 1}")
 
     return lambda words: _ADDRESS.sub(name_of, words)

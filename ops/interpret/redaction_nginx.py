@@ -115,8 +115,8 @@ def _arguments(directive: Directive, followed: frozenset[str]) -> tuple[str, ...
         case "return" | "rewrite" | "error_page":
             return tuple(_without_query(arg) if _is_target(arg, name) else _hidden(arg) for arg in args)
         case "proxy_set_header" if len(args) == 2:
-            kept = _PLAIN_HEADERS.fullmatch(args[0]) or is_harmless(args[1], Strength.PASSWORD)
-            return args if kept else (args[0], _hidden(args[1]))
+            is_plain = _PLAIN_HEADERS.fullmatch(args[0]) or is_harmless(args[1], Strength.PASSWORD)
+            return args if is_plain else (args[0], _hidden(args[1]))
         case "add_header" if args:
             return (args[0], *map(_hidden, args[1:]))
         case "set" if len(args) == 2:

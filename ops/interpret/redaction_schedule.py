@@ -71,8 +71,8 @@ def _parts(words: str, spans: list[tuple[int, int]]) -> Iterator[str]:
         if _SEPARATORS.fullmatch(part) or not part.strip():
             yield part
         elif any(start < end and at < stop for start, stop in spans):
-            shown = _URL_PATH.sub(rf"\1{HIDDEN}", part)
-            yield _SENT.sub(rf"\1{HIDDEN}", shown) if _CLIENT.search(part) else shown
+            text = _URL_PATH.sub(rf"\1{HIDDEN}", part)
+            yield _SENT.sub(rf"\1{HIDDEN}", text) if _CLIENT.search(part) else text
         else:
             blanks = part[: len(part) - len(part.lstrip())]
             yield blanks + _program_alone(part.split())

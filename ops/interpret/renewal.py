@@ -31,11 +31,11 @@ RENEWS = re.compile(
 )
 
 
-def lineage_of(path: str, resolved: str, lineages: Lineages) -> Lineage | None:
+def lineage_of(path: str, real_path: str, lineages: Lineages) -> Lineage | None:
     """Return the lineage of a certificate file, by its configured or its resolved path; None if it has none."""
     for lineage in lineages.lineages:
         archive = str(PurePosixPath(lineages.directory) / "archive" / lineage.name) + "/"
-        if path.startswith(lineage.live + "/") or resolved.startswith(archive):
+        if path.startswith(lineage.live + "/") or real_path.startswith(archive):
             return lineage
     return None
 

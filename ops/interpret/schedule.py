@@ -27,16 +27,16 @@ class Job(msgspec.Struct, frozen=True):
     idle: str | None = None
 
 
-def jobs_running(schedule: Schedule, wanted: re.Pattern[str], *, has_systemd: bool) -> Iterator[Job]:
-    """Yield every cron entry, timer and service at boot with a command or script that matches ``wanted``. Those that do
-    nothing here have the reason in ``idle``."""
+def jobs_running(schedule: Schedule, pattern: re.Pattern[str], *, has_systemd: bool) -> Iterator[Job]:
+    """Yield every cron entry, timer and service at boot with a command or script that matches ``pattern``. Those
+    that do nothing here have the reason in ``idle``."""
     for entry in schedule.cron:
-        if wanted.search(entry.command) or wanted.search(entry.script):
+        if pattern.search(entry.command) or pattern.search(entry.script):
             guarded = NOT_UNDER_SYSTEMD.search(entry.command) or NOT_UNDER_SYSTEMD.search(entry.script)
             idle = "it does nothing where systemd runs" if guarded and has_systemd else None
             yield Job(f"{entry.file}:{entry.line}", entry.when, entry.command, idle)
     for timer in schedule.timers:
-        if any(wanted.search(words) for words in (*timer.commands, *timer.scripts)):
+        if any(pattern.search(words) for words in (*timer.commands, *timer.scripts)):
             idle = None
             if not has_systemd:
                 idle = "systemd does not run here"
@@ -44,7 +44,7 @@ def jobs_running(schedule: Schedule, wanted: re.Pattern[str], *, has_systemd: bo
                 idle = "it is not enabled"
             yield Job(timer.name, "; ".join(timer.when), "; ".join(timer.commands), idle)
     for service in schedule.services:
-        if any(wanted.search(words) for words in service.commands):
+        if any(pattern.search(words) for words in service.commands):
             idle = None if has_systemd else "systemd does not run here"
             yield Job(service.name, "at boot", "; ".join(service.commands), idle)
 

@@ -31,18 +31,20 @@ def sent_header(config: NginxConfig, target: Target, path: str, name: str) -> Se
     effective = location.effective("proxy_set_header")
     beside = effective[0] if effective else passes[-1]
     where = f"{beside.file}:{beside.line}"
-    sent = _named(effective, name)
-    if sent is not None or not effective:
-        return SentHeader(sent, where=where)
-    lost = next(
+    directive_in_force = _named(effective, name)
+    if directive_in_force is not None or not effective:
+        return SentHeader(directive_in_force, where=where)
+    overridden = next(
         (
-            found
+            directive
             for block in location.blocks
-            if (found := _named(tuple(d for d in block.block or () if d.name == "proxy_set_header"), name))
+            if (
+                directive := _named(tuple(d for d in block.block or () if d.name == "proxy_set_header"), name)
+            )
         ),
         None,
     )
-    return SentHeader(None, lost, effective[0], where)
+    return SentHeader(None, overridden, effective[0], where)
 
 
 def _named(directives: tuple[Directive, ...], name: str) -> Directive | None:
@@ -53,10 +55,10 @@ def how_to_send(header: SentHeader, line: str) -> Text:
     """Say where to write ``line``, and why the existing one has no effect."""
     if header.lost is None or header.instead is None:
         return Text(en=f"Beside {header.where} write: {line}", zh=f"在 {header.where} 旁写：{line}")
-    lost, instead = (f"{d.file}:{d.line}" for d in (header.lost, header.instead))
+    other, instead = (f"{d.file}:{d.line}" for d in (header.lost, header.instead))
     return Text(
-        en=f"Beside {header.where} write: {line} The one at {lost} is not inherited there, because a block inside has a"
-        f" proxy_set_header of its own ({instead}); so repeat all that are needed",
-        zh=f"在 {header.where} 旁写：{line} {lost} 处的那一行不会被继承，"
+        en=f"Beside {header.where} write: {line} The one at {other} is not inherited there, because a block inside has"
+        f" a proxy_set_header of its own ({instead}); so repeat all that are needed",
+        zh=f"在 {header.where} 旁写：{line} {other} 处的那一行不会被继承，"
         f"因为里层的块有自己的 proxy_set_header（{instead}）；需要的各行都要在里层重写一遍",
     )

@@ -23,8 +23,8 @@ def identity(answer: Exchange) -> str | None:
     body = answer.json()
     if answer.status is None or not isinstance(body, dict):
         return None
-    named = body.get("service", body.get("status"))
-    return named if isinstance(named, str) else None
+    name = body.get("service", body.get("status"))
+    return name if isinstance(name, str) else None
 
 
 def is_own(backend: Backend) -> bool:

@@ -28,10 +28,10 @@ def find_site(config: NginxConfig, domain: str | None, backend: str | None) -> N
     has the name and does not proxy; any block that proxies. TLS comes before plain HTTP."""
     sites = _sites(config)
     proxying = [s for s in sites if s.passes]
-    named = [s for s in sites if domain and nginx_topology.names_match(s.server, domain)]
+    by_name = [s for s in sites if domain and nginx_topology.names_match(s.server, domain)]
     leading = [s for s in proxying if backend and any(backend in p.addresses for p in s.passes)]
-    chosen = ([s for s in named if s.passes], leading, named, proxying)
-    return next((group[0] for group in chosen if group), None)
+    groups = ([s for s in by_name if s.passes], leading, by_name, proxying)
+    return next((group[0] for group in groups if group), None)
 
 
 @lru_cache(maxsize=4)
@@ -107,9 +107,9 @@ class SiteReading(msgspec.Struct, frozen=True):
             for directive in nginx_topology.every(self.config, "error_log")
             if directive.args and nginx_topology.is_file_log(directive.args[0])
         )
-        found = (*nginx_topology.log_paths(self.config, scope, "error_log"), *everywhere)
+        paths = (*nginx_topology.log_paths(self.config, scope, "error_log"), *everywhere)
         compiled = nginx_topology.compiled_path(self.build, "error-log-path", self.config.prefix)
-        return tuple(dict.fromkeys(found)) or ((compiled,) if compiled else ())
+        return tuple(dict.fromkeys(paths)) or ((compiled,) if compiled else ())
 
     def pidfile(self) -> str | None:
         """Return the pid directive's file; None if there is none."""

@@ -148,9 +148,9 @@ def _site_reading(
     settings: Settings, config: NginxConfig | NotSeen, build: dict[str, str], near: str | None
 ) -> SiteReading:
     """Find the service's server block. ``near``: gunicorn's address, for a service that settings do not name."""
-    known = config if isinstance(config, NginxConfig) else None
-    site = find_site(known, _wanted_name(settings), near) if known else None
-    return SiteReading(known, build, site)
+    readable = config if isinstance(config, NginxConfig) else None
+    site = find_site(readable, _wanted_name(settings), near) if readable else None
+    return SiteReading(readable, build, site)
 
 
 def _domain(settings: Settings, origins: _Origins, nginx: SiteReading) -> str:
@@ -164,13 +164,13 @@ def _domain(settings: Settings, origins: _Origins, nginx: SiteReading) -> str:
     return name
 
 
-def _nginx_program(settings: Settings, known: NginxConfig | None, build: dict[str, str]) -> dict[str, Any]:
+def _nginx_program(settings: Settings, config: NginxConfig | None, build: dict[str, str]) -> dict[str, Any]:
     """Return nginx's program, its main file, and the owner of that file: root if it was not read."""
     return {
-        "nginx_binary": build.get("program") or (known and known.binary) or settings.nginx.binary,
+        "nginx_binary": build.get("program") or (config and config.binary) or settings.nginx.binary,
         "nginx_installed": "program" in build,
-        "nginx_config_owner": known.owner if known else ROOT,
-        "nginx_config_file": known.file if known else settings.nginx.config_file or NGINX_CONFIG_FILE,
+        "nginx_config_owner": config.owner if config else ROOT,
+        "nginx_config_file": config.file if config else settings.nginx.config_file or NGINX_CONFIG_FILE,
     }
 
 
@@ -248,8 +248,10 @@ def _application(
 
 
 def _configured_bind(gunicorn: Gunicorn, master: Process | None) -> tuple[str, ...]:
-    told = gunicorn_topology.arguments(master)
-    return gunicorn_topology.bind_addresses(gunicorn_topology.setting("bind", "bind", told, gunicorn.config))
+    arguments = gunicorn_topology.arguments(master)
+    return gunicorn_topology.bind_addresses(
+        gunicorn_topology.setting("bind", "bind", arguments, gunicorn.config)
+    )
 
 
 def _doors(settings: Settings, origins: _Origins, nginx: SiteReading, url: str) -> dict[str, Any]:
@@ -311,15 +313,15 @@ def _backend(
     master: Process | None,
 ) -> str:
     """Return the address of the service, or the one that it should have."""
-    wanted = settings.gunicorn.bind and gunicorn_topology.normal_bind(settings.gunicorn.bind)
-    if wanted and listening and not any(same_address(address, wanted) for address in listening):
-        wanted = None  # the service runs at another address: use that one
+    bind = settings.gunicorn.bind and gunicorn_topology.normal_bind(settings.gunicorn.bind)
+    if bind and listening and not any(same_address(address, bind) for address in listening):
+        bind = None  # the service runs at another address: use that one
     config = gunicorn.config
     passes = nginx.site.passes if nginx.site else ()
     return dialled(
         origins.first(
             "backend",
-            (wanted, WRITTEN),
+            (bind, WRITTEN),
             (next(iter(listening), None), f"gunicorn {master.pid if master else ''} listens there"),
             (
                 next(iter(configured_bind), None),
@@ -336,18 +338,18 @@ def _certificate_files(
 ) -> dict[str, Any]:
     """Return the certificate and key that nginx uses for the name."""
     lineage = PurePosixPath(settings.tls.letsencrypt_dir) / "live" / domain
-    wanted = {
+    sources = {
         "certificate": (settings.tls.certificate, "ssl_certificate", "fullchain.pem"),
         "private_key": (settings.tls.private_key, "ssl_certificate_key", "privkey.pem"),
     }
     return {
         name: origins.first(
             name,
-            (written and written.replace("<domain>", domain), WRITTEN),
+            (setting and setting.replace("<domain>", domain), WRITTEN),
             (nginx.file_of(directive), nginx.where),
             (str(lineage / file), "guide"),
         )
-        for name, (written, directive, file) in wanted.items()
+        for name, (setting, directive, file) in sources.items()
     }
 
 
@@ -386,20 +388,20 @@ def _gunicorn_files(
     settings: Settings, origins: _Origins, gunicorn: Gunicorn, master: Process | None
 ) -> dict[str, Any]:
     """Return gunicorn's own files; a log to standard error (``-``) is not a file."""
-    told = gunicorn_topology.arguments(master)
+    arguments = gunicorn_topology.arguments(master)
 
-    def log(name: str, written: str | None, option: str, key: str, guide: str) -> str | None:
-        value = gunicorn_topology.setting(key, option, told, gunicorn.config)
-        found = value if isinstance(value, str) and value != "-" else None
-        if found and master and master.cwd:
-            found = str(PurePosixPath(master.cwd) / found)
-        chosen: str | None = origins.first(
+    def log(name: str, setting: str | None, option: str, key: str, guide: str) -> str | None:
+        value = gunicorn_topology.setting(key, option, arguments, gunicorn.config)
+        file = value if isinstance(value, str) and value != "-" else None
+        if file and master and master.cwd:
+            file = str(PurePosixPath(master.cwd) / file)
+        path: str | None = origins.first(
             name,
-            (written, WRITTEN),
-            (found, OF_GUNICORN),
+            (setting, WRITTEN),
+            (file, OF_GUNICORN),
             (None if master else guide, "guide"),
         )
-        return chosen
+        return path
 
     own = settings.gunicorn
     return {

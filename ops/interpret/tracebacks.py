@@ -31,11 +31,11 @@ def refusal_in(text: str) -> FileError | None:
     """Return the last file refused in the tracebacks of ``text``, OSErrors before SQLite's; None if there is none."""
     if "Traceback (most recent call last)" not in text:
         return None
-    named = [match for match in _OS_ERROR.finditer(text) if int(match[1]) in REFUSED]
-    if named:
-        return FileError(_line(text, named[-1].start()), int(named[-1][1]), named[-1][2])
-    found = list(_SQLITE.finditer(text))
-    return FileError(_line(text, found[-1].start()), errno.EACCES) if found else None
+    by_system = [match for match in _OS_ERROR.finditer(text) if int(match[1]) in REFUSED]
+    if by_system:
+        return FileError(_line(text, by_system[-1].start()), int(by_system[-1][1]), by_system[-1][2])
+    by_sqlite = list(_SQLITE.finditer(text))
+    return FileError(_line(text, by_sqlite[-1].start()), errno.EACCES) if by_sqlite else None
 
 
 def _line(text: str, at: int) -> str:

@@ -44,21 +44,21 @@ def nginx_access_logs(
     config: NginxConfig | NotSeen, target: Target
 ) -> tuple[AccessLogSource | None, tuple[AccessLogSource, ...]]:
     """Return nginx's access log for the target (None if there is none), and the other access logs of its locations."""
-    named = target.nginx_access_log
+    path = target.nginx_access_log
     if isinstance(config, NotSeen):
-        return (AccessLogSource(named) if named else None), ()
+        return (AccessLogSource(path) if path else None), ()
     site = find_site(config, target.domain, target.backend)
     if site is None:
-        return (AccessLogSource(named) if named else None), ()
-    found: dict[str, AccessLogSource] = {}
+        return (AccessLogSource(path) if path else None), ()
+    sources: dict[str, AccessLogSource] = {}
     shared = _paths_of_others(config, site.server)
     for scope in (site.server, *site.server.locations()):
         for directive in scope.effective("access_log"):
             source = _source(config, directive, shared)
             if source is not None:
-                found.setdefault(source.path, source)
-    first = found.pop(named, AccessLogSource(named)) if named else None
-    return first, tuple(found.values())
+                sources.setdefault(source.path, source)
+    first = sources.pop(path, AccessLogSource(path)) if path else None
+    return first, tuple(sources.values())
 
 
 def _source(config: NginxConfig, directive: Directive, shared: frozenset[str]) -> AccessLogSource | None:
@@ -71,10 +71,10 @@ def _source(config: NginxConfig, directive: Directive, shared: frozenset[str]) -
 def access_log_source(config: NginxConfig, directive: Directive) -> AccessLogSource:
     """Return the source that one access_log directive describes; its destination may be no file."""
     options = [word for word in directive.args[1:] if "=" not in word and word != "gzip"]
-    written, escape = _log_format(config, options[0] if options else "combined")
+    log_format, escape = _log_format(config, options[0] if options else "combined")
     return AccessLogSource(
         path=directive.args[0],
-        written=written,
+        written=log_format,
         escape=escape,
         is_conditional=any(word.startswith("if=") for word in directive.args),
     )
@@ -119,16 +119,16 @@ def gunicorn_access_log(
     """Return gunicorn's access log and its format; None if there is no log."""
     if not target.gunicorn_access_log:
         return None
-    written = gunicorn_access_format(master, config)
-    return AccessLogSource(target.gunicorn_access_log, written)
+    log_format = gunicorn_access_format(master, config)
+    return AccessLogSource(target.gunicorn_access_log, log_format)
 
 
 def gunicorn_access_format(master: Process | None, config: GunicornConfig | NotSeen) -> str | None:
     """Return gunicorn's access_log_format; None if it is set in a place that was not read."""
-    told = gunicorn_topology.arguments(master)
-    written = gunicorn_topology.setting("access_log_format", "access-logformat", told, config)
-    if isinstance(written, str):
-        return written
+    arguments = gunicorn_topology.arguments(master)
+    log_format = gunicorn_topology.setting("access_log_format", "access-logformat", arguments, config)
+    if isinstance(log_format, str):
+        return log_format
     is_elsewhere = not isinstance(config, GunicornConfig) or (
         "access_log_format" in config.assigned or bool(config.star_imports)
     )
@@ -184,12 +184,12 @@ class LocatedTraffic(msgspec.Struct, frozen=True):
 
 def users_traffic(logs: Logs) -> tuple[LocatedTraffic, ...]:
     """Return nginx's traffic, log by log, without logs that also contain another application's requests."""
-    found = (
+    readings = (
         (log, log.traffic) for log in (logs.nginx_access, *logs.nginx_more_access.values()) if _is_read(log)
     )
     return tuple(
         LocatedTraffic(log.path, traffic)
-        for log, traffic in found
+        for log, traffic in readings
         if traffic is not None and not traffic.is_shared
     )
 

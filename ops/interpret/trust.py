@@ -21,8 +21,8 @@ def may_have_issued(issuer: Certificate, certificate: Certificate) -> bool:
     """Whether ``issuer`` may have signed ``certificate``, by names and key identifiers (RFC 5280, 4.1.2.4, 4.2.1.1)."""
     if certificate.signed_by and certificate.signed_by == issuer.fingerprint:
         return True
-    named = issuer.key_id, certificate.issuer_key_id
-    return issuer.subject == certificate.issuer and (not all(named) or named[0] == named[1])
+    key_ids = issuer.key_id, certificate.issuer_key_id
+    return issuer.subject == certificate.issuer and (not all(key_ids) or key_ids[0] == key_ids[1])
 
 
 def signed_path(chain: Sequence[Certificate]) -> tuple[Certificate, ...]:

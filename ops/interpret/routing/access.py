@@ -121,12 +121,12 @@ def note_rate_limits(state: State) -> None:
     """Note the limit_req and limit_conn in force. They may refuse the request, depending on the other requests."""
     for name, status in (("limit_req", "limit_req_status"), ("limit_conn", "limit_conn_status")):
         for directive in state.scope.effective(name):
-            refused = first_argument(state.scope, status, "503")[0]
+            code = first_argument(state.scope, status, "503")[0]
             state.note(
                 StepKind.ASSUMED,
                 place(directive),
-                f"{written(directive)}: more than that is answered {refused}; taken not to be reached",
-                f"{written(directive)}：超出的请求返回 {refused}，按未超出处理",
+                f"{written(directive)}: more than that is answered {code}; taken not to be reached",
+                f"{written(directive)}：超出的请求返回 {code}，按未超出处理",
             )
 
 

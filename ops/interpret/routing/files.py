@@ -32,14 +32,14 @@ class Disk:
 
     def kind(self, path: str, where: str) -> FileKind:
         """Return the kind of ``path`` (bytes). Raises UndeterminedError if it was not inspected and none is assumed."""
-        shown = as_text(path)
-        known = self._kinds.get(shown) or self._kinds.get(shown.rstrip("/"))
-        if known is not None:
-            return FileKind.MISSING if shown.endswith("/") and known is FileKind.FILE else known
-        self.asked[shown] = None
+        name = as_text(path)
+        file_kind = self._kinds.get(name) or self._kinds.get(name.rstrip("/"))
+        if file_kind is not None:
+            return FileKind.MISSING if name.endswith("/") and file_kind is FileKind.FILE else file_kind
+        self.asked[name] = None
         if self._assumed is None:
             raise UndeterminedError(
-                Text(en=f"whether {shown} is there was not looked at", zh=f"没有查看 {shown} 是否存在"), where
+                Text(en=f"whether {name} is there was not looked at", zh=f"没有查看 {name} 是否存在"), where
             )
         return self._assumed
 
@@ -56,10 +56,10 @@ def path_rule(scope: Scope) -> tuple[Directive | None, Scope]:
 def document_root(scope: Scope, variables: Variables) -> str:
     """Return the absolute directory (bytes) of `root` or `alias`."""
     rule, _ = path_rule(scope)
-    written = rule.args[0] if rule else "html"
-    if rule is not None and rule.name == "root" and len(written) > 1:
-        written = written.removesuffix("/")
-    value = variables.fill(written, place(rule) if rule else "")
+    template = rule.args[0] if rule else "html"
+    if rule is not None and rule.name == "root" and len(template) > 1:
+        template = template.removesuffix("/")
+    value = variables.fill(template, place(rule) if rule else "")
     return value if value.startswith("/") else f"{variables.prefix}/{value}"
 
 

@@ -51,7 +51,7 @@ def _limits(scope: Scope, handler: str | None) -> Iterator[Limit]:
             yield Limit(name, " ".join(directive.args), place(directive))
 
 
-def size(written: str) -> int | None:
+def size(text: str) -> int | None:
     """Return nginx's size (``10m``, ``8k``, ``0``) in bytes; None if it is not a size."""
-    match = re.fullmatch(r"(\d{1,12})([kmg]?)", written.lower())
+    match = re.fullmatch(r"(\d{1,12})([kmg]?)", text.lower())
     return int(match[1]) * _UNITS[match[2]] if match else None

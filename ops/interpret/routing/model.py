@@ -26,11 +26,11 @@ _WRITTEN_ESCAPE = re.compile(r"\\([tnr\"'\\])")
 _ESCAPED = {"t": "\t", "n": "\n", "r": "\r"}
 
 
-def unescaped(written: str) -> str:
+def unescaped(argument: str) -> str:
     """Return an argument with the escapes of nginx's configuration resolved (ngx_conf_read_token)."""
-    if "\\" not in written:
-        return written
-    return _WRITTEN_ESCAPE.sub(lambda match: _ESCAPED.get(match[1], match[1]), written)
+    if "\\" not in argument:
+        return argument
+    return _WRITTEN_ESCAPE.sub(lambda match: _ESCAPED.get(match[1], match[1]), argument)
 
 
 def as_text(value: str) -> str:

@@ -52,6 +52,8 @@ def search(pattern: str, subject: str, *, ignore_case: bool, where: str) -> Patt
         ) from None
     if match is None:
         return None
-    found = PatternMatch({str(number): match[number] or "" for number in range((match.lastindex or 0) + 1)})
-    found.update({name: value or "" for name, value in match.groupdict().items()})
-    return found
+    captures = PatternMatch(
+        {str(number): match[number] or "" for number in range((match.lastindex or 0) + 1)}
+    )
+    captures.update({name: value or "" for name, value in match.groupdict().items()})
+    return captures

@@ -70,35 +70,35 @@ class Processing:
         state.uri_changed = False
         match = find_location(state.server, state.variables.uri, state.variables.search)
         scope = match.location or state.server
-        shown = as_text(state.variables.uri)
+        path = as_text(state.variables.uri)
         if match.location is None:
             state.note(
                 StepKind.LOCATION,
                 state.server.where,
-                f"no location covers {shown}: the server block's own directives apply",
-                f"没有 location 匹配 {shown}：使用 server 块自己的指令",
+                f"no location covers {path}: the server block's own directives apply",
+                f"没有 location 匹配 {path}：使用 server 块自己的指令",
             )
         else:
             state.note(
                 StepKind.LOCATION,
                 match.location.where,
-                f"location {match.location.written} handles {shown}",
-                f"{shown} 由 location {match.location.written} 处理",
+                f"location {match.location.written} handles {path}",
+                f"{path} 由 location {match.location.written} 处理",
             )
         if not state.is_internal and access.is_internal(scope):
             state.scope = state.variables.scope = scope
             where = place(scope.effective("internal")[0])
             state.decide(StepKind.ACCESS, where, 404)
             return self.finalize(404, where)
-        allowed, where = first_argument(scope, "client_max_body_size", "1m")
+        maximum, where = first_argument(scope, "client_max_body_size", "1m")
         state.enter(scope)
-        limit = size(allowed)
+        limit = size(maximum)
         if limit and state.body_length is not None and state.body_length > limit:
             state.note(
                 StepKind.LIMIT,
                 where,
-                f"the body's {state.body_length} bytes are more than client_max_body_size {allowed}",
-                f"请求体 {state.body_length} 字节，超过 client_max_body_size {allowed}",
+                f"the body's {state.body_length} bytes are more than client_max_body_size {maximum}",
+                f"请求体 {state.body_length} 字节，超过 client_max_body_size {maximum}",
             )
             state.body_length = 0
             state.decide(StepKind.LIMIT, where, 413)
@@ -253,18 +253,18 @@ class Processing:
             return self._without_file(405, where)
         path = files.file_path(state.scope, variables, variables.uri)
         kind = state.disk.kind(path, where)
-        shown = as_text(path)
+        name = as_text(path)
         if kind is FileKind.DIRECTORY:
             arguments = f"?{variables.arguments}" if variables.arguments else ""
             return self._without_file(301, where, escape(variables.uri) + "/" + arguments)
-        state.note(StepKind.FILE, where, f"the file {shown}: {kind.value}", f"文件 {shown}：{_KINDS[kind]}")
+        state.note(StepKind.FILE, where, f"the file {name}: {kind.value}", f"文件 {name}：{_KINDS[kind]}")
         if kind is not FileKind.FILE:
             return self._without_file(403 if kind is FileKind.FORBIDDEN else 404, where)
         if variables.method == "POST":
             return self._without_file(405, where)
         status = state.error_status or 200
         state.decide(StepKind.FILE, where, 200)
-        return RouteOutcome(OutcomeKind.FILE, status, where, self.pending_location(), path=shown)
+        return RouteOutcome(OutcomeKind.FILE, status, where, self.pending_location(), path=name)
 
     def _without_file(self, status: int, where: str, location: str | None = None) -> Next:
         self.state.decide(StepKind.FILE, where, status)
@@ -285,7 +285,7 @@ class Processing:
                 place(directive),
             )
         directive = in_force
-        passed = proxy.pass_on(
+        request = proxy.pass_on(
             directive,
             state.scope,
             state.http,
@@ -298,15 +298,15 @@ class Processing:
             ),
             state.version,
         )
-        state.passed = passed
-        state.decide(StepKind.PROXY, passed.where, None)
+        state.passed = request
+        state.decide(StepKind.PROXY, request.where, None)
         state.note(
             StepKind.PROXY,
-            passed.where,
-            f"{written(directive)}: the service gets {passed.method} {passed.uri}, Host {passed.host}",
-            f"{written(directive)}：后端收到 {passed.method} {passed.uri}，Host 为 {passed.host}",
+            request.where,
+            f"{written(directive)}: the service gets {request.method} {request.uri}, Host {request.host}",
+            f"{written(directive)}：后端收到 {request.method} {request.uri}，Host 为 {request.host}",
         )
-        return self._answer_of(passed.where)
+        return self._answer_of(request.where)
 
     def _answer_of(self, where: str) -> Next:
         """Pass the service's answer on, or replace it if nginx intercepts errors."""
@@ -332,9 +332,11 @@ class Processing:
 
     def _status_of_service(self) -> int | None:
         """Return the status of the first server that accepts connections; try backup servers last."""
-        around, passed = self.state.around, self.state.passed
+        around, request = self.state.around, self.state.passed
         servers = (
-            sorted((s for s in passed.servers if not s.is_down), key=lambda s: s.is_backup) if passed else []
+            sorted((s for s in request.servers if not s.is_down), key=lambda s: s.is_backup)
+            if request
+            else []
         )
         statuses = [around.answers.get(server.address, around.answer) for server in servers]
         return next((status for status in statuses if status != 0), 0) if statuses else around.answer
@@ -355,9 +357,9 @@ class Processing:
         self, status: int, where: str, *, body: str | None = None, words: Text | None = None
     ) -> RouteOutcome:
         """Let nginx itself answer, without error_page."""
-        shown = self.state.error_status or status
+        code = self.state.error_status or status
         location = self.pending_location()
-        return RouteOutcome(OutcomeKind.RESPONSE, shown, where, location, body, reason=words or verbatim(""))
+        return RouteOutcome(OutcomeKind.RESPONSE, code, where, location, body, reason=words or verbatim(""))
 
     def closed(self, where: str) -> RouteOutcome:
         """Close the connection without an answer."""
@@ -383,10 +385,10 @@ class Processing:
             for codes, overwrite, uri, directive in pages:
                 if status in codes:
                     return self.error_page(status, overwrite, uri, directive)
-        shown = 400 if status in _SHOWN_AS_400 else status
+        code = 400 if status in _SHOWN_AS_400 else status
         return RouteOutcome(
             OutcomeKind.RESPONSE,
-            shown,
+            code,
             where,
             location=self.pending_location(),
         )
@@ -409,9 +411,9 @@ class Processing:
             return self.redirect_internally(*split_arguments(uri), where)
         if uri.startswith("@"):
             return self.named(uri, where)
-        shown = overwrite if overwrite in REDIRECTS else 302
-        state.error_status = shown
-        return RouteOutcome(OutcomeKind.RESPONSE, shown, where, location=self.absolute(uri))
+        code = overwrite if overwrite in REDIRECTS else 302
+        state.error_status = code
+        return RouteOutcome(OutcomeKind.RESPONSE, code, where, location=self.absolute(uri))
 
     def redirect_internally(self, uri: str, arguments: str, where: str) -> Next:
         """Process a new URI, beginning with the server's rewrites."""
@@ -424,8 +426,8 @@ class Processing:
         state.is_unparsed_valid = False
         state.has_location = True
         state.variables.adds_uri_to_alias = False
-        shown = as_text(uri + (f"?{arguments}" if arguments else ""))
-        state.note(StepKind.REDIRECT, where, f"internally to {shown}", f"内部跳转到 {shown}")
+        new_uri = as_text(uri + (f"?{arguments}" if arguments else ""))
+        state.note(StepKind.REDIRECT, where, f"internally to {new_uri}", f"内部跳转到 {new_uri}")
         return self.server_rewrites
 
     def named(self, name: str, where: str) -> Next:

@@ -77,9 +77,9 @@ class ProxyDestination(msgspec.Struct, frozen=True):
 
 def destination(directive: Directive, variables: Variables) -> ProxyDestination:
     """Return scheme, host and URI of a proxy_pass or a similar directive. Raises UndeterminedError."""
-    written = directive.args[0]
+    url = directive.args[0]
     where = place(directive)
-    value = variables.fill(written, where)
+    value = variables.fill(url, where)
     scheme, rest = _OTHER_PROTOCOLS.get(directive.name, ""), value
     if directive.name in ("proxy_pass", "grpc_pass"):
         before, mark, after = value.partition("://")
@@ -102,7 +102,7 @@ def destination(directive: Directive, variables: Variables) -> ProxyDestination:
             Text(en=f"no host can be read in {as_text(value)!r}", zh=f"从 {as_text(value)!r} 读不出主机"),
             where,
         )
-    return ProxyDestination(scheme, authority, uri, "$" in written, host)
+    return ProxyDestination(scheme, authority, uri, "$" in url, host)
 
 
 def _cut(rest: str) -> tuple[str, str]:
@@ -116,18 +116,18 @@ def _cut(rest: str) -> tuple[str, str]:
 
 
 def upstream_uri(
-    found: ProxyDestination, scope: Scope, variables: Variables, state: UriState
+    target: ProxyDestination, scope: Scope, variables: Variables, state: UriState
 ) -> tuple[str, bool]:
     """Return the request target that the service gets (bytes), and whether the location's prefix was replaced."""
-    if found.has_variables and found.uri:
-        return found.uri, False
-    if not found.uri and state.unparsed is not None:
+    if target.has_variables and target.uri:
+        return target.uri, False
+    if not target.uri and state.unparsed is not None:
         return state.unparsed, False
     location = enclosing_location(scope)
-    replaces = state.has_location and bool(found.uri) and location is not None
+    replaces = state.has_location and bool(target.uri) and location is not None
     prefix = len(as_bytes(location.pattern)) if replaces and location is not None else 0
     rest = variables.uri[min(prefix, len(variables.uri)) :]
-    path = (found.uri if state.has_location else "") + (escape(rest) if state.is_escaped else rest)
+    path = (target.uri if state.has_location else "") + (escape(rest) if state.is_escaped else rest)
     return path + (f"?{variables.arguments}" if variables.arguments else ""), replaces
 
 
@@ -142,13 +142,16 @@ def pass_on(
 ) -> Passed:
     """Return the request as ``directive`` sends it on. Raises UndeterminedError."""
     where = place(directive)
-    found = destination(directive, variables)
-    uri, is_replaced = upstream_uri(found, scope, variables, state)
-    host = _host_header(found, find_upstream(http, found.authority))
-    variables.proxy = {"host": host, "port": str(found.authority.port or DEFAULT_PORTS.get(found.scheme, 80))}
-    resolved = _resolve(directive, found, scope, http, around, where)
-    if resolved.problem is not None and found.has_variables:
-        raise UndeterminedError(resolved.problem, where)
+    target = destination(directive, variables)
+    uri, is_replaced = upstream_uri(target, scope, variables, state)
+    host = _host_header(target, find_upstream(http, target.authority))
+    variables.proxy = {
+        "host": host,
+        "port": str(target.authority.port or DEFAULT_PORTS.get(target.scheme, 80)),
+    }
+    resolution = _resolve(directive, target, scope, http, around, where)
+    if resolution.problem is not None and target.has_variables:
+        raise UndeterminedError(resolution.problem, where)
     is_http = directive.name in ("proxy_pass", "grpc_pass")
     headers = _headers(scope, variables, host, version) if directive.name == "proxy_pass" else ()
     method = first_argument(scope, "proxy_method", "")[0] if directive.name == "proxy_pass" else ""
@@ -156,45 +159,45 @@ def pass_on(
         directive=directive.name,
         where=where,
         written=directive.args[0],
-        scheme=found.scheme,
+        scheme=target.scheme,
         method=as_text(variables.fill(method, where)).upper() if method else variables.method,
         uri=as_text(uri) if is_http else as_text(variables.uri),
         host=next((h.value or h.written for h in headers if h.name.lower() == "host"), as_text(host)),
-        servers=resolved.servers,
+        servers=resolution.servers,
         headers=headers,
-        upstream=resolved.upstream.args[0] if resolved.upstream else None,
-        upstream_where=place(resolved.upstream) if resolved.upstream else "",
+        upstream=resolution.upstream.args[0] if resolution.upstream else None,
+        upstream_where=place(resolution.upstream) if resolution.upstream else "",
         is_path_replaced=is_replaced,
-        resolved_at=resolved.at,
+        resolved_at=resolution.at,
     )
 
 
 def _resolve(
     directive: Directive,
-    found: ProxyDestination,
+    target: ProxyDestination,
     scope: Scope,
     http: Directive,
     around: RouteSurroundings,
     where: str,
 ) -> Resolved:
-    if not found.has_variables or found.authority.is_unix or is_address(found.authority.host):
-        return resolve(http, found.authority, found.scheme, around.names, where)
-    if find_upstream(http, found.authority) is not None or _is_named_elsewhere(http, found):
-        return resolve(http, found.authority, found.scheme, around.names, where)
+    if not target.has_variables or target.authority.is_unix or is_address(target.authority.host):
+        return resolve(http, target.authority, target.scheme, around.names, where)
+    if find_upstream(http, target.authority) is not None or _is_named_elsewhere(http, target):
+        return resolve(http, target.authority, target.scheme, around.names, where)
     resolver = scope.effective("resolver")
-    name = found.authority.host
+    name = target.authority.host
     if not resolver:
         problem = Text(
             en=f"no resolver is defined to resolve {name}: nginx answers 502",
             zh=f"没有配置 resolver，解析不了 {name}：nginx 返回 502",
         )
         raise UndeterminedError(problem, place(directive))
-    answered = resolve(http, found.authority, found.scheme, around.names, where)
+    resolution = resolve(http, target.authority, target.scheme, around.names, where)
     at = f"resolver {' '.join(resolver[-1].args)} ({place(resolver[-1])})"
-    return msgspec.structs.replace(answered, at=at, problem=None)
+    return msgspec.structs.replace(resolution, at=at, problem=None)
 
 
-def _is_named_elsewhere(http: Directive, found: ProxyDestination) -> bool:
+def _is_named_elsewhere(http: Directive, target: ProxyDestination) -> bool:
     """Whether a proxy_pass without variables has the same host and port: nginx then already knows the addresses."""
 
     def walk(block: Directive) -> bool:
@@ -204,9 +207,9 @@ def _is_named_elsewhere(http: Directive, found: ProxyDestination) -> bool:
                 other = split_authority(_cut(rest)[0]) if mark else None
                 if (
                     other is not None
-                    and other.host.lower() == found.authority.host.lower()
+                    and other.host.lower() == target.authority.host.lower()
                     and (other.port or DEFAULT_PORTS.get(scheme, 80))
-                    == (found.authority.port or DEFAULT_PORTS.get(found.scheme, 80))
+                    == (target.authority.port or DEFAULT_PORTS.get(target.scheme, 80))
                 ):
                     return True
             if walk(d):
@@ -216,13 +219,13 @@ def _is_named_elsewhere(http: Directive, found: ProxyDestination) -> bool:
     return walk(http)
 
 
-def _host_header(found: ProxyDestination, upstream: Directive | None) -> str:
+def _host_header(target: ProxyDestination, upstream: Directive | None) -> str:
     """Return $proxy_host: the host, with its port unless that is the scheme's default (ngx_http_proxy_set_vars)."""
-    authority = found.authority
+    authority = target.authority
     if authority.is_unix:
         return "localhost"
-    host = found.key.rpartition(":")[0] if authority.port is not None else found.key
-    usual = DEFAULT_PORTS.get(found.scheme, 80)
+    host = target.key.rpartition(":")[0] if authority.port is not None else target.key
+    usual = DEFAULT_PORTS.get(target.scheme, 80)
     if upstream is not None or authority.port in (None, usual):
         return host
     return f"{host}:{authority.port}"
@@ -232,23 +235,23 @@ def _headers(
     scope: Scope, variables: Variables, proxy_host: str, version: tuple[int, ...]
 ) -> tuple[Header, ...]:
     """Return the headers that nginx sets, without empty ones, then the client's own if nginx passes them on."""
-    written = [d for d in scope.effective("proxy_set_header") if len(d.args) == 2]
+    directives = [d for d in scope.effective("proxy_set_header") if len(d.args) == 2]
     keeps = version >= KEEPS_CONNECTIONS_SINCE
-    sent: list[Header] = []
-    names = {d.args[0].lower() for d in written}
+    headers: list[Header] = []
+    names = {d.args[0].lower() for d in directives}
     if "host" not in names:
-        sent.append(Header("Host", as_text(proxy_host), "$proxy_host", ""))
+        headers.append(Header("Host", as_text(proxy_host), "$proxy_host", ""))
     if "connection" not in names and not keeps:
-        sent.append(Header("Connection", "close", "close", ""))
-    for d in written:
+        headers.append(Header("Connection", "close", "close", ""))
+    for d in directives:
         try:
             value: str | None = as_text(variables.fill(d.args[1], place(d)))
         except UndeterminedError:
             value = None
         if value != "":
-            sent.append(Header(d.args[0], value, d.args[1], place(d)))
+            headers.append(Header(d.args[0], value, d.args[1], place(d)))
     if is_on(scope, "proxy_pass_request_headers", default=True):
         for name, value in variables.request.headers:
             if name.lower() not in names and name.lower() not in _NOT_PASSED:
-                sent.append(Header(name, value, value, ""))
-    return tuple(sent)
+                headers.append(Header(name, value, value, ""))
+    return tuple(headers)

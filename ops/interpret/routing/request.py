@@ -49,13 +49,13 @@ def named_request(
     scheme, host, port, rest = match[1], match[2], int(match[3] or _USUAL_PORTS[match[1]]), match[4] or "/"
     if port > 65535:
         raise RequestError(f"{port} is no port: 1 to 65535")
-    written = host if port == _USUAL_PORTS[scheme] else f"{host}:{port}"
-    asked = next((value for name, value in headers if name.lower() == "host"), written)
+    authority = host if port == _USUAL_PORTS[scheme] else f"{host}:{port}"
+    host_header = next((value for name, value in headers if name.lower() == "host"), authority)
     at, at_port = _address(host, port, address, target)
     return RoutedRequest(
         method=method,
         target=rest.partition("#")[0] if rest.startswith("/") else f"/{rest.partition('#')[0]}",
-        host=asked,
+        host=host_header,
         address=at,
         port=at_port,
         scheme=scheme,
@@ -76,11 +76,11 @@ def _address(host: str, port: int, address: str | None, target: Target | None) -
         return authority.host, authority.port or port
     if is_address(host.strip("[]")):
         return host.strip("[]"), port
-    for known in (
+    for socket in (
         (target.connect_to, target.plain_connect_to) if target and target.domain == host.lower() else ()
     ):
-        if known and not known.startswith("unix:") and split_address(known)[1] == port:
-            return split_address(known)
+        if socket and not socket.startswith("unix:") and split_address(socket)[1] == port:
+            return split_address(socket)
     return "127.0.0.1", port
 
 

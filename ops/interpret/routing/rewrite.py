@@ -115,8 +115,8 @@ class Script:
         if operator in ("=", "!=") and len(args) == 3:
             return (value == self._fill(args[2], where, quotes=self._quotes)) == (operator == "=")
         if operator.lstrip("!") in ("~", "~*") and len(args) == 3:
-            found = variables.search(args[2], value, ignore_case=operator.endswith("*"), where=where)
-            return (found is not None) != operator.startswith("!")
+            match = variables.search(args[2], value, ignore_case=operator.endswith("*"), where=where)
+            return (match is not None) != operator.startswith("!")
         raise UndeterminedError(
             Text(
                 en=f"the condition cannot be read: {written(directive)}",
@@ -174,12 +174,12 @@ class Script:
         self._replace(replacement, where, adds_arguments=adds_arguments)
         if not variables.uri:
             return Answered(500, where)
-        shown = as_text(variables.uri + (f"?{variables.arguments}" if variables.arguments else ""))
+        new_uri = as_text(variables.uri + (f"?{variables.arguments}" if variables.arguments else ""))
         state.note(
             StepKind.REWRITE,
             where,
-            f"{written(directive)}: now {shown}",
-            f"{written(directive)}：变为 {shown}",
+            f"{written(directive)}: now {new_uri}",
+            f"{written(directive)}：变为 {new_uri}",
         )
         return Ending.EXIT if flag in ("last", "break") else Ending.THROUGH
 

@@ -139,16 +139,16 @@ class _Routing:
         """Return the server block for the handshake, which gives the certificate and the request line's rules."""
         if self.request.scheme != "https" or not self.request.sni:
             return behind.default
-        chosen = choose(behind, self.request.sni.lower())
+        choice = choose(behind, self.request.sni.lower())
         self._note(
             StepKind.SERVER,
-            chosen.server.where,
+            choice.server.where,
             Text(
-                en=f"the handshake asks for {self.request.sni}: {_by(chosen).en}",
-                zh=f"握手请求 {self.request.sni}：{_by(chosen).zh}",
+                en=f"the handshake asks for {self.request.sni}: {_by(choice).en}",
+                zh=f"握手请求 {self.request.sni}：{_by(choice).zh}",
             ),
         )
-        return chosen.server
+        return choice.server
 
     def _request_line(self, behind: Door, first: Server) -> RouteOutcome:
         request = msgspec.structs.replace(self.request, headers=_accepted(self.request.headers, first))
@@ -169,7 +169,7 @@ class _Routing:
         variables.host = variables.server_name = _server_name(first)
         processing = Processing(self.state)
         try:
-            named, target = split_target(request.target)
+            host_of_line, target = split_target(request.target)
             path = normalize(as_bytes(target), merge_slashes=is_on(first, "merge_slashes", default=True))
         except BadUriError:
             variables.uri = variables.unparsed = ""
@@ -185,7 +185,7 @@ class _Routing:
                     zh=f"路径规范化为 {as_text(variables.uri)}",
                 ),
             )
-        host = named if named is not None else request.host
+        host = host_of_line if host_of_line is not None else request.host
         bare, is_valid = ("", True) if host is None else bare_host(host)
         if not is_valid or (request.host is not None and not bare_host(request.host)[1]):
             return self._refuse(processing)
@@ -204,27 +204,27 @@ class _Routing:
     def _by_host(self, behind: Door, host: str) -> None:
         assert self.state is not None  # noqa: S101  set by the caller
         variables = self.state.variables
-        chosen = choose(behind, host)
-        self.state.server = chosen.server
-        self.state.scope = variables.scope = chosen.server
-        if chosen.captures is not None:
-            variables.capture(chosen.captures)
-        variables.server_name = _server_name(chosen.server)
+        choice = choose(behind, host)
+        self.state.server = choice.server
+        self.state.scope = variables.scope = choice.server
+        if choice.captures is not None:
+            variables.capture(choice.captures)
+        variables.server_name = _server_name(choice.server)
         self.state.requested_host = host
         variables.host = as_bytes(host) or variables.server_name
         self._note(
             StepKind.SERVER,
-            chosen.server.where,
-            Text(en=f"Host {host or '-'}: {_by(chosen).en}", zh=f"Host {host or '-'}：{_by(chosen).zh}"),
+            choice.server.where,
+            Text(en=f"Host {host or '-'}: {_by(choice).en}", zh=f"Host {host or '-'}：{_by(choice).zh}"),
         )
-        self.state.rivals = tuple(server.where for server in chosen.ignored)
-        for other in chosen.ignored:
+        self.state.rivals = tuple(server.where for server in choice.ignored)
+        for other in choice.ignored:
             self._note(
                 StepKind.SERVER,
                 other.where,
                 Text(
-                    en=f"this block claims {chosen.written} too, and nginx ignores it: the first one wins",
-                    zh=f"这个块也声明了 {chosen.written}，nginx 忽略它：先出现的生效",
+                    en=f"this block claims {choice.written} too, and nginx ignores it: the first one wins",
+                    zh=f"这个块也声明了 {choice.written}，nginx 忽略它：先出现的生效",
                 ),
             )
 
@@ -258,13 +258,13 @@ def _server_name(server: Server) -> str:
     return as_bytes(first if first.startswith("~") else first.lower().removeprefix("."))
 
 
-def _by(chosen: Choice) -> Text:
-    if chosen.written is None:
+def _by(choice: Choice) -> Text:
+    if choice.written is None:
         return Text(
             en="no server_name covers it: the default server", zh="没有 server_name 匹配：使用默认 server"
         )
     return Text(
-        en=f"server_name {chosen.written or '(empty)'}", zh=f"server_name {chosen.written or '（空）'}"
+        en=f"server_name {choice.written or '(empty)'}", zh=f"server_name {choice.written or '（空）'}"
     )
 
 

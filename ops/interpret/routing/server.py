@@ -71,11 +71,11 @@ def sockets(server: Server, names: Mapping[str, tuple[str, ...]]) -> Iterator[So
             )
 
 
-def _addresses(written: str, names: Mapping[str, tuple[str, ...]]) -> Iterator[tuple[str, int]]:
-    if written.startswith("unix:"):
-        yield written, 0
+def _addresses(listen: str, names: Mapping[str, tuple[str, ...]]) -> Iterator[tuple[str, int]]:
+    if listen.startswith("unix:"):
+        yield listen, 0
         return
-    host, ports = _split(written)
+    host, ports = _split(listen)
     hosts = (host,) if _is_ip(host) else names.get(host, ("127.0.0.1",) if host == "localhost" else ())
     first, _, last = ports.partition("-")
     if not is_port(first) or (last and not is_port(last)):
@@ -85,13 +85,13 @@ def _addresses(written: str, names: Mapping[str, tuple[str, ...]]) -> Iterator[t
             yield _canonical(address), port
 
 
-def _split(written: str) -> tuple[str, str]:
-    if written.startswith("["):
-        host, _, port = written.removeprefix("[").partition("]")
+def _split(listen: str) -> tuple[str, str]:
+    if listen.startswith("["):
+        host, _, port = listen.removeprefix("[").partition("]")
         return host, port.removeprefix(":") or "80"
-    if written.replace("-", "").isdecimal():
-        return _ANY_V4, written
-    host, _, port = written.partition(":")
+    if listen.replace("-", "").isdecimal():
+        return _ANY_V4, listen
+    host, _, port = listen.partition(":")
     return (_ANY_V4 if host == "*" else host), port or "80"
 
 
@@ -113,13 +113,13 @@ def door(
     """Return the socket that accepts a connection to ``host:port``, and its server blocks: the most specific address
     wins. None if nothing in the configuration listens there."""
     everyone = list(servers)
-    wanted = _canonical(host.strip("[]"))
+    destination = _canonical(host.strip("[]"))
     by_server = [(server, socket) for server in everyone for socket in sockets(server, names)]
-    wildcard = _ANY_V6 if ":" in wanted else _ANY_V4
+    wildcard = _ANY_V6 if ":" in destination else _ANY_V4
     groups = (
-        [pair for pair in by_server if pair[1].host == wanted],
+        [pair for pair in by_server if pair[1].host == destination],
         [pair for pair in by_server if pair[1].host == wildcard],
-        [pair for pair in by_server if pair[1].takes_ipv4 and ":" not in wanted],
+        [pair for pair in by_server if pair[1].takes_ipv4 and ":" not in destination],
     )
     for group in groups:
         pairs = [pair for pair in group if pair[1].port == port]
@@ -193,12 +193,12 @@ def choose(behind: Door, host: str) -> Choice:
     names = _Names(behind.servers)
     claim = names.find(host)
     if claim is not None:
-        key, server, written = claim
-        return Choice(server, written, None, tuple(names.ignored.get(key, ())))
-    for written, server in names.patterns if host else ():
-        found = search(written[1:], host, ignore_case=True, where=server.where)
-        if found is not None:
-            return Choice(server, written, found)
+        key, server, name = claim
+        return Choice(server, name, None, tuple(names.ignored.get(key, ())))
+    for name, server in names.patterns if host else ():
+        captures = search(name[1:], host, ignore_case=True, where=server.where)
+        if captures is not None:
+            return Choice(server, name, captures)
     return Choice(behind.default)
 
 
@@ -212,15 +212,15 @@ def _candidates(host: str) -> Iterator[str]:
         yield ".".join(labels[:end]) + ".*"
 
 
-def bare_host(written: str) -> tuple[str, bool]:
+def bare_host(header: str) -> tuple[str, bool]:
     """Return the name in a Host header in lower case, without port and last dot, and whether nginx accepts it
     (ngx_http_validate_host)."""
-    if not written or any(ch <= " " or ch in "/\\\x7f" for ch in written):
+    if not header or any(ch <= " " or ch in "/\\\x7f" for ch in header):
         return "", False
-    if written.startswith("["):
-        inside, closing, _ = written.partition("]")
+    if header.startswith("["):
+        inside, closing, _ = header.partition("]")
         return (inside + closing).lower(), bool(closing)
-    host = written.partition(":")[0]
+    host = header.partition(":")[0]
     if ".." in host:
         return "", False
     return host.removesuffix(".").lower(), True

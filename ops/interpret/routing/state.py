@@ -104,8 +104,8 @@ def own_handler(scope: Scope) -> Directive | None:
 
 
 def _allows(limited: Directive, method: str) -> bool:
-    allowed = {argument.upper() for argument in limited.args}
-    return method in allowed or (method == "HEAD" and "GET" in allowed)
+    methods = {argument.upper() for argument in limited.args}
+    return method in methods or (method == "HEAD" and "GET" in methods)
 
 
 def written(directive: Directive) -> str:
@@ -118,8 +118,8 @@ def written(directive: Directive) -> str:
 
 def effective_any(scope: Scope, names: Iterable[str]) -> tuple[Directive, ...]:
     """Return the directives with any of ``names``, in order, from the innermost level that has one."""
-    wanted = frozenset(names)
+    wanted_names = frozenset(names)
     for block in scope.blocks:
-        if found := tuple(d for d in block.block or () if d.name in wanted):
-            return found
+        if directives := tuple(d for d in block.block or () if d.name in wanted_names):
+            return directives
     return ()

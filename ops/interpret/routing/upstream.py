@@ -37,15 +37,15 @@ class Resolved(msgspec.Struct, frozen=True):
     at: str = "start"
 
 
-def split_authority(written: str) -> Authority | None:
+def split_authority(text: str) -> Authority | None:
     """Parse ``host:port``, ``[v6]:port`` or ``unix:/path``; return None for anything else."""
-    if written.startswith("unix:"):
-        return Authority(written.rstrip(":"), None, is_unix=True)
-    if written.startswith("["):
-        host, closing, port = written.removeprefix("[").partition("]")
+    if text.startswith("unix:"):
+        return Authority(text.rstrip(":"), None, is_unix=True)
+    if text.startswith("["):
+        host, closing, port = text.removeprefix("[").partition("]")
         port = port.removeprefix(":")
     else:
-        host, closing, port = written.partition(":")
+        host, closing, port = text.partition(":")
         closing = closing or "-"
     if not host or not closing or (port and not is_port(port)):
         return None

@@ -67,18 +67,20 @@ class Variables:
         escape in captures. Raises UndeterminedError."""
         out: list[str] = []
         position = 0
-        used: PatternMatch | None = None
+        captures: PatternMatch | None = None
         was_doubtful = self._is_capture_doubtful
         text = as_bytes(unescaped(template))
         for match in _ANY.finditer(text):
             out.append(text[position : match.start()])
             position = match.end()
             if match["digit"]:
-                used = self.captures
+                captures = self.captures
                 out.append(_escaped(self._captured(match["digit"], where), quote))
             else:
                 out.append(self.value(match["braced"] or match["name"], where))
-        if used is not None and (used is not self.captures or self._is_capture_doubtful is not was_doubtful):
+        if captures is not None and (
+            captures is not self.captures or self._is_capture_doubtful is not was_doubtful
+        ):
             raise UndeterminedError(
                 Text(
                     en=f"{template}: a map in it searches again, behind the captures that it holds; what that makes of"
@@ -127,12 +129,12 @@ class Variables:
         """Search for ``pattern`` and store its captures: by number, and by name as variables.
 
         Raises UndeterminedError."""
-        found = search(pattern, subject, ignore_case=ignore_case, where=where)
-        if found is not None:
-            self.capture(found)
+        captures = search(pattern, subject, ignore_case=ignore_case, where=where)
+        if captures is not None:
+            self.capture(captures)
         elif "(" in pattern:
             self._is_capture_doubtful = True
-        return found
+        return captures
 
     def _captured(self, number: str, where: str) -> str:
         value = self.captures.get(number, "")
@@ -147,11 +149,11 @@ class Variables:
             )
         return value
 
-    def capture(self, found: PatternMatch) -> None:
+    def capture(self, captures: PatternMatch) -> None:
         """Store the captures of a regular expression: by number, and by name as variables."""
-        self.captures = found
+        self.captures = captures
         self._is_capture_doubtful = False
-        self.named.update({name: value for name, value in found.items() if not name.isdecimal()})
+        self.named.update({name: value for name, value in captures.items() if not name.isdecimal()})
 
     def _own(self, name: str) -> str | None:
         """Return a variable of nginx's core; None if it is not known here."""
@@ -207,12 +209,12 @@ class Variables:
         return ""
 
     def _header(self, name: str) -> str:
-        wanted = name.lower()
-        if wanted == "host":
+        lowered = name.lower()
+        if lowered == "host":
             return as_bytes(self.request.host or "")
-        values = [v for k, v in self.request.headers if k.lower().replace("-", "_") == wanted]
-        joined = {"cookie": "; "}.get(wanted, ", ")
-        return as_bytes(joined.join(values))
+        values = [v for k, v in self.request.headers if k.lower().replace("-", "_") == lowered]
+        separator = {"cookie": "; "}.get(lowered, ", ")
+        return as_bytes(separator.join(values))
 
     def _cookie(self, name: str) -> str:
         for word in re.split(r"[;,]\s*", self._header("cookie")):

@@ -26,19 +26,20 @@ def outcome_words(route: RequestRoute) -> Text:
     return outcome.reason
 
 
-def _passed(passed: Passed) -> Text:
-    servers = ", ".join(server.address for server in passed.servers if not server.is_down)
-    behind = f" ({passed.upstream})" if passed.upstream else ""
+def _passed(request: Passed) -> Text:
+    servers = ", ".join(server.address for server in request.servers if not server.is_down)
+    behind = f" ({request.upstream})" if request.upstream else ""
     if not servers:
         return Text(
-            en=f"{passed.written}{behind}: the service would get {passed.method} {passed.uri}; which addresses that is"
-            " was not seen",
-            zh=f"{passed.written}{behind}：后端会收到 {passed.method} {passed.uri}；没有看到对应的地址",
+            en=f"{request.written}{behind}: the service would get {request.method} {request.uri}; which addresses that"
+            " is was not seen",
+            zh=f"{request.written}{behind}：后端会收到 {request.method} {request.uri}；没有看到对应的地址",
         )
     return Text(
-        en=f"the service at {servers}{behind} gets {passed.method} {passed.uri} over {passed.scheme},"
-        f" Host {passed.host}",
-        zh=f"{servers}{behind} 上的服务通过 {passed.scheme} 收到 {passed.method} {passed.uri}，Host 为 {passed.host}",
+        en=f"the service at {servers}{behind} gets {request.method} {request.uri} over {request.scheme},"
+        f" Host {request.host}",
+        zh=f"{servers}{behind} 上的服务通过 {request.scheme} 收到 {request.method} {request.uri}，"
+        f"Host 为 {request.host}",
     )
 
 

@@ -40,8 +40,8 @@ class StartPlace(msgspec.Struct, frozen=True):
     @property
     def unit(self) -> str | None:
         """The systemd unit that starts the service; None without one."""
-        found = _UNIT.match(self.start)
-        return found[1] if found else None
+        match = _UNIT.match(self.start)
+        return match[1] if match else None
 
     @property
     def script(self) -> str | None:
@@ -75,58 +75,58 @@ def summary_of(failure: StartFailure, last: LastStart) -> Text:
 
 
 def _filled(template: str, values: Mapping[str, str]) -> str:
-    return re.sub(r"\{(\w+)\}", lambda found: values.get(found[1], "?"), template)
+    return re.sub(r"\{(\w+)\}", lambda match: values.get(match[1], "?"), template)
 
 
 def _values(failure: StartFailure, last: LastStart) -> dict[str, str]:
     holder = last.holder
-    held_en, held_zh = "another program", "别的程序"
+    holder_en, holder_zh = "another program", "别的程序"
     if holder is not None:
         if holder.state == "zombie":
-            held_en, held_zh = f"a zombie ({holder.name}, state Z)", f"僵尸进程（{holder.name}，状态 Z）"
+            holder_en, holder_zh = f"a zombie ({holder.name}, state Z)", f"僵尸进程（{holder.name}，状态 Z）"
         else:
-            held_en, held_zh = holder.name, holder.name
-    given = failure.values
-    importer, names = given.get("importer"), ", ".join(last.callables[:5])
+            holder_en, holder_zh = holder.name, holder.name
+    values = failure.values
+    importer, names = values.get("importer"), ", ".join(last.callables[:5])
     versions = ", ".join(f"{name} {version}" for name, version in last.versions.items())
-    call, said, unit = given.get("call"), given.get("said"), given.get("unit")
-    call_said = f"{failure.where} ({call})" if call else ""
+    call, last_words, unit = values.get("call"), values.get("said"), values.get("unit")
+    call_text = f"{failure.where} ({call})" if call else ""
     return {
         "peer": "a service",
         "detail": "-",
         "where": failure.where or "?",
         "quote": failure.quote,
-        "holder_en": held_en,
-        "holder_zh": held_zh,
+        "holder_en": holder_en,
+        "holder_zh": holder_zh,
         "importer_en": f", which {importer} imports" if importer else "",
         "importer_zh": f"，而 {importer} 要导入它" if importer else "",
         "versions_en": f" (installed: {versions})" if versions else "",
         "versions_zh": f"（已安装：{versions}）" if versions else "",
         "names_en": f"; it has {names}" if names else "",
         "names_zh": f"；它有 {names}" if names else "",
-        "setting": f"{given['name']} = {given.get('value', '?')}: " if "name" in given else "",
+        "setting": f"{values['name']} = {values.get('value', '?')}: " if "name" in values else "",
         "call_en": f"{call} at {failure.where}" if call else failure.quote,
-        "call_said_en": f": {call_said} ends the process" if call else "",
-        "call_said_zh": f"：{call_said} 结束了进程" if call else "",
-        "said_en": f"; the last words before it: {said}" if said else "",
-        "said_zh": f"；退出前的最后一句：{said}" if said else "",
-        "interpreter_en": f" ({given['interpreter']})" if "interpreter" in given else "",
-        "interpreter_zh": f"（{given['interpreter']}）" if "interpreter" in given else "",
-        **_module_words(given),
-        "path_en": f" {given['path']}" if "path" in given else "",
-        "path_zh": f" {given['path']}" if "path" in given else "",
-        "port_en": f" {given['port']}" if "port" in given else "",
-        "port_zh": f" {given['port']}" if "port" in given else "",
+        "call_said_en": f": {call_text} ends the process" if call else "",
+        "call_said_zh": f"：{call_text} 结束了进程" if call else "",
+        "said_en": f"; the last words before it: {last_words}" if last_words else "",
+        "said_zh": f"；退出前的最后一句：{last_words}" if last_words else "",
+        "interpreter_en": f" ({values['interpreter']})" if "interpreter" in values else "",
+        "interpreter_zh": f"（{values['interpreter']}）" if "interpreter" in values else "",
+        **_module_words(values),
+        "path_en": f" {values['path']}" if "path" in values else "",
+        "path_zh": f" {values['path']}" if "path" in values else "",
+        "port_en": f" {values['port']}" if "port" in values else "",
+        "port_zh": f" {values['port']}" if "port" in values else "",
         "unit_en": f" ({unit} names it)" if unit else "",
         "unit_zh": f"（由 {unit} 指定）" if unit else "",
-        **given,
+        **values,
     }
 
 
-def _module_words(given: Mapping[str, str]) -> dict[str, str]:
+def _module_words(values: Mapping[str, str]) -> dict[str, str]:
     """Return the words for a module missing from the application's own package: the reason, and what names it."""
-    file, package, directory = given.get("file"), given.get("package", "?"), given.get("directory", "?")
-    variable = given.get("variable")
+    file, package, directory = values.get("file"), values.get("package", "?"), values.get("directory", "?")
+    variable = values.get("variable")
     return {
         "variable_en": f", which {variable} names" if variable else "",
         "variable_zh": f"（由 {variable} 指定）" if variable else "",
@@ -171,16 +171,16 @@ def _setting(place: StartPlace, name: str) -> Text:
 def _variable(failure: StartFailure, last: LastStart, place: StartPlace) -> tuple[Text, ...]:
     """Return the steps: show the line that reads the variable, set it for this host's start, check that it is set."""
     names = [name.strip() for name in failure.values.get("name", "?").split(",")]
-    held = next((f for f in last.environment_files if set(names) <= set(f.names)), None)
+    source = next((f for f in last.environment_files if set(names) <= set(f.names)), None)
     steps = [*_shown(failure.where)]
-    if held is not None and failure.kind is Kind.VARIABLE:
+    if source is not None and failure.kind is Kind.VARIABLE:
         steps.append(
             _t(
-                f"{held.path} sets it, but nothing gives that file to the service:",
-                f"{held.path} 里设置了它，但服务启动时没有读这个文件：",
+                f"{source.path} sets it, but nothing gives that file to the service:",
+                f"{source.path} 里设置了它，但服务启动时没有读这个文件：",
             )
         )
-    return (*steps, *_set_at_the_start(names, held.path if held else None, failure, last, place))
+    return (*steps, *_set_at_the_start(names, source.path if source else None, failure, last, place))
 
 
 def _shown(where: str | None) -> tuple[Text, ...]:
@@ -194,15 +194,15 @@ def _shown(where: str | None) -> tuple[Text, ...]:
 def _set_at_the_start(
     names: list[str], file: str | None, failure: StartFailure, last: LastStart, place: StartPlace
 ) -> tuple[Text, ...]:
-    assigned = ", ".join(f'"{name}=VALUE"' for name in names)
-    listed = " ".join(f"{name}=VALUE" for name in names)
+    raw_env = ", ".join(f'"{name}=VALUE"' for name in names)
+    assignments = " ".join(f"{name}=VALUE" for name in names)
     pattern = "|".join(names)
     login = _t(
         "A variable that is set in a login shell (.bashrc, export) does not reach the service",
         "在登录 shell 里设置的变量（.bashrc、export）到不了服务进程",
     )
     if place.unit:
-        by_file = f"EnvironmentFile={file}" if file else f"Environment={listed}"
+        by_file = f"EnvironmentFile={file}" if file else f"Environment={assignments}"
         return (
             verbatim(f"systemctl edit {place.unit}"),
             _t(
@@ -249,25 +249,25 @@ def _set_at_the_start(
         return (
             _t(
                 "The configuration file itself reads it, before raw_env counts: set it in the environment of the "
-                f"start: env {listed} {place.start}",
-                f"是配置文件自己读取它，此时 raw_env 尚未生效：在启动环境里设置：env {listed} {place.start}",
+                f"start: env {assignments} {place.start}",
+                f"是配置文件自己读取它，此时 raw_env 尚未生效：在启动环境里设置：env {assignments} {place.start}",
             ),
             login,
         )
     return (
         _t(
-            f"Set it in the environment that gunicorn starts with: raw_env = [{assigned}] in "
+            f"Set it in the environment that gunicorn starts with: raw_env = [{raw_env}] in "
             f"{place.config or 'its configuration'}",
-            f"在 gunicorn 的启动环境里设置：{place.config or '配置文件'} 里写 raw_env = [{assigned}]",
+            f"在 gunicorn 的启动环境里设置：{place.config or '配置文件'} 里写 raw_env = [{raw_env}]",
         ),
         login,
     )
 
 
 def _submodule(failure: StartFailure, last: LastStart, place: StartPlace) -> tuple[Text, ...]:
-    given = failure.values
-    module, directory = given.get("module", "?"), given.get("directory", "?")
-    if file := given.get("file"):
+    values = failure.values
+    module, directory = values.get("module", "?"), values.get("directory", "?")
+    if file := values.get("file"):
         choices = ", ".join(f"{module.partition('.')[0]}:{each}" for each in last.callables[:5])
         first = module.partition(".")[0]
         return (
@@ -278,12 +278,12 @@ def _submodule(failure: StartFailure, last: LastStart, place: StartPlace) -> tup
                 f"{place.script or place.unit or place.start}；如果本来指的是包 {first}，则给 {file} 改名",
             ),
         )
-    package = str(PurePosixPath(directory, *given.get("package", "?").split(".")))
-    shown = verbatim(f"ls -la {_q(package)}")
-    if variable := given.get("variable"):
+    package = str(PurePosixPath(directory, *values.get("package", "?").split(".")))
+    listing = verbatim(f"ls -la {_q(package)}")
+    if variable := values.get("variable"):
         names = [variable]
         return (
-            shown,
+            listing,
             _t(
                 f"{variable} names {module}: give it the module that is there, or bring the file back",
                 f"{variable} 指定了 {module}：改成实际存在的模块，或恢复该文件",
@@ -292,7 +292,7 @@ def _submodule(failure: StartFailure, last: LastStart, place: StartPlace) -> tup
             *_set_at_the_start(names, None, failure, last, place)[:2],
         )
     return (
-        shown,
+        listing,
         _t(
             f"Bring {module} back, or correct the import at {failure.where or place.wsgi}",
             f"恢复 {module}，或修正 {failure.where or place.wsgi} 处的导入",
@@ -344,11 +344,11 @@ def _data_file(failure: StartFailure, _last: LastStart, place: StartPlace) -> tu
 def _database_file(failure: StartFailure, _last: LastStart, place: StartPlace) -> tuple[Text, ...]:
     path = failure.values.get("path")
     whole = PurePosixPath(place.app_dir, path) if path else None
-    shown = (verbatim(f"namei -l {_q(str(whole.parent))}"),) if whole else _shown(failure.where)
+    inspection = (verbatim(f"namei -l {_q(str(whole.parent))}"),) if whole else _shown(failure.where)
     directory = str(whole.parent) if whole else "its directory"
     ort = str(whole.parent) if whole else "它所在的目录"
     return (
-        *shown,
+        *inspection,
         _t(
             f"Make {directory} where it is missing, and give it and the file to the service's user: SQLite writes its "
             "journal beside the file, so the directory has to be writable too",
@@ -616,10 +616,10 @@ def _worker_class(failure: StartFailure, last: LastStart, place: StartPlace) -> 
     package = own or re.sub(r"[^\w.-]", "", name.partition(".")[0]) or "?"
     detail = failure.values.get("detail", "")
     python = _q(last.interpreter) if last.interpreter else place.python
-    if found := re.search(r"requires (\w+) ([\d.]+) or higher", detail):
-        command = f"{python} -m pip install {_q(f'{found[1]}>={found[2]}')}"
-    elif found := re.search(r"No module named '([\w]+)", detail):
-        command = f"{python} -m pip install {_q(found[1])}"
+    if match := re.search(r"requires (\w+) ([\d.]+) or higher", detail):
+        command = f"{python} -m pip install {_q(f'{match[1]}>={match[2]}')}"
+    elif match := re.search(r"No module named '([\w]+)", detail):
+        command = f"{python} -m pip install {_q(match[1])}"
     else:
         command = f"{python} -m pip install {_q(package)}"
     setting = _setting(place, "worker_class")
@@ -852,8 +852,8 @@ def _work_directory(failure: StartFailure, last: LastStart, place: StartPlace) -
         if "unit" in failure.values
         else _setting(place, "chdir").zh
     )
-    shown = (verbatim(f"namei -l {_q(path)}"),) if path else ()
-    return (*shown, _t(f"Correct {where}, or bring the directory back", f"更正 {ort}，或恢复该目录"))
+    inspection = (verbatim(f"namei -l {_q(path)}"),) if path else ()
+    return (*inspection, _t(f"Correct {where}, or bring the directory back", f"更正 {ort}，或恢复该目录"))
 
 
 def _connection(failure: StartFailure, _last: LastStart, _place: StartPlace) -> tuple[Text, ...]:
@@ -1020,9 +1020,11 @@ def _program(failure: StartFailure, last: LastStart, place: StartPlace) -> tuple
             ),
             verbatim(f"{python} -m pip install gunicorn"),
         )
-    shown = (verbatim(f"ls -l {_q(path)}; head -n 1 {_q(path)}"),) if path and path.startswith("/") else ()
+    inspection = (
+        (verbatim(f"ls -l {_q(path)}; head -n 1 {_q(path)}"),) if path and path.startswith("/") else ()
+    )
     if failure.kind is Kind.NOT_EXECUTABLE:
-        return (*shown, *((verbatim(f"chmod a+x {_q(path)}"),) if path and path.startswith("/") else ()))
+        return (*inspection, *((verbatim(f"chmod a+x {_q(path)}"),) if path and path.startswith("/") else ()))
     venv = str(PurePosixPath(path).parent.parent) if path and "/bin/" in path else None
     advice = _t(
         f"Correct the path in {where}; a script of a virtual environment that was moved or copied names its old "
@@ -1031,7 +1033,7 @@ def _program(failure: StartFailure, last: LastStart, place: StartPlace) -> tuple
         f"更正 {where} 里的路径；移动或复制过的虚拟环境，脚本首行仍指向旧位置，需重建"
         + (f"：python3 -m venv --clear {_q(venv)}，再 pip install -r requirements.txt" if venv else ""),
     )
-    return (*shown, advice)
+    return (*inspection, advice)
 
 
 def _tls_file(failure: StartFailure, _last: LastStart, place: StartPlace) -> tuple[Text, ...]:

@@ -146,8 +146,8 @@ def start_failure(last: LastStart, since: float = 0.0) -> StartFailure | None:
     """Return why the last start failed; None if no log has a failed start.
 
     ``since``: when the service is known to have last served (Unix seconds); older lines belong to another start."""
-    told = [(words, read_start(words.lines)) for words in last.words if words.time >= since]
-    failing = [(words, reading) for words, reading in told if reading.has_failed]
+    readings = [(words, read_start(words.lines)) for words in last.words if words.time >= since]
+    failing = [(words, reading) for words, reading in readings if reading.has_failed]
     newest = max((words.time for words, _ in failing), default=0.0)
     best: StartFailure | None = None
     for words, reading in failing:
@@ -177,11 +177,11 @@ def _of_reading(words: StartWords, reading: StartReading, last: LastStart) -> St
         or _by_lines(reading)
         or _by_ends(reading, last)
     )
-    traced = bool(reading.traces) and not any(t.is_master for t in reading.traces[-1:])
+    is_traced = bool(reading.traces) and not any(t.is_master for t in reading.traces[-1:])
     ends_of_workers = (reading.reason or "").startswith(("Worker failed", "App failed")) or reading.loops
     if proof is None:
-        said = [line for line in reading.tail if "Worker exiting" not in line]
-        proof = _Proof(Kind.UNKNOWN, said[-1].strip() if said else "?")
+        lines = [line for line in reading.tail if "Worker exiting" not in line]
+        proof = _Proof(Kind.UNKNOWN, lines[-1].strip() if lines else "?")
     is_preload = bool(reading.traces) and any(
         frame[0].endswith("gunicorn/arbiter.py") and frame[2] == "setup"
         for frame in reading.traces[-1].frames
@@ -190,7 +190,7 @@ def _of_reading(words: StartWords, reading: StartReading, last: LastStart) -> St
     is_loading = "config" not in proof.values and (
         proof.kind in LOADING
         or is_preload
-        or (traced and proof.kind not in _MASTER)
+        or (is_traced and proof.kind not in _MASTER)
         or (proof.kind is Kind.UNKNOWN and ends_of_workers)
     )
     return StartFailure(
@@ -249,21 +249,21 @@ def _by_error(reading: StartReading, last: LastStart) -> _Proof | None:
     if reading.error.startswith("Failed to read config file: "):
         return _of_configuration(reading)
     for pattern, kind in _ERRORS:
-        if found := pattern.search(reading.error):
-            values = {name: value.strip() for name, value in found.groupdict().items() if value}
+        if match := pattern.search(reading.error):
+            values = {name: value.strip() for name, value in match.groupdict().items() if value}
             if kind is Kind.SETTING_VALUE:
                 values |= _invalid_setting(reading)
             elif kind is Kind.PROGRAM and (interpreter := last.broken_scripts.get(values.get("path", ""))):
                 kind, values["interpreter"] = Kind.INTERPRETER, interpreter
             return _Proof(kind, reading.error.strip(), None, values)
-    named = _invalid_setting(reading)
-    return _Proof(Kind.SETTING_VALUE if named else Kind.UNKNOWN, reading.error.strip(), None, named)
+    setting = _invalid_setting(reading)
+    return _Proof(Kind.SETTING_VALUE if setting else Kind.UNKNOWN, reading.error.strip(), None, setting)
 
 
 def _invalid_setting(reading: StartReading) -> dict[str, str]:
     for line in reversed(reading.tail):
-        if found := re.match(r"Invalid value for (\w+): (.*)", line.strip()):
-            return {"name": found[1], "value": found[2][:100]}
+        if match := re.match(r"Invalid value for (\w+): (.*)", line.strip()):
+            return {"name": match[1], "value": match[2][:100]}
     return {}
 
 
@@ -308,8 +308,8 @@ def _by_binds(reading: StartReading) -> _Proof | None:
     for line in reversed(reading.binds):
         bare = line.removeprefix("connection to ")
         for pattern, kind in _BINDS:
-            if found := pattern.search(bare):
-                address = found["address"].strip()
+            if match := pattern.search(bare):
+                address = match["address"].strip()
                 values = {"address": _address(address)}
                 if address.startswith("/"):
                     values["path"] = address
@@ -317,10 +317,10 @@ def _by_binds(reading: StartReading) -> _Proof | None:
     return None
 
 
-def _address(written: str) -> str:
+def _address(text: str) -> str:
     """Convert ``('127.0.0.1', 8000)`` to ``127.0.0.1:8000``."""
-    found = re.match(r"\('([^']*)', (\d+)", written)
-    return f"{found[1]}:{found[2]}" if found else written
+    match = re.match(r"\('([^']*)', (\d+)", text)
+    return f"{match[1]}:{match[2]}" if match else text
 
 
 # --- an exception ----------------------------------------------------------------------------------------------------
@@ -367,9 +367,9 @@ def _exception_rule(trace: Trace, last: LastStart | None) -> _Proof:
     name, _, message = words.partition(": ")
     name = name.rpartition(".")[2]
     for rule in _RULES:
-        found = rule(trace, name, message, last)
-        if found is not None:
-            kind, values = found
+        result = rule(trace, name, message, last)
+        if result is not None:
+            kind, values = result
             at = values.pop("where", None)
             return _Proof(kind, words, at or where, values)
     return _Proof(Kind.EXCEPTION, words, where, {"exception": words})
@@ -396,12 +396,12 @@ def _pidfile(trace: Trace, name: str, message: str, _last: LastStart | None) -> 
 def _master_files(trace: Trace, name: str, message: str, _last: LastStart | None) -> _Found:
     if name == "PermissionError" and _is_in(trace, "gunicorn/workers/workertmp.py", "gunicorn/glogging.py"):
         return Kind.NOT_ROOT, {}
-    if found := re.search(r"(\S+) doesn't exist\. Can't create workertmp", message):
-        return Kind.WORKER_DIRECTORY, {"path": found[1]}
-    if found := re.search(r'(?:certfile|keyfile) "([^"]+)" does not exist', message):
-        return Kind.TLS_FILE, {"path": found[1]}
-    if found := re.match(r"[Ff]ile ([^ ]+) does not exists?", message):
-        return Kind.TLS_FILE, {"path": found[1]}
+    if match := re.search(r"(\S+) doesn't exist\. Can't create workertmp", message):
+        return Kind.WORKER_DIRECTORY, {"path": match[1]}
+    if match := re.search(r'(?:certfile|keyfile) "([^"]+)" does not exist', message):
+        return Kind.TLS_FILE, {"path": match[1]}
+    if match := re.match(r"[Ff]ile ([^ ]+) does not exists?", message):
+        return Kind.TLS_FILE, {"path": match[1]}
     return None
 
 
@@ -411,24 +411,24 @@ def _variable(trace: Trace, name: str, message: str, last: LastStart | None) -> 
         if any(_OS_ENVIRON.search(path) for path, _, _ in trace.frames[-3:]):
             return Kind.VARIABLE, {"name": bare}
         return None
-    if found := re.search(r"[Ee]nvironment variable ['\"]?(\w+)['\"]? (?:is )?invalid\b:?(.*)", message):
-        return Kind.VARIABLE_VALUE, {"name": found[1], "detail": (found[2].strip() or message).rstrip(".")}
+    if match := re.search(r"[Ee]nvironment variable ['\"]?(\w+)['\"]? (?:is )?invalid\b:?(.*)", message):
+        return Kind.VARIABLE_VALUE, {"name": match[1], "detail": (match[2].strip() or message).rstrip(".")}
     if by_setting := _setting_from_variable(message, last):
         return by_setting
-    if found := _VARIABLE_SAID.search(f"{message} "):
-        return Kind.VARIABLE, {"name": next(filter(None, found.groups()))}
-    if name == "UndefinedValueError" and (found := re.match(r"(\w+) not found", message)):
-        return Kind.VARIABLE, {"name": found[1]}
+    if match := _VARIABLE_SAID.search(f"{message} "):
+        return Kind.VARIABLE, {"name": next(filter(None, match.groups()))}
+    if name == "UndefinedValueError" and (match := re.match(r"(\w+) not found", message)):
+        return Kind.VARIABLE, {"name": match[1]}
     if name == "ValidationError":
         return _settings(trace, last) or _dynaconf(trace, message, last)
-    if found := re.match(r'error parsing value for field "(\w+)" from source "EnvSettingsSource"', message):
+    if match := re.match(r'error parsing value for field "(\w+)" from source "EnvSettingsSource"', message):
         prefix = next(iter(last.prefixes.values()), "") if last and len(last.prefixes) == 1 else ""
-        return Kind.VARIABLE_VALUE, {"name": f"{prefix}{found[1]}".upper(), "detail": message[:200]}
+        return Kind.VARIABLE_VALUE, {"name": f"{prefix}{match[1]}".upper(), "detail": message[:200]}
     if name == "ImproperlyConfigured":
         if "DJANGO_SETTINGS_MODULE" in message:
             return Kind.VARIABLE, {"name": "DJANGO_SETTINGS_MODULE"}
-        if found := re.match(r"The ([A-Z_]+) setting must not be empty", message):
-            return Kind.VARIABLE, {"name": found[1]}
+        if match := re.match(r"The ([A-Z_]+) setting must not be empty", message):
+            return Kind.VARIABLE, {"name": match[1]}
     return None
 
 
@@ -436,9 +436,9 @@ def _setting_from_variable(message: str, last: LastStart | None) -> _Found:
     """Find the variable that sets the named setting, for 'The SECRET_KEY setting must not be empty'."""
     if last is None or not re.search(r"must (?:not )?be|not set|required|missing|not configured", message):
         return None
-    named = set(re.findall(r"[A-Z][A-Z0-9_]{2,79}", message))
+    settings = set(re.findall(r"[A-Z][A-Z0-9_]{2,79}", message))
     for read in last.reads:
-        if read.target in named and read.default is not Default.VALUE:
+        if read.target in settings and read.default is not Default.VALUE:
             return Kind.VARIABLE, {"name": read.name, "where": f"{read.path}:{read.line}"}
     return None
 
@@ -452,8 +452,8 @@ def _settings(trace: Trace, last: LastStart | None) -> _Found:
         if not field.startswith(" ") and complaint.startswith(" ")
     ]
     missing = [field for field, complaint in pairs if complaint.lower().startswith("field required")]
-    found = re.search(r"for (\w+)", trace.exception)
-    model = found[1] if found else "?"
+    match = re.search(r"for (\w+)", trace.exception)
+    model = match[1] if match else "?"
     values = {"model": model}
     by_environment = _is_in(trace, "pydantic_settings/", "pydantic/env_settings")
     prefix = last.prefixes.get(model, "") if last else ""
@@ -469,12 +469,12 @@ def _settings(trace: Trace, last: LastStart | None) -> _Found:
 
 def _dynaconf(trace: Trace, message: str, last: LastStart | None) -> _Found:
     """Read dynaconf's validation errors: 'TOKEN is required in env main', 'PORT must ... but it is ...'."""
-    found = re.match(r"(\w[\w.]{0,79}) (is required|must )", message)
-    if found is None or not _is_in(trace, "dynaconf/"):
+    match = re.match(r"(\w[\w.]{0,79}) (is required|must )", message)
+    if match is None or not _is_in(trace, "dynaconf/"):
         return None
     prefix = last.prefixes.get("*", "DYNACONF_") if last else "DYNACONF_"
-    name = prefix + found[1].upper().replace(".", "__")
-    return (Kind.VARIABLE if found[2] == "is required" else Kind.VARIABLE_VALUE), {
+    name = prefix + match[1].upper().replace(".", "__")
+    return (Kind.VARIABLE if match[2] == "is required" else Kind.VARIABLE_VALUE), {
         "name": name,
         "detail": message.partition(" but it is ")[0][:200],
     }
@@ -512,38 +512,38 @@ def _environment(trace: Trace, name: str, message: str, last: LastStart | None) 
     if last is None or name not in _OF_A_VALUE:
         return None
     own = [f"{path}:{line}" for path, line, _ in reversed(trace.frames)]
-    used = [read for frame in own for read in last.reads if read.frame == frame]
-    if not used or (_IS_NONE.search(message) and all(r.default is Default.VALUE for r in used)):
+    reads = [read for frame in own for read in last.reads if read.frame == frame]
+    if not reads or (_IS_NONE.search(message) and all(r.default is Default.VALUE for r in reads)):
         return None
-    nearest = [read for read in used if read.frame == used[0].frame]
-    named, kind = _about(nearest, name, message)
-    names = list(dict.fromkeys(read.name for read in named))[:6]
-    values = {"name": ", ".join(names), "where": f"{named[0].path}:{named[0].line}"}
+    nearest = [read for read in reads if read.frame == reads[0].frame]
+    culprits, kind = _about(nearest, name, message)
+    names = list(dict.fromkeys(read.name for read in culprits))[:6]
+    values = {"name": ", ".join(names), "where": f"{culprits[0].path}:{culprits[0].line}"}
     if kind is Kind.VARIABLE_VALUE:
         values["detail"] = f"{name}: {message}"[:300].rstrip(".") if message else name
     return kind, values
 
 
 def _module(trace: Trace, name: str, message: str, last: LastStart | None) -> _Found:
-    found = re.match(r"No module named '?([\w.]+)'?", message)
-    if name not in ("ModuleNotFoundError", "ImportError") or found is None:
+    match = re.match(r"No module named '?([\w.]+)'?", message)
+    if name not in ("ModuleNotFoundError", "ImportError") or match is None:
         return None
-    module = found[1]
+    module = match[1]
     first = module.partition(".")[0]
     values = {"module": module, "first": first}
     # gunicorn itself imports the module, not a line of the application.
-    named = trace.own is None and _is_in(trace, "gunicorn/util.py")
+    is_wsgi = trace.own is None and _is_in(trace, "gunicorn/util.py")
     places = [place.directory for place in last.modules if place.name == first] if last else []
     if places and module != first and (inner := _submodule(trace, message, module, places[0], last)):
         return inner
     if places:
         values["directory"] = places[0]
-        return (Kind.WSGI_MODULE if named else Kind.OWN_MODULE), values
+        return (Kind.WSGI_MODULE if is_wsgi else Kind.OWN_MODULE), values
     if last is not None and normal_name(PACKAGES.get(first, first)) in last.requirements:
         values["package"] = PACKAGES.get(first, first)
         values["listed"] = "yes"
         return Kind.PACKAGE, values
-    if named:
+    if is_wsgi:
         return Kind.WSGI_MODULE, values
     values["package"] = PACKAGES.get(first, first)
     return Kind.PACKAGE, values
@@ -599,16 +599,16 @@ def _hiding(trace: Trace, message: str, last: LastStart | None) -> str | None:
     """Return the application's file that Python imports in place of a package of that name: one that is imported by
     the package's name while it is still being loaded, or by a library. Modules of the application that import each
     other hide nothing."""
-    found = re.match(
+    match = re.match(
         r"cannot import name '\w+' from partially initialized module '(\w+)' .*\((/[^)]+)\)$", message
     )
     if (
-        found
-        and not _is_library(found[2])
-        and found[2].rpartition("/")[2] == f"{found[1]}.py"
-        and _is_package(found[1], last)
+        match
+        and not _is_library(match[2])
+        and match[2].rpartition("/")[2] == f"{match[1]}.py"
+        and _is_package(match[1], last)
     ):
-        return found[2] if any(path == found[2] for path, _, _ in trace.frames) else None
+        return match[2] if any(path == match[2] for path, _, _ in trace.frames) else None
     for (before, _, _), (after, _, function) in itertools.pairwise(trace.frames):
         imports = _is_library(before) and "/importlib/" not in before and "/gunicorn/" not in before
         if imports and after.startswith("/") and not _is_library(after) and function == "<module>":
@@ -642,33 +642,33 @@ def _hides(trace: Trace, name: str, message: str, last: LastStart | None) -> _Fo
 
 def _import_name(trace: Trace, name: str, message: str, _last: LastStart | None) -> _Found:
     if name == "AttributeError" and (
-        found := re.match(r"(?:partially initialized )?module '([\w.]+)' has no attribute '(\w+)'", message)
+        match := re.match(r"(?:partially initialized )?module '([\w.]+)' has no attribute '(\w+)'", message)
     ):
         if message.startswith("partially"):
-            return Kind.CIRCULAR, {"module": found[1], "name": found[2]}
-        return _clash(trace, found[1], found[2])
+            return Kind.CIRCULAR, {"module": match[1], "name": match[2]}
+        return _clash(trace, match[1], match[2])
     if name != "ImportError":
         return None
     if message.startswith("attempted relative import"):
         return Kind.RELATIVE_IMPORT, {}
-    found = re.match(
+    match = re.match(
         r"cannot import name '(\w+)' from (partially initialized module )?'([\w.]+)'(.*)", message
     )
-    if found is None:
+    if match is None:
         return None
-    if found[2] or "circular import" in found[4]:
-        return Kind.CIRCULAR, {"module": found[3], "name": found[1]}
-    file = re.search(r"\((/[^)]+)\)", found[4])
+    if match[2] or "circular import" in match[4]:
+        return Kind.CIRCULAR, {"module": match[3], "name": match[1]}
+    file = re.search(r"\((/[^)]+)\)", match[4])
     if file and not any(mark in file[1] for mark in ("site-packages/", "dist-packages/", "/lib/python")):
-        return Kind.OWN_NAME, {"module": found[3], "name": found[1], "file": file[1]}
-    return _clash(trace, found[3], found[1])
+        return Kind.OWN_NAME, {"module": match[3], "name": match[1], "file": file[1]}
+    return _clash(trace, match[3], match[1])
 
 
-def _clash(trace: Trace, module: str, wanted: str) -> _Found:
-    """Return the version clash of ``module``, which lacks ``wanted``, and the package that imports it, if one does."""
+def _clash(trace: Trace, module: str, attribute: str) -> _Found:
+    """Return the version clash of ``module``, which lacks ``attribute``, and the package that imports it, if any."""
     last = trace.last[0] if trace.last else ""
     inside = re.search(r"(?:site|dist)-packages/([\w-]+?)(?:\.py)?(?:/|$)", last)
-    values = {"module": module, "name": wanted, "package": module.partition(".")[0]}
+    values = {"module": module, "name": attribute, "package": module.partition(".")[0]}
     if inside and inside[1] != values["package"]:
         values["importer"] = inside[1]
     return Kind.VERSION_CLASH, values
@@ -684,11 +684,11 @@ def _syntax(trace: Trace, name: str, message: str, _last: LastStart | None) -> _
 
 
 def _files(_trace: Trace, name: str, message: str, _last: LastStart | None) -> _Found:
-    found = re.search(r"\[Errno (\d+)\] [^:']*(?:: '([^']+)')?", message)
-    number, path = (found[1], found[2] or "") if found else ("", "")
+    match = re.search(r"\[Errno (\d+)\] [^:']*(?:: '([^']+)')?", message)
+    number, path = (match[1], match[2] or "") if match else ("", "")
     values = {"path": path} if path else {}
-    if shared := re.match(r"(\S+): cannot open shared object file", message):
-        return Kind.LIBRARY, {"library": shared[1]}
+    if library := re.match(r"(\S+): cannot open shared object file", message):
+        return Kind.LIBRARY, {"library": library[1]}
     if name == "FileNotFoundError" and path:
         return Kind.FILE, values
     if number == "30":
@@ -715,10 +715,10 @@ def _uninstalled(trace: Trace, _name: str, message: str, _last: LastStart | None
     if (trace.last or ("",))[0] == (trace.own or ("",))[0]:
         return None
     advice = _INSTALL.search(trace.exception)
-    said = _UNINSTALLED.search(message)
-    if advice is None and said is None:
+    match = _UNINSTALLED.search(message)
+    if advice is None and match is None:
         return None
-    package = advice[1] if advice else next(filter(None, said.groups()), "?") if said else "?"
+    package = advice[1] if advice else next(filter(None, match.groups()), "?") if match else "?"
     return Kind.PACKAGE, {"module": package, "package": package, "listed": "yes"}
 
 
@@ -734,12 +734,12 @@ _DATABASE_REFUSES = re.compile(
 
 def _database(trace: Trace, _name: str, message: str, last: LastStart | None) -> _Found:
     words = trace.exception
-    if found := _TABLE.search(words):
-        return Kind.TABLE, {"table": next(filter(None, found.groups()))}
+    if match := _TABLE.search(words):
+        return Kind.TABLE, {"table": next(filter(None, match.groups()))}
     if "unable to open database file" in words or "attempt to write a readonly database" in words:
         path = _mentioned(trace, last, (".db", ".sqlite", ".sqlite3"))
         return Kind.DATABASE_FILE, {"path": path} if path else {}
-    if found := _DATABASE_REFUSES.search(words):
+    if match := _DATABASE_REFUSES.search(words):
         return Kind.DATABASE_REFUSES, {"detail": message[:200]}
     return None
 
@@ -747,8 +747,8 @@ def _database(trace: Trace, _name: str, message: str, last: LastStart | None) ->
 def _mentioned(trace: Trace, last: LastStart | None, endings: tuple[str, ...]) -> str | None:
     """Return the file that the traceback's statements name, the innermost first, else one that their module opens."""
     own = [f"{path}:{line}" for path, line, _ in reversed(trace.frames)]
-    named = [m for frame in own for m in (last.mentions if last else ()) if m.frame == frame and m.file]
-    fitting = [m for m in named if (m.file or "").endswith(endings)]
+    mentions = [m for frame in own for m in (last.mentions if last else ()) if m.frame == frame and m.file]
+    fitting = [m for m in mentions if (m.file or "").endswith(endings)]
     return next((m.file for m in sorted(fitting, key=lambda m: m.is_near)), None)
 
 
@@ -826,16 +826,16 @@ _RULES: tuple[_Rule, ...] = (
 def _by_lines(reading: StartReading) -> _Proof | None:
     """Classify the messages that gunicorn prints, without a traceback, about a wrong application object."""
     for line in reversed(reading.tail):
-        if found := re.search(r"Failed to find attribute '(\w+)' in '([\w.]+)'", line):
-            return _Proof(Kind.ATTRIBUTE, line.strip(), None, {"name": found[1], "module": found[2]})
-        if found := re.search(
+        if match := re.search(r"Failed to find attribute '(\w+)' in '([\w.]+)'", line):
+            return _Proof(Kind.ATTRIBUTE, line.strip(), None, {"name": match[1], "module": match[2]})
+        if match := re.search(
             r"Failed to find application object(?:: '?([\w.():]+?)'?| '([^']+)' in '([\w.]+)')$", line
         ):
-            name, module = (found[2], found[3]) if found[3] else (found[1], "")
-            return _Proof(Kind.NOT_CALLABLE if not found[3] else Kind.ATTRIBUTE, line.strip(), None,
+            name, module = (match[2], match[3]) if match[3] else (match[1], "")
+            return _Proof(Kind.NOT_CALLABLE if not match[3] else Kind.ATTRIBUTE, line.strip(), None,
                           {"name": name or "", "module": module})  # fmt: skip
-        if found := re.match(r"TypeError: (\w+)\(\) (missing|takes)", line):
-            return _Proof(Kind.FACTORY_ARGUMENT, line.strip(), None, {"name": found[1]})
+        if match := re.match(r"TypeError: (\w+)\(\) (missing|takes)", line):
+            return _Proof(Kind.FACTORY_ARGUMENT, line.strip(), None, {"name": match[1]})
         if "Application object must be callable" in line or "Failed to parse" in line:
             return _Proof(Kind.NOT_CALLABLE, line.strip())
     return None
@@ -878,10 +878,10 @@ def _by_ends(reading: StartReading, last: LastStart) -> _Proof | None:
     return _Proof(kind, f"Worker (pid:{newest.pid}) was sent {signal}", None, {"signal": signal})
 
 
-def _exit_for_a_variable(last: LastStart, said: str | None, exits: str | None) -> _Found:
+def _exit_for_a_variable(last: LastStart, last_words: str | None, exits: str | None) -> _Found:
     """Match an application that exits because of a variable, by its message or by the condition before the exit."""
-    if said and (found := _VARIABLE_SAID.search(f"{said} ")):
-        return Kind.VARIABLE, {"name": next(filter(None, found.groups()))}
+    if last_words and (match := _VARIABLE_SAID.search(f"{last_words} ")):
+        return Kind.VARIABLE, {"name": next(filter(None, match.groups()))}
     read = next(
         (r for r in last.reads if exits and r.frame == exits and r.use in (Use.UNSET, Use.VALUE)), None
     )
@@ -890,7 +890,7 @@ def _exit_for_a_variable(last: LastStart, said: str | None, exits: str | None) -
     values = {"name": read.name, "where": f"{read.path}:{read.line}"}
     if read.use is Use.UNSET:
         return Kind.VARIABLE, values
-    return Kind.VARIABLE_VALUE, {**values, "detail": said or "the application ends itself"}
+    return Kind.VARIABLE_VALUE, {**values, "detail": last_words or "the application ends itself"}
 
 
 def _said_before(reading: StartReading) -> str | None:
@@ -916,14 +916,14 @@ SYSTEMD_NAMES = {
 
 def _told_to(account: SupervisorAccount, kind: Kind) -> dict[str, str]:
     """Return the unit and its setting that systemd could not apply."""
-    told = {
+    settings = {
         Kind.PROGRAM: ("path", account.program),
         Kind.DIRECTORY: ("path", account.directory),
         Kind.LOG_DIRECTORY: ("path", account.output),
         Kind.USER: ("name", account.user),
         Kind.GROUP: ("name", account.group),
     }
-    name, value = told.get(kind, ("", None))
+    name, value = settings.get(kind, ("", None))
     return {"unit": account.unit, **({name: value} if value else {})}
 
 
@@ -948,13 +948,13 @@ def _of_account(account: SupervisorAccount) -> StartFailure | None:
         elif account.result == "timeout":
             kind = Kind.UNKNOWN
         return StartFailure(kind, words, account.source, time, None, _told_to(account, kind))
-    found = re.search(
+    match = re.search(
         r"spawnerr: (?:can't find command|command at) '([^']+)'( is not executable)?", account.words
     )
-    if found:
-        kind = Kind.NOT_EXECUTABLE if found[2] else Kind.PROGRAM
+    if match:
+        kind = Kind.NOT_EXECUTABLE if match[2] else Kind.PROGRAM
         return StartFailure(
-            kind, account.words, account.source, time, None, {"path": found[1], "unit": account.unit}
+            kind, account.words, account.source, time, None, {"path": match[1], "unit": account.unit}
         )
     if "FATAL" in account.words or "exit status" in account.words or "spawnerr" in account.words:
         return StartFailure(Kind.UNKNOWN, account.words, account.source, time, None, {"unit": account.unit})

@@ -139,34 +139,34 @@ def last_start(lines: Sequence[str]) -> tuple[str, ...]:
 
 def read_start(lines: Sequence[str]) -> StartReading:
     """Parse the lines of one start (`last_start`)."""
-    shown = [line for line in lines if line.strip()]
-    stamped = [_STAMPED.match(line) for line in shown]
-    last_timed = max((at for at, line in enumerate(shown) if _TIMED.match(line)), default=-1)
-    words = [found[3] if found else line for line, found in zip(shown, stamped, strict=True)]
+    nonblank = [line for line in lines if line.strip()]
+    stamped = [_STAMPED.match(line) for line in nonblank]
+    last_timed = max((at for at, line in enumerate(nonblank) if _TIMED.match(line)), default=-1)
+    words = [match[3] if match else line for line, match in zip(nonblank, stamped, strict=True)]
     reason = next((w.partition("Reason: ")[2] for w in reversed(words) if w.startswith("Reason: ")), None)
     gave_up = reason is not None or any(w.startswith("Can't connect to ") for w in words)
-    traces = tuple(_traces(shown, last_timed))
-    error = _own_error(shown, last_timed)
+    traces = tuple(_traces(nonblank, last_timed))
+    error = _own_error(nonblank, last_timed)
     return StartReading(
-        tail=tuple(shown[-12:]),
+        tail=tuple(nonblank[-12:]),
         error=error,
         binds=tuple(
             w for w in words if w.startswith(("connection to ", "Connection in use", "Invalid address"))
         ),
         traces=traces,
-        ends=_ends(shown),
+        ends=_ends(nonblank),
         is_over=gave_up or bool(error),
         reason=reason,
-        serves_itself=next((line.strip() for line in reversed(shown) if _RUNNING.search(line)), None),
+        serves_itself=next((line.strip() for line in reversed(nonblank) if _RUNNING.search(line)), None),
     )
 
 
-def _own_error(shown: Sequence[str], last_timed: int) -> str | None:
+def _own_error(lines: Sequence[str], last_timed: int) -> str | None:
     """Return gunicorn's 'Error: ...' or a similar line, if no line with a time follows it."""
-    for at in range(len(shown) - 1, last_timed, -1):
-        line = shown[at].strip()
+    for at in range(len(lines) - 1, last_timed, -1):
+        line = lines[at].strip()
         if line.startswith("Error: "):
-            return line.removeprefix("Error: ").removeprefix("Error: ") + _class_detail(shown[at + 1 :])
+            return line.removeprefix("Error: ").removeprefix("Error: ") + _class_detail(lines[at + 1 :])
         if re.match(r"(?:gunicorn|__main__\.py): error: ", line):
             return line.partition(": error: ")[2]
         if _SHELL.match(line) and _NOT_RUN.search(line):
@@ -184,18 +184,18 @@ def _class_detail(behind: Sequence[str]) -> str:
     return f" {raised[-1]}" if raised else ""
 
 
-def _traces(shown: Sequence[str], last_timed: int) -> list[Trace]:
+def _traces(lines: Sequence[str], last_timed: int) -> list[Trace]:
     """Return the tracebacks of loading, each with its exception. A request's tracebacks do not belong to the start."""
-    found = []
+    traces = []
     is_next = False
-    for at, line in enumerate(shown):
+    for at, line in enumerate(lines):
         if not line.strip().endswith(_TRACEBACK):
             continue
         frames: list[tuple[str, int, str]] = []
         raw: list[str] = []
         exception: list[str] = []
         is_cause = is_chained = False
-        for following in shown[at + 1 :]:
+        for following in lines[at + 1 :]:
             frame = _FRAME.match(following)
             is_cause = following.startswith("The above exception was the direct cause")
             is_chained = is_cause or following.startswith("During handling of the above")
@@ -214,20 +214,22 @@ def _traces(shown: Sequence[str], last_timed: int) -> list[Trace]:
             else:
                 exception.append(following)
         text = "\n".join(raw)
-        before = shown[at - 1] if at else ""
-        named = is_next or "Exception in worker process" in before or "Exception in worker process" in line
+        before = lines[at - 1] if at else ""
+        is_of_worker = (
+            is_next or "Exception in worker process" in before or "Exception in worker process" in line
+        )
         is_import = any(_IMPORTING.search(x.strip()) for x in raw)
-        if not (named or is_import) and (
+        if not (is_of_worker or is_import) and (
             not _LOADING.search(text) or any(_SERVING.search(x.strip()) for x in raw)
         ):
             is_next = False
             continue
         # A traceback chained to this one follows directly and belongs to the same failure.
-        is_next = named and is_chained
+        is_next = is_of_worker and is_chained
         # The master's log goes on after a worker's traceback; nothing follows one that ended gunicorn.
-        is_master = not named and at > last_timed and "init_process" not in text
-        found.append(Trace("\n".join(exception).strip(), tuple(frames), is_master, is_cause))
-    return found
+        is_master = not is_of_worker and at > last_timed and "init_process" not in text
+        traces.append(Trace("\n".join(exception).strip(), tuple(frames), is_master, is_cause))
+    return traces
 
 
 def _ends_exception(exception: Sequence[str], following: str) -> bool:
@@ -242,10 +244,10 @@ def _ends(lines: Sequence[str]) -> tuple[Ended, ...]:
     booted: dict[int, datetime | None] = {}
     ends: dict[int, Ended] = {}
     for line in lines:
-        found = _STAMPED.match(line)
-        if found is None:
+        match = _STAMPED.match(line)
+        if match is None:
             continue
-        at, words = _moment(line), found[3]
+        at, words = _moment(line), match[3]
         if boot := _BOOTING.search(words):
             booted[int(boot[1])] = at
         elif (end := _end_of(words)) is not None and end.pid in booted:
@@ -264,24 +266,24 @@ def _leaving(lines: Sequence[str], booted: Mapping[int, datetime | None]) -> dic
     """Return the workers that logged their exit, if there are at least three: fewer may have ended after serving."""
     ends: dict[int, Ended] = {}
     for line in lines:
-        found = _STAMPED.match(line)
-        left = _LEAVING.search(found[3]) if found else None
-        if left is None or int(left[1]) not in booted:
+        match = _STAMPED.match(line)
+        exit_match = _LEAVING.search(match[3]) if match else None
+        if exit_match is None or int(exit_match[1]) not in booted:
             continue
-        at, since = _moment(line), booted[int(left[1])]
+        at, since = _moment(line), booted[int(exit_match[1])]
         after = (at - since).total_seconds() if at and since else 0.0
-        ends[int(left[1])] = Ended(int(left[1]), code=1, after=after)
+        ends[int(exit_match[1])] = Ended(int(exit_match[1]), code=1, after=after)
     return ends if len(ends) > 2 else {}
 
 
 def _end_of(words: str) -> Ended | None:
-    if found := _EXITED.search(words):
-        code = int(found[2] or found[4])
-        return Ended(int(found[1] or found[3]), code=code) if code else None
-    if found := _SIGNALLED.search(words):
-        return Ended(int(found[1]), signal=found[2].rstrip("!."))
-    found = _TIMED_OUT.search(words)
-    return Ended(int(found[1]), timed_out=True) if found else None
+    if match := _EXITED.search(words):
+        code = int(match[2] or match[4])
+        return Ended(int(match[1] or match[3]), code=code) if code else None
+    if match := _SIGNALLED.search(words):
+        return Ended(int(match[1]), signal=match[2].rstrip("!."))
+    match = _TIMED_OUT.search(words)
+    return Ended(int(match[1]), timed_out=True) if match else None
 
 
 def _moment(line: str) -> datetime | None:
