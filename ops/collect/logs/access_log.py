@@ -97,10 +97,10 @@ class _Count(msgspec.Struct):
 
     def addresses(self) -> dict[str, int]:
         """The number of requests by the last address tried, the most frequent first."""
-        found: Counter[str] = Counter()
+        counter: Counter[str] = Counter()
         for (upstream, _), number in self.upstreams.items():
-            found[_shown(_listed(upstream)[-1], 120)] += number
-        return dict(found.most_common(MAX_ADDRESSES))
+            counter[_shown(_listed(upstream)[-1], 120)] += number
+        return dict(counter.most_common(MAX_ADDRESSES))
 
 
 class TrafficCount:
@@ -147,26 +147,26 @@ class TrafficCount:
         return count
 
     def _count_of(self, request: Request) -> _Count | None:
-        written = (request.method, request.path, request.status)
-        method, path, status = (word.decode("utf-8", "replace") for word in written)
+        raw_key = (request.method, request.path, request.status)
+        method, path, status = (word.decode("utf-8", "replace") for word in raw_key)
         key = (method, general_path(path), status)
         if key not in self._counts:
             if len(self._counts) >= MAX_COUNTED:
                 return None
             self._counts[key] = self._new_count(key, request.time)
         if len(self._by_request) < MAX_COUNTED:
-            self._by_request[written] = self._counts[key]
+            self._by_request[raw_key] = self._counts[key]
         return self._counts[key]
 
     def _new_count(self, key: tuple[str, str, str], at: float) -> _Count:
         """Return a new count: a failure refers to the successes of its method and path, a success is added to them."""
         method, path, status = key
         count = _Count(at, at)
-        answered = self._answered.setdefault((method, path), [])
+        successes = self._answered.setdefault((method, path), [])
         if status >= "500":
-            count.answered = answered
+            count.answered = successes
         elif status != "499":
-            answered.append(count)
+            successes.append(count)
         return count
 
     def _attempts(self) -> tuple[Attempts, ...]:
@@ -174,18 +174,18 @@ class TrafficCount:
         statuses: dict[str, Counter[str]] = {}
         last: dict[str, float] = {}
         for count in self._counts.values():
-            for (upstream, answered), number in count.upstreams.items():
-                given = _listed(answered)
-                for at, written in enumerate(_listed(upstream)):
-                    address = _shown(written, 120)
+            for (upstream, status_words), number in count.upstreams.items():
+                status_list = _listed(status_words)
+                for at, server in enumerate(_listed(upstream)):
+                    address = _shown(server, 120)
                     if address not in statuses and len(statuses) >= MAX_ADDRESSES:
                         continue
-                    status = given[at].decode("utf-8", "replace") if at < len(given) else "-"
+                    status = status_list[at].decode("utf-8", "replace") if at < len(status_list) else "-"
                     statuses.setdefault(address, Counter())[status if status.isdigit() else "-"] += number
                     last[address] = max(last.get(address, 0.0), count.last)
         return tuple(
-            Attempts(address=address, statuses=dict(sorted(found.items())), last=last[address])
-            for address, found in statuses.items()
+            Attempts(address=address, statuses=dict(sorted(counter.items())), last=last[address])
+            for address, counter in statuses.items()
         )
 
     def traffic(self) -> Traffic:
@@ -194,10 +194,10 @@ class TrafficCount:
             self._counts.items(),
             key=lambda item: (item[0][2] < "500" and item[0][2] != "499", -item[1].count),
         )
-        kept, left = ranked[:MAX_KEPT], ranked[MAX_KEPT:]
+        largest, others = ranked[:MAX_KEPT], ranked[MAX_KEPT:]
         quoted = 0
         answers = []
-        for (method, path, status), count in kept:
+        for (method, path, status), count in largest:
             lines = count.newest[: max(0, MAX_QUOTED - quoted)]
             quoted += len(lines)
             answers.append(
@@ -225,7 +225,7 @@ class TrafficCount:
                 _logged(request, shown_line(raw) if request.time >= self._quoted_since else "")
                 for request, raw in reversed(self._probes)
             ),
-            omitted=self._omitted + sum(count.count for _, count in left),
+            omitted=self._omitted + sum(count.count for _, count in others),
             tells=self._format.fields if self._format else (),
             is_shared=self._source.is_shared,
             is_conditional=self._source.is_conditional,
@@ -262,24 +262,24 @@ class _Repeats:
         if match is None:
             return False
         values = match.groups()
-        known = self.known.get(self._key(values))
-        if known is None or OWN_AGENT in raw:
+        kind = self.known.get(self._key(values))
+        if kind is None or OWN_AGENT in raw:
             return False
-        written = values[self._time]
-        at = self._times[written] if written in self._times else self._remember(written)
+        stamp = values[self._time]
+        at = self._times[stamp] if stamp in self._times else self._remember(stamp)
         if at is None or at < self._since:
             return False
-        known.repeats += 1
-        known.count.repeat(at)
+        kind.repeats += 1
+        kind.count.repeat(at)
         if self._upstream >= 0 and len(values[self._upstream]) > 1:
             status = values[self._upstream_status] if self._upstream_status >= 0 else b""
-            known.count.answered_by(values[self._upstream], status)
+            kind.count.answered_by(values[self._upstream], status)
         return True
 
-    def _remember(self, written: bytes) -> float | None:
+    def _remember(self, stamp: bytes) -> float | None:
         if len(self._times) >= MAX_TIMES:
             self._times.clear()
-        self._times[written] = at = logged_time(written)
+        self._times[stamp] = at = logged_time(stamp)
         return at
 
     def know(self, raw: bytes, count: _Count, *, status: bytes, is_prediction: bool) -> None:
@@ -318,9 +318,9 @@ def _shown(word: bytes, limit: int) -> str:
     return "" if word == b"-" else safe_line(word.decode("utf-8", "replace"), limit)
 
 
-def _listed(written: bytes) -> list[bytes]:
+def _listed(words: bytes) -> list[bytes]:
     """Split nginx's lists: commas between the servers tried, colons between groups (ngx_http_upstream_module)."""
-    return written.replace(b" : ", b", ").split(b", ")
+    return words.replace(b" : ", b", ").split(b", ")
 
 
 def _spread(values: list[float]) -> Spread | None:
@@ -347,9 +347,9 @@ def count_requests(
     compiled = nginx_format(source.written, source.escape) if of_nginx and source.written else None
     if not of_nginx and source.written:
         compiled = gunicorn_format(source.written)
-    counted = max(since, float(int(counted_since)))
-    traffic = TrafficCount(source, compiled, counted, probed_since)
-    again = _Repeats(compiled, counted) if compiled is not None and "agent" in compiled.fields else None
+    count_start = max(since, float(int(counted_since)))
+    traffic = TrafficCount(source, compiled, count_start, probed_since)
+    again = _Repeats(compiled, count_start) if compiled is not None and "agent" in compiled.fields else None
     statuses: Counter[str] = Counter()
     times: list[float] = []
     predictions: list[float] = []
@@ -382,12 +382,12 @@ def count_requests(
                 again.know(raw, count, status=request.status, is_prediction=is_prediction)
     if has_lines and not has_times:
         return NotSeen(reason=safe_line(f"{source.path}: no line in it carries a time that is understood"))
-    for known in again.known.values() if again is not None else ():
-        requests += known.repeats
-        statuses[known.status] += known.repeats
-        seen = (known.count.first, known.count.last)
-        times += seen
-        predictions += seen if known.is_prediction else ()
+    for kind in again.known.values() if again is not None else ():
+        requests += kind.repeats
+        statuses[kind.status] += kind.repeats
+        moments = (kind.count.first, kind.count.last)
+        times += moments
+        predictions += moments if kind.is_prediction else ()
     return AccessLog(
         path=safe_line(tail.path, 1000),
         size=tail.size,

@@ -29,18 +29,18 @@ _ANSWERS = (
 
 
 def application_logs(
-    workers: Iterable[int], known: Iterable[str], since: float, now: float, failed_at: float
+    workers: Iterable[int], other_logs: Iterable[str], since: float, now: float, failed_at: float
 ) -> tuple[Log, ...]:
-    """The logs of ``workers``, except the ``known`` ones, that were written to after ``since``; the newest first.
+    """The logs of ``workers``, except ``other_logs``, that were written to after ``since``; the newest first.
 
     ``failed_at``: the time of the last failed request. All times are Unix seconds."""
-    passed_over = {os.path.realpath(path) for path in known if path}
-    found: dict[str, tuple[float, int]] = {}
+    passed_over = {os.path.realpath(path) for path in other_logs if path}
+    logs: dict[str, tuple[float, int]] = {}
     for pid in list(workers)[:MAX_WORKERS]:
         for path, modified, user in _open_files(pid):
             if path not in passed_over and modified >= since:
-                found.setdefault(path, (modified, user))
-    newest = sorted(found.items(), key=lambda item: item[1][0], reverse=True)[:MAX_LOGS]
+                logs.setdefault(path, (modified, user))
+    newest = sorted(logs.items(), key=lambda item: item[1][0], reverse=True)[:MAX_LOGS]
     return tuple(
         log for path, (_, user) in newest if (log := _read(path, user, (since, now, failed_at))) is not None
     )

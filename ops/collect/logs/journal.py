@@ -153,7 +153,7 @@ def journal_lines(records: Iterable[JournalRecord], program: Program) -> list[by
     """The lines of ``records`` (oldest first) as a log file would have them, newest first.
 
     A line without a time gets the journal's, unless it continues the previous one: then it is part of a traceback."""
-    written: list[bytes] = []
+    lines: list[bytes] = []
     before: JournalRecord | None = None
     for record in records:
         for at, line in enumerate(record.message.split(b"\n")):
@@ -165,10 +165,10 @@ def journal_lines(records: Iterable[JournalRecord], program: Program) -> list[by
             )
             is_part = goes_on and not is_request(line) and not line.startswith(b"nginx: [")
             is_dated = _has_time(line, record.time, program)
-            written.append(line if is_dated or is_part else _stamped(line, record, program))
+            lines.append(line if is_dated or is_part else _stamped(line, record, program))
         before = record
-    written.reverse()
-    return written
+    lines.reverse()
+    return lines
 
 
 def _has_time(line: bytes, newest: float, program: Program) -> bool:

@@ -29,14 +29,14 @@ def kernel_log(target: Target, since: float) -> KernelLog | NotSeen:
     try:
         kills = _from_device(since)
     except OSError as error:
-        found = _from_journal(since)
-        if (refused := refused_program("journalctl")) is not None:
-            kills = NotSeen(reason=safe_line(f"/dev/kmsg: {error.strerror}; {refused}"), is_refused=True)
-        elif found is None:
+        journal_kills = _from_journal(since)
+        if (reason := refused_program("journalctl")) is not None:
+            kills = NotSeen(reason=safe_line(f"/dev/kmsg: {error.strerror}; {reason}"), is_refused=True)
+        elif journal_kills is None:
             words = error.strerror or str(error)
             kills = NotSeen(reason=safe_line(f"/dev/kmsg: {words}"), needs_root=os.geteuid() != 0)
         else:
-            kills = found
+            kills = journal_kills
     group = oom_counter(target)
     if isinstance(kills, NotSeen) and group is None:
         return kills
@@ -108,8 +108,8 @@ def _from_journal(since: float) -> tuple[KernelKill, ...] | None:
 
 
 def _keep(kills: list[KernelKill], at: float, text: str, since: float) -> None:
-    if at >= since and (found := _KILLED.search(text)):
-        kills.append(KernelKill(time=at, pid=int(found[1]), text=safe_line(text, 300)))
+    if at >= since and (match := _KILLED.search(text)):
+        kills.append(KernelKill(time=at, pid=int(match[1]), text=safe_line(text, 300)))
 
 
 def oom_counter(target: Target) -> OomCounter | None:

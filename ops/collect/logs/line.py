@@ -49,11 +49,11 @@ _LEVEL_WORD = re.compile(rb"\b(DEBUG|INFO|WARNING|ERROR|CRITICAL|FATAL)\b")
 
 def nginx_line(line: bytes, newest: float) -> LogLine | None:
     """Parse a line of nginx's error log; None if it has no time of its own. ``newest``: see `local_time`."""
-    found = _NGINX.match(line)
-    if found is None:
+    match = _NGINX.match(line)
+    if match is None:
         return None
-    written, level, pid, text = found.groups()
-    at = local_time(_fields(written), newest)
+    stamp, level, pid, text = match.groups()
+    at = local_time(_fields(stamp), newest)
     return None if at is None else LogLine(at, level.decode().lower(), int(pid), text)
 
 
@@ -61,13 +61,13 @@ def gunicorn_line(line: bytes, newest: float) -> LogLine | None:
     """Parse a line of gunicorn's error log, of Flask's or Python's logging in it, or JSON; None without a time."""
     if line.startswith(b"{"):
         return _json_line(line, newest)
-    found = _STAMPED.match(line)
-    if found is None:
+    match = _STAMPED.match(line)
+    if match is None:
         return None
-    at = stamp_time(tuple(map(int, found.groups()[:6])), found[7], newest)
+    at = stamp_time(tuple(map(int, match.groups()[:6])), match[7], newest)
     if at is None:
         return None
-    rest = found[8]
+    rest = match[8]
     own = _GUNICORN.match(rest)
     if own is not None:
         return LogLine(at, own[2].decode().lower(), int(own[1]), own[3])
@@ -118,8 +118,8 @@ def _json_time(value: object, newest: float) -> float | None:
         return value / 1000 if value > 1e11 else float(value)
     if not isinstance(value, str):
         return None
-    found = _STAMPED.match(value.encode("utf-8", "replace"))
-    return stamp_time(tuple(map(int, found.groups()[:6])), found[7], newest) if found else None
+    match = _STAMPED.match(value.encode("utf-8", "replace"))
+    return stamp_time(tuple(map(int, match.groups()[:6])), match[7], newest) if match else None
 
 
 Program = Literal["nginx", "gunicorn"]
@@ -162,19 +162,19 @@ def access_line(line: bytes) -> Access | None:
     combined = _COMBINED.match(line)
     if combined is not None and (at := _common_time(combined[1])) is not None:
         return Access(at, combined[2].decode())
-    found = _COMMON_TIME.search(line)
-    if found is not None:
-        at = _common_time(found[0])
-        end = found.end()
+    match = _COMMON_TIME.search(line)
+    if match is not None:
+        at = _common_time(match[0])
+        end = match.end()
     else:
-        found = _ISO_TIME.search(line)
-        if found is not None:
-            at, end = _zoned(tuple(map(int, found.groups()[:6])), found[7]), found.end()
+        match = _ISO_TIME.search(line)
+        if match is not None:
+            at, end = _zoned(tuple(map(int, match.groups()[:6])), match[7]), match.end()
         else:
-            found = _UNIX_TIME.search(line)
-            if found is None:
+            match = _UNIX_TIME.search(line)
+            if match is None:
                 return None
-            at, end = float(found[1]), found.end()
+            at, end = float(match[1]), match.end()
     if at is None:
         return None
     return Access(at, _status(line, end))
@@ -204,8 +204,8 @@ def request_line(line: bytes, log_format: LogFormat | None) -> Request | None:
     values = log_format.values(line) if log_format is not None else None
     if log_format is None or values is None:
         return _unformatted(line)
-    written, request, method, path, status, length, sent, seconds, *others = values
-    at = logged_time(written)
+    stamp, request, method, path, status, length, sent_bytes, seconds, *others = values
+    at = logged_time(stamp)
     if at is None:
         return None
     if request:
@@ -217,7 +217,7 @@ def request_line(line: bytes, log_format: LogFormat | None) -> Request | None:
         method,
         path,
         _number(length),
-        _number(sent),
+        _number(sent_bytes),
         None if took is None else took / log_format.divisor,
         *others,
     )
@@ -308,15 +308,15 @@ def _number(value: bytes | None) -> float | None:
         return None
 
 
-def logged_time(written: bytes) -> float | None:
+def logged_time(stamp: bytes) -> float | None:
     """Parse a time as nginx and gunicorn write it: $time_local, %(t)s, $time_iso8601, $msec."""
-    at = _common_time(written.strip(b"[]"))
+    at = _common_time(stamp.strip(b"[]"))
     if at is not None:
         return at
-    match = _ISO_TIME.match(written)
+    match = _ISO_TIME.match(stamp)
     if match is not None:
         return _zoned(tuple(map(int, match.groups()[:6])), match[7])
-    return _number(written)
+    return _number(stamp)
 
 
 def _status(line: bytes, start: int) -> str | None:
@@ -332,20 +332,20 @@ def _status(line: bytes, start: int) -> str | None:
             if behind is not None:
                 return behind[1].decode()
             start = quoted.end()
-    named = _STATUS_NAMED.search(line)
-    return named[1].decode() if named else None
+    match = _STATUS_NAMED.search(line)
+    return match[1].decode() if match else None
 
 
 # --- time ---
 
 
 @lru_cache(maxsize=4096)
-def _common_time(written: bytes) -> float | None:
-    found = _COMMON_TIME.match(written)
-    if found is None or found[2] not in _MONTHS:
+def _common_time(stamp: bytes) -> float | None:
+    match = _COMMON_TIME.match(stamp)
+    if match is None or match[2] not in _MONTHS:
         return None
-    day, year, hour, minute, second = (int(found[place]) for place in (1, 3, 4, 5, 6))
-    return _zoned((year, _MONTHS[found[2]], day, hour, minute, second), found[7])
+    day, year, hour, minute, second = (int(match[place]) for place in (1, 3, 4, 5, 6))
+    return _zoned((year, _MONTHS[match[2]], day, hour, minute, second), match[7])
 
 
 def stamp_time(fields: tuple[int, ...], zone: bytes | None, newest: float) -> float | None:
@@ -378,8 +378,8 @@ def local_time(fields: tuple[int, ...], newest: float) -> float | None:
 
 
 @lru_cache(maxsize=4096)
-def _fields(written: bytes) -> tuple[int, ...]:
-    return tuple(map(int, _NUMBER.findall(written)))
+def _fields(text: bytes) -> tuple[int, ...]:
+    return tuple(map(int, _NUMBER.findall(text)))
 
 
 _NUMBER = re.compile(rb"\d+")

@@ -22,28 +22,28 @@ def open_logs(pids: Iterable[int], logs: Iterable[LogFile], deadline: float) -> 
 
     Renamed or removed files are checked twice. NotSeen if permission was denied and nothing was found."""
     processes, names = tuple(pids), tuple(log.resolved for log in logs)
-    found, refused = _look(processes, names)
-    if any(item.deleted or item.path not in names for item in found):
+    items, is_refused = _look(processes, names)
+    if any(item.deleted or item.path not in names for item in items):
         time.sleep(max(0.0, min(SETTLE_SECONDS, deadline - time.monotonic())))
         again = {(item.pid, item.path, item.deleted) for item in _look(processes, names)[0]}
-        found = [item for item in found if (item.pid, item.path, item.deleted) in again]
-    if refused and not found:
+        items = [item for item in items if (item.pid, item.path, item.deleted) in again]
+    if is_refused and not items:
         return NotSeen(reason="the open files of nginx or gunicorn may not be read", needs_root=True)
-    return tuple(found)
+    return tuple(items)
 
 
 def _look(pids: tuple[int, ...], names: tuple[str, ...]) -> tuple[list[OpenLog], bool]:
-    found: dict[OpenLog, None] = {}
-    refused = False
+    items: dict[OpenLog, None] = {}
+    is_refused = False
     for pid in pids:
         try:
             for item in _of_process(pid, names):
-                found[item] = None
+                items[item] = None
         except PermissionError:
-            refused = True
+            is_refused = True
         except OSError:  # the process ended meanwhile
             continue
-    return list(found), refused
+    return list(items), is_refused
 
 
 def _of_process(pid: int, names: tuple[str, ...]) -> Iterator[OpenLog]:

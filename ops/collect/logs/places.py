@@ -41,10 +41,10 @@ def log_places(
 ) -> LogPlaces:
     """The places of the logs. ``unit``: the system unit that settings name for gunicorn; ``probed_since``: the start of
     this run's probes (Unix seconds)."""
-    seen = processes if isinstance(processes, Processes) else Processes(processes=(), listeners=())
-    master = gunicorn_topology.process_of(seen, target.gunicorn_master)
-    nginx_master = next(nginx_topology.serving_masters(target, seen, pidfile), None)
-    workers = nginx_topology.nginx_workers(seen.processes, nginx_master.pid) if nginx_master else ()
+    all_processes = processes if isinstance(processes, Processes) else Processes(processes=(), listeners=())
+    master = gunicorn_topology.process_of(all_processes, target.gunicorn_master)
+    nginx_master = next(nginx_topology.serving_masters(target, all_processes, pidfile), None)
+    workers = nginx_topology.nginx_workers(all_processes.processes, nginx_master.pid) if nginx_master else ()
     first, more = nginx_access_logs(nginx, target)
     streams = _NginxStreams(nginx_master)
     own_unit = master.unit if master else unit if unit and Path(SYSTEMD).is_dir() else None
@@ -69,8 +69,8 @@ def _gunicorn_requests(
     master: Process | None, config: GunicornConfig | NotSeen, unit: str | None, outputs: tuple[str, ...]
 ) -> AccessLogSource | NotSeen | None:
     """gunicorn's access log if it goes to standard output (``accesslog = "-"``)."""
-    told = gunicorn_topology.arguments(master)
-    if gunicorn_topology.setting("accesslog", "access-logfile", told, config) != "-":
+    arguments = gunicorn_topology.arguments(master)
+    if gunicorn_topology.setting("accesslog", "access-logfile", arguments, config) != "-":
         return None
     place = stream_place(_link(master, STANDARD_OUTPUT), master, unit, outputs)
     if isinstance(place, NotSeen):
@@ -135,10 +135,10 @@ class _NginxStreams:
         return None
 
     def _place(self, directive: Directive, descriptor: int) -> LogLocation | NotSeen | None:
-        named = directive.args[0] if directive.args else ""
-        if named == "stderr" or named.startswith(("/dev/std", "/dev/fd/", "/proc/self/fd/")):
+        name = directive.args[0] if directive.args else ""
+        if name == "stderr" or name.startswith(("/dev/std", "/dev/fd/", "/proc/self/fd/")):
             return stream_place(_link(self._master, descriptor), self._master, self._unit, ())
-        file = _syslog_file() if named.startswith("syslog:") else None
+        file = _syslog_file() if name.startswith("syslog:") else None
         return nginx_log_place(directive, self._unit, file)
 
 

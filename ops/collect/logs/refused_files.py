@@ -38,7 +38,7 @@ def refused_files(logs: dict[str, Log | NotSeen], workers: Iterable[int]) -> tup
     if not newest:
         return ()
     reader = next(filter(None, map(reader_of, workers)), None)
-    found: list[RefusedFile] = []
+    files: list[RefusedFile] = []
     for (directory, error), (path, log_path, entry, count) in list(newest.items())[:MAX_DIRECTORIES]:
         refusal = RefusedFile(
             path=path,
@@ -50,8 +50,8 @@ def refused_files(logs: dict[str, Log | NotSeen], workers: Iterable[int]) -> tup
             steps=(),
             reader=reader,
         )
-        found.append(with_way(refusal, directory))
-    return tuple(found)
+        files.append(with_way(refusal, directory))
+    return tuple(files)
 
 
 def with_way(refusal: RefusedFile, place: str) -> RefusedFile:

@@ -41,15 +41,15 @@ def service_files(log: Log | NotSeen, target: Target) -> tuple[RefusedFile, ...]
         return ()
     pids = (*target.gunicorn_workers, *((target.gunicorn_master,) if target.gunicorn_master else ()))
     reader = next(filter(None, map(reader_of, pids)), None)
-    found: list[RefusedFile] = []
+    files: list[RefusedFile] = []
     for entry, count in reversed(list(newest.values())):
         refusal = refusal_in(entry.text)
         if refusal is None:
             continue
         paths = (refusal.path,) if refusal.path else tuple(_databases(entry.text, target, pids))
-        for path in paths[: MAX_FILES - len(found)]:
+        for path in paths[: MAX_FILES - len(files)]:
             absolute = os.path.normpath(Path(target.app_dir or "/", path))
-            refused = RefusedFile(
+            file = RefusedFile(
                 path=safe_line(absolute, 1000),
                 error=refusal.error,
                 entry=refusal.exception,
@@ -59,8 +59,8 @@ def service_files(log: Log | NotSeen, target: Target) -> tuple[RefusedFile, ...]
                 steps=(),
                 reader=reader,
             )
-            found.append(with_way(refused, absolute))
-    return tuple(found)
+            files.append(with_way(file, absolute))
+    return tuple(files)
 
 
 def _databases(text: str, target: Target, pids: Iterable[int]) -> Iterator[str]:

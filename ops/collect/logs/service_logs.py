@@ -66,8 +66,8 @@ def read_logs(target: Target, since: float, now: float, places: LogPlaces | None
     """Read the target's logs from ``since`` to ``now`` (Unix seconds). ``places``: the logs' places by configuration;
     without them the formats of access logs are unknown."""
     if places is None:
-        named = (target.nginx_access_log, target.gunicorn_access_log)
-        nginx, gunicorn = (AccessLogSource(path) if path else None for path in named)
+        paths = (target.nginx_access_log, target.gunicorn_access_log)
+        nginx, gunicorn = (AccessLogSource(path) if path else None for path in paths)
         places = LogPlaces(nginx=nginx, gunicorn=gunicorn)
     times, path = (since, places.answering_since, places.probed_since), target.predict_path
     nginx_errors = {
@@ -161,16 +161,16 @@ def _of_application(
     now: float,
 ) -> tuple[Log, ...]:
     """Read the application's own logs, if any request of users was refused or failed."""
-    counted = [log.traffic for log in access if isinstance(log, AccessLog) and log.traffic is not None]
-    failed = [item for traffic in counted for item in traffic.answers if item.status >= "400"]
+    traffics = [log.traffic for log in access if isinstance(log, AccessLog) and log.traffic is not None]
+    failed = [item for traffic in traffics for item in traffic.answers if item.status >= "400"]
     if not failed:
         return ()
     worst = [item.last for item in failed if item.status >= "500"] or [item.last for item in failed]
     from ops.collect.logs.application_logs import application_logs
 
     own = gunicorn_error.path if isinstance(gunicorn_error, Log) else ""
-    known = (own, target.gunicorn_error_log or "", target.gunicorn_access_log or "")
-    return application_logs(target.gunicorn_workers, known, since, now, max(worst))
+    other_logs = (own, target.gunicorn_error_log or "", target.gunicorn_access_log or "")
+    return application_logs(target.gunicorn_workers, other_logs, since, now, max(worst))
 
 
 class _Continuation:
@@ -204,16 +204,18 @@ def _without_preload(
     gunicorn does not log it (preload_app, Arbiter.setup): Python writes it to standard error without a time, and so to
     the error log with capture_output or a redirection. It becomes an entry of its own, with the time of the log's last
     write; the lines above it are older and unrelated."""
-    kept = lines.lines()
-    setup = next((at for at in range(len(kept) - 1, -1, -1) if _PRELOAD_FRAME.search(kept[at])), None)
+    all_lines = lines.lines()
+    setup = next(
+        (at for at in range(len(all_lines) - 1, -1, -1) if _PRELOAD_FRAME.search(all_lines[at])), None
+    )
     if setup is None:
         return lines
     if tail.modified >= since:
         first = LogLine(min(tail.modified, now), "critical", None, b"Traceback (most recent call last):")
-        told = _Continuation()
-        for line in reversed(kept[setup:]):
-            told.add(line)
-        gathered.add(first, told)
+        traceback = _Continuation()
+        for line in reversed(all_lines[setup:]):
+            traceback.add(line)
+        gathered.add(first, traceback)
     return _Continuation()
 
 
@@ -320,5 +322,5 @@ def _unreadable(path: str, error: OSError | ValueError) -> NotSeen:
     if isinstance(error, PermissionError):
         return NotSeen(reason=safe_line(f"{path}: permission denied"), needs_root=os.geteuid() != 0)
     words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    refused = isinstance(error, UntrustedFileError)
-    return NotSeen(reason=safe_line(f"{path}: {words.lower()}"), is_refused=refused)
+    is_refused = isinstance(error, UntrustedFileError)
+    return NotSeen(reason=safe_line(f"{path}: {words.lower()}"), is_refused=is_refused)

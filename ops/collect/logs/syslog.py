@@ -64,7 +64,7 @@ def syslog_line(line: bytes, tags: Sequence[str], pids: Collection[int]) -> list
     if match is None:
         return []
     tag = match[2].decode("utf-8", "replace")
-    is_ours = any(tag == known or tag.startswith(f"{known}.") for known in tags)
+    is_ours = any(tag == own_tag or tag.startswith(f"{own_tag}.") for own_tag in tags)
     if not is_ours and not (match[3] is not None and int(match[3]) in pids):
         return []
     # rsyslog writes control characters as # and three octal digits (its parser.escapeControlCharactersOnReceive).

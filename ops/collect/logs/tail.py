@@ -66,18 +66,18 @@ class LogTail:
 
     def _earlier(self) -> str | None:
         """The newest rotated file of the log, if it was modified within the window."""
-        named = Path(self.path)
+        log = Path(self.path)
         try:
-            with os.scandir(named.parent) as entries:
-                found = [
+            with os.scandir(log.parent) as entries:
+                names = [
                     entry.name
                     for entry in islice(entries, MAX_LISTED)
-                    if entry.name.startswith(named.name) and _ROTATED.fullmatch(entry.name, len(named.name))
+                    if entry.name.startswith(log.name) and _ROTATED.fullmatch(entry.name, len(log.name))
                 ]
-            newest = max(found, key=lambda name: (named.parent / name).stat().st_mtime, default=None)
+            newest = max(names, key=lambda name: (log.parent / name).stat().st_mtime, default=None)
         except (OSError, ValueError):
             return None
-        earlier = str(named.parent / newest) if newest else None
+        earlier = str(log.parent / newest) if newest else None
         return earlier if earlier and self._touched_since(earlier) else None
 
     def _touched_since(self, path: str) -> bool:
@@ -128,15 +128,15 @@ def _unpacked(file: BinaryIO, keep: int) -> tuple[BinaryIO, bool]:
     Raises OSError, EOFError, zlib.error if it is damaged or unpacks to more than `MAX_UNPACKED_BYTES`."""
     import gzip
 
-    kept = bytearray()
+    end = bytearray()
     total = 0
     with gzip.GzipFile(fileobj=file) as plain:
         while piece := plain.read(STEP_BYTES):
             total += len(piece)
             if total > MAX_UNPACKED_BYTES:
                 raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
-            kept += piece
-            if len(kept) > 2 * keep:
-                del kept[:-keep]
-    del kept[: max(0, len(kept) - keep)]
-    return io.BytesIO(bytes(kept)), total <= keep
+            end += piece
+            if len(end) > 2 * keep:
+                del end[:-keep]
+    del end[: max(0, len(end) - keep)]
+    return io.BytesIO(bytes(end)), total <= keep

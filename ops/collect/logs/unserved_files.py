@@ -35,9 +35,9 @@ def unserved_files(logs: dict[str, Log | NotSeen], workers: Iterable[int]) -> tu
                 newest[key] = (match, log_path, entry, count + 1)
     if not newest:
         return ()
-    chosen = sorted(newest.values(), key=lambda item: item[2].time, reverse=True)[:MAX_FILES]
+    items = sorted(newest.values(), key=lambda item: item[2].time, reverse=True)[:MAX_FILES]
     reader = next(filter(None, map(reader_of, workers)), None)
-    return tuple(_looked_at(*item, reader) for item in chosen)
+    return tuple(_looked_at(*item, reader) for item in items)
 
 
 def _looked_at(match: re.Match[str], log: str, entry: LogEntry, count: int, reader: object) -> UnservedFile:
@@ -69,9 +69,9 @@ def _looked_at(match: re.Match[str], log: str, entry: LogEntry, count: int, read
     )
 
 
-def _readings(path: str, asked: str) -> Iterator[str]:
+def _readings(path: str, request_path: str) -> Iterator[str]:
     """The paths that may have been meant if alias and root were confused (ngx_http_core_module): ``path`` with a slash
-    added between two joined directory names, with one directory removed, and with the whole path ``asked`` for."""
+    added between two joined directory names, with one directory removed, and with the whole path ``request_path``."""
     parts = PurePosixPath(path).parts[1:]
     if not 2 <= len(parts) <= MAX_PARTS:
         return
@@ -82,7 +82,7 @@ def _readings(path: str, asked: str) -> Iterator[str]:
                 break
     for at in range(1, len(parts) - 1):
         yield "/" + "/".join((*parts[:at], *parts[at + 1 :]))
-    plain = PurePosixPath(asked).parts[1:]
+    plain = PurePosixPath(request_path).parts[1:]
     if plain and ".." not in plain and plain[-1] == parts[-1]:
         for at in range(1, len(parts)):
             yield "/" + "/".join((*parts[:at], *plain))

@@ -24,24 +24,24 @@ def application(target: Target, wsgi: str) -> Application:
     ``wsgi``: gunicorn's argument, ``package.module:name``. Modules imported from elsewhere do not count as the
     application's, nor does a script beside it that nothing imports."""
     root = Path(target.app_dir)
-    found: dict[Path, SourceFile] = {}
+    files: dict[Path, SourceFile] = {}
     waiting = [wsgi.partition(":")[0]]
-    known = set(waiting)
-    while waiting and len(found) < MAX_MODULES:
+    names = set(waiting)
+    while waiting and len(files) < MAX_MODULES:
         module = waiting.pop()
         for path in _files_of(root, module):
-            if path in found:
+            if path in files:
                 continue
             try:
                 source = read_regular_file(str(path), MAX_SOURCE_BYTES)
             except (OSError, ValueError):
                 continue
-            found[path] = SourceFile(path=safe_line(str(path), 1000), modified=source.modified)
+            files[path] = SourceFile(path=safe_line(str(path), 1000), modified=source.modified)
             package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-            for name in _imported(source.content, package) - known:
-                known.add(name)
+            for name in _imported(source.content, package) - names:
+                names.add(name)
                 waiting.append(name)
-    newest = sorted(found.values(), key=lambda file: -file.modified)[:KEPT]
+    newest = sorted(files.values(), key=lambda file: -file.modified)[:KEPT]
     return Application(config=_seen(target.gunicorn_config_file), modules=tuple(newest))
 
 
@@ -72,8 +72,8 @@ def _imported(source: bytes, package: str) -> set[str]:
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             above = package.split(".") if package else []
-            kept = above[: len(above) - node.level + 1] if node.level else []
-            base = ".".join([*kept, *([node.module] if node.module else [])])
+            packages = above[: len(above) - node.level + 1] if node.level else []
+            base = ".".join([*packages, *([node.module] if node.module else [])])
             names.update(filter(None, (base, *(f"{base}.{a.name}".lstrip(".") for a in node.names))))
     return names
 

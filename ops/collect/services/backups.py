@@ -49,18 +49,18 @@ def backups(settings: BackupSettings, places: tuple[str, ...], deadline: float) 
     NotSeen if none was found and a directory could not be read."""
     folder = Path(settings.dir)
     unseen: list[NotSeen] = []
-    found = list(_in_directory(folder, unseen))
+    archives = list(_in_directory(folder, unseen))
     for place in dict.fromkeys(places):
         if Path(place) != folder:
-            found += _guides(Path(place), unseen)
-    if not found and unseen:
+            archives += _guides(Path(place), unseen)
+    if not archives and unseen:
         return unseen[0]
-    found.sort(key=lambda item: item.created_at, reverse=True)
-    looked_into = [_looked_into(item, deadline) for item in found[:MAX_OPENED]]
+    archives.sort(key=lambda item: item.created_at, reverse=True)
+    looked_into = [_looked_into(item, deadline) for item in archives[:MAX_OPENED]]
     return Backups(
         directory=str(folder),
         max_age=float(settings.max_age),
-        backups=(*looked_into, *found[MAX_OPENED:MAX_LISTED]),
+        backups=(*looked_into, *archives[MAX_OPENED:MAX_LISTED]),
     )
 
 

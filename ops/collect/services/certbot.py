@@ -68,39 +68,39 @@ def lineages(directory: str, only: str | None = None) -> Lineages | NotSeen:
         return NotSeen(reason=safe_line(f"{directory}: {_words(error)}"))
     if names is None:
         return NotSeen(reason=safe_line(f"{directory} holds no certbot lineages"))
-    chosen = [name for name in names if only in (None, name)][:MAX_LINEAGES]
+    selection = [name for name in names if only in (None, name)][:MAX_LINEAGES]
     return Lineages(
         directory=directory,
-        lineages=tuple(_lineage(root, name) for name in chosen),
+        lineages=tuple(_lineage(root, name) for name in selection),
         deploy_hooks=tuple(_hooks(root / "renewal-hooks" / "deploy")),
     )
 
 
 def _names(root: Path) -> list[str] | None:
     """Return the lineages' names, from live/ and from the renewal configurations; None if neither folder exists."""
-    found: set[str] = set()
-    seen = False
+    names: set[str] = set()
+    has_folder = False
     for folder, suffix in ((root / "live", ""), (root / "renewal", ".conf")):
         try:
             entries = os.listdir(folder)  # noqa: PTH208  names alone are wanted
         except (FileNotFoundError, NotADirectoryError):
             continue
-        seen = True
+        has_folder = True
         for entry in entries:
             if not suffix and (folder / entry).is_dir():
-                found.add(entry)
+                names.add(entry)
             elif suffix and entry.endswith(suffix):
-                found.add(entry.removesuffix(suffix))
-    return sorted(found) if seen else None
+                names.add(entry.removesuffix(suffix))
+    return sorted(names) if has_folder else None
 
 
 def _lineage(root: Path, name: str) -> Lineage:
     live, archive = root / "live" / name, root / "archive" / name
     outside: list[str] = []
     renewal = _renewal_conf(root / "renewal" / f"{name}.conf")
-    for named in (*renewal.files.values(), *([renewal.archive_dir] if renewal.archive_dir else ())):
-        if not _is_within(named, root):
-            outside.append(safe_line(named, 300))
+    for path in (*renewal.files.values(), *([renewal.archive_dir] if renewal.archive_dir else ())):
+        if not _is_within(path, root):
+            outside.append(safe_line(path, 300))
     certificate, key = live / "fullchain.pem", live / "privkey.pem"
     return Lineage(
         name=safe_line(name, 255),
@@ -117,13 +117,13 @@ def _lineage(root: Path, name: str) -> Lineage:
 
 def _newer(archive: Path, live: Path, root: Path) -> Iterator[ArchivedPair]:
     """Yield the complete versions above the one that ``live`` links to, the newest first, at most `MAX_NEWER`."""
-    linked = _VERSION.search(os.path.realpath(live))
-    if linked is None or not os.path.realpath(live).startswith(os.path.realpath(archive) + os.sep):
+    current = _VERSION.search(os.path.realpath(live))
+    if current is None or not os.path.realpath(live).startswith(os.path.realpath(archive) + os.sep):
         return
     versions: dict[int, set[str]] = {}
     with contextlib.suppress(OSError, ValueError), os.scandir(archive) as entries:
         for entry, _ in zip(entries, range(MAX_ARCHIVED), strict=False):
-            if (match := _VERSION.search(f"/{entry.name}")) and int(match[2]) > int(linked[2]):
+            if (match := _VERSION.search(f"/{entry.name}")) and int(match[2]) > int(current[2]):
                 versions.setdefault(int(match[2]), set()).add(match[1])
     whole = sorted((number for number, stems in versions.items() if stems == set(STEMS)), reverse=True)
     for number in whole[:MAX_NEWER]:
@@ -187,19 +187,21 @@ def _hooks(directory: Path) -> Iterator[str]:
 
 
 def _renewal_conf(path: Path) -> RenewalConf:
-    shown = safe_line(str(path), 600)
+    display_path = safe_line(str(path), 600)
     try:
         read = read_regular_file(str(path), MAX_CONF_BYTES)
     except (FileNotFoundError, NotADirectoryError):
-        return RenewalConf(path=shown, problem="missing", detail="there is no such file")
+        return RenewalConf(path=display_path, problem="missing", detail="there is no such file")
     except (OSError, ValueError) as error:
-        return RenewalConf(path=shown, problem="unreadable", detail=_words(error))
+        return RenewalConf(path=display_path, problem="unreadable", detail=_words(error))
     if not read.is_whole:
-        return RenewalConf(path=shown, problem="malformed", detail=f"larger than {MAX_CONF_BYTES >> 10} KiB")
+        return RenewalConf(
+            path=display_path, problem="malformed", detail=f"larger than {MAX_CONF_BYTES >> 10} KiB"
+        )
     try:
-        return parse_renewal_conf(read.content.decode("utf-8"), shown)
+        return parse_renewal_conf(read.content.decode("utf-8"), display_path)
     except UnicodeDecodeError:
-        return RenewalConf(path=shown, problem="malformed", detail="not UTF-8 text")
+        return RenewalConf(path=display_path, problem="malformed", detail="not UTF-8 text")
 
 
 def parse_renewal_conf(text: str, path: str) -> RenewalConf:
@@ -319,11 +321,11 @@ def parse_certbot_log(text: str, path: str) -> CertbotRuns:
         )
 
     for line in text.splitlines():
-        if found := _STAMP.match(line):
-            at = _moment(found[1])
+        if match := _STAMP.match(line):
+            at = _moment(match[1])
             if at is None:
                 continue
-            moment, message = at, found[3]
+            moment, message = at, match[3]
             since = moment if since is None else since
             if message.startswith("certbot version: "):
                 version, last = safe_line(message.removeprefix("certbot version: "), 40), moment
@@ -333,8 +335,8 @@ def parse_certbot_log(text: str, path: str) -> CertbotRuns:
             message = line
         if _CONF.search(message):
             detail = ""
-        elif told := _DETAIL.match(message):
-            detail = detail or told[1]
+        elif detail_match := _DETAIL.match(message):
+            detail = detail or detail_match[1]
         elif failed := _FAILED.search(message):
             reason = f"{detail} ({failed[2]})" if detail else failed[2]
             note(failed[1], RenewalOutcome.FAILED, reason)
@@ -347,8 +349,8 @@ def parse_certbot_log(text: str, path: str) -> CertbotRuns:
     )
 
 
-def _moment(written: str) -> float | None:
+def _moment(text: str) -> float | None:
     try:
-        return datetime.fromisoformat(written).timestamp()
+        return datetime.fromisoformat(text).timestamp()
     except (ValueError, OverflowError):
         return None

@@ -36,67 +36,69 @@ _KEY_LINE = re.compile(rb"-----(BEGIN|END) ([A-Z0-9 ]{0,40})PRIVATE KEY-----")
 def certificate_files(target: Target) -> Certificates:
     """Return the files named by the target, the authorities beside the certificate, and, if certificate and key do not
     match, files beside them that do."""
-    known = CertificateSet()
-    leaf = pem_file(target.certificate, known) if target.certificate else _unnamed("certificate")
+    certificate_set = CertificateSet()
+    leaf = pem_file(target.certificate, certificate_set) if target.certificate else _unnamed("certificate")
     key = key_file(target.private_key) if target.private_key else _unnamed("private key")
-    nearby = tuple(_nearby(target, known))
-    found = Certificates(leaf=_signed(leaf, known), key=key, nearby=nearby)
+    nearby = tuple(_nearby(target, certificate_set))
+    files = Certificates(leaf=_signed(leaf, certificate_set), key=key, nearby=nearby)
     if not isinstance(leaf, PemFile) or not isinstance(key, KeyFile) or not leaf.certificates:
-        return found
+        return files
     if key.public_key is None or key.public_key == leaf.certificates[0].public_key:
-        return found
+        return files
     return msgspec.structs.replace(
-        found,
+        files,
         other_keys=tuple(_keys_of(leaf.certificates[0].public_key, leaf, key)),
         other_certificates=tuple(_certificates_of(key.public_key, leaf, key)),
     )
 
 
-def _signed(file: PemFile | NotSeen, known: CertificateSet) -> PemFile | NotSeen:
+def _signed(file: PemFile | NotSeen, certificate_set: CertificateSet) -> PemFile | NotSeen:
     """Return ``file`` with the known certificate that signed each of its own."""
     if isinstance(file, NotSeen):
         return file
-    return msgspec.structs.replace(file, certificates=tuple(map(known.signed, file.certificates)))
+    return msgspec.structs.replace(file, certificates=tuple(map(certificate_set.signed, file.certificates)))
 
 
-def is_path(written: str) -> bool:
+def is_path(text: str) -> bool:
     """Return whether nginx reads this value of ssl_certificate as the path of a file."""
-    return not _NO_PATH.search(written)
+    return not _NO_PATH.search(text)
 
 
 def _unnamed(what: str) -> NotSeen:
     return NotSeen(reason=f"no {what} file is configured")
 
 
-def pem_file(path: str, known: CertificateSet | None = None) -> PemFile | NotSeen:
+def pem_file(path: str, certificate_set: CertificateSet | None = None) -> PemFile | NotSeen:
     """Return the certificates in the file at ``path``; its faults are in ``problem`` and ``defects``.
 
-    ``known``: a set to add them to, so that the caller can find signers later; without it, signers are found among the
-    file's own certificates."""
+    ``certificate_set``: the set to add them to, so that the caller can find signers later; without it, signers are
+    found among the file's own certificates."""
     if _NO_PATH.search(path):
         return NotSeen(reason=safe_line(f"{path} is not the path of a file"))
-    shown, resolved = safe_line(path, 1000), _resolved(path)
+    display_path, resolved = safe_line(path, 1000), _resolved(path)
     try:
         read = read_regular_file(path, MAX_FILE_BYTES)
     except PermissionError as error:
         if os.geteuid() != 0:
             return NotSeen(reason=_denied(path, error), needs_root=True)
-        return PemFile(path=shown, resolved=resolved, problem="unreadable", detail=_denied(path, error))
+        return PemFile(
+            path=display_path, resolved=resolved, problem="unreadable", detail=_denied(path, error)
+        )
     except (OSError, ValueError) as error:
         why, words = _problem(path, error)
-        return PemFile(path=shown, resolved=resolved, problem=why, detail=words)
-    file = PemFile(path=shown, resolved=resolved, modified=read.modified, mode=read.mode)
+        return PemFile(path=display_path, resolved=resolved, problem=why, detail=words)
+    file = PemFile(path=display_path, resolved=resolved, modified=read.modified, mode=read.mode)
     problem, detail = _content_problem(read.content, read.is_whole)
     if problem is not None:
         return msgspec.structs.replace(file, problem=problem, detail=detail)
-    own = CertificateSet() if known is None else known
+    own = CertificateSet() if certificate_set is None else certificate_set
     file = _with_content(file, read.content, own)
-    if known is None:
+    if certificate_set is None:
         file = msgspec.structs.replace(file, certificates=tuple(map(own.signed, file.certificates)))
     return file
 
 
-def _with_content(file: PemFile, content: bytes, known: CertificateSet) -> PemFile:
+def _with_content(file: PemFile, content: bytes, certificate_set: CertificateSet) -> PemFile:
     """Return ``file`` with the content of its PEM blocks."""
     certificates: list[Certificate] = []
     places: list[tuple[int, int]] = []
@@ -110,7 +112,7 @@ def _with_content(file: PemFile, content: bytes, known: CertificateSet) -> PemFi
             continue
         number += not block.is_hidden
         try:
-            facts = known.add(certificate_der(block)) if block.der is not None else None
+            facts = certificate_set.add(certificate_der(block)) if block.der is not None else None
         except ValueError as error:
             if not block.is_hidden:
                 detail = detail or safe_line(f"certificate {number} cannot be read: {error}")
@@ -143,7 +145,7 @@ def key_file(path: str) -> KeyFile | NotSeen:
     """Return the facts about the private key at ``path`` without keeping any part of it."""
     if _NO_PATH.search(path):
         return NotSeen(reason=safe_line(f"{path} is not the path of a file"))
-    shown, resolved = safe_line(path, 1000), _resolved(path)
+    display_path, resolved = safe_line(path, 1000), _resolved(path)
     modified, mode = _status(path)
     try:
         content = read_regular_file(path, MAX_FILE_BYTES)
@@ -161,7 +163,7 @@ def key_file(path: str) -> KeyFile | NotSeen:
             if defects and trouble is None:
                 trouble, detail = "not_pem", f"the private key {defect_words(defects[0])}"
         return KeyFile(
-            path=shown,
+            path=display_path,
             resolved=resolved,
             modified=content.modified,
             mode=content.mode,
@@ -171,7 +173,7 @@ def key_file(path: str) -> KeyFile | NotSeen:
             defects=defects,
         )
     return KeyFile(
-        path=shown, resolved=resolved, modified=modified, mode=mode, problem=problem, detail=detail
+        path=display_path, resolved=resolved, modified=modified, mode=mode, problem=problem, detail=detail
     )
 
 
@@ -292,7 +294,7 @@ def _status(path: str) -> tuple[float | None, int | None]:
 # --- files beside the certificate ---
 
 
-def _nearby(target: Target, known: CertificateSet) -> Iterator[PemFile]:
+def _nearby(target: Target, certificate_set: CertificateSet) -> Iterator[PemFile]:
     """Yield the PEM files with authorities in the certificate's directory, as named and as resolved."""
     if not target.certificate or _NO_PATH.search(target.certificate):
         return
@@ -300,22 +302,22 @@ def _nearby(target: Target, known: CertificateSet) -> Iterator[PemFile]:
     # certbot's lineage first: chain.pem holds exactly the intermediates.
     first = str(Path(certificate).with_name("chain.pem"))
     for path in _beside((certificate,), NEARBY_SUFFIXES, but=(certificate,), first=(first,)):
-        found = pem_file(path, known)
-        if isinstance(found, PemFile) and any(c.is_authority for c in found.certificates):
-            yield found
+        file = pem_file(path, certificate_set)
+        if isinstance(file, PemFile) and any(c.is_authority for c in file.certificates):
+            yield file
 
 
 def _keys_of(public_key: str, leaf: PemFile, key: KeyFile) -> Iterator[KeyFile]:
     """Yield the private keys beside the pair that belong to a certificate with ``public_key``."""
     for path in _beside((key.path, leaf.path), KEY_SUFFIXES, but=(key.path,)):
-        found = key_file(path)
-        if isinstance(found, KeyFile) and found.public_key == public_key:
-            yield found
+        other_key = key_file(path)
+        if isinstance(other_key, KeyFile) and other_key.public_key == public_key:
+            yield other_key
 
 
 def _certificates_of(public_key: str, leaf: PemFile, key: KeyFile) -> Iterator[PemFile]:
     """Yield the certificates beside the pair that belong to the key of ``public_key``, the most complete file first."""
-    found = [
+    files = [
         file
         for path in _beside((leaf.path, key.path), NEARBY_SUFFIXES, but=(leaf.path,))
         if isinstance(file := pem_file(path), PemFile)
@@ -323,29 +325,29 @@ def _certificates_of(public_key: str, leaf: PemFile, key: KeyFile) -> Iterator[P
         and file.problem is None
         and file.certificates[0].public_key == public_key
     ]
-    yield from sorted(found, key=lambda file: -len(file.certificates))
+    yield from sorted(files, key=lambda file: -len(file.certificates))
 
 
 def _beside(
-    named: tuple[str, ...], suffixes: tuple[str, ...], *, but: tuple[str, ...], first: tuple[str, ...] = ()
+    paths: tuple[str, ...], suffixes: tuple[str, ...], *, but: tuple[str, ...], first: tuple[str, ...] = ()
 ) -> Iterator[str]:
-    """Yield at most `MAX_NEARBY` files with one of ``suffixes`` in the directories of ``named``, as named and as
+    """Yield at most `MAX_NEARBY` files with one of ``suffixes`` in the directories of ``paths``, as named and as
     resolved; each file once, none of ``but``, those in ``first`` first."""
-    seen = {_real(path) for path in but}
+    real_paths = {_real(path) for path in but}
     count = 0
-    for path in (*first, *_candidates(named, suffixes)):
+    for path in (*first, *_candidates(paths, suffixes)):
         real = _real(path)
-        if real in seen:
+        if real in real_paths:
             continue
-        seen.add(real)
+        real_paths.add(real)
         count += 1
         if count > MAX_NEARBY:
             return
         yield path
 
 
-def _candidates(named: tuple[str, ...], suffixes: tuple[str, ...]) -> Iterator[str]:
-    places = (place for path in named for place in (Path(path).parent, Path(_real(path)).parent))
+def _candidates(paths: tuple[str, ...], suffixes: tuple[str, ...]) -> Iterator[str]:
+    places = (place for path in paths for place in (Path(path).parent, Path(_real(path)).parent))
     for directory in dict.fromkeys(places):
         try:
             with os.scandir(directory) as entries:

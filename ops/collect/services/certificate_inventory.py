@@ -31,13 +31,13 @@ Progress = Callable[[int, int], None]
 
 def take_inventory(
     settings: Settings,
-    named: Sequence[Endpoint],
+    endpoints: Sequence[Endpoint],
     *,
     everything: bool,
     timeout: float,
     progress: Progress = lambda _done, _all: None,
 ) -> Inventory:
-    """Return the inventory. ``named``: endpoints from the command line or settings; ``everything``: add this host's.
+    """Return the inventory. ``endpoints``: those from the command line or settings; ``everything``: add this host's.
 
     ``timeout``: the limit for one endpoint, in seconds."""
     from ops.collect.host.host import host
@@ -49,42 +49,46 @@ def take_inventory(
             has_systemd=machine.has_systemd,
             is_root=machine.is_root,
             files=(),
-            served=look(named, settings.tls.ca_file or None, timeout, progress),
+            served=look(endpoints, settings.tls.ca_file or None, timeout, progress),
             lineages=_UNASKED,
             runs=_UNASKED,
             schedule=_UNASKED,
             rules=rules_of(settings.tls.thresholds),
             complete=False,
         )
-    return _of_this_host(settings, named, machine, timeout, progress)
+    return _of_this_host(settings, endpoints, machine, timeout, progress)
 
 
 _UNASKED = NotSeen(reason="only named endpoints were asked for")
 
 
 def _of_this_host(
-    settings: Settings, named: Sequence[Endpoint], machine: Host, timeout: float, progress: Progress
+    settings: Settings, extra_endpoints: Sequence[Endpoint], machine: Host, timeout: float, progress: Progress
 ) -> Inventory:
     unseen: list[NotSeen] = []
     certbot = Task("certbot's lineages", lambda: lineages(settings.tls.letsencrypt_dir))
     planned = Task("schedule", lambda: _schedule(settings))
     config, started = _nginx(settings)
     deadline = time.monotonic() + 30
-    found = certbot.wait(deadline)
+    certbot_lineages = certbot.wait(deadline)
     sites: tuple[_Site, ...] = ()
     if isinstance(config, NotSeen):
         unseen.append(config)
     else:
         sites = tuple(_sites(config))
         unseen += [NotSeen(reason=f"{e.file}: {e.message}", needs_root=e.permission) for e in config.errors]
-    kept = {lineage.live: lineage.name for lineage in found.lineages} if isinstance(found, Lineages) else {}
-    files = _files(settings, sites, found, kept)
-    endpoints = list(dict.fromkeys((*_endpoints(sites, files), *named)))
+    lineage_names = (
+        {lineage.live: lineage.name for lineage in certbot_lineages.lineages}
+        if isinstance(certbot_lineages, Lineages)
+        else {}
+    )
+    files = _files(settings, sites, certbot_lineages, lineage_names)
+    endpoints = list(dict.fromkeys((*_endpoints(sites, files), *extra_endpoints)))
     if len(endpoints) > MAX_ENDPOINTS:
         unseen.append(NotSeen(reason=f"only {MAX_ENDPOINTS} of {len(endpoints)} endpoints are looked at"))
     served = look(endpoints[:MAX_ENDPOINTS], settings.tls.ca_file or None, timeout, progress)
-    if isinstance(found, NotSeen) and found.needs_root:
-        unseen.append(found)
+    if isinstance(certbot_lineages, NotSeen) and certbot_lineages.needs_root:
+        unseen.append(certbot_lineages)
     schedule = planned.wait(deadline)
     if isinstance(schedule, Schedule):
         unseen += schedule.unseen
@@ -94,8 +98,8 @@ def _of_this_host(
         is_root=machine.is_root,
         files=files,
         served=served,
-        lineages=found,
-        runs=_runs(settings, found),
+        lineages=certbot_lineages,
+        runs=_runs(settings, certbot_lineages),
         schedule=schedule,
         rules=rules_of(settings.tls.thresholds),
         workers_started=started,
@@ -109,12 +113,12 @@ def _schedule(settings: Settings) -> Schedule:
     return schedule(settings.schedule)
 
 
-def _runs(settings: Settings, found: Lineages | NotSeen) -> CertbotRuns | NotSeen:
+def _runs(settings: Settings, certbot_lineages: Lineages | NotSeen) -> CertbotRuns | NotSeen:
     """Read certbot's logs in the directory from the settings, else from a renewal configuration, else the default."""
-    if isinstance(found, NotSeen):
+    if isinstance(certbot_lineages, NotSeen):
         return NotSeen(reason="there are no lineages")
-    told = (lineage.renewal.logs_dir for lineage in found.lineages)
-    directory = settings.tls.letsencrypt_logs or next((place for place in told if place), DEFAULT_LOGS)
+    directories = (lineage.renewal.logs_dir for lineage in certbot_lineages.lineages)
+    directory = settings.tls.letsencrypt_logs or next((place for place in directories if place), DEFAULT_LOGS)
     return certbot_runs(directory)
 
 
@@ -138,8 +142,8 @@ def _nginx(settings: Settings) -> tuple[NginxConfig | NotSeen, tuple[float, ...]
     from ops.collect.process.processes import processes
     from ops.collect.services import nginx
 
-    seen: Processes = processes()
-    masters = nginx_topology.nginx_masters(seen)
+    all_processes: Processes = processes()
+    masters = nginx_topology.nginx_masters(all_processes)
     binary = nginx.find_binary(settings.nginx.binary, masters)
     build = nginx.build_facts(binary, timeout=2.0) if binary else {}
     config = nginx.read_config(binary, build, settings.nginx.config_file, masters)
@@ -149,7 +153,9 @@ def _nginx(settings: Settings) -> tuple[NginxConfig | NotSeen, tuple[float, ...]
         [] if settings.nginx.config_file else list(masters)
     )
     started = tuple(
-        worker.started for m in ours for worker in nginx_topology.nginx_workers(seen.processes, m.pid)
+        worker.started
+        for m in ours
+        for worker in nginx_topology.nginx_workers(all_processes.processes, m.pid)
     )
     return config, started
 
@@ -176,7 +182,10 @@ def _absolute(base: PurePosixPath, path: str) -> str:
 
 
 def _files(
-    settings: Settings, sites: Sequence[_Site], found: Lineages | NotSeen, kept: dict[str, str]
+    settings: Settings,
+    sites: Sequence[_Site],
+    certbot_lineages: Lineages | NotSeen,
+    lineage_names: dict[str, str],
 ) -> tuple[FilePair, ...]:
     """Return every certificate file once, with the places that name it."""
     users: dict[tuple[str, str | None], list[str]] = {}
@@ -191,13 +200,13 @@ def _files(
             path=path,
             key=key_file(key) if key else None,
             used_by=tuple(dict.fromkeys(used_by)),
-            lineage=kept.get(str(PurePosixPath(path).parent)),
+            lineage=lineage_names.get(str(PurePosixPath(path).parent)),
         )
         for (path, key), used_by in list(users.items())[:MAX_FILES]
     ]
-    named = {pair.lineage for pair in pairs}
-    for lineage in found.lineages if isinstance(found, Lineages) else ():
-        if lineage.name not in named:
+    in_use = {pair.lineage for pair in pairs}
+    for lineage in certbot_lineages.lineages if isinstance(certbot_lineages, Lineages) else ():
+        if lineage.name not in in_use:
             path = str(Path(lineage.live) / "fullchain.pem")
             pairs.append(
                 FilePair(certificate=lineage.certificate, path=path, key=lineage.key, lineage=lineage.name)

@@ -91,19 +91,19 @@ def parse_config(path: str, content: bytes) -> GunicornConfig:
 
 def _statements(body: list[ast.stmt]) -> list[ast.stmt]:
     """Return the module's statements, including those inside if/try/with/for/while: they bind module names too."""
-    found = []
+    statements = []
     # A list, not recursion: a chain of elif is nested as deep as it is long.
     waiting = body[::-1]
     while waiting:
         statement = waiting.pop()
-        found.append(statement)
+        statements.append(statement)
         if isinstance(statement, ast.If | ast.Try | ast.With | ast.For | ast.While):
             inner = [
                 part for name in ("body", "orelse", "finalbody") for part in getattr(statement, name, [])
             ]
             inner += [part for handler in getattr(statement, "handlers", []) for part in handler.body]
             waiting += reversed(inner)
-    return found
+    return statements
 
 
 class _GunicornReading:
@@ -124,16 +124,18 @@ class _GunicornReading:
         try:
             source = safe_line(ast.unparse(node), 120)
             value = self._evaluate(node)
-            written = msgspec.json.encode(value)
-            size = len(written)
+            document = msgspec.json.encode(value)
+            size = len(document)
             self._left_of_all -= size * len(names)
             # A value that does not survive the snapshot's JSON (inf, a lone surrogate) counts as unknown.
-            known = self._left_of_all >= 0 and msgspec.json.decode(written) == value
+            is_known = self._left_of_all >= 0 and msgspec.json.decode(document) == value
         except (ValueError, TypeError, ArithmeticError, KeyError, RecursionError):
-            known = False
-        made = ConfigValue(line=line, known=known, value=value if known else None, source=source)
+            is_known = False
+        config_value = ConfigValue(
+            line=line, known=is_known, value=value if is_known else None, source=source
+        )
         for name in names:
-            self.assigned[name] = made
+            self.assigned[name] = config_value
             self._sizes[name] = size
 
     def _take(self, size: int) -> None:

@@ -106,30 +106,30 @@ def last_start_words(target: Target, settings: Settings, wsgi: str, pidfile: Pid
     deadline = time.monotonic() + SECONDS
     accounts, outputs = supervisors(target, settings, deadline)
     words = tuple(sorted(_words(target, settings, outputs, deadline), key=lambda w: -w.time))
-    said = "\n".join(line for source in words for line in source.lines)
+    output = "\n".join(line for source in words for line in source.lines)
     wsgi = wsgi_of_command(target.start_command) or wsgi
-    named = _NAMED.findall(said)
-    module = named[-1] if named else wsgi.partition(":")[0]
+    modules = _NAMED.findall(output)
+    module = modules[-1] if modules else wsgi.partition(":")[0]
     source = _module_source(target.app_dir, module)
     runs, exits, callables = _statements(*source) if source else ((), (), ())
-    read = read_sources(target.app_dir, said, [(each.path, each.line) for each in exits])
+    read = read_sources(target.app_dir, output, [(each.path, each.line) for each in exits])
     return LastStart(
         words=words,
         supervisors=accounts,
         modules=(
-            *_modules(target.app_dir, {*_NO_MODULE.findall(said), module.partition(".")[0]}),
-            *_modules(target.app_dir, {*_NO_SUBMODULE.findall(said), *([module] if "." in module else [])}),
-            *_installed(said),
+            *_modules(target.app_dir, {*_NO_MODULE.findall(output), module.partition(".")[0]}),
+            *_modules(target.app_dir, {*_NO_SUBMODULE.findall(output), *([module] if "." in module else [])}),
+            *_installed(output),
         ),
         requirements=_requirements(target.app_dir),
-        versions=_versions(said),
+        versions=_versions(output),
         callables=callables,
         runs=runs,
         exits=exits,
         holder=_holder(pidfile),
-        interpreter=_interpreter(said),
+        interpreter=_interpreter(output),
         wsgi=safe_line(wsgi, 200),
-        broken_scripts=_broken_scripts(said, accounts),
+        broken_scripts=_broken_scripts(output, accounts),
         reads=read.reads,
         mentions=read.mentions,
         prefixes=read.prefixes,
@@ -154,13 +154,13 @@ def _words(
     """Yield the last start's words from every place that may hold them."""
     error_log = target.gunicorn_error_log
     trusted = _trusted(target)
-    taken: set[tuple[int, int]] = set()
+    inodes: set[tuple[int, int]] = set()
     places: list[tuple[str, int | None, bool]] = []
     if error_log:
         places.append((error_log, log_namer(target, "gunicorn_error_log"), False))
     state = Path(settings.watchdog.state_file)
-    named = [*outputs, *_redirections(target), str(state.with_name("start-output.log"))]
-    places += [(path, None, False) for path in dict.fromkeys(named)]
+    paths = [*outputs, *_redirections(target), str(state.with_name("start-output.log"))]
+    places += [(path, None, False) for path in dict.fromkeys(paths)]
     places += [(path, None, True) for path in _neighbours(target)]
     count = 0
     if (journal := _of_journal(settings)) is not None:
@@ -168,7 +168,7 @@ def _words(
     for path, namer, is_guess in places:
         if count >= MAX_SOURCES or time.monotonic() > deadline:
             return
-        words = _of_file(path, namer, trusted if is_guess else None, taken)
+        words = _of_file(path, namer, trusted if is_guess else None, inodes)
         if words is not None:
             count += 1
             yield words
@@ -202,25 +202,27 @@ def journal_words(unit: str, records: Sequence[JournalRecord]) -> StartWords | N
                 continue
         newest = max(newest, record.time)
         lines += text.splitlines()
-    kept = clean_lines(last_start(lines))
+    clean = clean_lines(last_start(lines))
     return (
-        StartWords(source=f"journalctl -u {safe_line(unit, 200)}", time=newest, lines=kept) if kept else None
+        StartWords(source=f"journalctl -u {safe_line(unit, 200)}", time=newest, lines=clean)
+        if clean
+        else None
     )
 
 
 def _trusted(target: Target) -> frozenset[int]:
     """Return the users whose files are accepted if a file is only guessed to be the service's."""
-    found = {ROOT, os.geteuid()}
+    users = {ROOT, os.geteuid()}
     for path in (target.app_dir, target.gunicorn_config_file):
         try:
-            found.add(Path(path).stat().st_uid) if path else None
+            users.add(Path(path).stat().st_uid) if path else None
         except (OSError, ValueError):
             continue
-    return frozenset(found)
+    return frozenset(users)
 
 
 def _of_file(
-    path: str, namer: int | None, owners: frozenset[int] | None, taken: set[tuple[int, int]]
+    path: str, namer: int | None, owners: frozenset[int] | None, inodes: set[tuple[int, int]]
 ) -> StartWords | None:
     """Return the last start's words in a file. ``owners``: set if only the file's name suggests that it is the
     service's; then one of them must own it, and it must mention a start."""
@@ -228,11 +230,11 @@ def _of_file(
         with open_regular_file(path, namer=namer) as file:
             status = os.fstat(file.fileno())
         inode = (status.st_dev, status.st_ino)
-        if inode in taken or not status.st_size or status.st_mtime < time.time() - MAX_AGE:
+        if inode in inodes or not status.st_size or status.st_mtime < time.time() - MAX_AGE:
             return None
         if owners is not None and status.st_uid not in owners:
             return None
-        taken.add(inode)
+        inodes.add(inode)
         tail = LogTail(path, time.time(), MAX_BYTES, namer)
         lines = list(islice(tail.lines(), 4000))
     except (OSError, ValueError):
@@ -240,13 +242,13 @@ def _of_file(
     if owners is not None and not any(_OF_A_START.search(line) for line in lines):
         return None
     text = [line.decode("utf-8", "replace").rstrip("\r") for line in reversed(lines)]
-    kept = clean_lines(last_start(text))
-    return StartWords(source=safe_line(path, 1000), time=tail.modified, lines=kept) if kept else None
+    clean = clean_lines(last_start(text))
+    return StartWords(source=safe_line(path, 1000), time=tail.modified, lines=clean) if clean else None
 
 
 def clean_lines(lines: Sequence[str]) -> tuple[str, ...]:
     """Return the last of ``lines`` without the import system's own frames, control characters and secrets."""
-    kept: list[str] = []
+    own_lines: list[str] = []
     skip = False
     for line in lines:
         if skip and line.startswith("    "):
@@ -254,9 +256,9 @@ def clean_lines(lines: Sequence[str]) -> tuple[str, ...]:
         skip = bool(_FROZEN.match(line))
         if skip or _CARETS.match(line) or not line.strip():
             continue
-        kept.append(line)
+        own_lines.append(line)
     words = "\n".join(
-        _INPUT_VALUE.sub("input_value=..., input_type=", k[:MAX_LINE_CHARS]) for k in kept[-MAX_LINES:]
+        _INPUT_VALUE.sub("input_value=..., input_type=", k[:MAX_LINE_CHARS]) for k in own_lines[-MAX_LINES:]
     )
     # The "|" keeps a strip from removing the first line's indentation, by which frames are recognised.
     clean = safe_text("|" + words, MAX_LINES * MAX_LINE_CHARS)[1:]
@@ -274,8 +276,8 @@ def _redirections(target: Target) -> Iterator[str]:
             except (OSError, ValueError):
                 continue
     for text in texts:
-        for found in islice(_REDIRECTION.finditer(text), 20):
-            path = found["path"] or found["tee"] or ""
+        for match in islice(_REDIRECTION.finditer(text), 20):
+            path = match["path"] or match["tee"] or ""
             if path and not path.startswith(("&", "/dev/")) and "$" not in path:
                 yield str(Path(target.app_dir) / path)
 
@@ -285,18 +287,18 @@ def _neighbours(target: Target) -> Iterator[str]:
     directories = [target.app_dir, str(Path(target.app_dir) / "logs")]
     if target.gunicorn_error_log:
         directories.append(str(Path(target.gunicorn_error_log).parent))
-    known = {target.gunicorn_access_log, target.nginx_access_log, *target.nginx_error_logs}
-    found: list[tuple[float, str]] = []
+    log_paths = {target.gunicorn_access_log, target.nginx_access_log, *target.nginx_error_logs}
+    outputs: list[tuple[float, str]] = []
     for directory in dict.fromkeys(directories):
         try:
             with os.scandir(directory) as entries:
                 for entry in islice(entries, MAX_LISTED):
                     is_output = _OUTPUT_NAME.fullmatch(entry.name) and not _OTHERS_NAME.search(entry.name)
-                    if is_output and entry.path not in known and entry.is_file(follow_symlinks=False):
-                        found.append((entry.stat(follow_symlinks=False).st_mtime, entry.path))
+                    if is_output and entry.path not in log_paths and entry.is_file(follow_symlinks=False):
+                        outputs.append((entry.stat(follow_symlinks=False).st_mtime, entry.path))
         except OSError:
             continue
-    yield from (path for _, path in sorted(found, reverse=True)[:4])
+    yield from (path for _, path in sorted(outputs, reverse=True)[:4])
 
 
 # --- things that the words name --------------------------------------------------------------------------------------
@@ -325,10 +327,10 @@ def _modules(app_dir: str, names: set[str]) -> Iterator[ModulePlace]:
                 yield ModulePlace(name=safe_line(name, 100), directory=safe_line(str(directory), 1000))
 
 
-def _installed(said: str) -> Iterator[ModulePlace]:
+def _installed(output: str) -> Iterator[ModulePlace]:
     """Yield the places of installed packages that share the name of a partially initialized module."""
-    names = sorted(set(_PARTIAL.findall(said)))[:8]
-    places = dict.fromkeys(directory for directory, _ in _PACKAGE_PATH.findall(said))
+    names = sorted(set(_PARTIAL.findall(output)))[:8]
+    places = dict.fromkeys(directory for directory, _ in _PACKAGE_PATH.findall(output))
     for name in names:
         for place in list(places)[:3]:
             if (Path(place) / name).is_dir() or (Path(place) / f"{name}.py").is_file():
@@ -344,41 +346,41 @@ def _requirements(app_dir: str) -> tuple[str, ...]:
         except (OSError, ValueError):
             continue
         for line in text.splitlines()[:500]:
-            if found := _REQUIREMENT.match(line):
-                names.add(normal_name(found[1]))
+            if match := _REQUIREMENT.match(line):
+                names.add(normal_name(match[1]))
     return tuple(sorted(names)[:300])
 
 
-def _versions(said: str) -> dict[str, str]:
+def _versions(output: str) -> dict[str, str]:
     """Return the versions of packages that clash: one lacks a name that another imports from it."""
-    wanted = {normal_name(name) for name in _CLASH.findall(said)}
-    if not wanted:
+    names = {normal_name(name) for name in _CLASH.findall(output)}
+    if not names:
         return {}
     places: dict[str, None] = {}
-    for directory, name in _PACKAGE_PATH.findall(said):
+    for directory, name in _PACKAGE_PATH.findall(output):
         places[directory] = None
         if name not in ("gunicorn", "uvicorn"):
-            wanted.add(normal_name(name))
+            names.add(normal_name(name))
     installed = packages_in([Path(place) for place in list(places)[:3]])
-    return {name: installed[name] for name in sorted(wanted) if name in installed}
+    return {name: installed[name] for name in sorted(names) if name in installed}
 
 
-def _interpreter(said: str) -> str | None:
+def _interpreter(output: str) -> str | None:
     """Return the interpreter of the virtual environment that gunicorn's frames in the words belong to."""
-    found = None
-    for prefix in _INTERPRETER_LIB.findall(said):
-        found = prefix
-    if found is None:
+    last_prefix = None
+    for prefix in _INTERPRETER_LIB.findall(output):
+        last_prefix = prefix
+    if last_prefix is None:
         return None
-    python = Path(found) / "bin" / "python"
+    python = Path(last_prefix) / "bin" / "python"
     return safe_line(str(python), 1000) if python.exists() else None
 
 
-def _broken_scripts(said: str, accounts: Sequence[SupervisorAccount]) -> dict[str, str]:
+def _broken_scripts(output: str, accounts: Sequence[SupervisorAccount]) -> dict[str, str]:
     """Return the scripts that could not be run because the interpreter in their first line is gone. A shell reports a
     missing script and a missing interpreter alike as 'not found' (execve(2), ENOENT)."""
-    paths = _NOT_RUN.findall("\n".join((said, *(account.words for account in accounts))))
-    found: dict[str, str] = {}
+    paths = _NOT_RUN.findall("\n".join((output, *(account.words for account in accounts))))
+    interpreters: dict[str, str] = {}
     for path in dict.fromkeys(paths[-4:]):
         try:
             first = read_regular_file(path, 256).content.partition(b"\n")[0]
@@ -386,8 +388,8 @@ def _broken_scripts(said: str, accounts: Sequence[SupervisorAccount]) -> dict[st
             continue
         words = os.fsdecode(first[2:]).split() if first.startswith(b"#!") else []
         if words and words[0].startswith("/") and not Path(words[0]).exists():
-            found[safe_line(path, 400)] = safe_line(words[0], 400)
-    return found
+            interpreters[safe_line(path, 400)] = safe_line(words[0], 400)
+    return interpreters
 
 
 def _holder(pidfile: Pidfile | NotSeen) -> PidfileHolder | None:
@@ -471,9 +473,9 @@ def _bound(statement: ast.stmt) -> list[str]:
         )
     if not isinstance(statement, ast.Assign | ast.AnnAssign) or not isinstance(statement.value, ast.Call):
         return []
-    made = ast.unparse(statement.value.func).rpartition(".")[2]
+    class_name = ast.unparse(statement.value.func).rpartition(".")[2]
     targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-    return [t.id for t in targets if isinstance(t, ast.Name) and made in _APPLICATIONS]
+    return [t.id for t in targets if isinstance(t, ast.Name) and class_name in _APPLICATIONS]
 
 
 def _calls(statement: ast.stmt) -> list[tuple[str, int]]:

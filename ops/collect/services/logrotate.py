@@ -27,11 +27,11 @@ MAX_FILES = 500
 
 def rotation(settings: LogrotateSettings, target: Target) -> Rotation:
     """Return the rules of the configured files; if none are configured, those of the whole system as well."""
-    named: tuple[str, ...] = settings.config_files
-    if named == LogrotateSettings().config_files:
-        named = (MAIN_FILE, *named)
+    paths: tuple[str, ...] = settings.config_files
+    if paths == LogrotateSettings().config_files:
+        paths = (MAIN_FILE, *paths)
     reader = _Reader()
-    for path in named:
+    for path in paths:
         reader.read(path, {})
     return Rotation(
         files=tuple(reader.seen),
@@ -148,10 +148,10 @@ class _Reader:
         if file.mode & 0o022:
             self.unread.append(NotSeen(reason=f"{path} is ignored by logrotate: writable by group or others"))
             return inherited
-        parsed = parse(file.content.decode("utf-8", "replace"), path, inherited)
-        self.rules += parsed.rules
-        options = parsed.options
-        for included in parsed.includes:
+        reading = parse(file.content.decode("utf-8", "replace"), path, inherited)
+        self.rules += reading.rules
+        options = reading.options
+        for included in reading.includes:
             for inner in _included(included):
                 options = self.read(inner, options)
         return options

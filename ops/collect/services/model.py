@@ -72,19 +72,19 @@ def is_loaded(name: str) -> bool:
 
 
 def _files(directory: Path, names: tuple[str, ...]) -> tuple[ModelFile, ...]:
-    found = []
+    files = []
     absent: dict[str, ModelFile] = {}
     for name in [name for name in names if is_loaded(name)][:MAX_FILES]:
         path = directory / name
         try:
             with open_regular_file(str(path)) as file:
                 looked = _examined(path, file)
-                named = _named_by_index(file) if name.endswith(".index.json") else ()
+                shards = _named_by_index(file) if name.endswith(".index.json") else ()
         except IsADirectoryError:
             continue
         except OSError as error:
             is_gone = isinstance(error, FileNotFoundError)  # a dangling link
-            found.append(
+            files.append(
                 ModelFile(
                     path=safe_line(str(path), 1000),
                     problem="absent" if is_gone else "unreadable",
@@ -92,12 +92,12 @@ def _files(directory: Path, names: tuple[str, ...]) -> tuple[ModelFile, ...]:
                 )
             )
             continue
-        found.append(looked)
-        for shard in named:
+        files.append(looked)
+        for shard in shards:
             if not _is_there(directory / shard):
                 place = safe_line(str(directory / shard), 1000)
                 absent.setdefault(place, ModelFile(path=place, problem="absent", detail=safe_line(name)))
-    return (*found, *absent.values())
+    return (*files, *absent.values())
 
 
 def _is_there(path: Path) -> bool:
@@ -150,10 +150,10 @@ def _safetensors(file: BinaryIO, size: int) -> tuple[str | None, str]:
         and len(offsets) == 2
         and isinstance(offsets[1], int)
     ]
-    wanted = 8 + length + max(ends, default=0)
-    if size == wanted:
+    expected_size = 8 + length + max(ends, default=0)
+    if size == expected_size:
         return None, ""
-    return "truncated" if size < wanted else "overlong", f"{size} bytes of {wanted}"
+    return "truncated" if size < expected_size else "overlong", f"{size} bytes of {expected_size}"
 
 
 def _named_by_index(file: BinaryIO) -> tuple[str, ...]:

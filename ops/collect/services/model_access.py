@@ -22,7 +22,7 @@ def model_access(target: Target) -> ModelAccess | NotSeen:
     if not target.model_dir:
         return NotSeen(reason="no model directory is configured")
     pids = (*target.gunicorn_workers, *((target.gunicorn_master,) if target.gunicorn_master else ()))
-    reader = next((found for pid in pids if (found := reader_of(pid)) is not None), None)
+    reader = next((each for pid in pids if (each := reader_of(pid)) is not None), None)
     if reader is None:
         return NotSeen(reason="the service has no process, so its user is unknown")
     steps, complete = ways_into(Path(os.path.normpath(target.model_dir)))

@@ -81,8 +81,8 @@ def find_binary(name: str, masters: Iterable[Process]) -> str | None:
     running = [master.executable for master in masters if master.executable] if name == "nginx" else []
     usual = _USUAL_PLACES if name == "nginx" else ()
     candidates = (*running, search(name), *usual)
-    found = [place for place in dict.fromkeys(candidates) if place and Path(place).exists()]
-    return next((place for place in found if reason_not_to_run(place) is None), next(iter(found), None))
+    programs = [place for place in dict.fromkeys(candidates) if place and Path(place).exists()]
+    return next((place for place in programs if reason_not_to_run(place) is None), next(iter(programs), None))
 
 
 def build_facts(binary: str, timeout: float) -> dict[str, str]:
@@ -91,10 +91,10 @@ def build_facts(binary: str, timeout: float) -> dict[str, str]:
     if reason_not_to_run(binary) is not None:
         return {}
     try:
-        done = subprocess.run([binary, "-V"], capture_output=True, timeout=timeout, check=False)
+        process = subprocess.run([binary, "-V"], capture_output=True, timeout=timeout, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return {}
-    return parse_build(done.stderr.decode(errors="replace"))
+    return parse_build(process.stderr.decode(errors="replace"))
 
 
 def parse_build(printed: str) -> dict[str, str]:
@@ -145,12 +145,12 @@ def parse_config(name: str, prefix: str, binary: str | None, version: str | None
     """Parse the file ``name`` and its includes with crossplane."""
     reading = _NginxReading(name)
     try:
-        parsed = reading.parse(name)
+        nodes = reading.parse(name)
     except PermissionError:
         return NotSeen(reason=f"{name} may not be read", needs_root=True)
     except (OSError, ValueError) as error:
         return NotSeen(reason=safe_line(f"{name} cannot be parsed: {error}"))
-    directives = tuple(reading.tree(parsed, name, ()))
+    directives = tuple(reading.tree(nodes, name, ()))
     reading.look_behind_errors()
     config = NginxConfig(
         binary=binary,
@@ -176,11 +176,11 @@ def _format_word(argument: str) -> str:
 
 
 def _modified(files: Iterable[str]) -> dict[str, float]:
-    found = {}
+    times = {}
     for file in files:
         with contextlib.suppress(OSError, ValueError):
-            found[safe_line(file, 1000)] = Path(file).stat().st_mtime
-    return found
+            times[safe_line(file, 1000)] = Path(file).stat().st_mtime
+    return times
 
 
 def _distrusted(config: NginxConfig, reading: _NginxReading) -> str | None:
@@ -189,9 +189,9 @@ def _distrusted(config: NginxConfig, reading: _NginxReading) -> str | None:
     code = (path for path in loaded_code(config) if os.path.lexists(path))
     programs = (reason_not_to_run(path) for path in filter(None, (config.binary,)))
     reasons = (*programs, *map(reason_not_to_trust, (*reading.parsed, *code)))
-    listed = (reason_not_to_trust(path, listed=True) for path in reading.listings)
+    listing_reasons = (reason_not_to_trust(path, listed=True) for path in reading.listings)
     absent = (_who_could_make(path) for path in reading.absent)
-    why = next(filter(None, itertools.chain(reading.refused, reasons, listed, absent)), None)
+    why = next(filter(None, itertools.chain(reading.refused, reasons, listing_reasons, absent)), None)
     return None if why is None else safe_line(why)
 
 
@@ -242,15 +242,15 @@ class _NginxReading:
 
         if file in self.parsed:
             return self.parsed[file]
-        with open_regular_file(file) as opened:
-            status = os.fstat(opened.fileno())
+        with open_regular_file(file) as descriptor_file:
+            status = os.fstat(descriptor_file.fileno())
             if status.st_size > self._bytes_left:
                 raise ValueError(f"it makes the configuration larger than {MAX_FILE_BYTES >> 20} MiB")
             self._bytes_left -= status.st_size
             if not self.parsed:
                 self.owner = status.st_uid
             # Parse the open descriptor: by now the name may belong to a pipe.
-            place = f"/proc/self/fd/{opened.fileno()}"
+            place = f"/proc/self/fd/{descriptor_file.fileno()}"
             payload = crossplane.parse(
                 place, single=True, catch_errors=True, check_ctx=False, check_args=False, strict=False
             )
@@ -263,11 +263,11 @@ class _NginxReading:
         return statements
 
     def tree(
-        self, parsed: list[dict[str, Any]], file: str, around: tuple[str, ...], depth: int = 0
+        self, nodes: list[dict[str, Any]], file: str, around: tuple[str, ...], depth: int = 0
     ) -> Iterator[Directive]:
-        """Yield the directives of ``parsed`` with includes resolved. ``around``: the files that include ``file``."""
-        shown = without_controls(file)  # the snapshot's JSON cannot hold a name that is not UTF-8
-        for node in parsed:
+        """Yield the directives of ``nodes`` with includes resolved. ``around``: the files that include ``file``."""
+        display_file = without_controls(file)  # the snapshot's JSON cannot hold a name that is not UTF-8
+        for node in nodes:
             if self._directives_left <= 0:
                 return
             is_include = node["directive"] == "include" and node["args"] and "block" not in node
@@ -289,7 +289,7 @@ class _NginxReading:
                 args=tuple(
                     map(_format_word if node["directive"] == "log_format" else safe_line, node["args"])
                 ),
-                file=shown,
+                file=display_file,
                 line=node["line"],
                 block=None if block is None else tuple(self.tree(block, file, around, depth + 1)),
             )
@@ -312,12 +312,12 @@ class _NginxReading:
                 self._tell(file, node["line"], f"{name} is included by itself, or too deeply")
                 continue
             try:
-                parsed = self.parse(name)
+                nodes = self.parse(name)
             except (OSError, ValueError) as error:
                 self._tell(file, node["line"], f"{name}: {error}")
                 self._remember_unread(name, error)
                 continue
-            yield from self.tree(parsed, name, (*around, file), depth)
+            yield from self.tree(nodes, name, (*around, file), depth)
 
     def _remember_unread(self, name: str, error: OSError | ValueError) -> None:
         words = getattr(error, "strerror", None) or error
@@ -357,8 +357,8 @@ class _NginxReading:
     def _tell(self, file: str, line: int | None, message: str) -> None:
         if len(self.errors) < MAX_ERRORS:
             denied = "Permission denied" in message
-            told = ParseError(file=safe_line(file), line=line, message=safe_line(message), permission=denied)
-            self.errors.append(told)
+            error = ParseError(file=safe_line(file), line=line, message=safe_line(message), permission=denied)
+            self.errors.append(error)
 
 
 def _flags(command: tuple[str, ...]) -> dict[str, str]:
@@ -379,20 +379,20 @@ def test_config(config: NginxConfig, build: dict[str, str], timeout: float) -> N
         return NotSeen(reason=f"nginx -t was not run: {config.distrusted}", is_refused=True)
     command = test_command(config, build)
     try:
-        done = _thrown_away(command, config, build, timeout) or _put_back(command, config, build, timeout)
+        process = _thrown_away(command, config, build, timeout) or _put_back(command, config, build, timeout)
     except subprocess.TimeoutExpired:
         return NotSeen(reason=f"nginx -t did not finish within {timeout:.1f} s")
     except OSError as error:
         return NotSeen(reason=safe_line(f"{config.binary} does not run: {error.strerror}"))
-    lines = done.stderr.decode(errors="replace").splitlines()[:40]
-    if done.returncode != 0 and _is_confined():
+    lines = process.stderr.decode(errors="replace").splitlines()[:40]
+    if process.returncode != 0 and _is_confined():
         for line in lines:
             if "[emerg]" in line and line.endswith(_REFUSED_TO_OPEN):
                 return NotSeen(
                     reason=safe_line(f"nginx -t may not open its files in this unit's sandbox: {line}")
                 )
     return NginxTest(
-        command=command, exit_code=done.returncode, lines=tuple(safe_line(line) for line in lines)
+        command=command, exit_code=process.returncode, lines=tuple(safe_line(line) for line in lines)
     )
 
 
@@ -408,12 +408,12 @@ def _thrown_away(
     others = [path for path in touched if path not in files]
     try:
         isolate = discarding_writes((str(Path(os.path.realpath(path)).parent) for path in others), files)
-        done = _run(command, timeout, isolate)
+        process = _run(command, timeout, isolate)
     except subprocess.TimeoutExpired:
         raise
     except (NoThrowawayError, subprocess.SubprocessError, OSError, ValueError):
         return None
-    return None if done.returncode == -signal.SIGSYS else done
+    return None if process.returncode == -signal.SIGSYS else process
 
 
 def _put_back(

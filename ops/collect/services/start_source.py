@@ -50,10 +50,10 @@ class SourceReading(msgspec.Struct, frozen=True):
     prefixes: dict[str, str] = {}
 
 
-def read_sources(app_dir: str, said: str, ends: Sequence[tuple[str, int]] = ()) -> SourceReading:
-    """Read the source at the frames in ``said`` that are in the application's directory, the innermost first. ``ends``:
-    file and line of statements that end the process."""
-    frames = [*_own_frames(app_dir, said), *ends]
+def read_sources(app_dir: str, output: str, ends: Sequence[tuple[str, int]] = ()) -> SourceReading:
+    """Read the source at the frames in ``output`` that are in the application's directory, the innermost first.
+    ``ends``: file and line of statements that end the process."""
+    frames = [*_own_frames(app_dir, output), *ends]
     sources: dict[str, _Source] = {}
     for path, _ in frames:
         _load(path, app_dir, sources, follow=True)
@@ -79,7 +79,7 @@ def read_sources(app_dir: str, said: str, ends: Sequence[tuple[str, int]] = ()) 
 
 def environment_files(app_dir: str) -> tuple[EnvironmentFile, ...]:
     """Return the files beside the application that set variables, with only the variables' names."""
-    found = []
+    files = []
     for name in _ENVIRONMENT_FILES:
         path = str((Path(app_dir) / name).resolve()) if ".." in name else str(Path(app_dir) / name)
         try:
@@ -88,8 +88,8 @@ def environment_files(app_dir: str) -> tuple[EnvironmentFile, ...]:
             continue
         names = re.findall(r"^\s*(?:export\s+)?([A-Za-z_]\w{0,79})\s*=", text, re.MULTILINE)
         if names:
-            found.append(EnvironmentFile(path=safe_line(path, 1000), names=tuple(dict.fromkeys(names))[:200]))
-    return tuple(found)
+            files.append(EnvironmentFile(path=safe_line(path, 1000), names=tuple(dict.fromkeys(names))[:200]))
+    return tuple(files)
 
 
 def migrations_command(app_dir: str) -> str | None:
@@ -105,13 +105,13 @@ def migrations_command(app_dir: str) -> str | None:
     return None
 
 
-def _own_frames(app_dir: str, said: str) -> list[tuple[str, int]]:
+def _own_frames(app_dir: str, output: str) -> list[tuple[str, int]]:
     root = app_dir.rstrip("/") + "/"
     frames = []
-    for line in said.splitlines():
-        found = _FRAME.match(line)
-        if found and found[1].startswith(root) and "-packages/" not in found[1]:
-            frames.append((found[1], int(found[2])))
+    for line in output.splitlines():
+        match = _FRAME.match(line)
+        if match and match[1].startswith(root) and "-packages/" not in match[1]:
+            frames.append((match[1], int(match[2])))
     return list(dict.fromkeys(reversed(frames)))[:20]
 
 
@@ -147,9 +147,9 @@ def _imports(tree: ast.Module) -> Iterator[str]:
             elif base:
                 yield base
         elif isinstance(node, ast.Call) and len(node.args) == 2:
-            named = [argument.value for argument in node.args if isinstance(argument, ast.Constant)]
-            if named[:1] == ["DJANGO_SETTINGS_MODULE"] and isinstance(named[-1], str):
-                yield named[-1].replace(".", "/")
+            arguments = [argument.value for argument in node.args if isinstance(argument, ast.Constant)]
+            if arguments[:1] == ["DJANGO_SETTINGS_MODULE"] and isinstance(arguments[-1], str):
+                yield arguments[-1].replace(".", "/")
 
 
 # --- variables -------------------------------------------------------------------------------------------------------
@@ -180,8 +180,8 @@ def _read(node: ast.AST) -> tuple[str, Default] | None:
             return _named(node.slice, Default.REQUIRED)
         return None
     if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.In | ast.NotIn):
-        asked = ast.unparse(node.comparators[0])[-20:].endswith("environ")
-        return _named(node.left, Default.NONE) if asked else None
+        is_environment = ast.unparse(node.comparators[0])[-20:].endswith("environ")
+        return _named(node.left, Default.NONE) if is_environment else None
     if not isinstance(node, ast.Call) or not node.args:
         return None
     function = ast.unparse(node.func)[:100]
@@ -195,16 +195,16 @@ def _read(node: ast.AST) -> tuple[str, Default] | None:
         return _named(node.args[0], Default.VALUE)
     if not plain and not of_package:
         return None
-    given = (
+    default = (
         node.args[1]
         if len(node.args) > 1
         else next((k.value for k in node.keywords if k.arg == "default"), None)
     )
-    if given is None:
+    if default is None:
         return _named(node.args[0], Default.NONE if plain else Default.REQUIRED)
-    if isinstance(given, ast.Constant) and given.value is None:
+    if isinstance(default, ast.Constant) and default.value is None:
         return _named(node.args[0], Default.NONE)
-    is_empty = isinstance(given, ast.Constant) and given.value in ("", b"")
+    is_empty = isinstance(default, ast.Constant) and default.value in ("", b"")
     return _named(node.args[0], Default.EMPTY if is_empty else Default.VALUE)
 
 
@@ -215,21 +215,23 @@ def _named(node: ast.AST, default: Default) -> tuple[str, Default] | None:
 
 def _targets(tree: ast.Module) -> dict[int, str]:
     """Map the identity of each node to the name, attribute or key that its statement assigns."""
-    found: dict[int, str] = {}
+    target_names: dict[int, str] = {}
     for statement in islice(ast.walk(tree), 50_000):
         if isinstance(statement, ast.Assign):
             targets, value = statement.targets, statement.value
         elif isinstance(statement, ast.AnnAssign) and statement.value is not None:
             targets, value = [statement.target], statement.value
         elif isinstance(statement, ast.keyword) and statement.arg:
-            found |= {id(node): statement.arg for node in ast.walk(statement.value) if id(node) not in found}
+            target_names |= {
+                id(node): statement.arg for node in ast.walk(statement.value) if id(node) not in target_names
+            }
             continue
         else:
             continue
         name = _target(targets[0])
         if name:
-            found |= {id(node): name for node in ast.walk(value)}
-    return found
+            target_names |= {id(node): name for node in ast.walk(value)}
+    return target_names
 
 
 def _target(node: ast.expr) -> str | None:
@@ -281,12 +283,12 @@ def _with_nodes(
     nodes = list(islice(ast.walk(statement), 5000))
     inside = {id(node) for node in nodes}
     yield from ((read, node) for read, node in source.reads if id(node) in inside)
-    used = {node.id for node in nodes if isinstance(node, ast.Name)} | {
+    names = {node.id for node in nodes if isinstance(node, ast.Name)} | {
         node.attr for node in nodes if isinstance(node, ast.Attribute)
     }
     for each in (source, *(other for other in sources.values() if other is not source)):
         for read, node in each.reads:
-            if read.target in used and id(node) not in inside:
+            if read.target in names and id(node) not in inside:
                 yield read, node
 
 
@@ -322,25 +324,25 @@ def _use(condition: ast.AST) -> Use:
 
 def _looked_up(statement: ast.AST) -> set[int]:
     """Return the nodes whose value is passed to a look-up by name (`_LOOK_UPS`)."""
-    found: set[int] = set()
+    nodes: set[int] = set()
     for node in islice(ast.walk(statement), 5000):
         if isinstance(node, ast.Call) and ast.unparse(node.func)[-60:].rpartition(".")[2] in _LOOK_UPS:
-            found |= {id(inner) for argument in node.args for inner in ast.walk(argument)}
-    return found
+            nodes |= {id(inner) for argument in node.args for inner in ast.walk(argument)}
+    return nodes
 
 
 def _prefixes(sources: Iterable[_Source]) -> dict[str, str]:
-    found: dict[str, str] = {}
+    prefixes: dict[str, str] = {}
     for source in sources:
         for node in islice(ast.walk(source.tree), 50_000):
             if isinstance(node, ast.ClassDef):
                 for inner in ast.walk(node):
                     prefix = _keyword(inner, "env_prefix")
                     if prefix is not None:
-                        found[safe_line(node.name, 100)] = prefix
+                        prefixes[safe_line(node.name, 100)] = prefix
             elif (prefix := _keyword(node, "envvar_prefix")) is not None:
-                found["*"] = f"{prefix}_" if prefix else ""
-    return found
+                prefixes["*"] = f"{prefix}_" if prefix else ""
+    return prefixes
 
 
 def _keyword(node: ast.AST, name: str) -> str | None:

@@ -143,8 +143,8 @@ def read_show(unit: str, printed: str) -> tuple[SupervisorAccount | None, tuple[
     )
 
 
-def _unix(written: str) -> float | None:
-    return float(written[1:]) if re.fullmatch(r"@\d{1,12}", written) else None
+def _unix(text: str) -> float | None:
+    return float(text[1:]) if re.fullmatch(r"@\d{1,12}", text) else None
 
 
 # --- supervisord -----------------------------------------------------------------------------------------------------
@@ -212,14 +212,14 @@ def _is_the_service(options: configparser.SectionProxy, target: Target) -> bool:
 
 def _outputs(program: _Program) -> list[str]:
     """Return the files of a program's output: those named, and those that supervisord creates by itself (AUTO)."""
-    found: list[str] = []
+    paths: list[str] = []
     for channel in ("stderr", "stdout"):
         path = program.options.get(f"{channel}_logfile", "AUTO").strip()
         if path.startswith("/"):
-            found.append(path.replace("%(program_name)s", program.name))
+            paths.append(path.replace("%(program_name)s", program.name))
         elif path.upper() == "AUTO":
-            found += _made_by_itself(program, channel)
-    return found
+            paths += _made_by_itself(program, channel)
+    return paths
 
 
 def _made_by_itself(program: _Program, channel: str) -> Iterator[str]:
@@ -227,17 +227,17 @@ def _made_by_itself(program: _Program, channel: str) -> Iterator[str]:
     newest first. Others may write to such a directory: ignore files that do not belong to root or the caller."""
     directory, identifier = program.children
     begin = f"{program.name}-{channel}---{identifier}-"
-    made: list[tuple[float, str]] = []
+    logs: list[tuple[float, str]] = []
     try:
         with os.scandir(directory) as entries:
             for entry in islice(entries, MAX_LISTED):
                 if entry.name.startswith(begin) and entry.is_file(follow_symlinks=False):
                     status = entry.stat(follow_symlinks=False)
                     if status.st_uid in (ROOT, os.geteuid()):
-                        made.append((status.st_mtime, entry.path))
+                        logs.append((status.st_mtime, entry.path))
     except OSError:
         return
-    yield from (path for _, path in sorted(made, reverse=True)[:2])
+    yield from (path for _, path in sorted(logs, reverse=True)[:2])
 
 
 _SPAWN_ERROR = re.compile(r"spawnerr: .*?\bcommand(?: at)? '([^']*)'")
@@ -255,11 +255,11 @@ def _newest_word(program: _Program) -> SupervisorAccount | None:
         fallback: SupervisorAccount | None = None
         for raw in islice(tail.lines(), 2000):
             line = raw.decode("utf-8", "replace")
-            found = telling.search(line)
-            if found is None:
+            match = telling.search(line)
+            if match is None:
                 continue
-            words = safe_line(found[0], 300)
-            if (named := _SPAWN_ERROR.match(words)) and named[1] not in command:
+            words = safe_line(match[0], 300)
+            if (spawn_error := _SPAWN_ERROR.match(words)) and spawn_error[1] not in command:
                 continue
             if words.startswith("success"):
                 return fallback
