@@ -64,10 +64,10 @@ def read_changes(
     fits: dict[int, list[str]] = {}
     completed = []
     for cause in causes:
-        chosen = _fitting(changes.changes, cause, snapshot, book)
-        for number in chosen:
+        indices = _fitting(changes.changes, cause, snapshot, book)
+        for number in indices:
             fits.setdefault(number, []).append(cause.code)
-        proof = tuple(change_evidence(changes.changes[n], snapshot.logs, utc_offset) for n in chosen)
+        proof = tuple(change_evidence(changes.changes[n], snapshot.logs, utc_offset) for n in indices)
         completed.append(replace(cause, evidence=(*cause.evidence, *proof)) if proof else cause)
     open_symptoms = [symptom for symptom in symptoms if not symptom.explained_by]
     suspects = _suspects(changes.changes, open_symptoms, book) if open_symptoms else {}
@@ -76,24 +76,24 @@ def read_changes(
         key=lambda n: (n not in fits, -suspects.get(n, 0), changes.changes[n].is_harmless),
     )
     ranked = tuple(RankedChange(changes.changes[n], tuple(fits.get(n, ()))) for n in order)
-    tried = tuple(item.change for item in ranked if not item.change.is_harmless)[:MAX_TRY_NEXT]
+    next_changes = tuple(item.change for item in ranked if not item.change.is_harmless)[:MAX_TRY_NEXT]
     return ChangeReading(
         tuple(completed),
-        tuple(_with_suspects(symptom, tried, snapshot.logs, utc_offset) for symptom in symptoms),
+        tuple(_with_suspects(symptom, next_changes, snapshot.logs, utc_offset) for symptom in symptoms),
         ranked,
     )
 
 
 def _with_suspects(
-    symptom: Symptom, tried: Sequence[Change], logs: Logs | NotSeen, utc_offset: int
+    symptom: Symptom, suspects: Sequence[Change], logs: Logs | NotSeen, utc_offset: int
 ) -> Symptom:
     """Add to an unexplained symptom the changes to look at and the command that shows them all."""
-    if symptom.explained_by or not tried:
+    if symptom.explained_by or not suspects:
         return symptom
-    shown = tuple(change_evidence(change, logs, utc_offset) for change in tried)
+    evidence = tuple(change_evidence(change, logs, utc_offset) for change in suspects)
     return replace(
         symptom,
-        evidence=(*symptom.evidence, *shown),
+        evidence=(*symptom.evidence, *evidence),
         next=(verbatim("gte-ops baseline diff"), *symptom.next),
     )
 
@@ -105,16 +105,16 @@ def _fitting(changes: Sequence[Change], cause: Cause, snapshot: Snapshot, book: 
     """The changes, by index, that can have led to ``cause``."""
     places = book.entry(cause.code).places
     able = [n for n, change in enumerate(changes) if can_bring_about(change, places)]
-    named = [n for n in able if _is_named(changes[n], cause)]
-    chosen: list[int] = []
+    by_name = [n for n in able if _is_named(changes[n], cause)]
+    selection: list[int] = []
     for kind in dict.fromkeys(changes[n].place for n in able):
-        of_kind = [n for n in named if changes[n].place is kind]
-        if not of_kind and (kind not in _MANY or not named):
+        of_kind = [n for n in by_name if changes[n].place is kind]
+        if not of_kind and (kind not in _MANY or not by_name):
             of_kind = [n for n in able if changes[n].place is kind and _is_used(changes[n], snapshot)]
-        chosen += of_kind
+        selection += of_kind
     # A package that no evidence names counts only if no other change fits.
-    others = [n for n in chosen if changes[n].place not in _MANY or n in named]
-    return sorted(others or chosen)
+    others = [n for n in selection if changes[n].place not in _MANY or n in by_name]
+    return sorted(others or selection)
 
 
 def can_bring_about(change: Change, places: Iterable[str]) -> bool:
@@ -125,17 +125,17 @@ def can_bring_about(change: Change, places: Iterable[str]) -> bool:
         return False
     names = {name for lines in change.lines for name in lines.names} or {change.what}
     for place in places:
-        kind, _, written = place.partition(":")
+        kind, _, name_list = place.partition(":")
         if kind != change.place:
             continue
-        wanted = frozenset(written.split("|")) if written else frozenset()
+        place_names = frozenset(name_list.split("|")) if name_list else frozenset()
         if change.kind is ChangeKind.ACCESS:
-            if "access" in wanted:
+            if "access" in place_names:
                 return True
-        elif not wanted - {"access"}:
-            if not wanted:
+        elif not place_names - {"access"}:
+            if not place_names:
                 return True
-        elif names & wanted or not (change.lines or change.kind is ChangeKind.VALUE):
+        elif names & place_names or not (change.lines or change.kind is ChangeKind.VALUE):
             return True
     return False
 
@@ -274,9 +274,9 @@ def _moment(change: Change, logs: Logs | NotSeen, utc_offset: int) -> Text:
         return Text(en=f" {at}", zh=f"{at} ")
     seconds = onset - change.time
     length = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
-    shown = f"{seconds:.0f} 秒" if seconds < 120 else f"{seconds / 60:.0f} 分钟"
+    length_zh = f"{seconds:.0f} 秒" if seconds < 120 else f"{seconds / 60:.0f} 分钟"
     return Text(
-        en=f" {at}, {length} before the first request that failed", zh=f"{at}（首个失败请求之前 {shown}）"
+        en=f" {at}, {length} before the first request that failed", zh=f"{at}（首个失败请求之前 {length_zh}）"
     )
 
 

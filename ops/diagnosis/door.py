@@ -78,8 +78,8 @@ def _is_the_service_s(answer: Exchange, backend: Backend | NotSeen) -> bool:
     """Whether the service itself answers with this status."""
     if isinstance(backend, NotSeen):
         return False
-    asked = backend.predict if answer.method == "POST" else backend.health
-    return isinstance(asked, Exchange) and asked.status == answer.status
+    exchange = backend.predict if answer.method == "POST" else backend.health
+    return isinstance(exchange, Exchange) and exchange.status == answer.status
 
 
 def _client(address: str) -> str:
@@ -95,8 +95,8 @@ def _demands(scope: nginx_topology.Scope, status: int, client: str, snapshot: Sn
     wants_certificate = bool(verifies) and verifies[-1].args[:1] == ("on",)
     if status in _CERTIFICATE_STATUSES and wants_certificate:
         yield f"a client certificate ({_place(verifies[-1])}; tls.client_certificate shows one)"
-    if status in _CERTIFICATE_STATUSES and (asked := _condition(scope, "$ssl_client_")):
-        yield f"a client certificate ({_place(asked)}; tls.client_certificate shows one)"
+    if status in _CERTIFICATE_STATUSES and (condition := _condition(scope, "$ssl_client_")):
+        yield f"a client certificate ({_place(condition)}; tls.client_certificate shows one)"
     for directive in scope.effective("auth_basic") if status == 401 else ():
         if directive.args[:1] != ("off",):
             yield f"a user name and a password ({_place(directive)})"
@@ -105,8 +105,8 @@ def _demands(scope: nginx_topology.Scope, status: int, client: str, snapshot: Sn
             yield f"what {' '.join(directive.args)} lets in ({_place(directive)})"
     if status == 403 and (denied := _denied(scope, client)) is not None:
         yield f"another address than {client} ({_place(denied)})"
-    if status == 503 and (closed := _closed(scope)) is not None:
-        yield f"clients to wait: a maintenance page is on ({_place(closed)})"
+    if status == 503 and (maintenance := _closed(scope)) is not None:
+        yield f"clients to wait: a maintenance page is on ({_place(maintenance)})"
     for name in ("limit_req", "limit_conn"):
         limits = scope.effective(name)
         limited = scope.value(f"{name}_status") or DEFAULT_LIMIT_STATUS
@@ -144,9 +144,9 @@ def _denied(scope: nginx_topology.Scope, client: str) -> Directive | None:
     for block in scope.blocks:
         rules = [d for d in block.block or () if d.name in ("allow", "deny") and d.args]
         if rules:
-            found = next((rule for rule in rules if _fits(rule.args[0], client)), None)
-            others = any(rule.name == "allow" for rule in rules) or (found and found.args[0] != "all")
-            return found if found is not None and found.name == "deny" and others else None
+            match = next((rule for rule in rules if _fits(rule.args[0], client)), None)
+            others = any(rule.name == "allow" for rule in rules) or (match and match.args[0] != "all")
+            return match if match is not None and match.name == "deny" and others else None
     return None
 
 

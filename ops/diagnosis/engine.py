@@ -144,28 +144,28 @@ def run_checks(
         missing = next((inputs[name] for name in check.needs if isinstance(inputs[name], NotSeen)), None)
         status: CheckStatus = CheckStatus.PASS
         summary, skipped = _PASSED, None
-        found: list[Finding] = []
+        check_findings: list[Finding] = []
         if missing is not None:
             status, summary, skipped = CheckStatus.SKIP, check.looks_at, _reason(missing)
         else:
             try:
                 for finding in check.judge(**inputs):
-                    found.append(finding)
+                    check_findings.append(finding)
             except NotJudgedError as unseen:
                 status, summary, skipped = CheckStatus.SKIP, check.looks_at, _reason(unseen.unseen)
             except Exception as error:  # noqa: BLE001  a defect in one judge must not stop the others
                 status, summary = CheckStatus.ERROR, check.looks_at
                 skipped = verbatim(safe_line(f"{type(error).__name__}: {error}"))
-        for finding in found:
+        for finding in check_findings:
             earlier = findings.get(finding.code)
             # One cause per code: a second missing file is more evidence, not another cause.
             findings[finding.code] = (
                 replace(earlier, evidence=(*earlier.evidence, *finding.evidence)) if earlier else finding
             )
-        if found and status is not CheckStatus.ERROR:
-            severities = {finding.severity or book.entry(finding.code).severity for finding in found}
+        if check_findings and status is not CheckStatus.ERROR:
+            severities = {finding.severity or book.entry(finding.code).severity for finding in check_findings}
             status = CheckStatus.FAIL if Severity.FAIL in severities else CheckStatus.WARN
-            summary = book.entry(found[0].code).title
+            summary = book.entry(check_findings[0].code).title
         results.append(
             CheckResult(
                 id=check.id,
@@ -359,11 +359,11 @@ def _described(target: Target | NotSeen) -> dict[str, str]:
 
 def _unseen(snapshot: Snapshot) -> tuple[tuple[str, Text], ...]:
     """Everything not seen, by its place in the snapshot, with the reason."""
-    found: list[tuple[str, Text]] = []
+    entries: list[tuple[str, Text]] = []
 
     def walk(place: str, value: object) -> None:
         if isinstance(value, NotSeen):
-            found.append((place, reason(value.reason)))
+            entries.append((place, reason(value.reason)))
         elif isinstance(value, dict):
             for key, item in value.items():
                 walk(f"{place}.{key}", item)
@@ -374,14 +374,14 @@ def _unseen(snapshot: Snapshot) -> tuple[tuple[str, Text], ...]:
     walk("", snapshot)
     if isinstance(snapshot.processes, Processes) and snapshot.processes.unread:
         pids = ", ".join(map(str, snapshot.processes.unread))
-        found.append(("processes.unread", reason(f"reading these processes did not end: {pids}")))
+        entries.append(("processes.unread", reason(f"reading these processes did not end: {pids}")))
     # If the backend refuses the connection, nothing behind it can be seen: the connection's failure reports that. The
     # expected sections are unseen on a healthy host: the name leads nowhere else, and the service answers. OPS006
     # reports a missing watchdog.
-    refused = isinstance(snapshot.backend, Backend) and snapshot.backend.connection.failure
+    failure = isinstance(snapshot.backend, Backend) and snapshot.backend.connection.failure
     expected = ("elsewhere", "watchdog", "last_start", "changes")
-    moot = (*expected, "backend.") if refused else expected
-    return tuple((place, words) for place, words in found if not place.startswith(moot))
+    moot = (*expected, "backend.") if failure else expected
+    return tuple((place, words) for place, words in entries if not place.startswith(moot))
 
 
 def with_duration(diagnosis: Diagnosis, seconds: float) -> Diagnosis:

@@ -17,22 +17,24 @@ def first_declaration(config: NginxConfig, message: str, file: str, line: int) -
     message reports no duplicate, or the other was not found."""
     for pattern, candidates in _KINDS:
         if match := pattern.search(message):
-            others = (found for found in candidates(config, match, (file, line)) if found.line)
-            return next((found for found in others if (found.file, found.line) != (file, line)), None)
+            others = (directive for directive in candidates(config, match, (file, line)) if directive.line)
+            return next(
+                (directive for directive in others if (directive.file, directive.line) != (file, line)), None
+            )
     return None
 
 
 def _listens(options: frozenset[str]) -> Callable[..., Iterator[Directive]]:
     """Find listen directives for the message's address; given ``options``, only those with one of them."""
 
-    def found(config: NginxConfig, match: re.Match[str], _place: tuple[str, int]) -> Iterator[Directive]:
-        wanted = match[1]
+    def candidates(config: NginxConfig, match: re.Match[str], _place: tuple[str, int]) -> Iterator[Directive]:
+        address = match[1]
         for directive in every(config, "listen"):
             names = {word.partition("=")[0] for word in directive.args[1:]}
-            if directive.args and _is_for(directive, wanted) and (not options or options & names):
+            if directive.args and _is_for(directive, address) and (not options or options & names):
                 yield directive
 
-    return found
+    return candidates
 
 
 def _is_for(directive: Directive, address: str) -> bool:
@@ -48,10 +50,10 @@ def _is_for(directive: Directive, address: str) -> bool:
     is_ipv6 = directive.args[0].startswith("[")
     if is_ipv6 != host.startswith("["):
         return False
-    written = "0.0.0.0" if host == "0.0.0.0" else host.strip("[]")  # noqa: S104
+    ip = "0.0.0.0" if host == "0.0.0.0" else host.strip("[]")  # noqa: S104
     everywhere = ("0.0.0.0", "::")  # noqa: S104
-    return listen.host == ("*" if written in everywhere else written) or (
-        listen.host == "localhost" and written == "127.0.0.1"
+    return listen.host == ("*" if ip in everywhere else ip) or (
+        listen.host == "localhost" and ip == "127.0.0.1"
     )
 
 

@@ -37,10 +37,10 @@ def without_process(message: str) -> str:
 def advice(message: str, file: str, line: str | None, main_file: str, other: str | None = None) -> Text:
     """Advise on a change at ``file``, ``line``, by nginx's ``message``; ``main_file`` is nginx.conf. Some messages name
     no line. ``other`` is ``FILE:LINE`` of the first of two duplicates."""
-    said = _advice(message, file, line, main_file)
+    text = _advice(message, file, line, main_file)
     if other is None:
-        return said
-    return Text(en=f"{said.en} (the first is at {other})", zh=f"{said.zh}（前一处在 {other}）")
+        return text
+    return Text(en=f"{text.en} (the first is at {other})", zh=f"{text.zh}（前一处在 {other}）")
 
 
 def _advice(message: str, file: str, line: str | None, main_file: str) -> Text:
@@ -104,7 +104,7 @@ _PACKAGES = (
 
 def _unknown(match: re.Match[str], place: Text, _is_main: bool) -> Text:
     name = match[1]
-    told = Text(
+    words = Text(
         en=f"{place.en}: this nginx knows no directive {name}: correct its spelling, or load the module that has it",
         zh=f"{place.zh}：这个 nginx 没有 {name} 指令，请改正拼写，或加载提供它的模块",
     )
@@ -112,11 +112,11 @@ def _unknown(match: re.Match[str], place: Text, _is_main: bool) -> Text:
     if package is None and "_by_lua" in name:
         package = "libnginx-mod-http-lua"
     if package is None:
-        return told
+        return words
     return Text(
-        en=f"{told.en} (Debian, Ubuntu: apt install {package}, and at the top of nginx.conf"
+        en=f"{words.en} (Debian, Ubuntu: apt install {package}, and at the top of nginx.conf"
         " include /etc/nginx/modules-enabled/*.conf; or load_module ...;), or delete the line",
-        zh=f"{told.zh}（Debian、Ubuntu：apt install {package}，并在 nginx.conf 最前面写"
+        zh=f"{words.zh}（Debian、Ubuntu：apt install {package}，并在 nginx.conf 最前面写"
         " include /etc/nginx/modules-enabled/*.conf; 或 load_module ...;），或删除这一行",
     )
 

@@ -72,8 +72,10 @@ def _words(exchange: Exchange) -> str:
     if isinstance(document, dict):
         inner = document.get("error")
         source = inner if isinstance(inner, dict) else document
-        told = [f"{key}: {source[key]}" for key in _TELLING_KEYS if source.get(key) not in (None, "", [], {})]
-        return "; ".join(told) or ", ".join(f"{key}: {value}" for key, value in list(source.items())[:4])
+        pairs = [
+            f"{key}: {source[key]}" for key in _TELLING_KEYS if source.get(key) not in (None, "", [], {})
+        ]
+        return "; ".join(pairs) or ", ".join(f"{key}: {value}" for key, value in list(source.items())[:4])
     if exchange.is_html or exchange.body.lstrip()[:9].lower().startswith(("<!doctype", "<html")):
         titles = dict.fromkeys(" ".join(_TAGS.sub(" ", m[2]).split()) for m in _TITLE.finditer(exchange.body))
         text = " ".join(_TAGS.sub(" ", exchange.body).split())
@@ -114,14 +116,14 @@ def log_commands(snapshot: Snapshot) -> dict[str, str]:
     logs = snapshot.logs
     if isinstance(logs, NotSeen):
         return {}
-    found = {}
+    commands = {}
     own = logs.gunicorn_error
     if isinstance(own, Log):
-        found["gunicorn_error_tail"] = _shows(own.path)
+        commands["gunicorn_error_tail"] = _shows(own.path)
     nginx = next((log for log in logs.nginx_errors.values() if isinstance(log, Log) and log.entries), None)
     if nginx is not None:
-        found["nginx_error_tail"] = _shows(nginx.path)
-    return found
+        commands["nginx_error_tail"] = _shows(nginx.path)
+    return commands
 
 
 def _shows(path: str) -> str:

@@ -30,10 +30,10 @@ def observed_symptoms(snapshot: Snapshot) -> tuple[Observed, ...]:
     """Every symptom once, outermost first."""
     if isinstance(snapshot.target, NotSeen):
         return ()
-    found: dict[str, Observed] = {}
+    by_id: dict[str, Observed] = {}
     for symptom in _symptoms(snapshot, snapshot.target):
-        found.setdefault(symptom.id, symptom)
-    return tuple(found.values())
+        by_id.setdefault(symptom.id, symptom)
+    return tuple(by_id.values())
 
 
 def _symptoms(snapshot: Snapshot, target: Target) -> Iterator[Observed]:

@@ -349,8 +349,8 @@ def with_derived(values: Mapping[str, str | Text]) -> dict[str, str]:
         derived.setdefault("backend_head", curl.replace("curl -v", "curl -I", 1))
         if "predict_path" in derived and "predict_body" in derived:
             path, body = shlex.quote(derived["predict_path"]), shlex.quote(derived["predict_body"])
-            sent = f"-H 'Content-Type: application/json' -d {body}"
-            derived.setdefault("backend_predict", f"{curl}{path} {sent}")
+            options = f"-H 'Content-Type: application/json' -d {body}"
+            derived.setdefault("backend_predict", f"{curl}{path} {options}")
     for name in ("nginx", "gunicorn"):
         if log := derived.get(f"{name}_error_log"):
             derived.setdefault(f"{name}_error_tail", f"tail -n 40 {shlex.quote(log)}")
@@ -392,10 +392,10 @@ def _closure(rules: Iterable[str]) -> dict[str, frozenset[str]]:
     return below
 
 
-def _unknown(kind: str, name: str, known: Iterable[str]) -> UnknownCodeError:
+def _unknown(kind: str, name: str, candidates: Iterable[str]) -> UnknownCodeError:
     import difflib  # only a mistyped code needs it
 
-    names = list(known)
+    names = list(candidates)
     near = difflib.get_close_matches(name.upper() if kind == "cause" else name, names, n=3, cutoff=0.5)
     hint = f"the nearest are {', '.join(near)}" if near else f"they run from {names[0]} to {names[-1]}"
     hint_zh = f"最接近的是 {'、'.join(near)}" if near else f"代码从 {names[0]} 到 {names[-1]}"

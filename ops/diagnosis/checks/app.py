@@ -89,8 +89,8 @@ def _about_the_key(answer: Exchange, target: Target) -> str:
         return f"it wants a key: {target.headers_unread}"
     if target.headers_file is not None:
         return "it wants a key; what target.headers_file holds goes to the service's own gunicorn alone"
-    said = safe_line(answer.body.partition("\n")[0], 100)
-    return f"it wants a key: target.headers_file sends one. The answer: {said}" if said else "it wants a key"
+    line = safe_line(answer.body.partition("\n")[0], 100)
+    return f"it wants a key: target.headers_file sends one. The answer: {line}" if line else "it wants a key"
 
 
 def _raises_as_predictions_do(target: Target, backend: Backend, logs: Logs | NotSeen) -> bool:
@@ -121,8 +121,8 @@ _WSGI = re.compile(r"TypeError: .*missing \d+ required positional arguments?: .*
 def _interface(exception: str, target: Target) -> tuple[Text, tuple[str | Text, ...]] | None:
     """A sentence and the steps if server and application use different interfaces; otherwise None."""
     conf = target.gunicorn_config_file or target.restart_command
-    if found := _FACTORY.match(exception):
-        name = found[1]
+    if match := _FACTORY.match(exception):
+        name = match[1]
         return (
             Text(
                 en=f"gunicorn serves the function {name}, which makes the application, in place of what it makes:"

@@ -28,40 +28,40 @@ class FileRefusal(NamedTuple):
 
 def file_refusal(exception: str, logs: Logs, target: Target) -> FileRefusal | None:
     """Return the obstacle on the path of the file that ``exception`` names; None if none is seen, or no longer."""
-    for refused in _about(exception, logs):
-        if refused.error == errno.EROFS:
-            return _read_only(refused)
-        if refused.missing is not None and refused.missing != refused.path:
-            return _missing(refused, target)
-        if refused.reader is None or refused.error == errno.ENOENT:
+    for file in _about(exception, logs):
+        if file.error == errno.EROFS:
+            return _read_only(file)
+        if file.missing is not None and file.missing != file.path:
+            return _missing(file, target)
+        if file.reader is None or file.error == errno.ENOENT:
             continue
-        closed = _closed(refused, refused.reader)
-        if closed is not None:
-            return _not_allowed(refused, closed, refused.reader, target)
+        obstacle = _closed(file, file.reader)
+        if obstacle is not None:
+            return _not_allowed(file, obstacle, file.reader, target)
     return None
 
 
 def is_open_again(exception: str, logs: Logs) -> bool:
     """Whether the cause was fixed: the file is accessible now, and its path changed since the last such exception."""
     about = _about(exception, logs)
-    if not about or any(refused.error == errno.EROFS for refused in about):
+    if not about or any(file.error == errno.EROFS for file in about):
         return False
-    if any(refused.missing is not None or refused.reader is None for refused in about):
+    if any(file.missing is not None or file.reader is None for file in about):
         return False
-    closed = [_closed(refused, refused.reader) for refused in about if refused.reader is not None]
-    changed = max((step.changed for refused in about for step in refused.steps), default=0.0)
-    return not any(closed) and changed >= int(max(refused.last for refused in about))
+    obstacles = [_closed(file, file.reader) for file in about if file.reader is not None]
+    changed_at = max((step.changed for file in about for step in file.steps), default=0.0)
+    return not any(obstacles) and changed_at >= int(max(file.last for file in about))
 
 
 def _about(exception: str, logs: Logs) -> tuple[RefusedFile, ...]:
-    return tuple(refused for refused in logs.service_files if refused.entry == exception)
+    return tuple(file for file in logs.service_files if file.entry == exception)
 
 
-def _closed(refused: RefusedFile, reader: Reader) -> AccessStep | None:
+def _closed(file: RefusedFile, reader: Reader) -> AccessStep | None:
     """The first step of the path that ``reader`` may not access."""
-    directory = _directory(refused)
-    makes_files = refused.missing is not None or _is_sqlite(refused)
-    for step in refused.steps:
+    directory = _directory(file)
+    makes_files = file.missing is not None or _is_sqlite(file)
+    for step in file.steps:
         if not step.is_directory:
             needed = READ | WRITE
         else:
@@ -71,16 +71,16 @@ def _closed(refused: RefusedFile, reader: Reader) -> AccessStep | None:
     return None
 
 
-def _directory(refused: RefusedFile) -> str:
-    return refused.path.rpartition("/")[0] or "/"
+def _directory(file: RefusedFile) -> str:
+    return file.path.rpartition("/")[0] or "/"
 
 
-def _is_sqlite(refused: RefusedFile) -> bool:
+def _is_sqlite(file: RefusedFile) -> bool:
     """Whether SQLite refused: its message has no errno. It writes a journal beside the database, into the directory."""
-    return "[Errno" not in refused.entry
+    return "[Errno" not in file.entry
 
 
-def _not_allowed(refused: RefusedFile, step: AccessStep, reader: Reader, target: Target) -> FileRefusal:
+def _not_allowed(file: RefusedFile, step: AccessStep, reader: Reader, target: Target) -> FileRefusal:
     words = Text(
         en=f"the service runs as {reader.user}, and {step.path} ({step.mode:04o}, uid {step.uid}) is closed to it",
         zh=f"服务以 {reader.user} 运行，而 {step.path}（{step.mode:04o}，uid {step.uid}）不允许它访问",
@@ -91,14 +91,14 @@ def _not_allowed(refused: RefusedFile, step: AccessStep, reader: Reader, target:
             en=f"{step.path} is the system's: let the application use a directory of its own",
             zh=f"{step.path} 属于系统：让应用改用自己的目录",
         )
-    elif step.is_directory and step.path != _directory(refused):
+    elif step.is_directory and step.path != _directory(file):
         mend = Text(
             en=f"Let the service through: chmod o+x {place} (or a group of both)",
             zh=f"让服务能穿过该目录：chmod o+x {place}（或让两者同组）",
         )
     else:
-        if _is_sqlite(refused) and refused.missing is None:
-            place = f"{shlex.quote(_directory(refused))} {shlex.quote(refused.path)}"
+        if _is_sqlite(file) and file.missing is None:
+            place = f"{shlex.quote(_directory(file))} {shlex.quote(file.path)}"
         mend = Text(
             en=f"If it is the service's own, give it back to its user: chown {user} {place}",
             zh=f"如果它是服务自己的文件，把它还给服务的用户：chown {user} {place}",
@@ -106,7 +106,7 @@ def _not_allowed(refused: RefusedFile, step: AccessStep, reader: Reader, target:
     return FileRefusal(
         (quote(f"stat {step.path}", f"{step.mode:04o}, uid {step.uid}, gid {step.gid}"),),
         words,
-        (f"namei -l {shlex.quote(refused.path)}", mend),
+        (f"namei -l {shlex.quote(file.path)}", mend),
     )
 
 
@@ -116,11 +116,11 @@ def _is_system_s(path: str, target: Target) -> bool:
     return in_system and not (own and path.startswith(f"{own}/"))
 
 
-def _read_only(refused: RefusedFile) -> FileRefusal:
-    place = shlex.quote(_directory(refused))
+def _read_only(file: RefusedFile) -> FileRefusal:
+    place = shlex.quote(_directory(file))
     return FileRefusal(
         (),
-        Text(en=f"{refused.path} is on a read-only file system", zh=f"{refused.path} 所在的文件系统是只读的"),
+        Text(en=f"{file.path} is on a read-only file system", zh=f"{file.path} 所在的文件系统是只读的"),
         (
             f"findmnt -T {place}",
             Text(
@@ -133,9 +133,9 @@ def _read_only(refused: RefusedFile) -> FileRefusal:
     )
 
 
-def _missing(refused: RefusedFile, target: Target) -> FileRefusal:
-    missing, place = str(refused.missing), shlex.quote(_directory(refused))
-    user = shlex.quote(refused.reader.user) if refused.reader else "USER"
+def _missing(file: RefusedFile, target: Target) -> FileRefusal:
+    missing, place = str(file.missing), shlex.quote(_directory(file))
+    user = shlex.quote(file.reader.user) if file.reader else "USER"
     is_system_s = _is_system_s(missing, target)
     make = Text(
         en=f"Make the directory for the service's user: mkdir -p {place} && chown {user} {place}",
@@ -148,5 +148,5 @@ def _missing(refused: RefusedFile, target: Target) -> FileRefusal:
     return FileRefusal(
         (Evidence(missing, Text(en="is not there", zh="不存在")),),
         Text(en=f"{missing} is not there", zh=f"{missing} 不存在"),
-        (f"namei -l {shlex.quote(refused.path)}", elsewhere if is_system_s else make),
+        (f"namei -l {shlex.quote(file.path)}", elsewhere if is_system_s else make),
     )

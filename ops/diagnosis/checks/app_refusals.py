@@ -52,10 +52,10 @@ def trusted_origins(logs: Logs, target: Target, nginx_config: NginxConfig | NotS
         else None
     )
     names = {target.domain.lower(), *(name.lower() for name in (site.server.names if site else ()))}
-    refused = [item for item in _refused(logs) if (urlsplit(item.origin).hostname or "") in names]
-    if not refused:
+    refusals = [item for item in _refused(logs) if (urlsplit(item.origin).hostname or "") in names]
+    if not refusals:
         return
-    newest = refused[-1]
+    newest = refusals[-1]
     path = newest.path or "/"
     settings = Text(
         en="If it is refused still: in the settings of Django, CSRF_TRUSTED_ORIGINS = "
@@ -72,7 +72,7 @@ def trusted_origins(logs: Logs, target: Target, nginx_config: NginxConfig | NotS
     yield Finding(
         "APP025",
         (quote(newest.log, newest.line), *(quote(item.where, item.seen) for item in untold)),
-        {"count": str(len(refused)), "path": path, "origin": newest.origin},
+        {"count": str(len(refusals)), "path": path, "origin": newest.origin},
         fix=(*edits, *((target.test_nginx, target.reload_nginx) if edits else ()), settings),
     )
 
@@ -99,20 +99,20 @@ def _untold(config: NginxConfig, target: Target, path: str, origin: str) -> Iter
     if host is None:
         return
     # $host has no port, but a browser's Origin has one if it is not the scheme's default.
-    wanted = "$http_host" if urlsplit(origin).port else "$host"
-    line = f"proxy_set_header Host {wanted};"
+    variable = "$http_host" if urlsplit(origin).port else "$host"
+    line = f"proxy_set_header Host {variable};"
     if host.sent is None:
         yield _Untold(
             host.where,
             f"no Host for {path}: nginx sends $proxy_host",
             (how_to_send(host, line), put_before_line(host.where, line)),
         )
-    elif len(host.sent.args) == 2 and host.sent.args[1] not in ("$http_host", wanted):
+    elif len(host.sent.args) == 2 and host.sent.args[1] not in ("$http_host", variable):
         where = f"{host.sent.file}:{host.sent.line}"
         yield _Untold(
             where,
             f"proxy_set_header Host {host.sent.args[1]}",
-            (replaced_in_line(where, host.sent.args[1], wanted),),
+            (replaced_in_line(where, host.sent.args[1], variable),),
         )
 
 
@@ -124,8 +124,8 @@ def _refused(logs: Logs) -> Iterator[_Refused]:
                 continue
             # Django's own format has no time, so its lines are read as continuations of the entry before them.
             for line in entry.text.splitlines():
-                if (found := _FOREIGN.search(line)) is not None:
-                    yield _Refused(log.path, line.strip(), found[1], found[2] or "")
+                if (match := _FOREIGN.search(line)) is not None:
+                    yield _Refused(log.path, line.strip(), match[1], match[2] or "")
 
 
 CHECKS = (trusted_origins,)

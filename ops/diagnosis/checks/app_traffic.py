@@ -68,10 +68,12 @@ def some_requests(backend: Backend, logs: Logs, target: Target) -> Iterator[Find
     if isinstance(probe, Exchange) and (probe.failure or (probe.status or 0) >= 500):
         return  # APP004, or the cause that keeps the service from answering
     log = logs.gunicorn_error
-    located, answered = _failed(logs, "500")
-    if not answered or located is None:
+    located, internal_errors = _failed(logs, "500")
+    if not internal_errors or located is None:
         return
-    failed = [item for item in answered if not is_of_before_the_start(item, located.traffic.since, logs)]
+    failed = [
+        item for item in internal_errors if not is_of_before_the_start(item, located.traffic.since, logs)
+    ]
     if isinstance(log, NotSeen) and not logs.application:
         raise NotJudgedError(log)
     pairs = [
@@ -133,8 +135,8 @@ def _raised_while_serving(log: Log, since: float, logs: Logs) -> list[Raised]:
 def _failed(logs: Logs, *statuses: str) -> tuple[LocatedTraffic | None, tuple[Answers, ...]]:
     """The first log that has answers with any of ``statuses``, and these answers."""
     for located in all_traffic(logs):
-        if found := located.answers(*statuses):
-            return located, found
+        if answers := located.answers(*statuses):
+            return located, answers
     return None, ()
 
 
@@ -159,9 +161,9 @@ def size_limit(target: Target, logs: Logs, nginx_config: NginxConfig | NotSeen) 
         require_nginx_log(logs)
         if sum(answers.count for _, answers in at_nginx) <= len(refused_by_nginx):
             return
-    chosen = at_service or tuple(answers for _, answers in at_nginx)
+    refusals = at_service or tuple(answers for _, answers in at_nginx)
     path = own.path if own and at_service else at_nginx[0][0].path
-    evidence = [quote(path, _tally(chosen)), *(quote(path, line) for line in chosen[0].newest[:1])]
+    evidence = [quote(path, _tally(refusals)), *(quote(path, line) for line in refusals[0].newest[:1])]
     evidence += [
         quote(item.path, line)
         for item, answers in at_nginx[:1]
@@ -178,21 +180,21 @@ def size_limit(target: Target, logs: Logs, nginx_config: NginxConfig | NotSeen) 
                 ),
             )
         )
-    refused = [answers.lengths.least for _, answers in at_nginx if answers.lengths is not None]
-    if refused:
+    lengths = [answers.lengths.least for _, answers in at_nginx if answers.lengths is not None]
+    if lengths:
         evidence.append(
             Evidence(
                 "request_length",
                 Text(
-                    en=f"the smallest that was refused had {min(refused):.0f} bytes",
-                    zh=f"被拒绝的请求里最小的有 {min(refused):.0f} 字节",
+                    en=f"the smallest that was refused had {min(lengths):.0f} bytes",
+                    zh=f"被拒绝的请求里最小的有 {min(lengths):.0f} 字节",
                 ),
             )
         )
     yield Finding(
         "APP021",
         tuple(evidence),
-        {"count": str(sum(answers.count for answers in chosen)), "path": chosen[0].path},
+        {"count": str(sum(answers.count for answers in refusals)), "path": refusals[0].path},
     )
 
 
@@ -211,19 +213,19 @@ def header_limit(logs: Logs) -> Iterator[Finding]:
     ]
     if not entries or isinstance(log, NotSeen):
         return
-    located, refused = _failed(logs, "414", "431", "400")
+    located, refusals = _failed(logs, "414", "431", "400")
     newest = entries[-1]
     limits = _LIMITS.search(newest.text)
     is_line = "Request Line" in newest.text
     is_uvicorn = "Invalid HTTP request" in newest.text
-    if is_uvicorn and not refused:
+    if is_uvicorn and not refusals:
         return  # a scanner's bytes: no HTTP request was refused
     yield Finding(
         "APP022",
         (
             quote(log.path, newest.text.partition("\n")[0]),
-            *((quote(located.path, _tally(refused)),) if located else ()),
-            *((quote(located.path, line) for line in refused[0].newest[:1]) if located else ()),
+            *((quote(located.path, _tally(refusals)),) if located else ()),
+            *((quote(located.path, line) for line in refusals[0].newest[:1]) if located else ()),
         ),
         {
             "count": str(len(entries)),
@@ -241,27 +243,27 @@ def header_limit(logs: Logs) -> Iterator[Finding]:
 def waiting(logs: Logs) -> Iterator[Finding]:
     """APP023: a share of a route's clients leaves before the answer (499), after a wait if the log has times."""
     for located in users_traffic(logs):
-        for left in located.answers("499"):
-            total = located.total_like(left)
-            waited = left.seconds.median if left.seconds is not None else None
+        for group in located.answers("499"):
+            total = located.total_like(group)
+            waited = group.seconds.median if group.seconds is not None else None
             # Without times it is unknown whether they waited: require twice the share.
             needed = LEAVING_SHARE if waited is not None else 2 * LEAVING_SHARE
-            if left.count < LEAVING_CLIENTS or left.count < needed * total:
+            if group.count < LEAVING_CLIENTS or group.count < needed * total:
                 continue
             if waited is not None and waited < PATIENCE:
                 continue
-            share = left.count / total
+            share = group.count / total
             own = service_traffic(logs)
             same = [
                 item
                 for item in (own.traffic.answers if own else ())
-                if (item.method, item.path) == (left.method, left.path) and item.seconds is not None
+                if (item.method, item.path) == (group.method, group.path) and item.seconds is not None
             ]
             yield Finding(
                 "APP023",
                 (
-                    quote(located.path, _tally([left])),
-                    *(quote(located.path, line) for line in left.newest[:1]),
+                    quote(located.path, _tally([group])),
+                    *(quote(located.path, line) for line in group.newest[:1]),
                     *(
                         quote(
                             own.path,
@@ -272,17 +274,19 @@ def waiting(logs: Logs) -> Iterator[Finding]:
                     ),
                 ),
                 {
-                    "count": str(left.count),
+                    "count": str(group.count),
                     "total": str(total),
-                    "path": f"{left.method} {left.path}",
+                    "path": f"{group.method} {group.path}",
                     "waited": "?" if waited is None else f"{waited:.1f} s",
                 },
                 severity=Severity.FAIL if share >= AFFECTED_LEAVING_SHARE else Severity.WARN,
                 summary=None
                 if waited is not None
                 else Text(
-                    en=f"{left.count} of {total} clients of {left.method} {left.path} left before they were answered.",
-                    zh=f"{left.method} {left.path} 的 {total} 个请求里，有 {left.count} 个客户端没等到响应就断开了。",
+                    en=f"{group.count} of {total} clients of {group.method} {group.path} left before they were"
+                    " answered.",
+                    zh=f"{group.method} {group.path} 的 {total} 个请求里，有 {group.count} 个客户端没等到响应"
+                    "就断开了。",
                 ),
             )
             return
@@ -298,8 +302,8 @@ def failing_share(
     4xx are not counted: clients cause them (scanners, missing keys, rate limits). 503 counts only if the service
     answers at least half of the route's requests with it (and three): refusing some under load is its task. 502 and 504
     count if they occur among successes or continue: an ended series that only successes follow was a deployment."""
-    chosen = (*users_traffic(logs)[:1], *all_traffic(logs)[:1])
-    for located in chosen:
+    traffic = (*users_traffic(logs)[:1], *all_traffic(logs)[:1])
+    for located in traffic:
         failed = tuple(
             item
             for item in located.traffic.answers
@@ -399,10 +403,10 @@ def _is_over(answers: Answers, located: LocatedTraffic) -> bool:
         for item in located.traffic.answers
         if (item.method, item.path) == (answers.method, answers.path) and item.status < "400"
     ]
-    passed = [
+    probe_times = [
         probe.time for probe in located.traffic.probes if probe.path == answers.path and probe.status < "400"
     ]
-    last = max((*(item.last for item in successes), *passed), default=0.0)
+    last = max((*(item.last for item in successes), *probe_times), default=0.0)
     are_among = any(item.first < answers.last and item.last > answers.first for item in successes)
     return last >= answers.last and not are_among
 

@@ -45,8 +45,8 @@ def resolution(resolution: Resolution) -> Iterator[Finding]:
     if resolution.is_literal or resolution.failure is None:
         return
     how = _FAILURES.get(resolution.failure, Text(en=resolution.failure, zh=resolution.failure))
-    told = resolution.failure in _WHO_AND_HOW_LONG and resolution.detail
-    waited = (quote("resolver", resolution.detail),) if told else ()
+    has_detail = resolution.failure in _WHO_AND_HOW_LONG and resolution.detail
+    waited = (quote("resolver", resolution.detail),) if has_detail else ()
     yield Finding(
         "DNS001",
         (Evidence(f"dns {resolution.name} @{resolution.resolver}", how), *waited),
@@ -75,17 +75,17 @@ def address(
         and elsewhere.chain[0].fingerprint == served.chain[0].fingerprint
     ):
         return  # the address is translated to this host
-    addresses, wanted = ", ".join(resolution.addresses), ", ".join(expected)
+    addresses, expected_text = ", ".join(resolution.addresses), ", ".join(expected)
     yield Finding(
         "DNS002",
         (
             quote(f"dns {resolution.name} @{resolution.resolver}", addresses),
             Evidence(
                 "gte-ops.toml target.expected_addresses" if target.expected_addresses else "ip address",
-                Text(en=f"expected one of {wanted}", zh=f"应为其中之一：{wanted}"),
+                Text(en=f"expected one of {expected_text}", zh=f"应为其中之一：{expected_text}"),
             ),
         ),
-        {"addresses": addresses, "expected": wanted},
+        {"addresses": addresses, "expected": expected_text},
     )
 
 

@@ -43,7 +43,7 @@ def packages(
     import failed at the start, and the GTE model's packages if the service is set up to serve it. An application that
     answers has its own packages, wherever they are installed."""
     needed: tuple[str, ...]
-    written = target.origin.get("python") == WRITTEN
+    is_configured = target.origin.get("python") == WRITTEN
     proofs: tuple[Evidence, ...] = ()
     severity: Severity | None = None
     if environment.required is not None:
@@ -51,11 +51,11 @@ def packages(
     elif _answers(backend):
         needed = ("gunicorn",)
     else:
-        named = _missed_at_start(environment, logs)
-        needed = ("gunicorn", *_worker_package(target, gunicorn, processes), *named)
-        proofs = tuple(named.values())
+        import_failures = _missed_at_start(environment, logs)
+        needed = ("gunicorn", *_worker_package(target, gunicorn, processes), *import_failures)
+        proofs = tuple(import_failures.values())
     missing = [name for name in dict.fromkeys(needed) if required_name(name) not in environment.packages]
-    if "gunicorn" in missing and not written:
+    if "gunicorn" in missing and not is_configured:
         # A guessed interpreter without gunicorn is wrong, or at least unconfirmed: it proves nothing.
         reason = f"whether the service runs on {environment.python}, which has no gunicorn: set app.python"
         raise NotJudgedError(NotSeen(reason=reason))
@@ -125,8 +125,8 @@ def _serves_the_model(target: Target, backend: Backend | NotSeen, logs: Logs | N
         return quote(f"GET {target.backend}{target.health_path}", "engine: gte")
     if not isinstance(logs, NotSeen) and isinstance(logs.gunicorn_error, Log):
         for raised in reversed(raised_in(logs.gunicorn_error)):
-            named = _NO_MODULE.search(raised.exception)
-            if named and named[1].partition(".")[0] in MODEL:
+            match = _NO_MODULE.search(raised.exception)
+            if match and match[1].partition(".")[0] in MODEL:
                 return quote(raised.where, raised.exception)
     return None
 

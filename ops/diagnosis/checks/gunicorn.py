@@ -49,25 +49,25 @@ SLOW_HEALTH = 1.0
 )
 def master(target: Target, processes: Processes, backend: Backend) -> Iterator[Finding]:
     """GUN016: the master is stopped while workers still serve."""
-    found = process_of(processes, target.gunicorn_master)
-    for owner in foreign_holders(processes, target) if found is None else ():
+    process = process_of(processes, target.gunicorn_master)
+    for owner in foreign_holders(processes, target) if process is None else ():
         if server := application_server(processes, owner):
             reason = f"{target.backend} is served by {server} (pid {owner.pid}), which is no gunicorn"
             raise NotJudgedError(NotSeen(reason=reason))
     serves_still = isinstance(backend.health, Exchange) and backend.health.status is not None
-    if found is None or found.state not in _STOPPED or not serves_still:
+    if process is None or process.state not in _STOPPED or not serves_still:
         return
     yield Finding(
         "GUN016",
         (
-            Evidence(f"pid {found.pid}", Text(en="stopped (state T)", zh="已暂停（状态 T）")),
+            Evidence(f"pid {process.pid}", Text(en="stopped (state T)", zh="已暂停（状态 T）")),
             Evidence(
                 f"GET {target.backend}{target.health_path}",
                 Text(en="the workers answer", zh="工作进程仍在应答"),
             ),
         ),
-        {"pid": str(found.pid)},
-        fix=(f"kill -CONT {found.pid}",) if found.state == "stopped" else None,
+        {"pid": str(process.pid)},
+        fix=(f"kill -CONT {process.pid}",) if process.state == "stopped" else None,
     )
 
 
@@ -80,12 +80,12 @@ def timeouts(logs: Logs, gunicorn: Gunicorn, processes: Processes, target: Targe
     entries = entries_with(log, "WORKER TIMEOUT")
     if not entries:
         return
-    told = arguments(process_of(processes, target.gunicorn_master))
-    allowed = setting("timeout", "timeout", told, gunicorn.config)
+    command_line = arguments(process_of(processes, target.gunicorn_master))
+    limit = setting("timeout", "timeout", command_line, gunicorn.config)
     yield Finding(
         "GUN004",
         (last_quote(log.path, entries),),
-        {"count": str(len(entries)), "timeout": str(allowed if allowed is not None else 30)},
+        {"count": str(len(entries)), "timeout": str(limit if limit is not None else 30)},
     )
 
 
@@ -113,7 +113,7 @@ def capacity(
     completes = _completions(activity, backend, logs, taken_at)
     queues = _queue_evidence(target, backend, activity, completes)
     states = _states(target, activity, processes)
-    told = listed(words for _, words in states)
+    states_text = listed(words for _, words in states)
     # SIGCONT resumes a stopped process (state T); a restart would lose the requests in progress.
     ours = (target.gunicorn_master, *target.gunicorn_workers)
     stopped = tuple(str(p.pid) for p in processes.processes if p.pid in ours and p.state == "stopped")
@@ -122,7 +122,7 @@ def capacity(
     if stuck := _past_deadline(activity, target, taken_at):
         pids = ", ".join(str(record.pid) for record in activity.progress)
         waited = in_seconds(f"{target.request_deadline:.0f}")
-        facts: dict[str, str | Text] = {"pids": pids, "waited": waited, "states": told}
+        facts: dict[str, str | Text] = {"pids": pids, "waited": waited, "states": states_text}
         yield Finding("GUN007", (accepted, *stuck), facts, fix=fix)
     elif queues:
         queued = max((count for count in activity.queued if count), default=0)
@@ -137,7 +137,7 @@ def capacity(
         )
         by_state = (Evidence(f"pid {pid}", words) for pid, words in states)
         pids = ", ".join(str(pid) for pid, _ in states) or "?"
-        facts = {"pids": pids, "waited": in_seconds(f"{longest:.1f}"), "states": told}
+        facts = {"pids": pids, "waited": in_seconds(f"{longest:.1f}"), "states": states_text}
         yield Finding("GUN007", (accepted, silent, *records, *by_state), facts, fix=fix)
 
 
@@ -171,12 +171,12 @@ def _queue_evidence(
     )
     if not saturated and not (len(queued) == 2 and slow and completes):
         return ()
-    found = (
+    evidence = (
         quote(f"GET {target.backend}{target.ready_path}", "saturated") if saturated else None,
         quote(f"ss -ltn {target.backend}", f"Recv-Q {max(queued)}") if queued else None,
         completes,
     )
-    return tuple(filter(None, found))
+    return tuple(filter(None, evidence))
 
 
 def _silence_evidence(target: Target, backend: Backend, first: Exchange, waited: float) -> Evidence:
@@ -235,15 +235,15 @@ def _completions(
     activity: Activity, backend: Backend, logs: Logs | NotSeen, taken_at: float
 ) -> Evidence | None:
     """Proof that requests complete: the workers' records count more than our probes, or the log has a prediction."""
-    asked = (backend.health, backend.ready, backend.predict, backend.debugger)
-    own = sum(isinstance(x, Exchange) and x.status is not None for x in asked) + PROBES_THROUGH_NGINX
-    done = sum(w.completed[1] - w.completed[0] for w in activity.workers if w.completed)
-    if done > own:
+    exchanges = (backend.health, backend.ready, backend.predict, backend.debugger)
+    own = sum(isinstance(x, Exchange) and x.status is not None for x in exchanges) + PROBES_THROUGH_NGINX
+    completions = sum(w.completed[1] - w.completed[0] for w in activity.workers if w.completed)
+    if completions > own:
         return Evidence(
             "progress records",
             Text(
-                en=f"{done} requests completed in {activity.seconds:.1f} s",
-                zh=f"{activity.seconds:.1f} 秒内完成了 {done} 个请求",
+                en=f"{completions} requests completed in {activity.seconds:.1f} s",
+                zh=f"{activity.seconds:.1f} 秒内完成了 {completions} 个请求",
             ),
         )
     log = NotSeen(reason="") if isinstance(logs, NotSeen) else logs.gunicorn_access
@@ -255,28 +255,28 @@ def _completions(
 
 def _states(target: Target, activity: Activity, processes: Processes) -> list[tuple[int, Text]]:
     """State of each stuck process: stopped, deadlocked, spinning or blocked."""
-    found: list[tuple[int, Text]] = []
+    states: list[tuple[int, Text]] = []
     master = process_of(processes, target.gunicorn_master)
     if master is not None and master.state in _STOPPED:
-        found.append((master.pid, Text(en="stopped (state T)", zh="已暂停（状态 T）")))
+        states.append((master.pid, Text(en="stopped (state T)", zh="已暂停（状态 T）")))
     for worker in activity.workers:
         if worker.state in _STOPPED:
-            found.append((worker.pid, Text(en="stopped (state T)", zh="已暂停（状态 T）")))
+            states.append((worker.pid, Text(en="stopped (state T)", zh="已暂停（状态 T）")))
         elif worker.pid in activity.deadlocked:
             words = Text(
                 en="deadlocked (its threads wait for each other, without a time limit)",
                 zh="死锁（线程互相等待，且没有超时）",
             )
-            found.append((worker.pid, words))
+            states.append((worker.pid, words))
         elif (
             worker.cpu
             and activity.seconds > 0
             and (worker.cpu[1] - worker.cpu[0]) / activity.seconds > SPINNING
         ):
-            found.append((worker.pid, Text(en="spinning (uses a whole core)", zh="空转（占满一个核）")))
+            states.append((worker.pid, Text(en="spinning (uses a whole core)", zh="空转（占满一个核）")))
         else:
-            found.append((worker.pid, Text(en="blocked (uses no CPU)", zh="阻塞（不占 CPU）")))
-    return found
+            states.append((worker.pid, Text(en="blocked (uses no CPU)", zh="阻塞（不占 CPU）")))
+    return states
 
 
 @check(
@@ -304,16 +304,16 @@ def _renamed(
     config: GunicornConfig, ignored: Mapping[str, str | None], target: Target
 ) -> tuple[str | Text, ...] | None:
     """A correcting line for each name with an unambiguous meaning; None if no name has one."""
-    meant = {
+    corrections = {
         name: likely
         for name, likely in ignored.items()
         if likely in KNOWN_SETTINGS and likely not in config.assigned
     }
     lines = tuple(
         replaced_in_line(f"{config.path}:{config.assigned[name].line}", name, likely or "")
-        for name, likely in meant.items()
+        for name, likely in corrections.items()
     )
-    rest = tuple(name for name in ignored if name not in meant)
+    rest = tuple(name for name in ignored if name not in corrections)
     advice = (
         (
             Text(
@@ -345,12 +345,12 @@ def _ignored(config: GunicornConfig, name: str, likely: str | None) -> Evidence:
     value = config.assigned[name]
     # Quote no other values: a name that gunicorn does not know may hold anything, even a password.
     is_plain = value.known and (value.value is None or isinstance(value.value, bool))
-    written = f"{name} = {value.value}" if is_plain else name
+    assignment = f"{name} = {value.value}" if is_plain else name
     return Evidence(
         f"{config.path}:{value.line}",
         Text(
-            en=f"{written} (ignored; {f'meant: {likely}' if likely else 'no such setting'})",
-            zh=f"{written}（被忽略；{f'应为 {likely}' if likely else '没有这个设置'}）",
+            en=f"{assignment} (ignored; {f'meant: {likely}' if likely else 'no such setting'})",
+            zh=f"{assignment}（被忽略；{f'应为 {likely}' if likely else '没有这个设置'}）",
         ),
     )
 
@@ -449,10 +449,10 @@ def _now_so_now_otherwise(logs: Logs, target: Target) -> Iterator[Evidence]:
             if answers.path in own_paths:
                 counts[answers.path, answers.status] += answers.count
         for path in own_paths:
-            statuses = {status: n for (asked, status), n in counts.items() if asked == path}
+            statuses = {status: n for (request_path, status), n in counts.items() if request_path == path}
             if len(statuses) > 1:
-                told = ", ".join(f"{n} x {status}" for status, n in sorted(statuses.items()))
-                yield quote(located.path, f"{path}: {told}")
+                tally = ", ".join(f"{n} x {status}" for status, n in sorted(statuses.items()))
+                yield quote(located.path, f"{path}: {tally}")
                 return
 
 

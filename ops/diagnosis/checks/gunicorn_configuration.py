@@ -25,21 +25,23 @@ def determined(name: str, option: str, master: Process, config: GunicornConfig |
 
     ``option``: its long name on the command line. Raises NotJudgedError if it may be set in a place that was not, or
     cannot be, read."""
-    told = options(arguments(master))
-    if option in told:
-        return told[option]
+    command_line = options(arguments(master))
+    if option in command_line:
+        return command_line[option]
     if isinstance(config, NotSeen):
         raise NotJudgedError(config)
     if config.error:
         raise NotJudgedError(NotSeen(reason=f"{config.path}: {config.error}"))
-    written = config.assigned.get(name)
-    if written is not None:
-        if not written.known:
-            reason = f"{config.path}:{written.line}: {name} = {written.source} is known only where it runs"
+    assignment = config.assigned.get(name)
+    if assignment is not None:
+        if not assignment.known:
+            reason = (
+                f"{config.path}:{assignment.line}: {name} = {assignment.source} is known only where it runs"
+            )
             raise NotJudgedError(NotSeen(reason=reason))
-        return written.value
-    if (named := told.get("config", "")).startswith("python:"):
-        raise NotJudgedError(NotSeen(reason=f"gunicorn's configuration is a module ({named})"))
+        return assignment.value
+    if (config_option := command_line.get("config", "")).startswith("python:"):
+        raise NotJudgedError(NotSeen(reason=f"gunicorn's configuration is a module ({config_option})"))
     if config.star_imports:
         reason = f"{config.path} takes over everything in {', '.join(config.star_imports)}"
         raise NotJudgedError(NotSeen(reason=reason))
@@ -73,12 +75,12 @@ def place_of(name: str, option: str, master: Process, config: GunicornConfig | N
 def reload(target: Target, processes: Processes, gunicorn: Gunicorn) -> Iterator[Finding]:
     """GUN009: reload is set on the command line, in GUNICORN_CMD_ARGS or in the configuration file."""
     master = running_master(target, processes)
-    told = options(arguments(master))
+    command_line = options(arguments(master))
     # On the command line it is a flag without a value.
-    value = "reload" in told or determined("reload", "reload", master, gunicorn.config)
+    value = "reload" in command_line or determined("reload", "reload", master, gunicorn.config)
     if value:
         place = place_of("reload", "reload", master, gunicorn.config)
-        words = "--reload" if "reload" in told else "reload = True"
+        words = "--reload" if "reload" in command_line else "reload = True"
         line = replaced_in_line(place, "True", "False") if ":" in place else None
         yield Finding(
             "GUN009", (quote(place, words),), fix=(line, target.restart_command) if line is not None else None
@@ -159,12 +161,12 @@ def currency(
     oldest = min(started)
     loads = master.started if is_preloaded(master, gunicorn.config) else oldest
     files = [(application.config, oldest)] if application.config else []
-    changed = [
+    newer_files = [
         (file, since)
         for file, since in (*files, *((module, loads) for module in application.modules))
         if file.modified > since + SAME_MOMENT
     ]
-    if changed:
+    if newer_files:
         yield Finding(
             "GUN011",
             tuple(
@@ -175,9 +177,9 @@ def currency(
                         zh=f"在读取它的进程启动 {age(file.modified - since)} 之后又被改写",
                     ),
                 )
-                for file, since in changed[:8]
+                for file, since in newer_files[:8]
             ),
-            {"changed": ", ".join(file.path for file, _ in changed[:3])},
+            {"changed": ", ".join(file.path for file, _ in newer_files[:3])},
         )
 
 

@@ -57,8 +57,8 @@ def process(
             # The process that held it is gone.
             yield Finding("GUN001", (*evidence, *_words(failure)), summary=_gone(failure))
         else:
-            found = Finding("GUN001", (*evidence, *_words(failure)))
-            yield _explained(found, failure, target, last_start, gunicorn)
+            finding = Finding("GUN001", (*evidence, *_words(failure)))
+            yield _explained(finding, failure, target, last_start, gunicorn)
     elif (
         isinstance(pidfile, Pidfile)
         and not pidfile.missing
@@ -174,12 +174,12 @@ def boot(
     if failure.where and not failure.quote.startswith(failure.where):
         evidence.insert(0, Evidence(failure.where, verbatim(failure.quote)))
     old = finding[0] if finding is not None else None
-    found = Finding(
+    new = Finding(
         "GUN003",
         (*evidence, *(old.evidence if old else ())),
         {"exception": failure.quote, "where": failure.where or (old.facts["where"] if old else "?")},
     )
-    yield _explained(found, failure, target, last_start, gunicorn)
+    yield _explained(new, failure, target, last_start, gunicorn)
 
 
 def _boot_failure(log: Log) -> tuple[Finding, LogEntry] | None:

@@ -14,14 +14,14 @@ from ops.text.reasons import reason
 @check("gunicorn.logs", "GUN018", en="gunicorn's logs are its own", zh="gunicorn 的日志归它自己所有")
 def logs_of_its_own(target: Target, logs: Logs) -> Iterator[Finding]:
     """GUN018: gunicorn names a log that its user may not write, or that is behind another user's symbolic link."""
-    named = {
+    logs_by_path = {
         target.gunicorn_error_log: logs.gunicorn_error,
         target.gunicorn_access_log: logs.gunicorn_access,
     }
-    refused = [log for log in named.values() if isinstance(log, NotSeen) and log.is_refused]
-    if refused:
-        facts = {"why": refused[0].reason, "pid": str(target.gunicorn_master or "?")}
-        evidence = tuple(Evidence("gte-ops", reason(log.reason)) for log in refused)
+    refusals = [log for log in logs_by_path.values() if isinstance(log, NotSeen) and log.is_refused]
+    if refusals:
+        facts = {"why": refusals[0].reason, "pid": str(target.gunicorn_master or "?")}
+        evidence = tuple(Evidence("gte-ops", reason(log.reason)) for log in refusals)
         yield Finding("GUN018", evidence, facts)
 
 

@@ -58,19 +58,19 @@ def deaths(log: Log) -> tuple[Death, ...]:
     """Every death by SIGKILL or a crash signal, oldest first, except those that a timeout explains: gunicorn itself
     sends SIGABRT and SIGKILL to a worker that took too long (GUN004)."""
     timed_out = {
-        int(found[1])
+        int(match[1])
         for entry in entries_with(log, "WORKER TIMEOUT")
-        for found in _TIMED_OUT.finditer(entry.text)
+        for match in _TIMED_OUT.finditer(entry.text)
     }
-    found = []
+    result = []
     for entry in entries_with(log, "was sent SIG", "terminated due to signal"):
-        if (told := _DIED.search(entry.text)) is None:
+        if (match := _DIED.search(entry.text)) is None:
             continue
-        pid = int(told[1] or told[3])
-        signal = told[2] or _NUMBERS.get(told[4], "")
+        pid = int(match[1] or match[3])
+        signal = match[2] or _NUMBERS.get(match[4], "")
         if pid not in timed_out and signal in (*_CRASHES, "SIGKILL"):
-            found.append(Death(entry, pid, signal))
-    return tuple(found)
+            result.append(Death(entry, pid, signal))
+    return tuple(result)
 
 
 def killed_by_kernel(death: Death, kernel: KernelLog | NotSeen) -> KernelKill | None:
@@ -164,20 +164,22 @@ def stuck(
     threads can never run again."""
     now = taken_at + activity.seconds
     held_for = {r.pid: stuck_for(r, now, target.request_deadline) for r in activity.progress}
-    found = [(record, held) for record in activity.progress if (held := held_for[record.pid]) is not None]
-    longest = max((held for _, held in found), default=0.0)
+    stuck_workers = [
+        (record, seconds) for record in activity.progress if (seconds := held_for[record.pid]) is not None
+    ]
+    longest = max((seconds for _, seconds in stuck_workers), default=0.0)
     moving = [
         record
         for record in activity.progress
         if held_for[record.pid] is None and silence(record, now, 0.0, longest) < longest
     ]
-    if found and moving:
-        worst, held = max(found, key=lambda pair: pair[1])
+    if stuck_workers and moving:
+        worst, seconds = max(stuck_workers, key=lambda pair: pair[1])
         newest = min(moving, key=lambda record: silence(record, now, 0.0, 0.0))
         yield Finding(
             "GUN015",
             (
-                *(by_its_record(record, now) for record, _ in found),
+                *(by_its_record(record, now) for record, _ in stuck_workers),
                 Evidence(
                     f"progress record {newest.pid}",
                     Text(
@@ -186,11 +188,11 @@ def stuck(
                     ),
                 ),
             ),
-            {"pid": str(worst.pid), "age": age(held)},
+            {"pid": str(worst.pid), "age": age(seconds)},
         )
     elif not activity.progress and (repeats := share_hangs(activity, backend)):
         pids = ", ".join(str(pid) for pid in activity.hanging)
-        missed, asked = len(repeats.unanswered), len(repeats.unanswered) + len(repeats.answered)
+        missed, total = len(repeats.unanswered), len(repeats.unanswered) + len(repeats.answered)
         waited, quickest = f"{min(repeats.unanswered):.1f}", f"{max(repeats.answered):.2f}"
         yield Finding(
             "GUN015",
@@ -198,8 +200,8 @@ def stuck(
                 Evidence(
                     f"GET {target.backend}{target.health_path}",
                     Text(
-                        en=f"{missed} of {asked} had no answer in {waited} s, the others within {quickest} s",
-                        zh=f"{asked} 次中有 {missed} 次在 {waited} 秒内没有应答，其余在 {quickest} 秒内应答",
+                        en=f"{missed} of {total} had no answer in {waited} s, the others within {quickest} s",
+                        zh=f"{total} 次中有 {missed} 次在 {waited} 秒内没有应答，其余在 {quickest} 秒内应答",
                     ),
                 ),
                 *(
@@ -229,8 +231,8 @@ def booting(
     keeps one and reports when it is ready, or because it has never sent gunicorn's master a heartbeat."""
     records = {record.pid: record for record in activity.progress}
     answer = None if isinstance(backend, NotSeen) else backend.ready
-    told = answer.json() if isinstance(answer, Exchange) and answer.status == 503 else None
-    loads = isinstance(told, dict) and told.get("reason") == "loading"
+    document = answer.json() if isinstance(answer, Exchange) and answer.status == 503 else None
+    loads = isinstance(document, dict) and document.get("reason") == "loading"
     # An application that never reports ready leaves all its workers "booting": then the phase proves no hang.
     reports = loads or any(record.phase != "booting" for record in records.values())
     alive_for = {p.pid: taken_at + activity.seconds - p.started for p in processes.processes}

@@ -36,15 +36,15 @@ _NAMED_FILE = re.compile(r"[\"'](/[^\"']+)[\"']")
 @check("host.space", "HST001", en="there is space to write", zh="磁盘空间充足")
 def space(machine: Machine, logs: Logs | NotSeen) -> Iterator[Finding]:
     """HST001: free space or inodes under 2 % (warn: under 10 %), or ENOSPC in the window."""
-    refused = [] if isinstance(logs, NotSeen) else _refused_writes(logs)
+    refusals = [] if isinstance(logs, NotSeen) else _refused_writes(logs)
     short = sorted(machine.file_systems, key=_left)
     worst = short[0] if short and _left(short[0]) < SHORT else None
-    if worst is None and not refused:
+    if worst is None and not refusals:
         return
-    place = worst or (_file_system_of(refused[-1], machine.file_systems) if refused else None)
+    place = worst or (_file_system_of(refusals[-1], machine.file_systems) if refusals else None)
     consumer = place.consumer if place else None
     evidence = [Evidence(f"df {fs.mount}", _free(fs)) for fs in short if _left(fs) < SHORT or fs is place]
-    evidence += [quote(path, entry.text.partition("\n")[0]) for path, entry in refused[-1:]]
+    evidence += [quote(path, entry.text.partition("\n")[0]) for path, entry in refusals[-1:]]
     if place and consumer:
         evidence.append(
             Evidence(
@@ -55,7 +55,7 @@ def space(machine: Machine, logs: Logs | NotSeen) -> Iterator[Finding]:
                 ),
             )
         )
-    is_full = bool(refused) or (worst is not None and _left(worst) < FULL)
+    is_full = bool(refusals) or (worst is not None and _left(worst) < FULL)
     yield Finding(
         "HST001",
         tuple(evidence),
@@ -81,18 +81,18 @@ def _refused_summary(place: FileSystem | None) -> Text:
 def _refused_writes(logs: Logs) -> list[tuple[str, LogEntry]]:
     log = logs.gunicorn_error
     path = "" if isinstance(log, NotSeen) else log.path
-    found = [
+    entries = [
         *nginx_entries(logs, *NO_SPACE),
         *((path, entry) for entry in entries_with(log, *NO_SPACE)),
     ]
-    return sorted(found, key=lambda pair: pair[1].time)
+    return sorted(entries, key=lambda pair: pair[1].time)
 
 
-def _file_system_of(refused: tuple[str, LogEntry], file_systems: tuple[FileSystem, ...]) -> FileSystem | None:
+def _file_system_of(failure: tuple[str, LogEntry], file_systems: tuple[FileSystem, ...]) -> FileSystem | None:
     """The file system of the file that could not be written: the file that the entry names, else the log itself."""
-    log, entry = refused
-    named = _NAMED_FILE.search(entry.text)
-    path = named[1] if named else log
+    log, entry = failure
+    match = _NAMED_FILE.search(entry.text)
+    path = match[1] if match else log
     over = [fs for fs in file_systems if path.startswith(fs.mount.rstrip("/") + "/")]
     return max(over, key=lambda fs: len(fs.mount), default=None)
 
@@ -227,7 +227,7 @@ def open_files(machine: Machine) -> Iterator[Finding]:
     if not tight:
         return
     worst = max(tight, key=_used_share)
-    told = {(item.process, item.soft): item for item in sorted(tight, key=_used_share)}
+    by_process = {(item.process, item.soft): item for item in sorted(tight, key=_used_share)}
     yield Finding(
         "HST004",
         tuple(
@@ -238,7 +238,7 @@ def open_files(machine: Machine) -> Iterator[Finding]:
                     zh=f"{item.process}：上限 {item.soft}，已用 {_used(item)}",
                 ),
             )
-            for item in told.values()
+            for item in by_process.values()
         ),
         {"process": f"{worst.process} ({worst.pid})", "limit": str(worst.soft), "used": _used(worst)},
         # With descriptors to spare, this explains no failure; if nginx logged that it ran out, NGX015 has the symptoms.

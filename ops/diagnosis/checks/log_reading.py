@@ -39,10 +39,10 @@ def service_logs(logs: Logs) -> tuple[Log, ...]:
 
 def nginx_entries(logs: Logs, *phrases: str) -> tuple[LocatedEntry, ...]:
     """The entries of all nginx error logs that contain any of ``phrases``, each with its file, oldest first."""
-    found = [
+    entries = [
         (path, entry) for path, log in logs.nginx_errors.items() for entry in entries_with(log, *phrases)
     ]
-    return tuple(sorted(found, key=lambda pair: pair[1].time))
+    return tuple(sorted(entries, key=lambda pair: pair[1].time))
 
 
 def require_nginx_log(logs: Logs) -> None:
@@ -74,8 +74,8 @@ class Raised(msgspec.Struct, frozen=True):
 
 def raised_in(log: Log) -> tuple[Raised, ...]:
     """Every exception with a traceback in the log, oldest first."""
-    found = ((entry, exception_in(entry.text)) for entry in log.entries)
-    return tuple(Raised(entry, *told) for entry, told in found if told is not None)
+    pairs = ((entry, exception_in(entry.text)) for entry in log.entries)
+    return tuple(Raised(entry, *exception) for entry, exception in pairs if exception is not None)
 
 
 def exception_in(text: str) -> tuple[str, str] | None:
@@ -97,5 +97,5 @@ def exception_in(text: str) -> tuple[str, str] | None:
         for f in frames
         if "site-packages" not in f[0] and "/lib/python" not in f[0] and not f[0].startswith("<")
     ]
-    chosen = (own or frames or [("?", "?")])[-1]
-    return raised, f"{chosen[0]}:{chosen[1]}"
+    frame = (own or frames or [("?", "?")])[-1]
+    return raised, f"{frame[0]}:{frame[1]}"

@@ -186,10 +186,10 @@ def loaded(
 
     A worker that is booting by its own record is GUN017."""
     answer = backend.ready
-    told = answer.json() if isinstance(answer, Exchange) and answer.status == 503 else None
-    if not isinstance(answer, Exchange) or not isinstance(told, dict):
+    document = answer.json() if isinstance(answer, Exchange) and answer.status == 503 else None
+    if not isinstance(answer, Exchange) or not isinstance(document, dict):
         return
-    reason = str(told.get("reason") or "")
+    reason = str(document.get("reason") or "")
     evidence = [quote(f"GET {target.backend}{target.ready_path}", f"503 {answer.body.strip()}"[:300])]
     if reason == "loading":
         workers = (
@@ -212,7 +212,7 @@ def loaded(
         )
     elif reason not in _LASTING:
         return
-    detail = str(told.get("detail") or "")
+    detail = str(document.get("detail") or "")
     yield Finding(
         "MOD006",
         tuple(evidence),

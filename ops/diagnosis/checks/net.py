@@ -149,13 +149,13 @@ def other_services(target: Target, upstreams: Upstreams) -> Iterator[Finding]:
     for site in target.other_sites:
         connection = by_address.get(site.address)
         if connection is not None and connection.failure in ("refused", "missing"):
-            chosen = target.origin.get("backend", "")
+            origin = target.origin.get("backend", "")
             yield Finding(
                 "NET020",
                 (
                     quote(site.where, f"server_name {site.name}; proxy_pass {site.address}"),
                     quote(f"tcp {site.address}", connection.detail or connection.failure),
-                    quote(target.url, f"{target.backend}: {chosen}"),
+                    quote(target.url, f"{target.backend}: {origin}"),
                 ),
                 {"name": site.name, "address": site.address, "site": site.where},
             )

@@ -102,23 +102,23 @@ class _CertificateSource(NamedTuple):
         cls, door: OtherDoor, there: Served, config: NginxConfig | NotSeen, target: Target, now: float
     ) -> _CertificateSource:
         """Find the source by the certificates in the files."""
-        named = {} if isinstance(config, NotSeen) else certificates_at(config, door.address)
+        directives = {} if isinstance(config, NotSeen) else certificates_at(config, door.address)
         leaf = there.chain[0]
 
-        def found(file: PemFile, *, is_renewed: bool) -> _CertificateSource:
-            directive = named.get(file.path)
+        def source(file: PemFile, *, is_renewed: bool) -> _CertificateSource:
+            directive = directives.get(file.path)
             return cls(file, f"{directive.file}:{directive.line}" if directive else "?", is_renewed)
 
         holding = [file for file in door.files if file.certificates]
         for file in holding:
             if file.certificates[0].fingerprint == leaf.fingerprint:
-                return found(file, is_renewed=False)
+                return source(file, is_renewed=False)
         kind = leaf.key_type.split()[:1]
         for file in holding:
             own = file.certificates[0]
             is_good = own.not_before <= now < own.not_after and covers(own, target.domain)
             if is_good and own.key_type.split()[:1] == kind and own.not_before > leaf.not_before:
-                return found(file, is_renewed=True)
+                return source(file, is_renewed=True)
         return cls()
 
     @property
@@ -161,16 +161,16 @@ def _described(leaf: Certificate) -> str:
 def _objections(there: Served, target: Target, now: float) -> str:
     """A client's objections to the certificate, in OpenSSL's words; empty if it would accept it."""
     leaf = there.chain[0]
-    found = []
+    objections = []
     if now > leaf.not_after:
-        found.append("certificate has expired")
+        objections.append("certificate has expired")
     if now < leaf.not_before:
-        found.append("certificate is not yet valid")
+        objections.append("certificate is not yet valid")
     if target.origin.get("domain") != "default" and not covers(leaf, target.domain):
-        found.append("hostname mismatch")
+        objections.append("hostname mismatch")
     if there.trust_code in NO_PATH:
-        found.append(there.trust_error or f"verify code {there.trust_code}")
-    return "; ".join(found)
+        objections.append(there.trust_error or f"verify code {there.trust_code}")
+    return "; ".join(objections)
 
 
 CHECKS = (addresses, other_certificates)

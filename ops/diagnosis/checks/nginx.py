@@ -121,7 +121,7 @@ def process(
     if where is not None and is_tested and "host not found" not in words:
         yield Finding("NGX002", tuple(evidence))  # the configuration has been corrected since
         return
-    said = words[: where.start()] if where else words
+    failure = words[: where.start()] if where else words
     file, line = (where[1], where[2]) if where else (target.nginx_config_file, None)
     in_use = _BIND_IN_USE.search(words)
     holders, mend = _in_use(in_use[1], processes) if in_use is not None else ((), ())
@@ -129,16 +129,16 @@ def process(
         yield Finding(
             "NGX002",
             (*evidence, quote(path, message), *holders),
-            summary=Text(en=f"nginx's last start failed: {said}", zh=f"nginx 上次启动失败：{said}"),
+            summary=Text(en=f"nginx's last start failed: {failure}", zh=f"nginx 上次启动失败：{failure}"),
             fix=(*mend, target.test_nginx, target.start_nginx),
         )
         return
     yield Finding(
         "NGX002",
         (*evidence, quote(path, message)),
-        summary=Text(en=f"nginx's last start failed: {said}", zh=f"nginx 上次启动失败：{said}"),
+        summary=Text(en=f"nginx's last start failed: {failure}", zh=f"nginx 上次启动失败：{failure}"),
         fix=(
-            nginx_message.advice(said, file, line, target.nginx_config_file),
+            nginx_message.advice(failure, file, line, target.nginx_config_file),
             target.test_nginx,
             target.start_nginx,
         ),
@@ -157,11 +157,11 @@ def _in_use(address: str, processes: Processes) -> tuple[tuple[Evidence, ...], t
     if address.startswith("unix:"):
         path = address.removeprefix("unix:")
         if not owners:
-            left = Text(
+            note = Text(
                 en="nobody listens at this socket: its file was left", zh="没有进程监听这个套接字，只剩文件"
             )
-            return (Evidence(path, left),), (f"rm -- {shlex.quote(path)}",)
-    shown = tuple(quote(described(owner), " ".join(owner.command)[:160]) for owner in owners)
+            return (Evidence(path, note),), (f"rm -- {shlex.quote(path)}",)
+    evidence = tuple(quote(described(owner), " ".join(owner.command)[:160]) for owner in owners)
     if not owners:
         return (), ()  # gone meanwhile, or not seen: quote only nginx's message
     unit = next((owner.unit for owner in owners if owner.unit), None)
@@ -173,7 +173,7 @@ def _in_use(address: str, processes: Processes) -> tuple[tuple[Evidence, ...], t
         " nginx's configuration",
         zh=f"{described(owners[0])} 占着 {address}。如果不需要它：{stop}；如果要保留，就从 nginx 配置里去掉这个 listen",
     )
-    return shown, (words,)
+    return evidence, (words,)
 
 
 def _orphans(processes: Processes) -> tuple[Process, ...]:
@@ -321,11 +321,11 @@ def upstream(
     ):
         return
     server = _site_server(nginx_config, target)
-    passed = server and nginx_topology.proxy_pass_for(nginx_config, server, target.predict_path)
+    proxy_pass = server and nginx_topology.proxy_pass_for(nginx_config, server, target.predict_path)
     healthy = isinstance(backend.health, Exchange) and backend.health.status is not None
-    if not passed or not passed.determined or not healthy:
+    if not proxy_pass or not proxy_pass.determined or not healthy:
         return
-    answers = {address: upstreams.answers.get(address) for address in passed.addresses}
+    answers = {address: upstreams.answers.get(address) for address in proxy_pass.addresses}
     dead = {
         a: x
         for a, x in answers.items()
@@ -337,27 +337,27 @@ def upstream(
     yield Finding(
         "NGX005",
         (
-            quote(passed.where, f"proxy_pass {passed.written}"),
-            quote(_written_at(passed, address), f"{address}: {answer.detail or answer.failure}"),
+            quote(proxy_pass.where, f"proxy_pass {proxy_pass.written}"),
+            quote(_written_at(proxy_pass, address), f"{address}: {answer.detail or answer.failure}"),
             Evidence(
                 f"GET {target.backend}{target.health_path}",
                 Text(en="the service answers there", zh="服务在此地址应答"),
             ),
         ),
         {"upstream": address, "listening": target.backend},
-        fix=_proxied_to_the_service(passed, address, target),
+        fix=_proxied_to_the_service(proxy_pass, address, target),
     )
 
 
 def _proxied_to_the_service(
-    passed: nginx_topology.ProxyPass, dead: str, target: Target
+    proxy_pass: nginx_topology.ProxyPass, dead: str, target: Target
 ) -> tuple[str | Text, ...] | None:
     """Steps to correct the line that contains the address; None, for the catalogue's steps, if none contains it."""
-    place, listening = _written_at(passed, dead), target.backend
-    members = (passed.upstream.block or ()) if passed.upstream else ()
+    place, listening = _written_at(proxy_pass, dead), target.backend
+    members = (proxy_pass.upstream.block or ()) if proxy_pass.upstream else ()
     names = [d.args[0] for d in members if d.args and nginx_topology.normal_address(d.args[0]) == dead]
-    written = names[0] if names else dead
-    if "unix:" in dead + listening or (not names and dead not in passed.written):
+    old_address = names[0] if names else dead
+    if "unix:" in dead + listening or (not names and dead not in proxy_pass.written):
         return None
     return (
         Text(
@@ -366,22 +366,22 @@ def _proxied_to_the_service(
             zh=f"如果服务就应当监听 {listening}：改正 {place}。如果 nginx 写得对：把"
             f" {target.gunicorn_config_file or 'gunicorn.conf.py'} 里的 bind 改为 {dead}",
         ),
-        replaced_in_line(place, written, listening),
+        replaced_in_line(place, old_address, listening),
         target.test_nginx,
         target.reload_nginx,
     )
 
 
-def _written_at(passed: nginx_topology.ProxyPass, address: str) -> str:
+def _written_at(proxy_pass: nginx_topology.ProxyPass, address: str) -> str:
     """``file:line`` of the upstream's server directive for ``address``, else of the proxy_pass."""
-    for member in (passed.upstream.block or ()) if passed.upstream else ():
+    for member in (proxy_pass.upstream.block or ()) if proxy_pass.upstream else ():
         if (
             member.name == "server"
             and member.args
             and nginx_topology.normal_address(member.args[0]) == address
         ):
             return f"{member.file}:{member.line}"
-    return passed.where
+    return proxy_pass.where
 
 
 @check("nginx.health_location", "NGX006", en="health checks reach the service", zh="健康检查能到达服务")
@@ -412,15 +412,19 @@ def _asked_of_the_service(
 ) -> tuple[str | Text, ...] | None:
     """Edits, line by line, that proxy the health path to the service. They also remove the location's add_header
     Content-Type, which would be added to the service's answer."""
-    passed = nginx_topology.proxy_pass_for(config, server, target.predict_path) if server else None
-    if passed is None or not passed.determined or {"/", "$"} & set(passed.written.partition("://")[2]):
+    proxy_pass = nginx_topology.proxy_pass_for(config, server, target.predict_path) if server else None
+    if (
+        proxy_pass is None
+        or not proxy_pass.determined
+        or {"/", "$"} & set(proxy_pass.written.partition("://")[2])
+    ):
         return None
     added = [
         d
         for d in location.own("add_header")
         if d.args[:1] and d.args[0].lower() == "content-type" and d.file == answer.file
     ]
-    edits = [(answer, f"proxy_pass {passed.written};"), *((d, "") for d in added)]
+    edits = [(answer, f"proxy_pass {proxy_pass.written};"), *((d, "") for d in added)]
     if any(";" in word for d, _ in edits for word in d.args):
         return None
     # Edit bottom up, so that the lines above keep their numbers.
@@ -444,9 +448,9 @@ def timeout(
     scope = location or server
     if scope is None or not entries or not isinstance(backend.predict, Exchange) or backend.predict.failure:
         return
-    written = scope.value("proxy_read_timeout")
-    allowed = nginx_seconds(written) if written else DEFAULT_READ_TIMEOUT
-    if allowed is None or backend.predict.elapsed <= allowed:
+    value = scope.value("proxy_read_timeout")
+    limit = nginx_seconds(value) if value else DEFAULT_READ_TIMEOUT
+    if limit is None or backend.predict.elapsed <= limit:
         return
     path, entry = entries[-1]
     evidence = [quote(path, entry.text)]
@@ -455,28 +459,28 @@ def timeout(
     evidence.append(
         quote(
             f"POST {target.backend}{target.predict_path}",
-            f"{backend.predict.status} after {backend.predict.elapsed:.1f} s, proxy_read_timeout {written or '60s'}",
+            f"{backend.predict.status} after {backend.predict.elapsed:.1f} s, proxy_read_timeout {value or '60s'}",
         )
     )
     yield Finding(
         "NGX007",
         tuple(evidence),
-        {"timeout": in_seconds(f"{allowed:g}"), "took": in_seconds(f"{backend.predict.elapsed:.1f}")},
-        fix=_longer(scope, written, backend.predict.elapsed, target),
+        {"timeout": in_seconds(f"{limit:g}"), "took": in_seconds(f"{backend.predict.elapsed:.1f}")},
+        fix=_longer(scope, value, backend.predict.elapsed, target),
     )
 
 
 def _longer(
-    scope: nginx_topology.Scope, written: str | None, took: float, target: Target
+    scope: nginx_topology.Scope, value: str | None, took: float, target: Target
 ) -> tuple[str | Text, ...] | None:
     """Steps to set proxy_read_timeout to twice the time of an answer, at least nginx's default; None if not placed."""
-    wanted = f"proxy_read_timeout {max(60, math.ceil(2 * took))}s;"
-    found, passed = scope.effective("proxy_read_timeout"), scope.first_own("proxy_pass")
-    if found and written:
-        place = f"{found[-1].file}:{found[-1].line}"
-        line = replaced_in_line(place, f"proxy_read_timeout {written};", wanted)
-    elif passed is not None:
-        line = put_before_line(f"{passed.file}:{passed.line}", wanted)
+    new_statement = f"proxy_read_timeout {max(60, math.ceil(2 * took))}s;"
+    directives, proxy_pass = scope.effective("proxy_read_timeout"), scope.first_own("proxy_pass")
+    if directives and value:
+        place = f"{directives[-1].file}:{directives[-1].line}"
+        line = replaced_in_line(place, f"proxy_read_timeout {value};", new_statement)
+    elif proxy_pass is not None:
+        line = put_before_line(f"{proxy_pass.file}:{proxy_pass.line}", new_statement)
     else:
         return None
     return (
@@ -490,11 +494,11 @@ def _longer(
     )
 
 
-def nginx_seconds(written: str) -> float | None:
+def nginx_seconds(value: str) -> float | None:
     """Seconds from nginx's time format (``30s``, ``1m30s``, ``500ms``, ``60``); None if it is not valid."""
     units = {**UNIT_SECONDS, "w": 7 * UNIT_SECONDS["d"], "": 1.0}
-    parts = re.findall(r"(\d+)(ms|[smhdw]|)", written.replace(" ", ""))
-    if not parts or "".join(n + u for n, u in parts) != written.replace(" ", ""):
+    parts = re.findall(r"(\d+)(ms|[smhdw]|)", value.replace(" ", ""))
+    if not parts or "".join(n + u for n, u in parts) != value.replace(" ", ""):
         return None
     return sum(int(number) * units[unit] for number, unit in parts)
 
@@ -515,21 +519,21 @@ def rate_limit(
     others = frozenset(of_others([entry for _, entry in limited], logs, taken_at))
     entries = [(path, entry) for path, entry in limited if entry in others]
     limits = _limit_statuses(nginx_config, target)
-    answered = {str(x.status) for x in (front.health, front.predict) if isinstance(x, Exchange)}
+    statuses = {str(x.status) for x in (front.health, front.predict) if isinstance(x, Exchange)}
     access = logs.nginx_access
-    refused = sum(access.statuses.get(code, 0) for code in limits) if isinstance(access, AccessLog) else 0
-    if not entries or not (refused or answered & limits):
+    refusals = sum(access.statuses.get(code, 0) for code in limits) if isinstance(access, AccessLog) else 0
+    if not entries or not (refusals or statuses & limits):
         return
     total = access.requests if isinstance(access, AccessLog) else 0
     share = len(entries) / max(total, len(entries))
     path, entry = entries[-1]
-    limited_now = bool(answered & limits)
+    limited_now = bool(statuses & limits)
     yield Finding(
         "NGX008",
         (
             quote(path, entry.text),
             *(
-                (quote(access.path, f"{refused} x {'/'.join(sorted(limits))}, {total} requests"),)
+                (quote(access.path, f"{refusals} x {'/'.join(sorted(limits))}, {total} requests"),)
                 if isinstance(access, AccessLog)
                 else ()
             ),
@@ -543,12 +547,12 @@ def _limit_statuses(config: NginxConfig | NotSeen, target: Target) -> set[str]:
     """The statuses of the site's rate limits; both usual ones if no limit is seen."""
     server = None if isinstance(config, NotSeen) else _site_server(config, target)
     scopes: tuple[nginx_topology.Scope, ...] = (server, *server.locations()) if server else ()
-    found = {
+    statuses = {
         scope.value("limit_req_status") or DEFAULT_LIMIT_STATUS
         for scope in scopes
         if scope.effective("limit_req")
     }
-    return found or {"429", DEFAULT_LIMIT_STATUS}
+    return statuses or {"429", DEFAULT_LIMIT_STATUS}
 
 
 @check("nginx.user_agents", "NGX010", en="documented clients are let in", zh="文档中的客户端可以访问")
@@ -602,28 +606,28 @@ def server_block(
         or target.connect_to is None
     ):
         return
-    shown = next((x for x in answers if "Welcome to nginx" in x.body), None)
+    welcome = next((x for x in answers if "Welcome to nginx" in x.body), None)
     host, port = split_address(target.connect_to)
     blocks = nginx_topology.servers(nginx_config)
-    chosen = nginx_topology.chosen_server(blocks, host, port, target.domain)
+    block = nginx_topology.chosen_server(blocks, host, port, target.domain)
     # nginx does not run a configuration that does not load, so its names prove nothing.
     loads = isinstance(nginx_test, NotSeen) or nginx_test.exit_code == 0
-    foreign = loads and chosen is not None and not nginx_topology.names_match(chosen, target.domain)
+    foreign = loads and block is not None and not nginx_topology.names_match(block, target.domain)
     site = _site_server(nginx_config, target)
-    if shown is None and not (
-        foreign and (site is None or site != chosen or not _proxies(nginx_config, chosen))
+    if welcome is None and not (
+        foreign and (site is None or site != block or not _proxies(nginx_config, block))
     ):
         return
-    names = " ".join(chosen.names) if chosen and chosen.names else "-"
-    answer = shown or answers[0]
+    names = " ".join(block.names) if block and block.names else "-"
+    answer = welcome or answers[0]
     evidence = [
         quote(
             f"{answer.method} {answer.url}", f"{answer.status} {answer.header('server')} {answer.body[:80]}"
         )
     ]
-    if chosen is not None:
-        evidence.append(quote(chosen.where, f"server_name {names}"))
-    if site is not None and site != chosen:
+    if block is not None:
+        evidence.append(quote(block.where, f"server_name {names}"))
+    if site is not None and site != block:
         evidence.append(quote(site.where, f"server_name {' '.join(site.names)}"))
     misspelt = next(_one_letter_off(nginx_config, target.domain), None)
     if misspelt is not None:
@@ -639,7 +643,7 @@ def server_block(
     yield Finding(
         "NGX011",
         tuple(evidence),
-        {"answering": names, "where": chosen.where if chosen else "?"},
+        {"answering": names, "where": block.where if block else "?"},
         fix=None
         if misspelt is None
         else (*misspelt.fix(target.domain), target.test_nginx, target.reload_nginx),
@@ -708,18 +712,18 @@ def proxied_service(
     """NGX012: the upstream, or one of its servers, answers as another program: it lacks the service's identity, and the
     service's processes do not hold the port."""
     server = _site_server(nginx_config, target)
-    passed = server and nginx_topology.proxy_pass_for(nginx_config, server, target.predict_path)
+    proxy_pass = server and nginx_topology.proxy_pass_for(nginx_config, server, target.predict_path)
     # With several servers, the doctor's own request reached only one of them.
     is_shared = isinstance(front.predict, Exchange) and reaches_service(front.predict, target)
-    if not passed or (is_shared and len(passed.addresses) < 2):
+    if not proxy_pass or (is_shared and len(proxy_pass.addresses) < 2):
         return
     failed = _failed_predictions(logs, target)
     members = {target.gunicorn_master, *target.gunicorn_workers}
-    for address in passed.addresses:
+    for address in proxy_pass.addresses:
         answer = backend.health if address == target.backend else upstreams.answers.get(address)
         if not isinstance(answer, Exchange) or answer.status is None or _is_same(answer, backend):
             continue
-        if is_shared and (_is_backup(passed, address) or not _is_another(answer, backend)):
+        if is_shared and (_is_backup(proxy_pass, address) or not _is_another(answer, backend)):
             continue
         if answer.header("server").startswith("Werkzeug"):
             continue  # APP006 is more specific
@@ -736,27 +740,31 @@ def proxied_service(
         if not owners and server_header.startswith("gunicorn"):
             continue  # its owner is not visible: it may be the service's
         owner = owners[0] if owners else None
-        told = f"pid {owner.pid} {' '.join(owner.command)[:120]}" if owner else "?"
-        place = _written_at(passed, address)
-        is_one_of_several = len(passed.addresses) > 1 and place != passed.where
+        holder = f"pid {owner.pid} {' '.join(owner.command)[:120]}" if owner else "?"
+        place = _written_at(proxy_pass, address)
+        is_one_of_several = len(proxy_pass.addresses) > 1 and place != proxy_pass.where
         yield Finding(
             "NGX012",
             (
-                quote(passed.where, f"proxy_pass {passed.written}"),
+                quote(proxy_pass.where, f"proxy_pass {proxy_pass.written}"),
                 *((quote(place, f"server {address}"),) if is_one_of_several else ()),
                 *failed,
                 quote(
                     f"GET {address}{target.health_path}",
                     f"{answer.status} Server: {server_header or '-'}, {answer.media_type or '-'}: {answer.body[:80]}",
                 ),
-                *((quote(f"ss -ltnp {address}", told),) if owner else ()),
+                *((quote(f"ss -ltnp {address}", holder),) if owner else ()),
             ),
-            {"upstream": address, "answer": f"{answer.status} {answer.media_type}".strip(), "owner": told},
+            {
+                "upstream": address,
+                "answer": f"{answer.status} {answer.media_type}".strip(),
+                "owner": holder,
+            },
             severity=Severity.WARN if is_shared and not failed else None,
             fix=(
                 Text(
-                    en=f"Take server {address}; at {place} out, or lead it to this service: {told} answers there",
-                    zh=f"去掉 {place} 的 server {address};，或让它指向本服务：在那里应答的是 {told}",
+                    en=f"Take server {address}; at {place} out, or lead it to this service: {holder} answers there",
+                    zh=f"去掉 {place} 的 server {address};，或让它指向本服务：在那里应答的是 {holder}",
                 ),
                 target.test_nginx,
                 target.reload_nginx,
@@ -771,20 +779,20 @@ def _failed_predictions(logs: Logs | NotSeen, target: Target) -> tuple[Evidence,
     """Users' predictions that were answered as if by a program without that path."""
     if isinstance(logs, NotSeen):
         return ()
-    found = [
+    evidence = [
         quote(located.path, f"{item.count} x {item.method} {item.path} {item.status}")
         for located in users_traffic(logs)
         for item in located.traffic.answers
         if item.path == target.predict_path and item.status in _OF_ANOTHER_PROGRAM
     ]
-    return tuple(found[:2])
+    return tuple(evidence[:2])
 
 
-def _is_backup(passed: nginx_topology.ProxyPass, address: str) -> bool:
+def _is_backup(proxy_pass: nginx_topology.ProxyPass, address: str) -> bool:
     """Whether nginx uses this server only while the primary servers fail (ngx_http_upstream_module, backup)."""
     return any(
         "backup" in member.args[1:]
-        for member in (passed.upstream.block or () if passed.upstream else ())
+        for member in (proxy_pass.upstream.block or () if proxy_pass.upstream else ())
         if member.name == "server"
         and member.args
         and nginx_topology.normal_address(member.args[0]) == address
@@ -806,8 +814,8 @@ def _is_another(answer: Exchange, backend: Backend) -> bool:
 def _is_same(answer: Exchange, backend: Backend) -> bool:
     """Whether a health answer is the service's: it has an identity, and the same one if the service's is known."""
     expected = identity(backend.health) if isinstance(backend.health, Exchange) else None
-    named = identity(answer)
-    return named is not None and (expected is None or named == expected)
+    service_name = identity(answer)
+    return service_name is not None and (expected is None or service_name == expected)
 
 
 @check(
@@ -872,8 +880,8 @@ def _told_plain_http(
     directly, with that header, it answers."""
     if isinstance(backend, NotSeen) or isinstance(config, NotSeen):
         return {}
-    told = backend.health
-    if not isinstance(told, Exchange) or told.status is None or told.status in REDIRECTS:
+    answer = backend.health
+    if not isinstance(answer, Exchange) or answer.status is None or answer.status in REDIRECTS:
         return {}
     from ops.interpret.sent_header import how_to_send, sent_header
 
@@ -884,9 +892,9 @@ def _told_plain_http(
     return {
         "summary": Text(
             en=f"The service redirects to HTTPS for ever, because nginx does not pass X-Forwarded-Proto on for"
-            f" {target.health_path}; told so, it answers {told.status}.",
+            f" {target.health_path}; told so, it answers {answer.status}.",
             zh=f"后端不停跳转到 HTTPS：nginx 没有为 {target.health_path} 传入 X-Forwarded-Proto；"
-            f"带上它时后端返回 {told.status}。",
+            f"带上它时后端返回 {answer.status}。",
         ),
         "fix": (
             how_to_send(header, line),
@@ -905,11 +913,11 @@ def _without_redirect(
     server = _site_server(config, target) if isinstance(config, NginxConfig) else None
     if server is None or not any(listen.ssl for listen in server.listens) or not target.front_tls:
         return None
-    found = [d for d in server.own("return") if d.args and d.args[0] == str(hop.status)]
-    inner = [d for d in server.blocks[0].block or () if d not in found]
-    if len(found) != 1 or any((d.file, d.line) == (found[0].file, found[0].line) for d in inner):
+    returns = [d for d in server.own("return") if d.args and d.args[0] == str(hop.status)]
+    inner = [d for d in server.blocks[0].block or () if d not in returns]
+    if len(returns) != 1 or any((d.file, d.line) == (returns[0].file, returns[0].line) for d in inner):
         return None
-    place = f"{found[0].file}:{found[0].line}"
+    place = f"{returns[0].file}:{returns[0].line}"
     return (
         Text(
             en=f"Keep the redirect to HTTPS in the port 80 block only: {place} is of the block that serves HTTPS",
@@ -1007,45 +1015,45 @@ def keepalive(nginx_config: NginxConfig, target: Target) -> Iterator[Finding]:
 
     Defaults by version: ngx_http_proxy_module, proxy_http_version and proxy_set_header."""
     server = _site_server(nginx_config, target)
-    passed = server and nginx_topology.proxy_pass_for(nginx_config, server, target.predict_path)
+    proxy_pass = server and nginx_topology.proxy_pass_for(nginx_config, server, target.predict_path)
     pool = (
-        next((d for d in passed.upstream.block or () if d.name == "keepalive"), None)
-        if passed and passed.upstream
+        next((d for d in proxy_pass.upstream.block or () if d.name == "keepalive"), None)
+        if proxy_pass and proxy_pass.upstream
         else None
     )
-    if not passed or pool is None or pool.args == ("0",):
+    if not proxy_pass or pool is None or pool.args == ("0",):
         return
-    scope = passed.location
+    scope = proxy_pass.location
     reuses_by_default = _version(nginx_config) >= REUSING_SINCE
-    spoken = scope.effective("proxy_http_version")
-    sent = [
+    versions = scope.effective("proxy_http_version")
+    headers = [
         d
         for d in scope.effective("proxy_set_header")
         if len(d.args) == 2 and d.args[0].lower() == "connection"
     ]
-    said = nginx_topology.usual_value(nginx_config, scope, sent[-1].args[1]) if sent else ""
-    if spoken and spoken[-1].args == ("1.0",):
-        culprit, told = spoken[-1], "proxy_http_version 1.0"
-    elif not spoken and not reuses_by_default:
-        culprit, told = scope.first_own("proxy_pass") or pool, "proxy_http_version 1.0 (the default)"
-    elif sent and said is not None and said.lower() in ("close", "upgrade"):
-        culprit, told = sent[-1], f"proxy_set_header Connection {sent[-1].args[1]}"
-        told += "" if said == sent[-1].args[1] else f" (= {said})"
-    elif not sent and not reuses_by_default:
-        culprit, told = scope.first_own("proxy_pass") or pool, "Connection: close (the default)"
+    connection = nginx_topology.usual_value(nginx_config, scope, headers[-1].args[1]) if headers else ""
+    if versions and versions[-1].args == ("1.0",):
+        culprit, statement = versions[-1], "proxy_http_version 1.0"
+    elif not versions and not reuses_by_default:
+        culprit, statement = scope.first_own("proxy_pass") or pool, "proxy_http_version 1.0 (the default)"
+    elif headers and connection is not None and connection.lower() in ("close", "upgrade"):
+        culprit, statement = headers[-1], f"proxy_set_header Connection {headers[-1].args[1]}"
+        statement += "" if connection == headers[-1].args[1] else f" (= {connection})"
+    elif not headers and not reuses_by_default:
+        culprit, statement = scope.first_own("proxy_pass") or pool, "Connection: close (the default)"
     else:
         return
     where = f"{culprit.file}:{culprit.line}"
     yield Finding(
         "NGX017",
-        (quote(f"{pool.file}:{pool.line}", f"keepalive {' '.join(pool.args)}"), quote(where, told)),
+        (quote(f"{pool.file}:{pool.line}", f"keepalive {' '.join(pool.args)}"), quote(where, statement)),
         {"where": where},
-        fix=_reusing(culprit, scope, sent, target),
+        fix=_reusing(culprit, scope, headers, target),
     )
 
 
 def _reusing(
-    culprit: Directive, scope: nginx_topology.Scope, sent: list[Directive], target: Target
+    culprit: Directive, scope: nginx_topology.Scope, headers: list[Directive], target: Target
 ) -> tuple[str | Text, ...] | None:
     """Change the line that keeps nginx from reusing connections; None if one line is not enough."""
     where = f"{culprit.file}:{culprit.line}"
@@ -1059,7 +1067,7 @@ def _reusing(
         )
     elif culprit.name == "proxy_pass" and scope.first_own("proxy_set_header") is not None:
         # The first proxy_set_header of a level ends inheritance, so add one only beside others.
-        words = "proxy_http_version 1.1;" + ("" if sent else ' proxy_set_header Connection "";')
+        words = "proxy_http_version 1.1;" + ("" if headers else ' proxy_set_header Connection "";')
         line = put_before_line(where, words)
     else:
         return None
@@ -1094,11 +1102,11 @@ def worker_files(
         en=f"worker_connections is not set: {DEFAULT_CONNECTIONS}",
         zh=f"没有设置 worker_connections：{DEFAULT_CONNECTIONS}",
     )
-    wanted, written = connections or (DEFAULT_CONNECTIONS, Evidence(nginx_config.file, unset))
+    count, evidence = connections or (DEFAULT_CONNECTIONS, Evidence(nginx_config.file, unset))
     limit, bound = _file_limit(nginx_config, machine, processes)
-    if wanted > limit:
-        facts = {"connections": str(wanted), "limit": str(limit), "bound": bound.source}
-        yield Finding("NGX020", (written, bound), facts)
+    if count > limit:
+        facts = {"connections": str(count), "limit": str(limit), "bound": bound.source}
+        yield Finding("NGX020", (evidence, bound), facts)
 
 
 def _file_limit(
@@ -1107,8 +1115,8 @@ def _file_limit(
     """The files that a worker may open, with the evidence: worker_rlimit_nofile, or the lowest limit of a worker.
 
     Raises NotJudgedError if neither is known."""
-    allowed = _number(config, "worker_rlimit_nofile")
-    if allowed is None:
+    setting = _number(config, "worker_rlimit_nofile")
+    if setting is None:
         workers = _nginx_files(seen(machine))
         if not workers:
             reason = "no worker of nginx runs, and worker_rlimit_nofile is not set"
@@ -1118,10 +1126,10 @@ def _file_limit(
         workers = tuple(
             item
             for item in (() if isinstance(machine, NotSeen) else _nginx_files(machine))
-            if item.soft < allowed[0] and _is_current(item, config, processes)
+            if item.soft < setting[0] and _is_current(item, config, processes)
         )
         if not workers:
-            return allowed
+            return setting
     tightest = min(workers, key=lambda item: item.soft)
     return tightest.soft, quote(f"/proc/{tightest.pid}/limits", f"Max open files {tightest.soft}")
 
@@ -1138,10 +1146,10 @@ def _number(config: NginxConfig, name: str) -> tuple[int, Evidence] | None:
     directive = next(nginx_topology.every(config, name), None)
     if directive is None:
         return None
-    where, written = f"{directive.file}:{directive.line}", " ".join(directive.args)
-    if not re.fullmatch(r"[0-9]{1,18}", written):
-        raise NotJudgedError(NotSeen(reason=f"{where}: {name} {written} is no number"))
-    return int(written), quote(where, f"{name} {written}")
+    where, value = f"{directive.file}:{directive.line}", " ".join(directive.args)
+    if not re.fullmatch(r"[0-9]{1,18}", value):
+        raise NotJudgedError(NotSeen(reason=f"{where}: {name} {value} is no number"))
+    return int(value), quote(where, f"{name} {value}")
 
 
 def _is_current(worker: OpenFiles, config: NginxConfig, processes: Processes | NotSeen) -> bool:
@@ -1170,17 +1178,17 @@ def slow_clients(nginx_config: NginxConfig, target: Target) -> Iterator[Finding]
     waits.append(("client_header_timeout", server))
     waits.append(("client_body_timeout", server.location_for(target.predict_path) or server))
     short = dict.fromkeys(
-        (f"{found.file}:{found.line}", f"{name} {found.args[0]};")
+        (f"{directive.file}:{directive.line}", f"{name} {directive.args[0]};")
         for name, scope in waits
-        for found in scope.effective(name)[-1:]
-        if found.args and _is_too_short(found.args[0])
+        for directive in scope.effective(name)[-1:]
+        if directive.args and _is_too_short(directive.args[0])
     )
     if short:
         yield Finding(
             "NGX070",
-            tuple(quote(where, written) for where, written in short),
+            tuple(quote(where, statement) for where, statement in short),
             {
-                "written": " ".join(written for _, written in short),
+                "written": " ".join(statement for _, statement in short),
                 "where": ", ".join(dict.fromkeys(where for where, _ in short)),
             },
             fix=(
@@ -1188,15 +1196,18 @@ def slow_clients(nginx_config: NginxConfig, target: Target) -> Iterator[Finding]
                     en="nginx's own default is 60s: a slow client is no attack before that",
                     zh="nginx 的默认值是 60s：在此之前，慢客户端并不是攻击",
                 ),
-                *(replaced_in_line(where, written, f"{written.split()[0]} 60s;") for where, written in short),
+                *(
+                    replaced_in_line(where, statement, f"{statement.split()[0]} 60s;")
+                    for where, statement in short
+                ),
                 target.test_nginx,
                 target.reload_nginx,
             ),
         )
 
 
-def _is_too_short(written: str) -> bool:
-    seconds = nginx_seconds(written)
+def _is_too_short(value: str) -> bool:
+    seconds = nginx_seconds(value)
     return seconds is not None and seconds < SHORTEST_WAIT
 
 

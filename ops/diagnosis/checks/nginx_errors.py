@@ -43,7 +43,7 @@ def of_this_site(
     return tuple(
         (path, entry)
         for path, entry in entries
-        if (named := _SERVER.search(entry.text)) is None or named[1] in ours
+        if (match := _SERVER.search(entry.text)) is None or match[1] in ours
     )
 
 
@@ -59,9 +59,9 @@ def body_size(
     if not entries:
         return
     access = logs.nginx_access
-    refused = access.statuses.get("413", 0) if isinstance(access, AccessLog) else 0
+    refusals = access.statuses.get("413", 0) if isinstance(access, AccessLog) else 0
     met = isinstance(front.predict, Exchange) and front.predict.status == 413
-    if not refused and not met:
+    if not refusals and not met:
         if isinstance(access, NotSeen):
             raise NotJudgedError(access)
         return
@@ -70,15 +70,15 @@ def body_size(
         "NGX009",
         (
             quote(path, entry.text),
-            *((quote(access.path, f"{refused} x 413"),) if isinstance(access, AccessLog) else ()),
+            *((quote(access.path, f"{refusals} x 413"),) if isinstance(access, AccessLog) else ()),
         ),
-        {"count": str(max(len(entries), refused))},
+        {"count": str(max(len(entries), refusals))},
         fix=_larger_bodies([entry.text for _, entry in entries], nginx_config, target),
     )
 
 
 def _larger_bodies(
-    said: list[str], config: NginxConfig | NotSeen, target: Target
+    messages: list[str], config: NginxConfig | NotSeen, target: Target
 ) -> tuple[str | Text, ...] | None:
     """Steps to set client_max_body_size to the largest refused body, at least 50 MiB; None if no place is known."""
     site = find_site(config, target.domain, target.backend) if isinstance(config, NginxConfig) else None
@@ -86,15 +86,15 @@ def _larger_bodies(
     if scope is None:
         return None
     sizes = [
-        int(found[1]) for text in said if (found := re.search(r"too large body: (\d{1,15}) bytes", text))
+        int(match[1]) for text in messages if (match := re.search(r"too large body: (\d{1,15}) bytes", text))
     ]
-    wanted = f"client_max_body_size {max(50, -(-max(sizes, default=0) // (1 << 20)))}m;"
-    limits, passed = scope.effective("client_max_body_size"), scope.first_own("proxy_pass")
+    new_statement = f"client_max_body_size {max(50, -(-max(sizes, default=0) // (1 << 20)))}m;"
+    limits, proxy_pass = scope.effective("client_max_body_size"), scope.first_own("proxy_pass")
     if limits:
-        written = f"client_max_body_size {' '.join(limits[-1].args)};"
-        line = replaced_in_line(f"{limits[-1].file}:{limits[-1].line}", written, wanted)
-    elif passed is not None:
-        line = put_before_line(f"{passed.file}:{passed.line}", wanted)
+        old_statement = f"client_max_body_size {' '.join(limits[-1].args)};"
+        line = replaced_in_line(f"{limits[-1].file}:{limits[-1].line}", old_statement, new_statement)
+    elif proxy_pass is not None:
+        line = put_before_line(f"{proxy_pass.file}:{proxy_pass.line}", new_statement)
     else:
         return None
     return (
@@ -121,7 +121,7 @@ def capacity(logs: Logs) -> Iterator[Finding]:
     if not entries:
         return
     # Quote only the newest entry of each kind: a flood repeats the same message.
-    newest = {words: found[-1] for words in _EXHAUSTED if (found := nginx_entries(logs, words))}
+    newest = {words: of_kind[-1] for words in _EXHAUSTED if (of_kind := nginx_entries(logs, words))}
     yield Finding(
         "NGX015",
         tuple(quote(path, entry.text) for path, entry in newest.values()),
@@ -148,11 +148,11 @@ def permission(
     passes = isinstance(front.predict, Exchange) and reaches_service(front.predict, target)
     if passes and entry.time < int(taken_at):
         return
-    found = _REASON.search(entry.text)
+    match = _REASON.search(entry.text)
     yield Finding(
         "NGX016",
         (quote(path, entry.text),),
-        {"message": found[0] if found else entry.text[:120]},
+        {"message": match[0] if match else entry.text[:120]},
     )
 
 

@@ -63,15 +63,15 @@ def socket(
     ):
         return
     site = find_site(nginx_config, target.domain, target.backend)
-    for passed in site.passes if site else ():
+    for proxy_pass in site.passes if site else ():
         for view in nginx_sockets:
             owner = _listens_elsewhere(view, processes)
-            if f"unix:{view.path}" not in passed.addresses or owner is None:
+            if f"unix:{view.path}" not in proxy_pass.addresses or owner is None:
                 continue
             yield Finding(
                 "NGX051",
                 (
-                    quote(passed.where, f"proxy_pass {passed.written}"),
+                    quote(proxy_pass.where, f"proxy_pass {proxy_pass.written}"),
                     Evidence(
                         f"/proc/{view.nginx_pid}/root{view.path}",
                         Text(en="is not there: nginx does not see it", zh="不存在：nginx 看不到它"),
@@ -88,7 +88,7 @@ def socket(
                     "socket": view.path,
                     "pid": str(owner.pid),
                     "unit": owner.unit or f"systemctl status {owner.pid}",
-                    "where": passed.where,
+                    "where": proxy_pass.where,
                 },
             )
             return

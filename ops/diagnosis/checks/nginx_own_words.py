@@ -114,27 +114,27 @@ def own_words(
     require_nginx_log(logs)
     since = judged_since(logs)
     entries = of_this_site(nginx_entries(logs, ""), nginx_config, target)
-    told = [
-        (pair, kind, found)
+    matches = [
+        (pair, kind, match)
         for pair in entries
         if pair[1].level in ("error", "crit")
         and not is_of_earlier_worker(pair[1], since, logs)
         and not _is_of_own_challenge(pair[1])
         and not is_of_earlier_run(pair[1], logs, taken_at)  # this run has sent it again
         for kind in _KINDS
-        if (found := re.search(kind.words, pair[1].text))
+        if (match := re.search(kind.words, pair[1].text))
     ]
-    lasting = [item for item in told if not _has_passed_since(item[0], logs, target, front, taken_at)]
+    lasting = [item for item in matches if not _has_passed_since(item[0], logs, target, front, taken_at)]
     if not lasting:
         return
-    (log, entry), kind, found = lasting[-1]
+    (log, entry), kind, match = lasting[-1]
     same = [pair for pair, other, _ in lasting if other is kind]
     request = _REQUEST.search(entry.text)
     path = request[2] if request else "/"
     site = find_site(nginx_config, target.domain, target.backend)
     place = _place(site.server, path, kind.directives) if site else None
     where = place or target.site_file or target.nginx_config_file
-    named = found[1] if found.groups() and found[1] else ""
+    subject = match[1] if match.groups() and match[1] else ""
     met = path in (target.predict_path, target.health_path) and entry.time >= int(taken_at)
     yield Finding(
         "NGX060",
@@ -145,13 +145,13 @@ def own_words(
         {
             "count": str(len(same)),
             "request": f"{request[1]} {path}" if request else "?",
-            "message": found[0],
+            "message": match[0],
             "where": where,
         },
         severity=Severity.FAIL if met or len(same) >= _REPEATED else Severity.WARN,
-        verify=f"grep -F {shlex.quote(found[0][:60])} {shlex.quote(log)} | tail -n 5",
+        verify=f"grep -F {shlex.quote(match[0][:60])} {shlex.quote(log)} | tail -n 5",
         fix=(
-            Text(en=kind.en.format(named, place=where), zh=kind.zh.format(named, place=where)),
+            Text(en=kind.en.format(subject, place=where), zh=kind.zh.format(subject, place=where)),
             target.test_nginx,
             target.reload_nginx,
         ),
@@ -175,8 +175,8 @@ def _has_passed_since(
     method, path = request[1], request[2]
     # A line from the second in which the run began most likely precedes its first probe.
     if isinstance(front, Front) and entry.time <= taken_at:
-        for answer, asked in ((front.predict, target.predict_path), (front.health, target.health_path)):
-            if asked == path and isinstance(answer, Exchange) and (answer.status or 500) < 400:
+        for answer, probe_path in ((front.predict, target.predict_path), (front.health, target.health_path)):
+            if probe_path == path and isinstance(answer, Exchange) and (answer.status or 500) < 400:
                 return True
     return any(
         item.last > entry.time

@@ -179,16 +179,16 @@ def listen_ssl(
         return
     where = computed.outcome.where
     listen = next((d for d in every(probed.config, "listen") if f"{d.file}:{d.line}" == where), None)
-    written = f"listen {' '.join(listen.args)};" if listen else "listen"
+    statement = f"listen {' '.join(listen.args)};" if listen else "listen"
     fixed = f"listen {' '.join((listen.args[0], 'ssl', *listen.args[1:]))};" if listen else "listen ... ssl;"
     yield Finding(
         "NGX036",
         (
             quote(f"{probed.method} {probed.answer.url}", probed.answer.detail or "tls"),
-            quote(where, written),
+            quote(where, statement),
         ),
-        {"where": where, "listen": written, "fixed": fixed, "listen_port": str(computed.request.port)},
-        fix=_edited(where, written, fixed, probed.target) if listen else None,
+        {"where": where, "listen": statement, "fixed": fixed, "listen_port": str(computed.request.port)},
+        fix=_edited(where, statement, fixed, probed.target) if listen else None,
     )
 
 
@@ -230,8 +230,8 @@ def rivals(
     if leads is not None and leads_to_service(leads.servers, target):
         return
     other = probed.route(config=_without_block(nginx_config, computed.server_where))
-    passed = other.outcome.passed
-    if passed is None or not leads_to_service(passed.servers, target):
+    proxy_pass = other.outcome.passed
+    if proxy_pass is None or not leads_to_service(proxy_pass.servers, target):
         return
     yield Finding(
         "NGX034",
@@ -239,7 +239,7 @@ def rivals(
             probed.seen(),
             quote(computed.server_where, f"server_name {' '.join(computed.server_names)}"),
             quote(other.server_where, f"server_name {' '.join(other.server_names)}"),
-            quote(passed.where, f"{passed.directive} {passed.written}"),
+            quote(proxy_pass.where, f"{proxy_pass.directive} {proxy_pass.written}"),
         ),
         {"winner": computed.server_where, "ignored": other.server_where},
     )
@@ -260,8 +260,8 @@ def _without_block(config: NginxConfig, where: str) -> NginxConfig:
     )
 
 
-def leads_to_service(found: tuple[UpstreamServer, ...], target: Target) -> bool:
-    return any(same_address(target.backend, server.address) for server in found)
+def leads_to_service(members: tuple[UpstreamServer, ...], target: Target) -> bool:
+    return any(same_address(target.backend, server.address) for server in members)
 
 
 # --- requests passed on --------------------------------------------------------------------------------------------
@@ -288,15 +288,15 @@ def scheme(
     probed = probed_prediction(nginx_config, target, front, backend, nginx_test, host_names)
     if probed is None:
         return
-    passed = probed.route().outcome.passed
-    if passed is None:
+    proxy_pass = probed.route().outcome.passed
+    if proxy_pass is None:
         return
     if probed.answer.status not in (*_GATEWAY_ERRORS, 400):
         return
-    speaks_tls = passed.scheme in ("https", "grpcs")
+    speaks_tls = proxy_pass.scheme in ("https", "grpcs")
     if speaks_tls:
         plain = next(
-            (a for a in passed.servers if _plain_status(a.address, probed, upstreams) is not None), None
+            (a for a in proxy_pass.servers if _plain_status(a.address, probed, upstreams) is not None), None
         )
         if plain is None:
             return
@@ -305,24 +305,28 @@ def scheme(
             quote(f"GET http://{plain.address}{probed.target.health_path}", str(status)),
             *_logged(logs, "SSL_do_handshake() failed"),
         )
-        fixed = passed.written.replace("https://", "http://").replace("grpcs://", "grpc://")
+        fixed = proxy_pass.written.replace("https://", "http://").replace("grpcs://", "grpc://")
     else:
         certfile = _certfile(gunicorn)
-        if certfile is None or passed.scheme != "http" or not leads_to_service(passed.servers, probed.target):
+        if (
+            certfile is None
+            or proxy_pass.scheme != "http"
+            or not leads_to_service(proxy_pass.servers, probed.target)
+        ):
             return
         evidence = (quote("gunicorn certfile", certfile), *_logged(logs, "prematurely closed connection"))
-        fixed = passed.written.replace("http://", "https://")
+        fixed = proxy_pass.written.replace("http://", "https://")
     yield Finding(
         "NGX033",
-        (probed.seen(), quote(passed.where, f"{passed.directive} {passed.written}"), *evidence),
+        (probed.seen(), quote(proxy_pass.where, f"{proxy_pass.directive} {proxy_pass.written}"), *evidence),
         {
-            "where": passed.where,
-            "written": f"{passed.directive} {passed.written};",
-            "fixed": f"{passed.directive} {fixed};",
+            "where": proxy_pass.where,
+            "written": f"{proxy_pass.directive} {proxy_pass.written};",
+            "fixed": f"{proxy_pass.directive} {fixed};",
             "spoken": "TLS" if speaks_tls else "HTTP",
             "expected": "HTTP" if speaks_tls else "TLS",
         },
-        fix=_edited(passed.where, passed.written, fixed, target),
+        fix=_edited(proxy_pass.where, proxy_pass.written, fixed, target),
     )
 
 
@@ -367,8 +371,8 @@ def names(
     probed = probed_prediction(nginx_config, target, front, backend, nginx_test, host_names)
     if probed is None:
         return
-    passed = probed.route().outcome.passed
-    if passed is None:
+    proxy_pass = probed.route().outcome.passed
+    if proxy_pass is None:
         return
     from ops.interpret.routing.upstream import is_address
 
@@ -377,48 +381,48 @@ def names(
     if probed.target.backend.startswith("unix:"):
         return
     backend_port = split_address(probed.target.backend)[1]
-    named = [s for s in passed.servers if not s.address.startswith("unix:") and not is_address(s.name)]
+    by_name = [s for s in proxy_pass.servers if not s.address.startswith("unix:") and not is_address(s.name)]
     dead = [
         s
-        for s in named
+        for s in by_name
         if split_address(s.address)[1] == backend_port
         and not any(same_address(listener.address, s.address) for listener in processes.listeners)
     ]
-    if not dead or (len(dead) < len(passed.servers) and not _refused(logs, dead)):
+    if not dead or (len(dead) < len(proxy_pass.servers) and not _refused(logs, dead)):
         return
-    shown = ", ".join(server.address for server in dead[:_MAX_SHOWN])
+    addresses = ", ".join(server.address for server in dead[:_MAX_SHOWN])
     host, port = split_address(probed.target.backend)
     yield Finding(
         "NGX032",
         (
             probed.seen(),
-            quote(dead[0].where, f"{passed.directive} {passed.written}"),
+            quote(dead[0].where, f"{proxy_pass.directive} {proxy_pass.written}"),
             quote(f"getent ahosts {dead[0].name}", ", ".join(_addresses(probed, dead[0].name))),
             Evidence(
                 "ss -ltn",
                 Text(
-                    en=f"nobody listens on {shown}; the service listens on {probed.target.backend}",
-                    zh=f"{shown} 无人监听；服务监听在 {probed.target.backend}",
+                    en=f"nobody listens on {addresses}; the service listens on {probed.target.backend}",
+                    zh=f"{addresses} 无人监听；服务监听在 {probed.target.backend}",
                 ),
             ),
             *_refused(logs, dead),
         ),
         {
             "name": dead[0].name,
-            "dead": shown,
+            "dead": addresses,
             "listening": probed.target.backend,
             "where": dead[0].where,
             "fixed": join_address(host, port),
         },
-        fix=_edited(dead[0].where, _written_name(passed, dead[0]), join_address(host, port), target),
+        fix=_edited(dead[0].where, _written_name(proxy_pass, dead[0]), join_address(host, port), target),
     )
 
 
-def _written_name(passed: Passed, server: UpstreamServer) -> str:
+def _written_name(proxy_pass: Passed, server: UpstreamServer) -> str:
     """A server's name as it is written, with its port if it has one."""
-    authority = passed.written.partition("://")[2].partition("/")[0]
-    written = authority if passed.upstream is None else _named(server)
-    return written or server.name
+    authority = proxy_pass.written.partition("://")[2].partition("/")[0]
+    name = authority if proxy_pass.upstream is None else _named(server)
+    return name or server.name
 
 
 def _addresses(probed: ProbedPrediction, name: str) -> tuple[str, ...]:
@@ -458,14 +462,14 @@ def path(
     if probed is None:
         return
     computed = probed.route()
-    passed = computed.outcome.passed
-    if passed is None:
+    proxy_pass = computed.outcome.passed
+    if proxy_pass is None:
         return
     shorter = backend.without_prefix if isinstance(backend, Backend) else None
     if shorter is not None and reaches_service(shorter, target):
-        proof: _PathProof | None = _keeps_prefix(probed, computed, passed, shorter, target)
+        proof: _PathProof | None = _keeps_prefix(probed, computed, proxy_pass, shorter, target)
     else:
-        proof = _changes_path(probed, computed, passed, target)
+        proof = _changes_path(probed, computed, proxy_pass, target)
     if proof is not None:
         yield Finding("NGX030", proof.evidence, proof.facts, summary=proof.summary, fix=proof.fix)
 
@@ -480,52 +484,60 @@ class _PathProof(NamedTuple):
 
 
 def _keeps_prefix(
-    probed: ProbedPrediction, computed: RequestRoute, passed: Passed, shorter: Exchange, target: Target
+    probed: ProbedPrediction, computed: RequestRoute, proxy_pass: Passed, shorter: Exchange, target: Target
 ) -> _PathProof:
     """The service gets the location's prefix, and answers ``shorter``, the same request without it."""
-    asked, there = f"{probed.method} {probed.path}", urlsplit(shorter.url).path
+    request, there = f"{probed.method} {probed.path}", urlsplit(shorter.url).path
     return _PathProof(
         (
             probed.seen(),
             quote(computed.location_where, f"location {computed.location}"),
-            quote(passed.where, f"{passed.directive} {passed.written}: {passed.method} {passed.uri}"),
+            quote(
+                proxy_pass.where,
+                f"{proxy_pass.directive} {proxy_pass.written}: {proxy_pass.method} {proxy_pass.uri}",
+            ),
             quote(f"{shorter.method} {target.backend}{there}", str(shorter.status)),
         ),
-        {"asked": asked, "got": f"{passed.method} {passed.uri}", "where": passed.where, "fixed": ""},
+        {
+            "asked": request,
+            "got": f"{proxy_pass.method} {proxy_pass.uri}",
+            "where": proxy_pass.where,
+            "fixed": "",
+        },
         summary=Text(
-            en=f"nginx hands {asked} on with the location's prefix, and the service has its paths without it: it"
+            en=f"nginx hands {request} on with the location's prefix, and the service has its paths without it: it"
             f" answers {shorter.method} {there}.",
-            zh=f"nginx 把 {asked} 连同 location 的前缀一起转给后端，而后端的路径不带这个前缀："
+            zh=f"nginx 把 {request} 连同 location 的前缀一起转给后端，而后端的路径不带这个前缀："
             f"它能处理 {shorter.method} {there}。",
         ),
-        fix=_take_prefix_away(computed, passed, target),
+        fix=_take_prefix_away(computed, proxy_pass, target),
     )
 
 
 def _changes_path(
-    probed: ProbedPrediction, computed: RequestRoute, passed: Passed, target: Target
+    probed: ProbedPrediction, computed: RequestRoute, proxy_pass: Passed, target: Target
 ) -> _PathProof | None:
     """The service gets another path than the client asked for, and it predicts at the client's."""
     from ops.interpret.routing.model import StepKind
     from ops.interpret.routing.uri import escape
 
-    asked, got = probed.path, passed.uri.partition("?")[0]
+    request_path, got = probed.path, proxy_pass.uri.partition("?")[0]
     if (
-        got in (asked, escape(asked))
+        got in (request_path, escape(request_path))
         or not probed.is_served
         or probed.answer.failure
         or probed.answer.status in _GATEWAY_ERRORS
-        or passed.scheme not in ("http", "https")
-        or not leads_to_service(passed.servers, probed.target)
+        or proxy_pass.scheme not in ("http", "https")
+        or not leads_to_service(proxy_pass.servers, probed.target)
     ):
         return None
     rewrites = [step for step in computed.steps if step.kind is StepKind.REWRITE]
-    changing = () if passed.is_path_replaced else tuple(quote(s.where, s.words.en) for s in rewrites[-1:])
-    where = passed.where if passed.is_path_replaced or not rewrites else rewrites[-1].where
-    authority = passed.written.partition("://")[2].partition("/")[0]
+    changing = () if proxy_pass.is_path_replaced else tuple(quote(s.where, s.words.en) for s in rewrites[-1:])
+    where = proxy_pass.where if proxy_pass.is_path_replaced or not rewrites else rewrites[-1].where
+    authority = proxy_pass.written.partition("://")[2].partition("/")[0]
     fixed = (
-        f"proxy_pass {passed.scheme}://{authority};"
-        if passed.is_path_replaced and not passed.written.partition("://")[2].startswith("unix:")
+        f"proxy_pass {proxy_pass.scheme}://{authority};"
+        if proxy_pass.is_path_replaced and not proxy_pass.written.partition("://")[2].startswith("unix:")
         else ""
     )
     return _PathProof(
@@ -534,51 +546,52 @@ def _changes_path(
             quote(computed.location_where, f"location {computed.location}"),
             *changing,
             Evidence(
-                passed.where,
+                proxy_pass.where,
                 Text(
-                    en=f"{passed.directive} {passed.written}: the service gets {passed.method} {passed.uri}",
-                    zh=f"{passed.directive} {passed.written}：后端收到 {passed.method} {passed.uri}",
+                    en=f"{proxy_pass.directive} {proxy_pass.written}: the service gets {proxy_pass.method}"
+                    f" {proxy_pass.uri}",
+                    zh=f"{proxy_pass.directive} {proxy_pass.written}：后端收到 {proxy_pass.method} {proxy_pass.uri}",
                 ),
             ),
             probed.behind(),
         ),
         {
-            "asked": f"{probed.method} {asked}",
-            "got": f"{passed.method} {passed.uri}",
+            "asked": f"{probed.method} {request_path}",
+            "got": f"{proxy_pass.method} {proxy_pass.uri}",
             "where": where,
             "fixed": fixed,
         },
-        fix=_edited(where, f"{passed.directive} {passed.written};", fixed, target)
-        if fixed and where == passed.where
+        fix=_edited(where, f"{proxy_pass.directive} {proxy_pass.written};", fixed, target)
+        if fixed and where == proxy_pass.where
         else None,
     )
 
 
-def _take_prefix_away(computed: RequestRoute, passed: Passed, target: Target) -> tuple[str | Text, ...]:
+def _take_prefix_away(computed: RequestRoute, proxy_pass: Passed, target: Target) -> tuple[str | Text, ...]:
     """The steps that make nginx replace the location's prefix with a slash."""
-    old = f"{passed.directive} {passed.written};"
-    new = f"{passed.directive} {passed.written}/;"
+    old = f"{proxy_pass.directive} {proxy_pass.written};"
+    new = f"{proxy_pass.directive} {proxy_pass.written}/;"
     either = Text(
         en="or, where the application is to know the prefix, set it there (FastAPI's root_path, Flask's"
         " APPLICATION_ROOT)",
         zh="或者让应用自己带上这个前缀（FastAPI 的 root_path、Flask 的 APPLICATION_ROOT）",
     )
-    if not computed.location.endswith("/") or "$" in passed.written or passed.written.count("/") > 2:
+    if not computed.location.endswith("/") or "$" in proxy_pass.written or proxy_pass.written.count("/") > 2:
         return (
             Text(
-                en=f"At {computed.location_where} end the location and its {passed.directive} with a slash,"
+                en=f"At {computed.location_where} end the location and its {proxy_pass.directive} with a slash,"
                 f" {either.en}",
-                zh=f"在 {computed.location_where}，location 和 {passed.directive} 末尾都加上斜杠；{either.zh}",
+                zh=f"在 {computed.location_where}，location 和 {proxy_pass.directive} 末尾都加上斜杠；{either.zh}",
             ),
             target.test_nginx,
             target.reload_nginx,
         )
     return (
         Text(
-            en=f"A slash behind the address replaces the location's prefix ({passed.where}): {new} {either.en}",
-            zh=f"地址末尾的斜杠会替换 location 的前缀（{passed.where}）：{new} {either.zh}",
+            en=f"A slash behind the address replaces the location's prefix ({proxy_pass.where}): {new} {either.en}",
+            zh=f"地址末尾的斜杠会替换 location 的前缀（{proxy_pass.where}）：{new} {either.zh}",
         ),
-        replaced_in_line(passed.where, old, new),
+        replaced_in_line(proxy_pass.where, old, new),
         target.test_nginx,
         target.reload_nginx,
     )
@@ -604,13 +617,23 @@ def replaced_answer(
         return
     from ops.interpret.routing.model import OutcomeKind, StepKind
 
-    given = None if isinstance(probed.backend, NotSeen) else probed.backend.predict
-    if not isinstance(given, Exchange) or given.status is None or given.status < 300:
+    backend_answer = None if isinstance(probed.backend, NotSeen) else probed.backend.predict
+    if (
+        not isinstance(backend_answer, Exchange)
+        or backend_answer.status is None
+        or backend_answer.status < 300
+    ):
         return
-    if probed.answer.status == given.status and probed.answer.media_type == given.media_type:
+    if (
+        probed.answer.status == backend_answer.status
+        and probed.answer.media_type == backend_answer.media_type
+    ):
         return
     # It is unknown whether error_page's file exists: try both.
-    either = (probed.route(answer=given.status), probed.route(answer=given.status, is_file=True))
+    either = (
+        probed.route(answer=backend_answer.status),
+        probed.route(answer=backend_answer.status, is_file=True),
+    )
     computed = next((route for route in either if route.outcome.status == probed.answer.status), None)
     if computed is None or computed.outcome.kind is OutcomeKind.PROXIED:
         return
@@ -626,12 +649,12 @@ def replaced_answer(
             ),
             quote(
                 f"{probed.method} {probed.target.backend}{probed.path}",
-                f"{given.status} {given.media_type}: {given.body[:120]}",
+                f"{backend_answer.status} {backend_answer.media_type}: {backend_answer.body[:120]}",
             ),
             *(Evidence(step.where, step.words) for step in replacing[:_MAX_SHOWN]),
         ),
         {
-            "given": str(given.status),
+            "given": str(backend_answer.status),
             "sent": str(probed.answer.status),
             "where": replacing[-1].where,
             "switch": replacing[0].where,
@@ -692,8 +715,8 @@ def files(
     if computed is None or computed.decision is None or computed.decision.kind is not StepKind.FILE:
         return
     place = computed.location_where or computed.server_where
-    named = f"location {computed.location}" if computed.location_where else "server"
-    tried = [step for step in computed.steps if step.kind in (StepKind.TRY_FILES, StepKind.FILE)]
+    block_name = f"location {computed.location}" if computed.location_where else "server"
+    file_steps = [step for step in computed.steps if step.kind in (StepKind.TRY_FILES, StepKind.FILE)]
     proxied = [
         location
         for location in every(probed.config, "location")
@@ -704,8 +727,8 @@ def files(
         "NGX031",
         (
             probed.seen(),
-            quote(place, named),
-            *(Evidence(step.where or place, step.words) for step in tried[:1]),
+            quote(place, block_name),
+            *(Evidence(step.where or place, step.words) for step in file_steps[:1]),
             *(
                 Evidence(
                     f"{location.file}:{location.line}",
@@ -822,8 +845,8 @@ def _refuses_everyone(config: NginxConfig, where: str) -> bool:
                 yield directive
             yield from holders(inner)
 
-    found = list(holders(config.directives))
-    return bool(found) and not any(d.name == "allow" for block in found for d in block.block or ())
+    blocks = list(holders(config.directives))
+    return bool(blocks) and not any(d.name == "allow" for block in blocks for d in block.block or ())
 
 
 @check(
@@ -850,24 +873,28 @@ def lone_upstream(
         return
     from ops.interpret.routing.request import probe_route
 
-    passed = probe_route(nginx_config, target, host_names).passed
-    ours = [(path, entry) for path, entry in entries if passed and f"//{passed.upstream}/" in entry.text]
-    if passed is None or passed.upstream not in groups or not ours:
+    proxy_pass = probe_route(nginx_config, target, host_names).passed
+    ours = [
+        (path, entry) for path, entry in entries if proxy_pass and f"//{proxy_pass.upstream}/" in entry.text
+    ]
+    if proxy_pass is None or proxy_pass.upstream not in groups or not ours:
         return
-    live = [server for server in passed.servers if not server.is_down]
+    live = [server for server in proxy_pass.servers if not server.is_down]
     if len(live) > 1 or (live and not live[0].max_fails):
         return
-    down = [server for server in passed.servers if server.is_down]
+    down = [server for server in proxy_pass.servers if server.is_down]
     path, entry = ours[-1]
     is_over = isinstance(front.predict, Exchange) and reaches_service(front.predict, target)
     server = live[0] if live else down[0]
-    written = f"server {' '.join((_named(server), *server.parameters))};"
-    kept = [p for p in server.parameters if p not in ("down", "backup") and not p.startswith("max_fails=")]
+    statement = f"server {' '.join((_named(server), *server.parameters))};"
+    parameters = [
+        p for p in server.parameters if p not in ("down", "backup") and not p.startswith("max_fails=")
+    ]
     yield Finding(
         "NGX035",
         (
             quote(path, entry.text),
-            quote(server.where, written),
+            quote(server.where, statement),
             *(
                 quote(s.where, f"server {' '.join((_named(s), *s.parameters))};")
                 for s in down
@@ -879,15 +906,18 @@ def lone_upstream(
             ),
         ),
         {
-            "upstream": passed.upstream or "",
+            "upstream": proxy_pass.upstream or "",
             "count": str(len(ours)),
             "where": server.where,
-            "written": written,
-            "fixed": f"server {' '.join((_named(server), *kept, 'max_fails=0'))};",
+            "written": statement,
+            "fixed": f"server {' '.join((_named(server), *parameters, 'max_fails=0'))};",
         },
         severity=Severity.WARN if is_over else None,
         fix=_edited(
-            server.where, written, f"server {' '.join((_named(server), *kept, 'max_fails=0'))};", target
+            server.where,
+            statement,
+            f"server {' '.join((_named(server), *parameters, 'max_fails=0'))};",
+            target,
         ),
     )
 

@@ -48,7 +48,7 @@ def reload(
     if not workers or (isinstance(nginx_test, NginxTest) and own_failures(nginx_test, host)):
         return
     oldest = min(workers, key=lambda w: w.started)
-    changed = sorted(
+    changed_paths = sorted(
         (path for path, at in nginx_config.modified.items() if at > oldest.started + SLACK),
         key=lambda path: nginx_config.modified[path],
     )
@@ -59,7 +59,7 @@ def reload(
         *_logged(nginx_config, site, target, logs, taken_at, {worker.pid for worker in workers}),
         *_returned(site, target, front),
     ]
-    if not changed and not contradictions:
+    if not changed_paths and not contradictions:
         return
     behind = isinstance(front, Front) and _fails_at_nginx(front, backend, target, bool(contradictions))
     evidence = [
@@ -70,17 +70,17 @@ def reload(
                 zh=f"在 nginx 的工作进程 {oldest.pid} 启动 {age(later)} 之后改过",
             ),
         )
-        for path in changed[:4]
+        for path in changed_paths[:4]
         if (later := nginx_config.modified[path] - oldest.started)
     ]
     where = contradictions[0].source if contradictions else "?"
     yield Finding(
         "NGX004",
         (*evidence, *contradictions[:4]),
-        {"changed": changed[-1] if changed else where},
+        {"changed": changed_paths[-1] if changed_paths else where},
         severity=Severity.FAIL if behind else Severity.WARN,
         summary=None
-        if changed
+        if changed_paths
         else Text(
             en=f"What nginx does is not what its configuration says ({where}): it runs an older one.",
             zh=f"nginx 的实际行为与配置不符（{where}）：它运行的是旧配置。",
@@ -103,25 +103,25 @@ def _fails_at_nginx(front: Front, backend: Backend | NotSeen, target: Target, is
 def _listening(config: NginxConfig, processes: Processes, nginx: tuple[Process, ...]) -> Iterator[Evidence]:
     """Ports that the files name but nginx does not listen on, and the reverse. Silent if either is unknown."""
     pids = {process.pid for process in nginx}
-    held = {
+    ports = {
         split_address(item.address)[1]
         for item in processes.listeners
         if not item.address.startswith("unix:") and pids.intersection(item.pids)
     }
-    if not held or config.errors:
+    if not ports or config.errors:
         return
-    wanted: dict[int, str] = {}
+    configured: dict[int, str] = {}
     for directive in nginx_topology.every(config, "listen"):
         listen = nginx_topology.parse_listen(directive.args) if directive.args else None
         if listen is None:
             return  # a range of ports, or nonsense
         if not listen.host.startswith("unix:") and "quic" not in directive.args:
-            wanted.setdefault(listen.port, f"{directive.file}:{directive.line}")
+            configured.setdefault(listen.port, f"{directive.file}:{directive.line}")
     blocks = (server.blocks[0] for server in nginx_topology.servers(config))
     if any(all(d.name != "listen" for d in block.block or ()) for block in blocks):
         return  # without listen the port depends on the user that started nginx
-    for port, where in wanted.items():
-        if port not in held:
+    for port, where in configured.items():
+        if port not in ports:
             yield Evidence(
                 where,
                 Text(
@@ -129,7 +129,7 @@ def _listening(config: NginxConfig, processes: Processes, nginx: tuple[Process, 
                     zh=f"listen {port}：nginx 没有监听此端口",
                 ),
             )
-    for port in sorted(held - set(wanted)):
+    for port in sorted(ports - set(configured)):
         yield Evidence(
             f"ss -ltnp :{port}",
             Text(
@@ -148,10 +148,10 @@ def _forwarding(
     upstreams: Upstreams | NotSeen,
 ) -> Iterator[Evidence]:
     """Predictions pass, although nobody listens at the addresses in the file."""
-    passed = nginx_topology.proxy_pass_for(config, site.server, target.predict_path) if site else None
+    proxy_pass = nginx_topology.proxy_pass_for(config, site.server, target.predict_path) if site else None
     if (
-        passed is None
-        or not passed.determined
+        proxy_pass is None
+        or not proxy_pass.determined
         or isinstance(front, NotSeen)
         or isinstance(upstreams, NotSeen)
         or isinstance(backend, NotSeen)
@@ -160,14 +160,14 @@ def _forwarding(
         or not serves(backend, target)
     ):
         return
-    answers = [upstreams.answers.get(address) for address in passed.addresses]
+    answers = [upstreams.answers.get(address) for address in proxy_pass.addresses]
     if answers and all(x is not None and x.failure in ("refused", "missing", "unreachable") for x in answers):
         yield Evidence(
-            passed.where,
+            proxy_pass.where,
             Text(
-                en=f"proxy_pass {passed.written} leads to {', '.join(passed.addresses)}, where nobody listens; "
+                en=f"proxy_pass {proxy_pass.written} leads to {', '.join(proxy_pass.addresses)}, where nobody listens; "
                 "predictions pass all the same",
-                zh=f"proxy_pass {passed.written} 指向 {', '.join(passed.addresses)}，那里无人监听，预测却成功",
+                zh=f"proxy_pass {proxy_pass.written} 指向 {', '.join(proxy_pass.addresses)}，那里无人监听，预测却成功",
             ),
         )
 
@@ -196,17 +196,17 @@ def _logged(
         and ours in entry.text
     ]
     for path, entry in recent[-1:]:
-        tried = _UPSTREAM.search(entry.text)
-        if tried and not any(_is_named(tried[1], address) for address in addresses):
+        match = _UPSTREAM.search(entry.text)
+        if match and not any(_is_named(match[1], address) for address in addresses):
             yield quote(path, entry.text)
 
 
-def _is_named(tried: str, address: str) -> bool:
+def _is_named(upstream: str, address: str) -> bool:
     """Whether the address that nginx tried is the one in the file: localhost may have been either loopback."""
-    if same_address(tried, address):
+    if same_address(upstream, address):
         return True
-    (host, port), (named, named_port) = split_address(tried), split_address(address)
-    return port == named_port and is_loopback(host) and named == "127.0.0.1"
+    (host, port), (host_in_file, port_in_file) = split_address(upstream), split_address(address)
+    return port == port_in_file and is_loopback(host) and host_in_file == "127.0.0.1"
 
 
 def _is_literal(address: str) -> bool:
@@ -225,21 +225,21 @@ def _returned(site: NginxSiteConfig | None, target: Target, front: Front | NotSe
         directive = location.first_own("return") if location else None
         if location is None or directive is None or nginx_topology.has_conditions(location):
             continue
-        written = directive.args[0] if directive.args else ""
+        status = directive.args[0] if directive.args else ""
         if (
-            written.isdecimal()
-            and written != "444"
+            status.isdecimal()
+            and status != "444"
             and isinstance(answer, Exchange)
             and answer.status is not None
-            and answer.status != int(written)
+            and answer.status != int(status)
             # nginx may give these answers before it reaches the location's return.
             and answer.status not in (400, 403, 413, 421, 429, 503)
         ):
             yield Evidence(
                 f"{directive.file}:{directive.line}",
                 Text(
-                    en=f"location {location.written} returns {written}, but {path} answers {answer.status}",
-                    zh=f"location {location.written} 应返回 {written}，但 {path} 返回 {answer.status}",
+                    en=f"location {location.written} returns {status}, but {path} answers {answer.status}",
+                    zh=f"location {location.written} 应返回 {status}，但 {path} 返回 {answer.status}",
                 ),
             )
 

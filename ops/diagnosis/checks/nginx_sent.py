@@ -55,13 +55,13 @@ def sent_host(
     if probed is None or not probed.is_served or probed.answer.status not in _REFUSE_A_HOST:
         return
     computed = probed.route()
-    passed = computed.outcome.passed
+    proxy_pass = computed.outcome.passed
     if (
-        passed is None
-        or passed.scheme not in ("http", "https")
-        or not leads_to_service(passed.servers, target)
-        or passed.uri.partition("?")[0] != probed.path
-        or _name(passed.host) == target.domain.lower()
+        proxy_pass is None
+        or proxy_pass.scheme not in ("http", "https")
+        or not leads_to_service(proxy_pass.servers, target)
+        or proxy_pass.uri.partition("?")[0] != probed.path
+        or _name(proxy_pass.host) == target.domain.lower()
     ):
         return
     line = _service_s_line(logs, probed.answer, probed.path)
@@ -74,22 +74,23 @@ def sent_host(
             probed.seen(),
             *((line,) if line is not None else ()),
             Evidence(
-                passed.where,
+                proxy_pass.where,
                 Text(
-                    en=f"{passed.directive} {passed.written}: the service gets Host {passed.host}",
-                    zh=f"{passed.directive} {passed.written}：后端收到的 Host 是 {passed.host}",
+                    en=f"{proxy_pass.directive} {proxy_pass.written}: the service gets Host {proxy_pass.host}",
+                    zh=f"{proxy_pass.directive} {proxy_pass.written}：后端收到的 Host 是 {proxy_pass.host}",
                 ),
             ),
             probed.behind(),
         ),
         {
-            "sent": passed.host,
+            "sent": proxy_pass.host,
             "status": str(probed.answer.status),
             "where": next(
-                (h.where for h in passed.headers if h.name.lower() == "host" and h.where), passed.where
+                (h.where for h in proxy_pass.headers if h.name.lower() == "host" and h.where),
+                proxy_pass.where,
             ),
         },
-        fix=(*_host_edit(scope, passed.where), target.test_nginx, target.reload_nginx),
+        fix=(*_host_edit(scope, proxy_pass.where), target.test_nginx, target.reload_nginx),
     )
 
 
@@ -154,11 +155,11 @@ def sent_query(
             if with_query is None or computed >= _MAX_COMPUTED:
                 continue
             computed += 1
-            lost = _lost(nginx_config, target, host_names, answers)
-            if lost is None:
+            loss = _lost(nginx_config, target, host_names, answers)
+            if loss is None:
                 continue
             total = located.total_like(answers)
-            asked = f"{answers.path}?{_QUERY}"
+            request = f"{answers.path}?{_QUERY}"
             yield Finding(
                 "NGX081",
                 (
@@ -167,10 +168,10 @@ def sent_query(
                         located.path, f"{answers.count} x {answers.method} {answers.path} {answers.status}"
                     ),
                     Evidence(
-                        lost.where,
+                        loss.where,
                         Text(
-                            en=f"{lost.written}: of {answers.method} {asked} the service gets {lost.uri}",
-                            zh=f"{lost.written}：{answers.method} {asked} 到后端变成 {lost.uri}",
+                            en=f"{loss.written}: of {answers.method} {request} the service gets {loss.uri}",
+                            zh=f"{loss.written}：{answers.method} {request} 到后端变成 {loss.uri}",
                         ),
                     ),
                 ),
@@ -179,12 +180,12 @@ def sent_query(
                     "total": str(total),
                     "path": answers.path,
                     "method": answers.method,
-                    "asked": asked,
-                    "where": lost.where,
+                    "asked": request,
+                    "where": loss.where,
                     "status": answers.status,
                 },
                 severity=Severity.FAIL if 2 * answers.count >= total else Severity.WARN,
-                fix=(*lost.fix, target.test_nginx, target.reload_nginx),
+                fix=(*loss.fix, target.test_nginx, target.reload_nginx),
             )
             return
 
@@ -210,16 +211,16 @@ def _lost(
     from ops.interpret.routing.request import probe_route
 
     route: RequestRoute = probe_route(config, target, host_names, answers.method, f"{answers.path}?{_QUERY}")
-    passed = route.outcome.passed
-    if passed is None or passed.scheme not in ("http", "https") or _QUERY in passed.uri:
+    proxy_pass = route.outcome.passed
+    if proxy_pass is None or proxy_pass.scheme not in ("http", "https") or _QUERY in proxy_pass.uri:
         return None
-    if "$" in passed.written.partition("://")[2].partition("/")[2]:
-        fixed = f"{passed.written}$is_args$args"
+    if "$" in proxy_pass.written.partition("://")[2].partition("/")[2]:
+        fixed = f"{proxy_pass.written}$is_args$args"
         return _LostQuery(
-            passed.where,
-            f"{passed.directive} {passed.written}",
-            passed.uri,
-            (replaced_in_line(passed.where, f"{passed.written};", f"{fixed};"),),
+            proxy_pass.where,
+            f"{proxy_pass.directive} {proxy_pass.written}",
+            proxy_pass.uri,
+            (replaced_in_line(proxy_pass.where, f"{proxy_pass.written};", f"{fixed};"),),
         )
     rewrites = [step for step in route.steps if step.kind is StepKind.REWRITE]
     if not rewrites:
@@ -228,7 +229,7 @@ def _lost(
     return _LostQuery(
         where,
         rewrites[-1].words.en,
-        passed.uri,
+        proxy_pass.uri,
         (
             Text(
                 en=f"Take the question mark from the end of the replacement at {where}: it drops the query",

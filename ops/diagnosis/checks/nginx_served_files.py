@@ -96,7 +96,7 @@ def _with_pid(entry: LogEntry, logs: Logs) -> LogEntry:
 
 def _served_from(server: Server, path: str) -> _ServedFrom | None:
     """The longest of the site's root and alias directives that the path begins with."""
-    found = [
+    candidates = [
         _ServedFrom(
             directive.name,
             directive.args[0],
@@ -108,7 +108,7 @@ def _served_from(server: Server, path: str) -> _ServedFrom | None:
         for directive in scope.own(name)
         if directive.args and path.startswith(directive.args[0])
     ]
-    return max(found, key=lambda each: len(each.path), default=None)
+    return max(candidates, key=lambda each: len(each.path), default=None)
 
 
 def _opened_way(file: UnservedFile) -> _Mend | None:

@@ -69,23 +69,23 @@ _JUDGED_ELSEWHERE = (
 def files(logs: Logs) -> Iterator[Finding]:
     """NGX040: [crit] open() or mkdir() failed, and nginx's workers still cannot use the file's directory."""
     unclear: NotSeen | None = None
-    for refused in logs.refused_files:
-        found = obstacle(refused)
-        if isinstance(found, NotSeen):
-            unclear = found
-        elif found is not None:
-            user = refused.reader.user if refused.reader else "?"
-            count, place, words = refused.count, found.directory, found.words
+    for file in logs.refused_files:
+        blocker = obstacle(file)
+        if isinstance(blocker, NotSeen):
+            unclear = blocker
+        elif blocker is not None:
+            user = file.reader.user if file.reader else "?"
+            count, place, words = file.count, blocker.directory, blocker.words
             yield Finding(
                 "NGX040",
-                (quote(refused.log, refused.entry.partition("\n")[0]), *found.evidence),
-                {"count": str(count), "path": refused.path, "directory": place, "user": user},
+                (quote(file.log, file.entry.partition("\n")[0]), *blocker.evidence),
+                {"count": str(count), "path": file.path, "directory": place, "user": user},
                 summary=Text(
-                    en=f"nginx's workers ({user}) could not use {refused.path}, {count} times: {place} {words.en}.",
-                    zh=f"nginx 的工作进程（用户 {user}）有 {count} 次无法使用 {refused.path}：{place} {words.zh}。",
+                    en=f"nginx's workers ({user}) could not use {file.path}, {count} times: {place} {words.en}.",
+                    zh=f"nginx 的工作进程（用户 {user}）有 {count} 次无法使用 {file.path}：{place} {words.zh}。",
                 ),
-                verify=f"namei -l {shlex.quote(_directory(refused))}",
-                fix=found.fix,
+                verify=f"namei -l {shlex.quote(_directory(file))}",
+                fix=blocker.fix,
             )
             return
     if unclear is not None:
@@ -101,26 +101,26 @@ class Obstacle(NamedTuple):
     evidence: tuple[Evidence, ...] = ()
 
 
-def _directory(refused: RefusedFile) -> str:
-    return refused.path.rpartition("/")[0] or "/"
+def _directory(file: RefusedFile) -> str:
+    return file.path.rpartition("/")[0] or "/"
 
 
-def obstacle(refused: RefusedFile) -> Obstacle | NotSeen | None:
+def obstacle(file: RefusedFile) -> Obstacle | NotSeen | None:
     """The present obstacle; None if there is none."""
-    directory, reader = _directory(refused), refused.reader
+    directory, reader = _directory(file), file.reader
     place = shlex.quote(directory)
-    if refused.error == READ_ONLY:
+    if file.error == READ_ONLY:
         words = Text(en="lies on a read-only file system", zh="所在的文件系统是只读的")
         return Obstacle(directory, words, (f"findmnt -T {place}",))
-    if refused.missing is not None:
+    if file.missing is not None:
         owner = (f"chown {shlex.quote(reader.user)} {place}",) if reader else ()
         words = Text(en="is not there", zh="不存在")
-        return Obstacle(refused.missing, words, (f"mkdir -p {place}", *owner))
-    if refused.error not in (DENIED, NOT_PERMITTED):
+        return Obstacle(file.missing, words, (f"mkdir -p {place}", *owner))
+    if file.error not in (DENIED, NOT_PERMITTED):
         return None
     if reader is None:
         return NotSeen(reason="as whom nginx's workers run: there is none")
-    for step in refused.steps:
+    for step in file.steps:
         if not step.is_directory:
             continue
         is_last = step.path == directory
@@ -130,7 +130,7 @@ def obstacle(refused: RefusedFile) -> Obstacle | NotSeen | None:
         if not allowed:
             return _closed(step, reader, is_last=is_last)
     # The modes allow it: somebody fixed them, or something else denies it (SELinux, AppArmor, a unit's sandbox).
-    return None if refused.complete else NotSeen(reason=f"the whole way to {directory}", needs_root=True)
+    return None if file.complete else NotSeen(reason=f"the whole way to {directory}", needs_root=True)
 
 
 def _closed(step: AccessStep, reader: Reader, *, is_last: bool) -> Obstacle:
@@ -165,10 +165,10 @@ def explained_by_mended_file(answers: Answers, logs: Logs) -> bool:
     return lines >= answers.count
 
 
-def _is_mended(refused: RefusedFile) -> bool:
+def _is_mended(file: RefusedFile) -> bool:
     """Whether there is no obstacle now, and the path was changed after the last refusal."""
-    changed = max((step.changed for step in refused.steps), default=0.0)
-    return obstacle(refused) is None and changed >= int(refused.last)
+    changed_at = max((step.changed for step in file.steps), default=0.0)
+    return obstacle(file) is None and changed_at >= int(file.last)
 
 
 @check(
@@ -240,10 +240,10 @@ def header_limit(logs: Logs, front: Front | NotSeen) -> Iterator[Finding]:
     """NGX042: nginx itself answered 414, 431 or 494, or 400 with its own page for headers that are too large."""
     own = service_traffic(logs)
     since = judged_since(logs)
-    refused = entries_with(logs.gunicorn_error, *TOO_LONG)
-    if not all(is_of_earlier_worker(entry, since, logs) for entry in refused):
+    refusals = entries_with(logs.gunicorn_error, *TOO_LONG)
+    if not all(is_of_earlier_worker(entry, since, logs) for entry in refusals):
         return  # APP022: gunicorn refuses them, and may not log them in its access log
-    said = nginx_entries(
+    entries = nginx_entries(
         logs, "client sent too long URI", "client sent too long header line", "too large header"
     )
     for located in users_traffic(logs):
@@ -252,12 +252,12 @@ def header_limit(logs: Logs, front: Front | NotSeen) -> Iterator[Finding]:
             is_line = answers.status == "414"
             if by_service or any(address for address in answers.upstreams):
                 continue
-            if answers.status == "400" and not (said or _is_header_page(answers, front)):
+            if answers.status == "400" and not (entries or _is_header_page(answers, front)):
                 continue
             yield Finding(
                 "NGX042",
                 (
-                    *(quote(path, entry.text) for path, entry in said[-1:]),
+                    *(quote(path, entry.text) for path, entry in entries[-1:]),
                     *(quote(located.path, line) for line in answers.newest[:1]),
                     quote(located.path, f"{answers.count} x {answers.status}"),
                 ),
@@ -278,8 +278,8 @@ def _is_header_page(answers: Answers, front: Front | NotSeen) -> bool:
     (ngx_http_special_response.c); its last line names the server as the Server header does."""
     if answers.sent is None or isinstance(front, NotSeen):
         return False
-    asked = (front.plain, front.health, front.predict)
-    names = {item.header("server") for item in asked if isinstance(item, Exchange)}
+    exchanges = (front.plain, front.health, front.predict)
+    names = {item.header("server") for item in exchanges if isinstance(item, Exchange)}
     lengths = {
         len(
             "<html>\r\n<head><title>400 Request Header Or Cookie Too Large</title></head>\r\n<body>\r\n"
@@ -309,14 +309,14 @@ def dead_server(
     servers of an upstream, or the addresses of one name."""
     site = find_site(nginx_config, target.domain, target.backend)
     since = judged_since(logs)
-    for passed in site.passes if site else ():
-        half = _half_of_a_name(passed, host_names, logs)
+    for proxy_pass in site.passes if site else ():
+        half = _half_of_a_name(proxy_pass, host_names, logs)
         if half is not None:
             yield half
             return
         answers = {
             address: backend.health if address == target.backend else upstreams.answers.get(address)
-            for address in passed.addresses
+            for address in proxy_pass.addresses
         }
         dead = [
             a for a, x in answers.items() if isinstance(x, Exchange) and x.failure not in (None, "malformed")
@@ -337,7 +337,9 @@ def dead_server(
             "NGX043",
             (
                 quote(address, detail),
-                quote(passed.where, f"proxy_pass {passed.written}: {', '.join(passed.addresses)}"),
+                quote(
+                    proxy_pass.where, f"proxy_pass {proxy_pass.written}: {', '.join(proxy_pass.addresses)}"
+                ),
                 *(quote(path, entry.text) for path, entry in failed[-1:]),
             ),
             {"address": address, "alive": ", ".join(alive), "count": str(len(failed)), "met": str(met)},
@@ -346,7 +348,7 @@ def dead_server(
         return
 
 
-def _half_of_a_name(passed: ProxyPass, host_names: HostNames | NotSeen, logs: Logs) -> Finding | None:
+def _half_of_a_name(proxy_pass: ProxyPass, host_names: HostNames | NotSeen, logs: Logs) -> Finding | None:
     """NGX043 for a name in proxy_pass or in an upstream with several addresses (localhost: 127.0.0.1 and ::1), of which
     one takes no connection.
 
@@ -354,11 +356,11 @@ def _half_of_a_name(passed: ProxyPass, host_names: HostNames | NotSeen, logs: Lo
     fails too, the request ends in 502, because nginx leaves a server out for fail_timeout. A silent one costs
     proxy_connect_timeout."""
     dialled = {} if isinstance(host_names, NotSeen) else {c.address: c for c in host_names.dialled}
-    for name, port, where in named_servers(passed):
+    for name, port, where in named_servers(proxy_pass):
         addresses = () if isinstance(host_names, NotSeen) else host_names.addresses.get(name, ())
-        tried = [dialled[place] for ip in addresses if (place := join_address(ip, port)) in dialled]
-        dead = [one for one in tried if one.failure is not None]
-        alive = [one.address for one in tried if one.failure is None]
+        connections = [dialled[place] for ip in addresses if (place := join_address(ip, port)) in dialled]
+        dead = [one for one in connections if one.failure is not None]
+        alive = [one.address for one in connections if one.failure is None]
         if not dead or not alive:
             continue
         since = judged_since(logs)
@@ -386,7 +388,7 @@ def _half_of_a_name(passed: ProxyPass, host_names: HostNames | NotSeen, logs: Lo
             "NGX043",
             (
                 quote(first.address, first.detail or str(first.failure)),
-                quote(where, f"proxy_pass {passed.written}"),
+                quote(where, f"proxy_pass {proxy_pass.written}"),
                 quote(f"getent ahosts {name}", ", ".join(addresses)),
                 *(quote(path, entry.text) for path, entry in failed[-1:]),
             ),
@@ -426,10 +428,10 @@ def replaced_errors(logs: Logs, nginx_config: NginxConfig, target: Target) -> It
     site = find_site(nginx_config, target.domain, target.backend)
     if site is None:
         return
-    answered = (
+    all_answers = (
         own.traffic.answers if own else tuple(a for t in users_traffic(logs) for a in t.traffic.answers)
     )
-    for answers in answered:
+    for answers in all_answers:
         if answers.status < "400" or answers.status in _OWN_STATUSES or answers.method not in _CHANGING:
             continue
         location = site.server.location_for(answers.path)
@@ -459,13 +461,13 @@ def replaced_errors(logs: Logs, nginx_config: NginxConfig, target: Target) -> It
 
 def _not_intercepted(location: nginx_topology.Location, target: Target) -> tuple[str | Text, ...] | None:
     """The steps that switch the interception off only in the API's own location."""
-    own, passed = location.first_own("proxy_intercept_errors"), location.first_own("proxy_pass")
+    own, proxy_pass = location.first_own("proxy_intercept_errors"), location.first_own("proxy_pass")
     if own is not None:
         line = replaced_in_line(
             f"{own.file}:{own.line}", "proxy_intercept_errors on", "proxy_intercept_errors off"
         )
-    elif passed is not None:
-        line = put_before_line(f"{passed.file}:{passed.line}", "proxy_intercept_errors off;")
+    elif proxy_pass is not None:
+        line = put_before_line(f"{proxy_pass.file}:{proxy_pass.line}", "proxy_intercept_errors off;")
     else:
         return None
     return (line, target.test_nginx, target.reload_nginx)
@@ -477,28 +479,28 @@ def _not_intercepted(location: nginx_topology.Location, target: Target) -> tuple
 def critical(logs: Logs) -> Iterator[Finding]:
     """NGX045: [crit] or [alert] lines that no other check judges."""
     require_nginx_log(logs)
-    refused = {item.entry for item in logs.refused_files}
+    file_entries = {item.entry for item in logs.refused_files}
     kinds = {(item.path.rpartition("/")[0], item.error) for item in logs.refused_files}
     since = judged_since(logs)
-    found: list[LocatedEntry] = [
+    entries: list[LocatedEntry] = [
         (path, entry)
         for path, entry in nginx_entries(logs, "")
         if entry.level in ("crit", "alert")
         # A worker that a signal ended is not one of the present workers.
         and ("exited on signal" in entry.text or not is_of_earlier_worker(entry, since, logs))
         and not any(words in entry.text for words in (*_NOISE, *_JUDGED_ELSEWHERE))
-        and entry.text not in refused
+        and entry.text not in file_entries
         and not any(
             f"{directory}/" in entry.text and f"({error}: " in entry.text for directory, error in kinds
         )
     ]
-    if not found:
+    if not entries:
         return
-    path, newest = found[-1]
+    path, newest = entries[-1]
     yield Finding(
         "NGX045",
-        tuple(quote(where, entry.text) for where, entry in found[-3:]),
-        {"count": str(len(found)), "message": newest.text.partition("\n")[0][:160], "log": path},
+        tuple(quote(where, entry.text) for where, entry in entries[-3:]),
+        {"count": str(len(entries)), "message": newest.text.partition("\n")[0][:160], "log": path},
     )
 
 

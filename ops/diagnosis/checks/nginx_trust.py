@@ -51,8 +51,8 @@ def _seen(process: Process) -> Evidence:
 )
 def trust(nginx_config: NginxConfig, nginx_test: NginxTest | NotSeen) -> Iterator[Finding]:
     """NGX022: `nginx -t` was not run, because users other than root could have written part of the configuration."""
-    refused = isinstance(nginx_test, NotSeen) and nginx_test.is_refused
-    if nginx_config.distrusted is not None and refused and not nginx_config.is_partly_read:
+    is_refused = isinstance(nginx_test, NotSeen) and nginx_test.is_refused
+    if nginx_config.distrusted is not None and is_refused and not nginx_config.is_partly_read:
         yield Finding(
             "NGX022",
             (quote(nginx_config.file, nginx_config.distrusted),),

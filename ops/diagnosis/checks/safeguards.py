@@ -128,11 +128,11 @@ def _master_of(pid: int, processes: Processes, target: Target) -> int:
 
 def _stale(logs: tuple[OpenLog, ...], current: set[str]) -> list[OpenLog]:
     """Stale logs, one per file: the workers only follow their master."""
-    found: dict[tuple[str, bool], OpenLog] = {}
+    stale: dict[tuple[str, bool], OpenLog] = {}
     for item in logs:
         if item.deleted or item.path not in current:
-            found.setdefault((item.path, item.deleted), item)
-    return list(found.values())
+            stale.setdefault((item.path, item.deleted), item)
+    return list(stale.values())
 
 
 @check(
@@ -155,12 +155,12 @@ def backup(taken_at: float, backups: Backups) -> Iterator[Finding]:
     newest = backups.backups[0]
     old = taken_at - newest.created_at
     if old > backups.max_age:
-        told = Text(
+        words = Text(
             en=f"{newest.path}, {age(old)} old; allowed are {age(backups.max_age)}",
             zh=f"{newest.path}，已有 {age(old)}；允许 {age(backups.max_age)}",
         )
         yield Finding(
-            "OPS003", (Evidence(newest.path, told),), {"newest": newest.path}, summary=_newest(told)
+            "OPS003", (Evidence(newest.path, words),), {"newest": newest.path}, summary=_newest(words)
         )
     for item in backups.backups:
         # An old backup that a newer one has replaced does no harm; one within the allowed age does.
@@ -180,8 +180,8 @@ def backup(taken_at: float, backups: Backups) -> Iterator[Finding]:
         raise NotJudgedError(NotSeen(reason=f"{newest.path}: {newest.reason}", needs_root=True))
 
 
-def _newest(told: Text) -> Text:
-    return Text(en=f"The newest backup: {told.en}.", zh=f"最近一份备份：{told.zh}。")
+def _newest(words: Text) -> Text:
+    return Text(en=f"The newest backup: {words.en}.", zh=f"最近一份备份：{words.zh}。")
 
 
 # Seconds. A cycle that restarts the service takes up to a minute and a half, and cron's unit is the minute.
@@ -210,10 +210,10 @@ def watching(
     else:
         silent = None if watchdog.last_round is None else taken_at - watchdog.last_round
         period = max((cron_period(job.when) for job in jobs), default=0.0)
-        allowed = max(3 * max(watchdog.interval, period), _SHORTEST_SILENCE)
+        limit = max(3 * max(watchdog.interval, period), _SHORTEST_SILENCE)
         # Without a schedule another supervisor may run it; but without its process it will not run again.
         resident = any(WATCHDOG_RUN.search(" ".join(p.command)) for p in processes.processes)
-        if (jobs and silent is None) or ((jobs or resident) and (silent or 0.0) <= allowed):
+        if (jobs and silent is None) or ((jobs or resident) and (silent or 0.0) <= limit):
             return
         last = (
             Text(en="never", zh="从未运行")

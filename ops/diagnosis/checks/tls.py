@@ -141,16 +141,16 @@ def name(served: Served, target: Target, nginx_config: NginxConfig | NotSeen) ->
     if target.origin.get("domain") == "default":
         return
     names = ", ".join(leaf.names) or "-"
-    shown = quote(f"tls {served.address} SNI {served.server_name or '-'}", f"subjectAltName: {names}")
+    evidence = quote(f"tls {served.address} SNI {served.server_name or '-'}", f"subjectAltName: {names}")
     if not covers(leaf, target.domain):
-        yield Finding("TLS004", (shown,), {"names": names})
+        yield Finding("TLS004", (evidence,), {"names": names})
         return
     other = next(_uncovered(leaf, target, nginx_config), None)
     if other is not None:
-        wanted = " ".join(f"-d {shlex.quote(each)}" for each in dict.fromkeys((*leaf.names, other.name)))
+        options = " ".join(f"-d {shlex.quote(each)}" for each in dict.fromkeys((*leaf.names, other.name)))
         yield Finding(
             "TLS004",
-            (quote(other.where, f"server_name ... {other.name}"), shown),
+            (quote(other.where, f"server_name ... {other.name}"), evidence),
             {"names": names},
             severity=Severity.WARN,
             summary=Text(
@@ -166,7 +166,7 @@ def name(served: Served, target: Target, nginx_config: NginxConfig | NotSeen) ->
                     zh=f"如果没人使用 {other.name}，就从 {other.where} 的 server_name 里去掉；"
                     "否则重新申请包含两者的证书：",
                 ),
-                f"certbot --nginx --expand {wanted}",
+                f"certbot --nginx --expand {options}",
                 target.reload_nginx,
             ),
             explains=(),
@@ -196,8 +196,8 @@ def _uncovered(
     everyone = nginx_topology.servers(nginx_config) if isinstance(nginx_config, NginxConfig) else ()
     domain = target.domain.lower()
     for directive in site.server.own("server_name"):
-        for written in directive.args:
-            name = written.lower()
+        for word in directive.args:
+            name = word.lower()
             if (
                 not is_host(name)
                 or not (name == f"www.{domain}" or domain == f"www.{name}")
@@ -239,13 +239,13 @@ def chain(
         ]
         if foreign:
             misplaced = _misplaced(last, foreign[0], on_disk, certificates, target)
-            sent = Text(
+            words = Text(
                 en=f"sends {_described(foreign[0])}, which did not sign {last.subject}, issued by {last.issuer}",
                 zh=f"发送的 {_described(foreign[0])} 没有签发 {last.subject}，后者的签发者是 {last.issuer}",
             )
             yield Finding(
                 "TLS020",
-                (evidence, Evidence(source, sent), *misplaced.proof),
+                (evidence, Evidence(source, words), *misplaced.proof),
                 {"issuer": last.issuer, "sent": foreign[0].subject, "where": misplaced.where},
                 summary=_of_one_name(last, foreign[0]) if foreign[0].subject == last.issuer else None,
                 fix=misplaced.fix,
@@ -281,7 +281,7 @@ def _issuer_on_disk(certificate: Certificate, certificates: Certificates | NotSe
     if isinstance(certificates, NotSeen):
         return None
     files = (*((certificates.leaf,) if isinstance(certificates.leaf, PemFile) else ()), *certificates.nearby)
-    found = [
+    candidates = [
         _OnDisk(file.path, item, place)
         for file in files
         for item, place in (
@@ -290,7 +290,7 @@ def _issuer_on_disk(certificate: Certificate, certificates: Certificates | NotSe
         )
         if item.is_authority and may_have_issued(item, certificate)
     ]
-    return min(found, key=lambda place: place.authority.self_signed, default=None)
+    return min(candidates, key=lambda place: place.authority.self_signed, default=None)
 
 
 def _of_one_name(signed: Certificate, foreign: Certificate) -> Text:
@@ -310,7 +310,7 @@ def _missing(
 ) -> tuple[Evidence, Evidence]:
     """The number of certificates sent, and the place of the missing intermediate."""
     count = len(served.chain)
-    sent = Text(
+    words = Text(
         en=f"{count} certificate{'s' if count > 1 else ''} sent, issued by {last.issuer}",
         zh=f"只发送了 {count} 张证书，签发者为 {last.issuer}",
     )
@@ -319,7 +319,7 @@ def _missing(
         if on_disk
         else quote(source, f"issuer {last.issuer}, caIssuers {last.issuer_url}")
     )
-    return Evidence(source, sent), place
+    return Evidence(source, words), place
 
 
 def _of_several(served: Served, last: Certificate) -> Text | None:
@@ -488,25 +488,25 @@ def versions(
         )
         for version in accepted
     ]
-    allowed: tuple[str, ...] = ()
+    in_config: tuple[str, ...] = ()
     lines: list[str] = []
     if isinstance(nginx_config, NginxConfig):
         site = find_site(nginx_config, target.domain, target.backend)
         for directive in site.server.effective("ssl_protocols") if site else ():
-            allowed = tuple(version for version in directive.args if version in OUTDATED)
-            if allowed:
-                place, written = (
+            in_config = tuple(version for version in directive.args if version in OUTDATED)
+            if in_config:
+                place, statement = (
                     f"{directive.file}:{directive.line}",
                     f"ssl_protocols {' '.join(directive.args)};",
                 )
-                evidence.append(quote(place, written))
-                lines.append(replaced_in_line(place, written, "ssl_protocols TLSv1.2 TLSv1.3;"))
+                evidence.append(quote(place, statement))
+                lines.append(replaced_in_line(place, statement, "ssl_protocols TLSv1.2 TLSv1.3;"))
     if evidence:
-        found = [version for version in OUTDATED if version in (*accepted, *allowed)]
+        outdated = [version for version in OUTDATED if version in (*accepted, *in_config)]
         yield Finding(
             "TLS009",
             tuple(evidence),
-            {"version": ", ".join(OUTDATED[v] for v in found)},
+            {"version": ", ".join(OUTDATED[v] for v in outdated)},
             fix=(*lines, target.test_nginx, target.reload_nginx) if lines else None,
         )
     elif isinstance(old_tls, NotSeen):
@@ -553,8 +553,8 @@ def nothing_renews(
         return (Evidence(conf.path, words),)
     if not conf.autorenew:
         return (quote(conf.path, "autorenew = False"),)
-    found = renewers(seen(schedule), has_systemd=has_systemd)
-    if any(job.idle is None for job in found):
+    jobs = renewers(seen(schedule), has_systemd=has_systemd)
+    if any(job.idle is None for job in jobs):
         return ()
     hidden = next(iter(seen(schedule).unseen), None)
     if hidden is not None:
@@ -562,7 +562,7 @@ def nothing_renews(
     none = Text(
         en="no cron entry and no timer runs certbot renew", zh="没有任何 cron 任务或 timer 运行 certbot renew"
     )
-    return tuple(quote(job.where, f"{job.command}: {job.idle}") for job in found) or (
+    return tuple(quote(job.where, f"{job.command}: {job.idle}") for job in jobs) or (
         Evidence("schedule", none),
     )
 

@@ -31,9 +31,9 @@ _OLD_VERSIONS = frozenset({"SSLv2", "SSLv3", *OUTDATED, "TLSv1.2"})
 
 def _refused(front: Front) -> Exchange | None:
     """The first probe, if nginx ended the handshake of every probe; None otherwise."""
-    asked = [answer for answer in (front.predict, front.health) if isinstance(answer, Exchange)]
-    ended = [answer for answer in asked if answer.failure == "tls"]
-    return ended[0] if ended and len(ended) == len(asked) else None
+    answers = [answer for answer in (front.predict, front.health) if isinstance(answer, Exchange)]
+    ended = [answer for answer in answers if answer.failure == "tls"]
+    return ended[0] if ended and len(ended) == len(answers) else None
 
 
 def _chosen(config: NginxConfig, target: Target, test: NginxTest | NotSeen) -> Server | None:
@@ -60,21 +60,21 @@ def rejected(
     switch = server.effective("ssl_reject_handshake")[-1]
     where = f"{switch.file}:{switch.line}"
     site = find_site(nginx_config, target.domain, target.backend)
-    named = site.server.first_own("server_name") if site is not None and site.server != server else None
+    server_name = site.server.first_own("server_name") if site is not None and site.server != server else None
     evidence = [
         quote(target.connect_to or "tls", answer.detail or "tls"),
         quote(where, "ssl_reject_handshake on;"),
     ]
-    if named is not None:
-        place, written = f"{named.file}:{named.line}", " ".join(named.args)
-        evidence.append(quote(place, f"server_name {written};"))
+    if server_name is not None:
+        place, names = f"{server_name.file}:{server_name.line}", " ".join(server_name.args)
+        evidence.append(quote(place, f"server_name {names};"))
         fix: tuple[str | Text, ...] = (
             Text(
-                en=f"The site's server block has server_name {written} ({place}): write the name that users type,"
+                en=f"The site's server block has server_name {names} ({place}): write the name that users type,"
                 f" {target.domain}",
-                zh=f"站点的 server 块写的是 server_name {written}（{place}）：改成用户访问的域名 {target.domain}",
+                zh=f"站点的 server 块写的是 server_name {names}（{place}）：改成用户访问的域名 {target.domain}",
             ),
-            *((replaced_in_line(place, written, target.domain),) if len(named.args) == 1 else ()),
+            *((replaced_in_line(place, names, target.domain),) if len(server_name.args) == 1 else ()),
         )
     else:
         fix = (
@@ -110,16 +110,16 @@ def ciphers(
     answer, server = _refused(front), _chosen(nginx_config, target, nginx_test)
     if answer is None or server is None or isinstance(certificates, NotSeen):
         return
-    written = server.effective("ssl_ciphers")
+    directives = server.effective("ssl_ciphers")
     versions = server.effective("ssl_protocols")
-    if not written or not written[-1].args or not isinstance(certificates.leaf, PemFile):
+    if not directives or not directives[-1].args or not isinstance(certificates.leaf, PemFile):
         return
     if versions and not set(versions[-1].args) <= _OLD_VERSIONS:
         return  # the ciphers of TLS 1.3 work with every key
     if len(server.effective("ssl_certificate")) != 1 or not certificates.leaf.certificates:
         return
     kind = certificates.leaf.certificates[0].key_type.partition(" ")[0]
-    signed_with = _signatures(written[-1].args[0])
+    signed_with = _signatures(directives[-1].args[0])
     if (
         kind not in _SIGNED_WITH
         or not signed_with
@@ -127,7 +127,7 @@ def ciphers(
         or "auth-any" in signed_with
     ):
         return
-    line = written[-1]
+    line = directives[-1]
     where, key = f"{line.file}:{line.line}", _KEY_NAMES[kind]
     yield Finding(
         "TLS026",
@@ -156,13 +156,13 @@ def ciphers(
 
 
 @lru_cache(maxsize=8)
-def _signatures(written: str) -> frozenset[str]:
+def _signatures(cipher_list: str) -> frozenset[str]:
     """The signatures of a list's ciphers, without those of TLS 1.3; empty if OpenSSL accepts none of the list."""
     import ssl
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
-        context.set_ciphers(written)
+        context.set_ciphers(cipher_list)
     except ssl.SSLError:
         return frozenset()
     return frozenset(
