@@ -22,7 +22,7 @@ def typed(
     master: Process | None, files: FilesFound = SCRIPT, *, app_dir: str = "/srv/app", owner: int = 0
 ) -> dict[str, str]:
     assert isinstance(HEALTHY.host, Host)
-    found: dict[str, str] = commands(
+    values: dict[str, str] = commands(
         Settings(),
         msgspec.structs.replace(HEALTHY.host, has_systemd=False),
         files,
@@ -36,23 +36,23 @@ def typed(
         caller=0,
         nginx_owner=owner,
     )
-    return found
+    return values
 
 
 @pytest.mark.parametrize("master", [ROOTS, None], ids=["root's gunicorn", "no gunicorn"])
 def test_what_root_or_nobody_named_is_typed_as_it_is(master: Process | None) -> None:
-    found = typed(master)
-    assert found["start_command"] == "bash /srv/app/start-prod.sh"
-    assert found["python_command"] == "/srv/app/venv/bin/python"
+    values = typed(master)
+    assert values["start_command"] == "bash /srv/app/start-prod.sh"
+    assert values["python_command"] == "/srv/app/venv/bin/python"
 
 
 @pytest.mark.parametrize("files", [SCRIPT, FilesFound()], ids=["a script", "gunicorn itself"])
 def test_a_program_that_a_users_gunicorn_named_is_run_as_that_user(files: FilesFound) -> None:
-    found = typed(SERVICE, files)
+    values = typed(SERVICE, files)
     for name in ("start_command", "python_command"):
-        assert found[name].startswith("runuser -u gte-api -- "), found[name]
+        assert values[name].startswith("runuser -u gte-api -- "), values[name]
     # The kernel names the process.
-    assert files is SCRIPT or found["restart_command"] == f"kill -HUP {SERVICE.pid}"
+    assert files is SCRIPT or values["restart_command"] == f"kill -HUP {SERVICE.pid}"
 
 
 def test_a_user_without_a_name_is_named_by_number() -> None:

@@ -31,7 +31,7 @@ def test_the_marks_follow_the_lifetime(lifetime: float, due: float, warn: float,
 
 
 @pytest.mark.parametrize(
-    ("lifetime", "left", "stage"),
+    ("lifetime", "time_left", "stage"),
     [
         (90 * DAY, 31 * DAY, "ok"),
         (90 * DAY, 29 * DAY, "due"),
@@ -50,8 +50,8 @@ def test_the_marks_follow_the_lifetime(lifetime: float, due: float, warn: float,
         (2 * DAY, 4 * HOUR, "page"),
     ],
 )
-def test_the_stages(lifetime: float, left: float, stage: str) -> None:
-    assert expiry(1e9, 1e9 + lifetime, 1e9 + lifetime - left).stage == stage
+def test_the_stages(lifetime: float, time_left: float, stage: str) -> None:
+    assert expiry(1e9, 1e9 + lifetime, 1e9 + lifetime - time_left).stage == stage
 
 
 def test_renewal_that_fails_again_and_again_is_told_before_time_runs_short() -> None:
@@ -80,18 +80,18 @@ def test_limits_are_kept_in_order() -> None:
     assert marks.page <= marks.fail <= marks.warn
 
 
-@pytest.mark.parametrize("written", ["", "25", "%", "101%", "-5%", "5 %%", "soon"])
-def test_what_is_no_margin(written: str) -> None:
-    if written == "25":
-        assert parse_margin(written) == Margin(seconds=25.0)
+@pytest.mark.parametrize("text", ["", "25", "%", "101%", "-5%", "5 %%", "soon"])
+def test_what_is_no_margin(text: str) -> None:
+    if text == "25":
+        assert parse_margin(text) == Margin(seconds=25.0)
     else:
         with pytest.raises(ValueError, match="time left"):
-            parse_margin(written)
+            parse_margin(text)
 
 
 @given(lifetime=st.floats(60, 20 * 365 * DAY), shares=st.lists(st.floats(0, 1), min_size=2, max_size=2))
 def test_less_time_is_never_judged_milder(lifetime: float, shares: list[float]) -> None:
     order = ["ok", "due", "warn", "fail", "page"]
     more, less = max(shares) * lifetime, min(shares) * lifetime
-    stages = [expiry(0.0, lifetime, lifetime - left).stage for left in (more, less)]
+    stages = [expiry(0.0, lifetime, lifetime - time_left).stage for time_left in (more, less)]
     assert order.index(stages[0]) <= order.index(stages[1])

@@ -26,8 +26,8 @@ from tests.unit.made_snapshot import (
 NOTHING = Hints()
 
 
-def hints(**known: object) -> Hints:
-    return msgspec.structs.replace(NOTHING, **known)
+def hints(**facts: object) -> Hints:
+    return msgspec.structs.replace(NOTHING, **facts)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ SEVERAL = Processes(
 
 
 @pytest.mark.parametrize(
-    ("known", "pid"),
+    ("facts", "pid"),
     [
         ({}, None),
         ({"pidfile_pid": 900}, 900),
@@ -117,8 +117,8 @@ SEVERAL = Processes(
         ({"bind": "127.0.0.1:7000"}, None),
     ],
 )
-def test_the_service_s_master_is_found_by_what_is_known(known: dict[str, object], pid: int | None) -> None:
-    master = gunicorn.find_master(SEVERAL, hints(**known))
+def test_the_service_s_master_is_found_by_what_is_known(facts: dict[str, object], pid: int | None) -> None:
+    master = gunicorn.find_master(SEVERAL, hints(**facts))
     assert (master.pid if master else None) == pid
 
 
@@ -133,7 +133,7 @@ POSER = process(666, 1, *GUNICORN_COMMAND, cwd="/root/build")
 
 
 @pytest.mark.parametrize(
-    ("known", "pid"),
+    ("facts", "pid"),
     [
         ({"config_files": ("/root/build/gunicorn.conf.py",)}, 900),
         ({"app_dirs": ("/root/build",)}, 900),
@@ -147,12 +147,12 @@ POSER = process(666, 1, *GUNICORN_COMMAND, cwd="/root/build")
     ],
 )
 def test_another_user_s_gunicorn_is_the_service_only_by_what_the_kernel_says(
-    known: dict[str, object], pid: int
+    facts: dict[str, object], pid: int
 ) -> None:
     table = run_by(65534, POSER)
     listens = Listener(address="127.0.0.1:6666", pids=(666,))
     table = msgspec.structs.replace(table, listeners=(*table.listeners, listens))
-    master = gunicorn.find_master(table, hints(**known))
+    master = gunicorn.find_master(table, hints(**facts))
     assert master is not None
     assert master.pid == pid
 
@@ -239,7 +239,7 @@ def test_the_command_line_wins_over_the_file() -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "addresses"),
+    ("bind", "addresses"),
     [
         ("127.0.0.1:8000", ("127.0.0.1:8000",)),
         (":8000", ("0.0.0.0:8000",)),
@@ -257,20 +257,20 @@ def test_the_command_line_wins_over_the_file() -> None:
         ([], ()),
     ],
 )
-def test_bind_is_read_in_every_form(written: object, addresses: tuple[str, ...]) -> None:
-    assert gunicorn.bind_addresses(written) == addresses
+def test_bind_is_read_in_every_form(bind: object, addresses: tuple[str, ...]) -> None:
+    assert gunicorn.bind_addresses(bind) == addresses
 
 
 @given(st.text(max_size=30))
 @example("fd://3")
-def test_no_bind_crashes(written: str) -> None:
-    gunicorn.bind_addresses(written)
+def test_no_bind_crashes(bind: str) -> None:
+    gunicorn.bind_addresses(bind)
 
 
 def test_who_holds_an_address() -> None:
     assert isinstance(HEALTHY.processes, Processes)
-    held: tuple[Process, ...] = gunicorn.holder(HEALTHY.processes, BACKEND)
-    assert [p.pid for p in held] == [900, 901, 902]
+    holders: tuple[Process, ...] = gunicorn.holder(HEALTHY.processes, BACKEND)
+    assert [p.pid for p in holders] == [900, 901, 902]
     assert gunicorn.holder(HEALTHY.processes, "127.0.0.1:9") == ()
     assert gunicorn.is_listening(HEALTHY.processes, "127.0.0.1:443")
     assert not gunicorn.is_listening(HEALTHY.processes, "127.0.0.1:9")
@@ -281,11 +281,11 @@ def test_the_command_line_wins_over_the_variable_and_both_over_the_file() -> Non
     master = process(
         1, 0, "gunicorn", "--timeout", "60", environment={"GUNICORN_CMD_ARGS": "--timeout 90 --bind ':9000'"}
     )
-    told = gunicorn.arguments(master)
+    arguments = gunicorn.arguments(master)
     config = gunicorn_config(timeout=30, bind="127.0.0.1:8000", workers=4)
-    assert gunicorn.setting("timeout", "timeout", told, config) == "60"
-    assert gunicorn.bind_addresses(gunicorn.setting("bind", "bind", told, config)) == ("0.0.0.0:9000",)
-    assert gunicorn.setting("workers", "workers", told, config) == 4
+    assert gunicorn.setting("timeout", "timeout", arguments, config) == "60"
+    assert gunicorn.bind_addresses(gunicorn.setting("bind", "bind", arguments, config)) == ("0.0.0.0:9000",)
+    assert gunicorn.setting("workers", "workers", arguments, config) == 4
     assert gunicorn.arguments(None) == ()
 
 

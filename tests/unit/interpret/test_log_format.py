@@ -85,15 +85,15 @@ def test_gunicorn_default() -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "line", "seconds", "divisor"),
+    ("text", "line", "seconds", "divisor"),
     [
         ("%(t)s %(s)s %(D)s", b"[30/Nov/2026:06:20:00 +0000] 200 1500", "1500", 1e6),
         ("%(t)s %(s)s %(M)sms", b"[30/Nov/2026:06:20:00 +0000] 200 15ms", "15", 1e3),
         ("%(t)s %(s)s %(T)s/%(L)s 100%%", b"[30/Nov/2026:06:20:00 +0000] 200 1/1.500000 100%", "1.500000", 1),
     ],
 )
-def test_gunicorn_durations(written: str, line: bytes, seconds: str, divisor: float) -> None:
-    log_format = gunicorn_format(written)
+def test_gunicorn_durations(text: str, line: bytes, seconds: str, divisor: float) -> None:
+    log_format = gunicorn_format(text)
     assert read(log_format, line)["seconds"] == seconds
     assert log_format is not None
     assert log_format.divisor == divisor
@@ -113,9 +113,9 @@ def test_gunicorn_json_and_headers() -> None:
     }
 
 
-@pytest.mark.parametrize("written", ["", "hello", "$request", "$time_local $request", "$status $request"])
-def test_a_format_that_does_not_tell_time_and_status_is_none(written: str) -> None:
-    assert nginx_format(written) is None
+@pytest.mark.parametrize("text", ["", "hello", "$request", "$time_local $request", "$status $request"])
+def test_a_format_that_does_not_tell_time_and_status_is_none(text: str) -> None:
+    assert nginx_format(text) is None
 
 
 @pytest.mark.parametrize("escape", ["default", "json", "none"])

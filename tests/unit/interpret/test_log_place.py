@@ -30,12 +30,12 @@ OUTPUT = "/var/log/supervisor/shop-stdout.log"
 def test_of_a_running_master(
     link: str, unit: str | None, outputs: tuple[str, ...], place: LogLocation | str
 ) -> None:
-    found = stream_place(link, MASTER, unit, outputs)
+    answer = stream_place(link, MASTER, unit, outputs)
     if isinstance(place, LogLocation):
-        assert found == place
+        assert answer == place
     else:
-        assert isinstance(found, NotSeen)
-        assert place in found.reason
+        assert isinstance(answer, NotSeen)
+        assert place in answer.reason
 
 
 def test_of_a_service_that_does_not_run() -> None:
@@ -85,9 +85,9 @@ def directive(*args: str) -> Directive:
 def test_of_nginx(
     args: tuple[str, ...], unit: str | None, file: str | None, place: LogLocation | str | None
 ) -> None:
-    found = nginx_log_place(directive(*args), unit, file)
+    answer = nginx_log_place(directive(*args), unit, file)
     if isinstance(place, str):
-        assert isinstance(found, NotSeen)
-        assert place in found.reason
+        assert isinstance(answer, NotSeen)
+        assert place in answer.reason
     else:
-        assert found == place
+        assert answer == place

@@ -147,10 +147,10 @@ def test_a_log_keeps_its_owner_and_is_rotated_as_who_could_do_it(
 def test_a_log_that_its_namer_could_not_rotate_is_left_out(
     where: LogPlace, namer: int | None, why: str
 ) -> None:
-    refused = terms(where, namer)
-    assert isinstance(refused, Text), refused
-    assert why in refused.en
-    assert refused.zh.startswith("不轮转 ")
+    reason = terms(where, namer)
+    assert isinstance(reason, Text), reason
+    assert why in reason.en
+    assert reason.zh.startswith("不轮转 ")
 
 
 def test_a_log_that_is_not_there_yet_is_its_writers_where_the_writer_could_make_it() -> None:
@@ -170,8 +170,8 @@ def test_nginx_gives_a_log_of_roots_to_its_workers_anyway() -> None:
         0o640, ("www-data", "adm")
     )
     # Not another user's.
-    kept = terms(place(VAR_LOG, SERVICE), None, www, writer_is_given=True)
-    assert kept == LogTerms(0o640, ("gte-api", "gte-api"))
+    same_owner = terms(place(VAR_LOG, SERVICE), None, www, writer_is_given=True)
+    assert same_owner == LogTerms(0o640, ("gte-api", "gte-api"))
 
 
 @pytest.mark.parametrize(

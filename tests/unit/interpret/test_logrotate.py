@@ -31,8 +31,8 @@ include /etc/logrotate.d
 
 
 def test_patterns_options_and_scripts_of_each_block() -> None:
-    parsed = parse(TEXT, "/etc/logrotate.conf", {"rotate": "4"})
-    first, second, third = parsed.rules
+    result = parse(TEXT, "/etc/logrotate.conf", {"rotate": "4"})
+    first, second, third = result.rules
     assert first.patterns == ("/var/log/nginx/*.log", "/srv/with blank/a.log", "/var/log/other.log")
     assert first.line == 7
     assert first.options == {"rotate": "3", "weekly": "", "size": "10M"}
@@ -40,7 +40,7 @@ def test_patterns_options_and_scripts_of_each_block() -> None:
     assert second.patterns == ("/var/log/single.log",)
     assert second.options["daily"] == ""
     assert third.options.keys() == {"rotate", "weekly", "compress", "missingok"}
-    assert parsed.includes == ["/etc/logrotate.d"]
+    assert result.includes == ["/etc/logrotate.d"]
 
 
 @pytest.mark.parametrize("text", ["}", "{", "postrotate", "/a {", '"', "include", "/a {\npostrotate\nkill"])
@@ -49,7 +49,7 @@ def test_what_is_broken_is_passed_over(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "path", "taken"),
+    ("pattern", "path", "matches"),
     [
         ("/var/log/*.log", "/var/log/a.log", True),
         ("/var/log/*.log", "/var/log/nginx/a.log", False),
@@ -59,5 +59,5 @@ def test_what_is_broken_is_passed_over(text: str) -> None:
         ("/var/log/a[12].log", "/var/log/a2.log", True),
     ],
 )
-def test_patterns_match_part_by_part(pattern: str, path: str, *, taken: bool) -> None:
-    assert covers(rotation_rule(pattern), path) is taken
+def test_patterns_match_part_by_part(pattern: str, path: str, *, matches: bool) -> None:
+    assert covers(rotation_rule(pattern), path) is matches

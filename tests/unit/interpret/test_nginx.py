@@ -177,9 +177,9 @@ def test_a_regular_expression_that_python_cannot_read_matches_nothing(pattern: s
         Directive(name="location", args=("/",), file="x", line=2, block=()),
     )
     around = Server((Directive(name="server", args=(), file="x", line=1, block=block),))
-    found = around.location_for("/x")
-    assert found is not None
-    assert found.pattern == "/"
+    location = around.location_for("/x")
+    assert location is not None
+    assert location.pattern == "/"
 
 
 @given(TEXT, TEXT)
@@ -227,9 +227,9 @@ def test_a_location_is_chosen_exact_longest_prefix_regex(path: str, location: st
             location /outer/ { location /outer/inner/ { } }
         }"""
     )
-    found = server.location_for(path)
-    assert found is not None
-    assert found.written == location
+    match = server.location_for(path)
+    assert match is not None
+    assert match.written == location
 
 
 def test_a_path_that_no_location_takes_has_none() -> None:
@@ -285,15 +285,19 @@ def passed(site: str, path: str = "/predict") -> nginx.ProxyPass | None:
     ],
 )
 def test_a_proxy_pass_is_followed_to_its_addresses(url: str, before: str, addresses: tuple[str, ...]) -> None:
-    found = passed(
+    proxy_pass = passed(
         f"""upstream gte {{
             server 127.0.0.1:8000; server 10.0.0.6:8001 backup; server 10.0.0.7:8001 down;
             server unix:/run/gte.sock; keepalive 8;
         }}
         server {{ server_name x; {before} location / {{ proxy_pass {url}; }} }}"""
     )
-    assert found is not None
-    assert (found.written, found.addresses, found.determined) == (url, addresses, bool(addresses))
+    assert proxy_pass is not None
+    assert (proxy_pass.written, proxy_pass.addresses, proxy_pass.determined) == (
+        url,
+        addresses,
+        bool(addresses),
+    )
 
 
 def test_the_location_of_the_path_decides() -> None:
@@ -302,8 +306,8 @@ def test_the_location_of_the_path_decides() -> None:
         location = /predict { proxy_pass http://127.0.0.1:2; }
         location = /health { return 200; }
     }"""
-    assert (found := passed(site)) is not None
-    assert found.addresses == ("127.0.0.1:2",)
+    assert (proxy_pass := passed(site)) is not None
+    assert proxy_pass.addresses == ("127.0.0.1:2",)
     assert passed(site, "/health") is None
     assert (other := passed(site, "/else")) is not None
     assert other.where == f"{SITE_FILE}:2"
@@ -336,8 +340,8 @@ def test_no_proxy_pass_crashes(url: str) -> None:
     whole = config("server { location / { proxy_pass x; } }")
     (server,) = nginx.servers(whole)
     (location,) = server.locations()
-    made = Directive(name="proxy_pass", args=(url,), file="x", line=1)
-    nginx.resolve_proxy_pass(whole, location, made)
+    directive = Directive(name="proxy_pass", args=(url,), file="x", line=1)
+    nginx.resolve_proxy_pass(whole, location, directive)
 
 
 # --- processes, logs, addresses, names ---
@@ -374,7 +378,7 @@ def test_several_http_blocks_are_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("listening", "wanted", "same"),
+    ("listening", "address", "same"),
     [
         ("127.0.0.1:8000", "127.0.0.1:8000", True),
         ("0.0.0.0:8000", "127.0.0.1:8000", True),
@@ -387,8 +391,8 @@ def test_several_http_blocks_are_one() -> None:
         ("0.0.0.0:8000", "unix:/run/a", False),
     ],
 )
-def test_a_socket_takes_connections_to_its_own_address(listening: str, wanted: str, same: bool) -> None:
-    assert same_address(listening, wanted) is same
+def test_a_socket_takes_connections_to_its_own_address(listening: str, address: str, same: bool) -> None:
+    assert same_address(listening, address) is same
 
 
 def test_addresses_are_written_and_read_alike() -> None:

@@ -63,13 +63,13 @@ def logs(
     return snapshot.logs
 
 
-def lines(found: Logs, asked: Exchange = FAILED) -> list[tuple[str, str]]:
-    return [(line.path, line.line) for line in lines_of_probe(found, asked, NOW + 0.4)]
+def lines(facts: Logs, answer: Exchange = FAILED) -> list[tuple[str, str]]:
+    return [(line.path, line.line) for line in lines_of_probe(facts, answer, NOW + 0.4)]
 
 
 def test_its_line_in_each_access_log() -> None:
-    found = logs((logged("at nginx"),), (logged("at gunicorn", status="500"),))
-    assert lines(found) == [(NGINX_ACCESS_LOG, "at nginx"), (GUNICORN_ACCESS_LOG, "at gunicorn")]
+    facts = logs((logged("at nginx"),), (logged("at gunicorn", status="500"),))
+    assert lines(facts) == [(NGINX_ACCESS_LOG, "at nginx"), (GUNICORN_ACCESS_LOG, "at gunicorn")]
 
 
 def test_not_those_of_an_earlier_run_or_another_path() -> None:
@@ -82,12 +82,12 @@ def test_of_several_the_one_with_the_answers_status() -> None:
 
 def test_the_answers_id_decides() -> None:
     answer = msgspec.structs.replace(FAILED, headers=(*FAILED.headers, ("X-Request-ID", "abc")))
-    found = logs((logged("this", request_id="abc"), logged("another", request_id="def")))
-    assert lines(found, answer) == [(NGINX_ACCESS_LOG, "this")]
+    facts = logs((logged("this", request_id="abc"), logged("another", request_id="def")))
+    assert lines(facts, answer) == [(NGINX_ACCESS_LOG, "this")]
 
 
 def test_what_the_error_logs_say_of_it() -> None:
-    found = logs(
+    facts = logs(
         logs__nginx_errors=nginx_logs(
             entry(OF_NGINX.format(7, "POST /predict"), ago=0),
             entry(OF_NGINX.format(6, "POST /predict"), ago=90),
@@ -98,28 +98,28 @@ def test_what_the_error_logs_say_of_it() -> None:
             entry("Using worker: sync", level="info", ago=0),
         ),
     )
-    assert lines(found) == [
+    assert lines(facts) == [
         (NGINX_ERROR_LOG, OF_NGINX.format(7, "POST /predict")),
         (GUNICORN_ERROR_LOG, "Exception on /predict [POST] … ValueError: no"),
     ]
 
 
 def test_where_nothing_belongs_to_it_the_newest_trouble_of_each_log() -> None:
-    found = logs(
+    facts = logs(
         logs__nginx_errors=nginx_logs(
             entry("older", ago=90), entry("newer", ago=60), entry("said", level="info")
         ),
         logs__gunicorn_error=gunicorn_log(),
     )
-    assert [(line.path, line.line) for line in latest_trouble(found)] == [(NGINX_ERROR_LOG, "newer")]
-    assert isinstance(found.gunicorn_error, Log)
+    assert [(line.path, line.line) for line in latest_trouble(facts)] == [(NGINX_ERROR_LOG, "newer")]
+    assert isinstance(facts.gunicorn_error, Log)
 
 
 # --- whose requests they are ---
 
 
-def limited(ago: float, client: str = "127.0.0.1", asked: str = "POST /predict") -> LogEntry:
-    words = f'limiting requests, excess: 1.0 by zone "a", client: {client}, server: x, request: "{asked} HTTP/1.1"'
+def limited(ago: float, client: str = "127.0.0.1", request: str = "POST /predict") -> LogEntry:
+    words = f'limiting requests, excess: 1.0 by zone "a", client: {client}, server: x, request: "{request} HTTP/1.1"'
     return entry(words, ago=ago, level="error")
 
 
@@ -135,16 +135,16 @@ def test_more_than_one_run_asks_for_is_of_others() -> None:
 
 
 def test_what_an_earlier_run_had_refused_is_known_by_the_access_log() -> None:
-    known = logs((logged("", ago=60, status="429"),))
-    assert of_others([limited(60)], known, NOW) == []
-    for other in (limited(50), limited(60, asked="POST /other"), limited(60, asked="GET /predict")):
-        assert of_others([other], known, NOW) == [other]
-    assert is_of_earlier_run(limited(60), known, NOW)
-    assert not is_of_earlier_run(limited(60), known, NOW - 100), "this run itself"
+    facts = logs((logged("", ago=60, status="429"),))
+    assert of_others([limited(60)], facts, NOW) == []
+    for other in (limited(50), limited(60, request="POST /other"), limited(60, request="GET /predict")):
+        assert of_others([other], facts, NOW) == [other]
+    assert is_of_earlier_run(limited(60), facts, NOW)
+    assert not is_of_earlier_run(limited(60), facts, NOW - 100), "this run itself"
 
 
 def test_another_client_or_a_request_that_passed_is_no_earlier_run_s() -> None:
-    passed = logs((logged("", ago=60, status="200"),))
-    assert of_others([limited(60)], passed, NOW) == [limited(60)]
+    facts = logs((logged("", ago=60, status="200"),))
+    assert of_others([limited(60)], facts, NOW) == [limited(60)]
     elsewhere = msgspec.structs.replace(logged("", ago=60, status="429"), client="10.0.0.1")
     assert of_others([limited(60)], logs((elsewhere,)), NOW) == [limited(60)]

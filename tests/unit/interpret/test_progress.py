@@ -23,7 +23,7 @@ def record(*ages: float, silent: float | None = None, beat: float | None = None)
 
 
 @pytest.mark.parametrize(
-    ("made", "expected"),
+    ("progress", "expected"),
     [
         (record(31.0), 31.0),
         (record(31.0, silent=1.0), None),
@@ -34,9 +34,9 @@ def record(*ages: float, silent: float | None = None, beat: float | None = None)
         (record(beat=31.0), 31.0),
     ],
 )
-def test_with_a_beat_only_the_beat_counts(made: ProgressRecord, expected: float | None) -> None:
-    assert stuck_for(made, NOW, 30.0) == expected
-    assert all_stuck([made], NOW, 30.0) == (expected is not None)
+def test_with_a_beat_only_the_beat_counts(progress: ProgressRecord, expected: float | None) -> None:
+    assert stuck_for(progress, NOW, 30.0) == expected
+    assert all_stuck([progress], NOW, 30.0) == (expected is not None)
 
 
 def test_a_beat_is_fresh_for_some_seconds_however_short_the_deadline() -> None:

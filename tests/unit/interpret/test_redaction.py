@@ -30,14 +30,14 @@ MODULES = sorted(path.stem for path in (Path(__file__).parents[1] / "diagnosis" 
 
 def cases() -> list[Case]:
     """Every case of every judge's tests."""
-    found: dict[int, Case] = {}
+    by_id: dict[int, Case] = {}
     for name in MODULES:
         module = importlib.import_module(f"tests.unit.diagnosis.checks.{name}")
         for value in vars(module).values():
             for item in value if isinstance(value, list | tuple) else ():
                 if isinstance(item, Case):
-                    found[id(item)] = item
-    return list(found.values())
+                    by_id[id(item)] = item
+    return list(by_id.values())
 
 
 def test_the_same_causes_are_found_in_every_case_of_every_judge() -> None:
@@ -195,9 +195,9 @@ def test_of_a_rotation_s_script_only_that_there_is_one_leaves_the_host() -> None
         patterns=("/var/log/x.log",),
         scripts={"postrotate": "curl -H 'X-Any: hunt9' https://h/", "prerotate": ""},
     )
-    left = redacted(but(rotation=Rotation(files=(), rules=(rule,)))).rotation
-    assert isinstance(left, Rotation)
-    assert left.rules[0].scripts == {"postrotate": "***", "prerotate": ""}
+    rotation = redacted(but(rotation=Rotation(files=(), rules=(rule,)))).rotation
+    assert isinstance(rotation, Rotation)
+    assert rotation.rules[0].scripts == {"postrotate": "***", "prerotate": ""}
 
 
 # --- gunicorn --------------------------------------------------------------------------------------------------------
@@ -240,18 +240,20 @@ def test_a_variable_s_value_on_gunicorn_s_command_line_stays_here(words: tuple[s
     assert isinstance(target, Target)
     assert isinstance(own, Processes)
     master = next(p for p in own.processes if p.pid == target.gunicorn_master)
-    told = msgspec.structs.replace(
+    changed_master = msgspec.structs.replace(
         master,
         command=(*master.command, *words),
         environment={"GUNICORN_CMD_ARGS": " ".join(map(shlex.quote, words))},
     )
-    table = msgspec.structs.replace(own, processes=tuple(told if p is master else p for p in own.processes))
-    left = redacted(but(processes=table)).processes
-    assert isinstance(left, Processes)
-    assert "hunt9" not in str(left)
-    assert "GUNICORN_CMD_ARGS" in str(left)
+    table = msgspec.structs.replace(
+        own, processes=tuple(changed_master if p is master else p for p in own.processes)
+    )
+    result = redacted(but(processes=table)).processes
+    assert isinstance(result, Processes)
+    assert "hunt9" not in str(result)
+    assert "GUNICORN_CMD_ARGS" in str(result)
     name = " ".join(words).partition("=" if words[0].count("=") < 2 else "hunt9")[0]
-    assert name in " ".join(next(p for p in left.processes if p.pid == master.pid).command)
+    assert name in " ".join(next(p for p in result.processes if p.pid == master.pid).command)
 
 
 # --- processes -----------------------------------------------------------------------------------------
@@ -263,15 +265,15 @@ def shown(*command: str, **facts: object) -> tuple[str, ...]:
     own = HEALTHY.processes
     assert isinstance(own, Processes)
     table = msgspec.structs.replace(own, processes=(*own.processes, foreign))
-    left = redacted(but(processes=table)).processes
-    assert isinstance(left, Processes)
-    assert left.processes[:-1] == own.processes, "the service's own processes keep theirs"
-    assert left.processes[-1].cwd is None
-    return left.processes[-1].command
+    result = redacted(but(processes=table)).processes
+    assert isinstance(result, Processes)
+    assert result.processes[:-1] == own.processes, "the service's own processes keep theirs"
+    assert result.processes[-1].cwd is None
+    return result.processes[-1].command
 
 
 @pytest.mark.parametrize(
-    ("command", "left"),
+    ("command", "visible"),
     [
         (("/usr/bin/python3", "app.py", "hunter2"), ("python3",)),
         (("postgres: li hunter2 [local] idle",), ("postgres:",)),
@@ -283,15 +285,15 @@ def shown(*command: str, **facts: object) -> tuple[str, ...]:
     ],
 )  # fmt: skip
 def test_of_another_s_process_the_program_s_name_is_left(
-    command: tuple[str, ...], left: tuple[str, ...]
+    command: tuple[str, ...], visible: tuple[str, ...]
 ) -> None:
-    assert shown(*command, environment={"GUNICORN_CMD_ARGS": "hunter2"}) == left
+    assert shown(*command, environment={"GUNICORN_CMD_ARGS": "hunter2"}) == visible
 
 
 def test_where_the_service_is_not_known_every_process_is_another_s() -> None:
     from ops.facts.base import NotSeen
 
     table = processes((process(7, 1, "python3", "x.py", "hunter2"),))
-    left = redacted(but(processes=table, target=NotSeen(reason="-")))
-    assert isinstance(left, Snapshot)
-    assert "hunter2" not in str(left.processes)
+    result = redacted(but(processes=table, target=NotSeen(reason="-")))
+    assert isinstance(result, Snapshot)
+    assert "hunter2" not in str(result.processes)

@@ -163,7 +163,7 @@ def test_workers_that_end_as_soon_as_they_begin_are_a_start_that_fails(kind: Kin
 
 
 @pytest.mark.parametrize(
-    ("said", "kind", "values"),
+    ("message", "kind", "values"),
     [
         ("django.core.exceptions.ImproperlyConfigured: Set the SECRET_KEY environment variable", Kind.VARIABLE,
          {"name": "SECRET_KEY"}),
@@ -196,8 +196,8 @@ def test_workers_that_end_as_soon_as_they_begin_are_a_start_that_fails(kind: Kin
         ("ImportError: attempted relative import beyond top-level package", Kind.RELATIVE_IMPORT, {}),
     ],
 )  # fmt: skip
-def test_the_words_of_an_exception_at_import(said: str, kind: Kind, values: dict[str, str]) -> None:
-    text = BOOT_FAILED.replace("KeyError: 'SHOP_URL'", said).replace(
+def test_the_words_of_an_exception_at_import(message: str, kind: Kind, values: dict[str, str]) -> None:
+    text = BOOT_FAILED.replace("KeyError: 'SHOP_URL'", message).replace(
         '  File "<frozen os>", line 679, in __getitem__\n', ""
     )
     failure = failure_of(STARTED + text)
@@ -209,14 +209,14 @@ def test_the_words_of_an_exception_at_import(said: str, kind: Kind, values: dict
 
 
 def test_pydantic_settings_name_their_variables_and_never_a_value() -> None:
-    said = (
+    message = (
         "pydantic_core._pydantic_core.ValidationError: 2 validation errors for Settings\n"
         "db_host\n  Field required [type=missing, input_value={'token': 'hunter2hunter2'}, input_type=dict]\n"
         "db_name\n  Field required [type=missing, input_value={'token': 'hunter2hunter2'}, input_type=dict]"
     )
     frames = '  File "/srv/v/lib/python3.11/site-packages/pydantic_settings/main.py", line 84, in __init__\n'
     text = BOOT_FAILED.replace('  File "<frozen os>", line 679, in __getitem__\n', frames)
-    lines = words(STARTED + text.replace("KeyError: 'SHOP_URL'", said))
+    lines = words(STARTED + text.replace("KeyError: 'SHOP_URL'", message))
     assert "hunter2" not in "\n".join(lines.lines)
     failure = start_failure(LastStart(words=(lines,)))
     assert failure is not None
@@ -264,8 +264,8 @@ def test_an_exception_that_was_handled_is_no_cause() -> None:
 def test_a_file_of_variables_that_the_start_does_not_read_is_given_to_it() -> None:
     failure = failure_of(STARTED + BOOT_FAILED)
     assert failure is not None
-    held = EnvironmentFile(path="/srv/shop/.env", names=("DEBUG", "SHOP_URL"))
-    steps = [step.en for step in fix_for(failure, LastStart(environment_files=(held,)), PLACE)]
+    file = EnvironmentFile(path="/srv/shop/.env", names=("DEBUG", "SHOP_URL"))
+    steps = [step.en for step in fix_for(failure, LastStart(environment_files=(file,)), PLACE)]
     assert "sed -n 2p /srv/shop/app.py" in steps
     assert any("EnvironmentFile=/srv/shop/.env" in step for step in steps)
     other = EnvironmentFile(path="/srv/shop/.env", names=("DEBUG",))
@@ -321,14 +321,14 @@ def test_hostile_words_reach_no_terminal_and_no_shell() -> None:
     last = LastStart(words=(words(text),))
     failure = start_failure(last)
     assert failure is not None
-    shown = "\n".join(step.en for step in (summary_of(failure, last), *fix_for(failure, last, PLACE)))
-    assert "\x1b" not in shown
-    assert "rm -- '/tmp/$(reboot); rm -rf x'" in shown
+    output = "\n".join(step.en for step in (summary_of(failure, last), *fix_for(failure, last, PLACE)))
+    assert "\x1b" not in output
+    assert "rm -- '/tmp/$(reboot); rm -rf x'" in output
 
 
 def test_only_the_end_of_endless_words_is_kept() -> None:
-    kept = clean_lines(["x" * 10_000] * 10_000)
-    assert sum(map(len, kept)) < 100_000
+    lines = clean_lines(["x" * 10_000] * 10_000)
+    assert sum(map(len, lines)) < 100_000
 
 
 # What `systemctl show` prints for units that failed so (systemd 252; systemd cannot run where these tests do).
@@ -346,7 +346,7 @@ ExecStart={ path=/srv/shop/venv/bin/gunicorn ; argv[]=/srv/shop/venv/bin/gunicor
 
 
 @pytest.mark.parametrize(
-    ("more", "kind", "named"),
+    ("more", "kind", "word"),
     [
         ("Result=exit-code\nExecMainCode=1\nExecMainStatus=203", Kind.PROGRAM, "/srv/shop/venv/bin/gunicorn"),
         ("Result=exit-code\nExecMainCode=1\nExecMainStatus=217", Kind.USER, "shopkeeper"),
@@ -361,7 +361,7 @@ ExecStart={ path=/srv/shop/venv/bin/gunicorn ; argv[]=/srv/shop/venv/bin/gunicor
         ("Result=exit-code\nExecMainCode=1\nExecMainStatus=3", Kind.UNKNOWN, "journalctl -u shop.service"),
     ],
 )
-def test_systemd_s_account_alone(more: str, kind: Kind, named: str) -> None:
+def test_systemd_s_account_alone(more: str, kind: Kind, word: str) -> None:
     account, _ = read_show("shop.service", SHOWN + more)
     assert account is not None
     assert (account.restarts, account.time) == (5, 1795309200.0)
@@ -369,9 +369,9 @@ def test_systemd_s_account_alone(more: str, kind: Kind, named: str) -> None:
     failure = start_failure(last)
     assert failure is not None
     assert failure.kind is kind
-    shown = "\n".join((summary_of(failure, last).en, *(step.en for step in fix_for(failure, last, PLACE))))
-    assert "shop.service" in shown
-    assert named in shown
+    output = "\n".join((summary_of(failure, last).en, *(step.en for step in fix_for(failure, last, PLACE))))
+    assert "shop.service" in output
+    assert word in output
 
 
 def test_the_words_of_gunicorn_itself_go_before_systemd_s_number() -> None:
@@ -398,7 +398,7 @@ JOURNAL = (
 
 
 @pytest.mark.parametrize(
-    ("said", "kind"),
+    ("messages", "kind"),
     [
         ([(100, line) for line in (STARTED + BOOT_FAILED).splitlines()], Kind.VARIABLE),
         ([(100, "Error: No such user: 'shop'")], Kind.USER),
@@ -409,13 +409,13 @@ JOURNAL = (
          Kind.DIRECTORY),
     ],
 )  # fmt: skip
-def test_the_journal_s_words_of_the_last_start(said: list[tuple[int, str]], kind: Kind) -> None:
+def test_the_journal_s_words_of_the_last_start(messages: list[tuple[int, str]], kind: Kind) -> None:
     after = [(1, "shop.service: Main process exited, code=exited, status=1/FAILURE"),
              (1, "shop.service: Failed with result 'exit-code'."),
              (1, "shop.service: Start request repeated too quickly.")]  # fmt: skip
     records = [
         JournalRecord(time=float(at), pid=pid, priority=6, message=text.encode())
-        for at, (pid, text) in enumerate((*JOURNAL, *said, *after))
+        for at, (pid, text) in enumerate((*JOURNAL, *messages, *after))
     ]
     journal = journal_words("shop", records)
     assert journal is not None

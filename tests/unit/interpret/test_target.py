@@ -64,10 +64,10 @@ UNSEEN_GUNICORN = Gunicorn(
 
 
 def decided(
-    written: str = "",
+    toml: str = "",
     *,
     host: Host | None = None,
-    seen: Processes | None = None,
+    table: Processes | None = None,
     config: NginxConfig | NotSeen | None = None,
     build: dict[str, str] | None = None,
     gunicorn: Gunicorn | None = None,
@@ -79,9 +79,9 @@ def decided(
     assert isinstance(HEALTHY.processes, Processes)
     assert isinstance(HEALTHY.gunicorn, Gunicorn)
     return decide_target(
-        parse_settings(written.encode(), "gte-ops.toml"),
+        parse_settings(toml.encode(), "gte-ops.toml"),
         host or HEALTHY.host,
-        HEALTHY.processes if seen is None else seen,
+        HEALTHY.processes if table is None else table,
         nginx_config() if config is None else config,
         BUILD if build is None else build,
         gunicorn or HEALTHY.gunicorn,
@@ -90,11 +90,11 @@ def decided(
     )
 
 
-def bare(written: str = "") -> Target:
+def bare(toml: str = "") -> Target:
     """Nothing was found: no nginx, no gunicorn, none of the guide's files."""
     return decided(
-        written,
-        seen=NO_PROCESSES,
+        toml,
+        table=NO_PROCESSES,
         config=NotSeen(reason="-"),
         build={},
         gunicorn=UNSEEN_GUNICORN,
@@ -104,10 +104,10 @@ def bare(written: str = "") -> Target:
 
 
 def test_the_guide_s_host_is_found_without_any_configuration() -> None:
-    found = decided()
-    assert msgspec.structs.replace(found, origin={}) == msgspec.structs.replace(TARGET, origin={})
-    assert {name: found.origin[name] for name in TARGET.origin} == TARGET.origin
-    assert found.origin["backend"] == "gunicorn 900 listens there"
+    target = decided()
+    assert msgspec.structs.replace(target, origin={}) == msgspec.structs.replace(TARGET, origin={})
+    assert {name: target.origin[name] for name in TARGET.origin} == TARGET.origin
+    assert target.origin["backend"] == "gunicorn 900 listens there"
 
 
 def test_where_nothing_was_found_the_guide_s_values_stand() -> None:
@@ -206,7 +206,7 @@ def listening(*addresses: str) -> Processes:
 
 
 @pytest.mark.parametrize(
-    ("written", "seen", "bind", "master", "backend"),
+    ("toml", "table", "bind", "master", "backend"),
     [
         ("", listening("127.0.0.1:8100"), BACKEND, True, "127.0.0.1:8100"),
         ("", listening("0.0.0.0:8100"), BACKEND, True, "127.0.0.1:8100"),
@@ -220,12 +220,12 @@ def listening(*addresses: str) -> Processes:
     ],
 )
 def test_the_backend_is_where_gunicorn_listens_else_where_it_should(
-    written: str, seen: Processes, bind: str | None, master: bool, backend: str
+    toml: str, table: Processes, bind: str | None, master: bool, backend: str
 ) -> None:
     config = gunicorn_config(**({"bind": bind} if bind else {}))
     target = decided(
-        written,
-        seen=seen,
+        toml,
+        table=table,
         gunicorn=msgspec.structs.replace(UNSEEN_GUNICORN, config=config),
         master=GUNICORN_PROCESSES[0] if master else None,
     )
@@ -236,7 +236,7 @@ def test_without_gunicorn_the_service_is_where_nginx_proxies_to() -> None:
     moved = nginx_config(
         SITE.replace("server 127.0.0.1:8000;", "server 127.0.0.1:9000; server 10.0.0.5:9000;")
     )
-    target = decided(seen=NO_PROCESSES, config=moved, gunicorn=UNSEEN_GUNICORN, master=None)
+    target = decided(table=NO_PROCESSES, config=moved, gunicorn=UNSEEN_GUNICORN, master=None)
     assert target.backend == "127.0.0.1:9000"
     assert target.upstreams == ("127.0.0.1:9000", "10.0.0.5:9000")
 
@@ -252,8 +252,8 @@ def test_relative_logs_of_gunicorn_lie_in_its_directory() -> None:
 
 
 def site(text: str, domain: str | None = DOMAIN, backend: str | None = BACKEND) -> str | None:
-    found = find_site(nginx_config(text), domain, backend)
-    return found.server.where.rpartition(":")[2] if found else None
+    match = find_site(nginx_config(text), domain, backend)
+    return match.server.where.rpartition(":")[2] if match else None
 
 
 PLAIN = "server { listen 80; server_name gte-api.example.com; return 301 https://x; }\n"
@@ -296,9 +296,9 @@ def test_the_server_block_of_the_service(
     ],
 )
 def test_a_server_block_s_public_name_is_its_first_plain_one(names: str, name: str | None) -> None:
-    found = find_site(nginx_config(TLS.replace(DOMAIN, names)), None, BACKEND)
-    assert found is not None
-    assert public_name(found.server) == name
+    match = find_site(nginx_config(TLS.replace(DOMAIN, names)), None, BACKEND)
+    assert match is not None
+    assert public_name(match.server) == name
 
 
 @pytest.mark.parametrize(
@@ -411,10 +411,10 @@ def test_how_nginx_is_started_reloaded_and_tested(
 # --- Which nginx ---
 
 
-def masters(seen: Sequence[Process], pid: int | None = None, file: str = NGINX_CONF) -> list[int]:
+def masters(table: Sequence[Process], pid: int | None = None, file: str = NGINX_CONF) -> list[int]:
     target = msgspec.structs.replace(TARGET, nginx_config_file=file)
     pidfile = Pidfile(path="/run/nginx.pid", pid=pid, missing=pid is None)
-    return [p.pid for p in serving_masters(target, processes(seen, listeners=()), pidfile)]
+    return [p.pid for p in serving_masters(target, processes(table, listeners=()), pidfile)]
 
 
 def test_the_nginx_of_this_configuration() -> None:
@@ -447,13 +447,13 @@ def test_whatever_settings_are_accepted_a_target_is_decided(
 ) -> None:
     lines = ["[target]", *(f"{k} = {json.dumps(v, ensure_ascii=False)}" for k, v in target.items())]
     lines += ["[gunicorn]", *(f"{k} = {json.dumps(v, ensure_ascii=False)}" for k, v in gunicorn.items())]
-    written = "\n".join(lines)
+    toml = "\n".join(lines)
     try:
-        parse_settings(written.encode(), "x")
+        parse_settings(toml.encode(), "x")
     except SettingsError:
         return
-    assert isinstance(decided(written), Target)
-    assert isinstance(bare(written), Target)
+    assert isinstance(decided(toml), Target)
+    assert isinstance(bare(toml), Target)
 
 
 def test_the_guide_s_values_are_the_guide_s() -> None:

@@ -83,8 +83,8 @@ def config(**assigned: str) -> GunicornConfig:
 
 
 def test_gunicorns_format() -> None:
-    told = process(9, 1, "gunicorn", "--access-logformat", "%(s)s")
-    assert gunicorn_access_format(told, config(access_log_format="%(t)s")) == "%(s)s"
+    master = process(9, 1, "gunicorn", "--access-logformat", "%(s)s")
+    assert gunicorn_access_format(master, config(access_log_format="%(t)s")) == "%(s)s"
     assert gunicorn_access_format(None, config(access_log_format="%(t)s")) == "%(t)s"
     assert gunicorn_access_format(None, config()) == GUNICORN_DEFAULT
     assert gunicorn_access_format(None, GunicornConfig(path="/x", star_imports=("other",))) is None

@@ -41,9 +41,9 @@ def inside(locations: str, target: str, method: str = "GET", **changes: Any) -> 
 
 def sent_on(locations: str, target: str, method: str = "GET", **changes: Any) -> str:
     """The request line that the service gets."""
-    passed = inside(locations, target, method, **changes).outcome.passed
-    assert passed is not None
-    return f"{passed.method} {passed.uri}"
+    request = inside(locations, target, method, **changes).outcome.passed
+    assert request is not None
+    return f"{request.method} {request.uri}"
 
 
 # --- URIs ---
@@ -114,24 +114,24 @@ def test_a_name_that_conflicts_is_ignored_and_said() -> None:
         "server { listen 80; server_name a.test; return 201; }\n"
         "server { listen 80; server_name .a.test; return 202; }"
     )
-    found = routed(site, asked("/"))
-    assert found.outcome.status == 201
-    assert [step.where for step in found.steps if "ignores" in step.words.en] == [f"{SITE_FILE}:2"]
+    result = routed(site, asked("/"))
+    assert result.outcome.status == 201
+    assert [step.where for step in result.steps if "ignores" in step.words.en] == [f"{SITE_FILE}:2"]
     # nginx leaves out the whole name, its wildcard too.
     assert routed(site, asked("/", host="x.a.test")).outcome.status == 201
 
 
 def test_tls_to_a_port_without_ssl_is_named() -> None:
-    found = routed("server { listen 443; return 200; }", asked("/", port=443, scheme="https"))
-    assert (found.outcome.kind, found.outcome.where) == (OutcomeKind.TLS_TO_PLAIN, f"{SITE_FILE}:1")
+    result = routed("server { listen 443; return 200; }", asked("/", port=443, scheme="https"))
+    assert (result.outcome.kind, result.outcome.where) == (OutcomeKind.TLS_TO_PLAIN, f"{SITE_FILE}:1")
 
 
 def test_plain_http_to_a_tls_port_is_answered_400_or_by_the_error_page_for_497() -> None:
     site = "server { listen 443 ssl; {} return 200; }"
     request = asked("/", port=443)
     assert routed(site.replace("{}", ""), request).outcome.status == 400
-    found = routed(site.replace("{}", "error_page 497 https://a.test/;"), request).outcome
-    assert (found.status, found.location) == (302, "https://a.test/")
+    outcome = routed(site.replace("{}", "error_page 497 https://a.test/;"), request).outcome
+    assert (outcome.status, outcome.location) == (302, "https://a.test/")
 
 
 def test_where_nothing_listens_that_is_said() -> None:
@@ -170,8 +170,8 @@ def test_the_location_is_exact_then_a_final_prefix_then_a_pattern_then_the_longe
 
 
 def test_a_location_with_a_slash_redirects_the_path_without_it() -> None:
-    found = inside("location /api/ { proxy_pass http://127.0.0.1:8000; }", "/api?x=1").outcome
-    assert (found.status, found.location) == (301, "http://a.test/api/?x=1")
+    outcome = inside("location /api/ { proxy_pass http://127.0.0.1:8000; }", "/api?x=1").outcome
+    assert (outcome.status, outcome.location) == (301, "http://a.test/api/?x=1")
 
 
 # --- proxy_pass ---
@@ -215,11 +215,11 @@ def test_headers_are_inherited_only_where_a_location_sets_none() -> None:
 
 
 def test_a_header_known_only_at_run_time_is_shown_as_it_is_written() -> None:
-    found = inside(
+    result = inside(
         "location / { proxy_set_header X-Request-ID $request_id; proxy_pass http://127.0.0.1:8000; }", "/"
     )
-    assert found.outcome.passed is not None
-    header = next(h for h in found.outcome.passed.headers if h.name == "X-Request-ID")
+    assert result.outcome.passed is not None
+    header = next(h for h in result.outcome.passed.headers if h.name == "X-Request-ID")
     assert (header.value, header.written) == (None, "$request_id")
 
 
@@ -234,9 +234,9 @@ def test_a_header_known_only_at_run_time_is_shown_as_it_is_written() -> None:
 def test_a_name_leads_to_every_address_that_it_resolves_to(
     names: dict[str, tuple[str, ...]], addresses: list[str]
 ) -> None:
-    found = routed(PLAIN.format("location / { proxy_pass http://localhost:8000; }"), asked("/"), names=names)
-    assert found.outcome.passed is not None
-    assert [server.address for server in found.outcome.passed.servers] == addresses
+    result = routed(PLAIN.format("location / { proxy_pass http://localhost:8000; }"), asked("/"), names=names)
+    assert result.outcome.passed is not None
+    assert [server.address for server in result.outcome.passed.servers] == addresses
 
 
 def test_an_upstream_s_servers_are_named_with_their_parameters() -> None:
@@ -244,10 +244,10 @@ def test_an_upstream_s_servers_are_named_with_their_parameters() -> None:
         "upstream up { server 127.0.0.1:1 max_fails=3; server 127.0.0.1:2 down; server unix:/run/a.sock backup; }\n"
         + PLAIN.format("location / { proxy_pass http://up; }")
     )
-    passed = routed(site, asked("/")).outcome.passed
-    assert passed is not None
-    assert (passed.upstream, passed.host) == ("up", "up")
-    assert [(s.address, s.max_fails, s.is_down, s.is_backup) for s in passed.servers] == [
+    request = routed(site, asked("/")).outcome.passed
+    assert request is not None
+    assert (request.upstream, request.host) == ("up", "up")
+    assert [(s.address, s.max_fails, s.is_down, s.is_backup) for s in request.servers] == [
         ("127.0.0.1:1", 3, False, False),
         ("127.0.0.1:2", 1, True, False),
         ("unix:/run/a.sock", 1, False, True),
@@ -269,9 +269,9 @@ def test_a_location_without_proxy_pass_serves_files_and_refuses_a_post() -> None
 
 
 def test_a_file_that_nobody_looked_at_ends_the_route_and_is_named() -> None:
-    found = routed(PLAIN.format("root /srv; try_files $uri =404;"), asked("/x"))
-    assert found.outcome.kind is OutcomeKind.UNKNOWN
-    assert found.asked == ("/srv/x",)
+    result = routed(PLAIN.format("root /srv; try_files $uri =404;"), asked("/x"))
+    assert result.outcome.kind is OutcomeKind.UNKNOWN
+    assert result.asked == ("/srv/x",)
 
 
 # --- errors ---
@@ -280,9 +280,9 @@ def test_a_file_that_nobody_looked_at_ends_the_route_and_is_named() -> None:
 def test_an_error_page_answers_for_a_service_that_refuses() -> None:
     locations = "error_page 502 /sorry; location = /sorry { return 200 sorry; }"
     site = PLAIN.format(locations + "location / { proxy_pass http://127.0.0.1:8000; }")
-    found = routed(site, asked("/predict", "POST"), answer=0)
-    assert (found.outcome.status, found.outcome.body) == (502, "sorry")
-    assert any(step.kind is StepKind.ERROR_PAGE for step in found.steps)
+    result = routed(site, asked("/predict", "POST"), answer=0)
+    assert (result.outcome.status, result.outcome.body) == (502, "sorry")
+    assert any(step.kind is StepKind.ERROR_PAGE for step in result.steps)
 
 
 @pytest.mark.parametrize(("switch", "kind"), [("on", OutcomeKind.RESPONSE), ("off", OutcomeKind.PROXIED)])
@@ -297,9 +297,9 @@ def test_an_answer_of_the_service_is_replaced_only_where_errors_are_intercepted(
 
 
 def test_rewrites_in_a_circle_end_with_500() -> None:
-    found = inside("location / { rewrite ^ /x last; }", "/a").outcome
-    assert found.status == 500
-    assert "cycle" in found.reason.en
+    outcome = inside("location / { rewrite ^ /x last; }", "/a").outcome
+    assert outcome.status == 500
+    assert "cycle" in outcome.reason.en
 
 
 # --- who is let in ---
@@ -322,8 +322,8 @@ def test_a_request_is_let_in_or_refused_as_nginx_does(rules: str, status: int) -
 
 
 def test_a_body_over_the_limit_is_answered_413_with_the_line() -> None:
-    found = inside("client_max_body_size 1k; location / { return 200; }", "/", "POST", body_length=2000)
-    assert (found.outcome.status, found.outcome.where) == (413, f"{SITE_FILE}:1")
+    result = inside("client_max_body_size 1k; location / { return 200; }", "/", "POST", body_length=2000)
+    assert (result.outcome.status, result.outcome.where) == (413, f"{SITE_FILE}:1")
 
 
 def test_limits_in_force_are_named_with_their_lines() -> None:
@@ -351,17 +351,17 @@ def test_limits_in_force_are_named_with_their_lines() -> None:
     ],
 )
 def test_what_only_the_running_nginx_knows_ends_the_route_and_says_why(locations: str, words: str) -> None:
-    found = inside(locations, "/x")
-    assert found.outcome.kind is OutcomeKind.UNKNOWN
-    assert words in found.outcome.reason.en
-    assert found.outcome.where == f"{SITE_FILE}:1"
-    assert found.steps[-1].kind is StepKind.UNKNOWN
+    result = inside(locations, "/x")
+    assert result.outcome.kind is OutcomeKind.UNKNOWN
+    assert words in result.outcome.reason.en
+    assert result.outcome.where == f"{SITE_FILE}:1"
+    assert result.steps[-1].kind is StepKind.UNKNOWN
 
 
 def test_a_map_over_what_is_known_is_followed() -> None:
     site = "map $http_x $b { default 127.0.0.1:1; ~^b 127.0.0.1:2; }\n" + PLAIN.format(
         "location / { proxy_pass http://$b; }"
     )
-    found = routed(site, asked("/", headers=(("X", "beta"),))).outcome.passed
-    assert found is not None
-    assert [server.address for server in found.servers] == ["127.0.0.1:2"]
+    request = routed(site, asked("/", headers=(("X", "beta"),))).outcome.passed
+    assert request is not None
+    assert [server.address for server in request.servers] == ["127.0.0.1:2"]
