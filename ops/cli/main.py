@@ -3,6 +3,9 @@ command that uses it."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import io
 import os
 import sys
 from typing import TYPE_CHECKING, NoReturn
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 # Usage errors end with 3, 'unknown', so that a monitoring system never reads a typing error as 'critical'.
 MISUSED = 3
 INTERRUPTED = 130
+# Of write(2): the disk, the quota or the greatest size of a file is used up, or the medium fails.
+_NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 PIPE_CLOSED = 141  # 128 + SIGPIPE, as shells count a program that nobody reads any more
 
 COMMANDS = (
@@ -69,7 +74,15 @@ def commands(language: Language) -> None:
 
 def main() -> NoReturn:
     """Run the command line. The tool's own trouble is one line on standard error and exit code 3; with --format, a
-    report on standard output as well, so that a program reads what it asked for."""
+    report on standard output as well, so that a program reads what it asked for. A report that standard output does not
+    take (a full disk) is the tool's trouble too, whatever the verdict in it."""
+    try:
+        _run()
+    finally:
+        _end_if_output_failed()
+
+
+def _run() -> NoReturn:
     if os.geteuid() != 0:
         from ops.files.unprivileged import keep_capabilities
 
@@ -95,11 +108,44 @@ def main() -> NoReturn:
             sys.exit(PIPE_CLOSED)
         raise
     except Exception as error:  # noqa: BLE001  Python's own exit code 1 would read as 'warning'
+        _end_if_output_failed(error)
         words = (
             f"{_where(error)}: {type(error).__name__}: {error}; nothing was judged, please report this line"
         )
         _fail(words, ErrorKind.DEFECT, MISUSED)
     sys.exit(0)
+
+
+def _end_if_output_failed(error: Exception | None = None) -> None:
+    """End with one line and exit code 3 if standard output takes no more: what was written into it is incomplete.
+    ``error``: what ended the command; an unbuffered stream has failed already and does not fail again."""
+    try:
+        # An error of opening a file has its name; one of writing has none.
+        if isinstance(error, OSError) and error.errno in _NOT_WRITTEN and error.filename is None:
+            raise error
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _discard_output()
+        sys.exit(PIPE_CLOSED)
+    except OSError as failure:
+        from ops.text.language import Text
+        from ops.text.reasons import chinese
+        from ops.text.sanitize import safe_line
+
+        _discard_output()
+        why = failure.strerror or str(failure)
+        words = Text(
+            en=f"cannot write the output: {why}; it is incomplete",
+            zh=f"无法写出输出：{chinese(why)}；输出不完整",
+        )
+        click.echo(f"gte-ops: {safe_line(words.to(_language()), 600)}", err=True)
+        sys.exit(MISUSED)
+
+
+def _discard_output() -> None:
+    """Send what is still buffered for standard output to /dev/null: the interpreter's last flush must not fail too."""
+    with contextlib.suppress(io.UnsupportedOperation), open(os.devnull, "wb") as null:  # noqa: PTH123
+        os.dup2(null.fileno(), sys.stdout.fileno())
 
 
 def _language() -> Language:
@@ -136,8 +182,6 @@ def _report_error(message: str, kind: ErrorKind, exit_code: int) -> None:
     form = written_option(sys.argv[1:], "--format")
     if form is None or form == "text" or form not in FORMATS:
         return
-    import contextlib
-
     from ops.cli.options import show
     from ops.report.error import ErrorReport
 

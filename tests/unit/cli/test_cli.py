@@ -25,6 +25,7 @@ from tests.unit.made_snapshot import HEALTHY, but, without_gunicorn
 
 Run = Callable[..., tuple[int, str, str]]
 ROOT = Path(ops.cli.main.__file__).parents[2]
+PROGRAM = (sys.executable, str(ROOT / "gte_ops.py"))
 
 
 @pytest.fixture
@@ -463,3 +464,39 @@ def test_a_report_that_nobody_reads_any_more_is_no_verdict() -> None:
     )
     os.close(writing)
     assert (ran.returncode, ran.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("explain", "GUN001"),
+        ("config", "sample"),
+        ("--help",),
+        ("--version",),
+        ("explain", "--format", "json"),
+    ],
+)
+@pytest.mark.parametrize("unbuffered", [False, True])
+def test_a_report_that_does_not_fit_on_the_disk_is_no_verdict(
+    words: tuple[str, ...], unbuffered: bool
+) -> None:
+    environment = {**os.environ, "LC_ALL": "C.UTF-8", "PYTHONUNBUFFERED": "1" if unbuffered else ""}
+    with Path("/dev/full").open("w") as full:
+        ran = subprocess.run(
+            [*PROGRAM, *words], stdout=full, stderr=subprocess.PIPE, env=environment, check=False
+        )
+    assert ran.returncode == 3
+    assert ran.stderr == b"gte-ops: cannot write the output: No space left on device; it is incomplete\n"
+
+
+@pytest.mark.parametrize("closed", [0, 1, 2])
+def test_a_closed_standard_stream_leaves_the_verdict_as_it_is(closed: int, tmp_path: Path) -> None:
+    """And nothing that this program opens takes the stream's number, where what is printed would end."""
+    bundle = tmp_path / "nothing"
+    script = "import os, sys; os.close(int(sys.argv[1])); os.execv(sys.executable, [sys.executable, *sys.argv[2:]])"
+    program = [sys.executable, "-c", script, str(closed), *PROGRAM[1:]]
+    ran = subprocess.run([*program, "explain", "GUN001"], capture_output=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    ran = subprocess.run([*program, "doctor", "--from-bundle", str(bundle)], capture_output=True, check=False)
+    assert ran.returncode == 3
+    assert b"Traceback" not in ran.stdout + ran.stderr
