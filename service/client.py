@@ -632,8 +632,8 @@ class GteClient:
         deadline: float,
         also: frozenset[int],
     ) -> tuple[dict[str, Any], str]:
-        left = deadline - self._clock.monotonic()
-        if left <= 0:
+        seconds_left = deadline - self._clock.monotonic()
+        if seconds_left <= 0:
             raise TooSlowError(f"no answer within {self._patience.total:g} s", request_id)
         headers = {"X-Request-ID": request_id, "Accept": "application/json"}
         if content is not None:
@@ -644,7 +644,7 @@ class GteClient:
                 self._base + path,
                 data=content,
                 headers=headers,
-                timeout=(min(self._patience.connect, left), min(self._patience.read, left)),
+                timeout=(min(self._patience.connect, seconds_left), min(self._patience.read, seconds_left)),
                 allow_redirects=False,
                 stream=True,
             ) as response:

@@ -71,7 +71,7 @@ def capture(plan: BackupPlan, left_out: dict[str, str], progress: Progress) -> C
 
 def _entries(sources: Survey, progress: Progress) -> tuple[ManifestEntry, ...]:
     total = sum(source.size for source in sources.seen.values())
-    done = 0
+    bytes_read = 0
     entries = []
     for path in sorted(sources.seen):
         source = sources.seen[path]
@@ -81,9 +81,9 @@ def _entries(sources: Survey, progress: Progress) -> tuple[ManifestEntry, ...]:
         digest = hashlib.sha256()
         for chunk in content(path, source.version, source.size):
             digest.update(chunk)
-            done += len(chunk)
+            bytes_read += len(chunk)
         entries.append(entry(path, source, whole=False, size=source.size, sha256=digest.hexdigest()))
-        progress("reading", done, total)
+        progress("reading", bytes_read, total)
     return tuple(entries)
 
 
@@ -102,12 +102,12 @@ def content(path: str, version: tuple[int, ...], size: int) -> Iterator[bytes]:
     try:
         if _version(descriptor) != version:
             raise SourceChangedError(path)
-        left = size
-        while left:
-            chunk = os.read(descriptor, min(left, CHUNK_BYTES))
+        remaining = size
+        while remaining:
+            chunk = os.read(descriptor, min(remaining, CHUNK_BYTES))
             if not chunk:
                 raise SourceChangedError(path)
-            left -= len(chunk)
+            remaining -= len(chunk)
             yield chunk
         # It grew, or was overwritten in place, while it was read.
         if _version(descriptor) != version:

@@ -47,18 +47,18 @@ class CopyDestination:
         return safe_line(f"{self.tool}:{self.host + ':' if self.host else ''}{self.place}", 300)
 
 
-def parse_destination(written: str) -> CopyDestination:
+def parse_destination(text: str) -> CopyDestination:
     """``rclone:REMOTE:PATH``, ``restic:REPOSITORY``, ``ssh:[USER@]HOST:DIR`` or ``ssh://[USER@]HOST[:PORT]/DIR``.
 
     Raises OpsError for anything else."""
-    tool, colon, place = written.partition(":")
+    tool, colon, place = text.partition(":")
     forms = "rclone:REMOTE:PATH, restic:REPOSITORY, ssh:HOST:DIR, ssh://USER@HOST:PORT/DIR"
     hint = "write rclone:REMOTE:PATH, restic:REPOSITORY, ssh:HOST:DIR or ssh://USER@HOST:PORT/DIR"
     if not (colon and place and tool in ("rclone", "restic", "ssh")):
         raise OpsError(
             Text(
-                en=f"{safe_line(written, 200)!r} is no destination; {hint}",
-                zh=f"{safe_line(written, 200)!r} 不是有效的目标；写法：{forms}",
+                en=f"{safe_line(text, 200)!r} is no destination; {hint}",
+                zh=f"{safe_line(text, 200)!r} 不是有效的目标；写法：{forms}",
             )
         )
     # A leading minus would be taken for an option.
@@ -66,15 +66,15 @@ def parse_destination(written: str) -> CopyDestination:
         if place.startswith("-"):
             raise OpsError(
                 Text(
-                    en=f"{safe_line(written, 200)!r} is no destination; {hint}",
-                    zh=f"{safe_line(written, 200)!r} 不是有效的目标；写法：{forms}",
+                    en=f"{safe_line(text, 200)!r} is no destination; {hint}",
+                    zh=f"{safe_line(text, 200)!r} 不是有效的目标；写法：{forms}",
                 )
             )
         return CopyDestination(tool, place)
     port = None
     if place.startswith("//"):
         try:
-            parts = urlsplit(written)
+            parts = urlsplit(text)
             host, place, port = (
                 parts.netloc.rpartition(":")[0] if parts.port else parts.netloc,
                 parts.path,
@@ -93,8 +93,8 @@ def parse_destination(written: str) -> CopyDestination:
     ):
         raise OpsError(
             Text(
-                en=f"{safe_line(written, 200)!r} is no destination; {hint}",
-                zh=f"{safe_line(written, 200)!r} 不是有效的目标；写法：{forms}",
+                en=f"{safe_line(text, 200)!r} is no destination; {hint}",
+                zh=f"{safe_line(text, 200)!r} 不是有效的目标；写法：{forms}",
             )
         )
     return CopyDestination(tool, place, host, port)
@@ -249,7 +249,7 @@ def _compare(output: str, digest: str, destination: CopyDestination) -> None:
 
 def _run(destination: CopyDestination, command: list[str], stdin: object = subprocess.DEVNULL) -> str:
     try:
-        done = subprocess.run(
+        result = subprocess.run(
             command,
             capture_output=True,
             stdin=stdin,
@@ -271,11 +271,11 @@ def _run(destination: CopyDestination, command: list[str], stdin: object = subpr
                 zh=f"{destination}: {destination.tool} 一天后仍未完成",
             )
         ) from None
-    if done.returncode != 0:
+    if result.returncode != 0:
         raise CopyError(
             Text(
-                en=f"{destination}: {destination.tool} failed ({done.returncode}): {last_line(done.stderr)}",
-                zh=f"{destination}: {destination.tool} 失败（{done.returncode}）：{last_line(done.stderr)}",
+                en=f"{destination}: {destination.tool} failed ({result.returncode}): {last_line(result.stderr)}",
+                zh=f"{destination}: {destination.tool} 失败（{result.returncode}）：{last_line(result.stderr)}",
             )
         )
-    return str(done.stdout.decode(errors="replace"))
+    return str(result.stdout.decode(errors="replace"))

@@ -166,10 +166,10 @@ def locked(directory: Path, wait: float = LOCK_WAIT) -> Iterator[None]:
 def remove_left_overs(directory: Path) -> list[Path]:
     """Remove the files that killed runs left. Requires the lock: otherwise they could belong to a running one. Raises
     OSError."""
-    left = left_over_in(directory)
-    for path in left:
+    paths = left_over_in(directory)
+    for path in paths:
         path.unlink()
-    return left
+    return paths
 
 
 # --- writing ---------------------------------------------------------------------------------------------------
@@ -261,8 +261,8 @@ def _create(
         publish(partial, path, digest, signature)
     except BaseException:
         # Only the rename of the archive makes it a backup; a checksum or a signature alone does not.
-        for left in (partial, *(() if path.exists() else companions(path))):
-            left.unlink(missing_ok=True)
+        for leftover in (partial, *(() if path.exists() else companions(path))):
+            leftover.unlink(missing_ok=True)
         raise
     return Created(
         path, manifest, size, digest, bool(recipients), complaints, signature is not None, unsigned
@@ -282,11 +282,11 @@ def signature_of(archive: Path, signing_key: str) -> tuple[bytes | None, str]:
 def free_name(directory: Path, now: float, host: str, compression: Compression, *, encrypted: bool) -> str:
     """The name of a backup made now in ``directory``. Raises BackupError, OSError."""
     second = float(int(now))
-    taken = {name.number for name, _ in backups_in(directory) if name.created_at == second}
+    numbers = {name.number for name, _ in backups_in(directory) if name.created_at == second}
     for number in range(1, 1000):
         name = str(ArchiveName(second, number, host_part(host), compression, encrypted))
         # Whatever their form: of two backups of the same second, the later must be listed as the newer.
-        if number not in taken and not (directory / name).exists():
+        if number not in numbers and not (directory / name).exists():
             return name
     raise BackupError(
         Text(
@@ -380,14 +380,14 @@ def _write_once(order: _Order, plan: BackupPlan, retries: _Retries) -> tuple[Man
             )
         )
     digest = _write(order, manifest, captured)
-    changed = _difference(captured.survey, list_sources(plan, retries.complaints))
-    if changed is not None:
+    changed_path = _difference(captured.survey, list_sources(plan, retries.complaints))
+    if changed_path is not None:
         if not retries.is_last:
-            raise SourceChangedError(changed)
-        retries.complaints[changed] = (
+            raise SourceChangedError(changed_path)
+        retries.complaints[changed_path] = (
             "it changed while the backup was made; the backup holds it as it was before"
         )
-    missing = {asked.path: asked.missing for asked in manifest.missing}
+    missing = {source.path: source.missing for source in manifest.missing}
     return manifest, digest, missing | captured.survey.failed | retries.complaints
 
 
@@ -405,8 +405,10 @@ def _manifest(order: _Order, plan: BackupPlan, captured: Captured, complaints: d
         host=order.host,
         versions=plan.versions,
         asked=tuple(
-            Asked(what=asked.what, path=asked.path, missing=asked.missing or complaints.get(asked.path, ""))
-            for asked in sources.asked
+            Asked(
+                what=source.what, path=source.path, missing=source.missing or complaints.get(source.path, "")
+            )
+            for source in sources.asked
         ),
         left_out={
             safe_line(path, 1000): reason for path, reason in (sources.left_out | sources.failed).items()
@@ -423,19 +425,19 @@ def _write(order: _Order, manifest: Manifest, captured: Captured) -> str:
     archive's SHA-256.
 
     Raises SourceChangedError, SourceUnreadableError, OSError."""
-    total, done = manifest.content_bytes, 0
+    total, bytes_written = manifest.content_bytes, 0
 
     def content_of(item: ManifestEntry) -> Iterator[bytes]:
-        nonlocal done
+        nonlocal bytes_written
         path = f"/{item.path}"
         digest = hashlib.sha256()
         for chunk in content(path, captured.survey.seen[path].version, item.size):
             digest.update(chunk)
-            done += len(chunk)
+            bytes_written += len(chunk)
             yield chunk
         if digest.hexdigest() != item.sha256:
             raise SourceChangedError(path)
-        order.progress("writing", done, total)
+        order.progress("writing", bytes_written, total)
 
     # Never through a link that somebody placed there, nor into a file that another process has open.
     order.partial.unlink(missing_ok=True)
@@ -461,12 +463,12 @@ def _read_back(partial: Path, digest: str, progress: Progress) -> int:
         with contextlib.suppress(OSError):
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         size = os.fstat(file.fileno()).st_size
-        done = 0
+        bytes_read = 0
 
         def step(count: int) -> None:
-            nonlocal done
-            done += count
-            progress("reading back", done, size)
+            nonlocal bytes_read
+            bytes_read += count
+            progress("reading back", bytes_read, size)
 
         if hash_stream(file, step) != digest:
             raise BackupError(

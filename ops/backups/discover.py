@@ -85,12 +85,12 @@ def _wanted(
     for place in settings.schedule.cron:
         yield Source("cron", place)
     for file in settings.logrotate.config_files:
-        chosen = settings.logrotate.config_files != LogrotateSettings().config_files
-        yield Source("logrotate", file, named=chosen)
+        is_chosen = settings.logrotate.config_files != LogrotateSettings().config_files
+        yield Source("logrotate", file, named=is_chosen)
     if settings_file is not None:
         yield Source("gte-ops", os.path.abspath(settings_file), named=True)  # noqa: PTH100
-    for written in settings.backup.include:
-        yield from _included(written)
+    for pattern in settings.backup.include:
+        yield from _included(pattern)
 
 
 def _gunicorn_wanted(settings: Settings, around: Surroundings) -> Iterator[Source]:
@@ -103,8 +103,8 @@ def _gunicorn_wanted(settings: Settings, around: Surroundings) -> Iterator[Sourc
     unit_texts = [_text(Path(path)) for path in own_units]
     file = around.target.gunicorn_config_file
     if file and file.startswith("/"):
-        written = gunicorn_hints(settings, None, None).config_files
-        named_by_root = file in written or any(host_files.unit_names(text, file) for text in unit_texts)
+        configured = gunicorn_hints(settings, None, None).config_files
+        named_by_root = file in configured or any(host_files.unit_names(text, file) for text in unit_texts)
         yield Source(
             "gunicorn",
             file,
@@ -120,8 +120,8 @@ def _gunicorn_wanted(settings: Settings, around: Surroundings) -> Iterator[Sourc
         yield from host_files.environment_files(text)
 
 
-def _included(written: str) -> Iterator[Source]:
-    path = os.path.abspath(os.path.expanduser(written))  # noqa: PTH100, PTH111
+def _included(pattern: str) -> Iterator[Source]:
+    path = os.path.abspath(os.path.expanduser(pattern))  # noqa: PTH100, PTH111
     matches = sorted(glob.glob(path)) if glob.has_magic(path) else []  # noqa: PTH207
     # A pattern that matches nothing is reported like a missing path.
     for match in matches or [path]:
@@ -161,8 +161,8 @@ def _versions(around: Surroundings, certbot_texts: Iterable[str]) -> dict[str, s
     }
     if not versions["certbot"]:
         # Each renewal configuration names the certbot version that wrote it.
-        written = (
+        versions_in_texts = (
             value for text in certbot_texts for key, value in host_files.ini_values(text) if key == "version"
         )
-        versions["certbot"] = max(written, default="")
+        versions["certbot"] = max(versions_in_texts, default="")
     return {name: version for name, version in versions.items() if version}

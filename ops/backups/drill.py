@@ -107,8 +107,8 @@ def rehearse(archive: Path, identities: Sequence[Identity], program: str) -> Dri
     started = time.monotonic()
     drill = Drill(archive)
     with scratch_directory() as scratch:
-        with open_archive(archive, identities) as opened:
-            manifest = opened.manifest
+        with open_archive(archive, identities) as reader:
+            manifest = reader.manifest
         _serve(drill, manifest, identities, scratch, program)
         if drill.checks and drill.checks[0].name == "archive":
             _certbot(drill, manifest, identities, scratch)
@@ -167,8 +167,8 @@ def _ready(
     if tested.passed and not first:
         return spare
     result: Status = Status.OK if tested.passed else Status.FAIL if tested.passed is False else Status.UNKNOWN
-    said = "nginx -t" if tested.passed else f"nginx -t: {emergency(tested.reason) or tested.reason}"
-    drill.add("nginx_test", result, said, said)
+    detail = "nginx -t" if tested.passed else f"nginx -t: {emergency(tested.reason) or tested.reason}"
+    drill.add("nginx_test", result, detail, detail)
     return spare if tested.passed else None
 
 
@@ -408,13 +408,13 @@ def _certbot_check(
 
 def _judged_listing(names: Sequence[str], status: int, output: str, errors: str, root: Path) -> DrillCheck:
     """The check by the output of ``certbot certificates``, which lists the lineages that it recognises."""
-    listed = set(re.findall(r"^\s*Certificate Name: (\S+)", output, re.MULTILINE))
-    missing = [name for name in names if name not in listed]
+    lineages = set(re.findall(r"^\s*Certificate Name: (\S+)", output, re.MULTILINE))
+    missing = [name for name in names if name not in lineages]
     if status == 0 and not missing:
-        shown = ", ".join(names[:5])
+        examples = ", ".join(names[:5])
         words = Text(
-            en=f"certbot takes {len(names)} lineages as its own: {shown}",
-            zh=f"certbot 承认 {len(names)} 个证书：{shown}",
+            en=f"certbot takes {len(names)} lineages as its own: {examples}",
+            zh=f"certbot 承认 {len(names)} 个证书：{examples}",
         )
         return _check("certbot", Status.OK, words)
     lines = [line.strip() for line in (output + errors).replace(str(root), "").strip().splitlines()]
@@ -424,9 +424,9 @@ def _judged_listing(names: Sequence[str], status: int, output: str, errors: str,
         words = Text(en=f"certbot did not run: {denied}", zh=f"certbot 未能运行：{denied}")
         return _check("certbot", Status.UNKNOWN, words)
     reason = next((line for line in lines if "rror" in line or "invalid" in line), None)
-    shown = ", ".join(missing)
+    examples = ", ".join(missing)
     words = Text(
-        en=f"certbot does not take {shown or 'the tree'}: {reason or 'it does not list it'}",
-        zh=f"certbot 不接受 {shown or '该目录'}：{reason or '列表中没有'}",
+        en=f"certbot does not take {examples or 'the tree'}: {reason or 'it does not list it'}",
+        zh=f"certbot 不接受 {examples or '该目录'}：{reason or '列表中没有'}",
     )
     return _check("certbot", Status.FAIL, words)

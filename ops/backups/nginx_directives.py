@@ -81,21 +81,21 @@ def objection(name: str, args: Sequence[str], place: str, understands: Callable[
 
     ``understands`` says whether that nginx may know a directive of this name; an unknown one it refuses by itself.
     ``load_module`` is not decided here: only the caller knows whether the file is the host's own."""
-    shown = safe_line(f"{place} {' '.join((name, *args[:1]))}", 200)
-    runs_code = Text(en=f"it loads code ({shown})", zh=f"其中会加载代码（{shown}）")
+    excerpt = safe_line(f"{place} {' '.join((name, *args[:1]))}", 200)
+    runs_code = Text(en=f"it loads code ({excerpt})", zh=f"其中会加载代码（{excerpt}）")
     if _CODE.fullmatch(name):
         return runs_code
     if not is_known(name):
         if not understands(name):
             return None
         return Text(
-            en=f"it is not known what this directive does ({shown})", zh=f"不了解该指令的作用（{shown}）"
+            en=f"it is not known what this directive does ({excerpt})", zh=f"不了解该指令的作用（{excerpt}）"
         )
     if _KEY.fullmatch(name) and any(_KEY_IN_CODE.match(arg) for arg in args):
         return runs_code
     if _CONF_COMMAND.fullmatch(name) and (not args or args[0].lower() not in _PLAIN_COMMANDS):
         return Text(
-            en=f"it is not known what this command does ({shown})", zh=f"不了解该命令的作用（{shown}）"
+            en=f"it is not known what this command does ({excerpt})", zh=f"不了解该命令的作用（{excerpt}）"
         )
     return None
 

@@ -133,9 +133,9 @@ def reload_nginx(masters: Sequence[ProcessRef], error_logs: Iterable[str], deadl
         while not _workers(master) - old:
             if not is_alive(master):
                 raise ReloadError(f"nginx (process {master.pid}) ended at its reload{_said(logs)}")
-            said = _said(logs)
-            if said or time.monotonic() > deadline:
-                raise ReloadError(f"nginx kept its old configuration at the reload{said}")
+            complaint = _said(logs)
+            if complaint or time.monotonic() > deadline:
+                raise ReloadError(f"nginx kept its old configuration at the reload{complaint}")
             time.sleep(0.02)
 
 

@@ -58,12 +58,12 @@ class Survey:
         return {path: file.version for path, file in self.seen.items()}
 
 
-def survey(wanted: Iterable[Source], excluded: Iterable[str], left_out: dict[str, str]) -> Survey:
+def survey(sources: Iterable[Source], excluded: Iterable[str], left_out: dict[str, str]) -> Survey:
     """Scan every wanted path. ``excluded`` ones are silently skipped, those of ``left_out`` are reported.
 
     Raises OpsError if there are more files than a backup may hold."""
     walker = _Walker(Survey(left_out=dict(left_out)), frozenset(excluded))
-    for item in dict.fromkeys(wanted):
+    for item in dict.fromkeys(sources):
         walker.take(item)
     return walker.result
 
@@ -75,26 +75,26 @@ class _Walker:
         self._walked: set[str] = set()
         self._trusted = trusted_users()
 
-    def take(self, wanted: Source) -> None:
+    def take(self, source: Source) -> None:
         """One wanted path, with the links it leads through."""
         try:
-            real = self._follow(wanted.path, namer=wanted.namer)
+            real = self._follow(source.path, namer=source.namer)
             # nginx's own directory contains a link to a document root on some hosts; certbot's tree contains only
             # certbot's files.
-            if real is not None and self.result.seen[real].kind == "directory" and not wanted.only_file:
-                self._walk(real, follow=wanted.what != "nginx")
+            if real is not None and self.result.seen[real].kind == "directory" and not source.only_file:
+                self._walk(real, follow=source.what != "nginx")
         except OSError as error:
-            if wanted.named or error.errno not in (errno.ENOENT, errno.ENOTDIR):
-                self._ask(wanted, safe_line(error.strerror or str(error)).lower())
+            if source.named or error.errno not in (errno.ENOENT, errno.ENOTDIR):
+                self._ask(source, safe_line(error.strerror or str(error)).lower())
             return
         except _LeftOutError as error:
-            self._ask(wanted, str(error))
+            self._ask(source, str(error))
             return
-        self._ask(wanted, "")
+        self._ask(source, "")
 
-    def _ask(self, wanted: Source, missing: str) -> None:
-        path = wanted.path
-        self.result.asked.append(Asked(what=wanted.what, path=safe_line(path, 1000), missing=missing))
+    def _ask(self, source: Source, missing: str) -> None:
+        path = source.path
+        self.result.asked.append(Asked(what=source.what, path=safe_line(path, 1000), missing=missing))
 
     def _follow(self, path: str, *, namer: int | None = None) -> str | None:
         """Add the target of ``path``, and every directory and link on the way; return its real path. None for the root
@@ -150,10 +150,10 @@ class _Walker:
             if path in self.excluded:
                 continue
             try:
-                found = self.result.seen[path] = self._look(path)
-                if found.kind == "directory":
+                entry_here = self.result.seen[path] = self._look(path)
+                if entry_here.kind == "directory":
                     self._walk(path, follow=follow)
-                elif found.kind == "link":
+                elif entry_here.kind == "link":
                     self._lead(path, follow=follow)
             except OSError as error:
                 self.result.failed[safe_line(path, 1000)] = safe_line(error.strerror or str(error)).lower()
@@ -176,9 +176,9 @@ class _Walker:
         if is_directory and (not follow or is_program(real) or real.count("/") < 2):
             return
         try:
-            taken = self._follow(link)
-            if taken is not None and is_directory:
-                self._walk(taken, follow=follow)
+            target = self._follow(link)
+            if target is not None and is_directory:
+                self._walk(target, follow=follow)
         except _UntrustedLinkError as error:
             # Reported for the link only: its target may be wanted for itself.
             self.result.left_out[safe_line(link, 1000)] = str(error)
@@ -187,8 +187,8 @@ class _Walker:
             self.result.left_out[safe_line(real, 1000)] = str(error)
 
     def _look(self, path: str) -> Seen:
-        if (known := self.result.seen.get(path)) is not None:
-            return known
+        if (entry_before := self.result.seen.get(path)) is not None:
+            return entry_before
         if path in self.result.left_out:
             raise _LeftOutError(self.result.left_out[path])
         status = os.lstat(path)
@@ -246,20 +246,20 @@ def _seen(path: str, status: os.stat_result) -> Seen:
     )
 
 
-def entry(path: str, found: Seen, *, whole: bool, size: int = 0, sha256: str = "") -> ManifestEntry:
+def entry(path: str, source: Seen, *, whole: bool, size: int = 0, sha256: str = "") -> ManifestEntry:
     """The manifest's entry for the scanned host path ``path``."""
     return ManifestEntry(
         path=path.lstrip("/"),
-        kind=found.kind,
-        mode=found.mode,
-        uid=found.uid,
-        gid=found.gid,
-        owner=_user(found.uid),
-        group=_group(found.gid),
-        modified_ns=found.modified_ns,
+        kind=source.kind,
+        mode=source.mode,
+        uid=source.uid,
+        gid=source.gid,
+        owner=_user(source.uid),
+        group=_group(source.gid),
+        modified_ns=source.modified_ns,
         size=size,
         sha256=sha256,
-        target=found.target,
+        target=source.target,
         whole=whole,
     )
 

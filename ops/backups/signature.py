@@ -95,18 +95,18 @@ def sign(archive: Path, key: str) -> bytes:
         name: os.environ[name] for name in ("SSH_AUTH_SOCK",) if name in os.environ
     }
     with archive.open("rb") as content:
-        done = _run(
+        result = _run(
             ["-Y", "sign", "-f", str(Path(key).absolute()), "-n", NAMESPACE], content, SIGN_SECONDS,
             env=environment, start_new_session=True,
         )  # fmt: skip
-    if done.returncode != 0 or not done.stdout.startswith(_HEADER):
+    if result.returncode != 0 or not result.stdout.startswith(_HEADER):
         raise SignatureError(
             Text(
-                en=f"{key}: ssh-keygen did not sign: {last_line(done.stderr)}",
-                zh=f"{key}: ssh-keygen 未能签名：{last_line(done.stderr)}",
+                en=f"{key}: ssh-keygen did not sign: {last_line(result.stderr)}",
+                zh=f"{key}: ssh-keygen 未能签名：{last_line(result.stderr)}",
             )
         )
-    return done.stdout
+    return result.stdout
 
 
 def check_signature(archive: Path, allowed_signers: str) -> SignatureCheck:
@@ -161,9 +161,9 @@ def _reader() -> UnprivilegedAccount | None:
 
 def _check(content: BinaryIO, place: Path, drop: object) -> SignatureCheck:
     options = {"cwd": place, "env": _environment(), "preexec_fn": drop}
-    given = ["-s", "sig", "-f", "signers"]
+    signer_options = ["-s", "sig", "-f", "signers"]
     with open(os.devnull, "rb") as nothing:  # noqa: PTH123
-        principals_run = _run(["-Y", "find-principals", *given], nothing, CHECK_SECONDS, **options)
+        principals_run = _run(["-Y", "find-principals", *signer_options], nothing, CHECK_SECONDS, **options)
     principals = [
         line.split(",")[0] for line in principals_run.stdout.decode(errors="replace").splitlines() if line
     ]
@@ -172,11 +172,11 @@ def _check(content: BinaryIO, place: Path, drop: object) -> SignatureCheck:
     reason = ""
     for principal in principals[:MAX_PRINCIPALS]:
         content.seek(0)
-        command = ["-Y", "verify", *given, "-I", principal, "-n", NAMESPACE]
-        done = _run(command, content, CHECK_SECONDS, **options)
-        if done.returncode == 0:
+        command = ["-Y", "verify", *signer_options, "-I", principal, "-n", NAMESPACE]
+        result = _run(command, content, CHECK_SECONDS, **options)
+        if result.returncode == 0:
             return SignatureCheck(SignatureState.GOOD, safe_line(principal, 200))
-        reason = last_line(done.stderr or done.stdout)
+        reason = last_line(result.stderr or result.stdout)
     return SignatureCheck(SignatureState.BAD, reason)
 
 
@@ -206,12 +206,12 @@ def _trusted(path: str, setting: str) -> tuple[bytes, int]:
 def _program() -> str:
     program = trusted_program("ssh-keygen")
     if program is None:
-        refused = refused_program("ssh-keygen")
+        refusal = refused_program("ssh-keygen")
         raise SignatureError(
             Text(
-                en=refused or "ssh-keygen is not installed; apt-get install openssh-client",
-                zh=chinese(refused)
-                if refused
+                en=refusal or "ssh-keygen is not installed; apt-get install openssh-client",
+                zh=chinese(refusal)
+                if refusal
                 else "未安装 ssh-keygen；请执行 apt-get install openssh-client",
             )
         )

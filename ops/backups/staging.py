@@ -190,18 +190,20 @@ def make_ready(
 def try_configuration(spare: SpareNginx, timeout: float) -> ScratchTest:
     """``nginx -t`` on the staged configuration, for at most ``timeout`` seconds."""
     try:
-        done = subprocess.run(
+        result = subprocess.run(
             [*spare.command, "-t"], capture_output=True, timeout=timeout, check=False, **spare.options()
         )
     except subprocess.TimeoutExpired:
         return ScratchTest(None, (f"nginx -t did not finish within {timeout:g} s",))
     except (OSError, subprocess.SubprocessError) as error:
         return ScratchTest(None, (not_started(spare, error),))
-    said = spare.in_host_words(done.stderr.decode(errors="replace")).splitlines()[:MAX_LINES]
-    lines = tuple(safe_line(line) for line in said)
+    output = spare.in_host_words(result.stderr.decode(errors="replace")).splitlines()[:MAX_LINES]
+    lines = tuple(safe_line(line) for line in output)
     # Names of other hosts are not resolved; if one was missed, that says nothing about the configuration.
-    is_lookup = done.returncode != 0 and any("host not found" in line for line in lines if "[emerg]" in line)
-    return ScratchTest(None if is_lookup else done.returncode == 0, lines)
+    is_lookup = result.returncode != 0 and any(
+        "host not found" in line for line in lines if "[emerg]" in line
+    )
+    return ScratchTest(None if is_lookup else result.returncode == 0, lines)
 
 
 def not_started(spare: SpareNginx, error: Exception) -> str:
@@ -223,11 +225,11 @@ def confine_links(root: Path) -> None:
             link = Path(directory, name)
             if not link.is_symlink():
                 continue
-            written = str(link.readlink())
+            destination = str(link.readlink())
             home = PurePosixPath("/") / link.parent.relative_to(root)
-            target = below(root, str(home / written))
-            climbs = os.path.normpath(link.parent / written) != str(target)
-            if written.startswith("/") or climbs:
+            target = below(root, str(home / destination))
+            climbs = os.path.normpath(link.parent / destination) != str(target)
+            if destination.startswith("/") or climbs:
                 link.unlink()
                 link.symlink_to(os.path.relpath(target, link.parent))
 
@@ -304,9 +306,9 @@ class _Staged:
             if node.get("block") is not None:
                 self._review_block(path, node["block"], name, depth, blocks + 1)
 
-    def _review_module(self, written: str, place: str) -> None:
+    def _review_module(self, name: str, place: str) -> None:
         """Only modules of this host's own nginx, installed by root, are loaded."""
-        module = self.module(written)
+        module = self.module(name)
         directories = {os.path.realpath(each) for each in self.module_directories}
         why = Text(en="it is none of the modules of this host's nginx", zh="不是本机 nginx 自带的模块")
         if module.parent.as_posix() in directories and module.is_file():
@@ -315,9 +317,9 @@ class _Staged:
                 self.programs.append(module)
                 return
             why = Text(en=distrusted, zh=chinese(distrusted))
-        shown = safe_line(f"{place} load_module {written}", 200)
+        statement = safe_line(f"{place} load_module {name}", 200)
         raise UntestedError(
-            Text(en=f"it loads code ({shown}): {why.en}", zh=f"其中会加载代码（{shown}）：{why.zh}")
+            Text(en=f"it loads code ({statement}): {why.en}", zh=f"其中会加载代码（{statement}）：{why.zh}")
         )
 
     def _understands(self, name: str) -> bool:
@@ -327,16 +329,16 @@ class _Staged:
         contents = (program.read_bytes() for program in self.programs)
         return any(word in content or not content.startswith(b"\x7fELF") for content in contents)
 
-    def module(self, written: str) -> Path:
+    def module(self, name: str) -> Path:
         """The host's file (never the archive's) of ``load_module``; its path is relative to the prefix."""
-        return Path(os.path.realpath(PurePosixPath(self.prefix) / written))
+        return Path(os.path.realpath(PurePosixPath(self.prefix) / name))
 
-    def included(self, written: str) -> list[Path]:
+    def included(self, pattern: str) -> list[Path]:
         """The staged paths of an include, as written and below the root. Raises UntestedError."""
-        mapped = str(self.read(written))
+        mapped = str(self.read(pattern))
         matches = sorted(glob.glob(mapped)) if glob.has_magic(mapped) else [mapped]  # noqa: PTH207  as nginx does
-        if _ODD_PATTERN.search(written) or any(map(glob.has_magic, matches)):
-            words = safe_line(written, 200)
+        if _ODD_PATTERN.search(pattern) or any(map(glob.has_magic, matches)):
+            words = safe_line(pattern, 200)
             raise UntestedError(
                 Text(
                     en=f"it includes files by an odd pattern ({words})",
@@ -350,36 +352,36 @@ class _Staged:
         real = path.resolve()
         return real if real.is_file() and real.is_relative_to(self.root) else None
 
-    def read(self, written: str) -> Path:
+    def read(self, name: str) -> Path:
         """The staged path of a file relative to the configuration's directory."""
-        return below(self.root, str(PurePosixPath(self.config_directory) / written))
+        return below(self.root, str(PurePosixPath(self.config_directory) / name))
 
     def _parse(self, path: Path) -> list[dict[str, Any]]:
         import crossplane
 
-        shown = self.shown(path)
+        host_path = self.shown(path)
         try:
             if path.stat().st_size > MAX_FILE_BYTES:
                 raise ScratchError(
                     Text(
-                        en=f"{shown} is larger than 4 MiB; this is no nginx configuration",
-                        zh=f"{shown} 超过 4 MiB，不是 nginx 配置",
+                        en=f"{host_path} is larger than 4 MiB; this is no nginx configuration",
+                        zh=f"{host_path} 超过 4 MiB，不是 nginx 配置",
                     )
                 )
             payload = crossplane.parse(
                 str(path), single=True, catch_errors=True, check_ctx=False, check_args=False, strict=False
             )
         except (OSError, RecursionError, ValueError) as error:
-            raise ScratchError(safe_line(f"{shown} cannot be parsed: {error}")) from None
+            raise ScratchError(safe_line(f"{host_path} cannot be parsed: {error}")) from None
         for trouble in payload.get("errors", ()):
-            words = str(trouble.get("error", "")).replace(str(path), shown)
-            raise ScratchError(safe_line(f"{shown} cannot be parsed: {words}"))
-        parsed: list[dict[str, Any]] = payload["config"][0]["parsed"]
-        return parsed
+            words = str(trouble.get("error", "")).replace(str(path), host_path)
+            raise ScratchError(safe_line(f"{host_path} cannot be parsed: {words}"))
+        directives: list[dict[str, Any]] = payload["config"][0]["parsed"]
+        return directives
 
 
-def _too_large(shown: str) -> UntestedError:
-    words = safe_line(shown, 200)
+def _too_large(name: str) -> UntestedError:
+    words = safe_line(name, 200)
     return UntestedError(
         Text(en=f"{words} makes it too large, or nests too deeply", zh=f"{words} 使配置过大，或嵌套过深")
     )
@@ -462,35 +464,37 @@ class _Rewriting:
         """The replacement destination of requests: a socket on which nobody listens."""
         return f"unix:{self.run}/nowhere.sock"
 
-    def _passed_nowhere(self, name: str, written: str, context: str) -> str:
+    def _passed_nowhere(self, name: str, destination: str, context: str) -> str:
         """A destination that reaches nobody: an archive's configuration must not contact any service of this host or
         another."""
-        scheme, separator, rest = written.partition("://") if "://" in written else ("", "", written)
-        if "$" in written:
+        scheme, separator, rest = (
+            destination.partition("://") if "://" in destination else ("", "", destination)
+        )
+        if "$" in destination:
             # In stream, whose proxy_pass is in a server block, it is an address; in http it is a URL.
             default = "http://" if name == "proxy_pass" and context != "server" else ""
             return (f"{scheme}://" if separator and "$" not in scheme else default) + self._nowhere
         if _host_of(rest).lower() in self.staged.upstreams:
-            return written
+            return destination
         host, slash, path = rest.partition("/")
         uri = rest.removeprefix("unix:").partition(":")[2] if host == "unix:" else slash + path
         return f"{scheme}{separator}{self._nowhere}" + (f":{uri}" if uri else "")
 
-    def _written(self, written: str) -> Path:
-        path = below(self.run, str(PurePosixPath(self.staged.prefix) / written))
+    def _written(self, path_word: str) -> Path:
+        path = below(self.run, str(PurePosixPath(self.staged.prefix) / path_word))
         if "$" not in str(path.parent):
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         return path
 
-    def _log(self, written: str) -> str:
-        if written in ("off", "stderr") or written.startswith("memory:"):
-            return written
+    def _log(self, destination: str) -> str:
+        if destination in ("off", "stderr") or destination.startswith("memory:"):
+            return destination
         # A drill does not write to the system log.
-        return str(self._written("/syslog.log" if written.startswith("syslog:") else written))
+        return str(self._written("/syslog.log" if destination.startswith("syslog:") else destination))
 
-    def _address(self, written: str) -> str:
+    def _address(self, address: str) -> str:
         """A spare address for one of the host's; the same for the same."""
-        key = _address_key(written)
+        key = _address_key(address)
         if key not in self.addresses:
             if key.startswith("unix:"):
                 self.addresses[key] = f"unix:{self.run}/{len(self.addresses)}.sock"
@@ -524,19 +528,19 @@ def _node(name: str, *args: str) -> dict[str, Any]:
     return {"directive": name, "line": 0, "args": list(args)}
 
 
-def _without_name(written: str) -> str:
+def _without_name(address: str) -> str:
     """Loopback instead of a host that nginx would resolve."""
-    match = _URL.fullmatch(written)
-    if match is None or "$" in written or "=" in written or _is_address(written):
-        return written
+    match = _URL.fullmatch(address)
+    if match is None or "$" in address or "=" in address or _is_address(address):
+        return address
     if match["host"] == "unix" or _is_address(match["host"]):
-        return written
+        return address
     return f"{match['scheme'] or ''}{LOOPBACK}{match['rest']}"
 
 
-def _host_of(written: str) -> str:
+def _host_of(address: str) -> str:
     """The host in ``host``, ``host:port`` or ``[address]:port``."""
-    match = _URL.fullmatch(written)
+    match = _URL.fullmatch(address)
     return match["host"] if match else ""
 
 
@@ -548,27 +552,27 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def _address_key(written: str) -> str:
+def _address_key(address: str) -> str:
     """A canonical spelling of an address: ``*:80``, ``[::]:80``, ``host:port``, ``unix:/path``."""
-    if written.startswith("unix:"):
-        return written
-    if is_port(written):
-        return f"*:{written}"
-    host, colon, port = written.rpartition(":")
-    if not colon or not is_port(port) or (written.startswith("[") and written.endswith("]")):
-        host, port = written, "80"
+    if address.startswith("unix:"):
+        return address
+    if is_port(address):
+        return f"*:{address}"
+    host, colon, port = address.rpartition(":")
+    if not colon or not is_port(port) or (address.startswith("[") and address.endswith("]")):
+        host, port = address, "80"
     return f"{'*' if host in ('*', '0.0.0.0') else host}:{port}"  # noqa: S104
 
 
-def _spare_port(taken: Any) -> int:
+def _spare_port(addresses: Any) -> int:
     """A free port of loopback that was not handed out before."""
-    given = {address.rpartition(":")[2] for address in taken}
-    with contextlib.ExitStack() as held:
+    ports = {address.rpartition(":")[2] for address in addresses}
+    with contextlib.ExitStack() as stack:
         while True:
-            probe = held.enter_context(socket.socket())
+            probe = stack.enter_context(socket.socket())
             probe.bind((LOOPBACK, 0))
             port = int(probe.getsockname()[1])
-            if str(port) not in given:
+            if str(port) not in ports:
                 return port
 
 
@@ -599,12 +603,12 @@ def _lines(tree: list[dict[str, Any]], margin: str) -> Iterator[str]:
             yield f"{margin}}}\n"
 
 
-def _word(written: str) -> str:
+def _word(value: str) -> str:
     """One word as nginx reads it back (ngx_conf_read_token); the lexer kept all backslashes but those of quotes."""
-    if _PLAIN.fullmatch(written):
-        return written
-    return '"' + _OPEN_QUOTE.sub(r"\1\"", written) + '"'
+    if _PLAIN.fullmatch(value):
+        return value
+    return '"' + _OPEN_QUOTE.sub(r"\1\"", value) + '"'
 
 
-def _version(written: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in written.split(".") if part.isdecimal())
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(".") if part.isdecimal())

@@ -56,15 +56,15 @@ def may_be_entered(place: Path) -> bool:
 
 
 def _sweep(base: Path) -> None:
-    for left in base.glob(f"{PREFIX}*"):
+    for directory in base.glob(f"{PREFIX}*"):
         try:
-            lock = os.open(left, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError:
             continue
         try:
             if os.fstat(lock).st_uid == os.geteuid():
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(left, ignore_errors=True)
+                shutil.rmtree(directory, ignore_errors=True)
         except BlockingIOError:
             pass  # a running one
         finally:

@@ -85,16 +85,16 @@ def verify(
     verified.opened = True
     _check_pairs(verified, verified.manifest, contents)
     _check_links(verified, verified.manifest)
-    for asked in verified.manifest.missing:
+    for source in verified.manifest.missing:
         verified.notes.append(
             Text(
-                en=f"{asked.path} was to be saved and is not in it: {asked.missing}",
-                zh=f"{asked.path} 应备份但不在其中：{asked.missing}",
+                en=f"{source.path} was to be saved and is not in it: {source.missing}",
+                zh=f"{source.path} 应备份但不在其中：{source.missing}",
             )
         )
     if nginx_test is not None and verified.manifest.nginx is not None and not verified.problems:
-        passed, words = nginx_test(path, verified.manifest, identities)
-        {True: verified.checks, False: verified.problems, None: verified.notes}[passed].append(words)
+        verdict, words = nginx_test(path, verified.manifest, identities)
+        {True: verified.checks, False: verified.problems, None: verified.notes}[verdict].append(words)
     return verified
 
 

@@ -39,15 +39,15 @@ def with_authors(
     changes: Iterable[Change], app_dir: str | None, letsencrypt_dir: str | None, marks: Sequence[Mark]
 ) -> tuple[Change, ...]:
     """Return ``changes`` with ``by`` filled in, and with the time if only a log has it."""
-    found = list(changes)
-    kinds = {change.place for change in found}
+    all_changes = list(changes)
+    kinds = {change.place for change in all_changes}
     dpkg = _tail(DPKG_LOG) if PlaceKind.HOST_PACKAGE in kinds else ""
     history = _tail(APT_HISTORY) if dpkg else ""
     git = _git_log(app_dir) if app_dir and PlaceKind.APPLICATION in kinds else ""
     certbot_at = _modified(CERTBOT_LOG)
     return tuple(
         _with_author(change, dpkg, history, git, certbot_at, letsencrypt_dir or "/etc/letsencrypt", marks)
-        for change in found
+        for change in all_changes
     )
 
 

@@ -35,30 +35,30 @@ class CapturedFiles(msgspec.Struct, frozen=True):
 
 
 def capture(
-    places: Mapping[str, PlaceKind], known: Mapping[str, FileState], known_at: float
+    places: Mapping[str, PlaceKind], earlier: Mapping[str, FileState], earlier_at: float
 ) -> CapturedFiles:
-    """Capture the files at ``places``. ``known``: states from ``known_at`` (Unix seconds); a file that has not
+    """Capture the files at ``places``. ``earlier``: states from ``earlier_at`` (Unix seconds); a file that has not
     changed since then is not read again."""
     files: dict[str, FileState] = {}
     missing: list[str] = []
     texts: dict[str, bytes] = {}
-    racy_from = int((known_at - RACY_SECONDS) * 1e9)
+    racy_from = int((earlier_at - RACY_SECONDS) * 1e9)
     for path, place in list(places.items())[:MAX_FILES]:
         try:
-            looked = look(path, place)
+            state = look(path, place)
         except (FileNotFoundError, NotADirectoryError):
             missing.append(path)
             continue
         except (OSError, ValueError):
             continue
-        if looked is None:
+        if state is None:
             continue
-        before = known.get(path)
-        if before is not None and before.signature == looked.signature and looked.ctime < racy_from:
+        before = earlier.get(path)
+        if before is not None and before.signature == state.signature and state.ctime < racy_from:
             files[path] = before
             continue
         try:
-            files[path] = _read(path, looked, texts)
+            files[path] = _read(path, state, texts)
         except FileNotFoundError:
             missing.append(path)
         except (OSError, ValueError):
@@ -115,13 +115,13 @@ def _is_text(content: bytes) -> bool:
 
 def directory_times(directories: Iterable[str]) -> dict[str, int]:
     """Return when each directory's entries last changed (nanoseconds); omit directories that do not exist."""
-    found: dict[str, int] = {}
+    times: dict[str, int] = {}
     for directory in directories:
         try:
-            found[directory] = os.stat(directory).st_mtime_ns  # noqa: PTH116
+            times[directory] = os.stat(directory).st_mtime_ns  # noqa: PTH116
         except (OSError, ValueError):
             continue
-    return found
+    return times
 
 
 def removal_time(path: str) -> float | None:

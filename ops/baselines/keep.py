@@ -46,13 +46,17 @@ def look(
     Raises PermissionError if the store may not be read."""
     before = against or BaselineStore(baseline_directory(settings)).latest()
     sources = find_sources(snapshot, settings, None if settings_file is None else str(settings_file))
-    known = before.baseline if before else None
+    baseline_before = before.baseline if before else None
     places = dict(sources.files)
-    if known is not None:
+    if baseline_before is not None:
         # Also inspect files that this run could not locate: the fault may be in what leads to them.
-        places = {path: file.place for path, file in known.files.items()} | places
-    captured = capture(places, known.files if known else {}, known.looked_at if known else 0.0)
-    directories = {*sources.directories, *(known.directories if known else ())}
+        places = {path: file.place for path, file in baseline_before.files.items()} | places
+    captured = capture(
+        places,
+        baseline_before.files if baseline_before else {},
+        baseline_before.looked_at if baseline_before else 0.0,
+    )
+    directories = {*sources.directories, *(baseline_before.directories if baseline_before else ())}
     times = directory_times((*sorted(directories - {values_of_host.DPKG_STATUS}), values_of_host.DPKG_STATUS))
     baseline = Baseline(
         made_by=__version__,
@@ -60,19 +64,21 @@ def look(
         looked_at=snapshot.taken_at,
         by=by,
         files=captured.files,
-        values=values_of_host.find_values(snapshot, _dpkg(known, times)),
+        values=values_of_host.find_values(snapshot, _dpkg(baseline_before, times)),
         directories=times,
         ordinary=values_of_host.ordinary(snapshot),
     )
-    missing = tuple(path for path in captured.missing if known is not None and path in known.files)
+    missing = tuple(
+        path for path in captured.missing if baseline_before is not None and path in baseline_before.files
+    )
     return HostState(baseline, captured.texts, missing, before)
 
 
-def _dpkg(known: Baseline | None, times: Mapping[str, int]) -> dict[str, str]:
+def _dpkg(baseline_before: Baseline | None, times: Mapping[str, int]) -> dict[str, str]:
     """Return the host's packages; the known ones if dpkg's database has not changed since."""
     path = values_of_host.DPKG_STATUS
-    if known is not None and path in times and known.directories.get(path) == times[path]:
-        packages = known.values.get(PlaceKind.HOST_PACKAGE, {})
+    if baseline_before is not None and path in times and baseline_before.directories.get(path) == times[path]:
+        packages = baseline_before.values.get(PlaceKind.HOST_PACKAGE, {})
         return {name: version for name, version in packages.items() if name != "nginx -v"}
     return values_of_host.dpkg_packages()
 
@@ -92,7 +98,7 @@ def changes_since(present: HostState, settings: Settings, target: Target | NotSe
     def text_now(digest: str) -> bytes | None:
         return present.texts.get(digest) or store.text(digest)
 
-    found = compare(
+    differences = compare(
         before,
         present.baseline,
         store.text,
@@ -102,13 +108,13 @@ def changes_since(present: HostState, settings: Settings, target: Target | NotSe
     )
     app_dir = target.app_dir if isinstance(target, Target) else None
     certbot = target.letsencrypt_dir if isinstance(target, Target) else None
-    kept = with_authors(found[-MAX_CHANGES:], app_dir, certbot, store.marks())
+    newest = with_authors(differences[-MAX_CHANGES:], app_dir, certbot, store.marks())
     return Changes(
         taken_at=before.taken_at,
         confirmed_at=confirmed_at,
         by=before.by,
-        changes=kept,
-        omitted=max(0, len(found) - MAX_CHANGES),
+        changes=newest,
+        omitted=max(0, len(differences) - MAX_CHANGES),
     )
 
 
@@ -117,9 +123,9 @@ def changes_between(before: Stored, after: Stored, settings: Settings) -> tuple[
     from ops.baselines.compare import compare
 
     store = BaselineStore(baseline_directory(settings))
-    gone = {path: None for path in before.baseline.files if path not in after.baseline.files}
+    removals = {path: None for path in before.baseline.files if path not in after.baseline.files}
     since = before.baseline.taken_at
-    return compare(before.baseline, after.baseline, store.text, store.text, gone, since)
+    return compare(before.baseline, after.baseline, store.text, store.text, removals, since)
 
 
 def not_loaded(present: HostState, snapshot: Snapshot) -> tuple[str, ...]:

@@ -150,8 +150,8 @@ def _names(directory: str) -> Sequence[str]:
 def _code(root: str, model: str | None, directories: dict[str, None]) -> Iterator[str]:
     """Yield the application's files below ``root``, without virtual environments, caches and the model. Add the
     directories that hold code to ``directories``."""
-    waiting, entries, found = [(root, 0)], 0, 0
-    while waiting and entries < MAX_ENTRIES and found < MAX_CODE_FILES:
+    waiting, entries, count = [(root, 0)], 0, 0
+    while waiting and entries < MAX_ENTRIES and count < MAX_CODE_FILES:
         directory, depth = waiting.pop(0)
         try:
             content = sorted(os.scandir(directory), key=lambda entry: entry.name)
@@ -170,7 +170,7 @@ def _code(root: str, model: str | None, directories: dict[str, None]) -> Iterato
                     waiting.append((path, depth + 1))
             elif entry.name.endswith(CODE_SUFFIXES):
                 has_code = True
-                found += 1
+                count += 1
                 yield path
         if has_code and (depth > 0 or not any(e.name.endswith((".log", ".pid", ".sock")) for e in content)):
             directories[directory] = None

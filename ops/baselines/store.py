@@ -100,8 +100,8 @@ class BaselineStore:
             raise
         except OSError:  # it is not there, is no directory, or is a link that leads to itself
             return []
-        found = [(match, self._states / name) for name in entries if (match := _STATE_NAME.fullmatch(name))]
-        return sorted((int(match[1]), match[2], path) for match, path in found)
+        matches = [(match, self._states / name) for name in entries if (match := _STATE_NAME.fullmatch(name))]
+        return sorted((int(match[1]), match[2], path) for match, path in matches)
 
     def latest(self) -> Stored | None:
         """Return the newest readable state. Raises PermissionError."""
@@ -145,11 +145,11 @@ class BaselineStore:
             lines = read_regular_file(str(self._marks), MAX_MARKS * 2000).content.splitlines()
         except (OSError, ValueError):
             return []
-        found = []
+        marks = []
         for line in lines:
             with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
-                found.append(msgspec.json.decode(line, type=Mark))
-        return found
+                marks.append(msgspec.json.decode(line, type=Mark))
+        return marks
 
     # --- writing ------------------------------------------------------------------------------------------------
 
@@ -193,10 +193,10 @@ class BaselineStore:
     def mark(self, mark: Mark) -> None:
         """Add a deployment. Raises BaselineError."""
         self.refuse_shared()
-        kept = [*self.marks()[1 - MAX_MARKS :], mark]
+        marks = [*self.marks()[1 - MAX_MARKS :], mark]
         try:
             self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            write_atomically(self._marks, b"".join(msgspec.json.encode(item) + b"\n" for item in kept))
+            write_atomically(self._marks, b"".join(msgspec.json.encode(item) + b"\n" for item in marks))
         except OSError as error:
             raise _unwritable(str(self._marks), error) from None
 
@@ -207,21 +207,21 @@ class BaselineStore:
         """Delete the oldest states beyond the limits, unused texts, and temporary files of killed writers."""
         with contextlib.suppress(OSError):
             sizes = {entry.name.removesuffix(".z"): entry.stat().st_size for entry in os.scandir(self._texts)}
-            kept: set[str] = set()
+            digests: set[str] = set()
             for place, stored in enumerate(self.all()):
-                needed = kept | {file.digest for file in stored.baseline.files.values() if file.is_kept}
+                needed = digests | {file.digest for file in stored.baseline.files.values() if file.is_kept}
                 if place and (
                     place >= MAX_STATES or sum(sizes.get(name, 0) for name in needed) > MAX_TEXT_BYTES
                 ):
                     for _, _, path in self.names()[: -place or None]:
                         path.unlink(missing_ok=True)
                     break
-                kept = needed
-            for name in sizes.keys() - kept:
+                digests = needed
+            for name in sizes.keys() - digests:
                 (self._texts / f"{name}.z").unlink(missing_ok=True)
                 (self._texts / name).unlink(missing_ok=True)
-            for left in self._states.glob(".*.tmp"):
-                left.unlink(missing_ok=True)
+            for leftover in self._states.glob(".*.tmp"):
+                leftover.unlink(missing_ok=True)
 
 
 def unreadable(directory: Path) -> BaselineError:

@@ -31,17 +31,17 @@ def present_signature(baseline: Baseline) -> Signature:
 
 def _status(path: str) -> tuple[int, ...] | None:
     try:
-        found = os.stat(path)  # noqa: PTH116
+        status = os.stat(path)  # noqa: PTH116
     except (OSError, ValueError):
         return None
     return (
-        found.st_size,
-        found.st_mtime_ns,
-        found.st_ctime_ns,
-        found.st_ino,
-        stat.S_IMODE(found.st_mode),
-        found.st_uid,
-        found.st_gid,
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+        status.st_ino,
+        stat.S_IMODE(status.st_mode),
+        status.st_uid,
+        status.st_gid,
     )
 
 

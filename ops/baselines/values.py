@@ -60,7 +60,7 @@ def find_values(snapshot: Snapshot, dpkg: dict[str, str]) -> Values:
     if isinstance(snapshot.nginx_config, NginxConfig) and snapshot.nginx_config.version:
         host_packages["nginx -v"] = snapshot.nginx_config.version
     values[PlaceKind.HOST_PACKAGE] = host_packages
-    return {place: found for place, found in values.items() if found}
+    return {place: readings for place, readings in values.items() if readings}
 
 
 def ordinary(snapshot: Snapshot) -> Ordinary:
@@ -79,10 +79,10 @@ def _seconds(answer: object) -> float | None:
 
 
 def _host() -> dict[str, str]:
-    found = {"kernel": os.uname().release}
+    values = {"kernel": os.uname().release}
     with contextlib.suppress(OSError):
-        found["boot"] = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return found
+        values["boot"] = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return values
 
 
 def _packages(target: Target) -> dict[str, str]:
@@ -96,14 +96,14 @@ def dpkg_packages() -> dict[str, str]:
         content = read_regular_file(DPKG_STATUS, MAX_DPKG_BYTES).content
     except (OSError, ValueError):
         return {}
-    found = {}
+    packages = {}
     for match in _HOST_PACKAGES.finditer(content):
         end = content.find(b"\n\n", match.start())
         stanza = content[match.start() : end if end >= 0 else None]
         version = _VERSION.search(stanza)
         if version and _INSTALLED in stanza:
-            found[match[1].decode()] = safe_line(version[1].decode("ascii", "replace"), 100)
-    return found
+            packages[match[1].decode()] = safe_line(version[1].decode("ascii", "replace"), 100)
+    return packages
 
 
 def git_revision(directory: Path) -> str:

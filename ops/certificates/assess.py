@@ -41,24 +41,26 @@ GRAVITY: dict[Status, int] = {Status.FAIL: 0, Status.WARN: 1, Status.UNKNOWN: 2,
 
 def review(inventory: Inventory) -> Review:
     """Judge every certificate; the most severe first, among equals the one that ends first."""
-    kept = (
+    by_name = (
         {x.name: x for x in inventory.lineages.lineages} if isinstance(inventory.lineages, Lineages) else {}
     )
     by_path = {pair.path: pair for pair in inventory.files}
     of_leaf = {
-        leaf.fingerprint: kept[pair.lineage]
+        leaf.fingerprint: by_name[pair.lineage]
         for pair in inventory.files
-        if pair.lineage in kept and (leaf := _leaf_of(pair.certificate)) is not None
+        if pair.lineage in by_name and (leaf := _leaf_of(pair.certificate)) is not None
     }
-    judged = [
-        *(_of_file(pair, kept.get(pair.lineage or ""), inventory) for pair in inventory.files),
+    assessments = [
+        *(_of_file(pair, by_name.get(pair.lineage or ""), inventory) for pair in inventory.files),
         *(_of_endpoint(place, by_path, of_leaf, inventory) for place in inventory.served),
     ]
-    judged.sort(key=lambda j: (GRAVITY[j.status], j.left if j.left is not None else -1.0, j.name, j.where))
-    status: Status = min((j.status for j in judged), key=GRAVITY.__getitem__, default=Status.OK)
-    if not judged or (status == Status.OK and any(place.needs_root for place in inventory.unseen)):
+    assessments.sort(
+        key=lambda j: (GRAVITY[j.status], j.left if j.left is not None else -1.0, j.name, j.where)
+    )
+    status: Status = min((j.status for j in assessments), key=GRAVITY.__getitem__, default=Status.OK)
+    if not assessments or (status == Status.OK and any(place.needs_root for place in inventory.unseen)):
         status = Status.UNKNOWN
-    return Review(inventory.taken_at, status, tuple(judged), inventory.unseen)
+    return Review(inventory.taken_at, status, tuple(assessments), inventory.unseen)
 
 
 class _Opinion:
@@ -200,20 +202,20 @@ def _of_endpoint(
 
 def _trust(place: ServedThere, pair: FilePair | None, opinion: _Opinion) -> bool:
     assert not isinstance(place.served, NotSeen)  # noqa: S101  asked before
-    known = Certificates(
+    certificates = Certificates(
         leaf=pair.certificate if pair else NotSeen(reason="-"), key=NotSeen(reason="-"), nearby=()
     )
     complete = True
-    for finding in chain.judge(served=place.served, certificates=known, target=NotSeen(reason="-")):
+    for finding in chain.judge(served=place.served, certificates=certificates, target=NotSeen(reason="-")):
         if finding.code == "TLS006":
             complete = False
             opinion.say("the intermediate certificate is not sent", "没有发送中间证书", Status.FAIL, "TLS006")
         elif finding.code == "TLS020":
             complete = False
-            sent = finding.facts["sent"]
+            intermediate = finding.facts["sent"]
             opinion.say(
-                f"the intermediate that is sent, {sent}, did not sign it",
-                f"所发送的中间证书 {sent} 没有签发它",
+                f"the intermediate that is sent, {intermediate}, did not sign it",
+                f"所发送的中间证书 {intermediate} 没有签发它",
                 Status.FAIL,
                 "TLS020",
             )
@@ -286,11 +288,11 @@ def _dates(leaf: Certificate, stand: Expiry, opinion: _Opinion) -> None:
         start = when(leaf.not_before)
         opinion.say(f"it is valid only from {start}", f"要到 {start} 才生效", Status.FAIL, "TLS003")
     elif stand.severity is not None:
-        left, share = age(stand.left), f"{stand.share:.0%}"
+        time_left, share = age(stand.left), f"{stand.share:.0%}"
         last = stand.stage == ExpiryStage.PAGE
         opinion.say(
-            f"{left} left ({share} of its lifetime){': act now' if last else ''}",
-            f"只剩 {left}（有效期的 {share}）{'，请立即处理' if last else ''}",
+            f"{time_left} left ({share} of its lifetime){': act now' if last else ''}",
+            f"只剩 {time_left}（有效期的 {share}）{'，请立即处理' if last else ''}",
             Status(stand.severity) if stand.severity else None,
             "TLS002",
         )

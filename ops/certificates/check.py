@@ -41,16 +41,16 @@ def check(
     return review(inventory)
 
 
-def endpoint(written: str, starttls: str | None, origin: str) -> Endpoint:
+def endpoint(text: str, starttls: str | None, origin: str) -> Endpoint:
     """``HOST[:PORT]``, ``[V6]:PORT``, or with the protocol before it: ``smtp://HOST``, ``https://HOST``.
 
     Raises UsageError that names the supported ones."""
-    match = _FORM.fullmatch(written.strip())
+    match = _FORM.fullmatch(text.strip())
     if match is None:
         raise UsageError(
             Text(
-                en=f"{origin}: {written!r} is no endpoint; write HOST, HOST:PORT or smtp://HOST",
-                zh=f"{chinese(origin)}：{written!r} 不是有效的端点；写法：HOST、HOST:PORT 或 smtp://HOST",
+                en=f"{origin}: {text!r} is no endpoint; write HOST, HOST:PORT or smtp://HOST",
+                zh=f"{chinese(origin)}：{text!r} 不是有效的端点；写法：HOST、HOST:PORT 或 smtp://HOST",
             )
         )
     scheme = (match["scheme"] or "").lower()
@@ -73,8 +73,8 @@ def endpoint(written: str, starttls: str | None, origin: str) -> Endpoint:
     if not is_host(host) or not 0 < port < 65536:
         raise UsageError(
             Text(
-                en=f"{origin}: {written!r} names no host or no port; write HOST or HOST:PORT",
-                zh=f"{chinese(origin)}：{written!r} 缺少主机或端口；写法：HOST 或 HOST:PORT",
+                en=f"{origin}: {text!r} names no host or no port; write HOST or HOST:PORT",
+                zh=f"{chinese(origin)}：{text!r} 缺少主机或端口；写法：HOST 或 HOST:PORT",
             )
         )
     return Endpoint(
@@ -84,8 +84,8 @@ def endpoint(written: str, starttls: str | None, origin: str) -> Endpoint:
 
 def _host_and_port(rest: str, default: int) -> tuple[str, int]:
     if rest.startswith("["):
-        host, closed, tail = rest[1:].partition("]")
-        if not closed or (tail and not (tail[0] == ":" and is_port(tail[1:]))):
+        host, bracket, tail = rest[1:].partition("]")
+        if not bracket or (tail and not (tail[0] == ":" and is_port(tail[1:]))):
             return host, 0
         return host, int(tail[1:]) if tail else default
     if rest.count(":") > 1:

@@ -115,16 +115,16 @@ def install(
             )
         )
     validate(kind, files, on_host=on_host)
-    done: list[Installed] = []
+    results: list[Installed] = []
     try:
         for file in files:
-            done.append(_put(file, place(file, root)))
-        if kind == "nginx" and on_host and any(item.state != FileChange.UNCHANGED for item in done):
+            results.append(_put(file, place(file, root)))
+        if kind == "nginx" and on_host and any(item.state != FileChange.UNCHANGED for item in results):
             _accepted_by_nginx(nginx_test)
         if kind == "systemd" and on_host:
             _make_accounts()
     except OSError as error:
-        _put_back(done)
+        _put_back(results)
         where = error.filename or root
         raise OpsError(
             Text(
@@ -133,9 +133,9 @@ def install(
             )
         ) from None
     except BaseException:
-        _put_back(done)
+        _put_back(results)
         raise
-    return done
+    return results
 
 
 def _refuse_shared(file: RenderedFile, root: Path) -> None:
@@ -162,8 +162,8 @@ def reason_not_to_replace(path: Path) -> str | None:
     above = path.parent
     while not os.path.lexists(above):
         above = above.parent
-    listed = reason_not_to_trust(str(above), listed=True)
-    return listed if listed or not os.path.lexists(path) else reason_not_to_trust(str(path))
+    reason = reason_not_to_trust(str(above), listed=True)
+    return reason if reason or not os.path.lexists(path) else reason_not_to_trust(str(path))
 
 
 def validate(kind: DeploymentKind, files: Sequence[RenderedFile], *, on_host: bool) -> None:
@@ -230,11 +230,11 @@ def _program(name: str) -> str | None:
     """The path of a program; None if it is not installed. Raises RefusedError if users other than root and the caller
     may change it, because without its test nothing is installed."""
     program = trusted_program(name)
-    if program is None and (refused := refused_program(name)) is not None:
+    if program is None and (refusal := refused_program(name)) is not None:
         raise RefusedError(
             Text(
-                en=f"{safe_line(refused)}; nothing was changed",
-                zh=f"{chinese(safe_line(refused))}；未作任何改动",
+                en=f"{safe_line(refusal)}; nothing was changed",
+                zh=f"{chinese(safe_line(refusal))}；未作任何改动",
             )
         )
     return program
@@ -336,17 +336,17 @@ def keep_copy(path: Path, *, hidden: bool = False) -> Path:
     stamp = time.strftime("%Y%m%dT%H%M%S")
     # An include of everything in sites-enabled would also load the copy, unless its name begins with a dot.
     dot = "." if hidden or path.parent.name == "sites-enabled" else ""
-    kept = path.with_name(f"{dot}{path.name}.{stamp}{KEPT}")
+    copy_path = path.with_name(f"{dot}{path.name}.{stamp}{KEPT}")
     content, status = path.read_bytes(), path.stat()
     number = 1
     while True:
         try:
             # O_EXCL: nothing is written through a link that somebody placed under this name.
-            copy = os.open(kept, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            copy = os.open(copy_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             break
         except FileExistsError:
             number += 1
-            kept = path.with_name(f"{dot}{path.name}.{stamp}-{number}{KEPT}")
+            copy_path = path.with_name(f"{dot}{path.name}.{stamp}-{number}{KEPT}")
     with os.fdopen(copy, "wb") as file:
         file.write(content)
         with contextlib.suppress(PermissionError):
@@ -357,11 +357,11 @@ def keep_copy(path: Path, *, hidden: bool = False) -> Path:
                 os.setxattr(file.fileno(), name, os.getxattr(path, name))
         file.flush()
         os.utime(file.fileno(), ns=(status.st_atime_ns, status.st_mtime_ns))
-    return kept
+    return copy_path
 
 
-def _put_back(done: Sequence[Installed]) -> None:
-    for item in reversed(done):
+def _put_back(results: Sequence[Installed]) -> None:
+    for item in reversed(results):
         with contextlib.suppress(OSError):
             if item.kept:
                 Path(item.kept).replace(item.path)

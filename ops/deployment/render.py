@@ -220,13 +220,13 @@ def _refuse_unsafe(deployment: Deployment) -> None:
         words = [value] if isinstance(value, str) else list(_strings(value))
         if field.name in _NOT_WRITTEN:
             continue
-        allowed = _COMMAND_LINE if field.name == "gunicorn_arguments" else _WORD
+        pattern = _COMMAND_LINE if field.name == "gunicorn_arguments" else _WORD
         for word in words:
-            _refuse_word(field.name, word, allowed)
+            _refuse_word(field.name, word, pattern)
 
 
-def _refuse_word(name: str, word: str, allowed: re.Pattern[str] = _WORD) -> None:
-    if not allowed.fullmatch(word):
+def _refuse_word(name: str, word: str, pattern: re.Pattern[str] = _WORD) -> None:
+    if not pattern.fullmatch(word):
         raise UsageError(
             Text(
                 en=f"{name}: {word!r} has characters that a shell, cron or systemd gives a meaning; use plain ones",
@@ -353,13 +353,13 @@ def _logrotate(deployment: Deployment) -> tuple[RenderedFile, ...]:
             _refuse_word("rotated", word)
     texts = [f"# {reason.en}.\n" for reason in deployment.not_rotated]
     for name in ("nginx", "gunicorn"):
-        written = [log for log in logs if log.writer == name]
+        own_logs = [log for log in logs if log.writer == name]
         texts += [
-            f"# {log.path}: {elsewhere[log.path]} rotates it.\n" for log in written if log.path in elsewhere
+            f"# {log.path}: {elsewhere[log.path]} rotates it.\n" for log in own_logs if log.path in elsewhere
         ]
         # The same log in two rules makes logrotate skip a whole file of them.
         terms: dict[RotatedLog, dict[str, None]] = {}
-        for log in written:
+        for log in own_logs:
             if log.path not in elsewhere:
                 terms.setdefault(replace(log, path=""), {})[log.path] = None
         example = rotation_example(name)

@@ -88,7 +88,7 @@ def _is_the_service(settings: Settings, around: Surroundings, processes: Process
         expected += around.target.upstreams
     pids = (master.pid, *(worker.pid for worker in workers_of(processes.processes, master.pid)))
     listening = listening_on(processes, pids)
-    return any(same_address(address, wanted) for address in listening for wanted in expected)
+    return any(same_address(address, bind) for address in listening for bind in expected)
 
 
 def _configured(settings: Settings) -> tuple[str, ...]:

@@ -165,17 +165,17 @@ class _Builder:
             reload_nginx=self.target.reload_nginx if self.target else _EXAMPLE.reload_nginx,
         )
 
-    def _found(self, name: str, written: str | None, example: str) -> str:
+    def _found(self, name: str, configured: str | None, example: str) -> str:
         """A value of the target: from the settings, else as found, else the example's. A value that the target has only
         from the deployment guide, or by default, does not count as found."""
-        if not written and self.is_disbelieved and name in _OF_GUNICORN:
+        if not configured and self.is_disbelieved and name in _OF_GUNICORN:
             return example
-        return self._said(name, written, example)
+        return self._said(name, configured, example)
 
-    def _said(self, name: str, written: str | None, example: str) -> str:
+    def _said(self, name: str, configured: str | None, example: str) -> str:
         """`_found`, from whichever user's gunicorn."""
-        if written:
-            return written
+        if configured:
+            return configured
         if self.target is None or self.target.origin.get(name) in (None, "guide", "default"):
             return example
         return str(getattr(self.target, name) or example)
@@ -264,13 +264,13 @@ class _Builder:
         only below the directories that the unit makes for it."""
         read = (self._found("app_dir", self.settings.app.dir, _EXAMPLE.app_dir), self._programs())
         target, gunicorn = self.target, self.settings.gunicorn
-        written = (
+        outputs = (
             gunicorn.access_log or (target and target.gunicorn_access_log),
             gunicorn.error_log or (target and target.gunicorn_error_log),
             self._gunicorn_pidfile(self.master),
         )
         return all(_everybody_reaches(Path(path)) for path in read) and all(
-            not path or path.startswith(("-", "/var/log/gte-api/", "/run/gte-api/")) for path in written
+            not path or path.startswith(("-", "/var/log/gte-api/", "/run/gte-api/")) for path in outputs
         )
 
     def _rotated(
@@ -285,7 +285,7 @@ class _Builder:
         if self.around is None or self.target is None:
             return None, ()
         logs: list[RotatedLog] = []
-        refused: list[Text] = []
+        refusals: list[Text] = []
         namer = self._nginx_namer()
         names: list[tuple[str, Literal["nginx", "gunicorn"], int | None, tuple[str, str]]] = [
             (site.access_log, "nginx", None if self.settings.nginx.access_log else namer, nginx_owner),
@@ -296,10 +296,10 @@ class _Builder:
         for path, writer, named_by, owner in dict.fromkeys(names):
             terms = _terms(path, named_by, owner, is_nginx=writer == "nginx")
             if isinstance(terms, Text):
-                refused.append(terms)
+                refusals.append(terms)
             else:
                 logs.append(RotatedLog(path, writer, terms.mode, terms.owner, terms.su))
-        return tuple(logs), tuple(refused)
+        return tuple(logs), tuple(refusals)
 
     def _gunicorn_namer(self, field: str) -> int | None:
         """The user whose process named gunicorn's log; None if the settings did."""

@@ -106,11 +106,11 @@ def judge_code(
         if hint is None
         else Text(en=f"{answer} ({hint.en})", zh=f"{answer}（{hint.zh}）")
     )
-    asked = retry_after(headers, now)
+    pause = retry_after(headers, now)
     return DeliveryResult(
         DeliveryOutcome.FAILED if temporary else DeliveryOutcome.REFUSED,
         reason,
-        pauses.get(code) if asked is None and temporary else asked,
+        pauses.get(code) if pause is None and temporary else pause,
     )
 
 
@@ -120,12 +120,12 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     Retry-After holds seconds or a date (RFC 9110, 10.2.3); Feishu's gateway sends x-ogw-ratelimit-reset, in seconds.
     """
     for name in ("Retry-After", "x-ogw-ratelimit-reset"):
-        written = (headers.get(name) or "").strip()[:64]
-        if re.fullmatch(r"\d{1,9}", written):
-            return min(float(written), MAX_RETRY_AFTER_S)
-        if written and name == "Retry-After":
+        value = (headers.get(name) or "").strip()[:64]
+        if re.fullmatch(r"\d{1,9}", value):
+            return min(float(value), MAX_RETRY_AFTER_S)
+        if value and name == "Retry-After":
             try:
-                return min(max(parsedate_to_datetime(written).timestamp() - now, 0.0), MAX_RETRY_AFTER_S)
+                return min(max(parsedate_to_datetime(value).timestamp() - now, 0.0), MAX_RETRY_AFTER_S)
             except (ValueError, TypeError, OverflowError):
                 continue
     return None

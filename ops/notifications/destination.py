@@ -128,7 +128,7 @@ def unusable(index: int, url: str, why: Text = _NO_URL) -> SettingsError:
 
 def _secrets(url: str) -> set[str]:
     """Every part of ``url`` except its scheme and a host that may be shown."""
-    shown = masked(url)
+    public_part = masked(url)
     try:
         parts = urlsplit(url.strip())
         pieces = [url.strip(), parts.netloc, parts.path, parts.query, parts.fragment]
@@ -140,4 +140,4 @@ def _secrets(url: str) -> set[str]:
     # Keys of several parts (SG.xxx.yyy) may be quoted in part.
     pieces += [part for piece in pieces for part in piece.split(".") if len(part) >= _MIN_PART_CHARS]
     every = {form for piece in pieces for form in (piece, unquote(piece))}
-    return {piece for piece in every if len(piece) >= _MIN_SECRET_CHARS and piece not in shown}
+    return {piece for piece in every if len(piece) >= _MIN_SECRET_CHARS and piece not in public_part}

@@ -119,11 +119,11 @@ def add(ledger: Ledger, message: Message, destinations: Sequence[str], now: floa
         return QueueOutcome.NO_DESTINATION
     if message.kind == MessageKind.RECOVERED:
         return _close(ledger, message, destinations, now)
-    opened = ledger.opened.get(message.key)
-    if opened is not None and message.kind in opened.kinds:
+    trouble = ledger.opened.get(message.key)
+    if trouble is not None and message.kind in trouble.kinds:
         return QueueOutcome.KNOWN
-    if opened is not None:
-        opened.kinds.append(message.kind)
+    if trouble is not None:
+        trouble.kinds.append(message.kind)
     elif message.kind != MessageKind.TEST:
         ledger.opened[message.key] = Opened(message, [message.kind])
         _bound_opened(ledger, now)
@@ -148,14 +148,14 @@ def due(
 
 
 def settle(
-    ledger: Ledger, sent: LedgerEntry, destination: str, verdict: DeliveryResult, now: float, chance: float
+    ledger: Ledger, attempt: LedgerEntry, destination: str, verdict: DeliveryResult, now: float, chance: float
 ) -> tuple[int, float | None]:
-    """Record the result of one attempt to send ``sent``, an entry returned by `due`.
+    """Record the result of one attempt to send ``attempt``, an entry returned by `due`.
 
     ``chance``: 0 to 1, for the jitter. Returns the attempts so far, and when to try again (None: never).
     """
-    entry = next((candidate for candidate in ledger.entries if candidate.number == sent.number), None)
-    attempts = (entry or sent).pending.get(destination, 0) + 1
+    entry = next((candidate for candidate in ledger.entries if candidate.number == attempt.number), None)
+    attempts = (entry or attempt).pending.get(destination, 0) + 1
     retry_at = None
     if verdict.outcome == DeliveryOutcome.FAILED:
         route = ledger.routes.setdefault(destination, Route(0, 0.0))
@@ -167,7 +167,7 @@ def settle(
     else:
         ledger.routes.pop(destination, None)
     if verdict.outcome == DeliveryOutcome.ACCEPTED:
-        _heard(ledger, sent, destination)
+        _heard(ledger, attempt, destination)
     if entry and retry_at is None:
         entry.pending.pop(destination, None)
         _sweep(ledger)
@@ -181,8 +181,8 @@ def pause(failures: int, chance: float) -> float:
 
 
 def _close(ledger: Ledger, message: Message, destinations: Sequence[str], now: float) -> QueueOutcome:
-    opened = ledger.opened.pop(message.key, None)
-    if opened is None:
+    trouble = ledger.opened.pop(message.key, None)
+    if trouble is None:
         return QueueOutcome.UNHEARD_OF
     for entry in ledger.entries:
         if entry.message.key == message.key and entry.message.kind in _OPENING:
@@ -191,7 +191,7 @@ def _close(ledger: Ledger, message: Message, destinations: Sequence[str], now: f
     return _queue(
         ledger,
         LedgerEntry(
-            0, message, now, dict.fromkeys(destinations, 0), began=opened.message, heard=opened.heard
+            0, message, now, dict.fromkeys(destinations, 0), began=trouble.message, heard=trouble.heard
         ),
         now,
     )
@@ -232,37 +232,37 @@ def _hold(ledger: Ledger, message: Message) -> None:
 
 
 def _tell_held(ledger: Ledger, destinations: Sequence[str], now: float) -> None:
-    held = ledger.held
-    if not held.count or not destinations or _recent(ledger, now) >= HOURLY:
+    surplus = ledger.held
+    if not surplus.count or not destinations or _recent(ledger, now) >= HOURLY:
         return
     bodies = {
         language: "\n".join(
             [
                 _HELD_LIMIT.to(language).format(HOURLY),
-                *(f"- {title.to(language)[:MAX_TITLE_CHARS]}" for title in held.titles),
+                *(f"- {title.to(language)[:MAX_TITLE_CHARS]}" for title in surplus.titles),
             ]
         )
         for language in ("en", "zh")
     }
-    title = Text(en=_HELD_TITLE.en.format(held.count), zh=_HELD_TITLE.zh.format(held.count))
+    title = Text(en=_HELD_TITLE.en.format(surplus.count), zh=_HELD_TITLE.zh.format(surplus.count))
     message = Message(HELD_KEY, MessageKind.TROUBLE, title, Text(en=bodies["en"], zh=bodies["zh"]), now)
     ledger.held = Held()
     _append(ledger, LedgerEntry(0, message, now, dict.fromkeys(destinations, 0)), now)
 
 
-def _heard(ledger: Ledger, sent: LedgerEntry, destination: str) -> None:
+def _heard(ledger: Ledger, attempt: LedgerEntry, destination: str) -> None:
     """Record that ``destination`` received the trouble, also if its recovery was queued while it was being sent."""
-    if sent.message.kind not in _OPENING:
+    if attempt.message.kind not in _OPENING:
         return
-    lists = [later.heard for key, later in ledger.opened.items() if key == sent.message.key]
+    lists = [later.heard for key, later in ledger.opened.items() if key == attempt.message.key]
     lists += [
         later.heard
         for later in ledger.entries
-        if later.message.key == sent.message.key and later.number > sent.number
+        if later.message.key == attempt.message.key and later.number > attempt.number
     ]
-    for heard in lists:
-        if destination not in heard:
-            heard.append(destination)
+    for recipients in lists:
+        if destination not in recipients:
+            recipients.append(destination)
 
 
 def _expire(ledger: Ledger, destinations: Sequence[str], now: float) -> list[GivenUp]:
@@ -281,7 +281,7 @@ def _expire(ledger: Ledger, destinations: Sequence[str], now: float) -> list[Giv
 
 
 def _bound_opened(ledger: Ledger, now: float) -> None:
-    for key in [key for key, opened in ledger.opened.items() if now - opened.message.at > MAX_OPEN_AGE_S]:
+    for key in [key for key, trouble in ledger.opened.items() if now - trouble.message.at > MAX_OPEN_AGE_S]:
         del ledger.opened[key]
     while len(ledger.opened) > MAX_OPEN:
         del ledger.opened[next(iter(ledger.opened))]

@@ -207,10 +207,10 @@ class Outbox:
 
     def _change(self, change: Callable[[Ledger], Result]) -> Result:
         """Apply ``change`` to the ledger and write it; keep it in memory if that fails."""
-        with self._guard, contextlib.ExitStack() as held:
+        with self._guard, contextlib.ExitStack() as stack:
             ledger, writable = self._afloat, True
             try:
-                held.enter_context(self._store.changing())
+                stack.enter_context(self._store.changing())
                 ledger = self._store.read_or_set_aside() if ledger is None else ledger
             except StoreError as error:
                 self._problem(error)

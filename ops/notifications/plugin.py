@@ -75,10 +75,12 @@ class RobotPlugin(_Base):  # type: ignore[misc]
         """Post one text; True if the robot accepted it. Raises nothing; ``verdict`` has the error."""
         now = time.time()
         text = fitting(f"{title}\n{body}" if title else body, self.vendor.max_bytes)
-        asked = self.vendor.compose(self.address, text, now)
+        request = self.vendor.compose(self.address, text, now)
         try:
             status, headers, content = self._post(
-                self.endpoint + quote(asked.path), urlencode(asked.query), json.dumps(asked.document).encode()
+                self.endpoint + quote(request.path),
+                urlencode(request.query),
+                json.dumps(request.document).encode(),
             )
         except (requests.RequestException, OSError) as error:
             self.verdict = DeliveryResult(DeliveryOutcome.FAILED, trouble(error, self.socket_read_timeout))
@@ -126,8 +128,8 @@ class RobotPlugin(_Base):  # type: ignore[misc]
         secret = f"{quote(self.address.secret, safe='')}@" if self.address.secret else ""
         mentions = "/".join(self.address.mentions)
         query = urlencode({**parameters, **self.url_parameters(privacy=False)})
-        written = f"{self.vendor.schema}://{secret}{quote(self.address.token, safe='')}/{mentions}"
-        return f"{written}?{query}" if query else written
+        plain_url = f"{self.vendor.schema}://{secret}{quote(self.address.token, safe='')}/{mentions}"
+        return f"{plain_url}?{query}" if query else plain_url
 
     @property
     def url_identifier(self) -> tuple[str, str, str | None]:

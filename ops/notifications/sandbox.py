@@ -92,9 +92,9 @@ def _keep_certificates_readable() -> None:
     own = _held(certifi.where())
     if own is not None:
         certifi.where = lambda: own
-    chosen = _held(bundle) if bundle else own
-    if chosen is not None:
-        os.environ["REQUESTS_CA_BUNDLE"] = chosen
+    authorities = _held(bundle) if bundle else own
+    if authorities is not None:
+        os.environ["REQUESTS_CA_BUNDLE"] = authorities
     if (system := _held(os.environ.get("SSL_CERT_FILE", ""))) is not None:
         os.environ["SSL_CERT_FILE"] = system
 

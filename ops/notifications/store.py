@@ -86,8 +86,8 @@ class Store:
     @contextlib.contextmanager
     def changing(self) -> Iterator[None]:
         """A lock for reading and replacing the file. Raises StoreError if it cannot be taken."""
-        with self._locked(f"{self.path.name}.lock", LOCK_WITHIN_S) as held:
-            if not held:
+        with self._locked(f"{self.path.name}.lock", LOCK_WITHIN_S) as has_lock:
+            if not has_lock:
                 raise StoreError(
                     f"{self.path}: locked by another process for more than {LOCK_WITHIN_S:.0f} s"
                 )
@@ -96,8 +96,8 @@ class Store:
     @contextlib.contextmanager
     def sending(self) -> Iterator[bool]:
         """A lock for sending; False if another process is sending. Raises StoreError."""
-        with self._locked(f"{self.path.name}.sending", 0.0) as held:
-            yield held
+        with self._locked(f"{self.path.name}.sending", 0.0) as has_lock:
+            yield has_lock
 
     @contextlib.contextmanager
     def _locked(self, name: str, within: float) -> Iterator[bool]:

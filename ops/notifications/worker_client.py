@@ -65,16 +65,16 @@ def _converse(
     with contextlib.suppress(BrokenPipeError):
         # At most some tens of kilobytes; a child that does not read them is ended at the deadline below.
         os.set_blocking(stdin.fileno(), False)
-        while work and (left := deadline - time.monotonic()) > 0:
+        while work and (seconds_left := deadline - time.monotonic()) > 0:
             try:
                 work = work[os.write(stdin.fileno(), work) :]
             except BlockingIOError:
-                time.sleep(min(0.01, left))
+                time.sleep(min(0.01, seconds_left))
     received = b""
     with selectors.DefaultSelector() as selector:
         selector.register(stdout, selectors.EVENT_READ)
-        while (left := deadline - time.monotonic()) > 0 and len(received) < _MAX_LINE_BYTES:
-            if not selector.select(left):
+        while (seconds_left := deadline - time.monotonic()) > 0 and len(received) < _MAX_LINE_BYTES:
+            if not selector.select(seconds_left):
                 return
             chunk = os.read(stdout.fileno(), 65536)
             if not chunk:

@@ -34,8 +34,8 @@ def remaining() -> float | None:
 
 def at_most(seconds: float) -> float:
     """``seconds``, or the time left for this thread's prediction if that is less."""
-    left = remaining()
-    return seconds if left is None else min(seconds, left)
+    seconds_left = remaining()
+    return seconds if seconds_left is None else min(seconds, seconds_left)
 
 
 def check() -> None:

@@ -120,8 +120,8 @@ def look(
 
     Raises ArchiveError, UsageError for a path that is not in it, EscapeError, OpsError if this user may not read a
     path."""
-    with open_archive(archive, identities) as opened:
-        manifest = opened.manifest
+    with open_archive(archive, identities) as reader:
+        manifest = reader.manifest
     entries, requested = chosen_entries(manifest, paths)
     whole = exchanged_whole(manifest, entries)
     whole = frozenset(
@@ -133,8 +133,8 @@ def look(
         entries = tuple(entry for entry in entries if entry.path in places)
         present = dict(_present(tree, entries, places, whole))
         plan = make_plan(entries, present, whole, owners, requested)
-        refused, pinned = _judge(tree, plan, present, places, owners)
-        plan = without_refused(plan, links, refused)
+        refusals, pinned = _judge(tree, plan, present, places, owners)
+        plan = without_refused(plan, links, refusals)
     except PermissionError as error:
         raise OpsError(
             Text(
@@ -157,7 +157,7 @@ def _places(
 ) -> tuple[dict[str, str], tuple[RefusedItem, ...]]:
     """The resolved path of each entry, and the topmost path behind each link that is not followed."""
     places: dict[str, str] = {}
-    refused: list[RefusedItem] = []
+    refusals: list[RefusedItem] = []
     behind: set[str] = set()
     for entry in entries:
         if any(parent in behind for parent in parents(entry.path)):
@@ -167,8 +167,8 @@ def _places(
             places[entry.path] = tree.resolve(entry.path)
         except UntrustedLinkError as error:
             behind.add(entry.path)
-            refused.append(RefusedItem(entry.path, refused_link(error.link, error.uid)))
-    return places, tuple(refused)
+            refusals.append(RefusedItem(entry.path, refused_link(error.link, error.uid)))
+    return places, tuple(refusals)
 
 
 def _judge(
@@ -181,19 +181,19 @@ def _judge(
     """The parts of ``plan`` that root must not do, with the reason, and the directories to pin for the others.
 
     For other callers the kernel's permission checks suffice."""
-    refused: dict[str, Text] = {}
+    refusals: dict[str, Text] = {}
     pinned: dict[str, tuple[int, int]] = {}
     if not owners.may_set:
-        return refused, pinned
+        return refusals, pinned
     trusted = trusted_users()
-    known: dict[str, tuple[tuple[PathEntry, ...], Found | None]] = {}
-    judged: tuple[Item | MetadataChange, ...] = (*plan.items, *plan.adjustments)
-    for change in judged:
+    holders: dict[str, tuple[tuple[PathEntry, ...], Found | None]] = {}
+    parts: tuple[Item | MetadataChange, ...] = (*plan.items, *plan.adjustments)
+    for change in parts:
         place = places[change.path]
         above = posixpath.dirname(place)
-        if above not in known:
-            known[above] = tree.steps(above), tree.find(above)
-        steps, holder = known[above]
+        if above not in holders:
+            holders[above] = tree.steps(above), tree.find(above)
+        steps, holder = holders[above]
         if holder is None or not is_shared(steps, trusted):
             continue
         if isinstance(change, MetadataChange):
@@ -209,10 +209,10 @@ def _judge(
                 reason = unstaged(tree.shown(above))
             pin = above, holder
         if reason is not None:
-            refused[change.path] = reason
+            refusals[change.path] = reason
         else:
             pinned[pin[0]] = pin[1].device, pin[1].inode
-    return refused, pinned
+    return refusals, pinned
 
 
 def _staging_directories(tree: NoFollowTree, home: str) -> list[str]:
@@ -232,7 +232,7 @@ def _is_ours(tree: NoFollowTree, directory: str) -> bool:
 def _present(
     tree: NoFollowTree, entries: Sequence[ManifestEntry], places: Mapping[str, str], whole: frozenset[str]
 ) -> Iterator[tuple[str, Present]]:
-    known = {entry.path for entry in entries}
+    paths = {entry.path for entry in entries}
     for entry in entries:
         place = places[entry.path]
         entry_here = _find(tree, place)
@@ -245,7 +245,7 @@ def _present(
             names = tuple(tree.names(place))
         yield entry.path, Present(entry_here, digest, names)
         if entry.path in whole and entry_here.kind == "directory":
-            yield from (pair for pair in _surplus(tree, entry.path, place) if pair[0] not in known)
+            yield from (pair for pair in _surplus(tree, entry.path, place) if pair[0] not in paths)
 
 
 def _surplus(tree: NoFollowTree, path: str, place: str) -> Iterator[tuple[str, Present]]:
@@ -273,15 +273,15 @@ def _digest(tree: NoFollowTree, place: str) -> str:
 
 def content_changes(tree: NoFollowTree, prospect: RestorePreview) -> dict[str, list[str | Text]]:
     """The diff lines of each file whose content changes. Reads the archive once more. Raises ArchiveError."""
-    changed = {
+    changes = {
         change.path: change for change in prospect.plan.changes if change.difference == Difference.CONTENT
     }
-    shown: dict[str, list[str | Text]] = {}
-    if not changed:
-        return shown
-    with open_archive(prospect.archive, prospect.identities) as opened:
-        for member in opened.members():
-            change = changed.get(member.entry.path)
+    differences: dict[str, list[str | Text]] = {}
+    if not changes:
+        return differences
+    with open_archive(prospect.archive, prospect.identities) as reader:
+        for member in reader.members():
+            change = changes.get(member.entry.path)
             if change is None or change.before is None:
                 continue
             new = _bounded(member.chunks())
@@ -290,8 +290,8 @@ def content_changes(tree: NoFollowTree, prospect: RestorePreview) -> dict[str, l
             except OSError:
                 old = b"\0"
             modes = (member.entry.mode, change.before.mode)
-            shown[change.path] = list(content_difference("/" + change.path, old, new, modes))
-    return shown
+            differences[change.path] = list(content_difference("/" + change.path, old, new, modes))
+    return differences
 
 
 def _bounded(chunks: Iterator[bytes]) -> bytes:
@@ -379,8 +379,8 @@ class Restoration:
         second_names = {}
         for stage in self._journal.stages:
             self._tree.make_directory(stage)
-            if (made := self._tree.find(stage)) is not None:
-                self._tree.pin({stage: (made.device, made.inode)})
+            if (directory := self._tree.find(stage)) is not None:
+                self._tree.pin({stage: (directory.device, directory.inode)})
             self._tree.sync(posixpath.dirname(stage))
             second_names[stage] = not self._tree.can_exchange(stage)
         spots = self._spots(stages)
@@ -418,7 +418,7 @@ class Restoration:
         tree = self._tree
         homes = {u.path: posixpath.dirname(self._prospect.places[u.path]) for u in self._prospect.plan.items}
         mounts = {home: tree.mount(home) for home in set(homes.values())}
-        chosen: dict[str, str] = {}
+        stage_of: dict[str, str] = {}
         for home, mount in mounts.items():
             together = [h for h, m in mounts.items() if m == mount]
             common = posixpath.commonpath([f"/{h}" for h in together]).strip("/")
@@ -430,8 +430,8 @@ class Restoration:
             # The highest one within the common directory, else the next above that other users do not control.
             within = [place for place in ways if not common or is_below(place, common)]
             stage = within[-1] if within else ways[0]
-            chosen[home] = posixpath.join(stage, f"{journals.STAGE_PREFIX}{self._id}")
-        return {path: chosen[home] for path, home in homes.items()}
+            stage_of[home] = posixpath.join(stage, f"{journals.STAGE_PREFIX}{self._id}")
+        return {path: stage_of[home] for path, home in homes.items()}
 
     def _spots(self, stages: Mapping[str, str]) -> dict[str, str]:
         """The staging path of each entry."""
@@ -446,15 +446,15 @@ class Restoration:
         """Write the entries to their staging paths. The archive is read to its end, which alone shows that it is
         complete."""
         directories: list[tuple[str, ManifestEntry]] = []
-        with open_archive(self._prospect.archive, self._prospect.identities) as opened:
-            if opened.manifest != self._prospect.manifest:
+        with open_archive(self._prospect.archive, self._prospect.identities) as reader:
+            if reader.manifest != self._prospect.manifest:
                 raise _RestoreRefusedError(
                     Text(
                         en=f"{self._prospect.archive} is another file than a moment ago",
                         zh=f"{self._prospect.archive} 已被换成另一个文件",
                     )
                 )
-            for member in opened.members():
+            for member in reader.members():
                 entry, spot = member.entry, spots.get(member.entry.path)
                 if spot is None:
                     continue
@@ -522,9 +522,9 @@ class Restoration:
         for directory in sorted({*directories, *self._journal.stages}):
             tree.sync(directory)
 
-    def _check_taken(self, place: str, taken: str, before: Found | None) -> None:
+    def _check_taken(self, place: str, staged: str, before: Found | None) -> None:
         """Refuse if other users have replaced ``place`` since it was checked."""
-        here = self._tree.find(taken)
+        here = self._tree.find(staged)
         if posixpath.dirname(place) in self._prospect.pinned and (
             (here and here.version) != (before and before.version)
         ):
@@ -539,14 +539,14 @@ class Restoration:
 
     def _put_back(self, confirmation: RestoreValidation | None) -> Text:
         """Undo whatever was done. Returns a sentence on how that went."""
-        left: tuple[str, ...] = ()
+        untouched: tuple[str, ...] = ()
         try:
             if self._decided:
                 # `done` may be on the disk already, although a later write failed.
                 with contextlib.suppress(OSError):
                     self._record(state=RestoreState.EXCHANGING)
             if self._touched:
-                _, left = journals.undo(self._tree, self._journal)
+                _, untouched = journals.undo(self._tree, self._journal)
                 try:
                     self._record(state=RestoreState.UNDONE)
                 except OSError:
@@ -563,11 +563,11 @@ class Restoration:
                 "请再次运行 `gte-ops backup restore`，它会先完成撤销",
             )
         again = confirmation.reapply() if confirmation and self._journal.reloaded else None
-        if left:
-            shown = ", ".join(self._tree.shown(path) for path in left[:3])
+        if untouched:
+            names = ", ".join(self._tree.shown(path) for path in untouched[:3])
             return Text(
-                en=f"everything was put back but what somebody else changed meanwhile: {shown}",
-                zh=f"除他人期间改动的内容外，均已放回：{shown}",
+                en=f"everything was put back but what somebody else changed meanwhile: {names}",
+                zh=f"除他人期间改动的内容外，均已放回：{names}",
             )
         if again:
             return Text(en=f"everything was put back, but {again}", zh=f"均已放回，但 {chinese(again)}")

@@ -53,8 +53,8 @@ def reason_to_refuse_item(
         )
     if reason := _two_owners(new_owners | {entry_here.uid for entry_here in before}):
         return reason
-    known = {holder.gid, *groups, *(entry_here.gid for entry_here in before[:1])}
-    return _special_bits(entries, owners, known)
+    allowed_groups = {holder.gid, *groups, *(entry_here.gid for entry_here in before[:1])}
+    return _special_bits(entries, owners, allowed_groups)
 
 
 def reason_to_refuse_metadata(
@@ -112,10 +112,10 @@ def _say_of_others(steps: Sequence[PathEntry], believed: Collection[int]) -> Tex
 def _two_owners(uids: Collection[int]) -> Text | None:
     if len(uids) < 2:
         return None
-    shown = ", ".join(map(str, sorted(uids)))
+    numbers = ", ".join(map(str, sorted(uids)))
     return Text(
-        en=f"it is of several users, in the backup and as it lies there ({shown})",
-        zh=f"备份中与当前的内容分属多个用户（{shown}）",
+        en=f"it is of several users, in the backup and as it lies there ({numbers})",
+        zh=f"备份中与当前的内容分属多个用户（{numbers}）",
     )
 
 

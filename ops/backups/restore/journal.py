@@ -164,7 +164,7 @@ def remove_journal(directory: Path) -> None:
 def undo(tree: NoFollowTree, journal: RestoreJournal) -> tuple[int, tuple[str, ...]]:
     """Undo the exchanges, the last one first, however many there were. Returns how many paths were undone, and those
     left because they are neither old nor new any more. Raises OSError; may then be called again."""
-    put_back, left = 0, []
+    put_back, untouched = 0, []
     touched: set[str] = set()
     tree.pin(journal.pinned)
     for exchange in reversed(journal.swaps):
@@ -178,7 +178,7 @@ def undo(tree: NoFollowTree, journal: RestoreJournal) -> tuple[int, tuple[str, .
             put_back += 1
             touched.update((_directory(exchange.path), _directory(exchange.staged)))
         elif was_new is None:
-            left.append(exchange.path)
+            untouched.append(exchange.path)
     for change in reversed(journal.kept):
         entry = _find(tree, change.path)
         if (
@@ -190,7 +190,7 @@ def undo(tree: NoFollowTree, journal: RestoreJournal) -> tuple[int, tuple[str, .
             or entry.gid not in (change.gid, change.new_gid)
             or journal.pinned.get(change.path, (entry.device, entry.inode)) != (entry.device, entry.inode)
         ):
-            left.append(change.path)
+            untouched.append(change.path)
         elif (entry.mode, entry.uid, entry.gid) != (change.mode, change.uid, change.gid):
             tree.set_facts(change.path, mode=change.mode, owner=(change.uid, change.gid))
             put_back += 1
@@ -201,7 +201,7 @@ def undo(tree: NoFollowTree, journal: RestoreJournal) -> tuple[int, tuple[str, .
         except OSError as error:
             if error.errno not in _REPLACED:
                 raise
-    return put_back, tuple(reversed(left))
+    return put_back, tuple(reversed(untouched))
 
 
 def _put_back(tree: NoFollowTree, exchange: PathExchange) -> bool | None:
@@ -211,17 +211,17 @@ def _put_back(tree: NoFollowTree, exchange: PathExchange) -> bool | None:
     new = (exchange.device, exchange.inode)
     if here is None or (here.device, here.inode) != new:
         is_staged = staged is not None and (staged.device, staged.inode) == new
-        changed = _was_changed_since(tree, exchange, is_there=here is not None, is_staged=is_staged)
-        return None if changed else False
+        is_replaced = _was_changed_since(tree, exchange, is_there=here is not None, is_staged=is_staged)
+        return None if is_replaced else False
     if not exchange.had:
         tree.move(exchange.path, exchange.staged)
     elif exchange.second:
         tree.replace(exchange.second, exchange.path)
     else:
         tree.exchange(exchange.staged, exchange.path)
-        taken = tree.find(exchange.staged)
+        staged_entry = tree.find(exchange.staged)
         if (
-            taken is None or (taken.device, taken.inode) != new
+            staged_entry is None or (staged_entry.device, staged_entry.inode) != new
         ):  # somebody replaced it between the check and the exchange
             tree.exchange(exchange.staged, exchange.path)
             return None
@@ -267,10 +267,10 @@ def recover(directory: Path) -> Recovery | None:
         (directory / f"{JOURNAL_NAME}.new").unlink(missing_ok=True)
         return None
     tree = NoFollowTree(Path(journal.root))
-    put_back, left = 0, tuple[str, ...]()
+    put_back, untouched = 0, tuple[str, ...]()
     try:
         if journal.state == RestoreState.EXCHANGING:
-            put_back, left = undo(tree, journal)
+            put_back, untouched = undo(tree, journal)
             write_journal(directory, msgspec.structs.replace(journal, state=RestoreState.UNDONE))
         clear_stages(tree, journal)
         remove_journal(directory)
@@ -281,7 +281,7 @@ def recover(directory: Path) -> Recovery | None:
         root=journal.root,
         state=journal.state,
         put_back=put_back,
-        left=tuple(tree.shown(path) for path in left),
+        left=tuple(tree.shown(path) for path in untouched),
         reload=journal.reloaded and journal.state in (RestoreState.EXCHANGING, RestoreState.UNDONE),
     )
 

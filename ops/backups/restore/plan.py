@@ -93,21 +93,21 @@ class RestorePlan:
 
 
 def without_refused(
-    plan: RestorePlan, refused_links: Sequence[RefusedItem], refused: Mapping[str, Text]
+    plan: RestorePlan, refused_links: Sequence[RefusedItem], reasons: Mapping[str, Text]
 ) -> RestorePlan:
-    """``plan`` without the items and directories in ``refused`` (path to reason); ``refused_links`` are listed with
+    """``plan`` without the items and directories in ``reasons`` (path to reason); ``refused_links`` are listed with
     them."""
-    items = {item.path for item in plan.items if item.path in refused}
+    items = {item.path for item in plan.items if item.path in reasons}
     return replace(
         plan,
         items=tuple(item for item in plan.items if item.path not in items),
-        adjustments=tuple(each for each in plan.adjustments if each.path not in refused),
+        adjustments=tuple(each for each in plan.adjustments if each.path not in reasons),
         changes=tuple(
             change
             for change in plan.changes
-            if change.path not in refused and not any(parent in items for parent in parents(change.path))
+            if change.path not in reasons and not any(parent in items for parent in parents(change.path))
         ),
-        refused=(*refused_links, *(RefusedItem(path, reason) for path, reason in refused.items())),
+        refused=(*refused_links, *(RefusedItem(path, reason) for path, reason in reasons.items())),
     )
 
 
@@ -134,7 +134,7 @@ def chosen_entries(
     if not paths:
         return manifest.entries, ()
     by_path = {entry.path: entry for entry in manifest.entries}
-    wanted = []
+    targets = []
     for path in paths:
         inside = posixpath.normpath(path).strip("/")
         if inside in ("", "."):
@@ -147,14 +147,14 @@ def chosen_entries(
                     zh=f"{path} 不在此备份中；用 `gte-ops backup restore --dry-run` 查看其中的内容",
                 )
             )
-        wanted.append(target)
-    above = {parent for path in wanted for parent in parents(path)}
-    chosen = tuple(
+        targets.append(target)
+    above = {parent for path in targets for parent in parents(path)}
+    selection = tuple(
         entry
         for entry in manifest.entries
-        if entry.path in above or any(is_below(entry.path, path) for path in wanted)
+        if entry.path in above or any(is_below(entry.path, path) for path in targets)
     )
-    return chosen, tuple(wanted)
+    return selection, tuple(targets)
 
 
 def is_below(path: str, directory: str) -> bool:
@@ -177,8 +177,8 @@ def exchanged_whole(manifest: Manifest, entries: Collection[ManifestEntry]) -> f
     version): a file from after the backup would be linked again at the next renewal."""
     if not manifest.letsencrypt_dir:
         return frozenset()
-    written = posixpath.join(manifest.letsencrypt_dir.strip("/"), "archive")
-    archive = resolve(written, {entry.path: entry for entry in manifest.entries})
+    archive_path = posixpath.join(manifest.letsencrypt_dir.strip("/"), "archive")
+    archive = resolve(archive_path, {entry.path: entry for entry in manifest.entries})
     return frozenset(
         entry.path
         for entry in entries
@@ -191,16 +191,16 @@ def make_plan(
     present: Mapping[str, Present],
     whole: Collection[str],
     owners: Owners,
-    named: Collection[str] = (),
+    requested: Collection[str] = (),
 ) -> RestorePlan:
     """The changes that make the host's entries equal to ``entries``.
 
     ``present``: the existing entries at these paths, and below the directories ``whole``, which are replaced.
-    ``named``: the requested paths; directories above them are created if missing and otherwise left alone."""
+    ``requested``: the requested paths; directories above them are created if missing and otherwise left alone."""
     replaced = frozenset(path for path in whole if _differs_inside(path, entries, present, owners))
     planner = _Planner(frozenset(entry.path for entry in entries), replaced, present, owners)
     for entry in entries:
-        above_what_was_asked = bool(named) and not any(is_below(entry.path, path) for path in named)
+        above_what_was_asked = bool(requested) and not any(is_below(entry.path, path) for path in requested)
         if not (above_what_was_asked and entry.path in present):
             planner.add(entry)
     return planner.plan()
@@ -212,13 +212,13 @@ class _Planner:
 
     def __init__(
         self,
-        known: frozenset[str],
+        paths: frozenset[str],
         replaced: frozenset[str],
         present: Mapping[str, Present],
         owners: Owners,
     ) -> None:
-        """``known``: the paths of all entries; ``replaced``: the directories that are exchanged with all they hold."""
-        self._known, self._replaced = known, replaced
+        """``paths``: the paths of all entries; ``replaced``: the directories that are exchanged with all they hold."""
+        self._known, self._replaced = paths, replaced
         self._present, self._owners = present, owners
         # The exchanged items: by topmost path, the new entries, and the existing one.
         self._items: dict[str, list[ManifestEntry]] = {}
@@ -357,5 +357,5 @@ def words_of(change: PathDifference, owners: Owners) -> Text:
     )
 
 
-def _name(known: Mapping[str, int], number: int) -> str:
-    return next((name for name, value in known.items() if value == number), str(number))
+def _name(numbers: Mapping[str, int], number: int) -> str:
+    return next((name for name, value in numbers.items() if value == number), str(number))

@@ -50,8 +50,8 @@ def keep_replaced(
     Raises OSError, OpsError; then no file is left behind."""
     directory = backups / DIRECTORY_NAME
     directory.mkdir(mode=0o700, exist_ok=True)
-    for left in left_over_in(directory):
-        left.unlink()
+    for leftover in left_over_in(directory):
+        leftover.unlink()
     to = recipients(encrypt_to)
     now = float(int(time.time()))
     entries = tuple(_entries(tree, places, directories))
@@ -83,8 +83,8 @@ def keep_replaced(
         record(backups, digest, path.name)
         publish(partial, path, digest, signature)
     except BaseException:
-        for left in (partial, *(() if path.exists() else companions(path))):
-            left.unlink(missing_ok=True)
+        for leftover in (partial, *(() if path.exists() else companions(path))):
+            leftover.unlink(missing_ok=True)
         raise
     return path, unsigned
 
@@ -122,30 +122,30 @@ def _below(tree: NoFollowTree, path: str) -> Iterator[tuple[str, tuple[Found, bo
             yield from _below(tree, posixpath.join(path, name))
 
 
-def _entry(tree: NoFollowTree, path: str, found: Found, whole: bool) -> ManifestEntry:
+def _entry(tree: NoFollowTree, path: str, stat: Found, whole: bool) -> ManifestEntry:
     digest, size = hashlib.sha256(), 0
-    if found.kind == "file":
+    if stat.kind == "file":
         for chunk in tree.chunks(path):
             digest.update(chunk)
             size += len(chunk)
     return ManifestEntry(
         path=path,
-        kind=found.kind,  # type: ignore[arg-type]
-        mode=found.mode,
-        uid=found.uid,
-        gid=found.gid,
-        owner=_name(lambda: pwd.getpwuid(found.uid).pw_name),
-        group=_name(lambda: grp.getgrgid(found.gid).gr_name),
-        modified_ns=found.modified_ns,
+        kind=stat.kind,  # type: ignore[arg-type]
+        mode=stat.mode,
+        uid=stat.uid,
+        gid=stat.gid,
+        owner=_name(lambda: pwd.getpwuid(stat.uid).pw_name),
+        group=_name(lambda: grp.getgrgid(stat.gid).gr_name),
+        modified_ns=stat.modified_ns,
         size=size,
-        sha256=digest.hexdigest() if found.kind == "file" else "",
-        target=found.target,
+        sha256=digest.hexdigest() if stat.kind == "file" else "",
+        target=stat.target,
         whole=whole,
     )
 
 
-def _name(known: Callable[[], str]) -> str:
+def _name(lookup: Callable[[], str]) -> str:
     try:
-        return known()
+        return lookup()
     except KeyError:
         return ""

@@ -121,7 +121,7 @@ def _reload_after(settings: Settings, recovery: Recovery | None) -> None:
 
 def recovery_words(recovery: Recovery) -> Text:
     """The sentence on how a killed restore was finished."""
-    left = ", ".join(recovery.left[:5])
+    untouched = ", ".join(recovery.left[:5])
     if recovery.state == RestoreState.DONE:
         return Text(
             en=f"an earlier restore of {recovery.archive} was complete; what it had left over was removed",
@@ -129,9 +129,9 @@ def recovery_words(recovery: Recovery) -> Text:
         )
     return Text(
         en=f"an earlier restore of {recovery.archive} was killed; {recovery.put_back} paths were put back as they were"
-        + (f"; changed by somebody else since, and left: {left}" if left else ""),
+        + (f"; changed by somebody else since, and left: {untouched}" if untouched else ""),
         zh=f"此前对 {recovery.archive} 的恢复被中断，已将 {recovery.put_back} 个路径还原"
-        + (f"；其后被他人改动而未还原：{left}" if left else ""),
+        + (f"；其后被他人改动而未还原：{untouched}" if untouched else ""),
     )
 
 
@@ -161,11 +161,11 @@ def restore(
         else:
             stack.enter_context(only_restore(keeper))
             recovery = _recover(settings, keeper)
-        chosen = _archive(settings, archive)
-        _check_authenticity(settings, chosen, vouch, on_host=on_host, dry_run=dry_run)
+        path = _archive(settings, archive)
+        _check_authenticity(settings, path, vouch, on_host=on_host, dry_run=dry_run)
         tree = stack.enter_context(_tree(root, dry_run=dry_run))
         with _opened():
-            prospect = look(tree, chosen, identities, paths)
+            prospect = look(tree, path, identities, paths)
         preview = _preview(tree, prospect)
         outcome = RestoreOutcome(preview, recovery)
         if prospect.plan.is_empty or not ask(preview) or dry_run:
@@ -175,19 +175,19 @@ def restore(
 
 
 def _check_authenticity(
-    settings: Settings, chosen: Path, vouch: Callable[[Text], bool] | None, *, on_host: bool, dry_run: bool
+    settings: Settings, path: Path, vouch: Callable[[Text], bool] | None, *, on_host: bool, dry_run: bool
 ) -> None:
     """Raises SignatureError for an archive with a bad signature, or one that nobody vouches for; DeclinedError."""
-    signature = signature_of(settings, chosen)
+    signature = signature_of(settings, path)
     if signature is None and not on_host:
         return
     try:
-        doubt = reason_to_doubt(chosen, signature, Path(settings.backup.dir))
+        doubt = reason_to_doubt(path, signature, Path(settings.backup.dir))
     except OSError as error:
         raise OpsError(
             Text(
-                en=f"{chosen}: {error.strerror or error}; nothing was restored",
-                zh=f"{chosen}: {chinese(error.strerror or error)}；未恢复任何内容",
+                en=f"{path}: {error.strerror or error}; nothing was restored",
+                zh=f"{path}: {chinese(error.strerror or error)}；未恢复任何内容",
             )
         ) from None
     if doubt is None or dry_run:
@@ -195,12 +195,12 @@ def _check_authenticity(
     if vouch is None:
         raise SignatureError(
             Text(
-                en=f"{chosen}: {doubt.en}; look at it (restore --dry-run), then add --unsigned to restore it all the"
+                en=f"{path}: {doubt.en}; look at it (restore --dry-run), then add --unsigned to restore it all the"
                 " same",
-                zh=f"{chosen}: {doubt.zh}；先用 restore --dry-run 查看，确认后加 --unsigned 恢复",
+                zh=f"{path}: {doubt.zh}；先用 restore --dry-run 查看，确认后加 --unsigned 恢复",
             )
         )
-    if not vouch(Text(en=f"{chosen}: {doubt.en}", zh=f"{chosen}：{doubt.zh}")):
+    if not vouch(Text(en=f"{path}: {doubt.en}", zh=f"{path}：{doubt.zh}")):
         raise DeclinedError(Text(en="nothing was restored", zh="未恢复任何内容"))
 
 
@@ -221,21 +221,21 @@ def rehearse(
     identities = read_identities(Path(identity)) if identity else []
     if (recovery := finish_earlier(settings)) is not None:
         tell(recovery_words(recovery))
-    chosen = _archive(settings, archive)
-    if (signature := signature_of(settings, chosen)) is not None:
-        refuse_bad(chosen, signature)
+    path = _archive(settings, archive)
+    if (signature := signature_of(settings, path)) is not None:
+        refuse_bad(path, signature)
         if signature.state == SignatureState.MISSING and not unsigned:
             raise SignatureError(
                 Text(
-                    en=f"{chosen}: {unsigned_words().en}; add --unsigned to try it all the same",
-                    zh=f"{chosen}: {unsigned_words().zh}；仍要演练请加 --unsigned",
+                    en=f"{path}: {unsigned_words().en}; add --unsigned to try it all the same",
+                    zh=f"{path}: {unsigned_words().zh}；仍要演练请加 --unsigned",
                 )
             )
     try:
         with _opened():
-            return drill.rehearse(chosen, identities, settings.nginx.binary)
+            return drill.rehearse(path, identities, settings.nginx.binary)
     except OSError as error:
-        where = error.filename or chosen
+        where = error.filename or path
         raise OpsError(
             Text(
                 en=f"{where}: {error.strerror or error}; the drill was not finished",
@@ -304,7 +304,7 @@ def _carry_out(
 
 
 def _concerns_gunicorn(manifest: Manifest, places: Sequence[str]) -> bool:
-    own = [asked.path for asked in manifest.asked if asked.what in _GUNICORN_PARTS]
+    own = [source.path for source in manifest.asked if source.what in _GUNICORN_PARTS]
     return any(is_below(place, path) for place in places for path in own)
 
 
@@ -363,22 +363,22 @@ def _opened() -> Iterator[None]:
         raise OpsError(error.words) from None
 
 
-def _archive(settings: Settings, written: str | None) -> Path:
-    if written is None:
+def _archive(settings: Settings, argument: str | None) -> Path:
+    if argument is None:
         return newest_good(settings)
-    path = Path(written)
-    if not path.exists() and "/" not in written:
-        path = Path(settings.backup.dir, written)
+    path = Path(argument)
+    if not path.exists() and "/" not in argument:
+        path = Path(settings.backup.dir, argument)
     return path.absolute()
 
 
 def _preview(tree: NoFollowTree, prospect: RestorePreview) -> Preview:
     diffs = content_changes(tree, prospect)
-    shown = set()
+    paths = set()
     lines = []
     for change in prospect.plan.changes:
-        first = change.difference == Difference.CONTENT and change.path not in shown
-        shown.add(change.path)
+        first = change.difference == Difference.CONTENT and change.path not in paths
+        paths.add(change.path)
         lines.append(
             PreviewLine(
                 f"/{change.path}",
@@ -400,21 +400,21 @@ def _preview(tree: NoFollowTree, prospect: RestorePreview) -> Preview:
 
 def _place(prospect: RestorePreview, path: str) -> str:
     """The resolved ``path``; of one that is not in the backup, by its directory."""
-    known = prospect.places.get(path)
-    if known is not None:
-        return known
+    place = prospect.places.get(path)
+    if place is not None:
+        return place
     above = next((parent for parent in parents(path) if parent in prospect.places), None)
     return path if above is None else prospect.places[above] + path[len(above) :]
 
 
-def is_archive(written: str) -> bool:
+def is_archive(argument: str) -> bool:
     """Whether a command's first argument names an archive, and not the first path of the newest one."""
     from ops.archive.name import parse_name
 
-    if parse_name(Path(written).name) is not None:
+    if parse_name(Path(argument).name) is not None:
         return True
     try:
-        with Path(written).open("rb") as file:
+        with Path(argument).open("rb") as file:
             magic = file.read(4)
     except OSError:
         return False

@@ -112,8 +112,8 @@ def serving_now(around: Surroundings) -> tuple[ProcessRef, ...]:
     if not isinstance(around.processes, Processes):
         return ()
     pidfile = read_pidfile(around.target.nginx_pidfile) if around.target.nginx_pidfile else None
-    known = pidfile or NotSeen(reason="no pidfile is configured")
-    masters: Iterable[Process] = serving_masters(around.target, around.processes, known)
+    pidfile_reading = pidfile or NotSeen(reason="no pidfile is configured")
+    masters: Iterable[Process] = serving_masters(around.target, around.processes, pidfile_reading)
     return tuple(ProcessRef(master.pid, master.start_ticks) for master in masters)
 
 

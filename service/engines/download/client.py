@@ -142,13 +142,21 @@ class _Progress:
         self._state = ""
 
     def update(self, message: dict[str, Any]) -> None:
-        done, total, state = int(message["done"]), int(message["total"]), str(message["state"])
-        how_far = f", {done / 1e6:.0f} of {total / 1e6:.0f} MB ({done * 100 // total} %)" if total else ""
+        bytes_done, total, state = int(message["done"]), int(message["total"]), str(message["state"])
+        how_far = (
+            f", {bytes_done / 1e6:.0f} of {total / 1e6:.0f} MB ({bytes_done * 100 // total} %)"
+            if total
+            else ""
+        )
         by = " by another process" if state == "waiting" else ""
         detail = f"{self._source.variable}: {self._source.model} is being downloaded{by}{how_far}"
         self._report(EngineUnavailableError(self._source.kind, UnavailableReason.LOADING, detail))
         now = time.monotonic()
         if now - self._logged >= _LOG_EVERY or state != self._state:
-            rate = f", {(done - self._last[1]) / (now - self._last[0]) / 1e6:.1f} MB/s" if self._last else ""
+            rate = (
+                f", {(bytes_done - self._last[1]) / (now - self._last[0]) / 1e6:.1f} MB/s"
+                if self._last
+                else ""
+            )
             _log.info("%s%s", detail, rate)
-            self._logged, self._last, self._state = now, (now, done), state
+            self._logged, self._last, self._state = now, (now, bytes_done), state

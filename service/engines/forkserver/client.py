@@ -74,13 +74,13 @@ class JsonChannel:
         """
         liveness = Liveness(self._pid)
         while b"\n" not in self._buffer:
-            left = until - time.monotonic()
-            self._channel.settimeout(max(0.001, min(_LIVENESS_CHECK, left)))
+            seconds_left = until - time.monotonic()
+            self._channel.settimeout(max(0.001, min(_LIVENESS_CHECK, seconds_left)))
             try:
                 part = self._channel.recv(1 << 16)
             except TimeoutError:
                 stuck = liveness.stuck(may_sleep=may_sleep) or (
-                    "did not answer in time" if left <= 0 else None
+                    "did not answer in time" if seconds_left <= 0 else None
                 )
                 if stuck is not None:
                     raise LostError(LossReason.STUCK, stuck) from None
@@ -214,16 +214,16 @@ class Fork:
             return self.lost(LostError(LossReason.STUCK, "was stopped"))
         return None
 
-    def lost(self, lost: LostError) -> LostError:
-        """Kill it. Returns ``lost`` with the exit status, if the forkserver reports one."""
-        status = self._forkserver.status_of(self.pid) if lost.reason is LossReason.ENDED else None
+    def lost(self, error: LostError) -> LostError:
+        """Kill it. Returns ``error`` with the exit status, if the forkserver reports one."""
+        status = self._forkserver.status_of(self.pid) if error.reason is LossReason.ENDED else None
         self.end()
-        return _with_process(lost, f"the {self._forkserver.name} process {self.pid}", status)
+        return _with_process(error, f"the {self._forkserver.name} process {self.pid}", status)
 
 
-def _with_process(lost: LostError, name: str, status: int | None) -> LostError:
+def _with_process(error: LostError, name: str, status: int | None) -> LostError:
     if status is None:
-        return LostError(lost.reason, f"{name} {lost}")
+        return LostError(error.reason, f"{name} {error}")
     if status < 0:
         return LostError(LossReason.KILLED, f"{name} was killed by {signal.Signals(-status).name}")
     return LostError(LossReason.ENDED, f"{name} ended with status {status}")

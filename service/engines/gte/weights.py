@@ -157,12 +157,12 @@ class _Safetensors:
         if end == begin:
             return tensor
         buffer = memoryview(tensor.view(-1).view(torch.uint8).numpy())
-        done = 0
-        while done < len(buffer):
-            count = os.preadv(self._file.fileno(), [buffer[done:]], self._start + begin + done)
+        offset = 0
+        while offset < len(buffer):
+            count = os.preadv(self._file.fileno(), [buffer[offset:]], self._start + begin + offset)
             if count == 0:
                 raise CheckpointError(f"{self._name} ended in the middle of {name}")
-            done += count
+            offset += count
         return tensor
 
     def release(self, name: str) -> None:

@@ -101,8 +101,8 @@ class EngineSource(Generic[EngineT]):
             self.end()
             raise
 
-    def engine_at_last(self, refused: Callable[[EngineUnavailableError], None]) -> EngineT:
-        """A new engine, however many attempts it takes. ``refused`` gets each refusal of the model on the way."""
+    def engine_at_last(self, report: Callable[[EngineUnavailableError], None]) -> EngineT:
+        """A new engine, however many attempts it takes. ``report`` gets each refusal of the model on the way."""
         for pause in _pauses():
             time.sleep(pause)
             try:
@@ -110,7 +110,7 @@ class EngineSource(Generic[EngineT]):
             except (LostError, EngineUnavailableError, OSError) as error:
                 _log.error("the %s engine cannot be started again: %s", self._launch.name, _reason(error))
                 if isinstance(error, EngineUnavailableError):
-                    refused(error)
+                    report(error)
         raise AssertionError("the pauses never end")
 
     def end(self) -> None:

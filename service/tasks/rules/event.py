@@ -226,15 +226,15 @@ def _sentence(letters: str, at: int) -> tuple[int, int]:
 def _arguments(
     kind: _Type, near: Sequence[_Part], letters: str, begin: int, end: int
 ) -> tuple[EventArgument, ...]:
-    left = list(near)
+    candidates = list(near)
     arguments = []
     # "被" directly before an entity; elsewhere it does not concern the two.
     passive = next((one.at - 1 for one in near if 0 < one.at < begin and letters[one.at - 1] == "被"), None)
     for role in kind.roles:
-        fitting = [part for part in left if part.kind in role.kinds]
+        fitting = [part for part in candidates if part.kind in role.kinds]
         part = _choose(role.side, fitting, letters, begin, end, passive)
         if part is not None:
-            left.remove(part)
+            candidates.remove(part)
             arguments.append(EventArgument(role.name, part.text, part.start, part.end))
     return tuple(arguments)
 
