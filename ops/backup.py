@@ -69,7 +69,7 @@ def create_backup(
     create.prepare_directory(directory)
     with create.locked(directory):
         left_overs = _cleaned(directory)
-        made = create.create(
+        backup = create.create(
             lambda: make_plan(settings, settings_file),
             directory,
             host=platform.node(),
@@ -78,22 +78,22 @@ def create_backup(
             signing_key=own.signing_key,
             progress=progress,
         )
-        outcome = BackupOutcome(made, left_overs=left_overs)
+        outcome = BackupOutcome(backup, left_overs=left_overs)
         try:
-            outcome.removed = _pruned(own, known_good=made.path, spare=SPARED_BY_CREATE)
+            outcome.removed = _pruned(own, known_good=backup.path, spare=SPARED_BY_CREATE)
         except (OpsError, OSError) as error:
             outcome.prune_problem = str(error)
         for destination in destinations:
             try:
-                copies.copy(made.path, made.sha256, destination)
+                copies.copy(backup.path, backup.sha256, destination)
                 outcome.copied.append(str(destination))
             except OpsError as error:
                 outcome.failed_copies[str(destination)] = str(error)
     return outcome
 
 
-def _destinations(written: Sequence[str]) -> list[CopyDestination]:
-    destinations = [copies.parse_destination(each) for each in written]
+def _destinations(values: Sequence[str]) -> list[CopyDestination]:
+    destinations = [copies.parse_destination(each) for each in values]
     for destination in destinations:
         copies.check_installed(destination)
     return destinations
@@ -132,16 +132,16 @@ def verify_backup(
     nginx_test = partial(try_nginx, program=settings.nginx.binary)
     if archive is not None:
         return verify(archive, identities, nginx_test, signature_of(settings, archive), unsigned=unsigned)
-    chosen, passed_over = newest(settings)
-    found = verify(chosen, identities, nginx_test, signature_of(settings, chosen), unsigned=unsigned)
-    found.notes += [
+    backup, passed_over = newest(settings)
+    verification = verify(backup, identities, nginx_test, signature_of(settings, backup), unsigned=unsigned)
+    verification.notes += [
         Text(
             en=f"{path.name} is newer and was passed over: {reason.en}",
             zh=f"{path.name} 更新，但已跳过：{reason.zh}",
         )
         for path, reason in passed_over.items()
     ]
-    return found
+    return verification
 
 
 def prune_backups(settings: Settings, *, dry_run: bool) -> list[Path]:
@@ -183,13 +183,13 @@ def _unkept(own: BackupSettings, known_good: Path | None, spare: int = 0) -> lis
 
 
 def _good_once(known_good: Path | None) -> Callable[[Path], bool]:
-    judged: dict[Path, bool] = {} if known_good is None else {known_good: True}
+    verdicts: dict[Path, bool] = {} if known_good is None else {known_good: True}
 
     def is_good(path: Path) -> bool:
-        if path not in judged:
+        if path not in verdicts:
             name = parse_name(path.name)
-            judged[path] = judge(path, encrypted=name is not None and name.encrypted)[0] is True
-        return judged[path]
+            verdicts[path] = judge(path, encrypted=name is not None and name.encrypted)[0] is True
+        return verdicts[path]
 
     return is_good
 

@@ -64,7 +64,7 @@ def examine(
     ``unprivileged``: whether the network is probed by a process that is not root; ``keeps_baseline``: whether a healthy
     host is remembered, where baselines are kept. Raises UsageError for a check or
     code that does not exist, BundleError."""
-    chosen = chosen_checks(only, skip)
+    checks = chosen_checks(only, skip)
     _refuse_unknown_ignores(settings.doctor.ignore)
     started = time.monotonic()
     snapshot = msgspec.structs.replace(
@@ -87,7 +87,7 @@ def examine(
         # What is judged here is what is judged elsewhere: the two reports are the same.
         snapshot = redacted(snapshot, hide_clients=hide_clients)
         write_bundle(bundle, snapshot, settings.doctor.ignore)
-    diagnosis = diagnose(snapshot, chosen, settings.doctor.ignore)
+    diagnosis = diagnose(snapshot, checks, settings.doctor.ignore)
     if present is not None and keeps_baseline and not only and not skip and is_good(diagnosis):
         from ops.baselines.keep import keep_if_changed
 
@@ -154,22 +154,22 @@ def accept_baseline(
     from ops.baselines.store import BaselineStore
 
     BaselineStore(baseline_directory(settings)).refuse_shared()
-    seen = examine_for_baseline(settings, file, unprivileged=unprivileged)
-    if not force and not is_good(seen.diagnosis):
+    examination = examine_for_baseline(settings, file, unprivileged=unprivileged)
+    if not force and not is_good(examination.diagnosis):
         return AcceptedBaseline(None)
-    present = look(seen.snapshot, settings, file.path, by)
-    pending = () if force else not_loaded(present, seen.snapshot)
-    return AcceptedBaseline(record(present, seen.snapshot, settings, everything=force), pending)
+    present = look(examination.snapshot, settings, file.path, by)
+    pending = () if force else not_loaded(present, examination.snapshot)
+    return AcceptedBaseline(record(present, examination.snapshot, settings, everything=force), pending)
 
 
 def diagnose_bundle(path: Path, *, only: Sequence[str] = (), skip: Sequence[str] = ()) -> Diagnosis:
     """What is wrong with the host that the bundle in ``path`` was made on. Raises BundleError, UsageError."""
     from ops.facts.bundle import read_bundle
 
-    chosen = chosen_checks(only, skip)
+    checks = chosen_checks(only, skip)
     started = time.monotonic()
     bundle = read_bundle(path)
-    return with_duration(diagnose(bundle.snapshot, chosen, bundle.ignore), time.monotonic() - started)
+    return with_duration(diagnose(bundle.snapshot, checks, bundle.ignore), time.monotonic() - started)
 
 
 def wait_until_ok(look: Callable[[], Diagnosis], patience: float) -> Diagnosis:
@@ -184,8 +184,8 @@ def wait_until_ok(look: Callable[[], Diagnosis], patience: float) -> Diagnosis:
 
 def _refuse_unknown_ignores(ignore: Sequence[Ignore]) -> None:
     for entry in ignore:
-        if entry.code not in (known := catalogue().codes):
-            near = difflib.get_close_matches(entry.code, known, n=3, cutoff=0.5)
+        if entry.code not in (codes := catalogue().codes):
+            near = difflib.get_close_matches(entry.code, codes, n=3, cutoff=0.5)
             raise SettingsError(
                 Text(
                     en=f"doctor.ignore: no cause is called {entry.code!r}"
@@ -200,29 +200,31 @@ def chosen_checks(only: Sequence[str], skip: Sequence[str]) -> tuple[Check, ...]
     """The checks that ``only`` selects, without what ``skip`` does; a code selects that one cause of its check.
 
     Raises UsageError for an unknown id."""
-    for wanted in (*only, *skip):
-        if not any(_selects(wanted, check) for check in CHECKS):
-            known = [name for check in CHECKS for name in (check.id, *check.codes)]
-            near = _nearest(wanted, known)
+    for selector in (*only, *skip):
+        if not any(_selects(selector, check) for check in CHECKS):
+            names = [name for check in CHECKS for name in (check.id, *check.codes)]
+            near = _nearest(selector, names)
             raise UsageError(
                 Text(
-                    en=f"no check or cause is called {wanted!r}"
+                    en=f"no check or cause is called {selector!r}"
                     + (
                         f"; the nearest are {', '.join(near)}"
                         if near
                         else f"; layers: {', '.join(_layers())}"
                     ),
-                    zh=f"没有名为 {wanted!r} 的检查项或故障代码"
+                    zh=f"没有名为 {selector!r} 的检查项或故障代码"
                     + (f"；最接近的是 {'、'.join(near)}" if near else f"；可选的层：{'、'.join(_layers())}"),
                 )
             )
-    kept = ((check, tuple(c for c in check.codes if _wants(c, check, only, skip))) for check in CHECKS)
-    return tuple(check if codes == check.codes else narrowed(check, codes) for check, codes in kept if codes)
+    selection = ((check, tuple(c for c in check.codes if _wants(c, check, only, skip))) for check in CHECKS)
+    return tuple(
+        check if codes == check.codes else narrowed(check, codes) for check, codes in selection if codes
+    )
 
 
-def _nearest(wanted: str, known: Sequence[str]) -> list[str]:
-    """The three names that are most like ``wanted``; among equals, those declared first."""
-    alike = {name: difflib.SequenceMatcher(None, name, wanted).ratio() for name in known}
+def _nearest(selector: str, names: Sequence[str]) -> list[str]:
+    """The three names that are most like ``selector``; among equals, those declared first."""
+    alike = {name: difflib.SequenceMatcher(None, name, selector).ratio() for name in names}
     return sorted((name for name in alike if alike[name] >= 0.5), key=lambda name: -alike[name])[:3]
 
 
@@ -242,8 +244,8 @@ def _wants(code: str, check: Check, only: Sequence[str], skip: Sequence[str]) ->
     return (not only or named(only)) and not named(skip)
 
 
-def _selects(wanted: str, check: Check) -> bool:
-    return wanted == check.id or check.id.startswith(f"{wanted}.") or wanted in check.codes
+def _selects(selector: str, check: Check) -> bool:
+    return selector == check.id or check.id.startswith(f"{selector}.") or selector in check.codes
 
 
 def _layers() -> list[str]:

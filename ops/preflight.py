@@ -65,9 +65,9 @@ def preflight(settings: Settings, budget: float) -> Preflight:
 
 def confirm(snapshot: Snapshot, settings: Settings) -> Preflight:
     """Every confirmation on ``snapshot``."""
-    judged = {code for check in CHECKS for code in check.codes}
-    wanted = [code for item in CONFIRMATIONS for code in item.codes if code in judged]
-    diagnosis = diagnose(snapshot, chosen_checks(wanted, ()), settings.doctor.ignore)
+    judged_codes = {code for check in CHECKS for code in check.codes}
+    codes = [code for item in CONFIRMATIONS for code in item.codes if code in judged_codes]
+    diagnosis = diagnose(snapshot, chosen_checks(codes, ()), settings.doctor.ignore)
     # What users meet is no news of a service that is not started yet; and that an older process still serves, which
     # softens some causes for the doctor, does not help the next start.
     causes = tuple(replace(c, severity=catalogue().entry(c.code).severity) for c in diagnosis.causes)

@@ -967,16 +967,16 @@ def find_settings_file(option: str | None, environ: Mapping[str, str] | None = N
     SettingsError when a file was named that does not exist.
     """
     values = os.environ if environ is None else environ
-    for named, origin in ((option, "--config"), (values.get("GTE_OPS_CONFIG"), "$GTE_OPS_CONFIG")):
-        if named:
-            if not Path(named).exists():
+    for path, origin in ((option, "--config"), (values.get("GTE_OPS_CONFIG"), "$GTE_OPS_CONFIG")):
+        if path:
+            if not Path(path).exists():
                 raise SettingsError(
                     Text(
-                        en=f"{named}: no such file (named by {origin}); check the path",
-                        zh=f"{named}: 文件不存在（由 {origin} 指定）；请检查路径",
+                        en=f"{path}: no such file (named by {origin}); check the path",
+                        zh=f"{path}: 文件不存在（由 {origin} 指定）；请检查路径",
                     )
                 )
-            return SettingsFile(Path(named))
+            return SettingsFile(Path(path))
     passed_over: list[str] = []
     for name in SEARCH_PATH:
         if Path(name).exists():
@@ -1158,10 +1158,10 @@ def _dead_ends(target: TargetSettings) -> Iterator[Text]:
 def _no_margins(tls: TlsSettings) -> Iterator[Text]:
     """Thresholds that are neither a time left nor a share."""
     for number, rule in enumerate(tls.thresholds):
-        for key, written in (("warn", rule.warn), ("fail", rule.fail)):
+        for key, value in (("warn", rule.warn), ("fail", rule.fail)):
             try:
-                if written is not None:
-                    parse_margin(written)
+                if value is not None:
+                    parse_margin(value)
             except ValueError as error:
                 place = f"tls.thresholds[{number}].{key}"
                 yield Text(en=f"{place}: {error}", zh=f"{place}: {chinese(error)}")
@@ -1177,13 +1177,13 @@ def _no_file(state_file: str) -> Iterator[Text]:
         )
 
 
-def is_host(written: str) -> bool:
+def is_host(host: str) -> bool:
     """Whether this can stand as a URL's host, an IPv6 address in brackets."""
     try:
-        parts = urlsplit(f"https://[{written}]" if ":" in written else f"https://{written}")
+        parts = urlsplit(f"https://[{host}]" if ":" in host else f"https://{host}")
     except ValueError:
         return False
-    return parts.hostname == written.lower() and " " not in written
+    return parts.hostname == host.lower() and " " not in host
 
 
 def _decode_seconds(kind: type, value: Any) -> Seconds:
@@ -1220,6 +1220,6 @@ def _nearest(key: str, hints: Mapping[str, Any], prefix: str) -> Text:
         for section, kind in get_type_hints(Settings).items()
         if _is_section(kind) and key in get_type_hints(kind)
     ]
-    if meant := next(iter(close + elsewhere), None):
-        return Text(en=f"did you mean {meant}?", zh=f"是否指 {meant}？")
+    if suggestion := next(iter(close + elsewhere), None):
+        return Text(en=f"did you mean {suggestion}?", zh=f"是否指 {suggestion}？")
     return Text(en=f"known here: {', '.join(sorted(hints))}", zh=f"此处可用的键：{'、'.join(sorted(hints))}")

@@ -197,17 +197,17 @@ def _progress(language: Language) -> Iterator[Callable[[str, int, int], None]]:
     from ops.report.backup import progress_line
 
     if not sys.stderr.isatty():
-        yield lambda _what, _done, _total: None
+        yield lambda _what, _bytes_done, _total: None
         return
-    shown = 0.0
+    last_time = 0.0
 
-    def show_progress(what: str, done: int, total: int) -> None:
-        nonlocal shown
+    def show_progress(what: str, bytes_done: int, total: int) -> None:
+        nonlocal last_time
         now = time.monotonic()
-        if now - shown < 0.1:
+        if now - last_time < 0.1:
             return
-        shown = now
-        click.echo(f"\r\x1b[K{progress_line(what, done, total, language)}", nl=False, err=True)
+        last_time = now
+        click.echo(f"\r\x1b[K{progress_line(what, bytes_done, total, language)}", nl=False, err=True)
 
     try:
         yield show_progress

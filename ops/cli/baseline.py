@@ -147,8 +147,8 @@ def diff(since: int | None, until: int | None, config: str | None, form: str, la
         return
     snapshot = examine_for_baseline(settings, file).snapshot
     present = look(snapshot, settings, file.path, "accept", against=before)
-    found = changes_since(present, settings, snapshot.target)
-    show(form, BaselineDiffReport(before, found.changes if isinstance(found, Changes) else ()), language)
+    reading = changes_since(present, settings, snapshot.target)
+    show(form, BaselineDiffReport(before, reading.changes if isinstance(reading, Changes) else ()), language)
 
 
 def _store(settings: Settings) -> BaselineStore:
@@ -181,8 +181,8 @@ def _chosen(store: BaselineStore, number: int | None) -> Stored:
                 zh="还没有基线：服务健康时运行 gte-ops baseline accept 即可记录",
             )
         )
-    chosen = next((stored for stored in states if number in (None, stored.number)), None)
-    if chosen is None:
+    entry = next((stored for stored in states if number in (None, stored.number)), None)
+    if entry is None:
         there = ", ".join(str(stored.number) for stored in states)
         raise UsageError(
             Text(
@@ -190,4 +190,4 @@ def _chosen(store: BaselineStore, number: int | None) -> Stored:
                 zh=f"没有编号为 {number} 的基线；现有 {there}",
             )
         )
-    return chosen
+    return entry

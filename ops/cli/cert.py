@@ -146,7 +146,7 @@ class _Progress:
         self._out = out
         self._shown = out.isatty()
 
-    def __call__(self, done: int, total: int) -> None:
+    def __call__(self, count: int, total: int) -> None:
         if self._shown and total >= PROGRESS_FROM:
-            self._out.write(f"\r{done}/{total}" if done < total else "\r\033[K")
+            self._out.write(f"\r{count}/{total}" if count < total else "\r\033[K")
             self._out.flush()

@@ -116,8 +116,8 @@ def schema(language: Language) -> None:
     from ops.report.json_document import write_document
     from ops.report.sentences import readable_language
 
-    chosen = readable_language(language, sys.stdout)
-    write_document(json_schema(chosen), sys.stdout)
+    readable = readable_language(language, sys.stdout)
+    write_document(json_schema(readable), sys.stdout)
 
 
 @config.command(zh="输出带注释、所有键取默认值的 gte-ops.toml。")
@@ -133,9 +133,9 @@ def sample(language: Language) -> None:
     from ops.report import config_reference
     from ops.report.sentences import readable_language
 
-    chosen = readable_language(language, sys.stdout)
+    readable = readable_language(language, sys.stdout)
     # TOML is UTF-8, whatever the terminal's encoding is.
-    click.echo(config_reference.sample(chosen).encode(), nl=False)
+    click.echo(config_reference.sample(readable).encode(), nl=False)
 
 
 def _checked(path: Path) -> ConfigCheck:
@@ -177,9 +177,9 @@ def _refused_by_commands(settings: Settings) -> tuple[Text, ...]:
         check_policy(settings.backup.keep)
     except OpsError as error:
         errors.append(error.words)
-    for number, written in enumerate(settings.backup.to):
+    for number, destination in enumerate(settings.backup.to):
         try:
-            parse_destination(written)
+            parse_destination(destination)
         except OpsError as error:
             place = f"backup.to[{number}]"
             errors.append(Text(en=f"{place}: {error}", zh=f"{place}: {error.words.to('zh')}"))

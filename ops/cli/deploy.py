@@ -56,6 +56,6 @@ def mark(text: str, config: str | None, form: str, language: Language) -> None:
         by = getpass.getuser()
     except (KeyError, OSError):
         by = ""
-    made = Mark(time=time.time(), text=safe_line(text, MAX_TEXT_CHARS), by=by)
-    BaselineStore(baseline_directory(settings_from(config))).mark(made)
-    show(form, DeployMarkReport(made), language)
+    deployment = Mark(time=time.time(), text=safe_line(text, MAX_TEXT_CHARS), by=by)
+    BaselineStore(baseline_directory(settings_from(config))).mark(deployment)
+    show(form, DeployMarkReport(deployment), language)

@@ -79,19 +79,19 @@ class DoctorOptions(NamedTuple):
 
     def _check_sources(self) -> None:
         host_options = {"--bundle": self.bundle, "--watch": self.watch, "--wait-ok": self.wait_ok}
-        given = [name for name, value in host_options.items() if value is not None]
-        if self.from_bundle is not None and given:
+        options = [name for name, value in host_options.items() if value is not None]
+        if self.from_bundle is not None and options:
             raise UsageError(
                 Text(
-                    en=f"--from-bundle looks at no host: leave out {given[0]}",
-                    zh=f"--from-bundle 不查看主机：请去掉 {given[0]}",
+                    en=f"--from-bundle looks at no host: leave out {options[0]}",
+                    zh=f"--from-bundle 不查看主机：请去掉 {options[0]}",
                 )
             )
-        if len(given) > 1:
+        if len(options) > 1:
             raise UsageError(
                 Text(
-                    en=f"{given[0]} and {given[1]} do not go together: choose one",
-                    zh=f"{given[0]} 与 {given[1]} 不能同时使用：请选择一个",
+                    en=f"{options[0]} and {options[1]} do not go together: choose one",
+                    zh=f"{options[0]} 与 {options[1]} 不能同时使用：请选择一个",
                 )
             )
         if self.hide_clients and self.bundle is None:
@@ -318,7 +318,7 @@ def _fix(settings: Settings, file: SettingsFile, options: DoctorOptions) -> int:
         if sys.stderr.isatty():
             click.echo(f"{words.to(language)} ...", err=True)
 
-    done = repair(
+    outcome = repair(
         settings,
         file.path,
         level,
@@ -328,8 +328,8 @@ def _fix(settings: Settings, file: SettingsFile, options: DoctorOptions) -> int:
         tell=tell,
     )
     again = command_to_apply(str(file.path) if file.path else None, level)
-    show(form, RepairReport(done, again), language)
-    return done.last.exit_code
+    show(form, RepairReport(outcome, again), language)
+    return outcome.last.exit_code
 
 
 class _Screen(io.StringIO):

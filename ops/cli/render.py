@@ -119,10 +119,10 @@ def _install(
     from ops.deployment.install import FileChange, install, next_steps
     from ops.report.deployment import InstallReport
 
-    done = install(kind, files, root, deployment.test_nginx)
-    changed = any(item.state != FileChange.UNCHANGED for item in done)
-    steps = next_steps(kind, files, root, changed=changed, reload_nginx=deployment.reload_nginx)
-    show(form, InstallReport(kind, done, steps), language)
+    results = install(kind, files, root, deployment.test_nginx)
+    has_changes = any(item.state != FileChange.UNCHANGED for item in results)
+    steps = next_steps(kind, files, root, changed=has_changes, reload_nginx=deployment.reload_nginx)
+    show(form, InstallReport(kind, results, steps), language)
     if kind == "logrotate":
         for reason in deployment.not_rotated:
             click.echo(f"gte-ops: {reason.to(language)}", err=True)

@@ -26,13 +26,13 @@ _HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,200})\s*:[ \t]*([^\x00-\x1f
 def _headers(
     _ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]
 ) -> tuple[tuple[str, str], ...]:
-    found = []
+    headers = []
     for value in values:
         match = _HEADER.fullmatch(value)
         if match is None:
             raise click.BadParameter(f"{value!r} is no header: write NAME: VALUE")
-        found.append((match[1], match[2].strip()))
-    return tuple(found)
+        headers.append((match[1], match[2].strip()))
+    return tuple(headers)
 
 
 @click.command(

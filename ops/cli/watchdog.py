@@ -87,15 +87,15 @@ def _once(config: str | None, form: str, language: Language) -> int:
             return result.exit_code
     except OpsError as error:
         event = "locked" if error.kind == ErrorKind.LOCKED else "refused"
-        detail, shown, kind = safe_line(str(error)), error.words.to(language), error.kind
+        detail, words, kind = safe_line(str(error)), error.words.to(language), error.kind
     except Exception as error:  # noqa: BLE001  exit code 1 would say 'acted and recovered'
         event, detail = "round_failed", safe_line(f"{type(error).__name__}: {error}")
-        shown, kind = detail, ErrorKind.DEFECT
+        words, kind = detail, ErrorKind.DEFECT
     journal.note(event, detail=detail)
     if form != "text":
         from ops.report.error import ErrorReport
 
-        show(form, ErrorReport(shown, kind, UNDETERMINED), language)
+        show(form, ErrorReport(words, kind, UNDETERMINED), language)
     return UNDETERMINED
 
 

@@ -130,15 +130,15 @@ class CreatedReport(CommandReport):
 
     def lines(self, language: Language) -> Iterator[ReportLine]:
         """Where it is and what is in it; warnings for what is not; on a terminal, what else was done."""
-        outcome, made = self._outcome, self._outcome.created
-        words = _COUNT.to(language).format(self._files(), _size(made.bytes))
-        words += (_ENCRYPTED.to(language) if made.encrypted else "") + (
-            _SIGNED.to(language) if made.signed else ""
+        outcome, backup = self._outcome, self._outcome.created
+        words = _COUNT.to(language).format(self._files(), _size(backup.bytes))
+        words += (_ENCRYPTED.to(language) if backup.encrypted else "") + (
+            _SIGNED.to(language) if backup.signed else ""
         )
-        yield ReportLine(_plain(f"{made.path}  ({words})"))
-        if made.unsigned:
-            yield _warning(_NOT_SIGNED.to(language).format(made.unsigned))
-        yield from _missing_lines(made.complaints, language)
+        yield ReportLine(_plain(f"{backup.path}  ({words})"))
+        if backup.unsigned:
+            yield _warning(_NOT_SIGNED.to(language).format(backup.unsigned))
+        yield from _missing_lines(backup.complaints, language)
         if outcome.prune_problem:
             yield _warning(_NOT_PRUNED.to(language).format(outcome.prune_problem))
         for old in outcome.removed:
@@ -150,18 +150,18 @@ class CreatedReport(CommandReport):
 
     def document(self, language: Language) -> dict[str, Any]:  # noqa: ARG002  reasons quote programs
         """The backup, and what became of copies and old backups."""
-        outcome, made = self._outcome, self._outcome.created
+        outcome, backup = self._outcome, self._outcome.created
         return {
-            "path": str(made.path),
-            "created_at": _iso(made.manifest.created_at),
-            "bytes": made.bytes,
-            "sha256": made.sha256,
-            "signed": made.signed,
-            "not_signed": made.unsigned or None,
-            "encrypted": made.encrypted,
+            "path": str(backup.path),
+            "created_at": _iso(backup.manifest.created_at),
+            "bytes": backup.bytes,
+            "sha256": backup.sha256,
+            "signed": backup.signed,
+            "not_signed": backup.unsigned or None,
+            "encrypted": backup.encrypted,
             "files": self._files(),
-            "content_bytes": made.manifest.content_bytes,
-            "missing": [{"path": path, "reason": reason} for path, reason in made.complaints.items()],
+            "content_bytes": backup.manifest.content_bytes,
+            "missing": [{"path": path, "reason": reason} for path, reason in backup.complaints.items()],
             "removed": [str(path) for path in outcome.removed],
             "prune_problem": outcome.prune_problem or None,
             "copied": outcome.copied,
@@ -292,10 +292,10 @@ def warn(words: Text, language: Language) -> None:
     write_lines([_warning(words.to(language))], sys.stdout)
 
 
-def progress_line(what: str, done: int, total: int, language: Language) -> str:
+def progress_line(what: str, bytes_done: int, total: int, language: Language) -> str:
     """What is being done, how many bytes of it are done, and the share."""
-    share = f"{100 * done // total:3d} %" if total else ""
-    return f"{_PROGRESS[what].to(language)} {_size(done)} {share}"
+    share = f"{100 * bytes_done // total:3d} %" if total else ""
+    return f"{_PROGRESS[what].to(language)} {_size(bytes_done)} {share}"
 
 
 def _missing_lines(missing: Mapping[str, str], language: Language) -> Iterator[ReportLine]:

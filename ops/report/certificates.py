@@ -123,14 +123,14 @@ def _summary(review: Review, language: Language) -> str:
 
 
 def _headline(one: Judged, language: Language) -> ReportLine:
-    left = ""
+    time_left = ""
     if one.left is not None and one.share is not None:
-        left = f"  {age(one.left)} ({one.share:.0%})"
+        time_left = f"  {age(one.left)} ({one.share:.0%})"
     codes = f"  {' '.join(one.reasons)}" if one.reasons else ""
     name, where = sentence(one.name, language), sentence(one.where, language)
     source = _SOURCES[one.source].to(language)
     return ReportLine(
-        f"{name}  [{source} {where}]{left}{codes}",
+        f"{name}  [{source} {where}]{time_left}{codes}",
         lead=f"{_WORDS[one.status].to(language)}  ",
         lead_style=STATUS_STYLES[one.status],
     )
@@ -157,14 +157,14 @@ def _facts(one: Judged, now: float, language: Language) -> Iterator[tuple[str, s
         yield ("域名" if zh else "names"), ", ".join(leaf.names) or "-"
         yield ("签发者" if zh else "issuer"), f"{leaf.issuer}; {leaf.key_type}"
         yield ("有效期" if zh else "valid"), f"{_minute(leaf.not_before)} .. {_minute(leaf.not_after)}"
-    told = (
+    comparisons = (
         (one.matches_disk, "与磁盘文件一致" if zh else "as on disk"),
         (one.chain_complete, "证书链完整" if zh else "chain complete"),
         (one.key_matches, "与私钥匹配" if zh else "key matches"),
     )
-    said = [f"{label} {_YES_NO[value].to(language)}" for value, label in told if value is not None]
-    if said:
-        yield ("核对" if zh else "checked"), ", ".join(said)
+    results = [f"{label} {_YES_NO[value].to(language)}" for value, label in comparisons if value is not None]
+    if results:
+        yield ("核对" if zh else "checked"), ", ".join(results)
     if one.renewal is not None:
         yield ("续期" if zh else "renewal"), "; ".join(_renewal_words(one.renewal, now, zh))
     if one.used_by:
@@ -256,13 +256,13 @@ def _iso(moment: float | None) -> str | None:
 
 def _measures(review: Review) -> Iterator[PerformanceValue]:
     """Days left with the marks below which it warns and fails."""
-    taken: dict[str, int] = {}
+    counts: dict[str, int] = {}
     for one in review.certificates:
         if one.left is None or one.warn_below is None or one.fail_below is None:
             continue
         label = sentence(f"{one.name} {one.where}", "en").replace("'", "").replace("=", "_").replace("|", "/")
-        taken[label] = taken.get(label, 0) + 1
-        label = label if taken[label] == 1 else f"{label} #{taken[label]}"
+        counts[label] = counts.get(label, 0) + 1
+        label = label if counts[label] == 1 else f"{label} #{counts[label]}"
         limits = f";{one.warn_below / DAY:.2f}:;{one.fail_below / DAY:.2f}:;;"
         yield PerformanceValue(label, f"{one.left / DAY:.2f}", limits)
     yield PerformanceValue("certificates", str(len(review.certificates)))
@@ -335,11 +335,11 @@ def _renewal_samples(
 
 def _labelled(certificates: Iterable[Judged]) -> Iterator[tuple[dict[str, str], Judged]]:
     """Labels for each; a series may stand once only."""
-    taken: set[tuple[str, ...]] = set()
+    earlier: set[tuple[str, ...]] = set()
     for one in certificates:
         labels = {"name": one.name, "source": one.source, "where": one.where}
         # As the writer will have them: two names may differ in what is not shown.
         series = tuple(sentence(value, "en") for value in labels.values())
-        if series not in taken:
-            taken.add(series)
+        if series not in earlier:
+            earlier.add(series)
             yield labels, one

@@ -46,8 +46,8 @@ class ConfigCheck:
 
 def keys_in(document: Mapping[str, Any]) -> frozenset[str]:
     """Full names of the keys that a document sets: ``target.domain``, ``backup.keep.daily``, ``doctor.ignore``."""
-    known = {name for name, _, _ in key_values(Settings())}
-    return frozenset(name for name in known if _is_set(document, name.split(".")))
+    names = {name for name, _, _ in key_values(Settings())}
+    return frozenset(name for name in names if _is_set(document, name.split(".")))
 
 
 def _is_set(table: Any, path: Sequence[str]) -> bool:

@@ -78,15 +78,15 @@ class SettingTable:
 @cache
 def setting_tables() -> tuple[SettingTable, ...]:
     """All tables, in the order of the file; the entries of an array of tables follow the table that it belongs to."""
-    found = []
+    tables = []
     for name, (kind, meta) in _annotated(Settings).items():
-        found.append(SettingTable(name, _text(meta), tuple(_keys(kind, ""))))
-        for key in found[-1].keys:
+        tables.append(SettingTable(name, _text(meta), tuple(_keys(kind, ""))))
+        for key in tables[-1].keys:
             entry = _entry(key.kind)
             if entry is not None:
                 keys = tuple(_keys(entry, ""))
-                found.append(SettingTable(f"{name}.{key.name}", key.meaning, keys, is_list=True))
-    return tuple(found)
+                tables.append(SettingTable(f"{name}.{key.name}", key.meaning, keys, is_list=True))
+    return tuple(tables)
 
 
 def key_values(settings: Settings) -> Iterator[tuple[str, SettingKey, Any]]:
@@ -123,15 +123,15 @@ def _keys(kind: type[Section], prefix: str) -> Iterator[SettingKey]:
 
 def _annotated(kind: type[Section]) -> dict[str, tuple[Any, Meta]]:
     """A section's fields: type without None, and what is said of it. Raises TypeError where nothing is said."""
-    found = {}
+    fields = {}
     for name, hint in get_type_hints(kind, include_extras=True).items():
         if get_origin(hint) is not Annotated:
             raise TypeError(f"{kind.__name__}.{name} says nothing of what it means: see ops.settings.key")
         inner, meta = get_args(hint)
         options = [part for part in get_args(inner) if part is not type(None)]
         is_optional = get_origin(inner) in (Union, types.UnionType) and len(options) == 1
-        found[name] = (options[0] if is_optional else inner, meta)
-    return found
+        fields[name] = (options[0] if is_optional else inner, meta)
+    return fields
 
 
 def _text(meta: Meta) -> Text:
@@ -235,18 +235,18 @@ def _schema_of(kind: type[Section], language: Language) -> dict[str, Any]:
     for name, (inner, meta) in _annotated(kind).items():
         entry = _entry(inner)
         if isinstance(inner, type) and issubclass(inner, Section):
-            found = _schema_of(inner, language)
+            schema = _schema_of(inner, language)
         elif entry is not None:
-            found = {"type": "array", "items": _schema_of(entry, language)}
+            schema = {"type": "array", "items": _schema_of(entry, language)}
         else:
-            found = msgspec.json.schema(inner, schema_hook=_duration_schema)
-        found["description"] = _text(meta).to(language)
+            schema = msgspec.json.schema(inner, schema_hook=_duration_schema)
+        schema["description"] = _text(meta).to(language)
         if meta.examples:
-            found["examples"] = msgspec.to_builtins(meta.examples)
+            schema["examples"] = msgspec.to_builtins(meta.examples)
         default = defaults[name]
         if default is not NODEFAULT and default is not None and not isinstance(default, Section):
-            found["default"] = plain_value(default)
-        properties[name] = found
+            schema["default"] = plain_value(default)
+        properties[name] = schema
     required = [name for name, default in defaults.items() if default is NODEFAULT]
     return {
         "type": "object",
@@ -285,9 +285,9 @@ def sample(language: Language) -> str:
             lines += _comment(key.meaning.to(language))
             if key.unset is not None:
                 lines += _comment(_UNSET.to(language) + key.unset.to(language))
-            shown = key.example if table.is_list or key.is_empty else key.default
+            value = key.example if table.is_list or key.is_empty else key.default
             comment = mark or ("#: " if key.is_empty else "")
-            lines.append(f"{comment}{key.name} = {toml_value(shown)}")
+            lines.append(f"{comment}{key.name} = {toml_value(value)}")
     return "\n".join(lines) + "\n"
 
 

@@ -33,8 +33,8 @@ class ReportLine(msgspec.Struct, frozen=True):
     @property
     def plain(self) -> str:
         """The line as it is in a pipe."""
-        shown = f"{' ' * self.indent}{self.lead}{self.words}"
-        return shown if self.is_verbatim else shown.rstrip()
+        line = f"{' ' * self.indent}{self.lead}{self.words}"
+        return line if self.is_verbatim else line.rstrip()
 
 
 BLANK = ReportLine()

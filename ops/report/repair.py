@@ -176,16 +176,16 @@ class RepairReport(CommandReport):
         repair = self._repair
         remedies = [result.remedy for result in repair.results]
         everything = _unique(remedies)
-        done = [remedy for remedy in remedies if helps(remedy, repair.level)]
+        applicable = [remedy for remedy in remedies if helps(remedy, repair.level)]
         risky = [remedy for remedy in remedies if remedy.action and not helps(remedy, repair.level)]
         by_hand = [remedy for remedy in remedies if remedy.action is None]
         counts = {
-            "done": len(_unique(done)),
+            "done": len(_unique(applicable)),
             "all": len(everything),
-            "codes": _listed(_unique(done), language),
+            "codes": _listed(_unique(applicable), language),
         }
         words = [_UNCHANGED.to(language)]
-        words.append((_WOULD[repair.level] if done else _WOULD_NOTHING).to(language).format(**counts))
+        words.append((_WOULD[repair.level] if applicable else _WOULD_NOTHING).to(language).format(**counts))
         if risky:
             words.append(_AT_A_RISK.to(language).format(_listed(_unique(risky), language)))
         if by_hand:
@@ -196,7 +196,7 @@ class RepairReport(CommandReport):
         elif back is not None:
             words.append(_BRINGS_BACK[back].to(language))
         yield ReportLine((" " if language == "en" else "").join(words))
-        if done or risky:
+        if applicable or risky:
             yield command_line(self._again, lead=_APPLY.to(language))
 
     def _second_diagnosis_lines(self, language: Language) -> Iterator[ReportLine]:

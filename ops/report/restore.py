@@ -60,8 +60,8 @@ def plain_line(words: str, *, is_warning: bool = False, indent: int = 0) -> Repo
 
 def progress(words: Text, language: Language) -> None:
     """One line on standard error while a drill runs."""
-    shown = words.to(readable_language(language, sys.stderr))
-    sys.stderr.write(showable(without_controls(shown), sys.stderr) + "\n")
+    line = words.to(readable_language(language, sys.stderr))
+    sys.stderr.write(showable(without_controls(line), sys.stderr) + "\n")
     sys.stderr.flush()
 
 
@@ -71,8 +71,8 @@ def preview_lines(preview: Preview, language: Language) -> Iterator[ReportLine]:
         place = line.path if line.place == line.path else f"{line.path} -> {line.place}"
         yield plain_line(f"{place}: {line.words.to(language)}")
         for words in line.diff:
-            shown = without_controls(words if isinstance(words, str) else words.to(language))
-            yield ReportLine(shown, indent=4, is_verbatim=True)
+            text = without_controls(words if isinstance(words, str) else words.to(language))
+            yield ReportLine(text, indent=4, is_verbatim=True)
     for path in preview.left[:MAX_LINES]:
         yield plain_line(f"{path}: {_STAYS.to(language)}")
 

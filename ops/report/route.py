@@ -91,18 +91,18 @@ def _request_line(route: RequestRoute, language: Language) -> str:
 
 
 def _sent_on_lines(route: RequestRoute, language: Language) -> Iterator[ReportLine]:
-    passed = route.outcome.passed
-    if passed is None:
+    proxy_pass = route.outcome.passed
+    if proxy_pass is None:
         return
-    if passed.servers:
+    if proxy_pass.servers:
         yield BLANK
         yield ReportLine(_SERVERS.to(language), style="bold")
-    for server in passed.servers:
+    for server in proxy_pass.servers:
         words = sentence(" ".join((server.address, *server.parameters)), language)
         is_resolved = not server.address.startswith("unix:") and not is_address(server.name)
-        named = f"  {server.name}: {_RESOLVED.to(language)}" if is_resolved else ""
-        yield ReportLine(f"{words}{named}  {server.where}", 4)
-    headers = [header for header in passed.headers if _is_of_nginx(header)]
+        host_name = f"  {server.name}: {_RESOLVED.to(language)}" if is_resolved else ""
+        yield ReportLine(f"{words}{host_name}  {server.where}", 4)
+    headers = [header for header in proxy_pass.headers if _is_of_nginx(header)]
     if headers:
         yield BLANK
         yield ReportLine(_HEADERS.to(language), style="bold")
@@ -118,7 +118,7 @@ def _is_of_nginx(header: Header) -> bool:
 
 
 def _document(route: RequestRoute, language: Language) -> dict[str, Any]:
-    request, outcome, passed = route.request, route.outcome, route.outcome.passed
+    request, outcome, proxy_pass = route.request, route.outcome, route.outcome.passed
     return {
         "request": {
             "method": request.method,
@@ -136,23 +136,23 @@ def _document(route: RequestRoute, language: Language) -> dict[str, Any]:
         "server": {"where": route.server_where, "names": list(route.server_names)},
         "location": {"where": route.location_where, "written": route.location},
         "steps": steps_document(route, language),
-        "sent_on": passed
+        "sent_on": proxy_pass
         and {
-            "directive": passed.directive,
-            "where": passed.where,
-            "written": passed.written,
-            "scheme": passed.scheme,
-            "method": passed.method,
-            "uri": passed.uri,
-            "host": passed.host,
-            "upstream": passed.upstream,
+            "directive": proxy_pass.directive,
+            "where": proxy_pass.where,
+            "written": proxy_pass.written,
+            "scheme": proxy_pass.scheme,
+            "method": proxy_pass.method,
+            "uri": proxy_pass.uri,
+            "host": proxy_pass.host,
+            "upstream": proxy_pass.upstream,
             "servers": [
                 {"address": s.address, "where": s.where, "parameters": list(s.parameters)}
-                for s in passed.servers
+                for s in proxy_pass.servers
             ],
             "headers": [
                 {"name": h.name, "value": h.value, "written": h.written, "where": h.where}
-                for h in passed.headers
+                for h in proxy_pass.headers
                 if _is_of_nginx(h)
             ],
         },

@@ -43,8 +43,8 @@ def sentence(words: Text | str, language: Language) -> str:
 def command(words: Text | str, language: Language) -> str:
     """A command on one line without control characters and secrets. It is never shortened: half a command is a
     dangerous one."""
-    shown = without_controls(words if isinstance(words, str) else words.to(language))
-    return " ".join(without_secrets(shown).splitlines())
+    text = without_controls(words if isinstance(words, str) else words.to(language))
+    return " ".join(without_secrets(text).splitlines())
 
 
 def next_commands(symptom: Symptom, diagnosis: Diagnosis) -> tuple[str, ...]:

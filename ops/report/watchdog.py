@@ -207,8 +207,8 @@ def _texts(status: WatchdogStatus) -> list[Text]:
         run = _RUNNING[0 if status.running else 1]
         line(f"last cycle: {ago} ago; {run.en}", f"上次检查：{ago} 前；{run.zh}")
     if status.pause:
-        left = age(max(0.0, status.pause.until - status.now))
-        line(f"paused for another {left}", f"暂停中，还剩 {left}")
+        remaining = age(max(0.0, status.pause.until - status.now))
+        line(f"paused for another {remaining}", f"暂停中，还剩 {remaining}")
     if state.trouble is not None:
         fault = fault_name(state.trouble.fault)
         line(

@@ -26,25 +26,25 @@ class Margin(msgspec.Struct, frozen=True):
         return self.seconds if self.seconds is not None else (self.share or 0.0) * whole
 
 
-def parse_margin(written: str | int | float) -> Margin:
+def parse_margin(value: str | int | float) -> Margin:
     """A duration as `parse_duration` takes it, or ``"25%"``. Raises ValueError for anything else."""
-    match = _PERCENT.fullmatch(str(written).strip())
+    match = _PERCENT.fullmatch(str(value).strip())
     if match and float(match[1]) <= 100:
         return Margin(share=float(match[1]) / 100)
     try:
-        return Margin(seconds=parse_duration(written))
+        return Margin(seconds=parse_duration(value))
     except ValueError:
-        raise ValueError(f"{written!r} is no time left; write it like 20d, 36h or 25%") from None
+        raise ValueError(f"{value!r} is no time left; write it like 20d, 36h or 25%") from None
 
 
-def parse_duration(written: str | int | float) -> Seconds:
+def parse_duration(value: str | int | float) -> Seconds:
     """Seconds from ``"15m"``, ``"10s"``, ``"36h"``, ``"7d"``, ``"250ms"`` or a bare number of seconds.
 
     Raises ValueError for anything else, negative values included.
     """
-    match = _FORM.fullmatch(str(written).strip()) if not isinstance(written, bool) else None
+    match = _FORM.fullmatch(str(value).strip()) if not isinstance(value, bool) else None
     if match is None:
-        raise ValueError(f"{written!r} is not a duration; write it like 10s, 15m, 36h or 7d")
+        raise ValueError(f"{value!r} is not a duration; write it like 10s, 15m, 36h or 7d")
     return Seconds(float(match[1]) * UNIT_SECONDS[match[2] or "s"])
 
 

@@ -60,7 +60,7 @@ def access(model_access: ModelAccess, target: Target, backend: Backend | NotSeen
     verdicts = [
         (step, may(reader, step, SEARCH if step.is_directory else READ)) for step in model_access.steps
     ]
-    denied = next((step for step, allowed in verdicts if allowed is False), None)
+    denied = next((step for step, permission in verdicts if permission is False), None)
     if denied is not None:
         right = Text(en="search", zh="进入") if denied.is_directory else Text(en="read", zh="读取")
         yield Finding(
@@ -80,7 +80,7 @@ def access(model_access: ModelAccess, target: Target, backend: Backend | NotSeen
             severity=_severity(backend, target),
         )
         return
-    unclear = next((step for step, allowed in verdicts if allowed is None), None)
+    unclear = next((step for step, permission in verdicts if permission is None), None)
     if unclear is not None:
         raise NotJudgedError(NotSeen(reason=f"{unclear.path} has an access control list (see getfacl)"))
     if not model_access.complete:

@@ -124,10 +124,10 @@ def obstacle(file: RefusedFile) -> Obstacle | NotSeen | None:
         if not step.is_directory:
             continue
         is_last = step.path == directory
-        allowed = may(reader, step, SEARCH | WRITE if is_last else SEARCH)
-        if allowed is None:
+        permission = may(reader, step, SEARCH | WRITE if is_last else SEARCH)
+        if permission is None:
             return NotSeen(reason=f"{step.path} has an access control list (see getfacl)")
-        if not allowed:
+        if not permission:
             return _closed(step, reader, is_last=is_last)
     # The modes allow it: somebody fixed them, or something else denies it (SELinux, AppArmor, a unit's sandbox).
     return None if file.complete else NotSeen(reason=f"the whole way to {directory}", needs_root=True)

@@ -24,7 +24,7 @@ class _Options(NamedTuple):
 
 @lru_cache(maxsize=1)
 def _programs() -> dict[str, tuple[_Options, ...]]:
-    found: dict[str, tuple[_Options, ...]] = {}
+    programs: dict[str, tuple[_Options, ...]] = {}
     for entry in table()["program"]:
         options = _Options(
             glued=tuple(entry.get("glued", ())),
@@ -34,8 +34,8 @@ def _programs() -> dict[str, tuple[_Options, ...]]:
             needs=entry.get("needs", ""),
         )
         for program in entry["programs"]:
-            found[program] = (*found.get(program, ()), options)
-    return found
+            programs[program] = (*programs.get(program, ()), options)
+    return programs
 
 
 @lru_cache(maxsize=1)
@@ -52,7 +52,7 @@ MAX_WORDS = 64
 def without_argument_secrets(words: str) -> str:
     """``words`` with the passwords hidden in the command lines of known programs that stand in it."""
     parts: list[str] = []
-    done = read = 0
+    position = read = 0
     for program in _start().finditer(words):
         if program.start() < read:
             continue
@@ -62,14 +62,14 @@ def without_argument_secrets(words: str) -> str:
             spans.append(word.span(1))
             at = word.end()
         arguments = [words[start:end] for start, end in spans]
-        for (start, end), shown, written in zip(
+        for (start, end), replacement, argument in zip(
             spans, _cleaned(program[0], arguments), arguments, strict=True
         ):
-            if shown != written:
-                parts += (words[done:start], shown)
-                done = end
+            if replacement != argument:
+                parts += (words[position:start], replacement)
+                position = end
         read = at
-    return "".join((*parts, words[done:])) if parts else words
+    return "".join((*parts, words[position:])) if parts else words
 
 
 # Options that set a variable: gunicorn -e NAME=VALUE, docker run --env, systemd-run --setenv.
@@ -105,7 +105,7 @@ def without_secret_arguments(command: Sequence[str]) -> tuple[str, ...]:
 
 
 def _cleaned(program: str, arguments: list[str]) -> list[str]:
-    shown = list(arguments)
+    clean = list(arguments)
     for options in _programs()[program]:
         if options.needs and options.needs not in arguments:
             continue
@@ -117,40 +117,40 @@ def _cleaned(program: str, arguments: list[str]) -> list[str]:
                     and len(bare) > len(option)
                     and not bare.startswith("--" + option[1:])
                 ):
-                    shown[at] = option + HIDDEN
+                    clean[at] = option + HIDDEN
             for option in options.user:
                 if bare == option and at + 1 < len(arguments):
-                    shown[at + 1] = _user(arguments[at + 1])
+                    clean[at + 1] = _user(arguments[at + 1])
                 elif bare.startswith(f"{option}=") or (
                     len(option) == 2 and bare.startswith(option) and bare != option
                 ):
                     rest = bare[len(option) :].removeprefix("=")
                     if ":" in rest or "%" in rest:
-                        shown[at] = bare[: len(bare) - len(rest)] + _user(rest)
+                        clean[at] = bare[: len(bare) - len(rest)] + _user(rest)
             if bare in options.following and at + 1 < len(arguments):
-                shown[at + 1] = _hidden(arguments[at + 1])
+                clean[at + 1] = _hidden(arguments[at + 1])
             # FILE USER PASSWORD; with -n no file.
             place = at + (2 if "n" in bare else 3)
             if bare in options.last_after and len(arguments) > place:
-                shown[place] = HIDDEN
-    return shown
+                clean[place] = HIDDEN
+    return clean
 
 
-def _user(written: str) -> str:
+def _user(argument: str) -> str:
     for mark in (":", "%"):
-        user, found, secret = written.partition(mark)
-        if found and secret.strip("\"'"):
+        user, separator, secret = argument.partition(mark)
+        if separator and secret.strip("\"'"):
             return f"{user}{mark}{_hidden(secret)}"
-    return written
+    return argument
 
 
-def _hidden(written: str) -> str:
+def _hidden(argument: str) -> str:
     # openssl's pass:VALUE; file:, env: and fd: name a place.
-    kind, colon, value = written.partition(":")
+    kind, colon, value = argument.partition(":")
     if colon and kind in ("file", "env", "fd"):
-        return written
+        return argument
     if colon and kind == "pass" and value:
         return f"{kind}:{HIDDEN}"
-    if written.startswith("-") or is_harmless(written.strip("\"'"), Strength.PASSWORD):
-        return written
+    if argument.startswith("-") or is_harmless(argument.strip("\"'"), Strength.PASSWORD):
+        return argument
     return HIDDEN

@@ -62,36 +62,36 @@ def decoded(words: str) -> Decoded:
     """``words`` as its reader takes it."""
     parts: list[str] = []
     places: list[int] = []
-    done = 0
+    position = 0
     for match in _CODED.finditer(words):
         plain = _plain(match)
         if plain is None:
             continue
-        parts += (words[done : match.start()], plain)
-        places += range(done, match.start())
+        parts += (words[position : match.start()], plain)
+        places += range(position, match.start())
         # Every character of it begins where it does, the last one ends where it does.
         places += [match.start()] * len(plain)
-        done = match.end()
-    parts.append(words[done:])
-    places += range(done, len(words) + 1)
+        position = match.end()
+    parts.append(words[position:])
+    places += range(position, len(words) + 1)
     return Decoded("".join(parts), places)
 
 
 def _plain(match: re.Match[str]) -> str | None:
     """What a coded part stands for; None for what is none of ours."""
-    kind, written = match.lastgroup, match[match.lastgroup or 0]
+    kind, code_text = match.lastgroup, match[match.lastgroup or 0]
     match kind:
         case "invisible":
             return ""
         case "percent":
-            return chr(int(written, 16))
+            return chr(int(code_text, 16))
         case "utf8":
-            plain = bytes.fromhex(written.replace("%", "")).decode("utf-8", "replace")
+            plain = bytes.fromhex(code_text.replace("%", "")).decode("utf-8", "replace")
             return plain if "\ufffd" not in plain else None
         case "styled":
-            plain = unicodedata.normalize("NFKC", written)
+            plain = unicodedata.normalize("NFKC", code_text)
             return plain if plain.isalnum() or plain in "-._:= " else None
-    code = int(written, 10 if kind == "decimal" else 16)
+    code = int(code_text, 10 if kind == "decimal" else 16)
     character = chr(code) if code <= 0x10FFFF else ""
     if character and _UNSEEN.match(character):
         return ""

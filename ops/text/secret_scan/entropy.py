@@ -63,13 +63,13 @@ def _segment(segment: re.Match[str]) -> str:
 
 def _replaced(candidate: re.Match[str]) -> str:
     word = candidate[0]
-    shown = _judged(word)
-    if shown == word:
+    replacement = _judged(word)
+    if replacement == word:
         return word
     # sha256=HEX is one word.
     name, equals, value = word.rpartition("=") if not word.endswith("=") else ("", "", word)
     before = candidate.string[max(0, candidate.start() - _BEFORE) : candidate.start()] + name + equals
-    return word if _DIGEST.fullmatch(value) and _BEFORE_DIGEST.search(before) else shown
+    return word if _DIGEST.fullmatch(value) and _BEFORE_DIGEST.search(before) else replacement
 
 
 def _judged(word: str) -> str:

@@ -14,13 +14,13 @@ from ops.text.secret_scan import HIDDEN
 class Rule:
     """One form: the ``signs`` of which every match holds one, and the pattern."""
 
-    def __init__(self, written: dict[str, Any]) -> None:
-        self.id: str = written["id"]
-        self.origin: str = written["origin"]
-        self.signs: tuple[str, ...] = tuple(written["signs"])
-        self._pattern: str = written["pattern"]
+    def __init__(self, entry: dict[str, Any]) -> None:
+        self.id: str = entry["id"]
+        self.origin: str = entry["origin"]
+        self.signs: tuple[str, ...] = tuple(entry["signs"])
+        self._pattern: str = entry["pattern"]
         self._ignores_case = self._pattern.startswith("(?ai)")
-        self._flags = re.DOTALL if written.get("dotall") else re.NOFLAG
+        self._flags = re.DOTALL if entry.get("dotall") else re.NOFLAG
 
     @cached_property
     def pattern(self) -> re.Pattern[str]:
@@ -48,7 +48,7 @@ def table() -> dict[str, list[dict[str, Any]]]:
 @lru_cache(maxsize=1)
 def rules() -> tuple[Rule, ...]:
     """Every form there is a rule for."""
-    return tuple(Rule(written) for written in table()["rule"])
+    return tuple(Rule(entry) for entry in table()["rule"])
 
 
 def without_forms(words: str) -> str:

@@ -26,16 +26,16 @@ def without_attribute_secrets(words: str) -> str:
 def _cleaned(element: re.Match[str]) -> str:
     tag, closing, text = element[0].partition(">")
     naming = [
-        (found[1].lower(), strength_of(found[4] or found[5] or ""))
-        for found in _ATTRIBUTE.finditer(tag)
-        if found[1].lower() in _NAMING
+        (match[1].lower(), strength_of(match[4] or match[5] or ""))
+        for match in _ATTRIBUTE.finditer(tag)
+        if match[1].lower() in _NAMING
     ]
     strength = max((strength for _, strength in naming), default=Strength.NONE)
     if strength == Strength.NONE:
         return element[0]
     has_value = False
 
-    def shown(attribute: re.Match[str]) -> str:
+    def cleaned(attribute: re.Match[str]) -> str:
         nonlocal has_value
         if attribute[1].lower() not in _BEARING:
             return attribute[0]
@@ -45,9 +45,9 @@ def _cleaned(element: re.Match[str]) -> str:
         mark = attribute[3] or ""
         return f"{attribute[1]}{attribute[2]}{mark}{HIDDEN}{mark}"
 
-    tag = _ATTRIBUTE.sub(shown, tag)
+    tag = _ATTRIBUTE.sub(cleaned, tag)
     # <entry key="password">VALUE</entry>
-    names_text = any(kind in ("name", "key") and found for kind, found in naming)
+    names_text = any(kind in ("name", "key") and name_strength for kind, name_strength in naming)
     if names_text and not has_value and text.strip() and not is_harmless(text, strength):
         text = HIDDEN
     return tag + closing + text

@@ -160,11 +160,11 @@ def strength_of(name: str) -> Strength:
     """How surely ``name`` announces a secret."""
     name = name[-MAX_NAME_CHARS:]
     # Compiled where a name is not ASCII: it takes 5 ms.
-    if not name.isascii() and (found := list(re.finditer(_CHINESE, name))):
+    if not name.isascii() and (matches := list(re.finditer(_CHINESE, name))):
         # 密码错误, 密码长度: the stem only qualifies what the name is about.
-        if _has_chinese(name[found[-1].end() :]):
+        if _has_chinese(name[matches[-1].end() :]):
             return Strength.NONE
-        return Strength.CODE if found[-1]["code"] else Strength.PASSWORD
+        return Strength.CODE if matches[-1]["code"] else Strength.PASSWORD
     words = [word.lower() for word in _WORDS.findall(name)]
     if not words or words[0] in _NEGATIONS:
         return Strength.NONE
@@ -201,15 +201,15 @@ def _by_stem(words: list[str]) -> Strength:
 
 def _by_whole_word(words: list[str]) -> Strength:
     for at in range(len(words) - 1, -1, -1):
-        found = _WHOLE_WORDS.get(words[at], Strength.NONE)
-        if not found:
+        strength = _WHOLE_WORDS.get(words[at], Strength.NONE)
+        if not strength:
             continue
         tail = words[at + 1 :]
         if tail and (tail[-1] in _HARMLESS_ENDS or _has_chinese("".join(tail))):
             return Strength.NONE
         if words[at] == "pass" and at and words[at - 1] in _PASSES:
             return Strength.NONE
-        return found
+        return strength
     return Strength.NONE
 
 

@@ -106,40 +106,42 @@ def without_named_secrets(words: str) -> str:
     if not is_coded(words):
         return _joined(words, _named_secrets(words))
     plain, places = decoded(words)
-    return _joined(words, ((places[a], places[b], shown) for a, b, shown in _named_secrets(plain)))
+    return _joined(
+        words, ((places[a], places[b], replacement) for a, b, replacement in _named_secrets(plain))
+    )
 
 
 def _joined(words: str, spans: Iterable[tuple[int, int, str]]) -> str:
     parts: list[str] = []
-    done = 0
-    for start, end, shown in spans:
-        parts += (words[done:start], shown)
-        done = end
-    return "".join((*parts, words[done:])) if parts else words
+    position = 0
+    for start, end, replacement in spans:
+        parts += (words[position:start], replacement)
+        position = end
+    return "".join((*parts, words[position:])) if parts else words
 
 
 def _named_secrets(words: str) -> Iterator[tuple[int, int, str]]:
     """The spans to replace, in order, with what to show there."""
-    done = at = 0
+    position = at = 0
     stems = _ASCII_STEM if words.isascii() else _any_stem()
     while (stem := stems.search(words, at)) is not None:
         at = stem.end()
-        for start, end, shown in _found(words, stem, done):
-            if start >= done:
-                yield start, end, shown
-                done = end
+        for start, end, replacement in _found(words, stem, position):
+            if start >= position:
+                yield start, end, replacement
+                position = end
         if not stem["chinese"] and (rest := _NAME_REST.match(words, at)):
             at = rest.end()
-        at = max(done, at)
+        at = max(position, at)
 
 
-def _found(words: str, stem: re.Match[str], done: int) -> Iterator[tuple[int, int, str]]:
+def _found(words: str, stem: re.Match[str], position: int) -> Iterator[tuple[int, int, str]]:
     """The spans to replace for the name that ``stem`` is part of, with what to show there."""
     if stem["chinese"]:
         yield from _chinese(words, stem)
         return
     start = stem.start()
-    lowest = max(done, start - MAX_NAME_CHARS)
+    lowest = max(position, start - MAX_NAME_CHARS)
     while start > lowest and (words[start - 1].isalnum() or words[start - 1] in "_-."):
         start -= 1
     full = _NAME_END.match(words, stem.end())
@@ -159,9 +161,9 @@ def _behind(
     words: str, name: str, strength: Strength, before: str, end: int, *, is_option: bool
 ) -> Iterator[tuple[int, int, str]]:
     closers = _CLOSERS.match(words, end)
-    closed = closers.end() if closers else end
+    name_end = closers.end() if closers else end
     is_json = words[end : end + 1] == '"' and before.endswith('"')
-    separator = _SEPARATOR.match(words, closed)
+    separator = _SEPARATOR.match(words, name_end)
     if separator is not None:
         if _is_no_name(before, separator):
             return
@@ -173,7 +175,7 @@ def _behind(
         if tag := _TAG_END.match(words, end):
             yield from _shown(words, _text(words, tag.end()), strength)
         return
-    if _CLOSED_TAG.match(words, closed) and (tags := _TAGS.match(words, closed)):
+    if _CLOSED_TAG.match(words, name_end) and (tags := _TAGS.match(words, name_end)):
         inner = _SEPARATOR.match(words, tags.end())
         further = _TAGS.match(words, inner.end()) if inner else None
         last = further or inner or tags
@@ -182,12 +184,16 @@ def _behind(
     if strength > Strength.WEAK and (marked := _in_marks(words, end, strength)):
         yield from _shown(words, marked, strength)
         return
-    is_closed = closed > end
-    if (is_closed or _NAMING.search(before)) and (beside := _NAMED_VALUE.match(words, closed)):
+    is_closed = name_end > end
+    if (is_closed or _NAMING.search(before)) and (beside := _NAMED_VALUE.match(words, name_end)):
         yield from _shown(words, value_at(words, beside.end()), strength, quote=is_json)
         return
     if is_closed:
-        if (pair := _PAIR.match(words, closed)) and before[-2:-1] in ("(", "[") and before[-1:] in ("'", '"'):
+        if (
+            (pair := _PAIR.match(words, name_end))
+            and before[-2:-1] in ("(", "[")
+            and before[-1:] in ("'", '"')
+        ):
             value = value_at(words, pair.end())
             if value and words[value.after : value.after + 1] in (")", "]"):
                 yield from _shown(words, value, strength)
@@ -202,8 +208,8 @@ def _after_blank(
     words: str, name: str, strength: Strength, before: str, end: int, *, is_option: bool
 ) -> Iterator[tuple[int, int, str]]:
     """``--password VALUE``, ``fastcgi_param DB_PASSWORD VALUE;``, ``password is 'VALUE'``."""
-    if linked := _IS.match(words, end):
-        value = value_at(words, linked.end())
+    if verb := _IS.match(words, end):
+        value = value_at(words, verb.end())
         if value and (value.is_quoted or _is_told(words[value.start : value.end], strength)):
             yield from _shown(words, value, strength)
         return
@@ -211,27 +217,27 @@ def _after_blank(
     value = value_at(words, blank.end()) if blank and words[blank.end()] not in "([{" else None
     if value is None:
         return
-    written = words[value.start : value.end]
-    if written.startswith("-"):
+    word = words[value.start : value.end]
+    if word.startswith("-"):
         return
     if is_option:
         yield from _shown(words, value, strength)
         return
     if (
         _SETTERS.search(before)
-        or (_ENDED.match(words, value.after) and not written.isalpha())
+        or (_ENDED.match(words, value.after) and not word.isalpha())
         or (value.is_quoted and strength == Strength.PASSWORD)
-        or _is_told(written, strength)
+        or _is_told(word, strength)
         or name.lower() in ("requirepass", "masterauth")
     ):
         yield from _shown(words, value, strength)
 
 
-def _is_told(written: str, strength: Strength) -> bool:
+def _is_told(word: str, strength: Strength) -> bool:
     """Whether a word directly behind a name is a secret rather than a word of the sentence."""
     if strength == Strength.CODE:
-        return (written.isdigit() or looks_chosen(written)) and not is_harmless(written, strength)
-    return looks_random(written) or (strength == Strength.PASSWORD and looks_chosen(written))
+        return (word.isdigit() or looks_chosen(word)) and not is_harmless(word, strength)
+    return looks_random(word) or (strength == Strength.PASSWORD and looks_chosen(word))
 
 
 def _in_marks(words: str, at: int, strength: Strength) -> Value | None:
@@ -282,9 +288,9 @@ def _assigned(
 def _shortened(words: str, value: Value, strength: Strength) -> Value:
     """A bare value that is a whole line: its first word alone, where that says that nothing secret stands there."""
     first = value_at(words, value.start)
-    written = words[value.start : value.end]
+    text = words[value.start : value.end]
     if first is None or first.end >= value.end or not is_harmless(words[first.start : first.end], strength):
-        stop = written.find(HIDDEN)
+        stop = text.find(HIDDEN)
         if stop > 0 and first is not None:
             return first
         return value
@@ -328,10 +334,10 @@ def _header_to_end(words: str, at: int, before: str, strength: Strength) -> Iter
         return
     line = _LINE.match(words, at)
     around = before[-1:]
-    shown = line[0] if line else ""
+    text = line[0] if line else ""
     if around in _QUOTES:
-        shown = shown.partition(around)[0].rstrip("\\")
-    end = at + len(shown.rstrip())
+        text = text.partition(around)[0].rstrip("\\")
+    end = at + len(text.rstrip())
     yield from _shown(words, Value(at, end, end), strength)
 
 
@@ -369,8 +375,8 @@ def _shown(
 ) -> Iterator[tuple[int, int, str]]:
     if value is None:
         return
-    written = words[value.start : value.end]
-    if written == HIDDEN or is_harmless(written, strength):
+    text = words[value.start : value.end]
+    if text == HIDDEN or is_harmless(text, strength):
         return
     # JSON stays JSON, so that judges can read it.
     yield value.start, value.end, f'"{HIDDEN}"' if quote and not value.is_quoted else HIDDEN

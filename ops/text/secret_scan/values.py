@@ -79,8 +79,8 @@ def value_at(words: str, at: int, *, to_line_end: bool = False) -> Value | None:
 def _quoted(words: str, opening: re.Match[str]) -> Value:
     mark, start = opening["mark"], opening.end()
     if mark in _PLAIN:
-        closed = _PLAIN[mark].match(words, start)
-        end = closed.end() - 1 if closed else -1
+        closing = _PLAIN[mark].match(words, start)
+        end = closing.end() - 1 if closing else -1
     else:
         mark = _CLOSING.get(mark, mark)
         end = words.find(mark, start)
