@@ -30,8 +30,10 @@ def kernel_log(target: Target, since: float) -> KernelLog | NotSeen:
         kills = _from_device(since)
     except OSError as error:
         journal_kills = _from_journal(since)
-        if (reason := refused_program("journalctl")) is not None:
-            kills = NotSeen(reason=safe_line(f"/dev/kmsg: {error.strerror}; {reason}"), is_refused=True)
+        if (refusal_words := refused_program("journalctl")) is not None:
+            kills = NotSeen(
+                reason=safe_line(f"/dev/kmsg: {error.strerror}; {refusal_words}"), is_refused=True
+            )
         elif journal_kills is None:
             words = error.strerror or str(error)
             kills = NotSeen(reason=safe_line(f"/dev/kmsg: {words}"), needs_root=os.geteuid() != 0)
